@@ -1,0 +1,1 @@
+"""One thin adapter per stage: receive a message, call the core once, report metadata."""

@@ -1,0 +1,1 @@
+"""Stage messages (frozen, closed, versioned) and the load-time verifier. See docs/contracts.md."""

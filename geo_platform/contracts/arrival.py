@@ -1,0 +1,59 @@
+"""The first message of both chains."""
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from geo_platform.contracts.message import Message, ObjectReference, Part, UtcTime
+
+
+class SourceKind(StrEnum):
+    raster = "raster"
+    vector = "vector"
+
+
+class SourceFormat(StrEnum):
+    """The supported formats, as decided by content. Their drivers, media types and extensions: `source/formats.py`."""
+
+    geotiff = "geotiff"
+    jpeg2000 = "jpeg2000"
+    erdas_imagine = "erdas_imagine"
+    esri_ascii_grid = "esri_ascii_grid"
+    srtm_hgt = "srtm_hgt"
+    png = "png"
+    jpeg = "jpeg"
+    geopackage = "geopackage"
+    shapefile = "shapefile"
+    geojson = "geojson"
+    geojson_lines = "geojson_lines"
+    flatgeobuf = "flatgeobuf"
+    geoparquet = "geoparquet"
+    kml = "kml"
+    gml = "gml"
+    csv = "csv"
+    osm_pbf = "osm_pbf"
+    file_geodatabase = "file_geodatabase"
+
+
+class ArchiveMember(Part):
+    """A member of an archive that is read in place."""
+
+    path: str = Field(description="inside the archive, forward slashes; data, never a command")
+    size_bytes: int
+
+
+class ObjectArrived(Message):
+    """An object lies in the store and its kind is known from its bytes, not from its name."""
+
+    uri: str
+    container: str
+    key: str
+    etag: str = Field(description="of the object and its sidecars together")
+    size_bytes: int
+    last_modified_utc: UtcTime
+    media_type: str = Field(description="by content")
+    kind: SourceKind
+    format: SourceFormat
+    archive_member: ArchiveMember | None = Field(description="what is read, when the object is an archive")
+    sidecars: tuple[ObjectReference, ...] = Field(description="world file, .aux.xml, the parts of a shapefile")
+    fingerprint: str = Field(description="of the etag and the request so far; each stage extends it")

@@ -1,0 +1,158 @@
+"""Messages of the raster chain: RasterProfiled, CogStored."""
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from geo_platform.contracts.arrival import ObjectArrived
+from geo_platform.contracts.message import Finding, Message, ObjectReference, Part, SpatialReference
+from geo_platform.grid import Bounds, GridShape, LonLatBounds, Resolution
+
+
+class RasterType(StrEnum):
+    """What the bands mean. The names are those that clients already send."""
+
+    rgb = "rgb"
+    rgba = "rgba"
+    dem = "dem"
+    categorical = "categorical"
+    multispectral = "multispectral"
+    nir = "nir"
+    continuous = "continuous"
+
+
+class OutputTier(StrEnum):
+    visualization = "visualization"
+    analysis = "analysis"
+    archive = "archive"
+
+
+class BandStatistics(Part):
+    """From a sample over the whole extent, valid pixels only."""
+
+    minimum: float
+    maximum: float
+    mean: float
+    standard_deviation: float
+    valid_percent: float
+    distinct_values: int | None = Field(description="in the sample; None above 65,536")
+    sampled_pixels: int
+
+
+class RasterBand(Part):
+    index: int = Field(description="from 1")
+    dtype: str = Field(description="numpy name")
+    nodata: float | None = Field(description="NaN is written as null together with nodata_is_nan")
+    nodata_is_nan: bool
+    color_interpretation: str = Field(description="GDAL's name in lower case: red, alpha, gray, palette, undefined")
+    has_color_table: bool
+    scale: float
+    offset: float
+    unit: str | None
+    description: str | None
+    mask: str = Field(description="all_valid | nodata | alpha | per_dataset | per_band")
+    statistics: BandStatistics | None = Field(description="None where no sampled pixel is valid")
+
+
+class BitDepthFinding(Part):
+    band_index: int
+    dtype: str
+    sufficient_dtype: str
+    saving_bytes: int = Field(description="uncompressed, whole band")
+    reason: str
+
+
+class GeoreferenceNote(Part):
+    """How pixels are placed."""
+
+    transform: tuple[float, float, float, float, float, float] = Field(description="affine a, b, c, d, e, f: pixel to CRS")
+    is_rotated: bool
+    is_south_up: bool
+    ground_control_points: int
+    has_rpcs: bool
+    pixel_is_point: bool
+
+
+class RasterProfiled(Message):
+    """What the source is, read from headers and a sample; nothing was decided yet but what it is."""
+
+    source: ObjectArrived
+    driver: str
+    shape: GridShape
+    bands: tuple[RasterBand, ...]
+    crs: SpatialReference
+    georeference: GeoreferenceNote
+    resolution: Resolution
+    bounds: Bounds
+    lonlat_bounds: LonLatBounds
+    block_shape: GridShape
+    source_compression: str | None
+    overview_factors: tuple[int, ...]
+    is_cog: bool
+    raster_type: RasterType
+    raster_type_confidence: float = Field(description="0 to 1; 1 when the user said it")
+    raster_type_reason: str
+    bit_depth: tuple[BitDepthFinding, ...]
+    uncompressed_bytes: int
+    memory_estimate_bytes: int = Field(description="peak of converting it, by the rule in raster/profile.py")
+    acquired_at: str | None = Field(description="RFC 3339, from the file's own tags, None where they are silent")
+    acquired_from: str | None = Field(description="the tag or file name pattern it came from")
+    warnings: tuple[Finding, ...]
+    fingerprint: str
+
+
+class CogVerification(Part):
+    """What was found when the written file was opened again."""
+
+    is_valid_cog: bool
+    warnings: tuple[str, ...]
+    sampled_pixels: int
+    differing_pixels: int = Field(description="0 where lossless and on the source's grid")
+    largest_difference: float
+    compared_exactly: bool
+    size_ratio: float = Field(description="COG bytes over source bytes")
+
+
+class CogFile(Part):
+    """One published-to-be COG."""
+
+    tier: OutputTier
+    stored: ObjectReference
+    sha256: str
+    crs: SpatialReference
+    shape: GridShape
+    bounds: Bounds
+    lonlat_bounds: LonLatBounds
+    transform: tuple[float, float, float, float, float, float]
+    bands: tuple[RasterBand, ...]
+    overview_factors: tuple[int, ...]
+    compression: str
+    predictor: int
+    blocksize_px: int
+    overview_resampling: str
+    reproject_resampling: str | None
+    was_reprojected: bool
+    reasons: tuple[str, ...] = Field(description="why each choice was made, a sentence each")
+    verification: CogVerification
+
+
+class CogStored(Message):
+    """The COGs lie in the store under their fingerprint, verified; nobody was told of them yet."""
+
+    source: ObjectArrived
+    raster_type: RasterType
+    cogs: tuple[CogFile, ...] = Field(description="at least one; the first is the item's main one")
+    refused_tiers: tuple[Finding, ...] = Field(description="only with tier all: which could not be made, and why")
+    thumbnail: ObjectReference
+    preview: ObjectReference = Field(description="web preview, larger than the thumbnail")
+    preview_media_type: str
+    thumbnail_media_type: str
+    footprint_geojson: str = Field(description="geometry of the valid data on WGS 84, lon/lat, as JSON text")
+    acquired_at: str | None
+    acquired_from: str | None
+    uncompressed_bytes: int
+    bit_depth: tuple[BitDepthFinding, ...]
+    warnings: tuple[Finding, ...]
+    was_reused: bool = Field(description="the same work had been done before and was checked again instead of redone")
+    seconds: float
+    fingerprint: str

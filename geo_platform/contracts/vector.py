@@ -1,0 +1,101 @@
+"""Messages of the vector chain: VectorProfiled, FeaturesLoaded."""
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from geo_platform.contracts.arrival import ObjectArrived
+from geo_platform.contracts.message import Finding, Message, ObjectReference, Part, SpatialReference
+from geo_platform.grid import Bounds, LonLatBounds
+
+
+class FieldType(StrEnum):
+    boolean = "boolean"
+    int16 = "int16"
+    int32 = "int32"
+    int64 = "int64"
+    float32 = "float32"
+    float64 = "float64"
+    string = "string"
+    date = "date"
+    time = "time"
+    timestamp = "timestamp"
+    binary = "binary"
+    json = "json"
+
+
+class SourceField(Part):
+    name: str = Field(description="as in the file; data, never a command")
+    type: FieldType
+    source_type: str = Field(description="the format's own name of the type")
+
+
+class VectorLayer(Part):
+    name: str
+    geometry_type: str | None = Field(description="None where the layer has no geometry")
+
+
+class VectorProfiled(Message):
+    """What the source is and which of its layers is meant."""
+
+    source: ObjectArrived
+    driver: str
+    layers: tuple[VectorLayer, ...]
+    layer: str
+    geometry_types: tuple[str, ...] = Field(description="OGC names as declared or sampled, for example MultiPolygon Z")
+    feature_count: int | None = Field(description="None where the format does not know without reading all of it")
+    crs: SpatialReference
+    fields: tuple[SourceField, ...]
+    geometry_column: str | None
+    geometry_from: str = Field(description="geometry | wkt_column | lon_lat_columns")
+    lon_lat_columns: tuple[str, str] | None
+    extent: Bounds | None = Field(description="in the source's CRS; None where it is only known after reading all of it")
+    encoding: str
+    has_curves: bool = Field(description="curves are linearised while reading")
+    warnings: tuple[Finding, ...]
+    fingerprint: str
+
+
+class FieldMapping(Part):
+    """One column, from the source's name to the published one."""
+
+    source: str
+    published: str
+    type: FieldType
+    renamed_because: str | None
+
+
+class RejectReason(Part):
+    reason: str
+    rows: int
+
+
+class FeaturesLoaded(Message):
+    """Every row of the source is in the dataset or in its table of rejected rows: read = inserted + rejected."""
+
+    source: ObjectArrived
+    destination: str = Field(description="geoparquet | postgis")
+    dataset: str = Field(description="name of the table or dataset")
+    dataset_object: ObjectReference | None = Field(description="the GeoParquet file; None where only a table holds it")
+    sha256: str | None
+    rejected_object: ObjectReference | None = Field(description="the table of rejected rows, None where there are none")
+    read: int
+    inserted: int
+    rejected: int
+    reject_reasons: tuple[RejectReason, ...]
+    repaired: int = Field(description="rows whose geometry was made valid")
+    linearised: bool
+    bounds: Bounds = Field(description="in the published CRS")
+    lonlat_bounds: LonLatBounds
+    geometry_type: str
+    dimension: str = Field(description="xy | xyz")
+    crs: SpatialReference
+    srid: int | None = Field(description="EPSG code; None where no authority knows the CRS")
+    was_reprojected: bool
+    fields: tuple[FieldMapping, ...]
+    thumbnail: ObjectReference
+    thumbnail_media_type: str
+    warnings: tuple[Finding, ...]
+    was_reused: bool
+    seconds: float
+    fingerprint: str

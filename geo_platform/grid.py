@@ -1,0 +1,79 @@
+"""Axis-safe values: what a bare tuple would let someone swap.
+
+What belongs here: shapes, bounds, resolutions. What stays out: reprojection and anything that opens a file.
+"""
+
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class GridShape(_Value):
+    """Size of a grid in pixels. NumPy order is (rows, cols); GDAL and PIL want `.wh`."""
+
+    rows: int
+    cols: int
+
+    @property
+    def wh(self) -> tuple[int, int]:
+        """(width_px, height_px)"""
+        return self.cols, self.rows
+
+    @property
+    def pixels(self) -> int:
+        return self.rows * self.cols
+
+
+class Resolution(_Value):
+    """Size of a pixel in units of the CRS, both positive."""
+
+    x: float
+    y: float
+
+
+class Bounds(_Value):
+    """Extent in the units and the axis order (x east, y north) of the CRS it stands beside."""
+
+    xmin: float
+    ymin: float
+    xmax: float
+    ymax: float
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.xmin > self.xmax or self.ymin > self.ymax:
+            raise ValueError(f"bounds are not ordered: {self}")
+        return self
+
+    @property
+    def xyxy(self) -> tuple[float, float, float, float]:
+        """(xmin, ymin, xmax, ymax)"""
+        return self.xmin, self.ymin, self.xmax, self.ymax
+
+
+class LonLatBounds(_Value):
+    """Extent in degrees on WGS 84. `west > east` means that it crosses the antimeridian (RFC 7946, section 5.2)."""
+
+    west: float
+    south: float
+    east: float
+    north: float
+
+    @model_validator(mode="after")
+    def _on_earth(self) -> Self:
+        if not (-180 <= self.west <= 180 and -180 <= self.east <= 180 and -90 <= self.south <= self.north <= 90):
+            raise ValueError(f"not longitudes and latitudes: {self}")
+        return self
+
+    @property
+    def crosses_antimeridian(self) -> bool:
+        return self.west > self.east
+
+    @property
+    def wsen(self) -> tuple[float, float, float, float]:
+        """(west, south, east, north), the order of a GeoJSON bbox"""
+        return self.west, self.south, self.east, self.north

@@ -1,0 +1,40 @@
+"""The options that both chains share, and the base of all options: typed, ranged, described, closed.
+
+Dagster's forms and the CLI's options are made from these models. Enum members are named like their values, since
+Dagster's launchpad writes names and clients write values.
+"""
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Options(BaseModel):
+    """What a person may ask of one stage."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ArrivalOptions(Options):
+    """raw_raster and raw_vector"""
+
+    container_name: str = Field("bronze", description="Container that the object lies in.")
+    force: bool = Field(False, description="Do the work again even where the same source and recipe were published before.")
+
+
+class ItemOptions(Options):
+    """raster_item and vector_item"""
+
+    collection_id: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        max_length=100,
+        description="STAC collection; left out, rasters or vectors.",
+    )
+    item_id: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200, description="STAC item id; left out, made from the object's name."
+    )
+    datetime_utc: datetime | None = Field(
+        None, description="When it was acquired, RFC 3339; left out, from the file's tags, then from its name."
+    )
+    title: str | None = Field(None, max_length=200, description="Title for people; left out, the object's name.")

@@ -1,0 +1,126 @@
+"""What the platform needs of the outside, as Protocols. Adapters live in `storage/`; stages see only these.
+
+What belongs here: the ports and the plain values that cross them. What stays out: any library of any store.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from geo_platform.contracts.message import ObjectReference, SpatialReference
+from geo_platform.grid import Bounds
+
+BRONZE = "bronze"
+SILVER = "silver"
+QUARANTINE = "quarantine"
+MESSAGES = "messages"
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """An object as the store describes it."""
+
+    reference: ObjectReference
+    last_modified_utc: datetime
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+class ObjectStore(Protocol):
+    """Containers of named, immutable-per-etag byte strings. Keys use forward slashes.
+
+    A put is visible whole or not at all. Errors: SourceNotFound, StoreUnavailable, StoreDenied, Conflict.
+    """
+
+    def stat(self, container: str, key: str) -> StoredObject:
+        """Describe one object. Raises SourceNotFound."""
+
+    def list(self, container: str, prefix: str = "") -> Iterator[StoredObject]:
+        """Every object whose key starts with `prefix`, in order of key. Half-written ones never show."""
+
+    def local_path(self, container: str, key: str) -> AbstractContextManager[Path]:
+        """A readable file holding the object while the context lasts. Not to be written to."""
+
+    def read_bytes(self, container: str, key: str) -> bytes:
+        """The whole object; for messages and pictures, not for data."""
+
+    def put_file(
+        self, container: str, key: str, path: Path, *, metadata: Mapping[str, str], move: bool = False, only_if_etag: str | None = None
+    ) -> StoredObject:
+        """Publish a file under a key, atomically. `move` lets the store take the file instead of copying it.
+
+        With `only_if_etag` the put happens only over that etag ("" means: only where nothing is), else Conflict.
+        """
+
+    def put_bytes(self, container: str, key: str, content: bytes, *, metadata: Mapping[str, str]) -> StoredObject:
+        """Publish a small object, atomically."""
+
+    def delete(self, container: str, key: str) -> None:
+        """Remove an object; one that is not there is no error."""
+
+
+@dataclass(frozen=True)
+class FeatureTarget:
+    """Where cleaned features go and what is known of them beforehand."""
+
+    dataset: str
+    schema: pa.Schema
+    geometry_column: str
+    crs: SpatialReference
+    geometry_type: str
+    fingerprint: str
+    key_prefix: str
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class FeatureDataset:
+    """Cleaned features as the store holds them, read back after writing."""
+
+    destination: str
+    dataset: str
+    stored: ObjectReference | None
+    sha256: str | None
+    rows: int
+    bounds: Bounds
+
+
+class FeatureStore(Protocol):
+    """Holds datasets of features. Errors: StoreUnavailable, StoreDenied, DatabaseUnavailable, TableExists."""
+
+    def load(self, target: FeatureTarget, batches: Iterable[pa.RecordBatch], *, scratch: Path) -> FeatureDataset:
+        """Consume the batches (WKB geometry, `target.schema`) in bounded memory and publish them under the fingerprint.
+
+        Nothing is visible if `batches` raises. The row count and bounds are read back from what was written.
+        """
+
+
+@dataclass(frozen=True)
+class CatalogEntry:
+    """One line of a listing."""
+
+    collection: str
+    item_id: str
+    run_id: str
+    fingerprint: str
+    source: str
+    outputs: tuple[str, ...]
+    updated_at_utc: datetime
+    href: str
+
+
+class Catalog(Protocol):
+    """STAC collections and items. Items cross this port as STAC JSON objects. Errors: CatalogRejected, Conflict, StoreUnavailable."""
+
+    def item(self, collection: str, item_id: str) -> dict[str, Any] | None:
+        """The published item, hrefs absolute, or None."""
+
+    def entries(self) -> Iterator[CatalogEntry]:
+        """Every published item, newest first."""
+
+    def publish(self, collection: dict[str, Any], item: dict[str, Any], *, replaces: str | None) -> str:
+        """Upsert both and return the item's href. Raises Conflict when the published fingerprint is not `replaces`."""

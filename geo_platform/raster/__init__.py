@@ -1,0 +1,1 @@
+"""profile -> plan -> write -> verify: from a raster source to a verified COG."""

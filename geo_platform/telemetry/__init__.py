@@ -1,0 +1,1 @@
+"""Run id to logs."""

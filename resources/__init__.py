@@ -1,0 +1,1 @@
+"""ConfigurableResources whose create_resource hands back a storage adapter."""
