@@ -6,7 +6,7 @@ Dagster's launchpad writes names and clients write values.
 
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class Options(BaseModel):
@@ -38,3 +38,15 @@ class ItemOptions(Options):
         None, description="When it was acquired, RFC 3339; left out, from the file's tags, then from its name."
     )
     title: str | None = Field(None, max_length=200, description="Title for people; left out, the object's name.")
+
+    @field_validator("datetime_utc")
+    @classmethod
+    def _rfc_3339_with_zone(cls, text: str | None) -> str | None:
+        if text is not None and datetime.fromisoformat(text).tzinfo is None:
+            raise ValueError("a time without a zone; write for example 2021-06-30T10:15:00Z")
+        return text
+
+    @property
+    def acquired_at(self) -> datetime | None:
+        """`datetime_utc` as a time with a zone."""
+        return datetime.fromisoformat(self.datetime_utc) if self.datetime_utc else None

@@ -56,4 +56,5 @@ class ObjectArrived(Message):
     format: SourceFormat
     archive_member: ArchiveMember | None = Field(description="what is read, when the object is an archive")
     sidecars: tuple[ObjectReference, ...] = Field(description="world file, .aux.xml, the parts of a shapefile")
+    force: bool = Field(default=False, description="the request asks for the work to be done again")
     fingerprint: str = Field(description="of the etag and the request so far; each stage extends it")
