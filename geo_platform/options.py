@@ -34,7 +34,7 @@ class ItemOptions(Options):
     item_id: str | None = Field(
         None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200, description="STAC item id; left out, made from the object's name."
     )
-    datetime_utc: datetime | None = Field(
+    datetime_utc: str | None = Field(
         None, description="When it was acquired, RFC 3339; left out, from the file's tags, then from its name."
     )
     title: str | None = Field(None, max_length=200, description="Title for people; left out, the object's name.")
