@@ -124,3 +124,10 @@ class Catalog(Protocol):
 
     def publish(self, collection: dict[str, Any], item: dict[str, Any], *, replaces: str | None) -> str:
         """Upsert both and return the item's href. Raises Conflict when the published fingerprint is not `replaces`."""
+
+
+class Scratch(Protocol):
+    """Room for files in the making, on the file system of the store so that publishing can be a rename."""
+
+    def of_run(self, run_id: str) -> AbstractContextManager[Path]:
+        """An empty folder, removed when the context ends, however it ends."""

@@ -132,6 +132,7 @@ class CogFile(Part):
     overview_resampling: str
     reproject_resampling: str | None
     was_reprojected: bool
+    asked_crs: str | None = Field(default=None, description="target_crs of the request; None where the source's own was to be kept")
     reasons: tuple[str, ...] = Field(description="why each choice was made, a sentence each")
     verification: CogVerification
 

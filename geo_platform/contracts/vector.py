@@ -92,6 +92,7 @@ class FeaturesLoaded(Message):
     crs: SpatialReference
     srid: int | None = Field(description="EPSG code; None where no authority knows the CRS")
     was_reprojected: bool
+    asked_crs: str | None = Field(default=None, description="target_crs of the request; None where the source's own was to be kept")
     fields: tuple[FieldMapping, ...]
     thumbnail: ObjectReference
     thumbnail_media_type: str

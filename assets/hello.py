@@ -1,0 +1,31 @@
+"""prepared_greeting -> spoken_greeting: two stages and a contract between them, the smoke test of a deployment."""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+from pydantic import Field
+
+from assets.stage import OWNERS, StageConfig, stage
+from geo_platform.contracts.publication import GreetingPrepared, GreetingSpoken
+
+
+class GreetingConfig(StageConfig):
+    """Whom to greet."""
+
+    name: str = Field("world", min_length=1, max_length=100, description="Whom to greet.")
+
+
+@dg.asset(group_name="hello", owners=OWNERS, kinds={"python"})
+def prepared_greeting(context: dg.AssetExecutionContext, config: GreetingConfig) -> dg.MaterializeResult[GreetingPrepared]:
+    """The name to greet and when it was taken down."""
+    with stage(context):
+        greeting = GreetingPrepared(name=config.name, prepared_at_utc=datetime.now(UTC))
+    return dg.MaterializeResult(value=greeting, metadata={"name": greeting.name})
+
+
+@dg.asset(group_name="hello", owners=OWNERS, kinds={"python"})
+def spoken_greeting(context: dg.AssetExecutionContext, prepared_greeting: GreetingPrepared) -> dg.MaterializeResult[GreetingSpoken]:
+    """The greeting, which proves that a message went from one stage to the next."""
+    with stage(context):
+        spoken = GreetingSpoken(text=f"hello {prepared_greeting.name}")
+    return dg.MaterializeResult(value=spoken, metadata={"text": spoken.text})

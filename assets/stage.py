@@ -1,0 +1,66 @@
+"""What every stage shares: its partitions, its retries, its config's base and the border at which errors are translated.
+
+What belongs here: the meeting of the core's terms with Dagster's. What stays out: any work.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
+
+import dagster as dg
+from pydantic import ValidationError
+
+from geo_platform.errors import ParameterInvalid, PlatformError
+from geo_platform.telemetry.logs import log_context
+
+RASTER_OBJECTS = dg.DynamicPartitionsDefinition(name="raster_objects")
+VECTOR_OBJECTS = dg.DynamicPartitionsDefinition(name="vector_objects")
+
+STORE_RETRIES = dg.RetryPolicy(max_retries=3, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+"""Only for faults that pass by themselves: everything else is raised with `allow_retries=False`."""
+
+OWNERS = ["team:geodata"]
+
+
+class StageConfig(dg.Config):
+    """Base of the stages' configs: a value that does not fit is PARAMETER_INVALID, like any other bad input."""
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as fault:
+            faults = "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in fault.errors())
+            raise as_failure(ParameterInvalid(f"The parameters of {type(self).__name__} do not fit: {faults}.")) from fault
+
+
+class Fingerprinted(Protocol):
+    """A message that says what it was made from."""
+
+    @property
+    def fingerprint(self) -> str: ...
+
+
+M = TypeVar("M", bound=Fingerprinted)
+
+
+def result(message: M, metadata: Mapping[str, Any]) -> dg.MaterializeResult[M]:
+    """The message as the stage's value, its fingerprint as the data version."""
+    return dg.MaterializeResult(value=message, metadata=metadata, data_version=dg.DataVersion(message.fingerprint))
+
+
+@contextmanager
+def stage(context: dg.AssetExecutionContext) -> Iterator[None]:
+    """Run a stage's body with its run id and name on every log line and its errors as Dagster failures."""
+    name = context.asset_key.to_user_string()
+    partition = context.partition_key if context.has_partition_key else ""
+    with log_context(run_id=context.run_id, stage=name, partition=partition):
+        try:
+            yield
+        except PlatformError as error:
+            raise as_failure(error) from error
+
+
+def as_failure(error: PlatformError) -> dg.Failure:
+    """The error with its code, remedy and both flags as metadata, retried only where that can help."""
+    metadata: dict[str, Any] = {**error.as_record(), **{f"detail_{key}": str(value) for key, value in error.details.items()}}
+    return dg.Failure(description=f"{error.code}: {error.message}", metadata=metadata, allow_retries=error.retryable)

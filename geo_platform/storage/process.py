@@ -1,0 +1,44 @@
+"""Which process wrote something, and whether it still lives.
+
+What belongs here: the identity of a process on this machine, safe against reused process ids. What stays out: killing.
+"""
+
+import os
+from functools import cache
+from pathlib import Path
+
+
+def this_process() -> str:
+    """`<pid>.<start time>`; the start time is in clock ticks since boot, and 0 where the system does not tell it."""
+    return _identity(os.getpid())
+
+
+@cache
+def _identity(pid: int) -> str:
+    return f"{pid}.{_start_ticks(pid) or 0}"
+
+
+def is_alive(identity: str) -> bool:
+    """Whether the process of this identity still runs. What is no identity counts as alive, since it is not ours to judge."""
+    pid_text, _, start_text = identity.partition(".")
+    if not (pid_text.isdigit() and start_text.isdigit()):
+        return True
+    pid, start = int(pid_text), int(start_text)
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    now = _start_ticks(pid)
+    return now is None or start == 0 or now == start
+
+
+def _start_ticks(pid: int) -> int | None:
+    """Field 22 of /proc/<pid>/stat (proc(5)); None for a zombie's or unknown process and where there is no /proc."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    # The second field is the command's name in parentheses and may itself hold spaces and parentheses.
+    return int(text.rpartition(")")[2].split()[19])

@@ -1,0 +1,40 @@
+"""Scratch folders: one per stage, removed at its end; those of killed processes are removed by the next start.
+
+What belongs here: making, naming and sweeping folders. What stays out: what is put into them.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from geo_platform.storage.process import is_alive, this_process
+
+_MARK = "--"
+
+
+class ScratchRoot:
+    """Implements `ports.Scratch` in a folder.
+
+    A folder's name carries the process that made it, so that a sweep can tell a killed run's leftovers from the files
+    of one that is still at work.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    @contextmanager
+    def of_run(self, run_id: str) -> Iterator[Path]:
+        self._root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f"{this_process()}{_MARK}{run_id[:8]}-", dir=self._root) as name:
+            yield Path(name)
+
+    def sweep(self) -> tuple[str, ...]:
+        """Remove what dead processes left; returns the names removed."""
+        if not self._root.is_dir():
+            return ()
+        left = [folder for folder in self._root.iterdir() if _MARK in folder.name and not is_alive(folder.name.split(_MARK)[0])]
+        for folder in left:
+            shutil.rmtree(folder, ignore_errors=True)
+        return tuple(sorted(folder.name for folder in left))

@@ -1,0 +1,63 @@
+"""Messages between stages, as typed JSON objects that a person can read.
+
+What belongs here: where a message lies and which of several is meant. What stays out: its format (`contracts/stored.py`).
+"""
+
+from typing import Any
+
+import dagster as dg
+
+from geo_platform.contracts.message import Message
+from geo_platform.contracts.stored import dump_message, load_message
+from geo_platform.errors import SourceNotFound
+from geo_platform.ports import MESSAGES, ObjectStore
+
+
+class MessageIOManager(dg.IOManager):
+    """Stores each stage's message as `<stage>/<partition>/<run id>.json` in the container of messages."""
+
+    def __init__(self, objects: ObjectStore) -> None:
+        self._objects = objects
+
+    def handle_output(self, context: dg.OutputContext, obj: Message) -> None:
+        folder = _folder(context)
+        stored = self._objects.put_bytes(
+            MESSAGES, f"{folder}/{context.run_id}.json", dump_message(obj), metadata={"run_id": context.run_id, "message": type(obj).__name__}
+        )
+        context.add_output_metadata(
+            {"message": dg.MetadataValue.url(stored.reference.uri), "message_type": f"{type(obj).__name__} v{obj.schema_version}"}
+        )
+
+    def load_input(self, context: dg.InputContext) -> Message:
+        expected: Any = context.dagster_type.typing_type
+        upstream = context.upstream_output
+        if upstream is None:
+            raise dg.DagsterInvariantViolationError(f"input {context.name} has no upstream stage")
+        key = self._newest_key(_folder(context), preferred_run_id=upstream.run_id)
+        return load_message(self._objects.read_bytes(MESSAGES, key), expected)
+
+    def _newest_key(self, folder: str, *, preferred_run_id: str) -> str:
+        """This run's own message where it has one; else, when a stage is run alone, the latest of the partition."""
+        found = {stored.reference.key: stored.last_modified_utc for stored in self._objects.list(MESSAGES, f"{folder}/")}
+        own = f"{folder}/{preferred_run_id}.json"
+        if own in found:
+            return own
+        # Keys may hold slashes: `a` must not pick up the messages of `a/b`.
+        direct = {key: when for key, when in found.items() if "/" not in key.removeprefix(f"{folder}/")}
+        if not direct:
+            raise SourceNotFound(f"no message of {folder!r} is stored", remedy="Materialize the stage before this one first.")
+        return max(direct, key=lambda key: direct[key])
+
+
+def _folder(context: dg.OutputContext | dg.InputContext) -> str:
+    stage = "/".join(context.asset_key.path)
+    return f"{stage}/{context.partition_key}" if context.has_partition_key else stage
+
+
+class Messages(dg.ConfigurableIOManagerFactory[MessageIOManager]):
+    """The IO manager of every stage."""
+
+    objects: dg.ResourceDependency[ObjectStore]
+
+    def create_io_manager(self, context: dg.InitResourceContext) -> MessageIOManager:
+        return MessageIOManager(self.objects)

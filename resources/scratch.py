@@ -1,0 +1,18 @@
+"""A folder of its own for each stage's files in the making."""
+
+from pathlib import Path
+
+import dagster as dg
+
+from geo_platform.ports import Scratch
+from geo_platform.settings import load_settings
+from geo_platform.storage.scratch import ScratchRoot
+
+
+class ScratchFolder(dg.ConfigurableResourceFactory[Scratch]):
+    """Scratch folders below one root."""
+
+    root: str | None = None
+
+    def create_resource(self, context: dg.InitResourceContext) -> Scratch:
+        return ScratchRoot(Path(self.root) if self.root else load_settings().scratch_dir)
