@@ -1,0 +1,134 @@
+"""Whole or not at all: how the adapters on a local folder write, lock and translate what the system says.
+
+What belongs here: incoming files, the rename that publishes them, locks among processes, OSError to the error tree.
+What stays out: what is written and where, which each adapter decides.
+
+Incoming files lie in `<root>/.incoming` on the same file system as their destination. Their name carries who writes
+them, so that leftovers of a process that was killed are told from a write under way.
+"""
+
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from geo_platform.errors import Conflict, ParameterInvalid, SourceNotFound, StoreDenied, StoreUnavailable
+
+ABANDONED_AFTER_S = 24 * 3600
+"""When a leftover is cleaned whose writer cannot be asked: of another machine, or of before a restart of this one."""
+
+_INCOMING_NAME = re.compile(r"^(?P<machine>[0-9a-f]{8})-(?P<pid>\d+)-(?P<started>\d+)-[0-9a-f]{32}$")
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP}
+_IN_THE_WAY = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY}
+
+
+@contextmanager
+def os_errors(what: str) -> Iterator[None]:
+    """Translate an OSError met while working on `what`, which the message names."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise SourceNotFound(f"{what} was not found.") from error
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        if error.errno in _DENIED:
+            raise StoreDenied(f"{what} may not be used: {reason}.") from error
+        if error.errno in _IN_THE_WAY:
+            raise Conflict(f"{what} is a folder, or lies under a file.", remedy="Choose another name.") from error
+        if error.errno == errno.ENAMETOOLONG:
+            raise ParameterInvalid(f"{what} has too long a name for this file system.", remedy="Choose a shorter name.") from error
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise StoreUnavailable(f"{what} could not be written: {reason}.", remedy="Free space in the store's folder.") from error
+        raise StoreUnavailable(f"{what} could not be read or written: {reason}.") from error
+
+
+def new_incoming(root: Path) -> Path:
+    """A path in `<root>/.incoming` that nobody uses, its folder made."""
+    folder = root / ".incoming"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{_machine()}-{os.getpid()}-{_process_started(os.getpid()) or 0}-{uuid.uuid4().hex}"
+
+
+def make_durable(path: Path) -> None:
+    """Bytes of a file, or names of a folder, on the disk before anything relies on them."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def publish_file(incoming: Path, destination: Path) -> None:
+    """Rename a durable incoming file over its destination; the folders are made."""
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    incoming.replace(destination)
+    make_durable(destination.parent)
+
+
+def write_atomically(root: Path, destination: Path, content: bytes) -> None:
+    """Small files: messages, metadata, catalog documents."""
+    incoming = new_incoming(root)
+    try:
+        with incoming.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        publish_file(incoming, destination)
+    finally:
+        incoming.unlink(missing_ok=True)
+
+
+@contextmanager
+def process_lock(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock among processes and threads. The system frees it when its holder dies."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX)
+        yield
+
+
+def clean_incoming(root: Path) -> int:
+    """Remove leftovers of dead writers and return how many. What a living process writes is never touched."""
+    removed = 0
+    with suppress(FileNotFoundError), os.scandir(root / ".incoming") as entries:
+        for entry in entries:
+            with suppress(OSError):
+                if entry.is_file(follow_symlinks=False) and _is_abandoned(entry):
+                    Path(entry.path).unlink()
+                    removed += 1
+    return removed
+
+
+def _is_abandoned(entry: os.DirEntry[str]) -> bool:
+    match = _INCOMING_NAME.match(entry.name)
+    started = int(match["started"]) if match else 0
+    if match and started and match["machine"] == _machine():
+        return _process_started(int(match["pid"])) != started
+    # ctime and not mtime: a file that was moved in keeps the mtime it was made with
+    return time.time() - entry.stat(follow_symlinks=False).st_ctime > ABANDONED_AFTER_S
+
+
+def _machine() -> str:
+    """8 hex digits for this boot of this machine and its process id namespace: inside them a process id can be asked after."""
+    facts = [socket.gethostname()]
+    with suppress(OSError):
+        facts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
+    with suppress(OSError):
+        facts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:8]
+
+
+def _process_started(pid: int) -> int | None:
+    """Clock ticks from boot to the start of a process (field 22 of /proc/PID/stat, proc(5)); None where there is none."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    return int(text.rpartition(")")[2].split()[19])
