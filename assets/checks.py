@@ -14,19 +14,86 @@ from geo_platform.contracts.message import SpatialReference
 from geo_platform.contracts.publication import ItemPublished
 from geo_platform.contracts.raster import CogStored, RasterProfiled
 from geo_platform.contracts.vector import FeaturesLoaded, VectorProfiled
+from geo_platform.crs import same_crs
 from geo_platform.ports import Catalog
 
 # Partitioned checks are a preview in Dagster 1.13; docs/decisions/0003-partitioned-asset-checks.md says why they are used.
-warnings.filterwarnings("ignore", message="Parameter `partitions_def`", category=dg.PreviewWarning)
+warnings.filterwarnings("ignore", message="Specifying a partitions_def on an AssetCheckSpec", category=dg.PreviewWarning)
 
 
-def _as_asked(asked: str | None, source: SpatialReference, published: SpatialReference) -> bool:
-    return published.wkt == source.wkt if asked is None else published.came_from == "user" or published.authority_code == asked
+def _crs_result(asked: str | None, source: SpatialReference, published: SpatialReference) -> dg.AssetCheckResult:
+    wanted = asked or source.wkt
+    metadata = {"asked": asked or "the source's own", "published": published.authority_code or published.wkt}
+    return dg.AssetCheckResult(passed=same_crs(wanted, published.wkt), metadata=metadata)
 
 
 @dg.asset_check(asset="raster_cog", partitions_def=RASTER_OBJECTS)
 def cog_valid(raster_cog: CogStored) -> dg.AssetCheckResult:
     """Every COG passed strict validation when it was opened again."""
-    warned = [warning for cog in raster_cog.cogs for warning in cog.verification.warnings]
     passed = all(cog.verification.is_valid_cog for cog in raster_cog.cogs)
+    warned = [warning for cog in raster_cog.cogs for warning in cog.verification.warnings]
     return dg.AssetCheckResult(passed=passed, metadata={"cogs": len(raster_cog.cogs), "warnings": warned})
+
+
+@dg.asset_check(asset="raster_cog", partitions_def=RASTER_OBJECTS)
+def pixels_match(raster_cog: CogStored) -> dg.AssetCheckResult:
+    """Sampled pixels equal the source's where the COG is lossless and on the source's grid."""
+    checked = [cog.verification for cog in raster_cog.cogs]
+    passed = all(found.sampled_pixels > 0 and (found.differing_pixels == 0 or not found.compared_exactly) for found in checked)
+    return dg.AssetCheckResult(
+        passed=passed,
+        metadata={
+            "sampled_pixels": sum(found.sampled_pixels for found in checked),
+            "differing_pixels": sum(found.differing_pixels for found in checked),
+            "largest_difference": max(found.largest_difference for found in checked),
+        },
+    )
+
+
+@dg.asset_check(asset="raster_cog", partitions_def=RASTER_OBJECTS, additional_ins={"raster_profile": dg.AssetIn("raster_profile")})
+def raster_crs_as_asked(raster_cog: CogStored, raster_profile: RasterProfiled) -> dg.AssetCheckResult:
+    """The COG is in the CRS that was asked for, or in the source's own."""
+    main = raster_cog.cogs[0]
+    return _crs_result(main.asked_crs, raster_profile.crs, main.crs)
+
+
+@dg.asset_check(asset="vector_features", partitions_def=VECTOR_OBJECTS)
+def rows_accounted(vector_features: FeaturesLoaded) -> dg.AssetCheckResult:
+    """Rows read = rows inserted + rows rejected."""
+    counts = {"read": vector_features.read, "inserted": vector_features.inserted, "rejected": vector_features.rejected}
+    return dg.AssetCheckResult(passed=counts["read"] == counts["inserted"] + counts["rejected"], metadata=counts)
+
+
+@dg.asset_check(asset="vector_features", partitions_def=VECTOR_OBJECTS, additional_ins={"vector_profile": dg.AssetIn("vector_profile")})
+def vector_crs_as_asked(vector_features: FeaturesLoaded, vector_profile: VectorProfiled) -> dg.AssetCheckResult:
+    """The dataset is in the CRS that was asked for, or in the source's own."""
+    return _crs_result(vector_features.asked_crs, vector_profile.crs, vector_features.crs)
+
+
+@dg.asset_check(asset="raster_item", partitions_def=RASTER_OBJECTS)
+def raster_item_valid(raster_item: ItemPublished, catalog: dg.ResourceParam[Catalog]) -> dg.AssetCheckResult:
+    """The item as the catalog hands it out is valid STAC and says what was published."""
+    return _item_result(raster_item, catalog)
+
+
+@dg.asset_check(asset="vector_item", partitions_def=VECTOR_OBJECTS)
+def vector_item_valid(vector_item: ItemPublished, catalog: dg.ResourceParam[Catalog]) -> dg.AssetCheckResult:
+    """The item as the catalog hands it out is valid STAC and says what was published."""
+    return _item_result(vector_item, catalog)
+
+
+def _item_result(published: ItemPublished, catalog: Catalog) -> dg.AssetCheckResult:
+    item = catalog.item(published.collection, published.item_id)
+    faults = ["the catalog does not have it"] if item is None else list(item_faults(item))
+    return dg.AssetCheckResult(passed=not faults, metadata={"item": published.href, "faults": faults})
+
+
+ASSET_CHECKS = [
+    cog_valid,
+    pixels_match,
+    raster_crs_as_asked,
+    raster_item_valid,
+    rows_accounted,
+    vector_crs_as_asked,
+    vector_item_valid,
+]

@@ -32,7 +32,9 @@ class RasterItemConfig(StageConfig, ItemOptions):
     """How the result is named and dated in the catalog."""
 
 
-@dg.asset(partitions_def=RASTER_OBJECTS, group_name="raster", owners=OWNERS, kinds={"file"}, tags={"stage": "1"}, retry_policy=STORE_RETRIES)
+@dg.asset(
+    partitions_def=RASTER_OBJECTS, group_name="raster", owners=OWNERS, kinds={"file"}, tags={"stage": "1"}, retry_policy=STORE_RETRIES
+)
 def raw_raster(
     context: dg.AssetExecutionContext, config: RawRasterConfig, objects: dg.ResourceParam[ObjectStore]
 ) -> dg.MaterializeResult[ObjectArrived]:
@@ -42,7 +44,9 @@ def raw_raster(
     return result(arrived, report_arrival(arrived))
 
 
-@dg.asset(partitions_def=RASTER_OBJECTS, group_name="raster", owners=OWNERS, kinds={"gdal"}, tags={"stage": "2"}, retry_policy=STORE_RETRIES)
+@dg.asset(
+    partitions_def=RASTER_OBJECTS, group_name="raster", owners=OWNERS, kinds={"gdal"}, tags={"stage": "2"}, retry_policy=STORE_RETRIES
+)
 def raster_profile(
     context: dg.AssetExecutionContext,
     config: RasterProfileConfig,
@@ -56,7 +60,9 @@ def raster_profile(
     return result(profiled, report_raster_profile(profiled))
 
 
-@dg.asset(partitions_def=RASTER_OBJECTS, group_name="raster", owners=OWNERS, kinds={"geotiff"}, tags={"stage": "3"}, retry_policy=STORE_RETRIES)
+@dg.asset(
+    partitions_def=RASTER_OBJECTS, group_name="raster", owners=OWNERS, kinds={"geotiff"}, tags={"stage": "3"}, retry_policy=STORE_RETRIES
+)
 def raster_cog(
     context: dg.AssetExecutionContext,
     config: RasterCogConfig,
@@ -65,13 +71,15 @@ def raster_cog(
     scratch: dg.ResourceParam[Scratch],
 ) -> dg.MaterializeResult[CogStored]:
     """Cloud Optimized GeoTIFFs, opened again and compared with the source before anyone is told of them."""
-    with stage(context), scratch.of_run(context.run_id) as folder:
+    with stage(context) as notify, scratch.of_run(context.run_id) as folder:
         force = raster_profile.source.force
-        stored = make_cogs(raster_profile, config, objects, run_id=context.run_id, scratch=folder, force=force)
+        stored = make_cogs(raster_profile, config, objects, run_id=context.run_id, scratch=folder, force=force, notify=notify)
     return result(stored, report_cogs(stored, objects))
 
 
-@dg.asset(partitions_def=RASTER_OBJECTS, group_name="raster", owners=OWNERS, kinds={"stac"}, tags={"stage": "4"}, retry_policy=STORE_RETRIES)
+@dg.asset(
+    partitions_def=RASTER_OBJECTS, group_name="raster", owners=OWNERS, kinds={"stac"}, tags={"stage": "4"}, retry_policy=STORE_RETRIES
+)
 def raster_item(
     context: dg.AssetExecutionContext,
     config: RasterItemConfig,

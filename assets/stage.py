@@ -3,14 +3,16 @@
 What belongs here: the meeting of the core's terms with Dagster's. What stays out: any work.
 """
 
-from collections.abc import Iterator, Mapping
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 import dagster as dg
 from pydantic import ValidationError
 
-from geo_platform.errors import ParameterInvalid, PlatformError
+from geo_platform.errors import ParameterInvalid, PlatformError, UnexpectedFault
 from geo_platform.telemetry.logs import log_context
 
 RASTER_OBJECTS = dg.DynamicPartitionsDefinition(name="raster_objects")
@@ -20,6 +22,10 @@ STORE_RETRIES = dg.RetryPolicy(max_retries=3, delay=2, backoff=dg.Backoff.EXPONE
 """Only for faults that pass by themselves: everything else is raised with `allow_retries=False`."""
 
 OWNERS = ["team:geodata"]
+
+Notify = Callable[[str], None]
+
+_log = logging.getLogger("geo_platform.stage")
 
 
 class StageConfig(dg.Config):
@@ -49,15 +55,27 @@ def result(message: M, metadata: Mapping[str, Any]) -> dg.MaterializeResult[M]:
 
 
 @contextmanager
-def stage(context: dg.AssetExecutionContext) -> Iterator[None]:
-    """Run a stage's body with its run id and name on every log line and its errors as Dagster failures."""
+def stage(context: dg.AssetExecutionContext) -> Iterator[Notify]:
+    """Run a stage's body with its run id and name on every log line and its errors as Dagster failures.
+
+    Hands the body a function that tells the run's log how far it is.
+    """
     name = context.asset_key.to_user_string()
     partition = context.partition_key if context.has_partition_key else ""
     with log_context(run_id=context.run_id, stage=name, partition=partition):
+        started = time.perf_counter()
+        _log.info("stage started", extra={"checkpoint": "STAGE_START", "stage": name})
         try:
-            yield
+            yield lambda progress: _log.info("%s", progress, extra={"checkpoint": "STAGE_PROGRESS", "stage": name})
         except PlatformError as error:
+            _log.warning("%s", error, extra={"checkpoint": "STAGE_FAILED", "stage": name})
             raise as_failure(error) from error
+        except Exception as fault:
+            error = UnexpectedFault(f"{type(fault).__name__} in {name}: {fault}")
+            _log.exception("%s", error, extra={"checkpoint": "STAGE_FAILED", "stage": name})
+            raise as_failure(error) from fault
+        seconds = time.perf_counter() - started
+        _log.info("stage done in %.3f s", seconds, extra={"checkpoint": "STAGE_DONE", "stage": name})
 
 
 def as_failure(error: PlatformError) -> dg.Failure:

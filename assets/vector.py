@@ -32,7 +32,9 @@ class VectorItemConfig(StageConfig, ItemOptions):
     """How the result is named and dated in the catalog."""
 
 
-@dg.asset(partitions_def=VECTOR_OBJECTS, group_name="vector", owners=OWNERS, kinds={"file"}, tags={"stage": "1"}, retry_policy=STORE_RETRIES)
+@dg.asset(
+    partitions_def=VECTOR_OBJECTS, group_name="vector", owners=OWNERS, kinds={"file"}, tags={"stage": "1"}, retry_policy=STORE_RETRIES
+)
 def raw_vector(
     context: dg.AssetExecutionContext, config: RawVectorConfig, objects: dg.ResourceParam[ObjectStore]
 ) -> dg.MaterializeResult[ObjectArrived]:
@@ -42,7 +44,9 @@ def raw_vector(
     return result(arrived, report_arrival(arrived))
 
 
-@dg.asset(partitions_def=VECTOR_OBJECTS, group_name="vector", owners=OWNERS, kinds={"gdal"}, tags={"stage": "2"}, retry_policy=STORE_RETRIES)
+@dg.asset(
+    partitions_def=VECTOR_OBJECTS, group_name="vector", owners=OWNERS, kinds={"gdal"}, tags={"stage": "2"}, retry_policy=STORE_RETRIES
+)
 def vector_profile(
     context: dg.AssetExecutionContext,
     config: VectorProfileConfig,
@@ -56,7 +60,9 @@ def vector_profile(
     return result(profiled, report_vector_profile(profiled))
 
 
-@dg.asset(partitions_def=VECTOR_OBJECTS, group_name="vector", owners=OWNERS, kinds={"parquet"}, tags={"stage": "3"}, retry_policy=STORE_RETRIES)
+@dg.asset(
+    partitions_def=VECTOR_OBJECTS, group_name="vector", owners=OWNERS, kinds={"parquet"}, tags={"stage": "3"}, retry_policy=STORE_RETRIES
+)
 def vector_features(
     context: dg.AssetExecutionContext,
     config: VectorFeaturesConfig,
@@ -66,13 +72,15 @@ def vector_features(
     scratch: dg.ResourceParam[Scratch],
 ) -> dg.MaterializeResult[FeaturesLoaded]:
     """The features, repaired and sorted in space; every row of the source is inserted or listed as rejected."""
-    with stage(context), scratch.of_run(context.run_id) as folder:
+    with stage(context) as notify, scratch.of_run(context.run_id) as folder:
         force = vector_profile.source.force
-        loaded = load_features(vector_profile, config, objects, features, run_id=context.run_id, scratch=folder, force=force)
+        loaded = load_features(vector_profile, config, objects, features, run_id=context.run_id, scratch=folder, force=force, notify=notify)
     return result(loaded, report_features(loaded, objects))
 
 
-@dg.asset(partitions_def=VECTOR_OBJECTS, group_name="vector", owners=OWNERS, kinds={"stac"}, tags={"stage": "4"}, retry_policy=STORE_RETRIES)
+@dg.asset(
+    partitions_def=VECTOR_OBJECTS, group_name="vector", owners=OWNERS, kinds={"stac"}, tags={"stage": "4"}, retry_policy=STORE_RETRIES
+)
 def vector_item(
     context: dg.AssetExecutionContext,
     config: VectorItemConfig,

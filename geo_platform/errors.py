@@ -253,6 +253,13 @@ class DatabaseUnavailable(PlatformFault):
     retryable = True
 
 
+class UnexpectedFault(PlatformFault):
+    """Something nobody foresaw: a bug of the platform, never the user's."""
+
+    code = "UNEXPECTED_FAULT"
+    default_remedy = "This is a fault of the platform; report it with the run id."
+
+
 class CatalogRejected(PlatformFault):
     code = "CATALOG_REJECTED"
     default_remedy = "The catalog did not accept the item; report it with the run id."

@@ -22,7 +22,10 @@ class MessageIOManager(dg.IOManager):
     def handle_output(self, context: dg.OutputContext, obj: Message) -> None:
         folder = _folder(context)
         stored = self._objects.put_bytes(
-            MESSAGES, f"{folder}/{context.run_id}.json", dump_message(obj), metadata={"run_id": context.run_id, "message": type(obj).__name__}
+            MESSAGES,
+            f"{folder}/{context.run_id}.json",
+            dump_message(obj),
+            metadata={"run_id": context.run_id, "message": type(obj).__name__},
         )
         context.add_output_metadata(
             {"message": dg.MetadataValue.url(stored.reference.uri), "message_type": f"{type(obj).__name__} v{obj.schema_version}"}

@@ -1,0 +1,34 @@
+"""The jobs: each chain is sequential, so a run executes in one process; runs go in parallel."""
+
+import dagster as dg
+
+from assets import hello, raster, vector
+
+_RASTER_STAGES = dg.AssetSelection.assets(raster.raw_raster, raster.raster_profile, raster.raster_cog, raster.raster_item)
+_VECTOR_STAGES = dg.AssetSelection.assets(vector.raw_vector, vector.vector_profile, vector.vector_features, vector.vector_item)
+_HELLO_STAGES = dg.AssetSelection.assets(hello.prepared_greeting, hello.spoken_greeting)
+
+process_raster = dg.define_asset_job(
+    "process_raster",
+    selection=_RASTER_STAGES,
+    executor_def=dg.in_process_executor,
+    description="A raster object becomes verified Cloud Optimized GeoTIFFs and a STAC item. The partition names the object.",
+    tags={"geo_platform/kind": "raster"},
+)
+
+ingest_vector = dg.define_asset_job(
+    "ingest_vector",
+    selection=_VECTOR_STAGES,
+    executor_def=dg.in_process_executor,
+    description="A vector object becomes a sorted GeoParquet dataset and a STAC item. The partition names the object.",
+    tags={"geo_platform/kind": "vector"},
+)
+
+hello_world = dg.define_asset_job(
+    "hello_world",
+    selection=_HELLO_STAGES,
+    executor_def=dg.in_process_executor,
+    description="Two stages and a message between them: the smoke test of a deployment.",
+)
+
+JOBS = [process_raster, ingest_vector, hello_world]

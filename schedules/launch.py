@@ -1,0 +1,106 @@
+"""Running a job in this process and reading a run's state: what the command line does without a server.
+
+What belongs here: the calls to Dagster's public API. What stays out: choosing what to run, and showing it.
+"""
+
+import os
+import socket
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import dagster as dg
+
+from geo_platform.definitions import defs
+from geo_platform.errors import UnexpectedFault
+from geo_platform.runs import RunReport, RunRequest
+from geo_platform.settings import Settings
+from geo_platform.storage.process import is_alive, this_process
+
+PROCESS_TAG = "geo_platform/process"
+HOST_TAG = "geo_platform/host"
+_SILENT = {"console": {"config": {"log_level": "CRITICAL"}}}
+_UNFINISHED = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.NOT_STARTED]
+
+
+def open_instance(settings: Settings, template: Path) -> dg.DagsterInstance:
+    """The Dagster instance of this home, made from the template the first time.
+
+    Runs that a killed process of this host left unfinished are marked as failed, since nothing else would ever end them.
+    """
+    home = settings.dagster_home_dir
+    home.mkdir(parents=True, exist_ok=True)
+    settings.log_file.parent.mkdir(parents=True, exist_ok=True)
+    configuration = home / "dagster.yaml"
+    if not configuration.exists():
+        configuration.write_text(Template(template.read_text("utf-8")).substitute(LOG_FILE=settings.log_file), "utf-8")
+    os.environ["DAGSTER_HOME"] = str(home)
+    instance = dg.DagsterInstance.get()
+    for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED, tags={HOST_TAG: socket.gethostname()})):
+        if not is_alive(run.tags[PROCESS_TAG]):
+            instance.report_run_failed(run, "The process of this run was killed. Nothing of it was published; launch it again.")
+    return instance
+
+
+def run(request: RunRequest, instance: dg.DagsterInstance) -> RunReport:
+    """Execute the job here and now. Raises dagster.DagsterInvalidConfigError where the options do not fit the job."""
+    if request.partition is not None and request.partitions_name is not None:
+        instance.add_dynamic_partitions(request.partitions_name, [request.partition])
+    executed = defs.resolve_job_def(request.job).execute_in_process(
+        run_config={"ops": {stage: {"config": dict(options)} for stage, options in request.stage_options.items()}, "loggers": _SILENT},
+        instance=instance,
+        partition_key=request.partition,
+        raise_on_error=False,
+        tags={**request.tags, PROCESS_TAG: this_process(), HOST_TAG: socket.gethostname()},
+    )
+    return _report(instance, executed.run_id, executed.all_events)
+
+
+def status(run_id: str, instance: dg.DagsterInstance) -> RunReport | None:
+    """How a run stands, or None where this instance has no such run."""
+    if not instance.get_run_by_id(run_id):
+        return None
+    events = [entry.dagster_event for entry in instance.all_logs(run_id) if entry.dagster_event]
+    return _report(instance, run_id, events)
+
+
+def _report(instance: dg.DagsterInstance, run_id: str, events: Iterable[dg.DagsterEvent]) -> RunReport:
+    record = instance.get_run_record_by_id(run_id)
+    if record is None:
+        raise UnexpectedFault(f"Dagster's storage does not have the run {run_id} that was just executed.")
+    seconds: dict[str, float] = {}
+    error: Mapping[str, Any] | None = None
+    traceback: str | None = None
+    result: Mapping[str, Any] | None = None
+    for event in events:
+        if event.is_step_success and event.step_key:
+            seconds[event.step_key] = event.step_success_data.duration_ms / 1000
+        elif event.is_step_failure and event.step_key and error is None:
+            failure = event.step_failure_data
+            error, traceback = _error_record(failure), failure.error.to_string() if failure.error else None
+        elif event.is_step_materialization:
+            result = {key: entry.value for key, entry in event.step_materialization_data.materialization.metadata.items()}
+    dagster_run = record.dagster_run
+    if error is None and dagster_run.status == dg.DagsterRunStatus.FAILURE:
+        error = UnexpectedFault("The run ended without a result.").as_record()
+    return RunReport(
+        run_id=run_id,
+        job=dagster_run.job_name,
+        status=dagster_run.status.value.lower(),
+        stage_seconds=seconds,
+        result=result if dagster_run.status == dg.DagsterRunStatus.SUCCESS else None,
+        error=error,
+        partition=dagster_run.tags.get("dagster/partition"),
+        seconds=(record.end_time or 0) - (record.start_time or 0) if record.end_time and record.start_time else 0.0,
+        traceback=traceback,
+    )
+
+
+def _error_record(failure: Any) -> Mapping[str, Any]:
+    """The stage's own error where it raised one of ours; anything else is a fault of the platform."""
+    ours = failure.user_failure_data
+    if ours is None or "code" not in ours.metadata:
+        return UnexpectedFault(failure.error.message.strip() if failure.error else "The stage failed without a word.").as_record()
+    fields = ("code", "message", "remedy", "retryable", "user_fixable")
+    return {key: ours.metadata[key].value for key in fields}
