@@ -99,6 +99,12 @@ class FeatureStore(Protocol):
         """
 
 
+ITEM_RUN_ID = "geo_platform:run_id"
+ITEM_FINGERPRINT = "geo_platform:fingerprint"
+ITEM_SOURCE = "geo_platform:source"
+"""Properties of an item that every Catalog reads: entries are made of them, and conflicts are decided by them."""
+
+
 @dataclass(frozen=True)
 class CatalogEntry:
     """One line of a listing."""
@@ -120,10 +126,13 @@ class Catalog(Protocol):
         """The published item, hrefs absolute, or None."""
 
     def entries(self) -> Iterator[CatalogEntry]:
-        """Every published item, newest first."""
+        """Every published item, newest first. Raises CatalogRejected after the last one where some could not be read."""
 
     def publish(self, collection: dict[str, Any], item: dict[str, Any], *, replaces: str | None) -> str:
-        """Upsert both and return the item's href. Raises Conflict when the published fingerprint is not `replaces`."""
+        """Upsert both and return the item's href.
+
+        Raises Conflict when the published fingerprint is not `replaces`, or when another source holds the item id.
+        """
 
 
 class Scratch(Protocol):

@@ -79,6 +79,8 @@ def write_atomically(root: Path, destination: Path, content: bytes) -> None:
         with incoming.open("wb") as file:
             file.write(content)
             file.flush()
+            now_ns = time.time_ns()  # finer than the file system's clock, so that order of writing is order of mtime
+            os.utime(file.fileno(), ns=(now_ns, now_ns))
             os.fsync(file.fileno())
         publish_file(incoming, destination)
     finally:

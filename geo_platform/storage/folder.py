@@ -84,7 +84,7 @@ class FolderStore:
             try:
                 stored = self._commit(container, key, incoming, destination, metadata=metadata, only_if_etag=only_if_etag)
             except BaseException:
-                if taken:  # a put that failed may be tried again, so its file must be there again
+                if taken and incoming.exists():  # a put that failed may be tried again, so its file must be there again
                     incoming.rename(path)
                 raise
         if move and not taken:

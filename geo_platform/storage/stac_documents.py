@@ -1,0 +1,149 @@
+"""Documents of the static catalog: where they lie, how they are read and written, what the catalog states in them.
+
+What belongs here: the layout, JSON, the structural links. What stays out: the order of writes and locks (`stac_files.py`).
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from geo_platform.errors import CatalogRejected, ParameterInvalid
+from geo_platform.storage.stac_hrefs import Document, without_structure
+
+_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")
+_RESERVED = {"catalog.json", "collection.json"}
+_PEOPLE_WRITE = ("title", "description", "license", "keywords", "providers", "assets", "summaries")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Paths below a resolved root, and what lies there."""
+
+    root: Path
+
+    @property
+    def folder(self) -> Path:
+        return self.root / "catalog"
+
+    def item(self, collection: str, item_id: str) -> Path:
+        return self.folder / collection / item_id / f"{item_id}.json"
+
+    def collections(self) -> list[str]:
+        """Names of folders that hold a collection, sorted."""
+        return [name for name in _subfolders(self.folder) if (self.folder / name / "collection.json").is_file()]
+
+    def collection_titles(self) -> dict[str, str]:
+        """Collection id to title, for the root's links; a collection that cannot be read shows its id."""
+        titles: dict[str, str] = {}
+        for name in self.collections():
+            titles[name] = name
+            with suppress(CatalogRejected):
+                titles[name] = (read_document(self.folder / name / "collection.json") or {}).get("title") or name
+        return titles
+
+    def item_ids(self, collection_folder: Path) -> list[str]:
+        """Ids of items whose file is there, sorted."""
+        return [name for name in _subfolders(collection_folder) if (collection_folder / name / f"{name}.json").is_file()]
+
+    def item_paths(self) -> Iterator[Path]:
+        """Every item's file, in no useful order."""
+        for collection in _subfolders(self.folder):
+            for item_id in self.item_ids(self.folder / collection):
+                yield self.item(collection, item_id)
+
+    def item_links(self, path: Path, collection: str) -> list[dict[str, Any]]:
+        """What an item says of its place, hrefs absolute."""
+        collection_uri = (path.parent.parent / "collection.json").as_uri()
+        return [
+            {"rel": "root", "href": (self.folder / "catalog.json").as_uri(), "type": "application/json"},
+            {"rel": "parent", "href": collection_uri, "type": "application/json", "title": collection},
+            {"rel": "collection", "href": collection_uri, "type": "application/json", "title": collection},
+        ]
+
+
+def check_id(name: str) -> str:
+    """The id itself. Raises ParameterInvalid where it could not be a folder of the catalog."""
+    if not _ID.match(name) or name.lower() in _RESERVED:
+        raise ParameterInvalid(
+            f"{name!r} cannot name a collection or an item.",
+            remedy="Use letters, digits, dots, hyphens and underscores, at most 200, beginning with a letter or digit.",
+        )
+    return name
+
+
+def encode(document: Document, what: str) -> bytes:
+    """JSON for people and machines. Raises CatalogRejected where a value has no JSON (NaN, a time, bytes)."""
+    try:
+        return json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2).encode() + b"\n"
+    except (TypeError, ValueError) as error:
+        raise CatalogRejected(f"{what} cannot be written as JSON: {error}.") from error
+
+
+def read_document(path: Path) -> Document | None:
+    """A STAC document, or None where there is none. Raises CatalogRejected naming the file where it cannot be read."""
+    try:
+        document = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise _unreadable(path, str(error)) from error
+    kind = document.get("type") if isinstance(document, dict) else None
+    if kind not in {"Feature", "Collection", "Catalog"} or not isinstance(document.get("links"), list):
+        raise _unreadable(path, "it is no STAC document")
+    if kind == "Feature" and not (isinstance(document.get("properties"), dict) and isinstance(document.get("assets"), dict)):
+        raise _unreadable(path, "it is no STAC item")
+    return dict(document)
+
+
+def root_document(present: Document | None, titles: Mapping[str, str]) -> Document:
+    """catalog.json with a child link to every collection; what people wrote into it is kept."""
+    written: Document = {name: present[name] for name in ("id", "title", "description") if name in present} if present else {}
+    own = [{"rel": "root", "href": "./catalog.json", "type": "application/json"}]
+    children = [
+        {"rel": "child", "href": f"./{name}/collection.json", "type": "application/json", "title": title} for name, title in titles.items()
+    ]
+    return {
+        "type": "Catalog",
+        "stac_version": "1.1.0",
+        "id": "geo-platform",
+        "title": "Geo platform",
+        "description": "Rasters and vector datasets published by the geo platform.",
+        **written,
+        "links": own + children + (without_structure(present) if present else []),
+    }
+
+
+def with_items(given: Document, present: Document | None, item_ids: list[str], extent: dict[str, Any]) -> Document:
+    """collection.json with a link to every item; what people wrote into it is kept."""
+    written = {name: present[name] for name in _PEOPLE_WRITE if name in present} if present else {}
+    extensions = {*given.get("stac_extensions", []), *(present or {}).get("stac_extensions", [])}
+    own = [
+        {"rel": "root", "href": "../catalog.json", "type": "application/json"},
+        {"rel": "parent", "href": "../catalog.json", "type": "application/json"},
+    ]
+    items = [{"rel": "item", "href": f"./{name}/{name}.json", "type": "application/geo+json"} for name in item_ids]
+    return {
+        **given,
+        **written,
+        "stac_extensions": sorted(extensions),
+        "extent": extent,
+        "links": own + items + without_structure(present if present else given),
+    }
+
+
+def _subfolders(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _unreadable(path: Path, reason: str) -> CatalogRejected:
+    place = "/".join(path.parts[-3:])
+    return CatalogRejected(f"The catalog's file {place} cannot be read: {reason}.", remedy="Restore it or delete it, then publish again.")
