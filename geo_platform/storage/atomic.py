@@ -20,11 +20,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from geo_platform.errors import Conflict, ParameterInvalid, SourceNotFound, StoreDenied, StoreUnavailable
+from geo_platform.storage.process import is_alive, this_process
 
 ABANDONED_AFTER_S = 24 * 3600
 """When a leftover is cleaned whose writer cannot be asked: of another machine, or of before a restart of this one."""
 
-_INCOMING_NAME = re.compile(r"^(?P<machine>[0-9a-f]{8})-(?P<pid>\d+)-(?P<started>\d+)-[0-9a-f]{32}$")
+_INCOMING_NAME = re.compile(r"^(?P<machine>[0-9a-f]{8})-(?P<process>\d+\.\d+)-[0-9a-f]{32}$")
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP}
 _IN_THE_WAY = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY}
 
@@ -53,7 +54,7 @@ def new_incoming(root: Path) -> Path:
     """A path in `<root>/.incoming` that nobody uses, its folder made."""
     folder = root / ".incoming"
     folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{_machine()}-{os.getpid()}-{_process_started(os.getpid()) or 0}-{uuid.uuid4().hex}"
+    return folder / f"{_machine()}-{this_process()}-{uuid.uuid4().hex}"
 
 
 def make_durable(path: Path) -> None:
@@ -110,9 +111,8 @@ def clean_incoming(root: Path) -> int:
 
 def _is_abandoned(entry: os.DirEntry[str]) -> bool:
     match = _INCOMING_NAME.match(entry.name)
-    started = int(match["started"]) if match else 0
-    if match and started and match["machine"] == _machine():
-        return _process_started(int(match["pid"])) != started
+    if match and match["machine"] == _machine():
+        return not is_alive(match["process"])
     # ctime and not mtime: a file that was moved in keeps the mtime it was made with
     return time.time() - entry.stat(follow_symlinks=False).st_ctime > ABANDONED_AFTER_S
 
@@ -125,12 +125,3 @@ def _machine() -> str:
     with suppress(OSError):
         facts.append(str(Path("/proc/self/ns/pid").readlink()))
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:8]
-
-
-def _process_started(pid: int) -> int | None:
-    """Clock ticks from boot to the start of a process (field 22 of /proc/PID/stat, proc(5)); None where there is none."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    return int(text.rpartition(")")[2].split()[19])

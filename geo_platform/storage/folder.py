@@ -4,7 +4,7 @@ What belongs here: the ObjectStore port. What stays out: how bytes become durabl
 (`keys.py`), what an object's metadata is written like (`sidecar.py`).
 
     <root>/bronze/…  silver/…  quarantine/…  messages/…     objects, readable by any program
-    <root>/.metadata/<container>/<folder>/.<name>.json      their metadata, by etag
+    <root>/.metadata/<container>/<key>.json                 their metadata, by etag
     <root>/.incoming/…                                      what is being written; never listed
     <root>/.locks/…                                         one of 256 locks a key
 
@@ -162,7 +162,7 @@ class FolderStore:
     def _walk(self, container: str, folder: Path, folder_key: str, prefix: str) -> Iterator[StoredObject]:
         for name, is_folder in _ordered(folder):
             key = folder_key + name
-            if key_fault(key) is not None:
+            if key_fault(f"{key}/file" if is_folder else key) is not None:
                 continue
             if is_folder:
                 inner = f"{key}/"

@@ -29,15 +29,17 @@ def key_fault(key: str) -> str | None:
     for segment in key.split("/"):
         if not segment:
             return "it is absolute or has an empty part"
-        if segment.startswith("."):
-            return "a part of it starts with a dot"
+        if segment in {".", ".."}:
+            return "it climbs out of its folder"
         if len(segment.encode()) > SEGMENT_MAX_BYTES:
             return f"a part of it is longer than {SEGMENT_MAX_BYTES} bytes"
+    if key.rpartition("/")[2].startswith("."):
+        return "its name starts with a dot, and hidden files are never listed"
     return None
 
 
 def check_key(key: str) -> str:
-    """The key itself. Raises ParameterInvalid for traversal, absolute paths, hidden parts, NUL and backslash."""
+    """The key itself. Raises ParameterInvalid for traversal, absolute paths, hidden files, NUL and backslash."""
     fault = key_fault(key)
     if fault is not None:
         raise ParameterInvalid(

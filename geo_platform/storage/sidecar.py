@@ -16,9 +16,10 @@ from geo_platform.storage.atomic import write_atomically
 
 
 def path_of(root: Path, container: str, key: str) -> Path:
-    """`<root>/.metadata/<container>/<folder>/.<name>.json`; the dot keeps it apart from any folder a key can name."""
-    folder, _, name = key.rpartition("/")
-    return root.joinpath(".metadata", container, *folder.split("/")) / f".{name}.json"
+    """`<root>/.metadata/<container>/<folder>/<name>.json`; a folder whose name could be a sidecar's gets an `@` at its end."""
+    *folders, name = key.split("/")
+    apart = [f"{folder}@" if folder.endswith((".json", "@")) else folder for folder in folders]
+    return root.joinpath(".metadata", container, *apart) / f"{name}.json"
 
 
 def read(root: Path, container: str, key: str, *, etag: str) -> dict[str, str]:
