@@ -21,6 +21,11 @@ QUARANTINE = "quarantine"
 MESSAGES = "messages"
 
 
+def message_key(stage: str, partition: str | None, run_id: str) -> str:
+    """Where a stage's message lies in the container of messages."""
+    return f"{stage}/{partition}/{run_id}.json" if partition is not None else f"{stage}/{run_id}.json"
+
+
 @dataclass(frozen=True)
 class StoredObject:
     """An object as the store describes it."""

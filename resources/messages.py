@@ -10,7 +10,7 @@ import dagster as dg
 from geo_platform.contracts.message import Message
 from geo_platform.contracts.stored import dump_message, load_message
 from geo_platform.errors import SourceNotFound
-from geo_platform.ports import MESSAGES, ObjectStore
+from geo_platform.ports import MESSAGES, ObjectStore, message_key
 
 
 class MessageIOManager(dg.IOManager):
@@ -20,13 +20,9 @@ class MessageIOManager(dg.IOManager):
         self._objects = objects
 
     def handle_output(self, context: dg.OutputContext, obj: Message) -> None:
-        folder = _folder(context)
-        stored = self._objects.put_bytes(
-            MESSAGES,
-            f"{folder}/{context.run_id}.json",
-            dump_message(obj),
-            metadata={"run_id": context.run_id, "message": type(obj).__name__},
-        )
+        key = message_key(_stage(context), _partition(context), context.run_id)
+        metadata = {"run_id": context.run_id, "message": type(obj).__name__}
+        stored = self._objects.put_bytes(MESSAGES, key, dump_message(obj), metadata=metadata)
         context.add_output_metadata(
             {"message": dg.MetadataValue.url(stored.reference.uri), "message_type": f"{type(obj).__name__} v{obj.schema_version}"}
         )
@@ -36,25 +32,28 @@ class MessageIOManager(dg.IOManager):
         upstream = context.upstream_output
         if upstream is None:
             raise dg.DagsterInvariantViolationError(f"input {context.name} has no upstream stage")
-        key = self._newest_key(_folder(context), preferred_run_id=upstream.run_id)
-        return load_message(self._objects.read_bytes(MESSAGES, key), expected)
+        own = message_key(_stage(context), _partition(context), upstream.run_id)
+        return load_message(self._objects.read_bytes(MESSAGES, self._newest_key(own)), expected)
 
-    def _newest_key(self, folder: str, *, preferred_run_id: str) -> str:
+    def _newest_key(self, own: str) -> str:
         """This run's own message where it has one; else, when a stage is run alone, the latest of the partition."""
-        found = {stored.reference.key: stored.last_modified_utc for stored in self._objects.list(MESSAGES, f"{folder}/")}
-        own = f"{folder}/{preferred_run_id}.json"
+        folder = own.rpartition("/")[0] + "/"
+        found = {stored.reference.key: stored.last_modified_utc for stored in self._objects.list(MESSAGES, folder)}
         if own in found:
             return own
-        # Keys may hold slashes: `a` must not pick up the messages of `a/b`.
-        direct = {key: when for key, when in found.items() if "/" not in key.removeprefix(f"{folder}/")}
+        # Partitions may hold slashes: `a` must not pick up the messages of `a/b`.
+        direct = {key: written for key, written in found.items() if "/" not in key.removeprefix(folder)}
         if not direct:
-            raise SourceNotFound(f"no message of {folder!r} is stored", remedy="Materialize the stage before this one first.")
+            raise SourceNotFound(f"no message is stored in {folder!r}", remedy="Materialize the stage before this one first.")
         return max(direct, key=lambda key: direct[key])
 
 
-def _folder(context: dg.OutputContext | dg.InputContext) -> str:
-    stage = "/".join(context.asset_key.path)
-    return f"{stage}/{context.partition_key}" if context.has_partition_key else stage
+def _stage(context: dg.OutputContext | dg.InputContext) -> str:
+    return "/".join(context.asset_key.path)
+
+
+def _partition(context: dg.OutputContext | dg.InputContext) -> str | None:
+    return context.partition_key if context.has_partition_key else None
 
 
 class Messages(dg.ConfigurableIOManagerFactory[MessageIOManager]):

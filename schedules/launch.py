@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, Self
 
 import dagster as dg
 
@@ -41,6 +41,27 @@ def open_instance(settings: Settings, template: Path) -> dg.DagsterInstance:
         if not is_alive(run.tags[PROCESS_TAG]):
             instance.report_run_failed(run, "The process of this run was killed. Nothing of it was published; launch it again.")
     return instance
+
+
+class InProcessLauncher:
+    """Implements the command line's launcher on one Dagster instance."""
+
+    def __init__(self, settings: Settings, template: Path) -> None:
+        self._settings = settings
+        self._template = template
+
+    def __enter__(self) -> Self:
+        self._instance = open_instance(self._settings, self._template)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._instance.dispose()
+
+    def run(self, request: RunRequest) -> RunReport:
+        return run(request, self._instance)
+
+    def status(self, run_id: str) -> RunReport | None:
+        return status(run_id, self._instance)
 
 
 def run(request: RunRequest, instance: dg.DagsterInstance) -> RunReport:

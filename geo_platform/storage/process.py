@@ -8,6 +8,9 @@ from functools import cache
 from pathlib import Path
 
 
+_ENDED = -1
+
+
 def this_process() -> str:
     """`<pid>.<start time>`; the start time is in clock ticks since boot, and 0 where the system does not tell it."""
     return _identity(os.getpid())
@@ -31,14 +34,15 @@ def is_alive(identity: str) -> bool:
     except PermissionError:
         return True
     now = _start_ticks(pid)
-    return now is None or start == 0 or now == start
+    return now is None or (now != _ENDED and (start == 0 or now == start))
 
 
 def _start_ticks(pid: int) -> int | None:
-    """Field 22 of /proc/<pid>/stat (proc(5)); None for a zombie's or unknown process and where there is no /proc."""
+    """Field 22 of /proc/<pid>/stat (proc(5)); _ENDED for a zombie, None where there is no /proc to ask."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except OSError:
         return None
     # The second field is the command's name in parentheses and may itself hold spaces and parentheses.
-    return int(text.rpartition(")")[2].split()[19])
+    state, *rest = text.rpartition(")")[2].split()
+    return _ENDED if state in "ZX" else int(rest[18])

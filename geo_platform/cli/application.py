@@ -1,0 +1,88 @@
+"""Where things are for a command: settings, stores, and the application root that jobs need.
+
+What belongs here: composition. What stays out: any printing but the sentence that says why a command cannot work here.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import click
+
+from geo_platform.ports import Catalog, ObjectStore
+from geo_platform.runs import RunReport, RunRequest
+from geo_platform.settings import Settings, find_application_root
+from geo_platform.storage.folder import FolderStore
+from geo_platform.storage.scratch import ScratchRoot
+from geo_platform.storage.stac_files import StacFiles
+
+INSTANCE_TEMPLATE = Path("deploy") / "embedded" / "dagster.yaml"
+
+
+class Launcher(Protocol):
+    """Runs jobs in this process."""
+
+    def run(self, request: RunRequest) -> RunReport:
+        """Execute a job to its end."""
+
+    def status(self, run_id: str) -> RunReport | None:
+        """How a run stands; None where there is no such run."""
+
+
+@dataclass(frozen=True)
+class Application:
+    """The stores of one home, and the way to its jobs."""
+
+    settings: Settings
+
+    @cached_property
+    def objects(self) -> ObjectStore:
+        return FolderStore(self.settings.store_dir)
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        return StacFiles(self.settings.catalog_dir)
+
+    @cached_property
+    def scratch(self) -> ScratchRoot:
+        return ScratchRoot(self.settings.scratch_dir)
+
+    @cached_property
+    def root(self) -> Path:
+        """The application root. Raises click.ClickException where there is none: the wheel alone brings no jobs."""
+        root = find_application_root(self.settings.application_root)
+        if root is None or not (root / "workspace.yaml").is_file():
+            raise click.ClickException(
+                "This command runs jobs, and their definitions (the folder that holds workspace.yaml) are not here. "
+                "Run it inside a checkout of geo_platform, or name the folder with --application-root."
+            )
+        return root
+
+    def lazy_launcher(self, stack: ExitStack) -> Callable[[], Launcher]:
+        """Opens a launcher at the first call: what is unchanged or refused at the door starts no Dagster."""
+        opened: list[Launcher] = []
+
+        def launcher() -> Launcher:
+            if not opened:
+                opened.append(stack.enter_context(self.launcher()))
+            return opened[0]
+
+        return launcher
+
+    @contextmanager
+    def launcher(self) -> Iterator[Launcher]:
+        """A launcher on this home's Dagster instance; Dagster is imported only here."""
+        if str(self.root) not in sys.path:
+            sys.path.insert(0, str(self.root))
+        # The stages' resources read the settings for themselves, here and in the processes that Dagster starts.
+        os.environ["GEO_PLATFORM_HOME"] = str(self.settings.home_dir)
+        self.scratch.sweep()
+        module = importlib.import_module("schedules.launch")
+        with module.InProcessLauncher(self.settings, self.root / INSTANCE_TEMPLATE) as launcher:
+            yield launcher

@@ -1,0 +1,84 @@
+"""`geo-platform list`, `show ITEM`, `status RUN`: reading what is there."""
+
+import json
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from geo_platform.catalog.listing import listing_rows
+from geo_platform.cli.application import Application
+from geo_platform.cli.outcome import printable
+
+
+@click.command("list")
+@click.option("--json", "as_json", is_flag=True, help="A JSON list, newest first: id, collection, run_id, source, outputs.")
+@click.pass_obj
+def list_items(application: Application, as_json: bool) -> None:
+    """List the published items, newest first."""
+    rows = list(listing_rows(application.catalog))
+    if as_json:
+        click.echo(json.dumps(rows, ensure_ascii=False))
+        return
+    if not rows:
+        click.echo("Nothing is published yet. Try: geo-platform demo")
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("item", "collection", "run", "source"):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(printable(str(row[column]))) for column in ("id", "collection", "run_id", "source")))
+    Console().print(table)
+
+
+@click.command("show")
+@click.argument("item", metavar="ITEM")
+@click.option("--json", "as_json", is_flag=True, help="The STAC item itself.")
+@click.pass_obj
+def show_item(application: Application, item: str, as_json: bool) -> None:
+    """Show one published item. ITEM is its id, or collection/id where two collections have the same."""
+    collection, _, item_id = item.rpartition("/")
+    found = [entry for entry in application.catalog.entries() if entry.item_id == item_id and collection in ("", entry.collection)]
+    if not found:
+        raise click.ClickException(f"No item {printable(item)!r} is published. `geo-platform list` shows those that are.")
+    if len(found) > 1:
+        names = ", ".join(f"{entry.collection}/{entry.item_id}" for entry in found)
+        raise click.UsageError(f"{item_id} is in several collections; say which: {names}")
+    document = application.catalog.item(found[0].collection, found[0].item_id)
+    if document is None:
+        raise click.ClickException(f"{printable(item)!r} was removed while it was looked up.")
+    if as_json:
+        click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+        return
+    console = Console(highlight=False)
+    console.print(Text(f"{found[0].collection}/{found[0].item_id}", style="bold"))
+    for name, value in sorted(document["properties"].items()):
+        if not isinstance(value, dict | list):
+            console.print(Text(f"  {name}: {printable(str(value))}"), soft_wrap=True)
+    for name, asset in document["assets"].items():
+        console.print(Text(f"  {name}: {printable(asset['href'])}"), soft_wrap=True)
+
+
+@click.command("status")
+@click.argument("run", metavar="RUN")
+@click.option("--json", "as_json", is_flag=True, help="As a JSON document.")
+@click.pass_obj
+def show_status(application: Application, run: str, as_json: bool) -> None:
+    """Show how a run stands or ended: its state, seconds per stage, its result or its error."""
+    with application.launcher() as launcher:
+        report = launcher.status(run)
+    if report is None:
+        raise click.ClickException(f"This home has no run {printable(run)!r}.")
+    if as_json:
+        fields = ("run_id", "job", "partition", "status", "seconds", "stage_seconds", "result", "error")
+        click.echo(json.dumps({name: getattr(report, name) for name in fields}, ensure_ascii=False, default=str))
+        return
+    click.echo(f"run {report.run_id}: {report.job} {report.status}, {report.seconds:.1f} s")
+    click.echo(f"  object {printable(report.partition or '-')}")
+    for stage, seconds in report.stage_seconds.items():
+        click.echo(f"  {stage:<32} {seconds:8.2f} s")
+    if report.error:
+        click.echo(f"  {report.error['code']}: {printable(str(report.error['message']))}\n  What to do: {report.error['remedy']}")
+    if report.result:
+        click.echo(f"  item {report.result.get('item_id', '-')}")

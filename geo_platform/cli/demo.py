@@ -1,0 +1,46 @@
+"""`geo-platform demo`: the bundled samples through the real jobs, told stage by stage."""
+
+import sys
+from contextlib import ExitStack
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from geo_platform.cli.application import Application
+from geo_platform.cli.ingest import Request, ingest, kind_of
+from geo_platform.cli.outcome import Outcome, SourceOutcome, exit_code, printable, show_outcome
+from geo_platform.cli.progress import source_progress
+from geo_platform.cli.sources import Candidate, find_sources
+from geo_platform.cli.story import story_lines
+
+SAMPLES = ("sierra_nevada_srtm.tif", "natural_earth_countries.shp.zip")
+
+
+@click.command("demo")
+@click.pass_obj
+def demo(application: Application) -> None:
+    """Ingest a bundled real raster and a bundled real vector file, and say what was found and written."""
+    candidates, _ = find_sources([str(application.root / "samples" / name) for name in SAMPLES])
+    console = Console(highlight=False)
+    outcomes = []
+    with ExitStack() as stack, source_progress(Console(stderr=True), len(candidates)) as progress:
+        launch = application.lazy_launcher(stack)
+        for done, candidate in enumerate(candidates):
+            progress.source(candidate.path.name, done)
+            outcome = ingest(candidate, kind_of(candidate), Request({}, launch), application)
+            outcomes.append(outcome)
+            _tell(console, candidate, outcome, application)
+    console.print(Text("\nOpen the UI on it:", style="bold"), Text("make dev"), Text("(or: geo-platform dev)", style="dim"))
+    sys.exit(exit_code(outcomes))
+
+
+def _tell(console: Console, candidate: Candidate, outcome: SourceOutcome, application: Application) -> None:
+    if outcome.outcome in (Outcome.refused, Outcome.failed):
+        show_outcome(console, outcome)
+        return
+    console.print(Text(f"\n{printable(candidate.path.name)}", style="bold"), Text(f"({outcome.kind})"))
+    if outcome.outcome is Outcome.unchanged:
+        console.print(Text("  already done: the same file and the same recipe were published before", style="cyan"))
+    for label, text in story_lines(outcome, candidate, application):
+        console.print(Text(f"  {label:<10}", style="dim"), Text(printable(text)), soft_wrap=True)

@@ -1,0 +1,132 @@
+"""Ingesting one local file: into the store, through its job, to an answer. No refusal of one stops the others.
+
+What belongs here: the order of things and what each error becomes. What stays out: options, printing, walking.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from geo_platform.catalog.naming import default_collection, default_item_id
+from geo_platform.catalog.publish import find_published
+from geo_platform.cli.application import Application, Launcher
+from geo_platform.cli.outcome import Outcome, SourceOutcome, outcome_of
+from geo_platform.cli.parameters import CHAINS, Chain, ChainOptions, options_of
+from geo_platform.cli.sources import Candidate
+from geo_platform.contracts.arrival import ObjectArrived, SourceKind
+from geo_platform.contracts.publication import ItemPublished
+from geo_platform.errors import PlatformError, SourceNotFound
+from geo_platform.fingerprint import extend
+from geo_platform.ports import BRONZE
+from geo_platform.runs import RunReport, RunRequest
+from geo_platform.source.arrival import receive
+from geo_platform.source.sniff import detect
+from geo_platform.storage.arrive import arrive
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked of every source of one call."""
+
+    parameters: Mapping[str, Any]
+    launch: Callable[[], Launcher]
+
+
+def kind_of(candidate: Candidate) -> SourceKind:
+    """By content. Raises a refusal where it is missing, empty, unsafe or of no supported format."""
+    if not candidate.path.is_file():
+        raise SourceNotFound(f"There is no file {candidate.shown!r}.")
+    sidecar_names = [sidecar.name for sidecar in candidate.sidecars]
+    return detect(candidate.path, name=candidate.path.name, sidecars=sidecar_names).kind
+
+
+def ingest(candidate: Candidate, kind: SourceKind, request: Request, application: Application) -> SourceOutcome:
+    """Take one source through its job, or answer with what was published of the same source and recipe before."""
+    started = time.perf_counter()
+    chain = CHAINS[kind]
+    try:
+        options = options_of(chain, request.parameters)
+        arrived = _arrive(candidate, chain, options, application)
+        before = None if arrived.force else _published_before(arrived, chain, options, application)
+        if before is not None:
+            return _unchanged(candidate, kind, before, time.perf_counter() - started)
+        report = request.launch().run(_run_request(candidate, chain, options))
+    except PlatformError as error:
+        return refused(candidate, error, kind=kind, seconds=time.perf_counter() - started)
+    return _from_report(candidate, kind, report, time.perf_counter() - started)
+
+
+def refused(candidate: Candidate, error: PlatformError, *, kind: SourceKind | None, seconds: float = 0.0) -> SourceOutcome:
+    """The answer for a source that never got as far as a run."""
+    record = error.as_record()
+    return SourceOutcome(
+        source=candidate.shown,
+        kind=kind.value if kind else None,
+        outcome=outcome_of(record),
+        run_id=None,
+        item=None,
+        error=record,
+        seconds=round(seconds, 3),
+    )
+
+
+def _arrive(candidate: Candidate, chain: Chain, options: ChainOptions, application: Application) -> ObjectArrived:
+    for sidecar in candidate.sidecars:
+        arrive(application.objects, sidecar, BRONZE, f"{candidate.key.rpartition('/')[0]}/{sidecar.name}".lstrip("/"))
+    arrive(application.objects, candidate.path, BRONZE, candidate.key)
+    return receive(application.objects, BRONZE, candidate.key, options.arrival, expected=chain.kind)
+
+
+def fingerprint_of(arrived: ObjectArrived, chain: Chain, options: ChainOptions) -> str:
+    """What the last stage's fingerprint will be: each stage extends its predecessor's."""
+    fingerprint = arrived.fingerprint
+    for stage in list(chain.stages)[1:]:
+        fingerprint = extend(fingerprint, stage, options.by_stage[stage].model_dump(mode="json"))
+    return fingerprint
+
+
+def _published_before(arrived: ObjectArrived, chain: Chain, options: ChainOptions, application: Application) -> ItemPublished | None:
+    item = options.item
+    collection = item.collection_id or default_collection(chain.kind)
+    item_id = item.item_id or default_item_id(arrived.key)
+    return find_published(application.catalog, collection, item_id, fingerprint_of(arrived, chain, options))
+
+
+def _run_request(candidate: Candidate, chain: Chain, options: ChainOptions) -> RunRequest:
+    return RunRequest(
+        job=chain.job,
+        partition=candidate.key,
+        partitions_name=chain.partitions_name,
+        stage_options={stage: model.model_dump(mode="json", exclude_none=True) for stage, model in options.by_stage.items()},
+        tags={"geo_platform/source": candidate.shown[:1000]},
+    )
+
+
+def _unchanged(candidate: Candidate, kind: SourceKind, before: ItemPublished, seconds: float) -> SourceOutcome:
+    return SourceOutcome(
+        source=candidate.shown,
+        kind=kind.value,
+        outcome=Outcome.unchanged,
+        run_id=before.run_id,
+        item=before.item_id,
+        outputs=before.outputs,
+        seconds=round(seconds, 3),
+    )
+
+
+def _from_report(candidate: Candidate, kind: SourceKind, report: RunReport, seconds: float) -> SourceOutcome:
+    published = report.result or {}
+    ended_well = Outcome.unchanged if published.get("was_unchanged") else Outcome.published
+    return SourceOutcome(
+        source=candidate.shown,
+        kind=kind.value,
+        outcome=outcome_of(report.error) if report.error else ended_well,
+        run_id=report.run_id,
+        item=published.get("item_id"),
+        outputs=tuple(published.get("outputs", ())),
+        error=report.error,
+        seconds=round(seconds, 3),
+        stage_seconds=report.stage_seconds,
+        traceback=report.traceback,
+    )

@@ -1,0 +1,77 @@
+"""What became of one source, for people and for programs, and the exit code of all.
+
+What belongs here: the answer's shape and how it is shown. What stays out: finding it out.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+
+class Outcome(StrEnum):
+    published = "published"
+    unchanged = "unchanged"
+    refused = "refused"
+    failed = "failed"
+
+
+@dataclass(frozen=True)
+class SourceOutcome:
+    """The fields and their order are what `ingest --json` prints."""
+
+    source: str
+    kind: str | None
+    outcome: Outcome
+    run_id: str | None
+    item: str | None
+    outputs: tuple[str, ...] = ()
+    error: Mapping[str, Any] | None = None
+    seconds: float = 0.0
+    stage_seconds: Mapping[str, float] = field(default_factory=dict)
+    traceback: str | None = None
+
+    def as_json(self) -> str:
+        """One line; the exact fields of the contract."""
+        fields = asdict(self)
+        for internal in ("stage_seconds", "traceback"):
+            del fields[internal]
+        return json.dumps(fields, ensure_ascii=False)
+
+
+def outcome_of(record: Mapping[str, Any]) -> Outcome:
+    """What the user can mend was refused; the rest failed. `record` is `PlatformError.as_record()`."""
+    return Outcome.refused if record["user_fixable"] else Outcome.failed
+
+
+def exit_code(outcomes: Iterable[SourceOutcome]) -> int:
+    """0 all done, 1 some refused, 3 a fault of the platform."""
+    kinds = {outcome.outcome for outcome in outcomes}
+    return 3 if Outcome.failed in kinds else 1 if Outcome.refused in kinds else 0
+
+
+_STYLES = {Outcome.published: "green", Outcome.unchanged: "cyan", Outcome.refused: "yellow", Outcome.failed: "red"}
+
+
+def show_outcome(console: Console, outcome: SourceOutcome, *, with_traceback: bool = False) -> None:
+    """A few lines for a person. Names are data: they are printed as text, never as markup, control characters escaped."""
+    head = Text(f"{outcome.outcome.value:<10}", style=_STYLES[outcome.outcome])
+    console.print(head, Text(printable(outcome.source)), Text(f"{outcome.seconds:.1f} s", style="dim"))
+    if outcome.error:
+        console.print(Text(f"  {outcome.error['code']}: {printable(str(outcome.error['message']))}"))
+        console.print(Text(f"  What to do: {printable(str(outcome.error['remedy']))}", style="dim"))
+    else:
+        console.print(Text(f"  item {outcome.item}", style="bold"), Text(f"run {outcome.run_id}", style="dim"))
+        for output in outcome.outputs:
+            console.print(Text(f"  {printable(output)}"), soft_wrap=True)
+    if with_traceback and outcome.traceback:
+        console.print(Text(outcome.traceback), soft_wrap=True)
+
+
+def printable(text: str) -> str:
+    """Without control characters: a file's name must not be able to move the cursor or forge a line."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)

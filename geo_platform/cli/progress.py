@@ -1,0 +1,72 @@
+"""Progress on a terminal, fed by the stages' own log lines.
+
+What belongs here: a log handler and a progress bar. What stays out: anything on standard output, which is for answers.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from geo_platform.cli.outcome import printable
+
+STAGES_PER_SOURCE = 4
+
+
+class SourceProgress:
+    """One bar over all sources; says which source and stage is at work."""
+
+    def __init__(self, bar: Progress | None, task: TaskID | None) -> None:
+        self._bar = bar
+        self._task = task
+
+    def source(self, shown: str, done: int) -> None:
+        self._update(completed=done * STAGES_PER_SOURCE, source=printable(shown)[-60:], stage="")
+
+    def stage(self, checkpoint: str, stage: str, message: str) -> None:
+        if checkpoint == "STAGE_DONE":
+            self._update(advance=1)
+        else:
+            self._update(stage=stage if checkpoint == "STAGE_START" else f"{stage}: {printable(message)}"[:80])
+
+    def _update(self, *, advance: float | None = None, completed: float | None = None, **fields: Any) -> None:
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, advance=advance, completed=completed, **fields)
+
+
+class _StageLines(logging.Handler):
+    def __init__(self, progress: SourceProgress) -> None:
+        super().__init__(logging.INFO)
+        self._progress = progress
+
+    def emit(self, record: logging.LogRecord) -> None:
+        checkpoint, stage = getattr(record, "checkpoint", None), getattr(record, "stage", None)
+        if checkpoint and stage:
+            self._progress.stage(str(checkpoint), str(stage), record.getMessage())
+
+
+@contextmanager
+def source_progress(console: Console, sources: int) -> Iterator[SourceProgress]:
+    """A bar while the context lasts, where `console` is a terminal; nothing otherwise."""
+    if not console.is_terminal:
+        yield SourceProgress(None, None)
+        return
+    columns = (
+        SpinnerColumn(),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[source]}", markup=False),
+        TextColumn("{task.fields[stage]}", style="dim", markup=False),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        progress = SourceProgress(bar, bar.add_task("", total=sources * STAGES_PER_SOURCE, source="", stage=""))
+        handler = _StageLines(progress)
+        logger = logging.getLogger("geo_platform.stage")
+        logger.addHandler(handler)
+        try:
+            yield progress
+        finally:
+            logger.removeHandler(handler)

@@ -1,0 +1,48 @@
+"""What every test gets: a home of its own, no telemetry, and a run that says loudly what it did not do."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SKIP_NOTHING = "GEO_PLATFORM_TESTS_SKIP_NOTHING"
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No test reads or writes the developer's own .geo, whatever it calls."""
+    monkeypatch.setenv("GEO_PLATFORM_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    yield
+
+
+@pytest.fixture
+def chromium() -> str:
+    """Path of a real browser. Without one the test cannot run: a loud skip here, a failure in CI."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        reason = "no Chromium on this machine; on Debian: apt-get install chromium"
+        if os.environ.get(SKIP_NOTHING):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skipped = terminalreporter.stats.get("skipped", [])
+    if skipped:
+        terminalreporter.write_line("")
+        terminalreporter.write_sep("!", f"{len(skipped)} TESTS WERE NOT RUN ON THIS MACHINE", red=True, bold=True)
+        for report in skipped:
+            terminalreporter.write_line(
+                f"  {report.nodeid}: {report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr}"
+            )
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Where nothing may be skipped, a skip fails the suite."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get(SKIP_NOTHING) and reporter is not None and reporter.stats.get("skipped") and exitstatus == 0:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
