@@ -1,0 +1,127 @@
+"""Whether run config fits its job: what a job carries itself, what a schedule launches it with, and what a sensor says
+that it launches it with.
+
+Dagster checks a schedule's run config when it ticks and a sensor's when it fires. What belongs here: asking Dagster the same
+question (`dagster.validate_run_config`) while definitions load. What stays out: user code, which is not run: a decorated
+schedule or a sensor declares its models instead (`dagster_metadata.config_metadata`).
+"""
+
+import re
+import typing
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from dagster import (
+    DagsterError,
+    DagsterInvalidConfigError,
+    Definitions,
+    JobDefinition,
+    OpDefinition,
+    RunConfig,
+    ScheduleDefinition,
+    SensorDefinition,
+    build_schedule_context,
+    validate_run_config,
+)
+
+from geo_platform.contracts.compatibility import faults
+from geo_platform.contracts.dagster_metadata import declared_config
+from geo_platform.contracts.fault import NOTHING, Fault, FaultKind
+
+_SOME_TICK = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def config_faults(definitions: Definitions) -> list[Fault]:
+    """Every job, schedule and sensor whose run config does not fit, and every job that Dagster cannot resolve."""
+    jobs: dict[str, JobDefinition] = {}
+    found: list[Fault] = []
+    launchers = [*(definitions.schedules or ()), *(definitions.sensors or ())]
+    names = [job.name for job in definitions.jobs or ()] + [name for launcher in launchers for name in _targets(launcher)]
+    for name in dict.fromkeys(names):
+        try:
+            jobs[name] = definitions.resolve_job_def(name)
+            found.extend(run_config_faults(jobs[name], jobs[name].run_config, "its run config"))
+        except DagsterError as error:
+            found.append(Fault(FaultKind.unresolved, "", "", "definitions", f"job {name}", note=_reason(error)))
+    for launcher in launchers:
+        for job in (jobs[name] for name in _targets(launcher) if name in jobs):
+            found.extend(_launch_faults(launcher, job))
+    return found
+
+
+def run_config_faults(job: JobDefinition, run_config: RunConfig | Mapping[str, Any] | None, origin: str) -> list[Fault]:
+    """What Dagster would refuse in this run config, an error each; nothing where there is none."""
+    if run_config is None:
+        return []
+    try:
+        validate_run_config(job, run_config if isinstance(run_config, RunConfig) else dict(run_config))
+    except DagsterInvalidConfigError as error:
+        return [_config_fault(origin, job, problem.message) for problem in error.errors]
+    return []
+
+
+def _launch_faults(launcher: object, job: JobDefinition) -> Iterator[Fault]:
+    if not isinstance(launcher, ScheduleDefinition | SensorDefinition):
+        return
+    origin = f"{'schedule' if isinstance(launcher, ScheduleDefinition) else 'sensor'} {launcher.name}"
+    declared = dict(declared_config(launcher.metadata))
+    if declared:
+        yield from _model_faults(declared, job, origin)
+    elif isinstance(launcher, ScheduleDefinition) and not hasattr(launcher, "__wrapped__"):
+        yield from _tick_faults(launcher, job, origin)
+
+
+def _tick_faults(schedule: ScheduleDefinition, job: JobDefinition, origin: str) -> Iterator[Fault]:
+    """The run config that the schedule was defined with, read by one tick: no function of the user's is run."""
+    tick = schedule.evaluate_tick(build_schedule_context(scheduled_execution_time=_SOME_TICK))
+    for request in tick.run_requests or ():
+        yield from run_config_faults(job, request.run_config, origin)
+
+
+def _model_faults(declared: Mapping[str, Any], job: JobDefinition, origin: str) -> Iterator[Fault]:
+    ops = {node.name: node.definition for node in job.graph.nodes}
+    for name, model in declared.items():
+        consumer = f"job {job.name}, op {name}"
+        if name not in ops:
+            yield Fault(FaultKind.config_model, model.__name__, NOTHING, origin, consumer, note=f"the job has no op `{name}`")
+        elif (wanted := _config_model(ops[name])) is None:
+            yield Fault(FaultKind.config_model, model.__name__, NOTHING, origin, consumer, note="the op takes no config model")
+        else:
+            yield from (fault.between(producer=origin, consumer=consumer) for fault in faults(model, wanted))
+    for name, definition in ops.items():
+        if name not in declared and isinstance(definition, OpDefinition) and _needs_config(definition):
+            wanted = _config_model(definition)
+            needs = wanted.__name__ if wanted else "config"
+            yield Fault(FaultKind.config_model, NOTHING, needs, origin, f"job {job.name}, op {name}", note="the op has required fields")
+
+
+def _config_model(definition: object) -> Any:
+    """The class that the op's `config` parameter is annotated with, None where it has none."""
+    function = getattr(getattr(definition, "compute_fn", None), "decorated_fn", None)
+    return typing.get_type_hints(function).get("config") if function else None
+
+
+def _needs_config(definition: OpDefinition) -> bool:
+    return definition.config_field is not None and definition.config_field.is_required
+
+
+def _targets(launcher: object) -> list[str]:
+    if isinstance(launcher, ScheduleDefinition):
+        return [launcher.job_name]
+    if isinstance(launcher, SensorDefinition):
+        return [job.name for job in launcher.jobs] if launcher.has_jobs else [target.job_name for target in launcher.targets or ()]
+    return []
+
+
+def _config_fault(origin: str, job: JobDefinition, message: str) -> Fault:
+    path = re.search(r"root(:[\w:\[\]]+)", message)
+    field = path[1].strip(":").replace(":", ".") if path else ""
+    return Fault(FaultKind.run_config, "", "", origin, f"job {job.name}", field, " ".join(message.split()))
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost sentence of a chained Dagster error, on one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split())

@@ -1,0 +1,118 @@
+"""`contracts.lock.json`: the shape of every message as it was released under its `schema_version`.
+
+A shape that changed while its version did not makes stored messages unreadable in silence, so that it is a fault. What
+belongs here: computing, comparing and writing the lock. What stays out: what a shape is (`shape.py`) and reading old
+messages (`stored.py`).
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from geo_platform.contracts.fault import ContractError, Fault, FaultKind
+from geo_platform.contracts.message import Message
+from geo_platform.contracts.shape import shape_of
+
+_HOMES = ("arrival", "raster", "vector", "publication")
+
+
+@dataclass(frozen=True)
+class LockedShape:
+    schema_version: int
+    shape: Mapping[str, str]
+
+
+Lock = Mapping[str, LockedShape]
+
+
+def project_messages() -> list[type[Message]]:
+    """Every message class of the platform, sorted by name."""
+    for home in _HOMES:
+        import_module(f"geo_platform.contracts.{home}")
+
+    def walk(branch: type[Message]) -> Iterable[type[Message]]:
+        for child in branch.__subclasses__():
+            yield child
+            yield from walk(child)
+
+    own = {message for message in walk(Message) if message.__module__.startswith("geo_platform.")}
+    return sorted(own, key=lambda message: message.__name__)
+
+
+def compute_lock(messages: Iterable[type[Message]] | None = None) -> dict[str, LockedShape]:
+    """The lock that these messages ought to have; all of the platform's where none are given."""
+    classes = project_messages() if messages is None else list(messages)
+    return {message.__name__: LockedShape(message.schema_version, shape_of(message)) for message in classes}
+
+
+def read_lock(path: Path) -> dict[str, LockedShape]:
+    """The committed lock, empty where there is no such file. Raises ContractError where it is not a lock."""
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_bytes())
+        return {name: LockedShape(entry["schema_version"], entry["shape"]) for name, entry in content.items()}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        note = f"{path.name} is not a contracts lock; restore it from version control"
+        raise ContractError([Fault(FaultKind.lock, "", "", path.name, "messages", note=note)]) from error
+
+
+def check_lock(path: Path, messages: Iterable[type[Message]] | None = None) -> list[Fault]:
+    """Where the messages and the committed lock disagree: a fault for each field that changed."""
+    return _changes(read_lock(path), compute_lock(messages), path.name, complete=messages is None)
+
+
+def write_lock(path: Path, messages: Iterable[type[Message]] | None = None) -> list[str]:
+    """Writes the lock and returns the names whose entry is new, changed or gone.
+
+    A new message and a raised version are written. Raises ContractError, and writes nothing, where a shape changed under an
+    unchanged version or a version went down.
+    """
+    locked, current = read_lock(path), compute_lock(messages)
+    refused = [fault for name in locked.keys() & current.keys() for fault in _refusals(name, locked[name], current[name], path.name)]
+    if refused:
+        raise ContractError(sorted(refused, key=str))
+    text = json.dumps({name: asdict(current[name]) for name in sorted(current)}, indent=2, ensure_ascii=False) + "\n"
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+    return sorted(name for name in locked.keys() | current.keys() if locked.get(name) != current.get(name))
+
+
+def _changes(locked: Lock, current: Lock, lock_name: str, *, complete: bool) -> list[Fault]:
+    found: list[Fault] = []
+    for name, now in current.items():
+        before = locked.get(name)
+        if before is None:
+            found.append(_stale(name, lock_name, "is not in the lock"))
+        elif now.schema_version > before.schema_version:
+            found.append(_stale(name, lock_name, f"is version {now.schema_version}, the lock holds {before.schema_version}"))
+        else:
+            found.extend(_refusals(name, before, now, lock_name))
+    gone = locked.keys() - current.keys() if complete else ()
+    return found + [_stale(name, lock_name, "is in the lock and no longer a message") for name in sorted(gone)]
+
+
+def _stale(name: str, lock_name: str, what: str) -> Fault:
+    return Fault(FaultKind.lock, "", "", lock_name, name, note=f"{name} {what}; write it with `geo-platform contracts lock`")
+
+
+def _refusals(name: str, before: LockedShape, now: LockedShape, lock_name: str) -> list[Fault]:
+    if now.schema_version > before.schema_version:
+        return []
+    if now.schema_version < before.schema_version:
+        note = f"schema_version went from {before.schema_version} down to {now.schema_version}"
+        return [Fault(FaultKind.lock, "", "", lock_name, name, note=note)]
+    note = f"shape changed, schema_version is still {now.schema_version}; raise it and register an upgrade"
+    return [
+        Fault(FaultKind.lock, _type(before, path), _type(now, path), lock_name, name, path, note)
+        for path in sorted(before.shape.keys() | now.shape.keys())
+        if before.shape.get(path) != now.shape.get(path)
+    ]
+
+
+def _type(entry: LockedShape, path: str) -> Any:
+    return entry.shape.get(path, "nothing")
