@@ -7,7 +7,6 @@ import os
 from functools import cache
 from pathlib import Path
 
-
 _ENDED = -1
 
 

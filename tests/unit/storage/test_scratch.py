@@ -12,9 +12,14 @@ from geo_platform.storage.scratch import ScratchRoot
 
 def test_a_folder_lives_as_long_as_its_stage_even_when_that_fails(tmp_path: Path) -> None:
     scratch = ScratchRoot(tmp_path)
-    with pytest.raises(ValueError, match="stage"), scratch.of_run("run") as folder:
-        (folder / "part.tif").write_bytes(b"x")
-        raise ValueError("stage")
+
+    def failing_stage() -> None:
+        with scratch.of_run("run") as folder:
+            (folder / "part.tif").write_bytes(b"x")
+            raise ValueError("stage")
+
+    with pytest.raises(ValueError, match="stage"):
+        failing_stage()
     assert list(tmp_path.iterdir()) == []
 
 
