@@ -71,6 +71,9 @@ class GeoreferenceNote(Part):
     ground_control_points: int
     has_rpcs: bool
     pixel_is_point: bool
+    placed_by_ground_control_points: bool = Field(
+        False, description="no geotransform: `transform` was fitted to the points, converting warps"
+    )
 
 
 class RasterProfiled(Message):

@@ -1,0 +1,54 @@
+"""The settings that GDAL runs under here: all cores, a bounded block cache, nothing remote.
+
+What belongs here: configuration of GDAL for the raster chain. What stays out: opening files (`open.py`) and creation
+options of a COG (`write.py`).
+"""
+
+import os
+
+import rasterio
+
+from geo_platform.grid import GridShape
+
+BLOCK_CACHE_MB = 384
+"""Read blocks that GDAL keeps. Larger gains nothing: every stage goes through the source in block order."""
+
+COG_BLOCKSIZE_PX = 512
+LIBRARIES_BYTES = 220 * 1024**2
+"""Resident size of the process before it opens anything: interpreter, NumPy, GDAL, PROJ."""
+
+REMOTE_ALLOWED = ".nothing-remote-is-ever-read"
+"""/vsicurl and its kin open only names that end like this; no such name exists."""
+
+
+def gdal_environment() -> rasterio.Env:
+    """A rasterio.Env for one stage. Sidecars are looked up by name (no listing of a folder that may hold many objects)."""
+    return rasterio.Env(
+        GDAL_NUM_THREADS="ALL_CPUS",
+        GDAL_CACHEMAX=BLOCK_CACHE_MB,
+        GDAL_DISABLE_READDIR_ON_OPEN="TRUE",
+        GDAL_TIFF_INTERNAL_MASK="YES",
+        GDAL_PAM_ENABLED="YES",
+        GTIFF_HONOUR_NEGATIVE_SCALEY="NO",
+        VSI_CACHE="FALSE",
+        CPL_VSIL_CURL_ALLOWED_EXTENSIONS=REMOTE_ALLOWED,
+        CPL_VSIL_CURL_USE_HEAD="NO",
+        GDAL_HTTP_MAX_RETRY="0",
+        GDAL_HTTP_TIMEOUT="1",
+        GDAL_HTTP_CONNECTTIMEOUT="1",
+        GDAL_HTTP_PROXY="127.0.0.1:9",
+        GDAL_ENABLE_WMS_CACHE="NO",
+        PROJ_NETWORK="OFF",
+    )
+
+
+def memory_estimate(shape: GridShape, block: GridShape, bytes_per_pixel: int) -> int:
+    """Peak bytes of converting a source of this shape, the rule of docs/raster.md, "Memory".
+
+    libraries + block cache (never more than the raster) + per thread four COG tiles + two rows of source blocks.
+    """
+    threads = os.cpu_count() or 1
+    cache = min(BLOCK_CACHE_MB * 1024**2, shape.pixels * bytes_per_pixel)
+    tiles = threads * 4 * COG_BLOCKSIZE_PX**2 * bytes_per_pixel
+    rows = 2 * min(block.rows, shape.rows) * shape.cols * bytes_per_pixel
+    return LIBRARIES_BYTES + cache + tiles + rows

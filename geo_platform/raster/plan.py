@@ -1,0 +1,234 @@
+"""What COGs to make of a profiled source, and why: every decision, no file touched.
+
+What belongs here: tiers, codecs, predictor, resampling, masks. What stays out: the target grid (`target.py`) and
+writing (`write.py`), which holds no policy.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import Field
+
+from geo_platform.contracts.message import Finding, Part, SpatialReference
+from geo_platform.contracts.raster import OutputTier, RasterBand, RasterProfiled, RasterType
+from geo_platform.errors import RasterTypeMismatch
+from geo_platform.grid import Bounds, GridShape, LonLatBounds
+from geo_platform.raster.environment import COG_BLOCKSIZE_PX
+from geo_platform.raster.options import LosslessCompression, OutputTierChoice, RasterCogOptions, Resampling
+from geo_platform.raster.target import TargetGrid, decide_grid
+
+LEVELS = {
+    (OutputTier.analysis, "ZSTD"): 9,
+    (OutputTier.analysis, "DEFLATE"): 6,
+    (OutputTier.archive, "ZSTD"): 19,
+    (OutputTier.archive, "DEFLATE"): 9,
+}
+"""GDAL's own defaults for analysis; for archive the highest that needs no more memory to read (ZSTD above 19 does)."""
+
+RESAMPLING = {
+    RasterType.rgb: (Resampling.cubic, Resampling.cubic),
+    RasterType.rgba: (Resampling.cubic, Resampling.cubic),
+    RasterType.dem: (Resampling.average, Resampling.bilinear),
+    RasterType.continuous: (Resampling.average, Resampling.bilinear),
+    RasterType.multispectral: (Resampling.average, Resampling.bilinear),
+    RasterType.nir: (Resampling.average, Resampling.bilinear),
+    RasterType.categorical: (Resampling.mode, Resampling.nearest),
+}
+"""(overviews, reprojection) of each raster type."""
+
+
+class CogPlan(Part):
+    """One COG as it shall be. Checked against what was written, field by field."""
+
+    tier: OutputTier
+    raster_type: RasterType
+    crs: SpatialReference
+    shape: GridShape
+    transform: tuple[float, float, float, float, float, float]
+    bounds: Bounds
+    lonlat_bounds: LonLatBounds
+    bands: tuple[RasterBand, ...] = Field(description="as they will be; statistics are the source's")
+    source_bands: tuple[int, ...] = Field(description="band numbers of the source, from 1, in the COG's order")
+    mask_source_band: int | None = Field(description="source band that becomes the internal mask")
+    has_internal_mask: bool
+    compression: str = Field(description="ZSTD | DEFLATE | JPEG")
+    level: int | None = Field(description="of the lossless codecs")
+    jpeg_quality: int | None
+    predictor: int = Field(description="TIFF: 1 none, 2 horizontal, 3 floating point")
+    blocksize_px: int
+    overview_factors: tuple[int, ...]
+    overview_resampling: Resampling
+    reproject_resampling: Resampling | None = Field(description="None where the source's grid is kept")
+    warps: bool = Field(description="the grid is not the source's: another CRS, or placed by ground control points")
+    is_reprojected: bool = Field(description="the CRS is not the source's")
+    reasons: tuple[str, ...]
+
+    @property
+    def is_lossless(self) -> bool:
+        return self.compression != "JPEG"
+
+    @property
+    def nodata(self) -> float | None:
+        """The one value of all bands, NaN included."""
+        return float("nan") if self.bands[0].nodata_is_nan else self.bands[0].nodata
+
+
+@dataclass(frozen=True)
+class CogPlans:
+    """At least one plan, the item's main one first; with tier `all` also what cannot be made."""
+
+    plans: tuple[CogPlan, ...]
+    refused_tiers: tuple[Finding, ...]
+
+
+def plan_cogs(profile: RasterProfiled, options: RasterCogOptions) -> CogPlans:
+    """Decide everything: the user beats the raster type, which beats the default. Pure.
+
+    Raises RasterTypeMismatch where the one tier that was asked for cannot be made, ParameterInvalid for a target_crs that is
+    none or blows the raster up.
+    """
+    grid = decide_grid(profile, options.target_crs)
+    if options.output_tier is not OutputTierChoice.all:
+        tier = OutputTier(options.output_tier.value)
+        because = tier_refusal(tier, profile)
+        if because:
+            raise RasterTypeMismatch(
+                f"{profile.source.key!r} cannot be made into the {tier.value} tier: {because}.", remedy="Choose the tier analysis, or all."
+            )
+        return CogPlans((_plan(profile, options, grid, tier),), ())
+    tiers = (OutputTier.analysis, OutputTier.visualization, OutputTier.archive)
+    refusals = {tier: tier_refusal(tier, profile) for tier in tiers}
+    return CogPlans(
+        tuple(_plan(profile, options, grid, tier) for tier in tiers if refusals[tier] is None),
+        tuple(Finding(code="TIER_REFUSED", message=f"{tier.value}: {because}") for tier, because in refusals.items() if because),
+    )
+
+
+def tier_refusal(tier: OutputTier, profile: RasterProfiled) -> str | None:
+    """Why this tier cannot be made; None where it can. Only the JPEG tier is choosy."""
+    if tier is not OutputTier.visualization:
+        return None
+    if profile.raster_type not in (RasterType.rgb, RasterType.rgba):
+        return f"JPEG is for colour pictures, and this is {profile.raster_type.value} ({profile.raster_type_reason})"
+    dtypes = sorted({band.dtype for band in profile.bands})
+    if dtypes != ["uint8"]:
+        return f"JPEG holds 8 bits a band, and the bands are {', '.join(dtypes)}"
+    if len(profile.bands) > 4 or (len(profile.bands) == 4 and profile.raster_type is not RasterType.rgba and not _alpha(profile)):
+        return f"JPEG holds three bands and a mask, and there are {len(profile.bands)} bands"
+    return None
+
+
+def _plan(profile: RasterProfiled, options: RasterCogOptions, grid: TargetGrid, tier: OutputTier) -> CogPlan:
+    lossless = tier is not OutputTier.visualization
+    compression = "JPEG"
+    if lossless:
+        compression = "DEFLATE" if options.compression is LosslessCompression.deflate else "ZSTD"
+    bands = _bands(profile, lossless=lossless)
+    overviews, reprojection = RESAMPLING[profile.raster_type]
+    overview = overviews if options.overview_resampling is Resampling.auto else options.overview_resampling
+    reproject = reprojection if options.reproject_resampling is Resampling.auto else options.reproject_resampling
+    predictor, predictor_reason = _predictor(profile.raster_type, bands[0]) if lossless else (1, "JPEG has no predictor")
+    mask_band = _mask_band(profile) if not lossless else None
+    has_mask, mask_reason = _internal_mask(profile, grid, lossless=lossless)
+    return CogPlan(
+        tier=tier,
+        raster_type=profile.raster_type,
+        crs=grid.crs,
+        shape=grid.shape,
+        transform=grid.transform,
+        bounds=grid.bounds,
+        lonlat_bounds=grid.lonlat_bounds,
+        bands=bands if not has_mask else tuple(band.model_copy(update={"mask": "per_dataset"}) for band in bands),
+        source_bands=tuple(range(1, len(bands) + 1)),
+        mask_source_band=mask_band,
+        has_internal_mask=has_mask,
+        compression=compression,
+        level=LEVELS.get((tier, compression)),
+        jpeg_quality=None if lossless else options.jpeg_quality,
+        predictor=predictor,
+        blocksize_px=COG_BLOCKSIZE_PX,
+        overview_factors=overview_factors(grid.shape, COG_BLOCKSIZE_PX),
+        overview_resampling=overview,
+        reproject_resampling=reproject if grid.warps else None,
+        warps=grid.warps,
+        is_reprojected=grid.is_reprojected,
+        reasons=(
+            f"raster type {profile.raster_type.value}: {profile.raster_type_reason}",
+            _tier_reason(tier, compression),
+            f"predictor {predictor}: {predictor_reason}",
+            f"overviews by {overview.value}: {_whose(options.overview_resampling, profile)}",
+            grid.reason if not grid.warps else f"{grid.reason}; by {reproject.value}: {_whose(options.reproject_resampling, profile)}",
+            mask_reason,
+        ),
+    )
+
+
+def overview_factors(shape: GridShape, blocksize_px: int) -> tuple[int, ...]:
+    """Powers of two until one block holds the whole, as GDAL's COG driver does."""
+    factors: list[int] = []
+    factor = 1
+    while max(shape.rows, shape.cols) // factor > blocksize_px:
+        factor *= 2
+        factors.append(factor)
+    return tuple(factors)
+
+
+def _bands(profile: RasterProfiled, *, lossless: bool) -> tuple[RasterBand, ...]:
+    """As the COG will have them: one dtype for all; for JPEG three colours and no nodata, which becomes the mask."""
+    if lossless:
+        widest = np.result_type(*(band.dtype for band in profile.bands)).name
+        return tuple(band.model_copy(update={"dtype": widest}) for band in profile.bands)
+    colors = ("red", "green", "blue")
+    return tuple(
+        band.model_copy(update={"color_interpretation": color, "nodata": None, "nodata_is_nan": False, "mask": "all_valid"})
+        for band, color in zip(profile.bands[:3], colors, strict=True)
+    )
+
+
+def _alpha(profile: RasterProfiled) -> int | None:
+    return next((band.index for band in profile.bands if band.color_interpretation == "alpha"), None)
+
+
+def _mask_band(profile: RasterProfiled) -> int | None:
+    """The band that a JPEG's mask is made of, beside nodata."""
+    return _alpha(profile) or (4 if len(profile.bands) == 4 else None)
+
+
+def _has_nodata(profile: RasterProfiled) -> bool:
+    return profile.bands[0].nodata is not None or profile.bands[0].nodata_is_nan
+
+
+def _internal_mask(profile: RasterProfiled, grid: TargetGrid, *, lossless: bool) -> tuple[bool, str]:
+    masked = any(band.mask == "per_dataset" for band in profile.bands)
+    if not lossless:
+        wanted = masked or grid.warps or _has_nodata(profile) or _mask_band(profile) is not None
+        return wanted, "internal mask: a lossy nodata value would fray" if wanted else "no mask: every pixel is valid"
+    if _alpha(profile) is not None:
+        return False, "the alpha band is kept as a band"
+    if masked:
+        return True, "internal mask, as in the source"
+    if _has_nodata(profile):
+        return False, "nodata value, as in the source or the request"
+    if grid.warps:
+        return True, "internal mask: warping leaves corners without data, and there is no nodata value"
+    return False, "no mask: the source has neither nodata nor mask"
+
+
+def _predictor(raster_type: RasterType, band: RasterBand) -> tuple[int, str]:
+    if raster_type is RasterType.categorical:
+        return 1, "neighbouring classes do not continue each other"
+    if band.dtype.startswith("float"):
+        return 3, f"{band.dtype} values"
+    return 2, f"{band.dtype} values that change gradually"
+
+
+def _tier_reason(tier: OutputTier, compression: str) -> str:
+    if tier is OutputTier.visualization:
+        return "visualization: JPEG, for looking at; values are changed slightly"
+    level = LEVELS[tier, compression]
+    what = "lossless" if tier is OutputTier.analysis else "lossless, at the highest level that is as easy to read"
+    return f"{tier.value}: {compression} level {level}, {what}"
+
+
+def _whose(choice: Resampling, profile: RasterProfiled) -> str:
+    return f"what {profile.raster_type.value} wants" if choice is Resampling.auto else "the request says so"
