@@ -4,6 +4,8 @@ Loading it needs no secret, no network, no server and no environment variable. W
 verified here, so that two stages which disagree never get as far as a run.
 """
 
+from pathlib import Path
+
 import dagster as dg
 
 from assets import hello, raster, vector
@@ -28,5 +30,6 @@ defs = verify_definitions(
             "scratch": ScratchFolder(),
             "io_manager": Messages(objects=_objects),
         },
-    )
+    ),
+    lock_path=Path(__file__).resolve().parent.parent / "contracts.lock.json",
 )

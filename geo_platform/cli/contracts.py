@@ -2,18 +2,65 @@
 
 import importlib
 import sys
+from pathlib import Path
+from typing import Any
 
 import click
 
 from geo_platform.cli.application import Application
+from geo_platform.contracts.fault import ContractError
+from geo_platform.contracts.lock import check_lock, write_lock
+from geo_platform.contracts.verify import definition_faults, render_contracts
 
-
-def _definitions_module(application: Application) -> object:
-    if str(application.root) not in sys.path:
-        sys.path.insert(0, str(application.root))
-    return importlib.import_module("geo_platform.definitions")
+LOCK_NAME = "contracts.lock.json"
 
 
 @click.group("contracts")
 def contracts() -> None:
     """The messages between stages: check that they fit, show them, lock their shapes."""
+
+
+@contracts.command("check")
+@click.pass_obj
+def check(application: Application, /) -> None:
+    """Verify that every stage fits the next and that no message changed without its version. Exit 1 with every fault named."""
+    definitions = _definitions(application)
+    faults = [*definition_faults(definitions), *check_lock(_lock(application))]
+    for fault in faults:
+        click.echo(str(fault), err=True)
+    click.echo(f"{len(faults)} faults" if faults else "The contracts hold.", err=bool(faults))
+    sys.exit(1 if faults else 0)
+
+
+@contracts.command("show")
+@click.pass_obj
+def show(application: Application, /) -> None:
+    """Show which stage makes which message, at which version, and who reads it."""
+    click.echo(render_contracts(_definitions(application)))
+
+
+@contracts.command("lock")
+@click.pass_obj
+def lock(application: Application, /) -> None:
+    """Write the shapes of all messages to contracts.lock.json. Refuses a shape that changed under an unchanged version."""
+    try:
+        changed = write_lock(_lock(application))
+    except ContractError as error:
+        click.echo(str(error), err=True)
+        sys.exit(1)
+    click.echo(f"{LOCK_NAME}: {', '.join(changed)}" if changed else f"{LOCK_NAME} is up to date.")
+
+
+def _lock(application: Application) -> Path:
+    return application.root / LOCK_NAME
+
+
+def _definitions(application: Application) -> Any:
+    """The definitions, loaded as Dagster loads them. What does not load at all is reported as its faults are."""
+    if str(application.root) not in sys.path:
+        sys.path.insert(0, str(application.root))
+    try:
+        return importlib.import_module("geo_platform.definitions").defs
+    except ContractError as error:
+        click.echo(str(error), err=True)
+        sys.exit(1)

@@ -18,6 +18,7 @@ from geo_platform.contracts.arrival import ObjectArrived, SourceKind
 from geo_platform.contracts.publication import ItemPublished
 from geo_platform.errors import PlatformError, SourceNotFound
 from geo_platform.fingerprint import extend
+from geo_platform.options import ArrivalOptions, ItemOptions
 from geo_platform.ports import BRONZE
 from geo_platform.runs import RunReport, RunRequest
 from geo_platform.source.arrival import receive
@@ -75,7 +76,7 @@ def _arrive(candidate: Candidate, chain: Chain, options: ChainOptions, applicati
     for sidecar in candidate.sidecars:
         arrive(application.objects, sidecar, BRONZE, f"{candidate.key.rpartition('/')[0]}/{sidecar.name}".lstrip("/"))
     arrive(application.objects, candidate.path, BRONZE, candidate.key)
-    return receive(application.objects, BRONZE, candidate.key, options.arrival, expected=chain.kind)
+    return receive(application.objects, BRONZE, candidate.key, options.of(ArrivalOptions), expected=chain.kind)
 
 
 def fingerprint_of(arrived: ObjectArrived, chain: Chain, options: ChainOptions) -> str:
@@ -87,7 +88,7 @@ def fingerprint_of(arrived: ObjectArrived, chain: Chain, options: ChainOptions) 
 
 
 def _published_before(arrived: ObjectArrived, chain: Chain, options: ChainOptions, application: Application) -> ItemPublished | None:
-    item = options.item
+    item = options.of(ItemOptions)
     collection = item.collection_id or default_collection(chain.kind)
     item_id = item.item_id or default_item_id(arrived.key)
     return find_published(application.catalog, collection, item_id, fingerprint_of(arrived, chain, options))

@@ -20,6 +20,7 @@ from geo_platform.raster.options import RasterCogOptions, RasterProfileOptions
 from geo_platform.vector.options import VectorFeaturesOptions, VectorProfileOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
+O = TypeVar("O", bound=Options)
 
 
 @dataclass(frozen=True)
@@ -75,11 +76,13 @@ def given(values: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class ChainOptions:
-    """The options of every stage of a chain; those of the first and the last are the same in all chains."""
+    """The options of every stage of a chain."""
 
-    arrival: ArrivalOptions
-    item: ItemOptions
     by_stage: Mapping[str, Options]
+
+    def of(self, model: type[O]) -> O:
+        """The options of the stage that has this model."""
+        return next(options for options in self.by_stage.values() if isinstance(options, model))
 
 
 def options_of(chain: Chain, parameters: Mapping[str, Any]) -> ChainOptions:
@@ -93,12 +96,7 @@ def options_of(chain: Chain, parameters: Mapping[str, Any]) -> ChainOptions:
             faults += [f"{_flag(str(error['loc'][0]))}: {error['msg']}" for error in fault.errors()]
     if faults:
         raise click.UsageError("PARAMETER_INVALID: " + "; ".join(dict.fromkeys(faults)))
-    first, *_, last = chain.stages
-    return ChainOptions(
-        arrival=ArrivalOptions.model_validate(built[first].model_dump()),
-        item=ItemOptions.model_validate(built[last].model_dump()),
-        by_stage=built,
-    )
+    return ChainOptions(built)
 
 
 def unknown_to(chain: Chain, parameters: Mapping[str, Any]) -> list[str]:

@@ -1,0 +1,102 @@
+"""`geo-platform plan SOURCE...`: what would be done and why; nothing is written."""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from geo_platform.cli.ingest import kind_of
+from geo_platform.cli.outcome import outcome_of, printable
+from geo_platform.cli.parameters import CHAINS, ChainOptions, given, options_of, stage_options
+from geo_platform.cli.sources import Candidate, find_sources
+from geo_platform.contracts.arrival import ObjectArrived, SourceKind
+from geo_platform.errors import PlatformError
+from geo_platform.options import ArrivalOptions
+from geo_platform.ports import BRONZE
+from geo_platform.raster.options import RasterCogOptions, RasterProfileOptions
+from geo_platform.raster.plan import plan_cogs
+from geo_platform.raster.profile import profile_object as profile_raster_object
+from geo_platform.source.arrival import receive
+from geo_platform.storage.local_view import LocalView
+from geo_platform.vector.options import VectorFeaturesOptions, VectorProfileOptions
+from geo_platform.vector.plan import plan_features
+from geo_platform.vector.profile import profile_object as profile_vector_object
+
+Plan = dict[str, Any]
+
+
+@click.command("plan")
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document per source, a line each.")
+@stage_options
+def plan_sources(sources: tuple[str, ...], as_json: bool, **values: Any) -> None:
+    """Show what would be done with files, and why. Nothing is written.
+
+    Takes the same parameters as `ingest`, so that their effect can be seen before anything is done.
+    """
+    parameters = given(values)
+    candidates, _ = find_sources(sources)
+    console = Console(highlight=False)
+    refusals = 0
+    for candidate in candidates:
+        try:
+            plan = _plan(candidate, parameters)
+        except PlatformError as error:
+            refusals += 1
+            plan = {"source": candidate.shown, "outcome": outcome_of(error.as_record()).value, "error": error.as_record()}
+        if as_json:
+            click.echo(json.dumps(plan, ensure_ascii=False, default=str))
+        else:
+            _show(console, plan)
+    sys.exit(1 if refusals else 0)
+
+
+def _plan(candidate: Candidate, parameters: Plan) -> Plan:
+    kind = kind_of(candidate)
+    chain = CHAINS[kind]
+    options = options_of(chain, parameters)
+    view = LocalView()
+    arrived = receive(view, BRONZE, candidate.key, options.of(ArrivalOptions), expected=kind)
+    planned = _plan_raster if kind is SourceKind.raster else _plan_vector
+    with tempfile.TemporaryDirectory(prefix="geo-platform-plan-") as scratch:
+        found, steps = planned(arrived, options, view, Path(scratch))
+    return {"source": candidate.shown, "kind": kind.value, "format": arrived.format.value, "found": found, "plan": steps}
+
+
+def _plan_raster(arrived: ObjectArrived, options: ChainOptions, view: LocalView, scratch: Path) -> tuple[Plan, list[Plan]]:
+    profiled = profile_raster_object(arrived, options.of(RasterProfileOptions), view, scratch=scratch)
+    plans = plan_cogs(profiled, options.of(RasterCogOptions))
+    found = profiled.model_dump(mode="json", include={"driver", "shape", "raster_type", "raster_type_reason", "bit_depth", "warnings"})
+    found["crs"] = profiled.crs.authority_code or profiled.crs.wkt
+    steps: list[Plan] = [plan.model_dump(mode="json", exclude={"bands", "crs"}) for plan in plans.plans]
+    return found, steps + [{"reasons": [refusal.message]} for refusal in plans.refused_tiers]
+
+
+def _plan_vector(arrived: ObjectArrived, options: ChainOptions, view: LocalView, scratch: Path) -> tuple[Plan, list[Plan]]:
+    profiled = profile_vector_object(arrived, options.of(VectorProfileOptions), view, scratch=scratch)
+    plan = plan_features(profiled, options.of(VectorFeaturesOptions))
+    found = profiled.model_dump(mode="json", include={"driver", "layer", "geometry_types", "feature_count", "encoding", "warnings"})
+    found["crs"] = profiled.crs.authority_code or profiled.crs.wkt
+    return found, [plan.as_json()]
+
+
+def _show(console: Console, plan: Plan) -> None:
+    console.print(Text(printable(plan["source"]), style="bold"), Text(plan.get("format", "")))
+    if "error" in plan:
+        console.print(Text(f"  {plan['outcome']}: {plan['error']['code']}: {printable(plan['error']['message'])}", style="yellow"))
+        console.print(Text(f"  What to do: {printable(plan['error']['remedy'])}", style="dim"))
+        return
+    for name, value in plan["found"].items():
+        console.print(Text(f"  {name:<20} {printable(_plain(value))}"), soft_wrap=True)
+    for step in plan["plan"]:
+        for reason in step["reasons"]:
+            console.print(Text(f"  - {printable(reason)}"), soft_wrap=True)
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
