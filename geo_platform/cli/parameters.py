@@ -20,7 +20,7 @@ from geo_platform.raster.options import RasterCogOptions, RasterProfileOptions
 from geo_platform.vector.options import VectorFeaturesOptions, VectorProfileOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
-O = TypeVar("O", bound=Options)
+Model = TypeVar("Model", bound=Options)
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class ChainOptions:
 
     by_stage: Mapping[str, Options]
 
-    def of(self, model: type[O]) -> O:
+    def of(self, model: type[Model]) -> Model:
         """The options of the stage that has this model."""
         return next(options for options in self.by_stage.values() if isinstance(options, model))
 

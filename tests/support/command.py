@@ -1,0 +1,38 @@
+"""Running the real command line in a process of its own, on a home of the test's own."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLES = ROOT / "samples"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """Standard output as one JSON document a line: fails where anything else is there."""
+        return [json.loads(line) for line in self.stdout.splitlines()]
+
+
+def environment(home: Path) -> dict[str, str]:
+    """An almost empty environment: what a job has to work with."""
+    return {"PATH": os.environ["PATH"], "HOME": str(home), "GEO_PLATFORM_HOME": str(home), "LANG": "C.UTF-8"}
+
+
+def geo_platform(*arguments: str | Path, home: Path, cwd: Path = ROOT, timeout_s: float = 240) -> Ended:
+    """`geo-platform …` as a person runs it."""
+    command = [str(Path(sys.executable).with_name("geo-platform")), *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, env=environment(home), capture_output=True, text=True, timeout=timeout_s, check=False)
+    return Ended(done.returncode, done.stdout, done.stderr)
