@@ -107,6 +107,7 @@ class FeatureStore(Protocol):
 ITEM_RUN_ID = "geo_platform:run_id"
 ITEM_FINGERPRINT = "geo_platform:fingerprint"
 ITEM_SOURCE = "geo_platform:source"
+ITEM_SOURCE_CONTAINER = "geo_platform:source_container"
 """Properties of an item that every Catalog reads: entries are made of them, and conflicts are decided by them."""
 
 

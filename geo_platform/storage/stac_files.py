@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from geo_platform.errors import CatalogRejected, Conflict, StoreDenied
-from geo_platform.ports import ITEM_FINGERPRINT, ITEM_RUN_ID, ITEM_SOURCE, CatalogEntry
+from geo_platform.ports import ITEM_FINGERPRINT, ITEM_RUN_ID, ITEM_SOURCE, ITEM_SOURCE_CONTAINER, CatalogEntry
 from geo_platform.storage import stac_extent, stac_hrefs
 from geo_platform.storage.atomic import clean_incoming, os_errors, process_lock, write_atomically
 from geo_platform.storage.stac_documents import Layout, check_id, encode, read_document, root_document, with_items
@@ -157,9 +157,9 @@ class StacFiles:
 
 def _check_replaces(present: Document | None, item: Document, replaces: str | None) -> None:
     name = f"{item['collection']}/{item['id']}"
-    if present is not None and present["properties"].get(ITEM_SOURCE) != item["properties"].get(ITEM_SOURCE):
+    if present is not None and _source(present) != _source(item):
         raise Conflict(
-            f"The item {name} was made from {present['properties'].get(ITEM_SOURCE)!r}, not from {item['properties'].get(ITEM_SOURCE)!r}.",
+            f"The item {name} was made from {_source(present)}, not from {_source(item)}.",
             remedy="Choose another item_id, or another collection_id.",
         )
     published = None if present is None else present["properties"].get(ITEM_FINGERPRINT)
@@ -168,6 +168,11 @@ def _check_replaces(present: Document | None, item: Document, replaces: str | No
             f"The item {name} is at version {published or 'none'}, not at {replaces or 'none'}.",
             remedy="Another run published it in the meantime; submit again.",
         )
+
+
+def _source(item: Document) -> str:
+    properties = item["properties"]
+    return f"{properties.get(ITEM_SOURCE_CONTAINER, '')}/{properties.get(ITEM_SOURCE, '')}"
 
 
 def _entry(item: Document, path: Path) -> CatalogEntry:

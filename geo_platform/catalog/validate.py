@@ -1,0 +1,94 @@
+"""Whether a document is valid STAC, found out without a network.
+
+What belongs here: JSON Schema of the core (as pystac carries it) and of the extensions (`schemas/`), and the rules that
+schemas cannot say. What stays out: what to do about a fault.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jsonschema import Draft7Validator  # type: ignore[import-untyped]
+from jsonschema.exceptions import best_match  # type: ignore[import-untyped]
+from pystac.validation.local_validator import get_local_schema_cache
+from referencing import Registry, Resource
+
+from geo_platform.catalog.provenance import RASTER_EXTENSION
+
+_CORE = "https://schemas.stacspec.org/v1.1.0/{0}-spec/json-schema/{0}.json"
+_RASTER_NUMBERS = {"raster:scale", "raster:offset", "raster:spatial_resolution", "raster:bits_per_sample"}
+_CHECKED_BY_HAND = frozenset({RASTER_EXTENSION})
+
+
+def item_faults(item: dict[str, Any]) -> tuple[str, ...]:
+    """Everything wrong with an item, a sentence each; empty where it is valid. Hrefs may be relative or absolute."""
+    document = json.loads(json.dumps(item))
+    faults = [*_schema_faults(document, "item"), *_raster_faults(document), *_place_faults(document)]
+    return tuple(faults)
+
+
+def collection_faults(collection: dict[str, Any]) -> tuple[str, ...]:
+    """Everything wrong with a collection, a sentence each."""
+    return tuple(_schema_faults(json.loads(json.dumps(collection)), "collection"))
+
+
+def _schema_faults(document: dict[str, Any], kind: str) -> Iterator[str]:
+    extensions = document.get("stac_extensions", [])
+    known = _schemas()
+    for uri in [_CORE.format(kind), *(uri for uri in extensions if uri not in _CHECKED_BY_HAND)]:
+        if uri not in known:
+            yield f"extension {uri} has no schema here to be checked by"
+            continue
+        error = best_match(_validator(uri).iter_errors(document))
+        if error is not None:
+            yield f"{uri.split('/')[-3]}: {error.json_path}: {str(error.message)[:300]}"
+
+
+def _raster_faults(document: dict[str, Any]) -> Iterator[str]:
+    """Raster extension 2.0.0 (its README and changelog): names and types of fields, at least one of them, no raster:bands."""
+    if RASTER_EXTENSION not in document.get("stac_extensions", []):
+        return
+    seen = 0
+    for key, asset in document.get("assets", {}).items():
+        for place in [asset, *asset.get("bands", [])]:
+            for name, value in place.items():
+                if name.startswith("raster:"):
+                    seen += 1
+                    if not _raster_field_is_valid(name, value):
+                        yield f"raster: assets.{key}: {name} is {value!r}"
+    if not seen:
+        yield "raster: no asset has a field of the raster extension"
+
+
+def _raster_field_is_valid(name: str, value: object) -> bool:
+    if name in _RASTER_NUMBERS:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return name == "raster:sampling" and value in {"area", "point"}
+
+
+def _place_faults(document: dict[str, Any]) -> Iterator[str]:
+    bbox = document.get("bbox")
+    if isinstance(bbox, list) and len(bbox) == 4:
+        west, south, east, north = bbox
+        if not (-180 <= west <= 180 and -180 <= east <= 180 and -90 <= south <= north <= 90):
+            yield f"bbox is not on longitudes and latitudes: {bbox}"
+
+
+@cache
+def _schemas() -> dict[str, dict[str, Any]]:
+    """By the address they are published under."""
+    found = dict(get_local_schema_cache())
+    for entry in files("geo_platform.catalog").joinpath("schemas").iterdir():
+        if entry.name.endswith(".json"):
+            schema = json.loads(entry.read_text(encoding="utf-8"))
+            found[schema["$id"].rstrip("#")] = schema
+    return found
+
+
+@cache
+def _validator(uri: str) -> Any:
+    registry = Registry().with_resources((known, Resource.from_contents(schema)) for known, schema in _schemas().items())
+    return Draft7Validator(_schemas()[uri], registry=registry)

@@ -1,0 +1,149 @@
+"""Publishing into a real catalog on disk: found again, replaced, unchanged, refused."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from geo_platform.catalog.publish import find_published, publish_raster, publish_vector
+from geo_platform.catalog.validate import item_faults
+from geo_platform.contracts.raster import CogStored
+from geo_platform.contracts.vector import FeaturesLoaded
+from geo_platform.errors import CatalogRejected, Conflict
+from geo_platform.options import ItemOptions
+from geo_platform.storage.folder import FolderStore
+from geo_platform.storage.stac_files import StacFiles
+
+MakeCogs = Callable[..., CogStored]
+MakeFeatures = Callable[..., FeaturesLoaded]
+
+
+def test_what_was_published_is_what_the_catalog_hands_out(make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore) -> None:
+    published = publish_raster(make_cogs(), ItemOptions(), catalog, objects, run_id="run-1")
+    item = catalog.item("rasters", "scene")
+    assert item is not None
+    assert (published.collection, published.item_id, published.run_id) == ("rasters", "scene", "run-1")
+    assert published.replaced_version is None
+    assert not published.was_unchanged
+    assert published.outputs == tuple(asset["href"] for asset in item["assets"].values())
+    assert all(href.startswith("file:///") for href in published.outputs)
+    assert item["properties"]["geo_platform:fingerprint"] == published.fingerprint
+    assert item_faults(item) == ()
+
+
+def test_the_same_version_is_answered_with_the_first_run_and_writes_nothing(
+    make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore, tmp_path: Path
+) -> None:
+    stored = make_cogs()
+    first = publish_raster(stored, ItemOptions(), catalog, objects, run_id="run-1")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "catalog").rglob("*")}
+    second = publish_raster(stored, ItemOptions(), catalog, objects, run_id="run-2")
+    assert second == first.model_copy(update={"was_unchanged": True})
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "catalog").rglob("*")} == before
+
+
+def test_forced_is_published_again_under_the_new_run(make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore) -> None:
+    first = publish_raster(make_cogs(), ItemOptions(), catalog, objects, run_id="run-1")
+    again = publish_raster(make_cogs(force=True), ItemOptions(), catalog, objects, run_id="run-2")
+    assert (again.run_id, again.was_unchanged, again.replaced_version) == ("run-2", False, first.fingerprint)
+
+
+def test_another_recipe_replaces_and_keeps_when_the_item_was_created(make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore) -> None:
+    first = publish_raster(make_cogs(), ItemOptions(), catalog, objects, run_id="run-1")
+    created = catalog.item("rasters", "scene")
+    second = publish_raster(make_cogs(fingerprint="c" * 32), ItemOptions(), catalog, objects, run_id="run-2")
+    item = catalog.item("rasters", "scene")
+    assert item is not None
+    assert created is not None
+    assert second.replaced_version == first.fingerprint
+    assert item["properties"]["created"] == created["properties"]["created"] < item["properties"]["updated"]
+    assert [link["rel"] for link in item["links"]].count("predecessor-version") == 1
+
+
+def test_an_option_of_the_item_is_part_of_its_version(make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore) -> None:
+    first = publish_raster(make_cogs(), ItemOptions(), catalog, objects, run_id="run-1")
+    second = publish_raster(make_cogs(), ItemOptions(title="Hudson"), catalog, objects, run_id="run-2")
+    item = catalog.item("rasters", "scene")
+    assert item is not None
+    assert second.replaced_version == first.fingerprint != second.fingerprint
+    assert item["properties"]["title"] == "Hudson"
+
+
+def test_a_version_counts_only_while_its_files_are_there(make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore) -> None:
+    stored = make_cogs()
+    first = publish_raster(stored, ItemOptions(), catalog, objects, run_id="run-1")
+    objects.delete("silver", stored.preview.key)
+    assert find_published(catalog, "rasters", "scene", first.fingerprint, objects) is None
+    assert find_published(catalog, "rasters", "scene", first.fingerprint) is not None
+    again = publish_raster(stored, ItemOptions(), catalog, objects, run_id="run-2")
+    assert (again.run_id, again.was_unchanged) == ("run-2", False)
+
+
+def test_data_that_was_made_anew_is_published_anew(make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore) -> None:
+    publish_raster(make_cogs(), ItemOptions(), catalog, objects, run_id="run-1")
+    stored = make_cogs()
+    remade = stored.model_copy(update={"cogs": (stored.cogs[0].model_copy(update={"sha256": "e" * 64}),)})
+    again = publish_raster(remade, ItemOptions(), catalog, objects, run_id="run-2")
+    item = catalog.item("rasters", "scene")
+    assert item is not None
+    assert (again.run_id, again.was_unchanged) == ("run-2", False)
+    assert item["assets"]["data"]["file:checksum"] == "1220" + "e" * 64
+
+
+def test_find_published_knows_the_version(make_features: MakeFeatures, catalog: StacFiles, objects: FolderStore) -> None:
+    assert find_published(catalog, "vectors", "roads", "f" * 32, objects) is None
+    published = publish_vector(make_features(), ItemOptions(), catalog, objects, run_id="run-1")
+    found = find_published(catalog, "vectors", "roads", published.fingerprint, objects)
+    assert found == published.model_copy(update={"was_unchanged": True})
+    assert find_published(catalog, "vectors", "roads", "f" * 32, objects) is None
+
+
+def test_another_source_of_the_same_name_is_a_conflict_that_item_id_solves(
+    make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore
+) -> None:
+    publish_raster(make_cogs("2019/scene.tif"), ItemOptions(), catalog, objects, run_id="run-1")
+    other = make_cogs("2020/scene.tif", fingerprint="d" * 32)
+    with pytest.raises(Conflict, match=r"2019/scene\.tif") as refused:
+        publish_raster(other, ItemOptions(), catalog, objects, run_id="run-2")
+    assert "item_id" in refused.value.remedy
+    assert publish_raster(other, ItemOptions(item_id="scene-2020"), catalog, objects, run_id="run-3").item_id == "scene-2020"
+
+
+def test_a_run_that_was_overtaken_by_the_same_work_answers_with_it(
+    make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore, tmp_path: Path
+) -> None:
+    stored = make_cogs()
+
+    class Overtaken(StacFiles):
+        """The other run publishes between this one's look and its publish."""
+
+        looks = 0
+
+        def item(self, collection: str, item_id: str) -> dict[str, object] | None:
+            self.looks += 1
+            if self.looks == 2:
+                found = super().item(collection, item_id)
+                publish_raster(stored, ItemOptions(), catalog, objects, run_id="faster")
+                return found
+            return super().item(collection, item_id)
+
+    answer = publish_raster(stored, ItemOptions(), Overtaken(tmp_path), objects, run_id="slower")
+    assert (answer.run_id, answer.was_unchanged) == ("faster", True)
+
+
+def test_an_item_that_is_no_valid_stac_is_not_published(make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore) -> None:
+    bad = make_cogs(footprint_geojson='{"type":"Polygon","coordinates":[[[500000,0],[500000,1],[500001,1],[500000,0]]]}')
+    with pytest.raises(CatalogRejected, match="longitudes and latitudes"):
+        publish_raster(bad, ItemOptions(), catalog, objects, run_id="run-1")
+    assert list(catalog.entries()) == []
+
+
+def test_both_kinds_are_listed_newest_first(
+    make_cogs: MakeCogs, make_features: MakeFeatures, catalog: StacFiles, objects: FolderStore
+) -> None:
+    publish_raster(make_cogs(), ItemOptions(), catalog, objects, run_id="run-1")
+    publish_vector(make_features(), ItemOptions(), catalog, objects, run_id="run-2")
+    assert [(entry.collection, entry.item_id, entry.run_id) for entry in catalog.entries()] == [
+        ("vectors", "roads", "run-2"),
+        ("rasters", "scene", "run-1"),
+    ]
