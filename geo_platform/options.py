@@ -19,7 +19,7 @@ class ArrivalOptions(Options):
     """raw_raster and raw_vector"""
 
     container_name: str = Field("bronze", description="Container that the object lies in.")
-    force: bool = Field(False, description="Do the work again even where the same source and recipe were published before.")
+    force: bool = Field(False, strict=True, description="Do the work again even where the same source and recipe were published before.")
 
 
 class ItemOptions(Options):

@@ -1,0 +1,41 @@
+"""Our side of each comparison: the real command on a home of the benchmark's own."""
+
+import json
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.data import WORK
+from benchmarks.measure import Measured, run
+
+HOME = WORK / "home"
+
+
+@dataclass(frozen=True)
+class JobMeasured:
+    """One run of a job. `work_s` is the seconds of the stages after the object's arrival; `overhead_s` is all the rest."""
+
+    process: Measured
+    work_s: float
+    stages: dict[str, float]
+    outputs: list[str]
+
+    @property
+    def overhead_s(self) -> float:
+        return self.process.wall_s - self.work_s
+
+
+def ingest(source: Path, *options: str) -> JobMeasured:
+    """`geo-platform ingest`, on an empty home, so that nothing is reused."""
+    shutil.rmtree(HOME, ignore_errors=True)
+    env = {**os.environ, "GEO_PLATFORM_HOME": str(HOME)}
+    command = str(Path(sys.executable).with_name("geo-platform"))
+    measured = run([command, "ingest", "--json", source, *options], env=env)
+    answer = json.loads(measured.stdout.splitlines()[-1])
+    if answer["outcome"] != "published":
+        raise RuntimeError(f"not published: {answer}")
+    status = json.loads(run([command, "status", answer["run_id"], "--json"], env=env).stdout)
+    stages = {name: seconds for name, seconds in status["stage_seconds"].items() if not name.startswith("raw_")}
+    return JobMeasured(measured, sum(stages.values()), stages, answer["outputs"])

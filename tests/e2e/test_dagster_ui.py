@@ -1,0 +1,84 @@
+"""A person names an object in the UI, fills the form, and sees a picture of the result: real webserver, daemon and browser."""
+
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+from tests.support.command import SAMPLES, geo_platform
+from tests.support.ui import CHROMIUM_ARGUMENTS, dagster_dev, graphql
+
+KEY = "uploads/sierra_nevada_srtm.tif"
+LAUNCH = """
+mutation Launch($params: ExecutionParams!) {
+  launchRun(executionParams: $params) { __typename ... on LaunchRunSuccess { run { runId } } ... on RunConfigValidationInvalid { errors { message } } }
+}
+"""
+ADD_PARTITION = """
+mutation Add($key: String!) {
+  addDynamicPartition(
+    partitionsDefName: "raster_objects", partitionKey: $key
+    repositorySelector: {repositoryName: "__repository__", repositoryLocationName: "geo_platform"}
+  ) { __typename }
+}
+"""
+STATUS = "query Status($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
+
+
+def _launch(address: str, run_config: dict[str, object]) -> str:
+    selector = {"repositoryName": "__repository__", "repositoryLocationName": "geo_platform", "jobName": "process_raster"}
+    tags = [{"key": "dagster/partition", "value": KEY}]
+    answer = graphql(
+        address, LAUNCH, params={"selector": selector, "runConfigData": run_config, "mode": "default", "executionMetadata": {"tags": tags}}
+    )
+    assert answer["launchRun"]["__typename"] == "LaunchRunSuccess", answer
+    return str(answer["launchRun"]["run"]["runId"])
+
+
+def _ended(address: str, run_id: str, timeout_s: float = 120) -> str:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        status = str(graphql(address, STATUS, id=run_id)["runOrError"]["status"])
+        if status in ("SUCCESS", "FAILURE", "CANCELED"):
+            return status
+        time.sleep(0.5)
+    raise TimeoutError(f"run {run_id} is still {status}")
+
+
+def _see(page: Page, address: str, text: str) -> None:
+    page.goto(address)
+    page.get_by_text(text).first.wait_for(timeout=60_000)
+
+
+def test_launched_from_the_ui_a_run_shows_its_picture(chromium: str, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    uploaded = home / "store" / "bronze" / KEY
+    uploaded.parent.mkdir(parents=True)
+    shutil.copyfile(SAMPLES / "sierra_nevada_srtm.tif", uploaded)
+    with dagster_dev(home) as address, sync_playwright() as playwright:
+        assert graphql(address, ADD_PARTITION, key=KEY)["addDynamicPartition"]["__typename"] == "AddDynamicPartitionSuccess"
+        run_id = _launch(address, {"ops": {"raster_cog": {"config": {"compression": "deflate"}}}})
+        assert _ended(address, run_id) == "SUCCESS"
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
+        page = browser.new_page(viewport={"width": 1500, "height": 1000})
+        _see(page, f"{address}/assets/raster_cog?view=overview&partition={KEY.replace('/', '%2F')}", "preview")
+        picture = page.locator("img[src^='data:image/']").first
+        if not picture.is_visible():
+            page.get_by_text("[Show Markdown]").first.click()
+        picture.wait_for(timeout=30_000)
+        assert picture.evaluate("image => image.naturalWidth") > 50
+        browser.close()
+    listed = geo_platform("list", "--json", home=home)
+    assert run_id in listed.stdout
+
+
+@pytest.mark.parametrize("config", [{"nope": 1}, {"jpeg_quality": "high"}, {"output_tier": "gold"}])
+def test_a_form_that_does_not_fit_is_refused_at_launch(config: dict[str, object]) -> None:
+    import dagster as dg
+
+    from geo_platform.definitions import defs
+
+    with pytest.raises(dg.DagsterInvalidConfigError):
+        dg.validate_run_config(defs.resolve_job_def("process_raster"), {"ops": {"raster_cog": {"config": config}}})

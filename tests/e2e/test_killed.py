@@ -1,0 +1,82 @@
+"""SIGKILL at any point: nothing half-written is ever listed, and the next run with the same input completes."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+import geopandas as gpd
+import pytest
+import rasterio
+
+from tests.support.command import ROOT, SAMPLES, environment, geo_platform
+
+STAGES = {
+    "raster": ["raw_raster", "raster_profile", "raster_cog", "raster_item"],
+    "vector": ["raw_vector", "vector_profile", "vector_features", "vector_item"],
+}
+SOURCES = {"raster": SAMPLES / "sierra_nevada_srtm.tif", "vector": SAMPLES / "natural_earth_countries.shp.zip"}
+
+
+def _kill_after(source: Path, home: Path, stage: str, pause_s: float) -> int:
+    """Start the command, wait until `stage` says that it started, wait a little more, and kill. Returns the exit code."""
+    command = [str(Path(sys.executable).with_name("geo-platform")), "ingest", "--json", str(source), "--force"]
+    log = home / "logs" / "platform.jsonl"
+    seen_bytes = log.stat().st_size if log.exists() else 0
+    process = subprocess.Popen(command, cwd=ROOT, env=environment(home), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline and not _started(log, seen_bytes, stage):
+        time.sleep(0.005)
+    time.sleep(pause_s)
+    if process.poll() is None:
+        os.kill(process.pid, signal.SIGKILL)
+    return process.wait()
+
+
+def _started(log: Path, skip_bytes: int, stage: str) -> bool:
+    if not log.exists():
+        return False
+    with log.open("rb") as lines:
+        lines.seek(skip_bytes)
+        return any(b'"STAGE_START"' in line and f'"{stage}"'.encode() in line for line in lines)
+
+
+def _everything_listed_is_whole(home: Path) -> None:
+    listed = geo_platform("list", "--json", home=home)
+    assert listed.exit_code == 0, listed.stderr
+    for entry in json.loads(listed.stdout):
+        for href in entry["outputs"]:
+            path = Path(unquote(urlparse(href).path))
+            assert path.stat().st_size > 0
+            if path.suffix == ".tif":
+                with rasterio.open(path) as cog:
+                    cog.read()
+            elif path.suffix == ".parquet":
+                assert len(gpd.read_parquet(path)) > 0
+
+
+@pytest.mark.parametrize("kind", ["raster", "vector"])
+def test_killed_in_every_stage_and_then_completed(kind: str, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    source = tmp_path / SOURCES[kind].name
+    shutil.copyfile(SOURCES[kind], source)
+    killed = 0
+    for stage in STAGES[kind]:
+        for pause_s in (0.0, 0.12):
+            killed += _kill_after(source, home, stage, pause_s) == -signal.SIGKILL
+        _everything_listed_is_whole(home)
+    assert killed >= len(STAGES[kind]), "the kills came too late to test anything"
+    completed = geo_platform("ingest", "--json", source, home=home)
+    assert completed.exit_code == 0, completed.stderr
+    assert completed.lines[0]["outcome"] in ("published", "unchanged")
+    _everything_listed_is_whole(home)
+    assert len(json.loads(geo_platform("list", "--json", home=home).stdout)) == 1
+    # A fresh one, forced, sweeps what the killed ones left: no scratch, no half-written objects, no run that seems to go on.
+    forced = geo_platform("ingest", "--json", source, "--force", home=home)
+    assert forced.lines[0]["outcome"] == "published", forced.lines
+    assert not list((home / "scratch").iterdir())

@@ -1,0 +1,70 @@
+"""The real Dagster webserver and daemon on a home of the test's own, and a real browser."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.support.command import ROOT, environment
+
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def dagster_dev(home: Path, *, timeout_s: float = 90) -> Iterator[str]:
+    """`geo-platform dev` until the context ends; yields the UI's address once it answers."""
+    port = free_port()
+    command = [str(Path(sys.executable).with_name("geo-platform")), "dev", "--port", str(port)]
+    log = home.parent / "dev.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment(home), stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        address = f"http://127.0.0.1:{port}"
+        try:
+            _wait_until_it_answers(address, process, log, time.monotonic() + timeout_s)
+            yield address
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _wait_until_it_answers(address: str, process: subprocess.Popen[bytes], log: Path, deadline: float) -> None:
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"geo-platform dev ended:\n{log.read_text(errors='replace')[-3000:]}")
+        try:
+            with urllib.request.urlopen(f"{address}/server_info", timeout=2):
+                return
+        except OSError:
+            time.sleep(0.3)
+    raise TimeoutError(f"no answer from {address}:\n{log.read_text(errors='replace')[-3000:]}")
+
+
+def graphql(address: str, query: str, **variables: Any) -> dict[str, Any]:
+    """One GraphQL request; fails where the answer has errors."""
+    body = json.dumps({"query": query, "variables": variables}).encode()
+    request = urllib.request.Request(f"{address}/graphql", data=body, headers={"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as response:
+        answer: dict[str, Any] = json.load(response)
+    assert "errors" not in answer, answer["errors"]
+    return dict(answer["data"])
