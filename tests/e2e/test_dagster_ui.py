@@ -13,7 +13,11 @@ from tests.support.ui import CHROMIUM_ARGUMENTS, dagster_dev, graphql
 KEY = "uploads/sierra_nevada_srtm.tif"
 LAUNCH = """
 mutation Launch($params: ExecutionParams!) {
-  launchRun(executionParams: $params) { __typename ... on LaunchRunSuccess { run { runId } } ... on RunConfigValidationInvalid { errors { message } } }
+  launchRun(executionParams: $params) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on RunConfigValidationInvalid { errors { message } }
+  }
 }
 """
 ADD_PARTITION = """
