@@ -1,0 +1,119 @@
+"""The first stage of both chains: an object lies in the store, and its bytes say what it is.
+
+What belongs here: the store's side of the door (sidecars, etags, opening again later). What stays out: formats.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from geo_platform.contracts.arrival import ObjectArrived, SourceKind
+from geo_platform.contracts.message import ObjectReference
+from geo_platform.errors import Conflict, SourceNotFound, SourceUnreadable, UnsupportedFormat
+from geo_platform.fingerprint import extend
+from geo_platform.options import ArrivalOptions
+from geo_platform.ports import ObjectStore
+from geo_platform.source.formats import FORMATS
+from geo_platform.source.openable import OpenableSource
+from geo_platform.source.sidecars import exposed_sidecars, sidecars_of
+from geo_platform.source.sniff import DetectedSource, detect
+from geo_platform.source.staging import staged
+
+_JOBS = {SourceKind.raster: "process_raster", SourceKind.vector: "ingest_vector"}
+
+
+def receive(objects: ObjectStore, container: str, key: str, options: ArrivalOptions, *, expected: SourceKind | None) -> ObjectArrived:
+    """Describe the object and decide by its content what it is. Nothing is opened by a driver.
+
+    The etag is that of the object and of those sidecars that a driver will see, so that a new world file makes a new
+    source. Raises what `sniff.detect` raises; SourceNotFound and the store's faults; UnsupportedFormat where the object is
+    not of the `expected` kind.
+    """
+    stored = objects.stat(container, key)
+    siblings = _siblings(objects, container, key)
+    _refuse_unwritten_changes(key, siblings)
+    with objects.local_path(container, key) as path:
+        detected = detect(path, name=key, sidecars=tuple(siblings))
+    _refuse_other_kind(key, detected, expected)
+    seen = () if detected.archive_member else tuple(exposed_sidecars(detected.format, key, siblings).values())
+    sidecars = tuple(siblings[name] for name in sorted(seen))
+    etag = combined_etag(stored.reference, sidecars)
+    return ObjectArrived(
+        uri=stored.reference.uri,
+        container=container,
+        key=key,
+        etag=etag,
+        size_bytes=stored.reference.size_bytes,
+        last_modified_utc=stored.last_modified_utc,
+        media_type=detected.media_type,
+        kind=detected.kind,
+        format=detected.format,
+        archive_member=detected.archive_member,
+        sidecars=sidecars,
+        force=options.force,
+        fingerprint=extend(etag, f"raw_{detected.kind.value}", {}),
+    )
+
+
+@contextmanager
+def opened(objects: ObjectStore, arrived: ObjectArrived, *, scratch: Path) -> Iterator[OpenableSource]:
+    """A way for a driver to read the source, while the context lasts.
+
+    Raises Conflict where the object or a sidecar was replaced since it arrived, and what `staging.staged` raises.
+    """
+    main = _unchanged(objects, arrived.container, arrived.key)
+    sidecars = tuple(_unchanged(objects, sidecar.container, sidecar.key) for sidecar in arrived.sidecars)
+    if combined_etag(main, sidecars) != arrived.etag:
+        raise _replaced(arrived.key)
+    detected = DetectedSource(arrived.format, arrived.kind, arrived.media_type, arrived.archive_member)
+    with ExitStack() as stack:
+        path = stack.enter_context(objects.local_path(arrived.container, arrived.key))
+        paths = {sidecar.key: stack.enter_context(objects.local_path(sidecar.container, sidecar.key)) for sidecar in arrived.sidecars}
+        yield stack.enter_context(staged(path, detected, paths, name=arrived.key, scratch=scratch))
+
+
+def combined_etag(main: ObjectReference, sidecars: tuple[ObjectReference, ...]) -> str:
+    """The object's own etag where it stands alone; otherwise 32 hex digits over all of them with their names."""
+    if not sidecars:
+        return main.etag
+    parts = [main.etag, *([sidecar.key, sidecar.etag] for sidecar in sorted(sidecars, key=lambda part: part.key))]
+    return hashlib.sha256(json.dumps(parts, separators=(",", ":")).encode()).hexdigest()[:32]
+
+
+def _siblings(objects: ObjectStore, container: str, key: str) -> dict[str, ObjectReference]:
+    """Sidecars of the same folder by key; only names that begin with the object's stem are listed."""
+    folder, slash, base = key.rpartition("/")
+    stem = base.rpartition(".")[0] or base
+    listed = {stored.reference.key: stored.reference for stored in objects.list(container, folder + slash + stem)}
+    return {name: listed[name] for name in sidecars_of(key, listed.keys())}
+
+
+def _refuse_unwritten_changes(key: str, siblings: dict[str, ObjectReference]) -> None:
+    """SQLite keeps changes beside the file until they are written back; reading without them would lose rows."""
+    for name, reference in siblings.items():
+        if name.lower().endswith((".gpkg-wal", ".gpkg-journal")) and reference.size_bytes > 0:
+            raise SourceUnreadable(
+                f"{key!r} has changes that are not yet written into it: {name!r} is not empty.",
+                remedy="Close the GeoPackage in every program (QGIS too), so that it is written back, and upload it again.",
+            )
+
+
+def _refuse_other_kind(key: str, detected: DetectedSource, expected: SourceKind | None) -> None:
+    if expected is not None and detected.kind is not expected:
+        raise UnsupportedFormat(
+            f"{key!r} is {FORMATS[detected.format].label}: {detected.kind.value} data, and {_JOBS[expected]} takes {expected.value} data.",
+            remedy=f"Submit it to {_JOBS[detected.kind]}.",
+        )
+
+
+def _unchanged(objects: ObjectStore, container: str, key: str) -> ObjectReference:
+    try:
+        return objects.stat(container, key).reference
+    except SourceNotFound as error:
+        raise _replaced(key) from error
+
+
+def _replaced(key: str) -> Conflict:
+    return Conflict(f"{key!r} or a file beside it was replaced while it was being processed.", remedy="Submit it again.")

@@ -1,0 +1,96 @@
+"""Raster formats with a magic number: JPEG 2000, Erdas Imagine, PNG, JPEG; and SRTM HGT, which has a size and a name instead."""
+
+import re
+import struct
+from typing import BinaryIO
+
+from geo_platform.contracts.arrival import SourceFormat
+from geo_platform.errors import SourceTruncated, UnsupportedFormat
+from geo_platform.source.content import Content
+from geo_platform.source.recognise.metadata import refuse_references
+
+_JP2_SIGNATURE = bytes.fromhex("0000000c6a5020200d0a870a")
+_J2K_SIGNATURE = bytes.fromhex("ff4fff51")
+_PNG_SIGNATURE = bytes.fromhex("89504e470d0a1a0a0000000d49484452")
+_MAX_BOXES = 256
+_MAX_XML_BOX_BYTES = 16 * 1024 * 1024
+
+HGT_TILE = re.compile(r"([NS]\d{2}[EW]\d{3})(?:\.[^/]*)?\.hgt", re.IGNORECASE)
+"""N47E008.hgt, N47E008.SRTMGL1.hgt: the name of the tile is its georeferencing."""
+
+HGT_SIZES_BYTES = frozenset({1201 * 1201 * 2, 3601 * 3601 * 2, 1801 * 3601 * 2})
+"""3", 1" and 1" x 2" tiles of big-endian int16, as GDAL's SRTMHGT knows them."""
+
+
+def jpeg2000(content: Content, head: bytes) -> SourceFormat | None:
+    if head.startswith(_J2K_SIGNATURE):
+        return SourceFormat.jpeg2000
+    if not head.startswith(_JP2_SIGNATURE):
+        return None
+    with content.open() as stream:
+        for kind, offset, length in _boxes(content, stream):
+            if kind == b"xml ":
+                _check_xml_box(content, stream, offset, length)
+            if kind == b"jp2c":
+                break
+        else:
+            raise SourceTruncated(f"The JPEG 2000 {content.name!r} ends before its image begins.")
+    return SourceFormat.jpeg2000
+
+
+def _boxes(content: Content, stream: BinaryIO) -> list[tuple[bytes, int, int]]:
+    """(type, offset of the payload, its length) of the top-level boxes (ISO/IEC 15444-1, annex I)."""
+    found: list[tuple[bytes, int, int]] = []
+    offset = 0
+    while offset < content.size_bytes and len(found) < _MAX_BOXES:
+        stream.seek(offset)
+        header = stream.read(16)
+        if len(header) < 8:
+            break
+        length, kind = struct.unpack(">I4s", header[:8])
+        header_bytes = 8
+        if length == 1 and len(header) == 16:
+            length, header_bytes = struct.unpack(">Q", header[8:])[0], 16
+        elif length == 0:
+            length = content.size_bytes - offset
+        if length < header_bytes:
+            break
+        found.append((kind, offset + header_bytes, length - header_bytes))
+        offset += length
+        if kind == b"jp2c" and content.is_packed:
+            break
+    return found
+
+
+def _check_xml_box(content: Content, stream: BinaryIO, offset: int, length: int) -> None:
+    stream.seek(offset)
+    xml = stream.read(min(length, _MAX_XML_BOX_BYTES + 1))
+    if len(xml) > _MAX_XML_BOX_BYTES:
+        raise UnsupportedFormat(f"The JPEG 2000 {content.name!r} carries {length} bytes of XML.")
+    if b"GDALMultiDomainMetadata" in xml:
+        refuse_references(xml.rstrip(b"\0"), content.name)
+
+
+def erdas_imagine(content: Content, head: bytes) -> SourceFormat | None:
+    return SourceFormat.erdas_imagine if head.startswith(b"EHFA_HEADER_TAG") else None
+
+
+def png(content: Content, head: bytes) -> SourceFormat | None:
+    return SourceFormat.png if head.startswith(_PNG_SIGNATURE) else None
+
+
+def jpeg(content: Content, head: bytes) -> SourceFormat | None:
+    return SourceFormat.jpeg if head.startswith(b"\xff\xd8\xff") and len(head) > 4 else None
+
+
+def srtm_hgt(content: Content, head: bytes) -> SourceFormat | None:
+    tile = HGT_TILE.fullmatch(content.name.rpartition("/")[2])
+    if tile is None:
+        return None
+    if content.size_bytes in HGT_SIZES_BYTES:
+        return SourceFormat.srtm_hgt
+    if content.size_bytes < max(HGT_SIZES_BYTES):
+        raise SourceTruncated(
+            f"{content.name!r} is named like an SRTM tile, but {content.size_bytes} bytes is the size of none: {sorted(HGT_SIZES_BYTES)}."
+        )
+    return None

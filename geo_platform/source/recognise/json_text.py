@@ -1,0 +1,100 @@
+"""GeoJSON, newline-delimited GeoJSON, and the JSON dialects that are neither.
+
+The head is scanned for the members of the outermost object, in any order, without building it. Rules: RFC 7946, RFC 8142.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from geo_platform.contracts.arrival import SourceFormat
+from geo_platform.errors import UnsupportedFormat
+from geo_platform.source.content import Content
+
+_GEOMETRIES = frozenset({"Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon", "GeometryCollection"})
+_TYPES = _GEOMETRIES | {"FeatureCollection", "Feature"}
+_RECORD_SEPARATOR = "\x1e"
+_LEXEME = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+', re.DOTALL)
+_FEATURE_TYPE = re.compile(r'"type"\s*:\s*"Feature"')
+_LINKED_CRS = re.compile(r'\{[^{}]*"type"\s*:\s*"(?:link|url)', re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class _Outline:
+    """Members of the outermost object as raw text (nested values only by their opening bracket), and where it ends."""
+
+    members: dict[str, str]
+    end: int | None
+
+
+def geojson(content: Content, text: str) -> SourceFormat | None:
+    """Raises UnsupportedFormat for JSON that is recognised as something else."""
+    body = text.lstrip()
+    in_sequence = body.startswith(_RECORD_SEPARATOR)
+    body = body.lstrip(_RECORD_SEPARATOR + " \t\r\n")
+    if not body.startswith("{"):
+        return None
+    outline = _outline(body)
+    other = _other_dialect(outline.members)
+    if other:
+        raise UnsupportedFormat(f"{content.name!r} is {other}, and no GeoJSON.")
+    _refuse_linked_crs(content, body)
+    rest = body[outline.end :].lstrip() if outline.end is not None else ""
+    kind = _string(outline.members.get("type", ""))
+    if kind in _TYPES:
+        return SourceFormat.geojson_lines if in_sequence or rest.startswith(("{", _RECORD_SEPARATOR)) else SourceFormat.geojson
+    if "features" in outline.members and outline.end is None and _FEATURE_TYPE.search(body):
+        return SourceFormat.geojson
+    raise UnsupportedFormat(f"{content.name!r} is JSON, and no GeoJSON: its outermost type is {kind or 'missing'!r}.")
+
+
+def _outline(body: str) -> _Outline:
+    members: dict[str, str] = {}
+    depth, key, previous = 0, None, ""
+    for lexeme, end in _lexemes(body):
+        if lexeme in "}]":
+            depth -= 1
+            if depth <= 0:
+                return _Outline(members, end)
+        elif depth == 1 and lexeme == ":":
+            key = _string(previous)
+        elif depth == 1 and key is not None:
+            members.setdefault(key, lexeme)
+            key = None
+        if lexeme in "{[":
+            depth += 1
+        previous = lexeme
+    return _Outline(members, None)
+
+
+def _lexemes(body: str) -> Iterator[tuple[str, int]]:
+    for match in _LEXEME.finditer(body):
+        yield match.group(), match.end()
+
+
+def _string(lexeme: str) -> str:
+    return lexeme[1:-1] if len(lexeme) >= 2 and lexeme[0] == lexeme[-1] == '"' else ""
+
+
+def _other_dialect(members: dict[str, str]) -> str | None:
+    kind = _string(members.get("type", ""))
+    if kind == "gdal_streamed_alg" or ("gdal_version" in members and "command_line" in members):
+        return "a GDAL pipeline (GDALG): it would read other files, so it is never opened"
+    if kind == "Topology":
+        return "TopoJSON"
+    if "stac_version" in members:
+        return "a STAC document: it describes other files"
+    if "geometryType" in members or ("spatialReference" in members and kind not in _TYPES):
+        return "Esri JSON"
+    if "tilejson" in members:
+        return "TileJSON"
+    return None
+
+
+def _refuse_linked_crs(content: Content, body: str) -> None:
+    """The "crs" of GeoJSON 2008 may be a link, which GDAL would fetch."""
+    for match in re.finditer(r'"crs"\s*:', body):
+        if _LINKED_CRS.match(body, match.end() + len(body[match.end() :]) - len(body[match.end() :].lstrip())):
+            raise UnsupportedFormat(
+                f"The CRS of {content.name!r} is a link, which is never followed.", remedy='Name the CRS ("type": "name") or leave it out.'
+            )

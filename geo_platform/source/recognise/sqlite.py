@@ -1,0 +1,119 @@
+"""GeoPackage: SQLite with its application id, a schema that runs nothing foreign, and at least one layer of features.
+
+Rules from OGC 12-128r19 (GeoPackage 1.4) and the SQLite file format. The schema is read through SQLite itself, read-only
+and immutable, with a limit on its work; nothing of it is executed.
+"""
+
+import re
+import sqlite3
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from geo_platform.contracts.arrival import SourceFormat
+from geo_platform.errors import NoGeometry, SourceTruncated, SourceUnreadable, UnsupportedFormat
+from geo_platform.source.content import Content
+
+_MAGIC = b"SQLite format 3\0"
+_APPLICATION_IDS = (b"GPKG", b"GP10", b"GP11")
+_MAX_STEPS = 2_000_000
+_MAX_SCHEMA_ROWS = 100_000
+
+_INDEX_MODULES = frozenset({"rtree", "rtree_i32", "fts3", "fts4", "fts5"})
+"""Virtual tables that keep their data in the same file. Others (VirtualOGR, VirtualShape, csv, dbstat) read elsewhere."""
+
+_REACHING_FUNCTION = re.compile(
+    r"\b(ogr_datasource_load_layers|ogr_geocode(_reverse)?|ogr_layer_\w+|gdal_get_\w+|load_extension|readfile|writefile|edit|eval|fsdir"
+    r"|blobfromfile|blobtofile|xb_loadxml|import\w+|export\w+)[\"'`\]]?\s*\(",
+    re.IGNORECASE,
+)
+"""SQL functions of GDAL, SpatiaLite and the SQLite shell that reach files, libraries or the network."""
+
+_VIRTUAL = re.compile(r"create\s+virtual\s+table\b.*?\busing\s+[\"'`\[]?(\w+)", re.IGNORECASE | re.DOTALL)
+
+
+def geopackage(content: Content, head: bytes) -> SourceFormat | None:
+    """Raises SourceTruncated, SourceUnreadable, NoGeometry (tiles or attributes only), UnsupportedFormat (another SQLite database)."""
+    if not head.startswith(_MAGIC):
+        return None
+    if len(head) < 100:
+        raise SourceTruncated(f"{content.name!r} begins like a GeoPackage and ends inside its header.")
+    _check_length(content, head)
+    with content.as_file() as path, _opened(path, content.name) as database:
+        schema = database.execute("SELECT type, name, sql FROM sqlite_schema LIMIT ?", (_MAX_SCHEMA_ROWS + 1,)).fetchall()
+        _check_schema(content, schema)
+        tables = {str(name).lower() for kind, name, _ in schema if kind == "table"}
+        if "gpkg_contents" not in tables:
+            raise UnsupportedFormat(f"{content.name!r} is {_other_database(tables, head)}, and no GeoPackage.")
+        _check_has_features(content, database, tables)
+    return SourceFormat.geopackage
+
+
+def _check_length(content: Content, head: bytes) -> None:
+    page_bytes = struct.unpack_from(">H", head, 16)[0] or 65536
+    page_bytes = 65536 if page_bytes == 1 else page_bytes
+    pages, changes, valid_for = struct.unpack_from(">I", head, 28)[0], head[24:28], head[92:96]
+    if changes == valid_for and pages * page_bytes > content.size_bytes:
+        raise SourceTruncated(f"The GeoPackage {content.name!r} says {pages * page_bytes} bytes and has {content.size_bytes}.")
+
+
+@contextmanager
+def _opened(path: Path, name: str) -> Iterator[sqlite3.Connection]:
+    """A work limit stops a schema that was made to keep SQLite busy."""
+    database = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1", uri=True)
+    try:
+        database.set_progress_handler(lambda: 1, _MAX_STEPS)
+        database.execute("PRAGMA trusted_schema = OFF")
+        database.execute("PRAGMA cell_size_check = ON")
+        yield database
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        raise SourceUnreadable(f"The GeoPackage {name!r} is damaged: its tables cannot be read.", sqlite=str(error)) from error
+    finally:
+        database.close()
+
+
+def _check_schema(content: Content, schema: list[tuple[object, object, object]]) -> None:
+    if len(schema) > _MAX_SCHEMA_ROWS:
+        raise UnsupportedFormat(f"The GeoPackage {content.name!r} declares more than {_MAX_SCHEMA_ROWS} tables, views and indexes.")
+    for _, entry, sql in schema:
+        text = str(sql or "")
+        module = _VIRTUAL.match(_without_comments(text).strip())
+        if module and module.group(1).lower() not in _INDEX_MODULES:
+            raise UnsupportedFormat(
+                f"The table {entry!r} of {content.name!r} is a virtual table of {module.group(1)!r}, which would read elsewhere.",
+                remedy="Copy the layers into a new GeoPackage, for example with ogr2ogr.",
+            )
+        if _REACHING_FUNCTION.search(text):
+            raise UnsupportedFormat(
+                f"{entry!r} of {content.name!r} calls an SQL function that reaches outside the file.",
+                remedy="Copy the layers into a new GeoPackage, for example with ogr2ogr.",
+            )
+
+
+def _without_comments(sql: str) -> str:
+    return re.sub(r"/\*.*?\*/|--[^\n]*", " ", sql, flags=re.DOTALL)
+
+
+def _other_database(tables: set[str], head: bytes) -> str:
+    if head[68:72] in _APPLICATION_IDS:
+        return "an SQLite database that says it is a GeoPackage but has no gpkg_contents"
+    if {"tiles", "metadata"} <= tables:
+        return "an MBTiles tile set"
+    if "spatial_ref_sys" in tables:
+        return "a SpatiaLite database"
+    return "an SQLite database"
+
+
+def _check_has_features(content: Content, database: sqlite3.Connection, tables: set[str]) -> None:
+    kinds = {str(kind).lower() for (kind,) in database.execute("SELECT DISTINCT data_type FROM gpkg_contents LIMIT 100")}
+    if "features" in kinds and "gpkg_geometry_columns" in tables:
+        return
+    if kinds & {"tiles", "2d-gridded-coverage"}:
+        raise UnsupportedFormat(
+            f"The GeoPackage {content.name!r} holds raster tiles and no features.", remedy="Export the raster as GeoTIFF and submit that."
+        )
+    raise NoGeometry(
+        f"The GeoPackage {content.name!r} holds no layer with a geometry.", remedy="Export a layer with geometries, or send it as CSV."
+    )

@@ -1,0 +1,83 @@
+"""Text as such: what decodes, in which encoding, and the ESRI ASCII grid and CSV that are recognised by their lines."""
+
+import csv
+import io
+import re
+
+from geo_platform.contracts.arrival import SourceFormat
+from geo_platform.errors import UnsupportedFormat
+from geo_platform.source.content import HEAD_BYTES, Content
+
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1d\x1f]")
+_GRID_KEYWORDS = frozenset({"ncols", "nrows", "xllcorner", "yllcorner", "xllcenter", "yllcenter", "cellsize", "dx", "dy", "nodata_value"})
+_DELIMITERS = (",", ";", "\t", "|")
+_CSV_EXTENSIONS = (".csv", ".tsv")
+_SAMPLED_ROWS = 200
+_EVEN_ROWS = 0.9
+"""Share of the sampled rows that must have as many columns as the first: tables have ragged lines, prose has no columns."""
+
+
+def decoded(head: bytes) -> str | None:
+    """The head as text (UTF-8, else a single-byte Western encoding), or None where it holds bytes that no text has.
+
+    The head may cut a character in two; its last three bytes are forgiven. RS (0x1e) is text here, for RFC 8142.
+    """
+    for cut in range(4):
+        try:
+            text = head[: len(head) - cut].decode("utf-8-sig")
+            break
+        except UnicodeDecodeError:
+            continue
+    else:
+        text = head.decode("latin-1")
+    return None if _CONTROL.search(text) else text
+
+
+def esri_ascii_grid(content: Content, text: str) -> SourceFormat | None:
+    """The header of Esri's specification: keyword and number, in any case and order; ncols, nrows and a cell size among them."""
+    found: set[str] = set()
+    for line in text.lstrip().splitlines()[:12]:
+        words = line.split()
+        if len(words) != 2 or words[0].lower() not in _GRID_KEYWORDS:
+            break
+        found.add(words[0].lower())
+    has_size = "cellsize" in found or {"dx", "dy"} <= found
+    return SourceFormat.esri_ascii_grid if {"ncols", "nrows"} <= found and has_size else None
+
+
+def delimited(content: Content, text: str) -> SourceFormat | None:
+    """CSV by rule: named .csv or .tsv, one of four delimiters, and columns that stay even.
+
+    Raises UnsupportedFormat for a file named like one whose lines are no table.
+    """
+    if not content.name.lower().endswith(_CSV_EXTENSIONS):
+        return None
+    rows = max((_rows(text, delimiter, content) for delimiter in _DELIMITERS), key=_evenness)
+    if _evenness(rows) >= _EVEN_ROWS:
+        return SourceFormat.csv
+    raise UnsupportedFormat(
+        f"{content.name!r} is text, but no table: its lines do not have the same columns.",
+        remedy="Write it with a header line and one of comma, semicolon, tab or bar between the columns.",
+    )
+
+
+def _rows(text: str, delimiter: str, content: Content) -> list[list[str]]:
+    rows: list[list[str]] = []
+    try:
+        for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter):
+            rows.append(row)
+            if len(rows) > _SAMPLED_ROWS:
+                break
+    except csv.Error:
+        return []
+    cut_short = content.size_bytes > HEAD_BYTES and len(rows) <= _SAMPLED_ROWS and len(rows) > 1
+    return [row for row in (rows[:-1] if cut_short else rows) if row]
+
+
+def _evenness(rows: list[list[str]]) -> float:
+    if not rows or not all(name.strip() for name in rows[0][:2]):
+        return 0.0
+    if len(rows[0]) < 2 and rows[0][0].strip().lower() not in ("wkt", "geometry", "geom", "the_geom"):
+        return 0.0
+    even = sum(len(row) == len(rows[0]) for row in rows)
+    return even / len(rows) + len(rows[0]) * 1e-6
