@@ -1,13 +1,16 @@
 """`geo-platform list`, `show ITEM`, `status RUN`: reading what is there."""
 
 import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from geo_platform.catalog.listing import listing_rows
+from geo_platform.catalog.listing import read_listing
 from geo_platform.cli.application import Application
 from geo_platform.cli.outcome import printable
 
@@ -17,10 +20,17 @@ from geo_platform.cli.outcome import printable
 @click.pass_obj
 def list_items(application: Application, as_json: bool) -> None:
     """List the published items, newest first."""
-    rows = list(listing_rows(application.catalog))
+    listing = read_listing(application.catalog)
+    if listing.fault is not None:
+        click.echo(printable(str(listing.fault)), err=True)
     if as_json:
-        click.echo(json.dumps(rows, ensure_ascii=False))
-        return
+        click.echo(json.dumps(listing.rows, ensure_ascii=False))
+    else:
+        _print_rows(listing.rows)
+    sys.exit(3 if listing.fault else 0)
+
+
+def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     if not rows:
         click.echo("Nothing is published yet. Try: geo-platform demo")
         return

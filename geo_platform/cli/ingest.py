@@ -91,7 +91,7 @@ def _published_before(arrived: ObjectArrived, chain: Chain, options: ChainOption
     item = options.of(ItemOptions)
     collection = item.collection_id or default_collection(chain.kind)
     item_id = item.item_id or default_item_id(arrived.key)
-    return find_published(application.catalog, collection, item_id, fingerprint_of(arrived, chain, options))
+    return find_published(application.catalog, collection, item_id, fingerprint_of(arrived, chain, options), application.objects)
 
 
 def _run_request(candidate: Candidate, chain: Chain, options: ChainOptions) -> RunRequest:
