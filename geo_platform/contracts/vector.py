@@ -28,6 +28,7 @@ class SourceField(Part):
     name: str = Field(description="as in the file; data, never a command")
     type: FieldType
     source_type: str = Field(description="the format's own name of the type")
+    is_utc: bool = Field(default=False, description="timestamps: instants in UTC, where False means a local time of unknown zone")
 
 
 class VectorLayer(Part):

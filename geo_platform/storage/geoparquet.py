@@ -1,0 +1,56 @@
+"""The feature store on GeoParquet files: one file per dataset and fingerprint, ordered along a Hilbert curve.
+
+What belongs here: the FeatureStore port. What stays out: the order (`geoparquet_order.py`), the metadata
+(`geoparquet_metadata.py`), cleaning (the stages do it).
+
+    silver/<key_prefix>/<fingerprint>/<dataset>.parquet
+
+Two passes, so that memory stays flat at any size: batches go to a scratch file while bounds and types are noted, then
+they are sorted out of core and written for good. The result is opened and read back before it is put to the store.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow as pa
+
+from geo_platform.errors import NoFeatures
+from geo_platform.ports import SILVER, FeatureDataset, FeatureTarget, ObjectStore
+from geo_platform.storage.geoparquet_order import Spool, spool_batches, write_in_order
+from geo_platform.storage.geoparquet_verify import read_back
+
+DESTINATION = "geoparquet"
+MEDIA_TYPE = "application/vnd.apache.parquet"
+
+
+class GeoParquetLake:
+    """Implements `ports.FeatureStore` with GeoParquet 1.1 in the silver container of an object store."""
+
+    def __init__(self, objects: ObjectStore) -> None:
+        self._objects = objects
+
+    def load(self, target: FeatureTarget, batches: Iterable[pa.RecordBatch], *, scratch: Path) -> FeatureDataset:
+        """Write, verify, publish. Errors: what `batches` raises, NoFeatures, StoreUnavailable, StoreDenied."""
+        folder = scratch / f"geoparquet-{target.fingerprint}"
+        folder.mkdir(parents=True, exist_ok=True)
+        spool = spool_batches(batches, target, folder / "unsorted.arrow")
+        if spool.rows == 0:
+            raise NoFeatures(f"No rows are left to publish in {target.dataset}.")
+        path = folder / f"{target.dataset}.parquet"
+        write_in_order(spool, target, path)
+        spool.path.unlink()
+        return self._publish(path, spool, target)
+
+    def _publish(self, path: Path, spool: Spool, target: FeatureTarget) -> FeatureDataset:
+        bounds = read_back(path, spool, target)
+        sha256 = _sha256(path)
+        metadata = {**target.metadata, "fingerprint": target.fingerprint, "sha256": sha256, "media_type": MEDIA_TYPE}
+        key = f"{target.key_prefix}/{target.fingerprint}/{target.dataset}.parquet"
+        stored = self._objects.put_file(SILVER, key, path, metadata=metadata, move=True)
+        return FeatureDataset(DESTINATION, target.dataset, stored.reference, sha256, spool.rows, bounds)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

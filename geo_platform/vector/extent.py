@@ -1,0 +1,98 @@
+"""Extents: whether they can be true of their CRS, and where they lie on Earth.
+
+What belongs here: rules about bounds. What stays out: reading them and the choice of a CRS (`crs.py`).
+"""
+
+import math
+
+from pyproj import CRS, Transformer
+from pyproj.exceptions import ProjError
+
+from geo_platform.contracts.message import Finding
+from geo_platform.errors import BoundsImplausible
+from geo_platform.grid import Bounds, LonLatBounds
+
+DEGREE_TOLERANCE = 1e-6
+"""Natural Earth's Antarctica ends at 180.00000000000006: rounding, not a fault."""
+_MAX_LONGITUDE = 360.0
+_AREA_MARGIN_DEGREES = 10.0
+_GEODETIC = "OGC:CRS84"
+
+
+def lonlat_bounds(bounds: Bounds, crs: CRS) -> LonLatBounds:
+    """Where `bounds` lie on WGS 84. West is greater than east where the antimeridian is crossed.
+
+    Raises BoundsImplausible where PROJ finds no place on Earth for them. Edges are densified by 21 points a side.
+    """
+    try:
+        transformer = Transformer.from_crs(crs, _GEODETIC, always_xy=True)
+        west, south, east, north = transformer.transform_bounds(*bounds.xyxy, densify_pts=21, errcheck=False)
+    except ProjError as error:
+        raise BoundsImplausible(_no_place(bounds, crs), proj=str(error)) from error
+    if crs.is_geographic and (west > east or not all(map(math.isfinite, (west, south, east, north)))):
+        west, south, east, north = (value * _degrees_per_unit(crs) for value in bounds.xyxy)
+    if not all(map(math.isfinite, (west, south, east, north))) or south > north:
+        raise BoundsImplausible(_no_place(bounds, crs))
+    if east - west >= 360:
+        west, east = -180.0, 180.0
+    return LonLatBounds(west=_wrapped(west), south=max(south, -90.0), east=_wrapped(east), north=min(north, 90.0))
+
+
+def _degrees_per_unit(crs: CRS) -> float:
+    """1 for degrees, 0.9 for grads."""
+    return math.degrees(crs.axis_info[0].unit_conversion_factor)
+
+
+def _wrapped(longitude: float) -> float:
+    if -180 - DEGREE_TOLERANCE <= longitude <= 180 + DEGREE_TOLERANCE:
+        return min(max(longitude, -180.0), 180.0)
+    return (longitude + 180.0) % 360.0 - 180.0
+
+
+def check_plausible(bounds: Bounds, crs: CRS, display_name: str) -> tuple[Finding, ...]:
+    """Refuse bounds that no place of the CRS has, and say what looks odd.
+
+    Degrees: latitudes within 90, longitudes within 360 (0 to 360 is a custom of climate data). Projected: PROJ must
+    find a place on Earth, within ten degrees of the area that the CRS is made for, where that is known.
+    Raises BoundsImplausible.
+    """
+    if crs.is_geographic:
+        south, north, west, east = (v * _degrees_per_unit(crs) for v in (bounds.ymin, bounds.ymax, bounds.xmin, bounds.xmax))
+        if min(south, -north) < -90 - DEGREE_TOLERANCE or min(west, -east) < -_MAX_LONGITUDE:
+            raise BoundsImplausible(
+                f"{display_name}: {_shown(bounds)} are not degrees, but {crs.name} has degrees.", bounds=list(bounds.xyxy)
+            )
+        return ()
+    place = lonlat_bounds(bounds, crs)
+    if not _near_area_of_use(place, crs):
+        raise BoundsImplausible(
+            f"{display_name}: {_shown(bounds)} in {crs.name} lie at longitude {place.west:.2f}, latitude {place.south:.2f}, "
+            f"far from where this CRS is used ({crs.area_of_use.name if crs.area_of_use else 'unknown'}).",
+            bounds=list(bounds.xyxy),
+        )
+    if crs.is_projected and _looks_like_degrees(bounds):
+        text = f"All coordinates lie within 180 units of the origin of {crs.name}; if they are degrees, the CRS is wrong."
+        return (Finding(code="DEGREES_SUSPECTED", message=text),)
+    return ()
+
+
+def _near_area_of_use(place: LonLatBounds, crs: CRS) -> bool:
+    area = crs.area_of_use
+    if area is None or place.crosses_antimeridian or area.west > area.east:
+        return True
+    margin = _AREA_MARGIN_DEGREES
+    apart_in_x = place.east < area.west - margin or place.west > area.east + margin
+    apart_in_y = place.north < area.south - margin or place.south > area.north + margin
+    return not (apart_in_x or apart_in_y)
+
+
+def _looks_like_degrees(bounds: Bounds) -> bool:
+    return max(abs(bounds.xmin), abs(bounds.xmax)) <= 180 and max(abs(bounds.ymin), abs(bounds.ymax)) <= 90
+
+
+def _shown(bounds: Bounds) -> str:
+    return "bounds ({:.6g}, {:.6g}) to ({:.6g}, {:.6g})".format(*bounds.xyxy)
+
+
+def _no_place(bounds: Bounds, crs: CRS) -> str:
+    return f"PROJ finds no place on Earth for {_shown(bounds)} in {crs.name}."

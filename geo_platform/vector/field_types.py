@@ -1,0 +1,135 @@
+"""Column types: from what a source holds to what is published.
+
+What belongs here: the table of types and the conversion of one column. What stays out: names (`field_names.py`).
+
+| source                                   | FieldType  | published Arrow type      |
+|------------------------------------------|------------|---------------------------|
+| bool                                     | boolean    | bool                      |
+| int8, uint8, int16                       | int16      | int16                     |
+| uint16, int32                            | int32      | int32                     |
+| uint32, int64, uint64                    | int64      | int64                     |
+| float16, float32                         | float32    | float                     |
+| float64, decimal                         | float64    | double                    |
+| text, dictionaries of text, null         | string     | string                    |
+| date, time, timestamp                    | the same   | date32, time64, timestamp in microseconds |
+| binary                                   | binary     | binary                    |
+| JSON, lists, structs, maps               | json       | string holding JSON       |
+"""
+
+import json
+import math
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from geo_platform.contracts.vector import FieldType, SourceField
+
+_PUBLISHED: dict[FieldType, pa.DataType] = {
+    FieldType.boolean: pa.bool_(),
+    FieldType.int16: pa.int16(),
+    FieldType.int32: pa.int32(),
+    FieldType.int64: pa.int64(),
+    FieldType.float32: pa.float32(),
+    FieldType.float64: pa.float64(),
+    FieldType.string: pa.string(),
+    FieldType.date: pa.date32(),
+    FieldType.time: pa.time64("us"),
+    FieldType.timestamp: pa.timestamp("us"),
+    FieldType.binary: pa.binary(),
+    FieldType.json: pa.string(),
+}
+_JSON_SUBTYPES = (b"JSON",)
+_JSON_EXTENSIONS = (b"arrow.json",)
+
+
+def published_type(field: SourceField) -> pa.DataType:
+    """The Arrow type that the published column has."""
+    if field.type is FieldType.timestamp and field.is_utc:
+        return pa.timestamp("us", tz="UTC")
+    return _PUBLISHED[field.type]
+
+
+def describe_field(field: pa.Field, source_type: str | None = None) -> SourceField:
+    """A source column as the profile lists it."""
+    storage = field.type.storage_type if isinstance(field.type, pa.BaseExtensionType) else field.type
+    found = FieldType.json if _holds_json(field) else _field_type(storage)
+    is_utc = pa.types.is_timestamp(storage) and storage.tz is not None
+    return SourceField(name=field.name, type=found, source_type=source_type or str(field.type), is_utc=is_utc)
+
+
+def _holds_json(field: pa.Field) -> bool:
+    metadata = field.metadata or {}
+    if metadata.get(b"GDAL:OGR:subtype") in _JSON_SUBTYPES or metadata.get(b"ARROW:extension:name") in _JSON_EXTENSIONS:
+        return True
+    return isinstance(field.type, pa.BaseExtensionType) and field.type.extension_name == "arrow.json"
+
+
+def _field_type(arrow: pa.DataType) -> FieldType:
+    if pa.types.is_dictionary(arrow):
+        return _field_type(arrow.value_type)
+    if pa.types.is_integer(arrow):
+        return _integer_type(arrow)
+    if pa.types.is_boolean(arrow):
+        return FieldType.boolean
+    if pa.types.is_floating(arrow):
+        return FieldType.float64 if arrow.bit_width == 64 else FieldType.float32
+    if pa.types.is_decimal(arrow):
+        return FieldType.float64
+    if pa.types.is_date(arrow):
+        return FieldType.date
+    if pa.types.is_time(arrow):
+        return FieldType.time
+    if pa.types.is_timestamp(arrow):
+        return FieldType.timestamp
+    if pa.types.is_nested(arrow):
+        return FieldType.json
+    if (
+        pa.types.is_binary(arrow)
+        or pa.types.is_large_binary(arrow)
+        or pa.types.is_fixed_size_binary(arrow)
+        or pa.types.is_binary_view(arrow)
+    ):
+        return FieldType.binary
+    return FieldType.string
+
+
+def _integer_type(arrow: pa.DataType) -> FieldType:
+    bits = arrow.bit_width * (2 if pa.types.is_unsigned_integer(arrow) else 1)
+    return FieldType.int16 if bits <= 16 else FieldType.int32 if bits <= 32 else FieldType.int64
+
+
+def convert_column(column: pa.Array, target: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
+    """The column in its published type, and a mask of the rows whose value does not fit it (None: all fit).
+
+    Values that do not fit are null in the column; their rows are rejected by the caller, never published without them.
+    """
+    if isinstance(column, pa.ExtensionArray):
+        column = column.storage
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_nested(column.type):
+        return pa.array([_as_json(value) for value in column.to_pylist()], pa.string()), None
+    if column.type == target:
+        return column, None
+    if pa.types.is_uint64(column.type):
+        too_large = pc.fill_null(pc.greater(column, pa.scalar(2**63 - 1, pa.uint64())), False)
+        fitting = pc.if_else(too_large, pa.scalar(None, pa.uint64()), column)
+        return fitting.cast(target), too_large if pc.any(too_large).as_py() else None
+    if pa.types.is_temporal(column.type) or pa.types.is_decimal(column.type):
+        return column.cast(target, safe=False), None
+    return column.cast(target), None
+
+
+def _as_json(value: Any) -> str | None:
+    return None if value is None else json.dumps(_plain(value), ensure_ascii=False, default=str, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return value

@@ -1,0 +1,72 @@
+"""Whether a file is whole, where its driver would read a truncated one as a shorter one without a word.
+
+GDAL 3.12 gives null geometries for a cut shapefile, fewer rows for a cut GML or FlatGeobuf, and skips a cut last line.
+What belongs here: cheap looks at the two ends of a file. What stays out: archives, which have checksums.
+"""
+
+import json
+import re
+import struct
+from pathlib import Path
+
+from geo_platform.contracts.arrival import SourceFormat
+from geo_platform.errors import SourceTruncated
+from geo_platform.source.openable import OpenableSource
+from geo_platform.vector.source_file import is_plain_file
+
+_TAIL_BYTES = 64 * 1024
+_ROOT = re.compile(rb"<\s*([A-Za-z_][\w.\-]*(?::[A-Za-z_][\w.\-]*)?)[\s>/]")
+COUNT_IS_BINDING = (SourceFormat.shapefile, SourceFormat.flatgeobuf, SourceFormat.file_geodatabase, SourceFormat.geoparquet)
+"""Formats whose own count of rows must be met when all of them are read. GeoPackage's may be stale."""
+
+
+def check_whole(source: OpenableSource) -> None:
+    """Raises SourceTruncated."""
+    if not is_plain_file(source):
+        return
+    path = Path(source.gdal_path)
+    if source.format is SourceFormat.shapefile and path.suffix.lower() == ".shp":
+        _check_shapefile(path, source.display_name)
+    elif source.format is SourceFormat.gml:
+        _check_xml(path, source.display_name)
+    elif source.format is SourceFormat.geojson_lines:
+        _check_last_line(path, source.display_name)
+
+
+def _check_shapefile(path: Path, display_name: str) -> None:
+    """ESRI Shapefile Technical Description, table 1: byte 24, big endian, the length in 16-bit words."""
+    with path.open("rb") as stream:
+        header = stream.read(100)
+    size = path.stat().st_size
+    if len(header) < 100:
+        raise SourceTruncated(f"{display_name} is shorter than a shapefile's header.")
+    stated = struct.unpack(">i", header[24:28])[0] * 2
+    if size < stated:
+        raise SourceTruncated(f"{display_name} says that it has {stated:,} bytes, but has {size:,}.")
+
+
+def _tail(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        stream.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+        return stream.read()
+
+
+def _check_xml(path: Path, display_name: str) -> None:
+    with path.open("rb") as stream:
+        head = stream.read(_TAIL_BYTES)
+    root = _ROOT.search(re.sub(rb"<!--.*?-->|<\?.*?\?>|<!DOCTYPE[^>]*>", b"", head, flags=re.DOTALL))
+    if root is not None and b"\0" not in head and not re.search(rb"</\s*" + re.escape(root.group(1)) + rb"\s*>", _tail(path)):
+        raise SourceTruncated(f"{display_name} does not end with its closing tag.")
+
+
+def _check_last_line(path: Path, display_name: str) -> None:
+    tail = _tail(path).rstrip(b"\r\n \t\0")
+    last = re.split(rb"[\n\x1e]", tail)[-1]
+    if len(last) >= _TAIL_BYTES - 16:
+        if not last.endswith(b"}"):
+            raise SourceTruncated(f"The last line of {display_name} is cut off.")
+        return
+    try:
+        json.loads(last)
+    except ValueError as error:
+        raise SourceTruncated(f"The last line of {display_name} is cut off.") from error

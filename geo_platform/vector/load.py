@@ -1,0 +1,150 @@
+"""vector_features: a profiled source becomes a dataset; every row of it is published or listed as rejected.
+
+What belongs here: the order of the stage, and its message. What stays out: the steps, each in a module of its own.
+
+Order of writing, so that a kill at any point leaves nothing that counts: rejected rows, map, dataset are put under the
+fingerprint, the record last. Without the record the next run does it all again.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyproj import CRS
+
+from geo_platform import fingerprint
+from geo_platform.contracts.message import Finding, ObjectReference
+from geo_platform.contracts.vector import FeaturesLoaded, RejectReason, VectorProfiled
+from geo_platform.ports import SILVER, FeatureDataset, FeatureStore, FeatureTarget, ObjectStore
+from geo_platform.source.arrival import opened
+from geo_platform.vector.accounts import RowAccounts
+from geo_platform.vector.crs import srid_of
+from geo_platform.vector.extent import lonlat_bounds
+from geo_platform.vector.field_names import GEOMETRY_COLUMN
+from geo_platform.vector.options import VectorFeaturesOptions
+from geo_platform.vector.plan import FeaturePlan, plan_features
+from geo_platform.vector.read import stream_features
+from geo_platform.vector.record import check_name_is_free, find_record, write_record
+from geo_platform.vector.thumbnail import MEDIA_TYPE, draw_map
+
+
+def load_features(
+    profiled: VectorProfiled,
+    options: VectorFeaturesOptions,
+    objects: ObjectStore,
+    features: FeatureStore,
+    *,
+    run_id: str,
+    scratch: Path,
+    force: bool = False,
+    notify: Callable[[str], None] | None = None,
+) -> FeaturesLoaded:
+    """Plan, read, clean, load; or hand back what lies there already under the same fingerprint, unless `force`.
+
+    Raises what `plan_features`, `stream_features`, `clean_batch` and the stores raise, TableExists, and NoGeometry or
+    GeometryUnrepairable where no row can be published. Nothing is published then.
+    """
+    started = time.perf_counter()
+    plan = plan_features(profiled, options)
+    done = fingerprint.extend(profiled.fingerprint, "vector_features", options.model_dump(mode="json"))
+    if not options.overwrite:
+        check_name_is_free(objects, plan, profiled)
+    known = None if force else find_record(objects, plan, done)
+    if known is not None:
+        return known.model_copy(update={"source": profiled.source, "was_reused": True, "seconds": time.perf_counter() - started})
+    found: dict[str, Finding] = {finding.message: finding for finding in profiled.warnings}
+    accounts = RowAccounts(plan, display_name=profiled.source.key, rejected_path=scratch / f"rejected-{done}.parquet", notify=notify)
+    with opened(objects, profiled.source, scratch=scratch) as source:
+        batches = accounts.clean_batches(stream_features(source, profiled, plan.batch_rows, found))
+        dataset = features.load(_target(plan, profiled, done, run_id), batches, scratch=scratch)
+    accounts.assert_balanced(dataset.rows)
+    work = _Work(profiled, plan, accounts, dataset, done, run_id)
+    rejected, thumbnail = _put_rejected(objects, work), _put_map(objects, work)
+    loaded = _message(work, options.target_crs, (rejected, thumbnail), tuple(found.values()), time.perf_counter() - started)
+    write_record(objects, plan, loaded, run_id)
+    return loaded
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What the steps after loading share."""
+
+    profiled: VectorProfiled
+    plan: FeaturePlan
+    accounts: RowAccounts
+    dataset: FeatureDataset
+    fingerprint: str
+    run_id: str
+
+    def key(self, name: str) -> str:
+        return f"{self.plan.key_prefix}/{self.fingerprint}/{name}"
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        return {"source_uri": self.profiled.source.uri, "run_id": self.run_id, "fingerprint": self.fingerprint}
+
+
+def _target(plan: FeaturePlan, profiled: VectorProfiled, done: str, run_id: str) -> FeatureTarget:
+    return FeatureTarget(
+        dataset=plan.dataset,
+        schema=plan.schema,
+        geometry_column=GEOMETRY_COLUMN,
+        crs=plan.crs,
+        geometry_type=plan.geometry_type,
+        fingerprint=done,
+        key_prefix=plan.key_prefix,
+        metadata={"source_uri": profiled.source.uri, "source_etag": profiled.source.etag, "run_id": run_id},
+    )
+
+
+def _put_rejected(objects: ObjectStore, work: _Work) -> ObjectReference | None:
+    if not work.accounts.rejected:
+        return None
+    key = work.key(f"{work.plan.dataset}_rejected.parquet")
+    return objects.put_file(SILVER, key, work.accounts.rejected_path, metadata=work.metadata, move=True).reference
+
+
+def _put_map(objects: ObjectStore, work: _Work) -> ObjectReference:
+    picture = draw_map(work.accounts.sample.wkb, work.dataset.bounds, CRS.from_wkt(work.plan.crs.wkt))
+    return objects.put_bytes(SILVER, work.key("thumbnail.png"), picture, metadata=work.metadata).reference
+
+
+def _message(
+    work: _Work,
+    asked_crs: str | None,
+    side_objects: tuple[ObjectReference | None, ObjectReference],
+    warnings: tuple[Finding, ...],
+    seconds: float,
+) -> FeaturesLoaded:
+    plan, accounts, dataset = work.plan, work.accounts, work.dataset
+    crs = CRS.from_wkt(plan.crs.wkt)
+    return FeaturesLoaded(
+        source=work.profiled.source,
+        destination=dataset.destination,
+        dataset=dataset.dataset,
+        dataset_object=dataset.stored,
+        sha256=dataset.sha256,
+        rejected_object=side_objects[0],
+        read=accounts.read,
+        inserted=accounts.inserted,
+        rejected=accounts.rejected,
+        reject_reasons=tuple(RejectReason(reason=reason, rows=rows) for reason, rows in sorted(accounts.reasons.items())),
+        repaired=accounts.repaired,
+        linearised=accounts.linearised > 0,
+        bounds=dataset.bounds,
+        lonlat_bounds=lonlat_bounds(dataset.bounds, crs),
+        geometry_type=plan.geometry_type,
+        dimension=plan.dimension,
+        crs=plan.crs,
+        srid=srid_of(crs),
+        was_reprojected=plan.was_reprojected,
+        asked_crs=asked_crs,
+        fields=plan.fields,
+        thumbnail=side_objects[1],
+        thumbnail_media_type=MEDIA_TYPE,
+        warnings=warnings,
+        was_reused=False,
+        seconds=seconds,
+        fingerprint=work.fingerprint,
+    )

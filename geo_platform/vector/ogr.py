@@ -1,0 +1,101 @@
+"""OGR as this platform opens it: only the driver that the content calls for, options that reach nothing else, errors in its own words.
+
+What belongs here: settings, open options, translation of GDAL's errors and warnings. What stays out: what is read.
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+import pyogrio
+from pyogrio.errors import DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError
+
+from geo_platform.contracts.arrival import SourceFormat
+from geo_platform.contracts.message import Finding
+from geo_platform.errors import FieldEncoding, SourceTruncated, SourceUnreadable
+from geo_platform.source.formats import FORMATS
+from geo_platform.source.openable import OpenableSource
+
+BATCH_BYTES = 16 * 2**20
+"""Bytes per Arrow batch at which GDAL ends one early, so that fat geometries do not fill the memory."""
+
+_SETTINGS: Mapping[str, str] = {
+    "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": "{none}",
+    "GML_SKIP_RESOLVE_ELEMS": "ALL",
+    "GDAL_DISABLE_READDIR_ON_OPEN": "FALSE",
+    "OGR_ARROW_MEM_LIMIT": str(BATCH_BYTES),
+    "OGR_FLATGEOBUF_STREAM_BASE_IMPL": "YES",
+    "OSM_MAX_TMPFILE_SIZE": "64",
+}
+"""The third makes FlatGeobuf keep to the batch limit: its own Arrow stream ends for good at the limit (GDAL 3.12)."""
+
+_OPEN_OPTIONS: Mapping[SourceFormat, Mapping[str, str]] = {
+    SourceFormat.gml: {"DOWNLOAD_SCHEMA": "NO", "WRITE_GFS": "NO"},
+    SourceFormat.geopackage: {"IMMUTABLE": "YES"},
+}
+_DRIVERS_BESIDE: Mapping[SourceFormat, tuple[str, ...]] = {SourceFormat.kml: ("KML",)}
+_OGR_FAULTS = (DataSourceError, DataLayerError, FeatureError, FieldError, GeometryError, pa.ArrowException, RuntimeError, OSError)
+_TRUNCATED_SIGNS = ("malformed", "truncat", "unterminated", "unclosed", "unexpected end", "no element found", "too short", "end of file")
+
+
+def open_options(source: OpenableSource) -> dict[str, str]:
+    return dict(_OPEN_OPTIONS.get(source.format, {}))
+
+
+def settle_gdal() -> None:
+    """Settings of pyogrio's own GDAL; rasterio's is another library with settings of its own."""
+    pyogrio.set_gdal_config_options(dict(_SETTINGS))
+
+
+@contextmanager
+def ogr_errors(display_name: str) -> Iterator[None]:
+    """Translate what GDAL and Arrow raise. GDAL's own text goes to the details, since it holds paths of ours."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise FieldEncoding(
+            f"A field name of {display_name} is not text in the encoding that the file claims.", found=str(error)
+        ) from error
+    except _OGR_FAULTS as error:
+        text = str(error)
+        if any(sign in text.lower() for sign in _TRUNCATED_SIGNS):
+            raise SourceTruncated(f"{display_name} ends too early or is damaged inside.", gdal=text) from error
+        raise SourceUnreadable(f"{display_name} cannot be read as {_said(error)}.", gdal=text) from error
+
+
+def _said(error: BaseException) -> str:
+    return "vector data" if isinstance(error, DataSourceError) else "the layer that was asked for"
+
+
+@contextmanager
+def gdal_warnings(found: dict[str, Finding]) -> Iterator[None]:
+    """Collect what GDAL warns of as findings, one per text, instead of writing it to standard error."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for warning in caught:
+        text = str(warning.message)
+        if "Measured (M)" in text:
+            found.setdefault("M_DROPPED", Finding(code="M_DROPPED", message="The geometries carry measures (M), which are dropped."))
+        elif len(found) < 20:
+            found.setdefault(text, Finding(code="GDAL_WARNING", message=text[:300]))
+
+
+def layer_list(source: OpenableSource, found: dict[str, Finding]) -> list[tuple[str, str | None]]:
+    """(name, geometry type or None) of every layer."""
+    settle_gdal()
+    with ogr_errors(source.display_name), gdal_warnings(found):
+        return [(str(name), None if kind is None else str(kind)) for name, kind in pyogrio.list_layers(source.gdal_path)]
+
+
+def layer_info(source: OpenableSource, layer: str, encoding: str | None, found: dict[str, Finding]) -> dict[str, Any]:
+    """pyogrio's description of a layer. Raises SourceUnreadable where another driver answered than the content calls for."""
+    settle_gdal()
+    with ogr_errors(source.display_name), gdal_warnings(found):
+        info: dict[str, Any] = pyogrio.read_info(source.gdal_path, layer=layer, encoding=encoding, **open_options(source))
+    allowed = (FORMATS[source.format].ogr_driver, *_DRIVERS_BESIDE.get(source.format, ()))
+    if info["driver"] not in allowed:
+        raise SourceUnreadable(f"{source.display_name} was taken for {info['driver']}, not for {FORMATS[source.format].label}.")
+    return info

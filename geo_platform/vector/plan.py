@@ -1,0 +1,144 @@
+"""plan_features: everything that is decided about the published dataset, before a row is read. Pure.
+
+What belongs here: names, types, geometry rule, dimension, CRS, and why. What stays out: doing it (`clean.py`, `load.py`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+from pyproj import CRS
+
+from geo_platform.contracts.message import SpatialReference
+from geo_platform.contracts.vector import FieldMapping, VectorProfiled
+from geo_platform.errors import GeometryMixed, NoGeometry
+from geo_platform.vector.crs import FROM_USER, crs_of_user, horizontal, reference, same_crs
+from geo_platform.vector.field_names import GEOMETRY_COLUMN, dataset_name, publish_names
+from geo_platform.vector.field_types import published_type
+from geo_platform.vector.geometry_kinds import MULTI_OF, Family, family_of, has_z
+from geo_platform.vector.options import Dimension, MixedGeometry, VectorFeaturesOptions
+
+ANY_GEOMETRY = "Geometry"
+
+
+@dataclass(frozen=True)
+class FeaturePlan:
+    """What will be published. `schema` ends with the WKB geometry column; `family` is None where a mix is kept.
+
+    Lengths (`simplify_tolerance`, `quantize_grid`) are in units of the published CRS, `crs`. `reasons` are sentences.
+    """
+
+    dataset: str
+    key_prefix: str
+    fields: tuple[FieldMapping, ...]
+    schema: pa.Schema
+    geometry_type: str
+    family: Family | None
+    dimension: str
+    source_crs: SpatialReference
+    crs: SpatialReference
+    was_reprojected: bool
+    simplify_tolerance: float | None
+    quantize_grid: float | None
+    batch_rows: int
+    reasons: tuple[str, ...]
+
+
+def plan_features(profile: VectorProfiled, options: VectorFeaturesOptions) -> FeaturePlan:
+    """Decide everything. Raises GeometryMixed, NoGeometry, ParameterInvalid, TableNameInvalid."""
+    dataset = dataset_name(options.table_name, _default_name(profile))
+    fields, schema = _fields(profile, options)
+    family, geometry_reason = _geometry_rule(profile, options.mixed_geometry)
+    z_there = any(has_z(name) for name in profile.geometry_types)
+    dimension = "xyz" if z_there and options.dimension is Dimension.keep else "xy"
+    crs, was_reprojected, crs_reason = _published_crs(profile, options, dimension)
+    reasons = (
+        f"The dataset is called {dataset}" + (", as asked." if options.table_name else ", after the object."),
+        geometry_reason,
+        _dimension_reason(z_there, dimension),
+        crs_reason,
+        _names_reason(fields),
+        *([f"Geometries are simplified by {options.simplify_tolerance:g}, as asked."] if options.simplify_tolerance else []),
+        *([f"Coordinates are snapped to a grid of {options.quantize_grid:g}, as asked."] if options.quantize_grid else []),
+        *(["Curves are replaced by line segments, since GeoParquet has none."] if profile.has_curves else []),
+    )
+    return FeaturePlan(
+        dataset=dataset,
+        key_prefix=f"vectors/{options.schema_name}/{dataset}",
+        fields=fields,
+        schema=schema,
+        geometry_type=MULTI_OF[family] if family is not None else ANY_GEOMETRY,
+        family=family,
+        dimension=dimension,
+        source_crs=profile.crs,
+        crs=crs,
+        was_reprojected=was_reprojected,
+        simplify_tolerance=options.simplify_tolerance,
+        quantize_grid=options.quantize_grid,
+        batch_rows=options.chunk_size,
+        reasons=reasons,
+    )
+
+
+def _default_name(profile: VectorProfiled) -> str:
+    """The object's name without folders and extensions, and the layer's where it was one of several."""
+    stem = profile.source.key.rsplit("/", 1)[-1].split(".", 1)[0]
+    several = sum(layer.geometry_type is not None for layer in profile.layers) > 1
+    return f"{stem}_{profile.layer}" if several else stem
+
+
+def _fields(profile: VectorProfiled, options: VectorFeaturesOptions) -> tuple[tuple[FieldMapping, ...], pa.Schema]:
+    names = publish_names([field.name for field in profile.fields], options.column_mapping)
+    mappings = tuple(
+        FieldMapping(source=name.source, published=name.published, type=field.type, renamed_because=name.renamed_because)
+        for field, name in zip(profile.fields, names, strict=True)
+    )
+    columns = [pa.field(name.published, published_type(field)) for field, name in zip(profile.fields, names, strict=True)]
+    return mappings, pa.schema([*columns, pa.field(GEOMETRY_COLUMN, pa.binary(), nullable=False)])
+
+
+def _geometry_rule(profile: VectorProfiled, mixed: MixedGeometry) -> tuple[Family | None, str]:
+    seen = {family for name in profile.geometry_types if (family := family_of(name)) is not None}
+    if not seen:
+        raise NoGeometry(f"No row of {profile.source.key} has a geometry.", remedy="Check the export; every geometry is null.")
+    is_mix = len(seen) > 1 or Family.collection in seen
+    if is_mix and mixed is MixedGeometry.refuse:
+        raise GeometryMixed(f"Layer {profile.layer!r} of {profile.source.key} mixes {_listed(profile.geometry_types)}.")
+    only = next(iter(seen))
+    declared = next((layer.geometry_type for layer in profile.layers if layer.name == profile.layer), None)
+    if is_mix:
+        return None, f"The layer mixes {_listed(profile.geometry_types)}; all are kept, as asked, single parts as multi."
+    if mixed is MixedGeometry.keep and family_of(declared or "Unknown") is None:
+        return None, f"{_listed(profile.geometry_types)} were seen, but any type may follow and is kept, as asked, single parts as multi."
+    return only, f"{_listed(profile.geometry_types)} becomes {MULTI_OF[only]}, so that single and multi parts share a column."
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names)
+
+
+def _dimension_reason(z_there: bool, dimension: str) -> str:
+    if dimension == "xyz":
+        return "Heights (Z) are kept, as asked; rows without one get 0."
+    return "Heights (Z) are dropped; ask for dimension keep to have them." if z_there else "Positions have two coordinates."
+
+
+def _published_crs(profile: VectorProfiled, options: VectorFeaturesOptions, dimension: str) -> tuple[SpatialReference, bool, str]:
+    source = CRS.from_wkt(profile.crs.wkt)
+    own = source if dimension == "xyz" else horizontal(source)
+    if options.target_crs is not None:
+        target = crs_of_user(options.target_crs, "target_crs")
+        if not same_crs(own, target):
+            label = _label(reference(target, FROM_USER))
+            return reference(target, FROM_USER), True, f"Coordinates are reprojected from {_label(profile.crs)} to {label}, as asked."
+    kept = profile.crs if own is source else reference(own, profile.crs.came_from)
+    return kept, False, f"Coordinates stay in {_label(kept)} ({kept.came_from.replace('_', ' ')})."
+
+
+def _label(crs: SpatialReference) -> str:
+    return crs.authority_code or CRS.from_wkt(crs.wkt).name
+
+
+def _names_reason(fields: Sequence[FieldMapping]) -> str:
+    renamed = sum(field.renamed_because is not None for field in fields)
+    return f"{len(fields)} fields, {renamed} of them renamed." if fields else "The layer has no fields besides its geometry."

@@ -1,0 +1,101 @@
+"""vector_profile: what a vector source is, and which of its layers is meant.
+
+What belongs here: the stage, and the rules that hold for every format. What stays out: how each format is read
+(`ogr_profile.py`, `csv_profile.py`, `parquet_source.py`) and what is made of it (`plan.py`).
+"""
+
+from pathlib import Path
+
+from pyproj import CRS
+
+from geo_platform import fingerprint
+from geo_platform.contracts.arrival import ObjectArrived, SourceFormat
+from geo_platform.contracts.vector import VectorProfiled
+from geo_platform.errors import NoGeometry, UnsupportedFormat
+from geo_platform.ports import ObjectStore
+from geo_platform.source.arrival import opened
+from geo_platform.source.formats import FORMATS
+from geo_platform.source.openable import OpenableSource
+from geo_platform.vector.crs import settle_crs
+from geo_platform.vector.csv_profile import describe_csv
+from geo_platform.vector.description import SourceDescription
+from geo_platform.vector.extent import check_plausible
+from geo_platform.vector.integrity import check_whole
+from geo_platform.vector.ogr_profile import describe_ogr
+from geo_platform.vector.options import FileExtension, VectorProfileOptions
+from geo_platform.vector.parquet_source import describe_parquet
+
+_SAID_FORMATS: dict[FileExtension, tuple[SourceFormat, ...]] = {
+    FileExtension.csv: (SourceFormat.csv,),
+    FileExtension.geojson: (SourceFormat.geojson, SourceFormat.geojson_lines),
+    FileExtension.json: (SourceFormat.geojson, SourceFormat.geojson_lines),
+    FileExtension.gpkg: (SourceFormat.geopackage,),
+    FileExtension.kml: (SourceFormat.kml,),
+    FileExtension.kmz: (SourceFormat.kml,),
+    FileExtension.shp: (SourceFormat.shapefile,),
+}
+
+
+def profile_object(arrived: ObjectArrived, options: VectorProfileOptions, objects: ObjectStore, *, scratch: Path) -> VectorProfiled:
+    """The stage: open the object safely and profile it. Raises what `profile_vector` and the object store raise."""
+    with opened(objects, arrived, scratch=scratch) as source:
+        return profile_vector(source, arrived, options)
+
+
+def profile_vector(source: OpenableSource, arrived: ObjectArrived, options: VectorProfileOptions) -> VectorProfiled:
+    """Headers, layers, fields, a sample of rows (all of them for CSV, which declares nothing).
+
+    Raises LayerAmbiguous, LayerNotFound, NoGeometry, NoFeatures, CrsMissing, CrsMismatch, BoundsImplausible,
+    FieldEncoding, ParameterInvalid, SourceUnreadable, SourceTruncated, UnsupportedFormat.
+    """
+    _check_said_format(source, arrived, options.file_extension)
+    check_whole(source)
+    described = _describe(source, options)
+    if not described.geometry_types:
+        raise NoGeometry(f"No row of {source.display_name} has a geometry.", remedy="Check the export; every geometry is null.")
+    crs, crs_findings = settle_crs(
+        described.declared_crs,
+        input_crs=options.input_crs,
+        override_crs=options.override_crs,
+        format_rule=described.format_crs,
+        display_name=source.display_name,
+    )
+    extent_findings = () if described.extent is None else check_plausible(described.extent, CRS.from_wkt(crs.wkt), source.display_name)
+    return VectorProfiled(
+        source=arrived,
+        driver=described.driver,
+        layers=described.layers,
+        layer=described.layer,
+        geometry_types=described.geometry_types,
+        feature_count=described.feature_count,
+        crs=crs,
+        fields=described.fields,
+        geometry_column=described.geometry_column,
+        geometry_from=described.geometry_from,
+        lon_lat_columns=described.lon_lat_columns,
+        extent=described.extent,
+        encoding=described.encoding,
+        has_curves=described.has_curves,
+        warnings=(*described.warnings, *crs_findings, *extent_findings),
+        fingerprint=fingerprint.extend(arrived.fingerprint, "vector_profile", options.model_dump(mode="json")),
+    )
+
+
+def _describe(source: OpenableSource, options: VectorProfileOptions) -> SourceDescription:
+    if source.format is SourceFormat.csv:
+        return describe_csv(source, options)
+    if source.format is SourceFormat.geoparquet:
+        return describe_parquet(source, options.layer_name)
+    return describe_ogr(source, options)
+
+
+def _check_said_format(source: OpenableSource, arrived: ObjectArrived, said: FileExtension) -> None:
+    if said is FileExtension.auto:
+        return
+    is_archive = arrived.archive_member is not None
+    fits = is_archive if said is FileExtension.zip else source.format in _SAID_FORMATS[said]
+    if not fits:
+        raise UnsupportedFormat(
+            f"{source.display_name} was said to be {said.value}, but its content is {FORMATS[source.format].label}.",
+            remedy="Leave file_extension at auto, or send the file that was meant.",
+        )

@@ -1,0 +1,119 @@
+"""Rows of a source in Arrow batches, in its order, in bounded memory, whatever its format.
+
+What belongs here: the choice of a reader, OGR's Arrow stream, curves, text that is no text. What stays out: cleaning.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyogrio
+
+from geo_platform.contracts.arrival import SourceFormat
+from geo_platform.contracts.message import Finding
+from geo_platform.contracts.vector import VectorProfiled
+from geo_platform.errors import FieldEncoding, SourceTruncated
+from geo_platform.source.openable import OpenableSource
+from geo_platform.vector.batch import SourceBatch
+from geo_platform.vector.csv_read import stream_csv_features
+from geo_platform.vector.geometry_kinds import wkb_kinds
+from geo_platform.vector.integrity import COUNT_IS_BINDING
+from geo_platform.vector.ogr import gdal_warnings, ogr_errors, open_options, settle_gdal
+from geo_platform.vector.parquet_source import stream_parquet
+
+
+def stream_features(source: OpenableSource, profile: VectorProfiled, batch_rows: int, found: dict[str, Finding]) -> Iterator[SourceBatch]:
+    """Every row of the chosen layer. GDAL's warnings are added to `found`.
+
+    Raises SourceTruncated where fewer rows came than the file says it has, FieldEncoding naming row and field,
+    SourceUnreadable.
+    """
+    rows = 0
+    for batch in _read(source, profile, batch_rows, found):
+        _check_text(batch, profile, source.display_name)
+        rows += len(batch.positions) + len(batch.unread)
+        yield batch
+    if source.format in COUNT_IS_BINDING and profile.feature_count is not None and rows < profile.feature_count:
+        raise SourceTruncated(f"{source.display_name} says that it has {profile.feature_count:,} rows, but only {rows:,} could be read.")
+
+
+def _read(source: OpenableSource, profile: VectorProfiled, batch_rows: int, found: dict[str, Finding]) -> Iterator[SourceBatch]:
+    if source.format is SourceFormat.csv:
+        return stream_csv_features(source, profile)
+    if source.format is SourceFormat.geoparquet:
+        return stream_parquet(source, batch_rows)
+    return _stream_ogr(source, profile, batch_rows, found)
+
+
+def _stream_ogr(source: OpenableSource, profile: VectorProfiled, batch_rows: int, found: dict[str, Finding]) -> Iterator[SourceBatch]:
+    settle_gdal()
+    encoding = profile.encoding if source.format is SourceFormat.shapefile else None
+    stream = pyogrio.open_arrow(
+        source.gdal_path, layer=profile.layer, encoding=encoding, use_pyarrow=True, batch_size=batch_rows, **open_options(source)
+    )
+    with ogr_errors(source.display_name), gdal_warnings(found):
+        _, reader = stream.__enter__()
+    at = 0
+    try:
+        while (batch := _next(reader, source, found)) is not None:
+            yield _as_source_batch(batch, at, source, profile)
+            at += batch.num_rows
+    finally:
+        stream.__exit__(None, None, None)
+
+
+def _next(reader: pa.RecordBatchReader, source: OpenableSource, found: dict[str, Finding]) -> pa.RecordBatch | None:
+    """One batch; warnings are caught around each, not across the caller's work in between."""
+    with ogr_errors(source.display_name), gdal_warnings(found):
+        try:
+            return reader.read_next_batch()
+        except StopIteration:
+            return None
+
+
+def _as_source_batch(batch: pa.RecordBatch, at: int, source: OpenableSource, profile: VectorProfiled) -> SourceBatch:
+    geometry_at = batch.schema.names.index(profile.geometry_column)
+    kept = [position for position in range(batch.num_columns) if position != geometry_at]
+    wkb, linearised = _linearise(batch.column(geometry_at), at, source, profile)
+    fields = batch.select(kept)
+    return SourceBatch(np.arange(at, at + batch.num_rows, dtype=np.int64), fields, wkb, linearised=linearised)
+
+
+def _linearise(wkb: pa.Array, at: int, source: OpenableSource, profile: VectorProfiled) -> tuple[pa.Array, int]:
+    """Replace curves by what OGR makes of them (arcs in steps of 4 degrees). Only its other interface does that."""
+    is_curve = wkb_kinds(wkb).is_curve
+    if not is_curve.any():
+        return wkb, 0
+    with ogr_errors(source.display_name), gdal_warnings({}):
+        read = pyogrio.raw.read(
+            source.gdal_path, layer=profile.layer, columns=[], skip_features=at, max_features=len(wkb), **open_options(source)
+        )
+    straight = pa.array(read[2], pa.binary())
+    return pc.if_else(pa.array(is_curve), straight, wkb.cast(pa.binary())), int(is_curve.sum())
+
+
+def _check_text(batch: SourceBatch, profile: VectorProfiled, display_name: str) -> None:
+    for position, column in enumerate(batch.fields.columns):
+        storage = column.storage if isinstance(column, pa.ExtensionArray) else column
+        if not (pa.types.is_string(storage.type) or pa.types.is_large_string(storage.type)):
+            continue
+        try:
+            storage.validate(full=True)
+        except pa.ArrowInvalid as error:
+            row = int(batch.positions[_first_bad(storage)])
+            raise FieldEncoding(
+                f"Field {profile.fields[position].name!r} of {display_name}, row {row}, is not text in {profile.encoding}.",
+                field=profile.fields[position].name,
+                row=row,
+            ) from error
+
+
+def _first_bad(column: pa.Array) -> int:
+    """Index of the first value that is not UTF-8."""
+    for index, value in enumerate(column.cast(pa.binary() if pa.types.is_string(column.type) else pa.large_binary()).to_pylist()):
+        try:
+            (value or b"").decode()
+        except UnicodeDecodeError:
+            return index
+    return 0
