@@ -19,6 +19,9 @@ class ArrivalOptions(Options):
     """raw_raster and raw_vector"""
 
     container_name: str = Field("bronze", description="Container that the object lies in.")
+    archive_member: str | None = Field(
+        None, max_length=1024, description="Path of the dataset inside an archive that holds several (also shp_name, kml_name)."
+    )
     force: bool = Field(False, strict=True, description="Do the work again even where the same source and recipe were published before.")
 
 

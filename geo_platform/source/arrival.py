@@ -35,7 +35,7 @@ def receive(objects: ObjectStore, container: str, key: str, options: ArrivalOpti
     siblings = _siblings(objects, container, key)
     _refuse_unwritten_changes(key, siblings)
     with objects.local_path(container, key) as path:
-        detected = detect(path, name=key, sidecars=tuple(siblings))
+        detected = detect(path, name=key, sidecars=tuple(siblings), member=options.archive_member)
     _refuse_other_kind(key, detected, expected)
     seen = () if detected.archive_member else tuple(exposed_sidecars(detected.format, key, siblings).values())
     sidecars = tuple(siblings[name] for name in sorted(seen))
@@ -53,7 +53,7 @@ def receive(objects: ObjectStore, container: str, key: str, options: ArrivalOpti
         archive_member=detected.archive_member,
         sidecars=sidecars,
         force=options.force,
-        fingerprint=extend(etag, f"raw_{detected.kind.value}", {}),
+        fingerprint=extend(etag, f"raw_{detected.kind.value}", _recipe(detected)),
     )
 
 
@@ -72,6 +72,11 @@ def opened(objects: ObjectStore, arrived: ObjectArrived, *, scratch: Path) -> It
         path = stack.enter_context(objects.local_path(arrived.container, arrived.key))
         paths = {sidecar.key: stack.enter_context(objects.local_path(sidecar.container, sidecar.key)) for sidecar in arrived.sidecars}
         yield stack.enter_context(staged(path, detected, paths, name=arrived.key, scratch=scratch))
+
+
+def _recipe(detected: DetectedSource) -> dict[str, str]:
+    """What of the request changes what is read: which dataset of an archive, also where it was found without being named."""
+    return {"archive_member": detected.archive_member.path} if detected.archive_member else {}
 
 
 def combined_etag(main: ObjectReference, sidecars: tuple[ObjectReference, ...]) -> str:

@@ -141,6 +141,11 @@ def group_sources(names: Iterable[str]) -> Grouping:
     return Grouping(groups, tuple(sorted(left.items())))
 
 
+def is_hidden(name: str) -> bool:
+    """Dot files, and the shadow files that macOS puts into archives."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+
+
 def _sidecar_names(folded: str) -> list[str]:
     stem, extension = _split(folded)
     beside = [stem + suffix for suffix in _BESIDE.get(extension, ())]
@@ -164,7 +169,7 @@ def _is_main(name: str) -> bool:
 
 def _reason_to_leave(name: str) -> str | None:
     folders, base = name.split("/")[:-1], name.rpartition("/")[2]
-    if any(part.startswith(".") or part == "__MACOSX" for part in [*folders, base]):
+    if is_hidden(name):
         return "It is hidden."
     if base.casefold() in ("thumbs.db", "desktop.ini") or base.startswith("~$"):
         return "It is a file of the desktop, not data."

@@ -20,6 +20,8 @@ from geo_platform.source.sidecars import exposed_sidecars
 from geo_platform.source.sniff import DetectedSource
 
 _STEM = "source"
+_MAX_STEM_LETTERS = 60
+"""A file name holds 255 bytes; a letter takes up to four."""
 
 
 @contextmanager
@@ -70,10 +72,15 @@ def _stage_file(folder: Path, path: Path, source_format: SourceFormat, sidecar_p
 
 
 def _stem(source_format: SourceFormat, name: str) -> str:
-    """An SRTM tile keeps its name, since it is its georeference."""
+    """A raster is called "source". An SRTM tile keeps its name, since it is its georeference; a vector file keeps its
+    letters and digits, since OGR names the layer of most formats after the file."""
+    base = name.rpartition("/")[2]
+    if FORMATS[source_format].kind is SourceKind.vector:
+        stem = base.partition(".osm.pbf")[0] if base.lower().endswith(".osm.pbf") else (base.rpartition(".")[0] or base)
+        return "".join(letter if letter.isalnum() or letter in "_-" else "_" for letter in stem)[:_MAX_STEM_LETTERS] or _STEM
     if source_format is not SourceFormat.srtm_hgt:
         return _STEM
-    tile = HGT_TILE.fullmatch(name.rpartition("/")[2])
+    tile = HGT_TILE.fullmatch(base)
     if tile is None:
         raise SourceUnreadable(f"{name!r} does not say which SRTM tile it is.", remedy="Name it like its tile, for example N47E008.hgt.")
     return tile.group(1).upper()

@@ -20,7 +20,7 @@ _ARCHIVES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"PK\x07\x08", "a split zip archive"),
     (0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
     (0, b"Rar!\x1a\x07", "a RAR archive"),
-    (0, b"\x1f\x8b", "a gzip archive"),
+    (0, b"\x1f\x8b\x08", "a gzip archive"),
     (0, b"BZh", "a bzip2 archive"),
     (0, b"\xfd7zXZ\0", "an xz archive"),
     (0, b"\x28\xb5\x2f\xfd", "a Zstandard archive"),

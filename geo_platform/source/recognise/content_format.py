@@ -1,0 +1,49 @@
+"""The order of the recognisers: binary formats by their magic, then text. What no rule knows is refused with its name."""
+
+from collections.abc import Callable, Sequence
+
+from geo_platform.contracts.arrival import SourceFormat
+from geo_platform.errors import SourceEmpty, UnsupportedFormat
+from geo_platform.source.content import Content, head_of
+from geo_platform.source.recognise import images, json_text, sqlite, text, tiff, vectors, xml_text
+from geo_platform.source.recognise.foreign import foreign_name, refuse_hijacking_text
+
+_BINARY: tuple[Callable[[Content, bytes], SourceFormat | None], ...] = (
+    tiff.tiff,
+    images.jpeg2000,
+    images.erdas_imagine,
+    images.png,
+    images.jpeg,
+    sqlite.geopackage,
+    vectors.flatgeobuf,
+    vectors.geoparquet,
+    vectors.osm_pbf,
+    images.srtm_hgt,
+)
+_TEXT: tuple[Callable[[Content, str], SourceFormat | None], ...] = (text.esri_ascii_grid, json_text.geojson, text.delimited)
+
+
+def recognise(content: Content, sidecars: Sequence[str] | None) -> SourceFormat:
+    """The format of one file or archive member that is no archive itself.
+
+    Raises SourceEmpty, SourceTruncated, SourceUnreadable, NoGeometry, UnsupportedFormat.
+    """
+    if content.size_bytes == 0:
+        raise SourceEmpty(f"{content.name!r} is empty.")
+    head = head_of(content)
+    found = vectors.shapefile(content, head, sidecars)
+    for rule in _BINARY:
+        found = found or rule(content, head)
+    return found or _recognise_text(content, head)
+
+
+def _recognise_text(content: Content, head: bytes) -> SourceFormat:
+    decoded = text.decoded(head)
+    found = xml_text.kml_or_gml(content, head)
+    if decoded is not None:
+        for rule in _TEXT:
+            found = found or rule(content, decoded)
+    if found is None:
+        raise UnsupportedFormat(f"{content.name!r} is {foreign_name(content, head, decoded)}.", size_bytes=content.size_bytes)
+    refuse_hijacking_text(content, head)
+    return found
