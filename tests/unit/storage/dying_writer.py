@@ -1,0 +1,152 @@
+"""Run as a program by the tests: writers that die by SIGKILL at every audited file operation, one after the other.
+
+Each attempt is a forked process that kills itself just before its n-th file operation (PEP 578 audit events), for every n
+until the work comes to its end. After each death the store is looked at with fresh eyes, and the work is done again.
+Prints how many deaths there were.
+"""
+
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from geo_platform.storage.folder import FolderStore
+from geo_platform.storage.stac_files import StacFiles
+
+FILE_OPERATIONS = {"open", "os.rename", "os.remove", "os.mkdir", "os.utime", "fcntl.flock", "os.truncate"}
+
+
+def die_at(operation: int, work: Callable[[], object]) -> bool:
+    """Do the work in a fork that kills itself before its n-th file operation; True where it was killed."""
+    child = os.fork()
+    if child == 0:
+        seen = 0
+
+        def count(event: str, _: tuple[Any, ...]) -> None:
+            nonlocal seen
+            if event in FILE_OPERATIONS:
+                seen += 1
+                if seen == operation:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(count)
+        work()
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "the work failed instead of dying"
+    return os.WIFSIGNALED(status)
+
+
+def deaths_of_puts(root: Path, *, move: bool) -> int:
+    old, new = b"old" * 1000, b"new" * 2000
+    made = root.parent / "made"
+    deaths = 0
+    while True:
+        shutil.rmtree(root, ignore_errors=True)
+        FolderStore(root).put_bytes("silver", "a/b.bin", old, metadata={"version": "old"})
+        made.write_bytes(new)
+
+        def put() -> object:
+            return FolderStore(root).put_file("silver", "a/b.bin", made, metadata={"version": "new"}, move=move)
+
+        if not die_at(deaths + 1, put):
+            return deaths
+        deaths += 1
+        (listed,) = FolderStore(root).list("silver")
+        content = FolderStore(root).read_bytes("silver", listed.reference.key)
+        assert (content, dict(listed.metadata)) in [(old, {"version": "old"}), (new, {"version": "new"})], deaths
+        made.write_bytes(new)
+        put()
+        (listed,) = FolderStore(root).list("silver")
+        assert dict(listed.metadata) == {"version": "new"}
+        assert list((root / ".incoming").iterdir()) == [], "what the dead left is cleaned"
+
+
+def item(version: str, west: float) -> dict[str, Any]:
+    properties = {
+        "datetime": f"2020-01-0{version[-1]}T00:00:00Z",
+        "updated": "2026-01-01T00:00:00Z",
+        "geo_platform:source": "a.tif",
+        "geo_platform:fingerprint": version,
+        "geo_platform:run_id": f"run of {version}",
+    }
+    return {
+        "type": "Feature",
+        "stac_version": "1.1.0",
+        "stac_extensions": [],
+        "id": "scene",
+        "collection": "rasters",
+        "geometry": {"type": "Point", "coordinates": [west, 0.0]},
+        "bbox": [west, 0.0, west + 1, 1.0],
+        "properties": properties,
+        "links": [],
+        "assets": {},
+    }
+
+
+COLLECTION = {
+    "type": "Collection",
+    "stac_version": "1.1.0",
+    "id": "rasters",
+    "description": "rasters",
+    "license": "other",
+    "extent": {},
+    "links": [],
+}
+
+
+def deaths_of_publishes(root: Path, *, first_version: bool) -> int:
+    deaths = 0
+    wanted = item("v2", 50.0)
+    while True:
+        shutil.rmtree(root, ignore_errors=True)
+        if not first_version:
+            StacFiles(root).publish(COLLECTION, item("v1", 0.0), replaces=None)
+
+        def publish() -> object:
+            present = StacFiles(root).item("rasters", "scene")
+            return StacFiles(root).publish(
+                COLLECTION, wanted, replaces=present["properties"]["geo_platform:fingerprint"] if present else None
+            )
+
+        if not die_at(deaths + 1, publish):
+            return deaths
+        deaths += 1
+        before = [] if first_version else ["v1"]
+        listed = list(StacFiles(root).entries())
+        assert [entry.fingerprint for entry in listed] in [before, ["v2"]], deaths
+        found = StacFiles(root).item("rasters", "scene")
+        assert (found is not None) == bool(listed)
+        if found is not None:
+            check_collection(root, found)
+        publish()
+        found = StacFiles(root).item("rasters", "scene")
+        assert found is not None
+        assert found["properties"]["geo_platform:fingerprint"] == "v2"
+        check_collection(root, found)
+
+
+def check_collection(root: Path, found: dict[str, Any]) -> None:
+    """Looking the item up was enough to have links and extent right."""
+    collection = json.loads((root / "catalog" / "rasters" / "collection.json").read_text())
+    assert collection["extent"]["spatial"]["bbox"] == [found["bbox"]]
+    assert [link["href"] for link in collection["links"] if link["rel"] == "item"] == ["./scene/scene.json"]
+    catalog = json.loads((root / "catalog" / "catalog.json").read_text())
+    assert [link["href"] for link in catalog["links"] if link["rel"] == "child"] == ["./rasters/collection.json"]
+    archived = [link["href"] for link in found["links"] if link["rel"] == "predecessor-version"]
+    assert all(Path(href.removeprefix("file://")).is_file() for href in archived)
+
+
+if __name__ == "__main__":
+    place = Path(sys.argv[2]) / "root"
+    modes = {
+        "put by copy": lambda: deaths_of_puts(place, move=False),
+        "put by move": lambda: deaths_of_puts(place, move=True),
+        "first publish": lambda: deaths_of_publishes(place, first_version=True),
+        "publish again": lambda: deaths_of_publishes(place, first_version=False),
+    }
+    sys.stdout.write(str(modes[sys.argv[1]]()))
