@@ -55,7 +55,7 @@ def raster_profile(
     scratch: dg.ResourceParam[Scratch],
 ) -> dg.MaterializeResult[RasterProfiled]:
     """What the raster is: bands, CRS, bounds, type, bit depth; from headers and a sample over the whole extent."""
-    with stage(context), scratch.of_run(context.run_id) as folder:
+    with stage(context), scratch.of_run(context.run.run_id) as folder:
         profiled = profile_object(raw_raster, config, objects, scratch=folder)
     return result(profiled, report_raster_profile(profiled))
 
@@ -71,9 +71,9 @@ def raster_cog(
     scratch: dg.ResourceParam[Scratch],
 ) -> dg.MaterializeResult[CogStored]:
     """Cloud Optimized GeoTIFFs, opened again and compared with the source before anyone is told of them."""
-    with stage(context) as notify, scratch.of_run(context.run_id) as folder:
+    with stage(context) as notify, scratch.of_run(context.run.run_id) as folder:
         force = raster_profile.source.force
-        stored = make_cogs(raster_profile, config, objects, run_id=context.run_id, scratch=folder, force=force, notify=notify)
+        stored = make_cogs(raster_profile, config, objects, run_id=context.run.run_id, scratch=folder, force=force, notify=notify)
     return result(stored, report_cogs(stored, objects))
 
 
@@ -89,5 +89,5 @@ def raster_item(
 ) -> dg.MaterializeResult[ItemPublished]:
     """The STAC item, by which the result is found. Processing again replaces it."""
     with stage(context):
-        published = publish_raster(raster_cog, config, catalog, objects, run_id=context.run_id)
+        published = publish_raster(raster_cog, config, catalog, objects, run_id=context.run.run_id)
     return result(published, report_item(published))

@@ -62,7 +62,7 @@ def stage(context: dg.AssetExecutionContext) -> Iterator[Notify]:
     """
     name = context.asset_key.to_user_string()
     partition = context.partition_key if context.has_partition_key else ""
-    with log_context(run_id=context.run_id, stage=name, partition=partition):
+    with log_context(run_id=context.run.run_id, stage=name, partition=partition):
         started = time.perf_counter()
         _log.info("stage started", extra={"checkpoint": "STAGE_START", "stage": name})
         try:

@@ -55,7 +55,7 @@ def vector_profile(
     scratch: dg.ResourceParam[Scratch],
 ) -> dg.MaterializeResult[VectorProfiled]:
     """What the file holds and which of its layers is meant: geometry types, fields, CRS, encoding."""
-    with stage(context), scratch.of_run(context.run_id) as folder:
+    with stage(context), scratch.of_run(context.run.run_id) as folder:
         profiled = profile_object(raw_vector, config, objects, scratch=folder)
     return result(profiled, report_vector_profile(profiled))
 
@@ -72,9 +72,11 @@ def vector_features(
     scratch: dg.ResourceParam[Scratch],
 ) -> dg.MaterializeResult[FeaturesLoaded]:
     """The features, repaired and sorted in space; every row of the source is inserted or listed as rejected."""
-    with stage(context) as notify, scratch.of_run(context.run_id) as folder:
+    with stage(context) as notify, scratch.of_run(context.run.run_id) as folder:
         force = vector_profile.source.force
-        loaded = load_features(vector_profile, config, objects, features, run_id=context.run_id, scratch=folder, force=force, notify=notify)
+        loaded = load_features(
+            vector_profile, config, objects, features, run_id=context.run.run_id, scratch=folder, force=force, notify=notify
+        )
     return result(loaded, report_features(loaded, objects))
 
 
@@ -90,5 +92,5 @@ def vector_item(
 ) -> dg.MaterializeResult[ItemPublished]:
     """The STAC item, by which the result is found. Processing again replaces it."""
     with stage(context):
-        published = publish_vector(vector_features, config, catalog, objects, run_id=context.run_id)
+        published = publish_vector(vector_features, config, catalog, objects, run_id=context.run.run_id)
     return result(published, report_item(published))
