@@ -37,16 +37,18 @@ def footprint(geojson: str) -> dict[str, Any]:
     return _mapped(geometry)
 
 
-def bounding_box(geometry: dict[str, Any], *, crosses_antimeridian: bool) -> list[float]:
-    """[west, south, east, north] of a geometry; west > east where it crosses (RFC 7946, section 5.2)."""
-    parts = shapely.get_parts(shape(geometry))
-    bounds = [part.bounds for part in parts]
-    south, north = min(box[1] for box in bounds), max(box[3] for box in bounds)
-    eastern = [box for box in bounds if box[0] >= 0]
-    western = [box for box in bounds if box[0] < 0]
-    if crosses_antimeridian and eastern and western:
-        return [min(box[0] for box in eastern), south, max(box[2] for box in western), north]
-    return [min(box[0] for box in bounds), south, max(box[2] for box in bounds), north]
+def bounding_box(geometry: dict[str, Any], within: LonLatBounds) -> list[float]:
+    """[west, south, east, north] of a geometry that lies within bounds; west > east where it crosses (RFC 7946, section 5.2)."""
+    boxes = [part.bounds for part in shapely.get_parts(shape(geometry))]
+    south, north = min(box[1] for box in boxes), max(box[3] for box in boxes)
+    if within.crosses_antimeridian:
+        # bounds that cross leave a gap from their east to their west; parts lie on either side of its middle
+        middle = (within.east + within.west) / 2
+        eastern = [box for box in boxes if (box[0] + box[2]) / 2 > middle]
+        western = [box for box in boxes if (box[0] + box[2]) / 2 <= middle]
+        if eastern and western:
+            return [min(box[0] for box in eastern), south, max(box[2] for box in western), north]
+    return [min(box[0] for box in boxes), south, max(box[2] for box in boxes), north]
 
 
 def _box(west: float, south: float, east: float, north: float) -> shapely.Geometry:

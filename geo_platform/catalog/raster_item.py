@@ -40,7 +40,7 @@ def build_raster_item(stored: CogStored, options: ItemOptions, provenance: origi
     item = origin.item_skeleton(source, options, provenance, when)
     item["stac_extensions"] = list(_EXTENSIONS)
     item["geometry"] = footprint(stored.footprint_geojson)
-    item["bbox"] = bounding_box(item["geometry"], crosses_antimeridian=main.lonlat_bounds.crosses_antimeridian)
+    item["bbox"] = bounding_box(item["geometry"], main.lonlat_bounds)
     item["properties"] |= {
         **_placement(main),
         "processing:lineage": _lineage(stored),

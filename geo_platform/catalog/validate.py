@@ -12,7 +12,6 @@ from importlib.resources import files
 from typing import Any
 
 from jsonschema import Draft7Validator  # type: ignore[import-untyped]
-from jsonschema.exceptions import best_match  # type: ignore[import-untyped]
 from pystac.validation.local_validator import get_local_schema_cache
 from referencing import Registry, Resource
 
@@ -42,9 +41,16 @@ def _schema_faults(document: dict[str, Any], kind: str) -> Iterator[str]:
         if uri not in known:
             yield f"extension {uri} has no schema here to be checked by"
             continue
-        error = best_match(_validator(uri).iter_errors(document))
-        if error is not None:
-            yield f"{uri.split('/')[-3]}: {error.json_path}: {str(error.message)[:300]}"
+        errors = [_deepest(error) for error in _validator(uri).iter_errors(document)]
+        for path, message in sorted({(error.json_path, str(error.message)[:300]) for error in errors}):
+            yield f"{uri.split('/')[-3]}: {path}: {message}"
+
+
+def _deepest(error: Any) -> Any:
+    """Of the alternatives that all failed, the one that went furthest: the others are about another kind of document."""
+    while error.context:
+        error = max(error.context, key=lambda inner: len(inner.absolute_path))
+    return error
 
 
 def _raster_faults(document: dict[str, Any]) -> Iterator[str]:

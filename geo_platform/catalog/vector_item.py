@@ -31,7 +31,7 @@ def build_vector_item(loaded: FeaturesLoaded, options: ItemOptions, provenance: 
     item = origin.item_skeleton(source, options, provenance, when)
     item["stac_extensions"] = list(_EXTENSIONS)
     item["geometry"] = outline(loaded.lonlat_bounds)
-    item["bbox"] = bounding_box(item["geometry"], crosses_antimeridian=loaded.lonlat_bounds.crosses_antimeridian)
+    item["bbox"] = bounding_box(item["geometry"], loaded.lonlat_bounds)
     item["properties"] |= {
         **origin.projection(loaded.crs.authority_code, loaded.crs.wkt),
         "proj:bbox": list(loaded.bounds.xyxy),

@@ -1,0 +1,78 @@
+"""Outlines and boxes by RFC 7946."""
+
+import json
+import math
+
+import pytest
+import shapely
+from hypothesis import given
+from hypothesis import strategies as st
+from shapely.geometry import shape
+
+from geo_platform.catalog.extent import bounding_box, footprint, outline
+from geo_platform.errors import CatalogRejected
+from geo_platform.grid import LonLatBounds
+
+LON = st.integers(-180, 180).map(float)
+LAT = st.integers(-90, 90).map(float)
+
+
+@st.composite
+def bounds(draw: st.DrawFn) -> LonLatBounds:
+    south, north = sorted([draw(LAT), draw(LAT)])
+    return LonLatBounds(west=draw(LON), east=draw(LON), south=south, north=north)
+
+
+@given(bounds())
+def test_an_outline_is_valid_on_earth_and_as_wide_as_its_bounds(box: LonLatBounds) -> None:
+    geometry = shape(outline(box))
+    assert geometry.is_valid
+    assert not geometry.is_empty
+    west, south, east, north = geometry.bounds
+    assert -180 <= west <= east <= 180
+    assert (south, north) == (box.south, box.north)
+    width = box.east - box.west + (360 if box.crosses_antimeridian else 0)
+    if width and north > south:
+        assert math.isclose(geometry.area, width * (north - south))
+
+
+@given(bounds())
+def test_the_box_of_an_outline_is_the_bounds_again(box: LonLatBounds) -> None:
+    found = bounding_box(outline(box), box)
+    if box.crosses_antimeridian and (box.west == 180 or box.east == -180):
+        assert found[0] <= found[2], "a side without width: what is left does not cross"
+    else:
+        assert found == list(box.wsen)
+
+
+@given(bounds())
+def test_rings_are_wound_to_the_right(box: LonLatBounds) -> None:
+    for part in shapely.get_parts(shape(outline(box))):
+        assert part.geom_type != "Polygon" or part.exterior.is_ccw
+
+
+def test_a_footprint_across_the_antimeridian() -> None:
+    around = LonLatBounds(west=176, south=-20, east=-177, north=-15)
+    fiji = shapely.MultiPolygon([shapely.box(177, -19, 180, -16), shapely.box(-180, -19, -178, -16)])
+    geometry = footprint(shapely.to_geojson(fiji))
+    assert geometry["type"] == "MultiPolygon"
+    assert bounding_box(geometry, around) == [177, -19, -178, -16]
+    east_only = footprint(shapely.to_geojson(shapely.box(177, -19, 180, -16)))
+    assert bounding_box(east_only, around) == [177, -19, 180, -16]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no json",
+        "[]",
+        '{"type": "Point"}',
+        '{"type": "Elephant", "coordinates": []}',
+        '{"type": "Polygon", "coordinates": []}',
+        json.dumps({"type": "Polygon", "coordinates": [[[0, 0], [1, 1], [0, 1], [1, 0], [0, 0]]]}),
+        json.dumps({"type": "Polygon", "coordinates": [[[170, 0], [190, 0], [190, 1], [170, 0]]]}),
+    ],
+)
+def test_a_footprint_that_is_none(text: str) -> None:
+    with pytest.raises(CatalogRejected, match="footprint"):
+        footprint(text)
