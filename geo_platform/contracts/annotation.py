@@ -57,8 +57,11 @@ def says_nothing(annotation: Any) -> bool:
 
 
 def alternatives(annotation: Any) -> tuple[Any, ...]:
-    """The members of a union, flattened; a single-member tuple for anything else."""
+    """The members of a union, flattened, `None` taken out of a literal; a single-member tuple for anything else."""
     annotation = plain(annotation)
+    if get_origin(annotation) is Literal and None in get_args(annotation):
+        values = tuple(value for value in get_args(annotation) if value is not None)
+        return (Literal[values], type(None)) if values else (type(None),)
     if get_origin(annotation) in (Union, types.UnionType):
         return tuple(member for argument in get_args(annotation) for member in alternatives(argument))
     return (annotation,)

@@ -5,7 +5,7 @@ fits. The rules and their reasons: docs/contracts.md. What belongs here: the rul
 one annotation (`annotation.py`) and finding the edges of a graph (`dagster_graph.py`).
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from enum import Enum
 from typing import Any, Literal, get_args, get_origin
@@ -33,7 +33,7 @@ def faults(producer_type: Any, consumer_type: Any) -> list[Fault]:
 
 def _compare(given: Any, taken: Any, seen: _Seen) -> list[Fault]:
     given, taken = plain(given), plain(taken)
-    if says_nothing(given) or says_nothing(taken):
+    if any(map(says_nothing, (*alternatives(given), *alternatives(taken)))):
         return [_fault(FaultKind.no_annotation, given, taken)]
     if (given, taken) in seen or (given is taken and given not in _CONTAINERS):
         return []
@@ -52,10 +52,10 @@ def _compare(given: Any, taken: Any, seen: _Seen) -> list[Fault]:
 def _compare_unions(given: Any, taken: Any, seen: _Seen) -> list[Fault]:
     takes = alternatives(taken)
     found: list[Fault] = []
-    for member in _split_literals(alternatives(given)):
+    for member in _members(given, takes):
         if member in takes or object in takes:
             continue
-        if member is type(None) and len(alternatives(given)) > 1:
+        if member is type(None):
             found.append(_fault(FaultKind.optional_into_required, given, taken))
             continue
         candidates = [_compare(member, candidate, seen) for candidate in takes if candidate is not type(None)]
@@ -64,13 +64,14 @@ def _compare_unions(given: Any, taken: Any, seen: _Seen) -> list[Fault]:
     return found
 
 
-def _split_literals(members: Iterable[Any]) -> list[Any]:
-    """Each value of a literal on its own, since a union may take them one by one."""
-    return [
-        part
-        for member in members
-        for part in ([Literal[value] for value in get_args(member)] if get_origin(member) is Literal else [member])
-    ]
+def _members(given: Any, takes: Iterable[Any]) -> Iterator[Any]:
+    """What may come, one by one; the values of a literal too where several literals share in taking them."""
+    literals_taken = sum(get_origin(candidate) is Literal for candidate in takes)
+    for member in alternatives(given):
+        if get_origin(member) is Literal and literals_taken > 1:
+            yield from (Literal[value] for value in get_args(member))
+        else:
+            yield member
 
 
 def _compare_values(given: Any, taken: Any, seen: _Seen) -> list[Fault]:
@@ -153,10 +154,6 @@ def _compare_classes(given: Any, taken: Any, seen: _Seen) -> list[Fault]:
         return []
     if isinstance(given, type) and isinstance(taken, type) and (given, taken) not in _DOES_NOT_NARROW and _is_subclass(given, taken):
         return []
-    if (origin := get_origin(given)) and origin is get_origin(taken) and len(get_args(given)) == len(get_args(taken)):
-        pairs = zip(get_args(given), get_args(taken), strict=True)
-        if all(not _compare(*pair, seen) for pair in pairs):
-            return []
     return [_fault(FaultKind.wrong_type, given, taken)]
 
 
@@ -190,6 +187,7 @@ def _inside(prefix: str, found: Iterable[Fault]) -> list[Fault]:
 
 
 def _fault(kind: FaultKind, given: Any, taken: Any, note: str = "") -> Fault:
+    given, taken = plain(given), plain(taken)
     gives, takes = type_name(given), type_name(taken)
     if gives == takes and given is not taken:
         gives, takes = (f"{getattr(side, '__module__', '')}.{name}" for side, name in ((given, gives), (taken, takes)))

@@ -22,6 +22,7 @@ from dagster import (
     ScheduleDefinition,
     SensorDefinition,
     build_schedule_context,
+    define_asset_job,
     validate_run_config,
 )
 
@@ -29,24 +30,32 @@ from geo_platform.contracts.compatibility import faults
 from geo_platform.contracts.dagster_metadata import declared_config
 from geo_platform.contracts.fault import NOTHING, Fault, FaultKind
 
+_OWN = "its run config"
 _SOME_TICK = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def config_faults(definitions: Definitions) -> list[Fault]:
     """Every job, schedule and sensor whose run config does not fit, and every job that Dagster cannot resolve."""
     jobs: dict[str, JobDefinition] = {}
-    found: list[Fault] = []
     launchers = [*(definitions.schedules or ()), *(definitions.sensors or ())]
+    broken = _broken_jobs(definitions)
+    found = [fault for name, error in broken.items() for fault in _config_faults(_OWN, name, error)]
+    if broken:  # beside one of them, Dagster resolves no job at all
+        sound = [job for job in definitions.jobs or () if job.name not in broken]
+        definitions = Definitions(assets=definitions.assets, resources=definitions.resources, jobs=sound)
     names = [job.name for job in definitions.jobs or ()] + [name for launcher in launchers for name in _targets(launcher)]
-    for name in dict.fromkeys(names):
+    for name in dict.fromkeys(name for name in names if name not in broken):
         try:
-            jobs[name] = definitions.resolve_job_def(name)
-            found.extend(run_config_faults(jobs[name], jobs[name].run_config, "its run config"))
+            job = definitions.resolve_job_def(name)
+            found.extend(run_config_faults(job, job.run_config, _OWN))
+            jobs[name] = job
+        except DagsterInvalidConfigError as error:
+            found.extend(_asset_job_faults(definitions, name) or _config_faults(_OWN, name, error))
         except DagsterError as error:
             found.append(Fault(FaultKind.unresolved, "", "", "definitions", f"job {name}", note=_reason(error)))
     for launcher in launchers:
-        for job in (jobs[name] for name in _targets(launcher) if name in jobs):
-            found.extend(_launch_faults(launcher, job))
+        for target in (jobs[name] for name in _targets(launcher) if name in jobs):
+            found.extend(_launch_faults(launcher, target))
     return found
 
 
@@ -57,8 +66,30 @@ def run_config_faults(job: JobDefinition, run_config: RunConfig | Mapping[str, A
     try:
         validate_run_config(job, run_config if isinstance(run_config, RunConfig) else dict(run_config))
     except DagsterInvalidConfigError as error:
-        return [_config_fault(origin, job, problem.message) for problem in error.errors]
+        return _config_faults(origin, job.name, error)
     return []
+
+
+def _broken_jobs(definitions: Definitions) -> dict[str, DagsterInvalidConfigError]:
+    """Jobs of ops that carry config which does not fit: they cannot even be asked for it."""
+    broken: dict[str, DagsterInvalidConfigError] = {}
+    for job in definitions.jobs or ():
+        try:
+            getattr(job, "run_config", None)
+        except DagsterInvalidConfigError as error:
+            broken[job.name] = error
+    return broken
+
+
+def _asset_job_faults(definitions: Definitions, name: str) -> list[Fault]:
+    """Why an asset job cannot carry its config, by full path: Dagster's own error does not say in which op.
+
+    The same job is resolved without its config and asked. Empty where that finds nothing.
+    """
+    job: Any = next(job for job in definitions.jobs or () if job.name == name)
+    bare_job = define_asset_job(name, selection=job.selection, executor_def=job.executor_def)
+    bare = Definitions(assets=definitions.assets, resources=definitions.resources, jobs=[bare_job])
+    return run_config_faults(bare.resolve_job_def(name), job.config, _OWN)
 
 
 def _launch_faults(launcher: object, job: JobDefinition) -> Iterator[Fault]:
@@ -114,10 +145,14 @@ def _targets(launcher: object) -> list[str]:
     return []
 
 
-def _config_fault(origin: str, job: JobDefinition, message: str) -> Fault:
-    path = re.search(r"root(:[\w:\[\]]+)", message)
+def _config_faults(origin: str, job_name: str, refused: DagsterInvalidConfigError) -> list[Fault]:
+    return [_config_fault(origin, job_name, " ".join(problem.message.split())) for problem in refused.errors]
+
+
+def _config_fault(origin: str, job_name: str, message: str) -> Fault:
+    path = re.search(r"root((?::[^:\s.,]+)+)", message)
     field = path[1].strip(":").replace(":", ".") if path else ""
-    return Fault(FaultKind.run_config, "", "", origin, f"job {job.name}", field, " ".join(message.split()))
+    return Fault(FaultKind.run_config, "", "", origin, f"job {job_name}", field, message)
 
 
 def _reason(error: BaseException) -> str:

@@ -46,7 +46,7 @@ def _edges_into(asset: AssetsDefinition, makes: Mapping[AssetKey, Any]) -> Itera
     if not asset.is_executable:
         return
     reader = _reader(asset)
-    for name, key in asset.keys_by_input_name.items():
+    for name, key in sorted(asset.keys_by_input_name.items()):  # Dagster's own order varies
         if key in makes:
             consumer = reader if name == key.path[-1] else f"{reader}({name})"
             for taken in input_annotations(asset.node_def, name):

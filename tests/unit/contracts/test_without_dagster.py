@@ -1,0 +1,33 @@
+"""The contracts, Dagster's side excepted, are used where Dagster is not installed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+PROGRAM = """
+import importlib, pkgutil, sys
+sys.modules["dagster"] = None
+import geo_platform.contracts
+names = [module.name for module in pkgutil.iter_modules(geo_platform.contracts.__path__) if not module.name.startswith("dagster_")]
+for name in names:
+    importlib.import_module(f"geo_platform.contracts.{name}")
+assert geo_platform.contracts.verify_definitions and geo_platform.contracts.ContractError
+assert not hasattr(geo_platform.contracts, "nothing_of_the_kind")
+sys.stdout.write(" ".join(sorted(names)))
+"""
+
+
+def test_everything_but_dagsters_side_imports_without_dagster() -> None:
+    run = subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert {"compatibility", "stored", "lock", "verify", "raster"} <= set(run.stdout.split())
+
+
+def test_only_dagsters_side_imports_dagster_and_nothing_private_of_it() -> None:
+    for path in (ROOT / "geo_platform" / "contracts").glob("*.py"):
+        source = path.read_text()
+        assert "dagster._" not in source, path.name
+        if not path.name.startswith("dagster_"):
+            assert "\nfrom dagster" not in source, path.name
+            assert "\nimport dagster" not in source, path.name
