@@ -6,7 +6,6 @@ What belongs here: CogStored to STAC 1.1 JSON, pure. What stays out: publishing 
 import math
 from typing import Any
 
-import pystac
 from pyproj import CRS
 
 from geo_platform.catalog import provenance as origin
@@ -16,6 +15,7 @@ from geo_platform.contracts.raster import CogFile, CogStored, OutputTier, Raster
 from geo_platform.options import ItemOptions
 
 MAIN_ASSET = "data"
+COG_MEDIA_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
 _TIER_ROLES = {OutputTier.analysis: [], OutputTier.visualization: ["visual"], OutputTier.archive: ["archive"]}
 _EXTENSIONS = [
     origin.FILE_EXTENSION,
@@ -68,7 +68,7 @@ def _assets(stored: CogStored) -> dict[str, Any]:
 
 def _cog_asset(cog: CogFile, roles: list[str]) -> dict[str, Any]:
     title = f"Cloud Optimized GeoTIFF, {cog.tier.value}"
-    return origin.stored_asset(cog.stored, str(pystac.MediaType.COG), roles, title=title, sha256=cog.sha256) | {
+    return origin.stored_asset(cog.stored, COG_MEDIA_TYPE, roles, title=title, sha256=cog.sha256) | {
         "bands": [_band(band, cog) for band in cog.bands],
         "geo_platform:tier": cog.tier.value,
         "geo_platform:compression": cog.compression,

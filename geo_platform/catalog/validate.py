@@ -1,7 +1,8 @@
 """Whether a document is valid STAC, found out without a network.
 
 What belongs here: JSON Schema of the core (as pystac carries it) and of the extensions (`schemas/`), and the rules that
-schemas cannot say. What stays out: what to do about a fault.
+schemas cannot say. What stays out: what to do about a fault. The validator is imported when the first document is
+checked: answering that nothing has changed needs none.
 """
 
 import json
@@ -10,10 +11,6 @@ from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
 from typing import Any
-
-from jsonschema import Draft7Validator  # type: ignore[import-untyped]
-from pystac.validation.local_validator import get_local_schema_cache
-from referencing import Registry, Resource
 
 from geo_platform.catalog.provenance import RASTER_EXTENSION
 
@@ -86,6 +83,8 @@ def _place_faults(document: dict[str, Any]) -> Iterator[str]:
 @cache
 def _schemas() -> dict[str, dict[str, Any]]:
     """By the address they are published under."""
+    from pystac.validation.local_validator import get_local_schema_cache
+
     found = dict(get_local_schema_cache())
     for entry in files("geo_platform.catalog").joinpath("schemas").iterdir():
         if entry.name.endswith(".json"):
@@ -96,5 +95,8 @@ def _schemas() -> dict[str, dict[str, Any]]:
 
 @cache
 def _validator(uri: str) -> Any:
+    from jsonschema import Draft7Validator  # type: ignore[import-untyped]
+    from referencing import Registry, Resource
+
     registry = Registry().with_resources((known, Resource.from_contents(schema)) for known, schema in _schemas().items())
     return Draft7Validator(_schemas()[uri], registry=registry)

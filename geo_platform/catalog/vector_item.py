@@ -5,8 +5,6 @@ What belongs here: FeaturesLoaded to STAC 1.1 JSON, pure. What stays out: publis
 
 from typing import Any
 
-import pystac
-
 from geo_platform.catalog import provenance as origin
 from geo_platform.catalog.acquired import acquired
 from geo_platform.catalog.extent import bounding_box, outline
@@ -14,6 +12,7 @@ from geo_platform.contracts.vector import FeaturesLoaded, FieldMapping
 from geo_platform.options import ItemOptions
 
 GEOMETRY_COLUMN = "geometry"
+PARQUET_MEDIA_TYPE = "application/vnd.apache.parquet"
 _EXTENSIONS = [
     origin.FILE_EXTENSION,
     origin.PROCESSING_EXTENSION,
@@ -56,15 +55,14 @@ def build_vector_item(loaded: FeaturesLoaded, options: ItemOptions, provenance: 
 
 
 def _assets(loaded: FeaturesLoaded) -> dict[str, Any]:
-    parquet = str(pystac.MediaType.VND_APACHE_PARQUET)
     assets: dict[str, Any] = {}
     if loaded.dataset_object is not None:
         assets["data"] = origin.stored_asset(
-            loaded.dataset_object, parquet, ["data"], title="GeoParquet, sorted along a Hilbert curve", sha256=loaded.sha256
+            loaded.dataset_object, PARQUET_MEDIA_TYPE, ["data"], title="GeoParquet, sorted along a Hilbert curve", sha256=loaded.sha256
         )
     if loaded.rejected_object is not None:
         assets["rejected"] = origin.stored_asset(
-            loaded.rejected_object, parquet, ["metadata"], title=f"Rejected rows and their reasons ({loaded.rejected})"
+            loaded.rejected_object, PARQUET_MEDIA_TYPE, ["metadata"], title=f"Rejected rows and their reasons ({loaded.rejected})"
         )
     assets["thumbnail"] = origin.stored_asset(loaded.thumbnail, loaded.thumbnail_media_type, ["thumbnail"], title="Map")
     return assets
