@@ -6,8 +6,6 @@ verified here, so that two stages which disagree never get as far as a run.
 
 from pathlib import Path
 
-from pathlib import Path
-
 import dagster as dg
 
 from assets import hello, raster, vector
