@@ -39,7 +39,6 @@ class GeoParquetLake:
             raise NoFeatures(f"No rows are left to publish in {target.dataset}.")
         path = folder / f"{target.dataset}.parquet"
         write_in_order(spool, target, path)
-        spool.path.unlink()
         return self._publish(path, spool, target)
 
     def _publish(self, path: Path, spool: Spool, target: FeatureTarget) -> FeatureDataset:

@@ -1,33 +1,24 @@
-"""Rows along a Hilbert curve, sorted out of core.
+"""From rows in order of arrival to a file in order of place: two passes over scratch files, memory flat at any size.
 
-What belongs here: the scratch file, the key of a row, the sort, writing row groups. What stays out: the port and the metadata.
-
-Key: the centre of a row's bounding box on a 65,536 x 65,536 grid over the dataset's bounds, its distance along a Hilbert
-curve of level 16 (geopandas' `hilbert_distance`, after https://github.com/rawrunprotected/hilbert_curves).
+What belongs here: the first pass (`spool_batches`) and the writing of row groups. What stays out: the sort
+(`hilbert_sort.py`), the port (`geoparquet.py`), the metadata (`geoparquet_metadata.py`).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import duckdb
-import geopandas
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
-from geo_platform.errors import StoreUnavailable
 from geo_platform.ports import FeatureTarget
 from geo_platform.storage.geoparquet_metadata import BBOX_COLUMN, bbox_type, file_schema
+from geo_platform.storage.hilbert_sort import SIZE_COLUMN, sorted_tables
 
-_SORT_MEMORY = "160MB"
-_SORT_THREADS = 2
-_KEY = "__hilbert_key"
-_GROUP_BYTES = 24 * 2**20
-_GROUP_ROWS = 65_536
-_SMALLEST_GROUP_ROWS = 256
+GROUP_ROWS = 65_536
 _ZSTD_LEVEL = 3
 
 BoxArray = npt.NDArray[np.float64]
@@ -39,47 +30,43 @@ class Spool:
 
     path: Path
     rows: int = 0
-    geometry_bytes: int = 0
-    other_bytes: int = 0
+    size_bytes: int = 0
     total_bounds: BoxArray = field(default_factory=lambda: np.array([np.inf, np.inf, -np.inf, -np.inf]))
     z_range: list[float] = field(default_factory=lambda: [np.inf, -np.inf])
     types: set[tuple[int, bool]] = field(default_factory=set)
 
-    @property
-    def group_rows(self) -> int:
-        """Rows per row group: about 24 MB before compression, at most 65,536."""
-        bytes_per_row = max(1, (self.geometry_bytes + self.other_bytes) // max(1, self.rows))
-        return int(min(_GROUP_ROWS, max(_SMALLEST_GROUP_ROWS, _GROUP_BYTES // bytes_per_row)))
-
 
 def spool_batches(batches: Iterable[pa.RecordBatch], target: FeatureTarget, path: Path) -> Spool:
-    """First pass: every batch with its bounding boxes to an Arrow file."""
+    """First pass: every batch with its bounding boxes and row sizes to an Arrow file."""
     spool = Spool(path)
-    schema = target.schema.append(pa.field(BBOX_COLUMN, bbox_type(), nullable=False))
+    schema = target.schema.append(pa.field(BBOX_COLUMN, bbox_type(), nullable=False)).append(pa.field(SIZE_COLUMN, pa.int64()))
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
         for batch in batches:
             if batch.num_rows:
-                boxes = _note(spool, batch, target)
-                writer.write_batch(pa.RecordBatch.from_arrays([*batch.columns, _bbox_column(boxes)], schema=schema))
+                boxes, sizes = _note(spool, batch, target)
+                writer.write_batch(pa.RecordBatch.from_arrays([*batch.columns, _bbox_column(boxes), pa.array(sizes)], schema=schema))
     return spool
 
 
-def _note(spool: Spool, batch: pa.RecordBatch, target: FeatureTarget) -> BoxArray:
+def _note(spool: Spool, batch: pa.RecordBatch, target: FeatureTarget) -> tuple[BoxArray, npt.NDArray[np.int64]]:
     column = batch.column(target.geometry_column)
-    geometries = shapely.from_wkb(column.to_numpy(zero_copy_only=False))
-    boxes = shapely.bounds(geometries)
+    wkb = column.to_numpy(zero_copy_only=False)
+    geometries = shapely.from_wkb(wkb)
+    boxes = np.asarray(shapely.bounds(geometries), dtype=np.float64)
     spool.total_bounds[:2] = np.minimum(spool.total_bounds[:2], boxes[:, :2].min(axis=0))
     spool.total_bounds[2:] = np.maximum(spool.total_bounds[2:], boxes[:, 2:].max(axis=0))
     has_z = shapely.has_z(geometries)
-    spool.types |= {(int(kind), bool(z)) for kind, z in zip(*np.unique([shapely.get_type_id(geometries), has_z], axis=1), strict=True)}
+    spool.types |= {(int(kind), bool(z)) for kind, z in np.unique(np.column_stack([shapely.get_type_id(geometries), has_z]), axis=0)}
     if has_z.any():
         heights = shapely.get_coordinates(geometries, include_z=True)[:, 2]
-        if np.isfinite(heights).any():
-            spool.z_range = [min(spool.z_range[0], float(np.nanmin(heights))), max(spool.z_range[1], float(np.nanmax(heights)))]
+        finite = heights[np.isfinite(heights)]
+        if finite.size:
+            spool.z_range = [min(spool.z_range[0], float(finite.min())), max(spool.z_range[1], float(finite.max()))]
+    others = max(0, batch.nbytes - column.nbytes) // batch.num_rows
+    sizes = np.fromiter(map(len, wkb), dtype=np.int64, count=len(wkb)) + others + bbox_type().num_fields * 4
     spool.rows += batch.num_rows
-    spool.geometry_bytes += column.nbytes
-    spool.other_bytes += batch.nbytes - column.nbytes
-    return np.asarray(boxes, dtype=np.float64)
+    spool.size_bytes += int(sizes.sum())
+    return boxes, sizes
 
 
 def _bbox_column(boxes: BoxArray) -> pa.Array:
@@ -92,38 +79,14 @@ def _bbox_column(boxes: BoxArray) -> pa.Array:
     return pa.StructArray.from_arrays([pa.array(column, pa.float32()) for column in columns], fields=list(bbox_type()))
 
 
-def _keyed(reader: pa.RecordBatchReader, spool: Spool) -> Iterator[pa.RecordBatch]:
-    for batch in reader:
-        boxes = np.column_stack([child.to_numpy(zero_copy_only=False) for child in batch.column(BBOX_COLUMN).flatten()]).astype(np.float64)
-        centres = geopandas.GeoSeries(shapely.points((boxes[:, :2] + boxes[:, 2:]) / 2))
-        keys = centres.hilbert_distance(total_bounds=tuple(spool.total_bounds), level=16).to_numpy(dtype=np.uint32)
-        yield batch.append_column(_KEY, pa.array(keys, pa.uint32()))
-
-
 def write_in_order(spool: Spool, target: FeatureTarget, path: Path) -> None:
-    """Second pass: sort by key and write row groups. Memory is bounded by DuckDB's limit and one row group."""
+    """Second pass: row groups of at most 65,536 rows or about 32 MB, along the curve."""
     schema = file_schema(target, spool.types, spool.total_bounds, spool.z_range)
-    settings: dict[str, str | bool | int | float | list[str]] = {
-        "memory_limit": _SORT_MEMORY,
-        "threads": _SORT_THREADS,
-        "temp_directory": str(path.parent / "sort"),
-        "preserve_insertion_order": False,
-        "autoinstall_known_extensions": False,
-        "autoload_known_extensions": False,
-    }
-    try:
-        with pa.memory_map(str(spool.path)) as mapped, duckdb.connect(":memory:", config=settings) as connection:
-            stored = pa.ipc.open_stream(mapped)
-            keyed = pa.RecordBatchReader.from_batches(stored.schema.append(pa.field(_KEY, pa.uint32())), _keyed(stored, spool))
-            ordered = connection.from_arrow(keyed).order(_KEY).to_arrow_reader(spool.group_rows)
-            with pq.ParquetWriter(
-                path, schema, compression="zstd", compression_level=_ZSTD_LEVEL, write_statistics=True, use_dictionary=_dictionary(target)
-            ) as writer:
-                for batch in ordered:
-                    table = pa.Table.from_batches([batch]).drop_columns([_KEY]).cast(schema)
-                    writer.write_table(table, row_group_size=spool.group_rows)
-    except duckdb.Error as error:
-        raise StoreUnavailable(f"{target.dataset} could not be sorted; the scratch folder may be full.", duckdb=str(error)[:500]) from error
+    with pq.ParquetWriter(
+        path, schema, compression="zstd", compression_level=_ZSTD_LEVEL, write_statistics=True, use_dictionary=_dictionary(target)
+    ) as writer:
+        for table in sorted_tables(spool.path, spool.size_bytes, spool.total_bounds, path.parent / "sort"):
+            writer.write_table(table.drop_columns([SIZE_COLUMN]).cast(schema), row_group_size=GROUP_ROWS)
 
 
 def _dictionary(target: FeatureTarget) -> list[str]:

@@ -21,6 +21,9 @@ from geo_platform.source.openable import OpenableSource
 BATCH_BYTES = 16 * 2**20
 """Bytes per Arrow batch at which GDAL ends one early, so that fat geometries do not fill the memory."""
 
+DECODED_BY_DRIVER = "as the file states (.cpg or .dbf)"
+M_DROPPED = Finding(code="M_DROPPED", message="The geometries carry measures (M), which are dropped.")
+
 _SETTINGS: Mapping[str, str] = {
     "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": "{none}",
     "GML_SKIP_RESOLVE_ELEMS": "ALL",
@@ -47,6 +50,11 @@ def open_options(source: OpenableSource) -> dict[str, str]:
 def settle_gdal() -> None:
     """Settings of pyogrio's own GDAL; rasterio's is another library with settings of its own."""
     pyogrio.set_gdal_config_options(dict(_SETTINGS))
+
+
+def encoding_to_pass(source: OpenableSource, encoding: str) -> str | None:
+    """What pyogrio is told. Told UTF-8, it would set aside a shapefile's own word that the text is something else."""
+    return encoding if source.format is SourceFormat.shapefile and encoding != DECODED_BY_DRIVER else None
 
 
 @contextmanager
@@ -78,7 +86,7 @@ def gdal_warnings(found: dict[str, Finding]) -> Iterator[None]:
     for warning in caught:
         text = str(warning.message)
         if "Measured (M)" in text:
-            found.setdefault("M_DROPPED", Finding(code="M_DROPPED", message="The geometries carry measures (M), which are dropped."))
+            found.setdefault(M_DROPPED.message, M_DROPPED)
         elif len(found) < 20:
             found.setdefault(text, Finding(code="GDAL_WARNING", message=text[:300]))
 

@@ -14,14 +14,23 @@ import pyogrio
 from geo_platform.contracts.arrival import SourceFormat
 from geo_platform.contracts.message import Finding
 from geo_platform.contracts.vector import SourceField, VectorLayer
-from geo_platform.errors import NoFeatures
+from geo_platform.errors import NoFeatures, SourceTruncated
 from geo_platform.grid import Bounds
 from geo_platform.source.openable import OpenableSource
 from geo_platform.vector.description import SourceDescription
 from geo_platform.vector.field_types import describe_field
 from geo_platform.vector.geometry_kinds import has_z, wkb_kinds
 from geo_platform.vector.layers import choose_layer
-from geo_platform.vector.ogr import gdal_warnings, layer_info, layer_list, ogr_errors, open_options
+from geo_platform.vector.ogr import (
+    DECODED_BY_DRIVER,
+    M_DROPPED,
+    encoding_to_pass,
+    gdal_warnings,
+    layer_info,
+    layer_list,
+    ogr_errors,
+    open_options,
+)
 from geo_platform.vector.options import VectorProfileOptions
 
 _SAMPLE_ROWS = 2000
@@ -54,14 +63,15 @@ def describe_ogr(source: OpenableSource, options: VectorProfileOptions) -> Sourc
     found: dict[str, Finding] = {}
     layers = tuple(VectorLayer(name=name, geometry_type=kind) for name, kind in layer_list(source, found))
     chosen = choose_layer(layers, options.layer_name, source.display_name)
-    own_encoding = options.encoding if source.format is SourceFormat.shapefile else None
-    info = layer_info(source, chosen.name, own_encoding, found)
-    encoding = own_encoding or str(info["encoding"] or "UTF-8")
-    sample = _sample(source, chosen.name, encoding if source.format is SourceFormat.shapefile else None, found)
-    if info["features"] == 0 or sample.rows == 0:
+    info = layer_info(source, chosen.name, options.encoding if source.format is SourceFormat.shapefile else None, found)
+    encoding = _encoding(source, options, str(info["encoding"] or "UTF-8"))
+    sample = _sample(source, chosen.name, encoding_to_pass(source, encoding), found)
+    if info["features"] > 0 and sample.rows == 0:
+        raise SourceTruncated(f"{source.display_name} says that it has {info['features']:,} rows, but none could be read.")
+    if sample.rows == 0:
         raise NoFeatures(f"Layer {chosen.name!r} of {source.display_name} has no rows.")
     if sample.has_m:
-        found.setdefault("M_DROPPED", Finding(code="M_DROPPED", message="The geometries carry measures (M), which are dropped."))
+        found.setdefault(M_DROPPED.message, M_DROPPED)
     return SourceDescription(
         driver=str(info["driver"]),
         layers=layers,
@@ -77,6 +87,15 @@ def describe_ogr(source: OpenableSource, options: VectorProfileOptions) -> Sourc
         has_curves=sample.has_curves,
         warnings=(*found.values(), *_encoding_findings(source, options, info)),
     )
+
+
+def _encoding(source: OpenableSource, options: VectorProfileOptions, found: str) -> str:
+    """Only a shapefile's text is not UTF-8 by its format. Where its .cpg or .dbf says what it is, GDAL decodes it itself."""
+    if source.format is not SourceFormat.shapefile:
+        return "UTF-8"
+    if options.encoding is not None:
+        return options.encoding
+    return DECODED_BY_DRIVER if found == "UTF-8" else found
 
 
 def _sample(source: OpenableSource, layer: str, encoding: str | None, found: dict[str, Finding]) -> _Sample:

@@ -73,4 +73,6 @@ class VectorFeaturesOptions(Options):
     quantize_grid: float | None = Field(
         None, strict=True, gt=0, description="Snap coordinates to a grid of this size in units of the published CRS."
     )
-    chunk_size: int = Field(65536, strict=True, ge=1, le=1_000_000, description="Rows per batch.")
+    chunk_size: int = Field(
+        65536, strict=True, ge=1, le=1_000_000, description="Rows per batch at most; the platform cuts them smaller to keep memory flat."
+    )

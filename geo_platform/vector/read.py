@@ -19,7 +19,7 @@ from geo_platform.vector.batch import SourceBatch
 from geo_platform.vector.csv_read import stream_csv_features
 from geo_platform.vector.geometry_kinds import wkb_kinds
 from geo_platform.vector.integrity import COUNT_IS_BINDING
-from geo_platform.vector.ogr import gdal_warnings, ogr_errors, open_options, settle_gdal
+from geo_platform.vector.ogr import encoding_to_pass, gdal_warnings, ogr_errors, open_options, settle_gdal
 from geo_platform.vector.parquet_source import stream_parquet
 
 
@@ -48,7 +48,7 @@ def _read(source: OpenableSource, profile: VectorProfiled, batch_rows: int, foun
 
 def _stream_ogr(source: OpenableSource, profile: VectorProfiled, batch_rows: int, found: dict[str, Finding]) -> Iterator[SourceBatch]:
     settle_gdal()
-    encoding = profile.encoding if source.format is SourceFormat.shapefile else None
+    encoding = encoding_to_pass(source, profile.encoding)
     stream = pyogrio.open_arrow(
         source.gdal_path, layer=profile.layer, encoding=encoding, use_pyarrow=True, batch_size=batch_rows, **open_options(source)
     )
