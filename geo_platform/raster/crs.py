@@ -29,7 +29,7 @@ def parse_crs(text: str, parameter: str) -> CRS:
 def source_crs(dataset: DatasetReader, options: RasterProfileOptions, display_name: str) -> SpatialReference:
     """The CRS to believe, and where it came from. Raises CrsMissing, CrsMismatch, ParameterInvalid."""
     given = parse_crs(options.input_crs, "input_crs") if options.input_crs else None
-    own = _own_crs(dataset)
+    own = file_crs(dataset)
     if given is None:
         if own is None:
             raise CrsMissing(f"{display_name!r} does not say its coordinate reference system.")
@@ -43,6 +43,18 @@ def source_crs(dataset: DatasetReader, options: RasterProfileOptions, display_na
     raise CrsMismatch(
         f"{display_name!r} says {describe(own)}, input_crs says {describe(given)}.", file=describe(own), given=describe(given)
     )
+
+
+def file_crs(dataset: DatasetReader) -> CRS | None:
+    """The file's CRS: of its geotransform, else of its ground control points; one that is tied to nothing counts as none."""
+    found = dataset.crs or dataset.gcps[1]
+    if not found:
+        return None
+    try:
+        crs = CRS.from_wkt(found.to_wkt(version="WKT2_2019"))
+    except CRSError:
+        return None
+    return crs if _is_on_earth(crs) else None
 
 
 def reference(crs: CRS, came_from: str) -> SpatialReference:
@@ -68,18 +80,6 @@ def same_crs(one: CRS, other: CRS) -> bool:
         return True
     code = authority_code(one)
     return code is not None and code == authority_code(other)
-
-
-def _own_crs(dataset: DatasetReader) -> CRS | None:
-    """The file's CRS: of its geotransform, else of its ground control points; one that is tied to nothing counts as none."""
-    found = dataset.crs or dataset.gcps[1]
-    if not found:
-        return None
-    try:
-        crs = CRS.from_wkt(found.to_wkt(version="WKT2_2019"))
-    except CRSError:
-        return None
-    return crs if _is_on_earth(crs) else None
 
 
 def _is_on_earth(crs: CRS) -> bool:

@@ -27,9 +27,7 @@ def decide_nodata(file_values: tuple[float | None, ...], dtypes: tuple[str, ...]
     Raises NodataConflict.
     """
     warnings = [
-        Finding(
-            code="NODATA_UNREPRESENTABLE", message=f"Band {index} is {dtype}, which cannot hold its nodata {value:g}: left out."
-        )
+        Finding(code="NODATA_UNREPRESENTABLE", message=f"Band {index} is {dtype}, which cannot hold its nodata {value:g}: left out.")
         for index, (value, dtype) in enumerate(zip(file_values, dtypes, strict=True), start=1)
         if value is not None and not representable(value, dtype)
     ]

@@ -48,6 +48,9 @@ class CogPlan(Part):
     bounds: Bounds
     lonlat_bounds: LonLatBounds
     bands: tuple[RasterBand, ...] = Field(description="as they will be; statistics are the source's")
+    source_crs: SpatialReference
+    source_nodata: float | None = Field(description="of the file or the request; None with source_nodata_is_nan")
+    source_nodata_is_nan: bool
     source_bands: tuple[int, ...] = Field(description="band numbers of the source, from 1, in the COG's order")
     mask_source_band: int | None = Field(description="source band that becomes the internal mask")
     has_internal_mask: bool
@@ -66,6 +69,11 @@ class CogPlan(Part):
     @property
     def is_lossless(self) -> bool:
         return self.compression != "JPEG"
+
+    @property
+    def missing_value(self) -> float | None:
+        """The source's nodata, NaN included."""
+        return float("nan") if self.source_nodata_is_nan else self.source_nodata
 
     @property
     def nodata(self) -> float | None:
@@ -124,6 +132,8 @@ def _plan(profile: RasterProfiled, options: RasterCogOptions, grid: TargetGrid, 
     if lossless:
         compression = "DEFLATE" if options.compression is LosslessCompression.deflate else "ZSTD"
     bands = _bands(profile, lossless=lossless)
+    source_bands = tuple(band.index for band in bands)
+    bands = tuple(band.model_copy(update={"index": index}) for index, band in enumerate(bands, start=1))
     overviews, reprojection = RESAMPLING[profile.raster_type]
     overview = overviews if options.overview_resampling is Resampling.auto else options.overview_resampling
     reproject = reprojection if options.reproject_resampling is Resampling.auto else options.reproject_resampling
@@ -139,7 +149,10 @@ def _plan(profile: RasterProfiled, options: RasterCogOptions, grid: TargetGrid, 
         bounds=grid.bounds,
         lonlat_bounds=grid.lonlat_bounds,
         bands=bands if not has_mask else tuple(band.model_copy(update={"mask": "per_dataset"}) for band in bands),
-        source_bands=tuple(range(1, len(bands) + 1)),
+        source_crs=profile.crs,
+        source_nodata=profile.bands[0].nodata,
+        source_nodata_is_nan=profile.bands[0].nodata_is_nan,
+        source_bands=source_bands,
         mask_source_band=mask_band,
         has_internal_mask=has_mask,
         compression=compression,
@@ -181,8 +194,16 @@ def _bands(profile: RasterProfiled, *, lossless: bool) -> tuple[RasterBand, ...]
     colors = ("red", "green", "blue")
     return tuple(
         band.model_copy(update={"color_interpretation": color, "nodata": None, "nodata_is_nan": False, "mask": "all_valid"})
-        for band, color in zip(profile.bands[:3], colors, strict=True)
+        for band, color in zip(_colors(profile.bands), colors, strict=True)
     )
+
+
+def _colors(bands: tuple[RasterBand, ...]) -> tuple[RasterBand, ...]:
+    """Red, green, blue as the file calls them, else its first three bands."""
+    named = {band.color_interpretation: band for band in bands}
+    if {"red", "green", "blue"} <= set(named):
+        return named["red"], named["green"], named["blue"]
+    return bands[:3]
 
 
 def _alpha(profile: RasterProfiled) -> int | None:
@@ -199,7 +220,7 @@ def _has_nodata(profile: RasterProfiled) -> bool:
 
 
 def _internal_mask(profile: RasterProfiled, grid: TargetGrid, *, lossless: bool) -> tuple[bool, str]:
-    masked = any(band.mask == "per_dataset" for band in profile.bands)
+    masked = any(band.mask in ("per_dataset", "per_band") for band in profile.bands)
     if not lossless:
         wanted = masked or grid.warps or _has_nodata(profile) or _mask_band(profile) is not None
         return wanted, "internal mask: a lossy nodata value would fray" if wanted else "no mask: every pixel is valid"

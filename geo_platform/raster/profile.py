@@ -31,13 +31,12 @@ from geo_platform.raster.nodata import NodataDecision, decide_nodata
 from geo_platform.raster.open import open_raster
 from geo_platform.raster.options import RasterProfileOptions
 from geo_platform.raster.sample import BandSample, read_sample, search_valid, spread_windows, statistics
+from geo_platform.source.arrival import opened
 from geo_platform.source.openable import OpenableSource
 
 
 def profile_object(arrived: ObjectArrived, options: RasterProfileOptions, objects: ObjectStore, *, scratch: Path) -> RasterProfiled:
     """Profile the object that arrived, if it is still the one that arrived. Raises what `opened` and `profile_raster` raise."""
-    from geo_platform.source.arrival import opened
-
     with opened(objects, arrived, scratch=scratch) as source:
         return profile_raster(source, arrived, options)
 

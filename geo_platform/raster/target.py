@@ -83,10 +83,7 @@ def _warped_grid(profile: RasterProfiled, own: CRS, target: CRS) -> tuple[Affine
     rows, cols = profile.shape.rows, profile.shape.cols
     corners = [GroundControlPoint(row, col, *(source @ (col, row)), 0.0) for row, col in ((0, 0), (0, cols), (rows, 0), (rows, cols))]
     try:
-        if profile.georeference.is_rotated or profile.georeference.is_south_up:
-            found = calculate_default_transform(_gdal(own), _gdal(target), cols, rows, gcps=corners)
-        else:
-            found = calculate_default_transform(_gdal(own), _gdal(target), cols, rows, *profile.bounds.xyxy)
+        found = calculate_default_transform(_gdal(own), _gdal(target), cols, rows, gcps=corners)
     except (RasterioError, CPLE_BaseError) as error:
         raise ParameterInvalid(
             f"{profile.source.key!r} cannot be reprojected to {describe(target)}: it lies outside of what that system can show.",

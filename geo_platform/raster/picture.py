@@ -1,0 +1,175 @@
+"""Thumbnail and web preview of a COG, read from its overviews: what a person sees first.
+
+What belongs here: stretching, colouring and encoding. What stays out: choosing which COG is shown (`convert.py`).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.enums import Resampling
+from rasterio.io import DatasetReader, MemoryFile
+
+from geo_platform.contracts.raster import RasterType
+from geo_platform.grid import GridShape
+
+THUMBNAIL_PX = 256
+PREVIEW_PX = 1024
+STRETCH_PERCENTILES = (2.0, 98.0)
+AZIMUTH_DEG, ALTITUDE_DEG = 315.0, 45.0
+"""Light for the hillshade: from the north-west, the cartographer's convention (Horn 1981; GDAL's defaults)."""
+
+ELEVATION_RAMP = ((0.0, (44, 105, 79)), (0.25, (148, 176, 112)), (0.5, (222, 205, 147)), (0.75, (164, 120, 84)), (1.0, (250, 250, 250)))
+CONTINUOUS_RAMP = ((0.0, (68, 1, 84)), (0.25, (59, 82, 139)), (0.5, (33, 145, 140)), (0.75, (94, 201, 98)), (1.0, (253, 231, 37)))
+"""The second is viridis (van der Walt and Smith, CC0) at five stops."""
+
+CLASS_COLORS = (
+    (31, 119, 180),
+    (255, 127, 14),
+    (44, 160, 44),
+    (214, 39, 40),
+    (148, 103, 189),
+    (140, 86, 75),
+    (227, 119, 194),
+    (127, 127, 127),
+)
+"""matplotlib's tab10 without its last two (CC0)."""
+
+Rgba = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Encoded, north up where the grid is; transparent where there is no data."""
+
+    media_type: str
+    content: bytes
+
+
+@dataclass(frozen=True)
+class DecimatedView:
+    """A COG at preview size. pixels: (bands, rows, cols); valid: (rows, cols); transform: of the decimated grid."""
+
+    pixels: NDArray[Any]
+    valid: Mask
+    transform: Affine
+
+
+def decimated_view(cog: DatasetReader, raster_type: RasterType, longest_px: int = PREVIEW_PX) -> DecimatedView:
+    """Read once from the overview that fits; footprint and pictures are both made of it. At most three bands and `longest_px` a side."""
+    factor = max(max(cog.height, cog.width) / longest_px, 1.0)
+    shape = GridShape(rows=max(round(cog.height / factor), 1), cols=max(round(cog.width / factor), 1))
+    smooth = Resampling.nearest if raster_type is RasterType.categorical else Resampling.average
+    pixels = cog.read(shown_bands(cog, raster_type), out_shape=(shape.rows, shape.cols), resampling=smooth)
+    mask = cog.dataset_mask(out_shape=(shape.rows, shape.cols), resampling=Resampling.nearest)
+    return DecimatedView(pixels, mask > 0, cog.transform @ Affine.scale(cog.width / shape.cols, cog.height / shape.rows))
+
+
+def shown_bands(cog: DatasetReader, raster_type: RasterType) -> list[int]:
+    """Red, green, blue as the file calls them; else the first three of a picture of many bands; else the first."""
+    names = {color.name: index for index, color in zip(cog.indexes, cog.colorinterp, strict=True)}
+    if {"red", "green", "blue"} <= set(names):
+        return [names["red"], names["green"], names["blue"]]
+    many = raster_type in (RasterType.rgb, RasterType.rgba, RasterType.nir, RasterType.multispectral)
+    return [1, 2, 3] if many and cog.count >= 3 else [1]
+
+
+def pictures(cog: DatasetReader, view: DecimatedView, raster_type: RasterType) -> tuple[Picture, Picture]:
+    """(thumbnail, preview): PNG of at most 256 px and WebP of at most 1,024 px, the longer side."""
+    rgba = colored(cog, view, raster_type)
+    step = max(math.ceil(max(rgba.shape[1:]) / THUMBNAIL_PX), 1)
+    small = _shrunk(rgba, step)
+    return Picture("image/png", _encoded(small, "PNG")), Picture("image/webp", _encoded(rgba, "WEBP", QUALITY=80))
+
+
+def colored(cog: DatasetReader, view: DecimatedView, raster_type: RasterType) -> Rgba:
+    """(4, rows, cols): by the colour table, as shaded relief, by classes, or stretched between percentiles."""
+    valid = view.valid & np.isfinite(view.pixels).all(axis=0) if view.pixels.dtype.kind == "f" else view.valid
+    if cog.colorinterp[0].name == "palette":
+        colors = _by_table(view.pixels[0], cog.colormap(1))
+    elif raster_type is RasterType.categorical and len(view.pixels) == 1:
+        colors = _by_class(view.pixels[0], valid)
+    elif raster_type is RasterType.dem:
+        colors = _relief(view, valid)
+    elif len(view.pixels) == 3:
+        is_picture = view.pixels.dtype == np.uint8 and raster_type in (RasterType.rgb, RasterType.rgba)
+        colors = view.pixels if is_picture else _stretched(view.pixels, valid)
+    else:
+        colors = _ramped(_stretched(view.pixels[:1], valid)[0] / 255.0, CONTINUOUS_RAMP)
+    return np.concatenate([np.where(valid, colors, 0).astype(np.uint8), np.where(valid, 255, 0).astype(np.uint8)[None]])
+
+
+def _stretched(pixels: NDArray[Any], valid: Mask) -> Rgba:
+    """Each band from its 2nd to its 98th percentile of valid pixels to 0 to 255."""
+    stretched = np.zeros(pixels.shape, dtype=np.uint8)
+    if not valid.any():
+        return stretched
+    for index, band in enumerate(pixels):
+        low, high = np.percentile(band[valid].astype(np.float64), STRETCH_PERCENTILES)
+        scaled = (np.where(valid, band, low).astype(np.float64) - low) / ((high - low) or 1.0)
+        stretched[index] = np.clip(scaled * 255.0, 0, 255).astype(np.uint8)
+    return stretched
+
+
+def _relief(view: DecimatedView, valid: Mask) -> Rgba:
+    """Elevation colours under a hillshade whose exaggeration follows the relief, so that plains show too."""
+    heights = np.where(valid, view.pixels[0], np.nan).astype(np.float64)
+    colors = _ramped(_stretched(view.pixels[:1], valid)[0] / 255.0, ELEVATION_RAMP)
+    if min(heights.shape) < 2 or not valid.any():
+        return colors
+    down, across = np.gradient(np.where(valid, heights, np.nanmean(heights)))
+    typical = float(np.percentile(np.hypot(across, down)[valid], 90)) or 1.0
+    slope = np.arctan(np.hypot(across, down) / typical)
+    aspect = np.arctan2(-across, down)
+    zenith, azimuth = math.radians(90 - ALTITUDE_DEG), math.radians(AZIMUTH_DEG)
+    shade = np.cos(zenith) * np.cos(slope) + np.sin(zenith) * np.sin(slope) * np.cos(azimuth - aspect)
+    light = 0.45 + 0.65 * np.clip(shade, 0, 1)
+    return np.asarray(np.clip(colors * light, 0, 255), dtype=np.uint8)
+
+
+def _ramped(position: NDArray[np.float64], ramp: tuple[tuple[float, tuple[int, int, int]], ...]) -> Rgba:
+    """Linear between the stops; position 0 to 1."""
+    stops = [stop for stop, _ in ramp]
+    return np.stack([np.interp(position, stops, [color[channel] for _, color in ramp]) for channel in range(3)]).astype(np.uint8)
+
+
+def _by_table(classes: NDArray[Any], table: dict[int, tuple[int, int, int, int]]) -> Rgba:
+    size = max(max(table), int(classes.max(initial=0))) + 1
+    lookup = np.zeros((size, 3), dtype=np.uint8)
+    for value, color in table.items():
+        lookup[value] = color[:3]
+    return np.moveaxis(lookup[classes.astype(np.int64)], -1, 0)
+
+
+def _by_class(classes: NDArray[Any], valid: Mask) -> Rgba:
+    """Distinct colours for the classes in order of value; they come round again after eight."""
+    values = np.unique(classes[valid])
+    order = np.searchsorted(values, np.where(valid, classes, values[0] if values.size else 0))
+    return np.moveaxis(np.array(CLASS_COLORS, dtype=np.uint8)[order % len(CLASS_COLORS)], -1, 0)
+
+
+def _shrunk(rgba: Rgba, step: int) -> Rgba:
+    """Means over step x step pixels, weighted by opacity; the last row and column of blocks may be cut."""
+    if step == 1:
+        return rgba
+    rows, cols = max(rgba.shape[1] // step, 1), max(rgba.shape[2] // step, 1)
+    high, wide = min(step, rgba.shape[1]), min(step, rgba.shape[2])
+    blocks = rgba[:, : rows * high, : cols * wide].reshape(4, rows, high, cols, wide).astype(np.float64)
+    weight = blocks[3:].sum(axis=(2, 4))
+    colors = (blocks[:3] * blocks[3:]).sum(axis=(2, 4)) / np.where(weight == 0, 1, weight)
+    return np.concatenate([colors, blocks[3:].mean(axis=(2, 4))]).round().astype(np.uint8)
+
+
+def _encoded(rgba: Rgba, driver: str, **options: Any) -> bytes:
+    """The transform is a dummy: without one rasterio warns, and with a real one GDAL would want a sidecar."""
+    _, rows, cols = rgba.shape
+    with MemoryFile() as memory:
+        with memory.open(
+            driver=driver, width=cols, height=rows, count=4, dtype="uint8", transform=Affine.scale(2.0), **options
+        ) as picture:
+            picture.write(rgba)
+        return bytes(memory.read())

@@ -1,0 +1,165 @@
+"""Intermediate files in scratch: a source whose header had to be mended, and a warped one. Both carry all that a COG keeps.
+
+What belongs here: streaming pixels, masks and metadata from a dataset to a plain tiled TIFF in bounded memory, and telling
+whether that is needed. What stays out: choices (`plan.py`), the COG (`write.py`).
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from affine import Affine
+from pyproj import CRS
+from rasterio.crs import CRS as GdalCrs  # noqa: N811
+from rasterio.enums import ColorInterp
+from rasterio.enums import Resampling as GdalResampling
+from rasterio.io import DatasetReader, DatasetWriter
+from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window
+
+from geo_platform.grid import GridShape
+from geo_platform.raster.crs import file_crs, same_crs
+from geo_platform.raster.nodata import same_value
+from geo_platform.raster.plan import CogPlan
+from geo_platform.raster.validity import has_dataset_mask, planned_pixels, planned_valid
+
+BLOCK_PX = 512
+WINDOW_BYTES = 32 * 1024**2
+WARP_MEMORY_MB = 64
+
+OWN_NAMESPACES = ("IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "SUBDATASETS", "COLOR_PROFILE", "RPC", "GEOLOCATION", "TIFF")
+"""Metadata domains that describe the source file itself, not its content."""
+
+
+def needs_mending(dataset: DatasetReader, plan: CogPlan) -> bool:
+    """Whether the header or the bands are not yet what is planned on the source's own grid.
+
+    Formats other than TIFF are decoded once into a TIFF, since the COG driver reads its source twice.
+    """
+    own = file_crs(dataset)
+    if dataset.driver != "GTiff" or own is None or not same_crs(own, CRS.from_wkt(plan.source_crs.wkt)):
+        return True
+    if len(set(dataset.dtypes)) > 1 or not all(same_value(value, plan.nodata) for value in dataset.nodatavals):
+        return True
+    if plan.is_lossless:
+        return plan.has_internal_mask and not plan.warps and not has_dataset_mask(dataset)
+    if plan.source_bands != (1, 2, 3):
+        return True
+    if plan.mask_source_band is not None:
+        return dataset.colorinterp[plan.mask_source_band - 1] is not ColorInterp.alpha
+    return False
+
+
+def mend(dataset: DatasetReader, plan: CogPlan, path: Path) -> None:
+    """Copy the source's grid with the planned CRS, nodata, bands and mask."""
+    masks = plan.has_internal_mask and (not plan.is_lossless or has_dataset_mask(dataset))
+    with _created(dataset, plan, path, GridShape(rows=dataset.height, cols=dataset.width)) as target:
+        target.crs = None if plan_places_by_points(dataset) else _gdal_crs(plan.source_crs.wkt)
+        if plan_places_by_points(dataset):
+            target.gcps = (dataset.gcps[0], _gdal_crs(plan.source_crs.wkt))
+        else:
+            target.transform = dataset.transform
+        copy_metadata(dataset, target, plan, plan.source_bands)
+        for window in windows(target):
+            pixels = planned_pixels(dataset, plan, window)
+            target.write(pixels, window=window)
+            if masks:
+                target.write_mask(planned_valid(dataset, pixels, plan, window), window=window)
+
+
+def warp(dataset: DatasetReader, plan: CogPlan, path: Path, *, was_mended: bool) -> None:
+    """Warp onto the planned grid. Where there is neither nodata nor alpha the mask is warped along."""
+    resampling = GdalResampling[(plan.reproject_resampling or plan.overview_resampling).value]
+    bands = tuple(range(1, len(plan.bands) + 1)) if was_mended else plan.source_bands
+    with (
+        WarpedVRT(
+            dataset,
+            src_crs=_gdal_crs(plan.source_crs.wkt),
+            crs=_gdal_crs(plan.crs.wkt),
+            transform=Affine(*plan.transform),
+            width=plan.shape.cols,
+            height=plan.shape.rows,
+            resampling=resampling,
+            add_alpha=plan.has_internal_mask and ColorInterp.alpha not in dataset.colorinterp,
+            warp_mem_limit=WARP_MEMORY_MB,
+            NUM_THREADS="ALL_CPUS",
+        ) as warped,
+        _created(dataset, plan, path, plan.shape) as target,
+    ):
+        target.crs, target.transform = _gdal_crs(plan.crs.wkt), Affine(*plan.transform)
+        copy_metadata(dataset, target, plan, bands)
+        for window in windows(target):
+            target.write(warped.read(list(bands), window=window), window=window)
+            if plan.has_internal_mask:
+                target.write_mask(warped.read(warped.count, window=window) > 0, window=window)
+
+
+def copy_metadata(dataset: DatasetReader, target: DatasetWriter, plan: CogPlan, bands: tuple[int, ...]) -> None:
+    """Tags, names, units, scales, offsets, colours. `bands` are the dataset's, in the plan's order.
+
+    Figures that GDAL computed once go stale when pixels change.
+    """
+    keeps_statistics = plan.is_lossless and not plan.warps
+    target.update_tags(**dataset.tags())
+    for namespace in dataset.tag_namespaces():
+        if namespace not in OWN_NAMESPACES and not namespace.startswith("xml:"):
+            target.update_tags(ns=namespace, **dataset.tags(ns=namespace))
+    target.descriptions = tuple(band.description for band in plan.bands)
+    target.scales = tuple(band.scale for band in plan.bands)
+    target.offsets = tuple(band.offset for band in plan.bands)
+    target.units = tuple(band.unit or "" for band in plan.bands)
+    for index, source_band in enumerate(bands, start=1):
+        tags = {key: value for key, value in dataset.tags(source_band).items() if keeps_statistics or not key.startswith("STATISTICS_")}
+        target.update_tags(index, **tags)
+        if plan.bands[index - 1].has_color_table:
+            target.write_colormap(index, dataset.colormap(source_band))
+    target.colorinterp = tuple(ColorInterp[_gdal_name(band.color_interpretation)] for band in plan.bands)
+
+
+def windows(target: DatasetWriter) -> Iterator[Window]:
+    """The grid in rows of tiles, each window a whole number of tiles and bounded in bytes."""
+    pixel = sum(np.dtype(dtype).itemsize for dtype in target.dtypes)
+    width = max(WINDOW_BYTES // (BLOCK_PX * pixel) // BLOCK_PX, 1) * BLOCK_PX
+    for row in range(0, target.height, BLOCK_PX):
+        for col in range(0, target.width, width):
+            yield Window(col, row, min(width, target.width - col), min(BLOCK_PX, target.height - row))
+
+
+def plan_places_by_points(dataset: DatasetReader) -> bool:
+    """No geotransform but ground control points."""
+    return bool(dataset.gcps[0]) and dataset.transform == Affine.identity()
+
+
+def _created(dataset: DatasetReader, plan: CogPlan, path: Path, shape: GridShape) -> DatasetWriter:
+    """A tiled TIFF, compressed as lightly as pays: it is read once or twice and removed."""
+    options = {"photometric": "RGB"} if plan.bands[0].color_interpretation == "red" else {}
+    return rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        width=shape.cols,
+        height=shape.rows,
+        count=len(plan.bands),
+        dtype=plan.bands[0].dtype,
+        nodata=plan.nodata,
+        crs=_gdal_crs(plan.crs.wkt),
+        transform=Affine(*plan.transform),
+        tiled=True,
+        blockxsize=BLOCK_PX,
+        blockysize=BLOCK_PX,
+        compress="ZSTD",
+        zstd_level=1,
+        interleave="pixel" if len(plan.bands) <= 8 else "band",
+        bigtiff="IF_SAFER",
+        num_threads="ALL_CPUS",
+        **options,
+    )
+
+
+def _gdal_crs(wkt: str) -> GdalCrs:
+    return GdalCrs.from_wkt(wkt)
+
+
+def _gdal_name(color: str) -> str:
+    return next((name for name in ColorInterp.__members__ if name.lower() == color), "undefined")

@@ -1,0 +1,98 @@
+"""Opening the written COG again before anyone is told of it: is it what was planned, and are its pixels the source's?
+
+What belongs here: the checks of docs/raster.md, "Verification", and raising CogInvalid. What stays out: how pixels are
+compared (`compare.py`).
+"""
+
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from affine import Affine
+from pyproj import CRS
+from rasterio.io import DatasetReader
+from rio_cogeo.cogeo import cog_validate
+
+from geo_platform.contracts.raster import CogVerification
+from geo_platform.errors import CogInvalid
+from geo_platform.raster.compare import Comparison, compare_lossy, compare_same_grid, compare_warped
+from geo_platform.raster.crs import file_crs, same_crs
+from geo_platform.raster.environment import gdal_environment
+from geo_platform.raster.nodata import same_value
+from geo_platform.raster.open import open_raster
+from geo_platform.raster.plan import CogPlan
+from geo_platform.source.openable import OpenableSource
+
+
+def verify_cog(path: Path, source: OpenableSource, plan: CogPlan, *, source_size_bytes: int) -> CogVerification:
+    """What was found. Raises CogInvalid naming every fault; what opening the source raises."""
+    with open_raster(source) as original:
+        try:
+            with gdal_environment(), rasterio.open(path, driver="GTiff", sharing=False) as written:
+                faults = header_faults(written, plan)
+                comparison = None if faults else compared(original, written, plan)
+            is_valid, errors, warnings = cog_validate(str(path), strict=True, quiet=True)
+        except rasterio.errors.RasterioError as error:
+            raise CogInvalid(f"The COG of {source.display_name!r} could not be read back.", gdal=str(error)[:500]) from error
+    faults += [] if is_valid else [f"no valid COG: {'; '.join([*errors, *warnings])}"]
+    faults += comparison.faults if comparison else []
+    if faults or comparison is None:
+        raise CogInvalid(f"The COG of {source.display_name!r} is not what was planned: {'; '.join(faults)}.", faults=faults)
+    return CogVerification(
+        is_valid_cog=True,
+        warnings=tuple(warnings),
+        sampled_pixels=comparison.sampled_pixels,
+        differing_pixels=comparison.differing_pixels,
+        largest_difference=comparison.largest_difference,
+        compared_exactly=comparison.is_exact,
+        size_ratio=round(path.stat().st_size / max(source_size_bytes, 1), 4),
+    )
+
+
+def compared(original: DatasetReader, written: DatasetReader, plan: CogPlan) -> Comparison:
+    """The comparison that fits the plan: exact, by what JPEG loses, or by what warping may do."""
+    if plan.warps:
+        return compare_warped(original, written, plan)
+    return compare_same_grid(original, written, plan) if plan.is_lossless else compare_lossy(original, written, plan)
+
+
+def header_faults(written: DatasetReader, plan: CogPlan) -> list[str]:
+    """Everything of the header that is not as planned, a phrase each."""
+    transform = Affine(*plan.transform)
+    pixel = max(abs(transform.a), abs(transform.e), abs(transform.b), abs(transform.d))
+    placed = np.allclose(tuple(written.transform)[:6], plan.transform, rtol=1e-9, atol=1e-6 * pixel)
+    crs = file_crs(written)
+    colors = [color.name.lower() for color in written.colorinterp]
+    names = [text or None for text in written.descriptions]
+    checks = (
+        ("CRS", crs is not None and same_crs(crs, CRS.from_wkt(plan.crs.wkt)), crs.name if crs else None),
+        ("geotransform", bool(placed), tuple(written.transform)[:6]),
+        ("shape", (written.height, written.width) == (plan.shape.rows, plan.shape.cols), written.shape),
+        ("band count", written.count == len(plan.bands), written.count),
+        ("dtype", all(dtype == band.dtype for dtype, band in zip(written.dtypes, plan.bands, strict=False)), written.dtypes),
+        ("nodata", all(same_value(value, plan.nodata) for value in written.nodatavals), written.nodatavals),
+        ("colour interpretation", colors == [band.color_interpretation for band in plan.bands], colors),
+        ("scales", tuple(written.scales) == tuple(band.scale for band in plan.bands), written.scales),
+        ("offsets", tuple(written.offsets) == tuple(band.offset for band in plan.bands), written.offsets),
+        (
+            "descriptions",
+            names == [band.description for band in plan.bands],
+            written.descriptions,
+        ),
+        ("units", [text or None for text in written.units] == [band.unit for band in plan.bands], written.units),
+        ("mask", plan.has_internal_mask is _has_mask(written), written.mask_flag_enums[0]),
+        ("overviews", tuple(written.overviews(1)) == plan.overview_factors, written.overviews(1)),
+        ("compression", _compression(written) == plan.compression, _compression(written)),
+        ("block size", plan.blocksize_px in written.block_shapes[0], written.block_shapes[0]),
+    )
+    return [f"{name} is {found}" for name, holds, found in checks if not holds]
+
+
+def _has_mask(written: DatasetReader) -> bool:
+    flags = written.mask_flag_enums[0]
+    return rasterio.enums.MaskFlags.per_dataset in flags and rasterio.enums.MaskFlags.alpha not in flags
+
+
+def _compression(written: DatasetReader) -> str:
+    found = written.tags(ns="IMAGE_STRUCTURE").get("COMPRESSION", "NONE")
+    return "JPEG" if "JPEG" in found else found
