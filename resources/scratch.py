@@ -9,7 +9,7 @@ from geo_platform.settings import load_settings
 from geo_platform.storage.scratch import ScratchRoot
 
 
-class ScratchFolder(dg.ConfigurableResourceFactory[Scratch]):
+class ScratchFolder(dg.ConfigurableResource[Scratch]):
     """Scratch folders below one root."""
 
     root: str | None = None

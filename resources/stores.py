@@ -14,7 +14,7 @@ from geo_platform.storage.geoparquet import GeoParquetLake
 from geo_platform.storage.stac_files import StacFiles
 
 
-class FolderObjects(dg.ConfigurableResourceFactory[ObjectStore]):
+class FolderObjects(dg.ConfigurableResource[ObjectStore]):
     """Objects in a folder."""
 
     root: str | None = None
@@ -23,7 +23,7 @@ class FolderObjects(dg.ConfigurableResourceFactory[ObjectStore]):
         return FolderStore(Path(self.root) if self.root else load_settings().store_dir)
 
 
-class LakeFeatures(dg.ConfigurableResourceFactory[FeatureStore]):
+class LakeFeatures(dg.ConfigurableResource[FeatureStore]):
     """Features as GeoParquet files among the objects."""
 
     root: str | None = None
@@ -32,7 +32,7 @@ class LakeFeatures(dg.ConfigurableResourceFactory[FeatureStore]):
         return GeoParquetLake(FolderStore(Path(self.root) if self.root else load_settings().store_dir))
 
 
-class StacFolder(dg.ConfigurableResourceFactory[Catalog]):
+class StacFolder(dg.ConfigurableResource[Catalog]):
     """A static STAC catalog in a folder."""
 
     root: str | None = None

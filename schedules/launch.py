@@ -5,6 +5,7 @@ What belongs here: the calls to Dagster's public API. What stays out: choosing w
 
 import os
 import socket
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from string import Template
@@ -17,6 +18,9 @@ from geo_platform.errors import UnexpectedFault
 from geo_platform.runs import RunReport, RunRequest
 from geo_platform.settings import Settings
 from geo_platform.storage.process import is_alive, this_process
+
+# A handler in dagster.yaml is how the run id gets onto every line of the log file; Dagster calls that way beta.
+warnings.filterwarnings("ignore", message="Handling yaml-defined logging", category=dg.BetaWarning)
 
 PROCESS_TAG = "geo_platform/process"
 HOST_TAG = "geo_platform/host"

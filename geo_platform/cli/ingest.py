@@ -4,9 +4,12 @@ What belongs here: the order of things and what each error becomes. What stays o
 """
 
 import time
+import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import click
 
 from geo_platform.catalog.naming import default_collection, default_item_id
 from geo_platform.catalog.publish import find_published
@@ -16,7 +19,7 @@ from geo_platform.cli.parameters import CHAINS, Chain, ChainOptions, options_of
 from geo_platform.cli.sources import Candidate
 from geo_platform.contracts.arrival import ObjectArrived, SourceKind
 from geo_platform.contracts.publication import ItemPublished
-from geo_platform.errors import PlatformError, SourceNotFound
+from geo_platform.errors import PlatformError, SourceNotFound, UnexpectedFault
 from geo_platform.fingerprint import extend
 from geo_platform.options import ArrivalOptions, ItemOptions
 from geo_platform.ports import BRONZE
@@ -55,6 +58,12 @@ def ingest(candidate: Candidate, kind: SourceKind, request: Request, application
         report = request.launch().run(_run_request(candidate, chain, options))
     except PlatformError as error:
         return refused(candidate, error, kind=kind, seconds=time.perf_counter() - started)
+    except click.ClickException:
+        raise
+    except Exception as fault:  # noqa: BLE001  # one source's fault must not stop the others; it is reported as that source's answer
+        error = UnexpectedFault(f"{type(fault).__name__}: {fault}")
+        answer = refused(candidate, error, kind=kind, seconds=time.perf_counter() - started)
+        return replace(answer, traceback="".join(traceback.format_exception(fault)))
     return _from_report(candidate, kind, report, time.perf_counter() - started)
 
 

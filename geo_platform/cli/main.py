@@ -3,7 +3,10 @@
 What belongs here: the group, its options and its exit codes. What stays out: the commands' own work, a module each.
 """
 
+import sys
+import traceback
 from pathlib import Path
+from typing import Any, NoReturn
 
 import click
 
@@ -14,11 +17,34 @@ from geo_platform.cli.contracts import contracts
 from geo_platform.cli.demo import demo
 from geo_platform.cli.dev import dev
 from geo_platform.cli.ingest_command import ingest_sources
+from geo_platform.cli.outcome import printable
 from geo_platform.cli.plan_command import plan_sources
+from geo_platform.errors import PlatformError, PlatformFault, UnexpectedFault
 from geo_platform.settings import load_settings
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class _Commands(click.Group):
+    """Ends every command with a sentence and an exit code; a traceback only where it was asked for."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PlatformError as error:
+            _end(error, error)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except Exception as fault:  # noqa: BLE001  # the last border before a person: said in a sentence, exit 3
+            _end(UnexpectedFault(f"{type(fault).__name__}: {fault}"), fault)
+
+
+def _end(error: PlatformError, cause: Exception) -> NoReturn:
+    if "--traceback" in sys.argv:
+        traceback.print_exception(cause)
+    click.echo(printable(str(error)), err=True)
+    raise SystemExit(3 if isinstance(error, PlatformFault) else 1) from cause
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="geo-platform")
 @click.option("--home", type=click.Path(path_type=Path), help="Folder of all data. [default: .geo in the application root]")
 @click.option(

@@ -62,8 +62,8 @@ def show_outcome(console: Console, outcome: SourceOutcome, *, with_traceback: bo
     head = Text(f"{outcome.outcome.value:<10}", style=_STYLES[outcome.outcome])
     console.print(head, Text(printable(outcome.source)), Text(f"{outcome.seconds:.1f} s", style="dim"))
     if outcome.error:
-        console.print(Text(f"  {outcome.error['code']}: {printable(str(outcome.error['message']))}"))
-        console.print(Text(f"  What to do: {printable(str(outcome.error['remedy']))}", style="dim"))
+        console.print(Text(f"  {outcome.error['code']}: {printable(str(outcome.error['message']))}"), soft_wrap=True)
+        console.print(Text(f"  What to do: {printable(str(outcome.error['remedy']))}", style="dim"), soft_wrap=True)
     else:
         console.print(Text(f"  item {outcome.item}", style="bold"), Text(f"run {outcome.run_id}", style="dim"))
         for output in outcome.outputs:

@@ -82,14 +82,25 @@ def _plan_vector(arrived: ObjectArrived, options: ChainOptions, view: LocalView,
     plan = plan_features(profiled, options.of(VectorFeaturesOptions))
     found = profiled.model_dump(mode="json", include={"driver", "layer", "geometry_types", "feature_count", "encoding", "warnings"})
     found["crs"] = profiled.crs.authority_code or profiled.crs.wkt
-    return found, [plan.as_json()]
+    step: Plan = {
+        "dataset": plan.dataset,
+        "geometry_type": plan.geometry_type,
+        "dimension": plan.dimension,
+        "crs": plan.crs.authority_code or plan.crs.wkt,
+        "was_reprojected": plan.was_reprojected,
+        "fields": [field.model_dump(mode="json") for field in plan.fields],
+        "reasons": list(plan.reasons),
+    }
+    return found, [step]
 
 
 def _show(console: Console, plan: Plan) -> None:
     console.print(Text(printable(plan["source"]), style="bold"), Text(plan.get("format", "")))
     if "error" in plan:
-        console.print(Text(f"  {plan['outcome']}: {plan['error']['code']}: {printable(plan['error']['message'])}", style="yellow"))
-        console.print(Text(f"  What to do: {printable(plan['error']['remedy'])}", style="dim"))
+        console.print(
+            Text(f"  {plan['outcome']}: {plan['error']['code']}: {printable(plan['error']['message'])}", style="yellow"), soft_wrap=True
+        )
+        console.print(Text(f"  What to do: {printable(plan['error']['remedy'])}", style="dim"), soft_wrap=True)
         return
     for name, value in plan["found"].items():
         console.print(Text(f"  {name:<20} {printable(_plain(value))}"), soft_wrap=True)
