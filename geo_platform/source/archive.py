@@ -21,6 +21,7 @@ _END_RECORD_64 = b"PK\x06\x06"
 _END_RECORD_BYTES = 22
 _LOCAL_HEADER_BYTES = 30
 _MAX_PATH_LETTERS = 1024
+_UNICODE_PATH_FIELD = 0x7075
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _UTF8_FLAG, _ENCRYPTED_FLAG = 0x800, 0x1
 _REGULAR_TYPES = (0, stat.S_IFREG, stat.S_IFDIR)
@@ -108,19 +109,35 @@ def check_members(infos: list[zipfile.ZipInfo], name: str, limits: ArchiveLimits
     return tuple(member for member in members if not member.info.is_dir())
 
 
-def gdal_member_path(info: zipfile.ZipInfo) -> str:
-    """The name as GDAL's /vsizip/ decodes it: UTF-8 where the flag says so or the bytes are, else code page 437."""
+def gdal_member_path(info: zipfile.ZipInfo, name: str) -> str:
+    """The name as GDAL's /vsizip/ decodes it: Info-ZIP's Unicode name where there is one, else UTF-8 by the flag, else code page 437.
+
+    A Unicode name that does not fit the plain one would show one name here and another there: ArchiveUnsafe.
+    """
     raw = _raw_name(info)
-    if info.flag_bits & _UTF8_FLAG:
+    alternatives = _unicode_names(info.extra)
+    if not alternatives:
         return raw
-    try:
-        return raw.encode("cp437").decode("utf-8")
-    except UnicodeError:
-        return raw
+    checksum, path = alternatives[0]
+    is_utf8 = bool(info.flag_bits & _UTF8_FLAG)
+    if len(alternatives) > 1 or checksum != zlib.crc32(raw.encode("utf-8" if is_utf8 else "cp437")) or (is_utf8 and path != raw):
+        raise ArchiveUnsafe(f"The member {raw!r} of {name!r} has a second name that does not fit.")
+    return path
+
+
+def _unicode_names(extra: bytes) -> list[tuple[int, str]]:
+    """(CRC-32 of the plain name, name) of the extra fields 0x7075 (APPNOTE 4.6.9)."""
+    found: list[tuple[int, str]] = []
+    while len(extra) >= 4:
+        kind, length = struct.unpack_from("<HH", extra)
+        if kind == _UNICODE_PATH_FIELD and length > 5:
+            found.append((struct.unpack_from("<I", extra, 5)[0], extra[9 : 4 + length].decode("utf-8")))
+        extra = extra[4 + length :]
+    return found
 
 
 def _checked_path(info: zipfile.ZipInfo, name: str) -> str:
-    path = gdal_member_path(info)
+    path = gdal_member_path(info, name)
     parts = path.rstrip("/").split("/")
     reason = None
     if any(ord(letter) < 32 or ord(letter) == 127 for letter in path):

@@ -32,9 +32,10 @@ def restrict_vector_drivers() -> None:
     GDAL_SKIP is a public setting that GDAL applies when it registers its drivers, which pyogrio does once while it is
     imported and again in the private function called here; what is left is then checked through the public list.
     """
+    pyogrio.set_gdal_config_options(dict(OFFLINE_SETTINGS))
     superfluous = set(pyogrio.list_drivers()) - VECTOR_DRIVERS
     if superfluous:
-        pyogrio.set_gdal_config_options({"GDAL_SKIP": ",".join(sorted(superfluous)), **OFFLINE_SETTINGS})
+        pyogrio.set_gdal_config_options({"GDAL_SKIP": ",".join(sorted(superfluous))})
         _ogr._register_drivers()
         remaining = set(pyogrio.list_drivers()) - VECTOR_DRIVERS
         if remaining:

@@ -49,7 +49,7 @@ def dataset_in_archive(path: Path, name: str, *, member: str | None, limits: Arc
         found, refusals = _datasets(archive, members)
     if member is not None:
         return _chosen(found, member, name)
-    candidates = _joined_shapefiles(_best(found))
+    candidates = _kmz_document(_joined_shapefiles(_best(found)))
     if len(candidates) == 1:
         return candidates[0].format, ArchiveMember(path=candidates[0].path, size_bytes=candidates[0].size_bytes)
     if candidates:
@@ -117,6 +117,12 @@ def _joined_shapefiles(found: list[_Found]) -> list[_Found]:
     if len(found) > 1 and len(folders) == 1 and all(one.format is SourceFormat.shapefile for one in found):
         return [_Found(folders.pop(), SourceFormat.shapefile, sum(one.size_bytes for one in found))]
     return found
+
+
+def _kmz_document(found: list[_Found]) -> list[_Found]:
+    """By KMZ's convention doc.kml at the top is the document; other KML files are what it links to, which is not followed."""
+    documents = [one for one in found if one.path.lower() == "doc.kml"]
+    return documents if all(one.format is SourceFormat.kml for one in found) and documents else found
 
 
 def _chosen(found: list[_Found], member: str, name: str) -> tuple[SourceFormat, ArchiveMember]:

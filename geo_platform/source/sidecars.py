@@ -49,7 +49,7 @@ _ARCHIVES = (".zip", ".kmz")
 _LONELY_PARTS = (".dbf", ".shx")
 _AMBIGUOUS = (".txt", ".xml")
 _RASTER_EXTENSIONS = frozenset(ext for rule in FORMATS.values() if rule.rasterio_drivers for ext in rule.extensions) - {".txt"}
-_EXTENSIONS = frozenset(ext for rule in FORMATS.values() for ext in rule.extensions) | set(_ARCHIVES) - set(_AMBIGUOUS)
+_EXTENSIONS = frozenset(ext for rule in FORMATS.values() for ext in (*rule.extensions, *_ARCHIVES)) - set(_AMBIGUOUS)
 
 
 @dataclass(frozen=True)

@@ -3,20 +3,25 @@
 The head is scanned for the members of the outermost object, in any order, without building it. Rules: RFC 7946, RFC 8142.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from geo_platform.contracts.arrival import SourceFormat
 from geo_platform.errors import UnsupportedFormat
-from geo_platform.source.content import Content
+from geo_platform.source.content import HEAD_BYTES, Content
 
 _GEOMETRIES = frozenset({"Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon", "GeometryCollection"})
 _TYPES = _GEOMETRIES | {"FeatureCollection", "Feature"}
 _RECORD_SEPARATOR = "\x1e"
+_SPACE = " \t\r\n"
+"""JSON's own; Python counts the record separator among its spaces."""
 _LEXEME = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+', re.DOTALL)
 _FEATURE_TYPE = re.compile(r'"type"\s*:\s*"Feature"')
-_LINKED_CRS = re.compile(r'\{[^{}]*"type"\s*:\s*"(?:link|url)', re.IGNORECASE)
+_CRS_MEMBER = re.compile(r'"crs"\s*:\s*(?=\{)')
+_TAIL_BYTES = 64 * 1024
+_DECODER = json.JSONDecoder()
 
 
 @dataclass(frozen=True)
@@ -29,9 +34,9 @@ class _Outline:
 
 def geojson(content: Content, text: str) -> SourceFormat | None:
     """Raises UnsupportedFormat for JSON that is recognised as something else."""
-    body = text.lstrip()
+    body = text.lstrip(_SPACE)
     in_sequence = body.startswith(_RECORD_SEPARATOR)
-    body = body.lstrip(_RECORD_SEPARATOR + " \t\r\n")
+    body = body.lstrip(_RECORD_SEPARATOR + _SPACE)
     if not body.startswith("{"):
         return None
     outline = _outline(body)
@@ -39,7 +44,8 @@ def geojson(content: Content, text: str) -> SourceFormat | None:
     if other:
         raise UnsupportedFormat(f"{content.name!r} is {other}, and no GeoJSON.")
     _refuse_linked_crs(content, body)
-    rest = body[outline.end :].lstrip() if outline.end is not None else ""
+    _refuse_linked_crs(content, _tail(content))
+    rest = body[outline.end :].lstrip(_SPACE) if outline.end is not None else ""
     kind = _string(outline.members.get("type", ""))
     if kind in _TYPES:
         return SourceFormat.geojson_lines if in_sequence or rest.startswith(("{", _RECORD_SEPARATOR)) else SourceFormat.geojson
@@ -91,10 +97,23 @@ def _other_dialect(members: dict[str, str]) -> str | None:
     return None
 
 
-def _refuse_linked_crs(content: Content, body: str) -> None:
-    """The "crs" of GeoJSON 2008 may be a link, which GDAL would fetch."""
-    for match in re.finditer(r'"crs"\s*:', body):
-        if _LINKED_CRS.match(body, match.end() + len(body[match.end() :]) - len(body[match.end() :].lstrip())):
+def _refuse_linked_crs(content: Content, text: str) -> None:
+    """The "crs" of GeoJSON 2008 may be a link, which GDAL would fetch; kept from the network, it would take EPSG:4326 instead."""
+    for match in _CRS_MEMBER.finditer(text):
+        try:
+            crs, _ = _DECODER.raw_decode(text, match.end())
+        except (ValueError, RecursionError):
+            continue
+        if str(crs.get("type", "")).lower() in ("link", "url"):
             raise UnsupportedFormat(
                 f"The CRS of {content.name!r} is a link, which is never followed.", remedy='Name the CRS ("type": "name") or leave it out.'
             )
+
+
+def _tail(content: Content) -> str:
+    """The last bytes, where a writer may have put the CRS; not of an archive member, which would have to be unpacked to there."""
+    if content.is_packed or content.size_bytes <= HEAD_BYTES:
+        return ""
+    with content.open() as stream:
+        stream.seek(content.size_bytes - _TAIL_BYTES)
+        return stream.read(_TAIL_BYTES).decode("utf-8", "replace")

@@ -1,0 +1,281 @@
+"""Files made to lead a driver astray. Each is first shown to work where the door is not asked, so that the test can fail."""
+
+import http.server
+import json
+import sqlite3
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+
+from geo_platform.contracts.arrival import SourceFormat
+from geo_platform.errors import SourceUnreadable, UnsupportedFormat
+from geo_platform.source.companion import check_companion
+from geo_platform.source.content import FileContent
+from geo_platform.source.sniff import detect
+from geo_platform.source.staging import staged
+from tests.unit.source.conftest import write_raster
+from tests.unit.source.fresh import in_fresh_python
+
+_POINT = {"type": "Feature", "properties": {"own": 1}, "geometry": {"type": "Point", "coordinates": [1, 2]}}
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    """A file of the server that no source may read."""
+    path = tmp_path / "secret.geojson"
+    feature = {"type": "Feature", "properties": {"password": 1}, "geometry": {"type": "Point", "coordinates": [1, 2]}}
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    return path
+
+
+@pytest.fixture
+def requests() -> Iterator[tuple[str, list[str]]]:
+    """A server of this machine: its address and the paths that were asked of it."""
+    asked: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"EPSG:2056")
+
+        def log_message(self, *arguments: object) -> None:
+            """Silence."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", asked
+    server.shutdown()
+    server.server_close()
+
+
+def _vrt(target: Path) -> str:
+    return f"<OGRVRTDataSource><OGRVRTLayer name='secret'><SrcDataSource>{target}</SrcDataSource></OGRVRTLayer></OGRVRTDataSource>"
+
+
+_READ_INFO = "import json, sys, pyogrio; info = pyogrio.read_info(sys.argv[1]); print(json.dumps([info['driver'], list(info['fields'])]))"
+_READ_INFO_RESTRICTED = (
+    "from geo_platform.source.drivers import restrict_vector_drivers; restrict_vector_drivers(); restrict_vector_drivers();" + _READ_INFO
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("x.geojson", json.dumps({"type": "FeatureCollection", "note": "HERE", "features": [_POINT]})),
+        ("x.csv", "x,y,note\n1,2,HERE\n"),
+    ],
+)
+def test_a_virtual_file_hidden_in_text_is_refused_and_its_driver_gone(tmp_path: Path, secret: Path, name: str, text: str) -> None:
+    path = tmp_path / name
+    path.write_text(text.replace("HERE", _vrt(secret)))
+    assert json.loads(in_fresh_python(_READ_INFO, path)) == ["OGR_VRT", ["password"]]
+    with pytest.raises(UnsupportedFormat, match="OGRVRT"):
+        detect(path, name=name)
+    driver, fields = json.loads(in_fresh_python(_READ_INFO_RESTRICTED, path))
+    assert driver != "OGR_VRT"
+    assert "password" not in fields
+
+
+def test_a_second_root_element_behind_the_first_is_refused(tmp_path: Path, secret: Path) -> None:
+    path = tmp_path / "x.kml"
+    path.write_text(f'<kml xmlns="http://www.opengis.net/kml/2.2"></kml>{_vrt(secret)}')
+    with pytest.raises(UnsupportedFormat, match="OGRVRT"):
+        detect(path, name=path.name)
+
+
+@pytest.mark.parametrize("where", ["first", "last"])
+def test_a_linked_crs_is_refused_and_not_fetched(tmp_path: Path, requests: tuple[str, list[str]], where: str) -> None:
+    address, asked = requests
+    crs = {"crs": {"properties": {"href": f"{address}/crs"}, "type": "link"}}
+    rest = {"features": [{**_POINT, "properties": {"text": "x" * 400_000}}]}
+    members = {**crs, **rest} if where == "first" else {**rest, **crs}
+    path = tmp_path / "x.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", **members}))
+    in_fresh_python(_READ_INFO, path)
+    assert asked == ["/crs"]
+    with pytest.raises(UnsupportedFormat, match="link"):
+        detect(path, name=path.name)
+    in_fresh_python(_READ_INFO_RESTRICTED, path)
+    assert asked == ["/crs"]
+
+
+def test_kml_links_and_gml_schemas_are_not_followed(tmp_path: Path, requests: tuple[str, list[str]]) -> None:
+    address, asked = requests
+    kml = tmp_path / "x.kml"
+    kml.write_text(
+        f'<kml xmlns="http://www.opengis.net/kml/2.2"><Document><NetworkLink><Link><href>{address}/a.kml</href></Link></NetworkLink>'
+        "<Placemark><Point><coordinates>1,2</coordinates></Point></Placemark></Document></kml>"
+    )
+    gml = tmp_path / "x.gml"
+    gml.write_text(
+        '<o:FeatureCollection xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xmlns:o="urn:o" xmlns:gml="http://www.opengis.net/gml" '
+        f'xsi:schemaLocation="urn:o {address}/o.xsd"><gml:featureMember><o:f><gml:Point srsName="EPSG:4326"><gml:coordinates>1,2'
+        "</gml:coordinates></gml:Point></o:f></gml:featureMember></o:FeatureCollection>"
+    )
+    for path, expected in ((kml, "LIBKML"), (gml, "GML")):
+        detected = detect(path, name=path.name)
+        with staged(path, detected, {}, name=path.name, scratch=tmp_path / "scratch") as source:
+            assert json.loads(in_fresh_python(_READ_INFO_RESTRICTED, source.gdal_path))[0] == expected
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    "prolog",
+    [
+        '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">]>',
+        '<!DOCTYPE x [<!ENTITY secret SYSTEM "file:///etc/passwd">]>',
+        '<!DOCTYPE x SYSTEM "http://127.0.0.1:1/x.dtd">',
+    ],
+)
+def test_document_types_and_entities_are_refused(tmp_path: Path, prolog: str) -> None:
+    path = tmp_path / "x"
+    for root in ('<kml xmlns="http://www.opengis.net/kml/2.2">&b;</kml>', '<f xmlns:gml="http://www.opengis.net/gml"/>'):
+        path.write_text(f'<?xml version="1.0"?>{prolog}{root}')
+        with pytest.raises(UnsupportedFormat, match="document type or entities"):
+            detect(path, name="x.gml")
+
+
+def _half_size(path: Path, value: int) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with rasterio.open(path, "w", driver="GTiff", width=32, height=24, count=1, dtype="uint8") as dataset:
+            dataset.write(np.full((1, 24, 32), value, "uint8"))
+    return path
+
+
+@pytest.mark.parametrize("domain", ["OVERVIEWS", "overviews"])
+def test_a_tiff_whose_metadata_names_another_file(tmp_path: Path, domain: str) -> None:
+    secret = _half_size(tmp_path / "secret.tif", 99)
+    path = write_raster(tmp_path / "x.tif", tags={domain: {"OVERVIEW_FILE": str(secret)}})
+    with rasterio.open(path, driver="GTiff") as dataset:
+        assert dataset.read(1, out_shape=(24, 32)).max() == 99, "GDAL no longer follows it; the rule may go"
+    with pytest.raises(UnsupportedFormat, match="points to another file"):
+        detect(path, name="x.tif")
+
+
+def test_geolocation_arrays_in_other_files_are_refused(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "x.tif", tags={"GEOLOCATION": {"X_DATASET": "/etc/passwd", "X_BAND": "1"}})
+    with pytest.raises(UnsupportedFormat, match="points to another file"):
+        detect(path, name="x.tif")
+
+
+def test_metadata_of_every_other_kind_passes(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "x.tif", tags={"": {"AREA_OR_POINT": "Area", "note": "<a>&amp;\u00e9"}, "IMAGERY": {"CLOUDCOVER": "3"}})
+    assert detect(path, name="x.tif").format is SourceFormat.geotiff
+
+
+@pytest.mark.parametrize("suffix", [".msk", ".ovr"])
+def test_a_virtual_mask_or_overview_beside_a_tiff_reaches_no_driver(tmp_path: Path, suffix: str) -> None:
+    path = write_raster(tmp_path / "x.tif")
+    size = (64, 48) if suffix == ".msk" else (32, 24)
+    secret = _half_size(tmp_path / "secret.tif", 99)
+    beside = tmp_path / f"x.tif{suffix}"
+    beside.write_text(
+        f'<VRTDataset rasterXSize="{size[0]}" rasterYSize="{size[1]}"><VRTRasterBand dataType="Byte" band="1"><SimpleSource>'
+        f"<SourceFilename>{secret}</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+    with rasterio.open(path, driver="GTiff") as dataset:
+        assert str(secret) in dataset.files, "GDAL no longer follows it; the rule may go"
+    with pytest.raises(UnsupportedFormat, match="no TIFF"):
+        check_companion(FileContent(beside, beside.name))
+    detected = detect(path, name="x.tif")
+    if suffix == ".msk":
+        with pytest.raises(UnsupportedFormat), staged(path, detected, {beside.name: beside}, name="x.tif", scratch=tmp_path / "s"):
+            pass
+    else:
+        with (
+            staged(path, detected, {beside.name: beside}, name="x.tif", scratch=tmp_path / "s") as source,
+            rasterio.open(source.gdal_path, driver="GTiff") as dataset,
+        ):
+            assert dataset.files == [source.gdal_path]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "<PAMDataset><Metadata domain='OVERVIEWS'><MDI key='OVERVIEW_FILE'>/etc/passwd</MDI></Metadata></PAMDataset>",
+        "<PAMDataset><Metadata domain='Geolocation'><MDI key='X_DATASET'>/vsicurl/http://h/x</MDI></Metadata></PAMDataset>",
+        "<VRTDataset/>",
+        "<!DOCTYPE a [<!ENTITY b 'c'>]><PAMDataset/>",
+    ],
+)
+def test_auxiliary_metadata_that_leads_elsewhere_is_refused(tmp_path: Path, document: str) -> None:
+    beside = tmp_path / "x.tif.aux.xml"
+    beside.write_text(document)
+    path = write_raster(tmp_path / "x.tif")
+    with (
+        pytest.raises(UnsupportedFormat) as refusal,
+        staged(path, detect(path, name="x.tif"), {beside.name: beside}, name="x.tif", scratch=tmp_path / "s"),
+    ):
+        pass
+    assert ".aux.xml" in refusal.value.message
+
+
+def _geopackage(samples: Path, tmp_path: Path, *statements: str) -> Path:
+    path = tmp_path / "x.gpkg"
+    path.write_bytes((samples / "geopackage.gpkg").read_bytes())
+    database = sqlite3.connect(path)
+    for statement in ("PRAGMA writable_schema = ON", *statements):
+        database.execute(statement)
+    database.commit()
+    database.close()
+    return path
+
+
+def _schema_entry(sql: str) -> str:
+    quoted = sql.replace("'", "''")
+    return f"INSERT INTO sqlite_schema VALUES ('table', 'evil', 'evil', 0, '{quoted}')"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        _schema_entry("CREATE VIRTUAL TABLE evil USING VirtualOGR('/etc/passwd')"),
+        _schema_entry('CREATE /* */ virtual\n TABLE evil USING "virtualogr"(x)'),
+        "CREATE VIEW evil AS SELECT ogr_datasource_load_layers('/etc/passwd')",
+        "CREATE VIEW evil AS SELECT \"load_extension\" ('x')",
+    ],
+)
+def test_a_geopackage_that_reaches_outside_is_refused(samples: Path, tmp_path: Path, statement: str) -> None:
+    with pytest.raises(UnsupportedFormat, match="evil"):
+        detect(_geopackage(samples, tmp_path, statement), name="x.gpkg")
+
+
+def test_a_geopackage_with_views_triggers_and_search_tables_passes(samples: Path, tmp_path: Path) -> None:
+    path = _geopackage(
+        samples,
+        tmp_path,
+        "CREATE VIEW some AS SELECT * FROM geopackage",
+        "CREATE TABLE log (name)",
+        "CREATE TRIGGER logging AFTER INSERT ON log BEGIN DELETE FROM log; END",
+        "CREATE VIRTUAL TABLE names USING fts5(name)",
+        "CREATE VIRTUAL TABLE boxes USING rtree(id, a, b)",
+    )
+    assert detect(path, name="x.gpkg").format is SourceFormat.geopackage
+
+
+def test_a_geopackage_whose_contents_are_a_view_without_end(tmp_path: Path) -> None:
+    path = tmp_path / "x.gpkg"
+    database = sqlite3.connect(path)
+    database.execute("CREATE TABLE gpkg_geometry_columns (a)")
+    database.execute(
+        "CREATE VIEW gpkg_contents AS WITH RECURSIVE n(data_type) AS (SELECT 1 UNION ALL SELECT data_type + 1 FROM n) SELECT data_type FROM n"
+    )
+    database.execute("PRAGMA application_id = 0x47504B47")
+    database.commit()
+    database.close()
+    with pytest.raises((UnsupportedFormat, SourceUnreadable)):
+        detect(path, name="x.gpkg")
+
+
+def test_a_polyglot_is_what_its_first_bytes_say(tmp_path: Path, samples: Path) -> None:
+    path = tmp_path / "x.zip"
+    path.write_bytes((samples / "png.png").read_bytes() + b"PK\x03\x04<OGRVRTDataSource/>")
+    assert detect(path, name="x.zip").format is SourceFormat.png
