@@ -16,9 +16,9 @@ from geo_platform.grid import LonLatBounds
 def outline(bounds: LonLatBounds) -> dict[str, Any]:
     """The box as a Polygon, as a MultiPolygon of two where it crosses the antimeridian, as a line or point where it is flat."""
     if bounds.crosses_antimeridian:
-        sides = [(bounds.west, 180.0), (-180.0, bounds.east)]
         # a side without width is only the meridian itself, which the other side touches
-        boxes = [_box(west, bounds.south, east, bounds.north) for west, east in sides if west < east]
+        sides = [side for side in ((bounds.west, 180.0), (-180.0, bounds.east)) if side[0] < side[1]] or [(180.0, 180.0)]
+        boxes = [_box(west, bounds.south, east, bounds.north) for west, east in sides]
         return _mapped(boxes[0] if len(boxes) == 1 else shapely.union_all(boxes))
     return _mapped(_box(bounds.west, bounds.south, bounds.east, bounds.north))
 

@@ -31,8 +31,8 @@ _IN_THE_WAY = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY}
 
 
 @contextmanager
-def os_errors(what: str) -> Iterator[None]:
-    """Translate an OSError met while working on `what`, which the message names."""
+def os_errors(what: str, *, reading: bool = False) -> Iterator[None]:
+    """Translate an OSError met while working on `what`, which the message names. What is read and is no file is not there."""
     try:
         yield
     except FileNotFoundError as error:
@@ -41,6 +41,8 @@ def os_errors(what: str) -> Iterator[None]:
         reason = error.strerror or type(error).__name__
         if error.errno in _DENIED:
             raise StoreDenied(f"{what} may not be used: {reason}.") from error
+        if error.errno in _IN_THE_WAY and reading:
+            raise SourceNotFound(f"{what} was not found.") from error
         if error.errno in _IN_THE_WAY:
             raise Conflict(f"{what} is a folder, or lies under a file.", remedy="Choose another name.") from error
         if error.errno == errno.ENAMETOOLONG:

@@ -43,7 +43,7 @@ class FolderStore:
     def stat(self, container: str, key: str) -> StoredObject:
         """Describe one object. Raises SourceNotFound, StoreDenied, ParameterInvalid."""
         path = self._path(container, key)
-        with os_errors(_named(container, key)):
+        with os_errors(_named(container, key), reading=True):
             return self._described(container, key, path, path.stat())
 
     def list(self, container: str, prefix: str = "") -> Iterator[StoredObject]:
@@ -62,7 +62,7 @@ class FolderStore:
     def read_bytes(self, container: str, key: str) -> bytes:
         """The whole object. Raises SourceNotFound, StoreDenied, StoreUnavailable."""
         path = self._path(container, key)
-        with os_errors(_named(container, key)):
+        with os_errors(_named(container, key), reading=True):
             return path.read_bytes()
 
     def put_file(
@@ -103,8 +103,9 @@ class FolderStore:
         """Remove an object and its metadata; one that is not there is no error."""
         path = self._path(container, key)
         with os_errors(_named(container, key)), self._lock(container, key):
-            path.unlink(missing_ok=True)
-            sidecar.path_of(self.root, container, key).unlink(missing_ok=True)
+            if path.is_file():  # under a file or on a folder there is no object
+                path.unlink(missing_ok=True)
+                sidecar.path_of(self.root, container, key).unlink(missing_ok=True)
 
     def _commit(
         self, container: str, key: str, incoming: Path, destination: Path, *, metadata: Mapping[str, str], only_if_etag: str | None

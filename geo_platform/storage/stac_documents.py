@@ -92,12 +92,39 @@ def read_document(path: Path) -> Document | None:
         return None
     except (OSError, ValueError, RecursionError) as error:
         raise _unreadable(path, str(error)) from error
-    kind = document.get("type") if isinstance(document, dict) else None
-    if kind not in {"Feature", "Collection", "Catalog"} or not isinstance(document.get("links"), list):
-        raise _unreadable(path, "it is no STAC document")
-    if kind == "Feature" and not (isinstance(document.get("properties"), dict) and isinstance(document.get("assets"), dict)):
-        raise _unreadable(path, "it is no STAC item")
+    fault = _fault(document)
+    if fault is not None:
+        raise _unreadable(path, fault)
     return dict(document)
+
+
+def _fault(document: Any) -> str | None:
+    """Why something is no STAC document that this catalog can work with; whether it is valid is not asked here."""
+    kind = document.get("type") if isinstance(document, dict) else None
+    if kind not in {"Feature", "Collection", "Catalog"} or not isinstance(document.get("id"), str):
+        return "it is no STAC document"
+    if not isinstance(document.get("links"), list) or not all(_has_text(link, "href", "rel") for link in document["links"]):
+        return "its links have no href or rel"
+    if kind != "Feature":
+        return None
+    if not isinstance(document.get("properties"), dict):
+        return "it has no properties"
+    assets = document.get("assets")
+    if not isinstance(assets, dict) or not all(_has_text(asset, "href") for asset in assets.values()):
+        return "its assets have no href"
+    return None
+
+
+def _has_text(part: Any, *names: str) -> bool:
+    return isinstance(part, dict) and all(isinstance(part.get(name), str) for name in names)
+
+
+def mtime_ns(path: Path) -> int:
+    """0 where the file was removed in the meantime. Raises OSError otherwise."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def root_document(present: Document | None, titles: Mapping[str, str]) -> Document:

@@ -13,6 +13,8 @@ Box = tuple[float, float, float, float]
 def item_extent(item: dict[str, Any]) -> dict[str, Any]:
     """What one item says, in the form of a collection's `extent`."""
     bbox = item.get("bbox")
+    if not (isinstance(bbox, list) and len(bbox) in {4, 6} and all(isinstance(side, int | float) for side in bbox)):
+        bbox = None  # another program's item: it counts, but does not widen anything
     properties = item.get("properties", {})
     moment = properties.get("datetime")
     start, end = properties.get("start_datetime") or moment, properties.get("end_datetime") or moment

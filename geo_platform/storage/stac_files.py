@@ -23,7 +23,7 @@ from geo_platform.errors import CatalogRejected, Conflict, StoreDenied
 from geo_platform.ports import ITEM_FINGERPRINT, ITEM_RUN_ID, ITEM_SOURCE, ITEM_SOURCE_CONTAINER, CatalogEntry
 from geo_platform.storage import stac_extent, stac_hrefs
 from geo_platform.storage.atomic import clean_incoming, os_errors, process_lock, write_atomically
-from geo_platform.storage.stac_documents import Layout, check_id, encode, read_document, root_document, with_items
+from geo_platform.storage.stac_documents import Layout, check_id, encode, mtime_ns, read_document, root_document, with_items
 from geo_platform.storage.stac_hrefs import Document
 from geo_platform.storage.stac_versions import archive_replaced, with_version_links
 
@@ -50,7 +50,8 @@ class StacFiles:
 
         Items whose file cannot be read are left out, and named by one CatalogRejected raised after the last good one.
         """
-        found = [(path.stat().st_mtime_ns, path) for path in self._layout.item_paths()]
+        with os_errors("The catalog"):
+            found = [(mtime_ns(path), path) for path in self._layout.item_paths()]
         unreadable: list[CatalogRejected] = []
         for _, path in sorted(found, reverse=True):
             try:
@@ -177,7 +178,6 @@ def _source(item: Document) -> str:
 
 def _entry(item: Document, path: Path) -> CatalogEntry:
     properties = item["properties"]
-    updated = properties.get("updated")
     return CatalogEntry(
         collection=item.get("collection") or path.parent.parent.name,
         item_id=item["id"],
@@ -185,6 +185,15 @@ def _entry(item: Document, path: Path) -> CatalogEntry:
         fingerprint=str(properties.get(ITEM_FINGERPRINT, "")),
         source=str(properties.get(ITEM_SOURCE, "")),
         outputs=tuple(asset["href"] for asset in item["assets"].values()),
-        updated_at_utc=datetime.fromisoformat(updated) if updated else datetime.fromtimestamp(path.stat().st_mtime, UTC),
+        updated_at_utc=_updated(properties.get("updated"), path),
         href=path.as_uri(),
     )
+
+
+def _updated(text: Any, path: Path) -> datetime:
+    """What the item says, or, for another program's item, when its file was written."""
+    try:
+        said = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return datetime.fromtimestamp(mtime_ns(path) / 1e9, UTC)
+    return said if said.tzinfo else said.replace(tzinfo=UTC)

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import shapely
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from shapely.geometry import shape
 
@@ -23,6 +23,8 @@ def bounds(draw: st.DrawFn) -> LonLatBounds:
     return LonLatBounds(west=draw(LON), east=draw(LON), south=south, north=north)
 
 
+@example(LonLatBounds(west=180, south=0, east=-180, north=0))
+@example(LonLatBounds(west=-10, south=-5, east=-20, north=5))
 @given(bounds())
 def test_an_outline_is_valid_on_earth_and_as_wide_as_its_bounds(box: LonLatBounds) -> None:
     geometry = shape(outline(box))
@@ -36,6 +38,8 @@ def test_an_outline_is_valid_on_earth_and_as_wide_as_its_bounds(box: LonLatBound
         assert math.isclose(geometry.area, width * (north - south))
 
 
+@example(LonLatBounds(west=180, south=0, east=-180, north=0))
+@example(LonLatBounds(west=-10, south=-5, east=-20, north=5))
 @given(bounds())
 def test_the_box_of_an_outline_is_the_bounds_again(box: LonLatBounds) -> None:
     found = bounding_box(outline(box), box)

@@ -299,8 +299,12 @@ def test_a_key_under_an_object_or_over_a_folder_is_a_conflict(store: FolderStore
         store.put_bytes("silver", "a/b", b"1", metadata={})
     with pytest.raises(Conflict):
         store.put_bytes("silver", "b", b"1", metadata={})
-    with pytest.raises(SourceNotFound, match="not a file"):
-        store.stat("silver", "b")
+    for key in ("b", "a/b", "a/b/c"):
+        with pytest.raises(SourceNotFound):
+            store.stat("silver", key)
+        with pytest.raises(SourceNotFound):
+            store.read_bytes("silver", key)
+        store.delete("silver", key)
     assert [stored.reference.key for stored in store.list("silver")] == ["a", "b/c"]
 
 

@@ -245,6 +245,37 @@ def test_one_damaged_item_is_named_and_the_others_are_listed(catalog: StacFiles,
     assert catalog.item("rasters", "d") is not None
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"assets": {"data": {}}},
+        {"assets": []},
+        {"links": [{"rel": "self"}]},
+        {"links": {}},
+        {"properties": 3},
+        {"id": 3},
+        {"type": "Elephant"},
+    ],
+)
+def test_another_programs_mistakes_are_named(change: dict[str, Any], catalog: StacFiles, root: Path) -> None:
+    catalog.publish(COLLECTION, item(root), replaces=None)
+    (root / "catalog/rasters/scene/scene.json").write_text(json.dumps(item(root) | change))
+    with pytest.raises(CatalogRejected, match=r"scene\.json"):
+        list(catalog.entries())
+
+
+def test_another_programs_item_is_listed_with_what_it_says(catalog: StacFiles, root: Path) -> None:
+    catalog.publish(COLLECTION, item(root), replaces=None)
+    foreign = item(root, "foreign") | {"properties": {"datetime": None, "updated": "lately"}, "bbox": "wide"}
+    place = root / "catalog/rasters/foreign/foreign.json"
+    place.parent.mkdir()
+    place.write_text(json.dumps(foreign))
+    (first, _) = catalog.entries()
+    assert (first.item_id, first.run_id, first.source) == ("foreign", "", "")
+    catalog.publish(COLLECTION, item(root, version="v2"), replaces="v1")
+    assert document(root, "rasters", "collection.json")["extent"]["spatial"]["bbox"] == [[0, 0, 1, 1]]
+
+
 @pytest.mark.parametrize("text", ["[]", "3", '"x"', "{}", '{"type": "Feature", "links": []}', "\xff", "[" * 100_000])
 def test_whatever_lies_in_an_items_file_is_no_traceback(text: str, catalog: StacFiles, root: Path) -> None:
     catalog.publish(COLLECTION, item(root), replaces=None)
