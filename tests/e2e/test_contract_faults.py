@@ -1,0 +1,181 @@
+"""Stages that do not fit each other fail where they are loaded, by the commands that people and pipelines run.
+
+Each case edits a copy of the real project in one place, as a person would, and asks both `dagster definitions validate`
+and `dg check defs`: each must exit with an error and print the fault's own line.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+COMMANDS = {
+    "dagster definitions validate": [BIN / "dagster", "definitions", "validate"],
+    "dg check defs": [BIN / "dg", "check", "defs"],
+}
+PARTS = ("geo_platform", "assets", "resources", "schedules", "pyproject.toml", "workspace.yaml", "contracts.lock.json")
+
+pytestmark = pytest.mark.xdist_group("contract_faults")
+
+
+@dataclass(frozen=True)
+class Edit:
+    """In one file, one passage for another. `into` leaves the file alone and writes the result beside it."""
+
+    path: str
+    old: str
+    new: str
+    into: str = ""
+
+
+CHAIN = "assets/raster.py"
+READ = "geo_platform/contracts/raster_as_read.py"
+IMPORT = "from geo_platform.contracts.raster_as_read import RasterProfiled as RasterProfiledAsRead\n"
+LOADS = "    config: RasterCogConfig,\n    raster_profile: RasterProfiled,\n"
+READS_ITS_OWN = (
+    Edit(CHAIN, LOADS, LOADS.replace("RasterProfiled", "RasterProfiledAsRead")),
+    Edit(CHAIN, "from geo_platform.options", f"{IMPORT}from geo_platform.options"),
+)
+"""raster_cog reads raster_profile's message by a copy of its class, so that one side can change alone."""
+
+
+def reader_says(old: str, new: str) -> tuple[Edit, ...]:
+    return (*READS_ITS_OWN, Edit("geo_platform/contracts/raster.py", old, new, into=READ))
+
+
+CASES = {
+    "a field renamed on one side": (
+        reader_says("    driver: str\n    shape", "    driver_name: str\n    shape"),
+        "raster_profile -> raster_cog: missing field `driver_name`: producer gives nothing, consumer takes str (renamed from `driver`?)",
+    ),
+    "a field's type changed": (
+        reader_says("    uncompressed_bytes: int\n    memory", "    uncompressed_bytes: str\n    memory"),
+        "raster_profile -> raster_cog: wrong type `uncompressed_bytes`: producer gives int, consumer takes str",
+    ),
+    "an optional fed into a required, in a nested part": (
+        reader_says("    unit: str | None\n", "    unit: str\n"),
+        "raster_profile -> raster_cog: optional fed into required `bands[].unit`: producer gives str | None, consumer takes str",
+    ),
+    "an enum narrowed": (
+        reader_says('    nir = "nir"\n', ""),
+        "raster_profile -> raster_cog: narrowed values `raster_type`: producer gives geo_platform.contracts.raster.RasterType, "
+        "consumer takes geo_platform.contracts.raster_as_read.RasterType (the consumer does not know nir)",
+    ),
+    "the consumer's annotation removed": (
+        (Edit(CHAIN, LOADS, LOADS.replace(": RasterProfiled,", ",")),),
+        "raster_profile -> raster_cog: no annotation: producer gives RasterProfiled, consumer takes Any",
+    ),
+    "the producer's annotation removed": (
+        (Edit(CHAIN, "-> dg.MaterializeResult[RasterProfiled]:", "-> dg.MaterializeResult:"),),
+        "raster_profile -> raster_cog: no annotation: producer gives Any, consumer takes RasterProfiled",
+    ),
+    "a deps= that names nothing": (
+        (Edit("assets/hello.py", 'kinds={"python"})\ndef spoken', 'kinds={"python"}, deps=["prepared_greting"])\ndef spoken'),),
+        "prepared_greting -> spoken_greeting: undefined asset: nobody defines `prepared_greting`, a dependency; is it `prepared_greeting`?",
+    ),
+    "an asset check that names nothing": (
+        (
+            Edit(
+                "assets/checks.py",
+                "ASSET_CHECKS = [\n",
+                '@dg.asset_check(asset="raster_itme")\ndef misplaced() -> dg.AssetCheckResult: ...\n\n\nASSET_CHECKS = [\n    misplaced,\n',
+            ),
+        ),
+        "raster_itme -> check misplaced: undefined asset: nobody defines `raster_itme`, an asset to check; is it `raster_item`?",
+    ),
+    "a job's run config that does not fit": (
+        (
+            Edit(
+                "schedules/jobs.py",
+                "    selection=_HELLO_STAGES,\n",
+                '    selection=_HELLO_STAGES,\n    config={"ops": {"prepared_greeting": {"config": {"name": 5}}}},\n',
+            ),
+        ),
+        "its run config -> job hello_world: run config does not fit `ops.prepared_greeting.config.name`: ",
+    ),
+    "a message changed without its schema_version": (
+        (Edit("geo_platform/contracts/publication.py", "    text: str\n", '    text: str\n    language: str = "en"\n'),),
+        "contracts.lock.json -> GreetingSpoken: shape and schema_version disagree `language`: producer gives nothing, "
+        "consumer takes str; may be left out (shape changed, schema_version is still 1; raise it and register an upgrade)",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a deployment has of the real project."""
+    copy = tmp_path_factory.mktemp("project")
+    for part in PARTS:
+        if (ROOT / part).is_dir():
+            shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(ROOT / part, copy / part)
+    return copy
+
+
+@pytest.fixture
+def edited(project: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """The copy with the case's edits, taken back afterwards."""
+    edits: tuple[Edit, ...] = request.param
+    written = {project / (edit.into or edit.path) for edit in edits}
+    before = {path: path.read_text() for path in written if path.exists()}
+    for edit in edits:
+        source = (project / edit.path).read_text()
+        assert source.count(edit.old) == 1, f"{edit.path} holds this passage {source.count(edit.old)} times:\n{edit.old}"
+        (project / (edit.into or edit.path)).write_text(source.replace(edit.old, edit.new))
+    yield project
+    for path in written:
+        path.write_text(before[path]) if path in before else path.unlink()
+
+
+def _run_both(project: Path) -> dict[str, tuple[int, str]]:
+    """Both commands side by side, each with an environment of its own: exit code and everything that it printed."""
+    environment = {"PATH": os.defpath, "HOME": str(project), "DAGSTER_DISABLE_TELEMETRY": "yes", "PYTHONDONTWRITEBYTECODE": "1"}
+    running = {
+        name: subprocess.Popen(command, cwd=project, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for name, command in COMMANDS.items()
+    }
+    printed = {name: process.communicate(timeout=120)[0] for name, process in running.items()}
+    return {name: (process.returncode, printed[name]) for name, process in running.items()}
+
+
+def test_the_project_as_it_is_passes_both_commands(project: Path) -> None:
+    for name, (exit_code, printed) in _run_both(project).items():
+        assert exit_code == 0, f"{name}\n{printed}"
+
+
+TIMED = """
+import sys, time
+import assets.checks, resources.messages, resources.scratch, resources.stores, schedules.jobs
+import geo_platform.contracts.dagster_config, geo_platform.contracts.dagster_graph, geo_platform.contracts.verify as verify
+def timed(*arguments, _faults=verify.definition_faults, **named):
+    started = time.perf_counter()
+    found = _faults(*arguments, **named)
+    sys.stdout.write(f"{time.perf_counter() - started:.4f}")
+    return found
+verify.definition_faults = timed
+import geo_platform.definitions
+"""
+
+
+def test_verifying_costs_milliseconds(project: Path, record_property: Callable[[str, object], None]) -> None:
+    """Well under 0.2 s for the whole project, the first time in a fresh process; the bound leaves room for a busy machine."""
+    run = subprocess.run([sys.executable, "-c", TIMED], cwd=project, capture_output=True, text=True, check=True, timeout=120)
+    record_property("verify_definitions_seconds", run.stdout)
+    sys.stdout.write(f"verify_definitions on the real project: {run.stdout} s\n")
+    assert 0 < float(run.stdout) < 1
+
+
+@pytest.mark.parametrize(("edited", "line"), list(CASES.values()), ids=list(CASES), indirect=["edited"])
+def test_the_fault_is_named_by_both_commands(edited: Path, line: str) -> None:
+    for name, (exit_code, printed) in _run_both(edited).items():
+        assert exit_code == 1, f"{name} exits {exit_code}\n{printed}"
+        assert "ContractError" in printed, f"{name}\n{printed}"
+        assert line in printed, f"{name}\n{printed}"
