@@ -266,9 +266,11 @@ def test_names_decode_as_gdal_decodes_them(samples: Path, zipped: Zipped, tmp_pa
     for path, expected in ((plain, "├ñ.tif"), (extra, "日.tif")):
         detected = _detect(path)
         assert _member(detected) == expected
-        with staged(path, detected, {}, name="x.zip", scratch=tmp_path) as source:
-            with rasterio.open(source.gdal_path, driver="GTiff") as dataset:
-                assert dataset.count == 1
+        with (
+            staged(path, detected, {}, name="x.zip", scratch=tmp_path) as source,
+            rasterio.open(source.gdal_path, driver="GTiff") as dataset,
+        ):
+            assert dataset.count == 1
     shapes = zipped({path.name.replace("shapefile", "XX"): path for path in shapefile_parts(samples).values()}, name="shapes.zip")
     shapes.write_bytes(shapes.read_bytes().replace(b"XX.", "ä.".encode()))
     with staged(shapes, _detect(shapes), {}, name="x.zip", scratch=tmp_path) as source:

@@ -1,0 +1,131 @@
+"""The first stage on a real store: what is said of an object, and that it is still the same when it is opened."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pyogrio
+import pytest
+import rasterio
+
+from geo_platform.contracts.arrival import ObjectArrived, SourceFormat, SourceKind
+from geo_platform.errors import Conflict, LayerAmbiguous, SourceNotFound, SourceUnreadable, UnsupportedFormat
+from geo_platform.fingerprint import extend
+from geo_platform.options import ArrivalOptions
+from geo_platform.source.arrival import opened, receive
+from geo_platform.storage.folder import FolderStore
+from tests.unit.source.conftest import shapefile_parts
+
+_OPTIONS = ArrivalOptions()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FolderStore:
+    return FolderStore(tmp_path / "store")
+
+
+def _put(store: FolderStore, key: str, content: Path | bytes) -> None:
+    store.put_bytes("bronze", key, content if isinstance(content, bytes) else content.read_bytes(), metadata={})
+
+
+def _receive(store: FolderStore, key: str, expected: SourceKind | None = None) -> ObjectArrived:
+    return receive(store, "bronze", key, _OPTIONS, expected=expected)
+
+
+def test_an_object_by_itself(samples: Path, store: FolderStore, tmp_path: Path) -> None:
+    _put(store, "in/a.bin", samples / "geotiff.tif")
+    arrived = _receive(store, "in/a.bin", SourceKind.raster)
+    stat = store.stat("bronze", "in/a.bin")
+    assert (arrived.format, arrived.kind, arrived.media_type) == (
+        SourceFormat.geotiff,
+        SourceKind.raster,
+        "image/tiff; application=geotiff",
+    )
+    assert (arrived.etag, arrived.uri, arrived.size_bytes) == (stat.reference.etag, stat.reference.uri, stat.reference.size_bytes)
+    assert arrived.sidecars == ()
+    assert arrived.fingerprint == extend(arrived.etag, "raw_raster", {})
+    assert ObjectArrived.model_validate_json(arrived.model_dump_json()) == arrived
+    with opened(store, arrived, scratch=tmp_path / "s") as source, rasterio.open(source.gdal_path, driver="GTiff") as dataset:
+        assert dataset.shape == (48, 64)
+        assert source.display_name == "in/a.bin"
+
+
+def test_a_shapefile_arrives_with_its_parts(samples: Path, store: FolderStore, tmp_path: Path) -> None:
+    for name, path in shapefile_parts(samples).items():
+        _put(store, f"in/{name}", path)
+    _put(store, "in/shapefile.qix", b"not exposed")
+    _put(store, "in/shapefile2.dbf", b"another's")
+    arrived = _receive(store, "in/shapefile.shp", SourceKind.vector)
+    assert [part.key for part in arrived.sidecars] == [f"in/shapefile.{part}" for part in ("cpg", "dbf", "prj", "shx")]
+    assert arrived.etag != store.stat("bronze", "in/shapefile.shp").reference.etag
+    with opened(store, arrived, scratch=tmp_path / "s") as source:
+        info = pyogrio.read_info(source.gdal_path)
+        assert (info["features"], info["crs"], list(info["fields"])) == (3, "EPSG:4326", ["name"])
+
+
+def test_a_new_sidecar_makes_a_new_source(samples: Path, store: FolderStore) -> None:
+    _put(store, "a.png", samples / "png.png")
+    first = _receive(store, "a.png")
+    _put(store, "a.pgw", b"1\n0\n0\n-1\n0\n0\n")
+    second = _receive(store, "a.png")
+    _put(store, "a.pgw", b"2\n0\n0\n-2\n0\n0\n")
+    third = _receive(store, "a.png")
+    assert len({first.fingerprint, second.fingerprint, third.fingerprint}) == 3
+    assert third.fingerprint == _receive(store, "a.png").fingerprint
+
+
+@pytest.mark.parametrize("replaced", ["a.png", "a.pgw"])
+def test_what_was_replaced_since_is_a_conflict(samples: Path, store: FolderStore, tmp_path: Path, replaced: str) -> None:
+    _put(store, "a.png", samples / "png.png")
+    _put(store, "a.pgw", b"1\n0\n0\n-1\n0\n0\n")
+    arrived = _receive(store, "a.png")
+    _put(store, replaced, b"something else")
+    with pytest.raises(Conflict) as refusal, opened(store, arrived, scratch=tmp_path / "s"):
+        pass
+    assert not refusal.value.retryable
+    assert "again" in refusal.value.remedy
+    store.delete("bronze", replaced)
+    with pytest.raises(Conflict), opened(store, arrived, scratch=tmp_path / "s"):
+        pass
+
+
+def test_a_file_for_the_other_job(samples: Path, store: FolderStore) -> None:
+    _put(store, "a.tif", samples / "geopackage.gpkg")
+    with pytest.raises(UnsupportedFormat, match="GeoPackage") as refusal:
+        _receive(store, "a.tif", SourceKind.raster)
+    assert "ingest_vector" in refusal.value.remedy
+    assert _receive(store, "a.tif").kind is SourceKind.vector
+
+
+def test_an_archive_of_several(samples: Path, store: FolderStore, tmp_path: Path, zipped: Callable[..., Path]) -> None:
+    _put(store, "a.zip", zipped({"b1.tif": samples / "geotiff.tif", "b2.tif": samples / "geotiff.tif"}))
+    with pytest.raises(LayerAmbiguous):
+        _receive(store, "a.zip")
+    chosen = [receive(store, "bronze", "a.zip", ArrivalOptions(archive_member=name), expected=None) for name in ("b1.tif", "b2.tif")]
+    assert [one.archive_member.path for one in chosen if one.archive_member] == ["b1.tif", "b2.tif"]
+    assert chosen[0].etag == chosen[1].etag
+    assert chosen[0].fingerprint != chosen[1].fingerprint
+    with opened(store, chosen[1], scratch=tmp_path / "s") as source, rasterio.open(source.gdal_path, driver="GTiff") as dataset:
+        assert dataset.count == 1
+        assert source.gdal_path.endswith("b2.tif")
+
+
+def test_a_geopackage_with_changes_beside_it(samples: Path, store: FolderStore) -> None:
+    _put(store, "a.gpkg", samples / "geopackage.gpkg")
+    _put(store, "a.gpkg-shm", b"x")
+    _put(store, "a.gpkg-wal", b"")
+    assert _receive(store, "a.gpkg").sidecars == ()
+    _put(store, "a.gpkg-wal", b"changes")
+    with pytest.raises(SourceUnreadable, match="not yet written"):
+        _receive(store, "a.gpkg")
+
+
+def test_force_travels_with_the_object_and_changes_no_fingerprint(samples: Path, store: FolderStore) -> None:
+    _put(store, "a.tif", samples / "geotiff.tif")
+    forced = receive(store, "bronze", "a.tif", ArrivalOptions(force=True), expected=None)
+    assert forced.force
+    assert forced.fingerprint == _receive(store, "a.tif").fingerprint
+
+
+def test_what_is_not_there(store: FolderStore) -> None:
+    with pytest.raises(SourceNotFound):
+        _receive(store, "a.tif")
