@@ -64,6 +64,9 @@ def reference(crs: CRS, came_from: str) -> SpatialReference:
 
 def authority_code(crs: CRS) -> str | None:
     """For example EPSG:32618; None where no authority knows it."""
+    epsg = crs.to_epsg(min_confidence=70)
+    if epsg is not None:
+        return f"EPSG:{epsg}"
     found = crs.to_authority(min_confidence=70)
     return ":".join(found) if found else None
 

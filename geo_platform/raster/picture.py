@@ -110,7 +110,10 @@ def _stretched(pixels: NDArray[Any], valid: Mask) -> Rgba:
         return stretched
     for index, band in enumerate(pixels):
         low, high = np.percentile(band[valid].astype(np.float64), STRETCH_PERCENTILES)
-        scaled = (np.where(valid, band, low).astype(np.float64) - low) / ((high - low) or 1.0)
+        if high <= low:
+            stretched[index] = 128
+            continue
+        scaled = (np.where(valid, band, low).astype(np.float64) - low) / (high - low)
         stretched[index] = np.clip(scaled * 255.0, 0, 255).astype(np.uint8)
     return stretched
 
@@ -168,8 +171,6 @@ def _encoded(rgba: Rgba, driver: str, **options: Any) -> bytes:
     """The transform is a dummy: without one rasterio warns, and with a real one GDAL would want a sidecar."""
     _, rows, cols = rgba.shape
     with MemoryFile() as memory:
-        with memory.open(
-            driver=driver, width=cols, height=rows, count=4, dtype="uint8", transform=Affine.scale(2.0), **options
-        ) as picture:
+        with memory.open(driver=driver, width=cols, height=rows, count=4, dtype="uint8", transform=Affine.scale(2.0), **options) as picture:
             picture.write(rgba)
         return bytes(memory.read())

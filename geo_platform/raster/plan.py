@@ -187,10 +187,15 @@ def overview_factors(shape: GridShape, blocksize_px: int) -> tuple[int, ...]:
 
 
 def _bands(profile: RasterProfiled, *, lossless: bool) -> tuple[RasterBand, ...]:
-    """As the COG will have them: one dtype for all; for JPEG three colours and no nodata, which becomes the mask."""
+    """As the COG will have them: one dtype for all, the first band gray where nothing is said
+    (a TIFF cannot leave that open); for JPEG three colours and no nodata, which becomes the mask."""
     if lossless:
         widest = np.result_type(*(band.dtype for band in profile.bands)).name
-        return tuple(band.model_copy(update={"dtype": widest}) for band in profile.bands)
+        first = "gray" if profile.bands[0].color_interpretation == "undefined" else profile.bands[0].color_interpretation
+        return tuple(
+            band.model_copy(update={"dtype": widest, "color_interpretation": first if band.index == 1 else band.color_interpretation})
+            for band in profile.bands
+        )
     colors = ("red", "green", "blue")
     return tuple(
         band.model_copy(update={"color_interpretation": color, "nodata": None, "nodata_is_nan": False, "mask": "all_valid"})

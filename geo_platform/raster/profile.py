@@ -142,7 +142,7 @@ def _mask(flags: list[MaskFlags], *, has_nodata: bool, is_alpha: bool) -> str:
         return "all_valid"
     if MaskFlags.alpha in flags:
         return "alpha"
-    if MaskFlags.per_dataset in flags:
+    if MaskFlags.per_dataset in flags and MaskFlags.nodata not in flags:
         return "per_dataset"
     if has_nodata:
         return "nodata"

@@ -128,7 +128,7 @@ def statistics(sample: BandSample) -> BandStatistics | None:
 
 
 def _has_mask(flags: list[MaskFlags]) -> bool:
-    return MaskFlags.per_dataset in flags or MaskFlags.alpha in flags or flags == []
+    return (MaskFlags.per_dataset in flags and MaskFlags.nodata not in flags) or MaskFlags.alpha in flags or flags == []
 
 
 def _valid(band: Values, nodata: float | None) -> NDArray[np.bool_]:

@@ -28,6 +28,9 @@ BLOCK_PX = 512
 WINDOW_BYTES = 32 * 1024**2
 WARP_MEMORY_MB = 64
 
+STALE_TAGS = ("NODATA_VALUES", "OVR_RESAMPLING_ALG")
+"""What a decoder says of its own file: a second nodata in words, and how overviews were made that are not taken over."""
+
 OWN_NAMESPACES = ("IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "SUBDATASETS", "COLOR_PROFILE", "RPC", "GEOLOCATION", "TIFF")
 """Metadata domains that describe the source file itself, not its content."""
 
@@ -101,7 +104,7 @@ def copy_metadata(dataset: DatasetReader, target: DatasetWriter, plan: CogPlan, 
     Figures that GDAL computed once go stale when pixels change.
     """
     keeps_statistics = plan.is_lossless and not plan.warps
-    target.update_tags(**dataset.tags())
+    target.update_tags(**{key: value for key, value in dataset.tags().items() if key not in STALE_TAGS})
     for namespace in dataset.tag_namespaces():
         if namespace not in OWN_NAMESPACES and not namespace.startswith("xml:"):
             target.update_tags(ns=namespace, **dataset.tags(ns=namespace))

@@ -43,8 +43,9 @@ def planned_valid(dataset: DatasetReader, pixels: Values, plan: CogPlan, window:
 
 
 def has_dataset_mask(dataset: DatasetReader) -> bool:
-    """A mask that is no nodata value and no alpha band."""
-    return any((MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags) or flags == [] for flags in dataset.mask_flag_enums)
+    """A mask that is no nodata value (a PNG's transparent colour is called both) and no alpha band."""
+    other = {MaskFlags.alpha, MaskFlags.nodata}
+    return any((MaskFlags.per_dataset in flags and not other & set(flags)) or flags == [] for flags in dataset.mask_flag_enums)
 
 
 def _equal(pixels: Values, value: float) -> NDArray[np.bool_]:

@@ -10,6 +10,7 @@ import numpy as np
 import rasterio
 from affine import Affine
 from pyproj import CRS
+from rasterio.enums import MaskFlags
 from rasterio.io import DatasetReader
 from rio_cogeo.cogeo import cog_validate
 
@@ -90,7 +91,7 @@ def header_faults(written: DatasetReader, plan: CogPlan) -> list[str]:
 
 def _has_mask(written: DatasetReader) -> bool:
     flags = written.mask_flag_enums[0]
-    return rasterio.enums.MaskFlags.per_dataset in flags and rasterio.enums.MaskFlags.alpha not in flags
+    return MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags and MaskFlags.nodata not in flags
 
 
 def _compression(written: DatasetReader) -> str:
