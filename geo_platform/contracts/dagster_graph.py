@@ -34,12 +34,12 @@ def read_graph(definitions: Definitions) -> StageGraph:
 def _made_by(asset: object) -> Iterator[tuple[AssetKey, Any]]:
     """What each asset hands on: by its annotation, or by its spec's metadata where it returns nothing or is external."""
     if isinstance(asset, AssetSpec | SourceAsset):
-        yield asset.key, _declared(asset.metadata) or Any
+        yield asset.key, declared_message(asset.metadata) or Any
     elif isinstance(asset, AssetsDefinition):
         outputs = {key: name for name, key in asset.keys_by_output_name.items()} if asset.is_executable else {}
         for spec in asset.specs:
             made = output_annotation(asset.node_def, outputs[spec.key]) if spec.key in outputs else Any
-            yield spec.key, (_declared(spec.metadata) or made) if made in (Any, NoValue) else made
+            yield spec.key, (declared_message(spec.metadata) or made) if made in (Any, NoValue) else made
 
 
 def _edges_into(asset: AssetsDefinition, makes: Mapping[AssetKey, Any]) -> Iterator[Edge]:
@@ -53,7 +53,7 @@ def _edges_into(asset: AssetsDefinition, makes: Mapping[AssetKey, Any]) -> Itera
                 yield Edge(_name(key), consumer, makes[key], taken)
     for spec in asset.specs:
         for dep in spec.deps:
-            if dep.asset_key in makes and (expected := _declared(dep.metadata)) is not None:
+            if dep.asset_key in makes and (expected := declared_message(dep.metadata)) is not None:
                 yield Edge(_name(dep.asset_key), _name(spec.key), makes[dep.asset_key], expected)
     if isinstance(asset.node_def, GraphDefinition):
         yield from graph_edges(asset.node_def, reader)
@@ -63,7 +63,7 @@ def _declarations(asset: AssetsDefinition) -> Iterator[Edge]:
     """An asset that returns one type must not declare another."""
     outputs = {key: name for name, key in asset.keys_by_output_name.items()}
     for spec in asset.specs:
-        declared = _declared(spec.metadata)
+        declared = declared_message(spec.metadata)
         returned = output_annotation(asset.node_def, outputs[spec.key])
         if declared is not None and returned not in (Any, NoValue):
             yield Edge(_name(spec.key), f"{_name(spec.key)}(metadata)", returned, declared)
@@ -79,9 +79,9 @@ def _dangling(asset: object, makes: Mapping[AssetKey, Any]) -> Iterator[Fault]:
         for check in asset.check_specs:
             wanted.append((check.asset_key, f"check {check.name}", "an asset to check"))
             wanted.extend((dep.asset_key, f"check {check.name}", "a dependency") for dep in check.additional_deps)
-        read = {(key, role) for key, role, _ in wanted}
+        named = {key for key, _, _ in wanted}
         inputs = asset.keys_by_input_name.values() if asset.is_executable else ()
-        wanted.extend((key, _reader(asset), "a dependency") for key in inputs if key not in {key for key, _ in read})
+        wanted.extend((key, _reader(asset), "a dependency") for key in inputs if key not in named)
     for key, consumer, role in wanted:
         if key not in makes:
             yield Fault(FaultKind.undefined_asset, "", "", _name(key), consumer, note=_nobody(key, role, makes))
@@ -99,10 +99,6 @@ def _reader(asset: AssetsDefinition) -> str:
     if len(keys) == 1:
         return _name(keys[0])
     return f"check {checks[0].name}" if len(checks) == 1 and not keys else asset.node_def.name
-
-
-def _declared(metadata: Mapping[str, Any]) -> Any:
-    return declared_message(metadata)
 
 
 def _name(key: AssetKey) -> str:
