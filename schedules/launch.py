@@ -13,7 +13,6 @@ from typing import Any, Self
 
 import dagster as dg
 
-from geo_platform.definitions import defs
 from geo_platform.errors import UnexpectedFault
 from geo_platform.runs import RunReport, RunRequest
 from geo_platform.settings import Settings
@@ -50,7 +49,8 @@ def open_instance(settings: Settings, template: Path) -> dg.DagsterInstance:
 class InProcessLauncher:
     """Implements the command line's launcher on one Dagster instance."""
 
-    def __init__(self, settings: Settings, template: Path) -> None:
+    def __init__(self, definitions: dg.Definitions, settings: Settings, template: Path) -> None:
+        self._definitions = definitions
         self._settings = settings
         self._template = template
 
@@ -62,17 +62,17 @@ class InProcessLauncher:
         self._instance.dispose()
 
     def run(self, request: RunRequest) -> RunReport:
-        return run(request, self._instance)
+        return run(request, self._definitions, self._instance)
 
     def status(self, run_id: str) -> RunReport | None:
         return status(run_id, self._instance)
 
 
-def run(request: RunRequest, instance: dg.DagsterInstance) -> RunReport:
+def run(request: RunRequest, definitions: dg.Definitions, instance: dg.DagsterInstance) -> RunReport:
     """Execute the job here and now. Raises dagster.DagsterInvalidConfigError where the options do not fit the job."""
     if request.partition is not None and request.partitions_name is not None:
         instance.add_dynamic_partitions(request.partitions_name, [request.partition])
-    executed = defs.resolve_job_def(request.job).execute_in_process(
+    executed = definitions.resolve_job_def(request.job).execute_in_process(
         run_config={"ops": {stage: {"config": dict(options)} for stage, options in request.stage_options.items()}, "loggers": _SILENT},
         instance=instance,
         partition_key=request.partition,

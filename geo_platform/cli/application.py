@@ -83,6 +83,7 @@ class Application:
         # The stages' resources read the settings for themselves, here and in the processes that Dagster starts.
         os.environ["GEO_PLATFORM_HOME"] = str(self.settings.home_dir)
         self.scratch.sweep()
+        definitions = importlib.import_module("geo_platform.definitions").defs
         module = importlib.import_module("schedules.launch")
-        with module.InProcessLauncher(self.settings, self.root / INSTANCE_TEMPLATE) as launcher:
+        with module.InProcessLauncher(definitions, self.settings, self.root / INSTANCE_TEMPLATE) as launcher:
             yield launcher
