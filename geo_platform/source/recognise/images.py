@@ -13,7 +13,7 @@ _JP2_SIGNATURE = bytes.fromhex("0000000c6a5020200d0a870a")
 _J2K_SIGNATURE = bytes.fromhex("ff4fff51")
 _PNG_SIGNATURE = bytes.fromhex("89504e470d0a1a0a0000000d49484452")
 _MAX_BOXES = 256
-_MAX_XML_BOX_BYTES = 16 * 1024 * 1024
+_MAX_XML_BYTES = 16 * 1024 * 1024
 
 HGT_TILE = re.compile(r"([NS]\d{2}[EW]\d{3})(?:\.[^/]*)?\.hgt", re.IGNORECASE)
 """N47E008.hgt, N47E008.SRTMGL1.hgt: the name of the tile is its georeferencing."""
@@ -28,9 +28,11 @@ def jpeg2000(content: Content, head: bytes) -> SourceFormat | None:
     if not head.startswith(_JP2_SIGNATURE):
         return None
     with content.open() as stream:
+        left_bytes = _MAX_XML_BYTES
         for kind, offset, length in _boxes(content, stream):
             if kind == b"xml ":
-                _check_xml_box(content, stream, offset, length)
+                left_bytes -= length
+                _check_xml_box(content, stream, offset, length if left_bytes >= 0 else None)
             if kind == b"jp2c":
                 break
         else:
@@ -62,13 +64,13 @@ def _boxes(content: Content, stream: BinaryIO) -> list[tuple[bytes, int, int]]:
     return found
 
 
-def _check_xml_box(content: Content, stream: BinaryIO, offset: int, length: int) -> None:
+def _check_xml_box(content: Content, stream: BinaryIO, offset: int, length: int | None) -> None:
+    if length is None:
+        raise UnsupportedFormat(f"The JPEG 2000 {content.name!r} carries more than {_MAX_XML_BYTES} bytes of XML.")
     stream.seek(offset)
-    xml = stream.read(min(length, _MAX_XML_BOX_BYTES + 1))
-    if len(xml) > _MAX_XML_BOX_BYTES:
-        raise UnsupportedFormat(f"The JPEG 2000 {content.name!r} carries {length} bytes of XML.")
+    xml = stream.read(length).rstrip(b"\0")
     if b"GDALMultiDomainMetadata" in xml:
-        refuse_references(xml.rstrip(b"\0"), content.name)
+        refuse_references(xml, content.name)
 
 
 def erdas_imagine(content: Content, head: bytes) -> SourceFormat | None:

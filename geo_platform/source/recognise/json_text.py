@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from geo_platform.contracts.arrival import SourceFormat
 from geo_platform.errors import UnsupportedFormat
@@ -17,9 +18,10 @@ _TYPES = _GEOMETRIES | {"FeatureCollection", "Feature"}
 _RECORD_SEPARATOR = "\x1e"
 _SPACE = " \t\r\n"
 """JSON's own; Python counts the record separator among its spaces."""
-_LEXEME = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+', re.DOTALL)
+_LEXEME = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|[{}\[\]:,]|[^\s{}\[\]:,"]+', re.DOTALL)
 _FEATURE_TYPE = re.compile(r'"type"\s*:\s*"Feature"')
 _CRS_MEMBER = re.compile(r'"crs"\s*:\s*(?=\{)')
+_MAX_CRS_MEMBERS = 100
 _TAIL_BYTES = 64 * 1024
 _DECODER = json.JSONDecoder()
 
@@ -51,7 +53,8 @@ def geojson(content: Content, text: str) -> SourceFormat | None:
         return SourceFormat.geojson_lines if in_sequence or rest.startswith(("{", _RECORD_SEPARATOR)) else SourceFormat.geojson
     if "features" in outline.members and outline.end is None and _FEATURE_TYPE.search(body):
         return SourceFormat.geojson
-    raise UnsupportedFormat(f"{content.name!r} is JSON, and no GeoJSON: its outermost type is {kind or 'missing'!r}.")
+    said = f"its outermost type is {kind!r}" if kind else "it has no outermost type"
+    raise UnsupportedFormat(f"{content.name!r} is JSON, and no GeoJSON: {said}.")
 
 
 def _outline(body: str) -> _Outline:
@@ -99,7 +102,7 @@ def _other_dialect(members: dict[str, str]) -> str | None:
 
 def _refuse_linked_crs(content: Content, text: str) -> None:
     """The "crs" of GeoJSON 2008 may be a link, which GDAL would fetch; kept from the network, it would take EPSG:4326 instead."""
-    for match in _CRS_MEMBER.finditer(text):
+    for match in islice(_CRS_MEMBER.finditer(text), _MAX_CRS_MEMBERS):
         try:
             crs, _ = _DECODER.raw_decode(text, match.end())
         except (ValueError, RecursionError):

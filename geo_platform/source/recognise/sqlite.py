@@ -20,6 +20,10 @@ _MAGIC = b"SQLite format 3\0"
 _APPLICATION_IDS = (b"GPKG", b"GP10", b"GP11")
 _MAX_STEPS = 2_000_000
 _MAX_SCHEMA_ROWS = 100_000
+_MAX_SCHEMA_LETTERS = 32 * 1024 * 1024
+_MAX_PACKED_BYTES = 1024**3
+"""Of a GeoPackage in an archive: its pages are read in no order, each from the beginning of the member; and it is unpacked
+once, to look at its schema."""
 
 _INDEX_MODULES = frozenset({"rtree", "rtree_i32", "fts3", "fts4", "fts5"})
 """Virtual tables that keep their data in the same file. Others (VirtualOGR, VirtualShape, csv, dbstat) read elsewhere."""
@@ -41,8 +45,13 @@ def geopackage(content: Content, head: bytes) -> SourceFormat | None:
     if len(head) < 100:
         raise SourceTruncated(f"{content.name!r} begins like a GeoPackage and ends inside its header.")
     _check_length(content, head)
+    if content.is_packed and content.size_bytes > _MAX_PACKED_BYTES:
+        raise UnsupportedFormat(
+            f"The GeoPackage {content.name!r} unpacks to {content.size_bytes} bytes; inside an archive {_MAX_PACKED_BYTES} are allowed.",
+            remedy="Send the GeoPackage itself.",
+        )
     with content.as_file() as path, _opened(path, content.name) as database:
-        schema = database.execute("SELECT type, name, sql FROM sqlite_schema LIMIT ?", (_MAX_SCHEMA_ROWS + 1,)).fetchall()
+        schema = _schema(content, database)
         _check_schema(content, schema)
         tables = {str(name).lower() for kind, name, _ in schema if kind == "table"}
         if "gpkg_contents" not in tables:
@@ -74,9 +83,14 @@ def _opened(path: Path, name: str) -> Iterator[sqlite3.Connection]:
         database.close()
 
 
+def _schema(content: Content, database: sqlite3.Connection) -> list[tuple[object, object, object]]:
+    rows, letters = database.execute("SELECT count(*), total(length(sql)) + total(length(name)) FROM sqlite_schema").fetchone()
+    if rows > _MAX_SCHEMA_ROWS or letters > _MAX_SCHEMA_LETTERS:
+        raise UnsupportedFormat(f"The GeoPackage {content.name!r} declares {rows} tables, views and indexes, in {letters:.0f} letters.")
+    return database.execute("SELECT type, name, sql FROM sqlite_schema").fetchall()
+
+
 def _check_schema(content: Content, schema: list[tuple[object, object, object]]) -> None:
-    if len(schema) > _MAX_SCHEMA_ROWS:
-        raise UnsupportedFormat(f"The GeoPackage {content.name!r} declares more than {_MAX_SCHEMA_ROWS} tables, views and indexes.")
     for _, entry, sql in schema:
         text = str(sql or "")
         module = _VIRTUAL.match(_without_comments(text).strip())

@@ -14,8 +14,9 @@ from geo_platform.source.recognise.metadata import refuse_references
 
 _IMAGE_WIDTH, _IMAGE_LENGTH, _GDAL_METADATA = 256, 257, 42112
 _MAX_DIRECTORIES = 1024
-_MAX_DIRECTORIES_PACKED = 64
-_MAX_ENTRIES = 4096
+_MAX_ENTRIES_ALTOGETHER = 100_000
+_MAX_TURNS_BACK = 8
+"""In an archive each turn back unpacks from the member's beginning again."""
 _MAX_METADATA_BYTES = 16 * 1024 * 1024
 
 
@@ -49,7 +50,7 @@ def tiff(content: Content, head: bytes) -> SourceFormat | None:
         raise SourceTruncated(f"{content.name!r} begins like a TIFF and ends inside its header.")
     first = layout.offset.unpack_from(head, header_bytes - layout.offset.size)[0]
     with content.open() as stream:
-        _check_directories(content, stream, layout, first)
+        _Directories(content, stream, layout).check(first)
     return SourceFormat.geotiff
 
 
@@ -59,54 +60,63 @@ def _layout_of(head: bytes) -> _Layout | None:
     return _Layout(*found) if found else None
 
 
-def _check_directories(content: Content, stream: BinaryIO, layout: _Layout, first: int) -> None:
-    limit = _MAX_DIRECTORIES_PACKED if content.is_packed else _MAX_DIRECTORIES
-    seen: set[int] = set()
-    offset = first
-    while offset:
-        if offset in seen:
-            raise SourceUnreadable(f"The directories of the TIFF {content.name!r} go round in a circle.")
-        if len(seen) >= limit:
-            raise SourceUnreadable(f"The TIFF {content.name!r} holds more than {limit} images.")
-        seen.add(offset)
-        offset = _check_directory(content, stream, layout, offset, is_first=len(seen) == 1)
-    if not seen:
-        raise SourceUnreadable(f"The TIFF {content.name!r} holds no image.")
+@dataclass
+class _Directories:
+    """A walk through the image file directories, with a budget: a hostile file may make each of them expensive."""
 
+    content: Content
+    stream: BinaryIO
+    layout: _Layout
+    entries_left: int = _MAX_ENTRIES_ALTOGETHER
+    metadata_bytes_left: int = _MAX_METADATA_BYTES
+    turns_back_left: int = _MAX_TURNS_BACK
 
-def _check_directory(content: Content, stream: BinaryIO, layout: _Layout, offset: int, *, is_first: bool) -> int:
-    """The offset of the next directory, 0 where this is the last."""
-    raw = _read(content, stream, offset, layout.count.size)
-    entries = layout.count.unpack(raw)[0]
-    if not 0 < entries <= _MAX_ENTRIES:
-        raise SourceUnreadable(f"A directory of the TIFF {content.name!r} claims {entries} entries.")
-    table = stream.read(entries * layout.entry.size + layout.offset.size)
-    if len(table) < entries * layout.entry.size + layout.offset.size:
-        raise _ends_early(content)
-    found = [layout.entry.unpack_from(table, index * layout.entry.size) for index in range(entries)]
-    if is_first and not {_IMAGE_WIDTH, _IMAGE_LENGTH} <= {tag for tag, *_ in found}:
-        raise SourceUnreadable(f"The first directory of the TIFF {content.name!r} does not say how wide and high the image is.")
-    for tag, _, count, value in found:
-        if tag == _GDAL_METADATA and count > layout.offset.size:
-            _check_metadata(content, stream, value, count)
-    return int(layout.offset.unpack_from(table, entries * layout.entry.size)[0])
+    def check(self, first: int) -> None:
+        seen: set[int] = set()
+        offset = first
+        while offset:
+            if offset in seen:
+                raise SourceUnreadable(f"The directories of the TIFF {self.content.name!r} go round in a circle.")
+            if len(seen) >= _MAX_DIRECTORIES:
+                raise SourceUnreadable(f"The TIFF {self.content.name!r} holds more than {_MAX_DIRECTORIES} images.")
+            seen.add(offset)
+            offset = self._check_one(offset, is_first=len(seen) == 1)
+        if not seen:
+            raise SourceUnreadable(f"The TIFF {self.content.name!r} holds no image.")
 
+    def _check_one(self, offset: int, *, is_first: bool) -> int:
+        """The offset of the next directory, 0 where this is the last."""
+        layout = self.layout
+        entries = layout.count.unpack(self._read(offset, layout.count.size))[0]
+        self.entries_left -= entries
+        if entries == 0 or self.entries_left < 0:
+            raise SourceUnreadable(f"A directory of the TIFF {self.content.name!r} claims {entries} entries.")
+        table = self._read(offset + layout.count.size, entries * layout.entry.size + layout.offset.size)
+        found: dict[int, tuple[int, int]] = {}
+        for index in range(entries):
+            tag, _, count, value = layout.entry.unpack_from(table, index * layout.entry.size)
+            found.setdefault(tag, (count, value))
+        if is_first and not {_IMAGE_WIDTH, _IMAGE_LENGTH} <= found.keys():
+            raise SourceUnreadable(f"The first directory of the TIFF {self.content.name!r} does not say how wide and high the image is.")
+        count, value = found.get(_GDAL_METADATA, (0, 0))
+        if count > layout.offset.size:
+            self._check_metadata(value, count)
+        return int(layout.offset.unpack_from(table, entries * layout.entry.size)[0])
 
-def _check_metadata(content: Content, stream: BinaryIO, offset: int, count: int) -> None:
-    if count > _MAX_METADATA_BYTES:
-        raise SourceUnreadable(f"The GDAL metadata of the TIFF {content.name!r} is {count} bytes long.")
-    refuse_references(_read(content, stream, offset, count).rstrip(b"\0"), content.name)
+    def _check_metadata(self, offset: int, count: int) -> None:
+        self.metadata_bytes_left -= count
+        if self.metadata_bytes_left < 0:
+            raise SourceUnreadable(f"The GDAL metadata of the TIFF {self.content.name!r} is longer than {_MAX_METADATA_BYTES} bytes.")
+        refuse_references(self._read(offset, count).rstrip(b"\0"), self.content.name)
 
-
-def _read(content: Content, stream: BinaryIO, offset: int, count: int) -> bytes:
-    if offset + count > content.size_bytes:
-        raise _ends_early(content)
-    stream.seek(offset)
-    raw = stream.read(count)
-    if len(raw) < count:
-        raise _ends_early(content)
-    return raw
-
-
-def _ends_early(content: Content) -> SourceTruncated:
-    return SourceTruncated(f"The TIFF {content.name!r} is {content.size_bytes} bytes long and points past its end.")
+    def _read(self, offset: int, count: int) -> bytes:
+        if offset + count <= self.content.size_bytes:
+            if self.content.is_packed and offset < self.stream.tell():
+                self.turns_back_left -= 1
+            if self.turns_back_left < 0:
+                raise SourceUnreadable(f"The TIFF {self.content.name!r} is too scattered to be read in place.", remedy="Send it unpacked.")
+            self.stream.seek(offset)
+            raw = self.stream.read(count)
+            if len(raw) == count:
+                return raw
+        raise SourceTruncated(f"The TIFF {self.content.name!r} is {self.content.size_bytes} bytes long and points past its end.")

@@ -1,9 +1,12 @@
 """Files made to lead a driver astray. Each is first shown to work where the door is not asked, so that the test can fail."""
 
+import contextlib
 import http.server
 import json
 import sqlite3
+import struct
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,10 +62,18 @@ def _vrt(target: Path) -> str:
     return f"<OGRVRTDataSource><OGRVRTLayer name='secret'><SrcDataSource>{target}</SrcDataSource></OGRVRTLayer></OGRVRTDataSource>"
 
 
-_READ_INFO = "import json, sys, pyogrio; info = pyogrio.read_info(sys.argv[1]); print(json.dumps([info['driver'], list(info['fields'])]))"
-_READ_INFO_RESTRICTED = (
-    "from geo_platform.source.drivers import restrict_vector_drivers; restrict_vector_drivers(); restrict_vector_drivers();" + _READ_INFO
-)
+_BEFORE_AND_AFTER = """
+import json, sys, pyogrio
+from geo_platform.source.drivers import restrict_vector_drivers
+def answers():
+    found = [pyogrio.read_info(path) for path in sys.argv[1:]]
+    return [[info["driver"], list(info["fields"])] for info in found]
+before = answers()
+restrict_vector_drivers()
+restrict_vector_drivers()
+print(json.dumps([before, answers()]))
+"""
+"""What pyogrio makes of files as it comes, and once the door has taken drivers and network from it."""
 
 
 @pytest.mark.parametrize(
@@ -75,12 +86,12 @@ _READ_INFO_RESTRICTED = (
 def test_a_virtual_file_hidden_in_text_is_refused_and_its_driver_gone(tmp_path: Path, secret: Path, name: str, text: str) -> None:
     path = tmp_path / name
     path.write_text(text.replace("HERE", _vrt(secret)))
-    assert json.loads(in_fresh_python(_READ_INFO, path)) == ["OGR_VRT", ["password"]]
     with pytest.raises(UnsupportedFormat, match="OGRVRT"):
         detect(path, name=name)
-    driver, fields = json.loads(in_fresh_python(_READ_INFO_RESTRICTED, path))
-    assert driver != "OGR_VRT"
-    assert "password" not in fields
+    (before,), (after,) = json.loads(in_fresh_python(_BEFORE_AND_AFTER, path))
+    assert before == ["OGR_VRT", ["password"]], "GDAL no longer follows it; the rule may go"
+    assert after[0] == {".csv": "CSV", ".geojson": "GeoJSON"}[path.suffix]
+    assert "password" not in after[1]
 
 
 def test_a_second_root_element_behind_the_first_is_refused(tmp_path: Path, secret: Path) -> None:
@@ -98,12 +109,10 @@ def test_a_linked_crs_is_refused_and_not_fetched(tmp_path: Path, requests: tuple
     members = {**crs, **rest} if where == "first" else {**rest, **crs}
     path = tmp_path / "x.geojson"
     path.write_text(json.dumps({"type": "FeatureCollection", **members}))
-    in_fresh_python(_READ_INFO, path)
-    assert asked == ["/crs"]
     with pytest.raises(UnsupportedFormat, match="link"):
         detect(path, name=path.name)
-    in_fresh_python(_READ_INFO_RESTRICTED, path)
-    assert asked == ["/crs"]
+    in_fresh_python(_BEFORE_AND_AFTER, path)
+    assert asked == ["/crs"], "asked once, before, and not after"
 
 
 def test_kml_links_and_gml_schemas_are_not_followed(tmp_path: Path, requests: tuple[str, list[str]]) -> None:
@@ -119,11 +128,54 @@ def test_kml_links_and_gml_schemas_are_not_followed(tmp_path: Path, requests: tu
         f'xsi:schemaLocation="urn:o {address}/o.xsd"><gml:featureMember><o:f><gml:Point srsName="EPSG:4326"><gml:coordinates>1,2'
         "</gml:coordinates></gml:Point></o:f></gml:featureMember></o:FeatureCollection>"
     )
-    for path, expected in ((kml, "LIBKML"), (gml, "GML")):
-        detected = detect(path, name=path.name)
-        with staged(path, detected, {}, name=path.name, scratch=tmp_path / "scratch") as source:
-            assert json.loads(in_fresh_python(_READ_INFO_RESTRICTED, source.gdal_path))[0] == expected
+    for path in (kml, gml):
+        detect(path, name=path.name)
+    _, after = json.loads(in_fresh_python(_BEFORE_AND_AFTER, kml, gml))
+    assert [driver for driver, _ in after] == ["LIBKML", "GML"]
     assert asked == []
+
+
+def test_a_jpeg_2000_whose_metadata_names_another_file(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "x.jp2", "JP2OpenJPEG", WRITE_METADATA="YES")
+    assert detect(path, name="x.jp2").format is SourceFormat.jpeg2000
+    item = b"<Metadata domain='OVERVIEWS'><MDI key='OVERVIEW_FILE'>/etc/passwd</MDI></Metadata>"
+    xml = b"<GDALMultiDomainMetadata>" + item + b"</GDALMultiDomainMetadata>"
+    content = path.read_bytes()
+    at = content.index(b"jp2c") - 4
+    path.write_bytes(content[:at] + (len(xml) + 8).to_bytes(4, "big") + b"xml " + xml + content[at:])
+    with pytest.raises(UnsupportedFormat, match="points to another file"):
+        detect(path, name="x.jp2")
+
+
+_BUSY_TEXTS = ['{"a":"' + '\\"' * 60_000, '{"type":"FeatureCollection",' + '"crs":{' * 37_000, "[" * 250_000, '"' * 250_000]
+
+
+@pytest.mark.parametrize("text", _BUSY_TEXTS, ids=["escapes", "members", "brackets", "quotes"])
+def test_text_made_to_keep_a_parser_busy(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(text)
+    began = time.perf_counter()
+    with contextlib.suppress(UnsupportedFormat):
+        detect(path, name="x.csv")
+    assert time.perf_counter() - began < 3
+
+
+def test_a_tiff_with_the_same_metadata_very_often(tmp_path: Path) -> None:
+    xml = b"<GDALMetadata>" + b"<Item name='a'>b</Item>" * 20_000 + b"</GDALMetadata>"
+
+    def entry(tag: int, kind: int, count: int, value: int) -> bytes:
+        return struct.pack("<HHII", tag, kind, count, value)
+
+    at, directories = 8, b""
+    for number in range(200):
+        entries = entry(256, 3, 1, 1) + entry(257, 3, 1, 1) + entry(42112, 2, len(xml), 60_000)
+        following = 0 if number == 199 else at + 2 + len(entries) + 4
+        directories += struct.pack("<H", 3) + entries + struct.pack("<I", following)
+        at = following
+    path = tmp_path / "x.tif"
+    path.write_bytes((b"II*\0" + struct.pack("<I", 8) + directories).ljust(60_000, b"\0") + xml)
+    with pytest.raises(SourceUnreadable, match="GDAL metadata"):
+        detect(path, name="x.tif")
 
 
 @pytest.mark.parametrize(
