@@ -236,6 +236,13 @@ class CogInvalid(PlatformFault):
     default_remedy = "The written COG did not pass its checks and was not published; report it with the run id."
 
 
+class MessageUnreadable(PlatformFault):
+    """A stored message of a version that this deployment cannot read: an older one without an upgrade, or a newer one."""
+
+    code = "MESSAGE_UNREADABLE"
+    default_remedy = "Launch the job again from its first stage, or deploy a version that has the upgrade."
+
+
 class StoreUnavailable(PlatformFault):
     code = "STORE_UNAVAILABLE"
     default_remedy = "The object store did not answer; it is tried again by itself."

@@ -7,9 +7,10 @@ from typing import Any
 
 import dagster as dg
 
+from geo_platform.contracts.fault import ContractError
 from geo_platform.contracts.message import Message
 from geo_platform.contracts.stored import dump_message, load_message
-from geo_platform.errors import SourceNotFound
+from geo_platform.errors import MessageUnreadable, PlatformError, SourceNotFound
 from geo_platform.ports import MESSAGES, ObjectStore, message_key
 
 
@@ -33,7 +34,12 @@ class MessageIOManager(dg.IOManager):
         if upstream is None:
             raise dg.DagsterInvariantViolationError(f"input {context.name} has no upstream stage")
         own = message_key(_stage(context), _partition(context), upstream.run_id)
-        return load_message(self._objects.read_bytes(MESSAGES, self._newest_key(own)), expected)
+        try:
+            return load_message(self._objects.read_bytes(MESSAGES, self._newest_key(own)), expected)
+        except ContractError as fault:
+            raise _as_failure(MessageUnreadable(f"The message of {_stage(context)} cannot be read: {fault}")) from fault
+        except PlatformError as error:
+            raise _as_failure(error) from error
 
     def _newest_key(self, own: str) -> str:
         """This run's own message where it has one; else, when a stage is run alone, the latest of the partition."""
@@ -46,6 +52,10 @@ class MessageIOManager(dg.IOManager):
         if not direct:
             raise SourceNotFound(f"no message is stored in {folder!r}", remedy="Materialize the stage before this one first.")
         return max(direct, key=lambda key: direct[key])
+
+
+def _as_failure(error: PlatformError) -> dg.Failure:
+    return dg.Failure(description=f"{error.code}: {error.message}", metadata=error.as_record(), allow_retries=error.retryable)
 
 
 def _stage(context: dg.OutputContext | dg.InputContext) -> str:
