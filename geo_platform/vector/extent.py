@@ -15,6 +15,8 @@ from geo_platform.grid import Bounds, LonLatBounds
 DEGREE_TOLERANCE = 1e-6
 """Natural Earth's Antarctica ends at 180.00000000000006: rounding, not a fault."""
 _MAX_LONGITUDE = 360.0
+_MAX_METRES = 1e8
+"""More than twice around the Earth: PROJ would wrap such an easting to some longitude without a word."""
 _AREA_MARGIN_DEGREES = 10.0
 _GEODETIC = "OGC:CRS84"
 
@@ -63,6 +65,8 @@ def check_plausible(bounds: Bounds, crs: CRS, display_name: str) -> tuple[Findin
                 f"{display_name}: {_shown(bounds)} are not degrees, but {crs.name} has degrees.", bounds=list(bounds.xyxy)
             )
         return ()
+    if max(map(abs, bounds.xyxy)) * crs.axis_info[0].unit_conversion_factor > _MAX_METRES:
+        raise BoundsImplausible(_no_place(bounds, crs))
     place = lonlat_bounds(bounds, crs)
     if not _near_area_of_use(place, crs):
         raise BoundsImplausible(

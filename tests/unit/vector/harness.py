@@ -1,0 +1,64 @@
+"""The chain from a local file to a dataset, without an orchestrator: what the tests of this folder talk to."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from geo_platform.contracts.arrival import ObjectArrived
+from geo_platform.contracts.vector import FeaturesLoaded, VectorProfiled
+from geo_platform.options import ArrivalOptions
+from geo_platform.source.arrival import receive
+from geo_platform.storage.folder import FolderStore
+from geo_platform.storage.geoparquet import GeoParquetLake
+from geo_platform.vector.load import load_features
+from geo_platform.vector.options import VectorFeaturesOptions, VectorProfileOptions
+from geo_platform.vector.profile import profile_object
+
+Write = Callable[..., Path]
+
+
+@dataclass(frozen=True)
+class Platform:
+    """The chain from a local file to a dataset, without an orchestrator."""
+
+    objects: FolderStore
+    scratch: Path
+
+    def receive(self, *paths: Path) -> ObjectArrived:
+        """Upload the files, the main one first."""
+        for path in paths:
+            self.objects.put_file("bronze", path.name, path, metadata={})
+        return receive(self.objects, "bronze", paths[0].name, ArrivalOptions(), expected=None)
+
+    def profile(self, *paths: Path, **options: Any) -> VectorProfiled:
+        return profile_object(self.receive(*paths), VectorProfileOptions(**options), self.objects, scratch=self.scratch)
+
+    def load(self, profiled: VectorProfiled, *, force: bool = False, **options: Any) -> FeaturesLoaded:
+        lake = GeoParquetLake(self.objects)
+        chosen = VectorFeaturesOptions(**options)
+        return load_features(profiled, chosen, self.objects, lake, run_id="run-1", scratch=self.scratch, force=force)
+
+    def table(self, loaded: FeaturesLoaded) -> pa.Table:
+        assert loaded.dataset_object is not None
+        with self.objects.local_path("silver", loaded.dataset_object.key) as path:
+            return pq.read_table(path)
+
+    def frame(self, loaded: FeaturesLoaded) -> geopandas.GeoDataFrame:
+        """As geopandas, a reader of others, sees the dataset."""
+        assert loaded.dataset_object is not None
+        with self.objects.local_path("silver", loaded.dataset_object.key) as path:
+            return geopandas.read_parquet(path)
+
+    def rejected(self, loaded: FeaturesLoaded) -> list[dict[str, Any]]:
+        assert loaded.rejected_object is not None
+        with self.objects.local_path("silver", loaded.rejected_object.key) as path:
+            rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+        return rows
+
+    def silver(self) -> list[str]:
+        return [stored.reference.key for stored in self.objects.list("silver")]

@@ -1,0 +1,92 @@
+"""Properties of cleaning, on geometries that nobody thought of."""
+
+import numpy as np
+import pyarrow as pa
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyproj import CRS
+
+from geo_platform.vector.batch import SourceBatch
+from geo_platform.vector.clean import clean_batch
+from geo_platform.vector.crs import reference
+from geo_platform.vector.geometry_kinds import Family, wkb_kinds
+from geo_platform.vector.plan import FeaturePlan
+from geo_platform.vector.repair import make_valid
+
+COORDINATE = st.integers(-8, 8).map(float) | st.floats(-80, 80, allow_nan=False)
+RING = st.lists(st.tuples(COORDINATE, COORDINATE), min_size=3, max_size=9).map(lambda xy: [*xy, xy[0]])
+POLYGON = RING.map(shapely.Polygon)
+ANY_BYTES = st.one_of(st.none(), st.binary(max_size=30), POLYGON.map(shapely.to_wkb), st.just(shapely.to_wkb(shapely.Polygon())))
+
+
+def plan(target: str = "EPSG:4326") -> FeaturePlan:
+    source = reference(CRS.from_epsg(4326), "file")
+    return FeaturePlan(
+        dataset="d",
+        key_prefix="k",
+        fields=(),
+        schema=pa.schema([pa.field("geometry", pa.binary(), nullable=False)]),
+        geometry_type="MultiPolygon",
+        family=Family.polygon,
+        dimension="xy",
+        source_crs=source,
+        crs=reference(CRS.from_user_input(target), "user"),
+        was_reprojected=target != "EPSG:4326",
+        simplify_tolerance=None,
+        quantize_grid=None,
+        batch_rows=100,
+        reasons=(),
+    )
+
+
+def batch(wkb: list[bytes | None]) -> SourceBatch:
+    fields = pa.RecordBatch.from_struct_array(pa.array([{}] * len(wkb), pa.struct([])))
+    return SourceBatch(np.arange(100, 100 + len(wkb), dtype=np.int64), fields, pa.array(wkb, pa.binary()))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(ANY_BYTES, max_size=20))
+def test_rows_are_clean_or_rejected_and_never_both(wkb: list[bytes | None]) -> None:
+    cleaned = clean_batch(batch(wkb), plan())
+    assert cleaned.clean.num_rows + cleaned.rejected.num_rows == len(wkb)
+    numbers = cleaned.rejected.column("row_number").to_pylist()
+    assert len(set(numbers)) == len(numbers)
+    assert cleaned.rejected.column("geometry").to_pylist() == [wkb[number - 100] for number in numbers]
+    geometries = shapely.from_wkb(np.array(cleaned.clean.column("geometry").to_pylist(), dtype=object))
+    assert shapely.is_valid(geometries).all()
+    assert all(geometry.geom_type == "MultiPolygon" and not geometry.is_empty for geometry in geometries)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(POLYGON, min_size=1, max_size=10))
+def test_repair_keeps_polygons_polygons_within_their_hull(polygons: list[shapely.Polygon]) -> None:
+    for before, after in zip(polygons, make_valid(np.array(polygons, dtype=object)), strict=True):
+        assert after.is_valid
+        assert after.is_empty or after.geom_type in ("Polygon", "MultiPolygon")
+        assert after.is_empty or before.convex_hull.buffer(1e-6).covers(after)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.floats(-179, 179), st.floats(-80, 80)), min_size=1, max_size=10))
+def test_reprojection_goes_there_and_back(corners: list[tuple[float, float]]) -> None:
+    squares = [shapely.box(x, y, x + 0.5, y + 0.5) for x, y in corners]
+    cleaned = clean_batch(batch([shapely.to_wkb(square) for square in squares]), plan("EPSG:3857"))
+    there = shapely.from_wkb(np.array(cleaned.clean.column("geometry").to_pylist(), dtype=object))
+    radius = 6378137.0
+    for square, moved in zip(squares, there, strict=True):
+        x, y = shapely.get_coordinates(moved).T
+        back = np.column_stack([np.degrees(x / radius), np.degrees(2 * np.arctan(np.exp(y / radius)) - np.pi / 2)])
+        assert np.allclose(back, shapely.get_coordinates(square), atol=1e-8)
+
+
+def test_kinds_are_read_off_any_flavour_and_byte_order() -> None:
+    shapes = shapely.from_wkt(["POINT (1 2)", "POINT Z (1 2 3)", "MULTIPOLYGON (((0 0, 1 0, 1 1, 0 0)))", "LINESTRING M (0 0 1, 1 1 1)"])
+    for flavor in ("iso", "extended"):
+        for byte_order in (0, 1):
+            wkb = [shapely.to_wkb(shape, flavor=flavor, byte_order=byte_order, output_dimension=4) for shape in shapes]
+            kinds = wkb_kinds(pa.array([None, *wkb, b"", b"\x01"], pa.binary()).slice(1))
+            assert kinds.codes.tolist() == [1, 1, 6, 2, 0, 0]
+            assert kinds.has_z.tolist() == [False, True, False, False, False, False]
+            assert kinds.has_m.tolist() == [False, False, False, True, False, False]
+            assert kinds.names() == ("Point", "Point Z", "LineString", "MultiPolygon")

@@ -1,0 +1,56 @@
+"""Bounds on Earth: the antimeridian, the poles, other units than degrees."""
+
+import pytest
+from pyproj import CRS
+
+from geo_platform.errors import BoundsImplausible
+from geo_platform.grid import Bounds
+from geo_platform.vector.crs import horizontal, same_crs, srid_of
+from geo_platform.vector.extent import check_plausible, lonlat_bounds
+
+
+def bounds(*xyxy: float) -> Bounds:
+    return Bounds(xmin=xyxy[0], ymin=xyxy[1], xmax=xyxy[2], ymax=xyxy[3])
+
+
+def test_whole_world_and_its_rounding() -> None:
+    world = lonlat_bounds(bounds(-180, -90, 180.00000000000006, 83.6), CRS.from_epsg(4326))
+    assert world.wsen == (-180, -90, 180, 83.6)
+
+
+def test_across_the_antimeridian() -> None:
+    fiji = lonlat_bounds(bounds(1_500_000, 3_500_000, 2_500_000, 4_500_000), CRS.from_epsg(3460))
+    assert fiji.crosses_antimeridian
+    pacific = lonlat_bounds(bounds(170, -20, 190, -10), CRS.from_epsg(4326))
+    assert pacific.wsen == (170, -20, -170, -10)
+
+
+def test_around_a_pole() -> None:
+    antarctica = lonlat_bounds(bounds(-3e6, -3e6, 3e6, 3e6), CRS.from_epsg(3031))
+    assert antarctica.south == pytest.approx(-90)
+    assert (antarctica.west, antarctica.east) == (-180, 180)
+
+
+def test_grads_are_not_degrees() -> None:
+    france = check_plausible(bounds(-5, 47, 6, 56), CRS.from_epsg(4807), "x")
+    assert france == ()
+    assert lonlat_bounds(bounds(0, 54, 1, 55), CRS.from_epsg(4807)).south == pytest.approx(48.6, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("xyxy", "epsg"), [((0, 0, 10, 91), 4326), ((-361, 0, 0, 1), 4326), ((1e30, 0, 2e30, 1), 3857), ((500_000, -9e6, 600_000, -8e6), 31370)]
+)
+def test_no_such_place(xyxy: tuple[float, float, float, float], epsg: int) -> None:
+    with pytest.raises(BoundsImplausible):
+        check_plausible(bounds(*xyxy), CRS.from_epsg(epsg), "x")
+
+
+def test_degrees_in_a_projected_crs_are_suspected() -> None:
+    assert [finding.code for finding in check_plausible(bounds(4, 50, 5, 51), CRS.from_epsg(3857), "x")] == ["DEGREES_SUSPECTED"]
+
+
+def test_heights_leave_the_crs() -> None:
+    assert srid_of(horizontal(CRS.from_user_input("EPSG:31370+5710"))) == 31370
+    assert srid_of(horizontal(CRS.from_epsg(4979))) == 4326
+    assert same_crs(CRS.from_user_input("OGC:CRS84"), CRS.from_epsg(4326))
+    assert not same_crs(CRS.from_epsg(4326), CRS.from_epsg(4258))

@@ -1,0 +1,198 @@
+"""The stage: every row accounted for, done once, nothing visible of what failed."""
+
+import json
+from pathlib import Path
+
+import geopandas
+import pyarrow.parquet as pq
+import pytest
+import rasterio
+import shapely
+from rasterio.errors import NotGeoreferencedWarning
+
+from geo_platform import errors
+from geo_platform.contracts.vector import FeaturesLoaded
+from geo_platform.ports import FeatureDataset, FeatureTarget
+from geo_platform.storage.geoparquet import GeoParquetLake
+from geo_platform.vector.load import load_features
+from geo_platform.vector.options import VectorFeaturesOptions
+from tests.unit.vector.harness import Platform, Write
+
+BOWTIE = shapely.from_wkt("POLYGON ((0 0, 1 1, 1 0, 0 1, 0 0))")
+SLIVER = shapely.from_wkt("POLYGON ((0 0, 1 1, 2 2, 0 0))")
+SQUARE = shapely.box(2, 2, 3, 3)
+
+
+@pytest.fixture
+def mess(write: Write) -> Path:
+    shapes = [SQUARE, None, BOWTIE, shapely.Polygon(), SLIVER, shapely.MultiPolygon([shapely.box(5, 5, 6, 6), shapely.box(7, 7, 8, 8)])]
+    return write(geopandas.GeoDataFrame({"n": range(6)}, geometry=shapes, crs=4326), "mess.gpkg", geometry_type="MultiPolygon")
+
+
+def test_every_row_is_published_or_listed(platform: Platform, mess: Path) -> None:
+    loaded = platform.load(platform.profile(mess))
+    assert (loaded.read, loaded.inserted, loaded.rejected, loaded.repaired) == (6, 3, 3, 1)
+    assert {reason.reason: reason.rows for reason in loaded.reject_reasons} == {
+        "NULL_GEOMETRY": 1,
+        "EMPTY_GEOMETRY": 1,
+        "GEOMETRY_COLLAPSED": 1,
+    }
+    rejected = platform.rejected(loaded)
+    assert [(row["row_number"], row["reason"]) for row in rejected] == [
+        (1, "NULL_GEOMETRY"),
+        (3, "EMPTY_GEOMETRY"),
+        (4, "GEOMETRY_COLLAPSED"),
+    ]
+    assert shapely.from_wkb(rejected[2]["geometry"]).equals_exact(shapely.MultiPolygon([SLIVER]), 0)
+    frame = platform.frame(loaded).set_index("n")
+    assert set(frame.index) == {0, 2, 5}
+    assert frame.is_valid.all()
+    assert set(frame.geom_type) == {"MultiPolygon"}
+    assert frame.geometry[2].area == pytest.approx(0.5)
+
+
+def test_the_same_work_is_done_once(platform: Platform, mess: Path) -> None:
+    profiled = platform.profile(mess)
+    first = platform.load(profiled)
+    again = platform.load(profiled)
+    assert again.was_reused
+    assert not first.was_reused
+    assert again.model_copy(update={"was_reused": False, "seconds": first.seconds}) == first
+    assert not platform.load(profiled, force=True).was_reused
+    assert platform.load(profiled, target_crs="EPSG:3857").fingerprint != first.fingerprint
+
+
+def test_a_changed_or_missing_part_is_made_again(platform: Platform, mess: Path) -> None:
+    profiled = platform.profile(mess)
+    first = platform.load(profiled)
+    assert first.rejected_object is not None
+    platform.objects.delete("silver", first.rejected_object.key)
+    second = platform.load(profiled)
+    assert not second.was_reused
+    record = next(key for key in platform.silver() if key.endswith("features.json"))
+    platform.objects.put_bytes("silver", record, b'{"type": "FeaturesLoaded", "schema_version": 0}', metadata={})
+    assert not platform.load(profiled).was_reused
+    assert json.loads(platform.objects.read_bytes("silver", record))["message"]["inserted"] == 3
+
+
+def test_a_name_belongs_to_one_source(platform: Platform, parcels: geopandas.GeoDataFrame, write: Write) -> None:
+    one, other = write(parcels, "one.gpkg"), write(parcels, "other.gpkg")
+    platform.load(platform.profile(one), table_name="Shared")
+    with pytest.raises(errors.TableExists, match=r"one\.gpkg"):
+        platform.load(platform.profile(other), table_name="shared")
+    assert platform.load(platform.profile(other), table_name="shared", overwrite=True).dataset == "shared"
+    assert platform.load(platform.profile(one), table_name="shared", schema_name="elsewhere").dataset == "shared"
+
+
+def test_nothing_is_visible_of_a_refusal(platform: Platform, write: Write) -> None:
+    shapes = [shapely.Point(0, 0)] * 3000 + [shapely.box(0, 0, 1, 1)]
+    late = write(geopandas.GeoDataFrame({"n": range(3001)}, geometry=shapes, crs=4326), "late.gpkg", geometry_type="Unknown")
+    profiled = platform.profile(late)
+    with pytest.raises(errors.GeometryMixed, match="Row 3000 is a Polygon"):
+        platform.load(profiled, chunk_size=500)
+    all_bad = write(geopandas.GeoDataFrame({"n": [0, 1]}, geometry=[SLIVER, None], crs=4326), "bad.gpkg")
+    with pytest.raises(errors.GeometryUnrepairable, match="1 GEOMETRY_COLLAPSED, 1 NULL_GEOMETRY"):
+        platform.load(platform.profile(all_bad))
+    assert platform.silver() == []
+    kept = platform.load(profiled, mixed_geometry="keep")
+    assert (kept.geometry_type, kept.inserted) == ("Geometry", 3001)
+    assert set(platform.frame(kept).geom_type) == {"MultiPoint", "MultiPolygon"}
+
+
+class LosingStore:
+    """A feature store that says that it holds a row less than it was given."""
+
+    def load(self, target: FeatureTarget, batches: object, *, scratch: Path) -> FeatureDataset:
+        rows = sum(batch.num_rows for batch in batches)  # type: ignore[attr-defined]
+        return FeatureDataset("nowhere", target.dataset, None, None, rows - 1, None)  # type: ignore[arg-type]
+
+
+def test_a_lost_row_is_no_result(platform: Platform, mess: Path) -> None:
+    with pytest.raises(AssertionError, match="6 rows read, 3 inserted, 3 rejected, 2 in the store"):
+        load_features(
+            platform.profile(mess), VectorFeaturesOptions(), platform.objects, LosingStore(), run_id="r", scratch=platform.scratch
+        )
+
+
+def test_rows_outside_of_degrees_are_rejected_where_no_extent_is_known(platform: Platform, write: Write) -> None:
+    shapes = [shapely.Point(4, 50), shapely.Point(4, 95), shapely.Point(500, 0), shapely.Point(185, 0)]
+    path = write(geopandas.GeoDataFrame({"n": range(4)}, geometry=shapes, crs=4326), "p.geojsonl", driver="GeoJSONSeq")
+    loaded = platform.load(platform.profile(path))
+    assert [(row["row_number"], row["reason"]) for row in platform.rejected(loaded)] == [
+        (1, "COORDINATES_IMPLAUSIBLE"),
+        (2, "COORDINATES_IMPLAUSIBLE"),
+    ]
+
+
+def test_reprojection_moves_coordinates_and_says_so(platform: Platform, parcels: geopandas.GeoDataFrame, write: Write) -> None:
+    loaded = platform.load(platform.profile(write(parcels, "p.gpkg")), target_crs="EPSG:3035")
+    assert loaded.was_reprojected
+    assert (loaded.srid, loaded.asked_crs, loaded.crs.came_from) == (3035, "EPSG:3035", "user")
+    back = platform.frame(loaded).to_crs(4326)
+    differing = back.union_all().symmetric_difference(parcels.union_all()).area
+    assert differing < 1e-6 * parcels.union_all().area
+    assert loaded.lonlat_bounds.west == pytest.approx(4, abs=0.01)
+
+
+def test_heights_are_dropped_or_kept(platform: Platform, write: Write) -> None:
+    shapes = [shapely.LineString([(0, 0, 7), (1, 1, 8)]), shapely.LineString([(0, 0), (1, 1)])]
+    path = write(geopandas.GeoDataFrame({"n": [0, 1]}, geometry=shapes, crs=4326), "z.gpkg", geometry_type="LineString Z")
+    profiled = platform.profile(path)
+    flat = platform.load(profiled)
+    kept = platform.load(profiled, dimension="keep")
+    assert (flat.dimension, kept.dimension) == ("xy", "xyz")
+    assert not platform.frame(flat).has_z.any()
+    frame = platform.frame(kept).set_index("n")
+    assert shapely.get_coordinates(frame.geometry[0], include_z=True)[:, 2].tolist() == [7, 8]
+
+
+def test_simplified_and_snapped_in_units_of_the_published_crs(platform: Platform, write: Write) -> None:
+    circle = shapely.Point(150_000, 170_000).buffer(100, quad_segs=64)
+    path = write(geopandas.GeoDataFrame({"n": [0]}, geometry=[circle], crs=31370), "c.gpkg")
+    loaded = platform.load(platform.profile(path), simplify_tolerance=5.0, quantize_grid=1.0)
+    shape = platform.frame(loaded).geometry[0]
+    coordinates = shapely.get_coordinates(shape)
+    assert len(coordinates) < 30
+    assert (coordinates == coordinates.round()).all()
+    assert shape.is_valid
+
+
+def test_names_are_cleaned_and_the_mapping_is_recorded(platform: Platform, parcels: geopandas.GeoDataFrame, write: Write) -> None:
+    profiled = platform.profile(write(parcels.rename(columns={"area": "bbox"}), "p.gpkg"))
+    loaded = platform.load(profiled, column_mapping={"Id": "parcel_id"})
+    assert [(field.source, field.published) for field in loaded.fields] == [("Id", "parcel_id"), ("Näam", "naam"), ("bbox", "bbox_2")]
+    assert platform.table(loaded).schema.names == ["parcel_id", "naam", "bbox_2", "geometry", "bbox"]
+    with pytest.raises(errors.ParameterInvalid, match="nope"):
+        platform.load(profiled, column_mapping={"nope": "x"})
+    with pytest.raises(errors.TableNameInvalid):
+        platform.load(profiled, table_name="select")
+
+
+def test_the_map_is_a_picture_of_the_dataset(platform: Platform, parcels: geopandas.GeoDataFrame, write: Write, tmp_path: Path) -> None:
+    loaded = platform.load(platform.profile(write(parcels, "p.gpkg")))
+    picture = tmp_path / "map.png"
+    picture.write_bytes(platform.objects.read_bytes("silver", loaded.thumbnail.key))
+    with pytest.warns(NotGeoreferencedWarning):
+        image = rasterio.open(picture)
+    with image:
+        pixels = image.read()
+        assert image.driver == "PNG"
+    assert pixels.shape[0] == 3
+    assert max(pixels.shape[1:]) == 512
+    middle = pixels[:, pixels.shape[1] // 2]
+    runs = (abs(middle[:, 1:].astype(int) - middle[:, :-1].astype(int)).sum(axis=0) > 60).sum()
+    assert runs >= 10
+
+
+def test_progress_is_told(platform: Platform, mess: Path) -> None:
+    said: list[str] = []
+    profiled, options = platform.profile(mess), VectorFeaturesOptions()
+    loaded: FeaturesLoaded = load_features(
+        profiled, options, platform.objects, GeoParquetLake(platform.objects), run_id="r", scratch=platform.scratch, notify=said.append
+    )
+    assert said == ["6 rows read, 3 rejected"]
+    assert loaded.dataset_object is not None
+    stored = platform.objects.stat("silver", loaded.dataset_object.key)
+    assert stored.metadata["run_id"] == "r"
+    with platform.objects.local_path("silver", loaded.dataset_object.key) as path:
+        assert pq.read_schema(path).metadata[b"geo_platform:source_uri"].decode() == loaded.source.uri
