@@ -71,6 +71,8 @@ def test_archives_of_arbitrary_members(tmp_path: Path, members: list[tuple[str, 
     path = tmp_path / "x.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in {name.encode("utf-8", "replace").decode(): content for name, content in members}.items():
+            if name.startswith("\0"):
+                continue  # zipfile itself cannot write it
             archive.writestr(name, content)
     _answer(path, "x.zip")
 
