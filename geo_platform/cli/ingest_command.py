@@ -37,9 +37,8 @@ def ingest_sources(application: Application, /, sources: tuple[str, ...], as_jso
     candidates, left = find_sources(sources)
     answers = Console(soft_wrap=False, highlight=False)
     aside = Console(stderr=True, highlight=False)
-    if not as_json:
-        for entry in left:
-            aside.print(Text(f"left out   {printable(str(entry.path))}: {entry.reason}", style="dim"))
+    for entry in left:
+        aside.print(Text(f"left out   {printable(str(entry.path))}: {entry.reason}", style="dim"), soft_wrap=True)
     outcomes = []
     with ExitStack() as stack, source_progress(aside, len(candidates)) as progress:
         for outcome in _outcomes(candidates, parameters, application, stack, progress):
