@@ -71,9 +71,9 @@ def stage(context: dg.AssetExecutionContext) -> Iterator[Notify]:
             _log.warning("%s", error, extra={"checkpoint": "STAGE_FAILED", "stage": name})
             raise as_failure(error) from error
         except Exception as fault:
-            error = UnexpectedFault(f"{type(fault).__name__} in {name}: {fault}")
-            _log.exception("%s", error, extra={"checkpoint": "STAGE_FAILED", "stage": name})
-            raise as_failure(error) from fault
+            unexpected = UnexpectedFault(f"{type(fault).__name__} in {name}: {fault}")
+            _log.exception("%s", unexpected, extra={"checkpoint": "STAGE_FAILED", "stage": name})
+            raise as_failure(unexpected) from fault
         seconds = time.perf_counter() - started
         _log.info("stage done in %.3f s", seconds, extra={"checkpoint": "STAGE_DONE", "stage": name})
 

@@ -3,8 +3,6 @@
 What belongs here: where a message lies and which of several is meant. What stays out: its format (`contracts/stored.py`).
 """
 
-from typing import Any
-
 import dagster as dg
 
 from geo_platform.contracts.fault import ContractError
@@ -29,7 +27,7 @@ class MessageIOManager(dg.IOManager):
         )
 
     def load_input(self, context: dg.InputContext) -> Message:
-        expected: Any = context.dagster_type.typing_type
+        expected: type[Message] = context.dagster_type.typing_type
         upstream = context.upstream_output
         if upstream is None:
             raise dg.DagsterInvariantViolationError(f"input {context.name} has no upstream stage")

@@ -61,8 +61,8 @@ def ingest(candidate: Candidate, kind: SourceKind, request: Request, application
     except click.ClickException:
         raise
     except Exception as fault:  # noqa: BLE001  # one source's fault must not stop the others; it is reported as that source's answer
-        error = UnexpectedFault(f"{type(fault).__name__}: {fault}")
-        answer = refused(candidate, error, kind=kind, seconds=time.perf_counter() - started)
+        unexpected = UnexpectedFault(f"{type(fault).__name__}: {fault}")
+        answer = refused(candidate, unexpected, kind=kind, seconds=time.perf_counter() - started)
         return replace(answer, traceback="".join(traceback.format_exception(fault)))
     return _from_report(candidate, kind, report, time.perf_counter() - started)
 
