@@ -28,12 +28,14 @@ def crs_of_user(text: str, parameter: str) -> CRS:
 
 
 def _crs_of_file(text: str, display_name: str) -> CRS | None:
+    """None for GeoPackage's undefined systems (srs_id -1 and 0) and local grids. A system that is merely called unknown,
+    as PROJ calls those made from its strings, has all its parameters and counts."""
     try:
         crs = CRS.from_user_input(text)
     except CRSError as error:
         raise SourceUnreadable(f"The coordinate reference system of {display_name} cannot be understood.", crs=text[:500]) from error
-    is_unknown = crs.type_name.startswith("Engineering") or crs.name.lower().startswith(("undefined", "unknown", "unspecified"))
-    return None if is_unknown and crs.to_authority() is None else crs
+    says_nothing = crs.type_name.startswith("Engineering") or crs.name.lower().startswith("undefined")
+    return None if says_nothing and crs.to_authority() is None else crs
 
 
 def reference(crs: CRS, came_from: str) -> SpatialReference:

@@ -39,7 +39,7 @@ class CsvGeometry:
 
 
 def read_dialect(source: OpenableSource, encoding: str | None) -> CsvDialect:
-    """Delimiter (the one that cuts the header into most cells) and header. Raises FieldEncoding, ParameterInvalid."""
+    """Delimiter (the one that cuts the header into most cells) and header. Raises FieldEncoding, SourceUnreadable."""
     with open_bytes(source) as stream:
         head = stream.read(_HEAD_BYTES)
     text = _decoded(head, encoding, source.display_name)
@@ -54,8 +54,6 @@ def read_dialect(source: OpenableSource, encoding: str | None) -> CsvDialect:
 def _decoded(head: bytes, encoding: str | None, display_name: str) -> str:
     try:
         return head.decode(encoding or "utf-8-sig", errors="strict" if len(head) < _HEAD_BYTES else "ignore")
-    except LookupError as error:
-        raise ParameterInvalid(f"encoding: {encoding!r} is no text encoding that is known here.", parameter="encoding") from error
     except UnicodeDecodeError as error:
         line = head[: error.start].count(b"\n") + 1
         raise FieldEncoding(f"Line {line} of {display_name} is not text in {encoding or 'UTF-8'}.", line=line) from error

@@ -4,6 +4,7 @@ What belongs here: the stage, and the rules that hold for every format. What sta
 (`ogr_profile.py`, `csv_profile.py`, `parquet_source.py`) and what is made of it (`plan.py`).
 """
 
+import codecs
 from pathlib import Path
 
 from pyproj import CRS
@@ -11,7 +12,7 @@ from pyproj import CRS
 from geo_platform import fingerprint
 from geo_platform.contracts.arrival import ObjectArrived, SourceFormat
 from geo_platform.contracts.vector import VectorProfiled
-from geo_platform.errors import NoGeometry, UnsupportedFormat
+from geo_platform.errors import NoGeometry, ParameterInvalid, UnsupportedFormat
 from geo_platform.ports import ObjectStore
 from geo_platform.source.arrival import opened
 from geo_platform.source.formats import FORMATS
@@ -49,6 +50,7 @@ def profile_vector(source: OpenableSource, arrived: ObjectArrived, options: Vect
     FieldEncoding, ParameterInvalid, SourceUnreadable, SourceTruncated, UnsupportedFormat.
     """
     _check_said_format(source, arrived, options.file_extension)
+    _check_encoding(options.encoding)
     check_whole(source)
     described = _describe(source, options)
     if not described.geometry_types:
@@ -87,6 +89,14 @@ def _describe(source: OpenableSource, options: VectorProfileOptions) -> SourceDe
     if source.format is SourceFormat.geoparquet:
         return describe_parquet(source, options.layer_name)
     return describe_ogr(source, options)
+
+
+def _check_encoding(encoding: str | None) -> None:
+    """GDAL takes a code that it does not know for none at all."""
+    try:
+        codecs.lookup(encoding or "utf-8")
+    except LookupError as error:
+        raise ParameterInvalid(f"encoding: {encoding!r} is no text encoding that is known here.", parameter="encoding") from error
 
 
 def _check_said_format(source: OpenableSource, arrived: ObjectArrived, said: FileExtension) -> None:

@@ -27,6 +27,15 @@ def test_undefined_crs_of_geopackage_is_a_missing_one(platform: Platform, parcel
         platform.profile(write(parcels.set_crs(None, allow_override=True), "p.gpkg"))
 
 
+def test_a_nameless_crs_with_parameters_is_one(platform: Platform, parcels: geopandas.GeoDataFrame, write: Write) -> None:
+    nameless = parcels.to_crs("+proj=tmerc +lat_0=0 +lon_0=3 +k=0.99 +x_0=500000 +ellps=GRS80")
+    profiled = platform.profile(write(nameless, "p.gpkg"))
+    assert (profiled.crs.came_from, profiled.crs.authority_code) == ("file", None)
+    loaded = platform.load(profiled)
+    assert loaded.srid is None
+    assert loaded.lonlat_bounds.wsen == pytest.approx((4, 50, 4.45, 50.05), abs=0.01)
+
+
 def test_a_contradicted_crs_is_refused_unless_overridden(platform: Platform, parcels: geopandas.GeoDataFrame, write: Write) -> None:
     path = write(parcels, "p.gpkg")
     assert platform.profile(path, input_crs="OGC:CRS84").crs.came_from == "file"
