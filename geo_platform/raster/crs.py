@@ -9,6 +9,7 @@ from rasterio.io import DatasetReader
 
 from geo_platform.contracts.message import SpatialReference
 from geo_platform.errors import CrsMismatch, CrsMissing, ParameterInvalid
+from geo_platform.grid import LonLatBounds
 from geo_platform.raster.options import RasterProfileOptions
 
 
@@ -69,6 +70,13 @@ def authority_code(crs: CRS) -> str | None:
         return f"EPSG:{epsg}"
     found = crs.to_authority(min_confidence=70)
     return ":".join(found) if found else None
+
+
+def area_of_use(crs: CRS) -> LonLatBounds | None:
+    """Where the system is made for. A file's own words rarely say it; the authority's do."""
+    code = authority_code(crs)
+    area = crs.area_of_use or (CRS.from_user_input(code).area_of_use if code else None)
+    return LonLatBounds(west=area.west, south=area.south, east=area.east, north=area.north) if area else None
 
 
 def describe(crs: CRS) -> str:

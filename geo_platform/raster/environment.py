@@ -10,8 +10,9 @@ import rasterio
 
 from geo_platform.grid import GridShape
 
-BLOCK_CACHE_MB = 384
-"""Read blocks that GDAL keeps. Larger gains nothing: every stage goes through the source in block order."""
+BLOCK_CACHE_BYTES = 512 * 1024**2
+"""Blocks that GDAL keeps. Rasterio wants it in bytes (it calls GDALSetCacheMax64), where GDAL's own setting means megabytes:
+a cache of 512 bytes decodes every block again and again."""
 
 COG_BLOCKSIZE_PX = 512
 LIBRARIES_BYTES = 220 * 1024**2
@@ -28,7 +29,7 @@ def gdal_environment() -> rasterio.Env:
     slower. The COG driver's temporary overviews stay uncompressed, which saves a third of the whole conversion's CPU time.
     """
     return rasterio.Env(
-        GDAL_CACHEMAX=BLOCK_CACHE_MB,
+        GDAL_CACHEMAX=BLOCK_CACHE_BYTES,
         COG_TMP_COMPRESSION="NONE",
         GDAL_DISABLE_READDIR_ON_OPEN="TRUE",
         GDAL_TIFF_INTERNAL_MASK="YES",
@@ -52,7 +53,7 @@ def memory_estimate(shape: GridShape, block: GridShape, bytes_per_pixel: int) ->
     libraries + block cache (never more than the raster) + per thread four COG tiles + two rows of source blocks.
     """
     threads = os.cpu_count() or 1
-    cache = min(BLOCK_CACHE_MB * 1024**2, shape.pixels * bytes_per_pixel)
+    cache = min(BLOCK_CACHE_BYTES, shape.pixels * bytes_per_pixel)
     tiles = threads * 4 * COG_BLOCKSIZE_PX**2 * bytes_per_pixel
     rows = 2 * min(block.rows, shape.rows) * shape.cols * bytes_per_pixel
     return LIBRARIES_BYTES + cache + tiles + rows

@@ -7,6 +7,7 @@ from rasterio.io import DatasetReader
 
 from geo_platform.contracts.message import Finding
 from geo_platform.contracts.raster import GeoreferenceNote, RasterBand
+from geo_platform.raster.metadata import has_band_tags, other_domains
 
 
 def profile_findings(dataset: DatasetReader, georeference: GeoreferenceNote, bands: tuple[RasterBand, ...]) -> tuple[Finding, ...]:
@@ -24,6 +25,11 @@ def profile_findings(dataset: DatasetReader, georeference: GeoreferenceNote, ban
             ("RPCS_NOT_USED", georeference.has_rpcs, "Rational polynomial coefficients are present and not used."),
             ("MIXED_DTYPES", len({band.dtype for band in bands}) > 1, "Bands differ in data type; the COG has the widest for all."),
             ("SUBDATASETS", bool(dataset.subdatasets), f"{len(dataset.subdatasets)} images in one file; the first is used."),
+            (
+                "TAG_DOMAINS_LEFT",
+                has_band_tags(dataset) and bool(other_domains(dataset)),
+                f"Tags of {len(other_domains(dataset))} metadata domains are left behind, where bands have tags of their own.",
+            ),
             ("EMPTY_BANDS", any(band.statistics is None for band in bands), f"No valid pixel was sampled in {_empty(bands)}."),
         )
         if is_so

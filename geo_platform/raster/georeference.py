@@ -13,6 +13,7 @@ from rasterio.transform import from_gcps
 from geo_platform.contracts.raster import GeoreferenceNote
 from geo_platform.errors import BoundsImplausible, GeotransformMissing
 from geo_platform.grid import Bounds, GridShape, LonLatBounds, Resolution
+from geo_platform.raster.crs import area_of_use
 
 AREA_SLACK_DEG = 20.0
 """How far outside its CRS's area of use a raster may lie; UTM is in wide use some way beyond its zone."""
@@ -55,7 +56,7 @@ def pixel_size(transform: Affine) -> Resolution:
 
 def check_plausible(bounds: Bounds, resolution: Resolution, crs: CRS, lonlat: LonLatBounds | None, display_name: str) -> LonLatBounds:
     """Refuses coordinates that the CRS cannot mean. Raises BoundsImplausible."""
-    because = _implausible(bounds, resolution, crs, lonlat)
+    because = _implausible(bounds, resolution, crs, lonlat) or ("no part of it lies on the Earth" if lonlat is None else None)
     if because or lonlat is None:
         raise BoundsImplausible(f"The extent of {display_name!r}, {_written(bounds)}, does not fit {crs.name}: {because}.")
     return lonlat
@@ -70,9 +71,9 @@ def _implausible(bounds: Bounds, resolution: Resolution, crs: CRS, lonlat: LonLa
         return "no part of it lies on the Earth"
     if crs.is_projected and _look_like_degrees(bounds, resolution):
         return "the numbers look like degrees"
-    area = crs.area_of_use
-    if area is not None and not _near(lonlat, (area.west, area.south, area.east, area.north)):
-        return f"it lies far outside the area that this system is made for ({area.name})"
+    area = area_of_use(crs)
+    if area is not None and not _near(lonlat, area):
+        return f"it lies far outside the area that this system is made for ({', '.join(f'{side:g}' for side in area.wsen)})"
     return None
 
 
@@ -92,8 +93,8 @@ def _look_like_degrees(bounds: Bounds, resolution: Resolution) -> bool:
     return in_range and max(resolution.x, resolution.y) < 0.01 and max(map(abs, bounds.xyxy)) > 1
 
 
-def _near(lonlat: LonLatBounds, area: tuple[float, float, float, float]) -> bool:
-    west, south, east, north = area
+def _near(lonlat: LonLatBounds, area: LonLatBounds) -> bool:
+    west, south, east, north = area.wsen
     if lonlat.north < south - AREA_SLACK_DEG or lonlat.south > north + AREA_SLACK_DEG:
         return False
     width, own_width = (east - west) % 360 or 360.0, (lonlat.east - lonlat.west) % 360 or 360.0

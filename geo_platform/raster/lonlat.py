@@ -79,8 +79,10 @@ def _transformer(crs: CRS) -> Transformer:
     return Transformer.from_crs(crs, CRS.from_epsg(4326), always_xy=True)
 
 
-def _bounds(west: float, east: float, south: float, north: float) -> LonLatBounds:
+def _bounds(west: float, east: float, south: float, north: float) -> LonLatBounds | None:
     """Of unwrapped longitudes. Latitudes may pass a pole by half a pixel where cells are centred on it."""
+    if south > 90.0 or north < -90.0:
+        return None
     south, north = max(south, -90.0), min(north, 90.0)
     if east - west >= 360.0 - 1e-9:
         return LonLatBounds(west=-180.0, south=south, east=180.0, north=north)

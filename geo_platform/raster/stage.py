@@ -20,6 +20,7 @@ from rasterio.windows import Window
 
 from geo_platform.grid import GridShape
 from geo_platform.raster.crs import file_crs, same_crs
+from geo_platform.raster.metadata import other_domains
 from geo_platform.raster.nodata import same_value
 from geo_platform.raster.plan import CogPlan
 from geo_platform.raster.validity import has_dataset_mask, planned_pixels, planned_valid
@@ -30,9 +31,6 @@ WARP_MEMORY_MB = 64
 
 STALE_TAGS = ("NODATA_VALUES", "OVR_RESAMPLING_ALG")
 """What a decoder says of its own file: a second nodata in words, and how overviews were made that are not taken over."""
-
-OWN_NAMESPACES = ("IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "SUBDATASETS", "COLOR_PROFILE", "RPC", "GEOLOCATION", "TIFF")
-"""Metadata domains that describe the source file itself, not its content."""
 
 
 def needs_mending(dataset: DatasetReader, plan: CogPlan) -> bool:
@@ -105,9 +103,8 @@ def copy_metadata(dataset: DatasetReader, target: DatasetWriter, plan: CogPlan, 
     """
     keeps_statistics = plan.is_lossless and not plan.warps
     target.update_tags(**{key: value for key, value in dataset.tags().items() if key not in STALE_TAGS})
-    for namespace in dataset.tag_namespaces():
-        if namespace not in OWN_NAMESPACES and not namespace.startswith("xml:"):
-            target.update_tags(ns=namespace, **dataset.tags(ns=namespace))
+    for domain in other_domains(dataset):
+        target.update_tags(ns=domain, **dataset.tags(ns=domain))
     target.descriptions = tuple(band.description for band in plan.bands)
     target.scales = tuple(band.scale for band in plan.bands)
     target.offsets = tuple(band.offset for band in plan.bands)

@@ -13,8 +13,10 @@ import rasterio
 import rasterio.shutil
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
 
 from geo_platform.errors import PlatformError, StoreUnavailable
+from geo_platform.raster.metadata import has_band_tags, other_domains
 from geo_platform.raster.open import open_raster, read_failure
 from geo_platform.raster.plan import CogPlan
 from geo_platform.raster.stage import mend, needs_mending, warp
@@ -45,7 +47,7 @@ def write_cog(source: OpenableSource, plan: CogPlan, destination: Path) -> None:
                 warped = steps.enter_context(_temporary(destination, "warped"))
                 warp(dataset, plan, warped, was_mended=mends)
                 dataset = steps.enter_context(rasterio.open(warped, driver="GTiff", sharing=False))
-            rasterio.shutil.copy(dataset, str(destination), driver="COG", **creation_options(plan))
+            rasterio.shutil.copy(dataset, str(destination), driver="COG", **creation_options(plan), **metadata_options(dataset))
     except BaseException:
         _remove_leftovers(destination)
         raise
@@ -61,11 +63,18 @@ def creation_options(plan: CogPlan) -> dict[str, str | int]:
         "OVERVIEW_RESAMPLING": plan.overview_resampling.value.replace("_", "").upper(),
         "BIGTIFF": "IF_SAFER",
         "NUM_THREADS": "ALL_CPUS",
-        "COPY_SRC_MDD": "YES",
     }
     if plan.jpeg_quality is not None:
         return options | {"QUALITY": plan.jpeg_quality, "OVERVIEW_QUALITY": plan.jpeg_quality}
     return options | {"LEVEL": plan.level or 1, "PREDICTOR": PREDICTORS[plan.predictor], "OVERVIEW_PREDICTOR": PREDICTORS[plan.predictor]}
+
+
+def metadata_options(dataset: DatasetReader) -> dict[str, str]:
+    """Other metadata domains too, where that costs no band its tags.
+
+    GDAL 3.10 left to itself drops other domains, and with COPY_SRC_MDD=YES it drops the bands' own tags instead.
+    """
+    return {} if has_band_tags(dataset) or not other_domains(dataset) else {"COPY_SRC_MDD": "YES"}
 
 
 @contextmanager
