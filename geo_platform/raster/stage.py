@@ -6,6 +6,7 @@ whether that is needed. What stays out: choices (`plan.py`), the COG (`write.py`
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -55,12 +56,10 @@ def needs_mending(dataset: DatasetReader, plan: CogPlan) -> bool:
 def mend(dataset: DatasetReader, plan: CogPlan, path: Path) -> None:
     """Copy the source's grid with the planned CRS, nodata, bands and mask."""
     masks = plan.has_internal_mask and (not plan.is_lossless or has_dataset_mask(dataset))
-    with _created(dataset, plan, path, GridShape(rows=dataset.height, cols=dataset.width)) as target:
-        target.crs = None if plan_places_by_points(dataset) else _gdal_crs(plan.source_crs.wkt)
-        if plan_places_by_points(dataset):
-            target.gcps = (dataset.gcps[0], _gdal_crs(plan.source_crs.wkt))
-        else:
-            target.transform = dataset.transform
+    crs = _gdal_crs(plan.source_crs.wkt)
+    by_points = bool(dataset.gcps[0]) and dataset.transform == Affine.identity()
+    place = {"gcps": dataset.gcps[0], "crs": crs} if by_points else {"transform": dataset.transform, "crs": crs}
+    with _created(plan, path, GridShape(rows=dataset.height, cols=dataset.width), place) as target:
         copy_metadata(dataset, target, plan, plan.source_bands)
         for window in windows(target):
             pixels = planned_pixels(dataset, plan, window)
@@ -70,13 +69,15 @@ def mend(dataset: DatasetReader, plan: CogPlan, path: Path) -> None:
 
 
 def warp(dataset: DatasetReader, plan: CogPlan, path: Path, *, was_mended: bool) -> None:
-    """Warp onto the planned grid. Where there is neither nodata nor alpha the mask is warped along."""
+    """Warp onto the planned grid. Where there is neither nodata nor alpha the mask is warped along.
+
+    The source's CRS is in its header by now. Saying it once more as src_crs would make rasterio pass over ground control points.
+    """
     resampling = GdalResampling[(plan.reproject_resampling or plan.overview_resampling).value]
     bands = tuple(range(1, len(plan.bands) + 1)) if was_mended else plan.source_bands
     with (
         WarpedVRT(
             dataset,
-            src_crs=_gdal_crs(plan.source_crs.wkt),
             crs=_gdal_crs(plan.crs.wkt),
             transform=Affine(*plan.transform),
             width=plan.shape.cols,
@@ -86,9 +87,8 @@ def warp(dataset: DatasetReader, plan: CogPlan, path: Path, *, was_mended: bool)
             warp_mem_limit=WARP_MEMORY_MB,
             NUM_THREADS="ALL_CPUS",
         ) as warped,
-        _created(dataset, plan, path, plan.shape) as target,
+        _created(plan, path, plan.shape, {"crs": _gdal_crs(plan.crs.wkt), "transform": Affine(*plan.transform)}) as target,
     ):
-        target.crs, target.transform = _gdal_crs(plan.crs.wkt), Affine(*plan.transform)
         copy_metadata(dataset, target, plan, bands)
         for window in windows(target):
             target.write(warped.read(list(bands), window=window), window=window)
@@ -126,12 +126,7 @@ def windows(target: DatasetWriter) -> Iterator[Window]:
             yield Window(col, row, min(width, target.width - col), min(BLOCK_PX, target.height - row))
 
 
-def plan_places_by_points(dataset: DatasetReader) -> bool:
-    """No geotransform but ground control points."""
-    return bool(dataset.gcps[0]) and dataset.transform == Affine.identity()
-
-
-def _created(dataset: DatasetReader, plan: CogPlan, path: Path, shape: GridShape) -> DatasetWriter:
+def _created(plan: CogPlan, path: Path, shape: GridShape, place: dict[str, Any]) -> DatasetWriter:
     """A tiled TIFF, compressed as lightly as pays: it is read once or twice and removed."""
     options = {"photometric": "RGB"} if plan.bands[0].color_interpretation == "red" else {}
     return rasterio.open(
@@ -143,8 +138,6 @@ def _created(dataset: DatasetReader, plan: CogPlan, path: Path, shape: GridShape
         count=len(plan.bands),
         dtype=plan.bands[0].dtype,
         nodata=plan.nodata,
-        crs=_gdal_crs(plan.crs.wkt),
-        transform=Affine(*plan.transform),
         tiled=True,
         blockxsize=BLOCK_PX,
         blockysize=BLOCK_PX,
@@ -153,6 +146,7 @@ def _created(dataset: DatasetReader, plan: CogPlan, path: Path, shape: GridShape
         interleave="pixel" if len(plan.bands) <= 8 else "band",
         bigtiff="IF_SAFER",
         num_threads="ALL_CPUS",
+        **place,
         **options,
     )
 

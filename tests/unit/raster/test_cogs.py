@@ -1,0 +1,289 @@
+"""Every kind of raster through the whole chain: what came out is opened here once more, apart from the platform's own checks."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from numpy.typing import NDArray
+from pyproj import Transformer
+from rasterio.control import GroundControlPoint
+from rasterio.enums import ColorInterp, MaskFlags
+from rio_cogeo.cogeo import cog_validate
+
+from geo_platform.contracts.raster import CogStored, OutputTier
+from tests.unit.raster.conftest import Chain, WriteRaster, north_up, smooth
+
+DTYPES = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"]
+
+
+def read(chain: Chain, stored: CogStored, tier: int = 0) -> NDArray[Any]:
+    with rasterio.open(chain.file(stored, tier)) as cog:
+        return np.asarray(cog.read())
+
+
+@pytest.mark.parametrize("compression", ["zstd", "deflate"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_dtype_is_kept_bit_for_bit(chain: Chain, write_raster: WriteRaster, dtype: str, compression: str) -> None:
+    pixels = smooth(1, 90, 70, dtype, 120)
+    stored = chain.cogs(chain.profile(write_raster("a.tif", pixels)), compression=compression)
+    np.testing.assert_array_equal(read(chain, stored), pixels)
+    cog = stored.cogs[0]
+    assert (cog.verification.compared_exactly, cog.verification.differing_pixels) == (True, 0)
+    assert cog.verification.sampled_pixels == pixels.size
+
+
+def test_a_valid_cog_with_overviews_and_no_leftovers(chain: Chain, write_raster: WriteRaster) -> None:
+    stored = chain.cogs(chain.profile(write_raster("rgb.tif", smooth(3, 1100, 1300), photometric="RGB")))
+    path = chain.file(stored)
+    assert cog_validate(str(path), strict=True, quiet=True)[0]
+    with rasterio.open(path) as cog:
+        assert (cog.overviews(1), cog.block_shapes[0]) == ([2, 4], (512, 512))
+        assert cog.tags(ns="IMAGE_STRUCTURE")["COMPRESSION"] == "ZSTD"
+    assert not list(chain.scratch.iterdir())
+
+
+def test_what_bands_say_survives(chain: Chain, write_raster: WriteRaster) -> None:
+    def change(target: Any) -> None:
+        target.scales, target.offsets = (0.1, 2.0), (5.0, -1.0)
+        target.units, target.descriptions = ("m", "K"), ("elevation", "température")
+        target.update_tags(TIFFTAG_DATETIME="2020:01:02 03:04:05", survey="north")
+        target.update_tags(2, wavelength="11")
+
+    path = write_raster("said.tif", smooth(2, 40, 50, "int16", 2000), nodata=-1, change=change)
+    profiled = chain.profile(path)
+    for options in ({}, {"target_crs": "EPSG:3857"}):
+        with rasterio.open(chain.file(chain.cogs(profiled, **options))) as cog:
+            assert (cog.scales, cog.offsets) == ((0.1, 2.0), (5.0, -1.0))
+            assert (cog.units, cog.descriptions) == (("m", "K"), ("elevation", "température"))
+            assert cog.tags()["survey"] == "north"
+            assert cog.tags()["TIFFTAG_DATETIME"] == "2020:01:02 03:04:05"
+            assert cog.tags(2)["wavelength"] == "11"
+            assert cog.nodatavals == (-1, -1)
+
+
+def test_other_tag_domains_survive_unless_bands_have_tags_too(chain: Chain, write_raster: WriteRaster) -> None:
+    def change(target: Any) -> None:
+        target.update_tags(ns="MYDOMAIN", made_by="hand")
+
+    def both(target: Any) -> None:
+        change(target)
+        target.update_tags(1, wavelength="11")
+
+    for options in ({}, {"target_crs": "EPSG:3857"}):
+        stored = chain.cogs(chain.profile(write_raster("domain.tif", smooth(1, 40, 50), change=change)), **options)
+        with rasterio.open(chain.file(stored)) as cog:
+            assert cog.tags(ns="MYDOMAIN") == {"made_by": "hand"}
+    profiled = chain.profile(write_raster("both.tif", smooth(1, 40, 50), change=both))
+    assert [warning.code for warning in profiled.warnings] == ["TAG_DOMAINS_LEFT"]
+    with rasterio.open(chain.file(chain.cogs(profiled))) as cog:
+        assert cog.tags(1)["wavelength"] == "11"
+
+
+@pytest.mark.parametrize("target", [None, "EPSG:3857"])
+def test_colour_tables_survive(chain: Chain, write_raster: WriteRaster, target: str | None) -> None:
+    table = {0: (0, 0, 0, 0), 1: (200, 30, 30, 255), 2: (30, 200, 30, 255), 3: (30, 30, 200, 255)}
+    pixels = np.repeat(np.repeat(np.arange(16, dtype=np.uint8).reshape(4, 4) % 4, 30, 0), 30, 1)[None]
+    path = write_raster("classes.tif", pixels, nodata=0, change=lambda target: target.write_colormap(1, table))
+    stored = chain.cogs(chain.profile(path), target_crs=target)
+    with rasterio.open(chain.file(stored)) as cog:
+        found = cog.colormap(1)
+        assert [found[value] for value in (1, 2, 3)] == [table[value] for value in (1, 2, 3)]
+        assert set(np.unique(cog.read())) <= {0, 1, 2, 3}
+        assert cog.colorinterp == (ColorInterp.palette,)
+
+
+@pytest.mark.parametrize("target", [None, "EPSG:4326"])
+def test_masks_survive(chain: Chain, write_raster: WriteRaster, target: str | None) -> None:
+    mask = np.ones((200, 240), dtype=bool)
+    mask[:80] = False
+    stored = chain.cogs(chain.profile(write_raster("mask.tif", smooth(3, 200, 240), mask=mask, photometric="RGB")), target_crs=target)
+    with rasterio.open(chain.file(stored)) as cog:
+        assert cog.mask_flag_enums[0] == [MaskFlags.per_dataset]
+        assert (cog.dataset_mask() > 0).mean() == pytest.approx(0.6, abs=0.03)
+
+
+def test_nan_nodata_survives_and_reprojects(chain: Chain, write_raster: WriteRaster) -> None:
+    pixels = smooth(1, 120, 130, "float32", 3000)
+    pixels[0, :40] = np.nan
+    profiled = chain.profile(write_raster("nan.tif", pixels, nodata=float("nan")))
+    np.testing.assert_array_equal(read(chain, chain.cogs(profiled)), pixels)
+    warped = read(chain, chain.cogs(profiled, target_crs="EPSG:4326"))
+    assert np.isnan(warped).mean() == pytest.approx(1 / 3, abs=0.05)
+    assert np.nanmax(warped) <= pixels[0, 40:].max()
+
+
+def test_the_users_nodata_and_crs_are_in_the_cog(chain: Chain, write_raster: WriteRaster) -> None:
+    pixels = smooth(1, 60, 50)
+    pixels[0, :5] = 0
+    stored = chain.cogs(chain.profile(write_raster("bare.tif", pixels, crs=None), input_crs="EPSG:32618", nodata=0))
+    with rasterio.open(chain.file(stored)) as cog:
+        assert (cog.crs.to_epsg(), cog.nodata) == (32618, 0)
+        np.testing.assert_array_equal(cog.read(), pixels)
+
+
+def test_an_overridden_crs_is_in_the_cog(chain: Chain, write_raster: WriteRaster) -> None:
+    profiled = chain.profile(write_raster("wrong.tif", smooth(1, 60, 50)), input_crs="EPSG:32619", override_crs=True)
+    with rasterio.open(chain.file(chain.cogs(profiled))) as cog:
+        assert cog.crs.to_epsg() == 32619
+
+
+def test_bands_with_different_nodata_get_the_users_one(chain: Chain, tmp_path: Path) -> None:
+    path = tmp_path / "differing.img"
+    pixels = np.stack([smooth(1, 40, 40)[0], smooth(1, 40, 40)[0]])
+    pixels[0, 0], pixels[1, 1] = 251, 252
+    with rasterio.open(
+        path, "w", driver="HFA", width=40, height=40, count=2, dtype="uint8", crs="EPSG:32618", transform=north_up(5e5, 4.5e6, 10, 10)
+    ) as target:
+        target._set_nodatavals((251, 252))
+        target.write(pixels)
+    stored = chain.cogs(chain.profile(path, nodata=255))
+    with rasterio.open(chain.file(stored)) as cog:
+        found = cog.read()
+        assert cog.nodatavals == (255, 255)
+        assert (found[0, 0] == 255).all()
+        assert (found[1, 1] == 255).all()
+        np.testing.assert_array_equal(found[:, 2:], pixels[:, 2:])
+
+
+def test_rotated_and_south_up_grids_are_kept(chain: Chain, write_raster: WriteRaster) -> None:
+    for name, place in (
+        ("rotated.tif", Affine.translation(500_000, 4_500_000) @ Affine.rotation(30) @ Affine.scale(10, -10)),
+        ("south.tif", Affine(10, 0, 500_000, 0, 10, 4_500_000)),
+    ):
+        pixels = smooth(1, 50, 60)
+        stored = chain.cogs(chain.profile(write_raster(name, pixels, transform=place)))
+        with rasterio.open(chain.file(stored)) as cog:
+            np.testing.assert_allclose(tuple(cog.transform)[:6], tuple(place)[:6])
+            np.testing.assert_array_equal(cog.read(), pixels)
+
+
+def values_at(path: Path, lon: NDArray[Any], lat: NDArray[Any]) -> NDArray[Any]:
+    with rasterio.open(path) as dataset:
+        x, y = Transformer.from_crs(4326, dataset.crs, always_xy=True).transform(lon, lat)
+        return np.array([value[0] for value in dataset.sample(np.column_stack([x, y]))])
+
+
+@pytest.mark.parametrize("target", ["EPSG:3857", "EPSG:4326", "EPSG:32619", "EPSG:5070"])
+@pytest.mark.parametrize("turn", [0, 25])
+def test_reprojected_values_stand_where_they_stood(chain: Chain, write_raster: WriteRaster, target: str, turn: int) -> None:
+    place = Affine.translation(500_000, 4_500_000) @ Affine.rotation(turn) @ Affine.scale(10, -10)
+    row, col = np.mgrid[0:300, 0:300]
+    pixels = (1000 + 3 * row + 5 * col).astype("float32")[None]
+    profiled = chain.profile(write_raster("plane.tif", pixels, transform=place))
+    stored = chain.cogs(profiled, target_crs=target)
+    assert stored.cogs[0].was_reprojected
+    assert stored.cogs[0].verification.differing_pixels == 0
+    with rasterio.open(chain.file(stored)) as cog:
+        assert cog.crs.to_string() == target
+    rows, cols = np.random.default_rng(1).uniform(20, 280, (2, 200))
+    x, y = place.a * cols + place.b * rows + place.c, place.d * cols + place.e * rows + place.f
+    lon, lat = Transformer.from_crs(32618, 4326, always_xy=True).transform(x, y)
+    difference = np.abs(values_at(chain.file(stored), lon, lat) - (1000 + 3 * (rows - 0.5) + 5 * (cols - 0.5)))
+    assert difference.max() < 8
+
+
+@pytest.mark.parametrize("file_says", [True, False])
+def test_ground_control_points_are_warped_to_a_grid(chain: Chain, write_raster: WriteRaster, file_says: bool) -> None:
+    corners = [(0, 0, 10.0, 50.0), (0, 80, 10.8, 50.0), (60, 0, 10.0, 49.4), (60, 80, 10.8, 49.4)]
+
+    def change(target: Any) -> None:
+        target.gcps = (
+            [GroundControlPoint(*corner, 0.0) for corner in corners],
+            rasterio.CRS.from_epsg(4326) if file_says else rasterio.CRS(),
+        )
+
+    path = write_raster("points.tif", smooth(1, 60, 80), crs=None, transform=north_up(0, 0, 2, 2), change=change)
+    stored = chain.cogs(chain.profile(path, input_crs="EPSG:4326"))
+    assert stored.cogs[0].lonlat_bounds.wsen == pytest.approx((10, 49.4, 10.8, 50), abs=1e-6)
+    with rasterio.open(chain.file(stored)) as cog:
+        assert not cog.gcps[0]
+        np.testing.assert_array_equal(cog.read(), smooth(1, 60, 80))
+        assert cog.bounds == pytest.approx((10, 49.4, 10.8, 50), abs=1e-6)
+
+
+def test_across_the_antimeridian_into_degrees(chain: Chain, write_raster: WriteRaster) -> None:
+    path = write_raster("fiji.tif", smooth(1, 200, 1500), crs="EPSG:32660", transform=north_up(680_000, 1_000_000, 100, 100))
+    stored = chain.cogs(chain.profile(path), target_crs="EPSG:4326")
+    assert stored.cogs[0].lonlat_bounds.crosses_antimeridian
+    with rasterio.open(chain.file(stored)) as cog:
+        assert (cog.dataset_mask() > 0).mean() > 0.8
+    assert '"MultiPolygon"' in stored.footprint_geojson
+
+
+@pytest.mark.parametrize("quality", [30, 85, 100])
+def test_visualization_is_jpeg_with_a_mask(chain: Chain, write_raster: WriteRaster, quality: int) -> None:
+    pixels = smooth(3, 300, 400)
+    pixels[:, :100] = 0
+    profiled = chain.profile(write_raster("rgb.tif", pixels, photometric="RGB", nodata=0))
+    stored = chain.cogs(profiled, output_tier="visualization", jpeg_quality=quality)
+    with rasterio.open(chain.file(stored)) as cog:
+        assert "JPEG" in cog.tags(ns="IMAGE_STRUCTURE")["COMPRESSION"]
+        assert cog.tags(ns="IMAGE_STRUCTURE")["JPEG_QUALITY"] == str(quality)
+        assert (cog.nodata, cog.mask_flag_enums[0]) == (None, [MaskFlags.per_dataset])
+        np.testing.assert_array_equal(cog.dataset_mask() > 0, (pixels != 0).any(axis=0))
+    assert not stored.cogs[0].verification.compared_exactly
+
+
+def test_visualization_of_alpha_and_of_bands_in_another_order(chain: Chain, write_raster: WriteRaster) -> None:
+    pixels = smooth(4, 80, 90)
+    pixels[3] = 255
+    pixels[3, :20] = 0
+    order = (ColorInterp.blue, ColorInterp.green, ColorInterp.red, ColorInterp.alpha)
+    path = write_raster("bgra.tif", pixels, photometric="MINISBLACK", change=lambda target: setattr(target, "colorinterp", order))
+    stored = chain.cogs(chain.profile(path), output_tier="visualization", jpeg_quality=95)
+    with rasterio.open(chain.file(stored)) as cog:
+        assert cog.colorinterp == (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+        difference = np.abs(cog.read().astype(int)[:, 40:] - pixels[[2, 1, 0], 40:].astype(int))
+        assert difference.mean() < 6
+        np.testing.assert_array_equal(cog.dataset_mask()[:, 0] > 0, pixels[3, :, 0] > 0)
+
+
+def test_tier_all(chain: Chain, write_raster: WriteRaster) -> None:
+    stored = chain.cogs(chain.profile(write_raster("rgb.tif", smooth(3, 90, 80), photometric="RGB")), output_tier="all")
+    assert [cog.tier for cog in stored.cogs] == [OutputTier.analysis, OutputTier.visualization, OutputTier.archive]
+    assert [cog.stored.key.rsplit("/", 1)[-1] for cog in stored.cogs] == ["rgb.analysis.tif", "rgb.visualization.tif", "rgb.archive.tif"]
+    np.testing.assert_array_equal(read(chain, stored, 0), read(chain, stored, 2))
+
+
+@pytest.mark.parametrize(
+    ("name", "driver", "dtype", "options", "own_crs"),
+    [
+        ("a.jp2", "JP2OpenJPEG", "uint8", {"REVERSIBLE": "YES", "QUALITY": 100}, True),
+        ("a.img", "HFA", "int16", {}, True),
+        ("a.asc", "AAIGrid", "int32", {}, False),
+        ("a.png", "PNG", "uint8", {"WORLDFILE": "YES"}, False),
+        ("a.jpg", "JPEG", "uint8", {"WORLDFILE": "YES"}, False),
+    ],
+)
+def test_other_formats_come_through(
+    chain: Chain, write_raster: WriteRaster, tmp_path: Path, name: str, driver: str, dtype: str, options: dict[str, Any], own_crs: bool
+) -> None:
+    pixels = smooth(1, 64, 64, dtype, 200)
+    path = tmp_path / name
+    rasterio.shutil.copy(write_raster("source.tif", pixels), path, driver=driver, **options)
+    with rasterio.open(path) as decoded:
+        wanted = decoded.read()
+    for foreign in (*tmp_path.glob("*.aux.xml"), *tmp_path.glob("*.prj")):
+        foreign.unlink()
+    world = tmp_path / "a.wld"
+    profiled = chain.profile(path, *([world] if world.exists() else []), **({} if own_crs else {"input_crs": "EPSG:32618"}))
+    stored = chain.cogs(profiled)
+    np.testing.assert_array_equal(read(chain, stored), wanted)
+    with rasterio.open(chain.file(stored)) as cog:
+        assert cog.crs.to_epsg() == 32618
+        np.testing.assert_allclose(tuple(cog.transform)[:6], (10, 0, 500_000, 0, -10, 4_500_000))
+
+
+def test_srtm_tile(chain: Chain, write_raster: WriteRaster, tmp_path: Path) -> None:
+    place = north_up(-118 - 0.5 / 1200, 38 + 0.5 / 1200, 1 / 1200, 1 / 1200)
+    path = tmp_path / "N37W118.hgt"
+    rasterio.shutil.copy(
+        write_raster("t.tif", smooth(1, 1201, 1201, "int16", 3000), crs="EPSG:4326", transform=place), path, driver="SRTMHGT"
+    )
+    stored = chain.cogs(chain.profile(path))
+    assert stored.raster_type.value == "dem"
+    assert stored.cogs[0].lonlat_bounds.wsen == pytest.approx((-118, 37, -117, 38), abs=1e-3)
+    assert stored.cogs[0].bands[0].nodata == -32768
