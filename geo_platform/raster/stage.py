@@ -5,6 +5,7 @@ whether that is needed. What stays out: choices (`plan.py`), the COG (`write.py`
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from rasterio.enums import ColorInterp
 from rasterio.enums import Resampling as GdalResampling
 from rasterio.io import DatasetReader, DatasetWriter
 from rasterio.vrt import WarpedVRT
+from rasterio.warp import reproject
 from rasterio.windows import Window
 
 from geo_platform.grid import GridShape
@@ -57,8 +59,7 @@ def mend(dataset: DatasetReader, plan: CogPlan, path: Path) -> None:
     """Copy the source's grid with the planned CRS, nodata, bands and mask."""
     masks = plan.has_internal_mask and (not plan.is_lossless or has_dataset_mask(dataset))
     crs = _gdal_crs(plan.source_crs.wkt)
-    by_points = bool(dataset.gcps[0]) and dataset.transform == Affine.identity()
-    place = {"gcps": dataset.gcps[0], "crs": crs} if by_points else {"transform": dataset.transform, "crs": crs}
+    place = {"gcps": dataset.gcps[0], "crs": crs} if _placed_by_points(dataset) else {"transform": dataset.transform, "crs": crs}
     with _created(plan, path, GridShape(rows=dataset.height, cols=dataset.width), place) as target:
         copy_metadata(dataset, target, plan, plan.source_bands)
         for window in windows(target):
@@ -69,31 +70,59 @@ def mend(dataset: DatasetReader, plan: CogPlan, path: Path) -> None:
 
 
 def warp(dataset: DatasetReader, plan: CogPlan, path: Path, *, was_mended: bool) -> None:
-    """Warp onto the planned grid. Where there is neither nodata nor alpha the mask is warped along.
-
-    The source's CRS is in its header by now. Saying it once more as src_crs would make rasterio pass over ground control points.
-    """
-    resampling = GdalResampling[(plan.reproject_resampling or plan.overview_resampling).value]
+    """Warp onto the planned grid. Where there is neither nodata nor alpha the mask is warped along."""
     bands = tuple(range(1, len(plan.bands) + 1)) if was_mended else plan.source_bands
-    with (
-        WarpedVRT(
-            dataset,
-            crs=_gdal_crs(plan.crs.wkt),
-            transform=Affine(*plan.transform),
-            width=plan.shape.cols,
-            height=plan.shape.rows,
-            resampling=resampling,
-            add_alpha=plan.has_internal_mask and ColorInterp.alpha not in dataset.colorinterp,
-            warp_mem_limit=WARP_MEMORY_MB,
-            NUM_THREADS="ALL_CPUS",
-        ) as warped,
-        _created(plan, path, plan.shape, {"crs": _gdal_crs(plan.crs.wkt), "transform": Affine(*plan.transform)}) as target,
-    ):
+    place = {"crs": _gdal_crs(plan.crs.wkt), "transform": Affine(*plan.transform)}
+    opened = _warped_by_points if _placed_by_points(dataset) else _warped
+    with opened(dataset, plan, path) as warped, _created(plan, path, plan.shape, place) as target:
         copy_metadata(dataset, target, plan, bands)
         for window in windows(target):
             target.write(warped.read(list(bands), window=window), window=window)
             if plan.has_internal_mask:
                 target.write_mask(warped.read(warped.count, window=window) > 0, window=window)
+
+
+@contextmanager
+def _warped(dataset: DatasetReader, plan: CogPlan, _: Path) -> Iterator[DatasetReader]:
+    """The source seen on the planned grid, computed while it is read. The source's CRS is in its header by now."""
+    with WarpedVRT(
+        dataset,
+        crs=_gdal_crs(plan.crs.wkt),
+        transform=Affine(*plan.transform),
+        width=plan.shape.cols,
+        height=plan.shape.rows,
+        resampling=_resampling(plan),
+        add_alpha=plan.has_internal_mask and ColorInterp.alpha not in dataset.colorinterp,
+        warp_mem_limit=WARP_MEMORY_MB,
+        NUM_THREADS="ALL_CPUS",
+    ) as warped:
+        yield warped
+
+
+@contextmanager
+def _warped_by_points(dataset: DatasetReader, plan: CogPlan, path: Path) -> Iterator[DatasetReader]:
+    """The same by way of a file: given a grid, rasterio's WarpedVRT passes over ground control points."""
+    alpha = next((index for index, color in zip(dataset.indexes, dataset.colorinterp, strict=True) if color is ColorInterp.alpha), 0)
+    adds = plan.has_internal_mask and not alpha
+    bands = [index for index in dataset.indexes if index != alpha]
+    count = dataset.count + adds
+    between = path.with_suffix(".points.tif")
+    place = {"crs": _gdal_crs(plan.crs.wkt), "transform": Affine(*plan.transform)}
+    try:
+        with _plain_tiff(between, plan.shape, count=count, dtype=plan.bands[0].dtype, nodata=plan.nodata, **place) as target:
+            reproject(
+                rasterio.band(dataset, bands),
+                rasterio.band(target, bands),
+                resampling=_resampling(plan),
+                src_alpha=alpha,
+                dst_alpha=count if adds else alpha,
+                warp_mem_limit=WARP_MEMORY_MB,
+                NUM_THREADS="ALL_CPUS",
+            )
+        with rasterio.open(between, driver="GTiff", sharing=False) as warped:
+            yield warped
+    finally:
+        between.unlink(missing_ok=True)
 
 
 def copy_metadata(dataset: DatasetReader, target: DatasetWriter, plan: CogPlan, bands: tuple[int, ...]) -> None:
@@ -127,28 +156,41 @@ def windows(target: DatasetWriter) -> Iterator[Window]:
 
 
 def _created(plan: CogPlan, path: Path, shape: GridShape, place: dict[str, Any]) -> DatasetWriter:
-    """A tiled TIFF, compressed as lightly as pays: it is read once or twice and removed."""
-    options = {"photometric": "RGB"} if plan.bands[0].color_interpretation == "red" else {}
+    """A tiled TIFF with the planned bands."""
+    colors = {"photometric": "RGB"} if plan.bands[0].color_interpretation == "red" else {}
+    return _plain_tiff(path, shape, count=len(plan.bands), dtype=plan.bands[0].dtype, nodata=plan.nodata, **place, **colors)
+
+
+def _plain_tiff(path: Path, shape: GridShape, *, count: int, dtype: str, nodata: float | None, **more: Any) -> DatasetWriter:
+    """Compressed as lightly as pays: it is read once or twice and removed."""
     return rasterio.open(
         path,
-        "w",
+        "w+",
         driver="GTiff",
         width=shape.cols,
         height=shape.rows,
-        count=len(plan.bands),
-        dtype=plan.bands[0].dtype,
-        nodata=plan.nodata,
+        count=count,
+        dtype=dtype,
+        nodata=nodata,
         tiled=True,
         blockxsize=BLOCK_PX,
         blockysize=BLOCK_PX,
         compress="ZSTD",
         zstd_level=1,
-        interleave="pixel" if len(plan.bands) <= 8 else "band",
+        interleave="pixel" if count <= 8 else "band",
         bigtiff="IF_SAFER",
         num_threads="ALL_CPUS",
-        **place,
-        **options,
+        **more,
     )
+
+
+def _placed_by_points(dataset: DatasetReader) -> bool:
+    """No geotransform but ground control points."""
+    return bool(dataset.gcps[0]) and dataset.transform == Affine.identity()
+
+
+def _resampling(plan: CogPlan) -> GdalResampling:
+    return GdalResampling[(plan.reproject_resampling or plan.overview_resampling).value]
 
 
 def _gdal_crs(wkt: str) -> GdalCrs:

@@ -22,9 +22,9 @@ from tests.unit.raster.conftest import Chain, WriteRaster, north_up, smooth
 
 
 def picture(chain: Chain, key: str) -> tuple[str, NDArray[Any]]:
-    with pytest.warns(rasterio.errors.NotGeoreferencedWarning), MemoryFile(chain.objects.read_bytes(SILVER, key)) as memory:
-        with memory.open() as opened:
-            return opened.driver, opened.read()
+    content = chain.objects.read_bytes(SILVER, key)
+    with pytest.warns(rasterio.errors.NotGeoreferencedWarning), MemoryFile(content) as memory, memory.open() as opened:
+        return opened.driver, opened.read()
 
 
 def pictures(chain: Chain, stored: CogStored) -> tuple[NDArray[Any], NDArray[Any]]:
