@@ -11,7 +11,18 @@ Geometries = npt.NDArray[np.object_]
 
 
 def make_valid(geometries: Geometries) -> Geometries:
-    """The invalid ones repaired; None where GEOS cannot, empty where nothing of the dimension is left."""
+    """The invalid ones repaired; None where GEOS cannot, empty where nothing of the dimension is left.
+
+    GEOS' structure method can leave two parts that share an edge, which is no valid multipolygon; a second pass joins them.
+    """
+    repaired = _pass(geometries)
+    again = np.flatnonzero(~shapely.is_valid(repaired) & ~shapely.is_missing(repaired))
+    if again.size:
+        repaired[again] = _pass(repaired[again])
+    return repaired
+
+
+def _pass(geometries: Geometries) -> Geometries:
     try:
         repaired = shapely.make_valid(geometries, method="structure", keep_collapsed=False)
     except shapely.GEOSException:

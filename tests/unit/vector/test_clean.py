@@ -69,6 +69,14 @@ def test_repair_keeps_polygons_polygons_within_their_hull(polygons: list[shapely
         assert after.is_empty or before.convex_hull.buffer(1e-6).covers(after)
 
 
+def test_parts_that_share_an_edge_are_joined() -> None:
+    """GEOS 3.14 alone leaves two triangles here, which are no valid multipolygon."""
+    bow = shapely.Polygon([(0, 1), (-1, 0), (0, 0), (0, 1), (1, 0), (0, 0), (0, 1)])
+    (repaired,) = make_valid(np.array([bow], dtype=object))
+    assert repaired.is_valid
+    assert repaired.equals(shapely.Polygon([(-1, 0), (0, 1), (1, 0)]))
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.floats(-179, 179), st.floats(-80, 80)), min_size=1, max_size=10))
 def test_reprojection_goes_there_and_back(corners: list[tuple[float, float]]) -> None:
