@@ -143,7 +143,9 @@ def copy_metadata(dataset: DatasetReader, target: DatasetWriter, plan: CogPlan, 
         target.update_tags(index, **tags)
         if plan.bands[index - 1].has_color_table:
             target.write_colormap(index, dataset.colormap(source_band))
-    target.colorinterp = tuple(ColorInterp[_gdal_name(band.color_interpretation)] for band in plan.bands)
+    wanted = tuple(ColorInterp[_gdal_name(band.color_interpretation)] for band in plan.bands)
+    if wanted != target.colorinterp:
+        target.colorinterp = wanted
 
 
 def windows(target: DatasetWriter) -> Iterator[Window]:

@@ -9,11 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from affine import Affine
 from pyproj import CRS, Transformer
-from rasterio._err import CPLE_BaseError
-from rasterio.control import GroundControlPoint
-from rasterio.crs import CRS as RasterioCRS  # noqa: N811
-from rasterio.errors import RasterioError
-from rasterio.warp import calculate_default_transform
 
 from geo_platform.contracts.message import SpatialReference
 from geo_platform.contracts.raster import RasterProfiled
@@ -25,6 +20,10 @@ from geo_platform.raster.lonlat import lonlat_bounds, outline, transformed, unwr
 
 GROWTH_AT_MOST = 8
 """A target grid with more than this many times the source's pixels is no reprojection that anyone wants."""
+
+
+MERCATOR_END_M = 20_037_508.342789244
+"""Half the equator of EPSG:3857: web maps end there, at 85.06 degrees, and the projection itself never does."""
 
 
 @dataclass(frozen=True)
@@ -77,37 +76,50 @@ def decide_grid(profile: RasterProfiled, target_crs: str | None) -> TargetGrid:
 
 
 def _warped_grid(profile: RasterProfiled, own: CRS, target: CRS) -> tuple[Affine, GridShape]:
-    source = Affine(*profile.georeference.transform)
-    if target.is_geographic and _crosses(profile.lonlat_bounds):
-        return _across_antimeridian(source, profile.shape, own, target)
-    rows, cols = profile.shape.rows, profile.shape.cols
-    corners = [GroundControlPoint(row, col, *(source @ (col, row)), 0.0) for row, col in ((0, 0), (0, cols), (rows, 0), (rows, cols))]
-    try:
-        found = calculate_default_transform(_gdal(own), _gdal(target), cols, rows, gcps=corners)
-    except (RasterioError, CPLE_BaseError) as error:
+    """North up, square pixels, as many along the diagonal as the source has (the rule of GDALSuggestedWarpOutput).
+
+    The extent is that of the source's densified outline. GDAL's own suggestion is not asked for: it goes round the whole Earth
+    across the antimeridian, and knows no end of Mercator's north.
+    """
+    xmin, ymin, xmax, ymax = _extent(profile, own, target)
+    if not (xmax > xmin and ymax > ymin):
         raise ParameterInvalid(
             f"{profile.source.key!r} cannot be reprojected to {describe(target)}: it lies outside of what that system can show.",
             remedy="Choose a target_crs made for the place where it lies.",
-        ) from error
-    transform, width, height = found
-    return transform, GridShape(rows=int(height), cols=int(width))
+        )
+    size = math.hypot(xmax - xmin, ymax - ymin) / math.hypot(profile.shape.rows, profile.shape.cols)
+    cols, rows = max(math.ceil((xmax - xmin) / size - 1e-6), 1), max(math.ceil((ymax - ymin) / size - 1e-6), 1)
+    return Affine(size, 0.0, xmin, 0.0, -size, ymax), GridShape(rows=rows, cols=cols)
 
 
-def _across_antimeridian(source: Affine, shape: GridShape, own: CRS, target: CRS) -> tuple[Affine, GridShape]:
-    """Longitudes run on past 180 instead of round the whole Earth. Square pixels; as many along the diagonal as the source has
-    (the rule of GDALSuggestedWarpOutput)."""
-    x, y = transformed(Transformer.from_crs(own, target, always_xy=True), *outline(source, shape))
-    lon = unwrap_longitudes(x)
-    west, east, south, north = float(lon.min()), float(lon.max()), float(np.min(y)), float(np.max(y))
-    shift = 360.0 * math.floor((west + 180.0) / 360.0)
-    size = math.hypot(east - west, north - south) / math.hypot(shape.rows, shape.cols)
-    cols, rows = max(math.ceil((east - west) / size), 1), max(math.ceil((north - south) / size), 1)
-    return Affine(size, 0.0, west - shift, 0.0, -size, north), GridShape(rows=rows, cols=cols)
+def _extent(profile: RasterProfiled, own: CRS, target: CRS) -> tuple[float, float, float, float]:
+    """(xmin, ymin, xmax, ymax) in the target's CRS, NaN where nothing of it can be shown there, or its outline is torn apart."""
+    around = profile.lonlat_bounds
+    if target.is_geographic and around.west == -180 and around.east == 180 and (around.north == 90 or around.south == -90):
+        return -180.0, around.south, 180.0, around.north
+    edge = outline(Affine(*profile.georeference.transform), profile.shape)
+    x, y = transformed(Transformer.from_crs(own, target, always_xy=True), *edge)
+    shown = np.isfinite(x) & np.isfinite(y)
+    x, y = x[shown], y[shown]
+    if not x.size:
+        return math.nan, math.nan, math.nan, math.nan
+    turn = _whole_turn(target)
+    if turn is not None:
+        x = unwrap_longitudes(x * (360.0 / turn)) * (turn / 360.0)
+        x = x - turn * math.floor((float(x.min()) + turn / 2) / turn + 1e-9)
+    elif float(np.abs(np.diff(x)).max(initial=0.0)) > 0.5 * float(np.ptp(x)) and x.size > 8:
+        return math.nan, math.nan, math.nan, math.nan
+    if _is_web_mercator(target):
+        y = np.clip(y, -MERCATOR_END_M, MERCATOR_END_M)
+    return float(x.min()), float(y.min()), float(x.max()), float(y.max())
 
 
-def _crosses(bounds: LonLatBounds) -> bool:
-    return bounds.crosses_antimeridian
+def _whole_turn(crs: CRS) -> float | None:
+    """What once round the Earth measures along x, where x runs on past the antimeridian; None in systems that are cut there."""
+    if crs.is_geographic:
+        return 360.0
+    return 2 * MERCATOR_END_M if _is_web_mercator(crs) else None
 
 
-def _gdal(crs: CRS) -> RasterioCRS:
-    return RasterioCRS.from_wkt(crs.to_wkt("WKT2_2019"))
+def _is_web_mercator(crs: CRS) -> bool:
+    return crs.coordinate_operation is not None and "Pseudo Mercator" in crs.coordinate_operation.method_name

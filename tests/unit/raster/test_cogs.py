@@ -204,9 +204,10 @@ def test_ground_control_points_are_warped_to_a_grid(chain: Chain, write_raster: 
         assert cog.bounds == pytest.approx((10, 49.4, 10.8, 50), abs=1e-6)
 
 
-def test_across_the_antimeridian_into_degrees(chain: Chain, write_raster: WriteRaster) -> None:
+@pytest.mark.parametrize("target", ["EPSG:4326", "EPSG:3857"])
+def test_across_the_antimeridian(chain: Chain, write_raster: WriteRaster, target: str) -> None:
     path = write_raster("fiji.tif", smooth(1, 200, 1500), crs="EPSG:32660", transform=north_up(680_000, 1_000_000, 100, 100))
-    stored = chain.cogs(chain.profile(path), target_crs="EPSG:4326")
+    stored = chain.cogs(chain.profile(path), target_crs=target)
     assert stored.cogs[0].lonlat_bounds.crosses_antimeridian
     with rasterio.open(chain.file(stored)) as cog:
         assert (cog.dataset_mask() > 0).mean() > 0.8
@@ -287,3 +288,23 @@ def test_srtm_tile(chain: Chain, write_raster: WriteRaster, tmp_path: Path) -> N
     assert stored.raster_type.value == "dem"
     assert stored.cogs[0].lonlat_bounds.wsen == pytest.approx((-118, 37, -117, 38), abs=1e-3)
     assert stored.cogs[0].bands[0].nodata == -32768
+
+
+@pytest.mark.parametrize(("south", "north"), [(-75, 75), (-90, 90)])
+def test_the_whole_earth_into_web_mercator(chain: Chain, write_raster: WriteRaster, south: int, north: int) -> None:
+    place = north_up(-180, north, 1, 1)
+    path = write_raster("world.tif", smooth(1, north - south, 360, "float32", 3000), crs="EPSG:4326", transform=place)
+    stored = chain.cogs(chain.profile(path), target_crs="EPSG:3857")
+    assert stored.cogs[0].bounds.xmin == pytest.approx(-20_037_508.34, abs=1)
+    assert stored.cogs[0].bounds.ymax <= 20_037_508.35
+    with rasterio.open(chain.file(stored)) as cog:
+        assert (cog.dataset_mask() > 0).mean() > 0.97
+
+
+def test_a_polar_raster_into_degrees(chain: Chain, write_raster: WriteRaster) -> None:
+    place = north_up(-2_000_000, 2_000_000, 20_000, 20_000)
+    path = write_raster("arctic.tif", smooth(1, 200, 200, "float32", 3000), crs="EPSG:3413", transform=place)
+    stored = chain.cogs(chain.profile(path), target_crs="EPSG:4326")
+    assert stored.cogs[0].lonlat_bounds.wsen[2:] == pytest.approx((180, 90), abs=1e-6)
+    with rasterio.open(chain.file(stored)) as cog:
+        assert (cog.read_masks(1)[0] > 0).all()
