@@ -1,8 +1,10 @@
 """A person names an object in the UI, fills the form, and sees a picture of the result: real webserver, daemon and browser."""
 
+import json
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, sync_playwright
@@ -11,6 +13,7 @@ from tests.support.command import SAMPLES, geo_platform
 from tests.support.ui import CHROMIUM_ARGUMENTS, dagster_dev, graphql
 
 KEY = "uploads/sierra_nevada_srtm.tif"
+BY_HAND = "uploads/by_hand.tif"
 LAUNCH = """
 mutation Launch($params: ExecutionParams!) {
   launchRun(executionParams: $params) {
@@ -51,31 +54,50 @@ def _ended(address: str, run_id: str, timeout_s: float = 120) -> str:
     raise TimeoutError(f"run {run_id} is still {status}")
 
 
-def _see(page: Page, address: str, text: str) -> None:
-    page.goto(address)
-    page.get_by_text(text).first.wait_for(timeout=60_000)
+def _launch_by_hand(page: Page, address: str, key: str) -> None:
+    """As a person does: the job's page, Materialize, name the object, launch."""
+    page.goto(f"{address}/locations/geo_platform/jobs/process_raster")
+    page.get_by_text("Materialize all").first.click()
+    page.get_by_text("Add a partition").first.click()
+    page.locator("input[type=text]").last.fill(key)
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.get_by_role("button", name="Launch 1 run").click()
 
 
-def test_launched_from_the_ui_a_run_shows_its_picture(chromium: str, tmp_path: Path) -> None:
+def _see_the_picture(page: Page, address: str, key: str) -> None:
+    page.goto(f"{address}/assets/raster_cog?view=partitions&partition={key.replace('/', '%2F')}")
+    page.get_by_text("[Show Markdown]").first.click(timeout=60_000)
+    picture = page.locator("img[src^='data:image/']").first
+    picture.wait_for(timeout=30_000)
+    assert picture.evaluate("image => image.naturalWidth") > 50
+
+
+def test_launched_by_graphql_and_by_hand_a_run_shows_its_picture(chromium: str, tmp_path: Path) -> None:
     home = tmp_path / "home"
-    uploaded = home / "store" / "bronze" / KEY
-    uploaded.parent.mkdir(parents=True)
-    shutil.copyfile(SAMPLES / "sierra_nevada_srtm.tif", uploaded)
+    bronze = home / "store" / "bronze"
+    for key in (KEY, BY_HAND):
+        (bronze / key).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(SAMPLES / "sierra_nevada_srtm.tif", bronze / key)
     with dagster_dev(home) as address, sync_playwright() as playwright:
         assert graphql(address, ADD_PARTITION, key=KEY)["addDynamicPartition"]["__typename"] == "AddDynamicPartitionSuccess"
         run_id = _launch(address, {"ops": {"raster_cog": {"config": {"compression": "deflate"}}}})
         assert _ended(address, run_id) == "SUCCESS"
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
         page = browser.new_page(viewport={"width": 1500, "height": 1000})
-        _see(page, f"{address}/assets/raster_cog?view=overview&partition={KEY.replace('/', '%2F')}", "preview")
-        picture = page.locator("img[src^='data:image/']").first
-        if not picture.is_visible():
-            page.get_by_text("[Show Markdown]").first.click()
-        picture.wait_for(timeout=30_000)
-        assert picture.evaluate("image => image.naturalWidth") > 50
+        _see_the_picture(page, address, KEY)
+        _launch_by_hand(page, address, BY_HAND)
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and len(_listed(home)) < 2:
+            time.sleep(1)
         browser.close()
-    listed = geo_platform("list", "--json", home=home)
-    assert run_id in listed.stdout
+    listed = _listed(home)
+    assert {entry["source"]: entry["id"] for entry in listed} == {KEY: "sierra_nevada_srtm", BY_HAND: "by_hand"}
+    assert run_id in {entry["run_id"] for entry in listed}
+
+
+def _listed(home: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(geo_platform("list", "--json", home=home).stdout)
+    return found
 
 
 @pytest.mark.parametrize("config", [{"nope": 1}, {"jpeg_quality": "high"}, {"output_tier": "gold"}])
