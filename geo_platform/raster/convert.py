@@ -188,6 +188,7 @@ def _file(plan: CogPlan, stored: ObjectReference, sha256: str, figures: CogVerif
         overview_resampling=plan.overview_resampling.value,
         reproject_resampling=plan.reproject_resampling.value if plan.reproject_resampling else None,
         was_reprojected=plan.is_reprojected,
+        asked_crs=plan.asked_crs,
         reasons=plan.reasons,
         verification=figures,
     )

@@ -64,6 +64,7 @@ class CogPlan(Part):
     reproject_resampling: Resampling | None = Field(description="None where the source's grid is kept")
     warps: bool = Field(description="the grid is not the source's: another CRS, or placed by ground control points")
     is_reprojected: bool = Field(description="the CRS is not the source's")
+    asked_crs: str | None = Field(description="target_crs of the request")
     reasons: tuple[str, ...]
 
     @property
@@ -165,6 +166,7 @@ def _plan(profile: RasterProfiled, options: RasterCogOptions, grid: TargetGrid, 
         reproject_resampling=reproject if grid.warps else None,
         warps=grid.warps,
         is_reprojected=grid.is_reprojected,
+        asked_crs=options.target_crs,
         reasons=(
             f"raster type {profile.raster_type.value}: {profile.raster_type_reason}",
             _tier_reason(tier, compression),
