@@ -217,12 +217,12 @@ class LimitExceeded(PlatformError):
 
 class MemoryExceeded(LimitExceeded):
     code = "MEMORY_EXCEEDED"
-    default_remedy = "Raise the memory limit in the settings, or split the source."
+    default_remedy = "Split the source, or run it where there is more memory."
 
 
 class TimeExceeded(LimitExceeded):
     code = "TIME_EXCEEDED"
-    default_remedy = "Raise the time limit in the settings, or split the source."
+    default_remedy = "Split the source, or run it where there is more time."
 
 
 class PlatformFault(PlatformError):
