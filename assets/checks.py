@@ -14,7 +14,7 @@ from geo_platform.contracts.message import SpatialReference
 from geo_platform.contracts.publication import ItemPublished
 from geo_platform.contracts.raster import CogStored, RasterProfiled
 from geo_platform.contracts.vector import FeaturesLoaded, VectorProfiled
-from geo_platform.crs import same_crs
+from geo_platform.crs import parse_crs, same_crs
 from geo_platform.ports import Catalog
 
 # Partitioned checks are a preview in Dagster 1.13; docs/decisions/0003-partitioned-asset-checks.md says why they are used.
@@ -24,7 +24,9 @@ warnings.filterwarnings("ignore", message="Specifying a partitions_def on an Ass
 def _crs_result(asked: str | None, source: SpatialReference, published: SpatialReference) -> dg.AssetCheckResult:
     wanted = asked or source.wkt
     metadata = {"asked": asked or "the source's own", "published": published.authority_code or published.wkt}
-    return dg.AssetCheckResult(passed=same_crs(wanted, published.wkt), metadata=metadata)
+    return dg.AssetCheckResult(
+        passed=same_crs(parse_crs(wanted, "target_crs"), parse_crs(published.wkt, "the published CRS")), metadata=metadata
+    )
 
 
 @dg.asset_check(asset="raster_cog", partitions_def=RASTER_OBJECTS)

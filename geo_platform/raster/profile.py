@@ -54,7 +54,7 @@ def profile_raster(source: OpenableSource, arrived: ObjectArrived, options: Rast
 def _profiled(dataset: DatasetReader, arrived: ObjectArrived, options: RasterProfileOptions, display_name: str) -> RasterProfiled:
     shape = GridShape(rows=dataset.height, cols=dataset.width)
     georeference = read_georeference(dataset, display_name)
-    crs = source_crs(dataset, options, display_name)
+    crs, crs_findings = source_crs(dataset, options, display_name)
     transform, system = Affine(*georeference.transform), CRS.from_wkt(crs.wkt)
     bounds, resolution = corner_bounds(transform, shape), pixel_size(transform)
     lonlat = check_plausible(bounds, resolution, system, lonlat_bounds(transform, shape, system), display_name)
@@ -89,7 +89,7 @@ def _profiled(dataset: DatasetReader, arrived: ObjectArrived, options: RasterPro
         memory_estimate_bytes=memory_estimate(shape, block, bytes_per_pixel(dataset)),
         acquired_at=acquired_at,
         acquired_from=acquired_from,
-        warnings=nodata.warnings + profile_findings(dataset, georeference, bands),
+        warnings=crs_findings + nodata.warnings + profile_findings(dataset, georeference, bands),
         fingerprint=fingerprint.extend(arrived.fingerprint, "raster_profile", options.model_dump(mode="json")),
     )
 

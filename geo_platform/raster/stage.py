@@ -21,8 +21,9 @@ from rasterio.vrt import WarpedVRT
 from rasterio.warp import reproject
 from rasterio.windows import Window
 
+from geo_platform.crs import same_crs
 from geo_platform.grid import GridShape
-from geo_platform.raster.crs import file_crs, same_crs
+from geo_platform.raster.crs import file_crs
 from geo_platform.raster.metadata import other_domains
 from geo_platform.raster.nodata import same_value
 from geo_platform.raster.plan import CogPlan

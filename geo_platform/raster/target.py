@@ -12,9 +12,9 @@ from pyproj import CRS, Transformer
 
 from geo_platform.contracts.message import SpatialReference
 from geo_platform.contracts.raster import RasterProfiled
+from geo_platform.crs import describe, parse_crs, reference, same_crs
 from geo_platform.errors import ParameterInvalid
 from geo_platform.grid import Bounds, GridShape, LonLatBounds
-from geo_platform.raster.crs import describe, parse_crs, reference, same_crs
 from geo_platform.raster.georeference import corner_bounds
 from geo_platform.raster.lonlat import lonlat_bounds, outline, transformed, unwrap_longitudes
 

@@ -15,9 +15,10 @@ from rasterio.io import DatasetReader
 from rio_cogeo.cogeo import cog_validate
 
 from geo_platform.contracts.raster import CogVerification
+from geo_platform.crs import same_crs
 from geo_platform.errors import CogInvalid
 from geo_platform.raster.compare import Comparison, compare_lossy, compare_same_grid, compare_warped
-from geo_platform.raster.crs import file_crs, same_crs
+from geo_platform.raster.crs import file_crs
 from geo_platform.raster.environment import gdal_environment
 from geo_platform.raster.nodata import same_value
 from geo_platform.raster.open import open_raster

@@ -11,8 +11,9 @@ from pyproj import CRS
 
 from geo_platform.contracts.message import SpatialReference
 from geo_platform.contracts.vector import FieldMapping, VectorProfiled
+from geo_platform.crs import FROM_USER, parse_crs, reference, same_crs
 from geo_platform.errors import GeometryMixed, NoGeometry
-from geo_platform.vector.crs import FROM_USER, crs_of_user, horizontal, reference, same_crs
+from geo_platform.vector.crs import horizontal
 from geo_platform.vector.field_names import GEOMETRY_COLUMN, dataset_name, publish_names
 from geo_platform.vector.field_types import published_type
 from geo_platform.vector.geometry_kinds import MULTI_OF, Family, family_of, has_z
@@ -129,7 +130,7 @@ def _published_crs(profile: VectorProfiled, options: VectorFeaturesOptions, dime
     source = CRS.from_wkt(profile.crs.wkt)
     own = source if dimension == "xyz" else horizontal(source)
     if options.target_crs is not None:
-        target = crs_of_user(options.target_crs, "target_crs")
+        target = parse_crs(options.target_crs, "target_crs")
         if not same_crs(own, target):
             label = _label(reference(target, FROM_USER))
             return reference(target, FROM_USER), True, f"Coordinates are reprojected from {_label(profile.crs)} to {label}, as asked."

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import CRS
 
+from geo_platform.crs import reference
 from geo_platform.vector.batch import SourceBatch
 from geo_platform.vector.clean import clean_batch
-from geo_platform.vector.crs import reference
 from geo_platform.vector.geometry_kinds import Family, wkb_kinds
 from geo_platform.vector.plan import FeaturePlan
 from geo_platform.vector.repair import make_valid

@@ -3,9 +3,10 @@
 import pytest
 from pyproj import CRS
 
+from geo_platform.crs import same_crs
 from geo_platform.errors import BoundsImplausible
 from geo_platform.grid import Bounds
-from geo_platform.vector.crs import horizontal, same_crs, srid_of
+from geo_platform.vector.crs import horizontal, srid_of
 from geo_platform.vector.extent import check_plausible, lonlat_bounds
 
 
