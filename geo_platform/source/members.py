@@ -6,6 +6,7 @@ What belongs here: looking at members and choosing. What stays out: whether the 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 from zipfile import ZipFile
 
 from geo_platform.contracts.arrival import ArchiveMember, SourceFormat
@@ -19,6 +20,7 @@ from geo_platform.source.sidecars import group_sources, is_hidden
 
 _HEAD_BYTES = 512
 _MAX_LOOKED_AT = 500
+_LARGEST_INDEX_BYTES = 64 * 1024
 _LAST_RESORT = (
     frozenset({SourceFormat.csv}),
     frozenset({SourceFormat.png, SourceFormat.jpeg}),
@@ -47,9 +49,12 @@ def dataset_in_archive(path: Path, name: str, *, member: str | None, limits: Arc
             if not is_hidden(one.path):
                 check_companion(MemberContent(archive, one.info, one.path))
         found, refusals = _datasets(archive, members)
+        infos = {one.path: one.info for one in members}
+        linking = {one.path for one in found if one.path in infos and _only_links(archive.open(infos[one.path]), one)}
     if member is not None:
         return _chosen(found, member, name)
-    candidates = _kmz_document(_joined_shapefiles(_best(found)))
+    holding = [one for one in found if one.path not in linking]
+    candidates = _kmz_document(_joined_shapefiles(_best(holding or found)))
     if len(candidates) == 1:
         return candidates[0].format, ArchiveMember(path=candidates[0].path, size_bytes=candidates[0].size_bytes)
     if candidates:
@@ -120,9 +125,15 @@ def _joined_shapefiles(found: list[_Found]) -> list[_Found]:
 
 
 def _kmz_document(found: list[_Found]) -> list[_Found]:
-    """By KMZ's convention doc.kml at the top is the document; other KML files are what it links to, which is not followed."""
+    """By KMZ's convention doc.kml at the top is the document; what it links to is not followed."""
     documents = [one for one in found if one.path.lower() == "doc.kml"]
     return documents if all(one.format is SourceFormat.kml for one in found) and documents else found
+
+
+def _only_links(content: IO[bytes], one: _Found) -> bool:
+    """A short KML document without a placemark, as GDAL writes before the layers of a KMZ: it is an index of the others."""
+    with content:
+        return one.format is SourceFormat.kml and one.size_bytes <= _LARGEST_INDEX_BYTES and b"Placemark" not in content.read()
 
 
 def _chosen(found: list[_Found], member: str, name: str) -> tuple[SourceFormat, ArchiveMember]:

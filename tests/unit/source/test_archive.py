@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import geopandas as gpd
 import pyogrio
 import pytest
 import rasterio
@@ -83,6 +84,13 @@ def test_a_kmz_is_kml_with_pictures(samples: Path, zipped: Zipped) -> None:
 def test_of_several_kml_the_root_document_is_meant(samples: Path, zipped: Zipped) -> None:
     archive = zipped({"doc.kml": samples / "kml.kml", "more/linked.kml": samples / "kml.kml"}, name="x.kmz")
     assert _member(_detect(archive)) == "doc.kml"
+
+
+def test_a_kmz_as_gdal_writes_it_is_its_one_layer(samples: Path, tmp_path: Path) -> None:
+    """Its doc.kml holds nothing but a link to layers/NAME.kml."""
+    written = tmp_path / "written.kmz"
+    pyogrio.write_dataframe(gpd.read_file(samples / "kml.kml"), written, driver="LIBKML")
+    assert _member(_detect(written)) == "layers/written.kml"
 
 
 def test_a_zipped_srtm_tile(samples: Path, zipped: Zipped) -> None:
