@@ -24,7 +24,7 @@ def list_items(application: Application, as_json: bool) -> None:
     if listing.fault is not None:
         click.echo(printable(str(listing.fault)), err=True)
     if as_json:
-        click.echo(json.dumps(listing.rows, ensure_ascii=False))
+        click.echo(json.dumps(listing.rows))
     else:
         _print_rows(listing.rows)
     sys.exit(3 if listing.fault else 0)
@@ -59,7 +59,7 @@ def show_item(application: Application, item: str, as_json: bool) -> None:
     if document is None:
         raise click.ClickException(f"{printable(item)!r} was removed while it was looked up.")
     if as_json:
-        click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+        click.echo(json.dumps(document, indent=2))
         return
     console = Console(highlight=False)
     console.print(Text(f"{found[0].collection}/{found[0].item_id}", style="bold"))
@@ -82,7 +82,7 @@ def show_status(application: Application, run: str, as_json: bool) -> None:
         raise click.ClickException(f"This home has no run {printable(run)!r}.")
     if as_json:
         fields = ("run_id", "job", "partition", "status", "seconds", "stage_seconds", "result", "error")
-        click.echo(json.dumps({name: getattr(report, name) for name in fields}, ensure_ascii=False, default=str))
+        click.echo(json.dumps({name: getattr(report, name) for name in fields}, default=str))
         return
     click.echo(f"run {report.run_id}: {report.job} {report.status}, {report.seconds:.1f} s")
     click.echo(f"  object {printable(report.partition or '-')}")

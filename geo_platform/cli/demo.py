@@ -24,7 +24,7 @@ def demo(application: Application) -> None:
     candidates, _ = find_sources([str(application.root / "samples" / name) for name in SAMPLES])
     console = Console(highlight=False)
     outcomes = []
-    with ExitStack() as stack, source_progress(Console(stderr=True), len(candidates)) as progress:
+    with ExitStack() as stack, source_progress(console, len(candidates)) as progress:
         launch = application.lazy_launcher(stack)
         for done, candidate in enumerate(candidates):
             progress.source(candidate.path.name, done)

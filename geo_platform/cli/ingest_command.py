@@ -40,7 +40,9 @@ def ingest_sources(application: Application, /, sources: tuple[str, ...], as_jso
     for entry in left:
         aside.print(Text(f"left out   {printable(str(entry.path))}: {entry.reason}", style="dim"), soft_wrap=True)
     outcomes = []
-    with ExitStack() as stack, source_progress(aside, len(candidates)) as progress:
+    # Where both go to one terminal, the bar has to know of the answers, or it would be printed through them.
+    bar_console = answers if answers.is_terminal and not as_json else aside
+    with ExitStack() as stack, source_progress(bar_console, len(candidates)) as progress:
         for outcome in _outcomes(candidates, parameters, application, stack, progress):
             outcomes.append(outcome)
             if as_json:

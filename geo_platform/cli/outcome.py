@@ -40,7 +40,7 @@ class SourceOutcome:
         fields = asdict(self)
         for internal in ("stage_seconds", "traceback"):
             del fields[internal]
-        return json.dumps(fields, ensure_ascii=False)
+        return json.dumps(fields)
 
 
 def outcome_of(record: Mapping[str, Any]) -> Outcome:

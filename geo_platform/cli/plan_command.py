@@ -50,7 +50,7 @@ def plan_sources(sources: tuple[str, ...], as_json: bool, **values: Any) -> None
             refusals += 1
             plan = {"source": candidate.shown, "outcome": outcome_of(error.as_record()).value, "error": error.as_record()}
         if as_json:
-            click.echo(json.dumps(plan, ensure_ascii=False, default=str))
+            click.echo(json.dumps(plan, default=str))
         else:
             _show(console, plan)
     sys.exit(1 if refusals else 0)
@@ -110,4 +110,4 @@ def _show(console: Console, plan: Plan) -> None:
 
 
 def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,46 @@
+"""Answers: one line of plain JSON whatever a file is called, and exit codes by the worst of them."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geo_platform.cli.outcome import Outcome, SourceOutcome, exit_code, outcome_of, printable
+from geo_platform.errors import CrsMissing, MemoryExceeded, StoreUnavailable
+
+
+def _answer(outcome: Outcome, source: str = "a.tif") -> SourceOutcome:
+    return SourceOutcome(source=source, kind="raster", outcome=outcome, run_id=None, item=None)
+
+
+@given(st.text() | st.just("bad\udcff.tif"))
+def test_any_name_is_one_line_of_ascii_and_comes_back(name: str) -> None:
+    line = _answer(Outcome.refused, name).as_json()
+    assert line.isascii()
+    assert "\n" not in line
+    assert json.loads(line)["source"] == name
+
+
+@given(st.text())
+def test_what_is_printed_cannot_move_the_cursor(name: str) -> None:
+    assert printable(name).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "code"),
+    [
+        ([], 0),
+        ([Outcome.published, Outcome.unchanged], 0),
+        ([Outcome.published, Outcome.refused], 1),
+        ([Outcome.refused, Outcome.failed, Outcome.published], 3),
+    ],
+)
+def test_the_exit_code_is_that_of_the_worst(outcomes: list[Outcome], code: int) -> None:
+    assert exit_code(map(_answer, outcomes)) == code
+
+
+def test_what_the_user_can_mend_is_refused_and_the_rest_failed() -> None:
+    assert outcome_of(CrsMissing("x").as_record()) is Outcome.refused
+    assert outcome_of(MemoryExceeded("x").as_record()) is Outcome.refused
+    assert outcome_of(StoreUnavailable("x").as_record()) is Outcome.failed
