@@ -16,6 +16,7 @@ import dagster as dg
 from geo_platform.errors import UnexpectedFault
 from geo_platform.runs import RunReport, RunRequest
 from geo_platform.settings import Settings
+from geo_platform.storage.atomic import process_lock, write_atomically
 from geo_platform.storage.process import is_alive, this_process
 
 # A handler in dagster.yaml is how the run id gets onto every line of the log file; Dagster calls that way beta.
@@ -30,20 +31,27 @@ _UNFINISHED = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.Dag
 def open_instance(settings: Settings, template: Path) -> dg.DagsterInstance:
     """The Dagster instance of this home, made from the template the first time.
 
-    Runs that a killed process of this host left unfinished are marked as failed, since nothing else would ever end them.
+    One process at a time: Dagster makes its SQLite tables without asking whether another process is at it. Runs that a
+    killed process of this host left unfinished are marked as failed, since nothing else would ever end them.
     """
     home = settings.dagster_home_dir
     home.mkdir(parents=True, exist_ok=True)
     settings.log_file.parent.mkdir(parents=True, exist_ok=True)
-    configuration = home / "dagster.yaml"
-    if not configuration.exists():
-        configuration.write_text(Template(template.read_text("utf-8")).substitute(LOG_FILE=settings.log_file), "utf-8")
     os.environ["DAGSTER_HOME"] = str(home)
-    instance = dg.DagsterInstance.get()
+    with process_lock(home / ".opening"):
+        configuration = home / "dagster.yaml"
+        if not configuration.exists():
+            filled_in = Template(template.read_text("utf-8")).substitute(LOG_FILE=settings.log_file)
+            write_atomically(home, configuration, filled_in.encode())
+        instance = dg.DagsterInstance.get()
+        _end_killed_runs(instance)
+    return instance
+
+
+def _end_killed_runs(instance: dg.DagsterInstance) -> None:
     for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED, tags={HOST_TAG: socket.gethostname()})):
         if not is_alive(run.tags[PROCESS_TAG]):
             instance.report_run_failed(run, "The process of this run was killed. Nothing of it was published; launch it again.")
-    return instance
 
 
 class InProcessLauncher:
