@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from geo_platform.contracts.message import ObjectReference, SpatialReference
+from geo_platform.contracts.message import Finding, ObjectReference, SpatialReference
 from geo_platform.grid import Bounds
 
 BRONZE = "bronze"
@@ -69,6 +69,15 @@ class ObjectStore(Protocol):
 
 
 @dataclass(frozen=True)
+class IndexRequest:
+    """What a dataset is to be found by, in names of published columns. A store says what of it does not apply to it."""
+
+    spatial: bool = True
+    attributes: tuple[str, ...] = ()
+    temporal: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class FeatureTarget:
     """Where cleaned features go and what is known of them beforehand."""
 
@@ -80,6 +89,7 @@ class FeatureTarget:
     fingerprint: str
     key_prefix: str
     metadata: Mapping[str, str]
+    indexes: IndexRequest = IndexRequest()
 
 
 @dataclass(frozen=True)
@@ -92,6 +102,7 @@ class FeatureDataset:
     sha256: str | None
     rows: int
     bounds: Bounds
+    findings: tuple[Finding, ...] = ()
 
 
 class FeatureStore(Protocol):

@@ -10,13 +10,14 @@ they are sorted out of core and written for good. The result is opened and read 
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
 
+from geo_platform.contracts.message import Finding
 from geo_platform.errors import NoFeatures
-from geo_platform.ports import SILVER, FeatureDataset, FeatureTarget, ObjectStore
+from geo_platform.ports import SILVER, FeatureDataset, FeatureTarget, IndexRequest, ObjectStore
 from geo_platform.storage.geoparquet_order import Spool, spool_batches, write_in_order
 from geo_platform.storage.geoparquet_verify import read_back
 
@@ -47,7 +48,17 @@ class GeoParquetLake:
         metadata = {**target.metadata, "fingerprint": target.fingerprint, "sha256": sha256, "media_type": MEDIA_TYPE}
         key = f"{target.key_prefix}/{target.fingerprint}/{target.dataset}.parquet"
         stored = self._objects.put_file(SILVER, key, path, metadata=metadata, move=True)
-        return FeatureDataset(DESTINATION, target.dataset, stored.reference, sha256, spool.rows, bounds)
+        findings = tuple(_not_in_files(target.indexes))
+        return FeatureDataset(DESTINATION, target.dataset, stored.reference, sha256, spool.rows, bounds, findings)
+
+
+def _not_in_files(indexes: IndexRequest) -> Iterator[Finding]:
+    columns = (*indexes.attributes, *indexes.temporal)
+    if columns:
+        says = f"A GeoParquet file has no indexes: {', '.join(columns)} will be searched by the statistics of its row groups."
+        yield Finding(code="INDEXES_NOT_IN_FILES", message=says)
+    if not indexes.spatial:
+        yield Finding(code="SPATIAL_ORDER_KEPT", message="A GeoParquet file is always written in spatial order.")
 
 
 def _sha256(path: Path) -> str:

@@ -61,7 +61,7 @@ def load_features(
     accounts.assert_balanced(dataset.rows)
     work = _Work(profiled, plan, accounts, dataset, done, run_id)
     rejected, thumbnail = _put_rejected(objects, work), _put_map(objects, work)
-    loaded = _message(work, options.target_crs, (rejected, thumbnail), tuple(found.values()), time.perf_counter() - started)
+    loaded = _message(work, options.target_crs, (rejected, thumbnail), (*found.values(), *dataset.findings), time.perf_counter() - started)
     write_record(objects, plan, loaded, run_id)
     return loaded
 
@@ -95,6 +95,7 @@ def _target(plan: FeaturePlan, profiled: VectorProfiled, done: str, run_id: str)
         fingerprint=done,
         key_prefix=plan.key_prefix,
         metadata={"source_uri": profiled.source.uri, "source_etag": profiled.source.etag, "run_id": run_id},
+        indexes=plan.indexes,
     )
 
 

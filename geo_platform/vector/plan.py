@@ -13,10 +13,12 @@ from geo_platform.contracts.message import SpatialReference
 from geo_platform.contracts.vector import FieldMapping, VectorProfiled
 from geo_platform.crs import FROM_USER, parse_crs, reference, same_crs
 from geo_platform.errors import GeometryMixed, NoGeometry
+from geo_platform.ports import IndexRequest
 from geo_platform.vector.crs import horizontal
 from geo_platform.vector.field_names import GEOMETRY_COLUMN, dataset_name, publish_names
 from geo_platform.vector.field_types import published_type
 from geo_platform.vector.geometry_kinds import MULTI_OF, Family, family_of, has_z
+from geo_platform.vector.index_plan import plan_indexes
 from geo_platform.vector.options import Dimension, MixedGeometry, VectorFeaturesOptions
 
 ANY_GEOMETRY = "Geometry"
@@ -44,6 +46,7 @@ class FeaturePlan:
     simplify_tolerance: float | None
     quantize_grid: float | None
     batch_rows: int
+    indexes: IndexRequest
     reasons: tuple[str, ...]
 
 
@@ -79,6 +82,7 @@ def plan_features(profile: VectorProfiled, options: VectorFeaturesOptions) -> Fe
         simplify_tolerance=options.simplify_tolerance,
         quantize_grid=options.quantize_grid,
         batch_rows=min(options.chunk_size, _MOST_BATCH_ROWS),
+        indexes=plan_indexes(options, fields),
         reasons=reasons,
     )
 

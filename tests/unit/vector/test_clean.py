@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pyproj import CRS
 
 from geo_platform.crs import reference
+from geo_platform.ports import IndexRequest
 from geo_platform.vector.batch import SourceBatch
 from geo_platform.vector.clean import clean_batch
 from geo_platform.vector.geometry_kinds import Family, wkb_kinds
@@ -38,6 +39,7 @@ def plan(target: str = "EPSG:4326") -> FeaturePlan:
         simplify_tolerance=None,
         quantize_grid=None,
         batch_rows=100,
+        indexes=IndexRequest(),
         reasons=(),
     )
 

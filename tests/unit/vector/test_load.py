@@ -196,3 +196,13 @@ def test_progress_is_told(platform: Platform, mess: Path) -> None:
     assert stored.metadata["run_id"] == "r"
     with platform.objects.local_path("silver", loaded.dataset_object.key) as path:
         assert pq.read_schema(path).metadata[b"geo_platform:source_uri"].decode() == loaded.source.uri
+
+
+def test_indexes_are_checked_and_a_file_says_that_it_has_none(platform: Platform, mess: Path) -> None:
+    profiled = platform.profile(mess)
+    loaded = platform.load(profiled, indexes_attributes=["n"], indexes_spatial=False)
+    assert {finding.code for finding in loaded.warnings} == {"INDEXES_NOT_IN_FILES", "SPATIAL_ORDER_KEPT"}
+    with pytest.raises(errors.ParameterInvalid, match="nope"):
+        platform.load(profiled, indexes_attributes=["nope"])
+    with pytest.raises(errors.ParameterInvalid, match="no times: n"):
+        platform.load(profiled, indexes_temporal=["n"])
