@@ -2,11 +2,13 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "samples"
@@ -36,3 +38,17 @@ def geo_platform(*arguments: str | Path, home: Path, cwd: Path = ROOT, timeout_s
     command = [str(Path(sys.executable).with_name("geo-platform")), *map(str, arguments)]
     done = subprocess.run(command, cwd=cwd, env=environment(home), capture_output=True, text=True, timeout=timeout_s, check=False)
     return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def start(command: Sequence[str], home: Path, output: IO[bytes] | int) -> subprocess.Popen[bytes]:
+    """A command in a process group of its own that Ctrl-C can end, also where the suite itself was started to ignore it."""
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment(home),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )

@@ -1,6 +1,8 @@
 """The real Dagster webserver and daemon on a home of the test's own, and a real browser."""
 
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -11,7 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.support.command import ROOT, environment
+from tests.support.command import start
 
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",
@@ -36,16 +38,23 @@ def dagster_dev(home: Path, *, timeout_s: float = 90) -> Iterator[str]:
     command = [str(Path(sys.executable).with_name("geo-platform")), "dev", "--port", str(port)]
     log = home.parent / "dev.log"
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=environment(home), stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-        )
+        process = start(command, home, output)
         address = f"http://127.0.0.1:{port}"
         try:
             _wait_until_it_answers(address, process, log, time.monotonic() + timeout_s)
             yield address
         finally:
-            process.terminate()
-            process.wait(30)
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """As Ctrl-C does; what has not ended by then, the daemon's and the webserver's children included, is killed."""
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(10)
 
 
 def _wait_until_it_answers(address: str, process: subprocess.Popen[bytes], log: Path, deadline: float) -> None:
