@@ -3,34 +3,61 @@
 What belongs here: the group, its options and its exit codes. What stays out: the commands' own work, a module each.
 """
 
+import os
 import sys
 import traceback
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from geo_platform import __version__
-from geo_platform.cli.application import Application
-from geo_platform.cli.browse import list_items, show_item, show_status
-from geo_platform.cli.contracts import contracts
-from geo_platform.cli.demo import demo
-from geo_platform.cli.dev import dev
-from geo_platform.cli.ingest_command import ingest_sources
-from geo_platform.cli.outcome import printable
-from geo_platform.cli.plan_command import plan_sources
 from geo_platform.errors import PlatformError, PlatformFault, UnexpectedFault
-from geo_platform.settings import load_settings
+
+INTERRUPTED = 130
+"""128 + SIGINT, as shells say it."""
+
+COMMANDS = {
+    "ingest": ("ingest_command:ingest_sources", "Ingest files and folders into COGs, GeoParquet and STAC items."),
+    "plan": ("plan_command:plan_sources", "Show what would be done with files, and why. Nothing is written."),
+    "list": ("browse:list_items", "List the published items, newest first."),
+    "show": ("browse:show_item", "Show one published item."),
+    "status": ("browse:show_status", "Show how a run stands or ended."),
+    "contracts": ("contracts:contracts", "The messages between stages: check, show and lock them."),
+    "demo": ("demo:demo", "Ingest the bundled real raster and vector file, and tell the story."),
+    "dev": ("dev:dev", "Open the Dagster UI with its daemon on this home's data."),
+}
+"""Name -> where the command is, what it does. Each is imported when it is asked for: geodata libraries start slowly."""
 
 
 class _Commands(click.Group):
-    """Ends every command with a sentence and an exit code; a traceback only where it was asked for."""
+    """Commands in the order in which one meets them. Each ends with a sentence and an exit code; a traceback only where
+    it was asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(f"geo_platform.cli.{module}"), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_text) for name, (_, help_text) in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except PlatformError as error:
             _end(error, error)
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted. Nothing half-done is published; give the same command again to go on.", err=True)
+            sys.stdout.flush()
+            os._exit(INTERRUPTED)  # a run's thread may be deep in GDAL, and would be waited for
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except Exception as fault:  # noqa: BLE001  # the last border before a person: said in a sentence, exit 3
@@ -38,6 +65,8 @@ class _Commands(click.Group):
 
 
 def _end(error: PlatformError, cause: Exception) -> NoReturn:
+    from geo_platform.cli.outcome import printable
+
     if "--traceback" in sys.argv:
         traceback.print_exception(cause)
     click.echo(printable(str(error)), err=True)
@@ -63,12 +92,11 @@ def main(context: click.Context, home: Path | None, application_root: Path | Non
       geo-platform dev                        the Dagster UI on all of it
 
     \b
-    Exit codes: 0 all done, 1 some sources refused, 2 usage, 3 a fault of the platform.
+    Exit codes: 0 all done, 1 some sources refused, 2 usage, 3 a fault of the platform, 130 interrupted.
     """
+    from geo_platform.cli.application import Application
+    from geo_platform.settings import load_settings
+
     given = {"home": home, "application_root": application_root}
     settings = load_settings().model_copy(update={name: value for name, value in given.items() if value is not None})
     context.obj = Application(settings)
-
-
-for command in (ingest_sources, plan_sources, list_items, show_item, show_status, contracts, demo, dev):
-    main.add_command(command)

@@ -1,0 +1,50 @@
+"""The group of commands: what it offers, what each says of itself, and what is loaded for it."""
+
+import json
+import subprocess
+import sys
+
+import click
+import pytest
+
+from geo_platform.cli.main import COMMANDS, main
+
+SLOW = {"rasterio", "pyogrio", "pandas", "geopandas", "dagster", "jsonschema"}
+
+
+def _loaded_by(*arguments: str) -> set[str]:
+    """The slow libraries that a command has loaded when it ends."""
+    program = """
+import json, sys
+from geo_platform.cli.main import main
+try:
+    main(sys.argv[1:])
+finally:
+    print(json.dumps(sorted(sys.modules)), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True, timeout=60)
+    return SLOW & set(json.loads(done.stderr))
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["list"], ["list", "--help"]], ids=" ".join)
+def test_what_touches_no_geodata_loads_none_of_its_libraries(arguments: list[str]) -> None:
+    assert _loaded_by(*arguments) == set()
+
+
+def test_what_plans_loads_them() -> None:
+    """So that the test above can fail."""
+    assert _loaded_by("plan", "--help") >= {"rasterio", "pyogrio"}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_where_the_table_says_and_explains_itself(name: str) -> None:
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
+    assert command.name == name
+    assert command.help
+    options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+    assert [option.name for option in options if not (option.help or "").strip()] == []
+
+
+def test_an_unknown_command_is_none() -> None:
+    assert main.get_command(click.Context(main), "nope") is None
