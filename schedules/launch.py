@@ -7,8 +7,10 @@ import os
 import socket
 import warnings
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from string import Template
+from threading import Thread
 from typing import Any, Self
 
 import dagster as dg
@@ -51,7 +53,7 @@ def open_instance(settings: Settings, template: Path) -> dg.DagsterInstance:
 def _end_killed_runs(instance: dg.DagsterInstance) -> None:
     for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED, tags={HOST_TAG: socket.gethostname()})):
         if not is_alive(run.tags[PROCESS_TAG]):
-            instance.report_run_failed(run, "The process of this run was killed. Nothing of it was published; launch it again.")
+            instance.report_run_failed(run, "The process of this run was killed. Nothing of it was published.")
 
 
 class InProcessLauncher:
@@ -70,7 +72,25 @@ class InProcessLauncher:
         self._instance.dispose()
 
     def run(self, request: RunRequest) -> RunReport:
-        return run(request, self._definitions, self._instance)
+        """As `run`, in a thread of its own: in the main thread Dagster takes Ctrl-C for itself and mostly loses it, and GDAL
+        does not look up from its work. An interrupted run is marked as failed; its thread ends with the process, which has
+        to end at once.
+        """
+        done: Future[RunReport] = Future()
+
+        def work() -> None:
+            try:
+                done.set_result(run(request, self._definitions, self._instance))
+            except BaseException as error:  # noqa: BLE001  # handed to the main thread, which raises it
+                done.set_exception(error)
+
+        Thread(target=work, name="run", daemon=True).start()
+        try:
+            return done.result()
+        except KeyboardInterrupt:
+            for unfinished in self._instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED, tags={PROCESS_TAG: this_process()})):
+                self._instance.report_run_failed(unfinished, "The run was interrupted. Nothing of it was published.")
+            raise
 
     def status(self, run_id: str) -> RunReport | None:
         return status(run_id, self._instance)
@@ -106,6 +126,7 @@ def _report(instance: dg.DagsterInstance, run_id: str, events: Iterable[dg.Dagst
     error: Mapping[str, Any] | None = None
     traceback: str | None = None
     result: Mapping[str, Any] | None = None
+    last_word = "The run ended without a result."
     for event in events:
         if event.is_step_success and event.step_key:
             seconds[event.step_key] = event.step_success_data.duration_ms / 1000
@@ -114,9 +135,11 @@ def _report(instance: dg.DagsterInstance, run_id: str, events: Iterable[dg.Dagst
             error, traceback = _error_record(failure), failure.error.to_string() if failure.error else None
         elif event.is_step_materialization:
             result = {key: entry.value for key, entry in event.step_materialization_data.materialization.metadata.items()}
+        elif event.is_job_failure and event.message:
+            last_word = event.message
     dagster_run = record.dagster_run
     if error is None and dagster_run.status == dg.DagsterRunStatus.FAILURE:
-        error = UnexpectedFault("The run ended without a result.").as_record()
+        error = UnexpectedFault(last_word, remedy="Launch it again; report it with the run id if that fails too.").as_record()
     return RunReport(
         run_id=run_id,
         job=dagster_run.job_name,

@@ -1,0 +1,47 @@
+"""Ctrl-C in the middle of a run: the command ends there and says so, the run is marked, nothing half-done is published."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import ROOT, SAMPLES, environment, geo_platform
+
+
+def _interrupt_in(stage: str, sources: list[Path], home: Path) -> tuple[int, str, str]:
+    command = [str(Path(sys.executable).with_name("geo-platform")), "ingest", "--json", "--force", *map(str, sources)]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    log, deadline = home / "logs" / "platform.jsonl", time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        if log.exists() and any(f'"{stage}"' in line and '"STAGE_START"' in line for line in log.read_text().splitlines()):
+            break
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    return process.returncode, stdout, stderr
+
+
+@pytest.mark.parametrize("stage", ["raw_raster", "raster_cog"])
+def test_the_command_ends_and_the_next_one_completes(stage: str, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    sources = [tmp_path / "one.tif", tmp_path / "two.tif"]
+    for source in sources:
+        shutil.copyfile(SAMPLES / "san_francisco_landsat7.tif", source)
+    code, stdout, stderr = _interrupt_in(stage, sources, home)
+    assert (code, stdout) == (130, ""), stderr
+    assert "Interrupted" in stderr
+    assert "Traceback" not in stderr
+    assert geo_platform("list", "--json", home=home).stdout.strip() == "[]"
+    run_id = json.loads((home / "logs" / "platform.jsonl").read_text().splitlines()[0])["run_id"]
+    status = json.loads(geo_platform("status", run_id, "--json", home=home).stdout)
+    assert status["status"] == "failure"
+    assert "interrupted" in status["error"]["message"]
+    assert not list((home / "scratch").iterdir()) if (home / "scratch").exists() else True
+    again = geo_platform("ingest", "--json", *sources, home=home)
+    assert [line["outcome"] for line in again.lines] == ["published", "published"]
