@@ -31,7 +31,7 @@ _SHA2_256_MULTIHASH = "1220"
 
 _RECORDED = {
     SourceKind.raster: ("geo-platform", "rasterio", "rio-cogeo", "numpy"),
-    SourceKind.vector: ("geo-platform", "pyogrio", "shapely", "pyarrow", "duckdb"),
+    SourceKind.vector: ("geo-platform", "pyogrio", "shapely", "pyarrow"),
 }
 
 
@@ -95,7 +95,7 @@ def item_skeleton(source: ObjectArrived, options: ItemOptions, provenance: Prove
             {"rel": "root", "href": "../../catalog.json", "type": "application/json"},
             {"rel": "parent", "href": "../collection.json", "type": "application/json"},
             {"rel": "collection", "href": "../collection.json", "type": "application/json"},
-            {"rel": "derived_from", "href": source.uri, "type": source.media_type, "title": f"{source.container}/{source.key}"},
+            {"rel": "via", "href": source.uri, "type": source.media_type, "title": f"{source.container}/{source.key}"},
         ],
         "assets": {},
     }

@@ -57,7 +57,7 @@ def item(
         "geometry": {"type": "MultiPoint", "coordinates": [[west, south], [east, north]]},
         "bbox": list(bbox),
         "properties": properties | more,
-        "links": [{"rel": "derived_from", "href": (root / "store" / "bronze" / "a b.tif").as_uri()}],
+        "links": [{"rel": "via", "href": (root / "store" / "bronze" / "a b.tif").as_uri()}],
         "assets": {"data": {"href": (root / "store" / "silver" / "a b%.tif").as_uri(), "roles": ["data"]}},
     }
 
@@ -81,11 +81,11 @@ def test_hrefs_are_relative_on_disk_and_absolute_for_readers(catalog: StacFiles,
     stored, found = document(root, "rasters", "scene", "scene.json"), catalog.item("rasters", "scene")
     assert found is not None
     assert stored["assets"]["data"]["href"] == "../../../store/silver/a%20b%25.tif"
-    assert links(stored, "derived_from") == ["../../../store/bronze/a%20b.tif"]
+    assert links(stored, "via") == ["../../../store/bronze/a%20b.tif"]
     assert links(stored, "self") == []
     assert str(root) not in json.dumps(stored)
     assert found["assets"] == item(root)["assets"]
-    assert links(found, "derived_from") == links(item(root), "derived_from")
+    assert links(found, "via") == links(item(root), "via")
     assert links(found, "self") == [href] == [(root / "catalog/rasters/scene/scene.json").as_uri()]
 
 
