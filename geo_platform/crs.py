@@ -8,8 +8,9 @@ from pyproj import CRS
 from pyproj.exceptions import CRSError
 
 from geo_platform.contracts.message import Finding, SpatialReference
-from geo_platform.errors import CrsMismatch, CrsMissing, ParameterInvalid
+from geo_platform.errors import BoundsImplausible, CrsMismatch, CrsMissing, ParameterInvalid
 
+EARTH_SEMI_MAJOR_M = 6_378_137.0
 FROM_FILE, FROM_USER, FROM_OVERRIDE, FROM_FORMAT = "file", "user", "user_override", "format"
 _LON_LAT = frozenset({"EPSG:4326", "OGC:CRS84"})
 """The same positions in another axis order; data is always x, y here."""
@@ -27,7 +28,7 @@ def parse_crs(text: str, parameter: str) -> CRS:
             remedy="Give an authority's code, for example EPSG:32618.",
             parameter=parameter,
         ) from error
-    if not is_on_earth(crs):
+    if not is_on_earth(crs) or not has_earth_s_size(crs):
         raise ParameterInvalid(f"{parameter} {text[:100]!r} is not tied to the Earth.", remedy="Give a geographic or projected CRS.")
     return crs
 
@@ -38,18 +39,26 @@ def is_on_earth(crs: CRS) -> bool:
     return bool(horizontal.is_geographic or horizontal.is_projected or horizontal.is_derived) and horizontal.geodetic_crs is not None
 
 
+def has_earth_s_size(crs: CRS) -> bool:
+    """Whether the ellipsoid is the Earth's and not that of another body. Within half a percent, as PROJ compares them."""
+    ellipsoid = crs.ellipsoid
+    return ellipsoid is None or abs(ellipsoid.semi_major_metre / EARTH_SEMI_MAJOR_M - 1) < 0.005
+
+
 def believed_crs(
     own: CRS | None, *, own_came_from: str, input_crs: str | None, override_crs: bool, display_name: str
 ) -> tuple[SpatialReference, tuple[Finding, ...]]:
     """The CRS of a source and what is to be said of it: the file's own, unless it has none or the user overrides it.
 
-    Raises CrsMissing, CrsMismatch, ParameterInvalid.
+    Raises CrsMissing, CrsMismatch, BoundsImplausible, ParameterInvalid.
     """
     given = parse_crs(input_crs, "input_crs") if input_crs else None
     if own is None:
         if given is None:
             raise CrsMissing(f"{display_name!r} does not say its coordinate reference system.")
         return reference(given, FROM_USER), ()
+    if given is None and not has_earth_s_size(own):
+        raise BoundsImplausible(f"{display_name!r} does not lie on the Earth: its system is {describe(own)}, of a body of another size.")
     if given is None or same_crs(own, given):
         return reference(own, own_came_from), ()
     says = f"{describe(own)}, and input_crs says {describe(given)}"

@@ -19,6 +19,7 @@ from geo_platform.grid import GridShape
 from geo_platform.raster.options import Resampling
 from geo_platform.raster.plan import CogPlan
 from geo_platform.raster.sample import Values, spread_windows
+from geo_platform.raster.turn import whole_turn
 from geo_platform.raster.validity import planned_pixels, planned_valid
 
 SAMPLE_BYTES = 4 * 1024**2
@@ -187,11 +188,12 @@ def _source_position(original: DatasetReader, plan: CogPlan, window: Window) -> 
 
 
 def _same_turn(x: NDArray[np.float64], original: DatasetReader, plan: CogPlan) -> NDArray[np.float64]:
-    """Longitudes of a geographic source on the turn that its grid is written in (0 to 360, or on past 180)."""
-    if not CRS.from_wkt(plan.source_crs.wkt).is_geographic:
+    """Positions on the turn that the source's grid is written in (0 to 360 degrees, or on past the antimeridian)."""
+    turn = whole_turn(CRS.from_wkt(plan.source_crs.wkt))
+    if turn is None:
         return x
     middle, _ = original.transform @ (original.width / 2, original.height / 2)
-    return np.asarray((x - middle + 180.0) % 360.0 - 180.0 + middle)
+    return np.asarray((x - middle + turn / 2) % turn - turn / 2 + middle)
 
 
 def _covering(original: DatasetReader, rows: NDArray[np.float64], cols: NDArray[np.float64], reach: int) -> Window | None:

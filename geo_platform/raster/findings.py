@@ -24,6 +24,11 @@ def profile_findings(dataset: DatasetReader, georeference: GeoreferenceNote, ban
             ),
             ("RPCS_NOT_USED", georeference.has_rpcs, "Rational polynomial coefficients are present and not used."),
             ("MIXED_DTYPES", len({band.dtype for band in bands}) > 1, "Bands differ in data type; the COG has the widest for all."),
+            (
+                "MIN_IS_WHITE",
+                dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES",
+                "0 means white in this file; the values are kept, and whoever takes 0 for black sees a negative.",
+            ),
             ("SUBDATASETS", bool(dataset.subdatasets), f"{len(dataset.subdatasets)} images in one file; the first is used."),
             (
                 "TAG_DOMAINS_LEFT",

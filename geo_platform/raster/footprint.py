@@ -4,6 +4,7 @@ What belongs here: mask to polygon to degrees. What stays out: bounding boxes (`
 """
 
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,8 @@ from geo_platform.raster.lonlat import transformed, unwrap_longitudes
 LARGEST_SIDE_PX = 256
 SPECKS_PX = 4
 COORDINATES_AT_MOST = 400
-PRECISION_DEG = 1e-6
+DECIMALS_AT_LEAST, DECIMALS_AT_MOST = 6, 12
+"""Six decimals are a tenth of a metre, twelve a tenth of a micrometre: below that, doubles of degrees have noise."""
 
 
 def footprint_geojson(valid: NDArray[np.bool_], place: Affine, crs: CRS, bounds: LonLatBounds) -> str:
@@ -33,10 +35,18 @@ def footprint_geojson(valid: NDArray[np.bool_], place: Affine, crs: CRS, bounds:
     the bounding box stands for it.
     """
     outline = _outline(valid, place)
-    degrees = _in_degrees(outline, crs) if not _is_polar(bounds) else None
+    decimals = _decimals(bounds)
+    degrees = _in_degrees(outline, crs, 10.0 ** -(decimals + 1)) if not _is_polar(bounds) else None
     if degrees is None or degrees.is_empty:
         degrees = _boxes(bounds)
-    return json.dumps(_rounded(mapping(_split(_polygons(degrees)))))
+    return json.dumps(_rounded(mapping(_split(_polygons(degrees), 10.0**-decimals)), decimals))
+
+
+def _decimals(bounds: LonLatBounds) -> int:
+    """As many as leave a thousand steps across the narrower side."""
+    narrower = min((bounds.east - bounds.west) % 360 or 360.0, bounds.north - bounds.south)
+    wanted = math.ceil(3 - math.log10(narrower)) if narrower > 0 else DECIMALS_AT_MOST
+    return min(max(wanted, DECIMALS_AT_LEAST), DECIMALS_AT_MOST)
 
 
 def _outline(valid: NDArray[np.bool_], place: Affine) -> BaseGeometry:
@@ -66,7 +76,7 @@ def _placed(points: NDArray[np.float64], place: Affine) -> NDArray[np.float64]:
     return np.column_stack([place.a * x + place.b * y + place.c, place.d * x + place.e * y + place.f])
 
 
-def _in_degrees(outline: BaseGeometry, crs: CRS) -> BaseGeometry | None:
+def _in_degrees(outline: BaseGeometry, crs: CRS, tolerance: float) -> BaseGeometry | None:
     """Edges densified first, longitudes without jumps. None where a point lies off the Earth."""
     to_lonlat = Transformer.from_crs(crs, CRS.from_epsg(4326), always_xy=True)
     width = max(outline.bounds[2] - outline.bounds[0], outline.bounds[3] - outline.bounds[1])
@@ -77,7 +87,7 @@ def _in_degrees(outline: BaseGeometry, crs: CRS) -> BaseGeometry | None:
             return None
         shell = rings[0]
         parts.append(Polygon(shell, [_alongside(hole, shell) for hole in rings[1:]]))
-    degrees = simplify(make_valid(unary_union([make_valid(part) for part in parts])), 1e-7)
+    degrees = simplify(make_valid(unary_union([make_valid(part) for part in parts])), tolerance)
     return _bounded(degrees)
 
 
@@ -104,14 +114,14 @@ def _bounded(degrees: BaseGeometry) -> BaseGeometry:
     return bounded
 
 
-def _split(polygons: list[Polygon]) -> BaseGeometry:
+def _split(polygons: list[Polygon], precision: float) -> BaseGeometry:
     """Cut at +-180 and every piece brought back into the range."""
     pieces = []
     for polygon in polygons:
         for turn in (-720, -360, 0, 360, 720):
             piece = translate(polygon, xoff=turn).intersection(box(-180, -90, 180, 90))
             pieces += [part for part in _polygons(piece) if part.area > 0]
-    whole = make_valid(set_precision(unary_union(pieces), PRECISION_DEG))
+    whole = make_valid(set_precision(unary_union(pieces), precision))
     found = [part for part in _polygons(whole) if part.area > 0] or pieces or polygons
     return found[0] if len(found) == 1 else MultiPolygon(found)
 
@@ -135,10 +145,9 @@ def _boxes(bounds: LonLatBounds) -> BaseGeometry:
     return box(bounds.west, bounds.south, east, bounds.north)
 
 
-def _rounded(value: Any) -> Any:
-    """Six decimals: a tenth of a metre."""
+def _rounded(value: Any, decimals: int) -> Any:
     if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
+        return {key: _rounded(item, decimals) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_rounded(item) for item in value]
-    return round(value, 6) if isinstance(value, float) else value
+        return [_rounded(item, decimals) for item in value]
+    return round(value, decimals) if isinstance(value, float) else value

@@ -27,6 +27,7 @@ from geo_platform.raster.crs import file_crs
 from geo_platform.raster.metadata import other_domains
 from geo_platform.raster.nodata import same_value
 from geo_platform.raster.plan import CogPlan
+from geo_platform.raster.turn import counted_from_middle
 from geo_platform.raster.validity import has_dataset_mask, planned_pixels, planned_valid
 
 BLOCK_PX = 512
@@ -43,6 +44,8 @@ def needs_mending(dataset: DatasetReader, plan: CogPlan) -> bool:
     Formats other than TIFF are decoded once into a TIFF, since the COG driver reads its source twice.
     """
     own = file_crs(dataset)
+    if dataset.colorinterp[0] is ColorInterp.undefined:
+        return True  # a TIFF that leaves the first band's colour open, as one of MINISWHITE does, would keep it so
     if dataset.driver != "GTiff" or own is None or not same_crs(own, CRS.from_wkt(plan.source_crs.wkt)):
         return True
     if len(set(dataset.dtypes)) > 1 or not all(same_value(value, plan.nodata) for value in dataset.nodatavals):
@@ -86,8 +89,12 @@ def warp(dataset: DatasetReader, plan: CogPlan, path: Path, *, was_mended: bool)
 @contextmanager
 def _warped(dataset: DatasetReader, plan: CogPlan, _: Path) -> Iterator[DatasetReader]:
     """The source seen on the planned grid, computed while it is read. The source's CRS is in its header by now."""
+    shape = GridShape(rows=dataset.height, cols=dataset.width)
+    counted = counted_from_middle(dataset.transform, shape, CRS.from_wkt(plan.source_crs.wkt))
+    place = {} if counted is None else {"src_crs": _gdal_crs(counted[0].to_wkt()), "src_transform": counted[1]}
     with WarpedVRT(
         dataset,
+        **place,
         crs=_gdal_crs(plan.crs.wkt),
         transform=Affine(*plan.transform),
         width=plan.shape.cols,

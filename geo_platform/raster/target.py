@@ -17,13 +17,10 @@ from geo_platform.errors import ParameterInvalid
 from geo_platform.grid import Bounds, GridShape, LonLatBounds
 from geo_platform.raster.georeference import corner_bounds
 from geo_platform.raster.lonlat import lonlat_bounds, outline, transformed, unwrap_longitudes
+from geo_platform.raster.turn import MERCATOR_END_M, is_web_mercator, whole_turn
 
 GROWTH_AT_MOST = 8
 """A target grid with more than this many times the source's pixels is no reprojection that anyone wants."""
-
-
-MERCATOR_END_M = 20_037_508.342789244
-"""Half the equator of EPSG:3857: web maps end there, at 85.06 degrees, and the projection itself never does."""
 
 
 @dataclass(frozen=True)
@@ -103,23 +100,12 @@ def _extent(profile: RasterProfiled, own: CRS, target: CRS) -> tuple[float, floa
     x, y = x[shown], y[shown]
     if not x.size:
         return math.nan, math.nan, math.nan, math.nan
-    turn = _whole_turn(target)
+    turn = whole_turn(target)
     if turn is not None:
         x = unwrap_longitudes(x * (360.0 / turn)) * (turn / 360.0)
         x = x - turn * math.floor((float(x.min()) + turn / 2) / turn + 1e-9)
     elif float(np.abs(np.diff(x)).max(initial=0.0)) > 0.5 * float(np.ptp(x)) and x.size > 8:
         return math.nan, math.nan, math.nan, math.nan
-    if _is_web_mercator(target):
+    if is_web_mercator(target):
         y = np.clip(y, -MERCATOR_END_M, MERCATOR_END_M)
     return float(x.min()), float(y.min()), float(x.max()), float(y.max())
-
-
-def _whole_turn(crs: CRS) -> float | None:
-    """What once round the Earth measures along x, where x runs on past the antimeridian; None in systems that are cut there."""
-    if crs.is_geographic:
-        return 360.0
-    return 2 * MERCATOR_END_M if _is_web_mercator(crs) else None
-
-
-def _is_web_mercator(crs: CRS) -> bool:
-    return crs.coordinate_operation is not None and "Pseudo Mercator" in crs.coordinate_operation.method_name

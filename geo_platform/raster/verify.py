@@ -17,6 +17,7 @@ from rio_cogeo.cogeo import cog_validate
 from geo_platform.contracts.raster import CogVerification
 from geo_platform.crs import same_crs
 from geo_platform.errors import CogInvalid
+from geo_platform.grid import GridShape
 from geo_platform.raster.compare import Comparison, compare_lossy, compare_same_grid, compare_warped
 from geo_platform.raster.crs import file_crs
 from geo_platform.raster.environment import gdal_environment
@@ -33,10 +34,10 @@ def verify_cog(path: Path, source: OpenableSource, plan: CogPlan, *, source_size
             with gdal_environment(), rasterio.open(path, driver="GTiff", sharing=False) as written:
                 faults = header_faults(written, plan)
                 comparison = None if faults else compared(original, written, plan)
-            is_valid, errors, warnings = cog_validate(str(path), strict=True, quiet=True)
+            layout_faults, warnings = _layout_faults(path, plan)
         except rasterio.errors.RasterioError as error:
             raise CogInvalid(f"The COG of {source.display_name!r} could not be read back.", gdal=str(error)[:500]) from error
-    faults += [] if is_valid else [f"no valid COG: {'; '.join([*errors, *warnings])}"]
+    faults += layout_faults
     faults += comparison.faults if comparison else []
     if faults or comparison is None:
         raise CogInvalid(f"The COG of {source.display_name!r} is not what was planned: {'; '.join(faults)}.", faults=faults)
@@ -66,6 +67,7 @@ def header_faults(written: DatasetReader, plan: CogPlan) -> list[str]:
     crs = file_crs(written)
     colors = [color.name.lower() for color in written.colorinterp]
     names = [text or None for text in written.descriptions]
+    overviews = _overview_shapes(written)
     checks = (
         ("CRS", crs is not None and same_crs(crs, CRS.from_wkt(plan.crs.wkt)), crs.name if crs else None),
         ("geotransform", bool(placed), tuple(written.transform)[:6]),
@@ -83,11 +85,38 @@ def header_faults(written: DatasetReader, plan: CogPlan) -> list[str]:
         ),
         ("units", [text or None for text in written.units] == [band.unit for band in plan.bands], written.units),
         ("mask", plan.has_internal_mask is _has_mask(written), written.mask_flag_enums[0]),
-        ("overviews", tuple(written.overviews(1)) == plan.overview_factors, written.overviews(1)),
+        ("overviews", overviews == [_reduced(plan.shape, factor) for factor in plan.overview_factors], overviews),
         ("compression", _compression(written) == plan.compression, _compression(written)),
         ("block size", plan.blocksize_px in written.block_shapes[0], written.block_shapes[0]),
     )
     return [f"{name} is {found}" for name, holds, found in checks if not holds]
+
+
+def _overview_shapes(written: DatasetReader) -> list[tuple[int, int]]:
+    """(rows, cols) of each. rasterio's own figure is the ratio of two rounded widths, which is off in narrow rasters."""
+    shapes: list[tuple[int, int]] = []
+    for level in range(len(written.overviews(1))):
+        with rasterio.open(written.name, driver="GTiff", sharing=False, OVERVIEW_LEVEL=level) as overview:
+            shapes.append((overview.height, overview.width))
+    return shapes
+
+
+def _reduced(shape: GridShape, factor: int) -> tuple[int, int]:
+    """As GDAL's COG driver rounds: down, and never to nothing."""
+    return max(shape.rows // factor, 1), max(shape.cols // factor, 1)
+
+
+def _layout_faults(path: Path, plan: CogPlan) -> tuple[list[str], list[str]]:
+    """(faults, warnings) of rio-cogeo's strict validation.
+
+    It takes the ratio of widths for the decimation, and so calls every overview of a raster one pixel wide invalid: their
+    shapes are compared above.
+    """
+    _, errors, warnings = cog_validate(str(path), strict=True, quiet=True)
+    if plan.shape.cols == 1:
+        errors = [error for error in errors if not error.startswith("Invalid Decimation 1 ")]
+    faults = [*errors, *warnings]
+    return [f"no valid COG: {'; '.join(faults)}"] if faults else [], list(warnings)
 
 
 def _has_mask(written: DatasetReader) -> bool:

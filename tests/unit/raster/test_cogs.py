@@ -1,5 +1,6 @@
 """Every kind of raster through the whole chain: what came out is opened here once more, apart from the platform's own checks."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from pyproj import Transformer
 from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp, MaskFlags
 from rio_cogeo.cogeo import cog_validate
+from shapely.geometry import Point, shape
 
 from geo_platform.contracts.raster import CogStored, OutputTier
+from geo_platform.errors import BoundsImplausible
 from tests.unit.raster.conftest import Chain, WriteRaster, north_up, smooth
 
 DTYPES = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"]
@@ -214,6 +217,19 @@ def test_across_the_antimeridian(chain: Chain, write_raster: WriteRaster, target
     assert '"MultiPolygon"' in stored.footprint_geojson
 
 
+@pytest.mark.parametrize("target", ["EPSG:3857", "EPSG:32601", "EPSG:4269"])
+@pytest.mark.parametrize(
+    ("crs", "west", "size"), [("EPSG:4326", 179.25, 0.01), ("EPSG:4167", -180.75, 0.01), ("EPSG:3857", 19_954_000, 1113.0)]
+)
+def test_a_source_that_runs_on_past_the_antimeridian(
+    chain: Chain, write_raster: WriteRaster, crs: str, west: float, size: float, target: str
+) -> None:
+    path = write_raster("fiji.tif", smooth(1, 100, 150), crs=crs, transform=north_up(west, -17 if size < 1 else -1_920_000, size, size))
+    stored = chain.cogs(chain.profile(path), target_crs=target)
+    with rasterio.open(chain.file(stored)) as cog:
+        assert (cog.dataset_mask() > 0).mean() > 0.9
+
+
 @pytest.mark.parametrize("quality", [30, 85, 100])
 def test_visualization_is_jpeg_with_a_mask(chain: Chain, write_raster: WriteRaster, quality: int) -> None:
     pixels = smooth(3, 300, 400)
@@ -308,3 +324,35 @@ def test_a_polar_raster_into_degrees(chain: Chain, write_raster: WriteRaster) ->
     assert stored.cogs[0].lonlat_bounds.wsen[2:] == pytest.approx((180, 90), abs=1e-6)
     with rasterio.open(chain.file(stored)) as cog:
         assert (cog.read_masks(1)[0] > 0).all()
+
+
+@pytest.mark.parametrize(("rows", "cols"), [(9000, 700), (700, 9000), (5000, 3), (1300, 1), (1, 1300)])
+def test_a_long_and_narrow_raster(chain: Chain, write_raster: WriteRaster, rows: int, cols: int) -> None:
+    stored = chain.cogs(chain.profile(write_raster("corridor.tif", smooth(1, rows, cols), transform=north_up(500_000, 4_500_000, 1, 1))))
+    np.testing.assert_array_equal(read(chain, stored), smooth(1, rows, cols))
+    with rasterio.open(chain.file(stored), OVERVIEW_LEVEL=0) as overview:
+        assert overview.shape == (max(rows // 2, 1), max(cols // 2, 1))
+
+
+def test_a_gray_picture_whose_zero_is_white(chain: Chain, write_raster: WriteRaster) -> None:
+    profiled = chain.profile(write_raster("scan.tif", smooth(1, 60, 80), photometric="MINISWHITE"))
+    assert "MIN_IS_WHITE" in [finding.code for finding in profiled.warnings]
+    stored = chain.cogs(profiled)
+    np.testing.assert_array_equal(read(chain, stored), smooth(1, 60, 80))
+    with rasterio.open(chain.file(stored)) as cog:
+        assert cog.colorinterp == (ColorInterp.gray,)
+
+
+def test_pixels_of_a_tenth_of_a_millimetre_have_a_footprint(chain: Chain, write_raster: WriteRaster) -> None:
+    path = write_raster("sherd.tif", smooth(1, 60, 80), crs="EPSG:4326", transform=north_up(8, 48, 1e-9, 1e-9))
+    stored = chain.cogs(chain.profile(path))
+    footprint = shape(json.loads(stored.footprint_geojson))
+    assert footprint.is_valid
+    assert footprint.covers(Point(8 + 4e-8, 48 - 3e-8))
+    assert footprint.area < 1e-10
+
+
+def test_a_raster_of_the_moon_is_refused(chain: Chain, write_raster: WriteRaster) -> None:
+    path = write_raster("moon.tif", smooth(1, 60, 80), crs="+proj=longlat +R=1737400 +no_defs", transform=north_up(8, 48, 0.1, 0.1))
+    with pytest.raises(BoundsImplausible, match="Earth"):
+        chain.profile(path)
