@@ -8,9 +8,10 @@ from rich.console import Console
 from rich.text import Text
 
 from geo_platform.cli.application import Application
-from geo_platform.cli.ingest import Request, ingest, kind_of
+from geo_platform.cli.ingest import ingest
 from geo_platform.cli.outcome import Outcome, SourceOutcome, exit_code, printable, show_outcome
 from geo_platform.cli.progress import source_progress
+from geo_platform.cli.requests import requests_of
 from geo_platform.cli.sources import Candidate, find_sources
 from geo_platform.cli.story import story_lines
 
@@ -21,16 +22,16 @@ SAMPLES = ("sierra_nevada_srtm.tif", "natural_earth_countries.shp.zip")
 @click.pass_obj
 def demo(application: Application) -> None:
     """Ingest a bundled real raster and a bundled real vector file, and say what was found and written."""
-    candidates, _ = find_sources([str(application.root / "samples" / name) for name in SAMPLES])
+    candidates, _ = find_sources([str(application.root / "samples" / name) for name in SAMPLES], home=application.settings.home_dir)
     console = Console(highlight=False)
     outcomes = []
     with ExitStack() as stack, source_progress(console, len(candidates)) as progress:
         launch = application.lazy_launcher(stack)
-        for done, candidate in enumerate(candidates):
-            progress.source(candidate.path.name, done)
-            outcome = ingest(candidate, kind_of(candidate), Request({}, launch), application)
-            outcomes.append(outcome)
-            _tell(console, candidate, outcome, application)
+        for done, request in enumerate(requests_of(candidates, {})):
+            progress.source(request.candidate.path.name, done)
+            outcome = ingest(request, application, launch)
+            outcomes.append(outcome.outcome)
+            _tell(console, request.candidate, outcome, application)
     console.print(Text("\nOpen the UI on it:", style="bold"), Text("make dev"), Text("(or: geo-platform dev)", style="dim"))
     sys.exit(exit_code(outcomes))
 

@@ -5,79 +5,62 @@ What belongs here: the order of things and what each error becomes. What stays o
 
 import time
 import traceback
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable
 
 import click
 
-from geo_platform.catalog.naming import default_collection, default_item_id
+from geo_platform.catalog.provenance import item_place
 from geo_platform.catalog.publish import find_published
 from geo_platform.cli.application import Application, Launcher
-from geo_platform.cli.outcome import Outcome, SourceOutcome, outcome_of
+from geo_platform.cli.outcome import Outcome, SourceOutcome, as_platform_error, outcome_of
 from geo_platform.cli.parameters import CHAINS, Chain, ChainOptions, options_of
+from geo_platform.cli.requests import SourceRequest
 from geo_platform.cli.sources import Candidate
 from geo_platform.contracts.arrival import ObjectArrived, SourceKind
 from geo_platform.contracts.publication import ItemPublished
-from geo_platform.errors import PlatformError, SourceNotFound, UnexpectedFault
 from geo_platform.fingerprint import extend
 from geo_platform.options import ArrivalOptions, ItemOptions
 from geo_platform.ports import BRONZE
 from geo_platform.runs import RunReport, RunRequest
 from geo_platform.source.arrival import receive
-from geo_platform.source.sniff import detect
 from geo_platform.storage.arrive import arrive
 
 
-@dataclass(frozen=True)
-class Request:
-    """What was asked of every source of one call."""
+def ingest(request: SourceRequest, application: Application, launch: Callable[[], Launcher]) -> SourceOutcome:
+    """Take one source through its job, or answer with what was published of the same source and recipe before.
 
-    parameters: Mapping[str, Any]
-    launch: Callable[[], Launcher]
-
-
-def kind_of(candidate: Candidate) -> SourceKind:
-    """By content. Raises a refusal where it is missing, empty, unsafe or of no supported format."""
-    if not candidate.path.is_file():
-        raise SourceNotFound(f"There is no file {candidate.shown!r}.")
-    sidecar_names = [sidecar.name for sidecar in candidate.sidecars]
-    return detect(candidate.path, name=candidate.path.name, sidecars=sidecar_names).kind
-
-
-def ingest(candidate: Candidate, kind: SourceKind, request: Request, application: Application) -> SourceOutcome:
-    """Take one source through its job, or answer with what was published of the same source and recipe before."""
+    Raises click.ClickException where there are no jobs here at all; anything else becomes this source's answer.
+    """
     started = time.perf_counter()
-    chain = CHAINS[kind]
+    candidate = request.candidate
     try:
+        kind = request.known_kind()
+        chain = CHAINS[kind]
         options = options_of(chain, request.parameters)
         arrived = _arrive(candidate, chain, options, application)
         before = None if arrived.force else _published_before(arrived, chain, options, application)
         if before is not None:
             return _unchanged(candidate, kind, before, time.perf_counter() - started)
-        report = request.launch().run(_run_request(candidate, chain, options))
-    except PlatformError as error:
-        return refused(candidate, error, kind=kind, seconds=time.perf_counter() - started)
+        report = launch().run(_run_request(candidate, chain, options))
     except click.ClickException:
         raise
-    except Exception as fault:  # noqa: BLE001  # one source's fault must not stop the others; it is reported as that source's answer
-        unexpected = UnexpectedFault(f"{type(fault).__name__}: {fault}")
-        answer = refused(candidate, unexpected, kind=kind, seconds=time.perf_counter() - started)
-        return replace(answer, traceback="".join(traceback.format_exception(fault)))
+    except Exception as error:  # noqa: BLE001  # one source's fault must not stop the others; it is reported as that source's answer
+        return _without_run(request, error, time.perf_counter() - started)
     return _from_report(candidate, kind, report, time.perf_counter() - started)
 
 
-def refused(candidate: Candidate, error: PlatformError, *, kind: SourceKind | None, seconds: float = 0.0) -> SourceOutcome:
+def _without_run(request: SourceRequest, error: Exception, seconds: float) -> SourceOutcome:
     """The answer for a source that never got as far as a run."""
-    record = error.as_record()
+    record = as_platform_error(error).as_record()
     return SourceOutcome(
-        source=candidate.shown,
-        kind=kind.value if kind else None,
+        source=request.candidate.shown,
+        kind=request.kind.value if isinstance(request.kind, SourceKind) else None,
         outcome=outcome_of(record),
         run_id=None,
         item=None,
         error=record,
         seconds=round(seconds, 3),
+        traceback="".join(traceback.format_exception(error)),
     )
 
 
@@ -97,9 +80,7 @@ def fingerprint_of(arrived: ObjectArrived, chain: Chain, options: ChainOptions) 
 
 
 def _published_before(arrived: ObjectArrived, chain: Chain, options: ChainOptions, application: Application) -> ItemPublished | None:
-    item = options.of(ItemOptions)
-    collection = item.collection_id or default_collection(chain.kind)
-    item_id = item.item_id or default_item_id(arrived.key)
+    collection, item_id = item_place(arrived, options.of(ItemOptions))
     return find_published(application.catalog, collection, item_id, fingerprint_of(arrived, chain, options), application.objects)
 
 

@@ -13,7 +13,6 @@ from typing import Any, NoReturn
 import click
 
 from geo_platform import __version__
-from geo_platform.errors import PlatformError, PlatformFault, UnexpectedFault
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells say it."""
@@ -52,25 +51,24 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except PlatformError as error:
-            _end(error, error)
         except KeyboardInterrupt:
             click.echo("\nInterrupted. Nothing half-done is published; give the same command again to go on.", err=True)
             sys.stdout.flush()
             os._exit(INTERRUPTED)  # a run's thread may be deep in GDAL, and would be waited for
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
-        except Exception as fault:  # noqa: BLE001  # the last border before a person: said in a sentence, exit 3
-            _end(UnexpectedFault(f"{type(fault).__name__}: {fault}"), fault)
+        except Exception as fault:  # noqa: BLE001  # the last border before a person: said in a sentence
+            _end(fault)
 
 
-def _end(error: PlatformError, cause: Exception) -> NoReturn:
-    from geo_platform.cli.outcome import printable
+def _end(cause: Exception) -> NoReturn:
+    from geo_platform.cli.outcome import as_platform_error, exit_code, outcome_of, printable
 
+    error = as_platform_error(cause)
     if "--traceback" in sys.argv:
         traceback.print_exception(cause)
     click.echo(printable(str(error)), err=True)
-    raise SystemExit(3 if isinstance(error, PlatformFault) else 1) from cause
+    raise SystemExit(exit_code([outcome_of(error.as_record())])) from cause
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -4,13 +4,16 @@ What belongs here: the answer's shape and how it is shown. What stays out: findi
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
+
+from geo_platform.cli.sources import Candidate, LeftOut
+from geo_platform.errors import PlatformError, UnexpectedFault
 
 
 class Outcome(StrEnum):
@@ -48,9 +51,14 @@ def outcome_of(record: Mapping[str, Any]) -> Outcome:
     return Outcome.refused if record["user_fixable"] else Outcome.failed
 
 
-def exit_code(outcomes: Iterable[SourceOutcome]) -> int:
+def as_platform_error(error: Exception) -> PlatformError:
+    """The error itself, or what nobody foresaw as UNEXPECTED_FAULT."""
+    return error if isinstance(error, PlatformError) else UnexpectedFault(f"{type(error).__name__}: {error}")
+
+
+def exit_code(outcomes: Iterable[Outcome]) -> int:
     """0 all done, 1 some refused, 3 a fault of the platform."""
-    kinds = {outcome.outcome for outcome in outcomes}
+    kinds = set(outcomes)
     return 3 if Outcome.failed in kinds else 1 if Outcome.refused in kinds else 0
 
 
@@ -70,6 +78,14 @@ def show_outcome(console: Console, outcome: SourceOutcome, *, with_traceback: bo
             console.print(Text(f"  {printable(output)}"), soft_wrap=True)
     if with_traceback and outcome.traceback:
         console.print(Text(outcome.traceback), soft_wrap=True)
+
+
+def show_left_out(console: Console, candidates: Sequence[Candidate], left: Sequence[LeftOut]) -> None:
+    """What a walk did not take as a source, and why; a sentence where nothing is left to do."""
+    for entry in left:
+        console.print(Text(f"left out   {printable(str(entry.path))}: {printable(entry.reason)}", style="dim"), soft_wrap=True)
+    if not candidates:
+        console.print(Text("No file of a supported format is there: nothing to do."))
 
 
 def printable(text: str) -> str:

@@ -10,13 +10,14 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from geo_platform.cli.ingest import kind_of
-from geo_platform.cli.outcome import outcome_of, printable
+from geo_platform.catalog.provenance import item_place
+from geo_platform.cli.application import Application
+from geo_platform.cli.outcome import as_platform_error, exit_code, outcome_of, printable, show_left_out
 from geo_platform.cli.parameters import CHAINS, ChainOptions, given, options_of, stage_options
-from geo_platform.cli.sources import Candidate, find_sources
+from geo_platform.cli.requests import SourceRequest, requests_of
+from geo_platform.cli.sources import find_sources
 from geo_platform.contracts.arrival import ObjectArrived, SourceKind
-from geo_platform.errors import PlatformError
-from geo_platform.options import ArrivalOptions
+from geo_platform.options import ArrivalOptions, ItemOptions
 from geo_platform.ports import BRONZE
 from geo_platform.raster.options import RasterCogOptions, RasterProfileOptions
 from geo_platform.raster.plan import plan_cogs
@@ -34,38 +35,49 @@ Plan = dict[str, Any]
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document per source, a line each.")
 @stage_options
-def plan_sources(sources: tuple[str, ...], as_json: bool, **values: Any) -> None:
+@click.pass_obj
+def plan_sources(application: Application, /, sources: tuple[str, ...], as_json: bool, **values: Any) -> None:
     """Show what would be done with files, and why. Nothing is written.
 
     Takes the same parameters as `ingest`, so that their effect can be seen before anything is done.
     """
-    parameters = given(values)
-    candidates, _ = find_sources(sources)
+    candidates, left = find_sources(sources, home=application.settings.home_dir)
+    show_left_out(Console(stderr=True, highlight=False), candidates, left)
     console = Console(highlight=False)
-    refusals = 0
-    for candidate in candidates:
+    faults = []
+    for request in requests_of(candidates, given(values)):
         try:
-            plan = _plan(candidate, parameters)
-        except PlatformError as error:
-            refusals += 1
-            plan = {"source": candidate.shown, "outcome": outcome_of(error.as_record()).value, "error": error.as_record()}
+            plan = _plan(request)
+        except click.ClickException:
+            raise
+        except Exception as error:  # noqa: BLE001  # one source's fault must not stop the others; it is that source's answer
+            record = as_platform_error(error).as_record()
+            faults.append(outcome_of(record))
+            plan = {"source": request.candidate.shown, "outcome": outcome_of(record).value, "error": record}
         if as_json:
             click.echo(json.dumps(plan, default=str))
         else:
             _show(console, plan)
-    sys.exit(1 if refusals else 0)
+    sys.exit(exit_code(faults))
 
 
-def _plan(candidate: Candidate, parameters: Plan) -> Plan:
-    kind = kind_of(candidate)
-    chain = CHAINS[kind]
-    options = options_of(chain, parameters)
+def _plan(request: SourceRequest) -> Plan:
+    kind = request.known_kind()
+    options = options_of(CHAINS[kind], request.parameters)
     view = LocalView()
-    arrived = receive(view, BRONZE, candidate.key, options.of(ArrivalOptions), expected=kind)
+    arrived = receive(view, BRONZE, request.candidate.key, options.of(ArrivalOptions), expected=kind)
     planned = _plan_raster if kind is SourceKind.raster else _plan_vector
     with tempfile.TemporaryDirectory(prefix="geo-platform-plan-") as scratch:
         found, steps = planned(arrived, options, view, Path(scratch))
-    return {"source": candidate.shown, "kind": kind.value, "format": arrived.format.value, "found": found, "plan": steps}
+    collection, item_id = item_place(arrived, options.of(ItemOptions))
+    found["item"] = f"{collection}/{item_id}"
+    return {
+        "source": request.candidate.shown,
+        "kind": kind.value,
+        "format": arrived.format.value,
+        "found": found,
+        "plan": steps,
+    }
 
 
 def _plan_raster(arrived: ObjectArrived, options: ChainOptions, view: LocalView, scratch: Path) -> tuple[Plan, list[Plan]]:

@@ -3,13 +3,14 @@
 What belongs here: walking folders and naming. What stays out: opening files.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from geo_platform.catalog.naming import default_item_id
-from geo_platform.source.sidecars import group_sources, sidecars_of
+import click
+
+from geo_platform.source.sidecars import group_sources, is_hidden, sidecars_of
 
 
 @dataclass(frozen=True)
@@ -38,48 +39,69 @@ def key_of(path: Path) -> str:
     return path.absolute().as_posix().lstrip("/")
 
 
-def find_sources(arguments: Sequence[str]) -> tuple[list[Candidate], list[LeftOut]]:
-    """Every source in the order of the arguments, folders walked in order of name. A name that is no file is a candidate
-    too: it will be refused as SOURCE_NOT_FOUND like any other."""
+def find_sources(arguments: Sequence[str], *, home: Path) -> tuple[list[Candidate], list[LeftOut]]:
+    """Every source in the order of the arguments, folders walked in order of name; `home`, where results are kept, is not.
+
+    A name that is no file is a candidate too: it will be refused as SOURCE_NOT_FOUND like any other.
+    """
     found: dict[Path, Candidate] = {}
     left: list[LeftOut] = []
     for argument in arguments:
+        if not argument:
+            raise click.UsageError("A SOURCE is empty. Name a file or a folder; this folder is called .")
         path = Path(argument)
-        if path.is_dir():
-            inside, without = _walk(path, argument)
+        if _is(path, Path.is_dir) and path.suffix.casefold() != ".gdb":
+            inside, without = _walk(path, home)
             left += without
         else:
-            inside = [_single(path, argument)]
+            inside = [_single(path)]
         for candidate in inside:
             found.setdefault(candidate.path.absolute(), candidate)
     return list(found.values()), left
 
 
-def _single(path: Path, shown: str) -> Candidate:
-    siblings = {entry.name for entry in path.parent.iterdir() if entry.is_file()} if path.parent.is_dir() else set()
-    return Candidate(path, tuple(path.parent / name for name in sidecars_of(path.name, siblings - {path.name})), shown)
+def _single(path: Path) -> Candidate:
+    try:
+        siblings = {entry.name for entry in path.parent.iterdir() if entry.is_file()} - {path.name}
+    except OSError:  # a folder that may not be read; whether the file may be is found out when it is opened
+        siblings = set()
+    return Candidate(path, tuple(path.parent / name for name in sidecars_of(path.name, siblings)), str(path))
 
 
-def _walk(folder: Path, shown: str) -> tuple[list[Candidate], list[LeftOut]]:
-    names = sorted(entry.relative_to(folder).as_posix() for entry in folder.rglob("*") if entry.is_file())
+def _walk(folder: Path, home: Path) -> tuple[list[Candidate], list[LeftOut]]:
+    left: list[LeftOut] = []
+    names: list[str] = []
+
+    def cannot_be_read(error: OSError) -> None:
+        left.append(LeftOut(Path(error.filename), f"It cannot be read: {error.strerror}."))
+
+    for inside, folders, files in os.walk(folder, onerror=cannot_be_read):
+        reasons = {name: reason for name in folders if (reason := _reason_not_to_enter(Path(inside, name), home)) is not None}
+        left += [LeftOut(Path(inside, name), reason) for name, reason in reasons.items()]
+        folders[:] = [name for name in folders if name not in reasons]
+        real = [name for name in files if _is(Path(inside, name), Path.is_file, unknown=True)]
+        names += [Path(inside, name).relative_to(folder).as_posix() for name in real]
+        left += [LeftOut(Path(inside, name), "It is no file, or a link that leads nowhere.") for name in files if name not in real]
     grouping = group_sources(names)
     candidates = [
-        Candidate(folder / group.main, tuple(folder / name for name in group.sidecars), str(Path(shown) / group.main))
+        Candidate(folder / group.main, tuple(folder / name for name in group.sidecars), str(folder / group.main))
         for group in grouping.sources
     ]
-    return candidates, [LeftOut(folder / name, reason) for name, reason in grouping.left]
+    left += [LeftOut(folder / name, reason) for name, reason in grouping.left]
+    return candidates, sorted(left, key=lambda entry: entry.path)
 
 
-def item_ids(candidates: Iterable[Candidate]) -> dict[str, str]:
-    """Ids for those sources of one call whose default ids would collide: the folder's name goes before the file's.
-
-    Only colliding ones are in the result. One that still collides is left to be refused by the catalog as CONFLICT.
-    """
-    keys = [candidate.key for candidate in candidates]
-    shared = {item_id for item_id, count in Counter(map(default_item_id, keys)).items() if count > 1}
-    return {key: default_item_id(_with_folder(key)) for key in keys if default_item_id(key) in shared}
+def _reason_not_to_enter(folder: Path, home: Path) -> str | None:
+    if is_hidden(folder.name):
+        return "It is hidden."
+    if folder.is_symlink():
+        return "It is a link to a folder; name it by itself to have it walked."
+    return "Results are kept there." if folder.absolute() == home else None
 
 
-def _with_folder(key: str) -> str:
-    *_, folder, name = ("", *key.split("/"))
-    return f"{folder}-{name}"
+def _is(path: Path, question: Callable[[Path], bool], *, unknown: bool = False) -> bool:
+    """The answer, or `unknown` where the folder it lies in may not be searched."""
+    try:
+        return question(path)
+    except OSError:
+        return unknown

@@ -87,9 +87,14 @@ def plan_features(profile: VectorProfiled, options: VectorFeaturesOptions) -> Fe
     )
 
 
+def object_stem(key: str) -> str:
+    """`a/roads.2020.geojson` -> `roads`: what a dataset is called after, where nobody gave a name."""
+    return key.rsplit("/", 1)[-1].split(".", 1)[0]
+
+
 def _default_name(profile: VectorProfiled) -> str:
     """The object's name without folders and extensions, and the layer's where it was one of several."""
-    stem = profile.source.key.rsplit("/", 1)[-1].split(".", 1)[0]
+    stem = object_stem(profile.source.key)
     several = sum(layer.geometry_type is not None for layer in profile.layers) > 1
     return f"{stem}_{profile.layer}" if several else stem
 

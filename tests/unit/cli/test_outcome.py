@@ -37,7 +37,7 @@ def test_what_is_printed_cannot_move_the_cursor(name: str) -> None:
     ],
 )
 def test_the_exit_code_is_that_of_the_worst(outcomes: list[Outcome], code: int) -> None:
-    assert exit_code(map(_answer, outcomes)) == code
+    assert exit_code(outcomes) == code
 
 
 def test_what_the_user_can_mend_is_refused_and_the_rest_failed() -> None:

@@ -1,0 +1,44 @@
+"""Folders as people have them: the same names in several of them, files that are none, folders to stay out of."""
+
+import json
+from pathlib import Path
+
+from tests.support.command import geo_platform
+
+
+def _roads(folder: Path, lon: float) -> None:
+    folder.mkdir(parents=True)
+    line = {"type": "LineString", "coordinates": [[lon, 47.0], [lon + 0.1, 47.1]]}
+    document = {"type": "FeatureCollection", "features": [{"type": "Feature", "properties": {"name": folder.name}, "geometry": line}]}
+    (folder / "roads.geojson").write_text(json.dumps(document))
+
+
+def test_two_folders_each_with_roads_are_both_published(tmp_path: Path) -> None:
+    home, data = tmp_path / "home", tmp_path / "data"
+    for number, folder in enumerate(["north", "south"]):
+        _roads(data / folder, 11.0 + number)
+    ended = geo_platform("ingest", "--json", data, home=home)
+    assert [(line["outcome"], line["item"], line["error"]) for line in ended.lines] == [
+        ("published", "north-roads", None),
+        ("published", "south-roads", None),
+    ]
+    planned = geo_platform("plan", "--json", data, home=home)
+    assert [line["found"]["item"] for line in planned.lines] == ["vectors/north-roads", "vectors/south-roads"]
+    assert [line["plan"][0]["dataset"] for line in planned.lines] == ["north_roads", "south_roads"]
+    again = geo_platform("ingest", "--json", data, home=home)
+    assert [line["outcome"] for line in again.lines] == ["unchanged", "unchanged"]
+
+
+def test_results_that_lie_in_the_folder_are_not_ingested(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    _roads(data / "north", 11.0)
+    for expected in ("published", "unchanged"):
+        ended = geo_platform("--home", data / "results", "ingest", "--json", data, home=tmp_path / "unused")
+        assert [line["outcome"] for line in ended.lines] == [expected]
+
+
+def test_a_folder_without_a_source_says_so(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    ended = geo_platform("ingest", "--json", tmp_path / "empty", home=tmp_path / "home")
+    assert (ended.exit_code, ended.stdout) == (0, "")
+    assert "nothing to do" in ended.stderr

@@ -1,0 +1,76 @@
+"""What is asked of each source of one call: names that would collide, parameters for nobody, errors that wait their turn."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geo_platform.cli.requests import SourceRequest, own_names, requests_of
+from geo_platform.cli.sources import find_sources
+from geo_platform.contracts.arrival import SourceKind
+from geo_platform.errors import SourceNotFound, SourceUnreadable, UnsupportedFormat
+from geo_platform.vector.field_names import dataset_name
+
+POINT = {"type": "Feature", "properties": {}, "geometry": {"type": "Point", "coordinates": [1, 2]}}
+
+
+def _requests(*paths: Path, **parameters: Any) -> list[SourceRequest]:
+    candidates, _ = find_sources(list(map(str, paths)), home=Path("/nowhere"))
+    return requests_of(candidates, parameters)
+
+
+def _vector(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": [POINT]}))
+    return path
+
+
+def test_two_folders_with_files_of_one_name_get_names_of_their_own(tmp_path: Path) -> None:
+    requests = _requests(_vector(tmp_path / "north" / "roads.geojson"), _vector(tmp_path / "south" / "roads.geojson"))
+    assert [request.parameters for request in requests] == [
+        {"item_id": "north-roads", "table_name": "north_roads"},
+        {"item_id": "south-roads", "table_name": "south_roads"},
+    ]
+
+
+def test_a_name_that_a_person_gave_stays(tmp_path: Path) -> None:
+    paths = [_vector(tmp_path / folder / "roads.geojson") for folder in ("north", "south")]
+    assert {request.parameters["table_name"] for request in _requests(*paths, table_name="mine")} == {"mine"}
+
+
+def test_names_that_differ_are_left_alone(tmp_path: Path) -> None:
+    assert [request.parameters for request in _requests(_vector(tmp_path / "a.geojson"), _vector(tmp_path / "b.geojson"))] == [{}, {}]
+
+
+def test_datasets_collide_where_items_do_not() -> None:
+    """`roads.2020` and `roads.2021` are two items, but a table is named by what stands before the first dot."""
+    assert own_names(["in/roads.2020.geojson", "in/roads.2021.geojson"], SourceKind.vector) == {
+        "in/roads.2020.geojson": {"table_name": "in_roads_2020"},
+        "in/roads.2021.geojson": {"table_name": "in_roads_2021"},
+    }
+    assert own_names(["in/roads.2020.tif", "in/roads.2021.tif"], SourceKind.raster) == {}
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="/"), min_size=1).map(lambda name: f"in/{name}"), max_size=4))
+def test_every_table_name_is_a_valid_one(keys: list[str]) -> None:
+    for names in own_names(keys, SourceKind.vector).values():
+        assert dataset_name(names["table_name"], "") == names["table_name"]
+
+
+def test_what_cannot_be_used_is_raised_in_its_turn_and_names_the_source(tmp_path: Path) -> None:
+    (tmp_path / "unpacked.gdb").mkdir()
+    requests = _requests(tmp_path / "gone.tif", tmp_path / "unpacked.gdb", tmp_path / ("x" * 300), _vector(tmp_path / "a.geojson"))
+    for request, expected in zip(requests, [SourceNotFound, UnsupportedFormat, SourceUnreadable], strict=False):
+        with pytest.raises(expected) as raised:
+            request.known_kind()
+        assert request.candidate.path.name in str(raised.value)
+    assert requests[-1].known_kind() is SourceKind.vector
+
+
+def test_a_parameter_for_no_source_of_the_call_is_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(click.UsageError, match="--jpeg-quality"):
+        _requests(_vector(tmp_path / "a.geojson"), jpeg_quality=80)

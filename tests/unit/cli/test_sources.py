@@ -1,0 +1,59 @@
+"""From arguments to sources: what a walk takes, what it leaves out and says so."""
+
+from pathlib import Path
+
+import click
+import pytest
+
+from geo_platform.cli.sources import find_sources
+
+
+def _make(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+
+
+def _found(folder: Path, *, home: Path | None = None) -> tuple[list[str], dict[str, str]]:
+    candidates, left = find_sources([str(folder)], home=home or folder / "nowhere")
+    names = [candidate.path.relative_to(folder).as_posix() for candidate in candidates]
+    return names, {entry.path.relative_to(folder).as_posix(): entry.reason for entry in left}
+
+
+def test_a_walk_takes_sources_in_order_of_name_with_their_sidecars(tmp_path: Path) -> None:
+    _make(tmp_path, "b/two.shp", "b/two.dbf", "b/two.shx", "a.tif", "a.tfw")
+    names, left = _found(tmp_path)
+    assert names == ["a.tif", "b/two.shp"]
+    assert left == {}
+    candidates, _ = find_sources([str(tmp_path)], home=tmp_path / "nowhere")
+    assert [[path.name for path in candidate.sidecars] for candidate in candidates] == [["a.tfw"], ["two.dbf", "two.shx"]]
+
+
+def test_hidden_folders_and_the_folder_of_results_are_not_walked(tmp_path: Path) -> None:
+    _make(tmp_path, "a.tif", ".git/objects/b.tif", "results/store/silver/c.tif")
+    names, left = _found(tmp_path, home=tmp_path / "results")
+    assert names == ["a.tif"]
+    assert left == {".git": "It is hidden.", "results": "Results are kept there."}
+
+
+def test_links_that_are_not_followed_are_said(tmp_path: Path) -> None:
+    inside, elsewhere = tmp_path / "inside", tmp_path / "elsewhere"
+    _make(inside, "a.tif")
+    _make(elsewhere, "b.tif")
+    (inside / "linked").symlink_to(elsewhere)
+    (inside / "dangling.tif").symlink_to(elsewhere / "gone.tif")
+    names, left = _found(inside)
+    assert names == ["a.tif"]
+    assert set(left) == {"linked", "dangling.tif"}
+    assert [candidate.path.name for candidate in find_sources([str(inside / "linked")], home=tmp_path)[0]] == ["b.tif"]
+
+
+def test_a_file_named_twice_is_one_source(tmp_path: Path) -> None:
+    _make(tmp_path, "a.tif")
+    candidates, _ = find_sources([str(tmp_path / "a.tif"), str(tmp_path)], home=tmp_path / "nowhere")
+    assert len(candidates) == 1
+
+
+def test_an_empty_argument_is_not_the_present_folder() -> None:
+    with pytest.raises(click.UsageError, match="empty"):
+        find_sources([""], home=Path("/nowhere"))
