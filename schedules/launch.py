@@ -18,7 +18,7 @@ import dagster as dg
 from geo_platform.errors import UnexpectedFault
 from geo_platform.runs import RunReport, RunRequest
 from geo_platform.settings import Settings
-from geo_platform.storage.atomic import process_lock, write_atomically
+from geo_platform.storage.atomic import os_errors, own_folder, process_lock, write_atomically
 from geo_platform.storage.process import is_alive, this_process
 
 # A handler in dagster.yaml is how the run id gets onto every line of the log file; Dagster calls that way beta.
@@ -35,12 +35,12 @@ def open_instance(settings: Settings, template: Path) -> dg.DagsterInstance:
 
     One process at a time: Dagster makes its SQLite tables without asking whether another process is at it. Runs that a
     killed process of this host left unfinished are marked as failed, since nothing else would ever end them.
+    Raises StoreDenied, StoreUnavailable where the home cannot be used.
     """
-    home = settings.dagster_home_dir
-    home.mkdir(parents=True, exist_ok=True)
-    settings.log_file.parent.mkdir(parents=True, exist_ok=True)
+    home = own_folder(settings.dagster_home_dir)
+    own_folder(settings.log_file.parent)
     os.environ["DAGSTER_HOME"] = str(home)
-    with process_lock(home / ".opening"):
+    with os_errors(f"Dagster's folder {home}"), process_lock(home / ".opening"):
         configuration = home / "dagster.yaml"
         if not configuration.exists():
             filled_in = Template(template.read_text("utf-8")).substitute(LOG_FILE=settings.log_file)

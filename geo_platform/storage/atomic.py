@@ -52,11 +52,26 @@ def os_errors(what: str, *, reading: bool = False) -> Iterator[None]:
         raise StoreUnavailable(f"{what} could not be read or written: {reason}.") from error
 
 
+def own_folder(path: Path) -> Path:
+    """A folder that the platform itself needs, made where it is missing: what stands in its way is no matter of a source.
+
+    Raises StoreDenied (a file is in its place, no right), StoreUnavailable.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        if error.errno in _IN_THE_WAY:
+            raise StoreDenied(f"The folder {path} cannot be made: a file is in its place.", remedy="Put that file away.") from error
+        if error.errno in _DENIED:
+            raise StoreDenied(f"The folder {path} may not be used: {reason}.") from error
+        raise StoreUnavailable(f"The folder {path} cannot be made: {reason}.") from error
+    return path
+
+
 def new_incoming(root: Path) -> Path:
     """A path in `<root>/.incoming` that nobody uses, its folder made."""
-    folder = root / ".incoming"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{_machine()}-{this_process()}-{uuid.uuid4().hex}"
+    return own_folder(root / ".incoming") / f"{_machine()}-{this_process()}-{uuid.uuid4().hex}"
 
 
 def make_durable(path: Path) -> None:
@@ -93,7 +108,7 @@ def write_atomically(root: Path, destination: Path, content: bytes) -> None:
 @contextmanager
 def process_lock(path: Path) -> Iterator[None]:
     """Hold an exclusive lock among processes and threads. The system frees it when its holder dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    own_folder(path.parent)
     with path.open("ab") as file:
         fcntl.flock(file.fileno(), fcntl.LOCK_EX)
         yield

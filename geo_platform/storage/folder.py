@@ -27,7 +27,7 @@ from geo_platform.contracts.message import ObjectReference
 from geo_platform.errors import Conflict, ParameterInvalid, SourceNotFound, SourceUnreadable
 from geo_platform.ports import BRONZE, MESSAGES, QUARANTINE, SILVER, StoredObject
 from geo_platform.storage import sidecar
-from geo_platform.storage.atomic import clean_incoming, make_durable, new_incoming, os_errors, process_lock, publish_file
+from geo_platform.storage.atomic import clean_incoming, make_durable, new_incoming, os_errors, own_folder, process_lock, publish_file
 from geo_platform.storage.keys import key_fault, path_inside
 
 CONTAINERS = (BRONZE, SILVER, QUARANTINE, MESSAGES)
@@ -113,6 +113,7 @@ class FolderStore:
         now_ns = time.time_ns()
         os.utime(incoming, ns=(now_ns, now_ns))
         make_durable(incoming)
+        own_folder(self._base(container))
         described = incoming.stat()
         with self._lock(container, key):
             present = _etag_or_empty(destination)
@@ -129,10 +130,10 @@ class FolderStore:
     @contextmanager
     def _incoming(self, what: str) -> Iterator[Path]:
         with os_errors(what):
+            incoming = new_incoming(self.root)
             if not self._cleaned:
                 clean_incoming(self.root)
                 self._cleaned = True
-            incoming = new_incoming(self.root)
             try:
                 yield incoming
             finally:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from geo_platform.storage.atomic import own_folder
 from geo_platform.storage.process import is_alive, this_process
 
 _MARK = "--"
@@ -26,7 +27,7 @@ class ScratchRoot:
 
     @contextmanager
     def of_run(self, run_id: str) -> Iterator[Path]:
-        self._root.mkdir(parents=True, exist_ok=True)
+        own_folder(self._root)
         with tempfile.TemporaryDirectory(prefix=f"{this_process()}{_MARK}{run_id[:8]}-", dir=self._root) as name:
             yield Path(name)
 

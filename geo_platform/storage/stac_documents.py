@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from geo_platform.errors import CatalogRejected, ParameterInvalid
+from geo_platform.errors import CatalogRejected, ParameterInvalid, StoreDenied
 from geo_platform.storage.stac_hrefs import Document, without_structure
 
 _ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")
@@ -167,8 +167,10 @@ def _subfolders(folder: Path) -> list[str]:
     try:
         with os.scandir(folder) as entries:
             return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False))
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return []
+    except NotADirectoryError as error:
+        raise StoreDenied(f"The catalog's folder {folder} is a file, or lies under one.", remedy="Put that file away.") from error
 
 
 def _unreadable(path: Path, reason: str) -> CatalogRejected:

@@ -42,3 +42,17 @@ def test_a_folder_without_a_source_says_so(tmp_path: Path) -> None:
     ended = geo_platform("ingest", "--json", tmp_path / "empty", home=tmp_path / "home")
     assert (ended.exit_code, ended.stdout) == (0, "")
     assert "nothing to do" in ended.stderr
+
+
+def test_a_home_that_cannot_be_used_is_a_fault_of_the_platform(tmp_path: Path) -> None:
+    _roads(tmp_path / "north", 11.0)
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "dagster").write_text("in the way")
+    ended = geo_platform("ingest", "--json", tmp_path / "north", home=home)
+    (answer,) = ended.lines
+    assert (ended.exit_code, answer["outcome"], answer["error"]["code"]) == (3, "failed", "STORE_DENIED")
+    assert "Traceback" not in ended.stderr
+    status = geo_platform("status", "any", home=home)
+    assert (status.exit_code, status.stdout) == (3, "")
+    assert str(home / "dagster") in status.stderr
