@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import click
 
@@ -55,14 +55,20 @@ class Application:
 
     @cached_property
     def root(self) -> Path:
-        """The application root. Raises click.ClickException where there is none: the wheel alone brings no jobs."""
+        """The application root. Raises click.UsageError where there is none: the wheel alone brings no jobs."""
         root = find_application_root(self.settings.application_root)
         if root is None or not (root / "workspace.yaml").is_file():
-            raise click.ClickException(
+            raise click.UsageError(
                 "This command runs jobs, and their definitions (the folder that holds workspace.yaml) are not here. "
                 "Run it inside a checkout of geo_platform, or name the folder with --application-root."
             )
         return root
+
+    def definitions(self) -> Any:
+        """The Dagster definitions. Raises ContractError where the stages do not fit together."""
+        if str(self.root) not in sys.path:
+            sys.path.insert(0, str(self.root))
+        return importlib.import_module("geo_platform.definitions").defs
 
     def lazy_launcher(self, stack: ExitStack) -> Callable[[], Launcher]:
         """Opens a launcher at the first call: what is unchanged or refused at the door starts no Dagster."""
@@ -78,12 +84,10 @@ class Application:
     @contextmanager
     def launcher(self) -> Iterator[Launcher]:
         """A launcher on this home's Dagster instance; Dagster is imported only here."""
-        if str(self.root) not in sys.path:
-            sys.path.insert(0, str(self.root))
         # The stages' resources read the settings for themselves, here and in the processes that Dagster starts.
         os.environ["GEO_PLATFORM_HOME"] = str(self.settings.home_dir)
         self.scratch.sweep()
-        definitions = importlib.import_module("geo_platform.definitions").defs
+        definitions = self.definitions()
         module = importlib.import_module("schedules.launch")
         with module.InProcessLauncher(definitions, self.settings, self.root / INSTANCE_TEMPLATE) as launcher:
             yield launcher

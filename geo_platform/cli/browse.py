@@ -14,6 +14,9 @@ from geo_platform.catalog.listing import read_listing
 from geo_platform.cli.application import Application
 from geo_platform.cli.outcome import printable
 
+_NEVER_FOLDED = 10_000
+"""Columns, where the reader is a program."""
+
 
 @click.command("list")
 @click.option("--json", "as_json", is_flag=True, help="A JSON list, newest first: id, collection, run_id, source, outputs.")
@@ -36,10 +39,10 @@ def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("item", "collection", "run", "source"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading == "run")  # a run's id is there to be copied
     for row in rows:
         table.add_row(*(Text(printable(str(row[column]))) for column in ("id", "collection", "run_id", "source")))
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else _NEVER_FOLDED).print(table)
 
 
 @click.command("show")
@@ -89,6 +92,7 @@ def show_status(application: Application, run: str, as_json: bool) -> None:
     for stage, seconds in report.stage_seconds.items():
         click.echo(f"  {stage:<32} {seconds:8.2f} s")
     if report.error:
-        click.echo(f"  {report.error['code']}: {printable(str(report.error['message']))}\n  What to do: {report.error['remedy']}")
+        click.echo(f"  {report.error['code']}: {printable(str(report.error['message']))}")
+        click.echo(f"  What to do: {printable(str(report.error['remedy']))}")
     if report.result:
         click.echo(f"  item {report.result.get('item_id', '-')}")

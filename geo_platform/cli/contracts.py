@@ -1,6 +1,5 @@
 """`geo-platform contracts check|show|lock`"""
 
-import importlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -57,10 +56,8 @@ def _lock(application: Application) -> Path:
 
 def _definitions(application: Application) -> Any:
     """The definitions, loaded as Dagster loads them. What does not load at all is reported as its faults are."""
-    if str(application.root) not in sys.path:
-        sys.path.insert(0, str(application.root))
     try:
-        return importlib.import_module("geo_platform.definitions").defs
+        return application.definitions()
     except ContractError as error:
         click.echo(str(error), err=True)
         sys.exit(1)

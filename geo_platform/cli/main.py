@@ -67,7 +67,7 @@ def _end(cause: Exception) -> NoReturn:
     error = as_platform_error(cause)
     if "--traceback" in sys.argv:
         traceback.print_exception(cause)
-    click.echo(printable(str(error)), err=True)
+    click.echo("\n".join(map(printable, str(error).splitlines())), err=True)  # a contract fault has a line each
     raise SystemExit(exit_code([outcome_of(error.as_record())])) from cause
 
 
