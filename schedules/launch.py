@@ -21,9 +21,6 @@ from geo_platform.settings import Settings
 from geo_platform.storage.atomic import os_errors, own_folder, process_lock, write_atomically
 from geo_platform.storage.process import is_alive, this_process
 
-# A handler in dagster.yaml is how the run id gets onto every line of the log file; Dagster calls that way beta.
-warnings.filterwarnings("ignore", message="Handling yaml-defined logging", category=dg.BetaWarning)
-
 PROCESS_TAG = "geo_platform/process"
 HOST_TAG = "geo_platform/host"
 _SILENT = {"console": {"config": {"log_level": "CRITICAL"}}}
@@ -40,6 +37,8 @@ def open_instance(settings: Settings, template: Path) -> dg.DagsterInstance:
     home = own_folder(settings.dagster_home_dir)
     own_folder(settings.log_file.parent)
     os.environ["DAGSTER_HOME"] = str(home)
+    # A handler in dagster.yaml is how the run id gets onto every line of the log file; Dagster calls that way beta.
+    warnings.filterwarnings("ignore", message="Handling yaml-defined logging", category=dg.BetaWarning)
     with os_errors(f"Dagster's folder {home}"), process_lock(home / ".opening"):
         configuration = home / "dagster.yaml"
         if not configuration.exists():
