@@ -46,6 +46,11 @@ def read_dialect(source: OpenableSource, encoding: str | None) -> CsvDialect:
     lines = text.splitlines()
     if not lines or "\0" in lines[0]:
         raise SourceUnreadable(f"{source.display_name} has no header line.")
+    if "\r" in text and "\n" not in text:
+        raise SourceUnreadable(
+            f"The lines of {source.display_name} end with carriage returns alone.",
+            remedy="Save it with line feeds, as spreadsheets do today.",
+        )
     cells = {delimiter: _first_record(text, delimiter) for delimiter in _DELIMITERS}
     delimiter = max(_DELIMITERS, key=lambda candidate: len(cells[candidate]))
     return CsvDialect(delimiter, tuple(cell.strip() for cell in cells[delimiter]), encoding or "UTF-8")

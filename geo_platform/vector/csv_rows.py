@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as pcsv
 
-from geo_platform.errors import FieldEncoding, SourceUnreadable
+from geo_platform.errors import FieldEncoding, NoFeatures, SourceUnreadable
 from geo_platform.source.openable import OpenableSource
 from geo_platform.vector.batch import RowFault
 from geo_platform.vector.csv_dialect import CsvDialect
@@ -33,7 +33,7 @@ class CsvRows:
 
 
 def stream_csv(source: OpenableSource, dialect: CsvDialect, types: Mapping[int, pa.DataType]) -> Iterator[CsvRows]:
-    """All rows, in bounded memory; columns without a type are text, and "" is null. Raises FieldEncoding, SourceUnreadable."""
+    """All rows, in bounded memory; columns without a type are text, and "" is null. Raises FieldEncoding, NoFeatures, SourceUnreadable."""
     malformed: dict[int, RowFault] = {}
     names = [f"c{position}" for position in range(len(dialect.columns))]
 
@@ -90,6 +90,8 @@ def _csv_errors(display_name: str, dialect: CsvDialect) -> Iterator[None]:
         raise FieldEncoding(f"{display_name} is not text in {dialect.encoding}.") from error
     except pa.ArrowException as error:
         text = str(error)
+        if "Could not skip initial 1 rows" in text:  # the door has seen that the header is shorter than a block
+            raise NoFeatures(f"{display_name} has a header but no rows.") from error
         if "invalid UTF8" not in text:
             raise SourceUnreadable(f"{display_name} cannot be read as CSV.", arrow=text[:500]) from error
         column, row = re.search(r"CSV column #(\d+)", text), re.search(r"Row #(\d+)", text)

@@ -75,16 +75,20 @@ def check_plausible(bounds: Bounds, crs: CRS, display_name: str) -> tuple[Findin
             bounds=list(bounds.xyxy),
         )
     if crs.is_projected and _looks_like_degrees(bounds):
+        if not _near_area_of_use(place, crs, margin=0.0):
+            raise BoundsImplausible(
+                f"{display_name}: {_shown(bounds)} look like degrees, but {crs.name} has {crs.axis_info[0].unit_name}s.",
+                bounds=list(bounds.xyxy),
+            )
         text = f"All coordinates lie within 180 units of the origin of {crs.name}; if they are degrees, the CRS is wrong."
         return (Finding(code="DEGREES_SUSPECTED", message=text),)
     return ()
 
 
-def _near_area_of_use(place: LonLatBounds, crs: CRS) -> bool:
+def _near_area_of_use(place: LonLatBounds, crs: CRS, margin: float = _AREA_MARGIN_DEGREES) -> bool:
     area = crs.area_of_use
     if area is None or place.crosses_antimeridian or area.west > area.east:
         return True
-    margin = _AREA_MARGIN_DEGREES
     apart_in_x = place.east < area.west - margin or place.west > area.east + margin
     apart_in_y = place.north < area.south - margin or place.south > area.north + margin
     return not (apart_in_x or apart_in_y)

@@ -15,6 +15,7 @@ from geo_platform.source.openable import OpenableSource
 from geo_platform.vector.source_file import is_plain_file
 
 _TAIL_BYTES = 64 * 1024
+_DBF_HEADER_BYTES = 32
 _ROOT = re.compile(rb"<\s*([A-Za-z_][\w.\-]*(?::[A-Za-z_][\w.\-]*)?)[\s>/]")
 COUNT_IS_BINDING = (SourceFormat.shapefile, SourceFormat.flatgeobuf, SourceFormat.file_geodatabase, SourceFormat.geoparquet)
 """Formats whose own count of rows must be met when all of them are read. GeoPackage's may be stale."""
@@ -35,14 +36,29 @@ def check_whole(source: OpenableSource) -> None:
 
 def _check_shapefile(path: Path, display_name: str) -> None:
     """ESRI Shapefile Technical Description, table 1: byte 24, big endian, the length in 16-bit words."""
-    with path.open("rb") as stream:
-        header = stream.read(100)
+    header = _head(path, 100)
     size = path.stat().st_size
     if len(header) < 100:
         raise SourceTruncated(f"{display_name} is shorter than a shapefile's header.")
     stated = struct.unpack(">i", header[24:28])[0] * 2
     if size < stated:
         raise SourceTruncated(f"{display_name} says that it has {stated:,} bytes, but has {size:,}.")
+    _check_index(path.with_suffix(".shx"), display_name)
+    table = path.with_suffix(".dbf")
+    if table.exists() and table.stat().st_size < _DBF_HEADER_BYTES:
+        raise SourceTruncated(f"The attribute table (.dbf) of {display_name} ends inside its header.")
+
+
+def _check_index(path: Path, display_name: str) -> None:
+    """Its header is that of the .shp (table 1), with a length of its own."""
+    header = _head(path, 100) if path.exists() else b""
+    if len(header) < 100 or path.stat().st_size < struct.unpack(">i", header[24:28])[0] * 2:
+        raise SourceTruncated(f"The index (.shx) of {display_name} ends too early.")
+
+
+def _head(path: Path, size_bytes: int) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(size_bytes)
 
 
 def _tail(path: Path) -> bytes:

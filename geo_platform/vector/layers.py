@@ -25,7 +25,7 @@ def choose_layer(layers: Sequence[VectorLayer], wanted: str | None, display_name
         return chosen
     spatial = [layer for layer in layers if layer.geometry_type is not None]
     if not spatial:
-        raise NoGeometry(f"No layer of {display_name} has geometry. It has: {names or 'no layers'}.")
+        raise NoGeometry(f"No layer of {display_name} has geometry. It has: {names or 'no layers'}.", remedy="Check the export.")
     if len(spatial) > 1:
         raise LayerAmbiguous(
             f"{display_name} has {len(spatial)} layers with geometry: {_listed(spatial)}.",

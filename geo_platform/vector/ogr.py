@@ -10,7 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyogrio
-from pyogrio.errors import DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError
+from pyogrio import _err
+from pyogrio.errors import CRSError, DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError
 
 from geo_platform.contracts.arrival import SourceFormat
 from geo_platform.contracts.message import Finding
@@ -37,9 +38,16 @@ _SETTINGS: Mapping[str, str] = {
 _OPEN_OPTIONS: Mapping[SourceFormat, Mapping[str, str]] = {
     SourceFormat.gml: {"DOWNLOAD_SCHEMA": "NO", "WRITE_GFS": "NO"},
     SourceFormat.geopackage: {"IMMUTABLE": "YES"},
+    SourceFormat.osm_pbf: {"USE_CUSTOM_INDEXING": "NO"},
 }
+"""OSM's own index stops at the first node whose id is not above the one before, and the rows end there (GDAL 3.12)."""
+
+_MOST_FINDINGS = 20
 _DRIVERS_BESIDE: Mapping[SourceFormat, tuple[str, ...]] = {SourceFormat.kml: ("KML",)}
 _OGR_FAULTS = (DataSourceError, DataLayerError, FeatureError, FieldError, GeometryError, pa.ArrowException, RuntimeError, OSError)
+_VALUE_TOO_LONG = "Too many characters in number"
+"""GDAL's JSON parser says this of strings too."""
+
 _TRUNCATED_SIGNS = ("malformed", "truncat", "unterminated", "unclosed", "unexpected end", "no element found", "too short", "end of file")
 
 
@@ -50,6 +58,11 @@ def open_options(source: OpenableSource) -> dict[str, str]:
 def settle_gdal() -> None:
     """Settings of pyogrio's own GDAL; rasterio's is another library with settings of its own."""
     pyogrio.set_gdal_config_options(dict(_SETTINGS))
+
+
+def set_batch_bytes(limit: int) -> None:
+    """For streams that are opened from now on. A single feature that is larger ends the stream with an error."""
+    pyogrio.set_gdal_config_options({"OGR_ARROW_MEM_LIMIT": str(limit)})
 
 
 def encoding_to_pass(source: OpenableSource, encoding: str) -> str | None:
@@ -66,8 +79,20 @@ def ogr_errors(display_name: str) -> Iterator[None]:
         raise FieldEncoding(
             f"A field name of {display_name} is not text in the encoding that the file claims.", found=str(error)
         ) from error
+    except CRSError as error:
+        raise SourceUnreadable(
+            f"The coordinate reference system that {display_name} says cannot be understood.",
+            remedy="Mend it; of a Shapefile, leave the .prj out and give input_crs.",
+            gdal=str(error),
+        ) from error
     except _OGR_FAULTS as error:
         text = str(error)
+        if _VALUE_TOO_LONG in text:
+            raise SourceUnreadable(
+                f"{display_name} holds a value of more than 10,000,000 characters, which GDAL does not read from JSON.",
+                remedy="Shorten it, or send the data as GeoPackage.",
+                gdal=text,
+            ) from error
         if any(sign in text.lower() for sign in _TRUNCATED_SIGNS):
             raise SourceTruncated(f"{display_name} ends too early or is damaged inside.", gdal=text) from error
         raise SourceUnreadable(f"{display_name} cannot be read as {_said(error)}.", gdal=text) from error
@@ -78,16 +103,21 @@ def _said(error: BaseException) -> str:
 
 
 @contextmanager
-def gdal_warnings(found: dict[str, Finding]) -> Iterator[None]:
-    """Collect what GDAL warns of as findings, one per text, instead of writing it to standard error."""
-    with warnings.catch_warnings(record=True) as caught:
+def gdal_warnings(found: dict[str, Finding]) -> Iterator[list[str]]:
+    """Collect what GDAL says as findings, one per text, instead of writing it to standard error.
+
+    Yields a list that holds, once the context has ended, the errors that GDAL read on from. pyogrio registers its handler
+    for the thread that imports it alone; its own way to have one in any thread is the private context used here.
+    """
+    errors: list[str] = []
+    with warnings.catch_warnings(record=True) as caught, _err.capture_errors():
         warnings.simplefilter("always")
-        yield
-    for warning in caught:
-        text = str(warning.message)
+        yield errors
+        errors += [str(error) for error in _err._ERROR_STACK.get()]
+    for text in [str(warning.message) for warning in caught] + errors:
         if "Measured (M)" in text:
             found.setdefault(M_DROPPED.message, M_DROPPED)
-        elif len(found) < 20:
+        elif len(found) < _MOST_FINDINGS:
             found.setdefault(text, Finding(code="GDAL_WARNING", message=text[:300]))
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyogrio
 
 from geo_platform.contracts.arrival import SourceFormat
 from geo_platform.contracts.message import Finding
@@ -25,12 +24,10 @@ from geo_platform.vector.ogr import (
     DECODED_BY_DRIVER,
     M_DROPPED,
     encoding_to_pass,
-    gdal_warnings,
     layer_info,
     layer_list,
-    ogr_errors,
-    open_options,
 )
+from geo_platform.vector.ogr_stream import LayerStream
 from geo_platform.vector.options import VectorProfileOptions
 
 _SAMPLE_ROWS = 2000
@@ -101,23 +98,16 @@ def _encoding(source: OpenableSource, options: VectorProfileOptions, found: str)
 def _sample(source: OpenableSource, layer: str, encoding: str | None, found: dict[str, Finding]) -> _Sample:
     """The first rows, and on to the first row that has a geometry."""
     rows, kinds, curves, measured = 0, set[str](), False, False
-    with (
-        ogr_errors(source.display_name),
-        gdal_warnings(found),
-        pyogrio.open_arrow(
-            source.gdal_path, layer=layer, encoding=encoding, use_pyarrow=True, batch_size=_SAMPLE_ROWS, **open_options(source)
-        ) as (meta, reader),
-    ):
-        name = meta["geometry_name"] or "wkb_geometry"
-        for batch in reader:
-            rows += batch.num_rows
-            seen = wkb_kinds(batch.column(name))
+    with LayerStream(source, layer, encoding=encoding, batch_rows=_SAMPLE_ROWS, found=found) as stream:
+        for batch in stream:
+            rows += batch.rows.num_rows
+            seen = wkb_kinds(batch.rows.column(stream.geometry_column))
             kinds |= set(seen.names())
             curves = curves or bool(seen.is_curve.any())
             measured = measured or bool(seen.has_m.any())
             if kinds:
                 break
-        return _Sample(reader.schema, name, rows, tuple(sorted(kinds)), curves, measured)
+        return _Sample(stream.schema, stream.geometry_column, rows, tuple(sorted(kinds)), curves, measured)
 
 
 def _geometry_types(declared: str, sample: _Sample) -> tuple[str, ...]:

@@ -112,7 +112,10 @@ def _fields(profile: VectorProfiled, options: VectorFeaturesOptions) -> tuple[tu
 def _geometry_rule(profile: VectorProfiled, mixed: MixedGeometry) -> tuple[Family | None, str]:
     seen = {family for name in profile.geometry_types if (family := family_of(name)) is not None}
     if not seen:
-        raise NoGeometry(f"No row of {profile.source.key} has a geometry.", remedy="Check the export; every geometry is null.")
+        raise NoGeometry(
+            f"No row of {profile.source.key} has a geometry that can be read.",
+            remedy="Check the export; every geometry is null or damaged.",
+        )
     is_mix = len(seen) > 1 or Family.collection in seen
     if is_mix and mixed is MixedGeometry.refuse:
         raise GeometryMixed(f"Layer {profile.layer!r} of {profile.source.key} mixes {_listed(profile.geometry_types)}.")

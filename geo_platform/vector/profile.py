@@ -54,7 +54,10 @@ def profile_vector(source: OpenableSource, arrived: ObjectArrived, options: Vect
     check_whole(source)
     described = _describe(source, options)
     if not described.geometry_types:
-        raise NoGeometry(f"No row of {source.display_name} has a geometry.", remedy="Check the export; every geometry is null.")
+        raise NoGeometry(
+            f"No row of {source.display_name} has a geometry that can be read.",
+            remedy="Check the export; every geometry is null or damaged.",
+        )
     crs, crs_findings = settle_crs(
         described.declared_crs,
         input_crs=options.input_crs,

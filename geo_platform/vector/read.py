@@ -3,7 +3,8 @@
 What belongs here: the choice of a reader, OGR's Arrow stream, curves, text that is no text. What stays out: cleaning.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -15,12 +16,15 @@ from geo_platform.contracts.message import Finding
 from geo_platform.contracts.vector import VectorProfiled
 from geo_platform.errors import FieldEncoding, SourceTruncated
 from geo_platform.source.openable import OpenableSource
-from geo_platform.vector.batch import SourceBatch
+from geo_platform.vector.batch import RowFault, SourceBatch
 from geo_platform.vector.csv_read import stream_csv_features
 from geo_platform.vector.geometry_kinds import wkb_kinds
 from geo_platform.vector.integrity import COUNT_IS_BINDING
-from geo_platform.vector.ogr import encoding_to_pass, gdal_warnings, ogr_errors, open_options, settle_gdal
+from geo_platform.vector.ogr import encoding_to_pass, gdal_warnings, ogr_errors, open_options
+from geo_platform.vector.ogr_stream import LayerStream, StreamedBatch
 from geo_platform.vector.parquet_source import stream_parquet
+
+_DAMAGED_SHAPE = re.compile(r"Corrupted \.shp file : shape (\d+)")
 
 
 def stream_features(source: OpenableSource, profile: VectorProfiled, batch_rows: int, found: dict[str, Finding]) -> Iterator[SourceBatch]:
@@ -47,37 +51,28 @@ def _read(source: OpenableSource, profile: VectorProfiled, batch_rows: int, foun
 
 
 def _stream_ogr(source: OpenableSource, profile: VectorProfiled, batch_rows: int, found: dict[str, Finding]) -> Iterator[SourceBatch]:
-    settle_gdal()
     encoding = encoding_to_pass(source, profile.encoding)
-    stream = pyogrio.open_arrow(
-        source.gdal_path, layer=profile.layer, encoding=encoding, use_pyarrow=True, batch_size=batch_rows, **open_options(source)
-    )
-    with ogr_errors(source.display_name), gdal_warnings(found):
-        _, reader = stream.__enter__()
     at = 0
-    try:
-        while (batch := _next(reader, source, found)) is not None:
+    with LayerStream(source, profile.layer, encoding=encoding, batch_rows=batch_rows, found=found) as stream:
+        for batch in stream:
             yield _as_source_batch(batch, at, source, profile)
-            at += batch.num_rows
-    finally:
-        stream.__exit__(None, None, None)
+            at += batch.rows.num_rows
 
 
-def _next(reader: pa.RecordBatchReader, source: OpenableSource, found: dict[str, Finding]) -> pa.RecordBatch | None:
-    """One batch; warnings are caught around each, not across the caller's work in between."""
-    with ogr_errors(source.display_name), gdal_warnings(found):
-        try:
-            return reader.read_next_batch()
-        except StopIteration:
-            return None
+def _as_source_batch(batch: StreamedBatch, at: int, source: OpenableSource, profile: VectorProfiled) -> SourceBatch:
+    rows = batch.rows
+    geometry_at = rows.schema.names.index(profile.geometry_column)
+    kept = [position for position in range(rows.num_columns) if position != geometry_at]
+    wkb, linearised = _linearise(rows.column(geometry_at), at, source, profile)
+    positions = np.arange(at, at + rows.num_rows, dtype=np.int64)
+    return SourceBatch(positions, rows.select(kept), wkb, faults=_damaged_shapes(batch.complaints, at, wkb), linearised=linearised)
 
 
-def _as_source_batch(batch: pa.RecordBatch, at: int, source: OpenableSource, profile: VectorProfiled) -> SourceBatch:
-    geometry_at = batch.schema.names.index(profile.geometry_column)
-    kept = [position for position in range(batch.num_columns) if position != geometry_at]
-    wkb, linearised = _linearise(batch.column(geometry_at), at, source, profile)
-    fields = batch.select(kept)
-    return SourceBatch(np.arange(at, at + batch.num_rows, dtype=np.int64), fields, wkb, linearised=linearised)
+def _damaged_shapes(complaints: Iterable[str], at: int, wkb: pa.Array) -> dict[int, RowFault]:
+    """Records of a Shapefile that GDAL could not make sense of; it hands out a null geometry for each."""
+    named = (int(match.group(1)) - at for text in complaints if (match := _DAMAGED_SHAPE.search(text)))
+    fault = RowFault("GEOMETRY_UNREADABLE", "the record of the geometry is damaged")
+    return {row: fault for row in named if 0 <= row < len(wkb) and not wkb[row].is_valid}
 
 
 def _linearise(wkb: pa.Array, at: int, source: OpenableSource, profile: VectorProfiled) -> tuple[pa.Array, int]:

@@ -34,6 +34,8 @@ def shapefile(content: Content, head: bytes, sidecars: Sequence[str] | None) -> 
         raise SourceTruncated(f"The Shapefile {content.name!r} says {words * 2} bytes and has {content.size_bytes}.")
     if sidecars is not None and not any(name.lower().endswith(".shx") for name in sidecars):
         raise SourceUnreadable(f"The index (.shx) of the Shapefile {content.name!r} is not beside it.", remedy=_SEND_ALL_PARTS)
+    if sidecars is not None and not any(name.lower().endswith(".dbf") for name in sidecars):
+        raise SourceUnreadable(f"The attribute table (.dbf) of the Shapefile {content.name!r} is not beside it.", remedy=_SEND_ALL_PARTS)
     return SourceFormat.shapefile
 
 

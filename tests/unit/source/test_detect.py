@@ -39,10 +39,11 @@ _NAMED_BY_FORMAT = [
     "osm_pbf.osm.pbf",
 ]
 _NAME_IS_EVIDENCE = {"csv.csv"}
+_PARTS = ("shapefile.shx", "shapefile.dbf")
 
 
 def _detect(path: Path, name: str | None = None) -> SourceFormat:
-    return detect(path, name=name or path.name, sidecars=("shapefile.shx",)).format
+    return detect(path, name=name or path.name, sidecars=_PARTS).format
 
 
 def _written(tmp_path: Path, content: str | bytes) -> Path:
@@ -53,7 +54,7 @@ def _written(tmp_path: Path, content: str | bytes) -> Path:
 
 @pytest.mark.parametrize("name", _NAMED_BY_FORMAT)
 def test_a_file_is_recognised_by_its_bytes(samples: Path, name: str) -> None:
-    found = detect(samples / name, name=name, sidecars=("shapefile.shx",))
+    found = detect(samples / name, name=name, sidecars=_PARTS)
     assert found.format == SourceFormat(name.partition(".")[0])
     assert found.kind is FORMATS[found.format].kind
     assert found.media_type == FORMATS[found.format].media_type

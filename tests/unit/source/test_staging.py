@@ -52,7 +52,7 @@ def test_a_layer_keeps_the_letters_of_its_files_name(samples: Path, tmp_path: Pa
     named = {f"in/Straßen (2024){Path(name).suffix}": path for name, path in parts.items()}
     with staged(
         parts["shapefile.shp"],
-        detect(parts["shapefile.shp"], name="x", sidecars=("x.shx",)),
+        detect(parts["shapefile.shp"], name="x", sidecars=("x.shx", "x.dbf")),
         named,
         name="in/Straßen (2024).shp",
         scratch=tmp_path,
