@@ -2,7 +2,6 @@
 
 import gc
 import json
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,9 @@ from geo_platform.runs import RunRequest
 from geo_platform.settings import Settings, load_settings
 from geo_platform.storage.folder import FolderStore
 from schedules.launch import InProcessLauncher
+
+# Dagster leaves the handler of the log file to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 
 TEMPLATE = Path(__file__).parents[2] / "deploy" / "embedded" / "dagster.yaml"
 
@@ -27,9 +29,7 @@ def settings() -> Settings:
 def launcher(settings: Settings) -> Iterator[InProcessLauncher]:
     with InProcessLauncher(defs, settings, TEMPLATE) as opened:
         yield opened
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()  # Dagster leaves the handler of the log file to the garbage collector
+    gc.collect()
 
 
 def test_it_greets_whom_it_was_told_to(launcher: InProcessLauncher, settings: Settings) -> None:
