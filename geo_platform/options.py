@@ -4,7 +4,7 @@ Dagster's forms and the CLI's options are made from these models. Enum members a
 Dagster's launchpad writes names and clients write values.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -45,9 +45,13 @@ class ItemOptions(Options):
     @field_validator("datetime_utc")
     @classmethod
     def _rfc_3339_with_zone(cls, text: str | None) -> str | None:
-        if text is not None and datetime.fromisoformat(text).tzinfo is None:
-            raise ValueError("a time without a zone; write for example 2021-06-30T10:15:00Z")
-        return text
+        try:
+            moment = datetime.fromisoformat(text) if text is not None else None
+            if moment is None or (moment.tzinfo is not None and moment.astimezone(UTC)):
+                return text
+        except (ValueError, OverflowError):
+            pass
+        raise ValueError("not a time with its zone; write for example 2021-06-30T10:15:00Z")
 
     @property
     def acquired_at(self) -> datetime | None:

@@ -93,7 +93,7 @@ def options_of(chain: Chain, parameters: Mapping[str, Any]) -> ChainOptions:
         try:
             built[stage] = model.model_validate({name: value for name, value in parameters.items() if name in model.model_fields})
         except ValidationError as fault:
-            faults += [f"{_flag(str(error['loc'][0]))}: {error['msg']}" for error in fault.errors()]
+            faults += [f"{_flag(str(error['loc'][0]))}: {error['msg'].removeprefix('Value error, ')}" for error in fault.errors()]
     if faults:
         raise click.UsageError("PARAMETER_INVALID: " + "; ".join(dict.fromkeys(faults)))
     return ChainOptions(built)

@@ -47,3 +47,9 @@ def test_an_acquisition_time_keeps_its_zone() -> None:
     acquired = ItemOptions(datetime_utc="2021-06-30T10:15:00+02:00").acquired_at
     assert acquired is not None
     assert acquired.isoformat() == "2021-06-30T10:15:00+02:00"
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2021-06-30", "2021-06-30T10:15:00", "0001-01-01T00:00:00+14:00", "2021-13-01T00:00:00Z"])
+def test_a_time_that_is_none_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ValidationError, match="write for example 2021-06-30T10:15:00Z"):
+        ItemOptions(datetime_utc=text)
