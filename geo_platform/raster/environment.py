@@ -25,8 +25,8 @@ REMOTE_ALLOWED = ".nothing-remote-is-ever-read"
 def gdal_environment() -> rasterio.Env:
     """A rasterio.Env for one stage. Sidecars are looked up by name (no listing of a folder that may hold many objects).
 
-    Threads are asked for where they pay, in creation and warp options. The COG driver's temporary overviews stay
-    uncompressed, which saves about a sixth of the whole conversion's CPU time.
+    libjpeg warns of damaged data and fills in gray: that counts as damage here. Threads are asked for where they pay, in
+    creation and warp options. The COG driver's temporary overviews stay uncompressed, which saves about a sixth of the whole conversion's CPU time.
     """
     return rasterio.Env(
         GDAL_CACHEMAX=BLOCK_CACHE_BYTES,
@@ -35,6 +35,7 @@ def gdal_environment() -> rasterio.Env:
         GDAL_TIFF_INTERNAL_MASK="YES",
         GDAL_PAM_ENABLED="YES",
         GTIFF_HONOUR_NEGATIVE_SCALEY="NO",
+        GDAL_ERROR_ON_LIBJPEG_WARNING="YES",
         VSI_CACHE="FALSE",
         CPL_VSIL_CURL_ALLOWED_EXTENSIONS=REMOTE_ALLOWED,
         CPL_VSIL_CURL_USE_HEAD="NO",

@@ -46,6 +46,7 @@ _AFTER_ANY_RASTER = (".aux.xml", ".msk", ".ovr", ".xml")
 """What follows the whole name of the main file."""
 
 _ARCHIVES = (".zip", ".kmz")
+_OTHER_ARCHIVES = (".gz", ".tgz", ".tar", ".bz2", ".xz", ".7z", ".rar", ".zst")
 _LONELY_PARTS = (".dbf", ".shx")
 _AMBIGUOUS = (".txt", ".xml")
 _RASTER_EXTENSIONS = frozenset(ext for rule in FORMATS.values() if rule.rasterio_drivers for ext in rule.extensions) - {".txt"}
@@ -181,6 +182,8 @@ def _reason_to_leave(name: str) -> str | None:
 
 def _reason_for_orphan(name: str) -> str:
     extension = _split(name.casefold())[1]
+    if extension in _OTHER_ARCHIVES:
+        return "It is an archive of another kind than zip, which is not opened."
     if any(extension in suffixes for suffixes in (*_BESIDE.values(), *_AFTER.values(), _AFTER_ANY_RASTER)) and extension not in _AMBIGUOUS:
         return "It belongs to a file that is not here."
     return "Its name is not that of a supported format; name it by itself to have its content looked at."

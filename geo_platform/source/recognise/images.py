@@ -5,13 +5,17 @@ import struct
 from typing import BinaryIO
 
 from geo_platform.contracts.arrival import SourceFormat
-from geo_platform.errors import SourceTruncated, UnsupportedFormat
+from geo_platform.errors import SourceTruncated, SourceUnreadable, UnsupportedFormat
 from geo_platform.source.content import Content
 from geo_platform.source.recognise.metadata import refuse_references
 
 _JP2_SIGNATURE = bytes.fromhex("0000000c6a5020200d0a870a")
 _J2K_SIGNATURE = bytes.fromhex("ff4fff51")
 _PNG_SIGNATURE = bytes.fromhex("89504e470d0a1a0a0000000d49484452")
+_PNG_SIGNATURE_BYTES = 8
+_MAX_PNG_CHUNKS = 500_000
+"""Writers put 8 KiB and more into a chunk: enough for 4 GB."""
+
 _MAX_BOXES = 256
 _MAX_XML_BYTES = 16 * 1024 * 1024
 
@@ -78,7 +82,25 @@ def erdas_imagine(content: Content, head: bytes) -> SourceFormat | None:
 
 
 def png(content: Content, head: bytes) -> SourceFormat | None:
-    return SourceFormat.png if head.startswith(_PNG_SIGNATURE) else None
+    """Raises SourceTruncated where the chunks (PNG 3rd edition, 5.2) end before IEND: GDAL 3.10 reads on without a word."""
+    if not head.startswith(_PNG_SIGNATURE):
+        return None
+    offset = _PNG_SIGNATURE_BYTES
+    with content.open() as stream:
+        for _ in range(_MAX_PNG_CHUNKS):
+            stream.seek(offset)
+            header = stream.read(8)
+            if len(header) < 8:
+                break
+            length, kind = struct.unpack(">I4s", header)
+            offset += 12 + length
+            if kind == b"IEND" and offset <= content.size_bytes:
+                return SourceFormat.png
+            if offset >= content.size_bytes:
+                break
+        else:
+            raise SourceUnreadable(f"The PNG {content.name!r} holds more than {_MAX_PNG_CHUNKS} chunks.")
+    raise SourceTruncated(f"The PNG {content.name!r} ends before its last chunk.")
 
 
 def jpeg(content: Content, head: bytes) -> SourceFormat | None:

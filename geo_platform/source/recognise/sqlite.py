@@ -4,6 +4,7 @@ Rules from OGC 12-128r19 (GeoPackage 1.4) and the SQLite file format. The schema
 and immutable, with a limit on its work; nothing of it is executed.
 """
 
+import os
 import re
 import sqlite3
 import struct
@@ -71,7 +72,7 @@ def _check_length(content: Content, head: bytes) -> None:
 @contextmanager
 def _opened(path: Path, name: str) -> Iterator[sqlite3.Connection]:
     """A work limit stops a schema that was made to keep SQLite busy."""
-    database = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1", uri=True)
+    database = sqlite3.connect(f"file:{quote(os.fsencode(path.absolute()))}?mode=ro&immutable=1", uri=True)
     try:
         database.set_progress_handler(lambda: 1, _MAX_STEPS)
         database.execute("PRAGMA trusted_schema = OFF")

@@ -14,6 +14,8 @@ from geo_platform.source.content import Content
 _KML_NAMESPACE = re.compile(r"http://(www\.opengis\.net/kml/|earth\.google\.com/kml/)|^$")
 _GML_NAMESPACE = re.compile(r"https?://www\.opengis\.net/gml(/3\.\d)?/?$")
 
+_WEB_PAGE = re.compile(rb"(\xef\xbb\xbf)?\s*(<!--.*?-->\s*)*<(!doctype\s+html|html)[\s>]", re.IGNORECASE | re.DOTALL)
+
 _OTHER_ROOTS = {
     "vrtdataset": "a GDAL virtual raster (VRT): it would read other files, so it is never opened",
     "ogrvrtdatasource": "an OGR virtual file (VRT): it would read other files, so it is never opened",
@@ -63,6 +65,8 @@ def kml_or_gml(content: Content, head: bytes) -> SourceFormat | None:
     """Raises UnsupportedFormat for XML that is something else or declares entities, SourceUnreadable where it is malformed."""
     if not head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"<", b"\xff\xfe<", b"\xfe\xff\x00<")):
         return None
+    if _WEB_PAGE.match(head):
+        raise UnsupportedFormat(f"{content.name!r} is a web page: what was downloaded may be the answer of a server instead of the file.")
     root = _root(content, head)
     if root is None:
         return None
@@ -86,8 +90,6 @@ def _root(content: Content, head: bytes) -> _RootSeen | None:
     except _RootSeen as seen:
         return seen
     except DefusedXmlException as error:
-        if re.match(rb"(\xef\xbb\xbf)?\s*<!doctype\s+html", head, re.IGNORECASE):
-            raise UnsupportedFormat(f"{content.name!r} is a web page.") from error
         raise UnsupportedFormat(f"{content.name!r} is XML that declares a document type or entities, which are never read.") from error
     except (ParseError, ValueError, LookupError) as error:
         raise SourceUnreadable(f"{content.name!r} begins like XML and is not well-formed.") from error

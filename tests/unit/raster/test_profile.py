@@ -29,6 +29,23 @@ from geo_platform.errors import (
 from tests.unit.raster.conftest import Chain, WriteRaster, north_up, smooth
 
 
+def test_a_jpeg_with_damaged_data_is_refused(chain: Chain, tmp_path: Path) -> None:
+    """libjpeg warns and fills in gray, which GDAL hands out as pixels unless told otherwise."""
+    noise = np.random.default_rng(0).integers(0, 255, (3, 200, 200)).astype("uint8")
+    path = tmp_path / "photo.jpg"
+    with rasterio.open(
+        path, "w", driver="JPEG", width=200, height=200, count=3, dtype="uint8", transform=north_up(500_000, 4_500_000, 1, 1)
+    ) as target:
+        target.write(noise)
+    content = bytearray(path.read_bytes())
+    for offset in range(len(content) // 2, len(content) - 100, 97):
+        content[offset] ^= 0x55
+    path.write_bytes(content)
+    (tmp_path / "photo.jgw").write_text("1\n0\n0\n-1\n500000.5\n4499999.5\n")
+    with pytest.raises(SourceTruncated, match=r"photo\.jpg"):
+        chain.cogs(chain.profile(path, tmp_path / "photo.jgw", input_crs="EPSG:32618"))
+
+
 def test_everything_that_a_header_says(chain: Chain, write_raster: WriteRaster) -> None:
     def change(target: Any) -> None:
         target.scales, target.offsets = (0.1, 1.0), (5.0, 0.0)

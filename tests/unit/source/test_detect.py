@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import sqlite3
 from pathlib import Path
 
@@ -123,6 +124,26 @@ def test_a_half_geopackage_is_truncated(samples: Path, tmp_path: Path) -> None:
     whole = (samples / "geopackage.gpkg").read_bytes()
     with pytest.raises(SourceTruncated):
         _detect(_written(tmp_path, whole[: len(whole) // 2]))
+
+
+@pytest.mark.parametrize("kept", [40, 100, -13, -1])
+def test_a_png_that_ends_before_its_last_chunk_is_truncated(samples: Path, tmp_path: Path, kept: int) -> None:
+    whole = (samples / "png.png").read_bytes()
+    with pytest.raises(SourceTruncated):
+        _detect(_written(tmp_path, whole[:kept]))
+    assert _detect(_written(tmp_path, whole + b"and more")) is SourceFormat.png
+
+
+def test_a_path_that_is_no_text_is_looked_at_all_the_same(samples: Path, tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/not\xffutf8.gpkg"))
+    path.write_bytes((samples / "geopackage.gpkg").read_bytes())
+    assert _detect(path) is SourceFormat.geopackage
+
+
+@pytest.mark.parametrize("page", ["<!doctype html><p>404", "<!-- x --> <HTML>", "\n<!DOCTYPE html PUBLIC 'x'><html>"])
+def test_a_servers_answer_instead_of_the_file_is_named(tmp_path: Path, page: str) -> None:
+    with pytest.raises(UnsupportedFormat, match="web page"):
+        _detect(_written(tmp_path, page), "data.geojson")
 
 
 def test_a_shapefile_without_its_index_says_what_to_send(samples: Path) -> None:

@@ -94,3 +94,8 @@ def test_sidecars_lie_beside_their_file(name: str, siblings: list[str]) -> None:
     assert name not in found
     assert set(found) <= set(siblings)
     assert {sidecar.rpartition("/")[0].casefold() for sidecar in found} <= {name.rpartition("/")[0].casefold()}
+
+
+def test_an_archive_of_another_kind_says_so() -> None:
+    assert "zip" in dict(group_sources(["a.tif.gz", "b.gml.gz"]).left)["a.tif.gz"]
+    assert group_sources(["b.gml", "b.gml.gz"]).sources == (SourceGroup("b.gml", ("b.gml.gz",)),)
