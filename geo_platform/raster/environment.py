@@ -26,7 +26,8 @@ def gdal_environment() -> rasterio.Env:
     """A rasterio.Env for one stage. Sidecars are looked up by name (no listing of a folder that may hold many objects).
 
     libjpeg warns of damaged data and fills in gray: that counts as damage here. Threads are asked for where they pay, in
-    creation and warp options. The COG driver's temporary overviews stay uncompressed, which saves about a sixth of the whole conversion's CPU time.
+    creation and warp options. The COG driver's temporary overviews stay uncompressed, which saves about a sixth of the
+    whole conversion's CPU time.
     """
     return rasterio.Env(
         GDAL_CACHEMAX=BLOCK_CACHE_BYTES,
