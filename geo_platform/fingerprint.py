@@ -23,6 +23,6 @@ RECIPE_VERSIONS: Mapping[str, int] = {
 
 
 def extend(before: str, stage: str, options: Mapping[str, Any]) -> str:
-    """32 hex digits. `options` must be JSON values; their order does not matter."""
-    text = json.dumps([before, stage, RECIPE_VERSIONS[stage], options], sort_keys=True, separators=(",", ":"), allow_nan=False)
+    """32 hex digits. `options` must be JSON values, NaN and infinity among them; their order does not matter."""
+    text = json.dumps([before, stage, RECIPE_VERSIONS[stage], options], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]

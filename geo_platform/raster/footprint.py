@@ -39,7 +39,10 @@ def footprint_geojson(valid: NDArray[np.bool_], place: Affine, crs: CRS, bounds:
     degrees = _in_degrees(outline, crs, 10.0 ** -(decimals + 1)) if not _is_polar(bounds) else None
     if degrees is None or degrees.is_empty:
         degrees = _boxes(bounds)
-    return json.dumps(_rounded(mapping(_split(_polygons(degrees), 10.0**-decimals)), decimals))
+    found = _rounded(mapping(_split(_polygons(degrees), 10.0**-decimals)), decimals)
+    if not (shape(found).is_valid and shape(found).area > 0):
+        found = mapping(_split(_polygons(_boxes(bounds)), 0.0))
+    return json.dumps(found)
 
 
 def _decimals(bounds: LonLatBounds) -> int:

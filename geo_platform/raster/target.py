@@ -23,6 +23,10 @@ GROWTH_AT_MOST = 8
 """A target grid with more than this many times the source's pixels is no reprojection that anyone wants."""
 
 
+PROJECTED_AT_MOST_M = 1e8
+"""Two and a half times around the Earth."""
+
+
 @dataclass(frozen=True)
 class TargetGrid:
     crs: SpatialReference
@@ -79,7 +83,7 @@ def _warped_grid(profile: RasterProfiled, own: CRS, target: CRS) -> tuple[Affine
     across the antimeridian, and knows no end of Mercator's north.
     """
     xmin, ymin, xmax, ymax = _extent(profile, own, target)
-    if not (xmax > xmin and ymax > ymin):
+    if not (xmax > xmin and ymax > ymin) or _reaches_infinity(target, xmin, ymin, xmax, ymax):
         raise ParameterInvalid(
             f"{profile.source.key!r} cannot be reprojected to {describe(target)}: it lies outside of what that system can show.",
             remedy="Choose a target_crs made for the place where it lies.",
@@ -87,6 +91,11 @@ def _warped_grid(profile: RasterProfiled, own: CRS, target: CRS) -> tuple[Affine
     size = math.hypot(xmax - xmin, ymax - ymin) / math.hypot(profile.shape.rows, profile.shape.cols)
     cols, rows = max(math.ceil((xmax - xmin) / size - 1e-6), 1), max(math.ceil((ymax - ymin) / size - 1e-6), 1)
     return Affine(size, 0.0, xmin, 0.0, -size, ymax), GridShape(rows=rows, cols=cols)
+
+
+def _reaches_infinity(target: CRS, *edges: float) -> bool:
+    """A pole that a projection puts at infinity comes out as some very large number."""
+    return target.is_projected and max(map(abs, edges)) * target.axis_info[0].unit_conversion_factor > PROJECTED_AT_MOST_M
 
 
 def _extent(profile: RasterProfiled, own: CRS, target: CRS) -> tuple[float, float, float, float]:

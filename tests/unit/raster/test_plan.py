@@ -114,6 +114,13 @@ def test_a_target_that_tears_the_raster_apart_is_refused(chain: Chain, write_ras
         plan_cogs(fiji, RasterCogOptions(target_crs="ESRI:54009"))
 
 
+@pytest.mark.parametrize("target", ["EPSG:3031", "EPSG:2154"])
+def test_a_pole_at_infinity_is_refused(chain: Chain, write_raster: WriteRaster, target: str) -> None:
+    earth = chain.profile(write_raster("earth.tif", smooth(1, 90, 180), crs="EPSG:4326", transform=north_up(-180, 90, 2, 2)))
+    with pytest.raises(ParameterInvalid, match=r"earth\.tif"):
+        plan_cogs(earth, RasterCogOptions(target_crs=target))
+
+
 @given(st.integers(1, 100_000), st.integers(1, 100_000))
 def test_overviews_end_where_one_block_holds_all(rows: int, cols: int) -> None:
     factors = overview_factors(GridShape(rows=rows, cols=cols), 512)
