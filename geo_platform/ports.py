@@ -8,17 +8,20 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import pyarrow as pa
 
-from geo_platform.contracts.message import Finding, ObjectReference, SpatialReference
+from geo_platform.contracts.message import Finding, ObjectReference, SpatialReference, TableReference
 from geo_platform.grid import Bounds
 
 BRONZE = "bronze"
 SILVER = "silver"
 QUARANTINE = "quarantine"
 MESSAGES = "messages"
+
+FEATURES_RECORD = "features.json"
+"""Written beside a dataset's objects last of all: where it lies, the dataset is whole and holds its name."""
 
 
 def message_key(stage: str, partition: str | None, run_id: str) -> str:
@@ -41,14 +44,25 @@ class ObjectStore(Protocol):
     A put is visible whole or not at all. Errors: SourceNotFound, StoreUnavailable, StoreDenied, Conflict.
     """
 
+    @property
+    def is_local(self) -> bool:
+        """Whether objects are files of this machine, so that `local_path` fetches nothing."""
+
     def stat(self, container: str, key: str) -> StoredObject:
         """Describe one object. Raises SourceNotFound."""
 
     def list(self, container: str, prefix: str = "") -> Iterator[StoredObject]:
         """Every object whose key starts with `prefix`, in order of key. Half-written ones never show."""
 
-    def local_path(self, container: str, key: str) -> AbstractContextManager[Path]:
-        """A readable file holding the object while the context lasts. Not to be written to."""
+    def local_path(self, container: str, key: str, *, etag: str | None = None) -> AbstractContextManager[Path]:
+        """A readable file holding the object while the context lasts. Not to be written to. Raises Conflict at another etag."""
+
+    def open(self, container: str, key: str, *, etag: str | None = None) -> AbstractContextManager[BinaryIO]:
+        """A seekable reader that fetches no more than what is read of it, and only while the object is at one etag.
+
+        The etag is the one given, or the present one. Raises SourceNotFound, and Conflict where the object was replaced,
+        while opening or while reading.
+        """
 
     def read_bytes(self, container: str, key: str) -> bytes:
         """The whole object; for messages and pictures, not for data."""
@@ -79,7 +93,10 @@ class IndexRequest:
 
 @dataclass(frozen=True)
 class FeatureTarget:
-    """Where cleaned features go and what is known of them beforehand."""
+    """Where cleaned features go and what is known of them beforehand.
+
+    `dimension` is xy or xyz. `json_columns` are text that holds JSON. `column_comments` are sentences, by published column.
+    """
 
     dataset: str
     schema: pa.Schema
@@ -90,11 +107,17 @@ class FeatureTarget:
     key_prefix: str
     metadata: Mapping[str, str]
     indexes: IndexRequest = IndexRequest()
+    schema_name: str = "geo"
+    load_mode: str = "update"
+    key_columns: tuple[str, ...] = ()
+    dimension: str = "xy"
+    json_columns: tuple[str, ...] = ()
+    column_comments: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class FeatureDataset:
-    """Cleaned features as the store holds them, read back after writing."""
+    """Cleaned features as the store holds them, read back after writing. `rows` and `bounds` are those of this load."""
 
     destination: str
     dataset: str
@@ -103,28 +126,55 @@ class FeatureDataset:
     rows: int
     bounds: Bounds
     findings: tuple[Finding, ...] = ()
+    table: TableReference | None = None
 
 
 class FeatureStore(Protocol):
-    """Holds datasets of features. Errors: StoreUnavailable, StoreDenied, DatabaseUnavailable, TableExists."""
+    """Holds datasets of features. Errors: StoreUnavailable, StoreDenied, DatabaseUnavailable, TableExists, ParameterInvalid."""
+
+    def check_free(self, target: FeatureTarget) -> None:
+        """Before a row is read: may this dataset be written under `target.load_mode`? Raises TableExists, ParameterInvalid."""
 
     def load(self, target: FeatureTarget, batches: Iterable[pa.RecordBatch], *, scratch: Path) -> FeatureDataset:
-        """Consume the batches (WKB geometry, `target.schema`) in bounded memory and publish them under the fingerprint.
+        """Consume the batches (WKB geometry, `target.schema`) in bounded memory and keep them under the fingerprint.
 
-        Nothing is visible if `batches` raises. The row count and bounds are read back from what was written.
+        Nothing is visible if `batches` raises. The row count and bounds are read back from what was written. A database
+        keeps them staged: the catalog's publication of the item that names the table makes them the published ones.
         """
 
+    def holds(self, stored: ObjectReference | None, table: TableReference | None) -> bool:
+        """Whether what an earlier load handed back lies there unchanged: staged, published or replaced."""
+
+    def sweep(self, older_than_utc: datetime) -> tuple[str, ...]:
+        """Remove what loads left that were never published and began before then; returns the names removed."""
+
+
+ASSET_CONTAINER = "geo_platform:container"
+ASSET_KEY = "geo_platform:key"
+"""Of an asset that is an object: where it lies in the object store."""
+
+ASSET_SCHEMA = "geo_platform:schema"
+ASSET_TABLE = "geo_platform:table"
+ASSET_TABLE_VERSION = "geo_platform:table_version"
+"""Of an asset that is a table: its published name, and which version of it the item means."""
 
 ITEM_RUN_ID = "geo_platform:run_id"
 ITEM_FINGERPRINT = "geo_platform:fingerprint"
 ITEM_SOURCE = "geo_platform:source"
 ITEM_SOURCE_CONTAINER = "geo_platform:source_container"
-"""Properties of an item that every Catalog reads: entries are made of them, and conflicts are decided by them."""
+ITEM_LOAD_MODE = "geo_platform:load_mode"
+"""Properties of an item that every Catalog reads: entries are made of them, and conflicts are decided by them. An item
+whose load mode is `append` may replace one that was made from another source."""
+
+ITEM_RESTORED_BY = "geo_platform:restored_by_run"
+ITEM_FIRST_PUBLISHED = "geo_platform:first_published"
+"""Of an item that was brought back: the run that did it, and when this version was published for the first time. Such an
+item has to be among the kept versions, and may replace one that was made from another source."""
 
 
 @dataclass(frozen=True)
 class CatalogEntry:
-    """One line of a listing."""
+    """One line of a listing. `objects` are (container, key) of what the item's assets name in the object store."""
 
     collection: str
     item_id: str
@@ -134,10 +184,28 @@ class CatalogEntry:
     outputs: tuple[str, ...]
     updated_at_utc: datetime
     href: str
+    objects: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class ItemVersion:
+    """A version of an item that was published once and is kept: it was replaced or unpublished. `item` has absolute hrefs."""
+
+    collection: str
+    item_id: str
+    fingerprint: str
+    run_id: str
+    withdrawn_at_utc: datetime
+    item: Mapping[str, Any]
 
 
 class Catalog(Protocol):
-    """STAC collections and items. Items cross this port as STAC JSON objects. Errors: CatalogRejected, Conflict, StoreUnavailable."""
+    """STAC collections and items. Items cross this port as STAC JSON objects.
+
+    What an item's assets name is published by publishing the item: where an asset names a version of a table
+    (`ASSET_TABLE_VERSION`), that version becomes the published table in the same transaction, and what it replaces is kept.
+    Errors: CatalogRejected, Conflict, StoreUnavailable, StoreDenied, DatabaseUnavailable.
+    """
 
     def item(self, collection: str, item_id: str) -> dict[str, Any] | None:
         """The published item, hrefs absolute, or None."""
@@ -146,9 +214,28 @@ class Catalog(Protocol):
         """Every published item, newest first. Raises CatalogRejected after the last one where some could not be read."""
 
     def publish(self, collection: dict[str, Any], item: dict[str, Any], *, replaces: str | None) -> str:
-        """Upsert both and return the item's href.
+        """Upsert both and return the item's href. What is replaced is kept as a version.
 
-        Raises Conflict when the published fingerprint is not `replaces`, or when another source holds the item id.
+        Raises Conflict when the published fingerprint is not `replaces`, when another source holds the item id or the table,
+        and when an item that is brought back is not kept any more.
+        """
+
+    def collection(self, collection: str) -> dict[str, Any] | None:
+        """The collection as it is published, or None."""
+
+    def unpublish(self, collection: str, item_id: str, *, published: str) -> None:
+        """Take the item, and the table that it names, out of what can be found; both are kept as a version.
+
+        Raises Conflict where the published fingerprint is not `published`, SourceNotFound where there is no such item.
+        """
+
+    def versions(self, collection: str | None = None, item_id: str | None = None) -> Iterator[ItemVersion]:
+        """What is kept of this item, or of all items, newest withdrawn first. The published version is not among them."""
+
+    def forget(self, version: ItemVersion) -> None:
+        """Remove a kept version for good, with its table unless a published item or another version names that too.
+
+        Raises SourceNotFound where it is not kept any more, Conflict where something else is built on its table.
         """
 
 

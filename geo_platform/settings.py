@@ -3,22 +3,53 @@
 What belongs here: where things are and what they may cost. What stays out: the parameters of a request (`options.py`).
 """
 
+from enum import StrEnum
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 APPLICATION_MARKER = "workspace.yaml"
 
 
+class Profile(StrEnum):
+    """Which stores: files of one machine, or Azure Blob, PostGIS and pgSTAC."""
+
+    embedded = "embedded"
+    production = "production"
+
+
 class Settings(BaseSettings):
-    """Every setting has a default that works on one machine; each is set by GEO_PLATFORM_<NAME>."""
+    """Every setting has a default that works on one machine; each is set by GEO_PLATFORM_<NAME>.
+
+    Secrets are `SecretStr`: printing or logging them shows stars. They are opened where a connection is made.
+    """
 
     model_config = SettingsConfigDict(env_prefix="GEO_PLATFORM_", extra="ignore", frozen=True)
 
     home: Path | None = Field(None, description="Folder of all data; left out, .geo in the application root.")
     application_root: Path | None = Field(None, description="Folder that holds workspace.yaml.")
     scratch: Path | None = Field(None, description="Folder for files in the making; left out, scratch in the home.")
+    profile: Profile = Field(Profile.embedded, description="embedded (files) or production (Azure Blob, PostGIS, pgSTAC).")
+    blob_account_url: str | None = Field(None, description="https://ACCOUNT.blob.core.windows.net; not needed with a connection string.")
+    blob_connection_string: SecretStr | None = Field(None, description="Connection string of the storage account.")
+    blob_key: SecretStr | None = Field(None, description="Shared key of the storage account.")
+    blob_sas: SecretStr | None = Field(None, description="SAS token. With none of the three, DefaultAzureCredential: managed identity.")
+    blob_container_prefix: str = Field(
+        "", pattern=r"^([a-z0-9]+-)*$", max_length=40, description="Before every container's name, as in test-bronze."
+    )
+    postgres_url: SecretStr | None = Field(
+        None,
+        description="postgresql://USER@HOST/DATABASE of features and catalog; what it leaves out, libpq's own variables and files say.",
+    )
+    dagster_postgres_url: SecretStr | None = Field(
+        None, description="postgresql://USER:PASSWORD@HOST:PORT/DATABASE of Dagster's runs, events and schedules: a database of its own."
+    )
+    load_connections: int = Field(2, ge=1, le=16, description="Connections that load one dataset side by side.")
+    stac_url: str | None = Field(None, description="Root of a STAC API on the catalog, for the links of items.")
+    keep_replaced_days: float = Field(
+        30, ge=0, description="How long what was replaced or unpublished is kept before the schedule removes it."
+    )
 
     @property
     def home_dir(self) -> Path:
@@ -41,7 +72,8 @@ class Settings(BaseSettings):
 
     @property
     def dagster_home_dir(self) -> Path:
-        return self.home_dir / "dagster"
+        """One for each profile: a home may be used with both, and the dagster.yaml of the other is not taken for this one's."""
+        return self.home_dir / ("dagster-production" if self.profile is Profile.production else "dagster")
 
     @property
     def log_file(self) -> Path:

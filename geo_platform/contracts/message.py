@@ -48,6 +48,19 @@ class ObjectReference(Part):
     size_bytes: int
 
 
+class TableReference(Part):
+    """One version of a table of features, wherever it lies now: staged, published or replaced.
+
+    `version` is its physical name while it is staged or replaced; published it is `schema_name`.`table_name`.
+    """
+
+    uri: str = Field(description="postgresql://host:port/database?table=schema.table, without any credential")
+    schema_name: str
+    table_name: str
+    version: str
+    rows: int = Field(description="of the whole version, of which an append loaded some")
+
+
 class SpatialReference(Part):
     """A coordinate reference system, and where it came from."""
 

@@ -1,11 +1,13 @@
 """Messages of the vector chain: VectorProfiled, FeaturesLoaded."""
 
 from enum import StrEnum
+from typing import ClassVar
 
 from pydantic import Field
 
 from geo_platform.contracts.arrival import ObjectArrived
-from geo_platform.contracts.message import Finding, Message, ObjectReference, Part, SpatialReference
+from geo_platform.contracts.message import Finding, Message, ObjectReference, Part, SpatialReference, TableReference
+from geo_platform.contracts.stored import Content, upgrades
 from geo_platform.grid import Bounds, LonLatBounds
 
 
@@ -74,11 +76,15 @@ class RejectReason(Part):
 class FeaturesLoaded(Message):
     """Every row of the source is in the dataset or in its table of rejected rows: read = inserted + rejected."""
 
+    schema_version: ClassVar[int] = 2
+
     source: ObjectArrived
     destination: str = Field(description="geoparquet | postgis")
     dataset: str = Field(description="name of the table or dataset")
     dataset_object: ObjectReference | None = Field(description="the GeoParquet file; None where only a table holds it")
     sha256: str | None
+    table: TableReference | None = Field(description="the table, None where only a file holds it; it is published together with the item")
+    load_mode: str = Field(description="update | create | replace | append")
     rejected_object: ObjectReference | None = Field(description="the table of rejected rows, None where there are none")
     read: int
     inserted: int
@@ -101,3 +107,9 @@ class FeaturesLoaded(Message):
     was_reused: bool
     seconds: float
     fingerprint: str
+
+
+@upgrades(FeaturesLoaded, from_version=1)
+def _without_tables(content: Content) -> Content:
+    """Version 1 knew files alone."""
+    return {**content, "table": None, "load_mode": "update"}

@@ -90,15 +90,16 @@ def publish_file(incoming: Path, destination: Path) -> None:
     make_durable(destination.parent)
 
 
-def write_atomically(root: Path, destination: Path, content: bytes) -> None:
-    """Small files: messages, metadata, catalog documents."""
+def write_atomically(root: Path, destination: Path, content: bytes, *, modified_ns: int | None = None) -> None:
+    """Small files: messages, metadata, catalog documents. Their time is the present one, or the one given."""
     incoming = new_incoming(root)
     try:
         with incoming.open("wb") as file:
             file.write(content)
             file.flush()
-            now_ns = time.time_ns()  # finer than the file system's clock, so that order of writing is order of mtime
-            os.utime(file.fileno(), ns=(now_ns, now_ns))
+            # finer than the file system's clock, so that order of writing is order of mtime
+            written_ns = time.time_ns() if modified_ns is None else modified_ns
+            os.utime(file.fileno(), ns=(written_ns, written_ns))
             os.fsync(file.fileno())
         publish_file(incoming, destination)
     finally:

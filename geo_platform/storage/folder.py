@@ -22,19 +22,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from geo_platform.contracts.message import ObjectReference
-from geo_platform.errors import Conflict, ParameterInvalid, SourceNotFound, SourceUnreadable
-from geo_platform.ports import BRONZE, MESSAGES, QUARANTINE, SILVER, StoredObject
+from geo_platform.errors import Conflict, SourceNotFound, SourceUnreadable
+from geo_platform.ports import StoredObject
 from geo_platform.storage import sidecar
 from geo_platform.storage.atomic import clean_incoming, make_durable, new_incoming, os_errors, own_folder, process_lock, publish_file
-from geo_platform.storage.keys import key_fault, path_inside
-
-CONTAINERS = (BRONZE, SILVER, QUARANTINE, MESSAGES)
+from geo_platform.storage.keys import check_container, key_fault, path_inside
 
 
 class FolderStore:
     """ObjectStore over `root`, which is made when first written to. Safe among threads and processes of one machine."""
+
+    is_local = True
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
@@ -54,10 +55,20 @@ class FolderStore:
         yield from self._walk(container, self._base(container), "", prefix)
 
     @contextmanager
-    def local_path(self, container: str, key: str) -> Iterator[Path]:
+    def local_path(self, container: str, key: str, *, etag: str | None = None) -> Iterator[Path]:
         """The object's own file; its folder holds its neighbours, so sidecars are found by name."""
-        self.stat(container, key)
+        _check_etag(container, key, self.stat(container, key).reference.etag, etag)
         yield self._path(container, key)
+
+    @contextmanager
+    def open(self, container: str, key: str, *, etag: str | None = None) -> Iterator[BinaryIO]:
+        """The object's file. A put is a rename, so what is open stays what it was; only opening can meet another etag."""
+        path = self._path(container, key)
+        with os_errors(_named(container, key), reading=True):
+            stream = path.open("rb")
+        with stream:
+            _check_etag(container, key, _etag(os.fstat(stream.fileno())), etag)
+            yield stream
 
     def read_bytes(self, container: str, key: str) -> bytes:
         """The whole object. Raises SourceNotFound, StoreDenied, StoreUnavailable."""
@@ -146,9 +157,7 @@ class FolderStore:
             yield
 
     def _base(self, container: str) -> Path:
-        if container not in CONTAINERS:
-            raise ParameterInvalid(f"There is no container {container!r}.", remedy=f"Choose one of: {', '.join(CONTAINERS)}.")
-        return self.root / container
+        return self.root / check_container(container)
 
     def _path(self, container: str, key: str) -> Path:
         return path_inside(self._base(container), key)
@@ -194,6 +203,11 @@ def _ordered(folder: Path) -> list[tuple[str, bool]]:
 
 def _named(container: str, key: str) -> str:
     return f"The object {container}/{key}"
+
+
+def _check_etag(container: str, key: str, present: str, wanted: str | None) -> None:
+    if wanted not in (None, present):
+        raise Conflict(f"{_named(container, key)} is at etag {present}, not at {wanted}.", remedy="Submit it again.")
 
 
 def _etag(status: os.stat_result) -> str:

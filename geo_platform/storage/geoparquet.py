@@ -11,13 +11,14 @@ they are sorted out of core and written for good. The result is opened and read 
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
 
-from geo_platform.contracts.message import Finding
-from geo_platform.errors import NoFeatures
-from geo_platform.ports import SILVER, FeatureDataset, FeatureTarget, IndexRequest, ObjectStore
+from geo_platform.contracts.message import Finding, ObjectReference, TableReference
+from geo_platform.errors import NoFeatures, ParameterInvalid, SourceNotFound, TableExists
+from geo_platform.ports import FEATURES_RECORD, SILVER, FeatureDataset, FeatureTarget, IndexRequest, ObjectStore
 from geo_platform.storage.geoparquet_order import Spool, spool_batches, write_in_order
 from geo_platform.storage.geoparquet_verify import read_back
 
@@ -30,6 +31,37 @@ class GeoParquetLake:
 
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
+
+    def check_free(self, target: FeatureTarget) -> None:
+        """Earlier versions of the same source do not count, unless the dataset is to be created."""
+        if target.load_mode == "append":
+            raise ParameterInvalid(
+                "Rows cannot be appended to a GeoParquet dataset: files are written once.",
+                remedy="Load the rows as a dataset of their own, or use the production profile, whose tables take more rows.",
+            )
+        if target.load_mode == "replace":
+            return
+        for stored in self._objects.list(SILVER, f"{target.key_prefix}/"):
+            if not stored.reference.key.endswith(f"/{FEATURES_RECORD}"):
+                continue
+            holder, own = stored.metadata.get("source_uri"), target.metadata["source_uri"]
+            if holder is not None and holder != own:
+                raise TableExists(f"The dataset {target.dataset} came from {holder}, not from {own}.", dataset=target.dataset)
+            if target.load_mode == "create" and stored.metadata.get("fingerprint") != target.fingerprint:
+                raise TableExists(f"The dataset {target.dataset} is there already.", dataset=target.dataset)
+
+    def holds(self, stored: ObjectReference | None, table: TableReference | None) -> bool:
+        """A dataset of files is its object, at the etag that it was put with."""
+        if stored is None:
+            return False
+        try:
+            return self._objects.stat(stored.container, stored.key).reference.etag == stored.etag
+        except SourceNotFound:
+            return False
+
+    def sweep(self, older_than_utc: datetime) -> tuple[str, ...]:
+        """Nothing: what is being written lies in scratch, which is swept by itself."""
+        return ()
 
     def load(self, target: FeatureTarget, batches: Iterable[pa.RecordBatch], *, scratch: Path) -> FeatureDataset:
         """Write, verify, publish. Errors: what `batches` raises, NoFeatures, StoreUnavailable, StoreDenied."""

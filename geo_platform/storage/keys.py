@@ -1,4 +1,4 @@
-"""Which names the local folder takes for containers and keys, and the path that a key means.
+"""Which names the stores take for containers and keys, and the path that a key means in a local folder.
 
 What belongs here: rules on names, and the check that a path stays inside its container. What stays out: reading and
 writing. Names are data: one that could mean another place, or that would never be listed, is refused before any
@@ -8,12 +8,22 @@ path is built from it.
 from pathlib import Path
 
 from geo_platform.errors import ParameterInvalid, StoreDenied
+from geo_platform.ports import BRONZE, MESSAGES, QUARANTINE, SILVER
+
+CONTAINERS = (BRONZE, SILVER, QUARANTINE, MESSAGES)
 
 KEY_MAX_CHARACTERS = 1024
 """Azure Blob's limit, so that a key valid here is valid there."""
 
 SEGMENT_MAX_BYTES = 240
 """The file systems' 255 less what a sidecar's name adds."""
+
+
+def check_container(container: str) -> str:
+    """The container itself. Raises ParameterInvalid for one that the platform does not have."""
+    if container not in CONTAINERS:
+        raise ParameterInvalid(f"There is no container {container!r}.", remedy=f"Choose one of: {', '.join(CONTAINERS)}.")
+    return container
 
 
 def key_fault(key: str) -> str | None:

@@ -7,15 +7,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from geo_platform.contracts.message import ObjectReference
-from geo_platform.errors import SourceNotFound, StoreDenied
+from geo_platform.errors import Conflict, SourceNotFound, StoreDenied
 from geo_platform.ports import StoredObject
 from geo_platform.storage.atomic import os_errors
 
 
 class LocalView:
     """Implements `ports.ObjectStore` for reading; keys are absolute paths without their leading slash, whatever the container."""
+
+    is_local = True
 
     def stat(self, container: str, key: str) -> StoredObject:
         path = Path("/", key)
@@ -34,9 +37,18 @@ class LocalView:
         return (self.stat(container, key) for key in keys if key.startswith(prefix))
 
     @contextmanager
-    def local_path(self, container: str, key: str) -> Iterator[Path]:
-        self.stat(container, key)
+    def local_path(self, container: str, key: str, *, etag: str | None = None) -> Iterator[Path]:
+        if etag not in (None, self.stat(container, key).reference.etag):
+            raise Conflict(f"The file {key!r} changed while it was looked at.", remedy="Try again.")
         yield Path("/", key)
+
+    @contextmanager
+    def open(self, container: str, key: str, *, etag: str | None = None) -> Iterator[BinaryIO]:
+        with self.local_path(container, key, etag=etag) as path:
+            with os_errors(f"The file {key!r}"):
+                stream = path.open("rb")
+            with stream:
+                yield stream
 
     def read_bytes(self, container: str, key: str) -> bytes:
         self.stat(container, key)

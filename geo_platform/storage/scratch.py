@@ -31,6 +31,10 @@ class ScratchRoot:
         with tempfile.TemporaryDirectory(prefix=f"{this_process()}{_MARK}{run_id[:8]}-", dir=self._root) as name:
             yield Path(name)
 
+    def of_process(self, name: str) -> Path:
+        """An empty folder that whoever asked for it removes; where the process is killed, a later sweep does."""
+        return Path(tempfile.mkdtemp(prefix=f"{this_process()}{_MARK}{name}-", dir=own_folder(self._root)))
+
     def sweep(self) -> tuple[str, ...]:
         """Remove what dead processes left; returns the names removed."""
         if not self._root.is_dir():

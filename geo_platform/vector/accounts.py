@@ -5,6 +5,7 @@ What belongs here: the bookkeeping between reading, cleaning and the feature sto
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 from geo_platform.errors import GeometryUnrepairable, NoFeatures, NoGeometry
 from geo_platform.vector.batch import SourceBatch
 from geo_platform.vector.clean import REJECTED_SCHEMA, CleanedBatch, clean_batch
+from geo_platform.vector.in_order import map_in_order, usable_threads
 from geo_platform.vector.plan import FeaturePlan
 from geo_platform.vector.sample import GeometrySample
 
@@ -42,8 +44,7 @@ class RowAccounts:
     def clean_batches(self, source: Iterable[SourceBatch]) -> Iterator[pa.RecordBatch]:
         """Clean rows. Raises NoFeatures, NoGeometry, GeometryUnrepairable at the end where not one row is left to publish."""
         try:
-            for batch in source:
-                cleaned = clean_batch(batch, self._plan)
+            for batch, cleaned in map_in_order(partial(clean_batch, plan=self._plan), source, threads=usable_threads()):
                 self._book(batch, cleaned)
                 if cleaned.clean.num_rows:
                     yield cleaned.clean

@@ -24,6 +24,7 @@ from geo_platform.vector.geometry_kinds import CURVE_CODES, OGC_NAMES, Family, w
 from geo_platform.vector.plan import FeaturePlan
 from geo_platform.vector.repair import make_valid, promote_to_multi
 from geo_platform.vector.reproject import reproject
+from geo_platform.vector.wkb_form import as_multi, has_published_form
 
 Mask = npt.NDArray[np.bool_]
 Geometries = npt.NDArray[np.object_]
@@ -82,12 +83,24 @@ def clean_batch(batch: SourceBatch, plan: FeaturePlan) -> CleanedBatch:
     geometries = _move(geometries, plan, verdicts)
     geometries, repaired = _repair_and_generalise(geometries, plan, verdicts)
     columns = _convert_fields(batch, plan, verdicts)
-    good = pa.array(verdicts.good)
-    wkb = shapely.to_wkb(
-        promote_to_multi(geometries[verdicts.good]), output_dimension=3 if plan.dimension == "xyz" else 2, byte_order=1, flavor="iso"
-    )
-    clean = pa.RecordBatch.from_arrays([*(column.filter(good) for column in columns), pa.array(wkb, pa.binary())], schema=plan.schema)
+    wkb = _published_wkb(geometries, batch, plan, verdicts.good, repaired)
+    if not verdicts.good.all():
+        columns = [column.filter(pa.array(verdicts.good)) for column in columns]
+    clean = pa.RecordBatch.from_arrays([*columns, wkb], schema=plan.schema)
     return CleanedBatch(clean, _rejected(batch, verdicts), int(np.count_nonzero(repaired & verdicts.good)))
+
+
+def _published_wkb(geometries: Geometries, batch: SourceBatch, plan: FeaturePlan, good: Mask, repaired: Mask) -> pa.Array:
+    """Good rows as multi geometries: in the source's own bytes where nothing changed, which costs a tenth, else written anew."""
+    is_new_everywhere = plan.was_reprojected or plan.simplify_tolerance is not None or plan.quantize_grid is not None
+    kept = np.zeros_like(good) if is_new_everywhere else good & ~repaired & has_published_form(batch.wkb, plan.dimension)
+    own = as_multi(batch.wkb if kept.all() else batch.wkb.filter(pa.array(kept)), plan.dimension)
+    if np.array_equal(kept, good):
+        return own
+    promoted = promote_to_multi(geometries[good & ~kept])
+    anew = shapely.to_wkb(promoted, output_dimension=3 if plan.dimension == "xyz" else 2, byte_order=1, flavor="iso")
+    places = np.where(kept[good], np.cumsum(kept[good]), len(own) + np.cumsum(~kept[good])) - 1
+    return pa.concat_arrays([own, pa.array(anew, pa.binary())]).take(pa.array(places))
 
 
 def _parse(batch: SourceBatch, verdicts: _Verdicts) -> Geometries:

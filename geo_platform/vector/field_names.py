@@ -32,8 +32,9 @@ _RESERVED = """
     returning right select session_user similar some symmetric system_user table tablesample then to trailing true
     union unique user using variadic verbose when where window with
 """
-RESERVED_WORDS = frozenset(_RESERVED.split())
-"""PostgreSQL 17, appendix C: words that are reserved, or may name a function or type only."""
+_SYSTEM_COLUMNS = "cmax cmin ctid tableoid xmax xmin"
+RESERVED_WORDS = frozenset(f"{_RESERVED} {_SYSTEM_COLUMNS}".split())
+"""PostgreSQL 17, appendix C: words that are reserved, or may name a function or type only; and names that every table has already."""
 
 
 @dataclass(frozen=True)

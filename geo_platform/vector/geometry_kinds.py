@@ -71,26 +71,34 @@ class WkbKinds:
         return tuple(OGC_NAMES[code] + (" Z" if z else "") for code, z in sorted(pairs))
 
 
-def wkb_kinds(wkb: pa.Array) -> WkbKinds:
-    """Types of a binary Arrow column, read from its buffers at once."""
+def wkb_buffers(wkb: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """All bytes of a binary Arrow column, and where each row's begin and end in them; a null's end where they begin."""
     array = wkb if pa.types.is_binary(wkb.type) else wkb.cast(pa.binary())
     rows = len(array)
     _, offsets_buffer, data_buffer = array.buffers()
-    empty = np.zeros(rows, dtype=np.uint32)
-    if rows == 0 or data_buffer is None or data_buffer.size < 5:
-        return WkbKinds(empty, empty.astype(bool), empty.astype(bool))
+    if rows == 0 or data_buffer is None:
+        nowhere = np.zeros(rows, dtype=np.int64)
+        return np.zeros(0, dtype=np.uint8), nowhere, nowhere
     offsets = np.frombuffer(offsets_buffer, dtype=np.int32)[array.offset : array.offset + rows + 1].astype(np.int64)
-    data = np.frombuffer(data_buffer, dtype=np.uint8)
-    readable = (np.diff(offsets) >= 5) & ~array.is_null().to_numpy(zero_copy_only=False)
-    start = np.where(readable, offsets[:-1], 0)
-    four = data[start[:, None] + np.arange(1, 5)]
-    little = four.astype(np.uint32) @ (np.uint32(256) ** np.arange(4, dtype=np.uint32))
-    big = four.astype(np.uint32) @ (np.uint32(256) ** np.arange(3, -1, -1, dtype=np.uint32))
-    raw = np.where(readable, np.where(data[start] == 1, little, big), 0).astype(np.uint32)
+    starts, ends = offsets[:-1], offsets[1:]
+    if array.null_count:
+        ends = np.where(array.is_null().to_numpy(zero_copy_only=False), starts, ends)
+    return np.frombuffer(data_buffer, dtype=np.uint8), starts, ends
+
+
+def wkb_kinds(wkb: pa.Array) -> WkbKinds:
+    """Types of a binary Arrow column, read from its buffers at once."""
+    data, starts, ends = wkb_buffers(wkb)
+    raw = np.zeros(len(starts), dtype=np.uint32)
+    readable = np.flatnonzero(ends - starts >= 5)
+    head = data[starts[readable, None] + np.arange(5)]
+    little = np.ascontiguousarray(head[:, 1:]).view("<u4").reshape(-1)
+    raw[readable] = np.where(head[:, 0] == 1, little, little.byteswap())
     iso = raw & np.uint32(0x0FFFFFFF)
-    has_z = (raw & np.uint32(0x80000000) != 0) | np.isin(iso // 1000, (1, 3))
-    has_m = (raw & np.uint32(0x40000000) != 0) | np.isin(iso // 1000, (2, 3))
-    return WkbKinds(iso % 1000, has_z, has_m)
+    thousands = iso // 1000
+    has_z = (raw & np.uint32(0x80000000) != 0) | (thousands == 1) | (thousands == 3)
+    has_m = (raw & np.uint32(0x40000000) != 0) | (thousands == 2) | (thousands == 3)
+    return WkbKinds(iso - thousands * 1000, has_z, has_m)
 
 
 def family_of(ogc_name: str) -> Family | None:

@@ -15,7 +15,7 @@ from pyproj import CRS
 
 from geo_platform import fingerprint
 from geo_platform.contracts.message import Finding, ObjectReference
-from geo_platform.contracts.vector import FeaturesLoaded, RejectReason, VectorProfiled
+from geo_platform.contracts.vector import FeaturesLoaded, FieldMapping, FieldType, RejectReason, VectorProfiled
 from geo_platform.ports import SILVER, FeatureDataset, FeatureStore, FeatureTarget, ObjectStore
 from geo_platform.source.arrival import opened
 from geo_platform.vector.accounts import RowAccounts
@@ -25,7 +25,7 @@ from geo_platform.vector.field_names import GEOMETRY_COLUMN
 from geo_platform.vector.options import VectorFeaturesOptions
 from geo_platform.vector.plan import FeaturePlan, plan_features
 from geo_platform.vector.read import stream_features
-from geo_platform.vector.record import check_name_is_free, find_record, write_record
+from geo_platform.vector.record import find_record, write_record
 from geo_platform.vector.thumbnail import MEDIA_TYPE, draw_map
 
 
@@ -48,20 +48,20 @@ def load_features(
     started = time.perf_counter()
     plan = plan_features(profiled, options)
     done = fingerprint.extend(profiled.fingerprint, "vector_features", options.model_dump(mode="json"))
-    if not options.overwrite:
-        check_name_is_free(objects, plan, profiled)
-    known = None if force else find_record(objects, plan, done)
+    target = _target(plan, profiled, options, fingerprint=done, run_id=run_id)
+    features.check_free(target)
+    known = None if force else find_record(objects, features, plan, done)
     if known is not None:
         return known.model_copy(update={"source": profiled.source, "was_reused": True, "seconds": time.perf_counter() - started})
     found: dict[str, Finding] = {finding.message: finding for finding in profiled.warnings}
     accounts = RowAccounts(plan, display_name=profiled.source.key, rejected_path=scratch / f"rejected-{done}.parquet", notify=notify)
     with opened(objects, profiled.source, scratch=scratch) as source:
         batches = accounts.clean_batches(stream_features(source, profiled, plan.batch_rows, found))
-        dataset = features.load(_target(plan, profiled, done, run_id), batches, scratch=scratch)
+        dataset = features.load(target, batches, scratch=scratch)
     accounts.assert_balanced(dataset.rows)
     work = _Work(profiled, plan, accounts, dataset, done, run_id)
     rejected, thumbnail = _put_rejected(objects, work), _put_map(objects, work)
-    loaded = _message(work, options.target_crs, (rejected, thumbnail), (*found.values(), *dataset.findings), time.perf_counter() - started)
+    loaded = _message(work, options, (rejected, thumbnail), (*found.values(), *dataset.findings), time.perf_counter() - started)
     write_record(objects, plan, loaded, run_id)
     return loaded
 
@@ -85,18 +85,30 @@ class _Work:
         return {"source_uri": self.profiled.source.uri, "run_id": self.run_id, "fingerprint": self.fingerprint}
 
 
-def _target(plan: FeaturePlan, profiled: VectorProfiled, done: str, run_id: str) -> FeatureTarget:
+def _target(plan: FeaturePlan, profiled: VectorProfiled, options: VectorFeaturesOptions, *, fingerprint: str, run_id: str) -> FeatureTarget:
     return FeatureTarget(
         dataset=plan.dataset,
         schema=plan.schema,
         geometry_column=GEOMETRY_COLUMN,
         crs=plan.crs,
         geometry_type=plan.geometry_type,
-        fingerprint=done,
+        fingerprint=fingerprint,
         key_prefix=plan.key_prefix,
         metadata={"source_uri": profiled.source.uri, "source_etag": profiled.source.etag, "run_id": run_id},
         indexes=plan.indexes,
+        schema_name=options.schema_name,
+        load_mode=options.mode.value,
+        key_columns=tuple(options.key_columns),
+        dimension=plan.dimension,
+        json_columns=tuple(field.published for field in plan.fields if field.type is FieldType.json),
+        column_comments={field.published: _origin(field) for field in plan.fields},
     )
+
+
+def _origin(field: FieldMapping) -> str:
+    """What is to be said of a published column."""
+    why = f", renamed: {field.renamed_because}" if field.renamed_because else ""
+    return f"{field.source} in the source{why}"
 
 
 def _put_rejected(objects: ObjectStore, work: _Work) -> ObjectReference | None:
@@ -113,7 +125,7 @@ def _put_map(objects: ObjectStore, work: _Work) -> ObjectReference:
 
 def _message(
     work: _Work,
-    asked_crs: str | None,
+    options: VectorFeaturesOptions,
     side_objects: tuple[ObjectReference | None, ObjectReference],
     warnings: tuple[Finding, ...],
     seconds: float,
@@ -126,6 +138,8 @@ def _message(
         dataset=dataset.dataset,
         dataset_object=dataset.stored,
         sha256=dataset.sha256,
+        table=dataset.table,
+        load_mode=options.mode.value,
         rejected_object=side_objects[0],
         read=accounts.read,
         inserted=accounts.inserted,
@@ -140,7 +154,7 @@ def _message(
         crs=plan.crs,
         srid=srid_of(crs),
         was_reprojected=plan.was_reprojected,
-        asked_crs=asked_crs,
+        asked_crs=options.target_crs,
         fields=plan.fields,
         thumbnail=side_objects[1],
         thumbnail_media_type=MEDIA_TYPE,

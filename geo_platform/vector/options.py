@@ -35,6 +35,15 @@ class MixedGeometry(StrEnum):
     keep = "keep"
 
 
+class LoadMode(StrEnum):
+    """What happens where a dataset of this name is there already."""
+
+    update = "update"
+    create = "create"
+    replace = "replace"  # type: ignore[assignment]  # a name of str's methods, which nobody calls on a mode
+    append = "append"
+
+
 class VectorProfileOptions(Options):
     """vector_profile"""
 
@@ -57,7 +66,15 @@ class VectorFeaturesOptions(Options):
 
     table_name: str | None = Field(None, description="Name of the dataset; left out, made from the object's name.")
     schema_name: str = Field("geo", pattern=r"^[a-z][a-z0-9_]{0,62}$", description="Database schema; files have it as a folder.")
-    overwrite: bool = Field(False, strict=True, description="Replace a dataset of this name that came from another source.")
+    load_mode: LoadMode = Field(
+        LoadMode.update,
+        description="Where the dataset is there already: update replaces it if it came from the same source, create refuses, replace "
+        "replaces any, append adds the rows to it (database).",
+    )
+    key_columns: list[str] = Field(
+        default_factory=list, description="Published columns that tell rows apart: append replaces rows that have the same."
+    )
+    overwrite: bool = Field(False, strict=True, description="The same as load_mode replace.")
     target_crs: str | None = Field(None, description="CRS to reproject to, for example EPSG:4326. Left out, the source's own is kept.")
     dimension: Dimension = Field(Dimension.xy, description="xy forces 2D, keep keeps Z.")
     mixed_geometry: MixedGeometry = Field(MixedGeometry.refuse, description="refuse or keep a layer of mixed geometry types.")
@@ -76,3 +93,8 @@ class VectorFeaturesOptions(Options):
     chunk_size: int = Field(
         65536, strict=True, ge=1, le=1_000_000, description="Rows per batch at most; the platform cuts them smaller to keep memory flat."
     )
+
+    @property
+    def mode(self) -> LoadMode:
+        """`load_mode`, with `overwrite` for those who know that name."""
+        return LoadMode.replace if self.overwrite else self.load_mode

@@ -12,17 +12,17 @@ from pyproj import CRS
 from geo_platform.contracts.message import SpatialReference
 from geo_platform.contracts.vector import FieldMapping, VectorProfiled
 from geo_platform.crs import FROM_USER, parse_crs, reference, same_crs
-from geo_platform.errors import GeometryMixed, NoGeometry
+from geo_platform.errors import GeometryMixed, NoGeometry, ParameterInvalid
 from geo_platform.ports import IndexRequest
 from geo_platform.vector.crs import horizontal
 from geo_platform.vector.field_names import GEOMETRY_COLUMN, dataset_name, publish_names
 from geo_platform.vector.field_types import published_type
 from geo_platform.vector.geometry_kinds import MULTI_OF, Family, family_of, has_z
 from geo_platform.vector.index_plan import plan_indexes
-from geo_platform.vector.options import Dimension, MixedGeometry, VectorFeaturesOptions
+from geo_platform.vector.options import Dimension, LoadMode, MixedGeometry, VectorFeaturesOptions
 
 ANY_GEOMETRY = "Geometry"
-_MOST_BATCH_ROWS = 16_384
+_MOST_BATCH_ROWS = 8_192
 """Parsed geometries take about 1 KB a row; larger batches are no faster (measured on 500,000 polygons)."""
 
 
@@ -54,6 +54,7 @@ def plan_features(profile: VectorProfiled, options: VectorFeaturesOptions) -> Fe
     """Decide everything. Raises GeometryMixed, NoGeometry, ParameterInvalid, TableNameInvalid."""
     dataset = dataset_name(options.table_name, _default_name(profile))
     fields, schema = _fields(profile, options)
+    _check_keys(options, fields)
     family, geometry_reason = _geometry_rule(profile, options.mixed_geometry)
     z_there = any(has_z(name) for name in profile.geometry_types)
     dimension = "xyz" if z_there and options.dimension is Dimension.keep else "xy"
@@ -126,6 +127,18 @@ def _geometry_rule(profile: VectorProfiled, mixed: MixedGeometry) -> tuple[Famil
     if mixed is MixedGeometry.keep and family_of(declared or "Unknown") is None:
         return None, f"{_listed(profile.geometry_types)} were seen, but any type may follow and is kept, as asked, single parts as multi."
     return only, f"{_listed(profile.geometry_types)} becomes {MULTI_OF[only]}, so that single and multi parts share a column."
+
+
+def _check_keys(options: VectorFeaturesOptions, fields: Sequence[FieldMapping]) -> None:
+    published = [field.published for field in fields]
+    unknown = [name for name in options.key_columns if name not in published]
+    if unknown:
+        raise ParameterInvalid(f"Key columns are not published: {', '.join(unknown)}. There are: {', '.join(published) or 'none'}.")
+    if options.mode is LoadMode.append and not options.key_columns:
+        raise ParameterInvalid(
+            "Appending needs key_columns: without them a second load of the same rows would double them.",
+            remedy="Name the published columns that tell rows apart, for example key_columns parcel_id.",
+        )
 
 
 def _listed(names: Sequence[str]) -> str:

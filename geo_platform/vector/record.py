@@ -1,6 +1,6 @@
 """The record beside a dataset: written last, so that its presence says the dataset is whole.
 
-What belongs here: writing it, finding it again, and who holds a dataset's name. What stays out: the dataset itself.
+What belongs here: writing it and finding it again. What stays out: the dataset itself.
 
     silver/<key_prefix>/<fingerprint>/features.json
 """
@@ -10,12 +10,10 @@ import json
 from pydantic import ValidationError
 
 from geo_platform.contracts.message import ObjectReference
-from geo_platform.contracts.vector import FeaturesLoaded, VectorProfiled
-from geo_platform.errors import SourceNotFound, TableExists
-from geo_platform.ports import SILVER, ObjectStore
+from geo_platform.contracts.vector import FeaturesLoaded
+from geo_platform.errors import SourceNotFound
+from geo_platform.ports import FEATURES_RECORD, SILVER, FeatureStore, ObjectStore
 from geo_platform.vector.plan import FeaturePlan
-
-RECORD_NAME = "features.json"
 
 
 def write_record(objects: ObjectStore, plan: FeaturePlan, loaded: FeaturesLoaded, run_id: str) -> None:
@@ -26,7 +24,7 @@ def write_record(objects: ObjectStore, plan: FeaturePlan, loaded: FeaturesLoaded
     )
 
 
-def find_record(objects: ObjectStore, plan: FeaturePlan, fingerprint: str) -> FeaturesLoaded | None:
+def find_record(objects: ObjectStore, features: FeatureStore, plan: FeaturePlan, fingerprint: str) -> FeaturesLoaded | None:
     """What was loaded under this fingerprint before, if all of it still lies there unchanged."""
     try:
         document = json.loads(objects.read_bytes(SILVER, _key(plan, fingerprint)))
@@ -35,8 +33,8 @@ def find_record(objects: ObjectStore, plan: FeaturePlan, fingerprint: str) -> Fe
         loaded = FeaturesLoaded.model_validate_json(json.dumps(document["message"]))
     except (SourceNotFound, ValidationError, ValueError, KeyError, AttributeError):
         return None
-    needed = [reference for reference in (loaded.dataset_object, loaded.rejected_object, loaded.thumbnail) if reference is not None]
-    is_whole = loaded.dataset_object is not None and all(_lies_unchanged(objects, reference) for reference in needed)
+    beside = [reference for reference in (loaded.rejected_object, loaded.thumbnail) if reference is not None]
+    is_whole = all(_lies_unchanged(objects, reference) for reference in beside) and features.holds(loaded.dataset_object, loaded.table)
     return loaded if is_whole else None
 
 
@@ -47,15 +45,5 @@ def _lies_unchanged(objects: ObjectStore, reference: ObjectReference) -> bool:
         return False
 
 
-def check_name_is_free(objects: ObjectStore, plan: FeaturePlan, profile: VectorProfiled) -> None:
-    """Raises TableExists where another source's dataset has this name. Earlier versions of the same source do not count."""
-    for stored in objects.list(SILVER, f"{plan.key_prefix}/"):
-        if not stored.reference.key.endswith(f"/{RECORD_NAME}"):
-            continue
-        holder = stored.metadata.get("source_uri")
-        if holder is not None and holder != profile.source.uri:
-            raise TableExists(f"The dataset {plan.dataset} came from {holder}, not from {profile.source.uri}.", dataset=plan.dataset)
-
-
 def _key(plan: FeaturePlan, fingerprint: str) -> str:
-    return f"{plan.key_prefix}/{fingerprint}/{RECORD_NAME}"
+    return f"{plan.key_prefix}/{fingerprint}/{FEATURES_RECORD}"

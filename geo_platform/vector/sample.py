@@ -3,6 +3,7 @@
 What belongs here: the choice of rows. What stays out: drawing (`thumbnail.py`).
 """
 
+import numpy as np
 import pyarrow as pa
 
 _MOST_ROWS = 24_000
@@ -20,16 +21,11 @@ class GeometrySample:
 
     def add(self, wkb: pa.Array) -> None:
         """Look at one more batch."""
-        first = -self._seen % self._step
-        for row in range(first, len(wkb), self._step):
-            self._keep(wkb[row].as_py(), self._seen + row)
+        rows = np.arange(-self._seen % self._step, len(wkb), self._step)
         self._seen += len(wkb)
-
-    def _keep(self, geometry: bytes, row: int) -> None:
-        if row % self._step:
-            return
-        self._kept.append(geometry)
-        self._bytes += len(geometry)
+        added = wkb.take(pa.array(rows)).to_pylist()
+        self._kept += added
+        self._bytes += sum(map(len, added))
         while len(self._kept) > _MOST_ROWS or (self._bytes > _MOST_BYTES and len(self._kept) > 1):
             self._kept = self._kept[::2]
             self._bytes = sum(map(len, self._kept))

@@ -84,6 +84,26 @@ def test_a_name_belongs_to_one_source(platform: Platform, parcels: geopandas.Geo
     assert platform.load(platform.profile(one), table_name="shared", schema_name="elsewhere").dataset == "shared"
 
 
+def test_a_dataset_that_is_to_be_created_may_not_be_there(platform: Platform, parcels: geopandas.GeoDataFrame, write: Write) -> None:
+    profiled = platform.profile(write(parcels, "one.gpkg"))
+    created = platform.load(profiled, load_mode="create")
+    assert platform.load(profiled, load_mode="create").was_reused
+    assert created.load_mode == "create"
+    with pytest.raises(errors.TableExists, match="there already"):
+        platform.load(profiled, load_mode="create", dimension="keep")
+
+
+def test_files_take_no_more_rows(platform: Platform, parcels: geopandas.GeoDataFrame, write: Write) -> None:
+    profiled = platform.profile(write(parcels, "one.gpkg"))
+    column = platform.load(profiled).fields[0].published
+    with pytest.raises(errors.ParameterInvalid, match="key_columns"):
+        platform.load(profiled, load_mode="append")
+    with pytest.raises(errors.ParameterInvalid, match="not published: nowhere"):
+        platform.load(profiled, load_mode="append", key_columns=["nowhere"])
+    with pytest.raises(errors.ParameterInvalid, match="written once"):
+        platform.load(profiled, load_mode="append", key_columns=[column])
+
+
 def test_nothing_is_visible_of_a_refusal(platform: Platform, write: Write) -> None:
     shapes = [shapely.Point(0, 0)] * 3000 + [shapely.box(0, 0, 1, 1)]
     late = write(geopandas.GeoDataFrame({"n": range(3001)}, geometry=shapes, crs=4326), "late.gpkg", geometry_type="Unknown")
@@ -101,6 +121,15 @@ def test_nothing_is_visible_of_a_refusal(platform: Platform, write: Write) -> No
 
 class LosingStore:
     """A feature store that says that it holds a row less than it was given."""
+
+    def check_free(self, target: FeatureTarget) -> None:
+        """Any name may be used."""
+
+    def holds(self, stored: object, table: object) -> bool:
+        return False
+
+    def sweep(self, older_than_utc: object) -> tuple[str, ...]:
+        return ()
 
     def load(self, target: FeatureTarget, batches: object, *, scratch: Path) -> FeatureDataset:
         rows = sum(batch.num_rows for batch in batches)  # type: ignore[attr-defined]

@@ -1,0 +1,115 @@
+"""PostgreSQL as the adapters use it: connections that say whose they are, and what the server says as the platform's errors.
+
+What belongs here: connecting, and translating errors. What stays out: any statement (`sql/`), tables, items.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import adbc_driver_manager
+import adbc_driver_postgresql.dbapi
+import psycopg
+from adbc_driver_manager.dbapi import Connection as AdbcConnection
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import SecretStr
+
+from geo_platform.errors import DatabaseUnavailable, PlatformError, StoreDenied
+from geo_platform.settings import Settings
+
+APPLICATION = "geo_platform"
+_CONNECT_TIMEOUT_S = 10
+_LOST = (psycopg.OperationalError, psycopg.InterfaceError)
+_PASSING = ("08", "53", "57P", "58", "55P03", "40", "57014")
+"""SQLSTATE classes of what passes by itself: connection, resources (disk full, too many clients), shutdown, system, locks held."""
+
+_DENIED = ("28", "3D", "42501", "25006")
+"""Authentication, no such database, no privilege, read-only."""
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database and the run that speaks to it. The URL holds a secret: it is opened where a connection is made, and nowhere else."""
+
+    url: SecretStr
+    run_id: str = ""
+
+    @property
+    def application_name(self) -> str:
+        """What `pg_stat_activity` and the server's log show; at most 63 bytes."""
+        return f"{APPLICATION} {self.run_id}".strip()
+
+    @property
+    def place(self) -> str:
+        """host:port/database, without any credential."""
+        parts = conninfo_to_dict(self.url.get_secret_value())
+        return f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{parts.get('dbname', parts.get('user', ''))}"
+
+    @contextmanager
+    def connect(self, *, autocommit: bool = False) -> Iterator[psycopg.Connection]:
+        """A connection whose transaction is committed where the context ends well, and rolled back where it does not.
+
+        Raises DatabaseUnavailable, StoreDenied; what psycopg raises inside the context is translated too.
+        """
+        with (
+            database_errors(self.place),
+            psycopg.connect(
+                self.url.get_secret_value(),
+                autocommit=autocommit,
+                application_name=self.application_name,
+                connect_timeout=_CONNECT_TIMEOUT_S,
+            ) as connection,
+        ):
+            yield connection
+
+    @contextmanager
+    def connect_arrow(self) -> Iterator[AdbcConnection]:
+        """An ADBC connection, for loading Arrow batches by binary COPY. Raises DatabaseUnavailable, StoreDenied."""
+        with database_errors(self.place), adbc_driver_postgresql.dbapi.connect(self._arrow_uri(), autocommit=False) as connection:
+            yield connection
+
+    def _arrow_uri(self) -> str:
+        given = self.url.get_secret_value()
+        extra = f"application_name={quote(self.application_name)}&connect_timeout={_CONNECT_TIMEOUT_S}"
+        return f"{given}{'&' if '?' in given else '?'}{extra}"
+
+
+def database_of(settings: Settings, *, run_id: str = "") -> Database:
+    """The database of features and catalog. Raises StoreDenied where none is set."""
+    if settings.postgres_url is None:
+        raise StoreDenied(
+            "The production profile needs a database, and none is set.",
+            remedy="Set GEO_PLATFORM_POSTGRES_URL to postgresql://USER@HOST/NAME.",
+        )
+    return Database(settings.postgres_url, run_id)
+
+
+@contextmanager
+def database_errors(place: str) -> Iterator[None]:
+    """Translate what psycopg or ADBC raises. What neither passes by itself nor is a matter of rights is left as it is."""
+    try:
+        yield
+    except PlatformError:
+        raise
+    except (psycopg.Error, adbc_driver_manager.Error) as error:
+        translated = translate(error, place)
+        if translated is None:
+            raise
+        raise translated from error
+
+
+def translate(error: psycopg.Error | adbc_driver_manager.Error, place: str) -> PlatformError | None:
+    """DatabaseUnavailable for what passes, StoreDenied for what needs a person, None for anything else. No message holds a secret."""
+    state = error.sqlstate or ""
+    text = str(error).strip().splitlines()
+    says = text[0][:300] if text else type(error).__name__
+    is_denied = state.startswith(_DENIED) or "authentication failed" in says or "no pg_hba.conf entry" in says
+    if is_denied or ("does not exist" in says and not state):
+        return StoreDenied(
+            f"The database {place} does not let the platform in, or not do this: {says}",
+            remedy="Check the user, its password and its roles; geo-platform database check says which are missing.",
+        )
+    if state.startswith(_PASSING) or (not state and isinstance(error, (*_LOST, adbc_driver_manager.OperationalError))):
+        return DatabaseUnavailable(f"The database {place} did not do what it was asked: {says}", sqlstate=state)
+    return None

@@ -1,0 +1,45 @@
+"""Which adapters a profile means: the one place where settings become stores.
+
+What belongs here: composition. What stays out: what the adapters do. Connecting is left to a store's first use, and a
+profile's libraries are imported when it is chosen: the embedded one needs neither Azure's nor PostgreSQL's.
+"""
+
+from geo_platform.ports import Catalog, FeatureStore, ObjectStore
+from geo_platform.settings import Profile, Settings
+
+
+def open_objects(settings: Settings) -> ObjectStore:
+    """Raises StoreDenied where a setting is missing."""
+    if settings.profile is Profile.production:
+        from geo_platform.storage.azure_account import blob_service
+        from geo_platform.storage.azure_blob import AzureBlobStore
+
+        service, prefix = blob_service(settings), settings.blob_container_prefix
+        return AzureBlobStore(service, container_prefix=prefix, scratch=settings.scratch_dir)
+    from geo_platform.storage.folder import FolderStore
+
+    return FolderStore(settings.store_dir)
+
+
+def open_features(settings: Settings, *, run_id: str = "") -> FeatureStore:
+    """For a run, whose id its connections carry. Raises StoreDenied where a setting is missing."""
+    if settings.profile is Profile.production:
+        from geo_platform.storage.postgis import PostgisFeatures
+        from geo_platform.storage.postgres import database_of
+
+        return PostgisFeatures(database_of(settings, run_id=run_id), connections=settings.load_connections)
+    from geo_platform.storage.geoparquet import GeoParquetLake
+
+    return GeoParquetLake(open_objects(settings))
+
+
+def open_catalog(settings: Settings, *, run_id: str = "") -> Catalog:
+    """For a run, whose id its connections carry. Raises StoreDenied where a setting is missing."""
+    if settings.profile is Profile.production:
+        from geo_platform.storage.pgstac import PgStac
+        from geo_platform.storage.postgres import database_of
+
+        return PgStac(database_of(settings, run_id=run_id), root_href=settings.stac_url)
+    from geo_platform.storage.stac_files import StacFiles
+
+    return StacFiles(settings.catalog_dir)
