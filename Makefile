@@ -5,12 +5,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 STAMP := $(VENV)/.synced
+SERVICES := $(BIN)/python -m deploy.local.services
+
+# Which stores demo and dev work on: files in .geo/, or the local PostgreSQL and Azurite.
+PROFILE := embedded
+ON_embedded :=
+ON_production := $(SERVICES) run --
+ON = $(if $(filter embedded production,$(PROFILE)),$(ON_$(PROFILE)),$(error PROFILE is embedded or production, not $(PROFILE)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test lint types imports check bench slow clean
+.PHONY: help demo dev services services-stop test lint types imports check bench slow clean
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 # uv from PyPI into the project's own environment, then exactly what is locked.
 $(STAMP): pyproject.toml uv.lock
@@ -21,11 +28,17 @@ $(STAMP): pyproject.toml uv.lock
 	@$(UV) sync --quiet --locked --all-extras --python $(BIN)/python
 	@touch $@
 
-demo: $(STAMP)  ## ingest a real raster and a real vector file into .geo/
-	@$(BIN)/geo-platform demo
+demo: $(STAMP)  ## ingest a real raster and a real vector file into .geo/, or with PROFILE=production into PostGIS, pgSTAC and Blob
+	@$(ON) $(BIN)/geo-platform demo
 
-dev: $(STAMP)  ## the Dagster UI and daemon on .geo/
-	@$(BIN)/geo-platform dev
+dev: $(STAMP)  ## the Dagster UI and daemon on the same
+	@$(ON) $(BIN)/geo-platform dev
+
+services: $(STAMP)  ## start the production profile's servers on this machine: PostgreSQL with PostGIS and Azurite
+	@$(SERVICES) start
+
+services-stop: $(STAMP)  ## end them; their data stays
+	@$(SERVICES) stop
 
 test: $(STAMP)  ## the whole suite
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-SKIP_NOTHING = "GEO_PLATFORM_TESTS_SKIP_NOTHING"
+from tests.support.skipping import SKIP_NOTHING, cannot_run
+
+pytest_plugins = ["tests.support.production"]
 
 
 @pytest.fixture(autouse=True)
@@ -21,10 +23,7 @@ def chromium() -> str:
     """Path of a real browser. Without one the test cannot run: a loud skip here, a failure in CI."""
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if found is None:
-        reason = "no Chromium on this machine; on Debian: apt-get install chromium"
-        if os.environ.get(SKIP_NOTHING):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        cannot_run("no Chromium on this machine; on Debian: apt-get install chromium")
     return found
 
 

@@ -14,6 +14,7 @@ from geo_platform.cli.progress import source_progress
 from geo_platform.cli.requests import requests_of
 from geo_platform.cli.sources import Candidate, find_sources
 from geo_platform.cli.story import story_lines
+from geo_platform.settings import Profile
 
 SAMPLES = ("sierra_nevada_srtm.tif", "natural_earth_countries.shp.zip")
 
@@ -32,7 +33,8 @@ def demo(application: Application) -> None:
             outcome = ingest(request, application, launch)
             outcomes.append(outcome.outcome)
             _tell(console, request.candidate, outcome, application)
-    console.print(Text("\nOpen the UI on it:", style="bold"), Text("make dev"), Text("(or: geo-platform dev)", style="dim"))
+    opening = "make dev" if application.settings.profile is Profile.embedded else "make dev PROFILE=production"
+    console.print(Text("\nOpen the UI on it:", style="bold"), Text(opening), Text("(or: geo-platform dev)", style="dim"))
     sys.exit(exit_code(outcomes))
 
 

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -28,24 +28,28 @@ class Ended:
         return [json.loads(line) for line in self.stdout.splitlines()]
 
 
-def environment(home: Path) -> dict[str, str]:
-    """An almost empty environment: what a job has to work with."""
-    return {"PATH": os.environ["PATH"], "HOME": str(home), "GEO_PLATFORM_HOME": str(home), "LANG": "C.UTF-8"}
+def environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """An almost empty environment: what a job has to work with. `extra` says which stores, where not files in the home."""
+    return {"PATH": os.environ["PATH"], "HOME": str(home), "GEO_PLATFORM_HOME": str(home), "LANG": "C.UTF-8", **(extra or {})}
 
 
-def geo_platform(*arguments: str | Path, home: Path, cwd: Path = ROOT, timeout_s: float = 240) -> Ended:
+def geo_platform(
+    *arguments: str | Path, home: Path, extra: Mapping[str, str] | None = None, cwd: Path = ROOT, timeout_s: float = 240
+) -> Ended:
     """`geo-platform …` as a person runs it."""
     command = [str(Path(sys.executable).with_name("geo-platform")), *map(str, arguments)]
-    done = subprocess.run(command, cwd=cwd, env=environment(home), capture_output=True, text=True, timeout=timeout_s, check=False)
+    done = subprocess.run(command, cwd=cwd, env=environment(home, extra), capture_output=True, text=True, timeout=timeout_s, check=False)
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
-def start(command: Sequence[str], home: Path, output: IO[bytes] | int) -> subprocess.Popen[bytes]:
+def start(
+    command: Sequence[str], home: Path, output: IO[bytes] | int, *, extra: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
     """A command in a process group of its own that Ctrl-C can end, also where the suite itself was started to ignore it."""
     return subprocess.Popen(
         command,
         cwd=ROOT,
-        env=environment(home),
+        env=environment(home, extra),
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,

@@ -1,0 +1,108 @@
+"""What the servers need on this machine: Debian's PostgreSQL with PostGIS and Node, and Azurite from npm.
+
+What belongs here: finding and installing them. What stays out: running them. Azurite and all that it needs are locked in
+`azurite/package-lock.json`; they go into `.services/` of the checkout.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from deploy.local.processes import ServiceError, locked
+
+ROOT = Path(__file__).resolve().parents[2]
+POSTGIS_ON_DEBIAN_12 = "postgresql-15-postgis-3"
+_AZURITE = Path(__file__).with_name("azurite")
+_POSTGRES_HOMES = Path("/usr/lib/postgresql")
+_EXTENSIONS = Path("/usr/share/postgresql")
+Say = Callable[[str], None]
+
+
+def install_missing(say: Say) -> None:
+    """Debian's packages as root, Azurite as anybody. Raises ServiceError, which says what a person has to install."""
+    needs_node = shutil.which("node") is None or (shutil.which("npm") is None and not azurite_script().exists())
+    needs_postgis = not _servers_with_postgis()
+    if needs_postgis or needs_node:
+        _install_debian(needs_postgis=needs_postgis, needs_node=needs_node, say=say)
+    if not azurite_script().exists():
+        with locked(_tools_folder() / "lock"):
+            _install_azurite(say)
+
+
+def postgres_binaries() -> Path:
+    """The newest server that has PostGIS, as Debian lays them out. Raises ServiceError."""
+    found = _servers_with_postgis()
+    if not found:
+        raise ServiceError(f"there is no PostgreSQL server with PostGIS; on Debian 12: apt-get install {POSTGIS_ON_DEBIAN_12}")
+    return max(found, key=lambda path: int(path.parent.parent.name)).parent
+
+
+def azurite_script() -> Path:
+    """Where the locked Azurite lies or will lie: a changed lock is another folder, so that a running one keeps its files."""
+    lock = (_AZURITE / "package-lock.json").read_bytes()
+    return _tools_folder() / f"azurite-{hashlib.sha256(lock).hexdigest()[:10]}" / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
+
+
+def tool(name: str) -> str:
+    """The path of a program. Raises ServiceError where there is none."""
+    found = shutil.which(name)
+    if found is None:
+        raise ServiceError(f"{name} is not on this machine")
+    return found
+
+
+def _install_debian(*, needs_postgis: bool, needs_node: bool, say: Say) -> None:
+    node = ["nodejs", "npm"] if needs_node else []
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        packages = [POSTGIS_ON_DEBIAN_12] * needs_postgis + node
+        raise ServiceError(f"missing on this machine: {', '.join(packages)}. As root on Debian 12: apt-get install {' '.join(packages)}")
+    say("apt-get update")
+    _apt("update", "-qq")
+    packages = [_postgis_package()] * needs_postgis + node
+    say(f"apt-get install {' '.join(packages)}")
+    _apt("install", "-y", "-qq", "--no-install-recommends", *packages)
+
+
+def _postgis_package() -> str:
+    """Each release of Debian and Ubuntu has one PostgreSQL, and PostGIS for that."""
+    done = subprocess.run(
+        [tool("apt-cache"), "search", "--names-only", "^postgresql-[0-9]+-postgis-3$"], capture_output=True, text=True, check=False
+    )
+    versions = re.findall(r"^postgresql-(\d+)-postgis-3 ", done.stdout, re.MULTILINE)
+    return f"postgresql-{max(map(int, versions))}-postgis-3" if versions else POSTGIS_ON_DEBIAN_12
+
+
+def _apt(*arguments: str) -> None:
+    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    done = subprocess.run([tool("apt-get"), *arguments], env=quiet, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ServiceError(f"apt-get {arguments[0]} failed: {done.stderr.strip()[-500:]}")
+
+
+def _install_azurite(say: Say) -> None:
+    script = azurite_script()
+    if script.exists():
+        return
+    target = script.parents[4]
+    say(f"npm ci of Azurite into {target}")
+    making = target.with_name(f"{target.name}.making")
+    shutil.rmtree(making, ignore_errors=True)
+    shutil.copytree(_AZURITE, making)
+    arguments: Sequence[str] = ["ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--omit=optional"]
+    done = subprocess.run([tool("npm"), *arguments], cwd=making, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ServiceError(f"npm could not install Azurite: {(done.stderr or done.stdout).strip()[-500:]}")
+    making.rename(target)
+
+
+def _servers_with_postgis() -> list[Path]:
+    found = _POSTGRES_HOMES.glob("*/bin/postgres")
+    return [path for path in found if (_EXTENSIONS / path.parent.parent.name / "extension" / "postgis.control").exists()]
+
+
+def _tools_folder() -> Path:
+    return ROOT / ".services"

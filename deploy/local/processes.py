@@ -1,0 +1,111 @@
+"""Processes of this machine that outlive whoever started them.
+
+What belongs here: starting, waiting for, recognising and ending a process; ports; locks. What stays out: which server it is.
+"""
+
+import fcntl
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_START_TIMEOUT_S = 60
+_STARTED: list[subprocess.Popen[bytes]] = []
+"""Processes that are meant to outlive this one; forgetting them would warn that they still run."""
+
+
+class ServiceError(Exception):
+    """Why a server could not be had, in a sentence."""
+
+
+def spawn(command: Sequence[str], *, log: Path, user: str | None = None, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """In a session of its own, so that Ctrl-C at the caller does not reach it."""
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            command, user=user, cwd="/", env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+
+
+def outlive(process: subprocess.Popen[bytes]) -> int:
+    """Let it run on when this process ends; its pid from here on."""
+    _STARTED.append(process)
+    return process.pid
+
+
+def wait_until(is_up: Callable[[], bool], process: subprocess.Popen[bytes], name: str, log: Path) -> None:
+    """Raises ServiceError, and ends the process, where it does not come up."""
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    try:
+        while not is_up():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise ServiceError(f"{name} did not start; the end of {log}:\n{log.read_text('utf-8', 'replace')[-1000:]}")
+            time.sleep(0.02)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on now, below those that the kernel gives to outgoing connections: it stays free."""
+    while True:
+        port = 15000 + secrets.randbelow(15000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def answers(port: int) -> bool:
+    """Whether somebody listens on this port of loopback."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def runs(pid: int, marker: str) -> bool:
+    """Whether a process is alive and its command names `marker`: a pid alone may be somebody else's by now."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state not in "ZX" and marker in Path(f"/proc/{pid}/cmdline").read_text("utf-8", "replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def end_process(pid: int, marker: str, *, grace_s: float = 15) -> None:
+    """SIGINT, and SIGKILL where that did not help. A pid whose command does not name `marker` is left alone."""
+    for kind, wait_s in ((signal.SIGINT, grace_s), (signal.SIGKILL, 5.0)):
+        if not runs(pid, marker):
+            break
+        os.kill(pid, kind)
+        deadline = time.monotonic() + wait_s
+        while runs(pid, marker) and time.monotonic() < deadline:
+            time.sleep(0.02)
+    _STARTED[:] = [process for process in _STARTED if process.poll() is None]
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Alone with this file, among all processes of the machine; waits for its turn. The kernel lets go when a process dies."""
+    while True:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _is_still(file, descriptor):
+                yield
+                return
+        finally:
+            os.close(descriptor)
+
+
+def _is_still(file: Path, descriptor: int) -> bool:
+    """Whether the locked file is the one of that name: who had the lock before may have removed the folder."""
+    try:
+        return os.path.samestat(file.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,46 @@
+"""A folder that behaves like a store elsewhere: it is read by ranges, its bytes are counted, and it can fail.
+
+What belongs here: distance without a server, for what reads sources. What stays out: Azure Blob Storage itself, which the
+integration tests use.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from geo_platform.storage.azure_ranges import RangeReader
+from geo_platform.storage.folder import FolderStore
+
+
+class FarFolder(FolderStore):
+    """`fetches` are the lengths of all ranges; from the one numbered `fails_at` on, every fetch raises `fault`."""
+
+    is_local = False
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.fetches: list[int] = []
+        self.whole: list[str] = []
+        self.fails_at: int | None = None
+        self.fault: Exception = Exception()
+
+    @contextmanager
+    def open(self, container: str, key: str, *, etag: str | None = None) -> Iterator[BinaryIO]:
+        with super().open(container, key, etag=etag) as file:
+
+            def fetch(offset: int, length: int) -> bytes:
+                if self.fails_at is not None and len(self.fetches) >= self.fails_at:
+                    raise self.fault
+                self.fetches.append(length)
+                file.seek(offset)
+                return file.read(length)
+
+            with RangeReader(self.stat(container, key).reference.size_bytes, fetch, f"The object {container}/{key}") as reader:
+                yield cast(BinaryIO, reader)
+
+    @contextmanager
+    def local_path(self, container: str, key: str, *, etag: str | None = None) -> Iterator[Path]:
+        self.whole.append(key)
+        with super().local_path(container, key, etag=etag) as path:
+            yield path

@@ -1,0 +1,54 @@
+"""Commands given in the test's own process: real commands, real runs, without Python's start for each.
+
+What belongs here: the profile's settings around them, and definitions of that profile. What stays out: what is asked.
+"""
+
+import gc
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from click.testing import CliRunner
+
+from geo_platform.cli.main import main
+from tests.support.production import ProfileUnderTest
+
+DAGSTER_S_WARNINGS = [
+    # Dagster leaves the handler of the log file to the garbage collector, and asks pydantic by an old name.
+    pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated"),
+]
+
+_DEFINITIONS = "geo_platform.definitions"
+"""It has the resources of one profile: it is loaded anew for each test, and as it was afterwards."""
+
+Give = Callable[..., Any]
+
+
+@contextmanager
+def commands(profile: ProfileUnderTest, home: Path) -> Iterator[Give]:
+    """`give("list")` hands back what `geo-platform list --json` printed, or standard error where it printed nothing.
+
+    Its exit code has to be 0, or what `exit_code` says.
+    """
+
+    def give(*arguments: str | Path, exit_code: int = 0) -> Any:
+        ended = CliRunner().invoke(main, ["--home", str(home), *map(str, arguments), "--json"])
+        assert ended.exit_code == exit_code, ended.output
+        return json.loads(ended.stdout) if ended.stdout else ended.stderr
+
+    loaded = sys.modules.pop(_DEFINITIONS, None)
+    try:
+        with patch.dict(os.environ, dict(profile.environment)):
+            yield give
+    finally:
+        gc.collect()
+        sys.modules.pop(_DEFINITIONS, None)
+        if loaded is not None:
+            sys.modules[_DEFINITIONS] = loaded

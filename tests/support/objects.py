@@ -1,0 +1,56 @@
+"""Object stores under test: the folder and Azure Blob Storage behind one face.
+
+What belongs here: having a store, as many times as a test wants. What stays out: the servers (`servers.py`).
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from azure.storage.blob import BlobServiceClient
+
+from geo_platform.settings import Profile, Settings
+from geo_platform.storage.azure_account import blob_service
+from geo_platform.storage.azure_blob import AzureBlobStore
+from geo_platform.storage.folder import FolderStore
+from tests.support.servers import Blobs
+
+Store = FolderStore | AzureBlobStore
+
+
+@dataclass(frozen=True)
+class ObjectsUnderTest:
+    """A store, and the settings by which another process has the same one."""
+
+    store: Store
+    environment: Mapping[str, str]
+
+    def again(self) -> Store:
+        """The same objects through an adapter of its own, as another process would have."""
+        if isinstance(self.store, FolderStore):
+            return FolderStore(self.store.root)
+        return AzureBlobStore(self.store._service, container_prefix=self.store._prefix, scratch=self.store._downloads._scratch)
+
+
+def folder_under_test(home: Path) -> ObjectsUnderTest:
+    return ObjectsUnderTest(FolderStore(home / "store"), {"GEO_PLATFORM_HOME": str(home)})
+
+
+@contextmanager
+def azure_under_test(blobs: Blobs, home: Path) -> Iterator[ObjectsUnderTest]:
+    environment = {
+        "GEO_PLATFORM_HOME": str(home),
+        "GEO_PLATFORM_PROFILE": Profile.production.value,
+        "GEO_PLATFORM_BLOB_CONNECTION_STRING": blobs.connection_string,
+        "GEO_PLATFORM_BLOB_CONTAINER_PREFIX": blobs.prefix,
+    }
+    with blob_client(blobs.connection_string) as service:
+        store = AzureBlobStore(service, container_prefix=blobs.prefix, scratch=home / "scratch")
+        yield ObjectsUnderTest(store, environment)
+        store.close()
+
+
+def blob_client(connection_string: str) -> BlobServiceClient:
+    """As the platform makes it, without waiting for what does not answer."""
+    return blob_service(Settings.model_validate({"blob_connection_string": connection_string}), retries=0)

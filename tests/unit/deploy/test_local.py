@@ -1,0 +1,141 @@
+"""The parts of the local servers that need no server: what is missing is said, nobody else's is touched."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from deploy.local import packages, servers
+from deploy.local.processes import ServiceError, end_process, free_port, locked, runs
+from deploy.local.services import Services, find, stop
+from tests.support.command import ROOT
+
+
+def test_without_root_one_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packages, "_POSTGRES_HOMES", Path("/nowhere"))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(ServiceError) as caught:
+        packages.install_missing(pytest.fail)
+    assert str(caught.value).endswith("As root on Debian 12: apt-get install postgresql-15-postgis-3 nodejs npm")
+
+
+def test_what_is_there_is_not_installed_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for made in ("homes/15/bin/postgres", "extensions/15/extension/postgis.control", "homes/16/bin/postgres", "azurite.js"):
+        (tmp_path / made).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / made).touch()
+    monkeypatch.setattr(packages, "_POSTGRES_HOMES", tmp_path / "homes")
+    monkeypatch.setattr(packages, "_EXTENSIONS", tmp_path / "extensions")
+    monkeypatch.setattr(packages, "azurite_script", lambda: tmp_path / "azurite.js")
+    monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
+    packages.install_missing(pytest.fail)
+    assert packages.postgres_binaries() == tmp_path / "homes" / "15" / "bin", "a newer server without PostGIS is none"
+
+
+@pytest.mark.parametrize(
+    ("known", "chosen"),
+    [
+        ("postgresql-17-postgis-3 - Geographic objects\npostgresql-17-postgis-3-scripts - more\n", "postgresql-17-postgis-3"),
+        ("postgresql-9-postgis-3 - old\npostgresql-16-postgis-3 - new\n", "postgresql-16-postgis-3"),
+        ("", "postgresql-15-postgis-3"),
+    ],
+)
+def test_each_release_has_its_own_postgis(monkeypatch: pytest.MonkeyPatch, known: str, chosen: str) -> None:
+    calls: list[list[str]] = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        calls.append(command[1:])
+        return subprocess.CompletedProcess(command, 0, known, "")
+
+    monkeypatch.setattr(packages, "_POSTGRES_HOMES", Path("/nowhere"))
+    monkeypatch.setattr(packages, "azurite_script", lambda: Path(__file__))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
+    monkeypatch.setattr(subprocess, "run", run)
+    packages.install_missing(lambda _: None)
+    assert calls[-1] == ["install", "-y", "-qq", "--no-install-recommends", chosen]
+
+
+def test_a_folder_of_somebody_else_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "server_user", lambda: None)
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(ServiceError, match="belongs to somebody else"):
+        servers.make_folder(tmp_path / "link")
+    monkeypatch.setattr(os, "geteuid", lambda: 54321)
+    with pytest.raises(ServiceError, match="belongs to somebody else"):
+        servers.make_folder(tmp_path)
+
+
+def test_a_state_that_cannot_be_read_is_no_pair(tmp_path: Path) -> None:
+    for text in ("", "{", "[]", '{"folder": "x"}'):
+        (tmp_path / "services.json").write_text(text)
+        assert find(tmp_path) is None
+        assert not stop(tmp_path)
+    assert not stop(tmp_path / "nowhere")
+
+
+@contextmanager
+def _running(code: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Once it says that it is there: right after a fork a process has no command line yet."""
+    with subprocess.Popen([sys.executable, "-c", f"{code}; print(flush=True); time.sleep(60)"], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_process_whose_command_is_another_is_not_ended() -> None:
+    with _running("import time") as process:
+        end_process(process.pid, "/somewhere/else")
+        assert runs(process.pid, "import time")
+        end_process(process.pid, "import time")
+        assert not runs(process.pid, "import time")
+
+
+def test_a_process_that_does_not_heed_the_polite_signal_is_killed() -> None:
+    with _running("import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN)") as process:
+        end_process(process.pid, "signal.SIG_IGN", grace_s=0.1)
+        assert process.wait() == -9
+
+
+def test_who_waits_for_a_lock_whose_folder_was_removed_gets_the_new_one(tmp_path: Path) -> None:
+    file = tmp_path / "folder" / "lock"
+    alone = []
+
+    def enter() -> None:
+        with locked(file):
+            alone.append(file.exists())
+
+    with locked(file):
+        waiting = threading.Thread(target=enter)
+        waiting.start()
+        shutil.rmtree(file.parent)
+    waiting.join(timeout=30)
+    assert alone == [True]
+
+
+def test_a_free_port_is_none_that_an_outgoing_connection_may_take() -> None:
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert all(1024 < free_port() < lowest for _ in range(50))
+
+
+def test_the_settings_hold_the_login_that_loads_and_never_the_administrator() -> None:
+    services = Services("/x", 1, 5432, "admin-secret", "loader-secret", 2, 10000, 10001, "key")
+    environment = services.environment()
+    assert "admin-secret" not in "".join(environment.values())
+    assert environment["GEO_PLATFORM_POSTGRES_URL"] == "postgresql://geo_app:loader-secret@127.0.0.1:5432/geo"
+
+
+def test_starting_and_ending_need_the_standard_library_alone() -> None:
+    """So that what outlived its environment can be ended without it."""
+    blocked = "import sys; sys.path[:] = [p for p in sys.path if 'site-packages' not in p]; import deploy.local.services"
+    done = subprocess.run([sys.executable, "-S", "-c", blocked], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
