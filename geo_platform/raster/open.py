@@ -15,6 +15,7 @@ from rasterio.io import DatasetReader
 
 from geo_platform.errors import PlatformError, SourceTruncated, SourceUnreadable, UnsupportedFormat
 from geo_platform.raster.environment import gdal_environment
+from geo_platform.raster.ranged import RangedFolder
 from geo_platform.source.formats import FORMATS
 from geo_platform.source.openable import OpenableSource
 
@@ -27,14 +28,34 @@ _DAMAGED_BLOCKS = re.compile(
 
 
 @contextmanager
-def open_raster(source: OpenableSource) -> Iterator[DatasetReader]:
-    """The dataset, read-only, unshared, while the context lasts.
+def open_raster(source: OpenableSource, *, in_part: bool = False) -> Iterator[DatasetReader]:
+    """The dataset, read-only, unshared, while the context lasts. `in_part`: of uncompressed tiles only the rows that are asked for.
 
     Errors met inside the context while reading it are translated too.
-    Raises SourceUnreadable, SourceTruncated, UnsupportedFormat.
+    Raises SourceUnreadable, SourceTruncated, UnsupportedFormat; where the source is read by ranges, the store's faults and
+    Conflict too, whatever GDAL made of them.
     """
-    with gdal_environment(), reading_errors(source.display_name), _opened(source) as dataset:
+    folder = RangedFolder(source.ranged) if source.ranged else None
+    with (
+        _store_faults(folder),
+        gdal_environment(rows_of_tiles=in_part),
+        reading_errors(source.display_name),
+        _opened(source, folder) as dataset,
+    ):
         yield dataset
+
+
+@contextmanager
+def _store_faults(folder: RangedFolder | None) -> Iterator[None]:
+    """What went wrong in the store comes first: GDAL sees no more of it than a short file, or none."""
+    try:
+        yield
+    except Exception:
+        if folder is not None:
+            folder.raise_fault()
+        raise
+    if folder is not None:
+        folder.raise_fault()
 
 
 @contextmanager
@@ -59,24 +80,24 @@ def read_failure(display_name: str, error: BaseException) -> SourceTruncated | S
     return SourceUnreadable(f"{display_name!r} could not be read as a raster.", gdal=text[:500])
 
 
-def _opened(source: OpenableSource) -> DatasetReader:
+def _opened(source: OpenableSource, folder: RangedFolder | None) -> DatasetReader:
     drivers = FORMATS[source.format].rasterio_drivers
     if not drivers:
         raise UnsupportedFormat(f"{source.display_name!r} is {source.format.value}, which is no raster format.")
     failure: RasterioIOError | None = None
     for driver in drivers:
         try:
-            return _readable(source, _quietly(source.gdal_path, driver))
+            return _readable(source, _quietly(source.gdal_path, driver, folder))
         except RasterioIOError as error:
             failure = failure or error
     raise read_failure(source.display_name, failure or RasterioIOError("no driver")) from failure
 
 
-def _quietly(gdal_path: str, driver: str) -> DatasetReader:
+def _quietly(gdal_path: str, driver: str, folder: RangedFolder | None) -> DatasetReader:
     """A missing geotransform is refused by the profile with a name and a remedy; rasterio's warning adds nothing."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        return rasterio.open(gdal_path, driver=driver, sharing=False)
+        return rasterio.open(gdal_path, driver=driver, sharing=False, opener=folder)
 
 
 def _readable(source: OpenableSource, dataset: DatasetReader) -> DatasetReader:

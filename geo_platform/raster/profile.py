@@ -24,6 +24,7 @@ from geo_platform.raster.bitdepth import find_bit_depth, refuse_64_bit
 from geo_platform.raster.crs import source_crs
 from geo_platform.raster.detection import decide_type
 from geo_platform.raster.environment import memory_estimate
+from geo_platform.raster.fetched import plan_fetched_sample
 from geo_platform.raster.findings import profile_findings
 from geo_platform.raster.georeference import check_plausible, corner_bounds, pixel_size, read_georeference
 from geo_platform.raster.lonlat import lonlat_bounds
@@ -37,7 +38,7 @@ from geo_platform.source.openable import OpenableSource
 
 def profile_object(arrived: ObjectArrived, options: RasterProfileOptions, objects: ObjectStore, *, scratch: Path) -> RasterProfiled:
     """Profile the object that arrived, if it is still the one that arrived. Raises what `opened` and `profile_raster` raise."""
-    with opened(objects, arrived, scratch=scratch) as source:
+    with opened(objects, arrived, scratch=scratch, by_ranges=True) as source:
         return profile_raster(source, arrived, options)
 
 
@@ -48,10 +49,11 @@ def profile_raster(source: OpenableSource, arrived: ObjectArrived, options: Rast
     BoundsImplausible, NodataConflict, RasterEmpty, Raster64BitRejected, RasterTypeMismatch, ParameterInvalid.
     """
     with open_raster(source) as dataset:
-        return _profiled(dataset, arrived, options, source.display_name)
+        return _profiled(dataset, arrived, options, source)
 
 
-def _profiled(dataset: DatasetReader, arrived: ObjectArrived, options: RasterProfileOptions, display_name: str) -> RasterProfiled:
+def _profiled(dataset: DatasetReader, arrived: ObjectArrived, options: RasterProfileOptions, source: OpenableSource) -> RasterProfiled:
+    display_name = source.display_name
     shape = GridShape(rows=dataset.height, cols=dataset.width)
     georeference = read_georeference(dataset, display_name)
     crs, crs_findings = source_crs(dataset, options, display_name)
@@ -59,7 +61,7 @@ def _profiled(dataset: DatasetReader, arrived: ObjectArrived, options: RasterPro
     bounds, resolution = corner_bounds(transform, shape), pixel_size(transform)
     lonlat = check_plausible(bounds, resolution, system, lonlat_bounds(transform, shape, system), display_name)
     nodata = decide_nodata(dataset.nodatavals, dataset.dtypes, options.nodata, display_name)
-    samples = _sampled(dataset, shape, nodata, display_name)
+    samples = _sampled(dataset, shape, nodata, source)
     bands = tuple(_band(dataset, index, nodata, sample) for index, sample in zip(dataset.indexes, samples, strict=True))
     if options.strict_mode:
         refuse_64_bit(bands, display_name)
@@ -105,16 +107,27 @@ def block_shape(dataset: DatasetReader) -> GridShape:
     return GridShape(rows=int(rows), cols=int(cols))
 
 
-def _sampled(dataset: DatasetReader, shape: GridShape, nodata: NodataDecision, display_name: str) -> tuple[BandSample, ...]:
+def _sampled(dataset: DatasetReader, shape: GridShape, nodata: NodataDecision, source: OpenableSource) -> tuple[BandSample, ...]:
     """The sample; where nothing in it is valid, every block is looked at before the raster is called empty."""
     block, width = block_shape(dataset), bytes_per_pixel(dataset)
-    samples = read_sample(dataset, spread_windows(shape, block, width), nodata.values)
+    if source.ranged:
+        samples = _fetched(dataset, shape, nodata, source)
+    else:
+        samples = read_sample(dataset, spread_windows(shape, block, width), nodata.values)
     if any(sample.values.size for sample in samples):
         return samples
     windows = search_valid(dataset, shape, block, nodata.values)
     if not windows:
-        raise RasterEmpty(f"{display_name!r} has no valid pixel: all of it is nodata or masked.")
+        raise RasterEmpty(f"{source.display_name!r} has no valid pixel: all of it is nodata or masked.")
     return read_sample(dataset, windows, nodata.values)
+
+
+def _fetched(dataset: DatasetReader, shape: GridShape, nodata: NodataDecision, source: OpenableSource) -> tuple[BandSample, ...]:
+    plan = plan_fetched_sample(dataset, shape, block_shape(dataset), bytes_per_pixel(dataset))
+    if not plan.in_part:
+        return read_sample(dataset, plan.windows, nodata.values)
+    with open_raster(source, in_part=True) as rows_alone:
+        return read_sample(rows_alone, plan.windows, nodata.values)
 
 
 def _band(dataset: DatasetReader, index: int, nodata: NodataDecision, sample: BandSample) -> RasterBand:

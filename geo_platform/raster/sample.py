@@ -36,17 +36,19 @@ class BandSample:
     sampled_pixels: int
 
 
-def spread_windows(shape: GridShape, block: GridShape, bytes_per_pixel: int, budget_bytes: int = SAMPLE_BYTES) -> tuple[Window, ...]:
+def spread_windows(
+    shape: GridShape, block: GridShape, bytes_per_pixel: int, budget_bytes: int = SAMPLE_BYTES, *, at_least: int = MINIMUM_WINDOWS
+) -> tuple[Window, ...]:
     """Whole blocks spread evenly over the grid; all of it in one window where the budget allows. Pure.
 
-    At least nine windows (fewer only where there are fewer blocks). A block too large for its share of the budget is
+    `at_least` so many windows (fewer only where there are fewer blocks). A block too large for its share of the budget is
     sampled in its middle.
     """
     if shape.pixels * bytes_per_pixel <= budget_bytes:
         return (Window(0, 0, shape.cols, shape.rows),)
     block_rows, block_cols = math.ceil(shape.rows / block.rows), math.ceil(shape.cols / block.cols)
     block_bytes = min(block.rows, shape.rows) * min(block.cols, shape.cols) * bytes_per_pixel
-    wanted = min(max(budget_bytes // block_bytes, MINIMUM_WINDOWS), MAXIMUM_WINDOWS)
+    wanted = min(max(budget_bytes // block_bytes, at_least), MAXIMUM_WINDOWS)
     down, across = _factors(wanted, block_rows, block_cols)
     share_px = max(budget_bytes // (bytes_per_pixel * down * across), 1)
     return tuple(

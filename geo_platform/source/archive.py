@@ -11,10 +11,10 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
 from geo_platform.errors import ArchiveUnsafe, DecompressionBomb, SourceEmpty, SourceTruncated, SourceUnreadable, UnsupportedFormat
+from geo_platform.source.content import Content
 
 _END_RECORD = b"PK\x05\x06"
 _END_RECORD_64 = b"PK\x06\x06"
@@ -54,16 +54,17 @@ class Member:
 
 
 @contextmanager
-def checked_archive(path: Path, name: str, limits: ArchiveLimits) -> Iterator[tuple[zipfile.ZipFile, tuple[Member, ...]]]:
+def checked_archive(content: Content, limits: ArchiveLimits) -> Iterator[tuple[zipfile.ZipFile, tuple[Member, ...]]]:
     """The open archive and its regular files, every rule of this module held.
 
     Raises ArchiveUnsafe, DecompressionBomb, SourceEmpty, SourceTruncated, SourceUnreadable, UnsupportedFormat; damage met
     while the context lasts becomes SourceUnreadable.
     """
-    with path.open("rb") as stream:
-        directory_offset = _check_directory(stream, path.stat().st_size, name, limits)
+    name = content.name
+    with content.open() as stream:
+        directory_offset = _check_directory(stream, content.size_bytes, name, limits)
     try:
-        with zipfile.ZipFile(path) as archive:
+        with content.open() as stream, zipfile.ZipFile(stream) as archive:
             yield archive, check_members(archive.infolist(), name, limits, directory_offset)
     except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, zlib.error, struct.error, UnicodeError) as error:
         raise SourceUnreadable(f"The archive {name!r} is damaged: a member of it cannot be read.", cause=str(error)) from error

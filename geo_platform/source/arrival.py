@@ -6,26 +6,31 @@ What belongs here: the store's side of the door (sidecars, etags, opening again 
 import hashlib
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
-from geo_platform.contracts.arrival import ObjectArrived, SourceKind
+from geo_platform.contracts.arrival import ObjectArrived, SourceFormat, SourceKind
 from geo_platform.contracts.message import ObjectReference
 from geo_platform.errors import Conflict, SourceNotFound, SourceUnreadable, UnsupportedFormat
 from geo_platform.fingerprint import extend
 from geo_platform.options import ArrivalOptions
 from geo_platform.ports import ObjectStore
+from geo_platform.source.content import StoredContent
 from geo_platform.source.formats import FORMATS
-from geo_platform.source.openable import OpenableSource
+from geo_platform.source.openable import OpenableSource, RangedFile
 from geo_platform.source.sidecars import exposed_sidecars, sidecars_of
-from geo_platform.source.sniff import DetectedSource, detect
-from geo_platform.source.staging import staged
+from geo_platform.source.sniff import DetectedSource, detect_content
+from geo_platform.source.staging import ranged, staged
+
+FETCHED_WHOLE_BYTES = 32 * 1024**2
+"""A TIFF up to this size is fetched once for all stages; the sample of a larger one costs at most a quarter of it."""
 
 _JOBS = {SourceKind.raster: "process_raster", SourceKind.vector: "ingest_vector"}
 
 
 def receive(objects: ObjectStore, container: str, key: str, options: ArrivalOptions, *, expected: SourceKind | None) -> ObjectArrived:
-    """Describe the object and decide by its content what it is. Nothing is opened by a driver.
+    """Describe the object and decide by its content what it is. Nothing is opened by a driver, and no more is fetched than looked at.
 
     The etag is that of the object and of those sidecars that a driver will see, so that a new world file makes a new
     source. Raises what `sniff.detect` raises; SourceNotFound and the store's faults; UnsupportedFormat where the object is
@@ -34,8 +39,8 @@ def receive(objects: ObjectStore, container: str, key: str, options: ArrivalOpti
     stored = objects.stat(container, key)
     siblings = _siblings(objects, container, key)
     _refuse_unwritten_changes(key, siblings)
-    with objects.local_path(container, key) as path:
-        detected = detect(path, name=key, sidecars=tuple(siblings), member=options.archive_member)
+    with _content(objects, stored.reference) as content:
+        detected = detect_content(content, sidecars=tuple(siblings), member=options.archive_member)
     _refuse_other_kind(key, detected, expected)
     seen = () if detected.archive_member else tuple(exposed_sidecars(detected.format, key, siblings).values())
     sidecars = tuple(siblings[name] for name in sorted(seen))
@@ -58,20 +63,46 @@ def receive(objects: ObjectStore, container: str, key: str, options: ArrivalOpti
 
 
 @contextmanager
-def opened(objects: ObjectStore, arrived: ObjectArrived, *, scratch: Path) -> Iterator[OpenableSource]:
+def opened(objects: ObjectStore, arrived: ObjectArrived, *, scratch: Path, by_ranges: bool = False) -> Iterator[OpenableSource]:
     """A way for a driver to read the source, while the context lasts.
 
-    Raises Conflict where the object or a sidecar was replaced since it arrived, and what `staging.staged` raises.
+    With `by_ranges` the caller wants headers and a sample: what need not be fetched whole for that (`reads_ranges`) is read
+    where it lies. Raises Conflict where the object or a sidecar was replaced since it arrived, and what `staging.staged` raises.
     """
     main = _unchanged(objects, arrived.container, arrived.key)
     sidecars = tuple(_unchanged(objects, sidecar.container, sidecar.key) for sidecar in arrived.sidecars)
     if combined_etag(main, sidecars) != arrived.etag:
         raise _replaced(arrived.key)
-    detected = DetectedSource(arrived.format, arrived.kind, arrived.media_type, arrived.archive_member)
     with ExitStack() as stack:
-        path = stack.enter_context(objects.local_path(arrived.container, arrived.key))
-        paths = {sidecar.key: stack.enter_context(objects.local_path(sidecar.container, sidecar.key)) for sidecar in arrived.sidecars}
-        yield stack.enter_context(staged(path, detected, paths, name=arrived.key, scratch=scratch))
+        if by_ranges and not objects.is_local and reads_ranges(arrived):
+            files = {part.key: RangedFile(part.size_bytes, stack.enter_context(_open(objects, part))) for part in (main, *sidecars)}
+            yield ranged(files.pop(arrived.key), arrived.format, files, name=arrived.key)
+            return
+        detected = DetectedSource(arrived.format, arrived.kind, arrived.media_type, arrived.archive_member)
+        paths = {part.key: stack.enter_context(_local(objects, part)) for part in (main, *sidecars)}
+        yield stack.enter_context(staged(paths.pop(arrived.key), detected, paths, name=arrived.key, scratch=scratch))
+
+
+def reads_ranges(arrived: ObjectArrived) -> bool:
+    """Whether headers and a sample are a small part of it: a TIFF by itself, too large to be fetched whole for that. Pure.
+
+    Other formats are decoded from their beginning or looked through, and a small object is soon needed whole anyway.
+    """
+    return arrived.format is SourceFormat.geotiff and arrived.archive_member is None and arrived.size_bytes > FETCHED_WHOLE_BYTES
+
+
+@contextmanager
+def _content(objects: ObjectStore, reference: ObjectReference) -> Iterator[StoredContent]:
+    with _open(objects, reference) as stream:
+        yield StoredContent(stream, reference.size_bytes, reference.key, lambda: _local(objects, reference))
+
+
+def _open(objects: ObjectStore, reference: ObjectReference) -> AbstractContextManager[BinaryIO]:
+    return objects.open(reference.container, reference.key, etag=reference.etag)
+
+
+def _local(objects: ObjectStore, reference: ObjectReference) -> AbstractContextManager[Path]:
+    return objects.local_path(reference.container, reference.key, etag=reference.etag)
 
 
 def _recipe(detected: DetectedSource) -> dict[str, str]:

@@ -1,10 +1,10 @@
-"""Bytes to look at, of a file or of an archive member, without caring which.
+"""Bytes to look at, of a file, of an object in the store or of an archive member, without caring which.
 
 What belongs here: bounded access to bytes. What stays out: what the bytes mean (`recognise/`).
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +61,28 @@ class FileContent:
     @contextmanager
     def as_file(self) -> Iterator[Path]:
         yield self.path
+
+
+@dataclass(frozen=True)
+class StoredContent:
+    """An object of the store, read through one stream that fetches what is looked at: one reading at a time.
+
+    `fetched` gives the object as a file, for what can only be read as one.
+    """
+
+    stream: BinaryIO
+    size_bytes: int
+    name: str
+    fetched: Callable[[], AbstractContextManager[Path]]
+    is_packed: bool = False
+
+    @contextmanager
+    def open(self) -> Iterator[BinaryIO]:
+        self.stream.seek(0)
+        yield self.stream
+
+    def as_file(self) -> AbstractContextManager[Path]:
+        return self.fetched()
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ What belongs here: looking at members and choosing. What stays out: whether the 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO
 from zipfile import ZipFile
 
@@ -13,7 +12,7 @@ from geo_platform.contracts.arrival import ArchiveMember, SourceFormat
 from geo_platform.errors import ArchiveUnsafe, LayerAmbiguous, LayerNotFound, PlatformError, UnsupportedFormat
 from geo_platform.source.archive import ArchiveLimits, Member, checked_archive
 from geo_platform.source.companion import check_companion
-from geo_platform.source.content import MemberContent
+from geo_platform.source.content import Content, MemberContent
 from geo_platform.source.recognise.content_format import recognise
 from geo_platform.source.recognise.foreign import archive_name
 from geo_platform.source.sidecars import group_sources, is_hidden
@@ -37,13 +36,14 @@ class _Found:
     size_bytes: int
 
 
-def dataset_in_archive(path: Path, name: str, *, member: str | None, limits: ArchiveLimits) -> tuple[SourceFormat, ArchiveMember]:
+def dataset_in_archive(content: Content, *, member: str | None, limits: ArchiveLimits) -> tuple[SourceFormat, ArchiveMember]:
     """The format and the member that is read. Shapefiles of one folder are layers of one dataset, which is the folder ("" at the top).
 
     Raises LayerAmbiguous (several datasets and no `member`), LayerNotFound, UnsupportedFormat (none), what `archive.py` raises, and,
     where there is but one candidate, what is wrong with it.
     """
-    with checked_archive(path, name, limits) as (archive, members):
+    name = content.name
+    with checked_archive(content, limits) as (archive, members):
         for one in members:
             _refuse_nested(archive, one, name)
             if not is_hidden(one.path):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from geo_platform.contracts.arrival import ArchiveMember, SourceFormat, SourceKind
 from geo_platform.source.archive import DEFAULT_LIMITS, ArchiveLimits
-from geo_platform.source.content import FileContent
+from geo_platform.source.content import Content, FileContent
 from geo_platform.source.formats import FORMATS, KMZ_MEDIA_TYPE, ZIP_MEDIA_TYPE
 from geo_platform.source.members import dataset_in_archive
 from geo_platform.source.recognise.content_format import recognise
@@ -30,16 +30,24 @@ class DetectedSource:
 def detect(
     path: Path, *, name: str, sidecars: Sequence[str] = (), member: str | None = None, limits: ArchiveLimits = DEFAULT_LIMITS
 ) -> DetectedSource:
-    """`name` is the object's own name and `sidecars` the names beside it, for formats of several files.
+    """As `detect_content`, of a local file. `name` is the object's own name."""
+    return detect_content(FileContent(path, name), sidecars=sidecars, member=member, limits=limits)
 
-    `member` chooses the dataset of an archive that holds several. Raises SourceEmpty, SourceTruncated, SourceUnreadable,
-    NoGeometry, UnsupportedFormat, ArchiveUnsafe, DecompressionBomb, LayerAmbiguous, LayerNotFound.
+
+def detect_content(
+    content: Content, *, sidecars: Sequence[str] = (), member: str | None = None, limits: ArchiveLimits = DEFAULT_LIMITS
+) -> DetectedSource:
+    """`sidecars` are the names beside the object, for formats of several files; `member` chooses the dataset of an archive that
+    holds several.
+
+    Raises SourceEmpty, SourceTruncated, SourceUnreadable, NoGeometry, UnsupportedFormat, ArchiveUnsafe, DecompressionBomb,
+    LayerAmbiguous, LayerNotFound.
     """
-    with path.open("rb") as stream:
+    with content.open() as stream:
         is_zip = stream.read(4) in _ZIP_MAGICS
     if is_zip:
-        source_format, archive_member = dataset_in_archive(path, name, member=member, limits=limits)
+        source_format, archive_member = dataset_in_archive(content, member=member, limits=limits)
         media_type = KMZ_MEDIA_TYPE if source_format is SourceFormat.kml else ZIP_MEDIA_TYPE
         return DetectedSource(source_format, FORMATS[source_format].kind, media_type, archive_member)
-    source_format = recognise(FileContent(path, name), sidecars)
+    source_format = recognise(content, sidecars)
     return DetectedSource(source_format, FORMATS[source_format].kind, FORMATS[source_format].media_type)

@@ -5,16 +5,17 @@ opening (`raster/`, `vector/`).
 """
 
 import tempfile
+import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from geo_platform.contracts.arrival import SourceFormat, SourceKind
 from geo_platform.errors import SourceUnreadable
 from geo_platform.source.companion import check_companion
-from geo_platform.source.content import FileContent
+from geo_platform.source.content import FileContent, StoredContent
 from geo_platform.source.formats import FORMATS
-from geo_platform.source.openable import OpenableSource
+from geo_platform.source.openable import OpenableSource, RangedFile
 from geo_platform.source.recognise.images import HGT_TILE
 from geo_platform.source.sidecars import exposed_sidecars
 from geo_platform.source.sniff import DetectedSource
@@ -43,6 +44,25 @@ def staged(
         else:
             gdal_path = _stage_file(folder, path, detected.format, sidecar_paths, name)
         yield OpenableSource(gdal_path=gdal_path, format=detected.format, display_name=name)
+
+
+def ranged(main: RangedFile, source_format: SourceFormat, sidecars: Mapping[str, RangedFile], *, name: str) -> OpenableSource:
+    """The same without a folder: files that a driver reads where they lie, under names of ours. `sidecars` by their own names.
+
+    Raises UnsupportedFormat or SourceUnreadable for a sidecar that may not be followed.
+    """
+    base = _stem(source_format, name) + FORMATS[source_format].canonical_extension
+    files = {base: main}
+    for suffix, sidecar in exposed_sidecars(source_format, name, sidecars).items():
+        file = sidecars[sidecar]
+        check_companion(StoredContent(file.stream, file.size_bytes, sidecar, _no_file))
+        files[f"{_stem(source_format, name)}{suffix}"] = file
+    # Drivers are told apart by folder, so each source gets one of its own.
+    return OpenableSource(f"/ranged-{uuid.uuid4().hex}/{base}", source_format, name, files)
+
+
+def _no_file() -> AbstractContextManager[Path]:
+    raise NotImplementedError("a companion is looked at in its stream")
 
 
 def _restrict_vector_drivers() -> None:

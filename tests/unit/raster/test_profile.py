@@ -26,7 +26,19 @@ from geo_platform.errors import (
     SourceTruncated,
     UnsupportedFormat,
 )
+from geo_platform.source import arrival
+from tests.support.far import FarFolder
 from tests.unit.raster.conftest import Chain, WriteRaster, north_up, smooth
+
+
+@pytest.fixture(params=["in the folder", "by ranges"])
+def chain(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Chain:
+    """What is profiled where it lies is profiled alike, and refused alike."""
+    chain = Chain(tmp_path / "chain")
+    if request.param == "by ranges":
+        monkeypatch.setattr(arrival, "FETCHED_WHOLE_BYTES", 0)
+        chain.objects = FarFolder(chain.objects.root)
+    return chain
 
 
 def test_a_jpeg_with_damaged_data_is_refused(chain: Chain, tmp_path: Path) -> None:

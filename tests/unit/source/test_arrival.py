@@ -1,8 +1,10 @@
 """The first stage on a real store: what is said of an object, and that it is still the same when it is opened."""
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyogrio
 import pytest
 import rasterio
@@ -12,15 +14,19 @@ from geo_platform.errors import Conflict, LayerAmbiguous, SourceNotFound, Source
 from geo_platform.fingerprint import extend
 from geo_platform.options import ArrivalOptions
 from geo_platform.source.arrival import opened, receive
+from geo_platform.source.sidecars import group_sources
 from geo_platform.storage.folder import FolderStore
+from tests.support.far import FarFolder
 from tests.unit.source.conftest import shapefile_parts
 
 _OPTIONS = ArrivalOptions()
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> FolderStore:
-    return FolderStore(tmp_path / "store")
+@pytest.fixture(params=[FolderStore, FarFolder], ids=["in the folder", "by ranges"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> FolderStore:
+    """What arrives elsewhere is the same, and refused alike."""
+    store: FolderStore = request.param(tmp_path / "store")
+    return store
 
 
 def _put(store: FolderStore, key: str, content: Path | bytes) -> None:
@@ -128,4 +134,41 @@ def test_force_travels_with_the_object_and_changes_no_fingerprint(samples: Path,
 
 def test_what_is_not_there(store: FolderStore) -> None:
     with pytest.raises(SourceNotFound):
+        _receive(store, "a.tif")
+
+
+def test_every_format_is_known_by_ranges_as_it_is_in_a_file(samples: Path, tmp_path: Path, zipped: Callable[..., Path]) -> None:
+    """Only what can be read as a file alone is fetched as one: GeoPackage by SQLite, GeoParquet by Arrow."""
+    near, far = FolderStore(tmp_path / "store"), FarFolder(tmp_path / "store")
+    archives = [zipped({name: samples / name}, f"{name}.zip") for name in ("geotiff.tif", "geopackage.gpkg", "kml.kml")]
+    files = [path for path in samples.iterdir() if path.is_file() and path.name != "plain.parquet"]
+    for path in (*files, *archives):
+        _put(near, path.name, path)
+    names = [group.main for group in group_sources(path.name for path in (*files, *archives)).sources]
+    assert len(names) > 17
+    for name in names:
+        assert _receive(far, name) == _receive(near, name)
+    assert sorted(far.whole) == ["geopackage.gpkg", "geoparquet.parquet"]
+
+
+def test_the_door_looks_at_little_of_a_large_object(tmp_path: Path, zipped: Callable[..., Path]) -> None:
+    pixels, store = np.random.default_rng(0).integers(0, 255, (3, 2048, 2048), dtype="uint8"), FarFolder(tmp_path / "store")
+    profile = {"width": 2048, "height": 2048, "count": 3, "dtype": "uint8", "crs": "EPSG:3857", "transform": (10, 0, 7, 0, -10, 9)}
+    with rasterio.open(tmp_path / "large.tif", "w", driver="GTiff", tiled=True, **profile) as dataset:
+        dataset.write(pixels)
+    archive = zipped({"a/large.tif": tmp_path / "large.tif", "a/readme.txt": b"words"}, compression=zipfile.ZIP_STORED)
+    for path in (tmp_path / "large.tif", archive):
+        _put(store, path.name, path)
+        store.fetches.clear()
+        assert _receive(store, path.name).kind is SourceKind.raster
+        assert (sum(store.fetches) < 700_000, len(store.fetches) < 15, store.whole) == (True, True, [])
+
+
+def test_an_object_that_is_replaced_while_it_is_looked_at_is_a_conflict(samples: Path, tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "store")
+    _put(store, "a.tif", samples / "geotiff.tif")
+    described = store.stat("bronze", "a.tif")
+    _put(store, "a.tif", samples / "geotiff.tif")
+    store.stat = lambda container, key: described  # type: ignore[method-assign]  # as it was a moment ago
+    with pytest.raises(Conflict, match=r"a\.tif"):
         _receive(store, "a.tif")

@@ -1,0 +1,125 @@
+"""The storage account: where it is, how the platform shows who it is, and a client that says so.
+
+What belongs here: the one decision on credentials, and the client's retries and time limits. What stays out: objects.
+
+A secret is opened in `blob_service` and handed to Azure's client; nothing else holds, shows or logs it.
+"""
+
+import logging
+from dataclasses import dataclass
+from enum import StrEnum
+from urllib.parse import urlsplit
+
+from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential, TokenCredential
+from azure.core.utils import parse_connection_string
+from azure.identity import DefaultAzureCredential
+from azure.storage.blob import BlobServiceClient, ExponentialRetry
+from pydantic import SecretStr
+
+from geo_platform.errors import StoreDenied
+from geo_platform.settings import Settings
+
+_CONNECT_TIMEOUT_S = 10
+_READ_TIMEOUT_S = 60
+_TRANSFER_BYTES = 8 * 1024**2
+"""Of one request while downloading; Azure's client asks for 32 MiB and then for 4."""
+
+
+class CredentialKind(StrEnum):
+    """How the platform shows who it is."""
+
+    key = "key"
+    sas = "sas"
+    identity = "identity"
+
+
+@dataclass(frozen=True)
+class BlobAccount:
+    """An account and the way in. `secret` is the key or the SAS token; an identity has none, its tokens are minted where used."""
+
+    url: str
+    name: str
+    kind: CredentialKind
+    secret: SecretStr | None = None
+
+
+def blob_account(settings: Settings) -> BlobAccount:
+    """What the settings mean: connection string before key before SAS before identity. Raises StoreDenied where they mean nothing."""
+    if settings.blob_connection_string is not None:
+        return _of_connection_string(settings.blob_connection_string)
+    url = settings.blob_account_url
+    if url is None:
+        raise StoreDenied("The production profile needs a storage account, and none is set.", remedy=_REMEDY)
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
+        raise StoreDenied("GEO_PLATFORM_BLOB_ACCOUNT_URL is no plain address of a storage account.", remedy=_REMEDY)
+    name = _account_name(url)
+    if settings.blob_key is not None:
+        return BlobAccount(url, name, CredentialKind.key, settings.blob_key)
+    if settings.blob_sas is not None:
+        return BlobAccount(url, name, CredentialKind.sas, settings.blob_sas)
+    if parts.scheme != "https":
+        raise StoreDenied("An identity's token may only travel by https, and the account's address says http.", remedy=_REMEDY)
+    return BlobAccount(url, name, CredentialKind.identity)
+
+
+_REMEDY = (
+    "Set GEO_PLATFORM_BLOB_CONNECTION_STRING, or GEO_PLATFORM_BLOB_ACCOUNT_URL to https://ACCOUNT.blob.core.windows.net and, unless "
+    "the platform has a managed identity, GEO_PLATFORM_BLOB_KEY or GEO_PLATFORM_BLOB_SAS."
+)
+
+
+def blob_service(settings: Settings, *, retries: int = 3) -> BlobServiceClient:
+    """A client of the settings' account. Nothing is asked of the service yet. Raises StoreDenied.
+
+    A few quick retries stand for a hiccup of the network; what lasts longer is the run's own retry policy's to wait for.
+    """
+    return client_of(blob_account(settings), retries=retries)
+
+
+def client_of(account: BlobAccount, *, retries: int = 3) -> BlobServiceClient:
+    """The client of an account that was decided on. Raises StoreDenied where the secret has not the form of one."""
+    try:
+        return BlobServiceClient(
+            account.url,
+            credential=_credential(account),
+            retry_policy=ExponentialRetry(initial_backoff=0, increment_base=2, retry_total=retries, random_jitter_range=1),
+            connection_timeout=_CONNECT_TIMEOUT_S,
+            read_timeout=_READ_TIMEOUT_S,
+            max_single_get_size=_TRANSFER_BYTES,
+            max_chunk_get_size=_TRANSFER_BYTES,
+        )
+    except ValueError as error:
+        raise StoreDenied(f"The storage account {account.url} cannot be used with a {account.kind.value}.", remedy=_REMEDY) from error
+
+
+def _credential(account: BlobAccount) -> AzureNamedKeyCredential | AzureSasCredential | TokenCredential:
+    secret = account.secret.get_secret_value() if account.secret is not None else ""
+    if account.kind is CredentialKind.key:
+        return AzureNamedKeyCredential(account.name, secret)
+    if account.kind is CredentialKind.sas:
+        # urllib3 writes whole addresses at DEBUG, and a SAS token is part of each.
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
+        return AzureSasCredential(secret.lstrip("?"))
+    return DefaultAzureCredential()
+
+
+def _of_connection_string(secret: SecretStr) -> BlobAccount:
+    try:
+        parts = parse_connection_string(secret.get_secret_value())
+    except ValueError:
+        raise StoreDenied("GEO_PLATFORM_BLOB_CONNECTION_STRING is no connection string.", remedy=_REMEDY) from None
+    name, suffix = parts.get("accountname", ""), parts.get("endpointsuffix", "core.windows.net")
+    url = parts.get("blobendpoint") or (f"{parts.get('defaultendpointsprotocol', 'https')}://{name}.blob.{suffix}" if name else "")
+    if url and name and "accountkey" in parts:
+        return BlobAccount(url, name, CredentialKind.key, SecretStr(parts["accountkey"]))
+    if url and "sharedaccesssignature" in parts:
+        return BlobAccount(url, name or _account_name(url), CredentialKind.sas, SecretStr(parts["sharedaccesssignature"]))
+    raise StoreDenied("GEO_PLATFORM_BLOB_CONNECTION_STRING names no account with a key or a SAS token.", remedy=_REMEDY)
+
+
+def _account_name(url: str) -> str:
+    """The first part of the host; of an emulator (an address, a port or a bare name), the first part of the path."""
+    parts = urlsplit(url)
+    path = parts.path.strip("/").partition("/")[0]
+    return path or (parts.hostname or "").partition(".")[0]

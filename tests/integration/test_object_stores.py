@@ -1,0 +1,253 @@
+"""What every object store does, whatever keeps it: the same tests on a folder and on Azure Blob Storage."""
+
+import io
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from geo_platform.errors import Conflict, ParameterInvalid, SourceNotFound, SourceUnreadable
+from geo_platform.settings import Profile
+from geo_platform.storage.azure_blob import AzureBlobStore
+from tests.support.objects import ObjectsUnderTest, Store, azure_under_test, blob_client, folder_under_test
+
+PROJECT = Path(__file__).parents[2]
+KEYS_THAT_COULD_MEAN_ANOTHER_PLACE = [
+    "", "/etc/passwd", "../x", "a/../../x", "a//b", "a/", "./a", "a/.", "a\\b", "a\0b", "a\nb", ".hidden", "a/.hidden", "\udcff",
+    "x" * 1025, "y" * 241,
+]  # fmt: skip
+
+
+@pytest.fixture(params=list(Profile), ids=str)
+def under_test(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ObjectsUnderTest]:
+    if request.param is Profile.embedded:
+        yield folder_under_test(tmp_path / "home")
+        return
+    with azure_under_test(request.getfixturevalue("blobs"), tmp_path / "home") as objects:
+        yield objects
+
+
+@pytest.fixture
+def store(under_test: ObjectsUnderTest) -> Store:
+    return under_test.store
+
+
+def file_of(tmp_path: Path, content: bytes, name: str = "made.tif") -> Path:
+    path = tmp_path / name
+    path.write_bytes(content)
+    return path
+
+
+def keys(store: Store, container: str, prefix: str = "") -> list[str]:
+    return [stored.reference.key for stored in store.list(container, prefix)]
+
+
+def test_what_was_put_is_described_alike_by_put_stat_and_list(store: Store, tmp_path: Path) -> None:
+    put = store.put_file("silver", "cogs/a.tif", file_of(tmp_path, b"pixels"), metadata={"run_id": "r1", "Title": "Zürich: 100 %"})
+    assert put == store.stat("silver", "cogs/a.tif") == next(iter(store.list("silver")))
+    assert (put.reference.container, put.reference.key, put.reference.size_bytes) == ("silver", "cogs/a.tif", 6)
+    assert put.metadata == {"run_id": "r1", "Title": "Zürich: 100 %"}
+    assert store.read_bytes("silver", "cogs/a.tif") == b"pixels"
+    with store.local_path("silver", "cogs/a.tif") as path:
+        assert path.read_bytes() == b"pixels"
+
+
+@pytest.mark.parametrize("size", [0, 1, 8 * 2**20, 8 * 2**20 + 1, 25_000_000])
+def test_an_object_of_any_size_comes_back_as_it_was_put(store: Store, tmp_path: Path, size: int) -> None:
+    content = os.urandom(size)
+    put = store.put_file("bronze", "a.bin", file_of(tmp_path, content), metadata={})
+    assert put.reference.size_bytes == size
+    assert put == store.stat("bronze", "a.bin")
+    with store.local_path("bronze", "a.bin") as path, store.open("bronze", "a.bin") as stream:
+        assert path.read_bytes() == stream.read() == store.read_bytes("bronze", "a.bin") == content
+
+
+def test_the_uri_is_percent_encoded(store: Store) -> None:
+    key = "a b/100%#ü?+&=.tif"
+    put = store.put_bytes("bronze", key, b"x", metadata={})
+    assert put.reference.uri.endswith("/a%20b/100%25%23%C3%BC%3F%2B%26%3D.tif")
+    assert (store.read_bytes("bronze", key), keys(store, "bronze")) == (b"x", [key])
+
+
+def test_a_copy_keeps_the_source_and_a_move_takes_it(store: Store, tmp_path: Path) -> None:
+    made = file_of(tmp_path, b"1")
+    store.put_file("silver", "copied", made, metadata={})
+    assert made.exists()
+    store.put_file("silver", "moved", made, metadata={}, move=True)
+    assert not made.exists()
+    assert store.read_bytes("silver", "copied") == store.read_bytes("silver", "moved") == b"1"
+
+
+def test_moving_a_link_takes_its_content_and_leaves_no_link_behind(store: Store, tmp_path: Path) -> None:
+    made = file_of(tmp_path, b"content")
+    link = tmp_path / "link"
+    link.symlink_to(made)
+    store.put_file("silver", "x", link, metadata={}, move=True)
+    assert store.read_bytes("silver", "x") == b"content"
+    assert (link.is_symlink(), made.read_bytes()) == (False, b"content")
+
+
+def test_every_rewrite_changes_the_etag_even_with_the_same_bytes(store: Store) -> None:
+    etags = {store.put_bytes("messages", "m.json", b"{}", metadata={}).reference.etag for _ in range(20)}
+    assert len(etags) == 20
+
+
+def test_delete_is_no_error_twice_and_leaves_no_metadata_for_a_successor(store: Store) -> None:
+    store.put_bytes("silver", "a", b"1", metadata={"k": "v"})
+    store.delete("silver", "a")
+    store.delete("silver", "a")
+    assert keys(store, "silver") == []
+    assert store.put_bytes("silver", "a", b"2", metadata={}).metadata == {} == store.stat("silver", "a").metadata
+
+
+def test_what_is_not_there_is_not_found_by_any_way(store: Store) -> None:
+    def opened() -> bytes:
+        with store.open("silver", "a") as stream:
+            return stream.read()
+
+    def as_file() -> bytes:
+        with store.local_path("silver", "a") as path:
+            return path.read_bytes()
+
+    for attempt in (lambda: store.stat("silver", "a"), lambda: store.read_bytes("silver", "a"), opened, as_file):
+        with pytest.raises(SourceNotFound, match="silver/a"):
+            attempt()
+
+
+def test_put_under_a_condition(store: Store, tmp_path: Path) -> None:
+    made = file_of(tmp_path, b"1")
+    first = store.put_file("silver", "a", made, metadata={}, only_if_etag="")
+    with pytest.raises(Conflict, match="silver/a"):
+        store.put_file("silver", "a", made, metadata={}, only_if_etag="")
+    second = store.put_file("silver", "a", made, metadata={}, only_if_etag=first.reference.etag)
+    with pytest.raises(Conflict):
+        store.put_file("silver", "a", made, metadata={}, move=True, only_if_etag=first.reference.etag)
+    assert store.stat("silver", "a") == second
+    assert made.exists(), "a move that did not happen gives the file back"
+
+
+@pytest.mark.parametrize("size", [1, 9_000_000], ids=["small", "in blocks"])
+def test_of_many_conditional_puts_at_once_exactly_one_wins(under_test: ObjectsUnderTest, tmp_path: Path, size: int) -> None:
+    barrier = threading.Barrier(4)
+
+    def put(number: int) -> bool:
+        made = file_of(tmp_path, str(number).encode() * size, f"made{number}")
+        barrier.wait()
+        try:
+            under_test.again().put_file("silver", "a", made, metadata={"n": str(number)}, only_if_etag="")
+        except Conflict:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        won = list(pool.map(put, range(4)))
+    assert won.count(True) == 1
+    winner = str(won.index(True))
+    content = under_test.store.read_bytes("silver", "a").decode()
+    assert (set(content), len(content), under_test.store.stat("silver", "a").metadata) == ({winner}, size, {"n": winner})
+
+
+_COUNT = """
+import sys
+from pathlib import Path
+from geo_platform.errors import Conflict
+from geo_platform.settings import load_settings
+from geo_platform.storage.stores import open_objects
+store, made = open_objects(load_settings()), Path(sys.argv[1])
+done = 0
+while done < 15:
+    present = store.stat("silver", "counter")
+    made.write_text(str(int(store.read_bytes("silver", "counter")) + 1))
+    try:
+        store.put_file("silver", "counter", made, metadata={}, only_if_etag=present.reference.etag)
+        done += 1
+    except Conflict:
+        pass
+"""
+
+
+def test_processes_that_count_together_lose_no_count(under_test: ObjectsUnderTest, tmp_path: Path) -> None:
+    under_test.store.put_bytes("silver", "counter", b"0", metadata={})
+    environment = os.environ | under_test.environment | {"PYTHONPATH": str(PROJECT)}
+    counters = [subprocess.Popen([sys.executable, "-c", _COUNT, str(tmp_path / name)], env=environment) for name in ("one", "two")]
+    assert [counter.wait(timeout=60) for counter in counters] == [0, 0]
+    assert under_test.store.read_bytes("silver", "counter") == b"30"
+
+
+def test_a_reader_reads_anywhere_and_only_while_the_object_is_at_its_etag(store: Store) -> None:
+    content = os.urandom(300_000)
+    first = store.put_bytes("bronze", "a", content, metadata={}).reference.etag
+    with store.open("bronze", "a", etag=first) as stream:
+        assert stream.read(10) == content[:10]
+        assert (stream.seek(-20, io.SEEK_END), stream.read()) == (len(content) - 20, content[-20:])
+        assert (stream.seek(150_000), stream.read(100_000)) == (150_000, content[150_000:250_000])
+        assert (stream.seek(len(content) + 5), stream.read(1)) == (len(content) + 5, b"")
+    store.put_bytes("bronze", "a", b"another", metadata={})
+    with pytest.raises(Conflict, match="bronze/a"), store.open("bronze", "a", etag=first):
+        pass
+    with pytest.raises(Conflict, match="bronze/a"), store.local_path("bronze", "a", etag=first):
+        pass
+
+
+@pytest.mark.parametrize("key", KEYS_THAT_COULD_MEAN_ANOTHER_PLACE)
+def test_keys_that_could_mean_another_place_are_refused(key: str, tmp_path: Path) -> None:
+    """Before anything is asked of the store: no server is needed."""
+    made = file_of(tmp_path, b"1")
+    with blob_client("BlobEndpoint=http://127.0.0.1:9/none;AccountName=none;AccountKey=AAAA") as service:
+        stores = (folder_under_test(tmp_path / "home").store, AzureBlobStore(service))
+    for store in stores:
+        for attempt in (
+            lambda store=store: store.put_file("bronze", key, made, metadata={}),
+            lambda store=store: store.stat("bronze", key),
+            lambda store=store: store.read_bytes("bronze", key),
+            lambda store=store: store.delete("bronze", key),
+        ):
+            with pytest.raises(ParameterInvalid):
+                attempt()
+
+
+def test_an_unknown_container_is_refused_by_name(store: Store) -> None:
+    for attempt in (lambda: list(store.list("catalog")), lambda: store.stat("catalog", "a")):
+        with pytest.raises(ParameterInvalid, match="catalog") as refused:
+            attempt()
+        assert "bronze" in refused.value.remedy
+
+
+NAMES = st.text(st.sampled_from("ab-./0é!"), min_size=1, max_size=5)
+KEYS = st.lists(st.lists(NAMES, min_size=1, max_size=3).map("/".join), max_size=8)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(names=KEYS, prefix=st.text(st.sampled_from("ab-./"), max_size=3))
+def test_a_listing_is_every_object_of_the_prefix_in_order_of_key(store: Store, names: list[str], prefix: str) -> None:
+    for stored in list(store.list("silver")):
+        store.delete("silver", stored.reference.key)
+    there: set[str] = set()
+    for key in names:
+        try:
+            store.put_bytes("silver", key, b"x", metadata={"key": key})
+        except (ParameterInvalid, Conflict):  # no key, or a folder is in the way
+            continue
+        there.add(key)
+    listed = list(store.list("silver", prefix))
+    assert [stored.reference.key for stored in listed] == sorted(key for key in there if key.startswith(prefix))
+    assert all(stored.metadata == {"key": stored.reference.key} for stored in listed)
+
+
+def test_sources_that_are_no_files(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(SourceNotFound, match=r"nothing\.tif"):
+        store.put_file("bronze", "a", tmp_path / "nothing.tif", metadata={})
+    with pytest.raises(SourceUnreadable, match="regular file"):
+        store.put_file("bronze", "a", tmp_path, metadata={})
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(SourceUnreadable, match="regular file"):
+        store.put_file("bronze", "a", pipe, metadata={})
+    assert keys(store, "bronze") == []
