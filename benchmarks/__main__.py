@@ -5,10 +5,12 @@ import platform
 import statistics
 import sys
 from datetime import UTC, datetime
+from functools import partial
 
 from benchmarks.data import ROOT, WORK, polygons, rgb_raster
 from benchmarks.jobs import JobMeasured, ingest
 from benchmarks.measure import Measured, in_turn, median_ratio, run, spread, tool
+from benchmarks.postgis import postgis
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 
@@ -117,8 +119,8 @@ def _version() -> str:
 
 
 def main() -> None:
-    chosen = sys.argv[1:] or ["raster", "vector", "overhead"]
-    parts = {"raster": raster, "vector": vector, "overhead": overhead}
+    parts = {"raster": raster, "vector": vector, "postgis": partial(postgis, ROUNDS), "overhead": overhead}
+    chosen = sys.argv[1:] or list(parts)
     lines = [
         "# Results",
         "",

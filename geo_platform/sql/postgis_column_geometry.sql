@@ -1,0 +1,1 @@
+{column} geometry({type}, {srid}) NOT NULL

@@ -1,0 +1,1 @@
+CREATE UNIQUE INDEX {index} ON {table} USING btree ({column})

@@ -1,0 +1,2 @@
+-- The highest number of a row, after which new rows are numbered.
+SELECT coalesce(max({id}), 0) FROM {live}

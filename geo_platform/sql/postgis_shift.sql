@@ -1,0 +1,1 @@
+UPDATE {table} SET {id} = {id} + %(by)s

@@ -1,0 +1,1 @@
+ALTER COLUMN {column} TYPE jsonb USING {column}::jsonb
