@@ -61,7 +61,13 @@ def raster_profile(
 
 
 @dg.asset(
-    partitions_def=RASTER_OBJECTS, group_name="raster", owners=OWNERS, kinds={"geotiff"}, tags={"stage": "3"}, retry_policy=STORE_RETRIES
+    partitions_def=RASTER_OBJECTS,
+    group_name="raster",
+    owners=OWNERS,
+    kinds={"geotiff"},
+    tags={"stage": "3"},
+    retry_policy=STORE_RETRIES,
+    pool="cog",
 )
 def raster_cog(
     context: dg.AssetExecutionContext,

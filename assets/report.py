@@ -10,6 +10,8 @@ from typing import Any
 
 import dagster as dg
 
+from geo_platform.catalog.retention import Removed
+from geo_platform.catalog.undo import ItemWithdrawn
 from geo_platform.contracts.arrival import ObjectArrived
 from geo_platform.contracts.message import Finding, ObjectReference
 from geo_platform.contracts.publication import ItemPublished
@@ -115,9 +117,17 @@ def report_features(loaded: FeaturesLoaded, objects: ObjectStore) -> Metadata:
         "geometry_type": f"{loaded.geometry_type} ({loaded.dimension})",
         "bounds_lon_lat": _lon_lat(loaded.lonlat_bounds),
         "was_reused": loaded.was_reused,
-        **({"dataset": dg.MetadataValue.url(loaded.dataset_object.uri)} if loaded.dataset_object else {"dataset": loaded.dataset}),
+        **_destination(loaded),
         **_findings(loaded.warnings),
     }
+
+
+def _destination(loaded: FeaturesLoaded) -> Metadata:
+    if loaded.dataset_object is not None:
+        return {"dataset": dg.MetadataValue.url(loaded.dataset_object.uri)}
+    if loaded.table is not None:
+        return {"dataset": loaded.table.uri, "dagster/table_name": f"{loaded.table.schema_name}.{loaded.table.table_name}"}
+    return {"dataset": loaded.dataset}
 
 
 def report_item(published: ItemPublished) -> Metadata:
@@ -130,6 +140,25 @@ def report_item(published: ItemPublished) -> Metadata:
         "replaced_version": published.replaced_version or "none",
         "was_unchanged": published.was_unchanged,
         "outputs": list(published.outputs),
+    }
+
+
+def report_withdrawn(withdrawn: ItemWithdrawn) -> Metadata:
+    return {
+        "collection": withdrawn.collection,
+        "item_id": withdrawn.item_id,
+        "published_by_run": dg.MetadataValue.dagster_run(withdrawn.run_id),
+        "fingerprint": withdrawn.fingerprint,
+    }
+
+
+def report_removed(removed: Removed) -> Metadata:
+    return {
+        "versions": [f"{version.collection}/{version.item_id} of run {version.run_id}" for version in removed.versions],
+        "objects": list(removed.objects),
+        "size_bytes": removed.size_bytes,
+        "tables": list(removed.tables),
+        "left": dict(removed.left),
     }
 
 

@@ -55,12 +55,12 @@ def result(message: M, metadata: Mapping[str, Any]) -> dg.MaterializeResult[M]:
 
 
 @contextmanager
-def stage(context: dg.AssetExecutionContext) -> Iterator[Notify]:
-    """Run a stage's body with its run id and name on every log line and its errors as Dagster failures.
+def stage(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> Iterator[Notify]:
+    """Run the body of a stage, or of an op, with its run id and name on every log line and its errors as Dagster failures.
 
     Hands the body a function that tells the run's log how far it is.
     """
-    name = context.asset_key.to_user_string()
+    name = context.asset_key.to_user_string() if isinstance(context, dg.AssetExecutionContext) else context.op.name
     partition = context.partition_key if context.has_partition_key else ""
     with log_context(run_id=context.run.run_id, stage=name, partition=partition):
         started = time.perf_counter()

@@ -61,7 +61,13 @@ def vector_profile(
 
 
 @dg.asset(
-    partitions_def=VECTOR_OBJECTS, group_name="vector", owners=OWNERS, kinds={"parquet"}, tags={"stage": "3"}, retry_policy=STORE_RETRIES
+    partitions_def=VECTOR_OBJECTS,
+    group_name="vector",
+    owners=OWNERS,
+    kinds={"parquet"},
+    tags={"stage": "3"},
+    retry_policy=STORE_RETRIES,
+    pool="table_load",
 )
 def vector_features(
     context: dg.AssetExecutionContext,

@@ -21,7 +21,10 @@ class MessageIOManager(dg.IOManager):
     def handle_output(self, context: dg.OutputContext, obj: Message) -> None:
         key = message_key(_stage(context), _partition(context), context.run_id)
         metadata = {"run_id": context.run_id, "message": type(obj).__name__}
-        stored = self._objects.put_bytes(MESSAGES, key, dump_message(obj), metadata=metadata)
+        try:
+            stored = self._objects.put_bytes(MESSAGES, key, dump_message(obj), metadata=metadata)
+        except PlatformError as error:
+            raise _as_failure(error) from error
         context.add_output_metadata(
             {"message": dg.MetadataValue.url(stored.reference.uri), "message_type": f"{type(obj).__name__} v{obj.schema_version}"}
         )

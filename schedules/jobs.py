@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from assets import hello, raster, vector
+from assets import hello, raster, undo, vector
 
 _RASTER_STAGES = dg.AssetSelection.assets(raster.raw_raster, raster.raster_profile, raster.raster_cog, raster.raster_item)
 _VECTOR_STAGES = dg.AssetSelection.assets(vector.raw_vector, vector.vector_profile, vector.vector_features, vector.vector_item)
@@ -31,4 +31,33 @@ hello_world = dg.define_asset_job(
     description="Two stages and a message between them: the smoke test of a deployment.",
 )
 
-JOBS = [process_raster, ingest_vector, hello_world]
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    description="An item and the table that it names are taken out of what can be found, and kept for a while.",
+    tags={"geo_platform/kind": "undo"},
+)
+def unpublish_item() -> None:
+    undo.unpublish()
+
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    description="What an earlier run had published, an item and its table, is published again.",
+    tags={"geo_platform/kind": "undo"},
+)
+def rollback_item() -> None:
+    undo.rollback()
+
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    description="What was replaced or unpublished longer ago than it is kept for is removed, with its files and tables.",
+    tags={"geo_platform/kind": "retention"},
+)
+def remove_replaced() -> None:
+    undo.remove()
+
+
+ASSET_JOBS = [process_raster, ingest_vector, hello_world]
+OP_JOBS = [unpublish_item, rollback_item, remove_replaced]

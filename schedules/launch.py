@@ -8,6 +8,7 @@ import socket
 import warnings
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from string import Template
 from threading import Thread
@@ -17,7 +18,7 @@ import dagster as dg
 
 from geo_platform.errors import UnexpectedFault
 from geo_platform.runs import RunReport, RunRequest
-from geo_platform.settings import Settings
+from geo_platform.settings import Profile, Settings
 from geo_platform.storage.atomic import os_errors, own_folder, process_lock, write_atomically
 from geo_platform.storage.process import is_alive, this_process
 
@@ -30,16 +31,16 @@ _UNFINISHED = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.Dag
 def open_instance(settings: Settings, template: Path) -> dg.DagsterInstance:
     """The Dagster instance of this home, made from the template the first time.
 
-    One process at a time: Dagster makes its SQLite tables without asking whether another process is at it. Runs that a
-    killed process of this host left unfinished are marked as failed, since nothing else would ever end them.
-    Raises StoreDenied, StoreUnavailable where the home cannot be used.
+    One process at a time: Dagster makes its tables without asking whether another process is at it. Runs that a killed
+    process of this host left unfinished are marked as failed, since nothing else would ever end them.
+    Raises StoreDenied, StoreUnavailable where the home cannot be used, StoreDenied, DatabaseUnavailable where the database cannot.
     """
     home = own_folder(settings.dagster_home_dir)
     own_folder(settings.log_file.parent)
     os.environ["DAGSTER_HOME"] = str(home)
     # A handler in dagster.yaml is how the run id gets onto every line of the log file; Dagster calls that way beta.
     warnings.filterwarnings("ignore", message="Handling yaml-defined logging", category=dg.BetaWarning)
-    with os_errors(f"Dagster's folder {home}"), process_lock(home / ".opening"):
+    with os_errors(f"Dagster's folder {home}"), process_lock(home / ".opening"), _opened_alone(settings):
         configuration = home / "dagster.yaml"
         if not configuration.exists():
             filled_in = Template(template.read_text("utf-8")).substitute(LOG_FILE=settings.log_file)
@@ -47,6 +48,24 @@ def open_instance(settings: Settings, template: Path) -> dg.DagsterInstance:
         instance = dg.DagsterInstance.get()
         _end_killed_runs(instance)
     return instance
+
+
+def _opened_alone(settings: Settings) -> AbstractContextManager[None]:
+    """A database may be shared by homes and machines, which the lock of one home's folder does not keep apart."""
+    if settings.profile is not Profile.production:
+        return nullcontext()
+    from schedules.dagster_database import opened_alone
+
+    return opened_alone(settings)
+
+
+def _storage_errors(settings: Settings) -> AbstractContextManager[None]:
+    """What a database says while Dagster uses it, as the platform's errors."""
+    if settings.profile is not Profile.production:
+        return nullcontext()
+    from schedules.dagster_database import dagster_database, storage_errors
+
+    return storage_errors(dagster_database(settings))
 
 
 def _end_killed_runs(instance: dg.DagsterInstance) -> None:
@@ -73,7 +92,7 @@ class InProcessLauncher:
     def run(self, request: RunRequest) -> RunReport:
         """As `run`, in a thread of its own: in the main thread Dagster takes Ctrl-C for itself and mostly loses it, and GDAL
         does not look up from its work. An interrupted run is marked as failed; its thread ends with the process, which has
-        to end at once.
+        to end at once. Raises StoreDenied, DatabaseUnavailable where Dagster's database fails under it.
         """
         done: Future[RunReport] = Future()
 
@@ -85,14 +104,16 @@ class InProcessLauncher:
 
         Thread(target=work, name="run", daemon=True).start()
         try:
-            return done.result()
+            with _storage_errors(self._settings):
+                return done.result()
         except KeyboardInterrupt:
             for unfinished in self._instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED, tags={PROCESS_TAG: this_process()})):
                 self._instance.report_run_failed(unfinished, "The run was interrupted. Nothing of it was published.")
             raise
 
     def status(self, run_id: str) -> RunReport | None:
-        return status(run_id, self._instance)
+        with _storage_errors(self._settings):
+            return status(run_id, self._instance)
 
 
 def run(request: RunRequest, definitions: dg.Definitions, instance: dg.DagsterInstance) -> RunReport:
@@ -125,6 +146,7 @@ def _report(instance: dg.DagsterInstance, run_id: str, events: Iterable[dg.Dagst
     error: Mapping[str, Any] | None = None
     traceback: str | None = None
     result: Mapping[str, Any] | None = None
+    said: Mapping[str, Any] | None = None  # by an op, which makes no asset
     last_word = "The run ended without a result."
     for event in events:
         if event.is_step_success and event.step_key:
@@ -134,6 +156,8 @@ def _report(instance: dg.DagsterInstance, run_id: str, events: Iterable[dg.Dagst
             error, traceback = _error_record(failure), failure.error.to_string() if failure.error else None
         elif event.is_step_materialization:
             result = {key: entry.value for key, entry in event.step_materialization_data.materialization.metadata.items()}
+        elif event.is_successful_output and event.step_output_data.metadata:
+            said = {key: entry.value for key, entry in event.step_output_data.metadata.items()}
         elif event.is_job_failure and event.message:
             last_word = event.message
     dagster_run = record.dagster_run
@@ -144,7 +168,7 @@ def _report(instance: dg.DagsterInstance, run_id: str, events: Iterable[dg.Dagst
         job=dagster_run.job_name,
         status=dagster_run.status.value.lower(),
         stage_seconds=seconds,
-        result=result if dagster_run.status == dg.DagsterRunStatus.SUCCESS else None,
+        result=(result or said) if dagster_run.status == dg.DagsterRunStatus.SUCCESS else None,
         error=error,
         partition=dagster_run.tags.get("dagster/partition"),
         seconds=(record.end_time or 0) - (record.start_time or 0) if record.end_time and record.start_time else 0.0,

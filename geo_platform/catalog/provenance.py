@@ -14,7 +14,7 @@ from geo_platform.catalog.naming import default_collection, default_item_id, def
 from geo_platform.contracts.arrival import ObjectArrived, SourceKind
 from geo_platform.contracts.message import Finding, ObjectReference
 from geo_platform.options import ItemOptions
-from geo_platform.ports import ITEM_FINGERPRINT, ITEM_RUN_ID, ITEM_SOURCE, ITEM_SOURCE_CONTAINER
+from geo_platform.ports import ASSET_CONTAINER, ASSET_KEY, ITEM_FINGERPRINT, ITEM_RUN_ID, ITEM_SOURCE, ITEM_SOURCE_CONTAINER
 
 STAC_VERSION = "1.1.0"
 FILE_EXTENSION = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
@@ -24,8 +24,6 @@ RASTER_EXTENSION = "https://stac-extensions.github.io/raster/v2.0.0/schema.json"
 TABLE_EXTENSION = "https://stac-extensions.github.io/table/v1.2.0/schema.json"
 VERSION_EXTENSION = "https://stac-extensions.github.io/version/v1.2.0/schema.json"
 
-ASSET_CONTAINER = "geo_platform:container"
-ASSET_KEY = "geo_platform:key"
 _SHA2_256_MULTIHASH = "1220"
 """Multihash prefix: function 0x12 (sha2-256), digest length 0x20."""
 
@@ -37,18 +35,22 @@ _RECORDED = {
 
 @dataclass(frozen=True)
 class Provenance:
-    """Who publishes what, when, over which. `created_utc` is when the item id was first published."""
+    """Who publishes what, when, over which. `created_utc` is when the item id was first published; `before`, what it replaces."""
 
     run_id: str
     fingerprint: str
     published_at_utc: datetime
     created_utc: datetime
     software: Mapping[str, str]
+    before: Mapping[str, Any] | None = None
 
 
-def item_place(source: ObjectArrived, options: ItemOptions) -> tuple[str, str]:
-    """(collection id, item id) that the options and the object's name come to."""
-    return options.collection_id or default_collection(source.kind), options.item_id or default_item_id(source.key)
+def item_place(source: ObjectArrived, options: ItemOptions, *, dataset: str | None = None) -> tuple[str, str]:
+    """(collection id, item id) that the options and the object's name come to.
+
+    With `dataset`, rows of several objects are in one dataset, and its name is what their item is called after.
+    """
+    return options.collection_id or default_collection(source.kind), options.item_id or dataset or default_item_id(source.key)
 
 
 def software_versions(kind: SourceKind) -> dict[str, str]:
@@ -63,12 +65,14 @@ def software_versions(kind: SourceKind) -> dict[str, str]:
     return found
 
 
-def item_skeleton(source: ObjectArrived, options: ItemOptions, provenance: Provenance, when: Acquired) -> dict[str, Any]:
-    """The item without geometry, assets and what is particular to its kind."""
-    collection, item_id = item_place(source, options)
+def item_skeleton(
+    source: ObjectArrived, options: ItemOptions, provenance: Provenance, when: Acquired, *, dataset: str | None = None
+) -> dict[str, Any]:
+    """The item without geometry, assets and what is particular to its kind. `dataset` as in `item_place`."""
+    collection, item_id = item_place(source, options, dataset=dataset)
     properties: dict[str, Any] = {
         **when.properties(),
-        "title": options.title or default_title(source.key),
+        "title": options.title or dataset or default_title(source.key),
         "created": rfc3339(provenance.created_utc),
         "updated": rfc3339(provenance.published_at_utc),
         "version": provenance.fingerprint,

@@ -17,12 +17,15 @@ import click
 
 from geo_platform.ports import Catalog, ObjectStore
 from geo_platform.runs import RunReport, RunRequest
-from geo_platform.settings import Settings, find_application_root
-from geo_platform.storage.folder import FolderStore
+from geo_platform.settings import Profile, Settings, find_application_root
 from geo_platform.storage.scratch import ScratchRoot
-from geo_platform.storage.stac_files import StacFiles
+from geo_platform.storage.stores import open_catalog, open_objects
 
-INSTANCE_TEMPLATE = Path("deploy") / "embedded" / "dagster.yaml"
+INSTANCE_TEMPLATES = {
+    Profile.embedded: Path("deploy") / "embedded" / "dagster.yaml",
+    Profile.production: Path("deploy") / "local" / "dagster.yaml",
+}
+"""In the application root: how Dagster is set up for commands and `geo-platform dev`."""
 
 
 class Launcher(Protocol):
@@ -43,11 +46,11 @@ class Application:
 
     @cached_property
     def objects(self) -> ObjectStore:
-        return FolderStore(self.settings.store_dir)
+        return open_objects(self.settings)
 
     @cached_property
     def catalog(self) -> Catalog:
-        return StacFiles(self.settings.catalog_dir)
+        return open_catalog(self.settings)
 
     @cached_property
     def scratch(self) -> ScratchRoot:
@@ -89,5 +92,5 @@ class Application:
         self.scratch.sweep()
         definitions = self.definitions()
         module = importlib.import_module("schedules.launch")
-        with module.InProcessLauncher(definitions, self.settings, self.root / INSTANCE_TEMPLATE) as launcher:
+        with module.InProcessLauncher(definitions, self.settings, self.root / INSTANCE_TEMPLATES[self.settings.profile]) as launcher:
             yield launcher

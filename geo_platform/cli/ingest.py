@@ -24,6 +24,7 @@ from geo_platform.ports import BRONZE
 from geo_platform.runs import RunReport, RunRequest
 from geo_platform.source.arrival import receive
 from geo_platform.storage.arrive import arrive
+from geo_platform.vector.options import LoadMode, VectorFeaturesOptions
 
 
 def ingest(request: SourceRequest, application: Application, launch: Callable[[], Launcher]) -> SourceOutcome:
@@ -80,6 +81,12 @@ def fingerprint_of(arrived: ObjectArrived, chain: Chain, options: ChainOptions) 
 
 
 def _published_before(arrived: ObjectArrived, chain: Chain, options: ChainOptions, application: Application) -> ItemPublished | None:
+    """What was published of the same source and recipe, where that can be known without a run.
+
+    Rows are appended to what others appended, and their item is called after the dataset, whose name the run finds out.
+    """
+    if chain.kind is SourceKind.vector and options.of(VectorFeaturesOptions).mode is LoadMode.append:
+        return None
     collection, item_id = item_place(arrived, options.of(ItemOptions))
     return find_published(application.catalog, collection, item_id, fingerprint_of(arrived, chain, options), application.objects)
 
@@ -109,11 +116,12 @@ def _unchanged(candidate: Candidate, kind: SourceKind, before: ItemPublished, se
 def _from_report(candidate: Candidate, kind: SourceKind, report: RunReport, seconds: float) -> SourceOutcome:
     published = report.result or {}
     ended_well = Outcome.unchanged if published.get("was_unchanged") else Outcome.published
+    run_id = published["published_by_run"] if published.get("was_unchanged") else report.run_id
     return SourceOutcome(
         source=candidate.shown,
         kind=kind.value,
         outcome=outcome_of(report.error) if report.error else ended_well,
-        run_id=report.run_id,
+        run_id=run_id,
         item=published.get("item_id"),
         outputs=tuple(published.get("outputs", ())),
         error=report.error,

@@ -23,7 +23,12 @@ COMMANDS = {
     "list": ("browse:list_items", "List the published items, newest first."),
     "show": ("browse:show_item", "Show one published item."),
     "status": ("browse:show_status", "Show how a run stands or ended."),
+    "versions": ("undo:versions", "Show the versions of an item that can be brought back."),
+    "unpublish": ("undo:unpublish", "Take an item, and the table that it names, out of what can be found."),
+    "rollback": ("undo:rollback", "Publish an earlier version of an item again, with its table."),
+    "cleanup": ("cleanup:cleanup", "Remove what was replaced or unpublished and kept long enough."),
     "contracts": ("contracts:contracts", "The messages between stages: check, show and lock them."),
+    "database": ("database:database", "Put the platform into a PostgreSQL database, and say what is missing."),
     "demo": ("demo:demo", "Ingest the bundled real raster and vector file, and tell the story."),
     "dev": ("dev:dev", "Open the Dagster UI with its daemon on this home's data."),
 }

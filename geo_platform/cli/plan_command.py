@@ -24,7 +24,7 @@ from geo_platform.raster.plan import plan_cogs
 from geo_platform.raster.profile import profile_object as profile_raster_object
 from geo_platform.source.arrival import receive
 from geo_platform.storage.local_view import LocalView
-from geo_platform.vector.options import VectorFeaturesOptions, VectorProfileOptions
+from geo_platform.vector.options import LoadMode, VectorFeaturesOptions, VectorProfileOptions
 from geo_platform.vector.plan import plan_features
 from geo_platform.vector.profile import profile_object as profile_vector_object
 
@@ -69,7 +69,8 @@ def _plan(request: SourceRequest) -> Plan:
     planned = _plan_raster if kind is SourceKind.raster else _plan_vector
     with tempfile.TemporaryDirectory(prefix="geo-platform-plan-") as scratch:
         found, steps = planned(arrived, options, view, Path(scratch))
-    collection, item_id = item_place(arrived, options.of(ItemOptions))
+    is_append = kind is SourceKind.vector and options.of(VectorFeaturesOptions).mode is LoadMode.append
+    collection, item_id = item_place(arrived, options.of(ItemOptions), dataset=steps[0]["dataset"] if is_append else None)
     found["item"] = f"{collection}/{item_id}"
     return {
         "source": request.candidate.shown,

@@ -55,7 +55,7 @@ def _vector_lines(outcome: SourceOutcome, candidate: Candidate, application: App
     crs = profiled.crs.authority_code or "a CRS of its own"
     layer = f"layer {profiled.layer!r}, {', '.join(profiled.geometry_types)}, {len(profiled.fields)} fields"
     yield "found", f"{layer}, {crs} (from the {profiled.crs.came_from}), text {profiled.encoding}"
-    yield "wrote", loaded.dataset_object.uri if loaded.dataset_object else loaded.dataset
+    yield "wrote", loaded.dataset_object.uri if loaded.dataset_object else loaded.table.uri if loaded.table else loaded.dataset
     rows = f"{loaded.read:,} rows read = {loaded.inserted:,} inserted + {loaded.rejected:,} rejected; {loaded.repaired:,} repaired"
     yield "", f"{loaded.destination}, {loaded.geometry_type}; {rows}"
     yield "wrote", loaded.thumbnail.uri

@@ -17,7 +17,8 @@ from geo_platform.storage.stac_hrefs import Document, without_structure
 
 _ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")
 _RESERVED = {"catalog.json", "collection.json"}
-_PEOPLE_WRITE = ("title", "description", "license", "keywords", "providers", "assets", "summaries")
+_CATALOG_STATES = frozenset({"type", "stac_version", "stac_extensions", "id", "extent", "links"})
+"""What a collection's document has from the catalog. All else is what people wrote, or what it was made with."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,22 @@ class Layout:
             for item_id in self.item_ids(self.folder / collection):
                 yield self.item(collection, item_id)
 
+    def version_paths(self, item_path: Path) -> list[Path]:
+        """Files of the archived versions of an item, sorted by name."""
+        folder = item_path.parent / "versions"
+        try:
+            with os.scandir(folder) as entries:
+                return sorted(Path(entry.path) for entry in entries if entry.name.endswith(".json") and entry.is_file())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def kept_item_paths(self, collection: str | None, item_id: str | None) -> Iterator[Path]:
+        """Where the file of each item with archived versions lies, or lay before it was unpublished."""
+        for name in [collection] if collection is not None else _subfolders(self.folder):
+            for folder in [item_id] if item_id is not None else _subfolders(self.folder / name):
+                if (self.folder / name / folder / "versions").is_dir():
+                    yield self.item(name, folder)
+
     def item_links(self, path: Path, collection: str) -> list[dict[str, Any]]:
         """What an item says of its place, hrefs absolute."""
         collection_uri = (path.parent.parent / "collection.json").as_uri()
@@ -92,13 +109,13 @@ def read_document(path: Path) -> Document | None:
         return None
     except (OSError, ValueError, RecursionError) as error:
         raise _unreadable(path, str(error)) from error
-    fault = _fault(document)
+    fault = document_fault(document)
     if fault is not None:
         raise _unreadable(path, fault)
     return dict(document)
 
 
-def _fault(document: Any) -> str | None:
+def document_fault(document: Any) -> str | None:
     """Why something is no STAC document that this catalog can work with; whether it is valid is not asked here."""
     kind = document.get("type") if isinstance(document, dict) else None
     if kind not in {"Feature", "Collection", "Catalog"} or not isinstance(document.get("id"), str):
@@ -147,20 +164,21 @@ def root_document(present: Document | None, titles: Mapping[str, str]) -> Docume
 
 def with_items(given: Document, present: Document | None, item_ids: list[str], extent: dict[str, Any]) -> Document:
     """collection.json with a link to every item; what people wrote into it is kept."""
-    written = {name: present[name] for name in _PEOPLE_WRITE if name in present} if present else {}
-    extensions = {*given.get("stac_extensions", []), *(present or {}).get("stac_extensions", [])}
     own = [
         {"rel": "root", "href": "../catalog.json", "type": "application/json"},
         {"rel": "parent", "href": "../catalog.json", "type": "application/json"},
     ]
     items = [{"rel": "item", "href": f"./{name}/{name}.json", "type": "application/geo+json"} for name in item_ids]
-    return {
-        **given,
-        **written,
-        "stac_extensions": sorted(extensions),
-        "extent": extent,
-        "links": own + items + without_structure(present if present else given),
-    }
+    merged = merged_collection(given, present, extent)
+    return {**merged, "links": own + items + merged["links"]}
+
+
+def merged_collection(given: Document, present: Document | None, extent: dict[str, Any]) -> Document:
+    """A collection with what people wrote into the present one, and without links that the catalog itself states."""
+    written = {name: value for name, value in (present or {}).items() if name not in _CATALOG_STATES}
+    extensions = {*given.get("stac_extensions", []), *(present or {}).get("stac_extensions", [])}
+    links = without_structure(present if present else given)
+    return {**given, **written, "stac_extensions": sorted(extensions), "extent": extent, "links": links}
 
 
 def _subfolders(folder: Path) -> list[str]:

@@ -6,11 +6,11 @@ extents (`stac_extent.py`).
     <root>/catalog/catalog.json
     <root>/catalog/<collection>/collection.json
     <root>/catalog/<collection>/<item>/<item>.json
-    <root>/catalog/<collection>/<item>/versions/<fingerprint>.json    what it replaced
+    <root>/catalog/<collection>/<item>/versions/<fingerprint>.json    what was replaced or unpublished
 
-An item's own file is the truth: it appears by one rename and is all that `item` and `entries` read. Links and extents
-of collections are derived from the items. A publish that was killed in between leaves its mark in the collection, and
-the next look at it, or the next publish, derives them again.
+An item's own file is the truth: it appears by one rename, goes by one removal, and is all that `item` and `entries` read.
+Links and extents of collections are derived from the items. What was killed in between leaves its mark in the
+collection, and the next look at it, or the next publish, derives them again.
 """
 
 from collections.abc import Iterator
@@ -19,13 +19,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from geo_platform.errors import CatalogRejected, Conflict, StoreDenied
-from geo_platform.ports import ITEM_FINGERPRINT, ITEM_RUN_ID, ITEM_SOURCE, ITEM_SOURCE_CONTAINER, CatalogEntry
-from geo_platform.storage import stac_extent, stac_hrefs
-from geo_platform.storage.atomic import clean_incoming, os_errors, process_lock, write_atomically
+from geo_platform.errors import CatalogRejected, SourceNotFound, StoreDenied
+from geo_platform.ports import CatalogEntry, ItemVersion
+from geo_platform.storage import stac_extent, stac_hrefs, stac_versions
+from geo_platform.storage.atomic import clean_incoming, make_durable, os_errors, process_lock, write_atomically
 from geo_platform.storage.stac_documents import Layout, check_id, encode, mtime_ns, read_document, root_document, with_items
+from geo_platform.storage.stac_entry import entry_of
 from geo_platform.storage.stac_hrefs import Document
-from geo_platform.storage.stac_versions import archive_replaced, with_version_links
+from geo_platform.storage.stac_rules import check_belongs, check_is_kept, check_published, check_replaces, fingerprint_of, is_same_version
+from geo_platform.storage.stac_versions import Archived, archived_versions
 
 _UNFINISHED = ".unfinished"
 
@@ -42,8 +44,15 @@ class StacFiles:
         if (path.parent.parent / _UNFINISHED).exists():
             self._finish(path.parent.parent)
         with os_errors(f"The item {collection}/{item_id}"):
-            stored = read_document(path)
-        return None if stored is None else stac_hrefs.absolute(stored, path.as_uri())
+            return _read_absolute(path)
+
+    def collection(self, collection: str) -> dict[str, Any] | None:
+        """The collection, hrefs absolute, or None. Raises CatalogRejected where its file cannot be read."""
+        path = self._layout.folder / check_id(collection) / "collection.json"
+        if (path.parent / _UNFINISHED).exists():
+            self._finish(path.parent)
+        with os_errors(f"The collection {collection}"):
+            return _read_absolute(path)
 
     def entries(self) -> Iterator[CatalogEntry]:
         """Every published item, newest first; each file is read when it is asked for.
@@ -60,7 +69,9 @@ class StacFiles:
                 unreadable.append(error)
                 continue
             if stored is not None:
-                yield _entry(stac_hrefs.absolute(stored, path.as_uri()), path)
+                read = stac_hrefs.absolute(stored, path.as_uri())
+                written = datetime.fromtimestamp(mtime_ns(path) / 1e9, UTC)
+                yield entry_of(read, collection=path.parent.parent.name, href=path.as_uri(), published_at_utc=written)
         if unreadable:
             raise CatalogRejected(" ".join(error.message for error in unreadable), remedy=unreadable[0].remedy)
 
@@ -68,38 +79,102 @@ class StacFiles:
         """Upsert both and return the item's href, a file URI.
 
         What people wrote into a collection's file (title, description, licence, providers, own links) is kept.
-        Raises Conflict when the published fingerprint is not `replaces` or another source holds the item id,
-        CatalogRejected when what was written reads back otherwise.
+        Raises Conflict when the published fingerprint is not `replaces`, another source holds the item id, or what is
+        brought back is not kept any more; CatalogRejected when what was written reads back otherwise.
         """
         path = self._layout.item(check_id(collection["id"]), check_id(item["id"]))
-        if item.get("collection") != collection["id"]:
-            raise CatalogRejected(f"The item {item['id']} says collection {item.get('collection')!r}, not {collection['id']!r}.")
+        check_belongs(collection, item)
         with os_errors(f"The item {collection['id']}/{item['id']}"), self._lock():
             clean_incoming(self._layout.root)
-            stored = read_document(path)
-            present = None if stored is None else stac_hrefs.absolute(stored, path.as_uri())
-            _check_replaces(present, item, replaces)
+            present = _read_absolute(path)
+            earlier = list(archived_versions(self._layout, path))
+            check_replaces(present, item, replaces)
+            check_is_kept(item, is_kept=any(is_same_version(version.document, item) for version in earlier))
             with self._marked(path.parent.parent, collection) as was_unfinished:
-                self._write_item(path, item, present)
+                self._write_item(path, item, present, earlier)
                 grown = present is None and not was_unfinished
                 self._derive_collection(path.parent.parent, given=collection, added=item if grown else None)
                 self._derive_root()
         return path.as_uri()
 
-    def _write_item(self, path: Path, item: Document, present: Document | None) -> None:
-        archived = archive_replaced(self._layout, path, present, item)
-        complete = with_version_links(item, present, archived)
+    def unpublish(self, collection: str, item_id: str, *, published: str) -> None:
+        """Move the item to its archived versions. Raises SourceNotFound where there is none, Conflict where it is another version."""
+        path = self._layout.item(check_id(collection), check_id(item_id))
+        with os_errors(f"The item {collection}/{item_id}"), self._lock():
+            clean_incoming(self._layout.root)
+            present = check_published(_read_absolute(path), collection, item_id, published)
+            given = read_document(path.parent.parent / "collection.json") or _bare_collection(collection)
+            with self._marked(path.parent.parent, given):
+                stac_versions.archive(self._layout, path, present, is_replaced=False)
+                stac_versions.link_to_published(self._layout, path, is_published=False)
+                path.unlink()
+                make_durable(path.parent)
+                self._derive_collection(path.parent.parent, given=given, added=None)
+                self._derive_root()
+
+    def versions(self, collection: str | None = None, item_id: str | None = None) -> Iterator[ItemVersion]:
+        """What is archived, newest withdrawn first. What is published again is not among it.
+
+        Raises CatalogRejected after the last one where some cannot be read.
+        """
+        for name in (collection, item_id):
+            if name is not None:
+                check_id(name)
+        found: list[ItemVersion] = []
+        unreadable: list[CatalogRejected] = []
+        with os_errors("The catalog"):
+            for path in self._layout.kept_item_paths(collection, item_id):
+                try:
+                    found.extend(self._kept(path, unreadable))
+                except CatalogRejected as error:
+                    unreadable.append(error)
+        yield from sorted(found, key=lambda version: version.withdrawn_at_utc, reverse=True)
+        if unreadable:
+            raise CatalogRejected(" ".join(error.message for error in unreadable), remedy=unreadable[0].remedy)
+
+    def forget(self, version: ItemVersion) -> None:
+        """Remove the archived file. Raises SourceNotFound where the version is not kept any more."""
+        path = self._layout.item(check_id(version.collection), check_id(version.item_id))
+        with os_errors(f"The item {version.collection}/{version.item_id}"), self._lock():
+            published = _read_absolute(path)
+            archived = list(archived_versions(self._layout, path))
+            mine = [kept for kept in archived if is_same_version(kept.document, dict(version.item))]
+            if not mine or (published is not None and is_same_version(published, dict(version.item))):
+                raise SourceNotFound(f"Version {version.fingerprint} of {version.collection}/{version.item_id} is not kept any more.")
+            others = [kept for kept in archived if kept not in mine] + ([Archived(path, published)] if published is not None else [])
+            for kept in mine:
+                for other in others:
+                    stac_versions.without_links_to(self._layout, other, kept.path)
+                kept.path.unlink()
+            _remove_empty(path.parent / "versions", path.parent)
+
+    def _kept(self, path: Path, unreadable: list[CatalogRejected]) -> list[ItemVersion]:
+        published = read_document(path)
+        return [
+            stac_versions.as_version(archived, path.parent.parent.name, path.parent.name)
+            for archived in archived_versions(self._layout, path, unreadable)
+            if published is None or not is_same_version(published, archived.document)
+        ]
+
+    def _write_item(self, path: Path, item: Document, present: Document | None, earlier: list[Archived]) -> None:
+        is_another = present is not None and fingerprint_of(present) != fingerprint_of(item)
+        archived = stac_versions.archive(self._layout, path, present, is_replaced=True) if present is not None and is_another else None
+        complete = stac_versions.with_version_links(item, present, archived, earlier)
         complete["links"] = self._layout.item_links(path, item["collection"]) + stac_hrefs.without_structure(complete)
         content = encode(stac_hrefs.relative(complete, path.as_uri(), self._layout.root.as_uri()), f"The item {item['id']}")
         write_atomically(self._layout.root, path, content)
         if path.read_bytes() != content:
             raise CatalogRejected(f"The item {item['id']} reads back otherwise than it was written.")
+        if present is None and earlier:
+            stac_versions.link_to_published(self._layout, path, is_published=True)
 
     def _derive_collection(self, folder: Path, *, given: Document, added: Document | None) -> None:
         """Write collection.json; with `added`, the only item that is new, without reading all the others."""
         path = folder / "collection.json"
         present = read_document(path)
         names = self._layout.item_ids(folder)
+        if present is None and not names:
+            return  # its first item was refused while it was written
         known = {link["href"] for link in (present or {}).get("links", []) if link["rel"] == "item"}
         extents: Iterator[dict[str, Any]]
         if present is not None and added is not None and len(known) == len(names) - 1:
@@ -156,44 +231,24 @@ class StacFiles:
             yield
 
 
-def _check_replaces(present: Document | None, item: Document, replaces: str | None) -> None:
-    name = f"{item['collection']}/{item['id']}"
-    if present is not None and _source(present) != _source(item):
-        raise Conflict(
-            f"The item {name} was made from {_source(present)}, not from {_source(item)}.",
-            remedy="Choose another item_id, or another collection_id.",
-        )
-    published = None if present is None else present["properties"].get(ITEM_FINGERPRINT)
-    if published != replaces:
-        raise Conflict(
-            f"The item {name} is at version {published or 'none'}, not at {replaces or 'none'}.",
-            remedy="Another run published it in the meantime; submit again.",
-        )
+def _read_absolute(path: Path) -> Document | None:
+    stored = read_document(path)
+    return None if stored is None else stac_hrefs.absolute(stored, path.as_uri())
 
 
-def _source(item: Document) -> str:
-    properties = item["properties"]
-    return f"{properties.get(ITEM_SOURCE_CONTAINER, '')}/{properties.get(ITEM_SOURCE, '')}"
+def _bare_collection(collection: str) -> Document:
+    """For an item whose collection's own file somebody removed."""
+    return {
+        "type": "Collection",
+        "stac_version": "1.1.0",
+        "id": collection,
+        "description": collection,
+        "license": "other",
+        "links": [],
+    }
 
 
-def _entry(item: Document, path: Path) -> CatalogEntry:
-    properties = item["properties"]
-    return CatalogEntry(
-        collection=item.get("collection") or path.parent.parent.name,
-        item_id=item["id"],
-        run_id=str(properties.get(ITEM_RUN_ID, "")),
-        fingerprint=str(properties.get(ITEM_FINGERPRINT, "")),
-        source=str(properties.get(ITEM_SOURCE, "")),
-        outputs=tuple(asset["href"] for asset in item["assets"].values()),
-        updated_at_utc=_updated(properties.get("updated"), path),
-        href=path.as_uri(),
-    )
-
-
-def _updated(text: Any, path: Path) -> datetime:
-    """What the item says, or, for another program's item, when its file was written."""
-    try:
-        said = datetime.fromisoformat(text)
-    except (TypeError, ValueError):
-        return datetime.fromtimestamp(mtime_ns(path) / 1e9, UTC)
-    return said if said.tzinfo else said.replace(tzinfo=UTC)
+def _remove_empty(*folders: Path) -> None:
+    for folder in folders:
+        if not any(folder.iterdir()):
+            folder.rmdir()

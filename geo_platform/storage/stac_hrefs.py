@@ -10,7 +10,7 @@ from urllib.parse import urljoin
 
 Document = dict[str, Any]
 
-STRUCTURAL_RELATIONS = frozenset({"self", "root", "parent", "collection", "item", "child"})
+STRUCTURAL_RELATIONS = frozenset({"self", "root", "parent", "collection", "item", "items", "child"})
 """Relations that the catalog itself states, from where its documents lie."""
 
 

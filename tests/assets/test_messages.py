@@ -41,6 +41,16 @@ def test_a_run_s_message_is_json_with_its_type_version_and_run(store: FolderStor
     assert "\n" in text.strip(), "a person has to be able to read it"
 
 
+def test_a_message_that_cannot_be_stored_fails_with_the_store_s_code(store: FolderStore) -> None:
+    store.root.mkdir()
+    (store.root / MESSAGES).write_text("in the way")
+    done = _run(store)
+    (failed,) = [event for event in done.all_events if event.is_step_failure]
+    failure = failed.step_failure_data.user_failure_data
+    assert failure is not None
+    assert failure.metadata["code"].value == "STORE_DENIED"
+
+
 def test_a_stage_run_alone_takes_the_latest_message(store: FolderStore) -> None:
     _run(store, name="first")
     _run(store, name="second")

@@ -150,6 +150,8 @@ def make_features(objects: FolderStore) -> Callable[..., FeaturesLoaded]:
             "dataset": "roads",
             "dataset_object": put(objects, "features/roads.parquet", content),
             "sha256": sha256(content),
+            "table": None,
+            "load_mode": "update",
             "rejected_object": put(objects, "features/roads.rejected.parquet", b"PAR1"),
             "read": 12,
             "inserted": 10,

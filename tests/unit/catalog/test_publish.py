@@ -75,7 +75,10 @@ def test_a_version_counts_only_while_its_files_are_there(make_cogs: MakeCogs, ca
     objects.delete("silver", stored.preview.key)
     assert find_published(catalog, "rasters", "scene", first.fingerprint, objects) is None
     assert find_published(catalog, "rasters", "scene", first.fingerprint) is not None
-    again = publish_raster(stored, ItemOptions(), catalog, objects, run_id="run-2")
+    with pytest.raises(Conflict, match=stored.preview.key):
+        publish_raster(stored, ItemOptions(), catalog, objects, run_id="run-2")
+    objects.put_bytes("silver", stored.preview.key, b"larger", metadata={"sha256": "of other bytes of that size"})
+    again = publish_raster(stored, ItemOptions(title="Made anew"), catalog, objects, run_id="run-2")
     assert (again.run_id, again.was_unchanged) == ("run-2", False)
 
 

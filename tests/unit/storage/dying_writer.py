@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from geo_platform.ports import ItemVersion
 from geo_platform.storage.folder import FolderStore
 from geo_platform.storage.stac_files import StacFiles
 
@@ -130,6 +131,98 @@ def deaths_of_publishes(root: Path, *, first_version: bool) -> int:
         check_collection(root, found)
 
 
+def deaths_of_unpublishing(root: Path) -> int:
+    """The item is there or it is kept; looking it up was enough to have links and extent right."""
+    deaths = 0
+    while True:
+        _published_twice(root)
+
+        def unpublish() -> object:
+            if StacFiles(root).item("rasters", "scene") is None:
+                return None
+            return StacFiles(root).unpublish("rasters", "scene", published="v2")
+
+        if not die_at(deaths + 1, unpublish):
+            return deaths
+        deaths += 1
+        for attempt in (lambda: None, unpublish):
+            attempt()
+            found, versions = StacFiles(root).item("rasters", "scene"), kept(root)
+            assert versions == (["v1"] if found else ["v2", "v1"]), deaths
+            assert [entry.fingerprint for entry in StacFiles(root).entries()] == (["v2"] if found else [])
+            collection = json.loads((root / "catalog" / "rasters" / "collection.json").read_text())
+            assert collection["extent"]["spatial"]["bbox"] == [found["bbox"] if found else [-180, -90, 180, 90]]
+            no_link_leads_nowhere(root)
+        assert StacFiles(root).item("rasters", "scene") is None
+
+
+def deaths_of_bringing_back(root: Path, *, after_unpublishing: bool) -> int:
+    deaths = 0
+    while True:
+        _published_twice(root)
+        if after_unpublishing:
+            StacFiles(root).unpublish("rasters", "scene", published="v2")
+        before = None if after_unpublishing else "v2"
+        version = next(found for found in StacFiles(root).versions() if found.fingerprint == "v1")
+        wanted = {**version.item, "properties": {**version.item["properties"], "geo_platform:restored_by_run": "a later run"}}
+
+        def bring_back(wanted: dict[str, Any] = wanted) -> object:
+            present = StacFiles(root).item("rasters", "scene")
+            replaces = present["properties"]["geo_platform:fingerprint"] if present else None
+            return StacFiles(root).publish(COLLECTION, wanted, replaces=replaces)
+
+        if not die_at(deaths + 1, bring_back):
+            return deaths
+        deaths += 1
+        for attempt, wants in ((lambda: None, [before, "v1"]), (bring_back, ["v1"])):
+            attempt()
+            found = StacFiles(root).item("rasters", "scene")
+            published = found["properties"]["geo_platform:fingerprint"] if found else None
+            assert published in wants, deaths
+            assert set(kept(root)) == {"v1", "v2"} - {published}
+            no_link_leads_nowhere(root)
+
+
+def deaths_of_forgetting(root: Path) -> int:
+    deaths = 0
+    while True:
+        _published_twice(root)
+        StacFiles(root).publish(COLLECTION, item("v3", 60.0), replaces="v2")
+        version = next(found for found in StacFiles(root).versions() if found.fingerprint == "v1")
+
+        def forget(version: ItemVersion = version) -> object:
+            return StacFiles(root).forget(version) if "v1" in kept(root) else None
+
+        if not die_at(deaths + 1, forget):
+            return deaths
+        deaths += 1
+        no_link_leads_nowhere(root)
+        forget()
+        assert kept(root) == ["v2"]
+        assert [entry.fingerprint for entry in StacFiles(root).entries()] == ["v3"]
+        no_link_leads_nowhere(root)
+
+
+def _published_twice(root: Path) -> None:
+    """Made once, then copied."""
+    made = root.parent / "published twice"
+    if not made.exists():
+        StacFiles(made).publish(COLLECTION, item("v1", 0.0), replaces=None)
+        StacFiles(made).publish(COLLECTION, item("v2", 50.0), replaces="v1")
+    shutil.rmtree(root, ignore_errors=True)
+    shutil.copytree(made, root)
+
+
+def kept(root: Path) -> list[str]:
+    return [version.fingerprint for version in StacFiles(root).versions()]
+
+
+def no_link_leads_nowhere(root: Path) -> None:
+    for path in (root / "catalog").rglob("*.json"):
+        for link in json.loads(path.read_text())["links"]:
+            assert (path.parent / link["href"]).is_file(), (path, link)
+
+
 def check_collection(root: Path, found: dict[str, Any]) -> None:
     """Looking the item up was enough to have links and extent right."""
     collection = json.loads((root / "catalog" / "rasters" / "collection.json").read_text())
@@ -148,5 +241,9 @@ if __name__ == "__main__":
         "put by move": lambda: deaths_of_puts(place, move=True),
         "first publish": lambda: deaths_of_publishes(place, first_version=True),
         "publish again": lambda: deaths_of_publishes(place, first_version=False),
+        "unpublish": lambda: deaths_of_unpublishing(place),
+        "bring back": lambda: deaths_of_bringing_back(place, after_unpublishing=False),
+        "bring back what was unpublished": lambda: deaths_of_bringing_back(place, after_unpublishing=True),
+        "forget": lambda: deaths_of_forgetting(place),
     }
     sys.stdout.write(str(modes[sys.argv[1]]()))

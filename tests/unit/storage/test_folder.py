@@ -1,11 +1,7 @@
-"""The folder store: what is put is there whole, what is listed can be read, what is refused is named."""
+"""What is the folder's own about the object store in a folder. What every store does: `tests/integration/test_object_stores.py`."""
 
 import errno
 import os
-import subprocess
-import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
@@ -13,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from geo_platform.errors import Conflict, ParameterInvalid, PlatformError, SourceNotFound, SourceUnreadable, StoreDenied, StoreUnavailable
+from geo_platform.errors import Conflict, ParameterInvalid, PlatformError, SourceNotFound, StoreDenied, StoreUnavailable
 from geo_platform.storage import sidecar
 from geo_platform.storage.atomic import clean_incoming, new_incoming, os_errors
 from geo_platform.storage.folder import FolderStore
@@ -32,28 +28,10 @@ def file_of(tmp_path: Path, content: bytes, name: str = "made.tif") -> Path:
     return path
 
 
-def test_what_was_put_is_described_alike_by_put_stat_and_list(store: FolderStore, tmp_path: Path) -> None:
-    put = store.put_file("silver", "cogs/a.tif", file_of(tmp_path, b"pixels"), metadata={"run_id": "r1"})
-    assert put == store.stat("silver", "cogs/a.tif") == next(store.list("silver"))
-    assert (put.reference.size_bytes, put.metadata) == (6, {"run_id": "r1"})
-    assert store.read_bytes("silver", "cogs/a.tif") == b"pixels"
-    with store.local_path("silver", "cogs/a.tif") as path:
-        assert path.read_bytes() == b"pixels"
-
-
 def test_the_uri_is_percent_encoded_and_leads_back_to_the_file(store: FolderStore) -> None:
     uri = store.put_bytes("bronze", "a b/100%#ü?.tif", b"x", metadata={}).reference.uri
     assert uri.endswith("/a%20b/100%25%23%C3%BC%3F.tif")
     assert Path(unquote(urlparse(uri).path)).read_bytes() == b"x"
-
-
-def test_a_copy_keeps_the_source_and_a_move_takes_it(store: FolderStore, tmp_path: Path) -> None:
-    made = file_of(tmp_path, b"1")
-    store.put_file("silver", "copied", made, metadata={})
-    assert made.exists()
-    store.put_file("silver", "moved", made, metadata={}, move=True)
-    assert not made.exists()
-    assert store.read_bytes("silver", "copied") == store.read_bytes("silver", "moved") == b"1"
 
 
 def test_moving_a_link_takes_its_content_and_leaves_no_link_behind(store: FolderStore, tmp_path: Path) -> None:
@@ -124,56 +102,6 @@ def test_put_under_a_condition(store: FolderStore, tmp_path: Path) -> None:
     assert list((store.root / ".incoming").iterdir()) == []
 
 
-def test_of_many_conditional_puts_at_once_exactly_one_wins(store: FolderStore, tmp_path: Path) -> None:
-    barrier = threading.Barrier(8)
-
-    def put(number: int) -> bool:
-        made = file_of(tmp_path, str(number).encode(), f"made{number}")
-        barrier.wait()
-        try:
-            FolderStore(store.root).put_file("silver", "a", made, metadata={"n": str(number)}, only_if_etag="")
-        except Conflict:
-            return False
-        return True
-
-    with ThreadPoolExecutor(8) as pool:
-        won = list(pool.map(put, range(8)))
-    assert won.count(True) == 1
-    winner = str(won.index(True))
-    assert (store.read_bytes("silver", "a").decode(), store.stat("silver", "a").metadata) == (winner, {"n": winner})
-
-
-_COUNT = """
-import sys
-from pathlib import Path
-from geo_platform.errors import Conflict
-from geo_platform.storage.folder import FolderStore
-store, made = FolderStore(Path(sys.argv[1])), Path(sys.argv[2])
-done = 0
-while done < 25:
-    present = store.stat("silver", "counter")
-    made.write_text(str(int(store.read_bytes("silver", "counter")) + 1))
-    try:
-        store.put_file("silver", "counter", made, metadata={}, only_if_etag=present.reference.etag)
-        done += 1
-    except Conflict:
-        pass
-"""
-
-
-def test_processes_that_count_together_lose_no_count(store: FolderStore, tmp_path: Path) -> None:
-    store.put_bytes("silver", "counter", b"0", metadata={})
-    project = Path(__file__).parents[3]
-    counters = [
-        subprocess.Popen(
-            [sys.executable, "-c", _COUNT, str(store.root), str(tmp_path / name)], env=os.environ | {"PYTHONPATH": str(project)}
-        )
-        for name in ("one", "two")
-    ]
-    assert [counter.wait(timeout=60) for counter in counters] == [0, 0]
-    assert store.read_bytes("silver", "counter") == b"50"
-
-
 def test_a_file_that_changes_while_it_is_copied_is_refused(store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = file_of(tmp_path, b"first half")
     copy = __import__("shutil").copyfile
@@ -190,39 +118,6 @@ def test_a_file_that_changes_while_it_is_copied_is_refused(store: FolderStore, t
     assert list((store.root / ".incoming").iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        "",
-        "/etc/passwd",
-        "../x",
-        "a/../../x",
-        "a//b",
-        "a/",
-        "./a",
-        "a/.",
-        "a\\b",
-        "a\0b",
-        "a\nb",
-        ".hidden",
-        "a/.hidden",
-        "\udcff",
-        "x" * 1025,
-        "y" * 241,
-    ],
-)
-def test_keys_that_could_mean_another_place_are_refused(key: str, store: FolderStore, tmp_path: Path) -> None:
-    made = file_of(tmp_path, b"1")
-    for attempt in (
-        lambda: store.put_file("bronze", key, made, metadata={}),
-        lambda: store.stat("bronze", key),
-        lambda: store.read_bytes("bronze", key),
-        lambda: store.delete("bronze", key),
-    ):
-        with pytest.raises(ParameterInvalid):
-            attempt()
-
-
 @ONCE_PER_EXAMPLE
 @given(key=st.text(st.sampled_from("ab./\\\0~ %é\n-"), max_size=12))
 def test_no_key_leads_out_of_its_container(key: str, tmp_path: Path) -> None:
@@ -233,12 +128,6 @@ def test_no_key_leads_out_of_its_container(key: str, tmp_path: Path) -> None:
         return
     assert Path(os.path.normpath(path)).is_relative_to(store.root / "bronze")
     assert path != store.root / "bronze"
-
-
-def test_an_unknown_container_is_refused_by_name(store: FolderStore) -> None:
-    with pytest.raises(ParameterInvalid, match="catalog") as refused:
-        list(store.list("catalog"))
-    assert "bronze" in refused.value.remedy
 
 
 def test_links_that_lead_outside_are_not_followed_and_not_listed(store: FolderStore, tmp_path: Path) -> None:
@@ -259,28 +148,6 @@ def test_links_that_lead_outside_are_not_followed_and_not_listed(store: FolderSt
             store.put_bytes("bronze", key, b"overwritten", metadata={})
     assert [stored.reference.key for stored in store.list("bronze")] == ["a.tif", "inside.tif"]
     assert (secret / "key.pem").read_text() == "secret"
-
-
-NAMES = st.text(st.sampled_from("ab-./0é!"), min_size=1, max_size=5)
-KEYS = st.lists(st.lists(NAMES, min_size=1, max_size=3).map("/".join), max_size=8)
-
-
-@ONCE_PER_EXAMPLE
-@given(keys=KEYS, prefix=st.text(st.sampled_from("ab-./"), max_size=3))
-def test_a_listing_is_every_object_of_the_prefix_in_order_of_key(
-    keys: list[str], prefix: str, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    store = FolderStore(tmp_path_factory.mktemp("listing"))
-    there: set[str] = set()
-    for key in keys:
-        try:
-            store.put_bytes("silver", key, b"x", metadata={"key": key})
-        except (ParameterInvalid, Conflict):  # no key, or a folder is in the way
-            continue
-        there.add(key)
-    listed = list(store.list("silver", prefix))
-    assert [stored.reference.key for stored in listed] == sorted(key for key in there if key.startswith(prefix))
-    assert all(stored.metadata == {"key": stored.reference.key} for stored in listed)
 
 
 def test_what_is_hidden_or_under_way_is_not_listed(store: FolderStore) -> None:
@@ -312,17 +179,6 @@ def test_folders_named_like_sidecars_keep_apart_from_them(store: FolderStore) ->
     for key in ("a", "a.json/b", "a.json@/b"):
         store.put_bytes("silver", key, b"1", metadata={"key": key})
     assert {stored.metadata["key"] for stored in store.list("silver")} == {"a", "a.json/b", "a.json@/b"}
-
-
-def test_sources_that_are_no_files(store: FolderStore, tmp_path: Path) -> None:
-    with pytest.raises(SourceNotFound, match=r"nothing\.tif"):
-        store.put_file("bronze", "a", tmp_path / "nothing.tif", metadata={})
-    with pytest.raises(SourceUnreadable, match="regular file"):
-        store.put_file("bronze", "a", tmp_path, metadata={})
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    with pytest.raises(SourceUnreadable, match="regular file"):
-        store.put_file("bronze", "a", pipe, metadata={})
 
 
 @pytest.mark.parametrize(

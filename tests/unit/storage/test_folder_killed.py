@@ -18,7 +18,19 @@ PROJECT = HERE.parents[2]
 WITH_PROJECT = os.environ | {"PYTHONPATH": str(PROJECT)}
 
 
-@pytest.mark.parametrize("work", ["put by copy", "put by move", "first publish", "publish again"])
+@pytest.mark.parametrize(
+    "work",
+    [
+        "put by copy",
+        "put by move",
+        "first publish",
+        "publish again",
+        "unpublish",
+        "bring back",
+        "bring back what was unpublished",
+        "forget",
+    ],
+)
 def test_death_before_any_file_operation_leaves_the_old_or_the_new(work: str, tmp_path: Path) -> None:
     program = [sys.executable, str(HERE / "dying_writer.py"), work, str(tmp_path)]
     ran = subprocess.run(program, env=WITH_PROJECT, capture_output=True, text=True, timeout=60, check=False)

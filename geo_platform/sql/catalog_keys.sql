@@ -1,0 +1,10 @@
+-- Every published item, newest first. Those of other programs, of which the platform wrote no entry, come last.
+SELECT i.collection, i.id, last.happened_at
+FROM pgstac.items AS i
+LEFT JOIN (
+    SELECT DISTINCT ON (collection, item_id) collection, item_id, entry, happened_at
+    FROM geo_platform.provenance
+    WHERE action = 'publish'
+    ORDER BY collection, item_id, entry DESC
+) AS last ON last.collection = i.collection AND last.item_id = i.id
+ORDER BY last.entry DESC NULLS LAST, i.collection, i.id

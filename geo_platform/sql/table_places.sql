@@ -1,0 +1,9 @@
+-- Where a table lies: published under its name, and a version of it that is staged or replaced.
+SELECT space.nspname, relation.relname, obj_description(relation.oid, 'pg_class')
+FROM pg_class AS relation
+JOIN pg_namespace AS space ON space.oid = relation.relnamespace
+WHERE relation.relkind IN ('r', 'p', 'v', 'm', 'f')
+    AND (
+        (space.nspname = %(schema)s AND relation.relname = %(table)s)
+        OR (space.nspname IN (%(staging)s, %(replaced)s) AND relation.relname = %(version)s)
+    )

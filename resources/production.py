@@ -1,0 +1,86 @@
+"""The production stores: Azure Blob Storage, PostGIS, pgSTAC.
+
+What belongs here: the call that makes each adapter, with what a run has to say of itself. What stays out: the adapters.
+Addresses and secrets are read from the settings when a run starts, so that loading the definitions needs none of them.
+"""
+
+from collections.abc import Generator
+from contextlib import closing, contextmanager
+from typing import Self
+
+import dagster as dg
+from azure.storage.blob import BlobServiceClient
+from dagster_azure.blob import (
+    AzureBlobStorageDefaultCredential,
+    AzureBlobStorageKeyCredential,
+    AzureBlobStorageResource,
+    AzureBlobStorageSASTokenCredential,
+)
+
+from geo_platform.ports import Catalog, FeatureStore, ObjectStore
+from geo_platform.settings import load_settings
+from geo_platform.storage.azure_account import CredentialKind, blob_account, blob_service
+from geo_platform.storage.azure_blob import AzureBlobStore
+from geo_platform.storage.pgstac import PgStac
+from geo_platform.storage.postgis import PostgisFeatures
+from geo_platform.storage.postgres import database_of
+
+_CREDENTIALS = {
+    CredentialKind.key: AzureBlobStorageKeyCredential,
+    CredentialKind.sas: AzureBlobStorageSASTokenCredential,
+    CredentialKind.identity: AzureBlobStorageDefaultCredential,
+}
+
+
+class BlobAccountOfSettings(AzureBlobStorageResource):
+    """dagster-azure's resource for the account that the settings mean.
+
+    It shows the account and the kind of credential and holds no secret: that is opened where the client is made, by the
+    platform's own rules (`storage/azure_account.py`), with retries that dagster-azure's resource has no field for.
+    """
+
+    @classmethod
+    def read(cls) -> Self:
+        """As the settings are now. Raises StoreDenied where they mean no account."""
+        account = blob_account(load_settings())
+        return cls(account_url=account.url, credential=_CREDENTIALS[account.kind]())
+
+    @contextmanager
+    def get_client(self) -> Generator[BlobServiceClient, None, None]:
+        with blob_service(load_settings()) as service:
+            yield service
+
+
+class BlobObjects(dg.ConfigurableResource[ObjectStore]):
+    """Objects in Azure Blob Storage: one client and one folder of downloads for a run, both gone at its end."""
+
+    def create_resource(self, context: dg.InitResourceContext) -> ObjectStore:
+        raise NotImplementedError("the store is closed at the end of a run, so it is only to be had in its context")
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Generator[ObjectStore, None, None]:
+        settings = load_settings()
+        with BlobAccountOfSettings.read().get_client() as service:
+            prefix, scratch = settings.blob_container_prefix, settings.scratch_dir
+            with closing(AzureBlobStore(service, container_prefix=prefix, scratch=scratch)) as objects:
+                yield objects
+
+
+class PostgisTables(dg.ConfigurableResource[FeatureStore]):
+    """Features in PostGIS tables."""
+
+    def create_resource(self, context: dg.InitResourceContext) -> FeatureStore:
+        settings = load_settings()
+        return PostgisFeatures(database_of(settings, run_id=_run_id(context)), connections=settings.load_connections)
+
+
+class PgStacCatalog(dg.ConfigurableResource[Catalog]):
+    """The catalog in pgSTAC, in the same database as the tables, so that both are published in one transaction."""
+
+    def create_resource(self, context: dg.InitResourceContext) -> Catalog:
+        settings = load_settings()
+        return PgStac(database_of(settings, run_id=_run_id(context)), root_href=settings.stac_url)
+
+
+def _run_id(context: dg.InitResourceContext) -> str:
+    return context.run.run_id if context.run is not None else ""

@@ -1,0 +1,175 @@
+"""What deploy/azure says: templates name what they declare, the chart's keys are the chart's, and all agree with the code.
+
+No cloud and no chart are to be had in a test. The keys are those of the chart's own values.yaml and schema, version 1.13.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from geo_platform.ports import BRONZE, MESSAGES, QUARANTINE, SILVER
+from tests.support.deployment import DEPLOY, SETTINGS, check_command, environment_read_by, production_config, read_yaml
+
+VALUES = DEPLOY / "azure" / "values-aks.yaml"
+CONTAINER_APPS = DEPLOY / "azure" / "container-apps.json"
+STORAGE = DEPLOY / "azure" / "storage.json"
+KEYS: Mapping[str, set[str]] = {
+    "": {
+        "global", "serviceAccount", "postgresql", "generatePostgresqlPasswordSecret", "generateCeleryConfigSecret",
+        "dagsterWebserver", "dagster-user-deployments", "runLauncher", "dagsterDaemon", "concurrency", "computeLogManager",
+        "pythonLogs", "retention", "telemetry", "additionalInstanceConfig",
+    },
+    "global": {"dagsterHome", "serviceAccountName", "postgresqlSecretName"},
+    "serviceAccount": {"create", "annotations"},
+    "postgresql": {"enabled", "postgresqlHost", "postgresqlUsername", "postgresqlDatabase", "postgresqlParams", "service"},
+    "dagsterWebserver": {"image", "labels", "envConfigMaps", "podSecurityContext", "securityContext"},
+    "dagster-user-deployments": {"enabled", "deployments"},
+    "dagsterDaemon": {
+        "image", "labels", "envConfigMaps", "podSecurityContext", "securityContext", "runCoordinator", "runMonitoring", "runRetries",
+    },
+    "concurrency": {"enabled", "runs", "pools"},
+    "pythonLogs": {"pythonLogLevel", "managedPythonLoggers", "dagsterHandlerConfig"},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def storage() -> dict[str, Any]:
+    read: dict[str, Any] = json.loads(STORAGE.read_text("utf-8"))
+    return read
+
+
+@pytest.mark.parametrize("path", [STORAGE, CONTAINER_APPS], ids=lambda path: path.stem)
+def test_templates_name_only_what_they_declare(path: Path) -> None:
+    text = path.read_text("utf-8")
+    template = json.loads(text)
+    assert {"$schema", "contentVersion", "resources"} <= set(template)
+    for kind in ("parameters", "variables"):
+        used = set(re.findall(rf"{kind}\('(\w+)'\)", text))
+        assert used == set(template.get(kind, {})), f"{kind} that are used, and declared"
+    for resource in template["resources"]:
+        assert {"type", "apiVersion", "name"} <= set(resource)
+    for expression in re.findall(r'"(\[[a-z][^"]*)"', text):
+        assert expression.endswith("]")
+        assert expression.count("(") == expression.count(")"), expression
+
+
+def test_the_account_has_the_containers_of_the_code_and_that_of_the_compute_logs(storage: dict[str, Any]) -> None:
+    logs = production_config()["compute_logs"]["config"]
+    assert storage["variables"]["containers"] == [BRONZE, SILVER, QUARANTINE, MESSAGES, logs["container"]]
+    (policy,) = (resource for resource in storage["resources"] if resource["type"].endswith("/managementPolicies"))
+    (rule,) = policy["properties"]["policy"]["rules"]
+    assert rule["definition"]["filters"]["prefixMatch"] == [f"{logs['container']}/{logs['prefix']}/"]
+
+
+def test_the_queue_is_told_of_whole_objects_in_bronze_alone(storage: dict[str, Any]) -> None:
+    (subscription,) = (resource for resource in storage["resources"] if resource["type"].endswith("/eventSubscriptions"))
+    asked = subscription["properties"]["filter"]
+    assert asked["subjectBeginsWith"] == f"/blobServices/default/containers/{BRONZE}/blobs/"
+    assert asked["includedEventTypes"] == ["Microsoft.Storage.BlobCreated"]
+    (whole,) = asked["advancedFilters"]
+    assert "PutBlockList" in whole["values"]
+    assert "PutBlock" not in whole["values"]
+    assert subscription["properties"]["destination"]["endpointType"] == "StorageQueue"
+
+
+def test_the_apps_are_given_what_the_launcher_hands_on() -> None:
+    template = json.loads(CONTAINER_APPS.read_text("utf-8"))
+    given = {entry["name"]: entry for entry in template["variables"]["environment"]}
+    handed_on = set(production_config()["run_launcher"]["config"]["env_vars"])
+    # The image that a run's container is made of; Dagster reads it in the code location.
+    assert set(given) == handed_on | {"DAGSTER_CURRENT_IMAGE"}
+    secret = {name for name, entry in given.items() if "secretRef" in entry}
+    assert secret == {"GEO_PLATFORM_POSTGRES_URL", "GEO_PLATFORM_DAGSTER_POSTGRES_URL"}
+    assert all(template["parameters"][name]["type"] == "securestring" for name in ("postgresUrl", "dagsterPostgresUrl"))
+
+
+def test_the_apps_commands_are_there_and_find_each_other() -> None:
+    roles = {role["name"]: role for role in json.loads(CONTAINER_APPS.read_text("utf-8"))["variables"]["roles"]}
+    for role in roles.values():
+        check_command(role["command"])
+    (server,) = (entry["grpc_server"] for entry in read_yaml(DEPLOY / "docker" / "workspace.yaml")["load_from"])
+    assert roles[server["host"]]["ingress"]["exposedPort"] == server["port"]
+    assert not any(role["ingress"]["external"] for role in roles.values() if isinstance(role["ingress"], dict))
+
+
+@pytest.fixture(scope="module")
+def values() -> dict[str, Any]:
+    read: dict[str, Any] = read_yaml(VALUES)
+    return read
+
+
+def test_only_keys_that_the_chart_has(values: dict[str, Any]) -> None:
+    for name, keys in KEYS.items():
+        assert set(values[name] if name else values) <= keys, name
+
+
+def test_the_instance_is_that_of_the_production_file(values: dict[str, Any]) -> None:
+    production = production_config("K8sRunLauncher")
+    daemon = values["dagsterDaemon"]
+    coordinator = daemon["runCoordinator"]["config"]["queuedRunCoordinator"]
+    queued = production["run_coordinator"]["config"]
+    assert _snake(coordinator) == {name: queued[name] for name in _snake(coordinator)}
+    assert _snake(daemon["runMonitoring"]) == production["run_monitoring"]
+    assert _snake(daemon["runRetries"]) == production["run_retries"]
+    limits = values["concurrency"]
+    assert {part: _snake(limits[part]) for part in ("runs", "pools")} == production["concurrency"]
+    assert values["computeLogManager"]["config"]["customComputeLogManager"] == production["compute_logs"]
+    assert values["pythonLogs"]["dagsterHandlerConfig"] == production["python_logs"]["dagster_handler_config"]
+    assert values["pythonLogs"]["managedPythonLoggers"] == production["python_logs"]["managed_python_loggers"]
+    assert {part: _snake(values["retention"][part]) for part in ("schedule", "sensor")} == production["retention"]
+    assert values["telemetry"] == production["telemetry"]
+    assert values["additionalInstanceConfig"] == {"nux": production["nux"]}
+    assert {"KUBERNETES": values["runLauncher"]["type"]} == {"KUBERNETES": production["run_launcher"]["class"]}
+
+
+def test_the_launchers_agree(values: dict[str, Any]) -> None:
+    chart = _snake(values["runLauncher"]["config"]["k8sRunLauncher"])
+    own = production_config("K8sRunLauncher")["run_launcher"]["config"]
+    for part in ("load_incluster_config", "image_pull_policy", "resources"):
+        assert chart[part] == own[part]
+    assert chart["run_k8s_config"]["job_spec_config"] == own["run_k8s_config"]["job_spec_config"]
+    labels = own["run_k8s_config"]["pod_template_spec_metadata"]["labels"]
+    assert values["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]["podTemplateSpecMetadata"]["labels"] == labels
+    assert own["dagster_home"] == values["global"]["dagsterHome"]
+
+
+def test_every_pod_has_the_workload_identity_and_the_settings(values: dict[str, Any]) -> None:
+    (code,) = values["dagster-user-deployments"]["deployments"]
+    (settings,) = yaml.safe_load_all((DEPLOY / "azure" / "aks-settings.yaml").read_text())
+    for pod in (values["dagsterWebserver"], values["dagsterDaemon"], code):
+        assert pod["labels"] == {"azure.workload.identity/use": "true"}
+        assert pod["envConfigMaps"] == [{"name": settings["metadata"]["name"]}]
+        assert pod["podSecurityContext"]["runAsUser"] == 10001
+    assert "azure.workload.identity/client-id" in values["serviceAccount"]["annotations"]
+    own = {name for name in settings["data"] if name.startswith("GEO_PLATFORM_")}
+    assert own <= SETTINGS
+    read = environment_read_by(production_config("K8sRunLauncher")["compute_logs"])
+    assert read <= set(settings["data"])
+
+
+def test_the_code_location_is_there(values: dict[str, Any]) -> None:
+    (code,) = values["dagster-user-deployments"]["deployments"]
+    check_command(["dagster", "api", "grpc", *code["dagsterApiGrpcArgs"]])
+
+
+def test_the_chart_is_of_the_locked_dagster() -> None:
+    locked = version("dagster")
+    for page in (VALUES, DEPLOY / "azure" / "README.md"):
+        assert f"--version {locked}" in page.read_text("utf-8")
+
+
+def _snake(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The chart's names in the spelling of dagster.yaml."""
+    return {re.sub(r"(?<=[a-z])([A-Z])", lambda upper: f"_{upper[1].lower()}", name): _snake_value(value) for name, value in config.items()}
+
+
+def _snake_value(value: Any) -> Any:
+    if isinstance(value, dict) and "applyLimitPerUniqueValue" not in value and not any("/" in name for name in value):
+        return _snake(value)
+    return [_snake_value(entry) for entry in value] if isinstance(value, list) else value

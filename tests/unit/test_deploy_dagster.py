@@ -1,0 +1,96 @@
+"""Dagster's files in deploy/ agree with each other, with the code and with what is installed.
+
+They are opened on a real PostgreSQL in tests/integration/test_dagster_production.py; here they are read.
+"""
+
+import importlib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from geo_platform.definitions import defs
+from tests.support.deployment import (
+    DEPLOY,
+    LAUNCHERS,
+    PRODUCTION,
+    SETTINGS,
+    environment_read_by,
+    production_config,
+    read_yaml,
+)
+
+WRITTEN_FOR = ["local", "docker"]
+"""Folders of the two files that are production's but for where runs run and where their output is kept."""
+CHART_VALUES = DEPLOY / "azure" / "values-aks.yaml"
+
+
+def _classes_in(config: object) -> Iterator[tuple[str, str]]:
+    """(module, class) pairs; Dagster leads `dagster.core` to where its own classes are by itself."""
+    if isinstance(config, Mapping):
+        module, name = config.get("module"), config.get("class")
+        if module and name and not module.startswith("dagster.core"):
+            yield module, name
+        for value in config.values():
+            yield from _classes_in(value)
+
+
+def test_the_two_launchers_differ_in_the_launcher_alone() -> None:
+    one, other = (production_config(launcher) for launcher in LAUNCHERS)
+    assert (one.pop("run_launcher")["class"], other.pop("run_launcher")["class"]) == LAUNCHERS
+    assert one == other
+
+
+@pytest.mark.parametrize("folder", WRITTEN_FOR)
+def test_the_others_are_productions_but_for_what_they_say(folder: str) -> None:
+    production, other = production_config(), read_yaml(DEPLOY / folder / "dagster.yaml")
+    for part in ("run_launcher", "compute_logs"):
+        production.pop(part)
+        other.pop(part, None)
+    assert other["concurrency"].pop("runs")["max_concurrent_runs"] == 2
+    assert production["concurrency"].pop("runs")["max_concurrent_runs"] > 2
+    if folder == "local":
+        handlers = [config["python_logs"]["dagster_handler_config"].pop("handlers") for config in (production, other)]
+        assert {name for handler in handlers for name in handler} == {"json_lines"}
+    assert other == production
+
+
+@pytest.mark.parametrize("path", [*DEPLOY.glob("*/dagster.yaml"), CHART_VALUES], ids=lambda path: path.parent.name)
+def test_every_class_and_formatter_imports(path: Path) -> None:
+    configs = [production_config(launcher) for launcher in LAUNCHERS] if path == PRODUCTION else [read_yaml(path)]
+    named = {pair for config in configs for pair in _classes_in(config)}
+    for module, name in named:
+        assert isinstance(getattr(importlib.import_module(module), name), type)
+    formatter = re.search(r"\(\): ([\w.]+)\.(\w+)", path.read_text("utf-8"))
+    assert formatter is not None
+    assert isinstance(getattr(importlib.import_module(formatter[1]), formatter[2]), type)
+
+
+def test_tags_that_limit_runs_are_tags_of_jobs() -> None:
+    limits = production_config()["concurrency"]["runs"]["tag_concurrency_limits"]
+    given = {(key, value) for job in defs.jobs or () for key, value in defs.resolve_job_def(job.name).tags.items()}
+    by_value = {(limit["key"], limit["value"]) for limit in limits if isinstance(limit["value"], str)}
+    assert by_value
+    assert by_value <= given
+
+
+def test_no_run_outlives_its_container() -> None:
+    production = production_config()
+    assert production["run_launcher"]["config"]["run_job_replica_timeout"] == production["run_monitoring"]["max_runtime_seconds"]
+
+
+def test_a_container_of_a_run_gets_every_variable_that_its_dagster_file_reads() -> None:
+    production = production_config()
+    forwarded = set(production["run_launcher"]["config"]["env_vars"])
+    assert environment_read_by(production) <= forwarded
+    assert {name for name in forwarded if name.startswith("GEO_PLATFORM_")} <= SETTINGS
+    assert {"GEO_PLATFORM_PROFILE", "GEO_PLATFORM_BLOB_ACCOUNT_URL", "GEO_PLATFORM_POSTGRES_URL"} <= forwarded
+
+
+def test_the_stages_that_cost_most_are_in_pools() -> None:
+    """An administrator finds these names in the UI, and a limit of theirs holds back whole runs."""
+    pools = {asset.op.name: asset.op.pool for asset in defs.assets or () if isinstance(asset, dg.AssetsDefinition)}
+    assert {stage: pool for stage, pool in pools.items() if pool} == {"raster_cog": "cog", "vector_features": "table_load"}
+    assert production_config()["concurrency"]["pools"]["granularity"] == "run"

@@ -1,0 +1,146 @@
+"""The image and the compose file: no engine runs where tests do, so what they name is looked up, and compose's own rules are kept.
+
+The services' commands are started as processes in tests/integration/test_deployed.py.
+"""
+
+import ast
+import json
+import re
+from typing import Any
+
+import pytest
+
+from tests.support.command import ROOT
+from tests.support.deployment import (
+    DEPLOY,
+    SETTINGS,
+    check_command,
+    environment_read_by,
+    image_instructions,
+    read_yaml,
+)
+
+COMPOSE = DEPLOY / "docker" / "compose.yaml"
+OF_THE_PLATFORM = ("code", "webserver", "daemon", "prepare")
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    read: dict[str, Any] = read_yaml(COMPOSE)
+    return read
+
+
+def test_only_parts_that_compose_knows(compose: dict[str, Any]) -> None:
+    assert {key for key in compose if not key.startswith("x-")} == {"name", "services", "volumes"}
+    known = {"build", "command", "depends_on", "environment", "healthcheck", "image", "ports", "restart", "volumes"}
+    assert set().union(*compose["services"].values()) <= known
+    checks = [service["healthcheck"] for service in compose["services"].values() if "healthcheck" in service]
+    assert set().union(*checks) <= {"test", "interval", "timeout", "retries", "start_period", "disable"}
+    assert all(check["test"][0] == "CMD" for check in checks if "test" in check)
+
+
+def test_what_is_waited_for_is_there_and_can_be_waited_for(compose: dict[str, Any]) -> None:
+    services = compose["services"]
+    for service in services.values():
+        for name, waited in service.get("depends_on", {}).items():
+            awaited = services[name]
+            if waited["condition"] == "service_healthy":
+                assert "test" in awaited.get("healthcheck", {}) or awaited.get("image") == "geo-platform"
+            else:
+                assert waited["condition"] == "service_completed_successfully"
+                assert awaited["restart"] == "no", f"{name} never completes"
+
+
+def test_volumes_and_mounted_files_are_there(compose: dict[str, Any]) -> None:
+    mounts = [mount.split(":") for service in compose["services"].values() for mount in service.get("volumes", [])]
+    named = {source for source, *_ in mounts if not source.startswith(".")}
+    assert named == set(compose["volumes"])
+    assert all((COMPOSE.parent / source).is_file() for source, *_ in mounts if source.startswith("."))
+    for service in compose["services"].values():
+        if "build" in service:
+            context = (COMPOSE.parent / service["build"]["context"]).resolve()
+            assert context == ROOT
+            assert (context / service["build"]["dockerfile"]).is_file()
+
+
+def test_settings_are_settings_and_dagsters_file_finds_what_it_reads(compose: dict[str, Any]) -> None:
+    read = environment_read_by(read_yaml(DEPLOY / "docker" / "dagster.yaml"))
+    for name in OF_THE_PLATFORM:
+        environment = set(compose["services"][name]["environment"])
+        assert {variable for variable in environment if variable.startswith("GEO_PLATFORM_")} <= SETTINGS
+        assert read <= environment
+
+
+def test_only_the_one_that_prepares_may_administer(compose: dict[str, Any]) -> None:
+    told = {name for name, service in compose["services"].items() if "POSTGRES_PASSWORD" in json.dumps(service)}
+    assert told == {"postgis", "prepare"}
+
+
+def test_secrets_come_from_the_file_that_the_example_shows(compose: dict[str, Any]) -> None:
+    asked = set(re.findall(r"\$\{(\w+):\?", json.dumps(compose)))
+    shown = {line.partition("=")[0] for line in (COMPOSE.parent / "example.env").read_text().splitlines() if "=" in line and line[0] != "#"}
+    assert asked == shown
+    assert "${" not in re.sub(r"\$\{\w+:\?see example\.env\}", "", json.dumps(compose)), "a secret without a check"
+    assert "deploy/docker/.env" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+def test_commands_are_there(compose: dict[str, Any]) -> None:
+    for name in OF_THE_PLATFORM:
+        check_command(compose["services"][name]["command"])
+
+
+def test_the_workspace_names_the_service_that_serves_the_code(compose: dict[str, Any]) -> None:
+    (server,) = (entry["grpc_server"] for entry in read_yaml(COMPOSE.parent / "workspace.yaml")["load_from"])
+    command = compose["services"][server["host"]]["command"]
+    assert command[command.index("-p") + 1] == str(server["port"])
+    (own,) = (entry["python_file"] for entry in read_yaml(ROOT / "workspace.yaml")["load_from"])
+    assert server["location_name"] == own["location_name"]
+
+
+@pytest.fixture(scope="module")
+def dockerfile() -> list[tuple[str, str]]:
+    return image_instructions()
+
+
+def test_only_what_the_ignore_file_lets_through_is_copied(dockerfile: list[tuple[str, str]]) -> None:
+    let_through = {line[1:].rstrip("/") for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copied = {
+        source.removeprefix("./")
+        for instruction, rest in dockerfile
+        if instruction == "COPY" and "--from" not in rest
+        for source in [part for part in rest.split() if not part.startswith("--")][:-1]
+    }
+    assert {source.split("/")[0] for source in copied} == let_through
+    assert all((ROOT / source).exists() for source in copied)
+
+
+def test_it_is_built_of_what_is_locked_by_the_same_uv(dockerfile: list[tuple[str, str]]) -> None:
+    syncs = [rest for instruction, rest in dockerfile if instruction == "RUN" and "uv sync" in rest]
+    assert len(syncs) == 2
+    assert all({"--locked", "--no-dev", "--all-extras"} <= set(sync.split()) for sync in syncs)
+    makefile = (ROOT / "Makefile").read_text()
+    version = re.search(r"^UV_VERSION := (\S+)$", makefile, re.MULTILINE)
+    assert version is not None
+    assert any(f"uv=={version[1]}" in rest for _, rest in dockerfile)
+
+
+def test_nothing_runs_as_root(dockerfile: list[tuple[str, str]]) -> None:
+    users = [rest for instruction, rest in dockerfile if instruction == "USER"]
+    assert users == ["10001:10001"]
+    last = max(number for number, (instruction, _) in enumerate(dockerfile) if instruction in ("RUN", "COPY"))
+    assert last < [instruction for instruction, _ in dockerfile].index("USER")
+
+
+def test_it_has_the_production_file_where_dagster_looks(dockerfile: list[tuple[str, str]]) -> None:
+    (environment,) = (rest for instruction, rest in dockerfile if instruction == "ENV" and "DAGSTER_HOME" in rest)
+    variables = dict(pair.split("=", 1) for pair in environment.split())
+    assert {name for name in variables if name.startswith("GEO_PLATFORM_")} <= SETTINGS
+    copies = [rest.split() for instruction, rest in dockerfile if instruction == "COPY"]
+    assert ["deploy/production/dagster.yaml", f"{variables['DAGSTER_HOME']}/dagster.yaml"] in [copy[-2:] for copy in copies]
+
+
+def test_its_command_is_that_of_the_code_location(dockerfile: list[tuple[str, str]]) -> None:
+    (command,) = (ast.literal_eval(rest) for instruction, rest in dockerfile if instruction == "CMD")
+    assert command == read_yaml(COMPOSE)["services"]["code"]["command"]
+    (check,) = (rest for instruction, rest in dockerfile if instruction == "HEALTHCHECK")
+    assert command[command.index("-p") + 1] in check

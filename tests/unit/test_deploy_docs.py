@@ -1,0 +1,26 @@
+"""docs/deployment.md names every variable that the platform and Dagster's files read, and no other."""
+
+import json
+import re
+
+from geo_platform.settings import Settings
+from tests.support.command import ROOT
+from tests.support.deployment import DEPLOY, environment_read_by, production_config, read_yaml
+
+PAGE = (ROOT / "docs" / "deployment.md").read_text("utf-8")
+ROWS = dict(re.findall(r"^\| `([A-Z_]+)` \| (.*) \|$", PAGE, flags=re.MULTILINE))
+
+
+def test_every_setting_is_there_with_its_description() -> None:
+    settings = {f"GEO_PLATFORM_{name.upper()}": field.description for name, field in Settings.model_fields.items()}
+    assert {name: meaning for name, meaning in ROWS.items() if name in settings or name.startswith("GEO_PLATFORM_")} == settings
+
+
+def test_every_other_variable_is_one_that_a_file_of_deploy_reads_or_sets() -> None:
+    launcher = production_config()["run_launcher"]["config"]["env_vars"]
+    apps = [entry["name"] for entry in json.loads((DEPLOY / "azure" / "container-apps.json").read_text())["variables"]["environment"]]
+    compose = environment_read_by(read_yaml(DEPLOY / "docker" / "dagster.yaml"))
+    named = {*environment_read_by(production_config()), *launcher, *apps, *compose}
+    assert {name for name in ROWS if not name.startswith("GEO_PLATFORM_")} == {
+        name for name in named if not name.startswith("GEO_PLATFORM_")
+    }
