@@ -1,0 +1,48 @@
+"""`python -m deploy.docker.prepare`: what the platform needs inside the servers of compose.yaml, made where it is missing.
+
+What belongs here: the order, and which login may do what. What stays out: how each thing is made (`deploy/local/contents.py`,
+`geo-platform database init`, `dagster instance migrate`). May be run again, and is to be after every upgrade.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from deploy.local.contents import CONTAINERS, install_platform, make_containers, make_database, make_login
+from deploy.local.processes import ServiceError
+from geo_platform.storage.database_names import LOADER_ROLE
+
+ADMINISTRATOR_URL = "ADMINISTRATOR_POSTGRES_URL"
+"""Only this command is given it; the services run as a login that loads."""
+
+
+def prepare() -> None:
+    """Raises ServiceError, psycopg.Error, azure.core.exceptions.AzureError."""
+    administrator = os.environ[ADMINISTRATOR_URL]
+    platform = conninfo_to_dict(os.environ["GEO_PLATFORM_POSTGRES_URL"])
+    dagster = conninfo_to_dict(os.environ["GEO_PLATFORM_DAGSTER_POSTGRES_URL"])
+    install_platform(administrator)
+    with psycopg.connect(administrator, autocommit=True) as connection:
+        make_login(connection, str(platform["user"]), str(platform["password"]), LOADER_ROLE)
+        make_database(connection, str(dagster["dbname"]), owner=str(dagster["user"]))
+    make_containers(os.environ["GEO_PLATFORM_BLOB_CONNECTION_STRING"], CONTAINERS)
+    _make_dagsters_tables()
+
+
+def _make_dagsters_tables() -> None:
+    """Before webserver, daemon and code location start side by side, each of which would."""
+    command = [str(Path(sys.executable).with_name("dagster")), "instance", "migrate"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # of this environment
+    if done.returncode:
+        raise ServiceError(f"dagster instance migrate failed: {done.stderr.strip()[-500:]}")
+
+
+if __name__ == "__main__":
+    try:
+        prepare()
+    except ServiceError as error:
+        sys.exit(f"prepare: {error}")

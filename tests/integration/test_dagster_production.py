@@ -1,0 +1,257 @@
+"""Dagster on a real PostgreSQL: the production files open, commands share a database, and its faults are told in the platform's words."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import dagster as dg
+import psycopg
+import pytest
+from kubernetes.config import incluster_config
+from pydantic import SecretStr
+
+from geo_platform.cli.application import INSTANCE_TEMPLATES
+from geo_platform.errors import DatabaseUnavailable, PlatformError, StoreDenied
+from geo_platform.runs import RunRequest
+from geo_platform.settings import Profile, Settings
+from schedules.dagster_database import dagster_database
+from schedules.launch import InProcessLauncher, open_instance
+from tests.support.command import ROOT, geo_platform
+from tests.support.deployment import LAUNCHERS, production_with
+from tests.support.production import ProfileUnderTest
+from tests.support.servers import OwnPostgres
+
+pytestmark = [pytest.mark.filterwarnings("ignore::dagster.BetaWarning"), pytest.mark.usefixtures("_dagster_home_of_the_test")]
+LOCAL = ROOT / INSTANCE_TEMPLATES[Profile.production]
+URL = "GEO_PLATFORM_DAGSTER_POSTGRES_URL"
+AZURE = {
+    "AZURE_SUBSCRIPTION_ID": "subscription",
+    "AZURE_RESOURCE_GROUP": "group",
+    "AZURE_REGION": "westeurope",
+    "AZURE_CONTAINERAPPS_ENVIRONMENT_ID": "environment",
+    "AZURE_CONTAINERAPPS_IDENTITY_ID": "identity",
+    "DAGSTER_LOGS_STORAGE_ACCOUNT": "geolocal",
+}
+
+
+@pytest.fixture
+def _dagster_home_of_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What opening an instance sets for the process ends with the test."""
+    monkeypatch.setenv("DAGSTER_HOME", "unset")
+
+
+@pytest.fixture
+def settings(production: ProfileUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Of a home in the production profile, for this process too: Dagster reads its database's address from the environment."""
+    monkeypatch.setenv(URL, production.environment[URL])
+    return production.settings(tmp_path / "home")
+
+
+@pytest.fixture
+def inside_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The two files and two variables by which a pod knows where its cluster is."""
+    for constant, content in (("SERVICE_TOKEN_FILENAME", "token"), ("SERVICE_CERT_FILENAME", "certificate")):
+        path = tmp_path / content
+        path.write_text(content)
+        monkeypatch.setattr(incluster_config, constant, str(path))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "1")
+
+
+def _definitions(*assets: dg.AssetsDefinition) -> dg.Definitions:
+    return dg.Definitions(assets=assets, jobs=[dg.define_asset_job("job", executor_def=dg.in_process_executor)])
+
+
+@dg.asset
+def nothing_much() -> int:
+    return 1
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_the_production_file_opens_on_postgresql_with_either_launcher(
+    launcher: str, production: ProfileUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside_a_cluster: None
+) -> None:
+    (tmp_path / "dagster.yaml").write_text(production_with(launcher))
+    for name, value in {**AZURE, URL: production.environment[URL], "DAGSTER_HOME": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    with dg.DagsterInstance.get() as instance:
+        kinds = [
+            type(part).__name__
+            for part in (
+                instance.run_storage,
+                instance.event_log_storage,
+                instance.schedule_storage,
+                instance.run_coordinator,
+                instance.run_launcher,
+                instance.compute_log_manager,
+            )
+        ]
+        reference = str(instance.get_ref())
+        assert instance.get_runs() == []
+    storages = ["PostgresRunStorage", "PostgresEventLogStorage", "PostgresScheduleStorage"]
+    assert kinds == [*storages, "QueuedRunCoordinator", launcher, "AzureBlobComputeLogManager"]
+    password = psycopg.conninfo.conninfo_to_dict(production.environment[URL])["password"]
+    assert URL in reference
+    assert str(password) not in reference, "what a launcher hands to a run's container holds the password"
+
+
+def test_a_run_of_the_command_line_is_found_by_another_process(settings: Settings) -> None:
+    with InProcessLauncher(_definitions(nothing_much), settings, LOCAL) as launcher:
+        report = launcher.run(RunRequest("job", None))
+    assert report.status == "success"
+    with psycopg.connect(os.environ[URL]) as connection:
+        assert connection.execute("SELECT run_id, status FROM runs").fetchall() == [(report.run_id, "SUCCESS")]
+    with InProcessLauncher(_definitions(nothing_much), settings, LOCAL) as launcher:
+        found = launcher.status(report.run_id)
+        assert found is not None
+        assert found.stage_seconds.keys() == {"nothing_much"}
+        assert launcher.status("none") is None
+
+
+OPEN_AT_ONCE = """
+import sys, time
+from pathlib import Path
+from geo_platform.settings import load_settings
+from schedules.launch import open_instance
+time.sleep(max(0.0, float(sys.argv[1]) - time.time()))
+with open_instance(load_settings(), Path(sys.argv[2])) as instance:
+    print(len(instance.get_runs()))
+"""
+
+
+def test_processes_of_several_homes_open_a_fresh_database_at_once(production: ProfileUnderTest, tmp_path: Path) -> None:
+    """Without the lock Dagster's tables are made in a race, in which it complains and tries again."""
+    at = str(time.time() + 4)
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", OPEN_AT_ONCE, at, str(LOCAL)],
+            cwd=ROOT,
+            env={**os.environ, **production.environment, "PYTHONPATH": str(ROOT), "GEO_PLATFORM_HOME": str(tmp_path / str(number))},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    ended = [(process, *process.communicate(timeout=120)) for process in started]
+    assert [(process.returncode, said) for process, said, _ in ended] == [(0, "0\n")] * 2, [stderr for *_, stderr in ended]
+    assert "Retrying" not in "".join(stderr for *_, stderr in ended)
+
+
+def test_a_home_used_with_both_profiles_has_a_dagster_of_each(settings: Settings, tmp_path: Path) -> None:
+    embedded = Settings(home=settings.home)
+    with open_instance(embedded, ROOT / INSTANCE_TEMPLATES[Profile.embedded]) as instance:
+        assert type(instance.run_storage).__name__ == "SqliteRunStorage"
+    with open_instance(settings, LOCAL) as instance:
+        assert type(instance.run_storage).__name__ == "PostgresRunStorage"
+    with open_instance(embedded, ROOT / INSTANCE_TEMPLATES[Profile.embedded]) as instance:
+        assert type(instance.run_storage).__name__ == "SqliteRunStorage"
+
+
+def test_runs_that_a_killed_process_left_are_ended(settings: Settings, production: ProfileUnderTest) -> None:
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, str(LOCAL)],
+        cwd=ROOT,
+        env={**os.environ, **production.environment, "PYTHONPATH": str(ROOT), "GEO_PLATFORM_HOME": str(settings.home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    run_id = killed.stdout
+    assert killed.returncode == -9
+    with InProcessLauncher(_definitions(nothing_much), settings, LOCAL) as launcher:
+        report = launcher.status(run_id)
+    assert report is not None
+    assert report.status == "failure"
+    assert report.error is not None
+    assert "was killed" in report.error["message"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import dagster as dg
+from geo_platform.runs import RunRequest
+from geo_platform.settings import load_settings
+from schedules.launch import InProcessLauncher
+
+@dg.asset
+def killed(context: dg.AssetExecutionContext) -> None:
+    os.write(standard_output, context.run.run_id.encode())
+    os.kill(os.getpid(), signal.SIGKILL)
+
+standard_output = os.dup(1)  # Dagster leads the other one into the compute log
+jobs = [dg.define_asset_job("job", executor_def=dg.in_process_executor)]
+with InProcessLauncher(dg.Definitions(assets=[killed], jobs=jobs), load_settings(), Path(sys.argv[1])) as launcher:
+    launcher.run(RunRequest("job", None))
+"""
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgres://user:hunter2@127.0.0.1/dagster",
+        "host=127.0.0.1 password=hunter2 dbname=dagster",
+        "postgresql://user:hunter2@127.0.0.1:port/dagster",
+        "postgresql://user:hunter2%@127.0.0.1/dagster",
+    ],
+)
+def test_an_address_that_dagster_cannot_use_is_refused_without_telling_it(url: str) -> None:
+    with pytest.raises(StoreDenied, match=URL) as refused:
+        dagster_database(Settings(dagster_postgres_url=SecretStr(url)))
+    assert "hunter2" not in str(refused.value)
+
+
+def _error_of(settings: Settings) -> PlatformError:
+    with pytest.raises(PlatformError) as failed:
+        open_instance(settings, LOCAL)
+    return failed.value
+
+
+def test_no_address_a_wrong_password_and_no_server_are_told_apart(settings: Settings, own_postgres: OwnPostgres) -> None:
+    def at(url: str | None) -> Settings:
+        return settings.model_copy(update={"dagster_postgres_url": SecretStr(url) if url else None})
+
+    missing = _error_of(at(None))
+    assert isinstance(missing, StoreDenied)
+    assert URL in missing.remedy
+    url = own_postgres.logins.admin.url.get_secret_value()
+    wrong = _error_of(at(url.replace(own_postgres.password, "wrong")))
+    assert isinstance(wrong, StoreDenied)
+    assert own_postgres.password not in str(wrong)
+    assert isinstance(_error_of(at(f"{url}_that_is_not_there")), StoreDenied)
+    own_postgres.stop()
+    down = _error_of(at(url))
+    assert isinstance(down, DatabaseUnavailable)
+    assert down.retryable
+
+
+def test_a_server_that_goes_away_under_a_run_is_told(
+    settings: Settings, own_postgres: OwnPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = own_postgres.logins.admin.url.get_secret_value()
+    monkeypatch.setenv(URL, url)
+    home = settings.model_copy(update={"dagster_postgres_url": SecretStr(url)})
+
+    @dg.asset
+    def cut_off() -> None:
+        monkeypatch.setattr(time, "sleep", lambda _: None)  # Dagster waits 12 s in all before it believes it
+        own_postgres.stop()
+
+    with InProcessLauncher(_definitions(cut_off), home, LOCAL) as launcher:
+        with pytest.raises(DatabaseUnavailable):
+            launcher.run(RunRequest("job", None))
+        with pytest.raises(DatabaseUnavailable):
+            launcher.status("none")
+    monkeypatch.undo()
+
+
+def test_the_command_says_so_in_a_sentence(production: ProfileUnderTest, tmp_path: Path) -> None:
+    source = ROOT / "samples" / "natural_earth_countries.shp.zip"
+    wrong = {**production.environment, URL: production.environment[URL].replace("@", "x@", 1)}
+    done = geo_platform("ingest", "--json", source, home=tmp_path / "home", extra=wrong)
+    assert done.exit_code == 3, done.stderr
+    assert done.lines[0]["error"]["code"] == "STORE_DENIED"
+    assert "Traceback" not in done.stderr
