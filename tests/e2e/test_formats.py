@@ -1,21 +1,15 @@
-"""Every supported format through the real command, and what a person may ask of each chain."""
+"""Every supported format through the real command, and what a person may ask of each chain, on each profile."""
 
 from pathlib import Path
-from urllib.parse import unquote, urlparse
 
-import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
 from rio_cogeo import cog_validate
 
-from tests.support import formats
+from tests.support import formats, outputs
 from tests.support.command import SAMPLES, geo_platform
-
-
-def _output(answer: dict[str, object], suffix: str) -> Path:
-    outputs = [Path(unquote(urlparse(href).path)) for href in answer["outputs"]]  # type: ignore[attr-defined]
-    return next(path for path in outputs if path.name.endswith(suffix))
+from tests.support.production import ProfileUnderTest
 
 
 def _same_pixels(cog: Path, pixels: np.ndarray | None) -> None:
@@ -25,94 +19,98 @@ def _same_pixels(cog: Path, pixels: np.ndarray | None) -> None:
         assert pixels is None or np.array_equal(written.read(), pixels)
 
 
-def test_every_raster_format(tmp_path: Path) -> None:
+def test_every_raster_format(tmp_path: Path, profile: ProfileUnderTest) -> None:
+    home = tmp_path / "home"
     wanted = formats.write_georeferenced_rasters(tmp_path / "in", tmp_path)
-    ended = geo_platform("ingest", "--json", tmp_path / "in", home=tmp_path / "home")
+    ended = geo_platform("ingest", "--json", tmp_path / "in", home=home, extra=profile.environment)
     answers = {Path(line["source"]).name: line for line in ended.lines}
     assert {name: (line["outcome"], line["error"]) for name, line in answers.items()} == dict.fromkeys(wanted, ("published", None))
     assert ended.exit_code == 0
     for name, pixels in wanted.items():
-        _same_pixels(_output(answers[name], ".tif"), pixels)
-    with rasterio.open(_output(answers["N47E008.hgt"], ".tif")) as tile:
+        with outputs.output(profile, home, answers[name], ".tif") as cog:
+            _same_pixels(cog, pixels)
+    with outputs.output(profile, home, answers["N47E008.hgt"], ".tif") as cog, rasterio.open(cog) as tile:
         assert tile.crs.to_epsg() == 4326
         assert tile.bounds.left == pytest.approx(8, abs=1e-3)
         assert tile.bounds.bottom == pytest.approx(47, abs=1e-3)
 
 
-def test_pictures_with_a_world_file_and_a_crs_from_the_user(tmp_path: Path) -> None:
+def test_pictures_with_a_world_file_and_a_crs_from_the_user(tmp_path: Path, profile: ProfileUnderTest) -> None:
     wanted = formats.write_pictures(tmp_path / "in")
-    home = tmp_path / "home"
-    without = geo_platform("ingest", "--json", tmp_path / "in", home=home)
+    home, extra = tmp_path / "home", profile.environment
+    without = geo_platform("ingest", "--json", tmp_path / "in", home=home, extra=extra)
     assert {line["error"]["code"] for line in without.lines} == {"CRS_MISSING"}
-    ended = geo_platform("ingest", "--json", tmp_path / "in", "--input-crs", "EPSG:32618", home=home)
+    ended = geo_platform("ingest", "--json", tmp_path / "in", "--input-crs", "EPSG:32618", home=home, extra=extra)
     answers = {Path(line["source"]).name: line for line in ended.lines}
     assert {line["outcome"] for line in answers.values()} == {"published"}
     for name, pixels in wanted.items():
-        _same_pixels(_output(answers[name], ".tif"), pixels)
-        with rasterio.open(_output(answers[name], ".tif")) as cog:
-            assert cog.crs.to_epsg() == 32618
-            assert cog.transform.almost_equals(formats.UTM)
+        with outputs.output(profile, home, answers[name], ".tif") as path:
+            _same_pixels(path, pixels)
+            with rasterio.open(path) as cog:
+                assert cog.crs.to_epsg() == 32618
+                assert cog.transform.almost_equals(formats.UTM)
 
 
-def test_every_vector_format(tmp_path: Path) -> None:
+def test_every_vector_format(tmp_path: Path, profile: ProfileUnderTest) -> None:
+    home = tmp_path / "home"
     names = formats.write_vectors(tmp_path / "in", tmp_path)
-    ended = geo_platform("ingest", "--json", tmp_path / "in", home=tmp_path / "home")
+    ended = geo_platform("ingest", "--json", tmp_path / "in", home=home, extra=profile.environment)
     answers = {Path(line["source"]).name: line for line in ended.lines}
     assert {name: (line["outcome"], line["error"]) for name, line in answers.items()} == dict.fromkeys(names, ("published", None))
     for line in answers.values():
-        frame = gpd.read_parquet(_output(line, ".parquet"))
+        frame = outputs.frame(profile, home, line)
         name_column = next(column for column in frame.columns if column.lower() == "name")
         assert sorted(frame[name_column]) == ["a", "b", "ü"]
         assert frame.crs.to_epsg() == 4326 or frame.crs.to_authority() == ("OGC", "CRS84")
         assert frame.total_bounds == pytest.approx([1, 4, 3.2, 6.2], abs=0.6)
 
 
-def test_a_table_of_wkt_needs_its_column_and_crs(tmp_path: Path) -> None:
-    table, home = tmp_path / "outlines.csv", tmp_path / "home"
+def test_a_table_of_wkt_needs_its_column_and_crs(tmp_path: Path, profile: ProfileUnderTest) -> None:
+    table, home, extra = tmp_path / "outlines.csv", tmp_path / "home", profile.environment
     formats.write_wkt_table(table)
-    assert geo_platform("ingest", "--json", table, home=home).lines[0]["error"]["code"] in ("NO_GEOMETRY", "CRS_MISSING")
-    ended = geo_platform("ingest", "--json", table, "--wkt-column", "outline", "--input-crs", "EPSG:4326", home=home)
+    assert geo_platform("ingest", "--json", table, home=home, extra=extra).lines[0]["error"]["code"] in ("NO_GEOMETRY", "CRS_MISSING")
+    ended = geo_platform("ingest", "--json", table, "--wkt-column", "outline", "--input-crs", "EPSG:4326", home=home, extra=extra)
     assert ended.lines[0]["outcome"] == "published"
-    assert sorted(gpd.read_parquet(_output(ended.lines[0], ".parquet"))["number"]) == [1, 2, 3]
+    assert sorted(outputs.frame(profile, home, ended.lines[0])["number"]) == [1, 2, 3]
 
 
-def test_what_may_be_asked_of_a_raster(tmp_path: Path) -> None:
-    home = tmp_path / "home"
+def test_what_may_be_asked_of_a_raster(tmp_path: Path, profile: ProfileUnderTest) -> None:
+    home, extra = tmp_path / "home", profile.environment
     picture, heights = SAMPLES / "san_francisco_landsat7.tif", SAMPLES / "sierra_nevada_srtm.tif"
-    tiers = geo_platform("ingest", "--json", picture, heights, "--output-tier", "all", home=home)
+    tiers = geo_platform("ingest", "--json", picture, heights, "--output-tier", "all", home=home, extra=extra)
     by_tier = [[href.split(".")[-2] for href in line["outputs"] if href.endswith(".tif")] for line in tiers.lines]
     assert by_tier == [["analysis", "visualization", "archive"], ["analysis", "archive"]]
-    with rasterio.open(_output(tiers.lines[0], ".visualization.tif")) as jpeg:
+    with outputs.output(profile, home, tiers.lines[0], ".visualization.tif") as path, rasterio.open(path) as jpeg:
         assert jpeg.compression.value.lower().endswith("jpeg")
         assert jpeg.mask_flag_enums[0] == [rasterio.enums.MaskFlags.per_dataset]
-    moved = geo_platform("ingest", "--json", heights, "--target-crs", "EPSG:32611", home=home)
-    with rasterio.open(_output(moved.lines[0], ".tif")) as cog, rasterio.open(heights) as source:
+    moved = geo_platform("ingest", "--json", heights, "--target-crs", "EPSG:32611", home=home, extra=extra)
+    with outputs.output(profile, home, moved.lines[0], ".tif") as path, rasterio.open(path) as cog, rasterio.open(heights) as source:
         assert cog.crs.to_epsg() == 32611
         (x,), (y,) = rasterio.warp.transform(source.crs, cog.crs, [-119.6], [37.8])
         here, there = next(cog.sample([(x, y)])), next(source.sample([(-119.6, 37.8)]))
         assert abs(int(here[0]) - int(there[0])) < 150, "the pixels did not move with the CRS"
-    refused = geo_platform("ingest", "--json", heights, "--output-tier", "visualization", home=home)
+    refused = geo_platform("ingest", "--json", heights, "--output-tier", "visualization", home=home, extra=extra)
     assert refused.lines[0]["error"]["code"] == "RASTER_TYPE_MISMATCH"
-    taken = geo_platform("ingest", "--json", picture, "--item-id", "sierra_nevada_srtm", home=home)
+    taken = geo_platform("ingest", "--json", picture, "--item-id", "sierra_nevada_srtm", home=home, extra=extra)
     assert taken.lines[0]["error"]["code"] == "CONFLICT"
 
 
-def test_what_may_be_asked_of_a_vector(tmp_path: Path) -> None:
-    home = tmp_path / "home"
+def test_what_may_be_asked_of_a_vector(tmp_path: Path, profile: ProfileUnderTest) -> None:
+    home, extra = tmp_path / "home", profile.environment
     layers = tmp_path / "layers.gpkg"
     formats.features().to_file(layers, layer="one")
     formats.features().to_file(layers, layer="two", mode="a")
-    ambiguous = geo_platform("ingest", "--json", layers, home=home).lines[0]["error"]
+    ambiguous = geo_platform("ingest", "--json", layers, home=home, extra=extra).lines[0]["error"]
     assert ambiguous["code"] == "LAYER_AMBIGUOUS"
     assert "'one'" in ambiguous["message"]
     assert "'two'" in ambiguous["message"]
     options = ["--layer-name", "two", "--target-crs", "EPSG:3857", "--column-mapping", "name=title", "--table-name", "second"]
     named = ["--item-id", "zwei", "--collection-id", "maps", "--datetime-utc", "2020-01-01T00:00:00Z"]
-    asked = geo_platform("ingest", "--json", layers, *options, *named, home=home).lines[0]
+    asked = geo_platform("ingest", "--json", layers, *options, *named, home=home, extra=extra).lines[0]
     assert (asked["outcome"], asked["item"]) == ("published", "zwei")
-    frame = gpd.read_parquet(_output(asked, "second.parquet"))
+    frame = outputs.frame(profile, home, asked)
     assert frame.crs.to_epsg() == 3857
     assert sorted(frame["title"]) == ["a", "b", "ü"]
     assert frame.total_bounds[0] == pytest.approx(111319.49, abs=0.1)
-    invalid = geo_platform("ingest", "--json", layers, "--layer-name", "one", "--table-name", "select", home=home)
+    invalid = geo_platform("ingest", "--json", layers, "--layer-name", "one", "--table-name", "select", home=home, extra=extra)
     assert invalid.lines[0]["error"]["code"] == "TABLE_NAME_INVALID"

@@ -1,4 +1,4 @@
-"""SIGKILL at any point: nothing half-written is ever listed, and the next run with the same input completes."""
+"""SIGKILL at any point, on each profile: nothing half-written is ever listed, and the next run with the same input completes."""
 
 import json
 import os
@@ -8,29 +8,34 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
-from urllib.parse import unquote, urlparse
 
 import geopandas as gpd
+import psycopg
 import pytest
 import rasterio
 
+from geo_platform.settings import Profile
+from tests.support import outputs
 from tests.support.command import ROOT, SAMPLES, environment, geo_platform
+from tests.support.production import ProfileUnderTest
 
 STAGES = {
     "raster": ["raw_raster", "raster_profile", "raster_cog", "raster_item"],
     "vector": ["raw_vector", "vector_profile", "vector_features", "vector_item"],
 }
+COUNTRIES = 177
 SOURCES = {"raster": SAMPLES / "sierra_nevada_srtm.tif", "vector": SAMPLES / "natural_earth_countries.shp.zip"}
 
 
-def _kill_after(source: Path, home: Path, stage: str, pause_s: float) -> int:
+def _kill_after(source: Path, home: Path, stage: str, pause_s: float, extra: Mapping[str, str]) -> int:
     """Start the command, wait until `stage` says that it started, wait a little more, and kill. Returns the exit code."""
     command = [str(Path(sys.executable).with_name("geo-platform")), "ingest", "--json", str(source), "--force"]
     log = home / "logs" / "platform.jsonl"
     seen_bytes = log.stat().st_size if log.exists() else 0
-    process = subprocess.Popen(command, cwd=ROOT, env=environment(home), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, cwd=ROOT, env=environment(home, extra), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline and not _started(log, seen_bytes, stage):
         time.sleep(0.005)
@@ -48,43 +53,49 @@ def _started(log: Path, skip_bytes: int, stage: str) -> bool:
         return any(b'"STAGE_START"' in line and f'"{stage}"'.encode() in line for line in lines)
 
 
-def _everything_listed_is_whole(home: Path) -> None:
-    listed = geo_platform("list", "--json", home=home)
+def _everything_listed_is_whole(home: Path, profile: ProfileUnderTest) -> None:
+    listed = geo_platform("list", "--json", home=home, extra=profile.environment)
     assert listed.exit_code == 0, listed.stderr
     for entry in json.loads(listed.stdout):
-        for href in entry["outputs"]:
-            path = Path(unquote(urlparse(href).path))
-            assert path.stat().st_size > 0
-            if path.suffix == ".tif":
-                with rasterio.open(path) as cog:
-                    cog.read()
-            elif path.suffix == ".parquet":
-                assert len(gpd.read_parquet(path)) > 0
+        if outputs.table_of(entry):
+            assert len(outputs.frame(profile, home, entry)) == COUNTRIES
+        for href in (href for href in entry["outputs"] if not href.startswith("postgresql:")):
+            with outputs.published(profile, home, href) as path:
+                assert path.stat().st_size > 0
+                if href.endswith(".tif"):
+                    with rasterio.open(path) as cog:
+                        cog.read()
+                elif href.endswith(".parquet"):
+                    assert len(gpd.read_parquet(path)) == COUNTRIES
 
 
-def _statuses(home: Path) -> set[str]:
+def _statuses(home: Path, profile: ProfileUnderTest) -> set[str]:
+    query = "select status from runs"
+    if profile.profile is Profile.production:
+        with psycopg.connect(profile.environment["GEO_PLATFORM_DAGSTER_POSTGRES_URL"]) as connection:
+            return {status for (status,) in connection.execute(query)}
     with closing(sqlite3.connect(home / "dagster" / "history" / "runs.db")) as database:
-        return {status for (status,) in database.execute("select status from runs")}
+        return {status for (status,) in database.execute(query)}
 
 
 @pytest.mark.parametrize("kind", ["raster", "vector"])
-def test_killed_in_every_stage_and_then_completed(kind: str, tmp_path: Path) -> None:
-    home = tmp_path / "home"
+def test_killed_in_every_stage_and_then_completed(kind: str, tmp_path: Path, profile: ProfileUnderTest) -> None:
+    home, extra = tmp_path / "home", profile.environment
     source = tmp_path / SOURCES[kind].name
     shutil.copyfile(SOURCES[kind], source)
     killed = 0
     for stage in STAGES[kind]:
         for pause_s in (0.0, 0.12):
-            killed += _kill_after(source, home, stage, pause_s) == -signal.SIGKILL
-        _everything_listed_is_whole(home)
+            killed += _kill_after(source, home, stage, pause_s, extra) == -signal.SIGKILL
+        _everything_listed_is_whole(home, profile)
     assert killed >= len(STAGES[kind]), "the kills came too late to test anything"
-    completed = geo_platform("ingest", "--json", source, home=home)
+    completed = geo_platform("ingest", "--json", source, home=home, extra=extra)
     assert completed.exit_code == 0, completed.stderr
     assert completed.lines[0]["outcome"] in ("published", "unchanged")
-    _everything_listed_is_whole(home)
-    assert len(json.loads(geo_platform("list", "--json", home=home).stdout)) == 1
+    _everything_listed_is_whole(home, profile)
+    assert len(json.loads(geo_platform("list", "--json", home=home, extra=extra).stdout)) == 1
     # A fresh one, forced, sweeps what the killed ones left.
-    forced = geo_platform("ingest", "--json", source, "--force", home=home)
+    forced = geo_platform("ingest", "--json", source, "--force", home=home, extra=extra)
     assert forced.lines[0]["outcome"] == "published", forced.lines
     assert not list((home / "scratch").iterdir())
-    assert _statuses(home) <= {"SUCCESS", "FAILURE"}, "a killed run seems to go on"
+    assert _statuses(home, profile) <= {"SUCCESS", "FAILURE"}, "a killed run seems to go on"

@@ -1,9 +1,8 @@
-"""The main job as a person runs it: real files, the real command, real Dagster, answers read back from what was published."""
+"""The main job as a person runs it, on each profile: real files, the real command, real Dagster, answers read from what was published."""
 
 import json
 import shutil
 from pathlib import Path
-from urllib.parse import unquote, urlparse
 
 import geopandas as gpd
 import numpy as np
@@ -11,24 +10,23 @@ import pytest
 import rasterio
 from rio_cogeo import cog_validate
 
+from geo_platform.ports import SILVER
+from tests.support import outputs
 from tests.support.command import SAMPLES, Ended, geo_platform
+from tests.support.production import ProfileUnderTest
 
 SRTM = SAMPLES / "sierra_nevada_srtm.tif"
 COUNTRIES = SAMPLES / "natural_earth_countries.shp.zip"
 
 
-def _path(href: str) -> Path:
-    return Path(unquote(urlparse(href).path))
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, module_profile: ProfileUnderTest) -> Path:
+    return tmp_path_factory.mktemp(f"main-job-{module_profile.profile}") / "home"
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("main-job") / "home"
-
-
-@pytest.fixture(scope="module")
-def first(home: Path) -> Ended:
-    return geo_platform("ingest", "--json", SRTM, COUNTRIES, home=home)
+def first(home: Path, module_profile: ProfileUnderTest) -> Ended:
+    return geo_platform("ingest", "--json", SRTM, COUNTRIES, home=home, extra=module_profile.environment)
 
 
 @pytest.mark.xdist_group("main-job")
@@ -40,40 +38,41 @@ class TestBothSamples:
         fields = ["source", "kind", "outcome", "run_id", "item", "outputs", "error", "seconds"]
         assert all(list(line) == fields and line["error"] is None for line in first.lines)
 
-    def test_the_cog_is_valid_and_holds_the_source_s_pixels(self, first: Ended) -> None:
-        cog = next(_path(href) for href in first.lines[0]["outputs"] if href.endswith(".tif"))
-        valid, errors, _ = cog_validate(cog, strict=True)
-        assert valid, errors
-        with rasterio.open(cog) as written, rasterio.open(SRTM) as source:
-            assert written.crs == source.crs
-            assert np.array_equal(written.read(), source.read())
+    def test_the_cog_is_valid_and_holds_the_source_s_pixels(self, first: Ended, home: Path, module_profile: ProfileUnderTest) -> None:
+        with outputs.output(module_profile, home, first.lines[0], ".tif") as cog:
+            valid, errors, _ = cog_validate(cog, strict=True)
+            assert valid, errors
+            with rasterio.open(cog) as written, rasterio.open(SRTM) as source:
+                assert written.crs == source.crs
+                assert np.array_equal(written.read(), source.read())
 
-    def test_the_dataset_has_every_row_of_the_source(self, first: Ended) -> None:
-        dataset = next(_path(href) for href in first.lines[1]["outputs"] if href.endswith(".parquet"))
-        written, source = gpd.read_parquet(dataset), gpd.read_file(COUNTRIES)
+    def test_the_dataset_has_every_row_of_the_source(self, first: Ended, home: Path, module_profile: ProfileUnderTest) -> None:
+        written, source = outputs.frame(module_profile, home, first.lines[1]), gpd.read_file(COUNTRIES)
         assert sorted(written["name"]) == sorted(source["name"])
         assert written.crs == source.crs
         assert written.geometry.is_valid.all()
 
-    def test_both_are_listed_newest_first_with_their_runs(self, first: Ended, home: Path) -> None:
-        listed = json.loads(geo_platform("list", "--json", home=home).stdout)
+    def test_both_are_listed_newest_first_with_their_runs(self, first: Ended, home: Path, module_profile: ProfileUnderTest) -> None:
+        listed = json.loads(geo_platform("list", "--json", home=home, extra=module_profile.environment).stdout)
         assert [entry["id"] for entry in listed] == [line["item"] for line in reversed(first.lines)]
         assert [entry["run_id"] for entry in listed] == [line["run_id"] for line in reversed(first.lines)]
         assert all({"id", "collection", "run_id", "source", "outputs"} <= set(entry) for entry in listed)
 
-    def test_the_same_again_is_unchanged_and_answers_with_the_first_run(self, first: Ended, home: Path) -> None:
-        again = geo_platform("ingest", "--json", SRTM, COUNTRIES, home=home)
+    def test_the_same_again_is_unchanged_and_answers_with_the_first_run(
+        self, first: Ended, home: Path, module_profile: ProfileUnderTest
+    ) -> None:
+        again = geo_platform("ingest", "--json", SRTM, COUNTRIES, home=home, extra=module_profile.environment)
         assert again.exit_code == 0
         assert [line["outcome"] for line in again.lines] == ["unchanged", "unchanged"]
         assert [line["run_id"] for line in again.lines] == [line["run_id"] for line in first.lines]
         assert [line["outputs"] for line in again.lines] == [line["outputs"] for line in first.lines]
 
-    def test_a_run_s_status_and_an_item_can_be_looked_up(self, first: Ended, home: Path) -> None:
-        raster = first.lines[0]
-        status = json.loads(geo_platform("status", raster["run_id"], "--json", home=home).stdout)
+    def test_a_run_s_status_and_an_item_can_be_looked_up(self, first: Ended, home: Path, module_profile: ProfileUnderTest) -> None:
+        raster, extra = first.lines[0], module_profile.environment
+        status = json.loads(geo_platform("status", raster["run_id"], "--json", home=home, extra=extra).stdout)
         assert status["status"] == "success"
         assert set(status["stage_seconds"]) >= {"raw_raster", "raster_profile", "raster_cog", "raster_item", "raster_cog_cog_valid"}
-        item = json.loads(geo_platform("show", raster["item"], "--json", home=home).stdout)
+        item = json.loads(geo_platform("show", raster["item"], "--json", home=home, extra=extra).stdout)
         assert item["type"] == "Feature"
         assert item["properties"]["geo_platform:run_id"] == raster["run_id"]
 
@@ -82,35 +81,34 @@ class TestBothSamples:
         assert {line["run_id"] for line in lines if "stage" in line} == {line["run_id"] for line in first.lines}
         started = [line["stage"] for line in lines if line.get("checkpoint") == "STAGE_START"]
         assert started[:4] == ["raw_raster", "raster_profile", "raster_cog", "raster_item"]
-        assert not list((home / "scratch").iterdir())
+        assert not list((home / "scratch").iterdir()), "of either profile"
 
 
-def test_force_and_another_recipe_and_another_source_are_done_again(tmp_path: Path) -> None:
-    home, source = tmp_path / "home", tmp_path / "hills.tif"
+def test_force_and_another_recipe_and_another_source_are_done_again(tmp_path: Path, profile: ProfileUnderTest) -> None:
+    home, source, extra = tmp_path / "home", tmp_path / "hills.tif", profile.environment
     shutil.copyfile(SAMPLES / "san_francisco_landsat7.tif", source)
     runs = [
-        geo_platform("ingest", "--json", source, home=home),
-        geo_platform("ingest", "--json", source, "--force", home=home),
-        geo_platform("ingest", "--json", source, "--compression", "deflate", home=home),
+        geo_platform("ingest", "--json", source, home=home, extra=extra),
+        geo_platform("ingest", "--json", source, "--force", home=home, extra=extra),
+        geo_platform("ingest", "--json", source, "--compression", "deflate", home=home, extra=extra),
     ]
     with rasterio.open(source, "r+") as dataset:
         dataset.write(np.full((10, 10), 99, dtype="uint8"), 1, window=((0, 10), (0, 10)))
-    runs.append(geo_platform("ingest", "--json", source, "--compression", "deflate", home=home))
+    runs.append(geo_platform("ingest", "--json", source, "--compression", "deflate", home=home, extra=extra))
     assert [run.lines[0]["outcome"] for run in runs] == ["published"] * 4, [run.lines for run in runs]
     assert len({run.lines[0]["run_id"] for run in runs}) == 4
-    assert len(json.loads(geo_platform("list", "--json", home=home).stdout)) == 1
-    cog = next(_path(href) for href in runs[-1].lines[0]["outputs"] if href.endswith(".tif"))
-    with rasterio.open(cog) as written:
+    assert len(json.loads(geo_platform("list", "--json", home=home, extra=extra).stdout)) == 1
+    with outputs.output(profile, home, runs[-1].lines[0], ".tif") as cog, rasterio.open(cog) as written:
         assert written.read(1)[:10, :10].min() == written.read(1)[:10, :10].max() == 99
 
 
-def test_a_refusal_says_why_and_stops_nobody(tmp_path: Path) -> None:
-    home, folder = tmp_path / "home", tmp_path / "in"
+def test_a_refusal_says_why_and_stops_nobody(tmp_path: Path, profile: ProfileUnderTest) -> None:
+    home, folder, extra = tmp_path / "home", tmp_path / "in", profile.environment
     folder.mkdir()
     (folder / "letter.tif").write_text("Dear reader, this is no raster.")
     (folder / "empty.gpkg").write_bytes(b"")
     shutil.copyfile(COUNTRIES, folder / "countries.zip")
-    ended = geo_platform("ingest", "--json", folder, tmp_path / "nowhere.tif", home=home)
+    ended = geo_platform("ingest", "--json", folder, tmp_path / "nowhere.tif", home=home, extra=extra)
     answers = {Path(line["source"]).name: line for line in ended.lines}
     assert ended.exit_code == 1
     assert answers["letter.tif"]["error"]["code"] == "UNSUPPORTED_FORMAT"
@@ -122,19 +120,19 @@ def test_a_refusal_says_why_and_stops_nobody(tmp_path: Path) -> None:
     assert "Traceback" not in ended.stdout + ended.stderr
 
 
-def test_a_refusal_inside_a_run_leaves_nothing_behind(tmp_path: Path) -> None:
-    home, source = tmp_path / "home", tmp_path / "nowhere-on-earth.tif"
-    profile = {"driver": "GTiff", "width": 16, "height": 16, "count": 1, "dtype": "uint8", "transform": rasterio.Affine(1, 0, 0, 0, -1, 16)}
-    with rasterio.open(source, "w", **profile) as dataset:
+def test_a_refusal_inside_a_run_leaves_nothing_behind(tmp_path: Path, profile: ProfileUnderTest) -> None:
+    home, source, extra = tmp_path / "home", tmp_path / "nowhere-on-earth.tif", profile.environment
+    shape = {"driver": "GTiff", "width": 16, "height": 16, "count": 1, "dtype": "uint8", "transform": rasterio.Affine(1, 0, 0, 0, -1, 16)}
+    with rasterio.open(source, "w", **shape) as dataset:
         dataset.write(np.arange(256, dtype="uint8").reshape(1, 16, 16))
-    ended = geo_platform("ingest", "--json", source, home=home)
+    ended = geo_platform("ingest", "--json", source, home=home, extra=extra)
     (answer,) = ended.lines
     assert (ended.exit_code, answer["outcome"], answer["error"]["code"]) == (1, "refused", "CRS_MISSING")
-    assert not list((home / "store" / "silver").rglob("*")) if (home / "store" / "silver").exists() else True
-    assert geo_platform("list", "--json", home=home).stdout.strip() == "[]"
-    status = geo_platform("status", answer["run_id"], "--json", home=home)
+    assert not list(profile.objects(home).list(SILVER))
+    assert geo_platform("list", "--json", home=home, extra=extra).stdout.strip() == "[]"
+    status = geo_platform("status", answer["run_id"], "--json", home=home, extra=extra)
     assert json.loads(status.stdout)["error"]["code"] == "CRS_MISSING"
-    given = geo_platform("ingest", "--json", source, "--input-crs", "EPSG:32631", home=home)
+    given = geo_platform("ingest", "--json", source, "--input-crs", "EPSG:32631", home=home, extra=extra)
     assert given.lines[0]["outcome"] == "published"
 
 

@@ -1,22 +1,26 @@
-"""Several commands on one home at the same time: each ends as if it were alone, the first time too."""
+"""Several commands on one home at the same time, on each profile: each ends as if it were alone, the first time too."""
 
 import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.command import ROOT, SAMPLES, environment, geo_platform
+from tests.support.production import ProfileUnderTest
 
 RASTER, VECTOR = SAMPLES / "san_francisco_landsat7.tif", SAMPLES / "natural_earth_countries.shp.zip"
 
 
-def _ingest_side_by_side(sources: list[Path], home: Path) -> list[tuple[int, dict[str, Any]]]:
+def _ingest_side_by_side(sources: list[Path], home: Path, extra: Mapping[str, str]) -> list[tuple[int, dict[str, Any]]]:
     command = [str(Path(sys.executable).with_name("geo-platform")), "ingest", "--json"]
     started = [
         subprocess.Popen(
-            [*command, str(source)], cwd=ROOT, env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*command, str(source)], cwd=ROOT, env=environment(home, extra), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         for source in sources
     ]
@@ -25,23 +29,24 @@ def _ingest_side_by_side(sources: list[Path], home: Path) -> list[tuple[int, dic
     return [(process.returncode, json.loads(stdout)) for process, stdout, _ in ended]
 
 
-def test_six_files_on_a_home_that_nobody_has_used(tmp_path: Path) -> None:
+def test_six_files_on_a_home_that_nobody_has_used(tmp_path: Path, profile: ProfileUnderTest) -> None:
     """Dagster makes its tables in a race of six, unless it is kept from it."""
     home = tmp_path / "home"
     sources = [tmp_path / f"{number}{''.join(sample.suffixes)}" for number, sample in enumerate([RASTER, VECTOR] * 3)]
     for source, sample in zip(sources, [RASTER, VECTOR] * 3, strict=True):
         shutil.copyfile(sample, source)
-    answers = _ingest_side_by_side(sources, home)
+    answers = _ingest_side_by_side(sources, home, profile.environment)
     assert [(code, answer["outcome"], answer["error"]) for code, answer in answers] == [(0, "published", None)] * 6
-    listed = json.loads(geo_platform("list", "--json", home=home).stdout)
+    listed = json.loads(geo_platform("list", "--json", home=home, extra=profile.environment).stdout)
     assert {entry["run_id"] for entry in listed} == {answer["run_id"] for _, answer in answers}
 
 
-def test_one_file_twice_is_published_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("source", [RASTER, VECTOR], ids=["raster", "vector"])
+def test_one_file_twice_is_published_once(source: Path, tmp_path: Path, profile: ProfileUnderTest) -> None:
     home = tmp_path / "home"
-    answers = _ingest_side_by_side([RASTER, RASTER], home)
+    answers = _ingest_side_by_side([source, source], home, profile.environment)
     assert [code for code, _ in answers] == [0, 0]
     assert {answer["outcome"] for _, answer in answers} <= {"published", "unchanged"}
-    assert len(json.loads(geo_platform("list", "--json", home=home).stdout)) == 1
+    assert len(json.loads(geo_platform("list", "--json", home=home, extra=profile.environment).stdout)) == 1
     one, other = (answer["outputs"] for _, answer in answers)
     assert one == other
