@@ -40,8 +40,11 @@ services: $(STAMP)  ## start the production profile's servers on this machine: P
 services-stop: $(STAMP)  ## end them; their data stays
 	@$(SERVICES) stop
 
-test: $(STAMP)  ## the whole suite
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+test: $(STAMP)  ## the suite
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" $(PYTEST_ARGS)
+
+slow: $(STAMP)  ## the tests that take long by their nature: stores that fail and come back, a whole deployment
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow $(PYTEST_ARGS)
 
 lint: $(STAMP)  ## ruff
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

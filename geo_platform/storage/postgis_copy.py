@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from geo_platform.errors import FieldEncoding, PlatformError
+from geo_platform.sql import statement
 from geo_platform.storage.postgis_plan import TablePlan
 from geo_platform.storage.postgis_session import AS_LOADER, WITHOUT_TIME_LIMIT, WITHOUT_WAITING_FOR_DISK, refusal
 from geo_platform.storage.postgres import Database
@@ -98,7 +99,7 @@ class CopyStreams:
     def _copy(self) -> None:
         try:
             with self._database.connect_arrow() as connection, connection.cursor() as cursor:
-                for setting in (AS_LOADER, WITHOUT_TIME_LIMIT, WITHOUT_WAITING_FOR_DISK):
+                for setting in (AS_LOADER, WITHOUT_TIME_LIMIT, WITHOUT_WAITING_FOR_DISK, statement("postgis_compression")):
                     cursor.execute(setting.as_string(None))
                 schema, name = self._plan.table
                 reader = pa.RecordBatchReader.from_batches(self._plan.schema, self._chunks())

@@ -31,7 +31,9 @@ _MOST_RUNS_ABREAST = 64
 _NO_OVERFLOW = 0.25
 """Before differences are taken: coordinates may be as large as numbers are."""
 
-_LEVEL = 16
+_LEVEL = 11
+"""Four million cells for the ten thousands of rows of a run."""
+
 _CELLS = 2**_LEVEL - 1
 
 
@@ -107,14 +109,14 @@ def _way(placed: Positions) -> float:
 
 
 def _hilbert_keys(placed: Positions) -> npt.NDArray[np.int64]:
-    """Distance along the curve of level 16, the curve of geopandas' `hilbert_distance`. Source: Warren, Hacker's Delight, chapter 16."""
+    """Distance along the curve, which is that of geopandas' `hilbert_distance`. Source: Warren, Hacker's Delight, chapter 16."""
     cells = (placed * _CELLS).astype(np.int32)
     x, y = cells[:, 0], cells[:, 1]
-    keys = np.zeros(len(cells), dtype=np.int64)
+    keys = np.zeros(len(cells), dtype=np.int32)
     for bit in reversed(range(_LEVEL)):
         below = np.int32((1 << bit) - 1)
         right, up = (x >> bit) & 1, (y >> bit) & 1
-        keys |= ((3 * right) ^ up).astype(np.int64) << (2 * bit)
+        keys |= ((3 * right) ^ up) << (2 * bit)
         x, y = x & below, y & below
         is_turned = (right == 1) & (up == 0)
         x, y = np.where(is_turned, below - x, x), np.where(is_turned, below - y, y)

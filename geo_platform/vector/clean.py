@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import shapely
 from pyproj import CRS
 
@@ -94,13 +95,17 @@ def _published_wkb(geometries: Geometries, batch: SourceBatch, plan: FeaturePlan
     """Good rows as multi geometries: in the source's own bytes where nothing changed, which costs a tenth, else written anew."""
     is_new_everywhere = plan.was_reprojected or plan.simplify_tolerance is not None or plan.quantize_grid is not None
     kept = np.zeros_like(good) if is_new_everywhere else good & ~repaired & has_published_form(batch.wkb, plan.dimension)
-    own = as_multi(batch.wkb if kept.all() else batch.wkb.filter(pa.array(kept)), plan.dimension)
-    if np.array_equal(kept, good):
-        return own
-    promoted = promote_to_multi(geometries[good & ~kept])
-    anew = shapely.to_wkb(promoted, output_dimension=3 if plan.dimension == "xyz" else 2, byte_order=1, flavor="iso")
-    places = np.where(kept[good], np.cumsum(kept[good]), len(own) + np.cumsum(~kept[good])) - 1
-    return pa.concat_arrays([own, pa.array(anew, pa.binary())]).take(pa.array(places))
+    if not kept.any():
+        return _written_anew(geometries[good], plan)
+    own = as_multi(batch.wkb, plan.dimension)
+    if not np.array_equal(kept, good):
+        own = pc.replace_with_mask(own, pa.array(good & ~kept), _written_anew(geometries[good & ~kept], plan))
+    return own if good.all() else own.filter(pa.array(good))
+
+
+def _written_anew(geometries: Geometries, plan: FeaturePlan) -> pa.Array:
+    dimension = 3 if plan.dimension == "xyz" else 2
+    return pa.array(shapely.to_wkb(promote_to_multi(geometries), output_dimension=dimension, byte_order=1, flavor="iso"), pa.binary())
 
 
 def _parse(batch: SourceBatch, verdicts: _Verdicts) -> Geometries:
@@ -113,7 +118,10 @@ def _parse(batch: SourceBatch, verdicts: _Verdicts) -> Geometries:
     geometries = np.full(len(batch.positions), None, dtype=object)
     wkb = batch.wkb.to_numpy(zero_copy_only=False)
     try:
-        geometries[verdicts.good] = shapely.from_wkb(wkb[verdicts.good], on_invalid="ignore")
+        if verdicts.good.all():
+            geometries = shapely.from_wkb(wkb, on_invalid="ignore")
+        else:
+            geometries[verdicts.good] = shapely.from_wkb(wkb[verdicts.good], on_invalid="ignore")
     except NotImplementedError:
         _parse_one_by_one(wkb, geometries, verdicts)
     verdicts.reject(np.asarray(shapely.is_missing(geometries)), "GEOMETRY_UNREADABLE", "the geometry's bytes cannot be understood")

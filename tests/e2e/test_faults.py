@@ -26,6 +26,8 @@ from tests.support.production import ProfileUnderTest
 from tests.support.servers import OwnAzurite, OwnPostgres
 from tests.support.skipping import cannot_run
 
+pytestmark = pytest.mark.slow
+
 ROWS = 60_000
 COUNTRIES = SAMPLES / "natural_earth_countries.shp.zip"
 HEIGHTS = SAMPLES / "sierra_nevada_srtm.tif"

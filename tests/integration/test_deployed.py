@@ -45,6 +45,9 @@ RETRIES = "query Retries($filter: RunsFilter!) { runsOrError(filter: $filter) { 
 PRINTED = "query Printed($key: [String!]!) { capturedLogs(logKey: $key) { stdout stderr } }"
 
 
+pytestmark = pytest.mark.slow
+
+
 @dataclass(frozen=True)
 class Deployment:
     """Where the UI is, and the containers that were asked for."""
