@@ -25,7 +25,8 @@ from geo_platform.source.openable import OpenableSource
 PREDICTORS = {1: "NO", 2: "STANDARD", 3: "FLOATING_POINT"}
 
 _SCRATCH_TROUBLE = re.compile(
-    r"no space|disk full|WriteEncoded|TIFFAppend|fwrite|cannot write|failed to write|write error|permission", re.IGNORECASE
+    r"no space|disk full|WriteEncoded|TIFFAppend|TIFFRewrite|TIFFWrite|fwrite|cannot write|failed to write|write error|permission",
+    re.IGNORECASE,
 )
 
 

@@ -3,8 +3,10 @@
 What belongs here: the bookkeeping between reading, cleaning and the feature store. What stays out: those three.
 """
 
+import gc
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -44,10 +46,11 @@ class RowAccounts:
     def clean_batches(self, source: Iterable[SourceBatch]) -> Iterator[pa.RecordBatch]:
         """Clean rows. Raises NoFeatures, NoGeometry, GeometryUnrepairable at the end where not one row is left to publish."""
         try:
-            for batch, cleaned in map_in_order(partial(clean_batch, plan=self._plan), source, threads=usable_threads()):
-                self._book(batch, cleaned)
-                if cleaned.clean.num_rows:
-                    yield cleaned.clean
+            with _modules_set_aside():
+                for batch, cleaned in map_in_order(partial(clean_batch, plan=self._plan), source, threads=usable_threads()):
+                    self._book(batch, cleaned)
+                    if cleaned.clean.num_rows:
+                        yield cleaned.clean
         finally:
             if self._writer is not None:
                 self._writer.close()
@@ -86,3 +89,13 @@ class RowAccounts:
         """read = inserted + rejected, and as many lie in the store. Raises AssertionError: that would be a fault in this code."""
         if self.read != self.inserted + self.rejected or self.inserted != published:
             raise AssertionError(f"{self.read} rows read, {self.inserted} inserted, {self.rejected} rejected, {published} in the store")
+
+
+@contextmanager
+def _modules_set_aside() -> Iterator[None]:
+    """Geometries by the hundred thousand make Python look for garbage all the time: not among what was there before, too."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

@@ -30,10 +30,22 @@ def _run(*command: str | Path, cwd: Path, env: dict[str, str] | None = None) -> 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """bin/ of an environment that holds the built wheel and its locked dependencies without any extra."""
+    """bin/ of an environment that holds the built wheel and its locked dependencies, the production stores' too, without Dagster."""
     folder = tmp_path_factory.mktemp("wheel")
     env = {**os.environ, "UV_PROJECT_ENVIRONMENT": str(folder / "env")}
-    seeded = _run(BIN / "uv", "sync", "--frozen", "--no-dev", "--no-install-project", "--python", sys.executable, cwd=ROOT, env=env)
+    seeded = _run(
+        BIN / "uv",
+        "sync",
+        "--frozen",
+        "--no-dev",
+        "--no-install-project",
+        "--extra",
+        "production",
+        "--python",
+        sys.executable,
+        cwd=ROOT,
+        env=env,
+    )
     assert seeded.returncode == 0, seeded.stderr
     # The wheel is built with the project's own locked setuptools, so that no build environment has to be fetched.
     wheel = _run(BIN / "uv", "build", "--wheel", "--no-build-isolation", "--out-dir", folder, cwd=ROOT)
