@@ -108,7 +108,7 @@ def _way(placed: Positions) -> float:
     return float(np.abs(np.diff(placed, axis=0)).sum())
 
 
-def _hilbert_keys(placed: Positions) -> npt.NDArray[np.int64]:
+def _hilbert_keys(placed: Positions) -> npt.NDArray[np.int32]:
     """Distance along the curve, which is that of geopandas' `hilbert_distance`. Source: Warren, Hacker's Delight, chapter 16."""
     cells = (placed * _CELLS).astype(np.int32)
     x, y = cells[:, 0], cells[:, 1]

@@ -104,8 +104,9 @@ def _published_wkb(geometries: Geometries, batch: SourceBatch, plan: FeaturePlan
 
 
 def _written_anew(geometries: Geometries, plan: FeaturePlan) -> pa.Array:
-    dimension = 3 if plan.dimension == "xyz" else 2
-    return pa.array(shapely.to_wkb(promote_to_multi(geometries), output_dimension=dimension, byte_order=1, flavor="iso"), pa.binary())
+    promoted = promote_to_multi(geometries)
+    wkb = shapely.to_wkb(promoted, output_dimension=3 if plan.dimension == "xyz" else 2, byte_order=1, flavor="iso")
+    return pa.array(wkb, pa.binary())
 
 
 def _parse(batch: SourceBatch, verdicts: _Verdicts) -> Geometries:
