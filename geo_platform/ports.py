@@ -149,6 +149,9 @@ class FeatureStore(Protocol):
         """Remove what loads left that were never published and began before then; returns the names removed."""
 
 
+ASSET_ORDER = ("data", "table", "visualization", "analysis", "archive", "rejected", "thumbnail", "preview")
+"""The order of an item's assets, and so of an answer's outputs: data first, pictures last. Not every store keeps one."""
+
 ASSET_CONTAINER = "geo_platform:container"
 ASSET_KEY = "geo_platform:key"
 """Of an asset that is an object: where it lies in the object store."""

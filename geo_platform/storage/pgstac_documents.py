@@ -1,20 +1,22 @@
 """STAC documents on their way into pgSTAC's jsonb and back: what comes out is what went in.
 
-What belongs here: floats, nulls and links, as plain functions on documents. What stays out: any statement.
+What belongs here: floats, nulls, order and links, as plain functions on documents. What stays out: any statement.
 
-jsonb keeps numbers as decimals, so that a large float would come back as an integer; it is written with a point. pgSTAC drops
-members of objects that are null; where they were is kept beside the item.
+jsonb keeps numbers as decimals, so that a large float would come back as an integer; it is written with a point. It sorts the
+members of objects by the length of their names; assets are put in order again. pgSTAC drops members of objects that are null;
+where they were is kept beside the item.
 """
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
 
 from geo_platform.errors import CatalogRejected
+from geo_platform.ports import ASSET_ORDER
 from geo_platform.storage.stac_documents import document_fault, encode
 from geo_platform.storage.stac_hrefs import Document, without_structure
 
@@ -72,7 +74,13 @@ def read_item(text: str, nulls: str | None) -> Document:
     fault = document_fault(document)
     if fault is not None:
         raise CatalogRejected(f"The catalog's item {document.get('collection')}/{document.get('id')} cannot be used: {fault}.")
-    return document
+    return {**document, "assets": in_order(document.get("assets", {}))}
+
+
+def in_order(assets: Mapping[str, Any]) -> dict[str, Any]:
+    """The assets in the platform's order (`ASSET_ORDER`); what other programs call otherwise comes after, as it came."""
+    known = [name for name in ASSET_ORDER if name in assets]
+    return {name: assets[name] for name in (*known, *(name for name in assets if name not in known))}
 
 
 def to_store(item: Document) -> Document:

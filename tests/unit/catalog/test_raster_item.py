@@ -21,6 +21,7 @@ from geo_platform.contracts.message import Finding, SpatialReference
 from geo_platform.contracts.raster import CogFile, CogStored, OutputTier, RasterBand
 from geo_platform.grid import Bounds, LonLatBounds
 from geo_platform.options import ItemOptions
+from geo_platform.ports import ASSET_ORDER
 from geo_platform.storage.folder import FolderStore
 
 from .conftest import LOCAL_WKT, band, cog, sha256
@@ -94,6 +95,7 @@ def test_assets_and_their_roles(make_cogs: MakeCogs, objects: FolderStore) -> No
         "thumbnail": ["thumbnail"],
         "preview": ["overview"],
     }
+    assert list(item["assets"]) == [name for name in ASSET_ORDER if name in item["assets"]]
     assert item["assets"]["preview"]["type"] == "image/webp"
     assert item["assets"]["data"]["geo_platform:key"] == "cogs/scene/analysis & more.tif"
     only = built(make_cogs(cogs=(cog(objects, OutputTier.visualization),)))

@@ -14,6 +14,7 @@ from geo_platform.catalog.vector_item import build_vector_item
 from geo_platform.contracts.vector import FeaturesLoaded
 from geo_platform.grid import LonLatBounds
 from geo_platform.options import ItemOptions
+from geo_platform.ports import ASSET_ORDER
 
 MakeFeatures = Callable[..., FeaturesLoaded]
 NOW = datetime(2026, 11, 23, 18, tzinfo=UTC)
@@ -50,6 +51,7 @@ def test_every_row_is_accounted_for(make_features: MakeFeatures) -> None:
 
 def test_assets_and_their_roles(make_features: MakeFeatures) -> None:
     roles = {key: asset["roles"] for key, asset in built(make_features())["assets"].items()}
+    assert list(roles) == [name for name in ASSET_ORDER if name in roles]
     assert roles == {"data": ["data"], "rejected": ["metadata"], "thumbnail": ["thumbnail"]}
     in_a_database = make_features(dataset_object=None, sha256=None, rejected_object=None, destination="postgis")
     assert list(built(in_a_database)["assets"]) == ["thumbnail"]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geo_platform.errors import CatalogRejected
-from geo_platform.storage.pgstac_documents import Addresses, null_paths, read_item, to_jsonb, to_store, with_nulls
+from geo_platform.storage.pgstac_documents import Addresses, in_order, null_paths, read_item, to_jsonb, to_store, with_nulls
 from tests.support.publications import COLLECTION, item
 
 VALUES = st.recursive(
@@ -30,6 +30,13 @@ def as_jsonb(text: str) -> Any:
 def test_a_float_stays_that_float(number: float) -> None:
     (found,) = as_jsonb(to_jsonb({"n": number}, "it")).values()
     assert (type(found), found) == (float, number)
+
+
+@given(st.permutations(["zebra", "archive", "data", "preview", "analysis", "thumbnail"]))
+def test_assets_come_in_the_platform_s_order_and_none_is_lost(names: list[str]) -> None:
+    ordered = in_order({name: {"href": name} for name in names})
+    assert list(ordered) == ["data", "analysis", "archive", "thumbnail", "preview", "zebra"]
+    assert all(asset == {"href": name} for name, asset in ordered.items())
 
 
 @pytest.mark.parametrize("text", ["1e+20", 'say "1e+20"', "\\1e+20\\", "\\", '\\"1e+20', "-1.5e+300,"])
