@@ -149,8 +149,20 @@ def own_containers(connection_string: str) -> Iterator[Blobs]:
                 account.delete_container(container.name)
 
 
+class _OwnServer:
+    """A process that a test ends as it likes and starts again."""
+
+    process: subprocess.Popen[bytes] | None
+
+    def _end(self, kind: signal.Signals) -> None:
+        if self.process is not None:
+            self.process.send_signal(kind)
+            self.process.wait(timeout=60)
+            self.process = None
+
+
 @dataclass
-class OwnPostgres:
+class OwnPostgres(_OwnServer):
     """A server that one test has for itself, to stop, kill and start again. `logins` is a database with the platform in it."""
 
     folder: Path
@@ -174,12 +186,6 @@ class OwnPostgres:
         """As if the machine had lost power: nothing is closed; the next start recovers from the log."""
         self._end(signal.SIGQUIT)
 
-    def _end(self, kind: signal.Signals) -> None:
-        if self.process is not None:
-            self.process.send_signal(kind)
-            self.process.wait(timeout=60)
-            self.process = None
-
 
 @contextmanager
 def own_postgres() -> Iterator[OwnPostgres]:
@@ -199,7 +205,7 @@ def own_postgres() -> Iterator[OwnPostgres]:
 
 
 @dataclass
-class OwnAzurite:
+class OwnAzurite(_OwnServer):
     """A storage account that one test has for itself, to stop, kill and start again on the same port and the same data."""
 
     folder: Path
@@ -228,12 +234,6 @@ class OwnAzurite:
     def crash(self) -> None:
         """Killed: connections are cut, what was not written yet is lost."""
         self._end(signal.SIGKILL)
-
-    def _end(self, kind: signal.Signals) -> None:
-        if self.process is not None:
-            self.process.send_signal(kind)
-            self.process.wait(timeout=60)
-            self.process = None
 
 
 @contextmanager
