@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 
 from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential, TokenCredential
 from azure.core.utils import parse_connection_string
-from azure.identity import DefaultAzureCredential
 from azure.storage.blob import BlobServiceClient, ExponentialRetry
 from pydantic import SecretStr
 
@@ -101,6 +100,8 @@ def _credential(account: BlobAccount) -> AzureNamedKeyCredential | AzureSasCrede
         # urllib3 writes whole addresses at DEBUG, and a SAS token is part of each.
         logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
         return AzureSasCredential(secret.lstrip("?"))
+    from azure.identity import DefaultAzureCredential  # a quarter of a second that keys and SAS tokens can do without
+
     return DefaultAzureCredential()
 
 

@@ -6,17 +6,19 @@ What belongs here: connecting, and translating errors. What stays out: any state
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import adbc_driver_manager
-import adbc_driver_postgresql.dbapi
 import psycopg
-from adbc_driver_manager.dbapi import Connection as AdbcConnection
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import SecretStr
 
 from geo_platform.errors import DatabaseUnavailable, PlatformError, StoreDenied
 from geo_platform.settings import Settings
+
+if TYPE_CHECKING:
+    from adbc_driver_manager.dbapi import Connection as AdbcConnection
 
 APPLICATION = "geo_platform"
 _CONNECT_TIMEOUT_S = 10
@@ -64,8 +66,10 @@ class Database:
             yield connection
 
     @contextmanager
-    def connect_arrow(self) -> Iterator[AdbcConnection]:
+    def connect_arrow(self) -> Iterator["AdbcConnection"]:
         """An ADBC connection, for loading Arrow batches by binary COPY. Raises DatabaseUnavailable, StoreDenied."""
+        import adbc_driver_postgresql.dbapi  # brings pandas along, which takes its time; the catalog does without it
+
         with database_errors(self.place), adbc_driver_postgresql.dbapi.connect(self._arrow_uri(), autocommit=False) as connection:
             yield connection
 

@@ -1,18 +1,21 @@
 """The group of commands: what it offers, what each says of itself, and what is loaded for it."""
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Mapping
 
 import click
 import pytest
 
 from geo_platform.cli.main import COMMANDS, main
+from tests.support.production import ProfileUnderTest
 
 SLOW = {"rasterio", "pyogrio", "pandas", "geopandas", "dagster", "jsonschema"}
 
 
-def _loaded_by(*arguments: str) -> set[str]:
+def _loaded_by(*arguments: str, extra: Mapping[str, str] | None = None) -> set[str]:
     """The slow libraries that a command has loaded when it ends."""
     program = """
 import json, sys
@@ -22,13 +25,18 @@ try:
 finally:
     print(json.dumps(sorted(sys.modules)), file=sys.stderr)
 """
-    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True, timeout=60)
+    command, env = [sys.executable, "-c", program, *arguments], {**os.environ, **(extra or {})}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=60)
     return SLOW & set(json.loads(done.stderr))
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["list"], ["list", "--help"]], ids=" ".join)
 def test_what_touches_no_geodata_loads_none_of_its_libraries(arguments: list[str]) -> None:
     assert _loaded_by(*arguments) == set()
+
+
+def test_a_listing_from_the_database_loads_none_of_them_either(production: ProfileUnderTest) -> None:
+    assert _loaded_by("list", extra=production.environment) == set()
 
 
 def test_what_plans_loads_them() -> None:
