@@ -39,6 +39,8 @@ class Sent:
 def read_back(database: Database, plan: TablePlan, sent: Sent) -> Bounds:
     """The bounds that lie there, once rows and bounds are just those that were sent. Raises DatabaseUnavailable where not."""
     with loading(database) as connection:
+        # One process: more would take the processor from the index that is built meanwhile, which takes longest.
+        connection.execute("SET LOCAL max_parallel_workers_per_gather = 0")
         row = connection.execute(statement("postgis_read_back", geometry=plan.geometry_column, table=plan.table)).fetchone()
     rows, *extent = row if row is not None else (0, None)
     if rows != sent.rows or None in extent or extent != sent.bounds.tolist():

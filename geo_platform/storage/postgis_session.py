@@ -44,6 +44,7 @@ def loading(database: Database, *, lock_wait_s: float = _LOCK_WAIT_S, waits_for_
             connection.execute("SET LOCAL search_path TO public")
             connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{int(lock_wait_s * 1000)}ms"])
             connection.execute(WITHOUT_TIME_LIMIT)
+            connection.execute("SET LOCAL jit = off")  # compiling takes longer than the few large queries gain by it
             if not waits_for_disk:
                 connection.execute(WITHOUT_WAITING_FOR_DISK)
             yield connection

@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
 
+from geo_platform.wkb_numbers import float64_at, uint32_at
+
 Positions = npt.NDArray[np.float64]
 """x and y, one row each."""
 
@@ -31,7 +33,7 @@ def first_positions(wkb: pa.Array) -> Positions:
     positions = np.full((len(starts), 2), np.nan)
     at = starts + _FIRST_COORDINATE[codes]
     there = np.flatnonzero((codes != 0) & (codes != 7) & (at + 16 <= ends))
-    positions[there] = np.ascontiguousarray(data[at[there, None] + np.arange(16)]).view("<f8")
+    positions[there, 0], positions[there, 1] = float64_at(data, at[there]), float64_at(data, at[there] + 8)
     return positions
 
 
@@ -74,7 +76,7 @@ def _heads(
     data = np.frombuffer(wkb.buffers()[2], dtype=np.uint8)
     offsets = np.frombuffer(wkb.buffers()[1], dtype=np.int32)[wkb.offset : wkb.offset + len(wkb) + 1].astype(np.int64)
     starts, ends = offsets[:-1], offsets[1:]
-    raw = _uint32(data, starts + 1)
+    raw = uint32_at(data, starts + 1)
     is_known = (data[starts] == 1) & (raw % 1000 <= 7) & (raw < 2000)
     return data, starts, ends, np.where(is_known, raw % 1000, 0), raw >= 1000
 
@@ -86,7 +88,7 @@ def _has_one_run(
     plain = (codes != 0) & (codes != 7) & (starts + _FIRST_COORDINATE[codes] < ends)
     for code, count_at in ((3, 5), (4, 5), (5, 5), (6, 5), (6, 14)):
         rows = np.flatnonzero(plain & (codes == code))
-        plain[rows] = _uint32(data, starts[rows] + count_at) == 1
+        plain[rows] = uint32_at(data, starts[rows] + count_at) == 1
     return np.asarray(plain)
 
 
@@ -94,7 +96,3 @@ def _bytes(column: pa.Array) -> memoryview:
     """The bytes of all rows of a binary column, one after the other."""
     ends = np.frombuffer(column.buffers()[1], dtype=np.int32)
     return memoryview(column.buffers()[2])[int(ends[column.offset]) : int(ends[column.offset + len(column)])]
-
-
-def _uint32(data: npt.NDArray[np.uint8], at: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    return np.ascontiguousarray(data[at[:, None] + np.arange(4)]).view("<u4").reshape(-1).astype(np.int64)

@@ -20,6 +20,9 @@ from geo_platform.vector.in_order import map_in_order, usable_threads
 from geo_platform.vector.plan import FeaturePlan
 from geo_platform.vector.sample import GeometrySample
 
+_NEW_OBJECTS = 100_000
+"""How many there may be more before Python looks for garbage: a few batches."""
+
 _NO_GEOMETRY = {"NULL_GEOMETRY", "EMPTY_GEOMETRY"}
 
 
@@ -95,7 +98,10 @@ class RowAccounts:
 def _modules_set_aside() -> Iterator[None]:
     """Geometries by the hundred thousand make Python look for garbage all the time: not among what was there before, too."""
     gc.freeze()
+    thresholds = gc.get_threshold()
+    gc.set_threshold(_NEW_OBJECTS)
     try:
         yield
     finally:
+        gc.set_threshold(*thresholds)
         gc.unfreeze()

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from geo_platform.wkb_numbers import uint32_at
+
 OGC_NAMES = {
     1: "Point",
     2: "LineString",
@@ -91,9 +93,8 @@ def wkb_kinds(wkb: pa.Array) -> WkbKinds:
     data, starts, ends = wkb_buffers(wkb)
     raw = np.zeros(len(starts), dtype=np.uint32)
     readable = np.flatnonzero(ends - starts >= 5)
-    head = data[starts[readable, None] + np.arange(5)]
-    little = np.ascontiguousarray(head[:, 1:]).view("<u4").reshape(-1)
-    raw[readable] = np.where(head[:, 0] == 1, little, little.byteswap())
+    little = uint32_at(data, starts[readable] + 1).astype(np.uint32)
+    raw[readable] = np.where(data[starts[readable]] == 1, little, little.byteswap())
     iso = raw & np.uint32(0x0FFFFFFF)
     thousands = iso // 1000
     has_z = (raw & np.uint32(0x80000000) != 0) | (thousands == 1) | (thousands == 3)

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from geo_platform.vector.geometry_kinds import wkb_buffers
+from geo_platform.wkb_numbers import uint32_at
 
 Mask = npt.NDArray[np.bool_]
 _Offsets = npt.NDArray[np.int64]
@@ -43,7 +44,7 @@ def as_multi(wkb: pa.Array, dimension: str) -> pa.Array:
     data, starts, ends = wkb_buffers(wkb)
     readable = np.flatnonzero(ends - starts >= 5)
     codes = np.zeros(len(starts), dtype=np.int64)
-    codes[readable] = _uint32(data, starts[readable] + 1) % 1000
+    codes[readable] = uint32_at(data, starts[readable] + 1) % 1000
     is_single = (codes >= _POINT) & (codes <= _POLYGON)
     if not is_single.any():
         return wkb
@@ -89,7 +90,7 @@ class _Walk:
         self._kind[rows] = np.where(is_multi, code - _MULTI_STEP, code)
         self._parts[rows] = 1
         multi = rows[is_multi]
-        self._parts[multi] = _uint32(self._data, self._at[multi] + 5)
+        self._parts[multi] = uint32_at(self._data, self._at[multi] + 5)
         self._at[multi] += 9
 
     def _enter_parts(self, rows: npt.NDArray[np.int64]) -> None:
@@ -101,7 +102,7 @@ class _Walk:
         self._rings[rows] = 1
         self._at[rows] += 5
         polygons = rows[self._kind[rows] == _POLYGON]
-        self._rings[polygons] = _uint32(self._data, self._at[polygons])
+        self._rings[polygons] = uint32_at(self._data, self._at[polygons])
         self._at[polygons] += 4
 
     def _pass_coordinates(self, rows: npt.NDArray[np.int64]) -> None:
@@ -109,7 +110,7 @@ class _Walk:
         self._at[points] += self._point_bytes
         self._rings[points] -= 1
         others = self._with_room(rows[self._kind[rows] != _POINT], 4)
-        self._at[others] += 4 + self._point_bytes * _uint32(self._data, self._at[others])
+        self._at[others] += 4 + self._point_bytes * uint32_at(self._data, self._at[others])
         self._rings[others] -= 1
 
     def _with_room(self, rows: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:
@@ -119,10 +120,5 @@ class _Walk:
 
     def _code(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Type without its dimension; 0 for another byte order or another dimension than is wanted."""
-        code = _uint32(self._data, self._at[rows] + 1) - self._z
+        code = uint32_at(self._data, self._at[rows] + 1) - self._z
         return np.where(self._data[self._at[rows]] == 1, code, 0)
-
-
-def _uint32(data: _Bytes, at: _Offsets) -> npt.NDArray[np.int64]:
-    four = data[at[:, None] + np.arange(4)]
-    return np.ascontiguousarray(four).view("<u4").reshape(-1).astype(np.int64)

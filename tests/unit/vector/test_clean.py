@@ -10,7 +10,7 @@ from pyproj import CRS
 from geo_platform.crs import reference
 from geo_platform.ports import IndexRequest
 from geo_platform.vector.batch import SourceBatch
-from geo_platform.vector.clean import clean_batch
+from geo_platform.vector.clean import _spliced, clean_batch
 from geo_platform.vector.geometry_kinds import Family, wkb_kinds
 from geo_platform.vector.plan import FeaturePlan
 from geo_platform.vector.repair import make_valid
@@ -102,3 +102,12 @@ def test_kinds_are_read_off_any_flavour_and_byte_order() -> None:
             assert kinds.has_z.tolist() == [False, True, False, False, False, False]
             assert kinds.has_m.tolist() == [False, False, False, True, False, False]
             assert kinds.names() == ("Point", "Point Z", "LineString", "MultiPolygon")
+
+
+@given(st.lists(st.sampled_from(["kept", "anew", "rejected"]), min_size=1, max_size=30).filter(lambda rows: set(rows) != {"rejected"}))
+def test_rows_written_anew_stand_where_they_stood_and_rejected_ones_are_left_out(rows: list[str]) -> None:
+    kept, good = np.array([row == "kept" for row in rows]), np.array([row != "rejected" for row in rows])
+    own = pa.array([f"own {number}".encode() for number in range(len(rows))], pa.binary())
+    anew = pa.array([f"anew {number}".encode() for number, row in enumerate(rows) if row == "anew"], pa.binary())
+    expected = [f"{'own' if row == 'kept' else 'anew'} {number}".encode() for number, row in enumerate(rows) if row != "rejected"]
+    assert _spliced(own, anew, kept, good).to_pylist() == expected
