@@ -13,7 +13,8 @@ import dagster as dg
 from pydantic import ValidationError
 
 from geo_platform.errors import ParameterInvalid, PlatformError, UnexpectedFault
-from geo_platform.telemetry.logs import log_context
+from geo_platform.telemetry.checkpoints import Checkpoint, report
+from geo_platform.telemetry.context import telemetry_context
 
 RASTER_OBJECTS = dg.DynamicPartitionsDefinition(name="raster_objects")
 VECTOR_OBJECTS = dg.DynamicPartitionsDefinition(name="vector_objects")
@@ -24,8 +25,6 @@ STORE_RETRIES = dg.RetryPolicy(max_retries=3, delay=2, backoff=dg.Backoff.EXPONE
 OWNERS = ["team:geodata"]
 
 Notify = Callable[[str], None]
-
-_log = logging.getLogger("geo_platform.stage")
 
 
 class StageConfig(dg.Config):
@@ -62,20 +61,32 @@ def stage(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> Iterator
     """
     name = context.asset_key.to_user_string() if isinstance(context, dg.AssetExecutionContext) else context.op.name
     partition = context.partition_key if context.has_partition_key else ""
-    with log_context(run_id=context.run.run_id, stage=name, partition=partition):
+    with telemetry_context(run_id=context.run.run_id, stage=name, partition=partition, attempt=context.retry_number + 1):
         started = time.perf_counter()
-        _log.info("stage started", extra={"checkpoint": "STAGE_START", "stage": name})
+        report(Checkpoint.STAGE_START, f"{name} starts")
         try:
-            yield lambda progress: _log.info("%s", progress, extra={"checkpoint": "STAGE_PROGRESS", "stage": name})
+            yield lambda progress: report(Checkpoint.STAGE_PROGRESS, progress)
         except PlatformError as error:
-            _log.warning("%s", error, extra={"checkpoint": "STAGE_FAILED", "stage": name})
+            report(Checkpoint.STAGE_FAILED, str(error), level=logging.WARNING, duration_ms=_ms_since(started), error_code=error.code)
             raise as_failure(error) from error
         except Exception as fault:
             unexpected = UnexpectedFault(f"{type(fault).__name__} in {name}: {fault}")
-            _log.exception("%s", unexpected, extra={"checkpoint": "STAGE_FAILED", "stage": name})
+            took = _ms_since(started)
+            report(
+                Checkpoint.STAGE_FAILED,
+                str(unexpected),
+                level=logging.ERROR,
+                duration_ms=took,
+                error_code=unexpected.code,
+                traceback=fault,
+            )
             raise as_failure(unexpected) from fault
-        seconds = time.perf_counter() - started
-        _log.info("stage done in %.3f s", seconds, extra={"checkpoint": "STAGE_DONE", "stage": name})
+        took = _ms_since(started)
+        report(Checkpoint.STAGE_DONE, f"{name} took {took / 1000:.3f} s", duration_ms=took)
+
+
+def _ms_since(started: float) -> float:
+    return (time.perf_counter() - started) * 1000
 
 
 def as_failure(error: PlatformError) -> dg.Failure:

@@ -7,6 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+CORRELATION_TAG = "geo_platform/correlation_id"
+"""The run's tag that holds the id by which a client knows its request."""
+
+TRACEPARENT_TAG = "geo_platform/traceparent"
+"""The run's tag that holds the client's W3C trace context."""
+
 
 @dataclass(frozen=True)
 class RunRequest:

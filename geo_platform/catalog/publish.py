@@ -22,6 +22,7 @@ from geo_platform.errors import CatalogRejected, Conflict, SourceNotFound
 from geo_platform.fingerprint import extend
 from geo_platform.options import ItemOptions
 from geo_platform.ports import ASSET_CONTAINER, ASSET_KEY, ASSET_TABLE_VERSION, ITEM_FINGERPRINT, ITEM_RUN_ID, Catalog, ObjectStore
+from geo_platform.telemetry.checkpoints import Checkpoint, report
 
 Build = Callable[[Provenance], dict[str, Any]]
 
@@ -86,7 +87,7 @@ def _publish(request: _Request, build: Build, catalog: Catalog, objects: ObjectS
     if not request.source.force:
         unchanged = _unchanged(request, catalog, objects)
         if unchanged is not None:
-            return unchanged
+            return report_published(unchanged)
     item = build(_provenance(request, before))
     collection = build_collection(collection_id, request.source.kind, item)
     _check_valid(collection, item)
@@ -98,11 +99,23 @@ def _publish(request: _Request, build: Build, catalog: Catalog, objects: ObjectS
         published = _unchanged(request, catalog, objects)  # another run of the same source and recipe was faster
         if published is None:
             raise
-        return published
+        return report_published(published)
     after = catalog.item(collection_id, item_id)
     if after is None or after["properties"] != item["properties"]:
         raise CatalogRejected(f"The item {collection_id}/{item_id} reads back otherwise than it was published.")
-    return answer(after, replaced=replaces, was_unchanged=False)
+    return report_published(answer(after, replaced=replaces, was_unchanged=False))
+
+
+def report_published(published: ItemPublished) -> ItemPublished:
+    """Say that the catalog holds the item, read back, and hand the answer on."""
+    report(
+        Checkpoint.ITEM_UNCHANGED if published.was_unchanged else Checkpoint.ITEM_PUBLISHED,
+        f"{published.collection}/{published.item_id}",
+        collection=published.collection,
+        item_id=published.item_id,
+        replaced_version=published.replaced_version,
+    )
+    return published
 
 
 def _unchanged(request: _Request, catalog: Catalog, objects: ObjectStore) -> ItemPublished | None:

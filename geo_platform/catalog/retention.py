@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 
 from geo_platform.errors import Conflict, SourceNotFound
 from geo_platform.ports import ASSET_CONTAINER, ASSET_KEY, SILVER, Catalog, FeatureStore, ItemVersion, ObjectStore, StoredObject
+from geo_platform.telemetry.checkpoints import Checkpoint, report
 
 YOUNGEST_LEFTOVER = timedelta(days=1)
 """What nobody names is left alone for so long at least: a run may be making it."""
@@ -98,13 +99,16 @@ def remove_replaced(
     found = _due_now(objects, named=_named(catalog), versions=forgotten, cutoff_utc=cutoff, now_utc=now_utc)
     for stored in found:
         objects.delete(SILVER, stored.reference.key)
-    return Removed(
+    removed = Removed(
         versions=tuple(forgotten),
         objects=tuple(stored.reference.key for stored in found),
         size_bytes=sum(stored.reference.size_bytes for stored in found),
         tables=features.sweep(min(cutoff, now_utc - YOUNGEST_LEFTOVER)),
         left=left,
     )
+    counts = f"{len(removed.versions)} versions, {len(removed.objects)} files, {len(removed.tables)} staged tables"
+    report(Checkpoint.VERSIONS_REMOVED, counts, size_bytes=removed.size_bytes, left=len(left))
+    return removed
 
 
 def _due_now(

@@ -10,11 +10,12 @@ from typing import Any
 
 from geo_platform.catalog.collection import build_collection
 from geo_platform.catalog.history import is_of_run, restored_item, version_to_restore
-from geo_platform.catalog.publish import answer, missing_objects
+from geo_platform.catalog.publish import answer, missing_objects, report_published
 from geo_platform.contracts.arrival import SourceKind
 from geo_platform.contracts.publication import ItemPublished
 from geo_platform.errors import CatalogRejected, Conflict, SourceNotFound
 from geo_platform.ports import ITEM_FINGERPRINT, ITEM_RESTORED_BY, ITEM_RUN_ID, Catalog, ObjectStore
+from geo_platform.telemetry.checkpoints import Checkpoint, report
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ def unpublish_item(catalog: Catalog, collection: str, item_id: str, *, run: str 
         )
     fingerprint = str(properties.get(ITEM_FINGERPRINT, ""))
     catalog.unpublish(collection, item_id, published=fingerprint)
+    report(Checkpoint.ITEM_UNPUBLISHED, f"{collection}/{item_id}", collection=collection, item_id=item_id, fingerprint=fingerprint)
     return ItemWithdrawn(collection, item_id, fingerprint, str(properties.get(ITEM_RUN_ID, "")))
 
 
@@ -72,7 +74,7 @@ def rollback_item(
     after = catalog.item(collection, item_id)
     if after is None or after["properties"] != item["properties"]:
         raise CatalogRejected(f"The item {collection}/{item_id} reads back otherwise than it was published.")
-    return answer(after, replaced=replaces, was_unchanged=False)
+    return report_published(answer(after, replaced=replaces, was_unchanged=False))
 
 
 def _collection_of(item: dict[str, Any]) -> dict[str, Any]:

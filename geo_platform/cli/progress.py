@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from geo_platform.cli.outcome import printable
+from geo_platform.telemetry.checkpoints import Checkpoint
+from geo_platform.telemetry.context import current
 
 STAGES_PER_SOURCE = 4
 
@@ -27,10 +29,10 @@ class SourceProgress:
         self._update(completed=done * STAGES_PER_SOURCE, source=printable(shown)[-60:], stage="")
 
     def stage(self, checkpoint: str, stage: str, message: str) -> None:
-        if checkpoint == "STAGE_DONE":
+        if checkpoint == Checkpoint.STAGE_DONE:
             self._update(advance=1)
         else:
-            self._update(stage=stage if checkpoint == "STAGE_START" else f"{stage}: {printable(message)}"[:80])
+            self._update(stage=stage if checkpoint == Checkpoint.STAGE_START else f"{stage}: {printable(message)}"[:80])
 
     def _update(self, *, advance: float | None = None, completed: float | None = None, **fields: Any) -> None:
         if self._bar is not None and self._task is not None:
@@ -43,9 +45,9 @@ class _StageLines(logging.Handler):
         self._progress = progress
 
     def emit(self, record: logging.LogRecord) -> None:
-        checkpoint, stage = getattr(record, "checkpoint", None), getattr(record, "stage", None)
+        checkpoint, stage = getattr(record, "checkpoint", None), current().get("stage")
         if checkpoint and stage:
-            self._progress.stage(str(checkpoint), str(stage), record.getMessage())
+            self._progress.stage(str(checkpoint), str(stage), str(getattr(record, "said", "")))
 
 
 @contextmanager
@@ -64,7 +66,7 @@ def source_progress(console: Console, sources: int) -> Iterator[SourceProgress]:
     with Progress(*columns, console=console, transient=True) as bar:
         progress = SourceProgress(bar, bar.add_task("", total=sources * STAGES_PER_SOURCE, source="", stage=""))
         handler = _StageLines(progress)
-        logger = logging.getLogger("geo_platform.stage")
+        logger = logging.getLogger("geo_platform.checkpoint")
         logger.addHandler(handler)
         try:
             yield progress

@@ -27,6 +27,7 @@ from geo_platform.raster.verify import verify_cog
 from geo_platform.raster.write import write_cog
 from geo_platform.source.arrival import opened
 from geo_platform.source.openable import OpenableSource
+from geo_platform.telemetry.checkpoints import Checkpoint, report
 
 GROWN_MUCH = 1.5
 """COG bytes over source bytes from which it is worth a word: overviews alone explain a third."""
@@ -125,7 +126,16 @@ def _written(work: _Work, source: OpenableSource, plan: CogPlan, path: Path) -> 
     work.notify(f"writing {plan.tier.value} COG, {plan.shape.cols} x {plan.shape.rows} px")
     write_cog(source, plan, path)
     work.notify(f"verifying {plan.tier.value} COG")
-    return plan, path, verify_cog(path, source, plan, source_size_bytes=work.profiled.source.size_bytes)
+    figures = verify_cog(path, source, plan, source_size_bytes=work.profiled.source.size_bytes)
+    report(
+        Checkpoint.COG_VERIFIED,
+        f"{plan.tier.value}: {figures.differing_pixels} of {figures.sampled_pixels} sampled pixels differ",
+        tier=plan.tier.value,
+        size_bytes=path.stat().st_size,
+        sampled_pixels=figures.sampled_pixels,
+        differing_pixels=figures.differing_pixels,
+    )
+    return plan, path, figures
 
 
 def _shown(path: Path, plan: CogPlan) -> _Shown:

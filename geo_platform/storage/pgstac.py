@@ -24,6 +24,7 @@ from geo_platform.storage.postgres import Database
 from geo_platform.storage.stac_documents import check_id
 from geo_platform.storage.stac_entry import entry_of
 from geo_platform.storage.stac_rules import check_belongs
+from geo_platform.telemetry.checkpoints import Checkpoint, report
 
 PATIENCE_S = 15.0
 """How long a publication waits for others, and for readers of a table that it replaces, before it is DATABASE_UNAVAILABLE."""
@@ -92,6 +93,7 @@ class PgStac:
             lambda connection, found: publication.publish(connection, found, collection, item, replaces=replaces, run_id=run_id),
             patience_s=self._patience_s,
         )
+        _report_committed(collection["id"], item["id"])
         return self._addresses.item(collection["id"], item["id"])
 
     def unpublish(self, collection: str, item_id: str, *, published: str) -> None:
@@ -104,6 +106,7 @@ class PgStac:
             lambda connection, found: publication.unpublish(connection, found, item_id, published=published, run_id=run_id),
             patience_s=self._patience_s,
         )
+        _report_committed(collection, item_id)
 
     def versions(self, collection: str | None = None, item_id: str | None = None) -> Iterator[ItemVersion]:
         """What is kept, newest withdrawn first, a page at a time. What is published again is not among it."""
@@ -134,6 +137,10 @@ class PgStac:
         item = read_item(text, nulls)
         published = happened_at.astimezone(UTC) if happened_at is not None else _BEFORE_ALL
         return entry_of(item, collection=collection, href=self._addresses.item(collection, item_id), published_at_utc=published)
+
+
+def _report_committed(collection: str, item_id: str) -> None:
+    report(Checkpoint.SWAP_COMMITTED, f"{collection}/{item_id}", collection=collection, item_id=item_id)
 
 
 def _check_ids(*names: str) -> None:

@@ -1,1 +1,1 @@
-"""Run id to logs."""
+"""One run id on all that a run says: its log lines, its checkpoints, its spans. Imports no store and no orchestrator."""

@@ -1,33 +1,20 @@
-"""Log lines as JSON, each with the run id and the stage.
+"""Log lines as JSON, each with the run id and the stage: the one schema of a line (docs/checkpoints.md).
 
-What belongs here: the schema of a line and the context that fills it. What stays out: where lines go (dagster.yaml and
-the CLI decide) and Dagster itself: its records carry their run in an attribute that is read as plain data.
+What belongs here: the schema. What stays out: where lines go (dagster.yaml and the CLI decide) and Dagster itself: its
+records carry their run in an attribute that is read as plain data.
 """
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
-_EMPTY: Mapping[str, str] = {}
-_context: ContextVar[Mapping[str, str]] = ContextVar("geo_platform_log_context", default=_EMPTY)
-
-
-@contextmanager
-def log_context(**fields: str) -> Iterator[None]:
-    """Every line written inside carries `fields` (run_id, stage, partition)."""
-    token = _context.set({**_context.get(), **fields})
-    try:
-        yield
-    finally:
-        _context.reset(token)
+from geo_platform.telemetry.context import current
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object per line: timestamp, level, logger, run_id, stage, partition, checkpoint, message, error.
+    """One JSON object per line: timestamp, level, logger, run_id, job, stage, partition, attempt, checkpoint, duration_ms, message,
+    details, error.code, error.traceback. What a line has nothing to say of is left out.
 
     Texts from files are values of JSON strings, so that none can end a line or forge another. A traceback is a field
     and never a line of its own.
@@ -39,23 +26,31 @@ class JsonLines(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             **_dagster_fields(record),
-            **_context.get(),
+            **current(),
+            "checkpoint": getattr(record, "checkpoint", None),
+            "duration_ms": getattr(record, "duration_ms", None),
             "message": _message(record),
+            "details": getattr(record, "details", None) or None,
+            "error": self._error(record),
         }
-        checkpoint = getattr(record, "checkpoint", None)
-        if checkpoint:
-            line["checkpoint"] = checkpoint
-        if record.exc_info:
-            line["error"] = {"traceback": self.formatException(record.exc_info)}
         return json.dumps({key: value for key, value in line.items() if value is not None}, ensure_ascii=True, default=str)
+
+    def _error(self, record: logging.LogRecord) -> dict[str, str] | None:
+        error = {}
+        code = getattr(record, "error_code", None)
+        if code is not None:
+            error["code"] = str(code)
+        if record.exc_info:
+            error["traceback"] = self.formatException(record.exc_info)
+        return error or None
 
 
 def _dagster_fields(record: logging.LogRecord) -> dict[str, Any]:
     meta = getattr(record, "dagster_meta", None) or {}
-    return {"run_id": meta.get("run_id"), "stage": meta.get("step_key"), "job": meta.get("job_name")}
+    return {"run_id": meta.get("run_id"), "job": meta.get("job_name"), "stage": meta.get("step_key")}
 
 
 def _message(record: logging.LogRecord) -> str:
-    """Dagster's records spell run and step in the text again; their plain message is in the metadata."""
+    """A checkpoint's text without its name, which has a field; Dagster's records without run and step, which have theirs."""
     meta = getattr(record, "dagster_meta", None) or {}
-    return str(meta.get("orig_message") or record.getMessage())
+    return str(getattr(record, "said", None) or meta.get("orig_message") or record.getMessage())

@@ -18,6 +18,7 @@ from geo_platform.contracts.message import Finding, ObjectReference
 from geo_platform.contracts.vector import FeaturesLoaded, FieldMapping, FieldType, RejectReason, VectorProfiled
 from geo_platform.ports import SILVER, FeatureDataset, FeatureStore, FeatureTarget, ObjectStore
 from geo_platform.source.arrival import opened
+from geo_platform.telemetry.checkpoints import Checkpoint, report
 from geo_platform.vector.accounts import RowAccounts
 from geo_platform.vector.crs import srid_of
 from geo_platform.vector.extent import lonlat_bounds
@@ -59,11 +60,24 @@ def load_features(
         batches = accounts.clean_batches(stream_features(source, profiled, plan.batch_rows, found))
         dataset = features.load(target, batches, scratch=scratch)
     accounts.assert_balanced(dataset.rows)
+    _report_loaded(accounts, dataset)
     work = _Work(profiled, plan, accounts, dataset, done, run_id)
     rejected, thumbnail = _put_rejected(objects, work), _put_map(objects, work)
     loaded = _message(work, options, (rejected, thumbnail), (*found.values(), *dataset.findings), time.perf_counter() - started)
     write_record(objects, plan, loaded, run_id)
     return loaded
+
+
+def _report_loaded(accounts: RowAccounts, dataset: FeatureDataset) -> None:
+    report(
+        Checkpoint.FEATURES_LOADED,
+        f"{dataset.dataset}: {accounts.read} rows read, {accounts.inserted} inserted, {accounts.rejected} rejected",
+        dataset=dataset.dataset,
+        read=accounts.read,
+        inserted=accounts.inserted,
+        rejected=accounts.rejected,
+        table_version=dataset.table.version if dataset.table else None,
+    )
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ import sys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geo_platform.telemetry.logs import JsonLines, log_context
+from geo_platform.telemetry.context import telemetry_context
+from geo_platform.telemetry.logs import JsonLines
 
 
 def _line(message: str, *, exc_info: bool = False, **extra: object) -> str:
@@ -25,7 +26,7 @@ def test_any_text_stays_on_one_line_and_comes_back(text: str) -> None:
 
 
 def test_run_id_and_stage_are_on_every_line_inside_the_context() -> None:
-    with log_context(run_id="r1", stage="raster_cog", partition="a.tif"):
+    with telemetry_context(run_id="r1", stage="raster_cog", partition="a.tif"):
         inside = json.loads(_line("x", checkpoint="STAGE_START"))
     outside = json.loads(_line("x"))
     assert (inside["run_id"], inside["stage"], inside["partition"], inside["checkpoint"]) == ("r1", "raster_cog", "a.tif", "STAGE_START")
