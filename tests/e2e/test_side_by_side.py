@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.command import ROOT, SAMPLES, environment, geo_platform
-from tests.support.production import ProfileUnderTest
+from tests.support.production import PRODUCTION_IS_SLOW, ProfileUnderTest
 
 RASTER, VECTOR = SAMPLES / "san_francisco_landsat7.tif", SAMPLES / "natural_earth_countries.shp.zip"
 
@@ -29,6 +29,7 @@ def _ingest_side_by_side(sources: list[Path], home: Path, extra: Mapping[str, st
     return [(process.returncode, json.loads(stdout)) for process, stdout, _ in ended]
 
 
+@PRODUCTION_IS_SLOW
 def test_six_files_on_a_home_that_nobody_has_used(tmp_path: Path, profile: ProfileUnderTest) -> None:
     """Dagster makes its tables in a race of six, unless it is kept from it."""
     home = tmp_path / "home"

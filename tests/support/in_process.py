@@ -7,7 +7,7 @@ import gc
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from geo_platform.cli.main import main
+from tests.support.command import Ended
 from tests.support.production import ProfileUnderTest
 
 DAGSTER_S_WARNINGS = [
@@ -43,10 +44,23 @@ def commands(profile: ProfileUnderTest, home: Path) -> Iterator[Give]:
         assert ended.exit_code == exit_code, ended.output
         return json.loads(ended.stdout) if ended.stdout else ended.stderr
 
+    with _as_started_with(profile.environment):
+        yield give
+
+
+def geo_platform_here(*arguments: str | Path, home: Path, extra: Mapping[str, str]) -> Ended:
+    """As `tests.support.command.geo_platform`: the same command and answer, without a process of its own."""
+    with _as_started_with(extra):
+        ended = CliRunner().invoke(main, ["--home", str(home), *map(str, arguments)])
+    return Ended(ended.exit_code, ended.stdout, ended.stderr)
+
+
+@contextmanager
+def _as_started_with(environment: Mapping[str, str]) -> Iterator[None]:
     loaded = sys.modules.pop(_DEFINITIONS, None)
     try:
-        with patch.dict(os.environ, dict(profile.environment)):
-            yield give
+        with patch.dict(os.environ, dict(environment)):
+            yield
     finally:
         gc.collect()
         sys.modules.pop(_DEFINITIONS, None)

@@ -23,6 +23,12 @@ from tests.support.skipping import cannot_run
 _SESSION = pytest.StashKey[servers.Session]()
 
 
+PRODUCTION_IS_SLOW = pytest.mark.parametrize(
+    "profile", [Profile.embedded, pytest.param(Profile.production, marks=pytest.mark.slow)], ids=str, indirect=True
+)
+"""For a test of many processes: on files in every suite, on servers with those that take long."""
+
+
 @dataclass(frozen=True)
 class ProfileUnderTest:
     """A profile with stores of its own. `environment` is what a command needs to be told beside its home: empty for files."""
