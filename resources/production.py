@@ -16,6 +16,7 @@ from dagster_azure.blob import (
     AzureBlobStorageResource,
     AzureBlobStorageSASTokenCredential,
 )
+from pydantic import PrivateAttr
 
 from geo_platform.ports import Catalog, FeatureStore, ObjectStore
 from geo_platform.settings import load_settings
@@ -23,7 +24,7 @@ from geo_platform.storage.azure_account import CredentialKind, blob_account, blo
 from geo_platform.storage.azure_blob import AzureBlobStore
 from geo_platform.storage.pgstac import PgStac
 from geo_platform.storage.postgis import PostgisFeatures
-from geo_platform.storage.postgres import database_of
+from geo_platform.storage.postgres import database_of, others_named_for
 
 _CREDENTIALS = {
     CredentialKind.key: AzureBlobStorageKeyCredential,
@@ -36,8 +37,11 @@ class BlobAccountOfSettings(AzureBlobStorageResource):
     """dagster-azure's resource for the account that the settings mean.
 
     It shows the account and the kind of credential and holds no secret: that is opened where the client is made, by the
-    platform's own rules (`storage/azure_account.py`), with retries that dagster-azure's resource has no field for.
+    platform's own rules (`storage/azure_account.py`), with retries that dagster-azure's resource has no field for. In a run
+    every request carries the run's id.
     """
+
+    _run: str = PrivateAttr("")
 
     @classmethod
     def read(cls) -> Self:
@@ -45,9 +49,12 @@ class BlobAccountOfSettings(AzureBlobStorageResource):
         account = blob_account(load_settings())
         return cls(account_url=account.url, credential=_CREDENTIALS[account.kind]())
 
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        self._run = _run_id(context)
+
     @contextmanager
     def get_client(self) -> Generator[BlobServiceClient, None, None]:
-        with blob_service(load_settings()) as service:
+        with blob_service(load_settings(), run_id=self._run) as service:
             yield service
 
 
@@ -59,8 +66,9 @@ class BlobObjects(dg.ConfigurableResource[ObjectStore]):
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Generator[ObjectStore, None, None]:
-        settings = load_settings()
-        with BlobAccountOfSettings.read().get_client() as service:
+        settings, account = load_settings(), BlobAccountOfSettings.read()
+        account.setup_for_execution(context)
+        with account.get_client() as service:
             prefix, scratch = settings.blob_container_prefix, settings.scratch_dir
             with closing(AzureBlobStore(service, container_prefix=prefix, scratch=scratch)) as objects:
                 yield objects
@@ -75,11 +83,19 @@ class PostgisTables(dg.ConfigurableResource[FeatureStore]):
 
 
 class PgStacCatalog(dg.ConfigurableResource[Catalog]):
-    """The catalog in pgSTAC, in the same database as the tables, so that both are published in one transaction."""
+    """The catalog in pgSTAC, in the same database as the tables, so that both are published in one transaction.
+
+    While a run has it, Dagster's own connections of this process carry the run's name too.
+    """
 
     def create_resource(self, context: dg.InitResourceContext) -> Catalog:
         settings = load_settings()
         return PgStac(database_of(settings, run_id=_run_id(context)), root_href=settings.stac_url)
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Generator[Catalog, None, None]:
+        with others_named_for(_run_id(context)):
+            yield self.create_resource(context)
 
 
 def _run_id(context: dg.InitResourceContext) -> str:

@@ -8,14 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
 from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError, TimeoutError
 
 from geo_platform.errors import PlatformError, StoreDenied
 from geo_platform.settings import Settings
-from geo_platform.storage.postgres import Database, translate
+from geo_platform.storage.postgres import Database, is_url, translate
 
 VARIABLE = "GEO_PLATFORM_DAGSTER_POSTGRES_URL"
 _SCHEME = "postgresql://"
@@ -72,11 +71,10 @@ def _is_url(url: SecretStr) -> bool:
     """Whether both who use it can read it: libpq here, SQLAlchemy in Dagster."""
     given = url.get_secret_value()
     try:
-        conninfo_to_dict(given)
         make_url(given)
-    except (psycopg.ProgrammingError, SQLAlchemyError, ValueError):
+    except (SQLAlchemyError, ValueError):
         return False
-    return given.startswith(_SCHEME)
+    return given.startswith(_SCHEME) and is_url(url)
 
 
 def _found(error: BaseException | None) -> SQLAlchemyError | None:

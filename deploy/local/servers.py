@@ -17,6 +17,9 @@ from deploy.local.processes import ServiceError, answers, spawn, wait_until
 
 ADMIN = "geo_admin"
 ACCOUNT = "geolocal"
+_SAYS_WHO = ("-c", "log_line_prefix=%m [%p] %u@%d %a: ", "-c", "log_connections=on")
+"""`%a` is the application's name: of the platform's connections `geo_platform` and the run id."""
+
 _FASTER_THAN_DURABLE = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
 
 
@@ -31,7 +34,7 @@ def start_postgres(folder: Path, *, port: int, password: str, durable: bool = Tr
     log = folder.parent / f"{folder.name}.log"
     command = [
         str(binaries / "postgres"), "-D", str(folder), "-p", str(port), "-c", "listen_addresses=127.0.0.1",
-        "-c", "unix_socket_directories=", "-c", "max_connections=200", *(() if durable else _FASTER_THAN_DURABLE), *extra,
+        "-c", "unix_socket_directories=", "-c", "max_connections=200", *_SAYS_WHO, *(() if durable else _FASTER_THAN_DURABLE), *extra,
     ]  # fmt: skip
     process = spawn(command, log=log, user=server_user())
     wait_until(lambda: _accepts(binaries, port), process, "PostgreSQL", log)

@@ -124,9 +124,10 @@ def _made(work: _Work, source: OpenableSource, scratch: Path) -> CogStored:
 
 def _written(work: _Work, source: OpenableSource, plan: CogPlan, path: Path) -> tuple[CogPlan, Path, CogVerification]:
     work.notify(f"writing {plan.tier.value} COG, {plan.shape.cols} x {plan.shape.rows} px")
-    write_cog(source, plan, path)
+    write_cog(source, plan, path, run_id=work.metadata["run_id"])
     work.notify(f"verifying {plan.tier.value} COG")
-    figures = verify_cog(path, source, plan, source_size_bytes=work.profiled.source.size_bytes)
+    size_bytes, run_id = work.profiled.source.size_bytes, work.metadata["run_id"]
+    figures = verify_cog(path, source, plan, source_size_bytes=size_bytes, run_id=run_id)
     report(
         Checkpoint.COG_VERIFIED,
         f"{plan.tier.value}: {figures.differing_pixels} of {figures.sampled_pixels} sampled pixels differ",

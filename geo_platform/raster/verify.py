@@ -24,15 +24,20 @@ from geo_platform.raster.environment import gdal_environment
 from geo_platform.raster.nodata import same_value
 from geo_platform.raster.open import open_raster
 from geo_platform.raster.plan import CogPlan
+from geo_platform.raster.run_tag import RUN_ID_ITEM
 from geo_platform.source.openable import OpenableSource
 
 
-def verify_cog(path: Path, source: OpenableSource, plan: CogPlan, *, source_size_bytes: int) -> CogVerification:
-    """What was found. Raises CogInvalid naming every fault; what opening the source raises."""
+def verify_cog(path: Path, source: OpenableSource, plan: CogPlan, *, source_size_bytes: int, run_id: str = "") -> CogVerification:
+    """What was found, of the run's name in the COG too where `run_id` is given.
+
+    Raises CogInvalid naming every fault; what opening the source raises.
+    """
     with open_raster(source) as original:
         try:
             with gdal_environment(), rasterio.open(path, driver="GTiff", sharing=False) as written:
                 faults = header_faults(written, plan)
+                faults += ["it does not name its run"] if run_id and written.tags().get(RUN_ID_ITEM) != run_id else []
                 comparison = None if faults else compared(original, written, plan)
             layout_faults, warnings = _layout_faults(path, plan)
         except rasterio.errors.RasterioError as error:

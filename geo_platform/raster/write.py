@@ -1,7 +1,7 @@
 """Writing a COG as planned, by GDAL's own COG driver. No policy here: every choice is the plan's.
 
-What belongs here: the steps (mend the header if need be, warp if planned, write) and translating writing errors. What
-stays out: the intermediate files themselves (`stage.py`), checking the result (`verify.py`).
+What belongs here: the steps (mend the header if need be, warp if planned, write, name the run) and translating writing errors.
+What stays out: the intermediate files themselves (`stage.py`), checking the result (`verify.py`).
 """
 
 import re
@@ -19,6 +19,7 @@ from geo_platform.errors import PlatformError, StoreUnavailable
 from geo_platform.raster.metadata import has_band_tags, other_domains
 from geo_platform.raster.open import open_raster, read_failure
 from geo_platform.raster.plan import CogPlan
+from geo_platform.raster.run_tag import put_run_id
 from geo_platform.raster.stage import mend, needs_mending, warp
 from geo_platform.source.openable import OpenableSource
 
@@ -30,10 +31,11 @@ _SCRATCH_TROUBLE = re.compile(
 )
 
 
-def write_cog(source: OpenableSource, plan: CogPlan, destination: Path) -> None:
+def write_cog(source: OpenableSource, plan: CogPlan, destination: Path, *, run_id: str = "") -> None:
     """Write the planned COG to `destination`, whose folder takes the intermediate files too; all are removed.
 
-    On any error `destination` does not exist. Raises SourceTruncated, SourceUnreadable, StoreUnavailable.
+    With the id of the run that writes it, if there is one. On any error `destination` does not exist. Raises SourceTruncated,
+    SourceUnreadable, StoreUnavailable, CogInvalid.
     """
     try:
         with ExitStack() as steps:
@@ -49,6 +51,8 @@ def write_cog(source: OpenableSource, plan: CogPlan, destination: Path) -> None:
                 warp(dataset, plan, warped, was_mended=mends)
                 dataset = steps.enter_context(rasterio.open(warped, driver="GTiff", sharing=False))
             rasterio.shutil.copy(dataset, str(destination), driver="COG", **creation_options(plan), **metadata_options(dataset))
+        if run_id:
+            put_run_id(destination, run_id)
     except BaseException:
         _remove_leftovers(destination)
         raise

@@ -1,16 +1,20 @@
 """The storage account: where it is, how the platform shows who it is, and a client that says so.
 
-What belongs here: the one decision on credentials, and the client's retries and time limits. What stays out: objects.
+What belongs here: the one decision on credentials, the client's retries and time limits, and the run that its requests name.
+What stays out: objects.
 
 A secret is opened in `blob_service` and handed to Azure's client; nothing else holds, shows or logs it.
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 from urllib.parse import urlsplit
 
 from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential, TokenCredential
+from azure.core.pipeline import PipelineRequest
 from azure.core.utils import parse_connection_string
 from azure.storage.blob import BlobServiceClient, ExponentialRetry
 from pydantic import SecretStr
@@ -20,6 +24,9 @@ from geo_platform.settings import Settings
 
 _CONNECT_TIMEOUT_S = 10
 _READ_TIMEOUT_S = 60
+_REQUEST_ID = "x-ms-client-request-id"
+"""The header that the service repeats in its answer and keeps in its logs (StorageBlobLogs, ClientRequestId)."""
+
 _TRANSFER_BYTES = 8 * 1024**2
 """Of one request while downloading; Azure's client asks for 32 MiB and then for 4."""
 
@@ -68,15 +75,16 @@ _REMEDY = (
 )
 
 
-def blob_service(settings: Settings, *, retries: int = 3) -> BlobServiceClient:
+def blob_service(settings: Settings, *, run_id: str = "", retries: int = 3) -> BlobServiceClient:
     """A client of the settings' account. Nothing is asked of the service yet. Raises StoreDenied.
 
+    Every request carries the run's id; without a run, a random id of its own that Azure's client makes.
     A few quick retries stand for a hiccup of the network; what lasts longer is the run's own retry policy's to wait for.
     """
-    return client_of(blob_account(settings), retries=retries)
+    return client_of(blob_account(settings), run_id=run_id, retries=retries)
 
 
-def client_of(account: BlobAccount, *, retries: int = 3) -> BlobServiceClient:
+def client_of(account: BlobAccount, *, run_id: str = "", retries: int = 3) -> BlobServiceClient:
     """The client of an account that was decided on. Raises StoreDenied where the secret has not the form of one."""
     try:
         return BlobServiceClient(
@@ -87,9 +95,19 @@ def client_of(account: BlobAccount, *, retries: int = 3) -> BlobServiceClient:
             read_timeout=_READ_TIMEOUT_S,
             max_single_get_size=_TRANSFER_BYTES,
             max_chunk_get_size=_TRANSFER_BYTES,
+            raw_request_hook=_naming(run_id) if run_id else None,
         )
     except ValueError as error:
         raise StoreDenied(f"The storage account {account.url} cannot be used with a {account.kind.value}.", remedy=_REMEDY) from error
+
+
+def _naming(run_id: str) -> Callable[[PipelineRequest[Any]], None]:
+    """Called for every request, each attempt and each block, before it is signed: the client's own option is for single calls."""
+
+    def name(request: PipelineRequest[Any]) -> None:
+        request.http_request.headers[_REQUEST_ID] = run_id
+
+    return name
 
 
 def _credential(account: BlobAccount) -> AzureNamedKeyCredential | AzureSasCredential | TokenCredential:

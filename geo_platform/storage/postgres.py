@@ -3,6 +3,7 @@
 What belongs here: connecting, and translating errors. What stays out: any statement (`sql/`), tables, items.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection as AdbcConnection
 
 APPLICATION = "geo_platform"
+URL_REMEDY = (
+    "Write it as postgresql://USER:PASSWORD@HOST:PORT/NAME; in the password % @ : / ? are written %25 %40 %3A %2F %3F, "
+    "and what is left out, libpq's own variables and files say."
+)
+_SCHEMES = ("postgresql://", "postgres://")
+_DEFAULT_NAME = "PGAPPNAME"
 _CONNECT_TIMEOUT_S = 10
 _LOST = (psycopg.OperationalError, psycopg.InterfaceError)
 _PASSING = ("08", "53", "57P", "58", "55P03", "40", "57014")
@@ -79,14 +86,48 @@ class Database:
         return f"{given}{'&' if '?' in given else '?'}{extra}"
 
 
+@contextmanager
+def others_named_for(run_id: str) -> Iterator[None]:
+    """Connections that others open in this process carry the run too, by libpq's own default: Dagster's to its storage.
+
+    Dagster opens one for each use. Those that name themselves are not touched, and a process has one run at a time.
+    """
+    before = os.environ.get(_DEFAULT_NAME)
+    os.environ[_DEFAULT_NAME] = Database(SecretStr(""), run_id).application_name
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(_DEFAULT_NAME, None)
+        else:
+            os.environ[_DEFAULT_NAME] = before
+
+
 def database_of(settings: Settings, *, run_id: str = "") -> Database:
-    """The database of features and catalog. Raises StoreDenied where none is set."""
+    """The database of features and catalog. Raises StoreDenied where none is set, or where what is set is no URL."""
     if settings.postgres_url is None:
         raise StoreDenied(
             "The production profile needs a database, and none is set.",
             remedy="Set GEO_PLATFORM_POSTGRES_URL to postgresql://USER@HOST/NAME.",
         )
+    if not is_url(settings.postgres_url):
+        # Without the reason: the driver repeats what it could not read, and the password is part of that.
+        raise StoreDenied("GEO_PLATFORM_POSTGRES_URL is no address of a database.", remedy=URL_REMEDY)
     return Database(settings.postgres_url, run_id)
+
+
+def is_url(url: SecretStr) -> bool:
+    """Whether libpq reads it as it was meant. In a password @ : / ? % are to be written %40 %3A %2F %3F %25: left as they are,
+    they make a part of the password the host or the port, which errors and item links name."""
+    given = url.get_secret_value()
+    try:
+        port = conninfo_to_dict(given).get("port")
+    except psycopg.ProgrammingError:
+        return False
+    authority, _, rest = given.partition("://")[2].partition("/")
+    credentials = authority.rpartition("@")[0]
+    cut_well = "@" not in rest.partition("?")[0] and not set(credentials) & set("@?")
+    return given.startswith(_SCHEMES) and cut_well and str(port or 0).replace(",", "").isdigit()
 
 
 @contextmanager

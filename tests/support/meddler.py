@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import Lock, Thread
+from typing import Self
 
 _PIECE = 65536
 
@@ -95,7 +96,7 @@ class Meddler:
         return piece
 
     @contextmanager
-    def running(self) -> Iterator["Meddler"]:
+    def running(self) -> Iterator[Self]:
         thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
         try:
@@ -106,11 +107,16 @@ class Meddler:
             thread.join()
 
 
-def before(connection_string: str) -> Meddler:
-    """A network before the blob service that a connection string names."""
+def port_of(connection_string: str) -> int:
+    """Of the blob service that a connection string names."""
     port = re.search(r"BlobEndpoint=http://127\.0\.0\.1:(\d+)/", connection_string)
     assert port is not None
-    return Meddler(int(port.group(1)))
+    return int(port.group(1))
+
+
+def before(connection_string: str) -> Meddler:
+    """A network before the blob service that a connection string names."""
+    return Meddler(port_of(connection_string))
 
 
 class _Server(socketserver.ThreadingTCPServer):
