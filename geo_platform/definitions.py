@@ -15,6 +15,8 @@ from geo_platform.settings import load_settings
 from resources.profiles import resources_of
 from schedules.jobs import ASSET_JOBS, OP_JOBS
 from schedules.retention import SCHEDULES
+from schedules.state_check import STATE_SENSORS
+from schedules.stuck_runs import stuck_runs
 
 defs = verify_definitions(
     dg.Definitions(
@@ -22,6 +24,7 @@ defs = verify_definitions(
         asset_checks=ASSET_CHECKS,
         jobs=[*ASSET_JOBS, *OP_JOBS],
         schedules=SCHEDULES,
+        sensors=[stuck_runs, *STATE_SENSORS],
         resources=resources_of(load_settings().profile),
     ),
     lock_path=Path(__file__).resolve().parent.parent / "contracts.lock.json",

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -177,7 +178,10 @@ item has to be among the kept versions, and may replace one that was made from a
 
 @dataclass(frozen=True)
 class CatalogEntry:
-    """One line of a listing. `objects` are (container, key) of what the item's assets name in the object store."""
+    """One line of a listing. `objects` are (container, key) of what the item's assets name in the object store.
+
+    `item` is the item itself, hrefs absolute.
+    """
 
     collection: str
     item_id: str
@@ -188,6 +192,7 @@ class CatalogEntry:
     updated_at_utc: datetime
     href: str
     objects: tuple[tuple[str, str], ...] = ()
+    item: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -240,6 +245,39 @@ class Catalog(Protocol):
 
         Raises SourceNotFound where it is not kept any more, Conflict where something else is built on its table.
         """
+
+
+class TablePlace(StrEnum):
+    """Where a table lies, which is what it is."""
+
+    staged = "staged"
+    published = "published"
+    replaced = "replaced"
+
+
+@dataclass(frozen=True)
+class StoredTable:
+    """A table as it lies in the database. `version` is None where it is not whole, or not the platform's; `run_id` only for the latter."""
+
+    place: TablePlace
+    schema: str
+    name: str
+    version: str | None
+    run_id: str | None
+    began_at_utc: datetime | None
+
+
+class Inventory(Protocol):
+    """What lies in the database, asked by nobody but who compares stores. Errors: StoreDenied, DatabaseUnavailable."""
+
+    def tables(self) -> Iterator[StoredTable]:
+        """Every staged and replaced table, and those of the platform that are published, in order of place, schema and name."""
+
+    def drop_staged(self, name: str, run_id: str) -> bool:
+        """Drop a staged table of this run. False where there is none any more, or somebody works on it."""
+
+    def was_withdrawn(self, collection: str, item_id: str) -> bool:
+        """Whether the last that was done with the item was to take it away, as far as is remembered."""
 
 
 class Scratch(Protocol):

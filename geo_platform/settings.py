@@ -50,6 +50,9 @@ class Settings(BaseSettings):
     keep_replaced_days: float = Field(
         30, ge=0, description="How long what was replaced or unpublished is kept before the schedule removes it."
     )
+    queued_too_long_s: float = Field(
+        300, gt=0, description="How many seconds a run may be queued before its wait is looked into (RUN_STUCK)."
+    )
 
     @property
     def home_dir(self) -> Path:

@@ -11,6 +11,7 @@ from geo_platform.contracts.stored import dump_message, load_message
 from geo_platform.errors import MessageUnreadable, PlatformError, SourceNotFound
 from geo_platform.ports import MESSAGES, ObjectStore, message_key
 from geo_platform.telemetry.checkpoints import Checkpoint, report
+from geo_platform.telemetry.context import telemetry_context
 
 
 class MessageIOManager(dg.IOManager):
@@ -26,14 +27,16 @@ class MessageIOManager(dg.IOManager):
             stored = self._objects.put_bytes(MESSAGES, key, dump_message(obj), metadata=metadata)
         except PlatformError as error:
             raise _as_failure(error) from error
-        report(
-            Checkpoint.MESSAGE_CREATED,
-            f"{type(obj).__name__} v{obj.schema_version} of {_stage(context)}",
-            message_type=type(obj).__name__,
-            schema_version=obj.schema_version,
-            uri=stored.reference.uri,
-            etag=stored.reference.etag,
-        )
+        # Dagster stores it after the stage has ended, and so outside of the stage's own context.
+        with telemetry_context(run_id=context.run_id, stage=_stage(context), partition=_partition(context) or ""):
+            report(
+                Checkpoint.MESSAGE_CREATED,
+                f"{type(obj).__name__} v{obj.schema_version} of {_stage(context)}",
+                message_type=type(obj).__name__,
+                schema_version=obj.schema_version,
+                uri=stored.reference.uri,
+                etag=stored.reference.etag,
+            )
         context.add_output_metadata(
             {"message": dg.MetadataValue.url(stored.reference.uri), "message_type": f"{type(obj).__name__} v{obj.schema_version}"}
         )

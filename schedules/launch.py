@@ -21,18 +21,20 @@ from geo_platform.runs import RunReport, RunRequest
 from geo_platform.settings import Profile, Settings
 from geo_platform.storage.atomic import os_errors, own_folder, process_lock, write_atomically
 from geo_platform.storage.process import is_alive, this_process
+from schedules.state_check import check_ended
 
 PROCESS_TAG = "geo_platform/process"
 HOST_TAG = "geo_platform/host"
+KILLED = "The process of this run was killed. What it had published by then, its checkpoints say."
 _SILENT = {"console": {"config": {"log_level": "CRITICAL"}}}
 _UNFINISHED = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.NOT_STARTED]
 
 
-def open_instance(settings: Settings, template: Path) -> dg.DagsterInstance:
+def open_instance(settings: Settings, template: Path, *, ends_killed_runs: bool = True) -> dg.DagsterInstance:
     """The Dagster instance of this home, made from the template the first time.
 
     One process at a time: Dagster makes its tables without asking whether another process is at it. Runs that a killed
-    process of this host left unfinished are marked as failed, since nothing else would ever end them.
+    process of this host left unfinished are marked as failed, since nothing else would ever end them; unless it is only looked at.
     Raises StoreDenied, StoreUnavailable where the home cannot be used, StoreDenied, DatabaseUnavailable where the database cannot.
     """
     home = own_folder(settings.dagster_home_dir)
@@ -46,7 +48,9 @@ def open_instance(settings: Settings, template: Path) -> dg.DagsterInstance:
             filled_in = Template(template.read_text("utf-8")).substitute(LOG_FILE=settings.log_file)
             write_atomically(home, configuration, filled_in.encode())
         instance = dg.DagsterInstance.get()
-        _end_killed_runs(instance)
+        ended = _end_killed_runs(instance) if ends_killed_runs else []
+    for run_id in ended:
+        check_ended(instance, run_id, settings)
     return instance
 
 
@@ -68,10 +72,18 @@ def _storage_errors(settings: Settings) -> AbstractContextManager[None]:
     return storage_errors(dagster_database(settings))
 
 
-def _end_killed_runs(instance: dg.DagsterInstance) -> None:
+def _end_killed_runs(instance: dg.DagsterInstance) -> list[str]:
+    ended = []
     for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED, tags={HOST_TAG: socket.gethostname()})):
-        if not is_alive(run.tags[PROCESS_TAG]):
-            instance.report_run_failed(run, "The process of this run was killed. Nothing of it was published.")
+        if runs_in_its_tagged_process(run) and not is_alive(run.tags[PROCESS_TAG]):
+            instance.report_run_failed(run, KILLED)
+            ended.append(run.run_id)
+    return ended
+
+
+def runs_in_its_tagged_process(run: dg.DagsterRun) -> bool:
+    """A run that the UI executes again has the tags of the run before it; what the daemon launches has a code location."""
+    return PROCESS_TAG in run.tags and run.remote_job_origin is None
 
 
 class InProcessLauncher:
@@ -98,7 +110,9 @@ class InProcessLauncher:
 
         def work() -> None:
             try:
-                done.set_result(run(request, self._definitions, self._instance))
+                report = run(request, self._definitions, self._instance)
+                check_ended(self._instance, report.run_id, self._settings)
+                done.set_result(report)
             except BaseException as error:  # noqa: BLE001  # handed to the main thread, which raises it
                 done.set_exception(error)
 
@@ -108,7 +122,7 @@ class InProcessLauncher:
                 return done.result()
         except KeyboardInterrupt:
             for unfinished in self._instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED, tags={PROCESS_TAG: this_process()})):
-                self._instance.report_run_failed(unfinished, "The run was interrupted. Nothing of it was published.")
+                self._instance.report_run_failed(unfinished, "The run was interrupted. What it had published by then, its checkpoints say.")
             raise
 
     def status(self, run_id: str) -> RunReport | None:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.skipping import SKIP_NOTHING, cannot_run
 
-pytest_plugins = ["tests.support.production"]
+pytest_plugins = ["tests.support.production", "tests.support.faults"]
 
 
 @pytest.fixture(autouse=True)

@@ -49,7 +49,7 @@ def due_objects(
     """
     by_folder: dict[str, list[StoredObject]] = {}
     for stored in listed:
-        folder = _folder(stored.reference.key)
+        folder = folder_of(stored.reference.key)
         if folder is not None and folder not in named:
             by_folder.setdefault(folder, []).append(stored)
     due = [
@@ -63,7 +63,7 @@ def due_objects(
 
 def folders_of(named: Iterable[tuple[str, str]]) -> set[str]:
     """The folders, named by fingerprints, in which these objects lie; each is (container, key)."""
-    return {folder for container, key in named if container == SILVER and (folder := _folder(key)) is not None}
+    return {folder for container, key in named if container == SILVER and (folder := folder_of(key)) is not None}
 
 
 def plan_removal(catalog: Catalog, objects: ObjectStore, *, older_than_days: float, now_utc: datetime) -> Removed:
@@ -140,6 +140,7 @@ def _objects_of(versions: Iterable[ItemVersion]) -> Iterator[tuple[str, str]]:
                 yield str(asset[ASSET_CONTAINER]), str(asset[ASSET_KEY])
 
 
-def _folder(key: str) -> str | None:
+def folder_of(key: str) -> str | None:
+    """The folder of a key that is named by a fingerprint; None for a key elsewhere."""
     match = _IN_A_FINGERPRINT_FOLDER.match(key)
     return match["folder"] if match else None

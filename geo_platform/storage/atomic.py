@@ -118,13 +118,20 @@ def process_lock(path: Path) -> Iterator[None]:
 def clean_incoming(root: Path) -> int:
     """Remove leftovers of dead writers and return how many. What a living process writes is never touched."""
     removed = 0
+    for path in abandoned_incoming(root):
+        with suppress(OSError):
+            path.unlink()
+            removed += 1
+    return removed
+
+
+def abandoned_incoming(root: Path) -> Iterator[Path]:
+    """Leftovers of dead writers."""
     with suppress(FileNotFoundError), os.scandir(root / ".incoming") as entries:
         for entry in entries:
             with suppress(OSError):
                 if entry.is_file(follow_symlinks=False) and _is_abandoned(entry):
-                    Path(entry.path).unlink()
-                    removed += 1
-    return removed
+                    yield Path(entry.path)
 
 
 def _is_abandoned(entry: os.DirEntry[str]) -> bool:

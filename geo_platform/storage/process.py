@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 
 _ENDED = -1
+_CLOCK_SLACK_S = 2
+"""The time of boot is known to the second, and the clock may have been set since."""
 
 
 def this_process() -> str:
@@ -34,6 +36,26 @@ def is_alive(identity: str) -> bool:
         return True
     now = _start_ticks(pid)
     return now is None or (now != _ENDED and (start == 0 or now == start))
+
+
+def is_alive_since(pid: int, seen_s: float) -> bool:
+    """Whether the process that had this id at a time (seconds since 1970) still runs. Where that cannot be told, it counts as alive."""
+    start = _start_ticks(pid)
+    if start == _ENDED or not is_alive(f"{pid}.0"):
+        return False
+    booted_s = _boot_time_s()
+    if start is None or booted_s is None:
+        return True
+    return booted_s + start / os.sysconf("SC_CLK_TCK") <= seen_s + _CLOCK_SLACK_S
+
+
+def _boot_time_s() -> float | None:
+    """btime of /proc/stat (proc(5)), in whole seconds."""
+    try:
+        lines = Path("/proc/stat").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return None
+    return next((float(line.split()[1]) for line in lines if line.startswith("btime ")), None)
 
 
 def _start_ticks(pid: int) -> int | None:

@@ -35,11 +35,15 @@ class ScratchRoot:
         """An empty folder that whoever asked for it removes; where the process is killed, a later sweep does."""
         return Path(tempfile.mkdtemp(prefix=f"{this_process()}{_MARK}{name}-", dir=own_folder(self._root)))
 
+    def left(self) -> list[Path]:
+        """Folders of processes that are gone."""
+        if not self._root.is_dir():
+            return []
+        return [folder for folder in self._root.iterdir() if _MARK in folder.name and not is_alive(folder.name.split(_MARK)[0])]
+
     def sweep(self) -> tuple[str, ...]:
         """Remove what dead processes left; returns the names removed."""
-        if not self._root.is_dir():
-            return ()
-        left = [folder for folder in self._root.iterdir() if _MARK in folder.name and not is_alive(folder.name.split(_MARK)[0])]
+        left = self.left()
         for folder in left:
             shutil.rmtree(folder, ignore_errors=True)
         return tuple(sorted(folder.name for folder in left))

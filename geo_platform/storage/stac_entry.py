@@ -27,6 +27,7 @@ def entry_of(item: dict[str, Any], *, collection: str, href: str, published_at_u
             for asset in item["assets"].values()
             if ASSET_CONTAINER in asset and ASSET_KEY in asset
         ),
+        item=item,
     )
 
 

@@ -4,17 +4,17 @@ What belongs here: composition. What stays out: what the adapters do. Connecting
 profile's libraries are imported when it is chosen: the embedded one needs neither Azure's nor PostgreSQL's.
 """
 
-from geo_platform.ports import Catalog, FeatureStore, ObjectStore
+from geo_platform.ports import Catalog, FeatureStore, Inventory, ObjectStore
 from geo_platform.settings import Profile, Settings
 
 
-def open_objects(settings: Settings) -> ObjectStore:
-    """Raises StoreDenied where a setting is missing."""
+def open_objects(settings: Settings, *, retries: int = 3) -> ObjectStore:
+    """Raises StoreDenied where a setting is missing. `retries` of requests to an account that does not answer."""
     if settings.profile is Profile.production:
         from geo_platform.storage.azure_account import blob_service
         from geo_platform.storage.azure_blob import AzureBlobStore
 
-        service, prefix = blob_service(settings), settings.blob_container_prefix
+        service, prefix = blob_service(settings, retries=retries), settings.blob_container_prefix
         return AzureBlobStore(service, container_prefix=prefix, scratch=settings.scratch_dir)
     from geo_platform.storage.folder import FolderStore
 
@@ -43,3 +43,15 @@ def open_catalog(settings: Settings, *, run_id: str = "") -> Catalog:
     from geo_platform.storage.stac_files import StacFiles
 
     return StacFiles(settings.catalog_dir)
+
+
+def open_inventory(settings: Settings) -> Inventory:
+    """What lies in the database; where datasets are files, nothing. Raises StoreDenied where a setting is missing."""
+    if settings.profile is Profile.production:
+        from geo_platform.storage.postgis_inventory import PostgisInventory
+        from geo_platform.storage.postgres import database_of
+
+        return PostgisInventory(database_of(settings))
+    from geo_platform.storage.no_tables import NoTables
+
+    return NoTables()

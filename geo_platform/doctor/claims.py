@@ -1,0 +1,112 @@
+"""What items and kept versions name: objects, tables, sources. Read once through, kept as keys.
+
+What belongs here: reading the catalog for a comparison. What stays out: comparing (`items.py`, `leftovers.py`).
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from geo_platform.catalog.appended import ITEM_SOURCES
+from geo_platform.catalog.retention import folder_of
+from geo_platform.errors import CatalogRejected
+from geo_platform.ports import (
+    ASSET_CONTAINER,
+    ASSET_KEY,
+    ASSET_SCHEMA,
+    ASSET_TABLE,
+    ASSET_TABLE_VERSION,
+    ITEM_SOURCE,
+    SILVER,
+    Catalog,
+)
+
+Item = Mapping[str, Any]
+Place = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectClaim:
+    """An item (collection, id) says that an object is this large and has this SHA-256. `kept_of`: the run of a kept version."""
+
+    place: Place
+    size_bytes: int | None
+    sha256: str | None
+    kept_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TableClaim:
+    """An item means this version of the table `schema`.`table`; `kept_of` as in `ObjectClaim`."""
+
+    place: Place
+    schema: str
+    table: str
+    version: str
+    kept_of: str | None = None
+
+
+@dataclass
+class Claims:
+    """Keys of silver, versions of tables, folders, sources and places that are named. `unreadable`: what could not be read."""
+
+    objects: dict[str, list[ObjectClaim]] = field(default_factory=dict)
+    tables: dict[str, list[TableClaim]] = field(default_factory=dict)
+    folders: set[str] = field(default_factory=set)
+    sources: set[str] = field(default_factory=set)
+    places: set[Place] = field(default_factory=set)
+    unreadable: list[str] = field(default_factory=list)
+    items: int = 0
+    versions: int = 0
+
+    def add(self, place: Place, item: Item, *, kept_of: str | None = None) -> None:
+        self.places.add(place)
+        self.sources.update(sources_of(item))
+        for asset in item["assets"].values():
+            if asset.get(ASSET_CONTAINER) == SILVER and ASSET_KEY in asset:
+                key = str(asset[ASSET_KEY])
+                claim = ObjectClaim(place, asset.get("file:size"), _sha256(asset), kept_of)
+                self.objects.setdefault(key, []).append(claim)
+                self.folders.update(filter(None, [folder_of(key)]))
+            if ASSET_TABLE_VERSION in asset:
+                version = str(asset[ASSET_TABLE_VERSION])
+                table = TableClaim(place, str(asset[ASSET_SCHEMA]), str(asset[ASSET_TABLE]), version, kept_of)
+                self.tables.setdefault(version, []).append(table)
+
+
+def read_claims(catalog: Catalog, *, into: Claims | None = None) -> Claims:
+    """What is published and kept now, beside what is in `into`. Items that cannot be read are named in `unreadable`, not raised."""
+    claims = into if into is not None else Claims()
+    try:
+        for entry in catalog.entries():
+            claims.add((entry.collection, entry.item_id), entry.item)
+            claims.items += 1
+    except CatalogRejected as error:
+        claims.unreadable.append(error.message)
+    try:
+        for version in catalog.versions():
+            claims.add((version.collection, version.item_id), version.item, kept_of=version.run_id)
+            claims.versions += 1
+    except CatalogRejected as error:
+        claims.unreadable.append(error.message)
+    return claims
+
+
+def read_claims_twice(catalog: Catalog) -> Claims:
+    """Once after the other: what is brought back or withdrawn in between is in one of them."""
+    return read_claims(catalog, into=read_claims(catalog))
+
+
+def sources_of(item: Item) -> Iterator[str]:
+    """Keys of the objects that an item was made of."""
+    properties = item["properties"]
+    if ITEM_SOURCE in properties:
+        yield str(properties[ITEM_SOURCE])
+    for source in properties.get(ITEM_SOURCES, ()):
+        yield str(source.get("source"))
+
+
+def _sha256(asset: Item) -> str | None:
+    """Of a multihash 12 20 …, the digest."""
+    checksum = asset.get("file:checksum")
+    return str(checksum)[4:] if checksum is not None else None

@@ -1,0 +1,103 @@
+"""Items held against the objects and tables that they name. Pure.
+
+What belongs here: which items miss something. What stays out: reading the stores, and looking again before it is said (`examine.py`).
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from geo_platform.doctor.claims import Claims, ObjectClaim, Place, TableClaim
+from geo_platform.doctor.findings import Finding, FindingCode
+from geo_platform.ports import SILVER, StoredObject, StoredTable, TablePlace
+
+_AGAIN = "A person has to: ingest the source again with --force, or go back to another version (geo-platform rollback)."
+_NOT_BACK = "A person decides: this version cannot be brought back. geo-platform cleanup removes it when its time has come."
+
+
+@dataclass
+class Missing:
+    """What an item, or a kept version of it, does not find: names with what is wrong."""
+
+    place: Place
+    kept_of: str | None
+    objects: list[str] = field(default_factory=list)
+    tables: list[str] = field(default_factory=list)
+
+
+class ObjectCheck:
+    """Told of every object of silver once, in any order; says then which claims none of them met."""
+
+    def __init__(self, claims: Claims) -> None:
+        self._open = dict(claims.objects)
+        self._other: dict[str, list[ObjectClaim]] = {}
+
+    def see(self, stored: StoredObject, *, is_being_replaced: bool = False) -> None:
+        claims = self._open.pop(stored.reference.key, ())
+        if is_being_replaced:
+            return
+        unmet = [claim for claim in claims if claim.kept_of is None and not is_as_claimed(stored, claim)]
+        if unmet:
+            self._other[stored.reference.key] = unmet
+
+    def missing(self) -> Iterator[Missing]:
+        """One for each item and each kept version. Of kept versions only what is gone: a later load of the same may have replaced it."""
+        found: dict[tuple[Place, str | None], Missing] = {}
+        for says, unmet in (("is gone", self._open), ("is another than the item says", self._other)):
+            for key, claims in unmet.items():
+                for claim in claims:
+                    missing = found.setdefault((claim.place, claim.kept_of), Missing(claim.place, claim.kept_of))
+                    missing.objects.append(f"{SILVER}/{key} {says}")
+        yield from found.values()
+
+
+def is_as_claimed(stored: StoredObject, claim: ObjectClaim) -> bool:
+    """Size, and SHA-256 where both sides know one."""
+    kept = stored.metadata.get("sha256")
+    is_same_size = claim.size_bytes is None or claim.size_bytes == stored.reference.size_bytes
+    return is_same_size and (claim.sha256 is None or kept is None or claim.sha256 == kept)
+
+
+def missing_tables(claims: Claims, tables: Iterable[StoredTable]) -> Iterator[Missing]:
+    """Published items whose table is not live at their version; kept versions whose table lies nowhere."""
+    live: dict[tuple[str, str], StoredTable] = {}
+    whole: set[str] = set()
+    for table in tables:
+        if table.version is not None:
+            whole.add(table.version)
+        if table.place is TablePlace.published:
+            live[table.schema, table.name] = table
+    for version, claimed in claims.tables.items():
+        for claim in claimed:
+            there = live.get((claim.schema, claim.table))
+            fault = _table_fault(claim, there, is_anywhere=version in whole)
+            if fault is not None:
+                yield Missing(claim.place, claim.kept_of, tables=[fault])
+
+
+def _table_fault(claim: TableClaim, there: StoredTable | None, *, is_anywhere: bool) -> str | None:
+    name = f"{claim.schema}.{claim.table}"
+    if claim.kept_of is not None:
+        return None if is_anywhere else f"version {claim.version} of {name} is gone"
+    if there is None:
+        return f"{name} is gone or not the platform's" + (f"; its version {claim.version} lies elsewhere" if is_anywhere else "")
+    if there.version != claim.version:
+        return f"{name} is at version {there.version}, not at {claim.version}"
+    return None
+
+
+def finding_of(missing: Missing) -> Iterator[Finding]:
+    """ITEM_WITHOUT_OBJECT and ITEM_WITHOUT_TABLE."""
+    item = "/".join(missing.place)
+    whose = f"The item {item}" if missing.kept_of is None else f"The kept version of {item} by run {missing.kept_of}"
+    remedy = _AGAIN if missing.kept_of is None else _NOT_BACK
+    for code, what, faults in (
+        (FindingCode.ITEM_WITHOUT_OBJECT, "objects", missing.objects),
+        (FindingCode.ITEM_WITHOUT_TABLE, "a table", missing.tables),
+    ):
+        if faults:
+            yield Finding(code, f"item {item}", f"{whose} names {what} that it does not find: {_listed(faults)}.", remedy)
+
+
+def _listed(faults: list[str]) -> str:
+    shown = "; ".join(sorted(faults)[:5])
+    return shown if len(faults) <= 5 else f"{shown}; and {len(faults) - 5} more"

@@ -1,0 +1,142 @@
+"""What nobody names: objects, tables, staged tables, scratch. What of it is a finding, and what may still be in the making. Pure.
+
+What belongs here: the rules. They are those of `catalog/retention.py`: objects go as one of their folder, and what is younger than
+a day may be in the making; here, unless the run that made it has ended.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from geo_platform.catalog.retention import YOUNGEST_LEFTOVER, folder_of
+from geo_platform.doctor.claims import Claims
+from geo_platform.doctor.findings import DropStaged, Finding, FindingCode, RemoveFolder, SweepFiles
+from geo_platform.ports import SILVER, StoredObject, StoredTable, TablePlace
+
+Ended = Mapping[str, bool]
+"""Run id -> whether it has ended for good. Runs that are not known are not in it."""
+
+
+@dataclass
+class Folder:
+    """Objects of one folder in silver that nobody names anything in. `is_ours`: it is named by a fingerprint."""
+
+    name: str
+    is_ours: bool
+    newest_utc: datetime
+    objects: int = 0
+    size_bytes: int = 0
+    run_ids: set[str] = field(default_factory=set)
+
+    def add(self, stored: StoredObject) -> None:
+        self.newest_utc = max(self.newest_utc, stored.last_modified_utc)
+        self.objects += 1
+        self.size_bytes += stored.reference.size_bytes
+        if stored.metadata.get("run_id"):
+            self.run_ids.add(stored.metadata["run_id"])
+
+
+class UnnamedObjects:
+    """Told of every object of silver; keeps the folders in which nothing is named."""
+
+    def __init__(self, claims: Claims) -> None:
+        self._claims = claims
+        self.folders: dict[str, Folder] = {}
+
+    def see(self, stored: StoredObject) -> None:
+        key = stored.reference.key
+        own = folder_of(key)
+        if key in self._claims.objects or (own is not None and own in self._claims.folders):
+            return
+        name = own if own is not None else key.rpartition("/")[0]
+        self.folders.setdefault(name, Folder(name, own is not None, stored.last_modified_utc)).add(stored)
+
+
+def is_left(folder: Folder, ended: Ended, *, now_utc: datetime) -> bool:
+    """Old enough, and no run of it known to be at work; or younger, and all its runs known to have ended."""
+    known = [ended.get(run_id) for run_id in folder.run_ids]
+    if now_utc - folder.newest_utc >= YOUNGEST_LEFTOVER:
+        return False not in known
+    return folder.is_ours and bool(known) and all(known)
+
+
+def compare_folders(folders: Iterable[Folder], ended: Ended, *, now_utc: datetime) -> Iterator[Finding]:
+    """OBJECT_WITHOUT_ITEM, one for a folder."""
+    for folder in folders:
+        if not is_left(folder, ended, now_utc=now_utc):
+            continue
+        objects = "1 object" if folder.objects == 1 else f"{folder.objects} objects"
+        place = f"{SILVER}/{folder.name}"
+        runs = f", made by {_runs(folder.run_ids)}" if folder.run_ids else ""
+        yield Finding(
+            FindingCode.OBJECT_WITHOUT_ITEM,
+            place,
+            f"{objects} of {folder.size_bytes:,} bytes in {place}{runs}, and no item and no kept version names any.",
+            "--fix removes them, as the nightly cleanup does after a day; while runs are under way only those older than a day."
+            if folder.is_ours
+            else "A person decides: they do not lie where the platform writes, so it does not remove them.",
+            RemoveFolder(folder.name) if folder.is_ours else None,
+        )
+
+
+def compare_tables(tables: Iterable[StoredTable], claims: Claims, ended: Ended, *, now_utc: datetime) -> Iterator[Finding]:
+    """TABLE_WITHOUT_ITEM among published and replaced tables, STAGING_LEFT among staged ones."""
+    for table in tables:
+        if table.version is not None and table.version in claims.tables:
+            continue
+        if table.place is TablePlace.staged:
+            if is_staging_left(table, ended, now_utc=now_utc):
+                yield _staged(table)
+        else:
+            yield _unnamed(table)
+
+
+def is_staging_left(table: StoredTable, ended: Ended, *, now_utc: datetime) -> bool:
+    """Its run has ended, or is not known and it began more than a day ago."""
+    known = ended.get(table.run_id) if table.run_id is not None else None
+    is_old = table.began_at_utc is not None and now_utc - table.began_at_utc >= YOUNGEST_LEFTOVER
+    return known if known is not None else is_old or table.run_id is None
+
+
+def _staged(table: StoredTable) -> Finding:
+    is_ours = table.run_id is not None
+    state = "was checked and never published" if table.version is not None else "was never loaded to its end"
+    return Finding(
+        FindingCode.STAGING_LEFT,
+        f"table {table.schema}.{table.name}",
+        f"The staged table {table.name} {state}, and run {table.run_id}, which made it, has ended."
+        if is_ours
+        else f"The table {table.name} lies among the staged ones, and was not made by the platform.",
+        "--fix drops it; the source is then loaded anew. While runs are under way only one that is older than a day."
+        if is_ours
+        else "A person decides.",
+        DropStaged(table.name, table.run_id) if table.run_id is not None else None,
+    )
+
+
+def _unnamed(table: StoredTable) -> Finding:
+    ours = f"version {table.version}, made by run {table.run_id}" if table.version is not None else "not made by the platform"
+    kind = "published" if table.place is TablePlace.published else "replaced"
+    return Finding(
+        FindingCode.TABLE_WITHOUT_ITEM,
+        f"table {table.schema}.{table.name}",
+        f"The {kind} table {table.schema}.{table.name} ({ours}) is there, and no item and no kept version names it.",
+        "A person decides: what was published once is not removed. Ingest its source again to have its item, or drop the table.",
+    )
+
+
+def compare_files(names: Iterable[str]) -> Iterator[Finding]:
+    """STAGING_LEFT for what dead processes of this machine left in its folders."""
+    for name in names:
+        yield Finding(
+            FindingCode.STAGING_LEFT,
+            name,
+            f"{name} was being written by a process that is gone.",
+            "--fix removes it, as the next ingest on this machine does.",
+            SweepFiles(),
+        )
+
+
+def _runs(run_ids: Iterable[str]) -> str:
+    named = sorted(run_ids)
+    return f"run {named[0]}" if len(named) == 1 else f"runs {', '.join(named[:3])}{', …' if len(named) > 3 else ''}"

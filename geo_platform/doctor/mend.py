@@ -1,0 +1,130 @@
+"""Mending what is safe to mend, each looked at again right before.
+
+What belongs here: what is done about a finding, and that it still holds. What stays out: finding (`examine.py`).
+
+Nothing that is published or kept is ever touched. What no item names is removed as the nightly cleanup removes it, and what is
+younger than a day only while no run is under way that might be about to use it.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from geo_platform.catalog.retention import YOUNGEST_LEFTOVER, folder_of
+from geo_platform.doctor.claims import Claims, read_claims_twice
+from geo_platform.doctor.examine import Stores, arrived_at_utc
+from geo_platform.doctor.facts import Orchestrator
+from geo_platform.doctor.findings import DropStaged, EndRun, Finding, FreeSlots, RemoveFolder, RemovePartition, SweepFiles
+from geo_platform.doctor.leftovers import Folder, is_left, is_staging_left
+from geo_platform.errors import PlatformError
+from geo_platform.ports import SILVER, TablePlace
+
+_FRESH_S = 5
+_BUSY = "left: runs are under way; give the command again when they have ended"
+
+
+@dataclass(frozen=True)
+class Mended:
+    """What became of one finding: done, or why not."""
+
+    finding: Finding
+    is_done: bool
+    says: str
+
+
+def mend(findings: Iterable[Finding], stores: Stores, *, now_utc: datetime) -> Iterator[Mended]:
+    """In the order of the findings: runs are ended before what they left is removed. Those that a person has to mend are passed over."""
+    work = _Work(stores, now_utc)
+    for finding in findings:
+        if finding.mend is None:
+            continue
+        try:
+            is_done, says = work.do(finding)
+        except PlatformError as error:
+            is_done, says = False, f"left: {error.message}"
+        yield Mended(finding, is_done, says)
+
+
+@dataclass
+class _Work:
+    stores: Stores
+    now_utc: datetime
+    _named: tuple[float, Claims] | None = None
+
+    def do(self, finding: Finding) -> tuple[bool, str]:
+        match finding.mend:
+            case EndRun(run_id):
+                return self._asked(lambda runs: runs.end_run(run_id), "marked as failed", "left: it has ended, or its process lives")
+            case FreeSlots(run_id):
+                return self._asked(lambda runs: runs.free_slots(run_id), "its slots are free", "left: the run is at work")
+            case RemovePartition(definition, key):
+                return self._remove_partition(definition, key)
+            case DropStaged(name, run_id):
+                return self._drop_staged(name, run_id)
+            case RemoveFolder(folder):
+                return self._remove_folder(folder)
+            case SweepFiles():
+                self.stores.files.sweep()
+                return True, "removed"
+            case _:
+                return False, "left: a person has to"
+
+    def _asked(self, act: Callable[[Orchestrator], bool], done: str, left: str) -> tuple[bool, str]:
+        orchestrator = self.stores.orchestrator
+        if orchestrator is None:
+            return False, "left: the runs cannot be reached"
+        return (True, done) if act(orchestrator) else (False, left)
+
+    def _remove_partition(self, definition: str, key: str) -> tuple[bool, str]:
+        if arrived_at_utc(self.stores.objects, key) is not None:
+            return False, "left: its object is there by now"
+        return self._asked(lambda runs: runs.remove_partition(definition, key), "removed", "left: it has a run by now")
+
+    def _drop_staged(self, name: str, run_id: str) -> tuple[bool, str]:
+        found = [table for table in self.stores.inventory.tables() if table.place is TablePlace.staged and table.name == name]
+        if not found:
+            return True, "is gone already"
+        table = found[0]
+        claims = self._claims()
+        if claims.unreadable or (table.version is not None and table.version in claims.tables):
+            return False, "left: an item or a version names it"
+        if not is_staging_left(table, self._ended({run_id}), now_utc=self.now_utc):
+            return False, "left: its run has not ended"
+        is_old = table.began_at_utc is not None and self.now_utc - table.began_at_utc >= YOUNGEST_LEFTOVER
+        if not is_old and self._is_busy():
+            return False, _BUSY
+        dropped = self.stores.inventory.drop_staged(name, run_id)
+        return (True, "dropped") if dropped else (False, "left: somebody works on it")
+
+    def _remove_folder(self, name: str) -> tuple[bool, str]:
+        objects = [stored for stored in self.stores.objects.list(SILVER, f"{name}/") if folder_of(stored.reference.key) == name]
+        if not objects:
+            return True, "is gone already"
+        folder = Folder(name, True, objects[0].last_modified_utc)
+        for stored in objects:
+            folder.add(stored)
+        claims = self._claims()
+        if claims.unreadable or name in claims.folders:
+            return False, "left: an item or a version names something in it"
+        if not is_left(folder, self._ended(folder.run_ids), now_utc=self.now_utc):
+            return False, "left: a run of it has not ended"
+        if self.now_utc - folder.newest_utc < YOUNGEST_LEFTOVER and self._is_busy():
+            return False, _BUSY
+        for stored in objects:
+            self.stores.objects.delete(SILVER, stored.reference.key)
+        return True, f"removed {folder.objects} objects of {folder.size_bytes:,} bytes"
+
+    def _claims(self) -> Claims:
+        """What is named, as it was some seconds ago at most: many leftovers share one look."""
+        if self._named is None or time.monotonic() - self._named[0] > _FRESH_S:
+            self._named = time.monotonic(), read_claims_twice(self.stores.catalog)
+        return self._named[1]
+
+    def _ended(self, run_ids: set[str]) -> dict[str, bool]:
+        orchestrator = self.stores.orchestrator
+        return dict(orchestrator.ended(run_ids)) if orchestrator is not None else {}
+
+    def _is_busy(self) -> bool:
+        orchestrator = self.stores.orchestrator
+        return orchestrator is None or orchestrator.runs_under_way()

@@ -1,0 +1,73 @@
+"""Stored messages that this deployment cannot read.
+
+What belongs here: whether the bytes of a message can be read, whatever stage stored it. What stays out: which messages are asked
+for by a run (`resources/messages.py`).
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+
+from geo_platform.contracts import arrival, publication, raster, vector
+from geo_platform.contracts.fault import ContractError
+from geo_platform.contracts.message import Message
+from geo_platform.contracts.stored import load_message
+from geo_platform.doctor.findings import Finding, FindingCode
+from geo_platform.errors import SourceNotFound
+from geo_platform.ports import MESSAGES, ObjectStore
+
+_MODULES = (arrival, publication, raster, vector)
+_AT_ONCE = 8
+_BATCH = 64
+
+
+def known_messages() -> Mapping[str, type[Message]]:
+    """Every kind of message, by name."""
+    found = [value for module in _MODULES for value in vars(module).values() if isinstance(value, type) and issubclass(value, Message)]
+    return {kind.__name__: kind for kind in found if kind is not Message}
+
+
+def fault_of(content: bytes, known: Mapping[str, type[Message]]) -> str | None:
+    """Why these bytes cannot be read as a message; None where they can."""
+    try:
+        envelope = json.loads(content)
+        name, version = envelope["message"], envelope["schema_version"]
+    except (ValueError, KeyError, TypeError):
+        return "it is not JSON with message and schema_version"
+    kind = known.get(name) if isinstance(name, str) else None
+    if kind is None:
+        return f"{name!r} version {version} is no message that this deployment knows"
+    try:
+        load_message(content, kind)
+    except ContractError as error:
+        return "; ".join(fault.note or str(fault) for fault in error.faults) + f" ({name} version {version}; read is {kind.schema_version})"
+    return None
+
+
+def unreadable_messages(objects: ObjectStore, seen: Callable[[], None]) -> Iterator[Finding]:
+    """MESSAGE_UNREADABLE for each. All are read, some at a time; `seen` is called for each."""
+    known = known_messages()
+
+    def look(key: str) -> tuple[str, str | None]:
+        try:
+            return key, fault_of(objects.read_bytes(MESSAGES, key), known)
+        except SourceNotFound:  # removed since it was listed
+            return key, None
+
+    keys = (stored.reference.key for stored in objects.list(MESSAGES))
+    with ThreadPoolExecutor(_AT_ONCE) as readers:
+        while batch := list(islice(keys, _BATCH)):
+            for key, fault in readers.map(look, batch):
+                seen()
+                if fault is not None:
+                    yield _finding(key, fault)
+
+
+def _finding(key: str, fault: str) -> Finding:
+    return Finding(
+        FindingCode.MESSAGE_UNREADABLE,
+        f"message {key}",
+        f"The message {key} cannot be read: {fault}.",
+        "A person has to: launch the job again from its first stage, or deploy a version that reads it.",
+    )

@@ -1,0 +1,79 @@
+"""What lies in the database of features and catalog, for whoever compares stores.
+
+What belongs here: listing tables by where they lie, dropping a staged one, asking whether an item was ever taken away. What stays
+out: loading (`postgis.py`) and publishing (`pgstac.py`).
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+
+from geo_platform.errors import DatabaseUnavailable
+from geo_platform.ports import StoredTable, TablePlace
+from geo_platform.sql import statement
+from geo_platform.storage.database_names import REPLACED_SCHEMA, STAGING_SCHEMA
+from geo_platform.storage.postgis_comment import began_at_utc
+from geo_platform.storage.postgis_session import loading
+from geo_platform.storage.postgres import Database
+
+_DROP_WAITS_S = 1
+_PLACES = {STAGING_SCHEMA: TablePlace.staged, REPLACED_SCHEMA: TablePlace.replaced}
+
+
+class PostgisInventory:
+    """Implements `ports.Inventory`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def tables(self) -> Iterator[StoredTable]:
+        """One statement: what is published while it is read is there once."""
+        with loading(self._database) as connection:
+            rows = connection.execute(statement("inventory_tables"), {"staging": STAGING_SCHEMA, "replaced": REPLACED_SCHEMA}).fetchall()
+        for schema, name, comment in rows:
+            table = _described(str(schema), str(name), comment)
+            if table.place is not TablePlace.published or table.version is not None:
+                yield table
+
+    def drop_staged(self, name: str, run_id: str) -> bool:
+        """Whose it is, is looked up under the lock that the drop takes."""
+        places = {"schemas": [STAGING_SCHEMA], "names": [name]}
+        try:
+            with loading(self._database, lock_wait_s=_DROP_WAITS_S) as connection:
+                found = connection.execute(statement("postgis_lies"), places).fetchone()
+                if found is None or _described(STAGING_SCHEMA, name, found[3]).run_id != run_id:
+                    return False
+                connection.execute(statement("postgis_drop", table=(STAGING_SCHEMA, name)))
+        except DatabaseUnavailable as error:
+            if error.details.get("sqlstate") != psycopg.errors.LockNotAvailable.sqlstate:
+                raise
+            return False
+        return True
+
+    def was_withdrawn(self, collection: str, item_id: str) -> bool:
+        with loading(self._database) as connection:
+            row = connection.execute(statement("inventory_withdrawn"), {"collection": collection, "item_id": item_id}).fetchone()
+        return bool(row and row[0])
+
+
+def _described(schema: str, name: str, comment: str | None) -> StoredTable:
+    says = _says(comment)
+    version, run_id = says.get("version"), says.get("run_id")
+    return StoredTable(
+        place=_PLACES.get(schema, TablePlace.published),
+        schema=schema,
+        name=name,
+        version=version if isinstance(version, str) else None,
+        run_id=run_id if isinstance(run_id, str) else None,
+        began_at_utc=began_at_utc(comment),
+    )
+
+
+def _says(comment: str | None) -> dict[str, Any]:
+    try:
+        says = json.loads(comment or "")
+    except ValueError:
+        return {}
+    return says if isinstance(says, dict) else {}

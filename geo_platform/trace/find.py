@@ -1,0 +1,166 @@
+"""Which runs does an id lead to? Each way to understand it is tried in turn; the first under which something is known counts.
+
+What belongs here: from an object, an item, a table or a client's id to runs. What stays out: forms of ids (`question.py`), and
+what is then told of the runs (`answer.py`).
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+from geo_platform.errors import ParameterInvalid, SourceNotFound
+from geo_platform.ports import BRONZE, ITEM_RESTORED_BY, ITEM_RUN_ID, MESSAGES, StoredObject
+from geo_platform.runs import CORRELATION_TAG, TRACEPARENT_TAG
+from geo_platform.trace.object_events import RUN_ID, messages_of
+from geo_platform.trace.question import Reading, Subject, is_run_id
+from geo_platform.trace.sources import Stores, TableFound
+from geo_platform.trace.timeline import Store
+
+PARTITION_TAG = "dagster/partition"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an id was understood as, and the runs that it leads to: none where the thing is there and names no run."""
+
+    reading: Reading
+    run_ids: tuple[str, ...]
+
+
+def find(readings: Iterable[Reading], stores: Stores) -> Found | None:
+    """The first reading under which something is known. Stores that do not answer are left to `stores.reach` to name."""
+    finders: Mapping[Subject, Callable[[Reading, Stores], Sequence[str] | None]] = {
+        Subject.run: _run,
+        Subject.blob: _blob,
+        Subject.item: _item,
+        Subject.table: _table,
+        Subject.client: _client,
+    }
+    for reading in readings:
+        run_ids = finders[reading.subject](reading, stores)
+        if run_ids is not None:
+            return Found(reading, tuple(dict.fromkeys(run_id for run_id in run_ids if run_id)))
+    return None
+
+
+def _run(reading: Reading, stores: Stores) -> Sequence[str] | None:
+    """Any store may know it: Dagster's record may have been deleted, or be out of reach."""
+    ask, name = stores.reach.ask, reading.name
+    if not is_run_id(name):
+        return ask(Store.dagster, lambda: stores.history().beginning_with(name), ()) or None
+    if ask(Store.dagster, lambda: stores.history().run(name), None) is not None or _is_known_elsewhere(name, stores):
+        return [name]
+    return None
+
+
+def _is_known_elsewhere(run_id: str, stores: Stores) -> bool:
+    ask, provenance = stores.reach.ask, stores.provenance
+    if provenance is not None:
+        written = ask(Store.tables, lambda: provenance().writes_of(run_id), ())
+        loaded = () if written else ask(Store.tables, lambda: provenance().tables_of(run_id), ())
+        if written or loaded:
+            return True
+    elif items_of_run(run_id, stores):
+        return True
+    return bool(ask(Store.objects, lambda: messages_of(stores.objects(), run_id), ()))
+
+
+def items_of_run(run_id: str, stores: Stores) -> list[tuple[str, str]]:
+    """(collection, id) of items of which this run published or brought back a version; every item is read."""
+    published = stores.reach.gather(Store.catalog, lambda: stores.catalog().entries())
+    kept = stores.reach.gather(Store.catalog, lambda: stores.catalog().versions())
+    found = [(entry.collection, entry.item_id) for entry in published if is_of_run(entry.item, run_id)]
+    return sorted({*found, *((version.collection, version.item_id) for version in kept if is_of_run(version.item, run_id))})
+
+
+def is_of_run(item: Mapping[str, Any], run_id: str) -> bool:
+    """Whether the run published this version of an item, or brought it back."""
+    return run_id in (item["properties"].get(ITEM_RUN_ID), item["properties"].get(ITEM_RESTORED_BY))
+
+
+def _client(reading: Reading, stores: Stores) -> Sequence[str] | None:
+    """Every run that this request came to; a whole traceparent is looked for under its own tag."""
+    for tag in (CORRELATION_TAG, TRACEPARENT_TAG):
+        runs = _tagged(stores, tag, reading.name)
+        if runs:
+            return runs
+    return None
+
+
+def _blob(reading: Reading, stores: Stores) -> Sequence[str] | None:
+    """By its metadata; a message also by its name. A source, which no run wrote, leads to the runs that read it."""
+    stored = stores.reach.ask(Store.objects, lambda: _stat(reading, stores), None)
+    named = reading.name.rpartition("/")[2].removesuffix(".json")
+    if reading.place == MESSAGES and is_run_id(named) and (stored is not None or not reading.address):
+        return [named]
+    if stored is None:
+        return _readers(reading, stores) or None
+    return [stored.metadata[RUN_ID]] if stored.metadata.get(RUN_ID) else _readers(reading, stores)
+
+
+def _readers(reading: Reading, stores: Stores) -> Sequence[str]:
+    return _tagged(stores, PARTITION_TAG, reading.name) if reading.place == BRONZE else ()
+
+
+def _tagged(stores: Stores, tag: str, value: str) -> Sequence[str]:
+    runs = stores.reach.ask(Store.dagster, lambda: stores.history().tagged(tag, value), ())
+    return [run.run_id for run in runs]
+
+
+def _stat(reading: Reading, stores: Stores) -> StoredObject | None:
+    """None where there is no such object, or its address is another one: the same path in somebody else's account."""
+    try:
+        stored = stores.objects().stat(reading.place, reading.name)
+    except (SourceNotFound, ParameterInvalid):
+        return None
+    is_it = not reading.address or unquote(reading.address) == unquote(stored.reference.uri)
+    return stored if is_it else None
+
+
+def _item(reading: Reading, stores: Stores) -> Sequence[str] | None:
+    """The published version's runs; where none is published, those of the version that was withdrawn last."""
+    places = [reading.place] if reading.place else _collections_of(reading.name, stores)
+    found = [_runs_of_item(collection, reading.name, stores) for collection in places]
+    known = [run_ids for run_ids in found if run_ids is not None]
+    return [run_id for run_ids in known for run_id in run_ids] if known else None
+
+
+def _runs_of_item(collection: str, item_id: str, stores: Stores) -> Sequence[str] | None:
+    item = stores.reach.ask(Store.catalog, lambda: _present_or_kept(collection, item_id, stores), None)
+    if item is not None:
+        properties = item["properties"]
+        return [str(properties.get(name) or "") for name in (ITEM_RUN_ID, ITEM_RESTORED_BY)]
+    provenance = stores.provenance
+    if provenance is None:
+        return None
+    runs: Sequence[str] = stores.reach.ask(Store.tables, lambda: provenance().runs_of_item(collection, item_id), ())
+    return runs[:1] or None
+
+
+def _present_or_kept(collection: str, item_id: str, stores: Stores) -> Mapping[str, Any] | None:
+    catalog = stores.catalog()
+    try:
+        present = catalog.item(collection, item_id)
+        return present or next((version.item for version in catalog.versions(collection, item_id)), None)
+    except ParameterInvalid:  # no name that an item could have
+        return None
+
+
+def _collections_of(item_id: str, stores: Stores) -> list[str]:
+    """Collections that have an item of this id, published or kept."""
+    entries = stores.reach.gather(Store.catalog, lambda: stores.catalog().entries())
+    published = {entry.collection for entry in entries if entry.item_id == item_id}
+    versions = stores.reach.gather(Store.catalog, lambda: () if published else stores.catalog().versions())
+    return sorted(published or {version.collection for version in versions if version.item_id == item_id})
+
+
+def _table(reading: Reading, stores: Stores) -> Sequence[str] | None:
+    """By its comment; a version that is gone, or that somebody else made, by who published it."""
+    provenance = stores.provenance
+    if provenance is None:
+        return None
+    found: Sequence[TableFound] = stores.reach.ask(Store.tables, lambda: provenance().tables_named(reading.place or None, reading.name), ())
+    if found:
+        return [str(table.says.get("run_id", "")) for table in found]
+    return stores.reach.ask(Store.tables, lambda: provenance().runs_of_version(reading.name), ()) or None

@@ -1,0 +1,203 @@
+"""What a run left in the object store: its messages, the blobs that they name, the source that it read.
+
+What belongs here: reading messages as JSON, whatever version they have, and comparing what they name with what lies there now.
+What stays out: messages as the stages use them (`contracts/stored.py`).
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from geo_platform.errors import MessageUnreadable, SourceNotFound
+from geo_platform.ports import MESSAGES, ObjectStore, StoredObject, message_key
+from geo_platform.trace.timeline import Event, Kind, Store
+
+RUN_ID = "run_id"
+"""Metadata of every object that a run writes."""
+
+_REFERENCE = {"container", "key", "uri", "etag", "size_bytes"}
+
+
+@dataclass(frozen=True)
+class Message:
+    """A stored message, and what it holds. `content` is None where it cannot be read as a message."""
+
+    stage: str
+    stored: StoredObject
+    name: str = ""
+    version: int = 0
+    content: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Reference:
+    """An object that a message names, and what for: the path of the field that names it."""
+
+    role: str
+    container: str
+    key: str
+    etag: str
+    message: Message
+
+
+def messages_of(objects: ObjectStore, run_id: str) -> list[StoredObject]:
+    """Whatever lies in the container of messages under the run's id, the oldest first. All names there are read."""
+    found = [stored for stored in objects.list(MESSAGES) if stored.reference.key.endswith(f"/{run_id}.json")]
+    return sorted(found, key=lambda stored: (stored.last_modified_utc, stored.reference.key))
+
+
+def read_messages(objects: ObjectStore, run_id: str, stages: Sequence[str] | None, partition: str | None) -> list[Message]:
+    """The run's messages, in the order of `stages`; without stages, whatever lies in the container under the run's id.
+
+    A stage without a message is left out. Errors: those of the store.
+    """
+    if stages is None:
+        return [_read(objects, stored.reference.key.partition("/")[0], stored) for stored in messages_of(objects, run_id)]
+    messages = []
+    for stage in stages:
+        try:
+            messages.append(_read(objects, stage, objects.stat(MESSAGES, message_key(stage, partition, run_id))))
+        except SourceNotFound:
+            continue
+    return messages
+
+
+def object_events(objects: ObjectStore, run_id: str, messages: Sequence[Message], announced: Mapping[str, datetime]) -> list[Event]:
+    """Messages, sources, rows and blobs. `announced`: stage to when the run's log says that its message was stored."""
+    events: list[Event] = []
+    for message in messages:
+        events.append(_stored(message))
+        events.extend(_content_events(objects, message))
+    there = {message.stage for message in messages}
+    for stage, moment in announced.items():
+        if stage not in there:
+            events.append(Event(moment, Store.objects, Kind.MESSAGE_GONE, f"the message of {stage} is not in the store any more", stage))
+    references = _unique(reference for message in messages for reference in _references(message))
+    events.extend(_blob_event(objects, run_id, reference) for reference in references)
+    events.extend(_beside(objects, run_id, references))
+    return events
+
+
+def _read(objects: ObjectStore, stage: str, stored: StoredObject) -> Message:
+    try:
+        document = json.loads(objects.read_bytes(MESSAGES, stored.reference.key))
+        return Message(stage, stored, str(document["message"]), int(document["schema_version"]), dict(document["content"]))
+    except (ValueError, KeyError, TypeError):
+        return Message(stage, stored)
+
+
+def _stored(message: Message) -> Event:
+    reference = message.stored.reference
+    details = {"message": message.name or None, "schema_version": message.version or None, **_described(message.stored)}
+    if message.content is None:
+        fault = MessageUnreadable(f"{reference.container}/{reference.key} is no message.")
+        return _event(message, Kind.MESSAGE_UNREADABLE, fault.message, details, error=fault.as_record())
+    return _event(message, Kind.MESSAGE_STORED, f"{message.name} v{message.version}", details)
+
+
+def _content_events(objects: ObjectStore, message: Message) -> Iterator[Event]:
+    content = message.content or {}
+    if message.name == "ObjectArrived":
+        yield _source_event(objects, message, content)
+    if {"read", "inserted", "rejected"} <= content.keys():
+        counts = {name: content.get(name) for name in ("read", "inserted", "rejected", "repaired")}
+        reasons = {str(reason.get("reason")): reason.get("rows") for reason in content.get("reject_reasons", ())}
+        said = f"{content['read']} read, {content['inserted']} inserted, {content['rejected']} rejected"
+        table = content.get("table") or {}
+        details = {**counts, "reject_reasons": reasons or None, "dataset": content.get("dataset"), "table": table.get("uri")}
+        yield _event(message, Kind.ROWS_COUNTED, said, details)
+
+
+def _source_event(objects: ObjectStore, message: Message, content: Mapping[str, Any]) -> Event:
+    """When the source was written, by its message; and whether it is still what it was then."""
+    container, key = str(content.get("container")), str(content.get("key"))
+    arrived = datetime.fromisoformat(str(content.get("last_modified_utc")))
+    try:
+        now = objects.stat(container, key)
+        is_same = (now.last_modified_utc, now.reference.size_bytes) == (arrived, content.get("size_bytes"))
+        state = "" if is_same else ", overwritten since"
+    except SourceNotFound:
+        state = ", removed since"
+    details = {name: content.get(name) for name in ("uri", "etag", "size_bytes", "format", "media_type")}
+    details["sidecars"] = [sidecar.get("key") for sidecar in content.get("sidecars", ())] or None
+    said = f"{container}/{key}, {content.get('size_bytes')} bytes{state}"
+    return Event(arrived, Store.objects, Kind.SOURCE_ARRIVED, said, details=details)
+
+
+def _references(message: Message) -> Iterator[Reference]:
+    """Objects that the message names, but not those of an earlier message that is part of it."""
+
+    def walk(value: Any, path: tuple[str, ...]) -> Iterator[Reference]:
+        if isinstance(value, Mapping) and value.keys() == _REFERENCE:
+            yield Reference(".".join(path), str(value["container"]), str(value["key"]), str(value["etag"]), message)
+        elif isinstance(value, Mapping):
+            for name, member in value.items():
+                yield from walk(member, (*path, name))
+        elif isinstance(value, list):
+            for index, member in enumerate(value):
+                yield from walk(member, (*path, str(index)))
+
+    if message.content is not None and message.name != "ObjectArrived":
+        yield from walk({name: member for name, member in message.content.items() if name != "source"}, ())
+
+
+def _unique(references: Iterator[Reference]) -> list[Reference]:
+    return list({(reference.container, reference.key): reference for reference in references}.values())
+
+
+def _blob_event(objects: ObjectStore, run_id: str, reference: Reference) -> Event:
+    message = reference.message
+    place, named = f"{reference.container}/{reference.key}", {"role": reference.role}
+    try:
+        stored = objects.stat(reference.container, reference.key)
+    except SourceNotFound:
+        return _event(message, Kind.BLOB_GONE, f"{place} is not there any more", {**named, "etag": reference.etag})
+    writer = stored.metadata.get(RUN_ID, "")
+    details = {**named, **_described(stored)}
+    if stored.reference.etag != reference.etag and writer != run_id:
+        was = {**details, "etag_then": reference.etag}
+        return _event(message, Kind.BLOB_OVERWRITTEN, f"{place} is another one now", was, by_run=writer or None)
+    if writer not in ("", run_id):
+        said = f"{place}, {stored.reference.size_bytes} bytes, was written by run {writer} and used again"
+        return _blob(message.stage, stored, Kind.BLOB_REUSED, said, details, by_run=writer)
+    return _blob(message.stage, stored, Kind.BLOB_WRITTEN, f"{place}, {stored.reference.size_bytes} bytes", details)
+
+
+def _beside(objects: ObjectStore, run_id: str, references: Sequence[Reference]) -> Iterator[Event]:
+    """What the run wrote into the same folders and no message names."""
+    named = {(reference.container, reference.key) for reference in references}
+    folders = {(reference.container, reference.key.rpartition("/")[0]): reference.message.stage for reference in references}
+    for (container, folder), stage in folders.items():
+        for stored in objects.list(container, f"{folder}/"):
+            key = stored.reference.key
+            if (container, key) not in named and stored.metadata.get(RUN_ID) == run_id:
+                said = f"{container}/{key}, {stored.reference.size_bytes} bytes"
+                yield _blob(stage, stored, Kind.BLOB_WRITTEN, said, {"role": key.rpartition("/")[2], **_described(stored)})
+
+
+def _blob(stage: str, stored: StoredObject, kind: Kind, said: str, details: Mapping[str, Any], *, by_run: str | None = None) -> Event:
+    moment = stored.last_modified_utc
+    whole = moment.microsecond == 0
+    return Event(moment, Store.objects, kind, said, stage, by_run=by_run, details=details, is_whole_seconds=whole)
+
+
+def _event(
+    message: Message,
+    kind: Kind,
+    said: str,
+    details: Mapping[str, Any],
+    *,
+    by_run: str | None = None,
+    error: Mapping[str, Any] | None = None,
+) -> Event:
+    """Of a message, or of what it says: at the moment in which it was stored."""
+    moment = message.stored.last_modified_utc
+    whole = moment.microsecond == 0
+    return Event(moment, Store.objects, kind, said, message.stage, by_run=by_run, error=error, details=details, is_whole_seconds=whole)
+
+
+def _described(stored: StoredObject) -> dict[str, Any]:
+    reference = stored.reference
+    return {"uri": reference.uri, "etag": reference.etag, "size_bytes": reference.size_bytes}

@@ -1,0 +1,161 @@
+"""What kind of id is this? Decided by its form alone; where several kinds are possible they are tried in this order.
+
+    run                a run's id, its 32 digits without hyphens (a trace id), or at least 8 characters of its beginning
+    address            file:, http(s):, pgstac:, postgresql: of an object, an item or a table
+    container/key      an object
+    collection/id      an item
+    schema.table       a table; a version's own name, as geo_staging and geo_replaced have it
+    client's id        the tag geo_platform/correlation_id, or a whole traceparent
+    item's id          alone
+
+What belongs here: forms, pure. What stays out: whether there is such a thing (`find.py`).
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+
+from geo_platform.ports import BRONZE, MESSAGES, QUARANTINE, SILVER
+
+_CONTAINERS = (BRONZE, SILVER, QUARANTINE, MESSAGES)
+_RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_TRACE_ID = re.compile(r"[0-9a-f]{32}")
+_RUN_PREFIX = re.compile(r"[0-9a-f]{8}(-[0-9a-f-]{0,27})?")
+_TABLE = re.compile(r'"?([^."/\s]+)"?\."?([^"/]+)"?')
+_VERSION = re.compile(r'"?(.+_[0-9a-f]{8}_[0-9a-f]{8})"?')
+_ITEM_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_SCHEMES = {"file", "http", "https", "postgresql", "pgstac"}
+
+
+class Subject(StrEnum):
+    """What an id can be of."""
+
+    run = "run"
+    blob = "blob"
+    item = "item"
+    table = "table"
+    client = "client"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One way to understand an id. `place` is a container, collection or schema, empty where the id names none.
+
+    `address` is the whole address of an object that was given as one: it has to be that object's own.
+    """
+
+    subject: Subject
+    name: str
+    place: str = ""
+    address: str = ""
+
+    @property
+    def said(self) -> str:
+        """For a person: what was looked for."""
+        separator = "." if self.subject is Subject.table else "/"
+        return f"{_CALLED[self.subject]} {self.place}{separator if self.place else ''}{self.name}"
+
+
+_CALLED = {
+    Subject.run: "run",
+    Subject.blob: "object",
+    Subject.item: "item",
+    Subject.table: "table",
+    Subject.client: "client's id",
+}
+
+
+def readings(text: str, only: Subject | None = None) -> tuple[Reading, ...]:
+    """Every way to understand `text`, in the order in which they are tried; none where it cannot be an `only`."""
+    found = dict.fromkeys(_readings(text.strip()))
+    return tuple(reading for reading in found if only in (None, reading.subject))
+
+
+def shown(text: str) -> str:
+    """What was asked, without what an address may carry beside its path: a password, a SAS token."""
+    parts = _split(text.strip())
+    if parts is None:
+        return text.strip()
+    query = f"?table={table}" if (table := _table_asked(parts)) else ""
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{query}"
+
+
+def is_run_id(text: str) -> bool:
+    """Whether it is a run's whole id."""
+    return _RUN_ID.fullmatch(text) is not None
+
+
+def _readings(text: str) -> Iterator[Reading]:
+    yield from _runs(text.lower())
+    parts = _split(text)
+    if parts is not None:
+        yield from _addresses(parts)
+    else:
+        yield from _names(text)
+    if text:
+        yield Reading(Subject.client, shown(text))
+    if _ITEM_ID.fullmatch(text):
+        yield Reading(Subject.item, text)
+
+
+def _runs(text: str) -> Iterator[Reading]:
+    if _TRACE_ID.fullmatch(text):
+        yield Reading(Subject.run, "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:])))
+    elif _RUN_ID.fullmatch(text) or _RUN_PREFIX.fullmatch(text):
+        yield Reading(Subject.run, text)
+
+
+def _names(text: str) -> Iterator[Reading]:
+    first, slash, rest = text.partition("/")
+    if slash and rest and first in _CONTAINERS:
+        yield Reading(Subject.blob, rest, first)
+    if slash and _ITEM_ID.fullmatch(first) and _ITEM_ID.fullmatch(rest):
+        yield Reading(Subject.item, rest, first)
+    yield from _tables(text)
+
+
+def _tables(text: str) -> Iterator[Reading]:
+    version, table = _VERSION.fullmatch(text), _TABLE.fullmatch(text)
+    if table is not None:
+        yield Reading(Subject.table, table[2], table[1])
+    elif version is not None:
+        yield Reading(Subject.table, version[1])
+
+
+def _addresses(parts: SplitResult) -> Iterator[Reading]:
+    segments = [unquote(segment) for segment in parts.path.split("/") if segment]
+    asked = _table_asked(parts)
+    if parts.scheme == "postgresql":
+        yield from _tables(asked or "")
+    elif parts.scheme == "file" and len(segments) >= 4 and segments[-4] == "catalog" and segments[-1] == f"{segments[-2]}.json":
+        yield Reading(Subject.item, segments[-2], segments[-3])
+    elif len(segments) >= 4 and segments[-4] == "collections" and segments[-2] == "items":
+        yield Reading(Subject.item, segments[-1], segments[-3])
+    else:
+        yield from _objects(parts, segments)
+
+
+def _objects(parts: SplitResult, segments: list[str]) -> Iterator[Reading]:
+    """In Azure the container comes first, or second where the account is part of the path, and may have a prefix."""
+    places = range(len(segments) - 1) if parts.scheme == "file" else range(min(2, len(segments) - 1))
+    for place in places:
+        for container in _CONTAINERS:
+            if segments[place] == container or (parts.scheme != "file" and segments[place].endswith(f"-{container}")):
+                key = "/".join(segments[place + 1 :])
+                yield Reading(Subject.blob, key, container, f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
+
+
+def _table_asked(parts: SplitResult) -> str | None:
+    return next(iter(parse_qs(parts.query).get("table", [])), None)
+
+
+def _split(text: str) -> SplitResult | None:
+    """An address; None for anything else, also where it only looks like one."""
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return None
+    return parts if parts.scheme in _SCHEMES and "://" in text else None

@@ -1,0 +1,34 @@
+"""Who asked for a run: read off its tags. Pure.
+
+What belongs here: which tag means whom. What stays out: setting any of them (`schedules/launch.py`, Dagster).
+"""
+
+from collections.abc import Mapping
+
+_NAMED = {
+    "dagster/schedule_name": "the schedule {}",
+    "dagster/sensor_name": "the sensor {}",
+    "dagster/backfill": "the backfill {}",
+}
+
+
+def launched_by(tags: Mapping[str, str]) -> str:
+    """For a person: a schedule, a sensor, a command, the UI, the daemon's retries, or whoever spoke GraphQL.
+
+    A run that is executed again has the tags of the run before it.
+    """
+    before = tags.get("dagster/parent_run_id")
+    return _who(tags) if before is None else f"{_who(tags)}, as another attempt at run {before}"
+
+
+def _who(tags: Mapping[str, str]) -> str:
+    is_launched = ".dagster/repository" in tags
+    if "dagster/parent_run_id" in tags and "dagster/retry_number" in tags:
+        return "the daemon"
+    if (tag := next((tag for tag in _NAMED if tag in tags), None)) is not None:
+        return _NAMED[tag].format(tags[tag])
+    if "geo_platform/process" in tags and not is_launched:
+        return f"the command line on {tags.get('geo_platform/host', 'an unnamed host')}"
+    if tags.get("dagster/from_ui") == "true":
+        return "the Dagster UI"
+    return "GraphQL" if is_launched else "a program in its own process"

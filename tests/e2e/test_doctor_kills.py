@@ -1,0 +1,116 @@
+"""`geo-platform doctor` after processes were killed: a command's, and the daemon with all that it had started."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psutil
+import pytest
+
+from geo_platform.cli.application import INSTANCE_TEMPLATES
+from geo_platform.doctor.examine import Stores, examine
+from geo_platform.doctor.findings import FindingCode
+from geo_platform.settings import Profile
+from geo_platform.storage.left_files import LeftFiles
+from geo_platform.storage.stores import open_inventory
+from schedules.instance_state import InstanceState, opened
+from tests.support.command import ROOT, SAMPLES, environment, geo_platform, start
+from tests.support.in_process import DAGSTER_S_WARNINGS
+from tests.support.production import ProfileUnderTest
+
+pytestmark = [pytest.mark.slow, *DAGSTER_S_WARNINGS]
+BIN = Path(sys.executable).parent
+
+
+def test_a_run_whose_command_was_killed_is_found_with_all_that_it_left(tmp_path: Path, profile: ProfileUnderTest) -> None:
+    home, source = tmp_path / "home", tmp_path / "landsat.tif"
+    shutil.copyfile(SAMPLES / "san_francisco_landsat7.tif", source)
+    geo_platform("ingest", source, home=home, extra=profile.environment)
+    process = start([str(BIN / "geo-platform"), "ingest", str(source), "--force"], home, subprocess.DEVNULL, extra=profile.environment)
+    log = home / "logs" / "platform.jsonl"
+    seen = len(log.read_text().splitlines())
+    _wait_for(lambda: any('"raster_cog"' in line and '"STAGE_START"' in line for line in log.read_text().splitlines()[seen:]))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    found = geo_platform("doctor", "--json", home=home, extra=profile.environment)
+    assert found.exit_code == 1, found.stderr
+    codes = [finding["code"] for finding in found.lines[0]["findings"]]
+    assert codes[0] == "RUN_WITHOUT_PROCESS"
+    assert set(codes[1:]) == {"STAGING_LEFT"}
+    fixed = geo_platform("doctor", "--fix", "--json", home=home, extra=profile.environment)
+    assert (fixed.exit_code, fixed.lines[0]["findings"]) == (0, []), fixed.lines
+    again = geo_platform("ingest", "--json", source, "--force", home=home, extra=profile.environment)
+    assert again.lines[0]["outcome"] == "published"
+    assert geo_platform("doctor", home=home, extra=profile.environment).exit_code == 0
+
+
+def test_what_a_killed_daemon_leaves_is_found(tmp_path: Path, profile: ProfileUnderTest) -> None:
+    """A run that it launched has no process, the next run waits, and nothing looks after sensors and schedules."""
+    home = tmp_path / "home"
+    geo_platform("ingest", SAMPLES / "san_francisco_landsat7.tif", home=home, extra=profile.environment)
+    with (tmp_path / "daemon.log").open("wb") as output:
+        daemon = start([str(BIN / "dagster-daemon"), "run", "-w", "workspace.yaml"], home, output, extra=_dagster(home, profile))
+        try:
+            with _state(home, profile) as state:
+                _wait_for(lambda: any(not tick.is_sensor for tick in state.ticks()))
+                _launch(home, profile)
+                _wait_for(lambda: any(run.is_alive for run in state.unfinished_runs()))
+        finally:
+            _kill_with_children(daemon)
+    found = geo_platform("doctor", "--json", home=home, extra=profile.environment)
+    assert [finding["code"] for finding in found.lines[0]["findings"]] == ["RUN_WITHOUT_PROCESS"], found.lines
+    fixed = geo_platform("doctor", "--fix", "--json", home=home, extra=profile.environment)
+    assert (fixed.exit_code, len(fixed.lines[0]["mended"])) == (0, 1), fixed.lines
+
+    _launch(home, profile)
+    assert geo_platform("doctor", home=home, extra=profile.environment).exit_code == 0, "a moment ago is no long time"
+    settings = profile.settings(home)
+    with _state(home, profile) as state:
+        stores = Stores(profile.catalog(home), profile.objects(home), open_inventory(settings), LeftFiles(settings), state)
+        later = examine(stores, now_utc=datetime.now(UTC) + timedelta(hours=3)).findings
+        codes = {FindingCode.SENSOR_SILENT for tick in state.ticks() if tick.is_sensor}
+    assert {finding.code for finding in later} == {FindingCode.DAEMON_SILENT, FindingCode.SCHEDULE_SILENT} | codes
+
+
+@contextmanager
+def _state(home: Path, profile: ProfileUnderTest) -> Iterator[InstanceState]:
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in profile.environment.items():
+            patched.setenv(name, value)
+        with opened(profile.settings(home), ROOT / INSTANCE_TEMPLATES[profile.profile]) as state:
+            yield state
+
+
+def _launch(home: Path, profile: ProfileUnderTest) -> None:
+    """Queue a run as Dagster's own command does."""
+    command = [str(BIN / "dagster"), "job", "launch", "-j", "hello_world", "-w", "workspace.yaml"]
+    subprocess.run(command, cwd=ROOT, env=environment(home, _dagster(home, profile)), check=True, capture_output=True)
+
+
+def _dagster(home: Path, profile: ProfileUnderTest) -> dict[str, str]:
+    folder = "dagster-production" if profile.profile is Profile.production else "dagster"
+    return {**profile.environment, "DAGSTER_HOME": str(home / folder)}
+
+
+def _kill_with_children(process: subprocess.Popen[bytes]) -> None:
+    """All at once, as when a machine loses its power: nobody is left to say what became of the others."""
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    for member in family:
+        member.suspend()
+    for member in family:
+        member.kill()
+    process.wait()
+    psutil.wait_procs(family, timeout=20)
+
+
+def _wait_for(holds: Callable[[], bool], timeout_s: float = 90) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come"
+        time.sleep(0.02)

@@ -1,0 +1,43 @@
+"""`python -m tests.support.killed_at WHICH WHEN FILE ARGUMENTS…`: a `geo-platform` command that kills its own process at a checkpoint.
+
+The product knows nothing of it: a handler is put on the checkpoints' logger before the command starts. It writes each checkpoint
+to FILE as `<name> <run id>`, and at WHICH, a name or a number counted from 1, ends the process by SIGKILL: WHEN `before` any log
+or event has it, or `after` all have. With 0 nothing is killed.
+"""
+
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+from geo_platform.cli.main import main
+from geo_platform.telemetry.context import current
+
+CHECKPOINTS = "geo_platform.checkpoint"
+
+
+class _Killer(logging.Handler):
+    def __init__(self, which: str, reached: Path) -> None:
+        super().__init__()
+        self._which = which
+        self._reached = reached
+        self._met = 0
+        self._run_id = "-"
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name != CHECKPOINTS:
+            return
+        self._met += 1
+        self._run_id = str(current().get("run_id", self._run_id))
+        with self._reached.open("a", encoding="utf-8") as file:
+            file.write(f"{record.__dict__['checkpoint']} {self._run_id}\n")
+        if self._which in (str(self._met), record.__dict__["checkpoint"]):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    which, when, reached, *arguments = sys.argv[1:]
+    # Dagster's own handler lies between the two: on the logger of the package.
+    logging.getLogger(CHECKPOINTS if when == "before" else None).addHandler(_Killer(which, Path(reached)))
+    main(arguments, prog_name="geo-platform")

@@ -1,0 +1,48 @@
+"""What a run published, in a form that two runs of the same source can be compared by.
+
+What belongs here: from an item to bytes and rows without what names the run. What stays out: the two runs.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+
+from geo_platform.ports import ASSET_CONTAINER, ASSET_KEY, ASSET_SCHEMA, ASSET_TABLE
+from tests.support.outputs import read_table
+from tests.support.production import ProfileUnderTest
+
+_RUN_ID = re.compile(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}")
+_PARQUET_TAIL_BYTES = 8
+"""The length of the footer and the magic number."""
+
+
+def published_bytes(profile: ProfileUnderTest, home: Path, item: Mapping[str, Any]) -> dict[str, bytes]:
+    """The bytes of every object that the item names, by the asset's name, with run ids, which are of one length, blanked.
+
+    Of GeoParquet: all but the footer, which holds names of its own, packed.
+    """
+    objects = profile.objects(home)
+    found = {}
+    for name, asset in item["assets"].items():
+        if ASSET_KEY in asset:
+            content = objects.read_bytes(asset[ASSET_CONTAINER], asset[ASSET_KEY])
+            if asset[ASSET_KEY].endswith(".parquet"):
+                footer_bytes = int.from_bytes(content[-_PARQUET_TAIL_BYTES:-4], "little")
+                content = content[: -footer_bytes - _PARQUET_TAIL_BYTES]
+            found[name] = _RUN_ID.sub(lambda match: b"-" * len(match[0]), content)
+    return found
+
+
+def published_rows(profile: ProfileUnderTest, home: Path, item: Mapping[str, Any]) -> gpd.GeoDataFrame | None:
+    """The rows of the table or of the GeoParquet file that the item names; None of a raster."""
+    for asset in item["assets"].values():
+        if ASSET_TABLE in asset:
+            assert profile.logins is not None
+            return read_table(profile.logins.reader, f"{asset[ASSET_SCHEMA]}.{asset[ASSET_TABLE]}")
+        if str(asset.get(ASSET_KEY, "")).endswith(".parquet"):
+            with profile.objects(home).local_path(asset[ASSET_CONTAINER], asset[ASSET_KEY]) as path:
+                return gpd.read_parquet(path)
+    return None

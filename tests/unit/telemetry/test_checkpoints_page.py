@@ -1,0 +1,49 @@
+"""docs/checkpoints.md and the queries of deploy/queries/ say what the code says."""
+
+import re
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from geo_platform.errors import error_leaves
+from geo_platform.telemetry.checkpoints import MEANING, Checkpoint
+from schedules.stuck_causes import Cause
+from tests.support.checkpoints_page import PAGE, checkpoints, fields_of_a_line, section
+from tests.support.command import ROOT
+
+QUERIES = sorted((ROOT / "deploy" / "queries").iterdir())
+DAGSTER_S_OWN = {*dg.DagsterEventType.__members__, *(kind.value for kind in dg.DagsterEventType), *dg.DagsterRunStatus.__members__}
+NAME = re.compile(r"\b[A-Z]+(?:_[A-Z]+)+\b")
+
+
+def test_every_checkpoint_is_on_the_page_with_its_meaning() -> None:
+    assert [(name, meaning) for name, meaning, _ in checkpoints()] == [(name.value, MEANING[name]) for name in Checkpoint]
+    assert MEANING.keys() == set(Checkpoint)
+
+
+def test_the_diagram_has_no_state_that_is_not_a_checkpoint() -> None:
+    assert set(NAME.findall(section("What follows what"))) <= set(Checkpoint)
+
+
+def test_the_fields_of_a_line_are_those_of_the_formatter() -> None:
+    from geo_platform.telemetry.logs import JsonLines
+
+    listed = (JsonLines.__doc__ or "").split(":")[1].split(". ")[0]
+    documented = {name.strip().partition(".")[0] for name in listed.replace("\n", " ").split(",")}
+    assert documented == set(fields_of_a_line())
+
+
+def test_every_cause_of_a_stuck_run_is_on_the_page() -> None:
+    assert set(re.findall(r"`RUN_STUCK (\w+)`", section("Runs that do not get on"))) == {cause.value for cause in Cause}
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=lambda path: path.name)
+def test_a_query_knows_no_name_that_the_code_does_not_have(query: Path) -> None:
+    text = query.read_text("utf-8").replace("GEO_PLATFORM_DAGSTER_POSTGRES_URL", "")
+    assert set(NAME.findall(text)) <= {*Checkpoint, *DAGSTER_S_OWN, *(leaf.code for leaf in error_leaves())}
+    fields = set(re.findall(r"\bline\.(\w+)", text)) | {
+        name.partition(".")[0] for name in re.findall(r'customDimensions\["([\w.]+)"\]', text)
+    }
+    assert fields <= set(fields_of_a_line())
+    assert f"`{query.name}`" in PAGE.read_text("utf-8"), "the page lists it"
