@@ -13,8 +13,12 @@ import dagster as dg
 from pydantic import ValidationError
 
 from geo_platform.errors import ParameterInvalid, PlatformError, UnexpectedFault
+from geo_platform.runs import CORRELATION_TAG, TRACEPARENT_TAG
+from geo_platform.settings import load_settings
 from geo_platform.telemetry.checkpoints import Checkpoint, report
 from geo_platform.telemetry.context import telemetry_context
+from geo_platform.telemetry.tracing import stage_span
+from geo_platform.telemetry.tracing_export import Destinations, say_losses, start_tracing
 
 RASTER_OBJECTS = dg.DynamicPartitionsDefinition(name="raster_objects")
 VECTOR_OBJECTS = dg.DynamicPartitionsDefinition(name="vector_objects")
@@ -61,11 +65,14 @@ def stage(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> Iterator
     """
     name = context.asset_key.to_user_string() if isinstance(context, dg.AssetExecutionContext) else context.op.name
     partition = context.partition_key if context.has_partition_key else ""
-    with telemetry_context(run_id=context.run.run_id, stage=name, partition=partition, attempt=context.retry_number + 1):
+    asked = {"run_id": context.run.run_id, "correlation_id": context.run.tags.get(CORRELATION_TAG, "")}
+    _start_tracing()
+    with telemetry_context(**asked, stage=name, partition=partition, attempt=context.retry_number + 1), _losses_said():
         started = time.perf_counter()
         report(Checkpoint.STAGE_START, f"{name} starts")
         try:
-            yield lambda progress: report(Checkpoint.STAGE_PROGRESS, progress)
+            with stage_span(name, traceparent=context.run.tags.get(TRACEPARENT_TAG, "")):
+                yield lambda progress: report(Checkpoint.STAGE_PROGRESS, progress)
         except PlatformError as error:
             report(Checkpoint.STAGE_FAILED, str(error), level=logging.WARNING, duration_ms=_ms_since(started), error_code=error.code)
             raise as_failure(error) from error
@@ -83,6 +90,19 @@ def stage(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> Iterator
             raise as_failure(unexpected) from fault
         took = _ms_since(started)
         report(Checkpoint.STAGE_DONE, f"{name} took {took / 1000:.3f} s", duration_ms=took)
+
+
+def _start_tracing() -> None:
+    settings = load_settings()
+    start_tracing(Destinations(otlp=settings.otlp_endpoint is not None, azure_monitor=settings.azure_monitor))
+
+
+@contextmanager
+def _losses_said() -> Iterator[None]:
+    try:
+        yield
+    finally:
+        say_losses()
 
 
 def _ms_since(started: float) -> float:

@@ -6,7 +6,7 @@ What belongs here: where things are and what they may cost. What stays out: the 
 from enum import StrEnum
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 APPLICATION_MARKER = "workspace.yaml"
@@ -20,7 +20,7 @@ class Profile(StrEnum):
 
 
 class Settings(BaseSettings):
-    """Every setting has a default that works on one machine; each is set by GEO_PLATFORM_<NAME>.
+    """Every setting has a default that works on one machine; each is set by GEO_PLATFORM_<NAME>, but for two that have names elsewhere.
 
     Secrets are `SecretStr`: printing or logging them shows stars. They are opened where a connection is made.
     """
@@ -52,6 +52,17 @@ class Settings(BaseSettings):
     )
     queued_too_long_s: float = Field(
         300, gt=0, description="How many seconds a run may be queued before its wait is looked into (RUN_STUCK)."
+    )
+
+    otlp_endpoint: str | None = Field(
+        None,
+        validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        description="OpenTelemetry's own variable: the collector that spans go to. Its SDK reads the others of OTEL_*.",
+    )
+    azure_monitor: SecretStr | None = Field(
+        None,
+        validation_alias="APPLICATIONINSIGHTS_CONNECTION_STRING",
+        description="Azure's own variable: the connection string of the Application Insights that spans go to.",
     )
 
     @property

@@ -25,6 +25,8 @@ from geo_platform.storage.azure_blob import AzureBlobStore
 from geo_platform.storage.pgstac import PgStac
 from geo_platform.storage.postgis import PostgisFeatures
 from geo_platform.storage.postgres import database_of, others_named_for
+from geo_platform.storage.traced import TracedCatalog, TracedFeatures, TracedObjects
+from resources.stores import run_id_of
 
 _CREDENTIALS = {
     CredentialKind.key: AzureBlobStorageKeyCredential,
@@ -50,7 +52,7 @@ class BlobAccountOfSettings(AzureBlobStorageResource):
         return cls(account_url=account.url, credential=_CREDENTIALS[account.kind]())
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        self._run = _run_id(context)
+        self._run = run_id_of(context)
 
     @contextmanager
     def get_client(self) -> Generator[BlobServiceClient, None, None]:
@@ -71,7 +73,7 @@ class BlobObjects(dg.ConfigurableResource[ObjectStore]):
         with account.get_client() as service:
             prefix, scratch = settings.blob_container_prefix, settings.scratch_dir
             with closing(AzureBlobStore(service, container_prefix=prefix, scratch=scratch)) as objects:
-                yield objects
+                yield TracedObjects(objects, run_id=run_id_of(context))
 
 
 class PostgisTables(dg.ConfigurableResource[FeatureStore]):
@@ -79,7 +81,9 @@ class PostgisTables(dg.ConfigurableResource[FeatureStore]):
 
     def create_resource(self, context: dg.InitResourceContext) -> FeatureStore:
         settings = load_settings()
-        return PostgisFeatures(database_of(settings, run_id=_run_id(context)), connections=settings.load_connections)
+        run_id = run_id_of(context)
+        tables = PostgisFeatures(database_of(settings, run_id=run_id), connections=settings.load_connections)
+        return TracedFeatures(tables, run_id=run_id)
 
 
 class PgStacCatalog(dg.ConfigurableResource[Catalog]):
@@ -90,13 +94,10 @@ class PgStacCatalog(dg.ConfigurableResource[Catalog]):
 
     def create_resource(self, context: dg.InitResourceContext) -> Catalog:
         settings = load_settings()
-        return PgStac(database_of(settings, run_id=_run_id(context)), root_href=settings.stac_url)
+        run_id = run_id_of(context)
+        return TracedCatalog(PgStac(database_of(settings, run_id=run_id), root_href=settings.stac_url), run_id=run_id)
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Generator[Catalog, None, None]:
-        with others_named_for(_run_id(context)):
+        with others_named_for(run_id_of(context)):
             yield self.create_resource(context)
-
-
-def _run_id(context: dg.InitResourceContext) -> str:
-    return context.run.run_id if context.run is not None else ""

@@ -12,6 +12,7 @@ from geo_platform.settings import load_settings
 from geo_platform.storage.folder import FolderStore
 from geo_platform.storage.geoparquet import GeoParquetLake
 from geo_platform.storage.stac_files import StacFiles
+from geo_platform.storage.traced import TracedCatalog, TracedFeatures, TracedObjects
 
 
 class FolderObjects(dg.ConfigurableResource[ObjectStore]):
@@ -20,7 +21,7 @@ class FolderObjects(dg.ConfigurableResource[ObjectStore]):
     root: str | None = None
 
     def create_resource(self, context: dg.InitResourceContext) -> ObjectStore:
-        return FolderStore(Path(self.root) if self.root else load_settings().store_dir)
+        return TracedObjects(FolderStore(Path(self.root) if self.root else load_settings().store_dir), run_id=run_id_of(context))
 
 
 class LakeFeatures(dg.ConfigurableResource[FeatureStore]):
@@ -29,7 +30,8 @@ class LakeFeatures(dg.ConfigurableResource[FeatureStore]):
     root: str | None = None
 
     def create_resource(self, context: dg.InitResourceContext) -> FeatureStore:
-        return GeoParquetLake(FolderStore(Path(self.root) if self.root else load_settings().store_dir))
+        lake = GeoParquetLake(FolderStore(Path(self.root) if self.root else load_settings().store_dir))
+        return TracedFeatures(lake, run_id=run_id_of(context))
 
 
 class StacFolder(dg.ConfigurableResource[Catalog]):
@@ -38,4 +40,9 @@ class StacFolder(dg.ConfigurableResource[Catalog]):
     root: str | None = None
 
     def create_resource(self, context: dg.InitResourceContext) -> Catalog:
-        return StacFiles(Path(self.root) if self.root else load_settings().catalog_dir)
+        return TracedCatalog(StacFiles(Path(self.root) if self.root else load_settings().catalog_dir), run_id=run_id_of(context))
+
+
+def run_id_of(context: dg.InitResourceContext) -> str:
+    """The run that a resource is made for; empty where there is none."""
+    return context.run.run_id if context.run is not None else ""

@@ -5,7 +5,7 @@ What belongs here: the order of things and what each error becomes. What stays o
 
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import click
 
@@ -26,9 +26,15 @@ from geo_platform.source.arrival import receive
 from geo_platform.storage.arrive import arrive
 from geo_platform.vector.options import LoadMode, VectorFeaturesOptions
 
+_NO_TAGS: Mapping[str, str] = {}
 
-def ingest(request: SourceRequest, application: Application, launch: Callable[[], Launcher]) -> SourceOutcome:
+
+def ingest(
+    request: SourceRequest, application: Application, launch: Callable[[], Launcher], tags: Mapping[str, str] = _NO_TAGS
+) -> SourceOutcome:
     """Take one source through its job, or answer with what was published of the same source and recipe before.
+
+    `tags` are put on the run, beside its source.
 
     Raises click.ClickException where there are no jobs here at all; anything else becomes this source's answer.
     """
@@ -42,7 +48,7 @@ def ingest(request: SourceRequest, application: Application, launch: Callable[[]
         before = None if arrived.force else _published_before(arrived, chain, options, application)
         if before is not None:
             return _unchanged(candidate, kind, before, time.perf_counter() - started)
-        report = launch().run(_run_request(candidate, chain, options))
+        report = launch().run(_run_request(candidate, chain, options, tags))
     except click.ClickException:
         raise
     except Exception as error:  # noqa: BLE001  # one source's fault must not stop the others; it is reported as that source's answer
@@ -91,13 +97,13 @@ def _published_before(arrived: ObjectArrived, chain: Chain, options: ChainOption
     return find_published(application.catalog, collection, item_id, fingerprint_of(arrived, chain, options), application.objects)
 
 
-def _run_request(candidate: Candidate, chain: Chain, options: ChainOptions) -> RunRequest:
+def _run_request(candidate: Candidate, chain: Chain, options: ChainOptions, tags: Mapping[str, str]) -> RunRequest:
     return RunRequest(
         job=chain.job,
         partition=candidate.key,
         partitions_name=chain.partitions_name,
         stage_options={stage: model.model_dump(mode="json", exclude_none=True) for stage, model in options.by_stage.items()},
-        tags={"geo_platform/source": candidate.shown[:1000]},
+        tags={**tags, "geo_platform/source": candidate.shown[:1000]},
     )
 
 

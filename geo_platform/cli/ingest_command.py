@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 
 from geo_platform.cli.application import Application
+from geo_platform.cli.client_ids import client_ids, client_tags
 from geo_platform.cli.ingest import ingest
 from geo_platform.cli.outcome import exit_code, show_left_out, show_outcome
 from geo_platform.cli.parameters import given, stage_options
@@ -20,16 +21,26 @@ from geo_platform.cli.sources import find_sources
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document per source, a line each, on standard output.")
 @click.option("--traceback", "with_traceback", is_flag=True, help="Show the traceback of what failed.")
+@client_ids
 @stage_options
 @click.pass_obj
-def ingest_sources(application: Application, /, sources: tuple[str, ...], as_json: bool, with_traceback: bool, **values: Any) -> None:
+def ingest_sources(
+    application: Application,
+    /,
+    sources: tuple[str, ...],
+    as_json: bool,
+    with_traceback: bool,
+    correlation_id: str | None,
+    traceparent: str | None,
+    **values: Any,
+) -> None:
     """Ingest files and folders: rasters become verified COGs, vectors GeoParquet, both described in STAC.
 
     A folder is walked. The kind of a file is decided by its content. The same file with the same parameters is not
     done twice; --force does it again. What is refused says why and what to do, and never stops the others.
     """
     candidates, left = find_sources(sources, home=application.settings.home_dir)
-    requests = requests_of(candidates, given(values))
+    requests, tags = requests_of(candidates, given(values)), client_tags(correlation_id, traceparent)
     answers = Console(soft_wrap=False, highlight=False)
     aside = Console(stderr=True, highlight=False)
     show_left_out(aside, candidates, left)
@@ -40,7 +51,7 @@ def ingest_sources(application: Application, /, sources: tuple[str, ...], as_jso
         launch = application.lazy_launcher(stack)
         for done, request in enumerate(requests):
             progress.source(request.candidate.shown, done)
-            outcome = ingest(request, application, launch)
+            outcome = ingest(request, application, launch, tags)
             outcomes.append(outcome.outcome)
             if as_json:
                 click.echo(outcome.as_json())

@@ -13,8 +13,8 @@ from geo_platform.telemetry.context import current
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object per line: timestamp, level, logger, run_id, job, stage, partition, attempt, checkpoint, duration_ms, message,
-    details, error.code, error.traceback. What a line has nothing to say of is left out.
+    """One JSON object per line: timestamp, level, logger, run_id, job, stage, correlation_id, partition, attempt, checkpoint, duration_ms,
+    message, details, error.code, error.traceback. What a line has nothing to say of is left out.
 
     Texts from files are values of JSON strings, so that none can end a line or forge another. A traceback is a field
     and never a line of its own.

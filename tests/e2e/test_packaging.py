@@ -41,6 +41,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--no-install-project",
         "--extra",
         "production",
+        "--extra",
+        "telemetry",
         "--python",
         sys.executable,
         cwd=ROOT,

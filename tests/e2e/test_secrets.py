@@ -264,7 +264,6 @@ def test_no_credential_is_in_anything_that_was_said_or_stored(scene: Scene) -> N
     assert any(place.startswith(f"metadata of {scene.blobs.prefix}messages") for place in places)
 
 
-@pytest.mark.xfail(strict=True, reason="runs do not export spans yet; once they do, this says so by failing, and the mark goes")
 def test_spans_are_among_what_was_looked_through(scene: Scene) -> None:
     assert b"raster_cog" in scene.said["spans"]
     assert b"STORE_DENIED" in scene.said["spans"]

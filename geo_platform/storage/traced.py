@@ -1,0 +1,223 @@
+"""The ports with a span around each call: which store was asked for what, how long it took, what it answered.
+
+What belongs here: handing calls on to an adapter, inside a span. What stays out: what a span is (`telemetry/tracing.py`), and
+the adapters, which know nothing of it.
+
+What is held open, a file or a listing, has a span as long as it is held, which is the current one only while the store
+works: what the caller does meanwhile is the caller's. `ready` marks the end of opening.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO, Generic, TypeVar
+
+import pyarrow as pa
+from opentelemetry.context import Context, attach, detach, get_current
+from opentelemetry.trace import Span
+
+from geo_platform.contracts.message import ObjectReference, TableReference
+from geo_platform.ports import Catalog, CatalogEntry, FeatureDataset, FeatureStore, FeatureTarget, ItemVersion, ObjectStore, StoredObject
+from geo_platform.telemetry.tracing import Attribute, call_started, calling
+
+T = TypeVar("T")
+Store = TypeVar("Store")
+
+
+class _Traced(Generic[Store]):
+    """An adapter and the run that it works for, where there is one."""
+
+    _port = ""
+
+    def __init__(self, store: Store, *, run_id: str = "") -> None:
+        self._store = store
+        self._run_id = run_id
+
+    @contextmanager
+    def _call(self, method: str, **attributes: Attribute) -> Iterator[Span]:
+        span = self._started(method, attributes)
+        try:
+            with calling(span):
+                yield span
+        finally:
+            span.end()
+
+    @contextmanager
+    def _held(self, method: str, opened: Callable[[], AbstractContextManager[T]], **attributes: Attribute) -> Iterator[T]:
+        with ExitStack() as held:
+            span = self._started(method, attributes)
+            held.callback(span.end)
+            with calling(span):
+                value = held.enter_context(opened())
+            span.add_event("ready")
+            yield value
+
+    def _each(self, method: str, found: Callable[[], Iterator[T]], **attributes: Attribute) -> Iterator[T]:
+        """Begins when the first is asked for."""
+        given = 0
+        with ExitStack() as held:
+            span = self._started(method, attributes)
+            held.callback(span.end)
+            held.callback(lambda: span.set_attribute("count", given))
+            with calling(span):
+                items = held.enter_context(closing(_generated(found())))
+            while True:
+                with calling(span):
+                    try:
+                        item = next(items)
+                    except StopIteration:
+                        return
+                given += 1
+                yield item
+
+    def _started(self, method: str, attributes: Mapping[str, Attribute]) -> Span:
+        return call_started(f"{self._port}.{method}", self._run_id, attributes)
+
+
+class TracedObjects(_Traced[ObjectStore]):
+    """Implements ObjectStore."""
+
+    _port = "objects"
+
+    @property
+    def is_local(self) -> bool:
+        return self._store.is_local
+
+    def stat(self, container: str, key: str) -> StoredObject:
+        with self._call("stat", container=container, key=key) as span:
+            return _described(span, self._store.stat(container, key))
+
+    def list(self, container: str, prefix: str = "") -> Iterator[StoredObject]:
+        return self._each("list", lambda: self._store.list(container, prefix), container=container, prefix=prefix)
+
+    def local_path(self, container: str, key: str, *, etag: str | None = None) -> AbstractContextManager[Path]:
+        return self._held("local_path", lambda: self._store.local_path(container, key, etag=etag), container=container, key=key, etag=etag)
+
+    def open(self, container: str, key: str, *, etag: str | None = None) -> AbstractContextManager[BinaryIO]:
+        return self._held("open", lambda: self._store.open(container, key, etag=etag), container=container, key=key, etag=etag)
+
+    def read_bytes(self, container: str, key: str) -> bytes:
+        with self._call("read_bytes", container=container, key=key) as span:
+            content = self._store.read_bytes(container, key)
+            span.set_attribute("size_bytes", len(content))
+            return content
+
+    def put_file(
+        self, container: str, key: str, path: Path, *, metadata: Mapping[str, str], move: bool = False, only_if_etag: str | None = None
+    ) -> StoredObject:
+        with self._call("put_file", container=container, key=key, only_if_etag=only_if_etag) as span:
+            return _described(span, self._store.put_file(container, key, path, metadata=metadata, move=move, only_if_etag=only_if_etag))
+
+    def put_bytes(self, container: str, key: str, content: bytes, *, metadata: Mapping[str, str]) -> StoredObject:
+        with self._call("put_bytes", container=container, key=key) as span:
+            return _described(span, self._store.put_bytes(container, key, content, metadata=metadata))
+
+    def delete(self, container: str, key: str) -> None:
+        with self._call("delete", container=container, key=key):
+            self._store.delete(container, key)
+
+
+class TracedFeatures(_Traced[FeatureStore]):
+    """Implements FeatureStore."""
+
+    _port = "features"
+
+    def check_free(self, target: FeatureTarget) -> None:
+        with self._call("check_free", **_target(target)):
+            self._store.check_free(target)
+
+    def load(self, target: FeatureTarget, batches: Iterable[pa.RecordBatch], *, scratch: Path) -> FeatureDataset:
+        """`source_ms` of the span is what the store waited for the batches, which are read and cleaned as they are asked for."""
+        source = _Source(batches, get_current())
+        with self._call("load", **_target(target)) as span:
+            loaded = self._store.load(target, source, scratch=scratch)
+            span.set_attributes({"rows": loaded.rows, "destination": loaded.destination, "source_ms": round(source.waited_s * 1000, 1)})
+            return loaded
+
+    def holds(self, stored: ObjectReference | None, table: TableReference | None) -> bool:
+        key = stored.key if stored is not None else None
+        name = f"{table.schema_name}.{table.table_name}" if table is not None else None
+        with self._call("holds", key=key, table=name) as span:
+            found = self._store.holds(stored, table)
+            span.set_attribute("found", found)
+            return found
+
+    def sweep(self, older_than_utc: datetime) -> tuple[str, ...]:
+        with self._call("sweep", older_than_utc=older_than_utc.isoformat()) as span:
+            removed = self._store.sweep(older_than_utc)
+            span.set_attribute("count", len(removed))
+            return removed
+
+
+class TracedCatalog(_Traced[Catalog]):
+    """Implements Catalog."""
+
+    _port = "catalog"
+
+    def item(self, collection: str, item_id: str) -> dict[str, Any] | None:
+        with self._call("item", collection=collection, item_id=item_id) as span:
+            found = self._store.item(collection, item_id)
+            span.set_attribute("found", found is not None)
+            return found
+
+    def entries(self) -> Iterator[CatalogEntry]:
+        return self._each("entries", self._store.entries)
+
+    def publish(self, collection: dict[str, Any], item: dict[str, Any], *, replaces: str | None) -> str:
+        with self._call("publish", collection=collection.get("id"), item_id=item.get("id"), replaces=replaces):
+            return self._store.publish(collection, item, replaces=replaces)
+
+    def collection(self, collection: str) -> dict[str, Any] | None:
+        with self._call("collection", collection=collection) as span:
+            found = self._store.collection(collection)
+            span.set_attribute("found", found is not None)
+            return found
+
+    def unpublish(self, collection: str, item_id: str, *, published: str) -> None:
+        with self._call("unpublish", collection=collection, item_id=item_id, published=published):
+            self._store.unpublish(collection, item_id, published=published)
+
+    def versions(self, collection: str | None = None, item_id: str | None = None) -> Iterator[ItemVersion]:
+        return self._each("versions", lambda: self._store.versions(collection, item_id), collection=collection, item_id=item_id)
+
+    def forget(self, version: ItemVersion) -> None:
+        with self._call("forget", collection=version.collection, item_id=version.item_id, fingerprint=version.fingerprint):
+            self._store.forget(version)
+
+
+class _Source:
+    """Batches whose making belongs to the caller: read in its context, whichever thread of the store asks for them."""
+
+    def __init__(self, batches: Iterable[pa.RecordBatch], context: Context) -> None:
+        self._batches = batches
+        self._context = context
+        self.waited_s = 0.0
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        with closing(_generated(self._batches)) as batches:
+            while True:
+                token, asked_s = attach(self._context), time.perf_counter()
+                try:
+                    batch = next(batches)
+                except StopIteration:
+                    return
+                finally:
+                    self.waited_s += time.perf_counter() - asked_s
+                    detach(token)
+                yield batch
+
+
+def _generated(items: Iterable[T]) -> Any:
+    """As a generator, which can be closed, and closes what it was made of where that is one too."""
+    yield from items
+
+
+def _described(span: Span, stored: StoredObject) -> StoredObject:
+    span.set_attributes({"size_bytes": stored.reference.size_bytes, "etag": stored.reference.etag})
+    return stored
+
+
+def _target(target: FeatureTarget) -> dict[str, Attribute]:
+    return {"dataset": target.dataset, "schema": target.schema_name, "load_mode": target.load_mode, "fingerprint": target.fingerprint}

@@ -1,0 +1,97 @@
+"""The ports with spans around them hand on every call, in the adapter's own words."""
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from geo_platform.errors import SourceNotFound
+from geo_platform.ports import BRONZE, Catalog, FeatureStore, ObjectStore
+from geo_platform.storage.folder import FolderStore
+from geo_platform.storage.traced import TracedCatalog, TracedFeatures, TracedObjects
+from geo_platform.telemetry.tracing import use_tracer
+from geo_platform.telemetry.tracing_sdk import IdsOfRuns
+
+RUN = "ea2add4b-aee9-45ca-b4b4-26abf84316a1"
+
+
+@pytest.fixture
+def spans() -> Iterator[InMemorySpanExporter]:
+    kept = InMemorySpanExporter()
+    provider = TracerProvider(id_generator=IdsOfRuns(), shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    use_tracer(provider.get_tracer("test"))
+    yield kept
+    use_tracer(None)
+    provider.shutdown()
+
+
+@pytest.mark.parametrize(("port", "traced"), [(ObjectStore, TracedObjects), (FeatureStore, TracedFeatures), (Catalog, TracedCatalog)])
+def test_every_method_of_the_port_is_there_with_its_own_signature(port: type, traced: type) -> None:
+    wanted = {name: member for name, member in vars(port).items() if not name.startswith("_")}
+    assert wanted
+    for name, member in wanted.items():
+        own = vars(traced)[name]
+        if not isinstance(member, property):
+            assert inspect.signature(own) == inspect.signature(member), name
+
+
+def test_what_is_asked_of_objects_is_answered_as_the_store_does_and_has_a_span(tmp_path: Path, spans: InMemorySpanExporter) -> None:
+    objects = TracedObjects(FolderStore(tmp_path), run_id=RUN)
+    objects.put_bytes(BRONZE, "a.txt", b"abc", metadata={})
+    assert objects.read_bytes(BRONZE, "a.txt") == b"abc"
+    assert [stored.reference.key for stored in objects.list(BRONZE)] == ["a.txt"]
+    with objects.open(BRONZE, "a.txt") as file:
+        assert file.read() == b"abc"
+        assert "objects.open" not in {span.name for span in spans.get_finished_spans()}, "it lasts as long as the file is open"
+    with objects.local_path(BRONZE, "a.txt") as path:
+        assert path.read_bytes() == b"abc"
+    objects.delete(BRONZE, "a.txt")
+    with pytest.raises(SourceNotFound):
+        objects.stat(BRONZE, "a.txt")
+    names = [span.name for span in spans.get_finished_spans()]
+    wanted = ["put_bytes", "read_bytes", "list", "open", "local_path", "delete", "stat"]
+    assert names == [f"objects.{name}" for name in wanted]
+
+
+def test_a_listing_that_is_left_early_ends_its_span(tmp_path: Path, spans: InMemorySpanExporter) -> None:
+    objects = TracedObjects(FolderStore(tmp_path), run_id=RUN)
+    for name in "abc":
+        objects.put_bytes(BRONZE, name, b"", metadata={})
+    listing = objects.list(BRONZE)
+    next(listing)
+    listing.close()  # type: ignore[attr-defined]
+    (listed,) = [span for span in spans.get_finished_spans() if span.name == "objects.list"]
+    assert (listed.attributes or {})["count"] == 1
+
+
+class _Eager:
+    """A feature store that asks for all batches at once."""
+
+    def load(self, target: Any, batches: Any, *, scratch: Path) -> Any:
+        @contextmanager
+        def nothing() -> Iterator[None]:
+            yield
+
+        with nothing():
+            raise _Seen(list(batches))
+
+
+class _Seen(Exception):  # noqa: N818  # carries what was seen
+    pass
+
+
+def test_batches_reach_the_store_whole_and_in_order(tmp_path: Path, spans: InMemorySpanExporter) -> None:
+    batches = [pa.record_batch({"n": [number]}) for number in range(3)]
+    target = type("Target", (), {"dataset": "d", "schema_name": "geo", "load_mode": "update", "fingerprint": "f"})()
+    with pytest.raises(_Seen) as seen:
+        TracedFeatures(_Eager(), run_id=RUN).load(target, iter(batches), scratch=tmp_path)  # type: ignore[arg-type]
+    assert seen.value.args[0] == batches
+    assert [span.name for span in spans.get_finished_spans()] == ["features.load"]

@@ -1,0 +1,107 @@
+"""Spans: whose trace they are in, what they say of a failure, and that without a destination nothing happens."""
+
+from collections.abc import Iterator
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from geo_platform.errors import CrsMissing, SourceNotFound
+from geo_platform.telemetry.context import telemetry_context
+from geo_platform.telemetry.tracing import call_started, calling, link_to, stage_span, trace_id_of, use_tracer
+from geo_platform.telemetry.tracing_export import Destinations, Losses, start_tracing
+from geo_platform.telemetry.tracing_sdk import IdsOfRuns
+
+RUN = "ea2add4b-aee9-45ca-b4b4-26abf84316a1"
+CLIENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.fixture
+def spans() -> Iterator[InMemorySpanExporter]:
+    kept = InMemorySpanExporter()
+    provider = TracerProvider(id_generator=IdsOfRuns(), shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    use_tracer(provider.get_tracer("test"))
+    yield kept
+    use_tracer(None)
+    provider.shutdown()
+
+
+@given(st.uuids())
+def test_the_trace_id_is_the_run_id_s_128_bits(run_id: UUID) -> None:
+    assert format(trace_id_of(str(run_id)), "032x") == run_id.hex
+
+
+@given(st.text())
+def test_any_text_is_a_link_or_none(text: str) -> None:
+    link_to(text)
+
+
+@pytest.mark.parametrize("text", ["", "00-0-0-01", CLIENT.replace("0af7651916cd43dd8448eb211c80319c", "0" * 32), CLIENT.upper() + "-x"])
+def test_what_is_no_trace_context_is_no_link(text: str) -> None:
+    assert link_to(text) is None
+
+
+def test_a_stage_and_its_calls_are_in_the_run_s_trace_and_linked_to_the_client_s(spans: InMemorySpanExporter) -> None:
+    with telemetry_context(run_id=RUN, stage="raster_cog", attempt=1), stage_span("raster_cog", traceparent=CLIENT):
+        span = call_started("objects.stat", RUN, {"key": "a.tif"})
+        with calling(span):
+            pass
+        span.end()
+    call, stage = spans.get_finished_spans()
+    assert {format(one.context.trace_id, "032x") for one in (call, stage) if one.context} == {UUID(RUN).hex}
+    assert call.parent is not None
+    assert stage.context is not None
+    assert (stage.parent, call.parent.span_id) == (None, stage.context.span_id)
+    assert [format(link.context.trace_id, "032x") for link in stage.links] == ["0af7651916cd43dd8448eb211c80319c"]
+    assert dict(call.attributes or {}) == {
+        "run_id": RUN,
+        "stage": "raster_cog",
+        "attempt": 1,
+        "peer.service": "objects",
+        "key": "a.tif",
+    }
+
+
+def test_a_failure_is_on_the_span_with_its_code_and_a_foreign_one_without_its_text(spans: InMemorySpanExporter) -> None:
+    for error in (CrsMissing("no CRS"), ValueError("password=secret")):
+        with pytest.raises(type(error)), telemetry_context(run_id=RUN), stage_span("raster_profile"):
+            raise error
+    refused, unexpected = spans.get_finished_spans()
+    assert (refused.status.is_ok, (refused.attributes or {})["error.code"]) == (False, "CRS_MISSING")
+    assert (unexpected.attributes or {})["error.type"] == "ValueError"
+    assert "secret" not in f"{unexpected.status.description} {dict(unexpected.attributes or {})} {unexpected.events}"
+
+
+def test_that_something_is_not_there_is_an_answer_and_no_failure(spans: InMemorySpanExporter) -> None:
+    span = call_started("objects.stat", RUN, {})
+    with pytest.raises(SourceNotFound), calling(span):
+        raise SourceNotFound("nowhere")
+    span.end()
+    (found,) = spans.get_finished_spans()
+    assert found.status.is_unset
+    assert (found.attributes or {})["error.code"] == "SOURCE_NOT_FOUND"
+
+
+def test_a_call_for_no_run_has_no_span(spans: InMemorySpanExporter) -> None:
+    assert call_started("objects.stat", "", {}) is trace.INVALID_SPAN
+    assert not spans.get_finished_spans()
+
+
+def test_without_a_destination_there_are_no_spans() -> None:
+    start_tracing(Destinations())
+    with telemetry_context(run_id=RUN), stage_span("raster_cog"):
+        assert not trace.get_current_span().is_recording()
+
+
+def test_a_loss_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    losses = Losses()
+    for _ in range(3):
+        losses.note("the collector", "it is down")
+        losses.say()
+    assert [getattr(record, "checkpoint", None) for record in caplog.records] == ["TELEMETRY_LOST"]
