@@ -65,13 +65,14 @@ def stage(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> Iterator
     """
     name = context.asset_key.to_user_string() if isinstance(context, dg.AssetExecutionContext) else context.op.name
     partition = context.partition_key if context.has_partition_key else ""
-    asked = {"run_id": context.run.run_id, "correlation_id": context.run.tags.get(CORRELATION_TAG, "")}
+    run = context.run
+    asked = {"run_id": run.run_id, "job": run.job_name, "correlation_id": run.tags.get(CORRELATION_TAG, "")}
     _start_tracing()
     with telemetry_context(**asked, stage=name, partition=partition, attempt=context.retry_number + 1), _losses_said():
         started = time.perf_counter()
         report(Checkpoint.STAGE_START, f"{name} starts")
         try:
-            with stage_span(name, traceparent=context.run.tags.get(TRACEPARENT_TAG, "")):
+            with stage_span(name, traceparent=run.tags.get(TRACEPARENT_TAG, "")):
                 yield lambda progress: report(Checkpoint.STAGE_PROGRESS, progress)
         except PlatformError as error:
             report(Checkpoint.STAGE_FAILED, str(error), level=logging.WARNING, duration_ms=_ms_since(started), error_code=error.code)
@@ -94,7 +95,7 @@ def stage(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> Iterator
 
 def _start_tracing() -> None:
     settings = load_settings()
-    start_tracing(Destinations(otlp=settings.otlp_endpoint is not None, azure_monitor=settings.azure_monitor))
+    start_tracing(Destinations(otlp=bool(settings.otlp_endpoint), azure_monitor=settings.azure_monitor))
 
 
 @contextmanager

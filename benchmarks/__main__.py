@@ -11,6 +11,7 @@ from benchmarks.data import ROOT, WORK, polygons, rgb_raster
 from benchmarks.jobs import JobMeasured, ingest
 from benchmarks.measure import Measured, in_turn, median_ratio, run, spread, tool
 from benchmarks.postgis import postgis
+from benchmarks.telemetry import telemetry
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 
@@ -119,7 +120,13 @@ def _version() -> str:
 
 
 def main() -> None:
-    parts = {"raster": raster, "vector": vector, "postgis": partial(postgis, ROUNDS), "overhead": overhead}
+    parts = {
+        "raster": raster,
+        "vector": vector,
+        "postgis": partial(postgis, ROUNDS),
+        "overhead": overhead,
+        "telemetry": partial(telemetry, ROUNDS),
+    }
     chosen = sys.argv[1:] or list(parts)
     lines = [
         "# Results",

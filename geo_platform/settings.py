@@ -54,7 +54,7 @@ class Settings(BaseSettings):
         300, gt=0, description="How many seconds a run may be queued before its wait is looked into (RUN_STUCK)."
     )
 
-    otlp_endpoint: str | None = Field(
+    otlp_endpoint: SecretStr | None = Field(
         None,
         validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
         description="OpenTelemetry's own variable: the collector that spans go to. Its SDK reads the others of OTEL_*.",

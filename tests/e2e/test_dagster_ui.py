@@ -5,11 +5,14 @@ import shutil
 import time
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
+from geo_platform.runs import CORRELATION_TAG, TRACEPARENT_TAG
 from tests.support.command import SAMPLES, geo_platform
+from tests.support.spans import Collector, attributes, collector
 from tests.support.ui import CHROMIUM_ARGUMENTS, dagster_dev, graphql
 
 KEY = "uploads/sierra_nevada_srtm.tif"
@@ -31,12 +34,19 @@ mutation Add($key: String!) {
   ) { __typename }
 }
 """
+FIND = """
+query Find($filter: RunsFilter!) {
+  runsOrError(filter: $filter) { ... on Runs { results { runId } } }
+}
+"""
+CLIENT_TRACE = "0af7651916cd43dd8448eb211c80319c"
+CLIENT_S = {CORRELATION_TAG: "order-4711", TRACEPARENT_TAG: f"00-{CLIENT_TRACE}-b7ad6b7169203331-01"}
 STATUS = "query Status($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
 
 
 def _launch(address: str, run_config: dict[str, object]) -> str:
     selector = {"repositoryName": "__repository__", "repositoryLocationName": "geo_platform", "jobName": "process_raster"}
-    tags = [{"key": "dagster/partition", "value": KEY}]
+    tags = [{"key": key, "value": value} for key, value in {"dagster/partition": KEY, **CLIENT_S}.items()]
     answer = graphql(
         address, LAUNCH, params={"selector": selector, "runConfigData": run_config, "mode": "default", "executionMetadata": {"tags": tags}}
     )
@@ -78,10 +88,15 @@ def test_launched_by_graphql_and_by_hand_a_run_shows_its_picture(chromium: str, 
     for key in (KEY, BY_HAND):
         (bronze / key).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(SAMPLES / "sierra_nevada_srtm.tif", bronze / key)
-    with dagster_dev(home) as address, sync_playwright() as playwright:
+    with (
+        collector() as taken,
+        dagster_dev(home, extra=taken.environment("token")) as address,
+        sync_playwright() as playwright,
+    ):
         assert graphql(address, ADD_PARTITION, key=KEY)["addDynamicPartition"]["__typename"] == "AddDynamicPartitionSuccess"
         run_id = _launch(address, {"ops": {"raster_cog": {"config": {"compression": "deflate"}}}})
         assert _ended(address, run_id) == "SUCCESS"
+        assert _found_by_the_client_s_id(address) == [run_id]
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
         page = browser.new_page(viewport={"width": 1500, "height": 1000})
         _see_the_picture(page, address, KEY)
@@ -93,6 +108,21 @@ def test_launched_by_graphql_and_by_hand_a_run_shows_its_picture(chromium: str, 
     listed = _listed(home)
     assert {entry["source"]: entry["id"] for entry in listed} == {KEY: "sierra_nevada_srtm", BY_HAND: "by_hand"}
     assert run_id in {entry["run_id"] for entry in listed}
+    _see_that_the_run_s_process_delivered_all_of_it(taken, run_id)
+
+
+def _found_by_the_client_s_id(address: str) -> list[str]:
+    wanted = {"tags": [{"key": CORRELATION_TAG, "value": CLIENT_S[CORRELATION_TAG]}]}
+    return [str(run["runId"]) for run in graphql(address, FIND, filter=wanted)["runsOrError"]["results"]]
+
+
+def _see_that_the_run_s_process_delivered_all_of_it(taken: Collector, run_id: str) -> None:
+    """Launched by Dagster it is a process of the run's own, which ends with the run: the last stage's span is there too."""
+    spans = [span for span in taken.spans if span.trace_id.hex() == UUID(run_id).hex]
+    stages = {span.name: span for span in spans if not span.parent_span_id and "attempt" in attributes(span)}
+    assert stages.keys() == {"raw_raster", "raster_profile", "raster_cog", "raster_item"}
+    assert {attributes(span)["correlation_id"] for span in stages.values()} == {"order-4711"}
+    assert {link.trace_id.hex() for span in stages.values() for link in span.links} == {CLIENT_TRACE}
 
 
 def _listed(home: Path) -> list[dict[str, Any]]:

@@ -10,12 +10,10 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests.support.command import SAMPLES, Ended, geo_platform
 from tests.support.production import ProfileUnderTest
-from tests.support.spans import collector
+from tests.support.spans import attributes, collector
 
 COUNTRIES = SAMPLES / "natural_earth_countries.shp.zip"
 CLIENT_TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -34,27 +32,17 @@ def _log(home: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (home / "logs" / "platform.jsonl").read_text().splitlines()]
 
 
-def _attributes(span: Span) -> dict[str, str]:
-    return {pair.key: pair.value.string_value for pair in span.attributes}
-
-
 def test_every_stage_and_every_call_of_a_store_is_in_the_run_s_trace(tmp_path: Path, profile: ProfileUnderTest) -> None:
     with collector() as taken:
         _, run_id = _ingest(tmp_path, {**profile.environment, **taken.environment("token")}, *IDS)
-    spans = [
-        span
-        for body in taken.bodies
-        for resource in ExportTraceServiceRequest.FromString(body).resource_spans
-        for scope in resource.scope_spans
-        for span in scope.spans
-    ]
+    spans = taken.spans
     assert {span.trace_id.hex() for span in spans} == {UUID(run_id).hex}
-    assert all(_attributes(span)["run_id"] == run_id for span in spans)
+    assert all(attributes(span)["run_id"] == run_id for span in spans)
     roots = {span.span_id: span for span in spans if not span.parent_span_id}
     stages = {span.name: span for span in roots.values() if span.name in STAGES}
     assert stages.keys() == STAGES
     assert all([link.trace_id.hex() for link in span.links] == [CLIENT_TRACE] for span in stages.values())
-    assert all(_attributes(span)["correlation_id"] == "order-4711" for span in stages.values())
+    assert all(attributes(span)["correlation_id"] == "order-4711" for span in stages.values())
     below = {(roots[span.parent_span_id].name, span.name) for span in spans if span.parent_span_id in roots}
     assert {("vector_features", "features.load"), ("vector_item", "catalog.publish")} <= below
     assert "objects.put_bytes" in {span.name for span in roots.values()}, "messages are stored by Dagster, outside of a stage"

@@ -10,7 +10,7 @@ from dagster_azure.blob import AzureBlobStorageResource
 from geo_platform.contracts.message import ObjectReference
 from geo_platform.errors import StoreDenied
 from geo_platform.ports import ObjectStore
-from geo_platform.storage.azure_blob import AzureBlobStore
+from geo_platform.storage.traced import TracedObjects
 from resources.production import BlobAccountOfSettings, BlobObjects
 from tests.support.servers import Blobs
 
@@ -47,7 +47,7 @@ def test_the_stages_of_a_run_share_one_store_and_its_downloads_go_with_the_run(s
 
     done = dg.materialize([stored, read], resources={"objects": BlobObjects()}, instance=instance)
     assert done.success
-    assert (isinstance(stores[0], AzureBlobStore), stores[0] is stores[1], files[0].parents[1]) == (True, True, scratch)
+    assert (isinstance(stores[0], TracedObjects), stores[0] is stores[1], files[0].parents[1]) == (True, True, scratch)
     assert list(scratch.iterdir()) == []
 
 

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
 
 @dataclass
 class Collector:
@@ -21,6 +24,17 @@ class Collector:
     def environment(self, token: str) -> dict[str, str]:
         """OpenTelemetry's own variables; the token is what the platform shows to the collector."""
         return {"OTEL_EXPORTER_OTLP_ENDPOINT": self.address, "OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer%20{token}"}
+
+    @property
+    def spans(self) -> list[Span]:
+        """What came so far, in order."""
+        sent = [ExportTraceServiceRequest.FromString(body) for body in self.bodies]
+        return [span for one in sent for resource in one.resource_spans for scope in resource.scope_spans for span in scope.spans]
+
+
+def attributes(span: Span) -> dict[str, str]:
+    """Texts by name; of a number, an empty one."""
+    return {pair.key: pair.value.string_value for pair in span.attributes}
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,13 +32,13 @@ def free_port() -> int:
 
 
 @contextmanager
-def dagster_dev(home: Path, *, timeout_s: float = 90) -> Iterator[str]:
-    """`geo-platform dev` until the context ends; yields the UI's address once it answers."""
+def dagster_dev(home: Path, *, extra: Mapping[str, str] | None = None, timeout_s: float = 90) -> Iterator[str]:
+    """`geo-platform dev` until the context ends; yields the UI's address once it answers. Runs find `extra` in their environment."""
     port = free_port()
     command = [str(Path(sys.executable).with_name("geo-platform")), "dev", "--port", str(port)]
     log = home.parent / "dev.log"
     with log.open("wb") as output:
-        process = start(command, home, output)
+        process = start(command, home, output, extra=extra)
         address = f"http://127.0.0.1:{port}"
         try:
             _wait_until_it_answers(address, process, log, time.monotonic() + timeout_s)

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from geo_platform.errors import SourceNotFound
 from geo_platform.ports import BRONZE, Catalog, FeatureStore, ObjectStore
 from geo_platform.storage.folder import FolderStore
 from geo_platform.storage.traced import TracedCatalog, TracedFeatures, TracedObjects
-from geo_platform.telemetry.tracing import use_tracer
+from geo_platform.telemetry.context import telemetry_context
+from geo_platform.telemetry.tracing import stage_span, use_tracer
 from geo_platform.telemetry.tracing_sdk import IdsOfRuns
 
+_TARGET: Any = type("Target", (), {"dataset": "d", "schema_name": "geo", "load_mode": "update", "fingerprint": "f"})()
 RUN = "ea2add4b-aee9-45ca-b4b4-26abf84316a1"
 
 
@@ -84,14 +87,41 @@ class _Eager:
             raise _Seen(list(batches))
 
 
+class _Hands:
+    """A feature store that asks for the batches in a thread of its own, as one that sends over several connections does."""
+
+    def load(self, target: Any, batches: Any, *, scratch: Path) -> Any:
+        with ThreadPoolExecutor(1) as pool:
+            raise _Seen(pool.submit(list, batches).result())
+
+
+def test_what_is_read_while_loading_belongs_to_the_stage_and_not_to_the_load(tmp_path: Path, spans: InMemorySpanExporter) -> None:
+    objects = TracedObjects(FolderStore(tmp_path), run_id=RUN)
+    objects.put_bytes(BRONZE, "a", b"", metadata={})
+
+    def read() -> Iterator[pa.RecordBatch]:
+        objects.read_bytes(BRONZE, "a")
+        yield pa.record_batch({"n": [1]})
+
+    for store in (_Eager(), _Hands()):
+        spans.clear()
+        with pytest.raises(_Seen), telemetry_context(run_id=RUN), stage_span("vector_features"):
+            TracedFeatures(store, run_id=RUN).load(_TARGET, read(), scratch=tmp_path)  # type: ignore[arg-type]
+        reading, loading, stage = spans.get_finished_spans()
+        assert stage.context is not None
+        assert {span.name: span.parent and span.parent.span_id for span in (reading, loading)} == {
+            "objects.read_bytes": stage.context.span_id,
+            "features.load": stage.context.span_id,
+        }
+
+
 class _Seen(Exception):  # noqa: N818  # carries what was seen
     pass
 
 
 def test_batches_reach_the_store_whole_and_in_order(tmp_path: Path, spans: InMemorySpanExporter) -> None:
     batches = [pa.record_batch({"n": [number]}) for number in range(3)]
-    target = type("Target", (), {"dataset": "d", "schema_name": "geo", "load_mode": "update", "fingerprint": "f"})()
     with pytest.raises(_Seen) as seen:
-        TracedFeatures(_Eager(), run_id=RUN).load(target, iter(batches), scratch=tmp_path)  # type: ignore[arg-type]
+        TracedFeatures(_Eager(), run_id=RUN).load(_TARGET, iter(batches), scratch=tmp_path)  # type: ignore[arg-type]
     assert seen.value.args[0] == batches
     assert [span.name for span in spans.get_finished_spans()] == ["features.load"]

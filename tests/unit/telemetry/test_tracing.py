@@ -1,21 +1,23 @@
 """Spans: whose trace they are in, what they say of a failure, and that without a destination nothing happens."""
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from geo_platform.errors import CrsMissing, SourceNotFound
+from geo_platform.telemetry.checkpoints import Checkpoint, report
 from geo_platform.telemetry.context import telemetry_context
 from geo_platform.telemetry.tracing import call_started, calling, link_to, stage_span, trace_id_of, use_tracer
 from geo_platform.telemetry.tracing_export import Destinations, Losses, start_tracing
-from geo_platform.telemetry.tracing_sdk import IdsOfRuns
+from geo_platform.telemetry.tracing_sdk import CheckpointEvents, Exporter, IdsOfRuns
 
 RUN = "ea2add4b-aee9-45ca-b4b4-26abf84316a1"
 CLIENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -105,3 +107,53 @@ def test_a_loss_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
         losses.note("the collector", "it is down")
         losses.say()
     assert [getattr(record, "checkpoint", None) for record in caplog.records] == ["TELEMETRY_LOST"]
+
+
+class _Refusing(InMemorySpanExporter):
+    """Counts how often it was asked, and takes nothing until it is told to."""
+
+    asked = 0
+    takes = SpanExportResult.FAILURE
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.asked += 1
+        return self.takes
+
+
+def test_an_exporter_that_failed_is_left_alone_for_a_while_and_then_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    refusing, now_s = _Refusing(), [100.0]
+    monkeypatch.setattr("geo_platform.telemetry.tracing_sdk.time.monotonic", lambda: now_s[0])
+    exporter = Exporter("the collector", lambda: refusing, Losses())
+    for now_s[0] in (100.0, 101.0, 115.0, 129.0):
+        assert exporter.export([]) is SpanExportResult.FAILURE
+    assert refusing.asked == 1
+    refusing.takes = SpanExportResult.SUCCESS
+    now_s[0] = 131.0
+    assert exporter.export([]) is SpanExportResult.SUCCESS
+
+
+def test_an_exporter_that_cannot_be_made_is_a_loss_and_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    def missing() -> SpanExporter:
+        raise ModuleNotFoundError("opentelemetry.exporter")
+
+    def wrong() -> SpanExporter:
+        raise ValueError("InstrumentationKey=secret")
+
+    for make, said in ((missing, "is not installed"), (wrong, "raised ValueError")):
+        losses = Losses()
+        assert Exporter("the collector", make, losses).export([]) is SpanExportResult.FAILURE
+        losses.say()
+        assert said in caplog.records[-1].getMessage()
+    assert "secret" not in caplog.text
+
+
+def test_a_checkpoint_inside_a_stage_is_an_event_of_its_span(spans: InMemorySpanExporter) -> None:
+    events, log = CheckpointEvents(), logging.getLogger("geo_platform.checkpoint")
+    log.addHandler(events)
+    try:
+        with telemetry_context(run_id=RUN), stage_span("raster_cog"):
+            report(Checkpoint.COG_VERIFIED, "looked at", level=logging.WARNING, pixels=3)
+    finally:
+        log.removeHandler(events)
+    (stage,) = spans.get_finished_spans()
+    assert [(event.name, dict(event.attributes or {})) for event in stage.events] == [("COG_VERIFIED", {"pixels": 3, "said": "looked at"})]
