@@ -10,10 +10,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
-
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from benchmarks.data import ROOT
 from benchmarks.jobs import JobMeasured, ingest
@@ -21,6 +17,7 @@ from benchmarks.measure import Measured, in_turn, median_ratio, run, spread
 from geo_platform.telemetry.context import telemetry_context
 from geo_platform.telemetry.tracing import call_started, calling
 from geo_platform.telemetry.tracing_export import Destinations, start_tracing, stop_tracing
+from tests.support.spans import collector
 
 _SAMPLE = ROOT / "samples" / "natural_earth_countries.shp.zip"
 _RUN = "ea2add4b-aee9-45ca-b4b4-26abf84316a1"
@@ -33,6 +30,7 @@ import geo_platform.definitions
 from geo_platform.telemetry.context import telemetry_context
 from geo_platform.telemetry.tracing import stage_span
 from geo_platform.telemetry.tracing_export import Destinations, start_tracing, stop_tracing
+from tests.support.spans import collector
 started = time.process_time()
 start_tracing(Destinations(otlp=True))
 with telemetry_context(run_id=sys.argv[2]), stage_span("raster_cog"):
@@ -45,7 +43,8 @@ print(time.process_time() - started)
 
 def telemetry(rounds: int) -> list[str]:
     jobs: dict[bool, list[JobMeasured]] = {False: [], True: []}
-    with _collector() as (address, taken):
+    with collector() as taken:
+        address = taken.address
 
         def ours(exports: bool) -> Measured:
             with _endpoint(address if exports else None):
@@ -53,11 +52,8 @@ def telemetry(rounds: int) -> list[str]:
             return jobs[exports][-1].process
 
         without, exporting = in_turn(rounds, lambda: ours(False), lambda: ours(True))
-        requests = [ExportTraceServiceRequest.FromString(body) for body in taken]
-        spans = sum(len(scope.spans) for one in requests for resource in one.resource_spans for scope in resource.scope_spans) // len(
-            jobs[True]
-        )
-        bytes_of_a_run = sum(map(len, taken)) / len(jobs[True])
+        spans = len(taken.spans) // len(jobs[True])
+        bytes_of_a_run = sum(map(len, taken.bodies)) / len(jobs[True])
         each_s, start_s = _seconds_of_a_span(address), _seconds_of_a_start(address)
     run_s = statistics.median(measured.cpu_s for measured in without)
     return [
@@ -110,29 +106,3 @@ def _endpoint(address: str | None) -> Iterator[None]:
         os.environ.pop(_ENDPOINT, None)
         if before is not None:
             os.environ[_ENDPOINT] = before
-
-
-@contextmanager
-def _collector() -> Iterator[tuple[str, list[bytes]]]:
-    """Takes and keeps what comes."""
-    taken: list[bytes] = []
-
-    class Traces(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            taken.append(self.rfile.read(int(self.headers["Content-Length"])))
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Not on standard error."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Traces)
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}", taken
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -30,7 +30,7 @@ def opened_alone(settings: Settings) -> Iterator[None]:
     wrong password from a server that is down at once, which Dagster would try for long. Raises StoreDenied, DatabaseUnavailable.
     """
     database = dagster_database(settings)
-    with storage_errors(database), database.connect(autocommit=True) as connection:
+    with database_errors(database), database.connect(autocommit=True) as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", (_FIRST_OPENING,))
         yield
 
@@ -53,7 +53,7 @@ def dagster_database(settings: Settings) -> Database:
 
 
 @contextmanager
-def storage_errors(database: Database) -> Iterator[None]:
+def database_errors(database: Database) -> Iterator[None]:
     """Translate what SQLAlchemy raises, and Dagster's storage on top of it. What is no matter of the connection is left as it is."""
     try:
         yield

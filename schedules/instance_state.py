@@ -8,6 +8,7 @@ and an event of the run names the process). Of others it cannot, and run monitor
 """
 
 import json
+import logging
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,16 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from sqlalchemy.exc import SQLAlchemyError
 
 from geo_platform.doctor.facts import PartitionFact, QueueFact, RunFact, SlotFact, TickFact
-from geo_platform.errors import PlatformError, StoreUnavailable
-from geo_platform.settings import Profile, Settings
+from geo_platform.settings import Settings
 from geo_platform.storage.process import is_alive, is_alive_since
+from schedules.dagster_storage import storage_errors
 from schedules.launch import HOST_TAG, KILLED, PROCESS_TAG, open_instance, runs_in_its_tagged_process
 from schedules.state_check import check_ended
 
 _STATUS = dg.DagsterRunStatus
+_log = logging.getLogger("geo_platform.state")
 _AT_WORK = [_STATUS.NOT_STARTED, _STATUS.STARTING, _STATUS.STARTED, _STATUS.CANCELING]
 _UNDER_WAY = [*_AT_WORK, _STATUS.QUEUED]
 _PARTITION_TAG = "dagster/partition"
@@ -48,7 +49,7 @@ STAGES = {
 @contextmanager
 def opened(settings: Settings, template: Path) -> Iterator["InstanceState"]:
     """The Dagster of this home, looked at: no run is marked by opening it. Raises StoreDenied, StoreUnavailable, DatabaseUnavailable."""
-    with _translated(settings):
+    with storage_errors(settings):
         instance = open_instance(settings, template, ends_killed_runs=False)
     try:
         yield InstanceState(instance, settings)
@@ -79,7 +80,7 @@ class InstanceState:
         return found
 
     def runs_under_way(self) -> bool:
-        with _translated(self._settings):
+        with storage_errors(self._settings):
             if self._instance.get_runs_count(dg.RunsFilter(statuses=_UNDER_WAY)):
                 return True
             to_retry = self._instance.get_runs(dg.RunsFilter(statuses=[_STATUS.FAILURE], tags={_WILL_RETRY_TAG: "true"}), limit=_PAGE)
@@ -87,7 +88,7 @@ class InstanceState:
 
     def slots(self) -> Iterator[SlotFact]:
         """Of pools that count steps. Pools that count runs (`granularity: run`) hold nothing when a run ends."""
-        with _translated(self._settings):
+        with storage_errors(self._settings):
             storage = self._instance.event_log_storage
             if not storage.supports_global_concurrency_limits:
                 return
@@ -98,7 +99,7 @@ class InstanceState:
                     yield SlotFact(pool, run_id, run.status.value if run else None, run is None or run.is_finished)
 
     def ticks(self) -> Iterator[TickFact]:
-        with _translated(self._settings):
+        with storage_errors(self._settings):
             states = self._instance.all_instigator_state()
         for state in states:
             data = state.instigator_data
@@ -113,7 +114,7 @@ class InstanceState:
                 yield TickFact(state.name, is_sensor, datetime.fromtimestamp(last, UTC), interval)
 
     def queue(self) -> QueueFact | None:
-        with _translated(self._settings):
+        with storage_errors(self._settings):
             queued = dg.RunsFilter(statuses=[_STATUS.QUEUED])
             oldest = self._instance.get_run_records(queued, limit=1, ascending=True)
             if not oldest:
@@ -124,7 +125,7 @@ class InstanceState:
 
     def partitions(self) -> Iterator[tuple[str, str]]:
         for definition in STAGES:
-            with _translated(self._settings):
+            with storage_errors(self._settings):
                 keys = self._instance.get_dynamic_partitions(definition)
             for key in keys:
                 yield definition, key
@@ -147,7 +148,7 @@ class InstanceState:
         return found
 
     def end_run(self, run_id: str) -> bool:
-        with _translated(self._settings):
+        with storage_errors(self._settings):
             run = self._instance.get_run_by_id(run_id)
             if run is None or run.status not in _AT_WORK or self._process_of(run)[1] is not False:
                 return False
@@ -157,7 +158,7 @@ class InstanceState:
             return after is not None and after.is_finished
 
     def free_slots(self, run_id: str) -> bool:
-        with _translated(self._settings):
+        with storage_errors(self._settings):
             run = self._instance.get_run_by_id(run_id)
             if run is not None and not run.is_finished:
                 return False
@@ -167,7 +168,7 @@ class InstanceState:
     def remove_partition(self, definition: str, key: str) -> bool:
         if self._latest_run(definition, key) is not None:
             return False
-        with _translated(self._settings):
+        with storage_errors(self._settings):
             self._instance.delete_dynamic_partition(definition, key)
             return not self._instance.has_dynamic_partition(definition, key)
 
@@ -175,7 +176,7 @@ class InstanceState:
         """Newest first, a page at a time."""
         cursor: str | None = None
         while True:
-            with _translated(self._settings):
+            with storage_errors(self._settings):
                 page = self._instance.get_run_records(wanted, limit=_PAGE, cursor=cursor)
             yield from page
             if len(page) < _PAGE:
@@ -185,12 +186,12 @@ class InstanceState:
     def _latest_run(self, definition: str, key: str) -> dg.RunRecord | None:
         """The newest run of this partition that goes up to its item; one of single stages promises no result."""
         job, item = STAGES[definition]
-        with _translated(self._settings):
+        with storage_errors(self._settings):
             records = self._instance.get_run_records(dg.RunsFilter(tags={_PARTITION_TAG: key}), limit=_RUNS_OF_A_PARTITION)
         return next((record for record in records if _makes(record.dagster_run, job, item)), None)
 
     def _published_by(self, run: dg.DagsterRun, item: dg.AssetKey) -> tuple[str, str] | None:
-        with _translated(self._settings):
+        with storage_errors(self._settings):
             made = self._instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION).records
         for record in made:
             materialization = record.asset_materialization
@@ -215,7 +216,7 @@ class InstanceState:
 
     def _started_process(self, run: dg.DagsterRun) -> tuple[int, float] | None:
         """Process id and time of the event by which the code location says that it started the run's process."""
-        with _translated(self._settings):
+        with storage_errors(self._settings):
             events = self._instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT, limit=50).records
         for record in events:
             event = record.event_log_entry.dagster_event
@@ -228,8 +229,9 @@ class InstanceState:
 def _worker_lives(launcher: Any, run: dg.DagsterRun) -> bool | None:
     try:
         health = launcher.check_run_worker_health(run).status.value
-    except Exception:  # noqa: BLE001  # each launcher has the errors of its own service; not known is what is said then
-        return None
+    except Exception as error:  # noqa: BLE001  # each launcher has the errors of its own service
+        _log.warning("The launcher could not say how the worker of run %s is: %s", run.run_id, type(error).__name__)
+        return None  # said as not known, never as dead
     return {"RUNNING": True, "SUCCESS": True, "NOT_FOUND": False, "FAILED": False}.get(health)
 
 
@@ -264,20 +266,3 @@ def _heard_of(record: dg.RunRecord) -> datetime:
 def _aware(when: datetime) -> datetime:
     """Dagster's times are UTC, with a zone or without."""
     return when if when.tzinfo else when.replace(tzinfo=UTC)
-
-
-@contextmanager
-def _translated(settings: Settings) -> Iterator[None]:
-    """What the storage says, as the platform's errors."""
-    if settings.profile is Profile.production:
-        from schedules.dagster_database import dagster_database, storage_errors
-
-        with storage_errors(dagster_database(settings)):
-            yield
-        return
-    try:
-        yield
-    except PlatformError:
-        raise
-    except SQLAlchemyError as error:
-        raise StoreUnavailable(f"Dagster's storage in {settings.dagster_home_dir} could not be read: {type(error).__name__}.") from error

@@ -21,6 +21,7 @@ from geo_platform.runs import RunReport, RunRequest
 from geo_platform.settings import Profile, Settings
 from geo_platform.storage.atomic import os_errors, own_folder, process_lock, write_atomically
 from geo_platform.storage.process import is_alive, this_process
+from schedules.dagster_storage import storage_errors
 from schedules.state_check import check_ended
 
 PROCESS_TAG = "geo_platform/process"
@@ -61,15 +62,6 @@ def _opened_alone(settings: Settings) -> AbstractContextManager[None]:
     from schedules.dagster_database import opened_alone
 
     return opened_alone(settings)
-
-
-def _storage_errors(settings: Settings) -> AbstractContextManager[None]:
-    """What a database says while Dagster uses it, as the platform's errors."""
-    if settings.profile is not Profile.production:
-        return nullcontext()
-    from schedules.dagster_database import dagster_database, storage_errors
-
-    return storage_errors(dagster_database(settings))
 
 
 def _end_killed_runs(instance: dg.DagsterInstance) -> list[str]:
@@ -118,7 +110,7 @@ class InProcessLauncher:
 
         Thread(target=work, name="run", daemon=True).start()
         try:
-            with _storage_errors(self._settings):
+            with storage_errors(self._settings):
                 return done.result()
         except KeyboardInterrupt:
             for unfinished in self._instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED, tags={PROCESS_TAG: this_process()})):
@@ -126,7 +118,7 @@ class InProcessLauncher:
             raise
 
     def status(self, run_id: str) -> RunReport | None:
-        with _storage_errors(self._settings):
+        with storage_errors(self._settings):
             return status(run_id, self._instance)
 
 

@@ -8,20 +8,20 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from sqlalchemy.exc import SQLAlchemyError
 
-from geo_platform.errors import StoreUnavailable, UnexpectedFault
+from geo_platform.errors import UnexpectedFault
 from geo_platform.settings import Profile, Settings
 from geo_platform.telemetry.checkpoints import Checkpoint
 from geo_platform.trace.sources import RunFacts
 from geo_platform.trace.timeline import Event, Kind, Store
+from schedules.dagster_storage import storage_errors
 from schedules.launch import open_instance
 
 _AT_ONCE = 500
@@ -63,7 +63,7 @@ class DagsterHistory:
         self._settings = settings
 
     def run(self, run_id: str) -> RunFacts | None:
-        with _reading(self._settings):
+        with storage_errors(self._settings):
             record = self._instance.get_run_record_by_id(run_id)
         return None if record is None else _facts(record)
 
@@ -71,19 +71,19 @@ class DagsterHistory:
         """Dagster has no filter for that, so that every id is read, some hundred at a time."""
         found: list[str] = []
         cursor: str | None = None
-        with _reading(self._settings):
+        with storage_errors(self._settings):
             while page := self._instance.get_run_ids(cursor=cursor, limit=_AT_ONCE):
                 found.extend(run_id for run_id in page if run_id.startswith(prefix))
                 cursor = page[-1]
         return tuple(sorted(found))
 
     def tagged(self, name: str, value: str) -> tuple[RunFacts, ...]:
-        with _reading(self._settings):
+        with storage_errors(self._settings):
             records = self._instance.get_run_records(filters=dg.RunsFilter(tags={name: value}))
         return tuple(sorted(map(_facts, records), key=lambda run: (run.requested_at_utc, run.run_id)))
 
     def events(self, run_id: str) -> tuple[Event, ...]:
-        with _reading(self._settings):
+        with storage_errors(self._settings):
             if self._instance.get_run_record_by_id(run_id) is None:  # SQLite would make a file for it
                 return ()
             return events_of(self._instance.all_logs(run_id))
@@ -95,33 +95,12 @@ def opened(settings: Settings, template: Path) -> Iterator[NoHistory | DagsterHi
     if settings.profile is Profile.embedded and not (settings.dagster_home_dir / "dagster.yaml").exists():
         yield NoHistory()
         return
-    with _reading(settings):
+    with storage_errors(settings):
         instance = open_instance(settings, template, ends_killed_runs=False)
     try:
         yield DagsterHistory(instance, settings)
     finally:
         instance.dispose()
-
-
-@contextmanager
-def _reading(settings: Settings) -> Iterator[None]:
-    """What the storage says, in the platform's words; for SQLite there is no translation but this."""
-    try:
-        with _database_errors(settings):
-            yield
-    except SQLAlchemyError as error:
-        raise StoreUnavailable(
-            f"Dagster's storage in {settings.dagster_home_dir} cannot be read: {type(error).__name__}.",
-            remedy="Check that the folder is readable and its disk sound.",
-        ) from error
-
-
-def _database_errors(settings: Settings) -> AbstractContextManager[None]:
-    if settings.profile is not Profile.production:
-        return nullcontext()
-    from schedules.dagster_database import dagster_database, storage_errors
-
-    return storage_errors(dagster_database(settings))
 
 
 def _facts(record: dg.RunRecord) -> RunFacts:

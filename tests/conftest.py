@@ -8,14 +8,19 @@ import pytest
 
 from tests.support.skipping import SKIP_NOTHING, cannot_run
 
-pytest_plugins = ["tests.support.production", "tests.support.faults"]
+pytest_plugins = ["tests.support.production", "tests.support.faults", "tests.support.spans"]
+
+
+_SPANS_GO_TO = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or writes the developer's own .geo, whatever it calls."""
+    """No test reads or writes the developer's own .geo, or sends spans to their collector, whatever it calls."""
     monkeypatch.setenv("GEO_PLATFORM_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    for name in (*_SPANS_GO_TO, "APPLICATIONINSIGHTS_CONNECTION_STRING"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture

@@ -36,6 +36,7 @@ from geo_platform.storage.postgis_order import Runs, in_runs, pays_to_lay_out_an
 from geo_platform.storage.postgis_plan import TablePlan, plan_table
 from geo_platform.storage.postgis_session import loading
 from geo_platform.storage.postgis_srid import srid_of
+from geo_platform.storage.postgis_staged import drop_staged
 from geo_platform.storage.postgres import Database
 
 DESTINATION = "postgis"
@@ -111,17 +112,7 @@ class PostgisFeatures:
         with loading(self._database) as connection:
             staged = connection.execute(statement("postgis_staged"), {"staging": STAGING_SCHEMA}).fetchall()
         old = [str(name) for name, comment in staged if (began := began_at_utc(comment)) is not None and began < older_than_utc]
-        return tuple(name for name in old if self._sweep_one(name))
-
-    def _sweep_one(self, name: str) -> bool:
-        try:
-            with loading(self._database, lock_wait_s=_SWEEP_WAITS_S) as connection:
-                connection.execute(statement("postgis_drop", table=(STAGING_SCHEMA, name)))
-        except DatabaseUnavailable as error:
-            if error.details.get("sqlstate") != psycopg.errors.LockNotAvailable.sqlstate:
-                raise
-            return False
-        return True
+        return tuple(name for name in old if drop_staged(self._database, name, lock_wait_s=_SWEEP_WAITS_S))
 
     def _begin(self, target: FeatureTarget, plan: TablePlan) -> _Load:
         """An empty table, in place of what an earlier attempt of the same run left."""

@@ -10,12 +10,12 @@ from typing import Any
 
 import psycopg
 
-from geo_platform.errors import DatabaseUnavailable
 from geo_platform.ports import StoredTable, TablePlace
 from geo_platform.sql import statement
 from geo_platform.storage.database_names import REPLACED_SCHEMA, STAGING_SCHEMA
 from geo_platform.storage.postgis_comment import began_at_utc
 from geo_platform.storage.postgis_session import loading
+from geo_platform.storage.postgis_staged import drop_staged
 from geo_platform.storage.postgres import Database
 
 _DROP_WAITS_S = 1
@@ -38,19 +38,14 @@ class PostgisInventory:
                 yield table
 
     def drop_staged(self, name: str, run_id: str) -> bool:
-        """Whose it is, is looked up under the lock that the drop takes."""
+        """Whose it is, is looked up in the transaction that drops it."""
         places = {"schemas": [STAGING_SCHEMA], "names": [name]}
-        try:
-            with loading(self._database, lock_wait_s=_DROP_WAITS_S) as connection:
-                found = connection.execute(statement("postgis_lies"), places).fetchone()
-                if found is None or _described(STAGING_SCHEMA, name, found[3]).run_id != run_id:
-                    return False
-                connection.execute(statement("postgis_drop", table=(STAGING_SCHEMA, name)))
-        except DatabaseUnavailable as error:
-            if error.details.get("sqlstate") != psycopg.errors.LockNotAvailable.sqlstate:
-                raise
-            return False
-        return True
+
+        def is_of_the_run(connection: psycopg.Connection) -> bool:
+            found = connection.execute(statement("postgis_lies"), places).fetchone()
+            return found is not None and _described(STAGING_SCHEMA, name, found[3]).run_id == run_id
+
+        return drop_staged(self._database, name, lock_wait_s=_DROP_WAITS_S, may_go=is_of_the_run)
 
     def was_withdrawn(self, collection: str, item_id: str) -> bool:
         with loading(self._database) as connection:

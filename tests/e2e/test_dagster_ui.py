@@ -13,27 +13,10 @@ from playwright.sync_api import Page, sync_playwright
 from geo_platform.runs import CORRELATION_TAG, TRACEPARENT_TAG
 from tests.support.command import SAMPLES, geo_platform
 from tests.support.spans import Collector, attributes, collector
-from tests.support.ui import CHROMIUM_ARGUMENTS, dagster_dev, graphql
+from tests.support.ui import ADD_PARTITION, CHROMIUM_ARGUMENTS, LAUNCH, STATUS, dagster_dev, graphql
 
 KEY = "uploads/sierra_nevada_srtm.tif"
 BY_HAND = "uploads/by_hand.tif"
-LAUNCH = """
-mutation Launch($params: ExecutionParams!) {
-  launchRun(executionParams: $params) {
-    __typename
-    ... on LaunchRunSuccess { run { runId } }
-    ... on RunConfigValidationInvalid { errors { message } }
-  }
-}
-"""
-ADD_PARTITION = """
-mutation Add($key: String!) {
-  addDynamicPartition(
-    partitionsDefName: "raster_objects", partitionKey: $key
-    repositorySelector: {repositoryName: "__repository__", repositoryLocationName: "geo_platform"}
-  ) { __typename }
-}
-"""
 FIND = """
 query Find($filter: RunsFilter!) {
   runsOrError(filter: $filter) { ... on Runs { results { runId } } }
@@ -41,7 +24,6 @@ query Find($filter: RunsFilter!) {
 """
 CLIENT_TRACE = "0af7651916cd43dd8448eb211c80319c"
 CLIENT_S = {CORRELATION_TAG: "order-4711", TRACEPARENT_TAG: f"00-{CLIENT_TRACE}-b7ad6b7169203331-01"}
-STATUS = "query Status($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
 
 
 def _launch(address: str, run_config: dict[str, object]) -> str:

@@ -29,25 +29,11 @@ from tests.support.own_dagster import CODE, DAEMON, WEBSERVER, OwnDagster, own_d
 from tests.support.production import ProfileUnderTest
 from tests.support.published import published_bytes, published_rows
 from tests.support.servers import LOADER, Blobs, OwnPostgres
-from tests.support.ui import graphql
+from tests.support.ui import ADD_PARTITION, LAUNCH, STATUS, graphql
 
 pytestmark = [pytest.mark.slow, *DAGSTER_S_WARNINGS, pytest.mark.filterwarnings("ignore::dagster.BetaWarning")]
 
 RASTER, VECTOR = SAMPLES / "sierra_nevada_srtm.tif", SAMPLES / "natural_earth_countries.shp.zip"
-LAUNCH = """
-mutation Launch($params: ExecutionParams!) {
-  launchRun(executionParams: $params) { __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } }
-}
-"""
-ADD_PARTITION = """
-mutation Add($key: String!) {
-  addDynamicPartition(
-    partitionsDefName: "raster_objects", partitionKey: $key
-    repositorySelector: {repositoryName: "__repository__", repositoryLocationName: "geo_platform"}
-  ) { __typename }
-}
-"""
-STATUS = "query Status($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
 
 
 def _wait_until(holds: Callable[[], bool], timeout_s: float = 120) -> None:

@@ -1,10 +1,8 @@
 """Spans of a real run, taken by a real collector: OTLP and Azure Monitor; and a collector that is down, or never answers."""
 
-import gzip
 import json
 import socket
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -13,7 +11,7 @@ import pytest
 
 from tests.support.command import SAMPLES, Ended, geo_platform
 from tests.support.production import ProfileUnderTest
-from tests.support.spans import attributes, collector
+from tests.support.spans import attributes, collector, receiver
 
 COUNTRIES = SAMPLES / "natural_earth_countries.shp.zip"
 CLIENT_TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -52,45 +50,16 @@ def test_every_stage_and_every_call_of_a_store_is_in_the_run_s_trace(tmp_path: P
     assert run_id in json.dumps(traced["timelines"])
 
 
-@contextmanager
-def _ingestion() -> Iterator[tuple[str, list[bytes]]]:
-    """Azure Monitor's side, as far as its exporter speaks to it: the envelopes that came."""
-    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-    from threading import Thread
-
-    bodies: list[bytes] = []
-
-    class Track(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            body = gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
-            bodies.append(body)
-            envelopes = len(json.loads(body))
-            answer = json.dumps({"itemsReceived": envelopes, "itemsAccepted": envelopes, "errors": []}).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Not on standard error."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Track)
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/", bodies
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+def _taken(body: bytes) -> bytes:
+    """What Azure Monitor answers, as far as its exporter reads it."""
+    envelopes = len(json.loads(body))
+    return json.dumps({"itemsReceived": envelopes, "itemsAccepted": envelopes, "errors": []}).encode()
 
 
 def test_in_azure_monitor_the_operation_id_is_the_run_id(tmp_path: Path) -> None:
-    with _ingestion() as (address, bodies):
+    with receiver(_taken) as (address, bodies):
         key = "00000000-1111-2222-3333-444444444444"
-        _, run_id = _ingest(tmp_path, {"APPLICATIONINSIGHTS_CONNECTION_STRING": f"InstrumentationKey={key};IngestionEndpoint={address}"})
+        _, run_id = _ingest(tmp_path, {"APPLICATIONINSIGHTS_CONNECTION_STRING": f"InstrumentationKey={key};IngestionEndpoint={address}/"})
     envelopes = [envelope for body in bodies for envelope in json.loads(body) if "RequestData" in str(envelope["data"].get("baseType"))]
     assert {envelope["data"]["baseData"]["name"] for envelope in envelopes} >= STAGES
     assert {envelope["tags"]["ai.operation.id"] for envelope in envelopes} == {UUID(run_id).hex}

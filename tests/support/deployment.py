@@ -23,7 +23,7 @@ import yaml
 from deploy.local.processes import answers, free_port
 from geo_platform.settings import Settings
 from tests.support.command import ROOT
-from tests.support.ui import graphql
+from tests.support.ui import LAUNCH, STATUS, graphql
 
 DEPLOY = ROOT / "deploy"
 PRODUCTION = DEPLOY / "production" / "dagster.yaml"
@@ -32,17 +32,6 @@ _KUBERNETES = "# -- Kubernetes"
 
 LAUNCHERS = ("AcaRunLauncher", "K8sRunLauncher")
 """Both that the file offers; the first is active in it."""
-
-LAUNCH = """
-mutation Launch($params: ExecutionParams!) {
-  launchRun(executionParams: $params) {
-    __typename
-    ... on LaunchRunSuccess { run { runId } }
-    ... on PythonError { message }
-  }
-}
-"""
-STATUS = "query Status($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
 
 
 def production_with(launcher: str) -> str:

@@ -1,17 +1,24 @@
-"""A collector of spans on this machine: takes what an exporter sends by OTLP over HTTP, and keeps it.
+"""Receivers of spans on this machine: a collector that takes OTLP over HTTP, anything else that is sent by POST, and spans kept in memory.
 
 What belongs here: receiving. What stays out: what a span is to say.
 """
 
 import gzip
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
+import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from geo_platform.telemetry.tracing import use_tracer
+from geo_platform.telemetry.tracing_sdk import IdsOfRuns
 
 
 @dataclass
@@ -40,25 +47,48 @@ def attributes(span: Span) -> dict[str, str]:
 @contextmanager
 def collector() -> Iterator[Collector]:
     """Receives until the context ends."""
+    with receiver() as (address, bodies):
+        yield Collector(address, bodies)
+
+
+@contextmanager
+def receiver(answer: Callable[[bytes], bytes] = lambda body: b"") -> Iterator[tuple[str, list[bytes]]]:
+    """The address of a server, and the bodies that were sent to it; `answer` makes the JSON that each is answered with."""
+    bodies: list[bytes] = []
 
     class Received(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            taken.bodies.append(gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body)
+            sent = self.rfile.read(int(self.headers["Content-Length"]))
+            body = gzip.decompress(sent) if self.headers.get("Content-Encoding") == "gzip" else sent
+            bodies.append(body)
+            said = answer(body)
             self.send_response(200)
-            self.send_header("Content-Length", "0")
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(said)))
             self.end_headers()
+            self.wfile.write(said)
 
         def log_message(self, format: str, *args: object) -> None:
             """Not on standard error."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Received)
-    taken = Collector(f"http://127.0.0.1:{server.server_address[1]}")
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
-        yield taken
+        yield f"http://127.0.0.1:{server.server_address[1]}", bodies
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@pytest.fixture
+def spans() -> Iterator[InMemorySpanExporter]:
+    """The spans that are made in this process while the test lasts."""
+    kept = InMemorySpanExporter()
+    provider = TracerProvider(id_generator=IdsOfRuns(), shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    use_tracer(provider.get_tracer("test"))
+    yield kept
+    use_tracer(None)
+    provider.shutdown()

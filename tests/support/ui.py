@@ -24,6 +24,26 @@ CHROMIUM_ARGUMENTS = [
     "--no-first-run",
 ]
 
+LAUNCH = """
+mutation Launch($params: ExecutionParams!) {
+  launchRun(executionParams: $params) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on RunConfigValidationInvalid { errors { message } }
+    ... on PythonError { message }
+  }
+}
+"""
+ADD_PARTITION = """
+mutation Add($key: String!) {
+  addDynamicPartition(
+    partitionsDefName: "raster_objects", partitionKey: $key
+    repositorySelector: {repositoryName: "__repository__", repositoryLocationName: "geo_platform"}
+  ) { __typename }
+}
+"""
+STATUS = "query Status($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
+
 
 def free_port() -> int:
     with closing(socket.socket()) as listener:

@@ -9,8 +9,6 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from geo_platform.errors import SourceNotFound
@@ -18,22 +16,10 @@ from geo_platform.ports import BRONZE, Catalog, FeatureStore, ObjectStore
 from geo_platform.storage.folder import FolderStore
 from geo_platform.storage.traced import TracedCatalog, TracedFeatures, TracedObjects
 from geo_platform.telemetry.context import telemetry_context
-from geo_platform.telemetry.tracing import stage_span, use_tracer
-from geo_platform.telemetry.tracing_sdk import IdsOfRuns
+from geo_platform.telemetry.tracing import stage_span
 
 _TARGET: Any = type("Target", (), {"dataset": "d", "schema_name": "geo", "load_mode": "update", "fingerprint": "f"})()
 RUN = "ea2add4b-aee9-45ca-b4b4-26abf84316a1"
-
-
-@pytest.fixture
-def spans() -> Iterator[InMemorySpanExporter]:
-    kept = InMemorySpanExporter()
-    provider = TracerProvider(id_generator=IdsOfRuns(), shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(kept))
-    use_tracer(provider.get_tracer("test"))
-    yield kept
-    use_tracer(None)
-    provider.shutdown()
 
 
 @pytest.mark.parametrize(("port", "traced"), [(ObjectStore, TracedObjects), (FeatureStore, TracedFeatures), (Catalog, TracedCatalog)])
