@@ -40,9 +40,8 @@ services: $(STAMP)  ## start the production profile's servers on this machine: P
 services-stop: $(STAMP)  ## end them; their data stays
 	@$(SERVICES) stop
 
-# One worker more than there are cores to speak of: a third of the tests' time is waiting for servers and commands.
 test: $(STAMP)  ## the suite
-	@$(BIN)/python -m pytest -n 3 --dist loadgroup -m "not slow" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" $(PYTEST_ARGS)
 
 slow: $(STAMP)  ## the tests that take long by their nature: stores that fail and come back, a whole deployment
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow $(PYTEST_ARGS)
