@@ -5,8 +5,8 @@ stays out: sending (`postgis_copy.py`), laying out anew (`postgis_finish.py`).
 
 Rows are gathered to runs of 8 MB, and each run is sorted along a Hilbert curve before it is sent: no second pass, and a
 window's rows lie on few pages of each run. Measured on 500,000 polygons in random order (342 MB), a window of 1,000 rows:
-947 pages as they came, 212 in runs, 107 in one order. Larger runs (24 MB: 150 pages) no longer fit the processor's cache, and
-cost half a second of six.
+988 pages as they came, 262 in runs, 114 in one order; 0.96, 0.41 and 0.36 ms from memory. Runs of 24 MB lie on fewer pages
+and no longer fit the processor's cache.
 """
 
 from collections.abc import Iterable, Iterator
