@@ -22,6 +22,7 @@ from geo_platform.errors import CatalogRejected, Conflict, SourceNotFound
 from geo_platform.fingerprint import extend
 from geo_platform.options import ItemOptions
 from geo_platform.ports import ASSET_CONTAINER, ASSET_KEY, ASSET_TABLE_VERSION, ITEM_FINGERPRINT, ITEM_RUN_ID, Catalog, ObjectStore
+from geo_platform.source.arrival import check_current
 from geo_platform.telemetry.checkpoints import Checkpoint, report
 
 Build = Callable[[Provenance], dict[str, Any]]
@@ -30,7 +31,8 @@ Build = Callable[[Provenance], dict[str, Any]]
 def publish_raster(stored: CogStored, options: ItemOptions, catalog: Catalog, objects: ObjectStore, *, run_id: str) -> ItemPublished:
     """Publish the item of a raster, unless this very version of it is published and its files are there.
 
-    Raises CatalogRejected (no valid STAC), Conflict (another source or run holds the item id), StoreUnavailable.
+    Raises CatalogRejected (no valid STAC), Conflict (another source or run holds the item id, or the source was replaced meanwhile),
+    StoreUnavailable.
     """
     fingerprint = extend(stored.fingerprint, "raster_item", options.model_dump(mode="json"))
     made = {cog.sha256 for cog in stored.cogs}
@@ -92,6 +94,9 @@ def _publish(request: _Request, build: Build, catalog: Catalog, objects: ObjectS
     collection = build_collection(collection_id, request.source.kind, item)
     _check_valid(collection, item)
     _check_there(item, objects)
+    # After `before` was read: newer bytes whose run published before that are seen here, and one that publishes later makes
+    # `replaces` untrue. So what was made of older bytes never replaces what was made of newer ones.
+    check_current(objects, request.source)
     replaces = None if before is None else before["properties"].get(ITEM_FINGERPRINT)
     try:
         catalog.publish(collection, item, replaces=replaces)

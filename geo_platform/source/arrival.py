@@ -83,6 +83,16 @@ def opened(objects: ObjectStore, arrived: ObjectArrived, *, scratch: Path, by_ra
         yield stack.enter_context(staged(paths.pop(arrived.key), detected, paths, name=arrived.key, scratch=scratch))
 
 
+def check_current(objects: ObjectStore, arrived: ObjectArrived) -> None:
+    """Raises Conflict where the object or a sidecar was replaced since it arrived. One that was deleted replaces nothing."""
+    try:
+        main, *sidecars = (objects.stat(part.container, part.key).reference for part in (arrived, *arrived.sidecars))
+    except SourceNotFound:
+        return
+    if combined_etag(main, tuple(sidecars)) != arrived.etag:
+        raise _replaced(arrived.key)
+
+
 def reads_ranges(arrived: ObjectArrived) -> bool:
     """Whether headers and a sample are a small part of it: a TIFF by itself, too large to be fetched whole for that. Pure.
 

@@ -145,7 +145,7 @@ def make_features(objects: FolderStore) -> Callable[..., FeaturesLoaded]:
     def make(key: str = "roads.geojson", **changes: Any) -> FeaturesLoaded:
         content = b"PAR1 rows PAR1"
         facts: dict[str, Any] = {
-            "source": arrived(objects, key, SourceKind.vector),
+            "source": changes.get("source") or arrived(objects, key, SourceKind.vector),
             "destination": "geoparquet",
             "dataset": "roads",
             "dataset_object": put(objects, "features/roads.parquet", content),

@@ -150,3 +150,24 @@ def test_both_kinds_are_listed_newest_first(
         ("vectors", "roads", "run-2"),
         ("rasters", "scene", "run-1"),
     ]
+
+
+def test_what_was_made_of_older_bytes_never_replaces_what_was_made_of_newer_ones(
+    make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore
+) -> None:
+    older = make_cogs()
+    newer = make_cogs(fingerprint="c" * 32)  # its source is put anew
+    with pytest.raises(Conflict, match="replaced while it was being processed"):
+        publish_raster(older, ItemOptions(), catalog, objects, run_id="run-1")
+    assert catalog.item("rasters", "scene") is None
+    publish_raster(newer, ItemOptions(), catalog, objects, run_id="run-2")
+    with pytest.raises(Conflict, match="replaced while it was being processed"):
+        publish_raster(older, ItemOptions(), catalog, objects, run_id="run-1")
+
+
+def test_a_source_that_was_deleted_meanwhile_is_published_all_the_same(
+    make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore
+) -> None:
+    stored = make_cogs()
+    objects.delete(stored.source.container, stored.source.key)
+    assert publish_raster(stored, ItemOptions(), catalog, objects, run_id="run-1").run_id == "run-1"
