@@ -11,9 +11,10 @@ import click
 
 from geo_platform.catalog.provenance import item_place
 from geo_platform.catalog.publish import find_published
+from geo_platform.chains import CHAINS, Chain, ChainOptions
 from geo_platform.cli.application import Application, Launcher
 from geo_platform.cli.outcome import Outcome, SourceOutcome, as_platform_error, outcome_of
-from geo_platform.cli.parameters import CHAINS, Chain, ChainOptions, options_of
+from geo_platform.cli.parameters import options_of
 from geo_platform.cli.requests import SourceRequest
 from geo_platform.cli.sources import Candidate
 from geo_platform.contracts.arrival import ObjectArrived, SourceKind
@@ -102,7 +103,7 @@ def _run_request(candidate: Candidate, chain: Chain, options: ChainOptions, tags
         job=chain.job,
         partition=candidate.key,
         partitions_name=chain.partitions_name,
-        stage_options={stage: model.model_dump(mode="json", exclude_none=True) for stage, model in options.by_stage.items()},
+        stage_options=options.as_config(),
         tags={**tags, "geo_platform/source": candidate.shown[:1000]},
     )
 

@@ -5,58 +5,18 @@ What belongs here: pydantic fields to click options and back to the stages' para
 
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from types import NoneType
 from typing import Any, TypeVar
 
 import click
-from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from geo_platform.chains import CHAINS, Chain, ChainOptions, ParametersError, fit, unknown
 from geo_platform.contracts.arrival import SourceKind
-from geo_platform.options import ArrivalOptions, ItemOptions, Options
-from geo_platform.raster.options import RasterCogOptions, RasterProfileOptions
-from geo_platform.vector.options import VectorFeaturesOptions, VectorProfileOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
-Model = TypeVar("Model", bound=Options)
 
-
-@dataclass(frozen=True)
-class Chain:
-    """A job: its stages in order, each with the model of its options, and the name of its partitions."""
-
-    kind: SourceKind
-    job: str
-    partitions_name: str
-    stages: Mapping[str, type[Options]]
-
-
-CHAINS: Mapping[SourceKind, Chain] = {
-    SourceKind.raster: Chain(
-        kind=SourceKind.raster,
-        job="process_raster",
-        partitions_name="raster_objects",
-        stages={
-            "raw_raster": ArrivalOptions,
-            "raster_profile": RasterProfileOptions,
-            "raster_cog": RasterCogOptions,
-            "raster_item": ItemOptions,
-        },
-    ),
-    SourceKind.vector: Chain(
-        kind=SourceKind.vector,
-        job="ingest_vector",
-        partitions_name="vector_objects",
-        stages={
-            "raw_vector": ArrivalOptions,
-            "vector_profile": VectorProfileOptions,
-            "vector_features": VectorFeaturesOptions,
-            "vector_item": ItemOptions,
-        },
-    ),
-}
 
 _NOT_ON_THE_COMMAND_LINE = {"container_name"}
 
@@ -74,35 +34,18 @@ def given(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _from_text(name, value) for name, value in kept.items()}
 
 
-@dataclass(frozen=True)
-class ChainOptions:
-    """The options of every stage of a chain."""
-
-    by_stage: Mapping[str, Options]
-
-    def of(self, model: type[Model]) -> Model:
-        """The options of the stage that has this model."""
-        return next(options for options in self.by_stage.values() if isinstance(options, model))
-
-
 def options_of(chain: Chain, parameters: Mapping[str, Any]) -> ChainOptions:
     """Each stage's options. Raises click.UsageError naming every parameter that does not fit."""
-    built: dict[str, Options] = {}
-    faults: list[str] = []
-    for stage, model in chain.stages.items():
-        try:
-            built[stage] = model.model_validate({name: value for name, value in parameters.items() if name in model.model_fields})
-        except ValidationError as fault:
-            faults += [f"{_flag(str(error['loc'][0]))}: {error['msg'].removeprefix('Value error, ')}" for error in fault.errors()]
-    if faults:
-        raise click.UsageError("PARAMETER_INVALID: " + "; ".join(dict.fromkeys(faults)))
-    return ChainOptions(built)
+    try:
+        return fit(chain, parameters)
+    except ParametersError as unfit:
+        faults = [f"{_flag(name)}: {wrong}" for name, wrong in unfit.faults]
+        raise click.UsageError("PARAMETER_INVALID: " + "; ".join(faults)) from unfit
 
 
 def unknown_to(chain: Chain, parameters: Mapping[str, Any]) -> list[str]:
     """The given parameters that no stage of this chain knows, as flags."""
-    known = {name for model in chain.stages.values() for name in model.model_fields}
-    return [_flag(name) for name in parameters if name not in known]
+    return [_flag(name) for name in unknown(chain, parameters)]
 
 
 def _fields() -> dict[str, tuple[FieldInfo, set[SourceKind]]]:

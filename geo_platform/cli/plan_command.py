@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.text import Text
 
 from geo_platform.catalog.provenance import item_place
+from geo_platform.chains import CHAINS, ChainOptions
 from geo_platform.cli.application import Application
 from geo_platform.cli.outcome import as_platform_error, exit_code, outcome_of, printable, show_left_out
-from geo_platform.cli.parameters import CHAINS, ChainOptions, given, options_of, stage_options
+from geo_platform.cli.parameters import given, options_of, stage_options
 from geo_platform.cli.requests import SourceRequest, requests_of
 from geo_platform.cli.sources import find_sources
 from geo_platform.contracts.arrival import ObjectArrived, SourceKind

@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 from geo_platform.catalog.naming import default_item_id
-from geo_platform.cli.parameters import CHAINS, options_of, unknown_to
+from geo_platform.chains import CHAINS
+from geo_platform.cli.parameters import options_of, unknown_to
 from geo_platform.cli.sources import Candidate
 from geo_platform.contracts.arrival import SourceKind
 from geo_platform.errors import SourceNotFound, SourceUnreadable, UnsupportedFormat

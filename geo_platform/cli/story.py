@@ -6,9 +6,9 @@ What belongs here: choosing what a person wants to know. What stays out: layout 
 from collections.abc import Iterator
 from typing import TypeVar
 
+from geo_platform.chains import CHAINS
 from geo_platform.cli.application import Application
 from geo_platform.cli.outcome import SourceOutcome
-from geo_platform.cli.parameters import CHAINS
 from geo_platform.cli.sources import Candidate
 from geo_platform.contracts.arrival import SourceKind
 from geo_platform.contracts.message import Message

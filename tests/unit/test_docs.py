@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from geo_platform.cli.parameters import CHAINS
+from geo_platform.chains import CHAINS
 from geo_platform.options import Options
 
 ROOT = Path(__file__).resolve().parents[2]

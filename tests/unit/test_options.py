@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from geo_platform.cli.parameters import CHAINS
+from geo_platform.chains import CHAINS
 from geo_platform.options import ItemOptions, Options
 from geo_platform.raster.options import RasterCogOptions
 from geo_platform.vector.options import VectorFeaturesOptions
