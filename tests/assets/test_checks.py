@@ -37,7 +37,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {"home": home, "raster": raster, "vector": vector}
 
 
-@pytest.mark.xdist_group("checks")
 class TestChecks:
     def test_every_check_passes_on_a_good_run(self, runs: dict[str, Any]) -> None:
         evaluated = [e for kind in ("raster", "vector") for e in runs[kind].get_asset_check_evaluations()]

@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
-from tests.support.command import geo_platform
+from tests.support.in_process import DAGSTER_S_WARNINGS, geo_platform_here
+
+pytestmark = DAGSTER_S_WARNINGS
 
 
 def _roads(folder: Path, lon: float) -> None:
@@ -17,15 +19,15 @@ def test_two_folders_each_with_roads_are_both_published(tmp_path: Path) -> None:
     home, data = tmp_path / "home", tmp_path / "data"
     for number, folder in enumerate(["north", "south"]):
         _roads(data / folder, 11.0 + number)
-    ended = geo_platform("ingest", "--json", data, home=home)
+    ended = geo_platform_here("ingest", "--json", data, home=home, extra={})
     assert [(line["outcome"], line["item"], line["error"]) for line in ended.lines] == [
         ("published", "north-roads", None),
         ("published", "south-roads", None),
     ]
-    planned = geo_platform("plan", "--json", data, home=home)
+    planned = geo_platform_here("plan", "--json", data, home=home, extra={})
     assert [line["found"]["item"] for line in planned.lines] == ["vectors/north-roads", "vectors/south-roads"]
     assert [line["plan"][0]["dataset"] for line in planned.lines] == ["north_roads", "south_roads"]
-    again = geo_platform("ingest", "--json", data, home=home)
+    again = geo_platform_here("ingest", "--json", data, home=home, extra={})
     assert [line["outcome"] for line in again.lines] == ["unchanged", "unchanged"]
 
 
@@ -33,13 +35,13 @@ def test_results_that_lie_in_the_folder_are_not_ingested(tmp_path: Path) -> None
     data = tmp_path / "data"
     _roads(data / "north", 11.0)
     for expected in ("published", "unchanged"):
-        ended = geo_platform("--home", data / "results", "ingest", "--json", data, home=tmp_path / "unused")
+        ended = geo_platform_here("--home", data / "results", "ingest", "--json", data, home=tmp_path / "unused", extra={})
         assert [line["outcome"] for line in ended.lines] == [expected]
 
 
 def test_a_folder_without_a_source_says_so(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    ended = geo_platform("ingest", "--json", tmp_path / "empty", home=tmp_path / "home")
+    ended = geo_platform_here("ingest", "--json", tmp_path / "empty", home=tmp_path / "home", extra={})
     assert (ended.exit_code, ended.stdout) == (0, "")
     assert "nothing to do" in ended.stderr
 
@@ -49,10 +51,10 @@ def test_a_home_that_cannot_be_used_is_a_fault_of_the_platform(tmp_path: Path) -
     home = tmp_path / "home"
     home.mkdir()
     (home / "dagster").write_text("in the way")
-    ended = geo_platform("ingest", "--json", tmp_path / "north", home=home)
+    ended = geo_platform_here("ingest", "--json", tmp_path / "north", home=home, extra={})
     (answer,) = ended.lines
     assert (ended.exit_code, answer["outcome"], answer["error"]["code"]) == (3, "failed", "STORE_DENIED")
     assert "Traceback" not in ended.stderr
-    status = geo_platform("status", "any", home=home)
+    status = geo_platform_here("status", "any", home=home, extra={})
     assert (status.exit_code, status.stdout) == (3, "")
     assert str(home / "dagster") in status.stderr

@@ -1,4 +1,7 @@
-"""Ctrl-C in the middle of a run: the command ends there and says so, the run is marked, nothing half-done is published."""
+"""Ctrl-C in the middle of a run: the command ends there and says so, the run is marked, nothing half-done is published.
+
+The command that is interrupted is a process of its own; those that look afterwards are given in the test's.
+"""
 
 import json
 import os
@@ -11,7 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command import SAMPLES, geo_platform, start
+from tests.support.command import SAMPLES, start
+from tests.support.in_process import DAGSTER_S_WARNINGS, geo_platform_here
+
+pytestmark = DAGSTER_S_WARNINGS
 
 
 def _interrupt_in(stage: str, sources: list[Path], home: Path) -> tuple[int, str]:
@@ -36,11 +42,11 @@ def test_the_command_ends_and_the_next_one_completes(stage: str, tmp_path: Path)
     code, said = _interrupt_in(stage, sources, home)
     assert code == 130, said
     assert said.strip() == "Interrupted. Nothing half-done is published; give the same command again to go on."
-    assert geo_platform("list", "--json", home=home).stdout.strip() == "[]"
+    assert geo_platform_here("list", "--json", home=home, extra={}).stdout.strip() == "[]"
     run_id = json.loads((home / "logs" / "platform.jsonl").read_text().splitlines()[0])["run_id"]
-    status = json.loads(geo_platform("status", run_id, "--json", home=home).stdout)
+    status = json.loads(geo_platform_here("status", run_id, "--json", home=home, extra={}).stdout)
     assert status["status"] == "failure"
     assert "interrupted" in status["error"]["message"]
     assert not list((home / "scratch").iterdir()) if (home / "scratch").exists() else True
-    again = geo_platform("ingest", "--json", *sources, home=home)
+    again = geo_platform_here("ingest", "--json", *sources, home=home, extra={})
     assert [line["outcome"] for line in again.lines] == ["published", "published"]

@@ -1,4 +1,7 @@
-"""SIGKILL at any point, on each profile: nothing half-written is ever listed, and the next run with the same input completes."""
+"""SIGKILL at any point, on each profile: nothing half-written is ever listed, and the next run with the same input completes.
+
+The commands that are killed are processes of their own; those that look afterwards and complete are given in the test's.
+"""
 
 import json
 import os
@@ -19,8 +22,11 @@ import rasterio
 
 from geo_platform.settings import Profile
 from tests.support import outputs
-from tests.support.command import ROOT, SAMPLES, environment, geo_platform
+from tests.support.command import ROOT, SAMPLES, environment
+from tests.support.in_process import DAGSTER_S_WARNINGS, geo_platform_here
 from tests.support.production import PRODUCTION_IS_SLOW, ProfileUnderTest
+
+pytestmark = DAGSTER_S_WARNINGS
 
 STAGES = {
     "raster": ["raw_raster", "raster_profile", "raster_cog", "raster_item"],
@@ -54,7 +60,7 @@ def _started(log: Path, skip_bytes: int, stage: str) -> bool:
 
 
 def _everything_listed_is_whole(home: Path, profile: ProfileUnderTest) -> None:
-    listed = geo_platform("list", "--json", home=home, extra=profile.environment)
+    listed = geo_platform_here("list", "--json", home=home, extra=profile.environment)
     assert listed.exit_code == 0, listed.stderr
     for entry in json.loads(listed.stdout):
         if outputs.table_of(entry):
@@ -89,13 +95,13 @@ def test_killed_in_every_stage_and_then_completed(kind: str, tmp_path: Path, pro
         killed += _kill_after(source, home, stage, 0.06, extra) == -signal.SIGKILL
         _everything_listed_is_whole(home, profile)
     assert killed >= len(STAGES[kind]) - 1, "the kills came too late to test anything"
-    completed = geo_platform("ingest", "--json", source, home=home, extra=extra)
+    completed = geo_platform_here("ingest", "--json", source, home=home, extra=extra)
     assert completed.exit_code == 0, completed.stderr
     assert completed.lines[0]["outcome"] in ("published", "unchanged")
     _everything_listed_is_whole(home, profile)
-    assert len(json.loads(geo_platform("list", "--json", home=home, extra=extra).stdout)) == 1
+    assert len(json.loads(geo_platform_here("list", "--json", home=home, extra=extra).stdout)) == 1
     # A fresh one, forced, sweeps what the killed ones left.
-    forced = geo_platform("ingest", "--json", source, "--force", home=home, extra=extra)
+    forced = geo_platform_here("ingest", "--json", source, "--force", home=home, extra=extra)
     assert forced.lines[0]["outcome"] == "published", forced.lines
     assert not list((home / "scratch").iterdir())
     assert _statuses(home, profile) <= {"SUCCESS", "FAILURE"}, "a killed run seems to go on"

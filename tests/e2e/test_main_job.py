@@ -1,4 +1,7 @@
-"""The main job as a person runs it, on each profile: real files, the real command, real Dagster, answers read from what was published."""
+"""The main job as a person runs it, on each profile: real files, the real command, real Dagster, answers read from what was published.
+
+What both samples give is made by a process of its own and listed by another; what is asked of it further is asked in the test's own.
+"""
 
 import json
 import shutil
@@ -13,7 +16,10 @@ from rio_cogeo import cog_validate
 from geo_platform.ports import SILVER
 from tests.support import outputs
 from tests.support.command import SAMPLES, Ended, geo_platform
-from tests.support.production import ProfileUnderTest
+from tests.support.in_process import DAGSTER_S_WARNINGS, geo_platform_here
+from tests.support.production import PRODUCTION_IS_SLOW, ProfileUnderTest
+
+pytestmark = DAGSTER_S_WARNINGS
 
 SRTM = SAMPLES / "sierra_nevada_srtm.tif"
 COUNTRIES = SAMPLES / "natural_earth_countries.shp.zip"
@@ -29,7 +35,6 @@ def first(home: Path, module_profile: ProfileUnderTest) -> Ended:
     return geo_platform("ingest", "--json", SRTM, COUNTRIES, home=home, extra=module_profile.environment)
 
 
-@pytest.mark.xdist_group("main-job")
 class TestBothSamples:
     def test_both_are_published_and_nothing_else_is_on_standard_output(self, first: Ended) -> None:
         assert first.exit_code == 0, first.stderr
@@ -61,7 +66,7 @@ class TestBothSamples:
     def test_the_same_again_is_unchanged_and_answers_with_the_first_run(
         self, first: Ended, home: Path, module_profile: ProfileUnderTest
     ) -> None:
-        again = geo_platform("ingest", "--json", SRTM, COUNTRIES, home=home, extra=module_profile.environment)
+        again = geo_platform_here("ingest", "--json", SRTM, COUNTRIES, home=home, extra=module_profile.environment)
         assert again.exit_code == 0
         assert [line["outcome"] for line in again.lines] == ["unchanged", "unchanged"]
         assert [line["run_id"] for line in again.lines] == [line["run_id"] for line in first.lines]
@@ -69,10 +74,10 @@ class TestBothSamples:
 
     def test_a_run_s_status_and_an_item_can_be_looked_up(self, first: Ended, home: Path, module_profile: ProfileUnderTest) -> None:
         raster, extra = first.lines[0], module_profile.environment
-        status = json.loads(geo_platform("status", raster["run_id"], "--json", home=home, extra=extra).stdout)
+        status = json.loads(geo_platform_here("status", raster["run_id"], "--json", home=home, extra=extra).stdout)
         assert status["status"] == "success"
         assert set(status["stage_seconds"]) >= {"raw_raster", "raster_profile", "raster_cog", "raster_item", "raster_cog_cog_valid"}
-        item = json.loads(geo_platform("show", raster["item"], "--json", home=home, extra=extra).stdout)
+        item = json.loads(geo_platform_here("show", raster["item"], "--json", home=home, extra=extra).stdout)
         assert item["type"] == "Feature"
         assert item["properties"]["geo_platform:run_id"] == raster["run_id"]
 
@@ -84,20 +89,21 @@ class TestBothSamples:
         assert not list((home / "scratch").iterdir()), "of either profile"
 
 
+@PRODUCTION_IS_SLOW
 def test_force_and_another_recipe_and_another_source_are_done_again(tmp_path: Path, profile: ProfileUnderTest) -> None:
     home, source, extra = tmp_path / "home", tmp_path / "hills.tif", profile.environment
     shutil.copyfile(SAMPLES / "san_francisco_landsat7.tif", source)
     runs = [
-        geo_platform("ingest", "--json", source, home=home, extra=extra),
-        geo_platform("ingest", "--json", source, "--force", home=home, extra=extra),
-        geo_platform("ingest", "--json", source, "--compression", "deflate", home=home, extra=extra),
+        geo_platform_here("ingest", "--json", source, home=home, extra=extra),
+        geo_platform_here("ingest", "--json", source, "--force", home=home, extra=extra),
+        geo_platform_here("ingest", "--json", source, "--compression", "deflate", home=home, extra=extra),
     ]
     with rasterio.open(source, "r+") as dataset:
         dataset.write(np.full((10, 10), 99, dtype="uint8"), 1, window=((0, 10), (0, 10)))
-    runs.append(geo_platform("ingest", "--json", source, "--compression", "deflate", home=home, extra=extra))
+    runs.append(geo_platform_here("ingest", "--json", source, "--compression", "deflate", home=home, extra=extra))
     assert [run.lines[0]["outcome"] for run in runs] == ["published"] * 4, [run.lines for run in runs]
     assert len({run.lines[0]["run_id"] for run in runs}) == 4
-    assert len(json.loads(geo_platform("list", "--json", home=home, extra=extra).stdout)) == 1
+    assert len(json.loads(geo_platform_here("list", "--json", home=home, extra=extra).stdout)) == 1
     with outputs.output(profile, home, runs[-1].lines[0], ".tif") as cog, rasterio.open(cog) as written:
         assert written.read(1)[:10, :10].min() == written.read(1)[:10, :10].max() == 99
 
@@ -108,7 +114,7 @@ def test_a_refusal_says_why_and_stops_nobody(tmp_path: Path, profile: ProfileUnd
     (folder / "letter.tif").write_text("Dear reader, this is no raster.")
     (folder / "empty.gpkg").write_bytes(b"")
     shutil.copyfile(COUNTRIES, folder / "countries.zip")
-    ended = geo_platform("ingest", "--json", folder, tmp_path / "nowhere.tif", home=home, extra=extra)
+    ended = geo_platform_here("ingest", "--json", folder, tmp_path / "nowhere.tif", home=home, extra=extra)
     answers = {Path(line["source"]).name: line for line in ended.lines}
     assert ended.exit_code == 1
     assert answers["letter.tif"]["error"]["code"] == "UNSUPPORTED_FORMAT"
@@ -125,14 +131,14 @@ def test_a_refusal_inside_a_run_leaves_nothing_behind(tmp_path: Path, profile: P
     shape = {"driver": "GTiff", "width": 16, "height": 16, "count": 1, "dtype": "uint8", "transform": rasterio.Affine(1, 0, 0, 0, -1, 16)}
     with rasterio.open(source, "w", **shape) as dataset:
         dataset.write(np.arange(256, dtype="uint8").reshape(1, 16, 16))
-    ended = geo_platform("ingest", "--json", source, home=home, extra=extra)
+    ended = geo_platform_here("ingest", "--json", source, home=home, extra=extra)
     (answer,) = ended.lines
     assert (ended.exit_code, answer["outcome"], answer["error"]["code"]) == (1, "refused", "CRS_MISSING")
     assert not list(profile.objects(home).list(SILVER))
-    assert geo_platform("list", "--json", home=home, extra=extra).stdout.strip() == "[]"
-    status = geo_platform("status", answer["run_id"], "--json", home=home, extra=extra)
+    assert geo_platform_here("list", "--json", home=home, extra=extra).stdout.strip() == "[]"
+    status = geo_platform_here("status", answer["run_id"], "--json", home=home, extra=extra)
     assert json.loads(status.stdout)["error"]["code"] == "CRS_MISSING"
-    given = geo_platform("ingest", "--json", source, "--input-crs", "EPSG:32631", home=home, extra=extra)
+    given = geo_platform_here("ingest", "--json", source, "--input-crs", "EPSG:32631", home=home, extra=extra)
     assert given.lines[0]["outcome"] == "published"
 
 
@@ -142,7 +148,7 @@ def test_a_refusal_inside_a_run_leaves_nothing_behind(tmp_path: Path, profile: P
     ids=["out of range", "no such choice", "unknown", "a vector's parameter"],
 )
 def test_a_parameter_that_does_not_fit_is_a_usage_error(arguments: list[str], tmp_path: Path) -> None:
-    ended = geo_platform("ingest", SRTM, *arguments, home=tmp_path / "home")
+    ended = geo_platform_here("ingest", SRTM, *arguments, home=tmp_path / "home", extra={})
     assert ended.exit_code == 2
     assert arguments[0] in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -18,9 +18,12 @@ from psycopg.conninfo import conninfo_to_dict
 
 from geo_platform.ports import SILVER
 from tests.support import outputs
-from tests.support.command import SAMPLES, geo_platform
+from tests.support.command import SAMPLES
+from tests.support.in_process import DAGSTER_S_WARNINGS, geo_platform_here
 from tests.support.production import ProfileUnderTest
 from tests.support.skipping import cannot_run
+
+pytestmark = DAGSTER_S_WARNINGS
 
 HEIGHTS = SAMPLES / "sierra_nevada_srtm.tif"
 COUNTRIES = SAMPLES / "natural_earth_countries.shp.zip"
@@ -51,7 +54,7 @@ def _password(published: ProfileUnderTest) -> dict[str, str]:
 def published(module_production: ProfileUnderTest, tmp_path_factory: pytest.TempPathFactory) -> ProfileUnderTest:
     """Both samples, published once for this module."""
     home = tmp_path_factory.mktemp("clients") / "home"
-    done = geo_platform("ingest", "--json", HEIGHTS, COUNTRIES, home=home, extra=module_production.environment)
+    done = geo_platform_here("ingest", "--json", HEIGHTS, COUNTRIES, home=home, extra=module_production.environment)
     assert [line["outcome"] for line in done.lines] == ["published", "published"], done.lines
     return module_production
 
@@ -61,7 +64,6 @@ def source() -> gpd.GeoDataFrame:
     return gpd.read_file(COUNTRIES)
 
 
-@pytest.mark.xdist_group("other-clients")
 class TestOtherClients:
     def test_ogrinfo_agrees_on_rows_extent_and_srid(self, published: ProfileUnderTest, source: gpd.GeoDataFrame) -> None:
         told = _gdal("ogrinfo", "-so", _address(published), TABLE, env=_password(published))

@@ -58,7 +58,6 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "env" / "bin"
 
 
-@pytest.mark.xdist_group("wheel")
 class TestTheWheelAlone:
     def test_every_module_imports_without_dagster(self, installed: Path, tmp_path: Path) -> None:
         done = _run(installed / "python", "-W", "error", "-c", IMPORT_ALL, cwd=tmp_path)

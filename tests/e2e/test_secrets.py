@@ -39,7 +39,7 @@ from tests.support.production import ProfileUnderTest
 from tests.support.servers import Blobs, Logins
 from tests.support.spans import Collector, collector
 
-pytestmark = [*DAGSTER_S_WARNINGS, pytest.mark.xdist_group("secrets")]
+pytestmark = DAGSTER_S_WARNINGS
 
 RASTER, VECTOR = SAMPLES / "san_francisco_landsat7.tif", SAMPLES / "natural_earth_countries.shp.zip"
 _LOUD = ["geo_platform", "azure", "urllib3", "psycopg", "pypgstac", "rasterio", "pyogrio", "fiona", "opentelemetry"]

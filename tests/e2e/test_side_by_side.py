@@ -10,8 +10,12 @@ from typing import Any
 
 import pytest
 
-from tests.support.command import ROOT, SAMPLES, environment, geo_platform
-from tests.support.production import PRODUCTION_IS_SLOW, ProfileUnderTest
+from geo_platform.settings import Profile
+from tests.support.command import ROOT, SAMPLES, environment
+from tests.support.in_process import DAGSTER_S_WARNINGS, geo_platform_here
+from tests.support.production import ProfileUnderTest
+
+pytestmark = DAGSTER_S_WARNINGS
 
 RASTER, VECTOR = SAMPLES / "san_francisco_landsat7.tif", SAMPLES / "natural_earth_countries.shp.zip"
 
@@ -29,25 +33,43 @@ def _ingest_side_by_side(sources: list[Path], home: Path, extra: Mapping[str, st
     return [(process.returncode, json.loads(stdout)) for process, stdout, _ in ended]
 
 
-@PRODUCTION_IS_SLOW
-def test_six_files_on_a_home_that_nobody_has_used(tmp_path: Path, profile: ProfileUnderTest) -> None:
-    """Dagster makes its tables in a race of six, unless it is kept from it."""
+@pytest.mark.parametrize(
+    ("profile", "files"),
+    [
+        pytest.param(Profile.embedded, 3, id="embedded-three"),
+        pytest.param(Profile.embedded, 6, id="embedded-six", marks=pytest.mark.slow),
+        pytest.param(Profile.production, 6, id="production-six", marks=pytest.mark.slow),
+    ],
+    indirect=["profile"],
+)
+def test_several_files_on_a_home_that_nobody_has_used(files: int, tmp_path: Path, profile: ProfileUnderTest) -> None:
+    """Dagster makes its tables in a race of as many, unless it is kept from it."""
     home = tmp_path / "home"
-    sources = [tmp_path / f"{number}{''.join(sample.suffixes)}" for number, sample in enumerate([RASTER, VECTOR] * 3)]
-    for source, sample in zip(sources, [RASTER, VECTOR] * 3, strict=True):
+    samples = ([RASTER, VECTOR] * files)[:files]
+    sources = [tmp_path / f"{number}{''.join(sample.suffixes)}" for number, sample in enumerate(samples)]
+    for source, sample in zip(sources, samples, strict=True):
         shutil.copyfile(sample, source)
     answers = _ingest_side_by_side(sources, home, profile.environment)
-    assert [(code, answer["outcome"], answer["error"]) for code, answer in answers] == [(0, "published", None)] * 6
-    listed = json.loads(geo_platform("list", "--json", home=home, extra=profile.environment).stdout)
+    assert [(code, answer["outcome"], answer["error"]) for code, answer in answers] == [(0, "published", None)] * files
+    listed = json.loads(geo_platform_here("list", "--json", home=home, extra=profile.environment).stdout)
     assert {entry["run_id"] for entry in listed} == {answer["run_id"] for _, answer in answers}
 
 
-@pytest.mark.parametrize("source", [RASTER, VECTOR], ids=["raster", "vector"])
+@pytest.mark.parametrize(
+    ("profile", "source"),
+    [
+        pytest.param(Profile.embedded, RASTER, id="embedded-raster"),
+        pytest.param(Profile.production, VECTOR, id="production-vector"),
+        pytest.param(Profile.embedded, VECTOR, id="embedded-vector", marks=pytest.mark.slow),
+        pytest.param(Profile.production, RASTER, id="production-raster", marks=pytest.mark.slow),
+    ],
+    indirect=["profile"],
+)
 def test_one_file_twice_is_published_once(source: Path, tmp_path: Path, profile: ProfileUnderTest) -> None:
     home = tmp_path / "home"
     answers = _ingest_side_by_side([source, source], home, profile.environment)
     assert [code for code, _ in answers] == [0, 0]
     assert {answer["outcome"] for _, answer in answers} <= {"published", "unchanged"}
-    assert len(json.loads(geo_platform("list", "--json", home=home, extra=profile.environment).stdout)) == 1
+    assert len(json.loads(geo_platform_here("list", "--json", home=home, extra=profile.environment).stdout)) == 1
     one, other = (answer["outputs"] for _, answer in answers)
     assert one == other

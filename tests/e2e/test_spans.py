@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 
 from tests.support.command import SAMPLES, Ended, geo_platform
+from tests.support.in_process import geo_platform_here
 from tests.support.production import ProfileUnderTest
 from tests.support.spans import attributes, collector, receiver
 
@@ -46,7 +47,7 @@ def test_every_stage_and_every_call_of_a_store_is_in_the_run_s_trace(tmp_path: P
     assert "objects.put_bytes" in {span.name for span in roots.values()}, "messages are stored by Dagster, outside of a stage"
     assert "FEATURES_LOADED" in {event.name for event in stages["vector_features"].events}
     assert {line["correlation_id"] for line in _log(tmp_path) if "attempt" in line} == {"order-4711"}
-    traced = json.loads(geo_platform("trace", "order-4711", "--json", home=tmp_path, extra=profile.environment).stdout)
+    traced = json.loads(geo_platform_here("trace", "order-4711", "--json", home=tmp_path, extra=profile.environment).stdout)
     assert run_id in json.dumps(traced["timelines"])
 
 

@@ -19,7 +19,7 @@ from geo_platform.settings import Profile
 from tests.support.in_process import DAGSTER_S_WARNINGS, Give, commands
 from tests.support.production import ProfileUnderTest
 
-pytestmark = [*DAGSTER_S_WARNINGS, pytest.mark.xdist_group("trace")]
+pytestmark = DAGSTER_S_WARNINGS
 KEY = "wells.geojson"
 ITEM = "vectors/wells"
 CLIENT = "req 2026/17 ü"

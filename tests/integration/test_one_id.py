@@ -28,7 +28,7 @@ from tests.support.production import ProfileUnderTest
 from tests.support.request_log import Request, RequestLog, log_before
 from tests.support.servers import Blobs, Logins
 
-pytestmark = [*DAGSTER_S_WARNINGS, pytest.mark.xdist_group("one-id")]
+pytestmark = DAGSTER_S_WARNINGS
 
 SOURCES = {"raster": "san_francisco_landsat7.tif", "vector": "natural_earth_countries.shp.zip"}
 

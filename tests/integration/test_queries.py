@@ -26,11 +26,7 @@ from tests.support.command import ROOT, SAMPLES, environment
 from tests.support.in_process import DAGSTER_S_WARNINGS, commands
 from tests.support.production import ProfileUnderTest
 
-pytestmark = [
-    *DAGSTER_S_WARNINGS,
-    pytest.mark.filterwarnings("ignore::dagster.BetaWarning"),
-    pytest.mark.xdist_group("queries"),
-]
+pytestmark = [*DAGSTER_S_WARNINGS, pytest.mark.filterwarnings("ignore::dagster.BetaWarning")]
 
 QUERIES = ROOT / "deploy" / "queries"
 RASTER, VECTOR = SAMPLES / "san_francisco_landsat7.tif", SAMPLES / "natural_earth_countries.shp.zip"

@@ -63,7 +63,6 @@ def _processes(folder: Path) -> list[int]:
     return [process.pid for process in psutil.process_iter() if runs(process.pid, str(folder))]
 
 
-@pytest.mark.xdist_group("services")
 class TestAPair:
     def test_answers_and_is_found(self, pair: Services) -> None:
         with psycopg.connect(pair.database_url("postgres")) as connection:
@@ -120,7 +119,6 @@ def started(_installed: None) -> Iterator[Started]:
         servers.end_all_in(parent)
 
 
-@pytest.mark.xdist_group("services")
 class TestTheCommand:
     def test_two_starts_at_once_are_one_pair_in_which_everything_is_made_once(self, started: Started) -> None:
         assert [ended.exit_code for ended in started.ended] == [0, 0], started.ended
@@ -165,7 +163,6 @@ class TestTheCommand:
         assert not folder.exists(), "and starts nothing for it"
 
 
-@pytest.mark.xdist_group("services")
 class TestWhatWentWrong:
     def test_where_one_died_both_come_back_with_their_data(self, folder: Path) -> None:
         before = start(folder, durable=False)
@@ -218,7 +215,6 @@ class TestWhatWentWrong:
         assert not _processes(folder)
 
 
-@pytest.mark.xdist_group("services")
 @pytest.mark.usefixtures("_installed")
 def test_what_a_killed_session_of_tests_left_is_cleared_away_by_the_next() -> None:
     killed = f"""
