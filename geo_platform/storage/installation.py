@@ -16,7 +16,7 @@ from geo_platform.storage.database_names import PUBLISHED_SCHEMA, RESERVED_SCHEM
 from geo_platform.storage.installation_facts import EXTENSIONS, Facts, Finding, findings, one, read_facts
 from geo_platform.storage.postgres import Database, database_errors
 
-VERSIONS = ("install_0001",)
+VERSIONS = ("install_0001", "install_0002")
 """The statements of each version of our own schemas; version n is the n-th. A new version is added at the end."""
 
 _LOCK = "geo_platform database init"

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from deploy.local.contents import install_platform
 from deploy.local.services import Services
 from geo_platform import errors
+from geo_platform.sql import statement
 from geo_platform.storage.database_names import LOADER_ROLE
 from geo_platform.storage.installation import VERSIONS, check, install
 from geo_platform.storage.postgres import Database
@@ -48,6 +49,11 @@ ORDER BY 1
 
 _PUBLISHED_ONCE: LiteralString = """
 INSERT INTO geo_platform.provenance (action, run_id, collection, item_id, fingerprint) VALUES ('publish', 'r', 'vectors', 'roads', 'f')
+"""
+
+_PUBLISHED_BY_MANY: LiteralString = """
+INSERT INTO geo_platform.provenance (action, run_id, collection, item_id, fingerprint)
+SELECT 'publish', 'run ' || n, 'vectors', 'item ' || n % 5000, 'f' || n FROM generate_series(1, 20000) AS n
 """
 
 
@@ -116,6 +122,28 @@ class TestInitAgain:
         install(database.admin)
         with database.reader.connect() as connection:
             assert connection.execute("SELECT count(*) FROM geo.roads").fetchone() == (1,)
+
+    def test_of_an_older_installation_adds_what_is_new_and_keeps_what_was_written(self, database: Logins) -> None:
+        before = _objects(database.admin)
+        with database.admin.connect() as connection:
+            connection.execute(_PUBLISHED_ONCE)
+            connection.execute("DROP INDEX geo_platform.provenance_run")
+            connection.execute("DELETE FROM geo_platform.installation WHERE version > 1")
+        assert [(finding.name, finding.holds) for finding in check(database.loader) if not finding.holds] == [("installation", False)]
+        assert install(database.admin, [EXTRA_SCHEMA]).own_version == len(VERSIONS)
+        assert _objects(database.admin) == before
+        with database.admin.connect() as connection:
+            assert connection.execute("SELECT run_id FROM geo_platform.provenance").fetchall() == [("r",)]
+
+    def test_what_a_run_published_is_found_without_reading_the_whole_account(self, database: Logins) -> None:
+        with database.admin.connect() as connection:
+            connection.execute(_PUBLISHED_BY_MANY)
+            connection.execute("ANALYZE geo_platform.provenance")
+            plan = connection.execute(sql.SQL("EXPLAIN (COSTS OFF) {}").format(statement("trace_writes")), {"run_id": "run 7"}).fetchall()
+        asked = "\n".join(line for (line,) in plan)
+        assert "provenance_run" in asked
+        assert "provenance_item" in asked
+        assert "Seq Scan on provenance" not in asked, asked
 
     def test_of_an_older_program_is_refused(self, database: Logins) -> None:
         newer = len(VERSIONS) + 1
