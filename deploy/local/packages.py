@@ -1,7 +1,7 @@
-"""What the servers need on this machine: Debian's PostgreSQL with PostGIS and Node, and Azurite from npm.
+"""What the servers need on this machine: Debian's PostgreSQL with PostGIS and Node, and Azurite from npm; and the parser of KQL.
 
-What belongs here: finding and installing them. What stays out: running them. Azurite and all that it needs are locked in
-`azurite/package-lock.json`; they go into `.services/` of the checkout.
+What belongs here: finding and installing them. What stays out: running them. Azurite, the parser and all that they need are
+locked in `azurite/package-lock.json` and `kusto/package-lock.json`; they go into `.services/` of the checkout.
 """
 
 import hashlib
@@ -17,6 +17,10 @@ from deploy.local.processes import ServiceError, locked
 ROOT = Path(__file__).resolve().parents[2]
 POSTGIS_ON_DEBIAN_12 = "postgresql-15-postgis-3"
 _AZURITE = Path(__file__).with_name("azurite")
+_KUSTO = Path(__file__).with_name("kusto")
+_KUSTO_USED = ("bridge.min.js", "Kusto.Language.Bridge.min.js")
+"""Of the parser's files: 5 MB of 31."""
+
 _POSTGRES_HOMES = Path("/usr/lib/postgresql")
 _EXTENSIONS = Path("/usr/share/postgresql")
 Say = Callable[[str], None]
@@ -30,7 +34,23 @@ def install_missing(say: Say) -> None:
         _install_debian(needs_postgis=needs_postgis, needs_node=needs_node, say=say)
     if not azurite_script().exists():
         with locked(_tools_folder() / "lock"):
-            _install_azurite(say)
+            _install_locked(_AZURITE, azurite_script(), say)
+
+
+def kusto_parser(say: Say) -> list[Path]:
+    """The scripts of Microsoft's parser of KQL, in the order in which they are loaded; installed where they are missing.
+
+    Raises ServiceError, also where there is no Node.
+    """
+    tool("node")
+    package = _locked_folder(_KUSTO) / "node_modules" / "@kusto" / "language-service-next"
+    scripts = [package / name for name in _KUSTO_USED]
+    with locked(_tools_folder() / "lock"):
+        _install_locked(_KUSTO, scripts[-1], say)
+        for path in package.iterdir():
+            if path.name not in (*_KUSTO_USED, "package.json"):
+                path.unlink()
+    return scripts
 
 
 def postgres_binaries() -> Path:
@@ -42,9 +62,8 @@ def postgres_binaries() -> Path:
 
 
 def azurite_script() -> Path:
-    """Where the locked Azurite lies or will lie: a changed lock is another folder, so that a running one keeps its files."""
-    lock = (_AZURITE / "package-lock.json").read_bytes()
-    return _tools_folder() / f"azurite-{hashlib.sha256(lock).hexdigest()[:10]}" / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
+    """Where the locked Azurite lies or will lie."""
+    return _locked_folder(_AZURITE) / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
 
 
 def tool(name: str) -> str:
@@ -83,19 +102,24 @@ def _apt(*arguments: str) -> None:
         raise ServiceError(f"apt-get {arguments[0]} failed: {done.stderr.strip()[-500:]}")
 
 
-def _install_azurite(say: Say) -> None:
-    script = azurite_script()
+def _locked_folder(named: Path) -> Path:
+    """Of what `named` locks: a changed lock is another folder, so that what runs keeps its files."""
+    lock = (named / "package-lock.json").read_bytes()
+    return _tools_folder() / f"{named.name}-{hashlib.sha256(lock).hexdigest()[:10]}"
+
+
+def _install_locked(named: Path, script: Path, say: Say) -> None:
     if script.exists():
         return
-    target = script.parents[4]
-    say(f"npm ci of Azurite into {target}")
+    target = _locked_folder(named)
+    say(f"npm ci of {named.name} into {target}")
     making = target.with_name(f"{target.name}.making")
     shutil.rmtree(making, ignore_errors=True)
-    shutil.copytree(_AZURITE, making)
+    shutil.copytree(named, making)
     arguments: Sequence[str] = ["ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--omit=optional"]
     done = subprocess.run([tool("npm"), *arguments], cwd=making, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ServiceError(f"npm could not install Azurite: {(done.stderr or done.stdout).strip()[-500:]}")
+        raise ServiceError(f"npm could not install {named.name}: {(done.stderr or done.stdout).strip()[-500:]}")
     making.rename(target)
 
 
