@@ -25,7 +25,9 @@ from geo_platform.storage.azure_blob import AzureBlobStore
 from geo_platform.storage.pgstac import PgStac
 from geo_platform.storage.postgis import PostgisFeatures
 from geo_platform.storage.postgres import database_of, others_named_for
+from geo_platform.storage.postgres_kept import KeptConnections
 from geo_platform.storage.traced import TracedCatalog, TracedFeatures, TracedObjects
+from resources.dagster_connections import keep_connections
 from resources.stores import run_id_of
 
 _CREDENTIALS = {
@@ -77,27 +79,40 @@ class BlobObjects(dg.ConfigurableResource[ObjectStore]):
 
 
 class PostgisTables(dg.ConfigurableResource[FeatureStore]):
-    """Features in PostGIS tables."""
+    """Features in PostGIS tables. Connections stay open until the end of a run."""
 
     def create_resource(self, context: dg.InitResourceContext) -> FeatureStore:
+        return self._tables(context, None)
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Generator[FeatureStore, None, None]:
+        with closing(KeptConnections()) as kept:
+            yield self._tables(context, kept)
+
+    def _tables(self, context: dg.InitResourceContext, kept: KeptConnections | None) -> FeatureStore:
         settings = load_settings()
         run_id = run_id_of(context)
-        tables = PostgisFeatures(database_of(settings, run_id=run_id), connections=settings.load_connections)
+        tables = PostgisFeatures(database_of(settings, run_id=run_id, kept=kept), connections=settings.load_connections)
         return TracedFeatures(tables, run_id=run_id)
 
 
 class PgStacCatalog(dg.ConfigurableResource[Catalog]):
     """The catalog in pgSTAC, in the same database as the tables, so that both are published in one transaction.
 
-    While a run has it, Dagster's own connections of this process carry the run's name too.
+    While a run has it, Dagster's own connections of this process carry the run's name too, and the catalog's stay open.
     """
 
     def create_resource(self, context: dg.InitResourceContext) -> Catalog:
+        return self._catalog(context, None)
+
+    def _catalog(self, context: dg.InitResourceContext, kept: KeptConnections | None) -> Catalog:
         settings = load_settings()
         run_id = run_id_of(context)
-        return TracedCatalog(PgStac(database_of(settings, run_id=run_id), root_href=settings.stac_url), run_id=run_id)
+        return TracedCatalog(PgStac(database_of(settings, run_id=run_id, kept=kept), root_href=settings.stac_url), run_id=run_id)
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Generator[Catalog, None, None]:
-        with others_named_for(run_id_of(context)):
-            yield self.create_resource(context)
+        with others_named_for(run_id_of(context)), closing(KeptConnections()) as kept:
+            if context.instance is not None:
+                keep_connections(context.instance)
+            yield self._catalog(context, kept)

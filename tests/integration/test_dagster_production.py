@@ -255,3 +255,42 @@ def test_the_command_says_so_in_a_sentence(production: ProfileUnderTest, tmp_pat
     assert done.exit_code == 3, done.stderr
     assert done.lines[0]["error"]["code"] == "STORE_DENIED"
     assert "Traceback" not in done.stderr
+
+
+def test_connections_are_kept_named_for_the_run_and_opened_anew_when_they_are_cut(
+    settings: Settings, production: ProfileUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from resources.dagster_connections import keep_connections
+
+    instance = open_instance(settings, LOCAL)
+    try:
+        keep_connections(instance)
+        keep_connections(instance)
+        monkeypatch.setenv("PGAPPNAME", "geo_platform first")
+        for _ in range(5):
+            instance.get_runs_count()
+        first = _backends(production)
+        assert [name for _, name in first] == ["geo_platform first"], "one connection of the run storage, whatever was asked"
+        monkeypatch.setenv("PGAPPNAME", "geo_platform second")
+        instance.get_runs_count()
+        assert _backends(production) == [(first[0][0], "geo_platform second")]
+        _cut(production)
+        assert instance.get_runs_count() == 0
+        ((pid, name),) = _backends(production)
+        assert (pid != first[0][0], name) == (True, "geo_platform second")
+    finally:
+        instance.dispose()
+
+
+def _backends(production: ProfileUnderTest) -> list[tuple[int, str]]:
+    """Those of the platform on Dagster's database, but for the one that asks."""
+    with psycopg.connect(production.environment[URL], autocommit=True) as connection:
+        query = "SELECT pid, application_name FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        return [(int(pid), str(name)) for pid, name in connection.execute(f"{query} AND application_name LIKE 'geo_platform%%'")]
+
+
+def _cut(production: ProfileUnderTest) -> None:
+    with psycopg.connect(production.environment[URL], autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
