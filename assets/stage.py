@@ -7,13 +7,14 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
 import dagster as dg
 from pydantic import ValidationError
 
 from geo_platform.errors import ParameterInvalid, PlatformError, UnexpectedFault
-from geo_platform.runs import CORRELATION_TAG, TRACEPARENT_TAG
+from geo_platform.runs import FORM_OF_CLIENT_IDS, WORKER_TAG, client_ids_of, worker_here
 from geo_platform.settings import load_settings
 from geo_platform.telemetry.checkpoints import Checkpoint, report
 from geo_platform.telemetry.context import telemetry_context
@@ -27,6 +28,11 @@ STORE_RETRIES = dg.RetryPolicy(max_retries=3, delay=2, backoff=dg.Backoff.EXPONE
 """Only for faults that pass by themselves: everything else is raised with `allow_retries=False`."""
 
 OWNERS = ["team:geodata"]
+
+_log = logging.getLogger("geo_platform.stage")
+
+_NOTED: set[str] = set()
+"""Runs of this process that have `WORKER_TAG`: what a step sees of its run's tags is as old as the run."""
 
 Notify = Callable[[str], None]
 
@@ -65,18 +71,33 @@ def stage(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> Iterator
     """
     name = context.asset_key.to_user_string() if isinstance(context, dg.AssetExecutionContext) else context.op.name
     partition = context.partition_key if context.has_partition_key else ""
+    try:
+        with attempted(context, name, partition=partition, attempt=context.retry_number + 1) as notify:
+            yield notify
+    except PlatformError as error:
+        raise as_failure(error) from error
+
+
+@contextmanager
+def attempted(
+    context: dg.AssetExecutionContext | dg.OpExecutionContext, name: str, *, partition: str, attempt: int = 1
+) -> Iterator[Notify]:
+    """As `stage`, of any stage and partition: where several share a run. Errors are the platform's; others become UnexpectedFault."""
     run = context.run
-    asked = {"run_id": run.run_id, "job": run.job_name, "correlation_id": run.tags.get(CORRELATION_TAG, "")}
-    _start_tracing()
-    with telemetry_context(**asked, stage=name, partition=partition, attempt=context.retry_number + 1), _losses_said():
+    client = client_ids_of(run.tags)
+    asked = {"run_id": run.run_id, "job": run.job_name, "correlation_id": client.correlation_id}
+    _start_tracing(run.run_id)
+    _note_worker(context.instance, run)
+    with telemetry_context(**asked, stage=name, partition=partition, attempt=attempt), _losses_said():
+        _say_ignored(run.run_id, client.ignored)
         started = time.perf_counter()
         report(Checkpoint.STAGE_START, f"{name} starts")
         try:
-            with stage_span(name, traceparent=run.tags.get(TRACEPARENT_TAG, "")):
+            with stage_span(name, traceparent=client.traceparent):
                 yield lambda progress: report(Checkpoint.STAGE_PROGRESS, progress)
         except PlatformError as error:
             report(Checkpoint.STAGE_FAILED, str(error), level=logging.WARNING, duration_ms=_ms_since(started), error_code=error.code)
-            raise as_failure(error) from error
+            raise
         except Exception as fault:
             unexpected = UnexpectedFault(f"{type(fault).__name__} in {name}: {fault}")
             took = _ms_since(started)
@@ -88,12 +109,27 @@ def stage(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> Iterator
                 error_code=unexpected.code,
                 traceback=fault,
             )
-            raise as_failure(unexpected) from fault
+            raise unexpected from fault
         took = _ms_since(started)
         report(Checkpoint.STAGE_DONE, f"{name} took {took / 1000:.3f} s", duration_ms=took)
 
 
-def _start_tracing() -> None:
+def _note_worker(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    """Where a launched run is at work, for whoever has to tell whether its process lives; a command's own tags say it already."""
+    if run.remote_job_origin is not None and run.run_id not in _NOTED:
+        instance.add_run_tags(run.run_id, {WORKER_TAG: worker_here(run.run_id)})
+        _NOTED.add(run.run_id)
+
+
+@lru_cache(maxsize=1000)
+def _say_ignored(run_id: str, tags: tuple[str, ...]) -> None:
+    """Once for a run, which is one process. Never what the tag holds: that may be anything."""
+    for tag in tags:
+        _log.warning("The value of the tag %s is ignored: %s.", tag, FORM_OF_CLIENT_IDS[tag])
+
+
+@lru_cache(maxsize=1)
+def _start_tracing(run_id: str) -> None:  # asked for once for a run, which has hundreds of stages where files share it
     settings = load_settings()
     start_tracing(Destinations(otlp=bool(settings.otlp_endpoint), azure_monitor=settings.azure_monitor))
 

@@ -1,4 +1,8 @@
-"""raw_vector -> vector_profile -> vector_features -> vector_item."""
+"""raw_vector -> vector_profile -> vector_features -> vector_item.
+
+pyogrio loads geopandas and pandas, a third of a second: the stages that need it import it when they run, so that a raster's run,
+whose process loads these definitions too, starts sooner.
+"""
 
 import dagster as dg
 
@@ -11,9 +15,7 @@ from geo_platform.contracts.vector import FeaturesLoaded, VectorProfiled
 from geo_platform.options import ArrivalOptions, ItemOptions
 from geo_platform.ports import Catalog, FeatureStore, ObjectStore, Scratch
 from geo_platform.source.arrival import receive
-from geo_platform.vector.load import load_features
 from geo_platform.vector.options import VectorFeaturesOptions, VectorProfileOptions
-from geo_platform.vector.profile import profile_object
 
 
 class RawVectorConfig(StageConfig, ArrivalOptions):
@@ -55,6 +57,8 @@ def vector_profile(
     scratch: dg.ResourceParam[Scratch],
 ) -> dg.MaterializeResult[VectorProfiled]:
     """What the file holds and which of its layers is meant: geometry types, fields, CRS, encoding."""
+    from geo_platform.vector.profile import profile_object
+
     with stage(context), scratch.of_run(context.run.run_id) as folder:
         profiled = profile_object(raw_vector, config, objects, scratch=folder)
     return result(profiled, report_vector_profile(profiled))
@@ -78,6 +82,8 @@ def vector_features(
     scratch: dg.ResourceParam[Scratch],
 ) -> dg.MaterializeResult[FeaturesLoaded]:
     """The features, repaired and sorted in space; every row of the source is inserted or listed as rejected."""
+    from geo_platform.vector.load import load_features
+
     with stage(context) as notify, scratch.of_run(context.run.run_id) as folder:
         force = vector_profile.source.force
         loaded = load_features(

@@ -24,6 +24,9 @@ MESSAGES = "messages"
 FEATURES_RECORD = "features.json"
 """Written beside a dataset's objects last of all: where it lies, the dataset is whole and holds its name."""
 
+QUARANTINE_RECORD = ".quarantine.json"
+"""What the name of a quarantined object's record ends in: the object's key, then this."""
+
 
 def message_key(stage: str, partition: str | None, run_id: str) -> str:
     """Where a stage's message lies in the container of messages."""
@@ -32,11 +35,28 @@ def message_key(stage: str, partition: str | None, run_id: str) -> str:
 
 @dataclass(frozen=True)
 class StoredObject:
-    """An object as the store describes it."""
+    """An object as the store describes it.
+
+    `appeared_utc` is since when it has lain there as it is, where the store can tell that apart: a file that is moved into a
+    folder keeps the time of its content.
+    """
 
     reference: ObjectReference
     last_modified_utc: datetime
     metadata: Mapping[str, str] = field(default_factory=dict)
+    appeared_utc: datetime | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class ObjectPage:
+    """Some objects of a listing, in its order. `after` says where the next page begins; None after the last one.
+
+    `at_utc` is when it was looked up, by the store's own clock.
+    """
+
+    objects: tuple[StoredObject, ...]
+    after: str | None
+    at_utc: datetime
 
 
 class ObjectStore(Protocol):
@@ -54,6 +74,12 @@ class ObjectStore(Protocol):
 
     def list(self, container: str, prefix: str = "") -> Iterator[StoredObject]:
         """Every object whose key starts with `prefix`, in order of key. Half-written ones never show."""
+
+    def page(self, container: str, prefix: str = "", *, after: str | None = None, most: int = 5000) -> ObjectPage:
+        """As `list`, at most so many at a time, so that a listing can be gone on with later, by another process too.
+
+        Raises ParameterInvalid for an `after` of which the store knows nothing (any more).
+        """
 
     def local_path(self, container: str, key: str, *, etag: str | None = None) -> AbstractContextManager[Path]:
         """A readable file holding the object while the context lasts. Not to be written to. Raises Conflict at another etag."""
@@ -76,11 +102,19 @@ class ObjectStore(Protocol):
         With `only_if_etag` the put happens only over that etag ("" means: only where nothing is), else Conflict.
         """
 
-    def put_bytes(self, container: str, key: str, content: bytes, *, metadata: Mapping[str, str]) -> StoredObject:
-        """Publish a small object, atomically."""
+    def put_bytes(
+        self, container: str, key: str, content: bytes, *, metadata: Mapping[str, str], only_if_etag: str | None = None
+    ) -> StoredObject:
+        """Publish a small object, atomically. `only_if_etag` as in `put_file`."""
 
     def delete(self, container: str, key: str) -> None:
         """Remove an object; one that is not there is no error."""
+
+    def move(self, container: str, key: str, to_container: str, *, etag: str, metadata: Mapping[str, str]) -> StoredObject:
+        """The object at that etag lies under the same key in the other container, with a new etag and this metadata.
+
+        Killed in between it lies in both. Raises SourceNotFound, and Conflict where the object is at another etag.
+        """
 
 
 @dataclass(frozen=True)
@@ -257,7 +291,10 @@ class TablePlace(StrEnum):
 
 @dataclass(frozen=True)
 class StoredTable:
-    """A table as it lies in the database. `version` is None where it is not whole, or not the platform's; `run_id` only for the latter."""
+    """A table as it lies in the database. `version` is None where it is not whole, or not the platform's; `run_id` only for the latter.
+
+    `dataset` is what it is called, or is to be called, once it is published; `source_uri` what it was loaded from.
+    """
 
     place: TablePlace
     schema: str
@@ -265,6 +302,8 @@ class StoredTable:
     version: str | None
     run_id: str | None
     began_at_utc: datetime | None
+    dataset: str | None = None
+    source_uri: str | None = None
 
 
 class Inventory(Protocol):
@@ -278,6 +317,32 @@ class Inventory(Protocol):
 
     def was_withdrawn(self, collection: str, item_id: str) -> bool:
         """Whether the last that was done with the item was to take it away, as far as is remembered."""
+
+
+@dataclass(frozen=True)
+class QueuedMessage:
+    """A message that was received and not deleted. `receipt` is the right to delete it, until it is received again."""
+
+    id: str
+    receipt: str
+    text: str
+    received_times: int
+
+
+class MessageQueue(Protocol):
+    """Messages that come back unless they are deleted. Errors: StoreUnavailable, StoreDenied, SourceNotFound (no such queue)."""
+
+    def receive(self, most: int, *, hidden_s: int) -> list[QueuedMessage]:
+        """Those that are there now, at most so many; nobody else receives them for that long."""
+
+    def hide(self, message: QueuedMessage, hidden_s: int) -> QueuedMessage:
+        """It comes back after that long; returns it with its new receipt."""
+
+    def delete(self, message: QueuedMessage) -> None:
+        """It does not come back. One that is gone, or was received by another, is no error."""
+
+    def bury(self, message: QueuedMessage, reason: str) -> None:
+        """Into the queue of messages that nobody can use, with the reason, and out of this one."""
 
 
 class Scratch(Protocol):

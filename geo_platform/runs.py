@@ -3,6 +3,8 @@
 What belongs here: plain values that cross between the faces (CLI, API) and the launching of jobs (`schedules/`).
 """
 
+import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +14,29 @@ CORRELATION_TAG = "geo_platform/correlation_id"
 
 TRACEPARENT_TAG = "geo_platform/traceparent"
 """The run's tag that holds the client's W3C trace context."""
+
+WATCH_TAG = "geo_platform/watch"
+"""Of a run that a sensor asked for: the watch whose objects it takes."""
+
+ARRIVAL_TAG = "geo_platform/arrival"
+"""Of a run for one object: the key of its arrival, a digest of uri, etag and recipe."""
+
+ARRIVALS_TAG = "geo_platform/arrivals"
+"""Of a run for several objects: how many."""
+
+MEMORY_TAG = "geo_platform/memory"
+"""Of a run that a sensor asked for: small, medium or large; dagster.yaml says how many of each run at once."""
+
+RUN_KEY_TAG = "dagster/run_key"
+"""Dagster's own: of a run that a sensor asked for, the key by which it asks once."""
+
+WORKER_TAG = "geo_platform/worker"
+"""Of a run that was launched: which host executes it, as `worker_here` says it; noted by the run itself."""
+
+
+def worker_here(run_id: str) -> str:
+    """`<host>/<run id>`. With the run's id, since a run that is executed again has the tags of the one before it."""
+    return f"{socket.gethostname()}/{run_id}"
 
 
 @dataclass(frozen=True)
@@ -23,6 +48,18 @@ class RunRequest:
     partitions_name: str | None = None
     stage_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RetryRequest:
+    """What a run left to do. `files`: keys of the objects without a result; `request` is None where there are none.
+
+    `is_under_way`: the run has not ended, so that what it leaves is not known yet.
+    """
+
+    files: tuple[str, ...]
+    request: RunRequest | None
+    is_under_way: bool = False
 
 
 @dataclass(frozen=True)
@@ -38,3 +75,40 @@ class RunReport:
     partition: str | None = None
     seconds: float = 0.0
     traceback: str | None = None
+
+
+_VISIBLE = re.compile(r"[\x21-\x7e]{1,128}")
+"""So it can be a header, a tag and a field of a log line as it is."""
+
+_TRACE_CONTEXT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_LATER_VERSION = re.compile(r"(?!00).{55}-[\x21-\x7e]{0,200}")
+"""W3C lets versions after 00 say more behind what they have of it."""
+
+FORM_OF_CLIENT_IDS = {
+    CORRELATION_TAG: "1 to 128 visible ASCII characters, without spaces, are an id",
+    TRACEPARENT_TAG: "00-TRACE-SPAN-FLAGS of 32, 16 and 2 hexadecimal digits in lower case, neither id all zeros, is a W3C trace context",
+}
+
+
+@dataclass(frozen=True)
+class ClientIds:
+    """What a client calls its request, empty where it calls it nothing; `ignored` are the tags that hold something else."""
+
+    correlation_id: str = ""
+    traceparent: str = ""
+    ignored: tuple[str, ...] = ()
+
+
+def is_client_id(tag: str, value: str) -> bool:
+    """Whether the tag may have the value, as FORM_OF_CLIENT_IDS says it."""
+    if tag == CORRELATION_TAG:
+        return _VISIBLE.fullmatch(value) is not None
+    return _TRACE_CONTEXT.match(value) is not None and (len(value) == 55 or _LATER_VERSION.fullmatch(value) is not None)
+
+
+def client_ids_of(tags: Mapping[str, str]) -> ClientIds:
+    """The ids that may go onto log lines and spans. Anybody who launches may set the tags: what is no id is ignored, as W3C asks."""
+    given = {tag: tags[tag] for tag in FORM_OF_CLIENT_IDS if tags.get(tag)}
+    known = {tag: value for tag, value in given.items() if is_client_id(tag, value)}
+    ignored = tuple(tag for tag in given if tag not in known)
+    return ClientIds(known.get(CORRELATION_TAG, ""), known.get(TRACEPARENT_TAG, ""), ignored)

@@ -50,6 +50,16 @@ class Settings(BaseSettings):
     keep_replaced_days: float = Field(
         30, ge=0, description="How long what was replaced or unpublished is kept before the schedule removes it."
     )
+    watches: Path | None = Field(None, description="TOML file of what is taken in by itself; left out, the whole container bronze.")
+    arrivals_queue: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9](-?[a-z0-9])+$",
+        max_length=56,  # 63 less what the name of its poison queue adds
+        description="Azure Storage queue of the events of arriving objects; left out, arrivals are found by listing alone.",
+    )
+    listed_every_s: int = Field(
+        300, ge=1, description="Behind events: how many seconds between two looks at what is watched, for what the events missed."
+    )
     queued_too_long_s: float = Field(
         300, gt=0, description="How many seconds a run may be queued before its wait is looked into (RUN_STUCK)."
     )

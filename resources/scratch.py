@@ -1,4 +1,4 @@
-"""A folder of its own for each stage's files in the making."""
+"""A folder of its own for each stage's files in the making; what killed processes left is removed when a run begins."""
 
 from pathlib import Path
 
@@ -15,4 +15,6 @@ class ScratchFolder(dg.ConfigurableResource[Scratch]):
     root: str | None = None
 
     def create_resource(self, context: dg.InitResourceContext) -> Scratch:
-        return ScratchRoot(Path(self.root) if self.root else load_settings().scratch_dir)
+        root = ScratchRoot(Path(self.root) if self.root else load_settings().scratch_dir)
+        root.sweep()
+        return root

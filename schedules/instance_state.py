@@ -4,7 +4,7 @@ What belongs here: Dagster's public API into plain facts, without definitions. W
 
 Whether a run's process lives can be known of runs that a command executed on this host (their tags name the process), of runs
 whose launcher can be asked (a container for each), and of runs that a code location on this host started (its socket is here,
-and an event of the run names the process). Of others it cannot, and run monitoring is who watches them.
+or the run noted this host, and an event of the run names the process). Of others it cannot, and run monitoring is who watches them.
 """
 
 import json
@@ -19,19 +19,17 @@ from typing import Any
 import dagster as dg
 
 from geo_platform.doctor.facts import PartitionFact, QueueFact, RunFact, SlotFact, TickFact
+from geo_platform.runs import WORKER_TAG, worker_here
 from geo_platform.settings import Settings
 from geo_platform.storage.process import is_alive, is_alive_since
 from schedules.dagster_storage import storage_errors
 from schedules.launch import HOST_TAG, KILLED, PROCESS_TAG, open_instance, runs_in_its_tagged_process
+from schedules.run_ends import AT_WORK, PARTITION_TAG, any_under_way, aware, has_ended_for_good
+from schedules.shared_runs import files_of, newest_shared, published_item
 from schedules.state_check import check_ended
 
 _STATUS = dg.DagsterRunStatus
 _log = logging.getLogger("geo_platform.state")
-_AT_WORK = [_STATUS.NOT_STARTED, _STATUS.STARTING, _STATUS.STARTED, _STATUS.CANCELING]
-_UNDER_WAY = [*_AT_WORK, _STATUS.QUEUED]
-_PARTITION_TAG = "dagster/partition"
-_WILL_RETRY_TAG = "dagster/will_retry"
-_RETRIED_BY_TAG = "dagster/auto_retry_run_id"
 _CODE_SERVER_TAG = ".dagster/grpc_info"
 _QUEUE_DAEMON = "QUEUED_RUN_COORDINATOR"
 _PAGE = 500
@@ -63,12 +61,13 @@ class InstanceState:
     def __init__(self, instance: dg.DagsterInstance, settings: Settings) -> None:
         self._instance = instance
         self._settings = settings
+        self._shared: Mapping[str, dg.RunRecord] | None = None
 
     def unfinished_runs(self) -> Iterator[RunFact]:
-        for record in self._records(dg.RunsFilter(statuses=_AT_WORK)):
+        for record in self._records(dg.RunsFilter(statuses=AT_WORK)):
             run = record.dagster_run
             place, lives = self._process_of(run)
-            since = datetime.fromtimestamp(record.start_time, UTC) if record.start_time else _aware(record.create_timestamp)
+            since = datetime.fromtimestamp(record.start_time, UTC) if record.start_time else aware(record.create_timestamp)
             yield RunFact(run.run_id, run.job_name, run.status.value, place, lives, since)
 
     def ended(self, run_ids: Iterable[str]) -> Mapping[str, bool]:
@@ -76,15 +75,12 @@ class InstanceState:
         found: dict[str, bool] = {}
         for start in range(0, len(wanted), _PAGE):
             for record in self._records(dg.RunsFilter(run_ids=wanted[start : start + _PAGE])):
-                found[record.dagster_run.run_id] = _has_ended_for_good(record.dagster_run)
+                found[record.dagster_run.run_id] = has_ended_for_good(record.dagster_run)
         return found
 
     def runs_under_way(self) -> bool:
         with storage_errors(self._settings):
-            if self._instance.get_runs_count(dg.RunsFilter(statuses=_UNDER_WAY)):
-                return True
-            to_retry = self._instance.get_runs(dg.RunsFilter(statuses=[_STATUS.FAILURE], tags={_WILL_RETRY_TAG: "true"}), limit=_PAGE)
-            return any(not _has_ended_for_good(run) and _is_recent(self._instance, run) for run in to_retry)
+            return any_under_way(self._instance)
 
     def slots(self) -> Iterator[SlotFact]:
         """Of pools that count steps. Pools that count runs (`granularity: run`) hold nothing when a run ends."""
@@ -121,7 +117,7 @@ class InstanceState:
                 return None
             heartbeat = self._instance.get_daemon_heartbeats().get(_QUEUE_DAEMON)
             sign = datetime.fromtimestamp(heartbeat.timestamp, UTC) if heartbeat is not None else None
-            return QueueFact(self._instance.get_runs_count(queued), _aware(oldest[0].create_timestamp), sign)
+            return QueueFact(self._instance.get_runs_count(queued), aware(oldest[0].create_timestamp), sign)
 
     def partitions(self) -> Iterator[tuple[str, str]]:
         for definition in STAGES:
@@ -135,6 +131,11 @@ class InstanceState:
         if record is None:
             return PartitionFact(definition, key, None, None, None)
         run = record.dagster_run
+        if files_of(run):  # a run that refused other files has published this one
+            with storage_errors(self._settings):
+                published = published_item(self._instance, run.run_id, key)
+            status = _STATUS.SUCCESS if published else run.status
+            return PartitionFact(definition, key, run.run_id, status.value, published, _heard_of(record))
         published = self._published_by(run, STAGES[definition][1]) if run.status is _STATUS.SUCCESS else None
         return PartitionFact(definition, key, run.run_id, run.status.value, published, _heard_of(record))
 
@@ -150,7 +151,7 @@ class InstanceState:
     def end_run(self, run_id: str) -> bool:
         with storage_errors(self._settings):
             run = self._instance.get_run_by_id(run_id)
-            if run is None or run.status not in _AT_WORK or self._process_of(run)[1] is not False:
+            if run is None or run.status not in AT_WORK or self._process_of(run)[1] is not False:
                 return False
             self._instance.report_run_failed(run, KILLED)
             check_ended(self._instance, run_id, self._settings)
@@ -166,6 +167,7 @@ class InstanceState:
             return True
 
     def remove_partition(self, definition: str, key: str) -> bool:
+        self._shared = None  # a run may have been asked for meanwhile
         if self._latest_run(definition, key) is not None:
             return False
         with storage_errors(self._settings):
@@ -187,8 +189,16 @@ class InstanceState:
         """The newest run of this partition that goes up to its item; one of single stages promises no result."""
         job, item = STAGES[definition]
         with storage_errors(self._settings):
-            records = self._instance.get_run_records(dg.RunsFilter(tags={_PARTITION_TAG: key}), limit=_RUNS_OF_A_PARTITION)
-        return next((record for record in records if _makes(record.dagster_run, job, item)), None)
+            records = self._instance.get_run_records(dg.RunsFilter(tags={PARTITION_TAG: key}), limit=_RUNS_OF_A_PARTITION)
+            shared = self._newest_shared().get(key)
+        alone = next((record for record in records if _makes(record.dagster_run, job, item)), None)
+        return max(filter(None, (alone, shared)), key=lambda record: aware(record.create_timestamp), default=None)
+
+    def _newest_shared(self) -> Mapping[str, dg.RunRecord]:
+        """Read once for all partitions that are asked about."""
+        if self._shared is None:
+            self._shared = newest_shared(self._instance)
+        return self._shared
 
     def _published_by(self, run: dg.DagsterRun, item: dg.AssetKey) -> tuple[str, str] | None:
         with storage_errors(self._settings):
@@ -236,33 +246,20 @@ def _worker_lives(launcher: Any, run: dg.DagsterRun) -> bool | None:
 
 
 def _is_of_this_host(run: dg.DagsterRun) -> bool:
-    """The code location that started it listened on a socket whose file is here: its name is random."""
+    """It noted this host when its first stage began; or the code location that started it listened on a socket whose file is
+    here, whose name is random.
+    """
+    if run.tags.get(WORKER_TAG) == worker_here(run.run_id):
+        return True
     said = run.tags.get(_CODE_SERVER_TAG)
     listens = json.loads(said).get("socket") if said else None
     return listens is not None and Path(listens).exists()
 
 
+def _heard_of(record: dg.RunRecord) -> datetime:
+    return datetime.fromtimestamp(record.end_time, UTC) if record.end_time else aware(record.update_timestamp)
+
+
 def _makes(run: dg.DagsterRun, job: str, item: dg.AssetKey) -> bool:
     selection = run.asset_selection
     return item in selection if selection else run.job_name == job
-
-
-def _has_ended_for_good(run: dg.DagsterRun) -> bool:
-    """With no retry to come: the daemon makes one of a run that it launched and that died, and of no other."""
-    to_retry = run.tags.get(_WILL_RETRY_TAG) == "true" and _RETRIED_BY_TAG not in run.tags
-    return run.is_finished and not (to_retry and run.remote_job_origin is not None)
-
-
-def _is_recent(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """A retry that did not come within a day does not come."""
-    record = instance.get_run_record_by_id(run.run_id)
-    return record is not None and (datetime.now(UTC) - _aware(record.update_timestamp)).days < 1
-
-
-def _heard_of(record: dg.RunRecord) -> datetime:
-    return datetime.fromtimestamp(record.end_time, UTC) if record.end_time else _aware(record.update_timestamp)
-
-
-def _aware(when: datetime) -> datetime:
-    """Dagster's times are UTC, with a zone or without."""
-    return when if when.tzinfo else when.replace(tzinfo=UTC)

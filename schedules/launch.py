@@ -17,11 +17,14 @@ from typing import Any, Self
 import dagster as dg
 
 from geo_platform.errors import UnexpectedFault
-from geo_platform.runs import RunReport, RunRequest
+from geo_platform.runs import RetryRequest, RunReport, RunRequest
 from geo_platform.settings import Profile, Settings
 from geo_platform.storage.atomic import os_errors, own_folder, process_lock, write_atomically
 from geo_platform.storage.process import is_alive, this_process
 from schedules.dagster_storage import storage_errors
+from schedules.left_staged import discard_after
+from schedules.shared_runs import JOB as SHARED_JOB
+from schedules.shared_runs import retry_of
 from schedules.state_check import check_ended
 
 PROCESS_TAG = "geo_platform/process"
@@ -52,6 +55,7 @@ def open_instance(settings: Settings, template: Path, *, ends_killed_runs: bool 
         ended = _end_killed_runs(instance) if ends_killed_runs else []
     for run_id in ended:
         check_ended(instance, run_id, settings)
+        discard_after(instance, run_id, settings)
     return instance
 
 
@@ -104,6 +108,7 @@ class InProcessLauncher:
             try:
                 report = run(request, self._definitions, self._instance)
                 check_ended(self._instance, report.run_id, self._settings)
+                discard_after(self._instance, report.run_id, self._settings)
                 done.set_result(report)
             except BaseException as error:  # noqa: BLE001  # handed to the main thread, which raises it
                 done.set_exception(error)
@@ -120,6 +125,10 @@ class InProcessLauncher:
     def status(self, run_id: str) -> RunReport | None:
         with storage_errors(self._settings):
             return status(run_id, self._instance)
+
+    def retry_of(self, run_id: str) -> RetryRequest | None:
+        with storage_errors(self._settings):
+            return retry_of(self._instance, run_id)
 
 
 def run(request: RunRequest, definitions: dg.Definitions, instance: dg.DagsterInstance) -> RunReport:
@@ -167,6 +176,7 @@ def _report(instance: dg.DagsterInstance, run_id: str, events: Iterable[dg.Dagst
         elif event.is_job_failure and event.message:
             last_word = event.message
     dagster_run = record.dagster_run
+    result = said if dagster_run.job_name == SHARED_JOB else result or said  # and not the last file's
     if error is None and dagster_run.status == dg.DagsterRunStatus.FAILURE:
         error = UnexpectedFault(last_word, remedy="Launch it again; report it with the run id if that fails too.").as_record()
     return RunReport(
@@ -174,7 +184,7 @@ def _report(instance: dg.DagsterInstance, run_id: str, events: Iterable[dg.Dagst
         job=dagster_run.job_name,
         status=dagster_run.status.value.lower(),
         stage_seconds=seconds,
-        result=(result or said) if dagster_run.status == dg.DagsterRunStatus.SUCCESS else None,
+        result=result if dagster_run.status == dg.DagsterRunStatus.SUCCESS else None,
         error=error,
         partition=dagster_run.tags.get("dagster/partition"),
         seconds=(record.end_time or 0) - (record.start_time or 0) if record.end_time and record.start_time else 0.0,

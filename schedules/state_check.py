@@ -1,7 +1,8 @@
 """After a run ended, what is said of it is read back and compared; stores that disagree are an event of their own, STATE_MISMATCH.
 
 What belongs here: the comparisons (plain facts in, sentences out), reading the facts, and the sensors that do it for launched
-runs. What stays out: mending. Dagster's storage is the only state of a job; what the catalog holds is its result.
+runs. What stays out: mending, and what an ended run left staged (`left_staged.py`). Dagster's storage is the only state of a
+job; what the catalog holds is its result.
 
     run storage's status        is what the last terminal event of its event log says
     a run that SUCCEEDED        the item that it answered with is in the catalog, by the run that it named, or was replaced or
@@ -29,8 +30,9 @@ from geo_platform.errors import PlatformError, SourceNotFound
 from geo_platform.options import ItemOptions
 from geo_platform.ports import ITEM_RUN_ID, MESSAGES, Catalog, ObjectStore, message_key
 from geo_platform.settings import Settings, load_settings
-from geo_platform.storage.stores import open_catalog, open_objects
+from geo_platform.storage.stores import open_catalog, open_inventory, open_objects
 from geo_platform.telemetry.checkpoints import Checkpoint
+from schedules.left_staged import discard_left_staged
 from schedules.run_reports import report_of_run, warn_of_run
 
 M = TypeVar("M", bound=Message)
@@ -203,10 +205,12 @@ def _sensor_after(status: dg.DagsterRunStatus) -> dg.RunStatusSensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=30,
         description=f"Reads back the state of each run that ended as {status.value}: run storage, event log and catalog. "
-        f"What disagrees is said as STATE_MISMATCH.",
+        f"What disagrees is said as STATE_MISMATCH. Staged tables that nobody will publish any more are dropped.",
     )
     def compare(context: dg.RunStatusSensorContext) -> None:
-        check_state(context.instance, context.dagster_run.run_id, load_settings())
+        settings = load_settings()
+        check_state(context.instance, context.dagster_run.run_id, settings)
+        discard_left_staged(context.instance, open_inventory(settings))
 
     return compare
 

@@ -4,7 +4,7 @@ What belongs here: the rule, which docs/checkpoints.md has as a table. What stay
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 DAEMON_SILENT_S = 180.0
@@ -44,11 +44,15 @@ class TagLimit:
 
 @dataclass(frozen=True)
 class Limits:
-    """What runs wait for. `runs` is None where any number may run; `pools` are limits of pools that count whole runs."""
+    """What runs wait for. `runs` is None where any number may run; `pools` are limits of pools that count whole runs.
+
+    `taken` are pools that count steps and have no slot left: the living runs whose steps hold them.
+    """
 
     runs: int | None = None
     tags: tuple[TagLimit, ...] = ()
     pools: Mapping[str, int] | None = None
+    taken: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,8 @@ def _exhausted(run: RunAtHand, around: Surroundings) -> Iterable[tuple[str, Sequ
         holders = [other for other in around.at_work if pool in other.pools]
         if len(holders) >= (limits.pools or {})[pool]:
             yield f"The pool {pool}", holders
+    for pool in sorted(run.pools & limits.taken.keys()):
+        yield f"The pool {pool}", [other for other in around.at_work if other.run_id in limits.taken[pool]]
 
 
 def _named(names: Sequence[str]) -> str:

@@ -127,14 +127,28 @@ def _limits(instance: dg.DagsterInstance) -> Limits:
     if queue is None:
         return Limits()
     granularity = config.pool_config.pool_granularity
-    pools = {}
-    if granularity is not None and granularity.value == "run" and instance.event_log_storage.supports_global_concurrency_limits:
-        pools = {pool.name: pool.limit for pool in instance.event_log_storage.get_pool_limits()}
+    pools, taken = {}, {}
+    if instance.event_log_storage.supports_global_concurrency_limits:
+        if granularity is not None and granularity.value == "run":
+            pools = {pool.name: pool.limit for pool in instance.event_log_storage.get_pool_limits()}
+        else:
+            taken = _taken(instance)
     return Limits(
         runs=queue.max_concurrent_runs if queue.max_concurrent_runs >= 0 else None,
         tags=tuple(_tag_limit(limit) for limit in queue.tag_concurrency_limits),
         pools=pools,
+        taken=taken,
     )
+
+
+def _taken(instance: dg.DagsterInstance) -> dict[str, tuple[str, ...]]:
+    """Pools that count steps and have no slot left, with the runs that hold them: the queue keeps back who begins with such a step."""
+    found = {}
+    for pool in instance.event_log_storage.get_concurrency_keys():
+        slots = instance.event_log_storage.get_concurrency_info(pool)
+        if slots.active_slot_count >= slots.slot_count:
+            found[pool] = tuple(sorted({slot.run_id for slot in slots.claimed_slots}))
+    return found
 
 
 def _tag_limit(given: Mapping[str, object]) -> TagLimit:

@@ -71,7 +71,7 @@ def own_folder(path: Path) -> Path:
 
 def new_incoming(root: Path) -> Path:
     """A path in `<root>/.incoming` that nobody uses, its folder made."""
-    return own_folder(root / ".incoming") / f"{_machine()}-{this_process()}-{uuid.uuid4().hex}"
+    return own_folder(root / ".incoming") / f"{this_machine()}-{this_process()}-{uuid.uuid4().hex}"
 
 
 def make_durable(path: Path) -> None:
@@ -136,13 +136,13 @@ def abandoned_incoming(root: Path) -> Iterator[Path]:
 
 def _is_abandoned(entry: os.DirEntry[str]) -> bool:
     match = _INCOMING_NAME.match(entry.name)
-    if match and match["machine"] == _machine():
+    if match and match["machine"] == this_machine():
         return not is_alive(match["process"])
     # ctime and not mtime: a file that was moved in keeps the mtime it was made with
     return time.time() - entry.stat(follow_symlinks=False).st_ctime > ABANDONED_AFTER_S
 
 
-def _machine() -> str:
+def this_machine() -> str:
     """8 hex digits for this boot of this machine and its process id namespace: inside them a process id can be asked after."""
     facts = [socket.gethostname()]
     with suppress(OSError):

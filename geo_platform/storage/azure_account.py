@@ -3,12 +3,12 @@
 What belongs here: the one decision on credentials, the client's retries and time limits, and the run that its requests name.
 What stays out: objects.
 
-A secret is opened in `blob_service` and handed to Azure's client; nothing else holds, shows or logs it.
+A secret is opened in `credential_of` and handed to Azure's client; nothing else holds, shows or logs it.
 """
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,8 +22,8 @@ from pydantic import SecretStr
 from geo_platform.errors import StoreDenied
 from geo_platform.settings import Settings
 
-_CONNECT_TIMEOUT_S = 10
-_READ_TIMEOUT_S = 60
+CONNECT_TIMEOUT_S = 10
+READ_TIMEOUT_S = 60
 _REQUEST_ID = "x-ms-client-request-id"
 """The header that the service repeats in its answer and keeps in its logs (StorageBlobLogs, ClientRequestId)."""
 
@@ -69,6 +69,22 @@ def blob_account(settings: Settings) -> BlobAccount:
     return BlobAccount(url, name, CredentialKind.identity)
 
 
+def queue_account(settings: Settings) -> BlobAccount:
+    """The same account and way in, at the address of its queues. Raises StoreDenied, also where that does not follow from the settings."""
+    account, secret = blob_account(settings), settings.blob_connection_string
+    named = parse_connection_string(secret.get_secret_value()).get("queueendpoint") if secret is not None else None
+    if named:
+        return replace(account, url=named)
+    parts = urlsplit(account.url)
+    if ".blob." not in (parts.hostname or ""):
+        raise StoreDenied("Where the storage account has its queues does not follow from the address of its blobs.", remedy=_QUEUE_REMEDY)
+    return replace(account, url=parts._replace(netloc=parts.netloc.replace(".blob.", ".queue.", 1)).geturl())
+
+
+_QUEUE_REMEDY = (
+    "Set GEO_PLATFORM_BLOB_ACCOUNT_URL to the account's own address, https://ACCOUNT.blob.core.windows.net, or "
+    "GEO_PLATFORM_BLOB_CONNECTION_STRING to one with a QueueEndpoint."
+)
 _REMEDY = (
     "Set GEO_PLATFORM_BLOB_CONNECTION_STRING, or GEO_PLATFORM_BLOB_ACCOUNT_URL to https://ACCOUNT.blob.core.windows.net and, unless "
     "the platform has a managed identity, GEO_PLATFORM_BLOB_KEY or GEO_PLATFORM_BLOB_SAS."
@@ -89,10 +105,10 @@ def client_of(account: BlobAccount, *, run_id: str = "", retries: int = 3) -> Bl
     try:
         return BlobServiceClient(
             account.url,
-            credential=_credential(account),
+            credential=credential_of(account),
             retry_policy=ExponentialRetry(initial_backoff=0, increment_base=2, retry_total=retries, random_jitter_range=1),
-            connection_timeout=_CONNECT_TIMEOUT_S,
-            read_timeout=_READ_TIMEOUT_S,
+            connection_timeout=CONNECT_TIMEOUT_S,
+            read_timeout=READ_TIMEOUT_S,
             max_single_get_size=_TRANSFER_BYTES,
             max_chunk_get_size=_TRANSFER_BYTES,
             raw_request_hook=_naming(run_id) if run_id else None,
@@ -110,7 +126,8 @@ def _naming(run_id: str) -> Callable[[PipelineRequest[Any]], None]:
     return name
 
 
-def _credential(account: BlobAccount) -> AzureNamedKeyCredential | AzureSasCredential | TokenCredential:
+def credential_of(account: BlobAccount) -> AzureNamedKeyCredential | AzureSasCredential | TokenCredential:
+    """What a client of Azure's takes; the secret is opened here."""
     secret = account.secret.get_secret_value() if account.secret is not None else ""
     if account.kind is CredentialKind.key:
         return AzureNamedKeyCredential(account.name, secret)

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import geopandas
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -66,6 +65,8 @@ def _add_keys(source: Path, target: Path, total_bounds: npt.NDArray[np.float64])
 
 def _keys(boxes: pa.StructArray, total_bounds: npt.NDArray[np.float64]) -> Keys:
     xmin, ymin, xmax, ymax = (child.to_numpy(zero_copy_only=False).astype(np.float64) for child in boxes.flatten())
+    import geopandas  # with pandas, which takes a quarter of a second to load: no raster needs it
+
     centres = geopandas.GeoSeries(shapely.points((xmin + xmax) / 2, (ymin + ymax) / 2))
     return np.asarray(centres.hilbert_distance(total_bounds=tuple(total_bounds), level=_LEVEL), dtype=np.int64)
 

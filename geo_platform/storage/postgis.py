@@ -6,7 +6,7 @@ What belongs here: the FeatureStore port, and the order of a load. What stays ou
     geo_staging."<dataset>_<fingerprint>_<run>"
 
 What a killed load leaves is a staged table whose comment says that it is being loaded: the next attempt of the same run
-drops it, and so does the sweep.
+drops it, and once the run is over, so does whoever looks after its end (`schedules/left_staged.py`), or the sweep.
 """
 
 import logging

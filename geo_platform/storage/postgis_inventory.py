@@ -55,14 +55,16 @@ class PostgisInventory:
 
 def _described(schema: str, name: str, comment: str | None) -> StoredTable:
     says = _says(comment)
-    version, run_id = says.get("version"), says.get("run_id")
+    told = {name: value for name in ("version", "run_id", "dataset", "source_uri") if isinstance(value := says.get(name), str)}
     return StoredTable(
         place=_PLACES.get(schema, TablePlace.published),
         schema=schema,
         name=name,
-        version=version if isinstance(version, str) else None,
-        run_id=run_id if isinstance(run_id, str) else None,
+        version=told.get("version"),
+        run_id=told.get("run_id"),
         began_at_utc=began_at_utc(comment),
+        dataset=told.get("dataset"),
+        source_uri=told.get("source_uri"),
     )
 
 

@@ -5,21 +5,23 @@ What belongs here: making, naming and sweeping folders. What stays out: what is 
 
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from geo_platform.storage.atomic import own_folder
+from geo_platform.storage.atomic import ABANDONED_AFTER_S, own_folder, this_machine
 from geo_platform.storage.process import is_alive, this_process
 
+_AT = "@"
 _MARK = "--"
 
 
 class ScratchRoot:
     """Implements `ports.Scratch` in a folder.
 
-    A folder's name carries the process that made it, so that a sweep can tell a killed run's leftovers from the files
-    of one that is still at work.
+    A folder's name carries the process that made it and its machine, so that a sweep can tell a killed run's leftovers from
+    the files of one that is still at work: `<process>@<machine>--<run>-…`. Several machines, or containers, may share the root.
     """
 
     def __init__(self, root: Path) -> None:
@@ -28,18 +30,18 @@ class ScratchRoot:
     @contextmanager
     def of_run(self, run_id: str) -> Iterator[Path]:
         own_folder(self._root)
-        with tempfile.TemporaryDirectory(prefix=f"{this_process()}{_MARK}{run_id[:8]}-", dir=self._root) as name:
+        with tempfile.TemporaryDirectory(prefix=_prefix(run_id[:8]), dir=self._root) as name:
             yield Path(name)
 
     def of_process(self, name: str) -> Path:
         """An empty folder that whoever asked for it removes; where the process is killed, a later sweep does."""
-        return Path(tempfile.mkdtemp(prefix=f"{this_process()}{_MARK}{name}-", dir=own_folder(self._root)))
+        return Path(tempfile.mkdtemp(prefix=_prefix(name), dir=own_folder(self._root)))
 
     def left(self) -> list[Path]:
-        """Folders of processes that are gone."""
+        """Folders of processes of this machine that are gone, and old ones of other machines, whose processes cannot be asked after."""
         if not self._root.is_dir():
             return []
-        return [folder for folder in self._root.iterdir() if _MARK in folder.name and not is_alive(folder.name.split(_MARK)[0])]
+        return [folder for folder in self._root.iterdir() if _MARK in folder.name and _is_abandoned(folder)]
 
     def sweep(self) -> tuple[str, ...]:
         """Remove what dead processes left; returns the names removed."""
@@ -47,3 +49,17 @@ class ScratchRoot:
         for folder in left:
             shutil.rmtree(folder, ignore_errors=True)
         return tuple(sorted(folder.name for folder in left))
+
+
+def _prefix(name: str) -> str:
+    return f"{this_process()}{_AT}{this_machine()}{_MARK}{name}-"
+
+
+def _is_abandoned(folder: Path) -> bool:
+    process, _, machine = folder.name.split(_MARK)[0].partition(_AT)
+    if machine in ("", this_machine()):  # names of earlier versions have no machine
+        return not is_alive(process)
+    try:
+        return time.time() - folder.stat().st_ctime > ABANDONED_AFTER_S
+    except FileNotFoundError:  # its stage has ended meanwhile
+        return False

@@ -4,7 +4,8 @@ What belongs here: composition. What stays out: what the adapters do. Connecting
 profile's libraries are imported when it is chosen: the embedded one needs neither Azure's nor PostgreSQL's.
 """
 
-from geo_platform.ports import Catalog, FeatureStore, Inventory, ObjectStore
+from geo_platform.errors import ParameterInvalid
+from geo_platform.ports import Catalog, FeatureStore, Inventory, MessageQueue, ObjectStore
 from geo_platform.settings import Profile, Settings
 
 
@@ -45,13 +46,39 @@ def open_catalog(settings: Settings, *, run_id: str = "") -> Catalog:
     return StacFiles(settings.catalog_dir)
 
 
-def open_inventory(settings: Settings) -> Inventory:
+def open_inventory(settings: Settings, *, run_id: str = "") -> Inventory:
     """What lies in the database; where datasets are files, nothing. Raises StoreDenied where a setting is missing."""
     if settings.profile is Profile.production:
         from geo_platform.storage.postgis_inventory import PostgisInventory
         from geo_platform.storage.postgres import database_of
 
-        return PostgisInventory(database_of(settings))
+        return PostgisInventory(database_of(settings, run_id=run_id))
     from geo_platform.storage.no_tables import NoTables
 
     return NoTables()
+
+
+def open_queue(settings: Settings) -> MessageQueue | None:
+    """The queue of events; None where the settings name none. Raises StoreDenied where a setting is missing.
+
+    Raises ParameterInvalid in the embedded profile: its objects are files, of which no storage account tells.
+    """
+    if settings.arrivals_queue is None:
+        return None
+    if settings.profile is not Profile.production:
+        raise ParameterInvalid(
+            "GEO_PLATFORM_ARRIVALS_QUEUE names a queue of a storage account, and the embedded profile has none.",
+            remedy="Leave it unset: files are found by looking into the folder.",
+        )
+    from geo_platform.storage.azure_queue import AzureQueue, queue_service
+
+    return AzureQueue(queue_service(settings), settings.arrivals_queue)
+
+
+def account_url(settings: Settings) -> str | None:
+    """The address of the storage account that holds the objects; None where they are files. Raises StoreDenied."""
+    if settings.profile is not Profile.production:
+        return None
+    from geo_platform.storage.azure_account import blob_account
+
+    return blob_account(settings).url

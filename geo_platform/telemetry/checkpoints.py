@@ -7,6 +7,8 @@ import logging
 from enum import StrEnum
 from typing import Any
 
+from geo_platform.telemetry.context import named_in_step
+
 _log = logging.getLogger("geo_platform.checkpoint")
 
 Detail = str | int | float | bool | None
@@ -27,6 +29,7 @@ class Checkpoint(StrEnum):
     ITEM_UNCHANGED = "ITEM_UNCHANGED"
     ITEM_UNPUBLISHED = "ITEM_UNPUBLISHED"
     VERSIONS_REMOVED = "VERSIONS_REMOVED"
+    QUARANTINED = "QUARANTINED"
     STATE_MISMATCH = "STATE_MISMATCH"
     RUN_STUCK = "RUN_STUCK"
     TELEMETRY_LOST = "TELEMETRY_LOST"
@@ -45,6 +48,7 @@ MEANING = {
     Checkpoint.ITEM_UNCHANGED: "The catalog held just this item already; nothing was written.",
     Checkpoint.ITEM_UNPUBLISHED: "The item cannot be found any more; it is kept as a version.",
     Checkpoint.VERSIONS_REMOVED: "What was kept long enough is gone for good.",
+    Checkpoint.QUARANTINED: "What the run refused lies in quarantine, with the reason beside it; a person releases it.",
     Checkpoint.STATE_MISMATCH: "Two stores say different things of one run; both values are named.",
     Checkpoint.RUN_STUCK: "A run waits or starts for longer than it should; the cause is named.",
     Checkpoint.TELEMETRY_LOST: "Spans cannot be delivered; said once for a process, and no run fails by it.",
@@ -63,7 +67,8 @@ def report(
 ) -> None:
     """Say that `checkpoint` was reached, on the log, which Dagster keeps in the run's events too.
 
-    `said` is a sentence without the name; the text begins with the name, since Dagster's events keep nothing but text.
+    `said` is a sentence without the name; the text begins with the name, since Dagster's events keep nothing but text, and
+    names the file where several share a step.
     Details are figures and names for programs, never secrets.
     """
     fields: dict[str, Any] = {"checkpoint": str(checkpoint), "said": said, "details": {k: v for k, v in details.items() if v is not None}}
@@ -71,4 +76,4 @@ def report(
         fields["duration_ms"] = round(duration_ms, 1)
     if error_code is not None:
         fields["error_code"] = error_code
-    _log.log(level, "%s %s", checkpoint, said, extra=fields, exc_info=traceback)
+    _log.log(level, "%s %s%s", checkpoint, named_in_step(), said, extra=fields, exc_info=traceback)

@@ -9,6 +9,23 @@ from contextvars import ContextVar
 
 _NOBODY: Mapping[str, str | int] = {}
 _context: ContextVar[Mapping[str, str | int]] = ContextVar("geo_platform_telemetry_context", default=_NOBODY)
+_shares_step: ContextVar[bool] = ContextVar("geo_platform_shares_step", default=False)
+
+
+@contextmanager
+def sharing_a_step() -> Iterator[None]:
+    """What is said inside is of one of several files that share a step of the orchestrator: its text has to name whose it is."""
+    token = _shares_step.set(True)
+    try:
+        yield
+    finally:
+        _shares_step.reset(token)
+
+
+def named_in_step() -> str:
+    """`[<stage>/<partition>] ` where several files share a step, else nothing."""
+    fields = _context.get()
+    return f"[{fields.get('stage', '')}/{fields.get('partition', '')}] " if _shares_step.get() and "partition" in fields else ""
 
 
 @contextmanager

@@ -43,11 +43,9 @@ def test_a_run_whose_command_was_killed_is_found_with_all_that_it_left(tmp_path:
     codes = [finding["code"] for finding in found.lines[0]["findings"]]
     assert codes[0] == "RUN_WITHOUT_PROCESS"
     assert set(codes[1:]) == {"STAGING_LEFT"}
-    fixed = geo_platform("doctor", "--fix", "--json", home=home, extra=profile.environment)
-    assert (fixed.exit_code, fixed.lines[0]["findings"]) == (0, []), fixed.lines
     again = geo_platform("ingest", "--json", source, "--force", home=home, extra=profile.environment)
     assert again.lines[0]["outcome"] == "published"
-    assert geo_platform("doctor", home=home, extra=profile.environment).exit_code == 0
+    assert geo_platform("doctor", home=home, extra=profile.environment).exit_code == 0, "the next attempt leaves nothing to mend"
 
 
 def test_what_a_killed_daemon_leaves_is_found(tmp_path: Path, profile: ProfileUnderTest) -> None:

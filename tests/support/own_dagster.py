@@ -26,6 +26,7 @@ class OwnDagster:
 
     folder: Path
     environment: Mapping[str, str]
+    definitions: str = "geo_platform/definitions.py"
     code_port: int = field(default_factory=free_port)
     port: int = field(default_factory=free_port)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -74,7 +75,7 @@ class OwnDagster:
         script = Path(sys.executable).with_name
         code = [str(script("dagster")), "api", "grpc", "-h", "127.0.0.1", "-p", str(self.code_port), "-d", str(ROOT)]
         return {
-            CODE: [*code, "-f", "geo_platform/definitions.py"],
+            CODE: [*code, "-f", self.definitions],
             DAEMON: [str(script("dagster-daemon")), "run", "-w", str(workspace)],
             WEBSERVER: [str(script("dagster-webserver")), "-h", "127.0.0.1", "-p", str(self.port), "-w", str(workspace)],
         }[name]
@@ -97,11 +98,13 @@ class OwnDagster:
 
 
 @contextmanager
-def own_dagster(folder: Path, configuration: str, environment: Mapping[str, str]) -> Iterator[OwnDagster]:
+def own_dagster(
+    folder: Path, configuration: str, environment: Mapping[str, str], *, definitions: str = OwnDagster.definitions
+) -> Iterator[OwnDagster]:
     """Nothing runs yet; all that the test started is ended with the context."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "dagster.yaml").write_text(configuration, encoding="utf-8")
-    own = OwnDagster(folder, environment)
+    own = OwnDagster(folder, environment, definitions)
     try:
         yield own
     finally:

@@ -50,6 +50,13 @@ def test_a_pool_that_counts_runs_is_held_by_the_runs_that_need_it() -> None:
     assert "pool cog" in found.said
 
 
+def test_a_pool_that_counts_steps_is_held_by_the_runs_whose_steps_are_in_it() -> None:
+    taken = {"cog": ("holder",), "table_load": ("unrelated",)}
+    found = diagnose(WAITING, limited(pools={}, taken=taken))
+    assert (found.cause, found.action, found.runs) == (Cause.NO_FREE_SLOT, Action.SAY, ("holder",))
+    assert "The pool cog is held by run holder" in found.said
+
+
 def test_a_slot_of_an_ended_run_is_freed() -> None:
     found = diagnose(WAITING, replace(HEALTHY, held_by_ended={"cog": ("dead",), "table_load": ("unrelated",)}))
     assert (found.cause, found.action, found.runs) == (Cause.SLOT_OF_ENDED_RUN, Action.FREE_SLOTS, ("dead",))

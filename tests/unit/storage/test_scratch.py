@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -41,6 +42,19 @@ with ScratchRoot(Path({str(tmp_path)!r})).of_run("killed") as folder:
         assert living.is_dir()
         assert (tmp_path / "not-ours").is_dir()
         assert sorted(folder.name for folder in tmp_path.iterdir()) == sorted(["not-ours", living.name])
+
+
+def test_what_lies_there_of_another_machine_goes_by_its_age_alone(tmp_path: Path) -> None:
+    """As in a folder that containers share: a process of the same number may live in another one."""
+    with ScratchRoot(tmp_path).of_run("run") as here:
+        process, _, rest = here.name.partition("@")
+        elsewhere = tmp_path / f"0{process}@{'0' * 8}{rest[8:]}"
+        elsewhere.mkdir()
+        assert ScratchRoot(tmp_path).left() == []
+        with patch("geo_platform.storage.scratch.ABANDONED_AFTER_S", -1):
+            assert ScratchRoot(tmp_path).left() == [elsewhere]
+        elsewhere.rename(tmp_path / "4194304.1--earlier")
+        assert ScratchRoot(tmp_path).sweep() == ("4194304.1--earlier",)
 
 
 def test_this_process_is_alive_and_one_that_ended_is_not() -> None:

@@ -1,0 +1,99 @@
+"""What ended runs left staged, in a real database: what goes, and what may still be published and stays."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+from psycopg import sql
+
+from geo_platform.storage.postgis_inventory import PostgisInventory
+from schedules.left_staged import discard_left_staged
+from schedules.run_reports import said_of
+from tests.support.in_process import DAGSTER_S_WARNINGS
+from tests.support.publications import stage_table, tables
+from tests.support.servers import Logins
+
+pytestmark = DAGSTER_S_WARNINGS
+_STATUS = dg.DagsterRunStatus
+_BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+WHOLE, LOADING = "roads_whole", "roads_loading"
+
+
+@dg.job
+def some_job() -> None:
+    """Only its name is of use."""
+
+
+def _run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> str:
+    return instance.create_run_for_job(some_job, status=status).run_id
+
+
+def _left_by(database: Logins, run_id: str) -> None:
+    """A table that was loaded to its end, and one that was not."""
+    stage_table(database.loader, WHOLE, 1, run_id=run_id, started_at_utc=_BEGAN.isoformat())
+    stage_table(database.loader, LOADING, 1)
+    with database.admin.connect() as connection:
+        says = sql.Literal(json.dumps({"loading": LOADING, "run_id": run_id}))
+        connection.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(sql.Identifier("geo_staging", LOADING), says))
+
+
+def _published(database: Logins, name: str, *, began: datetime, **says: str) -> None:
+    """A table of the same source and dataset, but for what `says` says, that was published by a load that began then."""
+    stage_table(database.loader, name, 1, started_at_utc=began.isoformat(), **says)
+    with database.admin.connect() as connection:
+        connection.execute(sql.SQL("ALTER TABLE {} SET SCHEMA geo").format(sql.Identifier("geo_staging", name)))
+
+
+def _dropped(instance: dg.DagsterInstance, database: Logins) -> tuple[str, ...]:
+    before = tables(database.admin, "geo_staging")
+    dropped = discard_left_staged(instance, PostgisInventory(database.loader))
+    assert tables(database.admin, "geo_staging") == before - {f"geo_staging.{name}" for name in dropped}
+    return dropped
+
+
+def test_of_a_run_that_is_not_over_or_not_known_nothing_is_dropped(database: Logins) -> None:
+    _published(database, "roads", began=_BEGAN + timedelta(hours=1))
+    with dg.DagsterInstance.ephemeral() as instance:
+        _left_by(database, "a run of another Dagster")
+        assert _dropped(instance, database) == ()
+        for status in (_STATUS.NOT_STARTED, _STATUS.STARTING, _STATUS.STARTED, _STATUS.CANCELING):
+            with database.admin.connect() as connection:
+                connection.execute("DROP TABLE geo_staging.roads_whole, geo_staging.roads_loading")
+            _left_by(database, _run(instance, status))
+            assert _dropped(instance, database) == (), status
+
+
+@pytest.mark.parametrize("status", [_STATUS.FAILURE, _STATUS.CANCELED])
+def test_a_load_that_was_cut_short_goes_with_its_run_and_a_whole_one_is_kept_for_the_next_attempt(
+    database: Logins, status: dg.DagsterRunStatus
+) -> None:
+    _published(database, "before", began=_BEGAN - timedelta(hours=1))
+    _published(database, "another", began=_BEGAN + timedelta(hours=1), source_uri="https://store.example/bronze/other.gpkg")
+    with dg.DagsterInstance.ephemeral() as instance:
+        run_id = _run(instance, status)
+        _left_by(database, run_id)
+        assert _dropped(instance, database) == (LOADING,)
+        assert said_of(instance, run_id) == [f"The staged table {LOADING}, which this run left behind, was dropped."]
+
+
+def test_a_whole_one_goes_once_a_later_load_is_published_and_no_run_is_under_way(database: Logins) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        _left_by(database, _run(instance, _STATUS.FAILURE))
+        _published(database, "roads", began=_BEGAN + timedelta(hours=1))
+        under_way = _run(instance, _STATUS.STARTED)
+        assert _dropped(instance, database) == (LOADING,), "one that is under way may have found the whole one before"
+        run = instance.get_run_by_id(under_way)
+        assert run is not None
+        instance.report_run_failed(run, "over")
+        assert _dropped(instance, database) == (WHOLE,)
+
+
+def test_one_that_somebody_works_on_is_left_for_the_next_time(database: Logins) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        _left_by(database, _run(instance, _STATUS.FAILURE))
+        with database.loader.connect() as connection:
+            connection.execute("SET LOCAL ROLE geo_loader")
+            connection.execute("LOCK TABLE geo_staging.roads_loading IN ROW EXCLUSIVE MODE")
+            assert _dropped(instance, database) == ()
+        assert _dropped(instance, database) == (LOADING,)

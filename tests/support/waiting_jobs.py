@@ -1,0 +1,47 @@
+"""A code location of a test's own: a job whose only step takes a slot of the pool `cog`, and the sensor that watches the queue.
+
+Run as a program it takes the slot in the Dagster of DAGSTER_HOME, says its run's id, and keeps both until it is killed.
+
+What belongs here: what waits, and what holds. What stays out: asserting.
+"""
+
+import os
+import sys
+import time
+
+import dagster as dg
+
+from geo_platform.storage.process import this_process
+from schedules.launch import HOST_TAG, PROCESS_TAG
+from schedules.stuck_runs import stuck_runs
+
+POOL = "cog"
+
+
+@dg.op(pool=POOL)
+def take_a_slot() -> None:
+    """Nothing else."""
+
+
+@dg.job(executor_def=dg.in_process_executor)
+def taking() -> None:
+    take_a_slot()
+
+
+@dg.op(pool=POOL)
+def keep_a_slot(context: dg.OpExecutionContext) -> None:
+    sys.stdout.write(f"{context.run_id}\n")
+    sys.stdout.flush()
+    time.sleep(600)
+
+
+@dg.job(executor_def=dg.in_process_executor)
+def keeping() -> None:
+    keep_a_slot()
+
+
+defs = dg.Definitions(jobs=[taking], sensors=[stuck_runs])
+
+if __name__ == "__main__":
+    with dg.DagsterInstance.get() as instance:
+        keeping.execute_in_process(instance=instance, tags={PROCESS_TAG: this_process(), HOST_TAG: os.uname().nodename})
