@@ -5,6 +5,8 @@ that before they announced anything, and their figures are in the messages.
 """
 
 import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import dagster as dg
 
@@ -32,15 +34,23 @@ def _crs_result(asked: str | None, source: SpatialReference, published: SpatialR
 @dg.asset_check(asset="raster_cog", partitions_def=RASTER_OBJECTS)
 def cog_valid(raster_cog: CogStored) -> dg.AssetCheckResult:
     """Every COG passed strict validation when it was opened again."""
-    passed = all(cog.verification.is_valid_cog for cog in raster_cog.cogs)
-    warned = [warning for cog in raster_cog.cogs for warning in cog.verification.warnings]
-    return dg.AssetCheckResult(passed=passed, metadata={"cogs": len(raster_cog.cogs), "warnings": warned})
+    return _cogs_valid(raster_cog)
+
+
+def _cogs_valid(stored: CogStored) -> dg.AssetCheckResult:
+    passed = all(cog.verification.is_valid_cog for cog in stored.cogs)
+    warned = [warning for cog in stored.cogs for warning in cog.verification.warnings]
+    return dg.AssetCheckResult(passed=passed, metadata={"cogs": len(stored.cogs), "warnings": warned})
 
 
 @dg.asset_check(asset="raster_cog", partitions_def=RASTER_OBJECTS)
 def pixels_match(raster_cog: CogStored) -> dg.AssetCheckResult:
     """Sampled pixels equal the source's where the COG is lossless and on the source's grid."""
-    checked = [cog.verification for cog in raster_cog.cogs]
+    return _pixels_matching(raster_cog)
+
+
+def _pixels_matching(stored: CogStored) -> dg.AssetCheckResult:
+    checked = [cog.verification for cog in stored.cogs]
     passed = all(found.sampled_pixels > 0 and (found.differing_pixels == 0 or not found.compared_exactly) for found in checked)
     return dg.AssetCheckResult(
         passed=passed,
@@ -55,21 +65,33 @@ def pixels_match(raster_cog: CogStored) -> dg.AssetCheckResult:
 @dg.asset_check(asset="raster_cog", partitions_def=RASTER_OBJECTS, additional_ins={"raster_profile": dg.AssetIn("raster_profile")})
 def raster_crs_as_asked(raster_cog: CogStored, raster_profile: RasterProfiled) -> dg.AssetCheckResult:
     """The COG is in the CRS that was asked for, or in the source's own."""
-    main = raster_cog.cogs[0]
-    return _crs_result(main.asked_crs, raster_profile.crs, main.crs)
+    return _raster_crs(raster_cog, raster_profile)
+
+
+def _raster_crs(stored: CogStored, profiled: RasterProfiled) -> dg.AssetCheckResult:
+    main = stored.cogs[0]
+    return _crs_result(main.asked_crs, profiled.crs, main.crs)
 
 
 @dg.asset_check(asset="vector_features", partitions_def=VECTOR_OBJECTS)
 def rows_accounted(vector_features: FeaturesLoaded) -> dg.AssetCheckResult:
     """Rows read = rows inserted + rows rejected."""
-    counts = {"read": vector_features.read, "inserted": vector_features.inserted, "rejected": vector_features.rejected}
+    return _rows_balanced(vector_features)
+
+
+def _rows_balanced(loaded: FeaturesLoaded) -> dg.AssetCheckResult:
+    counts = {"read": loaded.read, "inserted": loaded.inserted, "rejected": loaded.rejected}
     return dg.AssetCheckResult(passed=counts["read"] == counts["inserted"] + counts["rejected"], metadata=counts)
 
 
 @dg.asset_check(asset="vector_features", partitions_def=VECTOR_OBJECTS, additional_ins={"vector_profile": dg.AssetIn("vector_profile")})
 def vector_crs_as_asked(vector_features: FeaturesLoaded, vector_profile: VectorProfiled) -> dg.AssetCheckResult:
     """The dataset is in the CRS that was asked for, or in the source's own."""
-    return _crs_result(vector_features.asked_crs, vector_profile.crs, vector_features.crs)
+    return _vector_crs(vector_features, vector_profile)
+
+
+def _vector_crs(loaded: FeaturesLoaded, profiled: VectorProfiled) -> dg.AssetCheckResult:
+    return _crs_result(loaded.asked_crs, profiled.crs, loaded.crs)
 
 
 @dg.asset_check(asset="raster_item", partitions_def=RASTER_OBJECTS)
@@ -99,3 +121,23 @@ ASSET_CHECKS = [
     vector_crs_as_asked,
     vector_item_valid,
 ]
+
+CHECKS_OF: Mapping[str, Mapping[str, Callable[[Mapping[str, Any], Catalog], dg.AssetCheckResult]]] = {
+    "raster_cog": {
+        "cog_valid": lambda made, _: _cogs_valid(made["raster_cog"]),
+        "pixels_match": lambda made, _: _pixels_matching(made["raster_cog"]),
+        "raster_crs_as_asked": lambda made, _: _raster_crs(made["raster_cog"], made["raster_profile"]),
+    },
+    "raster_item": {"raster_item_valid": lambda made, catalog: _item_result(made["raster_item"], catalog)},
+    "vector_features": {
+        "rows_accounted": lambda made, _: _rows_balanced(made["vector_features"]),
+        "vector_crs_as_asked": lambda made, _: _vector_crs(made["vector_features"], made["vector_profile"]),
+    },
+    "vector_item": {"vector_item_valid": lambda made, catalog: _item_result(made["vector_item"], catalog)},
+}
+"""Of each asset that has checks: what each finds, by its name, of the messages made so far. For files that share a step."""
+
+
+def results_of(asset: str, made: Mapping[str, Any], catalog: Catalog) -> dict[str, dg.AssetCheckResult]:
+    """What the checks of this asset find, by their names. Raises what the catalog raises."""
+    return {name: find(made, catalog) for name, find in CHECKS_OF.get(asset, {}).items()}

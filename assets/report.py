@@ -5,8 +5,8 @@ Texts from files go into table cells and JSON, which Dagster's UI shows as text;
 """
 
 import base64
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import dagster as dg
 
@@ -17,10 +17,27 @@ from geo_platform.contracts.message import Finding, ObjectReference
 from geo_platform.contracts.publication import ItemPublished
 from geo_platform.contracts.raster import CogStored, RasterProfiled
 from geo_platform.contracts.vector import FeaturesLoaded, VectorProfiled
+from geo_platform.errors import PlatformError
 from geo_platform.grid import LonLatBounds
 from geo_platform.ports import SILVER, ObjectStore
 
 Metadata = Mapping[str, Any]
+
+
+class FileOutcome(Protocol):
+    """What became of one of the files that share a run."""
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def error(self) -> PlatformError | None: ...
+
+    @property
+    def etag(self) -> str | None: ...
+
+    @property
+    def was_unchanged(self) -> bool: ...
 
 
 def report_arrival(arrived: ObjectArrived) -> Metadata:
@@ -159,6 +176,25 @@ def report_removed(removed: Removed) -> Metadata:
         "size_bytes": removed.size_bytes,
         "tables": list(removed.tables),
         "left": dict(removed.left),
+    }
+
+
+def report_files(outcomes: Sequence[FileOutcome], asked: Mapping[str, str]) -> Metadata:
+    """Of a run over several files: how many ended how, and which were not published, with the reasons. `asked`: key -> etag."""
+    errors = {outcome.key: outcome.error for outcome in outcomes if outcome.error is not None}
+    refused = sum(error.user_fixable for error in errors.values())
+    newer = [outcome.key for outcome in outcomes if asked.get(outcome.key) and outcome.etag not in (None, asked[outcome.key])]
+    return {
+        "files": len(asked),
+        "published": sum(outcome.error is None and not outcome.was_unchanged for outcome in outcomes),
+        "unchanged": sum(outcome.was_unchanged for outcome in outcomes),
+        "refused": refused,
+        "failed": len(errors) - refused,
+        "not_reached": len(asked) - len(outcomes),
+        "taken_newer_than_asked": newer,
+        "not_published": _table(
+            [{"key": key, **{name: error.as_record()[name] for name in ("code", "message", "remedy")}} for key, error in errors.items()]
+        ),
     }
 
 

@@ -13,10 +13,14 @@ from assets.checks import ASSET_CHECKS
 from geo_platform.contracts.verify import verify_definitions
 from geo_platform.settings import load_settings
 from resources.profiles import resources_of
+from schedules.arrivals import arrival_sensors
 from schedules.jobs import ASSET_JOBS, OP_JOBS
+from schedules.quarantine import quarantine_refused
 from schedules.retention import SCHEDULES
 from schedules.state_check import STATE_SENSORS
 from schedules.stuck_runs import stuck_runs
+
+_settings = load_settings()
 
 defs = verify_definitions(
     dg.Definitions(
@@ -24,8 +28,8 @@ defs = verify_definitions(
         asset_checks=ASSET_CHECKS,
         jobs=[*ASSET_JOBS, *OP_JOBS],
         schedules=SCHEDULES,
-        sensors=[stuck_runs, *STATE_SENSORS],
-        resources=resources_of(load_settings().profile),
+        sensors=[stuck_runs, quarantine_refused, *STATE_SENSORS, *arrival_sensors(_settings)],
+        resources=resources_of(_settings.profile),
     ),
     lock_path=Path(__file__).resolve().parent.parent / "contracts.lock.json",
 )

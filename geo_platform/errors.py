@@ -211,6 +211,13 @@ class Conflict(RequestRefused):
     default_remedy = "Another source or run holds this name; choose another item_id or wait for that run."
 
 
+class FilesRefused(RequestRefused):
+    """Of the files that share a run some were refused; each has its own code in the run's metadata."""
+
+    code = "FILES_REFUSED"
+    default_remedy = "Mend the files that the run names, then geo-platform retry RUN does those alone."
+
+
 class LimitExceeded(PlatformError):
     """It would cost more than is allowed here."""
 
@@ -258,6 +265,13 @@ class DatabaseUnavailable(PlatformFault):
     code = "DATABASE_UNAVAILABLE"
     default_remedy = "The database did not answer; it is tried again by itself."
     retryable = True
+
+
+class FilesFailed(PlatformFault):
+    """Of the files that share a run some failed by a fault of the platform; each has its own code in the run's metadata."""
+
+    code = "FILES_FAILED"
+    default_remedy = "geo-platform retry RUN does those files alone; report those that fail again with the run id."
 
 
 class UnexpectedFault(PlatformFault):

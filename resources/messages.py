@@ -7,11 +7,10 @@ import dagster as dg
 
 from geo_platform.contracts.fault import ContractError
 from geo_platform.contracts.message import Message
-from geo_platform.contracts.stored import dump_message, load_message
+from geo_platform.contracts.stored import load_message
 from geo_platform.errors import MessageUnreadable, PlatformError, SourceNotFound
+from geo_platform.messages import message_type, put_message
 from geo_platform.ports import MESSAGES, ObjectStore, message_key
-from geo_platform.telemetry.checkpoints import Checkpoint, report
-from geo_platform.telemetry.context import telemetry_context
 
 
 class MessageIOManager(dg.IOManager):
@@ -21,25 +20,11 @@ class MessageIOManager(dg.IOManager):
         self._objects = objects
 
     def handle_output(self, context: dg.OutputContext, obj: Message) -> None:
-        key = message_key(_stage(context), _partition(context), context.run_id)
-        metadata = {"run_id": context.run_id, "message": type(obj).__name__}
         try:
-            stored = self._objects.put_bytes(MESSAGES, key, dump_message(obj), metadata=metadata)
+            stored = put_message(self._objects, obj, stage=_stage(context), partition=_partition(context), run_id=context.run_id)
         except PlatformError as error:
             raise _as_failure(error) from error
-        # Dagster stores it after the stage has ended, and so outside of the stage's own context.
-        with telemetry_context(run_id=context.run_id, stage=_stage(context), partition=_partition(context) or ""):
-            report(
-                Checkpoint.MESSAGE_CREATED,
-                f"{type(obj).__name__} v{obj.schema_version} of {_stage(context)}",
-                message_type=type(obj).__name__,
-                schema_version=obj.schema_version,
-                uri=stored.reference.uri,
-                etag=stored.reference.etag,
-            )
-        context.add_output_metadata(
-            {"message": dg.MetadataValue.url(stored.reference.uri), "message_type": f"{type(obj).__name__} v{obj.schema_version}"}
-        )
+        context.add_output_metadata({"message": dg.MetadataValue.url(stored.reference.uri), "message_type": message_type(obj)})
 
     def load_input(self, context: dg.InputContext) -> Message:
         expected: type[Message] = context.dagster_type.typing_type

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from assets import hello, raster, undo, vector
+from assets import batch, hello, raster, undo, vector
 
 _RASTER_STAGES = dg.AssetSelection.assets(raster.raw_raster, raster.raster_profile, raster.raster_cog, raster.raster_item)
 _VECTOR_STAGES = dg.AssetSelection.assets(vector.raw_vector, vector.vector_profile, vector.vector_features, vector.vector_item)
@@ -59,5 +59,14 @@ def remove_replaced() -> None:
     undo.remove()
 
 
+@dg.job(
+    executor_def=dg.in_process_executor,
+    description="Several small files, each through the stages of its kind by itself. A file that is refused fails nobody else's.",
+    tags={"geo_platform/kind": "files"},
+)
+def ingest_files() -> None:
+    batch.ingest_files()
+
+
 ASSET_JOBS = [process_raster, ingest_vector, hello_world]
-OP_JOBS = [unpublish_item, rollback_item, remove_replaced]
+OP_JOBS = [ingest_files, unpublish_item, rollback_item, remove_replaced]

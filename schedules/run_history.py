@@ -23,9 +23,12 @@ from geo_platform.trace.sources import RunFacts
 from geo_platform.trace.timeline import Event, Kind, Store
 from schedules.dagster_storage import storage_errors
 from schedules.launch import open_instance
+from schedules.run_ends import PARTITION_TAG
+from schedules.shared_runs import shared_runs_of
 
 _AT_ONCE = 500
-_CHECKPOINT = re.compile(rf"({'|'.join(Checkpoint)}) (.*)", re.DOTALL)
+_CHECKPOINT = re.compile(rf"({'|'.join(Checkpoint)}) (?:\[(\w+/.+?)\] )?(.*)", re.DOTALL)
+"""Its name, whose it is where several files share a step (`<stage>/<partition>`), and what it says."""
 _ERROR = re.compile(r"([A-Z][A-Z0-9_]+): ")
 _TRANSITIONS = {
     dg.DagsterEventType.RUN_ENQUEUED: Kind.RUN_QUEUED,
@@ -79,7 +82,9 @@ class DagsterHistory:
 
     def tagged(self, name: str, value: str) -> tuple[RunFacts, ...]:
         with storage_errors(self._settings):
-            records = self._instance.get_run_records(filters=dg.RunsFilter(tags={name: value}))
+            records = [*self._instance.get_run_records(filters=dg.RunsFilter(tags={name: value}))]
+            if name == PARTITION_TAG:
+                records += shared_runs_of(self._instance, value)
         return tuple(sorted(map(_facts, records), key=lambda run: (run.requested_at_utc, run.run_id)))
 
     def events(self, run_id: str) -> tuple[Event, ...]:
@@ -141,7 +146,8 @@ def events_of(entries: Sequence[dg.EventLogEntry]) -> tuple[Event, ...]:
         if event is None:
             continue
         event = replace(event, attempt=attempts[step] or None)
-        key = (step, attempts[step], event.kind) if event.kind in _STAGE_BOUNDS else place
+        is_the_step_s = event.kind in _STAGE_BOUNDS and event.stage == step  # and not of a file that shares it
+        key = (step, attempts[step], event.kind) if is_the_step_s else place
         events[key] = _merged(events[key], event) if key in events else event
     return tuple(events.values())
 
@@ -165,7 +171,8 @@ def _checkpoint(entry: dg.EventLogEntry, text: str) -> Event | None:
     found = _CHECKPOINT.fullmatch(text)
     if found is None:
         return None
-    return _event(entry, found[1], found[2], error=_error_in(found[2]) if found[1] == Checkpoint.STAGE_FAILED else None)
+    event = _event(entry, found[1], found[3], error=_error_in(found[3]) if found[1] == Checkpoint.STAGE_FAILED else None)
+    return replace(event, stage=found[2]) if found[2] else event
 
 
 def _engine_event(entry: dg.EventLogEntry, event: dg.DagsterEvent) -> Event | None:
@@ -188,7 +195,8 @@ def _happened(entry: dg.EventLogEntry, *, is_check: bool) -> Event | None:
         return _engine_event(entry, event)
     if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
         evaluation = event.asset_check_evaluation_data
-        said = f"{evaluation.check_name} of {evaluation.asset_key.to_user_string()} {'passed' if evaluation.passed else 'failed'}"
+        whose = "/".join(filter(None, (evaluation.asset_key.to_user_string(), evaluation.partition if not is_check else None)))
+        said = f"{evaluation.check_name} of {whose} {'passed' if evaluation.passed else 'failed'}"
         return _event(entry, Kind.CHECK_EVALUATED, said, details={"passed": evaluation.passed})
     return _step_event(entry, event, is_check=is_check)
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import click
 
 from geo_platform.ports import Catalog, ObjectStore
-from geo_platform.runs import RunReport, RunRequest
+from geo_platform.runs import RetryRequest, RunReport, RunRequest
 from geo_platform.settings import Profile, Settings, find_application_root
 from geo_platform.storage.scratch import ScratchRoot
 from geo_platform.storage.stores import open_catalog, open_objects
@@ -36,6 +36,9 @@ class Launcher(Protocol):
 
     def status(self, run_id: str) -> RunReport | None:
         """How a run stands; None where there is no such run."""
+
+    def retry_of(self, run_id: str) -> RetryRequest | None:
+        """What a run left to do; None where there is no such run."""
 
 
 @dataclass(frozen=True)

@@ -58,3 +58,44 @@ class ObjectArrived(Message):
     sidecars: tuple[ObjectReference, ...] = Field(description="world file, .aux.xml, the parts of a shapefile")
     force: bool = Field(default=False, description="the request asks for the work to be done again")
     fingerprint: str = Field(description="of the etag and the request so far; each stage extends it")
+
+
+class RunAsked(Message):
+    """A run was asked for because of an arrival: a receipt. Whether that run exists and how it stands, Dagster alone says."""
+
+    uri: str
+    etag: str = Field(description="of the object and its sidecars together")
+    watch: str
+    run_key: str = Field(description="the tag dagster/run_key of the run")
+    asked_at_utc: UtcTime = Field(description="by the clock of who asked")
+
+
+class QuarantinedPart(Part):
+    """One object of a refused arrival, as it lay when it was refused."""
+
+    key: str
+    etag: str = Field(description="while it lay where it came from; by moving it got another")
+    size_bytes: int
+    metadata: dict[str, str] = Field(description="what it gets back when it is released")
+
+
+class EarlierRefusal(Part):
+    """Why an arrival was refused, and what of it was moved."""
+
+    code: str = Field(description="docs/errors.md")
+    message: str
+    remedy: str
+    run_id: str = Field(description="of the run that refused it")
+    watch: str
+    uri: str = Field(description="of the object before it was moved")
+    container: str = Field(description="where it came from and goes back to")
+    key: str
+    etag: str = Field(description="of the object and its sidecars together, as they were refused")
+    quarantined_at_utc: UtcTime = Field(description="by the clock of who moved it")
+    parts: tuple[QuarantinedPart, ...] = Field(description="the object, then its sidecars")
+
+
+class ObjectQuarantined(EarlierRefusal, Message):
+    """An arrival that was refused lies in quarantine, under the same key."""
+
+    replaced: EarlierRefusal | None = Field(description="what lay in quarantine under that key before: refused too, overwritten since")

@@ -1,7 +1,7 @@
 """Asking every store what it holds, and comparing. Nothing is changed.
 
 What belongs here: the order of asking, looking again before something is said, and what is compared where a store does not
-answer. What stays out: the comparisons (`runs.py`, `items.py`, `leftovers.py`, `messages.py`), mending (`mend.py`).
+answer. What stays out: the comparisons (`runs.py`, `items.py`, `leftovers.py`, `messages.py`, `quarantine.py`), mending (`mend.py`).
 
 Stores are asked one after the other while runs go on. So the catalog is read before the objects and once more after them
 where something seems unnamed, and an item that seems to miss something is read again before it is said.
@@ -20,6 +20,7 @@ from geo_platform.doctor.facts import LocalFiles, Orchestrator
 from geo_platform.doctor.findings import Diagnosis, Finding, FindingCode, in_order
 from geo_platform.doctor.items import Missing, ObjectCheck, finding_of, missing_tables
 from geo_platform.doctor.messages import unreadable_messages
+from geo_platform.doctor.quarantine import compare_quarantine
 from geo_platform.doctor.runs import compare_partitions, compare_queue, compare_runs, compare_slots, compare_ticks, notes_on_runs
 from geo_platform.errors import CatalogRejected, ParameterInvalid, PlatformError, SourceNotFound
 from geo_platform.ports import BRONZE, SILVER, Catalog, Inventory, ObjectStore
@@ -85,6 +86,8 @@ def examine(stores: Stores, *, now_utc: datetime, notify: Notify = lambda what, 
         _partitions(look)
     with look.asking("messages", "Messages"):
         _messages(look)
+    with look.asking("quarantine", "What lies in quarantine and its records"):
+        look.findings.extend(compare_quarantine(look.stores.objects, partial(_count, look, "quarantined"), now_utc=look.now_utc))
     with look.asking("files", "Scratch folders and half-written files"):
         look.findings.extend(leftovers.compare_files(stores.files.left()))
     return Diagnosis(in_order(look.findings), tuple(look.notes), dict(look.compared))

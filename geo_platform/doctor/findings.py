@@ -1,7 +1,7 @@
 """What can be found wrong between the stores: stable codes, and a finding as one value.
 
 What belongs here: the codes, what each means, what mending one would do. What stays out: finding any (`runs.py`, `leftovers.py`,
-`items.py`, `messages.py`), and mending (`mend.py`).
+`items.py`, `messages.py`, `quarantine.py`), and mending (`mend.py`).
 """
 
 from collections.abc import Mapping
@@ -23,6 +23,7 @@ class FindingCode(StrEnum):
     STAGING_LEFT = "STAGING_LEFT"
     PARTITION_WITHOUT_RESULT = "PARTITION_WITHOUT_RESULT"
     MESSAGE_UNREADABLE = "MESSAGE_UNREADABLE"
+    QUARANTINE_INCOMPLETE = "QUARANTINE_INCOMPLETE"
     POOL_HELD_BY_DEAD_RUN = "POOL_HELD_BY_DEAD_RUN"
     DAEMON_SILENT = "DAEMON_SILENT"
     SENSOR_SILENT = "SENSOR_SILENT"
@@ -40,6 +41,7 @@ MEANING: Mapping[FindingCode, str] = {
     FindingCode.STAGING_LEFT: "A staged table, a scratch folder or a half-written file was left by what has ended.",
     FindingCode.PARTITION_WITHOUT_RESULT: "A partition has no run, or its run succeeded and its item is neither published nor withdrawn.",
     FindingCode.MESSAGE_UNREADABLE: "A stored message is of a kind or a version that this deployment cannot read.",
+    FindingCode.QUARANTINE_INCOMPLETE: "An object lies in quarantine without a record of why, or a record without its object.",
     FindingCode.POOL_HELD_BY_DEAD_RUN: "A slot of a pool is held by a run that has ended or is gone.",
     FindingCode.DAEMON_SILENT: "Runs are queued, and the daemon that would launch them gives no sign.",
     FindingCode.SENSOR_SILENT: "A sensor is switched on and has stopped ticking.",

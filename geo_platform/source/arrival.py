@@ -85,8 +85,9 @@ def opened(objects: ObjectStore, arrived: ObjectArrived, *, scratch: Path, by_ra
 
 def check_current(objects: ObjectStore, arrived: ObjectArrived) -> None:
     """Raises Conflict where the object or a sidecar was replaced since it arrived. One that was deleted replaces nothing."""
+    places = [(arrived.container, arrived.key), *((sidecar.container, sidecar.key) for sidecar in arrived.sidecars)]
     try:
-        main, *sidecars = (objects.stat(part.container, part.key).reference for part in (arrived, *arrived.sidecars))
+        main, *sidecars = (objects.stat(container, key).reference for container, key in places)
     except SourceNotFound:
         return
     if combined_etag(main, tuple(sidecars)) != arrived.etag:

@@ -51,6 +51,22 @@ _LONELY_PARTS = (".dbf", ".shx")
 _AMBIGUOUS = (".txt", ".xml")
 _RASTER_EXTENSIONS = frozenset(ext for rule in FORMATS.values() if rule.rasterio_drivers for ext in rule.extensions) - {".txt"}
 _EXTENSIONS = frozenset(ext for rule in FORMATS.values() for ext in (*rule.extensions, *_ARCHIVES)) - set(_AMBIGUOUS)
+_FORMAT_OF_EXTENSION = MappingProxyType(
+    {ext: source_format for source_format, rule in FORMATS.items() for ext in rule.extensions if ext in _EXTENSIONS - set(_ARCHIVES)}
+)
+"""Of those extensions to which sidecars belong there is one format each."""
+
+_PARTS_OF_SUFFIXES = frozenset(
+    part
+    for main in _EXTENSIONS
+    for suffix in (*_BESIDE.get(main, ()), *_AFTER.get(main, _AFTER_ANY_RASTER if main in _RASTER_EXTENSIONS else ()))
+    for whole in (main, suffix if suffix.startswith(".") else main + suffix)
+    for part in whole[1:].split(".")
+    if part
+)
+"""What stands between the dots after the stem of a source that has sidecars, and of a sidecar: tif, aux, xml, gpkg-wal."""
+
+UNNAMED = "Its name is not that of a supported format; name it by itself to have its content looked at."
 
 
 @dataclass(frozen=True)
@@ -142,6 +158,44 @@ def group_sources(names: Iterable[str]) -> Grouping:
     return Grouping(groups, tuple(sorted(left.items())))
 
 
+def stands_alone(name: str) -> bool:
+    """Whether the name is that of a source that no other file belongs to, as of a GeoJSON."""
+    folded = name.casefold()
+    return _split(folded)[1] in _EXTENSIONS and not _sidecar_names(folded)
+
+
+def set_prefix(name: str) -> str:
+    """What the names of a source and of all its sidecars begin with, the same from any one of them: folder, stem and dot.
+
+    Of a name that belongs to no set, the name itself. Letter case counts in the stem, as in a store's listing.
+    """
+    folder, slash, base = name.rpartition("/")
+    parts = base.split(".")
+    while len(parts) > 1 and parts[-1].casefold() in _PARTS_OF_SUFFIXES:
+        parts.pop()
+    stem = ".".join(parts)
+    return name if stem == base else f"{folder}{slash}{stem}."
+
+
+def format_by_name(name: str) -> SourceFormat | None:
+    """What the extension says, for when the content cannot be asked. None of an archive, of a part, and of what may be anything."""
+    return _FORMAT_OF_EXTENSION.get(_split(name.casefold())[1])
+
+
+def seen_by_driver(name: str, siblings: Collection[str]) -> tuple[str, ...]:
+    """Those of `siblings` that a driver is shown together with `name`, going by its extension, in order of name.
+
+    Only those whose stem is written alike: a store finds names by what they begin with.
+    """
+    source_format = format_by_name(name)
+    if source_format is None:
+        return ()
+    folder, slash, base = name.rpartition("/")
+    stem = folder + slash + (base.rpartition(".")[0] or base)
+    beside = sidecars_of(name, [sibling for sibling in siblings if sibling.startswith(stem)])
+    return tuple(sorted(exposed_sidecars(source_format, name, beside).values()))
+
+
 def is_hidden(name: str) -> bool:
     """Dot files, and the shadow files that macOS puts into archives."""
     return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
@@ -186,4 +240,4 @@ def _reason_for_orphan(name: str) -> str:
         return "It is an archive of another kind than zip, which is not opened."
     if any(extension in suffixes for suffixes in (*_BESIDE.values(), *_AFTER.values(), _AFTER_ANY_RASTER)) and extension not in _AMBIGUOUS:
         return "It belongs to a file that is not here."
-    return "Its name is not that of a supported format; name it by itself to have its content looked at."
+    return UNNAMED

@@ -1,32 +1,38 @@
 """The object store on Azure Blob Storage: containers are containers, keys are blob names, a put is one commit.
 
 What belongs here: the ObjectStore port. What stays out: uploading (`azure_upload.py`), reading by ranges
-(`azure_ranges.py`), files of downloads (`azure_downloads.py`), names and metadata (`azure_names.py`).
+(`azure_ranges.py`), files of downloads (`azure_downloads.py`), moving (`azure_move.py`), names and metadata (`azure_names.py`).
 
 References name the container without the deployment's prefix, and carry the blob's own etag. A container that is missing
 is made by the first put into it, where the identity may do that.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from io import BufferedRandom, BytesIO
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
-from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
+from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
+from azure.core.paging import PageIterator
+from azure.core.pipeline import PipelineResponse
 from azure.storage.blob import BlobClient, BlobProperties, BlobServiceClient
 
 from geo_platform.contracts.message import ObjectReference
-from geo_platform.errors import SourceNotFound, StoreDenied, StoreUnavailable
-from geo_platform.ports import StoredObject
+from geo_platform.errors import ParameterInvalid, SourceNotFound, StoreDenied, StoreUnavailable
+from geo_platform.ports import ObjectPage, StoredObject
 from geo_platform.storage.atomic import os_errors
 from geo_platform.storage.azure_downloads import Downloads
 from geo_platform.storage.azure_errors import azure_errors
-from geo_platform.storage.azure_names import blob_uri, check_new_key, decoded_metadata
+from geo_platform.storage.azure_move import move_blob
+from geo_platform.storage.azure_names import blob_uri, check_new_key, decoded_metadata, encoded_metadata
 from geo_platform.storage.azure_ranges import RangeReader
 from geo_platform.storage.azure_upload import Source, Terms, Uploaded, match_etag, unchanging_file, upload
-from geo_platform.storage.keys import check_container, check_key, key_fault
+from geo_platform.storage.keys import check_container, check_key, check_other, key_fault
 
 PARALLEL_RANGES = 4
 LISTED_AT_ONCE = 5_000
@@ -69,11 +75,34 @@ class AzureBlobStore:
         with azure_errors(f"The container {container}"):
             try:
                 pages = client.list_blobs(name_starts_with=prefix or None, include=["metadata"], results_per_page=LISTED_AT_ONCE)
-                for found in pages:
-                    if key_fault(found.name) is None and not _is_folder(found):
-                        yield self._described(container, found)
+                yield from self._objects(container, pages)
             except ResourceNotFoundError:
                 return
+
+    def page(self, container: str, prefix: str = "", *, after: str | None = None, most: int = LISTED_AT_ONCE) -> ObjectPage:
+        """As `list`, by one request. `after` is the service's own token; where it takes it no more, ParameterInvalid."""
+        client = self._service.get_container_client(self._prefix + check_container(container))
+        answered: list[datetime] = []
+
+        def note(response: PipelineResponse[Any, Any]) -> None:
+            answered.append(parsedate_to_datetime(response.http_response.headers["Date"]))
+
+        with azure_errors(f"The container {container}"):
+            try:
+                names = client.list_blobs(
+                    name_starts_with=prefix or None, include=["metadata"], results_per_page=most, raw_response_hook=note
+                )
+                pages = cast(PageIterator[BlobProperties], names.by_page(after))
+                objects = tuple(self._objects(container, next(pages)))
+                return ObjectPage(objects, pages.continuation_token or None, answered[-1])
+            except ResourceNotFoundError:
+                return ObjectPage((), None, answered[-1])
+            except HttpResponseError as error:
+                if error.status_code != 400 or after is None:
+                    raise
+                raise ParameterInvalid(
+                    f"The listing of {container} cannot be gone on with.", remedy="List it from its beginning."
+                ) from None
 
     @contextmanager
     def open(self, container: str, key: str, *, etag: str | None = None) -> Iterator[BinaryIO]:
@@ -117,9 +146,13 @@ class AzureBlobStore:
                 path.unlink()
         return stored
 
-    def put_bytes(self, container: str, key: str, content: bytes, *, metadata: Mapping[str, str]) -> StoredObject:
+    def put_bytes(
+        self, container: str, key: str, content: bytes, *, metadata: Mapping[str, str], only_if_etag: str | None = None
+    ) -> StoredObject:
         """Publish a small object, atomically."""
-        return self._put(container, lambda: nullcontext((BytesIO(content), len(content))), Terms(check_new_key(key), metadata))
+        return self._put(
+            container, lambda: nullcontext((BytesIO(content), len(content))), Terms(check_new_key(key), metadata, only_if_etag)
+        )
 
     def delete(self, container: str, key: str) -> None:
         """Remove an object; one that is not there is no error."""
@@ -128,6 +161,22 @@ class AzureBlobStore:
                 self._blob(container, key).delete_blob(delete_snapshots="include")
             except ResourceNotFoundError:
                 return
+
+    def move(self, container: str, key: str, to_container: str, *, etag: str, metadata: Mapping[str, str]) -> StoredObject:
+        """Copied within the account, without its bytes coming here, then removed; the container is made where it is missing."""
+        check_other(container, to_container)
+        what = _named(container, key)
+        source, destination = self._blob(container, key), self._blob(to_container, check_new_key(key))
+        said = encoded_metadata(metadata, upload_id=uuid.uuid4().hex)
+        try:
+            moved = move_blob(source, destination, etag, said, what)
+        except SourceNotFound as missing:
+            if missing.details.get("azure_code") != "ContainerNotFound":
+                raise
+            self.stat(container, key)  # it may be the source's container that is not there
+            self._make_container(to_container)
+            moved = move_blob(source, destination, etag, said, what)
+        return self._described(to_container, moved)
 
     def close(self) -> None:
         """Remove what was downloaded."""
@@ -143,6 +192,11 @@ class AzureBlobStore:
             self._make_container(container)
             done = upload(blob, source, terms, what)
         return self._stored(container, terms.key, done, terms.metadata)
+
+    def _objects(self, container: str, found: Iterable[BlobProperties]) -> Iterator[StoredObject]:
+        for one in found:
+            if key_fault(one.name) is None and not _is_folder(one):
+                yield self._described(container, one)
 
     def _make_container(self, container: str) -> None:
         name = self._prefix + container

@@ -18,7 +18,7 @@ _SECRET = re.compile(r"((?:sig|AccountKey|SharedAccessSignature)=)[^&;\s'\"<>]+"
 _DENIED_STATUS = frozenset({401, 403})
 _DENIED_CODES = frozenset({"BlobImmutableDueToPolicy", "PublicAccessNotPermitted"})
 _PASSING_STATUS = frozenset({408, 429, 500, 502, 503, 504})
-_PASSING_CODES = frozenset({"ContainerBeingDeleted", "OperationTimedOut", "ServerBusy", "InternalError"})
+_PASSING_CODES = frozenset({"ContainerBeingDeleted", "QueueBeingDeleted", "OperationTimedOut", "ServerBusy", "InternalError"})
 _BAD_NAME_CODES = frozenset({"InvalidResourceName", "InvalidUri", "InvalidMetadata", "MetadataTooLarge", "EmptyMetadataKey"})
 
 

@@ -1,7 +1,7 @@
 """The object store on a local folder: containers are folders, keys are paths, a put is one rename.
 
 What belongs here: the ObjectStore port. What stays out: how bytes become durable (`atomic.py`), which names are good
-(`keys.py`), what an object's metadata is written like (`sidecar.py`).
+(`keys.py`), what an object's metadata is written like (`sidecar.py`), which files are objects (`folder_walk.py`).
 
     <root>/bronze/…  silver/…  quarantine/…  messages/…     objects, readable by any program
     <root>/.metadata/<container>/<key>.json                 their metadata, by etag
@@ -19,17 +19,19 @@ import shutil
 import stat as file_modes
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 from geo_platform.contracts.message import ObjectReference
 from geo_platform.errors import Conflict, SourceNotFound, SourceUnreadable
-from geo_platform.ports import StoredObject
+from geo_platform.ports import ObjectPage, StoredObject
 from geo_platform.storage import sidecar
 from geo_platform.storage.atomic import clean_incoming, make_durable, new_incoming, os_errors, own_folder, process_lock, publish_file
-from geo_platform.storage.keys import check_container, key_fault, path_inside
+from geo_platform.storage.folder_walk import walk
+from geo_platform.storage.keys import check_container, check_other, path_inside
 
 
 class FolderStore:
@@ -52,7 +54,15 @@ class FolderStore:
 
         Left out: hidden files, names that are no valid key, links that lead outside, linked folders.
         """
-        yield from self._walk(container, self._base(container), "", prefix)
+        for found in walk(self._base(container), prefix):
+            yield self._described(container, found.key, found.path, found.status, appeared_ns=found.appeared_ns)
+
+    def page(self, container: str, prefix: str = "", *, after: str | None = None, most: int = 5000) -> ObjectPage:
+        """As `list`; `after` is the last key of the page before, whether or not that object is still there."""
+        at = datetime.now(UTC)  # the clock of this machine is that of its disks
+        found = list(islice(walk(self._base(container), prefix, after=after or ""), most + 1))
+        objects = tuple(self._described(container, one.key, one.path, one.status, appeared_ns=one.appeared_ns) for one in found[:most])
+        return ObjectPage(objects, objects[-1].reference.key if len(found) > most else None, at)
 
     @contextmanager
     def local_path(self, container: str, key: str, *, etag: str | None = None) -> Iterator[Path]:
@@ -103,12 +113,14 @@ class FolderStore:
                 path.unlink()
         return stored
 
-    def put_bytes(self, container: str, key: str, content: bytes, *, metadata: Mapping[str, str]) -> StoredObject:
+    def put_bytes(
+        self, container: str, key: str, content: bytes, *, metadata: Mapping[str, str], only_if_etag: str | None = None
+    ) -> StoredObject:
         """Publish a small object, atomically."""
         destination = self._path(container, key)
         with self._incoming(_named(container, key)) as incoming:
             incoming.write_bytes(content)
-            return self._commit(container, key, incoming, destination, metadata=metadata, only_if_etag=None)
+            return self._commit(container, key, incoming, destination, metadata=metadata, only_if_etag=only_if_etag)
 
     def delete(self, container: str, key: str) -> None:
         """Remove an object and its metadata; one that is not there is no error."""
@@ -118,14 +130,44 @@ class FolderStore:
                 path.unlink(missing_ok=True)
                 sidecar.path_of(self.root, container, key).unlink(missing_ok=True)
 
+    def move(self, container: str, key: str, to_container: str, *, etag: str, metadata: Mapping[str, str]) -> StoredObject:
+        """One rename, and the present time: nothing is copied but what a link leads to, or what lies on another file system.
+
+        Its metadata are there before the object is, for the etag that it brings and for the one that it gets.
+        """
+        check_other(container, to_container)
+        source, destination = self._path(container, key), self._path(to_container, key)
+        with self._locks((container, key), (to_container, key)), os_errors(_named(container, key)):
+            _check_etag(container, key, self.stat(container, key).reference.etag, etag)
+            own_folder(self._base(to_container))
+            if source.is_symlink() or source.stat().st_dev != self._base(to_container).stat().st_dev:
+                self._copy_over(source, destination, to_container, key, metadata)
+            else:
+                sidecar.write(self.root, to_container, key, keep=_etag_or_empty(destination), etag=etag, metadata=metadata)
+                publish_file(source, destination)
+                self._renew(destination, to_container, key, etag, metadata)
+            make_durable(source.parent)
+            sidecar.path_of(self.root, container, key).unlink(missing_ok=True)
+            return self.stat(to_container, key)
+
+    def _copy_over(self, source: Path, destination: Path, container: str, key: str, metadata: Mapping[str, str]) -> None:
+        with self._incoming(_named(container, key)) as incoming:
+            _copy(source, incoming)
+            self._publish(container, key, incoming, self._finished(container, incoming), destination, metadata)
+        source.unlink()
+
+    def _renew(self, path: Path, container: str, key: str, etag: str, metadata: Mapping[str, str]) -> None:
+        """The present time, and with it a new etag, for a file that lies in its place."""
+        status, now_ns = path.stat(), time.time_ns()
+        renewed = _etag_of(status.st_ino, now_ns, status.st_size)
+        sidecar.write(self.root, container, key, keep=etag, etag=renewed, metadata=metadata)
+        os.utime(path, ns=(now_ns, now_ns))
+        make_durable(path)
+
     def _commit(
         self, container: str, key: str, incoming: Path, destination: Path, *, metadata: Mapping[str, str], only_if_etag: str | None
     ) -> StoredObject:
-        now_ns = time.time_ns()
-        os.utime(incoming, ns=(now_ns, now_ns))
-        make_durable(incoming)
-        own_folder(self._base(container))
-        described = incoming.stat()
+        finished = self._finished(container, incoming)
         with self._lock(container, key):
             present = _etag_or_empty(destination)
             if only_if_etag is not None and present != only_if_etag:
@@ -133,10 +175,23 @@ class FolderStore:
                     f"{_named(container, key)} is at etag {present or 'none'}, not at {only_if_etag or 'none'}.",
                     remedy="Another run wrote it in the meantime; submit again.",
                 )
-            # metadata first, for both etags: whichever object a kill leaves there, its own is found
-            sidecar.write(self.root, container, key, keep=present, etag=_etag(described), metadata=metadata)
-            publish_file(incoming, destination)
-        return self._described(container, key, destination, described)
+            return self._publish(container, key, incoming, finished, destination, metadata)
+
+    def _finished(self, container: str, incoming: Path) -> os.stat_result:
+        """On the disk, at the present time, with a container to go to."""
+        now_ns = time.time_ns()
+        os.utime(incoming, ns=(now_ns, now_ns))
+        make_durable(incoming)
+        own_folder(self._base(container))
+        return incoming.stat()
+
+    def _publish(
+        self, container: str, key: str, incoming: Path, finished: os.stat_result, destination: Path, metadata: Mapping[str, str]
+    ) -> StoredObject:
+        """By whoever holds the key's lock. Metadata first, for both etags: whichever object a kill leaves there, its own is found."""
+        sidecar.write(self.root, container, key, keep=_etag_or_empty(destination), etag=_etag(finished), metadata=metadata)
+        publish_file(incoming, destination)
+        return self._described(container, key, destination, finished)
 
     @contextmanager
     def _incoming(self, what: str) -> Iterator[Path]:
@@ -152,8 +207,15 @@ class FolderStore:
 
     @contextmanager
     def _lock(self, container: str, key: str) -> Iterator[None]:
-        name = hashlib.sha256(f"{container}/{key}".encode()).hexdigest()[:2]
-        with process_lock(self.root / ".locks" / name):
+        with process_lock(self.root / ".locks" / _lock_name(container, key)):
+            yield
+
+    @contextmanager
+    def _locks(self, *objects: tuple[str, str]) -> Iterator[None]:
+        """Of several objects, in one order for everybody, each once: two objects may share a lock."""
+        with ExitStack() as held:
+            for name in sorted({_lock_name(container, key) for container, key in objects}):
+                held.enter_context(process_lock(self.root / ".locks" / name))
             yield
 
     def _base(self, container: str) -> Path:
@@ -162,43 +224,14 @@ class FolderStore:
     def _path(self, container: str, key: str) -> Path:
         return path_inside(self._base(container), key)
 
-    def _described(self, container: str, key: str, path: Path, status: os.stat_result) -> StoredObject:
+    def _described(self, container: str, key: str, path: Path, status: os.stat_result, *, appeared_ns: int | None = None) -> StoredObject:
         if not file_modes.S_ISREG(status.st_mode):
             raise SourceNotFound(f"{_named(container, key)} is not a file.")
         etag = _etag(status)
         reference = ObjectReference(container=container, key=key, uri=path.as_uri(), etag=etag, size_bytes=status.st_size)
         modified = datetime.fromtimestamp(status.st_mtime_ns / 1e9, UTC)
-        return StoredObject(reference, modified, sidecar.read(self.root, container, key, etag=etag))
-
-    def _walk(self, container: str, folder: Path, folder_key: str, prefix: str) -> Iterator[StoredObject]:
-        for name, is_folder in _ordered(folder):
-            key = folder_key + name
-            if key_fault(f"{key}/file" if is_folder else key) is not None:
-                continue
-            if is_folder:
-                inner = f"{key}/"
-                if inner.startswith(prefix) or prefix.startswith(inner):
-                    yield from self._walk(container, folder / name, inner, prefix)
-            elif key.startswith(prefix):
-                path = folder / name
-                if path.is_symlink() and not path.resolve().is_relative_to(self._base(container)):
-                    continue
-                try:
-                    status = path.stat()
-                except FileNotFoundError:  # deleted, or a dangling link
-                    continue
-                if file_modes.S_ISREG(status.st_mode):
-                    yield self._described(container, key, path, status)
-
-
-def _ordered(folder: Path) -> list[tuple[str, bool]]:
-    """(name, is folder) of one folder. A folder sorts with its slash, which makes the walk's order that of whole keys."""
-    try:
-        with os_errors(f"The folder {folder.name!r}"), os.scandir(folder) as entries:
-            found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
-    except SourceNotFound:  # nothing was put there yet, or it was removed while listing
-        return []
-    return sorted(found, key=lambda item: item[0] + "/" if item[1] else item[0])
+        appeared = datetime.fromtimestamp((appeared_ns or status.st_ctime_ns) / 1e9, UTC)
+        return StoredObject(reference, modified, sidecar.read(self.root, container, key, etag=etag), appeared)
 
 
 def _named(container: str, key: str) -> str:
@@ -211,8 +244,15 @@ def _check_etag(container: str, key: str, present: str, wanted: str | None) -> N
 
 
 def _etag(status: os.stat_result) -> str:
-    text = f"{status.st_ino}-{status.st_mtime_ns}-{status.st_size}"
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return _etag_of(status.st_ino, status.st_mtime_ns, status.st_size)
+
+
+def _etag_of(inode: int, modified_ns: int, size_bytes: int) -> str:
+    return hashlib.sha256(f"{inode}-{modified_ns}-{size_bytes}".encode()).hexdigest()[:32]
+
+
+def _lock_name(container: str, key: str) -> str:
+    return hashlib.sha256(f"{container}/{key}".encode()).hexdigest()[:2]
 
 
 def _etag_or_empty(path: Path) -> str:

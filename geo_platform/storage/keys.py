@@ -26,6 +26,12 @@ def check_container(container: str) -> str:
     return container
 
 
+def check_other(container: str, to_container: str) -> None:
+    """Raises ParameterInvalid for a move that would put an object over itself."""
+    if container == to_container:
+        raise ParameterInvalid(f"What lies in {container!r} cannot be moved there.", remedy="Choose another container.")
+
+
 def key_fault(key: str) -> str | None:
     """Why a key is refused, or None where it is good."""
     if not key or len(key) > KEY_MAX_CHARACTERS:

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from geo_platform.contracts.message import ObjectReference
 from geo_platform.errors import Conflict, SourceNotFound, StoreDenied
-from geo_platform.ports import StoredObject
+from geo_platform.ports import ObjectPage, StoredObject
 from geo_platform.storage.atomic import os_errors
 
 
@@ -35,6 +35,11 @@ class LocalView:
         names = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
         keys = (path.as_posix().lstrip("/") for path in names)
         return (self.stat(container, key) for key in keys if key.startswith(prefix))
+
+    def page(self, container: str, prefix: str = "", *, after: str | None = None, most: int = 5000) -> ObjectPage:
+        at = datetime.now(UTC)
+        found = [stored for stored in self.list(container, prefix) if after is None or stored.reference.key > after]
+        return ObjectPage(tuple(found[:most]), found[most - 1].reference.key if len(found) > most else None, at)
 
     @contextmanager
     def local_path(self, container: str, key: str, *, etag: str | None = None) -> Iterator[Path]:
@@ -67,10 +72,15 @@ class LocalView:
     ) -> StoredObject:
         raise self._read_only(key)
 
-    def put_bytes(self, container: str, key: str, content: bytes, *, metadata: Mapping[str, str]) -> StoredObject:
+    def put_bytes(
+        self, container: str, key: str, content: bytes, *, metadata: Mapping[str, str], only_if_etag: str | None = None
+    ) -> StoredObject:
         raise self._read_only(key)
 
     def delete(self, container: str, key: str) -> None:
+        raise self._read_only(key)
+
+    def move(self, container: str, key: str, to_container: str, *, etag: str, metadata: Mapping[str, str]) -> StoredObject:
         raise self._read_only(key)
 
     @staticmethod

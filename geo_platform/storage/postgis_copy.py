@@ -43,7 +43,8 @@ def numbered(batches: Iterable[pa.RecordBatch], plan: TablePlan, first_id: int) 
 
 
 class CopyStreams:
-    """Used as a context: `send_all`. Leaving it before that is done breaks everything off.
+    """Used as a context: `send_all`. Leaving it before that is done breaks everything off. Connections are opened as chunks come:
+    a small table needs one.
 
     Raises what the database says, as the platform's errors: DatabaseUnavailable, StoreDenied, FieldEncoding, ParameterInvalid.
     """
@@ -60,13 +61,11 @@ class CopyStreams:
         self._threads = [threading.Thread(target=self._copy, name=f"copy-{number}") for number in range(connections)]
 
     def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._is_over.set()
-        for thread in self._threads:
+        for thread in self._begun:
             thread.join()
 
     def send_all(self, chunks: Iterable[pa.RecordBatch]) -> None:
@@ -76,12 +75,22 @@ class CopyStreams:
         """
         for chunk in chunks:
             _check_text(chunk)
+            self._begin_another()
             self._put(chunk)
-        for _ in self._threads:
+        for _ in self._begun:
             self._put(None)
-        for thread in self._threads:
+        for thread in self._begun:
             thread.join()
         self._raise_fault()
+
+    @property
+    def _begun(self) -> list[threading.Thread]:
+        return [thread for thread in self._threads if thread.ident is not None]
+
+    def _begin_another(self) -> None:
+        waiting = next((thread for thread in self._threads if thread.ident is None), None)
+        if waiting is not None:
+            waiting.start()
 
     def _put(self, chunk: pa.RecordBatch | None) -> None:
         while True:

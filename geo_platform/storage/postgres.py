@@ -6,7 +6,7 @@ What belongs here: connecting, and translating errors. What stays out: any state
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -17,6 +17,7 @@ from pydantic import SecretStr
 
 from geo_platform.errors import DatabaseUnavailable, PlatformError, StoreDenied
 from geo_platform.settings import Settings
+from geo_platform.storage.postgres_kept import KeptConnections
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection as AdbcConnection
@@ -39,10 +40,14 @@ _DENIED = ("28", "3D", "42501", "25006")
 
 @dataclass(frozen=True)
 class Database:
-    """A database and the run that speaks to it. The URL holds a secret: it is opened where a connection is made, and nowhere else."""
+    """A database and the run that speaks to it. The URL holds a secret: it is opened where a connection is made, and nowhere else.
+
+    With `kept` connections are used again within the run, by whoever closes `kept` at its end.
+    """
 
     url: SecretStr
     run_id: str = ""
+    kept: KeptConnections | None = field(default=None, repr=False, compare=False)
 
     @property
     def application_name(self) -> str:
@@ -61,16 +66,28 @@ class Database:
 
         Raises DatabaseUnavailable, StoreDenied; what psycopg raises inside the context is translated too.
         """
-        with (
-            database_errors(self.place),
-            psycopg.connect(
-                self.url.get_secret_value(),
-                autocommit=autocommit,
-                application_name=self.application_name,
-                connect_timeout=_CONNECT_TIMEOUT_S,
-            ) as connection,
-        ):
+        with database_errors(self.place), self._of_run() if self.kept is not None else self._open() as connection:
+            connection.autocommit = autocommit
             yield connection
+
+    def _open(self) -> psycopg.Connection:
+        return psycopg.connect(self.url.get_secret_value(), application_name=self.application_name, connect_timeout=_CONNECT_TIMEOUT_S)
+
+    @contextmanager
+    def _of_run(self) -> Iterator[psycopg.Connection]:
+        """One that was used before, or a new one. One whose use failed is closed: what state it is in nobody knows."""
+        kept = self.kept or KeptConnections()
+        connection = kept.take()
+        if connection is None:
+            connection = self._open()
+            connection.prepare_threshold = None
+        try:
+            yield connection
+            connection.commit()
+        except BaseException:
+            connection.close()
+            raise
+        kept.keep(connection)
 
     @contextmanager
     def connect_arrow(self) -> Iterator["AdbcConnection"]:
@@ -103,7 +120,7 @@ def others_named_for(run_id: str) -> Iterator[None]:
             os.environ[_DEFAULT_NAME] = before
 
 
-def database_of(settings: Settings, *, run_id: str = "") -> Database:
+def database_of(settings: Settings, *, run_id: str = "", kept: KeptConnections | None = None) -> Database:
     """The database of features and catalog. Raises StoreDenied where none is set, or where what is set is no URL."""
     if settings.postgres_url is None:
         raise StoreDenied(
@@ -113,7 +130,7 @@ def database_of(settings: Settings, *, run_id: str = "") -> Database:
     if not is_url(settings.postgres_url):
         # Without the reason: the driver repeats what it could not read, and the password is part of that.
         raise StoreDenied("GEO_PLATFORM_POSTGRES_URL is no address of a database.", remedy=URL_REMEDY)
-    return Database(settings.postgres_url, run_id)
+    return Database(settings.postgres_url, run_id, kept)
 
 
 def is_url(url: SecretStr) -> bool:

@@ -19,7 +19,17 @@ from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.trace import Span
 
 from geo_platform.contracts.message import ObjectReference, TableReference
-from geo_platform.ports import Catalog, CatalogEntry, FeatureDataset, FeatureStore, FeatureTarget, ItemVersion, ObjectStore, StoredObject
+from geo_platform.ports import (
+    Catalog,
+    CatalogEntry,
+    FeatureDataset,
+    FeatureStore,
+    FeatureTarget,
+    ItemVersion,
+    ObjectPage,
+    ObjectStore,
+    StoredObject,
+)
 from geo_platform.telemetry.tracing import Attribute, call_started, calling
 
 T = TypeVar("T")
@@ -92,6 +102,12 @@ class TracedObjects(_Traced[ObjectStore]):
     def list(self, container: str, prefix: str = "") -> Iterator[StoredObject]:
         return self._each("list", lambda: self._store.list(container, prefix), container=container, prefix=prefix)
 
+    def page(self, container: str, prefix: str = "", *, after: str | None = None, most: int = 5000) -> ObjectPage:
+        with self._call("page", container=container, prefix=prefix, after=after) as span:
+            found = self._store.page(container, prefix, after=after, most=most)
+            span.set_attribute("count", len(found.objects))
+            return found
+
     def local_path(self, container: str, key: str, *, etag: str | None = None) -> AbstractContextManager[Path]:
         return self._held("local_path", lambda: self._store.local_path(container, key, etag=etag), container=container, key=key, etag=etag)
 
@@ -110,13 +126,19 @@ class TracedObjects(_Traced[ObjectStore]):
         with self._call("put_file", container=container, key=key, only_if_etag=only_if_etag) as span:
             return _described(span, self._store.put_file(container, key, path, metadata=metadata, move=move, only_if_etag=only_if_etag))
 
-    def put_bytes(self, container: str, key: str, content: bytes, *, metadata: Mapping[str, str]) -> StoredObject:
-        with self._call("put_bytes", container=container, key=key) as span:
-            return _described(span, self._store.put_bytes(container, key, content, metadata=metadata))
+    def put_bytes(
+        self, container: str, key: str, content: bytes, *, metadata: Mapping[str, str], only_if_etag: str | None = None
+    ) -> StoredObject:
+        with self._call("put_bytes", container=container, key=key, only_if_etag=only_if_etag) as span:
+            return _described(span, self._store.put_bytes(container, key, content, metadata=metadata, only_if_etag=only_if_etag))
 
     def delete(self, container: str, key: str) -> None:
         with self._call("delete", container=container, key=key):
             self._store.delete(container, key)
+
+    def move(self, container: str, key: str, to_container: str, *, etag: str, metadata: Mapping[str, str]) -> StoredObject:
+        with self._call("move", container=container, key=key, to_container=to_container) as span:
+            return _described(span, self._store.move(container, key, to_container, etag=etag, metadata=metadata))
 
 
 class TracedFeatures(_Traced[FeatureStore]):

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from geo_platform.errors import MessageUnreadable, SourceNotFound
-from geo_platform.ports import MESSAGES, ObjectStore, StoredObject, message_key
+from geo_platform.errors import MessageUnreadable, ParameterInvalid, SourceNotFound
+from geo_platform.ports import MESSAGES, QUARANTINE, QUARANTINE_RECORD, ObjectStore, StoredObject, message_key
 from geo_platform.trace.timeline import Event, Kind, Store
 
 RUN_ID = "run_id"
@@ -119,11 +119,20 @@ def _source_event(objects: ObjectStore, message: Message, content: Mapping[str, 
         is_same = (now.last_modified_utc, now.reference.size_bytes) == (arrived, content.get("size_bytes"))
         state = "" if is_same else ", overwritten since"
     except SourceNotFound:
-        state = ", removed since"
+        state = ", in quarantine since" if _is_in_quarantine(objects, key) else ", removed since"
     details = {name: content.get(name) for name in ("uri", "etag", "size_bytes", "format", "media_type")}
     details["sidecars"] = [sidecar.get("key") for sidecar in content.get("sidecars", ())] or None
     said = f"{container}/{key}, {content.get('size_bytes')} bytes{state}"
     return Event(arrived, Store.objects, Kind.SOURCE_ARRIVED, said, details=details)
+
+
+def _is_in_quarantine(objects: ObjectStore, key: str) -> bool:
+    """Refused, by this run or by one that read the same object."""
+    try:
+        objects.stat(QUARANTINE, key + QUARANTINE_RECORD)
+    except (SourceNotFound, ParameterInvalid):  # too long to have one
+        return False
+    return True
 
 
 def _references(message: Message) -> Iterator[Reference]:

@@ -4,6 +4,8 @@ After a change that was meant: `.venv/bin/python -m tests.assets.test_definition
 """
 
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -79,6 +81,12 @@ def test_everything_in_the_ui_says_what_it_is() -> None:
     described = _described()
     named = [(name, entry["description"]) for part in ("assets", "checks", "jobs") for name, entry in described[part].items()]
     assert [name for name, description in named if not description] == []
+
+
+def test_a_run_of_a_raster_waits_for_no_library_of_vectors() -> None:
+    """Every run's process loads these definitions: pandas alone is a quarter of a second of it."""
+    program = "import geo_platform.definitions, sys; print({'pandas', 'geopandas', 'pyogrio'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True).stdout == "set()\n"
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -19,9 +20,10 @@ from playwright.sync_api import sync_playwright
 from psycopg.conninfo import conninfo_to_dict
 
 from tests.support.azure_addresses import Azure, azure, blob_host, certificate_for, serving
-from tests.support.deployment import dagster, ended, launch, production_with
+from tests.support.deployment import dagster, ended, image_environment, launch, production_with
 from tests.support.production import ProfileUnderTest
 from tests.support.run_workers import ARM_HOST, Container, Containers, container_apps, kubernetes
+from tests.support.spans import Collector, collector
 from tests.support.ui import CHROMIUM_ARGUMENTS, graphql
 
 HOME = "GEO_PLATFORM_HOME"
@@ -50,10 +52,11 @@ pytestmark = pytest.mark.slow
 
 @dataclass(frozen=True)
 class Deployment:
-    """Where the UI is, and the containers that were asked for."""
+    """Where the UI is, the containers that were asked for, and the collector that their spans go to."""
 
     address: str
     containers: Containers
+    taken: Collector
 
 
 @pytest.fixture
@@ -70,8 +73,11 @@ def deployed(request: pytest.FixtureRequest, production: ProfileUnderTest, tmp_p
         stack.callback(containers.end)
         containers.ambient = {**cloud.environment, HOME: str(tmp_path / "home")}
         _make_container_of_logs(cloud)
-        settings, secrets = _settings(cloud), _secrets(production)
-        environment = {**containers.ambient, **settings, **secrets, **AZURE_IDS, "DAGSTER_CURRENT_IMAGE": IMAGE}
+        taken = stack.enter_context(collector())
+        settings = {**_settings(cloud), "OTEL_EXPORTER_OTLP_ENDPOINT": taken.address}
+        secrets = _secrets(production)
+        of_the_image = {name: value for name, value in image_environment().items() if not value}
+        environment = {**containers.ambient, **of_the_image, **settings, **secrets, **AZURE_IDS, "DAGSTER_CURRENT_IMAGE": IMAGE}
         text = production_with(request.param)
         if request.param == "K8sRunLauncher":
             maps = {"geo-platform-settings": settings, "geo-platform-secrets": secrets}
@@ -81,7 +87,7 @@ def deployed(request: pytest.FixtureRequest, production: ProfileUnderTest, tmp_p
             text = text.replace("load_incluster_config: true", "load_incluster_config: false")  # we are in no pod
         text = text.replace("poll_interval_seconds: 60", "poll_interval_seconds: 1")  # how soon it is seen that a worker died
         (home / "dagster.yaml").write_text(text, encoding="utf-8")
-        yield Deployment(stack.enter_context(dagster(home, environment)), containers)
+        yield Deployment(stack.enter_context(dagster(home, environment)), containers, taken)
 
 
 def _make_container_of_logs(cloud: Azure) -> None:
@@ -186,6 +192,9 @@ def _run_in_a_container_of_its_own(deployed: Deployment, production: ProfileUnde
     lines = [json.loads(line) for line in printed["stdout"].splitlines()]
     assert {line["stage"] for line in lines} == {"prepared_greeting", "spoken_greeting"}
     assert {line["run_id"] for line in lines} == {run_id}
+    container.process.wait(60)
+    stages = {span.name for span in deployed.taken.spans if span.trace_id.hex() == UUID(run_id).hex}
+    assert {"prepared_greeting", "spoken_greeting"} <= stages, "its spans went to the collector that the deployment names"
     return run_id
 
 

@@ -7,6 +7,8 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -239,6 +241,85 @@ def test_a_listing_is_every_object_of_the_prefix_in_order_of_key(store: Store, n
     listed = list(store.list("silver", prefix))
     assert [stored.reference.key for stored in listed] == sorted(key for key in there if key.startswith(prefix))
     assert all(stored.metadata == {"key": stored.reference.key} for stored in listed)
+
+
+def paged(store: Store, prefix: str, most: int) -> list[str]:
+    found: list[str] = []
+    after = None
+    while True:
+        page = store.page("silver", prefix, after=after, most=most)
+        assert len(page.objects) <= most
+        found += [stored.reference.key for stored in page.objects]
+        after = page.after
+        if after is None:
+            return found
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(names=KEYS, prefix=st.text(st.sampled_from("ab-./"), max_size=3), most=st.integers(1, 4))
+def test_pages_are_the_listing_in_parts(store: Store, names: list[str], prefix: str, most: int) -> None:
+    for stored in list(store.list("silver")):
+        store.delete("silver", stored.reference.key)
+    for key in names:
+        with suppress(ParameterInvalid, Conflict):  # no key, or a folder is in the way
+            store.put_bytes("silver", key, b"x", metadata={})
+    assert paged(store, prefix, most) == keys(store, "silver", prefix)
+
+
+def test_a_page_describes_its_objects_and_says_the_time_of_the_store(under_test: ObjectsUnderTest) -> None:
+    store = under_test.store
+    assert store.page("silver").objects == ()
+    put = [store.put_bytes("silver", f"{name}.tif", b"1", metadata={"n": name}) for name in "abc"]
+    page = store.page("silver", most=2)
+    assert list(page.objects) == put[:2]
+    assert timedelta(0) <= page.at_utc - put[-1].last_modified_utc + timedelta(seconds=1) < timedelta(minutes=1)
+    rest = under_test.again().page("silver", after=page.after, most=2)
+    assert (list(rest.objects), rest.after) == (put[2:], None)
+
+
+def test_a_listing_goes_on_behind_where_it_was_whatever_was_put_or_removed_meanwhile(store: Store) -> None:
+    for name in "bdf":
+        store.put_bytes("silver", f"{name}/x.tif", b"1", metadata={})
+    page = store.page("silver", most=2)
+    store.delete("silver", "d/x.tif")
+    for name in "aceg":
+        store.put_bytes("silver", f"{name}/x.tif", b"1", metadata={})
+    rest = store.page("silver", after=page.after)
+    assert [stored.reference.key for stored in rest.objects] == ["e/x.tif", "f/x.tif", "g/x.tif"]
+
+
+@pytest.mark.parametrize("size", [0, 3, 9_000_000])
+def test_a_moved_object_lies_in_the_other_container_alone_with_a_new_etag(store: Store, tmp_path: Path, size: int) -> None:
+    content = os.urandom(size)
+    put = store.put_file("bronze", "a b/ü#.tif", file_of(tmp_path, content), metadata={"origin": "somewhere"})
+    moved = store.move("bronze", "a b/ü#.tif", "quarantine", etag=put.reference.etag, metadata={"code": "Ä: 1 %"})
+    assert moved == store.stat("quarantine", "a b/ü#.tif") == next(iter(store.list("quarantine")))
+    assert (moved.reference.size_bytes, moved.metadata) == (size, {"code": "Ä: 1 %"})
+    assert moved.reference.etag != put.reference.etag
+    assert (keys(store, "bronze"), store.read_bytes("quarantine", "a b/ü#.tif")) == ([], content)
+    back = store.move("quarantine", "a b/ü#.tif", "bronze", etag=moved.reference.etag, metadata={})
+    assert (back.metadata, store.stat("bronze", "a b/ü#.tif")) == ({}, back)
+    assert back.reference.etag not in (put.reference.etag, moved.reference.etag)
+
+
+def test_a_move_takes_the_place_of_what_lies_there(store: Store) -> None:
+    store.put_bytes("quarantine", "a.tif", b"earlier", metadata={"n": "1"})
+    put = store.put_bytes("bronze", "a.tif", b"later", metadata={})
+    store.move("bronze", "a.tif", "quarantine", etag=put.reference.etag, metadata={"n": "2"})
+    assert (store.read_bytes("quarantine", "a.tif"), store.stat("quarantine", "a.tif").metadata) == (b"later", {"n": "2"})
+
+
+def test_what_was_replaced_is_not_moved(store: Store) -> None:
+    put = store.put_bytes("bronze", "a.tif", b"1", metadata={})
+    newer = store.put_bytes("bronze", "a.tif", b"2", metadata={"n": "2"})
+    with pytest.raises(Conflict, match=r"bronze/a\.tif"):
+        store.move("bronze", "a.tif", "quarantine", etag=put.reference.etag, metadata={})
+    assert (list(store.list("bronze")), keys(store, "quarantine")) == ([newer], [])
+    with pytest.raises(SourceNotFound, match=r"bronze/b\.tif"):
+        store.move("bronze", "b.tif", "quarantine", etag=put.reference.etag, metadata={})
+    with pytest.raises(ParameterInvalid):
+        store.move("bronze", "a.tif", "bronze", etag=newer.reference.etag, metadata={})
+    assert store.stat("bronze", "a.tif") == newer
 
 
 def test_sources_that_are_no_files(store: Store, tmp_path: Path) -> None:

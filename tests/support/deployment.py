@@ -91,6 +91,14 @@ def image_instructions() -> list[tuple[str, str]]:
     return [(line.split(None, 1)[0], " ".join(line.split(None, 1)[1].split())) for line in lines if line.strip()]
 
 
+def image_environment() -> dict[str, str]:
+    """What the image itself sets, of the last stage, but for PATH."""
+    instructions = image_instructions()
+    last = max(number for number, (instruction, _) in enumerate(instructions) if instruction == "FROM")
+    pairs = [pair for instruction, rest in instructions[last:] if instruction == "ENV" for pair in rest.split()]
+    return {name: value for name, _, value in (pair.partition("=") for pair in pairs) if name != "PATH"}
+
+
 def image_workdir() -> str:
     return [rest for instruction, rest in image_instructions() if instruction == "WORKDIR"][-1]
 

@@ -14,7 +14,9 @@ import pytest
 import yaml
 
 from geo_platform.ports import BRONZE, MESSAGES, QUARANTINE, SILVER
-from tests.support.deployment import DEPLOY, SETTINGS, check_command, environment_read_by, production_config, read_yaml
+from geo_platform.settings import Settings
+from geo_platform.storage.azure_queue import POISON
+from tests.support.deployment import DEPLOY, SETTINGS, check_command, environment_read_by, image_environment, production_config, read_yaml
 
 VALUES = DEPLOY / "azure" / "values-aks.yaml"
 CONTAINER_APPS = DEPLOY / "azure" / "container-apps.json"
@@ -31,7 +33,8 @@ KEYS: Mapping[str, set[str]] = {
     "dagsterWebserver": {"image", "labels", "envConfigMaps", "podSecurityContext", "securityContext"},
     "dagster-user-deployments": {"enabled", "deployments"},
     "dagsterDaemon": {
-        "image", "labels", "envConfigMaps", "podSecurityContext", "securityContext", "runCoordinator", "runMonitoring", "runRetries",
+        "image", "labels", "envConfigMaps", "podSecurityContext", "securityContext", "runCoordinator", "sensors", "runMonitoring",
+        "runRetries",
     },
     "concurrency": {"enabled", "runs", "pools"},
     "pythonLogs": {"pythonLogLevel", "managedPythonLoggers", "dagsterHandlerConfig"},
@@ -75,18 +78,60 @@ def test_the_queue_is_told_of_whole_objects_in_bronze_alone(storage: dict[str, A
     (whole,) = asked["advancedFilters"]
     assert "PutBlockList" in whole["values"]
     assert "PutBlock" not in whole["values"]
-    assert subscription["properties"]["destination"]["endpointType"] == "StorageQueue"
+    assert "SftpCommit" in whole["values"]
+    assert not {"CreateFile", "SftpCreate"} & set(whole["values"])
+    destination = subscription["properties"]["destination"]
+    assert (destination["endpointType"], destination["properties"]["queueName"]) == ("StorageQueue", "[parameters('queue')]")
+
+
+def test_the_queue_has_the_name_of_the_setting_and_a_poison_queue_beside_it(storage: dict[str, Any]) -> None:
+    name = storage["parameters"]["queue"]
+    assert Settings.model_validate({"arrivals_queue": name["defaultValue"]}).arrivals_queue == name["defaultValue"]
+    assert name["maxLength"] + len(POISON) == 63, "what a queue's name may have"
+    assert storage["variables"]["queues"] == ["[parameters('queue')]", f"[format('{{0}}{POISON}', parameters('queue'))]"]
+    (queues,) = (resource for resource in storage["resources"] if resource["type"].endswith("/queueServices/queues"))
+    assert queues["copy"]["count"] == "[length(variables('queues'))]"
+    apps = json.loads(CONTAINER_APPS.read_text("utf-8"))
+    (settings,) = yaml.safe_load_all((DEPLOY / "azure" / "aks-settings.yaml").read_text())
+    given = {apps["parameters"]["arrivalsQueue"]["defaultValue"], settings["data"]["GEO_PLATFORM_ARRIVALS_QUEUE"]}
+    assert given == {name["defaultValue"]}
+
+
+def test_the_identity_may_do_with_queues_what_receiving_hiding_and_burying_need(storage: dict[str, Any]) -> None:
+    """Storage Queue Data Message Processor may receive and delete, and neither update a message nor put one."""
+    roles = {role["name"] for role in storage["variables"]["roles"]}
+    assert roles == {"Storage Blob Data Contributor", "Storage Queue Data Contributor"}
 
 
 def test_the_apps_are_given_what_the_launcher_hands_on() -> None:
     template = json.loads(CONTAINER_APPS.read_text("utf-8"))
     given = {entry["name"]: entry for entry in template["variables"]["environment"]}
     handed_on = set(production_config()["run_launcher"]["config"]["env_vars"])
-    # The image that a run's container is made of; Dagster reads it in the code location.
-    assert set(given) == handed_on | {"DAGSTER_CURRENT_IMAGE"}
+    empty_in_the_image = {name for name, value in image_environment().items() if not value}
+    # The image that a run's container is made of, and the queue that sensors ask: both are read in the code location, not in runs.
+    assert set(given) == (handed_on - empty_in_the_image) | {"DAGSTER_CURRENT_IMAGE", "GEO_PLATFORM_ARRIVALS_QUEUE"}
     secret = {name for name, entry in given.items() if "secretRef" in entry}
     assert secret == {"GEO_PLATFORM_POSTGRES_URL", "GEO_PLATFORM_DAGSTER_POSTGRES_URL"}
-    assert all(template["parameters"][name]["type"] == "securestring" for name in ("postgresUrl", "dagsterPostgresUrl"))
+    secrets = ("postgresUrl", "dagsterPostgresUrl", "otlpHeaders", "applicationInsights")
+    assert all(template["parameters"][name]["type"] == "securestring" for name in secrets)
+
+
+def test_the_apps_are_given_where_spans_go_only_where_somebody_says_so() -> None:
+    """A secret of Container Apps may not be empty: entry and secret are there together, or neither."""
+    template = json.loads(CONTAINER_APPS.read_text("utf-8"))
+    (app,) = template["resources"]
+    (container,) = app["properties"]["template"]["containers"]
+    value = r"('[\w-]+'|parameters\('\w+'\))"
+    made = rf"if\(empty\(parameters\('(\w+)'\)\), createArray\(\), createArray\(createObject\('name', '([\w-]+)', '(\w+)', {value}\)\)\)"
+    entries = {parameter: (name, kind, said) for parameter, name, kind, said in re.findall(made, container["env"])}
+    secrets = {name: (kind, said) for _, name, kind, said in re.findall(made, app["properties"]["configuration"]["secrets"])}
+    assert {name for name, _, _ in entries.values()} <= set(production_config()["run_launcher"]["config"]["env_vars"])
+    assert {name for name, _, _ in entries.values()} >= {"OTEL_EXPORTER_OTLP_ENDPOINT", "APPLICATIONINSIGHTS_CONNECTION_STRING"}
+    for parameter, (_, kind, said) in entries.items():
+        assert template["parameters"][parameter]["defaultValue"] == ""
+        end = secrets.pop(said.strip("'")) if kind == "secretRef" else (kind, said)
+        assert end == ("value", f"parameters('{parameter}')")
+    assert not secrets
 
 
 def test_the_apps_commands_are_there_and_find_each_other() -> None:
@@ -115,6 +160,7 @@ def test_the_instance_is_that_of_the_production_file(values: dict[str, Any]) -> 
     coordinator = daemon["runCoordinator"]["config"]["queuedRunCoordinator"]
     queued = production["run_coordinator"]["config"]
     assert _snake(coordinator) == {name: queued[name] for name in _snake(coordinator)}
+    assert _snake(daemon["sensors"]) == production["sensors"]
     assert _snake(daemon["runMonitoring"]) == production["run_monitoring"]
     assert _snake(daemon["runRetries"]) == production["run_retries"]
     limits = values["concurrency"]
@@ -147,6 +193,7 @@ def test_every_pod_has_the_workload_identity_and_the_settings(values: dict[str, 
         assert pod["envConfigMaps"] == [{"name": settings["metadata"]["name"]}]
         assert pod["podSecurityContext"]["runAsUser"] == 10001
     assert "azure.workload.identity/client-id" in values["serviceAccount"]["annotations"]
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT" in settings["data"], "a run's pod has it from here"
     own = {name for name in settings["data"] if name.startswith("GEO_PLATFORM_")}
     assert own <= SETTINGS
     read = environment_read_by(production_config("K8sRunLauncher")["compute_logs"])

@@ -10,14 +10,20 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster_azure.container_apps.container_context import AcaContainerContext
 
+from geo_platform.arrivals.plan import MemoryClass
 from geo_platform.definitions import defs
+from geo_platform.runs import MEMORY_TAG
+from geo_platform.settings import load_settings
+from geo_platform.telemetry.tracing_export import Destinations
 from tests.support.deployment import (
     DEPLOY,
     LAUNCHERS,
     PRODUCTION,
     SETTINGS,
     environment_read_by,
+    image_environment,
     production_config,
     read_yaml,
 )
@@ -71,6 +77,7 @@ def test_every_class_and_formatter_imports(path: Path) -> None:
 def test_tags_that_limit_runs_are_tags_of_jobs() -> None:
     limits = production_config()["concurrency"]["runs"]["tag_concurrency_limits"]
     given = {(key, value) for job in defs.jobs or () for key, value in defs.resolve_job_def(job.name).tags.items()}
+    given |= {(MEMORY_TAG, memory.value) for memory in MemoryClass}
     by_value = {(limit["key"], limit["value"]) for limit in limits if isinstance(limit["value"], str)}
     assert by_value
     assert by_value <= given
@@ -87,6 +94,24 @@ def test_a_container_of_a_run_gets_every_variable_that_its_dagster_file_reads() 
     assert environment_read_by(production) <= forwarded
     assert {name for name in forwarded if name.startswith("GEO_PLATFORM_")} <= SETTINGS
     assert {"GEO_PLATFORM_PROFILE", "GEO_PLATFORM_BLOB_ACCOUNT_URL", "GEO_PLATFORM_POSTGRES_URL"} <= forwarded
+
+
+def test_a_container_of_a_run_is_told_where_spans_go_and_a_launch_does_not_fail_where_nobody_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the launcher's own code. A name that it hands on and that is not set fails each launch: the image has them empty."""
+    config = production_config()["run_launcher"]["config"]
+    telemetry = {name: value for name, value in image_environment().items() if not value}
+    for name in config["env_vars"]:
+        monkeypatch.setenv(name, "" if name in telemetry else "production")
+    context = AcaContainerContext.empty().merge(AcaContainerContext.create_from_config({"aca": {"env_vars": config["env_vars"]}}))
+    assert {name for name, value in context.get_environment_dict().items() if not value} == set(telemetry)
+    settings = load_settings()
+    assert not Destinations(otlp=bool(settings.otlp_endpoint), azure_monitor=settings.azure_monitor), "empty is nowhere"
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")
+    assert context.get_environment_dict()["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://collector:4318"
+    assert load_settings().otlp_endpoint is not None
+    monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT")
+    with pytest.raises(Exception, match="OTEL_EXPORTER_OTLP_ENDPOINT, but it was not set"):
+        context.get_environment_dict()
 
 
 def test_the_stages_that_cost_most_are_in_pools() -> None:

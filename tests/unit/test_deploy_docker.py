@@ -16,6 +16,7 @@ from tests.support.deployment import (
     SETTINGS,
     check_command,
     environment_read_by,
+    image_environment,
     image_instructions,
     read_yaml,
 )
@@ -80,7 +81,10 @@ def test_secrets_come_from_the_file_that_the_example_shows(compose: dict[str, An
     asked = set(re.findall(r"\$\{(\w+):\?", json.dumps(compose)))
     shown = {line.partition("=")[0] for line in (COMPOSE.parent / "example.env").read_text().splitlines() if "=" in line and line[0] != "#"}
     assert asked == shown
-    assert "${" not in re.sub(r"\$\{\w+:\?see example\.env\}", "", json.dumps(compose)), "a secret without a check"
+    optional = set(re.findall(r"\$\{(\w+):-\}", json.dumps(compose)))
+    assert optional == {name for name, value in image_environment().items() if not value}
+    assert optional == set(re.findall(r"^# (\w+)=", (COMPOSE.parent / "example.env").read_text(), re.MULTILINE))
+    assert "${" not in re.sub(r"\$\{\w+:(\?see example\.env|-)\}", "", json.dumps(compose)), "a secret without a check"
     assert "deploy/docker/.env" in (ROOT / ".gitignore").read_text().splitlines()
 
 

@@ -30,7 +30,7 @@ finally:
     return SLOW & set(json.loads(done.stderr))
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["list"], ["list", "--help"]], ids=" ".join)
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["list"], ["list", "--help"], ["quarantine", "list"]], ids=" ".join)
 def test_what_touches_no_geodata_loads_none_of_its_libraries(arguments: list[str]) -> None:
     assert _loaded_by(*arguments) == set()
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geo_platform.contracts.arrival import SourceFormat
-from geo_platform.source.sidecars import SourceGroup, exposed_sidecars, group_sources, sidecars_of
+from geo_platform.source.sidecars import SourceGroup, exposed_sidecars, group_sources, set_prefix, sidecars_of, stands_alone
 
 
 def test_a_shapefile_takes_its_parts_whatever_their_case() -> None:
@@ -94,6 +94,24 @@ def test_sidecars_lie_beside_their_file(name: str, siblings: list[str]) -> None:
     assert name not in found
     assert set(found) <= set(siblings)
     assert {sidecar.rpartition("/")[0].casefold() for sidecar in found} <= {name.rpartition("/")[0].casefold()}
+
+
+@given(st.lists(_NAMES, max_size=25))
+def test_from_any_file_of_a_source_all_of_it_is_found_by_prefix(names: list[str]) -> None:
+    for group in group_sources(names).sources:
+        for part in (group.main, *group.sidecars):
+            prefix = set_prefix(part).casefold()
+            assert prefix == set_prefix(group.main).casefold()
+            assert part.casefold().startswith(prefix)
+        assert not (group.sidecars and stands_alone(group.main))
+
+
+def test_a_geojson_stands_alone_and_a_tiff_does_not() -> None:
+    assert stands_alone("a/b.geojson")
+    assert not stands_alone("a/b.tif")
+    assert not stands_alone("a/b.dbf")
+    assert set_prefix("a/b.c.tif.aux.xml") == set_prefix("a/b.c.aux.xml") == "a/b.c."
+    assert set_prefix("a/b.geojson") == "a/b.geojson"
 
 
 def test_an_archive_of_another_kind_says_so() -> None:

@@ -67,6 +67,37 @@ def deaths_of_puts(root: Path, *, move: bool) -> int:
         assert list((root / ".incoming").iterdir()) == [], "what the dead left is cleaned"
 
 
+def deaths_of_moves(root: Path) -> int:
+    """The object lies in one of the containers at any time, with the metadata that it has there."""
+    deaths = 0
+    while True:
+        shutil.rmtree(root, ignore_errors=True)
+        FolderStore(root).put_bytes("quarantine", "a/b.bin", b"earlier", metadata={"at": "an earlier time"})
+        FolderStore(root).put_bytes("bronze", "a/b.bin", b"bytes", metadata={"at": "bronze"})
+
+        def move() -> object:
+            store = FolderStore(root)
+            return [
+                store.move("bronze", stored.reference.key, "quarantine", etag=stored.reference.etag, metadata={"at": "quarantine"})
+                for stored in list(store.list("bronze"))
+            ]
+
+        if not die_at(deaths + 1, move):
+            return deaths
+        deaths += 1
+        for attempt in (lambda: None, move):
+            attempt()
+            there = [
+                (container, FolderStore(root).read_bytes(container, stored.reference.key), dict(stored.metadata))
+                for container in ("bronze", "quarantine")
+                for stored in FolderStore(root).list(container)
+            ]
+            moved = [("quarantine", b"bytes", {"at": "quarantine"})]
+            unmoved = [("bronze", b"bytes", {"at": "bronze"}), ("quarantine", b"earlier", {"at": "an earlier time"})]
+            assert there in (moved, unmoved), (deaths, there)
+        assert there == moved
+
+
 def item(version: str, west: float) -> dict[str, Any]:
     properties = {
         "datetime": f"2020-01-0{version[-1]}T00:00:00Z",
@@ -239,6 +270,7 @@ if __name__ == "__main__":
     modes = {
         "put by copy": lambda: deaths_of_puts(place, move=False),
         "put by move": lambda: deaths_of_puts(place, move=True),
+        "move to another container": lambda: deaths_of_moves(place),
         "first publish": lambda: deaths_of_publishes(place, first_version=True),
         "publish again": lambda: deaths_of_publishes(place, first_version=False),
         "unpublish": lambda: deaths_of_unpublishing(place),

@@ -23,6 +23,7 @@ WITH_PROJECT = os.environ | {"PYTHONPATH": str(PROJECT)}
     [
         "put by copy",
         "put by move",
+        "move to another container",
         "first publish",
         "publish again",
         "unpublish",

@@ -12,7 +12,7 @@ import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from geo_platform.errors import SourceNotFound
-from geo_platform.ports import BRONZE, Catalog, FeatureStore, ObjectStore
+from geo_platform.ports import BRONZE, QUARANTINE, Catalog, FeatureStore, ObjectStore
 from geo_platform.storage.folder import FolderStore
 from geo_platform.storage.traced import TracedCatalog, TracedFeatures, TracedObjects
 from geo_platform.telemetry.context import telemetry_context
@@ -37,6 +37,9 @@ def test_what_is_asked_of_objects_is_answered_as_the_store_does_and_has_a_span(t
     objects.put_bytes(BRONZE, "a.txt", b"abc", metadata={})
     assert objects.read_bytes(BRONZE, "a.txt") == b"abc"
     assert [stored.reference.key for stored in objects.list(BRONZE)] == ["a.txt"]
+    (paged,) = objects.page(BRONZE).objects
+    objects.move(BRONZE, "a.txt", QUARANTINE, etag=paged.reference.etag, metadata={})
+    objects.move(QUARANTINE, "a.txt", BRONZE, etag=objects.stat(QUARANTINE, "a.txt").reference.etag, metadata={})
     with objects.open(BRONZE, "a.txt") as file:
         assert file.read() == b"abc"
         assert "objects.open" not in {span.name for span in spans.get_finished_spans()}, "it lasts as long as the file is open"
@@ -46,7 +49,7 @@ def test_what_is_asked_of_objects_is_answered_as_the_store_does_and_has_a_span(t
     with pytest.raises(SourceNotFound):
         objects.stat(BRONZE, "a.txt")
     names = [span.name for span in spans.get_finished_spans()]
-    wanted = ["put_bytes", "read_bytes", "list", "open", "local_path", "delete", "stat"]
+    wanted = ["put_bytes", "read_bytes", "list", "page", "move", "stat", "move", "open", "local_path", "delete", "stat"]
     assert names == [f"objects.{name}" for name in wanted]
 
 

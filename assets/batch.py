@@ -1,0 +1,163 @@
+"""Several files in one run: each goes through its chain by itself, and has its own partition, messages, events, checks and item.
+
+What belongs here: the op, which files are left to do, how many at once, and how the run ends. What stays out: one file's stages
+and its tries (`assets/files.py`), sharing files out among runs (`geo_platform/arrivals/plan.py`).
+
+An op and no asset, since one step makes what eight assets make, of partitions of two kinds. Of each file it tells Dagster what
+the assets' own steps would have told. Files are worked on in threads; Dagster is spoken to by the op's own.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from threading import Event
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from assets.files import FileWork, Outcome, Stores, work_through
+from assets.report import report_files
+from assets.stage import STORE_RETRIES, StageConfig, stage
+from geo_platform.chains import CHAINS, ChainOptions, ParametersError, fit
+from geo_platform.contracts.arrival import SourceKind
+from geo_platform.errors import FilesFailed, FilesRefused, ParameterInvalid, PlatformError
+from geo_platform.ports import Catalog, FeatureStore, ObjectStore, Scratch
+
+AT_ONCE = 3
+"""Files that are worked on at the same time: while one waits for a store, another computes."""
+
+LAST_STAGES = {kind: list(chain.stages)[-1] for kind, chain in CHAINS.items()}
+
+
+class FileAsked(dg.Config):
+    """A file, and the state of its bytes for which it was asked."""
+
+    key: str = Field(min_length=1, description="Its name in the container.")
+    etag: str = Field("", description="Of the object and its sidecars when it was found; what lies there by now is taken, and said.")
+
+
+class IngestFilesConfig(StageConfig):
+    """Which files of a container, with the same parameters for all of them."""
+
+    container_name: str = Field("bronze", description="Container that the files lie in.")
+    watch: str = Field("", description="Watch that found them, where one did.")
+    parameters: dict[str, Any] = Field(default_factory=dict, description="Parameters of the jobs, by the names of docs/parameters.md.")
+    files: list[FileAsked] = Field(min_length=1, description="The files.")
+
+
+@dg.op(name="files", retry_policy=STORE_RETRIES)
+def ingest_files(
+    context: dg.OpExecutionContext,
+    config: IngestFilesConfig,
+    objects: dg.ResourceParam[ObjectStore],
+    features: dg.ResourceParam[FeatureStore],
+    catalog: dg.ResourceParam[Catalog],
+    scratch: dg.ResourceParam[Scratch],
+) -> None:
+    """Each file is ingested by itself: one that is refused fails nobody else's, and the run says which were."""
+    outcomes: list[Outcome] = []
+    asked = {file.key: file.etag for file in config.files}
+    try:
+        with stage(context):
+            work = FileWork(context, Stores(objects, features, catalog, scratch), _options(config))
+            for outcome in _each(work, _left(context, list(asked))):
+                _tell(context, outcome)
+                outcomes.append(outcome)
+            _check(context, outcomes, asked)
+    except dg.Failure as failure:
+        shown = {**report_files(outcomes, asked), **failure.metadata}
+        raise dg.Failure(failure.description, metadata=shown, allow_retries=failure.allow_retries) from failure
+    context.add_output_metadata(report_files(outcomes, asked))
+
+
+def published_partitions(instance: dg.DagsterInstance, run_id: str) -> set[str]:
+    """Those of which the run has published the item, or found it published."""
+    found: set[str] = set()
+    cursor: str | None = None
+    while True:
+        page = instance.get_records_for_run(run_id, cursor=cursor, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION, limit=1000)
+        made = [record.asset_materialization for record in page.records]
+        found |= {one.partition for one in made if one and one.partition and one.asset_key.to_user_string() in LAST_STAGES.values()}
+        if not page.has_more:
+            return found
+        cursor = page.cursor
+
+
+def _options(config: IngestFilesConfig) -> Mapping[SourceKind, ChainOptions]:
+    """Of both kinds, before any file is opened. Raises ParameterInvalid."""
+    given = {**config.parameters, "container_name": config.container_name}
+    try:
+        return {kind: fit(chain, given) for kind, chain in CHAINS.items()}
+    except ParametersError as error:
+        raise ParameterInvalid(f"The parameters of the run do not fit: {error}.") from error
+
+
+def _left(context: dg.OpExecutionContext, keys: Sequence[str]) -> list[str]:
+    """All of them; where the op is tried again, those that it did not publish before."""
+    done = published_partitions(context.instance, context.run.run_id) if context.retry_number else set()
+    return [key for key in keys if key not in done]
+
+
+def _each(work: FileWork, keys: Sequence[str]) -> Iterator[Outcome]:
+    """What became of each, as they end. Once a store stays away for one, no other is begun: it would wait as long for nothing."""
+    stays_away = Event()
+
+    def one(key: str) -> Outcome | None:
+        if stays_away.is_set():
+            return None
+        outcome = work_through(work, key, stays_away)
+        if outcome.error is not None and outcome.error.retryable:
+            stays_away.set()
+        return outcome
+
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="files") as pool:
+        begun = [pool.submit(one, key) for key in keys]
+        try:
+            for ended in as_completed(begun):
+                outcome = ended.result()
+                if outcome is not None:
+                    yield outcome
+        finally:
+            stays_away.set()  # where the run is ended, what has not begun does not begin
+
+
+def _tell(context: dg.OpExecutionContext, outcome: Outcome) -> None:
+    """The events that the steps of its assets and of their checks would have left in Dagster."""
+    if outcome.kind is not None and outcome.made:
+        name = CHAINS[outcome.kind].partitions_name
+        if not context.instance.has_dynamic_partition(name, outcome.key):
+            context.instance.add_dynamic_partitions(name, [outcome.key])
+    for made in outcome.made:
+        version = {"dagster/data_version": made.message.fingerprint, "dagster/data_version_is_user_provided": "true"}
+        context.log_event(dg.AssetMaterialization(made.stage, metadata=made.metadata, partition=outcome.key, tags=version))
+        for name, found in made.checks.items():
+            evaluation = dg.AssetCheckEvaluation(
+                asset_key=dg.AssetKey(made.stage),
+                check_name=name,
+                passed=found.passed,
+                metadata=found.metadata,
+                severity=found.severity,
+                description=found.description,
+                blocking=False,
+                partition=outcome.key,
+            )
+            context.log_event(evaluation)  # type: ignore[arg-type]  # taken, but not in the annotation of 1.13
+
+
+def _check(context: dg.OpExecutionContext, outcomes: Sequence[Outcome], asked: Mapping[str, str]) -> None:
+    """Raises the store's fault where it stayed away, else FilesFailed or FilesRefused where not every file was published."""
+    errors = {outcome.key: outcome.error for outcome in outcomes if outcome.error is not None}
+    away = next((error for error in errors.values() if error.retryable), None)
+    if away is not None:
+        raise away
+    if errors:
+        raise _not_all(errors, len(asked), context.run.run_id)
+
+
+def _not_all(errors: Mapping[str, PlatformError], files: int, run_id: str) -> PlatformError:
+    failed = [key for key, error in errors.items() if not error.user_fixable]
+    key, first = next(((key, errors[key]) for key in failed), next(iter(errors.items())))
+    what = f"{len(failed)} failed and {len(errors) - len(failed)} were refused" if failed else f"{len(errors)} were refused"
+    said = f"Of {files} files {what}; {key!r}: {first.code}: {first.message}"
+    remedy = f"Each has its reason in the run's metadata. Mend them, then: geo-platform retry {run_id}"
+    return FilesFailed(said, remedy=remedy) if failed else FilesRefused(said, remedy=remedy)

@@ -1,0 +1,80 @@
+"""Receipts: which run was asked for because of an arrival, so that nobody asks twice.
+
+What belongs here: where receipts lie, reading and taking many at once. What stays out: whether their runs exist (Dagster says).
+
+A receipt is taken before its run is asked for, and by one only: two sensors that find an object at the same moment both put, and the
+store lets the first one. Where the asking process dies in between, no run has the receipt's run key, and once the receipt is older
+than `VOID_AFTER_S` it counts for nothing.
+"""
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from geo_platform.arrivals.arrival import Arrival
+from geo_platform.contracts.arrival import RunAsked
+from geo_platform.contracts.stored import dump_message, load_message
+from geo_platform.errors import Conflict, SourceNotFound
+from geo_platform.ports import MESSAGES, ObjectStore
+
+VOID_AFTER_S = 45
+"""Longer than Dagster takes from the end of a tick to the runs that it asked for; a second run of the same arrival would find its work done."""
+
+_AT_ONCE = 8
+_FOLDER = "arrivals"
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What it says, and the etag at which it says so."""
+
+    asked: RunAsked
+    etag: str
+
+    def is_void(self, now_utc: datetime) -> bool:
+        """Whether it is no longer to be waited for, where its run does not exist."""
+        return now_utc - self.asked.asked_at_utc > timedelta(seconds=VOID_AFTER_S)
+
+
+def receipt_place(arrival_key: str) -> str:
+    """Its key in the container of messages."""
+    return f"{_FOLDER}/{arrival_key[:2]}/{arrival_key}.json"
+
+
+def read_receipts(objects: ObjectStore, arrival_keys: Iterable[str]) -> dict[str, Receipt]:
+    """Those that there are, by arrival key. Raises the store's faults, and ContractError where one cannot be read."""
+
+    def read(arrival_key: str) -> Receipt | None:
+        place = receipt_place(arrival_key)
+        try:
+            etag = objects.stat(MESSAGES, place).reference.etag
+            return Receipt(load_message(objects.read_bytes(MESSAGES, place), RunAsked), etag)
+        except SourceNotFound:
+            return None
+
+    keys = list(arrival_keys)
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="receipts") as readers:
+        return {key: receipt for key, receipt in zip(keys, readers.map(read, keys), strict=True) if receipt is not None}
+
+
+def take_receipts(
+    objects: ObjectStore, arrivals: Mapping[str, Arrival], void: Mapping[str, Receipt], *, watch: str, run_key: str, now_utc: datetime
+) -> set[str]:
+    """Take one for each arrival, by arrival key; over a void one where there is one. Returns those that nobody else took meanwhile.
+
+    Raises the store's faults.
+    """
+
+    def take(entry: tuple[str, Arrival]) -> str | None:
+        arrival_key, arrival = entry
+        asked = RunAsked(uri=arrival.uri, etag=arrival.etag, watch=watch, run_key=run_key, asked_at_utc=now_utc)
+        before = void[arrival_key].etag if arrival_key in void else ""
+        try:
+            objects.put_bytes(MESSAGES, receipt_place(arrival_key), dump_message(asked), metadata={"run_key": run_key}, only_if_etag=before)
+        except Conflict:
+            return None
+        return arrival_key
+
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="receipts") as takers:
+        return {key for key in takers.map(take, arrivals.items()) if key is not None}

@@ -1,0 +1,244 @@
+"""Several files in one run: each has its own result, events, messages and item, and one that is refused fails nobody else's."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pytest
+import rasterio
+
+from assets import files
+from assets.batch import published_partitions
+from assets.checks import ASSET_CHECKS, CHECKS_OF
+from assets.stage import RASTER_OBJECTS, VECTOR_OBJECTS
+from geo_platform.contracts.arrival import ObjectArrived
+from geo_platform.definitions import defs
+from geo_platform.errors import StoreUnavailable
+from geo_platform.ports import BRONZE, MESSAGES
+from geo_platform.settings import load_settings
+from geo_platform.source.arrival import receive
+from geo_platform.storage.stores import open_catalog, open_objects
+from schedules.shared_runs import left_of, retry_of
+
+JOB = defs.resolve_job_def("ingest_files")
+VECTOR_STAGES = ["raw_vector", "vector_profile", "vector_features", "vector_item"]
+RASTER_STAGES = ["raw_raster", "raster_profile", "raster_cog", "raster_item"]
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as own:
+        yield own
+
+
+@pytest.fixture
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between tries."""
+    monkeypatch.setattr(files, "STORE_RETRIES", dg.RetryPolicy(max_retries=3, delay=0.001))
+
+
+def put(key: str, content: bytes) -> str:
+    """Its etag."""
+    return open_objects(load_settings()).put_bytes(BRONZE, key, content, metadata={}).reference.etag
+
+
+def points(name: str = "a") -> bytes:
+    feature = {"type": "Feature", "properties": {"name": name}, "geometry": {"type": "Point", "coordinates": [1.0, 2.0]}}
+    return json.dumps({"type": "FeatureCollection", "features": [feature]}).encode()
+
+
+def elevations(path: Path) -> bytes:
+    pixels = np.linspace(1, 900, 64 * 64, dtype="float32").reshape(1, 64, 64)
+    shape = {"width": 64, "height": 64, "count": 1, "dtype": "float32", "transform": rasterio.Affine(10, 0, 5e5, 0, -10, 5e6)}
+    with rasterio.open(path, "w", driver="GTiff", crs="EPSG:32633", **shape) as written:
+        written.write(pixels)
+    return path.read_bytes()
+
+
+def run(instance: dg.DagsterInstance, *keys: str, **config: Any) -> dg.ExecuteInProcessResult:
+    asked = {"files": [{"key": key, "etag": config.pop("etag", "")} for key in keys], **config}
+    run_config = {"ops": {"files": {"config": asked}}, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    return JOB.execute_in_process(run_config, instance=instance, raise_on_error=False)
+
+
+def failure(done: dg.ExecuteInProcessResult) -> dict[str, Any]:
+    (event,) = [event for event in done.all_events if event.is_step_failure]
+    found = event.step_failure_data.user_failure_data
+    assert found is not None
+    return {key: value.records if isinstance(value, dg.TableMetadataValue) else value.value for key, value in found.metadata.items()}
+
+
+def made(instance: dg.DagsterInstance, run_id: str) -> dict[str, list[str]]:
+    """Partition -> the assets of which the run left a materialization, in order."""
+    found: dict[str, list[str]] = {}
+    for record in reversed(instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION, ascending=False).records):
+        one = record.asset_materialization
+        assert one is not None
+        found.setdefault(str(one.partition), []).append(one.asset_key.to_user_string())
+    return found
+
+
+def test_each_file_has_the_events_checks_messages_and_item_of_a_run_of_its_own(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    put("a.geojson", points())
+    put("in/dem.tif", elevations(tmp_path / "dem.tif"))
+    done = run(instance, "a.geojson", "in/dem.tif")
+    assert done.success, failure(done)
+    assert made(instance, done.run_id) == {"a.geojson": VECTOR_STAGES, "in/dem.tif": RASTER_STAGES}
+    assert instance.get_dynamic_partitions(VECTOR_OBJECTS.name or "") == ["a.geojson"]
+    assert instance.get_dynamic_partitions(RASTER_OBJECTS.name or "") == ["in/dem.tif"]
+    checks = instance.get_records_for_run(done.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION).records
+    evaluated = [record.event_log_entry.dagster_event.asset_check_evaluation_data for record in checks]
+    assert {one.partition for one in evaluated if one.check_name == "rows_accounted"} == {"a.geojson"}
+    assert len(evaluated) == 3 + 4
+    assert all(one.passed for one in evaluated)
+    stored = [stored.reference.key for stored in open_objects(load_settings()).list(MESSAGES)]
+    wanted = [(stage, "a.geojson") for stage in VECTOR_STAGES] + [(stage, "in/dem.tif") for stage in RASTER_STAGES]
+    assert sorted(stored) == sorted(f"{stage}/{key}/{done.run_id}.json" for stage, key in wanted)
+    items = [(entry.collection, entry.run_id) for entry in open_catalog(load_settings()).entries()]
+    assert sorted(items) == [("rasters", done.run_id), ("vectors", done.run_id)]
+
+
+def test_the_events_are_those_of_a_run_of_its_own(instance: dg.DagsterInstance) -> None:
+    """The same metadata and data versions; what differs is Dagster's account of what the step read."""
+    put("a.geojson", points())
+    shared = run(instance, "a.geojson")
+    alone = defs.resolve_job_def("ingest_vector").execute_in_process(instance=instance, partition_key="a.geojson")
+    versions = {}
+    for done in (shared, alone):
+        records = instance.get_records_for_run(done.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION).records
+        events = [record.asset_materialization for record in records]
+        tags = ("dagster/data_version", "dagster/data_version_is_user_provided")
+        versions[done.run_id] = [
+            (one.asset_key, one.partition, sorted(one.metadata), [one.tags[tag] for tag in tags]) for one in events if one is not None
+        ]
+    assert versions[shared.run_id] == versions[alone.run_id]
+
+
+def test_the_checks_that_share_a_step_are_all_of_the_checks() -> None:
+    specs = [spec for check in ASSET_CHECKS for spec in check.check_specs]
+    assert {(spec.asset_key.to_user_string(), spec.name) for spec in specs} == {(asset, name) for asset in CHECKS_OF for name in CHECKS_OF[asset]}
+
+
+def test_one_that_is_refused_and_one_that_is_gone_fail_nobody_else_s(instance: dg.DagsterInstance) -> None:
+    for key, content in {"a.geojson": points(), "letter.tif": b"dear sir", "b.geojson": points("b")}.items():
+        put(key, content)
+    done = run(instance, "letter.tif", "a.geojson", "gone.geojson", "b.geojson")
+    assert not done.success
+    found = failure(done)
+    assert (found["code"], found["retryable"], found["user_fixable"]) == ("FILES_REFUSED", False, True)
+    assert (found["files"], found["published"], found["refused"], found["failed"], found["not_reached"]) == (4, 2, 2, 0, 0)
+    refused = {record.data["key"]: record.data["code"] for record in found["not_published"]}
+    assert refused == {"letter.tif": "UNSUPPORTED_FORMAT", "gone.geojson": "SOURCE_NOT_FOUND"}
+    assert published_partitions(instance, done.run_id) == {"a.geojson", "b.geojson"}
+    dagster_run = instance.get_run_by_id(done.run_id)
+    assert dagster_run is not None
+    assert left_of(instance, dagster_run) == ["letter.tif", "gone.geojson"]
+    assert len(list(open_catalog(load_settings()).entries())) == 2
+
+
+def test_what_was_refused_is_done_again_alone(instance: dg.DagsterInstance) -> None:
+    put("a.geojson", points())
+    put("b.geojson", b"{")
+    first = run(instance, "a.geojson", "b.geojson", parameters={"collection_id": "parcels"})
+    put("b.geojson", points("b"))
+    left = retry_of(instance, first.run_id)
+    assert left is not None
+    assert left.files == ("b.geojson",)
+    assert left.request is not None
+    again = JOB.execute_in_process(
+        {"ops": {stage: {"config": dict(options)} for stage, options in left.request.stage_options.items()}},
+        instance=instance,
+        tags=dict(left.request.tags),
+    )
+    assert made(instance, again.run_id) == {"b.geojson": VECTOR_STAGES}
+    assert {entry.collection for entry in open_catalog(load_settings()).entries()} == {"parcels"}
+    assert retry_of(instance, again.run_id) is not None
+    assert retry_of(instance, again.run_id).files == ()  # type: ignore[union-attr]
+
+
+def test_bytes_that_came_after_the_run_was_asked_for_are_taken_and_said(instance: dg.DagsterInstance) -> None:
+    asked = put("a.geojson", points())
+    put("a.geojson", points("newer"))
+    done = run(instance, "a.geojson", etag=asked)
+    assert done.success
+    (output,) = [event for event in done.all_events if event.is_successful_output]
+    said = {key: value.value for key, value in output.step_output_data.metadata.items()}
+    assert (said["published"], said["taken_newer_than_asked"]) == (1, ["a.geojson"])
+
+
+def test_parameters_that_do_not_fit_are_refused_before_any_file_is_opened(instance: dg.DagsterInstance) -> None:
+    put("a.geojson", points())
+    found = failure(run(instance, "a.geojson", parameters={"target_crs": "EPSG:4326", "jpeg_quality": 500}))
+    assert (found["code"], found["not_reached"]) == ("PARAMETER_INVALID", 1)
+    assert "jpeg_quality" in found["message"]
+
+
+@pytest.mark.usefixtures("_no_pauses")
+def test_a_fault_that_passes_is_waited_for_by_its_file(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+    faults = {"a.geojson": 3}
+
+    def away_at_first(objects: Any, container: str, key: str, *rest: Any, **named: Any) -> ObjectArrived:
+        if faults.get(key, 0) > 0:
+            faults[key] -= 1
+            raise StoreUnavailable("away")
+        return receive(objects, container, key, *rest, **named)
+
+    monkeypatch.setattr(files, "receive", away_at_first)
+    for key in ("a.geojson", "b.geojson"):
+        put(key, points(key))
+    done = run(instance, "a.geojson", "b.geojson")
+    assert done.success
+    assert faults == {"a.geojson": 0}
+
+
+@pytest.mark.usefixtures("_no_pauses")
+def test_a_store_that_stays_away_is_not_asked_for_every_file(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def away(objects: Any, container: str, key: str, *_: Any, **__: Any) -> ObjectArrived:
+        asked.append(key)
+        raise StoreUnavailable("away")
+
+    monkeypatch.setattr(files, "receive", away)
+    op = defs.resolve_job_def("ingest_files").nodes[0].definition
+    assert isinstance(op, dg.OpDefinition)
+    assert op.retry_policy is not None
+
+    @dg.job(resource_defs=dict(JOB.resource_defs))
+    def tried_once() -> None:
+        op.with_retry_policy(dg.RetryPolicy(max_retries=1, delay=0.001)).alias("files")()
+
+    config = {"ops": {"files": {"config": {"files": [{"key": f"{number}.geojson"} for number in range(50)]}}}}
+    done = tried_once.execute_in_process(config, instance=instance, raise_on_error=False)
+    (event,) = [event for event in done.all_events if event.is_step_failure]
+    assert sum(event.is_step_up_for_retry for event in done.all_events) == 1
+    assert len(set(asked)) < 20
+
+
+def test_a_run_that_was_killed_is_begun_again_without_writing_anything_twice(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between an item and the run's word of it, which is where a kill leaves most behind."""
+    for key in ("a.geojson", "b.geojson"):
+        put(key, points(key))
+
+
+    def killed(_: Any, outcome: files.Outcome) -> None:
+        raise KeyboardInterrupt(outcome.key)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("assets.batch._tell", killed)
+        killed_run = run(instance, "a.geojson", "b.geojson")
+    assert made(instance, killed_run.run_id) == {}
+    before = {entry.item_id: (entry.run_id, entry.updated_at_utc) for entry in open_catalog(load_settings()).entries()}
+    assert before
+    again = run(instance, "a.geojson", "b.geojson")
+    assert again.success
+    assert made(instance, again.run_id) == {"a.geojson": VECTOR_STAGES, "b.geojson": VECTOR_STAGES}
+    after = {entry.item_id: (entry.run_id, entry.updated_at_utc) for entry in open_catalog(load_settings()).entries()}
+    assert len(after) == 2
+    assert {name: after[name] for name in before} == before
+    assert list(open_catalog(load_settings()).versions()) == []

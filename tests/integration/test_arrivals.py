@@ -1,0 +1,292 @@
+"""From an object that lands to the run that is asked for: real ticks on a real instance of Dagster and a real store, runs executed here.
+
+The daemon, which does what a tick asks for, is stood in for by `Daemon`; tests/e2e/test_arriving.py has the real one.
+"""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from geo_platform.arrivals.listing import ListingCursor
+from geo_platform.arrivals.watch import Watch
+from geo_platform.ports import BRONZE
+from geo_platform.runs import RUN_KEY_TAG, WATCH_TAG
+from geo_platform.storage.folder import FolderStore
+from schedules.arrival_events import HIDDEN_S, EventIntake, EventsCursor, Tick
+from schedules.arrival_listing import KnownArrivals, listing_tick
+from schedules.intake import Taken
+from tests.support.command import ROOT
+from tests.support.queues import Created, MemoryQueue
+
+SAMPLE = ROOT / "samples" / "sierra_nevada_srtm.tif"
+ACCOUNT = "https://geoaccount.blob.core.windows.net"
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as ephemeral:
+        yield ephemeral
+
+
+class Blobs(FolderStore):
+    """Objects that are whole as soon as they are seen, as those of a service are."""
+
+    is_local = False
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> Blobs:
+    return Blobs(tmp_path / "store")
+
+
+@dataclass
+class Daemon:
+    """Makes the runs that ticks ask for, as far as they can be seen: records with the tags of the request."""
+
+    instance: dg.DagsterInstance
+    runs: list[dg.RunRequest] = field(default_factory=list)
+
+    def launch(self, taken: Taken) -> None:
+        for request in taken.requests:
+            tags = {**request.tags, RUN_KEY_TAG: str(request.run_key), "dagster/partition": str(request.partition_key or "")}
+            self.instance.add_run(dg.DagsterRun(job_name=str(request.job_name), tags=tags, status=dg.DagsterRunStatus.NOT_STARTED))
+            self.runs.append(request)
+
+    def end(self) -> None:
+        for run in self.instance.get_runs():
+            self.instance.delete_run(run.run_id)
+            self.instance.add_run(run.with_status(dg.DagsterRunStatus.SUCCESS))
+
+    @property
+    def partitions(self) -> list[str | None]:
+        return [request.partition_key for request in self.runs]
+
+
+@dataclass
+class Events:
+    """A queue, and ticks on it."""
+
+    intake: EventIntake
+    queue: MemoryQueue
+    daemon: Daemon
+    cursor: EventsCursor = field(default_factory=EventsCursor)
+
+    def land(self, key: str, content: bytes | Path = SAMPLE) -> str:
+        """Put an object and tell of it."""
+        path = content if isinstance(content, Path) else None
+        objects = self.intake.objects
+        if path is not None:
+            objects.put_file(BRONZE, key, path, metadata={})
+        elif isinstance(content, bytes):
+            objects.put_bytes(BRONZE, key, content, metadata={})
+        return self.tell(key)
+
+    def tell(self, key: str, **changes: Any) -> str:
+        return self.queue.send(Created(BRONZE, key, account_url=ACCOUNT, **changes).event("eventgrid"))
+
+    def tick(self, *, crashes: bool = False) -> Tick:
+        """One, and what the daemon does after it; where it crashes, its answer is lost."""
+        tick = self.intake.tick(self.cursor, tick_s=0.3)
+        if not crashes:
+            self.cursor = EventsCursor.model_validate_json(tick.cursor.model_dump_json())
+            self.daemon.launch(tick.taken)
+        return tick
+
+
+@pytest.fixture
+def events(instance: dg.DagsterInstance, blobs: Blobs) -> Events:
+    return _events(instance, blobs, [Watch(name="bronze")])
+
+
+def _events(instance: dg.DagsterInstance, blobs: Blobs, watches: Sequence[Watch]) -> Events:
+    queue = MemoryQueue()
+    return Events(EventIntake(instance, queue, blobs, watches, account_url=ACCOUNT), queue, Daemon(instance))
+
+
+def test_an_event_becomes_a_run_and_its_message_goes_once_that_run_exists(events: Events) -> None:
+    events.land("dem/sierra.tif")
+    tick = events.tick()
+    (request,) = tick.taken.requests
+    assert (request.job_name, request.partition_key) == ("process_raster", "dem/sierra.tif")
+    assert request.tags[WATCH_TAG] == "bronze"
+    assert request.run_config["ops"]["raw_raster"]["config"]["container_name"] == BRONZE
+    assert events.queue.kept, "the message is kept until the run exists"
+    events.tick()
+    assert not events.queue.kept
+    assert len(events.daemon.runs) == 1
+
+
+def test_a_tick_whose_answer_was_lost_is_made_good_by_the_message_that_comes_back(events: Events) -> None:
+    events.land("sierra.tif")
+    lost = events.tick(crashes=True)
+    assert len(lost.taken.requests) == 1
+    events.queue.now_s += HIDDEN_S + 1
+    early = events.tick()  # the receipt is fresh: somebody may be making its run
+    assert not early.taken.requests
+    _make_receipts_old(events)
+    events.queue.now_s += 60
+    again = events.tick()
+    assert [request.run_key for request in again.taken.requests] == [request.run_key for request in lost.taken.requests]
+    events.tick()
+    assert not events.queue.kept
+
+
+def _make_receipts_old(events: Events) -> None:
+    objects = events.intake.objects
+    for stored in list(objects.list("messages", "arrivals/")):
+        text = objects.read_bytes("messages", stored.reference.key).decode()
+        year = text.partition('"asked_at_utc": "')[2][:4] or text.partition('"asked_at_utc":"')[2][:4]
+        objects.put_bytes("messages", stored.reference.key, text.replace(f'"{year}-', '"2020-', 1).encode(), metadata={})
+
+
+def test_the_same_event_twice_and_the_same_object_by_listing_make_one_run(events: Events, instance: dg.DagsterInstance) -> None:
+    events.land("sierra.tif")
+    events.tell("sierra.tif")
+    events.tick()
+    events.tell("sierra.tif")
+    events.tick()
+    events.tick()
+    listed = listing_tick(instance, events.intake.objects, Watch(name="bronze"), ListingCursor(), KnownArrivals())
+    assert not listed.taken.requests
+    assert len(listed.taken.known) == 1
+    assert len(events.daemon.runs) == 1
+    assert not events.queue.kept
+
+
+def test_new_bytes_are_a_new_arrival_and_the_older_event_finds_them(events: Events) -> None:
+    events.land("sierra.tif")
+    events.tick()
+    events.land("sierra.tif")
+    events.tick()
+    first, second = events.daemon.runs
+    assert first.run_key != second.run_key
+    assert events.daemon.partitions == ["sierra.tif", "sierra.tif"]
+
+
+def test_an_object_that_is_gone_has_no_run_and_its_message_goes(events: Events) -> None:
+    events.land("sierra.tif")
+    events.intake.objects.delete(BRONZE, "sierra.tif")
+    tick = events.tick()
+    assert not tick.taken.requests
+    assert tick.said == ["bronze/sierra.tif: it was deleted before its run"]
+    assert not events.queue.kept
+
+
+def test_small_objects_that_land_together_share_a_run_and_large_ones_have_their_own(events: Events) -> None:
+    for number in range(50):
+        events.land(f"points/{number}.geojson", b'{"type": "Point", "coordinates": [1, 2]}')
+    events.land("large.tif", b"II*\0" + bytes(9 * 2**20))
+    tick = events.tick()
+    shared, large = sorted(tick.taken.requests, key=lambda request: request.job_name != "ingest_files")
+    assert len(shared.run_config["ops"]["files"]["config"]["files"]) == 50
+    assert shared.tags["geo_platform/arrivals"] == "50"
+    assert large.partition_key == "large.tif"
+    events.tick()
+    assert not events.queue.kept
+
+
+def test_a_queue_that_is_full_takes_no_more_and_the_oldest_go_first(instance: dg.DagsterInstance, blobs: Blobs) -> None:
+    events = _events(instance, blobs, [Watch(name="bronze", most_waiting_runs=2, small_bytes=0)])
+    for name in ("c", "a", "b"):
+        events.land(f"{name}.tif")
+    events.tick()
+    assert events.daemon.partitions == ["c.tif", "a.tif"]
+    events.queue.now_s += 10
+    assert not events.tick().taken.requests
+    events.daemon.end()
+    events.queue.now_s += 10
+    events.tick()
+    assert events.daemon.partitions == ["c.tif", "a.tif", "b.tif"]
+    events.tick()
+    assert not events.queue.kept
+
+
+def test_parts_of_a_shapefile_are_held_together_until_all_are_there(events: Events, tmp_path: Path) -> None:
+    shutil.unpack_archive(ROOT / "samples" / "natural_earth_countries.shp.zip", tmp_path / "parts")
+    parts = sorted(path for path in (tmp_path / "parts").rglob("*") if path.suffix in (".shp", ".shx", ".dbf", ".prj"))
+    assert len(parts) == 4
+    for path in parts:
+        events.queue.now_s += 10
+        assert not events.tick().taken.requests
+        events.land(f"world/countries{path.suffix}", path)
+    events.queue.now_s += 10
+    tick = events.tick()
+    (request,) = tick.taken.requests
+    assert (request.job_name, request.partition_key) == ("ingest_vector", "world/countries.shp")
+    events.tick()
+    events.queue.now_s += HIDDEN_S + 1
+    events.tick()
+    assert not events.queue.kept
+    assert len(events.daemon.runs) == 1
+
+
+def test_a_sidecar_that_comes_later_makes_a_new_arrival_whatever_the_patterns_say(instance: dg.DagsterInstance, blobs: Blobs) -> None:
+    events = _events(instance, blobs, [Watch(name="scenes", prefix="in/", include=("*.tif",))])
+    events.land("in/scene.tif")
+    events.tick()
+    events.land("in/scene.tfw", b"1\n0\n0\n-1\n0\n0\n")
+    events.tick()
+    assert events.daemon.partitions == ["in/scene.tif", "in/scene.tif"]
+    events.land("in/readme.md", b"# hello")
+    events.land("elsewhere/scene.tif")
+    assert not events.tick().taken.requests
+    events.tick()
+    assert not events.queue.kept
+
+
+def test_what_is_no_event_is_buried_with_the_reason(events: Events) -> None:
+    events.queue.send("not an event")
+    events.tell("a.tif", type="Microsoft.Storage.BlobDeleted")
+    events.queue.send(Created(BRONZE, "a.tif", account_url="https://other.blob.core.windows.net").event("cloudevents"))
+    tick = events.tick()
+    assert not events.queue.kept
+    assert [reason for _, reason in events.queue.buried] == [
+        "It is neither JSON nor JSON as Base64 text.",
+        "It is of the account 'other.blob.core.windows.net', and this deployment's is 'geoaccount.blob.core.windows.net'.",
+    ]
+    assert not tick.taken.requests
+
+
+def test_what_a_person_submitted_is_not_asked_for_again(events: Events) -> None:
+    events.intake.objects.put_file(BRONZE, "mine.tif", SAMPLE, metadata={"origin": "1-2-3"})
+    events.tell("mine.tif")
+    tick = events.tick()
+    assert not tick.taken.requests
+    assert "submitted" in tick.said[0]
+    assert not events.queue.kept
+
+
+def test_a_folder_is_taken_in_by_listing_once_its_files_lie_still(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    folder, watch, known, daemon = FolderStore(tmp_path / "store"), Watch(name="bronze", settle_s=1), KnownArrivals(), Daemon(instance)
+    inbox = tmp_path / "store" / "bronze" / "in"
+    inbox.mkdir(parents=True)
+    shutil.copyfile(SAMPLE, inbox / "sierra.tif")
+    (inbox / "empty.tif").touch()
+    tick = listing_tick(instance, folder, watch, ListingCursor(), known, tick_s=10)
+    daemon.launch(tick.taken)
+    assert daemon.partitions == ["in/sierra.tif"]
+    again = listing_tick(instance, folder, watch, tick.cursor, known, tick_s=0)
+    assert not again.taken.requests
+    shutil.copyfile(ROOT / "samples" / "san_francisco_landsat7.tif", inbox / "sierra.tif")
+    later = listing_tick(instance, folder, watch, again.cursor, known, tick_s=10)
+    daemon.launch(later.taken)
+    assert daemon.partitions == ["in/sierra.tif", "in/sierra.tif"]
+
+
+def test_two_that_find_an_object_at_the_same_moment_ask_once(instance: dg.DagsterInstance, blobs: Blobs) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from geo_platform.arrivals.arrival import arrival_of
+    from schedules.intake import take
+
+    arrivals = [arrival_of(blobs.put_file(BRONZE, f"{number}.tif", SAMPLE, metadata={})) for number in range(20)]
+    watch = Watch(name="bronze", small_bytes=0)
+    with ThreadPoolExecutor(4) as pool:
+        taken = list(pool.map(lambda _: take(instance, blobs, watch, arrivals), range(4)))
+    asked = [request.partition_key for one in taken for request in one.requests]
+    assert sorted(asked) == sorted(arrival.key for arrival in arrivals)

@@ -1,0 +1,248 @@
+"""Quarantine on each profile: killed anywhere on the real stores, and from a refused run to a published item."""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pytest
+import rasterio
+from rasterio.crs import CRS
+from rasterio.transform import Affine
+
+from geo_platform.arrivals.arrival import arrival_key
+from geo_platform.arrivals.quarantine import Outcome, Refusal, present_arrival, quarantine
+from geo_platform.arrivals.receipts import take_receipts
+from geo_platform.arrivals.release import release
+from geo_platform.arrivals.watch import DEFAULT_WATCH
+from geo_platform.chains import CHAINS
+from geo_platform.cli.application import INSTANCE_TEMPLATES
+from geo_platform.contracts.arrival import SourceKind
+from geo_platform.errors import Conflict, SourceNotFound
+from geo_platform.ports import BRONZE, QUARANTINE
+from geo_platform.runs import ARRIVAL_TAG, WATCH_TAG, RunReport, RunRequest
+from geo_platform.settings import Profile
+from schedules.intake import shared_config
+from schedules.launch import open_instance, run
+from schedules.quarantine import quarantine_refused
+from tests.support.command import ROOT
+from tests.support.in_process import DAGSTER_S_WARNINGS, Give, commands
+from tests.support.memory_objects import Killed, Mortal, When, contents
+from tests.support.objects import ObjectsUnderTest, azure_under_test, folder_under_test
+from tests.support.production import ProfileUnderTest
+
+pytestmark = [*DAGSTER_S_WARNINGS, pytest.mark.filterwarnings("ignore::dagster.BetaWarning")]
+KEY = "in/Zürich 1.tif"
+SET = {KEY: b"pixels", "in/Zürich 1.tfw": b"world"}
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+
+
+@pytest.fixture(params=list(Profile), ids=str)
+def under_test(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ObjectsUnderTest]:
+    if request.param is Profile.embedded:
+        yield folder_under_test(tmp_path / "stores")
+        return
+    with azure_under_test(request.getfixturevalue("blobs"), tmp_path / "stores") as objects:
+        yield objects
+
+
+def arrive(store: Any) -> str:
+    for key, content in SET.items():
+        store.put_bytes(BRONZE, key, content, metadata={"Owner": "Jürg"})
+    present = present_arrival(store, BRONZE, KEY)
+    assert present is not None
+    return present[0].etag
+
+
+def refuse(store: Any, etag: str) -> Outcome:
+    refusal = Refusal("CRS_MISSING", "It has none: 100 %.", "Give one.", "run", "scenes")
+    return quarantine(store, BRONZE, KEY, etag, refusal, now_utc=NOW).outcome
+
+
+def moments(calls: list[str]) -> Iterator[tuple[int, When]]:
+    """Of calls that change something; a kill at the others is tried on a store in memory."""
+    for number, name in enumerate(calls):
+        if name in ("put_bytes", "move", "delete"):
+            yield from ((number, when) for when in When if when is not When.within or name == "move")
+
+
+def test_both_ways_can_be_killed_at_any_change_of_a_real_store_and_done_again(under_test: ObjectsUnderTest) -> None:
+    store = under_test.store
+    etag = arrive(store)
+    there, back = Mortal(store), Mortal(store)
+    assert refuse(there, etag) is Outcome.quarantined
+    release(back, KEY)  # type: ignore[arg-type]
+    for number, when in moments(there.calls):
+        etag = arrive(store)
+        with pytest.raises(Killed):
+            refuse(Mortal(store, number, when), etag)
+        assert refuse(store, etag) is Outcome.quarantined
+        assert contents(store, BRONZE) == {}
+        release(store, KEY)
+    for number, when in moments(back.calls):
+        store.delete(BRONZE, KEY)
+        assert refuse(store, arrive(store)) is Outcome.quarantined
+        with pytest.raises(Killed):
+            release(Mortal(store, number, when), KEY)  # type: ignore[arg-type]
+        if contents(store, QUARANTINE):
+            release(store, KEY)
+        assert (contents(store, BRONZE), contents(store, QUARANTINE)) == (SET, {})
+        assert store.stat(BRONZE, KEY).metadata == {"Owner": "Jürg", "released_of_run": "run"}
+
+
+def test_a_real_store_tells_what_came_since_from_what_was_refused(under_test: ObjectsUnderTest) -> None:
+    store = under_test.store
+    etag = arrive(store)
+    newer = arrive(store)
+    assert refuse(store, etag) is Outcome.overwritten
+    assert refuse(store, newer) is Outcome.quarantined
+    assert refuse(under_test.again(), newer) is Outcome.quarantined
+    store.put_bytes(BRONZE, KEY, b"newer", metadata={})
+    with pytest.raises(Conflict, match="Something newer"):
+        release(store, KEY)
+    store.delete(BRONZE, KEY)
+    assert refuse(store, newer) is Outcome.quarantined
+    store.delete(QUARANTINE, KEY)
+    with pytest.raises(SourceNotFound, match="only the record"):
+        release(store, KEY)
+    assert refuse(store, "never seen") is Outcome.gone
+
+
+class Place:
+    """A home of one profile with its Dagster, and what sensors do there."""
+
+    def __init__(self, give: Give, profile: ProfileUnderTest, home: Path) -> None:
+        self.give = give
+        self.objects = profile.objects(home)
+        self.instance = open_instance(profile.settings(home), ROOT / INSTANCE_TEMPLATES[profile.profile])
+        self.cursor: str | None = None
+
+    def run_for(self, key: str, kind: SourceKind) -> RunReport:
+        """As the watch's sensor has it run, with the receipt that it writes."""
+        from geo_platform.definitions import defs
+
+        present = present_arrival(self.objects, BRONZE, key)
+        assert present is not None
+        arrival = arrival_key(present[0], DEFAULT_WATCH.parameters)
+        take_receipts(self.objects, {arrival: present[0]}, {}, watch=DEFAULT_WATCH.name, run_key=arrival, now_utc=datetime.now(UTC))
+        chain = CHAINS[kind]
+        request = RunRequest(
+            job=chain.job,
+            partition=key,
+            partitions_name=chain.partitions_name,
+            stage_options=DEFAULT_WATCH.options_for(kind),
+            tags={WATCH_TAG: DEFAULT_WATCH.name, ARRIVAL_TAG: arrival},
+        )
+        return run(request, defs, self.instance)
+
+    def run_for_several(self, keys: list[str]) -> RunReport:
+        """As the watch's sensor has small files share a run."""
+        from geo_platform.definitions import defs
+
+        present = [present_arrival(self.objects, BRONZE, key) for key in keys]
+        config = shared_config(DEFAULT_WATCH, [found[0] for found in present if found is not None])
+        options = {name: op["config"] for name, op in config["ops"].items()}
+        return run(RunRequest("ingest_files", None, stage_options=options, tags={WATCH_TAG: DEFAULT_WATCH.name}), defs, self.instance)
+
+    def tick(self) -> str:
+        """One evaluation of the sensor, as the daemon evaluates it."""
+        context = dg.build_sensor_context(instance=self.instance, cursor=self.cursor)
+        done = quarantine_refused(context)
+        assert isinstance(done, dg.SensorResult)
+        assert isinstance(done.skip_reason, dg.SkipReason)
+        self.cursor = done.cursor
+        return done.skip_reason.skip_message or ""
+
+    def found_by_doctor(self) -> list[Mapping[str, Any]]:
+        return [finding for finding in self.give("doctor")["findings"] if finding["code"] == "QUARANTINE_INCOMPLETE"]
+
+
+@pytest.fixture
+def place(profile: ProfileUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    monkeypatch.setenv("DAGSTER_HOME", "unset")
+    with commands(profile, tmp_path / "home") as give:
+        made = Place(give, profile, tmp_path / "home")
+        with made.instance:
+            yield made
+
+
+def without_crs(folder: Path) -> Path:
+    path = folder / "scene.tif"
+    profile = {
+        "driver": "GTiff",
+        "width": 64,
+        "height": 64,
+        "count": 1,
+        "dtype": "uint16",
+        "transform": Affine(10, 0, 500_000, 0, -10, 5_200_000),
+    }
+    with rasterio.open(path, "w", **profile) as image:
+        image.write(np.arange(64 * 64, dtype="uint16").reshape(1, 64, 64))
+    return path
+
+
+def test_what_a_watch_s_run_refuses_is_quarantined_mended_released_and_published(place: Place, tmp_path: Path) -> None:
+    place.objects.put_file(BRONZE, "dem/scene.tif", without_crs(tmp_path), metadata={})
+    refused = place.run_for("dem/scene.tif", SourceKind.raster)
+    assert refused.error is not None
+    assert refused.error["code"] == "CRS_MISSING"
+    assert place.tick().startswith("1 moved to quarantine, 0 left, 0 runs")
+    assert place.tick().startswith("0 moved to quarantine")
+    assert contents(place.objects, BRONZE) == {}
+
+    (row,) = place.give("quarantine", "list")
+    assert (row["key"], row["code"], row["run_id"], row["watch"]) == ("dem/scene.tif", "CRS_MISSING", refused.run_id, "bronze")
+    shown = place.give("quarantine", "show", "dem/scene.tif")
+    assert (shown["message"], shown["remedy"]) == (refused.error["message"], refused.error["remedy"])
+    assert place.found_by_doctor() == []
+    for asked in (refused.run_id, "quarantine/dem/scene.tif", "bronze/dem/scene.tif"):
+        told = [event for event in place.give("trace", asked)["timelines"][0]["events"] if event["kind"] == "QUARANTINED"]
+        assert ["lies in quarantine/dem/scene.tif" in event["said"] for event in told] == [True], asked
+
+    beside = f"<PAMDataset><SRS>{CRS.from_epsg(32632).to_wkt().replace(chr(34), '&quot;')}</SRS></PAMDataset>"
+    place.objects.put_bytes(BRONZE, "dem/scene.tif.aux.xml", beside.encode(), metadata={})
+    released = place.give("quarantine", "release", "dem/scene.tif")
+    assert (released["outcome"], released["container"], released["parts"]) == ("released", BRONZE, ["dem/scene.tif"])
+    published = place.run_for("dem/scene.tif", SourceKind.raster)
+    assert published.status == "success", published.error
+    assert [item["source"] for item in place.give("list")] == ["dem/scene.tif"]
+    place.tick()
+    assert (place.give("quarantine", "list"), place.found_by_doctor()) == ([], [])
+    assert set(contents(place.objects, BRONZE)) == {"dem/scene.tif", "dem/scene.tif.aux.xml"}
+
+
+def test_of_files_that_share_a_run_each_refused_one_is_quarantined_and_the_others_are_published(place: Place) -> None:
+    point = '{"type": "Feature", "properties": {"depth_m": 12.5}, "geometry": {"type": "Point", "coordinates": [8.5, 47.4]}}'
+    for key, features in (("good.geojson", point), ("empty.geojson", ""), ("bare.geojson", "")):
+        content = f'{{"type": "FeatureCollection", "features": [{features}]}}'.encode()
+        place.objects.put_bytes(BRONZE, key, content, metadata={})
+    ended = place.run_for_several(["good.geojson", "empty.geojson", "bare.geojson"])
+    assert ended.status == "failure"
+    assert place.tick().startswith("2 moved to quarantine, 0 left, 0 runs")
+    assert [(row["key"], row["code"], row["run_id"]) for row in place.give("quarantine", "list")] == [
+        ("bare.geojson", "NO_FEATURES", ended.run_id),
+        ("empty.geojson", "NO_FEATURES", ended.run_id),
+    ]
+    assert [item["source"] for item in place.give("list")] == ["good.geojson"]
+    assert list(contents(place.objects, BRONZE)) == ["good.geojson"]
+
+
+def test_what_a_person_submits_stays_and_the_person_is_told(place: Place, tmp_path: Path) -> None:
+    told = place.give("ingest", without_crs(tmp_path), exit_code=1)
+    assert told["error"]["code"] == "CRS_MISSING"
+    assert place.tick().startswith("0 moved to quarantine, 0 left")
+    assert [key.rpartition("/")[2] for key in contents(place.objects, BRONZE)] == ["scene.tif"]
+    assert place.give("quarantine", "list") == []
+
+
+def test_what_does_not_fit_together_in_quarantine_is_found(place: Place, tmp_path: Path) -> None:
+    place.objects.put_file(BRONZE, "scene.tif", without_crs(tmp_path), metadata={})
+    place.run_for("scene.tif", SourceKind.raster)
+    place.tick()
+    place.objects.put_bytes(QUARANTINE, "by hand.tif", b"x", metadata={})
+    place.objects.put_bytes(QUARANTINE, "unread.tif.quarantine.json", b"{", metadata={})
+    found = [finding for finding in place.give("doctor", exit_code=1)["findings"] if finding["code"] == "QUARANTINE_INCOMPLETE"]
+    assert [finding["concerns"] for finding in found] == ["quarantine/by hand.tif", "quarantine/unread.tif.quarantine.json"]
+    assert not any(finding["fixable"] for finding in found)

@@ -1,0 +1,294 @@
+"""Passes over a listing miss nothing, whatever happens meanwhile, and remember little."""
+
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geo_platform.arrivals.arrival import Arrival
+from geo_platform.arrivals.listing import MOST_WAITING, ListingCursor, Look, look, look_at_page, read_cursor
+from geo_platform.arrivals.readiness import CLOCK_ERROR_S, appeared
+from geo_platform.arrivals.watch import Watch
+from geo_platform.contracts.message import ObjectReference
+from geo_platform.source.arrival import combined_etag
+from geo_platform.storage.folder import FolderStore
+from tests.support.simulated_listing import SimulatedListing
+
+WATCH = Watch(name="all", complete_within_s=60)
+A_MILLION = 1_000_000
+
+
+class Ticks:
+    """A watch that is looked through tick by tick, its cursor kept as text between them, on a machine with a clock of its own."""
+
+    def __init__(self, store: SimulatedListing, watch: Watch = WATCH) -> None:
+        self.store = store
+        self.watch = watch
+        self.cursor: str | None = None
+        self.largest_cursor = 0
+        self.found: list[Arrival] = []
+        self.ticks = 0
+
+    def tick(self, *, budget_s: float = 1e9, most_arrivals: int | None = None) -> Look:
+        seen = look(self.store, self.watch, read_cursor(self.cursor), budget_s=budget_s, clock=self._clock, most_arrivals=most_arrivals)  # type: ignore[arg-type]
+        self.cursor = seen.cursor.model_dump_json()
+        self.largest_cursor = max(self.largest_cursor, len(self.cursor))
+        self.found += seen.arrivals
+        self.ticks += 1
+        return seen
+
+    def whole_pass(self, *, budget_s: float = 1e9) -> list[tuple[str, str]]:
+        """What the pass found, as (key, etag)."""
+        before = len(self.found)
+        while not self.tick(budget_s=budget_s).is_whole:
+            pass
+        return [(arrival.key, arrival.etag) for arrival in self.found[before:]]
+
+    def _clock(self) -> float:
+        """This machine's, which has nothing to do with the store's: a second goes by whenever it is asked."""
+        self.store.now_s += 1
+        return 4_000_000_000 + self.store.now_s
+
+
+def test_a_pass_over_a_million_objects_goes_on_from_tick_to_tick_and_misses_nothing_of_what_happens_meanwhile() -> None:
+    store = SimulatedListing(A_MILLION)
+    ticks = Ticks(store, Watch(name="new", existing=False))
+    meanwhile: list[tuple[str, str]] = []
+
+    def happens(page: int) -> None:
+        position = page * 5000
+        store.now_s += 600 if page == 1 else 10  # what lay there at the beginning is told from what came later by the store's clocks
+        if position % 100_000 == 5000:
+            behind, ahead = position // 2, (position + A_MILLION) // 2
+            meanwhile.append(store.write(behind, skew_s=-240))
+            meanwhile.append(store.write(ahead, skew_s=240))
+            meanwhile.append(store.write(f"t/{behind:07d}.added.tif"))
+            meanwhile.append(store.write(f"t/{ahead:07d}.added.tif", skew_s=-240))
+
+    store.before_page = happens
+    first = ticks.whole_pass(budget_s=20)
+    assert ticks.ticks > 5
+    store.before_page = lambda _: None
+    second = ticks.whole_pass(budget_s=20)
+    assert set(first) | set(second) == set(meanwhile)
+    assert set(first) < set(meanwhile), "what was written behind the position is found by the next pass alone"
+    assert len(meanwhile) == 40
+    assert ticks.largest_cursor < 500
+
+
+def test_the_first_pass_finds_all_that_lies_there_unless_the_watch_says_otherwise() -> None:
+    store = SimulatedListing(12_000)
+    everything = Ticks(store)
+    assert dict(everything.whole_pass(budget_s=1)) == store.everything()
+    assert (everything.ticks, everything.whole_pass()) == (3, [])
+    only_new = Ticks(store, Watch(name="new", existing=False))
+    assert only_new.whole_pass() == []
+    later = store.write(7)
+    assert only_new.whole_pass() == [later]
+
+
+def test_what_is_found_is_found_again_only_as_long_as_clocks_may_be_apart() -> None:
+    store = SimulatedListing(10)
+    ticks = Ticks(store)
+    ticks.whole_pass()
+    new = store.write("new.tif")
+    assert ticks.whole_pass() == [new]
+    assert ticks.whole_pass() == [new]
+    store.now_s += CLOCK_ERROR_S + WATCH.complete_within_s + 10
+    ticks.whole_pass()
+    assert ticks.whole_pass() == []
+
+
+EVENTS = st.lists(
+    st.tuples(
+        st.integers(0, 40),
+        st.one_of(st.integers(0, 29), st.builds("t/{:07d}.{}".format, st.integers(0, 29), st.sampled_from(["a.tif", "geojson", "tfw"]))),
+        st.integers(-280, 280),
+    ),
+    max_size=25,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(events=EVENTS, page_objects=st.integers(1, 12), budget_s=st.integers(0, 8), page_s=st.integers(0, 200), gap_s=st.integers(0, 250))
+def test_whatever_is_written_when_and_by_whichever_clock_its_last_state_is_found(
+    events: list[tuple[int, int | str, int]], page_objects: int, budget_s: int, page_s: int, gap_s: int
+) -> None:
+    store = SimulatedListing(30, page_objects=page_objects)
+    ticks = Ticks(store)
+
+    def happens(page: int) -> None:
+        store.now_s += page_s
+        for at_page, key, skew_s in events:
+            if at_page == page:
+                store.write(key, skew_s=skew_s)
+
+    store.before_page = happens
+    while store.pages <= 41:
+        ticks.whole_pass(budget_s=budget_s)
+        store.now_s += gap_s
+    ticks.whole_pass(budget_s=budget_s)
+    last = {arrival.key: arrival for arrival in ticks.found}
+    there = store.everything()
+    for key, etag in there.items():
+        beside = key.removesuffix("tif") + "tfw"
+        if key.endswith(".tfw"):
+            assert last[key.removesuffix("tfw") + "tif"].sidecars == (key,)
+        elif beside in there:
+            assert last[key].etag == combined_etag(_reference(key, etag), (_reference(beside, there[beside]),))
+        else:
+            assert last[key].etag == etag
+
+
+def _reference(key: str, etag: str) -> ObjectReference:
+    return ObjectReference(container="bronze", key=key, uri="memory:///", etag=etag, size_bytes=5)
+
+
+def test_an_object_whose_time_is_far_ahead_hides_no_other() -> None:
+    store = SimulatedListing(10)
+    ticks = Ticks(store)
+    ticks.whole_pass()
+    ahead = store.write("ahead.tif", skew_s=10 * 365 * 86_400)
+    ticks.whole_pass()
+    store.now_s += 3600
+    ticks.whole_pass()
+    later = store.write("later.tif")
+    assert set(ticks.whole_pass()) == {ahead, later}
+
+
+def test_a_clock_that_was_ahead_and_is_put_right_hides_nothing() -> None:
+    store = SimulatedListing(10)
+    ticks = Ticks(store)
+    store.now_s += 365 * 86_400
+    ticks.whole_pass()
+    store.now_s -= 365 * 86_400
+    between = store.write("between.tif")
+    assert between in ticks.whole_pass()
+    later = store.write("later.tif")
+    assert later in ticks.whole_pass()
+
+
+@pytest.mark.parametrize("page_objects", range(1, 9))
+def test_a_source_on_both_sides_of_the_border_of_a_page_is_whole(page_objects: int) -> None:
+    store = SimulatedListing(0, page_objects=page_objects)
+    ticks = Ticks(store)
+    parts = [f"in/roads.{suffix}" for suffix in ("cpg", "dbf", "prj", "shp", "shx")]
+    for name in ("in/a.tif", "in/b.tif", *parts, "in/roads.part.2.tif", "in/z.tif"):
+        store.write(name)
+    ticks.whole_pass()
+    (roads,) = {(arrival.etag, arrival.sidecars) for arrival in ticks.found if arrival.key == "in/roads.shp"}
+    assert sorted([*roads[1], "in/roads.shp"]) == parts
+    store.now_s += 3600
+    ticks.whole_pass()
+    ticks.whole_pass()
+    ticks.found.clear()
+    store.write("in/roads.prj")
+    ticks.whole_pass()
+    assert {arrival.key for arrival in ticks.found} == {"in/roads.shp"}
+    assert {arrival.etag for arrival in ticks.found} != {roads[0]}
+
+
+def test_sources_that_wait_are_waited_for_over_ticks_and_however_many_there_are_none_is_forgotten() -> None:
+    store = SimulatedListing(0, page_objects=100)
+    ticks = Ticks(store, Watch(name="pictures", complete_within_s=240))
+    names = {f"p/{number:04d}.png" for number in range(3 * MOST_WAITING)}
+    for name in sorted(names):
+        store.write(name)
+    assert ticks.whole_pass() == []
+    assert len(read_cursor(ticks.cursor).waiting) == MOST_WAITING
+    store.now_s = CLOCK_ERROR_S + 5  # a little longer, and their age alone says that they have waited long enough
+    assert len(ticks.whole_pass()) == MOST_WAITING
+    for _ in range(4):
+        store.now_s += 70
+        ticks.whole_pass()
+    assert {arrival.key for arrival in ticks.found} == names
+    assert read_cursor(ticks.cursor).waiting == {}
+
+
+def test_where_the_store_cannot_go_on_the_pass_begins_anew_and_nothing_is_lost() -> None:
+    store = SimulatedListing(50, page_objects=10)
+    ticks = Ticks(store)
+    ticks.tick(budget_s=0)
+    ticks.tick(budget_s=0)
+    store.refuses_to_go_on = True
+    new = store.write(3)
+    assert ticks.tick(budget_s=0).arrivals[3].etag == new[1]
+    store.refuses_to_go_on = False
+    assert set(ticks.whole_pass()) | {(arrival.key, arrival.etag) for arrival in ticks.found} >= set(store.everything().items())
+
+
+def test_a_watch_that_is_about_other_objects_begins_anew_and_one_with_other_parameters_does_not() -> None:
+    store = SimulatedListing(10)
+    ticks = Ticks(store)
+    ticks.whole_pass()
+    ticks.watch = WATCH.model_copy(update={"parameters": {"target_crs": "EPSG:3857"}})
+    assert ticks.whole_pass() == []
+    ticks.watch = Watch(name="all", include=("*5.tif",))
+    assert [key for key, _ in ticks.whole_pass()] == ["t/0000005.tif"]
+
+
+def test_a_look_ends_where_there_are_enough_arrivals_and_whoever_keeps_the_cursor_finds_them_again() -> None:
+    store = SimulatedListing(50, page_objects=10)
+    ticks = Ticks(store)
+    before = ticks.cursor
+    seen = ticks.tick(most_arrivals=15)
+    assert (len(seen.arrivals), seen.objects, seen.is_whole) == (20, 20, False)
+    ticks.cursor = before
+    assert ticks.tick(most_arrivals=15).arrivals == seen.arrivals
+
+
+def test_a_cursor_of_another_kind_begins_anew() -> None:
+    assert read_cursor('{"version": 2}') == read_cursor("no JSON") == read_cursor(None) == ListingCursor()
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Path:
+    folder = tmp_path / "store" / "bronze"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_a_file_is_found_whatever_its_time_says_when_it_is_moved_into_the_folder(inbox: Path, tmp_path: Path) -> None:
+    """Kept times are the rule in folders: mv, cp -p and rsync all bring the time of the content."""
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "scenes" / "north").mkdir(parents=True)
+    for path in (inbox / "there.tif", inbox / "south" / "s.tif", elsewhere / "moved.tif", elsewhere / "scenes" / "north" / "n.tif"):
+        _last_year(path)
+    before = _moment()
+    (elsewhere / "moved.tif").rename(inbox / "moved.tif")
+    (elsewhere / "scenes").rename(inbox / "scenes")
+    _last_year(inbox / "south" / "added.tif")
+    page = FolderStore(inbox.parent).page("bronze")
+    moved = {"moved.tif", "scenes/north/n.tif", "south/added.tif"}
+    assert {stored.reference.key for stored in page.objects if appeared(stored) > before} == moved
+    cursor = ListingCursor(watermark_utc=before, not_before_utc=before, pass_began_utc=before)
+    seen = look_at_page(FolderStore(inbox.parent), Watch(name="all", settle_s=0), cursor, page, now_s=0)
+    assert {arrival.key for arrival in seen.arrivals} == moved
+
+
+def _moment() -> datetime:
+    """Later than all times of files before it, earlier than all after it, whatever the file system's clock ticks like."""
+    time.sleep(0.05)
+    now = datetime.now(UTC)
+    time.sleep(0.05)
+    return now
+
+
+def _last_year(path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"II*\0 pixels")
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+
+
+def test_what_has_no_speaking_name_is_looked_into(inbox: Path) -> None:
+    (inbox / "places").write_text('{"type": "FeatureCollection", "features": []}')
+    (inbox / "letter.txt").write_text("Dear all,\n")
+    (inbox / "empty").write_bytes(b"")
+    watch = Watch(name="all", settle_s=0, complete_within_s=0)
+    seen = look(FolderStore(inbox.parent), watch, ListingCursor(), budget_s=60)
+    assert [arrival.key for arrival in seen.arrivals] == ["places"]
+    assert {key: reason.split()[0] for key, reason in seen.left} == {"empty": "It", "letter.txt": "Neither"}

@@ -1,0 +1,322 @@
+"""Quarantine and the way back, killed at every call of the store, and while others write."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geo_platform.arrivals.quarantine import Moved, Outcome, Refusal, is_quarantined, present_arrival, quarantine
+from geo_platform.arrivals.quarantine_records import list_quarantine, record_key, wanted_record
+from geo_platform.arrivals.readiness import sort_out
+from geo_platform.arrivals.release import Released, release
+from geo_platform.arrivals.watch import DEFAULT_WATCH
+from geo_platform.errors import Conflict, MessageUnreadable, SourceNotFound, error_leaves
+from geo_platform.ports import BRONZE, QUARANTINE, SILVER
+from tests.support.memory_objects import Killed, MemoryObjects, Mortal, When, contents
+
+KEY = "in/a.tif"
+SET = {KEY: b"pixels", "in/a.tfw": b"world", "in/a.prj": b"crs"}
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+
+
+def put(store: Any, objects: dict[str, bytes], container: str = BRONZE) -> None:
+    for key, content in objects.items():
+        store.put_bytes(container, key, content, metadata={"owner": "somebody"})
+
+
+def etag(store: Any, key: str = KEY, container: str = BRONZE) -> str:
+    present = present_arrival(store, container, key)
+    assert present is not None
+    return present[0].etag
+
+
+def refuse(store: Any, at: str, *, run_id: str = "run", key: str = KEY, container: str = BRONZE) -> Moved:
+    refusal = Refusal("CRS_MISSING", "It has none.", "Give one.", run_id, "scenes")
+    return quarantine(store, container, key, at, refusal, now_utc=NOW)
+
+
+def free(store: Any, *, replace: bool = False) -> Released:
+    return release(store, KEY, replace=replace)
+
+
+@pytest.fixture
+def store() -> MemoryObjects:
+    made = MemoryObjects()
+    put(made, SET)
+    return made
+
+
+def deaths(prepare: Callable[[], MemoryObjects], act: Callable[[Any], Any]) -> Iterator[MemoryObjects]:
+    """A store for each call and moment at which `act` can die: it has died there."""
+    living = Mortal(prepare())
+    act(living)
+    for number, name in enumerate(living.calls):
+        for when in When:
+            if when is not When.within or name == "move":
+                store = prepare()
+                with pytest.raises(Killed):
+                    act(Mortal(store, number, when))
+                yield store
+
+
+@pytest.mark.parametrize(
+    ("code", "moved"),
+    [
+        ("CRS_MISSING", True), ("SOURCE_EMPTY", True), ("NO_FEATURES", True), ("PARAMETER_INVALID", True), ("TABLE_EXISTS", True),
+        ("MEMORY_EXCEEDED", True), ("TIME_EXCEEDED", True),
+        ("CONFLICT", False), ("SOURCE_NOT_FOUND", False), ("STORE_UNAVAILABLE", False), ("STORE_DENIED", False),
+        ("DATABASE_UNAVAILABLE", False), ("UNEXPECTED_FAULT", False), ("COG_INVALID", False), ("CATALOG_REJECTED", False),
+        ("MESSAGE_UNREADABLE", False), ("NO_CODE_OF_OURS", False), ("", False),
+    ],
+)  # fmt: skip
+def test_what_is_refused_for_the_object_s_sake_is_moved_and_nothing_else(code: str, moved: bool) -> None:
+    assert is_quarantined(code) is moved
+
+
+def test_nothing_is_moved_that_is_tried_again_or_is_not_the_user_s_to_mend() -> None:
+    moved = [leaf for leaf in error_leaves() if is_quarantined(leaf.code)]
+    assert all(leaf.user_fixable and not leaf.retryable for leaf in moved)
+    kept = {leaf.code for leaf in error_leaves() if leaf not in moved and leaf.user_fixable}
+    assert kept == {"CONFLICT", "SOURCE_NOT_FOUND", "FILES_REFUSED"}
+
+
+def test_an_arrival_moves_as_a_whole_with_the_reason_beside_it(store: Any) -> None:
+    put(store, {"in/ab.tif": b"another", "in/a.txt": b"a note"})
+    at = etag(store)
+    moved = refuse(store, at)
+    assert moved.outcome is Outcome.quarantined
+    assert (
+        moved.said == "bronze/in/a.tif was refused with CRS_MISSING and lies in quarantine/in/a.tif: geo-platform quarantine show in/a.tif"
+    )
+    assert contents(store, BRONZE) == {"in/ab.tif": b"another", "in/a.txt": b"a note"}
+    assert {key: contents(store, QUARANTINE)[key] for key in SET} == SET
+    record = wanted_record(store, KEY)
+    assert (record.code, record.message, record.remedy, record.run_id, record.watch) == (
+        "CRS_MISSING", "It has none.", "Give one.", "run", "scenes",
+    )  # fmt: skip
+    assert (record.uri, record.etag, record.container, record.key, record.replaced) == (f"memory:///bronze/{KEY}", at, BRONZE, KEY, None)
+    assert [part.key for part in record.parts] == ["in/a.tif", "in/a.prj", "in/a.tfw"]
+    assert store.stat(QUARANTINE, KEY).metadata["run_id"] == "run", "trace finds the run by it"
+
+
+def test_doing_it_twice_is_doing_it_once(store: Any) -> None:
+    at = etag(store)
+    assert refuse(store, at) == refuse(store, at)
+    once = contents(store, QUARANTINE)
+    refuse(store, at, run_id="a run executed again")
+    assert contents(store, QUARANTINE) == once
+
+
+def test_killed_at_any_call_and_done_again_it_ends_as_if_nothing_had_been() -> None:
+    at = ""
+
+    def arrived() -> MemoryObjects:
+        nonlocal at
+        made = MemoryObjects()
+        put(made, SET)
+        at = etag(made)
+        return made
+
+    expected = arrived()
+    refuse(expected, at)
+    tried = 0
+    for dead in deaths(arrived, lambda store: refuse(store, at)):
+        seen = present_arrival(dead, BRONZE, KEY)
+        assert seen is None or seen[0].etag == at, "nobody sees a part of it as another arrival"
+        assert refuse(dead, at).outcome is Outcome.quarantined
+        assert contents(dead, BRONZE) == {}
+        assert contents(dead, QUARANTINE) == contents(expected, QUARANTINE)
+        tried += 1
+    assert tried > 10
+
+
+def test_bytes_that_came_since_are_another_arrival_and_stay(store: Any) -> None:
+    at = etag(store)
+    put(store, {"in/a.tfw": b"mended"})
+    moved = refuse(store, at)
+    assert (moved.outcome, moved.record) == (Outcome.overwritten, None)
+    assert contents(store, QUARANTINE) == {}
+    assert contents(store, BRONZE) == {**SET, "in/a.tfw": b"mended"}
+
+
+def test_what_was_deleted_since_leaves_nothing_to_move(store: Any) -> None:
+    at = etag(store)
+    store.delete(BRONZE, KEY)
+    moved = refuse(store, at)
+    assert (moved.outcome, "nothing to move" in moved.said) == (Outcome.gone, True)
+    assert contents(store, QUARANTINE) == {}
+
+
+@pytest.mark.parametrize("overwritten", [True, False])
+@pytest.mark.parametrize("has_earlier", [True, False])
+def test_an_object_that_somebody_takes_between_the_record_and_the_move_leaves_no_trace(overwritten: bool, has_earlier: bool) -> None:
+    store = MemoryObjects()
+    if has_earlier:
+        put(store, {KEY: b"earlier"})
+        refuse(store, etag(store), run_id="earlier")
+    before = contents(store, QUARANTINE)
+    put(store, SET)
+    at, writes = etag(store), store.put_bytes
+
+    def meddling(container: str, key: str, content: bytes, **given: Any) -> Any:
+        stored = writes(container, key, content, **given)
+        if key == record_key(KEY) and contents(store, BRONZE).get(KEY) == b"pixels":
+            put_now = writes if overwritten else None
+            store.delete(BRONZE, KEY)
+            if put_now:
+                put_now(BRONZE, KEY, b"newer", metadata={})
+        return stored
+
+    store.put_bytes = meddling  # type: ignore[method-assign]
+    moved = refuse(store, at)
+    assert moved.outcome is (Outcome.overwritten if overwritten else Outcome.gone)
+    assert contents(store, QUARANTINE) == before
+    assert contents(store, BRONZE).get(KEY) == (b"newer" if overwritten else None)
+
+
+def test_of_two_versions_of_one_key_the_later_replaces_the_earlier_and_says_so(store: Any) -> None:
+    refuse(store, etag(store))
+    put(store, {KEY: b"worse", "in/a.tfw": b"world 2"})
+    at = etag(store)
+    refuse(store, at, run_id="later")
+    record = wanted_record(store, KEY)
+    assert (record.run_id, record.etag, [part.key for part in record.parts]) == ("later", at, ["in/a.tif", "in/a.tfw"])
+    assert record.replaced is not None
+    assert (record.replaced.run_id, record.replaced.code, len(record.replaced.parts)) == ("run", "CRS_MISSING", 3)
+    assert {key: content for key, content in contents(store, QUARANTINE).items() if not key.endswith(".json")} == {
+        KEY: b"worse", "in/a.tfw": b"world 2",
+    }, "the earlier one's .prj went with it"  # fmt: skip
+
+
+def test_replacing_an_earlier_version_survives_a_kill_at_any_call() -> None:
+    at = ""
+
+    def twice() -> MemoryObjects:
+        nonlocal at
+        made = MemoryObjects()
+        put(made, SET)
+        refuse(made, etag(made))
+        put(made, {KEY: b"worse", "in/a.tfw": b"world 2"})
+        at = etag(made)
+        return made
+
+    expected = twice()
+    refuse(expected, at, run_id="later")
+    for dead in deaths(twice, lambda store: refuse(store, at, run_id="later")):
+        assert refuse(dead, at, run_id="later").outcome is Outcome.quarantined
+        assert contents(dead, QUARANTINE) == contents(expected, QUARANTINE)
+        assert contents(dead, BRONZE) == {}
+
+
+def test_another_container_s_object_is_not_lost_under_the_same_key(store: Any) -> None:
+    refuse(store, etag(store))
+    put(store, {KEY: b"silver"}, SILVER)
+    moved = refuse(store, etag(store, container=SILVER), container=SILVER)
+    assert (moved.outcome, contents(store, SILVER)) == (Outcome.unmovable, {KEY: b"silver"})
+    assert contents(store, QUARANTINE)[KEY] == b"pixels"
+
+
+def test_an_object_called_like_a_record_stays(store: Any) -> None:
+    put(store, {"in/b.quarantine.json": b"{}"})
+    moved = refuse(store, etag(store, "in/b.quarantine.json"), key="in/b.quarantine.json")
+    assert (moved.outcome, "in/b.quarantine.json" in contents(store, BRONZE)) == (Outcome.unmovable, True)
+
+
+def test_a_sidecar_that_another_source_needs_too_stays(store: Any) -> None:
+    put(store, {"in/a.shp": b"shapes", "in/a.dbf": b"fields", "in/a.tif.ovr": b"smaller"})
+    beside = etag(store, "in/a.shp")
+    moved = refuse(store, etag(store))
+    assert moved.record is not None
+    assert [part.key for part in moved.record.parts] == ["in/a.tif", "in/a.tfw", "in/a.tif.ovr"]
+    assert set(contents(store, BRONZE)) == {"in/a.shp", "in/a.dbf", "in/a.prj"}
+    assert etag(store, "in/a.shp") == beside, "it is the arrival that it was"
+    assert free(store).parts == ("in/a.tif", "in/a.tfw", "in/a.tif.ovr")
+
+
+@given(
+    st.sets(
+        st.sampled_from(["a.tif", "a.shp", "a.shx", "a.dbf", "a.prj", "a.tfw", "a.tif.aux.xml", "a.tif.ovr", "a.png", "a.json", "ab.tif"])
+    )
+)
+def test_the_arrival_that_is_looked_for_is_the_one_that_was_asked_for(names: set[str]) -> None:
+    store = MemoryObjects()
+    for name in names:
+        store.put_bytes(BRONZE, name, b"x", metadata={})
+    asked = sort_out(list(store.list(BRONZE)), {}, DEFAULT_WATCH, is_local=False, now_s=1e9, at_utc=NOW + timedelta(days=1))
+    for arrival in asked.ready:
+        assert etag(store, arrival.key) == arrival.etag
+
+
+def test_released_it_lies_where_it_came_from_as_a_new_arrival(store: Any) -> None:
+    at = etag(store)
+    refuse(store, at)
+    assert free(store) == Released(BRONZE, KEY, ("in/a.tif", "in/a.prj", "in/a.tfw"))
+    assert (contents(store, BRONZE), contents(store, QUARANTINE)) == (SET, {})
+    assert etag(store) != at
+    assert store.stat(BRONZE, KEY).metadata == {"owner": "somebody", "released_of_run": "run"}
+    assert refuse(store, at).outcome is Outcome.overwritten, "the old refusal, seen again, does not touch it"
+    with pytest.raises(SourceNotFound, match="Nothing lies in quarantine"):
+        free(store)
+
+
+def test_a_release_killed_at_any_call_and_given_again_ends_well() -> None:
+    def refused() -> MemoryObjects:
+        made = MemoryObjects()
+        put(made, SET)
+        refuse(made, etag(made))
+        return made
+
+    for dead in deaths(refused, free):
+        if contents(dead, QUARANTINE) == {}:  # killed after the last call
+            with pytest.raises(SourceNotFound):
+                free(dead)
+        else:
+            came = etag(dead) if KEY in contents(dead, BRONZE) else None
+            assert free(dead).parts == ("in/a.tif", "in/a.prj", "in/a.tfw")
+            assert came in (None, etag(dead)), "what a watch has seen already is not moved a second time"
+        assert (contents(dead, BRONZE), contents(dead, QUARANTINE)) == (SET, {})
+
+
+def test_what_came_since_is_replaced_only_where_that_is_asked_for(store: Any) -> None:
+    refuse(store, etag(store))
+    put(store, {KEY: b"newer"})
+    with pytest.raises(Conflict, match=r"Something newer lies where it came from: bronze/in/a\.tif"):
+        free(store)
+    assert contents(store, BRONZE) == {KEY: b"newer"}
+    assert len(contents(store, QUARANTINE)) == 4
+    free(store, replace=True)
+    assert (contents(store, BRONZE), contents(store, QUARANTINE)) == (SET, {})
+
+
+def test_what_a_person_mended_in_quarantine_goes_back(store: Any) -> None:
+    at = etag(store)
+    refuse(store, at)
+    put(store, {KEY: b"mended"}, QUARANTINE)
+    assert refuse(store, at).outcome is Outcome.quarantined, "seen again it is left as it is"
+    store.delete(QUARANTINE, "in/a.prj")
+    assert free(store) == Released(BRONZE, KEY, ("in/a.tif", "in/a.tfw"), kept=("in/a.prj",))
+    assert contents(store, BRONZE) == {KEY: b"mended", "in/a.tfw": b"world"}
+
+
+def test_a_record_without_its_object_is_not_taken_for_a_release(store: Any) -> None:
+    refuse(store, etag(store))
+    store.delete(QUARANTINE, KEY)
+    with pytest.raises(SourceNotFound, match="only the record"):
+        free(store)
+    assert "in/a.prj" in contents(store, QUARANTINE)
+
+
+def test_a_record_that_cannot_be_read_is_listed_and_replaced_by_the_next(store: Any) -> None:
+    refuse(store, etag(store))
+    store.put_bytes(QUARANTINE, record_key(KEY), b"{", metadata={})
+    (entry,) = list_quarantine(store)
+    assert (entry.key, entry.record, "cannot be read" in entry.fault) == (KEY, None, True)
+    with pytest.raises(MessageUnreadable):
+        free(store)
+    put(store, SET)
+    assert refuse(store, etag(store)).outcome is Outcome.quarantined
+    (entry,) = list_quarantine(store)
+    assert entry.record is not None

@@ -1,0 +1,223 @@
+"""What is a whole source, what waits, what is left with which reason: nothing is forgotten, nothing is in two places."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geo_platform.arrivals.arrival import SUBMITTED
+from geo_platform.arrivals.readiness import CLOCK_ERROR_S, SortedOut, Waiting, sets_of, sort_out
+from geo_platform.arrivals.watch import Watch
+from geo_platform.contracts.message import ObjectReference
+from geo_platform.options import ArrivalOptions
+from geo_platform.ports import StoredObject
+from geo_platform.source.arrival import receive
+from geo_platform.storage.folder import FolderStore
+from tests.support.formats import WORLD_FILE, write_georeferenced_rasters, write_pictures, write_vectors
+
+NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
+WATCH = Watch(name="all", settle_s=2, complete_within_s=60)
+
+
+def lying(key: str, *, etag: str = "e", size_bytes: int = 5, metadata: Mapping[str, str] | None = None, at_s: float = 0) -> StoredObject:
+    reference = ObjectReference(container="bronze", key=key, uri=f"memory:///bronze/{key}", etag=etag, size_bytes=size_bytes)
+    return StoredObject(reference, NOON + timedelta(seconds=at_s), metadata or {})
+
+
+def sort(
+    *objects: StoredObject,
+    waiting: Mapping[str, Waiting] | None = None,
+    watch: Watch = WATCH,
+    is_local: bool = False,
+    now_s: float = 1000.0,
+) -> SortedOut:
+    return sort_out(objects, waiting or {}, watch, is_local=is_local, now_s=now_s)
+
+
+def ready(found: SortedOut) -> dict[str, tuple[str, ...]]:
+    return {arrival.key: arrival.sidecars for arrival in found.ready}
+
+
+def shapefile(*suffixes: str) -> list[StoredObject]:
+    return [lying(f"in/roads{suffix}") for suffix in suffixes]
+
+
+def test_a_blob_is_whole_when_it_is_seen_and_a_file_when_it_has_lain_unchanged() -> None:
+    assert ready(sort(lying("a.tif"))) == {"a.tif": ()}
+    first = sort(lying("a.tif", etag="1"), is_local=True, now_s=1000)
+    assert (ready(first), list(first.waiting)) == ({}, ["a.tif"])
+    grown = sort(lying("a.tif", etag="2"), waiting=first.waiting, is_local=True, now_s=1003)
+    assert ready(grown) == {}, "it changed since"
+    soon = sort(lying("a.tif", etag="2"), waiting=grown.waiting, is_local=True, now_s=1004.9)
+    assert ready(soon) == {}
+    assert ready(sort(lying("a.tif", etag="2"), waiting=soon.waiting, is_local=True, now_s=1005)) == {"a.tif": ()}
+
+
+def test_a_shapefile_waits_for_its_parts_and_then_goes_with_what_there_is() -> None:
+    alone = sort(*shapefile(".shp", ".dbf"))
+    assert (ready(alone), list(alone.waiting)) == ({}, ["in/roads.dbf", "in/roads.shp"])
+    assert ".shx, .prj" in alone.waiting["in/roads.shp"].why
+    whole = sort(*shapefile(".shp", ".dbf", ".shx", ".prj"), waiting=alone.waiting, now_s=1001)
+    assert ready(whole) == {"in/roads.shp": ("in/roads.dbf", "in/roads.prj", "in/roads.shx")}
+    late = sort(*shapefile(".shp", ".dbf"), waiting=alone.waiting, now_s=1060)
+    assert ready(late) == {"in/roads.shp": ("in/roads.dbf",)}
+
+
+@pytest.mark.parametrize(("name", "companion"), [("a.png", "a.pgw"), ("a.jpg", "a.jpg.aux.xml"), ("a.jpeg", "a.wld"), ("a.asc", "a.prj")])
+def test_a_picture_waits_for_its_place_for_a_quarter_of_the_time(name: str, companion: str) -> None:
+    alone = sort(lying(name))
+    assert list(alone.waiting) == [name]
+    assert ready(sort(lying(name), waiting=alone.waiting, now_s=1014)) == {}
+    assert ready(sort(lying(name), waiting=alone.waiting, now_s=1015)) == {name: ()}
+    assert ready(sort(lying(name), lying(companion), waiting=alone.waiting, now_s=1001)) == {name: (companion,)}
+
+
+def test_a_tiff_goes_at_once_and_what_comes_later_makes_another_arrival() -> None:
+    (alone,) = sort(lying("a.tif")).ready
+    (later,) = sort(lying("a.tif"), lying("a.tfw", at_s=5)).ready
+    assert (later.key, later.sidecars) == (alone.key, ("a.tfw",))
+    assert later.etag != alone.etag
+    assert later.last_modified_utc == NOON + timedelta(seconds=5)
+
+
+def test_parts_of_a_shapefile_alone_wait_for_it_and_then_go_to_be_refused_with_the_reason() -> None:
+    alone = sort(lying("a.dbf"))
+    assert list(alone.waiting) == ["a.dbf"]
+    assert ready(sort(lying("a.dbf"), waiting=alone.waiting, now_s=1060)) == {"a.dbf": ()}
+
+
+def test_a_geopackage_that_is_open_somewhere_waits() -> None:
+    open_still = sort(lying("a.gpkg"), lying("a.gpkg-wal"))
+    assert list(open_still.waiting) == ["a.gpkg"]
+    closed = sort(lying("a.gpkg"), lying("a.gpkg-wal", size_bytes=0), waiting=open_still.waiting, now_s=1001)
+    assert ready(closed) == {"a.gpkg": ()}
+    assert dict(closed.left)["a.gpkg-wal"].startswith("It belongs to 'a.gpkg'")
+
+
+def test_without_bytes_a_blob_is_left_at_once_and_a_file_after_the_wait() -> None:
+    assert sort(lying("a.tif", size_bytes=0)).left == (("a.tif", "It holds no bytes."),)
+    first = sort(lying("a.tif", size_bytes=0), is_local=True)
+    still = sort(lying("a.tif", size_bytes=0), waiting=first.waiting, is_local=True, now_s=1059)
+    assert list(still.waiting) == ["a.tif"]
+    assert sort(lying("a.tif", size_bytes=0), waiting=still.waiting, is_local=True, now_s=1060).left == (("a.tif", "It holds no bytes."),)
+
+
+def test_what_somebody_submitted_is_left_until_another_puts_something_beside_it() -> None:
+    submitted = lying("a.tif", metadata={SUBMITTED: "1-2-3"})
+    assert sort(submitted).left == (("a.tif", "It was submitted with a request of its own."),)
+    assert ready(sort(submitted, lying("a.tfw"))) == {"a.tif": ("a.tfw",)}
+
+
+def test_everything_that_is_left_has_its_reason() -> None:
+    watch = Watch(name="tiffs", include=("*.tif",))
+    left = dict(
+        sort(
+            lying("in/.hidden/a.tif"), lying("base.gdb/a00000001.gdbtable"), lying("lonely.tfw"), lying("a.tar.gz"), lying("b.geojson"),
+            watch=watch,
+        ).left
+    )  # fmt: skip
+    assert left["in/.hidden/a.tif"] == "It is hidden."
+    assert "zip that folder" in left["base.gdb/a00000001.gdbtable"]
+    assert left["lonely.tfw"] == "It belongs to a file that is not here."
+    assert "archive of another kind" in left["a.tar.gz"]
+    assert "'tiffs'" in left["b.geojson"]
+
+
+def test_patterns_choose_sources_and_not_what_lies_beside_them() -> None:
+    watch = Watch(name="tiffs", prefix="in/", include=("*.tif",), exclude=("*_mask.tif",))
+    found = sort(lying("in/a.tif"), lying("in/a.tfw"), lying("in/a_mask.tif"), watch=watch)
+    assert ready(found) == {"in/a.tif": ("in/a.tfw",)}
+
+
+def test_what_has_no_speaking_name_is_to_be_asked_for_its_content() -> None:
+    assert sort(lying("scene"), lying("table.txt"), lying("a.dat")).unnamed == ("a.dat", "scene", "table.txt")
+    assert list(sort(lying("scene"), is_local=True).waiting) == ["scene"]
+
+
+def test_what_has_lain_there_for_long_by_the_clock_of_the_store_is_not_waited_for() -> None:
+    objects = [lying("a.png", at_s=-CLOCK_ERROR_S - 60), lying("b.png", at_s=-CLOCK_ERROR_S)]
+    found = sort_out(objects, {}, WATCH, is_local=True, now_s=5.0, at_utc=NOON)
+    assert (ready(found), list(found.waiting)) == ({"a.png": ()}, ["b.png"])
+
+
+STEMS = st.sampled_from(["a", "b", "A", "in/a", "in/a.b", "x.gdb/a", ".a", "a.tif"])
+SUFFIXES = st.sampled_from(
+    ["", ".tif", ".tfw", ".TFW", ".tif.aux.xml", ".aux.xml", ".ovr", ".tif.ovr", ".png", ".pgw", ".prj", ".shp", ".shx", ".dbf", ".cpg",
+     ".qix", ".shp.xml",
+     ".gpkg", ".gpkg-wal", ".geojson", ".csv", ".csvt", ".txt", ".xml", ".dat", ".zip", ".gz", ".gml", ".resolved.gml", ".jp2"]
+)  # fmt: skip
+OBJECTS = st.lists(
+    st.builds(
+        lying,
+        st.builds(lambda stem, suffix: stem + suffix, STEMS, SUFFIXES),
+        etag=st.sampled_from("12"),
+        size_bytes=st.sampled_from([0, 5]),
+        metadata=st.sampled_from([{}, {SUBMITTED: "1"}]),
+        at_s=st.sampled_from([-10_000.0, 0.0]),
+    ),
+    max_size=12,
+    unique_by=lambda stored: stored.reference.key,
+)
+
+
+@given(OBJECTS, OBJECTS, st.booleans(), st.sampled_from([0.0, 1.0, 15.0, 60.0]), st.sampled_from([None, NOON]), st.randoms())
+def test_every_object_ends_in_one_place_whatever_the_order(
+    before: list[StoredObject], objects: list[StoredObject], is_local: bool, later_s: float, at_utc: datetime | None, order: object
+) -> None:
+    waiting = sort(*before, is_local=is_local).waiting
+    found = sort_out(objects, waiting, WATCH, is_local=is_local, now_s=1000 + later_s, at_utc=at_utc)
+    in_ready = {key for arrival in found.ready for key in (arrival.key, *arrival.sidecars)}
+    places = [in_ready, set(found.waiting), {key for key, _ in found.left}, set(found.unnamed)]
+    assert sorted(key for place in places for key in place) == sorted(stored.reference.key for stored in objects)
+    shuffled = list(objects)
+    order.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert sort_out(shuffled, waiting, WATCH, is_local=is_local, now_s=1000 + later_s, at_utc=at_utc) == found
+
+
+@given(OBJECTS, st.booleans())
+def test_in_the_end_nothing_waits(objects: list[StoredObject], is_local: bool) -> None:
+    first = sort(*objects, is_local=is_local)
+    later = sort(*objects, waiting=first.waiting, is_local=is_local, now_s=1060)
+    assert later.waiting == {}
+    assert {arrival.key for arrival in later.ready} >= {arrival.key for arrival in first.ready}
+
+
+def test_of_two_states_of_an_object_the_later_one_counts() -> None:
+    earlier, later = lying("a.tif", etag="2"), lying("a.tif", etag="1", at_s=1)
+    assert sets_of([later, earlier]) == sets_of([earlier, later]) == {"a.": {"a.tif": later}}
+
+
+def test_the_etag_of_an_arrival_is_the_one_that_its_run_finds(tmp_path: Path) -> None:
+    """For every format, and for sidecars of all kinds beside them, some of which no driver is shown."""
+    made, scratch = tmp_path / "made", tmp_path / "scratch"
+    scratch.mkdir()
+    made.mkdir()
+    write_georeferenced_rasters(made / "rasters", scratch)
+    write_pictures(made / "pictures")
+    write_vectors(made / "vectors", scratch)
+    write_pictures(made / "shared")
+    for name in ("picture.prj", "picture.png.aux.xml", "photo.prj", "photo.wld", "photo.jpg.ovr", "picture.png.msk"):
+        (made / "shared" / name).write_text("<PAMDataset/>")
+    for source in ("rasters/plain.tif", "rasters/erdas.img", "rasters/lossless.jp2", "rasters/grid.asc", "rasters/N47E008.hgt"):
+        for suffix in (".aux.xml", ".ovr", ".xml"):
+            (made / (source + suffix)).write_text("<PAMDataset/>")
+        for suffix in (".tfw", ".wld", ".WLD", ".prj", ".aux", ".ige"):
+            (made / source).with_suffix(suffix).write_text(WORLD_FILE)
+    (made / "vectors" / "places.csvt").write_text('"String","Integer","Real","Real"')
+    (made / "vectors" / "PLACES.prj").write_text("its stem is written otherwise")
+    (made / "vectors" / "parts.qix").write_text("an index")
+    store = FolderStore(tmp_path / "store")
+    for path in sorted(path for path in made.rglob("*") if path.is_file()):
+        store.put_file("bronze", path.relative_to(made).as_posix(), path, metadata={})
+    found = _whole(list(store.list("bronze")))
+    received = {arrival.key: receive(store, "bronze", arrival.key, ArrivalOptions(), expected=None) for arrival in found.ready}
+    assert {arrival.key: arrival.etag for arrival in found.ready} == {key: arrived.etag for key, arrived in received.items()}
+    assert len(received) == 24
+    assert sum(bool(arrived.sidecars) for arrived in received.values()) >= 9
+
+
+def _whole(objects: Sequence[StoredObject]) -> SortedOut:
+    return sort_out(objects, {}, Watch(name="all", settle_s=0, complete_within_s=0), is_local=True, now_s=0)
