@@ -1,0 +1,62 @@
+"""What a watch is about, and what its file may say."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from geo_platform.arrivals.watch import DEFAULT_WATCH, Watch, read_watches, watch_of
+from geo_platform.contracts.arrival import SourceKind
+from geo_platform.errors import ParameterInvalid
+
+DOCUMENTED = Path(__file__).resolve().parents[3] / "docs" / "arrivals.md"
+
+
+def test_the_example_of_the_documentation_is_read(tmp_path: Path) -> None:
+    example = re.search(r"```toml\n(.*?)```", DOCUMENTED.read_text("utf-8"), re.DOTALL)
+    assert example is not None
+    (tmp_path / "watches.toml").write_text(example[1], "utf-8")
+    elevation, parcels = read_watches(tmp_path / "watches.toml")
+    assert elevation.options_for(SourceKind.raster)["raster_cog"]["target_crs"] == "EPSG:3857"
+    assert elevation.options_for(SourceKind.raster)["raw_raster"]["container_name"] == "bronze"
+    assert parcels.complete_within_s == 300
+    assert watch_of([elevation, parcels], "bronze", "dem/north/a.tif") is elevation
+    assert watch_of([elevation, parcels], "bronze", "dem/old/a.tif") is elevation, "old is no folder below another one"
+    assert watch_of([elevation, parcels], "bronze", "dem/north/old/a.tif") is None
+    assert watch_of([elevation, parcels], "bronze", "dem/readme.md") is None
+    assert watch_of([elevation, parcels], "silver", "dem/a.tif") is None
+
+
+def test_without_a_file_all_of_bronze_is_watched() -> None:
+    assert read_watches(None) == (DEFAULT_WATCH,)
+    assert DEFAULT_WATCH.is_about("bronze", "any/where.gpkg")
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ('[[watch]]\nname = "a"\nprefx = "x"', "prefx"),
+        ('[[watch]]\nname = "a"\n[watch.parameters]\nno_such = 1', "no_such: no parameter of any job"),
+        ('[[watch]]\nname = "a"\n[watch.parameters]\njpeg_quality = 101', "jpeg_quality"),
+        ('[[watch]]\nname = "A b"', "name"),
+        ('[[watch]]\nname = "a"\n[[watch]]\nname = "a"', "two of one name"),
+        ("", "no watch"),
+        ("[[watch", "cannot be read"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused_with_what_is_wrong(text: str, named: str, tmp_path: Path) -> None:
+    (tmp_path / "watches.toml").write_text(text, "utf-8")
+    with pytest.raises(ParameterInvalid, match=re.escape(named)) as refused:
+        read_watches(tmp_path / "watches.toml")
+    assert "docs/arrivals.md" in str(refused.value.remedy)
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ParameterInvalid, match=r"missing\.toml"):
+        read_watches(tmp_path / "missing.toml")
+
+
+def test_a_watch_with_parameters_of_one_kind_takes_both_kinds() -> None:
+    watch = Watch(name="a", parameters={"jpeg_quality": 70})
+    assert watch.options_for(SourceKind.raster)["raster_cog"]["jpeg_quality"] == 70
+    assert "jpeg_quality" not in str(watch.options_for(SourceKind.vector))
