@@ -1,15 +1,14 @@
 """Several files in one run: each goes through its chain by itself, and has its own partition, messages, events, checks and item.
 
-What belongs here: the op, which files are left to do, how many at once, and how the run ends. What stays out: one file's stages
+What belongs here: the op, which files are left to do, and how the run ends. What stays out: one file's stages
 and its tries (`assets/files.py`), sharing files out among runs (`geo_platform/arrivals/plan.py`).
 
 An op and no asset, since one step makes what eight assets make, of partitions of two kinds. Of each file it tells Dagster what
-the assets' own steps would have told. Files are worked on in threads; Dagster is spoken to by the op's own.
+the assets' own steps would have told. One file after the other, in the op's own thread: Python's record of warnings and GDAL's
+settings are the process's, so that two files at once could be told each other's. Runs go in parallel, in processes of their own.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from threading import Event
 from typing import Any
 
 import dagster as dg
@@ -20,11 +19,12 @@ from assets.report import report_files
 from assets.stage import STORE_RETRIES, StageConfig, stage
 from geo_platform.chains import CHAINS, ChainOptions, ParametersError, fit
 from geo_platform.contracts.arrival import SourceKind
-from geo_platform.errors import FilesFailed, FilesRefused, ParameterInvalid, PlatformError
+from geo_platform.errors import FilesFailed, FilesRefused, ParameterInvalid
 from geo_platform.ports import Catalog, FeatureStore, ObjectStore, Scratch
 
-AT_ONCE = 3
-"""Files that are worked on at the same time: while one waits for a store, another computes."""
+_STAYS_AWAY = 3
+"""Files in a row that come to nothing by a fault that passes, each after its own tries. One or two may be a matter of their own, such
+as a table that somebody reads all the time."""
 
 LAST_STAGES = {kind: list(chain.stages)[-1] for kind, chain in CHAINS.items()}
 
@@ -55,19 +55,20 @@ def ingest_files(
     scratch: dg.ResourceParam[Scratch],
 ) -> None:
     """Each file is ingested by itself: one that is refused fails nobody else's, and the run says which were."""
-    outcomes: list[Outcome] = []
     asked = {file.key: file.etag for file in config.files}
+    done = published_partitions(context.instance, context.run.run_id) if context.retry_number else set()
+    outcomes: list[Outcome] = []
     try:
         with stage(context):
             work = FileWork(context, Stores(objects, features, catalog, scratch), _options(config))
-            for outcome in _each(work, _left(context, list(asked))):
+            for outcome in _each(work, [key for key in asked if key not in done]):
                 _tell(context, outcome)
                 outcomes.append(outcome)
-            _check(context, outcomes, asked)
+            _check(outcomes, len(asked), context.run.run_id)
     except dg.Failure as failure:
-        shown = {**report_files(outcomes, asked), **failure.metadata}
+        shown = {**report_files(outcomes, asked, done), **failure.metadata}
         raise dg.Failure(failure.description, metadata=shown, allow_retries=failure.allow_retries) from failure
-    context.add_output_metadata(report_files(outcomes, asked))
+    context.add_output_metadata(report_files(outcomes, asked, done))
 
 
 def published_partitions(instance: dg.DagsterInstance, run_id: str) -> set[str]:
@@ -92,33 +93,15 @@ def _options(config: IngestFilesConfig) -> Mapping[SourceKind, ChainOptions]:
         raise ParameterInvalid(f"The parameters of the run do not fit: {error}.") from error
 
 
-def _left(context: dg.OpExecutionContext, keys: Sequence[str]) -> list[str]:
-    """All of them; where the op is tried again, those that it did not publish before."""
-    done = published_partitions(context.instance, context.run.run_id) if context.retry_number else set()
-    return [key for key in keys if key not in done]
-
-
 def _each(work: FileWork, keys: Sequence[str]) -> Iterator[Outcome]:
-    """What became of each, as they end. Once a store stays away for one, no other is begun: it would wait as long for nothing."""
-    stays_away = Event()
-
-    def one(key: str) -> Outcome | None:
-        if stays_away.is_set():
-            return None
-        outcome = work_through(work, key, stays_away)
-        if outcome.error is not None and outcome.error.retryable:
-            stays_away.set()
-        return outcome
-
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="files") as pool:
-        begun = [pool.submit(one, key) for key in keys]
-        try:
-            for ended in as_completed(begun):
-                outcome = ended.result()
-                if outcome is not None:
-                    yield outcome
-        finally:
-            stays_away.set()  # where the run is ended, what has not begun does not begin
+    """What became of each, one after the other. None is begun once the stores stay away: it would wait as long for nothing."""
+    in_a_row = 0
+    for key in keys:
+        outcome = work_through(work, key)
+        yield outcome
+        in_a_row = in_a_row + 1 if outcome.error is not None and outcome.error.retryable else 0
+        if in_a_row == _STAYS_AWAY:
+            return
 
 
 def _tell(context: dg.OpExecutionContext, outcome: Outcome) -> None:
@@ -144,20 +127,16 @@ def _tell(context: dg.OpExecutionContext, outcome: Outcome) -> None:
             context.log_event(evaluation)  # type: ignore[arg-type]  # taken, but not in the annotation of 1.13
 
 
-def _check(context: dg.OpExecutionContext, outcomes: Sequence[Outcome], asked: Mapping[str, str]) -> None:
-    """Raises the store's fault where it stayed away, else FilesFailed or FilesRefused where not every file was published."""
+def _check(outcomes: Sequence[Outcome], files: int, run_id: str) -> None:
+    """Raises the store's fault where one ended a file, else FilesFailed or FilesRefused where not every file was published."""
     errors = {outcome.key: outcome.error for outcome in outcomes if outcome.error is not None}
-    away = next((error for error in errors.values() if error.retryable), None)
-    if away is not None:
-        raise away
-    if errors:
-        raise _not_all(errors, len(asked), context.run.run_id)
-
-
-def _not_all(errors: Mapping[str, PlatformError], files: int, run_id: str) -> PlatformError:
+    if not errors:
+        return
+    passing = next((error for error in errors.values() if error.retryable), None)
+    if passing is not None:
+        raise passing
     failed = [key for key, error in errors.items() if not error.user_fixable]
-    key, first = next(((key, errors[key]) for key in failed), next(iter(errors.items())))
-    what = f"{len(failed)} failed and {len(errors) - len(failed)} were refused" if failed else f"{len(errors)} were refused"
-    said = f"Of {files} files {what}; {key!r}: {first.code}: {first.message}"
-    remedy = f"Each has its reason in the run's metadata. Mend them, then: geo-platform retry {run_id}"
-    return FilesFailed(said, remedy=remedy) if failed else FilesRefused(said, remedy=remedy)
+    first = next(iter(failed or errors))
+    said = f"Of {files} files {len(failed)} failed and {len(errors) - len(failed)} were refused; {first!r}: {errors[first].message}"
+    remedy = f"Each has its reason in the run's metadata, not_published. Mend them, then: geo-platform retry {run_id}"
+    raise FilesFailed(said, remedy=remedy) if failed else FilesRefused(said, remedy=remedy)

@@ -5,9 +5,9 @@ events, retries, and the other files (`assets/batch.py`).
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from threading import Event
 from typing import Any, TypeVar
 
 import dagster as dg
@@ -91,16 +91,15 @@ class Outcome:
         return self.error is None and bool(self.made[-1].message.was_unchanged)
 
 
-def work_through(work: FileWork, key: str, given_up: Event) -> Outcome:
-    """All stages of a file, in this thread. A fault that passes is waited for as `STORE_RETRIES` says, unless the run is `given_up`."""
+def work_through(work: FileWork, key: str) -> Outcome:
+    """All stages of a file. A fault that passes is waited for as `STORE_RETRIES` says."""
     file = _File(work.context, work.stores, work.options, key)
-    error: PlatformError | None = None
     for attempt in range(1, STORE_RETRIES.max_retries + 2):
         with sharing_a_step():
             error = file.error_of(attempt)
-        is_last = attempt > STORE_RETRIES.max_retries
-        if error is None or not error.retryable or is_last or given_up.wait(STORE_RETRIES.calculate_delay(attempt)):
+        if error is None or not error.retryable or attempt > STORE_RETRIES.max_retries:
             break
+        time.sleep(STORE_RETRIES.calculate_delay(attempt))
     return Outcome(key, file.kind, tuple(file.made.values()), error)
 
 

@@ -3,16 +3,14 @@
 from datetime import UTC, datetime
 
 import dagster as dg
-from pydantic import Field
 
 from assets.stage import OWNERS, StageConfig, stage
 from geo_platform.contracts.publication import GreetingPrepared, GreetingSpoken
+from geo_platform.options import GreetingOptions
 
 
-class GreetingConfig(StageConfig):
+class GreetingConfig(StageConfig, GreetingOptions):
     """Whom to greet."""
-
-    name: str = Field("world", min_length=1, max_length=100, description="Whom to greet.")
 
 
 @dg.asset(group_name="hello", owners=OWNERS, kinds={"python"})

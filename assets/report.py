@@ -5,7 +5,7 @@ Texts from files go into table cells and JSON, which Dagster's UI shows as text;
 """
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import dagster as dg
@@ -179,18 +179,21 @@ def report_removed(removed: Removed) -> Metadata:
     }
 
 
-def report_files(outcomes: Sequence[FileOutcome], asked: Mapping[str, str]) -> Metadata:
-    """Of a run over several files: how many ended how, and which were not published, with the reasons. `asked`: key -> etag."""
+def report_files(outcomes: Sequence[FileOutcome], asked: Mapping[str, str], done: Collection[str] = ()) -> Metadata:
+    """Of a run over several files: how many ended how, and which were not published, with the reasons.
+
+    `asked`: key -> etag. `done`: keys that an earlier attempt of the step published.
+    """
     errors = {outcome.key: outcome.error for outcome in outcomes if outcome.error is not None}
     refused = sum(error.user_fixable for error in errors.values())
     newer = [outcome.key for outcome in outcomes if asked.get(outcome.key) and outcome.etag not in (None, asked[outcome.key])]
     return {
         "files": len(asked),
-        "published": sum(outcome.error is None and not outcome.was_unchanged for outcome in outcomes),
+        "published": sum(outcome.error is None and not outcome.was_unchanged for outcome in outcomes) + len(done),
         "unchanged": sum(outcome.was_unchanged for outcome in outcomes),
         "refused": refused,
         "failed": len(errors) - refused,
-        "not_reached": len(asked) - len(outcomes),
+        "not_reached": len(asked) - len(done) - len(outcomes),
         "taken_newer_than_asked": newer,
         "not_published": _table(
             [{"key": key, **{name: error.as_record()[name] for name in ("code", "message", "remedy")}} for key, error in errors.items()]

@@ -8,6 +8,7 @@
     │   ├── VectorRefused          layers, geometries, fields
     │   └── RequestRefused         parameters, names, what exists already
     ├── LimitExceeded          it would cost more memory or time than is allowed: never retried
+    ├── AccessRefused          who asks, what they may, how often and how much: met at the HTTP face alone
     └── PlatformFault          stores, database, result: some are retried, none is the user's to mend
 
 What belongs here: types, codes, remedies. What stays out: translating foreign exceptions, which happens where they are
@@ -211,6 +212,20 @@ class Conflict(RequestRefused):
     default_remedy = "Another source or run holds this name; choose another item_id or wait for that run."
 
 
+class NotFound(RequestRefused):
+    """No job, request or route of this name; or one that whoever asks may not see."""
+
+    code = "NOT_FOUND"
+    default_remedy = "Check the id; GET /api/jobs lists the jobs that there are."
+
+
+class RunCanceled(RequestRefused):
+    """Somebody ended the run before it had a result."""
+
+    code = "RUN_CANCELED"
+    default_remedy = "Submit it again, or ask for it with POST /api/jobs/{id}/retry."
+
+
 class FilesRefused(RequestRefused):
     """Of the files that share a run some were refused; each has its own code in the run's metadata."""
 
@@ -230,6 +245,33 @@ class MemoryExceeded(LimitExceeded):
 class TimeExceeded(LimitExceeded):
     code = "TIME_EXCEEDED"
     default_remedy = "Split the source, or run it where there is more time."
+
+
+class AccessRefused(PlatformError):
+    """Who asks, what they may, how often and how much: met at the HTTP face alone."""
+
+
+class Unauthenticated(AccessRefused):
+    """No credential, or one that does not hold. Never says which part of it failed: that goes to the audit log."""
+
+    code = "UNAUTHENTICATED"
+    default_remedy = "Send an API key in X-Api-Key, or an API key or a token as Authorization: Bearer; docs/api.md says how to get one."
+
+
+class Forbidden(AccessRefused):
+    code = "FORBIDDEN"
+    default_remedy = "Ask whoever keeps the platform for a key or a role that allows it."
+
+
+class RateExceeded(AccessRefused):
+    code = "RATE_EXCEEDED"
+    default_remedy = "Ask again after the seconds that Retry-After names."
+    retryable = True
+
+
+class BodyTooLarge(AccessRefused):
+    code = "BODY_TOO_LARGE"
+    default_remedy = "Send less at once."
 
 
 class PlatformFault(PlatformError):

@@ -1,4 +1,4 @@
-"""The options that both chains share, and the base of all options: typed, ranged, described, closed.
+"""The options that both chains share, that of the smoke test, and the base of all options: typed, ranged, described, closed.
 
 Dagster's forms and the CLI's options are made from these models. Enum members are named like their values, since
 Dagster's launchpad writes names and clients write values.
@@ -23,6 +23,12 @@ class ArrivalOptions(Options):
         None, max_length=1024, description="Path of the dataset inside an archive that holds several (also shp_name, kml_name)."
     )
     force: bool = Field(False, strict=True, description="Do the work again even where the same source and recipe were published before.")
+
+
+class GreetingOptions(Options):
+    """prepared_greeting"""
+
+    name: str = Field("world", min_length=1, max_length=100, description="Whom to greet.")
 
 
 class ItemOptions(Options):

@@ -27,6 +27,18 @@ ARRIVALS_TAG = "geo_platform/arrivals"
 MEMORY_TAG = "geo_platform/memory"
 """Of a run that a sensor asked for: small, medium or large; dagster.yaml says how many of each run at once."""
 
+JOB_TAG = "geo_platform/job_id"
+"""Of a run that a client of the HTTP face asked for: the job's id."""
+
+ATTEMPT_TAG = "geo_platform/attempt"
+"""Of such a run: which of the job's attempts it is."""
+
+REQUEST_TAG = "geo_platform/request_id"
+"""Of such a run: the id of the HTTP request that asked for it."""
+
+ORIGIN_TAG = "geo_platform/origin"
+"""Of such a run: `api`; all of them have it, so that they can be listed."""
+
 RUN_KEY_TAG = "dagster/run_key"
 """Dagster's own: of a run that a sensor asked for, the key by which it asks once."""
 

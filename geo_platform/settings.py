@@ -63,6 +63,35 @@ class Settings(BaseSettings):
     queued_too_long_s: float = Field(
         300, gt=0, description="How many seconds a run may be queued before its wait is looked into (RUN_STUCK)."
     )
+    api_oidc_issuer: str | None = Field(
+        None, description="Issuer of the access tokens that the HTTP face takes, as https://login.microsoftonline.com/TENANT/v2.0."
+    )
+    api_oidc_audience: str | None = Field(None, description="Audience that a token must be for: the application id of the HTTP face.")
+    api_oidc_jwks_url: str | None = Field(
+        None, description="Where the issuer publishes its keys; left out, its discovery document is asked."
+    )
+    api_requests_per_minute: int = Field(1_200, ge=1, description="Requests that one principal may make of each process of the HTTP face.")
+    api_address_requests_per_minute: int = Field(
+        6_000, ge=1, description="Requests that one address may make of each process, known or not; behind a proxy, see docs/api.md."
+    )
+    api_body_max_bytes: int = Field(1024**2, ge=1024, description="Longest body of a request that is no upload.")
+    api_upload_max_bytes: int = Field(
+        5_000 * 1024**2,
+        ge=1,
+        description="Largest file that is taken as an upload; to a storage account no more than 5000 MiB, one request.",
+    )
+    api_upload_minutes: int = Field(30, ge=1, le=24 * 60, description="How long the address that an upload goes to can be used.")
+    api_session_hours: float = Field(8, gt=0, le=24 * 7, description="How long a sign-in of a browser holds.")
+    api_session_secret: SecretStr | None = Field(
+        None,
+        min_length=32,
+        description="What seals the cookies of browsers, the same for all processes; left out, a file in the home has one.",
+    )
+    dagster_url: str = Field("http://127.0.0.1:3000", description="Dagster's webserver, with its path prefix where it has one.")
+    dagster_read_only_url: str | None = Field(
+        None,
+        description="A second webserver, started with --read-only, for those who may only look; left out, they get the first one.",
+    )
 
     otlp_endpoint: SecretStr | None = Field(
         None,
@@ -98,6 +127,10 @@ class Settings(BaseSettings):
     def dagster_home_dir(self) -> Path:
         """One for each profile: a home may be used with both, and the dagster.yaml of the other is not taken for this one's."""
         return self.home_dir / ("dagster-production" if self.profile is Profile.production else "dagster")
+
+    @property
+    def api_keys_file(self) -> Path:
+        return self.home_dir / "api" / "keys.json"
 
     @property
     def log_file(self) -> Path:

@@ -4,7 +4,8 @@ What belongs here: what becomes of each message. What stays out: what a message 
 decision about arrivals (`intake.py`).
 
 Dagster wakes its sensors every five seconds, so this one waits inside of its tick: it asks the queue several times a second until
-something came or the tick has lasted `TICK_S`, a moment less than four of those rounds. What it asked for is noted in its
+something came or the tick has lasted `TICK_S`, a moment less than four of those rounds. A second one with a shorter tick is there
+while the first one rests. What it asked for is noted in its
 cursor; the next tick deletes the messages whose runs Dagster has. A message that nobody deleted comes back after `HIDDEN_S`.
 """
 
@@ -34,6 +35,8 @@ MOST_MESSAGES = 2000
 
 _POLL_S = 0.25
 _LINGER_S = 0.15
+_GATHER_S = 2.0
+"""Where messages keep coming, those that came first wait no longer for company. A full queue gives `MOST_MESSAGES` in about this time."""
 _RECEIVED_AT_ONCE = 32
 _AT_ONCE = 8
 _LATER_S = 5
@@ -120,6 +123,8 @@ class EventIntake:
         messages: list[QueuedMessage] = []
         while True:
             received = self.queue.receive(_RECEIVED_AT_ONCE, hidden_s=HIDDEN_S)
+            if received and not messages:
+                until = min(until, time.monotonic() + _GATHER_S)
             messages += received
             if received and len(messages) < MOST_MESSAGES and time.monotonic() < until:
                 if len(received) < _RECEIVED_AT_ONCE:
@@ -158,7 +163,7 @@ class EventIntake:
     def _wanted(
         self, tick: Tick, places: Mapping[tuple[str, str], list[_Fate]], waiting: dict[str, Waiting]
     ) -> dict[str, dict[str, tuple[Arrival, list[_Fate]]]]:
-        """By the watch's name and arrival key: look at what lies at each place now. It may be newer than its event, part of a set, or gone."""
+        """By the watch's name and arrival key, of what lies at each place now: newer than its event, part of a set, or gone."""
         by_set: dict[tuple[str, str], list[str]] = {}
         for container, key in places:
             by_set.setdefault((container, key if stands_alone(key) else set_prefix(key)), []).append(key)

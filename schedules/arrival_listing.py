@@ -24,7 +24,8 @@ from schedules.intake import Taken, take
 BUDGET_S = 20.0
 _POLL_S = 1.0
 _MOST_KNOWN = 100_000
-_MOST_AT_ONCE = 5_000
+_MOST_AT_ONCE = 2_000
+"""Of a service; a page of a folder may have more. To look at as many receipts and to take them fits into a tick, beside the listing."""
 
 
 @dataclass

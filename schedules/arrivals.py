@@ -1,4 +1,4 @@
-"""The sensors on arrivals: one on the queue of events, one for each watch, which lists.
+"""The sensors on arrivals: two on the queue of events, one for each watch, which lists.
 
 What belongs here: sensors, their cursors and how often they look. What stays out: what they do (`arrival_events.py`,
 `arrival_listing.py`).
@@ -14,7 +14,7 @@ from geo_platform.arrivals.listing import read_cursor
 from geo_platform.arrivals.watch import Watch, read_watches
 from geo_platform.settings import Profile, Settings, load_settings
 from geo_platform.storage.stores import account_url, open_objects, open_queue
-from schedules.arrival_events import EventIntake, read_events_cursor
+from schedules.arrival_events import TICK_S, EventIntake, read_events_cursor
 from schedules.arrival_listing import KnownArrivals, listing_tick
 from schedules.intake import Taken
 from schedules.jobs import ingest_files, ingest_vector, process_raster
@@ -24,12 +24,18 @@ warnings.filterwarnings("ignore", message="Parameter `owners` of initializer `Se
 
 _JOBS: list[Any] = [process_raster, ingest_vector, ingest_files]
 _MOST_SAID = 20
+_EVENT_TICKS_S = {"arrival_events": TICK_S, "arrival_events_meanwhile": TICK_S - 5}
+"""Two wait at the queue, for different times, so that one is there while Dagster lets the other rest: up to five seconds."""
+
 _FOLDER_EVERY_S, _CONTAINER_EVERY_S = 1, 10
 
 
 def arrival_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     """Of the watches that the settings name. Raises ParameterInvalid where their file does not fit."""
-    return [arrival_events, *(_watch_sensor(watch, _every_s(settings)) for watch in read_watches(settings.watches))]
+    watches = read_watches(settings.watches)
+    waits = len(watches) == 1  # a code location has few threads, and a tick that waits holds one
+    listing = [_watch_sensor(watch, _every_s(settings), waits=waits) for watch in watches]
+    return [*(_event_sensor(name, tick_s) for name, tick_s in _EVENT_TICKS_S.items()), *listing]
 
 
 def _every_s(settings: Settings) -> int:
@@ -38,32 +44,35 @@ def _every_s(settings: Settings) -> int:
     return _CONTAINER_EVERY_S if settings.arrivals_queue is None else settings.listed_every_s
 
 
-@dg.sensor(
-    name="arrival_events",
-    jobs=_JOBS,
-    minimum_interval_seconds=1,
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Objects of which the storage account's events tell (GEO_PLATFORM_ARRIVALS_QUEUE): each has its run within seconds.",
-)
-def arrival_events(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    settings = load_settings()
-    queue = open_queue(settings)
-    if queue is None:
-        return dg.SkipReason("GEO_PLATFORM_ARRIVALS_QUEUE is not set: arrivals are found by listing alone.")
-    intake = EventIntake(
-        context.instance,
-        queue,
-        open_objects(settings),
-        read_watches(settings.watches),
-        account_url=account_url(settings),
-        container_prefix=settings.blob_container_prefix,
+def _event_sensor(name: str, tick_s: float) -> dg.SensorDefinition:
+    @dg.sensor(
+        name=name,
+        jobs=_JOBS,
+        minimum_interval_seconds=1,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Objects of which the storage account's events tell (GEO_PLATFORM_ARRIVALS_QUEUE): each has its run within seconds.",
     )
-    tick = intake.tick(read_events_cursor(context.cursor))
-    _say(context, tick.said)
-    return _result(tick.taken, f"{tick.received} messages", tick.cursor.model_dump_json())
+    def arrivals(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        settings = load_settings()
+        queue = open_queue(settings)
+        if queue is None:
+            return dg.SkipReason("GEO_PLATFORM_ARRIVALS_QUEUE is not set: arrivals are found by listing alone.")
+        intake = EventIntake(
+            context.instance,
+            queue,
+            open_objects(settings),
+            read_watches(settings.watches),
+            account_url=account_url(settings),
+            container_prefix=settings.blob_container_prefix,
+        )
+        tick = intake.tick(read_events_cursor(context.cursor), tick_s=tick_s)
+        _say(context, tick.said)
+        return _result(tick.taken, f"{tick.received} messages", tick.cursor.model_dump_json())
+
+    return arrivals
 
 
-def _watch_sensor(watch: Watch, every_s: int) -> dg.SensorDefinition:
+def _watch_sensor(watch: Watch, every_s: int, *, waits: bool) -> dg.SensorDefinition:
     known = KnownArrivals()
 
     @dg.sensor(
@@ -74,7 +83,9 @@ def _watch_sensor(watch: Watch, every_s: int) -> dg.SensorDefinition:
         description=f"New objects under {watch.container}/{watch.prefix} found by listing: each has its run, once.",
     )
     def arrivals(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        tick = listing_tick(context.instance, open_objects(load_settings()), watch, read_cursor(context.cursor), known)
+        objects = open_objects(load_settings())
+        tick_s = 0.0 if objects.is_local and not waits else None
+        tick = listing_tick(context.instance, objects, watch, read_cursor(context.cursor), known, tick_s=tick_s)
         _say(context, [f"{key}: {reason}" for key, reason in tick.left])
         return _result(tick.taken, f"{tick.objects:,} objects looked at", tick.cursor.model_dump_json())
 

@@ -15,7 +15,7 @@ from assets.stage import RASTER_OBJECTS, VECTOR_OBJECTS
 from geo_platform.arrivals.arrival import Arrival, arrival_key
 from geo_platform.arrivals.content import kind_of_arrival
 from geo_platform.arrivals.plan import PlannedRun, plan_runs
-from geo_platform.arrivals.receipts import read_receipts, take_receipts
+from geo_platform.arrivals.receipts import read_asked, read_receipts, take_receipts
 from geo_platform.arrivals.watch import Watch
 from geo_platform.chains import CHAINS
 from geo_platform.contracts.arrival import SourceKind
@@ -63,10 +63,11 @@ def take(instance: dg.DagsterInstance, objects: ObjectStore, watch: Watch, arriv
     by_key = {arrival_key(arrival, watch.parameters): arrival for arrival in arrivals}
     if not by_key:
         return Taken()
-    receipts = read_receipts(objects, by_key)
-    existing = existing_run_keys(instance, {receipt.asked.run_key for receipt in receipts.values()})
-    without_run = {key: receipt for key, receipt in receipts.items() if receipt.asked.run_key not in existing}
-    taken = Taken(known=receipts.keys() - without_run.keys(), unsure={key for key, one in without_run.items() if not one.is_void(now)})
+    asked = read_asked(objects, by_key)
+    existing = existing_run_keys(instance, {one.run_key for one in asked.values()})
+    known = {key for key, one in asked.items() if one.run_key in existing}
+    without_run = read_receipts(objects, asked.keys() - known)
+    taken = Taken(known=known, unsure={key for key, one in without_run.items() if not one.is_void(now)})
     new = [arrival for key, arrival in by_key.items() if key not in taken.known | taken.unsure]
     if new:
         room = watch.most_waiting_runs - _waiting_runs(instance, watch)

@@ -34,6 +34,8 @@ COMMANDS = {
     "contracts": ("contracts:contracts", "The messages between stages: check, show and lock them."),
     "database": ("database:database", "Put the platform into a PostgreSQL database, and say what is missing."),
     "demo": ("demo:demo", "Ingest the bundled real raster and vector file, and tell the story."),
+    "keys": ("keys:keys", "API keys of the HTTP face: create, list and revoke them."),
+    "serve": ("serve:serve", "Serve the HTTP face: clients submit work and ask for its state, behind a lock."),
     "dev": ("dev:dev", "Open the Dagster UI with its daemon on this home's data."),
 }
 """Name -> where the command is, what it does. Each is imported when it is asked for: geodata libraries start slowly."""

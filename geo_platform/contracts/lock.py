@@ -16,7 +16,7 @@ from geo_platform.contracts.fault import ContractError, Fault, FaultKind
 from geo_platform.contracts.message import Message
 from geo_platform.contracts.shape import shape_of
 
-_HOMES = ("arrival", "raster", "vector", "publication")
+_HOMES = ("arrival", "raster", "vector", "publication", "submission")
 
 
 @dataclass(frozen=True)

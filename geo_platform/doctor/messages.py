@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
-from geo_platform.contracts import arrival, publication, raster, vector
+from geo_platform.contracts import arrival, publication, raster, submission, vector
 from geo_platform.contracts.fault import ContractError
 from geo_platform.contracts.message import Message
 from geo_platform.contracts.stored import load_message
@@ -17,7 +17,7 @@ from geo_platform.doctor.findings import Finding, FindingCode
 from geo_platform.errors import SourceNotFound
 from geo_platform.ports import MESSAGES, ObjectStore
 
-_MODULES = (arrival, publication, raster, vector)
+_MODULES = (arrival, publication, raster, submission, vector)
 _AT_ONCE = 8
 _BATCH = 64
 

@@ -43,8 +43,8 @@ def numbered(batches: Iterable[pa.RecordBatch], plan: TablePlan, first_id: int) 
 
 
 class CopyStreams:
-    """Used as a context: `send_all`. Leaving it before that is done breaks everything off. Connections are opened as chunks come:
-    a small table needs one.
+    """Used as a context: `send_all`. Leaving it before that is done breaks everything off. The first connection is
+    opened at once, each of the others with another chunk: a small table needs one.
 
     Raises what the database says, as the platform's errors: DatabaseUnavailable, StoreDenied, FieldEncoding, ParameterInvalid.
     """
@@ -61,6 +61,7 @@ class CopyStreams:
         self._threads = [threading.Thread(target=self._copy, name=f"copy-{number}") for number in range(connections)]
 
     def __enter__(self) -> Self:
+        self._begin_another()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -73,9 +74,10 @@ class CopyStreams:
 
         Raises what `chunks` raises, and the first fault of a stream.
         """
-        for chunk in chunks:
+        for number, chunk in enumerate(chunks):
             _check_text(chunk)
-            self._begin_another()
+            if number:
+                self._begin_another()
             self._put(chunk)
         for _ in self._begun:
             self._put(None)

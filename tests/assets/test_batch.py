@@ -74,7 +74,7 @@ def failure(done: dg.ExecuteInProcessResult) -> dict[str, Any]:
 def made(instance: dg.DagsterInstance, run_id: str) -> dict[str, list[str]]:
     """Partition -> the assets of which the run left a materialization, in order."""
     found: dict[str, list[str]] = {}
-    for record in reversed(instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION, ascending=False).records):
+    for record in instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION, ascending=True).records:
         one = record.asset_materialization
         assert one is not None
         found.setdefault(str(one.partition), []).append(one.asset_key.to_user_string())
@@ -119,7 +119,8 @@ def test_the_events_are_those_of_a_run_of_its_own(instance: dg.DagsterInstance) 
 
 def test_the_checks_that_share_a_step_are_all_of_the_checks() -> None:
     specs = [spec for check in ASSET_CHECKS for spec in check.check_specs]
-    assert {(spec.asset_key.to_user_string(), spec.name) for spec in specs} == {(asset, name) for asset in CHECKS_OF for name in CHECKS_OF[asset]}
+    shared = {(asset, name) for asset, checks in CHECKS_OF.items() for name in checks}
+    assert {(spec.asset_key.to_user_string(), spec.name) for spec in specs} == shared
 
 
 def test_one_that_is_refused_and_one_that_is_gone_fail_nobody_else_s(instance: dg.DagsterInstance) -> None:
@@ -195,6 +196,42 @@ def test_a_fault_that_passes_is_waited_for_by_its_file(instance: dg.DagsterInsta
 
 
 @pytest.mark.usefixtures("_no_pauses")
+def test_a_file_that_always_meets_such_a_fault_keeps_nobody_from_being_published(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away_for_one(objects: Any, container: str, key: str, *rest: Any, **named: Any) -> ObjectArrived:
+        if key == "b.geojson":
+            raise StoreUnavailable("somebody reads its table")
+        return receive(objects, container, key, *rest, **named)
+
+    monkeypatch.setattr(files, "receive", away_for_one)
+    keys = ["a.geojson", "b.geojson", "c.geojson"]
+    for key in keys:
+        put(key, points(key))
+    done = tried_twice().execute_in_process(config_of(keys), instance=instance, raise_on_error=False)
+    found = failure(done)
+    assert (found["code"], found["published"], found["failed"], found["not_reached"]) == ("STORE_UNAVAILABLE", 2, 1, 0)
+    assert made(instance, done.run_id) == {"a.geojson": VECTOR_STAGES, "c.geojson": VECTOR_STAGES}, "each once, in two attempts"
+
+
+def config_of(keys: list[str]) -> dict[str, Any]:
+    return {"ops": {"files": {"config": {"files": [{"key": key} for key in keys]}}}}
+
+
+def tried_twice() -> dg.JobDefinition:
+    """The job, its step tried once more without a pause."""
+    op = JOB.nodes[0].definition
+    assert isinstance(op, dg.OpDefinition)
+    assert op.retry_policy is not None
+
+    @dg.job(resource_defs=dict(JOB.resource_defs))
+    def ingest_files_twice() -> None:
+        op.with_retry_policy(dg.RetryPolicy(max_retries=1, delay=0.001)).alias("files")()
+
+    return ingest_files_twice
+
+
+@pytest.mark.usefixtures("_no_pauses")
 def test_a_store_that_stays_away_is_not_asked_for_every_file(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
@@ -203,19 +240,12 @@ def test_a_store_that_stays_away_is_not_asked_for_every_file(instance: dg.Dagste
         raise StoreUnavailable("away")
 
     monkeypatch.setattr(files, "receive", away)
-    op = defs.resolve_job_def("ingest_files").nodes[0].definition
-    assert isinstance(op, dg.OpDefinition)
-    assert op.retry_policy is not None
-
-    @dg.job(resource_defs=dict(JOB.resource_defs))
-    def tried_once() -> None:
-        op.with_retry_policy(dg.RetryPolicy(max_retries=1, delay=0.001)).alias("files")()
-
-    config = {"ops": {"files": {"config": {"files": [{"key": f"{number}.geojson"} for number in range(50)]}}}}
-    done = tried_once.execute_in_process(config, instance=instance, raise_on_error=False)
-    (event,) = [event for event in done.all_events if event.is_step_failure]
+    keys = [f"{number}.geojson" for number in range(50)]
+    done = tried_twice().execute_in_process(config_of(keys), instance=instance, raise_on_error=False)
+    assert failure(done)["not_reached"] == 47
     assert sum(event.is_step_up_for_retry for event in done.all_events) == 1
-    assert len(set(asked)) < 20
+    assert set(asked) == {"0.geojson", "1.geojson", "2.geojson"}
+    assert len(asked) == 2 * 3 * 4, "two attempts of the step, three files, four tries of each"
 
 
 def test_a_run_that_was_killed_is_begun_again_without_writing_anything_twice(
@@ -224,7 +254,6 @@ def test_a_run_that_was_killed_is_begun_again_without_writing_anything_twice(
     """Between an item and the run's word of it, which is where a kill leaves most behind."""
     for key in ("a.geojson", "b.geojson"):
         put(key, points(key))
-
 
     def killed(_: Any, outcome: files.Outcome) -> None:
         raise KeyboardInterrupt(outcome.key)

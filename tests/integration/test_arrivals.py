@@ -14,7 +14,7 @@ import pytest
 
 from geo_platform.arrivals.listing import ListingCursor
 from geo_platform.arrivals.watch import Watch
-from geo_platform.ports import BRONZE
+from geo_platform.ports import BRONZE, QueuedMessage
 from geo_platform.runs import RUN_KEY_TAG, WATCH_TAG
 from geo_platform.storage.folder import FolderStore
 from schedules.arrival_events import HIDDEN_S, EventIntake, EventsCursor, Tick
@@ -156,6 +156,19 @@ def test_the_same_event_twice_and_the_same_object_by_listing_make_one_run(events
     assert len(listed.taken.known) == 1
     assert len(events.daemon.runs) == 1
     assert not events.queue.kept
+
+
+class SteadyQueue(MemoryQueue):
+    """Into which another object's message falls whenever it is asked."""
+
+    def receive(self, most: int, *, hidden_s: int) -> list[QueuedMessage]:
+        self.send(Created(BRONZE, f"{len(self.kept)}.tif", account_url=ACCOUNT).event("eventgrid"))
+        return super().receive(most, hidden_s=hidden_s)
+
+
+def test_the_first_of_a_steady_stream_do_not_wait_for_its_end(instance: dg.DagsterInstance, blobs: Blobs) -> None:
+    intake = EventIntake(instance, SteadyQueue(), blobs, [Watch(name="bronze")], account_url=ACCOUNT)
+    assert 1 < intake.tick(EventsCursor(), tick_s=15).received < 40
 
 
 def test_new_bytes_are_a_new_arrival_and_the_older_event_finds_them(events: Events) -> None:

@@ -1,0 +1,151 @@
+"""The routes of jobs: submit, ask, list, retry, cancel, follow, trace.
+
+What belongs here: HTTP in and out. What stays out: what becomes of a request (`intake.py`), how a job stands (`job_state.py`).
+"""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Header, Path, Query, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+from geo_platform.api.answers import JobCreated, JobPage, JobStatus, Submitted, TraceAnswer, status_of_job, submitted
+from geo_platform.api.idempotency import IdempotencyKey, answered_once
+from geo_platform.api.intake import Who
+from geo_platform.api.job_list import jobs_page
+from geo_platform.api.job_progress import ENDED_ID, progress
+from geo_platform.api.job_state import JobState
+from geo_platform.api.job_types import asked_of
+from geo_platform.api.lock import Reader, Submitter
+from geo_platform.api.principal import Principal
+from geo_platform.api.problems import problem_responses
+from geo_platform.api.request_ids import client_ids_of_request, request_id_of
+from geo_platform.api.services import Services
+from geo_platform.trace.answer import trace
+
+JobId = Annotated[
+    str,
+    Path(pattern=r"^[0-9a-f]{64}$", description="As the submission answered it.", examples=["3b1f0c9ad2f7e6518a4c0d9be1f2a3c4" * 2]),
+]
+JobType = Annotated[str, Path(description="process_raster, ingest_vector or hello_world", examples=["process_raster"])]
+Parameters = Annotated[
+    dict[str, Any],
+    Body(
+        description="Flat: docs/parameters.md has the parameters of each job, docs/api.md their older names.",
+        openapi_examples={
+            "raster": {"summary": "process_raster", "value": {"blob_name": "dem.tif", "output_tier": "analysis"}},
+            "vector": {
+                "summary": "ingest_vector",
+                "value": {
+                    "blob_name": "wells.csv",
+                    "file_extension": "csv",
+                    "table_name": "wells",
+                    "converter_params": {"lat_name": "lat", "lon_name": "lon"},
+                    "indexes": {"spatial": True, "attributes": ["depth_m"], "temporal": []},
+                },
+            },
+            "hello": {"summary": "hello_world", "value": {"name": "world"}},
+        },
+    ),
+]
+_ASKED = (401, 403, 404, 422, 429, 500, 503)
+_DONE = (401, 403, 404, 409, 422, 429, 500, 503)
+_SENT = (400, 401, 403, 404, 409, 413, 422, 429, 500, 503)
+
+
+def job_routes(services: Services) -> APIRouter:
+    """The routes of /api/jobs."""
+    router = APIRouter(prefix="/api/jobs", tags=["jobs"])
+    _add_submitting(router, services)
+    _add_asking(router, services)
+    _add_following(router, services)
+    return router
+
+
+def who_asks(principal: Principal, request: Request) -> Who:
+    return Who(principal, request_id_of(request), client_ids_of_request(request))
+
+
+def _add_submitting(router: APIRouter, services: Services) -> None:
+    intake = services.intake
+
+    @router.post("/submit/{job_type}", response_model=Submitted, responses=problem_responses(*_SENT))
+    def submit(
+        job_type: JobType, parameters: Parameters, request: Request, principal: Submitter, key: IdempotencyKey = None
+    ) -> JSONResponse:
+        """Submit work. The same work is done once: parameters and source decide, and a source that was replaced is other work.
+
+        `force` does it again. Unknown parameters are refused, as is `true` where a number is wanted.
+        """
+
+        def accepted() -> tuple[int, JobCreated]:
+            answer = submitted(intake.submit(asked_of(job_type, parameters), parameters, who_asks(principal, request)))
+            services.metrics.submitted(job_type, answer.status)
+            return 200, answer  # type: ignore[return-value]  # one of the three
+
+        asked = (request.url.path, parameters)
+        return answered_once(services.submissions, principal.subject, key, asked, accepted)
+
+    @router.post("/{job_id}/retry", response_model=JobCreated, responses=problem_responses(*_DONE))
+    def retry(job_id: JobId, request: Request, principal: Submitter) -> JobCreated:
+        """Ask for a job anew that failed or was canceled, with the parameters that it had."""
+        answer = submitted(intake.retry(job_id, who_asks(principal, request)))
+        services.metrics.submitted(answer.job_type, "retried")
+        return answer  # type: ignore[return-value]  # what is accepted anew is created
+
+    @router.post("/{job_id}/cancel", status_code=202, response_model=JobStatus, responses=problem_responses(*_DONE))
+    def cancel(job_id: JobId, request: Request, principal: Submitter) -> JobStatus:
+        """Ask a job's run to end. What it had published by then stays published; it fails with RUN_CANCELED."""
+        return status_of_job(intake.cancel(job_id, who_asks(principal, request)))
+
+
+def _add_asking(router: APIRouter, services: Services) -> None:
+    intake = services.intake
+
+    @router.get("/status/{job_id}", response_model=JobStatus, responses=problem_responses(*_ASKED))
+    def status(job_id: JobId, principal: Reader) -> JobStatus:
+        """How a job stands, as Dagster has it."""
+        return status_of_job(intake.status(job_id, principal))
+
+    @router.get("", response_model=JobPage, responses=problem_responses(401, 403, 422, 429, 500, 503))
+    def jobs(
+        principal: Reader,
+        type: Annotated[str | None, Query(pattern="^(process_raster|ingest_vector|hello_world)$", description="Jobs of one type.")] = None,
+        state: Annotated[JobState | None, Query(description="Jobs in one state.")] = None,
+        limit: Annotated[int, Query(ge=1, le=100, description="How many at most.")] = 20,
+        cursor: Annotated[
+            str | None, Query(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", description="nextCursor of the page before.")
+        ] = None,
+    ) -> JobPage:
+        """Jobs that were launched, newest first."""
+        return jobs_page(services, principal, job_type=type or "", state=state, limit=limit, cursor=cursor or "")
+
+
+def _add_following(router: APIRouter, services: Services) -> None:
+    intake = services.intake
+    lines = {"text/event-stream": {"schema": {"type": "string"}}}
+    streamed: dict[int | str, dict[str, Any]] = {200: {"description": "Server-sent events until the job ends.", "content": lines}}
+
+    @router.get(
+        "/{job_id}/events",
+        response_class=StreamingResponse,
+        responses={**streamed, 204: {"description": "It has ended, and all of it was told."}, **problem_responses(*_ASKED)},
+    )
+    def events(
+        job_id: JobId,
+        principal: Reader,
+        last_event_id: Annotated[str | None, Header(max_length=200, description="What came after this event is told.")] = None,
+    ) -> Response:
+        """A job's checkpoints and stages as they happen: server-sent events. The last one is `end`, with the job's status."""
+        standing = intake.status(job_id, principal)
+        if last_event_id is not None and last_event_id.endswith(ENDED_ID) and not standing.state.is_under_way:
+            return Response(status_code=204)  # a browser's EventSource would ask for ever
+        return StreamingResponse(progress(services, standing.job, last_event_id or ""), media_type="text/event-stream")
+
+    @router.get("/{job_id}/trace", response_model=TraceAnswer, responses=problem_responses(*_ASKED))
+    def traced(job_id: JobId, principal: Reader) -> TraceAnswer:
+        """Everything that the stores know of the job's newest run, in one timeline: as `geo-platform trace RUN --json`."""
+        standing = intake.status(job_id, principal)
+        if standing.run is None:
+            return TraceAnswer(question=job_id, understood_as=None, looked_for=["a run of this job"], timelines=[], unreached=[])
+        answer = trace(standing.run.run_id, services.trace_stores())
+        return TraceAnswer.model_validate(answer.document())

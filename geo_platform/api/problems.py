@@ -1,0 +1,199 @@
+"""Every refusal and fault as a problem document (RFC 9457), with the platform's code and remedy, and the fields that older clients read.
+
+What belongs here: which error has which status, and the document. What stays out: the errors themselves (`errors.py`).
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection, Request
+
+from geo_platform.api.request_ids import request_id_of
+from geo_platform.errors import (
+    AccessRefused,
+    BodyTooLarge,
+    Conflict,
+    DatabaseUnavailable,
+    Forbidden,
+    InputRefused,
+    LimitExceeded,
+    NotFound,
+    ParameterInvalid,
+    PlatformError,
+    RateExceeded,
+    SourceNotFound,
+    StoreUnavailable,
+    TableExists,
+    Unauthenticated,
+    UnexpectedFault,
+)
+from geo_platform.trace.timeline import as_text
+
+MEDIA_TYPE = "application/problem+json"
+_log = logging.getLogger("geo_platform.api")
+
+_STATUS: Mapping[type[PlatformError], HTTPStatus] = {
+    Unauthenticated: HTTPStatus.UNAUTHORIZED,
+    Forbidden: HTTPStatus.FORBIDDEN,
+    RateExceeded: HTTPStatus.TOO_MANY_REQUESTS,
+    BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    SourceNotFound: HTTPStatus.NOT_FOUND,
+    NotFound: HTTPStatus.NOT_FOUND,
+    Conflict: HTTPStatus.CONFLICT,
+    TableExists: HTTPStatus.CONFLICT,
+    StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    AccessRefused: HTTPStatus.FORBIDDEN,
+    InputRefused: HTTPStatus.UNPROCESSABLE_ENTITY,
+    LimitExceeded: HTTPStatus.UNPROCESSABLE_ENTITY,
+}
+"""The nearest class of the tree counts; what is not here is a fault of ours."""
+
+
+class ParametersInvalid(ParameterInvalid):
+    """A request of which several things do not fit: `faults` are (name, what is wrong with it)."""
+
+    def __init__(self, faults: Sequence[tuple[str, str]]) -> None:
+        super().__init__("; ".join(f"{name}: {wrong}" for name, wrong in faults) + ".")
+        self.faults = tuple(faults)
+
+
+class FaultFound(BaseModel):
+    """One thing that does not fit."""
+
+    name: str = Field(description="parameter, or where in the request")
+    message: str
+
+
+class Problem(BaseModel):
+    """RFC 9457. `error`, `message`, `request_id` and `timestamp` are the fields of the system before this one."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: str = Field(description="names the code", examples=["urn:geo-platform:error:SOURCE_NOT_FOUND"])
+    title: str = Field(examples=["Not Found"])
+    status: int = Field(examples=[404])
+    detail: str = Field(examples=["There is no object 'dem.tif' in the container 'bronze'."])
+    instance: str = Field(description="path of the request", examples=["/api/jobs/submit/process_raster"])
+    code: str = Field(description="stable; docs/errors.md", examples=["SOURCE_NOT_FOUND"])
+    remedy: str = Field(description="what to do about it", examples=["Check the name and the container, then submit it again."])
+    retryable: bool = Field(description="whether the same request may succeed later")
+    faults: list[FaultFound] = Field(description="each thing that does not fit, where the request is refused for its form")
+    error: str = Field(description="the code")
+    message: str = Field(description="the detail")
+    request_id: str = Field(description="the header X-Request-Id")
+    timestamp: str = Field(description="RFC 3339", examples=["2026-11-24T10:15:00.000Z"])
+
+
+def status_of(error: PlatformError) -> HTTPStatus:
+    """The one status of an error."""
+    return next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def problem(error: PlatformError, *, instance: str, request_id: str, status: HTTPStatus | None = None) -> Problem:
+    """The document of an error."""
+    known = status or status_of(error)
+    faults = error.faults if isinstance(error, ParametersInvalid) else ()
+    return Problem(
+        type=f"urn:geo-platform:error:{error.code}",
+        title=known.phrase,
+        status=known.value,
+        detail=error.message,
+        instance=instance,
+        code=error.code,
+        remedy=error.remedy,
+        retryable=error.retryable,
+        faults=[FaultFound(name=name, message=wrong) for name, wrong in faults],
+        error=error.code,
+        message=error.message,
+        request_id=request_id,
+        timestamp=as_text(datetime.now(UTC)),
+    )
+
+
+def problem_response(
+    error: PlatformError, connection: HTTPConnection, *, headers: Mapping[str, str] | None = None, status: HTTPStatus | None = None
+) -> JSONResponse:
+    """The answer to a request that met this error."""
+    document = problem(error, instance=connection.url.path, request_id=request_id_of(connection), status=status)
+    return JSONResponse(document.model_dump(), document.status, {**_headers_of(error), **(headers or {})}, media_type=MEDIA_TYPE)
+
+
+def _headers_of(error: PlatformError) -> dict[str, str]:
+    """What HTTP asks for with a status: how to show who one is (RFC 6750), when to come again."""
+    if isinstance(error, Unauthenticated):
+        wrong = "" if error.details.get("is_missing") else ', error="invalid_token"'
+        return {"WWW-Authenticate": f'Bearer realm="geo_platform"{wrong}'}
+    if isinstance(error, Forbidden):
+        return {"WWW-Authenticate": 'Bearer realm="geo_platform", error="insufficient_scope"'}
+    if "retry_after_s" in error.details:
+        return {"Retry-After": str(error.details["retry_after_s"])}
+    return {}
+
+
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """For the OpenAPI document: the route may answer with these, each with a problem."""
+    reference = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    return {status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: reference}} for status in statuses}
+
+
+def answer_with_problems(app: FastAPI) -> None:
+    """Nothing that goes wrong in a route is answered otherwise."""
+
+    async def platform_error(request: Request, error: Exception) -> JSONResponse:
+        known = error if isinstance(error, PlatformError) else _unexpected(request, error)
+        if not known.user_fixable:
+            _log.error("%s %s: %s", request.method, request.url.path, known, exc_info=None if known.retryable else error)
+        return problem_response(known, request)
+
+    async def unfit(request: Request, error: Exception) -> JSONResponse:
+        return problem_response(ParametersInvalid(_faults_of(error) or [("body", "does not fit")]), request)
+
+    async def http(request: Request, error: Exception) -> JSONResponse:
+        return _http_problem(error, request) if isinstance(error, HTTPException) else await platform_error(request, error)
+
+    app.add_exception_handler(PlatformError, platform_error)
+    app.add_exception_handler(RequestValidationError, unfit)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(Exception, platform_error)
+
+
+def _unexpected(request: Request, error: Exception) -> PlatformError:
+    """What nobody foresaw: the log has it, the client its request's id."""
+    return UnexpectedFault(
+        f"{type(error).__name__} while {request.url.path} was answered.",
+        remedy="This is a fault of the platform; report it with the request_id.",
+    )
+
+
+def _faults_of(error: Exception) -> list[tuple[str, str]]:
+    found = error.errors() if isinstance(error, RequestValidationError) else []
+    return [(_place(each["loc"]), str(each["msg"]).removeprefix("Value error, ")) for each in found]
+
+
+def _place(location: Sequence[Any]) -> str:
+    """("body", "jpeg_quality") -> jpeg_quality; ("header", …) is said with its kind."""
+    first, *rest = map(str, location)
+    return ".".join(rest) if first in ("body", "query", "path") and rest else ".".join([first, *rest])
+
+
+def _http_problem(error: HTTPException, request: Request) -> JSONResponse:
+    """What the framework itself refuses: no such route, another method, a body that is no JSON."""
+    status = HTTPStatus(error.status_code)
+    if status is HTTPStatus.NOT_FOUND:
+        found: PlatformError = NotFound(f"There is nothing at {request.url.path}.", remedy="GET /openapi.json lists the routes.")
+    elif status is HTTPStatus.METHOD_NOT_ALLOWED:
+        found = ParameterInvalid(f"{request.url.path} does not take {request.method}.", remedy="The header Allow names what it takes.")
+    elif status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        found = ParameterInvalid(str(error.detail))
+    else:
+        found = UnexpectedFault(str(error.detail))
+    return problem_response(found, request, headers=error.headers, status=status)

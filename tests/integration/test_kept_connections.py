@@ -1,0 +1,88 @@
+"""Connections that a run keeps open between two uses: the same one again, as it was when it was opened, and another where it died."""
+
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import replace
+
+import psycopg
+import pytest
+from psycopg.errors import DivisionByZero
+
+from geo_platform.errors import DatabaseUnavailable
+from geo_platform.storage.postgres import Database
+from geo_platform.storage.postgres_kept import MOST, KeptConnections
+from tests.support.servers import Logins, OwnPostgres
+
+
+@pytest.fixture
+def kept() -> Iterator[KeptConnections]:
+    with closing(KeptConnections()) as own:
+        yield own
+
+
+def backend(database: Database) -> int:
+    with database.connect() as connection:
+        return connection.info.backend_pid
+
+
+def test_a_use_that_ended_well_leaves_its_connection_to_the_next(database: Logins, kept: KeptConnections) -> None:
+    own = replace(database.loader, run_id="ea2add4b", kept=kept)
+    first = backend(own)
+    with own.connect(autocommit=True) as connection:
+        assert connection.info.backend_pid == first
+        connection.execute("SET search_path TO pgstac, public")
+        connection.execute("SET statement_timeout = 1234")
+    with own.connect() as connection:
+        row = connection.execute(
+            "SELECT pg_backend_pid(), current_setting('statement_timeout'), current_setting('application_name')"
+        ).fetchone()
+        assert row == (first, "0", "geo_platform ea2add4b")
+        assert connection.execute("SHOW search_path").fetchone() == ('"$user", public',)
+        assert not connection.autocommit
+
+
+def test_what_was_written_is_committed_and_what_failed_is_not_and_leaves_no_connection(database: Logins, kept: KeptConnections) -> None:
+    own = replace(database.admin, kept=kept)
+    with own.connect() as connection:
+        connection.execute("CREATE TABLE public.kept (value int)")
+        first = connection.info.backend_pid
+    with pytest.raises(DivisionByZero), own.connect() as connection:
+        connection.execute("INSERT INTO public.kept VALUES (1 / 0), (1)")
+    with suppress(KeyError), own.connect() as connection:
+        connection.execute("INSERT INTO public.kept VALUES (1)")
+        raise KeyError("of the caller's")
+    with own.connect() as connection:
+        assert connection.info.backend_pid != first
+        assert connection.execute("SELECT count(*) FROM public.kept").fetchone() == (0,)
+
+
+def test_two_at_once_have_one_each_and_no_more_than_some_are_kept(database: Logins, kept: KeptConnections) -> None:
+    own = replace(database.loader, kept=kept)
+    opened = [own.connect() for _ in range(MOST + 2)]
+    pids = {context.__enter__().info.backend_pid for context in opened}
+    for context in opened:
+        context.__exit__(None, None, None)
+    assert len(pids) == MOST + 2
+    with psycopg.connect(database.admin.url.get_secret_value()) as admin:
+        sessions = "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(%s)"
+        for _ in range(200):  # a backend takes a moment to end
+            if admin.execute(sessions, [list(pids)]).fetchone() == (MOST,):
+                return
+    raise AssertionError("more connections were kept than may be")
+
+
+def test_one_that_died_is_replaced_and_a_server_that_is_down_is_said(own_postgres: OwnPostgres, kept: KeptConnections) -> None:
+    own = replace(own_postgres.logins.loader, kept=kept)
+    first = backend(own)
+    with psycopg.connect(own_postgres.logins.admin.url.get_secret_value(), autocommit=True) as admin:
+        admin.execute("SELECT pg_terminate_backend(%s)", [first])
+    assert backend(own) != first
+    own_postgres.stop()
+    with pytest.raises(DatabaseUnavailable):
+        backend(own)
+
+
+def test_what_is_used_when_the_run_ends_is_closed_with_its_use(database: Logins, kept: KeptConnections) -> None:
+    with replace(database.loader, kept=kept).connect() as connection:
+        kept.close()
+    assert connection.closed
