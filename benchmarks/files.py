@@ -1,0 +1,169 @@
+"""`make bench` part "files": small GeoJSON files in runs that several share beside a run each, two processes at a time.
+
+What belongs here: the measurement, on either profile (`BENCH_PROFILES`), of `BENCH_FILES` files. What stays out: sensors and the
+daemon, which both ways need alike. A run is a process that loads the definitions and executes its job, as a launched one is;
+Dagster's own process for it starts by asking the code location, which is not counted for either.
+
+    python -m benchmarks.files each KEY            one run of one file
+    python -m benchmarks.files shared FIRST COUNT  one run of several
+"""
+
+import json
+import os
+import random
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.data import ROOT, WORK
+from benchmarks.measure import Measured, run, spread
+from geo_platform.ports import BRONZE
+from geo_platform.settings import Profile, Settings
+from geo_platform.storage.stores import open_catalog, open_objects
+
+FILES = int(os.environ.get("BENCH_FILES", "2000"))
+PROFILES = os.environ.get("BENCH_PROFILES", "embedded,production").split(",")
+RUNS_OF_ONE = int(os.environ.get("BENCH_RUNS_OF_ONE", "20"))
+FILES_PER_RUN = 200
+AT_A_TIME = 2
+
+_HOME = WORK / "home-files"
+_SERVERS = Path("/var/tmp/geo-platform-bench-files")  # noqa: S108  # where PostgreSQL's user can reach it
+_FEATURES = 20
+
+
+def files() -> list[str]:
+    lines = [
+        f"## Many files: {FILES:,} GeoJSON files of {_FEATURES} polygons, {FILES_PER_RUN} to a run, beside a run each",
+        "",
+        f"A process for each run, {AT_A_TIME} at a time; {RUNS_OF_ONE} runs of one file stand for all of them.",
+        "",
+        "| profile | how | files a second | wall seconds of a run | CPU seconds a file |",
+        "|---|---|---|---|---|",
+    ]
+    ratios = []
+    for profile in PROFILES:
+        with _home(Profile(profile)) as environment:
+            rows, ratio = _compared(profile, environment)
+        lines += rows
+        ratios.append(f"{profile} **{ratio:.1f}**")
+    return [
+        *lines,
+        "",
+        f"Ratio of files a second, shared / each: {', '.join(ratios)} (to hold: at least 10). Every file was published once.",
+        "",
+    ]
+
+
+def _compared(profile: str, environment: Mapping[str, str]) -> tuple[list[str], float]:
+    settings = _settings(environment)
+    _put(settings, [*map(_key, range(FILES)), *map(_single, range(RUNS_OF_ONE))])
+    each_s, each = _two_at_a_time(environment, [["each", _single(number)] for number in range(RUNS_OF_ONE)])
+    groups = [["shared", str(first), str(min(FILES_PER_RUN, FILES - first))] for first in range(0, FILES, FILES_PER_RUN)]
+    shared_s, shared = _two_at_a_time(environment, groups)
+    _check_once(settings)
+    of_one, of_all = RUNS_OF_ONE / each_s, FILES / shared_s
+    return [_row(profile, "a run each", of_one, each, RUNS_OF_ONE), _row(profile, "shared", of_all, shared, FILES)], of_all / of_one
+
+
+def _row(profile: str, how: str, files_a_second: float, runs: Sequence[Measured], count: int) -> str:
+    cpu_s = sum(one.cpu_s for one in runs) / count
+    return f"| {profile} | {how} | {files_a_second:.2f} | {spread([one.wall_s for one in runs])} | {cpu_s:.2f} |"
+
+
+def _two_at_a_time(environment: Mapping[str, str], commands: Sequence[Sequence[str]]) -> tuple[float, list[Measured]]:
+    def one(arguments: Sequence[str]) -> Measured:
+        return run([sys.executable, "-W", "ignore", "-m", "benchmarks.files", *arguments], env={**os.environ, **environment})
+
+    started = time.perf_counter()
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        measured = list(pool.map(one, commands))
+    return time.perf_counter() - started, measured
+
+
+def _check_once(settings: Settings) -> None:
+    """Raises RuntimeError unless every file has one item, and no item was published twice."""
+    catalog = open_catalog(settings)
+    published, replaced = len(list(catalog.entries())), len(list(catalog.versions()))
+    if (published, replaced) != (FILES + RUNS_OF_ONE, 0):
+        raise RuntimeError(f"{FILES + RUNS_OF_ONE} files: {published} items, {replaced} of them replaced")
+
+
+def _key(number: int) -> str:
+    return f"many/parcels_{number:05d}.geojson"
+
+
+def _single(number: int) -> str:
+    return f"each/parcel_{number:05d}.geojson"
+
+
+def _put(settings: Settings, keys: Sequence[str]) -> None:
+    objects, chance = open_objects(settings), random.Random(0)  # noqa: S311  # polygons, no secrets
+    for key in keys:
+        objects.put_bytes(BRONZE, key, _document(chance), metadata={})
+
+
+def _document(chance: random.Random) -> bytes:
+    features = []
+    for number in range(_FEATURES):
+        x, y = chance.uniform(-170, 170), chance.uniform(-80, 80)
+        ring = [[x, y], [x + 0.01, y], [x + 0.01, y + 0.01], [x, y + 0.01], [x, y]]
+        geometry = {"type": "Polygon", "coordinates": [ring]}
+        features.append({"type": "Feature", "properties": {"name": f"parcel {number}", "area": number * 1.5}, "geometry": geometry})
+    return json.dumps({"type": "FeatureCollection", "features": features}).encode()
+
+
+@contextmanager
+def _home(profile: Profile) -> Iterator[dict[str, str]]:
+    """An empty home, on the production profile with servers of its own that wait for the disk; all of it gone afterwards."""
+    shutil.rmtree(_HOME, ignore_errors=True)
+    environment = {"GEO_PLATFORM_HOME": str(_HOME)}
+    try:
+        if profile is Profile.embedded:
+            yield environment
+            return
+        from deploy.local.contents import fill
+        from deploy.local.services import start, stop
+
+        try:
+            services = start(_SERVERS)
+            fill(services, say=lambda _: None)
+            yield {**environment, **services.environment()}
+        finally:
+            stop(_SERVERS, remove=True)
+    finally:
+        shutil.rmtree(_HOME, ignore_errors=True)
+
+
+def _settings(environment: Mapping[str, str]) -> Settings:
+    return Settings.model_validate({name.removeprefix("GEO_PLATFORM_").lower(): value for name, value in environment.items()})
+
+
+def _execute(job: str, options: Mapping[str, Mapping[str, Any]], partition: str | None) -> None:
+    """One run, in this process. Raises SystemExit where it did not succeed."""
+    from geo_platform.cli.application import INSTANCE_TEMPLATES
+    from geo_platform.definitions import defs
+    from geo_platform.runs import RunRequest
+    from geo_platform.settings import load_settings
+    from schedules.launch import open_instance
+    from schedules.launch import run as execute
+
+    settings = load_settings()
+    with open_instance(settings, ROOT / INSTANCE_TEMPLATES[settings.profile]) as instance:
+        name = "vector_objects" if partition is not None else None
+        report = execute(RunRequest(job, partition, name, options), defs, instance)
+    if report.status != "success":
+        raise SystemExit(f"{job} {partition}: {report.error}")
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "each":
+        _execute("ingest_vector", {}, sys.argv[2])
+    else:
+        keys = [{"key": _key(number)} for number in range(int(sys.argv[2]), int(sys.argv[2]) + int(sys.argv[3]))]
+        _execute("ingest_files", {"files": {"files": keys}}, None)
