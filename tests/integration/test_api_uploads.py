@@ -1,0 +1,146 @@
+"""Uploads to the storage account: an address that creates one blob, once, and does nothing else."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+from azure.core.exceptions import HttpResponseError
+from azure.storage.blob import BlobClient
+
+from geo_platform.errors import StoreDenied
+from geo_platform.settings import Profile, Settings
+from geo_platform.storage.azure_upload_address import ONE_PUT_MAX_BYTES, signed_upload
+from tests.support.azure_addresses import IDENTITY, azure, blob_host, certificate_for
+from tests.support.locked import Locked, locked
+from tests.support.objects import blob_client
+from tests.support.production import ProfileUnderTest
+from tests.support.servers import Blobs
+
+
+@pytest.fixture(scope="module")
+def blobs(module_production: ProfileUnderTest) -> Blobs:
+    assert module_production.blobs is not None
+    return module_production.blobs
+
+
+@pytest.fixture(scope="module")
+def door(blobs: Blobs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Locked]:
+    account = {"blob_connection_string": blobs.connection_string, "blob_container_prefix": blobs.prefix}
+    with locked(tmp_path_factory.mktemp("uploads") / "home", profile=Profile.production, **account) as one:
+        yield one
+
+
+def offered(door: Locked, **asked: Any) -> dict[str, Any]:
+    answer = door.ask("POST", "/api/uploads", "submitter", json=asked)
+    assert answer.status_code == 201, answer.text
+    return dict(answer.json())
+
+
+def send(url: str, content: bytes, headers: dict[str, str]) -> httpx.Response:
+    """As curl would: the answer's own url and headers, nothing else."""
+    return httpx.put(url, content=content, headers=headers)
+
+
+def test_one_file_is_sent_with_the_address_once_and_lies_where_it_is_submitted_from(door: Locked, blobs: Blobs) -> None:
+    offer = offered(door, file_name="höhe & more.tif")
+    assert offer["needs_credential"] is False
+    assert send(offer["url"], b"raster", offer["headers"]).status_code == 201
+    with blob_client(blobs.connection_string) as service:
+        blob = service.get_blob_client(f"{blobs.prefix}bronze", offer["submit"]["blob_name"])
+        assert blob.download_blob().readall() == b"raster"
+        assert send(offer["url"], b"another", offer["headers"]).status_code in (403, 409)
+        assert blob.download_blob().readall() == b"raster"
+
+
+def test_the_address_says_what_it_is_for_and_ends_soon(door: Locked) -> None:
+    offer = offered(door, file_name="dem.tif")
+    query = {name: values[0] for name, values in parse_qs(urlsplit(offer["url"]).query).items()}
+    assert (query["sp"], query["sr"]) == ("c", "b")
+    ends = datetime.fromisoformat(query["se"])
+    assert ends == datetime.fromisoformat(offer["expires_at_utc"])
+    assert timedelta(minutes=29) < ends - datetime.now(UTC) <= timedelta(minutes=30)
+    assert offer["max_bytes"] == ONE_PUT_MAX_BYTES
+    assert urlsplit(offer["url"]).path.endswith(f"bronze/{offer['submit']['blob_name']}")
+
+
+WITH_THE_ADDRESS: dict[str, Callable[[BlobClient, str], object]] = {
+    "reading": lambda blob, _: blob.download_blob().readall(),
+    "describing": lambda blob, _: blob.get_blob_properties(),
+    "deleting": lambda blob, _: blob.delete_blob(),
+    "writing over": lambda blob, _: blob.upload_blob(b"other", overwrite=True),
+    "writing metadata": lambda blob, _: blob.set_blob_metadata({"a": "b"}),
+    "tags": lambda blob, _: blob.set_blob_tags({"a": "b"}),
+}
+
+
+@pytest.mark.parametrize("what", WITH_THE_ADDRESS)
+def test_the_address_does_nothing_else_to_its_blob(door: Locked, blobs: Blobs, what: str) -> None:
+    offer = offered(door, file_name="dem.tif")
+    assert send(offer["url"], b"raster", offer["headers"]).status_code == 201
+    with BlobClient.from_blob_url(offer["url"], retry_total=0) as blob, pytest.raises(HttpResponseError) as refused:
+        WITH_THE_ADDRESS[what](blob, "")
+    assert refused.value.status_code in (403, 409)
+    with blob_client(blobs.connection_string) as service:
+        kept = service.get_blob_client(f"{blobs.prefix}bronze", offer["submit"]["blob_name"])
+        assert kept.download_blob().readall() == b"raster"
+
+
+def test_another_name_another_container_and_a_listing_are_refused(door: Locked, blobs: Blobs) -> None:
+    url = httpx.URL(offered(door, file_name="dem.tif")["url"])
+    own = f"/{blobs.prefix}bronze/"
+    for path in (url.path.replace("dem.tif", "other.tif"), url.path.replace(own, f"/{blobs.prefix}silver/"), f"{url.path}/below"):
+        assert path != url.path
+        assert send(str(url.copy_with(path=path)), b"x", {"x-ms-blob-type": "BlockBlob"}).status_code == 403
+    container = url.copy_with(path=url.path.partition(own)[0] + own.rstrip("/"))
+    listing = container.copy_merge_params({"restype": "container", "comp": "list"})
+    assert httpx.get(listing).status_code == 403
+    with blob_client(blobs.connection_string) as service:
+        names = [*service.get_container_client(f"{blobs.prefix}bronze").list_blob_names()]
+        assert not [name for name in names if "other" in name or "below" in name]
+
+
+def test_a_changed_right_or_end_breaks_the_signature(door: Locked) -> None:
+    url = offered(door, file_name="dem.tif")["url"]
+    for changed in (url.replace("sp=c", "sp=racwd"), url.replace("se=20", "se=21"), url.replace("sr=b", "sr=c")):
+        assert changed != url
+        assert send(changed, b"x", {"x-ms-blob-type": "BlockBlob"}).status_code == 403
+
+
+def test_an_address_that_has_ended_takes_nothing(blobs: Blobs) -> None:
+    settings = Settings(profile=Profile.production, blob_connection_string=blobs.connection_string, blob_container_prefix=blobs.prefix)  # type: ignore[arg-type]
+    url = signed_upload(settings, "bronze", "uploads/x/late.tif", ends_at_utc=datetime.now(UTC) - timedelta(seconds=1))
+    assert send(url, b"x", {"x-ms-blob-type": "BlockBlob"}).status_code == 403
+
+
+def test_the_platform_takes_no_bytes_itself_where_there_is_an_account(door: Locked) -> None:
+    answer = door.ask("PUT", f"/api/uploads/{'0' * 16}/x.tif", "submitter", content=b"x")
+    assert (answer.status_code, answer.json()["code"]) == (404, "NOT_FOUND")
+
+
+def test_a_sas_token_of_the_platform_s_own_cannot_sign_and_is_said_so() -> None:
+    settings = Settings(profile=Profile.production, blob_account_url="https://a.blob.core.windows.net", blob_sas="sv=1&sig=x")  # type: ignore[arg-type]
+    with pytest.raises(StoreDenied, match="can sign no upload"):
+        signed_upload(settings, "bronze", "uploads/x/y.tif", ends_at_utc=datetime.now(UTC))
+
+
+def test_with_a_managed_identity_the_address_is_signed_by_a_key_that_the_service_hands_out_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it is signed with and for. Azurite hands out the key, but knows no signature of the client's newest version made with it."""
+    caplog.set_level("INFO", "azure.core.pipeline.policies.http_logging_policy")
+    with azure(tmp_path, certificate_for([blob_host()], tmp_path), {}) as cloud:
+        for name, value in cloud.environment.items():
+            monkeypatch.setenv(name, value)
+        settings = Settings(profile=Profile.production, blob_account_url=f"https://{blob_host()}")
+        for name in ("a.tif", "b.tif"):
+            url = signed_upload(settings, "bronze", f"uploads/x/{name}", ends_at_utc=datetime.now(UTC) + timedelta(minutes=5))
+            query = parse_qs(urlsplit(url).query)
+            assert (query["sp"], query["sr"], query["spr"], query["skoid"]) == (["c"], ["b"], ["https"], [IDENTITY])
+            assert urlsplit(url).path == f"/bronze/uploads/x/{name}"
+    asked = [record.getMessage() for record in caplog.records if f"{blob_host()}/?restype=" in record.getMessage()]
+    assert len(asked) == 1
+    assert cloud.account_key not in caplog.text
