@@ -41,7 +41,9 @@ from geo_platform.source.sidecars import set_prefix
 MOST_WAITING = 200
 """Files that a cursor remembers. Others that wait are found again until they are older than any doubt about the clocks."""
 
-PAGE_OF_SERVICE = 5_000
+PAGE_OF_SERVICE = 2_000
+"""Less than a service gives at once: each of them may be new, and what is new on a page is decided about within one tick."""
+
 PAGE_OF_FOLDER = 20_000
 """For each page the folders on the way to its beginning are read anew."""
 

@@ -7,10 +7,11 @@ store lets the first one. Where the asking process dies in between, no run has t
 than `VOID_AFTER_S` it counts for nothing.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from geo_platform.arrivals.arrival import Arrival
 from geo_platform.contracts.arrival import RunAsked
@@ -19,10 +20,11 @@ from geo_platform.errors import Conflict, SourceNotFound
 from geo_platform.ports import MESSAGES, ObjectStore
 
 VOID_AFTER_S = 45
-"""Longer than Dagster takes from the end of a tick to the runs that it asked for; a second run of the same arrival would find its work done."""
+"""Longer than Dagster takes from the end of a tick to the runs that it asked for; a second run of an arrival would find its work done."""
 
 _AT_ONCE = 8
 _FOLDER = "arrivals"
+A = TypeVar("A")
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,23 @@ def receipt_place(arrival_key: str) -> str:
     return f"{_FOLDER}/{arrival_key[:2]}/{arrival_key}.json"
 
 
+def read_asked(objects: ObjectStore, arrival_keys: Iterable[str]) -> dict[str, RunAsked]:
+    """What the receipts say that there are, by arrival key: one request each. Raises the store's faults, and ContractError."""
+
+    def read(arrival_key: str) -> RunAsked | None:
+        try:
+            return load_message(objects.read_bytes(MESSAGES, receipt_place(arrival_key)), RunAsked)
+        except SourceNotFound:
+            return None
+
+    return _each(read, arrival_keys)
+
+
 def read_receipts(objects: ObjectStore, arrival_keys: Iterable[str]) -> dict[str, Receipt]:
-    """Those that there are, by arrival key. Raises the store's faults, and ContractError where one cannot be read."""
+    """Those that there are, by arrival key, so that they can be taken over: at their etag they say that, or have said something older.
+
+    Raises the store's faults, and ContractError where one cannot be read.
+    """
 
     def read(arrival_key: str) -> Receipt | None:
         place = receipt_place(arrival_key)
@@ -53,9 +70,13 @@ def read_receipts(objects: ObjectStore, arrival_keys: Iterable[str]) -> dict[str
         except SourceNotFound:
             return None
 
+    return _each(read, arrival_keys)
+
+
+def _each(read: Callable[[str], A | None], arrival_keys: Iterable[str]) -> dict[str, A]:
     keys = list(arrival_keys)
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="receipts") as readers:
-        return {key: receipt for key, receipt in zip(keys, readers.map(read, keys), strict=True) if receipt is not None}
+        return {key: found for key, found in zip(keys, readers.map(read, keys), strict=True) if found is not None}
 
 
 def take_receipts(

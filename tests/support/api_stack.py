@@ -1,0 +1,94 @@
+"""The HTTP face before a real Dagster on an embedded home: code location, daemon and webserver as processes, the face in this process.
+
+What belongs here: starting all of it, objects, keys. What stays out: what is asked of it.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import httpx
+
+from geo_platform.api.app import create_app
+from geo_platform.api.keys import KeyFile
+from geo_platform.api.principal import Scope
+from geo_platform.api.services import Services
+from geo_platform.cli.application import INSTANCE_TEMPLATES
+from geo_platform.ports import BRONZE
+from geo_platform.settings import Profile, Settings
+from tests.support.command import ROOT
+from tests.support.legacy_client import LegacyClient
+from tests.support.own_dagster import CODE, DAEMON, WEBSERVER, OwnDagster, own_dagster
+from tests.support.serving import served
+
+
+@dataclass
+class ApiStack:
+    """`keys`: one for each scope, by its name."""
+
+    address: str
+    settings: Settings
+    keys: Mapping[str, str]
+    dagster: OwnDagster
+    services: Services
+    client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=60, trust_env=False))
+
+    def ask(self, method: str, path: str, key: str = "operator", **rest: Any) -> httpx.Response:
+        """With the key of a scope."""
+        headers = {**({"X-Api-Key": self.keys[key]} if key else {}), **rest.pop("headers", {})}
+        return self.client.request(method, f"{self.address}{path}", headers=headers, **rest)
+
+    def legacy(self, key: str = "submitter") -> LegacyClient:
+        return LegacyClient(self.address, {"X-Api-Key": self.keys[key]})
+
+    def put(self, key: str, content: bytes | Path) -> None:
+        content = content.read_bytes() if isinstance(content, Path) else content
+        self.services.objects.put_bytes(BRONZE, key, content, metadata={})
+
+    def runs(self, **tags: str) -> list[Any]:
+        """Newest first."""
+        return list(self.services.dagster.runs(tags=tags, limit=100))
+
+    def wait(self, holds: Callable[[], Any], *, patience_s: float = 60) -> Any:
+        deadline = time.monotonic() + patience_s
+        while not (value := holds()):
+            assert time.monotonic() < deadline, "waited in vain"
+            time.sleep(0.2)
+        return value
+
+
+@contextmanager
+def api_stack(folder: Path, **settings: Any) -> Iterator[ApiStack]:
+    """All of it runs, and no sensor asks for anything by itself."""
+    home = folder / "home"
+    (home / "logs").mkdir(parents=True)
+    watches = folder / "watches.toml"
+    watches.write_text('[[watch]]\nname = "elsewhere"\ncontainer = "bronze"\nprefix = "watched/"\n', encoding="utf-8")
+    template = Template((ROOT / INSTANCE_TEMPLATES[Profile.embedded]).read_text("utf-8"))
+    configuration = template.substitute(LOG_FILE=home / "logs" / "platform.jsonl")
+    environment = {"GEO_PLATFORM_HOME": str(home), "HOME": str(home), "GEO_PLATFORM_WATCHES": str(watches)}
+    with own_dagster(home / "dagster", configuration, environment) as own:
+        own.start(CODE, WEBSERVER, DAEMON)
+        with face(home, own, **settings) as stack:
+            yield stack
+
+
+@contextmanager
+def face(home: Path, own: OwnDagster, **settings: Any) -> Iterator[ApiStack]:
+    """The HTTP face alone, before a Dagster that is there or not."""
+    chosen = Settings(
+        home=home, dagster_url=own.address, **{"api_requests_per_minute": 100_000, "api_address_requests_per_minute": 100_000, **settings}
+    )
+    file = KeyFile(chosen.api_keys_file)
+    keys = {scope.value: file.create(f"{scope.value}-{time.time_ns()}", scope) for scope in Scope}
+    app = create_app(chosen)
+    with served(app) as address:
+        stack = ApiStack(address, chosen, keys, own, app.state.services)
+        try:
+            yield stack
+        finally:
+            stack.client.close()
