@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.command import start
+from tests.support.watching import watching_nothing
 
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",
@@ -52,13 +53,16 @@ def free_port() -> int:
 
 
 @contextmanager
-def dagster_dev(home: Path, *, extra: Mapping[str, str] | None = None, timeout_s: float = 90) -> Iterator[str]:
-    """`geo-platform dev` until the context ends; yields the UI's address once it answers. Runs find `extra` in their environment."""
+def dagster_dev(home: Path, *, extra: Mapping[str, str] | None = None, takes_in: bool = False, timeout_s: float = 90) -> Iterator[str]:
+    """`geo-platform dev` until the context ends; yields the UI's address once it answers. Runs find `extra` in their environment.
+
+    `takes_in`: whether its sensors ask for runs of what lands there.
+    """
     port = free_port()
     command = [str(Path(sys.executable).with_name("geo-platform")), "dev", "--port", str(port)]
     log = home.parent / "dev.log"
     with log.open("wb") as output:
-        process = start(command, home, output, extra=extra)
+        process = start(command, home, output, extra={**({} if takes_in else watching_nothing(home.parent)), **(extra or {})})
         address = f"http://127.0.0.1:{port}"
         try:
             _wait_until_it_answers(address, process, log, time.monotonic() + timeout_s)
