@@ -8,8 +8,11 @@ from datetime import UTC, datetime
 from functools import partial
 
 from benchmarks.data import ROOT, WORK, polygons, rgb_raster
+from benchmarks.files import files
 from benchmarks.jobs import JobMeasured, ingest
+from benchmarks.listing import listing
 from benchmarks.measure import Measured, in_turn, median_ratio, run, spread, tool
+from benchmarks.partitions import partitions
 from benchmarks.postgis import postgis
 from benchmarks.telemetry import telemetry
 
@@ -125,6 +128,9 @@ def main() -> None:
         "vector": vector,
         "postgis": partial(postgis, ROUNDS),
         "overhead": overhead,
+        "files": files,
+        "listing": listing,
+        "partitions": partitions,
         "telemetry": partial(telemetry, ROUNDS),
     }
     chosen = sys.argv[1:] or list(parts)

@@ -81,6 +81,13 @@ def take(instance: dg.DagsterInstance, objects: ObjectStore, watch: Watch, arriv
     return taken
 
 
+def arrivals_with_runs(instance: dg.DagsterInstance, objects: ObjectStore, arrival_keys: Iterable[str]) -> set[str]:
+    """Those whose run Dagster has, by their receipts. Raises the store's faults."""
+    asked = read_asked(objects, arrival_keys)
+    existing = existing_run_keys(instance, {one.run_key for one in asked.values()})
+    return {key for key, one in asked.items() if one.run_key in existing}
+
+
 def existing_run_keys(instance: dg.DagsterInstance, run_keys: Iterable[str]) -> set[str]:
     """Those for which Dagster has a run."""
     wanted, found = sorted(set(run_keys)), set()

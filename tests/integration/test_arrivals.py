@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from geo_platform.arrivals.arrival import arrival_of
 from geo_platform.arrivals.listing import ListingCursor
 from geo_platform.arrivals.watch import Watch
 from geo_platform.ports import BRONZE, QueuedMessage
@@ -19,7 +20,7 @@ from geo_platform.runs import RUN_KEY_TAG, WATCH_TAG
 from geo_platform.storage.folder import FolderStore
 from schedules.arrival_events import HIDDEN_S, EventIntake, EventsCursor, Tick
 from schedules.arrival_listing import KnownArrivals, listing_tick
-from schedules.intake import Taken
+from schedules.intake import Taken, take
 from tests.support.command import ROOT
 from tests.support.queues import Created, MemoryQueue
 
@@ -294,12 +295,32 @@ def test_a_folder_is_taken_in_by_listing_once_its_files_lie_still(instance: dg.D
 def test_two_that_find_an_object_at_the_same_moment_ask_once(instance: dg.DagsterInstance, blobs: Blobs) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    from geo_platform.arrivals.arrival import arrival_of
-    from schedules.intake import take
-
     arrivals = [arrival_of(blobs.put_file(BRONZE, f"{number}.tif", SAMPLE, metadata={})) for number in range(20)]
     watch = Watch(name="bronze", small_bytes=0)
     with ThreadPoolExecutor(4) as pool:
         taken = list(pool.map(lambda _: take(instance, blobs, watch, arrivals), range(4)))
     asked = [request.partition_key for one in taken for request in one.requests]
     assert sorted(asked) == sorted(arrival.key for arrival in arrivals)
+
+
+def test_many_that_have_their_runs_are_gone_through_tick_by_tick_however_slow_the_store(
+    instance: dg.DagsterInstance, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that knows nothing yet finds the receipts of them all, so many a tick, and asks for nothing; then for what is new."""
+    watch = Watch(name="bronze", files_per_run=1000)
+    arrivals = [arrival_of(blobs.put_bytes(BRONZE, f"old/{number:04}.tif", b"II*\0", metadata={})) for number in range(1100)]
+    daemon = Daemon(instance)
+    for part in (arrivals[:600], arrivals[600:]):
+        daemon.launch(take(instance, blobs, watch, part))
+    blobs.put_bytes(BRONZE, "new.tif", b"II*\0", metadata={})
+    known, cursor = KnownArrivals(), ListingCursor()
+    asked: list[dg.RunRequest] = []
+    monkeypatch.setattr("schedules.arrival_listing._OVERTIME_S", -1000)
+    late = listing_tick(instance, blobs, watch, cursor, known)
+    assert (late.taken.requests, late.cursor.watermark_utc) == ([], None), "time is up before anything was compared"
+    monkeypatch.undo()
+    while cursor.watermark_utc is None:
+        tick = listing_tick(instance, blobs, watch, cursor, known)
+        cursor = tick.cursor
+        asked += tick.taken.requests
+    assert [request.partition_key for request in asked] == ["new.tif"]

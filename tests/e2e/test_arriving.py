@@ -1,0 +1,282 @@
+"""Objects that land while everything goes wrong: each is published exactly once as it lies there last, or refused clearly.
+
+Real stores, a real daemon and code location, which are killed; messages are put into the queue as Event Grid would put them.
+"""
+
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from deploy.local.contents import CONTAINERS, make_containers
+from geo_platform.ports import BRONZE
+from geo_platform.runs import WATCH_TAG
+from geo_platform.settings import Profile
+from tests.support.arriving import Arriving, arriving_on, keys_of, point
+from tests.support.command import SAMPLES, geo_platform
+from tests.support.faults import Faults
+from tests.support.in_process import DAGSTER_S_WARNINGS
+from tests.support.own_dagster import CODE, DAEMON
+from tests.support.production import ProfileUnderTest
+from tests.support.queues import Created, buried, message_text
+from tests.support.servers import Blobs, OwnAzurite
+from tests.support.ui import dagster_dev
+
+pytestmark = [*DAGSTER_S_WARNINGS, pytest.mark.filterwarnings("ignore::dagster.BetaWarning")]
+
+CLOCK_AHEAD = Path(__file__).parents[1] / "support" / "clock_ahead.cjs"
+_STATUS = dg.DagsterRunStatus
+BOTH: tuple[str, ...] = ("eventgrid", "cloudevents")
+
+
+def test_what_is_copied_into_the_inbox_is_published_once_and_found(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    inbox = home / "store" / BRONZE / "in"
+    inbox.mkdir(parents=True)
+    shutil.unpack_archive(SAMPLES / "natural_earth_countries.shp.zip", tmp_path / "parts")
+    (inbox / "notes.txt").write_text("Nothing of ours.")
+    (inbox / ".hidden.tif").write_bytes((SAMPLES / "sierra_nevada_srtm.tif").read_bytes())
+    with dagster_dev(home, takes_in=True):
+        for part in sorted((tmp_path / "parts").rglob("*.*")):
+            shutil.copyfile(part, inbox / f"countries{part.suffix}")
+        shutil.copyfile(SAMPLES / "sierra_nevada_srtm.tif", inbox / "sierra.tif")
+        catalog, deadline = ProfileUnderTest(Profile.embedded, {}).catalog(home), time.monotonic() + 120
+        while len(list(catalog.entries())) < 2:
+            assert time.monotonic() < deadline, "waited in vain"
+            time.sleep(0.2)
+        asked = _asked_for(home)
+    (listed,) = geo_platform("list", "--json", home=home).lines
+    assert {entry["source"] for entry in listed} == {"in/countries.shp", "in/sierra.tif"}  # type: ignore[index]
+    assert (sorted(asked), list(catalog.versions())) == (["in/countries.shp", "in/sierra.tif"], [])
+
+
+def _asked_for(home: Path) -> list[str]:
+    """Every file of every run that a sensor asked for."""
+    with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
+        return [key for run in instance.get_runs(dg.RunsFilter(tags={WATCH_TAG: BRONZE})) for key in keys_of(run)]
+
+
+@pytest.fixture(scope="module")
+def arriving(module_production: ProfileUnderTest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arriving]:
+    with arriving_on(module_production, tmp_path_factory.mktemp("arriving")) as deployment:
+        yield deployment
+
+
+@pytest.mark.slow
+def test_the_same_file_twice_is_published_as_it_lies_there_last(arriving: Arriving, faults: Faults) -> None:
+    faults.tried("the same file uploaded twice")
+    for _ in range(2):
+        arriving.put("twice.geojson", point("the same"), "eventgrid")
+        arriving.published("twice.geojson")
+    arriving.settled()
+    assert _says(arriving, "twice.geojson") == "the same"
+    assert len(arriving.records("twice.geojson")) == 2
+    faults.survived("the same file uploaded twice")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["QUEUED", "STARTED", "its second stage begins"])
+def test_overwritten_while_its_run_is_going_the_last_bytes_are_published(arriving: Arriving, faults: Faults, moment: str) -> None:
+    fault = f"overwritten when its run has come to: {moment}"
+    faults.tried(fault)
+    key = f"overwritten_{moment.replace(' ', '_').lower()}.geojson"
+    arriving.put(key, point("the first", others=20_000), "eventgrid")
+    arriving.wait(lambda: _has_come_to(arriving, key, moment))
+    arriving.put(key, point("the last"), "cloudevents")
+    arriving.published(key)
+    arriving.settled()
+    assert _says(arriving, key) == "the last"
+    newest, *older = arriving.records(key)
+    assert newest.dagster_run.status is _STATUS.SUCCESS
+    for record in older:
+        if record.dagster_run.status is not _STATUS.SUCCESS:
+            assert arriving.error_of(record.dagster_run.run_id)["code"] == "CONFLICT"
+    faults.survived(fault)
+
+
+def _has_come_to(arriving: Arriving, key: str, moment: str) -> bool:
+    records = arriving.records(key)
+    if not records or moment == "QUEUED":
+        return bool(records)
+    run = records[0].dagster_run
+    if moment == "STARTED":
+        return run.status in (_STATUS.STARTED, _STATUS.SUCCESS)
+    stages = arriving.instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.STEP_START).records
+    return len(stages) >= 2
+
+
+@pytest.mark.slow
+def test_deleted_before_its_run_it_is_refused_or_never_asked_for(arriving: Arriving, faults: Faults) -> None:
+    faults.tried("deleted before its run was asked for")
+    arriving.put("gone_at_once.geojson", point("gone"), "eventgrid")
+    arriving.delete("gone_at_once.geojson")
+    faults.tried("deleted before its run began")
+    arriving.put("gone.geojson", point("gone"), "eventgrid")
+    (record,) = arriving.wait(lambda: arriving.records("gone.geojson"))
+    arriving.delete("gone.geojson")
+    arriving.settled()
+    for key in ("gone_at_once.geojson", "gone.geojson"):
+        assert arriving.items(key) == []
+        for found in arriving.records(key):
+            assert arriving.error_of(found.dagster_run.run_id)["code"] == "SOURCE_NOT_FOUND"
+    assert arriving.instance.get_run_record_by_id(record.dagster_run.run_id) is not None
+    faults.survived("deleted before its run was asked for")
+    faults.survived("deleted before its run began")
+
+
+@pytest.mark.slow
+def test_fifty_files_at_the_same_instant_are_published_once_each(arriving: Arriving, faults: Faults) -> None:
+    faults.tried("50 files at the same instant")
+    keys = [f"at_once/file_{number:02}.geojson" for number in range(50)]
+    _at_once(lambda number: arriving.put(keys[number], point(keys[number]), "eventgrid"), 50)
+    arriving.published(*keys)
+    arriving.settled()
+    results = arriving.results()
+    assert {results[key] for key in keys} == {1}
+    assert [_says(arriving, key) for key in keys[::10]] == keys[::10]
+    faults.survived("50 files at the same instant")
+
+
+@pytest.mark.slow
+def test_one_key_fifty_times_at_the_same_instant_is_published_as_it_lies_there_last(arriving: Arriving, faults: Faults) -> None:
+    faults.tried("one key 50 times at the same instant")
+    key = "fifty_times.geojson"
+    _at_once(lambda number: arriving.put(key, point(f"version {number}"), "eventgrid"), 50)
+    arriving.published(key)
+    arriving.settled()
+    lying = arriving.blobs.get_blob_client(f"{arriving.prefix}{BRONZE}", key).download_blob().readall()
+    assert lying == point(_says(arriving, key))
+    assert len(arriving.items(key)) == 1
+    faults.survived("one key 50 times at the same instant")
+
+
+@pytest.mark.slow
+def test_events_that_come_again_and_again_make_one_run_and_poison_goes_out_of_the_way(arriving: Arriving, faults: Faults) -> None:
+    faults.tried("each event six times, in both shapes")
+    faults.tried("messages that nobody can use")
+    arriving.put("again.geojson", point("once"), *BOTH * 3)  # type: ignore[arg-type]
+    foreign = Created(f"{arriving.prefix}{BRONZE}", "again.geojson", account_url="https://another.blob.core.windows.net")
+    for text in ("not an event", "[]", message_text(foreign.event("cloudevents"))):
+        arriving.queue.send_message(text)
+    arriving.published("again.geojson")
+    arriving.put("again.geojson", point("once more"), *BOTH)  # type: ignore[arg-type]
+    arriving.published("again.geojson")
+    arriving.settled()
+    assert _says(arriving, "again.geojson") == "once more"
+    assert (len(arriving.records("again.geojson")), arriving.results()["again.geojson"]) == (2, 2)
+    poison = buried(arriving.profile.environment["GEO_PLATFORM_BLOB_CONNECTION_STRING"], arriving.queue.queue_name)
+    assert {one["reason"][:20] for one in poison} == {"It is neither JSON n", "It is an empty list ", "It is of the account"}
+    faults.survived("each event six times, in both shapes")
+    faults.survived("messages that nobody can use")
+
+
+@pytest.mark.slow
+def test_daemon_and_code_location_are_killed_while_three_hundred_files_arrive(arriving: Arriving, faults: Faults) -> None:
+    keys = [f"killed/file_{number:03}.geojson" for number in range(300)]
+
+    def arrive() -> None:
+        for key in keys:
+            arriving.put(key, point(key), "eventgrid")
+
+    uploads = threading.Thread(target=arrive)
+    uploads.start()
+    began = arriving.asked()
+    faults.tried("SIGKILL of the daemon while runs are asked for")
+    arriving.wait(lambda: arriving.asked() > began)
+    _killed_and_started(arriving, DAEMON)
+    faults.tried("SIGKILL of the code location while a run is at work")
+    arriving.wait(lambda: arriving.instance.get_runs(dg.RunsFilter(statuses=[_STATUS.STARTED])))
+    _killed_and_started(arriving, CODE)
+    faults.tried("SIGKILL of the daemon while a run is at work")
+    arriving.wait(lambda: sum(entry.source in set(keys) for entry in arriving.profile.catalog(arriving.home).entries()) >= 20)
+    _killed_and_started(arriving, DAEMON)
+    uploads.join()
+    arriving.published(*keys, patience_s=600)
+    arriving.settled(patience_s=600)
+    results = arriving.results()
+    assert {results[key] for key in keys} == {1}, "published twice"
+    assert [_says(arriving, key) for key in keys[::60]] == keys[::60]
+    for fault in ("daemon while runs are asked for", "code location while a run is at work", "daemon while a run is at work"):
+        faults.survived(f"SIGKILL of the {fault}")
+
+
+@pytest.mark.slow
+def test_what_events_never_told_of_is_found_by_listing_though_its_tick_is_killed(arriving: Arriving, faults: Faults) -> None:
+    faults.tried("200 events lost")
+    faults.tried("SIGKILL of the code location within a tick that lists")
+    keys = [f"untold/file_{number:03}.geojson" for number in range(200)]
+    for key in keys:
+        arriving.put(key, point(key))
+    began = arriving.asked()
+    arriving.restart(GEO_PLATFORM_LISTED_EVERY_S="1")
+    arriving.wait(lambda: arriving.asked() >= began + 20)
+    _killed_and_started(arriving, CODE)
+    arriving.published(*keys, patience_s=600)
+    arriving.settled(patience_s=600)
+    results = arriving.results()
+    assert {results[key] for key in keys} == {1}, "published twice"
+    faults.survived("200 events lost")
+    faults.survived("SIGKILL of the code location within a tick that lists")
+
+
+@pytest.mark.slow
+def test_a_store_whose_clock_is_minutes_off_and_then_put_right_loses_nothing(
+    production: ProfileUnderTest, own_azurite: OwnAzurite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faults: Faults
+) -> None:
+    """Ahead by nine minutes, then behind by nine; events and the listing behind them, of one key and of others."""
+    monkeypatch.setenv("NODE_OPTIONS", f"--require={CLOCK_AHEAD}")
+    _set_clock(own_azurite, monkeypatch, 540)
+    blobs = Blobs(own_azurite.connection_string, "clock-")
+    make_containers(blobs.connection_string, tuple(f"{blobs.prefix}{name}" for name in CONTAINERS))
+    own = {"GEO_PLATFORM_BLOB_CONNECTION_STRING": blobs.connection_string, "GEO_PLATFORM_BLOB_CONTAINER_PREFIX": blobs.prefix}
+    profile = ProfileUnderTest(Profile.production, {**production.environment, **own}, production.logins, blobs)
+    with arriving_on(profile, tmp_path, GEO_PLATFORM_LISTED_EVERY_S="1") as arriving:
+        for word, ahead_s in (("ahead", 540), ("behind", -540)):
+            fault = f"the store's clock is off by {ahead_s} s"
+            faults.tried(fault)
+            if ahead_s < 0:
+                _set_clock(own_azurite, monkeypatch, ahead_s)
+            untold, told = f"untold_{word}.geojson", f"told_{word}.geojson"
+            arriving.put(untold, point("untold"))
+            arriving.put(told, point("told"), "eventgrid")
+            arriving.put("both.geojson", point(word), "cloudevents")
+            arriving.published(untold, told, "both.geojson")
+            arriving.settled()
+            assert _says(arriving, "both.geojson") == word
+            assert [arriving.results()[key] for key in (untold, told)] == [1, 1]
+            faults.survived(fault)
+
+
+def _set_clock(azurite: OwnAzurite, monkeypatch: pytest.MonkeyPatch, ahead_s: int) -> None:
+    monkeypatch.setenv("CLOCK_AHEAD_S", str(ahead_s))
+    azurite.stop()
+    azurite.start()
+
+
+def _killed_and_started(arriving: Arriving, name: str) -> None:
+    arriving.own.kill(name)
+    time.sleep(1)
+    arriving.own.start(name)
+
+
+def _says(arriving: Arriving, key: str) -> str:
+    return str(arriving.rows(key).sort_values("said")["said"].iloc[-1])
+
+
+def _at_once(work, count: int) -> None:  # type: ignore[no-untyped-def]
+    """From as many threads, all let go at the same moment."""
+    barrier = threading.Barrier(count)
+
+    def one(number: int) -> None:
+        barrier.wait()
+        work(number)
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
