@@ -43,6 +43,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "production",
         "--extra",
         "telemetry",
+        "--extra",
+        "api",
         "--python",
         sys.executable,
         cwd=ROOT,

@@ -166,7 +166,13 @@ def test_every_line_of_the_log_has_just_the_fields_that_the_page_lists(filled: F
     codes = {line["error"]["code"] for line in lines if "error" in line and "checkpoint" in line}
     assert codes == {"CONFLICT"} <= {leaf.code for leaf in error_leaves()}
     reached = {line["checkpoint"] for line in lines if "checkpoint" in line}
-    unreached = {Checkpoint.ITEM_UNPUBLISHED, Checkpoint.ITEM_UNCHANGED, Checkpoint.VERSIONS_REMOVED, Checkpoint.RUN_STUCK}
+    unreached = {
+        Checkpoint.ITEM_UNPUBLISHED,
+        Checkpoint.ITEM_UNCHANGED,
+        Checkpoint.VERSIONS_REMOVED,
+        Checkpoint.RUN_STUCK,
+        Checkpoint.QUARANTINED,
+    }
     assert reached == set(Checkpoint) - unreached - {Checkpoint.TELEMETRY_LOST}
 
 
