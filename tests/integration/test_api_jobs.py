@@ -1,6 +1,7 @@
 """The HTTP face before a real Dagster: work that clients of the old system submit, and what is known of it afterwards."""
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,7 +29,8 @@ DATA = {
     "access_level": "open",
 }
 
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+# A whole Dagster and twenty runs: over a minute.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")]
 
 
 @dataclass
@@ -270,7 +272,9 @@ def test_progress_is_told_while_it_happens(worked: Worked) -> None:
     job_id = stack.legacy().submit("hello_world", name="Emmy")["job_id"]
     seen: list[str] = []
     with stack.client.stream("GET", f"{stack.address}/api/jobs/{job_id}/events", headers={"X-Api-Key": stack.keys["reader"]}) as stream:
+        deadline = time.monotonic() + 120
         for line in stream.iter_lines():
+            assert time.monotonic() < deadline, f"it goes on without an end: {seen}"
             if line == "event: RUN_QUEUED":
                 seen.append(stack.legacy().status(job_id)["status"])
             if line.startswith("event: "):
