@@ -7,6 +7,7 @@ import sys
 from datetime import UTC, datetime
 from functools import partial
 
+from benchmarks.arrivals import arrivals
 from benchmarks.data import ROOT, WORK, polygons, rgb_raster
 from benchmarks.files import files
 from benchmarks.jobs import JobMeasured, ingest
@@ -128,6 +129,7 @@ def main() -> None:
         "vector": vector,
         "postgis": partial(postgis, ROUNDS),
         "overhead": overhead,
+        "arrivals": arrivals,
         "files": files,
         "listing": listing,
         "partitions": partitions,
