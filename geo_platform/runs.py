@@ -40,7 +40,16 @@ ORIGIN_TAG = "geo_platform/origin"
 """Of such a run: `api`; all of them have it, so that they can be listed."""
 
 RUN_KEY_TAG = "dagster/run_key"
-"""Dagster's own: of a run that a sensor asked for, the key by which it asks once."""
+"""Dagster's own, as the next ones: of a run that a sensor asked for, the key by which it asks once."""
+
+PARTITION_TAG = "dagster/partition"
+"""Of a run for one object: its key."""
+
+PARENT_RUN_TAG, ROOT_RUN_TAG = "dagster/parent_run_id", "dagster/root_run_id"
+"""Of a run that does again what another one did not: that run, and the first of them."""
+
+WILL_RETRY_TAG = "dagster/will_retry"
+"""Of a run that ended: whether the daemon makes another one in its place."""
 
 WORKER_TAG = "geo_platform/worker"
 """Of a run that was launched: which host executes it, as `worker_here` says it; noted by the run itself."""

@@ -19,12 +19,12 @@ from typing import Any
 import dagster as dg
 
 from geo_platform.doctor.facts import PartitionFact, QueueFact, RunFact, SlotFact, TickFact
-from geo_platform.runs import WORKER_TAG, worker_here
+from geo_platform.runs import PARTITION_TAG, WORKER_TAG, worker_here
 from geo_platform.settings import Settings
 from geo_platform.storage.process import is_alive, is_alive_since
 from schedules.dagster_storage import storage_errors
 from schedules.launch import HOST_TAG, KILLED, PROCESS_TAG, open_instance, runs_in_its_tagged_process
-from schedules.run_ends import AT_WORK, PARTITION_TAG, any_under_way, aware, has_ended_for_good
+from schedules.run_ends import AT_WORK, any_under_way, aware, has_ended_for_good
 from schedules.shared_runs import files_of, newest_shared, published_item
 from schedules.state_check import check_ended
 

@@ -21,10 +21,9 @@ from geo_platform.chains import CHAINS
 from geo_platform.contracts.arrival import SourceKind
 from geo_platform.ports import ObjectStore
 from geo_platform.runs import ARRIVAL_TAG, ARRIVALS_TAG, MEMORY_TAG, RUN_KEY_TAG, WATCH_TAG
+from schedules.shared_runs import SHARED_JOB, SHARED_OP
 
 PARTITIONS = {SourceKind.raster: RASTER_OBJECTS, SourceKind.vector: VECTOR_OBJECTS}
-SHARED_JOB = "ingest_files"
-SHARED_OP = "files"
 
 _STATUS = dg.DagsterRunStatus
 _WAITING = [_STATUS.QUEUED, _STATUS.NOT_STARTED, _STATUS.STARTING]

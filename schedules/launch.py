@@ -17,14 +17,13 @@ from typing import Any, Self
 import dagster as dg
 
 from geo_platform.errors import UnexpectedFault
-from geo_platform.runs import RetryRequest, RunReport, RunRequest
+from geo_platform.runs import PARTITION_TAG, RetryRequest, RunReport, RunRequest
 from geo_platform.settings import Profile, Settings
 from geo_platform.storage.atomic import os_errors, own_folder, process_lock, write_atomically
 from geo_platform.storage.process import is_alive, this_process
 from schedules.dagster_storage import storage_errors
 from schedules.left_staged import discard_after
-from schedules.shared_runs import JOB as SHARED_JOB
-from schedules.shared_runs import retry_of
+from schedules.shared_runs import SHARED_JOB, retry_of
 from schedules.state_check import check_ended
 
 PROCESS_TAG = "geo_platform/process"
@@ -186,7 +185,7 @@ def _report(instance: dg.DagsterInstance, run_id: str, events: Iterable[dg.Dagst
         stage_seconds=seconds,
         result=result if dagster_run.status == dg.DagsterRunStatus.SUCCESS else None,
         error=error,
-        partition=dagster_run.tags.get("dagster/partition"),
+        partition=dagster_run.tags.get(PARTITION_TAG),
         seconds=(record.end_time or 0) - (record.start_time or 0) if record.end_time and record.start_time else 0.0,
         traceback=traceback,
     )

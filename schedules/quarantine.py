@@ -23,7 +23,7 @@ from geo_platform.arrivals.receipts import read_receipts
 from geo_platform.contracts.fault import ContractError
 from geo_platform.errors import PlatformError
 from geo_platform.ports import BRONZE, ObjectStore
-from geo_platform.runs import ARRIVAL_TAG, WATCH_TAG
+from geo_platform.runs import ARRIVAL_TAG, PARTITION_TAG, WATCH_TAG
 from geo_platform.settings import load_settings
 from geo_platform.storage.stores import open_objects
 from geo_platform.telemetry.checkpoints import Checkpoint
@@ -38,7 +38,6 @@ TICK_S = 30.0
 NOT_PUBLISHED = "not_published"
 """Metadata of the failure of a run over several files: a table of key, code, message and remedy (`assets/report.py`)."""
 
-_PARTITION_TAG = "dagster/partition"
 _PAGE = 200
 _MOST_SAID = 5
 
@@ -157,7 +156,7 @@ def refused_files(instance: dg.DagsterInstance, objects: ObjectStore, run: dg.Da
         said = {name: value.value for name, value in metadata.items()}
         if NOT_PUBLISHED in metadata:
             yield from _of_several(run, metadata[NOT_PUBLISHED])
-        elif is_quarantined(str(said.get("code"))) and _PARTITION_TAG in run.tags:
+        elif is_quarantined(str(said.get("code"))) and PARTITION_TAG in run.tags:
             yield from _of_one(objects, run, said)
 
 
@@ -175,7 +174,7 @@ def _of_one(objects: ObjectStore, run: dg.DagsterRun, said: Mapping[str, Any]) -
     arrival = run.tags.get(ARRIVAL_TAG, "")
     receipt = read_receipts(objects, [arrival]).get(arrival) if arrival else None
     if receipt is not None:
-        yield RefusedFile(_container(run), run.tags[_PARTITION_TAG], receipt.asked.etag, _refusal(run, said))
+        yield RefusedFile(_container(run), run.tags[PARTITION_TAG], receipt.asked.etag, _refusal(run, said))
 
 
 def _refusal(run: dg.DagsterRun, said: Mapping[str, Any]) -> Refusal:

@@ -5,11 +5,8 @@ other stores know of a run (`geo_platform/trace/`).
 """
 
 import logging
-import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,19 +14,18 @@ from typing import Any
 import dagster as dg
 
 from geo_platform.errors import UnexpectedFault
+from geo_platform.runs import PARTITION_TAG
 from geo_platform.settings import Profile, Settings
 from geo_platform.telemetry.checkpoints import Checkpoint
+from geo_platform.trace.dagster_log import checkpoint_event, error_in, in_attempts
 from geo_platform.trace.sources import RunFacts
 from geo_platform.trace.timeline import Event, Kind, Store
 from schedules.dagster_storage import storage_errors
 from schedules.launch import open_instance
-from schedules.run_ends import PARTITION_TAG
 from schedules.shared_runs import shared_runs_of
 
 _AT_ONCE = 500
-_CHECKPOINT = re.compile(rf"({'|'.join(Checkpoint)}) (?:\[(\w+/.+?)\] )?(.*)", re.DOTALL)
-"""Its name, whose it is where several files share a step (`<stage>/<partition>`), and what it says."""
-_ERROR = re.compile(r"([A-Z][A-Z0-9_]+): ")
+_STARTS = (dg.DagsterEventType.STEP_START, dg.DagsterEventType.STEP_RESTARTED)
 _TRANSITIONS = {
     dg.DagsterEventType.RUN_ENQUEUED: Kind.RUN_QUEUED,
     dg.DagsterEventType.RUN_DEQUEUED: Kind.RUN_DEQUEUED,
@@ -39,7 +35,6 @@ _TRANSITIONS = {
     dg.DagsterEventType.RUN_FAILURE: Kind.RUN_ENDED,
     dg.DagsterEventType.RUN_CANCELED: Kind.RUN_ENDED,
 }
-_STAGE_BOUNDS = {Checkpoint.STAGE_START, Checkpoint.STAGE_DONE, Checkpoint.STAGE_FAILED}
 
 
 class NoHistory:
@@ -130,30 +125,15 @@ def _moment(seconds: float | None) -> datetime | None:
 
 
 def events_of(entries: Sequence[dg.EventLogEntry]) -> tuple[Event, ...]:
-    """What the entries say of the run, in their order; what they say of Dagster's own work is left out.
-
-    A stage's checkpoint and Dagster's step event of the same attempt are one event: at the time of the first, with the
-    figures of both. A stage that said nothing (it was killed, or is none of ours) has the step's.
-    """
+    """What the entries say of the run, in their order; what they say of Dagster's own work is left out."""
     checks = {entry.step_key for entry in entries if _type(entry) is dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED}
-    attempts: Counter[str] = Counter()
-    events: dict[tuple[str, int, str] | int, Event] = {}
-    for place, entry in enumerate(entries):
-        kind, step = _type(entry), entry.step_key or ""
-        if kind in (dg.DagsterEventType.STEP_START, dg.DagsterEventType.STEP_RESTARTED):
-            attempts[step] += 1
-        event = _logged(entry) if kind is None else _happened(entry, is_check=step in checks)
-        if event is None:
-            continue
-        event = replace(event, attempt=attempts[step] or None)
-        is_the_step_s = event.kind in _STAGE_BOUNDS and event.stage == step  # and not of a file that shares it
-        key = (step, attempts[step], event.kind) if is_the_step_s else place
-        events[key] = _merged(events[key], event) if key in events else event
-    return tuple(events.values())
 
+    def told() -> Iterator[tuple[str, bool, Event | None]]:
+        for entry in entries:
+            kind, step = _type(entry), entry.step_key or ""
+            yield step, kind in _STARTS, _logged(entry) if kind is None else _happened(entry, is_check=step in checks)
 
-def _merged(first: Event, second: Event) -> Event:
-    return replace(first, duration_ms=second.duration_ms or first.duration_ms, error=second.error or first.error)
+    return tuple(event for _, event in in_attempts(told()))
 
 
 def _type(entry: dg.EventLogEntry) -> dg.DagsterEventType | None:
@@ -167,12 +147,7 @@ def _logged(entry: dg.EventLogEntry) -> Event | None:
 
 
 def _checkpoint(entry: dg.EventLogEntry, text: str) -> Event | None:
-    """What a run says of itself is a log entry, what others say of it an engine event, both with the same text."""
-    found = _CHECKPOINT.fullmatch(text)
-    if found is None:
-        return None
-    event = _event(entry, found[1], found[3], error=_error_in(found[3]) if found[1] == Checkpoint.STAGE_FAILED else None)
-    return replace(event, stage=found[2]) if found[2] else event
+    return checkpoint_event(datetime.fromtimestamp(entry.timestamp, UTC), entry.step_key or None, text)
 
 
 def _engine_event(entry: dg.EventLogEntry, event: dg.DagsterEvent) -> Event | None:
@@ -209,7 +184,7 @@ def _step_event(entry: dg.EventLogEntry, event: dg.DagsterEvent, *, is_check: bo
         return _event(entry, Checkpoint.STAGE_FAILED, f"{error['code']}: {error['message']} {error['remedy']}", error=error)
     if kind is dg.DagsterEventType.STEP_UP_FOR_RETRY:
         return _retried(entry, event)
-    if kind in (dg.DagsterEventType.STEP_START, dg.DagsterEventType.STEP_RESTARTED) and not is_check:
+    if kind in _STARTS and not is_check:
         return _event(entry, Checkpoint.STAGE_START, f"{step} starts")
     if kind is dg.DagsterEventType.STEP_SUCCESS and not is_check:
         took_ms = event.step_success_data.duration_ms
@@ -221,7 +196,7 @@ def _retried(entry: dg.EventLogEntry, event: dg.DagsterEvent) -> Event:
     retry = event.step_retry_data
     wait_s = retry.seconds_to_wait or 0.0
     cause = retry.error.cause if retry.error is not None else None
-    error = _error_in(cause.message.partition(": ")[2].strip()) if cause is not None else None
+    error = error_in(cause.message.partition(": ")[2].strip()) if cause is not None else None
     return _event(entry, Kind.STAGE_RETRIED, f"tried again in {wait_s:.1f} s", error=error, details={"seconds_to_wait": wait_s})
 
 
@@ -236,12 +211,6 @@ def _event(
 ) -> Event:
     moment = datetime.fromtimestamp(entry.timestamp, UTC)
     return Event(moment, Store.dagster, kind, said, entry.step_key or None, duration_ms=duration_ms, error=error, details=details or {})
-
-
-def _error_in(text: str) -> Mapping[str, Any] | None:
-    """As much of an error as a text `CODE: message` has."""
-    found = _ERROR.match(text)
-    return {"code": found[1], "message": text[found.end() :]} if found is not None else None
 
 
 def _error_record(failure: Any) -> Mapping[str, Any]:

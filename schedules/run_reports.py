@@ -10,12 +10,11 @@ from typing import Any
 
 import dagster as dg
 
+from geo_platform.runs import PARTITION_TAG
 from geo_platform.telemetry.checkpoints import Checkpoint, Detail, report
 from geo_platform.telemetry.context import telemetry_context
 
 _log = logging.getLogger("geo_platform.state")
-
-_PARTITION_TAG = "dagster/partition"
 
 
 def report_of_run(
@@ -30,7 +29,7 @@ def report_of_run(
     if text in said_of(instance, run.run_id):
         return False
     instance.report_engine_event(text, run)
-    context = {"run_id": run.run_id, "job": run.job_name, "partition": run.tags.get(_PARTITION_TAG, "")}
+    context = {"run_id": run.run_id, "job": run.job_name, "partition": run.tags.get(PARTITION_TAG, "")}
     figures: dict[str, Any] = dict(details or {})
     with _lines_of(instance), telemetry_context(**context):
         report(checkpoint, said, level=logging.WARNING, **figures)

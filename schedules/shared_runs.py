@@ -12,12 +12,9 @@ import dagster as dg
 from assets.batch import LAST_STAGES, published_partitions
 from geo_platform.chains import CHAINS
 from geo_platform.contracts.arrival import SourceKind
-from geo_platform.runs import CORRELATION_TAG, WATCH_TAG, RetryRequest, RunRequest
-from schedules.run_ends import PARTITION_TAG
+from geo_platform.runs import CORRELATION_TAG, PARENT_RUN_TAG, PARTITION_TAG, ROOT_RUN_TAG, WATCH_TAG, RetryRequest, RunRequest
 
-JOB, OP = "ingest_files", "files"
-PARENT_TAG, ROOT_TAG = "dagster/parent_run_id", "dagster/root_run_id"
-"""Dagster's own, of a run that does again what another one did not."""
+SHARED_JOB, SHARED_OP = "ingest_files", "files"
 
 _STAGES = [dg.AssetKey(f"raw_{kind.value}") for kind in SourceKind]
 _LOOKED_AT = 50
@@ -26,7 +23,7 @@ _PAGE = 500
 
 def files_of(run: dg.DagsterRun) -> dict[str, str]:
     """Key -> etag of the files that the run was asked for; empty for a run of another job."""
-    return {str(file["key"]): str(file.get("etag", "")) for file in _config_of(run).get("files", ())} if run.job_name == JOB else {}
+    return {str(file["key"]): str(file.get("etag", "")) for file in _config_of(run).get("files", ())} if run.job_name == SHARED_JOB else {}
 
 
 def left_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
@@ -40,14 +37,15 @@ def retry_of(instance: dg.DagsterInstance, run_id: str) -> RetryRequest | None:
     run = instance.get_run_by_id(run_id)
     if run is None:
         return None
-    tags = {PARENT_TAG: run_id, ROOT_TAG: run.tags.get(ROOT_TAG, run_id)}
+    tags = {PARENT_RUN_TAG: run_id, ROOT_RUN_TAG: run.tags.get(ROOT_RUN_TAG, run_id)}
     tags |= {name: run.tags[name] for name in (WATCH_TAG, CORRELATION_TAG) if name in run.tags}
     if not run.is_finished:
         return RetryRequest((), None, is_under_way=True)
-    if run.job_name == JOB:
+    if run.job_name == SHARED_JOB:
         files = tuple(left_of(instance, run))
         asked = [{"key": key, "etag": etag} for key, etag in files_of(run).items() if key in set(files)]
-        return RetryRequest(files, RunRequest(JOB, None, None, {OP: {**_config_of(run), "files": asked}}, tags) if files else None)
+        again = RunRequest(SHARED_JOB, None, None, {SHARED_OP: {**_config_of(run), "files": asked}}, tags)
+        return RetryRequest(files, again if files else None)
     if run.status is dg.DagsterRunStatus.SUCCESS:
         return RetryRequest((), None)
     partition = run.tags.get(PARTITION_TAG)
@@ -61,7 +59,7 @@ def shared_runs_of(instance: dg.DagsterInstance, partition: str) -> list[dg.RunR
     for asset in _STAGES:
         wanted = dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[partition])
         run_ids |= dict.fromkeys(found.run_id for found in instance.fetch_materializations(wanted, limit=_LOOKED_AT).records)
-    return [*instance.get_run_records(dg.RunsFilter(run_ids=list(run_ids), job_name=JOB))] if run_ids else []
+    return [*instance.get_run_records(dg.RunsFilter(run_ids=list(run_ids), job_name=SHARED_JOB))] if run_ids else []
 
 
 def newest_shared(instance: dg.DagsterInstance) -> Mapping[str, dg.RunRecord]:
@@ -86,7 +84,7 @@ def published_item(instance: dg.DagsterInstance, run_id: str, partition: str) ->
 
 def _records(instance: dg.DagsterInstance) -> Iterator[dg.RunRecord]:
     cursor: str | None = None
-    while page := instance.get_run_records(dg.RunsFilter(job_name=JOB), limit=_PAGE, cursor=cursor):
+    while page := instance.get_run_records(dg.RunsFilter(job_name=SHARED_JOB), limit=_PAGE, cursor=cursor):
         yield from page
         cursor = page[-1].dagster_run.run_id
 
@@ -97,4 +95,4 @@ def _options_of(run: dg.DagsterRun) -> dict[str, Mapping[str, Any]]:
 
 
 def _config_of(run: dg.DagsterRun) -> Mapping[str, Any]:
-    return _options_of(run).get(OP, {})
+    return _options_of(run).get(SHARED_OP, {})

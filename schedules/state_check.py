@@ -29,6 +29,7 @@ from geo_platform.contracts.vector import FeaturesLoaded
 from geo_platform.errors import PlatformError, SourceNotFound
 from geo_platform.options import ItemOptions
 from geo_platform.ports import ITEM_RUN_ID, MESSAGES, Catalog, ObjectStore, message_key
+from geo_platform.runs import PARTITION_TAG
 from geo_platform.settings import Settings, load_settings
 from geo_platform.storage.stores import open_catalog, open_inventory, open_objects
 from geo_platform.telemetry.checkpoints import Checkpoint
@@ -176,7 +177,7 @@ def _place_meant(run: dg.DagsterRun, objects: ObjectStore) -> tuple[str, str] | 
 
 
 def _message_of(run: dg.DagsterRun, stage: str, message: type[M], objects: ObjectStore) -> M:
-    return load_message(objects.read_bytes(MESSAGES, message_key(stage, run.tags.get("dagster/partition"), run.run_id)), message)
+    return load_message(objects.read_bytes(MESSAGES, message_key(stage, run.tags.get(PARTITION_TAG), run.run_id)), message)
 
 
 def _config_of(run: dg.DagsterRun, stage: str) -> Mapping[str, Any]:

@@ -14,6 +14,7 @@ import httpx
 
 from geo_platform.api import dagster_documents as documents
 from geo_platform.errors import Conflict, NotFound, StoreDenied, StoreUnavailable, UnexpectedFault
+from geo_platform.runs import PARTITION_TAG
 
 LOCATION = "geo_platform"
 REPOSITORY = "__repository__"
@@ -116,7 +117,7 @@ class DagsterGraphql:
         """Ask for the run; returns its id. Raises LaunchRefused where asking again would not help."""
         if asked.partition is not None and asked.partitions_name is not None:
             self._add_partition(asked.partitions_name, asked.partition)
-        tags = {**asked.tags, **({"dagster/partition": asked.partition} if asked.partition is not None else {})}
+        tags = {**asked.tags, **({PARTITION_TAG: asked.partition} if asked.partition is not None else {})}
         metadata = {"tags": [{"key": key, "value": value} for key, value in tags.items()]}
         params = {
             "selector": {"jobName": asked.job, "repositoryName": REPOSITORY, "repositoryLocationName": LOCATION},

@@ -22,13 +22,20 @@ from geo_platform.api.submissions import CLAIM_LAPSES_S, Submissions, Waiting
 from geo_platform.chains import CHAINS
 from geo_platform.contracts.submission import JobSubmitted
 from geo_platform.errors import Conflict, NotFound, PlatformError
-from geo_platform.runs import ATTEMPT_TAG, CORRELATION_TAG, JOB_TAG, MEMORY_TAG, ORIGIN_TAG, REQUEST_TAG, TRACEPARENT_TAG
+from geo_platform.runs import (
+    ATTEMPT_TAG,
+    CORRELATION_TAG,
+    JOB_TAG,
+    MEMORY_TAG,
+    ORIGIN_TAG,
+    PARENT_RUN_TAG,
+    REQUEST_TAG,
+    ROOT_RUN_TAG,
+    TRACEPARENT_TAG,
+)
 
 WORKERS = 4
 SWEPT_EVERY_S = 5.0
-_PARENT_TAG, _ROOT_TAG = "dagster/parent_run_id", "dagster/root_run_id"
-"""Dagster's own, of a run that does again what another one did not."""
-
 _RELEASED_WITHIN_S = 5.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 5.0
 _REFUSED_PAUSE_S = 60.0
@@ -58,8 +65,8 @@ def tags_of(job: JobSubmitted) -> dict[str, str]:
         CORRELATION_TAG: asked.correlation_id,
         TRACEPARENT_TAG: asked.traceparent,
         MEMORY_TAG: asked.memory,
-        _PARENT_TAG: asked.retry_of_run,
-        _ROOT_TAG: asked.root_run,
+        PARENT_RUN_TAG: asked.retry_of_run,
+        ROOT_RUN_TAG: asked.root_run,
     }
     return {name: value for name, value in tags.items() if value}
 

@@ -30,7 +30,7 @@ from geo_platform.arrivals.plan import memory_class
 from geo_platform.contracts.submission import JobSubmitted, WorkAsked
 from geo_platform.errors import Conflict, NotFound
 from geo_platform.ports import ITEM_RUN_ID, Catalog, ObjectStore
-from geo_platform.runs import JOB_TAG, ClientIds
+from geo_platform.runs import JOB_TAG, ROOT_RUN_TAG, ClientIds
 
 _RUNS_LOOKED_AT = 5
 _TRIES = 5
@@ -161,7 +161,7 @@ class Intake:
     def _again(self, kept: Kept, standing: Standing, asked: WorkAsked) -> Accepted | None:
         """The next attempt. None where somebody else was faster."""
         before = standing.run.run_id if standing.run is not None else ""
-        root = standing.run.tags.get("dagster/root_run_id", before) if standing.run is not None else ""
+        root = standing.run.tags.get(ROOT_RUN_TAG, before) if standing.run is not None else ""
         work = asked.model_copy(update={"attempt": kept.job.asked.attempt + 1, "retry_of_run": before, "root_run": root})
         job = kept.job.model_copy(update={"asked": work})
         return self._accepted(job) if self._submissions.put_job(job, over=kept.etag) else None

@@ -13,7 +13,7 @@ from geo_platform.api.dagster_graphql import RunFound, Step
 from geo_platform.api.job_types import STAGES
 from geo_platform.contracts.submission import JobSubmitted
 from geo_platform.errors import RunCanceled, UnexpectedFault
-from geo_platform.runs import ATTEMPT_TAG
+from geo_platform.runs import ATTEMPT_TAG, WILL_RETRY_TAG
 from geo_platform.trace.timeline import as_text
 
 
@@ -44,7 +44,6 @@ STATUSES: Mapping[JobState, tuple[str, ...]] = {
 }
 """Dagster's statuses that a state may be of."""
 
-_WILL_RETRY = "dagster/will_retry"
 _STEP_STATES = {"IN_PROGRESS": JobState.processing, "SUCCESS": JobState.completed, "FAILURE": JobState.failed}
 _LAST_OF_CHAIN = ("raster_item", "vector_item")
 
@@ -98,7 +97,7 @@ def state_of(run: RunFound) -> JobState:
     if run.status == "SUCCESS":
         return JobState.completed_with_errors if rejected_rows(run) else JobState.completed
     if run.status in ("FAILURE", "CANCELED"):
-        return JobState.queued if run.status == "FAILURE" and run.tags.get(_WILL_RETRY) == "true" else JobState.failed
+        return JobState.queued if run.status == "FAILURE" and run.tags.get(WILL_RETRY_TAG) == "true" else JobState.failed
     return JobState.processing if run.status in STATUSES[JobState.processing] else JobState.queued
 
 

@@ -5,22 +5,19 @@ stores (`geo_platform/trace/`).
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from geo_platform.api.dagster_graphql import DagsterGraphql, RunFound, metadata_of
 from geo_platform.errors import UnexpectedFault
 from geo_platform.telemetry.checkpoints import Checkpoint
+from geo_platform.trace.dagster_log import checkpoint_event, error_in, in_attempts
 from geo_platform.trace.sources import RunFacts
 from geo_platform.trace.timeline import Event, Kind, Store
 
 Entry = Mapping[str, Any]
 
-_CHECKPOINT = re.compile(rf"({'|'.join(Checkpoint)}) (?:\[(\w+/.+?)\] )?(.*)", re.DOTALL)
-_ERROR = re.compile(r"([A-Z][A-Z0-9_]+): ")
 _TRANSITIONS = {
     "RunEnqueuedEvent": Kind.RUN_QUEUED,
     "RunDequeuedEvent": Kind.RUN_DEQUEUED,
@@ -32,35 +29,20 @@ _TRANSITIONS = {
 }
 _STARTS = ("ExecutionStepStartEvent", "ExecutionStepRestartEvent")
 _TOOK = re.compile(r" in ([\d.]+)(ms|s)\b|(\d+)m([\d.]+)s")
-_STAGE_BOUNDS = {Checkpoint.STAGE_START, Checkpoint.STAGE_DONE, Checkpoint.STAGE_FAILED}
 _WARNINGS = {"WARNING", "ERROR", "CRITICAL"}
 _RECORD = ("code", "message", "remedy", "retryable", "user_fixable")
 
 
 def placed_events(entries: Sequence[Entry]) -> Iterator[tuple[int, Event]]:
-    """Each event with the place of its entry in the log, in the log's order.
-
-    A stage's checkpoint and Dagster's step event of the same attempt are one event, at the time and place of the first.
-    """
+    """Each event with the place of its entry in the log, in the log's order."""
     checks = {entry["stepKey"] for entry in entries if entry["__typename"] == "AssetCheckEvaluationPlannedEvent"}
-    attempts: Counter[str] = Counter()
-    events: dict[tuple[str, int, str] | int, tuple[int, Event]] = {}
-    for place, entry in enumerate(entries):
-        step = entry.get("stepKey") or ""
-        if entry["__typename"] in _STARTS:
-            attempts[step] += 1
-        event = _event_of(entry, is_check=step in checks)
-        if event is None:
-            continue
-        event = replace(event, attempt=attempts[step] or None)
-        is_the_step_s = event.kind in _STAGE_BOUNDS and event.stage == step
-        key = (step, attempts[step], event.kind) if is_the_step_s else place
-        if key in events:
-            first, before = events[key]
-            event = replace(before, duration_ms=event.duration_ms or before.duration_ms, error=event.error or before.error)
-            place = first  # the merged event lies where the first one did
-        events[key] = place, event
-    yield from events.values()
+
+    def told() -> Iterator[tuple[str, bool, Event | None]]:
+        for entry in entries:
+            step = entry.get("stepKey") or ""
+            yield step, entry["__typename"] in _STARTS, _event_of(entry, is_check=step in checks)
+
+    yield from in_attempts(told())
 
 
 def events_of(entries: Sequence[Entry]) -> tuple[Event, ...]:
@@ -155,7 +137,7 @@ def _step_event(entry: Entry, kind: str, *, is_check: bool) -> Event | None:
     if kind == "ExecutionStepUpForRetryEvent":
         wait_s = entry["secondsToWait"] or 0.0
         causes = (entry["error"] or {}).get("causes") or ()
-        cause = _error_in(causes[0]["message"].partition(": ")[2].strip()) if causes else None
+        cause = error_in(causes[0]["message"].partition(": ")[2].strip()) if causes else None
         return _event(entry, Kind.STAGE_RETRIED, f"tried again in {wait_s:.1f} s", error=cause, details={"seconds_to_wait": wait_s})
     if kind in _STARTS and not is_check:
         return _event(entry, Checkpoint.STAGE_START, f"{step} starts")
@@ -177,11 +159,11 @@ def _took_ms(said: str) -> float | None:
 
 
 def _checkpoint(entry: Entry, text: str) -> Event | None:
-    found = _CHECKPOINT.fullmatch(text)
-    if found is None:
-        return None
-    event = _event(entry, found[1], found[3], error=_error_in(found[3]) if found[1] == Checkpoint.STAGE_FAILED else None)
-    return replace(event, stage=found[2]) if found[2] else event
+    return checkpoint_event(_moment(entry), entry.get("stepKey") or None, text)
+
+
+def _moment(entry: Entry) -> datetime:
+    return datetime.fromtimestamp(float(entry["timestamp"]) / 1000, UTC)
 
 
 def _event(
@@ -193,14 +175,8 @@ def _event(
     error: Mapping[str, Any] | None = None,
     details: Mapping[str, Any] | None = None,
 ) -> Event:
-    moment = datetime.fromtimestamp(float(entry["timestamp"]) / 1000, UTC)
     step = entry.get("stepKey") or None
-    return Event(moment, Store.dagster, kind, said, step, duration_ms=duration_ms, error=error, details=details or {})
-
-
-def _error_in(text: str) -> Mapping[str, Any] | None:
-    found = _ERROR.match(text)
-    return {"code": found[1], "message": text[found.end() :]} if found is not None else None
+    return Event(_moment(entry), Store.dagster, kind, said, step, duration_ms=duration_ms, error=error, details=details or {})
 
 
 def _error_record(failed: Entry) -> Mapping[str, Any]:

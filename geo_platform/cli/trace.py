@@ -17,17 +17,16 @@ import click
 
 from geo_platform.cli.application import INSTANCE_TEMPLATES, Application
 from geo_platform.cli.outcome import printable
-from geo_platform.runs import CORRELATION_TAG, TRACEPARENT_TAG
+from geo_platform.runs import CORRELATION_TAG, PARENT_RUN_TAG, PARTITION_TAG, TRACEPARENT_TAG
 from geo_platform.settings import Profile
 from geo_platform.storage.stores import open_objects
 from geo_platform.trace.answer import Answer, Timeline, trace
-from geo_platform.trace.find import PARTITION_TAG
 from geo_platform.trace.question import Subject
 from geo_platform.trace.reach import Reach
 from geo_platform.trace.sources import Provenance, RunHistory, Stores
 from geo_platform.trace.timeline import Event, Kind
 
-_TOLD_TAGS = {PARTITION_TAG, CORRELATION_TAG, TRACEPARENT_TAG, "dagster/parent_run_id"}
+_TOLD_TAGS = {PARTITION_TAG, CORRELATION_TAG, TRACEPARENT_TAG, PARENT_RUN_TAG}
 _RETRIES = 1
 """Of a request: whoever waits here is a person, who is told which store does not answer."""
 

@@ -9,17 +9,16 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from geo_platform.runs import CORRELATION_TAG, TRACEPARENT_TAG
+from geo_platform.runs import CORRELATION_TAG, PARENT_RUN_TAG, PARTITION_TAG, TRACEPARENT_TAG
 from geo_platform.telemetry.checkpoints import Checkpoint
 from geo_platform.trace.catalog_events import catalog_events, table_events, writes_of_versions
-from geo_platform.trace.find import PARTITION_TAG, Found, find, items_of_run
+from geo_platform.trace.find import Found, find, items_of_run
 from geo_platform.trace.object_events import Message, object_events, read_messages
 from geo_platform.trace.question import Subject, readings, shown
 from geo_platform.trace.request import launched_by
 from geo_platform.trace.sources import CatalogWrite, RunFacts, Stores
 from geo_platform.trace.timeline import SINCE, Event, Kind, StageSummary, Store, as_text, ordered, stages_of
 
-_PARENT_TAG = "dagster/parent_run_id"
 _ITEM_TAG = "geo_platform/item"
 _ITEM_CHECKPOINTS = {Checkpoint.SWAP_COMMITTED, Checkpoint.ITEM_PUBLISHED, Checkpoint.ITEM_UNPUBLISHED, Checkpoint.ITEM_UNCHANGED}
 _FIRST = datetime.min.replace(tzinfo=UTC)
@@ -68,7 +67,7 @@ class Timeline:
             "launched_by": launched_by(self.tags) if facts else None,
             "correlation_id": self.tags.get(CORRELATION_TAG),
             "traceparent": self.tags.get(TRACEPARENT_TAG),
-            "retry_of": self.tags.get(_PARENT_TAG),
+            "retry_of": self.tags.get(PARENT_RUN_TAG),
             "retried_by": list(self.retried_by),
             "requested_at_utc": _text(facts.requested_at_utc if facts else None),
             "started_at_utc": _text(facts.started_at_utc if facts else None),
@@ -117,7 +116,7 @@ def timeline_of(run_id: str, stores: Stores) -> Timeline:
     ask = stores.reach.ask
     facts = ask(Store.dagster, lambda: stores.history().run(run_id), None)
     told = ask(Store.dagster, lambda: stores.history().events(run_id), ())
-    retries = ask(Store.dagster, lambda: stores.history().tagged(_PARENT_TAG, run_id), ())
+    retries = ask(Store.dagster, lambda: stores.history().tagged(PARENT_RUN_TAG, run_id), ())
     announced = {event.stage: event.at_utc for event in told if event.kind == Checkpoint.MESSAGE_CREATED and event.stage}
     partition = facts.tags.get(PARTITION_TAG) if facts is not None else None
     stages = list(announced) if facts is not None else None

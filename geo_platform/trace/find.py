@@ -11,13 +11,11 @@ from urllib.parse import unquote
 
 from geo_platform.errors import ParameterInvalid, SourceNotFound
 from geo_platform.ports import BRONZE, ITEM_RESTORED_BY, ITEM_RUN_ID, MESSAGES, StoredObject
-from geo_platform.runs import CORRELATION_TAG, TRACEPARENT_TAG
+from geo_platform.runs import CORRELATION_TAG, PARTITION_TAG, TRACEPARENT_TAG
 from geo_platform.trace.object_events import RUN_ID, messages_of
 from geo_platform.trace.question import Reading, Subject, is_run_id
 from geo_platform.trace.sources import Stores, TableFound
 from geo_platform.trace.timeline import Store
-
-PARTITION_TAG = "dagster/partition"
 
 
 @dataclass(frozen=True)

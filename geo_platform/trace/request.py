@@ -5,6 +5,8 @@ What belongs here: which tag means whom. What stays out: setting any of them (`s
 
 from collections.abc import Mapping
 
+from geo_platform.runs import PARENT_RUN_TAG
+
 _NAMED = {
     "dagster/schedule_name": "the schedule {}",
     "dagster/sensor_name": "the sensor {}",
@@ -17,13 +19,13 @@ def launched_by(tags: Mapping[str, str]) -> str:
 
     A run that is executed again has the tags of the run before it.
     """
-    before = tags.get("dagster/parent_run_id")
+    before = tags.get(PARENT_RUN_TAG)
     return _who(tags) if before is None else f"{_who(tags)}, as another attempt at run {before}"
 
 
 def _who(tags: Mapping[str, str]) -> str:
     is_launched = ".dagster/repository" in tags
-    if "dagster/parent_run_id" in tags and "dagster/retry_number" in tags:
+    if PARENT_RUN_TAG in tags and "dagster/retry_number" in tags:
         return "the daemon"
     if (tag := next((tag for tag in _NAMED if tag in tags), None)) is not None:
         return _NAMED[tag].format(tags[tag])

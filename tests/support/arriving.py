@@ -23,9 +23,9 @@ from geo_platform.cli.application import INSTANCE_TEMPLATES
 from geo_platform.contracts.arrival import RunAsked
 from geo_platform.contracts.stored import load_message
 from geo_platform.ports import BRONZE, ITEM_SOURCE, MESSAGES
-from geo_platform.runs import ARRIVAL_TAG, RUN_KEY_TAG, WATCH_TAG
+from geo_platform.runs import ARRIVAL_TAG, PARENT_RUN_TAG, RUN_KEY_TAG, WATCH_TAG
 from geo_platform.settings import Profile
-from schedules.shared_runs import PARENT_TAG, files_of
+from schedules.shared_runs import files_of
 from tests.support.command import ROOT
 from tests.support.in_process import geo_platform_here
 from tests.support.own_dagster import CODE, DAEMON, OwnDagster, own_dagster
@@ -109,7 +109,7 @@ class Arriving:
     def settled(self, *, patience_s: float = PATIENCE_S) -> None:
         """Wait until no message and no run is left, then hold what must always hold: each arrival had one run."""
         self.wait(lambda: not self.messages() and all(run.is_finished for run in self.instance.get_runs()), patience_s=patience_s)
-        receipts, runs = self.receipts(), [run for run in self._watched() if PARENT_TAG not in run.tags]
+        receipts, runs = self.receipts(), [run for run in self._watched() if PARENT_RUN_TAG not in run.tags]
         asked = Counter(arrival for run in runs for arrival in _arrivals(run, receipts))
         assert set(asked.values()) <= {1}, f"asked for more than once: {[one for one, times in asked.items() if times > 1]}"
         run_keys = Counter(run.tags[RUN_KEY_TAG] for run in runs)
