@@ -92,13 +92,14 @@ def _chain_job(job_type: str, given: Mapping[str, Any]) -> JobAsked:
     faults: Faults = []
     rest = dict(given)
     key = _key_of(rest.pop("blob_name", None), faults)
-    plain = _in_our_names(rest, faults) if chain.kind is SourceKind.vector else rest
+    plain, said_as = _in_our_names(rest, faults) if chain.kind is SourceKind.vector else (rest, {})
     faults += [(name, f"is no parameter of {job_type}") for name in unknown(chain, plain)]
     wrong = {name for name, _ in faults}
     try:
         options = fit(chain, {name: value for name, value in plain.items() if name not in wrong})
     except ParametersError as error:
-        raise ParametersInvalid([*faults, *error.faults]) from error
+        unfit = [(said_as.get(name, name), wrong) for name, wrong in error.faults]
+        raise ParametersInvalid([*faults, *unfit]) from error
     dataset = _dataset(key, options.by_stage, faults)
     if options.of(ArrivalOptions).container_name not in _SOURCES:
         faults.append(("container_name", f"is one of {', '.join(_SOURCES)}"))
@@ -137,14 +138,19 @@ _RENAMED = {"schema": "schema_name"}
 """Names of the system before this one, and the options that they are."""
 
 
-def _in_our_names(given: Mapping[str, Any], faults: Faults) -> dict[str, Any]:
-    """The parameters of a vector job by the options' names. One that is given twice, by both of its names, is a fault."""
+def _in_our_names(given: Mapping[str, Any], faults: Faults) -> tuple[dict[str, Any], dict[str, str]]:
+    """The parameters of a vector job by the options' names, and by which name the client knows each.
+
+    One that is given twice, by both of its names, is a fault.
+    """
     named: dict[str, Any] = {}
+    known_as: dict[str, str] = {}
 
     def put(said_as: str, name: str, value: Any) -> None:
         if name in named and named[name] != value:
             faults.append((said_as, f"is given twice, also as another name of {name}"))
         named[name] = value
+        known_as[name] = said_as
 
     for name, value in given.items():
         if name not in _GROUPS:
@@ -157,7 +163,7 @@ def _in_our_names(given: Mapping[str, Any], faults: Faults) -> dict[str, Any]:
                     faults.append((f"{name}.{part}", f"is none of {', '.join(_GROUPS[name])}"))
                 elif inner is not None:
                     put(f"{name}.{part}", _GROUPS[name][part], inner)
-    return named
+    return named, known_as
 
 
 def _dataset(key: str, options: Mapping[str, Options], faults: Faults) -> str:
