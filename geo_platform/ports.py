@@ -28,6 +28,11 @@ QUARANTINE_RECORD = ".quarantine.json"
 """What the name of a quarantined object's record ends in: the object's key, then this."""
 
 
+SUBMITTED = "origin"
+"""Metadata of an object that somebody put there together with a request of their own (`storage/arrive.py`, which says what it
+holds): no watch asks for it again."""
+
+
 def message_key(stage: str, partition: str | None, run_id: str) -> str:
     """Where a stage's message lies in the container of messages."""
     return f"{stage}/{partition}/{run_id}.json" if partition is not None else f"{stage}/{run_id}.json"

@@ -106,18 +106,18 @@ class EventIntake:
     def tick(self, cursor: EventsCursor, *, tick_s: float = TICK_S) -> Tick:
         """Wait for messages, at most so long, and decide about those that came. Raises the faults of the stores."""
         until = time.monotonic() + tick_s
-        tick = Tick(cursor.model_copy(update={"asked": self._delete_done(cursor.asked)}))
+        self._delete_done(cursor.asked)
+        tick = Tick(cursor.model_copy(update={"asked": ()}))
         messages = self._wait(until)
         if messages:
             self._decide(tick, messages)
         return tick
 
-    def _delete_done(self, asked: Sequence[AskedFor]) -> tuple[AskedFor, ...]:
+    def _delete_done(self, asked: Sequence[AskedFor]) -> None:
         """Messages whose runs all exist are deleted; of the others Dagster may still be making the runs, or they come back."""
         existing = existing_run_keys(self.instance, {key for one in asked for key in one.run_keys})
         done = [one for one in asked if existing.issuperset(one.run_keys)]
         _each(lambda one: self.queue.delete(QueuedMessage(one.id, one.receipt, "", 0)), done)
-        return ()
 
     def _wait(self, until: float) -> list[QueuedMessage]:
         messages: list[QueuedMessage] = []

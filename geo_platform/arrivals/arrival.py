@@ -13,9 +13,6 @@ from typing import Any
 from geo_platform.ports import StoredObject
 from geo_platform.source.arrival import combined_etag
 
-SUBMITTED = "origin"
-"""Metadata of an object that somebody put there together with a request of their own: no watch asks for it again."""
-
 
 @dataclass(frozen=True)
 class Arrival:

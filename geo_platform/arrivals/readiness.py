@@ -23,9 +23,9 @@ from pathlib import PurePosixPath
 
 from pydantic import BaseModel, ConfigDict
 
-from geo_platform.arrivals.arrival import SUBMITTED, Arrival, arrival_of
+from geo_platform.arrivals.arrival import Arrival, arrival_of
 from geo_platform.arrivals.watch import Watch
-from geo_platform.ports import StoredObject
+from geo_platform.ports import SUBMITTED, StoredObject
 from geo_platform.source.sidecars import UNNAMED, SourceGroup, group_sources, seen_by_driver, set_prefix
 
 CLOCK_ERROR_S = 600.0

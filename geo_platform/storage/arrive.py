@@ -8,12 +8,8 @@ import os
 from pathlib import Path
 
 from geo_platform.errors import SourceNotFound
-from geo_platform.ports import ObjectStore, StoredObject
+from geo_platform.ports import SUBMITTED, ObjectStore, StoredObject
 from geo_platform.storage.atomic import os_errors
-
-ORIGIN = "origin"
-"""Metadata: device, inode, size, mtime and ctime of the file that an object was copied from. ctime cannot be set back, so
-a file that was changed and given its old mtime is still seen."""
 
 _CHUNK_BYTES = 4 * 2**20
 
@@ -26,14 +22,15 @@ def arrive(store: ObjectStore, path: Path, container: str, key: str) -> StoredOb
     """
     with os_errors(f"The file {path.name!r}"):
         status = path.stat()
+    # ctime cannot be set back, so that a file that was changed and given its old mtime is still seen.
     origin = "-".join(str(part) for part in (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
     try:
         present = store.stat(container, key)
     except SourceNotFound:
-        return store.put_file(container, key, path, metadata={ORIGIN: origin})
-    if present.metadata.get(ORIGIN) == origin or _holds_same_bytes(store, present, path, status):
+        return store.put_file(container, key, path, metadata={SUBMITTED: origin})
+    if present.metadata.get(SUBMITTED) == origin or _holds_same_bytes(store, present, path, status):
         return present
-    return store.put_file(container, key, path, metadata={ORIGIN: origin})
+    return store.put_file(container, key, path, metadata={SUBMITTED: origin})
 
 
 def _holds_same_bytes(store: ObjectStore, present: StoredObject, path: Path, status: os.stat_result) -> bool:

@@ -6,6 +6,7 @@ The daemon, which does what a tick asks for, is stood in for by `Daemon`; tests/
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import pytest
 from geo_platform.arrivals.arrival import arrival_of
 from geo_platform.arrivals.listing import ListingCursor
 from geo_platform.arrivals.watch import Watch
+from geo_platform.contracts.arrival import RunAsked
+from geo_platform.contracts.stored import dump_message, load_message
 from geo_platform.ports import BRONZE, QueuedMessage
 from geo_platform.runs import RUN_KEY_TAG, WATCH_TAG
 from geo_platform.storage.folder import FolderStore
@@ -140,9 +143,9 @@ def test_a_tick_whose_answer_was_lost_is_made_good_by_the_message_that_comes_bac
 def _make_receipts_old(events: Events) -> None:
     objects = events.intake.objects
     for stored in list(objects.list("messages", "arrivals/")):
-        text = objects.read_bytes("messages", stored.reference.key).decode()
-        year = text.partition('"asked_at_utc": "')[2][:4] or text.partition('"asked_at_utc":"')[2][:4]
-        objects.put_bytes("messages", stored.reference.key, text.replace(f'"{year}-', '"2020-', 1).encode(), metadata={})
+        asked = load_message(objects.read_bytes("messages", stored.reference.key), RunAsked)
+        older = asked.model_copy(update={"asked_at_utc": asked.asked_at_utc - timedelta(hours=1)})
+        objects.put_bytes("messages", stored.reference.key, dump_message(older), metadata={})
 
 
 def test_the_same_event_twice_and_the_same_object_by_listing_make_one_run(events: Events, instance: dg.DagsterInstance) -> None:

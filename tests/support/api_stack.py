@@ -24,6 +24,7 @@ from tests.support.command import ROOT
 from tests.support.legacy_client import LegacyClient
 from tests.support.own_dagster import CODE, DAEMON, WEBSERVER, OwnDagster, own_dagster
 from tests.support.serving import served
+from tests.support.watching import watching_nothing
 
 
 @dataclass
@@ -66,11 +67,9 @@ def api_stack(folder: Path, **settings: Any) -> Iterator[ApiStack]:
     """All of it runs, and no sensor asks for anything by itself."""
     home = folder / "home"
     (home / "logs").mkdir(parents=True)
-    watches = folder / "watches.toml"
-    watches.write_text('[[watch]]\nname = "elsewhere"\ncontainer = "bronze"\nprefix = "watched/"\n', encoding="utf-8")
     template = Template((ROOT / INSTANCE_TEMPLATES[Profile.embedded]).read_text("utf-8"))
     configuration = template.substitute(LOG_FILE=home / "logs" / "platform.jsonl")
-    environment = {"GEO_PLATFORM_HOME": str(home), "HOME": str(home), "GEO_PLATFORM_WATCHES": str(watches)}
+    environment = {"GEO_PLATFORM_HOME": str(home), "HOME": str(home), **watching_nothing(folder)}
     with own_dagster(home / "dagster", configuration, environment) as own:
         own.start(CODE, WEBSERVER, DAEMON)
         with face(home, own, **settings) as stack:

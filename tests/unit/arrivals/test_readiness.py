@@ -8,12 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geo_platform.arrivals.arrival import SUBMITTED
 from geo_platform.arrivals.readiness import CLOCK_ERROR_S, SortedOut, Waiting, sets_of, sort_out
 from geo_platform.arrivals.watch import Watch
 from geo_platform.contracts.message import ObjectReference
 from geo_platform.options import ArrivalOptions
-from geo_platform.ports import StoredObject
+from geo_platform.ports import SUBMITTED, StoredObject
 from geo_platform.source.arrival import receive
 from geo_platform.storage.folder import FolderStore
 from tests.support.formats import WORLD_FILE, write_georeferenced_rasters, write_pictures, write_vectors

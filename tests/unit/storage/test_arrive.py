@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from geo_platform.errors import SourceNotFound, SourceUnreadable
-from geo_platform.storage.arrive import ORIGIN, arrive
+from geo_platform.ports import SUBMITTED
+from geo_platform.storage.arrive import arrive
 from geo_platform.storage.folder import FolderStore
 
 
@@ -69,7 +70,7 @@ def test_an_object_that_is_there_by_other_ways_is_taken_as_it_is(store: FolderSt
 
 
 def test_only_the_origin_is_recorded_and_nothing_of_the_path(store: FolderStore, source: Path) -> None:
-    assert set(arrive(store, source, "bronze", "scene.tif").metadata) == {ORIGIN}
+    assert set(arrive(store, source, "bronze", "scene.tif").metadata) == {SUBMITTED}
     assert source.name not in str(store.stat("bronze", "scene.tif").metadata)
 
 
