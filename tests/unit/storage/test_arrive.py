@@ -1,12 +1,14 @@
 """Arriving: the etag stays while the bytes stay, whatever happens to the file's own times."""
 
 import os
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from geo_platform.errors import SourceNotFound, SourceUnreadable
-from geo_platform.ports import SUBMITTED
+from geo_platform.errors import Conflict, SourceNotFound, SourceUnreadable
+from geo_platform.ports import SUBMITTED, StoredObject
 from geo_platform.storage.arrive import arrive
 from geo_platform.storage.folder import FolderStore
 
@@ -67,6 +69,48 @@ def test_an_object_that_was_overwritten_by_hand_is_replaced(store: FolderStore, 
 def test_an_object_that_is_there_by_other_ways_is_taken_as_it_is(store: FolderStore, source: Path) -> None:
     put = store.put_bytes("bronze", "scene.tif", source.read_bytes(), metadata={"by": "upload"})
     assert arrive(store, source, "bronze", "scene.tif") == put
+
+
+class _AnotherIsFaster(FolderStore):
+    """Right before the first put, somebody else puts `brought` under the same key."""
+
+    def __init__(self, root: Path, brought: Path) -> None:
+        super().__init__(root)
+        self.brought = brought
+        self.others: list[StoredObject] = []
+
+    def put_file(self, container: str, key: str, path: Path, **options: Any) -> StoredObject:
+        if not self.others:
+            self.others.append(FolderStore(self.root).put_file(container, key, self.brought, metadata={}))
+        return super().put_file(container, key, path, **options)
+
+
+def test_of_two_who_bring_one_file_at_once_the_second_finds_the_first_one_s_object(tmp_path: Path, source: Path) -> None:
+    """Else the etag that the first one's run goes by would be replaced under it, and the run refused."""
+    store = _AnotherIsFaster(tmp_path / "root", source)
+    assert arrive(store, source, "bronze", "scene.tif").reference == store.others[0].reference
+
+
+def test_who_brings_other_bytes_at_once_replaces_those_of_the_first(tmp_path: Path, source: Path) -> None:
+    other = tmp_path / "other.tif"
+    other.write_bytes(b"II*\0other")
+    store = _AnotherIsFaster(tmp_path / "root", other)
+    assert arrive(store, source, "bronze", "scene.tif").reference != store.others[0].reference
+    assert store.read_bytes("bronze", "scene.tif") == source.read_bytes()
+
+
+def test_a_file_that_changes_while_it_is_copied_does_not_arrive(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = FolderStore(tmp_path / "root")
+    copy = shutil.copyfile
+
+    def copy_while_it_grows(path: Path, to: Path) -> None:
+        copy(path, to)
+        with path.open("ab") as file:
+            file.write(b"more")
+
+    monkeypatch.setattr(shutil, "copyfile", copy_while_it_grows)
+    with pytest.raises(Conflict, match="changed while it was copied"):
+        arrive(store, source, "bronze", "scene.tif")
 
 
 def test_only_the_origin_is_recorded_and_nothing_of_the_path(store: FolderStore, source: Path) -> None:
