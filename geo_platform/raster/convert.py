@@ -16,7 +16,7 @@ from pyproj import CRS
 from geo_platform import fingerprint
 from geo_platform.contracts.message import Finding, ObjectReference
 from geo_platform.contracts.raster import CogFile, CogStored, CogVerification, RasterProfiled
-from geo_platform.errors import CogInvalid, SourceNotFound
+from geo_platform.errors import CogInvalid, Conflict, SourceNotFound
 from geo_platform.ports import SILVER, ObjectStore
 from geo_platform.raster.environment import gdal_environment
 from geo_platform.raster.footprint import footprint_geojson
@@ -68,6 +68,9 @@ class _Shown:
     footprint_geojson: str
 
 
+_Written = tuple[CogPlan, Path, CogVerification]
+
+
 def make_cogs(
     profiled: RasterProfiled,
     options: RasterCogOptions,
@@ -114,15 +117,16 @@ def sha256_of(path: Path) -> str:
 
 
 def _made(work: _Work, source: OpenableSource, scratch: Path) -> CogStored:
+    seen = {plan.tier: _etag_or_empty(work, plan) for plan in work.plans.plans}
     with TemporaryDirectory(dir=scratch, prefix="cog-") as folder:
         checked = [_written(work, source, plan, Path(folder) / f"{plan.tier.value}.tif") for plan in work.plans.plans]
         shown = _shown(checked[0][1], work.plans.plans[0])
         thumbnail, preview = _published_pictures(work, shown)
-        cogs = tuple(_published(work, plan, path, figures) for plan, path, figures in checked)
+        cogs = tuple(_published(work, source, over=seen[made[0].tier], made=made) for made in checked)
     return _stored(work, cogs, shown, thumbnail, preview, was_reused=False)
 
 
-def _written(work: _Work, source: OpenableSource, plan: CogPlan, path: Path) -> tuple[CogPlan, Path, CogVerification]:
+def _written(work: _Work, source: OpenableSource, plan: CogPlan, path: Path) -> _Written:
     work.notify(f"writing {plan.tier.value} COG, {plan.shape.cols} x {plan.shape.rows} px")
     write_cog(source, plan, path, run_id=work.metadata["run_id"])
     work.notify(f"verifying {plan.tier.value} COG")
@@ -154,31 +158,65 @@ def _published_pictures(work: _Work, shown: _Shown) -> tuple[ObjectReference, Ob
     )
 
 
-def _published(work: _Work, plan: CogPlan, path: Path, figures: CogVerification) -> CogFile:
+def _published(work: _Work, source: OpenableSource, *, over: str, made: _Written) -> CogFile:
+    """Put where nothing changed since this run began; else another run of the same recipe was faster, and its COG is the one.
+
+    Replaced, the COG would not be what that run's item says of it.
+    """
+    plan, path, figures = made
     sha256 = sha256_of(path)
-    stored = work.objects.put_file(SILVER, work.key(plan), path, metadata=work.metadata | {"sha256": sha256}, move=True)
+    metadata = work.metadata | {"sha256": sha256}
+    try:
+        stored = work.objects.put_file(SILVER, work.key(plan), path, metadata=metadata, move=True, only_if_etag=over)
+    except Conflict as faster:
+        work.notify(f"another run published the {plan.tier.value} COG meanwhile")
+        there = _verified_there(work, source, plan)
+        if there is None:
+            raise faster
+        return there[0]
     return _file(plan, stored.reference, sha256, figures)
+
+
+def _etag_or_empty(work: _Work, plan: CogPlan) -> str:
+    try:
+        return work.objects.stat(SILVER, work.key(plan)).reference.etag
+    except SourceNotFound:
+        return ""
 
 
 def _found_earlier(work: _Work, source: OpenableSource) -> CogStored | None:
     """What an earlier run of the same fingerprint left, if all of it is there and still passes every check."""
     try:
         thumbnail, preview = (work.objects.stat(SILVER, work.picture_key(kind)).reference for kind in ("thumbnail", "preview"))
-        cogs, shown = [], None
-        for plan in work.plans.plans:
-            stored = work.objects.stat(SILVER, work.key(plan))
-            with work.objects.local_path(SILVER, work.key(plan)) as path:
-                work.notify(f"verifying the {plan.tier.value} COG of an earlier run")
-                figures = verify_cog(path, source, plan, source_size_bytes=work.profiled.source.size_bytes)
-                sha256 = sha256_of(path)
-                if stored.metadata.get("sha256", sha256) != sha256:
-                    return None
-                shown = shown or _shown(path, plan)
-            cogs.append(_file(plan, stored.reference, sha256, figures))
+    except SourceNotFound as absent:
+        work.notify(f"nothing to re-use: {absent.message}")
+        return None
+    cogs, shown = [], None
+    for plan in work.plans.plans:
+        there = _verified_there(work, source, plan, with_shown=shown is None)
+        if there is None:
+            return None
+        cogs.append(there[0])
+        shown = shown or there[1]
+    return _stored(work, tuple(cogs), shown, thumbnail, preview, was_reused=True) if shown else None
+
+
+def _verified_there(
+    work: _Work, source: OpenableSource, plan: CogPlan, *, with_shown: bool = False
+) -> tuple[CogFile, _Shown | None] | None:
+    """The COG that the store has under this fingerprint, if it passes every check; `with_shown` also what people are shown of it."""
+    try:
+        stored = work.objects.stat(SILVER, work.key(plan))
+        with work.objects.local_path(SILVER, work.key(plan)) as path:
+            work.notify(f"verifying the {plan.tier.value} COG of another run")
+            figures = verify_cog(path, source, plan, source_size_bytes=work.profiled.source.size_bytes)
+            sha256 = sha256_of(path)
+            if stored.metadata.get("sha256", sha256) != sha256:
+                return None
+            return _file(plan, stored.reference, sha256, figures), _shown(path, plan) if with_shown else None
     except (SourceNotFound, CogInvalid) as absent:
         work.notify(f"nothing to re-use: {absent.message}")
         return None
-    return _stored(work, tuple(cogs), shown, thumbnail, preview, was_reused=True) if shown else None
 
 
 def _file(plan: CogPlan, stored: ObjectReference, sha256: str, figures: CogVerification) -> CogFile:

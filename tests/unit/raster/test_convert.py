@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import rasterio
 
+from geo_platform.contracts.raster import CogStored
 from geo_platform.errors import CogInvalid, Conflict, SourceTruncated
 from geo_platform.ports import BRONZE, SILVER
+from geo_platform.raster.convert import make_cogs
 from geo_platform.raster.open import open_raster
 from geo_platform.raster.options import RasterCogOptions
 from geo_platform.raster.plan import plan_cogs
@@ -53,6 +55,31 @@ def test_a_damaged_or_missing_earlier_result_is_made_again(chain: Chain, write_r
     assert chain.cogs(profiled).was_reused
     chain.objects.delete(SILVER, first.preview.key)
     assert not chain.cogs(profiled).was_reused
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("earlier", [False, True])
+def test_of_two_runs_at_once_the_second_takes_the_first_one_s_cog(
+    chain: Chain, write_raster: WriteRaster, *, force: bool, earlier: bool
+) -> None:
+    """Replaced, it would no longer be what the first run's item says of it."""
+    profiled = chain.profile(write_raster("a.tif", smooth(1, 60, 50)))
+    if earlier:
+        chain.cogs(profiled, run_id="run-0")
+        damaged = chain.file(chain.cogs(profiled))
+        damaged.write_bytes(damaged.read_bytes()[:-200] + bytes(200))
+    first: list[CogStored] = []
+
+    def other_run(says: str) -> None:
+        if says.startswith("writing ") and not first:
+            first.append(chain.cogs(profiled, run_id="run-1"))
+
+    options = RasterCogOptions()
+    second = make_cogs(profiled, options, chain.objects, run_id="run-2", scratch=chain.scratch, force=force, notify=other_run)
+    assert second.cogs == first[0].cogs
+    assert second.cogs[0].sha256 == hashlib.sha256(chain.file(second).read_bytes()).hexdigest()
+    assert chain.objects.stat(SILVER, second.cogs[0].stored.key).metadata["run_id"] == "run-1"
+    assert not list(chain.scratch.iterdir())
 
 
 def test_damage_that_the_sample_missed_publishes_nothing(chain: Chain, write_raster: WriteRaster) -> None:
