@@ -85,6 +85,7 @@ def deployment() -> Iterator[tuple[Services, dg.DagsterInstance]]:
         QueueServiceClient.from_connection_string(services.connection_string).create_queue(QUEUE)
         environment = {**os.environ, **services.environment(), "GEO_PLATFORM_HOME": str(home), "GEO_PLATFORM_ARRIVALS_QUEUE": QUEUE}
         os.environ.update(environment)
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installation keeps its compiled modules
         with _dev(environment, home) as instance:
             yield services, instance
     finally:

@@ -6,30 +6,33 @@ stages hand each other is verified here, so that two stages which disagree never
 
 from pathlib import Path
 
-import dagster as dg
+from geo_platform.loading import loaded_for_good
 
-from assets import hello, raster, vector
-from assets.checks import ASSET_CHECKS
-from geo_platform.contracts.verify import verify_definitions
-from geo_platform.settings import load_settings
-from resources.profiles import resources_of
-from schedules.arrivals import arrival_sensors
-from schedules.jobs import ASSET_JOBS, OP_JOBS
-from schedules.quarantine import quarantine_refused
-from schedules.retention import SCHEDULES
-from schedules.state_check import STATE_SENSORS
-from schedules.stuck_runs import stuck_runs
+with loaded_for_good():
+    import dagster as dg
 
-_settings = load_settings()
+    from assets import hello, raster, vector
+    from assets.checks import ASSET_CHECKS
+    from geo_platform.contracts.verify import verify_definitions
+    from geo_platform.settings import load_settings
+    from resources.profiles import resources_of
+    from schedules.arrivals import arrival_sensors
+    from schedules.jobs import ASSET_JOBS, OP_JOBS
+    from schedules.quarantine import quarantine_refused
+    from schedules.retention import SCHEDULES
+    from schedules.state_check import STATE_SENSORS
+    from schedules.stuck_runs import stuck_runs
 
-defs = verify_definitions(
-    dg.Definitions(
-        assets=dg.load_assets_from_modules([hello, raster, vector]),
-        asset_checks=ASSET_CHECKS,
-        jobs=[*ASSET_JOBS, *OP_JOBS],
-        schedules=SCHEDULES,
-        sensors=[stuck_runs, quarantine_refused, *STATE_SENSORS, *arrival_sensors(_settings)],
-        resources=resources_of(_settings.profile),
-    ),
-    lock_path=Path(__file__).resolve().parent.parent / "contracts.lock.json",
-)
+    _settings = load_settings()
+
+    defs = verify_definitions(
+        dg.Definitions(
+            assets=dg.load_assets_from_modules([hello, raster, vector]),
+            asset_checks=ASSET_CHECKS,
+            jobs=[*ASSET_JOBS, *OP_JOBS],
+            schedules=SCHEDULES,
+            sensors=[stuck_runs, quarantine_refused, *STATE_SENSORS, *arrival_sensors(_settings)],
+            resources=resources_of(_settings.profile),
+        ),
+        lock_path=Path(__file__).resolve().parent.parent / "contracts.lock.json",
+    )

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from geo_platform import __version__
+from geo_platform.loading import loaded_for_good
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells say it."""
@@ -52,7 +53,8 @@ class _Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        command: click.Command = getattr(import_module(f"geo_platform.cli.{module}"), attribute)
+        with loaded_for_good():
+            command: click.Command = getattr(import_module(f"geo_platform.cli.{module}"), attribute)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
