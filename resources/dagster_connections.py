@@ -10,6 +10,7 @@ docs/decisions/0015-dagster-s-connections-are-kept-open.md.
 """
 
 import os
+from functools import cache
 from typing import Any
 from weakref import WeakSet
 
@@ -32,6 +33,9 @@ def keep_connections(instance: dg.DagsterInstance) -> None:
         sqlalchemy.event.listen(sqlalchemy.pool.Pool, "checkout", _named_and_alive)
     _kept.add(instance)
     instance.optimize_for_webserver(statement_timeout=0, pool_recycle=_RECYCLE_S, max_overflow=_MOST_MORE)
+    # For every event of an asset Dagster looks whether one table is there, over a second connection, of which it keeps only one.
+    events: Any = instance.event_log_storage
+    events.has_table = cache(events.has_table)
 
 
 def _named_and_alive(connection: Any, *_: object) -> None:

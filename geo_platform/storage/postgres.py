@@ -66,7 +66,7 @@ class Database:
 
         Raises DatabaseUnavailable, StoreDenied; what psycopg raises inside the context is translated too.
         """
-        with database_errors(self.place), self._of_run() if self.kept is not None else self._open() as connection:
+        with database_errors(self.place), self._of_run(self.kept) if self.kept is not None else self._open() as connection:
             connection.autocommit = autocommit
             yield connection
 
@@ -74,10 +74,9 @@ class Database:
         return psycopg.connect(self.url.get_secret_value(), application_name=self.application_name, connect_timeout=_CONNECT_TIMEOUT_S)
 
     @contextmanager
-    def _of_run(self) -> Iterator[psycopg.Connection]:
+    def _of_run(self, kept: KeptConnections) -> Iterator[psycopg.Connection]:
         """One that was used before, or a new one. One whose use failed is closed: what state it is in nobody knows."""
-        kept = self.kept or KeptConnections()
-        connection = kept.take()
+        connection = kept.for_statements.take()
         if connection is None:
             connection = self._open()
             connection.prepare_threshold = None
@@ -87,15 +86,34 @@ class Database:
         except BaseException:
             connection.close()
             raise
-        kept.keep(connection)
+        kept.for_statements.keep(connection)
 
     @contextmanager
     def connect_arrow(self) -> Iterator["AdbcConnection"]:
-        """An ADBC connection, for loading Arrow batches by binary COPY. Raises DatabaseUnavailable, StoreDenied."""
+        """An ADBC connection, for loading Arrow batches by binary COPY: what is not committed when the context ends is rolled back.
+
+        Raises DatabaseUnavailable, StoreDenied; what ADBC raises inside the context is translated too.
+        """
+        with database_errors(self.place), self._arrow_of_run(self.kept) if self.kept is not None else self._open_arrow() as connection:
+            yield connection
+
+    def _open_arrow(self) -> "AdbcConnection":
         import adbc_driver_postgresql.dbapi  # brings pandas along, which takes its time; the catalog does without it
 
-        with database_errors(self.place), adbc_driver_postgresql.dbapi.connect(self._arrow_uri(), autocommit=False) as connection:
+        connection: AdbcConnection = adbc_driver_postgresql.dbapi.connect(self._arrow_uri(), autocommit=False)
+        return connection
+
+    @contextmanager
+    def _arrow_of_run(self, kept: KeptConnections) -> Iterator["AdbcConnection"]:
+        """As `_of_run`."""
+        connection = kept.for_arrow.take() or self._open_arrow()
+        try:
             yield connection
+            connection.rollback()
+        except BaseException:
+            connection.close()
+            raise
+        kept.for_arrow.keep(connection)
 
     def _arrow_uri(self) -> str:
         given = self.url.get_secret_value()

@@ -9,6 +9,8 @@ from pathlib import Path
 import dagster as dg
 import psycopg
 import pytest
+import sqlalchemy.event
+import sqlalchemy.pool
 from kubernetes.config import incluster_config
 from pydantic import SecretStr
 
@@ -280,6 +282,32 @@ def test_connections_are_kept_named_for_the_run_and_opened_anew_when_they_are_cu
         assert (pid != first[0][0], name) == (True, "geo_platform second")
     finally:
         instance.dispose()
+
+
+def test_an_event_of_an_asset_opens_no_connection_of_its_own(settings: Settings) -> None:
+    from resources.dagster_connections import keep_connections
+
+    opened: list[object] = []
+
+    def note(connection: object, _: object) -> None:
+        opened.append(connection)
+
+    instance = open_instance(settings, LOCAL)
+    try:
+        keep_connections(instance)
+        _materialize(instance)
+        sqlalchemy.event.listen(sqlalchemy.pool.Pool, "connect", note)
+        _materialize(instance)
+        assert not opened
+    finally:
+        if sqlalchemy.event.contains(sqlalchemy.pool.Pool, "connect", note):
+            sqlalchemy.event.remove(sqlalchemy.pool.Pool, "connect", note)
+        instance.dispose()
+
+
+def _materialize(instance: dg.DagsterInstance) -> None:
+    tags = {"dagster/data_version": "1"}
+    instance.report_runless_asset_event(dg.AssetMaterialization("kept", tags=tags))
 
 
 def _backends(production: ProfileUnderTest) -> list[tuple[int, str]]:

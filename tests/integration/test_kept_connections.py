@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
 
+import adbc_driver_manager
 import psycopg
 import pytest
 from psycopg.errors import DivisionByZero
@@ -69,6 +70,56 @@ def test_two_at_once_have_one_each_and_no_more_than_some_are_kept(database: Logi
             if admin.execute(sessions, [list(pids)]).fetchone() == (MOST,):
                 return
     raise AssertionError("more connections were kept than may be")
+
+
+def arrow_backend(database: Database) -> int:
+    with database.connect_arrow() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid() AS pid, current_setting('statement_timeout'), current_setting('application_name')")
+        row = cursor.fetchone()
+        assert row is not None
+        assert row[1:] == ("0", database.application_name)
+        cursor.execute("SET statement_timeout = 1234")
+        connection.commit()
+        return int(row[0])
+
+
+def test_a_load_leaves_its_connection_to_the_next_as_it_was(database: Logins, kept: KeptConnections) -> None:
+    own = replace(database.loader, run_id="ea2add4b", kept=kept)
+    first = arrow_backend(own)
+    assert arrow_backend(own) == first
+    with psycopg.connect(database.admin.url.get_secret_value(), autocommit=True) as admin:
+        admin.execute("SELECT pg_terminate_backend(%s)", [first])
+    assert arrow_backend(own) != first
+
+
+def test_a_load_that_failed_or_was_not_committed_leaves_nothing(database: Logins, kept: KeptConnections) -> None:
+    with psycopg.connect(database.admin.url.get_secret_value(), autocommit=True) as admin:
+        admin.execute("CREATE TABLE public.loaded (value int)")
+    own = replace(database.admin, kept=kept)
+    insert = "INSERT INTO public.loaded VALUES (1)"
+    with own.connect_arrow() as connection, connection.cursor() as cursor:
+        cursor.execute(insert)
+    with suppress(KeyError), own.connect_arrow() as connection, connection.cursor() as cursor:
+        cursor.execute(insert)
+        raise KeyError("of the caller's")
+    with pytest.raises(adbc_driver_manager.Error), own.connect_arrow() as connection, connection.cursor() as cursor:
+        cursor.execute("INSERT INTO public.loaded VALUES (1 / 0)")
+    with own.connect_arrow() as connection, connection.cursor() as cursor:
+        cursor.execute(insert)
+        connection.commit()
+    with own.connect() as rows:
+        assert rows.execute("SELECT count(*) FROM public.loaded").fetchone() == (1,)
+
+
+def test_connections_of_both_kinds_end_with_the_run(database: Logins) -> None:
+    with closing(KeptConnections()) as own:
+        named = replace(database.loader, run_id="ea2add4b", kept=own)
+        backends = [backend(named), arrow_backend(named)]
+    with psycopg.connect(database.admin.url.get_secret_value(), autocommit=True) as admin:
+        for _ in range(200):  # a backend takes a moment to end
+            if admin.execute("SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(%s)", [backends]).fetchone() == (0,):
+                return
+    raise AssertionError("a connection stayed open after the run")
 
 
 def test_one_that_died_is_replaced_and_a_server_that_is_down_is_said(own_postgres: OwnPostgres, kept: KeptConnections) -> None:
