@@ -6,7 +6,7 @@ stages hand each other is verified here, so that two stages which disagree never
 
 from pathlib import Path
 
-from geo_platform.loading import loaded_for_good
+from geo_platform.loading import fork_spawned_from_loaded, loaded_for_good
 
 with loaded_for_good():
     import dagster as dg
@@ -36,3 +36,6 @@ with loaded_for_good():
         ),
         lock_path=Path(__file__).resolve().parent.parent / "contracts.lock.json",
     )
+
+if _settings.fork_runs:
+    fork_spawned_from_loaded(["geo_platform.definitions"])

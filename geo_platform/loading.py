@@ -1,11 +1,14 @@
-"""Loading modules once, for as long as the process lives.
+"""What loading modules costs processes that live shortly, and what of it they can be spared.
 
-What belongs here: what loading costs a short-lived process. What stays out: what is loaded.
+What belongs here: that. What stays out: what is loaded.
 """
 
 import gc
-from collections.abc import Iterator
+import multiprocessing
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 
 @contextmanager
@@ -24,3 +27,17 @@ def loaded_for_good() -> Iterator[None]:
         gc.freeze()
         if was_enabled:
             gc.enable()
+
+
+def fork_spawned_from_loaded(modules: Sequence[str]) -> None:
+    """From now on a process that this one starts by multiprocessing's "spawn" is forked off one that has loaded `modules` before.
+
+    That one is multiprocessing's own fork server, with one thread of Python's. It begins with the first process that is asked for, and
+    ends with this one. Nothing happens on systems other than Linux, whose libraries do not stand a fork. Why, and
+    what it rests on: `docs/decisions/0025`.
+    """
+    if sys.platform != "linux":
+        return
+    spawned: Any = multiprocessing.get_context("spawn")
+    multiprocessing.set_forkserver_preload(list(modules))
+    spawned.Process = multiprocessing.get_context("forkserver").Process

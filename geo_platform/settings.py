@@ -47,6 +47,7 @@ class Settings(BaseSettings):
     )
     load_connections: int = Field(2, ge=1, le=16, description="Connections that load one dataset side by side.")
     stac_url: str | None = Field(None, description="Root of a STAC API on the catalog, for the links of items.")
+    fork_runs: bool = Field(True, description="Whether a code location on Linux forks runs off a process that is loaded already.")
     keep_replaced_days: float = Field(
         30, ge=0, description="How long what was replaced or unpublished is kept before the schedule removes it."
     )

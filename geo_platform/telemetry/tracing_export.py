@@ -6,12 +6,12 @@ SDK with its exporters (`tracing_sdk.py`), which are imported where there is som
 A run never waits for delivery and never fails by it. Only the end of the process waits, for `tracing_sdk.END_WITHIN_S` at most.
 """
 
-import atexit
 import importlib
 import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing.util import Finalize
 from threading import Lock
 from typing import Protocol
 
@@ -81,7 +81,7 @@ def start_tracing(destinations: Destinations) -> None:
         if (os.getpid(), destinations) == (_process_id, _destinations):
             return
         if _process_id == 0:
-            atexit.register(stop_tracing)
+            Finalize(None, stop_tracing, exitpriority=0)  # as atexit, and in a process that was forked for a run, which ends without that
         _end_delivery()
         _process_id, _destinations = os.getpid(), destinations
         _delivery = _deliver(destinations) if destinations else None

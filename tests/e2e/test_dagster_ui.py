@@ -1,12 +1,16 @@
 """A person names an object in the UI, fills the form, and sees a picture of the result: real webserver, daemon and browser."""
 
 import json
+import os
 import shutil
+import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import psutil
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
@@ -120,3 +124,30 @@ def test_a_form_that_does_not_fit_is_refused_at_launch(config: dict[str, object]
 
     with pytest.raises(dg.DagsterInvalidConfigError):
         dg.validate_run_config(defs.resolve_job_def("process_raster"), {"ops": {"raster_cog": {"config": config}}})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forked on Linux alone")
+def test_a_run_is_forked_off_a_process_that_is_loaded_and_the_next_one_too_when_that_was_killed(tmp_path: Path) -> None:
+    """docs/decisions/0025 rests on what Dagster's code server starts runs by: this says when that changes."""
+    with dagster_dev(tmp_path / "home") as address:
+        first = _fork_server_after_a_run(address)
+        assert _fork_server_after_a_run(address) == first
+        os.kill(first, signal.SIGKILL)
+        assert _fork_server_after_a_run(address) != first
+
+
+def _fork_server_after_a_run(address: str) -> int:
+    _run_hello(address)
+    (fork_server,) = _fork_servers()
+    return fork_server
+
+
+def _run_hello(address: str) -> None:
+    selector = {"repositoryName": "__repository__", "repositoryLocationName": "geo_platform", "jobName": "hello_world"}
+    answer = graphql(address, LAUNCH, params={"selector": selector, "runConfigData": {}, "mode": "default"})
+    assert _ended(address, str(answer["launchRun"]["run"]["runId"])) == "SUCCESS"
+
+
+def _fork_servers() -> list[int]:
+    """Among the processes that this test has started."""
+    return [child.pid for child in psutil.Process().children(recursive=True) if "multiprocessing.forkserver" in " ".join(child.cmdline())]

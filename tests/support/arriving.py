@@ -88,11 +88,11 @@ class Arriving:
         found: Mapping[str, Any] = json.loads(told.stdout)["error"]
         return found
 
-    def wait(self, holds: Callable[[], Any], *, patience_s: float = PATIENCE_S) -> Any:
+    def wait(self, holds: Callable[[], Any], *, patience_s: float = PATIENCE_S, poll_s: float = _POLL_S) -> Any:
         deadline = time.monotonic() + patience_s
         while not (value := holds()):
             assert time.monotonic() < deadline, f"waited in vain; {self.state()}"
-            time.sleep(_POLL_S)
+            time.sleep(poll_s)
         return value
 
     def published(self, *keys: str, patience_s: float = PATIENCE_S) -> None:
@@ -104,7 +104,7 @@ class Arriving:
             found = {entry.source: entry.item["properties"]["geo_platform:source_etag"] for entry in entries}
             return all(found.get(key) == etag for key, etag in wanted.items())
 
-        self.wait(etags, patience_s=patience_s)
+        self.wait(etags, patience_s=patience_s, poll_s=max(_POLL_S, len(keys) / 200))  # a look at all of them takes its time
 
     def settled(self, *, patience_s: float = PATIENCE_S) -> None:
         """Wait until no message and no run is left, then hold what must always hold: each arrival had one run."""

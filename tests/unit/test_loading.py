@@ -1,8 +1,10 @@
 """Loading for good: the collector rests meanwhile and looks at none of it later; afterwards it is as it was."""
 
 import gc
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -43,3 +45,51 @@ def test_the_definitions_are_loaded_for_good() -> None:
     program = "import gc, geo_platform.definitions; assert gc.isenabled(); print(gc.get_freeze_count())"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert int(ended.stdout) > 100_000
+
+
+@pytest.mark.parametrize(("setting", "process"), [("true", "ForkServerProcess"), ("false", "SpawnProcess")])
+@pytest.mark.skipif(sys.platform != "linux", reason="forked on Linux alone")
+def test_a_setting_leaves_spawn_alone(setting: str, process: str) -> None:
+    program = "import multiprocessing, geo_platform.definitions; print(multiprocessing.get_context('spawn').Process.__name__)"
+    environment = {**os.environ, "GEO_PLATFORM_FORK_RUNS": setting}
+    ended = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, timeout=60)
+    assert ended.stdout.strip() == process
+
+
+FORKED = """
+import multiprocessing, os, sys, time
+sys.path.insert(0, sys.argv[1])
+from geo_platform.loading import fork_spawned_from_loaded
+
+def told(queue):
+    import loaded_once
+    queue.put((loaded_once.BY, os.getpid(), os.getppid()))
+
+if __name__ == "__main__":
+    if sys.argv[2] == "fork":
+        fork_spawned_from_loaded(["loaded_once"])
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    for _ in range(2):
+        process = context.Process(target=told, args=(queue,))
+        process.start()
+        by, pid, parent = queue.get(timeout=60)
+        process.join(60)
+        print(by, pid, parent, process.exitcode, os.getpid())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forked on Linux alone")
+@pytest.mark.parametrize("how", ["fork", "spawn"])
+def test_what_is_spawned_comes_from_a_process_that_has_loaded(how: str, tmp_path: Path) -> None:
+    """Each is told by which process the module was loaded that it finds, and whose child it is."""
+    (tmp_path / "loaded_once.py").write_text("import os\nBY = os.getpid()\n")
+    program = tmp_path / "program.py"
+    program.write_text(FORKED)
+    root = str(Path(__file__).parents[2])
+    ended = subprocess.run([sys.executable, str(program), root, how], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
+    first, second = (list(map(int, line.split())) for line in ended.stdout.splitlines())
+    for loaded_by, pid, parent, exit_code, starter in (first, second):
+        assert exit_code == 0
+        assert (loaded_by, parent == starter) == ((parent, False) if how == "fork" else (pid, True))
+    assert first[1] != second[1]
