@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 
 from deploy.local.processes import answers, free_port
+from geo_platform.api.proxy import PREFIX
 from geo_platform.settings import Settings
 from tests.support.command import ROOT
 from tests.support.ui import LAUNCH, STATUS, graphql
@@ -118,17 +119,18 @@ def dagster(home: Path, environment: Mapping[str, str]) -> Iterator[str]:
         "deploy/docker/workspace.yaml": str(workspace),
     }
     own = {"DAGSTER_HOME": str(home), **environment}
-    with process("code", _of_compose("code", here), own, home.parent) as code:
+    with process("code", command_of("code", here), own, home.parent) as code:
         _until(lambda: answers(code_port) and _is_healthy(code_port), code)
         with (
-            process("daemon", _of_compose("daemon", here), own, home.parent),
-            process("webserver", _of_compose("webserver", here), own, home.parent) as webserver,
+            process("daemon", command_of("daemon", here), own, home.parent),
+            process("webserver", command_of("webserver", here), own, home.parent) as webserver,
         ):
             _until(lambda: _serves(port), webserver)
-            yield f"http://127.0.0.1:{port}"
+            yield f"http://127.0.0.1:{port}{PREFIX}"
 
 
-def _of_compose(service: str, here: Mapping[str, str]) -> list[str]:
+def command_of(service: str, here: Mapping[str, str]) -> list[str]:
+    """A service's command in compose.yaml, with what differs `here`."""
     program, *arguments = read_yaml(DEPLOY / "docker" / "compose.yaml")["services"][service]["command"]
     return [_script(program), *(here.get(argument, argument) for argument in arguments)]
 
@@ -142,7 +144,7 @@ def _is_healthy(port: int) -> bool:
 def _serves(port: int) -> bool:
     """As the webserver's health check asks."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/server_info", timeout=5):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{PREFIX}/server_info", timeout=5):
             return True
     except OSError:
         return False

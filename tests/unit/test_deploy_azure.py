@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+from geo_platform.api.guard import OPEN_PATHS
+from geo_platform.api.proxy import PREFIX
 from geo_platform.ports import BRONZE, MESSAGES, QUARANTINE, SILVER
 from geo_platform.settings import Settings
 from geo_platform.storage.azure_queue import POISON
@@ -30,7 +32,10 @@ KEYS: Mapping[str, set[str]] = {
     "global": {"dagsterHome", "serviceAccountName", "postgresqlSecretName"},
     "serviceAccount": {"create", "annotations"},
     "postgresql": {"enabled", "postgresqlHost", "postgresqlUsername", "postgresqlDatabase", "postgresqlParams", "service"},
-    "dagsterWebserver": {"image", "labels", "envConfigMaps", "podSecurityContext", "securityContext"},
+    "dagsterWebserver": {
+        "image", "labels", "envConfigMaps", "podSecurityContext", "securityContext", "nameOverride", "pathPrefix", "enableReadOnly",
+        "service", "readinessProbe",
+    },
     "dagster-user-deployments": {"enabled", "deployments"},
     "dagsterDaemon": {
         "image", "labels", "envConfigMaps", "podSecurityContext", "securityContext", "runCoordinator", "sensors", "runMonitoring",
@@ -125,6 +130,7 @@ def test_the_apps_are_given_where_spans_go_only_where_somebody_says_so() -> None
     made = rf"if\(empty\(parameters\('(\w+)'\)\), createArray\(\), createArray\(createObject\('name', '([\w-]+)', '(\w+)', {value}\)\)\)"
     entries = {parameter: (name, kind, said) for parameter, name, kind, said in re.findall(made, container["env"])}
     secrets = {name: (kind, said) for _, name, kind, said in re.findall(made, app["properties"]["configuration"]["secrets"])}
+    assert container["env"].startswith("[concat(variables('environment'), variables('roles')[copyIndex()].environment, if(")
     assert {name for name, _, _ in entries.values()} <= set(production_config()["run_launcher"]["config"]["env_vars"])
     assert {name for name, _, _ in entries.values()} >= {"OTEL_EXPORTER_OTLP_ENDPOINT", "APPLICATIONINSIGHTS_CONNECTION_STRING"}
     for parameter, (_, kind, said) in entries.items():
@@ -140,7 +146,82 @@ def test_the_apps_commands_are_there_and_find_each_other() -> None:
         check_command(role["command"])
     (server,) = (entry["grpc_server"] for entry in read_yaml(DEPLOY / "docker" / "workspace.yaml")["load_from"])
     assert roles[server["host"]]["ingress"]["exposedPort"] == server["port"]
-    assert not any(role["ingress"]["external"] for role in roles.values() if isinstance(role["ingress"], dict))
+    assert [name for name, role in roles.items() if isinstance(role["ingress"], dict) and role["ingress"]["external"]] == ["api"]
+    for role in roles.values():
+        if isinstance(role["ingress"], dict):
+            named = role["command"][role["command"].index("-p" if "-p" in role["command"] else "--port") + 1]
+            assert str(role["ingress"]["targetPort"]) == named
+            assert all(probe["httpGet"]["port"] == role["ingress"]["targetPort"] for probe in role["probes"])
+
+
+def test_the_http_face_reaches_the_webserver_under_its_prefix_and_is_probed_by_its_own_routes() -> None:
+    template = json.loads(CONTAINER_APPS.read_text("utf-8"))
+    roles = {role["name"]: role for role in template["variables"]["roles"]}
+    webserver, api = roles["webserver"], roles["api"]
+    given = {entry["name"]: entry for entry in api["environment"]}
+    assert {name for name in given if name.startswith("GEO_PLATFORM_")} <= SETTINGS
+    prefix = webserver["command"][webserver["command"].index("--path-prefix") + 1]
+    assert prefix == PREFIX
+    assert given["GEO_PLATFORM_DAGSTER_URL"]["value"] == f"http://webserver{prefix}"
+    assert webserver["ingress"]["allowInsecure"], "else http ends in a redirection"
+    assert [probe["httpGet"]["path"] for probe in webserver["probes"]] == [f"{prefix}/server_info"]
+    assert {probe["httpGet"]["path"] for probe in api["probes"]} <= OPEN_PATHS
+    (secret,) = (entry["secretRef"] for entry in given.values() if "secretRef" in entry)
+    (app,) = template["resources"]
+    assert f"createObject('name', '{secret}', 'value', parameters('sessionSecret'))" in app["properties"]["configuration"]["secrets"]
+    assert template["parameters"]["sessionSecret"]["type"] == "securestring"
+    assert not any(role["environment"] for name, role in roles.items() if name != "api")
+    for name in ("oidcIssuer", "oidcAudience"):
+        assert "defaultValue" not in template["parameters"][name], "without a credential nobody is served"
+
+
+@pytest.fixture(scope="module")
+def aks_api() -> dict[str, dict[str, Any]]:
+    return {document["kind"]: document for document in yaml.safe_load_all((DEPLOY / "azure" / "aks-api.yaml").read_text("utf-8"))}
+
+
+def test_beside_the_chart_the_http_face_finds_its_webservers_and_is_probed(
+    aks_api: dict[str, dict[str, Any]], values: dict[str, Any]
+) -> None:
+    settings, webserver = aks_api["ConfigMap"]["data"], values["dagsterWebserver"]
+    assert {name for name in settings if name.startswith("GEO_PLATFORM_")} <= SETTINGS
+    assert (webserver["pathPrefix"], webserver["service"]["type"], webserver["enableReadOnly"]) == (PREFIX, "ClusterIP", True)
+    assert webserver["readinessProbe"]["httpGet"] == {"path": f"{PREFIX}/server_info", "port": webserver["service"]["port"]}
+    released = re.search(r"helm upgrade --install (\S+) ", VALUES.read_text("utf-8"))
+    assert released is not None
+    host = f"{released[1]}-{webserver['nameOverride']}"  # as the chart's templates/helpers/_helpers.tpl makes it
+    assert settings["GEO_PLATFORM_DAGSTER_URL"] == f"http://{host}{PREFIX}"
+    assert settings["GEO_PLATFORM_DAGSTER_READ_ONLY_URL"] == f"http://{host}-read-only{PREFIX}"
+    pods = aks_api["Deployment"]["spec"]["template"]["spec"]
+    (container,) = pods["containers"]
+    check_command(container["command"])
+    (port,) = container["ports"]
+    assert container["command"][-2:] == ["--port", str(port["containerPort"])]
+    probes = [container[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")]
+    assert all(probe["path"] in OPEN_PATHS and probe["port"] == port["name"] for probe in probes)
+    assert {"requests", "limits"} <= set(container["resources"])
+
+
+def test_its_pods_are_as_the_others_and_the_webservers_answer_them_alone(
+    aks_api: dict[str, dict[str, Any]], values: dict[str, Any]
+) -> None:
+    template, service, policy = aks_api["Deployment"]["spec"]["template"], aks_api["Service"]["spec"], aks_api["NetworkPolicy"]["spec"]
+    pods, labels, webserver = template["spec"], template["metadata"]["labels"], values["dagsterWebserver"]
+    (container,) = pods["containers"]
+    assert pods["serviceAccountName"] == values["global"]["serviceAccountName"]
+    assert pods["securityContext"] == webserver["podSecurityContext"]
+    assert container["securityContext"] == webserver["securityContext"]
+    assert webserver["labels"].items() <= labels.items()
+    assert container["image"] == f"{webserver['image']['repository']}:{webserver['image']['tag']}"
+    read = [next(iter(source.values()))["name"] for source in container["envFrom"]]
+    assert read == ["geo-platform-settings", aks_api["ConfigMap"]["metadata"]["name"], "geo-platform-secrets"]
+    assert service["selector"].items() <= labels.items()
+    assert service["type"] == "ClusterIP"
+    (rule,) = policy["ingress"]
+    (asking,) = rule["from"]
+    assert asking["podSelector"]["matchLabels"] == service["selector"] == aks_api["Deployment"]["spec"]["selector"]["matchLabels"]
+    (closed,) = policy["podSelector"]["matchExpressions"]
+    assert closed == {"key": "component", "operator": "In", "values": ["dagster-webserver", "dagster-webserver-read-only"]}
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,13 @@ The services' commands are started as processes in tests/integration/test_deploy
 import ast
 import json
 import re
+import tomllib
 from typing import Any
 
 import pytest
 
+from geo_platform.api.guard import OPEN_PATHS
+from geo_platform.api.proxy import PREFIX
 from tests.support.command import ROOT
 from tests.support.deployment import (
     DEPLOY,
@@ -22,7 +25,7 @@ from tests.support.deployment import (
 )
 
 COMPOSE = DEPLOY / "docker" / "compose.yaml"
-OF_THE_PLATFORM = ("code", "webserver", "daemon", "prepare")
+OF_THE_PLATFORM = ("code", "webserver", "webserver-read-only", "daemon", "api", "prepare")
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +36,7 @@ def compose() -> dict[str, Any]:
 
 def test_only_parts_that_compose_knows(compose: dict[str, Any]) -> None:
     assert {key for key in compose if not key.startswith("x-")} == {"name", "services", "volumes"}
-    known = {"build", "command", "depends_on", "environment", "healthcheck", "image", "ports", "restart", "volumes"}
+    known = {"build", "command", "depends_on", "environment", "healthcheck", "image", "mem_limit", "ports", "restart", "volumes"}
     assert set().union(*compose["services"].values()) <= known
     checks = [service["healthcheck"] for service in compose["services"].values() if "healthcheck" in service]
     assert set().union(*checks) <= {"test", "interval", "timeout", "retries", "start_period", "disable"}
@@ -83,9 +86,32 @@ def test_secrets_come_from_the_file_that_the_example_shows(compose: dict[str, An
     assert asked == shown
     optional = set(re.findall(r"\$\{(\w+):-\}", json.dumps(compose)))
     assert optional == {name for name, value in image_environment().items() if not value}
-    assert optional == set(re.findall(r"^# (\w+)=", (COMPOSE.parent / "example.env").read_text(), re.MULTILINE))
+    passed_on = {name for name, value in compose["services"]["api"]["environment"].items() if value is None}
+    assert optional | passed_on == set(re.findall(r"^# (\w+)=", (COMPOSE.parent / "example.env").read_text(), re.MULTILINE))
     assert "${" not in re.sub(r"\$\{\w+:(\?see example\.env|-)\}", "", json.dumps(compose)), "a secret without a check"
     assert "deploy/docker/.env" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+def test_the_http_face_alone_is_reached_from_outside_and_reaches_the_webservers_under_their_prefix(compose: dict[str, Any]) -> None:
+    services = compose["services"]
+    assert [name for name, service in services.items() if "ports" in service] == ["api"]
+    api = services["api"]
+    port = api["command"][api["command"].index("--port") + 1]
+    assert api["ports"] == [f"127.0.0.1:{port}:{port}"]
+    asked = {"webserver": "GEO_PLATFORM_DAGSTER_URL", "webserver-read-only": "GEO_PLATFORM_DAGSTER_READ_ONLY_URL"}
+    for name, setting in asked.items():
+        command = services[name]["command"]
+        prefix, own = command[command.index("--path-prefix") + 1], command[command.index("-p") + 1]
+        assert api["environment"][setting] == f"http://{name}:{own}{prefix}"
+        assert f"http://127.0.0.1:{own}{prefix}/server_info" in services[name]["healthcheck"]["test"][-1]
+        assert prefix == PREFIX
+    assert [name for name, service in services.items() if "--read-only" in service.get("command", ())] == ["webserver-read-only"]
+    path = re.search(rf"http://127\.0\.0\.1:{port}(/\w+)", api["healthcheck"]["test"][-1])
+    assert path is not None
+    assert path[1] in OPEN_PATHS
+    text = COMPOSE.read_text("utf-8")
+    assert "run --rm --no-deps api geo-platform keys create" in text, "nobody is served without a credential"
+    assert set(api["volumes"]) == set(services["code"]["volumes"]), "where keys lie"
 
 
 def test_commands_are_there(compose: dict[str, Any]) -> None:
@@ -126,6 +152,13 @@ def test_it_is_built_of_what_is_locked_by_the_same_uv(dockerfile: list[tuple[str
     version = re.search(r"^UV_VERSION := (\S+)$", makefile, re.MULTILINE)
     assert version is not None
     assert any(f"uv=={version[1]}" in rest for _, rest in dockerfile)
+
+
+def test_it_has_every_extra_that_a_role_needs(dockerfile: list[tuple[str, str]]) -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    assert {"api", "production"} <= set(extras), "all of them are in the image"
+    exposed = next(rest.split() for instruction, rest in dockerfile if instruction == "EXPOSE")
+    assert set(exposed) == {"3000", "4000", "8000"}
 
 
 def test_nothing_runs_as_root(dockerfile: list[tuple[str, str]]) -> None:

@@ -36,7 +36,8 @@ ELSEWHERE = {name for called, field in Settings.model_fields.items() if field.va
 
 def test_every_other_variable_is_one_that_a_file_of_deploy_reads_or_sets() -> None:
     launcher = production_config()["run_launcher"]["config"]["env_vars"]
-    apps = [entry["name"] for entry in json.loads((DEPLOY / "azure" / "container-apps.json").read_text())["variables"]["environment"]]
+    variables = json.loads((DEPLOY / "azure" / "container-apps.json").read_text())["variables"]
+    apps = [entry["name"] for part in (variables, *variables["roles"]) for entry in part["environment"]]
     compose = environment_read_by(read_yaml(DEPLOY / "docker" / "dagster.yaml"))
     named = {*environment_read_by(production_config()), *launcher, *apps, *compose}
     assert {name for name in ROWS if not name.startswith("GEO_PLATFORM_")} - ELSEWHERE == {
