@@ -6,22 +6,44 @@ What belongs here: writing it and finding it again. What stays out: the dataset 
 """
 
 import json
+from datetime import datetime
 
 from pydantic import ValidationError
 
 from geo_platform.contracts.message import ObjectReference
 from geo_platform.contracts.vector import FeaturesLoaded
-from geo_platform.errors import SourceNotFound
-from geo_platform.ports import FEATURES_RECORD, SILVER, FeatureStore, ObjectStore
+from geo_platform.errors import SourceNotFound, TableExists
+from geo_platform.ports import FEATURES_RECORD, SILVER, FeatureStore, ObjectStore, StoredObject
+from geo_platform.vector.options import LoadMode
 from geo_platform.vector.plan import FeaturePlan
 
 
 def write_record(objects: ObjectStore, plan: FeaturePlan, loaded: FeaturesLoaded, run_id: str) -> None:
+    """Raises TableExists where a dataset of files got another source meanwhile: both found its name free, and this one was not first."""
     document = {"type": "FeaturesLoaded", "schema_version": FeaturesLoaded.schema_version, "message": loaded.model_dump(mode="json")}
     metadata = {"source_uri": loaded.source.uri, "run_id": run_id, "fingerprint": loaded.fingerprint}
     objects.put_bytes(
         SILVER, _key(plan, loaded.fingerprint), json.dumps(document, ensure_ascii=False, indent=1).encode(), metadata=metadata
     )
+    if loaded.table is None and loaded.load_mode != LoadMode.replace:  # of tables the publication decides, in its transaction
+        _refuse_second(objects, plan, loaded)
+
+
+def _refuse_second(objects: ObjectStore, plan: FeaturePlan, loaded: FeaturesLoaded) -> None:
+    """Whoever comes second finds the first one's record; of two within one tick of the clock neither was first. Its own record goes."""
+    records = [stored for stored in objects.list(SILVER, f"{plan.key_prefix}/") if stored.reference.key.endswith(f"/{FEATURES_RECORD}")]
+    own = next(stored for stored in records if stored.reference.key == _key(plan, loaded.fingerprint))
+    others = [stored for stored in records if stored.metadata.get("source_uri") not in (None, loaded.source.uri)]
+    before = next((stored for stored in others if _appeared(stored) <= _appeared(own)), None)
+    if before is not None:
+        objects.delete(SILVER, own.reference.key)
+        holder = before.metadata["source_uri"]
+        raise TableExists(f"The dataset {plan.dataset} came from {holder}, not from {loaded.source.uri}.", dataset=plan.dataset)
+
+
+def _appeared(stored: StoredObject) -> datetime:
+    """When it came to lie there, which a file's own time need not be."""
+    return stored.appeared_utc or stored.last_modified_utc
 
 
 def find_record(objects: ObjectStore, features: FeatureStore, plan: FeaturePlan, fingerprint: str) -> FeaturesLoaded | None:

@@ -1,7 +1,10 @@
 """The stage: every row accounted for, done once, nothing visible of what failed."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
+from typing import Any
 
 import geopandas
 import pyarrow.parquet as pq
@@ -82,6 +85,43 @@ def test_a_name_belongs_to_one_source(platform: Platform, parcels: geopandas.Geo
         platform.load(platform.profile(other), table_name="shared")
     assert platform.load(platform.profile(other), table_name="shared", overwrite=True).dataset == "shared"
     assert platform.load(platform.profile(one), table_name="shared", schema_name="elsewhere").dataset == "shared"
+
+
+ALIKE = ("untold_540.gpkg", "untold_-540.gpkg")
+"""Two names of which one dataset's name is made."""
+
+
+def test_names_that_become_one_are_one_source_s_and_the_other_is_told_whose(
+    platform: Platform, parcels: geopandas.GeoDataFrame, write: Write
+) -> None:
+    one, other = (platform.profile(write(parcels, name)) for name in ALIKE)
+    assert platform.load(one).dataset == "untold_540"
+    with pytest.raises(errors.TableExists, match=r"came from .*/untold_540\.gpkg, not from .*/untold_(-|%2D)540\.gpkg") as refused:
+        platform.load(other)
+    assert refused.value.remedy == "Choose another table_name, or set overwrite."
+    assert platform.load(other, table_name="untold_minus_540").dataset == "untold_minus_540"
+
+
+def test_of_two_sources_that_load_under_one_name_at_once_no_more_than_one_has_it(
+    platform: Platform, parcels: geopandas.GeoDataFrame, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, both_found_it_free = GeoParquetLake.load, Barrier(2)
+
+    def load_together(lake: GeoParquetLake, target: FeatureTarget, batches: Any, *, scratch: Path) -> FeatureDataset:
+        both_found_it_free.wait(60)
+        return load(lake, target, batches, scratch=scratch)
+
+    profiled = [platform.profile(write(parcels, name)) for name in ALIKE]
+    with monkeypatch.context() as patched, ThreadPoolExecutor(2) as pool:
+        patched.setattr(GeoParquetLake, "load", load_together)
+        loads = [pool.submit(platform.load, one) for one in profiled]
+        faults = [load.exception() for load in loads]
+    assert any(isinstance(fault, errors.TableExists) for fault in faults), faults
+    assert all(fault is None or isinstance(fault, errors.TableExists) for fault in faults), faults
+    records = [key for key in platform.silver() if key.endswith("/features.json")]
+    assert len(records) == faults.count(None)
+    if faults.count(None) == 0:  # within one tick of the clock neither was first: the name is free
+        assert platform.load(profiled[0]).dataset == "untold_540"
 
 
 def test_a_dataset_that_is_to_be_created_may_not_be_there(platform: Platform, parcels: geopandas.GeoDataFrame, write: Write) -> None:
