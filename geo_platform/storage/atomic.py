@@ -17,6 +17,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from geo_platform.errors import Conflict, ParameterInvalid, SourceNotFound, StoreDenied, StoreUnavailable
@@ -142,6 +143,7 @@ def _is_abandoned(entry: os.DirEntry[str]) -> bool:
     return time.time() - entry.stat(follow_symlinks=False).st_ctime > ABANDONED_AFTER_S
 
 
+@cache
 def this_machine() -> str:
     """8 hex digits for this boot of this machine and its process id namespace: inside them a process id can be asked after."""
     facts = [socket.gethostname()]

@@ -28,8 +28,13 @@ def read(root: Path, container: str, key: str, *, etag: str) -> dict[str, str]:
 
 
 def write(root: Path, container: str, key: str, *, keep: str, etag: str, metadata: Mapping[str, str]) -> None:
-    """Record metadata of the object about to be published, and keep what `keep`, the present one, has. Raises OSError."""
+    """Record metadata of the object about to be published, and keep what `keep`, the present one, has. Raises OSError.
+
+    Where there is nothing to say, and nothing was said before, nothing is written.
+    """
     path = path_of(root, container, key)
+    if not metadata and not path.exists():
+        return
     records = {known: record for known, record in _records(path).items() if known == keep}
     records[etag] = dict(metadata)
     document = {"key": key, "metadata_by_etag": records}

@@ -72,6 +72,15 @@ def test_metadata_of_a_file_that_someone_else_rewrote_is_not_believed(store: Fol
     assert store.stat("bronze", "a.tif").metadata == {}
 
 
+def test_an_object_without_metadata_is_one_file_and_what_it_replaces_takes_its_own_along(store: FolderStore) -> None:
+    store.put_bytes("messages", "a.json", b"one", metadata={})
+    assert not sidecar.path_of(store.root, "messages", "a.json").exists()
+    store.put_bytes("messages", "a.json", b"two", metadata={"origin": "x"})
+    assert store.stat("messages", "a.json").metadata == {"origin": "x"}
+    store.put_bytes("messages", "a.json", b"six", metadata={})
+    assert store.stat("messages", "a.json").metadata == {}
+
+
 def test_a_damaged_sidecar_costs_the_metadata_and_not_the_object(store: FolderStore) -> None:
     store.put_bytes("bronze", "a.tif", b"one", metadata={"origin": "x"})
     sidecar.path_of(store.root, "bronze", "a.tif").write_bytes(b'{"metadata_by_etag": 3')
