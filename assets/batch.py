@@ -34,6 +34,7 @@ class FileAsked(dg.Config):
 
     key: str = Field(min_length=1, description="Its name in the container.")
     etag: str = Field("", description="Of the object and its sidecars when it was found; what lies there by now is taken, and said.")
+    parameters: dict[str, Any] = Field(default_factory=dict, description="Its own parameters, before those of all.")
 
 
 class IngestFilesConfig(StageConfig):
@@ -60,7 +61,7 @@ def ingest_files(
     outcomes: list[Outcome] = []
     try:
         with stage(context):
-            work = FileWork(context, Stores(objects, features, catalog, scratch), _options(config))
+            work = FileWork(context, Stores(objects, features, catalog, scratch), _options(config, {}), _own_options(config))
             for outcome in _each(work, [key for key in asked if key not in done]):
                 _tell(context, outcome)
                 outcomes.append(outcome)
@@ -84,13 +85,18 @@ def published_partitions(instance: dg.DagsterInstance, run_id: str) -> set[str]:
         cursor = page.cursor
 
 
-def _options(config: IngestFilesConfig) -> Mapping[SourceKind, ChainOptions]:
+def _options(config: IngestFilesConfig, own: Mapping[str, Any]) -> Mapping[SourceKind, ChainOptions]:
     """Of both kinds, before any file is opened. Raises ParameterInvalid."""
-    given = {**config.parameters, "container_name": config.container_name}
+    given = {**config.parameters, **own, "container_name": config.container_name}
     try:
         return {kind: fit(chain, given) for kind, chain in CHAINS.items()}
     except ParametersError as error:
         raise ParameterInvalid(f"The parameters of the run do not fit: {error}.") from error
+
+
+def _own_options(config: IngestFilesConfig) -> Mapping[str, Mapping[SourceKind, ChainOptions]]:
+    """By key, of those that have parameters of their own."""
+    return {file.key: _options(config, file.parameters) for file in config.files if file.parameters}
 
 
 def _each(work: FileWork, keys: Sequence[str]) -> Iterator[Outcome]:

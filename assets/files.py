@@ -64,11 +64,12 @@ class Made:
 
 @dataclass(frozen=True)
 class FileWork:
-    """What all files of a run share."""
+    """What all files of a run share, and by key the options of those that have their own."""
 
     context: dg.OpExecutionContext
     stores: Stores
     options: Mapping[SourceKind, ChainOptions]
+    own: Mapping[str, Mapping[SourceKind, ChainOptions]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Outcome:
 
 def work_through(work: FileWork, key: str) -> Outcome:
     """All stages of a file. A fault that passes is waited for as `STORE_RETRIES` says."""
-    file = _File(work.context, work.stores, work.options, key)
+    file = _File(work.context, work.stores, work.own.get(key, work.options), key)
     for attempt in range(1, STORE_RETRIES.max_retries + 2):
         with sharing_a_step():
             error = file.error_of(attempt)

@@ -15,6 +15,7 @@ from benchmarks.listing import listing
 from benchmarks.measure import Measured, in_turn, median_ratio, run, spread, tool
 from benchmarks.partitions import partitions
 from benchmarks.postgis import postgis
+from benchmarks.submissions import submissions
 from benchmarks.telemetry import telemetry
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
@@ -133,6 +134,7 @@ def main() -> None:
         "files": files,
         "listing": listing,
         "partitions": partitions,
+        "submissions": submissions,
         "telemetry": partial(telemetry, ROUNDS),
     }
     chosen = sys.argv[1:] or list(parts)

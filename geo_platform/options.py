@@ -44,9 +44,13 @@ class ItemOptions(Options):
         None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200, description="STAC item id; left out, made from the object's name."
     )
     datetime_utc: str | None = Field(
-        None, description="When it was acquired, RFC 3339; left out, from the file's tags, then from its name."
+        None,
+        description="When it was acquired, RFC 3339; left out, from the file's tags, then from its name.",
+        json_schema_extra={"format": "date-time"},
     )
     title: str | None = Field(None, max_length=200, description="Title for people; left out, the object's name.")
+    description: str | None = Field(None, max_length=4000, description="Description for people, in the item.")
+    keywords: list[str] | None = Field(None, max_length=100, description="Words that the item is found by.")
 
     @field_validator("datetime_utc")
     @classmethod

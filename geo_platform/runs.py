@@ -36,8 +36,11 @@ ATTEMPT_TAG = "geo_platform/attempt"
 REQUEST_TAG = "geo_platform/request_id"
 """Of such a run: the id of the HTTP request that asked for it."""
 
-ORIGIN_TAG = "geo_platform/origin"
-"""Of such a run: `api`; all of them have it, so that they can be listed."""
+ASKED_BY_TAG = "geo_platform/asked_by"
+"""Of such a run: the subject of the credential that asked for it."""
+
+ORIGIN_TAG, OF_HTTP_FACE = "geo_platform/origin", "api"
+"""Of such a run, with this value: all of them have it, so that they can be listed."""
 
 RUN_KEY_TAG = "dagster/run_key"
 """Dagster's own, as the next ones: of a run that a sensor asked for, the key by which it asks once."""

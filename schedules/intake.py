@@ -4,7 +4,7 @@ What belongs here: what both ways of finding arrivals share. What stays out: fin
 out among runs (`geo_platform/arrivals/plan.py`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -15,10 +15,10 @@ from assets.stage import RASTER_OBJECTS, VECTOR_OBJECTS
 from geo_platform.arrivals.arrival import Arrival, arrival_key
 from geo_platform.arrivals.content import kind_of_arrival
 from geo_platform.arrivals.plan import PlannedRun, plan_runs
-from geo_platform.arrivals.receipts import read_asked, read_receipts, take_receipts
+from geo_platform.arrivals.receipts import read_asked, read_receipts, still_to_be_launched, take_receipts
 from geo_platform.arrivals.watch import Watch
 from geo_platform.chains import CHAINS
-from geo_platform.contracts.arrival import SourceKind
+from geo_platform.contracts.arrival import RunAsked, SourceKind
 from geo_platform.ports import ObjectStore
 from geo_platform.runs import ARRIVAL_TAG, ARRIVALS_TAG, MEMORY_TAG, RUN_KEY_TAG, WATCH_TAG
 from schedules.shared_runs import SHARED_JOB, SHARED_OP
@@ -32,7 +32,7 @@ _AT_ONCE = 200
 
 @dataclass
 class Taken:
-    """What became of arrivals. By arrival key: `asked` -> run key, of now; `known`, for which there is a run already; `unsure`, of
+    """What became of arrivals. By arrival key: `asked` -> run key, of now; `known`, for which there is a run or will be; `unsure`, of
     which another tick asked a moment ago. `without_room` have to come again, `of_no_kind` nobody can process.
     """
 
@@ -63,8 +63,7 @@ def take(instance: dg.DagsterInstance, objects: ObjectStore, watch: Watch, arriv
     if not by_key:
         return Taken()
     asked = read_asked(objects, by_key)
-    existing = existing_run_keys(instance, {one.run_key for one in asked.values()})
-    known = {key for key, one in asked.items() if one.run_key in existing}
+    known = _with_runs(instance, objects, asked)
     without_run = read_receipts(objects, asked.keys() - known)
     taken = Taken(known=known, unsure={key for key, one in without_run.items() if not one.is_void(now)})
     new = [arrival for key, arrival in by_key.items() if key not in taken.known | taken.unsure]
@@ -81,10 +80,14 @@ def take(instance: dg.DagsterInstance, objects: ObjectStore, watch: Watch, arriv
 
 
 def arrivals_with_runs(instance: dg.DagsterInstance, objects: ObjectStore, arrival_keys: Iterable[str]) -> set[str]:
-    """Those whose run Dagster has, by their receipts. Raises the store's faults."""
-    asked = read_asked(objects, arrival_keys)
+    """Those whose run Dagster has, or a client is promised, by their receipts. Raises the store's faults."""
+    return _with_runs(instance, objects, read_asked(objects, arrival_keys))
+
+
+def _with_runs(instance: dg.DagsterInstance, objects: ObjectStore, asked: Mapping[str, RunAsked]) -> set[str]:
+    promised = still_to_be_launched(objects, asked)
     existing = existing_run_keys(instance, {one.run_key for one in asked.values()})
-    return {key for key, one in asked.items() if one.run_key in existing}
+    return promised | {key for key, one in asked.items() if one.run_key in existing}
 
 
 def existing_run_keys(instance: dg.DagsterInstance, run_keys: Iterable[str]) -> set[str]:

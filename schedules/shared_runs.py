@@ -43,7 +43,7 @@ def retry_of(instance: dg.DagsterInstance, run_id: str) -> RetryRequest | None:
         return RetryRequest((), None, is_under_way=True)
     if run.job_name == SHARED_JOB:
         files = tuple(left_of(instance, run))
-        asked = [{"key": key, "etag": etag} for key, etag in files_of(run).items() if key in set(files)]
+        asked = [file for file in _config_of(run)["files"] if file["key"] in set(files)]
         again = RunRequest(SHARED_JOB, None, None, {SHARED_OP: {**_config_of(run), "files": asked}}, tags)
         return RetryRequest(files, again if files else None)
     if run.status is dg.DagsterRunStatus.SUCCESS:

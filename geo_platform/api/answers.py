@@ -4,7 +4,7 @@ What belongs here: models of the OpenAPI document. What stays out: routes, and p
 """
 
 import json
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -72,7 +72,7 @@ class JobAlreadyDone(Answer):
     completed_at: str | None = Field(examples=["2026-11-24T10:15:03.500Z"])
 
 
-Submitted = JobCreated | JobUnderWay | JobAlreadyDone
+Submitted = Annotated[JobCreated | JobUnderWay | JobAlreadyDone, Field(discriminator="status")]
 
 
 class ErrorDetails(Answer):
@@ -108,7 +108,7 @@ class JobStatus(Answer):
 
 
 class JobPage(Answer):
-    """Jobs, newest first. `nextCursor` is null on the last page."""
+    """Jobs. `nextCursor` is null on the last page."""
 
     jobs: list[JobStatus]
     nextCursor: str | None  # noqa: N815

@@ -7,27 +7,24 @@ What belongs here: which layers and routes there are, and their order. What stay
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from anyio.to_thread import run_sync
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 
 from geo_platform import __version__
 from geo_platform.api import login
+from geo_platform.api.document import describe, operation_id
 from geo_platform.api.guard import guard
 from geo_platform.api.health import health_routes
 from geo_platform.api.jobs import job_routes
 from geo_platform.api.metrics import CountRequests
 from geo_platform.api.platform import platform_routes
-from geo_platform.api.problems import Problem, answer_with_problems
+from geo_platform.api.problems import answer_with_problems
 from geo_platform.api.proxy import PREFIX, DagsterProxy
 from geo_platform.api.request_ids import RequestIds
 from geo_platform.api.services import Services
 from geo_platform.api.uploads import upload_routes
 from geo_platform.settings import Settings
-
-_SUMMARY = "Raster and vector files go in; verified Cloud Optimized GeoTIFFs, datasets and STAC items come out."
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -44,29 +41,22 @@ def create_app(settings: Settings) -> FastAPI:
             await dagster.close()
             await app.state.lock.close()
 
-    app = FastAPI(title="geo_platform", version=__version__, summary=_SUMMARY, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="geo_platform",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=operation_id,
+    )
     app.state.services = services
     answer_with_problems(app)
     for router in (job_routes(services), platform_routes(services), upload_routes(settings, services.objects), health_routes(services)):
         app.include_router(router)
     app.include_router(login.router)
     app.mount(PREFIX, dagster)
-    app.openapi = lambda: _described(app)  # type: ignore[method-assign]  # as FastAPI's own page on extending it has it
+    describe(app)
     guard(app, settings)
     app.add_middleware(CountRequests, metrics=services.metrics)
     app.add_middleware(RequestIds)  # outermost: a refusal has its id, too
     return app
-
-
-def _described(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document, with problems where FastAPI has its own form of refusals."""
-    if app.openapi_schema:
-        return app.openapi_schema
-    document = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
-    schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    for name in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(name, None)
-    problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-    schemas |= {**problem.pop("$defs"), "Problem": problem}
-    app.openapi_schema = document
-    return document

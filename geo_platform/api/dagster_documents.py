@@ -87,7 +87,7 @@ query RunsWithSteps($filter: RunsFilter, $cursor: String, $limit: Int) {{
       results {{
         {_FACTS}
         stepStats {{ stepKey status startTime endTime }}
-        assetMaterializations {{ timestamp stepKey assetKey {{ path }} metadataEntries {{ {_METADATA} }} }}
+        assetMaterializations {{ timestamp stepKey partition assetKey {{ path }} metadataEntries {{ {_METADATA} }} }}
       }}
     }}
     ... on InvalidPipelineRunsFilterError {{ message }}

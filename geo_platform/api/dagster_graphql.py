@@ -5,9 +5,12 @@ out: what a job is made of its runs (`job_state.py`), and what a run's events sa
 """
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from threading import BoundedSemaphore
 from typing import Any
 
 import httpx
@@ -25,12 +28,29 @@ LAUNCH_TIMEOUT_S = 60.0
 """Launching waits for the code location; who gives up too early does not know whether there is a run."""
 
 _EVENTS_AT_ONCE = 1000
+_QUESTIONS_AT_ONCE, _TURN_WITHIN_S = 24, 0.2
+"""Fewer than the threads that answer requests, so that some are left for those that do not need Dagster."""
+
+_SILENT_S = 2.0
+"""So long nobody waits for a webserver that somebody waited for in vain."""
 _AGAIN = "It is tried again by itself."
+_AGAIN_SOON = "Ask again in a moment."
 _AWAY = "The UI's webserver is started with `geo-platform dev`, or as deploy/ says; GEO_PLATFORM_DAGSTER_URL names its address."
 
 
 class LaunchRefused(UnexpectedFault):
     """Dagster will not launch this, however often it is asked."""
+
+
+class DagsterAway(StoreUnavailable):
+    """The webserver did not answer, whatever it was asked. `was_reached`: it may have done what it was asked to."""
+
+    def __init__(self, message: str, *, remedy: str, was_reached: bool) -> None:
+        super().__init__(message, remedy=remedy, was_reached=was_reached)
+
+    @property
+    def was_reached(self) -> bool:
+        return bool(self.details["was_reached"])
 
 
 @dataclass(frozen=True)
@@ -61,6 +81,7 @@ class Materialized:
     stage: str
     at_utc: datetime
     metadata: Mapping[str, Any]
+    partition: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,6 +129,8 @@ class DagsterGraphql:
     def __init__(self, url: str, *, transport: httpx.BaseTransport | None = None) -> None:
         self._url = url.rstrip("/")
         limits = httpx.Limits(max_connections=64, max_keepalive_connections=32)
+        self._turns = BoundedSemaphore(_QUESTIONS_AT_ONCE)
+        self._silent_until = 0.0
         self._client = httpx.Client(timeout=TIMEOUT_S, limits=limits, transport=transport, trust_env=False)
 
     def close(self) -> None:
@@ -139,6 +162,7 @@ class DagsterGraphql:
         cursor: str = "",
         limit: int = 50,
         steps: bool = False,
+        timeout_s: float = TIMEOUT_S,
     ) -> tuple[RunFound, ...]:
         """Runs that have all these tags, newest first; after the run that `cursor` names. With `steps`, what each stage did."""
         wanted: dict[str, Any] = {"tags": [{"key": key, "value": value} for key, value in tags.items()]}
@@ -146,11 +170,11 @@ class DagsterGraphql:
             wanted["statuses"] = list(statuses)
         if job:
             wanted["pipelineName"] = job
-        return self._runs(wanted, cursor=cursor, limit=limit, steps=steps)
+        return self._runs(wanted, cursor=cursor, limit=limit, steps=steps, timeout_s=timeout_s)
 
-    def run(self, run_id: str) -> RunFound | None:
+    def run(self, run_id: str, *, timeout_s: float = TIMEOUT_S) -> RunFound | None:
         """The run with its steps, or None."""
-        return next(iter(self._runs({"runIds": [run_id]}, limit=1, steps=True)), None)
+        return next(iter(self._runs({"runIds": [run_id]}, limit=1, steps=True, timeout_s=timeout_s)), None)
 
     def run_with_config(self, run_id: str) -> RunFound | None:
         """The run with the config that it was launched with."""
@@ -164,20 +188,20 @@ class DagsterGraphql:
             yield from map(str, page)
             cursor = page[-1]
 
-    def events(self, run_id: str, cursor: str = "") -> EventPage | None:
+    def events(self, run_id: str, cursor: str = "", *, timeout_s: float = TIMEOUT_S) -> EventPage | None:
         """The entries after the cursor, some hundred at a time; None where there is no such run."""
-        answer = self._ask(documents.EVENTS, "logsForRun", runId=run_id, cursor=cursor or None, limit=_EVENTS_AT_ONCE)
+        answer = self._ask(documents.EVENTS, "logsForRun", timeout_s=timeout_s, runId=run_id, cursor=cursor or None, limit=_EVENTS_AT_ONCE)
         if answer["__typename"] == "RunNotFoundError":
             return None
         return EventPage(tuple(answer["events"]), str(answer["cursor"]), bool(answer["hasMore"]))
 
-    def all_events(self, run_id: str) -> tuple[Mapping[str, Any], ...]:
+    def all_events(self, run_id: str, *, timeout_s: float = TIMEOUT_S) -> tuple[Mapping[str, Any], ...]:
         """Every entry of the run's log; none where there is no such run."""
         entries: list[Mapping[str, Any]] = []
-        page = self.events(run_id)
+        page = self.events(run_id, timeout_s=timeout_s)
         while page is not None:
             entries += page.entries
-            page = self.events(run_id, page.cursor) if page.has_more else None
+            page = self.events(run_id, page.cursor, timeout_s=timeout_s) if page.has_more else None
         return tuple(entries)
 
     def terminate(self, run_id: str, *, at_once: bool = False) -> None:
@@ -200,14 +224,31 @@ class DagsterGraphql:
         daemons = {each["daemonType"]: bool(each["healthy"]) for each in statuses if each["required"]}
         return DagsterHealth(str(found["version"]), is_loaded, daemons)
 
+    @contextmanager
+    def _in_turn(self, document: str) -> Iterator[None]:
+        """So many at once, and not everybody who asks, wait for a webserver that is slow: the others are told so."""
+        if document in (documents.LAUNCH, documents.ADD_PARTITION):  # by the dispatcher's threads, which are few
+            yield
+            return
+        is_silent = time.monotonic() < self._silent_until
+        if is_silent or not self._turns.acquire(timeout=_TURN_WITHIN_S):
+            raise DagsterAway("Dagster's webserver is slow to answer those who asked before.", remedy=_AGAIN_SOON, was_reached=False)
+        try:
+            yield
+        except httpx.ReadTimeout:
+            self._silent_until = time.monotonic() + _SILENT_S
+            raise
+        finally:
+            self._turns.release()
+
     def _add_partition(self, name: str, key: str) -> None:
         """One that is there already is none the worse."""
         repository = {"repositoryName": REPOSITORY, "repositoryLocationName": LOCATION}
         self._ask(documents.ADD_PARTITION, "addDynamicPartition", timeout_s=LAUNCH_TIMEOUT_S, name=name, key=key, repository=repository)
 
-    def _runs(self, wanted: Mapping[str, Any], *, cursor: str = "", limit: int, steps: bool) -> tuple[RunFound, ...]:
+    def _runs(self, wanted: Mapping[str, Any], *, cursor: str = "", limit: int, steps: bool, timeout_s: float) -> tuple[RunFound, ...]:
         document = documents.RUNS_WITH_STEPS if steps else documents.RUNS
-        answer = self._ask(document, "runsOrError", filter=wanted, cursor=cursor or None, limit=limit)
+        answer = self._ask(document, "runsOrError", timeout_s=timeout_s, filter=wanted, cursor=cursor or None, limit=limit)
         return tuple(map(_run, answer.get("results", ())))
 
     def _ask(self, document: str, answer_name: str, /, *, timeout_s: float = TIMEOUT_S, **variables: Any) -> Mapping[str, Any]:
@@ -222,13 +263,17 @@ class DagsterGraphql:
 
     def _send(self, document: str, variables: Mapping[str, Any], *, timeout_s: float = TIMEOUT_S) -> Mapping[str, Any]:
         try:
-            response = self._client.post(f"{self._url}/graphql", json={"query": document, "variables": variables}, timeout=timeout_s)
+            with self._in_turn(document):
+                response = self._client.post(f"{self._url}/graphql", json={"query": document, "variables": variables}, timeout=timeout_s)
         except httpx.HTTPError as error:
-            raise StoreUnavailable(f"Dagster's webserver did not answer: {type(error).__name__}.", remedy=_AWAY) from error
+            was_reached = not isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout))
+            said = f"Dagster's webserver did not answer: {type(error).__name__}."
+            raise DagsterAway(said, remedy=_AWAY, was_reached=was_reached) from error
         try:
             content = response.json()
         except ValueError as error:
-            raise StoreUnavailable(f"Dagster's webserver answered with status {response.status_code}.", remedy=_AWAY) from error
+            said = f"Dagster's webserver answered with status {response.status_code}."
+            raise DagsterAway(said, remedy=_AWAY, was_reached=True) from error
         if content.get("errors"):
             raise UnexpectedFault(f"Dagster refused a question: {content['errors'][0].get('message', '')}")
         data: Mapping[str, Any] = content["data"]
@@ -289,7 +334,7 @@ def _made(found: Mapping[str, Any]) -> Materialized:
     """Dagster writes the time of an event as text, in milliseconds."""
     moment = datetime.fromtimestamp(float(found["timestamp"]) / 1000, UTC)
     stage = "/".join((found["assetKey"] or {}).get("path", ())) or str(found["stepKey"])
-    return Materialized(stage, moment, metadata_of(found["metadataEntries"]))
+    return Materialized(stage, moment, metadata_of(found["metadataEntries"]), found["partition"] or "")
 
 
 def metadata_of(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -14,31 +14,37 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from threading import Condition, Thread
+from threading import Condition, Event, Thread
 
-from geo_platform.api.dagster_graphql import DagsterGraphql, Launch, LaunchRefused, RunFound
-from geo_platform.api.job_types import KINDS
+from geo_platform.api.dagster_graphql import DagsterAway, DagsterGraphql, Launch, LaunchRefused, RunFound
+from geo_platform.api.job_types import FILES, KINDS, STAGES
 from geo_platform.api.submissions import CLAIM_LAPSES_S, Submissions, Waiting
 from geo_platform.chains import CHAINS
 from geo_platform.contracts.submission import JobSubmitted
 from geo_platform.errors import Conflict, NotFound, PlatformError
 from geo_platform.runs import (
+    ASKED_BY_TAG,
     ATTEMPT_TAG,
     CORRELATION_TAG,
     JOB_TAG,
     MEMORY_TAG,
+    OF_HTTP_FACE,
     ORIGIN_TAG,
     PARENT_RUN_TAG,
     REQUEST_TAG,
     ROOT_RUN_TAG,
+    RUN_KEY_TAG,
     TRACEPARENT_TAG,
 )
 
 WORKERS = 4
 SWEPT_EVERY_S = 5.0
+_SWEEP_SHARE = 20
+"""Looking through ten thousand that wait takes a second of the time in which requests are answered: no more than a twentieth of it."""
 _RELEASED_WITHIN_S = 5.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 5.0
 _REFUSED_PAUSE_S = 60.0
+_GIVES_WAY_S = 1.0
 _NEVER_QUEUED_S = 20.0
 _log = logging.getLogger("geo_platform.api")
 
@@ -58,13 +64,15 @@ def tags_of(job: JobSubmitted) -> dict[str, str]:
     """What the run of a job's last attempt is tagged with."""
     asked = job.asked
     tags = {
-        ORIGIN_TAG: "api",
+        ORIGIN_TAG: OF_HTTP_FACE,
+        ASKED_BY_TAG: asked.asked_by,
         JOB_TAG: job.job_id,
         ATTEMPT_TAG: str(asked.attempt),
         REQUEST_TAG: asked.request_id,
         CORRELATION_TAG: asked.correlation_id,
         TRACEPARENT_TAG: asked.traceparent,
         MEMORY_TAG: asked.memory,
+        RUN_KEY_TAG: job.job_id if job.container else "",  # by which a watch finds that the source has its run
         PARENT_RUN_TAG: asked.retry_of_run,
         ROOT_RUN_TAG: asked.root_run,
     }
@@ -77,6 +85,8 @@ def launch_of(job: JobSubmitted) -> Launch:
     options = json.loads(job.options_json)
     if kind is not None:
         options[f"raw_{kind.value}"]["force"] = job.asked.force
+    elif job.job_type == FILES:
+        options[STAGES[FILES][0]]["parameters"] = {"force": job.asked.force}
     return Launch(
         job=job.job_type,
         options=options,
@@ -87,16 +97,25 @@ def launch_of(job: JobSubmitted) -> Launch:
 
 
 class Dispatcher:
-    """Threads of this process that launch. `launched` is called with each run's job once it exists."""
+    """Threads of this process that launch. `launched` is called once a run exists; while `is_pressed`, runs are launched slowly."""
 
-    def __init__(self, submissions: Submissions, dagster: DagsterGraphql, *, launched: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        submissions: Submissions,
+        dagster: DagsterGraphql,
+        *,
+        launched: Callable[[], None] = lambda: None,
+        is_pressed: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._submissions = submissions
         self._dagster = dagster
         self._launched = launched
+        self._is_pressed = is_pressed
         self._tasks: list[_Task] = []
         self._mine: set[tuple[str, int]] = set()
         self._changed = Condition()
-        self._is_over = False
+        self._over = Event()
+        self._resumes, self._failures = 0.0, 0
         self._threads: list[Thread] = []
 
     def start(self) -> None:
@@ -108,8 +127,8 @@ class Dispatcher:
 
     def stop(self) -> None:
         """What is not launched stays noted in the store, for whoever comes next."""
+        self._over.set()
         with self._changed:
-            self._is_over = True
             self._changed.notify_all()
         for thread in self._threads:
             thread.join(timeout=_RELEASED_WITHIN_S)
@@ -147,8 +166,8 @@ class Dispatcher:
 
     def _next(self) -> _Task | None:
         with self._changed:
-            while not self._is_over:
-                pause = self._tasks[0].due - time.monotonic() if self._tasks else None
+            while not self._over.is_set():
+                pause = max(self._tasks[0].due, self._resumes) - time.monotonic() if self._tasks else None
                 if pause is not None and pause <= 0:
                     return heapq.heappop(self._tasks)
                 self._changed.wait(pause)
@@ -156,8 +175,12 @@ class Dispatcher:
 
     def _work(self) -> None:
         while (task := self._next()) is not None:
+            self._give_way()
             try:
                 is_done = self._try(task)
+            except DagsterAway as error:
+                self._hold(error)
+                self._again(task, error)
             except PlatformError as error:
                 self._again(task, error)
             except Exception as fault:  # noqa: BLE001  # one job's fault must not end the thread that launches the others
@@ -166,6 +189,12 @@ class Dispatcher:
             else:
                 if is_done:
                     self._forget(task)
+
+    def _give_way(self) -> None:
+        """What was accepted can wait where those who submit have to; not for ever, since they may never be fewer."""
+        until = time.monotonic() + _GIVES_WAY_S
+        while self._is_pressed() and time.monotonic() < until and not self._over.wait(_GIVES_WAY_S / 20):
+            pass
 
     def _try(self, task: _Task) -> bool:
         """Launch it, unless its run exists or another process is at it. True where nothing is left to do here."""
@@ -187,8 +216,13 @@ class Dispatcher:
             if found is not None:
                 self._again(task, None)
                 return False
-        task.may_exist = True
-        self._dagster.launch(launch_of(kept.job))
+        may_exist, task.may_exist = task.may_exist, True
+        try:
+            self._dagster.launch(launch_of(kept.job))
+        except DagsterAway as away:
+            task.may_exist = may_exist or away.was_reached
+            raise
+        self._failures = 0
         self._submissions.launched(waiting.job_id, waiting.attempt)
         self._launched()
         return True
@@ -211,12 +245,23 @@ class Dispatcher:
     def _stays_unqueued(run: RunFound) -> bool:
         return run.status == "NOT_STARTED"
 
+    def _hold(self, away: DagsterAway) -> None:
+        """Nothing is launched for a while: a webserver that does not answer for one job does not for the next one."""
+        with self._changed:
+            now = time.monotonic()
+            if now < self._resumes:  # another thread met the same silence
+                return
+            if self._failures == 0:
+                _log.warning("Nothing is launched at present, %d wait: %s", len(self._mine), away)
+            self._resumes = now + min(_FIRST_PAUSE_S * 2**self._failures, _LONGEST_PAUSE_S)
+            self._failures = min(self._failures + 1, 10)
+
     def _again(self, task: _Task, error: Exception | None) -> None:
         pause = min(_FIRST_PAUSE_S * 2**task.tries, _LONGEST_PAUSE_S)
         if isinstance(error, LaunchRefused):
             _log.error("%s (job %s)", error, task.waiting.job_id)
             pause = _REFUSED_PAUSE_S
-        elif error is not None and task.tries == 0:
+        elif error is not None and task.tries == 0 and not isinstance(error, DagsterAway):
             _log.warning("The job %s is not launched yet: %s", task.waiting.job_id, error)
         task.tries = min(task.tries + 1, 10)
         task.due = time.monotonic() + pause
@@ -230,7 +275,8 @@ class Dispatcher:
 
     def _sweep(self) -> None:
         """What no living process is at: left by one that was killed."""
-        while not self._is_over:
+        while not self._over.is_set():
+            began = time.monotonic()
             try:
                 for job_id, attempt in self._submissions.waiting():
                     taken = None if self.is_waiting(job_id, attempt) else self._submissions.take_over(job_id, attempt)
@@ -238,6 +284,4 @@ class Dispatcher:
                         self._add(taken, may_exist=True)
             except PlatformError as error:
                 _log.warning("What earlier processes left to launch could not be looked up: %s", error)
-            with self._changed:
-                if not self._is_over:
-                    self._changed.wait_for(lambda: self._is_over, SWEPT_EVERY_S)
+            self._over.wait(max(SWEPT_EVERY_S, _SWEEP_SHARE * (time.monotonic() - began)))

@@ -12,26 +12,31 @@ What belongs here: the decision, and its order of doing. What stays out: HTTP (`
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from geo_platform.api.dagster_graphql import DagsterGraphql
+from geo_platform.api.dagster_graphql import DagsterGraphql, RunFound
 from geo_platform.api.dispatcher import Dispatcher
+from geo_platform.api.job_files import is_appended
 from geo_platform.api.job_state import JobState, Standing, newest_of, standing_of
-from geo_platform.api.job_types import JobAsked, job_id_of
+from geo_platform.api.job_types import JobAsked, etag_of, job_id_of
 from geo_platform.api.lock import demand_container, demand_dataset
 from geo_platform.api.principal import Principal
-from geo_platform.api.run_events import error_of
-from geo_platform.api.sources import source_of
-from geo_platform.api.submissions import Kept, Submissions
+from geo_platform.api.run_events import error_of, refused_in
+from geo_platform.api.sources import source_of, take_from_watch
+from geo_platform.api.submissions import Kept, Submissions, waiting_place
+from geo_platform.arrivals.arrival import Arrival
 from geo_platform.arrivals.plan import memory_class
+from geo_platform.arrivals.watch import Watch
 from geo_platform.contracts.submission import JobSubmitted, WorkAsked
-from geo_platform.errors import Conflict, NotFound
+from geo_platform.errors import Conflict, NotFound, StoreUnavailable
 from geo_platform.ports import ITEM_RUN_ID, Catalog, ObjectStore
 from geo_platform.runs import JOB_TAG, ROOT_RUN_TAG, ClientIds
 
+STANDING_TIMEOUT_S = 2.0
+"""Who asks how a job stands is told soon, if only that it is not known now."""
 _RUNS_LOOKED_AT = 5
 _TRIES = 5
 
@@ -58,21 +63,32 @@ class Intake:
     """Jobs of one deployment. Errors: those of the stores, of Dagster, and the refusals that each method names."""
 
     def __init__(
-        self, objects: ObjectStore, catalog: Catalog, submissions: Submissions, dagster: DagsterGraphql, dispatcher: Dispatcher
+        self,
+        objects: ObjectStore,
+        catalog: Catalog,
+        submissions: Submissions,
+        dagster: DagsterGraphql,
+        dispatcher: Dispatcher,
+        *,
+        watches: Sequence[Watch] = (),
     ) -> None:
         self._objects = objects
         self._catalog = catalog
         self._submissions = submissions
         self._dagster = dagster
         self._dispatcher = dispatcher
+        self._watches = watches
 
     def submit(self, asked: JobAsked, parameters: Mapping[str, Any], who: Who) -> Accepted:
         """Raises SourceNotFound, Forbidden, and StoreUnavailable where it is not known how known work stands."""
-        new = self._new_job(asked, parameters, who)
+        sources = self._sources(asked, who)
+        new = self._new_job(asked, parameters, who, sources)
         for _ in range(_TRIES):
             kept = self._submissions.job(new.job_id)
             if kept is None:
                 if self._submissions.put_job(new, over=""):
+                    for source in sources:
+                        take_from_watch(self._objects, self._watches, source, new, waits_at=waiting_place(new.job_id, 1))
                     return self._accepted(new)
                 continue
             standing = self.standing(kept.job)
@@ -117,12 +133,25 @@ class Intake:
         attempt = job.asked.attempt
         if self._dispatcher.is_waiting(job.job_id, attempt):
             return standing_of(job, None)
-        run = newest_of(job, self._dagster.runs(tags={JOB_TAG: job.job_id}, limit=_RUNS_LOOKED_AT, steps=True))
+        try:
+            run = self._run_of(job)
+        except StoreUnavailable:
+            if self._submissions.is_waiting(job.job_id, attempt):  # another process is to launch it
+                return standing_of(job, None)
+            raise
         if run is None:  # written down and not handed over before its process died, or another process is at it
             self._dispatcher.hand_over(job.job_id, attempt, is_new=False)
             return standing_of(job, None)
-        error = error_of(self._dagster.all_events(run.run_id)) if run.status == "FAILURE" else None
-        return standing_of(job, run, error)
+        log = self._dagster.all_events(run.run_id, timeout_s=STANDING_TIMEOUT_S) if run.status == "FAILURE" else ()
+        return standing_of(job, run, error_of(log), refused_in(log))
+
+    def _run_of(self, job: JobSubmitted) -> RunFound | None:
+        """The run that counts. What it did is asked of one that has begun alone: that costs the webserver several times as much."""
+        runs = self._dagster.runs(tags={JOB_TAG: job.job_id}, limit=_RUNS_LOOKED_AT, timeout_s=STANDING_TIMEOUT_S)
+        run = newest_of(job, runs)
+        if run is None or run.started_at_utc is None:
+            return run
+        return self._dagster.run(run.run_id, timeout_s=STANDING_TIMEOUT_S) or run
 
     def visible(self, job_id: str, principal: Principal) -> JobSubmitted | None:
         """The job's record, where there is one and the principal may see it."""
@@ -136,13 +165,17 @@ class Intake:
             raise NotFound(f"There is no job {job_id!r}.")
         return kept
 
-    def _new_job(self, asked: JobAsked, parameters: Mapping[str, Any], who: Who) -> JobSubmitted:
-        etag, memory = "", ""
-        if asked.key:
-            demand_container(who.principal, asked.container)
-            demand_dataset(who.principal, asked.dataset)
-            source = source_of(self._objects, asked.container, asked.key)
-            etag, memory = source.etag, memory_class(source.size_bytes).value
+    def _sources(self, asked: JobAsked, who: Who) -> tuple[Arrival, ...]:
+        if not asked.sources:
+            return ()
+        demand_container(who.principal, asked.container)
+        demand_dataset(who.principal, asked.dataset)
+        return tuple(source_of(self._objects, asked.container, key) for key in asked.sources)
+
+    def _new_job(self, asked: JobAsked, parameters: Mapping[str, Any], who: Who, sources: Sequence[Arrival]) -> JobSubmitted:
+        etag, memory = etag_of([source.etag for source in sources]), ""
+        if sources:  # one after the other: what the largest one needs
+            memory = memory_class(max(source.size_bytes for source in sources)).value
         now = datetime.now(UTC)
         work = WorkAsked(attempt=1, memory=memory, force=asked.force, **_asking(who, now))
         return JobSubmitted(
@@ -175,14 +208,15 @@ class Intake:
         if not standing.state.has_result:
             return False
         result = standing.result or {}
-        if not result.get("item_id"):
-            return not standing.job.key
-        item = self._catalog.item(result["collection"], result["item_id"])
+        return all(self._is_published(standing.job, made) for made in result.get("files", [result]))
+
+    def _is_published(self, job: JobSubmitted, made: Mapping[str, Any]) -> bool:
+        if not made.get("item_id"):
+            return not job.container
+        item = self._catalog.item(made["collection"], made["item_id"])
         if item is None:
             return False
-        options = json.loads(standing.job.options_json)
-        is_appended = options.get("vector_features", {}).get("load_mode") == "append"
-        return bool(is_appended or item["properties"].get(ITEM_RUN_ID) == result.get("published_by_run"))
+        return bool(is_appended(job, made) or item["properties"].get(ITEM_RUN_ID) == made.get("published_by_run"))
 
 
 def demand_dataset_of(job: JobSubmitted, principal: Principal) -> None:

@@ -10,7 +10,8 @@ from enum import StrEnum
 from typing import Any
 
 from geo_platform.api.dagster_graphql import RunFound, Step
-from geo_platform.api.job_types import STAGES
+from geo_platform.api.job_files import files_of, rejected_rows, result_of, waiting_files
+from geo_platform.api.job_types import FILES, STAGES
 from geo_platform.contracts.submission import JobSubmitted
 from geo_platform.errors import RunCanceled, UnexpectedFault
 from geo_platform.runs import ATTEMPT_TAG, WILL_RETRY_TAG
@@ -45,7 +46,6 @@ STATUSES: Mapping[JobState, tuple[str, ...]] = {
 """Dagster's statuses that a state may be of."""
 
 _STEP_STATES = {"IN_PROGRESS": JobState.processing, "SUCCESS": JobState.completed, "FAILURE": JobState.failed}
-_LAST_OF_CHAIN = ("raster_item", "vector_item")
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,8 @@ class Standing:
     completed_at_utc: datetime | None = None
     result: Mapping[str, Any] | None = None
     error: Mapping[str, Any] | None = field(default=None)
+    files: tuple[Mapping[str, Any], ...] = ()
+    """Of a job over several files, each one's result: `job_files.py`."""
 
 
 def newest_of(job: JobSubmitted, runs: Sequence[RunFound]) -> RunFound | None:
@@ -69,14 +71,20 @@ def newest_of(job: JobSubmitted, runs: Sequence[RunFound]) -> RunFound | None:
     return next((run for run in runs if run.tags.get(ATTEMPT_TAG) == str(job.asked.attempt)), None)
 
 
-def standing_of(job: JobSubmitted, run: RunFound | None, error: Mapping[str, Any] | None = None) -> Standing:
+def standing_of(
+    job: JobSubmitted, run: RunFound | None, error: Mapping[str, Any] | None = None, refused: Sequence[Mapping[str, Any]] = ()
+) -> Standing:
     """How the job stands by this run. `error` is what the run's log says of its failure."""
     stages = STAGES[job.job_type]
     if run is None:
-        return Standing(job, JobState.queued, 1, stages, {}, job.asked.asked_at_utc)
+        return Standing(job, JobState.queued, 1, stages, {}, job.asked.asked_at_utc, files=waiting_files(job))
     state = state_of(run)
+    error = _error(run, error) if state is JobState.failed else None
+    files = files_of(job, run, error, refused)
     begun = {step.name: step for step in run.steps if step.name in stages and step.status is not None}
-    results = {str(number): _stage_result(stage, begun[stage], run) for number, stage in enumerate(stages, start=1) if stage in begun}
+    results = {
+        str(number): _stage_result(stage, begun[stage], run, files) for number, stage in enumerate(stages, start=1) if stage in begun
+    }
     moments = (run.updated_at_utc, run.ended_at_utc, run.started_at_utc, run.created_at_utc)
     return Standing(
         job=job,
@@ -87,56 +95,34 @@ def standing_of(job: JobSubmitted, run: RunFound | None, error: Mapping[str, Any
         updated_at_utc=max(moment for moment in moments if moment is not None),
         run=run,
         completed_at_utc=run.ended_at_utc if state.has_result else None,
-        result=_result(run) if state.has_result else None,
-        error=_error(run, error) if state is JobState.failed else None,
+        result=_result(run, files) if state.has_result else None,
+        error=error,
+        files=files,
     )
 
 
 def state_of(run: RunFound) -> JobState:
     """One that the daemon will execute again has not failed yet."""
     if run.status == "SUCCESS":
-        return JobState.completed_with_errors if rejected_rows(run) else JobState.completed
+        return JobState.completed_with_errors if rejected_rows(run.made) else JobState.completed
     if run.status in ("FAILURE", "CANCELED"):
         return JobState.queued if run.status == "FAILURE" and run.tags.get(WILL_RETRY_TAG) == "true" else JobState.failed
     return JobState.processing if run.status in STATUSES[JobState.processing] else JobState.queued
 
 
-def rejected_rows(run: RunFound) -> int:
-    """Rows that could not be published; the result says why."""
-    return rows_of(run).get("rejected", 0)
-
-
-def rows_of(run: RunFound) -> dict[str, int]:
-    """read, inserted, rejected, repaired; empty where no rows were loaded."""
-    said = next((made.metadata.get("rows") for made in run.made if made.stage == "vector_features"), None)
-    return {str(row["rows"]): int(row["count"]) for row in said} if isinstance(said, list) else {}
-
-
-def _stage_result(stage: str, step: Step, run: RunFound) -> dict[str, Any]:
+def _stage_result(stage: str, step: Step, run: RunFound, files: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     made = next((each.metadata for each in reversed(run.made) if each.stage == stage), {})
     return {
         "stage": stage,
         "status": _STEP_STATES.get(step.status or "", JobState.queued).value,
         "started_at": _text(step.started_at_utc),
         "ended_at": _text(step.ended_at_utc),
-        "result": dict(made),
+        "result": {**made, **({"files": list(files)} if stage in STAGES[FILES] else {})},
     }
 
 
-def _result(run: RunFound) -> dict[str, Any]:
-    """What was published, and where; of the smoke test, what was said."""
-    result: dict[str, Any] = {"run_id": run.run_id}
-    for made in run.made:
-        said = made.metadata
-        if made.stage in _LAST_OF_CHAIN:
-            named = ("collection", "item_id", "published_at_utc", "published_by_run", "was_unchanged")
-            result |= {"item": said.get("item"), "outputs": said.get("outputs", []), **{name: said.get(name) for name in named}}
-        elif made.stage == "vector_features":
-            result |= {"dataset": said.get("dataset"), "table": said.get("dagster/table_name"), "rows": rows_of(run)}
-            result["reject_reasons"] = said.get("reject_reasons", {})
-        elif made.stage == "spoken_greeting":
-            result["text"] = said.get("text")
-    return result
+def _result(run: RunFound, files: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {"run_id": run.run_id, "files": list(files)} if files else {"run_id": run.run_id, **result_of(run.made)}
 
 
 def _error(run: RunFound, found: Mapping[str, Any] | None) -> Mapping[str, Any]:

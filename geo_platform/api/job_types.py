@@ -7,7 +7,7 @@ What belongs here: names, shapes, defaults, the digest; pure. What stays out: th
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,11 +25,15 @@ from geo_platform.vector.field_names import dataset_name
 from geo_platform.vector.options import VectorFeaturesOptions
 from geo_platform.vector.plan import object_stem
 
-HELLO = "hello_world"
+HELLO, FILES = "hello_world", "ingest_files"
 KINDS = {chain.job: kind for kind, chain in CHAINS.items()}
 JOB_TYPES = (*KINDS, HELLO)
-STAGES = {**{chain.job: tuple(chain.stages) for chain in CHAINS.values()}, HELLO: ("prepared_greeting", "spoken_greeting")}
-"""By job type, in order."""
+STAGES = {
+    **{chain.job: tuple(chain.stages) for chain in CHAINS.values()},
+    HELLO: ("prepared_greeting", "spoken_greeting"),
+    FILES: ("files",),
+}
+"""By job type, in order. FILES, several files in one job, is asked for by the platform API alone."""
 
 _SOURCES = (BRONZE, SILVER)
 """Containers that a client may name: the others are the platform's own."""
@@ -39,7 +43,7 @@ Faults = list[tuple[str, str]]
 
 @dataclass(frozen=True)
 class JobAsked:
-    """A job in the platform's own terms. `container` and `key` are empty where it has no source.
+    """A job in the platform's own terms. `container` and `key` are empty where it has no source; of several, `files` are the keys.
 
     `dataset` is the name under which others will find what it makes.
     """
@@ -51,6 +55,12 @@ class JobAsked:
     dataset: str
     archive_member: str | None = None
     force: bool = False
+    files: tuple[str, ...] = ()
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Keys, in the container."""
+        return (self.key,) if self.key else self.files
 
     @property
     def kind(self) -> SourceKind | None:
@@ -65,7 +75,8 @@ def asked_of(job_type: str, parameters: Mapping[str, Any]) -> JobAsked:
     """What is asked. Raises ParameterInvalid for a job type that there is not, and with every parameter that does not fit."""
     if job_type not in JOB_TYPES:
         raise ParameterInvalid(f"There is no job type {job_type!r}.", remedy=f"It is one of {', '.join(JOB_TYPES)}.")
-    given = {name: value for name, value in parameters.items() if value is not None}
+    known = names_of_job(job_type)
+    given = {name: value for name, value in parameters.items() if value is not None or name not in known}
     return _greeting(given) if job_type == HELLO else _chain_job(job_type, given)
 
 
@@ -74,6 +85,33 @@ def job_id_of(asked: JobAsked, etag: str) -> str:
     options = {stage: {name: value for name, value in config.items() if name != "force"} for stage, config in asked.options.items()}
     text = json.dumps([asked.job_type, asked.container, asked.key, options, etag], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def etag_of(etags: Sequence[str]) -> str:
+    """Of all sources together: that of the only one, or a digest; empty where there are none."""
+    return "".join(etags) if len(etags) < 2 else hashlib.sha256(json.dumps(etags).encode()).hexdigest()
+
+
+def job_of_files(container: str, asked: Mapping[str, JobAsked], *, dataset: str) -> JobAsked:
+    """One job over several files: by key, what each would be as a job of its own. What they say otherwise than by default is theirs."""
+    files = [{"key": key, "parameters": _said(one)} for key, one in asked.items()]
+    options = {STAGES[FILES][0]: {"container_name": container, "files": files}}
+    return JobAsked(FILES, container, "", options, dataset, force=any(one.force for one in asked.values()), files=tuple(asked))
+
+
+def _said(asked: JobAsked) -> dict[str, Any]:
+    defaults = fit(CHAINS[KINDS[asked.job_type]], {}).as_config()
+    found = {name: value for stage, config in asked.options.items() for name, value in config.items() if value != defaults[stage].get(name)}
+    return {name: value for name, value in found.items() if name not in ("container_name", "force")}
+
+
+def names_of_job(job_type: str) -> set[str]:
+    """Parameters that a client may name, by any of their names: of these alone `null` is left out."""
+    if job_type == HELLO:
+        return {*GreetingOptions.model_fields}
+    chain = CHAINS[KINDS[job_type]]
+    older = (*_GROUPS, *_RENAMED) if chain.kind is SourceKind.vector else ()
+    return {"blob_name", *older, *(name for model in chain.stages.values() for name in model.model_fields)}
 
 
 def _greeting(given: Mapping[str, Any]) -> JobAsked:

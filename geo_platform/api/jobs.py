@@ -6,15 +6,18 @@ What belongs here: HTTP in and out. What stays out: what becomes of a request (`
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Path, Query, Request
+from fastapi.openapi.models import Example
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from geo_platform.api.answers import JobCreated, JobPage, JobStatus, Submitted, TraceAnswer, status_of_job, submitted
 from geo_platform.api.idempotency import IdempotencyKey, answered_once
 from geo_platform.api.intake import Who
-from geo_platform.api.job_list import jobs_page
+from geo_platform.api.job_bodies import BODIES, EXAMPLES, DescribedAs
+from geo_platform.api.job_bodies import Body as JobBody
+from geo_platform.api.job_list import CURSOR, Wanted, jobs_page
 from geo_platform.api.job_progress import ENDED_ID, progress
 from geo_platform.api.job_state import JobState
-from geo_platform.api.job_types import asked_of
+from geo_platform.api.job_types import STAGES, asked_of
 from geo_platform.api.lock import Reader, Submitter
 from geo_platform.api.principal import Principal
 from geo_platform.api.problems import problem_responses
@@ -26,30 +29,9 @@ JobId = Annotated[
     str,
     Path(pattern=r"^[0-9a-f]{64}$", description="As the submission answered it.", examples=["3b1f0c9ad2f7e6518a4c0d9be1f2a3c4" * 2]),
 ]
-JobType = Annotated[str, Path(description="process_raster, ingest_vector or hello_world", examples=["process_raster"])]
-Parameters = Annotated[
-    dict[str, Any],
-    Body(
-        description="Flat: docs/parameters.md has the parameters of each job, docs/api.md their older names.",
-        openapi_examples={
-            "raster": {"summary": "process_raster", "value": {"blob_name": "dem.tif", "output_tier": "analysis"}},
-            "vector": {
-                "summary": "ingest_vector",
-                "value": {
-                    "blob_name": "wells.csv",
-                    "file_extension": "csv",
-                    "table_name": "wells",
-                    "converter_params": {"lat_name": "lat", "lon_name": "lon"},
-                    "indexes": {"spatial": True, "attributes": ["depth_m"], "temporal": []},
-                },
-            },
-            "hello": {"summary": "hello_world", "value": {"name": "world"}},
-        },
-    ),
-]
-_ASKED = (401, 403, 404, 422, 429, 500, 503)
-_DONE = (401, 403, 404, 409, 422, 429, 500, 503)
-_SENT = (400, 401, 403, 404, 409, 413, 422, 429, 500, 503)
+_ASKED = (404, 422)
+_DONE = (404, 409, 422)
+"""What the lock answers on any route is in the document for each of them: `document.py`."""
 
 
 def job_routes(services: Services) -> APIRouter:
@@ -67,10 +49,42 @@ def who_asks(principal: Principal, request: Request) -> Who:
 
 def _add_submitting(router: APIRouter, services: Services) -> None:
     intake = services.intake
+    for job_type, body in BODIES.items():
+        _add_submit(router, services, job_type, body)
 
-    @router.post("/submit/{job_type}", response_model=Submitted, responses=problem_responses(*_SENT))
-    def submit(
-        job_type: JobType, parameters: Parameters, request: Request, principal: Submitter, key: IdempotencyKey = None
+    @router.post("/submit/{job_type}", include_in_schema=False)
+    def submit_other(job_type: str, principal: Submitter) -> None:
+        """A job type that there is not."""
+        asked_of(job_type, {})
+
+    @router.post("/{job_id}/retry", response_model=JobCreated, responses=problem_responses(*_DONE))
+    def retry_job(job_id: JobId, request: Request, principal: Submitter) -> JobCreated:
+        """Ask for a job anew that failed or was canceled, with the parameters that it had."""
+        answer = submitted(intake.retry(job_id, who_asks(principal, request)))
+        services.metrics.submitted(answer.job_type, "retried")
+        return answer  # type: ignore[return-value]  # what is accepted anew is created
+
+    @router.post("/{job_id}/cancel", status_code=202, response_model=JobStatus, responses=problem_responses(*_DONE))
+    def cancel_job(job_id: JobId, request: Request, principal: Submitter) -> JobStatus:
+        """Ask a job's run to end. What it had published by then stays published; it fails with RUN_CANCELED."""
+        return status_of_job(intake.cancel(job_id, who_asks(principal, request)))
+
+
+def _add_submit(router: APIRouter, services: Services, job_type: str, body: type[JobBody]) -> None:
+    shown = {name: Example(value=dict(value)) for name, value in EXAMPLES[job_type].items()}
+
+    @router.post(
+        f"/submit/{job_type}",
+        name=f"submit_{job_type}",
+        summary=f"Submit {job_type}",
+        response_model=Submitted,
+        responses=problem_responses(*_DONE),
+    )
+    async def submit(
+        parameters: Annotated[dict[str, Any], DescribedAs(body), Body(openapi_examples=shown)],
+        request: Request,
+        principal: Submitter,
+        key: IdempotencyKey = None,
     ) -> JSONResponse:
         """Submit work. The same work is done once: parameters and source decide, and a source that was replaced is other work.
 
@@ -78,46 +92,32 @@ def _add_submitting(router: APIRouter, services: Services) -> None:
         """
 
         def accepted() -> tuple[int, JobCreated]:
-            answer = submitted(intake.submit(asked_of(job_type, parameters), parameters, who_asks(principal, request)))
+            answer = submitted(services.intake.submit(asked_of(job_type, parameters), parameters, who_asks(principal, request)))
             services.metrics.submitted(job_type, answer.status)
             return 200, answer  # type: ignore[return-value]  # one of the three
 
         asked = (request.url.path, parameters)
-        return answered_once(services.submissions, principal.subject, key, asked, accepted)
-
-    @router.post("/{job_id}/retry", response_model=JobCreated, responses=problem_responses(*_DONE))
-    def retry(job_id: JobId, request: Request, principal: Submitter) -> JobCreated:
-        """Ask for a job anew that failed or was canceled, with the parameters that it had."""
-        answer = submitted(intake.retry(job_id, who_asks(principal, request)))
-        services.metrics.submitted(answer.job_type, "retried")
-        return answer  # type: ignore[return-value]  # what is accepted anew is created
-
-    @router.post("/{job_id}/cancel", status_code=202, response_model=JobStatus, responses=problem_responses(*_DONE))
-    def cancel(job_id: JobId, request: Request, principal: Submitter) -> JobStatus:
-        """Ask a job's run to end. What it had published by then stays published; it fails with RUN_CANCELED."""
-        return status_of_job(intake.cancel(job_id, who_asks(principal, request)))
+        return await services.turns.take(lambda: answered_once(services.submissions, principal.subject, key, asked, accepted))
 
 
 def _add_asking(router: APIRouter, services: Services) -> None:
     intake = services.intake
 
     @router.get("/status/{job_id}", response_model=JobStatus, responses=problem_responses(*_ASKED))
-    def status(job_id: JobId, principal: Reader) -> JobStatus:
+    def get_job_status(job_id: JobId, principal: Reader) -> JobStatus:
         """How a job stands, as Dagster has it."""
         return status_of_job(intake.status(job_id, principal))
 
-    @router.get("", response_model=JobPage, responses=problem_responses(401, 403, 422, 429, 500, 503))
-    def jobs(
+    @router.get("", response_model=JobPage, responses=problem_responses(422))
+    def list_jobs(
         principal: Reader,
-        type: Annotated[str | None, Query(pattern="^(process_raster|ingest_vector|hello_world)$", description="Jobs of one type.")] = None,
+        type: Annotated[str | None, Query(pattern=f"^({'|'.join(STAGES)})$", description="Jobs of one type.")] = None,
         state: Annotated[JobState | None, Query(description="Jobs in one state.")] = None,
         limit: Annotated[int, Query(ge=1, le=100, description="How many at most.")] = 20,
-        cursor: Annotated[
-            str | None, Query(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", description="nextCursor of the page before.")
-        ] = None,
+        cursor: Annotated[str | None, Query(pattern=CURSOR, description="nextCursor of the page before.")] = None,
     ) -> JobPage:
-        """Jobs that were launched, newest first."""
-        return jobs_page(services, principal, job_type=type or "", state=state, limit=limit, cursor=cursor or "")
+        """Jobs: first those that wait to be launched, then those that were, newest first."""
+        return jobs_page(services, principal, Wanted(type or "", state, limit), cursor=cursor or "")
 
 
 def _add_following(router: APIRouter, services: Services) -> None:
@@ -130,7 +130,7 @@ def _add_following(router: APIRouter, services: Services) -> None:
         response_class=StreamingResponse,
         responses={**streamed, 204: {"description": "It has ended, and all of it was told."}, **problem_responses(*_ASKED)},
     )
-    def events(
+    def follow_job(
         job_id: JobId,
         principal: Reader,
         last_event_id: Annotated[str | None, Header(max_length=200, description="What came after this event is told.")] = None,
@@ -142,7 +142,7 @@ def _add_following(router: APIRouter, services: Services) -> None:
         return StreamingResponse(progress(services, standing.job, last_event_id or ""), media_type="text/event-stream")
 
     @router.get("/{job_id}/trace", response_model=TraceAnswer, responses=problem_responses(*_ASKED))
-    def traced(job_id: JobId, principal: Reader) -> TraceAnswer:
+    def trace_job(job_id: JobId, principal: Reader) -> TraceAnswer:
         """Everything that the stores know of the job's newest run, in one timeline: as `geo-platform trace RUN --json`."""
         standing = intake.status(job_id, principal)
         if standing.run is None:

@@ -5,61 +5,28 @@ What belongs here: the two routes, and a request made into a job's parameters. W
 
 import hashlib
 import json
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Path, Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field
 
 from geo_platform.api.answers import Answer, State
+from geo_platform.api.data_request import DataRequest, planned
 from geo_platform.api.idempotency import IdempotencyKey, answered_once
 from geo_platform.api.intake import Accepted
 from geo_platform.api.job_state import Standing
-from geo_platform.api.job_types import JobAsked, asked_of
 from geo_platform.api.jobs import who_asks
 from geo_platform.api.lock import Reader, Submitter, demand_container, demand_dataset
-from geo_platform.api.problems import ParametersInvalid, problem_responses
+from geo_platform.api.problems import problem_responses
 from geo_platform.api.services import Services
-from geo_platform.api.sources import kind_of_source, source_of
-from geo_platform.chains import CHAINS
-from geo_platform.contracts.arrival import SourceKind
 from geo_platform.contracts.submission import DataRequested
 from geo_platform.errors import NotFound
 from geo_platform.trace.timeline import as_text
-from geo_platform.vector.field_names import MAX_NAME_LENGTH, clean_name
 
-ResourceName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=60)]
-_OURS = ("blob_name", "container_name", "item_id", "table_name", "title")
-_SENT = (400, 401, 403, 404, 409, 413, 422, 429, 500, 503)
-
-
-class DataRequest(BaseModel):
-    """A version of a resource of a dataset, and the file that it is made of."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    dataset_id: ResourceName = Field(examples=["flood-2026"])
-    resource_id: ResourceName = Field(examples=["elevation"])
-    version_id: ResourceName = Field(examples=["v1.0"])
-    operation: Literal["CREATE"]
-    container_name: str = Field("bronze", max_length=63, examples=["bronze"])
-    file_name: str | Annotated[list[str], Field(min_length=1, max_length=1)] = Field(
-        description="The object's name; a list holds one: several files are several requests.", examples=["dem.tif"]
-    )
-    service_name: str | None = Field(None, max_length=200, description="Title of the result.", examples=["Elevation"])
-    access_level: str | None = Field(None, max_length=100, description="Kept with the request.", examples=["public"])
-    description: str | None = Field(None, max_length=4000, description="Kept with the request.")
-    tags: list[str] | None = Field(None, max_length=100, description="Kept with the request.")
-    processing_options: dict[str, Any] | None = Field(
-        None, description="Parameters of the job, by the names that POST /api/jobs/submit takes.", examples=[{"output_tier": "analysis"}]
-    )
-    client_id: str | None = Field(None, max_length=200, description="Kept with the request.", examples=["ddh"])
-
-    @property
-    def key(self) -> str:
-        return self.file_name if isinstance(self.file_name, str) else self.file_name[0]
+_SENT = (404, 409, 422)
 
 
 class DataAccepted(Answer):
@@ -83,6 +50,24 @@ class DataAccess(Answer):
     table: str | None = Field(None, examples=["geo.flood_2026_wells_v1"])
 
 
+class FileError(Answer):
+    """Why a file was not published; docs/errors.md has the codes."""
+
+    code: str = Field(examples=["CRS_MISSING"])
+    message: str = Field(examples=["'north.tif' does not say its coordinate reference system."])
+    remedy: str = Field(examples=["Say the coordinate reference system with input_crs, for example EPSG:4326."])
+
+
+class DataFile(Answer):
+    """What became of one of the files."""
+
+    file_name: str = Field(examples=["north.tif"])
+    data_type: Literal["raster", "vector"] | None = Field(description="once it was looked at")
+    status: State
+    data_access: DataAccess | None = Field(description="once there is a result")
+    error: FileError | None = Field(description="why there is none")
+
+
 class DataStatus(Answer):
     """How a request stands."""
 
@@ -91,14 +76,15 @@ class DataStatus(Answer):
     dataset_id: str
     resource_id: str
     version_id: str
-    data_type: Literal["raster", "vector"]
+    data_type: Literal["raster", "vector", "mixed"]
     created_at: str
     job_id: str
     job_type: str
     job_status: State
     job_stage: int
     job_result: dict[str, Any] | None
-    data_access: DataAccess | None = Field(description="once there is a result")
+    data_access: DataAccess | None = Field(description="once there is a result; of several files the outputs of all")
+    files: list[DataFile] = Field(description="each file's own; where some were refused, the others are published all the same")
     error: dict[str, Any] | None = Field(None, description="why its job failed: code, message, remedy")
 
 
@@ -107,22 +93,25 @@ def platform_routes(services: Services) -> APIRouter:
     router = APIRouter(prefix="/api/platform", tags=["platform"])
 
     @router.post("/submit", status_code=202, response_model=DataAccepted, responses=problem_responses(*_SENT))
-    def submit(body: Annotated[DataRequest, Body()], request: Request, principal: Submitter, key: IdempotencyKey = None) -> JSONResponse:
+    async def submit_data(
+        body: Annotated[DataRequest, Body()], request: Request, principal: Submitter, key: IdempotencyKey = None
+    ) -> JSONResponse:
         """Ask for a version of a resource. Raster or vector comes from the file's content."""
 
         def accepted() -> tuple[int, DataAccepted]:
             demand_container(principal, body.container_name)
             demand_dataset(principal, body.dataset_id)
-            asked, parameters, kind = _job_of(services, body)
-            done = services.intake.submit(asked, parameters, who_asks(principal, request))
-            kept = _keep(services, body, done, kind, principal.subject)
-            services.metrics.submitted(asked.job_type, "created" if done.is_new else "idempotent")
+            plan = planned(services.objects, body)
+            done = services.intake.submit(plan.asked, plan.parameters, who_asks(principal, request))
+            kept = _keep(services, body, done, plan.data_type, principal.subject)
+            services.metrics.submitted(plan.asked.job_type, "created" if done.is_new else "idempotent")
             return 202, _accepted(kept, done)
 
-        return answered_once(services.submissions, principal.subject, key, (request.url.path, body.model_dump(mode="json")), accepted)
+        asked = (request.url.path, body.model_dump(mode="json"))
+        return await services.turns.take(lambda: answered_once(services.submissions, principal.subject, key, asked, accepted))
 
-    @router.get("/status/{request_id}", response_model=DataStatus, responses=problem_responses(401, 403, 404, 422, 429, 500, 503))
-    def status(request_id: Annotated[str, Path(pattern="^[0-9a-f]{32}$")], principal: Reader) -> DataStatus:
+    @router.get("/status/{request_id}", response_model=DataStatus, responses=problem_responses(404, 422))
+    def get_data_status(request_id: Annotated[str, Path(pattern="^[0-9a-f]{32}$")], principal: Reader) -> DataStatus:
         """How a request stands, and where its result is."""
         kept = services.submissions.request(request_id)
         if kept is None:
@@ -132,44 +121,14 @@ def platform_routes(services: Services) -> APIRouter:
     return router
 
 
-def names_of(body: DataRequest, kind: SourceKind) -> dict[str, str]:
-    """What the result is called: of all three ids, cut with a digest where they are too long together. Pure."""
-    joined = f"{body.dataset_id}_{body.resource_id}_{body.version_id}"
-    named = {"item_id": joined, **({"title": body.service_name} if body.service_name else {})}
-    if kind is SourceKind.raster:
-        return named
-    table = clean_name(joined.replace(".", "_"))
-    table = table if table[:1].isalpha() else f"t_{table}"
-    plain = joined.replace("-", "_").replace(".", "_").lower()
-    if table != plain or len(joined) > MAX_NAME_LENGTH:
-        table = f"{table[: MAX_NAME_LENGTH - 9].rstrip('_')}_{hashlib.sha256(joined.encode()).hexdigest()[:8]}"
-    return {**named, "table_name": table}
-
-
-def _job_of(services: Services, body: DataRequest) -> tuple[JobAsked, dict[str, Any], SourceKind]:
-    """Raises ParameterInvalid, SourceNotFound."""
-    options = body.processing_options or {}
-    taken = [(f"processing_options.{name}", "follows from the request itself") for name in options if name in _OURS]
-    if taken:
-        raise ParametersInvalid(taken)
-    # What the door refuses of a name it refuses before the store is asked.
-    place = {"blob_name": body.key, "container_name": body.container_name}
-    asked_of(CHAINS[SourceKind.raster].job, place)
-    source = source_of(services.objects, body.container_name, body.key)
-    kind = kind_of_source(services.objects, source)
-    parameters = {**place, **names_of(body, kind), **options}
-    asked = asked_of(CHAINS[kind].job, parameters)
-    return replace(asked, dataset=body.dataset_id), parameters, kind
-
-
-def _keep(services: Services, body: DataRequest, accepted: Accepted, kind: SourceKind, subject: str) -> DataRequested:
+def _keep(services: Services, body: DataRequest, accepted: Accepted, data_type: str, subject: str) -> DataRequested:
     job = accepted.job
     digest = hashlib.sha256(json.dumps([body.dataset_id, body.resource_id, body.version_id, job.job_id]).encode()).hexdigest()
     kept = DataRequested(
         request_id=digest[:32],
         job_id=job.job_id,
         job_type=job.job_type,
-        data_type=kind.value,
+        data_type=data_type,
         dataset_id=body.dataset_id,
         resource_id=body.resource_id,
         version_id=body.version_id,
@@ -196,21 +155,49 @@ def _accepted(kept: DataRequested, accepted: Accepted) -> DataAccepted:
 
 def _status(kept: DataRequested, standing: Standing) -> DataStatus:
     result = dict(standing.result) if standing.result is not None else None
-    named = ("collection", "item_id", "item", "table")
-    access = DataAccess(outputs=result.get("outputs") or [], **{name: result.get(name) for name in named}) if result is not None else None
+    files = [_file(each) for each in standing.files or [_as_file(kept, standing)]]
     return DataStatus(
         success=standing.error is None,
         request_id=kept.request_id,
         dataset_id=kept.dataset_id,
         resource_id=kept.resource_id,
         version_id=kept.version_id,
-        data_type="raster" if kept.data_type == "raster" else "vector",
+        data_type=kept.data_type,
         created_at=as_text(kept.asked_at_utc),
         job_id=kept.job_id,
         job_type=kept.job_type,
         job_status=standing.state.value,
         job_stage=standing.stage,
         job_result=result,
-        data_access=access,
+        data_access=_access_of_all([each.data_access for each in files if each.data_access is not None]),
+        files=files,
         error=dict(standing.error) if standing.error is not None else None,
     )
+
+
+def _as_file(kept: DataRequested, standing: Standing) -> dict[str, Any]:
+    """A job over one file, as one of several would be."""
+    found = {"file_name": standing.job.key, "data_type": kept.data_type, "status": standing.state.value, "error": standing.error}
+    return {**found, **(standing.result or {})}
+
+
+def _file(said: Mapping[str, Any]) -> DataFile:
+    """`said` as `job_files.files_of` has it."""
+    error = said.get("error")
+    return DataFile(
+        file_name=said["file_name"],
+        data_type=said["data_type"],
+        status=said["status"],
+        data_access=_access(said) if said.get("item_id") else None,
+        error=FileError(**{name: error[name] for name in FileError.model_fields}) if error else None,
+    )
+
+
+def _access(said: Mapping[str, Any]) -> DataAccess:
+    return DataAccess(outputs=said.get("outputs") or [], **{name: said.get(name) for name in ("collection", "item_id", "item", "table")})
+
+
+def _access_of_all(each: Sequence[DataAccess]) -> DataAccess | None:
+    if len(each) < 2:
+        return each[0] if each else None
+    return DataAccess(outputs=[href for one in each for href in one.outputs], collection=None, item_id=None, item=None, table=None)

@@ -38,6 +38,9 @@ from geo_platform.errors import (
 from geo_platform.trace.timeline import as_text
 
 MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_S = 5
+"""Where nothing says better when to come again: about what a server takes to be there again."""
+_REPORT_IT = "This is a fault of the platform; report it with the request_id."
 _log = logging.getLogger("geo_platform.api")
 
 _STATUS: Mapping[type[PlatformError], HTTPStatus] = {
@@ -134,15 +137,46 @@ def _headers_of(error: PlatformError) -> dict[str, str]:
         return {"WWW-Authenticate": f'Bearer realm="geo_platform"{wrong}'}
     if isinstance(error, Forbidden):
         return {"WWW-Authenticate": 'Bearer realm="geo_platform", error="insufficient_scope"'}
-    if "retry_after_s" in error.details:
-        return {"Retry-After": str(error.details["retry_after_s"])}
+    if error.retryable:
+        return {"Retry-After": str(error.details.get("retry_after_s", RETRY_AFTER_S))}
     return {}
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """For the OpenAPI document: the route may answer with these, each with a problem."""
-    reference = {"schema": {"$ref": "#/components/schemas/Problem"}}
-    return {status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: reference}} for status in statuses}
+    return {status: _described(HTTPStatus(status)) for status in statuses}
+
+
+_SHOWN: Mapping[int, PlatformError] = {
+    400: ParameterInvalid("There was an error parsing the body"),
+    401: Unauthenticated("The request carries no credential.", is_missing=True),
+    403: Forbidden("This needs the scope submitter, and key:dashboard has reader."),
+    404: SourceNotFound("There is no object 'dem.tif' in the container 'bronze'."),
+    409: Conflict("This work is being asked for by several at once.", remedy="Ask again."),
+    413: BodyTooLarge("The body is longer than 1048576 bytes."),
+    422: ParametersInvalid(
+        [("jpeg_quality", "Input should be less than or equal to 100"), ("colour", "is no parameter of process_raster")]
+    ),
+    429: RateExceeded("More than 1200 requests a minute.", retry_after_s=20),
+    500: UnexpectedFault(
+        "KeyError while /api/jobs was answered.", remedy="This is a fault of the platform; report it with the request_id."
+    ),
+    503: StoreUnavailable("Dagster's webserver did not answer: ConnectError."),
+}
+"""An example for each status."""
+
+_HEADERS: Mapping[str, Any] = {
+    "Retry-After": {"description": "Seconds after which to ask again.", "schema": {"type": "string", "pattern": "^[0-9]+$"}},
+    "WWW-Authenticate": {"description": "How to show who one is.", "schema": {"type": "string"}},
+}
+
+
+def _described(status: HTTPStatus) -> dict[str, Any]:
+    shown = problem(_SHOWN[status], instance="/api/jobs", request_id="0f1e2d3c4b5a69788796a5b4c3d2e1f0", status=status)
+    example = {**shown.model_dump(), "timestamp": "2026-11-24T10:15:00.000Z"}
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}}
+    headers = {name: _HEADERS[name] for name in _headers_of(_SHOWN[status])}
+    return {"description": status.phrase, "content": content, **({"headers": headers} if headers else {})}
 
 
 def answer_with_problems(app: FastAPI) -> None:
@@ -170,7 +204,7 @@ def _unexpected(request: Request, error: Exception) -> PlatformError:
     """What nobody foresaw: the log has it, the client its request's id."""
     return UnexpectedFault(
         f"{type(error).__name__} while {request.url.path} was answered.",
-        remedy="This is a fault of the platform; report it with the request_id.",
+        remedy=_REPORT_IT,
     )
 
 

@@ -62,6 +62,14 @@ def error_of(entries: Sequence[Entry]) -> Mapping[str, Any] | None:
     return UnexpectedFault(said, remedy="Launch it again; report it with the run id if that fails too.").as_record()
 
 
+def refused_in(entries: Sequence[Entry]) -> Sequence[Mapping[str, Any]]:
+    """Of a run over several files: those that it did not publish, each with key, code, message and remedy."""
+    failed = next((entry for entry in reversed(entries) if entry["__typename"] == "ExecutionStepFailureEvent"), None)
+    shown = metadata_of((failed["failureMetadata"] or {}).get("metadataEntries") or ()) if failed is not None else {}
+    found = shown.get("not_published")
+    return found if isinstance(found, list) else ()
+
+
 class GraphqlHistory:
     """Implements trace.sources.RunHistory on Dagster's GraphQL. Runs over several files are found by their own ids alone.
 

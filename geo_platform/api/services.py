@@ -12,6 +12,8 @@ from geo_platform.api.intake import Intake
 from geo_platform.api.metrics import Metrics
 from geo_platform.api.run_events import GraphqlHistory
 from geo_platform.api.submissions import Submissions
+from geo_platform.api.turns import OF_A_DISK, OF_AN_ACCOUNT, Turns
+from geo_platform.arrivals.watch import read_watches
 from geo_platform.ports import Catalog, ObjectStore
 from geo_platform.settings import Profile, Settings
 from geo_platform.storage.stores import open_catalog, open_objects
@@ -42,18 +44,24 @@ class Services:
         return Submissions(self.objects)
 
     @cached_property
+    def turns(self) -> Turns:
+        return Turns(OF_A_DISK if self.objects.is_local else OF_AN_ACCOUNT)
+
+    @cached_property
     def metrics(self) -> Metrics:
         return Metrics()
 
     @cached_property
     def dispatcher(self) -> Dispatcher:
-        dispatcher = Dispatcher(self.submissions, self.dagster, launched=self.metrics.launched)
+        turns = self.turns
+        dispatcher = Dispatcher(self.submissions, self.dagster, launched=self.metrics.launched, is_pressed=lambda: turns.are_taken)
         self.metrics.count_waiting(lambda: dispatcher.waiting)
         return dispatcher
 
     @cached_property
     def intake(self) -> Intake:
-        return Intake(self.objects, self.catalog, self.submissions, self.dagster, self.dispatcher)
+        watches = read_watches(self.settings.watches)
+        return Intake(self.objects, self.catalog, self.submissions, self.dagster, self.dispatcher, watches=watches)
 
     def trace_stores(self) -> Stores:
         """Of one question: who does not answer it is remembered for it alone."""

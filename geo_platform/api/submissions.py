@@ -74,23 +74,31 @@ class Submissions:
 
     def put_waiting(self, job_id: str, attempt: int) -> Waiting | None:
         """Note that the attempt has to be launched, by this process. None where somebody else is at it."""
-        etag = self._put(_waiting_place(job_id, attempt), self._claim(job_id, attempt), "")
+        etag = self._put(waiting_place(job_id, attempt), self._claim(job_id, attempt), "")
         return None if etag is None else Waiting(job_id, attempt, etag)
 
     def renew(self, waiting: Waiting) -> Waiting | None:
         """Claim it anew, as long as nobody else did. None where somebody did, or it was launched."""
-        etag = self._put(_waiting_place(waiting.job_id, waiting.attempt), self._claim(waiting.job_id, waiting.attempt), waiting.etag)
+        etag = self._put(waiting_place(waiting.job_id, waiting.attempt), self._claim(waiting.job_id, waiting.attempt), waiting.etag)
         return None if etag is None else Waiting(waiting.job_id, waiting.attempt, etag)
 
     def release(self, waiting: Waiting) -> None:
         """This process will not launch it: another one may at once. A fault of the store is as good as a claim that lapses."""
         claim = self._claim(waiting.job_id, waiting.attempt).model_copy(update={"claimed_by": ""})
         with suppress(StoreUnavailable):
-            self._put(_waiting_place(waiting.job_id, waiting.attempt), claim, waiting.etag)
+            self._put(waiting_place(waiting.job_id, waiting.attempt), claim, waiting.etag)
 
     def launched(self, job_id: str, attempt: int) -> None:
         """The run exists: nobody has to launch it any more."""
-        self._objects.delete(MESSAGES, _waiting_place(job_id, attempt))
+        self._objects.delete(MESSAGES, waiting_place(job_id, attempt))
+
+    def is_waiting(self, job_id: str, attempt: int) -> bool:
+        """Whether somebody has still to launch it, as far as the store knows."""
+        try:
+            self._objects.stat(MESSAGES, waiting_place(job_id, attempt))
+        except SourceNotFound:
+            return False
+        return True
 
     def waiting(self) -> Iterator[tuple[str, int]]:
         """(job id, attempt) of all that have to be launched, whoever is at it."""
@@ -100,7 +108,7 @@ class Submissions:
 
     def take_over(self, job_id: str, attempt: int) -> Waiting | None:
         """Claim what another process was to launch and does no more: it died, or its claim lapsed. None otherwise."""
-        place = _waiting_place(job_id, attempt)
+        place = waiting_place(job_id, attempt)
         try:
             etag = self._objects.stat(MESSAGES, place).reference.etag
         except SourceNotFound:
@@ -139,9 +147,8 @@ class Submissions:
 
     def _put(self, place: str, message: Message, over: str) -> str | None:
         """The new etag; None where something else lies there."""
-        metadata = {"message": type(message).__name__}
-        try:
-            return self._objects.put_bytes(MESSAGES, place, dump_message(message), metadata=metadata, only_if_etag=over).reference.etag
+        try:  # no metadata, which in a folder would be a second file to be made durable
+            return self._objects.put_bytes(MESSAGES, place, dump_message(message), metadata={}, only_if_etag=over).reference.etag
         except Conflict:
             return None
 
@@ -158,7 +165,8 @@ def _job_place(job_id: str) -> str:
     return f"submissions/{job_id}.json"
 
 
-def _waiting_place(job_id: str, attempt: int) -> str:
+def waiting_place(job_id: str, attempt: int) -> str:
+    """Where it lies among the messages that the attempt is to be launched, until its run exists."""
     return f"{_WAITING}{job_id}.{attempt}.json"
 
 

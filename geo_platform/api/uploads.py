@@ -28,7 +28,7 @@ from geo_platform.api.lock import Submitter, demand_container
 from geo_platform.api.principal import Principal
 from geo_platform.api.problems import problem_responses
 from geo_platform.errors import NotFound, ParameterInvalid
-from geo_platform.ports import BRONZE, ObjectStore
+from geo_platform.ports import BRONZE, SUBMITTED, ObjectStore
 from geo_platform.settings import Profile, Settings
 from geo_platform.storage.atomic import new_incoming, os_errors
 from geo_platform.storage.azure_names import check_new_key
@@ -36,6 +36,9 @@ from geo_platform.storage.azure_names import check_new_key
 NAME_MAX_BYTES = 200
 WRITTEN_AT_ONCE = 4 * 1024**2
 _UPLOAD_ID = re.compile(r"[0-9a-f]{16}")
+_BY_CLIENT = "client"
+"""Who uploads submits it: no watch asks for it as well, with parameters of its own."""
+
 _REMEDY = "Give the file's own name, without folders, at most 200 bytes long, and not hidden."
 
 
@@ -64,7 +67,9 @@ class UploadOffered(BaseModel):
     upload_id: str = Field(examples=["0123456789abcdef"])
     method: str = Field("PUT", examples=["PUT"])
     url: str = Field(description="for this one name: nothing can be read, listed or written over with it")
-    headers: dict[str, str] = Field(description="to be sent with it", examples=[{"x-ms-blob-type": "BlockBlob"}])
+    headers: dict[str, str] = Field(
+        description="to be sent with it", examples=[{"x-ms-blob-type": "BlockBlob", "x-ms-meta-origin": "client"}]
+    )
     needs_credential: bool = Field(description="whether the PUT carries the credential too; where it is false, it must not")
     max_bytes: int = Field(examples=[5_242_880_000])
     expires_at_utc: datetime | None = Field(description="when the address ends; none where it does not")
@@ -83,7 +88,7 @@ def upload_routes(settings: Settings, objects: ObjectStore) -> APIRouter:
     """The routes; `objects` is the store of the settings' profile."""
     router = APIRouter(tags=["uploads"])
 
-    @router.post("/api/uploads", status_code=201, responses=problem_responses(401, 403, 413, 422, 429, 500, 503))
+    @router.post("/api/uploads", name="offer_upload", status_code=201, responses=problem_responses(401, 403, 413, 422, 429, 500, 503))
     async def offer(asked: UploadAsked, principal: Submitter) -> UploadOffered:
         """Ask where to send a file to."""
         demand_container(principal, BRONZE)
@@ -106,6 +111,7 @@ def upload_routes(settings: Settings, objects: ObjectStore) -> APIRouter:
 
     @router.put(
         "/api/uploads/{upload_id}/{file_name}",
+        name="put_upload",
         status_code=201,
         responses=problem_responses(401, 403, 404, 409, 413, 422, 429, 500, 503),
         openapi_extra={
@@ -177,7 +183,7 @@ def _offered_by_account(settings: Settings, upload_id: str, key: str) -> UploadO
     return UploadOffered(
         upload_id=upload_id,
         url=signed_upload(settings, BRONZE, key, ends_at_utc=ends),
-        headers={"x-ms-blob-type": "BlockBlob"},
+        headers={"x-ms-blob-type": "BlockBlob", f"x-ms-meta-{SUBMITTED}": _BY_CLIENT},
         needs_credential=False,
         max_bytes=upload_max_bytes(settings),
         expires_at_utc=ends,
@@ -213,4 +219,4 @@ def _append(path: FilePath, content: bytes) -> None:
 
 
 def _publish(objects: ObjectStore, key: str, path: FilePath) -> None:
-    objects.put_file(BRONZE, key, path, metadata={}, move=True, only_if_etag="")
+    objects.put_file(BRONZE, key, path, metadata={SUBMITTED: _BY_CLIENT}, move=True, only_if_etag="")

@@ -73,6 +73,8 @@ def item_skeleton(
     properties: dict[str, Any] = {
         **when.properties(),
         "title": options.title or dataset or default_title(source.key),
+        **({"description": options.description} if options.description else {}),
+        **({"keywords": options.keywords} if options.keywords else {}),
         "created": rfc3339(provenance.created_utc),
         "updated": rfc3339(provenance.published_at_utc),
         "version": provenance.fingerprint,

@@ -5,6 +5,7 @@ import logging
 import click
 
 from geo_platform.cli.application import Application
+from geo_platform.loading import loaded_for_good
 
 
 @click.command("serve")
@@ -35,12 +36,14 @@ def serve(application: Application, host: str, port: int) -> None:
     Settings: GEO_PLATFORM_DAGSTER_URL (http://127.0.0.1:3000), GEO_PLATFORM_API_OIDC_ISSUER and _AUDIENCE for
     tokens, GEO_PLATFORM_API_* for limits. docs/api.md has the routes; /openapi.json describes them all.
     """
-    import uvicorn
+    with loaded_for_good():
+        import uvicorn
 
-    from geo_platform.api.app import create_app
+        from geo_platform.api.app import create_app
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    app = create_app(application.settings)
+    with loaded_for_good():
+        app = create_app(application.settings)
     click.echo(f"http://{host}:{port}  (data in {application.settings.home_dir}, Dagster at {application.settings.dagster_url})", err=True)
-    uvicorn.run(app, host=host, port=port, log_level="warning", server_header=False, timeout_graceful_shutdown=10)
+    uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=10)

@@ -17,7 +17,16 @@ import click
 
 from geo_platform.cli.application import INSTANCE_TEMPLATES, Application
 from geo_platform.cli.outcome import printable
-from geo_platform.runs import CORRELATION_TAG, PARENT_RUN_TAG, PARTITION_TAG, TRACEPARENT_TAG
+from geo_platform.runs import (
+    ASKED_BY_TAG,
+    CORRELATION_TAG,
+    JOB_TAG,
+    ORIGIN_TAG,
+    PARENT_RUN_TAG,
+    PARTITION_TAG,
+    REQUEST_TAG,
+    TRACEPARENT_TAG,
+)
 from geo_platform.settings import Profile
 from geo_platform.storage.stores import open_objects
 from geo_platform.trace.answer import Answer, Timeline, trace
@@ -26,7 +35,7 @@ from geo_platform.trace.reach import Reach
 from geo_platform.trace.sources import Provenance, RunHistory, Stores
 from geo_platform.trace.timeline import Event, Kind
 
-_TOLD_TAGS = {PARTITION_TAG, CORRELATION_TAG, TRACEPARENT_TAG, PARENT_RUN_TAG}
+_TOLD_TAGS = {PARTITION_TAG, CORRELATION_TAG, TRACEPARENT_TAG, PARENT_RUN_TAG, JOB_TAG, REQUEST_TAG, ASKED_BY_TAG, ORIGIN_TAG}
 _RETRIES = 1
 """Of a request: whoever waits here is a person, who is told which store does not answer."""
 
@@ -41,12 +50,13 @@ _NOTHING_KNOWN, _NOT_ALL_REACHED = 1, 3
 def trace_id(application: Application, subject: str, kind: str | None, as_json: bool) -> None:
     """Tell everything that happened around an ID, in one timeline over all stores.
 
-    ID is whatever you have. What it is of is decided by its form, and tried in this order: a run, an address, an object, an
-    item, a table, a client's id.
+    ID is whatever you have. What it is of is decided by its form, and tried in this order: a run, a job of the HTTP face, an
+    address, an object, an item, a table, a client's id.
 
     \b
       geo-platform trace 2f4c9a1e                          a run: its id, the first 8 characters of it, or a trace id
       geo-platform trace req-2026-11-24-0017               the id that a client gave to its request
+      geo-platform trace 3b1f0c9ad2f7e651…                 a job of the HTTP face, with all its attempts; or X-Request-Id
       geo-platform trace vectors/wells                     an item, or its id alone
       geo-platform trace silver/vectors/geo/wells/…/wells.parquet
       geo-platform trace https://ACCOUNT.blob.core.windows.net/silver/…
@@ -119,6 +129,7 @@ def _head(timeline: Timeline) -> Iterator[str]:
     yield f"run {timeline.run_id}  {document['job'] or 'of a job that Dagster does not tell'}  {document['status'] or ''}".rstrip()
     for label, name in (
         ("launched by", "launched_by"),
+        ("job id", "job_id"),
         ("object", "partition"),
         ("client's id", "correlation_id"),
         ("traceparent", "traceparent"),

@@ -1,10 +1,12 @@
 """The first message of both chains."""
 
 from enum import StrEnum
+from typing import ClassVar
 
 from pydantic import Field
 
 from geo_platform.contracts.message import Message, ObjectReference, Part, UtcTime
+from geo_platform.contracts.stored import Content, upgrades
 
 
 class SourceKind(StrEnum):
@@ -63,11 +65,20 @@ class ObjectArrived(Message):
 class RunAsked(Message):
     """A run was asked for because of an arrival: a receipt. Whether that run exists and how it stands, Dagster alone says."""
 
+    schema_version: ClassVar[int] = 2
+
     uri: str
     etag: str = Field(description="of the object and its sidecars together")
     watch: str
     run_key: str = Field(description="the tag dagster/run_key of the run")
     asked_at_utc: UtcTime = Field(description="by the clock of who asked")
+    waits_at: str = Field(default="", description="message that lies there until a client's run exists; empty where a watch asked")
+
+
+@upgrades(RunAsked, from_version=1)
+def _asked_by_a_watch(content: Content) -> Content:
+    """Before that nobody but watches took receipts."""
+    return {**content, "waits_at": ""}
 
 
 class QuarantinedPart(Part):

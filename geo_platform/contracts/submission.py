@@ -64,7 +64,7 @@ class DataRequested(Message):
     request_id: str
     job_id: str
     job_type: str
-    data_type: str = Field(description="raster or vector, by content")
+    data_type: str = Field(description="raster or vector, by content; mixed where it has files of both")
     dataset_id: str
     resource_id: str
     version_id: str

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from geo_platform.runs import CORRELATION_TAG, PARENT_RUN_TAG, PARTITION_TAG, TRACEPARENT_TAG
+from geo_platform.runs import ASKED_BY_TAG, CORRELATION_TAG, JOB_TAG, PARENT_RUN_TAG, PARTITION_TAG, REQUEST_TAG, TRACEPARENT_TAG
 from geo_platform.telemetry.checkpoints import Checkpoint
 from geo_platform.trace.catalog_events import catalog_events, table_events, writes_of_versions
 from geo_platform.trace.find import Found, find, items_of_run
@@ -65,6 +65,9 @@ class Timeline:
             "status": facts.status if facts else None,
             "partition": self.tags.get(PARTITION_TAG),
             "launched_by": launched_by(self.tags) if facts else None,
+            "job_id": self.tags.get(JOB_TAG),
+            "request_id": self.tags.get(REQUEST_TAG),
+            "asked_by": self.tags.get(ASKED_BY_TAG),
             "correlation_id": self.tags.get(CORRELATION_TAG),
             "traceparent": self.tags.get(TRACEPARENT_TAG),
             "retry_of": self.tags.get(PARENT_RUN_TAG),
@@ -132,7 +135,14 @@ def _request_events(facts: RunFacts | None) -> list[Event]:
     if facts is None:
         return []
     said = f"{facts.job} by {launched_by(facts.tags)}"
-    known = {"partition": facts.tags.get(PARTITION_TAG), "correlation_id": facts.tags.get(CORRELATION_TAG)}
+    told = {
+        "partition": PARTITION_TAG,
+        "correlation_id": CORRELATION_TAG,
+        "job_id": JOB_TAG,
+        "request_id": REQUEST_TAG,
+        "asked_by": ASKED_BY_TAG,
+    }
+    known = {name: facts.tags.get(tag) for name, tag in told.items()}
     return [Event(facts.requested_at_utc, Store.dagster, Kind.RUN_REQUESTED, said, details=known)]
 
 

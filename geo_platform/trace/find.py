@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from geo_platform.errors import ParameterInvalid, SourceNotFound
 from geo_platform.ports import BRONZE, ITEM_RESTORED_BY, ITEM_RUN_ID, MESSAGES, StoredObject
-from geo_platform.runs import CORRELATION_TAG, PARTITION_TAG, TRACEPARENT_TAG
+from geo_platform.runs import CORRELATION_TAG, JOB_TAG, PARTITION_TAG, REQUEST_TAG, TRACEPARENT_TAG
 from geo_platform.trace.object_events import RUN_ID, messages_of
 from geo_platform.trace.question import Reading, Subject, is_run_id
 from geo_platform.trace.sources import Stores, TableFound
@@ -33,6 +33,7 @@ def find(readings: Iterable[Reading], stores: Stores) -> Found | None:
         Subject.blob: _blob,
         Subject.item: _item,
         Subject.table: _table,
+        Subject.job: _job,
         Subject.client: _client,
     }
     for reading in readings:
@@ -77,9 +78,14 @@ def is_of_run(item: Mapping[str, Any], run_id: str) -> bool:
     return run_id in (item["properties"].get(ITEM_RUN_ID), item["properties"].get(ITEM_RESTORED_BY))
 
 
+def _job(reading: Reading, stores: Stores) -> Sequence[str] | None:
+    """Every attempt at a job of the HTTP face."""
+    return _tagged(stores, JOB_TAG, reading.name) or None
+
+
 def _client(reading: Reading, stores: Stores) -> Sequence[str] | None:
-    """Every run that this request came to; a whole traceparent is looked for under its own tag."""
-    for tag in (CORRELATION_TAG, TRACEPARENT_TAG):
+    """Every run that this request came to: by the client's own name of it, its traceparent, or the id that the HTTP face gave it."""
+    for tag in (CORRELATION_TAG, TRACEPARENT_TAG, REQUEST_TAG):
         runs = _tagged(stores, tag, reading.name)
         if runs:
             return runs

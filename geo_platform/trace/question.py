@@ -4,6 +4,7 @@
     address            file:, http(s):, pgstac:, postgresql: of an object, an item or a table
     container/key      an object
     collection/id      an item
+    64 hex digits      a job of the HTTP face
     schema.table       a table; a version's own name, as geo_staging and geo_replaced have it
     client's id        the tag geo_platform/correlation_id, or a whole traceparent
     item's id          alone
@@ -23,6 +24,7 @@ _CONTAINERS = (BRONZE, SILVER, QUARANTINE, MESSAGES)
 _RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _TRACE_ID = re.compile(r"[0-9a-f]{32}")
 _RUN_PREFIX = re.compile(r"[0-9a-f]{8}(-[0-9a-f-]{0,27})?")
+_JOB_ID = re.compile(r"[0-9a-f]{64}")
 _TABLE = re.compile(r'"?([^."/\s]+)"?\."?([^"/]+)"?')
 _VERSION = re.compile(r'"?(.+_[0-9a-f]{8}_[0-9a-f]{8})"?')
 _ITEM_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -37,6 +39,7 @@ class Subject(StrEnum):
     blob = "blob"
     item = "item"
     table = "table"
+    job = "job"
     client = "client"
 
 
@@ -64,6 +67,7 @@ _CALLED = {
     Subject.blob: "object",
     Subject.item: "item",
     Subject.table: "table",
+    Subject.job: "job",
     Subject.client: "client's id",
 }
 
@@ -90,6 +94,8 @@ def is_run_id(text: str) -> bool:
 
 def _readings(text: str) -> Iterator[Reading]:
     yield from _runs(text.lower())
+    if _JOB_ID.fullmatch(text):
+        yield Reading(Subject.job, text)
     parts = _split(text)
     if parts is not None:
         yield from _addresses(parts)

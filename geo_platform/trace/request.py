@@ -5,7 +5,7 @@ What belongs here: which tag means whom. What stays out: setting any of them (`s
 
 from collections.abc import Mapping
 
-from geo_platform.runs import PARENT_RUN_TAG
+from geo_platform.runs import ASKED_BY_TAG, OF_HTTP_FACE, ORIGIN_TAG, PARENT_RUN_TAG, REQUEST_TAG
 
 _NAMED = {
     "dagster/schedule_name": "the schedule {}",
@@ -15,7 +15,7 @@ _NAMED = {
 
 
 def launched_by(tags: Mapping[str, str]) -> str:
-    """For a person: a schedule, a sensor, a command, the UI, the daemon's retries, or whoever spoke GraphQL.
+    """For a person: a schedule, a sensor, a client of the HTTP face, a command, the UI, the daemon's retries, or whoever spoke GraphQL.
 
     A run that is executed again has the tags of the run before it.
     """
@@ -29,6 +29,8 @@ def _who(tags: Mapping[str, str]) -> str:
         return "the daemon"
     if (tag := next((tag for tag in _NAMED if tag in tags), None)) is not None:
         return _NAMED[tag].format(tags[tag])
+    if tags.get(ORIGIN_TAG) == OF_HTTP_FACE:
+        return f"the HTTP face for {tags.get(ASKED_BY_TAG, 'somebody')}, request {tags.get(REQUEST_TAG, 'without an id')}"
     if "geo_platform/process" in tags and not is_launched:
         return f"the command line on {tags.get('geo_platform/host', 'an unnamed host')}"
     if tags.get("dagster/from_ui") == "true":

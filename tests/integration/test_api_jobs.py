@@ -1,4 +1,4 @@
-"""The HTTP face before a real Dagster: work that clients of the old system submit, and what is known of it afterwards."""
+"""The HTTP face before a real Dagster on both profiles: work that clients of the old system submit, and what is known of it afterwards."""
 
 import json
 import time
@@ -11,11 +11,13 @@ import pytest
 from graphql import build_client_schema, get_introspection_query, parse, validate
 
 from geo_platform.api.dagster_documents import ALL
+from geo_platform.ports import SUBMITTED
 from geo_platform.runs import ATTEMPT_TAG, CORRELATION_TAG, JOB_TAG, REQUEST_TAG, TRACEPARENT_TAG
 from tests.support.api_stack import ApiStack, api_stack, face
 from tests.support.command import SAMPLES, geo_platform
 from tests.support.legacy_client import LegacyError
 from tests.support.own_dagster import WEBSERVER
+from tests.support.production import ProfileUnderTest
 from tests.support.ui import graphql
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -29,7 +31,7 @@ DATA = {
     "access_level": "open",
 }
 
-# A whole Dagster and twenty runs: over a minute.
+# A whole Dagster and twenty runs, twice: over two minutes.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")]
 
 
@@ -44,9 +46,9 @@ class Worked:
 
 
 @pytest.fixture(scope="module")
-def worked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worked]:
+def worked(module_profile: ProfileUnderTest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worked]:
     """Everything is submitted at once, by a client that knows the old routes alone; the tests ask what came of it."""
-    with api_stack(tmp_path_factory.mktemp("api")) as stack:
+    with api_stack(tmp_path_factory.mktemp("api"), module_profile) as stack:
         for key, content in {
             "dem.tif": SAMPLES / "sierra_nevada_srtm.tif",
             "wells.csv": WELLS.encode(),
@@ -288,9 +290,36 @@ def test_the_trace_is_the_one_that_the_command_line_tells(worked: Worked) -> Non
     stack = worked.stack
     for name in ("vector", "hello"):
         answer = stack.ask("GET", f"/api/jobs/{worked.job_ids[name]}/trace", "reader").json()
-        told = geo_platform("trace", worked.ended[name]["runId"], "--json", home=stack.settings.home_dir).lines[0]
+        told = geo_platform(
+            "trace", worked.ended[name]["runId"], "--json", home=stack.settings.home_dir, extra=stack.profile.environment
+        ).lines[0]
         assert _as_graphql_can_tell_it(answer) == _as_graphql_can_tell_it(told)
         assert answer["timelines"][0]["correlation_id"] == "req-2026-0017"
+        asked_by = f"the HTTP face for {answer['timelines'][0]['asked_by']}, request {worked.ended[name]['requestId']}"
+        assert answer["timelines"][0]["launched_by"] == asked_by
+        assert asked_by.startswith("the HTTP face for key:submitter")
+
+
+def test_a_job_s_id_and_the_request_s_lead_the_command_line_to_its_runs(worked: Worked) -> None:
+    stack, ended = worked.stack, worked.ended["hello"]
+    for known in (worked.job_ids["hello"], ended["requestId"]):
+        told = geo_platform("trace", known, "--json", home=stack.settings.home_dir, extra=stack.profile.environment).lines[0]
+        assert [timeline["run_id"] for timeline in told["timelines"]] == [ended["runId"]], told["looked_for"]
+
+
+def test_a_file_that_is_sent_to_the_address_of_an_upload_is_processed_once_it_is_submitted(worked: Worked) -> None:
+    stack = worked.stack
+    offer = stack.ask("POST", "/api/uploads", "submitter", json={"file_name": "sent.tif"}).json()
+    credential = {"X-Api-Key": stack.keys["submitter"]} if offer["needs_credential"] else {}
+    url = stack.address + offer["url"] if offer["url"].startswith("/") else offer["url"]
+    content = (SAMPLES / "sierra_nevada_srtm.tif").read_bytes()
+    sent = stack.client.request(offer["method"], url, content=content, headers={**offer["headers"], **credential})
+    assert sent.status_code == 201, sent.text
+    job = stack.legacy().submit("process_raster", **offer["submit"])
+    ended = stack.legacy().wait(job["job_id"])
+    assert (ended["status"], ended["resultData"]["item_id"]) == ("completed", "sent")
+    lying = stack.services.objects.stat("bronze", offer["submit"]["blob_name"])
+    assert SUBMITTED in lying.metadata, "no watch takes it as well"
 
 
 def test_jobs_are_listed_by_type_and_state_page_by_page(worked: Worked) -> None:
@@ -331,7 +360,7 @@ def test_each_graphql_document_fits_the_webserver_s_schema(worked: Worked, name:
 def test_what_is_accepted_while_the_webserver_is_down_runs_once_it_is_back(worked: Worked) -> None:
     stack = worked.stack
     stack.dagster.kill(WEBSERVER)
-    with face(stack.settings.home_dir, stack.dagster) as dying:
+    with face(stack.settings.home_dir, stack.dagster, stack.profile) as dying:
         left = dying.legacy().submit("hello_world", name="left by a face that ended")
         assert dying.legacy().status(left["job_id"])["status"] == "queued"
     accepted = stack.legacy().submit("hello_world", name="while it was down")

@@ -1,4 +1,4 @@
-"""The HTTP face before a real Dagster on an embedded home: code location, daemon and webserver as processes, the face in this process.
+"""The HTTP face before a real Dagster, of either profile: code location, daemon and webserver as processes, the face in this process.
 
 What belongs here: starting all of it, objects, keys. What stays out: what is asked of it.
 """
@@ -23,8 +23,11 @@ from geo_platform.settings import Profile, Settings
 from tests.support.command import ROOT
 from tests.support.legacy_client import LegacyClient
 from tests.support.own_dagster import CODE, DAEMON, WEBSERVER, OwnDagster, own_dagster
+from tests.support.production import ProfileUnderTest
 from tests.support.serving import served
 from tests.support.watching import watching_nothing
+
+_ON_FILES = ProfileUnderTest(Profile.embedded, {})
 
 
 @dataclass
@@ -36,6 +39,7 @@ class ApiStack:
     keys: Mapping[str, str]
     dagster: OwnDagster
     services: Services
+    profile: ProfileUnderTest = _ON_FILES
     client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=60, trust_env=False))
 
     def ask(self, method: str, path: str, key: str = "operator", **rest: Any) -> httpx.Response:
@@ -63,30 +67,30 @@ class ApiStack:
 
 
 @contextmanager
-def api_stack(folder: Path, **settings: Any) -> Iterator[ApiStack]:
+def api_stack(folder: Path, profile: ProfileUnderTest = _ON_FILES, **settings: Any) -> Iterator[ApiStack]:
     """All of it runs, and no sensor asks for anything by itself."""
     home = folder / "home"
     (home / "logs").mkdir(parents=True)
-    template = Template((ROOT / INSTANCE_TEMPLATES[Profile.embedded]).read_text("utf-8"))
+    template = Template((ROOT / INSTANCE_TEMPLATES[profile.profile]).read_text("utf-8"))
     configuration = template.substitute(LOG_FILE=home / "logs" / "platform.jsonl")
-    environment = {"GEO_PLATFORM_HOME": str(home), "HOME": str(home), **watching_nothing(folder)}
-    with own_dagster(home / "dagster", configuration, environment) as own:
+    environment = {**profile.environment, "GEO_PLATFORM_HOME": str(home), "HOME": str(home), **watching_nothing(folder)}
+    with own_dagster(profile.settings(home).dagster_home_dir, configuration, environment) as own:
         own.start(CODE, WEBSERVER, DAEMON)
-        with face(home, own, **settings) as stack:
+        with face(home, own, profile, **settings) as stack:
             yield stack
 
 
 @contextmanager
-def face(home: Path, own: OwnDagster, **settings: Any) -> Iterator[ApiStack]:
+def face(home: Path, own: OwnDagster, profile: ProfileUnderTest = _ON_FILES, **settings: Any) -> Iterator[ApiStack]:
     """The HTTP face alone, before a Dagster that is there or not."""
-    chosen = Settings(
-        home=home, dagster_url=own.address, **{"api_requests_per_minute": 100_000, "api_address_requests_per_minute": 100_000, **settings}
-    )
+    limits = {"api_requests_per_minute": 100_000, "api_address_requests_per_minute": 100_000}
+    given = {"dagster_url": own.address, **limits, **settings}
+    chosen = profile.settings(home).model_copy(update=given)
     file = KeyFile(chosen.api_keys_file)
     keys = {scope.value: file.create(f"{scope.value}-{time.time_ns()}", scope) for scope in Scope}
     app = create_app(chosen)
     with served(app) as address:
-        stack = ApiStack(address, chosen, keys, own, app.state.services)
+        stack = ApiStack(address, chosen, keys, own, app.state.services, profile)
         try:
             yield stack
         finally:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from geo_platform.api import dispatcher as module
-from geo_platform.api.dagster_graphql import Launch, LaunchRefused, RunFound
+from geo_platform.api.dagster_graphql import DagsterAway, Launch, LaunchRefused, RunFound
 from geo_platform.api.dispatcher import Dispatcher
 from geo_platform.api.submissions import Submissions
 from geo_platform.contracts.stored import dump_message, load_message
@@ -32,8 +32,11 @@ class Launches:
     after: list[Exception] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
     status: str = "QUEUED"
+    asked_for: int = 0
+    looked_for: int = 0
 
     def launch(self, asked: Launch) -> str:
+        self.asked_for += 1
         if self.before:
             raise self.before.pop(0)
         run_id = f"run-{len(self.runs_of)}"
@@ -44,6 +47,7 @@ class Launches:
         return run_id
 
     def runs(self, *, tags: dict[str, str], limit: int) -> tuple[RunFound, ...]:
+        self.looked_for += 1
         return tuple(run for run in self.runs_of if tags.items() <= run.tags.items())[:limit]
 
     def terminate(self, run_id: str, *, at_once: bool) -> None:
@@ -114,6 +118,45 @@ def test_a_webserver_that_is_away_is_asked_again(objects: FolderStore, dagster: 
     dispatcher.hand_over(written(objects), 1, is_new=True)
     wait(lambda: nothing_waits(objects, dispatcher))
     assert len(dagster.runs_of) == 1
+
+
+def test_while_the_webserver_does_not_answer_it_is_not_asked_for_each_job_that_waits(
+    objects: FolderStore, dagster: Launches, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_FIRST_PAUSE_S", 2)
+    monkeypatch.setattr(module, "_LONGEST_PAUSE_S", 2)
+    dagster.before = [DagsterAway("refused", remedy="Wait.", was_reached=False)] * 10_000
+    for name in "0123456789abcdef":
+        dispatcher.hand_over(written(objects, name), 1, is_new=True)
+    wait(lambda: dagster.asked_for)
+    assert dagster.asked_for <= 2 * module.WORKERS
+    dagster.before = []
+    wait(lambda: nothing_waits(objects, dispatcher))
+    assert len(dagster.runs_of) == 16
+    assert dagster.looked_for == 0  # a webserver that was not reached made no run
+
+
+def test_however_much_is_submitted_what_was_accepted_is_launched(
+    objects: FolderStore, dagster: Launches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_GIVES_WAY_S", 0.02)
+    made: Any = dagster
+    pressed = Dispatcher(Submissions(objects), made, is_pressed=lambda: True)
+    pressed.start()
+    for name in "abcdef":
+        pressed.hand_over(written(objects, name), 1, is_new=True)
+    wait(lambda: nothing_waits(objects, pressed))
+    pressed.stop()
+    assert len(dagster.runs_of) == 6
+
+
+def test_a_run_that_a_webserver_made_before_it_went_silent_is_looked_for(
+    objects: FolderStore, dagster: Launches, dispatcher: Dispatcher
+) -> None:
+    dagster.after = [DagsterAway("it died while it answered", remedy="Wait.", was_reached=True)]
+    dispatcher.hand_over(written(objects), 1, is_new=True)
+    wait(lambda: nothing_waits(objects, dispatcher))
+    assert (len(dagster.runs_of), dagster.asked_for, dagster.looked_for) == (1, 1, 1)
 
 
 def test_a_run_whose_answer_was_lost_is_not_launched_again(objects: FolderStore, dagster: Launches, dispatcher: Dispatcher) -> None:

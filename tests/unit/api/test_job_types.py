@@ -98,6 +98,7 @@ def test_what_no_job_knows_is_named_with_its_group() -> None:
     )
     assert found.keys() == {"colour", "converter_params.delimiter", "indexes", "geometry_params"}
     assert faults_of("hello_world", nome="Ada").keys() == {"nome"}
+    assert faults_of("hello_world", nome=None).keys() == {"nome"}
     assert faults_of("process_raster", blob_name="a.tif", table_name="t").keys() == {"table_name"}
 
 

@@ -3,9 +3,10 @@
 from http import HTTPStatus
 
 import pytest
+from starlette.requests import HTTPConnection
 
-from geo_platform.api.problems import ParametersInvalid, Problem, problem, status_of
-from geo_platform.errors import PlatformError, PlatformFault, error_leaves
+from geo_platform.api.problems import ParametersInvalid, Problem, problem, problem_response, status_of
+from geo_platform.errors import PlatformError, PlatformFault, RateExceeded, error_leaves
 
 OWN = {
     "UNAUTHENTICATED": 401,
@@ -42,3 +43,12 @@ def test_every_fault_is_named() -> None:
     assert [fault.name for fault in document.faults] == ["a", "b"]
     assert document.detail == "a: is wrong; b: is too."
     assert set(Problem.model_fields) == set(document.model_dump())
+
+
+@pytest.mark.parametrize("leaf", error_leaves(), ids=lambda leaf: leaf.code)
+def test_who_may_come_again_is_told_when(leaf: type[PlatformError]) -> None:
+    connection = HTTPConnection({"type": "http", "path": "/api/jobs", "headers": [], "server": ("localhost", 80), "scheme": "http"})
+    said = problem_response(leaf("the object"), connection).headers.get("Retry-After")
+    assert said == ("5" if leaf.retryable else None)
+    if leaf is RateExceeded:
+        assert problem_response(leaf("you", retry_after_s=7), connection).headers["Retry-After"] == "7"

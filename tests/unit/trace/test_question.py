@@ -49,6 +49,7 @@ def test_a_beginning_of_at_least_eight_characters_may_be_a_run(text: str) -> Non
         (f"geo_replaced.{VERSION}", Reading(Subject.table, VERSION, "geo_replaced")),
         (VERSION, Reading(Subject.table, VERSION)),
         ("postgresql://host:5432/geo?table=geo.wells", Reading(Subject.table, "wells", "geo")),
+        ("0f" * 32, Reading(Subject.job, "0f" * 32)),
         ("req 17", Reading(Subject.client, "req 17")),
     ],
 )

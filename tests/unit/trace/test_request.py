@@ -5,6 +5,7 @@ import pytest
 from geo_platform.trace.request import launched_by
 
 CLI = {"geo_platform/process": "1.2", "geo_platform/host": "desk"}
+API = {"geo_platform/origin": "api", "geo_platform/asked_by": "key:field-team", "geo_platform/request_id": "0f1e2d"}
 LOCATION = {".dagster/repository": "__repository__@geo_platform.definitions"}
 
 
@@ -20,6 +21,13 @@ LOCATION = {".dagster/repository": "__repository__@geo_platform.definitions"}
         ({**LOCATION, **CLI, "dagster/parent_run_id": "r1"}, "GraphQL, as another attempt at run r1"),
         ({**LOCATION, "dagster/from_ui": "true", "dagster/parent_run_id": "r1"}, "the Dagster UI, as another attempt at run r1"),
         ({**LOCATION, "dagster/retry_number": "1", "dagster/parent_run_id": "r1"}, "the daemon, as another attempt at run r1"),
+        ({**LOCATION, **API}, "the HTTP face for key:field-team, request 0f1e2d"),
+        (
+            {**LOCATION, **API, "dagster/parent_run_id": "r1"},
+            "the HTTP face for key:field-team, request 0f1e2d, as another attempt at run r1",
+        ),
+        ({**LOCATION, **API, "dagster/retry_number": "1", "dagster/parent_run_id": "r1"}, "the daemon, as another attempt at run r1"),
+        ({**LOCATION, "geo_platform/origin": "api"}, "the HTTP face for somebody, request without an id"),
         ({}, "a program in its own process"),
     ],
 )

@@ -1,0 +1,60 @@
+"""A client that a generator makes of the served OpenAPI document, as users of another team would make theirs.
+
+What belongs here: generating and importing it. What stays out: what is asked with it.
+"""
+
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import httpx
+
+PACKAGE = "generated_geo_platform_client"
+
+
+class GeneratedClient:
+    """The package, and its client with a credential."""
+
+    def __init__(self, address: str, key: str) -> None:
+        package = importlib.import_module(PACKAGE)
+        self.own = package.AuthenticatedClient(
+            base_url=address, token=key, prefix="", auth_header_name="X-Api-Key", httpx_args={"trust_env": False}
+        )
+        self.models = importlib.import_module(f"{PACKAGE}.models")
+
+    def call(self, tag: str, operation: str, *path: str, **rest: Any) -> Any:
+        """What the method of an operation answers: a model, of whichever status."""
+        return self.module(tag, operation).sync(*path, client=self.own, **rest)
+
+    @staticmethod
+    def module(tag: str, operation: str) -> ModuleType:
+        return importlib.import_module(f"{PACKAGE}.api.{tag}.{operation}")
+
+
+@contextmanager
+def generated_client(address: str, key: str, folder: Path) -> Iterator[GeneratedClient]:
+    """Made of the document that is served at this address; nothing of it may be left out by the generator."""
+    document = folder / "openapi.json"
+    document.write_bytes(httpx.get(f"{address}/openapi.json", headers={"X-Api-Key": key}, trust_env=False).raise_for_status().content)
+    programs = Path(sys.executable).parent
+    command = [str(programs / "openapi-python-client"), "generate", "--path", str(document), "--output-path", str(folder / PACKAGE)]
+    environment = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}  # it tidies what it made with ruff
+    done = subprocess.run(
+        [*command, "--meta", "none", "--fail-on-warning"], capture_output=True, text=True, timeout=120, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    sys.path.insert(0, str(folder))
+    try:
+        client = GeneratedClient(address, key)
+        with client.own:
+            yield client
+    finally:
+        sys.path.remove(str(folder))
+        for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE]:
+            del sys.modules[name]
