@@ -128,10 +128,15 @@ def _say_ignored(run_id: str, tags: tuple[str, ...]) -> None:
         _log.warning("The value of the tag %s is ignored: %s.", tag, FORM_OF_CLIENT_IDS[tag])
 
 
+def span_destinations() -> Destinations:
+    """Where the settings of this process say that spans go."""
+    settings = load_settings()
+    return Destinations(otlp=bool(settings.otlp_endpoint), azure_monitor=settings.azure_monitor)
+
+
 @lru_cache(maxsize=1)
 def _start_tracing(run_id: str) -> None:  # asked for once for a run, which has hundreds of stages where files share it
-    settings = load_settings()
-    start_tracing(Destinations(otlp=bool(settings.otlp_endpoint), azure_monitor=settings.azure_monitor))
+    start_tracing(span_destinations())
 
 
 @contextmanager

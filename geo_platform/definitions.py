@@ -13,6 +13,7 @@ with loaded_for_good():
 
     from assets import hello, raster, vector
     from assets.checks import ASSET_CHECKS
+    from assets.stage import span_destinations
     from geo_platform.contracts.verify import verify_definitions
     from geo_platform.settings import load_settings
     from resources.profiles import resources_of
@@ -38,4 +39,4 @@ with loaded_for_good():
     )
 
 if _settings.fork_runs:
-    fork_spawned_from_loaded(["geo_platform.definitions"])
+    fork_spawned_from_loaded(["geo_platform.definitions", *span_destinations().modules])

@@ -21,6 +21,8 @@ from pydantic import SecretStr
 from geo_platform.telemetry.checkpoints import Checkpoint, report
 from geo_platform.telemetry.tracing import use_tracer
 
+_SDK = "geo_platform.telemetry.tracing_sdk"
+
 
 @dataclass(frozen=True)
 class Destinations:
@@ -31,6 +33,13 @@ class Destinations:
 
     def __bool__(self) -> bool:
         return self.otlp or bool(self.azure_monitor)
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """What delivering to them loads, for a process off which runs are forked: most of what telemetry costs a small run."""
+        otlp = ("opentelemetry.exporter.otlp.proto.http.trace_exporter",) if self.otlp else ()
+        azure_monitor = ("azure.monitor.opentelemetry.exporter",) if self.azure_monitor else ()
+        return (_SDK, *otlp, *azure_monitor) if self else ()
 
 
 class Delivery(Protocol):
@@ -112,7 +121,7 @@ def _end_delivery() -> None:
 
 def _deliver(destinations: Destinations) -> Delivery | None:
     try:
-        make: Callable[[Destinations, Losses], Delivery] = importlib.import_module("geo_platform.telemetry.tracing_sdk").deliver
+        make: Callable[[Destinations, Losses], Delivery] = importlib.import_module(_SDK).deliver
     except ImportError:
         _losses.note("any destination", "the extra `telemetry` of geo-platform is not installed")
         return None

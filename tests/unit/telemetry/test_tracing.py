@@ -1,6 +1,10 @@
 """Spans: whose trace they are in, what they say of a failure, and that without a destination nothing happens."""
 
+import importlib.util
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -11,6 +15,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from pydantic import SecretStr
 
 from geo_platform.errors import CrsMissing, SourceNotFound
 from geo_platform.telemetry.checkpoints import Checkpoint, report
@@ -18,6 +23,7 @@ from geo_platform.telemetry.context import telemetry_context
 from geo_platform.telemetry.tracing import call_started, calling, link_to, stage_span, trace_id_of
 from geo_platform.telemetry.tracing_export import Destinations, Losses, start_tracing
 from geo_platform.telemetry.tracing_sdk import CheckpointEvents, Exporter
+from tests.support.spans import collector
 
 RUN = "ea2add4b-aee9-45ca-b4b4-26abf84316a1"
 CLIENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -89,6 +95,35 @@ def test_without_a_destination_there_are_no_spans() -> None:
     start_tracing(Destinations())
     with telemetry_context(run_id=RUN), stage_span("raster_cog"):
         assert not trace.get_current_span().is_recording()
+
+
+DELIVERED = """
+import sys
+from geo_platform.telemetry.context import telemetry_context
+from geo_platform.telemetry.tracing import stage_span
+from geo_platform.telemetry.tracing_export import Destinations, start_tracing, stop_tracing
+destinations = Destinations(otlp=True)
+assert not set(destinations.modules) & sys.modules.keys()
+start_tracing(destinations)
+with telemetry_context(run_id=sys.argv[1]), stage_span("raster_cog"):
+    pass
+stop_tracing()
+print(sorted(set(destinations.modules) - sys.modules.keys()))
+"""
+
+
+def test_what_delivery_loads_is_what_runs_are_forked_with() -> None:
+    """Each is there once spans were sent, so that none of them is a name of yesterday."""
+    with collector() as taken:
+        environment = {**os.environ, **taken.environment("token")}
+        ended = subprocess.run(
+            [sys.executable, "-c", DELIVERED, RUN], env=environment, capture_output=True, text=True, check=True, timeout=60
+        )
+    assert ended.stdout.strip() == "[]"
+    assert taken.spans
+    assert Destinations().modules == ()
+    for module in Destinations(azure_monitor=SecretStr("InstrumentationKey=0")).modules:
+        assert importlib.util.find_spec(module)
 
 
 def test_a_loss_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
