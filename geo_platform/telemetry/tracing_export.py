@@ -21,7 +21,9 @@ from pydantic import SecretStr
 from geo_platform.telemetry.checkpoints import Checkpoint, report
 from geo_platform.telemetry.tracing import use_tracer
 
-_SDK = "geo_platform.telemetry.tracing_sdk"
+_SDK = ("geo_platform.telemetry.tracing_sdk",)
+_OTLP = ("opentelemetry.exporter.otlp.proto.http.trace_exporter", "opentelemetry.exporter.http.transport", "requests")
+_AZURE_MONITOR = ("azure.monitor.opentelemetry.exporter",)
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,7 @@ class Destinations:
     @property
     def modules(self) -> tuple[str, ...]:
         """What delivering to them loads, for a process off which runs are forked: most of what telemetry costs a small run."""
-        otlp = ("opentelemetry.exporter.otlp.proto.http.trace_exporter",) if self.otlp else ()
-        azure_monitor = ("azure.monitor.opentelemetry.exporter",) if self.azure_monitor else ()
-        return (_SDK, *otlp, *azure_monitor) if self else ()
+        return (*(_SDK if self else ()), *(_OTLP if self.otlp else ()), *(_AZURE_MONITOR if self.azure_monitor else ()))
 
 
 class Delivery(Protocol):
@@ -121,7 +121,7 @@ def _end_delivery() -> None:
 
 def _deliver(destinations: Destinations) -> Delivery | None:
     try:
-        make: Callable[[Destinations, Losses], Delivery] = importlib.import_module(_SDK).deliver
+        make: Callable[[Destinations, Losses], Delivery] = importlib.import_module(*_SDK).deliver
     except ImportError:
         _losses.note("any destination", "the extra `telemetry` of geo-platform is not installed")
         return None
