@@ -10,6 +10,7 @@ from functools import partial
 from benchmarks.arrivals import arrivals
 from benchmarks.data import ROOT, WORK, polygons, rgb_raster
 from benchmarks.files import files
+from benchmarks.first_stage import first_stage
 from benchmarks.jobs import JobMeasured, ingest
 from benchmarks.listing import listing
 from benchmarks.measure import Measured, in_turn, median_ratio, run, spread, tool
@@ -132,6 +133,7 @@ def main() -> None:
         "overhead": overhead,
         "arrivals": arrivals,
         "files": files,
+        "first_stage": first_stage,
         "listing": listing,
         "partitions": partitions,
         "submissions": submissions,

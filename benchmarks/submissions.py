@@ -71,7 +71,7 @@ def submissions() -> list[str]:
     ]
     columns = []
     for profile in PROFILES:
-        with _servers(Profile(profile)) as (environment, folder):
+        with servers(Profile(profile)) as (environment, folder):
             columns.append(_figures(_loaded(Profile(profile), environment, folder)))
     lines += [f"| {what} | " + " | ".join(column[what][0] for column in columns) + f" | {columns[0][what][1]} |" for what in columns[0]]
     return [
@@ -84,7 +84,7 @@ def submissions() -> list[str]:
 
 
 @contextmanager
-def _servers(profile: Profile) -> Iterator[tuple[dict[str, str], Path]]:
+def servers(profile: Profile) -> Iterator[tuple[dict[str, str], Path]]:
     """Environment and a folder for one load.
 
     A new one each time: ext4 makes files slowly for minutes where many were removed, so that a second load right after one is slower.
@@ -122,12 +122,12 @@ def _loaded(profile: Profile, environment: Mapping[str, str], folder: Path) -> L
     key = KeyFile(settings.api_keys_file).create("load", Scope.submitter)
     objects = open_objects(settings)
     for number in range(OBJECTS):
-        objects.put_bytes(BRONZE, f"load/{number:03}.tif", _raster(number), metadata={})
+        objects.put_bytes(BRONZE, f"load/{number:03}.tif", small_raster(number), metadata={})
     template = Template((ROOT / INSTANCE_TEMPLATES[profile]).read_text("utf-8"))
     configuration = template.substitute(LOG_FILE=settings.log_file)
     with own_dagster(settings.dagster_home_dir, configuration, environment) as own:
         own.start(CODE, WEBSERVER)
-        with _face(folder, own, environment) as (face, address):
+        with face_of(folder, own, environment) as (face, address):
             before_s = _cpu_s(face.pid)
             loaded_s, answers, client_cpu_s = _load(own, address, key, folder)
             face_cpu_s = _cpu_s(face.pid) - before_s
@@ -146,7 +146,7 @@ def _loaded(profile: Profile, environment: Mapping[str, str], folder: Path) -> L
 
 
 @contextmanager
-def _face(folder: Path, own: OwnDagster, environment: Mapping[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def face_of(folder: Path, own: OwnDagster, environment: Mapping[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     port = free_port()
     command = [str(Path(sys.executable).with_name("geo-platform")), "serve", "--port", str(port)]
     known = {**os.environ, **environment, **_LIMITS, "GEO_PLATFORM_DAGSTER_URL": own.address}
@@ -154,7 +154,7 @@ def _face(folder: Path, own: OwnDagster, environment: Mapping[str, str]) -> Iter
     with (folder / "serve.log").open("wb") as log:
         process = subprocess.Popen(command, env=known, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
     try:
-        _wait(lambda: listens(port), "the face")
+        wait_until(lambda: listens(port), "the face")
         yield process, f"127.0.0.1:{port}"
     finally:
         process.send_signal(signal.SIGINT)
@@ -189,7 +189,7 @@ def _all_launched(instance: dg.DagsterInstance, answers: Sequence[Answered]) -> 
         _say(f"{count} of {len(jobs)} have a run")
         return count >= len(jobs)
 
-    _wait(runs, "runs", every_s=5)
+    wait_until(runs, "runs", every_s=5)
     ended = time.monotonic()
     time.sleep(25)  # a second run, if there were one, would be made by now
     return ended
@@ -199,7 +199,7 @@ def _some_ended(instance: dg.DagsterInstance) -> Counter[str]:
     """How the first runs ended: the queue gives them out in order."""
     ended = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
     asked = dg.RunsFilter(tags={ORIGIN_TAG: "api"}, statuses=ended)
-    _wait(lambda: instance.get_runs_count(asked) >= SAMPLE, "runs to end", every_s=2)
+    wait_until(lambda: instance.get_runs_count(asked) >= SAMPLE, "runs to end", every_s=2)
     return Counter(run.status.value for run in instance.get_runs(asked))
 
 
@@ -250,7 +250,7 @@ def _cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _wait(holds: Any, what: str, *, every_s: float = 0.2) -> None:
+def wait_until(holds: Any, what: str, *, every_s: float = 0.2) -> None:
     deadline = time.monotonic() + _PATIENCE_S
     while not holds():
         if time.monotonic() > deadline:
@@ -258,7 +258,7 @@ def _wait(holds: Any, what: str, *, every_s: float = 0.2) -> None:
         time.sleep(every_s)
 
 
-def _raster(number: int) -> bytes:
+def small_raster(number: int) -> bytes:
     """A few kB, each another."""
     with rasterio.MemoryFile() as memory:
         profile = {"driver": "GTiff", "width": 64, "height": 64, "count": 1, "dtype": "uint16", "crs": "EPSG:32618"}
