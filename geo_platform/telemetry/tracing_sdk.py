@@ -18,6 +18,7 @@ from pydantic import SecretStr
 
 from geo_platform import __version__
 from geo_platform.telemetry.context import current
+from geo_platform.telemetry.otlp_plain import PlainOtlpExporter, plain_collector
 from geo_platform.telemetry.tracing import trace_id_of
 from geo_platform.telemetry.tracing_export import Destinations, Losses
 
@@ -151,6 +152,8 @@ def _resource() -> Resource:
 
 
 def _otlp() -> SpanExporter:
+    if (plain := plain_collector(os.environ)) is not None:
+        return PlainOtlpExporter(plain, timeout_s=END_WITHIN_S)
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
     return OTLPSpanExporter(timeout=END_WITHIN_S)
