@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from geo_platform.contracts.message import Finding, ObjectReference, TableReference
-from geo_platform.errors import NoFeatures, ParameterInvalid, SourceNotFound, TableExists
+from geo_platform.errors import Conflict, NoFeatures, ParameterInvalid, SourceNotFound, TableExists
 from geo_platform.ports import FEATURES_RECORD, SILVER, FeatureDataset, FeatureTarget, IndexRequest, ObjectStore
 from geo_platform.storage.geoparquet_order import Spool, spool_batches, write_in_order
 from geo_platform.storage.geoparquet_verify import read_back
@@ -65,6 +65,7 @@ class GeoParquetLake:
 
     def load(self, target: FeatureTarget, batches: Iterable[pa.RecordBatch], *, scratch: Path) -> FeatureDataset:
         """Write, verify, publish. Errors: what `batches` raises, NoFeatures, StoreUnavailable, StoreDenied."""
+        seen = self._etag_or_empty(target)
         folder = scratch / f"geoparquet-{target.fingerprint}"
         folder.mkdir(parents=True, exist_ok=True)
         spool = spool_batches(batches, target, folder / "unsorted.arrow")
@@ -72,16 +73,36 @@ class GeoParquetLake:
             raise NoFeatures(f"No rows are left to publish in {target.dataset}.")
         path = folder / f"{target.dataset}.parquet"
         write_in_order(spool, target, path)
-        return self._publish(path, spool, target)
+        return self._publish(path, spool, target, over=seen)
 
-    def _publish(self, path: Path, spool: Spool, target: FeatureTarget) -> FeatureDataset:
+    def _publish(self, path: Path, spool: Spool, target: FeatureTarget, *, over: str) -> FeatureDataset:
+        """Put where nothing changed since the load began; else another run of the same recipe was faster, and its file is the dataset.
+
+        Replaced, it would not be what that run's item says of it: the footer names the run.
+        """
         bounds = read_back(path, spool, target)
         sha256 = _sha256(path)
         metadata = {**target.metadata, "fingerprint": target.fingerprint, "sha256": sha256, "media_type": MEDIA_TYPE}
-        key = f"{target.key_prefix}/{target.fingerprint}/{target.dataset}.parquet"
-        stored = self._objects.put_file(SILVER, key, path, metadata=metadata, move=True)
+        key = _key(target)
+        try:
+            reference = self._objects.put_file(SILVER, key, path, metadata=metadata, move=True, only_if_etag=over).reference
+        except Conflict:
+            path.unlink(missing_ok=True)
+            reference = self._objects.stat(SILVER, key).reference
+            with self._objects.local_path(SILVER, key, etag=reference.etag) as other:
+                bounds, sha256 = read_back(other, spool, target), _sha256(other)
         findings = tuple(_not_in_files(target.indexes))
-        return FeatureDataset(DESTINATION, target.dataset, stored.reference, sha256, spool.rows, bounds, findings)
+        return FeatureDataset(DESTINATION, target.dataset, reference, sha256, spool.rows, bounds, findings)
+
+    def _etag_or_empty(self, target: FeatureTarget) -> str:
+        try:
+            return self._objects.stat(SILVER, _key(target)).reference.etag
+        except SourceNotFound:
+            return ""
+
+
+def _key(target: FeatureTarget) -> str:
+    return f"{target.key_prefix}/{target.fingerprint}/{target.dataset}.parquet"
 
 
 def _not_in_files(indexes: IndexRequest) -> Iterator[Finding]:

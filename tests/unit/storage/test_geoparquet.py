@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import geopandas
@@ -136,3 +137,22 @@ def test_nothing_shows_of_what_failed(tmp_path: Path) -> None:
     with pytest.raises(NoFeatures):
         GeoParquetLake(store).load(target(), iter(()), scratch=tmp_path)
     assert list(store.list("silver")) == []
+
+
+def test_of_two_loads_at_once_the_second_takes_the_first_one_s_file(tmp_path: Path) -> None:
+    """Replaced, it would no longer be what the first run's item says of it: the footer names the run."""
+    lake = GeoParquetLake(FolderStore(tmp_path / "store"))
+    mine, others = (replace(target(), metadata={"source_uri": "file:///a", "run_id": run}) for run in ("mine", "others"))
+    first: list[FeatureDataset] = []
+
+    def while_another_loads() -> Iterator[pa.RecordBatch]:
+        yield from batches(scattered(50))
+        (tmp_path / "others").mkdir()
+        first.append(lake.load(others, batches(scattered(50)), scratch=tmp_path / "others"))
+
+    (tmp_path / "mine").mkdir()
+    second = lake.load(mine, while_another_loads(), scratch=tmp_path / "mine")
+    assert second == first[0]
+    (stored,) = FolderStore(tmp_path / "store").list("silver")
+    assert stored.metadata["run_id"] == "others"
+    assert not [path for path in (tmp_path / "mine").rglob("*") if path.is_file()]
