@@ -10,7 +10,7 @@ Variables, and what is made of them: https://opentelemetry.io/docs/specs/otel/pr
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.error import URLError
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk import environment_variables as names
@@ -45,19 +45,27 @@ def plain_collector(environment: Mapping[str, str]) -> PlainCollector | None:
     return PlainCollector(url, parse_env_headers(given, liberal=True))
 
 
+class _NowhereElse(HTTPRedirectHandler):
+    """Whoever sends elsewhere has taken nothing, and the headers, which may hold a secret, are for the collector alone."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
 class PlainOtlpExporter(SpanExporter):
     """Each batch is one request, tried once."""
 
     def __init__(self, collector: PlainCollector, *, timeout_s: float) -> None:
         self._collector = collector
         self._timeout_s = timeout_s
+        self._opener = build_opener(_NowhereElse)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """SUCCESS where the collector took them; FAILURE where it refused, did not answer in time, or is not there."""
         headers = {**self._collector.headers, "Content-Type": "application/x-protobuf"}
         request = Request(self._collector.url, encode_spans(spans).SerializeToString(), headers, method="POST")  # noqa: S310  # http alone
         try:
-            with urlopen(request, timeout=self._timeout_s):  # noqa: S310
+            with self._opener.open(request, timeout=self._timeout_s):
                 return SpanExportResult.SUCCESS
         except (URLError, TimeoutError, ConnectionError):
             return SpanExportResult.FAILURE

@@ -1,7 +1,12 @@
 """A near collector: which one the variables name, and that what it does not take is told."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -45,13 +50,54 @@ def test_whatever_asks_for_more_is_opentelemetry_s_own_exporter_s(more: dict[str
     assert plain_collector({BASE: "http://near", **more}) is None
 
 
-def test_what_a_collector_takes_and_what_it_does_not() -> None:
+@pytest.fixture
+def spans() -> Sequence[ReadableSpan]:
     made = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(made))
     with provider.get_tracer("test").start_as_current_span("raster_cog"):
         pass
-    spans = made.get_finished_spans()
+    return made.get_finished_spans()
+
+
+def test_what_sends_elsewhere_has_taken_nothing_and_nothing_is_asked_there(spans: Sequence[ReadableSpan]) -> None:
+    """A page to sign in at, for one: urllib would ask for it, without the spans and with the headers, and be pleased."""
+    with sending_to("/login") as (address, asked):
+        there = PlainOtlpExporter(PlainCollector(f"{address}/v1/traces", {"token": "t"}), timeout_s=5)
+        assert there.export(spans) is SpanExportResult.FAILURE
+    assert asked == ["/v1/traces"]
+
+
+@contextmanager
+def sending_to(path: str) -> Iterator[tuple[str, list[str]]]:
+    """The address of a server that takes nothing and names a page of its own instead; and the paths that it was asked for."""
+    asked: list[str] = []
+
+    class Sends(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(self.path)
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(302)
+            self.send_header("Location", path)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Not on standard error."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Sends) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", asked
+        server.shutdown()
+
+
+def test_what_a_collector_takes_and_what_it_does_not(spans: Sequence[ReadableSpan]) -> None:
     with collector() as taken:
         there = PlainOtlpExporter(PlainCollector(f"{taken.address}/v1/traces", {"token": "t"}), timeout_s=5)
         assert there.export(spans) is SpanExportResult.SUCCESS
