@@ -24,6 +24,7 @@ from geo_platform.contracts.stored import dump_message, load_message
 from geo_platform.contracts.submission import AnswerGiven, DataRequested, JobSubmitted, LaunchWaiting
 from geo_platform.errors import Conflict, MessageUnreadable, SourceNotFound, StoreUnavailable
 from geo_platform.ports import MESSAGES, ObjectStore
+from geo_platform.present import present, present_etag
 from geo_platform.storage.process import is_alive, this_process
 
 CLAIM_LAPSES_S = 180
@@ -61,11 +62,8 @@ class Submissions:
     def job(self, job_id: str) -> Kept | None:
         """What is known of a job, or None."""
         place = _job_place(job_id)
-        try:
-            etag = self._objects.stat(MESSAGES, place).reference.etag
-        except SourceNotFound:
-            return None
-        found = self._read(place, JobSubmitted)
+        etag = present_etag(self._objects, MESSAGES, place)
+        found = self._read(place, JobSubmitted) if etag else None
         return None if found is None else Kept(found, etag)
 
     def put_job(self, job: JobSubmitted, *, over: str) -> bool:
@@ -94,11 +92,7 @@ class Submissions:
 
     def is_waiting(self, job_id: str, attempt: int) -> bool:
         """Whether somebody has still to launch it, as far as the store knows."""
-        try:
-            self._objects.stat(MESSAGES, waiting_place(job_id, attempt))
-        except SourceNotFound:
-            return False
-        return True
+        return present(self._objects, MESSAGES, waiting_place(job_id, attempt)) is not None
 
     def waiting(self) -> Iterator[tuple[str, int]]:
         """(job id, attempt) of all that have to be launched, whoever is at it."""
@@ -109,11 +103,8 @@ class Submissions:
     def take_over(self, job_id: str, attempt: int) -> Waiting | None:
         """Claim what another process was to launch and does no more: it died, or its claim lapsed. None otherwise."""
         place = waiting_place(job_id, attempt)
-        try:
-            etag = self._objects.stat(MESSAGES, place).reference.etag
-        except SourceNotFound:
-            return None
-        said = self._read(place, LaunchWaiting)
+        etag = present_etag(self._objects, MESSAGES, place)
+        said = self._read(place, LaunchWaiting) if etag else None
         if said is None or not self._is_over(said):
             return None
         return self.renew(Waiting(job_id, attempt, etag))

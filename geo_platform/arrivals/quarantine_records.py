@@ -15,6 +15,7 @@ from geo_platform.contracts.fault import ContractError
 from geo_platform.contracts.stored import dump_message, load_message
 from geo_platform.errors import MessageUnreadable, SourceNotFound
 from geo_platform.ports import QUARANTINE, QUARANTINE_RECORD, ObjectStore, StoredObject
+from geo_platform.present import present
 
 REFUSED_BY = "run_id"
 """Metadata of an object in quarantine: the run that refused it. Where it is missing, a person put the object there."""
@@ -97,7 +98,4 @@ def as_record(earlier: EarlierRefusal) -> ObjectQuarantined:
 
 def in_quarantine(objects: ObjectStore, part: QuarantinedPart) -> StoredObject | None:
     """What lies in quarantine under the part's key, whoever put it there."""
-    try:
-        return objects.stat(QUARANTINE, part.key)
-    except SourceNotFound:
-        return None
+    return present(objects, QUARANTINE, part.key)

@@ -22,6 +22,7 @@ from geo_platform.contracts.arrival import RunAsked
 from geo_platform.contracts.stored import dump_message, load_message
 from geo_platform.errors import Conflict, SourceNotFound
 from geo_platform.ports import MESSAGES, ObjectStore
+from geo_platform.present import present
 
 VOID_AFTER_S = 45
 """Longer than Dagster takes from the end of a tick to the runs that it asked for; a second run of an arrival would find its work done."""
@@ -89,14 +90,8 @@ def still_to_be_launched(objects: ObjectStore, asked: Mapping[str, RunAsked]) ->
     To be asked before Dagster is asked for the runs: what lies here no more by then has its run. Raises the store's faults.
     """
 
-    def waits(key: str) -> bool | None:
-        try:
-            objects.stat(MESSAGES, asked[key].waits_at)
-        except SourceNotFound:
-            return None
-        return True
-
-    return set(_each(waits, [key for key, one in asked.items() if one.waits_at]))
+    waiting = _each(lambda key: present(objects, MESSAGES, asked[key].waits_at), [key for key, one in asked.items() if one.waits_at])
+    return set(waiting)
 
 
 def take_for_client(objects: ObjectStore, arrival: Arrival, watch: Watch, *, run_key: str, waits_at: str, now_utc: datetime) -> bool:

@@ -13,6 +13,7 @@ from geo_platform.arrivals.quarantine_records import REFUSED_BY, in_quarantine, 
 from geo_platform.contracts.arrival import ObjectQuarantined, QuarantinedPart
 from geo_platform.errors import Conflict, SourceNotFound
 from geo_platform.ports import QUARANTINE, QUARANTINE_RECORD, ObjectStore, StoredObject
+from geo_platform.present import present
 
 RELEASED = "released_of_run"
 """Metadata of an object that came back from quarantine: the run that had refused it."""
@@ -65,10 +66,7 @@ def _came_back(objects: ObjectStore, record: ObjectQuarantined, part: Quarantine
 
 
 def _at_home(objects: ObjectStore, record: ObjectQuarantined, key: str) -> StoredObject | None:
-    try:
-        return objects.stat(record.container, key)
-    except SourceNotFound:
-        return None
+    return present(objects, record.container, key)
 
 
 def _refuse_over_newer(objects: ObjectStore, record: ObjectQuarantined, keys: list[str]) -> None:

@@ -18,6 +18,7 @@ from geo_platform.contracts.message import Finding, ObjectReference
 from geo_platform.contracts.raster import CogFile, CogStored, CogVerification, RasterProfiled
 from geo_platform.errors import CogInvalid, Conflict, SourceNotFound
 from geo_platform.ports import SILVER, ObjectStore
+from geo_platform.present import present_etag
 from geo_platform.raster.environment import gdal_environment
 from geo_platform.raster.footprint import footprint_geojson
 from geo_platform.raster.options import RasterCogOptions
@@ -117,7 +118,7 @@ def sha256_of(path: Path) -> str:
 
 
 def _made(work: _Work, source: OpenableSource, scratch: Path) -> CogStored:
-    seen = {plan.tier: _etag_or_empty(work, plan) for plan in work.plans.plans}
+    seen = {plan.tier: present_etag(work.objects, SILVER, work.key(plan)) for plan in work.plans.plans}
     with TemporaryDirectory(dir=scratch, prefix="cog-") as folder:
         checked = [_written(work, source, plan, Path(folder) / f"{plan.tier.value}.tif") for plan in work.plans.plans]
         shown = _shown(checked[0][1], work.plans.plans[0])
@@ -175,13 +176,6 @@ def _published(work: _Work, source: OpenableSource, *, over: str, made: _Written
             raise faster
         return there[0]
     return _file(plan, stored.reference, sha256, figures)
-
-
-def _etag_or_empty(work: _Work, plan: CogPlan) -> str:
-    try:
-        return work.objects.stat(SILVER, work.key(plan)).reference.etag
-    except SourceNotFound:
-        return ""
 
 
 def _found_earlier(work: _Work, source: OpenableSource) -> CogStored | None:

@@ -17,8 +17,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from geo_platform.contracts.message import Finding, ObjectReference, TableReference
-from geo_platform.errors import Conflict, NoFeatures, ParameterInvalid, SourceNotFound, TableExists
+from geo_platform.errors import Conflict, NoFeatures, ParameterInvalid, TableExists
 from geo_platform.ports import FEATURES_RECORD, SILVER, FeatureDataset, FeatureTarget, IndexRequest, ObjectStore
+from geo_platform.present import present_etag
 from geo_platform.storage.geoparquet_order import Spool, spool_batches, write_in_order
 from geo_platform.storage.geoparquet_verify import read_back
 
@@ -54,10 +55,7 @@ class GeoParquetLake:
         """A dataset of files is its object, at the etag that it was put with."""
         if stored is None:
             return False
-        try:
-            return self._objects.stat(stored.container, stored.key).reference.etag == stored.etag
-        except SourceNotFound:
-            return False
+        return present_etag(self._objects, stored.container, stored.key) == stored.etag
 
     def sweep(self, older_than_utc: datetime) -> tuple[str, ...]:
         """Nothing: what is being written lies in scratch, which is swept by itself."""
@@ -65,7 +63,7 @@ class GeoParquetLake:
 
     def load(self, target: FeatureTarget, batches: Iterable[pa.RecordBatch], *, scratch: Path) -> FeatureDataset:
         """Write, verify, publish. Errors: what `batches` raises, NoFeatures, StoreUnavailable, StoreDenied."""
-        seen = self._etag_or_empty(target)
+        seen = present_etag(self._objects, SILVER, _key(target))
         folder = scratch / f"geoparquet-{target.fingerprint}"
         folder.mkdir(parents=True, exist_ok=True)
         spool = spool_batches(batches, target, folder / "unsorted.arrow")
@@ -93,12 +91,6 @@ class GeoParquetLake:
                 bounds, sha256 = read_back(other, spool, target), _sha256(other)
         findings = tuple(_not_in_files(target.indexes))
         return FeatureDataset(DESTINATION, target.dataset, reference, sha256, spool.rows, bounds, findings)
-
-    def _etag_or_empty(self, target: FeatureTarget) -> str:
-        try:
-            return self._objects.stat(SILVER, _key(target)).reference.etag
-        except SourceNotFound:
-            return ""
 
 
 def _key(target: FeatureTarget) -> str:
