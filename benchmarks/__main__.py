@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from benchmarks.arrivals import arrivals
+from benchmarks.arriving_files import arriving_files
 from benchmarks.data import ROOT, WORK, polygons, rgb_raster
 from benchmarks.files import files
 from benchmarks.first_stage import first_stage
@@ -133,6 +134,7 @@ def main() -> None:
         "overhead": overhead,
         "arrivals": arrivals,
         "files": files,
+        "arriving_files": arriving_files,
         "first_stage": first_stage,
         "listing": listing,
         "partitions": partitions,

@@ -5,10 +5,12 @@ daemon, which both ways need alike. A run is a process that loads the definition
 Dagster's own process for it starts by asking the code location, which is not counted for either.
 
     python -m benchmarks.files each KEY            one run of one file
+    python -m benchmarks.files forked KEY...       one run of each, forked off a loaded process as a code location does (decision 25)
     python -m benchmarks.files shared FIRST COUNT  one run of several
 """
 
 import json
+import multiprocessing
 import os
 import random
 import shutil
@@ -22,6 +24,7 @@ from typing import Any
 
 from benchmarks.data import ROOT, WORK
 from benchmarks.measure import Measured, run, spread
+from geo_platform.loading import fork_spawned_from_loaded
 from geo_platform.ports import BRONZE
 from geo_platform.settings import Profile, Settings
 from geo_platform.storage.stores import open_catalog, open_objects
@@ -41,7 +44,8 @@ def files() -> list[str]:
     lines = [
         f"## Many files: {FILES:,} GeoJSON files of {_FEATURES} polygons, {FILES_PER_RUN} to a run, beside a run each",
         "",
-        f"A process for each run, {AT_A_TIME} at a time; {RUNS_OF_ONE} runs of one file stand for all of them.",
+        f"A process for each run, {AT_A_TIME} at a time; {RUNS_OF_ONE} runs of one file stand for all of them. Forked: off a process that is "
+        "loaded already, as a code location starts runs on Linux (decision 25); by itself: as commands and containers start.",
         "",
         "| profile | how | files a second | wall seconds of a run | CPU seconds a file |",
         "|---|---|---|---|---|",
@@ -49,9 +53,9 @@ def files() -> list[str]:
     ratios = []
     for profile in PROFILES:
         with _home(Profile(profile)) as environment:
-            rows, ratio = _compared(profile, environment)
+            rows, ratio, ratio_of_forked = _compared(profile, environment)
         lines += rows
-        ratios.append(f"{profile} **{ratio:.1f}**")
+        ratios.append(f"{profile} **{ratio:.1f}**, of forked ones {ratio_of_forked:.1f}")
     return [
         *lines,
         "",
@@ -60,15 +64,20 @@ def files() -> list[str]:
     ]
 
 
-def _compared(profile: str, environment: Mapping[str, str]) -> tuple[list[str], float]:
+def _compared(profile: str, environment: Mapping[str, str]) -> tuple[list[str], float, float]:
+    """The table's rows, and the files a second of shared runs over those of runs of one: by themselves, and forked."""
     settings = _settings(environment)
-    _put(settings, [*map(_key, range(FILES)), *map(_single, range(RUNS_OF_ONE))])
+    _put(settings, [*map(_key, range(FILES)), *map(_single, range(2 * RUNS_OF_ONE + 1))])
     each_s, each = _two_at_a_time(environment, [["each", _single(number)] for number in range(RUNS_OF_ONE)])
+    _, (forking,) = _two_at_a_time(environment, [["forked", *map(_single, range(RUNS_OF_ONE, 2 * RUNS_OF_ONE + 1))]])
+    forked_s, *forked_wall_s = map(float, forking.stdout.splitlines()[-1].split())
     groups = [["shared", str(first), str(min(FILES_PER_RUN, FILES - first))] for first in range(0, FILES, FILES_PER_RUN)]
     shared_s, shared = _two_at_a_time(environment, groups)
     _check_once(settings)
-    of_one, of_all = RUNS_OF_ONE / each_s, FILES / shared_s
-    return [_row(profile, "a run each", of_one, each, RUNS_OF_ONE), _row(profile, "shared", of_all, shared, FILES)], of_all / of_one
+    of_one, of_forked, of_all = RUNS_OF_ONE / each_s, RUNS_OF_ONE / forked_s, FILES / shared_s
+    forked = f"| {profile} | a run each, forked | {of_forked:.2f} | {spread(forked_wall_s)} | |"
+    rows = [_row(profile, "a run each, by itself", of_one, each, RUNS_OF_ONE), forked, _row(profile, "shared", of_all, shared, FILES)]
+    return rows, of_all / of_one, of_all / of_forked
 
 
 def _row(profile: str, how: str, files_a_second: float, runs: Sequence[Measured], count: int) -> str:
@@ -90,8 +99,8 @@ def _check_once(settings: Settings) -> None:
     """Raises RuntimeError unless every file has one item, and no item was published twice."""
     catalog = open_catalog(settings)
     published, replaced = len(list(catalog.entries())), len(list(catalog.versions()))
-    if (published, replaced) != (FILES + RUNS_OF_ONE, 0):
-        raise RuntimeError(f"{FILES + RUNS_OF_ONE} files: {published} items, {replaced} of them replaced")
+    if (published, replaced) != (FILES + 2 * RUNS_OF_ONE + 1, 0):
+        raise RuntimeError(f"{FILES + 2 * RUNS_OF_ONE + 1} files: {published} items, {replaced} of them replaced")
 
 
 def _key(number: int) -> str:
@@ -105,10 +114,11 @@ def _single(number: int) -> str:
 def _put(settings: Settings, keys: Sequence[str]) -> None:
     objects, chance = open_objects(settings), random.Random(0)  # noqa: S311  # polygons, no secrets
     for key in keys:
-        objects.put_bytes(BRONZE, key, _document(chance), metadata={})
+        objects.put_bytes(BRONZE, key, small_file(chance), metadata={})
 
 
-def _document(chance: random.Random) -> bytes:
+def small_file(chance: random.Random) -> bytes:
+    """GeoJSON of some polygons, other ones for each chance."""
     features = []
     for number in range(_FEATURES):
         x, y = chance.uniform(-170, 170), chance.uniform(-80, 80)
@@ -144,6 +154,27 @@ def _settings(environment: Mapping[str, str]) -> Settings:
     return Settings.model_validate({name.removeprefix("GEO_PLATFORM_").lower(): value for name, value in environment.items()})
 
 
+def _forked(keys: Sequence[str]) -> None:
+    """A run of each key, some at a time. Prints the seconds of all, then of each; the first one, with which all is loaded, is not counted."""
+    fork_spawned_from_loaded(["geo_platform.definitions"])
+    context = multiprocessing.get_context("spawn")
+
+    def one(key: str) -> float:
+        started = time.perf_counter()
+        process = context.Process(target=_execute, args=("ingest_vector", {}, key))
+        process.start()
+        process.join()
+        if process.exitcode != 0:
+            raise RuntimeError(f"{key}: exit code {process.exitcode}")
+        return time.perf_counter() - started
+
+    one(keys[0])
+    started = time.perf_counter()
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        each_s = list(pool.map(one, keys[1:]))
+    print(time.perf_counter() - started, *each_s)
+
+
 def _execute(job: str, options: Mapping[str, Mapping[str, Any]], partition: str | None) -> None:
     """One run, in this process. Raises SystemExit where it did not succeed."""
     from geo_platform.cli.application import INSTANCE_TEMPLATES
@@ -164,6 +195,8 @@ def _execute(job: str, options: Mapping[str, Mapping[str, Any]], partition: str 
 if __name__ == "__main__":
     if sys.argv[1] == "each":
         _execute("ingest_vector", {}, sys.argv[2])
+    elif sys.argv[1] == "forked":
+        _forked(sys.argv[2:])
     else:
         keys = [{"key": _key(number)} for number in range(int(sys.argv[2]), int(sys.argv[2]) + int(sys.argv[3]))]
         _execute("ingest_files", {"files": {"files": keys}}, None)

@@ -1,0 +1,84 @@
+"""`make bench` part "arriving_files": small files that arrive at once, in runs that several share beside a run each, through all that takes part.
+
+Real servers and `geo-platform dev` as in `arrivals.py`: events, sensors, queue, daemon and code location, whose runs are forked. A watch with
+`files_per_run = 1` asks for a run each. What `files.py` measures is the runs alone.
+"""
+
+import os
+import random
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import dagster as dg
+from azure.storage.blob import BlobServiceClient
+from azure.storage.queue import QueueServiceClient
+
+from benchmarks.arrivals import QUEUE, deployment
+from benchmarks.files import small_file
+from geo_platform.settings import Settings
+from geo_platform.storage.stores import open_catalog
+from tests.support.queues import announce
+
+FILES = int(os.environ.get("BENCH_ARRIVING_FILES", "800"))
+RUNS_OF_ONE = int(os.environ.get("BENCH_ARRIVING_RUNS_OF_ONE", "60"))
+_PATIENCE_S = 1800
+
+
+def arriving_files() -> list[str]:
+    of_one_s, of_all_s = _seconds(RUNS_OF_ONE, files_per_run=1), _seconds(FILES, files_per_run=200)
+    of_one, of_all = RUNS_OF_ONE / of_one_s, FILES / of_all_s
+    return [
+        f"## Small files that arrive at once: {FILES:,} in runs that they share, {RUNS_OF_ONE} in a run each",
+        "",
+        "| production profile, by events | files a second |",
+        "|---|---|",
+        f"| a run each | {of_one:.2f} |",
+        f"| shared | {of_all:.2f} |",
+        "",
+        f"Ratio **{of_all / of_one:.1f}** (to hold: at least 10). From the first event to the last item; queue, sensors, daemon and code location take part. "
+        "Every file was published once.",
+        "",
+    ]
+
+
+def _seconds(files: int, *, files_per_run: int) -> float:
+    """From the first event to the last item. Raises RuntimeError where one was published twice."""
+    with _watching(files_per_run), deployment() as (services, instance), ExitStack() as clients:
+        blobs = clients.enter_context(BlobServiceClient.from_connection_string(services.connection_string))
+        queues = clients.enter_context(QueueServiceClient.from_connection_string(services.connection_string))
+        queue = queues.get_queue_client(QUEUE)
+        put = [blobs.get_blob_client("bronze", f"arriving/parcels_{number:05d}.geojson") for number in range(files)]
+        for number, blob in enumerate(put):
+            blob.upload_blob(small_file(random.Random(number)))  # noqa: S311  # polygons, no secrets
+        catalog = open_catalog(Settings())
+        started = time.perf_counter()
+        for blob in put:
+            announce(queue, blob)
+        while time.perf_counter() - started < _PATIENCE_S and not _all_ended(instance, files):
+            time.sleep(0.5)
+        seconds = time.perf_counter() - started
+        published, replaced = len(list(catalog.entries())), len(list(catalog.versions()))
+        if (published, replaced) != (files, 0):
+            raise RuntimeError(f"{files} files: {published} items, {replaced} of them replaced")
+        return seconds
+
+
+def _all_ended(instance: dg.DagsterInstance, files: int) -> bool:
+    """By Dagster's count of what was made, which costs the database little while it is at work."""
+    made = len(instance.get_materialized_partitions(dg.AssetKey("vector_item")))
+    return made >= files and not instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.QUEUED]))
+
+
+@contextmanager
+def _watching(files_per_run: int) -> Iterator[None]:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "watches.toml"
+        file.write_text(f'[[watch]]\nname = "bronze"\nfiles_per_run = {files_per_run}\n', encoding="utf-8")
+        os.environ["GEO_PLATFORM_WATCHES"] = str(file)
+        try:
+            yield
+        finally:
+            del os.environ["GEO_PLATFORM_WATCHES"]
