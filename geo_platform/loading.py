@@ -10,6 +10,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+_is_loaded_for_good = False
+"""Kept here: to ask the collector how much is frozen takes as long as to count it."""
+
 
 @contextmanager
 def loaded_for_good() -> Iterator[None]:
@@ -19,14 +22,32 @@ def loaded_for_good() -> Iterator[None]:
     and again, at the end of the process once more, is a third of what importing takes (`docs/decisions/0018`). `gc.freeze` is
     what Python offers for it: https://docs.python.org/3/library/gc.html#gc.freeze.
     """
+    global _is_loaded_for_good
     was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         gc.freeze()
+        _is_loaded_for_good = True
         if was_enabled:
             gc.enable()
+
+
+@contextmanager
+def set_aside() -> Iterator[None]:
+    """What is there is not looked through meanwhile, while many objects are made.
+
+    What is loaded for good stays so: it is set aside already, and `gc.unfreeze` would take that back with the rest.
+    """
+    if _is_loaded_for_good:
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def fork_spawned_from_loaded(modules: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from geo_platform.errors import GeometryUnrepairable, NoFeatures, NoGeometry
+from geo_platform.loading import set_aside
 from geo_platform.vector.batch import SourceBatch
 from geo_platform.vector.clean import REJECTED_SCHEMA, CleanedBatch, clean_batch
 from geo_platform.vector.in_order import map_in_order, usable_threads
@@ -97,11 +98,10 @@ class RowAccounts:
 @contextmanager
 def _modules_set_aside() -> Iterator[None]:
     """Geometries by the hundred thousand make Python look for garbage all the time: not among what was there before, too."""
-    gc.freeze()
     thresholds = gc.get_threshold()
     gc.set_threshold(_NEW_OBJECTS)
     try:
-        yield
+        with set_aside():
+            yield
     finally:
         gc.set_threshold(*thresholds)
-        gc.unfreeze()

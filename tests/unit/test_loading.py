@@ -47,6 +47,39 @@ def test_the_definitions_are_loaded_for_good() -> None:
     assert int(ended.stdout) > 100_000
 
 
+SET_ASIDE = """
+import gc
+from geo_platform.loading import loaded_for_good, set_aside
+if {is_loaded}:
+    with loaded_for_good():
+        kept = [[] for _ in range(1000)]
+before = gc.get_freeze_count()
+with set_aside():
+    within = gc.get_freeze_count()
+print(before, within, gc.get_freeze_count())
+"""
+
+
+def test_what_is_loaded_for_good_stays_set_aside_when_a_load_has_ended() -> None:
+    """The end of the process would look through all of it, which takes longer than a small load."""
+    before, within, after = _set_aside(is_loaded=True)
+    assert before >= 1000
+    assert within >= before - 10
+    assert after >= before - 10
+
+
+def test_a_program_that_loads_nothing_for_good_gets_back_what_was_set_aside() -> None:
+    before, within, after = _set_aside(is_loaded=False)
+    assert within > before == after == 0
+
+
+def _set_aside(*, is_loaded: bool) -> tuple[int, int, int]:
+    program = SET_ASIDE.format(is_loaded=is_loaded)
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    before, within, after = map(int, ended.stdout.split())
+    return before, within, after
+
+
 @pytest.mark.parametrize(("setting", "process"), [("true", "ForkServerProcess"), ("false", "SpawnProcess")])
 @pytest.mark.skipif(sys.platform != "linux", reason="forked on Linux alone")
 def test_a_setting_leaves_spawn_alone(setting: str, process: str) -> None:
