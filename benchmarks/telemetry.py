@@ -24,16 +24,16 @@ _RUN = "ea2add4b-aee9-45ca-b4b4-26abf84316a1"
 _ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 _MANY = 2_000
 _ONE_SPAN = """
-import importlib, sys, time
+import sys, time
 sys.path.insert(0, sys.argv[1])
 import geo_platform.definitions
 from geo_platform.telemetry.context import telemetry_context
 from geo_platform.telemetry.tracing import stage_span
-from geo_platform.telemetry.tracing_export import Destinations, start_tracing, stop_tracing
+from geo_platform.telemetry.tracing_export import Destinations, load_exporters, start_tracing, stop_tracing
 from tests.support.spans import collector
 destinations = Destinations(otlp=True)
-for module in destinations.modules if sys.argv[3] == "loaded" else ():
-    importlib.import_module(module)
+if sys.argv[3] == "loaded":
+    load_exporters(destinations)
 started = time.process_time()
 start_tracing(destinations)
 with telemetry_context(run_id=sys.argv[2]), stage_span("raster_cog"):

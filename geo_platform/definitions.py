@@ -16,6 +16,7 @@ with loaded_for_good():
     from assets.stage import span_destinations
     from geo_platform.contracts.verify import verify_definitions
     from geo_platform.settings import load_settings
+    from geo_platform.telemetry.tracing_export import load_exporters
     from resources.profiles import resources_of
     from schedules.arrivals import arrival_sensors
     from schedules.jobs import ASSET_JOBS, OP_JOBS
@@ -25,6 +26,7 @@ with loaded_for_good():
     from schedules.stuck_runs import stuck_runs
 
     _settings = load_settings()
+    load_exporters(span_destinations())
 
     defs = verify_definitions(
         dg.Definitions(
@@ -39,4 +41,4 @@ with loaded_for_good():
     )
 
 if _settings.fork_runs:
-    fork_spawned_from_loaded(["geo_platform.definitions", *span_destinations().modules])
+    fork_spawned_from_loaded(["geo_platform.definitions"])

@@ -10,6 +10,7 @@ import importlib
 import logging
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.util import Finalize
 from threading import Lock
@@ -21,9 +22,7 @@ from pydantic import SecretStr
 from geo_platform.telemetry.checkpoints import Checkpoint, report
 from geo_platform.telemetry.tracing import use_tracer
 
-_SDK = ("geo_platform.telemetry.tracing_sdk",)
-_OTLP = ("opentelemetry.exporter.otlp.proto.http.trace_exporter", "opentelemetry.exporter.http.transport", "requests")
-_AZURE_MONITOR = ("azure.monitor.opentelemetry.exporter",)
+_SDK = "geo_platform.telemetry.tracing_sdk"
 
 
 @dataclass(frozen=True)
@@ -35,11 +34,6 @@ class Destinations:
 
     def __bool__(self) -> bool:
         return self.otlp or bool(self.azure_monitor)
-
-    @property
-    def modules(self) -> tuple[str, ...]:
-        """What delivering to them loads, for a process off which runs are forked: most of what telemetry costs a small run."""
-        return (*(_SDK if self else ()), *(_OTLP if self.otlp else ()), *(_AZURE_MONITOR if self.azure_monitor else ()))
 
 
 class Delivery(Protocol):
@@ -83,6 +77,16 @@ _destinations = Destinations()
 _delivery: Delivery | None = None
 
 
+def load_exporters(destinations: Destinations) -> None:
+    """Import what delivering to these takes, for a process that is loading anyway: runs forked off it find it there.
+
+    Loaded late it takes most of what telemetry costs a small run. That it is not installed is said when there are spans.
+    """
+    if destinations:
+        with suppress(ImportError):
+            importlib.import_module(_SDK).load_exporters(destinations)
+
+
 def start_tracing(destinations: Destinations) -> None:
     """Deliver to these from now on, in this process; what is delivered to them already goes on."""
     global _process_id, _destinations, _delivery
@@ -121,7 +125,7 @@ def _end_delivery() -> None:
 
 def _deliver(destinations: Destinations) -> Delivery | None:
     try:
-        make: Callable[[Destinations, Losses], Delivery] = importlib.import_module(*_SDK).deliver
+        make: Callable[[Destinations, Losses], Delivery] = importlib.import_module(_SDK).deliver
     except ImportError:
         _losses.note("any destination", "the extra `telemetry` of geo-platform is not installed")
         return None

@@ -3,6 +3,7 @@
 What belongs here: the only use of the SDK and of its exporters. What stays out: when it is used (`tracing_export.py`).
 """
 
+import importlib
 import logging
 import os
 import time
@@ -33,6 +34,9 @@ _EVERY_MS = 500
 
 _TOO_TALKATIVE = ("opentelemetry.exporter", "opentelemetry.sdk", "azure.monitor.opentelemetry.exporter")
 """Each says every failed attempt, with addresses; one TELEMETRY_LOST stands for all of it."""
+
+_OTLP = ("opentelemetry.exporter.otlp.proto.http.trace_exporter", "opentelemetry.exporter.http.transport", "requests")
+_AZURE_MONITOR = "azure.monitor.opentelemetry.exporter"
 
 _REPORTS_TO_ITS_MAKER = ("APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL", "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED")
 """Azure's exporter sends figures of its own use, and asks for settings, by threads of its own that hold up a process's end."""
@@ -120,6 +124,15 @@ class SdkDelivery:
         for exporter in self.exporters:
             exporter.end_within(END_WITHIN_S)
         self.provider.shutdown()
+
+
+def load_exporters(destinations: Destinations) -> None:
+    """Import what is otherwise imported with the first spans, some of it by the exporters. Raises ImportError where it is not installed."""
+    if destinations.otlp and plain_collector(os.environ) is None:
+        for module in _OTLP:
+            importlib.import_module(module)
+    if destinations.azure_monitor:
+        importlib.import_module(_AZURE_MONITOR)
 
 
 def deliver(destinations: Destinations, losses: Losses) -> SdkDelivery:

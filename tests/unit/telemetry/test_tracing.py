@@ -1,6 +1,5 @@
 """Spans: whose trace they are in, what they say of a failure, and that without a destination nothing happens."""
 
-import importlib.util
 import logging
 import os
 import subprocess
@@ -15,7 +14,6 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from pydantic import SecretStr
 
 from geo_platform.errors import CrsMissing, SourceNotFound
 from geo_platform.telemetry.checkpoints import Checkpoint, report
@@ -99,31 +97,48 @@ def test_without_a_destination_there_are_no_spans() -> None:
 
 DELIVERED = """
 import sys
+import geo_platform.definitions
 from geo_platform.telemetry.context import telemetry_context
 from geo_platform.telemetry.tracing import stage_span
 from geo_platform.telemetry.tracing_export import Destinations, start_tracing, stop_tracing
-destinations = Destinations(otlp=True)
-assert not set(destinations.modules) & sys.modules.keys()
-start_tracing(destinations)
+loaded = set(sys.modules)
+start_tracing(Destinations(otlp=True))
 with telemetry_context(run_id=sys.argv[1]), stage_span("raster_cog"):
     pass
 stop_tracing()
-print(sorted(set(destinations.modules) - sys.modules.keys()))
+late = [name for name in sys.modules.keys() - loaded if name.startswith(("opentelemetry", "requests", "google", "urllib"))]
+print("requests" in loaded, late)
 """
 
 
-def test_what_delivery_loads_is_what_runs_are_forked_with() -> None:
-    """Each is there once spans were sent by the exporter that loads most, so that none of them is a name of yesterday."""
+@pytest.mark.parametrize(("compression", "loads_requests"), [("gzip", True), ("", False)])
+def test_the_definitions_load_what_delivery_takes(compression: str, loads_requests: bool) -> None:
+    """So that a run forked off them loads nothing of it, by whichever exporter the collector is sent to."""
     with collector() as taken:
-        environment = {**os.environ, **taken.environment("token"), "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip"}
+        environment = {**os.environ, **taken.environment("token"), "OTEL_EXPORTER_OTLP_COMPRESSION": compression}
         ended = subprocess.run(
             [sys.executable, "-c", DELIVERED, RUN], env=environment, capture_output=True, text=True, check=True, timeout=60
         )
-    assert ended.stdout.strip() == "[]"
+    assert ended.stdout.strip() == f"{loads_requests} []"
     assert taken.spans
-    assert Destinations().modules == ()
-    for module in Destinations(azure_monitor=SecretStr("InstrumentationKey=0")).modules:
-        assert importlib.util.find_spec(module)
+
+
+LOADED = """
+import sys
+import geo_platform.definitions
+print([name for name in ("opentelemetry.sdk.trace", "azure.monitor.opentelemetry.exporter") if name in sys.modules])
+"""
+
+
+@pytest.mark.parametrize(
+    ("connection_string", "loaded"),
+    [("", []), ("InstrumentationKey=0", ["opentelemetry.sdk.trace", "azure.monitor.opentelemetry.exporter"])],
+)
+def test_azure_monitors_exporter_is_loaded_where_it_is_sent_to(connection_string: str, loaded: list[str]) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "APPLICATIONINSIGHTS"))}
+    environment["APPLICATIONINSIGHTS_CONNECTION_STRING"] = connection_string
+    ended = subprocess.run([sys.executable, "-c", LOADED], env=environment, capture_output=True, text=True, check=True, timeout=60)
+    assert ended.stdout.strip() == str(loaded)
 
 
 def test_a_loss_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
