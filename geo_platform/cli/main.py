@@ -4,8 +4,12 @@ What belongs here: the group, its options and its exit codes. What stays out: th
 """
 
 import os
+import signal
 import sys
+import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
@@ -42,6 +46,30 @@ COMMANDS = {
 """Name -> where the command is, what it does. Each is imported when it is asked for: geodata libraries start slowly."""
 
 
+def _on_signal(number: int, _: object) -> None:
+    if number == signal.SIGTERM:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM interrupts a command as Ctrl-C does. Ctrl-C stays ignored where it is, as in the background of a shell's script.
+
+    Dagster gives SIGTERM what SIGINT has, and programs that it starts inherit what is ignored: the `tail` behind a run's output
+    could not be ended then, and kept the command's output open for good. A handler, unlike SIG_IGN, is not inherited.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [signal.SIGTERM, *([signal.SIGINT] if signal.getsignal(signal.SIGINT) is signal.SIG_IGN else [])]
+    before = {number: signal.signal(number, _on_signal) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 class _Commands(click.Group):
     """Commands in the order in which one meets them. Each ends with a sentence and an exit code; a traceback only where
     it was asked for."""
@@ -63,7 +91,8 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with _ended_by_sigterm():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             click.echo("\nInterrupted. Nothing half-done is published; give the same command again to go on.", err=True)
             sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Ctrl-C in the middle of a run: the command ends there and says so, the run is marked, nothing half-done is published.
+"""Ctrl-C or SIGTERM in the middle of a run: the command ends there and says so, the run is marked, nothing half-done is published.
 
 The command that is interrupted is a process of its own; those that look afterwards are given in the test's.
 """
@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -20,26 +21,38 @@ from tests.support.in_process import DAGSTER_S_WARNINGS, geo_platform_here
 pytestmark = DAGSTER_S_WARNINGS
 
 
-def _interrupt_in(stage: str, sources: list[Path], home: Path) -> tuple[int, str]:
+IN_THE_BACKGROUND = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]
+"""What a shell without job control does to what a script starts with `&`."""
+
+
+def _interrupt_in(stage: str, sources: list[Path], home: Path, *, by: signal.Signals, started_by: Sequence[str] = ()) -> tuple[int, str]:
     command = [str(Path(sys.executable).with_name("geo-platform")), "ingest", "--json", "--force", *map(str, sources)]
-    process = start(command, home, subprocess.PIPE)
+    process = start([*started_by, *command], home, subprocess.PIPE)
     log, deadline = home / "logs" / "platform.jsonl", time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline:
         if log.exists() and any(f'"{stage}"' in line and '"STAGE_START"' in line for line in log.read_text().splitlines()):
             break
         time.sleep(0.005)
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, by)
     output, _ = process.communicate(timeout=60)
     return process.returncode, output.decode()
 
 
-@pytest.mark.parametrize("stage", ["raw_raster", "raster_cog"])
-def test_the_command_ends_and_the_next_one_completes(stage: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("stage", "by", "started_by"),
+    [
+        ("raw_raster", signal.SIGINT, []),
+        ("raster_cog", signal.SIGINT, []),
+        ("raw_raster", signal.SIGTERM, []),
+        ("raster_cog", signal.SIGTERM, IN_THE_BACKGROUND),
+    ],
+)
+def test_the_command_ends_and_the_next_one_completes(stage: str, by: signal.Signals, started_by: list[str], tmp_path: Path) -> None:
     home = tmp_path / "home"
     sources = [tmp_path / "one.tif", tmp_path / "two.tif"]
     for source in sources:
         shutil.copyfile(SAMPLES / "san_francisco_landsat7.tif", source)
-    code, said = _interrupt_in(stage, sources, home)
+    code, said = _interrupt_in(stage, sources, home, by=by, started_by=started_by)
     assert code == 130, said
     assert said.strip() == "Interrupted. Nothing half-done is published; give the same command again to go on."
     assert geo_platform_here("list", "--json", home=home, extra={}).stdout.strip() == "[]"
@@ -50,3 +63,11 @@ def test_the_command_ends_and_the_next_one_completes(stage: str, tmp_path: Path)
     assert not list((home / "scratch").iterdir()) if (home / "scratch").exists() else True
     again = geo_platform_here("ingest", "--json", *sources, home=home, extra={})
     assert [line["outcome"] for line in again.lines] == ["published", "published"]
+
+
+def test_in_the_background_of_a_script_ctrl_c_is_ignored_and_the_output_ends_with_the_command(tmp_path: Path) -> None:
+    """Nothing that Dagster starts beside a run outlives it, which would hold the pipe open that the script reads."""
+    source, home = tmp_path / "one.tif", tmp_path / "home"
+    shutil.copyfile(SAMPLES / "san_francisco_landsat7.tif", source)
+    code, said = _interrupt_in("raster_cog", [source], home, by=signal.SIGINT, started_by=IN_THE_BACKGROUND)
+    assert (code, json.loads(said)["outcome"]) == (0, "published")
