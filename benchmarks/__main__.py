@@ -139,7 +139,7 @@ def main() -> None:
         "listing": listing,
         "partitions": partitions,
         "submissions": submissions,
-        "telemetry": partial(telemetry, ROUNDS),
+        "telemetry": telemetry,
     }
     chosen = sys.argv[1:] or list(parts)
     lines = [

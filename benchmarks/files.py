@@ -13,16 +13,14 @@ import json
 import multiprocessing
 import os
 import random
-import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-from benchmarks.data import ROOT, WORK
+from benchmarks.data import ROOT
+from benchmarks.homes import home_of
 from benchmarks.measure import Measured, run, spread
 from geo_platform.loading import fork_spawned_from_loaded
 from geo_platform.ports import BRONZE
@@ -35,8 +33,6 @@ RUNS_OF_ONE = int(os.environ.get("BENCH_RUNS_OF_ONE", "20"))
 FILES_PER_RUN = 200
 AT_A_TIME = 2
 
-_HOME = WORK / "home-files"
-_SERVERS = Path("/var/tmp/geo-platform-bench-files")  # noqa: S108  # where PostgreSQL's user can reach it
 _FEATURES = 20
 
 
@@ -52,7 +48,7 @@ def files() -> list[str]:
     ]
     ratios = []
     for profile in PROFILES:
-        with _home(Profile(profile)) as environment:
+        with home_of(Profile(profile)) as environment:
             rows, ratio, ratio_of_forked = _compared(profile, environment)
         lines += rows
         ratios.append(f"{profile} **{ratio:.1f}**, of forked ones {ratio_of_forked:.1f}")
@@ -126,28 +122,6 @@ def small_file(chance: random.Random) -> bytes:
         geometry = {"type": "Polygon", "coordinates": [ring]}
         features.append({"type": "Feature", "properties": {"name": f"parcel {number}", "area": number * 1.5}, "geometry": geometry})
     return json.dumps({"type": "FeatureCollection", "features": features}).encode()
-
-
-@contextmanager
-def _home(profile: Profile) -> Iterator[dict[str, str]]:
-    """An empty home, on the production profile with servers of its own that wait for the disk; all of it gone afterwards."""
-    shutil.rmtree(_HOME, ignore_errors=True)
-    environment = {"GEO_PLATFORM_HOME": str(_HOME)}
-    try:
-        if profile is Profile.embedded:
-            yield environment
-            return
-        from deploy.local.contents import fill
-        from deploy.local.services import start, stop
-
-        try:
-            services = start(_SERVERS)
-            fill(services, say=lambda _: None)
-            yield {**environment, **services.environment()}
-        finally:
-            stop(_SERVERS, remove=True)
-    finally:
-        shutil.rmtree(_HOME, ignore_errors=True)
 
 
 def _settings(environment: Mapping[str, str]) -> Settings:

@@ -11,6 +11,7 @@ from benchmarks.data import WORK
 from benchmarks.measure import Measured, run
 
 HOME = WORK / "home"
+COMMAND = str(Path(sys.executable).with_name("geo-platform"))
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,10 @@ def ingest(source: Path, *options: str) -> JobMeasured:
     """`geo-platform ingest`, on an empty home, so that nothing is reused."""
     shutil.rmtree(HOME, ignore_errors=True)
     env = {**os.environ, "GEO_PLATFORM_HOME": str(HOME)}
-    command = str(Path(sys.executable).with_name("geo-platform"))
-    measured = run([command, "ingest", "--json", source, *options], env=env)
+    measured = run([COMMAND, "ingest", "--json", source, *options], env=env)
     answer = json.loads(measured.stdout.splitlines()[-1])
     if answer["outcome"] != "published":
         raise RuntimeError(f"not published: {answer}")
-    status = json.loads(run([command, "status", answer["run_id"], "--json"], env=env).stdout)
+    status = json.loads(run([COMMAND, "status", answer["run_id"], "--json"], env=env).stdout)
     stages = {name: seconds for name, seconds in status["stage_seconds"].items() if not name.startswith("raw_")}
     return JobMeasured(measured, sum(stages.values()), stages, answer["outputs"])

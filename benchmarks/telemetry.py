@@ -1,7 +1,8 @@
-"""`make bench` part "telemetry": a run whose spans go to a collector beside one without, and what a span costs by itself.
+"""`make bench` part "telemetry": a command whose spans go to a collector beside one without, and what a span costs by itself.
 
-A whole run varies by more than its telemetry costs, so the cost is put together from its parts as well: what loading the SDK
-and its exporter takes of a process, and how many spans a run has, times the processor time of making and sending one.
+Two commands are told apart only over many pairs: their own noise is larger than what telemetry costs (`BENCH_TELEMETRY_PAIRS`). So
+the cost is put together from its parts as well: what loading the SDK and its exporter takes of a process, and how many spans a run
+has, times the processor time of making and sending one.
 """
 
 import os
@@ -10,27 +11,33 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from benchmarks.data import ROOT
-from benchmarks.jobs import JobMeasured, ingest
-from benchmarks.measure import Measured, in_turn, median_ratio, run, spread
+from benchmarks.homes import home_of
+from benchmarks.jobs import COMMAND
+from benchmarks.measure import Measured, run, spread
+from geo_platform.settings import Profile
 from geo_platform.telemetry.context import telemetry_context
 from geo_platform.telemetry.tracing import call_started, calling
 from geo_platform.telemetry.tracing_export import Destinations, start_tracing, stop_tracing
-from tests.support.spans import collector
+from tests.support.spans import Collector, collector
+
+PAIRS = int(os.environ.get("BENCH_TELEMETRY_PAIRS", "30"))
+PROFILES = os.environ.get("BENCH_PROFILES", "embedded,production").split(",")
 
 _SAMPLE = ROOT / "samples" / "natural_earth_countries.shp.zip"
 _RUN = "ea2add4b-aee9-45ca-b4b4-26abf84316a1"
 _ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 _MANY = 2_000
 _ONE_SPAN = """
-import sys, time
+import os, sys, time
 sys.path.insert(0, sys.argv[1])
 import geo_platform.definitions
 from geo_platform.telemetry.context import telemetry_context
 from geo_platform.telemetry.tracing import stage_span
 from geo_platform.telemetry.tracing_export import Destinations, load_exporters, start_tracing, stop_tracing
-from tests.support.spans import collector
+os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = sys.argv[4]
 destinations = Destinations(otlp=True)
 if sys.argv[3] == "loaded":
     load_exporters(destinations)
@@ -44,42 +51,69 @@ print(time.process_time() - started)
 """In a process that has loaded what a run loads anyway."""
 
 
-def telemetry(rounds: int) -> list[str]:
-    jobs: dict[bool, list[JobMeasured]] = {False: [], True: []}
+def telemetry() -> list[str]:
+    lines = [
+        f"## Telemetry: the countries of the world, spans exported by OTLP and not, {PAIRS} pairs of commands",
+        "",
+        "| profile | what | wall seconds, median (min to max) | CPU seconds |",
+        "|---|---|---|---|",
+    ]
     with collector() as taken:
-        address = taken.address
-
-        def ours(exports: bool) -> Measured:
-            with _endpoint(address if exports else None):
-                jobs[exports].append(ingest(_SAMPLE))
-            return jobs[exports][-1].process
-
-        without, exporting = in_turn(rounds, lambda: ours(False), lambda: ours(True))
-        spans = len(taken.spans) // len(jobs[True])
-        bytes_of_a_run = sum(map(len, taken.bodies)) / len(jobs[True])
+        compared = [_compared(Profile(profile), taken) for profile in PROFILES]
         each_s, start_s, forked_s = (
-            _seconds_of_a_span(address),
-            _seconds_of_a_start(address, "alone"),
-            _seconds_of_a_start(address, "loaded"),
+            _seconds_of_a_span(taken.address),
+            _seconds_of_a_start(taken.address, "alone"),
+            _seconds_of_a_start(taken.address, "loaded"),
         )
-    run_s = statistics.median(measured.cpu_s for measured in without)
+    for one in compared:
+        lines += [_row(one.profile, "without", one.without), _row(one.profile, "exporting", one.exporting)]
     return [
-        "## Telemetry: the countries of the world, spans exported by OTLP and not",
+        *lines,
         "",
-        "| what | wall seconds, median (min to max) | CPU seconds |",
-        "|---|---|---|",
-        f"| without | {spread([one.wall_s for one in without])} | {spread([one.cpu_s for one in without])} |",
-        f"| exporting, {bytes_of_a_run:,.0f} bytes a run | {spread([one.wall_s for one in exporting])} | {spread([one.cpu_s for one in exporting])} |",
+        f"Ratio of CPU seconds, exporting / without, pair by pair: {', '.join(one.ratio for one in compared)} (to hold: under 1.02). By its parts:",
         "",
-        f"Ratio of CPU: {median_ratio([one.cpu_s for one in exporting], [one.cpu_s for one in without]):.3f}, of wall seconds: "
-        f"{median_ratio([one.wall_s for one in exporting], [one.wall_s for one in without]):.3f}; a whole run's noise is as large. By its parts:",
-        "",
-        f"- {spans} spans at {each_s * 1e6:.0f} us of CPU each, made and sent: **{spans * each_s / run_s:.2%}** of the run's CPU (to hold: under 2 %);",
-        f"- once for a process, loading the SDK and the exporter and sending the first span: {start_s * 1000:.0f} ms, {start_s / run_s:.1%} of this "
-        f"run of {run_s:.1f} s, under 2 % of any run of more than {start_s / 0.02:.0f} s;",
-        f"- the same in a run that a code location forks off a process which has loaded them: {forked_s * 1000:.0f} ms.",
+        *(
+            f"- {one.profile}: {one.spans} spans in {one.body_bytes:,.0f} bytes a run, {one.spans * each_s * 1000:.1f} ms;"
+            for one in compared
+        ),
+        f"- a span takes {each_s * 1e6:.0f} us of CPU, made and sent;",
+        f"- once for a process, loading the SDK and the exporter and sending the first span: {start_s * 1000:.0f} ms;",
+        f"- the same where the definitions have loaded them, as in all that execute runs: {forked_s * 1000:.0f} ms.",
         "",
     ]
+
+
+@dataclass(frozen=True)
+class _Compared:
+    profile: Profile
+    without: list[Measured]
+    exporting: list[Measured]
+    spans: int
+    body_bytes: float
+
+    @property
+    def ratio(self) -> str:
+        """Median of the pairs' ratios, and the standard error of their mean."""
+        ratios = [one.cpu_s / other.cpu_s for one, other in zip(self.exporting, self.without, strict=True)]
+        error = statistics.stdev(ratios) / len(ratios) ** 0.5
+        return f"{self.profile} **{statistics.median(ratios):.3f}** (mean {statistics.mean(ratios):.3f} ± {error:.3f})"
+
+
+def _compared(profile: Profile, taken: Collector) -> _Compared:
+    """Pairs in one home, either of the two first in turn."""
+    spans, body_bytes, commands = len(taken.spans), sum(map(len, taken.bodies)), PAIRS + 1
+    measured: dict[bool, list[Measured]] = {False: [], True: []}
+    with home_of(profile) as environment:
+        for pair in range(commands):
+            for exports in (pair % 2 == 0, pair % 2 == 1):
+                with _endpoint(taken.address if exports else None):
+                    measured[exports].append(run([COMMAND, "ingest", "--force", _SAMPLE], env={**os.environ, **environment}))
+    spans, body_bytes = (len(taken.spans) - spans) // commands, (sum(map(len, taken.bodies)) - body_bytes) / commands
+    return _Compared(profile, measured[False][1:], measured[True][1:], spans, body_bytes)
+
+
+def _row(profile: Profile, what: str, measured: list[Measured]) -> str:
+    return f"| {profile} | {what} | {spread([one.wall_s for one in measured])} | {spread([one.cpu_s for one in measured])} |"
 
 
 def _seconds_of_a_span(address: str) -> float:
@@ -99,8 +133,8 @@ def _seconds_of_a_span(address: str) -> float:
 
 
 def _seconds_of_a_start(address: str, how: str) -> float:
-    with _endpoint(address):
-        return statistics.median(float(run([sys.executable, "-c", _ONE_SPAN, ROOT, _RUN, how]).stdout) for _ in range(5))
+    with _endpoint(None):
+        return statistics.median(float(run([sys.executable, "-c", _ONE_SPAN, ROOT, _RUN, how, address]).stdout) for _ in range(5))
 
 
 @contextmanager
