@@ -6,7 +6,9 @@ stages hand each other is verified here, so that two stages which disagree never
 
 from pathlib import Path
 
-from geo_platform.loading import fork_spawned_from_loaded, loaded_for_good
+from geo_platform.loading import fork_spawned_from_loaded, loaded_for_good, without_idle_threads
+
+without_idle_threads()
 
 with loaded_for_good():
     import dagster as dg

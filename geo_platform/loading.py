@@ -5,6 +5,7 @@ What belongs here: that. What stays out: what is loaded.
 
 import gc
 import multiprocessing
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,15 @@ from typing import Any
 
 _is_loaded_for_good = False
 """Kept here: to ask the collector how much is frozen takes as long as to count it."""
+
+
+def without_idle_threads() -> None:
+    """To be called before NumPy is imported: its OpenBLAS starts no threads, unless the environment says how many.
+
+    They would wait for linear algebra, of which there is none here, and begin by waiting busily: 5 % of a small command's processor time
+    on two cores. https://github.com/OpenMathLib/OpenBLAS#setting-the-number-of-threads-using-environment-variables
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 @contextmanager

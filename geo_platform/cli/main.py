@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import click
 
 from geo_platform import __version__
-from geo_platform.loading import loaded_for_good
+from geo_platform.loading import loaded_for_good, without_idle_threads
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells say it."""
@@ -81,6 +81,7 @@ class _Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        without_idle_threads()
         with loaded_for_good():
             command: click.Command = getattr(import_module(f"geo_platform.cli.{module}"), attribute)
         return command

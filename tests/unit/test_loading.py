@@ -47,6 +47,23 @@ def test_the_definitions_are_loaded_for_good() -> None:
     assert int(ended.stdout) > 100_000
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted as Linux lists them")
+def test_no_thread_waits_for_linear_algebra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)  # loading the definitions in this process has set it
+    program = "import os, geo_platform.definitions, numpy; print(len(os.listdir('/proc/self/task')))"
+
+    def threads(said: dict[str, str]) -> int:
+        others = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+        ended = subprocess.run(
+            [sys.executable, "-c", program], env={**others, **said}, capture_output=True, text=True, check=True, timeout=60
+        )
+        return int(ended.stdout)
+
+    assert threads({}) == threads({"OPENBLAS_NUM_THREADS": "1"})
+    if (os.cpu_count() or 1) > 1:
+        assert threads({"OPENBLAS_NUM_THREADS": "2"}) == threads({}) + 1
+
+
 SET_ASIDE = """
 import gc
 from geo_platform.loading import loaded_for_good, set_aside
