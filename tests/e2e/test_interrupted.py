@@ -1,4 +1,5 @@
 """Ctrl-C or SIGTERM in the middle of a run: the command ends there and says so, the run is marked, nothing half-done is published.
+A server that is told to end has done what it was asked: it ends well, and says nothing.
 
 The command that is interrupted is a process of its own; those that look afterwards are given in the test's.
 """
@@ -15,18 +16,20 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local.processes import answers, free_port
 from tests.support.command import SAMPLES, start
 from tests.support.in_process import DAGSTER_S_WARNINGS, geo_platform_here
 
 pytestmark = DAGSTER_S_WARNINGS
 
 
+GEO_PLATFORM = str(Path(sys.executable).with_name("geo-platform"))
 IN_THE_BACKGROUND = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]
 """What a shell without job control does to what a script starts with `&`."""
 
 
 def _interrupt_in(stage: str, sources: list[Path], home: Path, *, by: signal.Signals, started_by: Sequence[str] = ()) -> tuple[int, str]:
-    command = [str(Path(sys.executable).with_name("geo-platform")), "ingest", "--json", "--force", *map(str, sources)]
+    command = [GEO_PLATFORM, "ingest", "--json", "--force", *map(str, sources)]
     process = start([*started_by, *command], home, subprocess.PIPE)
     log, deadline = home / "logs" / "platform.jsonl", time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline:
@@ -71,3 +74,19 @@ def test_in_the_background_of_a_script_ctrl_c_is_ignored_and_the_output_ends_wit
     shutil.copyfile(SAMPLES / "san_francisco_landsat7.tif", source)
     code, said = _interrupt_in("raster_cog", [source], home, by=signal.SIGINT, started_by=IN_THE_BACKGROUND)
     assert (code, json.loads(said)["outcome"]) == (0, "published")
+
+
+@pytest.mark.parametrize(("by", "started_by"), [(signal.SIGINT, []), (signal.SIGTERM, []), (signal.SIGTERM, IN_THE_BACKGROUND)])
+def test_a_server_that_is_told_to_end_ends_well(by: signal.Signals, started_by: list[str], tmp_path: Path) -> None:
+    geo_platform_here("keys", "create", "me", "--scope", "operator", home=tmp_path, extra={})
+    port = free_port()
+    process = start([*started_by, GEO_PLATFORM, "serve", "--port", str(port)], tmp_path, subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not answers(port) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, by)
+    output, _ = process.communicate(timeout=60)
+    assert (process.returncode, output.decode().splitlines()) == (
+        0,
+        [f"http://127.0.0.1:{port}  (data in {tmp_path}, Dagster at http://127.0.0.1:3000)"],
+    )
