@@ -57,7 +57,18 @@ def _launch_by_hand(page: Page, address: str, key: str) -> None:
     page.get_by_text("Add a partition").first.click()
     page.locator("input[type=text]").last.fill(key)
     page.get_by_role("button", name="Save", exact=True).click()
-    page.get_by_role("button", name="Launch 1 run").click()
+    launch = page.get_by_role("button", name="Launch 1 run")
+    deadline = time.monotonic() + 5
+    while not launch.is_visible() and time.monotonic() < deadline:
+        page.wait_for_timeout(100)
+    if not launch.is_visible():  # where the page's list arrives late, it forgets that the new one was chosen
+        _choose(page, key)
+    launch.click()
+
+
+def _choose(page: Page, key: str) -> None:
+    page.get_by_text("Select a partition or create one").click()
+    page.get_by_role("menuitem").filter(has_text=key).click()
 
 
 def _see_the_picture(page: Page, address: str, key: str) -> None:
