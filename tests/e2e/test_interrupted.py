@@ -46,6 +46,7 @@ def _interrupt_in(stage: str, sources: list[Path], home: Path, *, by: signal.Sig
     [
         ("raw_raster", signal.SIGINT, []),
         ("raster_cog", signal.SIGINT, []),
+        ("raw_raster", signal.SIGTERM, []),
         ("raster_cog", signal.SIGTERM, IN_THE_BACKGROUND),
     ],
 )
@@ -75,15 +76,15 @@ def test_in_the_background_of_a_script_ctrl_c_is_ignored_and_the_output_ends_wit
     assert (code, json.loads(said)["outcome"]) == (0, "published")
 
 
-@pytest.mark.parametrize("started_by", [[], IN_THE_BACKGROUND])
-def test_a_server_that_is_told_to_end_ends_well(started_by: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("by", "started_by"), [(signal.SIGINT, []), (signal.SIGTERM, []), (signal.SIGTERM, IN_THE_BACKGROUND)])
+def test_a_server_that_is_told_to_end_ends_well(by: signal.Signals, started_by: list[str], tmp_path: Path) -> None:
     geo_platform_here("keys", "create", "me", "--scope", "operator", home=tmp_path, extra={})
     port = free_port()
     process = start([*started_by, GEO_PLATFORM, "serve", "--port", str(port)], tmp_path, subprocess.PIPE)
     deadline = time.monotonic() + 60
     while not answers(port) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.terminate()
+    os.kill(process.pid, by)
     output, _ = process.communicate(timeout=60)
     assert (process.returncode, output.decode().splitlines()) == (
         0,

@@ -85,7 +85,7 @@ def _statuses(home: Path, profile: ProfileUnderTest) -> set[str]:
 
 
 @PRODUCTION_IS_SLOW
-@pytest.mark.parametrize("kind", ["raster", pytest.param("vector", marks=pytest.mark.slow)])  # each checkpoint of both: test_kill_loop.py
+@pytest.mark.parametrize("kind", ["raster", "vector"])
 def test_killed_in_every_stage_and_then_completed(kind: str, tmp_path: Path, profile: ProfileUnderTest) -> None:
     home, extra = tmp_path / "home", profile.environment
     source = tmp_path / SOURCES[kind].name
