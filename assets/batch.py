@@ -22,9 +22,9 @@ from geo_platform.contracts.arrival import SourceKind
 from geo_platform.errors import FilesFailed, FilesRefused, ParameterInvalid
 from geo_platform.ports import Catalog, FeatureStore, ObjectStore, Scratch
 
+# Files in a row that come to nothing by a fault that passes, each after its own tries. One or two
+# may be a matter of their own, such as a table that somebody reads all the time.
 _STAYS_AWAY = 3
-"""Files in a row that come to nothing by a fault that passes, each after its own tries. One or two may be a matter of their own, such
-as a table that somebody reads all the time."""
 
 LAST_STAGES = {kind: list(chain.stages)[-1] for kind, chain in CHAINS.items()}
 
@@ -33,8 +33,13 @@ class FileAsked(dg.Config):
     """A file, and the state of its bytes for which it was asked."""
 
     key: str = Field(min_length=1, description="Its name in the container.")
-    etag: str = Field("", description="Of the object and its sidecars when it was found; what lies there by now is taken, and said.")
-    parameters: dict[str, Any] = Field(default_factory=dict, description="Its own parameters, before those of all.")
+    etag: str = Field(
+        "",
+        description="Of the object and its sidecars when it was found; what lies there by now is taken, and said.",
+    )
+    parameters: dict[str, Any] = Field(
+        default_factory=dict, description="Its own parameters, before those of all."
+    )
 
 
 class IngestFilesConfig(StageConfig):
@@ -42,7 +47,10 @@ class IngestFilesConfig(StageConfig):
 
     container_name: str = Field("bronze", description="Container that the files lie in.")
     watch: str = Field("", description="Watch that found them, where one did.")
-    parameters: dict[str, Any] = Field(default_factory=dict, description="Parameters of the jobs, by the names of docs/parameters.md.")
+    parameters: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Parameters of the jobs, by the names of docs/parameters.md.",
+    )
     files: list[FileAsked] = Field(min_length=1, description="The files.")
 
 
@@ -57,18 +65,29 @@ def ingest_files(
 ) -> None:
     """Each file is ingested by itself: one that is refused fails nobody else's, and the run says which were."""
     asked = {file.key: file.etag for file in config.files}
-    done = published_partitions(context.instance, context.run.run_id) if context.retry_number else set()
+    done = (
+        published_partitions(context.instance, context.run.run_id)
+        if context.retry_number
+        else set()
+    )
     outcomes: list[Outcome] = []
     try:
         with stage(context):
-            work = FileWork(context, Stores(objects, features, catalog, scratch), _options(config, {}), _own_options(config))
+            work = FileWork(
+                context,
+                Stores(objects, features, catalog, scratch),
+                _options(config, {}),
+                _own_options(config),
+            )
             for outcome in _each(work, [key for key in asked if key not in done]):
                 _tell(context, outcome)
                 outcomes.append(outcome)
             _check(outcomes, len(asked), context.run.run_id)
     except dg.Failure as failure:
         shown = {**report_files(outcomes, asked, done), **failure.metadata}
-        raise dg.Failure(failure.description, metadata=shown, allow_retries=failure.allow_retries) from failure
+        raise dg.Failure(
+            failure.description, metadata=shown, allow_retries=failure.allow_retries
+        ) from failure
     context.add_output_metadata(report_files(outcomes, asked, done))
 
 
@@ -77,15 +96,23 @@ def published_partitions(instance: dg.DagsterInstance, run_id: str) -> set[str]:
     found: set[str] = set()
     cursor: str | None = None
     while True:
-        page = instance.get_records_for_run(run_id, cursor=cursor, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION, limit=1000)
+        page = instance.get_records_for_run(
+            run_id, cursor=cursor, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION, limit=1000
+        )
         made = [record.asset_materialization for record in page.records]
-        found |= {one.partition for one in made if one and one.partition and one.asset_key.to_user_string() in LAST_STAGES.values()}
+        found |= {
+            one.partition
+            for one in made
+            if one and one.partition and one.asset_key.to_user_string() in LAST_STAGES.values()
+        }
         if not page.has_more:
             return found
         cursor = page.cursor
 
 
-def _options(config: IngestFilesConfig, own: Mapping[str, Any]) -> Mapping[SourceKind, ChainOptions]:
+def _options(
+    config: IngestFilesConfig, own: Mapping[str, Any]
+) -> Mapping[SourceKind, ChainOptions]:
     """Of both kinds, before any file is opened. Raises ParameterInvalid."""
     given = {**config.parameters, **own, "container_name": config.container_name}
     try:
@@ -117,8 +144,15 @@ def _tell(context: dg.OpExecutionContext, outcome: Outcome) -> None:
         if not context.instance.has_dynamic_partition(name, outcome.key):
             context.instance.add_dynamic_partitions(name, [outcome.key])
     for made in outcome.made:
-        version = {"dagster/data_version": made.message.fingerprint, "dagster/data_version_is_user_provided": "true"}
-        context.log_event(dg.AssetMaterialization(made.stage, metadata=made.metadata, partition=outcome.key, tags=version))
+        version = {
+            "dagster/data_version": made.message.fingerprint,
+            "dagster/data_version_is_user_provided": "true",
+        }
+        context.log_event(
+            dg.AssetMaterialization(
+                made.stage, metadata=made.metadata, partition=outcome.key, tags=version
+            )
+        )
         for name, found in made.checks.items():
             evaluation = dg.AssetCheckEvaluation(
                 asset_key=dg.AssetKey(made.stage),

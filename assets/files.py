@@ -13,7 +13,15 @@ from typing import Any, TypeVar
 import dagster as dg
 
 from assets.checks import results_of
-from assets.report import Metadata, report_arrival, report_cogs, report_features, report_item, report_raster_profile, report_vector_profile
+from assets.report import (
+    Metadata,
+    report_arrival,
+    report_cogs,
+    report_features,
+    report_item,
+    report_raster_profile,
+    report_vector_profile,
+)
 from assets.stage import STORE_RETRIES, Notify, attempted
 from geo_platform.catalog.publish import publish_raster, publish_vector
 from geo_platform.chains import CHAINS, ChainOptions
@@ -36,8 +44,8 @@ from geo_platform.vector.options import VectorFeaturesOptions, VectorProfileOpti
 _log = logging.getLogger("geo_platform.files")
 
 M = TypeVar("M")
+# Its name, its work, and what is shown of the message that it answers with.
 Stage = tuple[str, Callable[[Notify], Any], Callable[[Any], Metadata]]
-"""Its name, its work, and what is shown of the message that it answers with."""
 
 FIRST_STAGES = {kind: next(iter(chain.stages)) for kind, chain in CHAINS.items()}
 
@@ -126,7 +134,9 @@ class _File:
         except PlatformError as error:
             return error
         except Exception as fault:  # noqa: BLE001  # between stages: storing a message, checking
-            unexpected = UnexpectedFault(f"{type(fault).__name__} after a stage of {self.key!r}: {fault}")
+            unexpected = UnexpectedFault(
+                f"{type(fault).__name__} after a stage of {self.key!r}: {fault}"
+            )
             _log.error("%s", unexpected, exc_info=fault)
             return unexpected
         return None
@@ -134,7 +144,9 @@ class _File:
     def go_on(self, *, attempt: int) -> None:
         """The stages that are left, one after the other. Raises the platform's errors, UnexpectedFault for any other."""
         arrived = self._received(attempt)
-        for name, work, shown in self._raster_stages() if arrived.kind is SourceKind.raster else self._vector_stages():
+        for name, work, shown in (
+            self._raster_stages() if arrived.kind is SourceKind.raster else self._vector_stages()
+        ):
             if name not in self.made:
                 with attempted(self.context, name, partition=self.key, attempt=attempt) as notify:
                     message = work(notify)
@@ -147,28 +159,49 @@ class _File:
         for kind in sorted(SourceKind, key=lambda kind: kind is not kind_by_name(self.key)):
             options = self.options[kind].of(ArrivalOptions)
             with attempted(self.context, FIRST_STAGES[kind], partition=self.key, attempt=attempt):
-                arrived = receive(self.stores.objects, options.container_name, self.key, options, expected=None)
+                arrived = receive(
+                    self.stores.objects, options.container_name, self.key, options, expected=None
+                )
             if arrived.kind is kind:
                 break
         self._keep(FIRST_STAGES[arrived.kind], arrived, report_arrival)
         return arrived
 
     def _raster_stages(self) -> Iterator[Stage]:
-        objects, options, run_id = self.stores.objects, self.options[SourceKind.raster], self.context.run.run_id
+        objects, options, run_id = (
+            self.stores.objects,
+            self.options[SourceKind.raster],
+            self.context.run.run_id,
+        )
 
         def profile(_: Notify) -> RasterProfiled:
             with self.stores.scratch.of_run(run_id) as folder:
-                return profile_raster(self._message("raw_raster", ObjectArrived), options.of(RasterProfileOptions), objects, scratch=folder)
+                return profile_raster(
+                    self._message("raw_raster", ObjectArrived),
+                    options.of(RasterProfileOptions),
+                    objects,
+                    scratch=folder,
+                )
 
         def cog(notify: Notify) -> CogStored:
             profiled = self._message("raster_profile", RasterProfiled)
             asked, force = options.of(RasterCogOptions), profiled.source.force
             with self.stores.scratch.of_run(run_id) as folder:
-                return make_cogs(profiled, asked, objects, run_id=run_id, scratch=folder, force=force, notify=notify)
+                return make_cogs(
+                    profiled,
+                    asked,
+                    objects,
+                    run_id=run_id,
+                    scratch=folder,
+                    force=force,
+                    notify=notify,
+                )
 
         def item(_: Notify) -> ItemPublished:
             stored = self._message("raster_cog", CogStored)
-            return publish_raster(stored, options.of(ItemOptions), self.stores.catalog, objects, run_id=run_id)
+            return publish_raster(
+                stored, options.of(ItemOptions), self.stores.catalog, objects, run_id=run_id
+            )
 
         yield "raster_profile", profile, report_raster_profile
         yield "raster_cog", cog, lambda message: report_cogs(message, objects)
@@ -178,21 +211,45 @@ class _File:
         from geo_platform.vector.load import load_features  # as in assets/vector.py
         from geo_platform.vector.profile import profile_object as profile_vector
 
-        objects, options, run_id = self.stores.objects, self.options[SourceKind.vector], self.context.run.run_id
+        objects, options, run_id = (
+            self.stores.objects,
+            self.options[SourceKind.vector],
+            self.context.run.run_id,
+        )
 
         def profile(_: Notify) -> VectorProfiled:
             with self.stores.scratch.of_run(run_id) as folder:
-                return profile_vector(self._message("raw_vector", ObjectArrived), options.of(VectorProfileOptions), objects, scratch=folder)
+                return profile_vector(
+                    self._message("raw_vector", ObjectArrived),
+                    options.of(VectorProfileOptions),
+                    objects,
+                    scratch=folder,
+                )
 
         def features(notify: Notify) -> FeaturesLoaded:
             profiled = self._message("vector_profile", VectorProfiled)
-            asked, store, force = options.of(VectorFeaturesOptions), self.stores.features, profiled.source.force
+            asked, store, force = (
+                options.of(VectorFeaturesOptions),
+                self.stores.features,
+                profiled.source.force,
+            )
             with self.stores.scratch.of_run(run_id) as folder:
-                return load_features(profiled, asked, objects, store, run_id=run_id, scratch=folder, force=force, notify=notify)
+                return load_features(
+                    profiled,
+                    asked,
+                    objects,
+                    store,
+                    run_id=run_id,
+                    scratch=folder,
+                    force=force,
+                    notify=notify,
+                )
 
         def item(_: Notify) -> ItemPublished:
             loaded = self._message("vector_features", FeaturesLoaded)
-            return publish_vector(loaded, options.of(ItemOptions), self.stores.catalog, objects, run_id=run_id)
+            return publish_vector(
+                loaded, options.of(ItemOptions), self.stores.catalog, objects, run_id=run_id
+            )
 
         yield "vector_profile", profile, report_vector_profile
         yield "vector_features", features, lambda message: report_features(message, objects)
@@ -205,8 +262,17 @@ class _File:
 
     def _keep(self, stage: str, message: Any, shown: Callable[[Any], Metadata]) -> None:
         """Store the message, and say what the checks of the stage's result find, as after each step of a single run."""
-        stored = put_message(self.stores.objects, message, stage=stage, partition=self.key, run_id=self.context.run.run_id)
-        message_metadata = {"message": dg.MetadataValue.url(stored.reference.uri), "message_type": message_type(message)}
+        stored = put_message(
+            self.stores.objects,
+            message,
+            stage=stage,
+            partition=self.key,
+            run_id=self.context.run.run_id,
+        )
+        message_metadata = {
+            "message": dg.MetadataValue.url(stored.reference.uri),
+            "message_type": message_type(message),
+        }
         messages = {**{name: made.message for name, made in self.made.items()}, stage: message}
         checks = results_of(stage, messages, self.stores.catalog)
         self.made[stage] = Made(stage, message, {**shown(message), **message_metadata}, checks)
@@ -214,6 +280,11 @@ class _File:
 
 def kind_by_name(key: str) -> SourceKind:
     """What a file of that name mostly is; archives and unknown names are taken for vectors."""
-    rasters = {extension for rule in FORMATS.values() if rule.kind is SourceKind.raster for extension in rule.extensions}
+    rasters = {
+        extension
+        for rule in FORMATS.values()
+        if rule.kind is SourceKind.raster
+        for extension in rule.extensions
+    }
     extension = key[key.rfind(".") :].lower()
     return SourceKind.raster if extension in rasters - {".txt"} else SourceKind.vector

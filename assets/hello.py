@@ -14,7 +14,9 @@ class GreetingConfig(StageConfig, GreetingOptions):
 
 
 @dg.asset(group_name="hello", owners=OWNERS, kinds={"python"})
-def prepared_greeting(context: dg.AssetExecutionContext, config: GreetingConfig) -> dg.MaterializeResult[GreetingPrepared]:
+def prepared_greeting(
+    context: dg.AssetExecutionContext, config: GreetingConfig
+) -> dg.MaterializeResult[GreetingPrepared]:
     """The name to greet and when it was taken down."""
     with stage(context):
         greeting = GreetingPrepared(name=config.name, prepared_at_utc=datetime.now(UTC))
@@ -22,7 +24,9 @@ def prepared_greeting(context: dg.AssetExecutionContext, config: GreetingConfig)
 
 
 @dg.asset(group_name="hello", owners=OWNERS, kinds={"python"})
-def spoken_greeting(context: dg.AssetExecutionContext, prepared_greeting: GreetingPrepared) -> dg.MaterializeResult[GreetingSpoken]:
+def spoken_greeting(
+    context: dg.AssetExecutionContext, prepared_greeting: GreetingPrepared
+) -> dg.MaterializeResult[GreetingSpoken]:
     """The greeting, which proves that a message went from one stage to the next."""
     with stage(context):
         spoken = GreetingSpoken(text=f"hello {prepared_greeting.name}")

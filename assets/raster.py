@@ -2,8 +2,9 @@
 
 import dagster as dg
 
+from assets.partitions import RASTER_OBJECTS
 from assets.report import report_arrival, report_cogs, report_item, report_raster_profile
-from assets.stage import OWNERS, RASTER_OBJECTS, STORE_RETRIES, StageConfig, result, stage
+from assets.stage import OWNERS, STORE_RETRIES, StageConfig, result, stage
 from geo_platform.catalog.publish import publish_raster
 from geo_platform.contracts.arrival import ObjectArrived, SourceKind
 from geo_platform.contracts.publication import ItemPublished
@@ -33,19 +34,37 @@ class RasterItemConfig(StageConfig, ItemOptions):
 
 
 @dg.asset(
-    partitions_def=RASTER_OBJECTS, group_name="raster", owners=OWNERS, kinds={"file"}, tags={"stage": "1"}, retry_policy=STORE_RETRIES
+    partitions_def=RASTER_OBJECTS,
+    group_name="raster",
+    owners=OWNERS,
+    kinds={"file"},
+    tags={"stage": "1"},
+    retry_policy=STORE_RETRIES,
 )
 def raw_raster(
-    context: dg.AssetExecutionContext, config: RawRasterConfig, objects: dg.ResourceParam[ObjectStore]
+    context: dg.AssetExecutionContext,
+    config: RawRasterConfig,
+    objects: dg.ResourceParam[ObjectStore],
 ) -> dg.MaterializeResult[ObjectArrived]:
     """The raster object as it arrived, its format known from its bytes. The partition is the object's name in the container."""
     with stage(context):
-        arrived = receive(objects, config.container_name, context.partition_key, config, expected=SourceKind.raster)
+        arrived = receive(
+            objects,
+            config.container_name,
+            context.partition_key,
+            config,
+            expected=SourceKind.raster,
+        )
     return result(arrived, report_arrival(arrived))
 
 
 @dg.asset(
-    partitions_def=RASTER_OBJECTS, group_name="raster", owners=OWNERS, kinds={"gdal"}, tags={"stage": "2"}, retry_policy=STORE_RETRIES
+    partitions_def=RASTER_OBJECTS,
+    group_name="raster",
+    owners=OWNERS,
+    kinds={"gdal"},
+    tags={"stage": "2"},
+    retry_policy=STORE_RETRIES,
 )
 def raster_profile(
     context: dg.AssetExecutionContext,
@@ -79,12 +98,25 @@ def raster_cog(
     """Cloud Optimized GeoTIFFs, opened again and compared with the source before anyone is told of them."""
     with stage(context) as notify, scratch.of_run(context.run.run_id) as folder:
         force = raster_profile.source.force
-        stored = make_cogs(raster_profile, config, objects, run_id=context.run.run_id, scratch=folder, force=force, notify=notify)
+        stored = make_cogs(
+            raster_profile,
+            config,
+            objects,
+            run_id=context.run.run_id,
+            scratch=folder,
+            force=force,
+            notify=notify,
+        )
     return result(stored, report_cogs(stored, objects))
 
 
 @dg.asset(
-    partitions_def=RASTER_OBJECTS, group_name="raster", owners=OWNERS, kinds={"stac"}, tags={"stage": "4"}, retry_policy=STORE_RETRIES
+    partitions_def=RASTER_OBJECTS,
+    group_name="raster",
+    owners=OWNERS,
+    kinds={"stac"},
+    tags={"stage": "4"},
+    retry_policy=STORE_RETRIES,
 )
 def raster_item(
     context: dg.AssetExecutionContext,

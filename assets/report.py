@@ -106,10 +106,22 @@ def report_cogs(stored: CogStored, objects: ObjectStore) -> Metadata:
 def report_vector_profile(profiled: VectorProfiled) -> Metadata:
     return {
         "layer": dg.MetadataValue.text(profiled.layer),
-        "layers": _table([{"layer": layer.name, "geometry_type": layer.geometry_type or "none"} for layer in profiled.layers]),
-        "fields": _table([{"field": field.name, "type": field.type.value, "source_type": field.source_type} for field in profiled.fields]),
+        "layers": _table(
+            [
+                {"layer": layer.name, "geometry_type": layer.geometry_type or "none"}
+                for layer in profiled.layers
+            ]
+        ),
+        "fields": _table(
+            [
+                {"field": field.name, "type": field.type.value, "source_type": field.source_type}
+                for field in profiled.fields
+            ]
+        ),
         "geometry_types": list(profiled.geometry_types),
-        "features": profiled.feature_count if profiled.feature_count is not None else "known after reading",
+        "features": profiled.feature_count
+        if profiled.feature_count is not None
+        else "known after reading",
         "crs": profiled.crs.authority_code or profiled.crs.wkt,
         "crs_came_from": profiled.crs.came_from,
         "encoding": profiled.encoding,
@@ -130,7 +142,12 @@ def report_features(loaded: FeaturesLoaded, objects: ObjectStore) -> Metadata:
             ]
         ),
         "reject_reasons": {rejected.reason: rejected.rows for rejected in loaded.reject_reasons},
-        "columns": _table([{"source": field.source, "published": field.published, "type": field.type.value} for field in loaded.fields]),
+        "columns": _table(
+            [
+                {"source": field.source, "published": field.published, "type": field.type.value}
+                for field in loaded.fields
+            ]
+        ),
         "geometry_type": f"{loaded.geometry_type} ({loaded.dimension})",
         "bounds_lon_lat": _lon_lat(loaded.lonlat_bounds),
         "was_reused": loaded.was_reused,
@@ -143,7 +160,10 @@ def _destination(loaded: FeaturesLoaded) -> Metadata:
     if loaded.dataset_object is not None:
         return {"dataset": dg.MetadataValue.url(loaded.dataset_object.uri)}
     if loaded.table is not None:
-        return {"dataset": loaded.table.uri, "dagster/table_name": f"{loaded.table.schema_name}.{loaded.table.table_name}"}
+        return {
+            "dataset": loaded.table.uri,
+            "dagster/table_name": f"{loaded.table.schema_name}.{loaded.table.table_name}",
+        }
     return {"dataset": loaded.dataset}
 
 
@@ -171,7 +191,10 @@ def report_withdrawn(withdrawn: ItemWithdrawn) -> Metadata:
 
 def report_removed(removed: Removed) -> Metadata:
     return {
-        "versions": [f"{version.collection}/{version.item_id} of run {version.run_id}" for version in removed.versions],
+        "versions": [
+            f"{version.collection}/{version.item_id} of run {version.run_id}"
+            for version in removed.versions
+        ],
         "objects": list(removed.objects),
         "size_bytes": removed.size_bytes,
         "tables": list(removed.tables),
@@ -179,34 +202,61 @@ def report_removed(removed: Removed) -> Metadata:
     }
 
 
-def report_files(outcomes: Sequence[FileOutcome], asked: Mapping[str, str], done: Collection[str] = ()) -> Metadata:
+def report_files(
+    outcomes: Sequence[FileOutcome], asked: Mapping[str, str], done: Collection[str] = ()
+) -> Metadata:
     """Of a run over several files: how many ended how, and which were not published, with the reasons.
 
     `asked`: key -> etag. `done`: keys that an earlier attempt of the step published.
     """
     errors = {outcome.key: outcome.error for outcome in outcomes if outcome.error is not None}
     refused = sum(error.user_fixable for error in errors.values())
-    newer = [outcome.key for outcome in outcomes if asked.get(outcome.key) and outcome.etag not in (None, asked[outcome.key])]
+    newer = [
+        outcome.key
+        for outcome in outcomes
+        if asked.get(outcome.key) and outcome.etag not in (None, asked[outcome.key])
+    ]
     return {
         "files": len(asked),
-        "published": sum(outcome.error is None and not outcome.was_unchanged for outcome in outcomes) + len(done),
+        "published": sum(
+            outcome.error is None and not outcome.was_unchanged for outcome in outcomes
+        )
+        + len(done),
         "unchanged": sum(outcome.was_unchanged for outcome in outcomes),
         "refused": refused,
         "failed": len(errors) - refused,
         "not_reached": len(asked) - len(done) - len(outcomes),
         "taken_newer_than_asked": newer,
         "not_published": _table(
-            [{"key": key, **{name: error.as_record()[name] for name in ("code", "message", "remedy")}} for key, error in errors.items()]
+            [
+                {
+                    "key": key,
+                    **{name: error.as_record()[name] for name in ("code", "message", "remedy")},
+                }
+                for key, error in errors.items()
+            ]
         ),
     }
 
 
 def _table(rows: list[dict[str, Any]]) -> dg.MetadataValue[Any]:
-    return dg.MetadataValue.table(records=[dg.TableRecord(row) for row in rows]) if rows else dg.MetadataValue.text("none")
+    return (
+        dg.MetadataValue.table(records=[dg.TableRecord(row) for row in rows])
+        if rows
+        else dg.MetadataValue.text("none")
+    )
 
 
 def _findings(findings: tuple[Finding, ...]) -> Metadata:
-    return {"warnings": _table([{"code": finding.code, "message": finding.message} for finding in findings])} if findings else {}
+    return (
+        {
+            "warnings": _table(
+                [{"code": finding.code, "message": finding.message} for finding in findings]
+            )
+        }
+        if findings
+        else {}
+    )
 
 
 def _lon_lat(bounds: LonLatBounds) -> str:
@@ -214,7 +264,11 @@ def _lon_lat(bounds: LonLatBounds) -> str:
     return f"west {bounds.west:.6f}, south {bounds.south:.6f}, east {bounds.east:.6f}, north {bounds.north:.6f}{crossing}"
 
 
-def _picture(objects: ObjectStore, picture: ObjectReference, media_type: str) -> dg.MetadataValue[Any]:
+def _picture(
+    objects: ObjectStore, picture: ObjectReference, media_type: str
+) -> dg.MetadataValue[Any]:
     """The picture inside the page, so that it shows wherever the UI runs. The alternative text is fixed: names are data."""
-    content = base64.b64encode(objects.read_bytes(picture.container or SILVER, picture.key)).decode("ascii")
+    content = base64.b64encode(objects.read_bytes(picture.container or SILVER, picture.key)).decode(
+        "ascii"
+    )
     return dg.MetadataValue.md(f"![picture of the result](data:{media_type};base64,{content})")

@@ -21,18 +21,18 @@ from geo_platform.telemetry.context import telemetry_context
 from geo_platform.telemetry.tracing import stage_span
 from geo_platform.telemetry.tracing_export import Destinations, say_losses, start_tracing
 
-RASTER_OBJECTS = dg.DynamicPartitionsDefinition(name="raster_objects")
-VECTOR_OBJECTS = dg.DynamicPartitionsDefinition(name="vector_objects")
-
-STORE_RETRIES = dg.RetryPolicy(max_retries=3, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
-"""Only for faults that pass by themselves: everything else is raised with `allow_retries=False`."""
+# Only for faults that pass by themselves: everything else is raised with `allow_retries=False`.
+STORE_RETRIES = dg.RetryPolicy(
+    max_retries=3, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
+)
 
 OWNERS = ["team:geodata"]
 
 _log = logging.getLogger("geo_platform.stage")
 
+# Runs of this process that have `WORKER_TAG`: what a step sees of its run's tags is as old as the
+# run.
 _NOTED: set[str] = set()
-"""Runs of this process that have `WORKER_TAG`: what a step sees of its run's tags is as old as the run."""
 
 Notify = Callable[[str], None]
 
@@ -44,8 +44,12 @@ class StageConfig(dg.Config):
         try:
             super().__init__(**values)
         except ValidationError as fault:
-            faults = "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in fault.errors())
-            raise as_failure(ParameterInvalid(f"The parameters of {type(self).__name__} do not fit: {faults}.")) from fault
+            faults = "; ".join(
+                f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in fault.errors()
+            )
+            raise as_failure(
+                ParameterInvalid(f"The parameters of {type(self).__name__} do not fit: {faults}.")
+            ) from fault
 
 
 class Fingerprinted(Protocol):
@@ -60,7 +64,9 @@ M = TypeVar("M", bound=Fingerprinted)
 
 def result(message: M, metadata: Mapping[str, Any]) -> dg.MaterializeResult[M]:
     """The message as the stage's value, its fingerprint as the data version."""
-    return dg.MaterializeResult(value=message, metadata=metadata, data_version=dg.DataVersion(message.fingerprint))
+    return dg.MaterializeResult(
+        value=message, metadata=metadata, data_version=dg.DataVersion(message.fingerprint)
+    )
 
 
 @contextmanager
@@ -69,10 +75,16 @@ def stage(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> Iterator
 
     Hands the body a function that tells the run's log how far it is.
     """
-    name = context.asset_key.to_user_string() if isinstance(context, dg.AssetExecutionContext) else context.op.name
+    name = (
+        context.asset_key.to_user_string()
+        if isinstance(context, dg.AssetExecutionContext)
+        else context.op.name
+    )
     partition = context.partition_key if context.has_partition_key else ""
     try:
-        with attempted(context, name, partition=partition, attempt=context.retry_number + 1) as notify:
+        with attempted(
+            context, name, partition=partition, attempt=context.retry_number + 1
+        ) as notify:
             yield notify
     except PlatformError as error:
         raise as_failure(error) from error
@@ -80,7 +92,11 @@ def stage(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> Iterator
 
 @contextmanager
 def attempted(
-    context: dg.AssetExecutionContext | dg.OpExecutionContext, name: str, *, partition: str, attempt: int = 1
+    context: dg.AssetExecutionContext | dg.OpExecutionContext,
+    name: str,
+    *,
+    partition: str,
+    attempt: int = 1,
 ) -> Iterator[Notify]:
     """As `stage`, of any stage and partition: where several share a run. Errors are the platform's; others become UnexpectedFault."""
     run = context.run
@@ -88,7 +104,10 @@ def attempted(
     asked = {"run_id": run.run_id, "job": run.job_name, "correlation_id": client.correlation_id}
     _start_tracing(run.run_id)
     _note_worker(context.instance, run)
-    with telemetry_context(**asked, stage=name, partition=partition, attempt=attempt), _losses_said():
+    with (
+        telemetry_context(**asked, stage=name, partition=partition, attempt=attempt),
+        _losses_said(),
+    ):
         _say_ignored(run.run_id, client.ignored)
         started = time.perf_counter()
         report(Checkpoint.STAGE_START, f"{name} starts")
@@ -96,7 +115,13 @@ def attempted(
             with stage_span(name, traceparent=client.traceparent):
                 yield lambda progress: report(Checkpoint.STAGE_PROGRESS, progress)
         except PlatformError as error:
-            report(Checkpoint.STAGE_FAILED, str(error), level=logging.WARNING, duration_ms=_ms_since(started), error_code=error.code)
+            report(
+                Checkpoint.STAGE_FAILED,
+                str(error),
+                level=logging.WARNING,
+                duration_ms=_ms_since(started),
+                error_code=error.code,
+            )
             raise
         except Exception as fault:
             unexpected = UnexpectedFault(f"{type(fault).__name__} in {name}: {fault}")
@@ -135,7 +160,9 @@ def span_destinations() -> Destinations:
 
 
 @lru_cache(maxsize=1)
-def _start_tracing(run_id: str) -> None:  # asked for once for a run, which has hundreds of stages where files share it
+def _start_tracing(
+    run_id: str,
+) -> None:  # asked for once for a run, which has hundreds of stages where files share it
     start_tracing(span_destinations())
 
 
@@ -153,5 +180,12 @@ def _ms_since(started: float) -> float:
 
 def as_failure(error: PlatformError) -> dg.Failure:
     """The error with its code, remedy and both flags as metadata, retried only where that can help."""
-    metadata: dict[str, Any] = {**error.as_record(), **{f"detail_{key}": str(value) for key, value in error.details.items()}}
-    return dg.Failure(description=f"{error.code}: {error.message}", metadata=metadata, allow_retries=error.retryable)
+    metadata: dict[str, Any] = {
+        **error.as_record(),
+        **{f"detail_{key}": str(value) for key, value in error.details.items()},
+    }
+    return dg.Failure(
+        description=f"{error.code}: {error.message}",
+        metadata=metadata,
+        allow_retries=error.retryable,
+    )

@@ -26,17 +26,24 @@ class RollbackConfig(StageConfig):
 
     collection: str = Field(description="Collection of the item.")
     item_id: str = Field(description="Id of the item.")
-    to_run: str | None = Field(None, description="What this run had published; left out, the version before the present one.")
+    to_run: str | None = Field(
+        None,
+        description="What this run had published; left out, the version before the present one.",
+    )
 
 
 class RemoveConfig(StageConfig):
     """How long what was replaced or unpublished is kept."""
 
-    older_than_days: float | None = Field(None, ge=0, description="Left out, GEO_PLATFORM_KEEP_REPLACED_DAYS.")
+    older_than_days: float | None = Field(
+        None, ge=0, description="Left out, GEO_PLATFORM_KEEP_REPLACED_DAYS."
+    )
 
 
 @dg.op(retry_policy=STORE_RETRIES)
-def unpublish(context: dg.OpExecutionContext, config: UnpublishConfig, catalog: dg.ResourceParam[Catalog]) -> None:
+def unpublish(
+    context: dg.OpExecutionContext, config: UnpublishConfig, catalog: dg.ResourceParam[Catalog]
+) -> None:
     """The item, and the table that it names, are taken out of what can be found, and kept for a while."""
     with stage(context):
         withdrawn = unpublish_item(catalog, config.collection, config.item_id, run=config.run)
@@ -45,11 +52,21 @@ def unpublish(context: dg.OpExecutionContext, config: UnpublishConfig, catalog: 
 
 @dg.op(retry_policy=STORE_RETRIES)
 def rollback(
-    context: dg.OpExecutionContext, config: RollbackConfig, catalog: dg.ResourceParam[Catalog], objects: dg.ResourceParam[ObjectStore]
+    context: dg.OpExecutionContext,
+    config: RollbackConfig,
+    catalog: dg.ResourceParam[Catalog],
+    objects: dg.ResourceParam[ObjectStore],
 ) -> None:
     """What an earlier run had published, an item and its table, is published again."""
     with stage(context):
-        published = rollback_item(catalog, objects, config.collection, config.item_id, to_run=config.to_run, run_id=context.run.run_id)
+        published = rollback_item(
+            catalog,
+            objects,
+            config.collection,
+            config.item_id,
+            to_run=config.to_run,
+            run_id=context.run.run_id,
+        )
     context.add_output_metadata(report_item(published))
 
 
@@ -62,7 +79,13 @@ def remove(
     features: dg.ResourceParam[FeatureStore],
 ) -> None:
     """What was replaced or unpublished longer ago than it is kept for, and what runs left that never published."""
-    days = load_settings().keep_replaced_days if config.older_than_days is None else config.older_than_days
+    days = (
+        load_settings().keep_replaced_days
+        if config.older_than_days is None
+        else config.older_than_days
+    )
     with stage(context):
-        removed = remove_replaced(catalog, objects, features, older_than_days=days, now_utc=datetime.now(UTC))
+        removed = remove_replaced(
+            catalog, objects, features, older_than_days=days, now_utc=datetime.now(UTC)
+        )
     context.add_output_metadata(report_removed(removed))

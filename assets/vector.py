@@ -6,8 +6,9 @@ whose process loads these definitions too, starts sooner.
 
 import dagster as dg
 
+from assets.partitions import VECTOR_OBJECTS
 from assets.report import report_arrival, report_features, report_item, report_vector_profile
-from assets.stage import OWNERS, STORE_RETRIES, VECTOR_OBJECTS, StageConfig, result, stage
+from assets.stage import OWNERS, STORE_RETRIES, StageConfig, result, stage
 from geo_platform.catalog.publish import publish_vector
 from geo_platform.contracts.arrival import ObjectArrived, SourceKind
 from geo_platform.contracts.publication import ItemPublished
@@ -35,19 +36,37 @@ class VectorItemConfig(StageConfig, ItemOptions):
 
 
 @dg.asset(
-    partitions_def=VECTOR_OBJECTS, group_name="vector", owners=OWNERS, kinds={"file"}, tags={"stage": "1"}, retry_policy=STORE_RETRIES
+    partitions_def=VECTOR_OBJECTS,
+    group_name="vector",
+    owners=OWNERS,
+    kinds={"file"},
+    tags={"stage": "1"},
+    retry_policy=STORE_RETRIES,
 )
 def raw_vector(
-    context: dg.AssetExecutionContext, config: RawVectorConfig, objects: dg.ResourceParam[ObjectStore]
+    context: dg.AssetExecutionContext,
+    config: RawVectorConfig,
+    objects: dg.ResourceParam[ObjectStore],
 ) -> dg.MaterializeResult[ObjectArrived]:
     """The vector object as it arrived, its format known from its bytes. The partition is the object's name in the container."""
     with stage(context):
-        arrived = receive(objects, config.container_name, context.partition_key, config, expected=SourceKind.vector)
+        arrived = receive(
+            objects,
+            config.container_name,
+            context.partition_key,
+            config,
+            expected=SourceKind.vector,
+        )
     return result(arrived, report_arrival(arrived))
 
 
 @dg.asset(
-    partitions_def=VECTOR_OBJECTS, group_name="vector", owners=OWNERS, kinds={"gdal"}, tags={"stage": "2"}, retry_policy=STORE_RETRIES
+    partitions_def=VECTOR_OBJECTS,
+    group_name="vector",
+    owners=OWNERS,
+    kinds={"gdal"},
+    tags={"stage": "2"},
+    retry_policy=STORE_RETRIES,
 )
 def vector_profile(
     context: dg.AssetExecutionContext,
@@ -87,13 +106,25 @@ def vector_features(
     with stage(context) as notify, scratch.of_run(context.run.run_id) as folder:
         force = vector_profile.source.force
         loaded = load_features(
-            vector_profile, config, objects, features, run_id=context.run.run_id, scratch=folder, force=force, notify=notify
+            vector_profile,
+            config,
+            objects,
+            features,
+            run_id=context.run.run_id,
+            scratch=folder,
+            force=force,
+            notify=notify,
         )
     return result(loaded, report_features(loaded, objects))
 
 
 @dg.asset(
-    partitions_def=VECTOR_OBJECTS, group_name="vector", owners=OWNERS, kinds={"stac"}, tags={"stage": "4"}, retry_policy=STORE_RETRIES
+    partitions_def=VECTOR_OBJECTS,
+    group_name="vector",
+    owners=OWNERS,
+    kinds={"stac"},
+    tags={"stage": "4"},
+    retry_policy=STORE_RETRIES,
 )
 def vector_item(
     context: dg.AssetExecutionContext,
@@ -104,5 +135,7 @@ def vector_item(
 ) -> dg.MaterializeResult[ItemPublished]:
     """The STAC item, by which the result is found. Processing again replaces it."""
     with stage(context):
-        published = publish_vector(vector_features, config, catalog, objects, run_id=context.run.run_id)
+        published = publish_vector(
+            vector_features, config, catalog, objects, run_id=context.run.run_id
+        )
     return result(published, report_item(published))

@@ -32,7 +32,14 @@ def raster() -> list[str]:
         jobs.append(ingest(source))
         return jobs[-1].process
 
-    creation = ["COMPRESS=ZSTD", "LEVEL=9", "PREDICTOR=YES", "OVERVIEW_RESAMPLING=CUBIC", "BLOCKSIZE=512", "NUM_THREADS=ALL_CPUS"]
+    creation = [
+        "COMPRESS=ZSTD",
+        "LEVEL=9",
+        "PREDICTOR=YES",
+        "OVERVIEW_RESAMPLING=CUBIC",
+        "BLOCKSIZE=512",
+        "NUM_THREADS=ALL_CPUS",
+    ]
     options = [part for option in creation for part in ("-co", option)]
 
     def theirs() -> Measured:
@@ -50,7 +57,9 @@ def raster() -> list[str]:
     process, translate, library = in_turn(ROUNDS, ours, theirs, same_library)
     counted = jobs[1:]
     work = [job.work_s for job in counted]
-    stages = {name: statistics.median(job.stages[name] for job in counted) for name in counted[0].stages}
+    stages = {
+        name: statistics.median(job.stages[name] for job in counted) for name in counted[0].stages
+    }
     return [
         "## Raster: 12,000 x 12,000 RGB, profile to published item",
         "",
@@ -63,7 +72,9 @@ def raster() -> list[str]:
         f"**Ratio ours / gdal_translate: {median_ratio(work, [m.wall_s for m in translate]):.2f}** (to hold: at most 1.00). "
         f"Ours / same library's driver alone: {median_ratio(work, [m.wall_s for m in library]):.2f}. Peak memory to hold: under 1,500 MB.",
         "",
-        "Median seconds per stage: " + ", ".join(f"{name} {seconds:.2f}" for name, seconds in stages.items()) + ".",
+        "Median seconds per stage: "
+        + ", ".join(f"{name} {seconds:.2f}" for name, seconds in stages.items())
+        + ".",
         "",
     ]
 
@@ -88,7 +99,9 @@ def vector() -> list[str]:
 
     process, geopandas = in_turn(ROUNDS, ours, theirs)
     work = [job.work_s for job in jobs[1:]]
-    stages = {name: statistics.median(job.stages[name] for job in jobs[1:]) for name in jobs[0].stages}
+    stages = {
+        name: statistics.median(job.stages[name] for job in jobs[1:]) for name in jobs[0].stages
+    }
     return [
         "## Vector: 500,000 polygons, GeoPackage to sorted GeoParquet",
         "",
@@ -100,7 +113,9 @@ def vector() -> list[str]:
         f"**Peak memory ours: {_peak(process)} MB** (to hold: under 700). Ratio of seconds ours / geopandas: "
         f"{median_ratio(work, [m.wall_s for m in geopandas]):.2f}; of memory: {median_ratio([m.peak_rss_mb for m in process], [m.peak_rss_mb for m in geopandas]):.2f}.",
         "",
-        "Median seconds per stage: " + ", ".join(f"{name} {seconds:.2f}" for name, seconds in stages.items()) + ".",
+        "Median seconds per stage: "
+        + ", ".join(f"{name} {seconds:.2f}" for name, seconds in stages.items())
+        + ".",
         "",
     ]
 

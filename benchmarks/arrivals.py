@@ -61,7 +61,9 @@ class Arrived:
 def arrivals() -> list[str]:
     with deployment() as (services, instance):
         blobs = BlobServiceClient.from_connection_string(services.connection_string)
-        queue = QueueServiceClient.from_connection_string(services.connection_string).get_queue_client(QUEUE)
+        queue = QueueServiceClient.from_connection_string(
+            services.connection_string
+        ).get_queue_client(QUEUE)
         rasters = [_raster(number) for number in range(_UPLOADS + 1)]
         measured = []
         with blobs, queue:
@@ -83,9 +85,16 @@ def deployment() -> Iterator[tuple[Services, dg.DagsterInstance]]:
 
         fill(services, say=lambda said: print(said, file=sys.stderr))
         QueueServiceClient.from_connection_string(services.connection_string).create_queue(QUEUE)
-        environment = {**os.environ, **services.environment(), "GEO_PLATFORM_HOME": str(home), "GEO_PLATFORM_ARRIVALS_QUEUE": QUEUE}
+        environment = {
+            **os.environ,
+            **services.environment(),
+            "GEO_PLATFORM_HOME": str(home),
+            "GEO_PLATFORM_ARRIVALS_QUEUE": QUEUE,
+        }
         os.environ.update(environment)
-        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installation keeps its compiled modules
+        environment.pop(
+            "PYTHONDONTWRITEBYTECODE", None
+        )  # an installation keeps its compiled modules
         with _dev(environment, home) as instance:
             yield services, instance
     finally:
@@ -95,9 +104,16 @@ def deployment() -> Iterator[tuple[Services, dg.DagsterInstance]]:
 @contextmanager
 def _dev(environment: dict[str, str], home: Path) -> Iterator[dg.DagsterInstance]:
     home.mkdir(parents=True)
-    command = [str(Path(sys.executable).with_name("geo-platform")), "dev", "--port", str(free_port())]
+    command = [
+        str(Path(sys.executable).with_name("geo-platform")),
+        "dev",
+        "--port",
+        str(free_port()),
+    ]
     with (home / "dev.log").open("wb") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        process = subprocess.Popen(
+            command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
     try:
         os.environ["DAGSTER_HOME"] = str(home / "dagster-production")
         _wait(lambda: (home / "dagster-production" / "dagster.yaml").exists())
@@ -109,18 +125,30 @@ def _dev(environment: dict[str, str], home: Path) -> Iterator[dg.DagsterInstance
         process.wait(60)
 
 
-def _upload(blobs: BlobServiceClient, queue: object, instance: dg.DagsterInstance, key: str, content: bytes) -> Arrived:
+def _upload(
+    blobs: BlobServiceClient, queue: object, instance: dg.DagsterInstance, key: str, content: bytes
+) -> Arrived:
     blob = blobs.get_blob_client("bronze", key)
     blob.upload_blob(content)
     announce(queue, blob)
     uploaded = time.time()
     run_filter = dg.RunsFilter(tags={"dagster/partition": key, WATCH_TAG: "bronze"})
-    record = _wait(lambda: next((r for r in instance.get_run_records(run_filter) if r.end_time), None))
+    record = _wait(
+        lambda: next((r for r in instance.get_run_records(run_filter) if r.end_time), None)
+    )
     if record.dagster_run.status is not dg.DagsterRunStatus.SUCCESS:
         raise RuntimeError(f"{key}: {record.dagster_run.status}")
     entries = instance.all_logs(record.dagster_run.run_id)
-    starting = next(e.timestamp for e in entries if e.dagster_event and e.dagster_event.event_type_value == "PIPELINE_STARTING")
-    first = next(e.timestamp for e in entries if e.dagster_event and e.dagster_event.event_type_value == "STEP_START")
+    starting = next(
+        e.timestamp
+        for e in entries
+        if e.dagster_event and e.dagster_event.event_type_value == "PIPELINE_STARTING"
+    )
+    first = next(
+        e.timestamp
+        for e in entries
+        if e.dagster_event and e.dagster_event.event_type_value == "STEP_START"
+    )
     published = next(e.timestamp for e in entries if e.user_message.startswith("ITEM_PUBLISHED"))
     asked = record.create_timestamp.timestamp()
     return Arrived(asked - uploaded, starting - uploaded, first - uploaded, published - uploaded)
@@ -139,9 +167,18 @@ def _raster(number: int) -> bytes:
     """1 MB, each another."""
     random_ = np.random.default_rng(number)
     with rasterio.MemoryFile() as memory:
-        profile = {"driver": "GTiff", "width": 720, "height": 720, "count": 1, "dtype": "uint16", "crs": "EPSG:32618"}
+        profile = {
+            "driver": "GTiff",
+            "width": 720,
+            "height": 720,
+            "count": 1,
+            "dtype": "uint16",
+            "crs": "EPSG:32618",
+        }
         with memory.open(**profile, transform=from_origin(500_000, 4_500_000, 10, 10)) as target:
-            smooth = np.add.outer(np.arange(720), np.arange(720)) + random_.integers(0, 60, (720, 720))
+            smooth = np.add.outer(np.arange(720), np.arange(720)) + random_.integers(
+                0, 60, (720, 720)
+            )
             target.write(smooth.astype(np.uint16), 1)
         return bytes(memory.read())
 

@@ -47,10 +47,17 @@ def arriving_files() -> list[str]:
 def _seconds(files: int, *, files_per_run: int) -> float:
     """From the first event to the last item. Raises RuntimeError where one was published twice."""
     with _watching(files_per_run), deployment() as (services, instance), ExitStack() as clients:
-        blobs = clients.enter_context(BlobServiceClient.from_connection_string(services.connection_string))
-        queues = clients.enter_context(QueueServiceClient.from_connection_string(services.connection_string))
+        blobs = clients.enter_context(
+            BlobServiceClient.from_connection_string(services.connection_string)
+        )
+        queues = clients.enter_context(
+            QueueServiceClient.from_connection_string(services.connection_string)
+        )
         queue = queues.get_queue_client(QUEUE)
-        put = [blobs.get_blob_client("bronze", f"arriving/parcels_{number:05d}.geojson") for number in range(files)]
+        put = [
+            blobs.get_blob_client("bronze", f"arriving/parcels_{number:05d}.geojson")
+            for number in range(files)
+        ]
         for number, blob in enumerate(put):
             blob.upload_blob(small_file(random.Random(number)))  # noqa: S311  # polygons, no secrets
         catalog = open_catalog(Settings())
@@ -69,14 +76,18 @@ def _seconds(files: int, *, files_per_run: int) -> float:
 def _all_ended(instance: dg.DagsterInstance, files: int) -> bool:
     """By Dagster's count of what was made, which costs the database little while it is at work."""
     made = len(instance.get_materialized_partitions(dg.AssetKey("vector_item")))
-    return made >= files and not instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.QUEUED]))
+    return made >= files and not instance.get_runs_count(
+        dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.QUEUED])
+    )
 
 
 @contextmanager
 def _watching(files_per_run: int) -> Iterator[None]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "watches.toml"
-        file.write_text(f'[[watch]]\nname = "bronze"\nfiles_per_run = {files_per_run}\n', encoding="utf-8")
+        file.write_text(
+            f'[[watch]]\nname = "bronze"\nfiles_per_run = {files_per_run}\n', encoding="utf-8"
+        )
         os.environ["GEO_PLATFORM_WATCHES"] = str(file)
         try:
             yield

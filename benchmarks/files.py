@@ -64,26 +64,44 @@ def _compared(profile: str, environment: Mapping[str, str]) -> tuple[list[str], 
     """The table's rows, and the files a second of shared runs over those of runs of one: by themselves, and forked."""
     settings = _settings(environment)
     _put(settings, [*map(_key, range(FILES)), *map(_single, range(2 * RUNS_OF_ONE + 1))])
-    each_s, each = _two_at_a_time(environment, [["each", _single(number)] for number in range(RUNS_OF_ONE)])
-    _, (forking,) = _two_at_a_time(environment, [["forked", *map(_single, range(RUNS_OF_ONE, 2 * RUNS_OF_ONE + 1))]])
+    each_s, each = _two_at_a_time(
+        environment, [["each", _single(number)] for number in range(RUNS_OF_ONE)]
+    )
+    _, (forking,) = _two_at_a_time(
+        environment, [["forked", *map(_single, range(RUNS_OF_ONE, 2 * RUNS_OF_ONE + 1))]]
+    )
     forked_s, *forked_wall_s = map(float, forking.stdout.splitlines()[-1].split())
-    groups = [["shared", str(first), str(min(FILES_PER_RUN, FILES - first))] for first in range(0, FILES, FILES_PER_RUN)]
+    groups = [
+        ["shared", str(first), str(min(FILES_PER_RUN, FILES - first))]
+        for first in range(0, FILES, FILES_PER_RUN)
+    ]
     shared_s, shared = _two_at_a_time(environment, groups)
     _check_once(settings)
     of_one, of_forked, of_all = RUNS_OF_ONE / each_s, RUNS_OF_ONE / forked_s, FILES / shared_s
     forked = f"| {profile} | a run each, forked | {of_forked:.2f} | {spread(forked_wall_s)} | |"
-    rows = [_row(profile, "a run each, by itself", of_one, each, RUNS_OF_ONE), forked, _row(profile, "shared", of_all, shared, FILES)]
+    rows = [
+        _row(profile, "a run each, by itself", of_one, each, RUNS_OF_ONE),
+        forked,
+        _row(profile, "shared", of_all, shared, FILES),
+    ]
     return rows, of_all / of_one, of_all / of_forked
 
 
-def _row(profile: str, how: str, files_a_second: float, runs: Sequence[Measured], count: int) -> str:
+def _row(
+    profile: str, how: str, files_a_second: float, runs: Sequence[Measured], count: int
+) -> str:
     cpu_s = sum(one.cpu_s for one in runs) / count
     return f"| {profile} | {how} | {files_a_second:.2f} | {spread([one.wall_s for one in runs])} | {cpu_s:.2f} |"
 
 
-def _two_at_a_time(environment: Mapping[str, str], commands: Sequence[Sequence[str]]) -> tuple[float, list[Measured]]:
+def _two_at_a_time(
+    environment: Mapping[str, str], commands: Sequence[Sequence[str]]
+) -> tuple[float, list[Measured]]:
     def one(arguments: Sequence[str]) -> Measured:
-        return run([sys.executable, "-W", "ignore", "-m", "benchmarks.files", *arguments], env={**os.environ, **environment})
+        return run(
+            [sys.executable, "-W", "ignore", "-m", "benchmarks.files", *arguments],
+            env={**os.environ, **environment},
+        )
 
     started = time.perf_counter()
     with ThreadPoolExecutor(AT_A_TIME) as pool:
@@ -96,7 +114,9 @@ def _check_once(settings: Settings) -> None:
     catalog = open_catalog(settings)
     published, replaced = len(list(catalog.entries())), len(list(catalog.versions()))
     if (published, replaced) != (FILES + 2 * RUNS_OF_ONE + 1, 0):
-        raise RuntimeError(f"{FILES + 2 * RUNS_OF_ONE + 1} files: {published} items, {replaced} of them replaced")
+        raise RuntimeError(
+            f"{FILES + 2 * RUNS_OF_ONE + 1} files: {published} items, {replaced} of them replaced"
+        )
 
 
 def _key(number: int) -> str:
@@ -120,12 +140,20 @@ def small_file(chance: random.Random) -> bytes:
         x, y = chance.uniform(-170, 170), chance.uniform(-80, 80)
         ring = [[x, y], [x + 0.01, y], [x + 0.01, y + 0.01], [x, y + 0.01], [x, y]]
         geometry = {"type": "Polygon", "coordinates": [ring]}
-        features.append({"type": "Feature", "properties": {"name": f"parcel {number}", "area": number * 1.5}, "geometry": geometry})
+        features.append(
+            {
+                "type": "Feature",
+                "properties": {"name": f"parcel {number}", "area": number * 1.5},
+                "geometry": geometry,
+            }
+        )
     return json.dumps({"type": "FeatureCollection", "features": features}).encode()
 
 
 def _settings(environment: Mapping[str, str]) -> Settings:
-    return Settings.model_validate({name.removeprefix("GEO_PLATFORM_").lower(): value for name, value in environment.items()})
+    return Settings.model_validate(
+        {name.removeprefix("GEO_PLATFORM_").lower(): value for name, value in environment.items()}
+    )
 
 
 def _forked(keys: Sequence[str]) -> None:
@@ -153,10 +181,10 @@ def _execute(job: str, options: Mapping[str, Mapping[str, Any]], partition: str 
     """One run, in this process. Raises SystemExit where it did not succeed."""
     from geo_platform.cli.application import INSTANCE_TEMPLATES
     from geo_platform.definitions import defs
+    from geo_platform.orchestrator.launch import open_instance
+    from geo_platform.orchestrator.launch import run as execute
     from geo_platform.runs import RunRequest
     from geo_platform.settings import load_settings
-    from schedules.launch import open_instance
-    from schedules.launch import run as execute
 
     settings = load_settings()
     with open_instance(settings, ROOT / INSTANCE_TEMPLATES[settings.profile]) as instance:
@@ -172,5 +200,8 @@ if __name__ == "__main__":
     elif sys.argv[1] == "forked":
         _forked(sys.argv[2:])
     else:
-        keys = [{"key": _key(number)} for number in range(int(sys.argv[2]), int(sys.argv[2]) + int(sys.argv[3]))]
+        keys = [
+            {"key": _key(number)}
+            for number in range(int(sys.argv[2]), int(sys.argv[2]) + int(sys.argv[3]))
+        ]
         _execute("ingest_files", {"files": {"files": keys}}, None)

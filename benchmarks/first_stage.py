@@ -17,8 +17,8 @@ import httpx
 from benchmarks.data import ROOT
 from benchmarks.measure import spread
 from benchmarks.submissions import PROFILES, face_of, servers, small_raster, wait_until
-from geo_platform.api.keys import KeyFile
-from geo_platform.api.principal import Scope
+from geo_platform.api.auth.keys import KeyFile
+from geo_platform.api.auth.principal import Scope
 from geo_platform.cli.application import INSTANCE_TEMPLATES
 from geo_platform.ports import BRONZE
 from geo_platform.runs import JOB_TAG
@@ -40,11 +40,15 @@ def first_stage() -> list[str]:
         with servers(Profile(profile)) as (environment, folder):
             for job, measured in _measured(Profile(profile), environment, folder).items():
                 answered, begun = zip(*measured, strict=True)
-                lines.append(f"| {profile} | {job} | {spread(answered)} | **{spread(begun)}** | median at most 2 |")
+                lines.append(
+                    f"| {profile} | {job} | {spread(answered)} | **{spread(begun)}** | median at most 2 |"
+                )
     return [*lines, ""]
 
 
-def _measured(profile: Profile, environment: Mapping[str, str], folder: Path) -> dict[str, list[tuple[float, float]]]:
+def _measured(
+    profile: Profile, environment: Mapping[str, str], folder: Path
+) -> dict[str, list[tuple[float, float]]]:
     """By job: seconds to the answer, and to the first stage's beginning."""
     os.environ.update(environment)
     settings = Settings()
@@ -54,27 +58,47 @@ def _measured(profile: Profile, environment: Mapping[str, str], folder: Path) ->
         objects.put_bytes(BRONZE, f"first/{number:03}.tif", small_raster(number), metadata={})
     bodies = {
         "hello_world": [{"name": f"somebody {number}"} for number in range(JOBS + 1)],
-        "process_raster": [{"blob_name": f"first/{number:03}.tif", "container_name": BRONZE} for number in range(JOBS + 1)],
+        "process_raster": [
+            {"blob_name": f"first/{number:03}.tif", "container_name": BRONZE}
+            for number in range(JOBS + 1)
+        ],
     }
     template = Template((ROOT / INSTANCE_TEMPLATES[profile]).read_text("utf-8"))
-    with own_dagster(settings.dagster_home_dir, template.substitute(LOG_FILE=settings.log_file), environment) as own:
+    with own_dagster(
+        settings.dagster_home_dir, template.substitute(LOG_FILE=settings.log_file), environment
+    ) as own:
         own.start(CODE, WEBSERVER, DAEMON)
         with face_of(folder, own, environment) as (_, address):
             os.environ["DAGSTER_HOME"] = str(settings.dagster_home_dir)
-            with dg.DagsterInstance.get() as instance, httpx.Client(base_url=f"http://{address}", headers={"X-Api-Key": key}) as client:
+            with (
+                dg.DagsterInstance.get() as instance,
+                httpx.Client(base_url=f"http://{address}", headers={"X-Api-Key": key}) as client,
+            ):
                 time.sleep(15)
-                return {job: [_one(client, instance, job, body) for body in asked][1:] for job, asked in bodies.items()}
+                return {
+                    job: [_one(client, instance, job, body) for body in asked][1:]
+                    for job, asked in bodies.items()
+                }
 
 
-def _one(client: httpx.Client, instance: dg.DagsterInstance, job: str, body: Mapping[str, str]) -> tuple[float, float]:
+def _one(
+    client: httpx.Client, instance: dg.DagsterInstance, job: str, body: Mapping[str, str]
+) -> tuple[float, float]:
     time.sleep(3 + 2 * random.random())  # noqa: S311  # at any point of the daemon's round
     asked = time.time()
     answer = client.post(f"/api/jobs/submit/{job}", json=body)
     answered_s = time.time() - asked
     tags = {JOB_TAG: answer.raise_for_status().json()["job_id"]}
-    wait_until(lambda: any(run.is_finished for run in instance.get_runs(dg.RunsFilter(tags=tags))), "the run")
+    wait_until(
+        lambda: any(run.is_finished for run in instance.get_runs(dg.RunsFilter(tags=tags))),
+        "the run",
+    )
     (run,) = instance.get_runs(dg.RunsFilter(tags=tags))
     if run.status is not dg.DagsterRunStatus.SUCCESS:
         raise RuntimeError(f"{job}: {run.status}")
-    begun = min(entry.timestamp for entry in instance.all_logs(run.run_id) if entry.user_message.startswith("STAGE_START"))
+    begun = min(
+        entry.timestamp
+        for entry in instance.all_logs(run.run_id)
+        if entry.user_message.startswith("STAGE_START")
+    )
     return answered_s, begun - asked

@@ -37,5 +37,9 @@ def ingest(source: Path, *options: str) -> JobMeasured:
     if answer["outcome"] != "published":
         raise RuntimeError(f"not published: {answer}")
     status = json.loads(run([COMMAND, "status", answer["run_id"], "--json"], env=env).stdout)
-    stages = {name: seconds for name, seconds in status["stage_seconds"].items() if not name.startswith("raw_")}
+    stages = {
+        name: seconds
+        for name, seconds in status["stage_seconds"].items()
+        if not name.startswith("raw_")
+    }
     return JobMeasured(measured, sum(stages.values()), stages, answer["outputs"])

@@ -32,12 +32,12 @@ from geo_platform.arrivals.arrival import arrival_key, arrival_of
 from geo_platform.arrivals.listing import PAGE_OF_SERVICE, ListingCursor, look
 from geo_platform.arrivals.receipts import receipt_place, take_receipts
 from geo_platform.arrivals.watch import Watch
+from geo_platform.orchestrator.arrival_events import EventIntake, EventsCursor
+from geo_platform.orchestrator.arrival_listing import BUDGET_S, KnownArrivals, listing_tick
 from geo_platform.ports import BRONZE, MESSAGES, MessageQueue, ObjectPage, ObjectStore
 from geo_platform.runs import RUN_KEY_TAG
 from geo_platform.settings import Profile, Settings
 from geo_platform.storage.stores import account_url, open_objects, open_queue
-from schedules.arrival_events import EventIntake, EventsCursor
-from schedules.arrival_listing import BUDGET_S, KnownArrivals, listing_tick
 from tests.support.queues import announce
 from tests.support.simulated_listing import SimulatedListing
 
@@ -48,8 +48,8 @@ _FILES_PER_RUN = 200
 _QUEUE = "arrivals"
 _WATCH = Watch(name="bronze")
 _CLOCK = ROOT / "tests" / "support" / "clock_ahead.cjs"
+# Dagster ends a tick that lasts longer.
 _TICK_LIMIT_S = 60
-"""Dagster ends a tick that lasts longer."""
 
 
 class _Behind:
@@ -62,7 +62,14 @@ class _Behind:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
 
-    def page(self, container: str, prefix: str = "", *, after: str | None = None, most: int = PAGE_OF_SERVICE) -> ObjectPage:
+    def page(
+        self,
+        container: str,
+        prefix: str = "",
+        *,
+        after: str | None = None,
+        most: int = PAGE_OF_SERVICE,
+    ) -> ObjectPage:
         return self._listing.page(container, prefix, after=after, most=most)
 
 
@@ -90,9 +97,14 @@ def listing() -> list[str]:
         by_events = [_by_events(stores, "0", stores.objects)]
         _fill(stores)
         by_events.append(_by_events(stores, f"{REAL:,} on Azurite", stores.objects))
-        by_events.append(_by_events(stores, f"{SIMULATED:,} behind the port", _Behind(stores.objects)))  # type: ignore[arg-type]
+        by_events.append(
+            _by_events(stores, f"{SIMULATED:,} behind the port", _Behind(stores.objects))
+        )  # type: ignore[arg-type]
         by_listing, page_s = _by_listing(stores)
-    return [*_told_of_events(by_events), *_told_of_listing([*by_listing, *_simulated(page_s)], page_s)]
+    return [
+        *_told_of_events(by_events),
+        *_told_of_listing([*by_listing, *_simulated(page_s)], page_s),
+    ]
 
 
 @dataclass(frozen=True)
@@ -104,8 +116,12 @@ class _Event:
 
 def _by_events(stores: _Stores, what: str, objects: ObjectStore) -> _Event:
     """Seconds of a look at the queue, which a tick does four times a second until something is there; and of one with something new."""
-    intake = EventIntake(stores.instance, stores.queue, objects, [_WATCH], account_url=account_url(stores.settings))
-    queue = QueueServiceClient.from_connection_string(stores.settings.blob_connection_string.get_secret_value()).get_queue_client(_QUEUE)  # type: ignore[union-attr]
+    intake = EventIntake(
+        stores.instance, stores.queue, objects, [_WATCH], account_url=account_url(stores.settings)
+    )
+    queue = QueueServiceClient.from_connection_string(
+        stores.settings.blob_connection_string.get_secret_value()
+    ).get_queue_client(_QUEUE)  # type: ignore[union-attr]
     nothing_s, one_s = [], []
     with queue:
         for _ in range(_TICKS):
@@ -126,7 +142,8 @@ def _asks_for_one(intake: EventIntake) -> None:
 
 def _told_of_events(measured: Sequence[_Event]) -> list[str]:
     rows = [
-        f"| {one.objects} | {spread([1000 * s for s in one.nothing_s])} | {spread([1000 * s for s in one.one_s])} |" for one in measured
+        f"| {one.objects} | {spread([1000 * s for s in one.nothing_s])} | {spread([1000 * s for s in one.one_s])} |"
+        for one in measured
     ]
     first, last = measured[0], measured[-1]
     ratio = statistics.median(last.nothing_s) / statistics.median(first.nothing_s)
@@ -155,13 +172,21 @@ def _by_listing(stores: _Stores) -> tuple[list[_Pass], float]:
     known, objects = KnownArrivals(), stores.objects
     what = f"{REAL:,} on Azurite: a first pass, all of them known by their receipts"
     first, cursor = _whole_pass(stores.instance, objects, ListingCursor(), known, what)
-    again, cursor = _whole_pass(stores.instance, objects, cursor, known, f"{REAL:,} on Azurite: nothing new")
-    page_s = statistics.median(_seconds(lambda: objects.page(BRONZE, most=PAGE_OF_SERVICE)) for _ in range(5))
+    again, cursor = _whole_pass(
+        stores.instance, objects, cursor, known, f"{REAL:,} on Azurite: nothing new"
+    )
+    page_s = statistics.median(
+        _seconds(lambda: objects.page(BRONZE, most=PAGE_OF_SERVICE)) for _ in range(5)
+    )
     return [first, again], page_s
 
 
 def _whole_pass(
-    instance: dg.DagsterInstance, objects: ObjectStore, cursor: ListingCursor, known: KnownArrivals, what: str
+    instance: dg.DagsterInstance,
+    objects: ObjectStore,
+    cursor: ListingCursor,
+    known: KnownArrivals,
+    what: str,
 ) -> tuple[_Pass, ListingCursor]:
     ticks, seen = [], 0
     while True:
@@ -181,7 +206,10 @@ def _simulated(page_s: float) -> list[_Pass]:
     store, watch = SimulatedListing(SIMULATED), Watch(name="bronze", existing=False)
     cursor = look(store, watch, ListingCursor(), budget_s=1e9).cursor  # type: ignore[arg-type]
     passes = []
-    for what, waits in (("nothing new, pages at once", False), ("nothing new, a tick with pages as slow as Azurite's", True)):
+    for what, waits in (
+        ("nothing new, pages at once", False),
+        ("nothing new, a tick with pages as slow as Azurite's", True),
+    ):
         ticks, seen = [], 0
         store.before_page = (lambda _: time.sleep(page_s)) if waits else (lambda _: None)
         while True:
@@ -193,7 +221,15 @@ def _simulated(page_s: float) -> list[_Pass]:
             if found.is_whole or waits:
                 break
         note = "" if found.is_whole else f"; {-(-SIMULATED // seen)} such ticks for a pass"
-        passes.append(_Pass(f"{SIMULATED:,} behind the port: {what}", ticks, seen, len(cursor.model_dump_json()), note))
+        passes.append(
+            _Pass(
+                f"{SIMULATED:,} behind the port: {what}",
+                ticks,
+                seen,
+                len(cursor.model_dump_json()),
+                note,
+            )
+        )
     return passes
 
 
@@ -225,17 +261,42 @@ def _fill(stores: _Stores) -> None:
     first = objects.put_bytes(BRONZE, _old(0), b"II*\0", metadata={})
     arrivals = []
     for number in range(REAL):
-        uri, etag = first.reference.uri.replace(_old(0), _old(number)), f"0x{number + 2**48:X}" if number else first.reference.etag
-        reference = first.reference.model_copy(update={"key": _old(number), "uri": uri, "etag": etag})
+        uri, etag = (
+            first.reference.uri.replace(_old(0), _old(number)),
+            f"0x{number + 2**48:X}" if number else first.reference.etag,
+        )
+        reference = first.reference.model_copy(
+            update={"key": _old(number), "uri": uri, "etag": etag}
+        )
         arrivals.append(arrival_of(replace(first, reference=reference)))
     copies = [(BRONZE, _old(0), arrival.key, arrival.etag) for arrival in arrivals[1:]]
     for start in range(0, REAL, _FILES_PER_RUN):
         run_key = f"run-{start}"
-        one, *others = [arrival_key(arrival, {}) for arrival in arrivals[start : start + _FILES_PER_RUN]]
-        take_receipts(objects, {one: arrivals[start]}, {}, watch=_WATCH.name, run_key=run_key, now_utc=first.last_modified_utc)
-        stores.instance.add_run(dg.DagsterRun(job_name="ingest_files", tags={RUN_KEY_TAG: run_key}, status=dg.DagsterRunStatus.SUCCESS))
-        copies += [(MESSAGES, receipt_place(one), receipt_place(other), f"0x{2**49 + len(copies):X}") for other in others]
-    stores.restart(0, lambda: _copy_records(stores.folder / "azurite" / "__azurite_db_blob__.json", copies))
+        one, *others = [
+            arrival_key(arrival, {}) for arrival in arrivals[start : start + _FILES_PER_RUN]
+        ]
+        take_receipts(
+            objects,
+            {one: arrivals[start]},
+            {},
+            watch=_WATCH.name,
+            run_key=run_key,
+            now_utc=first.last_modified_utc,
+        )
+        stores.instance.add_run(
+            dg.DagsterRun(
+                job_name="ingest_files",
+                tags={RUN_KEY_TAG: run_key},
+                status=dg.DagsterRunStatus.SUCCESS,
+            )
+        )
+        copies += [
+            (MESSAGES, receipt_place(one), receipt_place(other), f"0x{2**49 + len(copies):X}")
+            for other in others
+        ]
+    stores.restart(
+        0, lambda: _copy_records(stores.folder / "azurite" / "__azurite_db_blob__.json", copies)
+    )
 
 
 def _old(number: int) -> str:
@@ -245,15 +306,24 @@ def _old(number: int) -> str:
 def _copy_records(database: Path, copies: Sequence[tuple[str, str, str, str]]) -> None:
     """(container, name, name of the copy, its etag): as if it had been put at the same time with the same bytes."""
     written = json.loads(database.read_text("utf-8"))
-    blobs = next(collection for collection in written["collections"] if collection["name"] == "$BLOBS_COLLECTION$")
+    blobs = next(
+        collection
+        for collection in written["collections"]
+        if collection["name"] == "$BLOBS_COLLECTION$"
+    )
     by_name = {(record["containerName"], record["name"]): record for record in blobs["data"]}
     for container, name, copy, etag in copies:
         record = by_name[container, name]
         blobs["maxId"] += 1
         properties = {**record["properties"], "etag": f'"{etag}"'}
-        blobs["data"].append({**record, "name": copy, "properties": properties, "$loki": blobs["maxId"]})
+        blobs["data"].append(
+            {**record, "name": copy, "properties": properties, "$loki": blobs["maxId"]}
+        )
     for index in blobs["binaryIndices"].values():
-        index["values"] = sorted(range(len(blobs["data"])), key=lambda place, name=index["name"]: blobs["data"][place][name])
+        index["values"] = sorted(
+            range(len(blobs["data"])),
+            key=lambda place, name=index["name"]: blobs["data"][place][name],
+        )
     database.write_text(json.dumps(written), encoding="utf-8")
 
 
@@ -262,7 +332,11 @@ def _stores() -> Iterator[_Stores]:
     install_missing(lambda _: None)
     folder = Path("/var/tmp") / f"geo-platform-bench-{secrets.token_hex(4)}"  # noqa: S108
     folder.mkdir(mode=0o700)
-    blob_port, queue_port, key = free_port(), free_port(), "Z2VvLXBsYXRmb3JtLWJlbmNobWFyay1vZi1saXN0aW5nLi4u"
+    blob_port, queue_port, key = (
+        free_port(),
+        free_port(),
+        "Z2VvLXBsYXRmb3JtLWJlbmNobWFyay1vZi1saXN0aW5nLi4u",
+    )
     running: list[Any] = []
 
     def restart(ahead_s: int, meanwhile: Callable[[], None]) -> None:
@@ -271,7 +345,11 @@ def _stores() -> Iterator[_Stores]:
             process.wait(60)
         meanwhile()
         os.environ.update(NODE_OPTIONS=f"--require={_CLOCK}", CLOCK_AHEAD_S=str(ahead_s))
-        running[:] = [start_azurite(folder / "azurite", blob_port=blob_port, queue_port=queue_port, account_key=key)]
+        running[:] = [
+            start_azurite(
+                folder / "azurite", blob_port=blob_port, queue_port=queue_port, account_key=key
+            )
+        ]
         for name in ("NODE_OPTIONS", "CLOCK_AHEAD_S"):
             del os.environ[name]
 
@@ -283,10 +361,16 @@ def _stores() -> Iterator[_Stores]:
         restart(0, lambda: None)
         make_containers(connection, CONTAINERS)
         settings = Settings(  # type: ignore[call-arg]
-            profile=Profile.production, blob_connection_string=SecretStr(connection), arrivals_queue=_QUEUE, home=folder / "home"
+            profile=Profile.production,
+            blob_connection_string=SecretStr(connection),
+            arrivals_queue=_QUEUE,
+            home=folder / "home",
         )
         QueueServiceClient.from_connection_string(connection).create_queue(_QUEUE)
-        with dg.DagsterInstance.ephemeral() as instance, BlobServiceClient.from_connection_string(connection) as blobs:
+        with (
+            dg.DagsterInstance.ephemeral() as instance,
+            BlobServiceClient.from_connection_string(connection) as blobs,
+        ):
             yield _Stores(folder, instance, settings, restart, blobs)
     finally:
         for process in running:

@@ -22,14 +22,13 @@ from geo_platform.crs import reference
 from geo_platform.options import ArrivalOptions
 from geo_platform.ports import FeatureTarget
 from geo_platform.source.arrival import receive
-from geo_platform.storage.folder import FolderStore
-from geo_platform.storage.postgis import PostgisFeatures
-from geo_platform.storage.postgis_copy import CopyStreams, numbered
-from geo_platform.storage.postgis_create import create_table
-from geo_platform.storage.postgis_order import Runs, in_runs
-from geo_platform.storage.postgis_plan import plan_table
-from geo_platform.storage.postgis_session import loading
-from geo_platform.storage.postgres import Database
+from geo_platform.storage.local.folder import FolderStore
+from geo_platform.storage.postgres.connections import Database
+from geo_platform.storage.postgres.postgis import PostgisFeatures
+from geo_platform.storage.postgres.postgis_copy import CopyStreams, create_table, numbered
+from geo_platform.storage.postgres.postgis_order import Runs, in_runs
+from geo_platform.storage.postgres.postgis_plan import plan_table
+from geo_platform.storage.postgres.postgis_session import loading
 from geo_platform.vector.load import load_features
 from geo_platform.vector.options import VectorFeaturesOptions, VectorProfileOptions
 from geo_platform.vector.profile import profile_object
@@ -46,7 +45,9 @@ def load(database: Database, source: Path) -> float:
         profiled = profile_object(arrived, VectorProfileOptions(), objects, scratch=scratch)
         store = PostgisFeatures(database, connections=CONNECTIONS)
         started = time.perf_counter()
-        loaded = load_features(profiled, VectorFeaturesOptions(), objects, store, run_id="bench", scratch=scratch)
+        loaded = load_features(
+            profiled, VectorFeaturesOptions(), objects, store, run_id="bench", scratch=scratch
+        )
         seconds = time.perf_counter() - started
         assert loaded.inserted == profiled.feature_count
         return seconds
@@ -55,15 +56,24 @@ def load(database: Database, source: Path) -> float:
 def rows(database: Database, file: Path) -> float:
     """With the columns as cleaning hands them over, in the order of the source."""
     with database.connect() as connection:
-        found = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'geo_staging'").fetchone()
+        found = connection.execute(
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'geo_staging'"
+        ).fetchone()
         assert found is not None
-        composed = sql.SQL("SELECT *, ST_AsBinary(geometry) AS wkb FROM {} ORDER BY fid").format(sql.Identifier("geo_staging", found[0]))
+        composed = sql.SQL("SELECT *, ST_AsBinary(geometry) AS wkb FROM {} ORDER BY fid").format(
+            sql.Identifier("geo_staging", found[0])
+        )
         query = composed.as_string(connection)
-    with adbc_driver_postgresql.dbapi.connect(database.url.get_secret_value()) as connection, connection.cursor() as cursor:
+    with (
+        adbc_driver_postgresql.dbapi.connect(database.url.get_secret_value()) as connection,
+        connection.cursor() as cursor,
+    ):
         cursor.execute(query)
         reader = cursor.fetch_record_batch()
         kept = [name for name in reader.schema.names if name not in ("fid", "geometry")]
-        schema = pa.schema([reader.schema.field(name) for name in kept]).set(len(kept) - 1, pa.field("geometry", pa.binary()))
+        schema = pa.schema([reader.schema.field(name) for name in kept]).set(
+            len(kept) - 1, pa.field("geometry", pa.binary())
+        )
         with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
             for batch in reader:
                 for start in range(0, batch.num_rows, 8192):

@@ -23,7 +23,13 @@ class Measured:
 def run(command: Sequence[str | Path], *, env: dict[str, str] | None = None) -> Measured:
     """Run to the end. Raises RuntimeError with what it printed where it fails."""
     started = time.perf_counter()
-    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
+    process = subprocess.Popen(
+        [str(part) for part in command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=env,
+    )
     if process.stdout is None:
         raise RuntimeError("no pipe")
     stdout = process.stdout.read()

@@ -25,8 +25,8 @@ RATE = int(os.environ.get("BENCH_SUBMIT_RATE", "200"))
 STATUS_RATE = int(os.environ.get("BENCH_STATUS_RATE", "20"))
 OBJECTS = 40
 _PATIENCE_S = 60
+# A connection that rested longer may be closed by the server at this very moment.
 _IDLE_S = 3.0
-"""A connection that rested longer may be closed by the server at this very moment."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,10 @@ def submission(number: int) -> Asked:
 
 def _work(number: int) -> tuple[str, dict[str, object]]:
     if number % 20 == 0:
-        parameters = {"blob_name": f"load/{number // 20 % OBJECTS:03}.tif", "item_id": f"load-{number}"}
+        parameters = {
+            "blob_name": f"load/{number // 20 % OBJECTS:03}.tif",
+            "item_id": f"load-{number}",
+        }
         return "/api/jobs/submit/process_raster", parameters
     return "/api/jobs/submit/hello_world", {"name": f"number {number}"}
 
@@ -106,9 +109,18 @@ class _Connection(asyncio.Protocol):
         if self._head is None and b"\r\n\r\n" in self._received:
             head, _, self._received = self._received.partition(b"\r\n\r\n")
             first, *lines = head.decode("latin-1").split("\r\n")
-            headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-            self._head = _Head(int(first.split(" ")[1]), headers, int(headers.get("content-length", "0")))
-        if self._head is not None and self._answer is not None and len(self._received) >= self._head.body_bytes:
+            headers = {
+                name.lower(): value.strip()
+                for name, _, value in (line.partition(":") for line in lines)
+            }
+            self._head = _Head(
+                int(first.split(" ")[1]), headers, int(headers.get("content-length", "0"))
+            )
+        if (
+            self._head is not None
+            and self._answer is not None
+            and len(self._received) >= self._head.body_bytes
+        ):
             answer, head, body = self._answer, self._head, self._received
             self._received, self._head, self._answer = b"", None, None
             if not answer.done():
@@ -134,15 +146,21 @@ class Client:
     async def submit(self, due_s: float, asked: Asked) -> None:
         idempotency = f"Idempotency-Key: {asked.key}\r\n" if asked.key else ""
         body = json.dumps(asked.body).encode()
-        head, content = await self._ask("POST", asked.path, f"{idempotency}Content-Type: application/json\r\n", body)
+        head, content = await self._ask(
+            "POST", asked.path, f"{idempotency}Content-Type: application/json\r\n", body
+        )
         known = self._answered("submit", due_s, head, content, work=asked.work)
         if known.status == 200 and known.job_id:
             self.accepted.append(known.job_id)
 
     async def status(self, due_s: float, job_id: str) -> None:
-        self._answered("status", due_s, *await self._ask("GET", f"/api/jobs/status/{job_id}", "", b""))
+        self._answered(
+            "status", due_s, *await self._ask("GET", f"/api/jobs/status/{job_id}", "", b"")
+        )
 
-    def _answered(self, what: str, due_s: float, head: _Head | None, content: bytes, work: int = -1) -> Answered:
+    def _answered(
+        self, what: str, due_s: float, head: _Head | None, content: bytes, work: int = -1
+    ) -> Answered:
         took_s = time.monotonic() - self.began - due_s
         if head is None:
             answered = Answered(what, due_s, took_s, 0, work, fault=content.decode())
@@ -150,11 +168,22 @@ class Client:
             said = json.loads(content) if content.startswith(b"{") else {}
             job_id = str(said.get("job_id") or said.get("jobId") or "")
             word = str(said.get("code") or said.get("status"))
-            answered = Answered(what, due_s, took_s, head.status, work, job_id, word, head.headers.get("retry-after", ""))
+            answered = Answered(
+                what,
+                due_s,
+                took_s,
+                head.status,
+                work,
+                job_id,
+                word,
+                head.headers.get("retry-after", ""),
+            )
         self.answers.append(answered)
         return answered
 
-    async def _ask(self, method: str, path: str, headers: str, body: bytes) -> tuple[_Head | None, bytes]:
+    async def _ask(
+        self, method: str, path: str, headers: str, body: bytes
+    ) -> tuple[_Head | None, bytes]:
         head = f"{method} {path} HTTP/1.1\r\nHost: {self.address}\r\nX-Api-Key: {self.key}\r\n{headers}Content-Length: {len(body)}\r\n\r\n"
         try:
             connection = await self._connection()
@@ -179,7 +208,10 @@ class Client:
 async def load(client: Client) -> None:
     """All of it, from now on; returns once the last one is answered."""
     chosen = random.Random(1)  # noqa: S311
-    due = sorted([(n / RATE, n) for n in range(SECONDS * RATE)] + [((n + 0.5) / STATUS_RATE, -1) for n in range(SECONDS * STATUS_RATE)])
+    due = sorted(
+        [(n / RATE, n) for n in range(SECONDS * RATE)]
+        + [((n + 0.5) / STATUS_RATE, -1) for n in range(SECONDS * STATUS_RATE)]
+    )
     client.began = time.monotonic()
     asking = set()
     for due_s, number in due:
@@ -204,7 +236,9 @@ def main() -> None:
     print("begins", flush=True)
     gc.freeze()
     asyncio.run(load(client))
-    Path(out).write_text("".join(json.dumps(asdict(answer)) + "\n" for answer in client.answers), encoding="utf-8")
+    Path(out).write_text(
+        "".join(json.dumps(asdict(answer)) + "\n" for answer in client.answers), encoding="utf-8"
+    )
     print(f"{time.process_time():.1f}", flush=True)
 
 

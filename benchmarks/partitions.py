@@ -19,7 +19,7 @@ from string import Template
 import dagster as dg
 import psycopg
 
-from assets.stage import VECTOR_OBJECTS
+from assets.partitions import VECTOR_OBJECTS
 from benchmarks.data import ROOT, WORK
 from deploy.local.contents import make_database
 from deploy.local.processes import end_process, free_port
@@ -28,7 +28,9 @@ from geo_platform.cli.application import INSTANCE_TEMPLATES
 from geo_platform.settings import Profile
 from tests.support.own_dagster import CODE, WEBSERVER, own_dagster
 
-COUNTS = tuple(int(count) for count in os.environ.get("BENCH_PARTITIONS", "10000,100000").split(","))
+COUNTS = tuple(
+    int(count) for count in os.environ.get("BENCH_PARTITIONS", "10000,100000").split(",")
+)
 _NAME = str(VECTOR_OBJECTS.name)
 _A_TICK_ADDS = 200
 _BULK = 5_000
@@ -55,10 +57,17 @@ def partitions() -> list[str]:
         with _home(profile) as (home, environment, configuration):
             lines += _of_storage(profile, home, environment, configuration)
     shown = f"Of the asset vector_features, of which {_MATERIALIZED:,} keys have an event with a result."
-    return [*lines, "", f"{shown} The UI's page is what it asks for by GraphQL: how many have a result, and which.", ""]
+    return [
+        *lines,
+        "",
+        f"{shown} The UI's page is what it asks for by GraphQL: how many have a result, and which.",
+        "",
+    ]
 
 
-def _of_storage(profile: Profile, home: Path, environment: Mapping[str, str], configuration: str) -> list[str]:
+def _of_storage(
+    profile: Profile, home: Path, environment: Mapping[str, str], configuration: str
+) -> list[str]:
     rows = []
     storage = {Profile.embedded: "SQLite", Profile.production: "PostgreSQL"}[profile]
     with (
@@ -66,7 +75,9 @@ def _of_storage(profile: Profile, home: Path, environment: Mapping[str, str], co
         dg.DagsterInstance.from_config(str(own.folder)) as instance,
     ):
         for number in range(_MATERIALIZED):
-            made = dg.AssetMaterialization("vector_features", partition=_key(number), metadata={"rows": number})
+            made = dg.AssetMaterialization(
+                "vector_features", partition=_key(number), metadata={"rows": number}
+            )
             instance.report_runless_asset_event(made)
         own.start(CODE, WEBSERVER)
         there = 0
@@ -81,7 +92,10 @@ def _of_storage(profile: Profile, home: Path, environment: Mapping[str, str], co
 
 def _at(instance: dg.DagsterInstance, address: str, count: int) -> str:
     add_s = _seconds(lambda: _add(instance, count - _A_TICK_ADDS, _A_TICK_ADDS))
-    has_s = statistics.median(_seconds(lambda n=n: instance.has_dynamic_partition(_NAME, _key(n * 7))) for n in range(_ASKED))
+    has_s = statistics.median(
+        _seconds(lambda n=n: instance.has_dynamic_partition(_NAME, _key(n * 7)))
+        for n in range(_ASKED)
+    )
     all_s = _seconds(lambda: instance.get_dynamic_partitions(_NAME))
     first_s, again_s = (_seconds(lambda: _page(address)) for _ in range(2))
     launch_s = _seconds(lambda: _launch_config(address))
@@ -116,13 +130,19 @@ def _launch_config(address: str) -> None:
       } } }
     }
     """
-    selector = {"repositoryName": "__repository__", "repositoryLocationName": "geo_platform", "pipelineName": "ingest_vector"}
+    selector = {
+        "repositoryName": "__repository__",
+        "repositoryLocationName": "geo_platform",
+        "pipelineName": "ingest_vector",
+    }
     _graphql(address, query, {"selector": selector, "key": _key(7)})
 
 
 def _graphql(address: str, query: str, variables: Mapping[str, object]) -> None:
     body = json.dumps({"query": query, "variables": variables}).encode()
-    request = urllib.request.Request(f"{address}/graphql", data=body, headers={"Content-Type": "application/json"})  # noqa: S310
+    request = urllib.request.Request(  # noqa: S310
+        f"{address}/graphql", data=body, headers={"Content-Type": "application/json"}
+    )
     with urllib.request.urlopen(request, timeout=300) as response:  # noqa: S310
         answer = json.load(response)
     if "errors" in answer:
@@ -135,19 +155,38 @@ def _home(profile: Profile) -> Iterator[tuple[Path, Mapping[str, str], str]]:
     home = WORK / f"partitions-{profile}"
     shutil.rmtree(home, ignore_errors=True)
     (home / "logs").mkdir(parents=True)
-    configuration = Template((ROOT / INSTANCE_TEMPLATES[profile]).read_text("utf-8")).substitute(LOG_FILE=home / "logs" / "platform.jsonl")
+    configuration = Template((ROOT / INSTANCE_TEMPLATES[profile]).read_text("utf-8")).substitute(
+        LOG_FILE=home / "logs" / "platform.jsonl"
+    )
     environment = {"GEO_PLATFORM_HOME": str(home), "HOME": str(home)}
     if profile is Profile.embedded:
         yield home, environment, configuration
         return
-    folder, port, password = Path("/var/tmp") / f"geo-platform-bench-{secrets.token_hex(4)}", free_port(), secrets.token_urlsafe(16)  # noqa: S108
+    folder, port, password = (
+        Path("/var/tmp") / f"geo-platform-bench-{secrets.token_hex(4)}",  # noqa: S108
+        free_port(),
+        secrets.token_urlsafe(16),
+    )
     make_folder(folder)
     server = start_postgres(folder / "postgres", port=port, password=password)
     try:
-        with psycopg.connect(f"postgresql://{ADMIN}:{password}@127.0.0.1:{port}/postgres", autocommit=True) as connection:
+        with psycopg.connect(
+            f"postgresql://{ADMIN}:{password}@127.0.0.1:{port}/postgres", autocommit=True
+        ) as connection:
             make_database(connection, "dagster")
-        os.environ["GEO_PLATFORM_DAGSTER_POSTGRES_URL"] = f"postgresql://{ADMIN}:{password}@127.0.0.1:{port}/dagster"
-        yield home, {**environment, "GEO_PLATFORM_DAGSTER_POSTGRES_URL": os.environ["GEO_PLATFORM_DAGSTER_POSTGRES_URL"]}, configuration
+        os.environ["GEO_PLATFORM_DAGSTER_POSTGRES_URL"] = (
+            f"postgresql://{ADMIN}:{password}@127.0.0.1:{port}/dagster"
+        )
+        yield (
+            home,
+            {
+                **environment,
+                "GEO_PLATFORM_DAGSTER_POSTGRES_URL": os.environ[
+                    "GEO_PLATFORM_DAGSTER_POSTGRES_URL"
+                ],
+            },
+            configuration,
+        )
     finally:
         end_process(server.pid, str(folder))
         shutil.rmtree(folder)

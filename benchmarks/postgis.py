@@ -49,7 +49,15 @@ class Server:
         return replace(measured, wall_s=float(measured.stdout.splitlines()[-1]))
 
     def psql(self, *commands: str) -> Measured:
-        return run([tool("psql"), "-q", "-d", self.url, *(part for command in commands for part in ("-c", command))])
+        return run(
+            [
+                tool("psql"),
+                "-q",
+                "-d",
+                self.url,
+                *(part for command in commands for part in ("-c", command)),
+            ]
+        )
 
 
 @contextmanager
@@ -82,8 +90,30 @@ def postgis(rounds: int) -> list[str]:
 
         def theirs() -> Measured:
             server.empty()
-            options = ["-lco", "SPATIAL_INDEX=GIST", "-lco", "SCHEMA=bench", "-nln", "theirs", "-nlt", "PROMOTE_TO_MULTI"]
-            return run([tool("ogr2ogr"), "-q", "--config", "PG_USE_COPY", "YES", "-f", "PostgreSQL", f"PG:{server.url}", source, *options])
+            options = [
+                "-lco",
+                "SPATIAL_INDEX=GIST",
+                "-lco",
+                "SCHEMA=bench",
+                "-nln",
+                "theirs",
+                "-nlt",
+                "PROMOTE_TO_MULTI",
+            ]
+            return run(
+                [
+                    tool("ogr2ogr"),
+                    "-q",
+                    "--config",
+                    "PG_USE_COPY",
+                    "YES",
+                    "-f",
+                    "PostgreSQL",
+                    f"PG:{server.url}",
+                    source,
+                    *options,
+                ]
+            )
 
         loading, ogr2ogr = in_turn(rounds, ours, theirs)
         server.empty()
@@ -117,13 +147,22 @@ _LIKE_OURS = """
 
 def _staged(server: Server) -> str:
     with psycopg.connect(server.url) as connection:
-        row = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'geo_staging'").fetchone()
+        row = connection.execute(
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'geo_staging'"
+        ).fetchone()
         assert row is not None
         return str(row[0])
 
 
-def _report(loading: list[Measured], ogr2ogr: list[Measured], copying: list[Measured], replaying: list[Measured]) -> list[str]:
-    load_s, ogr_s, copy_s, replay_s = ([one.wall_s for one in runs] for runs in (loading, ogr2ogr, copying, replaying))
+def _report(
+    loading: list[Measured],
+    ogr2ogr: list[Measured],
+    copying: list[Measured],
+    replaying: list[Measured],
+) -> list[str]:
+    load_s, ogr_s, copy_s, replay_s = (
+        [one.wall_s for one in runs] for runs in (loading, ogr2ogr, copying, replaying)
+    )
     peak_mb = max(one.peak_rss_mb for one in loading)
     version = run([tool("ogr2ogr"), "--version"]).stdout.split(",")[0]
     return [

@@ -31,8 +31,8 @@ from benchmarks.data import ROOT, WORK
 from benchmarks.open_loop import OBJECTS, RATE, SECONDS, STATUS_RATE, Answered
 from deploy.local.processes import answers as listens
 from deploy.local.processes import free_port
-from geo_platform.api.keys import KeyFile
-from geo_platform.api.principal import Scope
+from geo_platform.api.auth.keys import KeyFile
+from geo_platform.api.auth.principal import Scope
 from geo_platform.cli.application import INSTANCE_TEMPLATES
 from geo_platform.ports import BRONZE
 from geo_platform.runs import JOB_TAG, ORIGIN_TAG
@@ -45,7 +45,10 @@ PROFILES = os.environ.get("BENCH_SUBMISSIONS_PROFILES", "embedded").split(",")
 SAMPLE = int(os.environ.get("BENCH_SUBMISSIONS_SAMPLE", "6"))
 _PATIENCE_S = 3 * 3600
 _ENOUGH = "100000000"
-_LIMITS = {"GEO_PLATFORM_API_REQUESTS_PER_MINUTE": _ENOUGH, "GEO_PLATFORM_API_ADDRESS_REQUESTS_PER_MINUTE": _ENOUGH}
+_LIMITS = {
+    "GEO_PLATFORM_API_REQUESTS_PER_MINUTE": _ENOUGH,
+    "GEO_PLATFORM_API_ADDRESS_REQUESTS_PER_MINUTE": _ENOUGH,
+}
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,12 @@ def submissions() -> list[str]:
     for profile in PROFILES:
         with servers(Profile(profile)) as (environment, folder):
             columns.append(_figures(_loaded(Profile(profile), environment, folder)))
-    lines += [f"| {what} | " + " | ".join(column[what][0] for column in columns) + f" | {columns[0][what][1]} |" for what in columns[0]]
+    lines += [
+        f"| {what} | "
+        + " | ".join(column[what][0] for column in columns)
+        + f" | {columns[0][what][1]} |"
+        for what in columns[0]
+    ]
     return [
         *lines,
         "",
@@ -91,7 +99,11 @@ def servers(profile: Profile) -> Iterator[tuple[dict[str, str], Path]]:
     """
     folder = WORK / f"submissions-{secrets.token_hex(4)}"
     (folder / "home" / "logs").mkdir(parents=True)
-    environment = {"GEO_PLATFORM_HOME": str(folder / "home"), "HOME": str(folder / "home"), **watching_nothing(folder)}
+    environment = {
+        "GEO_PLATFORM_HOME": str(folder / "home"),
+        "HOME": str(folder / "home"),
+        **watching_nothing(folder),
+    }
     if profile is Profile.embedded:
         try:
             yield environment, folder
@@ -136,23 +148,40 @@ def _loaded(profile: Profile, environment: Mapping[str, str], folder: Path) -> L
                 launched_s = _all_launched(instance, answers) - loaded_s
                 made = defaultdict(list)
                 records = instance.get_run_records(dg.RunsFilter(tags={ORIGIN_TAG: "api"}))
-                left = [each for each in records if each.dagster_run.status is dg.DagsterRunStatus.CANCELED]
+                left = [
+                    each
+                    for each in records
+                    if each.dagster_run.status is dg.DagsterRunStatus.CANCELED
+                ]
                 for record in records:
                     if record not in left:
                         made[record.dagster_run.tags[JOB_TAG]].append(record.dagster_run.run_id)
                 own.start(DAEMON)
                 ended = _some_ended(instance)
-    return Loaded(answers, made, len(left), launched_s, ended["SUCCESS"], ended["FAILURE"], face_cpu_s, client_cpu_s)
+    return Loaded(
+        answers,
+        made,
+        len(left),
+        launched_s,
+        ended["SUCCESS"],
+        ended["FAILURE"],
+        face_cpu_s,
+        client_cpu_s,
+    )
 
 
 @contextmanager
-def face_of(folder: Path, own: OwnDagster, environment: Mapping[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def face_of(
+    folder: Path, own: OwnDagster, environment: Mapping[str, str]
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     port = free_port()
     command = [str(Path(sys.executable).with_name("geo-platform")), "serve", "--port", str(port)]
     known = {**os.environ, **environment, **_LIMITS, "GEO_PLATFORM_DAGSTER_URL": own.address}
     known.pop("PYTHONDONTWRITEBYTECODE", None)
     with (folder / "serve.log").open("wb") as log:
-        process = subprocess.Popen(command, env=known, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, env=known, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT
+        )
     try:
         wait_until(lambda: listens(port), "the face")
         yield process, f"127.0.0.1:{port}"
@@ -161,11 +190,16 @@ def face_of(folder: Path, own: OwnDagster, environment: Mapping[str, str]) -> It
         process.wait(60)
 
 
-def _load(own: OwnDagster, address: str, key: str, folder: Path) -> tuple[float, list[Answered], float]:
+def _load(
+    own: OwnDagster, address: str, key: str, folder: Path
+) -> tuple[float, list[Answered], float]:
     """(when it ended, the answers, CPU seconds of the client); the webserver is killed at half of it."""
     out = folder / "answers.jsonl"
     client = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.open_loop", address, key, str(out)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "benchmarks.open_loop", address, key, str(out)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert client.stdout is not None
     client.stdout.readline()
@@ -176,7 +210,11 @@ def _load(own: OwnDagster, address: str, key: str, folder: Path) -> tuple[float,
     cpu_s = client.stdout.readline()
     if client.wait(300) != 0:
         raise RuntimeError("the client failed")
-    return time.monotonic(), [Answered(**json.loads(line)) for line in out.read_text().splitlines()], float(cpu_s)
+    return (
+        time.monotonic(),
+        [Answered(**json.loads(line)) for line in out.read_text().splitlines()],
+        float(cpu_s),
+    )
 
 
 def _all_launched(instance: dg.DagsterInstance, answers: Sequence[Answered]) -> float:
@@ -214,23 +252,43 @@ def _figures(loaded: Loaded) -> dict[str, tuple[str, str]]:
     for each in accepted:
         of_work[each.work].add(each.job_id)
     confused = len(of_work) - len(jobs) + sum(len(ids) != 1 for ids in of_work.values())
-    unanswered = any(each.status == 0 for each in submitted)  # then it is not known what was accepted
-    lost, stray = len(jobs - loaded.runs.keys()), 0 if unanswered else len(loaded.runs.keys() - jobs)
+    unanswered = any(
+        each.status == 0 for each in submitted
+    )  # then it is not known what was accepted
+    lost, stray = (
+        len(jobs - loaded.runs.keys()),
+        0 if unanswered else len(loaded.runs.keys() - jobs),
+    )
     doubled = sum(len(runs) - 1 for runs in loaded.runs.values())
     last_s = max(each.due_s + each.took_s for each in accepted)
     return {
-        "accepted a second": (f"**{len(accepted) / max(last_s, SECONDS):.1f}**", f"at least {RATE}"),
+        "accepted a second": (
+            f"**{len(accepted) / max(last_s, SECONDS):.1f}**",
+            f"at least {RATE}",
+        ),
         "submissions: answers by status": (_counted(submitted), ""),
-        "neither accepted nor told so, with when to come again": (str(len(submitted) - len(accepted) - len(told)), "0"),
+        "neither accepted nor told so, with when to come again": (
+            str(len(submitted) - len(accepted) - len(told)),
+            "0",
+        ),
         "status: answers": (_counted(asked), ""),
         "milliseconds to the answer of a submission, p50, p99, most": (_latencies(submitted), ""),
         "milliseconds to a status, p50, p99, most": (f"**{_latencies(asked)}**", "p99 under 250"),
         "different jobs accepted": (f"{len(jobs):,}", ""),
-        "jobs lost / doubled / of nobody / confused": (f"**{lost} / {doubled} / {stray} / {confused}**", "0"),
-        "runs that the killed webserver made, never queued, and that were ended": (str(loaded.left), ""),
+        "jobs lost / doubled / of nobody / confused": (
+            f"**{lost} / {doubled} / {stray} / {confused}**",
+            "0",
+        ),
+        "runs that the killed webserver made, never queued, and that were ended": (
+            str(loaded.left),
+            "",
+        ),
         "seconds after the load until each had its run": (f"{loaded.launched_s:.0f}", ""),
         "runs let go, succeeded / failed": (f"{loaded.succeeded} / {loaded.failed}", "none fails"),
-        "CPU seconds of the face, of the client": (f"{loaded.face_cpu_s:.1f}, {loaded.client_cpu_s:.1f}", ""),
+        "CPU seconds of the face, of the client": (
+            f"{loaded.face_cpu_s:.1f}, {loaded.client_cpu_s:.1f}",
+            "",
+        ),
     }
 
 
@@ -261,7 +319,14 @@ def wait_until(holds: Any, what: str, *, every_s: float = 0.2) -> None:
 def small_raster(number: int) -> bytes:
     """A few kB, each another."""
     with rasterio.MemoryFile() as memory:
-        profile = {"driver": "GTiff", "width": 64, "height": 64, "count": 1, "dtype": "uint16", "crs": "EPSG:32618"}
+        profile = {
+            "driver": "GTiff",
+            "width": 64,
+            "height": 64,
+            "count": 1,
+            "dtype": "uint16",
+            "crs": "EPSG:32618",
+        }
         with memory.open(**profile, transform=from_origin(500_000, 4_500_000, 10, 10)) as target:
             target.write((np.add.outer(np.arange(64), np.arange(64)) + number).astype(np.uint16), 1)
         return bytes(memory.read())

@@ -30,6 +30,7 @@ _SAMPLE = ROOT / "samples" / "natural_earth_countries.shp.zip"
 _RUN = "ea2add4b-aee9-45ca-b4b4-26abf84316a1"
 _ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 _MANY = 2_000
+# In a process that has loaded what a run loads anyway.
 _ONE_SPAN = """
 import os, sys, time
 sys.path.insert(0, sys.argv[1])
@@ -48,7 +49,6 @@ with telemetry_context(run_id=sys.argv[2]), stage_span("raster_cog"):
 stop_tracing()
 print(time.process_time() - started)
 """
-"""In a process that has loaded what a run loads anyway."""
 
 
 def telemetry() -> list[str]:
@@ -66,7 +66,10 @@ def telemetry() -> list[str]:
             _seconds_of_a_start(taken.address, "loaded"),
         )
     for one in compared:
-        lines += [_row(one.profile, "without", one.without), _row(one.profile, "exporting", one.exporting)]
+        lines += [
+            _row(one.profile, "without", one.without),
+            _row(one.profile, "exporting", one.exporting),
+        ]
     return [
         *lines,
         "",
@@ -94,7 +97,9 @@ class _Compared:
     @property
     def ratio(self) -> str:
         """Median of the pairs' ratios, and the standard error of their mean."""
-        ratios = [one.cpu_s / other.cpu_s for one, other in zip(self.exporting, self.without, strict=True)]
+        ratios = [
+            one.cpu_s / other.cpu_s for one, other in zip(self.exporting, self.without, strict=True)
+        ]
         error = statistics.stdev(ratios) / len(ratios) ** 0.5
         return f"{self.profile} **{statistics.median(ratios):.3f}** (mean {statistics.mean(ratios):.3f} ± {error:.3f})"
 
@@ -107,8 +112,16 @@ def _compared(profile: Profile, taken: Collector) -> _Compared:
         for pair in range(commands):
             for exports in (pair % 2 == 0, pair % 2 == 1):
                 with _endpoint(taken.address if exports else None):
-                    measured[exports].append(run([COMMAND, "ingest", "--force", _SAMPLE], env={**os.environ, **environment}))
-    spans, body_bytes = (len(taken.spans) - spans) // commands, (sum(map(len, taken.bodies)) - body_bytes) / commands
+                    measured[exports].append(
+                        run(
+                            [COMMAND, "ingest", "--force", _SAMPLE],
+                            env={**os.environ, **environment},
+                        )
+                    )
+    spans, body_bytes = (
+        (len(taken.spans) - spans) // commands,
+        (sum(map(len, taken.bodies)) - body_bytes) / commands,
+    )
     return _Compared(profile, measured[False][1:], measured[True][1:], spans, body_bytes)
 
 
@@ -122,7 +135,9 @@ def _seconds_of_a_span(address: str) -> float:
         with telemetry_context(run_id=_RUN, stage="raster_cog", attempt=1):
             started = time.process_time()
             for number in range(_MANY):
-                span = call_started("objects.stat", _RUN, {"container": "silver", "key": f"{number}.tif"})
+                span = call_started(
+                    "objects.stat", _RUN, {"container": "silver", "key": f"{number}.tif"}
+                )
                 with calling(span):
                     pass
                 span.end()
@@ -134,7 +149,10 @@ def _seconds_of_a_span(address: str) -> float:
 
 def _seconds_of_a_start(address: str, how: str) -> float:
     with _endpoint(None):
-        return statistics.median(float(run([sys.executable, "-c", _ONE_SPAN, ROOT, _RUN, how, address]).stdout) for _ in range(5))
+        return statistics.median(
+            float(run([sys.executable, "-c", _ONE_SPAN, ROOT, _RUN, how, address]).stdout)
+            for _ in range(5)
+        )
 
 
 @contextmanager

@@ -66,7 +66,10 @@ class ChainOptions:
 
     def as_config(self) -> dict[str, dict[str, Any]]:
         """Each stage's options as JSON values, those left out that have no value."""
-        return {stage: model.model_dump(mode="json", exclude_none=True) for stage, model in self.by_stage.items()}
+        return {
+            stage: model.model_dump(mode="json", exclude_none=True)
+            for stage, model in self.by_stage.items()
+        }
 
 
 class ParametersError(ValueError):
@@ -83,9 +86,14 @@ def fit(chain: Chain, parameters: Mapping[str, Any]) -> ChainOptions:
     faults: list[tuple[str, str]] = []
     for stage, model in chain.stages.items():
         try:
-            built[stage] = model.model_validate({name: value for name, value in parameters.items() if name in model.model_fields})
+            built[stage] = model.model_validate(
+                {name: value for name, value in parameters.items() if name in model.model_fields}
+            )
         except ValidationError as fault:
-            faults += [(str(error["loc"][0]), error["msg"].removeprefix("Value error, ")) for error in fault.errors()]
+            faults += [
+                (str(error["loc"][0]), error["msg"].removeprefix("Value error, "))
+                for error in fault.errors()
+            ]
     if faults:
         raise ParametersError(tuple(dict.fromkeys(faults)))
     return ChainOptions(built)

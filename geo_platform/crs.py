@@ -12,8 +12,8 @@ from geo_platform.errors import BoundsImplausible, CrsMismatch, CrsMissing, Para
 
 EARTH_SEMI_MAJOR_M = 6_378_137.0
 FROM_FILE, FROM_USER, FROM_OVERRIDE, FROM_FORMAT = "file", "user", "user_override", "format"
+# The same positions in another axis order; data is always x, y here.
 _LON_LAT = frozenset({"EPSG:4326", "OGC:CRS84"})
-"""The same positions in another axis order; data is always x, y here."""
 
 
 def parse_crs(text: str, parameter: str) -> CRS:
@@ -29,14 +29,20 @@ def parse_crs(text: str, parameter: str) -> CRS:
             parameter=parameter,
         ) from error
     if not is_on_earth(crs) or not has_earth_s_size(crs):
-        raise ParameterInvalid(f"{parameter} {text[:100]!r} is not tied to the Earth.", remedy="Give a geographic or projected CRS.")
+        raise ParameterInvalid(
+            f"{parameter} {text[:100]!r} is not tied to the Earth.",
+            remedy="Give a geographic or projected CRS.",
+        )
     return crs
 
 
 def is_on_earth(crs: CRS) -> bool:
     """Whether it says where on Earth a position lies, which a local engineering grid does not."""
     horizontal = crs.sub_crs_list[0] if crs.is_compound and crs.sub_crs_list else crs
-    return bool(horizontal.is_geographic or horizontal.is_projected or horizontal.is_derived) and horizontal.geodetic_crs is not None
+    return (
+        bool(horizontal.is_geographic or horizontal.is_projected or horizontal.is_derived)
+        and horizontal.geodetic_crs is not None
+    )
 
 
 def has_earth_s_size(crs: CRS) -> bool:
@@ -46,7 +52,12 @@ def has_earth_s_size(crs: CRS) -> bool:
 
 
 def believed_crs(
-    own: CRS | None, *, own_came_from: str, input_crs: str | None, override_crs: bool, display_name: str
+    own: CRS | None,
+    *,
+    own_came_from: str,
+    input_crs: str | None,
+    override_crs: bool,
+    display_name: str,
 ) -> tuple[SpatialReference, tuple[Finding, ...]]:
     """The CRS of a source and what is to be said of it: the file's own, unless it has none or the user overrides it.
 
@@ -58,18 +69,26 @@ def believed_crs(
             raise CrsMissing(f"{display_name!r} does not say its coordinate reference system.")
         return reference(given, FROM_USER), ()
     if given is None and not has_earth_s_size(own):
-        raise BoundsImplausible(f"{display_name!r} does not lie on the Earth: its system is {describe(own)}, of a body of another size.")
+        raise BoundsImplausible(
+            f"{display_name!r} does not lie on the Earth: its system is {describe(own)}, of a body of another size."
+        )
     if given is None or same_crs(own, given):
         return reference(own, own_came_from), ()
     says = f"{describe(own)}, and input_crs says {describe(given)}"
     if not override_crs:
-        raise CrsMismatch(f"{display_name!r} says {says}.", file=describe(own), given=describe(given))
-    return reference(given, FROM_OVERRIDE), (Finding(code="CRS_OVERRIDDEN", message=f"The file says {says}, which was used, as asked."),)
+        raise CrsMismatch(
+            f"{display_name!r} says {says}.", file=describe(own), given=describe(given)
+        )
+    return reference(given, FROM_OVERRIDE), (
+        Finding(code="CRS_OVERRIDDEN", message=f"The file says {says}, which was used, as asked."),
+    )
 
 
 def reference(crs: CRS, came_from: str) -> SpatialReference:
     """The CRS as a message carries it."""
-    return SpatialReference(wkt=crs.to_wkt("WKT2_2019"), authority_code=authority_code(crs), came_from=came_from)
+    return SpatialReference(
+        wkt=crs.to_wkt("WKT2_2019"), authority_code=authority_code(crs), came_from=came_from
+    )
 
 
 def authority_code(crs: CRS) -> str | None:

@@ -20,12 +20,14 @@ with loaded_for_good():
     from geo_platform.settings import load_settings
     from geo_platform.telemetry.tracing_export import load_exporters
     from resources.profiles import resources_of
-    from schedules.arrivals import arrival_sensors
     from schedules.jobs import ASSET_JOBS, OP_JOBS
-    from schedules.quarantine import quarantine_refused
     from schedules.retention import SCHEDULES
-    from schedules.state_check import STATE_SENSORS
-    from schedules.stuck_runs import stuck_runs
+    from schedules.sensors import (
+        STATE_SENSORS,
+        arrival_sensors,
+        quarantine_refused,
+        stuck_runs,
+    )
 
     _settings = load_settings()
     load_exporters(span_destinations())

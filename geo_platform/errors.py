@@ -31,7 +31,9 @@ class PlatformError(Exception):
 
     def __init__(self, message: str, *, remedy: str | None = None, **details: Any) -> None:
         if not self.code:
-            raise TypeError(f"{type(self).__name__} is a branch of the error tree; raise one of its leaves")
+            raise TypeError(
+                f"{type(self).__name__} is a branch of the error tree; raise one of its leaves"
+            )
         super().__init__(message)
         self.message = message
         self.remedy = remedy or self.default_remedy
@@ -54,7 +56,9 @@ class PlatformError(Exception):
         }
 
 
-def _rebuild(leaf: type[PlatformError], message: str, remedy: str, details: dict[str, Any]) -> PlatformError:
+def _rebuild(
+    leaf: type[PlatformError], message: str, remedy: str, details: dict[str, Any]
+) -> PlatformError:
     return leaf(message, remedy=remedy, **details)
 
 
@@ -93,7 +97,9 @@ class UnsupportedFormat(SourceRefused):
 
 class ArchiveUnsafe(SourceRefused):
     code = "ARCHIVE_UNSAFE"
-    default_remedy = "Zip the data files alone: no links, no paths leading outside, no archives inside."
+    default_remedy = (
+        "Zip the data files alone: no links, no paths leading outside, no archives inside."
+    )
 
 
 class DecompressionBomb(SourceRefused):
@@ -112,7 +118,9 @@ class CrsMissing(GeoreferenceRefused):
 
 class CrsMismatch(GeoreferenceRefused):
     code = "CRS_MISMATCH"
-    default_remedy = "Leave input_crs out to use the file's own, or set override_crs if the file is wrong."
+    default_remedy = (
+        "Leave input_crs out to use the file's own, or set override_crs if the file is wrong."
+    )
 
 
 class BoundsImplausible(GeoreferenceRefused):
@@ -141,7 +149,9 @@ class Raster64BitRejected(RasterRefused):
 
 class RasterTypeMismatch(RasterRefused):
     code = "RASTER_TYPE_MISMATCH"
-    default_remedy = "Leave raster_type at auto, or choose a tier and a type that the bands can bear."
+    default_remedy = (
+        "Leave raster_type at auto, or choose a tier and a type that the bands can bear."
+    )
 
 
 class NodataConflict(RasterRefused):
@@ -170,7 +180,9 @@ class NoFeatures(VectorRefused):
 
 class NoGeometry(VectorRefused):
     code = "NO_GEOMETRY"
-    default_remedy = "Name the columns that hold the geometry: lat_name and lon_name, or wkt_column."
+    default_remedy = (
+        "Name the columns that hold the geometry: lat_name and lon_name, or wkt_column."
+    )
 
 
 class GeometryMixed(VectorRefused):
@@ -180,7 +192,9 @@ class GeometryMixed(VectorRefused):
 
 class GeometryUnrepairable(VectorRefused):
     code = "GEOMETRY_UNREPAIRABLE"
-    default_remedy = "Mend the geometries where they were made; the rejected rows are listed with their reasons."
+    default_remedy = (
+        "Mend the geometries where they were made; the rejected rows are listed with their reasons."
+    )
 
 
 class FieldEncoding(VectorRefused):
@@ -209,7 +223,9 @@ class ParameterInvalid(RequestRefused):
 
 class Conflict(RequestRefused):
     code = "CONFLICT"
-    default_remedy = "Another source or run holds this name; choose another item_id or wait for that run."
+    default_remedy = (
+        "Another source or run holds this name; choose another item_id or wait for that run."
+    )
 
 
 class NotFound(RequestRefused):
@@ -230,7 +246,9 @@ class FilesRefused(RequestRefused):
     """Of the files that share a run some were refused; each has its own code in the run's metadata."""
 
     code = "FILES_REFUSED"
-    default_remedy = "Mend the files that the run names, then geo-platform retry RUN does those alone."
+    default_remedy = (
+        "Mend the files that the run names, then geo-platform retry RUN does those alone."
+    )
 
 
 class LimitExceeded(PlatformError):
@@ -282,14 +300,18 @@ class PlatformFault(PlatformError):
 
 class CogInvalid(PlatformFault):
     code = "COG_INVALID"
-    default_remedy = "The written COG did not pass its checks and was not published; report it with the run id."
+    default_remedy = (
+        "The written COG did not pass its checks and was not published; report it with the run id."
+    )
 
 
 class MessageUnreadable(PlatformFault):
     """A stored message of a version that this deployment cannot read: an older one without an upgrade, or a newer one."""
 
     code = "MESSAGE_UNREADABLE"
-    default_remedy = "Launch the job again from its first stage, or deploy a version that has the upgrade."
+    default_remedy = (
+        "Launch the job again from its first stage, or deploy a version that has the upgrade."
+    )
 
 
 class StoreUnavailable(PlatformFault):
@@ -332,6 +354,10 @@ def error_leaves() -> tuple[type[PlatformError], ...]:
     """Every leaf of the tree, sorted by code: what docs and tests go through."""
 
     def walk(branch: type[PlatformError]) -> list[type[PlatformError]]:
-        return [branch] if branch.code else [leaf for child in branch.__subclasses__() for leaf in walk(child)]
+        return (
+            [branch]
+            if branch.code
+            else [leaf for child in branch.__subclasses__() for leaf in walk(child)]
+        )
 
     return tuple(sorted(walk(PlatformError), key=lambda leaf: leaf.code))

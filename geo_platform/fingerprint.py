@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+# Raised by hand when a stage would make something else of the same input.
 RECIPE_VERSIONS: Mapping[str, int] = {
     "raw_raster": 1,
     "raster_profile": 1,
@@ -19,10 +20,11 @@ RECIPE_VERSIONS: Mapping[str, int] = {
     "vector_features": 1,
     "vector_item": 1,
 }
-"""Raised by hand when a stage would make something else of the same input."""
 
 
 def extend(before: str, stage: str, options: Mapping[str, Any]) -> str:
     """32 hex digits. `options` must be JSON values, NaN and infinity among them; their order does not matter."""
-    text = json.dumps([before, stage, RECIPE_VERSIONS[stage], options], sort_keys=True, separators=(",", ":"))
+    text = json.dumps(
+        [before, stage, RECIPE_VERSIONS[stage], options], sort_keys=True, separators=(",", ":")
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -65,7 +65,11 @@ class LonLatBounds(_Value):
 
     @model_validator(mode="after")
     def _on_earth(self) -> Self:
-        if not (-180 <= self.west <= 180 and -180 <= self.east <= 180 and -90 <= self.south <= self.north <= 90):
+        if not (
+            -180 <= self.west <= 180
+            and -180 <= self.east <= 180
+            and -90 <= self.south <= self.north <= 90
+        ):
             raise ValueError(f"not longitudes and latitudes: {self}")
         return self
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+# Kept here: to ask the collector how much is frozen takes as long as to count it.
 _is_loaded_for_good = False
-"""Kept here: to ask the collector how much is frozen takes as long as to count it."""
 
 
 def without_idle_threads() -> None:

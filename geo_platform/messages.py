@@ -1,7 +1,7 @@
 """A stage's message as an object of the store: put where `message_key` says, and said.
 
 What belongs here: what every way of running a stage does with its message. What stays out: its format (`contracts/stored.py`),
-and which of several messages is meant (`resources/messages.py`).
+and which of several messages is meant (`resources/io_manager.py`).
 """
 
 from geo_platform.contracts.message import Message
@@ -11,10 +11,17 @@ from geo_platform.telemetry.checkpoints import Checkpoint, report
 from geo_platform.telemetry.context import telemetry_context
 
 
-def put_message(objects: ObjectStore, message: Message, *, stage: str, partition: str | None, run_id: str) -> StoredObject:
+def put_message(
+    objects: ObjectStore, message: Message, *, stage: str, partition: str | None, run_id: str
+) -> StoredObject:
     """Store it as `<stage>/<partition>/<run id>.json`. Raises StoreUnavailable, StoreDenied."""
     key = message_key(stage, partition, run_id)
-    stored = objects.put_bytes(MESSAGES, key, dump_message(message), metadata={"run_id": run_id, "message": type(message).__name__})
+    stored = objects.put_bytes(
+        MESSAGES,
+        key,
+        dump_message(message),
+        metadata={"run_id": run_id, "message": type(message).__name__},
+    )
     # It is stored after the stage has ended, and so outside of the stage's own context.
     with telemetry_context(run_id=run_id, stage=stage, partition=partition or ""):
         report(

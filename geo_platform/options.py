@@ -20,9 +20,15 @@ class ArrivalOptions(Options):
 
     container_name: str = Field("bronze", description="Container that the object lies in.")
     archive_member: str | None = Field(
-        None, max_length=1024, description="Path of the dataset inside an archive that holds several (also shp_name, kml_name)."
+        None,
+        max_length=1024,
+        description="Path of the dataset inside an archive that holds several (also shp_name, kml_name).",
     )
-    force: bool = Field(False, strict=True, description="Do the work again even where the same source and recipe were published before.")
+    force: bool = Field(
+        False,
+        strict=True,
+        description="Do the work again even where the same source and recipe were published before.",
+    )
 
 
 class GreetingOptions(Options):
@@ -41,16 +47,25 @@ class ItemOptions(Options):
         description="STAC collection; left out, rasters or vectors.",
     )
     item_id: str | None = Field(
-        None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200, description="STAC item id; left out, made from the object's name."
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        max_length=200,
+        description="STAC item id; left out, made from the object's name.",
     )
     datetime_utc: str | None = Field(
         None,
         description="When it was acquired, RFC 3339; left out, from the file's tags, then from its name.",
         json_schema_extra={"format": "date-time"},
     )
-    title: str | None = Field(None, max_length=200, description="Title for people; left out, the object's name.")
-    description: str | None = Field(None, max_length=4000, description="Description for people, in the item.")
-    keywords: list[str] | None = Field(None, max_length=100, description="Words that the item is found by.")
+    title: str | None = Field(
+        None, max_length=200, description="Title for people; left out, the object's name."
+    )
+    description: str | None = Field(
+        None, max_length=4000, description="Description for people, in the item."
+    )
+    keywords: list[str] | None = Field(
+        None, max_length=100, description="Words that the item is found by."
+    )
 
     @field_validator("datetime_utc")
     @classmethod

@@ -1,6 +1,11 @@
 """What the platform needs of the outside, as Protocols. Adapters live in `storage/`; stages see only these.
 
 What belongs here: the ports and the plain values that cross them. What stays out: any library of any store.
+
+What lies under a name at this moment: that there is nothing is an answer here, and no error.
+
+What belongs here: that. What stays out: deciding by it. Whoever writes because of it puts with `only_if_etag`, so that what changed since
+is seen.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,7 +18,13 @@ from typing import Any, BinaryIO, Protocol
 
 import pyarrow as pa
 
-from geo_platform.contracts.message import Finding, ObjectReference, SpatialReference, TableReference
+from geo_platform.contracts.message import (
+    Finding,
+    ObjectReference,
+    SpatialReference,
+    TableReference,
+)
+from geo_platform.errors import SourceNotFound
 from geo_platform.grid import Bounds
 
 BRONZE = "bronze"
@@ -21,21 +32,24 @@ SILVER = "silver"
 QUARANTINE = "quarantine"
 MESSAGES = "messages"
 
+# Written beside a dataset's objects last of all: where it lies, the dataset is whole and holds its
+# name.
 FEATURES_RECORD = "features.json"
-"""Written beside a dataset's objects last of all: where it lies, the dataset is whole and holds its name."""
 
+# What the name of a quarantined object's record ends in: the object's key, then this.
 QUARANTINE_RECORD = ".quarantine.json"
-"""What the name of a quarantined object's record ends in: the object's key, then this."""
 
 
+# Metadata of an object that somebody put there together with a request of their own
+# (`storage/local/arrive.py`, which says what it holds): no watch asks for it again.
 SUBMITTED = "origin"
-"""Metadata of an object that somebody put there together with a request of their own (`storage/arrive.py`, which says what it
-holds): no watch asks for it again."""
 
 
 def message_key(stage: str, partition: str | None, run_id: str) -> str:
     """Where a stage's message lies in the container of messages."""
-    return f"{stage}/{partition}/{run_id}.json" if partition is not None else f"{stage}/{run_id}.json"
+    return (
+        f"{stage}/{partition}/{run_id}.json" if partition is not None else f"{stage}/{run_id}.json"
+    )
 
 
 @dataclass(frozen=True)
@@ -80,16 +94,22 @@ class ObjectStore(Protocol):
     def list(self, container: str, prefix: str = "") -> Iterator[StoredObject]:
         """Every object whose key starts with `prefix`, in order of key. Half-written ones never show."""
 
-    def page(self, container: str, prefix: str = "", *, after: str | None = None, most: int = 5000) -> ObjectPage:
+    def page(
+        self, container: str, prefix: str = "", *, after: str | None = None, most: int = 5000
+    ) -> ObjectPage:
         """As `list`, at most so many at a time, so that a listing can be gone on with later, by another process too.
 
         Raises ParameterInvalid for an `after` of which the store knows nothing (any more).
         """
 
-    def local_path(self, container: str, key: str, *, etag: str | None = None) -> AbstractContextManager[Path]:
+    def local_path(
+        self, container: str, key: str, *, etag: str | None = None
+    ) -> AbstractContextManager[Path]:
         """A readable file holding the object while the context lasts. Not to be written to. Raises Conflict at another etag."""
 
-    def open(self, container: str, key: str, *, etag: str | None = None) -> AbstractContextManager[BinaryIO]:
+    def open(
+        self, container: str, key: str, *, etag: str | None = None
+    ) -> AbstractContextManager[BinaryIO]:
         """A seekable reader that fetches no more than what is read of it, and only while the object is at one etag.
 
         The etag is the one given, or the present one. Raises SourceNotFound, and Conflict where the object was replaced,
@@ -100,7 +120,14 @@ class ObjectStore(Protocol):
         """The whole object; for messages and pictures, not for data."""
 
     def put_file(
-        self, container: str, key: str, path: Path, *, metadata: Mapping[str, str], move: bool = False, only_if_etag: str | None = None
+        self,
+        container: str,
+        key: str,
+        path: Path,
+        *,
+        metadata: Mapping[str, str],
+        move: bool = False,
+        only_if_etag: str | None = None,
     ) -> StoredObject:
         """Publish a file under a key, atomically. `move` lets the store take the file instead of copying it.
 
@@ -108,14 +135,22 @@ class ObjectStore(Protocol):
         """
 
     def put_bytes(
-        self, container: str, key: str, content: bytes, *, metadata: Mapping[str, str], only_if_etag: str | None = None
+        self,
+        container: str,
+        key: str,
+        content: bytes,
+        *,
+        metadata: Mapping[str, str],
+        only_if_etag: str | None = None,
     ) -> StoredObject:
         """Publish a small object, atomically. `only_if_etag` as in `put_file`."""
 
     def delete(self, container: str, key: str) -> None:
         """Remove an object; one that is not there is no error."""
 
-    def move(self, container: str, key: str, to_container: str, *, etag: str, metadata: Mapping[str, str]) -> StoredObject:
+    def move(
+        self, container: str, key: str, to_container: str, *, etag: str, metadata: Mapping[str, str]
+    ) -> StoredObject:
         """The object at that etag lies under the same key in the other container, with a new etag and this metadata.
 
         Killed in between it lies in both. Raises SourceNotFound, and Conflict where the object is at another etag.
@@ -175,7 +210,9 @@ class FeatureStore(Protocol):
     def check_free(self, target: FeatureTarget) -> None:
         """Before a row is read: may this dataset be written under `target.load_mode`? Raises TableExists, ParameterInvalid."""
 
-    def load(self, target: FeatureTarget, batches: Iterable[pa.RecordBatch], *, scratch: Path) -> FeatureDataset:
+    def load(
+        self, target: FeatureTarget, batches: Iterable[pa.RecordBatch], *, scratch: Path
+    ) -> FeatureDataset:
         """Consume the batches (WKB geometry, `target.schema`) in bounded memory and keep them under the fingerprint.
 
         Nothing is visible if `batches` raises. The row count and bounds are read back from what was written. A database
@@ -189,30 +226,42 @@ class FeatureStore(Protocol):
         """Remove what loads left that were never published and began before then; returns the names removed."""
 
 
-ASSET_ORDER = ("data", "table", "visualization", "analysis", "archive", "rejected", "thumbnail", "preview")
-"""The order of an item's assets, and so of an answer's outputs: data first, pictures last. Not every store keeps one."""
+# The order of an item's assets, and so of an answer's outputs: data first, pictures last. Not every
+# store keeps one.
+ASSET_ORDER = (
+    "data",
+    "table",
+    "visualization",
+    "analysis",
+    "archive",
+    "rejected",
+    "thumbnail",
+    "preview",
+)
 
 ASSET_CONTAINER = "geo_platform:container"
+# Of an asset that is an object: where it lies in the object store.
 ASSET_KEY = "geo_platform:key"
-"""Of an asset that is an object: where it lies in the object store."""
 
 ASSET_SCHEMA = "geo_platform:schema"
 ASSET_TABLE = "geo_platform:table"
+# Of an asset that is a table: its published name, and which version of it the item means.
 ASSET_TABLE_VERSION = "geo_platform:table_version"
-"""Of an asset that is a table: its published name, and which version of it the item means."""
 
 ITEM_RUN_ID = "geo_platform:run_id"
 ITEM_FINGERPRINT = "geo_platform:fingerprint"
 ITEM_SOURCE = "geo_platform:source"
 ITEM_SOURCE_CONTAINER = "geo_platform:source_container"
+# Properties of an item that every Catalog reads: entries are made of them, and conflicts are
+# decided by them. An item whose load mode is `append` may replace one that was made from another
+# source.
 ITEM_LOAD_MODE = "geo_platform:load_mode"
-"""Properties of an item that every Catalog reads: entries are made of them, and conflicts are decided by them. An item
-whose load mode is `append` may replace one that was made from another source."""
 
 ITEM_RESTORED_BY = "geo_platform:restored_by_run"
+# Of an item that was brought back: the run that did it, and when this version was published for the
+# first time. Such an item has to be among the kept versions, and may replace one that was made from
+# another source.
 ITEM_FIRST_PUBLISHED = "geo_platform:first_published"
-"""Of an item that was brought back: the run that did it, and when this version was published for the first time. Such an
-item has to be among the kept versions, and may replace one that was made from another source."""
 
 
 @dataclass(frozen=True)
@@ -260,7 +309,9 @@ class Catalog(Protocol):
     def entries(self) -> Iterator[CatalogEntry]:
         """Every published item, newest first. Raises CatalogRejected after the last one where some could not be read."""
 
-    def publish(self, collection: dict[str, Any], item: dict[str, Any], *, replaces: str | None) -> str:
+    def publish(
+        self, collection: dict[str, Any], item: dict[str, Any], *, replaces: str | None
+    ) -> str:
         """Upsert both and return the item's href. What is replaced is kept as a version.
 
         Raises Conflict when the published fingerprint is not `replaces`, when another source holds the item id or the table,
@@ -276,7 +327,9 @@ class Catalog(Protocol):
         Raises Conflict where the published fingerprint is not `published`, SourceNotFound where there is no such item.
         """
 
-    def versions(self, collection: str | None = None, item_id: str | None = None) -> Iterator[ItemVersion]:
+    def versions(
+        self, collection: str | None = None, item_id: str | None = None
+    ) -> Iterator[ItemVersion]:
         """What is kept of this item, or of all items, newest withdrawn first. The published version is not among them."""
 
     def forget(self, version: ItemVersion) -> None:
@@ -355,3 +408,17 @@ class Scratch(Protocol):
 
     def of_run(self, run_id: str) -> AbstractContextManager[Path]:
         """An empty folder, removed when the context ends, however it ends."""
+
+
+def present(objects: ObjectStore, container: str, key: str) -> StoredObject | None:
+    """The object, or None. Raises the store's faults."""
+    try:
+        return objects.stat(container, key)
+    except SourceNotFound:
+        return None
+
+
+def present_etag(objects: ObjectStore, container: str, key: str) -> str:
+    """As `only_if_etag` takes it: empty where there is nothing. Raises the store's faults."""
+    stored = present(objects, container, key)
+    return stored.reference.etag if stored else ""

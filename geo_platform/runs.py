@@ -9,53 +9,55 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+# The run's tag that holds the id by which a client knows its request.
 CORRELATION_TAG = "geo_platform/correlation_id"
-"""The run's tag that holds the id by which a client knows its request."""
 
+# The run's tag that holds the client's W3C trace context.
 TRACEPARENT_TAG = "geo_platform/traceparent"
-"""The run's tag that holds the client's W3C trace context."""
 
+# Of a run that a sensor asked for: the watch whose objects it takes.
 WATCH_TAG = "geo_platform/watch"
-"""Of a run that a sensor asked for: the watch whose objects it takes."""
 
+# Of a run for one object: the key of its arrival, a digest of uri, etag and recipe.
 ARRIVAL_TAG = "geo_platform/arrival"
-"""Of a run for one object: the key of its arrival, a digest of uri, etag and recipe."""
 
+# Of a run for several objects: how many.
 ARRIVALS_TAG = "geo_platform/arrivals"
-"""Of a run for several objects: how many."""
 
+# Of a run that a sensor asked for: small, medium or large; dagster.yaml says how many of each run
+# at once.
 MEMORY_TAG = "geo_platform/memory"
-"""Of a run that a sensor asked for: small, medium or large; dagster.yaml says how many of each run at once."""
 
+# Of a run that a client of the HTTP face asked for: the job's id.
 JOB_TAG = "geo_platform/job_id"
-"""Of a run that a client of the HTTP face asked for: the job's id."""
 
+# Of such a run: which of the job's attempts it is.
 ATTEMPT_TAG = "geo_platform/attempt"
-"""Of such a run: which of the job's attempts it is."""
 
+# Of such a run: the id of the HTTP request that asked for it.
 REQUEST_TAG = "geo_platform/request_id"
-"""Of such a run: the id of the HTTP request that asked for it."""
 
+# Of such a run: the subject of the credential that asked for it.
 ASKED_BY_TAG = "geo_platform/asked_by"
-"""Of such a run: the subject of the credential that asked for it."""
 
+# Of such a run, with this value: all of them have it, so that they can be listed.
 ORIGIN_TAG, OF_HTTP_FACE = "geo_platform/origin", "api"
-"""Of such a run, with this value: all of them have it, so that they can be listed."""
 
+# Dagster's own, as the next ones: of a run that a sensor asked for, the key by which it asks once.
 RUN_KEY_TAG = "dagster/run_key"
-"""Dagster's own, as the next ones: of a run that a sensor asked for, the key by which it asks once."""
 
+# Of a run for one object: its key.
 PARTITION_TAG = "dagster/partition"
-"""Of a run for one object: its key."""
 
+# Of a run that does again what another one did not: that run, and the first of them.
 PARENT_RUN_TAG, ROOT_RUN_TAG = "dagster/parent_run_id", "dagster/root_run_id"
-"""Of a run that does again what another one did not: that run, and the first of them."""
 
+# Of a run that ended: whether the daemon makes another one in its place.
 WILL_RETRY_TAG = "dagster/will_retry"
-"""Of a run that ended: whether the daemon makes another one in its place."""
 
+# Of a run that was launched: which host executes it, as `worker_here` says it; noted by the run
+# itself.
 WORKER_TAG = "geo_platform/worker"
-"""Of a run that was launched: which host executes it, as `worker_here` says it; noted by the run itself."""
 
 
 def worker_here(run_id: str) -> str:
@@ -101,12 +103,14 @@ class RunReport:
     traceback: str | None = None
 
 
+# So it can be a header, a tag and a field of a log line as it is.
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,128}")
-"""So it can be a header, a tag and a field of a log line as it is."""
 
-_TRACE_CONTEXT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACE_CONTEXT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+)
+# W3C lets versions after 00 say more behind what they have of it.
 _LATER_VERSION = re.compile(r"(?!00).{55}-[\x21-\x7e]{0,200}")
-"""W3C lets versions after 00 say more behind what they have of it."""
 
 FORM_OF_CLIENT_IDS = {
     CORRELATION_TAG: "1 to 128 visible ASCII characters, without spaces, are an id",
@@ -127,7 +131,9 @@ def is_client_id(tag: str, value: str) -> bool:
     """Whether the tag may have the value, as FORM_OF_CLIENT_IDS says it."""
     if tag == CORRELATION_TAG:
         return _VISIBLE.fullmatch(value) is not None
-    return _TRACE_CONTEXT.match(value) is not None and (len(value) == 55 or _LATER_VERSION.fullmatch(value) is not None)
+    return _TRACE_CONTEXT.match(value) is not None and (
+        len(value) == 55 or _LATER_VERSION.fullmatch(value) is not None
+    )
 
 
 def client_ids_of(tags: Mapping[str, str]) -> ClientIds:

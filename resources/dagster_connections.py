@@ -1,6 +1,6 @@
 """Dagster's own connections to PostgreSQL, kept open in the process of a run, each with the name of the run that uses it.
 
-What belongs here: that. What stays out: connections to the platform's database (`geo_platform/storage/postgres.py`).
+What belongs here: that. What stays out: connections to the platform's database (`geo_platform/storage/postgres/connections.py`).
 
 By itself Dagster opens a connection for every event that it stores and every look at a run, about 200 in a run, and PostgreSQL
 takes 10 to 15 ms to check a password each time: half of a small run. Dagster's webserver keeps its connections open by a method
@@ -27,12 +27,16 @@ _kept: WeakSet[dg.DagsterInstance] = WeakSet()
 
 def keep_connections(instance: dg.DagsterInstance) -> None:
     """From now on, in this process. Once for an instance, and nothing where its storage is not PostgreSQL."""
-    if instance in _kept or not type(instance.run_storage).__module__.startswith("dagster_postgres"):
+    if instance in _kept or not type(instance.run_storage).__module__.startswith(
+        "dagster_postgres"
+    ):
         return
     if not _kept:
         sqlalchemy.event.listen(sqlalchemy.pool.Pool, "checkout", _named_and_alive)
     _kept.add(instance)
-    instance.optimize_for_webserver(statement_timeout=0, pool_recycle=_RECYCLE_S, max_overflow=_MOST_MORE)
+    instance.optimize_for_webserver(
+        statement_timeout=0, pool_recycle=_RECYCLE_S, max_overflow=_MOST_MORE
+    )
     # For every event of an asset Dagster looks whether one table is there, over a second connection, of which it keeps only one.
     events: Any = instance.event_log_storage
     events.has_table = cache(events.has_table)

@@ -20,12 +20,11 @@ from pydantic import PrivateAttr
 
 from geo_platform.ports import Catalog, FeatureStore, ObjectStore
 from geo_platform.settings import load_settings
-from geo_platform.storage.azure_account import CredentialKind, blob_account, blob_service
-from geo_platform.storage.azure_blob import AzureBlobStore
-from geo_platform.storage.pgstac import PgStac
-from geo_platform.storage.postgis import PostgisFeatures
-from geo_platform.storage.postgres import database_of, others_named_for
-from geo_platform.storage.postgres_kept import KeptConnections
+from geo_platform.storage.azure.account import CredentialKind, blob_account, blob_service
+from geo_platform.storage.azure.blob import AzureBlobStore
+from geo_platform.storage.postgres.connections import KeptConnections, database_of, others_named_for
+from geo_platform.storage.postgres.pgstac import PgStac
+from geo_platform.storage.postgres.postgis import PostgisFeatures
 from geo_platform.storage.traced import TracedCatalog, TracedFeatures, TracedObjects
 from resources.dagster_connections import keep_connections
 from resources.stores import run_id_of
@@ -41,7 +40,7 @@ class BlobAccountOfSettings(AzureBlobStorageResource):
     """dagster-azure's resource for the account that the settings mean.
 
     It shows the account and the kind of credential and holds no secret: that is opened where the client is made, by the
-    platform's own rules (`storage/azure_account.py`), with retries that dagster-azure's resource has no field for. In a run
+    platform's own rules (`storage/azure/account.py`), with retries that dagster-azure's resource has no field for. In a run
     every request carries the run's id.
     """
 
@@ -66,15 +65,21 @@ class BlobObjects(dg.ConfigurableResource[ObjectStore]):
     """Objects in Azure Blob Storage: one client and one folder of downloads for a run, both gone at its end."""
 
     def create_resource(self, context: dg.InitResourceContext) -> ObjectStore:
-        raise NotImplementedError("the store is closed at the end of a run, so it is only to be had in its context")
+        raise NotImplementedError(
+            "the store is closed at the end of a run, so it is only to be had in its context"
+        )
 
     @contextmanager
-    def yield_for_execution(self, context: dg.InitResourceContext) -> Generator[ObjectStore, None, None]:
+    def yield_for_execution(
+        self, context: dg.InitResourceContext
+    ) -> Generator[ObjectStore, None, None]:
         settings, account = load_settings(), BlobAccountOfSettings.read()
         account.setup_for_execution(context)
         with account.get_client() as service:
             prefix, scratch = settings.blob_container_prefix, settings.scratch_dir
-            with closing(AzureBlobStore(service, container_prefix=prefix, scratch=scratch)) as objects:
+            with closing(
+                AzureBlobStore(service, container_prefix=prefix, scratch=scratch)
+            ) as objects:
                 yield TracedObjects(objects, run_id=run_id_of(context))
 
 
@@ -85,14 +90,20 @@ class PostgisTables(dg.ConfigurableResource[FeatureStore]):
         return self._tables(context, None)
 
     @contextmanager
-    def yield_for_execution(self, context: dg.InitResourceContext) -> Generator[FeatureStore, None, None]:
+    def yield_for_execution(
+        self, context: dg.InitResourceContext
+    ) -> Generator[FeatureStore, None, None]:
         with closing(KeptConnections()) as kept:
             yield self._tables(context, kept)
 
-    def _tables(self, context: dg.InitResourceContext, kept: KeptConnections | None) -> FeatureStore:
+    def _tables(
+        self, context: dg.InitResourceContext, kept: KeptConnections | None
+    ) -> FeatureStore:
         settings = load_settings()
         run_id = run_id_of(context)
-        tables = PostgisFeatures(database_of(settings, run_id=run_id, kept=kept), connections=settings.load_connections)
+        tables = PostgisFeatures(
+            database_of(settings, run_id=run_id, kept=kept), connections=settings.load_connections
+        )
         return TracedFeatures(tables, run_id=run_id)
 
 
@@ -108,10 +119,15 @@ class PgStacCatalog(dg.ConfigurableResource[Catalog]):
     def _catalog(self, context: dg.InitResourceContext, kept: KeptConnections | None) -> Catalog:
         settings = load_settings()
         run_id = run_id_of(context)
-        return TracedCatalog(PgStac(database_of(settings, run_id=run_id, kept=kept), root_href=settings.stac_url), run_id=run_id)
+        return TracedCatalog(
+            PgStac(database_of(settings, run_id=run_id, kept=kept), root_href=settings.stac_url),
+            run_id=run_id,
+        )
 
     @contextmanager
-    def yield_for_execution(self, context: dg.InitResourceContext) -> Generator[Catalog, None, None]:
+    def yield_for_execution(
+        self, context: dg.InitResourceContext
+    ) -> Generator[Catalog, None, None]:
         with others_named_for(run_id_of(context)), closing(KeptConnections()) as kept:
             if context.instance is not None:
                 keep_connections(context.instance)

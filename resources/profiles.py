@@ -6,7 +6,7 @@ What belongs here: which resource serves which key. What stays out: joining them
 from typing import Any
 
 from geo_platform.settings import Profile
-from resources.messages import Messages
+from resources.io_manager import Messages
 from resources.scratch import ScratchFolder
 from resources.stores import FolderObjects, LakeFeatures, StacFolder
 

@@ -6,7 +6,7 @@ import dagster as dg
 
 from geo_platform.ports import Scratch
 from geo_platform.settings import load_settings
-from geo_platform.storage.scratch import ScratchRoot
+from geo_platform.storage.local.scratch import ScratchRoot
 
 
 class ScratchFolder(dg.ConfigurableResource[Scratch]):

@@ -9,9 +9,9 @@ import dagster as dg
 
 from geo_platform.ports import Catalog, FeatureStore, ObjectStore
 from geo_platform.settings import load_settings
-from geo_platform.storage.folder import FolderStore
-from geo_platform.storage.geoparquet import GeoParquetLake
-from geo_platform.storage.stac_files import StacFiles
+from geo_platform.storage.local.folder import FolderStore
+from geo_platform.storage.local.geoparquet import GeoParquetLake
+from geo_platform.storage.local.stac_files import StacFiles
 from geo_platform.storage.traced import TracedCatalog, TracedFeatures, TracedObjects
 
 
@@ -21,7 +21,10 @@ class FolderObjects(dg.ConfigurableResource[ObjectStore]):
     root: str | None = None
 
     def create_resource(self, context: dg.InitResourceContext) -> ObjectStore:
-        return TracedObjects(FolderStore(Path(self.root) if self.root else load_settings().store_dir), run_id=run_id_of(context))
+        return TracedObjects(
+            FolderStore(Path(self.root) if self.root else load_settings().store_dir),
+            run_id=run_id_of(context),
+        )
 
 
 class LakeFeatures(dg.ConfigurableResource[FeatureStore]):
@@ -30,7 +33,9 @@ class LakeFeatures(dg.ConfigurableResource[FeatureStore]):
     root: str | None = None
 
     def create_resource(self, context: dg.InitResourceContext) -> FeatureStore:
-        lake = GeoParquetLake(FolderStore(Path(self.root) if self.root else load_settings().store_dir))
+        lake = GeoParquetLake(
+            FolderStore(Path(self.root) if self.root else load_settings().store_dir)
+        )
         return TracedFeatures(lake, run_id=run_id_of(context))
 
 
@@ -40,7 +45,10 @@ class StacFolder(dg.ConfigurableResource[Catalog]):
     root: str | None = None
 
     def create_resource(self, context: dg.InitResourceContext) -> Catalog:
-        return TracedCatalog(StacFiles(Path(self.root) if self.root else load_settings().catalog_dir), run_id=run_id_of(context))
+        return TracedCatalog(
+            StacFiles(Path(self.root) if self.root else load_settings().catalog_dir),
+            run_id=run_id_of(context),
+        )
 
 
 def run_id_of(context: dg.InitResourceContext) -> str:

@@ -4,8 +4,12 @@ import dagster as dg
 
 from assets import batch, hello, raster, undo, vector
 
-_RASTER_STAGES = dg.AssetSelection.assets(raster.raw_raster, raster.raster_profile, raster.raster_cog, raster.raster_item)
-_VECTOR_STAGES = dg.AssetSelection.assets(vector.raw_vector, vector.vector_profile, vector.vector_features, vector.vector_item)
+_RASTER_STAGES = dg.AssetSelection.assets(
+    raster.raw_raster, raster.raster_profile, raster.raster_cog, raster.raster_item
+)
+_VECTOR_STAGES = dg.AssetSelection.assets(
+    vector.raw_vector, vector.vector_profile, vector.vector_features, vector.vector_item
+)
 _HELLO_STAGES = dg.AssetSelection.assets(hello.prepared_greeting, hello.spoken_greeting)
 
 process_raster = dg.define_asset_job(

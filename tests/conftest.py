@@ -33,7 +33,11 @@ def pytest_collection_finish() -> None:
 @pytest.fixture
 def chromium() -> str:
     """Path of a real browser. Without one the test cannot run: a loud skip here, a failure in CI."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    found = (
+        shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
     if found is None:
         cannot_run("no Chromium on this machine; on Debian: apt-get install chromium")
     return found
@@ -43,7 +47,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     skipped = terminalreporter.stats.get("skipped", [])
     if skipped:
         terminalreporter.write_line("")
-        terminalreporter.write_sep("!", f"{len(skipped)} TESTS WERE NOT RUN ON THIS MACHINE", red=True, bold=True)
+        terminalreporter.write_sep(
+            "!", f"{len(skipped)} TESTS WERE NOT RUN ON THIS MACHINE", red=True, bold=True
+        )
         for report in skipped:
             terminalreporter.write_line(
                 f"  {report.nodeid}: {report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr}"
@@ -53,5 +59,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Where nothing may be skipped, a skip fails the suite."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if os.environ.get(SKIP_NOTHING) and reporter is not None and reporter.stats.get("skipped") and exitstatus == 0:
+    if (
+        os.environ.get(SKIP_NOTHING)
+        and reporter is not None
+        and reporter.stats.get("skipped")
+        and exitstatus == 0
+    ):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -12,12 +12,18 @@ from pathlib import Path
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from deploy.local.contents import CONTAINERS, install_platform, make_containers, make_database, make_login
+from deploy.local.contents import (
+    CONTAINERS,
+    install_platform,
+    make_containers,
+    make_database,
+    make_login,
+)
 from deploy.local.processes import ServiceError
-from geo_platform.storage.database_names import LOADER_ROLE
+from geo_platform.storage.postgres.names import LOADER_ROLE
 
+# Only this command is given it; the services run as a login that loads.
 ADMINISTRATOR_URL = "ADMINISTRATOR_POSTGRES_URL"
-"""Only this command is given it; the services run as a login that loads."""
 
 
 def prepare() -> None:

@@ -18,16 +18,19 @@ from deploy.local.packages import Say
 from deploy.local.processes import ServiceError, locked
 from deploy.local.services import DAGSTER_DATABASE, DATABASE, LOADER, Services
 from geo_platform.ports import BRONZE, MESSAGES, QUARANTINE, SILVER
-from geo_platform.storage.database_names import LOADER_ROLE
-from geo_platform.storage.installation import check
-from geo_platform.storage.postgres import Database
+from geo_platform.storage.postgres.connections import Database
+from geo_platform.storage.postgres.installation import check
+from geo_platform.storage.postgres.names import LOADER_ROLE
 
 CONTAINERS = (BRONZE, SILVER, QUARANTINE, MESSAGES)
 
 
 def fill(services: Services, *, say: Say) -> None:
     """Everything, in order; what is there already is left. Raises ServiceError."""
-    with locked(Path(services.folder) / "contents-lock"), psycopg.connect(services.database_url("postgres"), autocommit=True) as connection:
+    with (
+        locked(Path(services.folder) / "contents-lock"),
+        psycopg.connect(services.database_url("postgres"), autocommit=True) as connection,
+    ):
         make_database(connection, DATABASE)
         if not is_whole(services.database_url(DATABASE)):
             say(f"geo-platform database init on {DATABASE}")
@@ -48,10 +51,16 @@ def make_login(connection: psycopg.Connection, name: str, password: str, *roles:
     """A login in these roles. Its password reaches the server as the SCRAM verifier, so that no log of statements holds it."""
     if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [name]).fetchone() is None:
         connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(name)))
-    verifier = connection.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256").decode()
-    connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(name), sql.Literal(verifier)))
+    verifier = connection.pgconn.encrypt_password(
+        password.encode(), name.encode(), b"scram-sha-256"
+    ).decode()
+    connection.execute(
+        sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(name), sql.Literal(verifier))
+    )
     for role in roles:
-        connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(role), sql.Identifier(name)))
+        connection.execute(
+            sql.SQL("GRANT {} TO {}").format(sql.Identifier(role), sql.Identifier(name))
+        )
 
 
 def is_whole(database_url: str) -> bool:
@@ -67,7 +76,11 @@ def install_platform(database_url: str, *schemas: str) -> None:
         "init",
         *(part for name in schemas for part in ("--schema", name)),
     ]
-    settings = {**os.environ, "GEO_PLATFORM_PROFILE": "production", "GEO_PLATFORM_POSTGRES_URL": database_url}
+    settings = {
+        **os.environ,
+        "GEO_PLATFORM_PROFILE": "production",
+        "GEO_PLATFORM_POSTGRES_URL": database_url,
+    }
     done = subprocess.run(command, env=settings, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ServiceError(f"geo-platform database init failed: {done.stderr.strip()[-500:]}")

@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 POSTGIS_ON_DEBIAN_12 = "postgresql-15-postgis-3"
 _AZURITE = Path(__file__).with_name("azurite")
 _KUSTO = Path(__file__).with_name("kusto")
+# Of the parser's files: 5 MB of 31.
 _KUSTO_USED = ("bridge.min.js", "Kusto.Language.Bridge.min.js")
-"""Of the parser's files: 5 MB of 31."""
 
 _POSTGRES_HOMES = Path("/usr/lib/postgresql")
 _EXTENSIONS = Path("/usr/share/postgresql")
@@ -28,7 +28,9 @@ Say = Callable[[str], None]
 
 def install_missing(say: Say) -> None:
     """Debian's packages as root, Azurite as anybody. Raises ServiceError, which says what a person has to install."""
-    needs_node = shutil.which("node") is None or (shutil.which("npm") is None and not azurite_script().exists())
+    needs_node = shutil.which("node") is None or (
+        shutil.which("npm") is None and not azurite_script().exists()
+    )
     needs_postgis = not _servers_with_postgis()
     if needs_postgis or needs_node:
         _install_debian(needs_postgis=needs_postgis, needs_node=needs_node, say=say)
@@ -57,7 +59,9 @@ def postgres_binaries() -> Path:
     """The newest server that has PostGIS, as Debian lays them out. Raises ServiceError."""
     found = _servers_with_postgis()
     if not found:
-        raise ServiceError(f"there is no PostgreSQL server with PostGIS; on Debian 12: apt-get install {POSTGIS_ON_DEBIAN_12}")
+        raise ServiceError(
+            f"there is no PostgreSQL server with PostGIS; on Debian 12: apt-get install {POSTGIS_ON_DEBIAN_12}"
+        )
     return max(found, key=lambda path: int(path.parent.parent.name)).parent
 
 
@@ -78,7 +82,9 @@ def _install_debian(*, needs_postgis: bool, needs_node: bool, say: Say) -> None:
     node = ["nodejs", "npm"] if needs_node else []
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         packages = [POSTGIS_ON_DEBIAN_12] * needs_postgis + node
-        raise ServiceError(f"missing on this machine: {', '.join(packages)}. As root on Debian 12: apt-get install {' '.join(packages)}")
+        raise ServiceError(
+            f"missing on this machine: {', '.join(packages)}. As root on Debian 12: apt-get install {' '.join(packages)}"
+        )
     say("apt-get update")
     _apt("update", "-qq")
     packages = [_postgis_package()] * needs_postgis + node
@@ -89,7 +95,10 @@ def _install_debian(*, needs_postgis: bool, needs_node: bool, say: Say) -> None:
 def _postgis_package() -> str:
     """Each release of Debian and Ubuntu has one PostgreSQL, and PostGIS for that."""
     done = subprocess.run(
-        [tool("apt-cache"), "search", "--names-only", "^postgresql-[0-9]+-postgis-3$"], capture_output=True, text=True, check=False
+        [tool("apt-cache"), "search", "--names-only", "^postgresql-[0-9]+-postgis-3$"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     versions = re.findall(r"^postgresql-(\d+)-postgis-3 ", done.stdout, re.MULTILINE)
     return f"postgresql-{max(map(int, versions))}-postgis-3" if versions else POSTGIS_ON_DEBIAN_12
@@ -97,7 +106,9 @@ def _postgis_package() -> str:
 
 def _apt(*arguments: str) -> None:
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    done = subprocess.run([tool("apt-get"), *arguments], env=quiet, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [tool("apt-get"), *arguments], env=quiet, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise ServiceError(f"apt-get {arguments[0]} failed: {done.stderr.strip()[-500:]}")
 
@@ -116,16 +127,31 @@ def _install_locked(named: Path, script: Path, say: Say) -> None:
     making = target.with_name(f"{target.name}.making")
     shutil.rmtree(making, ignore_errors=True)
     shutil.copytree(named, making)
-    arguments: Sequence[str] = ["ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--omit=optional"]
-    done = subprocess.run([tool("npm"), *arguments], cwd=making, capture_output=True, text=True, check=False)
+    arguments: Sequence[str] = [
+        "ci",
+        "--silent",
+        "--no-audit",
+        "--no-fund",
+        "--ignore-scripts",
+        "--omit=optional",
+    ]
+    done = subprocess.run(
+        [tool("npm"), *arguments], cwd=making, capture_output=True, text=True, check=False
+    )
     if done.returncode:
-        raise ServiceError(f"npm could not install {named.name}: {(done.stderr or done.stdout).strip()[-500:]}")
+        raise ServiceError(
+            f"npm could not install {named.name}: {(done.stderr or done.stdout).strip()[-500:]}"
+        )
     making.rename(target)
 
 
 def _servers_with_postgis() -> list[Path]:
     found = _POSTGRES_HOMES.glob("*/bin/postgres")
-    return [path for path in found if (_EXTENSIONS / path.parent.parent.name / "extension" / "postgis.control").exists()]
+    return [
+        path
+        for path in found
+        if (_EXTENSIONS / path.parent.parent.name / "extension" / "postgis.control").exists()
+    ]
 
 
 def _tools_folder() -> Path:

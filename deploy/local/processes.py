@@ -15,19 +15,32 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _START_TIMEOUT_S = 60
+# Processes that are meant to outlive this one; forgetting them would warn that they still run.
 _STARTED: list[subprocess.Popen[bytes]] = []
-"""Processes that are meant to outlive this one; forgetting them would warn that they still run."""
 
 
 class ServiceError(Exception):
     """Why a server could not be had, in a sentence."""
 
 
-def spawn(command: Sequence[str], *, log: Path, user: str | None = None, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+def spawn(
+    command: Sequence[str],
+    *,
+    log: Path,
+    user: str | None = None,
+    env: Mapping[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
     """In a session of its own, so that Ctrl-C at the caller does not reach it."""
     with log.open("ab") as output:
         return subprocess.Popen(
-            command, user=user, cwd="/", env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            user=user,
+            cwd="/",
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
 
 
@@ -37,13 +50,17 @@ def outlive(process: subprocess.Popen[bytes]) -> int:
     return process.pid
 
 
-def wait_until(is_up: Callable[[], bool], process: subprocess.Popen[bytes], name: str, log: Path) -> None:
+def wait_until(
+    is_up: Callable[[], bool], process: subprocess.Popen[bytes], name: str, log: Path
+) -> None:
     """Raises ServiceError, and ends the process, where it does not come up."""
     deadline = time.monotonic() + _START_TIMEOUT_S
     try:
         while not is_up():
             if process.poll() is not None or time.monotonic() > deadline:
-                raise ServiceError(f"{name} did not start; the end of {log}:\n{log.read_text('utf-8', 'replace')[-1000:]}")
+                raise ServiceError(
+                    f"{name} did not start; the end of {log}:\n{log.read_text('utf-8', 'replace')[-1000:]}"
+                )
             time.sleep(0.02)
     except BaseException:
         process.kill()
@@ -71,7 +88,9 @@ def runs(pid: int, marker: str) -> bool:
     """Whether a process is alive and its command names `marker`: a pid alone may be somebody else's by now."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        return state not in "ZX" and marker in Path(f"/proc/{pid}/cmdline").read_text("utf-8", "replace")
+        return state not in "ZX" and marker in Path(f"/proc/{pid}/cmdline").read_text(
+            "utf-8", "replace"
+        )
     except (FileNotFoundError, ProcessLookupError):
         return False
 

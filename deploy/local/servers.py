@@ -17,13 +17,22 @@ from deploy.local.processes import ServiceError, answers, spawn, wait_until
 
 ADMIN = "geo_admin"
 ACCOUNT = "geolocal"
+# `%a` is the application's name: of the platform's connections `geo_platform` and the run id.
 _SAYS_WHO = ("-c", "log_line_prefix=%m [%p] %u@%d %a: ", "-c", "log_connections=on")
-"""`%a` is the application's name: of the platform's connections `geo_platform` and the run id."""
 
-_FASTER_THAN_DURABLE = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
+_FASTER_THAN_DURABLE = (
+    "-c",
+    "fsync=off",
+    "-c",
+    "synchronous_commit=off",
+    "-c",
+    "full_page_writes=off",
+)
 
 
-def start_postgres(folder: Path, *, port: int, password: str, durable: bool = True, extra: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+def start_postgres(
+    folder: Path, *, port: int, password: str, durable: bool = True, extra: Sequence[str] = ()
+) -> subprocess.Popen[bytes]:
     """A cluster in `folder`, made where there is none; passwords by SCRAM. `durable=False`: it does not wait for the disk.
 
     Raises ServiceError.
@@ -41,7 +50,9 @@ def start_postgres(folder: Path, *, port: int, password: str, durable: bool = Tr
     return process
 
 
-def start_azurite(folder: Path, *, blob_port: int, queue_port: int, account_key: str, extra: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+def start_azurite(
+    folder: Path, *, blob_port: int, queue_port: int, account_key: str, extra: Sequence[str] = ()
+) -> subprocess.Popen[bytes]:
     """Blob and queue services of the emulator. Raises ServiceError."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder.parent / f"{folder.name}.log"
@@ -50,7 +61,9 @@ def start_azurite(folder: Path, *, blob_port: int, queue_port: int, account_key:
         "--queueHost", "127.0.0.1", "--queuePort", str(queue_port), "--tableHost", "127.0.0.1", "--tablePort", "0",
         "--skipApiVersionCheck", "--disableTelemetry", "--silent", *extra,
     ]  # fmt: skip
-    process = spawn(command, log=log, env={**os.environ, "AZURITE_ACCOUNTS": f"{ACCOUNT}:{account_key}"})
+    process = spawn(
+        command, log=log, env={**os.environ, "AZURITE_ACCOUNTS": f"{ACCOUNT}:{account_key}"}
+    )
     wait_until(lambda: answers(blob_port) and answers(queue_port), process, "Azurite", log)
     return process
 
@@ -96,5 +109,7 @@ def _init_cluster(binaries: Path, folder: Path, password: str) -> None:
 
 def _accepts(binaries: Path, port: int) -> bool:
     """Whether it takes connections; while it recovers from a crash it listens and does not."""
-    done = subprocess.run([str(binaries / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)], check=False)
+    done = subprocess.run(
+        [str(binaries / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)], check=False
+    )
     return done.returncode == 0

@@ -22,13 +22,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from deploy.local.packages import ROOT, Say, install_missing
-from deploy.local.processes import ServiceError, answers, end_process, free_port, locked, outlive, runs
+from deploy.local.processes import (
+    ServiceError,
+    answers,
+    end_process,
+    free_port,
+    locked,
+    outlive,
+    runs,
+)
 from deploy.local.servers import ACCOUNT, ADMIN, make_folder, start_azurite, start_postgres
 
 DATABASE = "geo"
 DAGSTER_DATABASE = "dagster"
+# The login that the platform runs as: it may load and publish, and is no administrator.
 LOADER = "geo_app"
-"""The login that the platform runs as: it may load and publish, and is no administrator."""
 
 _STATE = "services.json"
 
@@ -47,7 +55,9 @@ class Services:
     queue_port: int
     account_key: str
 
-    def database_url(self, database: str = DATABASE, *, user: str = ADMIN, password: str | None = None) -> str:
+    def database_url(
+        self, database: str = DATABASE, *, user: str = ADMIN, password: str | None = None
+    ) -> str:
         """A libpq URL; by default of the administrator, who owns the cluster."""
         return f"postgresql://{user}:{password or self.postgres_password}@127.0.0.1:{self.postgres_port}/{database}"
 
@@ -67,8 +77,12 @@ class Services:
         return {
             "GEO_PLATFORM_PROFILE": "production",
             "GEO_PLATFORM_BLOB_CONNECTION_STRING": self.connection_string,
-            "GEO_PLATFORM_POSTGRES_URL": self.database_url(user=LOADER, password=self.loader_password),
-            "GEO_PLATFORM_DAGSTER_POSTGRES_URL": self.database_url(DAGSTER_DATABASE, user=LOADER, password=self.loader_password),
+            "GEO_PLATFORM_POSTGRES_URL": self.database_url(
+                user=LOADER, password=self.loader_password
+            ),
+            "GEO_PLATFORM_DAGSTER_POSTGRES_URL": self.database_url(
+                DAGSTER_DATABASE, user=LOADER, password=self.loader_password
+            ),
         }
 
 
@@ -88,8 +102,14 @@ def find(folder: Path) -> Services | None:
     services = _read_state(folder)
     if services is None:
         return None
-    are_alive = runs(services.postgres_pid, services.folder) and runs(services.azurite_pid, services.folder)
-    return services if are_alive and answers(services.postgres_port) and answers(services.blob_port) else None
+    are_alive = runs(services.postgres_pid, services.folder) and runs(
+        services.azurite_pid, services.folder
+    )
+    return (
+        services
+        if are_alive and answers(services.postgres_port) and answers(services.blob_port)
+        else None
+    )
 
 
 def stop(folder: Path, *, remove: bool = False) -> bool:
@@ -116,18 +136,39 @@ def _start(folder: Path, *, durable: bool, say: Say) -> Services:
     left_over = _read_state(folder)
     if left_over is not None:  # one of the two died, or the machine was started again
         _end(left_over)
-    password, loader_password = (_secret(folder, name, secrets.token_urlsafe(24)) for name in ("postgres-password", "loader-password"))
+    password, loader_password = (
+        _secret(folder, name, secrets.token_urlsafe(24))
+        for name in ("postgres-password", "loader-password")
+    )
     key = _secret(folder, "account-key", b64encode(secrets.token_bytes(64)).decode())
     postgres_port, blob_port, queue_port = free_port(), free_port(), free_port()
     say(f"starting PostgreSQL at 127.0.0.1:{postgres_port}")
-    postgres = outlive(start_postgres(folder / "postgres", port=postgres_port, password=password, durable=durable))
+    postgres = outlive(
+        start_postgres(folder / "postgres", port=postgres_port, password=password, durable=durable)
+    )
     try:
-        say(f"starting Azurite at 127.0.0.1:{blob_port} (blobs) and 127.0.0.1:{queue_port} (queues)")
-        azurite = outlive(start_azurite(folder / "azurite", blob_port=blob_port, queue_port=queue_port, account_key=key))
+        say(
+            f"starting Azurite at 127.0.0.1:{blob_port} (blobs) and 127.0.0.1:{queue_port} (queues)"
+        )
+        azurite = outlive(
+            start_azurite(
+                folder / "azurite", blob_port=blob_port, queue_port=queue_port, account_key=key
+            )
+        )
     except BaseException:
         end_process(postgres, str(folder))
         raise
-    services = Services(str(folder), postgres, postgres_port, password, loader_password, azurite, blob_port, queue_port, key)
+    services = Services(
+        str(folder),
+        postgres,
+        postgres_port,
+        password,
+        loader_password,
+        azurite,
+        blob_port,
+        queue_port,
+        key,
+    )
     _write_closed(folder / _STATE, json.dumps(asdict(services)))
     return services
 
@@ -162,8 +203,15 @@ def _write_closed(path: Path, text: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m deploy.local.services", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--folder", type=Path, default=default_folder(), help="where their data lies [default: one for this checkout]")
+    parser = argparse.ArgumentParser(
+        prog="python -m deploy.local.services", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=default_folder(),
+        help="where their data lies [default: one for this checkout]",
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("install", help="install what is missing, start nothing")
     commands.add_parser("start", help="start both, and put into them what the platform needs")
@@ -201,7 +249,9 @@ def _command_stop(given: argparse.Namespace) -> None:
 def _command_run(given: argparse.Namespace) -> None:
     command = given.arguments[1:] if given.arguments[:1] == ["--"] else given.arguments
     if not command or shutil.which(command[0]) is None:
-        raise ServiceError(f"run -- COMMAND: {command[0] if command else 'it'} is not on this machine")
+        raise ServiceError(
+            f"run -- COMMAND: {command[0] if command else 'it'} is not on this machine"
+        )
     environment = {**os.environ, **_started(given.folder).environment()}
     os.execvpe(command[0], command, environment)  # noqa: S606  # the caller's own command, no shell
 
@@ -216,7 +266,9 @@ _COMMANDS = {
 
 
 def _started(folder: Path) -> Services:
-    from deploy.local.contents import fill  # needs the project's libraries; ending and asking do not
+    from deploy.local.contents import (
+        fill,
+    )  # needs the project's libraries; ending and asking do not
 
     services = start(folder, say=_say)
     fill(services, say=_say)
@@ -225,7 +277,9 @@ def _started(folder: Path) -> Services:
 
 def _tell(services: Services) -> None:
     """Where they are, without any secret."""
-    _say(f"PostgreSQL  127.0.0.1:{services.postgres_port}, databases {DATABASE} and {DAGSTER_DATABASE}, logins {ADMIN} and {LOADER}")
+    _say(
+        f"PostgreSQL  127.0.0.1:{services.postgres_port}, databases {DATABASE} and {DAGSTER_DATABASE}, logins {ADMIN} and {LOADER}"
+    )
     _say(f"Azurite     {services.account_url}, queues at 127.0.0.1:{services.queue_port}")
     _say(f"data        {services.folder}")
 

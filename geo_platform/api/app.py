@@ -12,18 +12,18 @@ from anyio.to_thread import run_sync
 from fastapi import FastAPI
 
 from geo_platform import __version__
-from geo_platform.api import login
+from geo_platform.api.auth import login
+from geo_platform.api.auth.guard import guard
+from geo_platform.api.dagster.proxy import PREFIX, DagsterProxy
 from geo_platform.api.document import describe, operation_id
-from geo_platform.api.guard import guard
 from geo_platform.api.health import health_routes
-from geo_platform.api.jobs import job_routes
+from geo_platform.api.jobs.platform import platform_routes
+from geo_platform.api.jobs.routes import job_routes
+from geo_platform.api.jobs.uploads import upload_routes
 from geo_platform.api.metrics import CountRequests
-from geo_platform.api.platform import platform_routes
 from geo_platform.api.problems import answer_with_problems
-from geo_platform.api.proxy import PREFIX, DagsterProxy
 from geo_platform.api.request_ids import RequestIds
 from geo_platform.api.services import Services
-from geo_platform.api.uploads import upload_routes
 from geo_platform.settings import Settings
 
 
@@ -51,7 +51,12 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.services = services
     answer_with_problems(app)
-    for router in (job_routes(services), platform_routes(services), upload_routes(settings, services.objects), health_routes(services)):
+    for router in (
+        job_routes(services),
+        platform_routes(services),
+        upload_routes(settings, services.objects),
+        health_routes(services),
+    ):
         app.include_router(router)
     app.include_router(login.router)
     app.mount(PREFIX, dagster)

@@ -23,7 +23,10 @@ _TAGS = {
 }
 _BY_ANY, _BY_LOCKED, _WITH_BODY = (429, 500), (401, 403, 503), (400, 413)
 _ANSWERED = {
-    "X-Request-Id": {"description": "The platform's name for this request.", "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"}}
+    "X-Request-Id": {
+        "description": "The platform's name for this request.",
+        "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+    }
 }
 _ASKED: list[dict[str, Any]] = [
     {
@@ -59,7 +62,9 @@ def _document(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema:
         return app.openapi_schema
     tags = [{"name": name, "description": said} for name, said in _TAGS.items()]
-    document = get_openapi(title=app.title, version=app.version, summary=_SUMMARY, routes=app.routes, tags=tags)
+    document = get_openapi(
+        title=app.title, version=app.version, summary=_SUMMARY, routes=app.routes, tags=tags
+    )
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own form of refusals
         schemas.pop(name, None)
@@ -74,7 +79,11 @@ def _document(app: FastAPI) -> dict[str, Any]:
 
 def _complete(method: str, operation: dict[str, Any]) -> None:
     """What the guard may answer, whichever route it stands before."""
-    statuses = (*_BY_ANY, *(_BY_LOCKED if "security" in operation else ()), *(_WITH_BODY if "requestBody" in operation else ()))
+    statuses = (
+        *_BY_ANY,
+        *(_BY_LOCKED if "security" in operation else ()),
+        *(_WITH_BODY if "requestBody" in operation else ()),
+    )
     for status, said in problem_responses(*statuses).items():
         operation["responses"].setdefault(str(status), said)
     for said in operation["responses"].values():

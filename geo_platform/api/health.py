@@ -15,8 +15,8 @@ from fastapi.responses import JSONResponse, Response
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from pydantic import Field
 
-from geo_platform.api.answers import Answer
-from geo_platform.api.lock import Reader
+from geo_platform.api.auth.authentication import Reader
+from geo_platform.api.jobs.responses import Answer
 from geo_platform.api.problems import problem_responses
 from geo_platform.api.services import Services
 from geo_platform.errors import PlatformError, SourceNotFound, StoreUnavailable
@@ -39,7 +39,9 @@ class Dependency(Answer):
 
     name: Named
     is_ready: bool
-    code: str | None = Field(None, description="docs/errors.md; null where it is ready", examples=["STORE_UNAVAILABLE"])
+    code: str | None = Field(
+        None, description="docs/errors.md; null where it is ready", examples=["STORE_UNAVAILABLE"]
+    )
 
 
 class Readiness(Answer):
@@ -62,7 +64,10 @@ def health_routes(services: Services) -> APIRouter:
     @router.get(
         "/readyz",
         response_model=Readiness,
-        responses={503: {"model": Readiness, "description": "Something that work needs is away."}, **problem_responses(429, 500)},
+        responses={
+            503: {"model": Readiness, "description": "Something that work needs is away."},
+            **problem_responses(429, 500),
+        },
     )
     def readyz() -> JSONResponse:
         """Whether each thing that work needs is there, by name."""
@@ -70,9 +75,15 @@ def health_routes(services: Services) -> APIRouter:
         return JSONResponse(found.model_dump(mode="json"), 200 if found.status == "ready" else 503)
 
     text = {"text/plain": {"schema": {"type": "string"}}}
-    figures: dict[int | str, dict[str, Any]] = {200: {"description": "Prometheus's text format.", "content": text}}
+    figures: dict[int | str, dict[str, Any]] = {
+        200: {"description": "Prometheus's text format.", "content": text}
+    }
 
-    @router.get("/metrics", response_class=Response, responses={**figures, **problem_responses(401, 403, 429, 500)})
+    @router.get(
+        "/metrics",
+        response_class=Response,
+        responses={**figures, **problem_responses(401, 403, 429, 500)},
+    )
     def metrics(principal: Reader) -> Response:
         """Figures of this process."""
         return Response(services.metrics.text(), media_type=CONTENT_TYPE_LATEST)
@@ -87,7 +98,10 @@ def readiness(services: Services, pool: ThreadPoolExecutor) -> Readiness:
     try:
         found = dagster.result(PATIENCE_S)
     except TooLate:
-        found = [Dependency(name=name, is_ready=False, code="TIME_EXCEEDED") for name in ("webserver", "daemon", "code_location")]
+        found = [
+            Dependency(name=name, is_ready=False, code="TIME_EXCEEDED")
+            for name in ("webserver", "daemon", "code_location")
+        ]
     for name, asked in others:
         try:
             found.append(asked.result(PATIENCE_S))
@@ -103,10 +117,20 @@ def _dagster(services: Services) -> list[Dependency]:
         health = services.dagster.health()
     except PlatformError as error:
         _log.warning("webserver: %s", error)
-        return [Dependency(name=name, is_ready=False, code=error.code) for name in ("webserver", "daemon", "code_location")]
+        return [
+            Dependency(name=name, is_ready=False, code=error.code)
+            for name in ("webserver", "daemon", "code_location")
+        ]
     beats = all(health.daemons.get(name, False) for name in _DAEMONS)
-    there: list[tuple[Named, bool]] = [("webserver", True), ("daemon", beats), ("code_location", health.location_is_loaded)]
-    return [Dependency(name=name, is_ready=is_there, code=None if is_there else StoreUnavailable.code) for name, is_there in there]
+    there: list[tuple[Named, bool]] = [
+        ("webserver", True),
+        ("daemon", beats),
+        ("code_location", health.location_is_loaded),
+    ]
+    return [
+        Dependency(name=name, is_ready=is_there, code=None if is_there else StoreUnavailable.code)
+        for name, is_there in there
+    ]
 
 
 def _questions(services: Services) -> list[tuple[Named, Callable[[], object]]]:

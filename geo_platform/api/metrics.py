@@ -20,11 +20,23 @@ class Metrics:
         self._registry = own = CollectorRegistry()
         took = "From request to the start of its answer."
         by = ("job_type", "outcome")
-        self._requests = Counter("geo_platform_http_requests", "Requests.", ("method", "route", "status"), registry=own)
-        self._seconds = Histogram("geo_platform_http_request_seconds", took, ("route",), registry=own, buckets=_SECONDS)
-        self._submitted = Counter("geo_platform_submissions", "Submissions by what became of them.", by, registry=own)
-        self._launched = Counter("geo_platform_runs_launched", "Runs that were launched.", registry=own)
-        self._waiting = Gauge("geo_platform_submissions_waiting", "Accepted, and not launched yet, by this process.", registry=own)
+        self._requests = Counter(
+            "geo_platform_http_requests", "Requests.", ("method", "route", "status"), registry=own
+        )
+        self._seconds = Histogram(
+            "geo_platform_http_request_seconds", took, ("route",), registry=own, buckets=_SECONDS
+        )
+        self._submitted = Counter(
+            "geo_platform_submissions", "Submissions by what became of them.", by, registry=own
+        )
+        self._launched = Counter(
+            "geo_platform_runs_launched", "Runs that were launched.", registry=own
+        )
+        self._waiting = Gauge(
+            "geo_platform_submissions_waiting",
+            "Accepted, and not launched yet, by this process.",
+            registry=own,
+        )
 
     def submitted(self, job_type: str, outcome: str) -> None:
         self._submitted.labels(job_type, outcome).inc()
@@ -60,7 +72,9 @@ class CountRequests:
         async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
                 route = getattr(scope.get("route"), "path", "none")
-                self._metrics.answered(_method(scope), route, message["status"], time.perf_counter() - began)
+                self._metrics.answered(
+                    _method(scope), route, message["status"], time.perf_counter() - began
+                )
             await send(message)
 
         await self._app(scope, receive, counted)

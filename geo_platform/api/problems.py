@@ -38,11 +38,12 @@ from geo_platform.errors import (
 from geo_platform.trace.timeline import as_text
 
 MEDIA_TYPE = "application/problem+json"
+# Where nothing says better when to come again: about what a server takes to be there again.
 RETRY_AFTER_S = 5
-"""Where nothing says better when to come again: about what a server takes to be there again."""
 _REPORT_IT = "This is a fault of the platform; report it with the request_id."
 _log = logging.getLogger("geo_platform.api")
 
+# The nearest class of the tree counts; what is not here is a fault of ours.
 _STATUS: Mapping[type[PlatformError], HTTPStatus] = {
     Unauthenticated: HTTPStatus.UNAUTHORIZED,
     Forbidden: HTTPStatus.FORBIDDEN,
@@ -58,7 +59,6 @@ _STATUS: Mapping[type[PlatformError], HTTPStatus] = {
     InputRefused: HTTPStatus.UNPROCESSABLE_ENTITY,
     LimitExceeded: HTTPStatus.UNPROCESSABLE_ENTITY,
 }
-"""The nearest class of the tree counts; what is not here is a fault of ours."""
 
 
 class ParametersInvalid(ParameterInvalid):
@@ -81,15 +81,24 @@ class Problem(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    type: str = Field(description="names the code", examples=["urn:geo-platform:error:SOURCE_NOT_FOUND"])
+    type: str = Field(
+        description="names the code", examples=["urn:geo-platform:error:SOURCE_NOT_FOUND"]
+    )
     title: str = Field(examples=["Not Found"])
     status: int = Field(examples=[404])
     detail: str = Field(examples=["There is no object 'dem.tif' in the container 'bronze'."])
-    instance: str = Field(description="path of the request", examples=["/api/jobs/submit/process_raster"])
+    instance: str = Field(
+        description="path of the request", examples=["/api/jobs/submit/process_raster"]
+    )
     code: str = Field(description="stable; docs/errors.md", examples=["SOURCE_NOT_FOUND"])
-    remedy: str = Field(description="what to do about it", examples=["Check the name and the container, then submit it again."])
+    remedy: str = Field(
+        description="what to do about it",
+        examples=["Check the name and the container, then submit it again."],
+    )
     retryable: bool = Field(description="whether the same request may succeed later")
-    faults: list[FaultFound] = Field(description="each thing that does not fit, where the request is refused for its form")
+    faults: list[FaultFound] = Field(
+        description="each thing that does not fit, where the request is refused for its form"
+    )
     error: str = Field(description="the code")
     message: str = Field(description="the detail")
     request_id: str = Field(description="the header X-Request-Id")
@@ -98,10 +107,15 @@ class Problem(BaseModel):
 
 def status_of(error: PlatformError) -> HTTPStatus:
     """The one status of an error."""
-    return next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), HTTPStatus.INTERNAL_SERVER_ERROR)
+    return next(
+        (_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS),
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+    )
 
 
-def problem(error: PlatformError, *, instance: str, request_id: str, status: HTTPStatus | None = None) -> Problem:
+def problem(
+    error: PlatformError, *, instance: str, request_id: str, status: HTTPStatus | None = None
+) -> Problem:
     """The document of an error."""
     known = status or status_of(error)
     faults = error.faults if isinstance(error, ParametersInvalid) else ()
@@ -123,11 +137,22 @@ def problem(error: PlatformError, *, instance: str, request_id: str, status: HTT
 
 
 def problem_response(
-    error: PlatformError, connection: HTTPConnection, *, headers: Mapping[str, str] | None = None, status: HTTPStatus | None = None
+    error: PlatformError,
+    connection: HTTPConnection,
+    *,
+    headers: Mapping[str, str] | None = None,
+    status: HTTPStatus | None = None,
 ) -> JSONResponse:
     """The answer to a request that met this error."""
-    document = problem(error, instance=connection.url.path, request_id=request_id_of(connection), status=status)
-    return JSONResponse(document.model_dump(), document.status, {**_headers_of(error), **(headers or {})}, media_type=MEDIA_TYPE)
+    document = problem(
+        error, instance=connection.url.path, request_id=request_id_of(connection), status=status
+    )
+    return JSONResponse(
+        document.model_dump(),
+        document.status,
+        {**_headers_of(error), **(headers or {})},
+        media_type=MEDIA_TYPE,
+    )
 
 
 def _headers_of(error: PlatformError) -> dict[str, str]:
@@ -147,6 +172,7 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: _described(HTTPStatus(status)) for status in statuses}
 
 
+# An example for each status.
 _SHOWN: Mapping[int, PlatformError] = {
     400: ParameterInvalid("There was an error parsing the body"),
     401: Unauthenticated("The request carries no credential.", is_missing=True),
@@ -155,28 +181,43 @@ _SHOWN: Mapping[int, PlatformError] = {
     409: Conflict("This work is being asked for by several at once.", remedy="Ask again."),
     413: BodyTooLarge("The body is longer than 1048576 bytes."),
     422: ParametersInvalid(
-        [("jpeg_quality", "Input should be less than or equal to 100"), ("colour", "is no parameter of process_raster")]
+        [
+            ("jpeg_quality", "Input should be less than or equal to 100"),
+            ("colour", "is no parameter of process_raster"),
+        ]
     ),
     429: RateExceeded("More than 1200 requests a minute.", retry_after_s=20),
     500: UnexpectedFault(
-        "KeyError while /api/jobs was answered.", remedy="This is a fault of the platform; report it with the request_id."
+        "KeyError while /api/jobs was answered.",
+        remedy="This is a fault of the platform; report it with the request_id.",
     ),
     503: StoreUnavailable("Dagster's webserver did not answer: ConnectError."),
 }
-"""An example for each status."""
 
 _HEADERS: Mapping[str, Any] = {
-    "Retry-After": {"description": "Seconds after which to ask again.", "schema": {"type": "string", "pattern": "^[0-9]+$"}},
+    "Retry-After": {
+        "description": "Seconds after which to ask again.",
+        "schema": {"type": "string", "pattern": "^[0-9]+$"},
+    },
     "WWW-Authenticate": {"description": "How to show who one is.", "schema": {"type": "string"}},
 }
 
 
 def _described(status: HTTPStatus) -> dict[str, Any]:
-    shown = problem(_SHOWN[status], instance="/api/jobs", request_id="0f1e2d3c4b5a69788796a5b4c3d2e1f0", status=status)
+    shown = problem(
+        _SHOWN[status],
+        instance="/api/jobs",
+        request_id="0f1e2d3c4b5a69788796a5b4c3d2e1f0",
+        status=status,
+    )
     example = {**shown.model_dump(), "timestamp": "2026-11-24T10:15:00.000Z"}
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}}
     headers = {name: _HEADERS[name] for name in _headers_of(_SHOWN[status])}
-    return {"description": status.phrase, "content": content, **({"headers": headers} if headers else {})}
+    return {
+        "description": status.phrase,
+        "content": content,
+        **({"headers": headers} if headers else {}),
+    }
 
 
 def answer_with_problems(app: FastAPI) -> None:
@@ -185,14 +226,26 @@ def answer_with_problems(app: FastAPI) -> None:
     async def platform_error(request: Request, error: Exception) -> JSONResponse:
         known = error if isinstance(error, PlatformError) else _unexpected(request, error)
         if not known.user_fixable:
-            _log.error("%s %s: %s", request.method, request.url.path, known, exc_info=None if known.retryable else error)
+            _log.error(
+                "%s %s: %s",
+                request.method,
+                request.url.path,
+                known,
+                exc_info=None if known.retryable else error,
+            )
         return problem_response(known, request)
 
     async def unfit(request: Request, error: Exception) -> JSONResponse:
-        return problem_response(ParametersInvalid(_faults_of(error) or [("body", "does not fit")]), request)
+        return problem_response(
+            ParametersInvalid(_faults_of(error) or [("body", "does not fit")]), request
+        )
 
     async def http(request: Request, error: Exception) -> JSONResponse:
-        return _http_problem(error, request) if isinstance(error, HTTPException) else await platform_error(request, error)
+        return (
+            _http_problem(error, request)
+            if isinstance(error, HTTPException)
+            else await platform_error(request, error)
+        )
 
     app.add_exception_handler(PlatformError, platform_error)
     app.add_exception_handler(RequestValidationError, unfit)
@@ -216,16 +269,23 @@ def _faults_of(error: Exception) -> list[tuple[str, str]]:
 def _place(location: Sequence[Any]) -> str:
     """("body", "jpeg_quality") -> jpeg_quality; ("header", …) is said with its kind."""
     first, *rest = map(str, location)
-    return ".".join(rest) if first in ("body", "query", "path") and rest else ".".join([first, *rest])
+    return (
+        ".".join(rest) if first in ("body", "query", "path") and rest else ".".join([first, *rest])
+    )
 
 
 def _http_problem(error: HTTPException, request: Request) -> JSONResponse:
     """What the framework itself refuses: no such route, another method, a body that is no JSON."""
     status = HTTPStatus(error.status_code)
     if status is HTTPStatus.NOT_FOUND:
-        found: PlatformError = NotFound(f"There is nothing at {request.url.path}.", remedy="GET /openapi.json lists the routes.")
+        found: PlatformError = NotFound(
+            f"There is nothing at {request.url.path}.", remedy="GET /openapi.json lists the routes."
+        )
     elif status is HTTPStatus.METHOD_NOT_ALLOWED:
-        found = ParameterInvalid(f"{request.url.path} does not take {request.method}.", remedy="The header Allow names what it takes.")
+        found = ParameterInvalid(
+            f"{request.url.path} does not take {request.method}.",
+            remedy="The header Allow names what it takes.",
+        )
     elif status < HTTPStatus.INTERNAL_SERVER_ERROR:
         found = ParameterInvalid(str(error.detail))
     else:

@@ -14,8 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from geo_platform.runs import CORRELATION_TAG, TRACEPARENT_TAG, ClientIds, client_ids_of
 
 REQUEST_ID = "request_id"
+# Where in a request's state they are.
 CLIENT_IDS = "geo_platform_client_ids"
-"""Where in a request's state they are."""
 
 _HEADERS = {CORRELATION_TAG: "x-correlation-id", TRACEPARENT_TAG: "traceparent"}
 

@@ -43,7 +43,9 @@ def arrival_of(main: StoredObject, sidecars: tuple[StoredObject, ...] = ()) -> A
 
 def arrival_key(arrival: Arrival, parameters: Mapping[str, Any]) -> str:
     """32 hex digits over uri, etag and recipe: the same bytes with the same recipe have the same, new bytes never have."""
-    text = json.dumps([arrival.uri, arrival.etag, parameters], sort_keys=True, separators=(",", ":"))
+    text = json.dumps(
+        [arrival.uri, arrival.etag, parameters], sort_keys=True, separators=(",", ":")
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

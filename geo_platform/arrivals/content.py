@@ -26,7 +26,9 @@ class _NeedsWholeFileError(Exception):
     """More than a look would be needed. Of what is recognised only SQLite and Parquet are opened as files: vector data, both."""
 
 
-def kind_of_arrival(objects: ObjectStore, arrival: Arrival, *, member: str | None = None) -> SourceKind:
+def kind_of_arrival(
+    objects: ObjectStore, arrival: Arrival, *, member: str | None = None
+) -> SourceKind:
     """By content, as its run will see it; by its name where the content is refused or gone, which its run then says with the reason;
     vector where the name does not say either.
 
@@ -58,15 +60,23 @@ def arrival_by_content(objects: ObjectStore, stored: StoredObject) -> Arrival | 
     return arrival
 
 
-def arrivals_by_content(objects: ObjectStore, unnamed: Sequence[StoredObject]) -> tuple[list[Arrival], list[tuple[str, str]]]:
+def arrivals_by_content(
+    objects: ObjectStore, unnamed: Sequence[StoredObject]
+) -> tuple[list[Arrival], list[tuple[str, str]]]:
     """Those of them that are sources, and (key, reason) of the others. Raises the store's faults."""
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="sniff") as pool:
         found = list(pool.map(lambda stored: arrival_by_content(objects, stored), unnamed))
-    left = [(stored.reference.key, NEITHER) for stored, arrival in zip(unnamed, found, strict=True) if arrival is None]
+    left = [
+        (stored.reference.key, NEITHER)
+        for stored, arrival in zip(unnamed, found, strict=True)
+        if arrival is None
+    ]
     return [arrival for arrival in found if arrival is not None], left
 
 
-def _kind(objects: ObjectStore, arrival: Arrival, sidecars: Sequence[str], member: str | None) -> SourceKind:
+def _kind(
+    objects: ObjectStore, arrival: Arrival, sidecars: Sequence[str], member: str | None
+) -> SourceKind:
     """At whatever etag the object is now: where it was replaced, its own arrival follows."""
     with objects.open(arrival.container, arrival.key) as stream:
         content = StoredContent(stream, stream.seek(0, SEEK_END), arrival.key, _whole_file)

@@ -1,6 +1,6 @@
 """What a message of the queue says: events of the storage account, in Event Grid's own shape or as CloudEvents 1.0.
 
-What belongs here: reading texts, pure. What stays out: queues, and what becomes of an object (`schedules/arrival_events.py`).
+What belongs here: reading texts, pure. What stays out: queues, and what becomes of an object (`geo_platform/orchestrator/arrival_events.py`).
 
 An event is a hint of where to look, and nothing more: what is processed is what lies in this deployment's own account at that
 container and key, read with its own credentials. The address in an event is taken apart and never opened; an event of another
@@ -19,8 +19,9 @@ from urllib.parse import unquote
 from geo_platform.errors import ParameterInvalid
 
 CREATED = "Microsoft.Storage.BlobCreated"
+# Calls that make an empty object to be written to; FlushWithClose and SftpCommit tell when it is
+# whole.
 _NOT_WHOLE_YET = frozenset({"CreateFile", "SftpCreate"})
-"""Calls that make an empty object to be written to; FlushWithClose and SftpCommit tell when it is whole."""
 
 _ADDRESS = re.compile(r"https?://([^/\\?#@\s]+)(?:/(.*))?", re.IGNORECASE | re.DOTALL)
 _SUBJECT = re.compile(r"/blobServices/default/containers/[^/]+/blobs/(.+)", re.DOTALL)
@@ -56,10 +57,16 @@ class ObjectEvent:
     @property
     def is_created(self) -> bool:
         """Whether it tells of a whole object in one of this deployment's containers."""
-        return self.type == CREATED and bool(self.container and self.key) and self.api not in _NOT_WHOLE_YET
+        return (
+            self.type == CREATED
+            and bool(self.container and self.key)
+            and self.api not in _NOT_WHOLE_YET
+        )
 
 
-def parse_message(text: str, *, account_url: str | None = None, container_prefix: str = "") -> tuple[ObjectEvent, ...]:
+def parse_message(
+    text: str, *, account_url: str | None = None, container_prefix: str = ""
+) -> tuple[ObjectEvent, ...]:
     """The events of one message, in its order: JSON or JSON as Base64, one event or a list of them.
 
     `account_url` is the address of this deployment's account; None takes events of any. Raises EventUnreadable where the text is
@@ -78,7 +85,9 @@ def account_of(url: str) -> str:
     try:
         return _placed(url)[0]
     except EventUnreadable as error:
-        raise ParameterInvalid(f"The address of the storage account cannot be used: {error}") from error
+        raise ParameterInvalid(
+            f"The address of the storage account cannot be used: {error}"
+        ) from error
 
 
 def _json_of(text: str) -> Any:
@@ -96,9 +105,13 @@ def _event(found: Any, account: str | None, container_prefix: str) -> ObjectEven
     is_cloud_event = "specversion" in event
     kind = _text(event, "type" if is_cloud_event else "eventType")
     if not kind:
-        raise EventUnreadable("It has neither Event Grid's eventType nor a CloudEvent's specversion and type.")
+        raise EventUnreadable(
+            "It has neither Event Grid's eventType nor a CloudEvent's specversion and type."
+        )
     if is_cloud_event and event["specversion"] != "1.0":
-        raise EventUnreadable(f"It is a CloudEvent of version {_shown(event['specversion'])}, and 1.0 is read.")
+        raise EventUnreadable(
+            f"It is a CloudEvent of version {_shown(event['specversion'])}, and 1.0 is read."
+        )
     data = event["data"] if isinstance(event.get("data"), dict) else {}
     container, key = _object_of(kind, _text(data, "url"), _text(event, "subject"), account)
     size_bytes = data.get("contentLength")
@@ -106,10 +119,14 @@ def _event(found: Any, account: str | None, container_prefix: str) -> ObjectEven
         id=_text(event, "id"),
         type=kind,
         api=_text(data, "api"),
-        container=container.removeprefix(container_prefix) if container.startswith(container_prefix) else "",
+        container=container.removeprefix(container_prefix)
+        if container.startswith(container_prefix)
+        else "",
         key=key,
         etag=_etag(_text(data, "eTag")),
-        size_bytes=size_bytes if isinstance(size_bytes, int) and not isinstance(size_bytes, bool) and size_bytes >= 0 else None,
+        size_bytes=size_bytes
+        if isinstance(size_bytes, int) and not isinstance(size_bytes, bool) and size_bytes >= 0
+        else None,
         happened_at_utc=_time(_text(event, "time" if is_cloud_event else "eventTime")),
         sequencer=_text(data, "sequencer"),
         blob_type=_text(data, "blobType"),
@@ -124,7 +141,9 @@ def _object_of(kind: str, url: str, subject: str, account: str | None) -> tuple[
         raise EventUnreadable("It tells of an object and has no data.url that says which.")
     found, container, written = _placed(url)
     if kind == CREATED and account is not None and found != account:
-        raise EventUnreadable(f"It is of the account {_shown(found)}, and this deployment's is {_shown(account)}.")
+        raise EventUnreadable(
+            f"It is of the account {_shown(found)}, and this deployment's is {_shown(account)}."
+        )
     if kind == CREATED and not (container and written):
         raise EventUnreadable(f"Its data.url {_shown(url)} names no object in a container.")
     return container, _name(written, subject)
@@ -136,7 +155,9 @@ def _placed(url: str) -> tuple[str, str, str]:
     if address is None:
         raise EventUnreadable(f"{_shown(url)} is no plain address of a storage account.")
     host, path = address[1].lower().removesuffix(":443"), address[2] or ""
-    if ":" in host or "." not in host or _IPV4.fullmatch(host):  # an emulator names the account in the path
+    if (
+        ":" in host or "." not in host or _IPV4.fullmatch(host)
+    ):  # an emulator names the account in the path
         name, _, path = path.partition("/")
         host = f"{host}/{name}"
     container, _, written = path.partition("/")

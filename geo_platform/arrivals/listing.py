@@ -32,20 +32,28 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from geo_platform.arrivals.arrival import Arrival
 from geo_platform.arrivals.content import arrivals_by_content
-from geo_platform.arrivals.readiness import CLOCK_ERROR_S, Waiting, appeared, longest_wait_s, sort_out
+from geo_platform.arrivals.readiness import (
+    CLOCK_ERROR_S,
+    Waiting,
+    appeared,
+    longest_wait_s,
+    sort_out,
+)
 from geo_platform.arrivals.watch import Watch
 from geo_platform.errors import ParameterInvalid
 from geo_platform.ports import ObjectPage, ObjectStore
 from geo_platform.source.sidecars import set_prefix
 
+# Files that a cursor remembers. Others that wait are found again until they are older than any
+# doubt about the clocks.
 MOST_WAITING = 200
-"""Files that a cursor remembers. Others that wait are found again until they are older than any doubt about the clocks."""
 
+# Less than a service gives at once: each of them may be new, and what is new on a page is decided
+# about within one tick.
 PAGE_OF_SERVICE = 2_000
-"""Less than a service gives at once: each of them may be new, and what is new on a page is decided about within one tick."""
 
+# For each page the folders on the way to its beginning are read anew.
 PAGE_OF_FOLDER = 20_000
-"""For each page the folders on the way to its beginning are read anew."""
 
 
 class ListingCursor(BaseModel):
@@ -54,17 +62,18 @@ class ListingCursor(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Literal[1] = 1
+    # Digest of what the watch is about: when that changes, the next pass is a first one.
     about: str = ""
-    """Digest of what the watch is about: when that changes, the next pass is a first one."""
+    # When the last whole pass began; none as long as the first one goes on.
     watermark_utc: datetime | None = None
-    """When the last whole pass began; none as long as the first one goes on."""
+    # When the watch began, where it does not take in what lay there.
     not_before_utc: datetime | None = None
-    """When the watch began, where it does not take in what lay there."""
+    # Of the pass that goes on, with the place `after` which it goes on; none between two passes.
     pass_began_utc: datetime | None = None
-    """Of the pass that goes on, with the place `after` which it goes on; none between two passes."""
     after: str | None = None
+    # As the last whole pass left it, by the key of the source; `still_waiting` as this one has
+    # found it up to here.
     waiting: Mapping[str, Waiting] = {}
-    """As the last whole pass left it, by the key of the source; `still_waiting` as this one has found it up to here."""
     still_waiting: Mapping[str, Waiting] = {}
 
 
@@ -117,21 +126,30 @@ def look(
             return found
 
 
-def look_at_page(objects: ObjectStore, watch: Watch, cursor: ListingCursor, page: ObjectPage, *, now_s: float) -> Look:
+def look_at_page(
+    objects: ObjectStore, watch: Watch, cursor: ListingCursor, page: ObjectPage, *, now_s: float
+) -> Look:
     """What is new on the page, with all parts of each source, and the cursor behind it. Asks the store for what the page cannot say."""
     cursor = begun(cursor, watch, page.at_utc)
     since_utc = found_since(cursor, watch)
     new = {
         set_prefix(stored.reference.key)
         for stored in page.objects
-        if (since_utc is None or appeared(stored) >= since_utc) or stored.reference.key in cursor.waiting
+        if (since_utc is None or appeared(stored) >= since_utc)
+        or stored.reference.key in cursor.waiting
     }
     if not new:
         return Look(behind(cursor, page.after, {}), page.after is None, objects=len(page.objects))
     whole = [stored for stored in page.objects if set_prefix(stored.reference.key) in new]
     for prefix in _over_border(new, page, is_first=cursor.after is None):
-        whole += [stored for stored in objects.list(watch.container, prefix) if set_prefix(stored.reference.key) == prefix]
-    sorted_out = sort_out(whole, cursor.waiting, watch, is_local=objects.is_local, now_s=now_s, at_utc=page.at_utc)
+        whole += [
+            stored
+            for stored in objects.list(watch.container, prefix)
+            if set_prefix(stored.reference.key) == prefix
+        ]
+    sorted_out = sort_out(
+        whole, cursor.waiting, watch, is_local=objects.is_local, now_s=now_s, at_utc=page.at_utc
+    )
     by_key = {stored.reference.key: stored for stored in whole} if sorted_out.unnamed else {}
     recognised, of_none = arrivals_by_content(objects, [by_key[key] for key in sorted_out.unnamed])
     return Look(
@@ -153,10 +171,16 @@ def for_watch(cursor: ListingCursor, watch: Watch) -> ListingCursor:
 def begun(cursor: ListingCursor, watch: Watch, at_utc: datetime) -> ListingCursor:
     """The cursor within a pass at `at_utc`, the time of its page. Where the clock was put back meanwhile, the earlier time counts."""
     if cursor.pass_began_utc is not None:
-        return cursor if cursor.pass_began_utc <= at_utc else cursor.model_copy(update={"pass_began_utc": at_utc})
+        return (
+            cursor
+            if cursor.pass_began_utc <= at_utc
+            else cursor.model_copy(update={"pass_began_utc": at_utc})
+        )
     is_first = cursor.watermark_utc is None and cursor.not_before_utc is None
     not_before_utc = at_utc if is_first and not watch.existing else cursor.not_before_utc
-    return cursor.model_copy(update={"pass_began_utc": at_utc, "not_before_utc": not_before_utc, "still_waiting": {}})
+    return cursor.model_copy(
+        update={"pass_began_utc": at_utc, "not_before_utc": not_before_utc, "still_waiting": {}}
+    )
 
 
 def found_since(cursor: ListingCursor, watch: Watch) -> datetime | None:
@@ -168,12 +192,20 @@ def found_since(cursor: ListingCursor, watch: Watch) -> datetime | None:
     return max(since_utc, cursor.not_before_utc) if cursor.not_before_utc is not None else since_utc
 
 
-def behind(cursor: ListingCursor, after: str | None, waiting: Mapping[str, Waiting]) -> ListingCursor:
+def behind(
+    cursor: ListingCursor, after: str | None, waiting: Mapping[str, Waiting]
+) -> ListingCursor:
     """The cursor after a page: in the pass, or at its end, where the time at which it began is the new watermark."""
     still = _longest_waiting({**cursor.still_waiting, **waiting})
     if after is not None:
         return cursor.model_copy(update={"after": after, "still_waiting": still})
-    end = {"watermark_utc": cursor.pass_began_utc, "pass_began_utc": None, "after": None, "waiting": still, "still_waiting": {}}
+    end = {
+        "watermark_utc": cursor.pass_began_utc,
+        "pass_began_utc": None,
+        "after": None,
+        "waiting": still,
+        "still_waiting": {},
+    }
     return cursor.model_copy(update=end)
 
 
@@ -186,7 +218,11 @@ def _over_border(prefixes: Iterable[str], page: ObjectPage, *, is_first: bool) -
     """Those that may go on before or behind the page. Names that begin alike lie together, so the first and the last key say so."""
     keys = [] if is_first else [page.objects[0].reference.key]
     keys += [] if page.after is None else [page.objects[-1].reference.key]
-    return sorted(prefix for prefix in prefixes if prefix.endswith(".") and any(key.startswith(prefix) for key in keys))
+    return sorted(
+        prefix
+        for prefix in prefixes
+        if prefix.endswith(".") and any(key.startswith(prefix) for key in keys)
+    )
 
 
 def _page(objects: ObjectStore, watch: Watch, cursor: ListingCursor) -> ObjectPage | None:
@@ -208,4 +244,10 @@ def _joined(one: Look, other: Look) -> Look:
     """Both together; of a source on the border of two pages the later look counts."""
     arrivals = {arrival.key: arrival for arrival in (*one.arrivals, *other.arrivals)}
     left = dict((*one.left, *other.left))
-    return Look(other.cursor, other.is_whole, tuple(arrivals.values()), tuple(left.items()), one.objects + other.objects)
+    return Look(
+        other.cursor,
+        other.is_whole,
+        tuple(arrivals.values()),
+        tuple(left.items()),
+        one.objects + other.objects,
+    )

@@ -39,7 +39,9 @@ class PlannedRun:
         return len(self.arrivals) > 1
 
 
-def plan_runs(arrivals: Sequence[Arrival], watch: Watch, *, room: int) -> tuple[list[PlannedRun], list[Arrival]]:
+def plan_runs(
+    arrivals: Sequence[Arrival], watch: Watch, *, room: int
+) -> tuple[list[PlannedRun], list[Arrival]]:
     """At most `room` runs, those with the oldest arrivals, and the arrivals that have to wait for room."""
     ordered = sorted(arrivals, key=lambda arrival: (arrival.last_modified_utc, arrival.key))
     groups: list[list[Arrival]] = []
@@ -53,7 +55,9 @@ def plan_runs(arrivals: Sequence[Arrival], watch: Watch, *, room: int) -> tuple[
         else:
             open_group.append(arrival)
     asked, waiting = groups[:room], groups[room:]
-    return [_planned(group, watch) for group in asked], [arrival for group in waiting for arrival in group]
+    return [_planned(group, watch) for group in asked], [
+        arrival for group in waiting for arrival in group
+    ]
 
 
 def _has_room(group: list[Arrival], arrival: Arrival, watch: Watch) -> bool:

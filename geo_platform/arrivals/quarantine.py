@@ -1,7 +1,7 @@
 """What is refused goes out of the way: an arrival that nobody can process moves to quarantine, with the reason beside it.
 
 What belongs here: which refusals do that, and moving. What stays out: the way back (`release.py`), finding out what was refused
-(`schedules/quarantine.py`).
+(`geo_platform/orchestrator/refused_arrivals.py`).
 
 Moved is what will be refused again as often as it is tried, until a person does something. A fault of a store or of the platform
 is none of the object's doing; a conflict passes, or is about newer bytes; what is not there cannot be moved. That
@@ -82,27 +82,50 @@ class Moved:
 
 def is_quarantined(code: str) -> bool:
     """Whether what was refused with this code of docs/errors.md is moved. What is no code of ours is not."""
-    return any(leaf.code == code and issubclass(leaf, _BRANCHES) and leaf not in _NOT_THESE for leaf in error_leaves())
+    return any(
+        leaf.code == code and issubclass(leaf, _BRANCHES) and leaf not in _NOT_THESE
+        for leaf in error_leaves()
+    )
 
 
-def quarantine(objects: ObjectStore, container: str, key: str, etag: str, refusal: Refusal, *, now_utc: datetime) -> Moved:
+def quarantine(
+    objects: ObjectStore,
+    container: str,
+    key: str,
+    etag: str,
+    refusal: Refusal,
+    *,
+    now_utc: datetime,
+) -> Moved:
     """Move the arrival at that etag (of the object and its sidecars together), or say why not. Done twice it is done once.
 
     An object that was overwritten is another arrival and stays; one that was deleted leaves nothing to move. Under a key that
     lies in quarantine already, the later replaces the earlier. Raises the store's faults.
     """
     if key.endswith(QUARANTINE_RECORD):
-        return Moved(Outcome.unmovable, f"{container}/{key} stays where it is: it is called what the record of another would be called")
+        return Moved(
+            Outcome.unmovable,
+            f"{container}/{key} stays where it is: it is called what the record of another would be called",
+        )
     before = _record_before(objects, key)
     if before is not None and (before.container, before.etag) == (container, etag):
         return _carry_out(objects, before)
     present = present_arrival(objects, container, key)
     if present is None:
-        return Moved(Outcome.gone, f"{container}/{key} was deleted since it was refused: there is nothing to move")
+        return Moved(
+            Outcome.gone,
+            f"{container}/{key} was deleted since it was refused: there is nothing to move",
+        )
     if present[0].etag != etag:
-        return Moved(Outcome.overwritten, f"{container}/{key} was overwritten since it was refused: what lies there is another arrival")
+        return Moved(
+            Outcome.overwritten,
+            f"{container}/{key} was overwritten since it was refused: what lies there is another arrival",
+        )
     if before is not None and before.container != container:
-        return Moved(Outcome.unmovable, f"{container}/{key} stays where it is: {before.container}/{key} lies in quarantine under its key")
+        return Moved(
+            Outcome.unmovable,
+            f"{container}/{key} stays where it is: {before.container}/{key} lies in quarantine under its key",
+        )
     record = _planned(present, refusal, before, now_utc)
     try:
         write_record(objects, record)
@@ -111,7 +134,9 @@ def quarantine(objects: ObjectStore, container: str, key: str, etag: str, refusa
     return _carry_out(objects, record)
 
 
-def present_arrival(objects: ObjectStore, container: str, key: str) -> tuple[Arrival, tuple[StoredObject, ...]] | None:
+def present_arrival(
+    objects: ObjectStore, container: str, key: str
+) -> tuple[Arrival, tuple[StoredObject, ...]] | None:
     """The arrival as it lies there now, and what of it can be moved, the object first; None where there is no such object.
 
     Moved with it are all files that belong to it and to no other source beside it. One that it shares stays.
@@ -135,7 +160,10 @@ def _record_before(objects: ObjectStore, key: str) -> ObjectQuarantined | None:
 
 
 def _planned(
-    present: tuple[Arrival, tuple[StoredObject, ...]], refusal: Refusal, before: ObjectQuarantined | None, now_utc: datetime
+    present: tuple[Arrival, tuple[StoredObject, ...]],
+    refusal: Refusal,
+    before: ObjectQuarantined | None,
+    now_utc: datetime,
 ) -> ObjectQuarantined:
     arrival, stored = present
     return ObjectQuarantined(
@@ -156,7 +184,12 @@ def _planned(
 
 def _part(stored: StoredObject) -> QuarantinedPart:
     reference = stored.reference
-    return QuarantinedPart(key=reference.key, etag=reference.etag, size_bytes=reference.size_bytes, metadata=dict(stored.metadata))
+    return QuarantinedPart(
+        key=reference.key,
+        etag=reference.etag,
+        size_bytes=reference.size_bytes,
+        metadata=dict(stored.metadata),
+    )
 
 
 def _carry_out(objects: ObjectStore, record: ObjectQuarantined) -> Moved:
@@ -164,7 +197,9 @@ def _carry_out(objects: ObjectStore, record: ObjectQuarantined) -> Moved:
     if not _lies_in_quarantine(objects, record, main):
         return _give_up(objects, record)
     moved = (main, *(part for part in sidecars if _lies_in_quarantine(objects, record, part)))
-    if moved != record.parts:  # a sidecar was overwritten since: it is not what was refused, and stays
+    if (
+        moved != record.parts
+    ):  # a sidecar was overwritten since: it is not what was refused, and stays
         record = record.model_copy(update={"parts": moved})
         write_record(objects, record)
     _remove_replaced(objects, record)
@@ -172,7 +207,9 @@ def _carry_out(objects: ObjectStore, record: ObjectQuarantined) -> Moved:
     return Moved(Outcome.quarantined, f"{said}: geo-platform quarantine show {record.key}", record)
 
 
-def _lies_in_quarantine(objects: ObjectStore, record: ObjectQuarantined, part: QuarantinedPart) -> bool:
+def _lies_in_quarantine(
+    objects: ObjectStore, record: ObjectQuarantined, part: QuarantinedPart
+) -> bool:
     """Moved now or before, or put there by a person since. False where it was deleted or overwritten before anybody moved it."""
     metadata = {REFUSED_BY: record.run_id, REFUSED_ETAG: part.etag}
     try:
@@ -191,8 +228,13 @@ def _give_up(objects: ObjectStore, record: ObjectQuarantined) -> Moved:
         remove_record(objects, record)
     name = f"{record.container}/{record.key}"
     if present_arrival(objects, record.container, record.key) is None:
-        return Moved(Outcome.gone, f"{name} was deleted since it was refused: there is nothing to move")
-    return Moved(Outcome.overwritten, f"{name} was overwritten since it was refused: what lies there is another arrival")
+        return Moved(
+            Outcome.gone, f"{name} was deleted since it was refused: there is nothing to move"
+        )
+    return Moved(
+        Outcome.overwritten,
+        f"{name} was overwritten since it was refused: what lies there is another arrival",
+    )
 
 
 def _remove_replaced(objects: ObjectStore, record: ObjectQuarantined) -> None:

@@ -14,14 +14,14 @@ from geo_platform.contracts.arrival import EarlierRefusal, ObjectQuarantined, Qu
 from geo_platform.contracts.fault import ContractError
 from geo_platform.contracts.stored import dump_message, load_message
 from geo_platform.errors import MessageUnreadable, SourceNotFound
-from geo_platform.ports import QUARANTINE, QUARANTINE_RECORD, ObjectStore, StoredObject
-from geo_platform.present import present
+from geo_platform.ports import QUARANTINE, QUARANTINE_RECORD, ObjectStore, StoredObject, present
 
+# Metadata of an object in quarantine: the run that refused it. Where it is missing, a person put
+# the object there.
 REFUSED_BY = "run_id"
-"""Metadata of an object in quarantine: the run that refused it. Where it is missing, a person put the object there."""
 
+# Metadata of an object in quarantine: its etag before it was moved.
 REFUSED_ETAG = "refused_etag"
-"""Metadata of an object in quarantine: its etag before it was moved."""
 
 _SHOWN = "geo-platform quarantine list shows what is there."
 
@@ -78,7 +78,12 @@ def wanted_record(objects: ObjectStore, key: str) -> ObjectQuarantined:
 
 def write_record(objects: ObjectStore, record: ObjectQuarantined) -> None:
     """Over any that is there. Raises ParameterInvalid where the key is too long to have one, and the store's faults."""
-    objects.put_bytes(QUARANTINE, record_key(record.key), dump_message(record), metadata={REFUSED_BY: record.run_id})
+    objects.put_bytes(
+        QUARANTINE,
+        record_key(record.key),
+        dump_message(record),
+        metadata={REFUSED_BY: record.run_id},
+    )
 
 
 def remove_record(objects: ObjectStore, record: ObjectQuarantined) -> None:

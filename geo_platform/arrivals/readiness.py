@@ -26,13 +26,21 @@ from pydantic import BaseModel, ConfigDict
 from geo_platform.arrivals.arrival import Arrival, arrival_of
 from geo_platform.arrivals.watch import Watch
 from geo_platform.ports import SUBMITTED, StoredObject
-from geo_platform.source.sidecars import UNNAMED, SourceGroup, group_sources, seen_by_driver, set_prefix
+from geo_platform.source.sidecars import (
+    UNNAMED,
+    SourceGroup,
+    group_sources,
+    seen_by_driver,
+    set_prefix,
+)
 
+# How far apart the clocks of a store may be: that by which an object has its time, and that by
+# which a page of a listing has.
 CLOCK_ERROR_S = 600.0
-"""How far apart the clocks of a store may be: that by which an object has its time, and that by which a page of a listing has."""
 
+# A picture or a grid waits for its companion this many times shorter: it is often complete without
+# one.
 SHORTER = 4
-"""A picture or a grid waits for its companion this many times shorter: it is often complete without one."""
 
 
 class Waiting(BaseModel):
@@ -81,7 +89,9 @@ def sort_out(
 def sets_of(objects: Iterable[StoredObject]) -> dict[str, dict[str, StoredObject]]:
     """Objects that may be parts of one source, by what their names begin with, then by key: of two states the later one."""
     sets: dict[str, dict[str, StoredObject]] = {}
-    for stored in sorted(objects, key=lambda one: (one.reference.key, one.last_modified_utc, one.reference.etag)):
+    for stored in sorted(
+        objects, key=lambda one: (one.reference.key, one.last_modified_utc, one.reference.etag)
+    ):
         sets.setdefault(set_prefix(stored.reference.key), {})[stored.reference.key] = stored
     return sets
 
@@ -103,7 +113,11 @@ class _Look:
         grouping = group_sources(parts)
         for key, reason in grouping.left:
             if reason == UNNAMED:
-                self._decide(SourceGroup(key, ()), parts, lambda main, _: self._unnamed.add(main.reference.key))
+                self._decide(
+                    SourceGroup(key, ()),
+                    parts,
+                    lambda main, _: self._unnamed.add(main.reference.key),
+                )
             else:
                 self._left[key] = reason
         for group in grouping.sources:
@@ -112,9 +126,18 @@ class _Look:
     def found(self) -> SortedOut:
         """A sidecar that two sources share is ready with either, then waits with either."""
         waiting = {key: entry for key, entry in self._waiting.items() if key not in self._taken}
-        left = {key: reason for key, reason in self._left.items() if key not in self._taken and key not in waiting}
+        left = {
+            key: reason
+            for key, reason in self._left.items()
+            if key not in self._taken and key not in waiting
+        }
         ready = tuple(self._ready[key] for key in sorted(self._ready))
-        return SortedOut(ready, dict(sorted(waiting.items())), tuple(sorted(left.items())), tuple(sorted(self._unnamed)))
+        return SortedOut(
+            ready,
+            dict(sorted(waiting.items())),
+            tuple(sorted(left.items())),
+            tuple(sorted(self._unnamed)),
+        )
 
     def _is_ready(self, main: StoredObject, sidecars: tuple[StoredObject, ...]) -> None:
         arrival = arrival_of(main, sidecars)
@@ -130,7 +153,9 @@ class _Look:
         main = parts[group.main]
         sidecars = tuple(parts[key] for key in seen_by_driver(group.main, parts.keys()))
         seen = (main, *sidecars)
-        self._left |= dict.fromkeys(group.sidecars, f"It belongs to {group.main!r}, and no driver is shown it.")
+        self._left |= dict.fromkeys(
+            group.sidecars, f"It belongs to {group.main!r}, and no driver is shown it."
+        )
         arrival = arrival_of(main, sidecars)
         since_s = self._since_s(arrival, seen)
         lain_s = self.now_s - since_s
@@ -145,7 +170,9 @@ class _Look:
         if why_left is None:
             is_whole(main, sidecars)
             return
-        of_main = {part.reference.key: f"It belongs to {group.main!r}. {why_left}" for part in sidecars}
+        of_main = {
+            part.reference.key: f"It belongs to {group.main!r}. {why_left}" for part in sidecars
+        }
         self._left |= {**of_main, group.main: why_left}
 
     def _since_s(self, arrival: Arrival, seen: Sequence[StoredObject]) -> float:
@@ -157,10 +184,16 @@ class _Look:
         appeared_utc = max(appeared(part) for part in seen)
         return self.now_s - max(0.0, (self.at_utc - appeared_utc).total_seconds() - CLOCK_ERROR_S)
 
-    def _why_wait(self, seen: Sequence[StoredObject], parts: Mapping[str, StoredObject], lain_s: float) -> str | None:
+    def _why_wait(
+        self, seen: Sequence[StoredObject], parts: Mapping[str, StoredObject], lain_s: float
+    ) -> str | None:
         if self.is_local and lain_s < self.watch.settle_s:
             return "It may still be being written."
-        if self.is_local and lain_s < self.watch.complete_within_s and any(part.reference.size_bytes == 0 for part in seen):
+        if (
+            self.is_local
+            and lain_s < self.watch.complete_within_s
+            and any(part.reference.size_bytes == 0 for part in seen)
+        ):
             return "It holds no bytes yet."
         missing, share = _missing([part.reference.key for part in seen], parts)
         return missing if lain_s < self.watch.complete_within_s * share else None
@@ -190,14 +223,24 @@ def _missing(names: Sequence[str], parts: Mapping[str, StoredObject]) -> tuple[s
     main, beside = names[0].casefold(), [name.casefold() for name in names[1:]]
     extension = PurePosixPath(main).suffix
     if extension == ".shp":
-        missing = [part for part in (".shx", ".dbf", ".prj") if not any(name.endswith(part) for name in beside)]
+        missing = [
+            part
+            for part in (".shx", ".dbf", ".prj")
+            if not any(name.endswith(part) for name in beside)
+        ]
         return (f"{', '.join(missing)} of it may still come." if missing else None), 1
     if extension in (".dbf", ".shx"):
         return "The .shp that it belongs to may still come.", 1
     if extension == ".gpkg":
-        logs = (parts[key].reference.size_bytes for key in parts if key.casefold() in (f"{main}-wal", f"{main}-journal"))
+        logs = (
+            parts[key].reference.size_bytes
+            for key in parts
+            if key.casefold() in (f"{main}-wal", f"{main}-journal")
+        )
         return ("Changes are not yet written into it." if any(logs) else None), 1
-    if extension in (".png", ".jpg", ".jpeg") and all(name.endswith((".prj", ".msk")) for name in beside):
+    if extension in (".png", ".jpg", ".jpeg") and all(
+        name.endswith((".prj", ".msk")) for name in beside
+    ):
         return "Its world file may still come.", 1 / SHORTER
     if extension in (".asc", ".grd") and not any(name.endswith(".prj") for name in beside):
         return "Its .prj may still come.", 1 / SHORTER

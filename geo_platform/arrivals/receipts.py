@@ -21,11 +21,11 @@ from geo_platform.arrivals.watch import Watch
 from geo_platform.contracts.arrival import RunAsked
 from geo_platform.contracts.stored import dump_message, load_message
 from geo_platform.errors import Conflict, SourceNotFound
-from geo_platform.ports import MESSAGES, ObjectStore
-from geo_platform.present import present
+from geo_platform.ports import MESSAGES, ObjectStore, present
 
+# Longer than Dagster takes from the end of a tick to the runs that it asked for; a second run of an
+# arrival would find its work done.
 VOID_AFTER_S = 45
-"""Longer than Dagster takes from the end of a tick to the runs that it asked for; a second run of an arrival would find its work done."""
 
 _AT_ONCE = 8
 _FOLDER = "arrivals"
@@ -81,7 +81,11 @@ def read_receipts(objects: ObjectStore, arrival_keys: Iterable[str]) -> dict[str
 def _each(read: Callable[[str], A | None], arrival_keys: Iterable[str]) -> dict[str, A]:
     keys = list(arrival_keys)
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="receipts") as readers:
-        return {key: found for key, found in zip(keys, readers.map(read, keys), strict=True) if found is not None}
+        return {
+            key: found
+            for key, found in zip(keys, readers.map(read, keys), strict=True)
+            if found is not None
+        }
 
 
 def still_to_be_launched(objects: ObjectStore, asked: Mapping[str, RunAsked]) -> set[str]:
@@ -90,18 +94,42 @@ def still_to_be_launched(objects: ObjectStore, asked: Mapping[str, RunAsked]) ->
     To be asked before Dagster is asked for the runs: what lies here no more by then has its run. Raises the store's faults.
     """
 
-    waiting = _each(lambda key: present(objects, MESSAGES, asked[key].waits_at), [key for key, one in asked.items() if one.waits_at])
+    waiting = _each(
+        lambda key: present(objects, MESSAGES, asked[key].waits_at),
+        [key for key, one in asked.items() if one.waits_at],
+    )
     return set(waiting)
 
 
-def take_for_client(objects: ObjectStore, arrival: Arrival, watch: Watch, *, run_key: str, waits_at: str, now_utc: datetime) -> bool:
+def take_for_client(
+    objects: ObjectStore,
+    arrival: Arrival,
+    watch: Watch,
+    *,
+    run_key: str,
+    waits_at: str,
+    now_utc: datetime,
+) -> bool:
     """A client's run takes the arrival, which the watch leaves alone then. False where the watch was faster. Raises the store's faults."""
-    asked = RunAsked(uri=arrival.uri, etag=arrival.etag, watch=watch.name, run_key=run_key, asked_at_utc=now_utc, waits_at=waits_at)
+    asked = RunAsked(
+        uri=arrival.uri,
+        etag=arrival.etag,
+        watch=watch.name,
+        run_key=run_key,
+        asked_at_utc=now_utc,
+        waits_at=waits_at,
+    )
     return _put(objects, arrival_key(arrival, watch.parameters), asked, over="")
 
 
 def take_receipts(
-    objects: ObjectStore, arrivals: Mapping[str, Arrival], void: Mapping[str, Receipt], *, watch: str, run_key: str, now_utc: datetime
+    objects: ObjectStore,
+    arrivals: Mapping[str, Arrival],
+    void: Mapping[str, Receipt],
+    *,
+    watch: str,
+    run_key: str,
+    now_utc: datetime,
 ) -> set[str]:
     """Take one for each arrival, by arrival key; over a void one where there is one. Returns those that nobody else took meanwhile.
 
@@ -110,8 +138,12 @@ def take_receipts(
 
     def take(entry: tuple[str, Arrival]) -> str | None:
         key, arrival = entry
-        asked = RunAsked(uri=arrival.uri, etag=arrival.etag, watch=watch, run_key=run_key, asked_at_utc=now_utc)
-        return key if _put(objects, key, asked, over=void[key].etag if key in void else "") else None
+        asked = RunAsked(
+            uri=arrival.uri, etag=arrival.etag, watch=watch, run_key=run_key, asked_at_utc=now_utc
+        )
+        return (
+            key if _put(objects, key, asked, over=void[key].etag if key in void else "") else None
+        )
 
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="receipts") as takers:
         return {key for key in takers.map(take, arrivals.items()) if key is not None}
@@ -120,7 +152,13 @@ def take_receipts(
 def _put(objects: ObjectStore, key: str, asked: RunAsked, *, over: str) -> bool:
     """Over nothing or over what lies there at that etag. False where somebody else was faster."""
     try:
-        objects.put_bytes(MESSAGES, receipt_place(key), dump_message(asked), metadata={"run_key": asked.run_key}, only_if_etag=over)
+        objects.put_bytes(
+            MESSAGES,
+            receipt_place(key),
+            dump_message(asked),
+            metadata={"run_key": asked.run_key},
+            only_if_etag=over,
+        )
     except Conflict:
         return False
     return True

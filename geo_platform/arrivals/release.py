@@ -9,14 +9,18 @@ else put there since, and is not moved a second time.
 
 from dataclasses import dataclass
 
-from geo_platform.arrivals.quarantine_records import REFUSED_BY, in_quarantine, remove_record, wanted_record
+from geo_platform.arrivals.quarantine_records import (
+    REFUSED_BY,
+    in_quarantine,
+    remove_record,
+    wanted_record,
+)
 from geo_platform.contracts.arrival import ObjectQuarantined, QuarantinedPart
 from geo_platform.errors import Conflict, SourceNotFound
-from geo_platform.ports import QUARANTINE, QUARANTINE_RECORD, ObjectStore, StoredObject
-from geo_platform.present import present
+from geo_platform.ports import QUARANTINE, QUARANTINE_RECORD, ObjectStore, StoredObject, present
 
+# Metadata of an object that came back from quarantine: the run that had refused it.
 RELEASED = "released_of_run"
-"""Metadata of an object that came back from quarantine: the run that had refused it."""
 
 
 @dataclass(frozen=True)
@@ -45,18 +49,39 @@ def release(objects: ObjectStore, key: str, *, replace: bool = False) -> Release
             remedy=f"Put the object there, or into {record.container} and remove {QUARANTINE}/{key}{QUARANTINE_RECORD}.",
         )
     if not replace:
-        _refuse_over_newer(objects, record, [part.key for part in record.parts if lying[part.key] is not None and part.key not in back])
+        _refuse_over_newer(
+            objects,
+            record,
+            [
+                part.key
+                for part in record.parts
+                if lying[part.key] is not None and part.key not in back
+            ],
+        )
     for part in (*sidecars, main):
         _move_back(objects, record, part, lying[part.key], is_back=part.key in back)
     remove_record(objects, record)
-    came = tuple(part.key for part in record.parts if lying[part.key] is not None or part.key in back)
-    return Released(record.container, key, came, tuple(part.key for part in record.parts if part.key not in came))
+    came = tuple(
+        part.key for part in record.parts if lying[part.key] is not None or part.key in back
+    )
+    return Released(
+        record.container,
+        key,
+        came,
+        tuple(part.key for part in record.parts if part.key not in came),
+    )
 
 
-def _stored(objects: ObjectStore, record: ObjectQuarantined, part: QuarantinedPart) -> StoredObject | None:
+def _stored(
+    objects: ObjectStore, record: ObjectQuarantined, part: QuarantinedPart
+) -> StoredObject | None:
     """What lies in quarantine for the part; not where the sidecar of another refused object took its place since."""
     there = in_quarantine(objects, part)
-    return there if there is not None and there.metadata.get(REFUSED_BY) in (None, record.run_id) else None
+    return (
+        there
+        if there is not None and there.metadata.get(REFUSED_BY) in (None, record.run_id)
+        else None
+    )
 
 
 def _came_back(objects: ObjectStore, record: ObjectQuarantined, part: QuarantinedPart) -> bool:
@@ -70,7 +95,9 @@ def _at_home(objects: ObjectStore, record: ObjectQuarantined, key: str) -> Store
 
 
 def _refuse_over_newer(objects: ObjectStore, record: ObjectQuarantined, keys: list[str]) -> None:
-    newer = [f"{record.container}/{key}" for key in keys if _at_home(objects, record, key) is not None]
+    newer = [
+        f"{record.container}/{key}" for key in keys if _at_home(objects, record, key) is not None
+    ]
     if newer:
         raise Conflict(
             f"Something newer lies where it came from: {', '.join(newer)}.",
@@ -79,7 +106,12 @@ def _refuse_over_newer(objects: ObjectStore, record: ObjectQuarantined, keys: li
 
 
 def _move_back(
-    objects: ObjectStore, record: ObjectQuarantined, part: QuarantinedPart, lying: StoredObject | None, *, is_back: bool
+    objects: ObjectStore,
+    record: ObjectQuarantined,
+    part: QuarantinedPart,
+    lying: StoredObject | None,
+    *,
+    is_back: bool,
 ) -> None:
     if lying is None:
         return
@@ -87,4 +119,6 @@ def _move_back(
         objects.delete(QUARANTINE, part.key)
         return
     metadata = {**part.metadata, RELEASED: record.run_id}
-    objects.move(QUARANTINE, part.key, record.container, etag=lying.reference.etag, metadata=metadata)
+    objects.move(
+        QUARANTINE, part.key, record.container, etag=lying.reference.etag, metadata=metadata
+    )

@@ -35,19 +35,46 @@ class Watch(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,40}$", description="In the name of its sensor and on its runs.")
+    name: str = Field(
+        pattern=r"^[a-z][a-z0-9_]{0,40}$", description="In the name of its sensor and on its runs."
+    )
     container: str = Field(BRONZE, description="Container that is watched.")
     prefix: str = Field("", description="What the keys begin with, as in incoming/dem/.")
-    include: tuple[str, ...] = Field(("*",), description="Patterns of the key after the prefix; one has to fit. * goes across slashes.")
+    include: tuple[str, ...] = Field(
+        ("*",),
+        description="Patterns of the key after the prefix; one has to fit. * goes across slashes.",
+    )
     exclude: tuple[str, ...] = Field((), description="Patterns of which none may fit.")
-    existing: bool = Field(True, description="Whether what lies there when the watch begins is taken in.")
-    parameters: dict[str, Any] = Field(default_factory=dict, description="Parameters of the jobs, by the names of docs/parameters.md.")
-    settle_s: float = Field(2.0, ge=0, le=600, description="How long a file in a folder has to lie unchanged before it counts as whole.")
-    complete_within_s: float = Field(60.0, ge=0, le=86400, description="How long parts of one source that are missing are waited for.")
+    existing: bool = Field(
+        True, description="Whether what lies there when the watch begins is taken in."
+    )
+    parameters: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Parameters of the jobs, by the names of docs/parameters.md.",
+    )
+    settle_s: float = Field(
+        2.0,
+        ge=0,
+        le=600,
+        description="How long a file in a folder has to lie unchanged before it counts as whole.",
+    )
+    complete_within_s: float = Field(
+        60.0,
+        ge=0,
+        le=86400,
+        description="How long parts of one source that are missing are waited for.",
+    )
     small_bytes: int = Field(8 * MIB, ge=0, description="Up to this size objects may share a run.")
     files_per_run: int = Field(200, ge=1, le=1000, description="Most objects of one run.")
-    bytes_per_run: int = Field(256 * MIB, ge=1, description="Most bytes of one run of several objects.")
-    most_waiting_runs: int = Field(20, ge=1, le=10_000, description="Runs of the watch that may wait; with more nothing is asked for.")
+    bytes_per_run: int = Field(
+        256 * MIB, ge=1, description="Most bytes of one run of several objects."
+    )
+    most_waiting_runs: int = Field(
+        20,
+        ge=1,
+        le=10_000,
+        description="Runs of the watch that may wait; with more nothing is asked for.",
+    )
 
     @model_validator(mode="after")
     def _parameters_fit(self) -> "Watch":
@@ -57,7 +84,9 @@ class Watch(BaseModel):
                 fit(chain, self.parameters)
             except ParametersError as error:
                 faults += [f"{name}: {wrong}" for name, wrong in error.faults]
-        of_none = set.intersection(*(set(unknown(chain, self.parameters)) for chain in CHAINS.values()))
+        of_none = set.intersection(
+            *(set(unknown(chain, self.parameters)) for chain in CHAINS.values())
+        )
         faults += [f"{name}: no parameter of any job" for name in sorted(of_none)]
         if faults:
             raise ValueError("; ".join(dict.fromkeys(faults)))
@@ -86,11 +115,15 @@ def read_watches(file: Path | None) -> tuple[Watch, ...]:
     try:
         written = tomllib.loads(file.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ParameterInvalid(f"The file of watches {file.name!r} cannot be read: {error}.", remedy=_REMEDY) from error
+        raise ParameterInvalid(
+            f"The file of watches {file.name!r} cannot be read: {error}.", remedy=_REMEDY
+        ) from error
     watches = _parsed(written, file.name)
     names = [watch.name for watch in watches]
     if len(set(names)) < len(names) or not names:
-        raise ParameterInvalid(f"{file.name!r} has no watch, or two of one name: {names}.", remedy=_REMEDY)
+        raise ParameterInvalid(
+            f"{file.name!r} has no watch, or two of one name: {names}.", remedy=_REMEDY
+        )
     return watches
 
 
@@ -101,8 +134,12 @@ def _parsed(written: Mapping[str, Any], name: str) -> tuple[Watch, ...]:
     try:
         return tuple(Watch.model_validate(entry) for entry in written.get("watch", ()))
     except ValidationError as fault:
-        faults = "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in fault.errors())
-        raise ParameterInvalid(f"A watch of {name!r} does not fit: {faults}.", remedy=_REMEDY) from fault
+        faults = "; ".join(
+            f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in fault.errors()
+        )
+        raise ParameterInvalid(
+            f"A watch of {name!r} does not fit: {faults}.", remedy=_REMEDY
+        ) from fault
 
 
 def watch_of(watches: Iterable[Watch], container: str, key: str) -> Watch | None:

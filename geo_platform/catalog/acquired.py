@@ -29,7 +29,10 @@ class Acquired:
         moment = {"datetime": rfc3339(self.start_utc)}
         if self.end_utc is None:
             return moment
-        return moment | {"start_datetime": rfc3339(self.start_utc), "end_datetime": rfc3339(self.end_utc)}
+        return moment | {
+            "start_datetime": rfc3339(self.start_utc),
+            "end_datetime": rfc3339(self.end_utc),
+        }
 
 
 @dataclass(frozen=True)
@@ -41,21 +44,42 @@ class _Pattern:
 _DATE = r"(?P<year>(?:19|20)\d\d)"
 _PATTERNS = (
     # Landsat collection product identifier: LC08_L1TP_044034_20200110_20200113_01_T1 (acquired, then processed)
-    _Pattern("landsat", re.compile(rf"L[COTEM]\d\d_L\w{{3}}_\d{{6}}_{_DATE}(?P<month>\d\d)(?P<day>\d\d)_\d{{8}}", re.IGNORECASE)),
+    _Pattern(
+        "landsat",
+        re.compile(
+            rf"L[COTEM]\d\d_L\w{{3}}_\d{{6}}_{_DATE}(?P<month>\d\d)(?P<day>\d\d)_\d{{8}}",
+            re.IGNORECASE,
+        ),
+    ),
     # Landsat scene identifier before collections: LC80440342020010LGN00 (day of the year)
-    _Pattern("landsat_scene", re.compile(rf"L[COTEM]\d\d{{6}}{_DATE}(?P<ordinal>\d{{3}})[A-Z]{{3}}\d\d", re.IGNORECASE)),
+    _Pattern(
+        "landsat_scene",
+        re.compile(rf"L[COTEM]\d\d{{6}}{_DATE}(?P<ordinal>\d{{3}})[A-Z]{{3}}\d\d", re.IGNORECASE),
+    ),
     # Sentinel product names: S2A_MSIL2A_20200101T101411_…, S1A_IW_GRDH_1SDV_20200101T050000_… (start of sensing)
     _Pattern(
         "sentinel",
-        re.compile(rf"(?<!\d){_DATE}(?P<month>\d\d)(?P<day>\d\d)T(?P<hour>\d\d)(?P<minute>\d\d)(?P<second>\d\d)(?!\d)", re.IGNORECASE),
+        re.compile(
+            rf"(?<!\d){_DATE}(?P<month>\d\d)(?P<day>\d\d)T(?P<hour>\d\d)(?P<minute>\d\d)(?P<second>\d\d)(?!\d)",
+            re.IGNORECASE,
+        ),
     ),
-    _Pattern("year_month_day", re.compile(rf"(?<!\d){_DATE}(?P<mark>[-_.])(?P<month>\d\d)(?P=mark)(?P<day>\d\d)(?!\d)")),
+    _Pattern(
+        "year_month_day",
+        re.compile(rf"(?<!\d){_DATE}(?P<mark>[-_.])(?P<month>\d\d)(?P=mark)(?P<day>\d\d)(?!\d)"),
+    ),
     _Pattern("yyyymmdd", re.compile(rf"(?<!\d){_DATE}(?P<month>\d\d)(?P<day>\d\d)(?!\d)")),
     _Pattern("year_month", re.compile(rf"(?<!\d){_DATE}-(?P<month>\d\d)(?!-?\d)")),
 )
 
 
-def acquired(user: datetime | None, tag: tuple[str | None, str | None], names: Iterable[str], *, last_modified_utc: datetime) -> Acquired:
+def acquired(
+    user: datetime | None,
+    tag: tuple[str | None, str | None],
+    names: Iterable[str],
+    *,
+    last_modified_utc: datetime,
+) -> Acquired:
     """The user's word, then the tag (RFC 3339 time, its name), then the first file name with a date in it."""
     if user is not None:
         return Acquired(user.astimezone(UTC), None, "user")
@@ -84,7 +108,9 @@ def from_file_name(name: str) -> Acquired | None:
 
 def rfc3339(moment: datetime) -> str:
     """In UTC with Z, microseconds only where there are any: such texts sort by time within a second's precision."""
-    text = moment.astimezone(UTC).isoformat(timespec="microseconds" if moment.microsecond else "seconds")
+    text = moment.astimezone(UTC).isoformat(
+        timespec="microseconds" if moment.microsecond else "seconds"
+    )
     return text.replace("+00:00", "Z")
 
 
@@ -99,11 +125,17 @@ def _from_parts(parts: dict[str, str | None], source: str) -> Acquired | None:
         month = int(parts["month"] or 0)
         start = datetime(year, month, int(parts.get("day") or 1), tzinfo=UTC)
         if parts.get("hour"):
-            moment = start.replace(hour=int(parts["hour"] or 0), minute=int(parts["minute"] or 0), second=int(parts["second"] or 0))
+            moment = start.replace(
+                hour=int(parts["hour"] or 0),
+                minute=int(parts["minute"] or 0),
+                second=int(parts["second"] or 0),
+            )
             return Acquired(moment, None, source)
     except ValueError:  # digits that are no date
         return None
-    return _span(start, days=1 if parts.get("day") else calendar.monthrange(year, month)[1], source=source)
+    return _span(
+        start, days=1 if parts.get("day") else calendar.monthrange(year, month)[1], source=source
+    )
 
 
 def _span(start: datetime, *, days: int, source: str) -> Acquired:

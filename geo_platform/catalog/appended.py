@@ -18,8 +18,8 @@ from geo_platform.ports import (
 )
 
 APPEND = "append"
+# Property: every source that rows came from, in the order in which they were added.
 ITEM_SOURCES = "geo_platform:sources"
-"""Property: every source that rows came from, in the order in which they were added."""
 
 Item = Mapping[str, Any]
 
@@ -33,11 +33,15 @@ def added_to(before: Item | None, loaded: FeaturesLoaded) -> Item | None:
     if before is None or loaded.table is None or not is_appended(loaded):
         return None
     own = (loaded.table.schema_name, loaded.table.table_name)
-    named = [(asset.get(ASSET_SCHEMA), asset.get(ASSET_TABLE)) for asset in before["assets"].values()]
+    named = [
+        (asset.get(ASSET_SCHEMA), asset.get(ASSET_TABLE)) for asset in before["assets"].values()
+    ]
     return before if own in named else None
 
 
-def joined_sources(before: Item | None, loaded: FeaturesLoaded, *, fingerprint: str, run_id: str) -> list[dict[str, Any]]:
+def joined_sources(
+    before: Item | None, loaded: FeaturesLoaded, *, fingerprint: str, run_id: str
+) -> list[dict[str, Any]]:
     """Those of the item before, and this one. The same state of a source is there once, where it was added last."""
     source = loaded.source
     own = {
@@ -49,7 +53,14 @@ def joined_sources(before: Item | None, loaded: FeaturesLoaded, *, fingerprint: 
         "rows": loaded.inserted,
     }
     same = [own[name] for name in ("container", "source", "etag")]
-    return [*(entry for entry in _sources_of(before) if [entry.get(name) for name in ("container", "source", "etag")] != same), own]
+    return [
+        *(
+            entry
+            for entry in _sources_of(before)
+            if [entry.get(name) for name in ("container", "source", "etag")] != same
+        ),
+        own,
+    ]
 
 
 def joined_bounds(before: Item | None, bounds: LonLatBounds) -> LonLatBounds:
@@ -75,7 +86,11 @@ def joined_box(before: Item | None, box: tuple[float, float, float, float]) -> l
 def joined_links(before: Item | None, own: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The item's links, and one to each source of those before."""
     known = {link["href"] for link in own}
-    earlier = [link for link in before["links"] if link["rel"] == "via" and link["href"] not in known] if before is not None else []
+    earlier = (
+        [link for link in before["links"] if link["rel"] == "via" and link["href"] not in known]
+        if before is not None
+        else []
+    )
     return [*own, *earlier]
 
 

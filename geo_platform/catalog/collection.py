@@ -10,8 +10,14 @@ from geo_platform.catalog.provenance import STAC_VERSION
 from geo_platform.contracts.arrival import SourceKind
 
 _ABOUT = {
-    SourceKind.raster: ("Rasters", "Rasters as Cloud Optimized GeoTIFFs, each opened again and compared with its source."),
-    SourceKind.vector: ("Vector datasets", "Vector datasets as sorted GeoParquet; every row of the source is published or listed."),
+    SourceKind.raster: (
+        "Rasters",
+        "Rasters as Cloud Optimized GeoTIFFs, each opened again and compared with its source.",
+    ),
+    SourceKind.vector: (
+        "Vector datasets",
+        "Vector datasets as sorted GeoParquet; every row of the source is published or listed.",
+    ),
 }
 
 

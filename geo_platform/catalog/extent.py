@@ -17,7 +17,9 @@ def outline(bounds: LonLatBounds) -> dict[str, Any]:
     """The box as a Polygon, as a MultiPolygon of two where it crosses the antimeridian, as a line or point where it is flat."""
     if bounds.crosses_antimeridian:
         # a side without width is only the meridian itself, which the other side touches
-        sides = [side for side in ((bounds.west, 180.0), (-180.0, bounds.east)) if side[0] < side[1]] or [(180.0, 180.0)]
+        sides = [
+            side for side in ((bounds.west, 180.0), (-180.0, bounds.east)) if side[0] < side[1]
+        ] or [(180.0, 180.0)]
         boxes = [_box(west, bounds.south, east, bounds.north) for west, east in sides]
         return _mapped(boxes[0] if len(boxes) == 1 else shapely.union_all(boxes))
     return _mapped(_box(bounds.west, bounds.south, bounds.east, bounds.north))
@@ -30,10 +32,14 @@ def footprint(geojson: str) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError, shapely.errors.ShapelyError) as error:
         raise CatalogRejected(f"The footprint is no GeoJSON geometry: {error}.") from error
     if geometry.is_empty or not geometry.is_valid:
-        raise CatalogRejected(f"The footprint is not a valid geometry: {shapely.is_valid_reason(geometry)}.")
+        raise CatalogRejected(
+            f"The footprint is not a valid geometry: {shapely.is_valid_reason(geometry)}."
+        )
     west, south, east, north = geometry.bounds
     if west < -180 or east > 180 or south < -90 or north > 90:
-        raise CatalogRejected(f"The footprint is not on longitudes and latitudes: {geometry.bounds}.")
+        raise CatalogRejected(
+            f"The footprint is not on longitudes and latitudes: {geometry.bounds}."
+        )
     return _mapped(geometry)
 
 

@@ -10,7 +10,13 @@ from typing import Any
 
 from geo_platform.catalog.acquired import rfc3339
 from geo_platform.errors import Conflict, ParameterInvalid, SourceNotFound
-from geo_platform.ports import ITEM_FINGERPRINT, ITEM_FIRST_PUBLISHED, ITEM_RESTORED_BY, ITEM_RUN_ID, ItemVersion
+from geo_platform.ports import (
+    ITEM_FINGERPRINT,
+    ITEM_FIRST_PUBLISHED,
+    ITEM_RESTORED_BY,
+    ITEM_RUN_ID,
+    ItemVersion,
+)
 
 Item = Mapping[str, Any]
 _BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
@@ -30,7 +36,9 @@ class VersionRow:
 
 def version_rows(present: Item | None, versions: Iterable[ItemVersion]) -> list[VersionRow]:
     """The published version and the kept ones, the one that was published first of all last."""
-    found: list[tuple[Item, datetime | None]] = [(version.item, version.withdrawn_at_utc) for version in versions]
+    found: list[tuple[Item, datetime | None]] = [
+        (version.item, version.withdrawn_at_utc) for version in versions
+    ]
     if present is not None:
         found.append((present, None))
     return [
@@ -45,7 +53,9 @@ def version_rows(present: Item | None, versions: Iterable[ItemVersion]) -> list[
     ]
 
 
-def version_to_restore(name: str, present: Item | None, versions: Sequence[ItemVersion], run: str | None) -> ItemVersion:
+def version_to_restore(
+    name: str, present: Item | None, versions: Sequence[ItemVersion], run: str | None
+) -> ItemVersion:
     """The version that `run` published; without one, the last that was published before the present one.
 
     Where nothing is published, it is the one that was taken away last. `versions` are newest withdrawn first. Raises
@@ -53,18 +63,28 @@ def version_to_restore(name: str, present: Item | None, versions: Sequence[ItemV
     """
     if run is not None:
         if present is not None and is_of_run(present, run):
-            raise Conflict(f"What run {run} published of {name} is what is published now.", remedy=_SHOW)
+            raise Conflict(
+                f"What run {run} published of {name} is what is published now.", remedy=_SHOW
+            )
         wanted = [version for version in versions if is_of_run(version.item, run)]
         if not wanted:
-            raise SourceNotFound(f"No version of {name} is kept that run {run} published.", remedy=_SHOW)
+            raise SourceNotFound(
+                f"No version of {name} is kept that run {run} published.", remedy=_SHOW
+            )
         return wanted[0]
     if present is None and not versions:
-        raise SourceNotFound(f"No item {name} is published or kept.", remedy="geo-platform list shows those that are published.")
+        raise SourceNotFound(
+            f"No item {name} is published or kept.",
+            remedy="geo-platform list shows those that are published.",
+        )
     if present is None:
         return versions[0]
     earlier = [version for version in versions if _order(version.item) < _order(present)]
     if not earlier:
-        raise SourceNotFound(f"No version of {name} before the published one is kept.", remedy=f"{_SHOW} Name one by its run.")
+        raise SourceNotFound(
+            f"No version of {name} before the published one is kept.",
+            remedy=f"{_SHOW} Name one by its run.",
+        )
     return max(earlier, key=lambda version: _order(version.item))
 
 
@@ -94,7 +114,9 @@ def split_name(name: str) -> tuple[str | None, str]:
     """`collection/id` or `id`. Raises ParameterInvalid for anything else."""
     collection, slash, item_id = name.rpartition("/")
     if not item_id or (slash and not collection) or "/" in collection:
-        raise ParameterInvalid(f"{name!r} is no item's name.", remedy="Name it as id, or as collection/id.")
+        raise ParameterInvalid(
+            f"{name!r} is no item's name.", remedy="Name it as id, or as collection/id."
+        )
     return collection or None, item_id
 
 

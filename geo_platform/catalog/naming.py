@@ -12,7 +12,13 @@ from geo_platform.source.formats import FORMATS
 
 ITEM_ID_MAX = 200
 _ARCHIVE_SUFFIXES = (".zip", ".gz", ".tar", ".tgz", ".bz2")
-_SUFFIXES = tuple(sorted({*_ARCHIVE_SUFFIXES, *(suffix for rule in FORMATS.values() for suffix in rule.extensions)}, key=len, reverse=True))
+_SUFFIXES = tuple(
+    sorted(
+        {*_ARCHIVE_SUFFIXES, *(suffix for rule in FORMATS.values() for suffix in rule.extensions)},
+        key=len,
+        reverse=True,
+    )
+)
 _COLLECTIONS = {SourceKind.raster: "rasters", SourceKind.vector: "vectors"}
 
 
@@ -48,7 +54,14 @@ def stem(key: str) -> str:
     """`a/b/roads.shp.zip` -> `roads`: the last part of the key less every known extension at its end."""
     name = key.rpartition("/")[2]
     while True:
-        suffix = next((known for known in _SUFFIXES if name.lower().endswith(known) and len(name) > len(known)), None)
+        suffix = next(
+            (
+                known
+                for known in _SUFFIXES
+                if name.lower().endswith(known) and len(name) > len(known)
+            ),
+            None,
+        )
         if suffix is None:
             return name
         name = name[: -len(suffix)]

@@ -14,7 +14,14 @@ from geo_platform.catalog.naming import default_collection, default_item_id, def
 from geo_platform.contracts.arrival import ObjectArrived, SourceKind
 from geo_platform.contracts.message import Finding, ObjectReference
 from geo_platform.options import ItemOptions
-from geo_platform.ports import ASSET_CONTAINER, ASSET_KEY, ITEM_FINGERPRINT, ITEM_RUN_ID, ITEM_SOURCE, ITEM_SOURCE_CONTAINER
+from geo_platform.ports import (
+    ASSET_CONTAINER,
+    ASSET_KEY,
+    ITEM_FINGERPRINT,
+    ITEM_RUN_ID,
+    ITEM_SOURCE,
+    ITEM_SOURCE_CONTAINER,
+)
 
 STAC_VERSION = "1.1.0"
 FILE_EXTENSION = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
@@ -24,8 +31,8 @@ RASTER_EXTENSION = "https://stac-extensions.github.io/raster/v2.0.0/schema.json"
 TABLE_EXTENSION = "https://stac-extensions.github.io/table/v1.2.0/schema.json"
 VERSION_EXTENSION = "https://stac-extensions.github.io/version/v1.2.0/schema.json"
 
+# Multihash prefix: function 0x12 (sha2-256), digest length 0x20.
 _SHA2_256_MULTIHASH = "1220"
-"""Multihash prefix: function 0x12 (sha2-256), digest length 0x20."""
 
 _RECORDED = {
     SourceKind.raster: ("geo-platform", "rasterio", "rio-cogeo", "numpy"),
@@ -45,12 +52,16 @@ class Provenance:
     before: Mapping[str, Any] | None = None
 
 
-def item_place(source: ObjectArrived, options: ItemOptions, *, dataset: str | None = None) -> tuple[str, str]:
+def item_place(
+    source: ObjectArrived, options: ItemOptions, *, dataset: str | None = None
+) -> tuple[str, str]:
     """(collection id, item id) that the options and the object's name come to.
 
     With `dataset`, rows of several objects are in one dataset, and its name is what their item is called after.
     """
-    return options.collection_id or default_collection(source.kind), options.item_id or dataset or default_item_id(source.key)
+    return options.collection_id or default_collection(
+        source.kind
+    ), options.item_id or dataset or default_item_id(source.key)
 
 
 def software_versions(kind: SourceKind) -> dict[str, str]:
@@ -66,7 +77,12 @@ def software_versions(kind: SourceKind) -> dict[str, str]:
 
 
 def item_skeleton(
-    source: ObjectArrived, options: ItemOptions, provenance: Provenance, when: Acquired, *, dataset: str | None = None
+    source: ObjectArrived,
+    options: ItemOptions,
+    provenance: Provenance,
+    when: Acquired,
+    *,
+    dataset: str | None = None,
 ) -> dict[str, Any]:
     """The item without geometry, assets and what is particular to its kind. `dataset` as in `item_place`."""
     collection, item_id = item_place(source, options, dataset=dataset)
@@ -101,15 +117,33 @@ def item_skeleton(
             {"rel": "root", "href": "../../catalog.json", "type": "application/json"},
             {"rel": "parent", "href": "../collection.json", "type": "application/json"},
             {"rel": "collection", "href": "../collection.json", "type": "application/json"},
-            {"rel": "via", "href": source.uri, "type": source.media_type, "title": f"{source.container}/{source.key}"},
+            {
+                "rel": "via",
+                "href": source.uri,
+                "type": source.media_type,
+                "title": f"{source.container}/{source.key}",
+            },
         ],
         "assets": {},
     }
 
 
-def stored_asset(stored: ObjectReference, media_type: str, roles: list[str], *, title: str, sha256: str | None = None) -> dict[str, Any]:
+def stored_asset(
+    stored: ObjectReference,
+    media_type: str,
+    roles: list[str],
+    *,
+    title: str,
+    sha256: str | None = None,
+) -> dict[str, Any]:
     """An asset that is an object of the store, with where it lies there."""
-    asset: dict[str, Any] = {"href": stored.uri, "type": media_type, "title": title, "roles": roles, "file:size": stored.size_bytes}
+    asset: dict[str, Any] = {
+        "href": stored.uri,
+        "type": media_type,
+        "title": title,
+        "roles": roles,
+        "file:size": stored.size_bytes,
+    }
     if sha256 is not None:
         asset["file:checksum"] = _SHA2_256_MULTIHASH + sha256
     return asset | {ASSET_CONTAINER: stored.container, ASSET_KEY: stored.key}
@@ -122,7 +156,9 @@ def findings(found: tuple[Finding, ...]) -> list[dict[str, str]]:
 
 def projection(authority_code: str | None, wkt: str) -> dict[str, Any]:
     """proj:code, and the WKT2 where no authority knows the CRS (projection extension 2.0.0)."""
-    return {"proj:code": authority_code} if authority_code else {"proj:code": None, "proj:wkt2": wkt}
+    return (
+        {"proj:code": authority_code} if authority_code else {"proj:code": None, "proj:wkt2": wkt}
+    )
 
 
 def _gdal_version(kind: SourceKind) -> str:

@@ -21,14 +21,24 @@ from geo_platform.contracts.vector import FeaturesLoaded
 from geo_platform.errors import CatalogRejected, Conflict, SourceNotFound
 from geo_platform.fingerprint import extend
 from geo_platform.options import ItemOptions
-from geo_platform.ports import ASSET_CONTAINER, ASSET_KEY, ASSET_TABLE_VERSION, ITEM_FINGERPRINT, ITEM_RUN_ID, Catalog, ObjectStore
+from geo_platform.ports import (
+    ASSET_CONTAINER,
+    ASSET_KEY,
+    ASSET_TABLE_VERSION,
+    ITEM_FINGERPRINT,
+    ITEM_RUN_ID,
+    Catalog,
+    ObjectStore,
+)
 from geo_platform.source.arrival import check_current
 from geo_platform.telemetry.checkpoints import Checkpoint, report
 
 Build = Callable[[Provenance], dict[str, Any]]
 
 
-def publish_raster(stored: CogStored, options: ItemOptions, catalog: Catalog, objects: ObjectStore, *, run_id: str) -> ItemPublished:
+def publish_raster(
+    stored: CogStored, options: ItemOptions, catalog: Catalog, objects: ObjectStore, *, run_id: str
+) -> ItemPublished:
     """Publish the item of a raster, unless this very version of it is published and its files are there.
 
     Raises CatalogRejected (no valid STAC), Conflict (another source or run holds the item id, or the source was replaced meanwhile),
@@ -41,10 +51,19 @@ def publish_raster(stored: CogStored, options: ItemOptions, catalog: Catalog, ob
         return build_raster_item(stored, options, provenance)
 
     place = item_place(stored.source, options)
-    return _publish(_Request(stored.source, place, fingerprint, run_id, made), build, catalog, objects)
+    return _publish(
+        _Request(stored.source, place, fingerprint, run_id, made), build, catalog, objects
+    )
 
 
-def publish_vector(loaded: FeaturesLoaded, options: ItemOptions, catalog: Catalog, objects: ObjectStore, *, run_id: str) -> ItemPublished:
+def publish_vector(
+    loaded: FeaturesLoaded,
+    options: ItemOptions,
+    catalog: Catalog,
+    objects: ObjectStore,
+    *,
+    run_id: str,
+) -> ItemPublished:
     """Publish the item of a vector dataset and its table, unless this very version of them is published and its files are there.
 
     Raises CatalogRejected (no valid STAC), Conflict (another source or run holds the item id or the table), StoreUnavailable,
@@ -57,11 +76,17 @@ def publish_vector(loaded: FeaturesLoaded, options: ItemOptions, catalog: Catalo
         return build_vector_item(loaded, options, provenance)
 
     place = item_place(loaded.source, options, dataset=dataset_of(loaded))
-    return _publish(_Request(loaded.source, place, fingerprint, run_id, made), build, catalog, objects)
+    return _publish(
+        _Request(loaded.source, place, fingerprint, run_id, made), build, catalog, objects
+    )
 
 
 def find_published(
-    catalog: Catalog, collection: str, item_id: str, fingerprint: str, objects: ObjectStore | None = None
+    catalog: Catalog,
+    collection: str,
+    item_id: str,
+    fingerprint: str,
+    objects: ObjectStore | None = None,
 ) -> ItemPublished | None:
     """What was answered the first time, where this version is published; with `objects`, only where its files are there too."""
     item = catalog.item(collection, item_id)
@@ -83,7 +108,9 @@ class _Request:
     made: AbstractSet[str]
 
 
-def _publish(request: _Request, build: Build, catalog: Catalog, objects: ObjectStore) -> ItemPublished:
+def _publish(
+    request: _Request, build: Build, catalog: Catalog, objects: ObjectStore
+) -> ItemPublished:
     collection_id, item_id = request.place
     before = catalog.item(collection_id, item_id)
     if not request.source.force:
@@ -101,13 +128,17 @@ def _publish(request: _Request, build: Build, catalog: Catalog, objects: ObjectS
     try:
         catalog.publish(collection, item, replaces=replaces)
     except Conflict:
-        published = _unchanged(request, catalog, objects)  # another run of the same source and recipe was faster
+        published = _unchanged(
+            request, catalog, objects
+        )  # another run of the same source and recipe was faster
         if published is None:
             raise
         return report_published(published)
     after = catalog.item(collection_id, item_id)
     if after is None or after["properties"] != item["properties"]:
-        raise CatalogRejected(f"The item {collection_id}/{item_id} reads back otherwise than it was published.")
+        raise CatalogRejected(
+            f"The item {collection_id}/{item_id} reads back otherwise than it was published."
+        )
     return report_published(answer(after, replaced=replaces, was_unchanged=False))
 
 
@@ -129,8 +160,16 @@ def _unchanged(request: _Request, catalog: Catalog, objects: ObjectStore) -> Ite
     item = catalog.item(*request.place) if published else None
     if item is None:
         return None
-    named = {str(asset["file:checksum"])[4:] for asset in item["assets"].values() if "file:checksum" in asset}
-    named |= {str(asset[ASSET_TABLE_VERSION]) for asset in item["assets"].values() if ASSET_TABLE_VERSION in asset}
+    named = {
+        str(asset["file:checksum"])[4:]
+        for asset in item["assets"].values()
+        if "file:checksum" in asset
+    }
+    named |= {
+        str(asset[ASSET_TABLE_VERSION])
+        for asset in item["assets"].values()
+        if ASSET_TABLE_VERSION in asset
+    }
     return published if named == request.made else None
 
 
@@ -151,19 +190,32 @@ def _check_valid(collection: dict[str, Any], item: dict[str, Any]) -> None:
     """Raises CatalogRejected with every fault where either is no valid STAC."""
     faults = [*item_faults(item), *collection_faults(collection)]
     if faults:
-        raise CatalogRejected(f"The item {item['id']} is no valid STAC: {'; '.join(faults)}.", faults=faults)
+        raise CatalogRejected(
+            f"The item {item['id']} is no valid STAC: {'; '.join(faults)}.", faults=faults
+        )
 
 
 def missing_objects(item: Mapping[str, Any], objects: ObjectStore) -> list[str]:
     """Names of the objects that the item names and that are not in the store as it describes them."""
-    named = [asset for asset in item["assets"].values() if ASSET_CONTAINER in asset and ASSET_KEY in asset]
-    return [f"{asset[ASSET_CONTAINER]}/{asset[ASSET_KEY]}" for asset in named if not _is_there(asset, objects)]
+    named = [
+        asset
+        for asset in item["assets"].values()
+        if ASSET_CONTAINER in asset and ASSET_KEY in asset
+    ]
+    return [
+        f"{asset[ASSET_CONTAINER]}/{asset[ASSET_KEY]}"
+        for asset in named
+        if not _is_there(asset, objects)
+    ]
 
 
 def _check_there(item: Mapping[str, Any], objects: ObjectStore) -> None:
     missing = missing_objects(item, objects)
     if missing:
-        raise Conflict(f"What is to be published was removed meanwhile: {', '.join(missing)}.", remedy="Submit it again.")
+        raise Conflict(
+            f"What is to be published was removed meanwhile: {', '.join(missing)}.",
+            remedy="Submit it again.",
+        )
 
 
 def _is_there(asset: Mapping[str, Any], objects: ObjectStore) -> bool:

@@ -16,7 +16,11 @@ from geo_platform.options import ItemOptions
 
 MAIN_ASSET = "data"
 COG_MEDIA_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
-_TIER_ROLES = {OutputTier.analysis: [], OutputTier.visualization: ["visual"], OutputTier.archive: ["archive"]}
+_TIER_ROLES = {
+    OutputTier.analysis: [],
+    OutputTier.visualization: ["visual"],
+    OutputTier.archive: ["archive"],
+}
 _EXTENSIONS = [
     origin.FILE_EXTENSION,
     origin.PROCESSING_EXTENSION,
@@ -24,19 +28,46 @@ _EXTENSIONS = [
     origin.RASTER_EXTENSION,
     origin.VERSION_EXTENSION,
 ]
-_STAC_COMPLEX_TYPES = {"complex_int16": "cint16", "complex_int32": "cint32", "complex64": "cfloat32", "complex128": "cfloat64"}
-_STAC_TYPES = {"int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64"}
+_STAC_COMPLEX_TYPES = {
+    "complex_int16": "cint16",
+    "complex_int32": "cint32",
+    "complex64": "cfloat32",
+    "complex128": "cfloat64",
+}
+_STAC_TYPES = {
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "float16",
+    "float32",
+    "float64",
+}
 
 
-def build_raster_item(stored: CogStored, options: ItemOptions, provenance: origin.Provenance) -> dict[str, Any]:
+def build_raster_item(
+    stored: CogStored, options: ItemOptions, provenance: origin.Provenance
+) -> dict[str, Any]:
     """STAC 1.1 with the projection, raster, file, processing and version extensions.
 
     The first COG is the asset `data`, further ones are named like their tier. Geometry is the footprint of valid data.
     Raises CatalogRejected where the footprint is no geometry on longitudes and latitudes.
     """
     source, main = stored.source, stored.cogs[0]
-    names = [source.key.rpartition("/")[2], *([source.archive_member.path] if source.archive_member else [])]
-    when = acquired(options.acquired_at, (stored.acquired_at, stored.acquired_from), names, last_modified_utc=source.last_modified_utc)
+    names = [
+        source.key.rpartition("/")[2],
+        *([source.archive_member.path] if source.archive_member else []),
+    ]
+    when = acquired(
+        options.acquired_at,
+        (stored.acquired_at, stored.acquired_from),
+        names,
+        last_modified_utc=source.last_modified_utc,
+    )
     item = origin.item_skeleton(source, options, provenance, when)
     item["stac_extensions"] = list(_EXTENSIONS)
     item["geometry"] = footprint(stored.footprint_geojson)
@@ -61,14 +92,20 @@ def _assets(stored: CogStored) -> dict[str, Any]:
         own = _placement(cog)
         differing = own if own != _placement(main) else {}
         assets[cog.tier.value] = _cog_asset(cog, _TIER_ROLES[cog.tier] or ["data"]) | differing
-    assets["thumbnail"] = origin.stored_asset(stored.thumbnail, stored.thumbnail_media_type, ["thumbnail"], title="Thumbnail")
-    assets["preview"] = origin.stored_asset(stored.preview, stored.preview_media_type, ["overview"], title="Web preview")
+    assets["thumbnail"] = origin.stored_asset(
+        stored.thumbnail, stored.thumbnail_media_type, ["thumbnail"], title="Thumbnail"
+    )
+    assets["preview"] = origin.stored_asset(
+        stored.preview, stored.preview_media_type, ["overview"], title="Web preview"
+    )
     return assets
 
 
 def _cog_asset(cog: CogFile, roles: list[str]) -> dict[str, Any]:
     title = f"Cloud Optimized GeoTIFF, {cog.tier.value}"
-    return origin.stored_asset(cog.stored, COG_MEDIA_TYPE, roles, title=title, sha256=cog.sha256) | {
+    return origin.stored_asset(
+        cog.stored, COG_MEDIA_TYPE, roles, title=title, sha256=cog.sha256
+    ) | {
         "bands": [_band(band, cog) for band in cog.bands],
         "geo_platform:tier": cog.tier.value,
         "geo_platform:compression": cog.compression,
@@ -85,7 +122,9 @@ def _cog_asset(cog: CogFile, roles: list[str]) -> dict[str, Any]:
 def _band(band: RasterBand, cog: CogFile) -> dict[str, Any]:
     """Common metadata of STAC 1.1 and raster:* of raster 2.0.0; statistics are of a sample over the whole extent."""
     described: dict[str, Any] = {"name": f"b{band.index}", "data_type": _data_type(band.dtype)}
-    text = band.description or (band.color_interpretation if band.color_interpretation != "undefined" else None)
+    text = band.description or (
+        band.color_interpretation if band.color_interpretation != "undefined" else None
+    )
     if text:
         described["description"] = text
     if band.nodata_is_nan:
@@ -102,7 +141,9 @@ def _band(band: RasterBand, cog: CogFile) -> dict[str, Any]:
             "stddev": band.statistics.standard_deviation,
             "valid_percent": min(100.0, max(0.0, band.statistics.valid_percent)),
         }
-        described["statistics"] = {name: value for name, value in figures.items() if math.isfinite(value)}
+        described["statistics"] = {
+            name: value for name, value in figures.items() if math.isfinite(value)
+        }
     described["raster:scale"] = band.scale
     described["raster:offset"] = band.offset
     resolution = _resolution_m(cog)
@@ -145,7 +186,11 @@ def _lineage(stored: CogStored) -> str:
     main = stored.cogs[0]
     crs = main.crs.authority_code or "its CRS"
     moved = f", reprojected to {crs} ({main.reproject_resampling})" if main.was_reprojected else ""
-    kept = "sampled pixels equal the source's" if main.verification.compared_exactly else "sampled pixels compared with the source"
+    kept = (
+        "sampled pixels equal the source's"
+        if main.verification.compared_exactly
+        else "sampled pixels compared with the source"
+    )
     return (
         f"Converted from {stored.source.format.value} {stored.source.container}/{stored.source.key} to Cloud Optimized GeoTIFF"
         f"{moved}, compression {main.compression}; opened again and verified: {kept}."

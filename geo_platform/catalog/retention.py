@@ -15,11 +15,20 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from geo_platform.errors import Conflict, SourceNotFound
-from geo_platform.ports import ASSET_CONTAINER, ASSET_KEY, SILVER, Catalog, FeatureStore, ItemVersion, ObjectStore, StoredObject
+from geo_platform.ports import (
+    ASSET_CONTAINER,
+    ASSET_KEY,
+    SILVER,
+    Catalog,
+    FeatureStore,
+    ItemVersion,
+    ObjectStore,
+    StoredObject,
+)
 from geo_platform.telemetry.checkpoints import Checkpoint, report
 
+# What nobody names is left alone for so long at least: a run may be making it.
 YOUNGEST_LEFTOVER = timedelta(days=1)
-"""What nobody names is left alone for so long at least: a run may be making it."""
 
 _IN_A_FINGERPRINT_FOLDER = re.compile(r"^(?P<folder>(?:.+/)?[0-9a-f]{32})/[^/]+$")
 
@@ -41,7 +50,11 @@ def due_versions(versions: Iterable[ItemVersion], cutoff_utc: datetime) -> tuple
 
 
 def due_objects(
-    listed: Iterable[StoredObject], *, named: AbstractSet[str], freed: AbstractSet[str], leftover_cutoff_utc: datetime
+    listed: Iterable[StoredObject],
+    *,
+    named: AbstractSet[str],
+    freed: AbstractSet[str],
+    leftover_cutoff_utc: datetime,
 ) -> tuple[StoredObject, ...]:
     """Objects of folders in which nothing is named: those that a removed version freed, and leftovers that are old throughout.
 
@@ -55,7 +68,8 @@ def due_objects(
     due = [
         stored
         for folder, inside in by_folder.items()
-        if folder in freed or all(stored.last_modified_utc <= leftover_cutoff_utc for stored in inside)
+        if folder in freed
+        or all(stored.last_modified_utc <= leftover_cutoff_utc for stored in inside)
         for stored in inside
     ]
     return tuple(due)
@@ -63,22 +77,39 @@ def due_objects(
 
 def folders_of(named: Iterable[tuple[str, str]]) -> set[str]:
     """The folders, named by fingerprints, in which these objects lie; each is (container, key)."""
-    return {folder for container, key in named if container == SILVER and (folder := folder_of(key)) is not None}
+    return {
+        folder
+        for container, key in named
+        if container == SILVER and (folder := folder_of(key)) is not None
+    }
 
 
-def plan_removal(catalog: Catalog, objects: ObjectStore, *, older_than_days: float, now_utc: datetime) -> Removed:
+def plan_removal(
+    catalog: Catalog, objects: ObjectStore, *, older_than_days: float, now_utc: datetime
+) -> Removed:
     """What `remove_replaced` would remove now, staged tables left out. Nothing is changed."""
     cutoff = now_utc - timedelta(days=older_than_days)
     versions = list(catalog.versions())
     due = due_versions(versions, cutoff)
     kept = folders_of(_objects_of(version for version in versions if version not in due))
     published = folders_of(_published(catalog))
-    found = _due_now(objects, named=kept | published, versions=due, cutoff_utc=cutoff, now_utc=now_utc)
-    return Removed(due, tuple(stored.reference.key for stored in found), sum(stored.reference.size_bytes for stored in found))
+    found = _due_now(
+        objects, named=kept | published, versions=due, cutoff_utc=cutoff, now_utc=now_utc
+    )
+    return Removed(
+        due,
+        tuple(stored.reference.key for stored in found),
+        sum(stored.reference.size_bytes for stored in found),
+    )
 
 
 def remove_replaced(
-    catalog: Catalog, objects: ObjectStore, features: FeatureStore, *, older_than_days: float, now_utc: datetime
+    catalog: Catalog,
+    objects: ObjectStore,
+    features: FeatureStore,
+    *,
+    older_than_days: float,
+    now_utc: datetime,
 ) -> Removed:
     """Remove what was withdrawn so long ago, what loads left that were never published, and files that nobody names.
 
@@ -96,7 +127,9 @@ def remove_replaced(
             left[f"{version.collection}/{version.item_id} of run {version.run_id}"] = error.message
             continue
         forgotten.append(version)
-    found = _due_now(objects, named=_named(catalog), versions=forgotten, cutoff_utc=cutoff, now_utc=now_utc)
+    found = _due_now(
+        objects, named=_named(catalog), versions=forgotten, cutoff_utc=cutoff, now_utc=now_utc
+    )
     for stored in found:
         objects.delete(SILVER, stored.reference.key)
     removed = Removed(
@@ -112,11 +145,18 @@ def remove_replaced(
 
 
 def _due_now(
-    objects: ObjectStore, *, named: AbstractSet[str], versions: Iterable[ItemVersion], cutoff_utc: datetime, now_utc: datetime
+    objects: ObjectStore,
+    *,
+    named: AbstractSet[str],
+    versions: Iterable[ItemVersion],
+    cutoff_utc: datetime,
+    now_utc: datetime,
 ) -> tuple[StoredObject, ...]:
     leftover_cutoff = min(cutoff_utc, now_utc - YOUNGEST_LEFTOVER)
     freed = folders_of(_objects_of(versions))
-    return due_objects(objects.list(SILVER), named=named, freed=freed, leftover_cutoff_utc=leftover_cutoff)
+    return due_objects(
+        objects.list(SILVER), named=named, freed=freed, leftover_cutoff_utc=leftover_cutoff
+    )
 
 
 def _named(catalog: Catalog) -> set[str]:

@@ -28,14 +28,19 @@ class ItemWithdrawn:
     run_id: str
 
 
-def unpublish_item(catalog: Catalog, collection: str, item_id: str, *, run: str | None) -> ItemWithdrawn:
+def unpublish_item(
+    catalog: Catalog, collection: str, item_id: str, *, run: str | None
+) -> ItemWithdrawn:
     """Take the item out of what can be found, where it is what `run` published; without `run`, whoever published it.
 
     Raises SourceNotFound (there is no such item), Conflict (another run's is published), and what the catalog raises.
     """
     item = catalog.item(collection, item_id)
     if item is None:
-        raise SourceNotFound(f"No item {collection}/{item_id} is published.", remedy="geo-platform list shows those that are.")
+        raise SourceNotFound(
+            f"No item {collection}/{item_id} is published.",
+            remedy="geo-platform list shows those that are.",
+        )
     properties = item["properties"]
     if run is not None and not is_of_run(item, run):
         raise Conflict(
@@ -44,12 +49,24 @@ def unpublish_item(catalog: Catalog, collection: str, item_id: str, *, run: str 
         )
     fingerprint = str(properties.get(ITEM_FINGERPRINT, ""))
     catalog.unpublish(collection, item_id, published=fingerprint)
-    report(Checkpoint.ITEM_UNPUBLISHED, f"{collection}/{item_id}", collection=collection, item_id=item_id, fingerprint=fingerprint)
+    report(
+        Checkpoint.ITEM_UNPUBLISHED,
+        f"{collection}/{item_id}",
+        collection=collection,
+        item_id=item_id,
+        fingerprint=fingerprint,
+    )
     return ItemWithdrawn(collection, item_id, fingerprint, str(properties.get(ITEM_RUN_ID, "")))
 
 
 def rollback_item(
-    catalog: Catalog, objects: ObjectStore, collection: str, item_id: str, *, to_run: str | None, run_id: str
+    catalog: Catalog,
+    objects: ObjectStore,
+    collection: str,
+    item_id: str,
+    *,
+    to_run: str | None,
+    run_id: str,
 ) -> ItemPublished:
     """Publish again what `to_run` had published; without it, the version before. `run_id` is the run that does it.
 
@@ -59,7 +76,9 @@ def rollback_item(
     present = catalog.item(collection, item_id)
     if present is not None and present["properties"].get(ITEM_RESTORED_BY) == run_id:
         return answer(present, replaced=None, was_unchanged=False)
-    version = version_to_restore(f"{collection}/{item_id}", present, list(catalog.versions(collection, item_id)), to_run)
+    version = version_to_restore(
+        f"{collection}/{item_id}", present, list(catalog.versions(collection, item_id)), to_run
+    )
     missing = missing_objects(version.item, objects)
     if missing:
         raise SourceNotFound(
@@ -73,10 +92,14 @@ def rollback_item(
     catalog.publish(document, item, replaces=replaces)
     after = catalog.item(collection, item_id)
     if after is None or after["properties"] != item["properties"]:
-        raise CatalogRejected(f"The item {collection}/{item_id} reads back otherwise than it was published.")
+        raise CatalogRejected(
+            f"The item {collection}/{item_id} reads back otherwise than it was published."
+        )
     return report_published(answer(after, replaced=replaces, was_unchanged=False))
 
 
 def _collection_of(item: dict[str, Any]) -> dict[str, Any]:
     """For an item whose collection was removed since."""
-    return build_collection(str(item["collection"]), SourceKind(item["properties"]["geo_platform:kind"]), item)
+    return build_collection(
+        str(item["collection"]), SourceKind(item["properties"]["geo_platform:kind"]), item
+    )

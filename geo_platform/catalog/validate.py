@@ -15,14 +15,23 @@ from typing import Any
 from geo_platform.catalog.provenance import RASTER_EXTENSION
 
 _CORE = "https://schemas.stacspec.org/v1.1.0/{0}-spec/json-schema/{0}.json"
-_RASTER_NUMBERS = {"raster:scale", "raster:offset", "raster:spatial_resolution", "raster:bits_per_sample"}
+_RASTER_NUMBERS = {
+    "raster:scale",
+    "raster:offset",
+    "raster:spatial_resolution",
+    "raster:bits_per_sample",
+}
 _CHECKED_BY_HAND = frozenset({RASTER_EXTENSION})
 
 
 def item_faults(item: dict[str, Any]) -> tuple[str, ...]:
     """Everything wrong with an item, a sentence each; empty where it is valid. Hrefs may be relative or absolute."""
     document = json.loads(json.dumps(item))
-    faults = [*_schema_faults(document, "item"), *_raster_faults(document), *_place_faults(document)]
+    faults = [
+        *_schema_faults(document, "item"),
+        *_raster_faults(document),
+        *_place_faults(document),
+    ]
     return tuple(faults)
 
 
@@ -39,7 +48,9 @@ def _schema_faults(document: dict[str, Any], kind: str) -> Iterator[str]:
             yield f"extension {uri} has no schema here to be checked by"
             continue
         errors = [_deepest(error) for error in _validator(uri).iter_errors(document)]
-        for path, message in sorted({(error.json_path, str(error.message)[:300]) for error in errors}):
+        for path, message in sorted(
+            {(error.json_path, str(error.message)[:300]) for error in errors}
+        ):
             yield f"{uri.split('/')[-3]}: {path}: {message}"
 
 
@@ -68,7 +79,9 @@ def _raster_faults(document: dict[str, Any]) -> Iterator[str]:
 
 def _raster_field_is_valid(name: str, value: object) -> bool:
     if name in _RASTER_NUMBERS:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return (
+            isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        )
     return name == "raster:sampling" and value in {"area", "point"}
 
 
@@ -98,5 +111,7 @@ def _validator(uri: str) -> Any:
     from jsonschema import Draft7Validator  # type: ignore[import-untyped]
     from referencing import Registry, Resource
 
-    registry = Registry().with_resources((known, Resource.from_contents(schema)) for known, schema in _schemas().items())
+    registry = Registry().with_resources(
+        (known, Resource.from_contents(schema)) for known, schema in _schemas().items()
+    )
     return Draft7Validator(_schemas()[uri], registry=registry)

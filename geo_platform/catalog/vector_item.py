@@ -7,7 +7,15 @@ from typing import Any
 
 from geo_platform.catalog import provenance as origin
 from geo_platform.catalog.acquired import acquired
-from geo_platform.catalog.appended import ITEM_SOURCES, added_to, is_appended, joined_bounds, joined_box, joined_links, joined_sources
+from geo_platform.catalog.appended import (
+    ITEM_SOURCES,
+    added_to,
+    is_appended,
+    joined_bounds,
+    joined_box,
+    joined_links,
+    joined_sources,
+)
 from geo_platform.catalog.extent import bounding_box, outline
 from geo_platform.contracts.message import TableReference
 from geo_platform.contracts.vector import FeaturesLoaded, FieldMapping
@@ -26,11 +34,18 @@ _EXTENSIONS = [
 ]
 
 
-def build_vector_item(loaded: FeaturesLoaded, options: ItemOptions, provenance: origin.Provenance) -> dict[str, Any]:
+def build_vector_item(
+    loaded: FeaturesLoaded, options: ItemOptions, provenance: origin.Provenance
+) -> dict[str, Any]:
     """STAC 1.1 with the table, projection, file, processing and version extensions. Geometry is the box of the features."""
     source = loaded.source
-    names = [source.key.rpartition("/")[2], *([source.archive_member.path] if source.archive_member else [])]
-    when = acquired(options.acquired_at, (None, None), names, last_modified_utc=source.last_modified_utc)
+    names = [
+        source.key.rpartition("/")[2],
+        *([source.archive_member.path] if source.archive_member else []),
+    ]
+    when = acquired(
+        options.acquired_at, (None, None), names, last_modified_utc=source.last_modified_utc
+    )
     before = added_to(provenance.before, loaded)
     item = origin.item_skeleton(source, options, provenance, when, dataset=dataset_of(loaded))
     item["stac_extensions"] = list(_EXTENSIONS)
@@ -55,11 +70,15 @@ def build_vector_item(loaded: FeaturesLoaded, options: ItemOptions, provenance: 
         "geo_platform:rows_inserted": loaded.inserted,
         "geo_platform:rows_rejected": loaded.rejected,
         "geo_platform:rows_repaired": loaded.repaired,
-        "geo_platform:reject_reasons": [{"reason": found.reason, "rows": found.rows} for found in loaded.reject_reasons],
+        "geo_platform:reject_reasons": [
+            {"reason": found.reason, "rows": found.rows} for found in loaded.reject_reasons
+        ],
         "geo_platform:warnings": origin.findings(loaded.warnings),
     }
     if is_appended(loaded):
-        sources = joined_sources(before, loaded, fingerprint=provenance.fingerprint, run_id=provenance.run_id)
+        sources = joined_sources(
+            before, loaded, fingerprint=provenance.fingerprint, run_id=provenance.run_id
+        )
         item["properties"][ITEM_SOURCES] = sources
     item["assets"] = _assets(loaded)
     return item
@@ -79,15 +98,24 @@ def _assets(loaded: FeaturesLoaded) -> dict[str, Any]:
     assets: dict[str, Any] = {}
     if loaded.dataset_object is not None:
         assets["data"] = origin.stored_asset(
-            loaded.dataset_object, PARQUET_MEDIA_TYPE, ["data"], title="GeoParquet, sorted along a Hilbert curve", sha256=loaded.sha256
+            loaded.dataset_object,
+            PARQUET_MEDIA_TYPE,
+            ["data"],
+            title="GeoParquet, sorted along a Hilbert curve",
+            sha256=loaded.sha256,
         )
     if loaded.table is not None:
         assets["table"] = _table_asset(loaded.table)
     if loaded.rejected_object is not None:
         assets["rejected"] = origin.stored_asset(
-            loaded.rejected_object, PARQUET_MEDIA_TYPE, ["metadata"], title=f"Rejected rows and their reasons ({loaded.rejected})"
+            loaded.rejected_object,
+            PARQUET_MEDIA_TYPE,
+            ["metadata"],
+            title=f"Rejected rows and their reasons ({loaded.rejected})",
         )
-    assets["thumbnail"] = origin.stored_asset(loaded.thumbnail, loaded.thumbnail_media_type, ["thumbnail"], title="Map")
+    assets["thumbnail"] = origin.stored_asset(
+        loaded.thumbnail, loaded.thumbnail_media_type, ["thumbnail"], title="Map"
+    )
     return assets
 
 
@@ -115,11 +143,19 @@ def _column(field: FieldMapping) -> dict[str, str]:
 
 def _geometry_column(loaded: FeaturesLoaded) -> dict[str, str]:
     crs = loaded.crs.authority_code or "a CRS that no authority knows"
-    return {"name": GEOMETRY_COLUMN, "type": "geometry", "description": f"{loaded.geometry_type}, {loaded.dimension}, in {crs}"}
+    return {
+        "name": GEOMETRY_COLUMN,
+        "type": "geometry",
+        "description": f"{loaded.geometry_type}, {loaded.dimension}, in {crs}",
+    }
 
 
 def _lineage(loaded: FeaturesLoaded) -> str:
-    moved = f", reprojected to {loaded.crs.authority_code or 'another CRS'}" if loaded.was_reprojected else ""
+    moved = (
+        f", reprojected to {loaded.crs.authority_code or 'another CRS'}"
+        if loaded.was_reprojected
+        else ""
+    )
     straightened = ", curves made straight" if loaded.linearised else ""
     return (
         f"Read from {loaded.source.format.value} {loaded.source.container}/{loaded.source.key}{moved}{straightened}: "

@@ -18,14 +18,14 @@ import click
 from geo_platform.ports import Catalog, ObjectStore
 from geo_platform.runs import RetryRequest, RunReport, RunRequest
 from geo_platform.settings import Profile, Settings, find_application_root
-from geo_platform.storage.scratch import ScratchRoot
+from geo_platform.storage.local.scratch import ScratchRoot
 from geo_platform.storage.stores import open_catalog, open_objects
 
+# In the application root: how Dagster is set up for commands and `geo-platform dev`.
 INSTANCE_TEMPLATES = {
     Profile.embedded: Path("deploy") / "embedded" / "dagster.yaml",
     Profile.production: Path("deploy") / "local" / "dagster.yaml",
 }
-"""In the application root: how Dagster is set up for commands and `geo-platform dev`."""
 
 
 class Launcher(Protocol):
@@ -94,6 +94,8 @@ class Application:
         os.environ["GEO_PLATFORM_HOME"] = str(self.settings.home_dir)
         self.scratch.sweep()
         definitions = self.definitions()
-        module = importlib.import_module("schedules.launch")
-        with module.InProcessLauncher(definitions, self.settings, self.root / INSTANCE_TEMPLATES[self.settings.profile]) as launcher:
+        module = importlib.import_module("geo_platform.orchestrator.launch")
+        with module.InProcessLauncher(
+            definitions, self.settings, self.root / INSTANCE_TEMPLATES[self.settings.profile]
+        ) as launcher:
             yield launcher

@@ -10,7 +10,6 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,31 +18,113 @@ import click
 from geo_platform import __version__
 from geo_platform.loading import loaded_for_good, without_idle_threads
 
+# 128 + SIGINT, as shells say it.
 INTERRUPTED = 130
-"""128 + SIGINT, as shells say it."""
 
+# Name -> what it does, in the order in which `--help` lists them.
 COMMANDS = {
-    "ingest": ("ingest_command:ingest_sources", "Ingest files and folders into COGs, GeoParquet and STAC items."),
-    "plan": ("plan_command:plan_sources", "Show what would be done with files, and why. Nothing is written."),
-    "list": ("browse:list_items", "List the published items, newest first."),
-    "show": ("browse:show_item", "Show one published item."),
-    "status": ("browse:show_status", "Show how a run stands or ended."),
-    "retry": ("retry:retry", "Do again what a run refused, failed at or did not reach, and nothing else."),
-    "trace": ("trace:trace_id", "Tell everything around an id (run, item, blob, table, client) in one timeline."),
-    "versions": ("undo:versions", "Show the versions of an item that can be brought back."),
-    "unpublish": ("undo:unpublish", "Take an item, and the table that it names, out of what can be found."),
-    "rollback": ("undo:rollback", "Publish an earlier version of an item again, with its table."),
-    "cleanup": ("cleanup:cleanup", "Remove what was replaced or unpublished and kept long enough."),
-    "quarantine": ("quarantine:quarantine", "What arrived by itself and was refused: list it, show why, release it."),
-    "doctor": ("doctor:doctor", "Compare all stores, say what does not fit together, and mend what is safe."),
-    "contracts": ("contracts:contracts", "The messages between stages: check, show and lock them."),
-    "database": ("database:database", "Put the platform into a PostgreSQL database, and say what is missing."),
-    "demo": ("demo:demo", "Ingest the bundled real raster and vector file, and tell the story."),
-    "keys": ("keys:keys", "API keys of the HTTP face: create, list and revoke them."),
-    "serve": ("serve:serve", "Serve the HTTP face: clients submit work and ask for its state, behind a lock."),
-    "dev": ("dev:dev", "Open the Dagster UI with its daemon on this home's data."),
+    "ingest": "Ingest files and folders into COGs, GeoParquet and STAC items.",
+    "plan": "Show what would be done with files, and why. Nothing is written.",
+    "list": "List the published items, newest first.",
+    "show": "Show one published item.",
+    "status": "Show how a run stands or ended.",
+    "retry": "Do again what a run refused, failed at or did not reach, and nothing else.",
+    "trace": "Tell everything around an id (run, item, blob, table, client) in one timeline.",
+    "versions": "Show the versions of an item that can be brought back.",
+    "unpublish": "Take an item, and the table that it names, out of what can be found.",
+    "rollback": "Publish an earlier version of an item again, with its table.",
+    "cleanup": "Remove what was replaced or unpublished and kept long enough.",
+    "quarantine": "What arrived by itself and was refused: list it, show why, release it.",
+    "doctor": "Compare all stores, say what does not fit together, and mend what is safe.",
+    "contracts": "The messages between stages: check, show and lock them.",
+    "database": "Put the platform into a PostgreSQL database, and say what is missing.",
+    "demo": "Ingest the bundled real raster and vector file, and tell the story.",
+    "keys": "API keys of the HTTP face: create, list and revoke them.",
+    "serve": "Serve the HTTP face: clients submit work and ask for its state, behind a lock.",
+    "dev": "Open the Dagster UI with its daemon on this home's data.",
 }
-"""Name -> where the command is, what it does. Each is imported when it is asked for: geodata libraries start slowly."""
+
+
+def _import_command(name: str) -> click.Command:
+    """Import the command. Each is imported when it is asked for, since geodata libraries load slowly."""
+    match name:
+        case "ingest":
+            from geo_platform.cli.commands.ingest import ingest_sources
+
+            return ingest_sources
+        case "plan":
+            from geo_platform.cli.commands.plan import plan_sources
+
+            return plan_sources
+        case "list":
+            from geo_platform.cli.commands.browse import list_items
+
+            return list_items
+        case "show":
+            from geo_platform.cli.commands.browse import show_item
+
+            return show_item
+        case "status":
+            from geo_platform.cli.commands.browse import show_status
+
+            return show_status
+        case "retry":
+            from geo_platform.cli.commands.retry import retry
+
+            return retry
+        case "trace":
+            from geo_platform.cli.commands.trace import trace_id
+
+            return trace_id
+        case "versions":
+            from geo_platform.cli.commands.undo import versions
+
+            return versions
+        case "unpublish":
+            from geo_platform.cli.commands.undo import unpublish
+
+            return unpublish
+        case "rollback":
+            from geo_platform.cli.commands.undo import rollback
+
+            return rollback
+        case "cleanup":
+            from geo_platform.cli.commands.cleanup import cleanup
+
+            return cleanup
+        case "quarantine":
+            from geo_platform.cli.commands.quarantine import quarantine
+
+            return quarantine
+        case "doctor":
+            from geo_platform.cli.commands.doctor import doctor
+
+            return doctor
+        case "contracts":
+            from geo_platform.cli.commands.contracts import contracts
+
+            return contracts
+        case "database":
+            from geo_platform.cli.commands.database import database
+
+            return database
+        case "demo":
+            from geo_platform.cli.commands.demo import demo
+
+            return demo
+        case "keys":
+            from geo_platform.cli.commands.keys import keys
+
+            return keys
+        case "serve":
+            from geo_platform.cli.commands.serve import serve
+
+            return serve
+        case "dev":
+            from geo_platform.cli.commands.dev import dev
+
+            return dev
+    raise KeyError(name)
 
 
 def _on_signal(number: int, _: object) -> None:
@@ -61,7 +142,10 @@ def _ended_by_sigterm() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    numbers = [signal.SIGTERM, *([signal.SIGINT] if signal.getsignal(signal.SIGINT) is signal.SIG_IGN else [])]
+    numbers = [
+        signal.SIGTERM,
+        *([signal.SIGINT] if signal.getsignal(signal.SIGINT) is signal.SIG_IGN else []),
+    ]
     before = {number: signal.signal(number, _on_signal) for number in numbers}
     try:
         yield
@@ -80,22 +164,23 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
         without_idle_threads()
         with loaded_for_good():
-            command: click.Command = getattr(import_module(f"geo_platform.cli.{module}"), attribute)
-        return command
+            return _import_command(cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, help_text) for name, (_, help_text) in COMMANDS.items()])
+            formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             with _ended_by_sigterm():
                 return super().invoke(ctx)
         except KeyboardInterrupt:
-            click.echo("\nInterrupted. Nothing half-done is published; give the same command again to go on.", err=True)
+            click.echo(
+                "\nInterrupted. Nothing half-done is published; give the same command again to go on.",
+                err=True,
+            )
             sys.stdout.flush()
             os._exit(INTERRUPTED)  # a run's thread may be deep in GDAL, and would be waited for
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
@@ -110,15 +195,26 @@ def _end(cause: Exception) -> NoReturn:
     error = as_platform_error(cause)
     if "--traceback" in sys.argv:
         traceback.print_exception(cause)
-    click.echo("\n".join(map(printable, str(error).splitlines())), err=True)  # a contract fault has a line each
+    click.echo(
+        "\n".join(map(printable, str(error).splitlines())), err=True
+    )  # a contract fault has a line each
     raise SystemExit(exit_code([outcome_of(error.as_record())])) from cause
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(__version__, prog_name="geo-platform")
-@click.option("--home", type=click.Path(path_type=Path), help="Folder of all data. [default: .geo in the application root]")
 @click.option(
-    "--application-root", type=click.Path(path_type=Path), help="Folder that holds workspace.yaml. [default: found from here upwards]"
+    "--home",
+    type=click.Path(path_type=Path),
+    help="Folder of all data. [default: .geo in the application root]",
+)
+@click.option(
+    "--application-root",
+    type=click.Path(path_type=Path),
+    help="Folder that holds workspace.yaml. [default: found from here upwards]",
 )
 @click.pass_context
 def main(context: click.Context, home: Path | None, application_root: Path | None) -> None:
@@ -139,5 +235,7 @@ def main(context: click.Context, home: Path | None, application_root: Path | Non
     from geo_platform.settings import load_settings
 
     given = {"home": home, "application_root": application_root}
-    settings = load_settings().model_copy(update={name: value for name, value in given.items() if value is not None})
+    settings = load_settings().model_copy(
+        update={name: value for name, value in given.items() if value is not None}
+    )
     context.obj = Application(settings)

@@ -53,7 +53,11 @@ def outcome_of(record: Mapping[str, Any]) -> Outcome:
 
 def as_platform_error(error: Exception) -> PlatformError:
     """The error itself, or what nobody foresaw as UNEXPECTED_FAULT."""
-    return error if isinstance(error, PlatformError) else UnexpectedFault(f"{type(error).__name__}: {error}")
+    return (
+        error
+        if isinstance(error, PlatformError)
+        else UnexpectedFault(f"{type(error).__name__}: {error}")
+    )
 
 
 def exit_code(outcomes: Iterable[Outcome]) -> int:
@@ -62,32 +66,57 @@ def exit_code(outcomes: Iterable[Outcome]) -> int:
     return 3 if Outcome.failed in kinds else 1 if Outcome.refused in kinds else 0
 
 
-_STYLES = {Outcome.published: "green", Outcome.unchanged: "cyan", Outcome.refused: "yellow", Outcome.failed: "red"}
+_STYLES = {
+    Outcome.published: "green",
+    Outcome.unchanged: "cyan",
+    Outcome.refused: "yellow",
+    Outcome.failed: "red",
+}
 
 
 def show_outcome(console: Console, outcome: SourceOutcome, *, with_traceback: bool = False) -> None:
     """A few lines for a person. Names are data: they are printed as text, never as markup, control characters escaped."""
     head = Text(f"{outcome.outcome.value:<10}", style=_STYLES[outcome.outcome])
-    console.print(head, Text(printable(outcome.source)), Text(f"{outcome.seconds:.1f} s", style="dim"))
+    console.print(
+        head, Text(printable(outcome.source)), Text(f"{outcome.seconds:.1f} s", style="dim")
+    )
     if outcome.error:
-        console.print(Text(f"  {outcome.error['code']}: {printable(str(outcome.error['message']))}"), soft_wrap=True)
-        console.print(Text(f"  What to do: {printable(str(outcome.error['remedy']))}", style="dim"), soft_wrap=True)
+        console.print(
+            Text(f"  {outcome.error['code']}: {printable(str(outcome.error['message']))}"),
+            soft_wrap=True,
+        )
+        console.print(
+            Text(f"  What to do: {printable(str(outcome.error['remedy']))}", style="dim"),
+            soft_wrap=True,
+        )
     else:
-        console.print(Text(f"  item {outcome.item}", style="bold"), Text(f"run {outcome.run_id}", style="dim"))
+        console.print(
+            Text(f"  item {outcome.item}", style="bold"), Text(f"run {outcome.run_id}", style="dim")
+        )
         for output in outcome.outputs:
             console.print(Text(f"  {printable(output)}"), soft_wrap=True)
     if with_traceback and outcome.traceback:
         console.print(Text(outcome.traceback), soft_wrap=True)
 
 
-def show_left_out(console: Console, candidates: Sequence[Candidate], left: Sequence[LeftOut]) -> None:
+def show_left_out(
+    console: Console, candidates: Sequence[Candidate], left: Sequence[LeftOut]
+) -> None:
     """What a walk did not take as a source, and why; a sentence where nothing is left to do."""
     for entry in left:
-        console.print(Text(f"left out   {printable(str(entry.path))}: {printable(entry.reason)}", style="dim"), soft_wrap=True)
+        console.print(
+            Text(
+                f"left out   {printable(str(entry.path))}: {printable(entry.reason)}", style="dim"
+            ),
+            soft_wrap=True,
+        )
     if not candidates:
         console.print(Text("No file of a supported format is there: nothing to do."))
 
 
 def printable(text: str) -> str:
     """Without control characters: a file's name must not be able to move the cursor or forge a line."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )

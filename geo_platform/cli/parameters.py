@@ -67,10 +67,17 @@ def _option(name: str, field: FieldInfo, kinds: set[SourceKind]) -> Callable[[F]
         flags = f"{_flag(name)}/--no-{_flag(name)[2:]}" if default else _flag(name)
         return click.option(flags, name, is_flag=True, default=None, help=help_text)
     if isinstance(kind, type) and issubclass(kind, StrEnum):
-        return click.option(_flag(name), name, type=click.Choice([member.value for member in kind]), help=f"{help_text} {_default(field)}")
+        return click.option(
+            _flag(name),
+            name,
+            type=click.Choice([member.value for member in kind]),
+            help=f"{help_text} {_default(field)}",
+        )
     if typing.get_origin(kind) in (list, dict):
         what = "NAME=NAME" if typing.get_origin(kind) is dict else "NAME"
-        return click.option(_flag(name), name, multiple=True, metavar=what, help=f"{help_text} May be repeated.")
+        return click.option(
+            _flag(name), name, multiple=True, metavar=what, help=f"{help_text} May be repeated."
+        )
     return click.option(_flag(name), name, type=kind, help=f"{help_text} {_default(field)}".strip())
 
 
@@ -83,7 +90,11 @@ def _plain_type(field: FieldInfo) -> Any:
 
 def _default(field: FieldInfo) -> str:
     default = field.get_default(call_default_factory=True)
-    return f"[default: {default.value if isinstance(default, StrEnum) else default}]" if default not in (None, [], {}) else ""
+    return (
+        f"[default: {default.value if isinstance(default, StrEnum) else default}]"
+        if default not in (None, [], {})
+        else ""
+    )
 
 
 def _from_text(name: str, value: Any) -> Any:

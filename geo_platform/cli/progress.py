@@ -32,9 +32,15 @@ class SourceProgress:
         if checkpoint == Checkpoint.STAGE_DONE:
             self._update(advance=1)
         else:
-            self._update(stage=stage if checkpoint == Checkpoint.STAGE_START else f"{stage}: {printable(message)}"[:80])
+            self._update(
+                stage=stage
+                if checkpoint == Checkpoint.STAGE_START
+                else f"{stage}: {printable(message)}"[:80]
+            )
 
-    def _update(self, *, advance: float | None = None, completed: float | None = None, **fields: Any) -> None:
+    def _update(
+        self, *, advance: float | None = None, completed: float | None = None, **fields: Any
+    ) -> None:
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, advance=advance, completed=completed, **fields)
 
@@ -64,7 +70,9 @@ def source_progress(console: Console, sources: int) -> Iterator[SourceProgress]:
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, transient=True) as bar:
-        progress = SourceProgress(bar, bar.add_task("", total=sources * STAGES_PER_SOURCE, source="", stage=""))
+        progress = SourceProgress(
+            bar, bar.add_task("", total=sources * STAGES_PER_SOURCE, source="", stage="")
+        )
         handler = _StageLines(progress)
         logger = logging.getLogger("geo_platform.checkpoint")
         logger.addHandler(handler)

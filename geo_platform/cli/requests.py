@@ -37,7 +37,9 @@ class SourceRequest:
         return self.kind
 
 
-def requests_of(candidates: Sequence[Candidate], parameters: Mapping[str, Any]) -> list[SourceRequest]:
+def requests_of(
+    candidates: Sequence[Candidate], parameters: Mapping[str, Any]
+) -> list[SourceRequest]:
     """A request per candidate, in order.
 
     Raises click.UsageError where a parameter is out of range, or fits no source of the call: that is a mistake, where one
@@ -46,9 +48,20 @@ def requests_of(candidates: Sequence[Candidate], parameters: Mapping[str, Any]) 
     for chain in CHAINS.values():
         options_of(chain, parameters)
     kinds = {candidate.key: _kind_or_error(candidate) for candidate in candidates}
-    _refuse_parameters_for_nobody(parameters, {kind for kind in kinds.values() if isinstance(kind, SourceKind)})
-    own = {key: names for kind in CHAINS for key, names in own_names([key for key, found in kinds.items() if found is kind], kind).items()}
-    return [SourceRequest(candidate, kinds[candidate.key], {**own.get(candidate.key, {}), **parameters}) for candidate in candidates]
+    _refuse_parameters_for_nobody(
+        parameters, {kind for kind in kinds.values() if isinstance(kind, SourceKind)}
+    )
+    own = {
+        key: names
+        for kind in CHAINS
+        for key, names in own_names(
+            [key for key, found in kinds.items() if found is kind], kind
+        ).items()
+    }
+    return [
+        SourceRequest(candidate, kinds[candidate.key], {**own.get(candidate.key, {}), **parameters})
+        for candidate in candidates
+    ]
 
 
 def own_names(keys: Iterable[str], kind: SourceKind) -> dict[str, dict[str, str]]:
@@ -57,10 +70,15 @@ def own_names(keys: Iterable[str], kind: SourceKind) -> dict[str, dict[str, str]
     Only colliding ones are in the result. What still collides is left to be refused as CONFLICT or TABLE_EXISTS.
     """
     keys = list(keys)
-    names = {key: {"item_id": default_item_id(_with_folder(key))} for key in _sharing(keys, default_item_id)}
+    names = {
+        key: {"item_id": default_item_id(_with_folder(key))}
+        for key in _sharing(keys, default_item_id)
+    }
     if kind is SourceKind.vector:
         for key in _sharing(keys, _default_dataset):
-            names.setdefault(key, {})["table_name"] = dataset_name(None, default_item_id(_with_folder(key)))
+            names.setdefault(key, {})["table_name"] = dataset_name(
+                None, default_item_id(_with_folder(key))
+            )
     return names
 
 
@@ -68,13 +86,19 @@ def kind_of(candidate: Candidate) -> SourceKind:
     """By content. Raises a refusal where it is missing, not to be read, empty, unsafe or of no supported format."""
     try:
         if candidate.path.is_dir():
-            raise UnsupportedFormat(f"{candidate.shown!r} is a File Geodatabase's folder.", remedy="Zip that folder and submit the zip.")
+            raise UnsupportedFormat(
+                f"{candidate.shown!r} is a File Geodatabase's folder.",
+                remedy="Zip that folder and submit the zip.",
+            )
         if not candidate.path.is_file():
             raise SourceNotFound(f"There is no file {candidate.shown!r}.")
         candidate.path.open("rb").close()
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise SourceUnreadable(f"{candidate.shown!r} cannot be opened: {reason}.", remedy="Make it readable for yourself.") from error
+        raise SourceUnreadable(
+            f"{candidate.shown!r} cannot be opened: {reason}.",
+            remedy="Make it readable for yourself.",
+        ) from error
     sidecar_names = [sidecar.name for sidecar in candidate.sidecars]
     return detect(candidate.path, name=candidate.path.name, sidecars=sidecar_names).kind
 
@@ -91,7 +115,9 @@ def _refuse_parameters_for_nobody(parameters: Mapping[str, Any], kinds: set[Sour
         lost = set.intersection(*(set(unknown_to(CHAINS[kind], parameters)) for kind in kinds))
         if lost:
             named = " and ".join(sorted(kind.value for kind in kinds))
-            raise click.UsageError(f"PARAMETER_INVALID: {', '.join(sorted(lost))} is no parameter of a {named} source")
+            raise click.UsageError(
+                f"PARAMETER_INVALID: {', '.join(sorted(lost))} is no parameter of a {named} source"
+            )
 
 
 def _sharing(keys: Sequence[str], name: Callable[[str], str]) -> list[str]:

@@ -48,7 +48,9 @@ def find_sources(arguments: Sequence[str], *, home: Path) -> tuple[list[Candidat
     left: list[LeftOut] = []
     for argument in arguments:
         if not argument:
-            raise click.UsageError("A SOURCE is empty. Name a file or a folder; this folder is called .")
+            raise click.UsageError(
+                "A SOURCE is empty. Name a file or a folder; this folder is called ."
+            )
         path = Path(argument)
         if _is(path, Path.is_dir) and path.suffix.casefold() != ".gdb":
             inside, without = _walk(path, home)
@@ -63,9 +65,13 @@ def find_sources(arguments: Sequence[str], *, home: Path) -> tuple[list[Candidat
 def _single(path: Path) -> Candidate:
     try:
         siblings = {entry.name for entry in path.parent.iterdir() if entry.is_file()} - {path.name}
-    except OSError:  # a folder that may not be read; whether the file may be is found out when it is opened
+    except (
+        OSError
+    ):  # a folder that may not be read; whether the file may be is found out when it is opened
         siblings = set()
-    return Candidate(path, tuple(path.parent / name for name in sidecars_of(path.name, siblings)), str(path))
+    return Candidate(
+        path, tuple(path.parent / name for name in sidecars_of(path.name, siblings)), str(path)
+    )
 
 
 def _walk(folder: Path, home: Path) -> tuple[list[Candidate], list[LeftOut]]:
@@ -76,15 +82,27 @@ def _walk(folder: Path, home: Path) -> tuple[list[Candidate], list[LeftOut]]:
         left.append(LeftOut(Path(error.filename), f"It cannot be read: {error.strerror}."))
 
     for inside, folders, files in os.walk(folder, onerror=cannot_be_read):
-        reasons = {name: reason for name in folders if (reason := _reason_not_to_enter(Path(inside, name), home)) is not None}
+        reasons = {
+            name: reason
+            for name in folders
+            if (reason := _reason_not_to_enter(Path(inside, name), home)) is not None
+        }
         left += [LeftOut(Path(inside, name), reason) for name, reason in reasons.items()]
         folders[:] = [name for name in folders if name not in reasons]
         real = [name for name in files if _is(Path(inside, name), Path.is_file, unknown=True)]
         names += [Path(inside, name).relative_to(folder).as_posix() for name in real]
-        left += [LeftOut(Path(inside, name), "It is no file, or a link that leads nowhere.") for name in files if name not in real]
+        left += [
+            LeftOut(Path(inside, name), "It is no file, or a link that leads nowhere.")
+            for name in files
+            if name not in real
+        ]
     grouping = group_sources(names)
     candidates = [
-        Candidate(folder / group.main, tuple(folder / name for name in group.sidecars), str(folder / group.main))
+        Candidate(
+            folder / group.main,
+            tuple(folder / name for name in group.sidecars),
+            str(folder / group.main),
+        )
         for group in grouping.sources
     ]
     left += [LeftOut(folder / name, reason) for name, reason in grouping.left]

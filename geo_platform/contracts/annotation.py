@@ -42,13 +42,20 @@ def plain(annotation: Any) -> Any:
             annotation = get_args(annotation)[0]
         elif hasattr(annotation, "__supertype__"):
             annotation = annotation.__supertype__
-        elif type(annotation).__name__ == "TypeAliasType":  # two classes: typing's and its backport's
+        elif (
+            type(annotation).__name__ == "TypeAliasType"
+        ):  # two classes: typing's and its backport's
             annotation = annotation.__value__
         else:
             return annotation
 
 
-_WRAPPERS = (Annotated, typing_extensions.Required, typing_extensions.NotRequired, typing_extensions.ReadOnly)
+_WRAPPERS = (
+    Annotated,
+    typing_extensions.Required,
+    typing_extensions.NotRequired,
+    typing_extensions.ReadOnly,
+)
 
 
 def says_nothing(annotation: Any) -> bool:
@@ -63,14 +70,18 @@ def alternatives(annotation: Any) -> tuple[Any, ...]:
         values = tuple(value for value in get_args(annotation) if value is not None)
         return (Literal[values], type(None)) if values else (type(None),)
     if get_origin(annotation) in (Union, types.UnionType):
-        return tuple(member for argument in get_args(annotation) for member in alternatives(argument))
+        return tuple(
+            member for argument in get_args(annotation) for member in alternatives(argument)
+        )
     return (annotation,)
 
 
 def allowed_values(annotation: Any) -> tuple[Any, ...] | None:
     """The values of an enum (as stored) or a literal; None for any other type."""
     if get_origin(annotation) is Literal:
-        return tuple(value.value if isinstance(value, Enum) else value for value in get_args(annotation))
+        return tuple(
+            value.value if isinstance(value, Enum) else value for value in get_args(annotation)
+        )
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return tuple(member.value for member in annotation)
     return None
@@ -92,14 +103,20 @@ def record_of(annotation: Any) -> Record | None:
 
 
 def _model(model: type[BaseModel]) -> Record:
-    fields = {name: RecordField(field.annotation, field.is_required()) for name, field in model.model_fields.items()}
+    fields = {
+        name: RecordField(field.annotation, field.is_required())
+        for name, field in model.model_fields.items()
+    }
     return Record(fields, closed=model.model_config.get("extra") == "forbid")
 
 
 def _dataclass(cls: type) -> Record:
     hints = _hints(cls)
     fields = {
-        field.name: RecordField(hints[field.name], field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING)
+        field.name: RecordField(
+            hints[field.name],
+            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING,
+        )
         for field in dataclasses.fields(cls)
         if field.init
     }
@@ -108,12 +125,24 @@ def _dataclass(cls: type) -> Record:
 
 def _typed_dict(cls: Any) -> Record:
     required = cls.__required_keys__
-    return Record({name: RecordField(hint, name in required, name in required) for name, hint in _hints(cls).items()}, closed=False)
+    return Record(
+        {
+            name: RecordField(hint, name in required, name in required)
+            for name, hint in _hints(cls).items()
+        },
+        closed=False,
+    )
 
 
 def _named_tuple(cls: Any) -> Record:
     hints = _hints(cls)
-    return Record({name: RecordField(hints.get(name, Any), name not in cls._field_defaults) for name in cls._fields}, closed=True)
+    return Record(
+        {
+            name: RecordField(hints.get(name, Any), name not in cls._field_defaults)
+            for name in cls._fields
+        },
+        closed=True,
+    )
 
 
 def _hints(cls: type) -> dict[str, Any]:
@@ -121,7 +150,11 @@ def _hints(cls: type) -> dict[str, Any]:
     try:
         return typing_extensions.get_type_hints(cls, include_extras=True)
     except NameError:
-        return {name: hint for base in reversed(cls.__mro__) for name, hint in inspect.get_annotations(base).items()}
+        return {
+            name: hint
+            for base in reversed(cls.__mro__)
+            for name, hint in inspect.get_annotations(base).items()
+        }
 
 
 def type_name(annotation: Any) -> str:
@@ -139,8 +172,16 @@ def type_name(annotation: Any) -> str:
         return f"Literal[{', '.join(map(repr, get_args(annotation)))}]"
     if origin := get_origin(annotation):
         return f"{getattr(origin, '__name__', origin)}[{', '.join(_argument_name(argument) for argument in get_args(annotation))}]"
-    return annotation if isinstance(annotation, str) else getattr(annotation, "__name__", None) or str(annotation)
+    return (
+        annotation
+        if isinstance(annotation, str)
+        else getattr(annotation, "__name__", None) or str(annotation)
+    )
 
 
 def _argument_name(argument: Any) -> str:
-    return f"[{', '.join(map(type_name, argument))}]" if isinstance(argument, list) else type_name(argument)
+    return (
+        f"[{', '.join(map(type_name, argument))}]"
+        if isinstance(argument, list)
+        else type_name(argument)
+    )

@@ -56,10 +56,16 @@ class ObjectArrived(Message):
     media_type: str = Field(description="by content")
     kind: SourceKind
     format: SourceFormat
-    archive_member: ArchiveMember | None = Field(description="what is read, when the object is an archive")
-    sidecars: tuple[ObjectReference, ...] = Field(description="world file, .aux.xml, the parts of a shapefile")
+    archive_member: ArchiveMember | None = Field(
+        description="what is read, when the object is an archive"
+    )
+    sidecars: tuple[ObjectReference, ...] = Field(
+        description="world file, .aux.xml, the parts of a shapefile"
+    )
     force: bool = Field(default=False, description="the request asks for the work to be done again")
-    fingerprint: str = Field(description="of the etag and the request so far; each stage extends it")
+    fingerprint: str = Field(
+        description="of the etag and the request so far; each stage extends it"
+    )
 
 
 class RunAsked(Message):
@@ -72,7 +78,10 @@ class RunAsked(Message):
     watch: str
     run_key: str = Field(description="the tag dagster/run_key of the run")
     asked_at_utc: UtcTime = Field(description="by the clock of who asked")
-    waits_at: str = Field(default="", description="message that lies there until a client's run exists; empty where a watch asked")
+    waits_at: str = Field(
+        default="",
+        description="message that lies there until a client's run exists; empty where a watch asked",
+    )
 
 
 @upgrades(RunAsked, from_version=1)
@@ -109,4 +118,6 @@ class EarlierRefusal(Part):
 class ObjectQuarantined(EarlierRefusal, Message):
     """An arrival that was refused lies in quarantine, under the same key."""
 
-    replaced: EarlierRefusal | None = Field(description="what lay in quarantine under that key before: refused too, overwritten since")
+    replaced: EarlierRefusal | None = Field(
+        description="what lay in quarantine under that key before: refused too, overwritten since"
+    )

@@ -12,14 +12,25 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 
-from geo_platform.contracts.annotation import Record, RecordField, allowed_values, alternatives, plain, record_of, says_nothing, type_name
+from geo_platform.contracts.annotation import (
+    Record,
+    RecordField,
+    allowed_values,
+    alternatives,
+    plain,
+    record_of,
+    says_nothing,
+    type_name,
+)
 from geo_platform.contracts.fault import NOTHING, Fault, FaultKind
 
 _Seen = frozenset[tuple[Any, Any]]
-_CONTAINERS = frozenset({list, tuple, set, frozenset, dict, Mapping, Sequence, Collection, Iterable})
+_CONTAINERS = frozenset(
+    {list, tuple, set, frozenset, dict, Mapping, Sequence, Collection, Iterable}
+)
 _WIDENS = {(int, float)}
+# Subclasses by history, not by meaning: true is not 1, and a moment is not a day.
 _DOES_NOT_NARROW = {(bool, int), (datetime, date)}
-"""Subclasses by history, not by meaning: true is not 1, and a moment is not a day."""
 
 
 def faults(producer_type: Any, consumer_type: Any) -> list[Fault]:
@@ -58,9 +69,15 @@ def _compare_unions(given: Any, taken: Any, seen: _Seen) -> list[Fault]:
         if member is type(None):
             found.append(_fault(FaultKind.optional_into_required, given, taken))
             continue
-        candidates = [_compare(member, candidate, seen) for candidate in takes if candidate is not type(None)]
+        candidates = [
+            _compare(member, candidate, seen) for candidate in takes if candidate is not type(None)
+        ]
         if all(candidates):
-            found.extend(candidates[0] if len(candidates) == 1 else [_fault(FaultKind.wrong_type, member, taken)])
+            found.extend(
+                candidates[0]
+                if len(candidates) == 1
+                else [_fault(FaultKind.wrong_type, member, taken)]
+            )
     return found
 
 
@@ -85,7 +102,18 @@ def _compare_values(given: Any, taken: Any, seen: _Seen) -> list[Fault]:
         return [] if fits else [_fault(FaultKind.wrong_type, given, taken)]
     known = {(type(value), value) for value in takes}
     unknown = [str(value) for value in gives if (type(value), value) not in known]
-    return [_fault(FaultKind.narrowed_values, given, taken, f"the consumer does not know {', '.join(unknown)}")] if unknown else []
+    return (
+        [
+            _fault(
+                FaultKind.narrowed_values,
+                given,
+                taken,
+                f"the consumer does not know {', '.join(unknown)}",
+            )
+        ]
+        if unknown
+        else []
+    )
 
 
 def _values_are_comparable(given: Any, taken: Any) -> bool:
@@ -99,18 +127,33 @@ def _values_are_comparable(given: Any, taken: Any) -> bool:
 def _compare_containers(given: Any, taken: Any, seen: _Seen) -> list[Fault]:
     given_class, taken_class = get_origin(given) or given, get_origin(taken) or taken
     is_text = given_class in (str, bytes)  # a sequence of itself: never what was meant
-    if is_text or not (isinstance(given_class, type) and isinstance(taken_class, type) and issubclass(given_class, taken_class)):
+    if is_text or not (
+        isinstance(given_class, type)
+        and isinstance(taken_class, type)
+        and issubclass(given_class, taken_class)
+    ):
         return [_fault(FaultKind.wrong_type, given, taken)]
     if not _is_container(taken):
         return []
     if issubclass(taken_class, tuple):
         return _compare_tuples(given, taken, seen)
     if issubclass(taken_class, Mapping):
-        (given_key, given_value), (taken_key, taken_value) = _arguments(given, 2), _arguments(taken, 2)
-        return _inside("{key}", _compare(given_key, taken_key, seen)) + _inside("{}", _compare(given_value, taken_value, seen))
+        (given_key, given_value), (taken_key, taken_value) = (
+            _arguments(given, 2),
+            _arguments(taken, 2),
+        )
+        return _inside("{key}", _compare(given_key, taken_key, seen)) + _inside(
+            "{}", _compare(given_value, taken_value, seen)
+        )
     item = _arguments(taken, 1)[0]
-    items = [part for part in _items(given) if part is not ...] if issubclass(given_class, tuple) else _arguments(given, 1)
-    return _inside("[]", [fault for part in dict.fromkeys(items) for fault in _compare(part, item, seen)])
+    items = (
+        [part for part in _items(given) if part is not ...]
+        if issubclass(given_class, tuple)
+        else _arguments(given, 1)
+    )
+    return _inside(
+        "[]", [fault for part in dict.fromkeys(items) for fault in _compare(part, item, seen)]
+    )
 
 
 def _compare_tuples(given: Any, taken: Any, seen: _Seen) -> list[Fault]:
@@ -126,18 +169,38 @@ def _compare_tuples(given: Any, taken: Any, seen: _Seen) -> list[Fault]:
 
 def _compare_records(producer: Record, consumer: Record, seen: _Seen) -> list[Fault]:
     found: list[Fault] = []
-    strangers = {name: field for name, field in producer.fields.items() if name not in consumer.fields}
+    strangers = {
+        name: field for name, field in producer.fields.items() if name not in consumer.fields
+    }
     for name, taken in consumer.fields.items():
         given = producer.fields.get(name)
         if given is not None:
             if taken.required and not given.certain:
-                found.append(_fault(FaultKind.optional_into_required, given.annotation, taken.annotation, "may be absent").inside(name))
+                found.append(
+                    _fault(
+                        FaultKind.optional_into_required,
+                        given.annotation,
+                        taken.annotation,
+                        "may be absent",
+                    ).inside(name)
+                )
             found.extend(_inside(name, _compare(given.annotation, taken.annotation, seen)))
         elif taken.required:
             note = _renaming(strangers, taken, seen)
-            found.append(Fault(FaultKind.missing_field, NOTHING, type_name(taken.annotation), field=name, note=note))
+            found.append(
+                Fault(
+                    FaultKind.missing_field,
+                    NOTHING,
+                    type_name(taken.annotation),
+                    field=name,
+                    note=note,
+                )
+            )
     if consumer.closed:
-        found.extend(Fault(FaultKind.extra_field, type_name(field.annotation), NOTHING, field=name) for name, field in strangers.items())
+        found.extend(
+            Fault(FaultKind.extra_field, type_name(field.annotation), NOTHING, field=name)
+            for name, field in strangers.items()
+        )
     return found
 
 
@@ -152,7 +215,12 @@ def _renaming(strangers: Mapping[str, RecordField], taken: RecordField, seen: _S
 def _compare_classes(given: Any, taken: Any, seen: _Seen) -> list[Fault]:
     if given == taken or (given, taken) in _WIDENS:
         return []
-    if isinstance(given, type) and isinstance(taken, type) and (given, taken) not in _DOES_NOT_NARROW and _is_subclass(given, taken):
+    if (
+        isinstance(given, type)
+        and isinstance(taken, type)
+        and (given, taken) not in _DOES_NOT_NARROW
+        and _is_subclass(given, taken)
+    ):
         return []
     return [_fault(FaultKind.wrong_type, given, taken)]
 
@@ -190,5 +258,8 @@ def _fault(kind: FaultKind, given: Any, taken: Any, note: str = "") -> Fault:
     given, taken = plain(given), plain(taken)
     gives, takes = type_name(given), type_name(taken)
     if gives == takes and given is not taken:
-        gives, takes = (f"{getattr(side, '__module__', '')}.{name}" for side, name in ((given, gives), (taken, takes)))
+        gives, takes = (
+            f"{getattr(side, '__module__', '')}.{name}"
+            for side, name in ((given, gives), (taken, takes))
+        )
     return Fault(kind, gives, takes, note=note)

@@ -42,8 +42,12 @@ def config_faults(definitions: Definitions) -> list[Fault]:
     found = [fault for name, error in broken.items() for fault in _config_faults(_OWN, name, error)]
     if broken:  # beside one of them, Dagster resolves no job at all
         sound = [job for job in definitions.jobs or () if job.name not in broken]
-        definitions = Definitions(assets=definitions.assets, resources=definitions.resources, jobs=sound)
-    names = [job.name for job in definitions.jobs or ()] + [name for launcher in launchers for name in _targets(launcher)]
+        definitions = Definitions(
+            assets=definitions.assets, resources=definitions.resources, jobs=sound
+        )
+    names = [job.name for job in definitions.jobs or ()] + [
+        name for launcher in launchers for name in _targets(launcher)
+    ]
     for name in dict.fromkeys(name for name in names if name not in broken):
         try:
             job = definitions.resolve_job_def(name)
@@ -52,19 +56,27 @@ def config_faults(definitions: Definitions) -> list[Fault]:
         except DagsterInvalidConfigError as error:
             found.extend(_asset_job_faults(definitions, name) or _config_faults(_OWN, name, error))
         except DagsterError as error:
-            found.append(Fault(FaultKind.unresolved, "", "", "definitions", f"job {name}", note=_reason(error)))
+            found.append(
+                Fault(
+                    FaultKind.unresolved, "", "", "definitions", f"job {name}", note=_reason(error)
+                )
+            )
     for launcher in launchers:
         for target in (jobs[name] for name in _targets(launcher) if name in jobs):
             found.extend(_launch_faults(launcher, target))
     return found
 
 
-def run_config_faults(job: JobDefinition, run_config: RunConfig | Mapping[str, Any] | None, origin: str) -> list[Fault]:
+def run_config_faults(
+    job: JobDefinition, run_config: RunConfig | Mapping[str, Any] | None, origin: str
+) -> list[Fault]:
     """What Dagster would refuse in this run config, an error each; nothing where there is none."""
     if run_config is None:
         return []
     try:
-        validate_run_config(job, run_config if isinstance(run_config, RunConfig) else dict(run_config))
+        validate_run_config(
+            job, run_config if isinstance(run_config, RunConfig) else dict(run_config)
+        )
     except DagsterInvalidConfigError as error:
         return _config_faults(origin, job.name, error)
     return []
@@ -95,7 +107,9 @@ def _asset_job_faults(definitions: Definitions, name: str) -> list[Fault]:
 def _launch_faults(launcher: object, job: JobDefinition) -> Iterator[Fault]:
     if not isinstance(launcher, ScheduleDefinition | SensorDefinition):
         return
-    origin = f"{'schedule' if isinstance(launcher, ScheduleDefinition) else 'sensor'} {launcher.name}"
+    origin = (
+        f"{'schedule' if isinstance(launcher, ScheduleDefinition) else 'sensor'} {launcher.name}"
+    )
     declared = dict(declared_config(launcher.metadata))
     if declared:
         yield from _model_faults(declared, job, origin)
@@ -115,16 +129,43 @@ def _model_faults(declared: Mapping[str, Any], job: JobDefinition, origin: str) 
     for name, model in declared.items():
         consumer = f"job {job.name}, op {name}"
         if name not in ops:
-            yield Fault(FaultKind.config_model, model.__name__, NOTHING, origin, consumer, note=f"the job has no op `{name}`")
+            yield Fault(
+                FaultKind.config_model,
+                model.__name__,
+                NOTHING,
+                origin,
+                consumer,
+                note=f"the job has no op `{name}`",
+            )
         elif (wanted := _config_model(ops[name])) is None:
-            yield Fault(FaultKind.config_model, model.__name__, NOTHING, origin, consumer, note="the op takes no config model")
+            yield Fault(
+                FaultKind.config_model,
+                model.__name__,
+                NOTHING,
+                origin,
+                consumer,
+                note="the op takes no config model",
+            )
         else:
-            yield from (fault.between(producer=origin, consumer=consumer) for fault in faults(model, wanted))
+            yield from (
+                fault.between(producer=origin, consumer=consumer) for fault in faults(model, wanted)
+            )
     for name, definition in ops.items():
-        if name not in declared and isinstance(definition, OpDefinition) and _needs_config(definition):
+        if (
+            name not in declared
+            and isinstance(definition, OpDefinition)
+            and _needs_config(definition)
+        ):
             wanted = _config_model(definition)
             needs = wanted.__name__ if wanted else "config"
-            yield Fault(FaultKind.config_model, NOTHING, needs, origin, f"job {job.name}, op {name}", note="the op has required fields")
+            yield Fault(
+                FaultKind.config_model,
+                NOTHING,
+                needs,
+                origin,
+                f"job {job.name}, op {name}",
+                note="the op has required fields",
+            )
 
 
 def _config_model(definition: object) -> Any:
@@ -141,12 +182,19 @@ def _targets(launcher: object) -> list[str]:
     if isinstance(launcher, ScheduleDefinition):
         return [launcher.job_name]
     if isinstance(launcher, SensorDefinition):
-        return [job.name for job in launcher.jobs] if launcher.has_jobs else [target.job_name for target in launcher.targets or ()]
+        return (
+            [job.name for job in launcher.jobs]
+            if launcher.has_jobs
+            else [target.job_name for target in launcher.targets or ()]
+        )
     return []
 
 
 def _config_faults(origin: str, job_name: str, refused: DagsterInvalidConfigError) -> list[Fault]:
-    return [_config_fault(origin, job_name, " ".join(problem.message.split())) for problem in refused.errors]
+    return [
+        _config_fault(origin, job_name, " ".join(problem.message.split()))
+        for problem in refused.errors
+    ]
 
 
 def _config_fault(origin: str, job_name: str, message: str) -> Fault:

@@ -8,10 +8,24 @@ from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from dagster import AssetKey, AssetsDefinition, AssetSpec, Definitions, GraphDefinition, JobDefinition, SourceAsset
+from dagster import (
+    AssetKey,
+    AssetsDefinition,
+    AssetSpec,
+    Definitions,
+    GraphDefinition,
+    JobDefinition,
+    SourceAsset,
+)
 
 from geo_platform.contracts.dagster_metadata import declared_message
-from geo_platform.contracts.dagster_ops import NoValue, graph_edges, input_annotations, job_edges, output_annotation
+from geo_platform.contracts.dagster_ops import (
+    NoValue,
+    graph_edges,
+    input_annotations,
+    job_edges,
+    output_annotation,
+)
 from geo_platform.contracts.fault import Fault, FaultKind
 from geo_platform.contracts.graph import Edge, Stage, StageGraph
 
@@ -24,7 +38,10 @@ def read_graph(definitions: Definitions) -> StageGraph:
     edges = [edge for asset in computed for edge in _edges_into(asset, makes)]
     edges.extend(edge for asset in computed if asset.is_executable for edge in _declarations(asset))
     edges.extend(
-        edge for job in definitions.jobs or () if isinstance(job, JobDefinition) and not job.is_asset_job for edge in job_edges(job)
+        edge
+        for job in definitions.jobs or ()
+        if isinstance(job, JobDefinition) and not job.is_asset_job
+        for edge in job_edges(job)
     )
     stages = tuple(Stage(_name(key), made) for key, made in makes.items())
     faults = dict.fromkeys(fault for asset in assets for fault in _dangling(asset, makes))
@@ -36,10 +53,19 @@ def _made_by(asset: object) -> Iterator[tuple[AssetKey, Any]]:
     if isinstance(asset, AssetSpec | SourceAsset):
         yield asset.key, declared_message(asset.metadata) or Any
     elif isinstance(asset, AssetsDefinition):
-        outputs = {key: name for name, key in asset.keys_by_output_name.items()} if asset.is_executable else {}
+        outputs = (
+            {key: name for name, key in asset.keys_by_output_name.items()}
+            if asset.is_executable
+            else {}
+        )
         for spec in asset.specs:
-            made = output_annotation(asset.node_def, outputs[spec.key]) if spec.key in outputs else Any
-            yield spec.key, (declared_message(spec.metadata) or made) if made in (Any, NoValue) else made
+            made = (
+                output_annotation(asset.node_def, outputs[spec.key]) if spec.key in outputs else Any
+            )
+            yield (
+                spec.key,
+                (declared_message(spec.metadata) or made) if made in (Any, NoValue) else made,
+            )
 
 
 def _edges_into(asset: AssetsDefinition, makes: Mapping[AssetKey, Any]) -> Iterator[Edge]:
@@ -74,17 +100,29 @@ def _dangling(asset: object, makes: Mapping[AssetKey, Any]) -> Iterator[Fault]:
     if not isinstance(asset, AssetsDefinition | AssetSpec):
         return
     specs = [asset] if isinstance(asset, AssetSpec) else list(asset.specs)
-    wanted = [(dep.asset_key, _name(spec.key), "a dependency") for spec in specs for dep in spec.deps]
+    wanted = [
+        (dep.asset_key, _name(spec.key), "a dependency") for spec in specs for dep in spec.deps
+    ]
     if isinstance(asset, AssetsDefinition):
         for check in asset.check_specs:
             wanted.append((check.asset_key, f"check {check.name}", "an asset to check"))
-            wanted.extend((dep.asset_key, f"check {check.name}", "a dependency") for dep in check.additional_deps)
+            wanted.extend(
+                (dep.asset_key, f"check {check.name}", "a dependency")
+                for dep in check.additional_deps
+            )
         named = {key for key, _, _ in wanted}
         inputs = asset.keys_by_input_name.values() if asset.is_executable else ()
         wanted.extend((key, _reader(asset), "a dependency") for key in inputs if key not in named)
     for key, consumer, role in wanted:
         if key not in makes:
-            yield Fault(FaultKind.undefined_asset, "", "", _name(key), consumer, note=_nobody(key, role, makes))
+            yield Fault(
+                FaultKind.undefined_asset,
+                "",
+                "",
+                _name(key),
+                consumer,
+                note=_nobody(key, role, makes),
+            )
 
 
 def _nobody(key: AssetKey, role: str, makes: Iterable[AssetKey]) -> str:

@@ -24,7 +24,10 @@ def message_metadata(message: type) -> dict[str, MetadataValue[Any]]:
 
 def config_metadata(**models_by_op: type[BaseModel]) -> dict[str, MetadataValue[Any]]:
     """Metadata for a sensor or schedule that launches its job with these config models, an op each."""
-    return {f"{CONFIG_PREFIX}{op}": MetadataValue.python_artifact(model) for op, model in models_by_op.items()}
+    return {
+        f"{CONFIG_PREFIX}{op}": MetadataValue.python_artifact(model)
+        for op, model in models_by_op.items()
+    }
 
 
 def declared_message(metadata: Mapping[str, Any]) -> Any:
@@ -45,4 +48,8 @@ def declared_config(metadata: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def _resolve(value: Any) -> Any:
     if isinstance(value, type):
         return value
-    return getattr(import_module(value.module), value.name) if isinstance(value, PythonArtifactMetadataValue) else None
+    return (
+        getattr(import_module(value.module), value.name)
+        if isinstance(value, PythonArtifactMetadataValue)
+        else None
+    )

@@ -27,7 +27,9 @@ def output_annotation(node: object, output: str) -> Any:
     node = _op_or_graph(node)
     if isinstance(node, GraphDefinition):
         mapping = node.get_output_mapping(output)
-        return output_annotation(_child(node, mapping.maps_from.node_name), mapping.maps_from.output_name)
+        return output_annotation(
+            _child(node, mapping.maps_from.node_name), mapping.maps_from.output_name
+        )
     return annotation_of(node.output_def_named(output).dagster_type)
 
 
@@ -40,7 +42,9 @@ def input_annotations(node: object, name: str) -> list[Any]:
     found: list[Any] = []
     for mapping in node.input_mappings:
         if mapping.graph_input_name == name:
-            inner = input_annotations(_child(node, mapping.mapped_node_name), mapping.mapped_node_input_name)
+            inner = input_annotations(
+                _child(node, mapping.mapped_node_name), mapping.mapped_node_input_name
+            )
             found.extend(inner if mapping.fan_in_index is None else map(_item_of, inner))
     return found
 
@@ -51,12 +55,19 @@ def graph_edges(graph: GraphDefinition, path: str) -> Iterator[Edge]:
     for node in graph.nodes:
         definition = _child(graph, node.name)
         for node_input, outputs in structure.input_to_upstream_outputs_for_node(node.name).items():
-            is_collected = structure.has_fan_in_deps(node_input) or structure.has_dynamic_fan_in_dep(node_input)
+            is_collected = structure.has_fan_in_deps(
+                node_input
+            ) or structure.has_dynamic_fan_in_dep(node_input)
             consumer = f"{path}.{node.name}({node_input.input_name})"
             for output in outputs:
                 given = output_annotation(_child(graph, output.node_name), output.output_name)
                 for taken in input_annotations(definition, node_input.input_name):
-                    yield Edge(f"{path}.{output.node_name}", consumer, _list_of(given) if is_collected else given, taken)
+                    yield Edge(
+                        f"{path}.{output.node_name}",
+                        consumer,
+                        _list_of(given) if is_collected else given,
+                        taken,
+                    )
         if isinstance(definition, GraphDefinition):
             yield from graph_edges(definition, f"{path}.{node.name}")
 

@@ -56,7 +56,11 @@ class Fault:
     def __str__(self) -> str:
         where = f"{self.producer} -> {self.consumer}: " if self.producer or self.consumer else ""
         field = f" `{self.field}`" if self.field else ""
-        types = f"producer gives {self.producer_type}, consumer takes {self.consumer_type}" if self.producer_type else ""
+        types = (
+            f"producer gives {self.producer_type}, consumer takes {self.consumer_type}"
+            if self.producer_type
+            else ""
+        )
         said = f"{types} ({self.note})" if types and self.note else types or self.note
         return f"{where}{self.kind}{field}: {said}"
 
@@ -70,7 +74,9 @@ class ContractError(Exception):
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(faults)
-        count = "1 contract fault" if len(self.faults) == 1 else f"{len(self.faults)} contract faults"
+        count = (
+            "1 contract fault" if len(self.faults) == 1 else f"{len(self.faults)} contract faults"
+        )
         super().__init__("\n".join([f"{count}:", *(f"  {fault}" for fault in self.faults)]))
 
     def __reduce__(self) -> tuple[type["ContractError"], tuple[tuple[Fault, ...]]]:

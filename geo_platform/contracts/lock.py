@@ -3,18 +3,94 @@
 A shape that changed while its version did not makes stored messages unreadable in silence, so that it is a fault. What
 belongs here: computing, comparing and writing the lock. What stays out: what a shape is (`shape.py`) and reading old
 messages (`stored.py`).
+
+The shape of a message as flat, sorted text: dotted path -> type. What the lock holds and a review reads.
+
+Names, types, required or not, and constraints are the shape; descriptions and order are not. What stays out: files and
+versions (`lock.py`).
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from geo_platform.contracts.annotation import (
+    allowed_values,
+    alternatives,
+    plain,
+    record_of,
+    type_name,
+)
 from geo_platform.contracts.fault import ContractError, Fault, FaultKind
 from geo_platform.contracts.message import Message
-from geo_platform.contracts.shape import shape_of
+
+_CONSTRAINTS = ("gt", "ge", "lt", "le", "multiple_of", "min_length", "max_length", "pattern")
+
+
+def shape_of(message: type[BaseModel]) -> dict[str, str]:
+    """For example `{"bands[].nodata": "float | None", "bands[]": "RasterBand", "kind": "SourceKind = raster | vector"}`.
+
+    The records inside are written out in place, since a change in one of them changes what is stored.
+    """
+    return dict(sorted(_fields(message, "", ())))
+
+
+def _fields(record: Any, prefix: str, above: tuple[Any, ...]) -> Iterator[tuple[str, str]]:
+    fields = record_of(record)
+    details: Mapping[str, FieldInfo] = record.model_fields if issubclass(record, BaseModel) else {}
+    for name, field in fields.fields.items() if fields else ():
+        remarks = [
+            *_constraints(details.get(name)),
+            *([] if field.required else ["may be left out"]),
+        ]
+        path = f"{prefix}{name}"
+        yield path, "; ".join([type_name(field.annotation), *remarks])
+        yield from _parts(field.annotation, path, (*above, record))
+
+
+def _parts(annotation: Any, path: str, above: tuple[Any, ...]) -> Iterator[tuple[str, str]]:
+    """What lies under a field: the values of an enum, the fields of a record, the items of a container."""
+    for member in alternatives(annotation):
+        if isinstance(member, type) and (values := allowed_values(member)) is not None:
+            yield f"{path} <{member.__name__}>", " | ".join(sorted(map(str, values)))
+        elif record_of(member) is not None:
+            if member not in above:  # a record inside itself is written out once
+                yield from _fields(member, f"{path}.", above)
+        elif get_origin(member) is not None:
+            items = [
+                argument
+                for argument in get_args(member)
+                if argument is not ... and _is_compound(argument)
+            ]
+            for item in dict.fromkeys(items):
+                yield from _parts(item, f"{path}[]", above)
+
+
+def _is_compound(annotation: Any) -> bool:
+    annotation = plain(annotation)
+    return (
+        get_origin(annotation) is not None
+        or record_of(annotation) is not None
+        or allowed_values(annotation) is not None
+    )
+
+
+def _constraints(field: FieldInfo | None) -> list[str]:
+    if field is None:
+        return []
+    return [
+        f"{name}={value}"
+        for part in field.metadata
+        for name in _CONSTRAINTS
+        if (value := getattr(part, name, None)) is not None
+    ]
+
 
 _HOMES = ("arrival", "raster", "vector", "publication", "submission")
 
@@ -45,7 +121,10 @@ def project_messages() -> list[type[Message]]:
 def compute_lock(messages: Iterable[type[Message]] | None = None) -> dict[str, LockedShape]:
     """The lock that these messages ought to have; all of the platform's where none are given."""
     classes = project_messages() if messages is None else list(messages)
-    return {message.__name__: LockedShape(message.schema_version, shape_of(message)) for message in classes}
+    return {
+        message.__name__: LockedShape(message.schema_version, shape_of(message))
+        for message in classes
+    }
 
 
 def read_lock(path: Path) -> dict[str, LockedShape]:
@@ -54,10 +133,15 @@ def read_lock(path: Path) -> dict[str, LockedShape]:
         return {}
     try:
         content = json.loads(path.read_bytes())
-        return {name: LockedShape(entry["schema_version"], entry["shape"]) for name, entry in content.items()}
+        return {
+            name: LockedShape(entry["schema_version"], entry["shape"])
+            for name, entry in content.items()
+        }
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         note = f"{path.name} is not a contracts lock; restore it from version control"
-        raise ContractError([Fault(FaultKind.lock, "", "", path.name, "messages", note=note)]) from error
+        raise ContractError(
+            [Fault(FaultKind.lock, "", "", path.name, "messages", note=note)]
+        ) from error
 
 
 def check_lock(path: Path, messages: Iterable[type[Message]] | None = None) -> list[Fault]:
@@ -72,14 +156,25 @@ def write_lock(path: Path, messages: Iterable[type[Message]] | None = None) -> l
     unchanged version or a version went down.
     """
     locked, current = read_lock(path), compute_lock(messages)
-    refused = [fault for name in locked.keys() & current.keys() for fault in _refusals(name, locked[name], current[name], path.name)]
+    refused = [
+        fault
+        for name in locked.keys() & current.keys()
+        for fault in _refusals(name, locked[name], current[name], path.name)
+    ]
     if refused:
         raise ContractError(sorted(refused, key=str))
-    text = json.dumps({name: asdict(current[name]) for name in sorted(current)}, indent=2, ensure_ascii=False) + "\n"
+    text = (
+        json.dumps(
+            {name: asdict(current[name]) for name in sorted(current)}, indent=2, ensure_ascii=False
+        )
+        + "\n"
+    )
     partial = path.with_name(f"{path.name}.partial")
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)
-    return sorted(name for name in locked.keys() | current.keys() if locked.get(name) != current.get(name))
+    return sorted(
+        name for name in locked.keys() | current.keys() if locked.get(name) != current.get(name)
+    )
 
 
 def _changes(locked: Lock, current: Lock, lock_name: str, *, complete: bool) -> list[Fault]:
@@ -89,15 +184,30 @@ def _changes(locked: Lock, current: Lock, lock_name: str, *, complete: bool) -> 
         if before is None:
             found.append(_stale(name, lock_name, "is not in the lock"))
         elif now.schema_version > before.schema_version:
-            found.append(_stale(name, lock_name, f"is version {now.schema_version}, the lock holds {before.schema_version}"))
+            found.append(
+                _stale(
+                    name,
+                    lock_name,
+                    f"is version {now.schema_version}, the lock holds {before.schema_version}",
+                )
+            )
         else:
             found.extend(_refusals(name, before, now, lock_name))
     gone = locked.keys() - current.keys() if complete else ()
-    return found + [_stale(name, lock_name, "is in the lock and no longer a message") for name in sorted(gone)]
+    return found + [
+        _stale(name, lock_name, "is in the lock and no longer a message") for name in sorted(gone)
+    ]
 
 
 def _stale(name: str, lock_name: str, what: str) -> Fault:
-    return Fault(FaultKind.lock, "", "", lock_name, name, note=f"{name} {what}; write it with `geo-platform contracts lock`")
+    return Fault(
+        FaultKind.lock,
+        "",
+        "",
+        lock_name,
+        name,
+        note=f"{name} {what}; write it with `geo-platform contracts lock`",
+    )
 
 
 def _refusals(name: str, before: LockedShape, now: LockedShape, lock_name: str) -> list[Fault]:

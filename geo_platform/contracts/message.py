@@ -54,7 +54,9 @@ class TableReference(Part):
     `version` is its physical name while it is staged or replaced; published it is `schema_name`.`table_name`.
     """
 
-    uri: str = Field(description="postgresql://host:port/database?table=schema.table, without any credential")
+    uri: str = Field(
+        description="postgresql://host:port/database?table=schema.table, without any credential"
+    )
     schema_name: str
     table_name: str
     version: str
@@ -65,5 +67,9 @@ class SpatialReference(Part):
     """A coordinate reference system, and where it came from."""
 
     wkt: str = Field(description="WKT2, normative")
-    authority_code: str | None = Field(description="for example EPSG:32618; None where no authority knows it")
-    came_from: str = Field(description="file | user | user_override | format (the format's own rule)")
+    authority_code: str | None = Field(
+        description="for example EPSG:32618; None where no authority knows it"
+    )
+    came_from: str = Field(
+        description="file | user | user_override | format (the format's own rule)"
+    )

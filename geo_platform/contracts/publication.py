@@ -12,10 +12,14 @@ class ItemPublished(Message):
     item_id: str
     href: str
     published_at_utc: UtcTime
-    run_id: str = Field(description="of the run that published it, which is an earlier one where nothing had changed")
+    run_id: str = Field(
+        description="of the run that published it, which is an earlier one where nothing had changed"
+    )
     replaced_version: str | None = Field(description="fingerprint of the version that it replaced")
     outputs: tuple[str, ...] = Field(description="hrefs of the data, thumbnail and preview")
-    was_unchanged: bool = Field(description="the same source and recipe was published before; nothing was done")
+    was_unchanged: bool = Field(
+        description="the same source and recipe was published before; nothing was done"
+    )
     fingerprint: str
 
 

@@ -44,7 +44,9 @@ class RasterBand(Part):
     dtype: str = Field(description="numpy name")
     nodata: float | None = Field(description="NaN is written as null together with nodata_is_nan")
     nodata_is_nan: bool
-    color_interpretation: str = Field(description="GDAL's name in lower case: red, alpha, gray, palette, undefined")
+    color_interpretation: str = Field(
+        description="GDAL's name in lower case: red, alpha, gray, palette, undefined"
+    )
     has_color_table: bool
     scale: float
     offset: float
@@ -65,7 +67,9 @@ class BitDepthFinding(Part):
 class GeoreferenceNote(Part):
     """How pixels are placed."""
 
-    transform: tuple[float, float, float, float, float, float] = Field(description="affine a, b, c, d, e, f: pixel to CRS")
+    transform: tuple[float, float, float, float, float, float] = Field(
+        description="affine a, b, c, d, e, f: pixel to CRS"
+    )
     is_rotated: bool
     is_south_up: bool
     ground_control_points: int
@@ -97,8 +101,12 @@ class RasterProfiled(Message):
     raster_type_reason: str
     bit_depth: tuple[BitDepthFinding, ...]
     uncompressed_bytes: int
-    memory_estimate_bytes: int = Field(description="peak of converting it, by the rule in raster/profile.py")
-    acquired_at: str | None = Field(description="RFC 3339, from the file's own tags, None where they are silent")
+    memory_estimate_bytes: int = Field(
+        description="peak of converting it, by the rule in raster/profile.py"
+    )
+    acquired_at: str | None = Field(
+        description="RFC 3339, from the file's own tags, None where they are silent"
+    )
     acquired_from: str | None = Field(description="the tag or file name pattern it came from")
     warnings: tuple[Finding, ...]
     fingerprint: str
@@ -135,7 +143,10 @@ class CogFile(Part):
     overview_resampling: str
     reproject_resampling: str | None
     was_reprojected: bool
-    asked_crs: str | None = Field(default=None, description="target_crs of the request; None where the source's own was to be kept")
+    asked_crs: str | None = Field(
+        default=None,
+        description="target_crs of the request; None where the source's own was to be kept",
+    )
     reasons: tuple[str, ...] = Field(description="why each choice was made, a sentence each")
     verification: CogVerification
 
@@ -146,17 +157,23 @@ class CogStored(Message):
     source: ObjectArrived
     raster_type: RasterType
     cogs: tuple[CogFile, ...] = Field(description="at least one; the first is the item's main one")
-    refused_tiers: tuple[Finding, ...] = Field(description="only with tier all: which could not be made, and why")
+    refused_tiers: tuple[Finding, ...] = Field(
+        description="only with tier all: which could not be made, and why"
+    )
     thumbnail: ObjectReference
     preview: ObjectReference = Field(description="web preview, larger than the thumbnail")
     preview_media_type: str
     thumbnail_media_type: str
-    footprint_geojson: str = Field(description="geometry of the valid data on WGS 84, lon/lat, as JSON text")
+    footprint_geojson: str = Field(
+        description="geometry of the valid data on WGS 84, lon/lat, as JSON text"
+    )
     acquired_at: str | None
     acquired_from: str | None
     uncompressed_bytes: int
     bit_depth: tuple[BitDepthFinding, ...]
     warnings: tuple[Finding, ...]
-    was_reused: bool = Field(description="the same work had been done before and was checked again instead of redone")
+    was_reused: bool = Field(
+        description="the same work had been done before and was checked again instead of redone"
+    )
     seconds: float
     fingerprint: str

@@ -20,8 +20,9 @@ M = TypeVar("M", bound=Message)
 Content = dict[str, Any]
 Upgrade = Callable[[Content], Content]
 
+# JSON has no NaN and no infinity: they are written as {"$float": "NaN"}, which no message could
+# mean by itself.
 _NON_FINITE = "$float"
-"""JSON has no NaN and no infinity: they are written as {"$float": "NaN"}, which no message could mean by itself."""
 
 
 class _Envelope(Part):
@@ -36,16 +37,22 @@ class UpgradeRegistry:
     def __init__(self) -> None:
         self._steps: dict[tuple[str, int], Upgrade] = {}
 
-    def upgrades(self, message: type[Message], *, from_version: int) -> Callable[[Upgrade], Upgrade]:
+    def upgrades(
+        self, message: type[Message], *, from_version: int
+    ) -> Callable[[Upgrade], Upgrade]:
         """Registers a function from the content at `from_version` to the content at the next version.
 
         Raises ValueError where the version is not an older one, or has its step already.
         """
         key = (message.__name__, from_version)
         if not 1 <= from_version < message.schema_version:
-            raise ValueError(f"{message.__name__} is version {message.schema_version}: {from_version} is no older version of it")
+            raise ValueError(
+                f"{message.__name__} is version {message.schema_version}: {from_version} is no older version of it"
+            )
         if key in self._steps:
-            raise ValueError(f"{message.__name__} has an upgrade from version {from_version} already")
+            raise ValueError(
+                f"{message.__name__} has an upgrade from version {from_version} already"
+            )
 
         def register(step: Upgrade) -> Upgrade:
             self._steps[key] = step
@@ -58,7 +65,11 @@ class UpgradeRegistry:
         for version in range(from_version, message.schema_version):
             step = self._steps.get((message.__name__, version))
             if step is None:
-                raise _unreadable(message, f"{message.__name__} version {from_version}", f"no upgrade is registered from version {version}")
+                raise _unreadable(
+                    message,
+                    f"{message.__name__} version {from_version}",
+                    f"no upgrade is registered from version {version}",
+                )
             content = step(content)
         return content
 
@@ -70,8 +81,12 @@ upgrades = REGISTRY.upgrades
 def dump_message(message: Message) -> bytes:
     """UTF-8 JSON, indented, fields in the order of the class."""
     content = _to_json(message.model_dump(mode="json"))
-    envelope = _Envelope(message=type(message).__name__, schema_version=message.schema_version, content=content)
-    return (json.dumps(envelope.model_dump(), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    envelope = _Envelope(
+        message=type(message).__name__, schema_version=message.schema_version, content=content
+    )
+    return (
+        json.dumps(envelope.model_dump(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    ).encode()
 
 
 def load_message(content: bytes, expected: type[M], *, registry: UpgradeRegistry = REGISTRY) -> M:
@@ -80,7 +95,10 @@ def load_message(content: bytes, expected: type[M], *, registry: UpgradeRegistry
     Raises ContractError where it is another message, a newer version, an older one without an upgrade, or does not fit.
     """
     envelope = _open(content, expected)
-    version, stored = envelope.schema_version, f"{envelope.message} version {envelope.schema_version}"
+    version, stored = (
+        envelope.schema_version,
+        f"{envelope.message} version {envelope.schema_version}",
+    )
     if envelope.message != expected.__name__:
         raise _unreadable(expected, stored, "it is another message")
     if version > expected.schema_version:
@@ -96,13 +114,20 @@ def _open(content: bytes, expected: type[Message]) -> _Envelope:
     try:
         return _Envelope.model_validate(json.loads(content, object_hook=_from_json))
     except ValueError as error:
-        raise _unreadable(expected, "bytes", "they are not JSON with message, schema_version and content") from error
+        raise _unreadable(
+            expected, "bytes", "they are not JSON with message, schema_version and content"
+        ) from error
 
 
 def _misfits(error: ValidationError, expected: type[Message], version: int) -> list[Fault]:
     """What does not fit, a fault for each field; pydantic's own sentence says why."""
     return [
-        _fault(expected, f"{expected.__name__} version {version}", part["msg"], ".".join(map(str, part["loc"])))
+        _fault(
+            expected,
+            f"{expected.__name__} version {version}",
+            part["msg"],
+            ".".join(map(str, part["loc"])),
+        )
         for part in error.errors(include_url=False, include_input=False)
     ]
 
@@ -118,7 +143,9 @@ def _fault(expected: type[Message], stored: str, why: str, field: str = "") -> F
 
 def _to_json(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
-        return {_NON_FINITE: "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"}
+        return {
+            _NON_FINITE: "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+        }
     if isinstance(value, Mapping):
         return {key: _to_json(item) for key, item in value.items()}
     return [_to_json(item) for item in value] if isinstance(value, list) else value

@@ -6,7 +6,14 @@ from typing import ClassVar
 from pydantic import Field
 
 from geo_platform.contracts.arrival import ObjectArrived
-from geo_platform.contracts.message import Finding, Message, ObjectReference, Part, SpatialReference, TableReference
+from geo_platform.contracts.message import (
+    Finding,
+    Message,
+    ObjectReference,
+    Part,
+    SpatialReference,
+    TableReference,
+)
 from geo_platform.contracts.stored import Content, upgrades
 from geo_platform.grid import Bounds, LonLatBounds
 
@@ -30,7 +37,10 @@ class SourceField(Part):
     name: str = Field(description="as in the file; data, never a command")
     type: FieldType
     source_type: str = Field(description="the format's own name of the type")
-    is_utc: bool = Field(default=False, description="timestamps: instants in UTC, where False means a local time of unknown zone")
+    is_utc: bool = Field(
+        default=False,
+        description="timestamps: instants in UTC, where False means a local time of unknown zone",
+    )
 
 
 class VectorLayer(Part):
@@ -45,14 +55,20 @@ class VectorProfiled(Message):
     driver: str
     layers: tuple[VectorLayer, ...]
     layer: str
-    geometry_types: tuple[str, ...] = Field(description="OGC names as declared or sampled, for example MultiPolygon Z")
-    feature_count: int | None = Field(description="None where the format does not know without reading all of it")
+    geometry_types: tuple[str, ...] = Field(
+        description="OGC names as declared or sampled, for example MultiPolygon Z"
+    )
+    feature_count: int | None = Field(
+        description="None where the format does not know without reading all of it"
+    )
     crs: SpatialReference
     fields: tuple[SourceField, ...]
     geometry_column: str | None
     geometry_from: str = Field(description="geometry | wkt_column | lon_lat_columns")
     lon_lat_columns: tuple[str, str] | None
-    extent: Bounds | None = Field(description="in the source's CRS; None where it is only known after reading all of it")
+    extent: Bounds | None = Field(
+        description="in the source's CRS; None where it is only known after reading all of it"
+    )
     encoding: str
     has_curves: bool = Field(description="curves are linearised while reading")
     warnings: tuple[Finding, ...]
@@ -81,11 +97,17 @@ class FeaturesLoaded(Message):
     source: ObjectArrived
     destination: str = Field(description="geoparquet | postgis")
     dataset: str = Field(description="name of the table or dataset")
-    dataset_object: ObjectReference | None = Field(description="the GeoParquet file; None where only a table holds it")
+    dataset_object: ObjectReference | None = Field(
+        description="the GeoParquet file; None where only a table holds it"
+    )
     sha256: str | None
-    table: TableReference | None = Field(description="the table, None where only a file holds it; it is published together with the item")
+    table: TableReference | None = Field(
+        description="the table, None where only a file holds it; it is published together with the item"
+    )
     load_mode: str = Field(description="update | create | replace | append")
-    rejected_object: ObjectReference | None = Field(description="the table of rejected rows, None where there are none")
+    rejected_object: ObjectReference | None = Field(
+        description="the table of rejected rows, None where there are none"
+    )
     read: int
     inserted: int
     rejected: int
@@ -99,7 +121,10 @@ class FeaturesLoaded(Message):
     crs: SpatialReference
     srid: int | None = Field(description="EPSG code; None where no authority knows the CRS")
     was_reprojected: bool
-    asked_crs: str | None = Field(default=None, description="target_crs of the request; None where the source's own was to be kept")
+    asked_crs: str | None = Field(
+        default=None,
+        description="target_crs of the request; None where the source's own was to be kept",
+    )
     fields: tuple[FieldMapping, ...]
     thumbnail: ObjectReference
     thumbnail_media_type: str

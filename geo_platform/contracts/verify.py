@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from dagster import Definitions
 
 
-def verify_definitions(definitions: "Definitions", *, lock_path: Path | None = None) -> "Definitions":
+def verify_definitions(
+    definitions: "Definitions", *, lock_path: Path | None = None
+) -> "Definitions":
     """The definitions themselves, once every stage fits the next.
 
     `lock_path` names `contracts.lock.json`; left out, changed message shapes are not looked for.
@@ -61,7 +63,9 @@ def _identity_faults(given: type[Message], taken: type[Message]) -> list[Fault]:
 
 def messages_of(graph: StageGraph) -> list[type[Message]]:
     """The message classes that the stages make or read, each once."""
-    annotations = [stage.makes for stage in graph.stages] + [side for edge in graph.edges for side in (edge.given, edge.taken)]
+    annotations = [stage.makes for stage in graph.stages] + [
+        side for edge in graph.edges for side in (edge.given, edge.taken)
+    ]
     return [annotation for annotation in dict.fromkeys(annotations) if _is_message(annotation)]
 
 
@@ -102,6 +106,16 @@ def render_contracts(definitions: "Definitions") -> str:
     """The rows as a plain table: stage, message, version, consumers."""
     rows = [("stage", "message", "version", "feeds")]
     for row in contract_rows(definitions):
-        rows.append((row.stage, row.message, str(row.schema_version or "-"), ", ".join(row.consumers) or "-"))
+        rows.append(
+            (
+                row.stage,
+                row.message,
+                str(row.schema_version or "-"),
+                ", ".join(row.consumers) or "-",
+            )
+        )
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return "\n".join("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]) for row in rows)
+    return "\n".join(
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]])
+        for row in rows
+    )

@@ -70,7 +70,9 @@ class Claims:
                 self.folders.update(filter(None, [folder_of(key)]))
             if ASSET_TABLE_VERSION in asset:
                 version = str(asset[ASSET_TABLE_VERSION])
-                table = TableClaim(place, str(asset[ASSET_SCHEMA]), str(asset[ASSET_TABLE]), version, kept_of)
+                table = TableClaim(
+                    place, str(asset[ASSET_SCHEMA]), str(asset[ASSET_TABLE]), version, kept_of
+                )
                 self.tables.setdefault(version, []).append(table)
 
 

@@ -21,12 +21,19 @@ from geo_platform.doctor.findings import Diagnosis, Finding, FindingCode, in_ord
 from geo_platform.doctor.items import Missing, ObjectCheck, finding_of, missing_tables
 from geo_platform.doctor.messages import unreadable_messages
 from geo_platform.doctor.quarantine import compare_quarantine
-from geo_platform.doctor.runs import compare_partitions, compare_queue, compare_runs, compare_slots, compare_ticks, notes_on_runs
+from geo_platform.doctor.runs import (
+    compare_partitions,
+    compare_queue,
+    compare_runs,
+    compare_slots,
+    compare_ticks,
+    notes_on_runs,
+)
 from geo_platform.errors import CatalogRejected, ParameterInvalid, PlatformError, SourceNotFound
 from geo_platform.ports import BRONZE, SILVER, Catalog, Inventory, ObjectStore
 
+# Told what is being looked at and how many of it there were so far.
 Notify = Callable[[str, int], None]
-"""Told what is being looked at and how many of it there were so far."""
 
 _SAID_EVERY = 200
 _RUN_COMES_WITHIN = timedelta(minutes=10)
@@ -70,7 +77,9 @@ class _Examination:
             self.findings.append(_unreachable(what, error.message, uncompared, error.remedy))
 
 
-def examine(stores: Stores, *, now_utc: datetime, notify: Notify = lambda what, count: None) -> Diagnosis:
+def examine(
+    stores: Stores, *, now_utc: datetime, notify: Notify = lambda what, count: None
+) -> Diagnosis:
     """Compare everything that can be reached."""
     look = _Examination(stores, now_utc, notify)
     look.findings.extend(_unreachable(what, why, what, "") for what, why in stores.unreachable)
@@ -87,7 +96,11 @@ def examine(stores: Stores, *, now_utc: datetime, notify: Notify = lambda what, 
     with look.asking("messages", "Messages"):
         _messages(look)
     with look.asking("quarantine", "What lies in quarantine and its records"):
-        look.findings.extend(compare_quarantine(look.stores.objects, partial(_count, look, "quarantined"), now_utc=look.now_utc))
+        look.findings.extend(
+            compare_quarantine(
+                look.stores.objects, partial(_count, look, "quarantined"), now_utc=look.now_utc
+            )
+        )
     with look.asking("files", "Scratch folders and half-written files"):
         look.findings.extend(leftovers.compare_files(stores.files.left()))
     return Diagnosis(in_order(look.findings), tuple(look.notes), dict(look.compared))
@@ -143,7 +156,9 @@ def _objects(look: _Examination) -> None:
         look.findings.extend(_confirmed(look, missing))
     if unnamed.folders and not claims.unreadable:
         again = _read_again(look)
-        folders = [folder for folder in unnamed.folders.values() if folder.name not in again.folders]
+        folders = [
+            folder for folder in unnamed.folders.values() if folder.name not in again.folders
+        ]
         ended = _ended(look, {run_id for folder in folders for run_id in folder.run_ids})
         look.findings.extend(leftovers.compare_folders(folders, ended, now_utc=look.now_utc))
 
@@ -177,7 +192,9 @@ def _tables(look: _Examination) -> None:
     look.compared["tables"] = len(tables)
     for missing in missing_tables(claims, tables):
         look.findings.extend(_confirmed_tables(look, missing))
-    unnamed = [table for table in tables if table.version is None or table.version not in claims.tables]
+    unnamed = [
+        table for table in tables if table.version is None or table.version not in claims.tables
+    ]
     if unnamed and not claims.unreadable:
         again, there = _read_again(look), set(look.stores.inventory.tables())
         ended = _ended(look, {table.run_id for table in unnamed if table.run_id is not None})
@@ -229,17 +246,27 @@ def _partitions(look: _Examination) -> None:
     doubtful = [fact for fact in doubtful if fact.key not in again.sources]
     withdrawn = orchestrator.withdrawn_items()
     said = [(fact.item, fact.at_utc) for fact in doubtful if fact.item is not None]
-    accounted = again.places | {item for item, at_utc in said if _was_withdrawn(look, item, at_utc, withdrawn)}
-    arrived = {fact.key: arrived_at_utc(look.stores.objects, fact.key) for fact in doubtful if fact.status is None}
+    accounted = again.places | {
+        item for item, at_utc in said if _was_withdrawn(look, item, at_utc, withdrawn)
+    }
+    arrived = {
+        fact.key: arrived_at_utc(look.stores.objects, fact.key)
+        for fact in doubtful
+        if fact.status is None
+    }
     settled = [fact for fact in doubtful if not _has_just_come(arrived.get(fact.key), look.now_utc)]
     sources = {key for key, at_utc in arrived.items() if at_utc is not None}
     look.findings.extend(compare_partitions(settled, accounted=accounted, sources=sources))
 
 
-def _was_withdrawn(look: _Examination, item: Place, at_utc: datetime | None, withdrawn: Mapping[Place, datetime]) -> bool:
+def _was_withdrawn(
+    look: _Examination, item: Place, at_utc: datetime | None, withdrawn: Mapping[Place, datetime]
+) -> bool:
     """By a run since then, or as the catalog remembers it."""
     since = withdrawn.get(item)
-    return (since is not None and (at_utc is None or since >= at_utc)) or look.stores.inventory.was_withdrawn(*item)
+    return (
+        since is not None and (at_utc is None or since >= at_utc)
+    ) or look.stores.inventory.was_withdrawn(*item)
 
 
 def arrived_at_utc(objects: ObjectStore, key: str) -> datetime | None:

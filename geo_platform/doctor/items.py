@@ -35,17 +35,24 @@ class ObjectCheck:
         claims = self._open.pop(stored.reference.key, ())
         if is_being_replaced:
             return
-        unmet = [claim for claim in claims if claim.kept_of is None and not is_as_claimed(stored, claim)]
+        unmet = [
+            claim for claim in claims if claim.kept_of is None and not is_as_claimed(stored, claim)
+        ]
         if unmet:
             self._other[stored.reference.key] = unmet
 
     def missing(self) -> Iterator[Missing]:
         """One for each item and each kept version. Of kept versions only what is gone: a later load of the same may have replaced it."""
         found: dict[tuple[Place, str | None], Missing] = {}
-        for says, unmet in (("is gone", self._open), ("is another than the item says", self._other)):
+        for says, unmet in (
+            ("is gone", self._open),
+            ("is another than the item says", self._other),
+        ):
             for key, claims in unmet.items():
                 for claim in claims:
-                    missing = found.setdefault((claim.place, claim.kept_of), Missing(claim.place, claim.kept_of))
+                    missing = found.setdefault(
+                        (claim.place, claim.kept_of), Missing(claim.place, claim.kept_of)
+                    )
                     missing.objects.append(f"{SILVER}/{key} {says}")
         yield from found.values()
 
@@ -79,7 +86,9 @@ def _table_fault(claim: TableClaim, there: StoredTable | None, *, is_anywhere: b
     if claim.kept_of is not None:
         return None if is_anywhere else f"version {claim.version} of {name} is gone"
     if there is None:
-        return f"{name} is gone or not the platform's" + (f"; its version {claim.version} lies elsewhere" if is_anywhere else "")
+        return f"{name} is gone or not the platform's" + (
+            f"; its version {claim.version} lies elsewhere" if is_anywhere else ""
+        )
     if there.version != claim.version:
         return f"{name} is at version {there.version}, not at {claim.version}"
     return None
@@ -88,14 +97,23 @@ def _table_fault(claim: TableClaim, there: StoredTable | None, *, is_anywhere: b
 def finding_of(missing: Missing) -> Iterator[Finding]:
     """ITEM_WITHOUT_OBJECT and ITEM_WITHOUT_TABLE."""
     item = "/".join(missing.place)
-    whose = f"The item {item}" if missing.kept_of is None else f"The kept version of {item} by run {missing.kept_of}"
+    whose = (
+        f"The item {item}"
+        if missing.kept_of is None
+        else f"The kept version of {item} by run {missing.kept_of}"
+    )
     remedy = _AGAIN if missing.kept_of is None else _NOT_BACK
     for code, what, faults in (
         (FindingCode.ITEM_WITHOUT_OBJECT, "objects", missing.objects),
         (FindingCode.ITEM_WITHOUT_TABLE, "a table", missing.tables),
     ):
         if faults:
-            yield Finding(code, f"item {item}", f"{whose} names {what} that it does not find: {_listed(faults)}.", remedy)
+            yield Finding(
+                code,
+                f"item {item}",
+                f"{whose} names {what} that it does not find: {_listed(faults)}.",
+                remedy,
+            )
 
 
 def _listed(faults: list[str]) -> str:

@@ -13,8 +13,8 @@ from geo_platform.doctor.claims import Claims
 from geo_platform.doctor.findings import DropStaged, Finding, FindingCode, RemoveFolder, SweepFiles
 from geo_platform.ports import SILVER, StoredObject, StoredTable, TablePlace
 
+# Run id -> whether it has ended for good. Runs that are not known are not in it.
 Ended = Mapping[str, bool]
-"""Run id -> whether it has ended for good. Runs that are not known are not in it."""
 
 
 @dataclass
@@ -49,7 +49,9 @@ class UnnamedObjects:
         if key in self._claims.objects or (own is not None and own in self._claims.folders):
             return
         name = own if own is not None else key.rpartition("/")[0]
-        self.folders.setdefault(name, Folder(name, own is not None, stored.last_modified_utc)).add(stored)
+        self.folders.setdefault(name, Folder(name, own is not None, stored.last_modified_utc)).add(
+            stored
+        )
 
 
 def is_left(folder: Folder, ended: Ended, *, now_utc: datetime) -> bool:
@@ -60,7 +62,9 @@ def is_left(folder: Folder, ended: Ended, *, now_utc: datetime) -> bool:
     return folder.is_ours and bool(known) and all(known)
 
 
-def compare_folders(folders: Iterable[Folder], ended: Ended, *, now_utc: datetime) -> Iterator[Finding]:
+def compare_folders(
+    folders: Iterable[Folder], ended: Ended, *, now_utc: datetime
+) -> Iterator[Finding]:
     """OBJECT_WITHOUT_ITEM, one for a folder."""
     for folder in folders:
         if not is_left(folder, ended, now_utc=now_utc):
@@ -79,7 +83,9 @@ def compare_folders(folders: Iterable[Folder], ended: Ended, *, now_utc: datetim
         )
 
 
-def compare_tables(tables: Iterable[StoredTable], claims: Claims, ended: Ended, *, now_utc: datetime) -> Iterator[Finding]:
+def compare_tables(
+    tables: Iterable[StoredTable], claims: Claims, ended: Ended, *, now_utc: datetime
+) -> Iterator[Finding]:
     """TABLE_WITHOUT_ITEM among published and replaced tables, STAGING_LEFT among staged ones."""
     for table in tables:
         if table.version is not None and table.version in claims.tables:
@@ -100,7 +106,11 @@ def is_staging_left(table: StoredTable, ended: Ended, *, now_utc: datetime) -> b
 
 def _staged(table: StoredTable) -> Finding:
     is_ours = table.run_id is not None
-    state = "was checked and never published" if table.version is not None else "was never loaded to its end"
+    state = (
+        "was checked and never published"
+        if table.version is not None
+        else "was never loaded to its end"
+    )
     return Finding(
         FindingCode.STAGING_LEFT,
         f"table {table.schema}.{table.name}",
@@ -115,7 +125,11 @@ def _staged(table: StoredTable) -> Finding:
 
 
 def _unnamed(table: StoredTable) -> Finding:
-    ours = f"version {table.version}, made by run {table.run_id}" if table.version is not None else "not made by the platform"
+    ours = (
+        f"version {table.version}, made by run {table.run_id}"
+        if table.version is not None
+        else "not made by the platform"
+    )
     kind = "published" if table.place is TablePlace.published else "replaced"
     return Finding(
         FindingCode.TABLE_WITHOUT_ITEM,
@@ -139,4 +153,8 @@ def compare_files(names: Iterable[str]) -> Iterator[Finding]:
 
 def _runs(run_ids: Iterable[str]) -> str:
     named = sorted(run_ids)
-    return f"run {named[0]}" if len(named) == 1 else f"runs {', '.join(named[:3])}{', …' if len(named) > 3 else ''}"
+    return (
+        f"run {named[0]}"
+        if len(named) == 1
+        else f"runs {', '.join(named[:3])}{', …' if len(named) > 3 else ''}"
+    )

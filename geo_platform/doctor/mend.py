@@ -15,7 +15,15 @@ from geo_platform.catalog.retention import YOUNGEST_LEFTOVER, folder_of
 from geo_platform.doctor.claims import Claims, read_claims_twice
 from geo_platform.doctor.examine import Stores, arrived_at_utc
 from geo_platform.doctor.facts import Orchestrator
-from geo_platform.doctor.findings import DropStaged, EndRun, Finding, FreeSlots, RemoveFolder, RemovePartition, SweepFiles
+from geo_platform.doctor.findings import (
+    DropStaged,
+    EndRun,
+    Finding,
+    FreeSlots,
+    RemoveFolder,
+    RemovePartition,
+    SweepFiles,
+)
 from geo_platform.doctor.leftovers import Folder, is_left, is_staging_left
 from geo_platform.errors import PlatformError
 from geo_platform.ports import SILVER, TablePlace
@@ -55,9 +63,17 @@ class _Work:
     def do(self, finding: Finding) -> tuple[bool, str]:
         match finding.mend:
             case EndRun(run_id):
-                return self._asked(lambda runs: runs.end_run(run_id), "marked as failed", "left: it has ended, or its process lives")
+                return self._asked(
+                    lambda runs: runs.end_run(run_id),
+                    "marked as failed",
+                    "left: it has ended, or its process lives",
+                )
             case FreeSlots(run_id):
-                return self._asked(lambda runs: runs.free_slots(run_id), "its slots are free", "left: the run is at work")
+                return self._asked(
+                    lambda runs: runs.free_slots(run_id),
+                    "its slots are free",
+                    "left: the run is at work",
+                )
             case RemovePartition(definition, key):
                 return self._remove_partition(definition, key)
             case DropStaged(name, run_id):
@@ -79,10 +95,18 @@ class _Work:
     def _remove_partition(self, definition: str, key: str) -> tuple[bool, str]:
         if arrived_at_utc(self.stores.objects, key) is not None:
             return False, "left: its object is there by now"
-        return self._asked(lambda runs: runs.remove_partition(definition, key), "removed", "left: it has a run by now")
+        return self._asked(
+            lambda runs: runs.remove_partition(definition, key),
+            "removed",
+            "left: it has a run by now",
+        )
 
     def _drop_staged(self, name: str, run_id: str) -> tuple[bool, str]:
-        found = [table for table in self.stores.inventory.tables() if table.place is TablePlace.staged and table.name == name]
+        found = [
+            table
+            for table in self.stores.inventory.tables()
+            if table.place is TablePlace.staged and table.name == name
+        ]
         if not found:
             return True, "is gone already"
         table = found[0]
@@ -91,14 +115,21 @@ class _Work:
             return False, "left: an item or a version names it"
         if not is_staging_left(table, self._ended({run_id}), now_utc=self.now_utc):
             return False, "left: its run has not ended"
-        is_old = table.began_at_utc is not None and self.now_utc - table.began_at_utc >= YOUNGEST_LEFTOVER
+        is_old = (
+            table.began_at_utc is not None
+            and self.now_utc - table.began_at_utc >= YOUNGEST_LEFTOVER
+        )
         if not is_old and self._is_busy():
             return False, _BUSY
         dropped = self.stores.inventory.drop_staged(name, run_id)
         return (True, "dropped") if dropped else (False, "left: somebody works on it")
 
     def _remove_folder(self, name: str) -> tuple[bool, str]:
-        objects = [stored for stored in self.stores.objects.list(SILVER, f"{name}/") if folder_of(stored.reference.key) == name]
+        objects = [
+            stored
+            for stored in self.stores.objects.list(SILVER, f"{name}/")
+            if folder_of(stored.reference.key) == name
+        ]
         if not objects:
             return True, "is gone already"
         folder = Folder(name, True, objects[0].last_modified_utc)

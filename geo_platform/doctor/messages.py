@@ -1,7 +1,7 @@
 """Stored messages that this deployment cannot read.
 
 What belongs here: whether the bytes of a message can be read, whatever stage stored it. What stays out: which messages are asked
-for by a run (`resources/messages.py`).
+for by a run (`resources/io_manager.py`).
 """
 
 import json
@@ -24,7 +24,12 @@ _BATCH = 64
 
 def known_messages() -> Mapping[str, type[Message]]:
     """Every kind of message, by name."""
-    found = [value for module in _MODULES for value in vars(module).values() if isinstance(value, type) and issubclass(value, Message)]
+    found = [
+        value
+        for module in _MODULES
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Message)
+    ]
     return {kind.__name__: kind for kind in found if kind is not Message}
 
 
@@ -41,7 +46,10 @@ def fault_of(content: bytes, known: Mapping[str, type[Message]]) -> str | None:
     try:
         load_message(content, kind)
     except ContractError as error:
-        return "; ".join(fault.note or str(fault) for fault in error.faults) + f" ({name} version {version}; read is {kind.schema_version})"
+        return (
+            "; ".join(fault.note or str(fault) for fault in error.faults)
+            + f" ({name} version {version}; read is {kind.schema_version})"
+        )
     return None
 
 

@@ -13,11 +13,13 @@ from geo_platform.doctor.findings import Finding, FindingCode
 from geo_platform.errors import ParameterInvalid, SourceNotFound
 from geo_platform.ports import QUARANTINE, QUARANTINE_RECORD, ObjectStore, StoredObject
 
+# A record is written right before its object is moved.
 _MOVED_WITHIN = timedelta(minutes=10)
-"""A record is written right before its object is moved."""
 
 
-def compare_quarantine(objects: ObjectStore, seen: Callable[[], None], *, now_utc: datetime) -> Iterator[Finding]:
+def compare_quarantine(
+    objects: ObjectStore, seen: Callable[[], None], *, now_utc: datetime
+) -> Iterator[Finding]:
     """QUARANTINE_INCOMPLETE for each. Keys are held in memory, records are read one by one; `seen` is called for each object."""
     lying: dict[str, StoredObject] = {}
     for stored in objects.list(QUARANTINE):

@@ -10,14 +10,15 @@ from datetime import datetime, timedelta
 from geo_platform.doctor.facts import PartitionFact, QueueFact, RunFact, SlotFact, TickFact
 from geo_platform.doctor.findings import EndRun, Finding, FindingCode, FreeSlots, RemovePartition
 
+# How long a sensor may be without a tick at least.
 SILENT_AFTER = timedelta(minutes=10)
-"""How long a sensor may be without a tick at least."""
 
+# And how many of its own intervals.
 SILENT_INTERVALS = 10
-"""And how many of its own intervals."""
 
+# A daemon gives a sign every 30 seconds, and a run may be queued for a moment before it is looked
+# at.
 DAEMON_SILENT_AFTER = timedelta(minutes=3)
-"""A daemon gives a sign every 30 seconds, and a run may be queued for a moment before it is looked at."""
 
 _DEV = "Start the daemon (`geo-platform dev` on one machine)"
 
@@ -64,7 +65,11 @@ def _state(slot: SlotFact, dead: AbstractSet[str]) -> str:
 def compare_ticks(ticks: Iterable[TickFact], *, now_utc: datetime) -> Iterator[Finding]:
     """SENSOR_SILENT and SCHEDULE_SILENT."""
     for tick in ticks:
-        allowed = max(SILENT_AFTER, timedelta(seconds=tick.interval_seconds * SILENT_INTERVALS)) if tick.is_sensor else timedelta(hours=2)
+        allowed = (
+            max(SILENT_AFTER, timedelta(seconds=tick.interval_seconds * SILENT_INTERVALS))
+            if tick.is_sensor
+            else timedelta(hours=2)
+        )
         if now_utc - tick.last_utc > allowed:
             kind = "sensor" if tick.is_sensor else "schedule"
             yield Finding(
@@ -81,7 +86,11 @@ def compare_queue(queue: QueueFact | None, *, now_utc: datetime) -> Iterator[Fin
         return
     if queue.heartbeat_utc is not None and now_utc - queue.heartbeat_utc <= DAEMON_SILENT_AFTER:
         return
-    sign = "never gave a sign" if queue.heartbeat_utc is None else f"gave its last sign at {_at(queue.heartbeat_utc)}"
+    sign = (
+        "never gave a sign"
+        if queue.heartbeat_utc is None
+        else f"gave its last sign at {_at(queue.heartbeat_utc)}"
+    )
     runs = "1 run is" if queue.queued == 1 else f"{queue.queued} runs are"
     yield Finding(
         FindingCode.DAEMON_SILENT,
@@ -92,7 +101,10 @@ def compare_queue(queue: QueueFact | None, *, now_utc: datetime) -> Iterator[Fin
 
 
 def compare_partitions(
-    partitions: Iterable[PartitionFact], *, accounted: AbstractSet[tuple[str, str]], sources: AbstractSet[str]
+    partitions: Iterable[PartitionFact],
+    *,
+    accounted: AbstractSet[tuple[str, str]],
+    sources: AbstractSet[str],
 ) -> Iterator[Finding]:
     """PARTITION_WITHOUT_RESULT among partitions of which no item tells.
 
@@ -111,7 +123,11 @@ def compare_partitions(
                 None if has_source else RemovePartition(partition.definition, partition.key),
             )
         elif partition.status == "SUCCESS" and partition.item not in accounted:
-            named = "said nothing of an item" if partition.item is None else f"said that it published {'/'.join(partition.item)}"
+            named = (
+                "said nothing of an item"
+                if partition.item is None
+                else f"said that it published {'/'.join(partition.item)}"
+            )
             yield Finding(
                 FindingCode.PARTITION_WITHOUT_RESULT,
                 f"partition {partition.key} of {partition.definition}",

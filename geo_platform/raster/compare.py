@@ -18,23 +18,31 @@ from rasterio.windows import Window
 from geo_platform.grid import GridShape
 from geo_platform.raster.options import Resampling
 from geo_platform.raster.plan import CogPlan
-from geo_platform.raster.sample import Values, spread_windows
-from geo_platform.raster.turn import whole_turn
-from geo_platform.raster.validity import planned_pixels, planned_valid
+from geo_platform.raster.sample import Values, planned_pixels, planned_valid, spread_windows
+from geo_platform.raster.target import whole_turn
 
 SAMPLE_BYTES = 4 * 1024**2
 JPEG_BLOCK_PX = 16
 WARP_WINDOW_PX = 16
 MISFITS_AT_MOST = 0.005
+# Parts of the sampled pixels that may lie outside: at the ragged edge of a mask the warper's eighth
+# of a pixel decides.
 LOSSY_MISFITS_AT_MOST = 0.02
-"""Parts of the sampled pixels that may lie outside: at the ragged edge of a mask the warper's eighth of a pixel decides."""
 
-SUPPORT_PX = {Resampling.nearest: 0.5, Resampling.mode: 0.5, Resampling.bilinear: 1.0, Resampling.average: 1.0, Resampling.lanczos: 3.0}
-"""Half the width of each kernel in source pixels; the cubics have 2. Source: GDAL, gdalwarper.cpp, GWKGetFilterRadius."""
+# Half the width of each kernel in source pixels; the cubics have 2. Source: GDAL, gdalwarper.cpp,
+# GWKGetFilterRadius.
+SUPPORT_PX = {
+    Resampling.nearest: 0.5,
+    Resampling.mode: 0.5,
+    Resampling.bilinear: 1.0,
+    Resampling.average: 1.0,
+    Resampling.lanczos: 3.0,
+}
 
+# How far a kernel with negative lobes may leave its neighbours' range, as a part of it: the sum of
+# the negative weights is at most 0.14 a dimension for cubic convolution (a = -0.5), 0.2 for Lanczos
+# 3, so 1.14^2 - 1 and 1.2^2 - 1.
 OVERSHOOT = {Resampling.cubic: 0.3, Resampling.lanczos: 0.45}
-"""How far a kernel with negative lobes may leave its neighbours' range, as a part of it: the sum of the negative weights
-is at most 0.14 a dimension for cubic convolution (a = -0.5), 0.2 for Lanczos 3, so 1.14^2 - 1 and 1.2^2 - 1."""
 
 Mask = NDArray[np.bool_]
 
@@ -54,13 +62,20 @@ def compare_same_grid(original: DatasetReader, written: DatasetReader, plan: Cog
     largest = 0.0
     for window in _windows(original):
         wanted, found = planned_pixels(original, plan, window), written.read(window=window)
-        valid, found_valid = planned_valid(original, wanted, plan, window), written.dataset_mask(window=window) > 0
+        valid, found_valid = (
+            planned_valid(original, wanted, plan, window),
+            written.dataset_mask(window=window) > 0,
+        )
         unequal = (wanted != found) & ~(_nan(wanted) & _nan(found))
         sampled += wanted.size
         differing += int(unequal.sum()) + int((valid != found_valid).sum())
         if unequal.any():
             largest = max(largest, _largest(wanted[unequal], found[unequal]))
-    faults = [f"{differing} of {sampled} sampled pixels differ from the source (by up to {largest:g})"] if differing else []
+    faults = (
+        [f"{differing} of {sampled} sampled pixels differ from the source (by up to {largest:g})"]
+        if differing
+        else []
+    )
     return Comparison(sampled, differing, largest, is_exact=True, faults=faults)
 
 
@@ -80,8 +95,12 @@ def compare_lossy(original: DatasetReader, written: DatasetReader, plan: CogPlan
         largest = max(largest, float(difference.max(initial=0.0)))
         sampled += wanted.size
         differing += int((difference > tolerance).sum()) * JPEG_BLOCK_PX**2 + int(frayed.sum())
-    faults = [f"{differing} of {sampled} sampled pixels differ by more than JPEG explains ({largest:.1f} > {tolerance:.1f})"]
-    return Comparison(sampled, differing, largest, is_exact=False, faults=faults if differing else [])
+    faults = [
+        f"{differing} of {sampled} sampled pixels differ by more than JPEG explains ({largest:.1f} > {tolerance:.1f})"
+    ]
+    return Comparison(
+        sampled, differing, largest, is_exact=False, faults=faults if differing else []
+    )
 
 
 def jpeg_tolerance(quality: int) -> float:
@@ -124,7 +143,11 @@ def compare_warped(original: DatasetReader, written: DatasetReader, plan: CogPla
         outside += wrong
         largest = max(largest, excess)
     limit = int(sampled * (MISFITS_AT_MOST if plan.is_lossless else LOSSY_MISFITS_AT_MOST))
-    faults = [f"{outside} of {sampled} sampled pixels are not what the source has at their place"] if outside > limit else []
+    faults = (
+        [f"{outside} of {sampled} sampled pixels are not what the source has at their place"]
+        if outside > limit
+        else []
+    )
     return Comparison(sampled, outside, largest, is_exact=False, faults=faults)
 
 
@@ -144,7 +167,10 @@ class _Spot:
         """(how many pixels do not fit, by how much at most)"""
         wrong, excess = 0, 0.0
         for row, col in np.ndindex(found_valid.shape):
-            low_row, low_col = math.floor(self.rows[row, col]) - self.reach, math.floor(self.cols[row, col]) - self.reach
+            low_row, low_col = (
+                math.floor(self.rows[row, col]) - self.reach,
+                math.floor(self.cols[row, col]) - self.reach,
+            )
             rows = slice(max(low_row, 0), max(low_row + 2 * self.reach + 1, 0))
             cols = slice(max(low_col, 0), max(low_col + 2 * self.reach + 1, 0))
             under = self.valid[rows, cols]
@@ -164,19 +190,36 @@ class _Spot:
         """
         wide, found = around.astype(np.float64), value.astype(np.float64)
         known = np.isfinite(wide)
-        low, high = np.where(known, wide, np.inf).min(axis=1), np.where(known, wide, -np.inf).max(axis=1)
+        low, high = (
+            np.where(known, wide, np.inf).min(axis=1),
+            np.where(known, wide, -np.inf).max(axis=1),
+        )
         has_data = known.any(axis=1) & np.isfinite(found)
         low, high, found = low[has_data], high[has_data], found[has_data]
-        slack = self.overshoot * (high - low) + 1e-6 * np.maximum(np.abs(low), np.abs(high)) + self.tolerance
+        slack = (
+            self.overshoot * (high - low)
+            + 1e-6 * np.maximum(np.abs(low), np.abs(high))
+            + self.tolerance
+        )
         return float(np.maximum(low - slack - found, found - high - slack).max(initial=0.0))
 
 
-def _source_position(original: DatasetReader, plan: CogPlan, window: Window) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _source_position(
+    original: DatasetReader, plan: CogPlan, window: Window
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Source (row, col) of each pixel centre of the window, fractional, top left pixel's corner at 0, 0."""
-    rows, cols = np.mgrid[window.row_off : window.row_off + window.height, window.col_off : window.col_off + window.width] + 0.5
+    rows, cols = (
+        np.mgrid[
+            window.row_off : window.row_off + window.height,
+            window.col_off : window.col_off + window.width,
+        ]
+        + 0.5
+    )
     place = Affine(*plan.transform)
     x, y = place.a * cols + place.b * rows + place.c, place.d * cols + place.e * rows + place.f
-    transformer = Transformer.from_crs(CRS.from_wkt(plan.crs.wkt), CRS.from_wkt(plan.source_crs.wkt), always_xy=True)
+    transformer = Transformer.from_crs(
+        CRS.from_wkt(plan.crs.wkt), CRS.from_wkt(plan.source_crs.wkt), always_xy=True
+    )
     x, y = transformer.transform(x, y)
     if original.gcps[0] and original.transform == Affine.identity():
         with GCPTransformer(original.gcps[0]) as points:
@@ -187,7 +230,9 @@ def _source_position(original: DatasetReader, plan: CogPlan, window: Window) -> 
     return back.d * x + back.e * y + back.f, back.a * x + back.b * y + back.c
 
 
-def _same_turn(x: NDArray[np.float64], original: DatasetReader, plan: CogPlan) -> NDArray[np.float64]:
+def _same_turn(
+    x: NDArray[np.float64], original: DatasetReader, plan: CogPlan
+) -> NDArray[np.float64]:
     """Positions on the turn that the source's grid is written in (0 to 360 degrees, or on past the antimeridian)."""
     turn = whole_turn(CRS.from_wkt(plan.source_crs.wkt))
     if turn is None:
@@ -196,12 +241,17 @@ def _same_turn(x: NDArray[np.float64], original: DatasetReader, plan: CogPlan) -
     return np.asarray((x - middle + turn / 2) % turn - turn / 2 + middle)
 
 
-def _covering(original: DatasetReader, rows: NDArray[np.float64], cols: NDArray[np.float64], reach: int) -> Window | None:
+def _covering(
+    original: DatasetReader, rows: NDArray[np.float64], cols: NDArray[np.float64], reach: int
+) -> Window | None:
     """The part of the source that all positions and their kernels touch; None where they touch nothing."""
     finite = np.isfinite(rows) & np.isfinite(cols)
     if not finite.any():
         return None
-    top, left = max(math.floor(rows[finite].min()) - reach, 0), max(math.floor(cols[finite].min()) - reach, 0)
+    top, left = (
+        max(math.floor(rows[finite].min()) - reach, 0),
+        max(math.floor(cols[finite].min()) - reach, 0),
+    )
     bottom = min(math.floor(rows[finite].max()) + reach + 1, original.height)
     right = min(math.floor(cols[finite].max()) + reach + 1, original.width)
     return Window(left, top, right - left, bottom - top) if bottom > top and right > left else None
@@ -222,7 +272,12 @@ def _kernel(plan: CogPlan) -> Resampling:
 def _reach(plan: CogPlan, rows: NDArray[np.float64], cols: NDArray[np.float64]) -> int:
     """Source pixels to each side that may have a say: the kernel, widened where the COG is coarser, and one more for the warper's
     approximation (an eighth of a pixel) and for the ties of rounding."""
-    steps = [np.abs(np.diff(position, axis=axis)) for position in (rows, cols) for axis in (0, 1) if position.shape[axis] > 1]
+    steps = [
+        np.abs(np.diff(position, axis=axis))
+        for position in (rows, cols)
+        for axis in (0, 1)
+        if position.shape[axis] > 1
+    ]
     finite = [step[np.isfinite(step)] for step in steps]
     scale = max([1.0, *(float(step.max()) for step in finite if step.size)])
     return min(math.ceil(SUPPORT_PX.get(_kernel(plan), 2.0) * scale) + 1, 64)
@@ -238,7 +293,10 @@ def _windows(original: DatasetReader) -> tuple[Window, ...]:
 def _spots(written: DatasetReader) -> tuple[Window, ...]:
     """Small windows over the whole of the COG."""
     side = GridShape(rows=WARP_WINDOW_PX, cols=WARP_WINDOW_PX)
-    down, across = min(4, math.ceil(written.height / side.rows)), min(4, math.ceil(written.width / side.cols))
+    down, across = (
+        min(4, math.ceil(written.height / side.rows)),
+        min(4, math.ceil(written.width / side.cols)),
+    )
     starts = [
         (int((row + 0.5) * written.height / down), int((col + 0.5) * written.width / across))
         for row in range(down)
@@ -257,7 +315,10 @@ def _spots(written: DatasetReader) -> tuple[Window, ...]:
 
 def _aligned(window: Window) -> Window:
     """Cut to whole JPEG blocks, which start at the tile's corner."""
-    row, col = -(-window.row_off // JPEG_BLOCK_PX) * JPEG_BLOCK_PX, -(-window.col_off // JPEG_BLOCK_PX) * JPEG_BLOCK_PX
+    row, col = (
+        -(-window.row_off // JPEG_BLOCK_PX) * JPEG_BLOCK_PX,
+        -(-window.col_off // JPEG_BLOCK_PX) * JPEG_BLOCK_PX,
+    )
     height = (window.row_off + window.height - row) // JPEG_BLOCK_PX * JPEG_BLOCK_PX
     width = (window.col_off + window.width - col) // JPEG_BLOCK_PX * JPEG_BLOCK_PX
     return Window(col, row, max(width, 0), max(height, 0))
@@ -265,13 +326,19 @@ def _aligned(window: Window) -> Window:
 
 def _means(pixels: Values) -> NDArray[np.float64]:
     bands, rows, cols = pixels.shape
-    blocks = pixels.reshape(bands, rows // JPEG_BLOCK_PX, JPEG_BLOCK_PX, cols // JPEG_BLOCK_PX, JPEG_BLOCK_PX)
+    blocks = pixels.reshape(
+        bands, rows // JPEG_BLOCK_PX, JPEG_BLOCK_PX, cols // JPEG_BLOCK_PX, JPEG_BLOCK_PX
+    )
     return np.asarray(blocks.mean(axis=(2, 4), dtype=np.float64))
 
 
 def _all(valid: Mask) -> Mask:
     rows, cols = valid.shape
-    return np.asarray(valid.reshape(rows // JPEG_BLOCK_PX, JPEG_BLOCK_PX, cols // JPEG_BLOCK_PX, JPEG_BLOCK_PX).all(axis=(1, 3)))
+    return np.asarray(
+        valid.reshape(
+            rows // JPEG_BLOCK_PX, JPEG_BLOCK_PX, cols // JPEG_BLOCK_PX, JPEG_BLOCK_PX
+        ).all(axis=(1, 3))
+    )
 
 
 def _nan(pixels: Values) -> Mask:

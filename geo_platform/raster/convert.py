@@ -17,10 +17,9 @@ from geo_platform import fingerprint
 from geo_platform.contracts.message import Finding, ObjectReference
 from geo_platform.contracts.raster import CogFile, CogStored, CogVerification, RasterProfiled
 from geo_platform.errors import CogInvalid, Conflict, SourceNotFound
-from geo_platform.ports import SILVER, ObjectStore
-from geo_platform.present import present_etag
-from geo_platform.raster.environment import gdal_environment
+from geo_platform.ports import SILVER, ObjectStore, present_etag
 from geo_platform.raster.footprint import footprint_geojson
+from geo_platform.raster.gdal_environment import gdal_environment
 from geo_platform.raster.options import RasterCogOptions
 from geo_platform.raster.picture import Picture, decimated_view, pictures
 from geo_platform.raster.plan import CogPlan, CogPlans, plan_cogs
@@ -30,8 +29,8 @@ from geo_platform.source.arrival import opened
 from geo_platform.source.openable import OpenableSource
 from geo_platform.telemetry.checkpoints import Checkpoint, report
 
+# COG bytes over source bytes from which it is worth a word: overviews alone explain a third.
 GROWN_MUCH = 1.5
-"""COG bytes over source bytes from which it is worth a word: overviews alone explain a third."""
 
 PICTURE_EXTENSIONS = {"thumbnail": "png", "preview": "webp"}
 
@@ -52,7 +51,11 @@ class _Work:
     def key(self, plan: CogPlan) -> str:
         """Under the fingerprint, named for people."""
         stem = cog_stem(self.profiled)
-        tier = f".{plan.tier.value}" if len(self.plans.plans) + len(self.plans.refused_tiers) > 1 else ""
+        tier = (
+            f".{plan.tier.value}"
+            if len(self.plans.plans) + len(self.plans.refused_tiers) > 1
+            else ""
+        )
         return f"{self.folder}/{stem}{tier}.tif"
 
     def picture_key(self, kind: str) -> str:
@@ -107,7 +110,9 @@ def cog_stem(profiled: RasterProfiled) -> str:
     """The object's own name without folder and extension; of an archive, its member's. A name is kept to what a key can hold."""
     member = profiled.source.archive_member
     stem = PurePosixPath(member.path if member else profiled.source.key).stem
-    kept = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in stem).strip("._")
+    kept = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in stem).strip(
+        "._"
+    )
     return kept[:120] or "raster"
 
 
@@ -118,12 +123,19 @@ def sha256_of(path: Path) -> str:
 
 
 def _made(work: _Work, source: OpenableSource, scratch: Path) -> CogStored:
-    seen = {plan.tier: present_etag(work.objects, SILVER, work.key(plan)) for plan in work.plans.plans}
+    seen = {
+        plan.tier: present_etag(work.objects, SILVER, work.key(plan)) for plan in work.plans.plans
+    }
     with TemporaryDirectory(dir=scratch, prefix="cog-") as folder:
-        checked = [_written(work, source, plan, Path(folder) / f"{plan.tier.value}.tif") for plan in work.plans.plans]
+        checked = [
+            _written(work, source, plan, Path(folder) / f"{plan.tier.value}.tif")
+            for plan in work.plans.plans
+        ]
         shown = _shown(checked[0][1], work.plans.plans[0])
         thumbnail, preview = _published_pictures(work, shown)
-        cogs = tuple(_published(work, source, over=seen[made[0].tier], made=made) for made in checked)
+        cogs = tuple(
+            _published(work, source, over=seen[made[0].tier], made=made) for made in checked
+        )
     return _stored(work, cogs, shown, thumbnail, preview, was_reused=False)
 
 
@@ -148,14 +160,24 @@ def _shown(path: Path, plan: CogPlan) -> _Shown:
     with gdal_environment(), rasterio.open(path, driver="GTiff", sharing=False) as cog:
         view = decimated_view(cog, plan.raster_type)
         thumbnail, preview = pictures(cog, view, plan.raster_type)
-    return _Shown(thumbnail, preview, footprint_geojson(view.valid, view.transform, CRS.from_wkt(plan.crs.wkt), plan.lonlat_bounds))
+    return _Shown(
+        thumbnail,
+        preview,
+        footprint_geojson(
+            view.valid, view.transform, CRS.from_wkt(plan.crs.wkt), plan.lonlat_bounds
+        ),
+    )
 
 
 def _published_pictures(work: _Work, shown: _Shown) -> tuple[ObjectReference, ObjectReference]:
     work.notify("publishing")
     return (
-        work.objects.put_bytes(SILVER, work.picture_key("thumbnail"), shown.thumbnail.content, metadata=work.metadata).reference,
-        work.objects.put_bytes(SILVER, work.picture_key("preview"), shown.preview.content, metadata=work.metadata).reference,
+        work.objects.put_bytes(
+            SILVER, work.picture_key("thumbnail"), shown.thumbnail.content, metadata=work.metadata
+        ).reference,
+        work.objects.put_bytes(
+            SILVER, work.picture_key("preview"), shown.preview.content, metadata=work.metadata
+        ).reference,
     )
 
 
@@ -168,7 +190,9 @@ def _published(work: _Work, source: OpenableSource, *, over: str, made: _Written
     sha256 = sha256_of(path)
     metadata = work.metadata | {"sha256": sha256}
     try:
-        stored = work.objects.put_file(SILVER, work.key(plan), path, metadata=metadata, move=True, only_if_etag=over)
+        stored = work.objects.put_file(
+            SILVER, work.key(plan), path, metadata=metadata, move=True, only_if_etag=over
+        )
     except Conflict as faster:
         work.notify(f"another run published the {plan.tier.value} COG meanwhile")
         there = _verified_there(work, source, plan)
@@ -181,7 +205,10 @@ def _published(work: _Work, source: OpenableSource, *, over: str, made: _Written
 def _found_earlier(work: _Work, source: OpenableSource) -> CogStored | None:
     """What an earlier run of the same fingerprint left, if all of it is there and still passes every check."""
     try:
-        thumbnail, preview = (work.objects.stat(SILVER, work.picture_key(kind)).reference for kind in ("thumbnail", "preview"))
+        thumbnail, preview = (
+            work.objects.stat(SILVER, work.picture_key(kind)).reference
+            for kind in ("thumbnail", "preview")
+        )
     except SourceNotFound as absent:
         work.notify(f"nothing to re-use: {absent.message}")
         return None
@@ -203,11 +230,15 @@ def _verified_there(
         stored = work.objects.stat(SILVER, work.key(plan))
         with work.objects.local_path(SILVER, work.key(plan)) as path:
             work.notify(f"verifying the {plan.tier.value} COG of another run")
-            figures = verify_cog(path, source, plan, source_size_bytes=work.profiled.source.size_bytes)
+            figures = verify_cog(
+                path, source, plan, source_size_bytes=work.profiled.source.size_bytes
+            )
             sha256 = sha256_of(path)
             if stored.metadata.get("sha256", sha256) != sha256:
                 return None
-            return _file(plan, stored.reference, sha256, figures), _shown(path, plan) if with_shown else None
+            return _file(plan, stored.reference, sha256, figures), _shown(
+                path, plan
+            ) if with_shown else None
     except (SourceNotFound, CogInvalid) as absent:
         work.notify(f"nothing to re-use: {absent.message}")
         return None
@@ -238,7 +269,13 @@ def _file(plan: CogPlan, stored: ObjectReference, sha256: str, figures: CogVerif
 
 
 def _stored(
-    work: _Work, cogs: tuple[CogFile, ...], shown: _Shown, thumbnail: ObjectReference, preview: ObjectReference, *, was_reused: bool
+    work: _Work,
+    cogs: tuple[CogFile, ...],
+    shown: _Shown,
+    thumbnail: ObjectReference,
+    preview: ObjectReference,
+    *,
+    was_reused: bool,
 ) -> CogStored:
     profiled = work.profiled
     return CogStored(
@@ -266,4 +303,7 @@ def _grown(cogs: tuple[CogFile, ...]) -> Iterator[Finding]:
     for cog in cogs:
         ratio = cog.verification.size_ratio
         if ratio > GROWN_MUCH:
-            yield Finding(code="COG_GREW", message=f"The {cog.tier.value} COG is {ratio:.1f} times the size of the source object.")
+            yield Finding(
+                code="COG_GREW",
+                message=f"The {cog.tier.value} COG is {ratio:.1f} times the size of the source object.",
+            )

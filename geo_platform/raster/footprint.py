@@ -12,7 +12,16 @@ from affine import Affine
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 from rasterio.features import shapes, sieve
-from shapely import MultiPolygon, Polygon, box, make_valid, segmentize, set_precision, simplify, transform
+from shapely import (
+    MultiPolygon,
+    Polygon,
+    box,
+    make_valid,
+    segmentize,
+    set_precision,
+    simplify,
+    transform,
+)
 from shapely.affinity import translate
 from shapely.geometry import mapping, shape
 from shapely.geometry.base import BaseGeometry
@@ -24,11 +33,14 @@ from geo_platform.raster.lonlat import transformed, unwrap_longitudes
 LARGEST_SIDE_PX = 256
 SPECKS_PX = 4
 COORDINATES_AT_MOST = 400
+# Six decimals are a tenth of a metre, twelve a tenth of a micrometre: below that, doubles of
+# degrees have noise.
 DECIMALS_AT_LEAST, DECIMALS_AT_MOST = 6, 12
-"""Six decimals are a tenth of a metre, twelve a tenth of a micrometre: below that, doubles of degrees have noise."""
 
 
-def footprint_geojson(valid: NDArray[np.bool_], place: Affine, crs: CRS, bounds: LonLatBounds) -> str:
+def footprint_geojson(
+    valid: NDArray[np.bool_], place: Affine, crs: CRS, bounds: LonLatBounds
+) -> str:
     """A Polygon or MultiPolygon in lon/lat, valid, of at most some 400 points, split at the antimeridian (RFC 7946, 3.1.9).
 
     `valid` is (rows, cols) of a decimated grid placed by `place`. Where the outline cannot be taken to degrees (a pole inside),
@@ -62,7 +74,11 @@ def _outline(valid: NDArray[np.bool_], place: Affine) -> BaseGeometry:
         coarse = np.ones_like(coarse)
     rows, cols = coarse.shape
     grid = Affine.scale(min(step, valid.shape[1] / cols), min(step, valid.shape[0] / rows))
-    found = [shape(geometry) for geometry, value in shapes(coarse, mask=coarse > 0, transform=grid) if value]
+    found = [
+        shape(geometry)
+        for geometry, value in shapes(coarse, mask=coarse > 0, transform=grid)
+        if value
+    ]
     whole = unary_union(found)
     tolerance = 0.75 * step
     outline = whole if whole.equals(box(*whole.bounds)) else simplify(whole, tolerance)
@@ -76,7 +92,9 @@ def _outline(valid: NDArray[np.bool_], place: Affine) -> BaseGeometry:
 
 def _placed(points: NDArray[np.float64], place: Affine) -> NDArray[np.float64]:
     x, y = points[:, 0], points[:, 1]
-    return np.column_stack([place.a * x + place.b * y + place.c, place.d * x + place.e * y + place.f])
+    return np.column_stack(
+        [place.a * x + place.b * y + place.c, place.d * x + place.e * y + place.f]
+    )
 
 
 def _in_degrees(outline: BaseGeometry, crs: CRS, tolerance: float) -> BaseGeometry | None:
@@ -136,11 +154,17 @@ def _polygons(geometry: BaseGeometry) -> list[Polygon]:
 
 
 def _points(geometry: BaseGeometry) -> int:
-    return sum(len(ring.coords) for part in _polygons(geometry) for ring in (part.exterior, *part.interiors))
+    return sum(
+        len(ring.coords)
+        for part in _polygons(geometry)
+        for ring in (part.exterior, *part.interiors)
+    )
 
 
 def _is_polar(bounds: LonLatBounds) -> bool:
-    return bounds.west == -180 and bounds.east == 180 and (bounds.north == 90 or bounds.south == -90)
+    return (
+        bounds.west == -180 and bounds.east == 180 and (bounds.north == 90 or bounds.south == -90)
+    )
 
 
 def _boxes(bounds: LonLatBounds) -> BaseGeometry:

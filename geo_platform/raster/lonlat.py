@@ -15,11 +15,12 @@ from pyproj.exceptions import ProjError
 
 from geo_platform.grid import GridShape, LonLatBounds
 
+# Points an edge. A straight edge of a projected grid is a curve in degrees; its extreme may lie
+# anywhere on it.
 EDGE_POINTS = 240
-"""Points an edge. A straight edge of a projected grid is a curve in degrees; its extreme may lie anywhere on it."""
 
+# Points a side, where corners lie off the Earth (a full disc seen by a geostationary satellite).
 INTERIOR_POINTS = 64
-"""Points a side, where corners lie off the Earth (a full disc seen by a geostationary satellite)."""
 
 Points = NDArray[np.float64]
 
@@ -38,10 +39,14 @@ def lonlat_bounds(transform: Affine, shape: GridShape, crs: CRS) -> LonLatBounds
     turn = unwrapped[-1] - unwrapped[0]
     if abs(turn) > 180:
         return _around_pole(transform, shape, crs, lat)
-    return _bounds(float(unwrapped.min()), float(unwrapped.max()), float(lat.min()), float(lat.max()))
+    return _bounds(
+        float(unwrapped.min()), float(unwrapped.max()), float(lat.min()), float(lat.max())
+    )
 
 
-def outline(transform: Affine, shape: GridShape, points: int = EDGE_POINTS) -> tuple[Points, Points]:
+def outline(
+    transform: Affine, shape: GridShape, points: int = EDGE_POINTS
+) -> tuple[Points, Points]:
     """The grid's edge as a closed ring of 4 x `points` + 1 coordinates in the CRS."""
     t = np.linspace(0.0, 1.0, points, endpoint=False)
     one, zero = np.ones_like(t), np.zeros_like(t)
@@ -72,7 +77,10 @@ def transformed(transformer: Transformer, x: Any, y: Any) -> tuple[Points, Point
 
 def _placed(transform: Affine, cols: Points, rows: Points) -> tuple[Points, Points]:
     """Pixel coordinates to the CRS's, array by array."""
-    return transform.a * cols + transform.b * rows + transform.c, transform.d * cols + transform.e * rows + transform.f
+    return (
+        transform.a * cols + transform.b * rows + transform.c,
+        transform.d * cols + transform.e * rows + transform.f,
+    )
 
 
 def _transformer(crs: CRS) -> Transformer:
@@ -87,13 +95,18 @@ def _bounds(west: float, east: float, south: float, north: float) -> LonLatBound
     if east - west >= 360.0 - 1e-9:
         return LonLatBounds(west=-180.0, south=south, east=180.0, north=north)
     shift = 360.0 * math.floor((west + 180.0) / 360.0)
-    return LonLatBounds(west=west - shift, south=south, east=wrap_longitude(east - shift), north=north)
+    return LonLatBounds(
+        west=west - shift, south=south, east=wrap_longitude(east - shift), north=north
+    )
 
 
 def _around_pole(transform: Affine, shape: GridShape, crs: CRS, lat: Points) -> LonLatBounds:
     """The outline goes once round the Earth: the pole that lies inside belongs to it, and so does every longitude."""
     from_lonlat = Transformer.from_crs(CRS.from_epsg(4326), crs, always_xy=True)
-    inside = {pole: _holds(transform, shape, transformed(from_lonlat, [0.0], [pole])) for pole in (-90.0, 90.0)}
+    inside = {
+        pole: _holds(transform, shape, transformed(from_lonlat, [0.0], [pole]))
+        for pole in (-90.0, 90.0)
+    }
     south, north = float(lat.min()), float(lat.max())
     if inside[90.0] or (not inside[-90.0] and north > -south):
         return LonLatBounds(west=-180.0, south=max(south, -90.0), east=180.0, north=90.0)
@@ -108,9 +121,13 @@ def _holds(transform: Affine, shape: GridShape, point: tuple[Points, Points]) ->
     return bool(0 <= col <= shape.cols and 0 <= row <= shape.rows)
 
 
-def _from_interior(transform: Affine, shape: GridShape, to_lonlat: Transformer) -> LonLatBounds | None:
+def _from_interior(
+    transform: Affine, shape: GridShape, to_lonlat: Transformer
+) -> LonLatBounds | None:
     """Bounds of those interior points that lie on the Earth; longitudes leave out their widest gap."""
-    cols, rows = np.meshgrid(np.linspace(0, shape.cols, INTERIOR_POINTS), np.linspace(0, shape.rows, INTERIOR_POINTS))
+    cols, rows = np.meshgrid(
+        np.linspace(0, shape.cols, INTERIOR_POINTS), np.linspace(0, shape.rows, INTERIOR_POINTS)
+    )
     x, y = _placed(transform, cols.ravel(), rows.ravel())
     lon, lat = transformed(to_lonlat, x, y)
     on_earth = np.isfinite(lon) & np.isfinite(lat)

@@ -19,13 +19,27 @@ from geo_platform.grid import GridShape
 THUMBNAIL_PX = 256
 PREVIEW_PX = 1024
 STRETCH_PERCENTILES = (2.0, 98.0)
+# Light for the hillshade: from the north-west, the cartographer's convention (Horn 1981; GDAL's
+# defaults).
 AZIMUTH_DEG, ALTITUDE_DEG = 315.0, 45.0
-"""Light for the hillshade: from the north-west, the cartographer's convention (Horn 1981; GDAL's defaults)."""
 
-ELEVATION_RAMP = ((0.0, (44, 105, 79)), (0.25, (148, 176, 112)), (0.5, (222, 205, 147)), (0.75, (164, 120, 84)), (1.0, (250, 250, 250)))
-CONTINUOUS_RAMP = ((0.0, (68, 1, 84)), (0.25, (59, 82, 139)), (0.5, (33, 145, 140)), (0.75, (94, 201, 98)), (1.0, (253, 231, 37)))
-"""The second is viridis (van der Walt and Smith, CC0) at five stops."""
+ELEVATION_RAMP = (
+    (0.0, (44, 105, 79)),
+    (0.25, (148, 176, 112)),
+    (0.5, (222, 205, 147)),
+    (0.75, (164, 120, 84)),
+    (1.0, (250, 250, 250)),
+)
+# The second is viridis (van der Walt and Smith, CC0) at five stops.
+CONTINUOUS_RAMP = (
+    (0.0, (68, 1, 84)),
+    (0.25, (59, 82, 139)),
+    (0.5, (33, 145, 140)),
+    (0.75, (94, 201, 98)),
+    (1.0, (253, 231, 37)),
+)
 
+# matplotlib's tab10 without its last two (CC0).
 CLASS_COLORS = (
     (31, 119, 180),
     (255, 127, 14),
@@ -36,7 +50,6 @@ CLASS_COLORS = (
     (227, 119, 194),
     (127, 127, 127),
 )
-"""matplotlib's tab10 without its last two (CC0)."""
 
 Rgba = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -59,14 +72,24 @@ class DecimatedView:
     transform: Affine
 
 
-def decimated_view(cog: DatasetReader, raster_type: RasterType, longest_px: int = PREVIEW_PX) -> DecimatedView:
+def decimated_view(
+    cog: DatasetReader, raster_type: RasterType, longest_px: int = PREVIEW_PX
+) -> DecimatedView:
     """Read once from the overview that fits; footprint and pictures are both made of it. At most three bands and `longest_px` a side."""
     factor = max(max(cog.height, cog.width) / longest_px, 1.0)
-    shape = GridShape(rows=max(round(cog.height / factor), 1), cols=max(round(cog.width / factor), 1))
+    shape = GridShape(
+        rows=max(round(cog.height / factor), 1), cols=max(round(cog.width / factor), 1)
+    )
     smooth = Resampling.nearest if raster_type is RasterType.categorical else Resampling.average
-    pixels = cog.read(shown_bands(cog, raster_type), out_shape=(shape.rows, shape.cols), resampling=smooth)
+    pixels = cog.read(
+        shown_bands(cog, raster_type), out_shape=(shape.rows, shape.cols), resampling=smooth
+    )
     mask = cog.dataset_mask(out_shape=(shape.rows, shape.cols), resampling=Resampling.nearest)
-    return DecimatedView(pixels, mask > 0, cog.transform @ Affine.scale(cog.width / shape.cols, cog.height / shape.rows))
+    return DecimatedView(
+        pixels,
+        mask > 0,
+        cog.transform @ Affine.scale(cog.width / shape.cols, cog.height / shape.rows),
+    )
 
 
 def shown_bands(cog: DatasetReader, raster_type: RasterType) -> list[int]:
@@ -74,21 +97,34 @@ def shown_bands(cog: DatasetReader, raster_type: RasterType) -> list[int]:
     names = {color.name: index for index, color in zip(cog.indexes, cog.colorinterp, strict=True)}
     if {"red", "green", "blue"} <= set(names):
         return [names["red"], names["green"], names["blue"]]
-    many = raster_type in (RasterType.rgb, RasterType.rgba, RasterType.nir, RasterType.multispectral)
+    many = raster_type in (
+        RasterType.rgb,
+        RasterType.rgba,
+        RasterType.nir,
+        RasterType.multispectral,
+    )
     return [1, 2, 3] if many and cog.count >= 3 else [1]
 
 
-def pictures(cog: DatasetReader, view: DecimatedView, raster_type: RasterType) -> tuple[Picture, Picture]:
+def pictures(
+    cog: DatasetReader, view: DecimatedView, raster_type: RasterType
+) -> tuple[Picture, Picture]:
     """(thumbnail, preview): PNG of at most 256 px and WebP of at most 1,024 px, the longer side."""
     rgba = colored(cog, view, raster_type)
     step = max(math.ceil(max(rgba.shape[1:]) / THUMBNAIL_PX), 1)
     small = _shrunk(rgba, step)
-    return Picture("image/png", _encoded(small, "PNG")), Picture("image/webp", _encoded(rgba, "WEBP", QUALITY=80))
+    return Picture("image/png", _encoded(small, "PNG")), Picture(
+        "image/webp", _encoded(rgba, "WEBP", QUALITY=80)
+    )
 
 
 def colored(cog: DatasetReader, view: DecimatedView, raster_type: RasterType) -> Rgba:
     """(4, rows, cols): by the colour table, as shaded relief, by classes, or stretched between percentiles."""
-    valid = view.valid & np.isfinite(view.pixels).all(axis=0) if view.pixels.dtype.kind == "f" else view.valid
+    valid = (
+        view.valid & np.isfinite(view.pixels).all(axis=0)
+        if view.pixels.dtype.kind == "f"
+        else view.valid
+    )
     if cog.colorinterp[0].name == "palette":
         colors = _by_table(view.pixels[0], cog.colormap(1))
     elif raster_type is RasterType.categorical and len(view.pixels) == 1:
@@ -96,11 +132,19 @@ def colored(cog: DatasetReader, view: DecimatedView, raster_type: RasterType) ->
     elif raster_type is RasterType.dem:
         colors = _relief(view, valid)
     elif len(view.pixels) == 3:
-        is_picture = view.pixels.dtype == np.uint8 and raster_type in (RasterType.rgb, RasterType.rgba)
+        is_picture = view.pixels.dtype == np.uint8 and raster_type in (
+            RasterType.rgb,
+            RasterType.rgba,
+        )
         colors = view.pixels if is_picture else _stretched(view.pixels, valid)
     else:
         colors = _ramped(_stretched(view.pixels[:1], valid)[0] / 255.0, CONTINUOUS_RAMP)
-    return np.concatenate([np.where(valid, colors, 0).astype(np.uint8), np.where(valid, 255, 0).astype(np.uint8)[None]])
+    return np.concatenate(
+        [
+            np.where(valid, colors, 0).astype(np.uint8),
+            np.where(valid, 255, 0).astype(np.uint8)[None],
+        ]
+    )
 
 
 def _stretched(pixels: NDArray[Any], valid: Mask) -> Rgba:
@@ -129,15 +173,21 @@ def _relief(view: DecimatedView, valid: Mask) -> Rgba:
     slope = np.arctan(np.hypot(across, down) / typical)
     aspect = np.arctan2(-across, down)
     zenith, azimuth = math.radians(90 - ALTITUDE_DEG), math.radians(AZIMUTH_DEG)
-    shade = np.cos(zenith) * np.cos(slope) + np.sin(zenith) * np.sin(slope) * np.cos(azimuth - aspect)
+    shade = np.cos(zenith) * np.cos(slope) + np.sin(zenith) * np.sin(slope) * np.cos(
+        azimuth - aspect
+    )
     light = 0.45 + 0.65 * np.clip(shade, 0, 1)
     return np.asarray(np.clip(colors * light, 0, 255), dtype=np.uint8)
 
 
-def _ramped(position: NDArray[np.float64], ramp: tuple[tuple[float, tuple[int, int, int]], ...]) -> Rgba:
+def _ramped(
+    position: NDArray[np.float64], ramp: tuple[tuple[float, tuple[int, int, int]], ...]
+) -> Rgba:
     """Linear between the stops; position 0 to 1."""
     stops = [stop for stop, _ in ramp]
-    return np.stack([np.interp(position, stops, [color[channel] for _, color in ramp]) for channel in range(3)]).astype(np.uint8)
+    return np.stack(
+        [np.interp(position, stops, [color[channel] for _, color in ramp]) for channel in range(3)]
+    ).astype(np.uint8)
 
 
 def _by_table(classes: NDArray[Any], table: dict[int, tuple[int, int, int, int]]) -> Rgba:
@@ -161,7 +211,9 @@ def _shrunk(rgba: Rgba, step: int) -> Rgba:
         return rgba
     rows, cols = max(rgba.shape[1] // step, 1), max(rgba.shape[2] // step, 1)
     high, wide = min(step, rgba.shape[1]), min(step, rgba.shape[2])
-    blocks = rgba[:, : rows * high, : cols * wide].reshape(4, rows, high, cols, wide).astype(np.float64)
+    blocks = (
+        rgba[:, : rows * high, : cols * wide].reshape(4, rows, high, cols, wide).astype(np.float64)
+    )
     weight = blocks[3:].sum(axis=(2, 4))
     colors = (blocks[:3] * blocks[3:]).sum(axis=(2, 4)) / np.where(weight == 0, 1, weight)
     return np.concatenate([colors, blocks[3:].mean(axis=(2, 4))]).round().astype(np.uint8)
@@ -171,6 +223,14 @@ def _encoded(rgba: Rgba, driver: str, **options: Any) -> bytes:
     """The transform is a dummy: without one rasterio warns, and with a real one GDAL would want a sidecar."""
     _, rows, cols = rgba.shape
     with MemoryFile() as memory:
-        with memory.open(driver=driver, width=cols, height=rows, count=4, dtype="uint8", transform=Affine.scale(2.0), **options) as picture:
+        with memory.open(
+            driver=driver,
+            width=cols,
+            height=rows,
+            count=4,
+            dtype="uint8",
+            transform=Affine.scale(2.0),
+            **options,
+        ) as picture:
             picture.write(rgba)
         return bytes(memory.read())

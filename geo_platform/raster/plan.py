@@ -13,18 +13,25 @@ from geo_platform.contracts.message import Finding, Part, SpatialReference
 from geo_platform.contracts.raster import OutputTier, RasterBand, RasterProfiled, RasterType
 from geo_platform.errors import RasterTypeMismatch
 from geo_platform.grid import Bounds, GridShape, LonLatBounds
-from geo_platform.raster.environment import COG_BLOCKSIZE_PX
-from geo_platform.raster.options import LosslessCompression, OutputTierChoice, RasterCogOptions, Resampling
+from geo_platform.raster.gdal_environment import COG_BLOCKSIZE_PX
+from geo_platform.raster.options import (
+    LosslessCompression,
+    OutputTierChoice,
+    RasterCogOptions,
+    Resampling,
+)
 from geo_platform.raster.target import TargetGrid, decide_grid
 
+# GDAL's own defaults for analysis; for archive the highest that needs no more memory to read (ZSTD
+# above 19 does).
 LEVELS = {
     (OutputTier.analysis, "ZSTD"): 9,
     (OutputTier.analysis, "DEFLATE"): 6,
     (OutputTier.archive, "ZSTD"): 19,
     (OutputTier.archive, "DEFLATE"): 9,
 }
-"""GDAL's own defaults for analysis; for archive the highest that needs no more memory to read (ZSTD above 19 does)."""
 
+# (overviews, reprojection) of each raster type.
 RESAMPLING = {
     RasterType.rgb: (Resampling.cubic, Resampling.cubic),
     RasterType.rgba: (Resampling.cubic, Resampling.cubic),
@@ -34,7 +41,6 @@ RESAMPLING = {
     RasterType.nir: (Resampling.average, Resampling.bilinear),
     RasterType.categorical: (Resampling.mode, Resampling.nearest),
 }
-"""(overviews, reprojection) of each raster type."""
 
 
 class CogPlan(Part):
@@ -47,11 +53,17 @@ class CogPlan(Part):
     transform: tuple[float, float, float, float, float, float]
     bounds: Bounds
     lonlat_bounds: LonLatBounds
-    bands: tuple[RasterBand, ...] = Field(description="as they will be; statistics are the source's")
+    bands: tuple[RasterBand, ...] = Field(
+        description="as they will be; statistics are the source's"
+    )
     source_crs: SpatialReference
-    source_nodata: float | None = Field(description="of the file or the request; None with source_nodata_is_nan")
+    source_nodata: float | None = Field(
+        description="of the file or the request; None with source_nodata_is_nan"
+    )
     source_nodata_is_nan: bool
-    source_bands: tuple[int, ...] = Field(description="band numbers of the source, from 1, in the COG's order")
+    source_bands: tuple[int, ...] = Field(
+        description="band numbers of the source, from 1, in the COG's order"
+    )
     mask_source_band: int | None = Field(description="source band that becomes the internal mask")
     has_internal_mask: bool
     compression: str = Field(description="ZSTD | DEFLATE | JPEG")
@@ -61,8 +73,12 @@ class CogPlan(Part):
     blocksize_px: int
     overview_factors: tuple[int, ...]
     overview_resampling: Resampling
-    reproject_resampling: Resampling | None = Field(description="None where the source's grid is kept")
-    warps: bool = Field(description="the grid is not the source's: another CRS, or placed by ground control points")
+    reproject_resampling: Resampling | None = Field(
+        description="None where the source's grid is kept"
+    )
+    warps: bool = Field(
+        description="the grid is not the source's: another CRS, or placed by ground control points"
+    )
     is_reprojected: bool = Field(description="the CRS is not the source's")
     asked_crs: str | None = Field(description="target_crs of the request")
     reasons: tuple[str, ...]
@@ -102,14 +118,19 @@ def plan_cogs(profile: RasterProfiled, options: RasterCogOptions) -> CogPlans:
         because = tier_refusal(tier, profile)
         if because:
             raise RasterTypeMismatch(
-                f"{profile.source.key!r} cannot be made into the {tier.value} tier: {because}.", remedy="Choose the tier analysis, or all."
+                f"{profile.source.key!r} cannot be made into the {tier.value} tier: {because}.",
+                remedy="Choose the tier analysis, or all.",
             )
         return CogPlans((_plan(profile, options, grid, tier),), ())
     tiers = (OutputTier.analysis, OutputTier.visualization, OutputTier.archive)
     refusals = {tier: tier_refusal(tier, profile) for tier in tiers}
     return CogPlans(
         tuple(_plan(profile, options, grid, tier) for tier in tiers if refusals[tier] is None),
-        tuple(Finding(code="TIER_REFUSED", message=f"{tier.value}: {because}") for tier, because in refusals.items() if because),
+        tuple(
+            Finding(code="TIER_REFUSED", message=f"{tier.value}: {because}")
+            for tier, because in refusals.items()
+            if because
+        ),
     )
 
 
@@ -122,23 +143,39 @@ def tier_refusal(tier: OutputTier, profile: RasterProfiled) -> str | None:
     dtypes = sorted({band.dtype for band in profile.bands})
     if dtypes != ["uint8"]:
         return f"JPEG holds 8 bits a band, and the bands are {', '.join(dtypes)}"
-    if len(profile.bands) > 4 or (len(profile.bands) == 4 and profile.raster_type is not RasterType.rgba and not _alpha(profile)):
+    if len(profile.bands) > 4 or (
+        len(profile.bands) == 4
+        and profile.raster_type is not RasterType.rgba
+        and not _alpha(profile)
+    ):
         return f"JPEG holds three bands and a mask, and there are {len(profile.bands)} bands"
     return None
 
 
-def _plan(profile: RasterProfiled, options: RasterCogOptions, grid: TargetGrid, tier: OutputTier) -> CogPlan:
+def _plan(
+    profile: RasterProfiled, options: RasterCogOptions, grid: TargetGrid, tier: OutputTier
+) -> CogPlan:
     lossless = tier is not OutputTier.visualization
     compression = "JPEG"
     if lossless:
         compression = "DEFLATE" if options.compression is LosslessCompression.deflate else "ZSTD"
     bands = _bands(profile, lossless=lossless)
     source_bands = tuple(band.index for band in bands)
-    bands = tuple(band.model_copy(update={"index": index}) for index, band in enumerate(bands, start=1))
+    bands = tuple(
+        band.model_copy(update={"index": index}) for index, band in enumerate(bands, start=1)
+    )
     overviews, reprojection = RESAMPLING[profile.raster_type]
-    overview = overviews if options.overview_resampling is Resampling.auto else options.overview_resampling
-    reproject = reprojection if options.reproject_resampling is Resampling.auto else options.reproject_resampling
-    predictor, predictor_reason = _predictor(profile.raster_type, bands[0]) if lossless else (1, "JPEG has no predictor")
+    overview = (
+        overviews if options.overview_resampling is Resampling.auto else options.overview_resampling
+    )
+    reproject = (
+        reprojection
+        if options.reproject_resampling is Resampling.auto
+        else options.reproject_resampling
+    )
+    predictor, predictor_reason = (
+        _predictor(profile.raster_type, bands[0]) if lossless else (1, "JPEG has no predictor")
+    )
     mask_band = _mask_band(profile) if not lossless else None
     has_mask, mask_reason = _internal_mask(profile, grid, lossless=lossless)
     return CogPlan(
@@ -149,7 +186,9 @@ def _plan(profile: RasterProfiled, options: RasterCogOptions, grid: TargetGrid, 
         transform=grid.transform,
         bounds=grid.bounds,
         lonlat_bounds=grid.lonlat_bounds,
-        bands=bands if not has_mask else tuple(band.model_copy(update={"mask": "per_dataset"}) for band in bands),
+        bands=bands
+        if not has_mask
+        else tuple(band.model_copy(update={"mask": "per_dataset"}) for band in bands),
         source_crs=profile.crs,
         source_nodata=profile.bands[0].nodata,
         source_nodata_is_nan=profile.bands[0].nodata_is_nan,
@@ -172,7 +211,9 @@ def _plan(profile: RasterProfiled, options: RasterCogOptions, grid: TargetGrid, 
             _tier_reason(tier, compression),
             f"predictor {predictor}: {predictor_reason}",
             f"overviews by {overview.value}: {_whose(options.overview_resampling, profile)}",
-            grid.reason if not grid.warps else f"{grid.reason}; by {reproject.value}: {_whose(options.reproject_resampling, profile)}",
+            grid.reason
+            if not grid.warps
+            else f"{grid.reason}; by {reproject.value}: {_whose(options.reproject_resampling, profile)}",
             mask_reason,
         ),
     )
@@ -193,14 +234,30 @@ def _bands(profile: RasterProfiled, *, lossless: bool) -> tuple[RasterBand, ...]
     (a TIFF cannot leave that open); for JPEG three colours and no nodata, which becomes the mask."""
     if lossless:
         widest = np.result_type(*(band.dtype for band in profile.bands)).name
-        first = "gray" if profile.bands[0].color_interpretation == "undefined" else profile.bands[0].color_interpretation
+        first = (
+            "gray"
+            if profile.bands[0].color_interpretation == "undefined"
+            else profile.bands[0].color_interpretation
+        )
         return tuple(
-            band.model_copy(update={"dtype": widest, "color_interpretation": first if band.index == 1 else band.color_interpretation})
+            band.model_copy(
+                update={
+                    "dtype": widest,
+                    "color_interpretation": first if band.index == 1 else band.color_interpretation,
+                }
+            )
             for band in profile.bands
         )
     colors = ("red", "green", "blue")
     return tuple(
-        band.model_copy(update={"color_interpretation": color, "nodata": None, "nodata_is_nan": False, "mask": "all_valid"})
+        band.model_copy(
+            update={
+                "color_interpretation": color,
+                "nodata": None,
+                "nodata_is_nan": False,
+                "mask": "all_valid",
+            }
+        )
         for band, color in zip(_colors(profile.bands), colors, strict=True)
     )
 
@@ -214,7 +271,9 @@ def _colors(bands: tuple[RasterBand, ...]) -> tuple[RasterBand, ...]:
 
 
 def _alpha(profile: RasterProfiled) -> int | None:
-    return next((band.index for band in profile.bands if band.color_interpretation == "alpha"), None)
+    return next(
+        (band.index for band in profile.bands if band.color_interpretation == "alpha"), None
+    )
 
 
 def _mask_band(profile: RasterProfiled) -> int | None:
@@ -226,11 +285,18 @@ def _has_nodata(profile: RasterProfiled) -> bool:
     return profile.bands[0].nodata is not None or profile.bands[0].nodata_is_nan
 
 
-def _internal_mask(profile: RasterProfiled, grid: TargetGrid, *, lossless: bool) -> tuple[bool, str]:
+def _internal_mask(
+    profile: RasterProfiled, grid: TargetGrid, *, lossless: bool
+) -> tuple[bool, str]:
     masked = any(band.mask in ("per_dataset", "per_band") for band in profile.bands)
     if not lossless:
         wanted = masked or grid.warps or _has_nodata(profile) or _mask_band(profile) is not None
-        return wanted, "internal mask: a lossy nodata value would fray" if wanted else "no mask: every pixel is valid"
+        return (
+            wanted,
+            "internal mask: a lossy nodata value would fray"
+            if wanted
+            else "no mask: every pixel is valid",
+        )
     if _alpha(profile) is not None:
         return False, "the alpha band is kept as a band"
     if masked:
@@ -238,7 +304,10 @@ def _internal_mask(profile: RasterProfiled, grid: TargetGrid, *, lossless: bool)
     if _has_nodata(profile):
         return False, "nodata value, as in the source or the request"
     if grid.warps:
-        return True, "internal mask: warping leaves corners without data, and there is no nodata value"
+        return (
+            True,
+            "internal mask: warping leaves corners without data, and there is no nodata value",
+        )
     return False, "no mask: the source has neither nodata nor mask"
 
 
@@ -254,9 +323,17 @@ def _tier_reason(tier: OutputTier, compression: str) -> str:
     if tier is OutputTier.visualization:
         return "visualization: JPEG, for looking at; values are changed slightly"
     level = LEVELS[tier, compression]
-    what = "lossless" if tier is OutputTier.analysis else "lossless, at the highest level that is as easy to read"
+    what = (
+        "lossless"
+        if tier is OutputTier.analysis
+        else "lossless, at the highest level that is as easy to read"
+    )
     return f"{tier.value}: {compression} level {level}, {what}"
 
 
 def _whose(choice: Resampling, profile: RasterProfiled) -> str:
-    return f"what {profile.raster_type.value} wants" if choice is Resampling.auto else "the request says so"
+    return (
+        f"what {profile.raster_type.value} wants"
+        if choice is Resampling.auto
+        else "the request says so"
+    )

@@ -19,18 +19,35 @@ import numpy as np
 
 from geo_platform.errors import CogInvalid, StoreUnavailable
 
+# As `gdalinfo` lists it and `rasterio`'s `tags()` names it.
 RUN_ID_ITEM = "GEO_PLATFORM_RUN_ID"
-"""As `gdalinfo` lists it and `rasterio`'s `tags()` names it."""
 
 _GDAL_METADATA = 42112
 _ASCII = 2
+# StripOffsets, TileOffsets: arrays of places in the file.
 _DATA_OFFSETS = (273, 324)
-"""StripOffsets, TileOffsets: arrays of places in the file."""
 
+# SubIFDs, Exif, GPS, Interoperability: GDAL's COG driver writes none of them.
 _DIRECTORY_OFFSETS = (330, 34665, 34853, 40965)
-"""SubIFDs, Exif, GPS, Interoperability: GDAL's COG driver writes none of them."""
 
-_BYTES_OF_TYPE = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_BYTES_OF_TYPE = {
+    1: 1,
+    2: 1,
+    3: 2,
+    4: 4,
+    5: 8,
+    6: 1,
+    7: 1,
+    8: 2,
+    9: 4,
+    10: 8,
+    11: 4,
+    12: 8,
+    13: 4,
+    16: 8,
+    17: 8,
+    18: 8,
+}
 _OFFSET_TYPES = {3: "u2", 4: "u4", 16: "u8"}
 _EARLIER_ITEM = re.compile(rb'\s*<Item name="' + RUN_ID_ITEM.encode() + rb'">[^<]*</Item>')
 _END = b"</GDALMetadata>"
@@ -102,7 +119,9 @@ def put_run_id(path: Path, run_id: str) -> None:
         with path.open("r+b") as file:
             _put(file, run_id)
     except OSError as error:
-        raise StoreUnavailable(f"The scratch folder could not take the COG {path.name!r}.") from error
+        raise StoreUnavailable(
+            f"The scratch folder could not take the COG {path.name!r}."
+        ) from error
     except (struct.error, LookupError, ValueError) as error:
         raise CogInvalid(f"The COG {path.name!r} has no place for the run id: {error}.") from error
 
@@ -115,10 +134,15 @@ def _put(file: BinaryIO, run_id: str) -> None:
     room = _room(form, directories[0], before, len(text))
     offset = struct.pack(form.order + form.offset, room.text_at)
     others = [entry for entry in directories[0].entries if entry.tag != _GDAL_METADATA]
-    entries = sorted([*others, _Entry(_GDAL_METADATA, _ASCII, len(text), b"")], key=lambda entry: entry.tag)
+    entries = sorted(
+        [*others, _Entry(_GDAL_METADATA, _ASCII, len(text), b"")], key=lambda entry: entry.tag
+    )
     _move_on(file, room)
     for directory in (replace(directories[0], entries=tuple(entries)), *directories[1:]):
-        relocated = [_relocated(file, form, room, entry) if entry.value else replace(entry, value=offset) for entry in directory.entries]
+        relocated = [
+            _relocated(file, form, room, entry) if entry.value else replace(entry, value=offset)
+            for entry in directory.entries
+        ]
         file.seek(room.moved(directory.offset))
         file.write(_table(form, relocated, room.moved(directory.following)))
     file.seek(room.text_at)
@@ -139,9 +163,16 @@ def _room(form: _Form, first: _Directory, before: _Entry | None, text_bytes: int
     """At the end of the text that is there, or behind the directory, which gets one entry more. Pure."""
     if before is not None and before.size_bytes > form.inline_bytes:
         (text_at,) = struct.unpack(form.order + form.offset, before.value)
-        return _Room(text_at + before.size_bytes, _aligned(max(text_bytes - before.size_bytes, 0)), text_at)
+        return _Room(
+            text_at + before.size_bytes, _aligned(max(text_bytes - before.size_bytes, 0)), text_at
+        )
     added = 0 if before is not None else form.size(form.entry)
-    end = first.offset + form.size(form.count) + len(first.entries) * form.size(form.entry) + form.inline_bytes
+    end = (
+        first.offset
+        + form.size(form.count)
+        + len(first.entries) * form.size(form.entry)
+        + form.inline_bytes
+    )
     return _Room(end, _aligned(added + text_bytes), end + added)
 
 
@@ -160,8 +191,12 @@ def _directories(file: BinaryIO, form: _Form) -> Iterator[_Directory]:
     following = _number(file, form, form.first_at, form.offset)
     while following:
         offset, size = following, form.size(form.entry)
-        table = _read(file, offset + form.size(form.count), _number(file, form, offset, form.count) * size)
-        entries = tuple(_Entry(*found) for found in struct.iter_unpack(form.order + form.entry, table))
+        table = _read(
+            file, offset + form.size(form.count), _number(file, form, offset, form.count) * size
+        )
+        entries = tuple(
+            _Entry(*found) for found in struct.iter_unpack(form.order + form.entry, table)
+        )
         if any(entry.tag in _DIRECTORY_OFFSETS for entry in entries):
             raise ValueError("it has directories within directories")
         following = _number(file, form, offset + form.size(form.count) + len(table), form.offset)
@@ -169,8 +204,15 @@ def _directories(file: BinaryIO, form: _Form) -> Iterator[_Directory]:
 
 
 def _table(form: _Form, entries: list[_Entry], following: int) -> bytes:
-    packed = (struct.pack(form.order + form.entry, entry.tag, entry.type, entry.count, entry.value) for entry in entries)
-    return struct.pack(form.order + form.count, len(entries)) + b"".join(packed) + struct.pack(form.order + form.offset, following)
+    packed = (
+        struct.pack(form.order + form.entry, entry.tag, entry.type, entry.count, entry.value)
+        for entry in entries
+    )
+    return (
+        struct.pack(form.order + form.count, len(entries))
+        + b"".join(packed)
+        + struct.pack(form.order + form.offset, following)
+    )
 
 
 def _move_on(file: BinaryIO, room: _Room) -> None:

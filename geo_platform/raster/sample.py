@@ -1,6 +1,10 @@
 """A sample of pixels over the whole extent and all bands, bounded in count and bytes.
 
 What belongs here: choosing windows (pure) and reading them. What stays out: what the values mean (`detection.py`).
+
+A window of the source as planned: its pixels with the planned nodata and dtype, and which of them are valid.
+
+Used by the writer, which streams it, and by the comparison, which asks for samples of it.
 """
 
 import math
@@ -17,9 +21,10 @@ from rasterio.windows import Window
 from geo_platform.contracts.raster import BandStatistics
 from geo_platform.grid import GridShape
 from geo_platform.raster.nodata import same_value
+from geo_platform.raster.plan import CogPlan
 
+# Decoded, all bands together.
 SAMPLE_BYTES = 8 * 1024**2
-"""Decoded, all bands together."""
 
 MINIMUM_WINDOWS = 9
 MAXIMUM_WINDOWS = 64
@@ -37,7 +42,12 @@ class BandSample:
 
 
 def spread_windows(
-    shape: GridShape, block: GridShape, bytes_per_pixel: int, budget_bytes: int = SAMPLE_BYTES, *, at_least: int = MINIMUM_WINDOWS
+    shape: GridShape,
+    block: GridShape,
+    bytes_per_pixel: int,
+    budget_bytes: int = SAMPLE_BYTES,
+    *,
+    at_least: int = MINIMUM_WINDOWS,
 ) -> tuple[Window, ...]:
     """Whole blocks spread evenly over the grid; all of it in one window where the budget allows. Pure.
 
@@ -58,7 +68,9 @@ def spread_windows(
     )
 
 
-def read_sample(dataset: DatasetReader, windows: tuple[Window, ...], nodata: tuple[float | None, ...]) -> tuple[BandSample, ...]:
+def read_sample(
+    dataset: DatasetReader, windows: tuple[Window, ...], nodata: tuple[float | None, ...]
+) -> tuple[BandSample, ...]:
     """Read the windows, all bands at once, keep the valid pixels of each band."""
     parts: list[list[Values]] = [[] for _ in dataset.indexes]
     looked_at = 0
@@ -70,7 +82,11 @@ def read_sample(dataset: DatasetReader, windows: tuple[Window, ...], nodata: tup
 
 
 def search_valid(
-    dataset: DatasetReader, shape: GridShape, block: GridShape, nodata: tuple[float | None, ...], budget_bytes: int = SAMPLE_BYTES
+    dataset: DatasetReader,
+    shape: GridShape,
+    block: GridShape,
+    nodata: tuple[float | None, ...],
+    budget_bytes: int = SAMPLE_BYTES,
 ) -> tuple[Window, ...]:
     """Go through every block until the budget is full of windows that hold valid pixels; empty where there is none."""
     width = sum(np.dtype(dtype).itemsize for dtype in dataset.dtypes)
@@ -89,7 +105,11 @@ def all_windows(shape: GridShape, block: GridShape, limit_px: int) -> Iterator[W
     cols = min(block.cols, shape.cols)
     if cols < shape.cols and block.rows * shape.cols <= limit_px:
         cols = shape.cols
-    rows = min(max(limit_px // cols, 1), max(block.rows, limit_px // cols // block.rows * block.rows), shape.rows)
+    rows = min(
+        max(limit_px // cols, 1),
+        max(block.rows, limit_px // cols // block.rows * block.rows),
+        shape.rows,
+    )
     for row in range(0, shape.rows, rows):
         for col in range(0, shape.cols, cols):
             yield Window(col, row, min(cols, shape.cols - col), min(rows, shape.rows - row))
@@ -99,7 +119,11 @@ def valid_pixels(
     dataset: DatasetReader, windows: tuple[Window, ...], nodata: tuple[float | None, ...]
 ) -> Iterator[tuple[Values, NDArray[np.bool_]]]:
     """(bands, rows, cols) pixels and whether each is valid, window by window."""
-    masked = [index for index, flags in zip(dataset.indexes, dataset.mask_flag_enums, strict=True) if _has_mask(flags)]
+    masked = [
+        index
+        for index, flags in zip(dataset.indexes, dataset.mask_flag_enums, strict=True)
+        if _has_mask(flags)
+    ]
     for window in windows:
         pixels = dataset.read(window=window)
         valid = np.stack([_valid(band, value) for band, value in zip(pixels, nodata, strict=True)])
@@ -129,11 +153,17 @@ def statistics(sample: BandSample) -> BandStatistics | None:
 
 
 def _has_mask(flags: list[MaskFlags]) -> bool:
-    return (MaskFlags.per_dataset in flags and MaskFlags.nodata not in flags) or MaskFlags.alpha in flags or flags == []
+    return (
+        (MaskFlags.per_dataset in flags and MaskFlags.nodata not in flags)
+        or MaskFlags.alpha in flags
+        or flags == []
+    )
 
 
 def _valid(band: Values, nodata: float | None) -> NDArray[np.bool_]:
-    valid: NDArray[np.bool_] = ~np.isnan(band) if band.dtype.kind == "f" else np.ones(band.shape, dtype=np.bool_)
+    valid: NDArray[np.bool_] = (
+        ~np.isnan(band) if band.dtype.kind == "f" else np.ones(band.shape, dtype=np.bool_)
+    )
     if nodata is not None and not same_value(nodata, math.nan):
         valid &= band != np.asarray(nodata).astype(band.dtype)
     return valid
@@ -160,4 +190,51 @@ def _within(row: int, col: int, shape: GridShape, block: GridShape, share_px: in
     scale = math.sqrt(share_px / (rows * cols))
     inner_rows = max(int(rows * scale), 1)
     inner_cols = min(max(share_px // inner_rows, 1), cols)
-    return Window(col + (cols - inner_cols) // 2, row + (rows - inner_rows) // 2, inner_cols, inner_rows)
+    return Window(
+        col + (cols - inner_cols) // 2, row + (rows - inner_rows) // 2, inner_cols, inner_rows
+    )
+
+
+def planned_pixels(dataset: DatasetReader, plan: CogPlan, window: Window) -> Values:
+    """(bands, rows, cols) in the plan's order and dtype. Bands that mark missing pixels by another value than the planned one
+    are rewritten to it."""
+    pixels: Values = dataset.read(list(plan.source_bands), window=window)
+    pixels = pixels.astype(plan.bands[0].dtype, copy=False)
+    planned = plan.nodata
+    if planned is None:
+        return pixels
+    for band, source_band in zip(pixels, plan.source_bands, strict=True):
+        own = dataset.nodatavals[source_band - 1]
+        if own is not None and not same_value(own, planned):
+            band[_equal(band, own)] = planned
+    return pixels
+
+
+def planned_valid(
+    dataset: DatasetReader, pixels: Values, plan: CogPlan, window: Window
+) -> NDArray[np.bool_]:
+    """(rows, cols): valid where the source's mask says so, any band has data (as GDAL's dataset mask has it), and alpha is not 0."""
+    valid: NDArray[np.bool_] = dataset.dataset_mask(window=window) > 0
+    missing = plan.missing_value
+    if missing is not None:
+        valid &= ~_equal(pixels, plan.nodata if plan.nodata is not None else missing).all(axis=0)
+    if plan.mask_source_band is not None:
+        valid &= dataset.read(plan.mask_source_band, window=window) > 0
+    return valid
+
+
+def has_dataset_mask(dataset: DatasetReader) -> bool:
+    """A mask that is no nodata value (a PNG's transparent colour is called both) and no alpha band."""
+    other = {MaskFlags.alpha, MaskFlags.nodata}
+    return any(
+        (MaskFlags.per_dataset in flags and not other & set(flags)) or flags == []
+        for flags in dataset.mask_flag_enums
+    )
+
+
+def _equal(pixels: Values, value: float) -> NDArray[np.bool_]:
+    if math.isnan(value):
+        return (
+            np.isnan(pixels) if pixels.dtype.kind == "f" else np.zeros(pixels.shape, dtype=np.bool_)
+        )
+    return np.asarray(pixels == np.asarray(value).astype(pixels.dtype))

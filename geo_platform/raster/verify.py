@@ -19,8 +19,8 @@ from geo_platform.crs import same_crs
 from geo_platform.errors import CogInvalid
 from geo_platform.grid import GridShape
 from geo_platform.raster.compare import Comparison, compare_lossy, compare_same_grid, compare_warped
-from geo_platform.raster.crs import file_crs
-from geo_platform.raster.environment import gdal_environment
+from geo_platform.raster.gdal_environment import gdal_environment
+from geo_platform.raster.georeference import file_crs
 from geo_platform.raster.nodata import same_value
 from geo_platform.raster.open import open_raster
 from geo_platform.raster.plan import CogPlan
@@ -28,7 +28,9 @@ from geo_platform.raster.run_tag import RUN_ID_ITEM
 from geo_platform.source.openable import OpenableSource
 
 
-def verify_cog(path: Path, source: OpenableSource, plan: CogPlan, *, source_size_bytes: int, run_id: str = "") -> CogVerification:
+def verify_cog(
+    path: Path, source: OpenableSource, plan: CogPlan, *, source_size_bytes: int, run_id: str = ""
+) -> CogVerification:
     """What was found, of the run's name in the COG too where `run_id` is given.
 
     Raises CogInvalid naming every fault; what opening the source raises.
@@ -37,15 +39,24 @@ def verify_cog(path: Path, source: OpenableSource, plan: CogPlan, *, source_size
         try:
             with gdal_environment(), rasterio.open(path, driver="GTiff", sharing=False) as written:
                 faults = header_faults(written, plan)
-                faults += ["it does not name its run"] if run_id and written.tags().get(RUN_ID_ITEM) != run_id else []
+                faults += (
+                    ["it does not name its run"]
+                    if run_id and written.tags().get(RUN_ID_ITEM) != run_id
+                    else []
+                )
                 comparison = None if faults else compared(original, written, plan)
             layout_faults, warnings = _layout_faults(path, plan)
         except rasterio.errors.RasterioError as error:
-            raise CogInvalid(f"The COG of {source.display_name!r} could not be read back.", gdal=str(error)[:500]) from error
+            raise CogInvalid(
+                f"The COG of {source.display_name!r} could not be read back.", gdal=str(error)[:500]
+            ) from error
     faults += layout_faults
     faults += comparison.faults if comparison else []
     if faults or comparison is None:
-        raise CogInvalid(f"The COG of {source.display_name!r} is not what was planned: {'; '.join(faults)}.", faults=faults)
+        raise CogInvalid(
+            f"The COG of {source.display_name!r} is not what was planned: {'; '.join(faults)}.",
+            faults=faults,
+        )
     return CogVerification(
         is_valid_cog=True,
         warnings=tuple(warnings),
@@ -61,7 +72,11 @@ def compared(original: DatasetReader, written: DatasetReader, plan: CogPlan) -> 
     """The comparison that fits the plan: exact, by what JPEG loses, or by what warping may do."""
     if plan.warps:
         return compare_warped(original, written, plan)
-    return compare_same_grid(original, written, plan) if plan.is_lossless else compare_lossy(original, written, plan)
+    return (
+        compare_same_grid(original, written, plan)
+        if plan.is_lossless
+        else compare_lossy(original, written, plan)
+    )
 
 
 def header_faults(written: DatasetReader, plan: CogPlan) -> list[str]:
@@ -74,23 +89,61 @@ def header_faults(written: DatasetReader, plan: CogPlan) -> list[str]:
     names = [text or None for text in written.descriptions]
     overviews = _overview_shapes(written)
     checks = (
-        ("CRS", crs is not None and same_crs(crs, CRS.from_wkt(plan.crs.wkt)), crs.name if crs else None),
+        (
+            "CRS",
+            crs is not None and same_crs(crs, CRS.from_wkt(plan.crs.wkt)),
+            crs.name if crs else None,
+        ),
         ("geotransform", bool(placed), tuple(written.transform)[:6]),
-        ("shape", (written.height, written.width) == (plan.shape.rows, plan.shape.cols), written.shape),
+        (
+            "shape",
+            (written.height, written.width) == (plan.shape.rows, plan.shape.cols),
+            written.shape,
+        ),
         ("band count", written.count == len(plan.bands), written.count),
-        ("dtype", all(dtype == band.dtype for dtype, band in zip(written.dtypes, plan.bands, strict=False)), written.dtypes),
-        ("nodata", all(same_value(value, plan.nodata) for value in written.nodatavals), written.nodatavals),
-        ("colour interpretation", colors == [band.color_interpretation for band in plan.bands], colors),
-        ("scales", tuple(written.scales) == tuple(band.scale for band in plan.bands), written.scales),
-        ("offsets", tuple(written.offsets) == tuple(band.offset for band in plan.bands), written.offsets),
+        (
+            "dtype",
+            all(
+                dtype == band.dtype for dtype, band in zip(written.dtypes, plan.bands, strict=False)
+            ),
+            written.dtypes,
+        ),
+        (
+            "nodata",
+            all(same_value(value, plan.nodata) for value in written.nodatavals),
+            written.nodatavals,
+        ),
+        (
+            "colour interpretation",
+            colors == [band.color_interpretation for band in plan.bands],
+            colors,
+        ),
+        (
+            "scales",
+            tuple(written.scales) == tuple(band.scale for band in plan.bands),
+            written.scales,
+        ),
+        (
+            "offsets",
+            tuple(written.offsets) == tuple(band.offset for band in plan.bands),
+            written.offsets,
+        ),
         (
             "descriptions",
             names == [band.description for band in plan.bands],
             written.descriptions,
         ),
-        ("units", [text or None for text in written.units] == [band.unit for band in plan.bands], written.units),
+        (
+            "units",
+            [text or None for text in written.units] == [band.unit for band in plan.bands],
+            written.units,
+        ),
         ("mask", plan.has_internal_mask is _has_mask(written), written.mask_flag_enums[0]),
-        ("overviews", overviews == [_reduced(plan.shape, factor) for factor in plan.overview_factors], overviews),
+        (
+            "overviews",
+            overviews == [_reduced(plan.shape, factor) for factor in plan.overview_factors],
+            overviews,
+        ),
         ("compression", _compression(written) == plan.compression, _compression(written)),
         ("block size", plan.blocksize_px in written.block_shapes[0], written.block_shapes[0]),
     )
@@ -101,7 +154,9 @@ def _overview_shapes(written: DatasetReader) -> list[tuple[int, int]]:
     """(rows, cols) of each. rasterio's own figure is the ratio of two rounded widths, which is off in narrow rasters."""
     shapes: list[tuple[int, int]] = []
     for level in range(len(written.overviews(1))):
-        with rasterio.open(written.name, driver="GTiff", sharing=False, OVERVIEW_LEVEL=level) as overview:
+        with rasterio.open(
+            written.name, driver="GTiff", sharing=False, OVERVIEW_LEVEL=level
+        ) as overview:
             shapes.append((overview.height, overview.width))
     return shapes
 
@@ -126,7 +181,11 @@ def _layout_faults(path: Path, plan: CogPlan) -> tuple[list[str], list[str]]:
 
 def _has_mask(written: DatasetReader) -> bool:
     flags = written.mask_flag_enums[0]
-    return MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags and MaskFlags.nodata not in flags
+    return (
+        MaskFlags.per_dataset in flags
+        and MaskFlags.alpha not in flags
+        and MaskFlags.nodata not in flags
+    )
 
 
 def _compression(written: DatasetReader) -> str:

@@ -16,11 +16,11 @@ from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
 from geo_platform.errors import PlatformError, StoreUnavailable
+from geo_platform.raster.intermediate import mend, needs_mending, warp
 from geo_platform.raster.metadata import has_band_tags, other_domains
 from geo_platform.raster.open import open_raster, read_failure
 from geo_platform.raster.plan import CogPlan
 from geo_platform.raster.run_tag import put_run_id
-from geo_platform.raster.stage import mend, needs_mending, warp
 from geo_platform.source.openable import OpenableSource
 
 PREDICTORS = {1: "NO", 2: "STANDARD", 3: "FLOATING_POINT"}
@@ -31,7 +31,9 @@ _SCRATCH_TROUBLE = re.compile(
 )
 
 
-def write_cog(source: OpenableSource, plan: CogPlan, destination: Path, *, run_id: str = "") -> None:
+def write_cog(
+    source: OpenableSource, plan: CogPlan, destination: Path, *, run_id: str = ""
+) -> None:
     """Write the planned COG to `destination`, whose folder takes the intermediate files too; all are removed.
 
     With the id of the run that writes it, if there is one. On any error `destination` does not exist. Raises SourceTruncated,
@@ -50,7 +52,13 @@ def write_cog(source: OpenableSource, plan: CogPlan, destination: Path, *, run_i
                 warped = steps.enter_context(_temporary(destination, "warped"))
                 warp(dataset, plan, warped, was_mended=mends)
                 dataset = steps.enter_context(rasterio.open(warped, driver="GTiff", sharing=False))
-            rasterio.shutil.copy(dataset, str(destination), driver="COG", **creation_options(plan), **metadata_options(dataset))
+            rasterio.shutil.copy(
+                dataset,
+                str(destination),
+                driver="COG",
+                **creation_options(plan),
+                **metadata_options(dataset),
+            )
         if run_id:
             put_run_id(destination, run_id)
     except BaseException:
@@ -71,7 +79,11 @@ def creation_options(plan: CogPlan) -> dict[str, str | int]:
     }
     if plan.jpeg_quality is not None:
         return options | {"QUALITY": plan.jpeg_quality, "OVERVIEW_QUALITY": plan.jpeg_quality}
-    return options | {"LEVEL": plan.level or 1, "PREDICTOR": PREDICTORS[plan.predictor], "OVERVIEW_PREDICTOR": PREDICTORS[plan.predictor]}
+    return options | {
+        "LEVEL": plan.level or 1,
+        "PREDICTOR": PREDICTORS[plan.predictor],
+        "OVERVIEW_PREDICTOR": PREDICTORS[plan.predictor],
+    }
 
 
 def metadata_options(dataset: DatasetReader) -> dict[str, str]:
@@ -100,7 +112,10 @@ def _writing_errors(display_name: str) -> Iterator[None]:
         raise
     except (RasterioError, CPLE_BaseError) as error:
         if _SCRATCH_TROUBLE.search(f"{error} {error.__cause__}"):
-            raise StoreUnavailable(f"The scratch folder could not take the COG of {display_name!r}.", gdal=str(error)[:500]) from error
+            raise StoreUnavailable(
+                f"The scratch folder could not take the COG of {display_name!r}.",
+                gdal=str(error)[:500],
+            ) from error
         raise read_failure(display_name, error) from error
 
 

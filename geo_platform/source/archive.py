@@ -13,7 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from geo_platform.errors import ArchiveUnsafe, DecompressionBomb, SourceEmpty, SourceTruncated, SourceUnreadable, UnsupportedFormat
+from geo_platform.errors import (
+    ArchiveUnsafe,
+    DecompressionBomb,
+    SourceEmpty,
+    SourceTruncated,
+    SourceUnreadable,
+    UnsupportedFormat,
+)
 from geo_platform.source.content import Content
 
 _END_RECORD = b"PK\x05\x06"
@@ -54,7 +61,9 @@ class Member:
 
 
 @contextmanager
-def checked_archive(content: Content, limits: ArchiveLimits) -> Iterator[tuple[zipfile.ZipFile, tuple[Member, ...]]]:
+def checked_archive(
+    content: Content, limits: ArchiveLimits
+) -> Iterator[tuple[zipfile.ZipFile, tuple[Member, ...]]]:
     """The open archive and its regular files, every rule of this module held.
 
     Raises ArchiveUnsafe, DecompressionBomb, SourceEmpty, SourceTruncated, SourceUnreadable, UnsupportedFormat; damage met
@@ -66,8 +75,18 @@ def checked_archive(content: Content, limits: ArchiveLimits) -> Iterator[tuple[z
     try:
         with content.open() as stream, zipfile.ZipFile(stream) as archive:
             yield archive, check_members(archive.infolist(), name, limits, directory_offset)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, zlib.error, struct.error, UnicodeError) as error:
-        raise SourceUnreadable(f"The archive {name!r} is damaged: a member of it cannot be read.", cause=str(error)) from error
+    except (
+        zipfile.BadZipFile,
+        NotImplementedError,
+        EOFError,
+        OSError,
+        zlib.error,
+        struct.error,
+        UnicodeError,
+    ) as error:
+        raise SourceUnreadable(
+            f"The archive {name!r} is damaged: a member of it cannot be read.", cause=str(error)
+        ) from error
 
 
 def _check_directory(stream: BinaryIO, size_bytes: int, name: str, limits: ArchiveLimits) -> int:
@@ -83,21 +102,34 @@ def _check_directory(stream: BinaryIO, size_bytes: int, name: str, limits: Archi
     if members == 0xFFFF or 0xFFFFFFFF in (directory_bytes, offset):
         end = tail.rfind(_END_RECORD_64, 0, at)
         if end < 0 or at - end < 56:
-            raise SourceUnreadable(f"The archive {name!r} has no zip64 table of contents where one should be.")
+            raise SourceUnreadable(
+                f"The archive {name!r} has no zip64 table of contents where one should be."
+            )
         members, directory_bytes, offset = struct.unpack_from("<QQQ", tail, end + 32)
     if members == 0:
         raise SourceEmpty(f"The archive {name!r} holds no files.")
     if members > limits.max_members or directory_bytes > limits.max_directory_bytes:
-        raise DecompressionBomb(f"The archive {name!r} holds {members} members; {limits.max_members} are allowed.")
-    if offset + directory_bytes != size_bytes - tail_bytes + end or at + _END_RECORD_BYTES + comment_bytes != tail_bytes:
-        raise ArchiveUnsafe(f"The table of contents of {name!r} is not where it says: there may be another archive in the same file.")
+        raise DecompressionBomb(
+            f"The archive {name!r} holds {members} members; {limits.max_members} are allowed."
+        )
+    if (
+        offset + directory_bytes != size_bytes - tail_bytes + end
+        or at + _END_RECORD_BYTES + comment_bytes != tail_bytes
+    ):
+        raise ArchiveUnsafe(
+            f"The table of contents of {name!r} is not where it says: there may be another archive in the same file."
+        )
     return int(offset)
 
 
-def check_members(infos: list[zipfile.ZipInfo], name: str, limits: ArchiveLimits, directory_offset: int) -> tuple[Member, ...]:
+def check_members(
+    infos: list[zipfile.ZipInfo], name: str, limits: ArchiveLimits, directory_offset: int
+) -> tuple[Member, ...]:
     """Every rule that the table of contents alone decides."""
     if len(infos) > limits.max_members:
-        raise DecompressionBomb(f"The archive {name!r} holds {len(infos)} members; {limits.max_members} are allowed.")
+        raise DecompressionBomb(
+            f"The archive {name!r} holds {len(infos)} members; {limits.max_members} are allowed."
+        )
     members = [Member(_checked_path(info, name), info) for info in infos]
     for member in members:
         _check_kind(member, name)
@@ -106,7 +138,9 @@ def check_members(infos: list[zipfile.ZipInfo], name: str, limits: ArchiveLimits
     _check_overlap(members, name, directory_offset)
     total = sum(member.size_bytes for member in members)
     if total > limits.max_total_bytes:
-        raise DecompressionBomb(f"The archive {name!r} unpacks to {total} bytes; {limits.max_total_bytes} are allowed.")
+        raise DecompressionBomb(
+            f"The archive {name!r} unpacks to {total} bytes; {limits.max_total_bytes} are allowed."
+        )
     return tuple(member for member in members if not member.info.is_dir())
 
 
@@ -121,7 +155,11 @@ def gdal_member_path(info: zipfile.ZipInfo, name: str) -> str:
         return raw
     checksum, path = alternatives[0]
     is_utf8 = bool(info.flag_bits & _UTF8_FLAG)
-    if len(alternatives) > 1 or checksum != zlib.crc32(raw.encode("utf-8" if is_utf8 else "cp437")) or (is_utf8 and path != raw):
+    if (
+        len(alternatives) > 1
+        or checksum != zlib.crc32(raw.encode("utf-8" if is_utf8 else "cp437"))
+        or (is_utf8 and path != raw)
+    ):
         raise ArchiveUnsafe(f"The member {raw!r} of {name!r} has a second name that does not fit.")
     return path
 
@@ -132,7 +170,9 @@ def _unicode_names(extra: bytes) -> list[tuple[int, str]]:
     while len(extra) >= 4:
         kind, length = struct.unpack_from("<HH", extra)
         if kind == _UNICODE_PATH_FIELD and length > 5:
-            found.append((struct.unpack_from("<I", extra, 5)[0], extra[9 : 4 + length].decode("utf-8")))
+            found.append(
+                (struct.unpack_from("<I", extra, 5)[0], extra[9 : 4 + length].decode("utf-8"))
+            )
         extra = extra[4 + length :]
     return found
 
@@ -158,7 +198,10 @@ def _check_kind(member: Member, name: str) -> None:
     if stat.S_IFMT(member.info.external_attr >> 16) not in _REGULAR_TYPES:
         raise ArchiveUnsafe(f"The member {member.path!r} of {name!r} is a link or a device.")
     if member.info.flag_bits & _ENCRYPTED_FLAG:
-        raise ArchiveUnsafe(f"The member {member.path!r} of {name!r} is encrypted.", remedy="Zip it without a password.")
+        raise ArchiveUnsafe(
+            f"The member {member.path!r} of {name!r} is encrypted.",
+            remedy="Zip it without a password.",
+        )
     if member.info.compress_type not in _METHODS:
         raise UnsupportedFormat(
             f"The member {member.path!r} of {name!r} is compressed by method {member.info.compress_type}, which GDAL cannot read in place.",

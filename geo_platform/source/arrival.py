@@ -23,13 +23,21 @@ from geo_platform.source.sidecars import exposed_sidecars, sidecars_of
 from geo_platform.source.sniff import DetectedSource, detect_content
 from geo_platform.source.staging import ranged, staged
 
+# A TIFF up to this size is fetched once for all stages; the sample of a larger one costs at most a
+# quarter of it.
 FETCHED_WHOLE_BYTES = 32 * 1024**2
-"""A TIFF up to this size is fetched once for all stages; the sample of a larger one costs at most a quarter of it."""
 
 _JOBS = {SourceKind.raster: "process_raster", SourceKind.vector: "ingest_vector"}
 
 
-def receive(objects: ObjectStore, container: str, key: str, options: ArrivalOptions, *, expected: SourceKind | None) -> ObjectArrived:
+def receive(
+    objects: ObjectStore,
+    container: str,
+    key: str,
+    options: ArrivalOptions,
+    *,
+    expected: SourceKind | None,
+) -> ObjectArrived:
     """Describe the object and decide by its content what it is. Nothing is opened by a driver, and no more is fetched than looked at.
 
     The etag is that of the object and of those sidecars that a driver will see, so that a new world file makes a new
@@ -42,7 +50,11 @@ def receive(objects: ObjectStore, container: str, key: str, options: ArrivalOpti
     with _content(objects, stored.reference) as content:
         detected = detect_content(content, sidecars=tuple(siblings), member=options.archive_member)
     _refuse_other_kind(key, detected, expected)
-    seen = () if detected.archive_member else tuple(exposed_sidecars(detected.format, key, siblings).values())
+    seen = (
+        ()
+        if detected.archive_member
+        else tuple(exposed_sidecars(detected.format, key, siblings).values())
+    )
     sidecars = tuple(siblings[name] for name in sorted(seen))
     etag = combined_etag(stored.reference, sidecars)
     return ObjectArrived(
@@ -63,29 +75,43 @@ def receive(objects: ObjectStore, container: str, key: str, options: ArrivalOpti
 
 
 @contextmanager
-def opened(objects: ObjectStore, arrived: ObjectArrived, *, scratch: Path, by_ranges: bool = False) -> Iterator[OpenableSource]:
+def opened(
+    objects: ObjectStore, arrived: ObjectArrived, *, scratch: Path, by_ranges: bool = False
+) -> Iterator[OpenableSource]:
     """A way for a driver to read the source, while the context lasts.
 
     With `by_ranges` the caller wants headers and a sample: what need not be fetched whole for that (`reads_ranges`) is read
     where it lies. Raises Conflict where the object or a sidecar was replaced since it arrived, and what `staging.staged` raises.
     """
     main = _unchanged(objects, arrived.container, arrived.key)
-    sidecars = tuple(_unchanged(objects, sidecar.container, sidecar.key) for sidecar in arrived.sidecars)
+    sidecars = tuple(
+        _unchanged(objects, sidecar.container, sidecar.key) for sidecar in arrived.sidecars
+    )
     if combined_etag(main, sidecars) != arrived.etag:
         raise _replaced(arrived.key)
     with ExitStack() as stack:
         if by_ranges and not objects.is_local and reads_ranges(arrived):
-            files = {part.key: RangedFile(part.size_bytes, stack.enter_context(_open(objects, part))) for part in (main, *sidecars)}
+            files = {
+                part.key: RangedFile(part.size_bytes, stack.enter_context(_open(objects, part)))
+                for part in (main, *sidecars)
+            }
             yield ranged(files.pop(arrived.key), arrived.format, files, name=arrived.key)
             return
-        detected = DetectedSource(arrived.format, arrived.kind, arrived.media_type, arrived.archive_member)
+        detected = DetectedSource(
+            arrived.format, arrived.kind, arrived.media_type, arrived.archive_member
+        )
         paths = {part.key: stack.enter_context(_local(objects, part)) for part in (main, *sidecars)}
-        yield stack.enter_context(staged(paths.pop(arrived.key), detected, paths, name=arrived.key, scratch=scratch))
+        yield stack.enter_context(
+            staged(paths.pop(arrived.key), detected, paths, name=arrived.key, scratch=scratch)
+        )
 
 
 def check_current(objects: ObjectStore, arrived: ObjectArrived) -> None:
     """Raises Conflict where the object or a sidecar was replaced since it arrived. One that was deleted replaces nothing."""
-    places = [(arrived.container, arrived.key), *((sidecar.container, sidecar.key) for sidecar in arrived.sidecars)]
+    places = [
+        (arrived.container, arrived.key),
+        *((sidecar.container, sidecar.key) for sidecar in arrived.sidecars),
+    ]
     try:
         main, *sidecars = (objects.stat(container, key).reference for container, key in places)
     except SourceNotFound:
@@ -99,13 +125,19 @@ def reads_ranges(arrived: ObjectArrived) -> bool:
 
     Other formats are decoded from their beginning or looked through, and a small object is soon needed whole anyway.
     """
-    return arrived.format is SourceFormat.geotiff and arrived.archive_member is None and arrived.size_bytes > FETCHED_WHOLE_BYTES
+    return (
+        arrived.format is SourceFormat.geotiff
+        and arrived.archive_member is None
+        and arrived.size_bytes > FETCHED_WHOLE_BYTES
+    )
 
 
 @contextmanager
 def _content(objects: ObjectStore, reference: ObjectReference) -> Iterator[StoredContent]:
     with _open(objects, reference) as stream:
-        yield StoredContent(stream, reference.size_bytes, reference.key, lambda: _local(objects, reference))
+        yield StoredContent(
+            stream, reference.size_bytes, reference.key, lambda: _local(objects, reference)
+        )
 
 
 def _open(objects: ObjectStore, reference: ObjectReference) -> AbstractContextManager[BinaryIO]:
@@ -125,7 +157,10 @@ def combined_etag(main: ObjectReference, sidecars: tuple[ObjectReference, ...]) 
     """The object's own etag where it stands alone; otherwise 32 hex digits over all of them with their names."""
     if not sidecars:
         return main.etag
-    parts = [main.etag, *([sidecar.key, sidecar.etag] for sidecar in sorted(sidecars, key=lambda part: part.key))]
+    parts = [
+        main.etag,
+        *([sidecar.key, sidecar.etag] for sidecar in sorted(sidecars, key=lambda part: part.key)),
+    ]
     return hashlib.sha256(json.dumps(parts, separators=(",", ":")).encode()).hexdigest()[:32]
 
 
@@ -133,7 +168,10 @@ def _siblings(objects: ObjectStore, container: str, key: str) -> dict[str, Objec
     """Sidecars of the same folder by key; only names that begin with the object's stem are listed."""
     folder, slash, base = key.rpartition("/")
     stem = base.rpartition(".")[0] or base
-    listed = {stored.reference.key: stored.reference for stored in objects.list(container, folder + slash + stem)}
+    listed = {
+        stored.reference.key: stored.reference
+        for stored in objects.list(container, folder + slash + stem)
+    }
     return {name: listed[name] for name in sidecars_of(key, listed.keys())}
 
 
@@ -163,4 +201,7 @@ def _unchanged(objects: ObjectStore, container: str, key: str) -> ObjectReferenc
 
 
 def _replaced(key: str) -> Conflict:
-    return Conflict(f"{key!r} or a file beside it was replaced while it was being processed.", remedy="Submit it again.")
+    return Conflict(
+        f"{key!r} or a file beside it was replaced while it was being processed.",
+        remedy="Submit it again.",
+    )

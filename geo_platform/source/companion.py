@@ -27,14 +27,22 @@ def check_companion(content: Content) -> None:
         _check_auxiliary_metadata(content)
     elif name.endswith(_TIFF_COMPANIONS):
         if tiff(content, head_of(content)) is None:
-            raise UnsupportedFormat(f"{content.name!r} is named like a mask or an overview, and is no TIFF.", remedy="Leave it out.")
+            raise UnsupportedFormat(
+                f"{content.name!r} is named like a mask or an overview, and is no TIFF.",
+                remedy="Leave it out.",
+            )
     elif name.endswith(_HFA_COMPANIONS) and not head_of(content).startswith(b"EHFA_HEADER_TAG"):
-        raise UnsupportedFormat(f"{content.name!r} is named like an Erdas Imagine companion, and is none.", remedy="Leave it out.")
+        raise UnsupportedFormat(
+            f"{content.name!r} is named like an Erdas Imagine companion, and is none.",
+            remedy="Leave it out.",
+        )
 
 
 def _check_auxiliary_metadata(content: Content) -> None:
     if content.size_bytes > _MAX_METADATA_BYTES:
-        raise SourceUnreadable(f"{content.name!r} is {content.size_bytes} bytes long; auxiliary metadata is at most {_MAX_METADATA_BYTES}.")
+        raise SourceUnreadable(
+            f"{content.name!r} is {content.size_bytes} bytes long; auxiliary metadata is at most {_MAX_METADATA_BYTES}."
+        )
     with content.open() as stream:
         xml = stream.read(_MAX_METADATA_BYTES)
     try:
@@ -44,5 +52,6 @@ def _check_auxiliary_metadata(content: Content) -> None:
         raise
     if root.tag.lower() not in ("pamdataset", "metadata"):
         raise UnsupportedFormat(
-            f"{content.name!r} is XML with the root element {root.tag!r}, not auxiliary metadata.", remedy="Leave it out."
+            f"{content.name!r} is XML with the root element {root.tag!r}, not auxiliary metadata.",
+            remedy="Leave it out.",
         )

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 from zipfile import ZipFile, ZipInfo
 
+# Enough for a GeoJSON's leading members, a CSV's first rows and the prolog of any XML; GDAL's
+# drivers look at less.
 HEAD_BYTES = 256 * 1024
-"""Enough for a GeoJSON's leading members, a CSV's first rows and the prolog of any XML; GDAL's drivers look at less."""
 
 _COPY_BYTES = 1024 * 1024
 

@@ -1,11 +1,18 @@
 """The table of supported formats: what they are called, by whom, and which driver may open them.
 
 What belongs here: facts about formats. What stays out: recognising one (`sniff.py`) and opening one (`staging.py`).
+
+Only the supported vector formats' drivers stay registered in pyogrio's GDAL. pyogrio cannot name a driver per opening.
+
+rasterio can, and does (`raster/open.py`), so its GDAL keeps its drivers. Both are switched off the network by settings.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+
+import pyogrio
+from pyogrio import _ogr
 
 from geo_platform.contracts.arrival import SourceFormat, SourceKind
 
@@ -34,38 +41,118 @@ def _raster(label: str, media_type: str, extensions: tuple[str, ...], driver: st
     return FormatRule(label, SourceKind.raster, media_type, extensions, rasterio_drivers=(driver,))
 
 
-def _vector(label: str, media_type: str, extensions: tuple[str, ...], driver: str | None) -> FormatRule:
+def _vector(
+    label: str, media_type: str, extensions: tuple[str, ...], driver: str | None
+) -> FormatRule:
     return FormatRule(label, SourceKind.vector, media_type, extensions, ogr_driver=driver)
 
 
 FORMATS: Mapping[SourceFormat, FormatRule] = MappingProxyType(
     {
-        SourceFormat.geotiff: _raster("GeoTIFF", "image/tiff; application=geotiff", (".tif", ".tiff", ".gtiff", ".btf"), "GTiff"),
-        SourceFormat.jpeg2000: _raster("JPEG 2000", "image/jp2", (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"), "JP2OpenJPEG"),
-        SourceFormat.erdas_imagine: _raster("Erdas Imagine", "application/x-erdas-hfa", (".img",), "HFA"),
-        SourceFormat.esri_ascii_grid: _raster("ESRI ASCII grid", "text/plain", (".asc", ".grd", ".txt"), "AAIGrid"),
+        SourceFormat.geotiff: _raster(
+            "GeoTIFF",
+            "image/tiff; application=geotiff",
+            (".tif", ".tiff", ".gtiff", ".btf"),
+            "GTiff",
+        ),
+        SourceFormat.jpeg2000: _raster(
+            "JPEG 2000",
+            "image/jp2",
+            (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+            "JP2OpenJPEG",
+        ),
+        SourceFormat.erdas_imagine: _raster(
+            "Erdas Imagine", "application/x-erdas-hfa", (".img",), "HFA"
+        ),
+        SourceFormat.esri_ascii_grid: _raster(
+            "ESRI ASCII grid", "text/plain", (".asc", ".grd", ".txt"), "AAIGrid"
+        ),
         SourceFormat.srtm_hgt: _raster("SRTM HGT", "application/x-srtm-hgt", (".hgt",), "SRTMHGT"),
         SourceFormat.png: _raster("PNG", "image/png", (".png",), "PNG"),
         SourceFormat.jpeg: _raster("JPEG", "image/jpeg", (".jpg", ".jpeg"), "JPEG"),
-        SourceFormat.geopackage: _vector("GeoPackage", "application/geopackage+sqlite3", (".gpkg",), "GPKG"),
-        SourceFormat.shapefile: _vector("Shapefile", "application/vnd.shp", (".shp",), "ESRI Shapefile"),
-        SourceFormat.geojson: _vector("GeoJSON", "application/geo+json", (".geojson", ".json"), "GeoJSON"),
+        SourceFormat.geopackage: _vector(
+            "GeoPackage", "application/geopackage+sqlite3", (".gpkg",), "GPKG"
+        ),
+        SourceFormat.shapefile: _vector(
+            "Shapefile", "application/vnd.shp", (".shp",), "ESRI Shapefile"
+        ),
+        SourceFormat.geojson: _vector(
+            "GeoJSON", "application/geo+json", (".geojson", ".json"), "GeoJSON"
+        ),
         SourceFormat.geojson_lines: _vector(
             "newline-delimited GeoJSON",
             "application/geo+json-seq",
-            (".geojsonl", ".geojsons", ".ndgeojson", ".ndjson", ".jsonl", ".nlgeojson", ".geojson", ".json"),
+            (
+                ".geojsonl",
+                ".geojsons",
+                ".ndgeojson",
+                ".ndjson",
+                ".jsonl",
+                ".nlgeojson",
+                ".geojson",
+                ".json",
+            ),
             "GeoJSONSeq",
         ),
-        SourceFormat.flatgeobuf: _vector("FlatGeobuf", "application/vnd.flatgeobuf", (".fgb",), "FlatGeobuf"),
-        SourceFormat.geoparquet: _vector("GeoParquet", "application/vnd.apache.parquet", (".parquet", ".geoparquet", ".pq"), None),
-        SourceFormat.kml: _vector("KML", "application/vnd.google-earth.kml+xml", (".kml", ".kmz"), "LIBKML"),
+        SourceFormat.flatgeobuf: _vector(
+            "FlatGeobuf", "application/vnd.flatgeobuf", (".fgb",), "FlatGeobuf"
+        ),
+        SourceFormat.geoparquet: _vector(
+            "GeoParquet", "application/vnd.apache.parquet", (".parquet", ".geoparquet", ".pq"), None
+        ),
+        SourceFormat.kml: _vector(
+            "KML", "application/vnd.google-earth.kml+xml", (".kml", ".kmz"), "LIBKML"
+        ),
         SourceFormat.gml: _vector("GML", "application/gml+xml", (".gml", ".xml"), "GML"),
         SourceFormat.csv: _vector("CSV", "text/csv", (".csv", ".tsv", ".txt"), "CSV"),
-        SourceFormat.osm_pbf: _vector("OSM PBF", "application/vnd.openstreetmap.data+pbf", (".osm.pbf", ".pbf"), "OSM"),
-        SourceFormat.file_geodatabase: _vector("File Geodatabase", "application/x-filegdb", (".gdb",), "OpenFileGDB"),
+        SourceFormat.osm_pbf: _vector(
+            "OSM PBF", "application/vnd.openstreetmap.data+pbf", (".osm.pbf", ".pbf"), "OSM"
+        ),
+        SourceFormat.file_geodatabase: _vector(
+            "File Geodatabase", "application/x-filegdb", (".gdb",), "OpenFileGDB"
+        ),
     }
 )
 
 ZIP_MEDIA_TYPE = "application/zip"
+# Of an object that is an archive: what is read in it is said by the format and the archive member.
 KMZ_MEDIA_TYPE = "application/vnd.google-earth.kmz"
-"""Of an object that is an archive: what is read in it is said by the format and the archive member."""
+
+
+# KML stands in where LIBKML is not built in; MEM is where GDAL itself puts what it derives.
+VECTOR_DRIVERS = frozenset(rule.ogr_driver for rule in FORMATS.values() if rule.ogr_driver) | {
+    "KML",
+    "MEM",
+    "Memory",
+}
+
+
+# GDAL's own HTTP client gets a proxy where nobody listens (the discard port of this machine);
+# /vsicurl gets no names.
+OFFLINE_SETTINGS: Mapping[str, str] = MappingProxyType(
+    {
+        "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".nothing-remote-is-ever-read",
+        "GDAL_HTTP_PROXY": "127.0.0.1:9",
+        "GDAL_HTTP_TIMEOUT": "1",
+        "GDAL_HTTP_CONNECTTIMEOUT": "1",
+        "GDAL_HTTP_MAX_RETRY": "0",
+    }
+)
+
+
+def restrict_vector_drivers() -> None:
+    """Take every other driver out of this process's pyogrio. Repeating it costs microseconds.
+
+    GDAL_SKIP is a public setting that GDAL applies when it registers its drivers, which pyogrio does once while it is
+    imported and again in the private function called here; what is left is then checked through the public list.
+    """
+    pyogrio.set_gdal_config_options(dict(OFFLINE_SETTINGS))
+    superfluous = set(pyogrio.list_drivers()) - VECTOR_DRIVERS
+    if superfluous:
+        pyogrio.set_gdal_config_options({"GDAL_SKIP": ",".join(sorted(superfluous))})
+        _ogr._register_drivers()
+        remaining = set(pyogrio.list_drivers()) - VECTOR_DRIVERS
+        if remaining:
+            raise RuntimeError(
+                f"drivers that should be gone are still registered in pyogrio: {sorted(remaining)}"
+            )

@@ -26,7 +26,7 @@ class OpenableSource:
     """`gdal_path` was composed by the platform (an absolute path or /vsizip/{…}/member), never taken from a user.
 
     `display_name` is the object's own name: data for messages. Where `ranged` holds files, `gdal_path` is no file of this
-    machine: its folder is these files by name, and only a driver that is given them can open it (`raster/ranged.py`).
+    machine: its folder is these files by name, and only a driver that is given them can open it (`raster/open.py`).
     """
 
     gdal_path: str

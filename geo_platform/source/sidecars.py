@@ -10,6 +10,7 @@ from types import MappingProxyType
 from geo_platform.contracts.arrival import SourceFormat
 from geo_platform.source.formats import FORMATS
 
+# By the extension of the image, in the order in which GDAL prefers them.
 _WORLD_FILES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         ".tif": (".tfw", ".tifw", ".wld"),
@@ -24,12 +25,31 @@ _WORLD_FILES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ".img": (".igw", ".imgw", ".wld"),
     }
 )
-"""By the extension of the image, in the order in which GDAL prefers them."""
 
-_SHAPEFILE_PARTS = (".shx", ".dbf", ".prj", ".cpg", ".cst", ".qix", ".qpj", ".sbn", ".sbx", ".idm", ".ind", ".qmd", ".fix", ".ain", ".aih")
+_SHAPEFILE_PARTS = (
+    ".shx",
+    ".dbf",
+    ".prj",
+    ".cpg",
+    ".cst",
+    ".qix",
+    ".qpj",
+    ".sbn",
+    ".sbx",
+    ".idm",
+    ".ind",
+    ".qmd",
+    ".fix",
+    ".ain",
+    ".aih",
+)
+# What replaces the extension of the main file.
 _BESIDE: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        **{extension: (*world, ".prj", ".aux", ".rrd", ".aux.xml") for extension, world in _WORLD_FILES.items()},
+        **{
+            extension: (*world, ".prj", ".aux", ".rrd", ".aux.xml")
+            for extension, world in _WORLD_FILES.items()
+        },
         ".img": (*_WORLD_FILES[".img"], ".prj", ".ige", ".rrd", ".rde", ".aux.xml"),
         ".asc": (".prj", ".clr"),
         ".grd": (".prj", ".clr"),
@@ -39,34 +59,50 @@ _BESIDE: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ".gml": (".gfs", ".xsd", ".resolved.gml"),
     }
 )
-"""What replaces the extension of the main file."""
 
-_AFTER: Mapping[str, tuple[str, ...]] = MappingProxyType({".shp": (".xml",), ".gpkg": ("-wal", "-shm", "-journal"), ".gml": (".gz",)})
+_AFTER: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {".shp": (".xml",), ".gpkg": ("-wal", "-shm", "-journal"), ".gml": (".gz",)}
+)
+# What follows the whole name of the main file.
 _AFTER_ANY_RASTER = (".aux.xml", ".msk", ".ovr", ".xml")
-"""What follows the whole name of the main file."""
 
 _ARCHIVES = (".zip", ".kmz")
 _OTHER_ARCHIVES = (".gz", ".tgz", ".tar", ".bz2", ".xz", ".7z", ".rar", ".zst")
 _LONELY_PARTS = (".dbf", ".shx")
 _AMBIGUOUS = (".txt", ".xml")
-_RASTER_EXTENSIONS = frozenset(ext for rule in FORMATS.values() if rule.rasterio_drivers for ext in rule.extensions) - {".txt"}
-_EXTENSIONS = frozenset(ext for rule in FORMATS.values() for ext in (*rule.extensions, *_ARCHIVES)) - set(_AMBIGUOUS)
+_RASTER_EXTENSIONS = frozenset(
+    ext for rule in FORMATS.values() if rule.rasterio_drivers for ext in rule.extensions
+) - {".txt"}
+_EXTENSIONS = frozenset(
+    ext for rule in FORMATS.values() for ext in (*rule.extensions, *_ARCHIVES)
+) - set(_AMBIGUOUS)
+# Of those extensions to which sidecars belong there is one format each.
 _FORMAT_OF_EXTENSION = MappingProxyType(
-    {ext: source_format for source_format, rule in FORMATS.items() for ext in rule.extensions if ext in _EXTENSIONS - set(_ARCHIVES)}
+    {
+        ext: source_format
+        for source_format, rule in FORMATS.items()
+        for ext in rule.extensions
+        if ext in _EXTENSIONS - set(_ARCHIVES)
+    }
 )
-"""Of those extensions to which sidecars belong there is one format each."""
 
+# What stands between the dots after the stem of a source that has sidecars, and of a sidecar: tif,
+# aux, xml, gpkg-wal.
 _PARTS_OF_SUFFIXES = frozenset(
     part
     for main in _EXTENSIONS
-    for suffix in (*_BESIDE.get(main, ()), *_AFTER.get(main, _AFTER_ANY_RASTER if main in _RASTER_EXTENSIONS else ()))
+    for suffix in (
+        *_BESIDE.get(main, ()),
+        *_AFTER.get(main, _AFTER_ANY_RASTER if main in _RASTER_EXTENSIONS else ()),
+    )
     for whole in (main, suffix if suffix.startswith(".") else main + suffix)
     for part in whole[1:].split(".")
     if part
 )
-"""What stands between the dots after the stem of a source that has sidecars, and of a sidecar: tif, aux, xml, gpkg-wal."""
 
-UNNAMED = "Its name is not that of a supported format; name it by itself to have its content looked at."
+UNNAMED = (
+    "Its name is not that of a supported format; name it by itself to have its content looked at."
+)
 
 
 @dataclass(frozen=True)
@@ -88,10 +124,14 @@ class Grouping:
 def sidecars_of(name: str, siblings: Collection[str]) -> tuple[str, ...]:
     """Those of `siblings` that belong to `name`: same folder, same stem, letter case aside; in order of name."""
     wanted = _sidecar_names(name.casefold())
-    return tuple(sorted(sibling for sibling in siblings if sibling != name and sibling.casefold() in wanted))
+    return tuple(
+        sorted(sibling for sibling in siblings if sibling != name and sibling.casefold() in wanted)
+    )
 
 
-def exposed_sidecars(source_format: SourceFormat, name: str, sidecars: Collection[str]) -> dict[str, str]:
+def exposed_sidecars(
+    source_format: SourceFormat, name: str, sidecars: Collection[str]
+) -> dict[str, str]:
     """Staged suffix (".wld", ".tif.aux.xml") -> name of the sidecar that a driver needs. The table of docs/formats.md.
 
     Left out on purpose: overviews (made anew), spatial and attribute indexes, application schemas, .rrd and .aux.
@@ -99,15 +139,37 @@ def exposed_sidecars(source_format: SourceFormat, name: str, sidecars: Collectio
     by_name = {sidecar.casefold(): sidecar for sidecar in sidecars}
     canonical = FORMATS[source_format].canonical_extension
     stem, extension = _split(name.casefold())
-    found = {".wld": next((by_name[stem + world] for world in _WORLD_FILES.get(extension, ()) if stem + world in by_name), None)}
-    found |= {suffix: by_name.get(stem + suffix) for suffix in _EXPOSED_BESIDE.get(source_format, ())}
-    found |= {canonical + suffix: by_name.get(stem + extension + suffix) for suffix in _EXPOSED_AFTER.get(source_format, ())}
+    found = {
+        ".wld": next(
+            (
+                by_name[stem + world]
+                for world in _WORLD_FILES.get(extension, ())
+                if stem + world in by_name
+            ),
+            None,
+        )
+    }
+    found |= {
+        suffix: by_name.get(stem + suffix) for suffix in _EXPOSED_BESIDE.get(source_format, ())
+    }
+    found |= {
+        canonical + suffix: by_name.get(stem + extension + suffix)
+        for suffix in _EXPOSED_AFTER.get(source_format, ())
+    }
     if source_format not in _WITH_WORLD_FILE:
         del found[".wld"]
     return {suffix: sidecar for suffix, sidecar in found.items() if sidecar is not None}
 
 
-_WITH_WORLD_FILE = frozenset({SourceFormat.geotiff, SourceFormat.jpeg2000, SourceFormat.png, SourceFormat.jpeg, SourceFormat.erdas_imagine})
+_WITH_WORLD_FILE = frozenset(
+    {
+        SourceFormat.geotiff,
+        SourceFormat.jpeg2000,
+        SourceFormat.png,
+        SourceFormat.jpeg,
+        SourceFormat.erdas_imagine,
+    }
+)
 _EXPOSED_BESIDE: Mapping[SourceFormat, tuple[str, ...]] = MappingProxyType(
     {
         SourceFormat.geotiff: (".prj",),
@@ -147,14 +209,19 @@ def group_sources(names: Iterable[str]) -> Grouping:
         by_folded.setdefault(name.casefold(), []).append(name)
     taken: dict[str, str] = {}
     for main in (name for name in rest if _split(name.casefold())[1] in _EXTENSIONS):
-        for sidecar in (name for wanted in _sidecar_names(main.casefold()) for name in by_folded.get(wanted, ())):
+        for sidecar in (
+            name for wanted in _sidecar_names(main.casefold()) for name in by_folded.get(wanted, ())
+        ):
             if sidecar != main:
                 taken.setdefault(sidecar, main)
     mains = [name for name in rest if name not in taken and _is_main(name)]
     orphans = [name for name in rest if name not in taken and not _is_main(name)]
     left |= {name: _reason_for_orphan(name) for name in orphans}
     left |= {name: f"It belongs to {main!r}." for name, main in taken.items() if main not in mains}
-    groups = tuple(SourceGroup(main, tuple(sorted(name for name, owner in taken.items() if owner == main))) for main in mains)
+    groups = tuple(
+        SourceGroup(main, tuple(sorted(name for name, owner in taken.items() if owner == main)))
+        for main in mains
+    )
     return Grouping(groups, tuple(sorted(left.items())))
 
 
@@ -238,6 +305,12 @@ def _reason_for_orphan(name: str) -> str:
     extension = _split(name.casefold())[1]
     if extension in _OTHER_ARCHIVES:
         return "It is an archive of another kind than zip, which is not opened."
-    if any(extension in suffixes for suffixes in (*_BESIDE.values(), *_AFTER.values(), _AFTER_ANY_RASTER)) and extension not in _AMBIGUOUS:
+    if (
+        any(
+            extension in suffixes
+            for suffixes in (*_BESIDE.values(), *_AFTER.values(), _AFTER_ANY_RASTER)
+        )
+        and extension not in _AMBIGUOUS
+    ):
         return "It belongs to a file that is not here."
     return UNNAMED

@@ -28,14 +28,23 @@ class DetectedSource:
 
 
 def detect(
-    path: Path, *, name: str, sidecars: Sequence[str] = (), member: str | None = None, limits: ArchiveLimits = DEFAULT_LIMITS
+    path: Path,
+    *,
+    name: str,
+    sidecars: Sequence[str] = (),
+    member: str | None = None,
+    limits: ArchiveLimits = DEFAULT_LIMITS,
 ) -> DetectedSource:
     """As `detect_content`, of a local file. `name` is the object's own name."""
     return detect_content(FileContent(path, name), sidecars=sidecars, member=member, limits=limits)
 
 
 def detect_content(
-    content: Content, *, sidecars: Sequence[str] = (), member: str | None = None, limits: ArchiveLimits = DEFAULT_LIMITS
+    content: Content,
+    *,
+    sidecars: Sequence[str] = (),
+    member: str | None = None,
+    limits: ArchiveLimits = DEFAULT_LIMITS,
 ) -> DetectedSource:
     """`sidecars` are the names beside the object, for formats of several files; `member` chooses the dataset of an archive that
     holds several.
@@ -48,6 +57,10 @@ def detect_content(
     if is_zip:
         source_format, archive_member = dataset_in_archive(content, member=member, limits=limits)
         media_type = KMZ_MEDIA_TYPE if source_format is SourceFormat.kml else ZIP_MEDIA_TYPE
-        return DetectedSource(source_format, FORMATS[source_format].kind, media_type, archive_member)
+        return DetectedSource(
+            source_format, FORMATS[source_format].kind, media_type, archive_member
+        )
     source_format = recognise(content, sidecars)
-    return DetectedSource(source_format, FORMATS[source_format].kind, FORMATS[source_format].media_type)
+    return DetectedSource(
+        source_format, FORMATS[source_format].kind, FORMATS[source_format].media_type
+    )

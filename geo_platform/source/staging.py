@@ -21,13 +21,18 @@ from geo_platform.source.sidecars import exposed_sidecars
 from geo_platform.source.sniff import DetectedSource
 
 _STEM = "source"
+# A file name holds 255 bytes; a letter takes up to four.
 _MAX_STEM_LETTERS = 60
-"""A file name holds 255 bytes; a letter takes up to four."""
 
 
 @contextmanager
 def staged(
-    path: Path, detected: DetectedSource, sidecar_paths: Mapping[str, Path], *, name: str, scratch: Path
+    path: Path,
+    detected: DetectedSource,
+    sidecar_paths: Mapping[str, Path],
+    *,
+    name: str,
+    scratch: Path,
 ) -> Iterator[OpenableSource]:
     """`sidecar_paths` maps the sidecars' own names to local files. Links are made, no bytes are copied.
 
@@ -46,7 +51,9 @@ def staged(
         yield OpenableSource(gdal_path=gdal_path, format=detected.format, display_name=name)
 
 
-def ranged(main: RangedFile, source_format: SourceFormat, sidecars: Mapping[str, RangedFile], *, name: str) -> OpenableSource:
+def ranged(
+    main: RangedFile, source_format: SourceFormat, sidecars: Mapping[str, RangedFile], *, name: str
+) -> OpenableSource:
     """The same without a folder: files that a driver reads where they lie, under names of ours. `sidecars` by their own names.
 
     Raises UnsupportedFormat or SourceUnreadable for a sidecar that may not be followed.
@@ -66,7 +73,9 @@ def _no_file() -> AbstractContextManager[Path]:
 
 
 def _restrict_vector_drivers() -> None:
-    from geo_platform.source.drivers import restrict_vector_drivers  # pyogrio takes its time; rasters do without it
+    from geo_platform.source.formats import (
+        restrict_vector_drivers,
+    )  # pyogrio takes its time; rasters do without it
 
     restrict_vector_drivers()
 
@@ -78,7 +87,13 @@ def _stage_archive(folder: Path, path: Path, member: str) -> str:
     return f"/vsizip/{{{link}}}/{member}" if member else f"/vsizip/{{{link}}}"
 
 
-def _stage_file(folder: Path, path: Path, source_format: SourceFormat, sidecar_paths: Mapping[str, Path], name: str) -> str:
+def _stage_file(
+    folder: Path,
+    path: Path,
+    source_format: SourceFormat,
+    sidecar_paths: Mapping[str, Path],
+    name: str,
+) -> str:
     stem = _stem(source_format, name)
     main = folder / f"{stem}{FORMATS[source_format].canonical_extension}"
     main.symlink_to(path.resolve())
@@ -96,11 +111,23 @@ def _stem(source_format: SourceFormat, name: str) -> str:
     letters and digits, since OGR names the layer of most formats after the file."""
     base = name.rpartition("/")[2]
     if FORMATS[source_format].kind is SourceKind.vector:
-        stem = base.partition(".osm.pbf")[0] if base.lower().endswith(".osm.pbf") else (base.rpartition(".")[0] or base)
-        return "".join(letter if letter.isalnum() or letter in "_-" else "_" for letter in stem)[:_MAX_STEM_LETTERS] or _STEM
+        stem = (
+            base.partition(".osm.pbf")[0]
+            if base.lower().endswith(".osm.pbf")
+            else (base.rpartition(".")[0] or base)
+        )
+        return (
+            "".join(letter if letter.isalnum() or letter in "_-" else "_" for letter in stem)[
+                :_MAX_STEM_LETTERS
+            ]
+            or _STEM
+        )
     if source_format is not SourceFormat.srtm_hgt:
         return _STEM
     tile = HGT_TILE.fullmatch(base)
     if tile is None:
-        raise SourceUnreadable(f"{name!r} does not say which SRTM tile it is.", remedy="Name it like its tile, for example N47E008.hgt.")
+        raise SourceUnreadable(
+            f"{name!r} does not say which SRTM tile it is.",
+            remedy="Name it like its tile, for example N47E008.hgt.",
+        )
     return tile.group(1).upper()

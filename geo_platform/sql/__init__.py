@@ -9,8 +9,8 @@ from importlib.resources import files
 
 from psycopg import sql
 
+# A name, a qualified name as (schema, name), or something composed already.
 Identifier = str | tuple[str, ...] | sql.Composable
-"""A name, a qualified name as (schema, name), or something composed already."""
 
 
 def statement(name: str, **parts: Identifier) -> sql.Composed:

@@ -12,24 +12,29 @@ from geo_platform.ports import BRONZE, MESSAGES, QUARANTINE, SILVER
 
 CONTAINERS = (BRONZE, SILVER, QUARANTINE, MESSAGES)
 
+# Azure Blob's limit, so that a key valid here is valid there.
 KEY_MAX_CHARACTERS = 1024
-"""Azure Blob's limit, so that a key valid here is valid there."""
 
+# The file systems' 255 less what a sidecar's name adds.
 SEGMENT_MAX_BYTES = 240
-"""The file systems' 255 less what a sidecar's name adds."""
 
 
 def check_container(container: str) -> str:
     """The container itself. Raises ParameterInvalid for one that the platform does not have."""
     if container not in CONTAINERS:
-        raise ParameterInvalid(f"There is no container {container!r}.", remedy=f"Choose one of: {', '.join(CONTAINERS)}.")
+        raise ParameterInvalid(
+            f"There is no container {container!r}.",
+            remedy=f"Choose one of: {', '.join(CONTAINERS)}.",
+        )
     return container
 
 
 def check_other(container: str, to_container: str) -> None:
     """Raises ParameterInvalid for a move that would put an object over itself."""
     if container == to_container:
-        raise ParameterInvalid(f"What lies in {container!r} cannot be moved there.", remedy="Choose another container.")
+        raise ParameterInvalid(
+            f"What lies in {container!r} cannot be moved there.", remedy="Choose another container."
+        )
 
 
 def key_fault(key: str) -> str | None:
@@ -59,7 +64,8 @@ def check_key(key: str) -> str:
     fault = key_fault(key)
     if fault is not None:
         raise ParameterInvalid(
-            f"The key {key!r} cannot be used: {fault}.", remedy="Rename the object; use forward slashes between folders."
+            f"The key {key!r} cannot be used: {fault}.",
+            remedy="Rename the object; use forward slashes between folders.",
         )
     return key
 
@@ -70,9 +76,12 @@ def path_inside(base: Path, key: str) -> Path:
     try:
         real = path.resolve()
     except (OSError, RuntimeError) as error:
-        raise StoreDenied(f"The object {key!r} lies behind links that cannot be followed.") from error
+        raise StoreDenied(
+            f"The object {key!r} lies behind links that cannot be followed."
+        ) from error
     if not real.is_relative_to(base):
         raise StoreDenied(
-            f"The object {key!r} is a symbolic link that leads out of its container.", remedy="Put the file itself there instead of a link."
+            f"The object {key!r} is a symbolic link that leads out of its container.",
+            remedy="Put the file itself there instead of a link.",
         )
     return path

@@ -6,18 +6,25 @@ What belongs here: unions of bounding boxes and of times, pure. What stays out: 
 from collections.abc import Iterable
 from typing import Any
 
+# west, south, east, north; west > east crosses the antimeridian (RFC 7946, section 5.2).
 Box = tuple[float, float, float, float]
-"""west, south, east, north; west > east crosses the antimeridian (RFC 7946, section 5.2)."""
 
 
 def item_extent(item: dict[str, Any]) -> dict[str, Any]:
     """What one item says, in the form of a collection's `extent`."""
     bbox = item.get("bbox")
-    if not (isinstance(bbox, list) and len(bbox) in {4, 6} and all(isinstance(side, int | float) for side in bbox)):
+    if not (
+        isinstance(bbox, list)
+        and len(bbox) in {4, 6}
+        and all(isinstance(side, int | float) for side in bbox)
+    ):
         bbox = None  # another program's item: it counts, but does not widen anything
     properties = item.get("properties", {})
     moment = properties.get("datetime")
-    start, end = properties.get("start_datetime") or moment, properties.get("end_datetime") or moment
+    start, end = (
+        properties.get("start_datetime") or moment,
+        properties.get("end_datetime") or moment,
+    )
     return {"spatial": {"bbox": [bbox] if bbox else []}, "temporal": {"interval": [[start, end]]}}
 
 

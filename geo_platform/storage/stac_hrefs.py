@@ -10,23 +10,32 @@ from urllib.parse import urljoin
 
 Document = dict[str, Any]
 
+# Relations that the catalog itself states, from where its documents lie.
 STRUCTURAL_RELATIONS = frozenset({"self", "root", "parent", "collection", "item", "items", "child"})
-"""Relations that the catalog itself states, from where its documents lie."""
 
 
 def with_hrefs(document: Document, change: Callable[[str], str]) -> Document:
     """A copy whose asset and link hrefs went through `change`."""
     changed = dict(document)
-    changed["links"] = [{**link, "href": change(link["href"])} for link in document.get("links", [])]
+    changed["links"] = [
+        {**link, "href": change(link["href"])} for link in document.get("links", [])
+    ]
     if "assets" in document:
-        changed["assets"] = {key: {**asset, "href": change(asset["href"])} for key, asset in document["assets"].items()}
+        changed["assets"] = {
+            key: {**asset, "href": change(asset["href"])}
+            for key, asset in document["assets"].items()
+        }
     return changed
 
 
 def absolute(document: Document, document_uri: str) -> Document:
     """Hrefs resolved against where the document lies, with a self link."""
     resolved = with_hrefs(document, lambda href: urljoin(document_uri, href))
-    own = {"rel": "self", "href": document_uri, "type": "application/geo+json" if document.get("type") == "Feature" else "application/json"}
+    own = {
+        "rel": "self",
+        "href": document_uri,
+        "type": "application/geo+json" if document.get("type") == "Feature" else "application/json",
+    }
     resolved["links"] = [link for link in resolved["links"] if link["rel"] != "self"] + [own]
     return resolved
 

@@ -6,7 +6,14 @@ What belongs here: conflicts among versions and sources, pure. What stays out: r
 from typing import Any
 
 from geo_platform.errors import CatalogRejected, Conflict, SourceNotFound
-from geo_platform.ports import ITEM_FINGERPRINT, ITEM_LOAD_MODE, ITEM_RESTORED_BY, ITEM_RUN_ID, ITEM_SOURCE, ITEM_SOURCE_CONTAINER
+from geo_platform.ports import (
+    ITEM_FINGERPRINT,
+    ITEM_LOAD_MODE,
+    ITEM_RESTORED_BY,
+    ITEM_RUN_ID,
+    ITEM_SOURCE,
+    ITEM_SOURCE_CONTAINER,
+)
 
 Document = dict[str, Any]
 
@@ -14,13 +21,19 @@ Document = dict[str, Any]
 def check_belongs(collection: Document, item: Document) -> None:
     """Raises CatalogRejected where the item says that it is another collection's."""
     if item.get("collection") != collection["id"]:
-        raise CatalogRejected(f"The item {item['id']} says collection {item.get('collection')!r}, not {collection['id']!r}.")
+        raise CatalogRejected(
+            f"The item {item['id']} says collection {item.get('collection')!r}, not {collection['id']!r}."
+        )
 
 
 def check_replaces(present: Document | None, item: Document, replaces: str | None) -> None:
     """Raises Conflict where another source holds the id, or where the version that the caller saw is not the published one."""
     name = f"{item['collection']}/{item['id']}"
-    if present is not None and not _may_change_source(item) and source_of(present) != source_of(item):
+    if (
+        present is not None
+        and not _may_change_source(item)
+        and source_of(present) != source_of(item)
+    ):
         raise Conflict(
             f"The item {name} was made from {source_of(present)}, not from {source_of(item)}.",
             remedy="Choose another item_id, or another collection_id.",
@@ -42,10 +55,15 @@ def check_is_kept(item: Document, *, is_kept: bool) -> None:
         )
 
 
-def check_published(present: Document | None, collection: str, item_id: str, published: str) -> Document:
+def check_published(
+    present: Document | None, collection: str, item_id: str, published: str
+) -> Document:
     """The item that is to be taken away. Raises SourceNotFound where there is none, Conflict where it is another version."""
     if present is None:
-        raise SourceNotFound(f"No item {collection}/{item_id} is published.", remedy="geo-platform list shows those that are.")
+        raise SourceNotFound(
+            f"No item {collection}/{item_id} is published.",
+            remedy="geo-platform list shows those that are.",
+        )
     if fingerprint_of(present) != published:
         raise Conflict(
             f"The item {collection}/{item_id} is at version {fingerprint_of(present) or 'none'}, not at {published}.",
@@ -73,4 +91,6 @@ def source_of(item: Document) -> str:
 
 
 def _may_change_source(item: Document) -> bool:
-    return item["properties"].get(ITEM_LOAD_MODE) == "append" or ITEM_RESTORED_BY in item["properties"]
+    return (
+        item["properties"].get(ITEM_LOAD_MODE) == "append" or ITEM_RESTORED_BY in item["properties"]
+    )

@@ -55,7 +55,9 @@ class _Traced(Generic[Store]):
             span.end()
 
     @contextmanager
-    def _held(self, method: str, opened: Callable[[], AbstractContextManager[T]], **attributes: Attribute) -> Iterator[T]:
+    def _held(
+        self, method: str, opened: Callable[[], AbstractContextManager[T]], **attributes: Attribute
+    ) -> Iterator[T]:
         with ExitStack() as held:
             span = self._started(method, attributes)
             held.callback(span.end)
@@ -64,7 +66,9 @@ class _Traced(Generic[Store]):
             span.add_event("ready")
             yield value
 
-    def _each(self, method: str, found: Callable[[], Iterator[T]], **attributes: Attribute) -> Iterator[T]:
+    def _each(
+        self, method: str, found: Callable[[], Iterator[T]], **attributes: Attribute
+    ) -> Iterator[T]:
         """Begins when the first is asked for."""
         given = 0
         with ExitStack() as held:
@@ -100,19 +104,39 @@ class TracedObjects(_Traced[ObjectStore]):
             return _described(span, self._store.stat(container, key))
 
     def list(self, container: str, prefix: str = "") -> Iterator[StoredObject]:
-        return self._each("list", lambda: self._store.list(container, prefix), container=container, prefix=prefix)
+        return self._each(
+            "list", lambda: self._store.list(container, prefix), container=container, prefix=prefix
+        )
 
-    def page(self, container: str, prefix: str = "", *, after: str | None = None, most: int = 5000) -> ObjectPage:
+    def page(
+        self, container: str, prefix: str = "", *, after: str | None = None, most: int = 5000
+    ) -> ObjectPage:
         with self._call("page", container=container, prefix=prefix, after=after) as span:
             found = self._store.page(container, prefix, after=after, most=most)
             span.set_attribute("count", len(found.objects))
             return found
 
-    def local_path(self, container: str, key: str, *, etag: str | None = None) -> AbstractContextManager[Path]:
-        return self._held("local_path", lambda: self._store.local_path(container, key, etag=etag), container=container, key=key, etag=etag)
+    def local_path(
+        self, container: str, key: str, *, etag: str | None = None
+    ) -> AbstractContextManager[Path]:
+        return self._held(
+            "local_path",
+            lambda: self._store.local_path(container, key, etag=etag),
+            container=container,
+            key=key,
+            etag=etag,
+        )
 
-    def open(self, container: str, key: str, *, etag: str | None = None) -> AbstractContextManager[BinaryIO]:
-        return self._held("open", lambda: self._store.open(container, key, etag=etag), container=container, key=key, etag=etag)
+    def open(
+        self, container: str, key: str, *, etag: str | None = None
+    ) -> AbstractContextManager[BinaryIO]:
+        return self._held(
+            "open",
+            lambda: self._store.open(container, key, etag=etag),
+            container=container,
+            key=key,
+            etag=etag,
+        )
 
     def read_bytes(self, container: str, key: str) -> bytes:
         with self._call("read_bytes", container=container, key=key) as span:
@@ -121,24 +145,55 @@ class TracedObjects(_Traced[ObjectStore]):
             return content
 
     def put_file(
-        self, container: str, key: str, path: Path, *, metadata: Mapping[str, str], move: bool = False, only_if_etag: str | None = None
+        self,
+        container: str,
+        key: str,
+        path: Path,
+        *,
+        metadata: Mapping[str, str],
+        move: bool = False,
+        only_if_etag: str | None = None,
     ) -> StoredObject:
-        with self._call("put_file", container=container, key=key, only_if_etag=only_if_etag) as span:
-            return _described(span, self._store.put_file(container, key, path, metadata=metadata, move=move, only_if_etag=only_if_etag))
+        with self._call(
+            "put_file", container=container, key=key, only_if_etag=only_if_etag
+        ) as span:
+            return _described(
+                span,
+                self._store.put_file(
+                    container, key, path, metadata=metadata, move=move, only_if_etag=only_if_etag
+                ),
+            )
 
     def put_bytes(
-        self, container: str, key: str, content: bytes, *, metadata: Mapping[str, str], only_if_etag: str | None = None
+        self,
+        container: str,
+        key: str,
+        content: bytes,
+        *,
+        metadata: Mapping[str, str],
+        only_if_etag: str | None = None,
     ) -> StoredObject:
-        with self._call("put_bytes", container=container, key=key, only_if_etag=only_if_etag) as span:
-            return _described(span, self._store.put_bytes(container, key, content, metadata=metadata, only_if_etag=only_if_etag))
+        with self._call(
+            "put_bytes", container=container, key=key, only_if_etag=only_if_etag
+        ) as span:
+            return _described(
+                span,
+                self._store.put_bytes(
+                    container, key, content, metadata=metadata, only_if_etag=only_if_etag
+                ),
+            )
 
     def delete(self, container: str, key: str) -> None:
         with self._call("delete", container=container, key=key):
             self._store.delete(container, key)
 
-    def move(self, container: str, key: str, to_container: str, *, etag: str, metadata: Mapping[str, str]) -> StoredObject:
+    def move(
+        self, container: str, key: str, to_container: str, *, etag: str, metadata: Mapping[str, str]
+    ) -> StoredObject:
         with self._call("move", container=container, key=key, to_container=to_container) as span:
-            return _described(span, self._store.move(container, key, to_container, etag=etag, metadata=metadata))
+            return _described(
+                span, self._store.move(container, key, to_container, etag=etag, metadata=metadata)
+            )
 
 
 class TracedFeatures(_Traced[FeatureStore]):
@@ -150,12 +205,20 @@ class TracedFeatures(_Traced[FeatureStore]):
         with self._call("check_free", **_target(target)):
             self._store.check_free(target)
 
-    def load(self, target: FeatureTarget, batches: Iterable[pa.RecordBatch], *, scratch: Path) -> FeatureDataset:
+    def load(
+        self, target: FeatureTarget, batches: Iterable[pa.RecordBatch], *, scratch: Path
+    ) -> FeatureDataset:
         """`source_ms` of the span is what the store waited for the batches, which are read and cleaned as they are asked for."""
         source = _Source(batches, get_current())
         with self._call("load", **_target(target)) as span:
             loaded = self._store.load(target, source, scratch=scratch)
-            span.set_attributes({"rows": loaded.rows, "destination": loaded.destination, "source_ms": round(source.waited_s * 1000, 1)})
+            span.set_attributes(
+                {
+                    "rows": loaded.rows,
+                    "destination": loaded.destination,
+                    "source_ms": round(source.waited_s * 1000, 1),
+                }
+            )
             return loaded
 
     def holds(self, stored: ObjectReference | None, table: TableReference | None) -> bool:
@@ -187,8 +250,12 @@ class TracedCatalog(_Traced[Catalog]):
     def entries(self) -> Iterator[CatalogEntry]:
         return self._each("entries", self._store.entries)
 
-    def publish(self, collection: dict[str, Any], item: dict[str, Any], *, replaces: str | None) -> str:
-        with self._call("publish", collection=collection.get("id"), item_id=item.get("id"), replaces=replaces):
+    def publish(
+        self, collection: dict[str, Any], item: dict[str, Any], *, replaces: str | None
+    ) -> str:
+        with self._call(
+            "publish", collection=collection.get("id"), item_id=item.get("id"), replaces=replaces
+        ):
             return self._store.publish(collection, item, replaces=replaces)
 
     def collection(self, collection: str) -> dict[str, Any] | None:
@@ -201,11 +268,23 @@ class TracedCatalog(_Traced[Catalog]):
         with self._call("unpublish", collection=collection, item_id=item_id, published=published):
             self._store.unpublish(collection, item_id, published=published)
 
-    def versions(self, collection: str | None = None, item_id: str | None = None) -> Iterator[ItemVersion]:
-        return self._each("versions", lambda: self._store.versions(collection, item_id), collection=collection, item_id=item_id)
+    def versions(
+        self, collection: str | None = None, item_id: str | None = None
+    ) -> Iterator[ItemVersion]:
+        return self._each(
+            "versions",
+            lambda: self._store.versions(collection, item_id),
+            collection=collection,
+            item_id=item_id,
+        )
 
     def forget(self, version: ItemVersion) -> None:
-        with self._call("forget", collection=version.collection, item_id=version.item_id, fingerprint=version.fingerprint):
+        with self._call(
+            "forget",
+            collection=version.collection,
+            item_id=version.item_id,
+            fingerprint=version.fingerprint,
+        ):
             self._store.forget(version)
 
 
@@ -242,4 +321,9 @@ def _described(span: Span, stored: StoredObject) -> StoredObject:
 
 
 def _target(target: FeatureTarget) -> dict[str, Attribute]:
-    return {"dataset": target.dataset, "schema": target.schema_name, "load_mode": target.load_mode, "fingerprint": target.fingerprint}
+    return {
+        "dataset": target.dataset,
+        "schema": target.schema_name,
+        "load_mode": target.load_mode,
+        "fingerprint": target.fingerprint,
+    }

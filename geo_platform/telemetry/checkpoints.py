@@ -71,7 +71,11 @@ def report(
     names the file where several share a step.
     Details are figures and names for programs, never secrets.
     """
-    fields: dict[str, Any] = {"checkpoint": str(checkpoint), "said": said, "details": {k: v for k, v in details.items() if v is not None}}
+    fields: dict[str, Any] = {
+        "checkpoint": str(checkpoint),
+        "said": said,
+        "details": {k: v for k, v in details.items() if v is not None},
+    }
     if duration_ms is not None:
         fields["duration_ms"] = round(duration_ms, 1)
     if error_code is not None:

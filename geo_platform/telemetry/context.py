@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 _NOBODY: Mapping[str, str | int] = {}
-_context: ContextVar[Mapping[str, str | int]] = ContextVar("geo_platform_telemetry_context", default=_NOBODY)
+_context: ContextVar[Mapping[str, str | int]] = ContextVar(
+    "geo_platform_telemetry_context", default=_NOBODY
+)
 _shares_step: ContextVar[bool] = ContextVar("geo_platform_shares_step", default=False)
 
 
@@ -25,7 +27,11 @@ def sharing_a_step() -> Iterator[None]:
 def named_in_step() -> str:
     """`[<stage>/<partition>] ` where several files share a step, else nothing."""
     fields = _context.get()
-    return f"[{fields.get('stage', '')}/{fields.get('partition', '')}] " if _shares_step.get() and "partition" in fields else ""
+    return (
+        f"[{fields.get('stage', '')}/{fields.get('partition', '')}] "
+        if _shares_step.get() and "partition" in fields
+        else ""
+    )
 
 
 @contextmanager
@@ -34,7 +40,9 @@ def telemetry_context(**fields: str | int) -> Iterator[None]:
 
     A thread that is started inside does not inherit it: `contextvars.copy_context().run` hands it over.
     """
-    token = _context.set({**_context.get(), **{name: value for name, value in fields.items() if value != ""}})
+    token = _context.set(
+        {**_context.get(), **{name: value for name, value in fields.items() if value != ""}}
+    )
     try:
         yield
     finally:

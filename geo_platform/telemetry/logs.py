@@ -22,7 +22,9 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
-            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(
+                timespec="milliseconds"
+            ),
             "level": record.levelname,
             "logger": record.name,
             **_dagster_fields(record),
@@ -33,7 +35,11 @@ class JsonLines(logging.Formatter):
             "details": getattr(record, "details", None) or None,
             "error": self._error(record),
         }
-        return json.dumps({key: value for key, value in line.items() if value is not None}, ensure_ascii=True, default=str)
+        return json.dumps(
+            {key: value for key, value in line.items() if value is not None},
+            ensure_ascii=True,
+            default=str,
+        )
 
     def _error(self, record: logging.LogRecord) -> dict[str, str] | None:
         error = {}
@@ -47,7 +53,11 @@ class JsonLines(logging.Formatter):
 
 def _dagster_fields(record: logging.LogRecord) -> dict[str, Any]:
     meta = getattr(record, "dagster_meta", None) or {}
-    return {"run_id": meta.get("run_id"), "job": meta.get("job_name"), "stage": meta.get("step_key")}
+    return {
+        "run_id": meta.get("run_id"),
+        "job": meta.get("job_name"),
+        "stage": meta.get("step_key"),
+    }
 
 
 def _message(record: logging.LogRecord) -> str:

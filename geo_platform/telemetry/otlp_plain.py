@@ -19,8 +19,9 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.util.re import parse_env_headers
 
 _PATH = "/v1/traces"
+# What it leaves to OpenTelemetry's exporter, whatever they say; of each also with TRACES_ before
+# it.
 _MORE = ("CERTIFICATE", "CLIENT_KEY", "CLIENT_CERTIFICATE", "COMPRESSION", "PROTOCOL", "TIMEOUT")
-"""What it leaves to OpenTelemetry's exporter, whatever they say; of each also with TRACES_ before it."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,21 @@ def plain_collector(environment: Mapping[str, str]) -> PlainCollector | None:
     if not url:
         base = environment.get(names.OTEL_EXPORTER_OTLP_ENDPOINT, "").strip()
         url = base.rstrip("/") + _PATH if base else ""
-    asks_more = any(environment.get(f"OTEL_EXPORTER_OTLP_{of}{name}") for name in _MORE for of in ("", "TRACES_"))
-    is_another_s = any("CREDENTIAL_PROVIDER" in name and value for name, value in environment.items() if name.startswith("OTEL_"))
+    asks_more = any(
+        environment.get(f"OTEL_EXPORTER_OTLP_{of}{name}")
+        for name in _MORE
+        for of in ("", "TRACES_")
+    )
+    is_another_s = any(
+        "CREDENTIAL_PROVIDER" in name and value
+        for name, value in environment.items()
+        if name.startswith("OTEL_")
+    )
     if not url.lower().startswith("http://") or asks_more or is_another_s:
         return None
-    given = environment.get(names.OTEL_EXPORTER_OTLP_TRACES_HEADERS) or environment.get(names.OTEL_EXPORTER_OTLP_HEADERS, "")
+    given = environment.get(names.OTEL_EXPORTER_OTLP_TRACES_HEADERS) or environment.get(
+        names.OTEL_EXPORTER_OTLP_HEADERS, ""
+    )
     return PlainCollector(url, parse_env_headers(given, liberal=True))
 
 
@@ -63,7 +74,9 @@ class PlainOtlpExporter(SpanExporter):
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """SUCCESS where the collector took them; FAILURE where it refused, did not answer in time, or is not there."""
         headers = {**self._collector.headers, "Content-Type": "application/x-protobuf"}
-        request = Request(self._collector.url, encode_spans(spans).SerializeToString(), headers, method="POST")  # noqa: S310  # http alone
+        request = Request(  # noqa: S310
+            self._collector.url, encode_spans(spans).SerializeToString(), headers, method="POST"
+        )  # http alone
         try:
             with self._opener.open(request, timeout=self._timeout_s):
                 return SpanExportResult.SUCCESS

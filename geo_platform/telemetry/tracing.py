@@ -53,7 +53,9 @@ def stage_span(name: str, *, traceparent: str = "") -> Iterator[None]:
     Azure Monitor shows a span of this kind as a request with its success: a stage is asked by a message and answers with one.
     """
     link = link_to(traceparent) if traceparent else None
-    span = _tracer.start_span(name, Context(), SpanKind.CONSUMER, dict(current()), [link] if link else [])
+    span = _tracer.start_span(
+        name, Context(), SpanKind.CONSUMER, dict(current()), [link] if link else []
+    )
     try:
         with _inside(span):
             yield
@@ -76,7 +78,11 @@ def call_started(name: str, run_id: str, attributes: Mapping[str, Attribute]) ->
         if "run_id" not in fields:
             return trace.INVALID_SPAN
         given = {key: value for key, value in attributes.items() if value is not None}
-        return _tracer.start_span(name, kind=SpanKind.CLIENT, attributes={**fields, "peer.service": name.partition(".")[0], **given})
+        return _tracer.start_span(
+            name,
+            kind=SpanKind.CLIENT,
+            attributes={**fields, "peer.service": name.partition(".")[0], **given},
+        )
 
 
 @contextmanager
@@ -108,7 +114,11 @@ def _inside(span: Span) -> Iterator[None]:
 
 def _mark_failed(span: Span, error: BaseException) -> None:
     """A foreign exception is named by its type alone: what its text holds is not known."""
-    code, said = (error.code, error.message) if isinstance(error, PlatformError) else (UnexpectedFault.code, type(error).__name__)
+    code, said = (
+        (error.code, error.message)
+        if isinstance(error, PlatformError)
+        else (UnexpectedFault.code, type(error).__name__)
+    )
     span.set_attribute("error.code", code)
     if not isinstance(error, PlatformError):
         span.set_attribute("error.type", said)

@@ -94,7 +94,9 @@ def start_tracing(destinations: Destinations) -> None:
         if (os.getpid(), destinations) == (_process_id, _destinations):
             return
         if _process_id == 0:
-            Finalize(None, stop_tracing, exitpriority=0)  # as atexit, and in a process that was forked for a run, which ends without that
+            Finalize(
+                None, stop_tracing, exitpriority=0
+            )  # as atexit, and in a process that was forked for a run, which ends without that
         _end_delivery()
         _process_id, _destinations = os.getpid(), destinations
         _delivery = _deliver(destinations) if destinations else None

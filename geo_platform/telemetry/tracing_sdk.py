@@ -23,23 +23,36 @@ from geo_platform.telemetry.otlp_plain import PlainOtlpExporter, plain_collector
 from geo_platform.telemetry.tracing import trace_id_of
 from geo_platform.telemetry.tracing_export import Destinations, Losses
 
+# Of an attempt to deliver, and so about what the end of a process waits for a collector that does
+# not answer.
 END_WITHIN_S = 1.5
-"""Of an attempt to deliver, and so about what the end of a process waits for a collector that does not answer."""
 
+# After a failure: spans of that time are lost, and nothing is waited for.
 _REST_S = 30.0
-"""After a failure: spans of that time are lost, and nothing is waited for."""
 
 _QUEUED_SPANS = 2048
 _EVERY_MS = 500
 
-_TOO_TALKATIVE = ("opentelemetry.exporter", "opentelemetry.sdk", "azure.monitor.opentelemetry.exporter")
-"""Each says every failed attempt, with addresses; one TELEMETRY_LOST stands for all of it."""
+# Each says every failed attempt, with addresses; one TELEMETRY_LOST stands for all of it.
+_TOO_TALKATIVE = (
+    "opentelemetry.exporter",
+    "opentelemetry.sdk",
+    "azure.monitor.opentelemetry.exporter",
+)
 
-_OTLP = ("opentelemetry.exporter.otlp.proto.http.trace_exporter", "opentelemetry.exporter.http.transport", "requests")
+_OTLP = (
+    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+    "opentelemetry.exporter.http.transport",
+    "requests",
+)
 _AZURE_MONITOR = "azure.monitor.opentelemetry.exporter"
 
-_REPORTS_TO_ITS_MAKER = ("APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL", "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED")
-"""Azure's exporter sends figures of its own use, and asks for settings, by threads of its own that hold up a process's end."""
+# Azure's exporter sends figures of its own use, and asks for settings, by threads of its own that
+# hold up a process's end.
+_REPORTS_TO_ITS_MAKER = (
+    "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL",
+    "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED",
+)
 
 
 class IdsOfRuns(IdGenerator):
@@ -80,7 +93,11 @@ class Exporter(SpanExporter):
             return self._lost("the extra `telemetry` of geo-platform is not installed")
         except Exception as fault:  # noqa: BLE001  # whatever an exporter raises, the run goes on, and it is said
             return self._lost(f"its exporter raised {type(fault).__name__}")
-        return done if done is SpanExportResult.SUCCESS else self._lost(f"it did not take them within {END_WITHIN_S} s")
+        return (
+            done
+            if done is SpanExportResult.SUCCESS
+            else self._lost(f"it did not take them within {END_WITHIN_S} s")
+        )
 
     def end_within(self, seconds: float) -> None:
         """From then on nothing is sent any more."""
@@ -139,15 +156,23 @@ def deliver(destinations: Destinations, losses: Losses) -> SdkDelivery:
     """Begin to deliver. Raises ImportError where the exporters are not installed."""
     for name in _TOO_TALKATIVE:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-    provider = TracerProvider(resource=_resource(), id_generator=IdsOfRuns(), shutdown_on_exit=False)
+    provider = TracerProvider(
+        resource=_resource(), id_generator=IdsOfRuns(), shutdown_on_exit=False
+    )
     exporters = []
     if destinations.otlp:
         exporters.append(Exporter("the OTLP collector", _otlp, losses))
     if destinations.azure_monitor:
         secret = destinations.azure_monitor
-        exporters.append(Exporter("Azure Monitor", lambda: _azure_monitor(secret, provider), losses))
+        exporters.append(
+            Exporter("Azure Monitor", lambda: _azure_monitor(secret, provider), losses)
+        )
     for exporter in exporters:
-        provider.add_span_processor(BatchSpanProcessor(exporter, max_queue_size=_QUEUED_SPANS, schedule_delay_millis=_EVERY_MS))
+        provider.add_span_processor(
+            BatchSpanProcessor(
+                exporter, max_queue_size=_QUEUED_SPANS, schedule_delay_millis=_EVERY_MS
+            )
+        )
     events = CheckpointEvents()
     _checkpoints().addHandler(events)
     return SdkDelivery(provider, tuple(exporters), events)
@@ -160,7 +185,9 @@ def _checkpoints() -> logging.Logger:
 def _resource() -> Resource:
     """OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES, and the platform's own name where they say none."""
     found = Resource.create({SERVICE_VERSION: __version__})
-    is_named = not str(found.attributes.get(SERVICE_NAME, "unknown_service")).startswith("unknown_service")
+    is_named = not str(found.attributes.get(SERVICE_NAME, "unknown_service")).startswith(
+        "unknown_service"
+    )
     return found if is_named else found.merge(Resource({SERVICE_NAME: "geo_platform"}))
 
 

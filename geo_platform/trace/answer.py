@@ -9,18 +9,39 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from geo_platform.runs import ASKED_BY_TAG, CORRELATION_TAG, JOB_TAG, PARENT_RUN_TAG, PARTITION_TAG, REQUEST_TAG, TRACEPARENT_TAG
+from geo_platform.runs import (
+    ASKED_BY_TAG,
+    CORRELATION_TAG,
+    JOB_TAG,
+    PARENT_RUN_TAG,
+    PARTITION_TAG,
+    REQUEST_TAG,
+    TRACEPARENT_TAG,
+)
 from geo_platform.telemetry.checkpoints import Checkpoint
 from geo_platform.trace.catalog_events import catalog_events, table_events, writes_of_versions
 from geo_platform.trace.find import Found, find, items_of_run
 from geo_platform.trace.object_events import Message, object_events, read_messages
-from geo_platform.trace.question import Subject, readings, shown
-from geo_platform.trace.request import launched_by
+from geo_platform.trace.question import Subject, launched_by, readings, shown
 from geo_platform.trace.sources import CatalogWrite, RunFacts, Stores
-from geo_platform.trace.timeline import SINCE, Event, Kind, StageSummary, Store, as_text, ordered, stages_of
+from geo_platform.trace.timeline import (
+    SINCE,
+    Event,
+    Kind,
+    StageSummary,
+    Store,
+    as_text,
+    ordered,
+    stages_of,
+)
 
 _ITEM_TAG = "geo_platform/item"
-_ITEM_CHECKPOINTS = {Checkpoint.SWAP_COMMITTED, Checkpoint.ITEM_PUBLISHED, Checkpoint.ITEM_UNPUBLISHED, Checkpoint.ITEM_UNCHANGED}
+_ITEM_CHECKPOINTS = {
+    Checkpoint.SWAP_COMMITTED,
+    Checkpoint.ITEM_PUBLISHED,
+    Checkpoint.ITEM_UNPUBLISHED,
+    Checkpoint.ITEM_UNCHANGED,
+}
 _FIRST = datetime.min.replace(tzinfo=UTC)
 
 
@@ -41,14 +62,20 @@ class Timeline:
     @property
     def error(self) -> Mapping[str, Any] | None:
         """Of the stage that failed last, where the run did not end well; what was overcome by another attempt is in the events."""
-        failed = [event for event in self.events if event.kind == Checkpoint.STAGE_FAILED and event.error]
+        failed = [
+            event for event in self.events if event.kind == Checkpoint.STAGE_FAILED and event.error
+        ]
         ended_badly = self.facts is None or self.facts.status in ("failure", "canceled")
         return failed[-1].error if failed and ended_badly else None
 
     @property
     def replaced(self) -> tuple[Event, ...]:
         """Its own publications that took the place of another version."""
-        return tuple(event for event in self.events if event.kind == Kind.CATALOG_PUBLISHED and event.details.get("replaced_fingerprint"))
+        return tuple(
+            event
+            for event in self.events
+            if event.kind == Kind.CATALOG_PUBLISHED and event.details.get("replaced_fingerprint")
+        )
 
     @property
     def since(self) -> tuple[Event, ...]:
@@ -78,8 +105,14 @@ class Timeline:
             "tags": dict(sorted(self.tags.items())),
             "stages": [asdict(stage) for stage in self.stages],
             "error": dict(self.error) if self.error else None,
-            "replaced": [{"run_id": event.details.get("replaced_run_id"), **_version(event)} for event in self.replaced],
-            "since": [{"kind": str(event.kind), "by_run": event.by_run, **_version(event)} for event in self.since],
+            "replaced": [
+                {"run_id": event.details.get("replaced_run_id"), **_version(event)}
+                for event in self.replaced
+            ],
+            "since": [
+                {"kind": str(event.kind), "by_run": event.by_run, **_version(event)}
+                for event in self.since
+            ],
             "events": [event.document() for event in self.events],
         }
 
@@ -109,7 +142,13 @@ def trace(text: str, stores: Stores, *, only: Subject | None = None) -> Answer:
     possible = readings(text, only)
     found = find(possible, stores)
     timelines = [timeline_of(run_id, stores) for run_id in (found.run_ids if found else ())]
-    by_request = sorted(timelines, key=lambda timeline: (timeline.facts.requested_at_utc if timeline.facts else _FIRST, timeline.run_id))
+    by_request = sorted(
+        timelines,
+        key=lambda timeline: (
+            timeline.facts.requested_at_utc if timeline.facts else _FIRST,
+            timeline.run_id,
+        ),
+    )
     looked_for = tuple(dict.fromkeys(reading.said for reading in possible))
     return Answer(shown(text), looked_for, found, tuple(by_request), stores.reach.unreached())
 
@@ -120,12 +159,24 @@ def timeline_of(run_id: str, stores: Stores) -> Timeline:
     facts = ask(Store.dagster, lambda: stores.history().run(run_id), None)
     told = ask(Store.dagster, lambda: stores.history().events(run_id), ())
     retries = ask(Store.dagster, lambda: stores.history().tagged(PARENT_RUN_TAG, run_id), ())
-    announced = {event.stage: event.at_utc for event in told if event.kind == Checkpoint.MESSAGE_CREATED and event.stage}
+    announced = {
+        event.stage: event.at_utc
+        for event in told
+        if event.kind == Checkpoint.MESSAGE_CREATED and event.stage
+    }
     partition = facts.tags.get(PARTITION_TAG) if facts is not None else None
     stages = list(announced) if facts is not None else None
-    messages = ask(Store.objects, lambda: read_messages(stores.objects(), run_id, stages, partition), ())
-    stored = ask(Store.objects, lambda: object_events(stores.objects(), run_id, messages, announced), ())
-    items = _items(facts, told, messages) if facts is not None or stores.provenance is not None else items_of_run(run_id, stores)
+    messages = ask(
+        Store.objects, lambda: read_messages(stores.objects(), run_id, stages, partition), ()
+    )
+    stored = ask(
+        Store.objects, lambda: object_events(stores.objects(), run_id, messages, announced), ()
+    )
+    items = (
+        _items(facts, told, messages)
+        if facts is not None or stores.provenance is not None
+        else items_of_run(run_id, stores)
+    )
     written = _catalog_events(run_id, items, stores)
     events = ordered([*_request_events(facts), *told, *stored, *written])
     return Timeline(run_id, facts, tuple(run.run_id for run in retries), stages_of(events), events)
@@ -146,11 +197,19 @@ def _request_events(facts: RunFacts | None) -> list[Event]:
     return [Event(facts.requested_at_utc, Store.dagster, Kind.RUN_REQUESTED, said, details=known)]
 
 
-def _items(facts: RunFacts | None, told: Sequence[Event], messages: Sequence[Message]) -> list[tuple[str, str]]:
+def _items(
+    facts: RunFacts | None, told: Sequence[Event], messages: Sequence[Message]
+) -> list[tuple[str, str]]:
     """The items that the run published, unpublished or found unchanged, by what it said, was asked for, or stored."""
-    said = [event.said.split()[0] for event in told if event.kind in _ITEM_CHECKPOINTS and event.said]
+    said = [
+        event.said.split()[0] for event in told if event.kind in _ITEM_CHECKPOINTS and event.said
+    ]
     asked = [facts.tags[_ITEM_TAG]] if facts is not None and _ITEM_TAG in facts.tags else []
-    stored = [f"{content['collection']}/{content['item_id']}" for message in messages if "item_id" in (content := message.content or {})]
+    stored = [
+        f"{content['collection']}/{content['item_id']}"
+        for message in messages
+        if "item_id" in (content := message.content or {})
+    ]
     names = dict.fromkeys(name.partition("/")[::2] for name in (*said, *asked, *stored))
     return [(collection, item_id) for collection, item_id in names if collection and item_id]
 
@@ -159,21 +218,40 @@ def _catalog_events(run_id: str, items: Sequence[tuple[str, str]], stores: Store
     """By the database's own account where there is one, else by what items say of themselves."""
     ask, provenance = stores.reach.ask, stores.provenance
     if provenance is None:
-        return catalog_events(run_id, [write for item in items for write in _writes_of(*item, stores)])
+        return catalog_events(
+            run_id, [write for item in items for write in _writes_of(*item, stores)]
+        )
     written = ask(Store.tables, lambda: catalog_events(run_id, provenance().writes_of(run_id)), ())
     return [*written, *ask(Store.tables, lambda: table_events(provenance().tables_of(run_id)), ())]
 
 
 def _writes_of(collection: str, item_id: str, stores: Stores) -> Sequence[CatalogWrite]:
     ask = stores.reach.ask
-    runs = ask(Store.dagster, lambda: stores.history().tagged(_ITEM_TAG, f"{collection}/{item_id}"), ())
+    runs = ask(
+        Store.dagster, lambda: stores.history().tagged(_ITEM_TAG, f"{collection}/{item_id}"), ()
+    )
     unpublishing = [run for run in runs if run.job == "unpublish_item"]
-    versions = stores.reach.gather(Store.catalog, lambda: stores.catalog().versions(collection, item_id))
-    return ask(Store.catalog, lambda: writes_of_versions(stores.catalog().item(collection, item_id), versions, unpublishing), ())
+    versions = stores.reach.gather(
+        Store.catalog, lambda: stores.catalog().versions(collection, item_id)
+    )
+    return ask(
+        Store.catalog,
+        lambda: writes_of_versions(
+            stores.catalog().item(collection, item_id), versions, unpublishing
+        ),
+        (),
+    )
 
 
 def _version(event: Event) -> dict[str, Any]:
-    named = ("collection", "item_id", "fingerprint", "table_version", "replaced_fingerprint", "replaced_table_version")
+    named = (
+        "collection",
+        "item_id",
+        "fingerprint",
+        "table_version",
+        "replaced_fingerprint",
+        "replaced_table_version",
+    )
     return {"at_utc": as_text(event.at_utc), **{name: event.details.get(name) for name in named}}
 
 

@@ -49,14 +49,36 @@ def table_events(tables: Iterable[TableFound]) -> list[Event]:
         moment = _time(table.says.get("loaded_at_utc") or table.says.get("started_at_utc"))
         is_whole = "loaded_at_utc" in table.says
         rows = f"{table.says.get('rows')} rows" if is_whole else "its load did not end"
-        named = ("dataset", "version", "fingerprint", "source_uri", "source_etag", "load_mode", "base_version", "rows")
-        details = {"lies_in": f"{table.schema}.{table.name}", **{name: table.says.get(name) for name in named}}
-        events.append(Event(moment, Store.tables, Kind.TABLE_LOADED, f"{table.schema}.{table.name}, {rows}", details=details))
+        named = (
+            "dataset",
+            "version",
+            "fingerprint",
+            "source_uri",
+            "source_etag",
+            "load_mode",
+            "base_version",
+            "rows",
+        )
+        details = {
+            "lies_in": f"{table.schema}.{table.name}",
+            **{name: table.says.get(name) for name in named},
+        }
+        events.append(
+            Event(
+                moment,
+                Store.tables,
+                Kind.TABLE_LOADED,
+                f"{table.schema}.{table.name}, {rows}",
+                details=details,
+            )
+        )
     return events
 
 
 def writes_of_versions(
-    present: Mapping[str, Any] | None, versions: Iterable[ItemVersion], unpublishing: Sequence[RunFacts] = ()
+    present: Mapping[str, Any] | None,
+    versions: Iterable[ItemVersion],
+    unpublishing: Sequence[RunFacts] = (),
 ) -> list[CatalogWrite]:
     """What an item's published and kept versions say of how they came and went; the oldest first.
 
@@ -64,15 +86,28 @@ def writes_of_versions(
     `unpublishing` are runs that took the item away: what was published then is what no version says any more. A version that
     was withdrawn with nothing published in its place was unpublished, by whom is not known.
     """
-    lives: list[tuple[Mapping[str, Any], datetime | None]] = [(version.item, version.withdrawn_at_utc) for version in versions]
+    lives: list[tuple[Mapping[str, Any], datetime | None]] = [
+        (version.item, version.withdrawn_at_utc) for version in versions
+    ]
     if present is not None:
         lives.append((present, None))
-    publications = sorted((write for item, _ in lives for write in _publications(item)), key=lambda write: write.at_utc)
-    withdrawals = [*_withdrawn_by(unpublishing, [moment for _, moment in lives if moment is not None])]
+    publications = sorted(
+        (write for item, _ in lives for write in _publications(item)),
+        key=lambda write: write.at_utc,
+    )
+    withdrawals = [
+        *_withdrawn_by(unpublishing, [moment for _, moment in lives if moment is not None])
+    ]
     known = {withdrawal.at_utc for withdrawal in withdrawals}
     for item, moment in lives:
-        if moment is not None and moment not in known and not _is_followed(_publications(item)[-1], publications, moment):
-            withdrawals.append(replace(_publications(item)[-1], at_utc=moment, action=UNPUBLISH, run_id=None))
+        if (
+            moment is not None
+            and moment not in known
+            and not _is_followed(_publications(item)[-1], publications, moment)
+        ):
+            withdrawals.append(
+                replace(_publications(item)[-1], at_utc=moment, action=UNPUBLISH, run_id=None)
+            )
     return _in_turn([*publications, *withdrawals])
 
 
@@ -83,11 +118,15 @@ def _withdrawn_by(runs: Sequence[RunFacts], moments: Sequence[datetime]) -> list
         begun, ended = run.started_at_utc or run.requested_at_utc, run.ended_at_utc
         if run.status == "success" and ended is not None:
             within = [moment for moment in moments if begun <= moment <= ended]
-            writes.append(CatalogWrite(within[0] if within else ended, UNPUBLISH, run.run_id, "", "", ""))
+            writes.append(
+                CatalogWrite(within[0] if within else ended, UNPUBLISH, run.run_id, "", "", "")
+            )
     return writes
 
 
-def _is_followed(last: CatalogWrite, publications: Sequence[CatalogWrite], withdrawn_at_utc: datetime) -> bool:
+def _is_followed(
+    last: CatalogWrite, publications: Sequence[CatalogWrite], withdrawn_at_utc: datetime
+) -> bool:
     return any(last.at_utc < write.at_utc <= withdrawn_at_utc for write in publications)
 
 
@@ -97,7 +136,11 @@ def _in_turn(writes: Iterable[CatalogWrite]) -> list[CatalogWrite]:
     live: CatalogWrite | None = None
     for write in sorted(writes, key=lambda write: write.at_utc):
         if write.action == PUBLISH:
-            over = replace(write, replaced_fingerprint=live.fingerprint, replaced_run_id=live.made_by) if live is not None else write
+            over = (
+                replace(write, replaced_fingerprint=live.fingerprint, replaced_run_id=live.made_by)
+                if live is not None
+                else write
+            )
             told.append(over)
             live = write
         elif live is not None:
@@ -121,33 +164,61 @@ def _publications(item: Mapping[str, Any]) -> list[CatalogWrite]:
         table_version=str(table[ASSET_TABLE_VERSION]) if table is not None else None,
     )
     restored_by = properties.get(ITEM_RESTORED_BY)
-    return [first] if restored_by is None else [first, replace(first, at_utc=_time(properties.get("updated")), run_id=str(restored_by))]
+    return (
+        [first]
+        if restored_by is None
+        else [
+            first,
+            replace(first, at_utc=_time(properties.get("updated")), run_id=str(restored_by)),
+        ]
+    )
 
 
 def _since(
-    write: CatalogWrite, version: tuple[str, str, str], published: Mapping[tuple[str, str, str], datetime], run_id: str
+    write: CatalogWrite,
+    version: tuple[str, str, str],
+    published: Mapping[tuple[str, str, str], datetime],
+    run_id: str,
 ) -> Kind | None:
     """What a write by another run means to this one; None where it does not concern it."""
     replaced = (write.collection, write.item_id, write.replaced_fingerprint or "")
     if write.action == PUBLISH and version in published:
         return Kind.RESTORED
-    if write.action == PUBLISH and (replaced in published or (published and write.replaced_run_id == run_id)):
+    if write.action == PUBLISH and (
+        replaced in published or (published and write.replaced_run_id == run_id)
+    ):
         return Kind.REPLACED
     return Kind.UNPUBLISHED if write.action == UNPUBLISH and version in published else None
 
 
 def _own(write: CatalogWrite) -> Event:
     kind = Kind.CATALOG_PUBLISHED if write.action == PUBLISH else Kind.CATALOG_UNPUBLISHED
-    over = f", in place of what run {write.replaced_run_id} had published" if write.replaced_fingerprint else ""
+    over = (
+        f", in place of what run {write.replaced_run_id} had published"
+        if write.replaced_fingerprint
+        else ""
+    )
     table = f" with table {write.table}" if write.table else ""
-    return Event(write.at_utc, Store.catalog, kind, f"{write.collection}/{write.item_id}{table}{over}", details=_details(write))
+    return Event(
+        write.at_utc,
+        Store.catalog,
+        kind,
+        f"{write.collection}/{write.item_id}{table}{over}",
+        details=_details(write),
+    )
 
 
 def _others(write: CatalogWrite, kind: Kind) -> Event:
-    done = {Kind.REPLACED: "replaced", Kind.RESTORED: "published again", Kind.UNPUBLISHED: "unpublished"}[kind]
+    done = {
+        Kind.REPLACED: "replaced",
+        Kind.RESTORED: "published again",
+        Kind.UNPUBLISHED: "unpublished",
+    }[kind]
     by = f"by run {write.run_id}" if write.run_id else "by whom is not known"
     said = f"{write.collection}/{write.item_id} was {done}, {by}"
-    return Event(write.at_utc, Store.catalog, kind, said, by_run=write.run_id, details=_details(write))
+    return Event(
+        write.at_utc, Store.catalog, kind, said, by_run=write.run_id, details=_details(write)
+    )
 
 
 def _details(write: CatalogWrite) -> dict[str, Any]:

@@ -48,7 +48,9 @@ def _run(reading: Reading, stores: Stores) -> Sequence[str] | None:
     ask, name = stores.reach.ask, reading.name
     if not is_run_id(name):
         return ask(Store.dagster, lambda: stores.history().beginning_with(name), ()) or None
-    if ask(Store.dagster, lambda: stores.history().run(name), None) is not None or _is_known_elsewhere(name, stores):
+    if ask(
+        Store.dagster, lambda: stores.history().run(name), None
+    ) is not None or _is_known_elsewhere(name, stores):
         return [name]
     return None
 
@@ -69,8 +71,19 @@ def items_of_run(run_id: str, stores: Stores) -> list[tuple[str, str]]:
     """(collection, id) of items of which this run published or brought back a version; every item is read."""
     published = stores.reach.gather(Store.catalog, lambda: stores.catalog().entries())
     kept = stores.reach.gather(Store.catalog, lambda: stores.catalog().versions())
-    found = [(entry.collection, entry.item_id) for entry in published if is_of_run(entry.item, run_id)]
-    return sorted({*found, *((version.collection, version.item_id) for version in kept if is_of_run(version.item, run_id))})
+    found = [
+        (entry.collection, entry.item_id) for entry in published if is_of_run(entry.item, run_id)
+    ]
+    return sorted(
+        {
+            *found,
+            *(
+                (version.collection, version.item_id)
+                for version in kept
+                if is_of_run(version.item, run_id)
+            ),
+        }
+    )
 
 
 def is_of_run(item: Mapping[str, Any], run_id: str) -> bool:
@@ -96,7 +109,11 @@ def _blob(reading: Reading, stores: Stores) -> Sequence[str] | None:
     """By its metadata; a message also by its name. A source, which no run wrote, leads to the runs that read it."""
     stored = stores.reach.ask(Store.objects, lambda: _stat(reading, stores), None)
     named = reading.name.rpartition("/")[2].removesuffix(".json")
-    if reading.place == MESSAGES and is_run_id(named) and (stored is not None or not reading.address):
+    if (
+        reading.place == MESSAGES
+        and is_run_id(named)
+        and (stored is not None or not reading.address)
+    ):
         return [named]
     if stored is None:
         return _readers(reading, stores) or None
@@ -131,14 +148,18 @@ def _item(reading: Reading, stores: Stores) -> Sequence[str] | None:
 
 
 def _runs_of_item(collection: str, item_id: str, stores: Stores) -> Sequence[str] | None:
-    item = stores.reach.ask(Store.catalog, lambda: _present_or_kept(collection, item_id, stores), None)
+    item = stores.reach.ask(
+        Store.catalog, lambda: _present_or_kept(collection, item_id, stores), None
+    )
     if item is not None:
         properties = item["properties"]
         return [str(properties.get(name) or "") for name in (ITEM_RUN_ID, ITEM_RESTORED_BY)]
     provenance = stores.provenance
     if provenance is None:
         return None
-    runs: Sequence[str] = stores.reach.ask(Store.tables, lambda: provenance().runs_of_item(collection, item_id), ())
+    runs: Sequence[str] = stores.reach.ask(
+        Store.tables, lambda: provenance().runs_of_item(collection, item_id), ()
+    )
     return runs[:1] or None
 
 
@@ -146,7 +167,9 @@ def _present_or_kept(collection: str, item_id: str, stores: Stores) -> Mapping[s
     catalog = stores.catalog()
     try:
         present = catalog.item(collection, item_id)
-        return present or next((version.item for version in catalog.versions(collection, item_id)), None)
+        return present or next(
+            (version.item for version in catalog.versions(collection, item_id)), None
+        )
     except ParameterInvalid:  # no name that an item could have
         return None
 
@@ -155,8 +178,12 @@ def _collections_of(item_id: str, stores: Stores) -> list[str]:
     """Collections that have an item of this id, published or kept."""
     entries = stores.reach.gather(Store.catalog, lambda: stores.catalog().entries())
     published = {entry.collection for entry in entries if entry.item_id == item_id}
-    versions = stores.reach.gather(Store.catalog, lambda: () if published else stores.catalog().versions())
-    return sorted(published or {version.collection for version in versions if version.item_id == item_id})
+    versions = stores.reach.gather(
+        Store.catalog, lambda: () if published else stores.catalog().versions()
+    )
+    return sorted(
+        published or {version.collection for version in versions if version.item_id == item_id}
+    )
 
 
 def _table(reading: Reading, stores: Stores) -> Sequence[str] | None:
@@ -164,7 +191,12 @@ def _table(reading: Reading, stores: Stores) -> Sequence[str] | None:
     provenance = stores.provenance
     if provenance is None:
         return None
-    found: Sequence[TableFound] = stores.reach.ask(Store.tables, lambda: provenance().tables_named(reading.place or None, reading.name), ())
+    found: Sequence[TableFound] = stores.reach.ask(
+        Store.tables, lambda: provenance().tables_named(reading.place or None, reading.name), ()
+    )
     if found:
         return [str(table.says.get("run_id", "")) for table in found]
-    return stores.reach.ask(Store.tables, lambda: provenance().runs_of_version(reading.name), ()) or None
+    return (
+        stores.reach.ask(Store.tables, lambda: provenance().runs_of_version(reading.name), ())
+        or None
+    )

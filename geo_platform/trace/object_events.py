@@ -11,11 +11,18 @@ from datetime import datetime
 from typing import Any
 
 from geo_platform.errors import MessageUnreadable, ParameterInvalid, SourceNotFound
-from geo_platform.ports import MESSAGES, QUARANTINE, QUARANTINE_RECORD, ObjectStore, StoredObject, message_key
+from geo_platform.ports import (
+    MESSAGES,
+    QUARANTINE,
+    QUARANTINE_RECORD,
+    ObjectStore,
+    StoredObject,
+    message_key,
+)
 from geo_platform.trace.timeline import Event, Kind, Store
 
+# Metadata of every object that a run writes.
 RUN_ID = "run_id"
-"""Metadata of every object that a run writes."""
 
 _REFERENCE = {"container", "key", "uri", "etag", "size_bytes"}
 
@@ -44,27 +51,43 @@ class Reference:
 
 def messages_of(objects: ObjectStore, run_id: str) -> list[StoredObject]:
     """Whatever lies in the container of messages under the run's id, the oldest first. All names there are read."""
-    found = [stored for stored in objects.list(MESSAGES) if stored.reference.key.endswith(f"/{run_id}.json")]
+    found = [
+        stored
+        for stored in objects.list(MESSAGES)
+        if stored.reference.key.endswith(f"/{run_id}.json")
+    ]
     return sorted(found, key=lambda stored: (stored.last_modified_utc, stored.reference.key))
 
 
-def read_messages(objects: ObjectStore, run_id: str, stages: Sequence[str] | None, partition: str | None) -> list[Message]:
+def read_messages(
+    objects: ObjectStore, run_id: str, stages: Sequence[str] | None, partition: str | None
+) -> list[Message]:
     """The run's messages, in the order of `stages`; without stages, whatever lies in the container under the run's id.
 
     A stage without a message is left out. Errors: those of the store.
     """
     if stages is None:
-        return [_read(objects, stored.reference.key.partition("/")[0], stored) for stored in messages_of(objects, run_id)]
+        return [
+            _read(objects, stored.reference.key.partition("/")[0], stored)
+            for stored in messages_of(objects, run_id)
+        ]
     messages = []
     for stage in stages:
         try:
-            messages.append(_read(objects, stage, objects.stat(MESSAGES, message_key(stage, partition, run_id))))
+            messages.append(
+                _read(objects, stage, objects.stat(MESSAGES, message_key(stage, partition, run_id)))
+            )
         except SourceNotFound:
             continue
     return messages
 
 
-def object_events(objects: ObjectStore, run_id: str, messages: Sequence[Message], announced: Mapping[str, datetime]) -> list[Event]:
+def object_events(
+    objects: ObjectStore,
+    run_id: str,
+    messages: Sequence[Message],
+    announced: Mapping[str, datetime],
+) -> list[Event]:
     """Messages, sources, rows and blobs. `announced`: stage to when the run's log says that its message was stored."""
     events: list[Event] = []
     for message in messages:
@@ -73,7 +96,15 @@ def object_events(objects: ObjectStore, run_id: str, messages: Sequence[Message]
     there = {message.stage for message in messages}
     for stage, moment in announced.items():
         if stage not in there:
-            events.append(Event(moment, Store.objects, Kind.MESSAGE_GONE, f"the message of {stage} is not in the store any more", stage))
+            events.append(
+                Event(
+                    moment,
+                    Store.objects,
+                    Kind.MESSAGE_GONE,
+                    f"the message of {stage} is not in the store any more",
+                    stage,
+                )
+            )
     references = _unique(reference for message in messages for reference in _references(message))
     events.extend(_blob_event(objects, run_id, reference) for reference in references)
     events.extend(_beside(objects, run_id, references))
@@ -83,17 +114,29 @@ def object_events(objects: ObjectStore, run_id: str, messages: Sequence[Message]
 def _read(objects: ObjectStore, stage: str, stored: StoredObject) -> Message:
     try:
         document = json.loads(objects.read_bytes(MESSAGES, stored.reference.key))
-        return Message(stage, stored, str(document["message"]), int(document["schema_version"]), dict(document["content"]))
+        return Message(
+            stage,
+            stored,
+            str(document["message"]),
+            int(document["schema_version"]),
+            dict(document["content"]),
+        )
     except (ValueError, KeyError, TypeError):
         return Message(stage, stored)
 
 
 def _stored(message: Message) -> Event:
     reference = message.stored.reference
-    details = {"message": message.name or None, "schema_version": message.version or None, **_described(message.stored)}
+    details = {
+        "message": message.name or None,
+        "schema_version": message.version or None,
+        **_described(message.stored),
+    }
     if message.content is None:
         fault = MessageUnreadable(f"{reference.container}/{reference.key} is no message.")
-        return _event(message, Kind.MESSAGE_UNREADABLE, fault.message, details, error=fault.as_record())
+        return _event(
+            message, Kind.MESSAGE_UNREADABLE, fault.message, details, error=fault.as_record()
+        )
     return _event(message, Kind.MESSAGE_STORED, f"{message.name} v{message.version}", details)
 
 
@@ -103,10 +146,18 @@ def _content_events(objects: ObjectStore, message: Message) -> Iterator[Event]:
         yield _source_event(objects, message, content)
     if {"read", "inserted", "rejected"} <= content.keys():
         counts = {name: content.get(name) for name in ("read", "inserted", "rejected", "repaired")}
-        reasons = {str(reason.get("reason")): reason.get("rows") for reason in content.get("reject_reasons", ())}
+        reasons = {
+            str(reason.get("reason")): reason.get("rows")
+            for reason in content.get("reject_reasons", ())
+        }
         said = f"{content['read']} read, {content['inserted']} inserted, {content['rejected']} rejected"
         table = content.get("table") or {}
-        details = {**counts, "reject_reasons": reasons or None, "dataset": content.get("dataset"), "table": table.get("uri")}
+        details = {
+            **counts,
+            "reject_reasons": reasons or None,
+            "dataset": content.get("dataset"),
+            "table": table.get("uri"),
+        }
         yield _event(message, Kind.ROWS_COUNTED, said, details)
 
 
@@ -116,11 +167,16 @@ def _source_event(objects: ObjectStore, message: Message, content: Mapping[str, 
     arrived = datetime.fromisoformat(str(content.get("last_modified_utc")))
     try:
         now = objects.stat(container, key)
-        is_same = (now.last_modified_utc, now.reference.size_bytes) == (arrived, content.get("size_bytes"))
+        is_same = (now.last_modified_utc, now.reference.size_bytes) == (
+            arrived,
+            content.get("size_bytes"),
+        )
         state = "" if is_same else ", overwritten since"
     except SourceNotFound:
         state = ", in quarantine since" if _is_in_quarantine(objects, key) else ", removed since"
-    details = {name: content.get(name) for name in ("uri", "etag", "size_bytes", "format", "media_type")}
+    details = {
+        name: content.get(name) for name in ("uri", "etag", "size_bytes", "format", "media_type")
+    }
     details["sidecars"] = [sidecar.get("key") for sidecar in content.get("sidecars", ())] or None
     said = f"{container}/{key}, {content.get('size_bytes')} bytes{state}"
     return Event(arrived, Store.objects, Kind.SOURCE_ARRIVED, said, details=details)
@@ -140,7 +196,13 @@ def _references(message: Message) -> Iterator[Reference]:
 
     def walk(value: Any, path: tuple[str, ...]) -> Iterator[Reference]:
         if isinstance(value, Mapping) and value.keys() == _REFERENCE:
-            yield Reference(".".join(path), str(value["container"]), str(value["key"]), str(value["etag"]), message)
+            yield Reference(
+                ".".join(path),
+                str(value["container"]),
+                str(value["key"]),
+                str(value["etag"]),
+                message,
+            )
         elif isinstance(value, Mapping):
             for name, member in value.items():
                 yield from walk(member, (*path, name))
@@ -149,11 +211,15 @@ def _references(message: Message) -> Iterator[Reference]:
                 yield from walk(member, (*path, str(index)))
 
     if message.content is not None and message.name != "ObjectArrived":
-        yield from walk({name: member for name, member in message.content.items() if name != "source"}, ())
+        yield from walk(
+            {name: member for name, member in message.content.items() if name != "source"}, ()
+        )
 
 
 def _unique(references: Iterator[Reference]) -> list[Reference]:
-    return list({(reference.container, reference.key): reference for reference in references}.values())
+    return list(
+        {(reference.container, reference.key): reference for reference in references}.values()
+    )
 
 
 def _blob_event(objects: ObjectStore, run_id: str, reference: Reference) -> Event:
@@ -162,34 +228,77 @@ def _blob_event(objects: ObjectStore, run_id: str, reference: Reference) -> Even
     try:
         stored = objects.stat(reference.container, reference.key)
     except SourceNotFound:
-        return _event(message, Kind.BLOB_GONE, f"{place} is not there any more", {**named, "etag": reference.etag})
+        return _event(
+            message,
+            Kind.BLOB_GONE,
+            f"{place} is not there any more",
+            {**named, "etag": reference.etag},
+        )
     writer = stored.metadata.get(RUN_ID, "")
     details = {**named, **_described(stored)}
     if stored.reference.etag != reference.etag and writer != run_id:
         was = {**details, "etag_then": reference.etag}
-        return _event(message, Kind.BLOB_OVERWRITTEN, f"{place} is another one now", was, by_run=writer or None)
+        return _event(
+            message,
+            Kind.BLOB_OVERWRITTEN,
+            f"{place} is another one now",
+            was,
+            by_run=writer or None,
+        )
     if writer not in ("", run_id):
         said = f"{place}, {stored.reference.size_bytes} bytes, was written by run {writer} and used again"
         return _blob(message.stage, stored, Kind.BLOB_REUSED, said, details, by_run=writer)
-    return _blob(message.stage, stored, Kind.BLOB_WRITTEN, f"{place}, {stored.reference.size_bytes} bytes", details)
+    return _blob(
+        message.stage,
+        stored,
+        Kind.BLOB_WRITTEN,
+        f"{place}, {stored.reference.size_bytes} bytes",
+        details,
+    )
 
 
 def _beside(objects: ObjectStore, run_id: str, references: Sequence[Reference]) -> Iterator[Event]:
     """What the run wrote into the same folders and no message names."""
     named = {(reference.container, reference.key) for reference in references}
-    folders = {(reference.container, reference.key.rpartition("/")[0]): reference.message.stage for reference in references}
+    folders = {
+        (reference.container, reference.key.rpartition("/")[0]): reference.message.stage
+        for reference in references
+    }
     for (container, folder), stage in folders.items():
         for stored in objects.list(container, f"{folder}/"):
             key = stored.reference.key
             if (container, key) not in named and stored.metadata.get(RUN_ID) == run_id:
                 said = f"{container}/{key}, {stored.reference.size_bytes} bytes"
-                yield _blob(stage, stored, Kind.BLOB_WRITTEN, said, {"role": key.rpartition("/")[2], **_described(stored)})
+                yield _blob(
+                    stage,
+                    stored,
+                    Kind.BLOB_WRITTEN,
+                    said,
+                    {"role": key.rpartition("/")[2], **_described(stored)},
+                )
 
 
-def _blob(stage: str, stored: StoredObject, kind: Kind, said: str, details: Mapping[str, Any], *, by_run: str | None = None) -> Event:
+def _blob(
+    stage: str,
+    stored: StoredObject,
+    kind: Kind,
+    said: str,
+    details: Mapping[str, Any],
+    *,
+    by_run: str | None = None,
+) -> Event:
     moment = stored.last_modified_utc
     whole = moment.microsecond == 0
-    return Event(moment, Store.objects, kind, said, stage, by_run=by_run, details=details, is_whole_seconds=whole)
+    return Event(
+        moment,
+        Store.objects,
+        kind,
+        said,
+        stage,
+        by_run=by_run,
+        details=details,
+        is_whole_seconds=whole,
+    )
 
 
 def _event(
@@ -204,7 +313,17 @@ def _event(
     """Of a message, or of what it says: at the moment in which it was stored."""
     moment = message.stored.last_modified_utc
     whole = moment.microsecond == 0
-    return Event(moment, Store.objects, kind, said, message.stage, by_run=by_run, error=error, details=details, is_whole_seconds=whole)
+    return Event(
+        moment,
+        Store.objects,
+        kind,
+        said,
+        message.stage,
+        by_run=by_run,
+        error=error,
+        details=details,
+        is_whole_seconds=whole,
+    )
 
 
 def _described(stored: StoredObject) -> dict[str, Any]:

@@ -10,15 +10,51 @@
     item's id          alone
 
 What belongs here: forms, pure. What stays out: whether there is such a thing (`find.py`).
+
+Who asked for a run: read off its tags. Pure.
+
+What belongs here: which tag means whom. What stays out: setting any of them (`geo_platform/orchestrator/launch.py`, Dagster).
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from geo_platform.ports import BRONZE, MESSAGES, QUARANTINE, SILVER
+from geo_platform.runs import ASKED_BY_TAG, OF_HTTP_FACE, ORIGIN_TAG, PARENT_RUN_TAG, REQUEST_TAG
+
+_NAMED = {
+    "dagster/schedule_name": "the schedule {}",
+    "dagster/sensor_name": "the sensor {}",
+    "dagster/backfill": "the backfill {}",
+}
+
+
+def launched_by(tags: Mapping[str, str]) -> str:
+    """For a person: a schedule, a sensor, a client of the HTTP face, a command, the UI, the daemon's retries, or whoever spoke GraphQL.
+
+    A run that is executed again has the tags of the run before it.
+    """
+    before = tags.get(PARENT_RUN_TAG)
+    return _who(tags) if before is None else f"{_who(tags)}, as another attempt at run {before}"
+
+
+def _who(tags: Mapping[str, str]) -> str:
+    is_launched = ".dagster/repository" in tags
+    if PARENT_RUN_TAG in tags and "dagster/retry_number" in tags:
+        return "the daemon"
+    if (tag := next((tag for tag in _NAMED if tag in tags), None)) is not None:
+        return _NAMED[tag].format(tags[tag])
+    if tags.get(ORIGIN_TAG) == OF_HTTP_FACE:
+        return f"the HTTP face for {tags.get(ASKED_BY_TAG, 'somebody')}, request {tags.get(REQUEST_TAG, 'without an id')}"
+    if "geo_platform/process" in tags and not is_launched:
+        return f"the command line on {tags.get('geo_platform/host', 'an unnamed host')}"
+    if tags.get("dagster/from_ui") == "true":
+        return "the Dagster UI"
+    return "GraphQL" if is_launched else "a program in its own process"
+
 
 _CONTAINERS = (BRONZE, SILVER, QUARANTINE, MESSAGES)
 _RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -109,7 +145,9 @@ def _readings(text: str) -> Iterator[Reading]:
 
 def _runs(text: str) -> Iterator[Reading]:
     if _TRACE_ID.fullmatch(text):
-        yield Reading(Subject.run, "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:])))
+        yield Reading(
+            Subject.run, "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+        )
     elif _RUN_ID.fullmatch(text) or _RUN_PREFIX.fullmatch(text):
         yield Reading(Subject.run, text)
 
@@ -136,7 +174,12 @@ def _addresses(parts: SplitResult) -> Iterator[Reading]:
     asked = _table_asked(parts)
     if parts.scheme == "postgresql":
         yield from _tables(asked or "")
-    elif parts.scheme == "file" and len(segments) >= 4 and segments[-4] == "catalog" and segments[-1] == f"{segments[-2]}.json":
+    elif (
+        parts.scheme == "file"
+        and len(segments) >= 4
+        and segments[-4] == "catalog"
+        and segments[-1] == f"{segments[-2]}.json"
+    ):
         yield Reading(Subject.item, segments[-2], segments[-3])
     elif len(segments) >= 4 and segments[-4] == "collections" and segments[-2] == "items":
         yield Reading(Subject.item, segments[-1], segments[-3])
@@ -146,12 +189,21 @@ def _addresses(parts: SplitResult) -> Iterator[Reading]:
 
 def _objects(parts: SplitResult, segments: list[str]) -> Iterator[Reading]:
     """In Azure the container comes first, or second where the account is part of the path, and may have a prefix."""
-    places = range(len(segments) - 1) if parts.scheme == "file" else range(min(2, len(segments) - 1))
+    places = (
+        range(len(segments) - 1) if parts.scheme == "file" else range(min(2, len(segments) - 1))
+    )
     for place in places:
         for container in _CONTAINERS:
-            if segments[place] == container or (parts.scheme != "file" and segments[place].endswith(f"-{container}")):
+            if segments[place] == container or (
+                parts.scheme != "file" and segments[place].endswith(f"-{container}")
+            ):
                 key = "/".join(segments[place + 1 :])
-                yield Reading(Subject.blob, key, container, f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
+                yield Reading(
+                    Subject.blob,
+                    key,
+                    container,
+                    f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}",
+                )
 
 
 def _table_asked(parts: SplitResult) -> str | None:

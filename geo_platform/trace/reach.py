@@ -7,14 +7,20 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from geo_platform.errors import CatalogRejected, DatabaseUnavailable, PlatformError, StoreDenied, StoreUnavailable
+from geo_platform.errors import (
+    CatalogRejected,
+    DatabaseUnavailable,
+    PlatformError,
+    StoreDenied,
+    StoreUnavailable,
+)
 from geo_platform.trace.timeline import Store
 
 T = TypeVar("T")
 U = TypeVar("U")
 
+# The last one: a store that answers what cannot be used.
 _OUT_OF_REACH = (StoreUnavailable, StoreDenied, DatabaseUnavailable, CatalogRejected)
-"""The last one: a store that answers what cannot be used."""
 
 
 @dataclass
@@ -55,7 +61,10 @@ class Reach:
         """Each store that did not answer, with code, message and remedy, in the order in which stores are named."""
         named = ("code", "message", "remedy")
         return tuple(
-            {"store": store.value, **{name: self._faults[store].as_record()[name] for name in named}}
+            {
+                "store": store.value,
+                **{name: self._faults[store].as_record()[name] for name in named},
+            }
             for store in Store
             if store in self._faults
         )

@@ -1,7 +1,7 @@
 """What is asked of the stores beyond the ports: the history of runs, and the database's own account of what was published.
 
-What belongs here: Protocols and the plain values that cross them. What stays out: Dagster (`schedules/run_history.py`), SQL
-(`storage/postgres_provenance.py`).
+What belongs here: Protocols and the plain values that cross them. What stays out: Dagster (`geo_platform/orchestrator/run_history.py`), SQL
+(`storage/postgres/provenance.py`).
 """
 
 from collections.abc import Callable, Mapping, Sequence

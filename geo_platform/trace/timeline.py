@@ -53,8 +53,8 @@ class Kind(StrEnum):
     UNPUBLISHED = "UNPUBLISHED"
 
 
+# What other runs did with what this one had published.
 SINCE = frozenset({Kind.REPLACED, Kind.RESTORED, Kind.UNPUBLISHED})
-"""What other runs did with what this one had published."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,8 @@ class Event:
             "said": self.said,
             "by_run": self.by_run,
             "error": dict(self.error) if self.error else None,
-            "details": {name: value for name, value in self.details.items() if value is not None} or None,
+            "details": {name: value for name, value in self.details.items() if value is not None}
+            or None,
         }
         return {name: value for name, value in said.items() if value is not None}
 
@@ -124,7 +125,11 @@ def ordered(events: Iterable[Event]) -> tuple[Event, ...]:
     def moment(event: Event) -> datetime:
         if not event.is_whole_seconds or event.stage is None:
             return event.at_utc
-        within = [start for start in starts.get(event.stage, ()) if event.at_utc <= start < event.at_utc + _ONE_SECOND]
+        within = [
+            start
+            for start in starts.get(event.stage, ())
+            if event.at_utc <= start < event.at_utc + _ONE_SECOND
+        ]
         return max(within, default=event.at_utc)
 
     return tuple(sorted(given, key=moment))
@@ -132,18 +137,35 @@ def ordered(events: Iterable[Event]) -> tuple[Event, ...]:
 
 def stages_of(events: Sequence[Event]) -> tuple[StageSummary, ...]:
     """What each stage came to, in the order in which they began. `events` are ordered."""
-    return tuple(_summary(stage, [event for event in events if event.stage == stage]) for stage in _began(events))
+    return tuple(
+        _summary(stage, [event for event in events if event.stage == stage])
+        for stage in _began(events)
+    )
 
 
 def _began(events: Sequence[Event]) -> list[str]:
-    return list(dict.fromkeys(event.stage for event in events if event.stage and event.kind == Checkpoint.STAGE_START))
+    return list(
+        dict.fromkeys(
+            event.stage for event in events if event.stage and event.kind == Checkpoint.STAGE_START
+        )
+    )
 
 
 def _summary(stage: str, events: Sequence[Event]) -> StageSummary:
-    ends = [event for event in events if event.kind in (Checkpoint.STAGE_DONE, Checkpoint.STAGE_FAILED)]
+    ends = [
+        event for event in events if event.kind in (Checkpoint.STAGE_DONE, Checkpoint.STAGE_FAILED)
+    ]
     last = ends[-1] if ends else None
     attempts = max(event.attempt or 1 for event in events)
     is_current = last is not None and (last.attempt or 1) == attempts
-    status = "unfinished" if last is None or not is_current else "done" if last.kind == Checkpoint.STAGE_DONE else "failed"
+    status = (
+        "unfinished"
+        if last is None or not is_current
+        else "done"
+        if last.kind == Checkpoint.STAGE_DONE
+        else "failed"
+    )
     code = last.error.get("code") if last is not None and last.error else None
-    return StageSummary(stage, status, attempts, last.duration_ms if last is not None else None, code)
+    return StageSummary(
+        stage, status, attempts, last.duration_ms if last is not None else None, code
+    )

@@ -6,6 +6,10 @@ Reasons: ROW_MALFORMED, COORDINATE_UNREADABLE, WKT_UNREADABLE (CSV), NULL_GEOMET
 GEOMETRY_UNREADABLE, GEOMETRY_UNSUPPORTED, COORDINATES_NOT_FINITE, COORDINATES_IMPLAUSIBLE, REPROJECTION_FAILED,
 GEOMETRY_UNREPAIRABLE, GEOMETRY_COLLAPSED, VALUE_OUT_OF_RANGE. A row without geometry is rejected rather than published,
 since a dataset that is found by place would never show it; it is counted and kept in the table of rejected rows.
+
+Geometries made valid, keeping their dimension: a polygon stays a polygon, what collapses to less is dropped.
+
+Source: GEOS' MakeValid in its structure method: https://libgeos.org/doxygen/classgeos_1_1geom_1_1util_1_1GeometryFixer.html
 """
 
 from dataclasses import dataclass
@@ -18,18 +22,19 @@ import shapely
 from pyproj import CRS
 
 from geo_platform.errors import GeometryMixed
-from geo_platform.vector.batch import RowFault, SourceBatch
+from geo_platform.vector.crs import reproject
 from geo_platform.vector.extent import DEGREE_TOLERANCE
 from geo_platform.vector.field_types import convert_column
 from geo_platform.vector.geometry_kinds import CURVE_CODES, OGC_NAMES, Family, wkb_kinds
 from geo_platform.vector.plan import FeaturePlan
-from geo_platform.vector.repair import make_valid, promote_to_multi
-from geo_platform.vector.reproject import reproject
+from geo_platform.vector.sources.description import RowFault, SourceBatch
 from geo_platform.vector.wkb_form import as_multi, has_published_form
 
 Mask = npt.NDArray[np.bool_]
 Geometries = npt.NDArray[np.object_]
 
+# `row_number` counts the source's rows from 0; `geometry` is the source's WKB, in its CRS, null
+# where it has none.
 REJECTED_SCHEMA = pa.schema(
     [
         pa.field("row_number", pa.int64(), nullable=False),
@@ -38,10 +43,18 @@ REJECTED_SCHEMA = pa.schema(
         pa.field("geometry", pa.binary()),
     ]
 )
-"""`row_number` counts the source's rows from 0; `geometry` is the source's WKB, in its CRS, null where it has none."""
 
 _FAMILY_OF_TYPE_ID = np.array(
-    [Family.point, Family.line, Family.line, Family.polygon, Family.point, Family.line, Family.polygon, Family.collection]
+    [
+        Family.point,
+        Family.line,
+        Family.line,
+        Family.polygon,
+        Family.point,
+        Family.line,
+        Family.polygon,
+        Family.collection,
+    ]
 )
 
 
@@ -88,17 +101,33 @@ def clean_batch(batch: SourceBatch, plan: FeaturePlan) -> CleanedBatch:
     if not verdicts.good.all():
         columns = [column.filter(pa.array(verdicts.good)) for column in columns]
     clean = pa.RecordBatch.from_arrays([*columns, wkb], schema=plan.schema)
-    return CleanedBatch(clean, _rejected(batch, verdicts), int(np.count_nonzero(repaired & verdicts.good)))
+    return CleanedBatch(
+        clean, _rejected(batch, verdicts), int(np.count_nonzero(repaired & verdicts.good))
+    )
 
 
-def _published_wkb(geometries: Geometries, batch: SourceBatch, plan: FeaturePlan, good: Mask, repaired: Mask) -> pa.Array:
+def _published_wkb(
+    geometries: Geometries, batch: SourceBatch, plan: FeaturePlan, good: Mask, repaired: Mask
+) -> pa.Array:
     """Good rows as multi geometries: in the source's own bytes where nothing changed, which costs a tenth, else written anew."""
-    is_new_everywhere = plan.was_reprojected or plan.simplify_tolerance is not None or plan.quantize_grid is not None
-    kept = np.zeros_like(good) if is_new_everywhere else good & ~repaired & has_published_form(batch.wkb, plan.dimension)
+    is_new_everywhere = (
+        plan.was_reprojected
+        or plan.simplify_tolerance is not None
+        or plan.quantize_grid is not None
+    )
+    kept = (
+        np.zeros_like(good)
+        if is_new_everywhere
+        else good & ~repaired & has_published_form(batch.wkb, plan.dimension)
+    )
     if not kept.any():
         return _written_anew(geometries[good], plan)
     own = as_multi(batch.wkb, plan.dimension)
-    return own if kept.all() else _spliced(own, _written_anew(geometries[good & ~kept], plan), kept, good)
+    return (
+        own
+        if kept.all()
+        else _spliced(own, _written_anew(geometries[good & ~kept], plan), kept, good)
+    )
 
 
 def _spliced(own: pa.Array, anew: pa.Array, kept: Mask, good: Mask) -> pa.Array:
@@ -117,7 +146,9 @@ def _spliced(own: pa.Array, anew: pa.Array, kept: Mask, good: Mask) -> pa.Array:
 
 def _written_anew(geometries: Geometries, plan: FeaturePlan) -> pa.Array:
     promoted = promote_to_multi(geometries)
-    wkb = shapely.to_wkb(promoted, output_dimension=3 if plan.dimension == "xyz" else 2, byte_order=1, flavor="iso")
+    wkb = shapely.to_wkb(
+        promoted, output_dimension=3 if plan.dimension == "xyz" else 2, byte_order=1, flavor="iso"
+    )
     return pa.array(wkb, pa.binary())
 
 
@@ -126,8 +157,12 @@ def _parse(batch: SourceBatch, verdicts: _Verdicts) -> Geometries:
     is_null = batch.wkb.is_null().to_numpy(zero_copy_only=False)
     verdicts.reject(is_null, "NULL_GEOMETRY", "the row has no geometry")
     kinds = wkb_kinds(batch.wkb)
-    unsupported = np.isin(kinds.codes, [code for code in OGC_NAMES if code > 7 and code not in CURVE_CODES])
-    verdicts.reject(unsupported, "GEOMETRY_UNSUPPORTED", "the row's type of surface cannot be published")
+    unsupported = np.isin(
+        kinds.codes, [code for code in OGC_NAMES if code > 7 and code not in CURVE_CODES]
+    )
+    verdicts.reject(
+        unsupported, "GEOMETRY_UNSUPPORTED", "the row's type of surface cannot be published"
+    )
     geometries = np.full(len(batch.positions), None, dtype=object)
     wkb = batch.wkb.to_numpy(zero_copy_only=False)
     try:
@@ -137,21 +172,38 @@ def _parse(batch: SourceBatch, verdicts: _Verdicts) -> Geometries:
             geometries[verdicts.good] = shapely.from_wkb(wkb[verdicts.good], on_invalid="ignore")
     except NotImplementedError:
         _parse_one_by_one(wkb, geometries, verdicts)
-    verdicts.reject(np.asarray(shapely.is_missing(geometries)), "GEOMETRY_UNREADABLE", "the geometry's bytes cannot be understood")
-    verdicts.reject(np.asarray(shapely.is_empty(geometries)), "EMPTY_GEOMETRY", "the geometry is empty")
+    verdicts.reject(
+        np.asarray(shapely.is_missing(geometries)),
+        "GEOMETRY_UNREADABLE",
+        "the geometry's bytes cannot be understood",
+    )
+    verdicts.reject(
+        np.asarray(shapely.is_empty(geometries)), "EMPTY_GEOMETRY", "the geometry is empty"
+    )
     return geometries
 
 
-def _parse_one_by_one(wkb: npt.NDArray[np.object_], geometries: Geometries, verdicts: _Verdicts) -> None:
+def _parse_one_by_one(
+    wkb: npt.NDArray[np.object_], geometries: Geometries, verdicts: _Verdicts
+) -> None:
     """GEOS stops at the first curve inside a collection; only that row is at fault."""
     for row in np.flatnonzero(verdicts.good):
         try:
             geometries[row] = shapely.from_wkb(wkb[row], on_invalid="ignore")
         except NotImplementedError:
-            verdicts.put({int(row): RowFault("GEOMETRY_UNSUPPORTED", "a collection with curves inside cannot be published")})
+            verdicts.put(
+                {
+                    int(row): RowFault(
+                        "GEOMETRY_UNSUPPORTED",
+                        "a collection with curves inside cannot be published",
+                    )
+                }
+            )
 
 
-def _check_family(geometries: Geometries, batch: SourceBatch, plan: FeaturePlan, verdicts: _Verdicts) -> None:
+def _check_family(
+    geometries: Geometries, batch: SourceBatch, plan: FeaturePlan, verdicts: _Verdicts
+) -> None:
     if plan.family is None:
         return
     rows = np.flatnonzero(verdicts.good)
@@ -167,13 +219,23 @@ def _check_family(geometries: Geometries, batch: SourceBatch, plan: FeaturePlan,
 
 def _check_coordinates(geometries: Geometries, plan: FeaturePlan, verdicts: _Verdicts) -> None:
     bounds = shapely.bounds(geometries)
-    verdicts.reject(np.asarray(~np.isfinite(bounds).all(axis=1)), "COORDINATES_NOT_FINITE", "a coordinate is not a finite number")
+    verdicts.reject(
+        np.asarray(~np.isfinite(bounds).all(axis=1)),
+        "COORDINATES_NOT_FINITE",
+        "a coordinate is not a finite number",
+    )
     per_unit = _degrees_per_unit(plan.source_crs.wkt)
     if per_unit is not None:
         with np.errstate(invalid="ignore"):
             degrees = np.abs(bounds * per_unit)
-            outside = (degrees[:, [1, 3]] > 90 + DEGREE_TOLERANCE).any(axis=1) | (degrees[:, [0, 2]] > 360).any(axis=1)
-        verdicts.reject(np.asarray(outside), "COORDINATES_IMPLAUSIBLE", "a coordinate lies outside of the range of degrees")
+            outside = (degrees[:, [1, 3]] > 90 + DEGREE_TOLERANCE).any(axis=1) | (
+                degrees[:, [0, 2]] > 360
+            ).any(axis=1)
+        verdicts.reject(
+            np.asarray(outside),
+            "COORDINATES_IMPLAUSIBLE",
+            "a coordinate lies outside of the range of degrees",
+        )
 
 
 @lru_cache(maxsize=8)
@@ -186,7 +248,11 @@ def _degrees_per_unit(wkt: str) -> float | None:
 def _force_dimension(geometries: Geometries, dimension: str) -> Geometries:
     if dimension == "xyz":
         only_m = shapely.has_m(geometries) & ~shapely.has_z(geometries)
-        without_m = np.where(only_m, shapely.force_2d(geometries), geometries) if only_m.any() else geometries
+        without_m = (
+            np.where(only_m, shapely.force_2d(geometries), geometries)
+            if only_m.any()
+            else geometries
+        )
         return np.asarray(shapely.force_3d(without_m), dtype=object)
     if shapely.has_z(geometries).any() or shapely.has_m(geometries).any():
         return np.asarray(shapely.force_2d(geometries), dtype=object)
@@ -203,16 +269,26 @@ def _move(geometries: Geometries, plan: FeaturePlan, verdicts: _Verdicts) -> Geo
     return moved
 
 
-def _repair_and_generalise(geometries: Geometries, plan: FeaturePlan, verdicts: _Verdicts) -> tuple[Geometries, Mask]:
+def _repair_and_generalise(
+    geometries: Geometries, plan: FeaturePlan, verdicts: _Verdicts
+) -> tuple[Geometries, Mask]:
     geometries, repaired = _repair(geometries, verdicts)
     if plan.simplify_tolerance is None and plan.quantize_grid is None:
         return geometries, repaired
     good = verdicts.good
     if plan.simplify_tolerance is not None:
-        geometries[good] = shapely.simplify(geometries[good], plan.simplify_tolerance, preserve_topology=True)
+        geometries[good] = shapely.simplify(
+            geometries[good], plan.simplify_tolerance, preserve_topology=True
+        )
     if plan.quantize_grid is not None:
-        geometries[good] = shapely.set_precision(geometries[good], plan.quantize_grid, mode="valid_output")
-    verdicts.reject(np.asarray(shapely.is_empty(geometries)), "GEOMETRY_COLLAPSED", "nothing was left after simplifying or snapping")
+        geometries[good] = shapely.set_precision(
+            geometries[good], plan.quantize_grid, mode="valid_output"
+        )
+    verdicts.reject(
+        np.asarray(shapely.is_empty(geometries)),
+        "GEOMETRY_COLLAPSED",
+        "nothing was left after simplifying or snapping",
+    )
     geometries, _ = _repair(geometries, verdicts)
     return geometries, repaired
 
@@ -227,8 +303,12 @@ def _repair(geometries: Geometries, verdicts: _Verdicts) -> tuple[Geometries, Ma
     failed, collapsed = np.zeros_like(invalid), np.zeros_like(invalid)
     failed[rows] = shapely.is_missing(made) | ~shapely.is_valid(made)
     collapsed[rows] = shapely.is_empty(made)
-    verdicts.reject(failed, "GEOMETRY_UNREPAIRABLE", "the geometry is invalid and could not be made valid")
-    verdicts.reject(collapsed, "GEOMETRY_COLLAPSED", "the geometry has no length or area left once valid")
+    verdicts.reject(
+        failed, "GEOMETRY_UNREPAIRABLE", "the geometry is invalid and could not be made valid"
+    )
+    verdicts.reject(
+        collapsed, "GEOMETRY_COLLAPSED", "the geometry has no length or area left once valid"
+    )
     geometries = geometries.copy()
     geometries[rows] = made
     return geometries, invalid
@@ -237,10 +317,16 @@ def _repair(geometries: Geometries, verdicts: _Verdicts) -> tuple[Geometries, Ma
 def _convert_fields(batch: SourceBatch, plan: FeaturePlan, verdicts: _Verdicts) -> list[pa.Array]:
     columns = []
     for position, mapping in enumerate(plan.fields):
-        column, misfits = convert_column(batch.fields.column(position), plan.schema.field(position).type)
+        column, misfits = convert_column(
+            batch.fields.column(position), plan.schema.field(position).type
+        )
         if misfits is not None:
             mask = misfits.to_numpy(zero_copy_only=False)
-            verdicts.reject(mask, "VALUE_OUT_OF_RANGE", f"the value of {mapping.source!r} does not fit {mapping.type.value}")
+            verdicts.reject(
+                mask,
+                "VALUE_OUT_OF_RANGE",
+                f"the value of {mapping.source!r} does not fit {mapping.type.value}",
+            )
         columns.append(column)
     return columns
 
@@ -249,12 +335,75 @@ def _rejected(batch: SourceBatch, verdicts: _Verdicts) -> pa.RecordBatch:
     rows = sorted(verdicts.faults)
     wkb = batch.wkb.take(pa.array(rows, pa.int64())).cast(pa.binary()).to_pylist()
     found = [
-        (int(batch.positions[row]), verdicts.faults[row].code, verdicts.faults[row].message, geometry)
+        (
+            int(batch.positions[row]),
+            verdicts.faults[row].code,
+            verdicts.faults[row].message,
+            geometry,
+        )
         for row, geometry in zip(rows, wkb, strict=True)
     ]
     found += [(row, fault.code, fault.message, None) for row, fault in batch.unread.items()]
     found.sort(key=lambda entry: entry[0])
     columns = zip(*found, strict=True) if found else ((), (), (), ())
     return pa.RecordBatch.from_arrays(
-        [pa.array(column, field.type) for column, field in zip(columns, REJECTED_SCHEMA, strict=True)], schema=REJECTED_SCHEMA
+        [
+            pa.array(column, field.type)
+            for column, field in zip(columns, REJECTED_SCHEMA, strict=True)
+        ],
+        schema=REJECTED_SCHEMA,
     )
+
+
+def _pass(geometries: Geometries) -> Geometries:
+    try:
+        repaired = shapely.make_valid(geometries, method="structure", keep_collapsed=False)
+    except shapely.GEOSException:
+        repaired = np.array([_one(geometry) for geometry in geometries], dtype=object)
+    wanted = shapely.get_dimensions(geometries)
+    is_mixed = (shapely.get_type_id(repaired) == 7) & (shapely.get_type_id(geometries) != 7)
+    for row in np.flatnonzero(is_mixed):
+        repaired[row] = _of_dimension(repaired[row], int(wanted[row]))
+    return np.asarray(repaired, dtype=object)
+
+
+def _one(geometry: shapely.Geometry) -> shapely.Geometry | None:
+    try:
+        return shapely.make_valid(geometry, method="structure", keep_collapsed=False)
+    except shapely.GEOSException:
+        return None
+
+
+def _of_dimension(collection: shapely.Geometry, dimension: int) -> shapely.Geometry:
+    parts = shapely.get_parts(shapely.get_parts(collection))
+    kept = parts[shapely.get_dimensions(parts) == dimension]
+    if dimension == 2:
+        return shapely.MultiPolygon(list(kept))
+    return shapely.MultiLineString(list(kept)) if dimension == 1 else shapely.MultiPoint(list(kept))
+
+
+def make_valid(geometries: Geometries) -> Geometries:
+    """The invalid ones repaired; None where GEOS cannot, empty where nothing of the dimension is left.
+
+    GEOS' structure method can leave two parts that share an edge, which is no valid multipolygon; a second pass joins them.
+    """
+    repaired = _pass(geometries)
+    again = np.flatnonzero(~shapely.is_valid(repaired) & ~shapely.is_missing(repaired))
+    if again.size:
+        repaired[again] = _pass(repaired[again])
+    return repaired
+
+
+def promote_to_multi(geometries: Geometries) -> Geometries:
+    """Points, lines and polygons as multi geometries of one part; the others as they are."""
+    types = shapely.get_type_id(geometries)
+    promoted = geometries.copy()
+    for single, make in (
+        (0, shapely.multipoints),
+        (1, shapely.multilinestrings),
+        (3, shapely.multipolygons),
+    ):
+        rows = np.flatnonzero(types == single)
+        if rows.size:
+            promoted[rows] = make(geometries[rows], indices=np.arange(rows.size))
+    return promoted

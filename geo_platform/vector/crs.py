@@ -2,14 +2,46 @@
 
 What belongs here: what only vector formats have. What stays out: the rules shared with rasters (`geo_platform/crs.py`)
 and reprojection (`reproject.py`).
+
+Coordinates from one CRS to another, x and y, by PROJ.
 """
 
-from pyproj import CRS
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError
 
 from geo_platform.contracts.message import Finding, SpatialReference
 from geo_platform.crs import FROM_FILE, FROM_FORMAT, believed_crs, same_crs
 from geo_platform.errors import SourceUnreadable
+
+
+@lru_cache(maxsize=8)
+def _transformer(source_wkt: str, target_wkt: str) -> Transformer:
+    return Transformer.from_crs(source_wkt, target_wkt, always_xy=True)
+
+
+def reproject(
+    geometries: npt.NDArray[np.object_], source_wkt: str, target_wkt: str
+) -> npt.NDArray[np.object_]:
+    """The geometries in the target CRS; coordinates that have no place there are infinite. Z is kept as it is.
+
+    Vertices are moved, edges stay straight: a long edge is not densified.
+    """
+    transformer = _transformer(source_wkt, target_wkt)
+
+    def move(xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return np.column_stack(transformer.transform(xy[:, 0], xy[:, 1], errcheck=False))
+
+    moved = shapely.transform(geometries, move)
+    if not shapely.has_z(geometries).any():
+        return np.asarray(moved, dtype=object)
+    coordinates = shapely.get_coordinates(geometries, include_z=True)
+    coordinates[:, :2] = shapely.get_coordinates(moved)
+    return np.asarray(shapely.set_coordinates(geometries.copy(), coordinates), dtype=object)
 
 
 def _crs_of_file(text: str, display_name: str) -> CRS | None:
@@ -18,13 +50,23 @@ def _crs_of_file(text: str, display_name: str) -> CRS | None:
     try:
         crs = CRS.from_user_input(text)
     except CRSError as error:
-        raise SourceUnreadable(f"The coordinate reference system of {display_name} cannot be understood.", crs=text[:500]) from error
-    says_nothing = crs.type_name.startswith("Engineering") or crs.name.lower().startswith("undefined")
+        raise SourceUnreadable(
+            f"The coordinate reference system of {display_name} cannot be understood.",
+            crs=text[:500],
+        ) from error
+    says_nothing = crs.type_name.startswith("Engineering") or crs.name.lower().startswith(
+        "undefined"
+    )
     return None if says_nothing and crs.to_authority() is None else crs
 
 
 def settle_crs(
-    found: str | None, *, input_crs: str | None, override_crs: bool, format_rule: str | None, display_name: str
+    found: str | None,
+    *,
+    input_crs: str | None,
+    override_crs: bool,
+    format_rule: str | None,
+    display_name: str,
 ) -> tuple[SpatialReference, tuple[Finding, ...]]:
     """The source's CRS and what is to be said about it.
 
@@ -34,8 +76,16 @@ def settle_crs(
     own = _crs_of_file(found, display_name) if found else None
     rule = CRS.from_user_input(format_rule) if format_rule else None
     own = own or rule
-    came_from = FROM_FORMAT if own is not None and rule is not None and same_crs(own, rule) else FROM_FILE
-    return believed_crs(own, own_came_from=came_from, input_crs=input_crs, override_crs=override_crs, display_name=display_name)
+    came_from = (
+        FROM_FORMAT if own is not None and rule is not None and same_crs(own, rule) else FROM_FILE
+    )
+    return believed_crs(
+        own,
+        own_came_from=came_from,
+        input_crs=input_crs,
+        override_crs=override_crs,
+        display_name=display_name,
+    )
 
 
 def horizontal(crs: CRS) -> CRS:
@@ -50,4 +100,8 @@ def srid_of(crs: CRS) -> int | None:
     authority = crs.to_authority()
     if authority == ("OGC", "CRS84"):
         return 4326
-    return int(authority[1]) if authority and authority[0] == "EPSG" and authority[1].isdigit() else None
+    return (
+        int(authority[1])
+        if authority and authority[0] == "EPSG" and authority[1].isdigit()
+        else None
+    )

@@ -12,11 +12,12 @@ from geo_platform.contracts.message import Finding
 from geo_platform.errors import BoundsImplausible
 from geo_platform.grid import Bounds, LonLatBounds
 
+# Natural Earth's Antarctica ends at 180.00000000000006: rounding, not a fault.
 DEGREE_TOLERANCE = 1e-6
-"""Natural Earth's Antarctica ends at 180.00000000000006: rounding, not a fault."""
 _MAX_LONGITUDE = 360.0
+# More than twice around the Earth: PROJ would wrap such an easting to some longitude without a
+# word.
 _MAX_METRES = 1e8
-"""More than twice around the Earth: PROJ would wrap such an easting to some longitude without a word."""
 _AREA_MARGIN_DEGREES = 10.0
 _GEODETIC = "OGC:CRS84"
 
@@ -28,16 +29,22 @@ def lonlat_bounds(bounds: Bounds, crs: CRS) -> LonLatBounds:
     """
     try:
         transformer = Transformer.from_crs(crs, _GEODETIC, always_xy=True)
-        west, south, east, north = transformer.transform_bounds(*bounds.xyxy, densify_pts=21, errcheck=False)
+        west, south, east, north = transformer.transform_bounds(
+            *bounds.xyxy, densify_pts=21, errcheck=False
+        )
     except ProjError as error:
         raise BoundsImplausible(_no_place(bounds, crs), proj=str(error)) from error
-    if crs.is_geographic and (west > east or not all(map(math.isfinite, (west, south, east, north)))):
+    if crs.is_geographic and (
+        west > east or not all(map(math.isfinite, (west, south, east, north)))
+    ):
         west, south, east, north = (value * _degrees_per_unit(crs) for value in bounds.xyxy)
     if not all(map(math.isfinite, (west, south, east, north))) or south > north:
         raise BoundsImplausible(_no_place(bounds, crs))
     if east - west >= 360:
         west, east = -180.0, 180.0
-    return LonLatBounds(west=_wrapped(west), south=max(south, -90.0), east=_wrapped(east), north=min(north, 90.0))
+    return LonLatBounds(
+        west=_wrapped(west), south=max(south, -90.0), east=_wrapped(east), north=min(north, 90.0)
+    )
 
 
 def _degrees_per_unit(crs: CRS) -> float:
@@ -59,10 +66,13 @@ def check_plausible(bounds: Bounds, crs: CRS, display_name: str) -> tuple[Findin
     Raises BoundsImplausible.
     """
     if crs.is_geographic:
-        south, north, west, east = (v * _degrees_per_unit(crs) for v in (bounds.ymin, bounds.ymax, bounds.xmin, bounds.xmax))
+        south, north, west, east = (
+            v * _degrees_per_unit(crs) for v in (bounds.ymin, bounds.ymax, bounds.xmin, bounds.xmax)
+        )
         if min(south, -north) < -90 - DEGREE_TOLERANCE or min(west, -east) < -_MAX_LONGITUDE:
             raise BoundsImplausible(
-                f"{display_name}: {_shown(bounds)} are not degrees, but {crs.name} has degrees.", bounds=list(bounds.xyxy)
+                f"{display_name}: {_shown(bounds)} are not degrees, but {crs.name} has degrees.",
+                bounds=list(bounds.xyxy),
             )
         return ()
     if max(map(abs, bounds.xyxy)) * crs.axis_info[0].unit_conversion_factor > _MAX_METRES:
@@ -95,7 +105,10 @@ def _near_area_of_use(place: LonLatBounds, crs: CRS, margin: float = _AREA_MARGI
 
 
 def _looks_like_degrees(bounds: Bounds) -> bool:
-    return max(abs(bounds.xmin), abs(bounds.xmax)) <= 180 and max(abs(bounds.ymin), abs(bounds.ymax)) <= 90
+    return (
+        max(abs(bounds.xmin), abs(bounds.xmax)) <= 180
+        and max(abs(bounds.ymin), abs(bounds.ymax)) <= 90
+    )
 
 
 def _shown(bounds: Bounds) -> str:

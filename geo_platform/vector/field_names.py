@@ -20,8 +20,23 @@ BBOX_COLUMN = "bbox"
 _TAKEN = (GEOMETRY_COLUMN, BBOX_COLUMN)
 _GOOD_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _GOOD_TABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
-_SPELLED_OUT = str.maketrans({"ß": "ss", "ẞ": "SS", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L"})
-_SPELLED_OUT |= str.maketrans({"đ": "d", "Đ": "D", "ð": "d", "Ð": "D", "þ": "th", "Þ": "Th", "ı": "i"})
+_SPELLED_OUT = str.maketrans(
+    {
+        "ß": "ss",
+        "ẞ": "SS",
+        "æ": "ae",
+        "Æ": "AE",
+        "œ": "oe",
+        "Œ": "OE",
+        "ø": "o",
+        "Ø": "O",
+        "ł": "l",
+        "Ł": "L",
+    }
+)
+_SPELLED_OUT |= str.maketrans(
+    {"đ": "d", "Đ": "D", "ð": "d", "Ð": "D", "þ": "th", "Þ": "Th", "ı": "i"}
+)
 
 _RESERVED = """
     all analyse analyze and any array as asc asymmetric authorization binary both case cast check collate collation
@@ -33,8 +48,9 @@ _RESERVED = """
     union unique user using variadic verbose when where window with
 """
 _SYSTEM_COLUMNS = "cmax cmin ctid tableoid xmax xmin"
+# PostgreSQL 17, appendix C: words that are reserved, or may name a function or type only; and names
+# that every table has already.
 RESERVED_WORDS = frozenset(f"{_RESERVED} {_SYSTEM_COLUMNS}".split())
-"""PostgreSQL 17, appendix C: words that are reserved, or may name a function or type only; and names that every table has already."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +64,11 @@ class PublishedName:
 
 def clean_name(text: str) -> str:
     """A name by rule, or "" where nothing of it can be kept."""
-    ascii_text = unicodedata.normalize("NFKD", text.translate(_SPELLED_OUT)).encode("ascii", "ignore").decode()
+    ascii_text = (
+        unicodedata.normalize("NFKD", text.translate(_SPELLED_OUT))
+        .encode("ascii", "ignore")
+        .decode()
+    )
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", ascii_text).lower()
     words = re.sub(r"[^a-z0-9]+", "_", snake).strip("_")
     if words and words[0].isdigit():
@@ -67,7 +87,11 @@ def publish_names(sources: Sequence[str], mapping: Mapping[str, str]) -> tuple[P
     names = []
     for position, source in enumerate(sources, start=1):
         if source in mapping:
-            names.append(PublishedName(source, mapping[source], "column_mapping" if mapping[source] != source else None))
+            names.append(
+                PublishedName(
+                    source, mapping[source], "column_mapping" if mapping[source] != source else None
+                )
+            )
             continue
         wanted = clean_name(source) or f"column_{position}"
         published = _free_name(wanted, taken)
@@ -84,14 +108,20 @@ def _check_mapping(sources: Sequence[str], mapping: Mapping[str, str]) -> None:
             parameter="column_mapping",
         )
     for source, published in mapping.items():
-        if not _GOOD_NAME.fullmatch(published) or published in RESERVED_WORDS or published in _TAKEN:
+        if (
+            not _GOOD_NAME.fullmatch(published)
+            or published in RESERVED_WORDS
+            or published in _TAKEN
+        ):
             raise ParameterInvalid(
                 f"column_mapping wants to publish {source!r} as {published!r}, which cannot be a column's name here.",
                 remedy="Use lower-case letters, digits and underscores, at most 63, no SQL reserved word, and neither geometry nor bbox.",
                 parameter="column_mapping",
             )
     if len(set(mapping.values())) != len(mapping):
-        raise ParameterInvalid("column_mapping gives two columns the same published name.", parameter="column_mapping")
+        raise ParameterInvalid(
+            "column_mapping gives two columns the same published name.", parameter="column_mapping"
+        )
 
 
 def _free_name(wanted: str, taken: set[str]) -> str:
@@ -112,7 +142,11 @@ def _reason(source: str, wanted: str, published: str) -> str | None:
         return "reserved word"
     if not source.isascii():
         return "letters outside ASCII"
-    return "too long" if len(source) > MAX_NAME_LENGTH else "snake case, letters, digits and underscores only"
+    return (
+        "too long"
+        if len(source) > MAX_NAME_LENGTH
+        else "snake case, letters, digits and underscores only"
+    )
 
 
 def dataset_name(table_name: str | None, default: str) -> str:
@@ -125,5 +159,7 @@ def dataset_name(table_name: str | None, default: str) -> str:
         made = clean_name(default) or "features"
         return made if made[0].isalpha() else f"t{made}"[:MAX_NAME_LENGTH]
     if not _GOOD_TABLE.fullmatch(table_name) or table_name.lower() in RESERVED_WORDS:
-        raise TableNameInvalid(f"{table_name!r} cannot be the name of a dataset.", table_name=table_name)
+        raise TableNameInvalid(
+            f"{table_name!r} cannot be the name of a dataset.", table_name=table_name
+        )
     return table_name.lower()

@@ -52,17 +52,26 @@ def published_type(field: SourceField) -> pa.DataType:
 
 def describe_field(field: pa.Field, source_type: str | None = None) -> SourceField:
     """A source column as the profile lists it."""
-    storage = field.type.storage_type if isinstance(field.type, pa.BaseExtensionType) else field.type
+    storage = (
+        field.type.storage_type if isinstance(field.type, pa.BaseExtensionType) else field.type
+    )
     found = FieldType.json if _holds_json(field) else _field_type(storage)
     is_utc = pa.types.is_timestamp(storage) and storage.tz is not None
-    return SourceField(name=field.name, type=found, source_type=source_type or str(field.type), is_utc=is_utc)
+    return SourceField(
+        name=field.name, type=found, source_type=source_type or str(field.type), is_utc=is_utc
+    )
 
 
 def _holds_json(field: pa.Field) -> bool:
     metadata = field.metadata or {}
-    if metadata.get(b"GDAL:OGR:subtype") in _JSON_SUBTYPES or metadata.get(b"ARROW:extension:name") in _JSON_EXTENSIONS:
+    if (
+        metadata.get(b"GDAL:OGR:subtype") in _JSON_SUBTYPES
+        or metadata.get(b"ARROW:extension:name") in _JSON_EXTENSIONS
+    ):
         return True
-    return isinstance(field.type, pa.BaseExtensionType) and field.type.extension_name == "arrow.json"
+    return (
+        isinstance(field.type, pa.BaseExtensionType) and field.type.extension_name == "arrow.json"
+    )
 
 
 def _field_type(arrow: pa.DataType) -> FieldType:
@@ -122,7 +131,11 @@ def convert_column(column: pa.Array, target: pa.DataType) -> tuple[pa.Array, pa.
 
 
 def _as_json(value: Any) -> str | None:
-    return None if value is None else json.dumps(_plain(value), ensure_ascii=False, default=str, allow_nan=False)
+    return (
+        None
+        if value is None
+        else json.dumps(_plain(value), ensure_ascii=False, default=str, allow_nan=False)
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from geo_platform.wkb_numbers import uint32_at
+from geo_platform.wkb import uint32_at
 
 OGC_NAMES = {
     1: "Point",
@@ -45,14 +45,20 @@ class Family(StrEnum):
     collection = "collection"
 
 
-MULTI_OF: dict[Family, str] = {Family.point: "MultiPoint", Family.line: "MultiLineString", Family.polygon: "MultiPolygon"}
+MULTI_OF: dict[Family, str] = {
+    Family.point: "MultiPoint",
+    Family.line: "MultiLineString",
+    Family.polygon: "MultiPolygon",
+}
 _FAMILY_OF_CODE = {
     **dict.fromkeys((1, 4), Family.point),
     **dict.fromkeys((2, 5, 8, 9, 11, 13), Family.line),
     **dict.fromkeys((3, 6, 10, 12, 14, 15, 16, 17), Family.polygon),
     7: Family.collection,
 }
-_FAMILY_OF_NAME = {OGC_NAMES[code]: family for code, family in _FAMILY_OF_CODE.items()} | {"LinearRing": Family.line}
+_FAMILY_OF_NAME = {OGC_NAMES[code]: family for code, family in _FAMILY_OF_CODE.items()} | {
+    "LinearRing": Family.line
+}
 
 
 @dataclass(frozen=True)
@@ -69,11 +75,17 @@ class WkbKinds:
 
     def names(self) -> tuple[str, ...]:
         """OGC names that occur, M left out since measures are always dropped, for example `MultiPolygon Z`."""
-        pairs = {(int(code), bool(z)) for code, z in zip(self.codes, self.has_z, strict=True) if code in OGC_NAMES}
+        pairs = {
+            (int(code), bool(z))
+            for code, z in zip(self.codes, self.has_z, strict=True)
+            if code in OGC_NAMES
+        }
         return tuple(OGC_NAMES[code] + (" Z" if z else "") for code, z in sorted(pairs))
 
 
-def wkb_buffers(wkb: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def wkb_buffers(
+    wkb: pa.Array,
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """All bytes of a binary Arrow column, and where each row's begin and end in them; a null's end where they begin."""
     array = wkb if pa.types.is_binary(wkb.type) else wkb.cast(pa.binary())
     rows = len(array)
@@ -81,7 +93,9 @@ def wkb_buffers(wkb: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.in
     if rows == 0 or data_buffer is None:
         nowhere = np.zeros(rows, dtype=np.int64)
         return np.zeros(0, dtype=np.uint8), nowhere, nowhere
-    offsets = np.frombuffer(offsets_buffer, dtype=np.int32)[array.offset : array.offset + rows + 1].astype(np.int64)
+    offsets = np.frombuffer(offsets_buffer, dtype=np.int32)[
+        array.offset : array.offset + rows + 1
+    ].astype(np.int64)
     starts, ends = offsets[:-1], offsets[1:]
     if array.null_count:
         ends = np.where(array.is_null().to_numpy(zero_copy_only=False), starts, ends)

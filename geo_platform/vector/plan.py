@@ -1,6 +1,8 @@
 """plan_features: everything that is decided about the published dataset, before a row is read. Pure.
 
 What belongs here: names, types, geometry rule, dimension, CRS, and why. What stays out: doing it (`clean.py`, `load.py`).
+
+Which columns are to be indexed, checked against those that will be published. What stays out: making indexes; stores do.
 """
 
 from collections.abc import Sequence
@@ -10,7 +12,7 @@ import pyarrow as pa
 from pyproj import CRS
 
 from geo_platform.contracts.message import SpatialReference
-from geo_platform.contracts.vector import FieldMapping, VectorProfiled
+from geo_platform.contracts.vector import FieldMapping, FieldType, VectorProfiled
 from geo_platform.crs import FROM_USER, parse_crs, reference, same_crs
 from geo_platform.errors import GeometryMixed, NoGeometry, ParameterInvalid
 from geo_platform.ports import IndexRequest
@@ -18,12 +20,37 @@ from geo_platform.vector.crs import horizontal
 from geo_platform.vector.field_names import GEOMETRY_COLUMN, dataset_name, publish_names
 from geo_platform.vector.field_types import published_type
 from geo_platform.vector.geometry_kinds import MULTI_OF, Family, family_of, has_z
-from geo_platform.vector.index_plan import plan_indexes
 from geo_platform.vector.options import Dimension, LoadMode, MixedGeometry, VectorFeaturesOptions
 
+_TIMES = frozenset({FieldType.date, FieldType.time, FieldType.timestamp})
+
+
+def plan_indexes(options: VectorFeaturesOptions, fields: Sequence[FieldMapping]) -> IndexRequest:
+    """Raises ParameterInvalid where a column is not published, or is to have a temporal index and holds no times."""
+    types = {field.published: field.type for field in fields}
+    unknown = [
+        name
+        for name in (*options.indexes_attributes, *options.indexes_temporal)
+        if name not in types
+    ]
+    if unknown:
+        raise ParameterInvalid(
+            f"Columns to index are not published: {', '.join(unknown)}. There are: {', '.join(types) or 'none'}."
+        )
+    timeless = [name for name in options.indexes_temporal if types[name] not in _TIMES]
+    if timeless:
+        raise ParameterInvalid(
+            f"Columns for a temporal index hold no times: {', '.join(timeless)}."
+        )
+    return IndexRequest(
+        options.indexes_spatial, tuple(options.indexes_attributes), tuple(options.indexes_temporal)
+    )
+
+
 ANY_GEOMETRY = "Geometry"
+# Parsed geometries take about 1 KB a row; larger batches are no faster (measured on 500,000
+# polygons).
 _MOST_BATCH_ROWS = 8_192
-"""Parsed geometries take about 1 KB a row; larger batches are no faster (measured on 500,000 polygons)."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +87,27 @@ def plan_features(profile: VectorProfiled, options: VectorFeaturesOptions) -> Fe
     dimension = "xyz" if z_there and options.dimension is Dimension.keep else "xy"
     crs, was_reprojected, crs_reason = _published_crs(profile, options, dimension)
     reasons = (
-        f"The dataset is called {dataset}" + (", as asked." if options.table_name else ", after the object."),
+        f"The dataset is called {dataset}"
+        + (", as asked." if options.table_name else ", after the object."),
         geometry_reason,
         _dimension_reason(z_there, dimension),
         crs_reason,
         _names_reason(fields),
-        *([f"Geometries are simplified by {options.simplify_tolerance:g}, as asked."] if options.simplify_tolerance else []),
-        *([f"Coordinates are snapped to a grid of {options.quantize_grid:g}, as asked."] if options.quantize_grid else []),
-        *(["Curves are replaced by line segments, since GeoParquet has none."] if profile.has_curves else []),
+        *(
+            [f"Geometries are simplified by {options.simplify_tolerance:g}, as asked."]
+            if options.simplify_tolerance
+            else []
+        ),
+        *(
+            [f"Coordinates are snapped to a grid of {options.quantize_grid:g}, as asked."]
+            if options.quantize_grid
+            else []
+        ),
+        *(
+            ["Curves are replaced by line segments, since GeoParquet has none."]
+            if profile.has_curves
+            else []
+        ),
     )
     return FeaturePlan(
         dataset=dataset,
@@ -100,13 +140,23 @@ def _default_name(profile: VectorProfiled) -> str:
     return f"{stem}_{profile.layer}" if several else stem
 
 
-def _fields(profile: VectorProfiled, options: VectorFeaturesOptions) -> tuple[tuple[FieldMapping, ...], pa.Schema]:
+def _fields(
+    profile: VectorProfiled, options: VectorFeaturesOptions
+) -> tuple[tuple[FieldMapping, ...], pa.Schema]:
     names = publish_names([field.name for field in profile.fields], options.column_mapping)
     mappings = tuple(
-        FieldMapping(source=name.source, published=name.published, type=field.type, renamed_because=name.renamed_because)
+        FieldMapping(
+            source=name.source,
+            published=name.published,
+            type=field.type,
+            renamed_because=name.renamed_because,
+        )
         for field, name in zip(profile.fields, names, strict=True)
     )
-    columns = [pa.field(name.published, published_type(field)) for field, name in zip(profile.fields, names, strict=True)]
+    columns = [
+        pa.field(name.published, published_type(field))
+        for field, name in zip(profile.fields, names, strict=True)
+    ]
     return mappings, pa.schema([*columns, pa.field(GEOMETRY_COLUMN, pa.binary(), nullable=False)])
 
 
@@ -119,21 +169,36 @@ def _geometry_rule(profile: VectorProfiled, mixed: MixedGeometry) -> tuple[Famil
         )
     is_mix = len(seen) > 1 or Family.collection in seen
     if is_mix and mixed is MixedGeometry.refuse:
-        raise GeometryMixed(f"Layer {profile.layer!r} of {profile.source.key} mixes {_listed(profile.geometry_types)}.")
+        raise GeometryMixed(
+            f"Layer {profile.layer!r} of {profile.source.key} mixes {_listed(profile.geometry_types)}."
+        )
     only = next(iter(seen))
-    declared = next((layer.geometry_type for layer in profile.layers if layer.name == profile.layer), None)
+    declared = next(
+        (layer.geometry_type for layer in profile.layers if layer.name == profile.layer), None
+    )
     if is_mix:
-        return None, f"The layer mixes {_listed(profile.geometry_types)}; all are kept, as asked, single parts as multi."
+        return (
+            None,
+            f"The layer mixes {_listed(profile.geometry_types)}; all are kept, as asked, single parts as multi.",
+        )
     if mixed is MixedGeometry.keep and family_of(declared or "Unknown") is None:
-        return None, f"{_listed(profile.geometry_types)} were seen, but any type may follow and is kept, as asked, single parts as multi."
-    return only, f"{_listed(profile.geometry_types)} becomes {MULTI_OF[only]}, so that single and multi parts share a column."
+        return (
+            None,
+            f"{_listed(profile.geometry_types)} were seen, but any type may follow and is kept, as asked, single parts as multi.",
+        )
+    return (
+        only,
+        f"{_listed(profile.geometry_types)} becomes {MULTI_OF[only]}, so that single and multi parts share a column.",
+    )
 
 
 def _check_keys(options: VectorFeaturesOptions, fields: Sequence[FieldMapping]) -> None:
     published = [field.published for field in fields]
     unknown = [name for name in options.key_columns if name not in published]
     if unknown:
-        raise ParameterInvalid(f"Key columns are not published: {', '.join(unknown)}. There are: {', '.join(published) or 'none'}.")
+        raise ParameterInvalid(
+            f"Key columns are not published: {', '.join(unknown)}. There are: {', '.join(published) or 'none'}."
+        )
     if options.mode is LoadMode.append and not options.key_columns:
         raise ParameterInvalid(
             "Appending needs key_columns: without them a second load of the same rows would double them.",
@@ -148,17 +213,27 @@ def _listed(names: Sequence[str]) -> str:
 def _dimension_reason(z_there: bool, dimension: str) -> str:
     if dimension == "xyz":
         return "Heights (Z) are kept, as asked; rows without one get 0."
-    return "Heights (Z) are dropped; ask for dimension keep to have them." if z_there else "Positions have two coordinates."
+    return (
+        "Heights (Z) are dropped; ask for dimension keep to have them."
+        if z_there
+        else "Positions have two coordinates."
+    )
 
 
-def _published_crs(profile: VectorProfiled, options: VectorFeaturesOptions, dimension: str) -> tuple[SpatialReference, bool, str]:
+def _published_crs(
+    profile: VectorProfiled, options: VectorFeaturesOptions, dimension: str
+) -> tuple[SpatialReference, bool, str]:
     source = CRS.from_wkt(profile.crs.wkt)
     own = source if dimension == "xyz" else horizontal(source)
     if options.target_crs is not None:
         target = parse_crs(options.target_crs, "target_crs")
         if not same_crs(own, target):
             label = _label(reference(target, FROM_USER))
-            return reference(target, FROM_USER), True, f"Coordinates are reprojected from {_label(profile.crs)} to {label}, as asked."
+            return (
+                reference(target, FROM_USER),
+                True,
+                f"Coordinates are reprojected from {_label(profile.crs)} to {label}, as asked.",
+            )
     kept = profile.crs if own is source else reference(own, profile.crs.came_from)
     return kept, False, f"Coordinates stay in {_label(kept)} ({kept.came_from.replace('_', ' ')})."
 
@@ -169,4 +244,8 @@ def _label(crs: SpatialReference) -> str:
 
 def _names_reason(fields: Sequence[FieldMapping]) -> str:
     renamed = sum(field.renamed_because is not None for field in fields)
-    return f"{len(fields)} fields, {renamed} of them renamed." if fields else "The layer has no fields besides its geometry."
+    return (
+        f"{len(fields)} fields, {renamed} of them renamed."
+        if fields
+        else "The layer has no fields besides its geometry."
+    )

@@ -18,13 +18,13 @@ from geo_platform.source.arrival import opened
 from geo_platform.source.formats import FORMATS
 from geo_platform.source.openable import OpenableSource
 from geo_platform.vector.crs import settle_crs
-from geo_platform.vector.csv_profile import describe_csv
-from geo_platform.vector.description import SourceDescription
 from geo_platform.vector.extent import check_plausible
-from geo_platform.vector.integrity import check_whole
-from geo_platform.vector.ogr_profile import describe_ogr
 from geo_platform.vector.options import FileExtension, VectorProfileOptions
-from geo_platform.vector.parquet_source import describe_parquet
+from geo_platform.vector.sources.csv_profile import describe_csv
+from geo_platform.vector.sources.description import SourceDescription
+from geo_platform.vector.sources.ogr_profile import describe_ogr
+from geo_platform.vector.sources.parquet import describe_parquet
+from geo_platform.vector.sources.source_file import check_whole
 
 _SAID_FORMATS: dict[FileExtension, tuple[SourceFormat, ...]] = {
     FileExtension.csv: (SourceFormat.csv,),
@@ -37,13 +37,17 @@ _SAID_FORMATS: dict[FileExtension, tuple[SourceFormat, ...]] = {
 }
 
 
-def profile_object(arrived: ObjectArrived, options: VectorProfileOptions, objects: ObjectStore, *, scratch: Path) -> VectorProfiled:
+def profile_object(
+    arrived: ObjectArrived, options: VectorProfileOptions, objects: ObjectStore, *, scratch: Path
+) -> VectorProfiled:
     """The stage: open the object safely and profile it. Raises what `profile_vector` and the object store raise."""
     with opened(objects, arrived, scratch=scratch) as source:
         return profile_vector(source, arrived, options)
 
 
-def profile_vector(source: OpenableSource, arrived: ObjectArrived, options: VectorProfileOptions) -> VectorProfiled:
+def profile_vector(
+    source: OpenableSource, arrived: ObjectArrived, options: VectorProfileOptions
+) -> VectorProfiled:
     """Headers, layers, fields, a sample of rows (all of them for CSV, which declares nothing).
 
     Raises LayerAmbiguous, LayerNotFound, NoGeometry, NoFeatures, CrsMissing, CrsMismatch, BoundsImplausible,
@@ -65,7 +69,11 @@ def profile_vector(source: OpenableSource, arrived: ObjectArrived, options: Vect
         format_rule=described.format_crs,
         display_name=source.display_name,
     )
-    extent_findings = () if described.extent is None else check_plausible(described.extent, CRS.from_wkt(crs.wkt), source.display_name)
+    extent_findings = (
+        ()
+        if described.extent is None
+        else check_plausible(described.extent, CRS.from_wkt(crs.wkt), source.display_name)
+    )
     return VectorProfiled(
         source=arrived,
         driver=described.driver,
@@ -82,7 +90,9 @@ def profile_vector(source: OpenableSource, arrived: ObjectArrived, options: Vect
         encoding=described.encoding,
         has_curves=described.has_curves,
         warnings=(*described.warnings, *crs_findings, *extent_findings),
-        fingerprint=fingerprint.extend(arrived.fingerprint, "vector_profile", options.model_dump(mode="json")),
+        fingerprint=fingerprint.extend(
+            arrived.fingerprint, "vector_profile", options.model_dump(mode="json")
+        ),
     )
 
 
@@ -99,7 +109,9 @@ def _check_encoding(encoding: str | None) -> None:
     try:
         codecs.lookup(encoding or "utf-8")
     except LookupError as error:
-        raise ParameterInvalid(f"encoding: {encoding!r} is no text encoding that is known here.", parameter="encoding") from error
+        raise ParameterInvalid(
+            f"encoding: {encoding!r} is no text encoding that is known here.", parameter="encoding"
+        ) from error
 
 
 def _check_said_format(source: OpenableSource, arrived: ObjectArrived, said: FileExtension) -> None:

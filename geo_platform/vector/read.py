@@ -16,18 +16,25 @@ from geo_platform.contracts.message import Finding
 from geo_platform.contracts.vector import VectorProfiled
 from geo_platform.errors import FieldEncoding, SourceTruncated
 from geo_platform.source.openable import OpenableSource
-from geo_platform.vector.batch import RowFault, SourceBatch
-from geo_platform.vector.csv_read import stream_csv_features
 from geo_platform.vector.geometry_kinds import wkb_kinds
-from geo_platform.vector.integrity import COUNT_IS_BINDING
-from geo_platform.vector.ogr import encoding_to_pass, gdal_warnings, ogr_errors, open_options
-from geo_platform.vector.ogr_stream import LayerStream, StreamedBatch
-from geo_platform.vector.parquet_source import stream_parquet
+from geo_platform.vector.sources.csv_read import stream_csv_features
+from geo_platform.vector.sources.description import RowFault, SourceBatch
+from geo_platform.vector.sources.ogr import (
+    encoding_to_pass,
+    gdal_warnings,
+    ogr_errors,
+    open_options,
+)
+from geo_platform.vector.sources.ogr_stream import LayerStream, StreamedBatch
+from geo_platform.vector.sources.parquet import stream_parquet
+from geo_platform.vector.sources.source_file import COUNT_IS_BINDING
 
 _DAMAGED_SHAPE = re.compile(r"Corrupted \.shp file : shape (\d+)")
 
 
-def stream_features(source: OpenableSource, profile: VectorProfiled, batch_rows: int, found: dict[str, Finding]) -> Iterator[SourceBatch]:
+def stream_features(
+    source: OpenableSource, profile: VectorProfiled, batch_rows: int, found: dict[str, Finding]
+) -> Iterator[SourceBatch]:
     """Every row of the chosen layer. GDAL's warnings are added to `found`.
 
     Raises SourceTruncated where fewer rows came than the file says it has, FieldEncoding naming row and field,
@@ -38,11 +45,19 @@ def stream_features(source: OpenableSource, profile: VectorProfiled, batch_rows:
         _check_text(batch, profile, source.display_name)
         rows += len(batch.positions) + len(batch.unread)
         yield batch
-    if source.format in COUNT_IS_BINDING and profile.feature_count is not None and rows < profile.feature_count:
-        raise SourceTruncated(f"{source.display_name} says that it has {profile.feature_count:,} rows, but only {rows:,} could be read.")
+    if (
+        source.format in COUNT_IS_BINDING
+        and profile.feature_count is not None
+        and rows < profile.feature_count
+    ):
+        raise SourceTruncated(
+            f"{source.display_name} says that it has {profile.feature_count:,} rows, but only {rows:,} could be read."
+        )
 
 
-def _read(source: OpenableSource, profile: VectorProfiled, batch_rows: int, found: dict[str, Finding]) -> Iterator[SourceBatch]:
+def _read(
+    source: OpenableSource, profile: VectorProfiled, batch_rows: int, found: dict[str, Finding]
+) -> Iterator[SourceBatch]:
     if source.format is SourceFormat.csv:
         return stream_csv_features(source, profile)
     if source.format is SourceFormat.geoparquet:
@@ -50,39 +65,60 @@ def _read(source: OpenableSource, profile: VectorProfiled, batch_rows: int, foun
     return _stream_ogr(source, profile, batch_rows, found)
 
 
-def _stream_ogr(source: OpenableSource, profile: VectorProfiled, batch_rows: int, found: dict[str, Finding]) -> Iterator[SourceBatch]:
+def _stream_ogr(
+    source: OpenableSource, profile: VectorProfiled, batch_rows: int, found: dict[str, Finding]
+) -> Iterator[SourceBatch]:
     encoding = encoding_to_pass(source, profile.encoding)
     at = 0
-    with LayerStream(source, profile.layer, encoding=encoding, batch_rows=batch_rows, found=found) as stream:
+    with LayerStream(
+        source, profile.layer, encoding=encoding, batch_rows=batch_rows, found=found
+    ) as stream:
         for batch in stream:
             yield _as_source_batch(batch, at, source, profile)
             at += batch.rows.num_rows
 
 
-def _as_source_batch(batch: StreamedBatch, at: int, source: OpenableSource, profile: VectorProfiled) -> SourceBatch:
+def _as_source_batch(
+    batch: StreamedBatch, at: int, source: OpenableSource, profile: VectorProfiled
+) -> SourceBatch:
     rows = batch.rows
     geometry_at = rows.schema.names.index(profile.geometry_column)
     kept = [position for position in range(rows.num_columns) if position != geometry_at]
     wkb, linearised = _linearise(rows.column(geometry_at), at, source, profile)
     positions = np.arange(at, at + rows.num_rows, dtype=np.int64)
-    return SourceBatch(positions, rows.select(kept), wkb, faults=_damaged_shapes(batch.complaints, at, wkb), linearised=linearised)
+    return SourceBatch(
+        positions,
+        rows.select(kept),
+        wkb,
+        faults=_damaged_shapes(batch.complaints, at, wkb),
+        linearised=linearised,
+    )
 
 
 def _damaged_shapes(complaints: Iterable[str], at: int, wkb: pa.Array) -> dict[int, RowFault]:
     """Records of a Shapefile that GDAL could not make sense of; it hands out a null geometry for each."""
-    named = (int(match.group(1)) - at for text in complaints if (match := _DAMAGED_SHAPE.search(text)))
+    named = (
+        int(match.group(1)) - at for text in complaints if (match := _DAMAGED_SHAPE.search(text))
+    )
     fault = RowFault("GEOMETRY_UNREADABLE", "the record of the geometry is damaged")
     return {row: fault for row in named if 0 <= row < len(wkb) and not wkb[row].is_valid}
 
 
-def _linearise(wkb: pa.Array, at: int, source: OpenableSource, profile: VectorProfiled) -> tuple[pa.Array, int]:
+def _linearise(
+    wkb: pa.Array, at: int, source: OpenableSource, profile: VectorProfiled
+) -> tuple[pa.Array, int]:
     """Replace curves by what OGR makes of them (arcs in steps of 4 degrees). Only its other interface does that."""
     is_curve = wkb_kinds(wkb).is_curve
     if not is_curve.any():
         return wkb, 0
     with ogr_errors(source.display_name), gdal_warnings({}):
         read = pyogrio.raw.read(
-            source.gdal_path, layer=profile.layer, columns=[], skip_features=at, max_features=len(wkb), **open_options(source)
+            source.gdal_path,
+            layer=profile.layer,
+            columns=[],
+            skip_features=at,
+            max_features=len(wkb),
+            **open_options(source),
         )
     straight = pa.array(read[2], pa.binary())
     return pc.if_else(pa.array(is_curve), straight, wkb.cast(pa.binary())), int(is_curve.sum())
@@ -106,7 +142,11 @@ def _check_text(batch: SourceBatch, profile: VectorProfiled, display_name: str) 
 
 def _first_bad(column: pa.Array) -> int:
     """Index of the first value that is not UTF-8."""
-    for index, value in enumerate(column.cast(pa.binary() if pa.types.is_string(column.type) else pa.large_binary()).to_pylist()):
+    for index, value in enumerate(
+        column.cast(
+            pa.binary() if pa.types.is_string(column.type) else pa.large_binary()
+        ).to_pylist()
+    ):
         try:
             (value or b"").decode()
         except UnicodeDecodeError:

@@ -11,18 +11,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from geo_platform.vector.geometry_kinds import wkb_buffers
-from geo_platform.wkb_numbers import uint32_at
+from geo_platform.wkb import uint32_at
 
 Mask = npt.NDArray[np.bool_]
 _Offsets = npt.NDArray[np.int64]
 _Bytes = npt.NDArray[np.uint8]
 
 _POINT, _LINE, _POLYGON = 1, 2, 3
+# From Point, LineString, Polygon to MultiPoint, MultiLineString, MultiPolygon.
 _MULTI_STEP = 3
-"""From Point, LineString, Polygon to MultiPoint, MultiLineString, MultiPolygon."""
 
+# Rings and parts that are followed; a row with more is written anew, which costs time alone.
 _MOST_STEPS = 64
-"""Rings and parts that are followed; a row with more is written anew, which costs time alone."""
 
 
 def has_published_form(wkb: pa.Array, dimension: str) -> Mask:
@@ -48,7 +48,9 @@ def as_multi(wkb: pa.Array, dimension: str) -> pa.Array:
     is_single = (codes >= _POINT) & (codes <= _POLYGON)
     if not is_single.any():
         return wkb
-    headers = pa.array([_multi_header(code, dimension) for code in (_POINT, _LINE, _POLYGON)], pa.binary())
+    headers = pa.array(
+        [_multi_header(code, dimension) for code in (_POINT, _LINE, _POLYGON)], pa.binary()
+    )
     before = headers.take(pa.array(np.where(is_single, codes, _POINT) - 1))
     joined = pc.binary_join_element_wise(before, wkb, pa.scalar(b"", pa.binary()))
     return joined if is_single.all() else pc.if_else(pa.array(is_single), joined, wkb)
@@ -81,7 +83,9 @@ class _Walk:
 
     def is_whole(self) -> Mask:
         """Walked through, and ending where the row ends."""
-        return np.asarray(self._good & (self._rings == 0) & (self._parts == 0) & (self._at == self._ends))
+        return np.asarray(
+            self._good & (self._rings == 0) & (self._parts == 0) & (self._at == self._ends)
+        )
 
     def _begin(self, rows: npt.NDArray[np.int64]) -> None:
         code = self._code(rows)

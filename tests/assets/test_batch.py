@@ -13,15 +13,15 @@ import rasterio
 from assets import files
 from assets.batch import published_partitions
 from assets.checks import ASSET_CHECKS, CHECKS_OF
-from assets.stage import RASTER_OBJECTS, VECTOR_OBJECTS
+from assets.partitions import RASTER_OBJECTS, VECTOR_OBJECTS
 from geo_platform.contracts.arrival import ObjectArrived
 from geo_platform.definitions import defs
 from geo_platform.errors import StoreUnavailable
+from geo_platform.orchestrator.shared_runs import left_of, retry_of
 from geo_platform.ports import BRONZE, MESSAGES
 from geo_platform.settings import load_settings
 from geo_platform.source.arrival import receive
 from geo_platform.storage.stores import open_catalog, open_objects
-from schedules.shared_runs import left_of, retry_of
 
 JOB = defs.resolve_job_def("ingest_files")
 VECTOR_STAGES = ["raw_vector", "vector_profile", "vector_features", "vector_item"]
@@ -46,13 +46,23 @@ def put(key: str, content: bytes) -> str:
 
 
 def points(name: str = "a") -> bytes:
-    feature = {"type": "Feature", "properties": {"name": name}, "geometry": {"type": "Point", "coordinates": [1.0, 2.0]}}
+    feature = {
+        "type": "Feature",
+        "properties": {"name": name},
+        "geometry": {"type": "Point", "coordinates": [1.0, 2.0]},
+    }
     return json.dumps({"type": "FeatureCollection", "features": [feature]}).encode()
 
 
 def elevations(path: Path) -> bytes:
     pixels = np.linspace(1, 900, 64 * 64, dtype="float32").reshape(1, 64, 64)
-    shape = {"width": 64, "height": 64, "count": 1, "dtype": "float32", "transform": rasterio.Affine(10, 0, 5e5, 0, -10, 5e6)}
+    shape = {
+        "width": 64,
+        "height": 64,
+        "count": 1,
+        "dtype": "float32",
+        "transform": rasterio.Affine(10, 0, 5e5, 0, -10, 5e6),
+    }
     with rasterio.open(path, "w", driver="GTiff", crs="EPSG:32633", **shape) as written:
         written.write(pixels)
     return path.read_bytes()
@@ -60,7 +70,10 @@ def elevations(path: Path) -> bytes:
 
 def run(instance: dg.DagsterInstance, *keys: str, **config: Any) -> dg.ExecuteInProcessResult:
     asked = {"files": [{"key": key, "etag": config.pop("etag", "")} for key in keys], **config}
-    run_config = {"ops": {"files": {"config": asked}}, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    run_config = {
+        "ops": {"files": {"config": asked}},
+        "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+    }
     return JOB.execute_in_process(run_config, instance=instance, raise_on_error=False)
 
 
@@ -68,20 +81,27 @@ def failure(done: dg.ExecuteInProcessResult) -> dict[str, Any]:
     (event,) = [event for event in done.all_events if event.is_step_failure]
     found = event.step_failure_data.user_failure_data
     assert found is not None
-    return {key: value.records if isinstance(value, dg.TableMetadataValue) else value.value for key, value in found.metadata.items()}
+    return {
+        key: value.records if isinstance(value, dg.TableMetadataValue) else value.value
+        for key, value in found.metadata.items()
+    }
 
 
 def made(instance: dg.DagsterInstance, run_id: str) -> dict[str, list[str]]:
     """Partition -> the assets of which the run left a materialization, in order."""
     found: dict[str, list[str]] = {}
-    for record in instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION, ascending=True).records:
+    for record in instance.get_records_for_run(
+        run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION, ascending=True
+    ).records:
         one = record.asset_materialization
         assert one is not None
         found.setdefault(str(one.partition), []).append(one.asset_key.to_user_string())
     return found
 
 
-def test_each_file_has_the_events_checks_messages_and_item_of_a_run_of_its_own(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+def test_each_file_has_the_events_checks_messages_and_item_of_a_run_of_its_own(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
     put("a.geojson", points())
     put("in/dem.tif", elevations(tmp_path / "dem.tif"))
     done = run(instance, "a.geojson", "in/dem.tif")
@@ -89,13 +109,21 @@ def test_each_file_has_the_events_checks_messages_and_item_of_a_run_of_its_own(i
     assert made(instance, done.run_id) == {"a.geojson": VECTOR_STAGES, "in/dem.tif": RASTER_STAGES}
     assert instance.get_dynamic_partitions(VECTOR_OBJECTS.name or "") == ["a.geojson"]
     assert instance.get_dynamic_partitions(RASTER_OBJECTS.name or "") == ["in/dem.tif"]
-    checks = instance.get_records_for_run(done.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION).records
-    evaluated = [record.event_log_entry.dagster_event.asset_check_evaluation_data for record in checks]
-    assert {one.partition for one in evaluated if one.check_name == "rows_accounted"} == {"a.geojson"}
+    checks = instance.get_records_for_run(
+        done.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION
+    ).records
+    evaluated = [
+        record.event_log_entry.dagster_event.asset_check_evaluation_data for record in checks
+    ]
+    assert {one.partition for one in evaluated if one.check_name == "rows_accounted"} == {
+        "a.geojson"
+    }
     assert len(evaluated) == 3 + 4
     assert all(one.passed for one in evaluated)
     stored = [stored.reference.key for stored in open_objects(load_settings()).list(MESSAGES)]
-    wanted = [(stage, "a.geojson") for stage in VECTOR_STAGES] + [(stage, "in/dem.tif") for stage in RASTER_STAGES]
+    wanted = [(stage, "a.geojson") for stage in VECTOR_STAGES] + [
+        (stage, "in/dem.tif") for stage in RASTER_STAGES
+    ]
     assert sorted(stored) == sorted(f"{stage}/{key}/{done.run_id}.json" for stage, key in wanted)
     items = [(entry.collection, entry.run_id) for entry in open_catalog(load_settings()).entries()]
     assert sorted(items) == [("rasters", done.run_id), ("vectors", done.run_id)]
@@ -105,14 +133,20 @@ def test_the_events_are_those_of_a_run_of_its_own(instance: dg.DagsterInstance) 
     """The same metadata and data versions; what differs is Dagster's account of what the step read."""
     put("a.geojson", points())
     shared = run(instance, "a.geojson")
-    alone = defs.resolve_job_def("ingest_vector").execute_in_process(instance=instance, partition_key="a.geojson")
+    alone = defs.resolve_job_def("ingest_vector").execute_in_process(
+        instance=instance, partition_key="a.geojson"
+    )
     versions = {}
     for done in (shared, alone):
-        records = instance.get_records_for_run(done.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION).records
+        records = instance.get_records_for_run(
+            done.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
+        ).records
         events = [record.asset_materialization for record in records]
         tags = ("dagster/data_version", "dagster/data_version_is_user_provided")
         versions[done.run_id] = [
-            (one.asset_key, one.partition, sorted(one.metadata), [one.tags[tag] for tag in tags]) for one in events if one is not None
+            (one.asset_key, one.partition, sorted(one.metadata), [one.tags[tag] for tag in tags])
+            for one in events
+            if one is not None
         ]
     assert versions[shared.run_id] == versions[alone.run_id]
 
@@ -123,14 +157,30 @@ def test_the_checks_that_share_a_step_are_all_of_the_checks() -> None:
     assert {(spec.asset_key.to_user_string(), spec.name) for spec in specs} == shared
 
 
-def test_one_that_is_refused_and_one_that_is_gone_fail_nobody_else_s(instance: dg.DagsterInstance) -> None:
-    for key, content in {"a.geojson": points(), "letter.tif": b"dear sir", "b.geojson": points("b")}.items():
+def test_one_that_is_refused_and_one_that_is_gone_fail_nobody_else_s(
+    instance: dg.DagsterInstance,
+) -> None:
+    for key, content in {
+        "a.geojson": points(),
+        "letter.tif": b"dear sir",
+        "b.geojson": points("b"),
+    }.items():
         put(key, content)
     done = run(instance, "letter.tif", "a.geojson", "gone.geojson", "b.geojson")
     assert not done.success
     found = failure(done)
-    assert (found["code"], found["retryable"], found["user_fixable"]) == ("FILES_REFUSED", False, True)
-    assert (found["files"], found["published"], found["refused"], found["failed"], found["not_reached"]) == (4, 2, 2, 0, 0)
+    assert (found["code"], found["retryable"], found["user_fixable"]) == (
+        "FILES_REFUSED",
+        False,
+        True,
+    )
+    assert (
+        found["files"],
+        found["published"],
+        found["refused"],
+        found["failed"],
+        found["not_reached"],
+    ) == (4, 2, 2, 0, 0)
     refused = {record.data["key"]: record.data["code"] for record in found["not_published"]}
     assert refused == {"letter.tif": "UNSUPPORTED_FORMAT", "gone.geojson": "SOURCE_NOT_FOUND"}
     assert published_partitions(instance, done.run_id) == {"a.geojson", "b.geojson"}
@@ -150,7 +200,12 @@ def test_what_was_refused_is_done_again_alone(instance: dg.DagsterInstance) -> N
     assert left.files == ("b.geojson",)
     assert left.request is not None
     again = JOB.execute_in_process(
-        {"ops": {stage: {"config": dict(options)} for stage, options in left.request.stage_options.items()}},
+        {
+            "ops": {
+                stage: {"config": dict(options)}
+                for stage, options in left.request.stage_options.items()
+            }
+        },
         instance=instance,
         tags=dict(left.request.tags),
     )
@@ -160,7 +215,9 @@ def test_what_was_refused_is_done_again_alone(instance: dg.DagsterInstance) -> N
     assert retry_of(instance, again.run_id).files == ()  # type: ignore[union-attr]
 
 
-def test_bytes_that_came_after_the_run_was_asked_for_are_taken_and_said(instance: dg.DagsterInstance) -> None:
+def test_bytes_that_came_after_the_run_was_asked_for_are_taken_and_said(
+    instance: dg.DagsterInstance,
+) -> None:
     asked = put("a.geojson", points())
     put("a.geojson", points("newer"))
     done = run(instance, "a.geojson", etag=asked)
@@ -170,18 +227,26 @@ def test_bytes_that_came_after_the_run_was_asked_for_are_taken_and_said(instance
     assert (said["published"], said["taken_newer_than_asked"]) == (1, ["a.geojson"])
 
 
-def test_parameters_that_do_not_fit_are_refused_before_any_file_is_opened(instance: dg.DagsterInstance) -> None:
+def test_parameters_that_do_not_fit_are_refused_before_any_file_is_opened(
+    instance: dg.DagsterInstance,
+) -> None:
     put("a.geojson", points())
-    found = failure(run(instance, "a.geojson", parameters={"target_crs": "EPSG:4326", "jpeg_quality": 500}))
+    found = failure(
+        run(instance, "a.geojson", parameters={"target_crs": "EPSG:4326", "jpeg_quality": 500})
+    )
     assert (found["code"], found["not_reached"]) == ("PARAMETER_INVALID", 1)
     assert "jpeg_quality" in found["message"]
 
 
 @pytest.mark.usefixtures("_no_pauses")
-def test_a_fault_that_passes_is_waited_for_by_its_file(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_that_passes_is_waited_for_by_its_file(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
     faults = {"a.geojson": 3}
 
-    def away_at_first(objects: Any, container: str, key: str, *rest: Any, **named: Any) -> ObjectArrived:
+    def away_at_first(
+        objects: Any, container: str, key: str, *rest: Any, **named: Any
+    ) -> ObjectArrived:
         if faults.get(key, 0) > 0:
             faults[key] -= 1
             raise StoreUnavailable("away")
@@ -199,7 +264,9 @@ def test_a_fault_that_passes_is_waited_for_by_its_file(instance: dg.DagsterInsta
 def test_a_file_that_always_meets_such_a_fault_keeps_nobody_from_being_published(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def away_for_one(objects: Any, container: str, key: str, *rest: Any, **named: Any) -> ObjectArrived:
+    def away_for_one(
+        objects: Any, container: str, key: str, *rest: Any, **named: Any
+    ) -> ObjectArrived:
         if key == "b.geojson":
             raise StoreUnavailable("somebody reads its table")
         return receive(objects, container, key, *rest, **named)
@@ -208,10 +275,20 @@ def test_a_file_that_always_meets_such_a_fault_keeps_nobody_from_being_published
     keys = ["a.geojson", "b.geojson", "c.geojson"]
     for key in keys:
         put(key, points(key))
-    done = tried_twice().execute_in_process(config_of(keys), instance=instance, raise_on_error=False)
+    done = tried_twice().execute_in_process(
+        config_of(keys), instance=instance, raise_on_error=False
+    )
     found = failure(done)
-    assert (found["code"], found["published"], found["failed"], found["not_reached"]) == ("STORE_UNAVAILABLE", 2, 1, 0)
-    assert made(instance, done.run_id) == {"a.geojson": VECTOR_STAGES, "c.geojson": VECTOR_STAGES}, "each once, in two attempts"
+    assert (found["code"], found["published"], found["failed"], found["not_reached"]) == (
+        "STORE_UNAVAILABLE",
+        2,
+        1,
+        0,
+    )
+    assert made(instance, done.run_id) == {
+        "a.geojson": VECTOR_STAGES,
+        "c.geojson": VECTOR_STAGES,
+    }, "each once, in two attempts"
 
 
 def config_of(keys: list[str]) -> dict[str, Any]:
@@ -232,7 +309,9 @@ def tried_twice() -> dg.JobDefinition:
 
 
 @pytest.mark.usefixtures("_no_pauses")
-def test_a_store_that_stays_away_is_not_asked_for_every_file(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_stays_away_is_not_asked_for_every_file(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[str] = []
 
     def away(objects: Any, container: str, key: str, *_: Any, **__: Any) -> ObjectArrived:
@@ -241,7 +320,9 @@ def test_a_store_that_stays_away_is_not_asked_for_every_file(instance: dg.Dagste
 
     monkeypatch.setattr(files, "receive", away)
     keys = [f"{number}.geojson" for number in range(50)]
-    done = tried_twice().execute_in_process(config_of(keys), instance=instance, raise_on_error=False)
+    done = tried_twice().execute_in_process(
+        config_of(keys), instance=instance, raise_on_error=False
+    )
     assert failure(done)["not_reached"] == 47
     assert sum(event.is_step_up_for_retry for event in done.all_events) == 1
     assert set(asked) == {"0.geojson", "1.geojson", "2.geojson"}
@@ -262,12 +343,18 @@ def test_a_run_that_was_killed_is_begun_again_without_writing_anything_twice(
         patched.setattr("assets.batch._tell", killed)
         killed_run = run(instance, "a.geojson", "b.geojson")
     assert made(instance, killed_run.run_id) == {}
-    before = {entry.item_id: (entry.run_id, entry.updated_at_utc) for entry in open_catalog(load_settings()).entries()}
+    before = {
+        entry.item_id: (entry.run_id, entry.updated_at_utc)
+        for entry in open_catalog(load_settings()).entries()
+    }
     assert before
     again = run(instance, "a.geojson", "b.geojson")
     assert again.success
     assert made(instance, again.run_id) == {"a.geojson": VECTOR_STAGES, "b.geojson": VECTOR_STAGES}
-    after = {entry.item_id: (entry.run_id, entry.updated_at_utc) for entry in open_catalog(load_settings()).entries()}
+    after = {
+        entry.item_id: (entry.run_id, entry.updated_at_utc)
+        for entry in open_catalog(load_settings()).entries()
+    }
     assert len(after) == 2
     assert {name: after[name] for name in before} == before
     assert list(open_catalog(load_settings()).versions()) == []

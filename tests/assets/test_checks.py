@@ -12,7 +12,7 @@ from geo_platform.contracts.publication import ItemPublished
 from geo_platform.contracts.raster import CogStored, RasterProfiled
 from geo_platform.contracts.vector import FeaturesLoaded, VectorProfiled
 from geo_platform.definitions import defs
-from geo_platform.storage.stac_files import StacFiles
+from geo_platform.storage.local.stac_files import StacFiles
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 
@@ -39,11 +39,17 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 class TestChecks:
     def test_every_check_passes_on_a_good_run(self, runs: dict[str, Any]) -> None:
-        evaluated = [e for kind in ("raster", "vector") for e in runs[kind].get_asset_check_evaluations()]
-        assert {e.check_name for e in evaluated} == {spec.name for check in checks.ASSET_CHECKS for spec in check.check_specs}
+        evaluated = [
+            e for kind in ("raster", "vector") for e in runs[kind].get_asset_check_evaluations()
+        ]
+        assert {e.check_name for e in evaluated} == {
+            spec.name for check in checks.ASSET_CHECKS for spec in check.check_specs
+        }
         assert all(e.passed and e.metadata for e in evaluated)
 
-    def test_a_differing_pixel_fails_only_where_pixels_must_be_equal(self, runs: dict[str, Any]) -> None:
+    def test_a_differing_pixel_fails_only_where_pixels_must_be_equal(
+        self, runs: dict[str, Any]
+    ) -> None:
         stored: CogStored = runs["raster"].asset_value("raster_cog")
         (cog,) = stored.cogs
         off = cog.verification.model_copy(update={"differing_pixels": 1})
@@ -66,18 +72,26 @@ class TestChecks:
         loaded: FeaturesLoaded = runs["vector"].asset_value("vector_features")
         source: VectorProfiled = runs["vector"].asset_value("vector_profile")
         assert checks.vector_crs_as_asked(loaded, source).passed
-        assert not checks.vector_crs_as_asked(loaded.model_copy(update={"asked_crs": "EPSG:3857"}), source).passed
+        assert not checks.vector_crs_as_asked(
+            loaded.model_copy(update={"asked_crs": "EPSG:3857"}), source
+        ).passed
 
     def test_a_row_that_is_nowhere_fails(self, runs: dict[str, Any]) -> None:
         loaded: FeaturesLoaded = runs["vector"].asset_value("vector_features")
-        assert not checks.rows_accounted(loaded.model_copy(update={"inserted": loaded.inserted - 1})).passed
+        assert not checks.rows_accounted(
+            loaded.model_copy(update={"inserted": loaded.inserted - 1})
+        ).passed
 
     def test_an_item_that_is_gone_or_no_stac_fails(self, runs: dict[str, Any]) -> None:
         published: ItemPublished = runs["raster"].asset_value("raster_item")
         catalog = StacFiles(runs["home"])
         assert checks.raster_item_valid(published, catalog).passed
-        assert not checks.vector_item_valid(published.model_copy(update={"item_id": "gone"}), catalog).passed
+        assert not checks.vector_item_valid(
+            published.model_copy(update={"item_id": "gone"}), catalog
+        ).passed
 
 
 def _with(stored: CogStored, **changes: Any) -> CogStored:
-    return stored.model_copy(update={"cogs": tuple(cog.model_copy(update=changes) for cog in stored.cogs)})
+    return stored.model_copy(
+        update={"cogs": tuple(cog.model_copy(update=changes) for cog in stored.cogs)}
+    )

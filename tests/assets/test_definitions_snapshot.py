@@ -20,10 +20,14 @@ SNAPSHOT = Path(__file__).with_name("definitions_snapshot.json")
 def _described() -> dict[str, Any]:
     checks = [spec for checked in defs.asset_checks or () for spec in checked.check_specs]
     return {
-        "assets": {spec.key.to_user_string(): _asset(spec) for spec in defs.resolve_all_asset_specs()},
+        "assets": {
+            spec.key.to_user_string(): _asset(spec) for spec in defs.resolve_all_asset_specs()
+        },
         "checks": {spec.name: _check(spec) for spec in checks},
         "jobs": {job.name: _job(defs.resolve_job_def(job.name)) for job in defs.jobs or ()},
-        "resources": {name: type(resource).__name__ for name, resource in (defs.resources or {}).items()},
+        "resources": {
+            name: type(resource).__name__ for name, resource in (defs.resources or {}).items()
+        },
         "schedules": _names(defs.schedules),
         "sensors": _names(defs.sensors),
     }
@@ -35,7 +39,9 @@ def _asset(spec: dg.AssetSpec) -> dict[str, Any]:
         "group": spec.group_name,
         "kinds": sorted(spec.kinds),
         "owners": list(spec.owners),
-        "tags": {key: value for key, value in spec.tags.items() if not key.startswith("dagster/kind/")},
+        "tags": {
+            key: value for key, value in spec.tags.items() if not key.startswith("dagster/kind/")
+        },
         "deps": sorted(dep.asset_key.to_user_string() for dep in spec.deps),
         "partitions": _partitions(spec.partitions_def),
     }
@@ -62,7 +68,11 @@ def _job(job: dg.JobDefinition) -> dict[str, Any]:
 
 
 def _partitions(partitions: dg.PartitionsDefinition | None) -> str | None:
-    return partitions.name if isinstance(partitions, dg.DynamicPartitionsDefinition) else partitions and str(partitions)
+    return (
+        partitions.name
+        if isinstance(partitions, dg.DynamicPartitionsDefinition)
+        else partitions and str(partitions)
+    )
 
 
 def _names(launchers: Sequence[Any] | None) -> list[str]:
@@ -79,14 +89,26 @@ def test_the_graph_is_the_one_that_was_reviewed() -> None:
 
 def test_everything_in_the_ui_says_what_it_is() -> None:
     described = _described()
-    named = [(name, entry["description"]) for part in ("assets", "checks", "jobs") for name, entry in described[part].items()]
+    named = [
+        (name, entry["description"])
+        for part in ("assets", "checks", "jobs")
+        for name, entry in described[part].items()
+    ]
     assert [name for name, description in named if not description] == []
 
 
 def test_a_run_of_a_raster_waits_for_no_library_of_vectors() -> None:
     """Every run's process loads these definitions: pandas alone is a quarter of a second of it."""
     program = "import geo_platform.definitions, sys; print({'pandas', 'geopandas', 'pyogrio'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True).stdout == "set()\n"
+    assert (
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", program],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        == "set()\n"
+    )
 
 
 if __name__ == "__main__":

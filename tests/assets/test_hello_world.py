@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from geo_platform.definitions import defs
+from geo_platform.orchestrator.launch import InProcessLauncher
 from geo_platform.ports import MESSAGES
 from geo_platform.runs import RunRequest
 from geo_platform.settings import Settings, load_settings
-from geo_platform.storage.folder import FolderStore
-from schedules.launch import InProcessLauncher
+from geo_platform.storage.local.folder import FolderStore
 
 # Dagster leaves the handler of the log file to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
@@ -33,22 +33,34 @@ def launcher(settings: Settings) -> Iterator[InProcessLauncher]:
 
 
 def test_it_greets_whom_it_was_told_to(launcher: InProcessLauncher, settings: Settings) -> None:
-    report = launcher.run(RunRequest("hello_world", None, stage_options={"prepared_greeting": {"name": "Null Island"}}))
+    report = launcher.run(
+        RunRequest(
+            "hello_world", None, stage_options={"prepared_greeting": {"name": "Null Island"}}
+        )
+    )
     assert (report.status, report.error) == ("success", None)
     assert list(report.stage_seconds) == ["prepared_greeting", "spoken_greeting"]
-    stored = FolderStore(settings.store_dir).read_bytes(MESSAGES, f"spoken_greeting/{report.run_id}.json")
+    stored = FolderStore(settings.store_dir).read_bytes(
+        MESSAGES, f"spoken_greeting/{report.run_id}.json"
+    )
     assert json.loads(stored)["content"] == {"text": "hello Null Island"}
 
 
-def test_its_lines_are_in_the_log_with_run_and_stage(launcher: InProcessLauncher, settings: Settings) -> None:
+def test_its_lines_are_in_the_log_with_run_and_stage(
+    launcher: InProcessLauncher, settings: Settings
+) -> None:
     report = launcher.run(RunRequest("hello_world", None))
     lines = [json.loads(line) for line in settings.log_file.read_text().splitlines()]
-    done = [(line["run_id"], line["stage"]) for line in lines if line.get("checkpoint") == "STAGE_DONE"]
+    done = [
+        (line["run_id"], line["stage"]) for line in lines if line.get("checkpoint") == "STAGE_DONE"
+    ]
     assert done == [(report.run_id, "prepared_greeting"), (report.run_id, "spoken_greeting")]
 
 
 def test_a_name_out_of_range_is_refused_by_code(launcher: InProcessLauncher) -> None:
-    report = launcher.run(RunRequest("hello_world", None, stage_options={"prepared_greeting": {"name": ""}}))
+    report = launcher.run(
+        RunRequest("hello_world", None, stage_options={"prepared_greeting": {"name": ""}})
+    )
     assert report.status == "failure"
     assert report.error is not None
     assert report.error["code"] == "PARAMETER_INVALID"

@@ -10,8 +10,8 @@ import pytest
 from assets.hello import prepared_greeting, spoken_greeting
 from geo_platform.contracts.publication import GreetingPrepared
 from geo_platform.ports import MESSAGES
-from geo_platform.storage.folder import FolderStore
-from resources.messages import MessageIOManager
+from geo_platform.storage.local.folder import FolderStore
+from resources.io_manager import MessageIOManager
 
 
 @pytest.fixture
@@ -19,12 +19,16 @@ def store(tmp_path: Path) -> FolderStore:
     return FolderStore(tmp_path / "store")
 
 
-def _run(store: FolderStore, *, only: str | None = None, name: str = "world") -> dg.ExecuteInProcessResult:
+def _run(
+    store: FolderStore, *, only: str | None = None, name: str = "world"
+) -> dg.ExecuteInProcessResult:
     return dg.materialize(
         [prepared_greeting, spoken_greeting],
         selection=only,
         resources={"io_manager": MessageIOManager(store)},
-        run_config={"ops": {"prepared_greeting": {"config": {"name": name}}}} if only is None else None,
+        run_config={"ops": {"prepared_greeting": {"config": {"name": name}}}}
+        if only is None
+        else None,
         raise_on_error=False,
     )
 
@@ -61,7 +65,11 @@ def test_a_stage_run_alone_takes_the_latest_message(store: FolderStore) -> None:
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [({"schema_version": 7}, "7"), ({"message": "GreetingSpoken"}, "GreetingSpoken"), ({"content": {"name": 3}}, "name")],
+    [
+        ({"schema_version": 7}, "7"),
+        ({"message": "GreetingSpoken"}, "GreetingSpoken"),
+        ({"content": {"name": 3}}, "name"),
+    ],
     ids=["a newer version", "another message", "another shape"],
 )
 def test_a_message_that_cannot_be_read_fails_with_a_code_and_is_not_retried(
@@ -93,4 +101,6 @@ def test_a_message_is_frozen_and_closed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         message.name = "y"  # type: ignore[misc]
     with pytest.raises(ValueError, match="extra_forbidden"):
-        GreetingPrepared.model_validate({"name": "x", "prepared_at_utc": datetime.now(UTC), "more": 1})
+        GreetingPrepared.model_validate(
+            {"name": "x", "prepared_at_utc": datetime.now(UTC), "more": 1}
+        )

@@ -19,7 +19,9 @@ class CogConfig(StageConfig, RasterCogOptions):
     """As in assets/raster.py."""
 
 
-def _run(raised: list[Exception], *, config: dict[str, Any] | None = None) -> tuple[dg.ExecuteInProcessResult, int]:
+def _run(
+    raised: list[Exception], *, config: dict[str, Any] | None = None
+) -> tuple[dg.ExecuteInProcessResult, int]:
     """Run one stage that raises these one after the other and then ends well; returns how often it was tried."""
     left = list(raised)
     tries = []
@@ -84,7 +86,9 @@ def test_a_config_is_its_options() -> None:
         """As in assets/raster.py."""
 
     config = ItemConfig(item_id="a", datetime_utc="2020-01-01T00:00:00Z")
-    assert config.model_dump(mode="json") == ItemOptions(item_id="a", datetime_utc="2020-01-01T00:00:00Z").model_dump(mode="json")
+    assert config.model_dump(mode="json") == ItemOptions(
+        item_id="a", datetime_utc="2020-01-01T00:00:00Z"
+    ).model_dump(mode="json")
 
 
 def test_the_folder_of_this_test_is_not_the_developer_s(tmp_path: Path) -> None:

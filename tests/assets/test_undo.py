@@ -12,9 +12,16 @@ from geo_platform.definitions import defs
 from geo_platform.errors import DatabaseUnavailable
 from geo_platform.ports import ITEM_FINGERPRINT, ITEM_RUN_ID, ITEM_SOURCE
 from geo_platform.settings import load_settings
-from geo_platform.storage.stac_files import StacFiles
+from geo_platform.storage.local.stac_files import StacFiles
 
-COLLECTION = {"type": "Collection", "stac_version": "1.1.0", "id": "rasters", "description": "d", "license": "other", "links": []}
+COLLECTION = {
+    "type": "Collection",
+    "stac_version": "1.1.0",
+    "id": "rasters",
+    "description": "d",
+    "license": "other",
+    "links": [],
+}
 
 
 def item(version: str) -> dict[str, Any]:
@@ -26,7 +33,11 @@ def item(version: str) -> dict[str, Any]:
         "collection": "rasters",
         "geometry": {"type": "Point", "coordinates": [1, 2]},
         "bbox": [1, 2, 1, 2],
-        "properties": {"datetime": "2020-01-01T00:00:00Z", "updated": f"2026-01-0{version[-1]}T00:00:00Z", **named},
+        "properties": {
+            "datetime": "2020-01-01T00:00:00Z",
+            "updated": f"2026-01-0{version[-1]}T00:00:00Z",
+            **named,
+        },
         "links": [],
         "assets": {"data": {"href": "file:///data.tif", "roles": ["data"]}},
     }
@@ -41,13 +52,21 @@ def catalog() -> StacFiles:
 
 
 def run(job: str, op: str, **config: Any) -> tuple[dg.ExecuteInProcessResult, dict[str, Any]]:
-    done = defs.resolve_job_def(job).execute_in_process({"ops": {op: {"config": config}}}, raise_on_error=False)
-    said = [event.step_output_data.metadata for event in done.all_events if event.is_successful_output]
+    done = defs.resolve_job_def(job).execute_in_process(
+        {"ops": {op: {"config": config}}}, raise_on_error=False
+    )
+    said = [
+        event.step_output_data.metadata for event in done.all_events if event.is_successful_output
+    ]
     return done, {name: value.value for metadata in said for name, value in metadata.items()}
 
 
 def refusal(done: dg.ExecuteInProcessResult) -> Any:
-    (failure,) = [event.step_failure_data.user_failure_data for event in done.all_events if event.is_step_failure]
+    (failure,) = [
+        event.step_failure_data.user_failure_data
+        for event in done.all_events
+        if event.is_step_failure
+    ]
     assert failure is not None
     return failure.metadata["code"].value
 
@@ -56,16 +75,25 @@ def test_an_item_is_unpublished_and_brought_back_by_runs_of_their_own(catalog: S
     done, said = run("unpublish_item", "unpublish", collection="rasters", item_id="scene")
     assert (done.success, said["published_by_run"]) == (True, "run of v2")
     assert list(catalog.entries()) == []
-    back, said = run("rollback_item", "rollback", collection="rasters", item_id="scene", to_run="run of v1")
+    back, said = run(
+        "rollback_item", "rollback", collection="rasters", item_id="scene", to_run="run of v1"
+    )
     found = catalog.item("rasters", "scene")
     assert found is not None
-    assert (said["published_by_run"], found["properties"]["geo_platform:restored_by_run"]) == ("run of v1", back.run_id)
+    assert (said["published_by_run"], found["properties"]["geo_platform:restored_by_run"]) == (
+        "run of v1",
+        back.run_id,
+    )
 
 
 def test_what_is_not_there_is_refused_and_not_tried_again(catalog: StacFiles) -> None:
     for job, op, config in (
         ("unpublish_item", "unpublish", {"collection": "rasters", "item_id": "nowhere"}),
-        ("rollback_item", "rollback", {"collection": "rasters", "item_id": "scene", "to_run": "nobody"}),
+        (
+            "rollback_item",
+            "rollback",
+            {"collection": "rasters", "item_id": "scene", "to_run": "nobody"},
+        ),
     ):
         done, _ = run(job, op, **config)
         assert (done.success, refusal(done)) == (False, "SOURCE_NOT_FOUND")
@@ -112,7 +140,9 @@ def test_a_wrong_time_to_keep_is_refused_by_its_code() -> None:
 def test_the_schedule_runs_by_itself_and_launches_what_its_job_takes() -> None:
     schedule = defs.resolve_schedule_def("remove_replaced_daily")
     assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
-    tick = schedule.evaluate_tick(dg.build_schedule_context(scheduled_execution_time=datetime(2026, 1, 1, 3, 17, tzinfo=UTC)))
+    tick = schedule.evaluate_tick(
+        dg.build_schedule_context(scheduled_execution_time=datetime(2026, 1, 1, 3, 17, tzinfo=UTC))
+    )
     (request,) = tick.run_requests or ()
     assert dg.validate_run_config(defs.resolve_job_def("remove_replaced"), request.run_config)
     assert definition_faults(defs) == []

@@ -23,11 +23,17 @@ def give(production: ProfileUnderTest, tmp_path: Path) -> Iterator[Give]:
 def write(tmp_path: Path) -> Callable[..., Path]:
     def file(name: str, numbers: range, depth: int) -> Path:
         features = [
-            {"type": "Feature", "properties": {"number": n, "depth": depth}, "geometry": {"type": "Point", "coordinates": [n, 50]}}
+            {
+                "type": "Feature",
+                "properties": {"number": n, "depth": depth},
+                "geometry": {"type": "Point", "coordinates": [n, 50]},
+            }
             for n in numbers
         ]
         path = tmp_path / name
-        path.write_text(json.dumps({"type": "FeatureCollection", "features": features}), encoding="utf-8")
+        path.write_text(
+            json.dumps({"type": "FeatureCollection", "features": features}), encoding="utf-8"
+        )
         return path
 
     return file
@@ -42,14 +48,19 @@ def rows(production: ProfileUnderTest) -> dict[int, int]:
     return dict(found)
 
 
-def test_rows_of_two_files_meet_in_one_table_and_one_item(give: Give, write: Callable[..., Path], production: ProfileUnderTest) -> None:
+def test_rows_of_two_files_meet_in_one_table_and_one_item(
+    give: Give, write: Callable[..., Path], production: ProfileUnderTest
+) -> None:
     first, second = write("2019.geojson", range(0, 4), 1), write("2020.geojson", range(3, 6), 2)
     runs = [give("ingest", path, *APPEND)["run_id"] for path in (first, second)]
     assert rows(production) == {0: 1, 1: 1, 2: 1, 3: 2, 4: 2, 5: 2}
     (entry,) = give("list")
     assert (entry["id"], entry["run_id"]) == ("wells", runs[1])
     item = give("show", "wells")
-    assert [(source["source"].rpartition("/")[2], source["run_id"]) for source in item["properties"]["geo_platform:sources"]] == [
+    assert [
+        (source["source"].rpartition("/")[2], source["run_id"])
+        for source in item["properties"]["geo_platform:sources"]
+    ] == [
         ("2019.geojson", runs[0]),
         ("2020.geojson", runs[1]),
     ]

@@ -44,7 +44,10 @@ def test_what_is_copied_into_the_inbox_is_published_once_and_found(tmp_path: Pat
         for part in sorted((tmp_path / "parts").rglob("*.*")):
             shutil.copyfile(part, inbox / f"countries{part.suffix}")
         shutil.copyfile(SAMPLES / "sierra_nevada_srtm.tif", inbox / "sierra.tif")
-        catalog, deadline = ProfileUnderTest(Profile.embedded, {}).catalog(home), time.monotonic() + 120
+        catalog, deadline = (
+            ProfileUnderTest(Profile.embedded, {}).catalog(home),
+            time.monotonic() + 120,
+        )
         while len(list(catalog.entries())) < 2:
             assert time.monotonic() < deadline, "waited in vain"
             time.sleep(0.2)
@@ -57,17 +60,25 @@ def test_what_is_copied_into_the_inbox_is_published_once_and_found(tmp_path: Pat
 def _asked_for(home: Path) -> list[str]:
     """Every file of every run that a sensor asked for."""
     with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
-        return [key for run in instance.get_runs(dg.RunsFilter(tags={WATCH_TAG: BRONZE})) for key in keys_of(run)]
+        return [
+            key
+            for run in instance.get_runs(dg.RunsFilter(tags={WATCH_TAG: BRONZE}))
+            for key in keys_of(run)
+        ]
 
 
 @pytest.fixture(scope="module")
-def arriving(module_production: ProfileUnderTest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arriving]:
+def arriving(
+    module_production: ProfileUnderTest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Arriving]:
     with arriving_on(module_production, tmp_path_factory.mktemp("arriving")) as deployment:
         yield deployment
 
 
 @pytest.mark.slow
-def test_the_same_file_twice_is_published_as_it_lies_there_last(arriving: Arriving, faults: Faults) -> None:
+def test_the_same_file_twice_is_published_as_it_lies_there_last(
+    arriving: Arriving, faults: Faults
+) -> None:
     faults.tried("the same file uploaded twice")
     for _ in range(2):
         arriving.put("twice.geojson", point("the same"), "eventgrid")
@@ -80,7 +91,9 @@ def test_the_same_file_twice_is_published_as_it_lies_there_last(arriving: Arrivi
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ["QUEUED", "STARTED", "its second stage begins"])
-def test_overwritten_while_its_run_is_going_the_last_bytes_are_published(arriving: Arriving, faults: Faults, moment: str) -> None:
+def test_overwritten_while_its_run_is_going_the_last_bytes_are_published(
+    arriving: Arriving, faults: Faults, moment: str
+) -> None:
     fault = f"overwritten when its run has come to: {moment}"
     faults.tried(fault)
     key = f"overwritten_{moment.replace(' ', '_').lower()}.geojson"
@@ -105,12 +118,16 @@ def _has_come_to(arriving: Arriving, key: str, moment: str) -> bool:
     run = records[0].dagster_run
     if moment == "STARTED":
         return run.status in (_STATUS.STARTED, _STATUS.SUCCESS)
-    stages = arriving.instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.STEP_START).records
+    stages = arriving.instance.get_records_for_run(
+        run.run_id, of_type=dg.DagsterEventType.STEP_START
+    ).records
     return len(stages) >= 2
 
 
 @pytest.mark.slow
-def test_deleted_before_its_run_it_is_refused_or_never_asked_for(arriving: Arriving, faults: Faults) -> None:
+def test_deleted_before_its_run_it_is_refused_or_never_asked_for(
+    arriving: Arriving, faults: Faults
+) -> None:
     faults.tried("deleted before its run was asked for")
     arriving.put("gone_at_once.geojson", point("gone"), "eventgrid")
     arriving.delete("gone_at_once.geojson")
@@ -129,7 +146,9 @@ def test_deleted_before_its_run_it_is_refused_or_never_asked_for(arriving: Arriv
 
 
 @pytest.mark.slow
-def test_fifty_files_at_the_same_instant_are_published_once_each(arriving: Arriving, faults: Faults) -> None:
+def test_fifty_files_at_the_same_instant_are_published_once_each(
+    arriving: Arriving, faults: Faults
+) -> None:
     faults.tried("50 files at the same instant")
     keys = [f"at_once/file_{number:02}.geojson" for number in range(50)]
     _at_once(lambda number: arriving.put(keys[number], point(keys[number]), "eventgrid"), 50)
@@ -142,24 +161,34 @@ def test_fifty_files_at_the_same_instant_are_published_once_each(arriving: Arriv
 
 
 @pytest.mark.slow
-def test_one_key_fifty_times_at_the_same_instant_is_published_as_it_lies_there_last(arriving: Arriving, faults: Faults) -> None:
+def test_one_key_fifty_times_at_the_same_instant_is_published_as_it_lies_there_last(
+    arriving: Arriving, faults: Faults
+) -> None:
     faults.tried("one key 50 times at the same instant")
     key = "fifty_times.geojson"
     _at_once(lambda number: arriving.put(key, point(f"version {number}"), "eventgrid"), 50)
     arriving.published(key)
     arriving.settled()
-    lying = arriving.blobs.get_blob_client(f"{arriving.prefix}{BRONZE}", key).download_blob().readall()
+    lying = (
+        arriving.blobs.get_blob_client(f"{arriving.prefix}{BRONZE}", key).download_blob().readall()
+    )
     assert lying == point(_says(arriving, key))
     assert len(arriving.items(key)) == 1
     faults.survived("one key 50 times at the same instant")
 
 
 @pytest.mark.slow
-def test_events_that_come_again_and_again_make_one_run_and_poison_goes_out_of_the_way(arriving: Arriving, faults: Faults) -> None:
+def test_events_that_come_again_and_again_make_one_run_and_poison_goes_out_of_the_way(
+    arriving: Arriving, faults: Faults
+) -> None:
     faults.tried("each event six times, in both shapes")
     faults.tried("messages that nobody can use")
     arriving.put("again.geojson", point("once"), *BOTH * 3)  # type: ignore[arg-type]
-    foreign = Created(f"{arriving.prefix}{BRONZE}", "again.geojson", account_url="https://another.blob.core.windows.net")
+    foreign = Created(
+        f"{arriving.prefix}{BRONZE}",
+        "again.geojson",
+        account_url="https://another.blob.core.windows.net",
+    )
     for text in ("not an event", "[]", message_text(foreign.event("cloudevents"))):
         arriving.queue.send_message(text)
     arriving.published("again.geojson")
@@ -168,14 +197,23 @@ def test_events_that_come_again_and_again_make_one_run_and_poison_goes_out_of_th
     arriving.settled()
     assert _says(arriving, "again.geojson") == "once more"
     assert (len(arriving.records("again.geojson")), arriving.results()["again.geojson"]) == (2, 2)
-    poison = buried(arriving.profile.environment["GEO_PLATFORM_BLOB_CONNECTION_STRING"], arriving.queue.queue_name)
-    assert {one["reason"][:20] for one in poison} == {"It is neither JSON n", "It is an empty list ", "It is of the account"}
+    poison = buried(
+        arriving.profile.environment["GEO_PLATFORM_BLOB_CONNECTION_STRING"],
+        arriving.queue.queue_name,
+    )
+    assert {one["reason"][:20] for one in poison} == {
+        "It is neither JSON n",
+        "It is an empty list ",
+        "It is of the account",
+    }
     faults.survived("each event six times, in both shapes")
     faults.survived("messages that nobody can use")
 
 
 @pytest.mark.slow
-def test_daemon_and_code_location_are_killed_while_two_thousand_files_arrive(arriving: Arriving, faults: Faults) -> None:
+def test_daemon_and_code_location_are_killed_while_two_thousand_files_arrive(
+    arriving: Arriving, faults: Faults
+) -> None:
     keys = [f"killed/file_{number:04}.geojson" for number in range(2000)]
 
     def arrive() -> None:
@@ -192,7 +230,15 @@ def test_daemon_and_code_location_are_killed_while_two_thousand_files_arrive(arr
     arriving.wait(lambda: arriving.instance.get_runs(dg.RunsFilter(statuses=[_STATUS.STARTED])))
     _killed_and_started(arriving, CODE)
     faults.tried("SIGKILL of the daemon while a run is at work")
-    arriving.wait(lambda: sum(entry.source in set(keys) for entry in arriving.profile.catalog(arriving.home).entries()) >= 20)
+    arriving.wait(
+        lambda: (
+            sum(
+                entry.source in set(keys)
+                for entry in arriving.profile.catalog(arriving.home).entries()
+            )
+            >= 20
+        )
+    )
     _killed_and_started(arriving, DAEMON)
     uploads.join()
     arriving.published(*keys, patience_s=1800)
@@ -200,12 +246,18 @@ def test_daemon_and_code_location_are_killed_while_two_thousand_files_arrive(arr
     results = arriving.results()
     assert {results[key] for key in keys} == {1}, "published twice"
     assert [_says(arriving, key) for key in keys[::400]] == keys[::400]
-    for fault in ("daemon while runs are asked for", "code location while a run is at work", "daemon while a run is at work"):
+    for fault in (
+        "daemon while runs are asked for",
+        "code location while a run is at work",
+        "daemon while a run is at work",
+    ):
         faults.survived(f"SIGKILL of the {fault}")
 
 
 @pytest.mark.slow
-def test_what_events_never_told_of_is_found_by_listing_though_its_tick_is_killed(arriving: Arriving, faults: Faults) -> None:
+def test_what_events_never_told_of_is_found_by_listing_though_its_tick_is_killed(
+    arriving: Arriving, faults: Faults
+) -> None:
     faults.tried("200 events lost")
     faults.tried("SIGKILL of the code location within a tick that lists")
     keys = [f"untold/file_{number:03}.geojson" for number in range(200)]
@@ -225,15 +277,24 @@ def test_what_events_never_told_of_is_found_by_listing_though_its_tick_is_killed
 
 @pytest.mark.slow
 def test_a_store_whose_clock_is_minutes_off_and_then_put_right_loses_nothing(
-    production: ProfileUnderTest, own_azurite: OwnAzurite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faults: Faults
+    production: ProfileUnderTest,
+    own_azurite: OwnAzurite,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    faults: Faults,
 ) -> None:
     """Ahead by nine minutes, then behind by nine; events and the listing behind them, of one key and of others."""
     monkeypatch.setenv("NODE_OPTIONS", f"--require={CLOCK_AHEAD}")
     _set_clock(own_azurite, monkeypatch, 540)
     blobs = Blobs(own_azurite.connection_string, "clock-")
     make_containers(blobs.connection_string, tuple(f"{blobs.prefix}{name}" for name in CONTAINERS))
-    own = {"GEO_PLATFORM_BLOB_CONNECTION_STRING": blobs.connection_string, "GEO_PLATFORM_BLOB_CONTAINER_PREFIX": blobs.prefix}
-    profile = ProfileUnderTest(Profile.production, {**production.environment, **own}, production.logins, blobs)
+    own = {
+        "GEO_PLATFORM_BLOB_CONNECTION_STRING": blobs.connection_string,
+        "GEO_PLATFORM_BLOB_CONTAINER_PREFIX": blobs.prefix,
+    }
+    profile = ProfileUnderTest(
+        Profile.production, {**production.environment, **own}, production.logins, blobs
+    )
     with arriving_on(profile, tmp_path, GEO_PLATFORM_LISTED_EVERY_S="1") as arriving:
         for word, ahead_s in (("ahead", 540), ("behind", -540)):
             fault = f"the store's clock is off by {ahead_s} s"

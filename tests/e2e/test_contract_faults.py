@@ -20,7 +20,15 @@ COMMANDS = {
     "dagster definitions validate": [BIN / "dagster", "definitions", "validate"],
     "dg check defs": [BIN / "dg", "check", "defs"],
 }
-PARTS = ("geo_platform", "assets", "resources", "schedules", "pyproject.toml", "workspace.yaml", "contracts.lock.json")
+PARTS = (
+    "geo_platform",
+    "assets",
+    "resources",
+    "schedules",
+    "pyproject.toml",
+    "workspace.yaml",
+    "contracts.lock.json",
+)
 
 
 @dataclass(frozen=True)
@@ -35,13 +43,16 @@ class Edit:
 
 CHAIN = "assets/raster.py"
 READ = "geo_platform/contracts/raster_as_read.py"
-IMPORT = "from geo_platform.contracts.raster_as_read import RasterProfiled as RasterProfiledAsRead\n"
+IMPORT = (
+    "from geo_platform.contracts.raster_as_read import RasterProfiled as RasterProfiledAsRead\n"
+)
 LOADS = "    config: RasterCogConfig,\n    raster_profile: RasterProfiled,\n"
+# raster_cog reads raster_profile's message by a copy of its class, so that one side can change
+# alone.
 READS_ITS_OWN = (
     Edit(CHAIN, LOADS, LOADS.replace("RasterProfiled", "RasterProfiledAsRead")),
     Edit(CHAIN, "from geo_platform.options", f"{IMPORT}from geo_platform.options"),
 )
-"""raster_cog reads raster_profile's message by a copy of its class, so that one side can change alone."""
 
 
 def reader_says(old: str, new: str) -> tuple[Edit, ...]:
@@ -54,7 +65,9 @@ CASES = {
         "raster_profile -> raster_cog: missing field `driver_name`: producer gives nothing, consumer takes str (renamed from `driver`?)",
     ),
     "a field's type changed": (
-        reader_says("    uncompressed_bytes: int\n    memory", "    uncompressed_bytes: str\n    memory"),
+        reader_says(
+            "    uncompressed_bytes: int\n    memory", "    uncompressed_bytes: str\n    memory"
+        ),
         "raster_profile -> raster_cog: wrong type `uncompressed_bytes`: producer gives int, consumer takes str",
     ),
     "an optional fed into a required, in a nested part": (
@@ -75,7 +88,13 @@ CASES = {
         "raster_profile -> raster_cog: no annotation: producer gives Any, consumer takes RasterProfiled",
     ),
     "a deps= that names nothing": (
-        (Edit("assets/hello.py", 'kinds={"python"})\ndef spoken', 'kinds={"python"}, deps=["prepared_greting"])\ndef spoken'),),
+        (
+            Edit(
+                "assets/hello.py",
+                'kinds={"python"})\ndef spoken',
+                'kinds={"python"}, deps=["prepared_greting"])\ndef spoken',
+            ),
+        ),
         "prepared_greting -> spoken_greeting: undefined asset: nobody defines `prepared_greting`, a dependency; is it `prepared_greeting`?",
     ),
     "an asset check that names nothing": (
@@ -99,7 +118,13 @@ CASES = {
         "its run config -> job hello_world: run config does not fit `ops.prepared_greeting.config.name`: ",
     ),
     "a message changed without its schema_version": (
-        (Edit("geo_platform/contracts/publication.py", "    text: str\n", '    text: str\n    language: str = "en"\n'),),
+        (
+            Edit(
+                "geo_platform/contracts/publication.py",
+                "    text: str\n",
+                '    text: str\n    language: str = "en"\n',
+            ),
+        ),
         "contracts.lock.json -> GreetingSpoken: shape and schema_version disagree `language`: producer gives nothing, "
         "consumer takes str; may be left out (shape changed, schema_version is still 1; raise it and register an upgrade)",
     ),
@@ -126,7 +151,9 @@ def edited(project: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     before = {path: path.read_text() for path in written if path.exists()}
     for edit in edits:
         source = (project / edit.path).read_text()
-        assert source.count(edit.old) == 1, f"{edit.path} holds this passage {source.count(edit.old)} times:\n{edit.old}"
+        assert source.count(edit.old) == 1, (
+            f"{edit.path} holds this passage {source.count(edit.old)} times:\n{edit.old}"
+        )
         (project / (edit.into or edit.path)).write_text(source.replace(edit.old, edit.new))
     yield project
     for path in written:
@@ -135,9 +162,21 @@ def edited(project: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
 
 def _run_both(project: Path) -> dict[str, tuple[int, str]]:
     """Both commands side by side, each with an environment of its own: exit code and everything that it printed."""
-    environment = {"PATH": os.defpath, "HOME": str(project), "DAGSTER_DISABLE_TELEMETRY": "yes", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {
+        "PATH": os.defpath,
+        "HOME": str(project),
+        "DAGSTER_DISABLE_TELEMETRY": "yes",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     running = {
-        name: subprocess.Popen(command, cwd=project, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        name: subprocess.Popen(
+            command,
+            cwd=project,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
         for name, command in COMMANDS.items()
     }
     printed = {name: process.communicate(timeout=120)[0] for name, process in running.items()}
@@ -151,7 +190,7 @@ def test_the_project_as_it_is_passes_both_commands(project: Path) -> None:
 
 TIMED = """
 import sys, time
-import assets.checks, resources.messages, resources.scratch, resources.stores, schedules.jobs
+import assets.checks, resources.io_manager, resources.scratch, resources.stores, schedules.jobs
 import geo_platform.contracts.dagster_config, geo_platform.contracts.dagster_graph, geo_platform.contracts.verify as verify
 def timed(*arguments, _faults=verify.definition_faults, **named):
     started = time.process_time()
@@ -163,24 +202,44 @@ import geo_platform.definitions
 """
 
 
-def test_verifying_costs_milliseconds(project: Path, record_property: Callable[[str, object], None]) -> None:
+def test_verifying_costs_milliseconds(
+    project: Path, record_property: Callable[[str, object], None]
+) -> None:
     """Well under 0.2 s of the processor for the whole project, the first time in a fresh process, however busy the machine is."""
-    run = subprocess.run([sys.executable, "-c", TIMED], cwd=project, capture_output=True, text=True, check=True, timeout=120)
+    run = subprocess.run(
+        [sys.executable, "-c", TIMED],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
     record_property("verify_definitions_seconds", run.stdout)
     sys.stdout.write(f"verify_definitions on the real project: {run.stdout} s\n")
     assert 0 < float(run.stdout) < 1
 
 
-_OF_EACH_KIND = ("a field renamed on one side", "a deps= that names nothing", "a job's run config that does not fit")
-"""Types, names, config. The verifier's own tests know all faults; here the two commands are tried."""
+# Types, names, config. The verifier's own tests know all faults; here the two commands are tried.
+_OF_EACH_KIND = (
+    "a field renamed on one side",
+    "a deps= that names nothing",
+    "a job's run config that does not fit",
+)
 
 
-@pytest.mark.parametrize("edited", [tuple(edit for name in _OF_EACH_KIND for edit in CASES[name][0])], ids=["at once"], indirect=True)
+@pytest.mark.parametrize(
+    "edited",
+    [tuple(edit for name in _OF_EACH_KIND for edit in CASES[name][0])],
+    ids=["at once"],
+    indirect=True,
+)
 def test_a_fault_of_each_kind_is_named_by_both_commands(edited: Path) -> None:
     for name, (exit_code, printed) in _run_both(edited).items():
         assert exit_code == 1, f"{name} exits {exit_code}\n{printed}"
         assert "ContractError" in printed, f"{name}\n{printed}"
-        assert [kind for kind in _OF_EACH_KIND if CASES[kind][1] not in printed] == [], f"{name}\n{printed}"
+        assert [kind for kind in _OF_EACH_KIND if CASES[kind][1] not in printed] == [], (
+            f"{name}\n{printed}"
+        )
 
 
 @pytest.mark.slow

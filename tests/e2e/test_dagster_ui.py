@@ -27,14 +27,31 @@ query Find($filter: RunsFilter!) {
 }
 """
 CLIENT_TRACE = "0af7651916cd43dd8448eb211c80319c"
-CLIENT_S = {CORRELATION_TAG: "order-4711", TRACEPARENT_TAG: f"00-{CLIENT_TRACE}-b7ad6b7169203331-01"}
+CLIENT_S = {
+    CORRELATION_TAG: "order-4711",
+    TRACEPARENT_TAG: f"00-{CLIENT_TRACE}-b7ad6b7169203331-01",
+}
 
 
 def _launch(address: str, run_config: dict[str, object]) -> str:
-    selector = {"repositoryName": "__repository__", "repositoryLocationName": "geo_platform", "jobName": "process_raster"}
-    tags = [{"key": key, "value": value} for key, value in {"dagster/partition": KEY, **CLIENT_S}.items()]
+    selector = {
+        "repositoryName": "__repository__",
+        "repositoryLocationName": "geo_platform",
+        "jobName": "process_raster",
+    }
+    tags = [
+        {"key": key, "value": value}
+        for key, value in {"dagster/partition": KEY, **CLIENT_S}.items()
+    ]
     answer = graphql(
-        address, LAUNCH, params={"selector": selector, "runConfigData": run_config, "mode": "default", "executionMetadata": {"tags": tags}}
+        address,
+        LAUNCH,
+        params={
+            "selector": selector,
+            "runConfigData": run_config,
+            "mode": "default",
+            "executionMetadata": {"tags": tags},
+        },
     )
     assert answer["launchRun"]["__typename"] == "LaunchRunSuccess", answer
     return str(answer["launchRun"]["run"]["runId"])
@@ -61,7 +78,9 @@ def _launch_by_hand(page: Page, address: str, key: str) -> None:
     deadline = time.monotonic() + 5
     while not launch.is_visible() and time.monotonic() < deadline:
         page.wait_for_timeout(100)
-    if not launch.is_visible():  # where the page's list arrives late, it forgets that the new one was chosen
+    if (
+        not launch.is_visible()
+    ):  # where the page's list arrives late, it forgets that the new one was chosen
         _choose(page, key)
     launch.click()
 
@@ -79,7 +98,9 @@ def _see_the_picture(page: Page, address: str, key: str) -> None:
     assert picture.evaluate("image => image.naturalWidth") > 50
 
 
-def test_launched_by_graphql_and_by_hand_a_run_shows_its_picture(chromium: str, tmp_path: Path) -> None:
+def test_launched_by_graphql_and_by_hand_a_run_shows_its_picture(
+    chromium: str, tmp_path: Path
+) -> None:
     home = tmp_path / "home"
     bronze = home / "store" / "bronze"
     for key in (KEY, BY_HAND):
@@ -90,7 +111,10 @@ def test_launched_by_graphql_and_by_hand_a_run_shows_its_picture(chromium: str, 
         dagster_dev(home, extra=taken.environment("token")) as address,
         sync_playwright() as playwright,
     ):
-        assert graphql(address, ADD_PARTITION, key=KEY)["addDynamicPartition"]["__typename"] == "AddDynamicPartitionSuccess"
+        assert (
+            graphql(address, ADD_PARTITION, key=KEY)["addDynamicPartition"]["__typename"]
+            == "AddDynamicPartitionSuccess"
+        )
         run_id = _launch(address, {"ops": {"raster_cog": {"config": {"compression": "deflate"}}}})
         assert _ended(address, run_id) == "SUCCESS"
         assert _found_by_the_client_s_id(address) == [run_id]
@@ -103,23 +127,34 @@ def test_launched_by_graphql_and_by_hand_a_run_shows_its_picture(chromium: str, 
             time.sleep(1)
         browser.close()
     listed = _listed(home)
-    assert {entry["source"]: entry["id"] for entry in listed} == {KEY: "sierra_nevada_srtm", BY_HAND: "by_hand"}
+    assert {entry["source"]: entry["id"] for entry in listed} == {
+        KEY: "sierra_nevada_srtm",
+        BY_HAND: "by_hand",
+    }
     assert run_id in {entry["run_id"] for entry in listed}
     _see_that_the_run_s_process_delivered_all_of_it(taken, run_id)
 
 
 def _found_by_the_client_s_id(address: str) -> list[str]:
     wanted = {"tags": [{"key": CORRELATION_TAG, "value": CLIENT_S[CORRELATION_TAG]}]}
-    return [str(run["runId"]) for run in graphql(address, FIND, filter=wanted)["runsOrError"]["results"]]
+    return [
+        str(run["runId"]) for run in graphql(address, FIND, filter=wanted)["runsOrError"]["results"]
+    ]
 
 
 def _see_that_the_run_s_process_delivered_all_of_it(taken: Collector, run_id: str) -> None:
     """Launched by Dagster it is a process of the run's own, which ends with the run: the last stage's span is there too."""
     spans = [span for span in taken.spans if span.trace_id.hex() == UUID(run_id).hex]
-    stages = {span.name: span for span in spans if not span.parent_span_id and "attempt" in attributes(span)}
+    stages = {
+        span.name: span
+        for span in spans
+        if not span.parent_span_id and "attempt" in attributes(span)
+    }
     assert stages.keys() == {"raw_raster", "raster_profile", "raster_cog", "raster_item"}
     assert {attributes(span)["correlation_id"] for span in stages.values()} == {"order-4711"}
-    assert {link.trace_id.hex() for span in stages.values() for link in span.links} == {CLIENT_TRACE}
+    assert {link.trace_id.hex() for span in stages.values() for link in span.links} == {
+        CLIENT_TRACE
+    }
 
 
 def _listed(home: Path) -> list[dict[str, Any]]:
@@ -134,11 +169,15 @@ def test_a_form_that_does_not_fit_is_refused_at_launch(config: dict[str, object]
     from geo_platform.definitions import defs
 
     with pytest.raises(dg.DagsterInvalidConfigError):
-        dg.validate_run_config(defs.resolve_job_def("process_raster"), {"ops": {"raster_cog": {"config": config}}})
+        dg.validate_run_config(
+            defs.resolve_job_def("process_raster"), {"ops": {"raster_cog": {"config": config}}}
+        )
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forked on Linux alone")
-def test_a_run_is_forked_off_a_process_that_is_loaded_and_the_next_one_too_when_that_was_killed(tmp_path: Path) -> None:
+def test_a_run_is_forked_off_a_process_that_is_loaded_and_the_next_one_too_when_that_was_killed(
+    tmp_path: Path,
+) -> None:
     """docs/decisions/0025 rests on what Dagster's code server starts runs by: this says when that changes."""
     with dagster_dev(tmp_path / "home") as address:
         first = _fork_server_after_a_run(address)
@@ -154,11 +193,21 @@ def _fork_server_after_a_run(address: str) -> int:
 
 
 def _run_hello(address: str) -> None:
-    selector = {"repositoryName": "__repository__", "repositoryLocationName": "geo_platform", "jobName": "hello_world"}
-    answer = graphql(address, LAUNCH, params={"selector": selector, "runConfigData": {}, "mode": "default"})
+    selector = {
+        "repositoryName": "__repository__",
+        "repositoryLocationName": "geo_platform",
+        "jobName": "hello_world",
+    }
+    answer = graphql(
+        address, LAUNCH, params={"selector": selector, "runConfigData": {}, "mode": "default"}
+    )
     assert _ended(address, str(answer["launchRun"]["run"]["runId"])) == "SUCCESS"
 
 
 def _fork_servers() -> list[int]:
     """Among the processes that this test has started."""
-    return [child.pid for child in psutil.Process().children(recursive=True) if "multiprocessing.forkserver" in " ".join(child.cmdline())]
+    return [
+        child.pid
+        for child in psutil.Process().children(recursive=True)
+        if "multiprocessing.forkserver" in " ".join(child.cmdline())
+    ]

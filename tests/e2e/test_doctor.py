@@ -20,26 +20,33 @@ import pytest
 from geo_platform.doctor.examine import Stores, examine
 from geo_platform.doctor.findings import Diagnosis, FindingCode
 from geo_platform.doctor.mend import mend
+from geo_platform.orchestrator.instance_state import opened
+from geo_platform.orchestrator.launch import HOST_TAG, PROCESS_TAG
 from geo_platform.ports import SILVER
 from geo_platform.settings import Profile
-from geo_platform.storage.left_files import LeftFiles
-from geo_platform.storage.process import is_alive
+from geo_platform.storage.local.process import is_alive
+from geo_platform.storage.local.scratch import LeftFiles
 from geo_platform.storage.stores import open_inventory
-from schedules.instance_state import opened
 from schedules.jobs import hello_world
-from schedules.launch import HOST_TAG, PROCESS_TAG
 from tests.support.command import ROOT, SAMPLES
 from tests.support.in_process import DAGSTER_S_WARNINGS, Give, commands
 from tests.support.production import ProfileUnderTest
 from tests.support.publications import stage_table
 
 pytestmark = DAGSTER_S_WARNINGS
-TEMPLATES = {Profile.embedded: "deploy/embedded/dagster.yaml", Profile.production: "deploy/local/dagster.yaml"}
+TEMPLATES = {
+    Profile.embedded: "deploy/embedded/dagster.yaml",
+    Profile.production: "deploy/local/dagster.yaml",
+}
 
 
 def wells(count: int) -> str:
     features = [
-        {"type": "Feature", "properties": {"number": n}, "geometry": {"type": "Point", "coordinates": [4 + n / 100, 50]}}
+        {
+            "type": "Feature",
+            "properties": {"number": n},
+            "geometry": {"type": "Point", "coordinates": [4 + n / 100, 50]},
+        }
         for n in range(count)
     ]
     return json.dumps({"type": "FeatureCollection", "features": features})
@@ -76,9 +83,11 @@ class Place:
     def instance(self) -> Iterator[dg.DagsterInstance]:
         """Dagster's storage, to make faults in. No run is marked by opening it."""
         settings = self.profile.settings(self.home)
-        from schedules.launch import open_instance
+        from geo_platform.orchestrator.launch import open_instance
 
-        instance = open_instance(settings, ROOT / TEMPLATES[self.profile.profile], ends_killed_runs=False)
+        instance = open_instance(
+            settings, ROOT / TEMPLATES[self.profile.profile], ends_killed_runs=False
+        )
         try:
             yield instance
         finally:
@@ -93,7 +102,13 @@ class Place:
     def stores(self) -> Iterator[Stores]:
         settings = self.profile.settings(self.home)
         with opened(settings, ROOT / TEMPLATES[self.profile.profile]) as state:
-            yield Stores(self.profile.catalog(self.home), self.objects, open_inventory(settings), LeftFiles(settings), state)
+            yield Stores(
+                self.profile.catalog(self.home),
+                self.objects,
+                open_inventory(settings),
+                LeftFiles(settings),
+                state,
+            )
 
     def sql(self, *statements: str) -> None:
         assert self.profile.logins is not None
@@ -103,10 +118,16 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def place(module_profile: ProfileUnderTest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def place(
+    module_profile: ProfileUnderTest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Place]:
     """A picture and wells are published, and a file was refused."""
     folder = tmp_path_factory.mktemp("doctor")
-    picture, source, letter = folder / "landsat.tif", folder / "wells.geojson", folder / "letter.gpkg"
+    picture, source, letter = (
+        folder / "landsat.tif",
+        folder / "wells.geojson",
+        folder / "letter.gpkg",
+    )
     shutil.copyfile(SAMPLES / "san_francisco_landsat7.tif", picture)
     source.write_text(wells(3), encoding="utf-8")
     letter.write_text("SQLite format 3\0 it says, and is not", encoding="utf-8")
@@ -125,7 +146,9 @@ def _clean_before_and_after(place: Place) -> Iterator[None]:
     assert place.doctor()["findings"] == []
 
 
-def test_what_was_ingested_refused_replaced_brought_back_and_taken_away_fits_together(place: Place) -> None:
+def test_what_was_ingested_refused_replaced_brought_back_and_taken_away_fits_together(
+    place: Place,
+) -> None:
     compared = place.doctor()["compared"]
     assert (compared["items"], compared["partitions"]) == (2, 2)
     assert compared["objects"] >= 5
@@ -137,13 +160,17 @@ def test_what_was_ingested_refused_replaced_brought_back_and_taken_away_fits_tog
     place.give("unpublish", "wells")
     assert place.doctor()["findings"] == []
     place.give("cleanup", "--older-than-days", "0")
-    assert place.doctor()["findings"] == [], "a partition whose item was withdrawn and removed has had its result"
+    assert place.doctor()["findings"] == [], (
+        "a partition whose item was withdrawn and removed has had its result"
+    )
     place.give("ingest", place.wells, "--force")
 
 
 def test_a_run_without_a_process_is_seen_before_it_is_marked(place: Place) -> None:
     with place.instance() as instance:
-        run = instance.create_run_for_job(hello_world_job(), tags=tags_of_a_dead_process(), status=dg.DagsterRunStatus.STARTED)
+        run = instance.create_run_for_job(
+            hello_world_job(), tags=tags_of_a_dead_process(), status=dg.DagsterRunStatus.STARTED
+        )
     finding = place.found()
     assert (finding["code"], finding["concerns"]) == ("RUN_WITHOUT_PROCESS", f"run {run.run_id}")
     assert "gone" in finding["says"]
@@ -154,16 +181,26 @@ def test_a_run_without_a_process_is_seen_before_it_is_marked(place: Place) -> No
 
 
 def test_a_run_of_a_living_process_or_of_another_host_is_no_finding(place: Place) -> None:
-    from geo_platform.storage.process import this_process
+    from geo_platform.storage.local.process import this_process
 
     with place.instance() as instance:
-        tagged = [{PROCESS_TAG: this_process(), HOST_TAG: socket.gethostname()}, {PROCESS_TAG: "1.1", HOST_TAG: "elsewhere"}]
-        runs = [instance.create_run_for_job(hello_world_job(), tags=tags, status=dg.DagsterRunStatus.STARTED) for tags in tagged]
+        tagged = [
+            {PROCESS_TAG: this_process(), HOST_TAG: socket.gethostname()},
+            {PROCESS_TAG: "1.1", HOST_TAG: "elsewhere"},
+        ]
+        runs = [
+            instance.create_run_for_job(
+                hello_world_job(), tags=tags, status=dg.DagsterRunStatus.STARTED
+            )
+            for tags in tagged
+        ]
     document = place.doctor("--fix")
     assert document["findings"] == document["mended"] == []
     assert [runs[1].run_id in note and "elsewhere" in note for note in document["notes"]] == [True]
     with place.instance() as instance:
-        assert {instance.get_run_by_id(run.run_id).status for run in runs} == {dg.DagsterRunStatus.STARTED}  # type: ignore[union-attr]
+        assert {instance.get_run_by_id(run.run_id).status for run in runs} == {
+            dg.DagsterRunStatus.STARTED
+        }  # type: ignore[union-attr]
         for run in runs:
             instance.report_run_failed(run)
 
@@ -171,12 +208,18 @@ def test_a_run_of_a_living_process_or_of_another_host_is_no_finding(place: Place
 def test_slots_of_ended_and_of_dead_runs_are_freed(place: Place) -> None:
     with place.instance() as instance:
         ended = instance.create_run_for_job(hello_world_job(), status=dg.DagsterRunStatus.FAILURE)
-        dead = instance.create_run_for_job(hello_world_job(), tags=tags_of_a_dead_process(), status=dg.DagsterRunStatus.STARTED)
+        dead = instance.create_run_for_job(
+            hello_world_job(), tags=tags_of_a_dead_process(), status=dg.DagsterRunStatus.STARTED
+        )
         instance.event_log_storage.set_concurrency_slots("coppers", 2)
         for run in (ended, dead):
             instance.event_log_storage.claim_concurrency_slot("coppers", run.run_id, "a_step")
     findings = place.doctor(exit_code=1)["findings"]
-    assert [finding["code"] for finding in findings] == ["RUN_WITHOUT_PROCESS", "POOL_HELD_BY_DEAD_RUN", "POOL_HELD_BY_DEAD_RUN"]
+    assert [finding["code"] for finding in findings] == [
+        "RUN_WITHOUT_PROCESS",
+        "POOL_HELD_BY_DEAD_RUN",
+        "POOL_HELD_BY_DEAD_RUN",
+    ]
     assert all(finding["concerns"] == "pool coppers" for finding in findings[1:])
     assert [done["done"] for done in place.doctor("--fix")["mended"]] == [True, True, True]
     with place.instance() as instance:
@@ -191,12 +234,18 @@ def test_an_item_whose_object_is_gone_or_another_needs_a_person(place: Place) ->
     place.objects.put_bytes(SILVER, keys["thumbnail"], b"another picture", metadata={})
     with place.instance() as instance:
         at_work = instance.create_run_for_job(hello_world_job(), status=dg.DagsterRunStatus.STARTED)
-    place.objects.put_bytes(SILVER, keys["thumbnail"], b"the next picture", metadata={"run_id": at_work.run_id})
+    place.objects.put_bytes(
+        SILVER, keys["thumbnail"], b"the next picture", metadata={"run_id": at_work.run_id}
+    )
     assert "thumbnail" not in place.found()["says"], "a run that makes it anew is at work"
     with place.instance() as instance:
         instance.report_run_failed(at_work)
     finding = place.found()
-    assert (finding["code"], finding["concerns"], finding["fixable"]) == ("ITEM_WITHOUT_OBJECT", "item rasters/landsat", False)
+    assert (finding["code"], finding["concerns"], finding["fixable"]) == (
+        "ITEM_WITHOUT_OBJECT",
+        "item rasters/landsat",
+        False,
+    )
     assert f"{keys['data']} is gone" in finding["says"]
     assert f"{keys['thumbnail']} is another" in finding["says"]
     assert "--force" in finding["remedy"]
@@ -207,9 +256,13 @@ def test_an_item_whose_object_is_gone_or_another_needs_a_person(place: Place) ->
 def test_objects_that_no_item_names_are_removed(place: Place) -> None:
     folder, stray = f"rasters/lost/{'a1' * 16}", "by_hand/notes.txt"
     with place.instance() as instance:
-        ended = instance.create_run_for_job(hello_world_job(), status=dg.DagsterRunStatus.FAILURE).run_id
+        ended = instance.create_run_for_job(
+            hello_world_job(), status=dg.DagsterRunStatus.FAILURE
+        ).run_id
         at_work = instance.create_run_for_job(hello_world_job(), status=dg.DagsterRunStatus.STARTED)
-    place.objects.put_bytes(SILVER, f"{folder}/lost.tif", b"bytes", metadata={"run_id": at_work.run_id})
+    place.objects.put_bytes(
+        SILVER, f"{folder}/lost.tif", b"bytes", metadata={"run_id": at_work.run_id}
+    )
     assert place.doctor()["findings"] == [], "it is in the making"
     place.objects.put_bytes(SILVER, f"{folder}/lost.tif", b"bytes", metadata={"run_id": ended})
     assert place.found()["code"] == "OBJECT_WITHOUT_ITEM"
@@ -221,11 +274,17 @@ def test_objects_that_no_item_names_are_removed(place: Place) -> None:
     assert list(place.objects.list(SILVER, folder)) == []
 
     place.objects.put_bytes(SILVER, stray, b"mine", metadata={})
-    place.objects.put_bytes(SILVER, f"{folder}/old.tif", b"bytes", metadata={"run_id": "of another Dagster"})
+    place.objects.put_bytes(
+        SILVER, f"{folder}/old.tif", b"bytes", metadata={"run_id": "of another Dagster"}
+    )
     assert place.doctor()["findings"] == []
     tomorrow = datetime.now(UTC) + timedelta(days=1, minutes=1)
     with place.stores() as stores:
-        found = [f for f in examine(stores, now_utc=tomorrow).findings if f.code is FindingCode.OBJECT_WITHOUT_ITEM]
+        found = [
+            f
+            for f in examine(stores, now_utc=tomorrow).findings
+            if f.code is FindingCode.OBJECT_WITHOUT_ITEM
+        ]
         assert [(finding.concerns, finding.mend is not None) for finding in found] == [
             ("silver/by_hand", False),
             (f"silver/{folder}", True),
@@ -245,13 +304,15 @@ def test_what_is_named_meanwhile_is_not_removed(place: Place) -> None:
         found = examine(replace(stores, catalog=nothing_kept), now_utc=datetime.now(UTC)).findings  # type: ignore[arg-type]
         left = [finding for finding in found if finding.code is FindingCode.OBJECT_WITHOUT_ITEM]
         assert any(key.startswith(finding.concerns.removeprefix("silver/")) for finding in left)
-        assert [done.is_done for done in mend(left, stores, now_utc=datetime.now(UTC))] == [False] * len(left)
+        assert [done.is_done for done in mend(left, stores, now_utc=datetime.now(UTC))] == [
+            False
+        ] * len(left)
     assert place.objects.stat(SILVER, key)
     place.give("rollback", "landsat")
 
 
 def test_scratch_and_half_written_files_of_dead_processes_are_removed(place: Place) -> None:
-    from geo_platform.storage.atomic import new_incoming
+    from geo_platform.storage.local.atomic import new_incoming
 
     dead = tags_of_a_dead_process()[PROCESS_TAG]
     scratch = place.home / "scratch" / f"{dead}--0a1b2c3d-left"
@@ -263,7 +324,10 @@ def test_scratch_and_half_written_files_of_dead_processes_are_removed(place: Pla
         path.write_bytes(b"half")
     findings = place.doctor(exit_code=1)["findings"]
     assert [finding["code"] for finding in findings] == ["STAGING_LEFT"] * 2
-    assert {finding["concerns"] for finding in findings} == {f"scratch folder {scratch.name}", f"file store/.incoming/{half.name}"}
+    assert {finding["concerns"] for finding in findings} == {
+        f"scratch folder {scratch.name}",
+        f"file store/.incoming/{half.name}",
+    }
     assert place.doctor("--fix")["findings"] == []
     assert mine.exists()
     assert not scratch.exists()
@@ -296,7 +360,11 @@ def test_a_partition_whose_item_something_else_removed(place: Place) -> None:
         assert "PARTITION_WITHOUT_RESULT" in codes
         assert "OBJECT_WITHOUT_ITEM" in codes
         assert ("TABLE_WITHOUT_ITEM" in codes) == (place.profile.profile is Profile.production)
-        says = next(f["says"] for f in place.doctor(exit_code=1)["findings"] if f["code"] == "PARTITION_WITHOUT_RESULT")
+        says = next(
+            f["says"]
+            for f in place.doctor(exit_code=1)["findings"]
+            if f["code"] == "PARTITION_WITHOUT_RESULT"
+        )
         assert "vectors/wells" in says
         assert "neither published nor kept nor withdrawn" in says
 
@@ -307,7 +375,9 @@ def test_messages_of_another_version_or_kind_need_a_person(place: Place) -> None
     later = {**json.loads(content), "schema_version": 999}
     unknown = {"message": "MoonPhase", "schema_version": 1, "content": {}}
     for name, document in (("later", later), ("unknown", unknown)):
-        place.objects.put_bytes("messages", f"raw_raster/{name}/run.json", json.dumps(document).encode(), metadata={})
+        place.objects.put_bytes(
+            "messages", f"raw_raster/{name}/run.json", json.dumps(document).encode(), metadata={}
+        )
     findings = place.doctor(exit_code=1)["findings"]
     assert [(f["code"], f["concerns"], f["fixable"]) for f in findings] == [
         ("MESSAGE_UNREADABLE", "message raw_raster/later/run.json", False),
@@ -325,41 +395,60 @@ def test_tables_that_no_item_names_and_items_without_their_table(place: Place) -
         return
     place.sql("ALTER TABLE geo.wells RENAME TO sources")
     findings = place.doctor(exit_code=1)["findings"]
-    assert [(f["code"], f["concerns"], f["fixable"]) for f in findings] == [("ITEM_WITHOUT_TABLE", "item vectors/wells", False)]
+    assert [(f["code"], f["concerns"], f["fixable"]) for f in findings] == [
+        ("ITEM_WITHOUT_TABLE", "item vectors/wells", False)
+    ]
     place.sql("ALTER TABLE geo.sources RENAME TO wells")
 
     version = place.give("show", "wells")["assets"]["table"]["geo_platform:table_version"]
-    place.sql(f"UPDATE pgstac.items SET content = replace(content::text, '{version}', 'another')::jsonb WHERE id = 'wells'")  # noqa: S608
+    place.sql(
+        f"UPDATE pgstac.items SET content = replace(content::text, '{version}', 'another')::jsonb WHERE id = 'wells'"
+    )
     findings = place.doctor(exit_code=1)["findings"]
-    assert [(f["code"], f["fixable"]) for f in findings] == [("ITEM_WITHOUT_TABLE", False), ("TABLE_WITHOUT_ITEM", False)]
+    assert [(f["code"], f["fixable"]) for f in findings] == [
+        ("ITEM_WITHOUT_TABLE", False),
+        ("TABLE_WITHOUT_ITEM", False),
+    ]
     assert f"is at version {version}, not at another" in findings[0]["says"]
     assert place.doctor("--fix", exit_code=1)["mended"] == [], "what is published is never touched"
-    place.sql(f"UPDATE pgstac.items SET content = replace(content::text, 'another', '{version}')::jsonb WHERE id = 'wells'")  # noqa: S608
+    place.sql(
+        f"UPDATE pgstac.items SET content = replace(content::text, 'another', '{version}')::jsonb WHERE id = 'wells'"
+    )
 
 
 def test_staged_tables_of_ended_runs_are_dropped(place: Place) -> None:
     if place.profile.logins is None:
         return
     with place.instance() as instance:
-        ended = instance.create_run_for_job(hello_world_job(), status=dg.DagsterRunStatus.FAILURE).run_id
+        ended = instance.create_run_for_job(
+            hello_world_job(), status=dg.DagsterRunStatus.FAILURE
+        ).run_id
         at_work = instance.create_run_for_job(hello_world_job(), status=dg.DagsterRunStatus.STARTED)
     for version, run_id in (("left_by_a_run", ended), ("in_the_making", at_work.run_id)):
         stage_table(place.profile.logins.loader, version, 2, run_id=run_id)
     finding = place.found()
-    assert (finding["code"], finding["concerns"]) == ("STAGING_LEFT", "table geo_staging.left_by_a_run")
+    assert (finding["code"], finding["concerns"]) == (
+        "STAGING_LEFT",
+        "table geo_staging.left_by_a_run",
+    )
     assert "runs are under way" in place.doctor("--fix", exit_code=1)["mended"][0]["did"]
     place.sql("ALTER TABLE geo_staging.in_the_making SET SCHEMA geo_replaced")
     with place.instance() as instance:
         instance.report_run_failed(at_work)
     findings = place.doctor(exit_code=1)["findings"]
-    assert [(f["code"], f["fixable"]) for f in findings] == [("TABLE_WITHOUT_ITEM", False), ("STAGING_LEFT", True)]
+    assert [(f["code"], f["fixable"]) for f in findings] == [
+        ("TABLE_WITHOUT_ITEM", False),
+        ("STAGING_LEFT", True),
+    ]
     document = place.doctor("--fix", exit_code=1)
     assert [done["did"] for done in document["mended"]] == ["dropped"]
     assert [f["concerns"] for f in document["findings"]] == ["table geo_replaced.in_the_making"]
     place.sql("DROP TABLE geo_replaced.in_the_making")
 
 
-def test_an_item_that_cannot_be_read_stops_nothing_from_being_compared_but_nothing_is_taken_for_left_over(place: Place) -> None:
+def test_an_item_that_cannot_be_read_stops_nothing_from_being_compared_but_nothing_is_taken_for_left_over(
+    place: Place,
+) -> None:
     if place.profile.profile is not Profile.embedded:
         return
     path = place.home / "catalog" / "vectors" / "wells" / "wells.json"
@@ -374,7 +463,9 @@ def test_an_item_that_cannot_be_read_stops_nothing_from_being_compared_but_nothi
 def test_a_store_that_cannot_be_reached_is_said_and_the_others_are_compared(place: Place) -> None:
     key = f"rasters/lost/{'b2' * 16}/lost.tif"
     with place.instance() as instance:
-        ended = instance.create_run_for_job(hello_world_job(), status=dg.DagsterRunStatus.FAILURE).run_id
+        ended = instance.create_run_for_job(
+            hello_world_job(), status=dg.DagsterRunStatus.FAILURE
+        ).run_id
     place.objects.put_bytes(SILVER, key, b"bytes", metadata={"run_id": ended})
     with _unreachable_catalog(place):
         document = place.doctor("--fix", exit_code=3)
@@ -382,7 +473,9 @@ def test_a_store_that_cannot_be_reached_is_said_and_the_others_are_compared(plac
         assert "catalog" in {finding["concerns"] for finding in document["findings"]}
         assert document["compared"]["messages"] >= 8
         assert document["mended"] == []
-    assert place.found()["code"] == "OBJECT_WITHOUT_ITEM", "what could not be compared was not removed"
+    assert place.found()["code"] == "OBJECT_WITHOUT_ITEM", (
+        "what could not be compared was not removed"
+    )
     place.fixed()
 
 
@@ -395,7 +488,9 @@ def test_people_are_told_in_sentences(place: Place) -> None:
         instance.add_dynamic_partitions("raster_objects", ["never\x1b[2J.tif"])
     told = CliRunner().invoke(main, ["--home", str(place.home), "doctor"])
     assert told.exit_code == 1
-    assert told.output.startswith("PARTITION_WITHOUT_RESULT partition never\\x1b[2J.tif of raster_objects\n  The partition ")
+    assert told.output.startswith(
+        "PARTITION_WITHOUT_RESULT partition never\\x1b[2J.tif of raster_objects\n  The partition "
+    )
     assert "1 finding. Compared: 2 items, " in told.output
     assert "geo-platform doctor --fix mends" in told.output
     mended = CliRunner().invoke(main, ["--home", str(place.home), "doctor", "--fix"])

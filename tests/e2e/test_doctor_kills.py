@@ -16,10 +16,10 @@ import pytest
 from geo_platform.cli.application import INSTANCE_TEMPLATES
 from geo_platform.doctor.examine import Stores, examine
 from geo_platform.doctor.findings import FindingCode
+from geo_platform.orchestrator.instance_state import InstanceState, opened
 from geo_platform.settings import Profile
-from geo_platform.storage.left_files import LeftFiles
+from geo_platform.storage.local.scratch import LeftFiles
 from geo_platform.storage.stores import open_inventory
-from schedules.instance_state import InstanceState, opened
 from tests.support.command import ROOT, SAMPLES, environment, geo_platform, start
 from tests.support.in_process import DAGSTER_S_WARNINGS
 from tests.support.production import ProfileUnderTest
@@ -28,14 +28,26 @@ pytestmark = [pytest.mark.slow, *DAGSTER_S_WARNINGS]
 BIN = Path(sys.executable).parent
 
 
-def test_a_run_whose_command_was_killed_is_found_with_all_that_it_left(tmp_path: Path, profile: ProfileUnderTest) -> None:
+def test_a_run_whose_command_was_killed_is_found_with_all_that_it_left(
+    tmp_path: Path, profile: ProfileUnderTest
+) -> None:
     home, source = tmp_path / "home", tmp_path / "landsat.tif"
     shutil.copyfile(SAMPLES / "san_francisco_landsat7.tif", source)
     geo_platform("ingest", source, home=home, extra=profile.environment)
-    process = start([str(BIN / "geo-platform"), "ingest", str(source), "--force"], home, subprocess.DEVNULL, extra=profile.environment)
+    process = start(
+        [str(BIN / "geo-platform"), "ingest", str(source), "--force"],
+        home,
+        subprocess.DEVNULL,
+        extra=profile.environment,
+    )
     log = home / "logs" / "platform.jsonl"
     seen = len(log.read_text().splitlines())
-    _wait_for(lambda: any('"raster_cog"' in line and '"STAGE_START"' in line for line in log.read_text().splitlines()[seen:]))
+    _wait_for(
+        lambda: any(
+            '"raster_cog"' in line and '"STAGE_START"' in line
+            for line in log.read_text().splitlines()[seen:]
+        )
+    )
     process.send_signal(signal.SIGKILL)
     process.wait()
     found = geo_platform("doctor", "--json", home=home, extra=profile.environment)
@@ -43,17 +55,28 @@ def test_a_run_whose_command_was_killed_is_found_with_all_that_it_left(tmp_path:
     codes = [finding["code"] for finding in found.lines[0]["findings"]]
     assert codes[0] == "RUN_WITHOUT_PROCESS"
     assert set(codes[1:]) == {"STAGING_LEFT"}
-    again = geo_platform("ingest", "--json", source, "--force", home=home, extra=profile.environment)
+    again = geo_platform(
+        "ingest", "--json", source, "--force", home=home, extra=profile.environment
+    )
     assert again.lines[0]["outcome"] == "published"
-    assert geo_platform("doctor", home=home, extra=profile.environment).exit_code == 0, "the next attempt leaves nothing to mend"
+    assert geo_platform("doctor", home=home, extra=profile.environment).exit_code == 0, (
+        "the next attempt leaves nothing to mend"
+    )
 
 
 def test_what_a_killed_daemon_leaves_is_found(tmp_path: Path, profile: ProfileUnderTest) -> None:
     """A run that it launched has no process, the next run waits, and nothing looks after sensors and schedules."""
     home = tmp_path / "home"
-    geo_platform("ingest", SAMPLES / "san_francisco_landsat7.tif", home=home, extra=profile.environment)
+    geo_platform(
+        "ingest", SAMPLES / "san_francisco_landsat7.tif", home=home, extra=profile.environment
+    )
     with (tmp_path / "daemon.log").open("wb") as output:
-        daemon = start([str(BIN / "dagster-daemon"), "run", "-w", "workspace.yaml"], home, output, extra=_dagster(home, profile))
+        daemon = start(
+            [str(BIN / "dagster-daemon"), "run", "-w", "workspace.yaml"],
+            home,
+            output,
+            extra=_dagster(home, profile),
+        )
         try:
             with _state(home, profile) as state:
                 _wait_for(lambda: any(not tick.is_sensor for tick in state.ticks()))
@@ -62,18 +85,31 @@ def test_what_a_killed_daemon_leaves_is_found(tmp_path: Path, profile: ProfileUn
         finally:
             _kill_with_children(daemon)
     found = geo_platform("doctor", "--json", home=home, extra=profile.environment)
-    assert [finding["code"] for finding in found.lines[0]["findings"]] == ["RUN_WITHOUT_PROCESS"], found.lines
+    assert [finding["code"] for finding in found.lines[0]["findings"]] == ["RUN_WITHOUT_PROCESS"], (
+        found.lines
+    )
     fixed = geo_platform("doctor", "--fix", "--json", home=home, extra=profile.environment)
     assert (fixed.exit_code, len(fixed.lines[0]["mended"])) == (0, 1), fixed.lines
 
     _launch(home, profile)
-    assert geo_platform("doctor", home=home, extra=profile.environment).exit_code == 0, "a moment ago is no long time"
+    assert geo_platform("doctor", home=home, extra=profile.environment).exit_code == 0, (
+        "a moment ago is no long time"
+    )
     settings = profile.settings(home)
     with _state(home, profile) as state:
-        stores = Stores(profile.catalog(home), profile.objects(home), open_inventory(settings), LeftFiles(settings), state)
+        stores = Stores(
+            profile.catalog(home),
+            profile.objects(home),
+            open_inventory(settings),
+            LeftFiles(settings),
+            state,
+        )
         later = examine(stores, now_utc=datetime.now(UTC) + timedelta(hours=3)).findings
         codes = {FindingCode.SENSOR_SILENT for tick in state.ticks() if tick.is_sensor}
-    assert {finding.code for finding in later} == {FindingCode.DAEMON_SILENT, FindingCode.SCHEDULE_SILENT} | codes
+    assert {finding.code for finding in later} == {
+        FindingCode.DAEMON_SILENT,
+        FindingCode.SCHEDULE_SILENT,
+    } | codes
 
 
 @contextmanager
@@ -88,7 +124,13 @@ def _state(home: Path, profile: ProfileUnderTest) -> Iterator[InstanceState]:
 def _launch(home: Path, profile: ProfileUnderTest) -> None:
     """Queue a run as Dagster's own command does."""
     command = [str(BIN / "dagster"), "job", "launch", "-j", "hello_world", "-w", "workspace.yaml"]
-    subprocess.run(command, cwd=ROOT, env=environment(home, _dagster(home, profile)), check=True, capture_output=True)
+    subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environment(home, _dagster(home, profile)),
+        check=True,
+        capture_output=True,
+    )
 
 
 def _dagster(home: Path, profile: ProfileUnderTest) -> dict[str, str]:

@@ -48,8 +48,17 @@ def many_pixels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Noise, so that the COG is as large as the source and its upload takes several blocks."""
     path = tmp_path_factory.mktemp("many") / "noise.tif"
     pixels = np.random.default_rng(6).integers(1, 255, (3, 2000, 2000)).astype("uint8")
-    profile = {"driver": "GTiff", "width": 2000, "height": 2000, "count": 3, "dtype": "uint8", "crs": "EPSG:32618"}
-    with rasterio.open(path, "w", transform=rasterio.Affine(1, 0, 500000, 0, -1, 4500000), **profile) as dataset:
+    profile = {
+        "driver": "GTiff",
+        "width": 2000,
+        "height": 2000,
+        "count": 3,
+        "dtype": "uint8",
+        "crs": "EPSG:32618",
+    }
+    with rasterio.open(
+        path, "w", transform=rasterio.Affine(1, 0, 500000, 0, -1, 4500000), **profile
+    ) as dataset:
         dataset.write(pixels)
     return path
 
@@ -58,16 +67,29 @@ class _Command:
     """`geo-platform ingest` under way."""
 
     def __init__(self, source: Path, home: Path, extra: Mapping[str, str], *options: str) -> None:
-        command = [str(Path(sys.executable).with_name("geo-platform")), "ingest", "--json", str(source), *options]
+        command = [
+            str(Path(sys.executable).with_name("geo-platform")),
+            "ingest",
+            "--json",
+            str(source),
+            *options,
+        ]
         self._process = subprocess.Popen(
-            command, cwd=ROOT, env=environment(home, extra), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command,
+            cwd=ROOT,
+            env=environment(home, extra),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
 
     def wait_until(self, is_so: Callable[[], bool]) -> None:
         """Returns when it is so, which must be before the command ends."""
         deadline = time.monotonic() + 90
         while not is_so():
-            assert self._process.poll() is None, f"it ended before anything could be done to it: {self._process.communicate()}"
+            assert self._process.poll() is None, (
+                f"it ended before anything could be done to it: {self._process.communicate()}"
+            )
             assert time.monotonic() < deadline, "the moment did not come"
             time.sleep(0.01)
 
@@ -100,7 +122,10 @@ def _staged(server: OwnPostgres) -> list[str]:
 
 def _with_postgres(profile: ProfileUnderTest, server: OwnPostgres) -> dict[str, str]:
     """Features and catalog on the server that is going to fail; Dagster's own storage elsewhere."""
-    return {**profile.environment, "GEO_PLATFORM_POSTGRES_URL": server.logins.loader.url.get_secret_value()}
+    return {
+        **profile.environment,
+        "GEO_PLATFORM_POSTGRES_URL": server.logins.loader.url.get_secret_value(),
+    }
 
 
 def _attempts(home: Path, stage: str) -> int:
@@ -110,7 +135,11 @@ def _attempts(home: Path, stage: str) -> int:
 
 @pytest.mark.parametrize("fault", ["stopped", "crashed", "connections cut"])
 def test_a_database_that_fails_in_the_middle_of_a_load_and_comes_back(
-    fault: str, many_rows: Path, production: ProfileUnderTest, own_postgres: OwnPostgres, tmp_path: Path
+    fault: str,
+    many_rows: Path,
+    production: ProfileUnderTest,
+    own_postgres: OwnPostgres,
+    tmp_path: Path,
 ) -> None:
     home, extra = tmp_path / "home", _with_postgres(production, own_postgres)
     command = _Command(many_rows, home, extra)
@@ -137,7 +166,11 @@ def test_a_database_that_does_not_come_back_is_said_so_and_the_next_run_complete
     command.wait_until(lambda: _is_loading(own_postgres))
     own_postgres.crash()
     answer = command.answer()
-    assert (answer["outcome"], answer["error"]["code"], answer["error"]["retryable"]) == ("failed", "DATABASE_UNAVAILABLE", True)
+    assert (answer["outcome"], answer["error"]["code"], answer["error"]["retryable"]) == (
+        "failed",
+        "DATABASE_UNAVAILABLE",
+        True,
+    )
     own_postgres.start()
     assert geo_platform("list", "--json", home=home, extra=extra).stdout.strip() == "[]"
     again = geo_platform("ingest", "--json", many_rows, home=home, extra=extra)
@@ -149,19 +182,32 @@ def test_a_store_that_fails_in_the_middle_of_an_upload_and_comes_back(
     many_pixels: Path, production: ProfileUnderTest, own_azurite: OwnAzurite, tmp_path: Path
 ) -> None:
     home = tmp_path / "home"
-    extra = {**production.environment, "GEO_PLATFORM_BLOB_CONNECTION_STRING": own_azurite.connection_string}
+    extra = {
+        **production.environment,
+        "GEO_PLATFORM_BLOB_CONNECTION_STRING": own_azurite.connection_string,
+    }
     command = _Command(many_pixels, home, extra)
     command.wait_until(lambda: _said(home, "publishing"))
     own_azurite.stop()
     time.sleep(1)
-    objects = open_objects(Settings.model_validate({name.removeprefix("GEO_PLATFORM_").lower(): value for name, value in extra.items()}))
+    objects = open_objects(
+        Settings.model_validate(
+            {name.removeprefix("GEO_PLATFORM_").lower(): value for name, value in extra.items()}
+        )
+    )
     own_azurite.start()
     cogs = [stored for stored in objects.list(SILVER) if stored.reference.key.endswith(".tif")]
     answer = command.answer()
     assert (answer["outcome"], answer["error"]) == ("published", None)
-    assert cogs == [], "the upload was over before the store failed"  # and what was sent of it is not seen
+    assert cogs == [], (
+        "the upload was over before the store failed"
+    )  # and what was sent of it is not seen
     (cog,) = [stored for stored in objects.list(SILVER) if stored.reference.key.endswith(".tif")]
-    with objects.local_path(SILVER, cog.reference.key) as path, rasterio.open(path) as written, rasterio.open(many_pixels) as source:
+    with (
+        objects.local_path(SILVER, cog.reference.key) as path,
+        rasterio.open(path) as written,
+        rasterio.open(many_pixels) as source,
+    ):
         assert np.array_equal(written.read(), source.read())
 
 
@@ -173,7 +219,12 @@ def _said(home: Path, progress: str) -> bool:
 @contextmanager
 def _small_disk(folder: Path, size_mb: int) -> Iterator[Path]:
     folder.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size_mb}m", "tmpfs", folder], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size_mb}m", "tmpfs", folder],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         cannot_run(f"a small disk cannot be mounted here: {done.stderr.strip()}")
     try:
@@ -182,32 +233,61 @@ def _small_disk(folder: Path, size_mb: int) -> Iterator[Path]:
         subprocess.run(["umount", folder], check=True)
 
 
-def test_a_scratch_disk_that_is_full(many_pixels: Path, profile: ProfileUnderTest, tmp_path: Path) -> None:
+def test_a_scratch_disk_that_is_full(
+    many_pixels: Path, profile: ProfileUnderTest, tmp_path: Path
+) -> None:
     home = tmp_path / "home"
     with _small_disk(tmp_path / "scratch", size_mb=6) as scratch:
         extra = {**profile.environment, "GEO_PLATFORM_SCRATCH": str(scratch)}
         full = geo_platform("ingest", "--json", many_pixels, home=home, extra=extra)
-        assert (full.exit_code, full.lines[0]["error"]["code"]) == (3, "STORE_UNAVAILABLE"), full.lines
+        assert (full.exit_code, full.lines[0]["error"]["code"]) == (3, "STORE_UNAVAILABLE"), (
+            full.lines
+        )
         assert "Traceback" not in full.stderr
         assert list(scratch.iterdir()) == []
-    assert [stored for stored in profile.objects(home).list(SILVER) if stored.reference.key.endswith(".tif")] == []
-    assert geo_platform("list", "--json", home=home, extra=profile.environment).stdout.strip() == "[]"
-    assert geo_platform("ingest", "--json", many_pixels, home=home, extra=profile.environment).lines[0]["outcome"] == "published"
+    assert [
+        stored
+        for stored in profile.objects(home).list(SILVER)
+        if stored.reference.key.endswith(".tif")
+    ] == []
+    assert (
+        geo_platform("list", "--json", home=home, extra=profile.environment).stdout.strip() == "[]"
+    )
+    assert (
+        geo_platform("ingest", "--json", many_pixels, home=home, extra=profile.environment).lines[
+            0
+        ]["outcome"]
+        == "published"
+    )
 
 
-def test_two_sources_that_want_one_table_at_once(production: ProfileUnderTest, tmp_path: Path) -> None:
+def test_two_sources_that_want_one_table_at_once(
+    production: ProfileUnderTest, tmp_path: Path
+) -> None:
     sources = [tmp_path / "one.geojson", tmp_path / "other.geojson"]
     for number, source in enumerate(sources):
-        gpd.GeoDataFrame({"number": [number]}, geometry=[shapely.Point(number, 50)], crs="EPSG:4326").to_file(source)
+        gpd.GeoDataFrame(
+            {"number": [number]}, geometry=[shapely.Point(number, 50)], crs="EPSG:4326"
+        ).to_file(source)
     home = tmp_path / "home"
-    commands = [_Command(source, home, production.environment, "--table-name", "shared") for source in sources]
+    commands = [
+        _Command(source, home, production.environment, "--table-name", "shared")
+        for source in sources
+    ]
     answers = [command.answer() for command in commands]
     assert sorted(answer["outcome"] for answer in answers) == ["published", "refused"], answers
     lost = next(number for number, answer in enumerate(answers) if answer["outcome"] == "refused")
     assert answers[lost]["error"]["code"] in ("TABLE_EXISTS", "CONFLICT")
     assert production.logins is not None
     assert list(outputs.read_table(production.logins.reader, "geo.shared")["number"]) == [1 - lost]
-    assert len(json.loads(geo_platform("list", "--json", home=home, extra=production.environment).stdout)) == 1
+    assert (
+        len(
+            json.loads(
+                geo_platform("list", "--json", home=home, extra=production.environment).stdout
+            )
+        )
+        == 1
+    )
 
 
 def _wrong_password(extra: Mapping[str, str]) -> dict[str, str]:
@@ -216,9 +296,16 @@ def _wrong_password(extra: Mapping[str, str]) -> dict[str, str]:
 
 
 def _wrong_key(extra: Mapping[str, str]) -> dict[str, str]:
-    parts = dict(part.partition("=")[::2] for part in extra["GEO_PLATFORM_BLOB_CONNECTION_STRING"].rstrip(";").split(";"))
+    parts = dict(
+        part.partition("=")[::2]
+        for part in extra["GEO_PLATFORM_BLOB_CONNECTION_STRING"].rstrip(";").split(";")
+    )
     parts["AccountKey"] = "d3IwbmctMHNlY3JldA=="
-    return {"GEO_PLATFORM_BLOB_CONNECTION_STRING": ";".join(f"{name}={value}" for name, value in parts.items())}
+    return {
+        "GEO_PLATFORM_BLOB_CONNECTION_STRING": ";".join(
+            f"{name}={value}" for name, value in parts.items()
+        )
+    }
 
 
 @pytest.mark.parametrize(
@@ -227,25 +314,44 @@ def _wrong_key(extra: Mapping[str, str]) -> dict[str, str]:
     ids=["database password", "storage key"],
 )
 def test_a_wrong_secret_is_denied_and_never_told(
-    change: Callable[[Mapping[str, str]], dict[str, str]], secret: str, production: ProfileUnderTest, tmp_path: Path
+    change: Callable[[Mapping[str, str]], dict[str, str]],
+    secret: str,
+    production: ProfileUnderTest,
+    tmp_path: Path,
 ) -> None:
     home, extra = tmp_path / "home", {**production.environment, **change(production.environment)}
     denied = geo_platform("ingest", "--json", COUNTRIES, home=home, extra=extra)
-    assert (denied.exit_code, denied.lines[0]["error"]["code"], denied.lines[0]["error"]["retryable"]) == (3, "STORE_DENIED", False)
+    assert (
+        denied.exit_code,
+        denied.lines[0]["error"]["code"],
+        denied.lines[0]["error"]["retryable"],
+    ) == (3, "STORE_DENIED", False)
     assert secret not in denied.stdout + denied.stderr
     assert "Traceback" not in denied.stderr
-    assert geo_platform("ingest", "--json", COUNTRIES, home=home, extra=production.environment).lines[0]["outcome"] == "published"
+    assert (
+        geo_platform("ingest", "--json", COUNTRIES, home=home, extra=production.environment).lines[
+            0
+        ]["outcome"]
+        == "published"
+    )
 
 
 def test_a_login_that_may_only_read(production: ProfileUnderTest, tmp_path: Path) -> None:
     assert production.logins is not None
     home = tmp_path / "home"
-    extra = {**production.environment, "GEO_PLATFORM_POSTGRES_URL": production.logins.reader.url.get_secret_value()}
+    extra = {
+        **production.environment,
+        "GEO_PLATFORM_POSTGRES_URL": production.logins.reader.url.get_secret_value(),
+    }
     for source in (COUNTRIES, HEIGHTS):
         denied = geo_platform("ingest", "--json", source, home=home, extra=extra)
-        assert (denied.exit_code, denied.lines[0]["error"]["code"]) == (3, "STORE_DENIED"), denied.lines
+        assert (denied.exit_code, denied.lines[0]["error"]["code"]) == (3, "STORE_DENIED"), (
+            denied.lines
+        )
         assert denied.lines[0]["error"]["remedy"]
     listed = geo_platform("list", "--json", home=home, extra=extra)
     assert (listed.exit_code, listed.stdout.strip()) == (0, "[]"), "reading is what it may"
-    published = geo_platform("ingest", "--json", COUNTRIES, HEIGHTS, home=home, extra=production.environment)
+    published = geo_platform(
+        "ingest", "--json", COUNTRIES, HEIGHTS, home=home, extra=production.environment
+    )
     assert [line["outcome"] for line in published.lines] == ["published", "published"]

@@ -29,25 +29,36 @@ def _same_pixels(cog: Path, pixels: np.ndarray | None) -> None:
 def test_every_raster_format(tmp_path: Path, profile: ProfileUnderTest) -> None:
     home = tmp_path / "home"
     wanted = formats.write_georeferenced_rasters(tmp_path / "in", tmp_path)
-    ended = geo_platform_here("ingest", "--json", tmp_path / "in", home=home, extra=profile.environment)
+    ended = geo_platform_here(
+        "ingest", "--json", tmp_path / "in", home=home, extra=profile.environment
+    )
     answers = {Path(line["source"]).name: line for line in ended.lines}
-    assert {name: (line["outcome"], line["error"]) for name, line in answers.items()} == dict.fromkeys(wanted, ("published", None))
+    assert {
+        name: (line["outcome"], line["error"]) for name, line in answers.items()
+    } == dict.fromkeys(wanted, ("published", None))
     assert ended.exit_code == 0
     for name, pixels in wanted.items():
         with outputs.output(profile, home, answers[name], ".tif") as cog:
             _same_pixels(cog, pixels)
-    with outputs.output(profile, home, answers["N47E008.hgt"], ".tif") as cog, rasterio.open(cog) as tile:
+    with (
+        outputs.output(profile, home, answers["N47E008.hgt"], ".tif") as cog,
+        rasterio.open(cog) as tile,
+    ):
         assert tile.crs.to_epsg() == 4326
         assert tile.bounds.left == pytest.approx(8, abs=1e-3)
         assert tile.bounds.bottom == pytest.approx(47, abs=1e-3)
 
 
-def test_pictures_with_a_world_file_and_a_crs_from_the_user(tmp_path: Path, profile: ProfileUnderTest) -> None:
+def test_pictures_with_a_world_file_and_a_crs_from_the_user(
+    tmp_path: Path, profile: ProfileUnderTest
+) -> None:
     wanted = formats.write_pictures(tmp_path / "in")
     home, extra = tmp_path / "home", profile.environment
     without = geo_platform_here("ingest", "--json", tmp_path / "in", home=home, extra=extra)
     assert {line["error"]["code"] for line in without.lines} == {"CRS_MISSING"}
-    ended = geo_platform_here("ingest", "--json", tmp_path / "in", "--input-crs", "EPSG:32618", home=home, extra=extra)
+    ended = geo_platform_here(
+        "ingest", "--json", tmp_path / "in", "--input-crs", "EPSG:32618", home=home, extra=extra
+    )
     answers = {Path(line["source"]).name: line for line in ended.lines}
     assert {line["outcome"] for line in answers.values()} == {"published"}
     for name, pixels in wanted.items():
@@ -62,9 +73,13 @@ def test_pictures_with_a_world_file_and_a_crs_from_the_user(tmp_path: Path, prof
 def test_every_vector_format(tmp_path: Path, profile: ProfileUnderTest) -> None:
     home = tmp_path / "home"
     names = formats.write_vectors(tmp_path / "in", tmp_path)
-    ended = geo_platform_here("ingest", "--json", tmp_path / "in", home=home, extra=profile.environment)
+    ended = geo_platform_here(
+        "ingest", "--json", tmp_path / "in", home=home, extra=profile.environment
+    )
     answers = {Path(line["source"]).name: line for line in ended.lines}
-    assert {name: (line["outcome"], line["error"]) for name, line in answers.items()} == dict.fromkeys(names, ("published", None))
+    assert {
+        name: (line["outcome"], line["error"]) for name, line in answers.items()
+    } == dict.fromkeys(names, ("published", None))
     for line in answers.values():
         frame = outputs.frame(profile, home, line)
         name_column = next(column for column in frame.columns if column.lower() == "name")
@@ -76,8 +91,20 @@ def test_every_vector_format(tmp_path: Path, profile: ProfileUnderTest) -> None:
 def test_a_table_of_wkt_needs_its_column_and_crs(tmp_path: Path, profile: ProfileUnderTest) -> None:
     table, home, extra = tmp_path / "outlines.csv", tmp_path / "home", profile.environment
     formats.write_wkt_table(table)
-    assert geo_platform_here("ingest", "--json", table, home=home, extra=extra).lines[0]["error"]["code"] in ("NO_GEOMETRY", "CRS_MISSING")
-    ended = geo_platform_here("ingest", "--json", table, "--wkt-column", "outline", "--input-crs", "EPSG:4326", home=home, extra=extra)
+    assert geo_platform_here("ingest", "--json", table, home=home, extra=extra).lines[0]["error"][
+        "code"
+    ] in ("NO_GEOMETRY", "CRS_MISSING")
+    ended = geo_platform_here(
+        "ingest",
+        "--json",
+        table,
+        "--wkt-column",
+        "outline",
+        "--input-crs",
+        "EPSG:4326",
+        home=home,
+        extra=extra,
+    )
     assert ended.lines[0]["outcome"] == "published"
     assert sorted(outputs.frame(profile, home, ended.lines[0])["number"]) == [1, 2, 3]
 
@@ -86,21 +113,39 @@ def test_a_table_of_wkt_needs_its_column_and_crs(tmp_path: Path, profile: Profil
 def test_what_may_be_asked_of_a_raster(tmp_path: Path, profile: ProfileUnderTest) -> None:
     home, extra = tmp_path / "home", profile.environment
     picture, heights = SAMPLES / "san_francisco_landsat7.tif", SAMPLES / "sierra_nevada_srtm.tif"
-    tiers = geo_platform_here("ingest", "--json", picture, heights, "--output-tier", "all", home=home, extra=extra)
-    by_tier = [[href.split(".")[-2] for href in line["outputs"] if href.endswith(".tif")] for line in tiers.lines]
+    tiers = geo_platform_here(
+        "ingest", "--json", picture, heights, "--output-tier", "all", home=home, extra=extra
+    )
+    by_tier = [
+        [href.split(".")[-2] for href in line["outputs"] if href.endswith(".tif")]
+        for line in tiers.lines
+    ]
     assert by_tier == [["analysis", "visualization", "archive"], ["analysis", "archive"]]
-    with outputs.output(profile, home, tiers.lines[0], ".visualization.tif") as path, rasterio.open(path) as jpeg:
+    with (
+        outputs.output(profile, home, tiers.lines[0], ".visualization.tif") as path,
+        rasterio.open(path) as jpeg,
+    ):
         assert jpeg.compression.value.lower().endswith("jpeg")
         assert jpeg.mask_flag_enums[0] == [rasterio.enums.MaskFlags.per_dataset]
-    moved = geo_platform_here("ingest", "--json", heights, "--target-crs", "EPSG:32611", home=home, extra=extra)
-    with outputs.output(profile, home, moved.lines[0], ".tif") as path, rasterio.open(path) as cog, rasterio.open(heights) as source:
+    moved = geo_platform_here(
+        "ingest", "--json", heights, "--target-crs", "EPSG:32611", home=home, extra=extra
+    )
+    with (
+        outputs.output(profile, home, moved.lines[0], ".tif") as path,
+        rasterio.open(path) as cog,
+        rasterio.open(heights) as source,
+    ):
         assert cog.crs.to_epsg() == 32611
         (x,), (y,) = rasterio.warp.transform(source.crs, cog.crs, [-119.6], [37.8])
         here, there = next(cog.sample([(x, y)])), next(source.sample([(-119.6, 37.8)]))
         assert abs(int(here[0]) - int(there[0])) < 150, "the pixels did not move with the CRS"
-    refused = geo_platform_here("ingest", "--json", heights, "--output-tier", "visualization", home=home, extra=extra)
+    refused = geo_platform_here(
+        "ingest", "--json", heights, "--output-tier", "visualization", home=home, extra=extra
+    )
     assert refused.lines[0]["error"]["code"] == "RASTER_TYPE_MISMATCH"
-    taken = geo_platform_here("ingest", "--json", picture, "--item-id", "sierra_nevada_srtm", home=home, extra=extra)
+    taken = geo_platform_here(
+        "ingest", "--json", picture, "--item-id", "sierra_nevada_srtm", home=home, extra=extra
+    )
     assert taken.lines[0]["error"]["code"] == "CONFLICT"
 
 
@@ -109,17 +154,47 @@ def test_what_may_be_asked_of_a_vector(tmp_path: Path, profile: ProfileUnderTest
     layers = tmp_path / "layers.gpkg"
     formats.features().to_file(layers, layer="one")
     formats.features().to_file(layers, layer="two", mode="a")
-    ambiguous = geo_platform_here("ingest", "--json", layers, home=home, extra=extra).lines[0]["error"]
+    ambiguous = geo_platform_here("ingest", "--json", layers, home=home, extra=extra).lines[0][
+        "error"
+    ]
     assert ambiguous["code"] == "LAYER_AMBIGUOUS"
     assert "'one'" in ambiguous["message"]
     assert "'two'" in ambiguous["message"]
-    options = ["--layer-name", "two", "--target-crs", "EPSG:3857", "--column-mapping", "name=title", "--table-name", "second"]
-    named = ["--item-id", "zwei", "--collection-id", "maps", "--datetime-utc", "2020-01-01T00:00:00Z"]
-    asked = geo_platform_here("ingest", "--json", layers, *options, *named, home=home, extra=extra).lines[0]
+    options = [
+        "--layer-name",
+        "two",
+        "--target-crs",
+        "EPSG:3857",
+        "--column-mapping",
+        "name=title",
+        "--table-name",
+        "second",
+    ]
+    named = [
+        "--item-id",
+        "zwei",
+        "--collection-id",
+        "maps",
+        "--datetime-utc",
+        "2020-01-01T00:00:00Z",
+    ]
+    asked = geo_platform_here(
+        "ingest", "--json", layers, *options, *named, home=home, extra=extra
+    ).lines[0]
     assert (asked["outcome"], asked["item"]) == ("published", "zwei")
     frame = outputs.frame(profile, home, asked)
     assert frame.crs.to_epsg() == 3857
     assert sorted(frame["title"]) == ["a", "b", "ü"]
     assert frame.total_bounds[0] == pytest.approx(111319.49, abs=0.1)
-    invalid = geo_platform_here("ingest", "--json", layers, "--layer-name", "one", "--table-name", "select", home=home, extra=extra)
+    invalid = geo_platform_here(
+        "ingest",
+        "--json",
+        layers,
+        "--layer-name",
+        "one",
+        "--table-name",
+        "select",
+        home=home,
+        extra=extra,
+    )
     assert invalid.lines[0]["error"]["code"] == "TABLE_NAME_INVALID"

@@ -24,16 +24,26 @@ pytestmark = DAGSTER_S_WARNINGS
 
 
 GEO_PLATFORM = str(Path(sys.executable).with_name("geo-platform"))
+# What a shell without job control does to what a script starts with `&`.
 IN_THE_BACKGROUND = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]
-"""What a shell without job control does to what a script starts with `&`."""
 
 
-def _interrupt_in(stage: str, sources: list[Path], home: Path, *, by: signal.Signals, started_by: Sequence[str] = ()) -> tuple[int, str]:
+def _interrupt_in(
+    stage: str,
+    sources: list[Path],
+    home: Path,
+    *,
+    by: signal.Signals,
+    started_by: Sequence[str] = (),
+) -> tuple[int, str]:
     command = [GEO_PLATFORM, "ingest", "--json", "--force", *map(str, sources)]
     process = start([*started_by, *command], home, subprocess.PIPE)
     log, deadline = home / "logs" / "platform.jsonl", time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline:
-        if log.exists() and any(f'"{stage}"' in line and '"STAGE_START"' in line for line in log.read_text().splitlines()):
+        if log.exists() and any(
+            f'"{stage}"' in line and '"STAGE_START"' in line
+            for line in log.read_text().splitlines()
+        ):
             break
         time.sleep(0.005)
     os.kill(process.pid, by)
@@ -50,14 +60,19 @@ def _interrupt_in(stage: str, sources: list[Path], home: Path, *, by: signal.Sig
         ("raster_cog", signal.SIGTERM, IN_THE_BACKGROUND),
     ],
 )
-def test_the_command_ends_and_the_next_one_completes(stage: str, by: signal.Signals, started_by: list[str], tmp_path: Path) -> None:
+def test_the_command_ends_and_the_next_one_completes(
+    stage: str, by: signal.Signals, started_by: list[str], tmp_path: Path
+) -> None:
     home = tmp_path / "home"
     sources = [tmp_path / "one.tif", tmp_path / "two.tif"]
     for source in sources:
         shutil.copyfile(SAMPLES / "san_francisco_landsat7.tif", source)
     code, said = _interrupt_in(stage, sources, home, by=by, started_by=started_by)
     assert code == 130, said
-    assert said.strip() == "Interrupted. Nothing half-done is published; give the same command again to go on."
+    assert (
+        said.strip()
+        == "Interrupted. Nothing half-done is published; give the same command again to go on."
+    )
     assert geo_platform_here("list", "--json", home=home, extra={}).stdout.strip() == "[]"
     run_id = json.loads((home / "logs" / "platform.jsonl").read_text().splitlines()[0])["run_id"]
     status = json.loads(geo_platform_here("status", run_id, "--json", home=home, extra={}).stdout)
@@ -68,19 +83,30 @@ def test_the_command_ends_and_the_next_one_completes(stage: str, by: signal.Sign
     assert [line["outcome"] for line in again.lines] == ["published", "published"]
 
 
-def test_in_the_background_of_a_script_ctrl_c_is_ignored_and_the_output_ends_with_the_command(tmp_path: Path) -> None:
+def test_in_the_background_of_a_script_ctrl_c_is_ignored_and_the_output_ends_with_the_command(
+    tmp_path: Path,
+) -> None:
     """Nothing that Dagster starts beside a run outlives it, which would hold the pipe open that the script reads."""
     source, home = tmp_path / "one.tif", tmp_path / "home"
     shutil.copyfile(SAMPLES / "san_francisco_landsat7.tif", source)
-    code, said = _interrupt_in("raster_cog", [source], home, by=signal.SIGINT, started_by=IN_THE_BACKGROUND)
+    code, said = _interrupt_in(
+        "raster_cog", [source], home, by=signal.SIGINT, started_by=IN_THE_BACKGROUND
+    )
     assert (code, json.loads(said)["outcome"]) == (0, "published")
 
 
-@pytest.mark.parametrize(("by", "started_by"), [(signal.SIGINT, []), (signal.SIGTERM, []), (signal.SIGTERM, IN_THE_BACKGROUND)])
-def test_a_server_that_is_told_to_end_ends_well(by: signal.Signals, started_by: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("by", "started_by"),
+    [(signal.SIGINT, []), (signal.SIGTERM, []), (signal.SIGTERM, IN_THE_BACKGROUND)],
+)
+def test_a_server_that_is_told_to_end_ends_well(
+    by: signal.Signals, started_by: list[str], tmp_path: Path
+) -> None:
     geo_platform_here("keys", "create", "me", "--scope", "operator", home=tmp_path, extra={})
     port = free_port()
-    process = start([*started_by, GEO_PLATFORM, "serve", "--port", str(port)], tmp_path, subprocess.PIPE)
+    process = start(
+        [*started_by, GEO_PLATFORM, "serve", "--port", str(port)], tmp_path, subprocess.PIPE
+    )
     deadline = time.monotonic() + 60
     while not answers(port) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -27,9 +27,12 @@ from tests.support.published import published_bytes, published_rows
 pytestmark = [pytest.mark.slow, *DAGSTER_S_WARNINGS]
 
 COLLECTIONS = {"raster": "rasters", "vector": "vectors"}
-SOURCES = {"raster": SAMPLES / "sierra_nevada_srtm.tif", "vector": SAMPLES / "natural_earth_countries.shp.zip"}
+SOURCES = {
+    "raster": SAMPLES / "sierra_nevada_srtm.tif",
+    "vector": SAMPLES / "natural_earth_countries.shp.zip",
+}
+# Where it matters most whether the log had it already: killed on either side of it.
 PUBLISHING = {Checkpoint.SWAP_COMMITTED, Checkpoint.ITEM_PUBLISHED}
-"""Where it matters most whether the log had it already: killed on either side of it."""
 
 
 @dataclass(frozen=True)
@@ -74,23 +77,36 @@ class Bench:
         """Every run's state, as Dagster's own table has it."""
         query = "SELECT status FROM runs"
         if self.profile.profile is Profile.production:
-            with psycopg.connect(self.profile.environment["GEO_PLATFORM_DAGSTER_POSTGRES_URL"]) as connection:
+            with psycopg.connect(
+                self.profile.environment["GEO_PLATFORM_DAGSTER_POSTGRES_URL"]
+            ) as connection:
                 return [status for (status,) in connection.execute(query)]
         with closing(sqlite3.connect(self.home / "dagster" / "history" / "runs.db")) as database:
             return [status for (status,) in database.execute(query)]
 
 
 @pytest.mark.parametrize("kind", ["raster", "vector"])
-def test_killed_at_every_checkpoint_and_then_completed(kind: str, tmp_path: Path, profile: ProfileUnderTest, faults: Faults) -> None:
+def test_killed_at_every_checkpoint_and_then_completed(
+    kind: str, tmp_path: Path, profile: ProfileUnderTest, faults: Faults
+) -> None:
     with commands(profile, tmp_path / "home") as give:
         bench = Bench(kind, profile, tmp_path, give)
         exit_code, checkpoints = bench.killed("scene_00", number=0, when="after")
         assert exit_code == 0
         undisturbed = bench.item("scene_00")
         assert undisturbed is not None
-        expected = (published_bytes(profile, bench.home, undisturbed), published_rows(profile, bench.home, undisturbed))
-        todo = [(number, checkpoint, "before") for number, (checkpoint, _) in enumerate(checkpoints, 1)]
-        todo += [(number, checkpoint, "after") for number, checkpoint, _ in todo if checkpoint in PUBLISHING]
+        expected = (
+            published_bytes(profile, bench.home, undisturbed),
+            published_rows(profile, bench.home, undisturbed),
+        )
+        todo = [
+            (number, checkpoint, "before") for number, (checkpoint, _) in enumerate(checkpoints, 1)
+        ]
+        todo += [
+            (number, checkpoint, "after")
+            for number, checkpoint, _ in todo
+            if checkpoint in PUBLISHING
+        ]
         for turn, (number, checkpoint, when) in enumerate(todo, 1):
             fault = f"SIGKILL of a {kind} run on the {profile.profile} profile {when} {checkpoint} is said"
             faults.tried(fault)
@@ -100,11 +116,15 @@ def test_killed_at_every_checkpoint_and_then_completed(kind: str, tmp_path: Path
         _nothing_is_left_in_a_false_state(bench)
 
 
-def _killed_and_completed(bench: Bench, name: str, number: int, when: str, expected: tuple[Any, Any]) -> None:
+def _killed_and_completed(
+    bench: Bench, name: str, number: int, when: str, expected: tuple[Any, Any]
+) -> None:
     exit_code, reached = bench.killed(name, number=number, when=when)
     assert (exit_code, len(reached)) == (-signal.SIGKILL, number), reached
     status = bench.give("status", reached[-1][1])
-    assert (status["status"], "was killed" in status["error"]["message"]) == ("failure", True), status
+    assert (status["status"], "was killed" in status["error"]["message"]) == ("failure", True), (
+        status
+    )
     between = bench.item(name)
     if between is not None:
         _is_the_undisturbed_result(bench, between, expected)
@@ -112,10 +132,14 @@ def _killed_and_completed(bench: Bench, name: str, number: int, when: str, expec
     assert answer["outcome"] in ("published", "unchanged"), answer
     _is_the_undisturbed_result(bench, bench.item(name), expected)
     assert set(bench.statuses()) <= {"SUCCESS", "FAILURE"}, "a killed run seems to go on"
-    assert bench.give("doctor")["findings"] == [], "what a killed run left is gone once the next attempt has completed"
+    assert bench.give("doctor")["findings"] == [], (
+        "what a killed run left is gone once the next attempt has completed"
+    )
 
 
-def _replaced_by_a_killed_run(bench: Bench, checkpoints: list[tuple[str, str]], expected: tuple[Any, Any], faults: Faults) -> None:
+def _replaced_by_a_killed_run(
+    bench: Bench, checkpoints: list[tuple[str, str]], expected: tuple[Any, Any], faults: Faults
+) -> None:
     """What is published stays whole for readers while a run that is to replace it is killed about its publication."""
     for number, (checkpoint, _) in enumerate(checkpoints, 1):
         if checkpoint not in PUBLISHING:
@@ -132,7 +156,9 @@ def _replaced_by_a_killed_run(bench: Bench, checkpoints: list[tuple[str, str]], 
         faults.survived(fault)
 
 
-def _is_the_undisturbed_result(bench: Bench, item: dict[str, Any] | None, expected: tuple[Any, Any]) -> None:
+def _is_the_undisturbed_result(
+    bench: Bench, item: dict[str, Any] | None, expected: tuple[Any, Any]
+) -> None:
     assert item is not None, "nothing is published"
     expected_bytes, expected_rows = expected
     found = published_bytes(bench.profile, bench.home, item)

@@ -33,17 +33,38 @@ STAGES = {
     "vector": ["raw_vector", "vector_profile", "vector_features", "vector_item"],
 }
 COUNTRIES = 177
-SOURCES = {"raster": SAMPLES / "sierra_nevada_srtm.tif", "vector": SAMPLES / "natural_earth_countries.shp.zip"}
+SOURCES = {
+    "raster": SAMPLES / "sierra_nevada_srtm.tif",
+    "vector": SAMPLES / "natural_earth_countries.shp.zip",
+}
 
 
-def _kill_after(source: Path, home: Path, stage: str, pause_s: float, extra: Mapping[str, str]) -> int:
+def _kill_after(
+    source: Path, home: Path, stage: str, pause_s: float, extra: Mapping[str, str]
+) -> int:
     """Start the command, wait until `stage` says that it started, wait a little more, and kill. Returns the exit code."""
-    command = [str(Path(sys.executable).with_name("geo-platform")), "ingest", "--json", str(source), "--force"]
+    command = [
+        str(Path(sys.executable).with_name("geo-platform")),
+        "ingest",
+        "--json",
+        str(source),
+        "--force",
+    ]
     log = home / "logs" / "platform.jsonl"
     seen_bytes = log.stat().st_size if log.exists() else 0
-    process = subprocess.Popen(command, cwd=ROOT, env=environment(home, extra), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment(home, extra),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     deadline = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < deadline and not _started(log, seen_bytes, stage):
+    while (
+        process.poll() is None
+        and time.monotonic() < deadline
+        and not _started(log, seen_bytes, stage)
+    ):
         time.sleep(0.005)
     time.sleep(pause_s)
     if process.poll() is None:
@@ -78,7 +99,9 @@ def _everything_listed_is_whole(home: Path, profile: ProfileUnderTest) -> None:
 def _statuses(home: Path, profile: ProfileUnderTest) -> set[str]:
     query = "select status from runs"
     if profile.profile is Profile.production:
-        with psycopg.connect(profile.environment["GEO_PLATFORM_DAGSTER_POSTGRES_URL"]) as connection:
+        with psycopg.connect(
+            profile.environment["GEO_PLATFORM_DAGSTER_POSTGRES_URL"]
+        ) as connection:
             return {status for (status,) in connection.execute(query)}
     with closing(sqlite3.connect(home / "dagster" / "history" / "runs.db")) as database:
         return {status for (status,) in database.execute(query)}
@@ -86,7 +109,9 @@ def _statuses(home: Path, profile: ProfileUnderTest) -> set[str]:
 
 @PRODUCTION_IS_SLOW
 @pytest.mark.parametrize("kind", ["raster", "vector"])
-def test_killed_in_every_stage_and_then_completed(kind: str, tmp_path: Path, profile: ProfileUnderTest) -> None:
+def test_killed_in_every_stage_and_then_completed(
+    kind: str, tmp_path: Path, profile: ProfileUnderTest
+) -> None:
     home, extra = tmp_path / "home", profile.environment
     source = tmp_path / SOURCES[kind].name
     shutil.copyfile(SOURCES[kind], source)

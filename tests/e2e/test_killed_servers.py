@@ -31,7 +31,11 @@ from tests.support.published import published_bytes, published_rows
 from tests.support.servers import LOADER, Blobs, OwnPostgres
 from tests.support.ui import ADD_PARTITION, LAUNCH, STATUS, graphql
 
-pytestmark = [pytest.mark.slow, *DAGSTER_S_WARNINGS, pytest.mark.filterwarnings("ignore::dagster.BetaWarning")]
+pytestmark = [
+    pytest.mark.slow,
+    *DAGSTER_S_WARNINGS,
+    pytest.mark.filterwarnings("ignore::dagster.BetaWarning"),
+]
 
 RASTER, VECTOR = SAMPLES / "sierra_nevada_srtm.tif", SAMPLES / "natural_earth_countries.shp.zip"
 
@@ -46,7 +50,9 @@ def _wait_until(holds: Callable[[], bool], timeout_s: float = 120) -> None:
 class _Launched:
     """Rasters on a deployment of the test's own: one object, launched by GraphQL under one name after the other."""
 
-    def __init__(self, own: OwnDagster, instance: dg.DagsterInstance, profile: ProfileUnderTest, home: Path) -> None:
+    def __init__(
+        self, own: OwnDagster, instance: dg.DagsterInstance, profile: ProfileUnderTest, home: Path
+    ) -> None:
         self._own, self._instance, self._profile, self.home = own, instance, profile, home
         self.expected: dict[str, bytes] = {}
 
@@ -54,15 +60,32 @@ class _Launched:
         """Its run id, once its events have a text that begins so."""
         key = f"{name}.tif"
         self._profile.objects(self.home).put_file(BRONZE, key, RASTER, metadata={})
-        assert graphql(self._own.address, ADD_PARTITION, key=key)["addDynamicPartition"]["__typename"] != "PythonError"
-        selector = {"repositoryName": "__repository__", "repositoryLocationName": "geo_platform", "jobName": "process_raster"}
+        assert (
+            graphql(self._own.address, ADD_PARTITION, key=key)["addDynamicPartition"]["__typename"]
+            != "PythonError"
+        )
+        selector = {
+            "repositoryName": "__repository__",
+            "repositoryLocationName": "geo_platform",
+            "jobName": "process_raster",
+        }
         tags = {"tags": [{"key": "dagster/partition", "value": key}]}
-        params = {"selector": selector, "runConfigData": {}, "mode": "default", "executionMetadata": tags}
+        params = {
+            "selector": selector,
+            "runConfigData": {},
+            "mode": "default",
+            "executionMetadata": tags,
+        }
         answer = graphql(self._own.address, LAUNCH, params=params)["launchRun"]
         assert answer["__typename"] == "LaunchRunSuccess", answer
         run_id = str(answer["run"]["runId"])
         if wait_for:
-            _wait_until(lambda: any(entry.user_message.startswith(wait_for) for entry in self._instance.all_logs(run_id)))
+            _wait_until(
+                lambda: any(
+                    entry.user_message.startswith(wait_for)
+                    for entry in self._instance.all_logs(run_id)
+                )
+            )
         return run_id
 
     def status(self, run_id: str) -> str:
@@ -76,7 +99,11 @@ class _Launched:
 
     def worker_of(self, run_id: str) -> psutil.Process:
         """The process that says that it executes the run."""
-        said = [entry.user_message for entry in self._instance.all_logs(run_id) if "Executing steps in process" in entry.user_message]
+        said = [
+            entry.user_message
+            for entry in self._instance.all_logs(run_id)
+            if "Executing steps in process" in entry.user_message
+        ]
         return psutil.Process(int(said[0].partition("pid: ")[2].partition(")")[0]))
 
     def published(self, name: str) -> dict[str, bytes]:
@@ -86,17 +113,24 @@ class _Launched:
 
 
 @pytest.fixture
-def launched(profile: ProfileUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[OwnDagster, _Launched]]:
+def launched(
+    profile: ProfileUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[OwnDagster, _Launched]]:
     home = tmp_path / "home"
     log = home / "logs" / "platform.jsonl"
     log.parent.mkdir(parents=True)
     settings = profile.settings(home)
-    configuration = Template((ROOT / INSTANCE_TEMPLATES[profile.profile]).read_text("utf-8")).substitute(LOG_FILE=log)
+    configuration = Template(
+        (ROOT / INSTANCE_TEMPLATES[profile.profile]).read_text("utf-8")
+    ).substitute(LOG_FILE=log)
     own_environment = {"GEO_PLATFORM_HOME": str(home), "HOME": str(home), **profile.environment}
     for name, value in {**own_environment, "DAGSTER_HOME": str(settings.dagster_home_dir)}.items():
         monkeypatch.setenv(name, value)
     # The instance first: it makes Dagster's tables, before three processes want to.
-    with own_dagster(settings.dagster_home_dir, configuration, own_environment) as own, dg.DagsterInstance.get() as instance:
+    with (
+        own_dagster(settings.dagster_home_dir, configuration, own_environment) as own,
+        dg.DagsterInstance.get() as instance,
+    ):
         own.start(CODE, WEBSERVER, DAEMON)
         work = _Launched(own, instance, profile, home)
         assert work.ended(work.launch("scene_00", wait_for="")) == "SUCCESS"
@@ -133,7 +167,10 @@ def test_the_daemon_the_webserver_and_a_worker_are_killed_under_a_run(
         again = work.launch("scene_04", wait_for="")
         assert work.ended(again) == "SUCCESS"
         assert work.published("scene_04") == work.expected
-    with _fault(faults, f"SIGKILL of a launched run's worker and of the code location that started it, {profile.profile} profile"):
+    with _fault(
+        faults,
+        f"SIGKILL of a launched run's worker and of the code location that started it, {profile.profile} profile",
+    ):
         run_id = work.launch("scene_05", wait_for="STAGE_START raster_profile")
         worker = work.worker_of(run_id)
         worker.suspend()
@@ -141,7 +178,9 @@ def test_the_daemon_the_webserver_and_a_worker_are_killed_under_a_run(
         worker.kill()
         assert work.status(run_id) == "STARTED", "who would have said what became of it is gone too"
         own.start(CODE)
-        assert work.ended(run_id) == "FAILURE", "the sensor finds that its process on this host is gone, long before max_runtime_seconds"
+        assert work.ended(run_id) == "FAILURE", (
+            "the sensor finds that its process on this host is gone, long before max_runtime_seconds"
+        )
         again = work.launch("scene_05", wait_for="")
         assert work.ended(again) == "SUCCESS"
         assert work.published("scene_05") == work.expected
@@ -162,12 +201,18 @@ def on_own_postgres(own_postgres: OwnPostgres, blobs: Blobs) -> ProfileUnderTest
     name = "dagster_own"
     admin = own_postgres.logins.admin.url.get_secret_value()
     with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), sql.Identifier(LOADER)))
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} OWNER {}").format(
+                sql.Identifier(name), sql.Identifier(LOADER)
+            )
+        )
     loader = own_postgres.logins.loader.url.get_secret_value()
     given = {
         "GEO_PLATFORM_PROFILE": Profile.production.value,
         "GEO_PLATFORM_POSTGRES_URL": loader,
-        "GEO_PLATFORM_DAGSTER_POSTGRES_URL": loader.replace(f"/{own_postgres.logins.name}", f"/{name}"),
+        "GEO_PLATFORM_DAGSTER_POSTGRES_URL": loader.replace(
+            f"/{own_postgres.logins.name}", f"/{name}"
+        ),
         "GEO_PLATFORM_BLOB_CONNECTION_STRING": blobs.connection_string,
         "GEO_PLATFORM_BLOB_CONTAINER_PREFIX": blobs.prefix,
     }
@@ -176,42 +221,87 @@ def on_own_postgres(own_postgres: OwnPostgres, blobs: Blobs) -> ProfileUnderTest
 
 @pytest.mark.parametrize("checkpoint", ["STAGE_START", "FEATURES_LOADED", "SWAP_COMMITTED"])
 def test_postgresql_is_killed_under_a_run(
-    checkpoint: str, on_own_postgres: ProfileUnderTest, own_postgres: OwnPostgres, tmp_path: Path, faults: Faults
+    checkpoint: str,
+    on_own_postgres: ProfileUnderTest,
+    own_postgres: OwnPostgres,
+    tmp_path: Path,
+    faults: Faults,
 ) -> None:
     profile, home = on_own_postgres, tmp_path / "home"
-    with commands(profile, home) as give, _fault(faults, f"SIGKILL of PostgreSQL at {checkpoint} of a vector run"):
+    with (
+        commands(profile, home) as give,
+        _fault(faults, f"SIGKILL of PostgreSQL at {checkpoint} of a vector run"),
+    ):
         expected = _ingested(give, tmp_path, "countries_00", profile, home)
-        ended = _killed_under(checkpoint, tmp_path / "countries_01.shp.zip", own_postgres, profile, home)
+        ended = _killed_under(
+            checkpoint, tmp_path / "countries_01.shp.zip", own_postgres, profile, home
+        )
         assert ended in (0, 3), "the command ends by itself and says whose fault it is"
         own_postgres.start()
         found = _ingested(give, tmp_path, "countries_01", profile, home)
         assert found[0] == expected[0]
         assert_geodataframe_equal(found[1], expected[1])
-        with psycopg.connect(profile.environment["GEO_PLATFORM_DAGSTER_POSTGRES_URL"]) as connection:
-            give("status", found[2])  # a command that opens Dagster ends what a process left that is gone
-            assert {status for (status,) in connection.execute("SELECT status FROM runs")} <= {"SUCCESS", "FAILURE"}
+        with psycopg.connect(
+            profile.environment["GEO_PLATFORM_DAGSTER_POSTGRES_URL"]
+        ) as connection:
+            give(
+                "status", found[2]
+            )  # a command that opens Dagster ends what a process left that is gone
+            assert {status for (status,) in connection.execute("SELECT status FROM runs")} <= {
+                "SUCCESS",
+                "FAILURE",
+            }
         assert give("doctor")["findings"] == []
 
 
-def _ingested(give: Give, folder: Path, name: str, profile: ProfileUnderTest, home: Path) -> tuple[dict[str, bytes], Any, str]:
+def _ingested(
+    give: Give, folder: Path, name: str, profile: ProfileUnderTest, home: Path
+) -> tuple[dict[str, bytes], Any, str]:
     source = folder / f"{name}.shp.zip"
     shutil.copyfile(VECTOR, source)
     answer = give("ingest", source)
     assert answer["outcome"] in ("published", "unchanged"), answer
     item = profile.catalog(home).item("vectors", name)
     assert item is not None
-    return published_bytes(profile, home, item), published_rows(profile, home, item), answer["run_id"]
+    return (
+        published_bytes(profile, home, item),
+        published_rows(profile, home, item),
+        answer["run_id"],
+    )
 
 
-def _killed_under(checkpoint: str, source: Path, postgres: OwnPostgres, profile: ProfileUnderTest, home: Path) -> int:
+def _killed_under(
+    checkpoint: str, source: Path, postgres: OwnPostgres, profile: ProfileUnderTest, home: Path
+) -> int:
     """The command's exit code; the server is killed with all its processes once the run has said the checkpoint."""
     shutil.copyfile(VECTOR, source)
     reached = source.with_suffix(".reached")
-    command = [sys.executable, "-m", "tests.support.killed_at", "0", "before", str(reached), "ingest", "--json", str(source)]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.support.killed_at",
+        "0",
+        "before",
+        str(reached),
+        "ingest",
+        "--json",
+        str(source),
+    ]
     log = source.with_suffix(".log")
     with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment(home, profile.environment), stdout=output, stderr=output)
-    _wait_until(lambda: process.poll() is not None or (reached.exists() and checkpoint in reached.read_text("utf-8")))
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment(home, profile.environment),
+            stdout=output,
+            stderr=output,
+        )
+    _wait_until(
+        lambda: (
+            process.poll() is not None
+            or (reached.exists() and checkpoint in reached.read_text("utf-8"))
+        )
+    )
     assert process.poll() is None, log.read_text("utf-8")
     assert postgres.process is not None
     server = psutil.Process(postgres.process.pid)

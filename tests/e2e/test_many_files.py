@@ -20,7 +20,11 @@ COUNT = 6
 
 
 def points(name: str) -> bytes:
-    feature = {"type": "Feature", "properties": {"name": name}, "geometry": {"type": "Point", "coordinates": [4.0, 50.0]}}
+    feature = {
+        "type": "Feature",
+        "properties": {"name": name},
+        "geometry": {"type": "Point", "coordinates": [4.0, 50.0]},
+    }
     return json.dumps({"type": "FeatureCollection", "features": [feature]}).encode()
 
 
@@ -30,7 +34,9 @@ def launched(profile: ProfileUnderTest, home: Path, keys: list[str]) -> RunRepor
         return launcher.run(RunRequest("ingest_files", None, None, files))
 
 
-def test_what_was_refused_is_told_traced_and_done_again_alone(profile: ProfileUnderTest, tmp_path: Path) -> None:
+def test_what_was_refused_is_told_traced_and_done_again_alone(
+    profile: ProfileUnderTest, tmp_path: Path
+) -> None:
     home = tmp_path / "home"
     with commands(profile, home) as give:
         objects = profile.objects(home)
@@ -45,7 +51,11 @@ def test_what_was_refused_is_told_traced_and_done_again_alone(profile: ProfileUn
         assert [finding["code"] for finding in give("doctor")["findings"]] == []
 
         objects.put_bytes("bronze", keys[0], points("mended"), metadata={})
-        assert give("retry", first.run_id, "--dry-run") == {"retry_of": first.run_id, "files": keys[:1], "run_id": None}
+        assert give("retry", first.run_id, "--dry-run") == {
+            "retry_of": first.run_id,
+            "files": keys[:1],
+            "run_id": None,
+        }
         again = give("retry", first.run_id)
         assert (again["files"], again["error"]) == (keys[:1], None)
         assert (again["result"]["files"], again["result"]["published"]) == (1, 1)
@@ -64,27 +74,44 @@ def told_by_trace(give: Give, run_id: str, keys: list[str]) -> None:
     stages = {stage["stage"]: stage["status"] for stage in timeline["stages"]}
     chain = ("raw_vector", "vector_profile", "vector_features", "vector_item")
     assert {stages[f"{stage}/{key}"] for stage in chain for key in keys[1:]} == {"done"}
-    assert {stage for stage, status in stages.items() if status == "failed"} == {"files", f"raw_vector/{keys[0]}"}
+    assert {stage for stage, status in stages.items() if status == "failed"} == {
+        "files",
+        f"raw_vector/{keys[0]}",
+    }
     kinds: dict[str, int] = {}
     for event in timeline["events"]:
         kinds[event["kind"]] = kinds.get(event["kind"], 0) + 1
     good = len(keys) - 1
-    assert (kinds["STAGE_DONE"], kinds["MESSAGE_CREATED"], kinds["MESSAGE_STORED"]) == (4 * good, 4 * good, 4 * good)
-    assert (kinds["ITEM_PUBLISHED"], kinds["CATALOG_PUBLISHED"], kinds["CHECK_EVALUATED"]) == (good, good, 3 * good)
+    assert (kinds["STAGE_DONE"], kinds["MESSAGE_CREATED"], kinds["MESSAGE_STORED"]) == (
+        4 * good,
+        4 * good,
+        4 * good,
+    )
+    assert (kinds["ITEM_PUBLISHED"], kinds["CATALOG_PUBLISHED"], kinds["CHECK_EVALUATED"]) == (
+        good,
+        good,
+        3 * good,
+    )
     assert timeline["error"]["code"] == "FILES_REFUSED"
-    assert [other["run_id"] for other in give("trace", f"bronze/{keys[1]}")["timelines"]] == [run_id]
+    assert [other["run_id"] for other in give("trace", f"bronze/{keys[1]}")["timelines"]] == [
+        run_id
+    ]
     assert "STATE_MISMATCH" not in kinds
 
 
 @pytest.mark.parametrize("profile", [Profile.embedded], indirect=True)
-def test_a_run_of_one_file_is_retried_too_and_an_unknown_one_is_named(profile: ProfileUnderTest, tmp_path: Path) -> None:
+def test_a_run_of_one_file_is_retried_too_and_an_unknown_one_is_named(
+    profile: ProfileUnderTest, tmp_path: Path
+) -> None:
     home = tmp_path / "home"
     with commands(profile, home) as give:
         objects = profile.objects(home)
         objects.put_bytes("bronze", "a.geojson", b"{", metadata={})
         with Application(profile.settings(home)).launcher() as launcher:
             options = {"vector_item": {"title": "Wells"}}
-            first = launcher.run(RunRequest("ingest_vector", "a.geojson", "vector_objects", options))
+            first = launcher.run(
+                RunRequest("ingest_vector", "a.geojson", "vector_objects", options)
+            )
         objects.put_bytes("bronze", "a.geojson", points("a"), metadata={})
         again = give("retry", first.run_id)
         assert (again["files"], again["error"]) == (["a.geojson"], None)
@@ -106,12 +133,16 @@ with Application(load_settings().model_copy(update={"home": Path(sys.argv[1])}))
 
 
 @pytest.mark.parametrize("profile", [Profile.embedded], indirect=True)
-def test_a_run_whose_process_is_killed_amid_its_files_is_gone_on_with_by_retry(profile: ProfileUnderTest, tmp_path: Path) -> None:
+def test_a_run_whose_process_is_killed_amid_its_files_is_gone_on_with_by_retry(
+    profile: ProfileUnderTest, tmp_path: Path
+) -> None:
     home, keys = tmp_path / "home", [f"p{number}.geojson" for number in range(12)]
     objects, catalog = profile.objects(home), profile.catalog(home)
     for key in keys:
         objects.put_bytes("bronze", key, points(key), metadata={})
-    process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", _LAUNCH, str(home), *keys], cwd=ROOT)
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", _LAUNCH, str(home), *keys], cwd=ROOT
+    )
     while len(list(catalog.entries())) < 2:
         assert process.poll() is None, "it ended before it could be killed"
         time.sleep(0.05)
@@ -123,7 +154,9 @@ def test_a_run_whose_process_is_killed_amid_its_files_is_gone_on_with_by_retry(p
         run_id = next(iter(before.values()))[0]
         again = give("retry", run_id)
         assert again["error"] is None
-        assert len(keys) - len(before) <= len(again["files"]) <= len(keys) - len(before) + 1, "all that has no result, and the one amid"
+        assert len(keys) - len(before) <= len(again["files"]) <= len(keys) - len(before) + 1, (
+            "all that has no result, and the one amid"
+        )
         after = {entry.item_id: (entry.run_id, entry.updated_at_utc) for entry in catalog.entries()}
         assert len(after) == len(keys)
         assert {name: after[name] for name in before} == before, "published once"

@@ -24,8 +24,18 @@ print(len(wanted), geo_platform.__file__)
 """
 
 
-def _run(*command: str | Path, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(list(map(str, command)), cwd=cwd, env=env, capture_output=True, text=True, timeout=240, check=False)
+def _run(
+    *command: str | Path, cwd: Path, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        list(map(str, command)),
+        cwd=cwd,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +62,22 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert seeded.returncode == 0, seeded.stderr
     # The wheel is built with the project's own locked setuptools, so that no build environment has to be fetched.
-    wheel = _run(BIN / "uv", "build", "--wheel", "--no-build-isolation", "--out-dir", folder, cwd=ROOT)
+    wheel = _run(
+        BIN / "uv", "build", "--wheel", "--no-build-isolation", "--out-dir", folder, cwd=ROOT
+    )
     assert wheel.returncode == 0, wheel.stderr
     (built,) = folder.glob("*.whl")
-    into = _run(BIN / "uv", "pip", "install", "--offline", "--no-deps", "--python", folder / "env" / "bin" / "python", built, cwd=folder)
+    into = _run(
+        BIN / "uv",
+        "pip",
+        "install",
+        "--offline",
+        "--no-deps",
+        "--python",
+        folder / "env" / "bin" / "python",
+        built,
+        cwd=folder,
+    )
     assert into.returncode == 0, into.stderr
     return folder / "env" / "bin"
 
@@ -70,20 +92,43 @@ class TestTheWheelAlone:
 
     def test_commands_that_need_no_jobs_work(self, installed: Path, tmp_path: Path) -> None:
         env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
-        planned = _run(installed / "geo-platform", "plan", "--json", SAMPLES / "sierra_nevada_srtm.tif", cwd=tmp_path, env=env)
+        planned = _run(
+            installed / "geo-platform",
+            "plan",
+            "--json",
+            SAMPLES / "sierra_nevada_srtm.tif",
+            cwd=tmp_path,
+            env=env,
+        )
         assert planned.returncode == 0, planned.stderr
         listed = _run(installed / "geo-platform", "list", "--json", cwd=tmp_path, env=env)
         assert (listed.returncode, listed.stdout.strip()) == (0, "[]")
 
-    def test_commands_that_run_jobs_say_plainly_that_there_are_none(self, installed: Path, tmp_path: Path) -> None:
+    def test_commands_that_run_jobs_say_plainly_that_there_are_none(
+        self, installed: Path, tmp_path: Path
+    ) -> None:
         env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
-        done = _run(installed / "geo-platform", "ingest", SAMPLES / "sierra_nevada_srtm.tif", cwd=tmp_path, env=env)
+        done = _run(
+            installed / "geo-platform",
+            "ingest",
+            SAMPLES / "sierra_nevada_srtm.tif",
+            cwd=tmp_path,
+            env=env,
+        )
         assert done.returncode != 0
         assert "workspace.yaml" in done.stderr
         assert "Traceback" not in done.stderr
 
 
 def test_definitions_load_with_an_empty_environment_from_another_directory(tmp_path: Path) -> None:
-    done = _run(BIN / "dagster", "definitions", "validate", "-w", ROOT / "workspace.yaml", cwd=tmp_path, env={"HOME": str(tmp_path)})
+    done = _run(
+        BIN / "dagster",
+        "definitions",
+        "validate",
+        "-w",
+        ROOT / "workspace.yaml",
+        cwd=tmp_path,
+        env={"HOME": str(tmp_path)},
+    )
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / ".geo").exists()

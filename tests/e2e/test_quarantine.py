@@ -12,7 +12,7 @@ import pytest
 from geo_platform.cli.application import INSTANCE_TEMPLATES
 from geo_platform.ports import BRONZE, QUARANTINE
 from geo_platform.settings import Profile
-from geo_platform.storage.folder import FolderStore
+from geo_platform.storage.local.folder import FolderStore
 from tests.support.command import ROOT, geo_platform
 from tests.support.memory_objects import contents
 from tests.support.own_dagster import CODE, DAEMON, own_dagster
@@ -22,7 +22,13 @@ BROKEN = b'{"type": "FeatureCollection", "features": []}'
 MENDED = json.dumps(
     {
         "type": "FeatureCollection",
-        "features": [{"type": "Feature", "properties": {"depth_m": 12.5}, "geometry": {"type": "Point", "coordinates": [8.5, 47.4]}}],
+        "features": [
+            {
+                "type": "Feature",
+                "properties": {"depth_m": 12.5},
+                "geometry": {"type": "Point", "coordinates": [8.5, 47.4]},
+            }
+        ],
     }
 ).encode()
 
@@ -36,7 +42,9 @@ def _wait_for(found: Callable[[], Any], timeout_s: float = 120) -> Any:
 
 
 @pytest.mark.slow
-def test_what_a_watched_folder_gets_is_quarantined_and_runs_again_once_it_is_released(tmp_path: Path) -> None:
+def test_what_a_watched_folder_gets_is_quarantined_and_runs_again_once_it_is_released(
+    tmp_path: Path,
+) -> None:
     home = tmp_path / "home"
     (home / "logs").mkdir(parents=True)
     store = FolderStore(home / "store")
@@ -49,7 +57,9 @@ def test_what_a_watched_folder_gets_is_quarantined_and_runs_again_once_it_is_rel
     def refused_by_another_than(run_id: str) -> Any:
         return [row for row in told("quarantine", "list") if row["run_id"] != run_id]
 
-    with own_dagster(home / "dagster", configuration, {"GEO_PLATFORM_HOME": str(home), "HOME": str(home)}) as own:
+    with own_dagster(
+        home / "dagster", configuration, {"GEO_PLATFORM_HOME": str(home), "HOME": str(home)}
+    ) as own:
         own.start(CODE, DAEMON)
         store.put_bytes(BRONZE, KEY, BROKEN, metadata={})
         (first,) = _wait_for(lambda: refused_by_another_than(""))
@@ -57,9 +67,17 @@ def test_what_a_watched_folder_gets_is_quarantined_and_runs_again_once_it_is_rel
         released = geo_platform("quarantine", "release", KEY, home=home)
         assert released.stdout.startswith(f"{KEY} lies in bronze again")
         (second,) = _wait_for(lambda: refused_by_another_than(first["run_id"]))
-        assert (second["code"], second["etag"] != first["etag"], contents(store, BRONZE)) == ("NO_FEATURES", True, {})
+        assert (second["code"], second["etag"] != first["etag"], contents(store, BRONZE)) == (
+            "NO_FEATURES",
+            True,
+            {},
+        )
 
         store.put_bytes(QUARANTINE, KEY, MENDED, metadata={})
         assert geo_platform("quarantine", "release", "--all", home=home).exit_code == 0
         (item,) = _wait_for(lambda: told("list"))
-        assert (item["source"], told("quarantine", "list"), contents(store, BRONZE)) == (KEY, [], {KEY: MENDED})
+        assert (item["source"], told("quarantine", "list"), contents(store, BRONZE)) == (
+            KEY,
+            [],
+            {KEY: MENDED},
+        )

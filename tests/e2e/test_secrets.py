@@ -29,7 +29,7 @@ from deploy.local.contents import make_login
 from deploy.local.servers import ACCOUNT
 from deploy.local.services import Services
 from geo_platform.cli.main import main
-from geo_platform.storage.database_names import LOADER_ROLE
+from geo_platform.storage.postgres.names import LOADER_ROLE
 from geo_platform.telemetry.tracing_export import stop_tracing
 from tests.support import stored_text
 from tests.support.command import ROOT, SAMPLES
@@ -42,8 +42,19 @@ from tests.support.spans import Collector, collector
 pytestmark = DAGSTER_S_WARNINGS
 
 RASTER, VECTOR = SAMPLES / "san_francisco_landsat7.tif", SAMPLES / "natural_earth_countries.shp.zip"
-_LOUD = ["geo_platform", "azure", "urllib3", "psycopg", "pypgstac", "rasterio", "pyogrio", "fiona", "opentelemetry"]
-"""Kept by Dagster in its events too. SQLAlchemy, whose lines would be events that make lines, only goes to the log."""
+# Kept by Dagster in its events too. SQLAlchemy, whose lines would be events that make lines, only
+# goes to the log.
+_LOUD = [
+    "geo_platform",
+    "azure",
+    "urllib3",
+    "psycopg",
+    "pypgstac",
+    "rasterio",
+    "pyogrio",
+    "fiona",
+    "opentelemetry",
+]
 
 
 @dataclass
@@ -95,7 +106,9 @@ class Scene:
         profile = ProfileUnderTest(self.profile.profile, self.environment(**changes))
         with commands(profile, self.home):
             ended = CliRunner().invoke(main, ["--home", str(self.home), *map(str, arguments)])
-        self.said[f"output of command {len(self.said)}: {arguments[0]} {sorted(changes)}"] = ended.output.encode()
+        self.said[f"output of command {len(self.said)}: {arguments[0]} {sorted(changes)}"] = (
+            ended.output.encode()
+        )
         return ended.output
 
     def places(self) -> dict[str, bytes]:
@@ -110,14 +123,20 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def scene(module_production: ProfileUnderTest, services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def scene(
+    module_production: ProfileUnderTest,
+    services: Services,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Scene]:
     folder = tmp_path_factory.mktemp("secrets")
     url = module_production.environment["GEO_PLATFORM_DAGSTER_POSTGRES_URL"]
     dagster = url.rpartition("/")[2].partition("?")[0]
     with collector() as spans:
         token = secrets.token_urlsafe(24)
         login, tracing = f"login_{secrets.token_hex(4)}", spans.environment(token)
-        scene = Scene(folder / "home", module_production, services, login, _password(), dagster, tracing)
+        scene = Scene(
+            folder / "home", module_production, services, login, _password(), dagster, tracing
+        )
         scene.also("the collector's token", token)
         yield _played(scene, folder, spans)
 
@@ -148,7 +167,9 @@ def _password() -> str:
 
 def _make_loud(home: Path) -> None:
     """The instance's own configuration, at DEBUG, for other libraries too. Commands take what is there."""
-    text = Template((ROOT / "deploy" / "local" / "dagster.yaml").read_text("utf-8")).substitute(LOG_FILE=home / "logs" / "platform.jsonl")
+    text = Template((ROOT / "deploy" / "local" / "dagster.yaml").read_text("utf-8")).substitute(
+        LOG_FILE=home / "logs" / "platform.jsonl"
+    )
     loud = text.replace("INFO", "DEBUG").replace("[geo_platform]", f"[{', '.join(_LOUD)}]")
     assert loud.count("DEBUG") == 2
     (home / "dagster-production").mkdir(parents=True)
@@ -159,7 +180,11 @@ def _make_login(scene: Scene) -> None:
     """A login of this test's own, whose password is no other's. It goes with the server, its databases before it."""
     with psycopg.connect(scene.services.database_url("postgres"), autocommit=True) as connection:
         make_login(connection, scene.login, scene.password, LOADER_ROLE)
-        connection.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(sql.Identifier(scene.dagster), sql.Identifier(scene.login)))
+        connection.execute(
+            sql.SQL("ALTER DATABASE {} OWNER TO {}").format(
+                sql.Identifier(scene.dagster), sql.Identifier(scene.login)
+            )
+        )
 
 
 @contextmanager
@@ -172,10 +197,15 @@ def _everything_logged() -> Iterator[list[str]]:
         def emit(self, record: logging.LogRecord) -> None:
             lines.append(formatter.format(record))
 
-    loggers = [logging.getLogger(), logging.getLogger("sqlalchemy.engine")]  # SQLAlchemy is silent unless it is asked by name
+    loggers = [
+        logging.getLogger(),
+        logging.getLogger("sqlalchemy.engine"),
+    ]  # SQLAlchemy is silent unless it is asked by name
     before, handler = [logger.level for logger in loggers], Kept(logging.DEBUG)
     loggers[0].setLevel(logging.DEBUG)
-    loggers[1].setLevel(logging.INFO)  # statements and what is bound to them; at DEBUG every row too, which the tables hold
+    loggers[1].setLevel(
+        logging.INFO
+    )  # statements and what is bound to them; at DEBUG every row too, which the tables hold
     loggers[0].addHandler(handler)
     try:
         yield lines
@@ -188,8 +218,20 @@ def _everything_logged() -> Iterator[list[str]]:
 def _runs_that_go_well(scene: Scene) -> None:
     said = scene.give("ingest", RASTER, VECTOR)
     assert said.count("published") == 2, said
-    sas = _sas(scene, AccountSasPermissions(read=True, write=True, list=True, delete=True, add=True, create=True, tag=True))
-    said = scene.give("ingest", "--force", RASTER, "--traceback", BLOB_ACCOUNT_URL=scene.services.account_url, BLOB_SAS=sas)
+    sas = _sas(
+        scene,
+        AccountSasPermissions(
+            read=True, write=True, list=True, delete=True, add=True, create=True, tag=True
+        ),
+    )
+    said = scene.give(
+        "ingest",
+        "--force",
+        RASTER,
+        "--traceback",
+        BLOB_ACCOUNT_URL=scene.services.account_url,
+        BLOB_SAS=sas,
+    )
     assert "published" in said, said
 
 
@@ -202,35 +244,66 @@ def _runs_that_fail(scene: Scene, folder: Path) -> None:
 
     letter, nowhere = folder / "letter.tif", folder / "nowhere.tif"
     letter.write_text("Dear reader, this is no raster.")
-    shape = {"driver": "GTiff", "width": 16, "height": 16, "count": 1, "dtype": "uint8", "transform": rasterio.Affine(1, 0, 0, 0, -1, 16)}
+    shape = {
+        "driver": "GTiff",
+        "width": 16,
+        "height": 16,
+        "count": 1,
+        "dtype": "uint8",
+        "transform": rasterio.Affine(1, 0, 0, 0, -1, 16),
+    }
     with rasterio.open(nowhere, "w", **shape) as dataset:
         dataset.write(np.arange(256, dtype="uint8").reshape(1, 16, 16))
     fails(letter, code="UNSUPPORTED_FORMAT")
     fails(nowhere, code="CRS_MISSING")
     account = scene.services.account_url
     # Of each: the first request is refused, or in the middle of a run the first that writes.
-    fails(RASTER, code="STORE_DENIED", BLOB_ACCOUNT_URL=account, BLOB_SAS=_sas(scene, AccountSasPermissions(list=True)))
+    fails(
+        RASTER,
+        code="STORE_DENIED",
+        BLOB_ACCOUNT_URL=account,
+        BLOB_SAS=_sas(scene, AccountSasPermissions(list=True)),
+    )
     read_only = _sas(scene, AccountSasPermissions(read=True, list=True))
     fails("--force", RASTER, code="STORE_DENIED", BLOB_ACCOUNT_URL=account, BLOB_SAS=read_only)
     wrong_key = scene.also("a wrong key", b64encode(secrets.token_bytes(64)).decode())
     fails(RASTER, code="STORE_DENIED", BLOB_ACCOUNT_URL=account, BLOB_KEY=wrong_key)
     no_key = scene.also("a key that is none", f"no/base64+{secrets.token_urlsafe(24)}!")
     fails(RASTER, code="", BLOB_ACCOUNT_URL=account, BLOB_KEY=no_key)
-    nobody = scene.also("a key of an account that is not there", b64encode(secrets.token_bytes(64)).decode())
+    nobody = scene.also(
+        "a key of an account that is not there", b64encode(secrets.token_bytes(64)).decode()
+    )
     unreadable = f"AccountName={ACCOUNT};AccountKey={nobody};BlobEndpoint"
     fails(RASTER, code="STORE_DENIED", BLOB_CONNECTION_STRING=unreadable)
     wrong = scene.also("a wrong password", _password())
-    fails("--force", VECTOR, code="STORE_DENIED", POSTGRES_URL=scene.database(scene.logins.name, wrong))
-    fails(VECTOR, code="STORE_DENIED", POSTGRES_URL=scene.database("no_such_database", scene.password))
-    fails(RASTER, "--force", code="STORE_DENIED", DAGSTER_POSTGRES_URL=scene.database(scene.dagster, wrong))
+    fails(
+        "--force",
+        VECTOR,
+        code="STORE_DENIED",
+        POSTGRES_URL=scene.database(scene.logins.name, wrong),
+    )
+    fails(
+        VECTOR, code="STORE_DENIED", POSTGRES_URL=scene.database("no_such_database", scene.password)
+    )
+    fails(
+        RASTER,
+        "--force",
+        code="STORE_DENIED",
+        DAGSTER_POSTGRES_URL=scene.database(scene.dagster, wrong),
+    )
     for number, between in enumerate(("@", "/", ":", "?", "%z", "#", " ", "@/")):
         # As a person pastes it, not percent-encoded: parts of it would be taken for the host, the port or the database.
-        parts = [scene.also(f"part {part} of password {number}, not encoded", secrets.token_hex(12)) for part in range(2)]
+        parts = [
+            scene.also(f"part {part} of password {number}, not encoded", secrets.token_hex(12))
+            for part in range(2)
+        ]
         pasted = f"postgresql://{scene.login}:{between.join(parts)}@127.0.0.1:{scene.services.postgres_port}/{scene.logins.name}"
         fails(VECTOR, code="STORE_DENIED", POSTGRES_URL=pasted)
         if between in ("@", "%z"):
             fails("--force", VECTOR, code="STORE_DENIED", DAGSTER_POSTGRES_URL=pasted)
-            fails("--force", VECTOR, code="UNEXPECTED_FAULT", POSTGRES_URL=pasted)  # the run cannot make its stores
+            fails(
+                "--force", VECTOR, code="UNEXPECTED_FAULT", POSTGRES_URL=pasted
+            )  # the run cannot make its stores
 
 
 def _sas(scene: Scene, permission: Any) -> str:
@@ -275,15 +348,25 @@ def planted(scene: Scene) -> Iterator[str]:
     secret = scene.password
     with ExitStack() as stack:
         objects = scene.profile.objects(scene.home)
-        objects.put_bytes("messages", "planted", b64encode(f"postgresql://u:{secret}@h".encode()), metadata={"note": quote(secret)})
+        objects.put_bytes(
+            "messages",
+            "planted",
+            b64encode(f"postgresql://u:{secret}@h".encode()),
+            metadata={"note": quote(secret)},
+        )
         stack.callback(objects.delete, "messages", "planted")
         file = scene.home / "logs" / "planted"
         file.write_text(repr({"url": secret}))
         stack.callback(file.unlink)
-        connection = stack.enter_context(psycopg.connect(scene.services.database_url(scene.dagster), autocommit=True))
+        connection = stack.enter_context(
+            psycopg.connect(scene.services.database_url(scene.dagster), autocommit=True)
+        )
         connection.execute("CREATE TABLE planted (body bytea, said text)")
         stack.callback(connection.execute, "DROP TABLE planted")
-        connection.execute("INSERT INTO planted VALUES (%s, %s)", [zlib.compress(secret.encode()), quote(secret, safe="").lower()])
+        connection.execute(
+            "INSERT INTO planted VALUES (%s, %s)",
+            [zlib.compress(secret.encode()), quote(secret, safe="").lower()],
+        )
         yield secret
 
 
@@ -305,6 +388,9 @@ def test_what_is_planted_is_found_wherever_it_lies(scene: Scene) -> None:
 def test_every_form_of_a_credential_is_known_and_no_report_names_it(form: str) -> None:
     credential = Credential("one", _password())
     written = dict(credential.forms())[form]
-    found = leaks({"here": b"before " + written.upper() + b" after", "there": b"nothing"}, [credential, Credential("two", _password())])
+    found = leaks(
+        {"here": b"before " + written.upper() + b" after", "there": b"nothing"},
+        [credential, Credential("two", _password())],
+    )
     assert [(leak.place, leak.credential) for leak in found] == [("here", "one")]
     assert credential.value not in f"{found} {credential}"

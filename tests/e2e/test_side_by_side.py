@@ -20,11 +20,18 @@ pytestmark = DAGSTER_S_WARNINGS
 RASTER, VECTOR = SAMPLES / "san_francisco_landsat7.tif", SAMPLES / "natural_earth_countries.shp.zip"
 
 
-def _ingest_side_by_side(sources: list[Path], home: Path, extra: Mapping[str, str]) -> list[tuple[int, dict[str, Any]]]:
+def _ingest_side_by_side(
+    sources: list[Path], home: Path, extra: Mapping[str, str]
+) -> list[tuple[int, dict[str, Any]]]:
     command = [str(Path(sys.executable).with_name("geo-platform")), "ingest", "--json"]
     started = [
         subprocess.Popen(
-            [*command, str(source)], cwd=ROOT, env=environment(home, extra), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*command, str(source)],
+            cwd=ROOT,
+            env=environment(home, extra),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         for source in sources
     ]
@@ -42,16 +49,24 @@ def _ingest_side_by_side(sources: list[Path], home: Path, extra: Mapping[str, st
     ],
     indirect=["profile"],
 )
-def test_several_files_on_a_home_that_nobody_has_used(files: int, tmp_path: Path, profile: ProfileUnderTest) -> None:
+def test_several_files_on_a_home_that_nobody_has_used(
+    files: int, tmp_path: Path, profile: ProfileUnderTest
+) -> None:
     """Dagster makes its tables in a race of as many, unless it is kept from it."""
     home = tmp_path / "home"
     samples = ([RASTER, VECTOR] * files)[:files]
-    sources = [tmp_path / f"{number}{''.join(sample.suffixes)}" for number, sample in enumerate(samples)]
+    sources = [
+        tmp_path / f"{number}{''.join(sample.suffixes)}" for number, sample in enumerate(samples)
+    ]
     for source, sample in zip(sources, samples, strict=True):
         shutil.copyfile(sample, source)
     answers = _ingest_side_by_side(sources, home, profile.environment)
-    assert [(code, answer["outcome"], answer["error"]) for code, answer in answers] == [(0, "published", None)] * files
-    listed = json.loads(geo_platform_here("list", "--json", home=home, extra=profile.environment).stdout)
+    assert [(code, answer["outcome"], answer["error"]) for code, answer in answers] == [
+        (0, "published", None)
+    ] * files
+    listed = json.loads(
+        geo_platform_here("list", "--json", home=home, extra=profile.environment).stdout
+    )
     assert {entry["run_id"] for entry in listed} == {answer["run_id"] for _, answer in answers}
 
 
@@ -65,11 +80,20 @@ def test_several_files_on_a_home_that_nobody_has_used(files: int, tmp_path: Path
     ],
     indirect=["profile"],
 )
-def test_one_file_twice_is_published_once(source: Path, tmp_path: Path, profile: ProfileUnderTest) -> None:
+def test_one_file_twice_is_published_once(
+    source: Path, tmp_path: Path, profile: ProfileUnderTest
+) -> None:
     home = tmp_path / "home"
     answers = _ingest_side_by_side([source, source], home, profile.environment)
     assert [(code, answer["error"]) for code, answer in answers] == [(0, None)] * 2
     assert {answer["outcome"] for _, answer in answers} <= {"published", "unchanged"}
-    assert len(json.loads(geo_platform_here("list", "--json", home=home, extra=profile.environment).stdout)) == 1
+    assert (
+        len(
+            json.loads(
+                geo_platform_here("list", "--json", home=home, extra=profile.environment).stdout
+            )
+        )
+        == 1
+    )
     one, other = (answer["outputs"] for _, answer in answers)
     assert one == other

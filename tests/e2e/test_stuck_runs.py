@@ -24,14 +24,14 @@ import yaml
 from geo_platform.cli.application import INSTANCE_TEMPLATES
 from geo_platform.doctor.examine import Stores, examine
 from geo_platform.doctor.findings import Finding, FindingCode
+from geo_platform.orchestrator.instance_state import opened
+from geo_platform.orchestrator.launch import HOST_TAG, PROCESS_TAG
+from geo_platform.orchestrator.run_reports import said_of
+from geo_platform.orchestrator.stuck_runs import watch
 from geo_platform.settings import Profile, Settings
-from geo_platform.storage.left_files import LeftFiles
-from geo_platform.storage.process import this_process
+from geo_platform.storage.local.process import this_process
+from geo_platform.storage.local.scratch import LeftFiles
 from geo_platform.storage.stores import open_catalog, open_inventory, open_objects
-from schedules.instance_state import opened
-from schedules.launch import HOST_TAG, PROCESS_TAG
-from schedules.run_reports import said_of
-from schedules.stuck_runs import watch
 from tests.support.command import ROOT
 from tests.support.deployment import ended, launch
 from tests.support.in_process import DAGSTER_S_WARNINGS
@@ -59,7 +59,9 @@ def _holder(instance: dg.DagsterInstance) -> Iterator[str]:
         hold()
 
     tags = {PROCESS_TAG: this_process(), HOST_TAG: os.uname().nodename}
-    run = threading.Thread(target=lambda: holding.execute_in_process(instance=instance, tags=tags), daemon=True)
+    run = threading.Thread(
+        target=lambda: holding.execute_in_process(instance=instance, tags=tags), daemon=True
+    )
     run.start()
     try:
         assert begun.wait(60)
@@ -77,25 +79,46 @@ def _wait_until(holds: Callable[[], bool], timeout_s: float = 60) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_in_the_queue_is_told_what_it_waits_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_in_the_queue_is_told_what_it_waits_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home = tmp_path / "home"
     log = home / "logs" / "platform.jsonl"
     log.parent.mkdir(parents=True)
-    template = Template((ROOT / INSTANCE_TEMPLATES[Profile.embedded]).read_text("utf-8")).substitute(LOG_FILE=log)
+    template = Template(
+        (ROOT / INSTANCE_TEMPLATES[Profile.embedded]).read_text("utf-8")
+    ).substitute(LOG_FILE=log)
     configuration = template.replace("max_concurrent_runs: 2", "max_concurrent_runs: 1")
-    environment = {"GEO_PLATFORM_HOME": str(home), "GEO_PLATFORM_QUEUED_TOO_LONG_S": "1", "HOME": str(home)}
+    environment = {
+        "GEO_PLATFORM_HOME": str(home),
+        "GEO_PLATFORM_QUEUED_TOO_LONG_S": "1",
+        "HOME": str(home),
+    }
     with own_dagster(home / "dagster", configuration, environment) as own:
         monkeypatch.setenv("DAGSTER_HOME", str(own.folder))
         own.start(CODE, WEBSERVER)
         with dg.DagsterInstance.get() as instance:
             waiting = launch(own.address, "hello_world")
             time.sleep(1.1)
-            assert watch(instance, queued_too_long_s=1).startswith("1 waited too long, 1 of them told so now")
-            assert watch(instance, queued_too_long_s=1).startswith("1 waited too long, 0 of them told so now")
-            assert [text for text in said_of(instance, waiting) if text.startswith("RUN_STUCK NO_QUEUE_DAEMON: ")]
+            assert watch(instance, queued_too_long_s=1).startswith(
+                "1 waited too long, 1 of them told so now"
+            )
+            assert watch(instance, queued_too_long_s=1).startswith(
+                "1 waited too long, 0 of them told so now"
+            )
+            assert [
+                text
+                for text in said_of(instance, waiting)
+                if text.startswith("RUN_STUCK NO_QUEUE_DAEMON: ")
+            ]
             with _holder(instance) as holder:
                 own.start(DAEMON)
-                _wait_until(lambda: any(text.startswith("RUN_STUCK NO_FREE_SLOT") for text in said_of(instance, waiting)))
+                _wait_until(
+                    lambda: any(
+                        text.startswith("RUN_STUCK NO_FREE_SLOT")
+                        for text in said_of(instance, waiting)
+                    )
+                )
                 (said,) = [text for text in said_of(instance, waiting) if "NO_FREE_SLOT" in text]
                 assert said == (
                     "RUN_STUCK NO_FREE_SLOT: The limit of 1 runs at once is held by run "
@@ -103,37 +126,66 @@ def test_a_run_in_the_queue_is_told_what_it_waits_for(tmp_path: Path, monkeypatc
                 )
                 found = instance.get_run_by_id(holder)
                 assert found is not None
-                assert found.status is dg.DagsterRunStatus.STARTED, "who holds a slot and lives is left alone"
+                assert found.status is dg.DagsterRunStatus.STARTED, (
+                    "who holds a slot and lives is left alone"
+                )
             assert ended(own.address, waiting) == "SUCCESS"
             sensors = {state.name for state in instance.all_instigator_state()}
-            assert {"stuck_runs", "state_after_success", "state_after_failure", "state_after_canceled"} <= sensors
-            assert not [text for text in said_of(instance, waiting) if text.startswith("STATE_MISMATCH")]
+            assert {
+                "stuck_runs",
+                "state_after_success",
+                "state_after_failure",
+                "state_after_canceled",
+            } <= sensors
+            assert not [
+                text for text in said_of(instance, waiting) if text.startswith("STATE_MISMATCH")
+            ]
     lines = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
-    assert [(line["run_id"], line["details"]["runs"]) for line in lines if line.get("details", {}).get("cause") == "NO_FREE_SLOT"] == [
-        (waiting, holder)
-    ]
+    assert [
+        (line["run_id"], line["details"]["runs"])
+        for line in lines
+        if line.get("details", {}).get("cause") == "NO_FREE_SLOT"
+    ] == [(waiting, holder)]
 
 
 def _configured(home: Path, **parts: Any) -> str:
     """The embedded profile's dagster.yaml with other parts in place of its own; None takes one out."""
     log = home / "logs" / "platform.jsonl"
     log.parent.mkdir(parents=True, exist_ok=True)
-    read = yaml.safe_load(Template((ROOT / INSTANCE_TEMPLATES[Profile.embedded]).read_text("utf-8")).substitute(LOG_FILE=log))
-    return yaml.safe_dump({name: value for name, value in {**read, **parts}.items() if value is not None})
+    read = yaml.safe_load(
+        Template((ROOT / INSTANCE_TEMPLATES[Profile.embedded]).read_text("utf-8")).substitute(
+            LOG_FILE=log
+        )
+    )
+    return yaml.safe_dump(
+        {name: value for name, value in {**read, **parts}.items() if value is not None}
+    )
 
 
 @contextmanager
-def _own(home: Path, monkeypatch: pytest.MonkeyPatch, **parts: Any) -> Iterator[tuple[OwnDagster, dg.DagsterInstance]]:
+def _own(
+    home: Path, monkeypatch: pytest.MonkeyPatch, **parts: Any
+) -> Iterator[tuple[OwnDagster, dg.DagsterInstance]]:
     """Nothing runs yet, and the sensor of the location looks at what waits for a second already."""
-    environment = {"GEO_PLATFORM_HOME": str(home), "GEO_PLATFORM_QUEUED_TOO_LONG_S": "1", "HOME": str(home)}
-    with own_dagster(home / "dagster", _configured(home, **parts), environment, definitions=WAITING_JOBS) as own:
+    environment = {
+        "GEO_PLATFORM_HOME": str(home),
+        "GEO_PLATFORM_QUEUED_TOO_LONG_S": "1",
+        "HOME": str(home),
+    }
+    with own_dagster(
+        home / "dagster", _configured(home, **parts), environment, definitions=WAITING_JOBS
+    ) as own:
         monkeypatch.setenv("DAGSTER_HOME", str(own.folder))
         with dg.DagsterInstance.get() as instance:
             yield own, instance
 
 
 def _stuck(instance: dg.DagsterInstance, run_id: str) -> list[str]:
-    return [text.removeprefix("RUN_STUCK ") for text in said_of(instance, run_id) if text.startswith("RUN_STUCK ")]
+    return [
+        text.removeprefix("RUN_STUCK ")
+        for text in said_of(instance, run_id)
+        if text.startswith("RUN_STUCK ")
+    ]
 
 
 def _looked_at(instance: dg.DagsterInstance, run_id: str, causes: int) -> bool:
@@ -146,7 +198,9 @@ def _looked_at(instance: dg.DagsterInstance, run_id: str, causes: int) -> bool:
 def _keeping() -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A process that executes a run whose step keeps a slot, and the run's id."""
     command = [sys.executable, "-m", "tests.support.waiting_jobs"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
         try:
             assert process.stdout is not None
             yield process, process.stdout.readline().strip()
@@ -158,7 +212,13 @@ def _doctor_finds(home: Path, *, minutes: float) -> list[Finding]:
     """What doctor would say of the daemon after so many minutes."""
     settings = Settings(home=home)
     with opened(settings, ROOT / INSTANCE_TEMPLATES[Profile.embedded]) as state:
-        stores = Stores(open_catalog(settings), open_objects(settings), open_inventory(settings), LeftFiles(settings), state)
+        stores = Stores(
+            open_catalog(settings),
+            open_objects(settings),
+            open_inventory(settings),
+            LeftFiles(settings),
+            state,
+        )
         found = examine(stores, now_utc=datetime.now(UTC) + timedelta(minutes=minutes)).findings
     return [finding for finding in found if finding.code is FindingCode.DAEMON_SILENT]
 
@@ -173,14 +233,25 @@ def _status(instance: dg.DagsterInstance, run_id: str) -> str:
 def test_a_run_is_told_of_no_daemon_and_of_a_killed_code_location_and_starts_when_both_are_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    queue = {"dequeue_interval_seconds": 1, "max_user_code_failure_retries": 5, "user_code_failure_retry_delay": 5}
-    coordinator = {"module": "dagster.core.run_coordinator", "class": "QueuedRunCoordinator", "config": queue}
+    queue = {
+        "dequeue_interval_seconds": 1,
+        "max_user_code_failure_retries": 5,
+        "user_code_failure_retry_delay": 5,
+    }
+    coordinator = {
+        "module": "dagster.core.run_coordinator",
+        "class": "QueuedRunCoordinator",
+        "config": queue,
+    }
     home = tmp_path / "home"
     with _own(home, monkeypatch, run_coordinator=coordinator, concurrency=None) as (own, instance):
         own.start(CODE, WEBSERVER)
         waiting = launch(own.address, "taking")
         (finding,) = _doctor_finds(home, minutes=4)
-        assert re.match(r"1 run is queued, the oldest since .*, and the daemon that launches them never gave a sign", finding.says)
+        assert re.match(
+            r"1 run is queued, the oldest since .*, and the daemon that launches them never gave a sign",
+            finding.says,
+        )
         assert not _doctor_finds(home, minutes=0), "queued a moment ago"
         _wait_until(lambda: _looked_at(instance, waiting, 1))
         assert _stuck(instance, waiting) == [
@@ -188,7 +259,9 @@ def test_a_run_is_told_of_no_daemon_and_of_a_killed_code_location_and_starts_whe
         ]
         own.kill(CODE)
         own.start(DAEMON)
-        _wait_until(lambda: len(instance.all_logs(waiting, of_type=dg.DagsterEventType.RUN_ENQUEUED)) > 1)
+        _wait_until(
+            lambda: len(instance.all_logs(waiting, of_type=dg.DagsterEventType.RUN_ENQUEUED)) > 1
+        )
         _wait_until(lambda: _looked_at(instance, waiting, 2))
         watch(instance, queued_too_long_s=1)
         _, said = _stuck(instance, waiting)
@@ -201,7 +274,9 @@ def test_a_run_is_told_of_no_daemon_and_of_a_killed_code_location_and_starts_whe
 
 
 @pytest.mark.slow
-def test_a_slot_that_a_killed_run_holds_is_freed_for_the_run_that_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slot_that_a_killed_run_holds_is_freed_for_the_run_that_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with _own(tmp_path / "home", monkeypatch, concurrency=None) as (own, instance):
         instance.event_log_storage.set_concurrency_slots(POOL, 1)
         own.start(CODE, WEBSERVER, DAEMON)
@@ -209,8 +284,13 @@ def test_a_slot_that_a_killed_run_holds_is_freed_for_the_run_that_waits(tmp_path
             waiting = launch(own.address, "taking")
             _wait_until(lambda: _looked_at(instance, waiting, 1))
             (said,) = _stuck(instance, waiting)
-            assert said == f"NO_FREE_SLOT: The pool {POOL} is held by run {holder} (keeping); it starts when one of them ends."
-            assert _status(instance, holder) == "STARTED", "who holds a slot and lives is left alone"
+            assert (
+                said
+                == f"NO_FREE_SLOT: The pool {POOL} is held by run {holder} (keeping); it starts when one of them ends."
+            )
+            assert _status(instance, holder) == "STARTED", (
+                "who holds a slot and lives is left alone"
+            )
             keeping.kill()
         _wait_until(lambda: _looked_at(instance, waiting, 2))
         assert _status(instance, holder) == "FAILURE"
@@ -235,7 +315,10 @@ class _Kubernetes(BaseHTTPRequestHandler):
             "reason": "Forbidden",
             "code": 403,
         }
-        self._answer(201 if self.takes_jobs else 403, job if self.takes_jobs else json.dumps(refusal).encode())
+        self._answer(
+            201 if self.takes_jobs else 403,
+            job if self.takes_jobs else json.dumps(refusal).encode(),
+        )
 
     def do_GET(self) -> None:
         self._answer(200, b'{"kind": "Job", "apiVersion": "batch/v1", "status": {"active": 1}}')
@@ -255,19 +338,33 @@ class _Kubernetes(BaseHTTPRequestHandler):
 def _kubernetes(kubeconfig: Path) -> Iterator[type[_Kubernetes]]:
     api = type("Api", (_Kubernetes,), {})
     with ThreadingHTTPServer(("127.0.0.1", 0), api) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread = threading.Thread(
+            target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        )
         thread.start()
-        cluster = {"name": "c", "cluster": {"server": f"http://127.0.0.1:{server.server_address[1]}"}}
+        cluster = {
+            "name": "c",
+            "cluster": {"server": f"http://127.0.0.1:{server.server_address[1]}"},
+        }
         context = {"name": "c", "context": {"cluster": "c", "user": "u"}}
-        known = {"clusters": [cluster], "contexts": [context], "users": [{"name": "u", "user": {"token": "none"}}], "current-context": "c"}
-        kubeconfig.write_text(json.dumps({"apiVersion": "v1", "kind": "Config", **known}), encoding="utf-8")
+        known = {
+            "clusters": [cluster],
+            "contexts": [context],
+            "users": [{"name": "u", "user": {"token": "none"}}],
+            "current-context": "c",
+        }
+        kubeconfig.write_text(
+            json.dumps({"apiVersion": "v1", "kind": "Config", **known}), encoding="utf-8"
+        )
         yield api
         server.shutdown()
         thread.join()
 
 
 @pytest.mark.slow
-def test_a_launch_that_fails_ends_the_run_and_one_that_nothing_comes_of_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_launch_that_fails_ends_the_run_and_one_that_nothing_comes_of_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Kubernetes' launcher: a cluster that refuses the job, then one that takes it and never starts its pod."""
     launcher = {
         "module": "dagster_k8s",
@@ -280,31 +377,51 @@ def test_a_launch_that_fails_ends_the_run_and_one_that_nothing_comes_of_is_told(
     monitoring = {"enabled": True, "poll_interval_seconds": 1, "start_timeout_seconds": 16}
     with (
         _kubernetes(tmp_path / "kubeconfig") as api,
-        _own(tmp_path / "home", monkeypatch, run_launcher=launcher, run_monitoring=monitoring) as (own, instance),
+        _own(tmp_path / "home", monkeypatch, run_launcher=launcher, run_monitoring=monitoring) as (
+            own,
+            instance,
+        ),
     ):
         own.start(CODE, WEBSERVER, DAEMON)
         refused = launch(own.address, "taking")
         assert ended(own.address, refused) == "FAILURE"
         events = instance.all_logs(refused, of_type=dg.DagsterEventType.ENGINE_EVENT)
-        errors = [entry.dagster_event.engine_event_data.error for entry in events if entry.dagster_event is not None]
-        assert any(error is not None and "exceeded quota: jobs" in error.to_string() for error in errors), "its events say why"
+        errors = [
+            entry.dagster_event.engine_event_data.error
+            for entry in events
+            if entry.dagster_event is not None
+        ]
+        assert any(
+            error is not None and "exceeded quota: jobs" in error.to_string() for error in errors
+        ), "its events say why"
         api.takes_jobs = True
         waiting = launch(own.address, "taking")
         _wait_until(lambda: _looked_at(instance, waiting, 1))
         assert _status(instance, waiting) == "STARTING", "told before it is failed"
         (said,) = _stuck(instance, waiting)
-        assert said == "NO_WORKER: It was launched and no worker has begun; run monitoring fails it 16 s after its launch."
+        assert (
+            said
+            == "NO_WORKER: It was launched and no worker has begun; run monitoring fails it 16 s after its launch."
+        )
         assert ended(own.address, waiting) == "FAILURE"
 
 
-def test_what_never_starts_is_failed_where_no_run_monitoring_does_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_never_starts_is_failed_where_no_run_monitoring_does_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home = tmp_path / "home"
     (home / "dagster").mkdir(parents=True)
-    (home / "dagster" / "dagster.yaml").write_text(_configured(home, run_monitoring={"enabled": False}), encoding="utf-8")
+    (home / "dagster" / "dagster.yaml").write_text(
+        _configured(home, run_monitoring={"enabled": False}), encoding="utf-8"
+    )
     monkeypatch.setenv("DAGSTER_HOME", str(home / "dagster"))
     monkeypatch.setenv("GEO_PLATFORM_HOME", str(home))
     with dg.DagsterInstance.get() as instance:
         starting = instance.create_run_for_job(taking, status=dg.DagsterRunStatus.STARTING)
-        assert watch(instance, queued_too_long_s=0.01).startswith("1 waited too long, 1 of them told so now")
-        assert _stuck(instance, starting.run_id) == ["NO_WORKER: It was launched, no worker has begun, and no run monitoring watches it."]
+        assert watch(instance, queued_too_long_s=0.01).startswith(
+            "1 waited too long, 1 of them told so now"
+        )
+        assert _stuck(instance, starting.run_id) == [
+            "NO_WORKER: It was launched, no worker has begun, and no run monitoring watches it."
+        ]
         assert _status(instance, starting.run_id) == "FAILURE"

@@ -28,9 +28,20 @@ def test_an_object_that_is_submitted_and_watched_is_published_once_and_has_one_r
         with face(arriving.home, arriving.own, production) as stack, ThreadPoolExecutor(4) as pool:
             keys = [f"both/{number}.geojson" for number in range(OBJECTS)]
             late = pool.map(lambda key: _submitted_late(arriving, stack, key), keys[::4])
-            at_once = pool.map(lambda key: _submitted_at_once(arriving, stack, key), [key for key in keys if key not in keys[::4]])
-            jobs = {key: (job_id, stack.legacy().wait(job_id, patience_s=300)) for key, job_id in [*late, *at_once]}
-            arriving.wait(lambda: not arriving.messages() and all(run.is_finished for run in arriving.instance.get_runs()))
+            at_once = pool.map(
+                lambda key: _submitted_at_once(arriving, stack, key),
+                [key for key in keys if key not in keys[::4]],
+            )
+            jobs = {
+                key: (job_id, stack.legacy().wait(job_id, patience_s=300))
+                for key, job_id in [*late, *at_once]
+            }
+            arriving.wait(
+                lambda: (
+                    not arriving.messages()
+                    and all(run.is_finished for run in arriving.instance.get_runs())
+                )
+            )
             receipts = _receipts(arriving)
             for key, (job_id, ended) in jobs.items():
                 assert ended["status"] == "completed", ended
@@ -41,7 +52,9 @@ def test_an_object_that_is_submitted_and_watched_is_published_once_and_has_one_r
                 else:
                     assert len(arriving.records(key)) == 1
             assert {key: arriving.results()[key] for key in jobs} == dict.fromkeys(keys, 1)
-            first = Counter("client" if receipt.waits_at else "watch" for receipt in receipts.values())
+            first = Counter(
+                "client" if receipt.waits_at else "watch" for receipt in receipts.values()
+            )
             assert set(first) == {"client", "watch"}
 
 
@@ -71,4 +84,6 @@ def _submitted_late(arriving: Arriving, stack: ApiStack, key: str) -> tuple[str,
 
 def _receipts(arriving: Arriving) -> dict[str, RunAsked]:
     """By the object's key."""
-    return {receipt.uri.partition("bronze/")[2]: receipt for receipt in arriving.receipts().values()}
+    return {
+        receipt.uri.partition("bronze/")[2]: receipt for receipt in arriving.receipts().values()
+    }

@@ -23,13 +23,17 @@ pytestmark = DAGSTER_S_WARNINGS
 KEY = "wells.geojson"
 ITEM = "vectors/wells"
 CLIENT = "req 2026/17 ü"
+# A client's id that would clear the screen.
 FORGED = "req\x1b[2J"
-"""A client's id that would clear the screen."""
 
 
 def wells(count: int) -> bytes:
     features = [
-        {"type": "Feature", "properties": {"number": n}, "geometry": {"type": "Point", "coordinates": [4 + n / 100, 50]}}
+        {
+            "type": "Feature",
+            "properties": {"number": n},
+            "geometry": {"type": "Point", "coordinates": [4 + n / 100, 50]},
+        }
         for n in range(count)
     ]
     return json.dumps({"type": "FeatureCollection", "features": features}).encode()
@@ -46,9 +50,13 @@ class Client:
     def launch(self, key: str, content: bytes, *, client_id: str) -> RunReport:
         settings = self.profile.settings(self.home)
         objects = self.profile.objects(self.home)
-        if [stored.reference.size_bytes for stored in objects.list("bronze", key)] != [len(content)]:
+        if [stored.reference.size_bytes for stored in objects.list("bronze", key)] != [
+            len(content)
+        ]:
             objects.put_bytes("bronze", key, content, metadata={})
-        request = RunRequest("ingest_vector", key, "vector_objects", tags={CORRELATION_TAG: client_id})
+        request = RunRequest(
+            "ingest_vector", key, "vector_objects", tags={CORRELATION_TAG: client_id}
+        )
         with Application(settings).launcher() as launcher:
             return launcher.run(request)
 
@@ -78,8 +86,14 @@ class Story:
 def ids_of(client: Client, timeline: dict[str, Any]) -> dict[str, tuple[str, ...]]:
     """One of each kind of id that is picked from a run."""
     blob = next(event["details"] for event in timeline["events"] if event["kind"] == "BLOB_WRITTEN")
-    message = next(event["details"] for event in timeline["events"] if event["kind"] == "MESSAGE_STORED")
-    place = next(event["said"].split(",")[0] for event in timeline["events"] if event["kind"] == "BLOB_WRITTEN")
+    message = next(
+        event["details"] for event in timeline["events"] if event["kind"] == "MESSAGE_STORED"
+    )
+    place = next(
+        event["said"].split(",")[0]
+        for event in timeline["events"]
+        if event["kind"] == "BLOB_WRITTEN"
+    )
     run_id = str(timeline["run_id"])
     asked = {
         "beginning": (run_id[:8],),
@@ -93,19 +107,32 @@ def ids_of(client: Client, timeline: dict[str, Any]) -> dict[str, tuple[str, ...
         "item alone": ("--as", "item", "wells"),
     }
     if client.profile.profile is Profile.production:
-        table = next(event["details"] for event in timeline["events"] if event["kind"] == "TABLE_LOADED")
-        rows = next(event["details"] for event in timeline["events"] if event["kind"] == "ROWS_COUNTED")
-        asked |= {"table": (table["lies_in"],), "version": (table["version"],), "table's uri": (rows["table"],)}
+        table = next(
+            event["details"] for event in timeline["events"] if event["kind"] == "TABLE_LOADED"
+        )
+        rows = next(
+            event["details"] for event in timeline["events"] if event["kind"] == "ROWS_COUNTED"
+        )
+        asked |= {
+            "table": (table["lies_in"],),
+            "version": (table["version"],),
+            "table's uri": (rows["table"],),
+        }
     return asked
 
 
 @pytest.fixture(scope="module")
-def story(module_profile: ProfileUnderTest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+def story(
+    module_profile: ProfileUnderTest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Story]:
     home = tmp_path_factory.mktemp("trace") / "home"
     with commands(module_profile, home) as give:
         client = Client(home, module_profile, give)
         first = client.launch(KEY, wells(3), client_id=CLIENT)
-        at_first = {name: client.trace(*asked) for name, asked in ids_of(client, client.timeline(first.run_id)).items()}
+        at_first = {
+            name: client.trace(*asked)
+            for name, asked in ids_of(client, client.timeline(first.run_id)).items()
+        }
         at_first["run"] = client.trace(first.run_id)
         with patch("assets.vector.publish_vector", fails_once(publish_vector)):
             second = client.launch(KEY, wells(5), client_id="twice")
@@ -142,9 +169,14 @@ def test_whatever_is_picked_from_a_run_leads_to_the_same_timeline(story: Story) 
         assert answer["unreached"] == []
 
 
-def test_the_timeline_tells_the_request_the_stages_the_objects_the_rows_and_the_publication_in_order(story: Story) -> None:
+def test_the_timeline_tells_the_request_the_stages_the_objects_the_rows_and_the_publication_in_order(
+    story: Story,
+) -> None:
     timeline = story.at_first["run"]["timelines"][0]
-    head = {name: timeline[name] for name in ("job", "status", "partition", "correlation_id", "error", "retry_of")}
+    head = {
+        name: timeline[name]
+        for name in ("job", "status", "partition", "correlation_id", "error", "retry_of")
+    }
     assert head == {
         "job": "ingest_vector",
         "status": "success",
@@ -155,13 +187,26 @@ def test_the_timeline_tells_the_request_the_stages_the_objects_the_rows_and_the_
     }
     assert timeline["launched_by"].startswith("the command line on ")
     stages = ["raw_vector", "vector_profile", "vector_features", "vector_item"]
-    assert [(stage["stage"], stage["status"], stage["attempts"]) for stage in timeline["stages"]] == [(s, "done", 1) for s in stages]
+    assert [
+        (stage["stage"], stage["status"], stage["attempts"]) for stage in timeline["stages"]
+    ] == [(s, "done", 1) for s in stages]
     assert all(stage["duration_ms"] > 0 for stage in timeline["stages"])
     met = kinds(timeline)
-    order = ["SOURCE_ARRIVED", "RUN_REQUESTED", "RUN_STARTED", "STAGE_START", "BLOB_WRITTEN", "CATALOG_PUBLISHED", "RUN_ENDED"]
+    order = [
+        "SOURCE_ARRIVED",
+        "RUN_REQUESTED",
+        "RUN_STARTED",
+        "STAGE_START",
+        "BLOB_WRITTEN",
+        "CATALOG_PUBLISHED",
+        "RUN_ENDED",
+    ]
     places = [met.index(kind) for kind in order]
     assert places == sorted(places)
-    assert [met.count(kind) for kind in ("MESSAGE_STORED", "MESSAGE_CREATED", "STAGE_START", "STAGE_DONE")] == [4, 4, 4, 4]
+    assert [
+        met.count(kind)
+        for kind in ("MESSAGE_STORED", "MESSAGE_CREATED", "STAGE_START", "STAGE_DONE")
+    ] == [4, 4, 4, 4]
     rows = next(event["details"] for event in timeline["events"] if event["kind"] == "ROWS_COUNTED")
     assert (rows["read"], rows["inserted"], rows["rejected"]) == (3, 3, 0)
     objects = story.client.profile.objects(story.client.home)
@@ -186,13 +231,24 @@ def test_what_a_run_replaced_and_what_became_of_its_version_since_is_told(story:
     client, first, second = story.client, story.first.run_id, story.second.run_id
     later = client.timeline(second)
     assert [replaced["run_id"] for replaced in later["replaced"]] == [first]
-    assert [(since["kind"], since["by_run"]) for since in later["since"]] == [("REPLACED", story.rollback)]
+    assert [(since["kind"], since["by_run"]) for since in later["since"]] == [
+        ("REPLACED", story.rollback)
+    ]
     earlier = client.timeline(first)
     told = [(since["kind"], since["by_run"]) for since in earlier["since"]]
-    assert told == [("REPLACED", second), ("RESTORED", story.rollback), ("UNPUBLISHED", story.unpublish)]
+    assert told == [
+        ("REPLACED", second),
+        ("RESTORED", story.rollback),
+        ("UNPUBLISHED", story.unpublish),
+    ]
     restoring = client.timeline(story.rollback)
-    assert (restoring["job"], [replaced["run_id"] for replaced in restoring["replaced"]]) == ("rollback_item", [second])
-    assert [(since["kind"], since["by_run"]) for since in restoring["since"]] == [("UNPUBLISHED", story.unpublish)]
+    assert (restoring["job"], [replaced["run_id"] for replaced in restoring["replaced"]]) == (
+        "rollback_item",
+        [second],
+    )
+    assert [(since["kind"], since["by_run"]) for since in restoring["since"]] == [
+        ("UNPUBLISHED", story.unpublish)
+    ]
 
 
 def test_an_unpublished_item_still_leads_to_the_runs_that_made_it(story: Story) -> None:
@@ -211,7 +267,9 @@ def test_a_refused_source_is_told_with_its_code_and_remedy(story: Story) -> None
     timeline = story.client.timeline("bronze/letter.geojson")
     assert (timeline["run_id"], timeline["status"]) == (story.refused.run_id, "failure")
     assert timeline["error"] == story.refused.error
-    assert [(stage["stage"], stage["status"]) for stage in timeline["stages"]] == [("raw_vector", "failed")]
+    assert [(stage["stage"], stage["status"]) for stage in timeline["stages"]] == [
+        ("raw_vector", "failed")
+    ]
     assert kinds(timeline).count("STAGE_FAILED") == 1
 
 
@@ -221,10 +279,14 @@ def test_an_id_of_nothing_is_answered_with_what_was_looked_for(story: Story) -> 
     assert answer["looked_for"] == ["client's id no-such-thing", "item no-such-thing"]
 
 
-def test_a_run_is_told_by_the_other_stores_where_dagster_s_storage_is_away(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_is_told_by_the_other_stores_where_dagster_s_storage_is_away(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client = story.client
     if client.profile.profile is Profile.production:
-        monkeypatch.setenv("GEO_PLATFORM_DAGSTER_POSTGRES_URL", "postgresql://somebody@127.0.0.1:1/dagster")
+        monkeypatch.setenv(
+            "GEO_PLATFORM_DAGSTER_POSTGRES_URL", "postgresql://somebody@127.0.0.1:1/dagster"
+        )
         code = "DATABASE_UNAVAILABLE"
     else:
         storage = client.home / "dagster" / "history" / "runs.db"
@@ -238,20 +300,36 @@ def test_a_run_is_told_by_the_other_stores_where_dagster_s_storage_is_away(story
             storage.write_bytes(kept)
     assert [(fault["store"], fault["code"]) for fault in answer["unreached"]] == [("dagster", code)]
     (timeline,) = answer["timelines"]
-    assert (timeline["run_id"], timeline["status"], timeline["stages"]) == (story.second.run_id, None, [])
-    assert {"MESSAGE_STORED", "BLOB_WRITTEN", "ROWS_COUNTED", "CATALOG_PUBLISHED", "REPLACED"} <= set(kinds(timeline))
+    assert (timeline["run_id"], timeline["status"], timeline["stages"]) == (
+        story.second.run_id,
+        None,
+        [],
+    )
+    assert {
+        "MESSAGE_STORED",
+        "BLOB_WRITTEN",
+        "ROWS_COUNTED",
+        "CATALOG_PUBLISHED",
+        "REPLACED",
+    } <= set(kinds(timeline))
 
 
-def test_a_store_that_is_down_or_denies_is_named_and_the_others_are_told(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_is_down_or_denies_is_named_and_the_others_are_told(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client = story.client
     if client.profile.profile is Profile.embedded:
         (client.home / "store" / "messages").rename(client.home / "kept")
-        (client.home / "store" / "messages").symlink_to("messages")  # a folder that can be read by nobody, root included
+        (client.home / "store" / "messages").symlink_to(
+            "messages"
+        )  # a folder that can be read by nobody, root included
         away = {"objects": "STORE_DENIED"}
     else:
         nowhere = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=a2V5;BlobEndpoint=http://127.0.0.1:1/a;"
         monkeypatch.setenv("GEO_PLATFORM_BLOB_CONNECTION_STRING", nowhere)
-        monkeypatch.setenv("GEO_PLATFORM_POSTGRES_URL", "postgresql://somebody:secret@127.0.0.1:1/geo")
+        monkeypatch.setenv(
+            "GEO_PLATFORM_POSTGRES_URL", "postgresql://somebody:secret@127.0.0.1:1/geo"
+        )
         away = {"objects": "STORE_UNAVAILABLE", "tables": "DATABASE_UNAVAILABLE"}
     try:
         answer = client.trace(CLIENT, exit_code=3)
@@ -262,7 +340,11 @@ def test_a_store_that_is_down_or_denies_is_named_and_the_others_are_told(story: 
     assert {fault["store"]: fault["code"] for fault in answer["unreached"]} == away
     assert all(fault["remedy"] for fault in answer["unreached"])
     (timeline,) = answer["timelines"]
-    assert (timeline["run_id"], timeline["status"], len(timeline["stages"])) == (story.first.run_id, "success", 4)
+    assert (timeline["run_id"], timeline["status"], len(timeline["stages"])) == (
+        story.first.run_id,
+        "success",
+        4,
+    )
     assert "secret" not in json.dumps(answer)
     assert "MESSAGE_STORED" not in kinds(timeline)
 

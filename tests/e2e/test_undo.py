@@ -19,7 +19,11 @@ PLACE = "vectors/wells"
 
 def wells(count: int, *, start: int = 0) -> str:
     features = [
-        {"type": "Feature", "properties": {"number": n}, "geometry": {"type": "Point", "coordinates": [4 + n / 100, 50]}}
+        {
+            "type": "Feature",
+            "properties": {"number": n},
+            "geometry": {"type": "Point", "coordinates": [4 + n / 100, 50]},
+        }
         for n in range(start, start + count)
     ]
     return json.dumps({"type": "FeatureCollection", "features": features})
@@ -49,7 +53,11 @@ class Person:
 
     def lose_a_file_of(self, run: str) -> str:
         """Remove one of the files of a kept version behind the platform's back; its key."""
-        version = next(kept for kept in self.profile.catalog(self.home).versions("vectors", "wells") if kept.run_id == run)
+        version = next(
+            kept
+            for kept in self.profile.catalog(self.home).versions("vectors", "wells")
+            if kept.run_id == run
+        )
         key = str(version.item["assets"]["thumbnail"]["geo_platform:key"])
         self.profile.objects(self.home).delete("silver", key)
         return key
@@ -81,14 +89,20 @@ def source(tmp_path: Path) -> Callable[[str], Path]:
     return write
 
 
-def test_what_was_published_can_be_undone_and_redone(person: Person, source: Callable[[str], Path]) -> None:
+def test_what_was_published_can_be_undone_and_redone(
+    person: Person, source: Callable[[str], Path]
+) -> None:
     first = person("ingest", source(wells(3)))["run_id"]
     second = person("ingest", source(wells(5)))["run_id"]
     assert person.published() == (second, 5)
     assert [row["run_id"] for row in person("versions", "wells")] == [second, first]
 
     restored = person("rollback", "wells")
-    assert (restored["outcome"], restored["item"], restored["published_by_run"]) == ("restored", PLACE, first)
+    assert (restored["outcome"], restored["item"], restored["published_by_run"]) == (
+        "restored",
+        PLACE,
+        first,
+    )
     assert person.published() == (first, 3)
     item = person("show", PLACE)
     assert item["properties"][ITEM_RESTORED_BY] == restored["run_id"] not in (first, second)
@@ -135,4 +149,6 @@ def test_what_was_published_can_be_undone_and_redone(person: Person, source: Cal
 def test_what_is_not_there_is_refused(person: Person) -> None:
     for command in ("unpublish", "rollback", "versions"):
         assert "nowhere" in person(command, "nowhere", exit_code=1)
-    assert person("unpublish", "vectors/nowhere", exit_code=1)["error"]["code"] == "SOURCE_NOT_FOUND"
+    assert (
+        person("unpublish", "vectors/nowhere", exit_code=1)["error"]["code"] == "SOURCE_NOT_FOUND"
+    )

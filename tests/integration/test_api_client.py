@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from geo_platform.api.app import create_app
-from geo_platform.api.keys import KeyFile
-from geo_platform.api.principal import Scope
+from geo_platform.api.auth.keys import KeyFile
+from geo_platform.api.auth.principal import Scope
 from geo_platform.settings import Settings
 from tests.support.api_stack import ApiStack, api_stack
 from tests.support.command import SAMPLES
@@ -21,34 +21,65 @@ NOBODY = "http://127.0.0.1:9"
 
 def on_whole_stack(test: Callable[..., None]) -> Any:
     """Half a minute to start it."""
-    return pytest.mark.slow(pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")(test))
+    return pytest.mark.slow(
+        pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")(test)
+    )
 
 
-def test_a_generated_client_submits_and_is_told_what_is_wrong_in_its_own_types(tmp_path: Path) -> None:
+def test_a_generated_client_submits_and_is_told_what_is_wrong_in_its_own_types(
+    tmp_path: Path,
+) -> None:
     """Dagster is away: what is accepted waits."""
     settings = Settings(home=tmp_path / "home", dagster_url=NOBODY)
     key = KeyFile(settings.api_keys_file).create("generated", Scope.operator)
-    with served(create_app(settings)) as address, generated_client(address, key, tmp_path) as client:
+    with (
+        served(create_app(settings)) as address,
+        generated_client(address, key, tmp_path) as client,
+    ):
         models = client.models
-        created = client.call("jobs", "submit_hello_world", body=models.GreetingParameters(name="Ada"))
+        created = client.call(
+            "jobs", "submit_hello_world", body=models.GreetingParameters(name="Ada")
+        )
         assert isinstance(created, models.JobCreated)
-        assert client.call("jobs", "get_job_status", created.job_id).status == models.JobStatusStatus.QUEUED
-        assert isinstance(client.call("jobs", "submit_hello_world", body=models.GreetingParameters(name="Ada")), models.JobUnderWay)
+        assert (
+            client.call("jobs", "get_job_status", created.job_id).status
+            == models.JobStatusStatus.QUEUED
+        )
+        assert isinstance(
+            client.call("jobs", "submit_hello_world", body=models.GreetingParameters(name="Ada")),
+            models.JobUnderWay,
+        )
 
-        refused = client.call("jobs", "submit_process_raster", body=models.RasterParameters(blob_name="dem.tif", jpeg_quality=101))
+        refused = client.call(
+            "jobs",
+            "submit_process_raster",
+            body=models.RasterParameters(blob_name="dem.tif", jpeg_quality=101),
+        )
         assert isinstance(refused, models.Problem)
-        assert (refused.status, refused.code, [fault.name for fault in refused.faults]) == (422, "PARAMETER_INVALID", ["jpeg_quality"])
-        missing = client.call("jobs", "submit_ingest_vector", body=models.VectorParameters(blob_name="none.csv"))
+        assert (refused.status, refused.code, [fault.name for fault in refused.faults]) == (
+            422,
+            "PARAMETER_INVALID",
+            ["jpeg_quality"],
+        )
+        missing = client.call(
+            "jobs", "submit_ingest_vector", body=models.VectorParameters(blob_name="none.csv")
+        )
         assert (missing.status, missing.code, missing.retryable) == (404, "SOURCE_NOT_FOUND", False)
         assert client.call("health", "livez").status == "alive"
-        assert {each.name for each in client.call("health", "readyz").dependencies} >= {"webserver", "object_store"}
+        assert {each.name for each in client.call("health", "readyz").dependencies} >= {
+            "webserver",
+            "object_store",
+        }
 
 
 @pytest.fixture(scope="module")
 def driven(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ApiStack, GeneratedClient]]:
     """A client of the whole stack, and files."""
     folder = tmp_path_factory.mktemp("driven")
-    with api_stack(folder) as stack, generated_client(stack.address, stack.keys["submitter"], folder) as client:
+    with (
+        api_stack(folder) as stack,
+        generated_client(stack.address, stack.keys["submitter"], folder) as client,
+    ):
         for key in ("dem.tif", "north/dem.tif", "south.tif"):
             stack.put(key, SAMPLES / "sierra_nevada_srtm.tif")
         stack.put("wells.csv", b"name,lat,lon\na,47.0,8.0\nb,,\n")
@@ -57,21 +88,35 @@ def driven(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ApiStack,
 
 
 @on_whole_stack
-def test_a_generated_client_drives_jobs_to_completion(driven: tuple[ApiStack, GeneratedClient]) -> None:
+def test_a_generated_client_drives_jobs_to_completion(
+    driven: tuple[ApiStack, GeneratedClient],
+) -> None:
     _, client = driven
     models = client.models
     greeting = client.call("jobs", "submit_hello_world", body=models.GreetingParameters(name="Ada"))
-    said = {"service_name": "Elevation", "description": "Heights in metres.", "tags": ["elevation"], "access_level": "public"}
-    request = models.DataRequest("flood-2026", "elevation", "v1.0", operation="CREATE", file_name="dem.tif", **said)
+    said = {
+        "service_name": "Elevation",
+        "description": "Heights in metres.",
+        "tags": ["elevation"],
+        "access_level": "public",
+    }
+    request = models.DataRequest(
+        "flood-2026", "elevation", "v1.0", operation="CREATE", file_name="dem.tif", **said
+    )
     asked = client.call("platform", "submit_data", body=request)
     assert isinstance(asked, models.DataAccepted)
 
     done = ended(client, greeting.job_id)
-    assert (done.status, done.result_data["text"]) == (models.JobStatusStatus.COMPLETED, "hello Ada")
+    assert (done.status, done.result_data["text"]) == (
+        models.JobStatusStatus.COMPLETED,
+        "hello Ada",
+    )
     assert ended(client, asked.job_id).status == models.JobStatusStatus.COMPLETED
     found = client.call("platform", "get_data_status", asked.request_id)
     assert (found.success, found.data_access.item_id) == (True, "flood-2026_elevation_v1.0")
-    assert [(file.file_name, file.data_access) for file in found.files] == [("dem.tif", found.data_access)]
+    assert [(file.file_name, file.data_access) for file in found.files] == [
+        ("dem.tif", found.data_access)
+    ]
     item = driven[0].services.catalog.item("rasters", "flood-2026_elevation_v1.0")
     assert item is not None
     told = [item["properties"][name] for name in ("title", "description", "keywords")]
@@ -81,14 +126,21 @@ def test_a_generated_client_drives_jobs_to_completion(driven: tuple[ApiStack, Ge
 
 
 @on_whole_stack
-def test_several_files_in_one_request_are_one_job_and_each_has_its_own_result(driven: tuple[ApiStack, GeneratedClient]) -> None:
+def test_several_files_in_one_request_are_one_job_and_each_has_its_own_result(
+    driven: tuple[ApiStack, GeneratedClient],
+) -> None:
     stack, client = driven
     keys = ["north/dem.tif", "garbage.tif", "wells.csv", "south.tif"]
     asked = submit_files(client, keys)
     assert asked.job_type == "ingest_files"
-    assert submit_files(client, keys[::-1]).request_id == asked.request_id, "the same files are the same work"
+    assert submit_files(client, keys[::-1]).request_id == asked.request_id, (
+        "the same files are the same work"
+    )
     job = ended(client, asked.job_id)
-    assert (job.status, job.error_details.code) == (client.models.JobStatusStatus.FAILED, "FILES_REFUSED")
+    assert (job.status, job.error_details.code) == (
+        client.models.JobStatusStatus.FAILED,
+        "FILES_REFUSED",
+    )
 
     found = client.call("platform", "get_data_status", asked.request_id).to_dict()
     assert (found["success"], found["data_type"], found["job_status"]) == (False, "mixed", "failed")
@@ -111,7 +163,9 @@ def test_several_files_in_one_request_are_one_job_and_each_has_its_own_result(dr
         item = stack.services.catalog.item(*place)
         assert item is not None
         assert item["properties"]["keywords"] == ["alps"]
-    assert sorted(found["data_access"]["outputs"]) == sorted(href for said in access.values() for href in said["outputs"])
+    assert sorted(found["data_access"]["outputs"]) == sorted(
+        href for said in access.values() for href in said["outputs"]
+    )
 
     good = submit_files(client, ["north/dem.tif", "south.tif"])
     assert ended(client, good.job_id).status == client.models.JobStatusStatus.COMPLETED
@@ -124,7 +178,12 @@ def test_several_files_are_refused_whole_where_one_of_them_cannot_be_asked_for(
     driven: tuple[ApiStack, GeneratedClient],
 ) -> None:
     _, client = driven
-    for keys, status in ((["south.tif", "none.tif"], 404), (["south.tif", "../south.tif"], 422), (["south.tif"] * 2, 422), ([], 422)):
+    for keys, status in (
+        (["south.tif", "none.tif"], 404),
+        (["south.tif", "../south.tif"], 422),
+        (["south.tif"] * 2, 422),
+        ([], 422),
+    ):
         refused = submit_files(client, keys)
         assert (refused.status, refused.retryable) == (status, False), keys
     wrong = submit_files(client, ["south.tif", "wells.csv"], jpeg_quality=101, colour="red")
@@ -132,10 +191,14 @@ def test_several_files_are_refused_whole_where_one_of_them_cannot_be_asked_for(
 
 
 @on_whole_stack
-def test_what_waits_to_be_launched_is_listed_as_queued_before_what_ran(driven: tuple[ApiStack, GeneratedClient]) -> None:
+def test_what_waits_to_be_launched_is_listed_as_queued_before_what_ran(
+    driven: tuple[ApiStack, GeneratedClient],
+) -> None:
     """Another process has the claim of it, and is slow."""
     stack, client = driven
-    ran = client.call("jobs", "submit_hello_world", body=client.models.GreetingParameters(name="Grace"))
+    ran = client.call(
+        "jobs", "submit_hello_world", body=client.models.GreetingParameters(name="Grace")
+    )
     ended(client, ran.job_id)
     kept = stack.services.submissions.job(ran.job_id)
     assert kept is not None
@@ -144,12 +207,18 @@ def test_what_waits_to_be_launched_is_listed_as_queued_before_what_ran(driven: t
     assert stack.services.submissions.put_waiting(waiting.job_id, 1)
     try:
         first = client.call("jobs", "list_jobs", limit=1)
-        assert [(job.job_id, job.status) for job in first.jobs] == [(waiting.job_id, client.models.JobStatusStatus.QUEUED)]
+        assert [(job.job_id, job.status) for job in first.jobs] == [
+            (waiting.job_id, client.models.JobStatusStatus.QUEUED)
+        ]
         second = client.call("jobs", "list_jobs", limit=1, cursor=first.next_cursor)
         assert [job.job_id for job in second.jobs] == [ran.job_id]
-        queued = client.call("jobs", "list_jobs", state=client.models.JobState.QUEUED, type_="hello_world")
+        queued = client.call(
+            "jobs", "list_jobs", state=client.models.JobState.QUEUED, type_="hello_world"
+        )
         assert [job.job_id for job in queued.jobs] == [waiting.job_id]
-        assert not client.call("jobs", "list_jobs", state=client.models.JobState.QUEUED, type_="process_raster").jobs
+        assert not client.call(
+            "jobs", "list_jobs", state=client.models.JobState.QUEUED, type_="process_raster"
+        ).jobs
     finally:
         stack.services.submissions.launched(waiting.job_id, 1)
 
@@ -158,7 +227,15 @@ def submit_files(client: GeneratedClient, keys: list[str], **options: object) ->
     models = client.models
     chosen = {"lat_name": "lat", "lon_name": "lon"} if "wells.csv" in keys else {}
     chosen = models.DataRequestProcessingOptionsType0.from_dict({**chosen, **options})
-    request = models.DataRequest("alps", "tiles", "v2", operation="CREATE", file_name=keys, tags=["alps"], processing_options=chosen)
+    request = models.DataRequest(
+        "alps",
+        "tiles",
+        "v2",
+        operation="CREATE",
+        file_name=keys,
+        tags=["alps"],
+        processing_options=chosen,
+    )
     return client.call("platform", "submit_data", body=request)
 
 

@@ -43,7 +43,15 @@ EVENTS = (
 def webserver(home: Path, *more: str) -> Iterator[str]:
     """As a deployment starts it, with the prefix."""
     port = free_port()
-    command = [str(Path(sys.executable).with_name("dagster-webserver")), "-h", "127.0.0.1", "-p", str(port), "--path-prefix", "/dagster"]
+    command = [
+        str(Path(sys.executable).with_name("dagster-webserver")),
+        "-h",
+        "127.0.0.1",
+        "-p",
+        str(port),
+        "--path-prefix",
+        "/dagster",
+    ]
     log = home / f"webserver-{port}.log"
     with log.open("wb") as output:
         whole = [*command, "-f", "tests/support/small_definitions.py", *more]
@@ -130,14 +138,24 @@ def test_the_pages_and_what_they_load_come_whole(door: Locked) -> None:
 def opened(door: Locked, key: str | None, **headers: str) -> Iterator[ClientConnection]:
     sent = {**headers, **({"X-Api-Key": door.keys[key]} if key else {})}
     address = f"{door.address.replace('http', 'ws')}/dagster/graphql"
-    with connect(address, subprotocols=[Subprotocol("graphql-ws")], additional_headers=sent, proxy=None, open_timeout=20) as connection:
+    with connect(
+        address,
+        subprotocols=[Subprotocol("graphql-ws")],
+        additional_headers=sent,
+        proxy=None,
+        open_timeout=20,
+    ) as connection:
         connection.send(json.dumps({"type": "connection_init", "payload": {}}))
         assert json.loads(connection.recv(20)) == {"type": "connection_ack"}
         yield connection
 
 
 def started(connection: ClientConnection, query: str, **variables: Any) -> dict[str, Any]:
-    connection.send(json.dumps({"type": "start", "id": "1", "payload": {"query": query, "variables": variables}}))
+    connection.send(
+        json.dumps(
+            {"type": "start", "id": "1", "payload": {"query": query, "variables": variables}}
+        )
+    )
     answer: dict[str, Any] = json.loads(connection.recv(30))
     return answer
 
@@ -162,7 +180,9 @@ def test_a_mutation_over_the_socket_changes_nothing(alone: Locked, key: str) -> 
     assert partitions(alone) == before
 
 
-def test_a_socket_of_nobody_of_another_site_and_of_who_has_allow_lists_is_not_opened(alone: Locked) -> None:
+def test_a_socket_of_nobody_of_another_site_and_of_who_has_allow_lists_is_not_opened(
+    alone: Locked,
+) -> None:
     cookie = sign_in(alone, "reader")
     for key, headers, status in (
         (None, {}, 401),
@@ -178,7 +198,9 @@ def test_a_socket_of_nobody_of_another_site_and_of_who_has_allow_lists_is_not_op
 
 
 def sign_in(door: Locked, key: str) -> str:
-    answer = door.ask("POST", "/login", data={"credential": door.keys[key]}, headers={"Origin": door.address})
+    answer = door.ask(
+        "POST", "/login", data={"credential": door.keys[key]}, headers={"Origin": door.address}
+    )
     return answer.headers["set-cookie"].partition(";")[0]
 
 
@@ -194,9 +216,15 @@ def test_a_person_signs_in_with_a_browser_and_sees_the_runs_and_a_reader_cannot_
             sign_in_by_hand(page, both, key)
             page.get_by_text("small", exact=True).first.wait_for(timeout=30_000)
             (cookie,) = context.cookies()
-            assert (cookie["name"], cookie["secure"], cookie["httpOnly"]) == ("__Host-geo_platform", True, True)
+            assert (cookie["name"], cookie["secure"], cookie["httpOnly"]) == (
+                "__Host-geo_platform",
+                True,
+                True,
+            )
             assert page.evaluate("document.cookie") == ""
-            page.goto(f"{both.address}/dagster/locations/small_definitions.py/jobs/small/playground")
+            page.goto(
+                f"{both.address}/dagster/locations/small_definitions.py/jobs/small/playground"
+            )
             if may_launch:
                 expect(page.get_by_role("button", name="Launch Run")).to_be_enabled(timeout=30_000)
             else:  # the read-only webserver's page shows the job's graph in the form's place

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from graphql import build_client_schema, get_introspection_query, parse, validate
 
-from geo_platform.api.dagster_documents import ALL
+from geo_platform.api.dagster.documents import ALL
 from geo_platform.ports import SUBMITTED
 from geo_platform.runs import ATTEMPT_TAG, CORRELATION_TAG, JOB_TAG, REQUEST_TAG, TRACEPARENT_TAG
 from tests.support.api_stack import ApiStack, api_stack, face
@@ -46,7 +46,9 @@ class Worked:
 
 
 @pytest.fixture(scope="module")
-def worked(module_profile: ProfileUnderTest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worked]:
+def worked(
+    module_profile: ProfileUnderTest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Worked]:
     """Everything is submitted at once, by a client that knows the old routes alone; the tests ask what came of it."""
     with api_stack(tmp_path_factory.mktemp("api"), module_profile) as stack:
         for key, content in {
@@ -61,7 +63,11 @@ def worked(module_profile: ProfileUnderTest, tmp_path_factory: pytest.TempPathFa
         jobs = {
             "hello": client.submit("hello_world", name="Ada"),
             "raster": client.submit(
-                "process_raster", blob_name="dem.tif", container_name="bronze", output_tier="analysis", jpeg_quality=85
+                "process_raster",
+                blob_name="dem.tif",
+                container_name="bronze",
+                output_tier="analysis",
+                jpeg_quality=85,
             ),
             "vector": client.submit(
                 "ingest_vector",
@@ -78,8 +84,14 @@ def worked(module_profile: ProfileUnderTest, tmp_path_factory: pytest.TempPathFa
             "garbage": client.submit("process_raster", blob_name="garbage.tif"),
         }
         options = {"lat_name": "lat", "lon_name": "lon"}
-        asked = client.submit_data(**DATA, file_name="wells.csv", processing_options={"converter_params": options})
-        worked = Worked(stack, {**{name: job["job_id"] for name, job in jobs.items()}, "data": asked["job_id"]}, asked["request_id"])
+        asked = client.submit_data(
+            **DATA, file_name="wells.csv", processing_options={"converter_params": options}
+        )
+        worked = Worked(
+            stack,
+            {**{name: job["job_id"] for name, job in jobs.items()}, "data": asked["job_id"]},
+            asked["request_id"],
+        )
         worked.ended = {name: client.wait(job_id) for name, job_id in worked.job_ids.items()}
         yield worked
 
@@ -88,7 +100,10 @@ def test_a_client_of_the_old_system_drives_a_hello_job_to_completion(worked: Wor
     hello = worked.ended["hello"]
     assert (hello["status"], hello["stage"], hello["totalStages"]) == ("completed", 2, 2)
     assert hello["resultData"]["text"] == "hello Ada"
-    assert [hello["stageResults"][number]["stage"] for number in ("1", "2")] == ["prepared_greeting", "spoken_greeting"]
+    assert [hello["stageResults"][number]["stage"] for number in ("1", "2")] == [
+        "prepared_greeting",
+        "spoken_greeting",
+    ]
 
 
 def test_a_client_of_the_old_system_drives_a_raster_job_to_completion(worked: Worked) -> None:
@@ -102,13 +117,17 @@ def test_a_client_of_the_old_system_drives_a_raster_job_to_completion(worked: Wo
     assert worked.stack.services.catalog.item("rasters", "dem") is not None
 
 
-def test_rows_without_a_place_are_counted_and_their_job_is_completed_with_errors(worked: Worked) -> None:
+def test_rows_without_a_place_are_counted_and_their_job_is_completed_with_errors(
+    worked: Worked,
+) -> None:
     vector = worked.ended["vector"]
     assert vector["status"] == "completed_with_errors"
     assert vector["resultData"]["rows"] == {"read": 3, "inserted": 2, "rejected": 1, "repaired": 0}
 
 
-def test_what_cannot_be_read_fails_with_code_and_remedy_and_not_with_a_traceback(worked: Worked) -> None:
+def test_what_cannot_be_read_fails_with_code_and_remedy_and_not_with_a_traceback(
+    worked: Worked,
+) -> None:
     garbage = worked.ended["garbage"]
     assert garbage["status"] == "failed"
     assert garbage["stage"] == 1
@@ -120,15 +139,31 @@ def test_what_cannot_be_read_fails_with_code_and_remedy_and_not_with_a_traceback
 def test_a_request_of_the_platform_api_ends_with_where_its_data_is(worked: Worked) -> None:
     client = worked.stack.legacy("reader")
     status = client.data_status(worked.request_id)
-    assert (status["success"], status["data_type"], status["job_type"]) == (True, "vector", "ingest_vector")
-    assert (status["job_id"], status["job_status"]) == (worked.job_ids["data"], "completed_with_errors")
-    assert (status["dataset_id"], status["resource_id"], status["version_id"]) == ("swiss", "wells", "v1")
-    assert (status["data_access"]["collection"], status["data_access"]["item_id"]) == ("vectors", "swiss_wells_v1")
+    assert (status["success"], status["data_type"], status["job_type"]) == (
+        True,
+        "vector",
+        "ingest_vector",
+    )
+    assert (status["job_id"], status["job_status"]) == (
+        worked.job_ids["data"],
+        "completed_with_errors",
+    )
+    assert (status["dataset_id"], status["resource_id"], status["version_id"]) == (
+        "swiss",
+        "wells",
+        "v1",
+    )
+    assert (status["data_access"]["collection"], status["data_access"]["item_id"]) == (
+        "vectors",
+        "swiss_wells_v1",
+    )
     assert status["data_access"]["outputs"]
     assert client.follow(f"/api/platform/status/{worked.request_id}") == status
 
 
-def test_the_same_work_again_is_told_to_be_done_in_whatever_words_it_is_asked_for(worked: Worked) -> None:
+def test_the_same_work_again_is_told_to_be_done_in_whatever_words_it_is_asked_for(
+    worked: Worked,
+) -> None:
     again = worked.stack.legacy().submit(
         "ingest_vector",
         blob_name="wells.csv",
@@ -145,11 +180,20 @@ def test_the_same_work_again_is_told_to_be_done_in_whatever_words_it_is_asked_fo
 
 
 def test_ids_of_the_client_are_on_the_run_and_echoed(worked: Worked) -> None:
-    tags = {name: worked.stack.runs(**{JOB_TAG: worked.job_ids[name]})[0].tags for name in ("hello", "raster", "vector")}
+    tags = {
+        name: worked.stack.runs(**{JOB_TAG: worked.job_ids[name]})[0].tags
+        for name in ("hello", "raster", "vector")
+    }
     for found in tags.values():
-        assert (found[CORRELATION_TAG], found[TRACEPARENT_TAG], found[ATTEMPT_TAG]) == ("req-2026-0017", TRACEPARENT, "1")
+        assert (found[CORRELATION_TAG], found[TRACEPARENT_TAG], found[ATTEMPT_TAG]) == (
+            "req-2026-0017",
+            TRACEPARENT,
+            "1",
+        )
     assert tags["hello"][REQUEST_TAG] == worked.ended["hello"]["requestId"]
-    answer = worked.stack.ask("GET", "/api/jobs", headers={"X-Correlation-Id": "mine", "traceparent": "no context"})
+    answer = worked.stack.ask(
+        "GET", "/api/jobs", headers={"X-Correlation-Id": "mine", "traceparent": "no context"}
+    )
     assert answer.headers["X-Correlation-Id"] == "mine"
     assert "traceparent" not in answer.headers
     assert len(answer.headers["X-Request-Id"]) == 32
@@ -160,11 +204,18 @@ def test_a_failed_job_can_be_submitted_again_canceled_and_retried(worked: Worked
     assert stack.legacy().submit("process_raster", blob_name="garbage.tif")["status"] == "created"
     assert _canceled(stack, job_id)["errorDetails"]["code"] == "RUN_CANCELED"
     retried = stack.ask("POST", f"/api/jobs/{job_id}/retry", "submitter")
-    assert (retried.status_code, retried.json()["status"], retried.json()["job_id"]) == (200, "created", job_id)
+    assert (retried.status_code, retried.json()["status"], retried.json()["job_id"]) == (
+        200,
+        "created",
+        job_id,
+    )
     assert _canceled(stack, job_id)["attempt"] == 3
     runs = stack.runs(**{JOB_TAG: job_id})
     assert [run.tags[ATTEMPT_TAG] for run in runs] == ["3", "2", "1"]
-    assert (runs[0].tags["dagster/parent_run_id"], runs[0].tags["dagster/root_run_id"]) == (runs[1].run_id, runs[2].run_id)
+    assert (runs[0].tags["dagster/parent_run_id"], runs[0].tags["dagster/root_run_id"]) == (
+        runs[1].run_id,
+        runs[2].run_id,
+    )
 
 
 def test_what_is_done_is_neither_retried_nor_canceled(worked: Worked) -> None:
@@ -185,13 +236,24 @@ def test_forced_work_is_done_again_under_the_same_id(worked: Worked) -> None:
 def test_a_source_that_was_replaced_is_other_work(worked: Worked) -> None:
     stack = worked.stack
     stack.put("twice.csv", b"lat,lon\n47,8\n")
-    first = stack.legacy().submit("ingest_vector", blob_name="twice.csv", lat_name="lat", lon_name="lon")
+    first = stack.legacy().submit(
+        "ingest_vector", blob_name="twice.csv", lat_name="lat", lon_name="lon"
+    )
     stack.put("twice.csv.prj", b"not its sidecar")
-    assert stack.legacy().submit("ingest_vector", blob_name="twice.csv", lat_name="lat", lon_name="lon")["job_id"] == first["job_id"]
+    assert (
+        stack.legacy().submit(
+            "ingest_vector", blob_name="twice.csv", lat_name="lat", lon_name="lon"
+        )["job_id"]
+        == first["job_id"]
+    )
     stack.put("twice.csvt", b'"Real","Real"')
-    second = stack.legacy().submit("ingest_vector", blob_name="twice.csv", lat_name="lat", lon_name="lon")
+    second = stack.legacy().submit(
+        "ingest_vector", blob_name="twice.csv", lat_name="lat", lon_name="lon"
+    )
     stack.put("twice.csv", b"lat,lon\n48,8\n")
-    third = stack.legacy().submit("ingest_vector", blob_name="twice.csv", lat_name="lat", lon_name="lon")
+    third = stack.legacy().submit(
+        "ingest_vector", blob_name="twice.csv", lat_name="lat", lon_name="lon"
+    )
     assert [answer["status"] for answer in (first, second, third)] == ["created"] * 3
     assert len({answer["job_id"] for answer in (first, second, third)}) == 3
     for answer in (first, second, third):
@@ -201,19 +263,47 @@ def test_a_source_that_was_replaced_is_other_work(worked: Worked) -> None:
 def test_every_parameter_that_does_not_fit_is_named(worked: Worked) -> None:
     with pytest.raises(LegacyError) as refused:
         worked.stack.legacy().submit(
-            "process_raster", blob_name="dem.tif", jpeg_quality=True, strict_mode=1, colour="red", output_tier="best"
+            "process_raster",
+            blob_name="dem.tif",
+            jpeg_quality=True,
+            strict_mode=1,
+            colour="red",
+            output_tier="best",
         )
     assert refused.value.status == 422
-    assert {fault["name"] for fault in refused.value.body["faults"]} == {"jpeg_quality", "strict_mode", "colour", "output_tier"}
+    assert {fault["name"] for fault in refused.value.body["faults"]} == {
+        "jpeg_quality",
+        "strict_mode",
+        "colour",
+        "output_tier",
+    }
     assert (refused.value.body["code"], refused.value.body["status"]) == ("PARAMETER_INVALID", 422)
 
 
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "code"),
     [
-        ("POST", "/api/jobs/submit/process_raster", {"blob_name": "nowhere.tif"}, 404, "SOURCE_NOT_FOUND"),
-        ("POST", "/api/jobs/submit/process_raster", {"blob_name": "../../etc/passwd"}, 422, "PARAMETER_INVALID"),
-        ("POST", "/api/jobs/submit/process_raster", {"blob_name": "x.json", "container_name": "messages"}, 422, "PARAMETER_INVALID"),
+        (
+            "POST",
+            "/api/jobs/submit/process_raster",
+            {"blob_name": "nowhere.tif"},
+            404,
+            "SOURCE_NOT_FOUND",
+        ),
+        (
+            "POST",
+            "/api/jobs/submit/process_raster",
+            {"blob_name": "../../etc/passwd"},
+            422,
+            "PARAMETER_INVALID",
+        ),
+        (
+            "POST",
+            "/api/jobs/submit/process_raster",
+            {"blob_name": "x.json", "container_name": "messages"},
+            422,
+            "PARAMETER_INVALID",
+        ),
         ("POST", "/api/jobs/submit/render_tiles", {}, 422, "PARAMETER_INVALID"),
         ("GET", f"/api/jobs/status/{'0' * 64}", None, 404, "NOT_FOUND"),
         ("GET", "/api/jobs/status/1", None, 422, "PARAMETER_INVALID"),
@@ -224,7 +314,9 @@ def test_every_parameter_that_does_not_fit_is_named(worked: Worked) -> None:
         ("DELETE", "/api/jobs", None, 405, "PARAMETER_INVALID"),
     ],
 )
-def test_refusals_are_problems_with_the_fields_of_old(worked: Worked, method: str, path: str, body: Any, status: int, code: str) -> None:
+def test_refusals_are_problems_with_the_fields_of_old(
+    worked: Worked, method: str, path: str, body: Any, status: int, code: str
+) -> None:
     answer = worked.stack.ask(method, path, json=body)
     problem = answer.json()
     assert (answer.status_code, problem["code"], problem["error"]) == (status, code, code)
@@ -235,45 +327,83 @@ def test_refusals_are_problems_with_the_fields_of_old(worked: Worked, method: st
 
 
 def test_a_reader_may_ask_and_not_submit(worked: Worked) -> None:
-    assert worked.stack.ask("GET", f"/api/jobs/status/{worked.job_ids['hello']}", "reader").status_code == 200
-    assert worked.stack.ask("POST", "/api/jobs/submit/hello_world", "reader", json={}).status_code == 403
-    assert worked.stack.ask("POST", f"/api/jobs/{worked.job_ids['garbage']}/retry", "reader").status_code == 403
+    assert (
+        worked.stack.ask("GET", f"/api/jobs/status/{worked.job_ids['hello']}", "reader").status_code
+        == 200
+    )
+    assert (
+        worked.stack.ask("POST", "/api/jobs/submit/hello_world", "reader", json={}).status_code
+        == 403
+    )
+    assert (
+        worked.stack.ask(
+            "POST", f"/api/jobs/{worked.job_ids['garbage']}/retry", "reader"
+        ).status_code
+        == 403
+    )
 
 
-def test_an_idempotency_key_gets_the_same_answer_again_and_refuses_another_request(worked: Worked) -> None:
+def test_an_idempotency_key_gets_the_same_answer_again_and_refuses_another_request(
+    worked: Worked,
+) -> None:
     def ask(body: dict[str, Any], key: str = "submitter") -> httpx.Response:
-        return worked.stack.ask("POST", "/api/jobs/submit/hello_world", key, json=body, headers={"Idempotency-Key": "one"})
+        return worked.stack.ask(
+            "POST",
+            "/api/jobs/submit/hello_world",
+            key,
+            json=body,
+            headers={"Idempotency-Key": "one"},
+        )
 
     first, second = ask({"name": "Grace"}), ask({"name": "Grace"})
     assert first.json()["status"] == "created"
     assert second.json() == first.json()
     other = ask({"name": "Mary"})
     assert (other.status_code, other.json()["code"]) == (422, "PARAMETER_INVALID")
-    assert ask({"name": "Mary"}, key="operator").json()["status"] == "created"  # a key is that of who sends it
+    assert (
+        ask({"name": "Mary"}, key="operator").json()["status"] == "created"
+    )  # a key is that of who sends it
     for job_id in (first.json()["job_id"],):
-        assert len(worked.stack.wait(lambda job_id=job_id: worked.stack.runs(**{JOB_TAG: job_id}))) == 1
+        assert (
+            len(worked.stack.wait(lambda job_id=job_id: worked.stack.runs(**{JOB_TAG: job_id})))
+            == 1
+        )
 
 
-def test_progress_is_told_event_by_event_and_goes_on_after_the_last_one_that_was_seen(worked: Worked) -> None:
+def test_progress_is_told_event_by_event_and_goes_on_after_the_last_one_that_was_seen(
+    worked: Worked,
+) -> None:
     stack, path = worked.stack, f"/api/jobs/{worked.job_ids['vector']}/events"
     told = _told(stack.ask("GET", path, "reader"))
     stages = [event["data"]["stage"] for event in told if event["event"] == "STAGE_DONE"]
     assert stages == ["raw_vector", "vector_profile", "vector_features", "vector_item"]
-    assert {"RUN_QUEUED", "RUN_STARTED", "MESSAGE_CREATED", "FEATURES_LOADED", "ITEM_PUBLISHED", "RUN_ENDED"} <= {
-        event["event"] for event in told
-    }
+    assert {
+        "RUN_QUEUED",
+        "RUN_STARTED",
+        "MESSAGE_CREATED",
+        "FEATURES_LOADED",
+        "ITEM_PUBLISHED",
+        "RUN_ENDED",
+    } <= {event["event"] for event in told}
     assert told[-1]["event"] == "end"
     assert told[-1]["data"] == worked.ended["vector"]
     rest = _told(stack.ask("GET", path, "reader", headers={"Last-Event-ID": told[4]["id"]}))
     assert rest == told[5:]
-    assert stack.ask("GET", path, "reader", headers={"Last-Event-ID": told[-1]["id"]}).status_code == 204
+    assert (
+        stack.ask("GET", path, "reader", headers={"Last-Event-ID": told[-1]["id"]}).status_code
+        == 204
+    )
 
 
 def test_progress_is_told_while_it_happens(worked: Worked) -> None:
     stack = worked.stack
     job_id = stack.legacy().submit("hello_world", name="Emmy")["job_id"]
     seen: list[str] = []
-    with stack.client.stream("GET", f"{stack.address}/api/jobs/{job_id}/events", headers={"X-Api-Key": stack.keys["reader"]}) as stream:
+    with stack.client.stream(
+        "GET",
+        f"{stack.address}/api/jobs/{job_id}/events",
+        headers={"X-Api-Key": stack.keys["reader"]},
+    ) as stream:
         deadline = time.monotonic() + 120
         for line in stream.iter_lines():
             assert time.monotonic() < deadline, f"it goes on without an end: {seen}"
@@ -291,7 +421,11 @@ def test_the_trace_is_the_one_that_the_command_line_tells(worked: Worked) -> Non
     for name in ("vector", "hello"):
         answer = stack.ask("GET", f"/api/jobs/{worked.job_ids[name]}/trace", "reader").json()
         told = geo_platform(
-            "trace", worked.ended[name]["runId"], "--json", home=stack.settings.home_dir, extra=stack.profile.environment
+            "trace",
+            worked.ended[name]["runId"],
+            "--json",
+            home=stack.settings.home_dir,
+            extra=stack.profile.environment,
         ).lines[0]
         assert _as_graphql_can_tell_it(answer) == _as_graphql_can_tell_it(told)
         assert answer["timelines"][0]["correlation_id"] == "req-2026-0017"
@@ -303,17 +437,25 @@ def test_the_trace_is_the_one_that_the_command_line_tells(worked: Worked) -> Non
 def test_a_job_s_id_and_the_request_s_lead_the_command_line_to_its_runs(worked: Worked) -> None:
     stack, ended = worked.stack, worked.ended["hello"]
     for known in (worked.job_ids["hello"], ended["requestId"]):
-        told = geo_platform("trace", known, "--json", home=stack.settings.home_dir, extra=stack.profile.environment).lines[0]
-        assert [timeline["run_id"] for timeline in told["timelines"]] == [ended["runId"]], told["looked_for"]
+        told = geo_platform(
+            "trace", known, "--json", home=stack.settings.home_dir, extra=stack.profile.environment
+        ).lines[0]
+        assert [timeline["run_id"] for timeline in told["timelines"]] == [ended["runId"]], told[
+            "looked_for"
+        ]
 
 
-def test_a_file_that_is_sent_to_the_address_of_an_upload_is_processed_once_it_is_submitted(worked: Worked) -> None:
+def test_a_file_that_is_sent_to_the_address_of_an_upload_is_processed_once_it_is_submitted(
+    worked: Worked,
+) -> None:
     stack = worked.stack
     offer = stack.ask("POST", "/api/uploads", "submitter", json={"file_name": "sent.tif"}).json()
     credential = {"X-Api-Key": stack.keys["submitter"]} if offer["needs_credential"] else {}
     url = stack.address + offer["url"] if offer["url"].startswith("/") else offer["url"]
     content = (SAMPLES / "sierra_nevada_srtm.tif").read_bytes()
-    sent = stack.client.request(offer["method"], url, content=content, headers={**offer["headers"], **credential})
+    sent = stack.client.request(
+        offer["method"], url, content=content, headers={**offer["headers"], **credential}
+    )
     assert sent.status_code == 201, sent.text
     job = stack.legacy().submit("process_raster", **offer["submit"])
     ended = stack.legacy().wait(job["job_id"])
@@ -326,7 +468,9 @@ def test_jobs_are_listed_by_type_and_state_page_by_page(worked: Worked) -> None:
     def page(**query: Any) -> Any:
         return worked.stack.ask("GET", "/api/jobs", "reader", params=query).json()
 
-    assert {job["jobId"] for job in page(type="ingest_vector", state="completed_with_errors")["jobs"]} == {
+    assert {
+        job["jobId"] for job in page(type="ingest_vector", state="completed_with_errors")["jobs"]
+    } == {
         worked.job_ids["vector"],
         worked.job_ids["data"],
     }
@@ -342,7 +486,9 @@ def test_jobs_are_listed_by_type_and_state_page_by_page(worked: Worked) -> None:
 
 
 def test_every_dependency_is_ready_by_name(worked: Worked) -> None:
-    found = worked.stack.wait(lambda: (answer := worked.stack.ask("GET", "/readyz", "")).status_code == 200 and answer)
+    found = worked.stack.wait(
+        lambda: (answer := worked.stack.ask("GET", "/readyz", "")).status_code == 200 and answer
+    )
     assert [(each["name"], each["is_ready"]) for each in found.json()["dependencies"]] == [
         (name, True) for name in ("webserver", "daemon", "code_location", "object_store", "catalog")
     ]
@@ -369,7 +515,11 @@ def test_what_is_accepted_while_the_webserver_is_down_runs_once_it_is_back(worke
     assert stack.legacy().submit("hello_world", name="while it was down")["status"] == "queued"
     with pytest.raises(LegacyError) as unknown:
         stack.legacy().status(worked.job_ids["hello"])
-    assert (unknown.value.status, unknown.value.body["code"], unknown.value.body["retryable"]) == (503, "STORE_UNAVAILABLE", True)
+    assert (unknown.value.status, unknown.value.body["code"], unknown.value.body["retryable"]) == (
+        503,
+        "STORE_UNAVAILABLE",
+        True,
+    )
     ready = stack.ask("GET", "/readyz", "")
     assert (ready.status_code, ready.json()["dependencies"][0]["is_ready"]) == (503, False)
     stack.dagster.start(WEBSERVER)
@@ -381,7 +531,9 @@ def test_what_is_accepted_while_the_webserver_is_down_runs_once_it_is_back(worke
 
 def _canceled(stack: ApiStack, job_id: str) -> dict[str, Any]:
     """Its status once it was canceled. A run that is being launched has to be there first."""
-    stack.wait(lambda: stack.ask("POST", f"/api/jobs/{job_id}/cancel", "submitter").status_code == 202)
+    stack.wait(
+        lambda: stack.ask("POST", f"/api/jobs/{job_id}/cancel", "submitter").status_code == 202
+    )
     return dict(stack.legacy().wait(job_id))
 
 
@@ -391,12 +543,22 @@ def _told(answer: httpx.Response) -> list[dict[str, Any]]:
     for block in answer.text.split("\n\n"):
         lines = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
         if lines:
-            told.append({"id": lines["id"], "event": lines["event"], "data": json.loads(lines["data"])})
+            told.append(
+                {"id": lines["id"], "event": lines["event"], "data": json.loads(lines["data"])}
+            )
     return told
 
 
 def _as_graphql_can_tell_it(document: Any) -> Any:
     """It tells durations only in Dagster's own words, rounded, and no tag that begins with a dot."""
     if isinstance(document, dict):
-        return {key: _as_graphql_can_tell_it(value) for key, value in document.items() if key != "duration_ms" and not key.startswith(".")}
-    return [_as_graphql_can_tell_it(value) for value in document] if isinstance(document, list) else document
+        return {
+            key: _as_graphql_can_tell_it(value)
+            for key, value in document.items()
+            if key != "duration_ms" and not key.startswith(".")
+        }
+    return (
+        [_as_graphql_can_tell_it(value) for value in document]
+        if isinstance(document, list)
+        else document
+    )

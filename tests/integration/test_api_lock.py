@@ -13,10 +13,10 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from geo_platform.api.app import create_app
-from geo_platform.api.guard import OPEN_PATHS, guard
-from geo_platform.api.keys import KeyFile
-from geo_platform.api.limits import FAILURES_PER_MINUTE
-from geo_platform.api.principal import Scope
+from geo_platform.api.auth.guard import OPEN_PATHS, guard
+from geo_platform.api.auth.keys import KeyFile
+from geo_platform.api.auth.limits import FAILURES_PER_MINUTE
+from geo_platform.api.auth.principal import Scope
 from geo_platform.errors import ParameterInvalid
 from geo_platform.settings import Settings
 from tests.support.locked import Locked, audit_lines, listen, locked, locked_application, make_keys
@@ -39,21 +39,54 @@ def door(shared: Locked) -> Locked:
 CLOSED = [
     *(
         ("GET", path)
-        for path in ("/forgotten", "/read", "/openapi.json", "/docs", "/", "/nowhere", "/livez/", "/livez/x", "/LIVEZ", "//livez")
+        for path in (
+            "/forgotten",
+            "/read",
+            "/openapi.json",
+            "/docs",
+            "/",
+            "/nowhere",
+            "/livez/",
+            "/livez/x",
+            "/LIVEZ",
+            "//livez",
+        )
     ),
     *(
         ("GET", path)
-        for path in ("/dagster", "/dagster/", "/dagster/graphql", "/dagster/server_info", "/readyz/../read", "/livez%2f..%2fread")
+        for path in (
+            "/dagster",
+            "/dagster/",
+            "/dagster/graphql",
+            "/dagster/server_info",
+            "/readyz/../read",
+            "/livez%2f..%2fread",
+        )
     ),
-    *(("POST", path) for path in ("/submit", "/operate", "/api/uploads", "/dagster/graphql", "/dagster/report_asset_materialization/a")),
+    *(
+        ("POST", path)
+        for path in (
+            "/submit",
+            "/operate",
+            "/api/uploads",
+            "/dagster/graphql",
+            "/dagster/report_asset_materialization/a",
+        )
+    ),
     *((method, "/read") for method in ("OPTIONS", "HEAD", "PUT", "DELETE", "TRACE", "PATCH")),
 ]
 
 
 @pytest.mark.parametrize(("method", "path"), CLOSED)
-def test_nothing_but_health_and_the_page_to_sign_in_answers_without_a_credential(door: Locked, method: str, path: str) -> None:
-    with closing(socket.create_connection(("127.0.0.1", httpx.URL(door.address).port or 0), 10)) as raw:
-        raw.sendall(f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())  # as it is: a client would tidy the path
+def test_nothing_but_health_and_the_page_to_sign_in_answers_without_a_credential(
+    door: Locked, method: str, path: str
+) -> None:
+    with closing(
+        socket.create_connection(("127.0.0.1", httpx.URL(door.address).port or 0), 10)
+    ) as raw:
+        raw.sendall(
+            f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+        )  # as it is: a client would tidy the path
         answer = b"".join(iter(lambda: raw.recv(65536), b"")).decode()
     assert answer.startswith("HTTP/1.1 401 ")
     assert 'www-authenticate: bearer realm="geo_platform"\r\n' in answer.lower()
@@ -76,24 +109,39 @@ def test_a_socket_is_closed_without_a_credential(door: Locked) -> None:
 
 @pytest.mark.parametrize(
     ("key", "allowed"),
-    [("reader", ["/read"]), ("submitter", ["/read", "/submit"]), ("operator", ["/read", "/submit", "/operate"])],
+    [
+        ("reader", ["/read"]),
+        ("submitter", ["/read", "/submit"]),
+        ("operator", ["/read", "/submit", "/operate"]),
+    ],
 )
-def test_each_scope_opens_its_own_routes_and_those_before_them(door: Locked, key: str, allowed: list[str]) -> None:
+def test_each_scope_opens_its_own_routes_and_those_before_them(
+    door: Locked, key: str, allowed: list[str]
+) -> None:
     asked = {"/read": ("GET", None), "/submit": ("POST", {}), "/operate": ("POST", {})}
-    answers = {path: door.ask(method, path, key, json=body) for path, (method, body) in asked.items()}
+    answers = {
+        path: door.ask(method, path, key, json=body) for path, (method, body) in asked.items()
+    }
     assert [path for path, answer in answers.items() if answer.status_code == 200] == allowed
     for answer in (one for one in answers.values() if one.status_code != 200):
         assert (answer.status_code, answer.json()["code"]) == (403, "FORBIDDEN")
         assert 'error="insufficient_scope"' in answer.headers["www-authenticate"]
 
 
-def test_a_key_is_taken_as_a_header_of_its_own_or_as_a_bearer_and_never_from_the_address(door: Locked) -> None:
+def test_a_key_is_taken_as_a_header_of_its_own_or_as_a_bearer_and_never_from_the_address(
+    door: Locked,
+) -> None:
     key = door.keys["reader"]
-    assert door.ask("GET", "/read", headers={"Authorization": f"Bearer {key}"}).json() == "key:reader"
+    assert (
+        door.ask("GET", "/read", headers={"Authorization": f"Bearer {key}"}).json() == "key:reader"
+    )
     assert door.ask("GET", "/read", headers={"Authorization": f"bearer {key}"}).status_code == 200
     for query in (f"api_key={key}", f"X-Api-Key={key}", f"access_token={key}"):
         assert door.ask("GET", f"/read?{query}").status_code == 401
-    assert door.ask("GET", "/read", headers={"Cookie": f"__Host-geo_platform={key}"}).status_code == 401
+    assert (
+        door.ask("GET", "/read", headers={"Cookie": f"__Host-geo_platform={key}"}).status_code
+        == 401
+    )
 
 
 @pytest.mark.parametrize(
@@ -110,7 +158,9 @@ def test_a_key_is_taken_as_a_header_of_its_own_or_as_a_bearer_and_never_from_the
         [("X-Forwarded-User", "operator"), ("X-Remote-User", "operator")],
     ],
 )
-def test_two_credentials_none_and_wrong_ones_are_refused(door: Locked, headers: list[tuple[str, str]]) -> None:
+def test_two_credentials_none_and_wrong_ones_are_refused(
+    door: Locked, headers: list[tuple[str, str]]
+) -> None:
     sent = [(name, value.format(**door.keys)) for name, value in headers]
     answer = door.client.get(f"{door.address}/read", headers=sent)
     assert (answer.status_code, answer.headers["content-type"]) == (401, "application/problem+json")
@@ -126,7 +176,9 @@ def test_a_container_or_dataset_outside_the_allow_list_is_forbidden(door: Locked
         assert asked.status_code == (200 if name.startswith("flood_") else 403)
 
 
-def test_each_decision_is_one_line_of_json_without_a_credential(door: Locked, caplog: pytest.LogCaptureFixture) -> None:
+def test_each_decision_is_one_line_of_json_without_a_credential(
+    door: Locked, caplog: pytest.LogCaptureFixture
+) -> None:
     listen(caplog)
     door.ask("GET", "/read?secret=in-the-query", "reader")
     door.ask("POST", "/operate", "reader")
@@ -134,7 +186,10 @@ def test_each_decision_is_one_line_of_json_without_a_credential(door: Locked, ca
     door.ask("GET", "/read", headers={"X-Api-Key": "gp_000000000000_" + "A" * 43})
     door.ask("GET", "/%0a%7b%22subject%22")
     lines = audit_lines(caplog)
-    assert [(line["subject"], line["route"], line["scope"], line["decision"], line["reason"]) for line in lines] == [
+    assert [
+        (line["subject"], line["route"], line["scope"], line["decision"], line["reason"])
+        for line in lines
+    ] == [
         ("key:reader", "GET /read", "reader", "allowed", "has scope reader"),
         ("key:reader", "POST /operate", "operator", "refused", "has scope reader"),
         ("", "GET /read", "", "refused", "no credential"),
@@ -185,14 +240,22 @@ def test_a_body_that_is_too_long_is_cut_off_whatever_its_length_says(door: Locke
             sent.append(1)
             yield b'{"a": "' + b"x" * 1000
 
-    unsaid = door.ask("POST", "/submit", "submitter", content=endless(), headers={"Content-Type": "application/json"})
+    unsaid = door.ask(
+        "POST",
+        "/submit",
+        "submitter",
+        content=endless(),
+        headers={"Content-Type": "application/json"},
+    )
     assert (unsaid.status_code, unsaid.json()["code"]) == (413, "BODY_TOO_LARGE")
     assert unsaid.headers["x-content-type-options"] == "nosniff"
     assert door.reached == []
     assert door.ask("POST", "/submit", "submitter", json={"x": "x" * 9_000}).status_code == 200
 
 
-def test_who_asks_too_often_is_told_when_to_come_again_and_others_are_not_held_up(tmp_path: Path) -> None:
+def test_who_asks_too_often_is_told_when_to_come_again_and_others_are_not_held_up(
+    tmp_path: Path,
+) -> None:
     with locked(tmp_path / "home", api_requests_per_minute=5) as door:
         answers = [door.ask("GET", "/read", "reader") for _ in range(7)]
         assert [answer.status_code for answer in answers] == [200] * 5 + [429] * 2
@@ -209,24 +272,47 @@ def test_an_address_that_asks_too_often_gets_not_even_health(tmp_path: Path) -> 
 def test_who_guesses_keys_is_no_longer_listened_to_even_with_a_good_one(tmp_path: Path) -> None:
     with locked(tmp_path / "home") as door:
         wrong = [
-            door.ask("GET", "/read", headers={"X-Api-Key": f"gp_{number:012x}_{'A' * 43}"}) for number in range(FAILURES_PER_MINUTE + 1)
+            door.ask("GET", "/read", headers={"X-Api-Key": f"gp_{number:012x}_{'A' * 43}"})
+            for number in range(FAILURES_PER_MINUTE + 1)
         ]
         assert [answer.status_code for answer in wrong] == [401] * FAILURES_PER_MINUTE + [429]
         assert door.ask("GET", "/read", "reader").status_code == 429
 
 
-def test_a_token_opens_beside_keys_and_an_issuer_that_is_down_closes_for_tokens_alone(tmp_path: Path) -> None:
-    with issuing() as issuer, locked(tmp_path / "home", api_oidc_issuer=issuer.address, api_oidc_audience=AUDIENCE) as door:
+def test_a_token_opens_beside_keys_and_an_issuer_that_is_down_closes_for_tokens_alone(
+    tmp_path: Path,
+) -> None:
+    with (
+        issuing() as issuer,
+        locked(
+            tmp_path / "home", api_oidc_issuer=issuer.address, api_oidc_audience=AUDIENCE
+        ) as door,
+    ):
         issuer.is_down = True
         bearer = {"Authorization": f"Bearer {issuer.token(scp='submitter')}"}
         down = door.ask("GET", "/read", headers=bearer)
         assert (down.status_code, down.json()["code"]) == (503, "STORE_UNAVAILABLE")
         assert door.ask("GET", "/read", "reader").status_code == 200
-    with issuing() as issuer, locked(tmp_path / "other", api_oidc_issuer=issuer.address, api_oidc_audience=AUDIENCE) as door:
+    with (
+        issuing() as issuer,
+        locked(
+            tmp_path / "other", api_oidc_issuer=issuer.address, api_oidc_audience=AUDIENCE
+        ) as door,
+    ):
         for scope, status in (("submitter", 200), ("reader", 403), (None, 403)):
-            answer = door.ask("POST", "/submit", headers={"Authorization": f"Bearer {issuer.token(scp=scope)}"}, json={})
+            answer = door.ask(
+                "POST",
+                "/submit",
+                headers={"Authorization": f"Bearer {issuer.token(scp=scope)}"},
+                json={},
+            )
             assert answer.status_code == status
-        assert door.ask("GET", "/read", headers={"Authorization": f"Bearer {issuer.token(exp=1)}"}).status_code == 401
+        assert (
+            door.ask(
+                "GET", "/read", headers={"Authorization": f"Bearer {issuer.token(exp=1)}"}
+            ).status_code
+            == 401
+        )
 
 
 def test_without_any_credential_nothing_is_served_and_it_is_said_what_to_do(tmp_path: Path) -> None:
@@ -249,18 +335,40 @@ def test_a_route_behind_no_guard_answers_nobody(tmp_path: Path) -> None:
     app = locked_application(settings, [])
     app.user_middleware.clear()
     with served(app) as address:
-        assert httpx.get(f"{address}/read", headers={"X-Api-Key": keys["operator"]}).status_code == 401
-        assert httpx.get(f"{address}/dagster/", headers={"X-Api-Key": keys["operator"]}).status_code == 401
+        assert (
+            httpx.get(f"{address}/read", headers={"X-Api-Key": keys["operator"]}).status_code == 401
+        )
+        assert (
+            httpx.get(f"{address}/dagster/", headers={"X-Api-Key": keys["operator"]}).status_code
+            == 401
+        )
 
 
-def test_of_the_whole_application_every_route_but_health_and_the_sign_in_is_closed(tmp_path: Path) -> None:
+def test_of_the_whole_application_every_route_but_health_and_the_sign_in_is_closed(
+    tmp_path: Path,
+) -> None:
     settings = Settings(home=tmp_path / "home", dagster_url="http://127.0.0.1:9")
     make_keys(settings)
     app = create_app(settings)
     described = app.openapi()["paths"]
-    asked = [(method.upper(), path.replace("{", "").replace("}", "")) for path, methods in described.items() for method in methods]
+    asked = [
+        (method.upper(), path.replace("{", "").replace("}", ""))
+        for path, methods in described.items()
+        for method in methods
+    ]
     assert len(asked) > 10
     with served(app) as address:
-        answers = {(method, path): httpx.request(method, f"{address}{path}").status_code for method, path in asked}
-    assert {where for where, status in answers.items() if status != 401} == {("GET", "/livez"), ("GET", "/readyz")}
-    assert all(methods[method].get("security") for path, methods in described.items() for method in methods if path not in OPEN_PATHS)
+        answers = {
+            (method, path): httpx.request(method, f"{address}{path}").status_code
+            for method, path in asked
+        }
+    assert {where for where, status in answers.items() if status != 401} == {
+        ("GET", "/livez"),
+        ("GET", "/readyz"),
+    }
+    assert all(
+        methods[method].get("security")
+        for path, methods in described.items()
+        for method in methods
+        if path not in OPEN_PATHS
+    )

@@ -13,7 +13,7 @@ from azure.storage.blob import BlobClient
 
 from geo_platform.errors import StoreDenied
 from geo_platform.settings import Profile, Settings
-from geo_platform.storage.azure_upload_address import ONE_PUT_MAX_BYTES, signed_upload
+from geo_platform.storage.azure.upload_address import ONE_PUT_MAX_BYTES, signed_upload
 from tests.support.azure_addresses import IDENTITY, azure, blob_host, certificate_for
 from tests.support.locked import Locked, locked
 from tests.support.objects import blob_client
@@ -29,8 +29,13 @@ def blobs(module_production: ProfileUnderTest) -> Blobs:
 
 @pytest.fixture(scope="module")
 def door(blobs: Blobs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Locked]:
-    account = {"blob_connection_string": blobs.connection_string, "blob_container_prefix": blobs.prefix}
-    with locked(tmp_path_factory.mktemp("uploads") / "home", profile=Profile.production, **account) as one:
+    account = {
+        "blob_connection_string": blobs.connection_string,
+        "blob_container_prefix": blobs.prefix,
+    }
+    with locked(
+        tmp_path_factory.mktemp("uploads") / "home", profile=Profile.production, **account
+    ) as one:
         yield one
 
 
@@ -45,7 +50,9 @@ def send(url: str, content: bytes, headers: dict[str, str]) -> httpx.Response:
     return httpx.put(url, content=content, headers=headers)
 
 
-def test_one_file_is_sent_with_the_address_once_and_lies_where_it_is_submitted_from(door: Locked, blobs: Blobs) -> None:
+def test_one_file_is_sent_with_the_address_once_and_lies_where_it_is_submitted_from(
+    door: Locked, blobs: Blobs
+) -> None:
     offer = offered(door, file_name="höhe & more.tif")
     assert offer["needs_credential"] is False
     assert send(offer["url"], b"raster", offer["headers"]).status_code == 201
@@ -81,7 +88,10 @@ WITH_THE_ADDRESS: dict[str, Callable[[BlobClient, str], object]] = {
 def test_the_address_does_nothing_else_to_its_blob(door: Locked, blobs: Blobs, what: str) -> None:
     offer = offered(door, file_name="dem.tif")
     assert send(offer["url"], b"raster", offer["headers"]).status_code == 201
-    with BlobClient.from_blob_url(offer["url"], retry_total=0) as blob, pytest.raises(HttpResponseError) as refused:
+    with (
+        BlobClient.from_blob_url(offer["url"], retry_total=0) as blob,
+        pytest.raises(HttpResponseError) as refused,
+    ):
         WITH_THE_ADDRESS[what](blob, "")
     assert refused.value.status_code in (403, 409)
     with blob_client(blobs.connection_string) as service:
@@ -89,12 +99,21 @@ def test_the_address_does_nothing_else_to_its_blob(door: Locked, blobs: Blobs, w
         assert kept.download_blob().readall() == b"raster"
 
 
-def test_another_name_another_container_and_a_listing_are_refused(door: Locked, blobs: Blobs) -> None:
+def test_another_name_another_container_and_a_listing_are_refused(
+    door: Locked, blobs: Blobs
+) -> None:
     url = httpx.URL(offered(door, file_name="dem.tif")["url"])
     own = f"/{blobs.prefix}bronze/"
-    for path in (url.path.replace("dem.tif", "other.tif"), url.path.replace(own, f"/{blobs.prefix}silver/"), f"{url.path}/below"):
+    for path in (
+        url.path.replace("dem.tif", "other.tif"),
+        url.path.replace(own, f"/{blobs.prefix}silver/"),
+        f"{url.path}/below",
+    ):
         assert path != url.path
-        assert send(str(url.copy_with(path=path)), b"x", {"x-ms-blob-type": "BlockBlob"}).status_code == 403
+        assert (
+            send(str(url.copy_with(path=path)), b"x", {"x-ms-blob-type": "BlockBlob"}).status_code
+            == 403
+        )
     container = url.copy_with(path=url.path.partition(own)[0] + own.rstrip("/"))
     listing = container.copy_merge_params({"restype": "container", "comp": "list"})
     assert httpx.get(listing).status_code == 403
@@ -105,14 +124,27 @@ def test_another_name_another_container_and_a_listing_are_refused(door: Locked, 
 
 def test_a_changed_right_or_end_breaks_the_signature(door: Locked) -> None:
     url = offered(door, file_name="dem.tif")["url"]
-    for changed in (url.replace("sp=c", "sp=racwd"), url.replace("se=20", "se=21"), url.replace("sr=b", "sr=c")):
+    for changed in (
+        url.replace("sp=c", "sp=racwd"),
+        url.replace("se=20", "se=21"),
+        url.replace("sr=b", "sr=c"),
+    ):
         assert changed != url
         assert send(changed, b"x", {"x-ms-blob-type": "BlockBlob"}).status_code == 403
 
 
 def test_an_address_that_has_ended_takes_nothing(blobs: Blobs) -> None:
-    settings = Settings(profile=Profile.production, blob_connection_string=blobs.connection_string, blob_container_prefix=blobs.prefix)  # type: ignore[arg-type]
-    url = signed_upload(settings, "bronze", "uploads/x/late.tif", ends_at_utc=datetime.now(UTC) - timedelta(seconds=1))
+    settings = Settings(
+        profile=Profile.production,
+        blob_connection_string=blobs.connection_string,
+        blob_container_prefix=blobs.prefix,
+    )  # type: ignore[arg-type]
+    url = signed_upload(
+        settings,
+        "bronze",
+        "uploads/x/late.tif",
+        ends_at_utc=datetime.now(UTC) - timedelta(seconds=1),
+    )
     assert send(url, b"x", {"x-ms-blob-type": "BlockBlob"}).status_code == 403
 
 
@@ -122,7 +154,11 @@ def test_the_platform_takes_no_bytes_itself_where_there_is_an_account(door: Lock
 
 
 def test_a_sas_token_of_the_platform_s_own_cannot_sign_and_is_said_so() -> None:
-    settings = Settings(profile=Profile.production, blob_account_url="https://a.blob.core.windows.net", blob_sas="sv=1&sig=x")  # type: ignore[arg-type]
+    settings = Settings(
+        profile=Profile.production,
+        blob_account_url="https://a.blob.core.windows.net",
+        blob_sas="sv=1&sig=x",
+    )  # type: ignore[arg-type]
     with pytest.raises(StoreDenied, match="can sign no upload"):
         signed_upload(settings, "bronze", "uploads/x/y.tif", ends_at_utc=datetime.now(UTC))
 
@@ -137,10 +173,24 @@ def test_with_a_managed_identity_the_address_is_signed_by_a_key_that_the_service
             monkeypatch.setenv(name, value)
         settings = Settings(profile=Profile.production, blob_account_url=f"https://{blob_host()}")
         for name in ("a.tif", "b.tif"):
-            url = signed_upload(settings, "bronze", f"uploads/x/{name}", ends_at_utc=datetime.now(UTC) + timedelta(minutes=5))
+            url = signed_upload(
+                settings,
+                "bronze",
+                f"uploads/x/{name}",
+                ends_at_utc=datetime.now(UTC) + timedelta(minutes=5),
+            )
             query = parse_qs(urlsplit(url).query)
-            assert (query["sp"], query["sr"], query["spr"], query["skoid"]) == (["c"], ["b"], ["https"], [IDENTITY])
+            assert (query["sp"], query["sr"], query["spr"], query["skoid"]) == (
+                ["c"],
+                ["b"],
+                ["https"],
+                [IDENTITY],
+            )
             assert urlsplit(url).path == f"/bronze/uploads/x/{name}"
-    asked = [record.getMessage() for record in caplog.records if f"{blob_host()}/?restype=" in record.getMessage()]
+    asked = [
+        record.getMessage()
+        for record in caplog.records
+        if f"{blob_host()}/?restype=" in record.getMessage()
+    ]
     assert len(asked) == 1
     assert cloud.account_key not in caplog.text

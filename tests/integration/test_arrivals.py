@@ -18,12 +18,12 @@ from geo_platform.arrivals.listing import ListingCursor
 from geo_platform.arrivals.watch import Watch
 from geo_platform.contracts.arrival import RunAsked
 from geo_platform.contracts.stored import dump_message, load_message
+from geo_platform.orchestrator.arrival_events import HIDDEN_S, EventIntake, EventsCursor, Tick
+from geo_platform.orchestrator.arrival_listing import KnownArrivals, listing_tick
+from geo_platform.orchestrator.run_requests import Taken, take
 from geo_platform.ports import BRONZE, QueuedMessage
 from geo_platform.runs import RUN_KEY_TAG, WATCH_TAG
-from geo_platform.storage.folder import FolderStore
-from schedules.arrival_events import HIDDEN_S, EventIntake, EventsCursor, Tick
-from schedules.arrival_listing import KnownArrivals, listing_tick
-from schedules.intake import Taken, take
+from geo_platform.storage.local.folder import FolderStore
 from tests.support.command import ROOT
 from tests.support.queues import Created, MemoryQueue
 
@@ -57,8 +57,18 @@ class Daemon:
 
     def launch(self, taken: Taken) -> None:
         for request in taken.requests:
-            tags = {**request.tags, RUN_KEY_TAG: str(request.run_key), "dagster/partition": str(request.partition_key or "")}
-            self.instance.add_run(dg.DagsterRun(job_name=str(request.job_name), tags=tags, status=dg.DagsterRunStatus.NOT_STARTED))
+            tags = {
+                **request.tags,
+                RUN_KEY_TAG: str(request.run_key),
+                "dagster/partition": str(request.partition_key or ""),
+            }
+            self.instance.add_run(
+                dg.DagsterRun(
+                    job_name=str(request.job_name),
+                    tags=tags,
+                    status=dg.DagsterRunStatus.NOT_STARTED,
+                )
+            )
             self.runs.append(request)
 
     def end(self) -> None:
@@ -91,7 +101,9 @@ class Events:
         return self.tell(key)
 
     def tell(self, key: str, **changes: Any) -> str:
-        return self.queue.send(Created(BRONZE, key, account_url=ACCOUNT, **changes).event("eventgrid"))
+        return self.queue.send(
+            Created(BRONZE, key, account_url=ACCOUNT, **changes).event("eventgrid")
+        )
 
     def tick(self, *, crashes: bool = False) -> Tick:
         """One, and what the daemon does after it; where it crashes, its answer is lost."""
@@ -109,7 +121,9 @@ def events(instance: dg.DagsterInstance, blobs: Blobs) -> Events:
 
 def _events(instance: dg.DagsterInstance, blobs: Blobs, watches: Sequence[Watch]) -> Events:
     queue = MemoryQueue()
-    return Events(EventIntake(instance, queue, blobs, watches, account_url=ACCOUNT), queue, Daemon(instance))
+    return Events(
+        EventIntake(instance, queue, blobs, watches, account_url=ACCOUNT), queue, Daemon(instance)
+    )
 
 
 def test_an_event_becomes_a_run_and_its_message_goes_once_that_run_exists(events: Events) -> None:
@@ -125,7 +139,9 @@ def test_an_event_becomes_a_run_and_its_message_goes_once_that_run_exists(events
     assert len(events.daemon.runs) == 1
 
 
-def test_a_tick_whose_answer_was_lost_is_made_good_by_the_message_that_comes_back(events: Events) -> None:
+def test_a_tick_whose_answer_was_lost_is_made_good_by_the_message_that_comes_back(
+    events: Events,
+) -> None:
     events.land("sierra.tif")
     lost = events.tick(crashes=True)
     assert len(lost.taken.requests) == 1
@@ -135,7 +151,9 @@ def test_a_tick_whose_answer_was_lost_is_made_good_by_the_message_that_comes_bac
     _make_receipts_old(events)
     events.queue.now_s += 60
     again = events.tick()
-    assert [request.run_key for request in again.taken.requests] == [request.run_key for request in lost.taken.requests]
+    assert [request.run_key for request in again.taken.requests] == [
+        request.run_key for request in lost.taken.requests
+    ]
     events.tick()
     assert not events.queue.kept
 
@@ -148,14 +166,18 @@ def _make_receipts_old(events: Events) -> None:
         objects.put_bytes("messages", stored.reference.key, dump_message(older), metadata={})
 
 
-def test_the_same_event_twice_and_the_same_object_by_listing_make_one_run(events: Events, instance: dg.DagsterInstance) -> None:
+def test_the_same_event_twice_and_the_same_object_by_listing_make_one_run(
+    events: Events, instance: dg.DagsterInstance
+) -> None:
     events.land("sierra.tif")
     events.tell("sierra.tif")
     events.tick()
     events.tell("sierra.tif")
     events.tick()
     events.tick()
-    listed = listing_tick(instance, events.intake.objects, Watch(name="bronze"), ListingCursor(), KnownArrivals())
+    listed = listing_tick(
+        instance, events.intake.objects, Watch(name="bronze"), ListingCursor(), KnownArrivals()
+    )
     assert not listed.taken.requests
     assert len(listed.taken.known) == 1
     assert len(events.daemon.runs) == 1
@@ -170,8 +192,12 @@ class SteadyQueue(MemoryQueue):
         return super().receive(most, hidden_s=hidden_s)
 
 
-def test_the_first_of_a_steady_stream_do_not_wait_for_its_end(instance: dg.DagsterInstance, blobs: Blobs) -> None:
-    intake = EventIntake(instance, SteadyQueue(), blobs, [Watch(name="bronze")], account_url=ACCOUNT)
+def test_the_first_of_a_steady_stream_do_not_wait_for_its_end(
+    instance: dg.DagsterInstance, blobs: Blobs
+) -> None:
+    intake = EventIntake(
+        instance, SteadyQueue(), blobs, [Watch(name="bronze")], account_url=ACCOUNT
+    )
     assert 1 < intake.tick(EventsCursor(), tick_s=15).received < 40
 
 
@@ -194,12 +220,16 @@ def test_an_object_that_is_gone_has_no_run_and_its_message_goes(events: Events) 
     assert not events.queue.kept
 
 
-def test_small_objects_that_land_together_share_a_run_and_large_ones_have_their_own(events: Events) -> None:
+def test_small_objects_that_land_together_share_a_run_and_large_ones_have_their_own(
+    events: Events,
+) -> None:
     for number in range(50):
         events.land(f"points/{number}.geojson", b'{"type": "Point", "coordinates": [1, 2]}')
     events.land("large.tif", b"II*\0" + bytes(9 * 2**20))
     tick = events.tick()
-    shared, large = sorted(tick.taken.requests, key=lambda request: request.job_name != "ingest_files")
+    shared, large = sorted(
+        tick.taken.requests, key=lambda request: request.job_name != "ingest_files"
+    )
     assert len(shared.run_config["ops"]["files"]["config"]["files"]) == 50
     assert shared.tags["geo_platform/arrivals"] == "50"
     assert large.partition_key == "large.tif"
@@ -207,7 +237,9 @@ def test_small_objects_that_land_together_share_a_run_and_large_ones_have_their_
     assert not events.queue.kept
 
 
-def test_a_queue_that_is_full_takes_no_more_and_the_oldest_go_first(instance: dg.DagsterInstance, blobs: Blobs) -> None:
+def test_a_queue_that_is_full_takes_no_more_and_the_oldest_go_first(
+    instance: dg.DagsterInstance, blobs: Blobs
+) -> None:
     events = _events(instance, blobs, [Watch(name="bronze", most_waiting_runs=2, small_bytes=0)])
     for name in ("c", "a", "b"):
         events.land(f"{name}.tif")
@@ -223,9 +255,15 @@ def test_a_queue_that_is_full_takes_no_more_and_the_oldest_go_first(instance: dg
     assert not events.queue.kept
 
 
-def test_parts_of_a_shapefile_are_held_together_until_all_are_there(events: Events, tmp_path: Path) -> None:
+def test_parts_of_a_shapefile_are_held_together_until_all_are_there(
+    events: Events, tmp_path: Path
+) -> None:
     shutil.unpack_archive(ROOT / "samples" / "natural_earth_countries.shp.zip", tmp_path / "parts")
-    parts = sorted(path for path in (tmp_path / "parts").rglob("*") if path.suffix in (".shp", ".shx", ".dbf", ".prj"))
+    parts = sorted(
+        path
+        for path in (tmp_path / "parts").rglob("*")
+        if path.suffix in (".shp", ".shx", ".dbf", ".prj")
+    )
     assert len(parts) == 4
     for path in parts:
         events.queue.now_s += 10
@@ -242,7 +280,9 @@ def test_parts_of_a_shapefile_are_held_together_until_all_are_there(events: Even
     assert len(events.daemon.runs) == 1
 
 
-def test_a_sidecar_that_comes_later_makes_a_new_arrival_whatever_the_patterns_say(instance: dg.DagsterInstance, blobs: Blobs) -> None:
+def test_a_sidecar_that_comes_later_makes_a_new_arrival_whatever_the_patterns_say(
+    instance: dg.DagsterInstance, blobs: Blobs
+) -> None:
     events = _events(instance, blobs, [Watch(name="scenes", prefix="in/", include=("*.tif",))])
     events.land("in/scene.tif")
     events.tick()
@@ -259,7 +299,11 @@ def test_a_sidecar_that_comes_later_makes_a_new_arrival_whatever_the_patterns_sa
 def test_what_is_no_event_is_buried_with_the_reason(events: Events) -> None:
     events.queue.send("not an event")
     events.tell("a.tif", type="Microsoft.Storage.BlobDeleted")
-    events.queue.send(Created(BRONZE, "a.tif", account_url="https://other.blob.core.windows.net").event("cloudevents"))
+    events.queue.send(
+        Created(BRONZE, "a.tif", account_url="https://other.blob.core.windows.net").event(
+            "cloudevents"
+        )
+    )
     tick = events.tick()
     assert not events.queue.kept
     assert [reason for _, reason in events.queue.buried] == [
@@ -278,8 +322,15 @@ def test_what_a_person_submitted_is_not_asked_for_again(events: Events) -> None:
     assert not events.queue.kept
 
 
-def test_a_folder_is_taken_in_by_listing_once_its_files_lie_still(instance: dg.DagsterInstance, tmp_path: Path) -> None:
-    folder, watch, known, daemon = FolderStore(tmp_path / "store"), Watch(name="bronze", settle_s=1), KnownArrivals(), Daemon(instance)
+def test_a_folder_is_taken_in_by_listing_once_its_files_lie_still(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    folder, watch, known, daemon = (
+        FolderStore(tmp_path / "store"),
+        Watch(name="bronze", settle_s=1),
+        KnownArrivals(),
+        Daemon(instance),
+    )
     inbox = tmp_path / "store" / "bronze" / "in"
     inbox.mkdir(parents=True)
     shutil.copyfile(SAMPLE, inbox / "sierra.tif")
@@ -295,10 +346,15 @@ def test_a_folder_is_taken_in_by_listing_once_its_files_lie_still(instance: dg.D
     assert daemon.partitions == ["in/sierra.tif", "in/sierra.tif"]
 
 
-def test_two_that_find_an_object_at_the_same_moment_ask_once(instance: dg.DagsterInstance, blobs: Blobs) -> None:
+def test_two_that_find_an_object_at_the_same_moment_ask_once(
+    instance: dg.DagsterInstance, blobs: Blobs
+) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    arrivals = [arrival_of(blobs.put_file(BRONZE, f"{number}.tif", SAMPLE, metadata={})) for number in range(20)]
+    arrivals = [
+        arrival_of(blobs.put_file(BRONZE, f"{number}.tif", SAMPLE, metadata={}))
+        for number in range(20)
+    ]
     watch = Watch(name="bronze", small_bytes=0)
     with ThreadPoolExecutor(4) as pool:
         taken = list(pool.map(lambda _: take(instance, blobs, watch, arrivals), range(4)))
@@ -311,16 +367,21 @@ def test_many_that_have_their_runs_are_gone_through_tick_by_tick_however_slow_th
 ) -> None:
     """A process that knows nothing yet finds the receipts of them all, so many a tick, and asks for nothing; then for what is new."""
     watch = Watch(name="bronze", files_per_run=1000)
-    arrivals = [arrival_of(blobs.put_bytes(BRONZE, f"old/{number:04}.tif", b"II*\0", metadata={})) for number in range(1100)]
+    arrivals = [
+        arrival_of(blobs.put_bytes(BRONZE, f"old/{number:04}.tif", b"II*\0", metadata={}))
+        for number in range(1100)
+    ]
     daemon = Daemon(instance)
     for part in (arrivals[:600], arrivals[600:]):
         daemon.launch(take(instance, blobs, watch, part))
     blobs.put_bytes(BRONZE, "new.tif", b"II*\0", metadata={})
     known, cursor = KnownArrivals(), ListingCursor()
     asked: list[dg.RunRequest] = []
-    monkeypatch.setattr("schedules.arrival_listing._OVERTIME_S", -1000)
+    monkeypatch.setattr("geo_platform.orchestrator.arrival_listing._OVERTIME_S", -1000)
     late = listing_tick(instance, blobs, watch, cursor, known)
-    assert (late.taken.requests, late.cursor.watermark_utc) == ([], None), "time is up before anything was compared"
+    assert (late.taken.requests, late.cursor.watermark_utc) == ([], None), (
+        "time is up before anything was compared"
+    )
     monkeypatch.undo()
     while cursor.watermark_utc is None:
         tick = listing_tick(instance, blobs, watch, cursor, known)

@@ -22,18 +22,25 @@ from azure.storage.blob import (
 )
 
 from deploy.local.servers import ACCOUNT
-from geo_platform.errors import Conflict, PlatformError, SourceNotFound, StoreDenied, StoreUnavailable
+from geo_platform.errors import (
+    Conflict,
+    PlatformError,
+    SourceNotFound,
+    StoreDenied,
+    StoreUnavailable,
+)
 from geo_platform.settings import Settings
-from geo_platform.storage import azure_blob, azure_upload
-from geo_platform.storage.azure_account import blob_service
-from geo_platform.storage.azure_blob import AzureBlobStore
+from geo_platform.storage.azure import blob as azure_blob
+from geo_platform.storage.azure import upload as azure_upload
+from geo_platform.storage.azure.account import blob_service
+from geo_platform.storage.azure.blob import AzureBlobStore
 from tests.support.azure_addresses import azure, blob_host, certificate_for
 from tests.support.meddler import Meddler, before
 from tests.support.objects import azure_under_test
 from tests.support.servers import Blobs
 
+# Three blocks.
 IN_BLOCKS = 20_000_000
-"""Three blocks."""
 
 
 @pytest.fixture
@@ -57,7 +64,9 @@ def meddler(blobs: Blobs) -> Iterator[Meddler]:
 
 
 def through(meddler: Meddler, blobs: Blobs, *, retries: int = 0) -> AzureBlobStore:
-    settings = Settings.model_validate({"blob_connection_string": meddler.connection_string(blobs.connection_string)})
+    settings = Settings.model_validate(
+        {"blob_connection_string": meddler.connection_string(blobs.connection_string)}
+    )
     return AzureBlobStore(blob_service(settings, retries=retries), container_prefix=blobs.prefix)
 
 
@@ -80,10 +89,15 @@ def test_a_written_blob_says_to_any_program_what_it_is_and_where_it_came_from(
     made = file_of(tmp_path, size)
     said = {"run_id": "r1", "fingerprint": "f" * 64, "source_etag": "0x1", "sha256": "0" * 64}
     stored = store.put_file("silver", "cogs/f/scene.tif", made, metadata=said)
-    found = service.get_blob_client(f"{blobs.prefix}silver", "cogs/f/scene.tif").get_blob_properties()
+    found = service.get_blob_client(
+        f"{blobs.prefix}silver", "cogs/f/scene.tif"
+    ).get_blob_properties()
     assert {name: value for name, value in found.metadata.items() if name != "upload_id"} == said
     assert found.content_settings.content_type == "image/tiff"
-    assert bytes(found.content_settings.content_md5) == hashlib.md5(made.read_bytes(), usedforsecurity=False).digest()
+    assert (
+        bytes(found.content_settings.content_md5)
+        == hashlib.md5(made.read_bytes(), usedforsecurity=False).digest()
+    )
     assert stored.reference.uri == found_address(blobs, "silver", "cogs/f/scene.tif")
     assert (stored.reference.container, f'"{stored.reference.etag}"') == ("silver", found.etag)
 
@@ -92,11 +106,17 @@ def found_address(blobs: Blobs, container: str, key: str) -> str:
     return f"{_part(blobs.connection_string, 'BlobEndpoint')}/{blobs.prefix}{container}/{key}"
 
 
-def test_a_media_type_that_is_known_is_the_blobs_content_type(store: AzureBlobStore, service: BlobServiceClient, blobs: Blobs) -> None:
-    store.put_bytes("silver", "a.bin", b"1", metadata={"media_type": "application/vnd.apache.parquet"})
+def test_a_media_type_that_is_known_is_the_blobs_content_type(
+    store: AzureBlobStore, service: BlobServiceClient, blobs: Blobs
+) -> None:
+    store.put_bytes(
+        "silver", "a.bin", b"1", metadata={"media_type": "application/vnd.apache.parquet"}
+    )
     found = service.get_blob_client(f"{blobs.prefix}silver", "a.bin").get_blob_properties()
     assert found.content_settings.content_type == "application/vnd.apache.parquet"
-    assert store.stat("silver", "a.bin").metadata == {"media_type": "application/vnd.apache.parquet"}
+    assert store.stat("silver", "a.bin").metadata == {
+        "media_type": "application/vnd.apache.parquet"
+    }
 
 
 def test_a_container_that_is_missing_is_empty_and_is_made_by_the_first_put(
@@ -113,7 +133,9 @@ def test_a_container_that_is_missing_is_empty_and_is_made_by_the_first_put(
     assert [len(list(store.list(name))) for name in ("bronze", "silver")] == [1, 1]
 
 
-def test_what_is_staged_is_seen_by_nobody_until_it_is_committed(store: AzureBlobStore, service: BlobServiceClient, blobs: Blobs) -> None:
+def test_what_is_staged_is_seen_by_nobody_until_it_is_committed(
+    store: AzureBlobStore, service: BlobServiceClient, blobs: Blobs
+) -> None:
     client = service.get_blob_client(f"{blobs.prefix}bronze", "half.tif")
     client.stage_block("0001", b"half")
     assert list(store.list("bronze")) == []
@@ -136,15 +158,21 @@ def test_names_that_the_platform_would_refuse_and_folders_of_their_own_are_not_l
             read("bronze", "in")
 
 
-def test_a_listing_goes_on_beyond_a_page(store: AzureBlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_listing_goes_on_beyond_a_page(
+    store: AzureBlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(azure_blob, "LISTED_AT_ONCE", 3)
     names = [f"k{number}" for number in range(8)]
     for name in names:
         store.put_bytes("bronze", name, b"", metadata={"name": name})
-    assert [(stored.reference.key, stored.metadata["name"]) for stored in store.list("bronze", "k")] == [(name, name) for name in names]
+    assert [
+        (stored.reference.key, stored.metadata["name"]) for stored in store.list("bronze", "k")
+    ] == [(name, name) for name in names]
 
 
-def test_an_object_with_snapshots_is_deleted_with_them(store: AzureBlobStore, service: BlobServiceClient, blobs: Blobs) -> None:
+def test_an_object_with_snapshots_is_deleted_with_them(
+    store: AzureBlobStore, service: BlobServiceClient, blobs: Blobs
+) -> None:
     store.put_bytes("bronze", "a", b"1", metadata={})
     service.get_blob_client(f"{blobs.prefix}bronze", "a").create_snapshot()
     store.delete("bronze", "a")
@@ -166,14 +194,19 @@ def test_a_put_whose_blocks_another_one_threw_away_is_done_again(
 
     monkeypatch.setattr(BlobClient, "commit_block_list", after_the_other)
     stored = store.put_file("silver", "a", ours, metadata={"by": "us"})
-    assert (stored, store.read_bytes("silver", "a")) == (store.stat("silver", "a"), ours.read_bytes())
+    assert (stored, store.read_bytes("silver", "a")) == (
+        store.stat("silver", "a"),
+        ours.read_bytes(),
+    )
     between[0] = 1
     with pytest.raises(Conflict):
         store.put_file("silver", "a", ours, metadata={}, only_if_etag=stored.reference.etag)
     assert store.stat("silver", "a").metadata == {"by": "others"}
 
 
-def test_puts_of_one_key_at_the_same_time_leave_one_of_them_whole(store: AzureBlobStore, tmp_path: Path) -> None:
+def test_puts_of_one_key_at_the_same_time_leave_one_of_them_whole(
+    store: AzureBlobStore, tmp_path: Path
+) -> None:
     made = [file_of(tmp_path, IN_BLOCKS, f"made{number}") for number in range(3)]
 
     def put(path: Path) -> bool:
@@ -191,7 +224,12 @@ def test_puts_of_one_key_at_the_same_time_leave_one_of_them_whole(store: AzureBl
 
 @pytest.mark.parametrize(
     ("size", "request_of", "retries"),
-    [(9, b"PUT /", 0), (9, b"PUT /", 1), (IN_BLOCKS, b"comp=blocklist", 0), (IN_BLOCKS, b"comp=blocklist", 1)],
+    [
+        (9, b"PUT /", 0),
+        (9, b"PUT /", 1),
+        (IN_BLOCKS, b"comp=blocklist", 0),
+        (IN_BLOCKS, b"comp=blocklist", 1),
+    ],
 )
 def test_a_put_that_was_done_and_whose_answer_was_lost_is_recognised(
     blobs: Blobs, meddler: Meddler, tmp_path: Path, size: int, request_of: bytes, retries: int
@@ -205,7 +243,9 @@ def test_a_put_that_was_done_and_whose_answer_was_lost_is_recognised(
         store.put_file("silver", "a.tif", made, metadata={}, only_if_etag="")
 
 
-def test_a_connection_that_is_cut_once_costs_a_retry_and_no_more(blobs: Blobs, meddler: Meddler, tmp_path: Path) -> None:
+def test_a_connection_that_is_cut_once_costs_a_retry_and_no_more(
+    blobs: Blobs, meddler: Meddler, tmp_path: Path
+) -> None:
     store, made = through(meddler, blobs, retries=2), file_of(tmp_path, IN_BLOCKS)
     meddler.cut_at(b"comp=block&", nth=2)
     stored = store.put_file("silver", "a.tif", made, metadata={})
@@ -228,7 +268,9 @@ def test_a_connection_that_is_cut_without_a_retry_leaves_nothing_visible(
 
 
 @pytest.mark.parametrize("size", [1_000, IN_BLOCKS], ids=["small", "in blocks"])
-def test_bytes_that_are_damaged_on_the_way_are_noticed_by_the_service(blobs: Blobs, meddler: Meddler, tmp_path: Path, size: int) -> None:
+def test_bytes_that_are_damaged_on_the_way_are_noticed_by_the_service(
+    blobs: Blobs, meddler: Meddler, tmp_path: Path, size: int
+) -> None:
     store, made = through(meddler, blobs), tmp_path / "made.tif"
     made.write_bytes(b"\0" * (size - 30) + b"this is to be stored" + b"\0" * 10)
     meddler.alter(b"this is to be stored", b"this is to be STORED")
@@ -241,7 +283,9 @@ def test_content_that_is_not_what_its_md5_says_is_not_believed(
     store: AzureBlobStore, service: BlobServiceClient, blobs: Blobs, tmp_path: Path
 ) -> None:
     store.put_bytes("bronze", "a", b"as it was", metadata={})
-    wrong = ContentSettings(content_md5=bytearray(hashlib.md5(b"as it is", usedforsecurity=False).digest()))
+    wrong = ContentSettings(
+        content_md5=bytearray(hashlib.md5(b"as it is", usedforsecurity=False).digest())
+    )
     service.get_blob_client(f"{blobs.prefix}bronze", "a").set_http_headers(wrong)
     with pytest.raises(StoreUnavailable, match="MD5"):
         store.read_bytes("bronze", "a")
@@ -251,7 +295,9 @@ def test_content_that_is_not_what_its_md5_says_is_not_believed(
 
 
 @pytest.mark.parametrize("way", ["read_bytes", "local_path", "open"])
-def test_bytes_that_are_damaged_on_the_way_back_are_noticed(blobs: Blobs, meddler: Meddler, way: str) -> None:
+def test_bytes_that_are_damaged_on_the_way_back_are_noticed(
+    blobs: Blobs, meddler: Meddler, way: str
+) -> None:
     store = through(meddler, blobs)
     store.put_bytes("bronze", "a", b"this was stored", metadata={})
 
@@ -303,7 +349,9 @@ def test_a_reader_meets_the_replacement_of_what_it_reads(store: AzureBlobStore) 
 
 def test_bytes_are_fetched_as_they_are_read(blobs: Blobs, meddler: Meddler) -> None:
     counted: list[int] = []
-    store = AzureBlobStore(through(meddler, blobs)._service, container_prefix=blobs.prefix, received=counted.append)
+    store = AzureBlobStore(
+        through(meddler, blobs)._service, container_prefix=blobs.prefix, received=counted.append
+    )
     content = os.urandom(30_000_000)
     store.put_bytes("bronze", "a", content, metadata={})
     before = meddler.from_server
@@ -319,9 +367,16 @@ def test_bytes_are_fetched_as_they_are_read(blobs: Blobs, meddler: Meddler) -> N
     assert (sum(counted), len(counted) < 20, max(counted)) == (30_000_000, True, 4 * 2**20)
 
 
-def test_an_object_is_fetched_once_for_all_who_ask_for_its_file(blobs: Blobs, store: AzureBlobStore, tmp_path: Path) -> None:
+def test_an_object_is_fetched_once_for_all_who_ask_for_its_file(
+    blobs: Blobs, store: AzureBlobStore, tmp_path: Path
+) -> None:
     counted: list[int] = []
-    counting = AzureBlobStore(store._service, container_prefix=blobs.prefix, scratch=tmp_path / "s", received=counted.append)
+    counting = AzureBlobStore(
+        store._service,
+        container_prefix=blobs.prefix,
+        scratch=tmp_path / "s",
+        received=counted.append,
+    )
     counting.put_bytes("bronze", "a", bytes(100_000), metadata={})
     with ThreadPoolExecutor(4) as pool:
         paths = set(pool.map(lambda _: _held(counting, "a"), range(8)))
@@ -339,12 +394,17 @@ def _held(store: AzureBlobStore, key: str) -> Path:
         return path
 
 
-def test_a_disk_that_is_full_while_fetching_says_so_and_keeps_no_piece(store: AzureBlobStore, tmp_path: Path) -> None:
+def test_a_disk_that_is_full_while_fetching_says_so_and_keeps_no_piece(
+    store: AzureBlobStore, tmp_path: Path
+) -> None:
     store.put_bytes("bronze", "a", bytes(3_000_000), metadata={})
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
     try:
-        with pytest.raises(StoreUnavailable, match="File too large"), store.local_path("bronze", "a"):
+        with (
+            pytest.raises(StoreUnavailable, match="File too large"),
+            store.local_path("bronze", "a"),
+        ):
             pass
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -364,21 +424,35 @@ def sas_of(blobs: Blobs, permissions: str, *, hours: int = 1) -> str:
 
 
 def with_settings(blobs: Blobs, **given: object) -> AzureBlobStore:
-    settings = Settings.model_validate({"blob_account_url": _part(blobs.connection_string, "BlobEndpoint"), **given})
+    settings = Settings.model_validate(
+        {"blob_account_url": _part(blobs.connection_string, "BlobEndpoint"), **given}
+    )
     return AzureBlobStore(blob_service(settings, retries=0), container_prefix=blobs.prefix)
 
 
 def test_a_sas_token_opens_what_it_allows(blobs: Blobs, store: AzureBlobStore) -> None:
-    writing, reading = (with_settings(blobs, blob_sas=f"?{sas_of(blobs, rights)}") for rights in ("rwdlc", "rl"))
+    writing, reading = (
+        with_settings(blobs, blob_sas=f"?{sas_of(blobs, rights)}") for rights in ("rwdlc", "rl")
+    )
     stored = writing.put_bytes("bronze", "a b", b"1", metadata={})
-    assert stored == reading.stat("bronze", "a b") == next(iter(reading.list("bronze"))) == store.stat("bronze", "a b")
+    assert (
+        stored
+        == reading.stat("bronze", "a b")
+        == next(iter(reading.list("bronze")))
+        == store.stat("bronze", "a b")
+    )
     assert reading.read_bytes("bronze", "a b") == b"1"
-    for attempt in (lambda: reading.put_bytes("bronze", "b", b"1", metadata={}), lambda: reading.delete("bronze", "a b")):
+    for attempt in (
+        lambda: reading.put_bytes("bronze", "b", b"1", metadata={}),
+        lambda: reading.delete("bronze", "a b"),
+    ):
         with pytest.raises(StoreDenied, match="bronze/"):
             attempt()
 
 
-def test_a_container_that_may_not_be_made_is_asked_for_by_its_name(blobs: Blobs, service: BlobServiceClient) -> None:
+def test_a_container_that_may_not_be_made_is_asked_for_by_its_name(
+    blobs: Blobs, service: BlobServiceClient
+) -> None:
     service.delete_container(f"{blobs.prefix}bronze")
     objects_only = generate_account_sas(
         ACCOUNT,
@@ -392,7 +466,9 @@ def test_a_container_that_may_not_be_made_is_asked_for_by_its_name(blobs: Blobs,
     assert f"{blobs.prefix}bronze" in denied.value.remedy
 
 
-def test_no_secret_is_in_any_error_or_log_line(blobs: Blobs, meddler: Meddler, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_secret_is_in_any_error_or_log_line(
+    blobs: Blobs, meddler: Meddler, caplog: pytest.LogCaptureFixture
+) -> None:
     expired, wrong = sas_of(blobs, "rwl", hours=-1), "d3Jvbmcga2V5IGZvciBhIHN0b3JhZ2UgYWNjb3VudA=="
     unreachable = f"http://127.0.0.1:9/{ACCOUNT}"
     cutting = _part(meddler.connection_string(blobs.connection_string), "BlobEndpoint")
@@ -401,8 +477,14 @@ def test_no_secret_is_in_any_error_or_log_line(blobs: Blobs, meddler: Meddler, c
         "expired": (with_settings(blobs, blob_sas=expired), StoreDenied),
         "wrong key": (with_settings(blobs, blob_key=wrong), StoreDenied),
         "no key": (with_settings(blobs, blob_key="this is no key"), StoreDenied),
-        "unreachable": (with_settings(blobs, blob_sas=expired, blob_account_url=unreachable), StoreUnavailable),
-        "cut": (with_settings(blobs, blob_sas=sas_of(blobs, "rl"), blob_account_url=cutting), StoreUnavailable),
+        "unreachable": (
+            with_settings(blobs, blob_sas=expired, blob_account_url=unreachable),
+            StoreUnavailable,
+        ),
+        "cut": (
+            with_settings(blobs, blob_sas=sas_of(blobs, "rl"), blob_account_url=cutting),
+            StoreUnavailable,
+        ),
     }
     said: list[str] = []
     with caplog.at_level(logging.DEBUG):
@@ -410,8 +492,15 @@ def test_no_secret_is_in_any_error_or_log_line(blobs: Blobs, meddler: Meddler, c
             with pytest.raises(expected) as failed:
                 store.read_bytes("bronze", "a")
             said += [name, *_all_of(failed.value)]
-    everything = "\n".join([*said, caplog.text, *map(repr, (store for store, _ in stores.values()))])
-    for secret in ("this is no key", wrong, _part(blobs.connection_string, "AccountKey"), "sig=" + expired.partition("sig=")[2][:10]):
+    everything = "\n".join(
+        [*said, caplog.text, *map(repr, (store for store, _ in stores.values()))]
+    )
+    for secret in (
+        "this is no key",
+        wrong,
+        _part(blobs.connection_string, "AccountKey"),
+        "sig=" + expired.partition("sig=")[2][:10],
+    ):
         assert secret not in everything
     assert not re.search(r"sig=(?!\*\*\*|REDACTED)", everything)
 
@@ -425,7 +514,9 @@ def _all_of(error: BaseException | None) -> list[str]:
     return texts
 
 
-def test_a_managed_identity_opens_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_managed_identity_opens_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """DefaultAzureCredential asks the token endpoint, and the service takes the token: by https, at the account's own address."""
     with azure(tmp_path, certificate_for([blob_host()], tmp_path), {}) as cloud:
         for name, value in cloud.environment.items():

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from geo_platform.errors import StoreUnavailable
-from geo_platform.storage.azure_blob import AzureBlobStore
+from geo_platform.storage.azure.blob import AzureBlobStore
 from tests.support.meddler import Meddler, before
 from tests.support.objects import blob_client
 from tests.support.servers import Blobs, OwnAzurite
 
 PROJECT = Path(__file__).parents[2]
+# Five blocks: more than go up side by side.
 IN_BLOCKS = 40_000_000
-"""Five blocks: more than go up side by side."""
 
 
 @pytest.fixture
@@ -29,7 +29,9 @@ def made(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def store_behind(network: Meddler, connection_string: str, prefix: str, scratch: Path) -> Iterator[AzureBlobStore]:
+def store_behind(
+    network: Meddler, connection_string: str, prefix: str, scratch: Path
+) -> Iterator[AzureBlobStore]:
     with network.running(), blob_client(network.connection_string(connection_string)) as service:
         store = AzureBlobStore(service, container_prefix=prefix, scratch=scratch)
         yield store
@@ -57,7 +59,9 @@ def test_a_server_that_is_killed_in_the_middle_of_an_upload_leaves_nothing_visib
             assert path.read_bytes() == made.read_bytes()
 
 
-def test_a_server_that_is_killed_while_it_is_read_from_is_a_fault_to_try_again(own_azurite: OwnAzurite, made: Path, tmp_path: Path) -> None:
+def test_a_server_that_is_killed_while_it_is_read_from_is_a_fault_to_try_again(
+    own_azurite: OwnAzurite, made: Path, tmp_path: Path
+) -> None:
     network = before(own_azurite.connection_string)
     with store_behind(network, own_azurite.connection_string, "", tmp_path / "scratch") as store:
         store.put_file("bronze", "a", made, metadata={})
@@ -100,8 +104,15 @@ def test_a_writer_that_is_killed_in_the_middle_of_an_upload_leaves_nothing_visib
         "GEO_PLATFORM_BLOB_CONNECTION_STRING": network.connection_string(blobs.connection_string),
         "GEO_PLATFORM_BLOB_CONTAINER_PREFIX": blobs.prefix,
     }
-    with store_behind(network, blobs.connection_string, blobs.prefix, tmp_path / "scratch") as store:
-        network.call_at(moment, lambda: writer.send_signal(signal.SIGKILL), nth=3 if moment.endswith(b"&") else 1, then_cut=True)
+    with store_behind(
+        network, blobs.connection_string, blobs.prefix, tmp_path / "scratch"
+    ) as store:
+        network.call_at(
+            moment,
+            lambda: writer.send_signal(signal.SIGKILL),
+            nth=3 if moment.endswith(b"&") else 1,
+            then_cut=True,
+        )
         writer = subprocess.Popen([sys.executable, "-c", _WRITER, str(made)], env=environment)
         assert writer.wait(timeout=60) == -signal.SIGKILL
         assert list(store.list("silver")) == []

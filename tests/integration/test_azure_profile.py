@@ -15,7 +15,7 @@ from geo_platform.raster.convert import make_cogs
 from geo_platform.raster.options import RasterCogOptions, RasterProfileOptions
 from geo_platform.raster.profile import profile_object
 from geo_platform.source.arrival import opened, receive
-from geo_platform.storage.azure_blob import AzureBlobStore
+from geo_platform.storage.azure.blob import AzureBlobStore
 from tests.support.meddler import Meddler, before
 from tests.support.objects import blob_client
 from tests.support.servers import Blobs
@@ -43,10 +43,22 @@ def large_tiff(path: Path) -> Path:
     strip = np.random.default_rng(7).integers(1, 255, (3, 512, SIZE_PX), dtype="uint8")
     place = {"crs": "EPSG:32633", "transform": (1, 0, 500_000, 0, -1, 5_000_000)}
     layout = {"tiled": True, "blockxsize": 512, "blockysize": 512, "photometric": "RGB"}
-    with rasterio.open(path, "w", driver="GTiff", width=SIZE_PX, height=SIZE_PX, count=3, dtype="uint8", **place, **layout) as target:
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        width=SIZE_PX,
+        height=SIZE_PX,
+        count=3,
+        dtype="uint8",
+        **place,
+        **layout,
+    ) as target:
         for row in range(0, SIZE_PX, 512):
             rows = min(512, SIZE_PX - row)
-            target.write(np.roll(strip, row, axis=2)[:, :rows], window=Window(0, row, SIZE_PX, rows))
+            target.write(
+                np.roll(strip, row, axis=2)[:, :rows], window=Window(0, row, SIZE_PX, rows)
+            )
     return path
 
 
@@ -55,7 +67,9 @@ def known(store: AzureBlobStore, key: str, scratch: Path) -> tuple[ObjectArrived
     return arrived, profile_object(arrived, RasterProfileOptions(), store, scratch=scratch)
 
 
-def test_a_tiff_of_400_mb_is_known_for_less_than_8_mb(store: AzureBlobStore, wire: Meddler, tmp_path: Path) -> None:
+def test_a_tiff_of_400_mb_is_known_for_less_than_8_mb(
+    store: AzureBlobStore, wire: Meddler, tmp_path: Path
+) -> None:
     path = large_tiff(tmp_path / "scene.tif")
     store.put_file("bronze", "in/scene.tif", path, metadata={}, move=True)
     description = b'<PAMDataset><PAMRasterBand band="1"><Description>red light</Description></PAMRasterBand></PAMDataset>'
@@ -67,16 +81,31 @@ def test_a_tiff_of_400_mb_is_known_for_less_than_8_mb(store: AzureBlobStore, wir
     assert arrived.size_bytes > 400_000_000
     assert cost < COST_BYTES
     assert [sidecar.key for sidecar in arrived.sidecars] == ["in/scene.tfw", "in/scene.tif.aux.xml"]
-    assert (profiled.bands[0].description, profiled.raster_type.value, profiled.crs.authority_code) == ("red light", "rgb", "EPSG:32633")
+    assert (
+        profiled.bands[0].description,
+        profiled.raster_type.value,
+        profiled.crs.authority_code,
+    ) == ("red light", "rgb", "EPSG:32633")
     assert profiled.bands[0].statistics is not None
     assert profiled.bands[0].statistics.sampled_pixels >= 9 * 512 * 512
 
 
-def test_the_stages_of_a_run_fetch_a_source_once(store: AzureBlobStore, wire: Meddler, tmp_path: Path) -> None:
+def test_the_stages_of_a_run_fetch_a_source_once(
+    store: AzureBlobStore, wire: Meddler, tmp_path: Path
+) -> None:
     """A small TIFF is fetched whole by the profile; the conversion has the file already."""
     pixels = np.random.default_rng(1).integers(1, 255, (1, 1500, 1500), dtype="uint8")
     place = {"crs": "EPSG:32633", "transform": (1, 0, 500_000, 0, -1, 5_000_000)}
-    with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", width=1500, height=1500, count=1, dtype="uint8", **place) as target:
+    with rasterio.open(
+        tmp_path / "a.tif",
+        "w",
+        driver="GTiff",
+        width=1500,
+        height=1500,
+        count=1,
+        dtype="uint8",
+        **place,
+    ) as target:
         target.write(pixels)
     store.put_file("bronze", "a.tif", tmp_path / "a.tif", metadata={})
     before_bytes = wire.from_server

@@ -29,7 +29,9 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def test_the_stages_of_a_run_share_one_store_and_its_downloads_go_with_the_run(scratch: Path, instance: dg.DagsterInstance) -> None:
+def test_the_stages_of_a_run_share_one_store_and_its_downloads_go_with_the_run(
+    scratch: Path, instance: dg.DagsterInstance
+) -> None:
     stores: list[ObjectStore] = []
     files: list[Path] = []
 
@@ -47,17 +49,25 @@ def test_the_stages_of_a_run_share_one_store_and_its_downloads_go_with_the_run(s
 
     done = dg.materialize([stored, read], resources={"objects": BlobObjects()}, instance=instance)
     assert done.success
-    assert (isinstance(stores[0], TracedObjects), stores[0] is stores[1], files[0].parents[1]) == (True, True, scratch)
+    assert (isinstance(stores[0], TracedObjects), stores[0] is stores[1], files[0].parents[1]) == (
+        True,
+        True,
+        scratch,
+    )
     assert list(scratch.iterdir()) == []
 
 
-def test_any_asset_may_have_the_account_by_dagster_azures_own_type(scratch: Path, blobs: Blobs, instance: dg.DagsterInstance) -> None:
+def test_any_asset_may_have_the_account_by_dagster_azures_own_type(
+    scratch: Path, blobs: Blobs, instance: dg.DagsterInstance
+) -> None:
     seen: list[str] = []
 
     @dg.asset
     def containers(account: AzureBlobStorageResource) -> None:
         with account.get_client() as client:
-            seen.extend(found.name for found in client.list_containers(name_starts_with=blobs.prefix))
+            seen.extend(
+                found.name for found in client.list_containers(name_starts_with=blobs.prefix)
+            )
 
     account = BlobAccountOfSettings.read()
     assert dg.materialize([containers], resources={"account": account}, instance=instance).success
@@ -73,7 +83,11 @@ def test_settings_that_name_no_account_say_so(monkeypatch: pytest.MonkeyPatch) -
         BlobAccountOfSettings.read()
 
 
-def test_a_message_names_an_object_without_the_deployments_prefix(scratch: Path, instance: dg.DagsterInstance) -> None:
+def test_a_message_names_an_object_without_the_deployments_prefix(
+    scratch: Path, instance: dg.DagsterInstance
+) -> None:
     with dg.build_resources({"objects": BlobObjects()}, instance=instance) as resources:
-        reference: ObjectReference = resources.objects.put_bytes("messages", "m.json", b"{}", metadata={}).reference
+        reference: ObjectReference = resources.objects.put_bytes(
+            "messages", "m.json", b"{}", metadata={}
+        ).reference
     assert reference.container == "messages"

@@ -17,7 +17,9 @@ from tests.support.servers import OwnAzurite, OwnPostgres
 LOGIN, PASSWORD = "geo_app", "loaders"
 
 
-def test_bare_servers_are_made_ready(own_postgres: OwnPostgres, own_azurite: OwnAzurite, tmp_path: Path) -> None:
+def test_bare_servers_are_made_ready(
+    own_postgres: OwnPostgres, own_azurite: OwnAzurite, tmp_path: Path
+) -> None:
     administrator = own_postgres.logins.admin.url.get_secret_value()
     server, _, _ = administrator.rpartition("/")
     with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:

@@ -16,16 +16,19 @@ from pydantic import SecretStr
 
 from geo_platform.cli.application import INSTANCE_TEMPLATES
 from geo_platform.errors import DatabaseUnavailable, PlatformError, StoreDenied
+from geo_platform.orchestrator.dagster_database import dagster_database
+from geo_platform.orchestrator.launch import InProcessLauncher, open_instance
 from geo_platform.runs import RunRequest
 from geo_platform.settings import Profile, Settings
-from schedules.dagster_database import dagster_database
-from schedules.launch import InProcessLauncher, open_instance
 from tests.support.command import ROOT, geo_platform
 from tests.support.deployment import LAUNCHERS, production_with
 from tests.support.production import ProfileUnderTest
 from tests.support.servers import OwnPostgres
 
-pytestmark = [pytest.mark.filterwarnings("ignore::dagster.BetaWarning"), pytest.mark.usefixtures("_dagster_home_of_the_test")]
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::dagster.BetaWarning"),
+    pytest.mark.usefixtures("_dagster_home_of_the_test"),
+]
 LOCAL = ROOT / INSTANCE_TEMPLATES[Profile.production]
 URL = "GEO_PLATFORM_DAGSTER_POSTGRES_URL"
 AZURE = {
@@ -45,7 +48,9 @@ def _dagster_home_of_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def settings(production: ProfileUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def settings(
+    production: ProfileUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Settings:
     """Of a home in the production profile, for this process too: Dagster reads its database's address from the environment."""
     monkeypatch.setenv(URL, production.environment[URL])
     return production.settings(tmp_path / "home")
@@ -54,7 +59,10 @@ def settings(production: ProfileUnderTest, tmp_path: Path, monkeypatch: pytest.M
 @pytest.fixture
 def inside_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The two files and two variables by which a pod knows where its cluster is."""
-    for constant, content in (("SERVICE_TOKEN_FILENAME", "token"), ("SERVICE_CERT_FILENAME", "certificate")):
+    for constant, content in (
+        ("SERVICE_TOKEN_FILENAME", "token"),
+        ("SERVICE_CERT_FILENAME", "certificate"),
+    ):
         path = tmp_path / content
         path.write_text(content)
         monkeypatch.setattr(incluster_config, constant, str(path))
@@ -63,7 +71,9 @@ def inside_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _definitions(*assets: dg.AssetsDefinition) -> dg.Definitions:
-    return dg.Definitions(assets=assets, jobs=[dg.define_asset_job("job", executor_def=dg.in_process_executor)])
+    return dg.Definitions(
+        assets=assets, jobs=[dg.define_asset_job("job", executor_def=dg.in_process_executor)]
+    )
 
 
 @dg.asset
@@ -73,10 +83,18 @@ def nothing_much() -> int:
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_the_production_file_opens_on_postgresql_with_either_launcher(
-    launcher: str, production: ProfileUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside_a_cluster: None
+    launcher: str,
+    production: ProfileUnderTest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    inside_a_cluster: None,
 ) -> None:
     (tmp_path / "dagster.yaml").write_text(production_with(launcher))
-    for name, value in {**AZURE, URL: production.environment[URL], "DAGSTER_HOME": str(tmp_path)}.items():
+    for name, value in {
+        **AZURE,
+        URL: production.environment[URL],
+        "DAGSTER_HOME": str(tmp_path),
+    }.items():
         monkeypatch.setenv(name, value)
     with dg.DagsterInstance.get() as instance:
         kinds = [
@@ -96,7 +114,9 @@ def test_the_production_file_opens_on_postgresql_with_either_launcher(
     assert kinds == [*storages, "QueuedRunCoordinator", launcher, "AzureBlobComputeLogManager"]
     password = psycopg.conninfo.conninfo_to_dict(production.environment[URL])["password"]
     assert URL in reference
-    assert str(password) not in reference, "what a launcher hands to a run's container holds the password"
+    assert str(password) not in reference, (
+        "what a launcher hands to a run's container holds the password"
+    )
 
 
 def test_a_run_of_the_command_line_is_found_by_another_process(settings: Settings) -> None:
@@ -104,7 +124,9 @@ def test_a_run_of_the_command_line_is_found_by_another_process(settings: Setting
         report = launcher.run(RunRequest("job", None))
     assert report.status == "success"
     with psycopg.connect(os.environ[URL]) as connection:
-        assert connection.execute("SELECT run_id, status FROM runs").fetchall() == [(report.run_id, "SUCCESS")]
+        assert connection.execute("SELECT run_id, status FROM runs").fetchall() == [
+            (report.run_id, "SUCCESS")
+        ]
     with InProcessLauncher(_definitions(nothing_much), settings, LOCAL) as launcher:
         found = launcher.status(report.run_id)
         assert found is not None
@@ -116,21 +138,28 @@ OPEN_AT_ONCE = """
 import sys, time
 from pathlib import Path
 from geo_platform.settings import load_settings
-from schedules.launch import open_instance
+from geo_platform.orchestrator.launch import open_instance
 time.sleep(max(0.0, float(sys.argv[1]) - time.time()))
 with open_instance(load_settings(), Path(sys.argv[2])) as instance:
     print(len(instance.get_runs()))
 """
 
 
-def test_processes_of_several_homes_open_a_fresh_database_at_once(production: ProfileUnderTest, tmp_path: Path) -> None:
+def test_processes_of_several_homes_open_a_fresh_database_at_once(
+    production: ProfileUnderTest, tmp_path: Path
+) -> None:
     """Without the lock Dagster's tables are made in a race, in which it complains and tries again."""
     at = str(time.time() + 4)
     started = [
         subprocess.Popen(
             [sys.executable, "-c", OPEN_AT_ONCE, at, str(LOCAL)],
             cwd=ROOT,
-            env={**os.environ, **production.environment, "PYTHONPATH": str(ROOT), "GEO_PLATFORM_HOME": str(tmp_path / str(number))},
+            env={
+                **os.environ,
+                **production.environment,
+                "PYTHONPATH": str(ROOT),
+                "GEO_PLATFORM_HOME": str(tmp_path / str(number)),
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -138,11 +167,15 @@ def test_processes_of_several_homes_open_a_fresh_database_at_once(production: Pr
         for number in range(2)
     ]
     ended = [(process, *process.communicate(timeout=120)) for process in started]
-    assert [(process.returncode, said) for process, said, _ in ended] == [(0, "0\n")] * 2, [stderr for *_, stderr in ended]
+    assert [(process.returncode, said) for process, said, _ in ended] == [(0, "0\n")] * 2, [
+        stderr for *_, stderr in ended
+    ]
     assert "Retrying" not in "".join(stderr for *_, stderr in ended)
 
 
-def test_a_home_used_with_both_profiles_has_a_dagster_of_each(settings: Settings, tmp_path: Path) -> None:
+def test_a_home_used_with_both_profiles_has_a_dagster_of_each(
+    settings: Settings, tmp_path: Path
+) -> None:
     embedded = Settings(home=settings.home)
     with open_instance(embedded, ROOT / INSTANCE_TEMPLATES[Profile.embedded]) as instance:
         assert type(instance.run_storage).__name__ == "SqliteRunStorage"
@@ -152,11 +185,18 @@ def test_a_home_used_with_both_profiles_has_a_dagster_of_each(settings: Settings
         assert type(instance.run_storage).__name__ == "SqliteRunStorage"
 
 
-def test_runs_that_a_killed_process_left_are_ended(settings: Settings, production: ProfileUnderTest) -> None:
+def test_runs_that_a_killed_process_left_are_ended(
+    settings: Settings, production: ProfileUnderTest
+) -> None:
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, str(LOCAL)],
         cwd=ROOT,
-        env={**os.environ, **production.environment, "PYTHONPATH": str(ROOT), "GEO_PLATFORM_HOME": str(settings.home)},
+        env={
+            **os.environ,
+            **production.environment,
+            "PYTHONPATH": str(ROOT),
+            "GEO_PLATFORM_HOME": str(settings.home),
+        },
         capture_output=True,
         text=True,
         check=False,
@@ -177,7 +217,7 @@ from pathlib import Path
 import dagster as dg
 from geo_platform.runs import RunRequest
 from geo_platform.settings import load_settings
-from schedules.launch import InProcessLauncher
+from geo_platform.orchestrator.launch import InProcessLauncher
 
 @dg.asset
 def killed(context: dg.AssetExecutionContext) -> None:
@@ -212,7 +252,9 @@ def _error_of(settings: Settings) -> PlatformError:
     return failed.value
 
 
-def test_no_address_a_wrong_password_and_no_server_are_told_apart(settings: Settings, own_postgres: OwnPostgres) -> None:
+def test_no_address_a_wrong_password_and_no_server_are_told_apart(
+    settings: Settings, own_postgres: OwnPostgres
+) -> None:
     def at(url: str | None) -> Settings:
         return settings.model_copy(update={"dagster_postgres_url": SecretStr(url) if url else None})
 
@@ -239,7 +281,9 @@ def test_a_server_that_goes_away_under_a_run_is_told(
 
     @dg.asset
     def cut_off() -> None:
-        monkeypatch.setattr(time, "sleep", lambda _: None)  # Dagster waits 12 s in all before it believes it
+        monkeypatch.setattr(
+            time, "sleep", lambda _: None
+        )  # Dagster waits 12 s in all before it believes it
         own_postgres.stop()
 
     with InProcessLauncher(_definitions(cut_off), home, LOCAL) as launcher:
@@ -272,7 +316,9 @@ def test_connections_are_kept_named_for_the_run_and_opened_anew_when_they_are_cu
         for _ in range(5):
             instance.get_runs_count()
         first = _backends(production)
-        assert [name for _, name in first] == ["geo_platform first"], "one connection of the run storage, whatever was asked"
+        assert [name for _, name in first] == ["geo_platform first"], (
+            "one connection of the run storage, whatever was asked"
+        )
         monkeypatch.setenv("PGAPPNAME", "geo_platform second")
         instance.get_runs_count()
         assert _backends(production) == [(first[0][0], "geo_platform second")]
@@ -314,7 +360,12 @@ def _backends(production: ProfileUnderTest) -> list[tuple[int, str]]:
     """Those of the platform on Dagster's database, but for the one that asks."""
     with psycopg.connect(production.environment[URL], autocommit=True) as connection:
         query = "SELECT pid, application_name FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        return [(int(pid), str(name)) for pid, name in connection.execute(f"{query} AND application_name LIKE 'geo_platform%%'")]
+        return [
+            (int(pid), str(name))
+            for pid, name in connection.execute(
+                f"{query} AND application_name LIKE 'geo_platform%%'"
+            )
+        ]
 
 
 def _cut(production: ProfileUnderTest) -> None:

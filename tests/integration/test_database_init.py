@@ -15,9 +15,9 @@ from deploy.local.contents import install_platform
 from deploy.local.services import Services
 from geo_platform import errors
 from geo_platform.sql import statement
-from geo_platform.storage.database_names import LOADER_ROLE
-from geo_platform.storage.installation import VERSIONS, check, install
-from geo_platform.storage.postgres import Database
+from geo_platform.storage.postgres.connections import Database
+from geo_platform.storage.postgres.installation import VERSIONS, check, install
+from geo_platform.storage.postgres.names import LOADER_ROLE
 from tests.support.command import Ended, geo_platform
 from tests.support.servers import EXTRA_SCHEMA, Logins, OwnPostgres, own_database
 
@@ -58,7 +58,12 @@ SELECT 'publish', 'run ' || n, 'vectors', 'item ' || n % 5000, 'f' || n FROM gen
 
 
 def _command(database: Database, *arguments: str, home: Path) -> Ended:
-    return geo_platform("database", *arguments, home=home, extra={"GEO_PLATFORM_POSTGRES_URL": database.url.get_secret_value()})
+    return geo_platform(
+        "database",
+        *arguments,
+        home=home,
+        extra={"GEO_PLATFORM_POSTGRES_URL": database.url.get_secret_value()},
+    )
 
 
 def _objects(database: Database) -> list[str]:
@@ -67,7 +72,11 @@ def _objects(database: Database) -> list[str]:
 
 
 def _missing(ended: Ended) -> list[str]:
-    return [line.removeprefix("MISSING").strip().partition(":")[0] for line in ended.stdout.splitlines() if line.startswith("MISSING")]
+    return [
+        line.removeprefix("MISSING").strip().partition(":")[0]
+        for line in ended.stdout.splitlines()
+        if line.startswith("MISSING")
+    ]
 
 
 class TestAnEmptyDatabase:
@@ -78,9 +87,18 @@ class TestAnEmptyDatabase:
             "PostGIS", "pgSTAC", "installation", "schema geo_staging", "schema geo_replaced", "schema geo_platform", "schema geo", "login",
         ]  # fmt: skip
 
-    def test_two_installations_at_once_end_well_and_nothing_is_missing_then(self, empty_database: Logins, tmp_path: Path) -> None:
+    def test_two_installations_at_once_end_well_and_nothing_is_missing_then(
+        self, empty_database: Logins, tmp_path: Path
+    ) -> None:
         with ThreadPoolExecutor(2) as both:
-            ended = list(both.map(lambda _: _command(empty_database.admin, "init", "--schema", "roads", home=tmp_path), range(2)))
+            ended = list(
+                both.map(
+                    lambda _: _command(
+                        empty_database.admin, "init", "--schema", "roads", home=tmp_path
+                    ),
+                    range(2),
+                )
+            )
         assert [one.exit_code for one in ended] == [0, 0], [one.stderr for one in ended]
         assert all(finding.holds for finding in check(empty_database.loader, ["roads"]))
 
@@ -99,14 +117,20 @@ class TestInitAgain:
         assert "password" not in ended.stdout + ended.stderr
         assert _password(database) not in ended.stdout + ended.stderr
 
-    def test_brings_back_what_was_lost_and_check_names_it_until_then(self, database: Logins) -> None:
+    def test_brings_back_what_was_lost_and_check_names_it_until_then(
+        self, database: Logins
+    ) -> None:
         before = _objects(database.admin)
         with database.admin.connect() as connection:
             connection.execute("REVOKE CREATE ON SCHEMA geo_staging FROM geo_loader")
             connection.execute("GRANT USAGE ON SCHEMA geo_replaced TO geo_reader")
             connection.execute("REVOKE USAGE ON SCHEMA geo FROM geo_reader")
             connection.execute("DROP SCHEMA geo_extra CASCADE")
-        found = {finding.name: finding.says for finding in check(database.loader, [EXTRA_SCHEMA]) if not finding.holds}
+        found = {
+            finding.name: finding.says
+            for finding in check(database.loader, [EXTRA_SCHEMA])
+            if not finding.holds
+        }
         assert found == {
             "schema geo_staging": "geo_loader may not create in it",
             "schema geo_replaced": "geo_reader may look into it",
@@ -123,23 +147,34 @@ class TestInitAgain:
         with database.reader.connect() as connection:
             assert connection.execute("SELECT count(*) FROM geo.roads").fetchone() == (1,)
 
-    def test_of_an_older_installation_adds_what_is_new_and_keeps_what_was_written(self, database: Logins) -> None:
+    def test_of_an_older_installation_adds_what_is_new_and_keeps_what_was_written(
+        self, database: Logins
+    ) -> None:
         before = _objects(database.admin)
         with database.admin.connect() as connection:
             connection.execute(_PUBLISHED_ONCE)
             connection.execute("DROP INDEX geo_platform.provenance_run")
             connection.execute("DELETE FROM geo_platform.installation WHERE version > 1")
-        assert [(finding.name, finding.holds) for finding in check(database.loader) if not finding.holds] == [("installation", False)]
+        assert [
+            (finding.name, finding.holds) for finding in check(database.loader) if not finding.holds
+        ] == [("installation", False)]
         assert install(database.admin, [EXTRA_SCHEMA]).own_version == len(VERSIONS)
         assert _objects(database.admin) == before
         with database.admin.connect() as connection:
-            assert connection.execute("SELECT run_id FROM geo_platform.provenance").fetchall() == [("r",)]
+            assert connection.execute("SELECT run_id FROM geo_platform.provenance").fetchall() == [
+                ("r",)
+            ]
 
-    def test_what_a_run_published_is_found_without_reading_the_whole_account(self, database: Logins) -> None:
+    def test_what_a_run_published_is_found_without_reading_the_whole_account(
+        self, database: Logins
+    ) -> None:
         with database.admin.connect() as connection:
             connection.execute(_PUBLISHED_BY_MANY)
             connection.execute("ANALYZE geo_platform.provenance")
-            plan = connection.execute(sql.SQL("EXPLAIN (COSTS OFF) {}").format(statement("trace_writes")), {"run_id": "run 7"}).fetchall()
+            plan = connection.execute(
+                sql.SQL("EXPLAIN (COSTS OFF) {}").format(statement("trace_writes")),
+                {"run_id": "run 7"},
+            ).fetchall()
         asked = "\n".join(line for (line,) in plan)
         assert "provenance_run" in asked
         assert "provenance_item" in asked
@@ -148,14 +183,20 @@ class TestInitAgain:
     def test_of_an_older_program_is_refused(self, database: Logins) -> None:
         newer = len(VERSIONS) + 1
         with database.admin.connect() as connection:
-            connection.execute("INSERT INTO geo_platform.installation (version) VALUES (%s)", [newer])
+            connection.execute(
+                "INSERT INTO geo_platform.installation (version) VALUES (%s)", [newer]
+            )
         with pytest.raises(errors.StoreDenied, match=f"version {newer}"):
             install(database.admin)
-        assert [finding.name for finding in check(database.loader) if not finding.holds] == ["installation"]
+        assert [finding.name for finding in check(database.loader) if not finding.holds] == [
+            "installation"
+        ]
 
 
 class TestLoader:
-    def test_whoever_loaded_a_table_another_login_swaps_it_and_readers_see_it_without_a_grant(self, database: Logins) -> None:
+    def test_whoever_loaded_a_table_another_login_swaps_it_and_readers_see_it_without_a_grant(
+        self, database: Logins
+    ) -> None:
         _load(database.loader, "geo_staging", "roads_1")
         _move(database.other_loader, ("geo_staging", "roads_1"), ("geo", "roads"))
         _load(database.other_loader, "geo_staging", "roads_2")
@@ -176,7 +217,9 @@ class TestLoader:
             )
             connection.execute(_PUBLISHED_ONCE)
             row = connection.execute("SELECT login, action FROM geo_platform.provenance").fetchone()
-            assert row == ("test_other_loader", "publish"), "the login is written down, not the role"
+            assert row == ("test_other_loader", "publish"), (
+                "the login is written down, not the role"
+            )
             connection.execute("SELECT pgstac.delete_item('roads', 'vectors')")
             assert connection.execute("DELETE FROM geo_platform.item_versions").rowcount == 1
 
@@ -240,10 +283,13 @@ class TestReader:
     def test_reads_what_is_published_and_finds_the_item(self, published: Logins) -> None:
         with published.reader.connect() as connection:
             for table in (("geo", "published"), (EXTRA_SCHEMA, "made_in_place")):
-                assert connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(*table))).fetchone() == (1,)
+                assert connection.execute(
+                    sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(*table))
+                ).fetchone() == (1,)
             connection.execute("SET LOCAL search_path TO pgstac, public")
             row = connection.execute(
-                "SELECT search(%s::jsonb)", [json.dumps({"collections": ["vectors"], "bbox": [0, 0, 2, 2]})]
+                "SELECT search(%s::jsonb)",
+                [json.dumps({"collections": ["vectors"], "bbox": [0, 0, 2, 2]})],
             ).fetchone()
             assert row is not None
             assert [feature["id"] for feature in row[0]["features"]] == ["roads"]
@@ -283,7 +329,9 @@ class TestReader:
     def test_a_login_without_a_role_sees_nothing(self, published: Logins) -> None:
         for table in ("geo.published", "pgstac.items", "geo_platform.installation"):
             with pytest.raises(errors.StoreDenied), published.stranger.connect() as connection:
-                connection.execute(sql.SQL("SELECT * FROM {}").format(sql.Identifier(*table.split("."))))
+                connection.execute(
+                    sql.SQL("SELECT * FROM {}").format(sql.Identifier(*table.split(".")))
+                )
 
 
 class TestTheCommand:
@@ -292,8 +340,14 @@ class TestTheCommand:
         assert ended.exit_code == 3
         assert "GEO_PLATFORM_POSTGRES_URL" in ended.stderr
 
-    def test_a_wrong_password_ends_with_a_sentence_that_does_not_hold_it(self, database: Logins, tmp_path: Path) -> None:
-        wrong = Database(SecretStr(database.loader.url.get_secret_value().replace(_password(database), "mistaken")))
+    def test_a_wrong_password_ends_with_a_sentence_that_does_not_hold_it(
+        self, database: Logins, tmp_path: Path
+    ) -> None:
+        wrong = Database(
+            SecretStr(
+                database.loader.url.get_secret_value().replace(_password(database), "mistaken")
+            )
+        )
         ended = _command(wrong, "check", home=tmp_path)
         assert ended.exit_code == 3
         assert "STORE_DENIED" in ended.stderr
@@ -312,7 +366,8 @@ def test_an_administrator_who_is_no_superuser_installs(own_postgres: OwnPostgres
         connection.execute("ALTER ROLE test_stranger CREATEROLE CREATEDB")
         connection.execute("CREATE DATABASE managed OWNER test_stranger")
     managed = [
-        Database(SecretStr(login.url.get_secret_value().replace(own.name, "managed"))) for login in (own.admin, own.stranger, own.loader)
+        Database(SecretStr(login.url.get_secret_value().replace(own.name, "managed")))
+        for login in (own.admin, own.stranger, own.loader)
     ]
     with managed[0].connect() as connection:
         connection.execute("CREATE EXTENSION postgis")
@@ -337,7 +392,9 @@ def _as_loader(connection: psycopg.Connection) -> None:
     connection.execute("SET LOCAL search_path TO pgstac, public")
 
 
-def _do(database: Database, prepare: Callable[[psycopg.Connection], None], what: LiteralString) -> None:
+def _do(
+    database: Database, prepare: Callable[[psycopg.Connection], None], what: LiteralString
+) -> None:
     with database.connect() as connection:
         prepare(connection)
         connection.execute(what)
@@ -347,18 +404,28 @@ def _load(database: Database, schema: str, table: str) -> None:
     name = sql.Identifier(schema, table)
     with database.connect() as connection:
         _as_loader(connection)
-        connection.execute(sql.SQL("CREATE TABLE {} (n int, geom geometry(Point, 4326))").format(name))
+        connection.execute(
+            sql.SQL("CREATE TABLE {} (n int, geom geometry(Point, 4326))").format(name)
+        )
     with database.connect() as connection:  # as the login itself, as a COPY beside does it
-        connection.execute(sql.SQL("INSERT INTO {} VALUES (1, ST_SetSRID(ST_MakePoint(4, 50), 4326))").format(name))
+        connection.execute(
+            sql.SQL("INSERT INTO {} VALUES (1, ST_SetSRID(ST_MakePoint(4, 50), 4326))").format(name)
+        )
 
 
 def _move(database: Database, source: tuple[str, str], target: tuple[str, str]) -> None:
     with database.connect() as connection:
         _as_loader(connection)
-        connection.execute(sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(sql.Identifier(*source), sql.Identifier(target[0])))
+        connection.execute(
+            sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(
+                sql.Identifier(*source), sql.Identifier(target[0])
+            )
+        )
         if source[1] != target[1]:
             connection.execute(
-                sql.SQL("ALTER TABLE {} RENAME TO {}").format(sql.Identifier(target[0], source[1]), sql.Identifier(target[1]))
+                sql.SQL("ALTER TABLE {} RENAME TO {}").format(
+                    sql.Identifier(target[0], source[1]), sql.Identifier(target[1])
+                )
             )
 
 

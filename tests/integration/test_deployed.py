@@ -26,8 +26,8 @@ from tests.support.run_workers import ARM_HOST, Container, Containers, container
 from tests.support.spans import Collector, collector
 from tests.support.ui import CHROMIUM_ARGUMENTS, graphql
 
+# The image sets it; no launcher hands it on.
 HOME = "GEO_PLATFORM_HOME"
-"""The image sets it; no launcher hands it on."""
 
 IMAGE = "registry.invalid/geo-platform:1"
 AZURE_IDS = {
@@ -60,7 +60,9 @@ class Deployment:
 
 
 @pytest.fixture
-def deployed(request: pytest.FixtureRequest, production: ProfileUnderTest, tmp_path: Path) -> Iterator[Deployment]:
+def deployed(
+    request: pytest.FixtureRequest, production: ProfileUnderTest, tmp_path: Path
+) -> Iterator[Deployment]:
     """The production file with the launcher that the test names."""
     certificate = certificate_for([blob_host(), ARM_HOST], tmp_path)
     containers = Containers({}, tmp_path)
@@ -77,21 +79,37 @@ def deployed(request: pytest.FixtureRequest, production: ProfileUnderTest, tmp_p
         settings = {**_settings(cloud), "OTEL_EXPORTER_OTLP_ENDPOINT": taken.address}
         secrets = _secrets(production)
         of_the_image = {name: value for name, value in image_environment().items() if not value}
-        environment = {**containers.ambient, **of_the_image, **settings, **secrets, **AZURE_IDS, "DAGSTER_CURRENT_IMAGE": IMAGE}
+        environment = {
+            **containers.ambient,
+            **of_the_image,
+            **settings,
+            **secrets,
+            **AZURE_IDS,
+            "DAGSTER_CURRENT_IMAGE": IMAGE,
+        }
         text = production_with(request.param)
         if request.param == "K8sRunLauncher":
             maps = {"geo-platform-settings": settings, "geo-platform-secrets": secrets}
             api = kubernetes(containers, maps.__getitem__)
             stack.enter_context(serving(api))
-            environment["KUBECONFIG"] = str(_kubeconfig(tmp_path / "kubeconfig", api.server_address[1]))
-            text = text.replace("load_incluster_config: true", "load_incluster_config: false")  # we are in no pod
-        text = text.replace("poll_interval_seconds: 60", "poll_interval_seconds: 1")  # how soon it is seen that a worker died
+            environment["KUBECONFIG"] = str(
+                _kubeconfig(tmp_path / "kubeconfig", api.server_address[1])
+            )
+            text = text.replace(
+                "load_incluster_config: true", "load_incluster_config: false"
+            )  # we are in no pod
+        text = text.replace(
+            "poll_interval_seconds: 60", "poll_interval_seconds: 1"
+        )  # how soon it is seen that a worker died
         (home / "dagster.yaml").write_text(text, encoding="utf-8")
         yield Deployment(stack.enter_context(dagster(home, environment)), containers, taken)
 
 
 def _make_container_of_logs(cloud: Azure) -> None:
-    with _inside(cloud.environment), BlobServiceClient(f"https://{blob_host()}", cloud.account_key) as account:
+    with (
+        _inside(cloud.environment),
+        BlobServiceClient(f"https://{blob_host()}", cloud.account_key) as account,
+    ):
         account.create_container("dagster-logs")
 
 
@@ -104,7 +122,10 @@ def _settings(cloud: Azure) -> dict[str, str]:
 
 
 def _secrets(production: ProfileUnderTest) -> dict[str, str]:
-    return {name: production.environment[name] for name in ("GEO_PLATFORM_POSTGRES_URL", "GEO_PLATFORM_DAGSTER_POSTGRES_URL")}
+    return {
+        name: production.environment[name]
+        for name in ("GEO_PLATFORM_POSTGRES_URL", "GEO_PLATFORM_DAGSTER_POSTGRES_URL")
+    }
 
 
 def _kubeconfig(path: Path, port: int) -> Path:
@@ -113,7 +134,14 @@ def _kubeconfig(path: Path, port: int) -> Path:
     user = {"name": "test", "user": {"token": "none"}}
     path.write_text(
         json.dumps(
-            {"apiVersion": "v1", "kind": "Config", "current-context": "test", "clusters": [cluster], "contexts": [context], "users": [user]}
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "current-context": "test",
+                "clusters": [cluster],
+                "contexts": [context],
+                "users": [user],
+            }
         )
     )
     return path
@@ -122,7 +150,9 @@ def _kubeconfig(path: Path, port: int) -> Path:
 def _printed(address: str, run_id: str) -> Mapping[str, Any]:
     events = graphql(address, CAPTURED, id=run_id)["logsForRun"]["events"]
     (file_key,) = (event["fileKey"] for event in events if event)
-    printed: Mapping[str, Any] = graphql(address, PRINTED, key=[run_id, "compute_logs", file_key])["capturedLogs"]
+    printed: Mapping[str, Any] = graphql(address, PRINTED, key=[run_id, "compute_logs", file_key])[
+        "capturedLogs"
+    ]
     return printed
 
 
@@ -143,16 +173,25 @@ def test_a_run_gets_a_container_app_job_and_the_ui_shows_what_it_printed(
 
 
 @pytest.mark.parametrize("deployed", ["K8sRunLauncher"], indirect=True)
-def test_a_run_gets_a_kubernetes_job_and_another_one_where_it_is_killed(deployed: Deployment, production: ProfileUnderTest) -> None:
+def test_a_run_gets_a_kubernetes_job_and_another_one_where_it_is_killed(
+    deployed: Deployment, production: ProfileUnderTest
+) -> None:
     _run_in_a_container_of_its_own(deployed, production)
     (container,) = deployed.containers.started
     pod = container.manifest["spec"]["template"]
     assert pod["metadata"]["labels"]["azure.workload.identity/use"] == "true"
     assert container.manifest["spec"]["ttlSecondsAfterFinished"] > 0
-    with psycopg.connect(production.environment["GEO_PLATFORM_DAGSTER_POSTGRES_URL"], autocommit=True) as database:
+    with psycopg.connect(
+        production.environment["GEO_PLATFORM_DAGSTER_POSTGRES_URL"], autocommit=True
+    ) as database:
         database.execute(FIRST_STEP_TAKES_LONG)
         killed = launch(deployed.address, "hello_world")
-        _wait_until(lambda: database.execute("SELECT status FROM runs WHERE run_id = %s", [killed]).fetchone() == ("STARTED",))
+        _wait_until(
+            lambda: (
+                database.execute("SELECT status FROM runs WHERE run_id = %s", [killed]).fetchone()
+                == ("STARTED",)
+            )
+        )
         database.execute("DROP TRIGGER slow ON event_logs")
     deployed.containers.started[-1].process.kill()
     assert ended(deployed.address, killed) == "FAILURE"
@@ -162,15 +201,17 @@ def test_a_run_gets_a_kubernetes_job_and_another_one_where_it_is_killed(deployed
     assert len(deployed.containers.started) == 3
 
 
+# Time enough to kill a worker while its run is under way.
 FIRST_STEP_TAKES_LONG = """
 CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(5); RETURN NEW; END';
 CREATE TRIGGER slow BEFORE INSERT ON event_logs FOR EACH ROW WHEN (NEW.dagster_event_type = 'STEP_START') EXECUTE FUNCTION wait();
 """
-"""Time enough to kill a worker while its run is under way."""
 
 
 def _retries(address: str, run_id: str) -> list[str]:
-    found = graphql(address, RETRIES, filter={"tags": [{"key": "dagster/parent_run_id", "value": run_id}]})
+    found = graphql(
+        address, RETRIES, filter={"tags": [{"key": "dagster/parent_run_id", "value": run_id}]}
+    )
     return [run["runId"] for run in found["runsOrError"]["results"]]
 
 
@@ -184,7 +225,9 @@ def _wait_until(holds: Callable[[], bool], timeout_s: float = 60) -> None:
 def _run_in_a_container_of_its_own(deployed: Deployment, production: ProfileUnderTest) -> str:
     run_id = launch(deployed.address, "hello_world")
     status = ended(deployed.address, run_id)
-    assert status == "SUCCESS", [container.log.read_text("utf-8") for container in deployed.containers.started]
+    assert status == "SUCCESS", [
+        container.log.read_text("utf-8") for container in deployed.containers.started
+    ]
     (container,) = deployed.containers.started
     _holds_no_secret_in_its_command(container, production)
     assert IMAGE in json.dumps(container.manifest)
@@ -194,7 +237,9 @@ def _run_in_a_container_of_its_own(deployed: Deployment, production: ProfileUnde
     assert {line["run_id"] for line in lines} == {run_id}
     container.process.wait(60)
     stages = {span.name for span in deployed.taken.spans if span.trace_id.hex() == UUID(run_id).hex}
-    assert {"prepared_greeting", "spoken_greeting"} <= stages, "its spans went to the collector that the deployment names"
+    assert {"prepared_greeting", "spoken_greeting"} <= stages, (
+        "its spans went to the collector that the deployment names"
+    )
     return run_id
 
 

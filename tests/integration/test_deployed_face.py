@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from deploy.local.processes import free_port
-from geo_platform.api.keys import KeyFile
-from geo_platform.api.principal import Scope
+from geo_platform.api.auth.keys import KeyFile
+from geo_platform.api.auth.principal import Scope
 from tests.support.deployment import DEPLOY, command_of, dagster, process
 from tests.support.legacy_client import LegacyClient
 from tests.support.production import ProfileUnderTest
@@ -35,7 +35,9 @@ class Deployed:
     def serve(self, stack: ExitStack) -> LegacyClient:
         """The service `api`, until the stack ends."""
         here = {"0.0.0.0": "127.0.0.1", "8000": str(self.port)}  # noqa: S104  # replaced
-        log = stack.enter_context(process("api", command_of("api", here), self.environment, self.folder))
+        log = stack.enter_context(
+            process("api", command_of("api", here), self.environment, self.folder)
+        )
         deadline = time.monotonic() + 60
         while not _answers(f"{self.address}/livez"):
             assert time.monotonic() < deadline, log.read_text(errors="replace")[-3000:]
@@ -55,8 +57,12 @@ def deployed(production: ProfileUnderTest, tmp_path: Path) -> Iterator[Deployed]
     home = tmp_path / "home"
     instance = tmp_path / "dagster"
     instance.mkdir()
-    (instance / "dagster.yaml").write_text((DEPLOY / "docker" / "dagster.yaml").read_text("utf-8"), encoding="utf-8")
-    (tmp_path / "watches.toml").write_text('[[watch]]\nname = "nothing"\nprefix = "nobody puts anything here/"\n')
+    (instance / "dagster.yaml").write_text(
+        (DEPLOY / "docker" / "dagster.yaml").read_text("utf-8"), encoding="utf-8"
+    )
+    (tmp_path / "watches.toml").write_text(
+        '[[watch]]\nname = "nothing"\nprefix = "nobody puts anything here/"\n'
+    )
     environment = {
         **production.environment,
         "HOME": str(home),
@@ -67,10 +73,14 @@ def deployed(production: ProfileUnderTest, tmp_path: Path) -> Iterator[Deployed]
     }
     key = KeyFile(production.settings(home).api_keys_file).create("me", Scope.operator)
     with dagster(instance, environment) as webserver:
-        yield Deployed({**environment, "GEO_PLATFORM_DAGSTER_URL": webserver}, tmp_path, key, free_port())
+        yield Deployed(
+            {**environment, "GEO_PLATFORM_DAGSTER_URL": webserver}, tmp_path, key, free_port()
+        )
 
 
-def test_work_is_done_whose_face_was_killed_as_soon_as_it_had_answered_and_the_pages_are_behind_the_lock(deployed: Deployed) -> None:
+def test_work_is_done_whose_face_was_killed_as_soon_as_it_had_answered_and_the_pages_are_behind_the_lock(
+    deployed: Deployed,
+) -> None:
     with ExitStack() as killed:
         asked = deployed.serve(killed).submit("hello_world", name="Ada")
         assert asked["status"] == "created"
@@ -80,7 +90,9 @@ def test_work_is_done_whose_face_was_killed_as_soon_as_it_had_answered_and_the_p
         assert client.submit("hello_world", name="Ada")["status"] == "already_completed"
         deadline = time.monotonic() + 60
         while not _answers(f"{deployed.address}/readyz"):  # as compose's health check asks
-            assert time.monotonic() < deadline, httpx.get(f"{deployed.address}/readyz", timeout=20).text
+            assert time.monotonic() < deadline, httpx.get(
+                f"{deployed.address}/readyz", timeout=20
+            ).text
             time.sleep(0.5)
         pages = f"{deployed.address}/dagster"
         assert httpx.get(f"{pages}/server_info").status_code == 401

@@ -10,8 +10,7 @@ import pytest
 from psycopg.errors import DivisionByZero
 
 from geo_platform.errors import DatabaseUnavailable
-from geo_platform.storage.postgres import Database
-from geo_platform.storage.postgres_kept import MOST, KeptConnections
+from geo_platform.storage.postgres.connections import MOST, Database, KeptConnections
 from tests.support.servers import Logins, OwnPostgres
 
 
@@ -26,7 +25,9 @@ def backend(database: Database) -> int:
         return connection.info.backend_pid
 
 
-def test_a_use_that_ended_well_leaves_its_connection_to_the_next(database: Logins, kept: KeptConnections) -> None:
+def test_a_use_that_ended_well_leaves_its_connection_to_the_next(
+    database: Logins, kept: KeptConnections
+) -> None:
     own = replace(database.loader, run_id="ea2add4b", kept=kept)
     first = backend(own)
     with own.connect(autocommit=True) as connection:
@@ -42,7 +43,9 @@ def test_a_use_that_ended_well_leaves_its_connection_to_the_next(database: Login
         assert not connection.autocommit
 
 
-def test_what_was_written_is_committed_and_what_failed_is_not_and_leaves_no_connection(database: Logins, kept: KeptConnections) -> None:
+def test_what_was_written_is_committed_and_what_failed_is_not_and_leaves_no_connection(
+    database: Logins, kept: KeptConnections
+) -> None:
     own = replace(database.admin, kept=kept)
     with own.connect() as connection:
         connection.execute("CREATE TABLE public.kept (value int)")
@@ -57,7 +60,9 @@ def test_what_was_written_is_committed_and_what_failed_is_not_and_leaves_no_conn
         assert connection.execute("SELECT count(*) FROM public.kept").fetchone() == (0,)
 
 
-def test_two_at_once_have_one_each_and_no_more_than_some_are_kept(database: Logins, kept: KeptConnections) -> None:
+def test_two_at_once_have_one_each_and_no_more_than_some_are_kept(
+    database: Logins, kept: KeptConnections
+) -> None:
     own = replace(database.loader, kept=kept)
     opened = [own.connect() for _ in range(MOST + 2)]
     pids = {context.__enter__().info.backend_pid for context in opened}
@@ -74,7 +79,9 @@ def test_two_at_once_have_one_each_and_no_more_than_some_are_kept(database: Logi
 
 def arrow_backend(database: Database) -> int:
     with database.connect_arrow() as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT pg_backend_pid() AS pid, current_setting('statement_timeout'), current_setting('application_name')")
+        cursor.execute(
+            "SELECT pg_backend_pid() AS pid, current_setting('statement_timeout'), current_setting('application_name')"
+        )
         row = cursor.fetchone()
         assert row is not None
         assert row[1:] == ("0", database.application_name)
@@ -83,7 +90,9 @@ def arrow_backend(database: Database) -> int:
         return int(row[0])
 
 
-def test_a_load_leaves_its_connection_to_the_next_as_it_was(database: Logins, kept: KeptConnections) -> None:
+def test_a_load_leaves_its_connection_to_the_next_as_it_was(
+    database: Logins, kept: KeptConnections
+) -> None:
     own = replace(database.loader, run_id="ea2add4b", kept=kept)
     first = arrow_backend(own)
     assert arrow_backend(own) == first
@@ -92,7 +101,9 @@ def test_a_load_leaves_its_connection_to_the_next_as_it_was(database: Logins, ke
     assert arrow_backend(own) != first
 
 
-def test_a_load_that_failed_or_was_not_committed_leaves_nothing(database: Logins, kept: KeptConnections) -> None:
+def test_a_load_that_failed_or_was_not_committed_leaves_nothing(
+    database: Logins, kept: KeptConnections
+) -> None:
     with psycopg.connect(database.admin.url.get_secret_value(), autocommit=True) as admin:
         admin.execute("CREATE TABLE public.loaded (value int)")
     own = replace(database.admin, kept=kept)
@@ -102,7 +113,11 @@ def test_a_load_that_failed_or_was_not_committed_leaves_nothing(database: Logins
     with suppress(KeyError), own.connect_arrow() as connection, connection.cursor() as cursor:
         cursor.execute(insert)
         raise KeyError("of the caller's")
-    with pytest.raises(adbc_driver_manager.Error), own.connect_arrow() as connection, connection.cursor() as cursor:
+    with (
+        pytest.raises(adbc_driver_manager.Error),
+        own.connect_arrow() as connection,
+        connection.cursor() as cursor,
+    ):
         cursor.execute("INSERT INTO public.loaded VALUES (1 / 0)")
     with own.connect_arrow() as connection, connection.cursor() as cursor:
         cursor.execute(insert)
@@ -117,15 +132,21 @@ def test_connections_of_both_kinds_end_with_the_run(database: Logins) -> None:
         backends = [backend(named), arrow_backend(named)]
     with psycopg.connect(database.admin.url.get_secret_value(), autocommit=True) as admin:
         for _ in range(200):  # a backend takes a moment to end
-            if admin.execute("SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(%s)", [backends]).fetchone() == (0,):
+            if admin.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(%s)", [backends]
+            ).fetchone() == (0,):
                 return
     raise AssertionError("a connection stayed open after the run")
 
 
-def test_one_that_died_is_replaced_and_a_server_that_is_down_is_said(own_postgres: OwnPostgres, kept: KeptConnections) -> None:
+def test_one_that_died_is_replaced_and_a_server_that_is_down_is_said(
+    own_postgres: OwnPostgres, kept: KeptConnections
+) -> None:
     own = replace(own_postgres.logins.loader, kept=kept)
     first = backend(own)
-    with psycopg.connect(own_postgres.logins.admin.url.get_secret_value(), autocommit=True) as admin:
+    with psycopg.connect(
+        own_postgres.logins.admin.url.get_secret_value(), autocommit=True
+    ) as admin:
         admin.execute("SELECT pg_terminate_backend(%s)", [first])
     assert backend(own) != first
     own_postgres.stop()
@@ -133,7 +154,9 @@ def test_one_that_died_is_replaced_and_a_server_that_is_down_is_said(own_postgre
         backend(own)
 
 
-def test_what_is_used_when_the_run_ends_is_closed_with_its_use(database: Logins, kept: KeptConnections) -> None:
+def test_what_is_used_when_the_run_ends_is_closed_with_its_use(
+    database: Logins, kept: KeptConnections
+) -> None:
     with replace(database.loader, kept=kept).connect() as connection:
         kept.close()
     assert connection.closed

@@ -9,9 +9,12 @@ import pytest
 from tests.support.command import ROOT
 from tests.support.kusto import TABLES, Bound, bind
 
-QUERIES = {path.name: path.read_text("utf-8") for path in sorted((ROOT / "deploy" / "queries").glob("*.kql"))}
+QUERIES = {
+    path.name: path.read_text("utf-8")
+    for path in sorted((ROOT / "deploy" / "queries").glob("*.kql"))
+}
+# As the queries of container logs say that they are to be changed there.
 ON_AKS = {"ContainerAppConsoleLogs_CL": "ContainerLogV2", "Log_s": "LogMessage"}
-"""As the queries of container logs say that they are to be changed there."""
 
 ANSWERS = {
     "checkpoints.kql": "at stage attempt checkpoint said duration_ms error_code details",
@@ -54,7 +57,12 @@ def test_the_parser_would_have_said_what_is_wrong(bound: dict[str, Bound]) -> No
 
 def test_they_do_where_success_is_no_text_and_where_containers_are_those_of_aks() -> None:
     """Application Insights says `success` as a text, a workspace's own tables as a bool."""
-    tables = {name: columns.replace("success: string", "success: bool") for name, columns in TABLES.items()}
+    tables = {
+        name: columns.replace("success: string", "success: bool")
+        for name, columns in TABLES.items()
+    }
     queries = {name: _on_aks(text) for name, text in QUERIES.items()}
     del tables["ContainerAppConsoleLogs_CL"]
-    assert {name: found.diagnostics for name, found in bind(queries, tables).items()} == {name: [] for name in QUERIES}
+    assert {name: found.diagnostics for name, found in bind(queries, tables).items()} == {
+        name: [] for name in QUERIES
+    }

@@ -7,9 +7,9 @@ import dagster as dg
 import pytest
 from psycopg import sql
 
-from geo_platform.storage.postgis_inventory import PostgisInventory
-from schedules.left_staged import discard_left_staged
-from schedules.run_reports import said_of
+from geo_platform.orchestrator.left_staged import discard_left_staged
+from geo_platform.orchestrator.run_reports import said_of
+from geo_platform.storage.postgres.postgis_inventory import PostgisInventory
 from tests.support.in_process import DAGSTER_S_WARNINGS
 from tests.support.publications import stage_table, tables
 from tests.support.servers import Logins
@@ -35,20 +35,28 @@ def _left_by(database: Logins, run_id: str) -> None:
     stage_table(database.loader, LOADING, 1)
     with database.admin.connect() as connection:
         says = sql.Literal(json.dumps({"loading": LOADING, "run_id": run_id}))
-        connection.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(sql.Identifier("geo_staging", LOADING), says))
+        connection.execute(
+            sql.SQL("COMMENT ON TABLE {} IS {}").format(
+                sql.Identifier("geo_staging", LOADING), says
+            )
+        )
 
 
 def _published(database: Logins, name: str, *, began: datetime, **says: str) -> None:
     """A table of the same source and dataset, but for what `says` says, that was published by a load that began then."""
     stage_table(database.loader, name, 1, started_at_utc=began.isoformat(), **says)
     with database.admin.connect() as connection:
-        connection.execute(sql.SQL("ALTER TABLE {} SET SCHEMA geo").format(sql.Identifier("geo_staging", name)))
+        connection.execute(
+            sql.SQL("ALTER TABLE {} SET SCHEMA geo").format(sql.Identifier("geo_staging", name))
+        )
 
 
 def _dropped(instance: dg.DagsterInstance, database: Logins) -> tuple[str, ...]:
     before = tables(database.admin, "geo_staging")
     dropped = discard_left_staged(instance, PostgisInventory(database.loader))
-    assert tables(database.admin, "geo_staging") == before - {f"geo_staging.{name}" for name in dropped}
+    assert tables(database.admin, "geo_staging") == before - {
+        f"geo_staging.{name}" for name in dropped
+    }
     return dropped
 
 
@@ -69,20 +77,31 @@ def test_a_load_that_was_cut_short_goes_with_its_run_and_a_whole_one_is_kept_for
     database: Logins, status: dg.DagsterRunStatus
 ) -> None:
     _published(database, "before", began=_BEGAN - timedelta(hours=1))
-    _published(database, "another", began=_BEGAN + timedelta(hours=1), source_uri="https://store.example/bronze/other.gpkg")
+    _published(
+        database,
+        "another",
+        began=_BEGAN + timedelta(hours=1),
+        source_uri="https://store.example/bronze/other.gpkg",
+    )
     with dg.DagsterInstance.ephemeral() as instance:
         run_id = _run(instance, status)
         _left_by(database, run_id)
         assert _dropped(instance, database) == (LOADING,)
-        assert said_of(instance, run_id) == [f"The staged table {LOADING}, which this run left behind, was dropped."]
+        assert said_of(instance, run_id) == [
+            f"The staged table {LOADING}, which this run left behind, was dropped."
+        ]
 
 
-def test_a_whole_one_goes_once_a_later_load_is_published_and_no_run_is_under_way(database: Logins) -> None:
+def test_a_whole_one_goes_once_a_later_load_is_published_and_no_run_is_under_way(
+    database: Logins,
+) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         _left_by(database, _run(instance, _STATUS.FAILURE))
         _published(database, "roads", began=_BEGAN + timedelta(hours=1))
         under_way = _run(instance, _STATUS.STARTED)
-        assert _dropped(instance, database) == (LOADING,), "one that is under way may have found the whole one before"
+        assert _dropped(instance, database) == (LOADING,), (
+            "one that is under way may have found the whole one before"
+        )
         run = instance.get_run_by_id(under_way)
         assert run is not None
         instance.report_run_failed(run, "over")

@@ -17,8 +17,14 @@ from hypothesis import strategies as st
 
 from geo_platform.errors import Conflict, ParameterInvalid, SourceNotFound, SourceUnreadable
 from geo_platform.settings import Profile
-from geo_platform.storage.azure_blob import AzureBlobStore
-from tests.support.objects import ObjectsUnderTest, Store, azure_under_test, blob_client, folder_under_test
+from geo_platform.storage.azure.blob import AzureBlobStore
+from tests.support.objects import (
+    ObjectsUnderTest,
+    Store,
+    azure_under_test,
+    blob_client,
+    folder_under_test,
+)
 
 PROJECT = Path(__file__).parents[2]
 KEYS_THAT_COULD_MEAN_ANOTHER_PLACE = [
@@ -52,9 +58,18 @@ def keys(store: Store, container: str, prefix: str = "") -> list[str]:
 
 
 def test_what_was_put_is_described_alike_by_put_stat_and_list(store: Store, tmp_path: Path) -> None:
-    put = store.put_file("silver", "cogs/a.tif", file_of(tmp_path, b"pixels"), metadata={"run_id": "r1", "Title": "Zürich: 100 %"})
+    put = store.put_file(
+        "silver",
+        "cogs/a.tif",
+        file_of(tmp_path, b"pixels"),
+        metadata={"run_id": "r1", "Title": "Zürich: 100 %"},
+    )
     assert put == store.stat("silver", "cogs/a.tif") == next(iter(store.list("silver")))
-    assert (put.reference.container, put.reference.key, put.reference.size_bytes) == ("silver", "cogs/a.tif", 6)
+    assert (put.reference.container, put.reference.key, put.reference.size_bytes) == (
+        "silver",
+        "cogs/a.tif",
+        6,
+    )
     assert put.metadata == {"run_id": "r1", "Title": "Zürich: 100 %"}
     assert store.read_bytes("silver", "cogs/a.tif") == b"pixels"
     with store.local_path("silver", "cogs/a.tif") as path:
@@ -62,7 +77,9 @@ def test_what_was_put_is_described_alike_by_put_stat_and_list(store: Store, tmp_
 
 
 @pytest.mark.parametrize("size", [0, 1, 8 * 2**20, 8 * 2**20 + 1, 25_000_000])
-def test_an_object_of_any_size_comes_back_as_it_was_put(store: Store, tmp_path: Path, size: int) -> None:
+def test_an_object_of_any_size_comes_back_as_it_was_put(
+    store: Store, tmp_path: Path, size: int
+) -> None:
     content = os.urandom(size)
     put = store.put_file("bronze", "a.bin", file_of(tmp_path, content), metadata={})
     assert put.reference.size_bytes == size
@@ -87,7 +104,9 @@ def test_a_copy_keeps_the_source_and_a_move_takes_it(store: Store, tmp_path: Pat
     assert store.read_bytes("silver", "copied") == store.read_bytes("silver", "moved") == b"1"
 
 
-def test_moving_a_link_takes_its_content_and_leaves_no_link_behind(store: Store, tmp_path: Path) -> None:
+def test_moving_a_link_takes_its_content_and_leaves_no_link_behind(
+    store: Store, tmp_path: Path
+) -> None:
     made = file_of(tmp_path, b"content")
     link = tmp_path / "link"
     link.symlink_to(made)
@@ -97,7 +116,9 @@ def test_moving_a_link_takes_its_content_and_leaves_no_link_behind(store: Store,
 
 
 def test_every_rewrite_changes_the_etag_even_with_the_same_bytes(store: Store) -> None:
-    etags = {store.put_bytes("messages", "m.json", b"{}", metadata={}).reference.etag for _ in range(20)}
+    etags = {
+        store.put_bytes("messages", "m.json", b"{}", metadata={}).reference.etag for _ in range(20)
+    }
     assert len(etags) == 20
 
 
@@ -106,7 +127,11 @@ def test_delete_is_no_error_twice_and_leaves_no_metadata_for_a_successor(store: 
     store.delete("silver", "a")
     store.delete("silver", "a")
     assert keys(store, "silver") == []
-    assert store.put_bytes("silver", "a", b"2", metadata={}).metadata == {} == store.stat("silver", "a").metadata
+    assert (
+        store.put_bytes("silver", "a", b"2", metadata={}).metadata
+        == {}
+        == store.stat("silver", "a").metadata
+    )
 
 
 def test_what_is_not_there_is_not_found_by_any_way(store: Store) -> None:
@@ -118,7 +143,12 @@ def test_what_is_not_there_is_not_found_by_any_way(store: Store) -> None:
         with store.local_path("silver", "a") as path:
             return path.read_bytes()
 
-    for attempt in (lambda: store.stat("silver", "a"), lambda: store.read_bytes("silver", "a"), opened, as_file):
+    for attempt in (
+        lambda: store.stat("silver", "a"),
+        lambda: store.read_bytes("silver", "a"),
+        opened,
+        as_file,
+    ):
         with pytest.raises(SourceNotFound, match="silver/a"):
             attempt()
 
@@ -130,20 +160,26 @@ def test_put_under_a_condition(store: Store, tmp_path: Path) -> None:
         store.put_file("silver", "a", made, metadata={}, only_if_etag="")
     second = store.put_file("silver", "a", made, metadata={}, only_if_etag=first.reference.etag)
     with pytest.raises(Conflict):
-        store.put_file("silver", "a", made, metadata={}, move=True, only_if_etag=first.reference.etag)
+        store.put_file(
+            "silver", "a", made, metadata={}, move=True, only_if_etag=first.reference.etag
+        )
     assert store.stat("silver", "a") == second
     assert made.exists(), "a move that did not happen gives the file back"
 
 
 @pytest.mark.parametrize("size", [1, 9_000_000], ids=["small", "in blocks"])
-def test_of_many_conditional_puts_at_once_exactly_one_wins(under_test: ObjectsUnderTest, tmp_path: Path, size: int) -> None:
+def test_of_many_conditional_puts_at_once_exactly_one_wins(
+    under_test: ObjectsUnderTest, tmp_path: Path, size: int
+) -> None:
     barrier = threading.Barrier(4)
 
     def put(number: int) -> bool:
         made = file_of(tmp_path, str(number).encode() * size, f"made{number}")
         barrier.wait()
         try:
-            under_test.again().put_file("silver", "a", made, metadata={"n": str(number)}, only_if_etag="")
+            under_test.again().put_file(
+                "silver", "a", made, metadata={"n": str(number)}, only_if_etag=""
+            )
         except Conflict:
             return False
         return True
@@ -153,7 +189,11 @@ def test_of_many_conditional_puts_at_once_exactly_one_wins(under_test: ObjectsUn
     assert won.count(True) == 1
     winner = str(won.index(True))
     content = under_test.store.read_bytes("silver", "a").decode()
-    assert (set(content), len(content), under_test.store.stat("silver", "a").metadata) == ({winner}, size, {"n": winner})
+    assert (set(content), len(content), under_test.store.stat("silver", "a").metadata) == (
+        {winner},
+        size,
+        {"n": winner},
+    )
 
 
 _COUNT = """
@@ -175,10 +215,15 @@ while done < 15:
 """
 
 
-def test_processes_that_count_together_lose_no_count(under_test: ObjectsUnderTest, tmp_path: Path) -> None:
+def test_processes_that_count_together_lose_no_count(
+    under_test: ObjectsUnderTest, tmp_path: Path
+) -> None:
     under_test.store.put_bytes("silver", "counter", b"0", metadata={})
     environment = os.environ | under_test.environment | {"PYTHONPATH": str(PROJECT)}
-    counters = [subprocess.Popen([sys.executable, "-c", _COUNT, str(tmp_path / name)], env=environment) for name in ("one", "two")]
+    counters = [
+        subprocess.Popen([sys.executable, "-c", _COUNT, str(tmp_path / name)], env=environment)
+        for name in ("one", "two")
+    ]
     assert [counter.wait(timeout=60) for counter in counters] == [0, 0]
     assert under_test.store.read_bytes("silver", "counter") == b"30"
 
@@ -202,7 +247,9 @@ def test_a_reader_reads_anywhere_and_only_while_the_object_is_at_its_etag(store:
 def test_keys_that_could_mean_another_place_are_refused(key: str, tmp_path: Path) -> None:
     """Before anything is asked of the store: no server is needed."""
     made = file_of(tmp_path, b"1")
-    with blob_client("BlobEndpoint=http://127.0.0.1:9/none;AccountName=none;AccountKey=AAAA") as service:
+    with blob_client(
+        "BlobEndpoint=http://127.0.0.1:9/none;AccountName=none;AccountKey=AAAA"
+    ) as service:
         stores = (folder_under_test(tmp_path / "home").store, AzureBlobStore(service))
     for store in stores:
         for attempt in (
@@ -226,9 +273,13 @@ NAMES = st.text(st.sampled_from("ab-./0é!"), min_size=1, max_size=5)
 KEYS = st.lists(st.lists(NAMES, min_size=1, max_size=3).map("/".join), max_size=8)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(names=KEYS, prefix=st.text(st.sampled_from("ab-./"), max_size=3))
-def test_a_listing_is_every_object_of_the_prefix_in_order_of_key(store: Store, names: list[str], prefix: str) -> None:
+def test_a_listing_is_every_object_of_the_prefix_in_order_of_key(
+    store: Store, names: list[str], prefix: str
+) -> None:
     for stored in list(store.list("silver")):
         store.delete("silver", stored.reference.key)
     there: set[str] = set()
@@ -239,7 +290,9 @@ def test_a_listing_is_every_object_of_the_prefix_in_order_of_key(store: Store, n
             continue
         there.add(key)
     listed = list(store.list("silver", prefix))
-    assert [stored.reference.key for stored in listed] == sorted(key for key in there if key.startswith(prefix))
+    assert [stored.reference.key for stored in listed] == sorted(
+        key for key in there if key.startswith(prefix)
+    )
     assert all(stored.metadata == {"key": stored.reference.key} for stored in listed)
 
 
@@ -255,9 +308,13 @@ def paged(store: Store, prefix: str, most: int) -> list[str]:
             return found
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(names=KEYS, prefix=st.text(st.sampled_from("ab-./"), max_size=3), most=st.integers(1, 4))
-def test_pages_are_the_listing_in_parts(store: Store, names: list[str], prefix: str, most: int) -> None:
+def test_pages_are_the_listing_in_parts(
+    store: Store, names: list[str], prefix: str, most: int
+) -> None:
     for stored in list(store.list("silver")):
         store.delete("silver", stored.reference.key)
     for key in names:
@@ -266,18 +323,26 @@ def test_pages_are_the_listing_in_parts(store: Store, names: list[str], prefix: 
     assert paged(store, prefix, most) == keys(store, "silver", prefix)
 
 
-def test_a_page_describes_its_objects_and_says_the_time_of_the_store(under_test: ObjectsUnderTest) -> None:
+def test_a_page_describes_its_objects_and_says_the_time_of_the_store(
+    under_test: ObjectsUnderTest,
+) -> None:
     store = under_test.store
     assert store.page("silver").objects == ()
     put = [store.put_bytes("silver", f"{name}.tif", b"1", metadata={"n": name}) for name in "abc"]
     page = store.page("silver", most=2)
     assert list(page.objects) == put[:2]
-    assert timedelta(0) <= page.at_utc - put[-1].last_modified_utc + timedelta(seconds=1) < timedelta(minutes=1)
+    assert (
+        timedelta(0)
+        <= page.at_utc - put[-1].last_modified_utc + timedelta(seconds=1)
+        < timedelta(minutes=1)
+    )
     rest = under_test.again().page("silver", after=page.after, most=2)
     assert (list(rest.objects), rest.after) == (put[2:], None)
 
 
-def test_a_listing_goes_on_behind_where_it_was_whatever_was_put_or_removed_meanwhile(store: Store) -> None:
+def test_a_listing_goes_on_behind_where_it_was_whatever_was_put_or_removed_meanwhile(
+    store: Store,
+) -> None:
     for name in "bdf":
         store.put_bytes("silver", f"{name}/x.tif", b"1", metadata={})
     page = store.page("silver", most=2)
@@ -289,10 +354,16 @@ def test_a_listing_goes_on_behind_where_it_was_whatever_was_put_or_removed_meanw
 
 
 @pytest.mark.parametrize("size", [0, 3, 9_000_000])
-def test_a_moved_object_lies_in_the_other_container_alone_with_a_new_etag(store: Store, tmp_path: Path, size: int) -> None:
+def test_a_moved_object_lies_in_the_other_container_alone_with_a_new_etag(
+    store: Store, tmp_path: Path, size: int
+) -> None:
     content = os.urandom(size)
-    put = store.put_file("bronze", "a b/ü#.tif", file_of(tmp_path, content), metadata={"origin": "somewhere"})
-    moved = store.move("bronze", "a b/ü#.tif", "quarantine", etag=put.reference.etag, metadata={"code": "Ä: 1 %"})
+    put = store.put_file(
+        "bronze", "a b/ü#.tif", file_of(tmp_path, content), metadata={"origin": "somewhere"}
+    )
+    moved = store.move(
+        "bronze", "a b/ü#.tif", "quarantine", etag=put.reference.etag, metadata={"code": "Ä: 1 %"}
+    )
     assert moved == store.stat("quarantine", "a b/ü#.tif") == next(iter(store.list("quarantine")))
     assert (moved.reference.size_bytes, moved.metadata) == (size, {"code": "Ä: 1 %"})
     assert moved.reference.etag != put.reference.etag
@@ -306,7 +377,10 @@ def test_a_move_takes_the_place_of_what_lies_there(store: Store) -> None:
     store.put_bytes("quarantine", "a.tif", b"earlier", metadata={"n": "1"})
     put = store.put_bytes("bronze", "a.tif", b"later", metadata={})
     store.move("bronze", "a.tif", "quarantine", etag=put.reference.etag, metadata={"n": "2"})
-    assert (store.read_bytes("quarantine", "a.tif"), store.stat("quarantine", "a.tif").metadata) == (b"later", {"n": "2"})
+    assert (
+        store.read_bytes("quarantine", "a.tif"),
+        store.stat("quarantine", "a.tif").metadata,
+    ) == (b"later", {"n": "2"})
 
 
 def test_what_was_replaced_is_not_moved(store: Store) -> None:

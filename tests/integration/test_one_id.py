@@ -13,13 +13,21 @@ import pytest
 import rasterio
 
 from deploy.local.services import Services
-from geo_platform.ports import ASSET_CONTAINER, ASSET_KEY, BRONZE, ITEM_RUN_ID, MESSAGES, SILVER, StoredObject
+from geo_platform.ports import (
+    ASSET_CONTAINER,
+    ASSET_KEY,
+    BRONZE,
+    ITEM_RUN_ID,
+    MESSAGES,
+    SILVER,
+    StoredObject,
+)
 from geo_platform.raster.run_tag import RUN_ID_ITEM
 from geo_platform.settings import Profile, Settings
-from geo_platform.storage.azure_account import blob_service
-from geo_platform.storage.azure_blob import AzureBlobStore
-from geo_platform.storage.postgis import PostgisFeatures
-from geo_platform.storage.postgres import Database
+from geo_platform.storage.azure.account import blob_service
+from geo_platform.storage.azure.blob import AzureBlobStore
+from geo_platform.storage.postgres.connections import Database
+from geo_platform.storage.postgres.postgis import PostgisFeatures
 from tests.support.command import SAMPLES
 from tests.support.features import numbered, target
 from tests.support.in_process import DAGSTER_S_WARNINGS, commands
@@ -61,12 +69,19 @@ class Runs:
 
 
 @pytest.fixture(scope="module")
-def runs(module_production: ProfileUnderTest, services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+def runs(
+    module_production: ProfileUnderTest,
+    services: Services,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Runs]:
     home = tmp_path_factory.mktemp("one-id") / "home"
     assert module_production.blobs is not None
     given = module_production.blobs.connection_string
     with log_before(given).running() as network:
-        seen = {**module_production.environment, "GEO_PLATFORM_BLOB_CONNECTION_STRING": network.connection_string(given)}
+        seen = {
+            **module_production.environment,
+            "GEO_PLATFORM_BLOB_CONNECTION_STRING": network.connection_string(given),
+        }
         profile = replace(module_production, environment=seen)
         with commands(profile, home) as give:
             by_kind = {kind: _ingested(give, kind, network, services) for kind in SOURCES}
@@ -78,7 +93,12 @@ def _ingested(give: Any, kind: str, network: RequestLog, services: Services) -> 
     before, written = len(network.since()), log.stat().st_size
     answer = give("ingest", SAMPLES / SOURCES[kind])
     assert answer["outcome"] == "published"
-    return Done(answer["run_id"], answer, network.since(before), log.read_bytes()[written:].decode().splitlines())
+    return Done(
+        answer["run_id"],
+        answer,
+        network.since(before),
+        log.read_bytes()[written:].decode().splitlines(),
+    )
 
 
 @pytest.mark.parametrize("kind", SOURCES)
@@ -88,7 +108,9 @@ def test_every_request_of_a_run_to_azure_carries_it(runs: Runs, kind: str) -> No
     before, during = done.requests[:first], done.requests[first:]
     assert {request.client_id for request in during} == {done.run_id}
     assert {"GET", "HEAD", "PUT"} <= {request.method for request in during}
-    assert {"bronze", "silver", "messages"} <= {request.target.split("/")[2].partition("-")[2] for request in during}
+    assert {"bronze", "silver", "messages"} <= {
+        request.target.split("/")[2].partition("-")[2] for request in during
+    }
     # The upload, before there is a run: each request has an id of its own, and nothing but the container of arrivals is asked.
     assert all("-bronze" in request.target for request in before)
     assert len({request.client_id for request in before}) == len(before) > 0
@@ -99,12 +121,22 @@ def test_every_object_that_a_run_wrote_carries_it(runs: Runs, kind: str) -> None
     run_id = runs.by_kind[kind].run_id
     item = runs.item(kind)
     assert item["properties"][ITEM_RUN_ID] == run_id
-    named = {asset[ASSET_KEY] for asset in item["assets"].values() if asset.get(ASSET_CONTAINER) == SILVER}
-    written = {stored.reference.key: stored.metadata.get("run_id") for stored in runs.stored(SILVER)}
+    named = {
+        asset[ASSET_KEY]
+        for asset in item["assets"].values()
+        if asset.get(ASSET_CONTAINER) == SILVER
+    }
+    written = {
+        stored.reference.key: stored.metadata.get("run_id") for stored in runs.stored(SILVER)
+    }
     assert named <= written.keys()
     assert set(written.values()) == {done.run_id for done in runs.by_kind.values()}
     assert {written[key] for key in named} == {run_id}
-    messages = [stored for stored in runs.stored(MESSAGES) if stored.reference.key.endswith(f"/{run_id}.json")]
+    messages = [
+        stored
+        for stored in runs.stored(MESSAGES)
+        if stored.reference.key.endswith(f"/{run_id}.json")
+    ]
     assert len(messages) == 4
     assert all(stored.metadata["run_id"] == run_id for stored in messages)
 
@@ -114,7 +146,10 @@ def test_an_object_that_arrived_is_told_by_its_key_and_etag_in_the_item(runs: Ru
     assert all(set(stored.metadata) == {"origin"} for stored in arrived.values())
     for kind in SOURCES:
         properties = runs.item(kind)["properties"]
-        assert arrived[properties["geo_platform:source"]].reference.etag == properties["geo_platform:source_etag"]
+        assert (
+            arrived[properties["geo_platform:source"]].reference.etag
+            == properties["geo_platform:source_etag"]
+        )
 
 
 def test_the_cog_itself_carries_it(runs: Runs) -> None:
@@ -130,28 +165,42 @@ def test_the_table_its_provenance_and_the_item_in_pgstac_carry_it(runs: Runs) ->
     done, logins = runs.by_kind["vector"], runs.profile.logins
     assert logins is not None
     with logins.reader.connect() as connection:
-        found = connection.execute("SELECT obj_description('geo.natural_earth_countries'::regclass)").fetchone()
+        found = connection.execute(
+            "SELECT obj_description('geo.natural_earth_countries'::regclass)"
+        ).fetchone()
         assert found is not None
         assert json.loads(found[0])["run_id"] == done.run_id
-        stored = connection.execute("SELECT content -> 'properties' ->> %s FROM pgstac.items", [ITEM_RUN_ID]).fetchall()
+        stored = connection.execute(
+            "SELECT content -> 'properties' ->> %s FROM pgstac.items", [ITEM_RUN_ID]
+        ).fetchall()
         assert {run_id for (run_id,) in stored} == {each.run_id for each in runs.by_kind.values()}
     with logins.admin.connect() as connection:
-        noted = connection.execute("SELECT run_id, action, item_id FROM geo_platform.provenance ORDER BY entry").fetchall()
-    assert noted == [(each.run_id, "publish", each.answer["item"]) for each in runs.by_kind.values()]
+        noted = connection.execute(
+            "SELECT run_id, action, item_id FROM geo_platform.provenance ORDER BY entry"
+        ).fetchall()
+    assert noted == [
+        (each.run_id, "publish", each.answer["item"]) for each in runs.by_kind.values()
+    ]
 
 
 @pytest.mark.parametrize("kind", SOURCES)
-def test_every_connection_of_a_run_to_its_database_carries_it_in_the_servers_log(runs: Runs, kind: str) -> None:
+def test_every_connection_of_a_run_to_its_database_carries_it_in_the_servers_log(
+    runs: Runs, kind: str
+) -> None:
     done, logins = runs.by_kind[kind], runs.profile.logins
     assert logins is not None
     named = _names_of_connections(done.server_log, logins.name)
     first = named.index(f"geo_platform {done.run_id}")
     assert set(named[first:]) == {f"geo_platform {done.run_id}"}
-    assert set(named[:first]) <= {"geo_platform"}, "the command's own look at the catalog, before there is a run"
+    assert set(named[:first]) <= {"geo_platform"}, (
+        "the command's own look at the catalog, before there is a run"
+    )
 
 
 @pytest.mark.parametrize("kind", SOURCES)
-def test_dagsters_connections_carry_it_from_the_first_stage_to_the_last(runs: Runs, kind: str) -> None:
+def test_dagsters_connections_carry_it_from_the_first_stage_to_the_last(
+    runs: Runs, kind: str
+) -> None:
     done = runs.by_kind[kind]
     url = runs.profile.environment["GEO_PLATFORM_DAGSTER_POSTGRES_URL"]
     named = _names_of_connections(done.server_log, url.rpartition("/")[2].partition("?")[0])
@@ -162,11 +211,19 @@ def test_dagsters_connections_carry_it_from_the_first_stage_to_the_last(runs: Ru
 
 def _names_of_connections(server_log: list[str], database: str) -> list[str]:
     """The application's name of each connection to the database, in the order in which the server let them in."""
-    granted = [line for line in server_log if "connection authorized:" in line and f" database={database} " in line]
-    return [line.partition(" application_name=")[2].partition(" SSL ")[0].strip() for line in granted]
+    granted = [
+        line
+        for line in server_log
+        if "connection authorized:" in line and f" database={database} " in line
+    ]
+    return [
+        line.partition(" application_name=")[2].partition(" SSL ")[0].strip() for line in granted
+    ]
 
 
-def test_while_rows_are_loaded_every_connection_can_be_told_in_pg_stat_activity(database: Logins, tmp_path: Path) -> None:
+def test_while_rows_are_loaded_every_connection_can_be_told_in_pg_stat_activity(
+    database: Logins, tmp_path: Path
+) -> None:
     run_id, seen = str(uuid.uuid4()), set[tuple[str, str]]()
     asked = "SELECT application_name, left(query, 4) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 
@@ -188,7 +245,9 @@ def test_each_block_and_each_attempt_carries_it(blobs: Blobs, tmp_path: Path) ->
     with log_before(blobs.connection_string).running() as network:
         network.cut_at(b"comp=block&")
         network.cut_at(b"comp=blocklist")
-        settings = Settings.model_validate({"blob_connection_string": network.connection_string(blobs.connection_string)})
+        settings = Settings.model_validate(
+            {"blob_connection_string": network.connection_string(blobs.connection_string)}
+        )
         with blob_service(settings, run_id=run_id) as service:
             store = AzureBlobStore(service, container_prefix=blobs.prefix, scratch=tmp_path)
             store.put_file("silver", "large.tif", path, metadata={})
@@ -197,7 +256,9 @@ def test_each_block_and_each_attempt_carries_it(blobs: Blobs, tmp_path: Path) ->
             store.close()
         asked = network.since()
     assert {request.client_id for request in asked} == {run_id}
-    assert sum("comp=block&" in request.target for request in asked) == 4, "three blocks, and one of them again"
+    assert sum("comp=block&" in request.target for request in asked) == 4, (
+        "three blocks, and one of them again"
+    )
     assert sum("comp=blocklist" in request.target for request in asked) == 2
     assert sum(request.method == "GET" for request in asked) == 3, "downloaded in ranges"
 
@@ -208,8 +269,15 @@ def test_on_files_the_objects_the_cog_and_the_dataset_carry_it_too(tmp_path: Pat
         runs = {kind: give("ingest", SAMPLES / name) for kind, name in SOURCES.items()}
     objects = profile.objects(home)
     run_ids = {answer["run_id"] for answer in runs.values()}
-    assert {stored.metadata["run_id"] for container in (SILVER, MESSAGES) for stored in objects.list(container)} == run_ids
+    assert {
+        stored.metadata["run_id"]
+        for container in (SILVER, MESSAGES)
+        for stored in objects.list(container)
+    } == run_ids
     with output(profile, home, runs["raster"], ".tif") as path, rasterio.open(path) as cog:
         assert cog.tags()[RUN_ID_ITEM] == runs["raster"]["run_id"]
     with output(profile, home, runs["vector"], ".parquet") as path:
-        assert pq.read_schema(path).metadata[b"geo_platform:run_id"].decode() == runs["vector"]["run_id"]
+        assert (
+            pq.read_schema(path).metadata[b"geo_platform:run_id"].decode()
+            == runs["vector"]["run_id"]
+        )

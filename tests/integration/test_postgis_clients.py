@@ -16,8 +16,8 @@ import shapely
 from geo_platform.contracts.vector import FeaturesLoaded
 from geo_platform.options import ArrivalOptions
 from geo_platform.source.arrival import receive
-from geo_platform.storage.folder import FolderStore
-from geo_platform.storage.postgis import PostgisFeatures
+from geo_platform.storage.local.folder import FolderStore
+from geo_platform.storage.postgres.postgis import PostgisFeatures
 from geo_platform.vector.load import load_features
 from geo_platform.vector.options import VectorFeaturesOptions, VectorProfileOptions
 from geo_platform.vector.profile import profile_object
@@ -44,7 +44,9 @@ class Chain:
         profiled = profile_object(arrived, VectorProfileOptions(), objects, scratch=scratch)
         store = PostgisFeatures(self.database.loader)
         chosen = VectorFeaturesOptions.model_validate(options)
-        loaded = load_features(profiled, chosen, objects, store, run_id="0a1b2c3d", scratch=scratch, force=force)
+        loaded = load_features(
+            profiled, chosen, objects, store, run_id="0a1b2c3d", scratch=scratch, force=force
+        )
         assert loaded.table is not None
         if not loaded.was_reused:
             publish(self.database.loader, loaded.table)
@@ -77,15 +79,22 @@ def test_ogrinfo_and_geopandas_see_what_was_loaded(chain: Chain, database: Login
     assert by_row["pop_est"].tolist() == expected["pop_est"].tolist()
     assert by_row["name"].tolist() == expected["name"].tolist()
     valid = shapely.make_valid(expected.geometry.to_numpy())
-    assert shapely.equals(shapely.normalize(by_row.geometry.to_numpy()), shapely.normalize(valid)).all()
+    assert shapely.equals(
+        shapely.normalize(by_row.geometry.to_numpy()), shapely.normalize(valid)
+    ).all()
 
     url = database.reader.url.get_secret_value()
-    told = subprocess.run([tool("ogrinfo"), "-so", f"PG:{url}", name], capture_output=True, text=True, check=True).stdout
+    told = subprocess.run(
+        [tool("ogrinfo"), "-so", f"PG:{url}", name], capture_output=True, text=True, check=True
+    ).stdout
     assert "Feature Count: 177" in told
     assert "Geometry: Multi Polygon" in told
     assert "FID Column = fid" in told
     assert 'ID["EPSG",4326]' in told
-    extent = [float(number) for number in re.findall(r"-?\d+\.\d+", told.partition("Extent:")[2].splitlines()[0])]
+    extent = [
+        float(number)
+        for number in re.findall(r"-?\d+\.\d+", told.partition("Extent:")[2].splitlines()[0])
+    ]
     assert np.allclose(extent, loaded.bounds.xyxy, atol=1e-6)
 
 
@@ -93,7 +102,11 @@ def test_ogr2ogr_writes_the_table_out_again(chain: Chain, database: Logins, tmp_
     loaded = chain.load(SAMPLE, target_crs="EPSG:3857", table_name="Countries")
     out = tmp_path / "out.gpkg"
     source = f"PG:{database.reader.url.get_secret_value()}"
-    subprocess.run([tool("ogr2ogr"), "-f", "GPKG", str(out), source, "geo.countries"], capture_output=True, check=True)
+    subprocess.run(
+        [tool("ogr2ogr"), "-f", "GPKG", str(out), source, "geo.countries"],
+        capture_output=True,
+        check=True,
+    )
     frame = geopandas.read_file(out)
     assert (len(frame), frame.crs.to_epsg()) == (loaded.inserted, 3857)
     assert np.allclose(frame.total_bounds, loaded.bounds.xyxy, rtol=1e-12)
@@ -113,8 +126,14 @@ def test_a_loaded_table_is_reused_while_it_lies_there(chain: Chain, database: Lo
 def test_columns_say_what_they_were_called(chain: Chain, database: Logins, tmp_path: Path) -> None:
     path = tmp_path / "names.geojson"
     properties = {"Größe": 1.5, "xmin": 1, "tags": {"a": [1]}, "fid": 7}
-    feature = {"type": "Feature", "properties": properties, "geometry": {"type": "Point", "coordinates": [8, 47]}}
-    path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}), encoding="utf-8")
+    feature = {
+        "type": "Feature",
+        "properties": properties,
+        "geometry": {"type": "Point", "coordinates": [8, 47]},
+    }
+    path.write_text(
+        json.dumps({"type": "FeatureCollection", "features": [feature]}), encoding="utf-8"
+    )
     chain.load(path)
     rows = ask(
         database.reader,

@@ -14,16 +14,17 @@ from psycopg import sql
 from pydantic import SecretStr
 
 from geo_platform.errors import DatabaseUnavailable, PlatformError, StoreDenied
-from geo_platform.storage import postgis
-from geo_platform.storage.postgis import PostgisFeatures
-from geo_platform.storage.postgres import Database
+from geo_platform.storage.postgres.connections import Database, postgis
+from geo_platform.storage.postgres.postgis import PostgisFeatures
 from tests.support.features import ask, load, numbered, publish, staged, target
 from tests.support.servers import Logins, OwnPostgres
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
-def interrupted(after: int, interruption: Callable[[], None], *, more: int = 200) -> Iterator[pa.RecordBatch]:
+def interrupted(
+    after: int, interruption: Callable[[], None], *, more: int = 200
+) -> Iterator[pa.RecordBatch]:
     """Batches in which, after so many, something happens."""
     for number, batch in enumerate(numbered((after + more) * 1000)):
         if number == after:
@@ -33,7 +34,9 @@ def interrupted(after: int, interruption: Callable[[], None], *, more: int = 200
 
 def terminate(database: Logins) -> int:
     copies = "WHERE datname = current_database() AND query LIKE 'COPY %' AND state = 'active'"
-    return len(ask(database.admin, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity {copies}"))  # noqa: S608
+    return len(
+        ask(database.admin, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity {copies}")
+    )
 
 
 def in_future() -> datetime:
@@ -47,7 +50,10 @@ def test_nothing_is_left_of_batches_that_break(database: Logins, tmp_path: Path)
     with pytest.raises(ValueError, match="the source broke"):
         load(database.loader, target(), interrupted(30, broken), tmp_path)
     assert staged(database.admin) == []
-    assert ask(database.admin, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'COPY %'") == [(0,)]
+    assert ask(
+        database.admin,
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'COPY %'",
+    ) == [(0,)]
 
 
 def test_an_interruption_ends_the_copies_too(database: Logins, tmp_path: Path) -> None:
@@ -61,16 +67,25 @@ def test_an_interruption_ends_the_copies_too(database: Logins, tmp_path: Path) -
     assert staged(database.admin) == []
 
 
-def test_killed_connections_are_a_fault_that_passes_and_the_next_load_completes(database: Logins, tmp_path: Path) -> None:
+def test_killed_connections_are_a_fault_that_passes_and_the_next_load_completes(
+    database: Logins, tmp_path: Path
+) -> None:
     with pytest.raises(DatabaseUnavailable) as fault:
-        load(database.loader, target(), interrupted(30, lambda: _until(lambda: terminate(database) > 0)), tmp_path)
+        load(
+            database.loader,
+            target(),
+            interrupted(30, lambda: _until(lambda: terminate(database) > 0)),
+            tmp_path,
+        )
     assert fault.value.retryable
     assert staged(database.admin) == []
     table = load(database.loader, target(), numbered(10), tmp_path)
     assert ask(database.admin, "SELECT count(*) FROM {}", table) == [(10,)]
 
 
-def test_a_server_that_stops_amid_a_load_is_a_fault_that_passes(own_postgres: OwnPostgres, tmp_path: Path) -> None:
+def test_a_server_that_stops_amid_a_load_is_a_fault_that_passes(
+    own_postgres: OwnPostgres, tmp_path: Path
+) -> None:
     logins = own_postgres.logins
     for stop in (own_postgres.stop, own_postgres.crash):
         with pytest.raises(DatabaseUnavailable) as fault:
@@ -105,7 +120,9 @@ def test_a_connection_that_is_lost_after_the_last_row_leaves_nothing_either(
     assert staged(database.admin) == []
 
 
-def test_a_login_without_the_role_is_refused_before_a_row_is_read(database: Logins, tmp_path: Path) -> None:
+def test_a_login_without_the_role_is_refused_before_a_row_is_read(
+    database: Logins, tmp_path: Path
+) -> None:
     for login in (database.reader, database.stranger):
         store = PostgisFeatures(login)
         for attempt in (
@@ -120,7 +137,10 @@ def test_a_login_without_the_role_is_refused_before_a_row_is_read(database: Logi
 def test_a_wrong_password_is_denied_and_told_to_nobody(database: Logins) -> None:
     url = database.loader.url.get_secret_value()
     password = url.split(":")[2].partition("@")[0]
-    for wrong in (url.replace(password, "Wr0ng-S3cret"), url.replace("test_loader", "nobody").replace(password, "Wr0ng-S3cret")):
+    for wrong in (
+        url.replace(password, "Wr0ng-S3cret"),
+        url.replace("test_loader", "nobody").replace(password, "Wr0ng-S3cret"),
+    ):
         with pytest.raises(StoreDenied) as denied:
             PostgisFeatures(Database(SecretStr(wrong))).check_free(target())
         assert "Wr0ng-S3cret" not in _all_texts(denied.value)
@@ -148,15 +168,28 @@ def test_a_database_without_the_platform_says_how_to_make_it_ready(database: Log
     assert "geo-platform database init" in denied.value.remedy
 
 
-def test_a_full_disk_and_too_many_connections_pass(database: Logins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_and_too_many_connections_pass(
+    database: Logins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The server says so by SQLSTATE 53100 and 53300; said here by a trigger, since filling a disk would stop the others too."""
     original = postgis.create_table
     for state in ("53100", "53200", "53300"):
 
-        def with_trigger(connection: psycopg.Connection, plan: Any, table: tuple[str, str], *, srid: int, state: str = state) -> None:
+        def with_trigger(
+            connection: psycopg.Connection,
+            plan: Any,
+            table: tuple[str, str],
+            *,
+            srid: int,
+            state: str = state,
+        ) -> None:
             original(connection, plan, table, srid=srid)
-            body = f"BEGIN RAISE EXCEPTION ''could not extend file'' USING ERRCODE = ''{state}''; END"
-            connection.execute(f"CREATE OR REPLACE FUNCTION geo_staging.full() RETURNS trigger LANGUAGE plpgsql AS '{body}'")  # type: ignore[call-overload]
+            body = (
+                f"BEGIN RAISE EXCEPTION ''could not extend file'' USING ERRCODE = ''{state}''; END"
+            )
+            connection.execute(
+                f"CREATE OR REPLACE FUNCTION geo_staging.full() RETURNS trigger LANGUAGE plpgsql AS '{body}'"
+            )  # type: ignore[call-overload]
             statement = "CREATE TRIGGER full_disk BEFORE INSERT ON {} FOR EACH ROW EXECUTE FUNCTION geo_staging.full()"
             connection.execute(sql.SQL(statement).format(sql.Identifier(*table)))
 
@@ -166,12 +199,16 @@ def test_a_full_disk_and_too_many_connections_pass(database: Logins, tmp_path: P
         assert staged(database.admin) == []
 
 
-def test_the_sweep_takes_what_nobody_published_and_nothing_else(database: Logins, tmp_path: Path) -> None:
+def test_the_sweep_takes_what_nobody_published_and_nothing_else(
+    database: Logins, tmp_path: Path
+) -> None:
     store = PostgisFeatures(database.loader)
     published = load(database.loader, target(), numbered(3), tmp_path)
     publish(database.loader, published)
     whole = load(database.loader, target(fingerprint="e" * 32), numbered(3), tmp_path)
-    half = store._begin(target(fingerprint="d" * 32), postgis.plan_table(target(fingerprint="d" * 32))).plan.version
+    half = store._begin(
+        target(fingerprint="d" * 32), postgis.plan_table(target(fingerprint="d" * 32))
+    ).plan.version
     with database.admin.connect() as connection:
         connection.execute("CREATE TABLE geo_staging.not_ours (n bigint)")
     assert store.sweep(LONG_AGO) == ()
@@ -184,22 +221,34 @@ def test_the_sweep_takes_what_nobody_published_and_nothing_else(database: Logins
 def test_the_sweep_leaves_what_somebody_works_on(database: Logins, tmp_path: Path) -> None:
     table = load(database.loader, target(), numbered(3), tmp_path)
     with database.other_loader.connect() as connection:
-        connection.execute(sql.SQL("LOCK TABLE {} IN ROW EXCLUSIVE MODE").format(sql.Identifier("geo_staging", table.version)))
+        connection.execute(
+            sql.SQL("LOCK TABLE {} IN ROW EXCLUSIVE MODE").format(
+                sql.Identifier("geo_staging", table.version)
+            )
+        )
         assert PostgisFeatures(database.loader).sweep(in_future()) == ()
     assert PostgisFeatures(database.other_loader).sweep(in_future()) == (table.version,)
 
 
-def test_two_loads_of_one_dataset_do_not_know_of_each_other(database: Logins, tmp_path: Path) -> None:
+def test_two_loads_of_one_dataset_do_not_know_of_each_other(
+    database: Logins, tmp_path: Path
+) -> None:
     found: list[Any] = []
     runs = [
-        threading.Thread(target=lambda run=run: found.append(load(database.loader, target(run=run), numbered(5000), tmp_path)))
+        threading.Thread(
+            target=lambda run=run: found.append(
+                load(database.loader, target(run=run), numbered(5000), tmp_path)
+            )
+        )
         for run in ("aaaaaaaa", "bbbbbbbb")
     ]
     for thread in runs:
         thread.start()
     for thread in runs:
         thread.join()
-    assert sorted(ask(database.admin, "SELECT count(*) FROM {}", table)[0][0] for table in found) == [5000, 5000]
+    assert sorted(
+        ask(database.admin, "SELECT count(*) FROM {}", table)[0][0] for table in found
+    ) == [5000, 5000]
 
 
 def test_one_new_crs_in_two_loads_at_once_gets_one_number(database: Logins, tmp_path: Path) -> None:
@@ -216,10 +265,15 @@ def test_one_new_crs_in_two_loads_at_once_gets_one_number(database: Logins, tmp_
         thread.start()
     for thread in threads:
         thread.join()
-    srids = {ask(database.admin, "SELECT DISTINCT ST_SRID(geometry) FROM {}", table)[0][0] for table in found}
+    srids = {
+        ask(database.admin, "SELECT DISTINCT ST_SRID(geometry) FROM {}", table)[0][0]
+        for table in found
+    }
     assert len(found) == 4
     assert len(srids) == 1
-    assert ask(database.admin, "SELECT count(*) FROM spatial_ref_sys WHERE srid >= 910000") == [(1,)]
+    assert ask(database.admin, "SELECT count(*) FROM spatial_ref_sys WHERE srid >= 910000") == [
+        (1,)
+    ]
 
 
 def replace_version(table: Any, version: str) -> Any:

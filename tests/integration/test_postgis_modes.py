@@ -10,9 +10,21 @@ import pytest
 from geo_platform.contracts.message import TableReference
 from geo_platform.errors import ParameterInvalid, TableExists
 from geo_platform.ports import FeatureTarget
-from geo_platform.storage import postgis
-from geo_platform.storage.postgis import PostgisFeatures
-from tests.support.features import GEOMETRY, SCHEMA, ask, load, loaded, numbered, one_batch, points, publish, staged, target
+from geo_platform.storage.postgres.connections import postgis
+from geo_platform.storage.postgres.postgis import PostgisFeatures
+from tests.support.features import (
+    GEOMETRY,
+    SCHEMA,
+    ask,
+    load,
+    loaded,
+    numbered,
+    one_batch,
+    points,
+    publish,
+    staged,
+    target,
+)
 from tests.support.servers import EXTRA_SCHEMA, Logins
 
 OTHER = {"source_uri": "file:///bronze/other.gpkg", "source_etag": "e", "run_id": "11111111-run"}
@@ -24,7 +36,7 @@ def rows_of(database: Logins, table: TableReference) -> list[tuple[Any, ...]]:
 
 
 def live_rows(database: Logins, columns: str = "n, name") -> list[tuple[Any, ...]]:
-    return ask(database.reader, f"SELECT {columns} FROM geo.roads ORDER BY n, name")  # noqa: S608
+    return ask(database.reader, f"SELECT {columns} FROM geo.roads ORDER BY n, name")
 
 
 def check(database: Logins, wanted: FeatureTarget) -> None:
@@ -42,7 +54,9 @@ def test_any_mode_may_take_a_free_name(database: Logins) -> None:
         check(database, target(load_mode=mode, key_columns=("n",)))
 
 
-def test_create_refuses_what_is_there_unless_it_is_the_very_same(database: Logins, tmp_path: Path) -> None:
+def test_create_refuses_what_is_there_unless_it_is_the_very_same(
+    database: Logins, tmp_path: Path
+) -> None:
     put(database, target(load_mode="create"), numbered(3), tmp_path)
     check(database, target(load_mode="create"))
     with pytest.raises(TableExists, match="there already"):
@@ -52,7 +66,10 @@ def test_create_refuses_what_is_there_unless_it_is_the_very_same(database: Login
 def test_update_takes_the_name_of_its_own_source_alone(database: Logins, tmp_path: Path) -> None:
     put(database, target(), numbered(3), tmp_path)
     check(database, target(fingerprint="e" * 32))
-    with pytest.raises(TableExists, match=r"came from file:///bronze/é roads\.gpkg, not from file:///bronze/other\.gpkg"):
+    with pytest.raises(
+        TableExists,
+        match=r"came from file:///bronze/é roads\.gpkg, not from file:///bronze/other\.gpkg",
+    ):
         check(database, target(metadata=OTHER))
     check(database, target(metadata=OTHER, load_mode="replace"))
     check(database, target(metadata=OTHER, schema_name=EXTRA_SCHEMA))
@@ -74,7 +91,9 @@ def test_a_view_is_not_replaced(database: Logins) -> None:
         check(database, target(load_mode="replace"))
 
 
-@pytest.mark.parametrize("schema", ["nowhere", "public", "pgstac", "geo_staging", "geo_replaced", "geo_platform"])
+@pytest.mark.parametrize(
+    "schema", ["nowhere", "public", "pgstac", "geo_staging", "geo_replaced", "geo_platform"]
+)
 def test_nothing_is_published_where_it_must_not_be(database: Logins, schema: str) -> None:
     with pytest.raises(ParameterInvalid, match=schema) as refused:
         check(database, target(schema_name=schema))
@@ -86,14 +105,27 @@ def test_append_to_nothing_is_a_load_like_any_other(database: Logins, tmp_path: 
     assert rows_of(database, table) == [(1, 0, "n0"), (2, 1, "n1"), (3, 2, "n2")]
 
 
-def test_append_adds_rows_and_replaces_those_of_the_same_key(database: Logins, tmp_path: Path) -> None:
+def test_append_adds_rows_and_replaces_those_of_the_same_key(
+    database: Logins, tmp_path: Path
+) -> None:
     first = put(database, target(), numbered(3), tmp_path)
     wanted = target(metadata=OTHER, fingerprint="a" * 32, **KEYED)
     dataset = loaded(database.loader, wanted, numbered(3, first=2, name="new"), tmp_path)
     assert dataset.table is not None
-    assert rows_of(database, dataset.table) == [(1, 0, "n0"), (2, 1, "n1"), (4, 2, "new2"), (5, 3, "new3"), (6, 4, "new4")]
+    assert rows_of(database, dataset.table) == [
+        (1, 0, "n0"),
+        (2, 1, "n1"),
+        (4, 2, "new2"),
+        (5, 3, "new3"),
+        (6, 4, "new4"),
+    ]
     assert (dataset.rows, dataset.bounds.xyxy) == (3, (2, 0, 4, 0))
-    says = ask(database.admin, "SELECT obj_description(%s::regclass)::json", None, f"geo_staging.{dataset.table.version}")[0][0]
+    says = ask(
+        database.admin,
+        "SELECT obj_description(%s::regclass)::json",
+        None,
+        f"geo_staging.{dataset.table.version}",
+    )[0][0]
     assert (says["rows"], says["base_version"], says["load_mode"]) == (5, first.version, "append")
     assert live_rows(database) == [(0, "n0"), (1, "n1"), (2, "n2")]
 
@@ -107,12 +139,19 @@ def test_appending_twice_is_appending_once(database: Logins, tmp_path: Path) -> 
 
 
 def test_keys_of_several_columns_take_null_for_equal(database: Logins, tmp_path: Path) -> None:
-    schema = pa.schema([("n", pa.int64()), ("name", pa.string()), ("value", pa.float64()), GEOMETRY])
+    schema = pa.schema(
+        [("n", pa.int64()), ("name", pa.string()), ("value", pa.float64()), GEOMETRY]
+    )
     keyed = {"load_mode": "append", "key_columns": ("n", "name")}
     old = {"n": [1, 1, None, None], "name": ["a", None, "a", None], "value": [1.0] * 4}
     new = {"n": [None, 1, None], "name": [None, None, "b"], "value": [2.0] * 3}
     put(database, target(schema), one_batch(schema, old, points(4)), tmp_path)
-    put(database, target(schema, metadata=OTHER, **keyed), one_batch(schema, new, points(3)), tmp_path)
+    put(
+        database,
+        target(schema, metadata=OTHER, **keyed),
+        one_batch(schema, new, points(3)),
+        tmp_path,
+    )
     assert set(live_rows(database, "n, name, value")) == {
         (1, "a", 1.0), (None, "a", 1.0), (1, None, 2.0), (None, None, 2.0), (None, "b", 2.0),
     }  # fmt: skip
@@ -122,41 +161,74 @@ def test_new_rows_that_share_a_key_are_refused(database: Logins, tmp_path: Path)
     put(database, target(), numbered(3), tmp_path)
     columns = {"n": [7, 7, None, None, None, 8], "name": list("abcdef")}
     with pytest.raises(ParameterInvalid, match="5 of the new rows share 2 keys of n"):
-        load(database.loader, target(metadata=OTHER, **KEYED), one_batch(SCHEMA, columns, points(6)), tmp_path)
+        load(
+            database.loader,
+            target(metadata=OTHER, **KEYED),
+            one_batch(SCHEMA, columns, points(6)),
+            tmp_path,
+        )
     assert staged(database.admin) == []
     assert len(live_rows(database)) == 3
 
 
-def test_append_refuses_other_columns_before_a_row_is_read(database: Logins, tmp_path: Path) -> None:
+def test_append_refuses_other_columns_before_a_row_is_read(
+    database: Logins, tmp_path: Path
+) -> None:
     put(database, target(), numbered(3), tmp_path)
     other_type = pa.schema([("n", pa.int32()), ("name", pa.string()), GEOMETRY])
     fewer = pa.schema([("n", pa.int64()), GEOMETRY])
     for schema, crs, says in (
         (other_type, "EPSG:4326", "n: bigint, new integer"),
         (fewer, "EPSG:4326", "name: text, new not there"),
-        (SCHEMA, "EPSG:3857", r"geometry: geometry\(MultiPoint,4326\), new geometry\(MultiPoint,3857\)"),
+        (
+            SCHEMA,
+            "EPSG:3857",
+            r"geometry: geometry\(MultiPoint,4326\), new geometry\(MultiPoint,3857\)",
+        ),
     ):
         with pytest.raises(ParameterInvalid, match=says):
-            load(database.loader, target(schema, crs=crs, metadata=OTHER, **KEYED), iter(()), tmp_path)
+            load(
+                database.loader,
+                target(schema, crs=crs, metadata=OTHER, **KEYED),
+                iter(()),
+                tmp_path,
+            )
     assert staged(database.admin) == []
 
 
-def test_append_builds_on_what_is_live_when_its_rows_are_there(database: Logins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_append_builds_on_what_is_live_when_its_rows_are_there(
+    database: Logins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another run publishes more rows while this one sends its own: those are kept too, and no number is given twice."""
     put(database, target(), numbered(3), tmp_path)
     original = postgis.PostgisFeatures._send
 
     def meanwhile(self: PostgisFeatures, *arguments: Any) -> Any:
         monkeypatch.setattr(postgis.PostgisFeatures, "_send", original)
-        put(database, target(run="44444444", metadata={**OTHER, "run_id": "44444444"}, **KEYED), numbered(5, first=10), tmp_path)
+        put(
+            database,
+            target(run="44444444", metadata={**OTHER, "run_id": "44444444"}, **KEYED),
+            numbered(5, first=10),
+            tmp_path,
+        )
         return original(self, *arguments)
 
     monkeypatch.setattr(postgis.PostgisFeatures, "_send", meanwhile)
-    table = load(database.loader, target(metadata=OTHER, fingerprint="a" * 32, **KEYED), numbered(2, first=20), tmp_path)
+    table = load(
+        database.loader,
+        target(metadata=OTHER, fingerprint="a" * 32, **KEYED),
+        numbered(2, first=20),
+        tmp_path,
+    )
     found = rows_of(database, table)
     assert [n for _, n, _ in found] == [0, 1, 2, 10, 11, 12, 13, 14, 20, 21]
     assert [fid for fid, _, _ in found] == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
-    says = ask(database.admin, "SELECT obj_description(%s::regclass)::json", None, f"geo_staging.{table.version}")[0][0]
+    says = ask(
+        database.admin,
+        "SELECT obj_description(%s::regclass)::json",
+        None,
+        f"geo_staging.{table.version}",
+    )[0][0]
     assert says["base_version"] == "roads_ffffffff_44444444"
 
 
@@ -166,10 +238,18 @@ def test_append_keeps_json_what_it_is_in_the_live_table(database: Logins, tmp_pa
     put(database, wanted, one_batch(schema, {"n": [1], "says": ['{"a": 1}']}, points(1)), tmp_path)
     more = replace(wanted, metadata=OTHER, load_mode="append", key_columns=("n",))
     put(database, more, one_batch(schema, {"n": [2], "says": ['{"a": 2}']}, points(1)), tmp_path)
-    assert ask(database.reader, "SELECT n, says FROM geo.roads ORDER BY n") == [(1, {"a": 1}), (2, {"a": 2})]
+    assert ask(database.reader, "SELECT n, says FROM geo.roads ORDER BY n") == [
+        (1, {"a": 1}),
+        (2, {"a": 2}),
+    ]
     broken = replace(more, fingerprint="b" * 32)
     with pytest.raises(ParameterInvalid, match="says"):
-        load(database.loader, broken, one_batch(schema, {"n": [3], "says": ["{"]}, points(1)), tmp_path)
+        load(
+            database.loader,
+            broken,
+            one_batch(schema, {"n": [3], "says": ["{"]}, points(1)),
+            tmp_path,
+        )
 
 
 def test_a_version_is_held_wherever_it_lies(database: Logins, tmp_path: Path) -> None:
@@ -186,13 +266,25 @@ def test_a_version_is_held_wherever_it_lies(database: Logins, tmp_path: Path) ->
     assert not store.holds(None, None)
 
 
-def test_an_append_that_was_replaced_since_has_to_be_done_again(database: Logins, tmp_path: Path) -> None:
+def test_an_append_that_was_replaced_since_has_to_be_done_again(
+    database: Logins, tmp_path: Path
+) -> None:
     """Handing the old version back would take rows away that were added since."""
     store = PostgisFeatures(database.loader)
     first = put(database, target(**KEYED), numbered(3), tmp_path)
-    waiting = load(database.loader, target(metadata=OTHER, fingerprint="b" * 32, **KEYED), numbered(1, first=8), tmp_path)
+    waiting = load(
+        database.loader,
+        target(metadata=OTHER, fingerprint="b" * 32, **KEYED),
+        numbered(1, first=8),
+        tmp_path,
+    )
     assert store.holds(None, first)
     assert store.holds(None, waiting)
-    put(database, target(metadata=OTHER, fingerprint="c" * 32, **KEYED), numbered(2, first=5), tmp_path)
+    put(
+        database,
+        target(metadata=OTHER, fingerprint="c" * 32, **KEYED),
+        numbered(2, first=5),
+        tmp_path,
+    )
     assert not store.holds(None, first)
     assert not store.holds(None, waiting)

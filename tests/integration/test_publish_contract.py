@@ -8,9 +8,22 @@ from typing import Any
 import pytest
 
 from geo_platform.errors import CatalogRejected, Conflict, ParameterInvalid, SourceNotFound
-from geo_platform.ports import ITEM_FINGERPRINT, ITEM_LOAD_MODE, ITEM_RESTORED_BY, ITEM_RUN_ID, ITEM_SOURCE, Catalog
+from geo_platform.ports import (
+    ITEM_FINGERPRINT,
+    ITEM_LOAD_MODE,
+    ITEM_RESTORED_BY,
+    ITEM_RUN_ID,
+    ITEM_SOURCE,
+    Catalog,
+)
 from geo_platform.settings import Profile
-from tests.support.publications import COLLECTION, CatalogUnderTest, files_under_test, item, pgstac_under_test
+from tests.support.publications import (
+    COLLECTION,
+    CatalogUnderTest,
+    files_under_test,
+    item,
+    pgstac_under_test,
+)
 
 
 @pytest.fixture(params=list(Profile), ids=str)
@@ -25,12 +38,20 @@ def catalog(under_test: CatalogUnderTest) -> Catalog:
     return under_test.catalog
 
 
-def publish(catalog: Catalog, document: dict[str, Any], replaces: str | None = None, **collection: Any) -> str:
-    return catalog.publish({**COLLECTION, "id": document["collection"], **collection}, document, replaces=replaces)
+def publish(
+    catalog: Catalog, document: dict[str, Any], replaces: str | None = None, **collection: Any
+) -> str:
+    return catalog.publish(
+        {**COLLECTION, "id": document["collection"], **collection}, document, replaces=replaces
+    )
 
 
-def bring_back(catalog: Catalog, version: str, replaces: str | None, by: str = "a later run") -> None:
-    (kept,) = (found for found in catalog.versions("rasters", "scene") if found.fingerprint == version)
+def bring_back(
+    catalog: Catalog, version: str, replaces: str | None, by: str = "a later run"
+) -> None:
+    (kept,) = (
+        found for found in catalog.versions("rasters", "scene") if found.fingerprint == version
+    )
     document = {**kept.item, "properties": {**kept.item["properties"], ITEM_RESTORED_BY: by}}
     publish(catalog, document, replaces)
 
@@ -47,7 +68,10 @@ def links(stac: dict[str, Any] | None, relation: str) -> list[str]:
 def extent(catalog: Catalog) -> tuple[list[float], list[str | None]]:
     collection = catalog.collection("rasters")
     assert collection is not None
-    (box,), (interval,) = collection["extent"]["spatial"]["bbox"], collection["extent"]["temporal"]["interval"]
+    (box,), (interval,) = (
+        collection["extent"]["spatial"]["bbox"],
+        collection["extent"]["temporal"]["interval"],
+    )
     return box, interval
 
 
@@ -70,19 +94,43 @@ def test_what_is_handed_out_is_what_was_published_to_the_last_null(catalog: Cata
         "nested": {"a": {"b": None}, "c": True, "d": ""},
     }
     document = item(**odd)
-    document["geometry"] = {"type": "Polygon", "coordinates": [[[0.1, 0.2], [1.123456789012345, 0], [1, 1 / 3], [0.1, 0.2]]]}
+    document["geometry"] = {
+        "type": "Polygon",
+        "coordinates": [[[0.1, 0.2], [1.123456789012345, 0], [1, 1 / 3], [0.1, 0.2]]],
+    }
     where = {"geo_platform:container": "silver", "geo_platform:key": "scene/data.tif"}
-    document["assets"]["data"] |= {"bands": [{"nodata": 1.7976931348623157e308, "unit": None}], **where}
+    document["assets"]["data"] |= {
+        "bands": [{"nodata": 1.7976931348623157e308, "unit": None}],
+        **where,
+    }
     href = publish(catalog, document)
     found = catalog.item("rasters", "scene")
     assert found is not None
-    assert {name: found[name] for name in found if name != "links"} == {name: document[name] for name in document if name != "links"}
-    assert [type(found["properties"][name]) for name in ("large", "small", "whole", "int64")] == [float, float, float, int]
+    assert {name: found[name] for name in found if name != "links"} == {
+        name: document[name] for name in document if name != "links"
+    }
+    assert [type(found["properties"][name]) for name in ("large", "small", "whole", "int64")] == [
+        float,
+        float,
+        float,
+        int,
+    ]
     assert links(found, "via") == links(document, "via")
     assert links(found, "self") == [href]
-    assert [len(links(found, relation)) for relation in ("root", "parent", "collection")] == [1, 1, 1]
+    assert [len(links(found, relation)) for relation in ("root", "parent", "collection")] == [
+        1,
+        1,
+        1,
+    ]
     (entry,) = catalog.entries()
-    assert (entry.collection, entry.item_id, entry.run_id, entry.fingerprint, entry.source, entry.href) == (
+    assert (
+        entry.collection,
+        entry.item_id,
+        entry.run_id,
+        entry.fingerprint,
+        entry.source,
+        entry.href,
+    ) == (
         "rasters",
         "scene",
         "run of v1",
@@ -102,7 +150,9 @@ def test_a_collection_s_links_lead_to_where_its_items_links_lead(catalog: Catalo
 
 
 @pytest.mark.parametrize("replaces", [None, "v0"])
-def test_a_caller_that_saw_another_version_is_a_conflict(replaces: str | None, catalog: Catalog) -> None:
+def test_a_caller_that_saw_another_version_is_a_conflict(
+    replaces: str | None, catalog: Catalog
+) -> None:
     publish(catalog, item())
     with pytest.raises(Conflict, match="at version v1"):
         publish(catalog, item(version="v2"), replaces)
@@ -112,8 +162,12 @@ def test_a_caller_that_saw_another_version_is_a_conflict(replaces: str | None, c
     assert kept_versions(catalog) == []
 
 
-@pytest.mark.parametrize("other", [{ITEM_SOURCE: "another.tif"}, {"geo_platform:source_container": "quarantine"}])
-def test_two_sources_cannot_hold_one_id_unless_rows_are_appended(other: dict[str, str], catalog: Catalog) -> None:
+@pytest.mark.parametrize(
+    "other", [{ITEM_SOURCE: "another.tif"}, {"geo_platform:source_container": "quarantine"}]
+)
+def test_two_sources_cannot_hold_one_id_unless_rows_are_appended(
+    other: dict[str, str], catalog: Catalog
+) -> None:
     publish(catalog, item())
     with pytest.raises(Conflict, match=r"scene\.tif") as refused:
         publish(catalog, item(version="v2", **other), "v1")
@@ -135,7 +189,9 @@ def test_names_that_could_mean_another_place_are_refused(catalog: Catalog) -> No
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), b"bytes", "\ud800"], ids=repr)
-def test_what_has_no_json_is_refused_and_nothing_is_published(value: object, catalog: Catalog) -> None:
+def test_what_has_no_json_is_refused_and_nothing_is_published(
+    value: object, catalog: Catalog
+) -> None:
     with pytest.raises(CatalogRejected, match="JSON"):
         publish(catalog, item(value=value))
     with pytest.raises(CatalogRejected, match="says collection"):
@@ -151,7 +207,10 @@ def test_what_was_replaced_is_kept_newest_first_and_as_it_was(catalog: Catalog) 
     publish(catalog, item("other"))
     publish(catalog, item("other", "v9"), "v1")
     versions = list(catalog.versions("rasters", "scene"))
-    assert [(version.fingerprint, version.run_id) for version in versions] == [("v2", "run of v2"), ("v1", "run of v1")]
+    assert [(version.fingerprint, version.run_id) for version in versions] == [
+        ("v2", "run of v2"),
+        ("v1", "run of v1"),
+    ]
     assert versions[0].withdrawn_at_utc > versions[1].withdrawn_at_utc
     assert versions[1].withdrawn_at_utc.utcoffset() is not None
     assert versions[1].item["properties"] == first["properties"]
@@ -176,7 +235,9 @@ def test_an_unpublished_item_is_not_found_and_is_kept(catalog: Catalog) -> None:
     catalog.unpublish("rasters", "b", published="v1")
     assert catalog.item("rasters", "b") is None
     assert [entry.item_id for entry in catalog.entries()] == ["scene"]
-    assert [(version.item_id, version.fingerprint) for version in catalog.versions()] == [("b", "v1")]
+    assert [(version.item_id, version.fingerprint) for version in catalog.versions()] == [
+        ("b", "v1")
+    ]
     assert extent(catalog) == ([0, 0, 10, 10], ["2020-01-01T00:00:00Z", "2020-01-01T00:00:00Z"])
     catalog.unpublish("rasters", "scene", published="v1")
     assert list(catalog.entries()) == []
@@ -205,12 +266,17 @@ def test_an_unpublished_item_can_be_published_anew_by_any_source(catalog: Catalo
 
 def test_what_is_brought_back_changes_places_with_what_it_replaces(catalog: Catalog) -> None:
     publish(catalog, item())
-    publish(catalog, item(version="v2", **{ITEM_SOURCE: "another.tif", ITEM_LOAD_MODE: "append"}), "v1")
+    publish(
+        catalog, item(version="v2", **{ITEM_SOURCE: "another.tif", ITEM_LOAD_MODE: "append"}), "v1"
+    )
     for back, before in (("v1", "v2"), ("v2", "v1"), ("v1", "v2")):
         bring_back(catalog, back, before)
         found = catalog.item("rasters", "scene")
         assert found is not None
-        assert (found["properties"][ITEM_FINGERPRINT], found["properties"][ITEM_RUN_ID]) == (back, f"run of {back}")
+        assert (found["properties"][ITEM_FINGERPRINT], found["properties"][ITEM_RUN_ID]) == (
+            back,
+            f"run of {back}",
+        )
         assert kept_versions(catalog) == [before]
     catalog.unpublish("rasters", "scene", published="v1")
     bring_back(catalog, "v2", None)
@@ -249,9 +315,17 @@ def test_the_collection_grows_and_shrinks_with_its_items(catalog: Catalog) -> No
     assert extent(catalog)[0] == [0, 0, -170, 10]
 
 
-def test_what_people_wrote_into_a_collection_stays(catalog: Catalog, under_test: CatalogUnderTest) -> None:
+def test_what_people_wrote_into_a_collection_stays(
+    catalog: Catalog, under_test: CatalogUnderTest
+) -> None:
     publish(catalog, item("a"))
-    written = {"title": "Our rasters", "license": "CC-BY-4.0", "keywords": ["dem"], "sci:citation": "We, 2026", "summaries": {"gsd": None}}
+    written = {
+        "title": "Our rasters",
+        "license": "CC-BY-4.0",
+        "keywords": ["dem"],
+        "sci:citation": "We, 2026",
+        "summaries": {"gsd": None},
+    }
     licence = {"rel": "license", "href": "https://example.com/licence"}
     under_test.edit_collection(written | {"links": [licence]})
     publish(catalog, item("b"), description="Not this.")
@@ -261,10 +335,16 @@ def test_what_people_wrote_into_a_collection_stays(catalog: Catalog, under_test:
     assert {name: collection[name] for name in written} == written
     assert collection["description"] == "Rasters."
     assert links(collection, "license") == [licence["href"]]
-    assert [len(links(collection, relation)) for relation in ("self", "root", "parent")] == [1, 1, 1]
+    assert [len(links(collection, relation)) for relation in ("self", "root", "parent")] == [
+        1,
+        1,
+        1,
+    ]
 
 
-def test_listings_are_newest_first_whatever_the_items_say(catalog: Catalog, under_test: CatalogUnderTest) -> None:
+def test_listings_are_newest_first_whatever_the_items_say(
+    catalog: Catalog, under_test: CatalogUnderTest
+) -> None:
     for name in ("old", "middle", "new"):
         publish(catalog, item(name))
     publish(under_test.open(), item("old", "v2"), "v1")
@@ -292,7 +372,9 @@ def test_of_many_publishes_at_once_exactly_one_wins(under_test: CatalogUnderTest
     assert [entry.fingerprint for entry in under_test.catalog.entries()] == [f"v{won.index(True)}"]
 
 
-def test_items_of_new_collections_can_be_published_side_by_side(under_test: CatalogUnderTest) -> None:
+def test_items_of_new_collections_can_be_published_side_by_side(
+    under_test: CatalogUnderTest,
+) -> None:
     barrier = threading.Barrier(6)
 
     def attempt(number: int) -> None:

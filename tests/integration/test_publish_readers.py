@@ -14,25 +14,29 @@ import pytest
 
 from geo_platform.errors import Conflict, DatabaseUnavailable, PlatformError
 from geo_platform.ports import ITEM_RESTORED_BY
-from geo_platform.storage.pgstac import PgStac
-from geo_platform.storage.postgres import Database
+from geo_platform.storage.postgres.connections import Database
+from geo_platform.storage.postgres.pgstac import PgStac
 from tests.support.command import ROOT
 from tests.support.publications import COLLECTION, item, stage_table, tables
 from tests.support.servers import Logins
 
 COLLECTION_OF_TABLES = {**COLLECTION, "id": "vectors"}
+# One statement that reads the item and the table that it names.
 BOTH = """
 SELECT i.content -> 'properties' ->> 'rows', i.content -> 'properties' ->> 'geo_platform:fingerprint', t.rows::text, t.version
 FROM (SELECT count(*) AS rows, min(version) AS version FROM geo.roads) AS t, pgstac.items AS i
 WHERE i.id = 'roads'
 """
-"""One statement that reads the item and the table that it names."""
 
 ROWS = {"r1": 1000, "r2": 2000}
 
 
-def document(version: str, item_id: str = "roads", table: str = "geo.roads", **more: Any) -> dict[str, Any]:
-    return item(item_id, version, collection="vectors", table=table, rows=ROWS.get(version, 0), **more)
+def document(
+    version: str, item_id: str = "roads", table: str = "geo.roads", **more: Any
+) -> dict[str, Any]:
+    return item(
+        item_id, version, collection="vectors", table=table, rows=ROWS.get(version, 0), **more
+    )
 
 
 def publish(catalog: PgStac, of: dict[str, Any], replaces: str | None) -> None:
@@ -55,7 +59,9 @@ def swap_back_and_forth(catalog: PgStac, times: int) -> None:
         publish(catalog, document(version, **{ITEM_RESTORED_BY: "a later run"}), replaces)
 
 
-def read_while(database: Database, work: Callable[[], None], read: Callable[[psycopg.Connection], Any]) -> list[Any]:
+def read_while(
+    database: Database, work: Callable[[], None], read: Callable[[psycopg.Connection], Any]
+) -> list[Any]:
     """What a reader saw, over and over, while the work was done."""
     seen: list[Any] = []
     done = threading.Event()
@@ -80,13 +86,23 @@ def whole(row: Any) -> bool:
     return (said_rows, said_version) == (rows, version)
 
 
-def test_one_statement_sees_the_old_or_the_new_and_never_half(catalog: PgStac, database: Logins) -> None:
-    seen = read_while(database.reader, lambda: swap_back_and_forth(catalog, 12), lambda reader: reader.execute(BOTH).fetchone())
-    assert {row[3] for row in seen} == {"r1", "r2"}, "the reader was too slow to see anything change"
+def test_one_statement_sees_the_old_or_the_new_and_never_half(
+    catalog: PgStac, database: Logins
+) -> None:
+    seen = read_while(
+        database.reader,
+        lambda: swap_back_and_forth(catalog, 12),
+        lambda reader: reader.execute(BOTH).fetchone(),
+    )
+    assert {row[3] for row in seen} == {"r1", "r2"}, (
+        "the reader was too slow to see anything change"
+    )
     assert [row for row in seen if not whole(row)] == []
 
 
-def test_a_transaction_of_several_statements_sees_one_state_where_it_locks_the_table_first(catalog: PgStac, database: Logins) -> None:
+def test_a_transaction_of_several_statements_sees_one_state_where_it_locks_the_table_first(
+    catalog: PgStac, database: Logins
+) -> None:
     def read(reader: psycopg.Connection) -> tuple[Any, ...]:
         with reader.transaction():
             reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
@@ -99,11 +115,15 @@ def test_a_transaction_of_several_statements_sees_one_state_where_it_locks_the_t
             return (*(says or ()), *(found or ()))
 
     seen = read_while(database.reader, lambda: swap_back_and_forth(catalog, 12), read)
-    assert {row[3] for row in seen} == {"r1", "r2"}, "the reader was too slow to see anything change"
+    assert {row[3] for row in seen} == {"r1", "r2"}, (
+        "the reader was too slow to see anything change"
+    )
     assert [row for row in seen if not whole(row)] == []
 
 
-def test_two_items_that_want_one_table_are_published_one_after_the_other(catalog: PgStac, database: Logins) -> None:
+def test_two_items_that_want_one_table_are_published_one_after_the_other(
+    catalog: PgStac, database: Logins
+) -> None:
     """Both load with replace, in collections of their own: neither waits for ever, the last one holds the table."""
     versions = [f"w{number}" for number in range(6)]
     for version in versions:
@@ -114,7 +134,9 @@ def test_two_items_that_want_one_table_are_published_one_after_the_other(catalog
         barrier.wait()
         of = item(version, version, collection=f"of-{version}", table="geo.roads")
         try:
-            PgStac(database.loader, root_href=None).publish({**COLLECTION, "id": f"of-{version}"}, of, replaces=None)
+            PgStac(database.loader, root_href=None).publish(
+                {**COLLECTION, "id": f"of-{version}"}, of, replaces=None
+            )
         except PlatformError as error:
             return error.code
         return None
@@ -124,12 +146,18 @@ def test_two_items_that_want_one_table_are_published_one_after_the_other(catalog
     assert ended == [None] * len(versions)
     (holder,) = catalog.entries()
     with database.reader.connect() as connection:
-        assert connection.execute("SELECT DISTINCT version FROM geo.roads").fetchall() == [(holder.fingerprint,)]
-    assert {version.fingerprint for version in catalog.versions()} == {"r1", *versions} - {holder.fingerprint}
+        assert connection.execute("SELECT DISTINCT version FROM geo.roads").fetchall() == [
+            (holder.fingerprint,)
+        ]
+    assert {version.fingerprint for version in catalog.versions()} == {"r1", *versions} - {
+        holder.fingerprint
+    }
     assert tables(database.admin, "geo") == {"geo.roads"}
 
 
-def test_two_runs_on_one_item_end_in_one_publication_and_one_conflict(catalog: PgStac, database: Logins) -> None:
+def test_two_runs_on_one_item_end_in_one_publication_and_one_conflict(
+    catalog: PgStac, database: Logins
+) -> None:
     stage_table(database.loader, "r3", 30)
     barrier = threading.Barrier(2)
 
@@ -150,12 +178,13 @@ def test_two_runs_on_one_item_end_in_one_publication_and_one_conflict(catalog: P
     assert tables(database.admin) == {"geo.roads", "geo_replaced.r1", f"geo_staging.{loser}"}
 
 
+# A publication that waits, everything written and moved, before its transaction is committed.
 PAUSED = """
 import sys
 from pydantic import SecretStr
-from geo_platform.storage import pgstac_publication
-from geo_platform.storage.pgstac import PgStac
-from geo_platform.storage.postgres import Database
+from geo_platform.storage.postgres.connections import pgstac_publication
+from geo_platform.storage.postgres.pgstac import PgStac
+from geo_platform.storage.postgres.connections import Database
 from tests.support.publications import COLLECTION, item
 
 move_tables = pgstac_publication.move_tables
@@ -172,13 +201,19 @@ try:
 except Exception as error:
     print(type(error).__name__, flush=True)
 """
-"""A publication that waits, everything written and moved, before its transaction is committed."""
 
 
 @pytest.fixture
 def paused(catalog: PgStac, database: Logins) -> Any:
     command = [sys.executable, "-c", PAUSED, database.loader.url.get_secret_value()]
-    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdin=-1, stdout=-1, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdin=-1,
+        stdout=-1,
+        text=True,
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == "moved\n"
     yield process
@@ -200,16 +235,22 @@ def the_next_run_completes(catalog: PgStac, database: Logins) -> None:
         assert connection.execute(BOTH).fetchone() == ("2000", "r2", "2000", "r2")
 
 
-def test_a_publisher_that_is_killed_leaves_everything_as_it_was(catalog: PgStac, database: Logins, paused: Any) -> None:
+def test_a_publisher_that_is_killed_leaves_everything_as_it_was(
+    catalog: PgStac, database: Logins, paused: Any
+) -> None:
     os.kill(paused.pid, signal.SIGKILL)
     paused.wait()
     the_old_state_is_intact(catalog, database)
     the_next_run_completes(catalog, database)
 
 
-def test_a_connection_that_is_cut_is_a_fault_that_passes(catalog: PgStac, database: Logins, paused: Any) -> None:
+def test_a_connection_that_is_cut_is_a_fault_that_passes(
+    catalog: PgStac, database: Logins, paused: Any
+) -> None:
     with database.admin.connect() as connection:
-        cut = connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'geo_platform doomed'")
+        cut = connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'geo_platform doomed'"
+        )
         assert cut.fetchall() == [(True,)]
     told, _ = paused.communicate("\n")
     assert told == f"{DatabaseUnavailable.__name__}\n"
@@ -217,7 +258,9 @@ def test_a_connection_that_is_cut_is_a_fault_that_passes(catalog: PgStac, databa
     the_next_run_completes(catalog, database)
 
 
-def test_a_collection_that_an_administrator_partitions_by_year_takes_items_side_by_side(catalog: PgStac, database: Logins) -> None:
+def test_a_collection_that_an_administrator_partitions_by_year_takes_items_side_by_side(
+    catalog: PgStac, database: Logins
+) -> None:
     with database.admin.connect() as connection:
         connection.execute("SET LOCAL search_path TO pgstac, public")
         connection.execute("UPDATE collections SET partition_trunc = 'year' WHERE id = 'vectors'")
@@ -231,4 +274,7 @@ def test_a_collection_that_an_administrator_partitions_by_year_takes_items_side_
     years = range(2001, 2005)
     with ThreadPoolExecutor(len(years)) as pool:
         list(pool.map(attempt, years))
-    assert {entry.item_id for entry in catalog.entries()} == {"roads", *(f"of-{year}" for year in years)}
+    assert {entry.item_id for entry in catalog.entries()} == {
+        "roads",
+        *(f"of-{year}" for year in years),
+    }

@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from geo_platform.catalog.validate import item_faults
-from geo_platform.storage.pgstac import PgStac
-from geo_platform.storage.pgstac_documents import null_paths, read_item, to_jsonb, to_store
-from geo_platform.storage.postgres import Database
+from geo_platform.storage.postgres.connections import Database
+from geo_platform.storage.postgres.pgstac import PgStac
+from geo_platform.storage.postgres.pgstac_documents import null_paths, read_item, to_jsonb, to_store
 from tests.support.publications import COLLECTION, item
 from tests.support.servers import Logins
 
@@ -21,9 +21,24 @@ AREA = {"type": "Polygon", "coordinates": [[[4, 49], [6, 49], [6, 52], [4, 52], 
 def catalog(database: Logins) -> PgStac:
     catalog = PgStac(database.loader, root_href="https://stac.example")
     for document in (
-        item("brussels", bbox=(4.3, 50.8, 4.5, 50.9), datetime="2021-06-30T10:15:00Z", **{"geo_platform:kind": "raster", "gsd": 10}),
-        item("lisbon", bbox=(-9.2, 38.7, -9.1, 38.8), datetime="2019-01-01T00:00:00Z", **{"geo_platform:kind": "raster", "gsd": 30}),
-        item("roads", collection="vectors", bbox=(5, 50, 6, 51), **{"geo_platform:kind": "vector", "geo_platform:rows_inserted": 7}),
+        item(
+            "brussels",
+            bbox=(4.3, 50.8, 4.5, 50.9),
+            datetime="2021-06-30T10:15:00Z",
+            **{"geo_platform:kind": "raster", "gsd": 10},
+        ),
+        item(
+            "lisbon",
+            bbox=(-9.2, 38.7, -9.1, 38.8),
+            datetime="2019-01-01T00:00:00Z",
+            **{"geo_platform:kind": "raster", "gsd": 30},
+        ),
+        item(
+            "roads",
+            collection="vectors",
+            bbox=(5, 50, 6, 51),
+            **{"geo_platform:kind": "vector", "geo_platform:rows_inserted": 7},
+        ),
     ):
         catalog.publish({**COLLECTION, "id": document["collection"]}, document, replaces=None)
     return catalog
@@ -48,21 +63,39 @@ def search(database: Database, **body: Any) -> list[dict[str, Any]]:
         ({"datetime": "2021-01-01T00:00:00Z/2022-01-01T00:00:00Z"}, ["brussels"]),
         ({"datetime": "../2019-12-31T23:59:59Z"}, ["lisbon"]),
         ({"query": {"gsd": {"gte": 30}}}, ["lisbon"]),
-        ({"filter-lang": "cql2-json", "filter": {"op": "=", "args": [{"property": "geo_platform:kind"}, "vector"]}}, ["roads"]),
         (
-            {"filter-lang": "cql2-json", "filter": {"op": ">", "args": [{"property": "geo_platform:rows_inserted"}, 5]}},
+            {
+                "filter-lang": "cql2-json",
+                "filter": {"op": "=", "args": [{"property": "geo_platform:kind"}, "vector"]},
+            },
             ["roads"],
         ),
         (
-            {"filter-lang": "cql2-json", "filter": {"op": "=", "args": [{"property": "geo_platform:run_id"}, "run of v1"]}, "limit": 2},
+            {
+                "filter-lang": "cql2-json",
+                "filter": {"op": ">", "args": [{"property": "geo_platform:rows_inserted"}, 5]},
+            },
+            ["roads"],
+        ),
+        (
+            {
+                "filter-lang": "cql2-json",
+                "filter": {"op": "=", "args": [{"property": "geo_platform:run_id"}, "run of v1"]},
+                "limit": 2,
+            },
             ["brussels", "roads"],
         ),
-        ({"sortby": [{"field": "datetime", "direction": "asc"}], "collections": ["rasters"]}, ["lisbon", "brussels"]),
+        (
+            {"sortby": [{"field": "datetime", "direction": "asc"}], "collections": ["rasters"]},
+            ["lisbon", "brussels"],
+        ),
     ],
     ids=lambda value: "" if isinstance(value, list) else next(iter(value)),
 )
 @pytest.mark.usefixtures("catalog")
-def test_an_item_is_found_by_what_it_says(body: dict[str, Any], ids: list[str], database: Logins) -> None:
+def test_an_item_is_found_by_what_it_says(
+    body: dict[str, Any], ids: list[str], database: Logins
+) -> None:
     assert [found["id"] for found in search(database.reader, **body)] == ids
 
 
@@ -80,13 +113,19 @@ def test_an_unpublished_or_replaced_item_is_not_found(catalog: PgStac, database:
     catalog.unpublish("rasters", "lisbon", published="v1")
     replacement = item("brussels", "v2", bbox=(20, 50, 21, 51))
     catalog.publish(COLLECTION, replacement, replaces="v1")
-    assert [found["id"] for found in search(database.reader, collections=["rasters"])] == ["brussels"]
+    assert [found["id"] for found in search(database.reader, collections=["rasters"])] == [
+        "brussels"
+    ]
     assert search(database.reader, bbox=[4, 50, 5, 51], collections=["rasters"]) == []
 
 
 _TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
 _VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | _TEXTS,
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | _TEXTS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXTS, inner, max_size=3),
     max_leaves=12,
 )
@@ -102,7 +141,10 @@ def test_any_properties_come_back_as_they_went_in(database: Logins) -> None:
         @given(st.dictionaries(_TEXTS, _VALUES, max_size=4))
         def comes_back(properties: dict[str, Any]) -> None:
             document = to_store(item(x=properties))
-            row = connection.execute("SELECT content_hydrate(content_dehydrate(%s::jsonb))::text", [to_jsonb(document, "it")]).fetchone()
+            row = connection.execute(
+                "SELECT content_hydrate(content_dehydrate(%s::jsonb))::text",
+                [to_jsonb(document, "it")],
+            ).fetchone()
             assert row is not None
             found = read_item(row[0], json.dumps(null_paths(document)))
             assert repr(_sorted(found["properties"])) == repr(_sorted(document["properties"]))

@@ -7,8 +7,8 @@ import pytest
 
 from geo_platform.errors import CatalogRejected, Conflict, DatabaseUnavailable, StoreDenied
 from geo_platform.ports import ITEM_LOAD_MODE, ITEM_RESTORED_BY, ITEM_SOURCE, ItemVersion
-from geo_platform.storage.pgstac import PgStac
-from geo_platform.storage.postgres import Database
+from geo_platform.storage.postgres.connections import Database
+from geo_platform.storage.postgres.pgstac import PgStac
 from tests.support.publications import COLLECTION, item, stage_table, tables
 from tests.support.servers import EXTRA_SCHEMA, Logins
 
@@ -21,7 +21,9 @@ def catalog(database: Logins) -> PgStac:
     return PgStac(Database(database.loader.url, "a run"), root_href=None, patience_s=1.0)
 
 
-def roads(version: str, item_id: str = "roads", table: str = "geo.roads", **more: Any) -> dict[str, Any]:
+def roads(
+    version: str, item_id: str = "roads", table: str = "geo.roads", **more: Any
+) -> dict[str, Any]:
     return item(item_id, version, collection="vectors", table=table, **more)
 
 
@@ -46,7 +48,11 @@ def kept(catalog: PgStac, version: str) -> ItemVersion:
 
 def bring_back(catalog: PgStac, version: str, replaces: str | None) -> None:
     found = kept(catalog, version)
-    publish(catalog, {**found.item, "properties": {**found.item["properties"], ITEM_RESTORED_BY: "a later run"}}, replaces)
+    publish(
+        catalog,
+        {**found.item, "properties": {**found.item["properties"], ITEM_RESTORED_BY: "a later run"}},
+        replaces,
+    )
 
 
 def test_publishing_the_item_publishes_its_table(catalog: PgStac, database: Logins) -> None:
@@ -57,23 +63,39 @@ def test_publishing_the_item_publishes_its_table(catalog: PgStac, database: Logi
     assert published(database) == ("r1", 10)
     assert tables(database.admin) == {"geo.roads"}
     assert one(database.reader, "SELECT ST_SRID(geometry) FROM geo.roads LIMIT 1") == 4326
-    assert one(database.admin, "SELECT count(*) FROM pg_indexes WHERE schemaname = 'geo' AND indexdef LIKE '%USING gist%'") == 1
+    assert (
+        one(
+            database.admin,
+            "SELECT count(*) FROM pg_indexes WHERE schemaname = 'geo' AND indexdef LIKE '%USING gist%'",
+        )
+        == 1
+    )
 
 
-def test_what_is_replaced_is_kept_and_comes_back_with_its_item(catalog: PgStac, database: Logins) -> None:
+def test_what_is_replaced_is_kept_and_comes_back_with_its_item(
+    catalog: PgStac, database: Logins
+) -> None:
     for version, rows, before in (("r1", 10, None), ("r2", 20, "r1")):
         stage_table(database.loader, version, rows)
         publish(catalog, roads(version), before)
     assert tables(database.admin) == {"geo.roads", "geo_replaced.r1"}
     bring_back(catalog, "r1", "r2")
-    assert (published(database), tables(database.admin)) == (("r1", 10), {"geo.roads", "geo_replaced.r2"})
+    assert (published(database), tables(database.admin)) == (
+        ("r1", 10),
+        {"geo.roads", "geo_replaced.r2"},
+    )
     bring_back(catalog, "r2", "r1")
-    assert (published(database), tables(database.admin)) == (("r2", 20), {"geo.roads", "geo_replaced.r1"})
+    assert (published(database), tables(database.admin)) == (
+        ("r2", 20),
+        {"geo.roads", "geo_replaced.r1"},
+    )
     with pytest.raises(StoreDenied), database.reader.connect() as connection:
         connection.execute("SELECT FROM geo_replaced.r1")
 
 
-def test_unpublishing_takes_the_table_away_and_bringing_back_returns_it(catalog: PgStac, database: Logins) -> None:
+def test_unpublishing_takes_the_table_away_and_bringing_back_returns_it(
+    catalog: PgStac, database: Logins
+) -> None:
     stage_table(database.loader, "r1", 10)
     publish(catalog, roads("r1"))
     catalog.unpublish("vectors", "roads", published="r1")
@@ -82,19 +104,30 @@ def test_unpublishing_takes_the_table_away_and_bringing_back_returns_it(catalog:
     assert published(database) == ("r1", 10)
 
 
-def test_forgetting_a_version_drops_its_table_and_no_published_one(catalog: PgStac, database: Logins) -> None:
+def test_forgetting_a_version_drops_its_table_and_no_published_one(
+    catalog: PgStac, database: Logins
+) -> None:
     for version, before in (("r1", None), ("r2", "r1")):
         stage_table(database.loader, version, 5)
         publish(catalog, roads(version), before)
     # the same table, described anew: no other table, and yet another version of the item
-    publish(catalog, {**roads("r2"), "properties": roads("described anew")["properties"] | {ITEM_SOURCE: "roads.tif"}}, "r2")
+    publish(
+        catalog,
+        {
+            **roads("r2"),
+            "properties": roads("described anew")["properties"] | {ITEM_SOURCE: "roads.tif"},
+        },
+        "r2",
+    )
     for version in ("r1", "r2"):
         catalog.forget(kept(catalog, version))
     assert (tables(database.admin), published(database)) == ({"geo.roads"}, ("r2", 5))
     assert list(catalog.versions()) == []
 
 
-def test_a_table_that_something_is_built_on_is_not_forgotten(catalog: PgStac, database: Logins) -> None:
+def test_a_table_that_something_is_built_on_is_not_forgotten(
+    catalog: PgStac, database: Logins
+) -> None:
     stage_table(database.loader, "r1", 5)
     publish(catalog, roads("r1"))
     with database.admin.connect() as connection:
@@ -106,7 +139,9 @@ def test_a_table_that_something_is_built_on_is_not_forgotten(catalog: PgStac, da
     assert tables(database.admin) == {"geo_replaced.r1"}
 
 
-def test_a_table_that_is_not_there_is_refused_and_nothing_is_changed(catalog: PgStac, database: Logins) -> None:
+def test_a_table_that_is_not_there_is_refused_and_nothing_is_changed(
+    catalog: PgStac, database: Logins
+) -> None:
     with pytest.raises(Conflict, match="not in the database"):
         publish(catalog, roads("r1"))
     assert (list(catalog.entries()), catalog.collection("vectors")) == ([], None)
@@ -125,7 +160,9 @@ def test_a_table_that_is_not_there_is_refused_and_nothing_is_changed(catalog: Pg
     ],
     ids=str,
 )
-def test_who_may_replace_a_table(says: dict[str, Any], allowed: bool, catalog: PgStac, database: Logins) -> None:
+def test_who_may_replace_a_table(
+    says: dict[str, Any], allowed: bool, catalog: PgStac, database: Logins
+) -> None:
     stage_table(database.loader, "r1", 10)
     publish(catalog, roads("r1"))
     stage_table(database.loader, "r2", 20, **says)
@@ -141,7 +178,9 @@ def test_who_may_replace_a_table(says: dict[str, Any], allowed: bool, catalog: P
         assert list(catalog.versions()) == []
 
 
-def test_rows_added_to_what_was_unpublished_since_do_not_bring_it_back(catalog: PgStac, database: Logins) -> None:
+def test_rows_added_to_what_was_unpublished_since_do_not_bring_it_back(
+    catalog: PgStac, database: Logins
+) -> None:
     stage_table(database.loader, "r1", 10)
     publish(catalog, roads("r1"))
     stage_table(database.loader, "r2", 20, load_mode="append", base_version="r1")
@@ -151,13 +190,17 @@ def test_rows_added_to_what_was_unpublished_since_do_not_bring_it_back(catalog: 
     assert tables(database.admin) == {"geo_replaced.r1", "geo_staging.r2"}
 
 
-def test_an_item_whose_table_another_one_takes_is_withdrawn_with_it(catalog: PgStac, database: Logins) -> None:
+def test_an_item_whose_table_another_one_takes_is_withdrawn_with_it(
+    catalog: PgStac, database: Logins
+) -> None:
     stage_table(database.loader, "r1", 10)
     publish(catalog, roads("r1", "first", bbox=(0, 0, 50, 50)))
     stage_table(database.loader, "o1", 20, source_uri=OTHER_SOURCE, load_mode="replace")
     publish(catalog, roads("o1", "second"))
     assert [(entry.item_id, entry.fingerprint) for entry in catalog.entries()] == [("second", "o1")]
-    assert [(version.item_id, version.fingerprint) for version in catalog.versions()] == [("first", "r1")]
+    assert [(version.item_id, version.fingerprint) for version in catalog.versions()] == [
+        ("first", "r1")
+    ]
     collection = catalog.collection("vectors")
     assert collection is not None
     assert collection["extent"]["spatial"]["bbox"] == [[0, 0, 1, 1]]
@@ -168,17 +211,27 @@ def test_an_item_whose_table_another_one_takes_is_withdrawn_with_it(catalog: PgS
     assert published(database) == ("r1", 10)
 
 
-def test_an_item_that_moves_to_another_table_leaves_none_behind(catalog: PgStac, database: Logins) -> None:
+def test_an_item_that_moves_to_another_table_leaves_none_behind(
+    catalog: PgStac, database: Logins
+) -> None:
     stage_table(database.loader, "r1", 10)
     publish(catalog, roads("r1"))
     stage_table(database.loader, "r2", 20)
     publish(catalog, roads("r2", table=f"{EXTRA_SCHEMA}.streets"), "r1")
-    assert tables(database.admin, "geo", EXTRA_SCHEMA, "geo_replaced") == {f"{EXTRA_SCHEMA}.streets", "geo_replaced.r1"}
+    assert tables(database.admin, "geo", EXTRA_SCHEMA, "geo_replaced") == {
+        f"{EXTRA_SCHEMA}.streets",
+        "geo_replaced.r1",
+    }
     bring_back(catalog, "r1", "r2")
-    assert tables(database.admin, "geo", EXTRA_SCHEMA, "geo_replaced") == {"geo.roads", "geo_replaced.r2"}
+    assert tables(database.admin, "geo", EXTRA_SCHEMA, "geo_replaced") == {
+        "geo.roads",
+        "geo_replaced.r2",
+    }
 
 
-def test_somebody_else_s_table_is_replaced_only_where_that_was_asked_for(catalog: PgStac, database: Logins) -> None:
+def test_somebody_else_s_table_is_replaced_only_where_that_was_asked_for(
+    catalog: PgStac, database: Logins
+) -> None:
     with database.admin.connect() as connection:
         connection.execute("CREATE TABLE geo.roads (version text)")
         connection.execute("COMMENT ON TABLE geo.roads IS 'Mine.'")
@@ -189,12 +242,18 @@ def test_somebody_else_s_table_is_replaced_only_where_that_was_asked_for(catalog
     stage_table(database.loader, "r2", 20, load_mode="replace")
     publish(catalog, roads("r2"))
     assert published(database) == ("r2", 20)
-    assert tables(database.admin) == {"geo.roads", "geo_staging.r1", "geo_replaced.roads_unmanaged_a run"}
+    assert tables(database.admin) == {
+        "geo.roads",
+        "geo_staging.r1",
+        "geo_replaced.roads_unmanaged_a run",
+    }
     catalog.unpublish("vectors", "roads", published="r2")
     assert "geo_replaced.roads_unmanaged_a run" in tables(database.admin)
 
 
-def test_somebody_else_s_table_that_the_loader_does_not_own_is_left_alone(catalog: PgStac, database: Logins) -> None:
+def test_somebody_else_s_table_that_the_loader_does_not_own_is_left_alone(
+    catalog: PgStac, database: Logins
+) -> None:
     with database.admin.connect() as connection:
         connection.execute("CREATE TABLE geo.roads (version text)")
     stage_table(database.loader, "r1", 10, load_mode="replace")
@@ -203,7 +262,9 @@ def test_somebody_else_s_table_that_the_loader_does_not_own_is_left_alone(catalo
     assert tables(database.admin) == {"geo.roads", "geo_staging.r1"}
 
 
-def test_whom_the_owner_let_read_a_table_may_read_its_successor(catalog: PgStac, database: Logins) -> None:
+def test_whom_the_owner_let_read_a_table_may_read_its_successor(
+    catalog: PgStac, database: Logins
+) -> None:
     stage_table(database.loader, "r1", 10)
     publish(catalog, roads("r1"))
     with database.admin.connect() as connection:
@@ -214,7 +275,9 @@ def test_whom_the_owner_let_read_a_table_may_read_its_successor(catalog: PgStac,
     assert one(database.stranger, "SELECT count(*) FROM geo.roads") == 20
 
 
-def test_a_table_that_one_loader_staged_can_be_published_by_another(catalog: PgStac, database: Logins) -> None:
+def test_a_table_that_one_loader_staged_can_be_published_by_another(
+    catalog: PgStac, database: Logins
+) -> None:
     stage_table(database.other_loader, "r1", 10)
     publish(catalog, roads("r1"))
     stage_table(database.loader, "r2", 20)
@@ -223,7 +286,9 @@ def test_a_table_that_one_loader_staged_can_be_published_by_another(catalog: PgS
 
 
 @pytest.mark.parametrize("login", ["reader", "stranger"])
-def test_who_may_not_publish_is_denied_and_changes_nothing(login: str, catalog: PgStac, database: Logins) -> None:
+def test_who_may_not_publish_is_denied_and_changes_nothing(
+    login: str, catalog: PgStac, database: Logins
+) -> None:
     stage_table(database.loader, "r1", 10)
     publish(catalog, roads("r1"))
     stage_table(database.loader, "r2", 20)
@@ -235,7 +300,10 @@ def test_who_may_not_publish_is_denied_and_changes_nothing(login: str, catalog: 
     ):
         with pytest.raises(StoreDenied):
             attempt()
-    assert (published(database), tables(database.admin)) == (("r1", 10), {"geo.roads", "geo_staging.r2"})
+    assert (published(database), tables(database.admin)) == (
+        ("r1", 10),
+        {"geo.roads", "geo_staging.r2"},
+    )
 
 
 def test_a_reader_finds_what_is_published(catalog: PgStac, database: Logins) -> None:
@@ -255,7 +323,9 @@ def test_a_reader_finds_what_is_published(catalog: PgStac, database: Logins) -> 
     }
 
 
-def test_what_pgstac_stores_other_than_it_was_given_is_not_published(catalog: PgStac, database: Logins) -> None:
+def test_what_pgstac_stores_other_than_it_was_given_is_not_published(
+    catalog: PgStac, database: Logins
+) -> None:
     stage_table(database.loader, "r1", 10)
     publish(catalog, roads("r1"))
     with database.admin.connect() as connection:
@@ -263,11 +333,16 @@ def test_what_pgstac_stores_other_than_it_was_given_is_not_published(catalog: Pg
             "CREATE FUNCTION public.meddle() RETURNS trigger LANGUAGE plpgsql AS "
             """$$ BEGIN NEW.content := jsonb_set(NEW.content, '{properties,title}', '"mine"'); RETURN NEW; END $$"""
         )
-        connection.execute("CREATE TRIGGER meddle BEFORE INSERT ON pgstac.items FOR EACH ROW EXECUTE FUNCTION public.meddle()")
+        connection.execute(
+            "CREATE TRIGGER meddle BEFORE INSERT ON pgstac.items FOR EACH ROW EXECUTE FUNCTION public.meddle()"
+        )
     stage_table(database.loader, "r2", 20)
     with pytest.raises(CatalogRejected, match="reads back otherwise"):
         publish(catalog, roads("r2"), "r1")
-    assert (published(database), [entry.fingerprint for entry in catalog.entries()]) == (("r1", 10), ["r1"])
+    assert (published(database), [entry.fingerprint for entry in catalog.entries()]) == (
+        ("r1", 10),
+        ["r1"],
+    )
     assert list(catalog.versions()) == []
 
 
@@ -281,13 +356,19 @@ def test_what_pgstac_cannot_store_is_refused_with_its_reason(catalog: PgStac) ->
 
 def test_a_database_without_the_platform_says_what_to_do(empty_database: Logins) -> None:
     catalog = PgStac(empty_database.loader, root_href=None)
-    for attempt in (lambda: publish(catalog, roads("r1")), lambda: catalog.item("a", "b"), lambda: list(catalog.entries())):
+    for attempt in (
+        lambda: publish(catalog, roads("r1")),
+        lambda: catalog.item("a", "b"),
+        lambda: list(catalog.entries()),
+    ):
         with pytest.raises(StoreDenied) as refused:
             attempt()
         assert "geo-platform database" in refused.value.remedy
 
 
-def test_every_publication_leaves_an_entry_that_nobody_can_change(catalog: PgStac, database: Logins) -> None:
+def test_every_publication_leaves_an_entry_that_nobody_can_change(
+    catalog: PgStac, database: Logins
+) -> None:
     stage_table(database.loader, "r1", 10)
     publish(catalog, roads("r1"))
     stage_table(database.loader, "r2", 20)
@@ -305,18 +386,25 @@ def test_every_publication_leaves_an_entry_that_nobody_can_change(catalog: PgSta
         ("publish", *of_all, "r2", source, "geo", "roads", "r2", "r1", "run of r1", "r1"),
         ("unpublish", *of_all, "r2", source, "geo", "roads", "r2", None, None, None),
     ]
-    for change in ("DELETE FROM geo_platform.provenance", "UPDATE geo_platform.provenance SET run_id = 'x'"):
+    for change in (
+        "DELETE FROM geo_platform.provenance",
+        "UPDATE geo_platform.provenance SET run_id = 'x'",
+    ):
         with pytest.raises(StoreDenied), database.loader.connect() as connection:
             connection.execute(change)  # type: ignore[call-overload]
 
 
-def test_a_long_reader_of_the_table_is_named_and_not_waited_for(catalog: PgStac, database: Logins) -> None:
+def test_a_long_reader_of_the_table_is_named_and_not_waited_for(
+    catalog: PgStac, database: Logins
+) -> None:
     stage_table(database.loader, "r1", 10)
     publish(catalog, roads("r1"))
     stage_table(database.loader, "r2", 20)
     with database.reader.connect() as connection:
         connection.execute("SELECT count(*) FROM geo.roads")
-        with pytest.raises(DatabaseUnavailable, match=r"geo\.roads is being read.*test_reader") as busy:
+        with pytest.raises(
+            DatabaseUnavailable, match=r"geo\.roads is being read.*test_reader"
+        ) as busy:
             publish(catalog, roads("r2"), "r1")
         assert busy.value.retryable
         assert connection.execute("SELECT count(*) FROM geo.roads").fetchone() == (10,)

@@ -21,12 +21,12 @@ from geo_platform.chains import CHAINS
 from geo_platform.cli.application import INSTANCE_TEMPLATES
 from geo_platform.contracts.arrival import SourceKind
 from geo_platform.errors import Conflict, SourceNotFound
+from geo_platform.orchestrator.launch import open_instance, run
+from geo_platform.orchestrator.run_requests import shared_config
 from geo_platform.ports import BRONZE, QUARANTINE
 from geo_platform.runs import ARRIVAL_TAG, WATCH_TAG, RunReport, RunRequest
 from geo_platform.settings import Profile
-from schedules.intake import shared_config
-from schedules.launch import open_instance, run
-from schedules.quarantine import quarantine_refused
+from schedules.sensors import quarantine_refused
 from tests.support.command import ROOT
 from tests.support.in_process import DAGSTER_S_WARNINGS, Give, commands
 from tests.support.memory_objects import Killed, Mortal, When, contents
@@ -65,10 +65,14 @@ def moments(calls: list[str]) -> Iterator[tuple[int, When]]:
     """Of calls that change something; a kill at the others is tried on a store in memory."""
     for number, name in enumerate(calls):
         if name in ("put_bytes", "move", "delete"):
-            yield from ((number, when) for when in When if when is not When.within or name == "move")
+            yield from (
+                (number, when) for when in When if when is not When.within or name == "move"
+            )
 
 
-def test_both_ways_can_be_killed_at_any_change_of_a_real_store_and_done_again(under_test: ObjectsUnderTest) -> None:
+def test_both_ways_can_be_killed_at_any_change_of_a_real_store_and_done_again(
+    under_test: ObjectsUnderTest,
+) -> None:
     store = under_test.store
     etag = arrive(store)
     there, back = Mortal(store), Mortal(store)
@@ -92,7 +96,9 @@ def test_both_ways_can_be_killed_at_any_change_of_a_real_store_and_done_again(un
         assert store.stat(BRONZE, KEY).metadata == {"Owner": "Jürg", "released_of_run": "run"}
 
 
-def test_a_real_store_tells_what_came_since_from_what_was_refused(under_test: ObjectsUnderTest) -> None:
+def test_a_real_store_tells_what_came_since_from_what_was_refused(
+    under_test: ObjectsUnderTest,
+) -> None:
     store = under_test.store
     etag = arrive(store)
     newer = arrive(store)
@@ -116,7 +122,9 @@ class Place:
     def __init__(self, give: Give, profile: ProfileUnderTest, home: Path) -> None:
         self.give = give
         self.objects = profile.objects(home)
-        self.instance = open_instance(profile.settings(home), ROOT / INSTANCE_TEMPLATES[profile.profile])
+        self.instance = open_instance(
+            profile.settings(home), ROOT / INSTANCE_TEMPLATES[profile.profile]
+        )
         self.cursor: str | None = None
 
     def run_for(self, key: str, kind: SourceKind) -> RunReport:
@@ -126,7 +134,14 @@ class Place:
         present = present_arrival(self.objects, BRONZE, key)
         assert present is not None
         arrival = arrival_key(present[0], DEFAULT_WATCH.parameters)
-        take_receipts(self.objects, {arrival: present[0]}, {}, watch=DEFAULT_WATCH.name, run_key=arrival, now_utc=datetime.now(UTC))
+        take_receipts(
+            self.objects,
+            {arrival: present[0]},
+            {},
+            watch=DEFAULT_WATCH.name,
+            run_key=arrival,
+            now_utc=datetime.now(UTC),
+        )
         chain = CHAINS[kind]
         request = RunRequest(
             job=chain.job,
@@ -144,7 +159,13 @@ class Place:
         present = [present_arrival(self.objects, BRONZE, key) for key in keys]
         config = shared_config(DEFAULT_WATCH, [found[0] for found in present if found is not None])
         options = {name: op["config"] for name, op in config["ops"].items()}
-        return run(RunRequest("ingest_files", None, stage_options=options, tags={WATCH_TAG: DEFAULT_WATCH.name}), defs, self.instance)
+        return run(
+            RunRequest(
+                "ingest_files", None, stage_options=options, tags={WATCH_TAG: DEFAULT_WATCH.name}
+            ),
+            defs,
+            self.instance,
+        )
 
     def tick(self) -> str:
         """One evaluation of the sensor, as the daemon evaluates it."""
@@ -156,11 +177,17 @@ class Place:
         return done.skip_reason.skip_message or ""
 
     def found_by_doctor(self) -> list[Mapping[str, Any]]:
-        return [finding for finding in self.give("doctor")["findings"] if finding["code"] == "QUARANTINE_INCOMPLETE"]
+        return [
+            finding
+            for finding in self.give("doctor")["findings"]
+            if finding["code"] == "QUARANTINE_INCOMPLETE"
+        ]
 
 
 @pytest.fixture
-def place(profile: ProfileUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+def place(
+    profile: ProfileUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Place]:
     monkeypatch.setenv("DAGSTER_HOME", "unset")
     with commands(profile, tmp_path / "home") as give:
         made = Place(give, profile, tmp_path / "home")
@@ -183,7 +210,9 @@ def without_crs(folder: Path) -> Path:
     return path
 
 
-def test_what_a_watch_s_run_refuses_is_quarantined_mended_released_and_published(place: Place, tmp_path: Path) -> None:
+def test_what_a_watch_s_run_refuses_is_quarantined_mended_released_and_published(
+    place: Place, tmp_path: Path
+) -> None:
     place.objects.put_file(BRONZE, "dem/scene.tif", without_crs(tmp_path), metadata={})
     refused = place.run_for("dem/scene.tif", SourceKind.raster)
     assert refused.error is not None
@@ -193,18 +222,36 @@ def test_what_a_watch_s_run_refuses_is_quarantined_mended_released_and_published
     assert contents(place.objects, BRONZE) == {}
 
     (row,) = place.give("quarantine", "list")
-    assert (row["key"], row["code"], row["run_id"], row["watch"]) == ("dem/scene.tif", "CRS_MISSING", refused.run_id, "bronze")
+    assert (row["key"], row["code"], row["run_id"], row["watch"]) == (
+        "dem/scene.tif",
+        "CRS_MISSING",
+        refused.run_id,
+        "bronze",
+    )
     shown = place.give("quarantine", "show", "dem/scene.tif")
-    assert (shown["message"], shown["remedy"]) == (refused.error["message"], refused.error["remedy"])
+    assert (shown["message"], shown["remedy"]) == (
+        refused.error["message"],
+        refused.error["remedy"],
+    )
     assert place.found_by_doctor() == []
     for asked in (refused.run_id, "quarantine/dem/scene.tif", "bronze/dem/scene.tif"):
-        told = [event for event in place.give("trace", asked)["timelines"][0]["events"] if event["kind"] == "QUARANTINED"]
-        assert ["lies in quarantine/dem/scene.tif" in event["said"] for event in told] == [True], asked
+        told = [
+            event
+            for event in place.give("trace", asked)["timelines"][0]["events"]
+            if event["kind"] == "QUARANTINED"
+        ]
+        assert ["lies in quarantine/dem/scene.tif" in event["said"] for event in told] == [True], (
+            asked
+        )
 
     beside = f"<PAMDataset><SRS>{CRS.from_epsg(32632).to_wkt().replace(chr(34), '&quot;')}</SRS></PAMDataset>"
     place.objects.put_bytes(BRONZE, "dem/scene.tif.aux.xml", beside.encode(), metadata={})
     released = place.give("quarantine", "release", "dem/scene.tif")
-    assert (released["outcome"], released["container"], released["parts"]) == ("released", BRONZE, ["dem/scene.tif"])
+    assert (released["outcome"], released["container"], released["parts"]) == (
+        "released",
+        BRONZE,
+        ["dem/scene.tif"],
+    )
     published = place.run_for("dem/scene.tif", SourceKind.raster)
     assert published.status == "success", published.error
     assert [item["source"] for item in place.give("list")] == ["dem/scene.tif"]
@@ -213,7 +260,9 @@ def test_what_a_watch_s_run_refuses_is_quarantined_mended_released_and_published
     assert set(contents(place.objects, BRONZE)) == {"dem/scene.tif", "dem/scene.tif.aux.xml"}
 
 
-def test_of_files_that_share_a_run_each_refused_one_is_quarantined_and_the_others_are_published(place: Place) -> None:
+def test_of_files_that_share_a_run_each_refused_one_is_quarantined_and_the_others_are_published(
+    place: Place,
+) -> None:
     point = '{"type": "Feature", "properties": {"depth_m": 12.5}, "geometry": {"type": "Point", "coordinates": [8.5, 47.4]}}'
     for key, features in (("good.geojson", point), ("empty.geojson", ""), ("bare.geojson", "")):
         content = f'{{"type": "FeatureCollection", "features": [{features}]}}'.encode()
@@ -221,7 +270,9 @@ def test_of_files_that_share_a_run_each_refused_one_is_quarantined_and_the_other
     ended = place.run_for_several(["good.geojson", "empty.geojson", "bare.geojson"])
     assert ended.status == "failure"
     assert place.tick().startswith("2 moved to quarantine, 0 left, 0 runs")
-    assert [(row["key"], row["code"], row["run_id"]) for row in place.give("quarantine", "list")] == [
+    assert [
+        (row["key"], row["code"], row["run_id"]) for row in place.give("quarantine", "list")
+    ] == [
         ("bare.geojson", "NO_FEATURES", ended.run_id),
         ("empty.geojson", "NO_FEATURES", ended.run_id),
     ]
@@ -243,6 +294,13 @@ def test_what_does_not_fit_together_in_quarantine_is_found(place: Place, tmp_pat
     place.tick()
     place.objects.put_bytes(QUARANTINE, "by hand.tif", b"x", metadata={})
     place.objects.put_bytes(QUARANTINE, "unread.tif.quarantine.json", b"{", metadata={})
-    found = [finding for finding in place.give("doctor", exit_code=1)["findings"] if finding["code"] == "QUARANTINE_INCOMPLETE"]
-    assert [finding["concerns"] for finding in found] == ["quarantine/by hand.tif", "quarantine/unread.tif.quarantine.json"]
+    found = [
+        finding
+        for finding in place.give("doctor", exit_code=1)["findings"]
+        if finding["code"] == "QUARANTINE_INCOMPLETE"
+    ]
+    assert [finding["concerns"] for finding in found] == [
+        "quarantine/by hand.tif",
+        "quarantine/unread.tif.quarantine.json",
+    ]
     assert not any(finding["fixable"] for finding in found)

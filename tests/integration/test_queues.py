@@ -15,10 +15,18 @@ from geo_platform.arrivals.events import parse_message
 from geo_platform.errors import SourceNotFound, StoreDenied, StoreUnavailable
 from geo_platform.ports import MessageQueue, QueuedMessage
 from geo_platform.settings import Settings
-from geo_platform.storage.azure_queue import MESSAGE_MAX_BYTES, AzureQueue, queue_service
+from geo_platform.storage.azure.queue import MESSAGE_MAX_BYTES, AzureQueue, queue_service
 from geo_platform.storage.stores import account_url, open_queue
 from tests.support.objects import blob_client
-from tests.support.queues import Created, MemoryQueue, Shape, announce, buried, message_text, own_queue
+from tests.support.queues import (
+    Created,
+    MemoryQueue,
+    Shape,
+    announce,
+    buried,
+    message_text,
+    own_queue,
+)
 from tests.support.servers import Blobs, OwnAzurite
 
 
@@ -34,7 +42,9 @@ class QueueUnderTest:
 
 
 def settings_of(connection_string: str, **more: Any) -> Settings:
-    return Settings.model_validate({"profile": "production", "blob_connection_string": connection_string, **more})
+    return Settings.model_validate(
+        {"profile": "production", "blob_connection_string": connection_string, **more}
+    )
 
 
 @pytest.fixture
@@ -62,7 +72,10 @@ def under_test(request: pytest.FixtureRequest) -> QueueUnderTest:
     services = request.getfixturevalue("services")
 
     def found() -> list[tuple[str, str]]:
-        return [(record["message"], record["reason"]) for record in buried(services.connection_string, client.queue_name)]
+        return [
+            (record["message"], record["reason"])
+            for record in buried(services.connection_string, client.queue_name)
+        ]
 
     return QueueUnderTest(azure, azure, client.send_message, time.sleep, found)
 
@@ -70,8 +83,13 @@ def under_test(request: pytest.FixtureRequest) -> QueueUnderTest:
 def test_each_message_is_received_once_until_it_comes_back(under_test: QueueUnderTest) -> None:
     for number in range(40):
         under_test.send(f"<event {number} & more>")
-    received = [*under_test.queue.receive(35, hidden_s=60), *under_test.other.receive(35, hidden_s=60)]
-    assert {message.text for message in received} == {f"<event {number} & more>" for number in range(40)}
+    received = [
+        *under_test.queue.receive(35, hidden_s=60),
+        *under_test.other.receive(35, hidden_s=60),
+    ]
+    assert {message.text for message in received} == {
+        f"<event {number} & more>" for number in range(40)
+    }
     assert [message.received_times for message in received] == [1] * 40
     assert under_test.queue.receive(32, hidden_s=60) == []
     (again,) = [message for message in received if message.text == "<event 7 & more>"]
@@ -103,7 +121,9 @@ def test_what_another_received_meanwhile_is_theirs(under_test: QueueUnderTest) -
     assert (third.text, third.received_times) == ("a", 3)
 
 
-def test_a_deleted_message_is_gone_and_deleting_it_again_is_no_error(under_test: QueueUnderTest) -> None:
+def test_a_deleted_message_is_gone_and_deleting_it_again_is_no_error(
+    under_test: QueueUnderTest,
+) -> None:
     under_test.send("a")
     (message,) = under_test.queue.receive(1, hidden_s=60)
     for _ in range(2):
@@ -113,7 +133,9 @@ def test_a_deleted_message_is_gone_and_deleting_it_again_is_no_error(under_test:
     assert (under_test.queue.receive(1, hidden_s=60), under_test.buried()) == ([], [])
 
 
-def test_a_buried_message_is_out_of_the_queue_and_kept_with_the_reason(under_test: QueueUnderTest) -> None:
+def test_a_buried_message_is_out_of_the_queue_and_kept_with_the_reason(
+    under_test: QueueUnderTest,
+) -> None:
     for text in ("a", "b"):
         under_test.send(text)
     for message in under_test.queue.receive(2, hidden_s=60):
@@ -122,7 +144,9 @@ def test_a_buried_message_is_out_of_the_queue_and_kept_with_the_reason(under_tes
     assert under_test.queue.receive(32, hidden_s=60) == []
 
 
-def test_a_buried_record_says_what_when_and_how_often(services: Services, sent_to: QueueClient, azure: AzureQueue) -> None:
+def test_a_buried_record_says_what_when_and_how_often(
+    services: Services, sent_to: QueueClient, azure: AzureQueue
+) -> None:
     sent = sent_to.send_message("kein Ereignis: 💎")
     azure.hide(azure.receive(1, hidden_s=60)[0], 0)
     (message,) = azure.receive(1, hidden_s=60)
@@ -159,8 +183,14 @@ def test_many_that_are_buried_at_once_share_the_poison_queue_that_the_first_one_
     for number in range(16):
         sent_to.send_message(f"{number}")
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda message: azure.bury(message, "no event"), azure.receive(16, hidden_s=60)))
-    assert {record["message"] for record in buried(services.connection_string, sent_to.queue_name)} == {f"{number}" for number in range(16)}
+        list(
+            pool.map(
+                lambda message: azure.bury(message, "no event"), azure.receive(16, hidden_s=60)
+            )
+        )
+    assert {
+        record["message"] for record in buried(services.connection_string, sent_to.queue_name)
+    } == {f"{number}" for number in range(16)}
 
 
 @pytest.mark.parametrize("encode", [True, False])
@@ -175,7 +205,11 @@ def test_an_event_leads_to_the_object_that_it_tells_of(
         announce(sent_to, blob, shape, encode=encode)
         found = blob.get_blob_properties()
     (message,) = azure.receive(1, hidden_s=60)
-    (event,) = parse_message(message.text, account_url=account_url(settings), container_prefix=settings.blob_container_prefix)
+    (event,) = parse_message(
+        message.text,
+        account_url=account_url(settings),
+        container_prefix=settings.blob_container_prefix,
+    )
     assert event.is_created
     assert (event.container, event.key, event.size_bytes) == ("bronze", "Höhen/a b#1%20.tif", 4)
     assert (event.etag, event.happened_at_utc) == (found.etag.strip('"'), found.last_modified)
@@ -185,7 +219,11 @@ def test_a_queue_that_is_missing_says_what_to_do(services: Services) -> None:
     queue = open_queue(settings_of(services.connection_string, arrivals_queue="not-made"))
     assert queue is not None
     gone = QueuedMessage("e8c3f2f5-5d1f-4d6a-8f3c-1c2b3a4d5e6f", "MDIxMDE2MjM6MDA6MDAzNzRl", "a", 1)
-    for call in (lambda: queue.receive(1, hidden_s=60), lambda: queue.hide(gone, 1), lambda: queue.bury(gone, "no event")):
+    for call in (
+        lambda: queue.receive(1, hidden_s=60),
+        lambda: queue.hide(gone, 1),
+        lambda: queue.bury(gone, "no event"),
+    ):
         with pytest.raises(SourceNotFound, match=r"The queue not-made was not found") as missing:
             call()
         assert "deploy/azure/storage.json" in missing.value.remedy
@@ -193,11 +231,20 @@ def test_a_queue_that_is_missing_says_what_to_do(services: Services) -> None:
         queue.delete(gone)
 
 
-def test_a_wrong_key_is_denied_without_a_word_of_it(services: Services, sent_to: QueueClient) -> None:
+def test_a_wrong_key_is_denied_without_a_word_of_it(
+    services: Services, sent_to: QueueClient
+) -> None:
     wrong = "c2VjcmV0IGtleSB0aGF0IGlzIHdyb25n"
-    queue = open_queue(settings_of(services.connection_string.replace(services.account_key, wrong), arrivals_queue=sent_to.queue_name))
+    queue = open_queue(
+        settings_of(
+            services.connection_string.replace(services.account_key, wrong),
+            arrivals_queue=sent_to.queue_name,
+        )
+    )
     assert queue is not None
-    with pytest.raises(StoreDenied, match=f"The queue {sent_to.queue_name} may not be used") as denied:
+    with pytest.raises(
+        StoreDenied, match=f"The queue {sent_to.queue_name} may not be used"
+    ) as denied:
         queue.receive(1, hidden_s=60)
     assert "Storage Queue Data Contributor" in denied.value.remedy
     said, cause = "", denied.value
@@ -206,13 +253,17 @@ def test_a_wrong_key_is_denied_without_a_word_of_it(services: Services, sent_to:
     assert wrong not in said
 
 
-def test_a_server_that_went_away_is_a_fault_to_try_again_and_the_message_is_still_there(own_azurite: OwnAzurite) -> None:
+def test_a_server_that_went_away_is_a_fault_to_try_again_and_the_message_is_still_there(
+    own_azurite: OwnAzurite,
+) -> None:
     with (
         own_queue(own_azurite.connection_string) as client,
         queue_service(settings_of(own_azurite.connection_string), retries=0) as service,
     ):
         queue = AzureQueue(service, client.queue_name)
-        client.send_message(message_text(Created(container="bronze", key="a.tif").event("eventgrid")))
+        client.send_message(
+            message_text(Created(container="bronze", key="a.tif").event("eventgrid"))
+        )
         (message,) = queue.receive(1, hidden_s=60)
         own_azurite.stop()
         calls: tuple[Callable[[], object], ...] = (

@@ -51,7 +51,9 @@ def pair(_installed: None) -> Iterator[Services]:
 
 def _services(folder: Path, *arguments: str) -> Ended:
     command = [sys.executable, "-m", "deploy.local.services", "--folder", str(folder), *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
@@ -76,7 +78,11 @@ class TestAPair:
             for place in psutil.Process(pid).net_connections("inet")
             if place.status == psutil.CONN_LISTEN
         ]
-        assert {port for _, port in listening} >= {pair.postgres_port, pair.blob_port, pair.queue_port}
+        assert {port for _, port in listening} >= {
+            pair.postgres_port,
+            pair.blob_port,
+            pair.queue_port,
+        }
         assert {address for address, _ in listening} == {"127.0.0.1"}
 
     def test_is_handed_back_by_a_second_start(self, pair: Services) -> None:
@@ -86,16 +92,29 @@ class TestAPair:
         with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
             psycopg.connect(pair.database_url("postgres", password="guessed"))  # noqa: S106  # wrong on purpose
 
-    def test_lies_in_a_folder_that_is_closed_to_others_and_so_is_each_secret(self, pair: Services) -> None:
+    def test_lies_in_a_folder_that_is_closed_to_others_and_so_is_each_secret(
+        self, pair: Services
+    ) -> None:
         folder = Path(pair.folder)
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-        holding = [path for path in folder.glob("*") if path.is_file() and any(secret in path.read_text() for secret in _secrets(pair))]
-        assert {path.name for path in holding} == {"account-key", "loader-password", "postgres-password", "services.json"}
+        holding = [
+            path
+            for path in folder.glob("*")
+            if path.is_file() and any(secret in path.read_text() for secret in _secrets(pair))
+        ]
+        assert {path.name for path in holding} == {
+            "account-key",
+            "loader-password",
+            "postgres-password",
+            "services.json",
+        }
         assert {stat.S_IMODE(path.stat().st_mode) for path in holding} == {0o600}
 
     def test_shows_no_secret_on_a_command_line(self, pair: Services) -> None:
         for pid in _processes(Path(pair.folder)):
-            assert not any(secret in " ".join(psutil.Process(pid).cmdline()) for secret in _secrets(pair))
+            assert not any(
+                secret in " ".join(psutil.Process(pid).cmdline()) for secret in _secrets(pair)
+            )
 
 
 @dataclass(frozen=True)
@@ -120,13 +139,22 @@ def started(_installed: None) -> Iterator[Started]:
 
 
 class TestTheCommand:
-    def test_two_starts_at_once_are_one_pair_in_which_everything_is_made_once(self, started: Started) -> None:
+    def test_two_starts_at_once_are_one_pair_in_which_everything_is_made_once(
+        self, started: Started
+    ) -> None:
         assert [ended.exit_code for ended in started.ended] == [0, 0], started.ended
         processes = _processes(started.folder)
         masters = [pid for pid in processes if psutil.Process(pid).ppid() not in processes]
-        assert sorted(masters) == sorted((started.services.postgres_pid, started.services.azurite_pid))
+        assert sorted(masters) == sorted(
+            (started.services.postgres_pid, started.services.azurite_pid)
+        )
         said = "".join(ended.stderr for ended in started.ended)
-        assert said.count("starting PostgreSQL") == said.count("starting Azurite") == said.count("database init") == 1
+        assert (
+            said.count("starting PostgreSQL")
+            == said.count("starting Azurite")
+            == said.count("database init")
+            == 1
+        )
 
     def test_runs_a_command_as_the_login_that_loads(self, started: Started) -> None:
         ended = _services(started.folder, "run", "--", GEO_PLATFORM, "database", "check")
@@ -134,9 +162,18 @@ class TestTheCommand:
         assert "geo_app may load and publish" in ended.stdout
 
     def test_makes_the_containers_and_dagster_s_database(self, started: Started) -> None:
-        with BlobServiceClient.from_connection_string(started.services.connection_string) as account:
-            assert {container.name for container in account.list_containers()} >= {"bronze", "silver", "quarantine", "messages"}
-        with psycopg.connect(started.services.environment()["GEO_PLATFORM_DAGSTER_POSTGRES_URL"]) as connection:
+        with BlobServiceClient.from_connection_string(
+            started.services.connection_string
+        ) as account:
+            assert {container.name for container in account.list_containers()} >= {
+                "bronze",
+                "silver",
+                "quarantine",
+                "messages",
+            }
+        with psycopg.connect(
+            started.services.environment()["GEO_PLATFORM_DAGSTER_POSTGRES_URL"]
+        ) as connection:
             connection.execute("CREATE TABLE runs (n int)")
 
     def test_tells_no_secret(self, started: Started) -> None:
@@ -188,7 +225,12 @@ class TestWhatWentWrong:
                 "postgres_password": "",
                 "loader_password": "",
             }
-            state |= {"azurite_pid": innocent.pid, "blob_port": 2, "queue_port": 3, "account_key": ""}
+            state |= {
+                "azurite_pid": innocent.pid,
+                "blob_port": 2,
+                "queue_port": 3,
+                "account_key": "",
+            }
             (folder / "services.json").write_text(json.dumps(state))
             assert find(folder) is None
             assert stop(folder)
@@ -196,7 +238,9 @@ class TestWhatWentWrong:
             innocent.kill()
         assert still_there
 
-    def test_a_start_that_fails_half_way_leaves_nothing_running(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_start_that_fails_half_way_leaves_nothing_running(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         def no_azurite(*_: object, **__: object) -> None:
             raise ServiceError("Azurite did not start")
 
@@ -206,7 +250,9 @@ class TestWhatWentWrong:
         assert not _processes(folder)
         assert find(folder) is None
 
-    def test_a_server_that_does_not_come_up_is_told_with_the_end_of_its_log(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_server_that_does_not_come_up_is_told_with_the_end_of_its_log(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         make_folder(folder)
         (folder / "postgres").mkdir()
         (folder / "postgres" / "PG_VERSION").write_text("9.1\n")
@@ -228,7 +274,14 @@ with own_folder() as folder:
     print(session.folder, process.pid, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
-    first = subprocess.run([sys.executable, "-c", killed], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    first = subprocess.run(
+        [sys.executable, "-c", killed],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     folder, pid = first.stdout.split()
     assert runs(int(pid), folder), first.stderr
     following = "from tests.support.servers import Session; Session().end()"

@@ -15,10 +15,11 @@ import psycopg
 import pytest
 
 from geo_platform.cli.application import INSTANCE_TEMPLATES
+from geo_platform.orchestrator.launch import open_instance
+from geo_platform.orchestrator.run_reports import said_of
+from geo_platform.orchestrator.state_check import check_state
 from geo_platform.settings import Profile
-from schedules.launch import open_instance
-from schedules.run_reports import said_of
-from schedules.state_check import STATE_SENSORS, check_state
+from schedules.sensors import STATE_SENSORS
 from tests.support.command import ROOT, SAMPLES, environment
 from tests.support.in_process import DAGSTER_S_WARNINGS, Give, commands
 from tests.support.production import ProfileUnderTest
@@ -29,7 +30,9 @@ PLACE = ("rasters", "san_francisco_landsat7")
 
 
 @pytest.fixture
-def give(profile: ProfileUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Give]:
+def give(
+    profile: ProfileUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Give]:
     monkeypatch.setenv("DAGSTER_HOME", "unset")
     with commands(profile, tmp_path / "home") as given:
         yield given
@@ -42,7 +45,9 @@ def _instance(profile: ProfileUnderTest, home: Path) -> dg.DagsterInstance:
 def _set_status(profile: ProfileUnderTest, home: Path, run_id: str, status: str) -> None:
     """As no program does: in Dagster's own table."""
     if profile.profile is Profile.production:
-        with psycopg.connect(profile.environment["GEO_PLATFORM_DAGSTER_POSTGRES_URL"]) as connection:
+        with psycopg.connect(
+            profile.environment["GEO_PLATFORM_DAGSTER_POSTGRES_URL"]
+        ) as connection:
             connection.execute("UPDATE runs SET status = %s WHERE run_id = %s", (status, run_id))
         return
     with closing(sqlite3.connect(home / "dagster" / "history" / "runs.db")) as database, database:
@@ -50,7 +55,10 @@ def _set_status(profile: ProfileUnderTest, home: Path, run_id: str, status: str)
 
 
 def _lines(home: Path, checkpoint: str) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in (home / "logs" / "platform.jsonl").read_text("utf-8").splitlines()]
+    lines = [
+        json.loads(line)
+        for line in (home / "logs" / "platform.jsonl").read_text("utf-8").splitlines()
+    ]
     return [line for line in lines if line.get("checkpoint") == checkpoint]
 
 
@@ -58,11 +66,15 @@ def _tick(sensor: str, instance: dg.DagsterInstance, run_id: str) -> None:
     """As the daemon has the sensor look at a run that ended."""
     run = instance.get_run_by_id(run_id)
     (ended,) = instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_SUCCESS)
-    context = dg.build_run_status_sensor_context(sensor, dagster_event=ended.dagster_event, dagster_instance=instance, dagster_run=run)
+    context = dg.build_run_status_sensor_context(
+        sensor, dagster_event=ended.dagster_event, dagster_instance=instance, dagster_run=run
+    )
     next(found for found in STATE_SENSORS if found.name == sensor)(context)
 
 
-def test_stores_that_disagree_are_an_event_of_their_own(give: Give, profile: ProfileUnderTest, tmp_path: Path) -> None:
+def test_stores_that_disagree_are_an_event_of_their_own(
+    give: Give, profile: ProfileUnderTest, tmp_path: Path
+) -> None:
     home, settings = tmp_path / "home", profile.settings(tmp_path / "home")
     run_id = give("ingest", SOURCE)["run_id"]
     with _instance(profile, home) as instance:
@@ -82,18 +94,26 @@ def test_stores_that_disagree_are_an_event_of_their_own(give: Give, profile: Pro
         )
         _set_status(profile, home, run_id, "SUCCESS")
         again = give("ingest", SOURCE, "--force")["run_id"]
-        assert check_state(instance, run_id, settings) == (), "another run replaced it, by force, before the sensor came to look"
+        assert check_state(instance, run_id, settings) == (), (
+            "another run replaced it, by force, before the sensor came to look"
+        )
         run_id = again
         catalog = profile.catalog(home)
         item = catalog.item(*PLACE)
         assert item is not None
         catalog.unpublish(*PLACE, published=item["properties"]["geo_platform:fingerprint"])
-        assert check_state(instance, run_id, settings) == (), "what is kept as a version was published"
+        assert check_state(instance, run_id, settings) == (), (
+            "what is kept as a version was published"
+        )
         (version,) = catalog.versions(*PLACE)
         catalog.forget(version)
         _tick("state_after_success", instance, run_id)
-        (said,) = [text for text in said_of(instance, run_id) if "the catalog holds no such item" in text]
-        assert said.startswith("STATE_MISMATCH The run succeeded with rasters/san_francisco_landsat7 published by run ")
+        (said,) = [
+            text for text in said_of(instance, run_id) if "the catalog holds no such item" in text
+        ]
+        assert said.startswith(
+            "STATE_MISMATCH The run succeeded with rasters/san_francisco_landsat7 published by run "
+        )
 
 
 def test_a_run_that_is_killed_in_its_publication_is_not_said_to_have_published_nothing(

@@ -13,22 +13,22 @@ import dagster as dg
 import httpx
 import pytest
 
-from geo_platform.api.dagster_graphql import DagsterGraphql
-from geo_platform.api.dispatcher import Dispatcher, tags_of
-from geo_platform.api.intake import Intake, Who
-from geo_platform.api.job_types import asked_of
-from geo_platform.api.principal import Principal, Scope
-from geo_platform.api.sources import source_of, take_from_watch
-from geo_platform.api.submissions import Submissions, waiting_place
+from geo_platform.api.auth.principal import Principal, Scope
+from geo_platform.api.dagster.graphql import DagsterGraphql
+from geo_platform.api.jobs.dispatcher import Dispatcher, tags_of
+from geo_platform.api.jobs.intake import Intake, Who
+from geo_platform.api.jobs.sources import source_of, take_from_watch
+from geo_platform.api.jobs.submissions import Submissions, waiting_place
+from geo_platform.api.jobs.types import asked_of
 from geo_platform.arrivals.arrival import Arrival, arrival_key, arrival_of
 from geo_platform.arrivals.readiness import sort_out
 from geo_platform.arrivals.receipts import read_asked
 from geo_platform.arrivals.watch import Watch
 from geo_platform.contracts.submission import JobSubmitted
+from geo_platform.orchestrator.arrival_listing import arrivals_with_runs
+from geo_platform.orchestrator.run_requests import Taken, take
 from geo_platform.ports import BRONZE, ObjectStore
 from geo_platform.runs import RUN_KEY_TAG
-from schedules.arrival_listing import arrivals_with_runs
-from schedules.intake import Taken, take
 from tests.support.command import ROOT
 from tests.support.production import ProfileUnderTest
 
@@ -53,7 +53,9 @@ class Both:
 
     def submit(self, key: str) -> JobSubmitted:
         parameters = {"blob_name": key}
-        return self.intake.submit(asked_of("process_raster", parameters), parameters, Who(ME, "request")).job
+        return self.intake.submit(
+            asked_of("process_raster", parameters), parameters, Who(ME, "request")
+        ).job
 
     def watch(self, *arrivals: Arrival) -> Taken:
         return take(self.instance, self.objects, WATCH, arrivals)
@@ -63,22 +65,33 @@ class Both:
 
     def launch(self, job: JobSubmitted) -> None:
         """As the dispatcher does once Dagster answers."""
-        self.instance.add_run(dg.DagsterRun(job_name=job.job_type, tags=tags_of(job), status=dg.DagsterRunStatus.NOT_STARTED))
+        self.instance.add_run(
+            dg.DagsterRun(
+                job_name=job.job_type, tags=tags_of(job), status=dg.DagsterRunStatus.NOT_STARTED
+            )
+        )
         self.submissions.launched(job.job_id, job.asked.attempt)
 
 
 @pytest.fixture
 def both(profile: ProfileUnderTest, tmp_path: Path) -> Iterator[Both]:
     objects = profile.objects(tmp_path / "home")
-    submissions, dagster = Submissions(objects), DagsterGraphql("http://dagster", transport=httpx.MockTransport(_away))
+    submissions, dagster = (
+        Submissions(objects),
+        DagsterGraphql("http://dagster", transport=httpx.MockTransport(_away)),
+    )
     catalog: Any = None
-    intake = Intake(objects, catalog, submissions, dagster, Dispatcher(submissions, dagster), watches=[WATCH])
+    intake = Intake(
+        objects, catalog, submissions, dagster, Dispatcher(submissions, dagster), watches=[WATCH]
+    )
     with dg.DagsterInstance.ephemeral() as instance:
         yield Both(objects, instance, intake, submissions)
     dagster.close()
 
 
-def test_what_a_client_submitted_the_watch_leaves_alone_before_and_after_its_run_is_launched(both: Both) -> None:
+def test_what_a_client_submitted_the_watch_leaves_alone_before_and_after_its_run_is_launched(
+    both: Both,
+) -> None:
     arrival = both.land("dem.tif")
     key = arrival_key(arrival, WATCH.parameters)
     job = both.submit("dem.tif")
@@ -97,7 +110,9 @@ def test_new_bytes_are_an_arrival_of_their_own(both: Both) -> None:
     assert request.partition_key == "dem.tif"
 
 
-def test_where_the_watch_was_first_the_job_has_its_own_run_and_the_watch_no_other(both: Both) -> None:
+def test_where_the_watch_was_first_the_job_has_its_own_run_and_the_watch_no_other(
+    both: Both,
+) -> None:
     arrival = both.land("dem.tif")
     assert len(both.watch(arrival).requests) == 1
     job = both.submit("dem.tif")
@@ -107,19 +122,27 @@ def test_where_the_watch_was_first_the_job_has_its_own_run_and_the_watch_no_othe
     assert (asked.watch, asked.waits_at) == ("bronze", "")
 
 
-def test_a_face_that_died_before_it_could_promise_a_run_leaves_the_object_to_the_watch(both: Both) -> None:
+def test_a_face_that_died_before_it_could_promise_a_run_leaves_the_object_to_the_watch(
+    both: Both,
+) -> None:
     arrival = both.land("dem.tif")
     job = both.submit("dem.tif")
     both.land("died.tif")
     died = source_of(both.objects, BRONZE, "died.tif")
-    record = job.model_copy(update={"job_id": "f" * 64, "first_asked_at_utc": datetime.now(UTC) - timedelta(hours=1)})
-    assert take_from_watch(both.objects, [WATCH], died, record, waits_at=waiting_place(record.job_id, 1))
+    record = job.model_copy(
+        update={"job_id": "f" * 64, "first_asked_at_utc": datetime.now(UTC) - timedelta(hours=1)}
+    )
+    assert take_from_watch(
+        both.objects, [WATCH], died, record, waits_at=waiting_place(record.job_id, 1)
+    )
     taken = both.watch(arrival, died)
     assert [request.partition_key for request in taken.requests] == ["died.tif"]
     assert taken.known == {arrival_key(arrival, WATCH.parameters)}
 
 
-def test_many_that_are_submitted_and_found_at_the_same_instant_belong_to_one_of_the_two(both: Both) -> None:
+def test_many_that_are_submitted_and_found_at_the_same_instant_belong_to_one_of_the_two(
+    both: Both,
+) -> None:
     """An upload's end, its event and its submission within milliseconds, and two sensors besides: each object is one's."""
     arrivals = [both.land(f"{number}.tif") for number in range(AT_ONCE)]
     keys = {arrival_key(arrival, WATCH.parameters): arrival.key for arrival in arrivals}
@@ -152,12 +175,24 @@ def test_many_that_are_submitted_and_found_at_the_same_instant_belong_to_one_of_
 @pytest.mark.parametrize("name", ["countries.shp", "scene.tif", "wells.csv"])
 def test_the_face_and_a_watch_mean_the_same_arrival(both: Both, tmp_path: Path, name: str) -> None:
     if name == "countries.shp":
-        shutil.unpack_archive(ROOT / "samples" / "natural_earth_countries.shp.zip", tmp_path / "parts")
+        shutil.unpack_archive(
+            ROOT / "samples" / "natural_earth_countries.shp.zip", tmp_path / "parts"
+        )
         for path in (tmp_path / "parts").rglob("*.*"):
             both.objects.put_file(BRONZE, f"in/countries{path.suffix}", path, metadata={})
     else:
-        both.objects.put_bytes(BRONZE, f"in/{name}", b"II*\0" if name == "scene.tif" else b"lat,lon\n", metadata={})
-        for beside in ("scene.tfw", "scene.tif.aux.xml", "scene.ovr", "scene_2.tif", "wells.csvt", "wells.prj", "wells.csv.prj"):
+        both.objects.put_bytes(
+            BRONZE, f"in/{name}", b"II*\0" if name == "scene.tif" else b"lat,lon\n", metadata={}
+        )
+        for beside in (
+            "scene.tfw",
+            "scene.tif.aux.xml",
+            "scene.ovr",
+            "scene_2.tif",
+            "wells.csvt",
+            "wells.prj",
+            "wells.csv.prj",
+        ):
             both.objects.put_bytes(BRONZE, f"in/{beside}", b"1", metadata={})
     lying = list(both.objects.list(BRONZE, "in/"))
     ready = sort_out(lying, {}, WATCH, is_local=False, now_s=0).ready

@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 
 from geo_platform.api.app import create_app
-from geo_platform.api.keys import KeyFile
-from geo_platform.api.principal import Scope
+from geo_platform.api.auth.keys import KeyFile
+from geo_platform.api.auth.principal import Scope
 from geo_platform.api.services import Services
 from geo_platform.cli.application import INSTANCE_TEMPLATES
 from geo_platform.ports import BRONZE
@@ -67,13 +67,20 @@ class ApiStack:
 
 
 @contextmanager
-def api_stack(folder: Path, profile: ProfileUnderTest = _ON_FILES, **settings: Any) -> Iterator[ApiStack]:
+def api_stack(
+    folder: Path, profile: ProfileUnderTest = _ON_FILES, **settings: Any
+) -> Iterator[ApiStack]:
     """All of it runs, and no sensor asks for anything by itself."""
     home = folder / "home"
     (home / "logs").mkdir(parents=True)
     template = Template((ROOT / INSTANCE_TEMPLATES[profile.profile]).read_text("utf-8"))
     configuration = template.substitute(LOG_FILE=home / "logs" / "platform.jsonl")
-    environment = {**profile.environment, "GEO_PLATFORM_HOME": str(home), "HOME": str(home), **watching_nothing(folder)}
+    environment = {
+        **profile.environment,
+        "GEO_PLATFORM_HOME": str(home),
+        "HOME": str(home),
+        **watching_nothing(folder),
+    }
     with own_dagster(profile.settings(home).dagster_home_dir, configuration, environment) as own:
         own.start(CODE, WEBSERVER, DAEMON)
         with face(home, own, profile, **settings) as stack:
@@ -81,7 +88,9 @@ def api_stack(folder: Path, profile: ProfileUnderTest = _ON_FILES, **settings: A
 
 
 @contextmanager
-def face(home: Path, own: OwnDagster, profile: ProfileUnderTest = _ON_FILES, **settings: Any) -> Iterator[ApiStack]:
+def face(
+    home: Path, own: OwnDagster, profile: ProfileUnderTest = _ON_FILES, **settings: Any
+) -> Iterator[ApiStack]:
     """The HTTP face alone, before a Dagster that is there or not."""
     limits = {"api_requests_per_minute": 100_000, "api_address_requests_per_minute": 100_000}
     given = {"dagster_url": own.address, **limits, **settings}

@@ -22,10 +22,10 @@ from azure.storage.queue import QueueClient
 from geo_platform.cli.application import INSTANCE_TEMPLATES
 from geo_platform.contracts.arrival import RunAsked
 from geo_platform.contracts.stored import load_message
+from geo_platform.orchestrator.shared_runs import files_of
 from geo_platform.ports import BRONZE, ITEM_SOURCE, MESSAGES
 from geo_platform.runs import ARRIVAL_TAG, PARENT_RUN_TAG, RUN_KEY_TAG, WATCH_TAG
 from geo_platform.settings import Profile
-from schedules.shared_runs import files_of
 from tests.support.command import ROOT
 from tests.support.in_process import geo_platform_here
 from tests.support.own_dagster import CODE, DAEMON, OwnDagster, own_dagster
@@ -62,7 +62,9 @@ class Arriving:
         self.blobs.get_blob_client(f"{self.prefix}{BRONZE}", key).delete_blob()
 
     def etag(self, key: str) -> str:
-        return str(self.blobs.get_blob_client(f"{self.prefix}{BRONZE}", key).get_blob_properties().etag).strip('"')
+        return str(
+            self.blobs.get_blob_client(f"{self.prefix}{BRONZE}", key).get_blob_properties().etag
+        ).strip('"')
 
     def records(self, key: str) -> list[dg.RunRecord]:
         """Every run that had the object, newest first."""
@@ -71,7 +73,9 @@ class Arriving:
 
     def items(self, key: str) -> list[Mapping[str, Any]]:
         """Items whose source it is."""
-        return [entry.item for entry in self.profile.catalog(self.home).entries() if entry.source == key]
+        return [
+            entry.item for entry in self.profile.catalog(self.home).entries() if entry.source == key
+        ]
 
     def rows(self, key: str) -> Any:
         (item,) = self.items(key)
@@ -84,11 +88,15 @@ class Arriving:
         return Counter([*replaced, *(entry.source for entry in catalog.entries())])
 
     def error_of(self, run_id: str) -> Mapping[str, Any]:
-        told = geo_platform_here("status", run_id, "--json", home=self.home, extra=self.profile.environment)
+        told = geo_platform_here(
+            "status", run_id, "--json", home=self.home, extra=self.profile.environment
+        )
         found: Mapping[str, Any] = json.loads(told.stdout)["error"]
         return found
 
-    def wait(self, holds: Callable[[], Any], *, patience_s: float = PATIENCE_S, poll_s: float = _POLL_S) -> Any:
+    def wait(
+        self, holds: Callable[[], Any], *, patience_s: float = PATIENCE_S, poll_s: float = _POLL_S
+    ) -> Any:
         deadline = time.monotonic() + patience_s
         while not (value := holds()):
             assert time.monotonic() < deadline, f"waited in vain; {self.state()}"
@@ -101,20 +109,37 @@ class Arriving:
 
         def etags() -> bool:
             entries = self.profile.catalog(self.home).entries()
-            found = {entry.source: entry.item["properties"]["geo_platform:source_etag"] for entry in entries}
+            found = {
+                entry.source: entry.item["properties"]["geo_platform:source_etag"]
+                for entry in entries
+            }
             return all(found.get(key) == etag for key, etag in wanted.items())
 
-        self.wait(etags, patience_s=patience_s, poll_s=max(_POLL_S, len(keys) / 200))  # a look at all of them takes its time
+        self.wait(
+            etags, patience_s=patience_s, poll_s=max(_POLL_S, len(keys) / 200)
+        )  # a look at all of them takes its time
 
     def settled(self, *, patience_s: float = PATIENCE_S) -> None:
         """Wait until no message and no run is left, then hold what must always hold: each arrival had one run."""
-        self.wait(lambda: not self.messages() and all(run.is_finished for run in self.instance.get_runs()), patience_s=patience_s)
-        receipts, runs = self.receipts(), [run for run in self._watched() if PARENT_RUN_TAG not in run.tags]
+        self.wait(
+            lambda: (
+                not self.messages() and all(run.is_finished for run in self.instance.get_runs())
+            ),
+            patience_s=patience_s,
+        )
+        receipts, runs = (
+            self.receipts(),
+            [run for run in self._watched() if PARENT_RUN_TAG not in run.tags],
+        )
         asked = Counter(arrival for run in runs for arrival in _arrivals(run, receipts))
-        assert set(asked.values()) <= {1}, f"asked for more than once: {[one for one, times in asked.items() if times > 1]}"
+        assert set(asked.values()) <= {1}, (
+            f"asked for more than once: {[one for one, times in asked.items() if times > 1]}"
+        )
         run_keys = Counter(run.tags[RUN_KEY_TAG] for run in runs)
         assert set(run_keys.values()) <= {1}
-        assert {receipt.run_key for receipt in receipts.values()} == set(run_keys), "a receipt without its run, or the other way"
+        assert {receipt.run_key for receipt in receipts.values()} == set(run_keys), (
+            "a receipt without its run, or the other way"
+        )
 
     def messages(self) -> int:
         """Those that are hidden too."""
@@ -124,7 +149,9 @@ class Arriving:
         """By arrival key."""
         container = self.blobs.get_container_client(f"{self.prefix}{MESSAGES}")
         return {
-            Path(blob.name).stem: load_message(container.download_blob(blob.name).readall(), RunAsked)
+            Path(blob.name).stem: load_message(
+                container.download_blob(blob.name).readall(), RunAsked
+            )
             for blob in container.list_blobs(name_starts_with="arrivals/")
         }
 
@@ -143,7 +170,11 @@ class Arriving:
 
     def state(self) -> str:
         runs = Counter(run.status.value for run in self.instance.get_runs())
-        failed = [run.run_id for run in self.instance.get_runs() if run.status is dg.DagsterRunStatus.FAILURE]
+        failed = [
+            run.run_id
+            for run in self.instance.get_runs()
+            if run.status is dg.DagsterRunStatus.FAILURE
+        ]
         return f"{self.messages()} messages, runs {dict(runs)}, {[self.error_of(run_id) for run_id in failed]}"
 
     def _watched(self) -> list[dg.DagsterRun]:
@@ -159,7 +190,9 @@ def _arrivals(run: dg.DagsterRun, receipts: Mapping[str, RunAsked]) -> list[tupl
 
 def keys_of(run: dg.DagsterRun) -> list[str]:
     """The objects that it was asked for."""
-    return [run.tags["dagster/partition"]] if "dagster/partition" in run.tags else list(files_of(run))
+    return (
+        [run.tags["dagster/partition"]] if "dagster/partition" in run.tags else list(files_of(run))
+    )
 
 
 @contextmanager
@@ -170,15 +203,28 @@ def arriving_on(profile: ProfileUnderTest, folder: Path, **settings: str) -> Ite
     (home / "logs").mkdir(parents=True)
     template = Template((ROOT / INSTANCE_TEMPLATES[Profile.production]).read_text("utf-8"))
     configuration = template.substitute(LOG_FILE=home / "logs" / "platform.jsonl")
-    soon = {"poll_interval_seconds: 60": "poll_interval_seconds: 5", "start_timeout_seconds: 600": "start_timeout_seconds: 45"}
-    for usual, here in soon.items():  # how soon run monitoring looks for a run whose launch or process died
+    soon = {
+        "poll_interval_seconds: 60": "poll_interval_seconds: 5",
+        "start_timeout_seconds: 600": "start_timeout_seconds: 45",
+    }
+    for (
+        usual,
+        here,
+    ) in soon.items():  # how soon run monitoring looks for a run whose launch or process died
         assert usual in configuration
         configuration = configuration.replace(usual, here)
     with (
         own_queue(profile.blobs.connection_string, profile.blobs.prefix) as queue,
         BlobServiceClient.from_connection_string(profile.blobs.connection_string) as blobs,
         own_dagster(home / "dagster-production", configuration, {}) as own,
-        patch.dict("os.environ", {"GEO_PLATFORM_DAGSTER_POSTGRES_URL": profile.environment["GEO_PLATFORM_DAGSTER_POSTGRES_URL"]}),
+        patch.dict(
+            "os.environ",
+            {
+                "GEO_PLATFORM_DAGSTER_POSTGRES_URL": profile.environment[
+                    "GEO_PLATFORM_DAGSTER_POSTGRES_URL"
+                ]
+            },
+        ),
     ):
         own.environment = {
             **profile.environment,
@@ -196,7 +242,11 @@ def point(said: str, *, others: int = 0) -> bytes:
     """A GeoJSON file whose first row says that; with many others its run takes longer."""
     names = [said, *map(str, range(others))]
     features = [
-        {"type": "Feature", "properties": {"said": name}, "geometry": {"type": "Point", "coordinates": [8 + number % 100 / 1000, 47]}}
+        {
+            "type": "Feature",
+            "properties": {"said": name},
+            "geometry": {"type": "Point", "coordinates": [8 + number % 100 / 1000, 47]},
+        }
         for number, name in enumerate(names)
     ]
     return json.dumps({"type": "FeatureCollection", "features": features}).encode()

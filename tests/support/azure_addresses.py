@@ -54,7 +54,9 @@ def certificate_for(hosts: Sequence[str], folder: Path) -> Certificate:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(hours=1))
         .not_valid_after(now + timedelta(hours=6))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts]), critical=False
+        )
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
@@ -114,7 +116,14 @@ class _Identity(BaseHTTPRequestHandler):
             "iat": now - 60, "nbf": now - 60, "exp": now + 3600,
         }  # fmt: skip
         token = ".".join([_encoded({"alg": "none", "typ": "JWT"}), _encoded(claims), "unsigned"])
-        body = json.dumps({"access_token": token, "expires_on": str(now + 3600), "resource": resource, "token_type": "Bearer"}).encode()
+        body = json.dumps(
+            {
+                "access_token": token,
+                "expires_on": str(now + 3600),
+                "resource": resource,
+                "token_type": "Bearer",
+            }
+        ).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -156,8 +165,21 @@ def azure(folder: Path, certificate: Certificate, routes: Mapping[str, int]) -> 
     """`routes` are further names, with the ports of loopback that answer for them by TLS."""
     key, blob_port = secrets.token_bytes(64), free_port()
     encoded_key = urlsafe_b64encode(key).decode().replace("-", "+").replace("_", "/")
-    tls = ("--cert", str(certificate.certificate), "--key", str(certificate.key), "--oauth", "basic")
-    process = start_azurite(folder / "azurite", blob_port=blob_port, queue_port=free_port(), account_key=encoded_key, extra=tls)
+    tls = (
+        "--cert",
+        str(certificate.certificate),
+        "--key",
+        str(certificate.key),
+        "--oauth",
+        "basic",
+    )
+    process = start_azurite(
+        folder / "azurite",
+        blob_port=blob_port,
+        queue_port=free_port(),
+        account_key=encoded_key,
+        extra=tls,
+    )
     proxy = _Server(("127.0.0.1", 0), _Connect)
     proxy.routes = {blob_host(): blob_port, **routes}
     identity = ThreadingHTTPServer(("127.0.0.1", 0), _Identity)

@@ -20,8 +20,13 @@ def section(title: str) -> str:
 @cache
 def checkpoints() -> tuple[tuple[str, str, frozenset[str]], ...]:
     """Name, meaning, names of details; in the page's order."""
-    rows = re.findall(r"^\| `(\w+)` \| (.*) \| (.*)\|$", section("The checkpoints"), flags=re.MULTILINE)
-    return tuple((name, meaning, frozenset(re.findall(r"`(\w+)`", details))) for name, meaning, details in rows)
+    rows = re.findall(
+        r"^\| `(\w+)` \| (.*) \| (.*)\|$", section("The checkpoints"), flags=re.MULTILINE
+    )
+    return tuple(
+        (name, meaning, frozenset(re.findall(r"`(\w+)`", details)))
+        for name, meaning, details in rows
+    )
 
 
 def details_of(checkpoint: str) -> frozenset[str]:

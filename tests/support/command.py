@@ -30,20 +30,42 @@ class Ended:
 
 def environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """An almost empty environment: what a job has to work with. `extra` says which stores, where not files in the home."""
-    return {"PATH": os.environ["PATH"], "HOME": str(home), "GEO_PLATFORM_HOME": str(home), "LANG": "C.UTF-8", **(extra or {})}
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "GEO_PLATFORM_HOME": str(home),
+        "LANG": "C.UTF-8",
+        **(extra or {}),
+    }
 
 
 def geo_platform(
-    *arguments: str | Path, home: Path, extra: Mapping[str, str] | None = None, cwd: Path = ROOT, timeout_s: float = 240
+    *arguments: str | Path,
+    home: Path,
+    extra: Mapping[str, str] | None = None,
+    cwd: Path = ROOT,
+    timeout_s: float = 240,
 ) -> Ended:
     """`geo-platform …` as a person runs it."""
     command = [str(Path(sys.executable).with_name("geo-platform")), *map(str, arguments)]
-    done = subprocess.run(command, cwd=cwd, env=environment(home, extra), capture_output=True, text=True, timeout=timeout_s, check=False)
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env=environment(home, extra),
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
 def start(
-    command: Sequence[str], home: Path, output: IO[bytes] | int, *, extra: Mapping[str, str] | None = None
+    command: Sequence[str],
+    home: Path,
+    output: IO[bytes] | int,
+    *,
+    extra: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
     """A command in a process group of its own that Ctrl-C can end, also where the suite itself was started to ignore it."""
     return subprocess.Popen(

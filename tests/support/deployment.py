@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 
 from deploy.local.processes import answers, free_port
-from geo_platform.api.proxy import PREFIX
+from geo_platform.api.dagster.proxy import PREFIX
 from geo_platform.settings import Settings
 from tests.support.command import ROOT
 from tests.support.ui import LAUNCH, STATUS, graphql
@@ -31,8 +31,8 @@ PRODUCTION = DEPLOY / "production" / "dagster.yaml"
 _CONTAINER_APPS = "# -- Azure Container Apps"
 _KUBERNETES = "# -- Kubernetes"
 
+# Both that the file offers; the first is active in it.
 LAUNCHERS = ("AcaRunLauncher", "K8sRunLauncher")
-"""Both that the file offers; the first is active in it."""
 
 
 def production_with(launcher: str) -> str:
@@ -48,12 +48,18 @@ def _with_kubernetes(text: str) -> str:
     end = next(number for number, line in enumerate(lines[1:], 1) if not line.startswith("#"))
     kubernetes = [line.removeprefix("# ") for line in lines[1:end]]
     commented = [f"# {line}".rstrip() for line in container_apps.splitlines()[1:]]
-    described = [_CONTAINER_APPS + container_apps.splitlines()[0], *commented, _KUBERNETES + lines[0], *kubernetes, *lines[end:]]
+    described = [
+        _CONTAINER_APPS + container_apps.splitlines()[0],
+        *commented,
+        _KUBERNETES + lines[0],
+        *kubernetes,
+        *lines[end:],
+    ]
     return head + "\n".join(described) + "\n"
 
 
+# Names of the variables that the platform reads.
 SETTINGS = {f"GEO_PLATFORM_{name.upper()}" for name in Settings.model_fields}
-"""Names of the variables that the platform reads."""
 
 
 def read_yaml(path: Path) -> Any:
@@ -82,22 +88,41 @@ def check_command(command: Sequence[str]) -> None:
     for option in ("-f", "-w"):
         assert option not in given or (ROOT / given[option]).is_file()
     assert program != "python" or find_spec(given["-m"]) is not None
-    assert given.get("-d", image_workdir()) == image_workdir(), "the working directory is not the image's"
+    assert given.get("-d", image_workdir()) == image_workdir(), (
+        "the working directory is not the image's"
+    )
 
 
 def image_instructions() -> list[tuple[str, str]]:
     """The Dockerfile as (instruction, the rest on one line), comments left out."""
     text = (DEPLOY / "docker" / "Dockerfile").read_text("utf-8")
-    lines = "\n".join(line for line in text.splitlines() if not line.startswith("#")).replace("\\\n", " ").splitlines()
-    return [(line.split(None, 1)[0], " ".join(line.split(None, 1)[1].split())) for line in lines if line.strip()]
+    lines = (
+        "\n".join(line for line in text.splitlines() if not line.startswith("#"))
+        .replace("\\\n", " ")
+        .splitlines()
+    )
+    return [
+        (line.split(None, 1)[0], " ".join(line.split(None, 1)[1].split()))
+        for line in lines
+        if line.strip()
+    ]
 
 
 def image_environment() -> dict[str, str]:
     """What the image itself sets, of the last stage, but for PATH."""
     instructions = image_instructions()
-    last = max(number for number, (instruction, _) in enumerate(instructions) if instruction == "FROM")
-    pairs = [pair for instruction, rest in instructions[last:] if instruction == "ENV" for pair in rest.split()]
-    return {name: value for name, _, value in (pair.partition("=") for pair in pairs) if name != "PATH"}
+    last = max(
+        number for number, (instruction, _) in enumerate(instructions) if instruction == "FROM"
+    )
+    pairs = [
+        pair
+        for instruction, rest in instructions[last:]
+        if instruction == "ENV"
+        for pair in rest.split()
+    ]
+    return {
+        name: value for name, _, value in (pair.partition("=") for pair in pairs) if name != "PATH"
+    }
 
 
 def image_workdir() -> str:
@@ -110,7 +135,10 @@ def dagster(home: Path, environment: Mapping[str, str]) -> Iterator[str]:
     code_port, port = free_port(), free_port()
     workspace = home.parent / "workspace.yaml"
     served = (DEPLOY / "docker" / "workspace.yaml").read_text("utf-8")
-    workspace.write_text(served.replace("host: code", "host: 127.0.0.1").replace("4000", str(code_port)), encoding="utf-8")
+    workspace.write_text(
+        served.replace("host: code", "host: 127.0.0.1").replace("4000", str(code_port)),
+        encoding="utf-8",
+    )
     here = {
         "0.0.0.0": "127.0.0.1",  # noqa: S104  # replaced
         "4000": str(code_port),
@@ -131,7 +159,9 @@ def dagster(home: Path, environment: Mapping[str, str]) -> Iterator[str]:
 
 def command_of(service: str, here: Mapping[str, str]) -> list[str]:
     """A service's command in compose.yaml, with what differs `here`."""
-    program, *arguments = read_yaml(DEPLOY / "docker" / "compose.yaml")["services"][service]["command"]
+    program, *arguments = read_yaml(DEPLOY / "docker" / "compose.yaml")["services"][service][
+        "command"
+    ]
     return [_script(program), *(here.get(argument, argument) for argument in arguments)]
 
 
@@ -151,14 +181,20 @@ def _serves(port: int) -> bool:
 
 
 @contextmanager
-def process(name: str, command: Sequence[str], environment: Mapping[str, str], folder: Path) -> Iterator[Path]:
+def process(
+    name: str, command: Sequence[str], environment: Mapping[str, str], folder: Path
+) -> Iterator[Path]:
     """A command until the context ends, its log in `folder`."""
     path = folder / f"{name}.log"
     with path.open("wb") as log:
         started = subprocess.Popen(
             command,
             cwd=ROOT,
-            env={"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "LANG": "C.UTF-8", **environment},
+            env={
+                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+                "LANG": "C.UTF-8",
+                **environment,
+            },
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -172,8 +208,14 @@ def process(name: str, command: Sequence[str], environment: Mapping[str, str], f
 
 def launch(address: str, job: str, location: str = "geo_platform") -> str:
     """Put a run of a job without partitions into the queue; its id."""
-    selector = {"repositoryName": "__repository__", "repositoryLocationName": location, "jobName": job}
-    answer = graphql(address, LAUNCH, params={"selector": selector, "runConfigData": {}, "mode": "default"})["launchRun"]
+    selector = {
+        "repositoryName": "__repository__",
+        "repositoryLocationName": location,
+        "jobName": job,
+    }
+    answer = graphql(
+        address, LAUNCH, params={"selector": selector, "runConfigData": {}, "mode": "default"}
+    )["launchRun"]
     assert answer["__typename"] == "LaunchRunSuccess", answer
     return str(answer["run"]["runId"])
 
@@ -181,7 +223,11 @@ def launch(address: str, job: str, location: str = "geo_platform") -> str:
 def ended(address: str, run_id: str, *, timeout_s: float = 120) -> str:
     """The run's last status."""
     deadline = time.monotonic() + timeout_s
-    while (status := str(graphql(address, STATUS, id=run_id)["runOrError"]["status"])) not in ("SUCCESS", "FAILURE", "CANCELED"):
+    while (status := str(graphql(address, STATUS, id=run_id)["runOrError"]["status"])) not in (
+        "SUCCESS",
+        "FAILURE",
+        "CANCELED",
+    ):
         if time.monotonic() > deadline:
             raise TimeoutError(f"run {run_id} is still {status}")
         time.sleep(0.3)
@@ -196,7 +242,9 @@ def _until(holds: Callable[[], bool], log: Path, *, timeout_s: float = 120) -> N
     deadline = time.monotonic() + timeout_s
     while not holds():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{log.stem} is not ready:\n{log.read_text(errors='replace')[-3000:]}")
+            raise TimeoutError(
+                f"{log.stem} is not ready:\n{log.read_text(errors='replace')[-3000:]}"
+            )
         time.sleep(0.2)
 
 

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from geo_platform.storage.azure_ranges import RangeReader
-from geo_platform.storage.folder import FolderStore
+from geo_platform.storage.azure.ranges import RangeReader
+from geo_platform.storage.local.folder import FolderStore
 
 
 class FarFolder(FolderStore):
@@ -36,7 +36,11 @@ class FarFolder(FolderStore):
                 file.seek(offset)
                 return file.read(length)
 
-            with RangeReader(self.stat(container, key).reference.size_bytes, fetch, f"The object {container}/{key}") as reader:
+            with RangeReader(
+                self.stat(container, key).reference.size_bytes,
+                fetch,
+                f"The object {container}/{key}",
+            ) as reader:
                 yield cast(BinaryIO, reader)
 
     @contextmanager

@@ -34,7 +34,10 @@ def faults(record_property: Callable[[str, object], None]) -> Faults:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    tried, survived = Counter(_said(terminalreporter, _TRIED)), Counter(_said(terminalreporter, _SURVIVED))
+    tried, survived = (
+        Counter(_said(terminalreporter, _TRIED)),
+        Counter(_said(terminalreporter, _SURVIVED)),
+    )
     if not tried:
         return
     terminalreporter.write_sep("-", f"{tried.total()} faults tried, {survived.total()} survived")

@@ -18,7 +18,12 @@ TILE = np.random.default_rng(2).integers(0, 3000, (1, 1201, 1201)).astype("int16
 
 
 def _raster(path: Path, pixels: np.ndarray, driver: str, **profile: object) -> None:
-    shape = {"count": pixels.shape[0], "height": pixels.shape[1], "width": pixels.shape[2], "dtype": pixels.dtype}
+    shape = {
+        "count": pixels.shape[0],
+        "height": pixels.shape[1],
+        "width": pixels.shape[2],
+        "dtype": pixels.dtype,
+    }
     with rasterio.open(path, "w", driver=driver, **shape, **profile) as dataset:
         dataset.write(pixels)
 
@@ -29,14 +34,23 @@ def write_georeferenced_rasters(folder: Path, scratch: Path) -> dict[str, np.nda
     _raster(folder / "plain.tif", PIXELS, "GTiff", crs="EPSG:32618", transform=UTM)
     _raster(folder / "big.tif", HEIGHTS, "GTiff", crs="EPSG:32618", transform=UTM, BIGTIFF="YES")
     rasterio.shutil.copy(folder / "plain.tif", folder / "cog.tif", driver="COG")
-    rasterio.shutil.copy(folder / "plain.tif", folder / "lossless.jp2", driver="JP2OpenJPEG", QUALITY=100, REVERSIBLE="YES")
+    rasterio.shutil.copy(
+        folder / "plain.tif",
+        folder / "lossless.jp2",
+        driver="JP2OpenJPEG",
+        QUALITY=100,
+        REVERSIBLE="YES",
+    )
     _raster(folder / "erdas.img", PIXELS, "HFA", crs="EPSG:32618", transform=UTM)
     _raster(scratch / "degrees.tif", HEIGHTS, "GTiff", crs="EPSG:4326", transform=DEGREES)
     rasterio.shutil.copy(scratch / "degrees.tif", folder / "grid.asc", driver="AAIGrid")
     (folder / "N47E008.hgt").write_bytes(TILE.astype(">i2").tobytes())
     with zipfile.ZipFile(folder / "N46E008.SRTMGL3.hgt.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("N46E008.hgt", TILE.astype(">i2").tobytes())
-    three, one = dict.fromkeys(("plain.tif", "cog.tif", "lossless.jp2", "erdas.img"), PIXELS), {"big.tif": HEIGHTS, "grid.asc": HEIGHTS}
+    three, one = (
+        dict.fromkeys(("plain.tif", "cog.tif", "lossless.jp2", "erdas.img"), PIXELS),
+        {"big.tif": HEIGHTS, "grid.asc": HEIGHTS},
+    )
     return {**three, **one, "N47E008.hgt": TILE, "N46E008.SRTMGL3.hgt.zip": TILE}
 
 
@@ -55,7 +69,11 @@ def write_pictures(folder: Path) -> dict[str, np.ndarray | None]:
 def features() -> gpd.GeoDataFrame:
     """Three squares with a name that is not ASCII."""
     places = [shapely.box(x, y, x + 0.2, y + 0.2) for x, y in ((1, 4), (2, 5), (3, 6))]
-    return gpd.GeoDataFrame({"name": ["a", "b", "ü"], "number": np.array([1, 2, 3], dtype="int32")}, geometry=places, crs="EPSG:4326")
+    return gpd.GeoDataFrame(
+        {"name": ["a", "b", "ü"], "number": np.array([1, 2, 3], dtype="int32")},
+        geometry=places,
+        crs="EPSG:4326",
+    )
 
 
 def write_vectors(folder: Path, scratch: Path) -> list[str]:
@@ -79,10 +97,23 @@ def write_vectors(folder: Path, scratch: Path) -> list[str]:
     with zipfile.ZipFile(folder / "base.gdb.zip", "w") as archive:
         for part in sorted((scratch / "base.gdb").iterdir()):
             archive.write(part, f"base.gdb/{part.name}")
-    (folder / "places.csv").write_text("name,number,lat,lon\na,1,4.5,1.5\nb,2,5,2\nü,3,6,3\n", encoding="utf-8")
-    names = ["package.gpkg", "parts.shp", "plain.geojson", "lines.geojsonl", "flat.fgb", "columns.parquet", "earth.kml"]
+    (folder / "places.csv").write_text(
+        "name,number,lat,lon\na,1,4.5,1.5\nb,2,5,2\nü,3,6,3\n", encoding="utf-8"
+    )
+    names = [
+        "package.gpkg",
+        "parts.shp",
+        "plain.geojson",
+        "lines.geojsonl",
+        "flat.fgb",
+        "columns.parquet",
+        "earth.kml",
+    ]
     return [*names, "zipped_earth.kmz", "markup.gml", "zipped.zip", "base.gdb.zip", "places.csv"]
 
 
 def write_wkt_table(path: Path) -> None:
-    path.write_text('name,number,outline\na,1,"POINT (1 4)"\nb,2,"POINT (2 5)"\nü,3,"POINT (3 6)"\n', encoding="utf-8")
+    path.write_text(
+        'name,number,outline\na,1,"POINT (1 4)"\nb,2,"POINT (2 5)"\nü,3,"POINT (3 6)"\n',
+        encoding="utf-8",
+    )

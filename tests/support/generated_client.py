@@ -24,7 +24,11 @@ class GeneratedClient:
     def __init__(self, address: str, key: str) -> None:
         package = importlib.import_module(PACKAGE)
         self.own = package.AuthenticatedClient(
-            base_url=address, token=key, prefix="", auth_header_name="X-Api-Key", httpx_args={"trust_env": False}
+            base_url=address,
+            token=key,
+            prefix="",
+            auth_header_name="X-Api-Key",
+            httpx_args={"trust_env": False},
         )
         self.models = importlib.import_module(f"{PACKAGE}.models")
 
@@ -41,12 +45,31 @@ class GeneratedClient:
 def generated_client(address: str, key: str, folder: Path) -> Iterator[GeneratedClient]:
     """Made of the document that is served at this address; nothing of it may be left out by the generator."""
     document = folder / "openapi.json"
-    document.write_bytes(httpx.get(f"{address}/openapi.json", headers={"X-Api-Key": key}, trust_env=False).raise_for_status().content)
+    document.write_bytes(
+        httpx.get(f"{address}/openapi.json", headers={"X-Api-Key": key}, trust_env=False)
+        .raise_for_status()
+        .content
+    )
     programs = Path(sys.executable).parent
-    command = [str(programs / "openapi-python-client"), "generate", "--path", str(document), "--output-path", str(folder / PACKAGE)]
-    environment = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}  # it tidies what it made with ruff
+    command = [
+        str(programs / "openapi-python-client"),
+        "generate",
+        "--path",
+        str(document),
+        "--output-path",
+        str(folder / PACKAGE),
+    ]
+    environment = {
+        **os.environ,
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+    }  # it tidies what it made with ruff
     done = subprocess.run(
-        [*command, "--meta", "none", "--fail-on-warning"], capture_output=True, text=True, timeout=120, check=False, env=environment
+        [*command, "--meta", "none", "--fail-on-warning"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=environment,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     sys.path.insert(0, str(folder))

@@ -26,8 +26,8 @@ DAGSTER_S_WARNINGS = [
     pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated"),
 ]
 
+# It has the resources of one profile: it is loaded anew for each test, and as it was afterwards.
 _DEFINITIONS = "geo_platform.definitions"
-"""It has the resources of one profile: it is loaded anew for each test, and as it was afterwards."""
 
 Give = Callable[..., Any]
 

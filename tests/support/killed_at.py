@@ -39,5 +39,7 @@ class _Killer(logging.Handler):
 if __name__ == "__main__":
     which, when, reached, *arguments = sys.argv[1:]
     # Dagster's own handler lies between the two: on the logger of the package.
-    logging.getLogger(CHECKPOINTS if when == "before" else None).addHandler(_Killer(which, Path(reached)))
+    logging.getLogger(CHECKPOINTS if when == "before" else None).addHandler(
+        _Killer(which, Path(reached))
+    )
     main(arguments, prog_name="geo-platform")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from deploy.local.packages import kusto_parser, tool
 from tests.support.command import ROOT
 
+# Columns that each table of Application Insights has.
 _EVERY = (
     "timestamp: datetime, itemType: string, customDimensions: dynamic, customMeasurements: dynamic, operation_Name: string, "
     "operation_Id: string, operation_ParentId: string, operation_SyntheticSource: string, session_Id: string, user_Id: string, "
@@ -19,10 +20,11 @@ _EVERY = (
     "client_Browser: string, cloud_RoleName: string, cloud_RoleInstance: string, appId: string, appName: string, iKey: string, "
     "sdkVersion: string, itemId: string, itemCount: int"
 )
-"""Columns that each table of Application Insights has."""
 
 _CALL = "id: string, name: string, success: string, resultCode: string, duration: real, performanceBucket: string"
 
+# As Microsoft documents them. `success` is a text in Application Insights, and a bool in a
+# workspace's own tables.
 TABLES: Mapping[str, str] = {
     "requests": f"{_CALL}, source: string, url: string, {_EVERY}",
     "dependencies": f"{_CALL}, target: string, type: string, data: string, {_EVERY}",
@@ -36,7 +38,6 @@ TABLES: Mapping[str, str] = {
     "ContainerLogV2": "TimeGenerated: datetime, Computer: string, ContainerId: string, ContainerName: string, PodName: string, "
     "PodNamespace: string, LogMessage: dynamic, LogSource: string, LogLevel: string, KubernetesMetadata: dynamic, Type: string",
 }
-"""As Microsoft documents them. `success` is a text in Application Insights, and a bool in a workspace's own tables."""
 
 
 @dataclass(frozen=True)
@@ -53,4 +54,7 @@ def bind(queries: Mapping[str, str], tables: Mapping[str, str] = TABLES) -> dict
     asked = json.dumps({"scripts": scripts, "tables": dict(tables), "queries": dict(queries)})
     command = [tool("node"), str(ROOT / "deploy" / "local" / "kusto" / "bind.js")]
     done = subprocess.run(command, input=asked, capture_output=True, text=True, check=True)
-    return {name: Bound(said["diagnostics"], said["columns"]) for name, said in json.loads(done.stdout).items()}
+    return {
+        name: Bound(said["diagnostics"], said["columns"])
+        for name, said in json.loads(done.stdout).items()
+    }

@@ -29,7 +29,9 @@ class Credential:
         plain = self.value.encode()
         texts = {
             "as it is": self.value,
-            "its longest part that nobody writes otherwise": max(_UNCHANGED.findall(self.value), key=len, default=self.value),
+            "its longest part that nobody writes otherwise": max(
+                _UNCHANGED.findall(self.value), key=len, default=self.value
+            ),
             "percent-encoded": quote(self.value, safe=""),
             "percent-encoded in a form": quote_plus(self.value),
             "in JSON": json.dumps(self.value)[1:-1],
@@ -41,7 +43,10 @@ class Credential:
         # In base64 what comes before it decides on its letters: three ways, each without the letters that it shares.
         for before in range(3):
             whole = b64encode(bytes(before) + plain)
-            yield f"in base64, {before} bytes on", whole[(0, 2, 3)[before] : len(whole) // 4 * 4 - 4].lower()
+            yield (
+                f"in base64, {before} bytes on",
+                whole[(0, 2, 3)[before] : len(whole) // 4 * 4 - 4].lower(),
+            )
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,11 @@ class Leak:
 
 def leaks(places: Mapping[str, bytes], credentials: Iterable[Credential]) -> list[Leak]:
     """Every place that holds a credential, each in the first form that was found there."""
-    looked_for = [(credential.name, form, text) for credential in credentials for form, text in credential.forms()]
+    looked_for = [
+        (credential.name, form, text)
+        for credential in credentials
+        for form, text in credential.forms()
+    ]
     found: dict[tuple[str, str], Leak] = {}
     for place, content in places.items():
         for read in _readings(content):

@@ -20,7 +20,9 @@ class LegacyError(Exception):
     """An error's answer: {error, message, request_id, timestamp}."""
 
     def __init__(self, status: int, body: Mapping[str, Any]) -> None:
-        super().__init__(f"{status} {body['error']}: {body['message']} ({body['request_id']}, {body['timestamp']})")
+        super().__init__(
+            f"{status} {body['error']}: {body['message']} ({body['request_id']}, {body['timestamp']})"
+        )
         self.status = status
         self.body = body
 
@@ -52,7 +54,17 @@ class LegacyClient:
 
     def status(self, job_id: str) -> Mapping[str, Any]:
         answer = self._call("GET", f"/api/jobs/status/{job_id}")
-        wanted = {"jobId", "jobType", "status", "stage", "totalStages", "parameters", "stageResults", "createdAt", "updatedAt"}
+        wanted = {
+            "jobId",
+            "jobType",
+            "status",
+            "stage",
+            "totalStages",
+            "parameters",
+            "stageResults",
+            "createdAt",
+            "updatedAt",
+        }
         assert wanted <= answer.keys()
         assert answer["status"] in STATES
         return answer
@@ -66,8 +78,17 @@ class LegacyClient:
         return answer
 
     def submit_data(self, **request: Any) -> Mapping[str, Any]:
-        answer = self._call("POST", "/api/platform/submit", {"operation": "CREATE", **request}, expected=202)
-        assert {"success", "request_id", "job_id", "job_type", "message", "monitor_url"} <= answer.keys()
+        answer = self._call(
+            "POST", "/api/platform/submit", {"operation": "CREATE", **request}, expected=202
+        )
+        assert {
+            "success",
+            "request_id",
+            "job_id",
+            "job_type",
+            "message",
+            "monitor_url",
+        } <= answer.keys()
         return answer
 
     def data_status(self, request_id: str) -> Mapping[str, Any]:
@@ -80,7 +101,9 @@ class LegacyClient:
         """What lies at an address that an answer named."""
         return self._call("GET", path)
 
-    def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None, *, expected: int = 200) -> Mapping[str, Any]:
+    def _call(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, expected: int = 200
+    ) -> Mapping[str, Any]:
         content = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json", **self.headers}
         url = path if path.startswith("http") else self.base_url + path

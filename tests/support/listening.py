@@ -35,7 +35,14 @@ def listening() -> Iterator[Listener]:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             names = [name.lower() for name in self.headers]
             assert len(names) == len(set(names)), "a header came twice"
-            listener.requests.append(Reached(self.command, self.path, {name.lower(): self.headers[name] for name in self.headers}, body))
+            listener.requests.append(
+                Reached(
+                    self.command,
+                    self.path,
+                    {name.lower(): self.headers[name] for name in self.headers},
+                    body,
+                )
+            )
             self.send_response(listener.status)
             for name, value in [*listener.answer_headers, ("Content-Length", "2")]:
                 self.send_header(name, value)

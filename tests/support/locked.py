@@ -12,15 +12,21 @@ import httpx
 import pytest
 from fastapi import Body, FastAPI, Request, WebSocket
 
-from geo_platform.api import login
-from geo_platform.api.guard import guard
-from geo_platform.api.keys import KeyFile
-from geo_platform.api.lock import Operator, Reader, Submitter, demand_container, demand_dataset
-from geo_platform.api.principal import Scope
+from geo_platform.api.auth import login
+from geo_platform.api.auth.authentication import (
+    Operator,
+    Reader,
+    Submitter,
+    demand_container,
+    demand_dataset,
+)
+from geo_platform.api.auth.guard import guard
+from geo_platform.api.auth.keys import KeyFile
+from geo_platform.api.auth.principal import Scope
+from geo_platform.api.dagster.proxy import DagsterProxy
+from geo_platform.api.jobs.uploads import upload_routes
 from geo_platform.api.problems import answer_with_problems
-from geo_platform.api.proxy import DagsterProxy
 from geo_platform.api.request_ids import RequestIds
-from geo_platform.api.uploads import upload_routes
 from geo_platform.settings import Settings
 from geo_platform.storage.stores import open_objects
 from tests.support.serving import served
@@ -45,7 +51,12 @@ class Locked:
 def make_keys(settings: Settings) -> dict[str, str]:
     file = KeyFile(settings.api_keys_file)
     made = {scope.value: file.create(scope.value, scope) for scope in Scope}
-    return {**made, "limited": file.create("limited", Scope.operator, containers=("silver",), datasets=("flood_*",))}
+    return {
+        **made,
+        "limited": file.create(
+            "limited", Scope.operator, containers=("silver",), datasets=("flood_*",)
+        ),
+    }
 
 
 def locked_application(settings: Settings, reached: list[str]) -> FastAPI:
@@ -116,7 +127,11 @@ def locked(home: Path, **settings: Any) -> Iterator[Locked]:
 
 def audit_lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
     """What the audit log has so far."""
-    return [json.loads(record.getMessage()) for record in caplog.records if record.name == "geo_platform.audit"]
+    return [
+        json.loads(record.getMessage())
+        for record in caplog.records
+        if record.name == "geo_platform.audit"
+    ]
 
 
 def listen(caplog: pytest.LogCaptureFixture) -> None:

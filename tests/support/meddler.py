@@ -52,7 +52,9 @@ class Meddler:
 
         self._rules.append(_Rule(text, nth, act))
 
-    def call_at(self, text: bytes, call: Callable[[], None], *, nth: int = 1, then_cut: bool = False) -> None:
+    def call_at(
+        self, text: bytes, call: Callable[[], None], *, nth: int = 1, then_cut: bool = False
+    ) -> None:
         """Do something before that request goes on, or instead of it."""
 
         def act(connection: "_Connection", piece: bytes) -> bytes | None:
@@ -97,7 +99,9 @@ class Meddler:
 
     @contextmanager
     def running(self) -> Iterator[Self]:
-        thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread = Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        )
         thread.start()
         try:
             yield self
@@ -131,7 +135,10 @@ class _Connection(socketserver.BaseRequestHandler):
 
     def handle(self) -> None:
         meddler = self.server.meddler
-        with suppress(OSError), socket.create_connection(("127.0.0.1", meddler.target_port)) as self.behind:
+        with (
+            suppress(OSError),
+            socket.create_connection(("127.0.0.1", meddler.target_port)) as self.behind,
+        ):
             answers = Thread(target=self._answers, daemon=True)
             answers.start()
             with suppress(OSError):

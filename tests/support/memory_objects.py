@@ -43,7 +43,13 @@ class MemoryObjects:
         return self._at(container, key).content
 
     def put_bytes(
-        self, container: str, key: str, content: bytes, *, metadata: Mapping[str, str], only_if_etag: str | None = None
+        self,
+        container: str,
+        key: str,
+        content: bytes,
+        *,
+        metadata: Mapping[str, str],
+        only_if_etag: str | None = None,
     ) -> StoredObject:
         lying = self._lying.get((container, key))
         if only_if_etag is not None and only_if_etag != (lying.etag if lying is not None else ""):
@@ -54,7 +60,9 @@ class MemoryObjects:
     def delete(self, container: str, key: str) -> None:
         self._lying.pop((container, key), None)
 
-    def move(self, container: str, key: str, to_container: str, *, etag: str, metadata: Mapping[str, str]) -> StoredObject:
+    def move(
+        self, container: str, key: str, to_container: str, *, etag: str, metadata: Mapping[str, str]
+    ) -> StoredObject:
         found = self._at(container, key)
         if found.etag != etag:
             raise Conflict(f"{container}/{key} is at etag {found.etag}, not at {etag}.")
@@ -71,7 +79,9 @@ class MemoryObjects:
     def _described(self, container: str, key: str) -> StoredObject:
         lying = self._at(container, key)
         uri = f"memory:///{container}/{key}"
-        reference = ObjectReference(container=container, key=key, uri=uri, etag=lying.etag, size_bytes=len(lying.content))
+        reference = ObjectReference(
+            container=container, key=key, uri=uri, etag=lying.etag, size_bytes=len(lying.content)
+        )
         return StoredObject(reference, datetime(2026, 6, 1, tzinfo=UTC), lying.metadata)
 
 
@@ -119,9 +129,23 @@ class Mortal:
 
         return call
 
-    def _stop_within(self, number: int, container: str, key: str, to_container: str, *, etag: str, metadata: Mapping[str, str]) -> None:
-        if self._death == (number, When.within) and self._store.stat(container, key).reference.etag == etag:
-            self._store.put_bytes(to_container, key, self._store.read_bytes(container, key), metadata=metadata)
+    def _stop_within(
+        self,
+        number: int,
+        container: str,
+        key: str,
+        to_container: str,
+        *,
+        etag: str,
+        metadata: Mapping[str, str],
+    ) -> None:
+        if (
+            self._death == (number, When.within)
+            and self._store.stat(container, key).reference.etag == etag
+        ):
+            self._store.put_bytes(
+                to_container, key, self._store.read_bytes(container, key), metadata=metadata
+            )
             self._die(number, When.within)
 
     def _die(self, number: int, when: When) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 from azure.storage.blob import BlobServiceClient
 
 from geo_platform.settings import Profile, Settings
-from geo_platform.storage.azure_account import blob_service
-from geo_platform.storage.azure_blob import AzureBlobStore
-from geo_platform.storage.folder import FolderStore
+from geo_platform.storage.azure.account import blob_service
+from geo_platform.storage.azure.blob import AzureBlobStore
+from geo_platform.storage.local.folder import FolderStore
 from tests.support.servers import Blobs
 
 Store = FolderStore | AzureBlobStore
@@ -30,7 +30,11 @@ class ObjectsUnderTest:
         """The same objects through an adapter of its own, as another process would have."""
         if isinstance(self.store, FolderStore):
             return FolderStore(self.store.root)
-        return AzureBlobStore(self.store._service, container_prefix=self.store._prefix, scratch=self.store._downloads._scratch)
+        return AzureBlobStore(
+            self.store._service,
+            container_prefix=self.store._prefix,
+            scratch=self.store._downloads._scratch,
+        )
 
 
 def folder_under_test(home: Path) -> ObjectsUnderTest:
@@ -53,4 +57,6 @@ def azure_under_test(blobs: Blobs, home: Path) -> Iterator[ObjectsUnderTest]:
 
 def blob_client(connection_string: str) -> BlobServiceClient:
     """As the platform makes it, without waiting for what does not answer."""
-    return blob_service(Settings.model_validate({"blob_connection_string": connection_string}), retries=0)
+    return blob_service(
+        Settings.model_validate({"blob_connection_string": connection_string}), retries=0
+    )

@@ -11,15 +11,26 @@ from pathlib import Path
 _NANODEGREES_PER_STEP = 100
 
 
-def write_osm_pbf(path: Path, nodes: Sequence[tuple[int, float, float, str]], ways: Iterable[tuple[int, Sequence[int], str]] = ()) -> Path:
+def write_osm_pbf(
+    path: Path,
+    nodes: Sequence[tuple[int, float, float, str]],
+    ways: Iterable[tuple[int, Sequence[int], str]] = (),
+) -> Path:
     """Nodes as (id, longitude, latitude, name), ways as (id, ids of nodes, highway); a block for each kind."""
     ways = list(ways)
-    texts = ["", "name", "highway", *sorted({name for *_, name in nodes} | {kind for *_, kind in ways})]
+    texts = [
+        "",
+        "name",
+        "highway",
+        *sorted({name for *_, name in nodes} | {kind for *_, kind in ways}),
+    ]
     header = _text(4, "OsmSchema-V0.6") + _text(4, "DenseNodes")
     node_group = b"".join(_bytes(1, _node(*node, texts)) for node in nodes)
     way_group = b"".join(_bytes(3, _way(*way, texts)) for way in ways)
     table = _bytes(1, b"".join(_text(1, text) for text in texts))
-    blocks = [_blob("OSMData", table + _bytes(2, group)) for group in (node_group, way_group) if group]
+    blocks = [
+        _blob("OSMData", table + _bytes(2, group)) for group in (node_group, way_group) if group
+    ]
     path.write_bytes(_blob("OSMHeader", header) + b"".join(blocks))
     return path
 
@@ -27,7 +38,12 @@ def write_osm_pbf(path: Path, nodes: Sequence[tuple[int, float, float, str]], wa
 def _node(number: int, longitude: float, latitude: float, name: str, texts: list[str]) -> bytes:
     tags = _packed(2, [texts.index("name")]) + _packed(3, [texts.index(name)]) if name else b""
     steps = [round(degrees * 1e9 / _NANODEGREES_PER_STEP) for degrees in (latitude, longitude)]
-    return _number(1, _zigzag(number)) + tags + _number(8, _zigzag(steps[0])) + _number(9, _zigzag(steps[1]))
+    return (
+        _number(1, _zigzag(number))
+        + tags
+        + _number(8, _zigzag(steps[0]))
+        + _number(9, _zigzag(steps[1]))
+    )
 
 
 def _way(number: int, refs: Sequence[int], highway: str, texts: list[str]) -> bytes:

@@ -13,7 +13,7 @@ import geopandas as gpd
 from sqlalchemy import create_engine
 
 from geo_platform.ports import SILVER
-from geo_platform.storage.postgres import Database
+from geo_platform.storage.postgres.connections import Database
 from tests.support.production import ProfileUnderTest
 
 Answer = Mapping[str, Any]
@@ -55,10 +55,16 @@ def table_of(answer: Answer) -> str | None:
 
 def read_table(database: Database, table: str) -> gpd.GeoDataFrame:
     """Every row of schema.table, by geopandas."""
-    engine = create_engine(database.url.get_secret_value().replace("postgresql://", "postgresql+psycopg://", 1))
+    engine = create_engine(
+        database.url.get_secret_value().replace("postgresql://", "postgresql+psycopg://", 1)
+    )
     schema, _, name = table.partition(".")
     try:
         with engine.connect() as connection:
-            return gpd.read_postgis(f'SELECT * FROM "{schema}"."{name}"', connection, geom_col="geometry")  # noqa: S608
+            return gpd.read_postgis(
+                f'SELECT * FROM "{schema}"."{name}"',
+                connection,
+                geom_col="geometry",
+            )
     finally:
         engine.dispose()

@@ -73,11 +73,29 @@ class OwnDagster:
         served = f"load_from:\n  - grpc_server: {{host: 127.0.0.1, port: {self.code_port}, location_name: geo_platform}}\n"
         workspace.write_text(served, encoding="utf-8")
         script = Path(sys.executable).with_name
-        code = [str(script("dagster")), "api", "grpc", "-h", "127.0.0.1", "-p", str(self.code_port), "-d", str(ROOT)]
+        code = [
+            str(script("dagster")),
+            "api",
+            "grpc",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(self.code_port),
+            "-d",
+            str(ROOT),
+        ]
         return {
             CODE: [*code, "-f", self.definitions],
             DAEMON: [str(script("dagster-daemon")), "run", "-w", str(workspace)],
-            WEBSERVER: [str(script("dagster-webserver")), "-h", "127.0.0.1", "-p", str(self.port), "-w", str(workspace)],
+            WEBSERVER: [
+                str(script("dagster-webserver")),
+                "-h",
+                "127.0.0.1",
+                "-p",
+                str(self.port),
+                "-w",
+                str(workspace),
+            ],
         }[name]
 
     def _wait_for(self, name: str) -> None:
@@ -86,7 +104,9 @@ class OwnDagster:
         while serves is not None and not serves():
             if time.monotonic() > deadline or self.processes[name].poll() is not None:
                 log = self.folder.parent / f"{name}.log"
-                raise TimeoutError(f"{name} does not serve:\n{log.read_text(errors='replace')[-3000:]}")
+                raise TimeoutError(
+                    f"{name} does not serve:\n{log.read_text(errors='replace')[-3000:]}"
+                )
             time.sleep(0.2)
 
     def _serves_pages(self) -> bool:
@@ -99,7 +119,11 @@ class OwnDagster:
 
 @contextmanager
 def own_dagster(
-    folder: Path, configuration: str, environment: Mapping[str, str], *, definitions: str = OwnDagster.definitions
+    folder: Path,
+    configuration: str,
+    environment: Mapping[str, str],
+    *,
+    definitions: str = OwnDagster.definitions,
 ) -> Iterator[OwnDagster]:
     """Nothing runs yet; all that the test started is ended with the context."""
     folder.mkdir(parents=True, exist_ok=True)

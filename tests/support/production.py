@@ -23,10 +23,13 @@ from tests.support.skipping import cannot_run
 _SESSION = pytest.StashKey[servers.Session]()
 
 
+# For a test of many processes: on files in every suite, on servers with those that take long.
 PRODUCTION_IS_SLOW = pytest.mark.parametrize(
-    "profile", [Profile.embedded, pytest.param(Profile.production, marks=pytest.mark.slow)], ids=str, indirect=True
+    "profile",
+    [Profile.embedded, pytest.param(Profile.production, marks=pytest.mark.slow)],
+    ids=str,
+    indirect=True,
 )
-"""For a test of many processes: on files in every suite, on servers with those that take long."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,10 @@ class ProfileUnderTest:
 
     def settings(self, home: Path) -> Settings:
         """The settings that a command started with `environment` on this home reads."""
-        given = {name.removeprefix("GEO_PLATFORM_").lower(): value for name, value in self.environment.items()}
+        given = {
+            name.removeprefix("GEO_PLATFORM_").lower(): value
+            for name, value in self.environment.items()
+        }
         return Settings.model_validate({**given, "home": home})
 
     def objects(self, home: Path) -> ObjectStore:

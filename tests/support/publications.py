@@ -20,10 +20,10 @@ from geo_platform.ports import (
     ITEM_SOURCE,
     Catalog,
 )
-from geo_platform.storage.database_names import LOADER_ROLE, STAGING_SCHEMA
-from geo_platform.storage.pgstac import PgStac
-from geo_platform.storage.postgres import Database
-from geo_platform.storage.stac_files import StacFiles
+from geo_platform.storage.local.stac_files import StacFiles
+from geo_platform.storage.postgres.connections import Database
+from geo_platform.storage.postgres.names import LOADER_ROLE, STAGING_SCHEMA
+from geo_platform.storage.postgres.pgstac import PgStac
 from tests.support.servers import Logins
 
 COLLECTION = {
@@ -67,7 +67,12 @@ def item(
         "bbox": list(bbox),
         "properties": properties | more,
         "links": [{"rel": "via", "href": f"https://store.example/bronze/{item_id}.tif"}],
-        "assets": {"data": {"href": f"https://store.example/silver/{version}/{item_id}.tif", "roles": ["data"]}},
+        "assets": {
+            "data": {
+                "href": f"https://store.example/silver/{version}/{item_id}.tif",
+                "roles": ["data"],
+            }
+        },
     }
     if table is not None:
         schema, _, name = table.partition(".")
@@ -97,14 +102,22 @@ def stage_table(database: Database, version: str, rows: int, **says: Any) -> Non
     place = sql.Identifier(STAGING_SCHEMA, version)
     with database.connect() as connection:
         connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(LOADER_ROLE)))
-        connection.execute(sql.SQL("CREATE TABLE {} (number bigint, version text, geometry geometry(Point, 4326))").format(place))
         connection.execute(
-            sql.SQL("INSERT INTO {} SELECT n, {}, ST_SetSRID(ST_MakePoint(n, n), 4326) FROM generate_series(1, {}) AS n").format(
-                place, sql.Literal(version), sql.Literal(rows)
-            )
+            sql.SQL(
+                "CREATE TABLE {} (number bigint, version text, geometry geometry(Point, 4326))"
+            ).format(place)
+        )
+        connection.execute(
+            sql.SQL(
+                "INSERT INTO {} SELECT n, {}, ST_SetSRID(ST_MakePoint(n, n), 4326) FROM generate_series(1, {}) AS n"
+            ).format(place, sql.Literal(version), sql.Literal(rows))
         )
         connection.execute(sql.SQL("CREATE INDEX ON {} USING gist (geometry)").format(place))
-        connection.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(place, sql.Literal(json.dumps(comment | says))))
+        connection.execute(
+            sql.SQL("COMMENT ON TABLE {} IS {}").format(
+                place, sql.Literal(json.dumps(comment | says))
+            )
+        )
 
 
 def tables(database: Database, *schemas: str) -> set[str]:
@@ -143,4 +156,8 @@ def pgstac_under_test(logins: Logins) -> CatalogUnderTest:
                 [json.dumps(changes)],
             )
 
-    return CatalogUnderTest(PgStac(logins.loader, root_href=None), lambda: PgStac(logins.other_loader, root_href=None), edit)
+    return CatalogUnderTest(
+        PgStac(logins.loader, root_href=None),
+        lambda: PgStac(logins.other_loader, root_href=None),
+        edit,
+    )

@@ -15,11 +15,13 @@ from tests.support.outputs import read_table
 from tests.support.production import ProfileUnderTest
 
 _RUN_ID = re.compile(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}")
+# The length of the footer and the magic number.
 _PARQUET_TAIL_BYTES = 8
-"""The length of the footer and the magic number."""
 
 
-def published_bytes(profile: ProfileUnderTest, home: Path, item: Mapping[str, Any]) -> dict[str, bytes]:
+def published_bytes(
+    profile: ProfileUnderTest, home: Path, item: Mapping[str, Any]
+) -> dict[str, bytes]:
     """The bytes of every object that the item names, by the asset's name, with run ids, which are of one length, blanked.
 
     Of GeoParquet: all but the footer, which holds names of its own, packed.
@@ -36,7 +38,9 @@ def published_bytes(profile: ProfileUnderTest, home: Path, item: Mapping[str, An
     return found
 
 
-def published_rows(profile: ProfileUnderTest, home: Path, item: Mapping[str, Any]) -> gpd.GeoDataFrame | None:
+def published_rows(
+    profile: ProfileUnderTest, home: Path, item: Mapping[str, Any]
+) -> gpd.GeoDataFrame | None:
     """The rows of the table or of the GeoParquet file that the item names; None of a raster."""
     for asset in item["assets"].values():
         if ASSET_TABLE in asset:

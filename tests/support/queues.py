@@ -17,7 +17,7 @@ from azure.storage.blob import BlobClient
 from azure.storage.queue import QueueClient, QueueServiceClient
 
 from geo_platform.ports import QueuedMessage
-from geo_platform.storage.azure_queue import POISON
+from geo_platform.storage.azure.queue import POISON
 
 Shape = Literal["eventgrid", "cloudevents"]
 TOPIC = "/subscriptions/5b4b650e-28b9-4790-b3ab-ddbd88d727c4/resourceGroups/geo/providers/Microsoft.Storage/storageAccounts/"
@@ -51,7 +51,9 @@ class Created:
             "contentType": "application/octet-stream",
             "contentLength": self.size_bytes,
             "blobType": "BlockBlob",
-            "url": self.url if self.url is not None else f"{self.account_url}/{self.container}/{quote(self.key, safe='/~')}",
+            "url": self.url
+            if self.url is not None
+            else f"{self.account_url}/{self.container}/{quote(self.key, safe='/~')}",
             "sequencer": "00000000000004420000000000028963",
             "storageDiagnostics": {"batchId": "b68529f3-68cd-4744-baa4-3c0498ec19f0"},
         }
@@ -61,7 +63,13 @@ class Created:
         account = self.account_url.rsplit("/", 1)[-1].partition(".")[0]
         common = {"subject": self.subject, "id": self.id, "data": self.data()}
         if shape == "cloudevents":
-            return {**common, "source": TOPIC + account, "type": self.type, "time": self.time, "specversion": "1.0"}
+            return {
+                **common,
+                "source": TOPIC + account,
+                "type": self.type,
+                "time": self.time,
+                "specversion": "1.0",
+            }
         names = {"topic": TOPIC + account, "eventType": self.type, "eventTime": self.time}
         return {**common, **names, "dataVersion": "", "metadataVersion": "1"}
 
@@ -72,7 +80,14 @@ def message_text(events: Any, *, encode: bool = True) -> str:
     return b64encode(text.encode()).decode() if encode else text
 
 
-def announce(queue: QueueClient, blob: BlobClient, shape: Shape = "eventgrid", *, encode: bool = True, api: str = "PutBlockList") -> None:
+def announce(
+    queue: QueueClient,
+    blob: BlobClient,
+    shape: Shape = "eventgrid",
+    *,
+    encode: bool = True,
+    api: str = "PutBlockList",
+) -> None:
     """Tell the queue of a blob as it is now, as Event Grid would."""
     found = blob.get_blob_properties()
     account_url = blob.url.partition(f"/{blob.container_name}/")[0]
@@ -108,7 +123,9 @@ def buried(connection_string: str, queue_name: str) -> list[dict[str, Any]]:
     """What lies in the poison queue; none of it is taken out."""
     with QueueClient.from_connection_string(connection_string, queue_name + POISON) as poison:
         try:
-            return [json.loads(message.content) for message in poison.peek_messages(max_messages=32)]
+            return [
+                json.loads(message.content) for message in poison.peek_messages(max_messages=32)
+            ]
         except ResourceNotFoundError:
             return []
 
@@ -136,7 +153,9 @@ class MemoryQueue:
         return message_id
 
     def receive(self, most: int, *, hidden_s: int) -> list[QueuedMessage]:
-        there = [message_id for message_id, kept in self.kept.items() if kept.visible_at_s <= self.now_s][:most]
+        there = [
+            message_id for message_id, kept in self.kept.items() if kept.visible_at_s <= self.now_s
+        ][:most]
         for message_id in there:
             self.kept[message_id].received_times += 1
         return [self._hidden(message_id, hidden_s) for message_id in there]

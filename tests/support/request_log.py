@@ -41,7 +41,11 @@ class RequestLog(Meddler):
             end = 0
             for found in _REQUEST.finditer(text):
                 named = _CLIENT_ID.search(found[3])
-                self._seen.append(Request(found[1].decode(), found[2].decode(), named[1].decode() if named else ""))
+                self._seen.append(
+                    Request(
+                        found[1].decode(), found[2].decode(), named[1].decode() if named else ""
+                    )
+                )
                 end = found.end()
             self._sent[id(connection)] = text[end:][-65536:]
         return super().meddle(connection, piece)

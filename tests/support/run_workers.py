@@ -32,7 +32,13 @@ class Containers:
     def of_job(self, name: str) -> "Container | None":
         return next((container for container in self.started if container.job == name), None)
 
-    def start(self, job: str, command: Sequence[str], environment: Mapping[str, str], manifest: Mapping[str, Any]) -> None:
+    def start(
+        self,
+        job: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        manifest: Mapping[str, Any],
+    ) -> None:
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         log = (self.folder / f"container-{len(self.started)}.log").open("wb")
         with log:
@@ -103,12 +109,24 @@ def container_apps(containers: Containers, certificate: Certificate) -> Threadin
             self.body()
             name = self.resource[-2]
             described = jobs[name]["properties"]["template"]["containers"][0]
-            containers.start(name, described["command"], {entry["name"]: entry["value"] for entry in described["env"]}, jobs[name])
+            containers.start(
+                name,
+                described["command"],
+                {entry["name"]: entry["value"] for entry in described["env"]},
+                jobs[name],
+            )
             self.answer(200, {"name": f"{name}-1", "id": f"{self.path}/1"})
 
         def do_GET(self) -> None:
             container = containers.of_job(self.resource[-2])
-            self.answer(200, {"value": [{"name": "1", "properties": {"status": _status(container)}}] if container else []})
+            self.answer(
+                200,
+                {
+                    "value": [{"name": "1", "properties": {"status": _status(container)}}]
+                    if container
+                    else []
+                },
+            )
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Arm)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -123,26 +141,48 @@ def _status(container: Container) -> str:
     return "Failed" if container.process.returncode else "Succeeded"
 
 
-def kubernetes(containers: Containers, values_of: Callable[[str], Mapping[str, str]]) -> ThreadingHTTPServer:
+def kubernetes(
+    containers: Containers, values_of: Callable[[str], Mapping[str, str]]
+) -> ThreadingHTTPServer:
     """The part of Kubernetes' API that makes jobs; `values_of` gives the entries of a config map or secret by its name."""
 
     class Api(_Api):
         def do_POST(self) -> None:
             job = self.body()
             described = job["spec"]["template"]["spec"]["containers"][0]
-            environment = {entry["name"]: entry["value"] for entry in described["env"] if "value" in entry}
+            environment = {
+                entry["name"]: entry["value"] for entry in described["env"] if "value" in entry
+            }
             for source in described.get("env_from") or described.get("envFrom") or []:
                 (reference,) = source.values()
                 environment |= values_of(reference["name"])
-            containers.start(job["metadata"]["name"], [*(described.get("command") or []), *described["args"]], environment, job)
+            containers.start(
+                job["metadata"]["name"],
+                [*(described.get("command") or []), *described["args"]],
+                environment,
+                job,
+            )
             self.answer(201, job)
 
         def do_GET(self) -> None:
-            container = containers.of_job(next(name for name in reversed(self.resource) if name != "status"))
+            container = containers.of_job(
+                next(name for name in reversed(self.resource) if name != "status")
+            )
             if container is None:
-                self.answer(404, {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404})
+                self.answer(
+                    404,
+                    {
+                        "kind": "Status",
+                        "apiVersion": "v1",
+                        "status": "Failure",
+                        "reason": "NotFound",
+                        "code": 404,
+                    },
+                )
                 return
-            counted = {"Running": "active", "Succeeded": "succeeded", "Failed": "failed"}[_status(container)]
+            counted = {"Running": "active", "Succeeded": "succeeded", "Failed": "failed"}[
+                _status(container)
+            ]
             self.answer(200, {"kind": "Job", "apiVersion": "batch/v1", "status": {counted: 1}})
 
     return ThreadingHTTPServer(("127.0.0.1", 0), Api)

@@ -29,23 +29,39 @@ from azure.storage.blob import BlobServiceClient
 from psycopg import sql
 from pydantic import SecretStr
 
-from deploy.local.contents import CONTAINERS, install_platform, make_containers, make_database, make_login
+from deploy.local.contents import (
+    CONTAINERS,
+    install_platform,
+    make_containers,
+    make_database,
+    make_login,
+)
 from deploy.local.packages import install_missing
 from deploy.local.processes import ServiceError, end_process, free_port, locked
 from deploy.local.servers import ACCOUNT, ADMIN, make_folder, start_azurite, start_postgres
 from deploy.local.services import Services, start, stop
-from geo_platform.storage.database_names import LOADER_ROLE, READER_ROLE
-from geo_platform.storage.postgres import Database
+from geo_platform.storage.postgres.connections import Database
+from geo_platform.storage.postgres.names import LOADER_ROLE, READER_ROLE
 
 FOLDER_VARIABLE = "GEO_PLATFORM_TESTS_SERVERS"
+# A second schema of published tables in every database of tests, beside the default one.
 EXTRA_SCHEMA = "geo_extra"
-"""A second schema of published tables in every database of tests, beside the default one."""
 
-LOADER, OTHER_LOADER, READER, STRANGER = "test_loader", "test_other_loader", "test_reader", "test_stranger"
-LOGINS: Mapping[str, tuple[str, ...]] = {LOADER: (LOADER_ROLE,), OTHER_LOADER: (LOADER_ROLE,), READER: (READER_ROLE,), STRANGER: ()}
+LOADER, OTHER_LOADER, READER, STRANGER = (
+    "test_loader",
+    "test_other_loader",
+    "test_reader",
+    "test_stranger",
+)
+LOGINS: Mapping[str, tuple[str, ...]] = {
+    LOADER: (LOADER_ROLE,),
+    OTHER_LOADER: (LOADER_ROLE,),
+    READER: (READER_ROLE,),
+    STRANGER: (),
+}
 
+# Where PostgreSQL's user can reach its data; pytest's own folders are closed to it.
 _ROOT = Path("/var/tmp")
-"""Where PostgreSQL's user can reach its data; pytest's own folders are closed to it."""
 
 EMPTY, TEMPLATE = "template0", "geo_template"
 _PREFIX = "geo-platform-tests-"
@@ -110,11 +126,17 @@ def shared_services() -> Services:
 
 
 @contextmanager
-def own_database(services: Services, *, template: str = TEMPLATE, owner: str = ADMIN) -> Iterator[Logins]:
+def own_database(
+    services: Services, *, template: str = TEMPLATE, owner: str = ADMIN
+) -> Iterator[Logins]:
     """A clone of a template, by default of the one in which `geo-platform database init` ran; dropped at the end whoever is connected."""
-    logins = logins_of(services.postgres_port, services.postgres_password, f"test_{secrets.token_hex(6)}")
+    logins = logins_of(
+        services.postgres_port, services.postgres_password, f"test_{secrets.token_hex(6)}"
+    )
     name = sql.Identifier(logins.name)
-    making = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(name, sql.Identifier(template), sql.Identifier(owner))
+    making = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(
+        name, sql.Identifier(template), sql.Identifier(owner)
+    )
     with _administration(services) as connection:
         connection.execute(making)
     try:
@@ -182,7 +204,9 @@ class OwnPostgres(_OwnServer):
 
     def start(self) -> None:
         """On the same port and the same data; waits until it takes connections."""
-        self.process = start_postgres(self.folder / "postgres", port=self.port, password=self.password, durable=False)
+        self.process = start_postgres(
+            self.folder / "postgres", port=self.port, password=self.password, durable=False
+        )
 
     def stop(self) -> None:
         """As an administrator who is in a hurry: connections are cut, transactions rolled back."""
@@ -204,7 +228,11 @@ def own_postgres() -> Iterator[OwnPostgres]:
             server.start()
             url = f"postgresql://{ADMIN}:{server.password}@127.0.0.1:{server.port}/postgres"
             with psycopg.connect(url, autocommit=True) as connection:
-                connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(sql.Identifier(TEMPLATE)))
+                connection.execute(
+                    sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(
+                        sql.Identifier(TEMPLATE)
+                    )
+                )
             yield server
         finally:
             server.stop()
@@ -230,7 +258,10 @@ class OwnAzurite(_OwnServer):
 
     def start(self) -> None:
         self.process = start_azurite(
-            self.folder / "azurite", blob_port=self.blob_port, queue_port=self.queue_port, account_key=self.account_key
+            self.folder / "azurite",
+            blob_port=self.blob_port,
+            queue_port=self.queue_port,
+            account_key=self.account_key,
         )
 
     def stop(self) -> None:
@@ -272,7 +303,11 @@ def _seed(folder: Path) -> Path:
                 make_login(connection, login, password, *roles)
                 _hash_once(connection, login, password)
             # Cloning waits for everybody who is connected to a template, autovacuum too: nobody can be.
-            connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(TEMPLATE)))
+            connection.execute(
+                sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(
+                    sql.Identifier(TEMPLATE)
+                )
+            )
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(timeout=60)
@@ -287,10 +322,14 @@ def _hash_once(connection: psycopg.Connection, login: str, password: str) -> Non
     """
     salt = secrets.token_bytes(16)
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, 1)
-    client, server = (hmac.digest(salted, name, "sha256") for name in (b"Client Key", b"Server Key"))
+    client, server = (
+        hmac.digest(salted, name, "sha256") for name in (b"Client Key", b"Server Key")
+    )
     told = [b64encode(part).decode() for part in (salt, hashlib.sha256(client).digest(), server)]
     verifier = f"SCRAM-SHA-256$1:{told[0]}${told[1]}:{told[2]}"
-    connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(login), sql.Literal(verifier)))
+    connection.execute(
+        sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(login), sql.Literal(verifier))
+    )
 
 
 def _copy_cluster(source: Path, target: Path) -> None:

@@ -15,7 +15,9 @@ from deploy.local.processes import free_port
 def served(app: ASGIApp) -> Iterator[str]:
     """Its address, without a slash at the end."""
     port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", timeout_graceful_shutdown=2))
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=port, log_level="warning", timeout_graceful_shutdown=2)
+    )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:

@@ -84,7 +84,9 @@ class SimulatedListing:
                 return
             yield stored
 
-    def page(self, container: str, prefix: str = "", *, after: str | None = None, most: int = 5000) -> ObjectPage:
+    def page(
+        self, container: str, prefix: str = "", *, after: str | None = None, most: int = 5000
+    ) -> ObjectPage:
         if self.refuses_to_go_on and after is not None:
             raise ParameterInvalid("The listing cannot be gone on with.")
         self.before_page(self.pages)
@@ -92,20 +94,28 @@ class SimulatedListing:
         most = min(most, self.page_objects or most)
         found: tuple[StoredObject, ...] = tuple(islice(self._from(after or ""), most + 1))  # type: ignore[arg-type]
         at = BEGIN + timedelta(seconds=int(self.now_s))
-        return ObjectPage(found[:most], found[most - 1].reference.key if len(found) > most else None, at)
+        return ObjectPage(
+            found[:most], found[most - 1].reference.key if len(found) > most else None, at
+        )
 
     def _from(self, key: str, *, inclusive: bool = False) -> Iterator[_Stored]:
         """Those behind the key, in order."""
         first = bisect_right(range(len(self._times)), key, key=_key) if key else 0
         names = sorted(name for name in self._named if name > key or (inclusive and name == key))
-        return merge(self._numbered(first, key if inclusive else None), map(self._one_named, names), key=lambda one: one.reference.key)
+        return merge(
+            self._numbered(first, key if inclusive else None),
+            map(self._one_named, names),
+            key=lambda one: one.reference.key,
+        )
 
     def _numbered(self, first: int, also: str | None) -> Iterator[_Stored]:
         if also is not None and first > 0 and _key(first - 1) == also:
             first -= 1
         for start in range(first, len(self._times), 10_000):
             part = slice(start, start + 10_000)
-            for number, (at_s, version) in enumerate(zip(self._times[part].tolist(), self._versions[part].tolist(), strict=True), start):
+            for number, (at_s, version) in enumerate(
+                zip(self._times[part].tolist(), self._versions[part].tolist(), strict=True), start
+            ):
                 yield _Stored(_Reference(f"t/{number:07d}.tif", f"v{version}"), _time(at_s))
 
     def _one_named(self, name: str) -> _Stored:

@@ -30,13 +30,22 @@ class Collector:
 
     def environment(self, token: str) -> dict[str, str]:
         """OpenTelemetry's own variables; the token is what the platform shows to the collector."""
-        return {"OTEL_EXPORTER_OTLP_ENDPOINT": self.address, "OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer%20{token}"}
+        return {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": self.address,
+            "OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer%20{token}",
+        }
 
     @property
     def spans(self) -> list[Span]:
         """What came so far, in order."""
         sent = [ExportTraceServiceRequest.FromString(body) for body in self.bodies]
-        return [span for one in sent for resource in one.resource_spans for scope in resource.scope_spans for span in scope.spans]
+        return [
+            span
+            for one in sent
+            for resource in one.resource_spans
+            for scope in resource.scope_spans
+            for span in scope.spans
+        ]
 
 
 def attributes(span: Span) -> dict[str, str]:
@@ -52,7 +61,9 @@ def collector() -> Iterator[Collector]:
 
 
 @contextmanager
-def receiver(answer: Callable[[bytes], bytes] = lambda body: b"") -> Iterator[tuple[str, list[bytes]]]:
+def receiver(
+    answer: Callable[[bytes], bytes] = lambda body: b"",
+) -> Iterator[tuple[str, list[bytes]]]:
     """The address of a server, and the bodies that were sent to it; `answer` makes the JSON that each is answered with."""
     bodies: list[bytes] = []
 

@@ -12,11 +12,12 @@ from psycopg import sql
 
 from tests.support.servers import Blobs
 
+# Of the server's own, what users write. Roles' passwords are its business: they lie there as SCRAM
+# verifiers.
 _TABLES = """
 SELECT schemaname, tablename FROM pg_tables WHERE schemaname NOT IN ('information_schema', 'pg_toast')
 AND (schemaname <> 'pg_catalog' OR tablename IN ('pg_description', 'pg_proc', 'pg_db_role_setting', 'pg_foreign_server'))
 """
-"""Of the server's own, what users write. Roles' passwords are its business: they lie there as SCRAM verifiers."""
 
 _PACKED = "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND atttypid = 'bytea'::regtype AND NOT attisdropped"
 
@@ -29,8 +30,14 @@ def of_database(url: str, name: str) -> Iterator[tuple[str, bytes]]:
             with cursor.copy(sql.SQL("COPY (SELECT * FROM {}) TO STDOUT").format(named)) as rows:
                 yield place, b"".join(bytes(row) for row in rows)
             for (column,) in connection.execute(_PACKED, [named.as_string(connection)]).fetchall():
-                values = connection.execute(sql.SQL("SELECT {} FROM {}").format(sql.Identifier(column), named)).fetchall()
-                yield from ((f"{place}, {column} {number}", bytes(value)) for number, (value,) in enumerate(values) if value)
+                values = connection.execute(
+                    sql.SQL("SELECT {} FROM {}").format(sql.Identifier(column), named)
+                ).fetchall()
+                yield from (
+                    (f"{place}, {column} {number}", bytes(value))
+                    for number, (value,) in enumerate(values)
+                    if value
+                )
 
 
 def of_containers(blobs: Blobs) -> Iterator[tuple[str, bytes]]:
@@ -39,7 +46,10 @@ def of_containers(blobs: Blobs) -> Iterator[tuple[str, bytes]]:
         for container in account.list_containers(name_starts_with=blobs.prefix):
             client = account.get_container_client(container.name)
             for blob in client.list_blobs(include=["metadata"]):
-                yield f"metadata of {container.name}/{blob.name}", repr((blob.name, blob.metadata, blob.content_settings)).encode()
+                yield (
+                    f"metadata of {container.name}/{blob.name}",
+                    repr((blob.name, blob.metadata, blob.content_settings)).encode(),
+                )
                 yield f"{container.name}/{blob.name}", client.download_blob(blob.name).readall()
 
 

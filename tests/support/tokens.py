@@ -31,7 +31,11 @@ def elliptic_key(name: str) -> ec.EllipticCurvePrivateKey:
 
 
 def public_pem(name: str) -> bytes:
-    return rsa_key(name).public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return (
+        rsa_key(name)
+        .public_key()
+        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
 
 
 @dataclass
@@ -64,13 +68,28 @@ class Issuer:
         } | changed
         return {name: value for name, value in whole.items() if value is not None}
 
-    def token(self, key: str = "first", *, algorithm: str = "RS256", headers: dict[str, Any] | None = None, **changed: Any) -> str:
+    def token(
+        self,
+        key: str = "first",
+        *,
+        algorithm: str = "RS256",
+        headers: dict[str, Any] | None = None,
+        **changed: Any,
+    ) -> str:
         private = elliptic_key(key) if algorithm.startswith("ES") else rsa_key(key)
-        return jwt.encode(self.claims(**changed), private, algorithm=algorithm, headers={"kid": key} | (headers or {}))
+        return jwt.encode(
+            self.claims(**changed),
+            private,
+            algorithm=algorithm,
+            headers={"kid": key} | (headers or {}),
+        )
 
     def documents(self) -> dict[str, dict[str, Any]]:
         return {
-            "/.well-known/openid-configuration": {"issuer": self.address, "jwks_uri": self.jwks_url},
+            "/.well-known/openid-configuration": {
+                "issuer": self.address,
+                "jwks_uri": self.jwks_url,
+            },
             JWKS_PATH: {"keys": [_published(name) for name in self.published]},
         }
 

@@ -53,7 +53,13 @@ def free_port() -> int:
 
 
 @contextmanager
-def dagster_dev(home: Path, *, extra: Mapping[str, str] | None = None, takes_in: bool = False, timeout_s: float = 90) -> Iterator[str]:
+def dagster_dev(
+    home: Path,
+    *,
+    extra: Mapping[str, str] | None = None,
+    takes_in: bool = False,
+    timeout_s: float = 90,
+) -> Iterator[str]:
     """`geo-platform dev` until the context ends; yields the UI's address once it answers. Runs find `extra` in their environment.
 
     `takes_in`: whether its sensors ask for runs of what lands there.
@@ -62,7 +68,12 @@ def dagster_dev(home: Path, *, extra: Mapping[str, str] | None = None, takes_in:
     command = [str(Path(sys.executable).with_name("geo-platform")), "dev", "--port", str(port)]
     log = home.parent / "dev.log"
     with log.open("wb") as output:
-        process = start(command, home, output, extra={**({} if takes_in else watching_nothing(home.parent)), **(extra or {})})
+        process = start(
+            command,
+            home,
+            output,
+            extra={**({} if takes_in else watching_nothing(home.parent)), **(extra or {})},
+        )
         address = f"http://127.0.0.1:{port}"
         try:
             _wait_until_it_answers(address, process, log, time.monotonic() + timeout_s)
@@ -81,10 +92,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait(10)
 
 
-def _wait_until_it_answers(address: str, process: subprocess.Popen[bytes], log: Path, deadline: float) -> None:
+def _wait_until_it_answers(
+    address: str, process: subprocess.Popen[bytes], log: Path, deadline: float
+) -> None:
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise RuntimeError(f"geo-platform dev ended:\n{log.read_text(errors='replace')[-3000:]}")
+            raise RuntimeError(
+                f"geo-platform dev ended:\n{log.read_text(errors='replace')[-3000:]}"
+            )
         try:
             with urllib.request.urlopen(f"{address}/server_info", timeout=2):
                 return
@@ -96,7 +111,9 @@ def _wait_until_it_answers(address: str, process: subprocess.Popen[bytes], log: 
 def graphql(address: str, query: str, **variables: Any) -> dict[str, Any]:
     """One GraphQL request; fails where the answer has errors."""
     body = json.dumps({"query": query, "variables": variables}).encode()
-    request = urllib.request.Request(f"{address}/graphql", data=body, headers={"Content-Type": "application/json"})
+    request = urllib.request.Request(
+        f"{address}/graphql", data=body, headers={"Content-Type": "application/json"}
+    )
     with urllib.request.urlopen(request, timeout=60) as response:
         answer: dict[str, Any] = json.load(response)
     assert "errors" not in answer, answer["errors"]

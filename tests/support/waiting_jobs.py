@@ -11,9 +11,9 @@ import time
 
 import dagster as dg
 
-from geo_platform.storage.process import this_process
-from schedules.launch import HOST_TAG, PROCESS_TAG
-from schedules.stuck_runs import stuck_runs
+from geo_platform.orchestrator.launch import HOST_TAG, PROCESS_TAG
+from geo_platform.storage.local.process import this_process
+from schedules.sensors import stuck_runs
 
 POOL = "cog"
 
@@ -44,4 +44,6 @@ defs = dg.Definitions(jobs=[taking], sensors=[stuck_runs])
 
 if __name__ == "__main__":
     with dg.DagsterInstance.get() as instance:
-        keeping.execute_in_process(instance=instance, tags={PROCESS_TAG: this_process(), HOST_TAG: os.uname().nodename})
+        keeping.execute_in_process(
+            instance=instance, tags={PROCESS_TAG: this_process(), HOST_TAG: os.uname().nodename}
+        )

@@ -3,14 +3,30 @@
 import pytest
 from pyproj import CRS
 
-from geo_platform.crs import FROM_FILE, FROM_OVERRIDE, FROM_USER, authority_code, believed_crs, parse_crs, same_crs
+from geo_platform.crs import (
+    FROM_FILE,
+    FROM_OVERRIDE,
+    FROM_USER,
+    authority_code,
+    believed_crs,
+    parse_crs,
+    same_crs,
+)
 from geo_platform.errors import CrsMismatch, CrsMissing, ParameterInvalid
 
 UTM = CRS.from_epsg(32618)
 
 
-def _believed(own: CRS | None, input_crs: str | None = None, *, override: bool = False) -> tuple[str | None, str, list[str]]:
-    reference, findings = believed_crs(own, own_came_from=FROM_FILE, input_crs=input_crs, override_crs=override, display_name="a.tif")
+def _believed(
+    own: CRS | None, input_crs: str | None = None, *, override: bool = False
+) -> tuple[str | None, str, list[str]]:
+    reference, findings = believed_crs(
+        own,
+        own_came_from=FROM_FILE,
+        input_crs=input_crs,
+        override_crs=override,
+        display_name="a.tif",
+    )
     return reference.authority_code, reference.came_from, [finding.code for finding in findings]
 
 
@@ -25,10 +41,17 @@ def test_the_file_is_believed_and_the_user_only_where_it_is_silent() -> None:
 def test_a_contradiction_is_refused_unless_the_user_insists_and_then_it_is_said() -> None:
     with pytest.raises(CrsMismatch, match=r"EPSG:32618.*EPSG:3857"):
         _believed(UTM, "EPSG:3857")
-    assert _believed(UTM, "EPSG:3857", override=True) == ("EPSG:3857", FROM_OVERRIDE, ["CRS_OVERRIDDEN"])
+    assert _believed(UTM, "EPSG:3857", override=True) == (
+        "EPSG:3857",
+        FROM_OVERRIDE,
+        ["CRS_OVERRIDDEN"],
+    )
 
 
-@pytest.mark.parametrize("text", ["EPSG:999999", "nonsense", "", "+init=epsg:4326", 'LOCAL_CS["a grid", UNIT["metre",1]]'])
+@pytest.mark.parametrize(
+    "text",
+    ["EPSG:999999", "nonsense", "", "+init=epsg:4326", 'LOCAL_CS["a grid", UNIT["metre",1]]'],
+)
 def test_what_is_no_crs_on_earth_is_a_wrong_parameter(text: str) -> None:
     with pytest.raises(ParameterInvalid, match="target_crs"):
         parse_crs(text, "target_crs")

@@ -13,12 +13,20 @@ from typing import Any
 import pytest
 import yaml
 
-from geo_platform.api.guard import OPEN_PATHS
-from geo_platform.api.proxy import PREFIX
+from geo_platform.api.auth.guard import OPEN_PATHS
+from geo_platform.api.dagster.proxy import PREFIX
 from geo_platform.ports import BRONZE, MESSAGES, QUARANTINE, SILVER
 from geo_platform.settings import Settings
-from geo_platform.storage.azure_queue import POISON
-from tests.support.deployment import DEPLOY, SETTINGS, check_command, environment_read_by, image_environment, production_config, read_yaml
+from geo_platform.storage.azure.queue import POISON
+from tests.support.deployment import (
+    DEPLOY,
+    SETTINGS,
+    check_command,
+    environment_read_by,
+    image_environment,
+    production_config,
+    read_yaml,
+)
 
 VALUES = DEPLOY / "azure" / "values-aks.yaml"
 CONTAINER_APPS = DEPLOY / "azure" / "container-apps.json"
@@ -67,16 +75,34 @@ def test_templates_name_only_what_they_declare(path: Path) -> None:
         assert expression.count("(") == expression.count(")"), expression
 
 
-def test_the_account_has_the_containers_of_the_code_and_that_of_the_compute_logs(storage: dict[str, Any]) -> None:
+def test_the_account_has_the_containers_of_the_code_and_that_of_the_compute_logs(
+    storage: dict[str, Any],
+) -> None:
     logs = production_config()["compute_logs"]["config"]
-    assert storage["variables"]["containers"] == [BRONZE, SILVER, QUARANTINE, MESSAGES, logs["container"]]
-    (policy,) = (resource for resource in storage["resources"] if resource["type"].endswith("/managementPolicies"))
+    assert storage["variables"]["containers"] == [
+        BRONZE,
+        SILVER,
+        QUARANTINE,
+        MESSAGES,
+        logs["container"],
+    ]
+    (policy,) = (
+        resource
+        for resource in storage["resources"]
+        if resource["type"].endswith("/managementPolicies")
+    )
     (rule,) = policy["properties"]["policy"]["rules"]
-    assert rule["definition"]["filters"]["prefixMatch"] == [f"{logs['container']}/{logs['prefix']}/"]
+    assert rule["definition"]["filters"]["prefixMatch"] == [
+        f"{logs['container']}/{logs['prefix']}/"
+    ]
 
 
 def test_the_queue_is_told_of_whole_objects_in_bronze_alone(storage: dict[str, Any]) -> None:
-    (subscription,) = (resource for resource in storage["resources"] if resource["type"].endswith("/eventSubscriptions"))
+    (subscription,) = (
+        resource
+        for resource in storage["resources"]
+        if resource["type"].endswith("/eventSubscriptions")
+    )
     asked = subscription["properties"]["filter"]
     assert asked["subjectBeginsWith"] == f"/blobServices/default/containers/{BRONZE}/blobs/"
     assert asked["includedEventTypes"] == ["Microsoft.Storage.BlobCreated"]
@@ -86,23 +112,43 @@ def test_the_queue_is_told_of_whole_objects_in_bronze_alone(storage: dict[str, A
     assert "SftpCommit" in whole["values"]
     assert not {"CreateFile", "SftpCreate"} & set(whole["values"])
     destination = subscription["properties"]["destination"]
-    assert (destination["endpointType"], destination["properties"]["queueName"]) == ("StorageQueue", "[parameters('queue')]")
+    assert (destination["endpointType"], destination["properties"]["queueName"]) == (
+        "StorageQueue",
+        "[parameters('queue')]",
+    )
 
 
-def test_the_queue_has_the_name_of_the_setting_and_a_poison_queue_beside_it(storage: dict[str, Any]) -> None:
+def test_the_queue_has_the_name_of_the_setting_and_a_poison_queue_beside_it(
+    storage: dict[str, Any],
+) -> None:
     name = storage["parameters"]["queue"]
-    assert Settings.model_validate({"arrivals_queue": name["defaultValue"]}).arrivals_queue == name["defaultValue"]
+    assert (
+        Settings.model_validate({"arrivals_queue": name["defaultValue"]}).arrivals_queue
+        == name["defaultValue"]
+    )
     assert name["maxLength"] + len(POISON) == 63, "what a queue's name may have"
-    assert storage["variables"]["queues"] == ["[parameters('queue')]", f"[format('{{0}}{POISON}', parameters('queue'))]"]
-    (queues,) = (resource for resource in storage["resources"] if resource["type"].endswith("/queueServices/queues"))
+    assert storage["variables"]["queues"] == [
+        "[parameters('queue')]",
+        f"[format('{{0}}{POISON}', parameters('queue'))]",
+    ]
+    (queues,) = (
+        resource
+        for resource in storage["resources"]
+        if resource["type"].endswith("/queueServices/queues")
+    )
     assert queues["copy"]["count"] == "[length(variables('queues'))]"
     apps = json.loads(CONTAINER_APPS.read_text("utf-8"))
     (settings,) = yaml.safe_load_all((DEPLOY / "azure" / "aks-settings.yaml").read_text())
-    given = {apps["parameters"]["arrivalsQueue"]["defaultValue"], settings["data"]["GEO_PLATFORM_ARRIVALS_QUEUE"]}
+    given = {
+        apps["parameters"]["arrivalsQueue"]["defaultValue"],
+        settings["data"]["GEO_PLATFORM_ARRIVALS_QUEUE"],
+    }
     assert given == {name["defaultValue"]}
 
 
-def test_the_identity_may_do_with_queues_what_receiving_hiding_and_burying_need(storage: dict[str, Any]) -> None:
+def test_the_identity_may_do_with_queues_what_receiving_hiding_and_burying_need(
+    storage: dict[str, Any],
+) -> None:
     """Storage Queue Data Message Processor may receive and delete, and neither update a message nor put one."""
     roles = {role["name"] for role in storage["variables"]["roles"]}
     assert roles == {"Storage Blob Data Contributor", "Storage Queue Data Contributor"}
@@ -114,7 +160,10 @@ def test_the_apps_are_given_what_the_launcher_hands_on() -> None:
     handed_on = set(production_config()["run_launcher"]["config"]["env_vars"])
     empty_in_the_image = {name for name, value in image_environment().items() if not value}
     # The image that a run's container is made of, and the queue that sensors ask: both are read in the code location, not in runs.
-    assert set(given) == (handed_on - empty_in_the_image) | {"DAGSTER_CURRENT_IMAGE", "GEO_PLATFORM_ARRIVALS_QUEUE"}
+    assert set(given) == (handed_on - empty_in_the_image) | {
+        "DAGSTER_CURRENT_IMAGE",
+        "GEO_PLATFORM_ARRIVALS_QUEUE",
+    }
     secret = {name for name, entry in given.items() if "secretRef" in entry}
     assert secret == {"GEO_PLATFORM_POSTGRES_URL", "GEO_PLATFORM_DAGSTER_POSTGRES_URL"}
     secrets = ("postgresUrl", "dagsterPostgresUrl", "otlpHeaders", "applicationInsights")
@@ -128,11 +177,24 @@ def test_the_apps_are_given_where_spans_go_only_where_somebody_says_so() -> None
     (container,) = app["properties"]["template"]["containers"]
     value = r"('[\w-]+'|parameters\('\w+'\))"
     made = rf"if\(empty\(parameters\('(\w+)'\)\), createArray\(\), createArray\(createObject\('name', '([\w-]+)', '(\w+)', {value}\)\)\)"
-    entries = {parameter: (name, kind, said) for parameter, name, kind, said in re.findall(made, container["env"])}
-    secrets = {name: (kind, said) for _, name, kind, said in re.findall(made, app["properties"]["configuration"]["secrets"])}
-    assert container["env"].startswith("[concat(variables('environment'), variables('roles')[copyIndex()].environment, if(")
-    assert {name for name, _, _ in entries.values()} <= set(production_config()["run_launcher"]["config"]["env_vars"])
-    assert {name for name, _, _ in entries.values()} >= {"OTEL_EXPORTER_OTLP_ENDPOINT", "APPLICATIONINSIGHTS_CONNECTION_STRING"}
+    entries = {
+        parameter: (name, kind, said)
+        for parameter, name, kind, said in re.findall(made, container["env"])
+    }
+    secrets = {
+        name: (kind, said)
+        for _, name, kind, said in re.findall(made, app["properties"]["configuration"]["secrets"])
+    }
+    assert container["env"].startswith(
+        "[concat(variables('environment'), variables('roles')[copyIndex()].environment, if("
+    )
+    assert {name for name, _, _ in entries.values()} <= set(
+        production_config()["run_launcher"]["config"]["env_vars"]
+    )
+    assert {name for name, _, _ in entries.values()} >= {
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "APPLICATIONINSIGHTS_CONNECTION_STRING",
+    }
     for parameter, (_, kind, said) in entries.items():
         assert template["parameters"][parameter]["defaultValue"] == ""
         end = secrets.pop(said.strip("'")) if kind == "secretRef" else (kind, said)
@@ -141,20 +203,37 @@ def test_the_apps_are_given_where_spans_go_only_where_somebody_says_so() -> None
 
 
 def test_the_apps_commands_are_there_and_find_each_other() -> None:
-    roles = {role["name"]: role for role in json.loads(CONTAINER_APPS.read_text("utf-8"))["variables"]["roles"]}
+    roles = {
+        role["name"]: role
+        for role in json.loads(CONTAINER_APPS.read_text("utf-8"))["variables"]["roles"]
+    }
     for role in roles.values():
         check_command(role["command"])
-    (server,) = (entry["grpc_server"] for entry in read_yaml(DEPLOY / "docker" / "workspace.yaml")["load_from"])
+    (server,) = (
+        entry["grpc_server"]
+        for entry in read_yaml(DEPLOY / "docker" / "workspace.yaml")["load_from"]
+    )
     assert roles[server["host"]]["ingress"]["exposedPort"] == server["port"]
-    assert [name for name, role in roles.items() if isinstance(role["ingress"], dict) and role["ingress"]["external"]] == ["api"]
+    assert [
+        name
+        for name, role in roles.items()
+        if isinstance(role["ingress"], dict) and role["ingress"]["external"]
+    ] == ["api"]
     for role in roles.values():
         if isinstance(role["ingress"], dict):
-            named = role["command"][role["command"].index("-p" if "-p" in role["command"] else "--port") + 1]
+            named = role["command"][
+                role["command"].index("-p" if "-p" in role["command"] else "--port") + 1
+            ]
             assert str(role["ingress"]["targetPort"]) == named
-            assert all(probe["httpGet"]["port"] == role["ingress"]["targetPort"] for probe in role["probes"])
+            assert all(
+                probe["httpGet"]["port"] == role["ingress"]["targetPort"]
+                for probe in role["probes"]
+            )
 
 
-def test_the_http_face_reaches_the_webserver_under_its_prefix_and_is_probed_by_its_own_routes() -> None:
+def test_the_http_face_reaches_the_webserver_under_its_prefix_and_is_probed_by_its_own_routes() -> (
+    None
+):
     template = json.loads(CONTAINER_APPS.read_text("utf-8"))
     roles = {role["name"]: role for role in template["variables"]["roles"]}
     webserver, api = roles["webserver"], roles["api"]
@@ -168,16 +247,24 @@ def test_the_http_face_reaches_the_webserver_under_its_prefix_and_is_probed_by_i
     assert {probe["httpGet"]["path"] for probe in api["probes"]} <= OPEN_PATHS
     (secret,) = (entry["secretRef"] for entry in given.values() if "secretRef" in entry)
     (app,) = template["resources"]
-    assert f"createObject('name', '{secret}', 'value', parameters('sessionSecret'))" in app["properties"]["configuration"]["secrets"]
+    assert (
+        f"createObject('name', '{secret}', 'value', parameters('sessionSecret'))"
+        in app["properties"]["configuration"]["secrets"]
+    )
     assert template["parameters"]["sessionSecret"]["type"] == "securestring"
     assert not any(role["environment"] for name, role in roles.items() if name != "api")
     for name in ("oidcIssuer", "oidcAudience"):
-        assert "defaultValue" not in template["parameters"][name], "without a credential nobody is served"
+        assert "defaultValue" not in template["parameters"][name], (
+            "without a credential nobody is served"
+        )
 
 
 @pytest.fixture(scope="module")
 def aks_api() -> dict[str, dict[str, Any]]:
-    return {document["kind"]: document for document in yaml.safe_load_all((DEPLOY / "azure" / "aks-api.yaml").read_text("utf-8"))}
+    return {
+        document["kind"]: document
+        for document in yaml.safe_load_all((DEPLOY / "azure" / "aks-api.yaml").read_text("utf-8"))
+    }
 
 
 def test_beside_the_chart_the_http_face_finds_its_webservers_and_is_probed(
@@ -185,8 +272,15 @@ def test_beside_the_chart_the_http_face_finds_its_webservers_and_is_probed(
 ) -> None:
     settings, webserver = aks_api["ConfigMap"]["data"], values["dagsterWebserver"]
     assert {name for name in settings if name.startswith("GEO_PLATFORM_")} <= SETTINGS
-    assert (webserver["pathPrefix"], webserver["service"]["type"], webserver["enableReadOnly"]) == (PREFIX, "ClusterIP", True)
-    assert webserver["readinessProbe"]["httpGet"] == {"path": f"{PREFIX}/server_info", "port": webserver["service"]["port"]}
+    assert (webserver["pathPrefix"], webserver["service"]["type"], webserver["enableReadOnly"]) == (
+        PREFIX,
+        "ClusterIP",
+        True,
+    )
+    assert webserver["readinessProbe"]["httpGet"] == {
+        "path": f"{PREFIX}/server_info",
+        "port": webserver["service"]["port"],
+    }
     released = re.search(r"helm upgrade --install (\S+) ", VALUES.read_text("utf-8"))
     assert released is not None
     host = f"{released[1]}-{webserver['nameOverride']}"  # as the chart's templates/helpers/_helpers.tpl makes it
@@ -205,8 +299,16 @@ def test_beside_the_chart_the_http_face_finds_its_webservers_and_is_probed(
 def test_its_pods_are_as_the_others_and_the_webservers_answer_them_alone(
     aks_api: dict[str, dict[str, Any]], values: dict[str, Any]
 ) -> None:
-    template, service, policy = aks_api["Deployment"]["spec"]["template"], aks_api["Service"]["spec"], aks_api["NetworkPolicy"]["spec"]
-    pods, labels, webserver = template["spec"], template["metadata"]["labels"], values["dagsterWebserver"]
+    template, service, policy = (
+        aks_api["Deployment"]["spec"]["template"],
+        aks_api["Service"]["spec"],
+        aks_api["NetworkPolicy"]["spec"],
+    )
+    pods, labels, webserver = (
+        template["spec"],
+        template["metadata"]["labels"],
+        values["dagsterWebserver"],
+    )
     (container,) = pods["containers"]
     assert pods["serviceAccountName"] == values["global"]["serviceAccountName"]
     assert pods["securityContext"] == webserver["podSecurityContext"]
@@ -214,14 +316,26 @@ def test_its_pods_are_as_the_others_and_the_webservers_answer_them_alone(
     assert webserver["labels"].items() <= labels.items()
     assert container["image"] == f"{webserver['image']['repository']}:{webserver['image']['tag']}"
     read = [next(iter(source.values()))["name"] for source in container["envFrom"]]
-    assert read == ["geo-platform-settings", aks_api["ConfigMap"]["metadata"]["name"], "geo-platform-secrets"]
+    assert read == [
+        "geo-platform-settings",
+        aks_api["ConfigMap"]["metadata"]["name"],
+        "geo-platform-secrets",
+    ]
     assert service["selector"].items() <= labels.items()
     assert service["type"] == "ClusterIP"
     (rule,) = policy["ingress"]
     (asking,) = rule["from"]
-    assert asking["podSelector"]["matchLabels"] == service["selector"] == aks_api["Deployment"]["spec"]["selector"]["matchLabels"]
+    assert (
+        asking["podSelector"]["matchLabels"]
+        == service["selector"]
+        == aks_api["Deployment"]["spec"]["selector"]["matchLabels"]
+    )
     (closed,) = policy["podSelector"]["matchExpressions"]
-    assert closed == {"key": "component", "operator": "In", "values": ["dagster-webserver", "dagster-webserver-read-only"]}
+    assert closed == {
+        "key": "component",
+        "operator": "In",
+        "values": ["dagster-webserver", "dagster-webserver-read-only"],
+    }
 
 
 @pytest.fixture(scope="module")
@@ -246,13 +360,26 @@ def test_the_instance_is_that_of_the_production_file(values: dict[str, Any]) -> 
     assert _snake(daemon["runRetries"]) == production["run_retries"]
     limits = values["concurrency"]
     assert {part: _snake(limits[part]) for part in ("runs", "pools")} == production["concurrency"]
-    assert values["computeLogManager"]["config"]["customComputeLogManager"] == production["compute_logs"]
-    assert values["pythonLogs"]["dagsterHandlerConfig"] == production["python_logs"]["dagster_handler_config"]
-    assert values["pythonLogs"]["managedPythonLoggers"] == production["python_logs"]["managed_python_loggers"]
-    assert {part: _snake(values["retention"][part]) for part in ("schedule", "sensor")} == production["retention"]
+    assert (
+        values["computeLogManager"]["config"]["customComputeLogManager"]
+        == production["compute_logs"]
+    )
+    assert (
+        values["pythonLogs"]["dagsterHandlerConfig"]
+        == production["python_logs"]["dagster_handler_config"]
+    )
+    assert (
+        values["pythonLogs"]["managedPythonLoggers"]
+        == production["python_logs"]["managed_python_loggers"]
+    )
+    assert {
+        part: _snake(values["retention"][part]) for part in ("schedule", "sensor")
+    } == production["retention"]
     assert values["telemetry"] == production["telemetry"]
     assert values["additionalInstanceConfig"] == {"nux": production["nux"]}
-    assert {"KUBERNETES": values["runLauncher"]["type"]} == {"KUBERNETES": production["run_launcher"]["class"]}
+    assert {"KUBERNETES": values["runLauncher"]["type"]} == {
+        "KUBERNETES": production["run_launcher"]["class"]
+    }
 
 
 def test_the_launchers_agree(values: dict[str, Any]) -> None:
@@ -262,7 +389,12 @@ def test_the_launchers_agree(values: dict[str, Any]) -> None:
         assert chart[part] == own[part]
     assert chart["run_k8s_config"]["job_spec_config"] == own["run_k8s_config"]["job_spec_config"]
     labels = own["run_k8s_config"]["pod_template_spec_metadata"]["labels"]
-    assert values["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]["podTemplateSpecMetadata"]["labels"] == labels
+    assert (
+        values["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"][
+            "podTemplateSpecMetadata"
+        ]["labels"]
+        == labels
+    )
     assert own["dagster_home"] == values["global"]["dagsterHome"]
 
 
@@ -294,10 +426,19 @@ def test_the_chart_is_of_the_locked_dagster() -> None:
 
 def _snake(config: Mapping[str, Any]) -> dict[str, Any]:
     """The chart's names in the spelling of dagster.yaml."""
-    return {re.sub(r"(?<=[a-z])([A-Z])", lambda upper: f"_{upper[1].lower()}", name): _snake_value(value) for name, value in config.items()}
+    return {
+        re.sub(r"(?<=[a-z])([A-Z])", lambda upper: f"_{upper[1].lower()}", name): _snake_value(
+            value
+        )
+        for name, value in config.items()
+    }
 
 
 def _snake_value(value: Any) -> Any:
-    if isinstance(value, dict) and "applyLimitPerUniqueValue" not in value and not any("/" in name for name in value):
+    if (
+        isinstance(value, dict)
+        and "applyLimitPerUniqueValue" not in value
+        and not any("/" in name for name in value)
+    ):
         return _snake(value)
     return [_snake_value(entry) for entry in value] if isinstance(value, list) else value

@@ -28,8 +28,9 @@ from tests.support.deployment import (
     read_yaml,
 )
 
+# Folders of the two files that are production's but for where runs run and where their output is
+# kept.
 WRITTEN_FOR = ["local", "docker"]
-"""Folders of the two files that are production's but for where runs run and where their output is kept."""
 CHART_VALUES = DEPLOY / "azure" / "values-aks.yaml"
 
 
@@ -58,14 +59,23 @@ def test_the_others_are_productions_but_for_what_they_say(folder: str) -> None:
     assert other["concurrency"].pop("runs")["max_concurrent_runs"] == 2
     assert production["concurrency"].pop("runs")["max_concurrent_runs"] > 2
     if folder == "local":
-        handlers = [config["python_logs"]["dagster_handler_config"].pop("handlers") for config in (production, other)]
+        handlers = [
+            config["python_logs"]["dagster_handler_config"].pop("handlers")
+            for config in (production, other)
+        ]
         assert {name for handler in handlers for name in handler} == {"json_lines"}
     assert other == production
 
 
-@pytest.mark.parametrize("path", [*DEPLOY.glob("*/dagster.yaml"), CHART_VALUES], ids=lambda path: path.parent.name)
+@pytest.mark.parametrize(
+    "path", [*DEPLOY.glob("*/dagster.yaml"), CHART_VALUES], ids=lambda path: path.parent.name
+)
 def test_every_class_and_formatter_imports(path: Path) -> None:
-    configs = [production_config(launcher) for launcher in LAUNCHERS] if path == PRODUCTION else [read_yaml(path)]
+    configs = (
+        [production_config(launcher) for launcher in LAUNCHERS]
+        if path == PRODUCTION
+        else [read_yaml(path)]
+    )
     named = {pair for config in configs for pair in _classes_in(config)}
     for module, name in named:
         assert isinstance(getattr(importlib.import_module(module), name), type)
@@ -76,16 +86,25 @@ def test_every_class_and_formatter_imports(path: Path) -> None:
 
 def test_tags_that_limit_runs_are_tags_of_jobs() -> None:
     limits = production_config()["concurrency"]["runs"]["tag_concurrency_limits"]
-    given = {(key, value) for job in defs.jobs or () for key, value in defs.resolve_job_def(job.name).tags.items()}
+    given = {
+        (key, value)
+        for job in defs.jobs or ()
+        for key, value in defs.resolve_job_def(job.name).tags.items()
+    }
     given |= {(MEMORY_TAG, memory.value) for memory in MemoryClass}
-    by_value = {(limit["key"], limit["value"]) for limit in limits if isinstance(limit["value"], str)}
+    by_value = {
+        (limit["key"], limit["value"]) for limit in limits if isinstance(limit["value"], str)
+    }
     assert by_value
     assert by_value <= given
 
 
 def test_no_run_outlives_its_container() -> None:
     production = production_config()
-    assert production["run_launcher"]["config"]["run_job_replica_timeout"] == production["run_monitoring"]["max_runtime_seconds"]
+    assert (
+        production["run_launcher"]["config"]["run_job_replica_timeout"]
+        == production["run_monitoring"]["max_runtime_seconds"]
+    )
 
 
 def test_a_container_of_a_run_gets_every_variable_that_its_dagster_file_reads() -> None:
@@ -93,19 +112,31 @@ def test_a_container_of_a_run_gets_every_variable_that_its_dagster_file_reads() 
     forwarded = set(production["run_launcher"]["config"]["env_vars"])
     assert environment_read_by(production) <= forwarded
     assert {name for name in forwarded if name.startswith("GEO_PLATFORM_")} <= SETTINGS
-    assert {"GEO_PLATFORM_PROFILE", "GEO_PLATFORM_BLOB_ACCOUNT_URL", "GEO_PLATFORM_POSTGRES_URL"} <= forwarded
+    assert {
+        "GEO_PLATFORM_PROFILE",
+        "GEO_PLATFORM_BLOB_ACCOUNT_URL",
+        "GEO_PLATFORM_POSTGRES_URL",
+    } <= forwarded
 
 
-def test_a_container_of_a_run_is_told_where_spans_go_and_a_launch_does_not_fail_where_nobody_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_container_of_a_run_is_told_where_spans_go_and_a_launch_does_not_fail_where_nobody_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """By the launcher's own code. A name that it hands on and that is not set fails each launch: the image has them empty."""
     config = production_config()["run_launcher"]["config"]
     telemetry = {name: value for name, value in image_environment().items() if not value}
     for name in config["env_vars"]:
         monkeypatch.setenv(name, "" if name in telemetry else "production")
-    context = AcaContainerContext.empty().merge(AcaContainerContext.create_from_config({"aca": {"env_vars": config["env_vars"]}}))
-    assert {name for name, value in context.get_environment_dict().items() if not value} == set(telemetry)
+    context = AcaContainerContext.empty().merge(
+        AcaContainerContext.create_from_config({"aca": {"env_vars": config["env_vars"]}})
+    )
+    assert {name for name, value in context.get_environment_dict().items() if not value} == set(
+        telemetry
+    )
     settings = load_settings()
-    assert not Destinations(otlp=bool(settings.otlp_endpoint), azure_monitor=settings.azure_monitor), "empty is nowhere"
+    assert not Destinations(
+        otlp=bool(settings.otlp_endpoint), azure_monitor=settings.azure_monitor
+    ), "empty is nowhere"
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")
     assert context.get_environment_dict()["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://collector:4318"
     assert load_settings().otlp_endpoint is not None
@@ -116,6 +147,13 @@ def test_a_container_of_a_run_is_told_where_spans_go_and_a_launch_does_not_fail_
 
 def test_the_stages_that_cost_most_are_in_pools() -> None:
     """An administrator finds these names in the UI, and a limit of theirs holds back whole runs."""
-    pools = {asset.op.name: asset.op.pool for asset in defs.assets or () if isinstance(asset, dg.AssetsDefinition)}
-    assert {stage: pool for stage, pool in pools.items() if pool} == {"raster_cog": "cog", "vector_features": "table_load"}
+    pools = {
+        asset.op.name: asset.op.pool
+        for asset in defs.assets or ()
+        if isinstance(asset, dg.AssetsDefinition)
+    }
+    assert {stage: pool for stage, pool in pools.items() if pool} == {
+        "raster_cog": "cog",
+        "vector_features": "table_load",
+    }
     assert production_config()["concurrency"]["pools"]["granularity"] == "run"

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from geo_platform.api.guard import OPEN_PATHS
-from geo_platform.api.proxy import PREFIX
+from geo_platform.api.auth.guard import OPEN_PATHS
+from geo_platform.api.dagster.proxy import PREFIX
 from tests.support.command import ROOT
 from tests.support.deployment import (
     DEPLOY,
@@ -36,10 +36,32 @@ def compose() -> dict[str, Any]:
 
 def test_only_parts_that_compose_knows(compose: dict[str, Any]) -> None:
     assert {key for key in compose if not key.startswith("x-")} == {"name", "services", "volumes"}
-    known = {"build", "command", "depends_on", "environment", "healthcheck", "image", "mem_limit", "ports", "restart", "volumes"}
+    known = {
+        "build",
+        "command",
+        "depends_on",
+        "environment",
+        "healthcheck",
+        "image",
+        "mem_limit",
+        "ports",
+        "restart",
+        "volumes",
+    }
     assert set().union(*compose["services"].values()) <= known
-    checks = [service["healthcheck"] for service in compose["services"].values() if "healthcheck" in service]
-    assert set().union(*checks) <= {"test", "interval", "timeout", "retries", "start_period", "disable"}
+    checks = [
+        service["healthcheck"]
+        for service in compose["services"].values()
+        if "healthcheck" in service
+    ]
+    assert set().union(*checks) <= {
+        "test",
+        "interval",
+        "timeout",
+        "retries",
+        "start_period",
+        "disable",
+    }
     assert all(check["test"][0] == "CMD" for check in checks if "test" in check)
 
 
@@ -49,17 +71,26 @@ def test_what_is_waited_for_is_there_and_can_be_waited_for(compose: dict[str, An
         for name, waited in service.get("depends_on", {}).items():
             awaited = services[name]
             if waited["condition"] == "service_healthy":
-                assert "test" in awaited.get("healthcheck", {}) or awaited.get("image") == "geo-platform"
+                assert (
+                    "test" in awaited.get("healthcheck", {})
+                    or awaited.get("image") == "geo-platform"
+                )
             else:
                 assert waited["condition"] == "service_completed_successfully"
                 assert awaited["restart"] == "no", f"{name} never completes"
 
 
 def test_volumes_and_mounted_files_are_there(compose: dict[str, Any]) -> None:
-    mounts = [mount.split(":") for service in compose["services"].values() for mount in service.get("volumes", [])]
+    mounts = [
+        mount.split(":")
+        for service in compose["services"].values()
+        for mount in service.get("volumes", [])
+    ]
     named = {source for source, *_ in mounts if not source.startswith(".")}
     assert named == set(compose["volumes"])
-    assert all((COMPOSE.parent / source).is_file() for source, *_ in mounts if source.startswith("."))
+    assert all(
+        (COMPOSE.parent / source).is_file() for source, *_ in mounts if source.startswith(".")
+    )
     for service in compose["services"].values():
         if "build" in service:
             context = (COMPOSE.parent / service["build"]["context"]).resolve()
@@ -67,50 +98,80 @@ def test_volumes_and_mounted_files_are_there(compose: dict[str, Any]) -> None:
             assert (context / service["build"]["dockerfile"]).is_file()
 
 
-def test_settings_are_settings_and_dagsters_file_finds_what_it_reads(compose: dict[str, Any]) -> None:
+def test_settings_are_settings_and_dagsters_file_finds_what_it_reads(
+    compose: dict[str, Any],
+) -> None:
     read = environment_read_by(read_yaml(DEPLOY / "docker" / "dagster.yaml"))
     for name in OF_THE_PLATFORM:
         environment = set(compose["services"][name]["environment"])
-        assert {variable for variable in environment if variable.startswith("GEO_PLATFORM_")} <= SETTINGS
+        assert {
+            variable for variable in environment if variable.startswith("GEO_PLATFORM_")
+        } <= SETTINGS
         assert read <= environment
 
 
 def test_only_the_one_that_prepares_may_administer(compose: dict[str, Any]) -> None:
-    told = {name for name, service in compose["services"].items() if "POSTGRES_PASSWORD" in json.dumps(service)}
+    told = {
+        name
+        for name, service in compose["services"].items()
+        if "POSTGRES_PASSWORD" in json.dumps(service)
+    }
     assert told == {"postgis", "prepare"}
 
 
 def test_secrets_come_from_the_file_that_the_example_shows(compose: dict[str, Any]) -> None:
     asked = set(re.findall(r"\$\{(\w+):\?", json.dumps(compose)))
-    shown = {line.partition("=")[0] for line in (COMPOSE.parent / "example.env").read_text().splitlines() if "=" in line and line[0] != "#"}
+    shown = {
+        line.partition("=")[0]
+        for line in (COMPOSE.parent / "example.env").read_text().splitlines()
+        if "=" in line and line[0] != "#"
+    }
     assert asked == shown
     optional = set(re.findall(r"\$\{(\w+):-\}", json.dumps(compose)))
     assert optional == {name for name, value in image_environment().items() if not value}
-    passed_on = {name for name, value in compose["services"]["api"]["environment"].items() if value is None}
-    assert optional | passed_on == set(re.findall(r"^# (\w+)=", (COMPOSE.parent / "example.env").read_text(), re.MULTILINE))
-    assert "${" not in re.sub(r"\$\{\w+:(\?see example\.env|-)\}", "", json.dumps(compose)), "a secret without a check"
+    passed_on = {
+        name for name, value in compose["services"]["api"]["environment"].items() if value is None
+    }
+    assert optional | passed_on == set(
+        re.findall(r"^# (\w+)=", (COMPOSE.parent / "example.env").read_text(), re.MULTILINE)
+    )
+    assert "${" not in re.sub(r"\$\{\w+:(\?see example\.env|-)\}", "", json.dumps(compose)), (
+        "a secret without a check"
+    )
     assert "deploy/docker/.env" in (ROOT / ".gitignore").read_text().splitlines()
 
 
-def test_the_http_face_alone_is_reached_from_outside_and_reaches_the_webservers_under_their_prefix(compose: dict[str, Any]) -> None:
+def test_the_http_face_alone_is_reached_from_outside_and_reaches_the_webservers_under_their_prefix(
+    compose: dict[str, Any],
+) -> None:
     services = compose["services"]
     assert [name for name, service in services.items() if "ports" in service] == ["api"]
     api = services["api"]
     port = api["command"][api["command"].index("--port") + 1]
     assert api["ports"] == [f"127.0.0.1:{port}:{port}"]
-    asked = {"webserver": "GEO_PLATFORM_DAGSTER_URL", "webserver-read-only": "GEO_PLATFORM_DAGSTER_READ_ONLY_URL"}
+    asked = {
+        "webserver": "GEO_PLATFORM_DAGSTER_URL",
+        "webserver-read-only": "GEO_PLATFORM_DAGSTER_READ_ONLY_URL",
+    }
     for name, setting in asked.items():
         command = services[name]["command"]
         prefix, own = command[command.index("--path-prefix") + 1], command[command.index("-p") + 1]
         assert api["environment"][setting] == f"http://{name}:{own}{prefix}"
-        assert f"http://127.0.0.1:{own}{prefix}/server_info" in services[name]["healthcheck"]["test"][-1]
+        assert (
+            f"http://127.0.0.1:{own}{prefix}/server_info"
+            in services[name]["healthcheck"]["test"][-1]
+        )
         assert prefix == PREFIX
-    assert [name for name, service in services.items() if "--read-only" in service.get("command", ())] == ["webserver-read-only"]
+    assert [
+        name for name, service in services.items() if "--read-only" in service.get("command", ())
+    ] == ["webserver-read-only"]
     path = re.search(rf"http://127\.0\.0\.1:{port}(/\w+)", api["healthcheck"]["test"][-1])
     assert path is not None
     assert path[1] in OPEN_PATHS
     text = COMPOSE.read_text("utf-8")
-    assert "run --rm --no-deps api geo-platform keys create" in text, "nobody is served without a credential"
+    assert "run --rm --no-deps api geo-platform keys create" in text, (
+        "nobody is served without a credential"
+    )
     assert set(api["volumes"]) == set(services["code"]["volumes"]), "where keys lie"
 
 
@@ -120,7 +181,9 @@ def test_commands_are_there(compose: dict[str, Any]) -> None:
 
 
 def test_the_workspace_names_the_service_that_serves_the_code(compose: dict[str, Any]) -> None:
-    (server,) = (entry["grpc_server"] for entry in read_yaml(COMPOSE.parent / "workspace.yaml")["load_from"])
+    (server,) = (
+        entry["grpc_server"] for entry in read_yaml(COMPOSE.parent / "workspace.yaml")["load_from"]
+    )
     command = compose["services"][server["host"]]["command"]
     assert command[command.index("-p") + 1] == str(server["port"])
     (own,) = (entry["python_file"] for entry in read_yaml(ROOT / "workspace.yaml")["load_from"])
@@ -132,8 +195,14 @@ def dockerfile() -> list[tuple[str, str]]:
     return image_instructions()
 
 
-def test_only_what_the_ignore_file_lets_through_is_copied(dockerfile: list[tuple[str, str]]) -> None:
-    let_through = {line[1:].rstrip("/") for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+def test_only_what_the_ignore_file_lets_through_is_copied(
+    dockerfile: list[tuple[str, str]],
+) -> None:
+    let_through = {
+        line[1:].rstrip("/")
+        for line in (ROOT / ".dockerignore").read_text().splitlines()
+        if line.startswith("!")
+    }
     copied = {
         source.removeprefix("./")
         for instruction, rest in dockerfile
@@ -155,7 +224,9 @@ def test_it_is_built_of_what_is_locked_by_the_same_uv(dockerfile: list[tuple[str
 
 
 def test_it_has_every_extra_that_a_role_needs(dockerfile: list[tuple[str, str]]) -> None:
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"][
+        "optional-dependencies"
+    ]
     assert {"api", "production"} <= set(extras), "all of them are in the image"
     exposed = next(rest.split() for instruction, rest in dockerfile if instruction == "EXPOSE")
     assert set(exposed) == {"3000", "4000", "8000"}
@@ -164,20 +235,30 @@ def test_it_has_every_extra_that_a_role_needs(dockerfile: list[tuple[str, str]])
 def test_nothing_runs_as_root(dockerfile: list[tuple[str, str]]) -> None:
     users = [rest for instruction, rest in dockerfile if instruction == "USER"]
     assert users == ["10001:10001"]
-    last = max(number for number, (instruction, _) in enumerate(dockerfile) if instruction in ("RUN", "COPY"))
+    last = max(
+        number
+        for number, (instruction, _) in enumerate(dockerfile)
+        if instruction in ("RUN", "COPY")
+    )
     assert last < [instruction for instruction, _ in dockerfile].index("USER")
 
 
 def test_it_has_the_production_file_where_dagster_looks(dockerfile: list[tuple[str, str]]) -> None:
-    (environment,) = (rest for instruction, rest in dockerfile if instruction == "ENV" and "DAGSTER_HOME" in rest)
+    (environment,) = (
+        rest for instruction, rest in dockerfile if instruction == "ENV" and "DAGSTER_HOME" in rest
+    )
     variables = dict(pair.split("=", 1) for pair in environment.split())
     assert {name for name in variables if name.startswith("GEO_PLATFORM_")} <= SETTINGS
     copies = [rest.split() for instruction, rest in dockerfile if instruction == "COPY"]
-    assert ["deploy/production/dagster.yaml", f"{variables['DAGSTER_HOME']}/dagster.yaml"] in [copy[-2:] for copy in copies]
+    assert ["deploy/production/dagster.yaml", f"{variables['DAGSTER_HOME']}/dagster.yaml"] in [
+        copy[-2:] for copy in copies
+    ]
 
 
 def test_its_command_is_that_of_the_code_location(dockerfile: list[tuple[str, str]]) -> None:
-    (command,) = (ast.literal_eval(rest) for instruction, rest in dockerfile if instruction == "CMD")
+    (command,) = (
+        ast.literal_eval(rest) for instruction, rest in dockerfile if instruction == "CMD"
+    )
     assert command == read_yaml(COMPOSE)["services"]["code"]["command"]
     (check,) = (rest for instruction, rest in dockerfile if instruction == "HEALTHCHECK")
     assert command[command.index("-p") + 1] in check

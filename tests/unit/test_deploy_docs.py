@@ -15,15 +15,27 @@ ROWS = dict(re.findall(r"^\| `([A-Z_]+)` \| (.*) \|$", PAGE, flags=re.MULTILINE)
 
 
 def test_every_setting_is_there_with_its_description() -> None:
-    settings = {name: field.description for called, field in Settings.model_fields.items() for name in _names(called, field)}
-    assert {name: meaning for name, meaning in ROWS.items() if name in settings or name.startswith("GEO_PLATFORM_")} == settings
+    settings = {
+        name: field.description
+        for called, field in Settings.model_fields.items()
+        for name in _names(called, field)
+    }
+    assert {
+        name: meaning
+        for name, meaning in ROWS.items()
+        if name in settings or name.startswith("GEO_PLATFORM_")
+    } == settings
 
 
 def _names(called: str, field: FieldInfo) -> list[str]:
     """Two settings have names elsewhere, which stay what they are."""
     if field.validation_alias is None:
         return [f"GEO_PLATFORM_{called.upper()}"]
-    return [str(field.validation_alias)] if isinstance(field.validation_alias, str) else list(map(str, _choices(field)))
+    return (
+        [str(field.validation_alias)]
+        if isinstance(field.validation_alias, str)
+        else list(map(str, _choices(field)))
+    )
 
 
 def _choices(field: FieldInfo) -> list[object]:
@@ -31,13 +43,20 @@ def _choices(field: FieldInfo) -> list[object]:
     return list(field.validation_alias.choices)
 
 
-ELSEWHERE = {name for called, field in Settings.model_fields.items() if field.validation_alias for name in _names(called, field)}
+ELSEWHERE = {
+    name
+    for called, field in Settings.model_fields.items()
+    if field.validation_alias
+    for name in _names(called, field)
+}
 
 
 def test_every_other_variable_is_one_that_a_file_of_deploy_reads_or_sets() -> None:
     launcher = production_config()["run_launcher"]["config"]["env_vars"]
     variables = json.loads((DEPLOY / "azure" / "container-apps.json").read_text())["variables"]
-    apps = [entry["name"] for part in (variables, *variables["roles"]) for entry in part["environment"]]
+    apps = [
+        entry["name"] for part in (variables, *variables["roles"]) for entry in part["environment"]
+    ]
     compose = environment_read_by(read_yaml(DEPLOY / "docker" / "dagster.yaml"))
     named = {*environment_read_by(production_config()), *launcher, *apps, *compose}
     assert {name for name in ROWS if not name.startswith("GEO_PLATFORM_")} - ELSEWHERE == {

@@ -9,11 +9,15 @@ from geo_platform.chains import CHAINS
 from geo_platform.options import Options
 
 ROOT = Path(__file__).resolve().parents[2]
-STAGES = [(chain.job, stage, model) for chain in CHAINS.values() for stage, model in chain.stages.items()]
+STAGES = [
+    (chain.job, stage, model) for chain in CHAINS.values() for stage, model in chain.stages.items()
+]
 
 
 @pytest.mark.parametrize(("job", "stage", "model"), STAGES, ids=[stage for _, stage, _ in STAGES])
-def test_every_parameter_is_on_its_page_with_its_description(job: str, stage: str, model: type[Options]) -> None:
+def test_every_parameter_is_on_its_page_with_its_description(
+    job: str, stage: str, model: type[Options]
+) -> None:
     page = (ROOT / "docs" / "parameters.md").read_text("utf-8")
     section = page.split(f"## `{job}`")[1].split(f"### `{stage}`")[1].split("\n#")[0]
     rows = re.findall(r"^\| `(\w+)` \|.*\| (.*) \|$", section, flags=re.MULTILINE)

@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from geo_platform.errors import InputRefused, PlatformError, PlatformFault, SourceRefused, error_leaves
+from geo_platform.errors import (
+    InputRefused,
+    PlatformError,
+    PlatformFault,
+    SourceRefused,
+    error_leaves,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTRACT = set(
@@ -25,12 +31,28 @@ PARAMETER_INVALID MEMORY_EXCEEDED TIME_EXCEEDED STORE_UNAVAILABLE STORE_DENIED D
 def test_every_code_of_the_contract_has_one_leaf() -> None:
     codes = [leaf.code for leaf in error_leaves()]
     assert len(codes) == len(set(codes))
-    http = {"UNAUTHENTICATED", "FORBIDDEN", "RATE_EXCEEDED", "BODY_TOO_LARGE", "NOT_FOUND", "RUN_CANCELED"}
-    assert set(codes) == {*CONTRACT, *http, "UNEXPECTED_FAULT", "MESSAGE_UNREADABLE", "FILES_REFUSED", "FILES_FAILED"}
+    http = {
+        "UNAUTHENTICATED",
+        "FORBIDDEN",
+        "RATE_EXCEEDED",
+        "BODY_TOO_LARGE",
+        "NOT_FOUND",
+        "RUN_CANCELED",
+    }
+    assert set(codes) == {
+        *CONTRACT,
+        *http,
+        "UNEXPECTED_FAULT",
+        "MESSAGE_UNREADABLE",
+        "FILES_REFUSED",
+        "FILES_FAILED",
+    }
 
 
 @pytest.mark.parametrize("leaf", error_leaves(), ids=lambda leaf: leaf.code)
-def test_a_leaf_says_what_to_do_survives_a_process_border_and_is_documented(leaf: type[PlatformError]) -> None:
+def test_a_leaf_says_what_to_do_survives_a_process_border_and_is_documented(
+    leaf: type[PlatformError],
+) -> None:
     error = leaf("the object", size_bytes=3)
     copy = pickle.loads(pickle.dumps(error))  # noqa: S301  # our own bytes
     assert copy.as_record() == error.as_record()
@@ -38,7 +60,9 @@ def test_a_leaf_says_what_to_do_survives_a_process_border_and_is_documented(leaf
     assert error.remedy.endswith(".")
     assert error.user_fixable != issubclass(leaf, PlatformFault)
     assert not (issubclass(leaf, InputRefused) and leaf.retryable)
-    assert f"| `{leaf.code}` | {'yes' if leaf.retryable else 'no'} |" in (ROOT / "docs" / "errors.md").read_text("utf-8")
+    assert f"| `{leaf.code}` | {'yes' if leaf.retryable else 'no'} |" in (
+        ROOT / "docs" / "errors.md"
+    ).read_text("utf-8")
 
 
 def test_a_branch_is_never_raised() -> None:

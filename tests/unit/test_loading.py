@@ -42,20 +42,37 @@ def test_who_has_turned_it_off_keeps_it_off() -> None:
 
 
 def test_the_definitions_are_loaded_for_good() -> None:
-    program = "import gc, geo_platform.definitions; assert gc.isenabled(); print(gc.get_freeze_count())"
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    program = (
+        "import gc, geo_platform.definitions; assert gc.isenabled(); print(gc.get_freeze_count())"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
     assert int(ended.stdout) > 100_000
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted as Linux lists them")
+@pytest.mark.skipif(
+    not Path("/proc/self/task").is_dir(), reason="threads are counted as Linux lists them"
+)
 def test_no_thread_waits_for_linear_algebra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)  # loading the definitions in this process has set it
-    program = "import os, geo_platform.definitions, numpy; print(len(os.listdir('/proc/self/task')))"
+    monkeypatch.delenv(
+        "OPENBLAS_NUM_THREADS", raising=False
+    )  # loading the definitions in this process has set it
+    program = (
+        "import os, geo_platform.definitions, numpy; print(len(os.listdir('/proc/self/task')))"
+    )
 
     def threads(said: dict[str, str]) -> int:
-        others = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+        others = {
+            name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"
+        }
         ended = subprocess.run(
-            [sys.executable, "-c", program], env={**others, **said}, capture_output=True, text=True, check=True, timeout=60
+            [sys.executable, "-c", program],
+            env={**others, **said},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
         )
         return int(ended.stdout)
 
@@ -92,17 +109,28 @@ def test_a_program_that_loads_nothing_for_good_gets_back_what_was_set_aside() ->
 
 def _set_aside(*, is_loaded: bool) -> tuple[int, int, int]:
     program = SET_ASIDE.format(is_loaded=is_loaded)
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
     before, within, after = map(int, ended.stdout.split())
     return before, within, after
 
 
-@pytest.mark.parametrize(("setting", "process"), [("true", "ForkServerProcess"), ("false", "SpawnProcess")])
+@pytest.mark.parametrize(
+    ("setting", "process"), [("true", "ForkServerProcess"), ("false", "SpawnProcess")]
+)
 @pytest.mark.skipif(sys.platform != "linux", reason="forked on Linux alone")
 def test_a_setting_leaves_spawn_alone(setting: str, process: str) -> None:
     program = "import multiprocessing, geo_platform.definitions; print(multiprocessing.get_context('spawn').Process.__name__)"
     environment = {**os.environ, "GEO_PLATFORM_FORK_RUNS": setting}
-    ended = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, timeout=60)
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
     assert ended.stdout.strip() == process
 
 
@@ -137,7 +165,14 @@ def test_what_is_spawned_comes_from_a_process_that_has_loaded(how: str, tmp_path
     program = tmp_path / "program.py"
     program.write_text(FORKED)
     root = str(Path(__file__).parents[2])
-    ended = subprocess.run([sys.executable, str(program), root, how], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
+    ended = subprocess.run(
+        [sys.executable, str(program), root, how],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
     first, second = (list(map(int, line.split())) for line in ended.stdout.splitlines())
     for loaded_by, pid, parent, exit_code, starter in (first, second):
         assert exit_code == 0

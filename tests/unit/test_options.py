@@ -8,7 +8,10 @@ from geo_platform.options import ItemOptions, Options
 from geo_platform.raster.options import RasterCogOptions
 from geo_platform.vector.options import VectorFeaturesOptions
 
-MODELS = sorted({model for chain in CHAINS.values() for model in chain.stages.values()}, key=lambda model: model.__name__)
+MODELS = sorted(
+    {model for chain in CHAINS.values() for model in chain.stages.values()},
+    key=lambda model: model.__name__,
+)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -38,7 +41,9 @@ def test_an_unknown_parameter_is_refused(model: type[Options]) -> None:
         (ItemOptions, {"item_id": "../x"}),
     ],
 )
-def test_a_value_that_does_not_fit_is_refused(model: type[Options], values: dict[str, object]) -> None:
+def test_a_value_that_does_not_fit_is_refused(
+    model: type[Options], values: dict[str, object]
+) -> None:
     with pytest.raises(ValidationError):
         model.model_validate(values)
 
@@ -49,7 +54,16 @@ def test_an_acquisition_time_keeps_its_zone() -> None:
     assert acquired.isoformat() == "2021-06-30T10:15:00+02:00"
 
 
-@pytest.mark.parametrize("text", ["yesterday", "2021-06-30", "2021-06-30T10:15:00", "0001-01-01T00:00:00+14:00", "2021-13-01T00:00:00Z"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "yesterday",
+        "2021-06-30",
+        "2021-06-30T10:15:00",
+        "0001-01-01T00:00:00+14:00",
+        "2021-13-01T00:00:00Z",
+    ],
+)
 def test_a_time_that_is_none_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValidationError, match="write for example 2021-06-30T10:15:00Z"):
         ItemOptions(datetime_utc=text)

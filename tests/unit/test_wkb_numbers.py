@@ -7,14 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geo_platform.wkb_numbers import float64_at, uint32_at
+from geo_platform.wkb import float64_at, uint32_at
 
 
 @given(st.binary(min_size=8, max_size=64), st.data())
 def test_a_number_is_read_at_any_byte(data: bytes, choices: st.DataObject) -> None:
     at = choices.draw(st.lists(st.integers(0, len(data) - 8), max_size=5))
     places, array = np.array(at, dtype=np.int64), np.frombuffer(data, dtype=np.uint8)
-    assert uint32_at(array, places).tolist() == [struct.unpack_from("<I", data, place)[0] for place in at]
+    assert uint32_at(array, places).tolist() == [
+        struct.unpack_from("<I", data, place)[0] for place in at
+    ]
     assert float64_at(array, places).tobytes() == b"".join(data[place : place + 8] for place in at)
 
 

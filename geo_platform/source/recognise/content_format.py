@@ -20,7 +20,11 @@ _BINARY: tuple[Callable[[Content, bytes], SourceFormat | None], ...] = (
     vectors.osm_pbf,
     images.srtm_hgt,
 )
-_TEXT: tuple[Callable[[Content, str], SourceFormat | None], ...] = (text.esri_ascii_grid, json_text.geojson, text.delimited)
+_TEXT: tuple[Callable[[Content, str], SourceFormat | None], ...] = (
+    text.esri_ascii_grid,
+    json_text.geojson,
+    text.delimited,
+)
 
 
 def recognise(content: Content, sidecars: Sequence[str] | None) -> SourceFormat:
@@ -44,6 +48,9 @@ def _recognise_text(content: Content, head: bytes) -> SourceFormat:
         for rule in _TEXT:
             found = found or rule(content, decoded)
     if found is None:
-        raise UnsupportedFormat(f"{content.name!r} is {foreign_name(content, head, decoded)}.", size_bytes=content.size_bytes)
+        raise UnsupportedFormat(
+            f"{content.name!r} is {foreign_name(content, head, decoded)}.",
+            size_bytes=content.size_bytes,
+        )
     refuse_hijacking_text(content, head)
     return found

@@ -13,17 +13,17 @@ _JP2_SIGNATURE = bytes.fromhex("0000000c6a5020200d0a870a")
 _J2K_SIGNATURE = bytes.fromhex("ff4fff51")
 _PNG_SIGNATURE = bytes.fromhex("89504e470d0a1a0a0000000d49484452")
 _PNG_SIGNATURE_BYTES = 8
+# Writers put 8 KiB and more into a chunk: enough for 4 GB.
 _MAX_PNG_CHUNKS = 500_000
-"""Writers put 8 KiB and more into a chunk: enough for 4 GB."""
 
 _MAX_BOXES = 256
 _MAX_XML_BYTES = 16 * 1024 * 1024
 
+# N47E008.hgt, N47E008.SRTMGL1.hgt: the name of the tile is its georeferencing.
 HGT_TILE = re.compile(r"([NS]\d{2}[EW]\d{3})(?:\.[^/]*)?\.hgt", re.IGNORECASE)
-"""N47E008.hgt, N47E008.SRTMGL1.hgt: the name of the tile is its georeferencing."""
 
+# 3", 1" and 1" x 2" tiles of big-endian int16, as GDAL's SRTMHGT knows them.
 HGT_SIZES_BYTES = frozenset({1201 * 1201 * 2, 3601 * 3601 * 2, 1801 * 3601 * 2})
-"""3", 1" and 1" x 2" tiles of big-endian int16, as GDAL's SRTMHGT knows them."""
 
 
 def jpeg2000(content: Content, head: bytes) -> SourceFormat | None:
@@ -70,7 +70,9 @@ def _boxes(content: Content, stream: BinaryIO) -> list[tuple[bytes, int, int]]:
 
 def _check_xml_box(content: Content, stream: BinaryIO, offset: int, length: int | None) -> None:
     if length is None:
-        raise UnsupportedFormat(f"The JPEG 2000 {content.name!r} carries more than {_MAX_XML_BYTES} bytes of XML.")
+        raise UnsupportedFormat(
+            f"The JPEG 2000 {content.name!r} carries more than {_MAX_XML_BYTES} bytes of XML."
+        )
     stream.seek(offset)
     xml = stream.read(length).rstrip(b"\0")
     if b"GDALMultiDomainMetadata" in xml:
@@ -99,7 +101,9 @@ def png(content: Content, head: bytes) -> SourceFormat | None:
             if offset >= content.size_bytes:
                 break
         else:
-            raise SourceUnreadable(f"The PNG {content.name!r} holds more than {_MAX_PNG_CHUNKS} chunks.")
+            raise SourceUnreadable(
+                f"The PNG {content.name!r} holds more than {_MAX_PNG_CHUNKS} chunks."
+            )
     raise SourceTruncated(f"The PNG {content.name!r} ends before its last chunk.")
 
 

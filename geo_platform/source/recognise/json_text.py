@@ -13,11 +13,21 @@ from geo_platform.contracts.arrival import SourceFormat
 from geo_platform.errors import UnsupportedFormat
 from geo_platform.source.content import HEAD_BYTES, Content
 
-_GEOMETRIES = frozenset({"Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon", "GeometryCollection"})
+_GEOMETRIES = frozenset(
+    {
+        "Point",
+        "MultiPoint",
+        "LineString",
+        "MultiLineString",
+        "Polygon",
+        "MultiPolygon",
+        "GeometryCollection",
+    }
+)
 _TYPES = _GEOMETRIES | {"FeatureCollection", "Feature"}
 _RECORD_SEPARATOR = "\x1e"
+# JSON's own; Python counts the record separator among its spaces.
 _SPACE = " \t\r\n"
-"""JSON's own; Python counts the record separator among its spaces."""
 _LEXEME = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|[{}\[\]:,]|[^\s{}\[\]:,"]+', re.DOTALL)
 _FEATURE_TYPE = re.compile(r'"type"\s*:\s*"Feature"')
 _CRS_MEMBER = re.compile(r'"crs"\s*:\s*(?=\{)')
@@ -50,7 +60,11 @@ def geojson(content: Content, text: str) -> SourceFormat | None:
     rest = body[outline.end :].lstrip(_SPACE) if outline.end is not None else ""
     kind = _string(outline.members.get("type", ""))
     if kind in _TYPES:
-        return SourceFormat.geojson_lines if in_sequence or rest.startswith(("{", _RECORD_SEPARATOR)) else SourceFormat.geojson
+        return (
+            SourceFormat.geojson_lines
+            if in_sequence or rest.startswith(("{", _RECORD_SEPARATOR))
+            else SourceFormat.geojson
+        )
     if "features" in outline.members and outline.end is None and _FEATURE_TYPE.search(body):
         return SourceFormat.geojson
     said = f"its outermost type is {kind!r}" if kind else "it has no outermost type"
@@ -109,7 +123,8 @@ def _refuse_linked_crs(content: Content, text: str) -> None:
             continue
         if str(crs.get("type", "")).lower() in ("link", "url"):
             raise UnsupportedFormat(
-                f"The CRS of {content.name!r} is a link, which is never followed.", remedy='Name the CRS ("type": "name") or leave it out.'
+                f"The CRS of {content.name!r} is a link, which is never followed.",
+                remedy='Name the CRS ("type": "name") or leave it out.',
             )
 
 

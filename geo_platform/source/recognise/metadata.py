@@ -20,7 +20,9 @@ def refuse_references(xml: bytes, name: str) -> Element:
     try:
         root: Element = fromstring(xml, forbid_dtd=True)
     except DefusedXmlException as error:
-        raise UnsupportedFormat(f"The metadata of {name!r} declares XML entities or a document type, which are never read.") from error
+        raise UnsupportedFormat(
+            f"The metadata of {name!r} declares XML entities or a document type, which are never read."
+        ) from error
     except (ParseError, ValueError, LookupError) as error:
         raise SourceUnreadable(f"The metadata of {name!r} is not well-formed XML.") from error
     for element in root.iter():

@@ -22,21 +22,24 @@ _APPLICATION_IDS = (b"GPKG", b"GP10", b"GP11")
 _MAX_STEPS = 2_000_000
 _MAX_SCHEMA_ROWS = 100_000
 _MAX_SCHEMA_LETTERS = 32 * 1024 * 1024
+# Of a GeoPackage in an archive: its pages are read in no order, each from the beginning of the
+# member; and it is unpacked once, to look at its schema.
 _MAX_PACKED_BYTES = 1024**3
-"""Of a GeoPackage in an archive: its pages are read in no order, each from the beginning of the member; and it is unpacked
-once, to look at its schema."""
 
+# Virtual tables that keep their data in the same file. Others (VirtualOGR, VirtualShape, csv,
+# dbstat) read elsewhere.
 _INDEX_MODULES = frozenset({"rtree", "rtree_i32", "fts3", "fts4", "fts5"})
-"""Virtual tables that keep their data in the same file. Others (VirtualOGR, VirtualShape, csv, dbstat) read elsewhere."""
 
+# SQL functions of GDAL, SpatiaLite and the SQLite shell that reach files, libraries or the network.
 _REACHING_FUNCTION = re.compile(
     r"\b(ogr_datasource_load_layers|ogr_geocode(_reverse)?|ogr_layer_\w+|gdal_get_\w+|load_extension|readfile|writefile|edit|eval|fsdir"
     r"|blobfromfile|blobtofile|xb_loadxml|import\w+|export\w+)[\"'`\]]?\s*\(",
     re.IGNORECASE,
 )
-"""SQL functions of GDAL, SpatiaLite and the SQLite shell that reach files, libraries or the network."""
 
-_VIRTUAL = re.compile(r"create\s+virtual\s+table\b.*?\busing\s+[\"'`\[]?(\w+)", re.IGNORECASE | re.DOTALL)
+_VIRTUAL = re.compile(
+    r"create\s+virtual\s+table\b.*?\busing\s+[\"'`\[]?(\w+)", re.IGNORECASE | re.DOTALL
+)
 
 
 def geopackage(content: Content, head: bytes) -> SourceFormat | None:
@@ -44,7 +47,9 @@ def geopackage(content: Content, head: bytes) -> SourceFormat | None:
     if not head.startswith(_MAGIC):
         return None
     if len(head) < 100:
-        raise SourceTruncated(f"{content.name!r} begins like a GeoPackage and ends inside its header.")
+        raise SourceTruncated(
+            f"{content.name!r} begins like a GeoPackage and ends inside its header."
+        )
     _check_length(content, head)
     if content.is_packed and content.size_bytes > _MAX_PACKED_BYTES:
         raise UnsupportedFormat(
@@ -56,7 +61,9 @@ def geopackage(content: Content, head: bytes) -> SourceFormat | None:
         _check_schema(content, schema)
         tables = {str(name).lower() for kind, name, _ in schema if kind == "table"}
         if "gpkg_contents" not in tables:
-            raise UnsupportedFormat(f"{content.name!r} is {_other_database(tables, head)}, and no GeoPackage.")
+            raise UnsupportedFormat(
+                f"{content.name!r} is {_other_database(tables, head)}, and no GeoPackage."
+            )
         _check_has_features(content, database, tables)
     return SourceFormat.geopackage
 
@@ -66,28 +73,38 @@ def _check_length(content: Content, head: bytes) -> None:
     page_bytes = 65536 if page_bytes == 1 else page_bytes
     pages, changes, valid_for = struct.unpack_from(">I", head, 28)[0], head[24:28], head[92:96]
     if changes == valid_for and pages * page_bytes > content.size_bytes:
-        raise SourceTruncated(f"The GeoPackage {content.name!r} says {pages * page_bytes} bytes and has {content.size_bytes}.")
+        raise SourceTruncated(
+            f"The GeoPackage {content.name!r} says {pages * page_bytes} bytes and has {content.size_bytes}."
+        )
 
 
 @contextmanager
 def _opened(path: Path, name: str) -> Iterator[sqlite3.Connection]:
     """A work limit stops a schema that was made to keep SQLite busy."""
-    database = sqlite3.connect(f"file:{quote(os.fsencode(path.absolute()))}?mode=ro&immutable=1", uri=True)
+    database = sqlite3.connect(
+        f"file:{quote(os.fsencode(path.absolute()))}?mode=ro&immutable=1", uri=True
+    )
     try:
         database.set_progress_handler(lambda: 1, _MAX_STEPS)
         database.execute("PRAGMA trusted_schema = OFF")
         database.execute("PRAGMA cell_size_check = ON")
         yield database
     except (sqlite3.Error, UnicodeDecodeError) as error:
-        raise SourceUnreadable(f"The GeoPackage {name!r} is damaged: its tables cannot be read.", sqlite=str(error)) from error
+        raise SourceUnreadable(
+            f"The GeoPackage {name!r} is damaged: its tables cannot be read.", sqlite=str(error)
+        ) from error
     finally:
         database.close()
 
 
 def _schema(content: Content, database: sqlite3.Connection) -> list[tuple[object, object, object]]:
-    rows, letters = database.execute("SELECT count(*), total(length(sql)) + total(length(name)) FROM sqlite_schema").fetchone()
+    rows, letters = database.execute(
+        "SELECT count(*), total(length(sql)) + total(length(name)) FROM sqlite_schema"
+    ).fetchone()
     if rows > _MAX_SCHEMA_ROWS or letters > _MAX_SCHEMA_LETTERS:
-        raise UnsupportedFormat(f"The GeoPackage {content.name!r} declares {rows} tables, views and indexes, in {letters:.0f} letters.")
+        raise UnsupportedFormat(
+            f"The GeoPackage {content.name!r} declares {rows} tables, views and indexes, in {letters:.0f} letters."
+        )
     return database.execute("SELECT type, name, sql FROM sqlite_schema").fetchall()
 
 
@@ -122,13 +139,18 @@ def _other_database(tables: set[str], head: bytes) -> str:
 
 
 def _check_has_features(content: Content, database: sqlite3.Connection, tables: set[str]) -> None:
-    kinds = {str(kind).lower() for (kind,) in database.execute("SELECT DISTINCT data_type FROM gpkg_contents LIMIT 100")}
+    kinds = {
+        str(kind).lower()
+        for (kind,) in database.execute("SELECT DISTINCT data_type FROM gpkg_contents LIMIT 100")
+    }
     if "features" in kinds and "gpkg_geometry_columns" in tables:
         return
     if kinds & {"tiles", "2d-gridded-coverage"}:
         raise UnsupportedFormat(
-            f"The GeoPackage {content.name!r} holds raster tiles and no features.", remedy="Export the raster as GeoTIFF and submit that."
+            f"The GeoPackage {content.name!r} holds raster tiles and no features.",
+            remedy="Export the raster as GeoTIFF and submit that.",
         )
     raise NoGeometry(
-        f"The GeoPackage {content.name!r} holds no layer with a geometry.", remedy="Export a layer with geometries, or send it as CSV."
+        f"The GeoPackage {content.name!r} holds no layer with a geometry.",
+        remedy="Export a layer with geometries, or send it as CSV.",
     )

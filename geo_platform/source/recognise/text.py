@@ -9,12 +9,26 @@ from geo_platform.errors import UnsupportedFormat
 from geo_platform.source.content import HEAD_BYTES, Content
 
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1d\x1f]")
-_GRID_KEYWORDS = frozenset({"ncols", "nrows", "xllcorner", "yllcorner", "xllcenter", "yllcenter", "cellsize", "dx", "dy", "nodata_value"})
+_GRID_KEYWORDS = frozenset(
+    {
+        "ncols",
+        "nrows",
+        "xllcorner",
+        "yllcorner",
+        "xllcenter",
+        "yllcenter",
+        "cellsize",
+        "dx",
+        "dy",
+        "nodata_value",
+    }
+)
 _DELIMITERS = (",", ";", "\t", "|")
 _CSV_EXTENSIONS = (".csv", ".tsv")
 _SAMPLED_ROWS = 200
+# Share of the sampled rows that must have as many columns as the first: tables have ragged lines,
+# prose has no columns.
 _EVEN_ROWS = 0.9
-"""Share of the sampled rows that must have as many columns as the first: tables have ragged lines, prose has no columns."""
 
 
 def decoded(head: bytes) -> str | None:
@@ -77,7 +91,12 @@ def _rows(text: str, delimiter: str, content: Content) -> list[list[str]]:
 def _evenness(rows: list[list[str]]) -> float:
     if not rows or not all(name.strip() for name in rows[0][:2]):
         return 0.0
-    if len(rows[0]) < 2 and rows[0][0].strip().lower() not in ("wkt", "geometry", "geom", "the_geom"):
+    if len(rows[0]) < 2 and rows[0][0].strip().lower() not in (
+        "wkt",
+        "geometry",
+        "geom",
+        "the_geom",
+    ):
         return 0.0
     even = sum(len(row) == len(rows[0]) for row in rows)
     return even / len(rows) + len(rows[0]) * 1e-6

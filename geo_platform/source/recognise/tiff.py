@@ -15,8 +15,8 @@ from geo_platform.source.recognise.metadata import refuse_references
 _IMAGE_WIDTH, _IMAGE_LENGTH, _GDAL_METADATA = 256, 257, 42112
 _MAX_DIRECTORIES = 1024
 _MAX_ENTRIES_ALTOGETHER = 100_000
+# In an archive each turn back unpacks from the member's beginning again.
 _MAX_TURNS_BACK = 8
-"""In an archive each turn back unpacks from the member's beginning again."""
 _MAX_METADATA_BYTES = 16 * 1024 * 1024
 
 
@@ -55,7 +55,12 @@ def tiff(content: Content, head: bytes) -> SourceFormat | None:
 
 
 def _layout_of(head: bytes) -> _Layout | None:
-    layouts = {b"II*\0": ("<", False), b"MM\0*": (">", False), b"II+\0": ("<", True), b"MM\0+": (">", True)}
+    layouts = {
+        b"II*\0": ("<", False),
+        b"MM\0*": (">", False),
+        b"II+\0": ("<", True),
+        b"MM\0+": (">", True),
+    }
     found = layouts.get(head[:4])
     return _Layout(*found) if found else None
 
@@ -76,9 +81,13 @@ class _Directories:
         offset = first
         while offset:
             if offset in seen:
-                raise SourceUnreadable(f"The directories of the TIFF {self.content.name!r} go round in a circle.")
+                raise SourceUnreadable(
+                    f"The directories of the TIFF {self.content.name!r} go round in a circle."
+                )
             if len(seen) >= _MAX_DIRECTORIES:
-                raise SourceUnreadable(f"The TIFF {self.content.name!r} holds more than {_MAX_DIRECTORIES} images.")
+                raise SourceUnreadable(
+                    f"The TIFF {self.content.name!r} holds more than {_MAX_DIRECTORIES} images."
+                )
             seen.add(offset)
             offset = self._check_one(offset, is_first=len(seen) == 1)
         if not seen:
@@ -90,14 +99,20 @@ class _Directories:
         entries = layout.count.unpack(self._read(offset, layout.count.size))[0]
         self.entries_left -= entries
         if entries == 0 or self.entries_left < 0:
-            raise SourceUnreadable(f"A directory of the TIFF {self.content.name!r} claims {entries} entries.")
-        table = self._read(offset + layout.count.size, entries * layout.entry.size + layout.offset.size)
+            raise SourceUnreadable(
+                f"A directory of the TIFF {self.content.name!r} claims {entries} entries."
+            )
+        table = self._read(
+            offset + layout.count.size, entries * layout.entry.size + layout.offset.size
+        )
         found: dict[int, tuple[int, int]] = {}
         for index in range(entries):
             tag, _, count, value = layout.entry.unpack_from(table, index * layout.entry.size)
             found.setdefault(tag, (count, value))
         if is_first and not {_IMAGE_WIDTH, _IMAGE_LENGTH} <= found.keys():
-            raise SourceUnreadable(f"The first directory of the TIFF {self.content.name!r} does not say how wide and high the image is.")
+            raise SourceUnreadable(
+                f"The first directory of the TIFF {self.content.name!r} does not say how wide and high the image is."
+            )
         count, value = found.get(_GDAL_METADATA, (0, 0))
         if count > layout.offset.size:
             self._check_metadata(value, count)
@@ -106,7 +121,9 @@ class _Directories:
     def _check_metadata(self, offset: int, count: int) -> None:
         self.metadata_bytes_left -= count
         if self.metadata_bytes_left < 0:
-            raise SourceUnreadable(f"The GDAL metadata of the TIFF {self.content.name!r} is longer than {_MAX_METADATA_BYTES} bytes.")
+            raise SourceUnreadable(
+                f"The GDAL metadata of the TIFF {self.content.name!r} is longer than {_MAX_METADATA_BYTES} bytes."
+            )
         refuse_references(self._read(offset, count).rstrip(b"\0"), self.content.name)
 
     def _read(self, offset: int, count: int) -> bytes:
@@ -114,9 +131,14 @@ class _Directories:
             if self.content.is_packed and offset < self.stream.tell():
                 self.turns_back_left -= 1
             if self.turns_back_left < 0:
-                raise SourceUnreadable(f"The TIFF {self.content.name!r} is too scattered to be read in place.", remedy="Send it unpacked.")
+                raise SourceUnreadable(
+                    f"The TIFF {self.content.name!r} is too scattered to be read in place.",
+                    remedy="Send it unpacked.",
+                )
             self.stream.seek(offset)
             raw = self.stream.read(count)
             if len(raw) == count:
                 return raw
-        raise SourceTruncated(f"The TIFF {self.content.name!r} is {self.content.size_bytes} bytes long and points past its end.")
+        raise SourceTruncated(
+            f"The TIFF {self.content.name!r} is {self.content.size_bytes} bytes long and points past its end."
+        )

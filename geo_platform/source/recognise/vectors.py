@@ -24,18 +24,35 @@ def shapefile(content: Content, head: bytes, sidecars: Sequence[str] | None) -> 
     if not head.startswith(_SHAPE_FILE_CODE):
         return None
     if len(head) < 100:
-        raise SourceTruncated(f"{content.name!r} begins like a Shapefile and ends inside its header.")
-    words, version, shape_type = struct.unpack_from(">I", head, 24)[0], *struct.unpack_from("<II", head, 28)
+        raise SourceTruncated(
+            f"{content.name!r} begins like a Shapefile and ends inside its header."
+        )
+    words, version, shape_type = (
+        struct.unpack_from(">I", head, 24)[0],
+        *struct.unpack_from("<II", head, 28),
+    )
     if version != 1000 or shape_type not in _SHAPE_TYPES:
-        raise SourceUnreadable(f"{content.name!r} begins like a Shapefile; version {version} and shape type {shape_type} are unknown.")
+        raise SourceUnreadable(
+            f"{content.name!r} begins like a Shapefile; version {version} and shape type {shape_type} are unknown."
+        )
     if head[100:104] == _FIRST_RECORD_OF_INDEX or content.name.lower().endswith(".shx"):
-        raise UnsupportedFormat(f"{content.name!r} is the index (.shx) of a Shapefile.", remedy=_SEND_ALL_PARTS)
+        raise UnsupportedFormat(
+            f"{content.name!r} is the index (.shx) of a Shapefile.", remedy=_SEND_ALL_PARTS
+        )
     if words * 2 > content.size_bytes:
-        raise SourceTruncated(f"The Shapefile {content.name!r} says {words * 2} bytes and has {content.size_bytes}.")
+        raise SourceTruncated(
+            f"The Shapefile {content.name!r} says {words * 2} bytes and has {content.size_bytes}."
+        )
     if sidecars is not None and not any(name.lower().endswith(".shx") for name in sidecars):
-        raise SourceUnreadable(f"The index (.shx) of the Shapefile {content.name!r} is not beside it.", remedy=_SEND_ALL_PARTS)
+        raise SourceUnreadable(
+            f"The index (.shx) of the Shapefile {content.name!r} is not beside it.",
+            remedy=_SEND_ALL_PARTS,
+        )
     if sidecars is not None and not any(name.lower().endswith(".dbf") for name in sidecars):
-        raise SourceUnreadable(f"The attribute table (.dbf) of the Shapefile {content.name!r} is not beside it.", remedy=_SEND_ALL_PARTS)
+        raise SourceUnreadable(
+            f"The attribute table (.dbf) of the Shapefile {content.name!r} is not beside it.",
+            remedy=_SEND_ALL_PARTS,
+        )
     return SourceFormat.shapefile
 
 
@@ -60,13 +77,18 @@ def geoparquet(content: Content, head: bytes) -> SourceFormat | None:
     if not head.startswith(b"PAR1"):
         return None
     if content.is_packed:
-        raise UnsupportedFormat(f"{content.name!r} is Parquet inside an archive.", remedy="Send the Parquet file itself: it is compressed.")
+        raise UnsupportedFormat(
+            f"{content.name!r} is Parquet inside an archive.",
+            remedy="Send the Parquet file itself: it is compressed.",
+        )
     _check_footer(content)
     with content.as_file() as path:
         try:
             metadata = pq.read_metadata(path).metadata or {}
         except (pa.ArrowException, OSError) as error:
-            raise SourceUnreadable(f"The footer of the Parquet file {content.name!r} cannot be read.") from error
+            raise SourceUnreadable(
+                f"The footer of the Parquet file {content.name!r} cannot be read."
+            ) from error
     if b"geo" not in metadata:
         raise NoGeometry(
             f"{content.name!r} is Parquet, and no GeoParquet: its metadata has no key 'geo'.",

@@ -14,7 +14,9 @@ from geo_platform.source.content import Content
 _KML_NAMESPACE = re.compile(r"http://(www\.opengis\.net/kml/|earth\.google\.com/kml/)|^$")
 _GML_NAMESPACE = re.compile(r"https?://www\.opengis\.net/gml(/3\.\d)?/?$")
 
-_WEB_PAGE = re.compile(rb"(\xef\xbb\xbf)?\s*(<!--.*?-->\s*)*<(!doctype\s+html|html)[\s>]", re.IGNORECASE | re.DOTALL)
+_WEB_PAGE = re.compile(
+    rb"(\xef\xbb\xbf)?\s*(<!--.*?-->\s*)*<(!doctype\s+html|html)[\s>]", re.IGNORECASE | re.DOTALL
+)
 
 _OTHER_ROOTS = {
     "vrtdataset": "a GDAL virtual raster (VRT): it would read other files, so it is never opened",
@@ -66,7 +68,9 @@ def kml_or_gml(content: Content, head: bytes) -> SourceFormat | None:
     if not head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"<", b"\xff\xfe<", b"\xfe\xff\x00<")):
         return None
     if _WEB_PAGE.match(head):
-        raise UnsupportedFormat(f"{content.name!r} is a web page: what was downloaded may be the answer of a server instead of the file.")
+        raise UnsupportedFormat(
+            f"{content.name!r} is a web page: what was downloaded may be the answer of a server instead of the file."
+        )
     root = _root(content, head)
     if root is None:
         return None
@@ -79,7 +83,9 @@ def kml_or_gml(content: Content, head: bytes) -> SourceFormat | None:
         raise UnsupportedFormat(f"{content.name!r} is {other}.")
     if any(_GML_NAMESPACE.match(uri) for uri in [namespace, *root.namespaces]):
         return SourceFormat.gml
-    raise UnsupportedFormat(f"{content.name!r} is XML with the root element {local!r}, which is neither KML nor GML.")
+    raise UnsupportedFormat(
+        f"{content.name!r} is XML with the root element {local!r}, which is neither KML nor GML."
+    )
 
 
 def _root(content: Content, head: bytes) -> _RootSeen | None:
@@ -90,7 +96,11 @@ def _root(content: Content, head: bytes) -> _RootSeen | None:
     except _RootSeen as seen:
         return seen
     except DefusedXmlException as error:
-        raise UnsupportedFormat(f"{content.name!r} is XML that declares a document type or entities, which are never read.") from error
+        raise UnsupportedFormat(
+            f"{content.name!r} is XML that declares a document type or entities, which are never read."
+        ) from error
     except (ParseError, ValueError, LookupError) as error:
-        raise SourceUnreadable(f"{content.name!r} begins like XML and is not well-formed.") from error
+        raise SourceUnreadable(
+            f"{content.name!r} begins like XML and is not well-formed."
+        ) from error
     return None

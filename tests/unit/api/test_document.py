@@ -11,17 +11,19 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from geo_platform.api.app import create_app
-from geo_platform.api.job_bodies import BODIES, EXAMPLES
-from geo_platform.api.job_types import JOB_TYPES, asked_of
-from geo_platform.api.keys import KeyFile
-from geo_platform.api.principal import Scope
+from geo_platform.api.auth.keys import KeyFile
+from geo_platform.api.auth.principal import Scope
+from geo_platform.api.jobs.bodies import BODIES, EXAMPLES
+from geo_platform.api.jobs.types import JOB_TYPES, asked_of
 from geo_platform.api.problems import ParametersInvalid
 from geo_platform.chains import CHAINS
 from geo_platform.settings import Settings
 from geo_platform.storage.keys import key_fault
-from tests.unit.api.test_job_types import JSON, NAMES, NEW, OLD
+from tests.unit.api.jobs.test_types import JSON, NAMES, NEW, OLD
 
-VALIDATORS = {job_type: Draft202012Validator(body.model_json_schema()) for job_type, body in BODIES.items()}
+VALIDATORS = {
+    job_type: Draft202012Validator(body.model_json_schema()) for job_type, body in BODIES.items()
+}
 
 
 @pytest.fixture(scope="module")
@@ -64,14 +66,25 @@ def test_each_example_is_what_its_schema_says(document: dict[str, Any]) -> None:
     found = list(shown_in(document))
     assert len(found) > 200
     for place, schema, shown in found:
-        faults = list(Draft202012Validator({**schema, "components": document["components"]}).iter_errors(shown))
+        faults = list(
+            Draft202012Validator({**schema, "components": document["components"]}).iter_errors(
+                shown
+            )
+        )
         assert not faults, (place, shown, faults)
 
 
-def test_operations_have_names_that_methods_can_have_and_one_tag_that_is_explained(document: dict[str, Any]) -> None:
+def test_operations_have_names_that_methods_can_have_and_one_tag_that_is_explained(
+    document: dict[str, Any],
+) -> None:
     names = [operation["operationId"] for _, _, operation in operations(document)]
     assert len(set(names)) == len(names)
-    assert {f"submit_{job_type}" for job_type in JOB_TYPES} | {"list_jobs", "get_job_status", "submit_data", "offer_upload"} <= {*names}
+    assert {f"submit_{job_type}" for job_type in JOB_TYPES} | {
+        "list_jobs",
+        "get_job_status",
+        "submit_data",
+        "offer_upload",
+    } <= {*names}
     explained = {tag["name"] for tag in document["tags"]}
     for _, _, operation in operations(document):
         assert operation["operationId"].isidentifier()
@@ -89,15 +102,27 @@ def test_every_answer_is_described_and_each_refusal_is_a_problem(document: dict[
         for status, said in answers.items():
             assert status == "204" or said["content"], (path, status)
             assert "X-Request-Id" in said["headers"]
-            if int(status) >= 400 and (path, status) != ("/readyz", "503"):  # which names what is away
-                assert said["content"]["application/problem+json"]["schema"]["$ref"].endswith("/Problem"), (path, status)
-                assert said["content"]["application/problem+json"]["example"]["status"] == int(status)
+            if int(status) >= 400 and (path, status) != (
+                "/readyz",
+                "503",
+            ):  # which names what is away
+                assert said["content"]["application/problem+json"]["schema"]["$ref"].endswith(
+                    "/Problem"
+                ), (path, status)
+                assert said["content"]["application/problem+json"]["example"]["status"] == int(
+                    status
+                )
         if "requestBody" in operation:
             assert {"400", "413", "422"} <= answers.keys(), path
-    assert {scheme["type"] for scheme in document["components"]["securitySchemes"].values()} == {"http", "apiKey"}
+    assert {scheme["type"] for scheme in document["components"]["securitySchemes"].values()} == {
+        "http",
+        "apiKey",
+    }
 
 
-def test_each_job_has_its_own_body_with_every_option_of_its_stages(document: dict[str, Any]) -> None:
+def test_each_job_has_its_own_body_with_every_option_of_its_stages(
+    document: dict[str, Any],
+) -> None:
     for job_type, body in BODIES.items():
         operation = document["paths"][f"/api/jobs/submit/{job_type}"]["post"]
         content = operation["requestBody"]["content"]["application/json"]
@@ -117,22 +142,39 @@ def test_each_job_has_its_own_body_with_every_option_of_its_stages(document: dic
 @pytest.mark.parametrize(
     ("job_type", "body"),
     [(job_type, dict(body)) for job_type, shown in EXAMPLES.items() for body in shown.values()]
-    + [("ingest_vector", OLD), ("ingest_vector", NEW), ("process_raster", {"blob_name": "a.tif", "jpeg_quality": None})],
+    + [
+        ("ingest_vector", OLD),
+        ("ingest_vector", NEW),
+        ("process_raster", {"blob_name": "a.tif", "jpeg_quality": None}),
+    ],
 )
 def test_what_clients_send_is_described_and_taken(job_type: str, body: dict[str, Any]) -> None:
     assert not list(VALIDATORS[job_type].iter_errors(body))
     assert asked_of(job_type, body).job_type == job_type
 
 
-@given(key=st.text(st.sampled_from("ab./\\\n\x7fé "), max_size=8).filter(lambda key: not key.endswith("\n")))
+@given(
+    key=st.text(st.sampled_from("ab./\\\n\x7fé "), max_size=8).filter(
+        lambda key: not key.endswith("\n")
+    )
+)
 def test_names_of_objects_are_described_as_the_store_takes_them(key: str) -> None:
     """A line's end at the end is within the pattern for Python alone."""
     assert (key_fault(key) is None) is VALIDATORS["process_raster"].is_valid({"blob_name": key})
 
 
-@given(job_type=st.sampled_from(JOB_TYPES), parameters=st.dictionaries(NAMES, JSON, max_size=4), is_named=st.booleans())
-def test_nothing_is_taken_that_is_not_described(job_type: str, parameters: dict[str, Any], is_named: bool) -> None:
-    body = {**({"blob_name": "a.csv"} if is_named and job_type != "hello_world" else {}), **parameters}
+@given(
+    job_type=st.sampled_from(JOB_TYPES),
+    parameters=st.dictionaries(NAMES, JSON, max_size=4),
+    is_named=st.booleans(),
+)
+def test_nothing_is_taken_that_is_not_described(
+    job_type: str, parameters: dict[str, Any], is_named: bool
+) -> None:
+    body = {
+        **({"blob_name": "a.csv"} if is_named and job_type != "hello_world" else {}),
+        **parameters,
+    }
     try:
         asked_of(job_type, body)
     except ParametersInvalid:
@@ -142,7 +184,9 @@ def test_nothing_is_taken_that_is_not_described(job_type: str, parameters: dict[
 
 @pytest.mark.parametrize("job_type", ["process_raster", "ingest_vector"])
 @pytest.mark.parametrize("wrong", [True, 0, 10**9, "", "no such thing", [], {"a": 1}])
-def test_what_is_described_otherwise_is_refused_by_name_and_what_is_refused_is_described_otherwise(job_type: str, wrong: Any) -> None:
+def test_what_is_described_otherwise_is_refused_by_name_and_what_is_refused_is_described_otherwise(
+    job_type: str, wrong: Any
+) -> None:
     """Each option with a value that fits some and not others. Rules that no schema can say are left: which times and tables there are."""
     for name in BODIES[job_type].model_json_schema()["properties"]:
         body = {"blob_name": "a.csv", name: wrong}

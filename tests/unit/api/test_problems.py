@@ -5,7 +5,13 @@ from http import HTTPStatus
 import pytest
 from starlette.requests import HTTPConnection
 
-from geo_platform.api.problems import ParametersInvalid, Problem, problem, problem_response, status_of
+from geo_platform.api.problems import (
+    ParametersInvalid,
+    Problem,
+    problem,
+    problem_response,
+    status_of,
+)
 from geo_platform.errors import PlatformError, PlatformFault, RateExceeded, error_leaves
 
 OWN = {
@@ -39,7 +45,9 @@ def test_every_error_has_one_status_and_a_whole_document(leaf: type[PlatformErro
 
 
 def test_every_fault_is_named() -> None:
-    document = problem(ParametersInvalid([("a", "is wrong"), ("b", "is too")]), instance="/", request_id="r")
+    document = problem(
+        ParametersInvalid([("a", "is wrong"), ("b", "is too")]), instance="/", request_id="r"
+    )
     assert [fault.name for fault in document.faults] == ["a", "b"]
     assert document.detail == "a: is wrong; b: is too."
     assert set(Problem.model_fields) == set(document.model_dump())
@@ -47,8 +55,18 @@ def test_every_fault_is_named() -> None:
 
 @pytest.mark.parametrize("leaf", error_leaves(), ids=lambda leaf: leaf.code)
 def test_who_may_come_again_is_told_when(leaf: type[PlatformError]) -> None:
-    connection = HTTPConnection({"type": "http", "path": "/api/jobs", "headers": [], "server": ("localhost", 80), "scheme": "http"})
+    connection = HTTPConnection(
+        {
+            "type": "http",
+            "path": "/api/jobs",
+            "headers": [],
+            "server": ("localhost", 80),
+            "scheme": "http",
+        }
+    )
     said = problem_response(leaf("the object"), connection).headers.get("Retry-After")
     assert said == ("5" if leaf.retryable else None)
     if leaf is RateExceeded:
-        assert problem_response(leaf("you", retry_after_s=7), connection).headers["Retry-After"] == "7"
+        assert (
+            problem_response(leaf("you", retry_after_s=7), connection).headers["Retry-After"] == "7"
+        )

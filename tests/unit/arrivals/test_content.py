@@ -23,7 +23,9 @@ def store(tmp_path: Path) -> FarFolder:
     return FarFolder(tmp_path / "store")
 
 
-def test_every_format_goes_to_its_chain_and_nothing_is_fetched_whole(store: FarFolder, tmp_path: Path) -> None:
+def test_every_format_goes_to_its_chain_and_nothing_is_fetched_whole(
+    store: FarFolder, tmp_path: Path
+) -> None:
     made, scratch = tmp_path / "made", tmp_path / "scratch"
     scratch.mkdir()
     made.mkdir()
@@ -35,7 +37,9 @@ def test_every_format_goes_to_its_chain_and_nothing_is_fetched_whole(store: FarF
     found = sort_out(list(store.list("bronze")), {}, WATCH, is_local=True, now_s=0).ready
     kinds = {arrival.key: kind_of_arrival(store, arrival) for arrival in found}
     assert store.whole == []
-    assert kinds == {key: receive(store, "bronze", key, ArrivalOptions(), expected=None).kind for key in kinds}
+    assert kinds == {
+        key: receive(store, "bronze", key, ArrivalOptions(), expected=None).kind for key in kinds
+    }
     assert set(kinds.values()) == set(SourceKind)
 
 
@@ -47,9 +51,16 @@ def test_content_counts_and_not_the_name(store: FarFolder, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("key", "kind"),
-    [("a.tif", SourceKind.raster), ("a.geojson", SourceKind.vector), ("a.dbf", SourceKind.vector), ("a.zip", SourceKind.vector)],
+    [
+        ("a.tif", SourceKind.raster),
+        ("a.geojson", SourceKind.vector),
+        ("a.dbf", SourceKind.vector),
+        ("a.zip", SourceKind.vector),
+    ],
 )
-def test_what_is_refused_goes_by_its_name_to_the_run_that_says_why(store: FarFolder, key: str, kind: SourceKind) -> None:
+def test_what_is_refused_goes_by_its_name_to_the_run_that_says_why(
+    store: FarFolder, key: str, kind: SourceKind
+) -> None:
     arrival = arrival_of(store.put_bytes("bronze", key, b"%PDF-1.7 a letter", metadata={}))
     assert kind_of_arrival(store, arrival) is kind
     store.delete("bronze", key)
@@ -76,5 +87,7 @@ def test_a_name_that_says_nothing_is_looked_behind(store: FarFolder, tmp_path: P
     for key, content in (recognised | other).items():
         put = store.put_bytes("bronze", key, content, metadata={})
         arrival = arrival_by_content(store, put)
-        assert (arrival.etag if arrival else None) == (put.reference.etag if key in recognised else None), key
+        assert (arrival.etag if arrival else None) == (
+            put.reference.etag if key in recognised else None
+        ), key
     assert store.whole == []

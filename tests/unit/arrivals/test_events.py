@@ -11,7 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geo_platform.arrivals.events import CREATED, EventUnreadable, ObjectEvent, account_of, parse_message
+from geo_platform.arrivals.events import (
+    CREATED,
+    EventUnreadable,
+    ObjectEvent,
+    account_of,
+    parse_message,
+)
 from geo_platform.errors import ParameterInvalid
 from tests.support.queues import Created, Shape, message_text
 
@@ -39,19 +45,33 @@ def parsed(told: Created, shape: Shape = "eventgrid", **terms: Any) -> ObjectEve
 
 @pytest.mark.parametrize("encode", [True, False])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_both_shapes_say_the_same_alone_and_in_a_list_encoded_or_not(shape: Shape, encode: bool) -> None:
-    assert parse_message(message_text(TOLD.event(shape), encode=encode), account_url=OURS) == (EXPECTED,)
+def test_both_shapes_say_the_same_alone_and_in_a_list_encoded_or_not(
+    shape: Shape, encode: bool
+) -> None:
+    assert parse_message(message_text(TOLD.event(shape), encode=encode), account_url=OURS) == (
+        EXPECTED,
+    )
     listed = message_text([TOLD.event(shape), replace(TOLD, key="b").event(shape)], encode=encode)
     assert parse_message(listed) == (EXPECTED, replace(EXPECTED, key="b"))
 
 
-@pytest.mark.parametrize("text", ["\ufeff{}", "\n {} \n", b64encode(b"\xef\xbb\xbf{}").decode(), b64encode(b"{}").decode() + "\r\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeff{}",
+        "\n {} \n",
+        b64encode(b"\xef\xbb\xbf{}").decode(),
+        b64encode(b"{}").decode() + "\r\n",
+    ],
+)
 def test_marks_and_white_space_around_it_do_not_matter(text: str) -> None:
     with pytest.raises(EventUnreadable, match="eventType"):
         parse_message(text)
 
 
-@pytest.mark.parametrize("api", ["PutBlob", "PutBlockList", "CopyBlob", "FlushWithClose", "SftpCommit", "SomethingNew"])
+@pytest.mark.parametrize(
+    "api", ["PutBlob", "PutBlockList", "CopyBlob", "FlushWithClose", "SftpCommit", "SomethingNew"]
+)
 def test_an_object_is_created_by_every_call_that_leaves_it_whole(api: str) -> None:
     assert parsed(replace(TOLD, api=api)).is_created
 
@@ -62,10 +82,19 @@ def test_a_file_that_was_only_opened_for_writing_is_not_created_yet(api: str) ->
 
 
 @pytest.mark.parametrize(
-    "kind", ["Microsoft.Storage.BlobDeleted", "Microsoft.Storage.BlobTierChanged", "Microsoft.Storage.BlobRenamed", "Contoso.Items.Arrived"]
+    "kind",
+    [
+        "Microsoft.Storage.BlobDeleted",
+        "Microsoft.Storage.BlobTierChanged",
+        "Microsoft.Storage.BlobRenamed",
+        "Contoso.Items.Arrived",
+    ],
 )
 def test_what_else_happens_to_an_object_is_no_arrival_and_no_poison(kind: str) -> None:
-    event = parsed(replace(TOLD, type=kind, account_url="https://another.blob.core.windows.net"), account_url=OURS)
+    event = parsed(
+        replace(TOLD, type=kind, account_url="https://another.blob.core.windows.net"),
+        account_url=OURS,
+    )
     assert (event.is_created, event.type, event.key) == (False, kind, "dem/new file.tif")
 
 
@@ -101,7 +130,9 @@ def test_what_event_grid_says_to_check_a_subscription_is_no_arrival_and_no_poiso
         ("a//b/../c.tif", "a//b/../c.tif", "a//b/../c.tif"),
     ],
 )
-def test_the_key_is_the_blobs_name_whether_the_address_is_encoded_or_not(url: str, subject_key: str, key: str) -> None:
+def test_the_key_is_the_blobs_name_whether_the_address_is_encoded_or_not(
+    url: str, subject_key: str, key: str
+) -> None:
     told = Created(container="bronze", key=subject_key, url=f"{OURS}/bronze/{url}")
     assert parsed(told, account_url=OURS).key == key
     without_subject = told.event("cloudevents") | {"subject": None}
@@ -156,7 +187,10 @@ def test_an_account_is_known_by_each_of_its_addresses(url: str) -> None:
     ],
 )
 def test_an_object_of_another_account_is_refused_by_name_and_never_taken_for_ours(url: str) -> None:
-    with pytest.raises(EventUnreadable, match=r"It is of the account '.*', and this deployment's is 'geoaccount.blob.core.windows.net'"):
+    with pytest.raises(
+        EventUnreadable,
+        match=r"It is of the account '.*', and this deployment's is 'geoaccount.blob.core.windows.net'",
+    ):
         parsed(Created(container="bronze", key="a.tif", url=url), account_url=OURS)
 
 
@@ -184,7 +218,9 @@ def test_an_emulators_account_is_part_of_the_path() -> None:
     assert (event.container, event.key) == ("bronze", "a/b.tif")
     assert account_of(local) == account_of(f"{local}/") == "127.0.0.1:10000/devstoreaccount1"
     with pytest.raises(EventUnreadable, match="devstoreaccount2"):
-        parsed(replace(told, account_url="http://127.0.0.1:10000/devstoreaccount2"), account_url=local)
+        parsed(
+            replace(told, account_url="http://127.0.0.1:10000/devstoreaccount2"), account_url=local
+        )
 
 
 def test_a_setting_that_is_no_address_is_not_the_messages_fault() -> None:
@@ -205,14 +241,20 @@ def _changed(shape: Shape, **changes: Any) -> str:
         ('{"eventType": ', "neither JSON nor JSON as Base64"),
         (b64encode(b"\xff\xfe").decode(), "neither JSON nor JSON as Base64"),
         (b64encode(b"hello").decode(), "neither JSON nor JSON as Base64"),
-        (b64encode(message_text(TOLD.event("eventgrid")).encode()).decode(), "neither JSON nor JSON as Base64"),
+        (
+            b64encode(message_text(TOLD.event("eventgrid")).encode()).decode(),
+            "neither JSON nor JSON as Base64",
+        ),
         ("[]", "empty list"),
         ("[[]]", "neither Event Grid's eventType nor"),
         (b64encode(b"7").decode(), "neither Event Grid's eventType nor"),
         ('{"type": "Microsoft.Storage.BlobCreated"}', "neither Event Grid's eventType nor"),
         (_changed("cloudevents", specversion="0.3"), "version '0.3', and 1.0 is read"),
         (_changed("eventgrid", data={}), "no data.url"),
-        (_changed("eventgrid", data="https://geoaccount.blob.core.windows.net/bronze/a.tif"), "no data.url"),
+        (
+            _changed("eventgrid", data="https://geoaccount.blob.core.windows.net/bronze/a.tif"),
+            "no data.url",
+        ),
         (_changed("eventgrid", data={"url": 7}), "Its url is no text"),
         (_changed("eventgrid", data={"url": f"{OURS}/bronze"}), "names no object"),
         (_changed("eventgrid", data={"url": f"{OURS}/bronze/"}), "names no object"),
@@ -226,12 +268,17 @@ def test_what_is_no_event_is_unreadable_with_a_reason(text: str, reason: str) ->
 
 def test_a_reason_is_a_sentence_however_long_what_it_is_about() -> None:
     with pytest.raises(EventUnreadable) as unreadable:
-        parsed(Created(container="bronze", key="a", url=f"https://{'x' * 50_000}.org/bronze/\n"), account_url=OURS)
+        parsed(
+            Created(container="bronze", key="a", url=f"https://{'x' * 50_000}.org/bronze/\n"),
+            account_url=OURS,
+        )
     assert len(str(unreadable.value)) < 300
     assert str(unreadable.value).isprintable()
 
 
-@pytest.mark.parametrize("time", ["", "yesterday", "9999-12-31T23:59:59-14:00", "2026-06-26T18:41:00+02:00"])
+@pytest.mark.parametrize(
+    "time", ["", "yesterday", "9999-12-31T23:59:59-14:00", "2026-06-26T18:41:00+02:00"]
+)
 def test_a_time_that_cannot_be_read_is_left_out(time: str) -> None:
     expected = datetime(2026, 6, 26, 16, 41, tzinfo=UTC) if time.endswith("+02:00") else None
     assert parsed(replace(TOLD, time=time)).happened_at_utc == expected
@@ -249,7 +296,14 @@ _JSON = st.recursive(
     max_leaves=6,
 )
 _DATA = st.fixed_dictionaries(
-    {}, optional={"url": st.just(f"{OURS}/bronze/a") | _JSON, "api": _JSON, "eTag": _JSON, "contentLength": _JSON, "sequencer": _JSON}
+    {},
+    optional={
+        "url": st.just(f"{OURS}/bronze/a") | _JSON,
+        "api": _JSON,
+        "eTag": _JSON,
+        "contentLength": _JSON,
+        "sequencer": _JSON,
+    },
 )
 _NEARLY = st.fixed_dictionaries(
     {},
@@ -269,7 +323,9 @@ _NEARLY = st.fixed_dictionaries(
 @given(
     text=st.text()
     | st.binary().map(lambda content: b64encode(content).decode())
-    | st.builds(message_text, _NEARLY | st.lists(_NEARLY | _JSON, max_size=3) | _JSON, encode=st.booleans()),
+    | st.builds(
+        message_text, _NEARLY | st.lists(_NEARLY | _JSON, max_size=3) | _JSON, encode=st.booleans()
+    ),
     account_url=st.sampled_from([None, OURS]),
     prefix=st.sampled_from(["", "test-"]),
 )
@@ -294,7 +350,14 @@ _KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6
     account_url=st.sampled_from([OURS, "http://127.0.0.1:10000/devstoreaccount1"]),
 )
 def test_what_event_grid_was_told_is_read_back(
-    key: str, prefix: str, etag: str, size_bytes: int, happened: datetime, shape: Shape, is_encoded: bool, account_url: str
+    key: str,
+    prefix: str,
+    etag: str,
+    size_bytes: int,
+    happened: datetime,
+    shape: Shape,
+    is_encoded: bool,
+    account_url: str,
 ) -> None:
     told = Created(
         container=f"{prefix}bronze",
@@ -305,7 +368,9 @@ def test_what_event_grid_was_told_is_read_back(
         time=f"{happened.replace(tzinfo=None).isoformat(timespec='microseconds')}0Z",
         url=None if is_encoded else f"{account_url}/{prefix}bronze/{key}",
     )
-    (event,) = parse_message(message_text([told.event(shape)]), account_url=account_url, container_prefix=prefix)
+    (event,) = parse_message(
+        message_text([told.event(shape)]), account_url=account_url, container_prefix=prefix
+    )
     expected = ObjectEvent(
         id=told.id,
         type=CREATED,

@@ -10,12 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geo_platform.arrivals.arrival import Arrival
-from geo_platform.arrivals.listing import MOST_WAITING, PAGE_OF_SERVICE, ListingCursor, Look, look, look_at_page, read_cursor
+from geo_platform.arrivals.listing import (
+    MOST_WAITING,
+    PAGE_OF_SERVICE,
+    ListingCursor,
+    Look,
+    look,
+    look_at_page,
+    read_cursor,
+)
 from geo_platform.arrivals.readiness import CLOCK_ERROR_S, appeared
 from geo_platform.arrivals.watch import Watch
 from geo_platform.contracts.message import ObjectReference
 from geo_platform.source.arrival import combined_etag
-from geo_platform.storage.folder import FolderStore
+from geo_platform.storage.local.folder import FolderStore
 from tests.support.simulated_listing import SimulatedListing
 
 WATCH = Watch(name="all", complete_within_s=60)
@@ -34,7 +42,14 @@ class Ticks:
         self.ticks = 0
 
     def tick(self, *, budget_s: float = 1e9, most_arrivals: int | None = None) -> Look:
-        seen = look(self.store, self.watch, read_cursor(self.cursor), budget_s=budget_s, clock=self._clock, most_arrivals=most_arrivals)  # type: ignore[arg-type]
+        seen = look(
+            self.store,
+            self.watch,
+            read_cursor(self.cursor),
+            budget_s=budget_s,
+            clock=self._clock,
+            most_arrivals=most_arrivals,
+        )  # type: ignore[arg-type]
         self.cursor = seen.cursor.model_dump_json()
         self.largest_cursor = max(self.largest_cursor, len(self.cursor))
         self.found += seen.arrivals
@@ -54,14 +69,18 @@ class Ticks:
         return 4_000_000_000 + self.store.now_s
 
 
-def test_a_pass_over_a_million_objects_goes_on_from_tick_to_tick_and_misses_nothing_of_what_happens_meanwhile() -> None:
+def test_a_pass_over_a_million_objects_goes_on_from_tick_to_tick_and_misses_nothing_of_what_happens_meanwhile() -> (
+    None
+):
     store = SimulatedListing(A_MILLION)
     ticks = Ticks(store, Watch(name="new", existing=False))
     meanwhile: list[tuple[str, str]] = []
 
     def happens(page: int) -> None:
         position = page * PAGE_OF_SERVICE
-        store.now_s += 600 if page == 1 else 10  # what lay there at the beginning is told from what came later by the store's clocks
+        store.now_s += (
+            600 if page == 1 else 10
+        )  # what lay there at the beginning is told from what came later by the store's clocks
         if position % 100_000 == PAGE_OF_SERVICE:
             behind, ahead = position // 2, (position + A_MILLION) // 2
             meanwhile.append(store.write(behind, skew_s=-240))
@@ -75,7 +94,9 @@ def test_a_pass_over_a_million_objects_goes_on_from_tick_to_tick_and_misses_noth
     store.before_page = lambda _: None
     second = ticks.whole_pass(budget_s=20)
     assert set(first) | set(second) == set(meanwhile)
-    assert set(first) < set(meanwhile), "what was written behind the position is found by the next pass alone"
+    assert set(first) < set(meanwhile), (
+        "what was written behind the position is found by the next pass alone"
+    )
     assert len(meanwhile) == 40
     assert ticks.largest_cursor < 500
 
@@ -106,7 +127,14 @@ def test_what_is_found_is_found_again_only_as_long_as_clocks_may_be_apart() -> N
 EVENTS = st.lists(
     st.tuples(
         st.integers(0, 40),
-        st.one_of(st.integers(0, 29), st.builds("t/{:07d}.{}".format, st.integers(0, 29), st.sampled_from(["a.tif", "geojson", "tfw"]))),
+        st.one_of(
+            st.integers(0, 29),
+            st.builds(
+                "t/{:07d}.{}".format,
+                st.integers(0, 29),
+                st.sampled_from(["a.tif", "geojson", "tfw"]),
+            ),
+        ),
         st.integers(-280, 280),
     ),
     max_size=25,
@@ -114,9 +142,19 @@ EVENTS = st.lists(
 
 
 @settings(max_examples=60, deadline=None)
-@given(events=EVENTS, page_objects=st.integers(1, 12), budget_s=st.integers(0, 8), page_s=st.integers(0, 200), gap_s=st.integers(0, 250))
+@given(
+    events=EVENTS,
+    page_objects=st.integers(1, 12),
+    budget_s=st.integers(0, 8),
+    page_s=st.integers(0, 200),
+    gap_s=st.integers(0, 250),
+)
 def test_whatever_is_written_when_and_by_whichever_clock_its_last_state_is_found(
-    events: list[tuple[int, int | str, int]], page_objects: int, budget_s: int, page_s: int, gap_s: int
+    events: list[tuple[int, int | str, int]],
+    page_objects: int,
+    budget_s: int,
+    page_s: int,
+    gap_s: int,
 ) -> None:
     store = SimulatedListing(30, page_objects=page_objects)
     ticks = Ticks(store)
@@ -139,7 +177,9 @@ def test_whatever_is_written_when_and_by_whichever_clock_its_last_state_is_found
         if key.endswith(".tfw"):
             assert last[key.removesuffix("tfw") + "tif"].sidecars == (key,)
         elif beside in there:
-            assert last[key].etag == combined_etag(_reference(key, etag), (_reference(beside, there[beside]),))
+            assert last[key].etag == combined_etag(
+                _reference(key, etag), (_reference(beside, there[beside]),)
+            )
         else:
             assert last[key].etag == etag
 
@@ -180,7 +220,9 @@ def test_a_source_on_both_sides_of_the_border_of_a_page_is_whole(page_objects: i
     for name in ("in/a.tif", "in/b.tif", *parts, "in/roads.part.2.tif", "in/z.tif"):
         store.write(name)
     ticks.whole_pass()
-    (roads,) = {(arrival.etag, arrival.sidecars) for arrival in ticks.found if arrival.key == "in/roads.shp"}
+    (roads,) = {
+        (arrival.etag, arrival.sidecars) for arrival in ticks.found if arrival.key == "in/roads.shp"
+    }
     assert sorted([*roads[1], "in/roads.shp"]) == parts
     store.now_s += 3600
     ticks.whole_pass()
@@ -192,7 +234,9 @@ def test_a_source_on_both_sides_of_the_border_of_a_page_is_whole(page_objects: i
     assert {arrival.etag for arrival in ticks.found} != {roads[0]}
 
 
-def test_sources_that_wait_are_waited_for_over_ticks_and_however_many_there_are_none_is_forgotten() -> None:
+def test_sources_that_wait_are_waited_for_over_ticks_and_however_many_there_are_none_is_forgotten() -> (
+    None
+):
     store = SimulatedListing(0, page_objects=100)
     ticks = Ticks(store, Watch(name="pictures", complete_within_s=240))
     names = {f"p/{number:04d}.png" for number in range(3 * MOST_WAITING)}
@@ -200,7 +244,9 @@ def test_sources_that_wait_are_waited_for_over_ticks_and_however_many_there_are_
         store.write(name)
     assert ticks.whole_pass() == []
     assert len(read_cursor(ticks.cursor).waiting) == MOST_WAITING
-    store.now_s = CLOCK_ERROR_S + 5  # a little longer, and their age alone says that they have waited long enough
+    store.now_s = (
+        CLOCK_ERROR_S + 5
+    )  # a little longer, and their age alone says that they have waited long enough
     assert len(ticks.whole_pass()) == MOST_WAITING
     for _ in range(4):
         store.now_s += 70
@@ -218,10 +264,14 @@ def test_where_the_store_cannot_go_on_the_pass_begins_anew_and_nothing_is_lost()
     new = store.write(3)
     assert ticks.tick(budget_s=0).arrivals[3].etag == new[1]
     store.refuses_to_go_on = False
-    assert set(ticks.whole_pass()) | {(arrival.key, arrival.etag) for arrival in ticks.found} >= set(store.everything().items())
+    assert set(ticks.whole_pass()) | {
+        (arrival.key, arrival.etag) for arrival in ticks.found
+    } >= set(store.everything().items())
 
 
-def test_a_watch_that_is_about_other_objects_begins_anew_and_one_with_other_parameters_does_not() -> None:
+def test_a_watch_that_is_about_other_objects_begins_anew_and_one_with_other_parameters_does_not() -> (
+    None
+):
     store = SimulatedListing(10)
     ticks = Ticks(store)
     ticks.whole_pass()
@@ -231,7 +281,9 @@ def test_a_watch_that_is_about_other_objects_begins_anew_and_one_with_other_para
     assert [key for key, _ in ticks.whole_pass()] == ["t/0000005.tif"]
 
 
-def test_a_look_ends_where_there_are_enough_arrivals_and_whoever_keeps_the_cursor_finds_them_again() -> None:
+def test_a_look_ends_where_there_are_enough_arrivals_and_whoever_keeps_the_cursor_finds_them_again() -> (
+    None
+):
     store = SimulatedListing(50, page_objects=10)
     ticks = Ticks(store)
     before = ticks.cursor
@@ -242,7 +294,12 @@ def test_a_look_ends_where_there_are_enough_arrivals_and_whoever_keeps_the_curso
 
 
 def test_a_cursor_of_another_kind_begins_anew() -> None:
-    assert read_cursor('{"version": 2}') == read_cursor("no JSON") == read_cursor(None) == ListingCursor()
+    assert (
+        read_cursor('{"version": 2}')
+        == read_cursor("no JSON")
+        == read_cursor(None)
+        == ListingCursor()
+    )
 
 
 @pytest.fixture
@@ -252,11 +309,18 @@ def inbox(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_file_is_found_whatever_its_time_says_when_it_is_moved_into_the_folder(inbox: Path, tmp_path: Path) -> None:
+def test_a_file_is_found_whatever_its_time_says_when_it_is_moved_into_the_folder(
+    inbox: Path, tmp_path: Path
+) -> None:
     """Kept times are the rule in folders: mv, cp -p and rsync all bring the time of the content."""
     elsewhere = tmp_path / "elsewhere"
     (elsewhere / "scenes" / "north").mkdir(parents=True)
-    for path in (inbox / "there.tif", inbox / "south" / "s.tif", elsewhere / "moved.tif", elsewhere / "scenes" / "north" / "n.tif"):
+    for path in (
+        inbox / "there.tif",
+        inbox / "south" / "s.tif",
+        elsewhere / "moved.tif",
+        elsewhere / "scenes" / "north" / "n.tif",
+    ):
         _last_year(path)
     before = _moment()
     (elsewhere / "moved.tif").rename(inbox / "moved.tif")
@@ -266,7 +330,9 @@ def test_a_file_is_found_whatever_its_time_says_when_it_is_moved_into_the_folder
     moved = {"moved.tif", "scenes/north/n.tif", "south/added.tif"}
     assert {stored.reference.key for stored in page.objects if appeared(stored) > before} == moved
     cursor = ListingCursor(watermark_utc=before, not_before_utc=before, pass_began_utc=before)
-    seen = look_at_page(FolderStore(inbox.parent), Watch(name="all", settle_s=0), cursor, page, now_s=0)
+    seen = look_at_page(
+        FolderStore(inbox.parent), Watch(name="all", settle_s=0), cursor, page, now_s=0
+    )
     assert {arrival.key for arrival in seen.arrivals} == moved
 
 
@@ -291,4 +357,7 @@ def test_what_has_no_speaking_name_is_looked_into(inbox: Path) -> None:
     watch = Watch(name="all", settle_s=0, complete_within_s=0)
     seen = look(FolderStore(inbox.parent), watch, ListingCursor(), budget_s=60)
     assert [arrival.key for arrival in seen.arrivals] == ["places"]
-    assert {key: reason.split()[0] for key, reason in seen.left} == {"empty": "It", "letter.txt": "Neither"}
+    assert {key: reason.split()[0] for key, reason in seen.left} == {
+        "empty": "It",
+        "letter.txt": "Neither",
+    }

@@ -14,7 +14,14 @@ START = datetime(2026, 6, 1, tzinfo=UTC)
 
 def arrival(number: int, size_bytes: int = 1000, age_s: int = 0) -> Arrival:
     key = f"{number}.tif"
-    return Arrival("bronze", key, f"memory:///bronze/{key}", f"e{number}", size_bytes, START - timedelta(seconds=age_s))
+    return Arrival(
+        "bronze",
+        key,
+        f"memory:///bronze/{key}",
+        f"e{number}",
+        size_bytes,
+        START - timedelta(seconds=age_s),
+    )
 
 
 ARRIVALS = st.lists(st.tuples(st.integers(0, 20 * MIB), st.integers(0, 5)), max_size=40).map(
@@ -23,7 +30,9 @@ ARRIVALS = st.lists(st.tuples(st.integers(0, 20 * MIB), st.integers(0, 5)), max_
 
 
 @given(ARRIVALS, st.integers(0, 10), st.integers(1, 7))
-def test_every_arrival_is_asked_for_once_or_waits(arrivals: list[Arrival], room: int, files_per_run: int) -> None:
+def test_every_arrival_is_asked_for_once_or_waits(
+    arrivals: list[Arrival], room: int, files_per_run: int
+) -> None:
     watch = Watch(name="a", files_per_run=files_per_run, bytes_per_run=16 * MIB)
     planned, waiting = plan_runs(arrivals, watch, room=room)
     assert len(planned) <= room

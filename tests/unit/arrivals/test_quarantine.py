@@ -8,12 +8,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geo_platform.arrivals.quarantine import Moved, Outcome, Refusal, is_quarantined, present_arrival, quarantine
+from geo_platform.arrivals.quarantine import (
+    Moved,
+    Outcome,
+    Refusal,
+    is_quarantined,
+    present_arrival,
+    quarantine,
+)
 from geo_platform.arrivals.quarantine_records import list_quarantine, record_key, wanted_record
 from geo_platform.arrivals.readiness import sort_out
 from geo_platform.arrivals.release import Released, release
 from geo_platform.arrivals.watch import DEFAULT_WATCH
-from geo_platform.errors import AccessRefused, Conflict, MessageUnreadable, SourceNotFound, error_leaves
+from geo_platform.errors import (
+    AccessRefused,
+    Conflict,
+    MessageUnreadable,
+    SourceNotFound,
+    error_leaves,
+)
 from geo_platform.ports import BRONZE, QUARANTINE, SILVER
 from tests.support.memory_objects import Killed, MemoryObjects, Mortal, When, contents
 
@@ -33,7 +46,9 @@ def etag(store: Any, key: str = KEY, container: str = BRONZE) -> str:
     return present[0].etag
 
 
-def refuse(store: Any, at: str, *, run_id: str = "run", key: str = KEY, container: str = BRONZE) -> Moved:
+def refuse(
+    store: Any, at: str, *, run_id: str = "run", key: str = KEY, container: str = BRONZE
+) -> Moved:
     refusal = Refusal("CRS_MISSING", "It has none.", "Give one.", run_id, "scenes")
     return quarantine(store, container, key, at, refusal, now_utc=NOW)
 
@@ -49,7 +64,9 @@ def store() -> MemoryObjects:
     return made
 
 
-def deaths(prepare: Callable[[], MemoryObjects], act: Callable[[Any], Any]) -> Iterator[MemoryObjects]:
+def deaths(
+    prepare: Callable[[], MemoryObjects], act: Callable[[Any], Any]
+) -> Iterator[MemoryObjects]:
     """A store for each call and moment at which `act` can die: it has died there."""
     living = Mortal(prepare())
     act(living)
@@ -72,7 +89,9 @@ def deaths(prepare: Callable[[], MemoryObjects], act: Callable[[Any], Any]) -> I
         ("MESSAGE_UNREADABLE", False), ("NO_CODE_OF_OURS", False), ("", False),
     ],
 )  # fmt: skip
-def test_what_is_refused_for_the_object_s_sake_is_moved_and_nothing_else(code: str, moved: bool) -> None:
+def test_what_is_refused_for_the_object_s_sake_is_moved_and_nothing_else(
+    code: str, moved: bool
+) -> None:
     assert is_quarantined(code) is moved
 
 
@@ -80,7 +99,9 @@ def test_nothing_is_moved_that_is_tried_again_or_is_not_the_user_s_to_mend() -> 
     moved = [leaf for leaf in error_leaves() if is_quarantined(leaf.code)]
     assert all(leaf.user_fixable and not leaf.retryable for leaf in moved)
     of_the_http_face = {leaf for leaf in error_leaves() if issubclass(leaf, AccessRefused)}
-    kept = {leaf.code for leaf in {*error_leaves()} - {*moved} - of_the_http_face if leaf.user_fixable}
+    kept = {
+        leaf.code for leaf in {*error_leaves()} - {*moved} - of_the_http_face if leaf.user_fixable
+    }
     assert kept == {"CONFLICT", "SOURCE_NOT_FOUND", "FILES_REFUSED"}
 
 
@@ -90,7 +111,8 @@ def test_an_arrival_moves_as_a_whole_with_the_reason_beside_it(store: Any) -> No
     moved = refuse(store, at)
     assert moved.outcome is Outcome.quarantined
     assert (
-        moved.said == "bronze/in/a.tif was refused with CRS_MISSING and lies in quarantine/in/a.tif: geo-platform quarantine show in/a.tif"
+        moved.said
+        == "bronze/in/a.tif was refused with CRS_MISSING and lies in quarantine/in/a.tif: geo-platform quarantine show in/a.tif"
     )
     assert contents(store, BRONZE) == {"in/ab.tif": b"another", "in/a.txt": b"a note"}
     assert {key: contents(store, QUARANTINE)[key] for key in SET} == SET
@@ -98,7 +120,13 @@ def test_an_arrival_moves_as_a_whole_with_the_reason_beside_it(store: Any) -> No
     assert (record.code, record.message, record.remedy, record.run_id, record.watch) == (
         "CRS_MISSING", "It has none.", "Give one.", "run", "scenes",
     )  # fmt: skip
-    assert (record.uri, record.etag, record.container, record.key, record.replaced) == (f"memory:///bronze/{KEY}", at, BRONZE, KEY, None)
+    assert (record.uri, record.etag, record.container, record.key, record.replaced) == (
+        f"memory:///bronze/{KEY}",
+        at,
+        BRONZE,
+        KEY,
+        None,
+    )
     assert [part.key for part in record.parts] == ["in/a.tif", "in/a.prj", "in/a.tfw"]
     assert store.stat(QUARANTINE, KEY).metadata["run_id"] == "run", "trace finds the run by it"
 
@@ -153,7 +181,9 @@ def test_what_was_deleted_since_leaves_nothing_to_move(store: Any) -> None:
 
 @pytest.mark.parametrize("overwritten", [True, False])
 @pytest.mark.parametrize("has_earlier", [True, False])
-def test_an_object_that_somebody_takes_between_the_record_and_the_move_leaves_no_trace(overwritten: bool, has_earlier: bool) -> None:
+def test_an_object_that_somebody_takes_between_the_record_and_the_move_leaves_no_trace(
+    overwritten: bool, has_earlier: bool
+) -> None:
     store = MemoryObjects()
     if has_earlier:
         put(store, {KEY: b"earlier"})
@@ -184,9 +214,17 @@ def test_of_two_versions_of_one_key_the_later_replaces_the_earlier_and_says_so(s
     at = etag(store)
     refuse(store, at, run_id="later")
     record = wanted_record(store, KEY)
-    assert (record.run_id, record.etag, [part.key for part in record.parts]) == ("later", at, ["in/a.tif", "in/a.tfw"])
+    assert (record.run_id, record.etag, [part.key for part in record.parts]) == (
+        "later",
+        at,
+        ["in/a.tif", "in/a.tfw"],
+    )
     assert record.replaced is not None
-    assert (record.replaced.run_id, record.replaced.code, len(record.replaced.parts)) == ("run", "CRS_MISSING", 3)
+    assert (record.replaced.run_id, record.replaced.code, len(record.replaced.parts)) == (
+        "run",
+        "CRS_MISSING",
+        3,
+    )
     assert {key: content for key, content in contents(store, QUARANTINE).items() if not key.endswith(".json")} == {
         KEY: b"worse", "in/a.tfw": b"world 2",
     }, "the earlier one's .prj went with it"  # fmt: skip
@@ -223,7 +261,10 @@ def test_another_container_s_object_is_not_lost_under_the_same_key(store: Any) -
 def test_an_object_called_like_a_record_stays(store: Any) -> None:
     put(store, {"in/b.quarantine.json": b"{}"})
     moved = refuse(store, etag(store, "in/b.quarantine.json"), key="in/b.quarantine.json")
-    assert (moved.outcome, "in/b.quarantine.json" in contents(store, BRONZE)) == (Outcome.unmovable, True)
+    assert (moved.outcome, "in/b.quarantine.json" in contents(store, BRONZE)) == (
+        Outcome.unmovable,
+        True,
+    )
 
 
 def test_a_sidecar_that_another_source_needs_too_stays(store: Any) -> None:
@@ -239,14 +280,35 @@ def test_a_sidecar_that_another_source_needs_too_stays(store: Any) -> None:
 
 @given(
     st.sets(
-        st.sampled_from(["a.tif", "a.shp", "a.shx", "a.dbf", "a.prj", "a.tfw", "a.tif.aux.xml", "a.tif.ovr", "a.png", "a.json", "ab.tif"])
+        st.sampled_from(
+            [
+                "a.tif",
+                "a.shp",
+                "a.shx",
+                "a.dbf",
+                "a.prj",
+                "a.tfw",
+                "a.tif.aux.xml",
+                "a.tif.ovr",
+                "a.png",
+                "a.json",
+                "ab.tif",
+            ]
+        )
     )
 )
 def test_the_arrival_that_is_looked_for_is_the_one_that_was_asked_for(names: set[str]) -> None:
     store = MemoryObjects()
     for name in names:
         store.put_bytes(BRONZE, name, b"x", metadata={})
-    asked = sort_out(list(store.list(BRONZE)), {}, DEFAULT_WATCH, is_local=False, now_s=1e9, at_utc=NOW + timedelta(days=1))
+    asked = sort_out(
+        list(store.list(BRONZE)),
+        {},
+        DEFAULT_WATCH,
+        is_local=False,
+        now_s=1e9,
+        at_utc=NOW + timedelta(days=1),
+    )
     for arrival in asked.ready:
         assert etag(store, arrival.key) == arrival.etag
 
@@ -258,7 +320,9 @@ def test_released_it_lies_where_it_came_from_as_a_new_arrival(store: Any) -> Non
     assert (contents(store, BRONZE), contents(store, QUARANTINE)) == (SET, {})
     assert etag(store) != at
     assert store.stat(BRONZE, KEY).metadata == {"owner": "somebody", "released_of_run": "run"}
-    assert refuse(store, at).outcome is Outcome.overwritten, "the old refusal, seen again, does not touch it"
+    assert refuse(store, at).outcome is Outcome.overwritten, (
+        "the old refusal, seen again, does not touch it"
+    )
     with pytest.raises(SourceNotFound, match="Nothing lies in quarantine"):
         free(store)
 
@@ -277,14 +341,18 @@ def test_a_release_killed_at_any_call_and_given_again_ends_well() -> None:
         else:
             came = etag(dead) if KEY in contents(dead, BRONZE) else None
             assert free(dead).parts == ("in/a.tif", "in/a.prj", "in/a.tfw")
-            assert came in (None, etag(dead)), "what a watch has seen already is not moved a second time"
+            assert came in (None, etag(dead)), (
+                "what a watch has seen already is not moved a second time"
+            )
         assert (contents(dead, BRONZE), contents(dead, QUARANTINE)) == (SET, {})
 
 
 def test_what_came_since_is_replaced_only_where_that_is_asked_for(store: Any) -> None:
     refuse(store, etag(store))
     put(store, {KEY: b"newer"})
-    with pytest.raises(Conflict, match=r"Something newer lies where it came from: bronze/in/a\.tif"):
+    with pytest.raises(
+        Conflict, match=r"Something newer lies where it came from: bronze/in/a\.tif"
+    ):
         free(store)
     assert contents(store, BRONZE) == {KEY: b"newer"}
     assert len(contents(store, QUARANTINE)) == 4

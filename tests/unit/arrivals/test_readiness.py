@@ -14,15 +14,29 @@ from geo_platform.contracts.message import ObjectReference
 from geo_platform.options import ArrivalOptions
 from geo_platform.ports import SUBMITTED, StoredObject
 from geo_platform.source.arrival import receive
-from geo_platform.storage.folder import FolderStore
-from tests.support.formats import WORLD_FILE, write_georeferenced_rasters, write_pictures, write_vectors
+from geo_platform.storage.local.folder import FolderStore
+from tests.support.formats import (
+    WORLD_FILE,
+    write_georeferenced_rasters,
+    write_pictures,
+    write_vectors,
+)
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 WATCH = Watch(name="all", settle_s=2, complete_within_s=60)
 
 
-def lying(key: str, *, etag: str = "e", size_bytes: int = 5, metadata: Mapping[str, str] | None = None, at_s: float = 0) -> StoredObject:
-    reference = ObjectReference(container="bronze", key=key, uri=f"memory:///bronze/{key}", etag=etag, size_bytes=size_bytes)
+def lying(
+    key: str,
+    *,
+    etag: str = "e",
+    size_bytes: int = 5,
+    metadata: Mapping[str, str] | None = None,
+    at_s: float = 0,
+) -> StoredObject:
+    reference = ObjectReference(
+        container="bronze", key=key, uri=f"memory:///bronze/{key}", etag=etag, size_bytes=size_bytes
+    )
     return StoredObject(reference, NOON + timedelta(seconds=at_s), metadata or {})
 
 
@@ -52,7 +66,9 @@ def test_a_blob_is_whole_when_it_is_seen_and_a_file_when_it_has_lain_unchanged()
     assert ready(grown) == {}, "it changed since"
     soon = sort(lying("a.tif", etag="2"), waiting=grown.waiting, is_local=True, now_s=1004.9)
     assert ready(soon) == {}
-    assert ready(sort(lying("a.tif", etag="2"), waiting=soon.waiting, is_local=True, now_s=1005)) == {"a.tif": ()}
+    assert ready(
+        sort(lying("a.tif", etag="2"), waiting=soon.waiting, is_local=True, now_s=1005)
+    ) == {"a.tif": ()}
 
 
 def test_a_shapefile_waits_for_its_parts_and_then_goes_with_what_there_is() -> None:
@@ -65,13 +81,18 @@ def test_a_shapefile_waits_for_its_parts_and_then_goes_with_what_there_is() -> N
     assert ready(late) == {"in/roads.shp": ("in/roads.dbf",)}
 
 
-@pytest.mark.parametrize(("name", "companion"), [("a.png", "a.pgw"), ("a.jpg", "a.jpg.aux.xml"), ("a.jpeg", "a.wld"), ("a.asc", "a.prj")])
+@pytest.mark.parametrize(
+    ("name", "companion"),
+    [("a.png", "a.pgw"), ("a.jpg", "a.jpg.aux.xml"), ("a.jpeg", "a.wld"), ("a.asc", "a.prj")],
+)
 def test_a_picture_waits_for_its_place_for_a_quarter_of_the_time(name: str, companion: str) -> None:
     alone = sort(lying(name))
     assert list(alone.waiting) == [name]
     assert ready(sort(lying(name), waiting=alone.waiting, now_s=1014)) == {}
     assert ready(sort(lying(name), waiting=alone.waiting, now_s=1015)) == {name: ()}
-    assert ready(sort(lying(name), lying(companion), waiting=alone.waiting, now_s=1001)) == {name: (companion,)}
+    assert ready(sort(lying(name), lying(companion), waiting=alone.waiting, now_s=1001)) == {
+        name: (companion,)
+    }
 
 
 def test_a_tiff_goes_at_once_and_what_comes_later_makes_another_arrival() -> None:
@@ -91,7 +112,9 @@ def test_parts_of_a_shapefile_alone_wait_for_it_and_then_go_to_be_refused_with_t
 def test_a_geopackage_that_is_open_somewhere_waits() -> None:
     open_still = sort(lying("a.gpkg"), lying("a.gpkg-wal"))
     assert list(open_still.waiting) == ["a.gpkg"]
-    closed = sort(lying("a.gpkg"), lying("a.gpkg-wal", size_bytes=0), waiting=open_still.waiting, now_s=1001)
+    closed = sort(
+        lying("a.gpkg"), lying("a.gpkg-wal", size_bytes=0), waiting=open_still.waiting, now_s=1001
+    )
     assert ready(closed) == {"a.gpkg": ()}
     assert dict(closed.left)["a.gpkg-wal"].startswith("It belongs to 'a.gpkg'")
 
@@ -101,7 +124,9 @@ def test_without_bytes_a_blob_is_left_at_once_and_a_file_after_the_wait() -> Non
     first = sort(lying("a.tif", size_bytes=0), is_local=True)
     still = sort(lying("a.tif", size_bytes=0), waiting=first.waiting, is_local=True, now_s=1059)
     assert list(still.waiting) == ["a.tif"]
-    assert sort(lying("a.tif", size_bytes=0), waiting=still.waiting, is_local=True, now_s=1060).left == (("a.tif", "It holds no bytes."),)
+    assert sort(
+        lying("a.tif", size_bytes=0), waiting=still.waiting, is_local=True, now_s=1060
+    ).left == (("a.tif", "It holds no bytes."),)
 
 
 def test_what_somebody_submitted_is_left_until_another_puts_something_beside_it() -> None:
@@ -132,7 +157,11 @@ def test_patterns_choose_sources_and_not_what_lies_beside_them() -> None:
 
 
 def test_what_has_no_speaking_name_is_to_be_asked_for_its_content() -> None:
-    assert sort(lying("scene"), lying("table.txt"), lying("a.dat")).unnamed == ("a.dat", "scene", "table.txt")
+    assert sort(lying("scene"), lying("table.txt"), lying("a.dat")).unnamed == (
+        "a.dat",
+        "scene",
+        "table.txt",
+    )
     assert list(sort(lying("scene"), is_local=True).waiting) == ["scene"]
 
 
@@ -162,18 +191,37 @@ OBJECTS = st.lists(
 )
 
 
-@given(OBJECTS, OBJECTS, st.booleans(), st.sampled_from([0.0, 1.0, 15.0, 60.0]), st.sampled_from([None, NOON]), st.randoms())
+@given(
+    OBJECTS,
+    OBJECTS,
+    st.booleans(),
+    st.sampled_from([0.0, 1.0, 15.0, 60.0]),
+    st.sampled_from([None, NOON]),
+    st.randoms(),
+)
 def test_every_object_ends_in_one_place_whatever_the_order(
-    before: list[StoredObject], objects: list[StoredObject], is_local: bool, later_s: float, at_utc: datetime | None, order: object
+    before: list[StoredObject],
+    objects: list[StoredObject],
+    is_local: bool,
+    later_s: float,
+    at_utc: datetime | None,
+    order: object,
 ) -> None:
     waiting = sort(*before, is_local=is_local).waiting
-    found = sort_out(objects, waiting, WATCH, is_local=is_local, now_s=1000 + later_s, at_utc=at_utc)
+    found = sort_out(
+        objects, waiting, WATCH, is_local=is_local, now_s=1000 + later_s, at_utc=at_utc
+    )
     in_ready = {key for arrival in found.ready for key in (arrival.key, *arrival.sidecars)}
     places = [in_ready, set(found.waiting), {key for key, _ in found.left}, set(found.unnamed)]
-    assert sorted(key for place in places for key in place) == sorted(stored.reference.key for stored in objects)
+    assert sorted(key for place in places for key in place) == sorted(
+        stored.reference.key for stored in objects
+    )
     shuffled = list(objects)
     order.shuffle(shuffled)  # type: ignore[attr-defined]
-    assert sort_out(shuffled, waiting, WATCH, is_local=is_local, now_s=1000 + later_s, at_utc=at_utc) == found
+    assert (
+        sort_out(shuffled, waiting, WATCH, is_local=is_local, now_s=1000 + later_s, at_utc=at_utc)
+        == found
+    )
 
 
 @given(OBJECTS, st.booleans())
@@ -198,9 +246,22 @@ def test_the_etag_of_an_arrival_is_the_one_that_its_run_finds(tmp_path: Path) ->
     write_pictures(made / "pictures")
     write_vectors(made / "vectors", scratch)
     write_pictures(made / "shared")
-    for name in ("picture.prj", "picture.png.aux.xml", "photo.prj", "photo.wld", "photo.jpg.ovr", "picture.png.msk"):
+    for name in (
+        "picture.prj",
+        "picture.png.aux.xml",
+        "photo.prj",
+        "photo.wld",
+        "photo.jpg.ovr",
+        "picture.png.msk",
+    ):
         (made / "shared" / name).write_text("<PAMDataset/>")
-    for source in ("rasters/plain.tif", "rasters/erdas.img", "rasters/lossless.jp2", "rasters/grid.asc", "rasters/N47E008.hgt"):
+    for source in (
+        "rasters/plain.tif",
+        "rasters/erdas.img",
+        "rasters/lossless.jp2",
+        "rasters/grid.asc",
+        "rasters/N47E008.hgt",
+    ):
         for suffix in (".aux.xml", ".ovr", ".xml"):
             (made / (source + suffix)).write_text("<PAMDataset/>")
         for suffix in (".tfw", ".wld", ".WLD", ".prj", ".aux", ".ige"):
@@ -212,11 +273,18 @@ def test_the_etag_of_an_arrival_is_the_one_that_its_run_finds(tmp_path: Path) ->
     for path in sorted(path for path in made.rglob("*") if path.is_file()):
         store.put_file("bronze", path.relative_to(made).as_posix(), path, metadata={})
     found = _whole(list(store.list("bronze")))
-    received = {arrival.key: receive(store, "bronze", arrival.key, ArrivalOptions(), expected=None) for arrival in found.ready}
-    assert {arrival.key: arrival.etag for arrival in found.ready} == {key: arrived.etag for key, arrived in received.items()}
+    received = {
+        arrival.key: receive(store, "bronze", arrival.key, ArrivalOptions(), expected=None)
+        for arrival in found.ready
+    }
+    assert {arrival.key: arrival.etag for arrival in found.ready} == {
+        key: arrived.etag for key, arrived in received.items()
+    }
     assert len(received) == 24
     assert sum(bool(arrived.sidecars) for arrived in received.values()) >= 9
 
 
 def _whole(objects: Sequence[StoredObject]) -> SortedOut:
-    return sort_out(objects, {}, Watch(name="all", settle_s=0, complete_within_s=0), is_local=True, now_s=0)
+    return sort_out(
+        objects, {}, Watch(name="all", settle_s=0, complete_within_s=0), is_local=True, now_s=0
+    )

@@ -21,7 +21,9 @@ def test_the_example_of_the_documentation_is_read(tmp_path: Path) -> None:
     assert elevation.options_for(SourceKind.raster)["raw_raster"]["container_name"] == "bronze"
     assert parcels.complete_within_s == 300
     assert watch_of([elevation, parcels], "bronze", "dem/north/a.tif") is elevation
-    assert watch_of([elevation, parcels], "bronze", "dem/old/a.tif") is elevation, "old is no folder below another one"
+    assert watch_of([elevation, parcels], "bronze", "dem/old/a.tif") is elevation, (
+        "old is no folder below another one"
+    )
     assert watch_of([elevation, parcels], "bronze", "dem/north/old/a.tif") is None
     assert watch_of([elevation, parcels], "bronze", "dem/readme.md") is None
     assert watch_of([elevation, parcels], "silver", "dem/a.tif") is None
@@ -36,7 +38,10 @@ def test_without_a_file_all_of_bronze_is_watched() -> None:
     ("text", "named"),
     [
         ('[[watch]]\nname = "a"\nprefx = "x"', "prefx"),
-        ('[[watch]]\nname = "a"\n[watch.parameters]\nno_such = 1', "no_such: no parameter of any job"),
+        (
+            '[[watch]]\nname = "a"\n[watch.parameters]\nno_such = 1',
+            "no_such: no parameter of any job",
+        ),
         ('[[watch]]\nname = "a"\n[watch.parameters]\njpeg_quality = 101', "jpeg_quality"),
         ('[[watch]]\nname = "A b"', "name"),
         ('[[watch]]\nname = "a"\n[[watch]]\nname = "a"', "two of one name"),
@@ -44,7 +49,9 @@ def test_without_a_file_all_of_bronze_is_watched() -> None:
         ("[[watch", "cannot be read"),
     ],
 )
-def test_a_file_that_does_not_fit_is_refused_with_what_is_wrong(text: str, named: str, tmp_path: Path) -> None:
+def test_a_file_that_does_not_fit_is_refused_with_what_is_wrong(
+    text: str, named: str, tmp_path: Path
+) -> None:
     (tmp_path / "watches.toml").write_text(text, "utf-8")
     with pytest.raises(ParameterInvalid, match=re.escape(named)) as refused:
         read_watches(tmp_path / "watches.toml")

@@ -11,14 +11,26 @@ from pyproj import CRS
 
 from geo_platform.contracts.arrival import ObjectArrived, SourceFormat, SourceKind
 from geo_platform.contracts.message import ObjectReference, SpatialReference
-from geo_platform.contracts.raster import BandStatistics, CogFile, CogStored, CogVerification, OutputTier, RasterBand, RasterType
+from geo_platform.contracts.raster import (
+    BandStatistics,
+    CogFile,
+    CogStored,
+    CogVerification,
+    OutputTier,
+    RasterBand,
+    RasterType,
+)
 from geo_platform.contracts.vector import FeaturesLoaded, FieldMapping, FieldType, RejectReason
 from geo_platform.grid import Bounds, GridShape, LonLatBounds
-from geo_platform.storage.folder import FolderStore
-from geo_platform.storage.stac_files import StacFiles
+from geo_platform.storage.local.folder import FolderStore
+from geo_platform.storage.local.stac_files import StacFiles
 
-UTM18 = SpatialReference(wkt=CRS.from_epsg(32618).to_wkt(), authority_code="EPSG:32618", came_from="file")
-LOCAL_WKT = CRS.from_proj4("+proj=tmerc +lat_0=1 +lon_0=2 +k=0.9 +x_0=10 +ellps=bessel +units=m").to_wkt()
+UTM18 = SpatialReference(
+    wkt=CRS.from_epsg(32618).to_wkt(), authority_code="EPSG:32618", came_from="file"
+)
+LOCAL_WKT = CRS.from_proj4(
+    "+proj=tmerc +lat_0=1 +lon_0=2 +k=0.9 +x_0=10 +ellps=bessel +units=m"
+).to_wkt()
 FOOTPRINT = '{"type":"Polygon","coordinates":[[[-74.1,40.7],[-74.1,40.8],[-74.0,40.8],[-74.0,40.7],[-74.1,40.7]]]}'
 
 
@@ -61,7 +73,13 @@ def arrived(objects: FolderStore, key: str, kind: SourceKind, **changes: Any) ->
 
 def band(index: int = 1, **changes: Any) -> RasterBand:
     statistics = BandStatistics(
-        minimum=0.0, maximum=255.0, mean=80.5, standard_deviation=12.25, valid_percent=97.5, distinct_values=200, sampled_pixels=4096
+        minimum=0.0,
+        maximum=255.0,
+        mean=80.5,
+        standard_deviation=12.25,
+        valid_percent=97.5,
+        distinct_values=200,
+        sampled_pixels=4096,
     )
     facts: dict[str, Any] = {
         "index": index,
@@ -115,7 +133,13 @@ def cog(objects: FolderStore, tier: OutputTier = OutputTier.analysis, **changes:
 
 @pytest.fixture
 def make_cogs(objects: FolderStore) -> Callable[..., CogStored]:
-    def make(key: str = "scenes/scene.tif", *, cogs: tuple[CogFile, ...] | None = None, force: bool = False, **changes: Any) -> CogStored:
+    def make(
+        key: str = "scenes/scene.tif",
+        *,
+        cogs: tuple[CogFile, ...] | None = None,
+        force: bool = False,
+        **changes: Any,
+    ) -> CogStored:
         facts: dict[str, Any] = {
             "source": arrived(objects, key, SourceKind.raster, force=force),
             "raster_type": RasterType.dem,
@@ -163,12 +187,21 @@ def make_features(objects: FolderStore) -> Callable[..., FeaturesLoaded]:
             "lonlat_bounds": LonLatBounds(west=4.0, south=50.0, east=5.0, north=51.0),
             "geometry_type": "MultiLineString",
             "dimension": "xy",
-            "crs": SpatialReference(wkt=CRS.from_epsg(4326).to_wkt(), authority_code="EPSG:4326", came_from="format"),
+            "crs": SpatialReference(
+                wkt=CRS.from_epsg(4326).to_wkt(), authority_code="EPSG:4326", came_from="format"
+            ),
             "srid": 4326,
             "was_reprojected": False,
             "fields": (
-                FieldMapping(source="Straße <b>", published="strasse_b", type=FieldType.string, renamed_because="not a plain name"),
-                FieldMapping(source="lanes", published="lanes", type=FieldType.int32, renamed_because=None),
+                FieldMapping(
+                    source="Straße <b>",
+                    published="strasse_b",
+                    type=FieldType.string,
+                    renamed_because="not a plain name",
+                ),
+                FieldMapping(
+                    source="lanes", published="lanes", type=FieldType.int32, renamed_because=None
+                ),
             ),
             "thumbnail": put(objects, "thumbnails/roads.png", b"map"),
             "thumbnail_media_type": "image/png",

@@ -14,12 +14,37 @@ MODIFIED = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("name", "start", "end", "pattern"),
     [
-        ("LC08_L1TP_044034_20200110_20200113_01_T1.tif", "2020-01-10T00:00:00Z", "2020-01-10T23:59:59Z", "landsat"),
-        ("LC80440342020010LGN00.tif", "2020-01-10T00:00:00Z", "2020-01-10T23:59:59Z", "landsat_scene"),
-        ("S2A_MSIL2A_20200101T101411_N0213_R022_T32TQM.jp2", "2020-01-01T10:14:11Z", None, "sentinel"),
-        ("S1A_IW_GRDH_1SDV_20200229T050000_20200229T050025.tif", "2020-02-29T05:00:00Z", None, "sentinel"),
+        (
+            "LC08_L1TP_044034_20200110_20200113_01_T1.tif",
+            "2020-01-10T00:00:00Z",
+            "2020-01-10T23:59:59Z",
+            "landsat",
+        ),
+        (
+            "LC80440342020010LGN00.tif",
+            "2020-01-10T00:00:00Z",
+            "2020-01-10T23:59:59Z",
+            "landsat_scene",
+        ),
+        (
+            "S2A_MSIL2A_20200101T101411_N0213_R022_T32TQM.jp2",
+            "2020-01-01T10:14:11Z",
+            None,
+            "sentinel",
+        ),
+        (
+            "S1A_IW_GRDH_1SDV_20200229T050000_20200229T050025.tif",
+            "2020-02-29T05:00:00Z",
+            None,
+            "sentinel",
+        ),
         ("flood_2020-01-31.gpkg", "2020-01-31T00:00:00Z", "2020-01-31T23:59:59Z", "year_month_day"),
-        ("flood_2020_01_31_v2.gpkg", "2020-01-31T00:00:00Z", "2020-01-31T23:59:59Z", "year_month_day"),
+        (
+            "flood_2020_01_31_v2.gpkg",
+            "2020-01-31T00:00:00Z",
+            "2020-01-31T23:59:59Z",
+            "year_month_day",
+        ),
         ("20200131_flood.tif", "2020-01-31T00:00:00Z", "2020-01-31T23:59:59Z", "yyyymmdd"),
         ("ndvi-2020-02.tif", "2020-02-01T00:00:00Z", "2020-02-29T23:59:59Z", "year_month"),
         ("99999999_20200131.tif", "2020-01-31T00:00:00Z", "2020-01-31T23:59:59Z", "yyyymmdd"),
@@ -28,13 +53,25 @@ MODIFIED = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 def test_dates_in_file_names(name: str, start: str, end: str | None, pattern: str) -> None:
     found = from_file_name(name)
     assert found is not None
-    assert (rfc3339(found.start_utc), rfc3339(found.end_utc) if found.end_utc else None) == (start, end)
+    assert (rfc3339(found.start_utc), rfc3339(found.end_utc) if found.end_utc else None) == (
+        start,
+        end,
+    )
     assert found.source == f"file_name:{pattern}"
 
 
 @pytest.mark.parametrize(
     "name",
-    ["scene.tif", "20201331.tif", "2020-13.tif", "120200131.tif", "tile_2048.tif", "20200230.tif", "18500101.tif", "LC80440342020000LGN00"],
+    [
+        "scene.tif",
+        "20201331.tif",
+        "2020-13.tif",
+        "120200131.tif",
+        "tile_2048.tif",
+        "20200230.tif",
+        "18500101.tif",
+        "LC80440342020000LGN00",
+    ],
 )
 def test_digits_that_are_no_date(name: str) -> None:
     assert from_file_name(name) is None
@@ -45,8 +82,13 @@ def test_the_user_beats_the_tag_beats_the_name_beats_the_store() -> None:
     tag, names = ("2019-01-01T00:00:00Z", "TIFFTAG_DATETIME"), ["scene.zip", "scene_20200131.tif"]
     assert acquired(user, tag, names, last_modified_utc=MODIFIED) == Acquired(user, None, "user")
     assert acquired(None, tag, names, last_modified_utc=MODIFIED).source == "tag:TIFFTAG_DATETIME"
-    assert acquired(None, (None, None), names, last_modified_utc=MODIFIED).source == "file_name:yyyymmdd"
-    assert acquired(None, ("yesterday", "X"), ["scene.tif"], last_modified_utc=MODIFIED) == Acquired(MODIFIED, None, "last_modified")
+    assert (
+        acquired(None, (None, None), names, last_modified_utc=MODIFIED).source
+        == "file_name:yyyymmdd"
+    )
+    assert acquired(
+        None, ("yesterday", "X"), ["scene.tif"], last_modified_utc=MODIFIED
+    ) == Acquired(MODIFIED, None, "last_modified")
 
 
 def test_a_span_has_its_start_as_datetime_too() -> None:

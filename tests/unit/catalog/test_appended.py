@@ -11,8 +11,8 @@ from geo_platform.contracts.message import TableReference
 from geo_platform.contracts.vector import FeaturesLoaded
 from geo_platform.grid import Bounds, LonLatBounds
 from geo_platform.options import ItemOptions
-from geo_platform.storage.folder import FolderStore
-from geo_platform.storage.stac_files import StacFiles
+from geo_platform.storage.local.folder import FolderStore
+from geo_platform.storage.local.stac_files import StacFiles
 
 MakeFeatures = Callable[..., FeaturesLoaded]
 
@@ -27,8 +27,16 @@ def load(make_features: MakeFeatures) -> Callable[..., FeaturesLoaded]:
     """10 rows of a source, appended to the table parcels, which has `rows` then."""
 
     def make(key: str, version: str, rows: int, **changes: Any) -> FeaturesLoaded:
-        own = {"dataset": "parcels", "dataset_object": None, "sha256": None, "destination": "postgis", "load_mode": "append"}
-        return make_features(key, **{**own, "table": table(version, rows), "fingerprint": version * 16, **changes})
+        own = {
+            "dataset": "parcels",
+            "dataset_object": None,
+            "sha256": None,
+            "destination": "postgis",
+            "load_mode": "append",
+        }
+        return make_features(
+            key, **{**own, "table": table(version, rows), "fingerprint": version * 16, **changes}
+        )
 
     return make
 
@@ -41,7 +49,9 @@ def published(catalog: StacFiles) -> dict[str, Any]:
     return item
 
 
-def test_rows_of_two_files_meet_in_the_dataset_s_item(load: MakeFeatures, catalog: StacFiles, objects: FolderStore) -> None:
+def test_rows_of_two_files_meet_in_the_dataset_s_item(
+    load: MakeFeatures, catalog: StacFiles, objects: FolderStore
+) -> None:
     publish_vector(load("2019.gpkg", "v1", 10), ItemOptions(), catalog, objects, run_id="run-1")
     second = load(
         "2020.gpkg",
@@ -53,18 +63,29 @@ def test_rows_of_two_files_meet_in_the_dataset_s_item(load: MakeFeatures, catalo
     answer = publish_vector(second, ItemOptions(), catalog, objects, run_id="run-2")
     item = published(catalog)
     assert (answer.item_id, item["properties"]["title"]) == ("parcels", "parcels")
-    assert [(entry["source"], entry["run_id"], entry["rows"]) for entry in item["properties"]["geo_platform:sources"]] == [
+    assert [
+        (entry["source"], entry["run_id"], entry["rows"])
+        for entry in item["properties"]["geo_platform:sources"]
+    ] == [
         ("2019.gpkg", "run-1", 10),
         ("2020.gpkg", "run-2", 10),
     ]
-    assert {link["title"] for link in item["links"] if link["rel"] == "via"} == {"bronze/2019.gpkg", "bronze/2020.gpkg"}
-    assert (item["bbox"], item["properties"]["proj:bbox"]) == ([4.0, 40.0, 8.0, 51.0], [4.0, 40.0, 8.0, 51.0])
+    assert {link["title"] for link in item["links"] if link["rel"] == "via"} == {
+        "bronze/2019.gpkg",
+        "bronze/2020.gpkg",
+    }
+    assert (item["bbox"], item["properties"]["proj:bbox"]) == (
+        [4.0, 40.0, 8.0, 51.0],
+        [4.0, 40.0, 8.0, 51.0],
+    )
     assert item["properties"]["table:row_count"] == item["assets"]["table"]["table:row_count"] == 18
     assert item["properties"]["geo_platform:rows_inserted"] == 10
     assert item["properties"]["geo_platform:source"] == "2020.gpkg"
 
 
-def test_rows_added_to_what_one_source_made_name_that_source_too(load: MakeFeatures, catalog: StacFiles, objects: FolderStore) -> None:
+def test_rows_added_to_what_one_source_made_name_that_source_too(
+    load: MakeFeatures, catalog: StacFiles, objects: FolderStore
+) -> None:
     first = load("parcels.gpkg", "v1", 10, load_mode="update")
     publish_vector(first, ItemOptions(), catalog, objects, run_id="run-1")
     assert "geo_platform:sources" not in published(catalog)["properties"]
@@ -76,7 +97,9 @@ def test_rows_added_to_what_one_source_made_name_that_source_too(load: MakeFeatu
     ]
 
 
-def test_the_same_file_again_is_named_once_and_a_changed_one_twice(load: MakeFeatures, catalog: StacFiles, objects: FolderStore) -> None:
+def test_the_same_file_again_is_named_once_and_a_changed_one_twice(
+    load: MakeFeatures, catalog: StacFiles, objects: FolderStore
+) -> None:
     first = load("a.gpkg", "v1", 10)
     publish_vector(first, ItemOptions(), catalog, objects, run_id="run-1")
     publish_vector(load("b.gpkg", "v2", 20), ItemOptions(), catalog, objects, run_id="run-2")
@@ -84,24 +107,53 @@ def test_the_same_file_again_is_named_once_and_a_changed_one_twice(load: MakeFea
     publish_vector(again, ItemOptions(), catalog, objects, run_id="run-3")
     publish_vector(load("a.gpkg", "v4", 25), ItemOptions(), catalog, objects, run_id="run-4")
     sources = published(catalog)["properties"]["geo_platform:sources"]
-    assert [(entry["source"], entry["run_id"]) for entry in sources] == [("b.gpkg", "run-2"), ("a.gpkg", "run-3"), ("a.gpkg", "run-4")]
+    assert [(entry["source"], entry["run_id"]) for entry in sources] == [
+        ("b.gpkg", "run-2"),
+        ("a.gpkg", "run-3"),
+        ("a.gpkg", "run-4"),
+    ]
 
 
-def test_a_name_that_was_given_is_the_item_s(load: MakeFeatures, catalog: StacFiles, objects: FolderStore) -> None:
-    publish_vector(load("a.gpkg", "v1", 10), ItemOptions(item_id="land", title="Land"), catalog, objects, run_id="run-1")
+def test_a_name_that_was_given_is_the_item_s(
+    load: MakeFeatures, catalog: StacFiles, objects: FolderStore
+) -> None:
+    publish_vector(
+        load("a.gpkg", "v1", 10),
+        ItemOptions(item_id="land", title="Land"),
+        catalog,
+        objects,
+        run_id="run-1",
+    )
     item = published(catalog)
     assert (item["id"], item["properties"]["title"]) == ("land", "Land")
 
 
-def test_an_item_of_another_table_has_no_part_in_it(load: MakeFeatures, catalog: StacFiles, objects: FolderStore) -> None:
-    publish_vector(load("a.gpkg", "v1", 10, table=table("o1", 10, "other")), ItemOptions(), catalog, objects, run_id="run-1")
+def test_an_item_of_another_table_has_no_part_in_it(
+    load: MakeFeatures, catalog: StacFiles, objects: FolderStore
+) -> None:
+    publish_vector(
+        load("a.gpkg", "v1", 10, table=table("o1", 10, "other")),
+        ItemOptions(),
+        catalog,
+        objects,
+        run_id="run-1",
+    )
     publish_vector(load("b.gpkg", "v2", 10), ItemOptions(), catalog, objects, run_id="run-2")
-    assert [entry["source"] for entry in published(catalog)["properties"]["geo_platform:sources"]] == ["b.gpkg"]
+    assert [
+        entry["source"] for entry in published(catalog)["properties"]["geo_platform:sources"]
+    ] == ["b.gpkg"]
 
 
-def test_what_crosses_the_antimeridian_is_around_the_earth(load: MakeFeatures, catalog: StacFiles, objects: FolderStore) -> None:
+def test_what_crosses_the_antimeridian_is_around_the_earth(
+    load: MakeFeatures, catalog: StacFiles, objects: FolderStore
+) -> None:
     publish_vector(load("a.gpkg", "v1", 10), ItemOptions(), catalog, objects, run_id="run-1")
-    crossing = load("b.gpkg", "v2", 20, lonlat_bounds=LonLatBounds(west=170.0, south=-10.0, east=-170.0, north=10.0))
+    crossing = load(
+        "b.gpkg",
+        "v2",
+        20,
+        lonlat_bounds=LonLatBounds(west=170.0, south=-10.0, east=-170.0, north=10.0),
+    )
     publish_vector(crossing, ItemOptions(), catalog, objects, run_id="run-2")
     assert published(catalog)["bbox"] == [-180.0, -10.0, 180.0, 51.0]
 
@@ -115,4 +167,6 @@ def test_the_same_append_is_unchanged_only_while_its_table_is_the_published_one(
     anew = first.model_copy(update={"table": table("v1 again", 10)})
     assert not publish_vector(anew, ItemOptions(), catalog, objects, run_id="run-3").was_unchanged
     publish_vector(load("b.gpkg", "v2", 20), ItemOptions(), catalog, objects, run_id="run-4")
-    assert not publish_vector(load("a.gpkg", "v3", 20), ItemOptions(), catalog, objects, run_id="run-5").was_unchanged
+    assert not publish_vector(
+        load("a.gpkg", "v3", 20), ItemOptions(), catalog, objects, run_id="run-5"
+    ).was_unchanged

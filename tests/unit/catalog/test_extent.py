@@ -57,7 +57,9 @@ def test_rings_are_wound_to_the_right(box: LonLatBounds) -> None:
 
 def test_a_footprint_across_the_antimeridian() -> None:
     around = LonLatBounds(west=176, south=-20, east=-177, north=-15)
-    fiji = shapely.MultiPolygon([shapely.box(177, -19, 180, -16), shapely.box(-180, -19, -178, -16)])
+    fiji = shapely.MultiPolygon(
+        [shapely.box(177, -19, 180, -16), shapely.box(-180, -19, -178, -16)]
+    )
     geometry = footprint(shapely.to_geojson(fiji))
     assert geometry["type"] == "MultiPolygon"
     assert bounding_box(geometry, around) == [177, -19, -178, -16]

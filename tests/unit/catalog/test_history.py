@@ -5,9 +5,21 @@ from typing import Any
 
 import pytest
 
-from geo_platform.catalog.history import is_of_run, restored_item, split_name, version_rows, version_to_restore
+from geo_platform.catalog.history import (
+    is_of_run,
+    restored_item,
+    split_name,
+    version_rows,
+    version_to_restore,
+)
 from geo_platform.errors import Conflict, ParameterInvalid, SourceNotFound
-from geo_platform.ports import ITEM_FINGERPRINT, ITEM_FIRST_PUBLISHED, ITEM_RESTORED_BY, ITEM_RUN_ID, ItemVersion
+from geo_platform.ports import (
+    ITEM_FINGERPRINT,
+    ITEM_FIRST_PUBLISHED,
+    ITEM_RESTORED_BY,
+    ITEM_RUN_ID,
+    ItemVersion,
+)
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -17,13 +29,21 @@ def document(number: int, **more: Any) -> dict[str, Any]:
     moment = (NOON + timedelta(minutes=number)).isoformat()
     return {
         "id": "scene",
-        "properties": {ITEM_RUN_ID: f"r{number}", ITEM_FINGERPRINT: f"v{number}", "updated": moment} | more,
+        "properties": {ITEM_RUN_ID: f"r{number}", ITEM_FINGERPRINT: f"v{number}", "updated": moment}
+        | more,
         "assets": {},
     }
 
 
 def kept(number: int, withdrawn: int, **more: Any) -> ItemVersion:
-    return ItemVersion("rasters", "scene", f"v{number}", f"r{number}", NOON + timedelta(hours=withdrawn), document(number, **more))
+    return ItemVersion(
+        "rasters",
+        "scene",
+        f"v{number}",
+        f"r{number}",
+        NOON + timedelta(hours=withdrawn),
+        document(number, **more),
+    )
 
 
 def chosen(present: dict[str, Any] | None, *versions: ItemVersion, run: str | None = None) -> str:
@@ -40,7 +60,11 @@ def test_going_back_twice_goes_back_twice() -> None:
     restored = restored_item(version, run_id="r9", now_utc=NOON + timedelta(days=1))
     assert chosen(restored, kept(1, 1), kept(3, 3)) == "r1"
     with pytest.raises(SourceNotFound, match="before the published one"):
-        chosen(restored_item(kept(1, 1), run_id="r10", now_utc=NOON + timedelta(days=2)), kept(2, 5), kept(3, 3))
+        chosen(
+            restored_item(kept(1, 1), run_id="r10", now_utc=NOON + timedelta(days=2)),
+            kept(2, 5),
+            kept(3, 3),
+        )
 
 
 def test_what_was_taken_away_last_comes_back_first() -> None:
@@ -62,7 +86,11 @@ def test_a_run_says_which_version() -> None:
 
 def test_what_is_brought_back_says_so_and_keeps_its_own_run() -> None:
     first = restored_item(kept(1, 1), run_id="r8", now_utc=NOON + timedelta(days=1))["properties"]
-    again = restored_item(ItemVersion("c", "i", "v1", "r1", NOON, {"properties": first}), run_id="r9", now_utc=NOON + timedelta(days=2))
+    again = restored_item(
+        ItemVersion("c", "i", "v1", "r1", NOON, {"properties": first}),
+        run_id="r9",
+        now_utc=NOON + timedelta(days=2),
+    )
     assert again["properties"] == {
         ITEM_RUN_ID: "r1",
         ITEM_FINGERPRINT: "v1",
@@ -76,9 +104,16 @@ def test_what_is_brought_back_says_so_and_keeps_its_own_run() -> None:
 
 
 def test_versions_are_shown_in_the_order_in_which_they_came_to_be() -> None:
-    foreign = ItemVersion("rasters", "scene", "", "", NOON, {"properties": {"updated": "lately"}, "assets": {}})
+    foreign = ItemVersion(
+        "rasters", "scene", "", "", NOON, {"properties": {"updated": "lately"}, "assets": {}}
+    )
     rows = version_rows(document(2), [kept(3, 1), foreign, kept(1, 5)])
-    assert [(row.run_id, row.withdrawn_at_utc is None) for row in rows] == [("r3", False), ("r2", True), ("r1", False), ("", False)]
+    assert [(row.run_id, row.withdrawn_at_utc is None) for row in rows] == [
+        ("r3", False),
+        ("r2", True),
+        ("r1", False),
+        ("", False),
+    ]
     assert version_rows(None, []) == []
 
 

@@ -15,7 +15,10 @@ from geo_platform.storage.stac_documents import check_id
 @pytest.mark.parametrize(
     ("key", "item_id"),
     [
-        ("home/me/LC08_L1TP_044034_20200110_20200113_01_T1.TIF", "LC08_L1TP_044034_20200110_20200113_01_T1"),
+        (
+            "home/me/LC08_L1TP_044034_20200110_20200113_01_T1.TIF",
+            "LC08_L1TP_044034_20200110_20200113_01_T1",
+        ),
         ("naturalearth_lowres.shp.zip", "naturalearth_lowres"),
         ("N37W122.SRTMGL1.hgt.zip", "N37W122.SRTMGL1"),
         ("roads.osm.pbf", "roads"),
@@ -32,7 +35,10 @@ def test_ids_from_names(key: str, item_id: str) -> None:
 
 
 def test_names_in_other_scripts_stay_apart() -> None:
-    ids = {default_item_id(name) for name in ("東京.tif", "大阪.tif", "東京 2020.tif", "大阪 2020.tif", "2020.tif")}
+    ids = {
+        default_item_id(name)
+        for name in ("東京.tif", "大阪.tif", "東京 2020.tif", "大阪 2020.tif", "2020.tif")
+    }
     assert len(ids) == 5
     assert default_title("a/東京.tif") == "東京"
 
@@ -47,11 +53,15 @@ def test_every_name_gives_an_id_that_options_and_catalog_take(key: str) -> None:
 
 
 @given(
-    st.from_regex(r"[A-Za-z0-9](_?[A-Za-z0-9]){0,40}", fullmatch=True), st.sampled_from([".tif", ".JP2", ".shp.zip", ".geojson", ".gml"])
+    st.from_regex(r"[A-Za-z0-9](_?[A-Za-z0-9]){0,40}", fullmatch=True),
+    st.sampled_from([".tif", ".JP2", ".shp.zip", ".geojson", ".gml"]),
 )
 def test_a_plain_name_is_its_own_id_whatever_the_folder(name: str, suffix: str) -> None:
     assert default_item_id(f"some/folder.tif/{name}{suffix}") == name
 
 
 def test_collections() -> None:
-    assert [default_collection(kind) for kind in (SourceKind.raster, SourceKind.vector)] == ["rasters", "vectors"]
+    assert [default_collection(kind) for kind in (SourceKind.raster, SourceKind.vector)] == [
+        "rasters",
+        "vectors",
+    ]

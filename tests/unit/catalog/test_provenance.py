@@ -14,14 +14,18 @@ from geo_platform.contracts.vector import FeaturesLoaded
 from geo_platform.options import ItemOptions
 
 NOW = datetime(2026, 11, 23, 18, tzinfo=UTC)
-PROVENANCE = Provenance(run_id="run-1", fingerprint="f" * 32, published_at_utc=NOW, created_utc=NOW, software={})
+PROVENANCE = Provenance(
+    run_id="run-1", fingerprint="f" * 32, published_at_utc=NOW, created_utc=NOW, software={}
+)
 
 
 def test_the_source_is_linked_as_what_it_is(make_features: Callable[..., FeaturesLoaded]) -> None:
     """STAC keeps `derived_from` for items; a file that is none is `via` (RFC 4287: the source of the information)."""
     loaded = make_features()
     links = build_vector_item(loaded, ItemOptions(), PROVENANCE)["links"]
-    assert [(link["href"], link["type"]) for link in links if link["rel"] == "via"] == [(loaded.source.uri, loaded.source.media_type)]
+    assert [(link["href"], link["type"]) for link in links if link["rel"] == "via"] == [
+        (loaded.source.uri, loaded.source.media_type)
+    ]
     assert not [link for link in links if link["rel"] == "derived_from"]
 
 

@@ -11,18 +11,24 @@ from geo_platform.contracts.raster import CogStored
 from geo_platform.contracts.vector import FeaturesLoaded
 from geo_platform.errors import CatalogRejected, Conflict
 from geo_platform.options import ItemOptions
-from geo_platform.storage.folder import FolderStore
-from geo_platform.storage.stac_files import StacFiles
+from geo_platform.storage.local.folder import FolderStore
+from geo_platform.storage.local.stac_files import StacFiles
 
 MakeCogs = Callable[..., CogStored]
 MakeFeatures = Callable[..., FeaturesLoaded]
 
 
-def test_what_was_published_is_what_the_catalog_hands_out(make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore) -> None:
+def test_what_was_published_is_what_the_catalog_hands_out(
+    make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore
+) -> None:
     published = publish_raster(make_cogs(), ItemOptions(), catalog, objects, run_id="run-1")
     item = catalog.item("rasters", "scene")
     assert item is not None
-    assert (published.collection, published.item_id, published.run_id) == ("rasters", "scene", "run-1")
+    assert (published.collection, published.item_id, published.run_id) == (
+        "rasters",
+        "scene",
+        "run-1",
+    )
     assert published.replaced_version is None
     assert not published.was_unchanged
     assert published.outputs == tuple(asset["href"] for asset in item["assets"].values())
@@ -42,34 +48,54 @@ def test_the_same_version_is_answered_with_the_first_run_and_writes_nothing(
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "catalog").rglob("*")} == before
 
 
-def test_forced_is_published_again_under_the_new_run(make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore) -> None:
+def test_forced_is_published_again_under_the_new_run(
+    make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore
+) -> None:
     first = publish_raster(make_cogs(), ItemOptions(), catalog, objects, run_id="run-1")
     again = publish_raster(make_cogs(force=True), ItemOptions(), catalog, objects, run_id="run-2")
-    assert (again.run_id, again.was_unchanged, again.replaced_version) == ("run-2", False, first.fingerprint)
+    assert (again.run_id, again.was_unchanged, again.replaced_version) == (
+        "run-2",
+        False,
+        first.fingerprint,
+    )
 
 
-def test_another_recipe_replaces_and_keeps_when_the_item_was_created(make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore) -> None:
+def test_another_recipe_replaces_and_keeps_when_the_item_was_created(
+    make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore
+) -> None:
     first = publish_raster(make_cogs(), ItemOptions(), catalog, objects, run_id="run-1")
     created = catalog.item("rasters", "scene")
-    second = publish_raster(make_cogs(fingerprint="c" * 32), ItemOptions(), catalog, objects, run_id="run-2")
+    second = publish_raster(
+        make_cogs(fingerprint="c" * 32), ItemOptions(), catalog, objects, run_id="run-2"
+    )
     item = catalog.item("rasters", "scene")
     assert item is not None
     assert created is not None
     assert second.replaced_version == first.fingerprint
-    assert item["properties"]["created"] == created["properties"]["created"] < item["properties"]["updated"]
+    assert (
+        item["properties"]["created"]
+        == created["properties"]["created"]
+        < item["properties"]["updated"]
+    )
     assert [link["rel"] for link in item["links"]].count("predecessor-version") == 1
 
 
-def test_an_option_of_the_item_is_part_of_its_version(make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore) -> None:
+def test_an_option_of_the_item_is_part_of_its_version(
+    make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore
+) -> None:
     first = publish_raster(make_cogs(), ItemOptions(), catalog, objects, run_id="run-1")
-    second = publish_raster(make_cogs(), ItemOptions(title="Hudson"), catalog, objects, run_id="run-2")
+    second = publish_raster(
+        make_cogs(), ItemOptions(title="Hudson"), catalog, objects, run_id="run-2"
+    )
     item = catalog.item("rasters", "scene")
     assert item is not None
     assert second.replaced_version == first.fingerprint != second.fingerprint
     assert item["properties"]["title"] == "Hudson"
 
 
-def test_a_version_counts_only_while_its_files_are_there(make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore) -> None:
+def test_a_version_counts_only_while_its_files_are_there(
+    make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore
+) -> None:
     stored = make_cogs()
     first = publish_raster(stored, ItemOptions(), catalog, objects, run_id="run-1")
     objects.delete("silver", stored.preview.key)
@@ -77,15 +103,21 @@ def test_a_version_counts_only_while_its_files_are_there(make_cogs: MakeCogs, ca
     assert find_published(catalog, "rasters", "scene", first.fingerprint) is not None
     with pytest.raises(Conflict, match=stored.preview.key):
         publish_raster(stored, ItemOptions(), catalog, objects, run_id="run-2")
-    objects.put_bytes("silver", stored.preview.key, b"larger", metadata={"sha256": "of other bytes of that size"})
+    objects.put_bytes(
+        "silver", stored.preview.key, b"larger", metadata={"sha256": "of other bytes of that size"}
+    )
     again = publish_raster(stored, ItemOptions(title="Made anew"), catalog, objects, run_id="run-2")
     assert (again.run_id, again.was_unchanged) == ("run-2", False)
 
 
-def test_data_that_was_made_anew_is_published_anew(make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore) -> None:
+def test_data_that_was_made_anew_is_published_anew(
+    make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore
+) -> None:
     publish_raster(make_cogs(), ItemOptions(), catalog, objects, run_id="run-1")
     stored = make_cogs()
-    remade = stored.model_copy(update={"cogs": (stored.cogs[0].model_copy(update={"sha256": "e" * 64}),)})
+    remade = stored.model_copy(
+        update={"cogs": (stored.cogs[0].model_copy(update={"sha256": "e" * 64}),)}
+    )
     again = publish_raster(remade, ItemOptions(), catalog, objects, run_id="run-2")
     item = catalog.item("rasters", "scene")
     assert item is not None
@@ -93,7 +125,9 @@ def test_data_that_was_made_anew_is_published_anew(make_cogs: MakeCogs, catalog:
     assert item["assets"]["data"]["file:checksum"] == "1220" + "e" * 64
 
 
-def test_find_published_knows_the_version(make_features: MakeFeatures, catalog: StacFiles, objects: FolderStore) -> None:
+def test_find_published_knows_the_version(
+    make_features: MakeFeatures, catalog: StacFiles, objects: FolderStore
+) -> None:
     assert find_published(catalog, "vectors", "roads", "f" * 32, objects) is None
     published = publish_vector(make_features(), ItemOptions(), catalog, objects, run_id="run-1")
     found = find_published(catalog, "vectors", "roads", published.fingerprint, objects)
@@ -109,7 +143,12 @@ def test_another_source_of_the_same_name_is_a_conflict_that_item_id_solves(
     with pytest.raises(Conflict, match=r"2019/scene\.tif") as refused:
         publish_raster(other, ItemOptions(), catalog, objects, run_id="run-2")
     assert "item_id" in refused.value.remedy
-    assert publish_raster(other, ItemOptions(item_id="scene-2020"), catalog, objects, run_id="run-3").item_id == "scene-2020"
+    assert (
+        publish_raster(
+            other, ItemOptions(item_id="scene-2020"), catalog, objects, run_id="run-3"
+        ).item_id
+        == "scene-2020"
+    )
 
 
 def test_a_run_that_was_overtaken_by_the_same_work_answers_with_it(
@@ -134,8 +173,12 @@ def test_a_run_that_was_overtaken_by_the_same_work_answers_with_it(
     assert (answer.run_id, answer.was_unchanged) == ("faster", True)
 
 
-def test_an_item_that_is_no_valid_stac_is_not_published(make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore) -> None:
-    bad = make_cogs(footprint_geojson='{"type":"Polygon","coordinates":[[[500000,0],[500000,1],[500001,1],[500000,0]]]}')
+def test_an_item_that_is_no_valid_stac_is_not_published(
+    make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore
+) -> None:
+    bad = make_cogs(
+        footprint_geojson='{"type":"Polygon","coordinates":[[[500000,0],[500000,1],[500001,1],[500000,0]]]}'
+    )
     with pytest.raises(CatalogRejected, match="longitudes and latitudes"):
         publish_raster(bad, ItemOptions(), catalog, objects, run_id="run-1")
     assert list(catalog.entries()) == []

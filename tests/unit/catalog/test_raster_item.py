@@ -22,13 +22,19 @@ from geo_platform.contracts.raster import CogFile, CogStored, OutputTier, Raster
 from geo_platform.grid import Bounds, LonLatBounds
 from geo_platform.options import ItemOptions
 from geo_platform.ports import ASSET_ORDER
-from geo_platform.storage.folder import FolderStore
+from geo_platform.storage.local.folder import FolderStore
 
 from .conftest import LOCAL_WKT, band, cog, sha256
 
 MakeCogs = Callable[..., CogStored]
 NOW = datetime(2026, 11, 23, 18, tzinfo=UTC)
-PROVENANCE = Provenance(run_id="run-1", fingerprint="f" * 32, published_at_utc=NOW, created_utc=NOW, software={"geo-platform": "0.1.0"})
+PROVENANCE = Provenance(
+    run_id="run-1",
+    fingerprint="f" * 32,
+    published_at_utc=NOW,
+    created_utc=NOW,
+    software={"geo-platform": "0.1.0"},
+)
 
 
 def built(stored: CogStored, **options: Any) -> dict[str, Any]:
@@ -43,10 +49,15 @@ def test_who_made_it_from_what(make_cogs: MakeCogs) -> None:
     properties = built(stored)["properties"]
     assert properties["geo_platform:run_id"] == "run-1"
     assert properties["geo_platform:fingerprint"] == properties["version"] == "f" * 32
-    assert (properties["geo_platform:source"], properties["geo_platform:source_container"]) == ("scenes/scene.tif", "bronze")
+    assert (properties["geo_platform:source"], properties["geo_platform:source_container"]) == (
+        "scenes/scene.tif",
+        "bronze",
+    )
     assert properties["geo_platform:source_etag"] == stored.source.etag
     assert properties["geo_platform:kind"] == "raster"
-    assert properties["geo_platform:warnings"] == [{"code": "SOUTH_UP", "message": "stored from south to north"}]
+    assert properties["geo_platform:warnings"] == [
+        {"code": "SOUTH_UP", "message": "stored from south to north"}
+    ]
     assert properties["processing:software"] == {"geo-platform": "0.1.0"}
     assert "bronze/scenes/scene.tif" in properties["processing:lineage"]
     assert properties["updated"] == properties["created"] == "2026-11-23T18:00:00Z"
@@ -60,9 +71,14 @@ def test_which_time_and_how_it_is_known(make_cogs: MakeCogs) -> None:
 
     assert said(make_cogs()) == ("2026-05-04T03:02:01Z", "last_modified")
     assert said(make_cogs("s_20200131.tif")) == ("2020-01-31T00:00:00Z", "file_name:yyyymmdd")
-    tagged = make_cogs("s_20200131.tif", acquired_at="2019-02-03T04:05:06Z", acquired_from="ACQUISITIONDATETIME")
+    tagged = make_cogs(
+        "s_20200131.tif", acquired_at="2019-02-03T04:05:06Z", acquired_from="ACQUISITIONDATETIME"
+    )
     assert said(tagged) == ("2019-02-03T04:05:06Z", "tag:ACQUISITIONDATETIME")
-    assert said(tagged, datetime_utc="2018-01-01T01:00:00+02:00") == ("2017-12-31T23:00:00Z", "user")
+    assert said(tagged, datetime_utc="2018-01-01T01:00:00+02:00") == (
+        "2017-12-31T23:00:00Z",
+        "user",
+    )
 
 
 def test_pystac_reads_projection_file_and_version_back(make_cogs: MakeCogs) -> None:
@@ -73,7 +89,10 @@ def test_pystac_reads_projection_file_and_version_back(make_cogs: MakeCogs) -> N
     assert projection.transform == [30.0, 0.0, 580000.0, 0.0, -30.0, 4503000.0]
     assert projection.bbox == [580000.0, 4500000.0, 586000.0, 4503000.0]
     data = FileExtension.ext(item.assets["data"])
-    assert (data.size, data.checksum) == (stored.cogs[0].stored.size_bytes, "1220" + sha256(b"pixels of analysis"))
+    assert (data.size, data.checksum) == (
+        stored.cogs[0].stored.size_bytes,
+        "1220" + sha256(b"pixels of analysis"),
+    )
     assert ItemVersionExtension(item).version == "f" * 32
     assert item.assets["data"].media_type == pystac.MediaType.COG
     assert item.common_metadata.updated == NOW
@@ -81,7 +100,9 @@ def test_pystac_reads_projection_file_and_version_back(make_cogs: MakeCogs) -> N
 
 def test_it_is_valid_by_pystacs_own_validator(make_cogs: MakeCogs) -> None:
     """With the core schemas that pystac carries. No extension is asked for, since pystac would fetch its schema."""
-    results = validate_dict(built(make_cogs()), extensions=[], validator=JsonSchemaSTACValidator(DefaultSchemaUriMap()))
+    results = validate_dict(
+        built(make_cogs()), extensions=[], validator=JsonSchemaSTACValidator(DefaultSchemaUriMap())
+    )
     assert len(results) == 1
 
 
@@ -104,13 +125,19 @@ def test_assets_and_their_roles(make_cogs: MakeCogs, objects: FolderStore) -> No
 
 def test_an_asset_on_another_grid_says_its_own(make_cogs: MakeCogs, objects: FolderStore) -> None:
     web = SpatialReference(wkt=LOCAL_WKT, authority_code="EPSG:3857", came_from="user")
-    cogs = (cog(objects), cog(objects, OutputTier.visualization, crs=web), cog(objects, OutputTier.archive))
+    cogs = (
+        cog(objects),
+        cog(objects, OutputTier.visualization, crs=web),
+        cog(objects, OutputTier.archive),
+    )
     assets = built(make_cogs(cogs=cogs))["assets"]
     assert assets["visualization"]["proj:code"] == "EPSG:3857"
     assert "proj:code" not in assets["data"] | assets["archive"]
 
 
-def test_a_crs_that_no_authority_knows_is_written_out(make_cogs: MakeCogs, objects: FolderStore) -> None:
+def test_a_crs_that_no_authority_knows_is_written_out(
+    make_cogs: MakeCogs, objects: FolderStore
+) -> None:
     local = SpatialReference(wkt=LOCAL_WKT, authority_code=None, came_from="file")
     properties = built(make_cogs(cogs=(cog(objects, crs=local),)))["properties"]
     assert properties["proj:code"] is None
@@ -122,20 +149,33 @@ def test_a_crs_that_no_authority_knows_is_written_out(make_cogs: MakeCogs, objec
     ("changes", "expected"),
     [
         ({"nodata": 0.0}, {"nodata": 0, "data_type": "uint8"}),
-        ({"dtype": "float32", "nodata": None, "nodata_is_nan": True}, {"nodata": "nan", "data_type": "float32"}),
+        (
+            {"dtype": "float32", "nodata": None, "nodata_is_nan": True},
+            {"nodata": "nan", "data_type": "float32"},
+        ),
         ({"dtype": "float32", "nodata": float("-inf")}, {"nodata": "-inf"}),
-        ({"dtype": "float32", "nodata": float(np.float32(-3.4028234663852886e38))}, {"nodata": -3.4028234663852886e38}),
+        (
+            {"dtype": "float32", "nodata": float(np.float32(-3.4028234663852886e38))},
+            {"nodata": -3.4028234663852886e38},
+        ),
         ({"dtype": "int16", "nodata": -32768.0}, {"nodata": -32768}),
         ({"dtype": "complex64", "nodata": None}, {"data_type": "cfloat32"}),
         ({"dtype": "bool", "nodata": None}, {"data_type": "other"}),
-        ({"unit": "metre", "scale": 0.1, "offset": -5.0}, {"unit": "metre", "raster:scale": 0.1, "raster:offset": -5.0}),
+        (
+            {"unit": "metre", "scale": 0.1, "offset": -5.0},
+            {"unit": "metre", "raster:scale": 0.1, "raster:offset": -5.0},
+        ),
         ({"description": "NDVI <script>"}, {"description": "NDVI <script>"}),
         ({"color_interpretation": "red"}, {"description": "red", "name": "b1"}),
         ({}, {"raster:spatial_resolution": 30.0}),
     ],
 )
-def test_bands(changes: dict[str, Any], expected: dict[str, Any], make_cogs: MakeCogs, objects: FolderStore) -> None:
-    (described,) = built(make_cogs(cogs=(cog(objects, bands=(band(**changes),)),)))["assets"]["data"]["bands"]
+def test_bands(
+    changes: dict[str, Any], expected: dict[str, Any], make_cogs: MakeCogs, objects: FolderStore
+) -> None:
+    (described,) = built(make_cogs(cogs=(cog(objects, bands=(band(**changes),)),)))["assets"][
+        "data"
+    ]["bands"]
     assert expected.items() <= described.items()
 
 
@@ -143,22 +183,37 @@ def test_statistics_leave_out_what_is_no_number(make_cogs: MakeCogs, objects: Fo
     plain = band()
     assert plain.statistics is not None
     odd = band(
-        2, statistics=plain.statistics.model_copy(update={"maximum": float("inf"), "mean": float("nan"), "valid_percent": 100.0000001})
+        2,
+        statistics=plain.statistics.model_copy(
+            update={"maximum": float("inf"), "mean": float("nan"), "valid_percent": 100.0000001}
+        ),
     )
     bands: tuple[RasterBand, ...] = (plain, odd, band(3, statistics=None))
     described = built(make_cogs(cogs=(cog(objects, bands=bands),)))["assets"]["data"]["bands"]
-    assert described[0]["statistics"] == {"minimum": 0.0, "maximum": 255.0, "mean": 80.5, "stddev": 12.25, "valid_percent": 97.5}
+    assert described[0]["statistics"] == {
+        "minimum": 0.0,
+        "maximum": 255.0,
+        "mean": 80.5,
+        "stddev": 12.25,
+        "valid_percent": 97.5,
+    }
     assert described[1]["statistics"] == {"minimum": 0.0, "stddev": 12.25, "valid_percent": 100.0}
     assert "statistics" not in described[2]
 
 
-def test_degrees_have_no_resolution_in_metres_and_feet_are_converted(make_cogs: MakeCogs, objects: FolderStore) -> None:
+def test_degrees_have_no_resolution_in_metres_and_feet_are_converted(
+    make_cogs: MakeCogs, objects: FolderStore
+) -> None:
     def resolution(code: str) -> float | None:
         from pyproj import CRS
 
-        crs = SpatialReference(wkt=CRS.from_user_input(code).to_wkt(), authority_code=code, came_from="file")
+        crs = SpatialReference(
+            wkt=CRS.from_user_input(code).to_wkt(), authority_code=code, came_from="file"
+        )
         only: CogFile = cog(objects, crs=crs)
-        found: float | None = built(make_cogs(cogs=(only,)))["assets"]["data"]["bands"][0].get("raster:spatial_resolution")
+        found: float | None = built(make_cogs(cogs=(only,)))["assets"]["data"]["bands"][0].get(
+            "raster:spatial_resolution"
+        )
         return found
 
     assert resolution("EPSG:4326") is None

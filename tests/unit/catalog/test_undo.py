@@ -11,8 +11,8 @@ from geo_platform.contracts.raster import CogStored
 from geo_platform.errors import Conflict, DatabaseUnavailable, SourceNotFound
 from geo_platform.options import ItemOptions
 from geo_platform.ports import ITEM_FIRST_PUBLISHED, ITEM_RESTORED_BY
-from geo_platform.storage.folder import FolderStore
-from geo_platform.storage.stac_files import StacFiles
+from geo_platform.storage.local.folder import FolderStore
+from geo_platform.storage.local.stac_files import StacFiles
 
 PLACE = ("rasters", "scene")
 
@@ -25,21 +25,32 @@ def twice(make_cogs: Callable[..., CogStored], catalog: StacFiles, objects: Fold
 
 
 @pytest.mark.usefixtures("twice")
-def test_the_version_before_is_published_again_and_says_by_whom(catalog: StacFiles, objects: FolderStore) -> None:
+def test_the_version_before_is_published_again_and_says_by_whom(
+    catalog: StacFiles, objects: FolderStore
+) -> None:
     before = catalog.item(*PLACE)
     restored = rollback_item(catalog, objects, *PLACE, to_run=None, run_id="run-3")
     item = catalog.item(*PLACE)
     assert item is not None
     assert before is not None
-    assert (restored.run_id, restored.replaced_version) == ("run-1", before["properties"]["geo_platform:fingerprint"])
+    assert (restored.run_id, restored.replaced_version) == (
+        "run-1",
+        before["properties"]["geo_platform:fingerprint"],
+    )
     assert (item["properties"]["title"], item["properties"][ITEM_RESTORED_BY]) == ("scene", "run-3")
-    assert item["properties"][ITEM_FIRST_PUBLISHED] < before["properties"]["updated"] < item["properties"]["updated"]
+    assert (
+        item["properties"][ITEM_FIRST_PUBLISHED]
+        < before["properties"]["updated"]
+        < item["properties"]["updated"]
+    )
     assert item_faults(item) == ()
     assert restored.outputs == tuple(asset["href"] for asset in item["assets"].values())
 
 
 @pytest.mark.usefixtures("twice")
-def test_a_rollback_whose_answer_was_lost_is_not_done_twice(catalog: StacFiles, objects: FolderStore) -> None:
+def test_a_rollback_whose_answer_was_lost_is_not_done_twice(
+    catalog: StacFiles, objects: FolderStore
+) -> None:
     publish_raster_again = catalog.publish
 
     def lost(*arguments: object, **named: object) -> str:
@@ -59,7 +70,10 @@ def test_a_version_whose_files_are_gone_or_others_is_refused(
 ) -> None:
     key = make_cogs().cogs[0].stored.key
     content = objects.read_bytes("silver", key)
-    for change in (lambda: objects.put_bytes("silver", key, content, metadata={"sha256": "0" * 64}), lambda: objects.delete("silver", key)):
+    for change in (
+        lambda: objects.put_bytes("silver", key, content, metadata={"sha256": "0" * 64}),
+        lambda: objects.delete("silver", key),
+    ):
         change()
         with pytest.raises(SourceNotFound, match="not in the store") as refused:
             rollback_item(catalog, objects, *PLACE, to_run="run-1", run_id="run-3")
@@ -68,7 +82,9 @@ def test_a_version_whose_files_are_gone_or_others_is_refused(
 
 
 @pytest.mark.usefixtures("twice")
-def test_only_the_run_that_is_named_is_unpublished(catalog: StacFiles, objects: FolderStore) -> None:
+def test_only_the_run_that_is_named_is_unpublished(
+    catalog: StacFiles, objects: FolderStore
+) -> None:
     with pytest.raises(Conflict, match="run-2 published, not run run-1"):
         unpublish_item(catalog, *PLACE, run="run-1")
     rollback_item(catalog, objects, *PLACE, to_run="run-1", run_id="run-3")

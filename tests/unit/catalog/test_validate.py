@@ -17,7 +17,13 @@ from geo_platform.contracts.vector import FeaturesLoaded
 from geo_platform.options import ItemOptions
 
 NOW = datetime(2026, 11, 23, 18, tzinfo=UTC)
-PROVENANCE = Provenance(run_id="run-1", fingerprint="f" * 32, published_at_utc=NOW, created_utc=NOW, software={"gdal": "3.12"})
+PROVENANCE = Provenance(
+    run_id="run-1",
+    fingerprint="f" * 32,
+    published_at_utc=NOW,
+    created_utc=NOW,
+    software={"gdal": "3.12"},
+)
 
 
 @pytest.fixture
@@ -57,7 +63,9 @@ def test_what_the_builders_make_is_valid(raster: dict[str, Any], vector: dict[st
         (["stac_extensions"], ["https://example.com/unknown/v1.0.0/schema.json"], "no schema here"),
     ],
 )
-def test_each_fault_is_found(path: list[Any], value: Any, named: str, raster: dict[str, Any]) -> None:
+def test_each_fault_is_found(
+    path: list[Any], value: Any, named: str, raster: dict[str, Any]
+) -> None:
     place: Any = raster
     for step in path[:-1]:
         place = place[step]

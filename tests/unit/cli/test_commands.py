@@ -30,12 +30,18 @@ finally:
     return SLOW & set(json.loads(done.stderr))
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["list"], ["list", "--help"], ["quarantine", "list"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], ["list"], ["list", "--help"], ["quarantine", "list"]],
+    ids=" ".join,
+)
 def test_what_touches_no_geodata_loads_none_of_its_libraries(arguments: list[str]) -> None:
     assert _loaded_by(*arguments) == set()
 
 
-def test_a_listing_from_the_database_loads_none_of_them_either(production: ProfileUnderTest) -> None:
+def test_a_listing_from_the_database_loads_none_of_them_either(
+    production: ProfileUnderTest,
+) -> None:
     assert _loaded_by("list", extra=production.environment) == set()
 
 

@@ -30,7 +30,9 @@ def _vector(path: Path) -> Path:
 
 
 def test_two_folders_with_files_of_one_name_get_names_of_their_own(tmp_path: Path) -> None:
-    requests = _requests(_vector(tmp_path / "north" / "roads.geojson"), _vector(tmp_path / "south" / "roads.geojson"))
+    requests = _requests(
+        _vector(tmp_path / "north" / "roads.geojson"), _vector(tmp_path / "south" / "roads.geojson")
+    )
     assert [request.parameters for request in requests] == [
         {"item_id": "north-roads", "table_name": "north_roads"},
         {"item_id": "south-roads", "table_name": "south_roads"},
@@ -39,11 +41,16 @@ def test_two_folders_with_files_of_one_name_get_names_of_their_own(tmp_path: Pat
 
 def test_a_name_that_a_person_gave_stays(tmp_path: Path) -> None:
     paths = [_vector(tmp_path / folder / "roads.geojson") for folder in ("north", "south")]
-    assert {request.parameters["table_name"] for request in _requests(*paths, table_name="mine")} == {"mine"}
+    assert {
+        request.parameters["table_name"] for request in _requests(*paths, table_name="mine")
+    } == {"mine"}
 
 
 def test_names_that_differ_are_left_alone(tmp_path: Path) -> None:
-    assert [request.parameters for request in _requests(_vector(tmp_path / "a.geojson"), _vector(tmp_path / "b.geojson"))] == [{}, {}]
+    assert [
+        request.parameters
+        for request in _requests(_vector(tmp_path / "a.geojson"), _vector(tmp_path / "b.geojson"))
+    ] == [{}, {}]
 
 
 def test_datasets_collide_where_items_do_not() -> None:
@@ -55,7 +62,14 @@ def test_datasets_collide_where_items_do_not() -> None:
     assert own_names(["in/roads.2020.tif", "in/roads.2021.tif"], SourceKind.raster) == {}
 
 
-@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="/"), min_size=1).map(lambda name: f"in/{name}"), max_size=4))
+@given(
+    st.lists(
+        st.text(st.characters(codec="utf-8", exclude_characters="/"), min_size=1).map(
+            lambda name: f"in/{name}"
+        ),
+        max_size=4,
+    )
+)
 def test_every_table_name_is_a_valid_one(keys: list[str]) -> None:
     for names in own_names(keys, SourceKind.vector).values():
         assert dataset_name(names["table_name"], "") == names["table_name"]
@@ -63,8 +77,15 @@ def test_every_table_name_is_a_valid_one(keys: list[str]) -> None:
 
 def test_what_cannot_be_used_is_raised_in_its_turn_and_names_the_source(tmp_path: Path) -> None:
     (tmp_path / "unpacked.gdb").mkdir()
-    requests = _requests(tmp_path / "gone.tif", tmp_path / "unpacked.gdb", tmp_path / ("x" * 300), _vector(tmp_path / "a.geojson"))
-    for request, expected in zip(requests, [SourceNotFound, UnsupportedFormat, SourceUnreadable], strict=False):
+    requests = _requests(
+        tmp_path / "gone.tif",
+        tmp_path / "unpacked.gdb",
+        tmp_path / ("x" * 300),
+        _vector(tmp_path / "a.geojson"),
+    )
+    for request, expected in zip(
+        requests, [SourceNotFound, UnsupportedFormat, SourceUnreadable], strict=False
+    ):
         with pytest.raises(expected) as raised:
             request.known_kind()
         assert request.candidate.path.name in str(raised.value)

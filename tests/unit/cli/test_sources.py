@@ -26,7 +26,10 @@ def test_a_walk_takes_sources_in_order_of_name_with_their_sidecars(tmp_path: Pat
     assert names == ["a.tif", "b/two.shp"]
     assert left == {}
     candidates, _ = find_sources([str(tmp_path)], home=tmp_path / "nowhere")
-    assert [[path.name for path in candidate.sidecars] for candidate in candidates] == [["a.tfw"], ["two.dbf", "two.shx"]]
+    assert [[path.name for path in candidate.sidecars] for candidate in candidates] == [
+        ["a.tfw"],
+        ["two.dbf", "two.shx"],
+    ]
 
 
 def test_hidden_folders_and_the_folder_of_results_are_not_walked(tmp_path: Path) -> None:
@@ -45,12 +48,17 @@ def test_links_that_are_not_followed_are_said(tmp_path: Path) -> None:
     names, left = _found(inside)
     assert names == ["a.tif"]
     assert set(left) == {"linked", "dangling.tif"}
-    assert [candidate.path.name for candidate in find_sources([str(inside / "linked")], home=tmp_path)[0]] == ["b.tif"]
+    assert [
+        candidate.path.name
+        for candidate in find_sources([str(inside / "linked")], home=tmp_path)[0]
+    ] == ["b.tif"]
 
 
 def test_a_file_named_twice_is_one_source(tmp_path: Path) -> None:
     _make(tmp_path, "a.tif")
-    candidates, _ = find_sources([str(tmp_path / "a.tif"), str(tmp_path)], home=tmp_path / "nowhere")
+    candidates, _ = find_sources(
+        [str(tmp_path / "a.tif"), str(tmp_path)], home=tmp_path / "nowhere"
+    )
     assert len(candidates) == 1
 
 

@@ -163,7 +163,13 @@ def test_a_renamed_field_is_named_on_both_sides() -> None:
 
 
 def test_every_difference_is_listed_with_its_path() -> None:
-    seen = create_model("ProfileSeen", bands=(tuple[BandRenamed, ...], ...), epsg=(int, ...), tier=(NarrowTier, ...), size=(float, ...))
+    seen = create_model(
+        "ProfileSeen",
+        bands=(tuple[BandRenamed, ...], ...),
+        epsg=(int, ...),
+        tier=(NarrowTier, ...),
+        size=(float, ...),
+    )
     assert _lines(Profile, seen) == [
         "missing field `bands[].data_type`: producer gives nothing, consumer takes str (renamed from `dtype`?)",
         "extra field `bands[].dtype`: producer gives str, consumer takes nothing",
@@ -185,13 +191,19 @@ def test_a_required_producer_field_with_a_default_is_always_given() -> None:
 def test_types_of_one_name_are_told_apart_by_their_modules() -> None:
     other = Enum("Tier", {"fast": "fast"}, module="elsewhere")
     assert _lines(str, Tier) == ["wrong type: producer gives str, consumer takes Tier"]
-    assert "producer gives test_compatibility.Tier" in _lines(Tier, other)[0].replace(__name__, "test_compatibility")
+    assert "producer gives test_compatibility.Tier" in _lines(Tier, other)[0].replace(
+        __name__, "test_compatibility"
+    )
     assert "consumer takes elsewhere.Tier" in _lines(Tier, other)[0]
 
 
-def test_subclass_of_a_model_is_rebuilt_from_its_fields_so_that_a_closed_base_refuses_what_it_added() -> None:
+def test_subclass_of_a_model_is_rebuilt_from_its_fields_so_that_a_closed_base_refuses_what_it_added() -> (
+    None
+):
     wider = create_model("Wider", __base__=Band, unit=(str, ...))
-    assert [(fault.kind, fault.field) for fault in faults(wider, Band)] == [(Kind.extra_field, "unit")]
+    assert [(fault.kind, fault.field) for fault in faults(wider, Band)] == [
+        (Kind.extra_field, "unit")
+    ]
 
 
 @dataclass
@@ -224,7 +236,9 @@ class PointTuple(NamedTuple):
 
 @pytest.mark.parametrize("given_type", [Point, PointModel, PointTuple])
 @pytest.mark.parametrize("taken_type", [Point, PointModel, PointTuple])
-def test_records_of_different_libraries_are_compared_by_field(given_type: Any, taken_type: Any) -> None:
+def test_records_of_different_libraries_are_compared_by_field(
+    given_type: Any, taken_type: Any
+) -> None:
     found = {(fault.kind, fault.field) for fault in faults(given_type, taken_type)}
     extras = {(Kind.extra_field, "label"), (Kind.extra_field, "tags")}
     assert found == (extras if given_type is Point and taken_type is PointTuple else set())
@@ -278,16 +292,34 @@ def test_a_message_that_only_describes_its_fields_otherwise_fits() -> None:
     assert faults(one, other) == []
 
 
-_SCALARS: list[Any] = [int, float, bool, str, type(None), Tier, NarrowTier, Literal["fast"], Literal["fast", "small"], Literal[1, True]]
+_SCALARS: list[Any] = [
+    int,
+    float,
+    bool,
+    str,
+    type(None),
+    Tier,
+    NarrowTier,
+    Literal["fast"],
+    Literal["fast", "small"],
+    Literal[1, True],
+]
 
 
 def _records(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    entries = st.dictionaries(st.sampled_from(["a", "b", "c"]), st.tuples(inner, st.booleans()), max_size=3)
+    entries = st.dictionaries(
+        st.sampled_from(["a", "b", "c"]), st.tuples(inner, st.booleans()), max_size=3
+    )
     return st.builds(_record, entries, st.sampled_from(["forbid", "ignore"]))
 
 
-def _record(entries: dict[str, tuple[Any, bool]], extra: Literal["forbid", "ignore"]) -> type[BaseModel]:
-    fields: dict[str, Any] = {name: (hint, ...) if required else (hint | None, None) for name, (hint, required) in entries.items()}
+def _record(
+    entries: dict[str, tuple[Any, bool]], extra: Literal["forbid", "ignore"]
+) -> type[BaseModel]:
+    fields: dict[str, Any] = {
+        name: (hint, ...) if required else (hint | None, None)
+        for name, (hint, required) in entries.items()
+    }
     return create_model("Record", __config__=ConfigDict(extra=extra, strict=True), **fields)
 
 
@@ -307,7 +339,9 @@ _TYPES = st.recursive(
 
 @settings(max_examples=400, deadline=None)
 @given(producer=_TYPES, consumer=_TYPES, data=st.data())
-def test_what_the_rules_let_pass_pydantic_reads(producer: Any, consumer: Any, data: st.DataObject) -> None:
+def test_what_the_rules_let_pass_pydantic_reads(
+    producer: Any, consumer: Any, data: st.DataObject
+) -> None:
     """Soundness: where no fault is found, every value of the producer, stored as JSON, is read as the consumer's type."""
     for taken in (consumer, producer):
         if not faults(producer, taken):
@@ -334,6 +368,9 @@ def _values(hint: Any) -> st.SearchStrategy[Any]:
         if arguments[-1:] == (...,):
             return st.lists(_values(arguments[0]), max_size=2).map(tuple)
         return st.tuples(*map(_values, arguments))
-    if type(hint).__name__ in ("UnionType", "_UnionGenericAlias") and typing.get_origin(hint) is not Literal:
+    if (
+        type(hint).__name__ in ("UnionType", "_UnionGenericAlias")
+        and typing.get_origin(hint) is not Literal
+    ):
         return st.one_of(*map(_values, arguments))
     return st.floats(allow_nan=False, allow_infinity=False) if hint is float else st.from_type(hint)

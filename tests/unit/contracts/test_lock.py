@@ -10,9 +10,8 @@ import pytest
 from pydantic import Field, create_model
 
 from geo_platform.contracts.fault import ContractError
-from geo_platform.contracts.lock import check_lock, project_messages, write_lock
+from geo_platform.contracts.lock import check_lock, project_messages, shape_of, write_lock
 from geo_platform.contracts.message import Message, Part, UtcTime
-from geo_platform.contracts.shape import shape_of
 
 ROOT = Path(__file__).parents[3]
 
@@ -33,7 +32,9 @@ class Leaf(Part):
 
 
 def _message(version: int = 1, **fields: Any) -> type[Message]:
-    message = create_model("Surveyed", __base__=Message, **{name: (hint, ...) for name, hint in fields.items()})
+    message = create_model(
+        "Surveyed", __base__=Message, **{name: (hint, ...) for name, hint in fields.items()}
+    )
     message.schema_version = version
     return message
 
@@ -88,11 +89,15 @@ def test_the_order_of_fields_and_enum_members_is_not_the_shape() -> None:
         ({}, "lock.json -> Surveyed: shape and schema_version disagree `rows`: producer gives int, consumer takes nothing"),
     ],
 )  # fmt: skip
-def test_a_changed_shape_under_an_unchanged_version_is_found_and_not_written(tmp_path: Path, fields: dict[str, Any], line: str) -> None:
+def test_a_changed_shape_under_an_unchanged_version_is_found_and_not_written(
+    tmp_path: Path, fields: dict[str, Any], line: str
+) -> None:
     lock = tmp_path / "lock.json"
     write_lock(lock, [_message(rows=int)])
     before, changed = lock.read_bytes(), _message(**fields)
-    expected = f"{line} (shape changed, schema_version is still 1; raise it and register an upgrade)"
+    expected = (
+        f"{line} (shape changed, schema_version is still 1; raise it and register an upgrade)"
+    )
     assert [str(fault) for fault in check_lock(lock, [changed])] == [expected]
     with pytest.raises(ContractError) as raised:
         write_lock(lock, [changed])
@@ -107,7 +112,9 @@ def test_a_raised_version_is_found_until_it_is_written(tmp_path: Path) -> None:
     assert "Surveyed is version 2, the lock holds 1" in str(check_lock(lock, [raised])[0])
     assert write_lock(lock, [raised]) == ["Surveyed"]
     assert check_lock(lock, [raised]) == []
-    assert json.loads(lock.read_text()) == {"Surveyed": {"schema_version": 2, "shape": {"rows": "float"}}}
+    assert json.loads(lock.read_text()) == {
+        "Surveyed": {"schema_version": 2, "shape": {"rows": "float"}}
+    }
 
 
 def test_a_version_never_goes_down(tmp_path: Path) -> None:
@@ -138,14 +145,28 @@ def test_a_message_that_is_gone_is_found_where_all_are_asked_for(tmp_path: Path)
 def test_a_file_that_is_no_lock_is_refused(tmp_path: Path, content: str) -> None:
     lock = tmp_path / "lock.json"
     lock.write_text(content)
-    with pytest.raises(ContractError, match="is not a contracts lock; restore it from version control"):
+    with pytest.raises(
+        ContractError, match="is not a contracts lock; restore it from version control"
+    ):
         check_lock(lock)
 
 
 def test_the_messages_of_the_platform_are_found_without_those_of_tests() -> None:
     names = [message.__name__ for message in project_messages()]
     assert names == sorted(names)
-    assert {"ObjectArrived", "RasterProfiled", "CogStored", "VectorProfiled", "FeaturesLoaded", "ItemPublished"} <= set(names)
+    assert {
+        "ObjectArrived",
+        "RasterProfiled",
+        "CogStored",
+        "VectorProfiled",
+        "FeaturesLoaded",
+        "ItemPublished",
+    } <= set(names)
     assert not {"Surveyed", "Tree"} & set(names)
     assert all(shape_of(message) for message in project_messages())
-    assert datetime.__name__ in shape_of(next(m for m in project_messages() if m.__name__ == "ObjectArrived"))["last_modified_utc"]
+    assert (
+        datetime.__name__
+        in shape_of(next(m for m in project_messages() if m.__name__ == "ObjectArrived"))[
+            "last_modified_utc"
+        ]
+    )

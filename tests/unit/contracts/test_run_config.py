@@ -42,10 +42,18 @@ def _config(**values: Any) -> dict[str, Any]:
 
 
 def _lines(job: Any, **launchers: Any) -> list[str]:
-    return [str(fault) for fault in definition_faults(dg.Definitions(assets=[uploaded, listed], jobs=[job], **launchers))]
+    return [
+        str(fault)
+        for fault in definition_faults(
+            dg.Definitions(assets=[uploaded, listed], jobs=[job], **launchers)
+        )
+    ]
 
 
-@pytest.mark.parametrize("config", [None, _config(container="a"), dg.RunConfig(ops={"uploaded": UploadConfig(container="a")})])
+@pytest.mark.parametrize(
+    "config",
+    [None, _config(container="a"), dg.RunConfig(ops={"uploaded": UploadConfig(container="a")})],
+)
 def test_run_config_that_fits_or_is_asked_for_later(config: Any) -> None:
     assert _lines(_job(config)) == []
 
@@ -57,8 +65,13 @@ def test_a_jobs_own_run_config_that_does_not_fit() -> None:
 
 
 def test_every_error_of_a_run_config_is_a_fault() -> None:
-    lines = _lines(_job({"ops": {"uploaded": {"config": {"container": "a", "color": "red"}}, "nobody": {}}}))
-    assert any('undefined field "nobody"' in line or 'unexpected config entry "nobody"' in line for line in lines), lines
+    lines = _lines(
+        _job({"ops": {"uploaded": {"config": {"container": "a", "color": "red"}}, "nobody": {}}})
+    )
+    assert any(
+        'undefined field "nobody"' in line or 'unexpected config entry "nobody"' in line
+        for line in lines
+    ), lines
 
 
 def test_an_op_jobs_run_config() -> None:
@@ -83,23 +96,46 @@ def test_a_broken_op_job_does_not_hide_the_others() -> None:
         upload()
 
     jobs = [broken, _job(_config(container=2))]
-    schedules = [dg.ScheduleDefinition(name=f"at_{job.name}", job=job, cron_schedule="@daily") for job in jobs]
-    lines = [str(fault) for fault in definition_faults(dg.Definitions(assets=[uploaded, listed], jobs=jobs, schedules=schedules))]
-    assert [line.split(":")[0] for line in lines] == ["its run config -> job broken", "its run config -> job upload"]
+    schedules = [
+        dg.ScheduleDefinition(name=f"at_{job.name}", job=job, cron_schedule="@daily")
+        for job in jobs
+    ]
+    lines = [
+        str(fault)
+        for fault in definition_faults(
+            dg.Definitions(assets=[uploaded, listed], jobs=jobs, schedules=schedules)
+        )
+    ]
+    assert [line.split(":")[0] for line in lines] == [
+        "its run config -> job broken",
+        "its run config -> job upload",
+    ]
 
 
 def test_a_job_that_dagster_cannot_resolve_is_a_fault_beside_the_others() -> None:
     missing = dg.define_asset_job("missing", selection=["nowhere"])
     broken = _job(_config(container=1))
-    lines = [str(fault) for fault in definition_faults(dg.Definitions(assets=[uploaded, listed], jobs=[missing, broken]))]
-    assert [line.split(":")[0] for line in lines] == ["definitions -> job missing", "its run config -> job upload"]
+    lines = [
+        str(fault)
+        for fault in definition_faults(
+            dg.Definitions(assets=[uploaded, listed], jobs=[missing, broken])
+        )
+    ]
+    assert [line.split(":")[0] for line in lines] == [
+        "definitions -> job missing",
+        "its run config -> job upload",
+    ]
     assert "nowhere" in lines[0]
 
 
 def test_a_schedules_run_config() -> None:
     job = _job()
-    good = dg.ScheduleDefinition(name="good", job=job, cron_schedule="@daily", run_config=_config(container="a"))
-    bad = dg.ScheduleDefinition(name="bad", job=job, cron_schedule="@daily", run_config=_config(bucket="a"))
+    good = dg.ScheduleDefinition(
+        name="good", job=job, cron_schedule="@daily", run_config=_config(container="a")
+    )
+    bad = dg.ScheduleDefinition(
+        name="bad", job=job, cron_schedule="@daily", run_config=_config(bucket="a")
+    )
     assert _lines(job, schedules=[good]) == []
     lines = _lines(job, schedules=[bad])
     assert {line.split(":")[0] for line in lines} == {"schedule bad -> job upload"}
@@ -108,7 +144,9 @@ def test_a_schedules_run_config() -> None:
 
 def test_a_schedule_without_run_config_for_a_job_that_needs_it() -> None:
     job = _job()
-    lines = _lines(job, schedules=[dg.ScheduleDefinition(name="bare", job=job, cron_schedule="@daily")])
+    lines = _lines(
+        job, schedules=[dg.ScheduleDefinition(name="bare", job=job, cron_schedule="@daily")]
+    )
     assert {line.split(":")[0] for line in lines} == {"schedule bare -> job upload"}
 
 
@@ -152,16 +190,22 @@ def test_a_sensor_that_declares_for_the_wrong_op_or_leaves_out_one_that_needs_co
 def test_a_decorated_schedule_is_not_run_and_declares_its_models_like_a_sensor() -> None:
     job = _job()
 
-    @dg.schedule(job=job, cron_schedule="@daily", metadata=config_metadata(uploaded=UploadConfigSeen))
+    @dg.schedule(
+        job=job, cron_schedule="@daily", metadata=config_metadata(uploaded=UploadConfigSeen)
+    )
     def nightly() -> Any:
         raise AssertionError("a schedule's function is not run to be verified")
 
-    assert [line.split(":")[0] for line in _lines(job, schedules=[nightly])] == ["schedule nightly -> job upload, op uploaded"]
+    assert [line.split(":")[0] for line in _lines(job, schedules=[nightly])] == [
+        "schedule nightly -> job upload, op uploaded"
+    ]
 
 
 def test_sensors_without_a_job_and_automation_are_left_alone() -> None:
     @dg.run_failure_sensor
     def tell() -> None: ...
 
-    automation = dg.AutomationConditionSensorDefinition("automation", target=dg.AssetSelection.all())
+    automation = dg.AutomationConditionSensorDefinition(
+        "automation", target=dg.AssetSelection.all()
+    )
     assert _lines(_job(), sensors=[tell, automation]) == []

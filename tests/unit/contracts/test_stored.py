@@ -22,12 +22,20 @@ _FINITE = st.floats(allow_nan=False, allow_infinity=False, width=32)
 st.register_type_strategy(datetime, _TIMES)
 st.register_type_strategy(
     Bounds,
-    st.builds(lambda x, y, w, h: Bounds(xmin=x, ymin=y, xmax=x + w, ymax=y + h), _FINITE, _FINITE, st.floats(0, 1e9), st.floats(0, 1e9)),
+    st.builds(
+        lambda x, y, w, h: Bounds(xmin=x, ymin=y, xmax=x + w, ymax=y + h),
+        _FINITE,
+        _FINITE,
+        st.floats(0, 1e9),
+        st.floats(0, 1e9),
+    ),
 )
 st.register_type_strategy(
     LonLatBounds,
     st.builds(
-        lambda west, east, south, north: LonLatBounds(west=west, east=east, south=min(south, north), north=max(south, north)),
+        lambda west, east, south, north: LonLatBounds(
+            west=west, east=east, south=min(south, north), north=max(south, north)
+        ),
         *[st.floats(-180, 180)] * 2,
         *[st.floats(-90, 90)] * 2,
     ),
@@ -35,9 +43,15 @@ st.register_type_strategy(
 
 
 @pytest.mark.parametrize("message_class", project_messages(), ids=lambda cls: cls.__name__)
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=8,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 @given(data=st.data())
-def test_every_message_of_the_platform_comes_back_as_it_went(message_class: type[Message], data: st.DataObject) -> None:
+def test_every_message_of_the_platform_comes_back_as_it_went(
+    message_class: type[Message], data: st.DataObject
+) -> None:
     message = data.draw(st.from_type(message_class))
     stored = dump_message(message)
     again = load_message(stored, message_class)
@@ -57,8 +71,14 @@ class Figures(Message):
     text_or_number: float | str
 
 
-@given(st.floats(), st.lists(st.floats(), max_size=3), st.dictionaries(st.text(max_size=3), st.floats(), max_size=2))
-def test_numbers_that_json_does_not_have_come_back(value: float, series: list[float], by_name: dict[str, float]) -> None:
+@given(
+    st.floats(),
+    st.lists(st.floats(), max_size=3),
+    st.dictionaries(st.text(max_size=3), st.floats(), max_size=2),
+)
+def test_numbers_that_json_does_not_have_come_back(
+    value: float, series: list[float], by_name: dict[str, float]
+) -> None:
     figures = Figures(value=value, series=tuple(series), by_name=by_name, text_or_number="NaN")
     stored = dump_message(figures)
     json.loads(stored, parse_constant=lambda constant: pytest.fail(f"{constant} is not JSON"))
@@ -66,7 +86,9 @@ def test_numbers_that_json_does_not_have_come_back(value: float, series: list[fl
 
 
 def test_a_person_can_read_it() -> None:
-    greeting = GreetingPrepared(name="Zoë", prepared_at_utc=datetime(2026, 11, 23, 18, 0, tzinfo=UTC))
+    greeting = GreetingPrepared(
+        name="Zoë", prepared_at_utc=datetime(2026, 11, 23, 18, 0, tzinfo=UTC)
+    )
     assert dump_message(greeting).decode() == (
         '{\n  "message": "GreetingPrepared",\n  "schema_version": 1,\n  "content": {\n'
         '    "name": "Zoë",\n    "prepared_at_utc": "2026-11-23T18:00:00Z"\n  }\n}\n'
@@ -74,7 +96,9 @@ def test_a_person_can_read_it() -> None:
 
 
 def test_times_keep_their_moment() -> None:
-    moment = datetime(2026, 11, 23, 23, 30, 0, 123456, tzinfo=datetime.now().astimezone().tzinfo) - timedelta(hours=3)
+    moment = datetime(
+        2026, 11, 23, 23, 30, 0, 123456, tzinfo=datetime.now().astimezone().tzinfo
+    ) - timedelta(hours=3)
     greeting = GreetingPrepared(name="a", prepared_at_utc=moment)
     assert load_message(dump_message(greeting), GreetingPrepared).prepared_at_utc == moment
 
@@ -86,15 +110,26 @@ def _stored(name: str, version: Any, **content: Any) -> bytes:
 @pytest.mark.parametrize(
     ("stored", "line"),
     [
-        (_stored("GreetingSpoken", 2, text="a"), "stored GreetingSpoken version 2 -> {reader}: it was stored by a newer deployment"),
-        (_stored("CogStored", 1, text="a"), "stored CogStored version 1 -> {reader}: it is another message"),
-        (_stored("GreetingSpoken", 1, text=1), "stored GreetingSpoken version 1 -> {reader} `text`: Input should be a valid string"),
+        (
+            _stored("GreetingSpoken", 2, text="a"),
+            "stored GreetingSpoken version 2 -> {reader}: it was stored by a newer deployment",
+        ),
+        (
+            _stored("CogStored", 1, text="a"),
+            "stored CogStored version 1 -> {reader}: it is another message",
+        ),
+        (
+            _stored("GreetingSpoken", 1, text=1),
+            "stored GreetingSpoken version 1 -> {reader} `text`: Input should be a valid string",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_refused_by_name_and_version(stored: bytes, line: str) -> None:
     with pytest.raises(ContractError) as raised:
         load_message(stored, GreetingSpoken)
-    assert [str(fault) for fault in raised.value.faults] == [line.format(reader="reader of GreetingSpoken version 1: cannot be read")]
+    assert [str(fault) for fault in raised.value.faults] == [
+        line.format(reader="reader of GreetingSpoken version 1: cannot be read")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -104,7 +139,9 @@ def test_what_cannot_be_read_is_refused_by_name_and_version(stored: bytes, line:
      b'{"message": "GreetingSpoken", "schema_version": 1, "content": {"text": {"$float": "many"}}}'],
 )  # fmt: skip
 def test_what_is_no_stored_message_is_refused(stored: bytes) -> None:
-    with pytest.raises(ContractError, match=r"stored bytes -> reader of GreetingSpoken version 1: cannot be read"):
+    with pytest.raises(
+        ContractError, match=r"stored bytes -> reader of GreetingSpoken version 1: cannot be read"
+    ):
         load_message(stored, GreetingSpoken)
 
 

@@ -12,7 +12,12 @@ from geo_platform.contracts.dagster_metadata import message_metadata
 from geo_platform.contracts.fault import ContractError
 from geo_platform.contracts.lock import write_lock
 from geo_platform.contracts.message import Message
-from geo_platform.contracts.verify import contract_rows, definition_faults, render_contracts, verify_definitions
+from geo_platform.contracts.verify import (
+    contract_rows,
+    definition_faults,
+    render_contracts,
+    verify_definitions,
+)
 
 
 class Measured(BaseModel):
@@ -40,7 +45,12 @@ def measured() -> Measured:
 
 
 def _lines(*assets: Any, checks: Any = (), jobs: Any = ()) -> list[str]:
-    return [str(fault) for fault in definition_faults(dg.Definitions(assets=assets, asset_checks=checks, jobs=jobs))]
+    return [
+        str(fault)
+        for fault in definition_faults(
+            dg.Definitions(assets=assets, asset_checks=checks, jobs=jobs)
+        )
+    ]
 
 
 def test_definitions_that_fit_are_handed_back() -> None:
@@ -85,8 +95,12 @@ def test_an_asset_without_a_return_annotation_feeds_nobody() -> None:
     @dg.asset(ins={"renamed": dg.AssetIn("silent")})
     def other(renamed: int) -> None: ...
 
-    assert _lines(silent, other) == ["silent -> other(renamed): no annotation: producer gives Any, consumer takes int"]
-    assert _lines(reader) == ["value -> reader: undefined asset: nobody defines `value`, a dependency"]
+    assert _lines(silent, other) == [
+        "silent -> other(renamed): no annotation: producer gives Any, consumer takes int"
+    ]
+    assert _lines(reader) == [
+        "value -> reader: undefined asset: nobody defines `value`, a dependency"
+    ]
 
 
 def test_an_asset_that_hands_nothing_on_cannot_be_read() -> None:
@@ -100,10 +114,14 @@ def test_an_asset_that_hands_nothing_on_cannot_be_read() -> None:
     def after() -> None: ...
 
     assert _lines(loaded, after) == []
-    assert _lines(loaded, reader) == ["loaded -> reader: wrong type: producer gives None, consumer takes int"]
+    assert _lines(loaded, reader) == [
+        "loaded -> reader: wrong type: producer gives None, consumer takes int"
+    ]
 
 
-def test_dependencies_and_checks_that_name_nothing_are_found_and_the_likely_name_is_offered() -> None:
+def test_dependencies_and_checks_that_name_nothing_are_found_and_the_likely_name_is_offered() -> (
+    None
+):
     @dg.asset(deps=["mesured"])
     def after() -> None: ...
 
@@ -150,9 +168,16 @@ def test_an_external_asset_says_in_its_metadata_what_it_is() -> None:
     @dg.asset
     def reader(upload: MeasuredSeen) -> None: ...
 
-    silent, declared = dg.AssetSpec("upload"), dg.AssetSpec("upload", metadata=message_metadata(Measured))
-    assert _lines(silent, reader) == ["upload -> reader: no annotation: producer gives Any, consumer takes MeasuredSeen"]
-    assert [line.split(":")[1] for line in _lines(declared, reader)] == [" optional fed into required `crs`"]
+    silent, declared = (
+        dg.AssetSpec("upload"),
+        dg.AssetSpec("upload", metadata=message_metadata(Measured)),
+    )
+    assert _lines(silent, reader) == [
+        "upload -> reader: no annotation: producer gives Any, consumer takes MeasuredSeen"
+    ]
+    assert [line.split(":")[1] for line in _lines(declared, reader)] == [
+        " optional fed into required `crs`"
+    ]
     assert _lines(dg.AssetSpec("upload", metadata=message_metadata(MeasuredSeen)), reader) == []
 
 
@@ -163,7 +188,9 @@ def test_a_dependency_without_a_value_is_compared_where_both_sides_declare_a_mes
     @dg.asset(deps=[dg.AssetDep("measured", metadata=message_metadata(Measured))])
     def fitting() -> None: ...
 
-    @dg.multi_asset(specs=[dg.AssetSpec("loaded", metadata=message_metadata(Measured)), dg.AssetSpec("plain")])
+    @dg.multi_asset(
+        specs=[dg.AssetSpec("loaded", metadata=message_metadata(Measured)), dg.AssetSpec("plain")]
+    )
     def load(): ...  # type: ignore[no-untyped-def]
 
     @dg.asset(deps=[dg.AssetDep("loaded", metadata=message_metadata(MeasuredSeen))])
@@ -179,7 +206,9 @@ def test_an_asset_must_not_declare_one_type_and_return_another() -> None:
     @dg.asset(metadata=message_metadata(MeasuredSeen))
     def two_faced() -> Measured: ...
 
-    assert [line.split(":")[0] for line in _lines(two_faced)] == ["two_faced -> two_faced(metadata)"]
+    assert [line.split(":")[0] for line in _lines(two_faced)] == [
+        "two_faced -> two_faced(metadata)"
+    ]
 
 
 def test_multi_assets_are_read_output_by_output() -> None:
@@ -190,7 +219,9 @@ def test_multi_assets_are_read_output_by_output() -> None:
     @dg.asset
     def reader(one: int, two: int) -> None: ...
 
-    assert _lines(both, reader) == ["two -> reader: wrong type: producer gives str, consumer takes int"]
+    assert _lines(both, reader) == [
+        "two -> reader: wrong type: producer gives str, consumer takes int"
+    ]
 
 
 def test_graph_backed_assets_are_read_through_to_their_ops() -> None:
@@ -271,7 +302,9 @@ def test_a_dagster_type_of_ones_own_fits_itself_alone() -> None:
     assert [line.split(":")[1] for line in _lines(number, other)] == [" wrong type"]
 
 
-def test_two_messages_must_also_agree_on_name_and_version_since_they_are_stored_under_them() -> None:
+def test_two_messages_must_also_agree_on_name_and_version_since_they_are_stored_under_them() -> (
+    None
+):
     @dg.asset
     def greeted() -> Greeting: ...
 
@@ -308,7 +341,10 @@ def test_the_contracts_are_shown_as_a_table() -> None:
     def polite(greeted: Greeting) -> dg.AssetCheckResult: ...
 
     definitions = dg.Definitions(assets=[greeted, reader], asset_checks=[polite])
-    assert [(row.stage, row.schema_version) for row in contract_rows(definitions)] == [("greeted", 1), ("reader", None)]
+    assert [(row.stage, row.schema_version) for row in contract_rows(definitions)] == [
+        ("greeted", 1),
+        ("reader", None),
+    ]
     assert render_contracts(definitions).splitlines() == [
         "stage    message   version  feeds",
         "greeted  Greeting  1        reader, check polite",
@@ -320,12 +356,16 @@ def test_verifying_a_hundred_assets_takes_well_under_a_second(record_property: A
     """The project has ten assets and must be verified in 0.2 s; benchmarks print the figure, this bound only catches a disaster."""
 
     def _asset(index: int) -> dg.AssetsDefinition:
-        @dg.asset(name=f"stage_{index}", ins={"before": dg.AssetIn(f"stage_{index - 1}")} if index else {})
+        @dg.asset(
+            name=f"stage_{index}", ins={"before": dg.AssetIn(f"stage_{index - 1}")} if index else {}
+        )
         def stage(before: Measured | None = None) -> Measured: ...
 
         return stage
 
-    definitions = dg.Definitions(assets=[_asset(index) for index in range(1, 100)] + [measured, dg.AssetSpec("stage_0")])
+    definitions = dg.Definitions(
+        assets=[_asset(index) for index in range(1, 100)] + [measured, dg.AssetSpec("stage_0")]
+    )
     started = time.perf_counter()
     found = definition_faults(definitions)
     elapsed = time.perf_counter() - started

@@ -19,7 +19,9 @@ sys.stdout.write(" ".join(sorted(names)))
 
 
 def test_everything_but_dagsters_side_imports_without_dagster() -> None:
-    run = subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert run.returncode == 0, run.stderr
     assert {"compatibility", "stored", "lock", "verify", "raster"} <= set(run.stdout.split())
 

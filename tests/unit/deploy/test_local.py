@@ -23,11 +23,20 @@ def test_without_root_one_sentence_says_what_to_install(monkeypatch: pytest.Monk
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(ServiceError) as caught:
         packages.install_missing(pytest.fail)
-    assert str(caught.value).endswith("As root on Debian 12: apt-get install postgresql-15-postgis-3 nodejs npm")
+    assert str(caught.value).endswith(
+        "As root on Debian 12: apt-get install postgresql-15-postgis-3 nodejs npm"
+    )
 
 
-def test_what_is_there_is_not_installed_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for made in ("homes/15/bin/postgres", "extensions/15/extension/postgis.control", "homes/16/bin/postgres", "azurite.js"):
+def test_what_is_there_is_not_installed_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for made in (
+        "homes/15/bin/postgres",
+        "extensions/15/extension/postgis.control",
+        "homes/16/bin/postgres",
+        "azurite.js",
+    ):
         (tmp_path / made).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / made).touch()
     monkeypatch.setattr(packages, "_POSTGRES_HOMES", tmp_path / "homes")
@@ -35,18 +44,28 @@ def test_what_is_there_is_not_installed_again(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(packages, "azurite_script", lambda: tmp_path / "azurite.js")
     monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
     packages.install_missing(pytest.fail)
-    assert packages.postgres_binaries() == tmp_path / "homes" / "15" / "bin", "a newer server without PostGIS is none"
+    assert packages.postgres_binaries() == tmp_path / "homes" / "15" / "bin", (
+        "a newer server without PostGIS is none"
+    )
 
 
 @pytest.mark.parametrize(
     ("known", "chosen"),
     [
-        ("postgresql-17-postgis-3 - Geographic objects\npostgresql-17-postgis-3-scripts - more\n", "postgresql-17-postgis-3"),
-        ("postgresql-9-postgis-3 - old\npostgresql-16-postgis-3 - new\n", "postgresql-16-postgis-3"),
+        (
+            "postgresql-17-postgis-3 - Geographic objects\npostgresql-17-postgis-3-scripts - more\n",
+            "postgresql-17-postgis-3",
+        ),
+        (
+            "postgresql-9-postgis-3 - old\npostgresql-16-postgis-3 - new\n",
+            "postgresql-16-postgis-3",
+        ),
         ("", "postgresql-15-postgis-3"),
     ],
 )
-def test_each_release_has_its_own_postgis(monkeypatch: pytest.MonkeyPatch, known: str, chosen: str) -> None:
+def test_each_release_has_its_own_postgis(
+    monkeypatch: pytest.MonkeyPatch, known: str, chosen: str
+) -> None:
     calls: list[list[str]] = []
 
     def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
@@ -62,7 +81,9 @@ def test_each_release_has_its_own_postgis(monkeypatch: pytest.MonkeyPatch, known
     assert calls[-1] == ["install", "-y", "-qq", "--no-install-recommends", chosen]
 
 
-def test_a_folder_of_somebody_else_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_of_somebody_else_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(servers, "server_user", lambda: None)
     (tmp_path / "link").symlink_to(tmp_path)
     with pytest.raises(ServiceError, match="belongs to somebody else"):
@@ -83,7 +104,9 @@ def test_a_state_that_cannot_be_read_is_no_pair(tmp_path: Path) -> None:
 @contextmanager
 def _running(code: str) -> Iterator[subprocess.Popen[bytes]]:
     """Once it says that it is there: right after a fork a process has no command line yet."""
-    with subprocess.Popen([sys.executable, "-c", f"{code}; print(flush=True); time.sleep(60)"], stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{code}; print(flush=True); time.sleep(60)"], stdout=subprocess.PIPE
+    ) as process:
         assert process.stdout is not None
         process.stdout.readline()
         try:
@@ -131,11 +154,16 @@ def test_the_settings_hold_the_login_that_loads_and_never_the_administrator() ->
     services = Services("/x", 1, 5432, "admin-secret", "loader-secret", 2, 10000, 10001, "key")
     environment = services.environment()
     assert "admin-secret" not in "".join(environment.values())
-    assert environment["GEO_PLATFORM_POSTGRES_URL"] == "postgresql://geo_app:loader-secret@127.0.0.1:5432/geo"
+    assert (
+        environment["GEO_PLATFORM_POSTGRES_URL"]
+        == "postgresql://geo_app:loader-secret@127.0.0.1:5432/geo"
+    )
 
 
 def test_starting_and_ending_need_the_standard_library_alone() -> None:
     """So that what outlived its environment can be ended without it."""
     blocked = "import sys; sys.path[:] = [p for p in sys.path if 'site-packages' not in p]; import deploy.local.services"
-    done = subprocess.run([sys.executable, "-S", "-c", blocked], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", blocked], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr

@@ -14,16 +14,23 @@ from geo_platform.ports import StoredObject, StoredTable, TablePlace
 
 def item(*keys: str, size: int | None = 1, table: str | None = None) -> dict[str, Any]:
     assets: dict[str, Any] = {
-        key: {"geo_platform:container": "silver", "geo_platform:key": key} | ({"file:size": size} if size is not None else {})
+        key: {"geo_platform:container": "silver", "geo_platform:key": key}
+        | ({"file:size": size} if size is not None else {})
         for key in keys
     }
     if table is not None:
-        assets["table"] = {"geo_platform:schema": "geo", "geo_platform:table": "roads", "geo_platform:table_version": table}
+        assets["table"] = {
+            "geo_platform:schema": "geo",
+            "geo_platform:table": "roads",
+            "geo_platform:table_version": table,
+        }
     return {"properties": {}, "assets": assets}
 
 
 def stored(key: str) -> StoredObject:
-    reference = ObjectReference(container="silver", key=key, uri=f"file:///{key}", etag="e", size_bytes=1)
+    reference = ObjectReference(
+        container="silver", key=key, uri=f"file:///{key}", etag="e", size_bytes=1
+    )
     return StoredObject(reference, datetime(2026, 6, 1, tzinfo=UTC))
 
 
@@ -31,14 +38,19 @@ names = st.sampled_from("abcdef")
 
 
 @given(st.dictionaries(names, st.lists(names, unique=True)), st.lists(names, unique=True))
-def test_an_item_misses_what_is_not_there_and_nothing_else(items: dict[str, list[str]], lying: list[str]) -> None:
+def test_an_item_misses_what_is_not_there_and_nothing_else(
+    items: dict[str, list[str]], lying: list[str]
+) -> None:
     claims = Claims()
     for item_id, keys in items.items():
         claims.add(("rasters", item_id), item(*keys))
     check = ObjectCheck(claims)
     for key in lying:
         check.see(stored(key))
-    missing = {found.place[1]: {said.split()[0].removeprefix("silver/") for said in found.objects} for found in check.missing()}
+    missing = {
+        found.place[1]: {said.split()[0].removeprefix("silver/") for said in found.objects}
+        for found in check.missing()
+    }
     expected = {item_id: set(keys) - set(lying) for item_id, keys in items.items()}
     assert missing == {item_id: keys for item_id, keys in expected.items() if keys}
 
@@ -62,16 +74,27 @@ def test_a_long_list_is_cut() -> None:
 
 def test_tables_at_their_place_at_another_version_or_nowhere() -> None:
     def lies(place: TablePlace, name: str, version: str) -> StoredTable:
-        return StoredTable(place, "geo" if place is TablePlace.published else place, name, version, "run", None)
+        return StoredTable(
+            place, "geo" if place is TablePlace.published else place, name, version, "run", None
+        )
 
     def faults(kept_of: str | None, *tables: StoredTable) -> list[str]:
         claims = Claims()
         claims.add(("vectors", "roads"), item(table="v1"), kept_of=kept_of)
         return [fault for missing in missing_tables(claims, tables) for fault in missing.tables]
 
-    live, replaced = lies(TablePlace.published, "roads", "v1"), lies(TablePlace.replaced, "v1", "v1")
+    live, replaced = (
+        lies(TablePlace.published, "roads", "v1"),
+        lies(TablePlace.replaced, "v1", "v1"),
+    )
     assert faults(None, live) == faults("a run", live) == faults("a run", replaced) == []
     assert faults(None) == ["geo.roads is gone or not the platform's"]
-    assert faults(None, replaced) == ["geo.roads is gone or not the platform's; its version v1 lies elsewhere"]
-    assert faults(None, lies(TablePlace.published, "roads", "v2")) == ["geo.roads is at version v2, not at v1"]
-    assert faults("a run", lies(TablePlace.published, "roads", "v2")) == ["version v1 of geo.roads is gone"]
+    assert faults(None, replaced) == [
+        "geo.roads is gone or not the platform's; its version v1 lies elsewhere"
+    ]
+    assert faults(None, lies(TablePlace.published, "roads", "v2")) == [
+        "geo.roads is at version v2, not at v1"
+    ]
+    assert faults("a run", lies(TablePlace.published, "roads", "v2")) == [
+        "version v1 of geo.roads is gone"
+    ]

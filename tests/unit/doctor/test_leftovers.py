@@ -9,7 +9,13 @@ from geo_platform.catalog.retention import due_objects
 from geo_platform.contracts.message import ObjectReference
 from geo_platform.doctor.claims import Claims
 from geo_platform.doctor.findings import DropStaged, FindingCode, RemoveFolder
-from geo_platform.doctor.leftovers import Folder, UnnamedObjects, compare_folders, compare_tables, is_left
+from geo_platform.doctor.leftovers import (
+    Folder,
+    UnnamedObjects,
+    compare_folders,
+    compare_tables,
+    is_left,
+)
 from geo_platform.ports import StoredObject, StoredTable, TablePlace
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -17,26 +23,45 @@ DAY = timedelta(days=1)
 PRINTS = [f"{n:x}" * 32 for n in range(3)]
 
 keys = st.sampled_from(
-    [f"{place}{name}" for place in ("", *(f"rasters/a/{p}/" for p in PRINTS), "by hand/") for name in ("x.tif", "y.png")]
+    [
+        f"{place}{name}"
+        for place in ("", *(f"rasters/a/{p}/" for p in PRINTS), "by hand/")
+        for name in ("x.tif", "y.png")
+    ]
 )
-objects = st.lists(st.tuples(keys, st.floats(0, 3), st.sampled_from(["ended", "at work", "unknown", ""])), unique_by=lambda each: each[0])
+objects = st.lists(
+    st.tuples(keys, st.floats(0, 3), st.sampled_from(["ended", "at work", "unknown", ""])),
+    unique_by=lambda each: each[0],
+)
 ENDED = {"ended": True, "at work": False}
 
 
 def stored(key: str, age_days: float, run_id: str) -> StoredObject:
-    reference = ObjectReference(container="silver", key=key, uri=f"file:///{key}", etag="e", size_bytes=1)
-    return StoredObject(reference, NOW - timedelta(days=age_days), {"run_id": run_id} if run_id else {})
+    reference = ObjectReference(
+        container="silver", key=key, uri=f"file:///{key}", etag="e", size_bytes=1
+    )
+    return StoredObject(
+        reference, NOW - timedelta(days=age_days), {"run_id": run_id} if run_id else {}
+    )
 
 
 def claiming(*keys: str) -> Claims:
     claims = Claims()
     for key in keys:
-        claims.add(("rasters", "a"), {"properties": {}, "assets": {"data": {"geo_platform:container": "silver", "geo_platform:key": key}}})
+        claims.add(
+            ("rasters", "a"),
+            {
+                "properties": {},
+                "assets": {"data": {"geo_platform:container": "silver", "geo_platform:key": key}},
+            },
+        )
     return claims
 
 
 @given(objects, st.lists(keys))
-def test_nothing_in_a_folder_that_is_named_is_ever_a_finding(lying: list[tuple[str, float, str]], named: list[str]) -> None:
+def test_nothing_in_a_folder_that_is_named_is_ever_a_finding(
+    lying: list[tuple[str, float, str]], named: list[str]
+) -> None:
     unnamed = UnnamedObjects(claiming(*named))
     for each in lying:
         unnamed.see(stored(*each))
@@ -47,20 +72,28 @@ def test_nothing_in_a_folder_that_is_named_is_ever_a_finding(lying: list[tuple[s
 
 
 @given(objects)
-def test_what_it_would_remove_after_a_day_the_nightly_removal_removes_too(lying: list[tuple[str, float, str]]) -> None:
+def test_what_it_would_remove_after_a_day_the_nightly_removal_removes_too(
+    lying: list[tuple[str, float, str]],
+) -> None:
     unnamed = UnnamedObjects(Claims())
     everything = [stored(*each) for each in lying]
     for each in everything:
         unnamed.see(each)
     old = [folder for folder in unnamed.folders.values() if NOW - folder.newest_utc >= DAY]
-    mended = {f.mend.folder for f in compare_folders(old, ENDED, now_utc=NOW) if isinstance(f.mend, RemoveFolder)}
+    mended = {
+        f.mend.folder
+        for f in compare_folders(old, ENDED, now_utc=NOW)
+        if isinstance(f.mend, RemoveFolder)
+    }
     nightly = due_objects(everything, named=set(), freed=set(), leftover_cutoff_utc=NOW - DAY)
     assert mended <= {each.reference.key.rpartition("/")[0] for each in nightly}
 
 
 def test_a_folder_is_left_when_it_is_old_or_its_runs_have_ended() -> None:
     def folder(age: timedelta, *runs: str, is_ours: bool = True) -> bool:
-        return is_left(Folder("rasters/a/1", is_ours, NOW - age, run_ids=set(runs)), ENDED, now_utc=NOW)
+        return is_left(
+            Folder("rasters/a/1", is_ours, NOW - age, run_ids=set(runs)), ENDED, now_utc=NOW
+        )
 
     assert folder(DAY)
     assert folder(DAY, "unknown")
@@ -73,8 +106,17 @@ def test_a_folder_is_left_when_it_is_old_or_its_runs_have_ended() -> None:
 
 
 def test_staged_tables_go_and_what_was_published_needs_a_person() -> None:
-    def table(place: TablePlace, name: str, run_id: str | None, *, age: timedelta = timedelta(0), whole: bool = True) -> StoredTable:
-        return StoredTable(place, place, name, name if whole else None, run_id, NOW - age if run_id else None)
+    def table(
+        place: TablePlace,
+        name: str,
+        run_id: str | None,
+        *,
+        age: timedelta = timedelta(0),
+        whole: bool = True,
+    ) -> StoredTable:
+        return StoredTable(
+            place, place, name, name if whole else None, run_id, NOW - age if run_id else None
+        )
 
     tables = [
         table(TablePlace.staged, "of_an_ended_run", "ended"),
@@ -88,8 +130,14 @@ def test_staged_tables_go_and_what_was_published_needs_a_person() -> None:
         table(TablePlace.published, "named", "ended"),
     ]
     claims = Claims(tables={"named": []})
-    found = {finding.concerns.partition(".")[2]: finding for finding in compare_tables(tables, claims, ENDED, now_utc=NOW)}
+    found = {
+        finding.concerns.partition(".")[2]: finding
+        for finding in compare_tables(tables, claims, ENDED, now_utc=NOW)
+    }
     mended = {name for name, finding in found.items() if isinstance(finding.mend, DropStaged)}
     assert mended == {"of_an_ended_run", "half_of_an_ended_run", "old_of_an_unknown_run"}
-    assert {name for name, f in found.items() if f.code is FindingCode.TABLE_WITHOUT_ITEM} == {"nobody_s", "nobody_s_any_more"}
+    assert {name for name, f in found.items() if f.code is FindingCode.TABLE_WITHOUT_ITEM} == {
+        "nobody_s",
+        "nobody_s_any_more",
+    }
     assert set(found) == mended | {"nobody_s", "nobody_s_any_more", "by_hand"}

@@ -7,7 +7,7 @@ from geo_platform.contracts.publication import GreetingSpoken
 from geo_platform.contracts.stored import dump_message
 from geo_platform.doctor.findings import MEANING, FindingCode
 from geo_platform.doctor.messages import fault_of, known_messages
-from geo_platform.storage.process import is_alive_since, this_process
+from geo_platform.storage.local.process import is_alive_since, this_process
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -21,17 +21,33 @@ def test_what_is_wrong_with_bytes_is_said() -> None:
     known = known_messages()
     good = json.loads(dump_message(GreetingSpoken(text="hello")))
     assert fault_of(json.dumps(good).encode(), known) is None
-    assert "newer deployment" in str(fault_of(json.dumps({**good, "schema_version": 999}).encode(), known))
-    assert "'MoonPhase' version 1 is no message" in str(fault_of(json.dumps({**good, "message": "MoonPhase"}).encode(), known))
-    assert "GreetingSpoken version" in str(fault_of(json.dumps({**good, "content": {}}).encode(), known))
-    for bytes_ in (b"", b"{", b"[]", b"\xff\xfe", b'"text"', b'{"message": []}', json.dumps({**good, "message": ["x"]}).encode()):
+    assert "newer deployment" in str(
+        fault_of(json.dumps({**good, "schema_version": 999}).encode(), known)
+    )
+    assert "'MoonPhase' version 1 is no message" in str(
+        fault_of(json.dumps({**good, "message": "MoonPhase"}).encode(), known)
+    )
+    assert "GreetingSpoken version" in str(
+        fault_of(json.dumps({**good, "content": {}}).encode(), known)
+    )
+    for bytes_ in (
+        b"",
+        b"{",
+        b"[]",
+        b"\xff\xfe",
+        b'"text"',
+        b'{"message": []}',
+        json.dumps({**good, "message": ["x"]}).encode(),
+    ):
         assert fault_of(bytes_, known) is not None
 
 
 def test_every_code_has_its_meaning_and_its_row_in_the_docs() -> None:
     page = (ROOT / "docs" / "doctor.md").read_text("utf-8")
     assert set(MEANING) == set(FindingCode)
-    assert [line.split("`")[1] for line in page.splitlines() if line.startswith("| `")] == [code.value for code in FindingCode]
+    assert [line.split("`")[1] for line in page.splitlines() if line.startswith("| `")] == [
+        code.value for code in FindingCode
+    ]
 
 
 def test_a_process_id_that_was_given_away_again_is_not_the_process_that_was_seen() -> None:
@@ -39,5 +55,7 @@ def test_a_process_id_that_was_given_away_again_is_not_the_process_that_was_seen
 
     pid = int(this_process().partition(".")[0])
     assert is_alive_since(pid, time.time())
-    assert not is_alive_since(pid, time.time() - 10 * 365 * 86400), "it started long after it is said to have been seen"
+    assert not is_alive_since(pid, time.time() - 10 * 365 * 86400), (
+        "it started long after it is said to have been seen"
+    )
     assert not is_alive_since(2**22 + 1, time.time())

@@ -22,13 +22,23 @@ def store() -> Any:
         made.put_bytes(BRONZE, key, b"x", metadata={})
     present = present_arrival(made, BRONZE, "a.tif")
     assert present is not None
-    quarantine(made, BRONZE, "a.tif", present[0].etag, Refusal("CRS_MISSING", "m", "r", "run", "scenes"), now_utc=WRITTEN)
+    quarantine(
+        made,
+        BRONZE,
+        "a.tif",
+        present[0].etag,
+        Refusal("CRS_MISSING", "m", "r", "run", "scenes"),
+        now_utc=WRITTEN,
+    )
     return made
 
 
 def found(store: Any, now_utc: datetime = LATER) -> list[str]:
     findings = list(compare_quarantine(store, lambda: None, now_utc=now_utc))
-    assert all(finding.code is FindingCode.QUARANTINE_INCOMPLETE and finding.mend is None for finding in findings)
+    assert all(
+        finding.code is FindingCode.QUARANTINE_INCOMPLETE and finding.mend is None
+        for finding in findings
+    )
     return [finding.concerns for finding in findings]
 
 

@@ -6,14 +6,24 @@ import pytest
 
 from geo_platform.doctor.facts import PartitionFact, QueueFact, RunFact, SlotFact, TickFact
 from geo_platform.doctor.findings import EndRun, FreeSlots, RemovePartition
-from geo_platform.doctor.runs import compare_partitions, compare_queue, compare_runs, compare_slots, compare_ticks, notes_on_runs
+from geo_platform.doctor.runs import (
+    compare_partitions,
+    compare_queue,
+    compare_runs,
+    compare_slots,
+    compare_ticks,
+    notes_on_runs,
+)
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 
 
 def test_a_run_is_said_to_be_dead_only_where_that_is_known() -> None:
-    runs = [RunFact(f"run-{lives}", "process_raster", "STARTED", "process 7 on here", lives, NOW) for lives in (True, False, None)]
+    runs = [
+        RunFact(f"run-{lives}", "process_raster", "STARTED", "process 7 on here", lives, NOW)
+        for lives in (True, False, None)
+    ]
     (finding,) = compare_runs(runs)
     assert (finding.mend, "STARTED".lower() in finding.says) == (EndRun("run-False"), True)
     assert [note.split()[5] for note in notes_on_runs(runs)] == ["run-None"]
@@ -22,11 +32,20 @@ def test_a_run_is_said_to_be_dead_only_where_that_is_known() -> None:
 def test_slots_of_runs_at_work_are_theirs() -> None:
     slots = [
         SlotFact("coppers", run, status, ended)
-        for run, status, ended in (("a", "STARTED", False), ("b", "FAILURE", True), ("c", None, True), ("d", "STARTED", False))
+        for run, status, ended in (
+            ("a", "STARTED", False),
+            ("b", "FAILURE", True),
+            ("c", None, True),
+            ("d", "STARTED", False),
+        )
     ]
     found = list(compare_slots(slots, dead={"d"}))
     assert [finding.mend for finding in found] == [FreeSlots("b"), FreeSlots("c"), FreeSlots("d")]
-    assert ["ended (failure)" in found[0].says, "not known" in found[1].says, "is gone" in found[2].says] == [True] * 3
+    assert [
+        "ended (failure)" in found[0].says,
+        "not known" in found[1].says,
+        "is gone" in found[2].says,
+    ] == [True] * 3
 
 
 @pytest.mark.parametrize(
@@ -34,17 +53,25 @@ def test_slots_of_runs_at_work_are_theirs() -> None:
     [(True, 30, 9 * MINUTE, False), (True, 30, 11 * MINUTE, True), (True, 600, 99 * MINUTE, False), (True, 600, 101 * MINUTE, True),
      (False, 30, 119 * MINUTE, False), (False, 30, 121 * MINUTE, True)],
 )  # fmt: skip
-def test_silence_is_measured_by_what_ticks(is_sensor: bool, interval: float, ago: timedelta, is_silent: bool) -> None:
+def test_silence_is_measured_by_what_ticks(
+    is_sensor: bool, interval: float, ago: timedelta, is_silent: bool
+) -> None:
     found = list(compare_ticks([TickFact("looks", is_sensor, NOW - ago, interval)], now_utc=NOW))
     assert bool(found) == is_silent
-    assert all(finding.concerns == f"{'sensor' if is_sensor else 'schedule'} looks" for finding in found)
+    assert all(
+        finding.concerns == f"{'sensor' if is_sensor else 'schedule'} looks" for finding in found
+    )
 
 
 def test_a_daemon_is_missed_only_where_runs_wait_for_it() -> None:
     long_ago, now = NOW - 4 * MINUTE, NOW
     assert not list(compare_queue(None, now_utc=NOW))
-    assert not list(compare_queue(QueueFact(1, NOW - MINUTE, None), now_utc=NOW)), "queued a moment ago"
-    assert not list(compare_queue(QueueFact(1, long_ago, now), now_utc=NOW)), "it is there, and the run waits for something else"
+    assert not list(compare_queue(QueueFact(1, NOW - MINUTE, None), now_utc=NOW)), (
+        "queued a moment ago"
+    )
+    assert not list(compare_queue(QueueFact(1, long_ago, now), now_utc=NOW)), (
+        "it is there, and the run waits for something else"
+    )
     for heartbeat in (None, long_ago):
         (finding,) = compare_queue(QueueFact(2, long_ago, heartbeat), now_utc=NOW)
         assert finding.says.startswith("2 runs are queued") and finding.mend is None  # noqa: PT018

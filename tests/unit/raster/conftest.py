@@ -19,7 +19,7 @@ from geo_platform.raster.convert import make_cogs
 from geo_platform.raster.options import RasterCogOptions, RasterProfileOptions
 from geo_platform.raster.profile import profile_object
 from geo_platform.source.arrival import receive
-from geo_platform.storage.folder import FolderStore
+from geo_platform.storage.local.folder import FolderStore
 
 WriteRaster = Callable[..., Path]
 
@@ -43,10 +43,29 @@ class Chain:
         return receive(self.objects, BRONZE, path.name, ArrivalOptions(), expected=None)
 
     def profile(self, path: Path, *sidecars: Path, **options: Any) -> RasterProfiled:
-        return profile_object(self.arrive(path, *sidecars), RasterProfileOptions(**options), self.objects, scratch=self.scratch)
+        return profile_object(
+            self.arrive(path, *sidecars),
+            RasterProfileOptions(**options),
+            self.objects,
+            scratch=self.scratch,
+        )
 
-    def cogs(self, profiled: RasterProfiled, *, force: bool = False, run_id: str = "run-1", **options: Any) -> CogStored:
-        return make_cogs(profiled, RasterCogOptions(**options), self.objects, run_id=run_id, scratch=self.scratch, force=force)
+    def cogs(
+        self,
+        profiled: RasterProfiled,
+        *,
+        force: bool = False,
+        run_id: str = "run-1",
+        **options: Any,
+    ) -> CogStored:
+        return make_cogs(
+            profiled,
+            RasterCogOptions(**options),
+            self.objects,
+            run_id=run_id,
+            scratch=self.scratch,
+            force=force,
+        )
 
     def file(self, stored: CogStored, tier: int = 0) -> Path:
         reference = stored.cogs[tier].stored
@@ -63,7 +82,11 @@ def write_raster(tmp_path: Path) -> WriteRaster:
     """write_raster(name, pixels (bands, rows, cols), mask=None, change=None, **profile): UTM 18N, 10 m, unless said otherwise."""
 
     def write(
-        name: str, pixels: NDArray[Any], mask: NDArray[Any] | None = None, change: Callable[[Any], None] | None = None, **profile: Any
+        name: str,
+        pixels: NDArray[Any],
+        mask: NDArray[Any] | None = None,
+        change: Callable[[Any], None] | None = None,
+        **profile: Any,
     ) -> Path:
         bands, rows, cols = pixels.shape
         header: dict[str, Any] = {
@@ -76,7 +99,10 @@ def write_raster(tmp_path: Path) -> WriteRaster:
             "dtype": pixels.dtype,
         }
         path = tmp_path / name
-        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK="YES"), rasterio.open(path, "w", **(header | profile)) as target:
+        with (
+            rasterio.Env(GDAL_TIFF_INTERNAL_MASK="YES"),
+            rasterio.open(path, "w", **(header | profile)) as target,
+        ):
             if change:
                 change(target)
             target.write(pixels)
@@ -92,8 +118,13 @@ def north_up(west: float, north: float, xsize: float, ysize: float) -> Affine:
     return Affine(xsize, 0.0, west, 0.0, -ysize, north)
 
 
-def smooth(bands: int, rows: int, cols: int, dtype: str = "uint8", top: float = 250.0) -> NDArray[Any]:
+def smooth(
+    bands: int, rows: int, cols: int, dtype: str = "uint8", top: float = 250.0
+) -> NDArray[Any]:
     """Waves: what compresses and resamples like a picture. No pixel is 0."""
     row, col = np.mgrid[0:rows, 0:cols]
-    waves = [1 + (top - 1) * (0.5 + 0.5 * np.sin(row / (17 + 3 * band)) * np.cos(col / (23 + 2 * band))) for band in range(bands)]
+    waves = [
+        1 + (top - 1) * (0.5 + 0.5 * np.sin(row / (17 + 3 * band)) * np.cos(col / (23 + 2 * band)))
+        for band in range(bands)
+    ]
     return np.stack(waves).astype(dtype)

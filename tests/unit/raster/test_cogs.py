@@ -19,7 +19,18 @@ from geo_platform.contracts.raster import CogStored, OutputTier
 from geo_platform.errors import BoundsImplausible
 from tests.unit.raster.conftest import Chain, WriteRaster, north_up, smooth
 
-DTYPES = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"]
+DTYPES = [
+    "uint8",
+    "int8",
+    "uint16",
+    "int16",
+    "uint32",
+    "int32",
+    "uint64",
+    "int64",
+    "float32",
+    "float64",
+]
 
 
 def read(chain: Chain, stored: CogStored, tier: int = 0) -> NDArray[Any]:
@@ -29,7 +40,9 @@ def read(chain: Chain, stored: CogStored, tier: int = 0) -> NDArray[Any]:
 
 @pytest.mark.parametrize("compression", ["zstd", "deflate"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_every_dtype_is_kept_bit_for_bit(chain: Chain, write_raster: WriteRaster, dtype: str, compression: str) -> None:
+def test_every_dtype_is_kept_bit_for_bit(
+    chain: Chain, write_raster: WriteRaster, dtype: str, compression: str
+) -> None:
     pixels = smooth(1, 90, 70, dtype, 120)
     stored = chain.cogs(chain.profile(write_raster("a.tif", pixels)), compression=compression)
     np.testing.assert_array_equal(read(chain, stored), pixels)
@@ -38,8 +51,12 @@ def test_every_dtype_is_kept_bit_for_bit(chain: Chain, write_raster: WriteRaster
     assert cog.verification.sampled_pixels == pixels.size
 
 
-def test_a_valid_cog_with_overviews_and_no_leftovers(chain: Chain, write_raster: WriteRaster) -> None:
-    stored = chain.cogs(chain.profile(write_raster("rgb.tif", smooth(3, 1100, 1300), photometric="RGB")))
+def test_a_valid_cog_with_overviews_and_no_leftovers(
+    chain: Chain, write_raster: WriteRaster
+) -> None:
+    stored = chain.cogs(
+        chain.profile(write_raster("rgb.tif", smooth(3, 1100, 1300), photometric="RGB"))
+    )
     path = chain.file(stored)
     assert cog_validate(str(path), strict=True, quiet=True)[0]
     with rasterio.open(path) as cog:
@@ -67,7 +84,9 @@ def test_what_bands_say_survives(chain: Chain, write_raster: WriteRaster) -> Non
             assert cog.nodatavals == (-1, -1)
 
 
-def test_other_tag_domains_survive_unless_bands_have_tags_too(chain: Chain, write_raster: WriteRaster) -> None:
+def test_other_tag_domains_survive_unless_bands_have_tags_too(
+    chain: Chain, write_raster: WriteRaster
+) -> None:
     def change(target: Any) -> None:
         target.update_tags(ns="MYDOMAIN", made_by="hand")
 
@@ -76,7 +95,9 @@ def test_other_tag_domains_survive_unless_bands_have_tags_too(chain: Chain, writ
         target.update_tags(1, wavelength="11")
 
     for options in ({}, {"target_crs": "EPSG:3857"}):
-        stored = chain.cogs(chain.profile(write_raster("domain.tif", smooth(1, 40, 50), change=change)), **options)
+        stored = chain.cogs(
+            chain.profile(write_raster("domain.tif", smooth(1, 40, 50), change=change)), **options
+        )
         with rasterio.open(chain.file(stored)) as cog:
             assert cog.tags(ns="MYDOMAIN") == {"made_by": "hand"}
     profiled = chain.profile(write_raster("both.tif", smooth(1, 40, 50), change=both))
@@ -88,8 +109,12 @@ def test_other_tag_domains_survive_unless_bands_have_tags_too(chain: Chain, writ
 @pytest.mark.parametrize("target", [None, "EPSG:3857"])
 def test_colour_tables_survive(chain: Chain, write_raster: WriteRaster, target: str | None) -> None:
     table = {0: (0, 0, 0, 0), 1: (200, 30, 30, 255), 2: (30, 200, 30, 255), 3: (30, 30, 200, 255)}
-    pixels = np.repeat(np.repeat(np.arange(16, dtype=np.uint8).reshape(4, 4) % 4, 30, 0), 30, 1)[None]
-    path = write_raster("classes.tif", pixels, nodata=0, change=lambda target: target.write_colormap(1, table))
+    pixels = np.repeat(np.repeat(np.arange(16, dtype=np.uint8).reshape(4, 4) % 4, 30, 0), 30, 1)[
+        None
+    ]
+    path = write_raster(
+        "classes.tif", pixels, nodata=0, change=lambda target: target.write_colormap(1, table)
+    )
     stored = chain.cogs(chain.profile(path), target_crs=target)
     with rasterio.open(chain.file(stored)) as cog:
         found = cog.colormap(1)
@@ -102,7 +127,10 @@ def test_colour_tables_survive(chain: Chain, write_raster: WriteRaster, target: 
 def test_masks_survive(chain: Chain, write_raster: WriteRaster, target: str | None) -> None:
     mask = np.ones((200, 240), dtype=bool)
     mask[:80] = False
-    stored = chain.cogs(chain.profile(write_raster("mask.tif", smooth(3, 200, 240), mask=mask, photometric="RGB")), target_crs=target)
+    stored = chain.cogs(
+        chain.profile(write_raster("mask.tif", smooth(3, 200, 240), mask=mask, photometric="RGB")),
+        target_crs=target,
+    )
     with rasterio.open(chain.file(stored)) as cog:
         assert cog.mask_flag_enums[0] == [MaskFlags.per_dataset]
         assert (cog.dataset_mask() > 0).mean() == pytest.approx(0.6, abs=0.03)
@@ -121,14 +149,18 @@ def test_nan_nodata_survives_and_reprojects(chain: Chain, write_raster: WriteRas
 def test_the_users_nodata_and_crs_are_in_the_cog(chain: Chain, write_raster: WriteRaster) -> None:
     pixels = smooth(1, 60, 50)
     pixels[0, :5] = 0
-    stored = chain.cogs(chain.profile(write_raster("bare.tif", pixels, crs=None), input_crs="EPSG:32618", nodata=0))
+    stored = chain.cogs(
+        chain.profile(write_raster("bare.tif", pixels, crs=None), input_crs="EPSG:32618", nodata=0)
+    )
     with rasterio.open(chain.file(stored)) as cog:
         assert (cog.crs.to_epsg(), cog.nodata) == (32618, 0)
         np.testing.assert_array_equal(cog.read(), pixels)
 
 
 def test_an_overridden_crs_is_in_the_cog(chain: Chain, write_raster: WriteRaster) -> None:
-    profiled = chain.profile(write_raster("wrong.tif", smooth(1, 60, 50)), input_crs="EPSG:32619", override_crs=True)
+    profiled = chain.profile(
+        write_raster("wrong.tif", smooth(1, 60, 50)), input_crs="EPSG:32619", override_crs=True
+    )
     with rasterio.open(chain.file(chain.cogs(profiled))) as cog:
         assert cog.crs.to_epsg() == 32619
 
@@ -138,7 +170,15 @@ def test_bands_with_different_nodata_get_the_users_one(chain: Chain, tmp_path: P
     pixels = np.stack([smooth(1, 40, 40)[0], smooth(1, 40, 40)[0]])
     pixels[0, 0], pixels[1, 1] = 251, 252
     with rasterio.open(
-        path, "w", driver="HFA", width=40, height=40, count=2, dtype="uint8", crs="EPSG:32618", transform=north_up(5e5, 4.5e6, 10, 10)
+        path,
+        "w",
+        driver="HFA",
+        width=40,
+        height=40,
+        count=2,
+        dtype="uint8",
+        crs="EPSG:32618",
+        transform=north_up(5e5, 4.5e6, 10, 10),
     ) as target:
         target._set_nodatavals((251, 252))
         target.write(pixels)
@@ -153,7 +193,10 @@ def test_bands_with_different_nodata_get_the_users_one(chain: Chain, tmp_path: P
 
 def test_rotated_and_south_up_grids_are_kept(chain: Chain, write_raster: WriteRaster) -> None:
     for name, place in (
-        ("rotated.tif", Affine.translation(500_000, 4_500_000) @ Affine.rotation(30) @ Affine.scale(10, -10)),
+        (
+            "rotated.tif",
+            Affine.translation(500_000, 4_500_000) @ Affine.rotation(30) @ Affine.scale(10, -10),
+        ),
         ("south.tif", Affine(10, 0, 500_000, 0, 10, 4_500_000)),
     ):
         pixels = smooth(1, 50, 60)
@@ -171,7 +214,9 @@ def values_at(path: Path, lon: NDArray[Any], lat: NDArray[Any]) -> NDArray[Any]:
 
 @pytest.mark.parametrize("target", ["EPSG:3857", "EPSG:4326", "EPSG:32619", "EPSG:5070"])
 @pytest.mark.parametrize("turn", [0, 25])
-def test_reprojected_values_stand_where_they_stood(chain: Chain, write_raster: WriteRaster, target: str, turn: int) -> None:
+def test_reprojected_values_stand_where_they_stood(
+    chain: Chain, write_raster: WriteRaster, target: str, turn: int
+) -> None:
     place = Affine.translation(500_000, 4_500_000) @ Affine.rotation(turn) @ Affine.scale(10, -10)
     row, col = np.mgrid[0:300, 0:300]
     pixels = (1000 + 3 * row + 5 * col).astype("float32")[None]
@@ -184,12 +229,16 @@ def test_reprojected_values_stand_where_they_stood(chain: Chain, write_raster: W
     rows, cols = np.random.default_rng(1).uniform(20, 280, (2, 200))
     x, y = place.a * cols + place.b * rows + place.c, place.d * cols + place.e * rows + place.f
     lon, lat = Transformer.from_crs(32618, 4326, always_xy=True).transform(x, y)
-    difference = np.abs(values_at(chain.file(stored), lon, lat) - (1000 + 3 * (rows - 0.5) + 5 * (cols - 0.5)))
+    difference = np.abs(
+        values_at(chain.file(stored), lon, lat) - (1000 + 3 * (rows - 0.5) + 5 * (cols - 0.5))
+    )
     assert difference.max() < 8
 
 
 @pytest.mark.parametrize("file_says", [True, False])
-def test_ground_control_points_are_warped_to_a_grid(chain: Chain, write_raster: WriteRaster, file_says: bool) -> None:
+def test_ground_control_points_are_warped_to_a_grid(
+    chain: Chain, write_raster: WriteRaster, file_says: bool
+) -> None:
     corners = [(0, 0, 10.0, 50.0), (0, 80, 10.8, 50.0), (60, 0, 10.0, 49.4), (60, 80, 10.8, 49.4)]
 
     def change(target: Any) -> None:
@@ -198,7 +247,9 @@ def test_ground_control_points_are_warped_to_a_grid(chain: Chain, write_raster: 
             rasterio.CRS.from_epsg(4326) if file_says else rasterio.CRS(),
         )
 
-    path = write_raster("points.tif", smooth(1, 60, 80), crs=None, transform=north_up(0, 0, 2, 2), change=change)
+    path = write_raster(
+        "points.tif", smooth(1, 60, 80), crs=None, transform=north_up(0, 0, 2, 2), change=change
+    )
     stored = chain.cogs(chain.profile(path, input_crs="EPSG:4326"))
     assert stored.cogs[0].lonlat_bounds.wsen == pytest.approx((10, 49.4, 10.8, 50), abs=1e-6)
     with rasterio.open(chain.file(stored)) as cog:
@@ -209,7 +260,12 @@ def test_ground_control_points_are_warped_to_a_grid(chain: Chain, write_raster: 
 
 @pytest.mark.parametrize("target", ["EPSG:4326", "EPSG:3857"])
 def test_across_the_antimeridian(chain: Chain, write_raster: WriteRaster, target: str) -> None:
-    path = write_raster("fiji.tif", smooth(1, 200, 1500), crs="EPSG:32660", transform=north_up(680_000, 1_000_000, 100, 100))
+    path = write_raster(
+        "fiji.tif",
+        smooth(1, 200, 1500),
+        crs="EPSG:32660",
+        transform=north_up(680_000, 1_000_000, 100, 100),
+    )
     stored = chain.cogs(chain.profile(path), target_crs=target)
     assert stored.cogs[0].lonlat_bounds.crosses_antimeridian
     with rasterio.open(chain.file(stored)) as cog:
@@ -219,19 +275,27 @@ def test_across_the_antimeridian(chain: Chain, write_raster: WriteRaster, target
 
 @pytest.mark.parametrize("target", ["EPSG:3857", "EPSG:32601", "EPSG:4269"])
 @pytest.mark.parametrize(
-    ("crs", "west", "size"), [("EPSG:4326", 179.25, 0.01), ("EPSG:4167", -180.75, 0.01), ("EPSG:3857", 19_954_000, 1113.0)]
+    ("crs", "west", "size"),
+    [("EPSG:4326", 179.25, 0.01), ("EPSG:4167", -180.75, 0.01), ("EPSG:3857", 19_954_000, 1113.0)],
 )
 def test_a_source_that_runs_on_past_the_antimeridian(
     chain: Chain, write_raster: WriteRaster, crs: str, west: float, size: float, target: str
 ) -> None:
-    path = write_raster("fiji.tif", smooth(1, 100, 150), crs=crs, transform=north_up(west, -17 if size < 1 else -1_920_000, size, size))
+    path = write_raster(
+        "fiji.tif",
+        smooth(1, 100, 150),
+        crs=crs,
+        transform=north_up(west, -17 if size < 1 else -1_920_000, size, size),
+    )
     stored = chain.cogs(chain.profile(path), target_crs=target)
     with rasterio.open(chain.file(stored)) as cog:
         assert (cog.dataset_mask() > 0).mean() > 0.9
 
 
 @pytest.mark.parametrize("quality", [30, 85, 100])
-def test_visualization_is_jpeg_with_a_mask(chain: Chain, write_raster: WriteRaster, quality: int) -> None:
+def test_visualization_is_jpeg_with_a_mask(
+    chain: Chain, write_raster: WriteRaster, quality: int
+) -> None:
     pixels = smooth(3, 300, 400)
     pixels[:, :100] = 0
     profiled = chain.profile(write_raster("rgb.tif", pixels, photometric="RGB", nodata=0))
@@ -244,12 +308,19 @@ def test_visualization_is_jpeg_with_a_mask(chain: Chain, write_raster: WriteRast
     assert not stored.cogs[0].verification.compared_exactly
 
 
-def test_visualization_of_alpha_and_of_bands_in_another_order(chain: Chain, write_raster: WriteRaster) -> None:
+def test_visualization_of_alpha_and_of_bands_in_another_order(
+    chain: Chain, write_raster: WriteRaster
+) -> None:
     pixels = smooth(4, 80, 90)
     pixels[3] = 255
     pixels[3, :20] = 0
     order = (ColorInterp.blue, ColorInterp.green, ColorInterp.red, ColorInterp.alpha)
-    path = write_raster("bgra.tif", pixels, photometric="MINISBLACK", change=lambda target: setattr(target, "colorinterp", order))
+    path = write_raster(
+        "bgra.tif",
+        pixels,
+        photometric="MINISBLACK",
+        change=lambda target: setattr(target, "colorinterp", order),
+    )
     stored = chain.cogs(chain.profile(path), output_tier="visualization", jpeg_quality=95)
     with rasterio.open(chain.file(stored)) as cog:
         assert cog.colorinterp == (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
@@ -259,9 +330,20 @@ def test_visualization_of_alpha_and_of_bands_in_another_order(chain: Chain, writ
 
 
 def test_tier_all(chain: Chain, write_raster: WriteRaster) -> None:
-    stored = chain.cogs(chain.profile(write_raster("rgb.tif", smooth(3, 90, 80), photometric="RGB")), output_tier="all")
-    assert [cog.tier for cog in stored.cogs] == [OutputTier.analysis, OutputTier.visualization, OutputTier.archive]
-    assert [cog.stored.key.rsplit("/", 1)[-1] for cog in stored.cogs] == ["rgb.analysis.tif", "rgb.visualization.tif", "rgb.archive.tif"]
+    stored = chain.cogs(
+        chain.profile(write_raster("rgb.tif", smooth(3, 90, 80), photometric="RGB")),
+        output_tier="all",
+    )
+    assert [cog.tier for cog in stored.cogs] == [
+        OutputTier.analysis,
+        OutputTier.visualization,
+        OutputTier.archive,
+    ]
+    assert [cog.stored.key.rsplit("/", 1)[-1] for cog in stored.cogs] == [
+        "rgb.analysis.tif",
+        "rgb.visualization.tif",
+        "rgb.archive.tif",
+    ]
     np.testing.assert_array_equal(read(chain, stored, 0), read(chain, stored, 2))
 
 
@@ -276,7 +358,14 @@ def test_tier_all(chain: Chain, write_raster: WriteRaster) -> None:
     ],
 )
 def test_other_formats_come_through(
-    chain: Chain, write_raster: WriteRaster, tmp_path: Path, name: str, driver: str, dtype: str, options: dict[str, Any], own_crs: bool
+    chain: Chain,
+    write_raster: WriteRaster,
+    tmp_path: Path,
+    name: str,
+    driver: str,
+    dtype: str,
+    options: dict[str, Any],
+    own_crs: bool,
 ) -> None:
     pixels = smooth(1, 64, 64, dtype, 200)
     path = tmp_path / name
@@ -286,7 +375,11 @@ def test_other_formats_come_through(
     for foreign in (*tmp_path.glob("*.aux.xml"), *tmp_path.glob("*.prj")):
         foreign.unlink()
     world = tmp_path / "a.wld"
-    profiled = chain.profile(path, *([world] if world.exists() else []), **({} if own_crs else {"input_crs": "EPSG:32618"}))
+    profiled = chain.profile(
+        path,
+        *([world] if world.exists() else []),
+        **({} if own_crs else {"input_crs": "EPSG:32618"}),
+    )
     stored = chain.cogs(profiled)
     np.testing.assert_array_equal(read(chain, stored), wanted)
     with rasterio.open(chain.file(stored)) as cog:
@@ -298,7 +391,11 @@ def test_srtm_tile(chain: Chain, write_raster: WriteRaster, tmp_path: Path) -> N
     place = north_up(-118 - 0.5 / 1200, 38 + 0.5 / 1200, 1 / 1200, 1 / 1200)
     path = tmp_path / "N37W118.hgt"
     rasterio.shutil.copy(
-        write_raster("t.tif", smooth(1, 1201, 1201, "int16", 3000), crs="EPSG:4326", transform=place), path, driver="SRTMHGT"
+        write_raster(
+            "t.tif", smooth(1, 1201, 1201, "int16", 3000), crs="EPSG:4326", transform=place
+        ),
+        path,
+        driver="SRTMHGT",
     )
     stored = chain.cogs(chain.profile(path))
     assert stored.raster_type.value == "dem"
@@ -307,9 +404,16 @@ def test_srtm_tile(chain: Chain, write_raster: WriteRaster, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("south", "north"), [(-75, 75), (-90, 90)])
-def test_the_whole_earth_into_web_mercator(chain: Chain, write_raster: WriteRaster, south: int, north: int) -> None:
+def test_the_whole_earth_into_web_mercator(
+    chain: Chain, write_raster: WriteRaster, south: int, north: int
+) -> None:
     place = north_up(-180, north, 1, 1)
-    path = write_raster("world.tif", smooth(1, north - south, 360, "float32", 3000), crs="EPSG:4326", transform=place)
+    path = write_raster(
+        "world.tif",
+        smooth(1, north - south, 360, "float32", 3000),
+        crs="EPSG:4326",
+        transform=place,
+    )
     stored = chain.cogs(chain.profile(path), target_crs="EPSG:3857")
     assert stored.cogs[0].bounds.xmin == pytest.approx(-20_037_508.34, abs=1)
     assert stored.cogs[0].bounds.ymax <= 20_037_508.35
@@ -319,16 +423,28 @@ def test_the_whole_earth_into_web_mercator(chain: Chain, write_raster: WriteRast
 
 def test_a_polar_raster_into_degrees(chain: Chain, write_raster: WriteRaster) -> None:
     place = north_up(-2_000_000, 2_000_000, 20_000, 20_000)
-    path = write_raster("arctic.tif", smooth(1, 200, 200, "float32", 3000), crs="EPSG:3413", transform=place)
+    path = write_raster(
+        "arctic.tif", smooth(1, 200, 200, "float32", 3000), crs="EPSG:3413", transform=place
+    )
     stored = chain.cogs(chain.profile(path), target_crs="EPSG:4326")
     assert stored.cogs[0].lonlat_bounds.wsen[2:] == pytest.approx((180, 90), abs=1e-6)
     with rasterio.open(chain.file(stored)) as cog:
         assert (cog.read_masks(1)[0] > 0).all()
 
 
-@pytest.mark.parametrize(("rows", "cols"), [(9000, 700), (700, 9000), (5000, 3), (1300, 1), (1, 1300)])
-def test_a_long_and_narrow_raster(chain: Chain, write_raster: WriteRaster, rows: int, cols: int) -> None:
-    stored = chain.cogs(chain.profile(write_raster("corridor.tif", smooth(1, rows, cols), transform=north_up(500_000, 4_500_000, 1, 1))))
+@pytest.mark.parametrize(
+    ("rows", "cols"), [(9000, 700), (700, 9000), (5000, 3), (1300, 1), (1, 1300)]
+)
+def test_a_long_and_narrow_raster(
+    chain: Chain, write_raster: WriteRaster, rows: int, cols: int
+) -> None:
+    stored = chain.cogs(
+        chain.profile(
+            write_raster(
+                "corridor.tif", smooth(1, rows, cols), transform=north_up(500_000, 4_500_000, 1, 1)
+            )
+        )
+    )
     np.testing.assert_array_equal(read(chain, stored), smooth(1, rows, cols))
     with rasterio.open(chain.file(stored), OVERVIEW_LEVEL=0) as overview:
         assert overview.shape == (max(rows // 2, 1), max(cols // 2, 1))
@@ -343,8 +459,12 @@ def test_a_gray_picture_whose_zero_is_white(chain: Chain, write_raster: WriteRas
         assert cog.colorinterp == (ColorInterp.gray,)
 
 
-def test_pixels_of_a_tenth_of_a_millimetre_have_a_footprint(chain: Chain, write_raster: WriteRaster) -> None:
-    path = write_raster("sherd.tif", smooth(1, 60, 80), crs="EPSG:4326", transform=north_up(8, 48, 1e-9, 1e-9))
+def test_pixels_of_a_tenth_of_a_millimetre_have_a_footprint(
+    chain: Chain, write_raster: WriteRaster
+) -> None:
+    path = write_raster(
+        "sherd.tif", smooth(1, 60, 80), crs="EPSG:4326", transform=north_up(8, 48, 1e-9, 1e-9)
+    )
     stored = chain.cogs(chain.profile(path))
     footprint = shape(json.loads(stored.footprint_geojson))
     assert footprint.is_valid
@@ -353,6 +473,11 @@ def test_pixels_of_a_tenth_of_a_millimetre_have_a_footprint(chain: Chain, write_
 
 
 def test_a_raster_of_the_moon_is_refused(chain: Chain, write_raster: WriteRaster) -> None:
-    path = write_raster("moon.tif", smooth(1, 60, 80), crs="+proj=longlat +R=1737400 +no_defs", transform=north_up(8, 48, 0.1, 0.1))
+    path = write_raster(
+        "moon.tif",
+        smooth(1, 60, 80),
+        crs="+proj=longlat +R=1737400 +no_defs",
+        transform=north_up(8, 48, 0.1, 0.1),
+    )
     with pytest.raises(BoundsImplausible, match="Earth"):
         chain.profile(path)

@@ -22,7 +22,9 @@ from tests.unit.raster.conftest import Chain, WriteRaster, smooth
 
 
 def test_what_is_published(chain: Chain, write_raster: WriteRaster) -> None:
-    stored = chain.cogs(chain.profile(write_raster("Ort & Höhe.tif", smooth(3, 90, 80), photometric="RGB")))
+    stored = chain.cogs(
+        chain.profile(write_raster("Ort & Höhe.tif", smooth(3, 90, 80), photometric="RGB"))
+    )
     cog = stored.cogs[0]
     assert cog.stored.key == f"cogs/{stored.fingerprint}/Ort___Höhe.tif"
     assert cog.sha256 == hashlib.sha256(chain.file(stored).read_bytes()).hexdigest()
@@ -30,23 +32,35 @@ def test_what_is_published(chain: Chain, write_raster: WriteRaster) -> None:
     assert metadata["run_id"] == "run-1"
     assert metadata["fingerprint"] == stored.fingerprint
     assert metadata["source_etag"] == stored.source.etag
-    assert {entry.reference.key for entry in chain.objects.list(SILVER)} == {cog.stored.key, stored.thumbnail.key, stored.preview.key}
+    assert {entry.reference.key for entry in chain.objects.list(SILVER)} == {
+        cog.stored.key,
+        stored.thumbnail.key,
+        stored.preview.key,
+    }
     assert json.loads(stored.footprint_geojson)["type"] == "Polygon"
     assert not stored.was_reused
     assert stored.seconds > 0
 
 
-def test_the_same_work_is_checked_again_instead_of_redone(chain: Chain, write_raster: WriteRaster) -> None:
+def test_the_same_work_is_checked_again_instead_of_redone(
+    chain: Chain, write_raster: WriteRaster
+) -> None:
     profiled = chain.profile(write_raster("a.tif", smooth(1, 60, 50)))
     first = chain.cogs(profiled)
     again = chain.cogs(profiled, run_id="run-2")
     assert again.was_reused
-    assert (again.cogs, again.thumbnail, again.footprint_geojson) == (first.cogs, first.thumbnail, first.footprint_geojson)
+    assert (again.cogs, again.thumbnail, again.footprint_geojson) == (
+        first.cogs,
+        first.thumbnail,
+        first.footprint_geojson,
+    )
     assert not chain.cogs(profiled, force=True).was_reused
     assert chain.cogs(profiled, compression="deflate").fingerprint != first.fingerprint
 
 
-def test_a_damaged_or_missing_earlier_result_is_made_again(chain: Chain, write_raster: WriteRaster) -> None:
+def test_a_damaged_or_missing_earlier_result_is_made_again(
+    chain: Chain, write_raster: WriteRaster
+) -> None:
     profiled = chain.profile(write_raster("a.tif", smooth(1, 60, 50)))
     first = chain.cogs(profiled)
     path = chain.file(first)
@@ -75,19 +89,33 @@ def test_of_two_runs_at_once_the_second_takes_the_first_one_s_cog(
             first.append(chain.cogs(profiled, run_id="run-1"))
 
     options = RasterCogOptions()
-    second = make_cogs(profiled, options, chain.objects, run_id="run-2", scratch=chain.scratch, force=force, notify=other_run)
+    second = make_cogs(
+        profiled,
+        options,
+        chain.objects,
+        run_id="run-2",
+        scratch=chain.scratch,
+        force=force,
+        notify=other_run,
+    )
     assert second.cogs == first[0].cogs
     assert second.cogs[0].sha256 == hashlib.sha256(chain.file(second).read_bytes()).hexdigest()
     assert chain.objects.stat(SILVER, second.cogs[0].stored.key).metadata["run_id"] == "run-1"
     assert not list(chain.scratch.iterdir())
 
 
-def test_damage_that_the_sample_missed_publishes_nothing(chain: Chain, write_raster: WriteRaster) -> None:
+def test_damage_that_the_sample_missed_publishes_nothing(
+    chain: Chain, write_raster: WriteRaster
+) -> None:
     pixels = np.random.default_rng(0).integers(1, 255, (1, 4000, 4000), dtype=np.uint8)
-    path = write_raster("damaged.tif", pixels, tiled=True, blockxsize=256, blockysize=256, compress="deflate")
+    path = write_raster(
+        "damaged.tif", pixels, tiled=True, blockxsize=256, blockysize=256, compress="deflate"
+    )
     content = bytearray(path.read_bytes())
     with rasterio.open(path) as whole:
-        offset = int(whole.tags(1, ns="TIFF").get("BLOCK_OFFSET_0_0") or 0) or (whole.statistics and 0)
+        offset = int(whole.tags(1, ns="TIFF").get("BLOCK_OFFSET_0_0") or 0) or (
+            whole.statistics and 0
+        )
     profiled = chain.profile(path)
     offset = int(_block_offset(path))
     content[offset : offset + 2000] = b"\xff" * 2000
@@ -108,13 +136,18 @@ def _block_offset(path: Path) -> str:
         return str(dataset.get_tag_item("BLOCK_OFFSET_0_0", "TIFF", bidx=1))
 
 
-def test_a_cog_of_other_pixels_is_refused(chain: Chain, write_raster: WriteRaster, tmp_path: Path) -> None:
+def test_a_cog_of_other_pixels_is_refused(
+    chain: Chain, write_raster: WriteRaster, tmp_path: Path
+) -> None:
     profiled = chain.profile(write_raster("a.tif", smooth(1, 300, 300)))
     plan = plan_cogs(profiled, RasterCogOptions()).plans[0]
     other = chain.profile(write_raster("b.tif", smooth(1, 300, 300)[:, ::-1].copy()))
     with opened(chain.objects, other.source, scratch=chain.scratch) as source:
         write_cog(source, plan, tmp_path / "b_cog.tif")
-    with opened(chain.objects, profiled.source, scratch=chain.scratch) as source, pytest.raises(CogInvalid, match="pixels differ"):
+    with (
+        opened(chain.objects, profiled.source, scratch=chain.scratch) as source,
+        pytest.raises(CogInvalid, match="pixels differ"),
+    ):
         verify_cog(tmp_path / "b_cog.tif", source, plan, source_size_bytes=1)
 
 
@@ -124,14 +157,21 @@ def test_other_pixels_are_seen_through_warping_and_jpeg(
 ) -> None:
     profiled = chain.profile(write_raster("a.tif", smooth(3, 300, 300), photometric="RGB"))
     plan = plan_cogs(profiled, RasterCogOptions(**options)).plans[0]  # type: ignore[arg-type]
-    other = chain.profile(write_raster("b.tif", np.roll(smooth(3, 300, 300), 12, axis=2), photometric="RGB"))
+    other = chain.profile(
+        write_raster("b.tif", np.roll(smooth(3, 300, 300), 12, axis=2), photometric="RGB")
+    )
     with opened(chain.objects, other.source, scratch=chain.scratch) as source:
         write_cog(source, plan, tmp_path / "b_cog.tif")
-    with opened(chain.objects, profiled.source, scratch=chain.scratch) as source, pytest.raises(CogInvalid, match="sampled pixels"):
+    with (
+        opened(chain.objects, profiled.source, scratch=chain.scratch) as source,
+        pytest.raises(CogInvalid, match="sampled pixels"),
+    ):
         verify_cog(tmp_path / "b_cog.tif", source, plan, source_size_bytes=1)
 
 
-def test_a_reprojection_that_did_nothing_is_refused(chain: Chain, write_raster: WriteRaster, tmp_path: Path) -> None:
+def test_a_reprojection_that_did_nothing_is_refused(
+    chain: Chain, write_raster: WriteRaster, tmp_path: Path
+) -> None:
     profiled = chain.profile(write_raster("a.tif", smooth(1, 100, 100)))
     kept = plan_cogs(profiled, RasterCogOptions()).plans[0]
     wanted = plan_cogs(profiled, RasterCogOptions(target_crs="EPSG:3857")).plans[0]
@@ -142,9 +182,13 @@ def test_a_reprojection_that_did_nothing_is_refused(chain: Chain, write_raster: 
 
 
 def test_a_tiff_that_is_no_cog_is_refused(chain: Chain, write_raster: WriteRaster) -> None:
-    path = write_raster("a.tif", smooth(1, 1200, 1200), tiled=True, blockxsize=512, blockysize=512, compress="zstd")
+    path = write_raster(
+        "a.tif", smooth(1, 1200, 1200), tiled=True, blockxsize=512, blockysize=512, compress="zstd"
+    )
     profiled = chain.profile(path)
-    plan = plan_cogs(profiled, RasterCogOptions()).plans[0].model_copy(update={"overview_factors": ()})
+    plan = (
+        plan_cogs(profiled, RasterCogOptions()).plans[0].model_copy(update={"overview_factors": ()})
+    )
     with (
         opened(chain.objects, profiled.source, scratch=chain.scratch) as source,
         pytest.raises(CogInvalid, match="no valid COG"),
@@ -153,15 +197,22 @@ def test_a_tiff_that_is_no_cog_is_refused(chain: Chain, write_raster: WriteRaste
 
 
 def test_growing_much_is_said(chain: Chain, write_raster: WriteRaster) -> None:
-    path = write_raster("rgb.tif", smooth(3, 256, 256), photometric="YCBCR", compress="jpeg", jpeg_quality=30)
+    path = write_raster(
+        "rgb.tif", smooth(3, 256, 256), photometric="YCBCR", compress="jpeg", jpeg_quality=30
+    )
     stored = chain.cogs(chain.profile(path))
     assert stored.cogs[0].verification.size_ratio > 1.5
     assert "COG_GREW" in [warning.code for warning in stored.warnings]
 
 
-def test_nothing_remote_is_reached_and_only_the_formats_driver_opens(chain: Chain, write_raster: WriteRaster) -> None:
+def test_nothing_remote_is_reached_and_only_the_formats_driver_opens(
+    chain: Chain, write_raster: WriteRaster
+) -> None:
     profiled = chain.profile(write_raster("a.tif", smooth(1, 20, 20)))
-    with opened(chain.objects, profiled.source, scratch=chain.scratch) as source, open_raster(source) as dataset:
+    with (
+        opened(chain.objects, profiled.source, scratch=chain.scratch) as source,
+        open_raster(source) as dataset,
+    ):
         assert dataset.driver == "GTiff"
         with pytest.raises(rasterio.errors.RasterioIOError):
             rasterio.open("/vsicurl/http://127.0.0.1:9/a.tif")

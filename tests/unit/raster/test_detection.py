@@ -9,10 +9,22 @@ from geo_platform.raster.options import RasterTypeChoice
 
 
 def band(
-    dtype: str, color: str = "undefined", *, low: float = 0, high: float = 200, distinct: int | None = 150, index: int = 1
+    dtype: str,
+    color: str = "undefined",
+    *,
+    low: float = 0,
+    high: float = 200,
+    distinct: int | None = 150,
+    index: int = 1,
 ) -> RasterBand:
     figures = BandStatistics(
-        minimum=low, maximum=high, mean=low, standard_deviation=1, valid_percent=100, distinct_values=distinct, sampled_pixels=1000
+        minimum=low,
+        maximum=high,
+        mean=low,
+        standard_deviation=1,
+        valid_percent=100,
+        distinct_values=distinct,
+        sampled_pixels=1000,
     )
     return RasterBand(
         index=index,
@@ -64,7 +76,12 @@ def test_rule(bands: tuple[RasterBand, ...], expected: RasterType) -> None:
 
 
 def test_the_user_beats_what_was_detected() -> None:
-    found = decide_type((band("int16", high=2000, distinct=1500),), RasterTypeChoice.categorical, strict=False, display_name="a.tif")
+    found = decide_type(
+        (band("int16", high=2000, distinct=1500),),
+        RasterTypeChoice.categorical,
+        strict=False,
+        display_name="a.tif",
+    )
     assert (found.raster_type, found.confidence) == (RasterType.categorical, 1.0)
 
 
@@ -79,7 +96,9 @@ def test_the_user_beats_what_was_detected() -> None:
         (RasterTypeChoice.categorical, (band("float32", distinct=None),)),
     ],
 )
-def test_what_the_bands_cannot_bear_is_refused(choice: RasterTypeChoice, bands: tuple[RasterBand, ...]) -> None:
+def test_what_the_bands_cannot_bear_is_refused(
+    choice: RasterTypeChoice, bands: tuple[RasterBand, ...]
+) -> None:
     with pytest.raises(RasterTypeMismatch, match=r"a\.tif"):
         decide_type(bands, choice, strict=False, display_name="a.tif")
 

@@ -16,7 +16,9 @@ MERCATOR, POLAR_NORTH, POLAR_SOUTH = CRS.from_epsg(3857), CRS.from_epsg(3413), C
 
 @pytest.mark.parametrize(("crs", "west_m"), [(UTM_1, 200_000), (UTM_60, 600_000)])
 def test_utm_at_the_antimeridian_crosses_it(crs: CRS, west_m: float) -> None:
-    found = lonlat_bounds(north_up(west_m, 7_000_000, 100, 100), GridShape(rows=1000, cols=1500), crs)
+    found = lonlat_bounds(
+        north_up(west_m, 7_000_000, 100, 100), GridShape(rows=1000, cols=1500), crs
+    )
     assert found is not None
     assert found.crosses_antimeridian
     assert 175 < found.west < 180
@@ -24,7 +26,9 @@ def test_utm_at_the_antimeridian_crosses_it(crs: CRS, west_m: float) -> None:
 
 
 def test_mercator_on_past_the_antimeridian() -> None:
-    found = lonlat_bounds(north_up(19_900_000, 100_000, 1000, 1000), GridShape(rows=200, cols=400), MERCATOR)
+    found = lonlat_bounds(
+        north_up(19_900_000, 100_000, 1000, 1000), GridShape(rows=200, cols=400), MERCATOR
+    )
     assert found is not None
     assert found.crosses_antimeridian
     assert found.west == pytest.approx(178.765, abs=1e-3)
@@ -32,15 +36,23 @@ def test_mercator_on_past_the_antimeridian() -> None:
 
 
 def test_mercator_just_before_the_antimeridian_does_not_cross() -> None:
-    found = lonlat_bounds(north_up(19_474_931.8, -4_794_130.4, 4, 4), GridShape(rows=1223, cols=1223), MERCATOR)
+    found = lonlat_bounds(
+        north_up(19_474_931.8, -4_794_130.4, 4, 4), GridShape(rows=1223, cols=1223), MERCATOR
+    )
     assert found is not None
     assert not found.crosses_antimeridian
     assert found.west == pytest.approx(174.946, abs=1e-3)
 
 
-@pytest.mark.parametrize(("crs", "south", "north"), [(POLAR_NORTH, None, 90.0), (POLAR_SOUTH, -90.0, None)])
-def test_a_pole_inside_means_every_longitude(crs: CRS, south: float | None, north: float | None) -> None:
-    found = lonlat_bounds(north_up(-1_000_000, 1_500_000, 5000, 5000), GridShape(rows=500, cols=500), crs)
+@pytest.mark.parametrize(
+    ("crs", "south", "north"), [(POLAR_NORTH, None, 90.0), (POLAR_SOUTH, -90.0, None)]
+)
+def test_a_pole_inside_means_every_longitude(
+    crs: CRS, south: float | None, north: float | None
+) -> None:
+    found = lonlat_bounds(
+        north_up(-1_000_000, 1_500_000, 5000, 5000), GridShape(rows=500, cols=500), crs
+    )
     assert found is not None
     assert (found.west, found.east) == (-180, 180)
     assert found.south == pytest.approx(south, abs=1e-9) if south else found.south > 60
@@ -48,7 +60,9 @@ def test_a_pole_inside_means_every_longitude(crs: CRS, south: float | None, nort
 
 
 def test_polar_projection_without_the_pole_is_not_the_whole_circle() -> None:
-    found = lonlat_bounds(north_up(500_000, -500_000, 1000, 1000), GridShape(rows=300, cols=300), POLAR_NORTH)
+    found = lonlat_bounds(
+        north_up(500_000, -500_000, 1000, 1000), GridShape(rows=300, cols=300), POLAR_NORTH
+    )
     assert found is not None
     assert found.east - found.west < 60
     assert found.north < 84
@@ -56,20 +70,26 @@ def test_polar_projection_without_the_pole_is_not_the_whole_circle() -> None:
 
 @pytest.mark.parametrize("west", [0.0, -180.0])
 def test_whole_earth_in_degrees(west: float) -> None:
-    found = lonlat_bounds(north_up(west, 90, 1, 1), GridShape(rows=180, cols=360), CRS.from_epsg(4326))
+    found = lonlat_bounds(
+        north_up(west, 90, 1, 1), GridShape(rows=180, cols=360), CRS.from_epsg(4326)
+    )
     assert found is not None
     assert found.wsen == (-180, -90, 180, 90)
 
 
 def test_longitudes_from_zero_to_360_are_brought_back() -> None:
-    found = lonlat_bounds(north_up(350, 10, 0.1, 0.1), GridShape(rows=10, cols=50), CRS.from_epsg(4326))
+    found = lonlat_bounds(
+        north_up(350, 10, 0.1, 0.1), GridShape(rows=10, cols=50), CRS.from_epsg(4326)
+    )
     assert found is not None
     assert found.wsen == pytest.approx((-10, 9, -5, 10))
 
 
 def test_a_full_disc_has_the_bounds_of_its_visible_part() -> None:
     disc = CRS.from_proj4("+proj=geos +h=35785831 +lon_0=-75 +sweep=x +ellps=GRS80")
-    found = lonlat_bounds(north_up(-5_434_894, 5_434_894, 10_848, 10_848), GridShape(rows=1002, cols=1002), disc)
+    found = lonlat_bounds(
+        north_up(-5_434_894, 5_434_894, 10_848, 10_848), GridShape(rows=1002, cols=1002), disc
+    )
     assert found is not None
     assert -160 < found.west < -140
     assert -10 < found.east < 10
@@ -91,14 +111,21 @@ def test_nothing_on_earth() -> None:
     rows=st.integers(1, 3000),
     cols=st.integers(1, 3000),
 )
-def test_every_corner_and_edge_point_lies_inside(zone: int, easting: float, northing: float, degrees: float, rows: int, cols: int) -> None:
+def test_every_corner_and_edge_point_lies_inside(
+    zone: int, easting: float, northing: float, degrees: float, rows: int, cols: int
+) -> None:
     crs, shape = CRS.from_epsg(32600 + zone), GridShape(rows=rows, cols=cols)
     grid = Affine.translation(easting, northing) @ Affine.rotation(degrees) @ Affine.scale(30, -30)
     found = lonlat_bounds(grid, shape, crs)
     assert found is not None
     to_lonlat = Transformer.from_crs(crs, 4326, always_xy=True)
     for part in (0, 0.31, 0.5, 0.77, 1):
-        for col, row in ((part * cols, 0), (cols, part * rows), (part * cols, rows), (0, part * rows)):
+        for col, row in (
+            (part * cols, 0),
+            (cols, part * rows),
+            (part * cols, rows),
+            (0, part * rows),
+        ):
             lon, lat = to_lonlat.transform(*(grid @ (col, row)))
             assert found.west - 1e-4 <= lon <= found.east + 1e-4
             assert found.south - 1e-4 <= lat <= found.north + 1e-4

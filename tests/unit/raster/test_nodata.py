@@ -17,7 +17,10 @@ def test_the_files_own_is_kept_nan_too() -> None:
 
 
 def test_the_users_is_taken_where_the_file_has_none() -> None:
-    assert decide_nodata((None, None), ("int16", "int16"), -9999.0, "a.tif").values == (-9999.0, -9999.0)
+    assert decide_nodata((None, None), ("int16", "int16"), -9999.0, "a.tif").values == (
+        -9999.0,
+        -9999.0,
+    )
 
 
 @pytest.mark.parametrize(
@@ -31,7 +34,9 @@ def test_the_users_is_taken_where_the_file_has_none() -> None:
         ((-9999.0, None), ("float32", "uint8"), None),
     ],
 )
-def test_conflicts_are_refused(own: tuple[float | None, ...], dtypes: tuple[str, ...], given_value: float | None) -> None:
+def test_conflicts_are_refused(
+    own: tuple[float | None, ...], dtypes: tuple[str, ...], given_value: float | None
+) -> None:
     with pytest.raises(NodataConflict, match=r"a\.tif"):
         decide_nodata(own, dtypes, given_value, "a.tif")
 

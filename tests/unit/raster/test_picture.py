@@ -23,12 +23,19 @@ from tests.unit.raster.conftest import Chain, WriteRaster, north_up, smooth
 
 def picture(chain: Chain, key: str) -> tuple[str, NDArray[Any]]:
     content = chain.objects.read_bytes(SILVER, key)
-    with pytest.warns(rasterio.errors.NotGeoreferencedWarning), MemoryFile(content) as memory, memory.open() as opened:
+    with (
+        pytest.warns(rasterio.errors.NotGeoreferencedWarning),
+        MemoryFile(content) as memory,
+        memory.open() as opened,
+    ):
         return opened.driver, opened.read()
 
 
 def pictures(chain: Chain, stored: CogStored) -> tuple[NDArray[Any], NDArray[Any]]:
-    (small_driver, small), (large_driver, large) = picture(chain, stored.thumbnail.key), picture(chain, stored.preview.key)
+    (small_driver, small), (large_driver, large) = (
+        picture(chain, stored.thumbnail.key),
+        picture(chain, stored.preview.key),
+    )
     assert (small_driver, large_driver) == ("PNG", "WEBP")
     assert (stored.thumbnail_media_type, stored.preview_media_type) == ("image/png", "image/webp")
     assert max(small.shape[1:]) <= 256
@@ -38,9 +45,18 @@ def pictures(chain: Chain, stored: CogStored) -> tuple[NDArray[Any], NDArray[Any
 
 @pytest.mark.parametrize(
     ("bands", "dtype", "top"),
-    [(1, "uint8", 250), (3, "uint8", 250), (3, "uint16", 9000), (6, "float32", 2), (1, "float32", 3000), (1, "int16", 9)],
+    [
+        (1, "uint8", 250),
+        (3, "uint8", 250),
+        (3, "uint16", 9000),
+        (6, "float32", 2),
+        (1, "float32", 3000),
+        (1, "int16", 9),
+    ],
 )
-def test_each_kind_has_pictures_with_contrast(chain: Chain, write_raster: WriteRaster, bands: int, dtype: str, top: float) -> None:
+def test_each_kind_has_pictures_with_contrast(
+    chain: Chain, write_raster: WriteRaster, bands: int, dtype: str, top: float
+) -> None:
     pixels = smooth(bands, 1500, 900, dtype, top)
     pixels[:, :700] = 0
     stored = chain.cogs(chain.profile(write_raster("a.tif", pixels, nodata=0)))
@@ -56,14 +72,20 @@ def test_a_class_map_has_its_own_colours(chain: Chain, write_raster: WriteRaster
     pixels = np.ones((1, 60, 60), dtype=np.uint8)
     pixels[0, 30:] = 2
     table = {1: (200, 30, 40, 255), 2: (10, 160, 70, 255)}
-    stored = chain.cogs(chain.profile(write_raster("a.tif", pixels, change=lambda target: target.write_colormap(1, table))))
+    stored = chain.cogs(
+        chain.profile(
+            write_raster("a.tif", pixels, change=lambda target: target.write_colormap(1, table))
+        )
+    )
     small, _ = pictures(chain, stored)
     assert small[:3, 10, 10].tolist() == [200, 30, 40]
     assert small[:3, 50, 50].tolist() == [10, 160, 70]
 
 
 def test_one_pixel_has_pictures_too(chain: Chain, write_raster: WriteRaster) -> None:
-    stored = chain.cogs(chain.profile(write_raster("a.tif", np.full((1, 1, 1), 7.5, dtype=np.float32))))
+    stored = chain.cogs(
+        chain.profile(write_raster("a.tif", np.full((1, 1, 1), 7.5, dtype=np.float32)))
+    )
     small, _ = pictures(chain, stored)
     assert small.shape == (4, 1, 1)
     assert shape(json.loads(stored.footprint_geojson)).is_valid
@@ -74,7 +96,10 @@ def test_the_footprint_follows_the_data(chain: Chain, write_raster: WriteRaster)
     pixels = smooth(1, 500, 500)
     pixels[0, row + col < 500] = 0
     stored = chain.cogs(chain.profile(write_raster("half.tif", pixels, nodata=0)))
-    found, bounds = shape(json.loads(stored.footprint_geojson)), box(*stored.cogs[0].lonlat_bounds.wsen)
+    found, bounds = (
+        shape(json.loads(stored.footprint_geojson)),
+        box(*stored.cogs[0].lonlat_bounds.wsen),
+    )
     assert found.is_valid
     assert found.area / bounds.area == pytest.approx(0.5, abs=0.02)
     assert len(found.exterior.coords) < 40
@@ -87,9 +112,14 @@ def test_a_footprint_across_the_antimeridian_is_split() -> None:
     place = north_up(19_900_000, 100_000, 1000, 1000)
     bounds = lonlat_bounds(place, GridShape(rows=200, cols=400), MERCATOR)
     assert bounds is not None
-    found = shape(json.loads(footprint_geojson(np.ones((200, 400), dtype=bool), place, MERCATOR, bounds)))
+    found = shape(
+        json.loads(footprint_geojson(np.ones((200, 400), dtype=bool), place, MERCATOR, bounds))
+    )
     assert found.geom_type == "MultiPolygon"
-    assert sorted((round(part.bounds[0]), round(part.bounds[2])) for part in found.geoms) == [(-180, -178), (179, 180)]
+    assert sorted((round(part.bounds[0]), round(part.bounds[2])) for part in found.geoms) == [
+        (-180, -178),
+        (179, 180),
+    ]
 
 
 def test_a_footprint_round_the_pole_is_every_longitude() -> None:
@@ -97,13 +127,23 @@ def test_a_footprint_round_the_pole_is_every_longitude() -> None:
     place = north_up(-1_000_000, 1_000_000, 10_000, 10_000)
     bounds = lonlat_bounds(place, GridShape(rows=200, cols=200), polar)
     assert bounds is not None
-    found = shape(json.loads(footprint_geojson(np.ones((200, 200), dtype=bool), place, polar, bounds)))
+    found = shape(
+        json.loads(footprint_geojson(np.ones((200, 200), dtype=bool), place, polar, bounds))
+    )
     assert found.bounds == pytest.approx((-180, bounds.south, 180, 90), abs=1e-5)
 
 
 @settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 10_000), rows=st.integers(1, 300), cols=st.integers(1, 300), part=st.floats(0.02, 1), turn=st.floats(0, 360))
-def test_any_mask_gives_a_valid_bounded_footprint(seed: int, rows: int, cols: int, part: float, turn: float) -> None:
+@given(
+    seed=st.integers(0, 10_000),
+    rows=st.integers(1, 300),
+    cols=st.integers(1, 300),
+    part=st.floats(0.02, 1),
+    turn=st.floats(0, 360),
+)
+def test_any_mask_gives_a_valid_bounded_footprint(
+    seed: int, rows: int, cols: int, part: float, turn: float
+) -> None:
     from affine import Affine
 
     place = Affine.translation(500_000, 4_500_000) @ Affine.rotation(turn) @ Affine.scale(30, -30)
@@ -118,4 +158,6 @@ def test_any_mask_gives_a_valid_bounded_footprint(seed: int, rows: int, cols: in
     assert not found.is_empty
     assert len(text) < 60_000
     slack = 2e-3
-    assert box(bounds.west - slack, bounds.south - slack, bounds.east + slack, bounds.north + slack).covers(found)
+    assert box(
+        bounds.west - slack, bounds.south - slack, bounds.east + slack, bounds.north + slack
+    ).covers(found)

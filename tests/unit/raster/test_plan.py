@@ -28,24 +28,57 @@ def one(profile: RasterProfiled, **options: object) -> CogPlan:
 
 def test_default_keeps_the_grid_and_is_lossless(rgb: RasterProfiled) -> None:
     plan = one(rgb)
-    assert (plan.tier, plan.compression, plan.level, plan.predictor) == (OutputTier.analysis, "ZSTD", 9, 2)
-    assert (plan.transform, plan.shape, plan.warps, plan.reproject_resampling) == (rgb.georeference.transform, rgb.shape, False, None)
-    assert (plan.blocksize_px, plan.overview_factors, plan.overview_resampling) == (512, (2, 4), Resampling.cubic)
+    assert (plan.tier, plan.compression, plan.level, plan.predictor) == (
+        OutputTier.analysis,
+        "ZSTD",
+        9,
+        2,
+    )
+    assert (plan.transform, plan.shape, plan.warps, plan.reproject_resampling) == (
+        rgb.georeference.transform,
+        rgb.shape,
+        False,
+        None,
+    )
+    assert (plan.blocksize_px, plan.overview_factors, plan.overview_resampling) == (
+        512,
+        (2, 4),
+        Resampling.cubic,
+    )
     assert len(plan.reasons) == 6
     assert all(plan.reasons)
 
 
-def test_each_type_has_its_resampling(dem: RasterProfiled, chain: Chain, write_raster: WriteRaster) -> None:
+def test_each_type_has_its_resampling(
+    dem: RasterProfiled, chain: Chain, write_raster: WriteRaster
+) -> None:
     plan = one(dem, target_crs="EPSG:3857")
-    assert (plan.overview_resampling, plan.reproject_resampling, plan.predictor) == (Resampling.average, Resampling.bilinear, 3)
+    assert (plan.overview_resampling, plan.reproject_resampling, plan.predictor) == (
+        Resampling.average,
+        Resampling.bilinear,
+        3,
+    )
     classes = chain.profile(write_raster("classes.tif", smooth(1, 60, 70, "uint8", 5)))
     plan = one(classes, target_crs="EPSG:3857")
-    assert (plan.overview_resampling, plan.reproject_resampling, plan.predictor) == (Resampling.mode, Resampling.nearest, 1)
+    assert (plan.overview_resampling, plan.reproject_resampling, plan.predictor) == (
+        Resampling.mode,
+        Resampling.nearest,
+        1,
+    )
 
 
 def test_the_user_beats_the_type(dem: RasterProfiled) -> None:
-    plan = one(dem, target_crs="EPSG:3857", overview_resampling="nearest", reproject_resampling="lanczos", compression="deflate")
-    assert (plan.overview_resampling, plan.reproject_resampling) == (Resampling.nearest, Resampling.lanczos)
+    plan = one(
+        dem,
+        target_crs="EPSG:3857",
+        overview_resampling="nearest",
+        reproject_resampling="lanczos",
+        compression="deflate",
+    )
+    assert (plan.overview_resampling, plan.reproject_resampling) == (
+        Resampling.nearest,
+        Resampling.lanczos,
+    )
     assert (plan.compression, plan.level) == ("DEFLATE", 6)
     assert any("the request says so" in reason for reason in plan.reasons)
 
@@ -66,12 +99,19 @@ def test_reprojecting_without_nodata_gets_a_mask(rgb: RasterProfiled) -> None:
 
 def test_visualization_is_for_8_bit_colours(rgb: RasterProfiled, dem: RasterProfiled) -> None:
     plan = one(rgb, output_tier="visualization", jpeg_quality=70)
-    assert (plan.compression, plan.jpeg_quality, plan.level, plan.predictor) == ("JPEG", 70, None, 1)
+    assert (plan.compression, plan.jpeg_quality, plan.level, plan.predictor) == (
+        "JPEG",
+        70,
+        None,
+        1,
+    )
     with pytest.raises(RasterTypeMismatch, match="dem"):
         plan_cogs(dem, RasterCogOptions(output_tier="visualization"))  # type: ignore[arg-type]
 
 
-def test_16_bit_colours_and_a_fourth_band_of_data_are_refused_as_jpeg(chain: Chain, write_raster: WriteRaster) -> None:
+def test_16_bit_colours_and_a_fourth_band_of_data_are_refused_as_jpeg(
+    chain: Chain, write_raster: WriteRaster
+) -> None:
     deep = chain.profile(write_raster("deep.tif", smooth(3, 30, 30, "uint16", 60_000)))
     infrared = chain.profile(write_raster("nir.tif", smooth(4, 30, 30), photometric="MINISBLACK"))
     for profile, because in ((deep, "uint16"), (infrared, "nir")):
@@ -79,9 +119,15 @@ def test_16_bit_colours_and_a_fourth_band_of_data_are_refused_as_jpeg(chain: Cha
             plan_cogs(profile, RasterCogOptions(output_tier="visualization"))  # type: ignore[arg-type]
 
 
-def test_tier_all_makes_what_is_possible_and_says_the_rest(rgb: RasterProfiled, dem: RasterProfiled) -> None:
+def test_tier_all_makes_what_is_possible_and_says_the_rest(
+    rgb: RasterProfiled, dem: RasterProfiled
+) -> None:
     plans = plan_cogs(rgb, RasterCogOptions(output_tier="all"))  # type: ignore[arg-type]
-    assert [plan.tier for plan in plans.plans] == [OutputTier.analysis, OutputTier.visualization, OutputTier.archive]
+    assert [plan.tier for plan in plans.plans] == [
+        OutputTier.analysis,
+        OutputTier.visualization,
+        OutputTier.archive,
+    ]
     assert not plans.refused_tiers
     plans = plan_cogs(dem, RasterCogOptions(output_tier="all"))  # type: ignore[arg-type]
     assert [plan.tier for plan in plans.plans] == [OutputTier.analysis, OutputTier.archive]
@@ -90,15 +136,21 @@ def test_tier_all_makes_what_is_possible_and_says_the_rest(rgb: RasterProfiled, 
 
 
 @pytest.mark.parametrize(("target", "edge"), [("EPSG:4326", 180), ("EPSG:3857", 20_037_508.34)])
-def test_across_the_antimeridian_coordinates_run_on(chain: Chain, write_raster: WriteRaster, target: str, edge: float) -> None:
+def test_across_the_antimeridian_coordinates_run_on(
+    chain: Chain, write_raster: WriteRaster, target: str, edge: float
+) -> None:
     place = north_up(680_000, 1_000_000, 100, 100)
-    fiji = chain.profile(write_raster("fiji.tif", smooth(1, 300, 1500), crs="EPSG:32660", transform=place))
+    fiji = chain.profile(
+        write_raster("fiji.tif", smooth(1, 300, 1500), crs="EPSG:32660", transform=place)
+    )
     assert fiji.lonlat_bounds.crosses_antimeridian
     plan = one(fiji, target_crs=target)
     assert 0.8 < plan.shape.pixels / fiji.shape.pixels < 1.5
     assert plan.bounds.xmin < edge < plan.bounds.xmax
     assert plan.lonlat_bounds.crosses_antimeridian
-    assert (plan.lonlat_bounds.west, plan.lonlat_bounds.east) == pytest.approx((fiji.lonlat_bounds.west, fiji.lonlat_bounds.east), abs=1e-2)
+    assert (plan.lonlat_bounds.west, plan.lonlat_bounds.east) == pytest.approx(
+        (fiji.lonlat_bounds.west, fiji.lonlat_bounds.east), abs=1e-2
+    )
 
 
 @pytest.mark.parametrize("target", ["nonsense", "EPSG:4979999"])
@@ -107,16 +159,26 @@ def test_a_target_that_is_none_names_the_parameter(dem: RasterProfiled, target: 
         plan_cogs(dem, RasterCogOptions(target_crs=target))
 
 
-def test_a_target_that_tears_the_raster_apart_is_refused(chain: Chain, write_raster: WriteRaster) -> None:
+def test_a_target_that_tears_the_raster_apart_is_refused(
+    chain: Chain, write_raster: WriteRaster
+) -> None:
     place = north_up(680_000, 1_000_000, 100, 100)
-    fiji = chain.profile(write_raster("fiji.tif", smooth(1, 300, 1500), crs="EPSG:32660", transform=place))
+    fiji = chain.profile(
+        write_raster("fiji.tif", smooth(1, 300, 1500), crs="EPSG:32660", transform=place)
+    )
     with pytest.raises(ParameterInvalid, match=r"fiji\.tif"):
         plan_cogs(fiji, RasterCogOptions(target_crs="ESRI:54009"))
 
 
 @pytest.mark.parametrize("target", ["EPSG:3031", "EPSG:2154"])
-def test_a_pole_at_infinity_is_refused(chain: Chain, write_raster: WriteRaster, target: str) -> None:
-    earth = chain.profile(write_raster("earth.tif", smooth(1, 90, 180), crs="EPSG:4326", transform=north_up(-180, 90, 2, 2)))
+def test_a_pole_at_infinity_is_refused(
+    chain: Chain, write_raster: WriteRaster, target: str
+) -> None:
+    earth = chain.profile(
+        write_raster(
+            "earth.tif", smooth(1, 90, 180), crs="EPSG:4326", transform=north_up(-180, 90, 2, 2)
+        )
+    )
     with pytest.raises(ParameterInvalid, match=r"earth\.tif"):
         plan_cogs(earth, RasterCogOptions(target_crs=target))
 

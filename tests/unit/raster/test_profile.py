@@ -46,7 +46,14 @@ def test_a_jpeg_with_damaged_data_is_refused(chain: Chain, tmp_path: Path) -> No
     noise = np.random.default_rng(0).integers(0, 255, (3, 200, 200)).astype("uint8")
     path = tmp_path / "photo.jpg"
     with rasterio.open(
-        path, "w", driver="JPEG", width=200, height=200, count=3, dtype="uint8", transform=north_up(500_000, 4_500_000, 1, 1)
+        path,
+        "w",
+        driver="JPEG",
+        width=200,
+        height=200,
+        count=3,
+        dtype="uint8",
+        transform=north_up(500_000, 4_500_000, 1, 1),
     ) as target:
         target.write(noise)
     content = bytearray(path.read_bytes())
@@ -64,12 +71,30 @@ def test_everything_that_a_header_says(chain: Chain, write_raster: WriteRaster) 
         target.units, target.descriptions = ("m", "K"), ("elevation", "temperature")
         target.update_tags(TIFFTAG_DATETIME="2020:01:02 03:04:05", AREA_OR_POINT="Point")
 
-    path = write_raster("two.tif", smooth(2, 300, 200, "int16", 2000), nodata=-1, change=change, compress="deflate", tiled=True)
+    path = write_raster(
+        "two.tif",
+        smooth(2, 300, 200, "int16", 2000),
+        nodata=-1,
+        change=change,
+        compress="deflate",
+        tiled=True,
+    )
     found = chain.profile(path)
     first = found.bands[0]
-    assert (first.scale, first.offset, first.unit, first.description, first.nodata) == (0.1, 5.0, "m", "elevation", -1)
+    assert (first.scale, first.offset, first.unit, first.description, first.nodata) == (
+        0.1,
+        5.0,
+        "m",
+        "elevation",
+        -1,
+    )
     assert found.bands[1].unit == "K"
-    assert (found.driver, found.shape.wh, found.source_compression, found.is_cog) == ("GTiff", (200, 300), "DEFLATE", False)
+    assert (found.driver, found.shape.wh, found.source_compression, found.is_cog) == (
+        "GTiff",
+        (200, 300),
+        "DEFLATE",
+        False,
+    )
     assert (found.crs.authority_code, found.crs.came_from) == ("EPSG:32618", "file")
     assert found.bounds.xyxy == (500_000, 4_497_000, 502_000, 4_500_000)
     assert (found.acquired_at, found.acquired_from) == ("2020-01-02T03:04:05Z", "TIFFTAG_DATETIME")
@@ -83,25 +108,33 @@ def test_crs_of_file_user_and_override(chain: Chain, write_raster: WriteRaster) 
     bare = write_raster("bare.tif", smooth(1, 20, 20), crs=None)
     with pytest.raises(CrsMissing, match=r"bare\.tif"):
         chain.profile(bare)
-    told = chain.profile(write_raster("told.tif", smooth(1, 20, 20), crs=None), input_crs="EPSG:32618")
+    told = chain.profile(
+        write_raster("told.tif", smooth(1, 20, 20), crs=None), input_crs="EPSG:32618"
+    )
     assert (told.crs.authority_code, told.crs.came_from) == ("EPSG:32618", "user")
     with pytest.raises(CrsMismatch, match=r"EPSG:32618.*EPSG:32619"):
         chain.profile(write_raster("other.tif", smooth(1, 20, 20)), input_crs="EPSG:32619")
-    forced = chain.profile(write_raster("forced.tif", smooth(1, 20, 20)), input_crs="EPSG:32619", override_crs=True)
+    forced = chain.profile(
+        write_raster("forced.tif", smooth(1, 20, 20)), input_crs="EPSG:32619", override_crs=True
+    )
     assert (forced.crs.authority_code, forced.crs.came_from) == ("EPSG:32619", "user_override")
     same = chain.profile(write_raster("same.tif", smooth(1, 20, 20)), input_crs="EPSG:32618")
     assert same.crs.came_from == "file"
 
 
 @pytest.mark.parametrize("text", ["EPSG:99999999", "nonsense", 'LOCAL_CS["arbitrary"]'])
-def test_an_input_crs_that_is_none_names_the_parameter(chain: Chain, write_raster: WriteRaster, text: str) -> None:
+def test_an_input_crs_that_is_none_names_the_parameter(
+    chain: Chain, write_raster: WriteRaster, text: str
+) -> None:
     with pytest.raises(ParameterInvalid, match="input_crs"):
         chain.profile(write_raster("a.tif", smooth(1, 20, 20), crs=None), input_crs=text)
 
 
 def test_esri_wkt_is_the_same_crs_as_its_code(chain: Chain, write_raster: WriteRaster) -> None:
     esri = CRS.from_epsg(32618).to_wkt("WKT1_ESRI")
-    found = chain.profile(write_raster("esri.tif", smooth(1, 20, 20), crs=esri), input_crs="EPSG:32618")
+    found = chain.profile(
+        write_raster("esri.tif", smooth(1, 20, 20), crs=esri), input_crs="EPSG:32618"
+    )
     assert found.crs.came_from == "file"
 
 
@@ -114,19 +147,33 @@ def test_rotated_and_south_up_are_named(chain: Chain, write_raster: WriteRaster)
     corners = [rotated @ corner for corner in ((0, 0), (40, 0), (0, 30), (40, 30))]
     assert found.bounds.xmin == pytest.approx(min(x for x, _ in corners))
     assert found.bounds.ymax == pytest.approx(max(y for _, y in corners))
-    south = chain.profile(write_raster("south.tif", smooth(1, 30, 40), transform=Affine(10, 0, 500_000, 0, 10, 4_500_000)))
+    south = chain.profile(
+        write_raster(
+            "south.tif", smooth(1, 30, 40), transform=Affine(10, 0, 500_000, 0, 10, 4_500_000)
+        )
+    )
     assert south.georeference.is_south_up
     assert south.bounds.ymin == 4_500_000
 
 
-def test_ground_control_points_place_a_raster_and_rpcs_do_not(chain: Chain, write_raster: WriteRaster) -> None:
+def test_ground_control_points_place_a_raster_and_rpcs_do_not(
+    chain: Chain, write_raster: WriteRaster
+) -> None:
     corners = [(0, 0, 10.0, 50.0), (0, 40, 10.4, 50.0), (30, 0, 10.0, 49.7), (30, 40, 10.4, 49.7)]
     points = [GroundControlPoint(*corner, 0.0) for corner in corners]
 
     def with_points(target: Any) -> None:
         target.gcps = (points, rasterio.CRS.from_epsg(4326))
 
-    found = chain.profile(write_raster("points.tif", smooth(1, 30, 40), crs=None, transform=north_up(0, 0, 2, 2), change=with_points))
+    found = chain.profile(
+        write_raster(
+            "points.tif",
+            smooth(1, 30, 40),
+            crs=None,
+            transform=north_up(0, 0, 2, 2),
+            change=with_points,
+        )
+    )
     assert found.georeference.placed_by_ground_control_points
     assert found.georeference.ground_control_points == 4
     assert found.crs.authority_code == "EPSG:4326"
@@ -137,7 +184,9 @@ def test_ground_control_points_place_a_raster_and_rpcs_do_not(chain: Chain, writ
         target.rpcs = RPC(0, 500, 50, 1, ones, ones, 15, 15, 10, 1, ones, ones, 20, 20)
 
     with pytest.warns(rasterio.errors.NotGeoreferencedWarning):
-        only = write_raster("rpc.tif", smooth(1, 30, 40), crs=None, transform=Affine.identity(), change=with_rpcs)
+        only = write_raster(
+            "rpc.tif", smooth(1, 30, 40), crs=None, transform=Affine.identity(), change=with_rpcs
+        )
     with pytest.raises(GeotransformMissing, match="rational polynomial"):
         chain.profile(only, input_crs="EPSG:4326")
 
@@ -146,7 +195,9 @@ def test_no_place_at_all_is_refused(chain: Chain, tmp_path: Path) -> None:
     path = tmp_path / "scan.png"
     with (
         pytest.warns(rasterio.errors.NotGeoreferencedWarning),
-        rasterio.open(path, "w", driver="PNG", width=20, height=20, count=3, dtype="uint8") as target,
+        rasterio.open(
+            path, "w", driver="PNG", width=20, height=20, count=3, dtype="uint8"
+        ) as target,
     ):
         target.write(smooth(3, 20, 20))
     with pytest.raises(GeotransformMissing, match=r"scan\.png"):
@@ -162,7 +213,9 @@ def test_no_place_at_all_is_refused(chain: Chain, tmp_path: Path) -> None:
         ("EPSG:27700", north_up(5_000_000, 9_000_000, 10, 10)),
     ],
 )
-def test_coordinates_that_the_crs_cannot_mean_are_refused(chain: Chain, write_raster: WriteRaster, crs: str, place: Affine) -> None:
+def test_coordinates_that_the_crs_cannot_mean_are_refused(
+    chain: Chain, write_raster: WriteRaster, crs: str, place: Affine
+) -> None:
     with pytest.raises(BoundsImplausible, match=r"far\.tif"):
         chain.profile(write_raster("far.tif", smooth(1, 20, 20), crs=crs, transform=place))
 
@@ -177,12 +230,20 @@ def test_coordinates_that_the_crs_cannot_mean_are_refused(chain: Chain, write_ra
         ("EPSG:32760", north_up(700_000, 8_000_000, 10, 10)),
     ],
 )
-def test_usual_liberties_are_not_refused(chain: Chain, write_raster: WriteRaster, crs: str, place: Affine) -> None:
-    assert chain.profile(write_raster("near.tif", smooth(1, 20, 20), crs=crs, transform=place)).lonlat_bounds
+def test_usual_liberties_are_not_refused(
+    chain: Chain, write_raster: WriteRaster, crs: str, place: Affine
+) -> None:
+    assert chain.profile(
+        write_raster("near.tif", smooth(1, 20, 20), crs=crs, transform=place)
+    ).lonlat_bounds
 
 
-def test_only_nodata_is_refused_after_looking_everywhere(chain: Chain, write_raster: WriteRaster) -> None:
-    path = write_raster("empty.tif", np.zeros((1, 600, 600), dtype=np.uint8), nodata=0, compress="deflate")
+def test_only_nodata_is_refused_after_looking_everywhere(
+    chain: Chain, write_raster: WriteRaster
+) -> None:
+    path = write_raster(
+        "empty.tif", np.zeros((1, 600, 600), dtype=np.uint8), nodata=0, compress="deflate"
+    )
     with pytest.raises(RasterEmpty, match=r"empty\.tif"):
         chain.profile(path)
     masked = write_raster("masked.tif", smooth(1, 30, 30), mask=np.zeros((30, 30), dtype=bool))
@@ -193,14 +254,22 @@ def test_only_nodata_is_refused_after_looking_everywhere(chain: Chain, write_ras
 def test_nodata_and_its_conflicts(chain: Chain, write_raster: WriteRaster) -> None:
     with pytest.raises(NodataConflict):
         chain.profile(write_raster("own.tif", smooth(1, 20, 20), nodata=0), nodata=255)
-    found = chain.profile(write_raster("nan.tif", smooth(1, 20, 20, "float32"), nodata=float("nan")))
-    assert (found.bands[0].nodata, found.bands[0].nodata_is_nan, found.bands[0].mask) == (None, True, "nodata")
+    found = chain.profile(
+        write_raster("nan.tif", smooth(1, 20, 20, "float32"), nodata=float("nan"))
+    )
+    assert (found.bands[0].nodata, found.bands[0].nodata_is_nan, found.bands[0].mask) == (
+        None,
+        True,
+        "nodata",
+    )
 
 
 def test_masks_are_named(chain: Chain, write_raster: WriteRaster) -> None:
     mask = np.ones((30, 30), dtype=bool)
     mask[:10] = False
-    internal = chain.profile(write_raster("mask.tif", smooth(3, 30, 30), mask=mask, photometric="RGB"))
+    internal = chain.profile(
+        write_raster("mask.tif", smooth(3, 30, 30), mask=mask, photometric="RGB")
+    )
     assert {band.mask for band in internal.bands} == {"per_dataset"}
     assert internal.bands[0].statistics is not None
     assert internal.bands[0].statistics.valid_percent == pytest.approx(66.667)
@@ -214,26 +283,36 @@ def test_masks_are_named(chain: Chain, write_raster: WriteRaster) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "sufficient", "saving"), [("float32", "uint8", 3 * 900), ("float64", "uint8", 7 * 900), ("uint16", "uint8", 900)]
+    ("dtype", "sufficient", "saving"),
+    [("float32", "uint8", 3 * 900), ("float64", "uint8", 7 * 900), ("uint16", "uint8", 900)],
 )
 def test_bands_wider_than_their_values_are_reported(
     chain: Chain, write_raster: WriteRaster, dtype: str, sufficient: str, saving: int
 ) -> None:
     found = chain.profile(write_raster("wide.tif", np.round(smooth(1, 30, 30, dtype))))
-    assert [(finding.sufficient_dtype, finding.saving_bytes) for finding in found.bit_depth] == [(sufficient, saving)]
+    assert [(finding.sufficient_dtype, finding.saving_bytes) for finding in found.bit_depth] == [
+        (sufficient, saving)
+    ]
 
 
 def test_real_fractions_need_their_floats(chain: Chain, write_raster: WriteRaster) -> None:
     assert not chain.profile(write_raster("float.tif", smooth(1, 30, 30, "float32"))).bit_depth
     narrow = smooth(1, 30, 30, "float32").astype("float64")
-    assert [finding.sufficient_dtype for finding in chain.profile(write_raster("double.tif", narrow)).bit_depth] == ["float32"]
+    assert [
+        finding.sufficient_dtype
+        for finding in chain.profile(write_raster("double.tif", narrow)).bit_depth
+    ] == ["float32"]
 
 
 def test_strict_mode(chain: Chain, write_raster: WriteRaster) -> None:
     with pytest.raises(Raster64BitRejected, match="float64"):
         chain.profile(write_raster("double.tif", smooth(1, 30, 30, "float64")), strict_mode=True)
     with pytest.raises(RasterTypeMismatch):
-        chain.profile(write_raster("rgb.tif", smooth(3, 30, 30), photometric="RGB"), strict_mode=True, raster_type="multispectral")
+        chain.profile(
+            write_raster("rgb.tif", smooth(3, 30, 30), photometric="RGB"),
+            strict_mode=True,
+            raster_type="multispectral",
+        )
 
 
 def test_complex_numbers_are_refused(chain: Chain, write_raster: WriteRaster) -> None:
@@ -242,7 +321,9 @@ def test_complex_numbers_are_refused(chain: Chain, write_raster: WriteRaster) ->
 
 
 def test_a_file_that_ends_too_early_is_refused(chain: Chain, write_raster: WriteRaster) -> None:
-    path = write_raster("cut.tif", np.random.default_rng(0).integers(0, 255, (1, 400, 400), dtype=np.uint8))
+    path = write_raster(
+        "cut.tif", np.random.default_rng(0).integers(0, 255, (1, 400, 400), dtype=np.uint8)
+    )
     path.write_bytes(path.read_bytes()[:100_000])
     with pytest.raises(PlatformError) as refused:
         chain.profile(path)

@@ -14,14 +14,19 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import DatasetWriter
 from rasterio.windows import Window
 
-from geo_platform.errors import Conflict, PlatformError, RasterEmpty, SourceTruncated, StoreUnavailable, UnsupportedFormat
+from geo_platform.errors import (
+    Conflict,
+    PlatformError,
+    RasterEmpty,
+    SourceTruncated,
+    StoreUnavailable,
+    UnsupportedFormat,
+)
 from geo_platform.grid import GridShape
 from geo_platform.options import ArrivalOptions
-from geo_platform.raster.fetched import plan_fetched_sample
-from geo_platform.raster.open import open_raster
+from geo_platform.raster.open import RangedFolder, open_raster
 from geo_platform.raster.options import RasterProfileOptions
-from geo_platform.raster.profile import profile_object
-from geo_platform.raster.ranged import RangedFolder
+from geo_platform.raster.profile import plan_fetched_sample, profile_object
 from geo_platform.raster.sample import read_sample
 from geo_platform.source import arrival
 from geo_platform.source.arrival import opened, receive
@@ -52,14 +57,42 @@ def noise(bands: int, size: int, dtype: str = "uint8") -> NDArray[Any]:
     ("bands", "size", "layout"),
     [
         (3, 4000, {"tiled": True, "blockxsize": 512, "blockysize": 512}),
-        (3, 4000, {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "deflate", "zlevel": 1}),
+        (
+            3,
+            4000,
+            {
+                "tiled": True,
+                "blockxsize": 512,
+                "blockysize": 512,
+                "compress": "deflate",
+                "zlevel": 1,
+            },
+        ),
         (3, 4000, {"tiled": True, "blockxsize": 2048, "blockysize": 2048}),
-        (3, 4000, {"tiled": True, "blockxsize": 2048, "blockysize": 2048, "compress": "deflate", "zlevel": 1}),
+        (
+            3,
+            4000,
+            {
+                "tiled": True,
+                "blockxsize": 2048,
+                "blockysize": 2048,
+                "compress": "deflate",
+                "zlevel": 1,
+            },
+        ),
         (3, 4000, {"tiled": True, "interleave": "band", "BIGTIFF": "YES"}),
         (3, 4000, {}),
         (12, 2000, {"tiled": True, "blockxsize": 1024, "blockysize": 1024, "interleave": "pixel"}),
     ],
-    ids=["tiles", "compressed", "huge tiles", "huge compressed tiles", "bands apart", "strips", "many bands"],
+    ids=[
+        "tiles",
+        "compressed",
+        "huge tiles",
+        "huge compressed tiles",
+        "bands apart",
+        "strips",
+        "many bands",
+    ],
 )
 def test_a_large_tiff_is_profiled_with_few_bytes_fetched_and_a_sample_from_all_over(
     far: Chain, write_raster: WriteRaster, bands: int, size: int, layout: dict[str, Any]
@@ -75,11 +108,21 @@ def test_a_large_tiff_is_profiled_with_few_bytes_fetched_and_a_sample_from_all_o
         assert profiled.bands[0].statistics.mean == pytest.approx(pixels[0].mean(), rel=0.1)
 
 
-def test_sidecars_are_read_where_they_lie_too(far: Chain, write_raster: WriteRaster, tmp_path: Path) -> None:
+def test_sidecars_are_read_where_they_lie_too(
+    far: Chain, write_raster: WriteRaster, tmp_path: Path
+) -> None:
     mask = np.tile(np.repeat(np.array([0, 255], dtype="uint8"), 2000), (1, 4000, 1))
     write_raster("mask.tif", mask, change=_as_mask, compress="deflate", tiled=True)
     with pytest.warns(NotGeoreferencedWarning):
-        path = write_raster("large.tif", noise(3, 4000), tiled=True, blockxsize=512, blockysize=512, crs=None, transform=None)
+        path = write_raster(
+            "large.tif",
+            noise(3, 4000),
+            tiled=True,
+            blockxsize=512,
+            blockysize=512,
+            crs=None,
+            transform=None,
+        )
     beside = {
         "large.tfw": b"10\n0\n0\n-10\n500005\n4499995\n",
         "large.tif.msk": (tmp_path / "mask.tif").read_bytes(),
@@ -99,7 +142,9 @@ def _as_mask(target: DatasetWriter) -> None:
     target.update_tags(INTERNAL_MASK_FLAGS_1="2")
 
 
-def test_a_sidecar_that_may_not_be_followed_is_refused(far: Chain, write_raster: WriteRaster, tmp_path: Path, small: None) -> None:
+def test_a_sidecar_that_may_not_be_followed_is_refused(
+    far: Chain, write_raster: WriteRaster, tmp_path: Path, small: None
+) -> None:
     mask = tmp_path / "a.tif.msk"
     mask.write_text("<VRTDataset/>")
     with pytest.raises(UnsupportedFormat, match="mask"):
@@ -117,13 +162,22 @@ def test_a_small_tiff_is_fetched_once_and_whole(far: Chain, write_raster: WriteR
     assert fetched(far).whole == ["a.tif"]
 
 
-@pytest.mark.parametrize("fault", [StoreUnavailable("the network is gone"), Conflict("it was replaced")], ids=str)
+@pytest.mark.parametrize(
+    "fault", [StoreUnavailable("the network is gone"), Conflict("it was replaced")], ids=str
+)
 def test_a_fault_of_the_store_at_any_moment_is_what_is_raised(
     far: Chain, write_raster: WriteRaster, tmp_path: Path, small: None, fault: PlatformError
 ) -> None:
     """Neither a damaged file, nor a raster without the mask or the georeference that could not be fetched."""
     with pytest.warns(NotGeoreferencedWarning):
-        path = write_raster("a.tif", noise(3, 600), np.tri(600, dtype="uint8") * 255, tiled=True, transform=None, crs=None)
+        path = write_raster(
+            "a.tif",
+            noise(3, 600),
+            np.tri(600, dtype="uint8") * 255,
+            tiled=True,
+            transform=None,
+            crs=None,
+        )
     beside = {"a.tfw": b"10\n0\n0\n-10\n500005\n4499995\n", "a.tif.aux.xml": b"<PAMDataset/>"}
     for name, content in beside.items():
         (tmp_path / name).write_bytes(content)
@@ -144,8 +198,12 @@ def test_a_fault_of_the_store_at_any_moment_is_what_is_raised(
     assert profile_object(arrived, options, store, scratch=far.scratch) == expected
 
 
-def test_a_raster_without_a_valid_pixel_costs_its_bytes_once(far: Chain, write_raster: WriteRaster, small: None) -> None:
-    path = write_raster("empty.tif", np.zeros((1, 3000, 3000), dtype="uint16"), nodata=0, tiled=True)
+def test_a_raster_without_a_valid_pixel_costs_its_bytes_once(
+    far: Chain, write_raster: WriteRaster, small: None
+) -> None:
+    path = write_raster(
+        "empty.tif", np.zeros((1, 3000, 3000), dtype="uint16"), nodata=0, tiled=True
+    )
     with pytest.raises(RasterEmpty, match="all of it is nodata"):
         far.profile(path)
     assert path.stat().st_size < sum(fetched(far).fetches) < 1.6 * path.stat().st_size
@@ -164,11 +222,22 @@ def test_a_large_file_that_ends_too_early_is_refused(far: Chain, write_raster: W
 def test_rows_of_a_tile_are_the_same_pixels_as_the_tile_gives(
     far: Chain, write_raster: WriteRaster, small: None, interleave: str, nodata: int | None
 ) -> None:
-    layout = {"tiled": True, "blockxsize": 1024, "blockysize": 1024, "interleave": interleave, "nodata": nodata}
+    layout = {
+        "tiled": True,
+        "blockxsize": 1024,
+        "blockysize": 1024,
+        "interleave": interleave,
+        "nodata": nodata,
+    }
     arrived = far.arrive(write_raster("a.tif", noise(12, 2000, "uint16"), **layout))
     values = (nodata,) * 12
-    with opened(far.objects, arrived, scratch=far.scratch, by_ranges=True) as source, open_raster(source) as whole:
-        plan = plan_fetched_sample(whole, GridShape(rows=2000, cols=2000), GridShape(rows=1024, cols=1024), 24)
+    with (
+        opened(far.objects, arrived, scratch=far.scratch, by_ranges=True) as source,
+        open_raster(source) as whole,
+    ):
+        plan = plan_fetched_sample(
+            whole, GridShape(rows=2000, cols=2000), GridShape(rows=1024, cols=1024), 24
+        )
         with open_raster(source, in_part=True) as rows_alone:
             in_part = read_sample(rows_alone, plan.windows, values)
         expected = read_sample(whole, plan.windows, values)
@@ -178,13 +247,20 @@ def test_rows_of_a_tile_are_the_same_pixels_as_the_tile_gives(
         assert (one.values == other.values).all()
 
 
-def test_several_threads_may_profile_at_once(far: Chain, write_raster: WriteRaster, small: None) -> None:
+def test_several_threads_may_profile_at_once(
+    far: Chain, write_raster: WriteRaster, small: None
+) -> None:
     """The command line runs its jobs in a thread of their own."""
     path = write_raster("a.tif", noise(3, 300), tiled=True)
     expected = far.profile(path)
     arrived = receive(far.objects, "bronze", "a.tif", ArrivalOptions(), expected=None)
     with ThreadPoolExecutor(4) as pool:
-        futures = [pool.submit(profile_object, arrived, RasterProfileOptions(), far.objects, scratch=far.scratch) for _ in range(12)]
+        futures = [
+            pool.submit(
+                profile_object, arrived, RasterProfileOptions(), far.objects, scratch=far.scratch
+            )
+            for _ in range(12)
+        ]
         assert all(future.result().bands == expected.bands for future in futures)
 
 
@@ -194,8 +270,17 @@ def test_the_folder_that_a_driver_is_given_holds_the_source_and_nothing_else(
     arrived = far.arrive(write_raster("a.tif", smooth(1, 64, 64)))
     with opened(far.objects, arrived, scratch=tmp_path, by_ranges=True) as source:
         folder = RangedFolder(source.ranged)
-        assert (folder.ls("/x"), folder.isfile("/x/source.tif"), folder.isfile("/x/a.tif")) == (["source.tif"], True, False)
-        for name, mode in (("/etc/passwd", "rb"), ("/x/source.tif", "r+b"), ("/x/source.tif", "wb"), ("/x/source.tif.ovr", "rb")):
+        assert (folder.ls("/x"), folder.isfile("/x/source.tif"), folder.isfile("/x/a.tif")) == (
+            ["source.tif"],
+            True,
+            False,
+        )
+        for name, mode in (
+            ("/etc/passwd", "rb"),
+            ("/x/source.tif", "r+b"),
+            ("/x/source.tif", "wb"),
+            ("/x/source.tif.ovr", "rb"),
+        ):
             with pytest.raises(FileNotFoundError):
                 folder.open(name, mode)
         with open_raster(source) as dataset:

@@ -15,7 +15,11 @@ from geo_platform.raster.run_tag import RUN_ID_ITEM, put_run_id
 from tests.unit.raster.conftest import Chain, WriteRaster, smooth
 
 RUN = "0c6bd0d6-6b0b-4c0e-a08e-4f1a54a1c0de"
-TAGS = {"TIFFTAG_SOFTWARE": "Other 1.0", "TIFFTAG_DOCUMENTNAME": "a sheet", "PLACE": 'Ærø & "Ast" <b>'}
+TAGS = {
+    "TIFFTAG_SOFTWARE": "Other 1.0",
+    "TIFFTAG_DOCUMENTNAME": "a sheet",
+    "PLACE": 'Ærø & "Ast" <b>',
+}
 NAMES = {  # shape, tags, creation options
     "without any tag": ((1, 1100, 1300), {}, {}),
     "with tags": ((3, 1100, 1300), TAGS, {"COMPRESS": "ZSTD"}),
@@ -33,7 +37,14 @@ def as_read(path: Path) -> dict[str, Any]:
     with rasterio.open(path) as dataset:
         levels = range(len(dataset.overviews(1)))
         tags = {name: value for name, value in dataset.tags().items() if name != RUN_ID_ITEM}
-        said = [str(dataset.profile), tags, dataset.tags(1), dataset.overviews(1), dataset.mask_flag_enums, dataset.colorinterp]
+        said = [
+            str(dataset.profile),
+            tags,
+            dataset.tags(1),
+            dataset.overviews(1),
+            dataset.mask_flag_enums,
+            dataset.colorinterp,
+        ]
     pixels = []
     for options in ({}, *({"overview_level": level} for level in levels)):
         with rasterio.open(path, **options) as dataset:
@@ -43,7 +54,9 @@ def as_read(path: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("masked", [False, True], ids=["", "mask"])
-def test_it_is_read_back_and_nothing_else_is_another(tmp_path: Path, write_raster: WriteRaster, name: str, masked: bool) -> None:
+def test_it_is_read_back_and_nothing_else_is_another(
+    tmp_path: Path, write_raster: WriteRaster, name: str, masked: bool
+) -> None:
     (bands, rows, cols), tags, options = NAMES[name]
     pixels = smooth(bands, rows, cols)
     pixels[:, : rows // 2] = 0
@@ -62,7 +75,9 @@ def test_it_is_read_back_and_nothing_else_is_another(tmp_path: Path, write_raste
     assert cog.read_bytes().count(RUN.encode()) == 1
 
 
-def test_two_runs_of_one_recipe_differ_in_nothing_but_the_id(chain: Chain, write_raster: WriteRaster) -> None:
+def test_two_runs_of_one_recipe_differ_in_nothing_but_the_id(
+    chain: Chain, write_raster: WriteRaster
+) -> None:
     profiled = chain.profile(write_raster("a.tif", smooth(3, 700, 600), photometric="RGB"))
     runs = [str(uuid.uuid4()) for _ in range(2)]
     stored = [chain.cogs(profiled, run_id=run_id, force=True) for run_id in runs]
@@ -70,12 +85,17 @@ def test_two_runs_of_one_recipe_differ_in_nothing_but_the_id(chain: Chain, write
     second = chain.file(stored[1]).read_bytes()
     chain.cogs(profiled, run_id=runs[0], force=True)
     assert chain.file(stored[0]).read_bytes() == second.replace(runs[1].encode(), runs[0].encode())
-    for one, other in ((stored[0].thumbnail, stored[1].thumbnail), (stored[0].preview, stored[1].preview)):
+    for one, other in (
+        (stored[0].thumbnail, stored[1].thumbnail),
+        (stored[0].preview, stored[1].preview),
+    ):
         assert one.key == other.key
         assert chain.objects.stat(one.container, one.key).metadata["run_id"] == runs[0]
 
 
-def test_a_cog_that_is_ingested_again_names_the_new_run(chain: Chain, write_raster: WriteRaster, tmp_path: Path) -> None:
+def test_a_cog_that_is_ingested_again_names_the_new_run(
+    chain: Chain, write_raster: WriteRaster, tmp_path: Path
+) -> None:
     first = chain.cogs(chain.profile(write_raster("a.tif", smooth(1, 60, 50))), run_id=RUN)
     again = tmp_path / "again.tif"
     again.write_bytes(chain.file(first).read_bytes())
@@ -85,7 +105,11 @@ def test_a_cog_that_is_ingested_again_names_the_new_run(chain: Chain, write_rast
     assert RUN.encode() not in chain.file(second).read_bytes()
 
 
-@pytest.mark.parametrize("content", [b"II*\0", b"GIF89a", b"", b"II*\0\x08\0\0\0\xff\xff"], ids=["cut", "no TIFF", "empty", "half"])
+@pytest.mark.parametrize(
+    "content",
+    [b"II*\0", b"GIF89a", b"", b"II*\0\x08\0\0\0\xff\xff"],
+    ids=["cut", "no TIFF", "empty", "half"],
+)
 def test_what_is_no_whole_tiff_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "cog.tif"
     path.write_bytes(content)

@@ -6,11 +6,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geo_platform.grid import GridShape
-from geo_platform.raster.sample import MAXIMUM_WINDOWS, MINIMUM_WINDOWS, all_windows, read_sample, search_valid, spread_windows, statistics
+from geo_platform.raster.sample import (
+    MAXIMUM_WINDOWS,
+    MINIMUM_WINDOWS,
+    all_windows,
+    read_sample,
+    search_valid,
+    spread_windows,
+    statistics,
+)
 from tests.unit.raster.conftest import WriteRaster, smooth
 
 shapes = st.builds(GridShape, rows=st.integers(1, 20_000), cols=st.integers(1, 20_000))
-blocks = st.one_of(st.builds(GridShape, rows=st.sampled_from([1, 16, 256, 512]), cols=st.sampled_from([256, 512, 20_000])))
+blocks = st.one_of(
+    st.builds(
+        GridShape, rows=st.sampled_from([1, 16, 256, 512]), cols=st.sampled_from([256, 512, 20_000])
+    )
+)
 
 
 @settings(max_examples=200, deadline=None)
@@ -34,16 +46,26 @@ def test_a_large_grid_is_looked_at_everywhere() -> None:
     shape = GridShape(rows=12_000, cols=12_000)
     windows = spread_windows(shape, GridShape(rows=512, cols=512), 3)
     assert len(windows) >= MINIMUM_WINDOWS
-    middles = {(int(window.row_off * 3 / shape.rows), int(window.col_off * 3 / shape.cols)) for window in windows}
+    middles = {
+        (int(window.row_off * 3 / shape.rows), int(window.col_off * 3 / shape.cols))
+        for window in windows
+    }
     assert middles == {(row, col) for row in range(3) for col in range(3)}
 
 
 @settings(max_examples=60, deadline=None)
-@given(rows=st.integers(1, 300), cols=st.integers(1, 300), block=blocks, limit=st.integers(1, 20_000))
-def test_all_windows_cover_every_pixel_once(rows: int, cols: int, block: GridShape, limit: int) -> None:
+@given(
+    rows=st.integers(1, 300), cols=st.integers(1, 300), block=blocks, limit=st.integers(1, 20_000)
+)
+def test_all_windows_cover_every_pixel_once(
+    rows: int, cols: int, block: GridShape, limit: int
+) -> None:
     seen = np.zeros((rows, cols), dtype=np.uint8)
     for window in all_windows(GridShape(rows=rows, cols=cols), block, max(limit, 200)):
-        seen[window.row_off : window.row_off + window.height, window.col_off : window.col_off + window.width] += 1
+        seen[
+            window.row_off : window.row_off + window.height,
+            window.col_off : window.col_off + window.width,
+        ] += 1
     assert (seen == 1).all()
 
 
@@ -52,8 +74,14 @@ def test_the_last_band_and_the_last_corner_are_seen(write_raster: WriteRaster) -
     pixels[2, 39, 49] = 60_000
     with rasterio.open(write_raster("corner.tif", pixels)) as dataset:
         windows = spread_windows(GridShape(rows=40, cols=50), GridShape(rows=40, cols=50), 6)
-        figures = [statistics(sample) for sample in read_sample(dataset, windows, (None, None, None))]
-    assert [found.maximum for found in figures if found] == [pixels[0].max(), pixels[1].max(), 60_000]
+        figures = [
+            statistics(sample) for sample in read_sample(dataset, windows, (None, None, None))
+        ]
+    assert [found.maximum for found in figures if found] == [
+        pixels[0].max(),
+        pixels[1].max(),
+        60_000,
+    ]
     assert all(found.sampled_pixels == 2000 for found in figures if found)
 
 
@@ -62,7 +90,13 @@ def test_one_valid_pixel_far_from_the_sample_is_found(write_raster: WriteRaster)
     pixels[0, 699, 3] = 7
     path = write_raster("needle.tif", pixels, nodata=0, tiled=True, blockxsize=256, blockysize=256)
     with rasterio.open(path) as dataset:
-        windows = search_valid(dataset, GridShape(rows=700, cols=700), GridShape(rows=256, cols=256), (0.0,), budget_bytes=256 * 256)
+        windows = search_valid(
+            dataset,
+            GridShape(rows=700, cols=700),
+            GridShape(rows=256, cols=256),
+            (0.0,),
+            budget_bytes=256 * 256,
+        )
         assert len(windows) == 1
         assert read_sample(dataset, windows, (0.0,))[0].values.tolist() == [7]
 
@@ -70,6 +104,12 @@ def test_one_valid_pixel_far_from_the_sample_is_found(write_raster: WriteRaster)
 def test_infinite_values_count_as_invalid(write_raster: WriteRaster) -> None:
     pixels = np.array([[[1.0, np.inf, np.nan, 3.0]]], dtype=np.float32)
     with rasterio.open(write_raster("inf.tif", pixels)) as dataset:
-        found = statistics(read_sample(dataset, spread_windows(GridShape(rows=1, cols=4), GridShape(rows=1, cols=4), 4), (None,))[0])
+        found = statistics(
+            read_sample(
+                dataset,
+                spread_windows(GridShape(rows=1, cols=4), GridShape(rows=1, cols=4), 4),
+                (None,),
+            )[0]
+        )
     assert found is not None
     assert (found.minimum, found.maximum, found.valid_percent) == (1, 3, 50)

@@ -35,7 +35,12 @@ _VECTOR_DRIVERS = {
 }
 
 
-def write_raster(path: Path, driver: str = "GTiff", tags: Mapping[str, Mapping[str, str]] | None = None, **profile: object) -> Path:
+def write_raster(
+    path: Path,
+    driver: str = "GTiff",
+    tags: Mapping[str, Mapping[str, str]] | None = None,
+    **profile: object,
+) -> Path:
     """64 x 48 pixels of a ramp on EPSG:4326."""
     pixels = np.arange(64 * 48, dtype="uint8").reshape(1, 48, 64)
     with warnings.catch_warnings():
@@ -60,7 +65,9 @@ def write_raster(path: Path, driver: str = "GTiff", tags: Mapping[str, Mapping[s
 
 def points(rows: int = 3) -> geopandas.GeoDataFrame:
     return geopandas.GeoDataFrame(
-        {"name": [f"p{row}" for row in range(rows)]}, geometry=[Point(row, row) for row in range(rows)], crs="EPSG:4326"
+        {"name": [f"p{row}" for row in range(rows)]},
+        geometry=[Point(row, row) for row in range(rows)],
+        crs="EPSG:4326",
     )
 
 
@@ -90,11 +97,17 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def zipped(tmp_path: Path) -> Callable[..., Path]:
     """zipped({"a/b.tif": path or bytes}) -> path of the archive."""
 
-    def make(members: Mapping[str, Path | bytes], name: str = "archive.zip", compression: int = zipfile.ZIP_DEFLATED) -> Path:
+    def make(
+        members: Mapping[str, Path | bytes],
+        name: str = "archive.zip",
+        compression: int = zipfile.ZIP_DEFLATED,
+    ) -> Path:
         path = tmp_path / name
         with zipfile.ZipFile(path, "w", compression) as archive:
             for member, content in members.items():
-                archive.writestr(member, content if isinstance(content, bytes) else content.read_bytes())
+                archive.writestr(
+                    member, content if isinstance(content, bytes) else content.read_bytes()
+                )
         return path
 
     return make

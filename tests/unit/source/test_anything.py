@@ -18,8 +18,12 @@ _HEADS = [
     b"\xef\xbb\xbf", b"\xff\xfe<\0", b"ncols 1\nnrows", b"a,b\n", b"\0\0\0\x0d\x0a\x09OSMHeader",
 ]  # fmt: skip
 _ARBITRARY = st.builds(bytes.__add__, st.sampled_from([b"", *_HEADS]), st.binary(max_size=300))
-_NAMES = st.sampled_from(["a", "a.csv", "N00E000.hgt", "a.tif", "a.shp", "a.zip"]) | st.text(max_size=6)
-_QUICK = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+_NAMES = st.sampled_from(["a", "a.csv", "N00E000.hgt", "a.tif", "a.shp", "a.zip"]) | st.text(
+    max_size=6
+)
+_QUICK = settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 def _answer(path: Path, name: str) -> None:
@@ -54,8 +58,15 @@ def test_arbitrary_bytes(tmp_path: Path, content: bytes, name: str) -> None:
     ],
 )
 @settings(_QUICK, max_examples=40)
-@given(damage=st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=8)), min_size=1, max_size=4), kept=st.floats(0, 1))
-def test_damaged_files(samples: Path, tmp_path: Path, name: str, damage: list[tuple[float, bytes]], kept: float) -> None:
+@given(
+    damage=st.lists(
+        st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=8)), min_size=1, max_size=4
+    ),
+    kept=st.floats(0, 1),
+)
+def test_damaged_files(
+    samples: Path, tmp_path: Path, name: str, damage: list[tuple[float, bytes]], kept: float
+) -> None:
     content = bytearray((samples / name).read_bytes())
     for where, what in damage:
         at = int(where**4 * len(content))
@@ -70,7 +81,9 @@ def test_damaged_files(samples: Path, tmp_path: Path, name: str, damage: list[tu
 def test_archives_of_arbitrary_members(tmp_path: Path, members: list[tuple[str, bytes]]) -> None:
     path = tmp_path / "x.zip"
     with zipfile.ZipFile(path, "w") as archive:
-        for name, content in {name.encode("utf-8", "replace").decode(): content for name, content in members}.items():
+        for name, content in {
+            name.encode("utf-8", "replace").decode(): content for name, content in members
+        }.items():
             if name.startswith("\0"):
                 continue  # zipfile itself cannot write it
             archive.writestr(name, content)
@@ -78,7 +91,11 @@ def test_archives_of_arbitrary_members(tmp_path: Path, members: list[tuple[str, 
 
 
 @_QUICK
-@given(damage=st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=6)), min_size=1, max_size=5))
+@given(
+    damage=st.lists(
+        st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=6)), min_size=1, max_size=5
+    )
+)
 def test_damaged_archives(samples: Path, tmp_path: Path, damage: list[tuple[float, bytes]]) -> None:
     path = tmp_path / "x.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:

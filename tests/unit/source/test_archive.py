@@ -31,7 +31,9 @@ from tests.unit.source.conftest import shapefile_parts, write_raster
 Zipped = Callable[..., Path]
 
 
-def _detect(path: Path, member: str | None = None, limits: ArchiveLimits | None = None) -> DetectedSource:
+def _detect(
+    path: Path, member: str | None = None, limits: ArchiveLimits | None = None
+) -> DetectedSource:
     return detect(path, name=path.name, member=member, limits=limits or ArchiveLimits())
 
 
@@ -43,9 +45,19 @@ def _member(found: DetectedSource) -> str:
 def test_a_zipped_shapefile_is_its_shp(samples: Path, zipped: Zipped) -> None:
     parts = shapefile_parts(samples)
     found = _detect(
-        zipped({**{f"a b/{name}": path for name, path in parts.items()}, "a b/readme.txt": b"hello", "preview.png": samples / "png.png"})
+        zipped(
+            {
+                **{f"a b/{name}": path for name, path in parts.items()},
+                "a b/readme.txt": b"hello",
+                "preview.png": samples / "png.png",
+            }
+        )
     )
-    assert (found.format, found.kind, found.media_type) == (SourceFormat.shapefile, SourceKind.vector, "application/zip")
+    assert (found.format, found.kind, found.media_type) == (
+        SourceFormat.shapefile,
+        SourceKind.vector,
+        "application/zip",
+    )
     assert found.archive_member is not None
     assert found.archive_member.path == "a b/shapefile.shp"
     assert found.archive_member.size_bytes == sum(parts[name].stat().st_size for name in parts)
@@ -53,9 +65,17 @@ def test_a_zipped_shapefile_is_its_shp(samples: Path, zipped: Zipped) -> None:
 
 def test_shapefiles_of_one_folder_are_layers_of_one_dataset(samples: Path, zipped: Zipped) -> None:
     parts = shapefile_parts(samples)
-    members = {f"{folder}{stem}{path.suffix}": path for folder in ("in/",) for stem in ("roads", "rivers") for path in parts.values()}
+    members = {
+        f"{folder}{stem}{path.suffix}": path
+        for folder in ("in/",)
+        for stem in ("roads", "rivers")
+        for path in parts.values()
+    }
     assert _member(_detect(zipped(members))) == "in"
-    assert _member(_detect(zipped({name.removeprefix("in/"): path for name, path in members.items()}))) == ""
+    assert (
+        _member(_detect(zipped({name.removeprefix("in/"): path for name, path in members.items()})))
+        == ""
+    )
     assert _member(_detect(zipped(members), member="in/roads.shp")) == "in/roads.shp"
 
 
@@ -71,18 +91,36 @@ def test_several_datasets_are_named_and_one_may_be_chosen(samples: Path, zipped:
 
 def test_pictures_and_tables_beside_a_dataset_are_none(samples: Path, zipped: Zipped) -> None:
     picture, table = samples / "png.png", samples / "csv.csv"
-    assert _detect(zipped({"a.png": picture, "t.csv": table, "x.gpkg": samples / "geopackage.gpkg"})).format is SourceFormat.geopackage
+    assert (
+        _detect(
+            zipped({"a.png": picture, "t.csv": table, "x.gpkg": samples / "geopackage.gpkg"})
+        ).format
+        is SourceFormat.geopackage
+    )
     assert _detect(zipped({"a.png": picture, "t.csv": table})).format is SourceFormat.csv
-    assert _detect(zipped({"a.png": picture, "a.pgw": b"1\n0\n0\n-1\n0\n0\n"})).format is SourceFormat.png
+    assert (
+        _detect(zipped({"a.png": picture, "a.pgw": b"1\n0\n0\n-1\n0\n0\n"})).format
+        is SourceFormat.png
+    )
 
 
 def test_a_kmz_is_kml_with_pictures(samples: Path, zipped: Zipped) -> None:
-    found = _detect(zipped({"doc.kml": samples / "kml.kml", "files/icon.png": samples / "png.png"}, name="x.kmz"))
-    assert (found.format, found.media_type, _member(found)) == (SourceFormat.kml, "application/vnd.google-earth.kmz", "doc.kml")
+    found = _detect(
+        zipped(
+            {"doc.kml": samples / "kml.kml", "files/icon.png": samples / "png.png"}, name="x.kmz"
+        )
+    )
+    assert (found.format, found.media_type, _member(found)) == (
+        SourceFormat.kml,
+        "application/vnd.google-earth.kmz",
+        "doc.kml",
+    )
 
 
 def test_of_several_kml_the_root_document_is_meant(samples: Path, zipped: Zipped) -> None:
-    archive = zipped({"doc.kml": samples / "kml.kml", "more/linked.kml": samples / "kml.kml"}, name="x.kmz")
+    archive = zipped(
+        {"doc.kml": samples / "kml.kml", "more/linked.kml": samples / "kml.kml"}, name="x.kmz"
+    )
     assert _member(_detect(archive)) == "doc.kml"
 
 
@@ -94,7 +132,9 @@ def test_a_kmz_as_gdal_writes_it_is_its_one_layer(samples: Path, tmp_path: Path)
 
 
 def test_a_zipped_srtm_tile(samples: Path, zipped: Zipped) -> None:
-    found = _detect(zipped({"N47E008.hgt": samples / "N47E008.hgt"}, name="N47E008.SRTMGL1.hgt.zip"))
+    found = _detect(
+        zipped({"N47E008.hgt": samples / "N47E008.hgt"}, name="N47E008.SRTMGL1.hgt.zip")
+    )
     assert (found.format, _member(found)) == (SourceFormat.srtm_hgt, "N47E008.hgt")
 
 
@@ -110,10 +150,21 @@ def test_a_virtual_file_called_tif_stays_a_virtual_file(zipped: Zipped) -> None:
 
 
 def test_a_virtual_overview_beside_a_member_is_refused(samples: Path, zipped: Zipped) -> None:
-    for name, content in {"a.tif.ovr": b"<VRTDataset/>", "a.tif.msk": b"x", "a.tif.aux.xml": b"<VRTDataset/>", "a.aux": b"x"}.items():
+    for name, content in {
+        "a.tif.ovr": b"<VRTDataset/>",
+        "a.tif.msk": b"x",
+        "a.tif.aux.xml": b"<VRTDataset/>",
+        "a.aux": b"x",
+    }.items():
         with pytest.raises((UnsupportedFormat, SourceUnreadable), match=r"a\."):
             _detect(zipped({"a.tif": samples / "geotiff.tif", name: content}))
-    archive = zipped({"a.tif": samples / "geotiff.tif", "a.tif.msk": samples / "geotiff.tif", "__MACOSX/._a.tif.aux.xml": b"\0\x05"})
+    archive = zipped(
+        {
+            "a.tif": samples / "geotiff.tif",
+            "a.tif.msk": samples / "geotiff.tif",
+            "__MACOSX/._a.tif.aux.xml": b"\0\x05",
+        }
+    )
     assert _member(_detect(archive)) == "a.tif"
 
 
@@ -156,7 +207,9 @@ def _patched(path: Path, before: bytes, after: bytes) -> Path:
 
 def test_a_nul_in_a_name(samples: Path, zipped: Zipped) -> None:
     with pytest.raises(ArchiveUnsafe, match="control character"):
-        _detect(_patched(zipped({"a.tif#.txt": samples / "geotiff.tif"}), b"a.tif#.txt", b"a.tif\0.txt"))
+        _detect(
+            _patched(zipped({"a.tif#.txt": samples / "geotiff.tif"}), b"a.tif#.txt", b"a.tif\0.txt")
+        )
 
 
 def test_a_symbolic_link(tmp_path: Path) -> None:
@@ -170,7 +223,10 @@ def test_a_symbolic_link(tmp_path: Path) -> None:
         _detect(path)
 
 
-@pytest.mark.parametrize("nested", [b"PK\x03\x04", b"7z\xbc\xaf\x27\x1c", b"\x1f\x8b\x08", b"Rar!\x1a\x07", bytes(257) + b"ustar"])
+@pytest.mark.parametrize(
+    "nested",
+    [b"PK\x03\x04", b"7z\xbc\xaf\x27\x1c", b"\x1f\x8b\x08", b"Rar!\x1a\x07", bytes(257) + b"ustar"],
+)
 def test_archives_in_archives(samples: Path, zipped: Zipped, nested: bytes) -> None:
     with pytest.raises(ArchiveUnsafe, match=r"'b\.tif'"):
         _detect(zipped({"a.tif": samples / "geotiff.tif", "b.tif": nested + bytes(300)}))
@@ -250,14 +306,21 @@ def test_damaged_members_are_unreadable(samples: Path, zipped: Zipped) -> None:
         _detect(path)
 
 
-@pytest.mark.parametrize("folder", ["", "a {b} c/", "ümläut/", "日本/", "a'b;\"c/", "100%/", "x.zip/", "vsicurl/", "$(id)/"])
-def test_members_of_any_name_open_in_place(samples: Path, zipped: Zipped, tmp_path: Path, folder: str) -> None:
+@pytest.mark.parametrize(
+    "folder",
+    ["", "a {b} c/", "ümläut/", "日本/", "a'b;\"c/", "100%/", "x.zip/", "vsicurl/", "$(id)/"],
+)
+def test_members_of_any_name_open_in_place(
+    samples: Path, zipped: Zipped, tmp_path: Path, folder: str
+) -> None:
     name = f"{folder}ä {{x}}.tif"
     path = zipped({name: samples / "geotiff.tif"})
     detected = _detect(path)
     assert _member(detected) == name
     with (
-        staged(path, detected, {}, name="user's {name}.zip", scratch=tmp_path / "scratch") as source,
+        staged(
+            path, detected, {}, name="user's {name}.zip", scratch=tmp_path / "scratch"
+        ) as source,
         rasterio.open(source.gdal_path, driver="GTiff") as dataset,
     ):
         assert dataset.shape == (48, 64)
@@ -270,7 +333,9 @@ def test_names_decode_as_gdal_decodes_them(samples: Path, zipped: Zipped, tmp_pa
     plain.write_bytes(plain.read_bytes().replace(b"XX.tif", "ä.tif".encode()))
     extra = tmp_path / "extra.zip"
     with zipfile.ZipFile(extra, "w") as archive:
-        archive.writestr(_with_unicode_name("XX.tif", "日.tif"), (samples / "geotiff.tif").read_bytes())
+        archive.writestr(
+            _with_unicode_name("XX.tif", "日.tif"), (samples / "geotiff.tif").read_bytes()
+        )
     for path, expected in ((plain, "├ñ.tif"), (extra, "日.tif")):
         detected = _detect(path)
         assert _member(detected) == expected
@@ -279,7 +344,10 @@ def test_names_decode_as_gdal_decodes_them(samples: Path, zipped: Zipped, tmp_pa
             rasterio.open(source.gdal_path, driver="GTiff") as dataset,
         ):
             assert dataset.count == 1
-    shapes = zipped({path.name.replace("shapefile", "XX"): path for path in shapefile_parts(samples).values()}, name="shapes.zip")
+    shapes = zipped(
+        {path.name.replace("shapefile", "XX"): path for path in shapefile_parts(samples).values()},
+        name="shapes.zip",
+    )
     shapes.write_bytes(shapes.read_bytes().replace(b"XX.", "ä.".encode()))
     with staged(shapes, _detect(shapes), {}, name="x.zip", scratch=tmp_path) as source:
         assert pyogrio.read_info(source.gdal_path)["features"] == 3
@@ -309,5 +377,7 @@ def test_a_companion_under_its_second_name_is_checked(samples: Path, tmp_path: P
 def _with_unicode_name(plain: str, name: str) -> zipfile.ZipInfo:
     member = zipfile.ZipInfo(plain)
     encoded = name.encode()
-    member.extra = struct.pack("<HHBI", 0x7075, 5 + len(encoded), 1, zlib.crc32(plain.encode())) + encoded
+    member.extra = (
+        struct.pack("<HHBI", 0x7075, 5 + len(encoded), 1, zlib.crc32(plain.encode())) + encoded
+    )
     return member

@@ -24,14 +24,22 @@ from geo_platform.source.staging import staged
 from tests.unit.source.conftest import write_raster
 from tests.unit.source.fresh import in_fresh_python
 
-_POINT = {"type": "Feature", "properties": {"own": 1}, "geometry": {"type": "Point", "coordinates": [1, 2]}}
+_POINT = {
+    "type": "Feature",
+    "properties": {"own": 1},
+    "geometry": {"type": "Point", "coordinates": [1, 2]},
+}
 
 
 @pytest.fixture
 def secret(tmp_path: Path) -> Path:
     """A file of the server that no source may read."""
     path = tmp_path / "secret.geojson"
-    feature = {"type": "Feature", "properties": {"password": 1}, "geometry": {"type": "Point", "coordinates": [1, 2]}}
+    feature = {
+        "type": "Feature",
+        "properties": {"password": 1},
+        "geometry": {"type": "Point", "coordinates": [1, 2]},
+    }
     path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
     return path
 
@@ -62,9 +70,10 @@ def _vrt(target: Path) -> str:
     return f"<OGRVRTDataSource><OGRVRTLayer name='secret'><SrcDataSource>{target}</SrcDataSource></OGRVRTLayer></OGRVRTDataSource>"
 
 
+# What pyogrio makes of files as it comes, and once the door has taken drivers and network from it.
 _BEFORE_AND_AFTER = """
 import json, sys, pyogrio
-from geo_platform.source.drivers import restrict_vector_drivers
+from geo_platform.source.formats import restrict_vector_drivers
 def answers():
     found = [pyogrio.read_info(path) for path in sys.argv[1:]]
     return [[info["driver"], list(info["fields"])] for info in found]
@@ -73,17 +82,21 @@ restrict_vector_drivers()
 restrict_vector_drivers()
 print(json.dumps([before, answers()]))
 """
-"""What pyogrio makes of files as it comes, and once the door has taken drivers and network from it."""
 
 
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("x.geojson", json.dumps({"type": "FeatureCollection", "note": "HERE", "features": [_POINT]})),
+        (
+            "x.geojson",
+            json.dumps({"type": "FeatureCollection", "note": "HERE", "features": [_POINT]}),
+        ),
         ("x.csv", "x,y,note\n1,2,HERE\n"),
     ],
 )
-def test_a_virtual_file_hidden_in_text_is_refused_and_its_driver_gone(tmp_path: Path, secret: Path, name: str, text: str) -> None:
+def test_a_virtual_file_hidden_in_text_is_refused_and_its_driver_gone(
+    tmp_path: Path, secret: Path, name: str, text: str
+) -> None:
     path = tmp_path / name
     path.write_text(text.replace("HERE", _vrt(secret)))
     with pytest.raises(UnsupportedFormat, match="OGRVRT"):
@@ -102,7 +115,9 @@ def test_a_second_root_element_behind_the_first_is_refused(tmp_path: Path, secre
 
 
 @pytest.mark.parametrize("where", ["first", "last"])
-def test_a_linked_crs_is_refused_and_not_fetched(tmp_path: Path, requests: tuple[str, list[str]], where: str) -> None:
+def test_a_linked_crs_is_refused_and_not_fetched(
+    tmp_path: Path, requests: tuple[str, list[str]], where: str
+) -> None:
     address, asked = requests
     crs = {"crs": {"properties": {"href": f"{address}/crs"}, "type": "link"}}
     rest = {"features": [{**_POINT, "properties": {"text": "x" * 400_000}}]}
@@ -115,7 +130,9 @@ def test_a_linked_crs_is_refused_and_not_fetched(tmp_path: Path, requests: tuple
     assert asked == ["/crs"], "asked once, before, and not after"
 
 
-def test_kml_links_and_gml_schemas_are_not_followed(tmp_path: Path, requests: tuple[str, list[str]]) -> None:
+def test_kml_links_and_gml_schemas_are_not_followed(
+    tmp_path: Path, requests: tuple[str, list[str]]
+) -> None:
     address, asked = requests
     kml = tmp_path / "x.kml"
     kml.write_text(
@@ -142,12 +159,19 @@ def test_a_jpeg_2000_whose_metadata_names_another_file(tmp_path: Path) -> None:
     xml = b"<GDALMultiDomainMetadata>" + item + b"</GDALMultiDomainMetadata>"
     content = path.read_bytes()
     at = content.index(b"jp2c") - 4
-    path.write_bytes(content[:at] + (len(xml) + 8).to_bytes(4, "big") + b"xml " + xml + content[at:])
+    path.write_bytes(
+        content[:at] + (len(xml) + 8).to_bytes(4, "big") + b"xml " + xml + content[at:]
+    )
     with pytest.raises(UnsupportedFormat, match="points to another file"):
         detect(path, name="x.jp2")
 
 
-_BUSY_TEXTS = ['{"a":"' + '\\"' * 60_000, '{"type":"FeatureCollection",' + '"crs":{' * 37_000, "[" * 250_000, '"' * 250_000]
+_BUSY_TEXTS = [
+    '{"a":"' + '\\"' * 60_000,
+    '{"type":"FeatureCollection",' + '"crs":{' * 37_000,
+    "[" * 250_000,
+    '"' * 250_000,
+]
 
 
 @pytest.mark.parametrize("text", _BUSY_TEXTS, ids=["escapes", "members", "brackets", "quotes"])
@@ -188,7 +212,10 @@ def test_a_tiff_with_the_same_metadata_very_often(tmp_path: Path) -> None:
 )
 def test_document_types_and_entities_are_refused(tmp_path: Path, prolog: str) -> None:
     path = tmp_path / "x"
-    for root in ('<kml xmlns="http://www.opengis.net/kml/2.2">&b;</kml>', '<f xmlns:gml="http://www.opengis.net/gml"/>'):
+    for root in (
+        '<kml xmlns="http://www.opengis.net/kml/2.2">&b;</kml>',
+        '<f xmlns:gml="http://www.opengis.net/gml"/>',
+    ):
         path.write_text(f'<?xml version="1.0"?>{prolog}{root}')
         with pytest.raises(UnsupportedFormat, match="document type or entities"):
             detect(path, name="x.gml")
@@ -197,7 +224,9 @@ def test_document_types_and_entities_are_refused(tmp_path: Path, prolog: str) ->
 def _half_size(path: Path, value: int) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with rasterio.open(path, "w", driver="GTiff", width=32, height=24, count=1, dtype="uint8") as dataset:
+        with rasterio.open(
+            path, "w", driver="GTiff", width=32, height=24, count=1, dtype="uint8"
+        ) as dataset:
             dataset.write(np.full((1, 24, 32), value, "uint8"))
     return path
 
@@ -207,24 +236,36 @@ def test_a_tiff_whose_metadata_names_another_file(tmp_path: Path, domain: str) -
     secret = _half_size(tmp_path / "secret.tif", 99)
     path = write_raster(tmp_path / "x.tif", tags={domain: {"OVERVIEW_FILE": str(secret)}})
     with rasterio.open(path, driver="GTiff") as dataset:
-        assert dataset.read(1, out_shape=(24, 32)).max() == 99, "GDAL no longer follows it; the rule may go"
+        assert dataset.read(1, out_shape=(24, 32)).max() == 99, (
+            "GDAL no longer follows it; the rule may go"
+        )
     with pytest.raises(UnsupportedFormat, match="points to another file"):
         detect(path, name="x.tif")
 
 
 def test_geolocation_arrays_in_other_files_are_refused(tmp_path: Path) -> None:
-    path = write_raster(tmp_path / "x.tif", tags={"GEOLOCATION": {"X_DATASET": "/etc/passwd", "X_BAND": "1"}})
+    path = write_raster(
+        tmp_path / "x.tif", tags={"GEOLOCATION": {"X_DATASET": "/etc/passwd", "X_BAND": "1"}}
+    )
     with pytest.raises(UnsupportedFormat, match="points to another file"):
         detect(path, name="x.tif")
 
 
 def test_metadata_of_every_other_kind_passes(tmp_path: Path) -> None:
-    path = write_raster(tmp_path / "x.tif", tags={"": {"AREA_OR_POINT": "Area", "note": "<a>&amp;\u00e9"}, "IMAGERY": {"CLOUDCOVER": "3"}})
+    path = write_raster(
+        tmp_path / "x.tif",
+        tags={
+            "": {"AREA_OR_POINT": "Area", "note": "<a>&amp;\u00e9"},
+            "IMAGERY": {"CLOUDCOVER": "3"},
+        },
+    )
     assert detect(path, name="x.tif").format is SourceFormat.geotiff
 
 
 @pytest.mark.parametrize("suffix", [".msk", ".ovr"])
-def test_a_virtual_mask_or_overview_beside_a_tiff_reaches_no_driver(tmp_path: Path, suffix: str) -> None:
+def test_a_virtual_mask_or_overview_beside_a_tiff_reaches_no_driver(
+    tmp_path: Path, suffix: str
+) -> None:
     path = write_raster(tmp_path / "x.tif")
     size = (64, 48) if suffix == ".msk" else (32, 24)
     secret = _half_size(tmp_path / "secret.tif", 99)
@@ -239,11 +280,16 @@ def test_a_virtual_mask_or_overview_beside_a_tiff_reaches_no_driver(tmp_path: Pa
         check_companion(FileContent(beside, beside.name))
     detected = detect(path, name="x.tif")
     if suffix == ".msk":
-        with pytest.raises(UnsupportedFormat), staged(path, detected, {beside.name: beside}, name="x.tif", scratch=tmp_path / "s"):
+        with (
+            pytest.raises(UnsupportedFormat),
+            staged(path, detected, {beside.name: beside}, name="x.tif", scratch=tmp_path / "s"),
+        ):
             pass
     else:
         with (
-            staged(path, detected, {beside.name: beside}, name="x.tif", scratch=tmp_path / "s") as source,
+            staged(
+                path, detected, {beside.name: beside}, name="x.tif", scratch=tmp_path / "s"
+            ) as source,
             rasterio.open(source.gdal_path, driver="GTiff") as dataset,
         ):
             assert dataset.files == [source.gdal_path]
@@ -264,7 +310,13 @@ def test_auxiliary_metadata_that_leads_elsewhere_is_refused(tmp_path: Path, docu
     path = write_raster(tmp_path / "x.tif")
     with (
         pytest.raises(UnsupportedFormat) as refusal,
-        staged(path, detect(path, name="x.tif"), {beside.name: beside}, name="x.tif", scratch=tmp_path / "s"),
+        staged(
+            path,
+            detect(path, name="x.tif"),
+            {beside.name: beside},
+            name="x.tif",
+            scratch=tmp_path / "s",
+        ),
     ):
         pass
     assert ".aux.xml" in refusal.value.message
@@ -278,7 +330,9 @@ def _geopackage(samples: Path, tmp_path: Path, *statements: str, entry: str | No
     for statement in ("PRAGMA writable_schema = ON", *statements):
         database.execute(statement)
     if entry:
-        database.execute("INSERT INTO sqlite_schema VALUES ('table', 'evil', 'evil', 0, ?)", (entry,))
+        database.execute(
+            "INSERT INTO sqlite_schema VALUES ('table', 'evil', 'evil', 0, ?)", (entry,)
+        )
     database.commit()
     database.close()
     return path
@@ -286,23 +340,35 @@ def _geopackage(samples: Path, tmp_path: Path, *statements: str, entry: str | No
 
 @pytest.mark.parametrize(
     "entry",
-    ["CREATE VIRTUAL TABLE evil USING VirtualOGR('/etc/passwd')", 'CREATE /* */ virtual\n TABLE evil USING "virtualogr"(x)'],
+    [
+        "CREATE VIRTUAL TABLE evil USING VirtualOGR('/etc/passwd')",
+        'CREATE /* */ virtual\n TABLE evil USING "virtualogr"(x)',
+    ],
 )
-def test_a_geopackage_with_foreign_virtual_tables_is_refused(samples: Path, tmp_path: Path, entry: str) -> None:
+def test_a_geopackage_with_foreign_virtual_tables_is_refused(
+    samples: Path, tmp_path: Path, entry: str
+) -> None:
     with pytest.raises(UnsupportedFormat, match="evil"):
         detect(_geopackage(samples, tmp_path, entry=entry), name="x.gpkg")
 
 
 @pytest.mark.parametrize(
     "statement",
-    ["CREATE VIEW evil AS SELECT ogr_datasource_load_layers('/etc/passwd')", "CREATE VIEW evil AS SELECT \"load_extension\" ('x')"],
+    [
+        "CREATE VIEW evil AS SELECT ogr_datasource_load_layers('/etc/passwd')",
+        "CREATE VIEW evil AS SELECT \"load_extension\" ('x')",
+    ],
 )
-def test_a_geopackage_that_calls_what_reaches_outside_is_refused(samples: Path, tmp_path: Path, statement: str) -> None:
+def test_a_geopackage_that_calls_what_reaches_outside_is_refused(
+    samples: Path, tmp_path: Path, statement: str
+) -> None:
     with pytest.raises(UnsupportedFormat, match="evil"):
         detect(_geopackage(samples, tmp_path, statement), name="x.gpkg")
 
 
-def test_a_geopackage_with_views_triggers_and_search_tables_passes(samples: Path, tmp_path: Path) -> None:
+def test_a_geopackage_with_views_triggers_and_search_tables_passes(
+    samples: Path, tmp_path: Path
+) -> None:
     path = _geopackage(
         samples,
         tmp_path,

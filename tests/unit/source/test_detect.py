@@ -61,13 +61,18 @@ def test_a_file_is_recognised_by_its_bytes(samples: Path, name: str) -> None:
     assert found.media_type == FORMATS[found.format].media_type
 
 
-@pytest.mark.parametrize("name", [name for name in _NAMED_BY_FORMAT if name not in _NAME_IS_EVIDENCE])
+@pytest.mark.parametrize(
+    "name", [name for name in _NAMED_BY_FORMAT if name not in _NAME_IS_EVIDENCE]
+)
 def test_a_wrong_name_changes_nothing(samples: Path, name: str) -> None:
     assert _detect(samples / name, "report.vrt") == SourceFormat(name.partition(".")[0])
 
 
 def test_every_format_has_a_sample_or_is_an_archives(samples: Path) -> None:
-    assert {name.partition(".")[0] for name in _NAMED_BY_FORMAT} == set(SourceFormat) - {"srtm_hgt", "file_geodatabase"}
+    assert {name.partition(".")[0] for name in _NAMED_BY_FORMAT} == set(SourceFormat) - {
+        "srtm_hgt",
+        "file_geodatabase",
+    }
 
 
 @pytest.mark.parametrize("name", ["N47E008.hgt", "n47e008.HGT", "folder/S12W077.SRTMGL1.hgt"])
@@ -86,7 +91,9 @@ def test_a_cut_srtm_tile_is_truncated(tmp_path: Path) -> None:
 
 
 def test_bigtiff_and_both_byte_orders(tmp_path: Path) -> None:
-    for number, profile in enumerate(({"BIGTIFF": "YES"}, {"ENDIANNESS": "BIG"}, {"BIGTIFF": "YES", "ENDIANNESS": "BIG"})):
+    for number, profile in enumerate(
+        ({"BIGTIFF": "YES"}, {"ENDIANNESS": "BIG"}, {"BIGTIFF": "YES", "ENDIANNESS": "BIG"})
+    ):
         assert _detect(write_raster(tmp_path / f"{number}.tif", **profile)) is SourceFormat.geotiff
 
 
@@ -96,9 +103,19 @@ def test_an_empty_object(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["geotiff.tif", "geopackage.gpkg", "shapefile.shp", "flatgeobuf.fgb", "geoparquet.parquet", "jpeg2000.jp2"]
+    "name",
+    [
+        "geotiff.tif",
+        "geopackage.gpkg",
+        "shapefile.shp",
+        "flatgeobuf.fgb",
+        "geoparquet.parquet",
+        "jpeg2000.jp2",
+    ],
 )
-def test_a_file_cut_inside_its_header_or_directory_is_truncated(samples: Path, tmp_path: Path, name: str) -> None:
+def test_a_file_cut_inside_its_header_or_directory_is_truncated(
+    samples: Path, tmp_path: Path, name: str
+) -> None:
     whole = (samples / name).read_bytes()
     assert _detect(_written(tmp_path, whole), name) == SourceFormat(name.partition(".")[0])
     for kept in (20, 60):
@@ -127,7 +144,9 @@ def test_a_half_geopackage_is_truncated(samples: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kept", [40, 100, -13, -1])
-def test_a_png_that_ends_before_its_last_chunk_is_truncated(samples: Path, tmp_path: Path, kept: int) -> None:
+def test_a_png_that_ends_before_its_last_chunk_is_truncated(
+    samples: Path, tmp_path: Path, kept: int
+) -> None:
     whole = (samples / "png.png").read_bytes()
     with pytest.raises(SourceTruncated):
         _detect(_written(tmp_path, whole[:kept]))
@@ -140,7 +159,9 @@ def test_a_path_that_is_no_text_is_looked_at_all_the_same(samples: Path, tmp_pat
     assert _detect(path) is SourceFormat.geopackage
 
 
-@pytest.mark.parametrize("page", ["<!doctype html><p>404", "<!-- x --> <HTML>", "\n<!DOCTYPE html PUBLIC 'x'><html>"])
+@pytest.mark.parametrize(
+    "page", ["<!doctype html><p>404", "<!-- x --> <HTML>", "\n<!DOCTYPE html PUBLIC 'x'><html>"]
+)
 def test_a_servers_answer_instead_of_the_file_is_named(tmp_path: Path, page: str) -> None:
     with pytest.raises(UnsupportedFormat, match="web page"):
         _detect(_written(tmp_path, page), "data.geojson")
@@ -153,7 +174,9 @@ def test_a_shapefile_without_its_index_says_what_to_send(samples: Path) -> None:
     assert "zip" in refusal.value.remedy
 
 
-@pytest.mark.parametrize(("part", "said"), [("shapefile.shx", "index"), ("shapefile.dbf", "attribute table")])
+@pytest.mark.parametrize(
+    ("part", "said"), [("shapefile.shx", "index"), ("shapefile.dbf", "attribute table")]
+)
 def test_a_lone_part_of_a_shapefile_is_named(samples: Path, part: str, said: str) -> None:
     with pytest.raises(UnsupportedFormat, match=said):
         _detect(samples / part)
@@ -184,7 +207,10 @@ def test_parquet_without_geometry(samples: Path) -> None:
         ("PG:dbname=postgres", "database"),
         ('{"type": "gdal_streamed_alg", "command_line": "gdal vector pipeline"}', "GDALG"),
         ('{"type": "Topology", "objects": {}}', "TopoJSON"),
-        ('{"displayFieldName": "", "geometryType": "esriGeometryPoint", "features": []}', "Esri JSON"),
+        (
+            '{"displayFieldName": "", "geometryType": "esriGeometryPoint", "features": []}',
+            "Esri JSON",
+        ),
         ('{"type": "Feature", "stac_version": "1.1.0"}', "STAC"),
         ('{"stac_version": "1.0.0", "type": "Catalog"}', "STAC"),
         ('{"a": 1}', "no GeoJSON"),
@@ -203,10 +229,18 @@ def test_what_is_not_supported_is_named(tmp_path: Path, content: str | bytes, sa
     "document",
     [
         {"type": "FeatureCollection", "features": []},
-        {"name": "x", "crs": {"type": "name", "properties": {"name": "EPSG:2056"}}, "type": "FeatureCollection", "features": []},
+        {
+            "name": "x",
+            "crs": {"type": "name", "properties": {"name": "EPSG:2056"}},
+            "type": "FeatureCollection",
+            "features": [],
+        },
         {"type": "Feature", "geometry": None, "properties": {"type": "Topology", "tricky": '}"]{'}},
         {"coordinates": [1, 2], "type": "Point"},
-        {"features": [{"type": "Feature", "geometry": None, "properties": {}}], "type": "FeatureCollection"},
+        {
+            "features": [{"type": "Feature", "geometry": None, "properties": {}}],
+            "type": "FeatureCollection",
+        },
     ],
 )
 def test_geojson_members_in_any_order(tmp_path: Path, document: dict[str, object]) -> None:
@@ -216,7 +250,14 @@ def test_geojson_members_in_any_order(tmp_path: Path, document: dict[str, object
 
 def test_geojson_whose_type_comes_after_a_megabyte_of_features(tmp_path: Path) -> None:
     feature = {"type": "Feature", "geometry": None, "properties": {"text": "x" * 1000}}
-    assert _detect(_written(tmp_path, json.dumps({"features": [feature] * 1000, "type": "FeatureCollection"}))) is SourceFormat.geojson
+    assert (
+        _detect(
+            _written(
+                tmp_path, json.dumps({"features": [feature] * 1000, "type": "FeatureCollection"})
+            )
+        )
+        is SourceFormat.geojson
+    )
 
 
 @pytest.mark.parametrize("between", ["\n", "\r\n", "\n\x1e", " \n \n"])
@@ -228,16 +269,32 @@ def test_features_one_after_another_are_lines(tmp_path: Path, between: str) -> N
 
 def test_kml_and_gml_of_any_version(tmp_path: Path) -> None:
     for namespace in ("http://www.opengis.net/kml/2.2", "http://earth.google.com/kml/2.1"):
-        assert _detect(_written(tmp_path, f'<?xml version="1.0"?>\n<!-- c --><k:kml xmlns:k="{namespace}"/>')) is SourceFormat.kml
+        assert (
+            _detect(
+                _written(
+                    tmp_path, f'<?xml version="1.0"?>\n<!-- c --><k:kml xmlns:k="{namespace}"/>'
+                )
+            )
+            is SourceFormat.kml
+        )
     assert _detect(_written(tmp_path, "<kml><Document/></kml>")) is SourceFormat.kml
     for namespace in ("http://www.opengis.net/gml", "http://www.opengis.net/gml/3.2"):
-        assert _detect(_written(tmp_path, f'<City xmlns="urn:x" xmlns:gml="{namespace}"></City>')) is SourceFormat.gml
+        assert (
+            _detect(_written(tmp_path, f'<City xmlns="urn:x" xmlns:gml="{namespace}"></City>'))
+            is SourceFormat.gml
+        )
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252"])
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
-def test_csv_of_any_delimiter_and_western_encoding(tmp_path: Path, delimiter: str, encoding: str) -> None:
-    rows = [["Ort", "Länge", "Breite", "Notiz"], ["Zürich", "8.5", "47.4", '"zwei\nZeilen"'], ["Genf", "6.1", "46.2", ""]]
+def test_csv_of_any_delimiter_and_western_encoding(
+    tmp_path: Path, delimiter: str, encoding: str
+) -> None:
+    rows = [
+        ["Ort", "Länge", "Breite", "Notiz"],
+        ["Zürich", "8.5", "47.4", '"zwei\nZeilen"'],
+        ["Genf", "6.1", "46.2", ""],
+    ]
     content = "\r\n".join(delimiter.join(row) for row in rows).encode(encoding)
     assert _detect(_written(tmp_path, content), "orte.CSV") is SourceFormat.csv
 
@@ -247,7 +304,13 @@ def test_csv_needs_its_name_and_columns(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedFormat):
         _detect(table, "table.txt")
     with pytest.raises(UnsupportedFormat, match="no table"):
-        _detect(_written(tmp_path, "Dear all,\n\nthis is a letter, and it has, here and there, commas.\nBest\n"), "letter.csv")
+        _detect(
+            _written(
+                tmp_path,
+                "Dear all,\n\nthis is a letter, and it has, here and there, commas.\nBest\n",
+            ),
+            "letter.csv",
+        )
 
 
 def test_a_long_csv_whose_head_is_cut_in_a_row(tmp_path: Path) -> None:
@@ -257,7 +320,10 @@ def test_a_long_csv_whose_head_is_cut_in_a_row(tmp_path: Path) -> None:
 
 def test_an_ascii_grid_in_any_order_and_case(tmp_path: Path) -> None:
     header = "NROWS 2\nncols 3\nXLLCENTER 1\nyllcenter 2\ndx 1\ndy 2\nNODATA_value -9999\n"
-    assert _detect(_written(tmp_path, header + "1 2 3\n4 5 6\n"), "grid.txt") is SourceFormat.esri_ascii_grid
+    assert (
+        _detect(_written(tmp_path, header + "1 2 3\n4 5 6\n"), "grid.txt")
+        is SourceFormat.esri_ascii_grid
+    )
     with pytest.raises(UnsupportedFormat):
         _detect(_written(tmp_path, "ncols 3\nnrows 2\n1 2 3\n4 5 6\n"), "grid.asc")
 
@@ -276,7 +342,12 @@ def test_other_sqlite_databases_are_named(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedFormat, match="MBTiles"):
         _detect(tiles, "tiles.gpkg")
     contents = "CREATE TABLE gpkg_contents (table_name TEXT, data_type TEXT)"
-    raster = _database(tmp_path / "b", contents, "INSERT INTO gpkg_contents VALUES ('t', 'tiles')", application_id=0x47504B47)
+    raster = _database(
+        tmp_path / "b",
+        contents,
+        "INSERT INTO gpkg_contents VALUES ('t', 'tiles')",
+        application_id=0x47504B47,
+    )
     with pytest.raises(UnsupportedFormat, match="raster tiles"):
         _detect(raster)
     with pytest.raises(NoGeometry):

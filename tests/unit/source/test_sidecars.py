@@ -6,24 +6,71 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geo_platform.contracts.arrival import SourceFormat
-from geo_platform.source.sidecars import SourceGroup, exposed_sidecars, group_sources, set_prefix, sidecars_of, stands_alone
+from geo_platform.source.sidecars import (
+    SourceGroup,
+    exposed_sidecars,
+    group_sources,
+    set_prefix,
+    sidecars_of,
+    stands_alone,
+)
 
 
 def test_a_shapefile_takes_its_parts_whatever_their_case() -> None:
-    siblings = ["in/a.DBF", "in/A.shx", "in/a.prj", "in/a.cpg", "in/a.shp.xml", "in/ab.dbf", "other/a.dbf", "in/a.tif"]
-    assert sidecars_of("in/a.shp", siblings) == ("in/A.shx", "in/a.DBF", "in/a.cpg", "in/a.prj", "in/a.shp.xml")
+    siblings = [
+        "in/a.DBF",
+        "in/A.shx",
+        "in/a.prj",
+        "in/a.cpg",
+        "in/a.shp.xml",
+        "in/ab.dbf",
+        "other/a.dbf",
+        "in/a.tif",
+    ]
+    assert sidecars_of("in/a.shp", siblings) == (
+        "in/A.shx",
+        "in/a.DBF",
+        "in/a.cpg",
+        "in/a.prj",
+        "in/a.shp.xml",
+    )
 
 
 def test_a_tiff_takes_world_file_metadata_and_mask() -> None:
-    siblings = {"a.tfw", "a.tif.aux.xml", "a.tif.msk", "a.tif.ovr", "a.prj", "a.b.tfw", "a.pgw", "a.tif"}
-    assert sidecars_of("a.tif", siblings) == ("a.prj", "a.tfw", "a.tif.aux.xml", "a.tif.msk", "a.tif.ovr")
+    siblings = {
+        "a.tfw",
+        "a.tif.aux.xml",
+        "a.tif.msk",
+        "a.tif.ovr",
+        "a.prj",
+        "a.b.tfw",
+        "a.pgw",
+        "a.tif",
+    }
+    assert sidecars_of("a.tif", siblings) == (
+        "a.prj",
+        "a.tfw",
+        "a.tif.aux.xml",
+        "a.tif.msk",
+        "a.tif.ovr",
+    )
     assert sidecars_of("a.b.tif", siblings) == ("a.b.tfw",)
 
 
 def test_what_a_driver_is_shown() -> None:
-    shown = exposed_sidecars(SourceFormat.geotiff, "x/A.TIF", ["x/a.wld", "x/A.tfw", "x/A.TIF.aux.xml", "x/A.tif.ovr", "x/A.tif.msk"])
-    assert shown == {".wld": "x/A.tfw", ".tif.aux.xml": "x/A.TIF.aux.xml", ".tif.msk": "x/A.tif.msk"}
-    assert exposed_sidecars(SourceFormat.shapefile, "a.shp", ["a.shx", "a.dbf", "a.qix", "a.shp.xml"]) == {".shx": "a.shx", ".dbf": "a.dbf"}
+    shown = exposed_sidecars(
+        SourceFormat.geotiff,
+        "x/A.TIF",
+        ["x/a.wld", "x/A.tfw", "x/A.TIF.aux.xml", "x/A.tif.ovr", "x/A.tif.msk"],
+    )
+    assert shown == {
+        ".wld": "x/A.tfw",
+        ".tif.aux.xml": "x/A.TIF.aux.xml",
+        ".tif.msk": "x/A.tif.msk",
+    }
+    assert exposed_sidecars(
+        SourceFormat.shapefile, "a.shp", ["a.shx", "a.dbf", "a.qix", "a.shp.xml"]
+    ) == {".shx": "a.shx", ".dbf": "a.dbf"}
     assert exposed_sidecars(SourceFormat.gml, "a.gml", ["a.xsd", "a.gfs"]) == {}
     assert exposed_sidecars(SourceFormat.geopackage, "a.gpkg", ["a.gpkg-wal"]) == {}
     assert exposed_sidecars(SourceFormat.jpeg, "a.jpeg", ["a.jgw"]) == {".wld": "a.jgw"}
@@ -64,11 +111,16 @@ def test_a_folder_is_grouped() -> None:
     assert "zip that folder" in left["city.gdb/gdb"]
     assert "hidden" in left[".hidden.tif"]
     assert "not here" in left["lonely.prj"]
-    assert set(left) == set(names) - {name for group in grouping.sources for name in (group.main, *group.sidecars)}
+    assert set(left) == set(names) - {
+        name for group in grouping.sources for name in (group.main, *group.sidecars)
+    }
 
 
 def test_a_shared_sidecar_stands_with_the_first() -> None:
-    assert group_sources(["b.tif", "b.png", "b.wld"]).sources == (SourceGroup("b.png", ("b.wld",)), SourceGroup("b.tif", ()))
+    assert group_sources(["b.tif", "b.png", "b.wld"]).sources == (
+        SourceGroup("b.png", ("b.wld",)),
+        SourceGroup("b.tif", ()),
+    )
 
 
 _STEMS = st.text(string.ascii_letters + ". é", min_size=1, max_size=3)
@@ -82,7 +134,9 @@ _NAMES = st.builds("{}{}{}".format, st.sampled_from(["", "a/", "A/", ".b/"]), _S
 @given(st.lists(_NAMES | st.text(min_size=1, max_size=8), max_size=25))
 def test_grouping_is_a_partition(names: list[str]) -> None:
     grouping = group_sources(names)
-    listed = [name for group in grouping.sources for name in (group.main, *group.sidecars)] + [name for name, _ in grouping.left]
+    listed = [name for group in grouping.sources for name in (group.main, *group.sidecars)] + [
+        name for name, _ in grouping.left
+    ]
     assert sorted(listed) == sorted(set(names))
     assert grouping == group_sources(reversed(names))
     assert all(reason for _, reason in grouping.left)
@@ -93,7 +147,9 @@ def test_sidecars_lie_beside_their_file(name: str, siblings: list[str]) -> None:
     found = sidecars_of(name, siblings)
     assert name not in found
     assert set(found) <= set(siblings)
-    assert {sidecar.rpartition("/")[0].casefold() for sidecar in found} <= {name.rpartition("/")[0].casefold()}
+    assert {sidecar.rpartition("/")[0].casefold() for sidecar in found} <= {
+        name.rpartition("/")[0].casefold()
+    }
 
 
 @given(st.lists(_NAMES, max_size=25))

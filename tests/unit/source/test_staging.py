@@ -19,14 +19,28 @@ _WEIRD_NAME = "user's {odd} näme\n; DROP"
 
 
 @pytest.mark.parametrize(
-    "name", ["geotiff.tif", "jpeg2000.jp2", "erdas_imagine.img", "esri_ascii_grid.asc", "png.png", "jpeg.jpg", "N47E008.hgt"]
+    "name",
+    [
+        "geotiff.tif",
+        "jpeg2000.jp2",
+        "erdas_imagine.img",
+        "esri_ascii_grid.asc",
+        "png.png",
+        "jpeg.jpg",
+        "N47E008.hgt",
+    ],
 )
 def test_rasters_open_under_another_name(samples: Path, tmp_path: Path, name: str) -> None:
     detected = detect(samples / name, name=name)
     given = name if detected.format is SourceFormat.srtm_hgt else f"{_WEIRD_NAME}.vrt"
-    with warnings.catch_warnings(), staged(samples / name, detected, {}, name=given, scratch=tmp_path) as source:
+    with (
+        warnings.catch_warnings(),
+        staged(samples / name, detected, {}, name=given, scratch=tmp_path) as source,
+    ):
         warnings.simplefilter("ignore")
-        with rasterio.open(source.gdal_path, driver=FORMATS[detected.format].rasterio_drivers[0]) as dataset:
+        with rasterio.open(
+            source.gdal_path, driver=FORMATS[detected.format].rasterio_drivers[0]
+        ) as dataset:
             assert dataset.count == 1
             assert dataset.driver == FORMATS[detected.format].rasterio_drivers[0]
             assert "odd" not in source.gdal_path
@@ -36,7 +50,16 @@ def test_rasters_open_under_another_name(samples: Path, tmp_path: Path, name: st
 
 @pytest.mark.parametrize(
     "name",
-    ["geopackage.gpkg", "shapefile.shp", "geojson.geojson", "geojson_lines.geojsonl", "flatgeobuf.fgb", "kml.kml", "gml.gml", "csv.csv"],
+    [
+        "geopackage.gpkg",
+        "shapefile.shp",
+        "geojson.geojson",
+        "geojson_lines.geojsonl",
+        "flatgeobuf.fgb",
+        "kml.kml",
+        "gml.gml",
+        "csv.csv",
+    ],
 )
 def test_vectors_open_with_their_own_driver(samples: Path, tmp_path: Path, name: str) -> None:
     sidecars = shapefile_parts(samples) if name == "shapefile.shp" else {}
@@ -63,18 +86,32 @@ def test_a_layer_keeps_the_letters_of_its_files_name(samples: Path, tmp_path: Pa
 
 def test_a_very_long_name_is_cut(samples: Path, tmp_path: Path) -> None:
     path = samples / "geojson_lines.geojsonl"
-    with staged(path, detect(path, name="x"), {}, name="日" * 80 + ".json", scratch=tmp_path) as source:
+    with staged(
+        path, detect(path, name="x"), {}, name="日" * 80 + ".json", scratch=tmp_path
+    ) as source:
         assert pyogrio.read_info(source.gdal_path)["features"] == 3
 
 
-def test_zipped_vectors_open_in_place(samples: Path, tmp_path: Path, zipped: Callable[..., Path]) -> None:
-    geodatabase = {f"x.gdb/{path.name}": path for path in (samples / "file_geodatabase.gdb").iterdir()}
-    shapes = {f"{stem}{path.suffix}": path for stem in ("roads", "rivers") for path in shapefile_parts(samples).values()}
+def test_zipped_vectors_open_in_place(
+    samples: Path, tmp_path: Path, zipped: Callable[..., Path]
+) -> None:
+    geodatabase = {
+        f"x.gdb/{path.name}": path for path in (samples / "file_geodatabase.gdb").iterdir()
+    }
+    shapes = {
+        f"{stem}{path.suffix}": path
+        for stem in ("roads", "rivers")
+        for path in shapefile_parts(samples).values()
+    }
     for members, driver, layers in (
         (geodatabase, "OpenFileGDB", 1),
         (shapes, "ESRI Shapefile", 2),
         (
-            {**{f"in/{name}": path for name, path in shapes.items()}, "in/read.md": b"x", "other.csv": samples / "csv.csv"},
+            {
+                **{f"in/{name}": path for name, path in shapes.items()},
+                "in/read.md": b"x",
+                "other.csv": samples / "csv.csv",
+            },
             "ESRI Shapefile",
             2,
         ),
@@ -82,7 +119,9 @@ def test_zipped_vectors_open_in_place(samples: Path, tmp_path: Path, zipped: Cal
         ({"a {b}/x.gpkg": samples / "geopackage.gpkg"}, "GPKG", 1),
     ):
         path = zipped(members)
-        with staged(path, detect(path, name="x.zip"), {}, name="x.zip", scratch=tmp_path / "scratch") as source:
+        with staged(
+            path, detect(path, name="x.zip"), {}, name="x.zip", scratch=tmp_path / "scratch"
+        ) as source:
             names = [name for name, _ in pyogrio.list_layers(source.gdal_path)]
             assert len(names) == layers
             for name in names:
@@ -90,10 +129,14 @@ def test_zipped_vectors_open_in_place(samples: Path, tmp_path: Path, zipped: Cal
                 assert (info["driver"], info["features"]) == (driver, 3)
 
 
-def test_a_zipped_srtm_tile_opens_in_place(samples: Path, tmp_path: Path, zipped: Callable[..., Path]) -> None:
+def test_a_zipped_srtm_tile_opens_in_place(
+    samples: Path, tmp_path: Path, zipped: Callable[..., Path]
+) -> None:
     path = zipped({"N47E008.hgt": samples / "N47E008.hgt"})
     with (
-        staged(path, detect(path, name="x.zip"), {}, name="x.zip", scratch=tmp_path / "scratch") as source,
+        staged(
+            path, detect(path, name="x.zip"), {}, name="x.zip", scratch=tmp_path / "scratch"
+        ) as source,
         rasterio.open(source.gdal_path, driver="SRTMHGT") as dataset,
     ):
         assert (round(dataset.bounds.left), round(dataset.bounds.bottom)) == (8, 47)
@@ -122,7 +165,13 @@ def test_an_external_mask_is_kept(tmp_path: Path) -> None:
     beside = tmp_path / "x.tif.msk"
     assert beside.exists()
     with (
-        staged(path, detect(path, name="x.tif"), {beside.name: beside}, name="x.tif", scratch=tmp_path / "s") as source,
+        staged(
+            path,
+            detect(path, name="x.tif"),
+            {beside.name: beside},
+            name="x.tif",
+            scratch=tmp_path / "s",
+        ) as source,
         rasterio.open(source.gdal_path, driver="GTiff") as dataset,
     ):
         assert dataset.read_masks(1).min() == 0
@@ -141,7 +190,10 @@ def test_what_drivers_write_lands_in_the_scratch_folder(samples: Path, tmp_path:
 
 def test_the_folder_goes_with_the_context(samples: Path, tmp_path: Path) -> None:
     detected = detect(samples / "geotiff.tif", name="x.tif")
-    with pytest.raises(ZeroDivisionError), staged(samples / "geotiff.tif", detected, {}, name="x.tif", scratch=tmp_path / "a" / "b"):
+    with (
+        pytest.raises(ZeroDivisionError),
+        staged(samples / "geotiff.tif", detected, {}, name="x.tif", scratch=tmp_path / "a" / "b"),
+    ):
         _ = 1 / 0
     assert list((tmp_path / "a" / "b").iterdir()) == []
 

@@ -26,25 +26,42 @@ def test_the_union_holds_every_box_with_its_middle(arcs: list[tuple[int, int]]) 
     for west, east in arcs:
         middle = (west + east) / 2 if west <= east else ((west + east + 360) / 2 + 180) % 360 - 180
         for longitude in (west, middle, east):
-            assert holds(box, longitude) or (abs(longitude) == 180 and holds(box, -longitude)), (box, arcs, longitude)
+            assert holds(box, longitude) or (abs(longitude) == 180 and holds(box, -longitude)), (
+                box,
+                arcs,
+                longitude,
+            )
 
 
 def test_boxes_on_both_sides_of_the_antimeridian_are_near_each_other() -> None:
-    assert union([boxed(170, 175), boxed(178, -179), boxed(-178, -170)])["spatial"]["bbox"] == [[170, -1, -170, 1]]
+    assert union([boxed(170, 175), boxed(178, -179), boxed(-178, -170)])["spatial"]["bbox"] == [
+        [170, -1, -170, 1]
+    ]
     assert union([boxed(170, 175), boxed(-10, 10)])["spatial"]["bbox"] == [[-10, -1, 175, 1]]
 
 
 def test_times_and_spans_and_none() -> None:
     spans = [
         {"properties": {"datetime": "2020-06-01T00:00:00Z"}},
-        {"properties": {"datetime": None, "start_datetime": "2019-01-01T00:00:00Z", "end_datetime": "2021-01-01T00:00:00Z"}},
+        {
+            "properties": {
+                "datetime": None,
+                "start_datetime": "2019-01-01T00:00:00Z",
+                "end_datetime": "2021-01-01T00:00:00Z",
+            }
+        },
     ]
     assert union(map(item_extent, spans)) == {
         "spatial": {"bbox": [[-180, -90, 180, 90]]},
         "temporal": {"interval": [["2019-01-01T00:00:00Z", "2021-01-01T00:00:00Z"]]},
     }
-    assert union([]) == {"spatial": {"bbox": [[-180, -90, 180, 90]]}, "temporal": {"interval": [[None, None]]}}
+    assert union([]) == {
+        "spatial": {"bbox": [[-180, -90, 180, 90]]},
+        "temporal": {"interval": [[None, None]]},
+    }
 
 
 def test_heights_are_left_out() -> None:
-    assert union([item_extent({"bbox": [0, 1, 100, 2, 3, 200], "properties": {}})])["spatial"]["bbox"] == [[0, 1, 2, 3]]
+    assert union([item_extent({"bbox": [0, 1, 100, 2, 3, 200], "properties": {}})])["spatial"][
+        "bbox"
+    ] == [[0, 1, 2, 3]]

@@ -13,16 +13,21 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from geo_platform.errors import SourceNotFound
 from geo_platform.ports import BRONZE, QUARANTINE, Catalog, FeatureStore, ObjectStore
-from geo_platform.storage.folder import FolderStore
+from geo_platform.storage.local.folder import FolderStore
 from geo_platform.storage.traced import TracedCatalog, TracedFeatures, TracedObjects
 from geo_platform.telemetry.context import telemetry_context
 from geo_platform.telemetry.tracing import stage_span
 
-_TARGET: Any = type("Target", (), {"dataset": "d", "schema_name": "geo", "load_mode": "update", "fingerprint": "f"})()
+_TARGET: Any = type(
+    "Target", (), {"dataset": "d", "schema_name": "geo", "load_mode": "update", "fingerprint": "f"}
+)()
 RUN = "ea2add4b-aee9-45ca-b4b4-26abf84316a1"
 
 
-@pytest.mark.parametrize(("port", "traced"), [(ObjectStore, TracedObjects), (FeatureStore, TracedFeatures), (Catalog, TracedCatalog)])
+@pytest.mark.parametrize(
+    ("port", "traced"),
+    [(ObjectStore, TracedObjects), (FeatureStore, TracedFeatures), (Catalog, TracedCatalog)],
+)
 def test_every_method_of_the_port_is_there_with_its_own_signature(port: type, traced: type) -> None:
     wanted = {name: member for name, member in vars(port).items() if not name.startswith("_")}
     assert wanted
@@ -32,28 +37,52 @@ def test_every_method_of_the_port_is_there_with_its_own_signature(port: type, tr
             assert inspect.signature(own) == inspect.signature(member), name
 
 
-def test_what_is_asked_of_objects_is_answered_as_the_store_does_and_has_a_span(tmp_path: Path, spans: InMemorySpanExporter) -> None:
+def test_what_is_asked_of_objects_is_answered_as_the_store_does_and_has_a_span(
+    tmp_path: Path, spans: InMemorySpanExporter
+) -> None:
     objects = TracedObjects(FolderStore(tmp_path), run_id=RUN)
     objects.put_bytes(BRONZE, "a.txt", b"abc", metadata={})
     assert objects.read_bytes(BRONZE, "a.txt") == b"abc"
     assert [stored.reference.key for stored in objects.list(BRONZE)] == ["a.txt"]
     (paged,) = objects.page(BRONZE).objects
     objects.move(BRONZE, "a.txt", QUARANTINE, etag=paged.reference.etag, metadata={})
-    objects.move(QUARANTINE, "a.txt", BRONZE, etag=objects.stat(QUARANTINE, "a.txt").reference.etag, metadata={})
+    objects.move(
+        QUARANTINE,
+        "a.txt",
+        BRONZE,
+        etag=objects.stat(QUARANTINE, "a.txt").reference.etag,
+        metadata={},
+    )
     with objects.open(BRONZE, "a.txt") as file:
         assert file.read() == b"abc"
-        assert "objects.open" not in {span.name for span in spans.get_finished_spans()}, "it lasts as long as the file is open"
+        assert "objects.open" not in {span.name for span in spans.get_finished_spans()}, (
+            "it lasts as long as the file is open"
+        )
     with objects.local_path(BRONZE, "a.txt") as path:
         assert path.read_bytes() == b"abc"
     objects.delete(BRONZE, "a.txt")
     with pytest.raises(SourceNotFound):
         objects.stat(BRONZE, "a.txt")
     names = [span.name for span in spans.get_finished_spans()]
-    wanted = ["put_bytes", "read_bytes", "list", "page", "move", "stat", "move", "open", "local_path", "delete", "stat"]
+    wanted = [
+        "put_bytes",
+        "read_bytes",
+        "list",
+        "page",
+        "move",
+        "stat",
+        "move",
+        "open",
+        "local_path",
+        "delete",
+        "stat",
+    ]
     assert names == [f"objects.{name}" for name in wanted]
 
 
-def test_a_listing_that_is_left_early_ends_its_span(tmp_path: Path, spans: InMemorySpanExporter) -> None:
+def test_a_listing_that_is_left_early_ends_its_span(
+    tmp_path: Path, spans: InMemorySpanExporter
+) -> None:
     objects = TracedObjects(FolderStore(tmp_path), run_id=RUN)
     for name in "abc":
         objects.put_bytes(BRONZE, name, b"", metadata={})
@@ -84,7 +113,9 @@ class _Hands:
             raise _Seen(pool.submit(list, batches).result())
 
 
-def test_what_is_read_while_loading_belongs_to_the_stage_and_not_to_the_load(tmp_path: Path, spans: InMemorySpanExporter) -> None:
+def test_what_is_read_while_loading_belongs_to_the_stage_and_not_to_the_load(
+    tmp_path: Path, spans: InMemorySpanExporter
+) -> None:
     objects = TracedObjects(FolderStore(tmp_path), run_id=RUN)
     objects.put_bytes(BRONZE, "a", b"", metadata={})
 
@@ -108,7 +139,9 @@ class _Seen(Exception):  # noqa: N818  # carries what was seen
     pass
 
 
-def test_batches_reach_the_store_whole_and_in_order(tmp_path: Path, spans: InMemorySpanExporter) -> None:
+def test_batches_reach_the_store_whole_and_in_order(
+    tmp_path: Path, spans: InMemorySpanExporter
+) -> None:
     batches = [pa.record_batch({"n": [number]}) for number in range(3)]
     with pytest.raises(_Seen) as seen:
         TracedFeatures(_Eager(), run_id=RUN).load(_TARGET, iter(batches), scratch=tmp_path)  # type: ignore[arg-type]

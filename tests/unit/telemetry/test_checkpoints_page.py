@@ -7,18 +7,24 @@ import dagster as dg
 import pytest
 
 from geo_platform.errors import error_leaves
+from geo_platform.orchestrator.stuck_causes import Cause
 from geo_platform.telemetry.checkpoints import MEANING, Checkpoint
-from schedules.stuck_causes import Cause
 from tests.support.checkpoints_page import PAGE, checkpoints, fields_of_a_line, section
 from tests.support.command import ROOT
 
 QUERIES = sorted((ROOT / "deploy" / "queries").iterdir())
-DAGSTER_S_OWN = {*dg.DagsterEventType.__members__, *(kind.value for kind in dg.DagsterEventType), *dg.DagsterRunStatus.__members__}
+DAGSTER_S_OWN = {
+    *dg.DagsterEventType.__members__,
+    *(kind.value for kind in dg.DagsterEventType),
+    *dg.DagsterRunStatus.__members__,
+}
 NAME = re.compile(r"\b[A-Z]+(?:_[A-Z]+)+\b")
 
 
 def test_every_checkpoint_is_on_the_page_with_its_meaning() -> None:
-    assert [(name, meaning) for name, meaning, _ in checkpoints()] == [(name.value, MEANING[name]) for name in Checkpoint]
+    assert [(name, meaning) for name, meaning, _ in checkpoints()] == [
+        (name.value, MEANING[name]) for name in Checkpoint
+    ]
     assert MEANING.keys() == set(Checkpoint)
 
 
@@ -35,13 +41,19 @@ def test_the_fields_of_a_line_are_those_of_the_formatter() -> None:
 
 
 def test_every_cause_of_a_stuck_run_is_on_the_page() -> None:
-    assert set(re.findall(r"`RUN_STUCK (\w+)`", section("Runs that do not get on"))) == {cause.value for cause in Cause}
+    assert set(re.findall(r"`RUN_STUCK (\w+)`", section("Runs that do not get on"))) == {
+        cause.value for cause in Cause
+    }
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=lambda path: path.name)
 def test_a_query_knows_no_name_that_the_code_does_not_have(query: Path) -> None:
     text = query.read_text("utf-8").replace("GEO_PLATFORM_DAGSTER_POSTGRES_URL", "")
-    assert set(NAME.findall(text)) <= {*Checkpoint, *DAGSTER_S_OWN, *(leaf.code for leaf in error_leaves())}
+    assert set(NAME.findall(text)) <= {
+        *Checkpoint,
+        *DAGSTER_S_OWN,
+        *(leaf.code for leaf in error_leaves()),
+    }
     fields = set(re.findall(r"\bline\.(\w+)", text)) | {
         name.partition(".")[0] for name in re.findall(r'customDimensions\["([\w.]+)"\]', text)
     }

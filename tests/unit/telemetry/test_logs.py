@@ -12,7 +12,15 @@ from geo_platform.telemetry.logs import JsonLines
 
 
 def _line(message: str, *, exc_info: bool = False, **extra: object) -> str:
-    record = logging.LogRecord("geo_platform.x", logging.INFO, __file__, 1, "%s", (message,), sys.exc_info() if exc_info else None)
+    record = logging.LogRecord(
+        "geo_platform.x",
+        logging.INFO,
+        __file__,
+        1,
+        "%s",
+        (message,),
+        sys.exc_info() if exc_info else None,
+    )
     record.__dict__.update(extra)
     return JsonLines().format(record)
 
@@ -29,12 +37,22 @@ def test_run_id_and_stage_are_on_every_line_inside_the_context() -> None:
     with telemetry_context(run_id="r1", stage="raster_cog", partition="a.tif"):
         inside = json.loads(_line("x", checkpoint="STAGE_START"))
     outside = json.loads(_line("x"))
-    assert (inside["run_id"], inside["stage"], inside["partition"], inside["checkpoint"]) == ("r1", "raster_cog", "a.tif", "STAGE_START")
+    assert (inside["run_id"], inside["stage"], inside["partition"], inside["checkpoint"]) == (
+        "r1",
+        "raster_cog",
+        "a.tif",
+        "STAGE_START",
+    )
     assert "run_id" not in outside
 
 
 def test_a_record_of_dagster_says_its_run_and_step_once() -> None:
-    meta = {"run_id": "r2", "step_key": "raster_cog", "job_name": "process_raster", "orig_message": "plain"}
+    meta = {
+        "run_id": "r2",
+        "step_key": "raster_cog",
+        "job_name": "process_raster",
+        "orig_message": "plain",
+    }
     line = json.loads(_line("process_raster - r2 - raster_cog - plain", dagster_meta=meta))
     assert (line["run_id"], line["stage"], line["message"]) == ("r2", "raster_cog", "plain")
 

@@ -24,11 +24,21 @@ HEADERS, TRACES_HEADERS = "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRAC
         ({BASE: "http://collector/base/"}, "http://collector/base/v1/traces", {}),
         ({BASE: "http://collector", TRACES: "http://other:1/in"}, "http://other:1/in", {}),
         ({BASE: "https://far", TRACES: "http://near/in"}, "http://near/in", {}),
-        ({BASE: "http://c", HEADERS: "api-key=a%20b,x=1"}, "http://c/v1/traces", {"api-key": "a b", "x": "1"}),
-        ({BASE: "http://c", HEADERS: "x=1", TRACES_HEADERS: "y=2"}, "http://c/v1/traces", {"y": "2"}),
+        (
+            {BASE: "http://c", HEADERS: "api-key=a%20b,x=1"},
+            "http://c/v1/traces",
+            {"api-key": "a b", "x": "1"},
+        ),
+        (
+            {BASE: "http://c", HEADERS: "x=1", TRACES_HEADERS: "y=2"},
+            "http://c/v1/traces",
+            {"y": "2"},
+        ),
     ],
 )
-def test_a_collector_without_tls_is_sent_to_plainly(environment: dict[str, str], url: str, headers: dict[str, str]) -> None:
+def test_a_collector_without_tls_is_sent_to_plainly(
+    environment: dict[str, str], url: str, headers: dict[str, str]
+) -> None:
     assert plain_collector(environment) == PlainCollector(url, headers)
 
 
@@ -60,10 +70,14 @@ def spans() -> Sequence[ReadableSpan]:
     return made.get_finished_spans()
 
 
-def test_what_sends_elsewhere_has_taken_nothing_and_nothing_is_asked_there(spans: Sequence[ReadableSpan]) -> None:
+def test_what_sends_elsewhere_has_taken_nothing_and_nothing_is_asked_there(
+    spans: Sequence[ReadableSpan],
+) -> None:
     """A page to sign in at, for one: urllib would ask for it, without the spans and with the headers, and be pleased."""
     with sending_to("/login") as (address, asked):
-        there = PlainOtlpExporter(PlainCollector(f"{address}/v1/traces", {"token": "t"}), timeout_s=5)
+        there = PlainOtlpExporter(
+            PlainCollector(f"{address}/v1/traces", {"token": "t"}), timeout_s=5
+        )
         assert there.export(spans) is SpanExportResult.FAILURE
     assert asked == ["/v1/traces"]
 
@@ -99,7 +113,9 @@ def sending_to(path: str) -> Iterator[tuple[str, list[str]]]:
 
 def test_what_a_collector_takes_and_what_it_does_not(spans: Sequence[ReadableSpan]) -> None:
     with collector() as taken:
-        there = PlainOtlpExporter(PlainCollector(f"{taken.address}/v1/traces", {"token": "t"}), timeout_s=5)
+        there = PlainOtlpExporter(
+            PlainCollector(f"{taken.address}/v1/traces", {"token": "t"}), timeout_s=5
+        )
         assert there.export(spans) is SpanExportResult.SUCCESS
         assert [span.name for span in taken.spans] == ["raster_cog"]
     assert there.export(spans) is SpanExportResult.FAILURE, "it has ended by now"

@@ -38,23 +38,40 @@ def test_any_text_is_a_link_to_a_valid_span_or_none(text: str) -> None:
     assert link is None or link.context.is_valid
 
 
-@pytest.mark.parametrize("text", ["", "00-0-0-01", CLIENT.replace("0af7651916cd43dd8448eb211c80319c", "0" * 32), CLIENT.upper() + "-x"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "00-0-0-01",
+        CLIENT.replace("0af7651916cd43dd8448eb211c80319c", "0" * 32),
+        CLIENT.upper() + "-x",
+    ],
+)
 def test_what_is_no_trace_context_is_no_link(text: str) -> None:
     assert link_to(text) is None
 
 
-def test_a_stage_and_its_calls_are_in_the_run_s_trace_and_linked_to_the_client_s(spans: InMemorySpanExporter) -> None:
-    with telemetry_context(run_id=RUN, stage="raster_cog", attempt=1), stage_span("raster_cog", traceparent=CLIENT):
+def test_a_stage_and_its_calls_are_in_the_run_s_trace_and_linked_to_the_client_s(
+    spans: InMemorySpanExporter,
+) -> None:
+    with (
+        telemetry_context(run_id=RUN, stage="raster_cog", attempt=1),
+        stage_span("raster_cog", traceparent=CLIENT),
+    ):
         span = call_started("objects.stat", RUN, {"key": "a.tif"})
         with calling(span):
             pass
         span.end()
     call, stage = spans.get_finished_spans()
-    assert {format(one.context.trace_id, "032x") for one in (call, stage) if one.context} == {UUID(RUN).hex}
+    assert {format(one.context.trace_id, "032x") for one in (call, stage) if one.context} == {
+        UUID(RUN).hex
+    }
     assert call.parent is not None
     assert stage.context is not None
     assert (stage.parent, call.parent.span_id) == (None, stage.context.span_id)
-    assert [format(link.context.trace_id, "032x") for link in stage.links] == ["0af7651916cd43dd8448eb211c80319c"]
+    assert [format(link.context.trace_id, "032x") for link in stage.links] == [
+        "0af7651916cd43dd8448eb211c80319c"
+    ]
     assert dict(call.attributes or {}) == {
         "run_id": RUN,
         "stage": "raster_cog",
@@ -64,17 +81,31 @@ def test_a_stage_and_its_calls_are_in_the_run_s_trace_and_linked_to_the_client_s
     }
 
 
-def test_a_failure_is_on_the_span_with_its_code_and_a_foreign_one_without_its_text(spans: InMemorySpanExporter) -> None:
+def test_a_failure_is_on_the_span_with_its_code_and_a_foreign_one_without_its_text(
+    spans: InMemorySpanExporter,
+) -> None:
     for error in (CrsMissing("no CRS"), ValueError("password=secret")):
-        with pytest.raises(type(error)), telemetry_context(run_id=RUN), stage_span("raster_profile"):
+        with (
+            pytest.raises(type(error)),
+            telemetry_context(run_id=RUN),
+            stage_span("raster_profile"),
+        ):
             raise error
     refused, unexpected = spans.get_finished_spans()
-    assert (refused.status.is_ok, (refused.attributes or {})["error.code"]) == (False, "CRS_MISSING")
+    assert (refused.status.is_ok, (refused.attributes or {})["error.code"]) == (
+        False,
+        "CRS_MISSING",
+    )
     assert (unexpected.attributes or {})["error.type"] == "ValueError"
-    assert "secret" not in f"{unexpected.status.description} {dict(unexpected.attributes or {})} {unexpected.events}"
+    assert (
+        "secret"
+        not in f"{unexpected.status.description} {dict(unexpected.attributes or {})} {unexpected.events}"
+    )
 
 
-def test_that_something_is_not_there_is_an_answer_and_no_failure(spans: InMemorySpanExporter) -> None:
+def test_that_something_is_not_there_is_an_answer_and_no_failure(
+    spans: InMemorySpanExporter,
+) -> None:
     span = call_started("objects.stat", RUN, {})
     with pytest.raises(SourceNotFound), calling(span):
         raise SourceNotFound("nowhere")
@@ -115,9 +146,18 @@ print("requests" in loaded, late)
 def test_the_definitions_load_what_delivery_takes(compression: str, loads_requests: bool) -> None:
     """So that a run forked off them loads nothing of it, by whichever exporter the collector is sent to."""
     with collector() as taken:
-        environment = {**os.environ, **taken.environment("token"), "OTEL_EXPORTER_OTLP_COMPRESSION": compression}
+        environment = {
+            **os.environ,
+            **taken.environment("token"),
+            "OTEL_EXPORTER_OTLP_COMPRESSION": compression,
+        }
         ended = subprocess.run(
-            [sys.executable, "-c", DELIVERED, RUN], env=environment, capture_output=True, text=True, check=True, timeout=60
+            [sys.executable, "-c", DELIVERED, RUN],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
         )
     assert ended.stdout.strip() == f"{loads_requests} []"
     assert taken.spans
@@ -132,12 +172,31 @@ print([name for name in ("opentelemetry.sdk.trace", "azure.monitor.opentelemetry
 
 @pytest.mark.parametrize(
     ("connection_string", "loaded"),
-    [("", []), ("InstrumentationKey=0", ["opentelemetry.sdk.trace", "azure.monitor.opentelemetry.exporter"])],
+    [
+        ("", []),
+        (
+            "InstrumentationKey=0",
+            ["opentelemetry.sdk.trace", "azure.monitor.opentelemetry.exporter"],
+        ),
+    ],
 )
-def test_azure_monitors_exporter_is_loaded_where_it_is_sent_to(connection_string: str, loaded: list[str]) -> None:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "APPLICATIONINSIGHTS"))}
+def test_azure_monitors_exporter_is_loaded_where_it_is_sent_to(
+    connection_string: str, loaded: list[str]
+) -> None:
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("OTEL_", "APPLICATIONINSIGHTS"))
+    }
     environment["APPLICATIONINSIGHTS_CONNECTION_STRING"] = connection_string
-    ended = subprocess.run([sys.executable, "-c", LOADED], env=environment, capture_output=True, text=True, check=True, timeout=60)
+    ended = subprocess.run(
+        [sys.executable, "-c", LOADED],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
     assert ended.stdout.strip() == str(loaded)
 
 
@@ -160,7 +219,9 @@ class _Refusing(InMemorySpanExporter):
         return self.takes
 
 
-def test_an_exporter_that_failed_is_left_alone_for_a_while_and_then_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exporter_that_failed_is_left_alone_for_a_while_and_then_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     refusing, now_s = _Refusing(), [100.0]
     monkeypatch.setattr("geo_platform.telemetry.tracing_sdk.time.monotonic", lambda: now_s[0])
     exporter = Exporter("the collector", lambda: refusing, Losses())
@@ -172,7 +233,9 @@ def test_an_exporter_that_failed_is_left_alone_for_a_while_and_then_asked_again(
     assert exporter.export([]) is SpanExportResult.SUCCESS
 
 
-def test_an_exporter_that_cannot_be_made_is_a_loss_and_no_error(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_exporter_that_cannot_be_made_is_a_loss_and_no_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     def missing() -> SpanExporter:
         raise ModuleNotFoundError("opentelemetry.exporter")
 
@@ -196,4 +259,6 @@ def test_a_checkpoint_inside_a_stage_is_an_event_of_its_span(spans: InMemorySpan
     finally:
         log.removeHandler(events)
     (stage,) = spans.get_finished_spans()
-    assert [(event.name, dict(event.attributes or {})) for event in stage.events] == [("COG_VERIFIED", {"pixels": 3, "said": "looked at"})]
+    assert [(event.name, dict(event.attributes or {})) for event in stage.events] == [
+        ("COG_VERIFIED", {"pixels": 3, "said": "looked at"})
+    ]

@@ -3,7 +3,13 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from geo_platform.ports import ITEM_FINGERPRINT, ITEM_FIRST_PUBLISHED, ITEM_RESTORED_BY, ITEM_RUN_ID, ItemVersion
+from geo_platform.ports import (
+    ITEM_FINGERPRINT,
+    ITEM_FIRST_PUBLISHED,
+    ITEM_RESTORED_BY,
+    ITEM_RUN_ID,
+    ItemVersion,
+)
 from geo_platform.trace.catalog_events import catalog_events, writes_of_versions
 from geo_platform.trace.sources import CatalogWrite, RunFacts
 
@@ -17,14 +23,25 @@ def minute(count: float) -> datetime:
 def item(run: str, at: float, *, restored: tuple[str, float] | None = None) -> dict[str, Any]:
     properties = {ITEM_RUN_ID: run, ITEM_FINGERPRINT: f"f-{run}", "updated": minute(at).isoformat()}
     if restored is not None:
-        again = {ITEM_FIRST_PUBLISHED: properties["updated"], ITEM_RESTORED_BY: restored[0], "updated": minute(restored[1]).isoformat()}
+        again = {
+            ITEM_FIRST_PUBLISHED: properties["updated"],
+            ITEM_RESTORED_BY: restored[0],
+            "updated": minute(restored[1]).isoformat(),
+        }
         properties |= again
     return {"id": "wells", "collection": "vectors", "properties": properties, "assets": {}}
 
 
 def kept(document: dict[str, Any], withdrawn: float) -> ItemVersion:
     properties = document["properties"]
-    return ItemVersion("vectors", "wells", properties[ITEM_FINGERPRINT], properties[ITEM_RUN_ID], minute(withdrawn), document)
+    return ItemVersion(
+        "vectors",
+        "wells",
+        properties[ITEM_FINGERPRINT],
+        properties[ITEM_RUN_ID],
+        minute(withdrawn),
+        document,
+    )
 
 
 def took_away(run: str, begun: float, ended: float, status: str = "success") -> RunFacts:
@@ -32,12 +49,18 @@ def took_away(run: str, begun: float, ended: float, status: str = "success") -> 
 
 
 def brief(writes: list[CatalogWrite]) -> list[tuple[str, str | None, str, str | None]]:
-    return [(write.action, write.run_id, write.fingerprint, write.replaced_run_id) for write in writes]
+    return [
+        (write.action, write.run_id, write.fingerprint, write.replaced_run_id) for write in writes
+    ]
 
 
 def test_versions_that_followed_each_other_replaced_each_other() -> None:
     writes = writes_of_versions(item("c", 3), [kept(item("b", 2), 3.1), kept(item("a", 1), 2.1)])
-    assert brief(writes) == [("publish", "a", "f-a", None), ("publish", "b", "f-b", "a"), ("publish", "c", "f-c", "b")]
+    assert brief(writes) == [
+        ("publish", "a", "f-a", None),
+        ("publish", "b", "f-b", "a"),
+        ("publish", "c", "f-c", "b"),
+    ]
 
 
 def test_a_version_that_was_withdrawn_with_nothing_in_its_place_was_unpublished() -> None:
@@ -47,28 +70,47 @@ def test_a_version_that_was_withdrawn_with_nothing_in_its_place_was_unpublished(
         ("unpublish", None, "f-a", None),
         ("publish", "b", "f-b", None),
     ]
-    by = writes_of_versions(b, [a], [took_away("u", 1.9, 2.1), took_away("failed", 1.5, 1.6, "failure")])
+    by = writes_of_versions(
+        b, [a], [took_away("u", 1.9, 2.1), took_away("failed", 1.5, 1.6, "failure")]
+    )
     assert brief(by)[1] == ("unpublish", "u", "f-a", None)
     assert by[1].at_utc == minute(2), "the moment that the version names, not the run's end"
 
 
 def test_a_version_that_was_brought_back_is_published_twice() -> None:
     writes = writes_of_versions(item("a", 1, restored=("r", 4)), [kept(item("b", 2), 4.1)])
-    assert brief(writes) == [("publish", "a", "f-a", None), ("publish", "b", "f-b", "a"), ("publish", "r", "f-a", "b")]
+    assert brief(writes) == [
+        ("publish", "a", "f-a", None),
+        ("publish", "b", "f-b", "a"),
+        ("publish", "r", "f-a", "b"),
+    ]
 
 
 def test_an_unpublishing_that_no_version_remembers_is_known_by_its_run() -> None:
     writes = writes_of_versions(item("a", 1, restored=("r", 4)), [], [took_away("u", 2, 2.5)])
-    assert brief(writes) == [("publish", "a", "f-a", None), ("unpublish", "u", "f-a", None), ("publish", "r", "f-a", None)]
+    assert brief(writes) == [
+        ("publish", "a", "f-a", None),
+        ("unpublish", "u", "f-a", None),
+        ("publish", "r", "f-a", None),
+    ]
 
 
 def test_a_run_is_told_its_own_writes_and_what_became_of_its_versions_since() -> None:
-    writes = writes_of_versions(None, [kept(item("b", 2), 4.1), kept(item("a", 1, restored=("r", 4)), 6)], [took_away("u", 5, 7)])
+    writes = writes_of_versions(
+        None,
+        [kept(item("b", 2), 4.1), kept(item("a", 1, restored=("r", 4)), 6)],
+        [took_away("u", 5, 7)],
+    )
 
     def told(run: str) -> list[tuple[str, str | None]]:
         return [(event.kind, event.by_run) for event in catalog_events(run, writes)]
 
-    assert told("a") == [("CATALOG_PUBLISHED", None), ("REPLACED", "b"), ("RESTORED", "r"), ("UNPUBLISHED", "u")]
+    assert told("a") == [
+        ("CATALOG_PUBLISHED", None),
+        ("REPLACED", "b"),
+        ("RESTORED", "r"),
+        ("UNPUBLISHED", "u"),
+    ]
     assert told("b") == [("CATALOG_PUBLISHED", None), ("REPLACED", "r")]
     assert told("r") == [("CATALOG_PUBLISHED", None), ("UNPUBLISHED", "u")]
     assert told("u") == [("CATALOG_UNPUBLISHED", None)]

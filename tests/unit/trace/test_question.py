@@ -30,19 +30,36 @@ def test_a_beginning_of_at_least_eight_characters_may_be_a_run(text: str) -> Non
     ("text", "reading"),
     [
         ("silver/vectors/a b/x.parquet", Reading(Subject.blob, "vectors/a b/x.parquet", "silver")),
-        (f"{ACCOUNT}/silver/a%20b/x.tif", Reading(Subject.blob, "a b/x.tif", "silver", f"{ACCOUNT}/silver/a%20b/x.tif")),
-        (f"{ACCOUNT}/test-messages/raw/x.json", Reading(Subject.blob, "raw/x.json", "messages", f"{ACCOUNT}/test-messages/raw/x.json")),
+        (
+            f"{ACCOUNT}/silver/a%20b/x.tif",
+            Reading(Subject.blob, "a b/x.tif", "silver", f"{ACCOUNT}/silver/a%20b/x.tif"),
+        ),
+        (
+            f"{ACCOUNT}/test-messages/raw/x.json",
+            Reading(Subject.blob, "raw/x.json", "messages", f"{ACCOUNT}/test-messages/raw/x.json"),
+        ),
         (
             "http://127.0.0.1:10000/geolocal/bronze/x.tif",
-            Reading(Subject.blob, "x.tif", "bronze", "http://127.0.0.1:10000/geolocal/bronze/x.tif"),
+            Reading(
+                Subject.blob, "x.tif", "bronze", "http://127.0.0.1:10000/geolocal/bronze/x.tif"
+            ),
         ),
         (
             "file:///home/g/.geo/store/silver/r/x.tif",
             Reading(Subject.blob, "r/x.tif", "silver", "file:///home/g/.geo/store/silver/r/x.tif"),
         ),
-        ("file:///home/g/.geo/catalog/vectors/wells/wells.json", Reading(Subject.item, "wells", "vectors")),
-        ("pgstac://host:5432/geo/collections/vectors/items/wells", Reading(Subject.item, "wells", "vectors")),
-        ("https://stac.example/collections/vectors/items/wells", Reading(Subject.item, "wells", "vectors")),
+        (
+            "file:///home/g/.geo/catalog/vectors/wells/wells.json",
+            Reading(Subject.item, "wells", "vectors"),
+        ),
+        (
+            "pgstac://host:5432/geo/collections/vectors/items/wells",
+            Reading(Subject.item, "wells", "vectors"),
+        ),
+        (
+            "https://stac.example/collections/vectors/items/wells",
+            Reading(Subject.item, "wells", "vectors"),
+        ),
         ("vectors/wells", Reading(Subject.item, "wells", "vectors")),
         ("geo.wells", Reading(Subject.table, "wells", "geo")),
         ('"geo"."wells"', Reading(Subject.table, "wells", "geo")),
@@ -58,16 +75,30 @@ def test_the_form_says_what_is_tried_first(text: str, reading: Reading) -> None:
 
 
 def test_what_may_be_several_things_is_tried_as_each_of_them() -> None:
-    assert [reading.subject for reading in readings("2f4c9a1e")] == [Subject.run, Subject.client, Subject.item]
-    assert [reading.subject for reading in readings("a.b")] == [Subject.table, Subject.client, Subject.item]
+    assert [reading.subject for reading in readings("2f4c9a1e")] == [
+        Subject.run,
+        Subject.client,
+        Subject.item,
+    ]
+    assert [reading.subject for reading in readings("a.b")] == [
+        Subject.table,
+        Subject.client,
+        Subject.item,
+    ]
     assert readings("2f4c9a1e", Subject.item) == (Reading(Subject.item, "2f4c9a1e"),)
     assert readings("no run", Subject.run) == ()
 
 
 def test_what_an_address_carries_in_secret_is_not_shown() -> None:
     assert shown(f"{ACCOUNT}/silver/x.tif?sv=2025&sig=SECRET") == f"{ACCOUNT}/silver/x.tif"
-    assert shown("postgresql://me:SECRET@host/geo?table=geo.wells&password=SECRET") == "postgresql://host/geo?table=geo.wells"
-    for text in (f"{ACCOUNT}/silver/x.tif?sig=SECRET", "postgresql://me:SECRET@host/geo?table=geo.wells"):
+    assert (
+        shown("postgresql://me:SECRET@host/geo?table=geo.wells&password=SECRET")
+        == "postgresql://host/geo?table=geo.wells"
+    )
+    for text in (
+        f"{ACCOUNT}/silver/x.tif?sig=SECRET",
+        "postgresql://me:SECRET@host/geo?table=geo.wells",
+    ):
         assert all("SECRET" not in repr(reading) for reading in readings(text))
 
 

@@ -12,9 +12,25 @@ ZERO = datetime(2026, 11, 24, 8, 0, tzinfo=UTC)
 KINDS = ["STAGE_START", "STAGE_DONE", "STAGE_FAILED", *Kind]
 
 
-def at(seconds: float, kind: str, stage: str | None = None, *, attempt: int | None = None, whole: bool = False) -> Event:
+def at(
+    seconds: float,
+    kind: str,
+    stage: str | None = None,
+    *,
+    attempt: int | None = None,
+    whole: bool = False,
+) -> Event:
     moment = ZERO + timedelta(seconds=seconds)
-    return Event(moment, Store.dagster, kind, f"{kind} at {seconds}", stage, attempt, duration_ms=1.0, is_whole_seconds=whole)
+    return Event(
+        moment,
+        Store.dagster,
+        kind,
+        f"{kind} at {seconds}",
+        stage,
+        attempt,
+        duration_ms=1.0,
+        is_whole_seconds=whole,
+    )
 
 
 @st.composite
@@ -26,7 +42,9 @@ def told(draw: st.DrawFn) -> Event:
 
 
 @given(st.lists(told()))
-def test_nothing_is_lost_and_what_the_stores_know_exactly_is_in_the_order_of_time(events: list[Event]) -> None:
+def test_nothing_is_lost_and_what_the_stores_know_exactly_is_in_the_order_of_time(
+    events: list[Event],
+) -> None:
     timeline = ordered(events)
     assert sorted(map(id, timeline)) == sorted(map(id, events))
     exact = [event.at_utc for event in timeline if not event.is_whole_seconds]
@@ -42,13 +60,19 @@ def test_whole_seconds_are_moved_by_less_than_one(events: list[Event]) -> None:
 
 
 @given(st.lists(told()))
-def test_events_of_one_moment_stay_in_the_order_in_which_they_were_given(events: list[Event]) -> None:
+def test_events_of_one_moment_stay_in_the_order_in_which_they_were_given(
+    events: list[Event],
+) -> None:
     same = [Event(ZERO, event.store, event.kind, str(place)) for place, event in enumerate(events)]
     assert ordered(same) == tuple(same)
 
 
 def test_what_a_stage_wrote_is_told_after_its_start_where_the_store_has_whole_seconds() -> None:
-    blob, start, later = at(0, "BLOB_WRITTEN", "a", whole=True), at(0.7, "STAGE_START", "a"), at(0.8, "MESSAGE_CREATED", "a")
+    blob, start, later = (
+        at(0, "BLOB_WRITTEN", "a", whole=True),
+        at(0.7, "STAGE_START", "a"),
+        at(0.8, "MESSAGE_CREATED", "a"),
+    )
     assert ordered([start, later, blob]) == (start, blob, later)
     earlier = at(-2, "BLOB_REUSED", "a", whole=True)
     assert ordered([start, earlier])[0] is earlier
@@ -62,7 +86,10 @@ def test_a_stage_is_done_failed_or_unfinished_by_its_last_attempt() -> None:
         at(3, "STAGE_DONE", "a", attempt=2),
         at(4, "STAGE_START", "b", attempt=1),
     ]
-    assert [(stage.stage, stage.status, stage.attempts) for stage in stages_of(retried)] == [("a", "done", 2), ("b", "unfinished", 1)]
+    assert [(stage.stage, stage.status, stage.attempts) for stage in stages_of(retried)] == [
+        ("a", "done", 2),
+        ("b", "unfinished", 1),
+    ]
     killed = retried[:3]
     assert [(stage.status, stage.attempts) for stage in stages_of(killed)] == [("unfinished", 2)]
     assert [stage.status for stage in stages_of(retried[:2])] == ["failed"]

@@ -13,7 +13,7 @@ import pyogrio
 import pytest
 import shapely
 
-from geo_platform.storage.folder import FolderStore
+from geo_platform.storage.local.folder import FolderStore
 from tests.unit.vector.harness import Platform, Write
 
 
@@ -28,7 +28,11 @@ def platform(tmp_path: Path) -> Platform:
 def parcels() -> geopandas.GeoDataFrame:
     """Five squares in Belgium; row 3 has null values."""
     squares = [shapely.box(4 + i / 10, 50, 4.05 + i / 10, 50.05) for i in range(5)]
-    columns = {"Id": [1, 2, 3, 4, 5], "Näam": ["a", "é", "ü", None, "x"], "area": [1.5, 2.0, None, 4.0, 5.0]}
+    columns = {
+        "Id": [1, 2, 3, 4, 5],
+        "Näam": ["a", "é", "ü", None, "x"],
+        "area": [1.5, 2.0, None, 4.0, 5.0],
+    }
     frame = geopandas.GeoDataFrame(columns, geometry=squares, crs="EPSG:4326")
     return frame.astype({"Id": "int32"})
 

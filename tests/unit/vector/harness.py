@@ -13,8 +13,8 @@ from geo_platform.contracts.arrival import ObjectArrived
 from geo_platform.contracts.vector import FeaturesLoaded, VectorProfiled
 from geo_platform.options import ArrivalOptions
 from geo_platform.source.arrival import receive
-from geo_platform.storage.folder import FolderStore
-from geo_platform.storage.geoparquet import GeoParquetLake
+from geo_platform.storage.local.folder import FolderStore
+from geo_platform.storage.local.geoparquet import GeoParquetLake
 from geo_platform.vector.load import load_features
 from geo_platform.vector.options import VectorFeaturesOptions, VectorProfileOptions
 from geo_platform.vector.profile import profile_object
@@ -36,12 +36,21 @@ class Platform:
         return receive(self.objects, "bronze", paths[0].name, ArrivalOptions(), expected=None)
 
     def profile(self, *paths: Path, **options: Any) -> VectorProfiled:
-        return profile_object(self.receive(*paths), VectorProfileOptions(**options), self.objects, scratch=self.scratch)
+        return profile_object(
+            self.receive(*paths),
+            VectorProfileOptions(**options),
+            self.objects,
+            scratch=self.scratch,
+        )
 
-    def load(self, profiled: VectorProfiled, *, force: bool = False, **options: Any) -> FeaturesLoaded:
+    def load(
+        self, profiled: VectorProfiled, *, force: bool = False, **options: Any
+    ) -> FeaturesLoaded:
         lake = GeoParquetLake(self.objects)
         chosen = VectorFeaturesOptions(**options)
-        return load_features(profiled, chosen, self.objects, lake, run_id="run-1", scratch=self.scratch, force=force)
+        return load_features(
+            profiled, chosen, self.objects, lake, run_id="run-1", scratch=self.scratch, force=force
+        )
 
     def table(self, loaded: FeaturesLoaded) -> pa.Table:
         assert loaded.dataset_object is not None

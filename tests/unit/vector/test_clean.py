@@ -9,18 +9,27 @@ from pyproj import CRS
 
 from geo_platform.crs import reference
 from geo_platform.ports import IndexRequest
-from geo_platform.vector.batch import SourceBatch
-from geo_platform.vector.clean import _spliced, clean_batch
+from geo_platform.vector.clean import _spliced, clean_batch, make_valid
 from geo_platform.vector.geometry_kinds import Family, wkb_kinds
 from geo_platform.vector.plan import FeaturePlan
-from geo_platform.vector.repair import make_valid
+from geo_platform.vector.sources.description import SourceBatch
 
 COORDINATE = st.integers(-8, 8).map(float) | st.floats(-80, 80, allow_nan=False)
-RING = st.lists(st.tuples(COORDINATE, COORDINATE), min_size=3, max_size=9).map(lambda xy: [*xy, xy[0]])
+RING = st.lists(st.tuples(COORDINATE, COORDINATE), min_size=3, max_size=9).map(
+    lambda xy: [*xy, xy[0]]
+)
 POLYGON = RING.map(shapely.Polygon)
-NANOMETRE_POLYGON = RING.map(lambda ring: shapely.Polygon([(round(x, 14), round(y, 14)) for x, y in ring]))
-"""Below about 1e-200 GEOS itself cannot repair; such rows are rejected (the first test below), and no geodata has them."""
-ANY_BYTES = st.one_of(st.none(), st.binary(max_size=30), POLYGON.map(shapely.to_wkb), st.just(shapely.to_wkb(shapely.Polygon())))
+# Below about 1e-200 GEOS itself cannot repair; such rows are rejected (the first test below), and
+# no geodata has them.
+NANOMETRE_POLYGON = RING.map(
+    lambda ring: shapely.Polygon([(round(x, 14), round(y, 14)) for x, y in ring])
+)
+ANY_BYTES = st.one_of(
+    st.none(),
+    st.binary(max_size=30),
+    POLYGON.map(shapely.to_wkb),
+    st.just(shapely.to_wkb(shapely.Polygon())),
+)
 
 
 def plan(target: str = "EPSG:4326") -> FeaturePlan:
@@ -46,7 +55,9 @@ def plan(target: str = "EPSG:4326") -> FeaturePlan:
 
 def batch(wkb: list[bytes | None]) -> SourceBatch:
     fields = pa.RecordBatch.from_struct_array(pa.array([{}] * len(wkb), pa.struct([])))
-    return SourceBatch(np.arange(100, 100 + len(wkb), dtype=np.int64), fields, pa.array(wkb, pa.binary()))
+    return SourceBatch(
+        np.arange(100, 100 + len(wkb), dtype=np.int64), fields, pa.array(wkb, pa.binary())
+    )
 
 
 @settings(max_examples=150, deadline=None)
@@ -56,10 +67,16 @@ def test_rows_are_clean_or_rejected_and_never_both(wkb: list[bytes | None]) -> N
     assert cleaned.clean.num_rows + cleaned.rejected.num_rows == len(wkb)
     numbers = cleaned.rejected.column("row_number").to_pylist()
     assert len(set(numbers)) == len(numbers)
-    assert cleaned.rejected.column("geometry").to_pylist() == [wkb[number - 100] for number in numbers]
-    geometries = shapely.from_wkb(np.array(cleaned.clean.column("geometry").to_pylist(), dtype=object))
+    assert cleaned.rejected.column("geometry").to_pylist() == [
+        wkb[number - 100] for number in numbers
+    ]
+    geometries = shapely.from_wkb(
+        np.array(cleaned.clean.column("geometry").to_pylist(), dtype=object)
+    )
     assert shapely.is_valid(geometries).all()
-    assert all(geometry.geom_type == "MultiPolygon" and not geometry.is_empty for geometry in geometries)
+    assert all(
+        geometry.geom_type == "MultiPolygon" and not geometry.is_empty for geometry in geometries
+    )
 
 
 @settings(max_examples=150, deadline=None)
@@ -88,15 +105,27 @@ def test_reprojection_goes_there_and_back(corners: list[tuple[float, float]]) ->
     radius = 6378137.0
     for square, moved in zip(squares, there, strict=True):
         x, y = shapely.get_coordinates(moved).T
-        back = np.column_stack([np.degrees(x / radius), np.degrees(2 * np.arctan(np.exp(y / radius)) - np.pi / 2)])
+        back = np.column_stack(
+            [np.degrees(x / radius), np.degrees(2 * np.arctan(np.exp(y / radius)) - np.pi / 2)]
+        )
         assert np.allclose(back, shapely.get_coordinates(square), atol=1e-8)
 
 
 def test_kinds_are_read_off_any_flavour_and_byte_order() -> None:
-    shapes = shapely.from_wkt(["POINT (1 2)", "POINT Z (1 2 3)", "MULTIPOLYGON (((0 0, 1 0, 1 1, 0 0)))", "LINESTRING M (0 0 1, 1 1 1)"])
+    shapes = shapely.from_wkt(
+        [
+            "POINT (1 2)",
+            "POINT Z (1 2 3)",
+            "MULTIPOLYGON (((0 0, 1 0, 1 1, 0 0)))",
+            "LINESTRING M (0 0 1, 1 1 1)",
+        ]
+    )
     for flavor in ("iso", "extended"):
         for byte_order in (0, 1):
-            wkb = [shapely.to_wkb(shape, flavor=flavor, byte_order=byte_order, output_dimension=4) for shape in shapes]
+            wkb = [
+                shapely.to_wkb(shape, flavor=flavor, byte_order=byte_order, output_dimension=4)
+                for shape in shapes
+            ]
             kinds = wkb_kinds(pa.array([None, *wkb, b"", b"\x01"], pa.binary()).slice(1))
             assert kinds.codes.tolist() == [1, 1, 6, 2, 0, 0]
             assert kinds.has_z.tolist() == [False, True, False, False, False, False]
@@ -104,10 +133,25 @@ def test_kinds_are_read_off_any_flavour_and_byte_order() -> None:
             assert kinds.names() == ("Point", "Point Z", "LineString", "MultiPolygon")
 
 
-@given(st.lists(st.sampled_from(["kept", "anew", "rejected"]), min_size=1, max_size=30).filter(lambda rows: set(rows) != {"rejected"}))
-def test_rows_written_anew_stand_where_they_stood_and_rejected_ones_are_left_out(rows: list[str]) -> None:
-    kept, good = np.array([row == "kept" for row in rows]), np.array([row != "rejected" for row in rows])
+@given(
+    st.lists(st.sampled_from(["kept", "anew", "rejected"]), min_size=1, max_size=30).filter(
+        lambda rows: set(rows) != {"rejected"}
+    )
+)
+def test_rows_written_anew_stand_where_they_stood_and_rejected_ones_are_left_out(
+    rows: list[str],
+) -> None:
+    kept, good = (
+        np.array([row == "kept" for row in rows]),
+        np.array([row != "rejected" for row in rows]),
+    )
     own = pa.array([f"own {number}".encode() for number in range(len(rows))], pa.binary())
-    anew = pa.array([f"anew {number}".encode() for number, row in enumerate(rows) if row == "anew"], pa.binary())
-    expected = [f"{'own' if row == 'kept' else 'anew'} {number}".encode() for number, row in enumerate(rows) if row != "rejected"]
+    anew = pa.array(
+        [f"anew {number}".encode() for number, row in enumerate(rows) if row == "anew"], pa.binary()
+    )
+    expected = [
+        f"{'own' if row == 'kept' else 'anew'} {number}".encode()
+        for number, row in enumerate(rows)
+        if row != "rejected"
+    ]
     assert _spliced(own, anew, kept, good).to_pylist() == expected

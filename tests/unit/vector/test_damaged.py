@@ -17,7 +17,10 @@ from geo_platform import errors
 from tests.support.osm import write_osm_pbf
 from tests.unit.vector.harness import Platform, Write
 
-NODES = [(number, 4 + number / 100, 50.0, f"stop {number}") for number in (*range(60, 0, -1), *range(61, 121))]
+NODES = [
+    (number, 4 + number / 100, 50.0, f"stop {number}")
+    for number in (*range(60, 0, -1), *range(61, 121))
+]
 PARTS = (".dbf", ".shx", ".prj", ".cpg")
 
 
@@ -26,16 +29,22 @@ def _parts(path: Path) -> list[Path]:
 
 
 def test_openstreetmap_with_ids_in_any_order(platform: Platform, tmp_path: Path) -> None:
-    path = write_osm_pbf(tmp_path / "town.osm.pbf", NODES, [(7, [1, 60, 61], "track"), (8, [2, 3], "path")])
+    path = write_osm_pbf(
+        tmp_path / "town.osm.pbf", NODES, [(7, [1, 60, 61], "track"), (8, [2, 3], "path")]
+    )
     points = platform.load(platform.profile(path, layer_name="points"))
-    assert sorted(platform.table(points).column("name").to_pylist()) == sorted(name for *_, name in NODES)
+    assert sorted(platform.table(points).column("name").to_pylist()) == sorted(
+        name for *_, name in NODES
+    )
     lines = platform.load(platform.profile(path, layer_name="lines"), table_name="ways")
     assert (lines.read, lines.rejected) == (2, 0)
     assert lines.bounds.xyxy == pytest.approx((4.01, 50, 4.61, 50), abs=1e-6)
 
 
 @pytest.mark.parametrize("part", [0.3, 0.6, 0.9, 0.99])
-def test_a_cut_openstreetmap_file_is_no_shorter_one(platform: Platform, tmp_path: Path, part: float) -> None:
+def test_a_cut_openstreetmap_file_is_no_shorter_one(
+    platform: Platform, tmp_path: Path, part: float
+) -> None:
     path = write_osm_pbf(tmp_path / "town.osm.pbf", NODES, [(7, [1, 60, 61], "track")])
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * part)])
@@ -50,12 +59,16 @@ def test_a_damaged_record_of_a_shapefile_is_not_called_a_missing_geometry(
 ) -> None:
     path = write(parcels, "p.shp")
     content = bytearray(path.read_bytes())
-    start = int.from_bytes(path.with_suffix(".shx").read_bytes()[100 + 8 * 3 : 104 + 8 * 3], "big") * 2
+    start = (
+        int.from_bytes(path.with_suffix(".shx").read_bytes()[100 + 8 * 3 : 104 + 8 * 3], "big") * 2
+    )
     content[start + 8 + 40 : start + 8 + 44] = (5_000_000).to_bytes(4, "little")
     path.write_bytes(content)
     loaded = platform.load(platform.profile(*_parts(path)))
     assert (loaded.read, loaded.inserted) == (5, 4)
-    assert [(row["row_number"], row["reason"]) for row in platform.rejected(loaded)] == [(3, "GEOMETRY_UNREADABLE")]
+    assert [(row["row_number"], row["reason"]) for row in platform.rejected(loaded)] == [
+        (3, "GEOMETRY_UNREADABLE")
+    ]
 
 
 def _empty_table(path: Path) -> None:
@@ -98,24 +111,40 @@ def test_a_shapefile_with_a_bad_part_names_it(
 
 
 @pytest.mark.parametrize("name", ["big.fgb", "big.gpkg", "big.gml"])
-def test_one_feature_larger_than_a_batch(platform: Platform, parcels: geopandas.GeoDataFrame, write: Write, name: str) -> None:
-    frame = parcels[["Id", "geometry"]].assign(text=["a", "b", "x" * 18_000_000, "d", "y" * 17_000_000])
+def test_one_feature_larger_than_a_batch(
+    platform: Platform, parcels: geopandas.GeoDataFrame, write: Write, name: str
+) -> None:
+    frame = parcels[["Id", "geometry"]].assign(
+        text=["a", "b", "x" * 18_000_000, "d", "y" * 17_000_000]
+    )
     loaded = platform.load(platform.profile(write(frame, name)))
     table = platform.table(loaded)
-    lengths = dict(zip(table.column("id").to_pylist(), [len(text) for text in table.column("text").to_pylist()], strict=True))
+    lengths = dict(
+        zip(
+            table.column("id").to_pylist(),
+            [len(text) for text in table.column("text").to_pylist()],
+            strict=True,
+        )
+    )
     assert lengths == {1: 1, 2: 1, 3: 18_000_000, 4: 1, 5: 17_000_000}
 
 
-def test_a_value_that_gdal_does_not_read_from_json_is_named(platform: Platform, parcels: geopandas.GeoDataFrame, write: Write) -> None:
+def test_a_value_that_gdal_does_not_read_from_json_is_named(
+    platform: Platform, parcels: geopandas.GeoDataFrame, write: Write
+) -> None:
     path = write(parcels.assign(text="x" * 10_100_000).head(1), "long.geojson")
     with pytest.raises(errors.SourceUnreadable, match="10,000,000 characters"):
         platform.profile(path)
 
 
-def test_what_gdal_warns_of_is_said_from_any_thread(platform: Platform, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_gdal_warns_of_is_said_from_any_thread(
+    platform: Platform, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     """An orchestrator runs its steps in threads of its own."""
     path = tmp_path / "odd.geojson"
-    feature = '{{"type":"Feature","properties":{{}},"geometry":{{"type":"Point","coordinates":{}}}}}'
+    feature = (
+        '{{"type":"Feature","properties":{{}},"geometry":{{"type":"Point","coordinates":{}}}}}'
+    )
     features = ",".join(feature.format(place) for place in ("[4, 50]", "[]", '["a", 2]'))
     path.write_text(f'{{"type":"FeatureCollection","features":[{features}]}}')
     found: list[Any] = []
@@ -136,7 +165,11 @@ def test_geoparquet_of_bytes_that_are_no_geometry(platform: Platform, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("text", "refusal"), [("name,lon,lat", errors.NoFeatures), ("name,lon,lat\ra,4,50\rb,5,51\r", errors.SourceUnreadable)]
+    ("text", "refusal"),
+    [
+        ("name,lon,lat", errors.NoFeatures),
+        ("name,lon,lat\ra,4,50\rb,5,51\r", errors.SourceUnreadable),
+    ],
 )
 def test_tables_that_hold_no_rows_that_can_be_told_apart(
     platform: Platform, tmp_path: Path, text: str, refusal: type[errors.PlatformError]
@@ -147,15 +180,24 @@ def test_tables_that_hold_no_rows_that_can_be_told_apart(
         platform.profile(path)
 
 
-def test_degrees_in_a_national_grid_are_refused(platform: Platform, parcels: geopandas.GeoDataFrame, write: Write) -> None:
+def test_degrees_in_a_national_grid_are_refused(
+    platform: Platform, parcels: geopandas.GeoDataFrame, write: Write
+) -> None:
     with pytest.raises(errors.BoundsImplausible, match="look like degrees"):
         platform.profile(write(parcels.set_crs(31370, allow_override=True), "p.gpkg"))
 
 
 def test_another_body_than_the_earth_is_refused(platform: Platform, write: Write) -> None:
-    crater = geopandas.GeoDataFrame({"n": [1]}, geometry=[shapely.Point(np.float64(8), 4)], crs="+proj=longlat +R=1737400 +no_defs")
+    crater = geopandas.GeoDataFrame(
+        {"n": [1]},
+        geometry=[shapely.Point(np.float64(8), 4)],
+        crs="+proj=longlat +R=1737400 +no_defs",
+    )
     path = write(crater, "moon.gpkg")
     with pytest.raises(errors.BoundsImplausible, match="Earth"):
         platform.profile(path)
     with pytest.raises(errors.ParameterInvalid, match="Earth"):
-        platform.load(platform.profile(path, input_crs="EPSG:4326", override_crs=True), target_crs="+proj=longlat +R=1737400")
+        platform.load(
+            platform.profile(path, input_crs="EPSG:4326", override_crs=True),
+            target_crs="+proj=longlat +R=1737400",
+        )

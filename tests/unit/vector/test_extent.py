@@ -35,11 +35,19 @@ def test_around_a_pole() -> None:
 def test_grads_are_not_degrees() -> None:
     france = check_plausible(bounds(-5, 47, 6, 56), CRS.from_epsg(4807), "x")
     assert france == ()
-    assert lonlat_bounds(bounds(0, 54, 1, 55), CRS.from_epsg(4807)).south == pytest.approx(48.6, abs=0.01)
+    assert lonlat_bounds(bounds(0, 54, 1, 55), CRS.from_epsg(4807)).south == pytest.approx(
+        48.6, abs=0.01
+    )
 
 
 @pytest.mark.parametrize(
-    ("xyxy", "epsg"), [((0, 0, 10, 91), 4326), ((-361, 0, 0, 1), 4326), ((1e30, 0, 2e30, 1), 3857), ((500_000, -9e6, 600_000, -8e6), 31370)]
+    ("xyxy", "epsg"),
+    [
+        ((0, 0, 10, 91), 4326),
+        ((-361, 0, 0, 1), 4326),
+        ((1e30, 0, 2e30, 1), 3857),
+        ((500_000, -9e6, 600_000, -8e6), 31370),
+    ],
 )
 def test_no_such_place(xyxy: tuple[float, float, float, float], epsg: int) -> None:
     with pytest.raises(BoundsImplausible):
@@ -47,7 +55,9 @@ def test_no_such_place(xyxy: tuple[float, float, float, float], epsg: int) -> No
 
 
 def test_degrees_in_a_projected_crs_are_suspected() -> None:
-    assert [finding.code for finding in check_plausible(bounds(4, 50, 5, 51), CRS.from_epsg(3857), "x")] == ["DEGREES_SUSPECTED"]
+    assert [
+        finding.code for finding in check_plausible(bounds(4, 50, 5, 51), CRS.from_epsg(3857), "x")
+    ] == ["DEGREES_SUSPECTED"]
 
 
 def test_heights_leave_the_crs() -> None:

@@ -14,7 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geo_platform import errors
-from geo_platform.vector.field_names import MAX_NAME_LENGTH, RESERVED_WORDS, clean_name, dataset_name, publish_names
+from geo_platform.vector.field_names import (
+    MAX_NAME_LENGTH,
+    RESERVED_WORDS,
+    clean_name,
+    dataset_name,
+    publish_names,
+)
 from tests.unit.vector.harness import Platform
 
 
@@ -86,7 +92,9 @@ def test_every_type_survives_in_the_type_that_is_listed(platform: Platform, tmp_
         "d": pa.array([date(2024, 2, 29), None]),
         "t": pa.array([time(1, 2, 3), None]),
         "local": pa.array([datetime(2024, 1, 1, 12), None], pa.timestamp("ns")),  # noqa: DTZ001
-        "instant": pa.array([datetime(2024, 1, 1, 12, tzinfo=UTC), None], pa.timestamp("ms", tz="Europe/Brussels")),
+        "instant": pa.array(
+            [datetime(2024, 1, 1, 12, tzinfo=UTC), None], pa.timestamp("ms", tz="Europe/Brussels")
+        ),
         "bytes": pa.array([b"\x00\xff", None]),
         "list": pa.array([[1, 2], None]),
         "struct": pa.array([{"a": "é", "b": float("nan")}, None]),
@@ -95,7 +103,9 @@ def test_every_type_survives_in_the_type_that_is_listed(platform: Platform, tmp_
     shapes = geopandas.GeoDataFrame(geometry=[shapely.Point(1, 2), shapely.Point(3, 4)], crs=4326)
     shapes.to_parquet(path)
     plain = pq.read_table(path)
-    pq.write_table(pa.table({**columns, "geometry": plain["geometry"]}, metadata=plain.schema.metadata), path)
+    pq.write_table(
+        pa.table({**columns, "geometry": plain["geometry"]}, metadata=plain.schema.metadata), path
+    )
     loaded = platform.load(platform.profile(path))
     listed = {field.source: field.type.value for field in loaded.fields}
     assert listed == {
@@ -115,7 +125,13 @@ def test_every_type_survives_in_the_type_that_is_listed(platform: Platform, tmp_
         "dict": "string",
     }
     row = next(row for row in platform.table(loaded).to_pylist() if row["b"])
-    assert (row["u16"], row["u32"], row["dec"], row["d"], row["t"]) == (65535, 2**32 - 1, 1.25, date(2024, 2, 29), time(1, 2, 3))
+    assert (row["u16"], row["u32"], row["dec"], row["d"], row["t"]) == (
+        65535,
+        2**32 - 1,
+        1.25,
+        date(2024, 2, 29),
+        time(1, 2, 3),
+    )
     assert row["instant"] == datetime(2024, 1, 1, 12, tzinfo=UTC)
     assert row["local"] == datetime(2024, 1, 1, 12)  # noqa: DTZ001
     assert (json.loads(row["list"]), json.loads(row["struct"])) == ([1, 2], {"a": "é", "b": None})
@@ -124,8 +140,12 @@ def test_every_type_survives_in_the_type_that_is_listed(platform: Platform, tmp_
 
 def test_a_number_too_large_rejects_its_row(platform: Platform, tmp_path: Path) -> None:
     path = tmp_path / "u64.parquet"
-    geopandas.GeoDataFrame({"u": pa.array([1, 2**63], pa.uint64()).to_pandas()}, geometry=[shapely.Point(1, 2)] * 2, crs=4326).to_parquet(
-        path
-    )
+    geopandas.GeoDataFrame(
+        {"u": pa.array([1, 2**63], pa.uint64()).to_pandas()},
+        geometry=[shapely.Point(1, 2)] * 2,
+        crs=4326,
+    ).to_parquet(path)
     loaded = platform.load(platform.profile(path))
-    assert [(row["row_number"], row["reason"]) for row in platform.rejected(loaded)] == [(1, "VALUE_OUT_OF_RANGE")]
+    assert [(row["row_number"], row["reason"]) for row in platform.rejected(loaded)] == [
+        (1, "VALUE_OUT_OF_RANGE")
+    ]

@@ -13,7 +13,9 @@ from tests.unit.vector.harness import Platform, Write
 Zipped = Callable[..., Path]
 
 
-def check(platform: Platform, profiled: VectorProfiled, parcels: geopandas.GeoDataFrame, **options: object) -> FeaturesLoaded:
+def check(
+    platform: Platform, profiled: VectorProfiled, parcels: geopandas.GeoDataFrame, **options: object
+) -> FeaturesLoaded:
     loaded = platform.load(profiled, **options)
     assert (loaded.read, loaded.inserted, loaded.rejected) == (5, 5, 0)
     frame = platform.frame(loaded)
@@ -36,35 +38,54 @@ def check(platform: Platform, profiled: VectorProfiled, parcels: geopandas.GeoDa
     ],
 )
 def test_single_file_formats(
-    platform: Platform, parcels: geopandas.GeoDataFrame, write: Write, name: str, driver: str, came_from: str
+    platform: Platform,
+    parcels: geopandas.GeoDataFrame,
+    write: Write,
+    name: str,
+    driver: str,
+    came_from: str,
 ) -> None:
-    profiled = platform.profile(write(parcels, name, driver="KML" if driver == "LIBKML" else driver))
-    assert (profiled.driver, profiled.crs.came_from, profiled.crs.authority_code) == (driver, came_from, "EPSG:4326")
+    profiled = platform.profile(
+        write(parcels, name, driver="KML" if driver == "LIBKML" else driver)
+    )
+    assert (profiled.driver, profiled.crs.came_from, profiled.crs.authority_code) == (
+        driver,
+        came_from,
+        "EPSG:4326",
+    )
     loaded = check(platform, profiled, parcels)
     texts = platform.table(loaded).column("naam").to_pylist()
     assert sorted(text for text in texts if text) == ["a", "x", "é", "ü"]
 
 
-def test_shapefile_in_parts_and_zipped(platform: Platform, parcels: geopandas.GeoDataFrame, write: Write, zipped: Zipped) -> None:
+def test_shapefile_in_parts_and_zipped(
+    platform: Platform, parcels: geopandas.GeoDataFrame, write: Write, zipped: Zipped
+) -> None:
     path = write(parcels, "parts.shp")
     parts = [path, *(path.with_suffix(suffix) for suffix in (".dbf", ".shx", ".prj", ".cpg"))]
     check(platform, platform.profile(*parts), parcels)
     check(platform, platform.profile(zipped(path.parent / "whole.zip", *parts)), parcels)
 
 
-def test_file_geodatabase_zipped(platform: Platform, parcels: geopandas.GeoDataFrame, write: Write, zipped: Zipped) -> None:
+def test_file_geodatabase_zipped(
+    platform: Platform, parcels: geopandas.GeoDataFrame, write: Write, zipped: Zipped
+) -> None:
     folder = write(parcels, "p.gdb", driver="OpenFileGDB")
     profiled = platform.profile(zipped(folder.parent / "p.gdb.zip", folder))
     assert profiled.driver == "OpenFileGDB"
     check(platform, profiled, parcels)
 
 
-def test_kmz(platform: Platform, parcels: geopandas.GeoDataFrame, write: Write, zipped: Zipped) -> None:
+def test_kmz(
+    platform: Platform, parcels: geopandas.GeoDataFrame, write: Write, zipped: Zipped
+) -> None:
     kml = write(parcels, "doc.kml", driver="KML")
     check(platform, platform.profile(zipped(kml.parent / "p.kmz", kml)), parcels)
 
 
-def test_geoparquet_of_both_versions(platform: Platform, parcels: geopandas.GeoDataFrame, tmp_path: Path) -> None:
+def test_geoparquet_of_both_versions(
+    platform: Platform, parcels: geopandas.GeoDataFrame, tmp_path: Path
+) -> None:
     old, new = tmp_path / "old.parquet", tmp_path / "new.parquet"
     parcels.rename_geometry("shape").to_parquet(old, schema_version="1.0.0")
     parcels.to_parquet(new, schema_version="1.1.0", write_covering_bbox=True)
@@ -76,11 +97,15 @@ def test_geoparquet_of_both_versions(platform: Platform, parcels: geopandas.GeoD
 
 def test_csv_of_wkt(platform: Platform, parcels: geopandas.GeoDataFrame, tmp_path: Path) -> None:
     path = tmp_path / "w.csv"
-    parcels.assign(wkt=parcels.to_wkt().geometry).drop(columns="geometry").to_csv(path, index=False, sep=";")
+    parcels.assign(wkt=parcels.to_wkt().geometry).drop(columns="geometry").to_csv(
+        path, index=False, sep=";"
+    )
     check(platform, platform.profile(path, input_crs="EPSG:4326"), parcels)
 
 
-def test_layers_must_be_chosen_and_each_can_be_had(platform: Platform, parcels: geopandas.GeoDataFrame, write: Write) -> None:
+def test_layers_must_be_chosen_and_each_can_be_had(
+    platform: Platform, parcels: geopandas.GeoDataFrame, write: Write
+) -> None:
     write(parcels, "two.gpkg", layer="parcels")
     path = write(parcels.head(2), "two.gpkg", layer="Other-Layer", append=True)
     with pytest.raises(LayerAmbiguous, match=r"'parcels', 'Other-Layer'"):

@@ -16,7 +16,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from geo_platform import errors
 from geo_platform.contracts.vector import FeaturesLoaded
 from geo_platform.ports import FeatureDataset, FeatureTarget
-from geo_platform.storage.geoparquet import GeoParquetLake
+from geo_platform.storage.local.geoparquet import GeoParquetLake
 from geo_platform.vector.load import load_features
 from geo_platform.vector.options import VectorFeaturesOptions
 from tests.unit.vector.harness import Platform, Write
@@ -28,8 +28,19 @@ SQUARE = shapely.box(2, 2, 3, 3)
 
 @pytest.fixture
 def mess(write: Write) -> Path:
-    shapes = [SQUARE, None, BOWTIE, shapely.Polygon(), SLIVER, shapely.MultiPolygon([shapely.box(5, 5, 6, 6), shapely.box(7, 7, 8, 8)])]
-    return write(geopandas.GeoDataFrame({"n": range(6)}, geometry=shapes, crs=4326), "mess.gpkg", geometry_type="MultiPolygon")
+    shapes = [
+        SQUARE,
+        None,
+        BOWTIE,
+        shapely.Polygon(),
+        SLIVER,
+        shapely.MultiPolygon([shapely.box(5, 5, 6, 6), shapely.box(7, 7, 8, 8)]),
+    ]
+    return write(
+        geopandas.GeoDataFrame({"n": range(6)}, geometry=shapes, crs=4326),
+        "mess.gpkg",
+        geometry_type="MultiPolygon",
+    )
 
 
 def test_every_row_is_published_or_listed(platform: Platform, mess: Path) -> None:
@@ -73,22 +84,32 @@ def test_a_changed_or_missing_part_is_made_again(platform: Platform, mess: Path)
     second = platform.load(profiled)
     assert not second.was_reused
     record = next(key for key in platform.silver() if key.endswith("features.json"))
-    platform.objects.put_bytes("silver", record, b'{"type": "FeaturesLoaded", "schema_version": 0}', metadata={})
+    platform.objects.put_bytes(
+        "silver", record, b'{"type": "FeaturesLoaded", "schema_version": 0}', metadata={}
+    )
     assert not platform.load(profiled).was_reused
     assert json.loads(platform.objects.read_bytes("silver", record))["message"]["inserted"] == 3
 
 
-def test_a_name_belongs_to_one_source(platform: Platform, parcels: geopandas.GeoDataFrame, write: Write) -> None:
+def test_a_name_belongs_to_one_source(
+    platform: Platform, parcels: geopandas.GeoDataFrame, write: Write
+) -> None:
     one, other = write(parcels, "one.gpkg"), write(parcels, "other.gpkg")
     platform.load(platform.profile(one), table_name="Shared")
     with pytest.raises(errors.TableExists, match=r"one\.gpkg"):
         platform.load(platform.profile(other), table_name="shared")
-    assert platform.load(platform.profile(other), table_name="shared", overwrite=True).dataset == "shared"
-    assert platform.load(platform.profile(one), table_name="shared", schema_name="elsewhere").dataset == "shared"
+    assert (
+        platform.load(platform.profile(other), table_name="shared", overwrite=True).dataset
+        == "shared"
+    )
+    assert (
+        platform.load(platform.profile(one), table_name="shared", schema_name="elsewhere").dataset
+        == "shared"
+    )
 
 
+# Two names of which one dataset's name is made.
 ALIKE = ("untold_540.gpkg", "untold_-540.gpkg")
-"""Two names of which one dataset's name is made."""
 
 
 def test_names_that_become_one_are_one_source_s_and_the_other_is_told_whose(
@@ -96,18 +117,26 @@ def test_names_that_become_one_are_one_source_s_and_the_other_is_told_whose(
 ) -> None:
     one, other = (platform.profile(write(parcels, name)) for name in ALIKE)
     assert platform.load(one).dataset == "untold_540"
-    with pytest.raises(errors.TableExists, match=r"came from .*/untold_540\.gpkg, not from .*/untold_(-|%2D)540\.gpkg") as refused:
+    with pytest.raises(
+        errors.TableExists,
+        match=r"came from .*/untold_540\.gpkg, not from .*/untold_(-|%2D)540\.gpkg",
+    ) as refused:
         platform.load(other)
     assert refused.value.remedy == "Choose another table_name, or set overwrite."
     assert platform.load(other, table_name="untold_minus_540").dataset == "untold_minus_540"
 
 
 def test_of_two_sources_that_load_under_one_name_at_once_no_more_than_one_has_it(
-    platform: Platform, parcels: geopandas.GeoDataFrame, write: Write, monkeypatch: pytest.MonkeyPatch
+    platform: Platform,
+    parcels: geopandas.GeoDataFrame,
+    write: Write,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     load, both_found_it_free = GeoParquetLake.load, Barrier(2)
 
-    def load_together(lake: GeoParquetLake, target: FeatureTarget, batches: Any, *, scratch: Path) -> FeatureDataset:
+    def load_together(
+        lake: GeoParquetLake, target: FeatureTarget, batches: Any, *, scratch: Path
+    ) -> FeatureDataset:
         both_found_it_free.wait(60)
         return load(lake, target, batches, scratch=scratch)
 
@@ -124,7 +153,9 @@ def test_of_two_sources_that_load_under_one_name_at_once_no_more_than_one_has_it
         assert platform.load(profiled[0]).dataset == "untold_540"
 
 
-def test_a_dataset_that_is_to_be_created_may_not_be_there(platform: Platform, parcels: geopandas.GeoDataFrame, write: Write) -> None:
+def test_a_dataset_that_is_to_be_created_may_not_be_there(
+    platform: Platform, parcels: geopandas.GeoDataFrame, write: Write
+) -> None:
     profiled = platform.profile(write(parcels, "one.gpkg"))
     created = platform.load(profiled, load_mode="create")
     assert platform.load(profiled, load_mode="create").was_reused
@@ -133,7 +164,9 @@ def test_a_dataset_that_is_to_be_created_may_not_be_there(platform: Platform, pa
         platform.load(profiled, load_mode="create", dimension="keep")
 
 
-def test_files_take_no_more_rows(platform: Platform, parcels: geopandas.GeoDataFrame, write: Write) -> None:
+def test_files_take_no_more_rows(
+    platform: Platform, parcels: geopandas.GeoDataFrame, write: Write
+) -> None:
     profiled = platform.profile(write(parcels, "one.gpkg"))
     column = platform.load(profiled).fields[0].published
     with pytest.raises(errors.ParameterInvalid, match="key_columns"):
@@ -146,11 +179,17 @@ def test_files_take_no_more_rows(platform: Platform, parcels: geopandas.GeoDataF
 
 def test_nothing_is_visible_of_a_refusal(platform: Platform, write: Write) -> None:
     shapes = [shapely.Point(0, 0)] * 3000 + [shapely.box(0, 0, 1, 1)]
-    late = write(geopandas.GeoDataFrame({"n": range(3001)}, geometry=shapes, crs=4326), "late.gpkg", geometry_type="Unknown")
+    late = write(
+        geopandas.GeoDataFrame({"n": range(3001)}, geometry=shapes, crs=4326),
+        "late.gpkg",
+        geometry_type="Unknown",
+    )
     profiled = platform.profile(late)
     with pytest.raises(errors.GeometryMixed, match="Row 3000 is a Polygon"):
         platform.load(profiled, chunk_size=500)
-    all_bad = write(geopandas.GeoDataFrame({"n": [0, 1]}, geometry=[SLIVER, None], crs=4326), "bad.gpkg")
+    all_bad = write(
+        geopandas.GeoDataFrame({"n": [0, 1]}, geometry=[SLIVER, None], crs=4326), "bad.gpkg"
+    )
     with pytest.raises(errors.GeometryUnrepairable, match="1 GEOMETRY_COLLAPSED, 1 NULL_GEOMETRY"):
         platform.load(platform.profile(all_bad))
     assert platform.silver() == []
@@ -179,13 +218,29 @@ class LosingStore:
 def test_a_lost_row_is_no_result(platform: Platform, mess: Path) -> None:
     with pytest.raises(AssertionError, match="6 rows read, 3 inserted, 3 rejected, 2 in the store"):
         load_features(
-            platform.profile(mess), VectorFeaturesOptions(), platform.objects, LosingStore(), run_id="r", scratch=platform.scratch
+            platform.profile(mess),
+            VectorFeaturesOptions(),
+            platform.objects,
+            LosingStore(),
+            run_id="r",
+            scratch=platform.scratch,
         )
 
 
-def test_rows_outside_of_degrees_are_rejected_where_no_extent_is_known(platform: Platform, write: Write) -> None:
-    shapes = [shapely.Point(4, 50), shapely.Point(4, 95), shapely.Point(500, 0), shapely.Point(185, 0)]
-    path = write(geopandas.GeoDataFrame({"n": range(4)}, geometry=shapes, crs=4326), "p.geojsonl", driver="GeoJSONSeq")
+def test_rows_outside_of_degrees_are_rejected_where_no_extent_is_known(
+    platform: Platform, write: Write
+) -> None:
+    shapes = [
+        shapely.Point(4, 50),
+        shapely.Point(4, 95),
+        shapely.Point(500, 0),
+        shapely.Point(185, 0),
+    ]
+    path = write(
+        geopandas.GeoDataFrame({"n": range(4)}, geometry=shapes, crs=4326),
+        "p.geojsonl",
+        driver="GeoJSONSeq",
+    )
     loaded = platform.load(platform.profile(path))
     assert [(row["row_number"], row["reason"]) for row in platform.rejected(loaded)] == [
         (1, "COORDINATES_IMPLAUSIBLE"),
@@ -193,7 +248,9 @@ def test_rows_outside_of_degrees_are_rejected_where_no_extent_is_known(platform:
     ]
 
 
-def test_reprojection_moves_coordinates_and_says_so(platform: Platform, parcels: geopandas.GeoDataFrame, write: Write) -> None:
+def test_reprojection_moves_coordinates_and_says_so(
+    platform: Platform, parcels: geopandas.GeoDataFrame, write: Write
+) -> None:
     loaded = platform.load(platform.profile(write(parcels, "p.gpkg")), target_crs="EPSG:3035")
     assert loaded.was_reprojected
     assert (loaded.srid, loaded.asked_crs, loaded.crs.came_from) == (3035, "EPSG:3035", "user")
@@ -205,7 +262,11 @@ def test_reprojection_moves_coordinates_and_says_so(platform: Platform, parcels:
 
 def test_heights_are_dropped_or_kept(platform: Platform, write: Write) -> None:
     shapes = [shapely.LineString([(0, 0, 7), (1, 1, 8)]), shapely.LineString([(0, 0), (1, 1)])]
-    path = write(geopandas.GeoDataFrame({"n": [0, 1]}, geometry=shapes, crs=4326), "z.gpkg", geometry_type="LineString Z")
+    path = write(
+        geopandas.GeoDataFrame({"n": [0, 1]}, geometry=shapes, crs=4326),
+        "z.gpkg",
+        geometry_type="LineString Z",
+    )
     profiled = platform.profile(path)
     flat = platform.load(profiled)
     kept = platform.load(profiled, dimension="keep")
@@ -215,7 +276,9 @@ def test_heights_are_dropped_or_kept(platform: Platform, write: Write) -> None:
     assert shapely.get_coordinates(frame.geometry[0], include_z=True)[:, 2].tolist() == [7, 8]
 
 
-def test_simplified_and_snapped_in_units_of_the_published_crs(platform: Platform, write: Write) -> None:
+def test_simplified_and_snapped_in_units_of_the_published_crs(
+    platform: Platform, write: Write
+) -> None:
     circle = shapely.Point(150_000, 170_000).buffer(100, quad_segs=64)
     path = write(geopandas.GeoDataFrame({"n": [0]}, geometry=[circle], crs=31370), "c.gpkg")
     loaded = platform.load(platform.profile(path), simplify_tolerance=5.0, quantize_grid=1.0)
@@ -226,18 +289,32 @@ def test_simplified_and_snapped_in_units_of_the_published_crs(platform: Platform
     assert shape.is_valid
 
 
-def test_names_are_cleaned_and_the_mapping_is_recorded(platform: Platform, parcels: geopandas.GeoDataFrame, write: Write) -> None:
+def test_names_are_cleaned_and_the_mapping_is_recorded(
+    platform: Platform, parcels: geopandas.GeoDataFrame, write: Write
+) -> None:
     profiled = platform.profile(write(parcels.rename(columns={"area": "bbox"}), "p.gpkg"))
     loaded = platform.load(profiled, column_mapping={"Id": "parcel_id"})
-    assert [(field.source, field.published) for field in loaded.fields] == [("Id", "parcel_id"), ("Näam", "naam"), ("bbox", "bbox_2")]
-    assert platform.table(loaded).schema.names == ["parcel_id", "naam", "bbox_2", "geometry", "bbox"]
+    assert [(field.source, field.published) for field in loaded.fields] == [
+        ("Id", "parcel_id"),
+        ("Näam", "naam"),
+        ("bbox", "bbox_2"),
+    ]
+    assert platform.table(loaded).schema.names == [
+        "parcel_id",
+        "naam",
+        "bbox_2",
+        "geometry",
+        "bbox",
+    ]
     with pytest.raises(errors.ParameterInvalid, match="nope"):
         platform.load(profiled, column_mapping={"nope": "x"})
     with pytest.raises(errors.TableNameInvalid):
         platform.load(profiled, table_name="select")
 
 
-def test_the_map_is_a_picture_of_the_dataset(platform: Platform, parcels: geopandas.GeoDataFrame, write: Write, tmp_path: Path) -> None:
+def test_the_map_is_a_picture_of_the_dataset(
+    platform: Platform, parcels: geopandas.GeoDataFrame, write: Write, tmp_path: Path
+) -> None:
     loaded = platform.load(platform.profile(write(parcels, "p.gpkg")))
     picture = tmp_path / "map.png"
     picture.write_bytes(platform.objects.read_bytes("silver", loaded.thumbnail.key))
@@ -257,20 +334,33 @@ def test_progress_is_told(platform: Platform, mess: Path) -> None:
     said: list[str] = []
     profiled, options = platform.profile(mess), VectorFeaturesOptions()
     loaded: FeaturesLoaded = load_features(
-        profiled, options, platform.objects, GeoParquetLake(platform.objects), run_id="r", scratch=platform.scratch, notify=said.append
+        profiled,
+        options,
+        platform.objects,
+        GeoParquetLake(platform.objects),
+        run_id="r",
+        scratch=platform.scratch,
+        notify=said.append,
     )
     assert said == ["6 rows read, 3 rejected"]
     assert loaded.dataset_object is not None
     stored = platform.objects.stat("silver", loaded.dataset_object.key)
     assert stored.metadata["run_id"] == "r"
     with platform.objects.local_path("silver", loaded.dataset_object.key) as path:
-        assert pq.read_schema(path).metadata[b"geo_platform:source_uri"].decode() == loaded.source.uri
+        assert (
+            pq.read_schema(path).metadata[b"geo_platform:source_uri"].decode() == loaded.source.uri
+        )
 
 
-def test_indexes_are_checked_and_a_file_says_that_it_has_none(platform: Platform, mess: Path) -> None:
+def test_indexes_are_checked_and_a_file_says_that_it_has_none(
+    platform: Platform, mess: Path
+) -> None:
     profiled = platform.profile(mess)
     loaded = platform.load(profiled, indexes_attributes=["n"], indexes_spatial=False)
-    assert {finding.code for finding in loaded.warnings} == {"INDEXES_NOT_IN_FILES", "SPATIAL_ORDER_KEPT"}
+    assert {finding.code for finding in loaded.warnings} == {
+        "INDEXES_NOT_IN_FILES",
+        "SPATIAL_ORDER_KEPT",
+    }
     with pytest.raises(errors.ParameterInvalid, match="nope"):
         platform.load(profiled, indexes_attributes=["nope"])
     with pytest.raises(errors.ParameterInvalid, match="no times: n"):

@@ -7,7 +7,7 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geo_platform.vector.repair import promote_to_multi
+from geo_platform.vector.clean import promote_to_multi
 from geo_platform.vector.wkb_form import as_multi, has_published_form
 
 PLACE = st.tuples(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6))
@@ -18,14 +18,22 @@ SHAPE = st.one_of(
     st.lists(PLACE, min_size=2, max_size=5).map(shapely.LineString),
     POLYGON,
     st.lists(PLACE, min_size=1, max_size=5).map(shapely.MultiPoint),
-    st.lists(st.lists(PLACE, min_size=2, max_size=4), min_size=1, max_size=4).map(shapely.MultiLineString),
+    st.lists(st.lists(PLACE, min_size=2, max_size=4), min_size=1, max_size=4).map(
+        shapely.MultiLineString
+    ),
     st.lists(POLYGON, min_size=1, max_size=3).map(shapely.MultiPolygon),
 )
 COLLECTION = st.lists(SHAPE, min_size=1, max_size=3).map(shapely.GeometryCollection)
 
 
-def written(shapes: list[shapely.Geometry], *, flavor: str = "iso", byte_order: int = 1) -> list[bytes]:
-    return list(shapely.to_wkb(np.array(shapes, dtype=object), output_dimension=3, byte_order=byte_order, flavor=flavor))
+def written(
+    shapes: list[shapely.Geometry], *, flavor: str = "iso", byte_order: int = 1
+) -> list[bytes]:
+    return list(
+        shapely.to_wkb(
+            np.array(shapes, dtype=object), output_dimension=3, byte_order=byte_order, flavor=flavor
+        )
+    )
 
 
 def promoted(shapes: list[shapely.Geometry]) -> list[bytes]:
@@ -34,7 +42,9 @@ def promoted(shapes: list[shapely.Geometry]) -> list[bytes]:
 
 @settings(max_examples=200)
 @given(st.lists(SHAPE, min_size=1, max_size=10), st.booleans())
-def test_what_has_the_form_becomes_what_writing_anew_gives(shapes: list[shapely.Geometry], is_high: bool) -> None:
+def test_what_has_the_form_becomes_what_writing_anew_gives(
+    shapes: list[shapely.Geometry], is_high: bool
+) -> None:
     dimension = "xyz" if is_high else "xy"
     shapes = [shapely.force_3d(shape, 4.0) for shape in shapes] if is_high else shapes
     wkb = pa.array(written(shapes), pa.binary())
@@ -43,12 +53,19 @@ def test_what_has_the_form_becomes_what_writing_anew_gives(shapes: list[shapely.
 
 
 @settings(max_examples=100)
-@given(st.lists(st.one_of(SHAPE, COLLECTION), min_size=1, max_size=10), st.sampled_from(["big", "ewkb", "other dimension", "longer"]))
+@given(
+    st.lists(st.one_of(SHAPE, COLLECTION), min_size=1, max_size=10),
+    st.sampled_from(["big", "ewkb", "other dimension", "longer"]),
+)
 def test_no_other_form_is_taken_for_it(shapes: list[shapely.Geometry], how: str) -> None:
     high = [shapely.force_3d(shape) for shape in shapes]
     forms = {
         "big": written(shapes, byte_order=0),
-        "ewkb": list(shapely.to_wkb(shapely.set_srid(np.array(shapes, dtype=object), 4326), include_srid=True)),
+        "ewkb": list(
+            shapely.to_wkb(
+                shapely.set_srid(np.array(shapes, dtype=object), 4326), include_srid=True
+            )
+        ),
         "other dimension": written(high),
         "longer": [wkb + b"\0" for wkb in written(shapes)],
     }
@@ -61,14 +78,24 @@ def test_parts_have_byte_orders_of_their_own() -> None:
     part = shapely.box(0, 0, 1, 1)
     meddled[9 : 9 + len(written([part])[0])] = written([part], byte_order=0)[0]
     assert shapely.equals(shapely.from_wkb(bytes(meddled)), polygons[0])
-    assert has_published_form(pa.array([bytes(plain), bytes(meddled)], pa.binary()), "xy").tolist() == [True, False]
+    assert has_published_form(
+        pa.array([bytes(plain), bytes(meddled)], pa.binary()), "xy"
+    ).tolist() == [True, False]
 
 
 @pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()])
 def test_nulls_slices_and_stumps_are_no_form(kind: pa.DataType) -> None:
     point = written([shapely.Point(1, 2)])[0]
     column = pa.array([point, None, b"", b"\x01", point[:9], point, point[:-1]], kind)
-    assert has_published_form(column, "xy").tolist() == [True, False, False, False, False, True, False]
+    assert has_published_form(column, "xy").tolist() == [
+        True,
+        False,
+        False,
+        False,
+        False,
+        True,
+        False,
+    ]
     assert has_published_form(column.slice(4, 2), "xy").tolist() == [False, True]
     assert as_multi(column.slice(5, 1), "xy").to_pylist() == promoted([shapely.Point(1, 2)])
 

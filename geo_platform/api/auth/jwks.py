@@ -1,0 +1,153 @@
+"""The public keys of the issuer of tokens: fetched, kept, and fetched again no more often than is sensible.
+
+What belongs here: which keys there are now. What stays out: tokens (`oidc.py`).
+
+Keys are kept for an hour. A key id that is not among them means that the issuer has new ones, or that somebody made it up: keys are
+fetched again, but never within REFETCH_AFTER_S of the last time, whatever number of made-up ids comes. An issuer that
+does not answer leaves the keys that are known in force for a day.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+from geo_platform.errors import StoreUnavailable
+
+KEPT_S = 3600
+KEPT_WITHOUT_ANSWER_S = 24 * 3600
+REFETCH_AFTER_S = 30
+# Where the issuer did not answer.
+TRY_AGAIN_AFTER_S = 5
+
+ANSWER_MAX_BYTES = 1024**2
+RSA_MIN_BITS = 2048
+_TIMEOUT_S = 5
+_CURVES = {"secp256r1": ("ES256",), "secp384r1": ("ES384",), "secp521r1": ("ES512",)}
+_RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
+_REMEDY = "Check that the platform can reach GEO_PLATFORM_API_OIDC_ISSUER; API keys work meanwhile."
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PublicKey:
+    """`algorithms`: those it may be used with."""
+
+    key: RSAPublicKey | EllipticCurvePublicKey
+    algorithms: tuple[str, ...]
+
+
+class Jwks:
+    """Keys of one issuer, at `url` or where its discovery document says. `now_s` is a clock that never goes back."""
+
+    def __init__(
+        self, issuer: str, url: str | None = None, *, now_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._issuer = issuer
+        self._url = url
+        self._now_s = now_s
+        self._client = httpx.AsyncClient(timeout=_TIMEOUT_S, follow_redirects=False, trust_env=True)
+        self._one_at_a_time = asyncio.Lock()
+        self._keys: dict[str, PublicKey] = {}
+        self._fetched_s = float("-inf")
+        self._not_before_s = float("-inf")
+
+    async def key(self, key_id: str) -> PublicKey | None:
+        """None where the issuer has none of that id. Raises StoreUnavailable where it cannot be asked and nothing is known."""
+        known = self._keys.get(key_id)
+        if known is not None and self._now_s() - self._fetched_s < KEPT_S:
+            return known
+        async with self._one_at_a_time:
+            # somebody else may have fetched while this one waited
+            if self._now_s() >= self._not_before_s:
+                await self._fetch()
+        if self._now_s() - self._fetched_s > KEPT_WITHOUT_ANSWER_S:
+            raise StoreUnavailable(
+                "The issuer of tokens cannot be asked for its keys.", remedy=_REMEDY
+            )
+        return self._keys.get(key_id)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def _fetch(self) -> None:
+        """Keys as they are now; those that are known stay where there is no answer."""
+        try:
+            url = self._url or await self._discovered()
+            self._keys = usable_keys(await self._document(url))
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            _log.warning(
+                "The keys of the issuer of tokens could not be fetched: %s: %s",
+                type(error).__name__,
+                error,
+            )
+            self._not_before_s = self._now_s() + TRY_AGAIN_AFTER_S
+            return
+        self._fetched_s = self._now_s()
+        self._not_before_s = self._fetched_s + REFETCH_AFTER_S
+
+    async def _discovered(self) -> str:
+        document = await self._document(
+            f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"
+        )
+        url = document.get("jwks_uri")
+        if document.get("issuer") != self._issuer or not isinstance(url, str):
+            raise ValueError("the discovery document is another issuer's, or names no keys")
+        if httpx.URL(url).scheme != "https" and httpx.URL(self._issuer).scheme == "https":
+            raise ValueError("the discovery document names keys that are fetched without TLS")
+        return url
+
+    async def _document(self, url: str) -> dict[str, Any]:
+        async with self._client.stream(
+            "GET", url, headers={"Accept": "application/json"}
+        ) as answer:
+            if answer.status_code != 200:
+                raise ValueError(f"it answered {answer.status_code}")
+            content = bytearray()
+            async for part in answer.aiter_bytes():
+                content += part
+                if len(content) > ANSWER_MAX_BYTES:
+                    raise ValueError("the answer is too long")
+        document = httpx.Response(200, content=bytes(content)).json()
+        if not isinstance(document, dict):
+            raise ValueError("the answer is no JSON object")
+        return document
+
+
+def usable_keys(document: dict[str, Any]) -> dict[str, PublicKey]:
+    """By key id: RSA and elliptic keys for signatures. Symmetric, short and foreign ones are left out. Raises ValueError."""
+    listed = document.get("keys")
+    if not isinstance(listed, list):
+        raise ValueError("the answer has no list of keys")
+    found = (
+        (entry.get("kid"), _usable(entry))
+        for entry in listed
+        if isinstance(entry, dict) and entry.get("use", "sig") == "sig"
+    )
+    return {kid: key for kid, key in found if isinstance(kid, str) and key is not None}
+
+
+def _usable(entry: dict[str, Any]) -> PublicKey | None:
+    if entry.get("kty") not in ("RSA", "EC") or "d" in entry:
+        return None
+    try:
+        key = jwt.PyJWK.from_dict(
+            {name: value for name, value in entry.items() if name != "alg"}
+        ).key
+    except jwt.PyJWTError:
+        return None  # of a kind that this version does not know: the others are used
+    if isinstance(key, RSAPublicKey):
+        fitting: tuple[str, ...] = _RSA if key.key_size >= RSA_MIN_BITS else ()
+    elif isinstance(key, EllipticCurvePublicKey):
+        fitting = _CURVES.get(key.curve.name, ())
+    else:
+        return None
+    named = entry.get("alg")
+    return PublicKey(key, tuple(name for name in fitting if named in (None, name)))

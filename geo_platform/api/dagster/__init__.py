@@ -1,0 +1,1 @@
+"""Dagster's webserver: its GraphQL API, and its pages behind the platform's authentication."""

@@ -1,0 +1,186 @@
+"""A request of the platform API made into a job: of one file the job of its kind, of several one job over all of them.
+
+What belongs here: the request's shape, what its results are called, each file's parameters. What stays out: routes and answers
+(`platform.py`), jobs (`intake.py`).
+"""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+from geo_platform.api.jobs.sources import kind_of_source, source_of
+from geo_platform.api.jobs.types import JobAsked, asked_of, job_of_files, names_of_job
+from geo_platform.api.problems import ParametersInvalid
+from geo_platform.chains import CHAINS
+from geo_platform.contracts.arrival import SourceKind
+from geo_platform.ports import ObjectStore
+from geo_platform.vector.field_names import MAX_NAME_LENGTH, clean_name
+from geo_platform.vector.plan import object_stem
+
+# Each is looked at before the request is answered.
+FILES_MAX = 100
+
+_ITEM_MAX, _TITLE_MAX = 200, 200
+_OURS = ("blob_name", "container_name", "item_id", "table_name", "title", "description", "keywords")
+ResourceName = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=60)
+]
+FileNames = Annotated[
+    list[str], Field(min_length=1, max_length=FILES_MAX, json_schema_extra={"uniqueItems": True})
+]
+
+
+class DataRequest(BaseModel):
+    """A version of a resource of a dataset, and the files that it is made of."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    dataset_id: ResourceName = Field(examples=["flood-2026"])
+    resource_id: ResourceName = Field(examples=["elevation"])
+    version_id: ResourceName = Field(examples=["v1.0"])
+    operation: Literal["CREATE"]
+    container_name: str = Field("bronze", max_length=63, examples=["bronze"])
+    file_name: str | FileNames = Field(
+        description=f"The object's name, or those of at most {FILES_MAX}: one job does all of them, and each has its own result.",
+        examples=["dem.tif", ["north.tif", "south.tif", "wells.csv"]],
+    )
+    service_name: str | None = Field(
+        None, max_length=200, description="Title of the result.", examples=["Elevation"]
+    )
+    access_level: str | None = Field(
+        None, max_length=100, description="Kept with the request.", examples=["public"]
+    )
+    description: str | None = Field(
+        None,
+        max_length=4000,
+        description="Description of the result.",
+        examples=["Heights in metres."],
+    )
+    tags: list[str] | None = Field(
+        None,
+        max_length=100,
+        description="Keywords of the result.",
+        examples=[["elevation", "flood"]],
+    )
+    processing_options: dict[str, Any] | None = Field(
+        None,
+        description="Parameters of the job, by the names that POST /api/jobs/submit takes. Of several files each takes those of its kind.",
+        examples=[{"output_tier": "analysis"}],
+    )
+    client_id: str | None = Field(
+        None, max_length=200, description="Kept with the request.", examples=["ddh"]
+    )
+
+    @field_validator("file_name")
+    @classmethod
+    def _each_once(cls, named: str | list[str]) -> str | list[str]:
+        if isinstance(named, list) and len(set(named)) < len(named):
+            raise ValueError("names a file more than once")
+        return named
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """In an order of their own, so that the same files are the same work."""
+        return (
+            (self.file_name,) if isinstance(self.file_name, str) else tuple(sorted(self.file_name))
+        )
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The job of a request, the parameters as a client would have given them, and raster, vector or mixed."""
+
+    asked: JobAsked
+    parameters: Mapping[str, Any]
+    data_type: str
+
+
+def planned(objects: ObjectStore, body: DataRequest) -> Planned:
+    """Raises ParametersInvalid, SourceNotFound, and the store's faults."""
+    options = body.processing_options or {}
+    taken = [
+        (f"processing_options.{name}", "follows from the request itself")
+        for name in options
+        if name in _OURS
+    ]
+    if taken:
+        raise ParametersInvalid(taken)
+    for key in body.keys:  # what the door refuses of a name it refuses before the store is asked
+        asked_of(
+            CHAINS[SourceKind.raster].job, {"blob_name": key, "container_name": body.container_name}
+        )
+    kinds = {
+        key: kind_of_source(objects, source_of(objects, body.container_name, key))
+        for key in body.keys
+    }
+    each = {key: _parameters_of(body, key, kind, kinds) for key, kind in kinds.items()}
+    asked = {key: asked_of(CHAINS[kinds[key]].job, parameters) for key, parameters in each.items()}
+    if len(asked) == 1:
+        (key,) = asked
+        return Planned(replace(asked[key], dataset=body.dataset_id), each[key], kinds[key].value)
+    data_type = "mixed" if len(set(kinds.values())) > 1 else next(iter(kinds.values())).value
+    shown = {"container_name": body.container_name, "file_name": list(body.keys), **options}
+    return Planned(
+        job_of_files(body.container_name, asked, dataset=body.dataset_id), shown, data_type
+    )
+
+
+def _parameters_of(
+    body: DataRequest, key: str, kind: SourceKind, kinds: Mapping[str, SourceKind]
+) -> dict[str, Any]:
+    """Of one of the files. An option that no kind of them knows is left, so that it is refused."""
+    known = {other: names_of_job(CHAINS[other].job) for other in set(kinds.values())}
+    options = body.processing_options or {}
+    given = {
+        name: value
+        for name, value in options.items()
+        if name in known[kind] or not any(name in names for names in known.values())
+    }
+    suffix = "" if len(kinds) == 1 else suffixes(list(kinds))[key]
+    said = {"description": body.description, "keywords": body.tags}
+    return {
+        "blob_name": key,
+        "container_name": body.container_name,
+        **names_of(body, kind, suffix),
+        **said,
+        **given,
+    }
+
+
+def suffixes(keys: Sequence[str]) -> dict[str, str]:
+    """What tells the results of several files apart: each one's name without folder and extension; a digest where two have the same."""
+    stems = {key: re.sub(r"[^A-Za-z0-9.-]+", "_", object_stem(key)).strip("_") for key in keys}
+    often = Counter(stem.lower() for stem in stems.values())
+    return {
+        key: stem if stem and often[stem.lower()] == 1 else f"{stem}_{_digest(key)}".strip("_")
+        for key, stem in stems.items()
+    }
+
+
+def names_of(body: DataRequest, kind: SourceKind, suffix: str = "") -> dict[str, str]:
+    """What the result is called: of all three ids, cut with a digest where they are too long together. Pure."""
+    joined = "_".join(filter(None, (body.dataset_id, body.resource_id, body.version_id, suffix)))
+    item_id = joined if len(joined) <= _ITEM_MAX else f"{joined[: _ITEM_MAX - 9]}_{_digest(joined)}"
+    title = (
+        " ".join(filter(None, (body.service_name, suffix)))[:_TITLE_MAX]
+        if body.service_name
+        else ""
+    )
+    named = {"item_id": item_id, **({"title": title} if title else {})}
+    if kind is SourceKind.raster:
+        return named
+    table = clean_name(joined.replace(".", "_"))
+    table = table if table[:1].isalpha() else f"t_{table}"
+    plain = joined.replace("-", "_").replace(".", "_").lower()
+    if table != plain or len(joined) > MAX_NAME_LENGTH:
+        table = f"{table[: MAX_NAME_LENGTH - 9].rstrip('_')}_{_digest(joined)}"
+    return {**named, "table_name": table}
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

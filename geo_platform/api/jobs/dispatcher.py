@@ -1,0 +1,317 @@
+"""Launching what was accepted: at once where Dagster answers, else again and again until the run exists; none lost, none doubled.
+
+What belongs here: who launches what, and when again. What stays out: accepting (`intake.py`), where claims lie (`submissions.py`).
+
+An attempt is launched by the process that holds its claim. Whether its run exists is asked before every try but the first one after it
+was accepted, by the tags that name job and attempt. A webserver that dies in the middle may leave a run that was created and never queued:
+where such a run stays so, it is ended and another one launched.
+"""
+
+import heapq
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from threading import Condition, Event, Thread
+
+from geo_platform.api.dagster.graphql import (
+    DagsterAway,
+    DagsterGraphql,
+    Launch,
+    LaunchRefused,
+    RunFound,
+)
+from geo_platform.api.jobs.submissions import CLAIM_LAPSES_S, Submissions, Waiting
+from geo_platform.api.jobs.types import FILES, KINDS, STAGES
+from geo_platform.chains import CHAINS
+from geo_platform.contracts.submission import JobSubmitted
+from geo_platform.errors import Conflict, NotFound, PlatformError
+from geo_platform.runs import (
+    ASKED_BY_TAG,
+    ATTEMPT_TAG,
+    CORRELATION_TAG,
+    JOB_TAG,
+    MEMORY_TAG,
+    OF_HTTP_FACE,
+    ORIGIN_TAG,
+    PARENT_RUN_TAG,
+    REQUEST_TAG,
+    ROOT_RUN_TAG,
+    RUN_KEY_TAG,
+    TRACEPARENT_TAG,
+)
+
+WORKERS = 4
+SWEPT_EVERY_S = 5.0
+# Looking through ten thousand that wait takes a second of the time in which requests are answered:
+# no more than a twentieth of it.
+_SWEEP_SHARE = 20
+_RELEASED_WITHIN_S = 5.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 5.0
+_REFUSED_PAUSE_S = 60.0
+_GIVES_WAY_S = 1.0
+_NEVER_QUEUED_S = 20.0
+_log = logging.getLogger("geo_platform.api")
+
+
+@dataclass(order=True)
+class _Task:
+    """An attempt to be launched, not before `due` by the monotonic clock."""
+
+    due: float
+    waiting: Waiting = field(compare=False)
+    claimed: float = field(compare=False)
+    tries: int = field(default=0, compare=False)
+    may_exist: bool = field(default=False, compare=False)
+
+
+def tags_of(job: JobSubmitted) -> dict[str, str]:
+    """What the run of a job's last attempt is tagged with."""
+    asked = job.asked
+    tags = {
+        ORIGIN_TAG: OF_HTTP_FACE,
+        ASKED_BY_TAG: asked.asked_by,
+        JOB_TAG: job.job_id,
+        ATTEMPT_TAG: str(asked.attempt),
+        REQUEST_TAG: asked.request_id,
+        CORRELATION_TAG: asked.correlation_id,
+        TRACEPARENT_TAG: asked.traceparent,
+        MEMORY_TAG: asked.memory,
+        RUN_KEY_TAG: job.job_id
+        if job.container
+        else "",  # by which a watch finds that the source has its run
+        PARENT_RUN_TAG: asked.retry_of_run,
+        ROOT_RUN_TAG: asked.root_run,
+    }
+    return {name: value for name, value in tags.items() if value}
+
+
+def launch_of(job: JobSubmitted) -> Launch:
+    """The run of a job's last attempt."""
+    kind = KINDS.get(job.job_type)
+    options = json.loads(job.options_json)
+    if kind is not None:
+        options[f"raw_{kind.value}"]["force"] = job.asked.force
+    elif job.job_type == FILES:
+        options[STAGES[FILES][0]]["parameters"] = {"force": job.asked.force}
+    return Launch(
+        job=job.job_type,
+        options=options,
+        tags=tags_of(job),
+        partition=job.key or None,
+        partitions_name=CHAINS[kind].partitions_name if kind is not None else None,
+    )
+
+
+class Dispatcher:
+    """Threads of this process that launch. `launched` is called once a run exists; while `is_pressed`, runs are launched slowly."""
+
+    def __init__(
+        self,
+        submissions: Submissions,
+        dagster: DagsterGraphql,
+        *,
+        launched: Callable[[], None] = lambda: None,
+        is_pressed: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._submissions = submissions
+        self._dagster = dagster
+        self._launched = launched
+        self._is_pressed = is_pressed
+        self._tasks: list[_Task] = []
+        self._mine: set[tuple[str, int]] = set()
+        self._changed = Condition()
+        self._over = Event()
+        self._resumes, self._failures = 0.0, 0
+        self._threads: list[Thread] = []
+
+    def start(self) -> None:
+        """What an earlier process left is taken up first."""
+        self._threads = [
+            Thread(target=self._work, name=f"launch-{number}", daemon=True)
+            for number in range(WORKERS)
+        ]
+        self._threads.append(Thread(target=self._sweep, name="launch-sweep", daemon=True))
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """What is not launched stays noted in the store, for whoever comes next."""
+        self._over.set()
+        with self._changed:
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join(timeout=_RELEASED_WITHIN_S)
+        deadline = time.monotonic() + _RELEASED_WITHIN_S
+        for task in self._tasks:
+            if (
+                time.monotonic() > deadline
+            ):  # the claims of a process that has ended lapse by themselves
+                break
+            self._submissions.release(task.waiting)
+
+    @property
+    def waiting(self) -> int:
+        """How many attempts this process has still to launch."""
+        with self._changed:
+            return len(self._mine)
+
+    def is_waiting(self, job_id: str, attempt: int) -> bool:
+        """Whether this process is to launch it: then it is queued, whether Dagster answers or not."""
+        with self._changed:
+            return (job_id, attempt) in self._mine
+
+    def hand_over(self, job_id: str, attempt: int, *, is_new: bool) -> None:
+        """Note it in the store, then launch it soon. `is_new`: it was accepted just now, so that no run of it can exist."""
+        if self.is_waiting(job_id, attempt):
+            return
+        waiting = self._submissions.put_waiting(job_id, attempt)
+        if waiting is not None:
+            self._add(waiting, may_exist=not is_new)
+
+    def _add(self, waiting: Waiting, *, may_exist: bool) -> None:
+        now = time.monotonic()
+        with self._changed:
+            self._mine.add((waiting.job_id, waiting.attempt))
+            heapq.heappush(self._tasks, _Task(now, waiting, now, may_exist=may_exist))
+            self._changed.notify()
+
+    def _next(self) -> _Task | None:
+        with self._changed:
+            while not self._over.is_set():
+                pause = (
+                    max(self._tasks[0].due, self._resumes) - time.monotonic()
+                    if self._tasks
+                    else None
+                )
+                if pause is not None and pause <= 0:
+                    return heapq.heappop(self._tasks)
+                self._changed.wait(pause)
+        return None
+
+    def _work(self) -> None:
+        while (task := self._next()) is not None:
+            self._give_way()
+            try:
+                is_done = self._try(task)
+            except DagsterAway as error:
+                self._hold(error)
+                self._again(task, error)
+            except PlatformError as error:
+                self._again(task, error)
+            except Exception as fault:  # noqa: BLE001  # one job's fault must not end the thread that launches the others
+                _log.exception("Launching the job %s failed.", task.waiting.job_id)
+                self._again(task, fault)
+            else:
+                if is_done:
+                    self._forget(task)
+
+    def _give_way(self) -> None:
+        """What was accepted can wait where those who submit have to; not for ever, since they may never be fewer."""
+        until = time.monotonic() + _GIVES_WAY_S
+        while (
+            self._is_pressed()
+            and time.monotonic() < until
+            and not self._over.wait(_GIVES_WAY_S / 20)
+        ):
+            pass
+
+    def _try(self, task: _Task) -> bool:
+        """Launch it, unless its run exists or another process is at it. True where nothing is left to do here."""
+        waiting = task.waiting
+        if time.monotonic() - task.claimed > CLAIM_LAPSES_S / 3:
+            renewed = self._submissions.renew(waiting)
+            if renewed is None:
+                return True
+            task.waiting, task.claimed = renewed, time.monotonic()
+        kept = self._submissions.job(waiting.job_id)
+        if (
+            kept is None or kept.job.asked.attempt != waiting.attempt
+        ):  # a newer attempt counts: it is noted by itself
+            self._submissions.launched(waiting.job_id, waiting.attempt)
+            return True
+        if task.may_exist:
+            found = self._existing(kept.job)
+            if found is not None and not self._stays_unqueued(found):
+                self._submissions.launched(waiting.job_id, waiting.attempt)
+                return True
+            if found is not None:
+                self._again(task, None)
+                return False
+        may_exist, task.may_exist = task.may_exist, True
+        try:
+            self._dagster.launch(launch_of(kept.job))
+        except DagsterAway as away:
+            task.may_exist = may_exist or away.was_reached
+            raise
+        self._failures = 0
+        self._submissions.launched(waiting.job_id, waiting.attempt)
+        self._launched()
+        return True
+
+    def _existing(self, job: JobSubmitted) -> RunFound | None:
+        """The attempt's run; one that was created and never queued is ended, and does not count."""
+        tags = {JOB_TAG: job.job_id, ATTEMPT_TAG: str(job.asked.attempt)}
+        for run in self._dagster.runs(tags=tags, limit=10):
+            if not self._stays_unqueued(run):
+                return run
+            if datetime.now(UTC) - run.created_at_utc < timedelta(seconds=_NEVER_QUEUED_S):
+                return run
+            try:
+                self._dagster.terminate(run.run_id, at_once=True)
+            except (Conflict, NotFound):
+                return run
+        return None
+
+    @staticmethod
+    def _stays_unqueued(run: RunFound) -> bool:
+        return run.status == "NOT_STARTED"
+
+    def _hold(self, away: DagsterAway) -> None:
+        """Nothing is launched for a while: a webserver that does not answer for one job does not for the next one."""
+        with self._changed:
+            now = time.monotonic()
+            if now < self._resumes:  # another thread met the same silence
+                return
+            if self._failures == 0:
+                _log.warning("Nothing is launched at present, %d wait: %s", len(self._mine), away)
+            self._resumes = now + min(_FIRST_PAUSE_S * 2**self._failures, _LONGEST_PAUSE_S)
+            self._failures = min(self._failures + 1, 10)
+
+    def _again(self, task: _Task, error: Exception | None) -> None:
+        pause = min(_FIRST_PAUSE_S * 2**task.tries, _LONGEST_PAUSE_S)
+        if isinstance(error, LaunchRefused):
+            _log.error("%s (job %s)", error, task.waiting.job_id)
+            pause = _REFUSED_PAUSE_S
+        elif error is not None and task.tries == 0 and not isinstance(error, DagsterAway):
+            _log.warning("The job %s is not launched yet: %s", task.waiting.job_id, error)
+        task.tries = min(task.tries + 1, 10)
+        task.due = time.monotonic() + pause
+        with self._changed:
+            heapq.heappush(self._tasks, task)
+            self._changed.notify()
+
+    def _forget(self, task: _Task) -> None:
+        with self._changed:
+            self._mine.discard((task.waiting.job_id, task.waiting.attempt))
+
+    def _sweep(self) -> None:
+        """What no living process is at: left by one that was killed."""
+        while not self._over.is_set():
+            began = time.monotonic()
+            try:
+                for job_id, attempt in self._submissions.waiting():
+                    taken = (
+                        None
+                        if self.is_waiting(job_id, attempt)
+                        else self._submissions.take_over(job_id, attempt)
+                    )
+                    if taken is not None:
+                        self._add(taken, may_exist=True)
+            except PlatformError as error:
+                _log.warning(
+                    "What earlier processes left to launch could not be looked up: %s", error
+                )
+            self._over.wait(max(SWEPT_EVERY_S, _SWEEP_SHARE * (time.monotonic() - began)))

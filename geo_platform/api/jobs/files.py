@@ -1,0 +1,115 @@
+"""What stages made of a file, as clients know it; and of a job over several files, what became of each. Pure.
+
+What belongs here: results out of what Dagster shows of a run. What stays out: states of whole jobs (`job_state.py`).
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from geo_platform.api.dagster.graphql import Materialized, RunFound
+from geo_platform.api.jobs.types import FILES, STAGES
+from geo_platform.chains import CHAINS
+from geo_platform.contracts.submission import JobSubmitted
+
+_LAST_OF_CHAIN = ("raster_item", "vector_item")
+_ENDED = ("SUCCESS", "FAILURE", "CANCELED")
+
+
+def result_of(made: Sequence[Materialized]) -> dict[str, Any]:
+    """What was published of one source, and where; of the smoke test, what was said."""
+    result: dict[str, Any] = {}
+    for one in made:
+        said = one.metadata
+        if one.stage in _LAST_OF_CHAIN:
+            named = (
+                "collection",
+                "item_id",
+                "published_at_utc",
+                "published_by_run",
+                "was_unchanged",
+            )
+            result |= {
+                "item": said.get("item"),
+                "outputs": said.get("outputs", []),
+                **{name: said.get(name) for name in named},
+            }
+        elif one.stage == "vector_features":
+            result |= {
+                "dataset": said.get("dataset"),
+                "table": said.get("dagster/table_name"),
+                "rows": _rows_of(one),
+            }
+            result["reject_reasons"] = said.get("reject_reasons", {})
+        elif one.stage == "spoken_greeting":
+            result["text"] = said.get("text")
+    return result
+
+
+def rejected_rows(made: Sequence[Materialized]) -> int:
+    """Rows that could not be published; the result says why."""
+    return sum(_rows_of(one).get("rejected", 0) for one in made)
+
+
+def is_appended(job: JobSubmitted, made: Mapping[str, Any]) -> bool:
+    """Whether a result's rows went to those that were there: what was published since does not take them away."""
+    options = json.loads(job.options_json)
+    own = next(
+        (file["parameters"] for file in _asked(job) if file["key"] == made.get("file_name")),
+        options.get("vector_features", {}),
+    )
+    return bool(own.get("load_mode") == "append")
+
+
+def waiting_files(job: JobSubmitted) -> tuple[Mapping[str, Any], ...]:
+    """Before there is a run; none of a job of another kind."""
+    return tuple(
+        {"file_name": file["key"], "status": "queued", "data_type": None} for file in _asked(job)
+    )
+
+
+def files_of(
+    job: JobSubmitted,
+    run: RunFound,
+    error: Mapping[str, Any] | None,
+    refused: Sequence[Mapping[str, Any]],
+) -> tuple[Mapping[str, Any], ...]:
+    """Each file's status, and its result or why there is none: `refused`, else the run's own `error`."""
+    reasons = {
+        each["key"]: {name: each.get(name) for name in ("code", "message", "remedy")}
+        for each in refused
+    }
+    return tuple(_file(file["key"], run, reasons.get(file["key"], error)) for file in _asked(job))
+
+
+def _file(key: str, run: RunFound, error: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    made = [one for one in run.made if one.partition == key]
+    kind = next(
+        (kind.value for one in made for kind, chain in CHAINS.items() if one.stage in chain.stages),
+        None,
+    )
+    found: dict[str, Any] = {"file_name": key, "data_type": kind}
+    if any(one.stage in _LAST_OF_CHAIN for one in made):
+        status = "completed_with_errors" if rejected_rows(made) else "completed"
+        return {**found, "status": status, "run_id": run.run_id, **result_of(made)}
+    if run.status in _ENDED and error is not None:
+        return {
+            **found,
+            "status": "failed",
+            "error": {name: error.get(name) for name in ("code", "message", "remedy")},
+        }
+    return {**found, "status": "processing" if run.started_at_utc is not None else "queued"}
+
+
+def _asked(job: JobSubmitted) -> Sequence[Mapping[str, Any]]:
+    """Files of a job over several."""
+    files: Sequence[Mapping[str, Any]] = (
+        json.loads(job.options_json)[STAGES[FILES][0]]["files"] if job.job_type == FILES else ()
+    )
+    return files
+
+
+def _rows_of(one: Materialized) -> dict[str, int]:
+    """read, inserted, rejected, repaired; empty where no rows were loaded."""
+    said = one.metadata.get("rows") if one.stage == "vector_features" else None
+    return {str(row["rows"]): int(row["count"]) for row in said} if isinstance(said, list) else {}

@@ -1,0 +1,194 @@
+"""The shapes of answers, by the names that clients know; and a standing made into them.
+
+What belongs here: models of the OpenAPI document. What stays out: routes, and problems (`problems.py`).
+"""
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from geo_platform.api.jobs.intake import Accepted
+from geo_platform.api.jobs.state import Standing
+from geo_platform.trace.timeline import as_text
+
+_JOB_ID = "3b1f0c9ad2f7e6518a4c0d9be1f2a3c4d5e6f708192a3b4c5d6e7f8091a2b3c4"
+_RUN_ID = "ea2add4b-aee9-45ca-b4b4-26abf84316a1"
+_PARAMETERS = {"blob_name": "dem.tif", "container_name": "bronze"}
+_RESULT = {
+    "run_id": _RUN_ID,
+    "item": "file:///data/catalog/rasters/dem/dem.json",
+    "outputs": ["file:///data/store/silver/cogs/dem/0f1e2d3c/dem_analysis.tif"],
+    "collection": "rasters",
+    "item_id": "dem",
+    "published_at_utc": "2026-11-24T10:15:03+00:00",
+    "published_by_run": _RUN_ID,
+    "was_unchanged": False,
+}
+State = Literal["queued", "processing", "completed", "failed", "completed_with_errors"]
+
+
+class Answer(BaseModel):
+    """Closed: what is not described is not answered."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class JobCreated(Answer):
+    """New work, or work that is done again: it was failed, forced, or what it had published is not published any more."""
+
+    job_id: str = Field(examples=[_JOB_ID])
+    status: Literal["created"]
+    job_type: str = Field(examples=["process_raster"])
+    message: str = Field(examples=["The job was created and is queued."])
+    parameters: dict[str, Any] = Field(examples=[_PARAMETERS])
+    idempotent: Literal[False]
+
+
+class JobUnderWay(Answer):
+    """The same work was asked for before, and is not done yet."""
+
+    job_id: str = Field(examples=[_JOB_ID])
+    status: Literal["queued", "processing"]
+    job_type: str = Field(examples=["process_raster"])
+    message: str = Field(examples=["The same work was asked for before and is processing."])
+    parameters: dict[str, Any] = Field(examples=[_PARAMETERS])
+    idempotent: Literal[True]
+    current_stage: int = Field(examples=[2])
+    total_stages: int = Field(examples=[4])
+
+
+class JobAlreadyDone(Answer):
+    """The same work was asked for before, is done, and its result is what is published."""
+
+    job_id: str = Field(examples=[_JOB_ID])
+    status: Literal["already_completed"]
+    job_type: str = Field(examples=["process_raster"])
+    message: str = Field(examples=["The same work was done before."])
+    parameters: dict[str, Any] = Field(examples=[_PARAMETERS])
+    idempotent: Literal[True]
+    result_data: dict[str, Any] = Field(examples=[_RESULT])
+    created_at: str = Field(examples=["2026-11-24T10:15:00.000Z"])
+    completed_at: str | None = Field(examples=["2026-11-24T10:15:03.500Z"])
+
+
+Submitted = Annotated[JobCreated | JobUnderWay | JobAlreadyDone, Field(discriminator="status")]
+
+
+class ErrorDetails(Answer):
+    """Why it failed; docs/errors.md has the codes."""
+
+    code: str = Field(examples=["CRS_MISSING"])
+    message: str = Field(examples=["'dem.tif' does not say its coordinate reference system."])
+    remedy: str = Field(
+        examples=["Say the coordinate reference system with input_crs, for example EPSG:4326."]
+    )
+    retryable: bool
+    user_fixable: bool
+
+
+class JobStatus(Answer):
+    """How a job stands. `stageResults` is by the number of the stage, from 1."""
+
+    jobId: str = Field(examples=[_JOB_ID])  # noqa: N815  # the names that clients know
+    jobType: str = Field(examples=["process_raster"])  # noqa: N815
+    status: State
+    stage: int = Field(description="the stage that it is at, from 1", examples=[4])
+    totalStages: int = Field(examples=[4])  # noqa: N815
+    parameters: dict[str, Any] = Field(examples=[_PARAMETERS])
+    stageResults: dict[str, dict[str, Any]] = Field(  # noqa: N815
+        examples=[
+            {"1": {"stage": "raw_raster", "status": "completed", "result": {"format": "geotiff"}}}
+        ]
+    )
+    createdAt: str = Field(examples=["2026-11-24T10:15:00.000Z"])  # noqa: N815
+    updatedAt: str = Field(examples=["2026-11-24T10:15:03.500Z"])  # noqa: N815
+    resultData: dict[str, Any] | None = Field(  # noqa: N815
+        None, description="once it is completed", examples=[_RESULT]
+    )
+    errorDetails: ErrorDetails | None = Field(None, description="once it failed")  # noqa: N815
+    runId: str | None = Field(  # noqa: N815
+        None,
+        description="the newest run of the job; its logs, outputs and trace go by it",
+        examples=[_RUN_ID],
+    )
+    attempt: int = Field(description="how often it was asked for", examples=[1])
+    correlationId: str | None = Field(  # noqa: N815
+        None, description="X-Correlation-Id of the last request for it"
+    )
+    requestId: str = Field(description="X-Request-Id of the last request for it")  # noqa: N815
+
+
+class JobPage(Answer):
+    """Jobs. `nextCursor` is null on the last page."""
+
+    jobs: list[JobStatus]
+    nextCursor: str | None  # noqa: N815
+
+
+class TraceAnswer(Answer):
+    """As `geo-platform trace RUN --json`: docs/trace.md."""
+
+    question: str
+    understood_as: str | None
+    looked_for: list[str]
+    timelines: list[dict[str, Any]]
+    unreached: list[dict[str, Any]]
+
+
+def submitted(accepted: Accepted) -> JobCreated | JobUnderWay | JobAlreadyDone:
+    """The answer to who submitted."""
+    job, standing = accepted.job, accepted.standing
+    named: dict[str, Any] = {
+        "job_id": job.job_id,
+        "job_type": job.job_type,
+        "parameters": json.loads(job.parameters_json),
+    }
+    if standing is None:
+        again = f", for the {_ordinal(job.asked.attempt)} time," if job.asked.attempt > 1 else ""
+        return JobCreated(
+            status="created",
+            message=f"The job was created{again} and is queued.",
+            idempotent=False,
+            **named,
+        )
+    if standing.state.is_under_way:
+        said = f"The same work was asked for before and is {standing.state}."
+        at = {"current_stage": standing.stage, "total_stages": len(standing.stages)}
+        return JobUnderWay(
+            status=standing.state.value, message=said, idempotent=True, **at, **named
+        )
+    return JobAlreadyDone(
+        status="already_completed",
+        message="The same work was done before.",
+        idempotent=True,
+        result_data=dict(standing.result or {}),
+        created_at=as_text(job.asked.asked_at_utc),
+        completed_at=as_text(standing.completed_at_utc) if standing.completed_at_utc else None,
+        **named,
+    )
+
+
+def status_of_job(standing: Standing) -> JobStatus:
+    job = standing.job
+    return JobStatus(
+        jobId=job.job_id,
+        jobType=job.job_type,
+        status=standing.state.value,
+        stage=standing.stage,
+        totalStages=len(standing.stages),
+        parameters=json.loads(job.parameters_json),
+        stageResults={number: dict(result) for number, result in standing.stage_results.items()},
+        createdAt=as_text(job.asked.asked_at_utc),
+        updatedAt=as_text(standing.updated_at_utc),
+        resultData=dict(standing.result) if standing.result is not None else None,
+        errorDetails=ErrorDetails(**standing.error) if standing.error is not None else None,
+        runId=standing.run.run_id if standing.run is not None else None,
+        attempt=job.asked.attempt,
+        correlationId=job.asked.correlation_id or None,
+        requestId=job.asked.request_id,
+    )
+
+
+def _ordinal(number: int) -> str:
+    return {2: "second", 3: "third"}.get(number, f"{number}th")

@@ -1,0 +1,264 @@
+"""Uploading: a user with a file and no account puts it where the platform takes it from.
+
+What belongs here: names, the two routes, and what to submit next. What stays out: the storage account's signed address
+(`storage/azure/upload_address.py`), jobs.
+
+    POST /api/uploads {"file_name": "dem.tif"}      says where to PUT the bytes to: a signed address of the storage account, or
+    PUT  /api/uploads/{upload_id}/{file_name}       takes them itself, in the embedded profile
+
+An upload lies in `bronze` under `uploads/<who>/<upload id>/<file name>` and is never written over. Files that belong together (a
+shapefile's parts, an image and its world file) share an upload id.
+"""
+
+import asyncio
+import hashlib
+import re
+import unicodedata
+from datetime import UTC, datetime, timedelta
+from pathlib import Path as FilePath
+from secrets import token_hex
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Path, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from geo_platform.api.auth.authentication import Submitter, demand_container
+from geo_platform.api.auth.limits import too_large
+from geo_platform.api.auth.principal import Principal
+from geo_platform.api.problems import problem_responses
+from geo_platform.errors import NotFound, ParameterInvalid
+from geo_platform.ports import BRONZE, SUBMITTED, ObjectStore
+from geo_platform.settings import Profile, Settings
+from geo_platform.storage.azure.names import check_new_key
+from geo_platform.storage.local.atomic import new_incoming, os_errors
+
+NAME_MAX_BYTES = 200
+WRITTEN_AT_ONCE = 4 * 1024**2
+_UPLOAD_ID = re.compile(r"[0-9a-f]{16}")
+# Who uploads submits it: no watch asks for it as well, with parameters of its own.
+_BY_CLIENT = "client"
+
+_REMEDY = "Give the file's own name, without folders, at most 200 bytes long, and not hidden."
+
+
+class UploadAsked(BaseModel):
+    """A file that is to be uploaded."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    file_name: str = Field(
+        description="the file's own name, without folders", examples=["dem.tif"], max_length=255
+    )
+    size_bytes: int | None = Field(
+        None,
+        ge=1,
+        description="how long it is, so that one which is too long is refused before it is sent",
+    )
+    upload_id: str | None = Field(
+        None,
+        pattern=f"^{_UPLOAD_ID.pattern}$",
+        description="of an earlier answer, for a file that belongs with that one",
+        examples=[None],
+    )
+
+
+class Submission(BaseModel):
+    """What to submit once the file is there."""
+
+    container_name: str = Field(examples=["bronze"])
+    blob_name: str = Field(examples=["uploads/field-team-1b2c3d4e/0123456789abcdef/dem.tif"])
+
+
+class UploadOffered(BaseModel):
+    """Where to send the file to, and what to do then."""
+
+    upload_id: str = Field(examples=["0123456789abcdef"])
+    method: str = Field("PUT", examples=["PUT"])
+    url: str = Field(
+        description="for this one name: nothing can be read, listed or written over with it"
+    )
+    headers: dict[str, str] = Field(
+        description="to be sent with it",
+        examples=[{"x-ms-blob-type": "BlockBlob", "x-ms-meta-origin": "client"}],
+    )
+    needs_credential: bool = Field(
+        description="whether the PUT carries the credential too; where it is false, it must not"
+    )
+    max_bytes: int = Field(examples=[5_242_880_000])
+    expires_at_utc: datetime | None = Field(
+        description="when the address ends; none where it does not"
+    )
+    submit: Submission = Field(
+        description="parameters for POST /api/jobs/submit/process_raster or /api/jobs/submit/ingest_vector"
+    )
+
+
+class Uploaded(BaseModel):
+    """A file that was taken."""
+
+    upload_id: str
+    size_bytes: int
+    submit: Submission
+
+
+def upload_routes(settings: Settings, objects: ObjectStore) -> APIRouter:
+    """The routes; `objects` is the store of the settings' profile."""
+    router = APIRouter(tags=["uploads"])
+
+    @router.post(
+        "/api/uploads",
+        name="offer_upload",
+        status_code=201,
+        responses=problem_responses(401, 403, 413, 422, 429, 500, 503),
+    )
+    async def offer(asked: UploadAsked, principal: Submitter) -> UploadOffered:
+        """Ask where to send a file to."""
+        demand_container(principal, BRONZE)
+        most = upload_max_bytes(settings)
+        if asked.size_bytes is not None and asked.size_bytes > most:
+            raise too_large(most)
+        upload_id = asked.upload_id or token_hex(8)
+        key = upload_key(principal, upload_id, asked.file_name)
+        if settings.profile is Profile.production:
+            return await asyncio.to_thread(_offered_by_account, settings, upload_id, key)
+        return UploadOffered(
+            upload_id=upload_id,
+            url=f"/api/uploads/{upload_id}/{quote(key.rpartition('/')[2])}",
+            headers={},
+            needs_credential=True,
+            max_bytes=most,
+            expires_at_utc=None,
+            submit=Submission(container_name=BRONZE, blob_name=key),
+        )
+
+    @router.put(
+        "/api/uploads/{upload_id}/{file_name}",
+        name="put_upload",
+        status_code=201,
+        responses=problem_responses(401, 403, 404, 409, 413, 422, 429, 500, 503),
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {
+                    "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
+                },
+            }
+        },
+    )
+    async def take(
+        request: Request,
+        principal: Submitter,
+        upload_id: Annotated[
+            str, Path(pattern=f"^{_UPLOAD_ID.pattern}$", examples=["0123456789abcdef"])
+        ],
+        file_name: Annotated[str, Path(max_length=255, examples=["dem.tif"])],
+    ) -> Uploaded:
+        """Send a file to the platform itself: in the embedded profile alone."""
+        demand_container(principal, BRONZE)
+        if settings.profile is Profile.production:
+            raise NotFound(
+                "Files go to the storage account here.",
+                remedy="POST /api/uploads, and PUT the file to the url that it answers.",
+            )
+        key = upload_key(principal, upload_id, file_name)
+        size_bytes = await _store(request, settings, objects, key)
+        return Uploaded(
+            upload_id=upload_id,
+            size_bytes=size_bytes,
+            submit=Submission(container_name=BRONZE, blob_name=key),
+        )
+
+    return router
+
+
+def upload_max_bytes(settings: Settings) -> int:
+    if settings.profile is not Profile.production:
+        return settings.api_upload_max_bytes
+    from geo_platform.storage.azure.upload_address import ONE_PUT_MAX_BYTES
+
+    return min(settings.api_upload_max_bytes, ONE_PUT_MAX_BYTES)
+
+
+def upload_key(principal: Principal, upload_id: str, file_name: str) -> str:
+    """Where the file of a principal lies in BRONZE. Raises ParameterInvalid for a name that is no single, visible one."""
+    return check_new_key(f"{upload_prefix(principal)}{upload_id}/{checked_file_name(file_name)}")
+
+
+def upload_prefix(principal: Principal) -> str:
+    """No other principal has it: what is readable of a subject may be the same for two, the digest is not."""
+    readable = (
+        re.sub(r"[^a-z0-9]+", "-", principal.subject.partition(":")[2].lower()).strip("-")[:40]
+        or "who"
+    )
+    return f"uploads/{readable}-{hashlib.sha256(principal.subject.encode()).hexdigest()[:12]}/"
+
+
+def checked_file_name(name: str) -> str:
+    """In the form NFC, so that what looks the same is the same. Raises ParameterInvalid."""
+    try:
+        normal = unicodedata.normalize("NFC", name)
+        is_too_long = len(normal.encode()) > NAME_MAX_BYTES
+    except UnicodeEncodeError:
+        raise ParameterInvalid("The file's name is not valid Unicode.", remedy=_REMEDY) from None
+    if (
+        not normal
+        or is_too_long
+        or "/" in normal
+        or "\\" in normal
+        or normal.startswith(".")
+        or not normal.isprintable()
+        or normal != normal.strip()
+    ):
+        raise ParameterInvalid(f"{name!r} cannot be the name of an upload.", remedy=_REMEDY)
+    return normal
+
+
+def _offered_by_account(settings: Settings, upload_id: str, key: str) -> UploadOffered:
+    from geo_platform.storage.azure.upload_address import signed_upload
+
+    ends = datetime.now(UTC).replace(microsecond=0) + timedelta(minutes=settings.api_upload_minutes)
+    return UploadOffered(
+        upload_id=upload_id,
+        url=signed_upload(settings, BRONZE, key, ends_at_utc=ends),
+        headers={"x-ms-blob-type": "BlockBlob", f"x-ms-meta-{SUBMITTED}": _BY_CLIENT},
+        needs_credential=False,
+        max_bytes=upload_max_bytes(settings),
+        expires_at_utc=ends,
+        submit=Submission(container_name=BRONZE, blob_name=key),
+    )
+
+
+async def _store(request: Request, settings: Settings, objects: ObjectStore, key: str) -> int:
+    """To a file beside the store, then into it by a rename, if there is nothing of that name. Raises Conflict, ParameterInvalid, Store*."""
+    with os_errors("The upload"):
+        incoming = new_incoming(settings.scratch_dir)
+    size_bytes = 0
+    try:
+        buffer = bytearray()
+        async for part in request.stream():
+            size_bytes += len(part)
+            buffer += part
+            if len(buffer) >= WRITTEN_AT_ONCE:
+                await asyncio.to_thread(_append, incoming, bytes(buffer))
+                buffer.clear()
+        await asyncio.to_thread(_append, incoming, bytes(buffer))
+        if not size_bytes:
+            raise ParameterInvalid(
+                "The upload holds no bytes.", remedy="Send the file as the body of the request."
+            )
+        await asyncio.to_thread(_publish, objects, key, incoming)
+    finally:
+        incoming.unlink(missing_ok=True)
+    return size_bytes
+
+
+def _append(path: FilePath, content: bytes) -> None:
+    with os_errors("The upload"), path.open("ab") as file:
+        file.write(content)
+
+
+def _publish(objects: ObjectStore, key: str, path: FilePath) -> None:
+    objects.put_file(
+        BRONZE, key, path, metadata={SUBMITTED: _BY_CLIENT}, move=True, only_if_etag=""
+    )

@@ -1,0 +1,169 @@
+"""`geo-platform list`, `show ITEM`, `status RUN`: reading what is there.
+
+Published items as rows for people and programs.
+
+What belongs here: which columns a listing has, and what happens to items that cannot be read. What stays out: printing.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from geo_platform.cli.application import Application
+from geo_platform.cli.outcome import printable
+from geo_platform.errors import CatalogRejected
+from geo_platform.ports import Catalog
+
+
+@dataclass(frozen=True)
+class Listing:
+    """`fault` names the items that could not be read; the rows are all the others."""
+
+    rows: tuple[dict[str, Any], ...]
+    fault: CatalogRejected | None
+
+
+def listing_rows(catalog: Catalog) -> Iterator[dict[str, Any]]:
+    """`id`, `collection`, `run_id`, `source`, `outputs`, `updated`, `href` of each item as JSON values, newest first.
+
+    Raises CatalogRejected after the last row where some items could not be read.
+    """
+    for entry in catalog.entries():
+        yield {
+            "id": entry.item_id,
+            "collection": entry.collection,
+            "run_id": entry.run_id,
+            "source": entry.source,
+            "outputs": list(entry.outputs),
+            "updated": entry.updated_at_utc.isoformat(),
+            "href": entry.href,
+        }
+
+
+def read_listing(catalog: Catalog) -> Listing:
+    """All rows, and the fault beside them instead of in their place."""
+    rows: list[dict[str, Any]] = []
+    try:
+        for row in listing_rows(catalog):
+            rows.append(row)
+    except CatalogRejected as error:
+        return Listing(tuple(rows), error)
+    return Listing(tuple(rows), None)
+
+
+# Columns, where the reader is a program.
+_NEVER_FOLDED = 10_000
+
+
+@click.command("list")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="A JSON list, newest first: id, collection, run_id, source, outputs.",
+)
+@click.pass_obj
+def list_items(application: Application, as_json: bool) -> None:
+    """List the published items, newest first."""
+    listing = read_listing(application.catalog)
+    if listing.fault is not None:
+        click.echo(printable(str(listing.fault)), err=True)
+    if as_json:
+        click.echo(json.dumps(listing.rows))
+    else:
+        _print_rows(listing.rows)
+    sys.exit(3 if listing.fault else 0)
+
+
+def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    if not rows:
+        click.echo("Nothing is published yet. Try: geo-platform demo")
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("item", "collection", "run", "source"):
+        table.add_column(
+            heading, overflow="fold", no_wrap=heading == "run"
+        )  # a run's id is there to be copied
+    for row in rows:
+        table.add_row(
+            *(
+                Text(printable(str(row[column])))
+                for column in ("id", "collection", "run_id", "source")
+            )
+        )
+    Console(width=None if sys.stdout.isatty() else _NEVER_FOLDED).print(table)
+
+
+@click.command("show")
+@click.argument("item", metavar="ITEM")
+@click.option("--json", "as_json", is_flag=True, help="The STAC item itself.")
+@click.pass_obj
+def show_item(application: Application, item: str, as_json: bool) -> None:
+    """Show one published item. ITEM is its id, or collection/id where two collections have the same."""
+    collection, _, item_id = item.rpartition("/")
+    found = [
+        entry
+        for entry in application.catalog.entries()
+        if entry.item_id == item_id and collection in ("", entry.collection)
+    ]
+    if not found:
+        raise click.ClickException(
+            f"No item {printable(item)!r} is published. `geo-platform list` shows those that are."
+        )
+    if len(found) > 1:
+        names = ", ".join(f"{entry.collection}/{entry.item_id}" for entry in found)
+        raise click.UsageError(f"{item_id} is in several collections; say which: {names}")
+    document = application.catalog.item(found[0].collection, found[0].item_id)
+    if document is None:
+        raise click.ClickException(f"{printable(item)!r} was removed while it was looked up.")
+    if as_json:
+        click.echo(json.dumps(document, indent=2))
+        return
+    console = Console(highlight=False)
+    console.print(Text(f"{found[0].collection}/{found[0].item_id}", style="bold"))
+    for name, value in sorted(document["properties"].items()):
+        if not isinstance(value, dict | list):
+            console.print(Text(f"  {name}: {printable(str(value))}"), soft_wrap=True)
+    for name, asset in document["assets"].items():
+        console.print(Text(f"  {name}: {printable(asset['href'])}"), soft_wrap=True)
+
+
+@click.command("status")
+@click.argument("run", metavar="RUN")
+@click.option("--json", "as_json", is_flag=True, help="As a JSON document.")
+@click.pass_obj
+def show_status(application: Application, run: str, as_json: bool) -> None:
+    """Show how a run stands or ended: its state, seconds per stage, its result or its error."""
+    with application.launcher() as launcher:
+        report = launcher.status(run)
+    if report is None:
+        raise click.ClickException(f"This home has no run {printable(run)!r}.")
+    if as_json:
+        fields = (
+            "run_id",
+            "job",
+            "partition",
+            "status",
+            "seconds",
+            "stage_seconds",
+            "result",
+            "error",
+        )
+        click.echo(json.dumps({name: getattr(report, name) for name in fields}, default=str))
+        return
+    click.echo(f"run {report.run_id}: {report.job} {report.status}, {report.seconds:.1f} s")
+    click.echo(f"  object {printable(report.partition or '-')}")
+    for stage, seconds in report.stage_seconds.items():
+        click.echo(f"  {stage:<32} {seconds:8.2f} s")
+    if report.error:
+        click.echo(f"  {report.error['code']}: {printable(str(report.error['message']))}")
+        click.echo(f"  What to do: {printable(str(report.error['remedy']))}")
+    if report.result:
+        click.echo(f"  item {report.result.get('item_id', '-')}")

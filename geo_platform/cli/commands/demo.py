@@ -1,0 +1,159 @@
+"""`geo-platform demo`: the bundled samples through the real jobs, told stage by stage.
+
+What a run found and wrote, told from its stored messages.
+
+What belongs here: choosing what a person wants to know. What stays out: layout and colour.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import TypeVar
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from geo_platform.chains import CHAINS
+from geo_platform.cli.application import Application
+from geo_platform.cli.outcome import Outcome, SourceOutcome, exit_code, printable, show_outcome
+from geo_platform.cli.progress import source_progress
+from geo_platform.cli.requests import requests_of
+from geo_platform.cli.source_ingest import ingest
+from geo_platform.cli.sources import Candidate, find_sources
+from geo_platform.contracts.arrival import SourceKind
+from geo_platform.contracts.message import Message
+from geo_platform.contracts.raster import CogStored, RasterProfiled
+from geo_platform.contracts.stored import load_message
+from geo_platform.contracts.vector import FeaturesLoaded, VectorProfiled
+from geo_platform.ports import MESSAGES, message_key
+from geo_platform.settings import Profile
+
+M = TypeVar("M", bound=Message)
+Lines = Iterator[tuple[str, str]]
+
+
+def story_lines(outcome: SourceOutcome, candidate: Candidate, application: Application) -> Lines:
+    """(label, text) pairs: what came in, what was found, what was written where, run id, seconds per stage."""
+    if outcome.kind == SourceKind.raster:
+        yield from _raster_lines(outcome, candidate, application)
+    else:
+        yield from _vector_lines(outcome, candidate, application)
+    yield "item", f"{outcome.item}"
+    yield "run", f"{outcome.run_id}"
+    if outcome.stage_seconds:
+        stages = CHAINS[SourceKind(outcome.kind or "")].stages
+        yield (
+            "seconds",
+            ", ".join(f"{stage} {outcome.stage_seconds[stage]:.2f}" for stage in stages),
+        )
+
+
+def _raster_lines(outcome: SourceOutcome, candidate: Candidate, application: Application) -> Lines:
+    profiled = _message("raster_profile", RasterProfiled, outcome, candidate, application)
+    stored = _message("raster_cog", CogStored, outcome, candidate, application)
+    yield (
+        "came in",
+        f"{profiled.source.format.value}, {profiled.source.size_bytes:,} bytes, {profiled.source.media_type}",
+    )
+    crs = profiled.crs.authority_code or "a CRS of its own"
+    size = f"{profiled.shape.cols} x {profiled.shape.rows} px, {len(profiled.bands)} x {profiled.bands[0].dtype}"
+    yield (
+        "found",
+        f"{profiled.raster_type.value}: {size}, {crs} (from the {profiled.crs.came_from})",
+    )
+    for cog in stored.cogs:
+        checked = f"{cog.verification.sampled_pixels:,} pixels compared with the source, {cog.verification.differing_pixels} differ"
+        yield "wrote", f"{cog.stored.uri}"
+        yield (
+            "",
+            f"COG {cog.tier.value}, {cog.compression}, {cog.stored.size_bytes:,} bytes; {checked}",
+        )
+    yield "wrote", stored.preview.uri
+
+
+def _vector_lines(outcome: SourceOutcome, candidate: Candidate, application: Application) -> Lines:
+    profiled = _message("vector_profile", VectorProfiled, outcome, candidate, application)
+    loaded = _message("vector_features", FeaturesLoaded, outcome, candidate, application)
+    yield (
+        "came in",
+        f"{profiled.source.format.value}, {profiled.source.size_bytes:,} bytes, {profiled.source.media_type}",
+    )
+    crs = profiled.crs.authority_code or "a CRS of its own"
+    layer = f"layer {profiled.layer!r}, {', '.join(profiled.geometry_types)}, {len(profiled.fields)} fields"
+    yield "found", f"{layer}, {crs} (from the {profiled.crs.came_from}), text {profiled.encoding}"
+    yield (
+        "wrote",
+        loaded.dataset_object.uri
+        if loaded.dataset_object
+        else loaded.table.uri
+        if loaded.table
+        else loaded.dataset,
+    )
+    rows = f"{loaded.read:,} rows read = {loaded.inserted:,} inserted + {loaded.rejected:,} rejected; {loaded.repaired:,} repaired"
+    yield "", f"{loaded.destination}, {loaded.geometry_type}; {rows}"
+    yield "wrote", loaded.thumbnail.uri
+
+
+def _message(
+    stage: str,
+    expected: type[M],
+    outcome: SourceOutcome,
+    candidate: Candidate,
+    application: Application,
+) -> M:
+    key = message_key(stage, candidate.key, str(outcome.run_id))
+    return load_message(application.objects.read_bytes(MESSAGES, key), expected)
+
+
+SAMPLES = ("sierra_nevada_srtm.tif", "natural_earth_countries.shp.zip")
+
+
+@click.command("demo")
+@click.pass_obj
+def demo(application: Application) -> None:
+    """Ingest a bundled real raster and a bundled real vector file, and say what was found and written."""
+    candidates, _ = find_sources(
+        [str(application.root / "samples" / name) for name in SAMPLES],
+        home=application.settings.home_dir,
+    )
+    console = Console(highlight=False)
+    outcomes = []
+    with ExitStack() as stack, source_progress(console, len(candidates)) as progress:
+        launch = application.lazy_launcher(stack)
+        for done, request in enumerate(requests_of(candidates, {})):
+            progress.source(request.candidate.path.name, done)
+            outcome = ingest(request, application, launch)
+            outcomes.append(outcome.outcome)
+            _tell(console, request.candidate, outcome, application)
+    opening = (
+        "make dev"
+        if application.settings.profile is Profile.embedded
+        else "make dev PROFILE=production"
+    )
+    console.print(
+        Text("\nOpen the UI on it:", style="bold"),
+        Text(opening),
+        Text("(or: geo-platform dev)", style="dim"),
+    )
+    sys.exit(exit_code(outcomes))
+
+
+def _tell(
+    console: Console, candidate: Candidate, outcome: SourceOutcome, application: Application
+) -> None:
+    if outcome.outcome in (Outcome.refused, Outcome.failed):
+        show_outcome(console, outcome)
+        return
+    console.print(
+        Text(f"\n{printable(candidate.path.name)}", style="bold"), Text(f"({outcome.kind})")
+    )
+    if outcome.outcome is Outcome.unchanged:
+        console.print(
+            Text(
+                "  already done: the same file and the same recipe were published before",
+                style="cyan",
+            )
+        )
+    for label, text in story_lines(outcome, candidate, application):
+        console.print(Text(f"  {label:<10}", style="dim"), Text(printable(text)), soft_wrap=True)

@@ -1,0 +1,173 @@
+"""`geo-platform doctor`: what does not fit together between the stores, and mending what is safe.
+
+What belongs here: options, opening the stores, the answer. What stays out: finding and mending (`geo_platform/doctor`).
+"""
+
+import importlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from geo_platform.cli.application import INSTANCE_TEMPLATES, Application
+from geo_platform.cli.outcome import printable
+from geo_platform.doctor.examine import Notify, Stores, examine
+from geo_platform.doctor.facts import Orchestrator
+from geo_platform.doctor.findings import Diagnosis
+from geo_platform.doctor.mend import Mended, mend
+from geo_platform.errors import PlatformError
+from geo_platform.settings import Profile
+from geo_platform.storage.local.scratch import LeftFiles
+from geo_platform.storage.stores import open_inventory
+
+_FOUND, _UNREACHED = 1, 3
+
+
+@click.command("doctor")
+@click.option("--fix", is_flag=True, help="Mend what is safe to mend, and say what was done.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="One JSON document on standard output: findings, mended, notes, compared.",
+)
+@click.pass_obj
+def doctor(application: Application, fix: bool, as_json: bool) -> None:
+    """Compare all stores, and say what does not fit together.
+
+    Runs against processes, items against objects and tables, objects and tables against items, partitions against results, messages
+    against what can be read, pools against runs, sensors and the daemon against the clock. Each finding has a stable code, a
+    sentence, and what --fix does about it or why a person has to; docs/doctor.md has them all.
+
+    \b
+    Without --fix nothing is changed. With it
+      dead runs are marked as failed, and what they hold of pools is freed;
+      staged tables, scratch folders and files of what has ended are removed;
+      objects that no item names are removed, as `geo-platform cleanup` does.
+    What is published or kept is never touched, and each thing is looked at again right before.
+
+    \b
+    Try it:
+      geo-platform doctor            what is wrong, if anything
+      geo-platform doctor --fix      mend what is safe
+      geo-platform doctor --json     for a program or an alert
+
+    \b
+    Exit codes: 0 nothing found, 1 findings are left, 3 a store could not be reached.
+    """
+    console = Console(stderr=True, highlight=False)
+    with ExitStack() as stack:
+        stores = _open(application, stack)
+        notify = stack.enter_context(_progress(console))
+        diagnosis = examine(stores, now_utc=datetime.now(UTC), notify=notify)
+        mended: list[Mended] = []
+        if fix and any(finding.mend is not None for finding in diagnosis.findings):
+            mended = list(mend(diagnosis.findings, stores, now_utc=datetime.now(UTC)))
+            diagnosis = examine(stores, now_utc=datetime.now(UTC), notify=notify)
+    if as_json:
+        click.echo(json.dumps(_document(diagnosis, mended)))
+    else:
+        _show(diagnosis, mended, fix=fix)
+    sys.exit(_UNREACHED if not diagnosis.is_complete else _FOUND if diagnosis.findings else 0)
+
+
+def _open(application: Application, stack: ExitStack) -> Stores:
+    """Raises StoreDenied where a setting is missing; a store that does not answer is found while it is looked at."""
+    settings = application.settings
+    unreachable: list[tuple[str, str]] = []
+    orchestrator: Orchestrator | None = None
+    try:
+        orchestrator = _orchestrator(application, stack)
+    except (PlatformError, click.UsageError) as error:
+        unreachable.append(
+            ("runs", f"{error.message} Runs, pools, sensors and partitions were not compared.")
+        )
+    inventory = open_inventory(settings)
+    return Stores(
+        application.catalog,
+        application.objects,
+        inventory,
+        LeftFiles(settings),
+        orchestrator,
+        tuple(unreachable),
+    )
+
+
+def _orchestrator(application: Application, stack: ExitStack) -> Orchestrator | None:
+    """This home's Dagster, opened without definitions; None where none was ever used: nothing is made by looking."""
+    settings = application.settings
+    if (
+        settings.profile is Profile.embedded
+        and not (settings.dagster_home_dir / "dagster.yaml").exists()
+    ):
+        return None
+    if str(application.root) not in sys.path:
+        sys.path.insert(0, str(application.root))
+    os.environ["GEO_PLATFORM_HOME"] = str(settings.home_dir)
+    module = importlib.import_module("geo_platform.orchestrator.instance_state")
+    opened: Orchestrator = stack.enter_context(
+        module.opened(settings, application.root / INSTANCE_TEMPLATES[settings.profile])
+    )
+    return opened
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Notify]:
+    """What is being looked at, on a terminal."""
+    if not console.is_terminal:
+        yield lambda what, count: None
+        return
+    with console.status("") as status:
+        yield lambda what, count: status.update(
+            f"Comparing {what}{f' ({count:,})' if count else ''}"
+        )
+
+
+def _document(diagnosis: Diagnosis, mended: list[Mended]) -> dict[str, Any]:
+    return {
+        "findings": [finding.as_json() for finding in diagnosis.findings],
+        "mended": [
+            {**done.finding.as_json(), "done": done.is_done, "did": done.says} for done in mended
+        ],
+        "notes": list(diagnosis.notes),
+        "compared": dict(diagnosis.compared),
+    }
+
+
+def _show(diagnosis: Diagnosis, mended: list[Mended], *, fix: bool) -> None:
+    console = Console(highlight=False)
+    for done in mended:
+        state = Text(
+            "mended    " if done.is_done else "not mended",
+            style="green" if done.is_done else "yellow",
+        )
+        console.print(
+            state,
+            Text(f"{done.finding.code} {printable(done.finding.concerns)}: {printable(done.says)}"),
+            soft_wrap=True,
+        )
+    for finding in diagnosis.findings:
+        console.print(
+            Text(finding.code, style="red"),
+            Text(printable(finding.concerns), style="bold"),
+            soft_wrap=True,
+        )
+        console.print(Text(f"  {printable(finding.says)}"), soft_wrap=True)
+        console.print(
+            Text(f"  What to do: {printable(finding.remedy)}", style="dim"), soft_wrap=True
+        )
+    for note in diagnosis.notes:
+        console.print(Text(f"note: {printable(note)}", style="dim"), soft_wrap=True)
+    counts = ", ".join(f"{count:,} {what}" for what, count in diagnosis.compared.items() if count)
+    number = len(diagnosis.findings)
+    found = "Nothing found" if not number else f"{number} finding{'' if number == 1 else 's'}"
+    console.print(Text(f"{found}. Compared: {counts or 'nothing is here yet'}."), soft_wrap=True)
+    if not fix and any(finding.mend is not None for finding in diagnosis.findings):
+        console.print(Text("geo-platform doctor --fix mends what is safe to mend."), soft_wrap=True)

@@ -1,0 +1,78 @@
+"""`geo-platform retry RUN`: what a run left without a result is done again, by a run of its own.
+
+What belongs here: the command and its answer. What stays out: what a run left (`geo_platform/orchestrator/shared_runs.py`).
+"""
+
+import json
+import sys
+
+import click
+
+from geo_platform.cli.application import Application
+from geo_platform.cli.outcome import Outcome, exit_code, outcome_of, printable
+from geo_platform.errors import SourceNotFound
+from geo_platform.runs import RetryRequest, RunReport
+
+
+@click.command("retry")
+@click.argument("run", metavar="RUN")
+@click.option(
+    "--dry-run", is_flag=True, help="Name the files that would be done again; nothing is run."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+@click.pass_obj
+def retry(application: Application, run: str, dry_run: bool, as_json: bool) -> None:
+    """Do again what RUN refused, failed at or did not reach, with the same parameters. What it published is left alone.
+
+    RUN is the id of a run, of one object or of several, that has ended. Mend or upload the files first: what lies there
+    now is taken. The retry is a run of its own, executed here, and can be retried in turn.
+
+    \b
+    geo-platform retry ea2add4b-aee9-45ca-b4b4-26abf84316a1 --dry-run    which files that would be
+    geo-platform retry ea2add4b-aee9-45ca-b4b4-26abf84316a1              do them
+    geo-platform trace ea2add4b-aee9-45ca-b4b4-26abf84316a1              why they have no result
+
+    Exit codes: 0 all done or nothing left, 1 some refused again, 2 RUN has not ended, 3 a fault of the platform.
+    """
+    with application.launcher() as launcher:
+        left = launcher.retry_of(run)
+        if left is None:
+            raise SourceNotFound(
+                f"This home has no run {run!r}.",
+                remedy="The whole id is needed; geo-platform trace finds runs by other ids.",
+            )
+        if left.is_under_way:
+            raise click.UsageError(
+                f"The run {run} has not ended: what it leaves is not known yet. See: geo-platform status {run}"
+            )
+        report = None if dry_run or left.request is None else launcher.run(left.request)
+    _answer(run, left, report, as_json=as_json)
+
+
+def _answer(run: str, left: RetryRequest, report: RunReport | None, *, as_json: bool) -> None:
+    error = report.error if report is not None else None
+    if as_json:
+        answered = (
+            {"run_id": report.run_id, "result": report.result, "error": error}
+            if report is not None
+            else {"run_id": None}
+        )
+        click.echo(
+            json.dumps({"retry_of": run, "files": list(left.files), **answered}, default=str)
+        )
+    elif left.request is None:
+        click.echo(
+            f"The run {run} left nothing to do: everything that it was asked for has its result."
+        )
+    else:
+        click.echo("\n".join(f"  {printable(key)}" for key in left.files))
+        click.echo(
+            f"{len(left.files)} files without a result."
+            if report is None
+            else f"  run {report.run_id}"
+        )
+        if error is not None:
+            click.echo(
+                printable(f"{error['code']}: {error['message']} {error['remedy']}"), err=True
+            )
+    sys.exit(exit_code([outcome_of(error) if error is not None else Outcome.published]))

@@ -1,0 +1,71 @@
+"""`geo-platform serve`: the HTTP face on this home."""
+
+import logging
+
+import click
+
+from geo_platform.cli.application import Application
+from geo_platform.loading import loaded_for_good
+
+
+@click.command("serve")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on; 0.0.0.0 is every one, behind a proxy with TLS.",
+)
+@click.option(
+    "--port",
+    default=8000,
+    show_default=True,
+    type=click.IntRange(1, 65535),
+    help="Port to listen on.",
+)
+@click.pass_obj
+def serve(application: Application, host: str, port: int) -> None:
+    """Serve the HTTP face: clients submit work, ask for its state, upload files, and reach Dagster's pages, behind one lock.
+
+    Runs are launched by Dagster, which has to run beside it: `geo-platform dev` on this machine, or what deploy/ starts. What is submitted
+    while Dagster is away is kept and launched once it is back.
+
+    \b
+    On one machine:
+      geo-platform dev                                        Dagster's webserver and daemon, on port 3000
+      geo-platform keys create me --scope operator            a credential: it is printed this once
+      geo-platform serve                                      this, on port 8000
+
+    \b
+    Then:
+      curl -H "X-Api-Key: KEY" -H "Content-Type: application/json" \\
+           -d '{"blob_name": "dem.tif"}' http://127.0.0.1:8000/api/jobs/submit/process_raster
+      curl -H "X-Api-Key: KEY" http://127.0.0.1:8000/api/jobs/status/JOB_ID
+      curl -N -H "X-Api-Key: KEY" http://127.0.0.1:8000/api/jobs/JOB_ID/events      its progress, as it happens
+      curl http://127.0.0.1:8000/readyz                                             what is ready, by name
+
+    \b
+    Settings: GEO_PLATFORM_DAGSTER_URL (http://127.0.0.1:3000), GEO_PLATFORM_API_OIDC_ISSUER and _AUDIENCE for
+    tokens, GEO_PLATFORM_API_* for limits. docs/api.md has the routes; /openapi.json describes them all.
+    """
+    with loaded_for_good():
+        import uvicorn
+
+        from geo_platform.api.app import create_app
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    with loaded_for_good():
+        app = create_app(application.settings)
+    click.echo(
+        f"http://{host}:{port}  (data in {application.settings.home_dir}, Dagster at {application.settings.dagster_url})",
+        err=True,
+    )
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=10,
+    )

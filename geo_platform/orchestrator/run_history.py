@@ -1,0 +1,280 @@
+"""Dagster's runs and their event log, read for `geo-platform trace`: no definitions are loaded, no run is touched.
+
+What belongs here: the calls to Dagster's public API, and what its entries mean in the platform's terms. What stays out: what
+other stores know of a run (`geo_platform/trace/`).
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from geo_platform.errors import UnexpectedFault
+from geo_platform.orchestrator.launch import open_instance
+from geo_platform.orchestrator.shared_runs import shared_runs_of
+from geo_platform.orchestrator.storage_errors import storage_errors
+from geo_platform.runs import PARTITION_TAG
+from geo_platform.settings import Profile, Settings
+from geo_platform.telemetry.checkpoints import Checkpoint
+from geo_platform.trace.run_log import checkpoint_event, error_in, in_attempts
+from geo_platform.trace.sources import RunFacts
+from geo_platform.trace.timeline import Event, Kind, Store
+
+_AT_ONCE = 500
+_STARTS = (dg.DagsterEventType.STEP_START, dg.DagsterEventType.STEP_RESTARTED)
+_TRANSITIONS = {
+    dg.DagsterEventType.RUN_ENQUEUED: Kind.RUN_QUEUED,
+    dg.DagsterEventType.RUN_DEQUEUED: Kind.RUN_DEQUEUED,
+    dg.DagsterEventType.RUN_STARTING: Kind.RUN_STARTING,
+    dg.DagsterEventType.RUN_START: Kind.RUN_STARTED,
+    dg.DagsterEventType.RUN_SUCCESS: Kind.RUN_ENDED,
+    dg.DagsterEventType.RUN_FAILURE: Kind.RUN_ENDED,
+    dg.DagsterEventType.RUN_CANCELED: Kind.RUN_ENDED,
+}
+
+
+class NoHistory:
+    """Implements RunHistory for a home in which no job was ever run."""
+
+    def run(self, run_id: str) -> RunFacts | None:
+        return None
+
+    def beginning_with(self, prefix: str) -> tuple[str, ...]:
+        return ()
+
+    def tagged(self, name: str, value: str) -> tuple[RunFacts, ...]:
+        return ()
+
+    def events(self, run_id: str) -> tuple[Event, ...]:
+        return ()
+
+
+class DagsterHistory:
+    """Implements RunHistory on one Dagster instance. Raises StoreUnavailable, StoreDenied, DatabaseUnavailable."""
+
+    def __init__(self, instance: dg.DagsterInstance, settings: Settings) -> None:
+        self._instance = instance
+        self._settings = settings
+
+    def run(self, run_id: str) -> RunFacts | None:
+        with storage_errors(self._settings):
+            record = self._instance.get_run_record_by_id(run_id)
+        return None if record is None else _facts(record)
+
+    def beginning_with(self, prefix: str) -> tuple[str, ...]:
+        """Dagster has no filter for that, so that every id is read, some hundred at a time."""
+        found: list[str] = []
+        cursor: str | None = None
+        with storage_errors(self._settings):
+            while page := self._instance.get_run_ids(cursor=cursor, limit=_AT_ONCE):
+                found.extend(run_id for run_id in page if run_id.startswith(prefix))
+                cursor = page[-1]
+        return tuple(sorted(found))
+
+    def tagged(self, name: str, value: str) -> tuple[RunFacts, ...]:
+        with storage_errors(self._settings):
+            records = [*self._instance.get_run_records(filters=dg.RunsFilter(tags={name: value}))]
+            if name == PARTITION_TAG:
+                records += shared_runs_of(self._instance, value)
+        return tuple(
+            sorted(map(_facts, records), key=lambda run: (run.requested_at_utc, run.run_id))
+        )
+
+    def events(self, run_id: str) -> tuple[Event, ...]:
+        with storage_errors(self._settings):
+            if (
+                self._instance.get_run_record_by_id(run_id) is None
+            ):  # SQLite would make a file for it
+                return ()
+            return events_of(self._instance.all_logs(run_id))
+
+
+@contextmanager
+def opened(settings: Settings, template: Path) -> Iterator[NoHistory | DagsterHistory]:
+    """The history of this home. Raises StoreUnavailable, StoreDenied, DatabaseUnavailable."""
+    if (
+        settings.profile is Profile.embedded
+        and not (settings.dagster_home_dir / "dagster.yaml").exists()
+    ):
+        yield NoHistory()
+        return
+    with storage_errors(settings):
+        instance = open_instance(settings, template, ends_killed_runs=False)
+    try:
+        yield DagsterHistory(instance, settings)
+    finally:
+        instance.dispose()
+
+
+def _facts(record: dg.RunRecord) -> RunFacts:
+    run = record.dagster_run
+    return RunFacts(
+        run_id=run.run_id,
+        job=run.job_name,
+        status=run.status.value.lower(),
+        tags=dict(run.tags),
+        requested_at_utc=_aware(record.create_timestamp),
+        started_at_utc=_moment(record.start_time),
+        ended_at_utc=_moment(record.end_time),
+    )
+
+
+def _aware(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def events_of(entries: Sequence[dg.EventLogEntry]) -> tuple[Event, ...]:
+    """What the entries say of the run, in their order; what they say of Dagster's own work is left out."""
+    checks = {
+        entry.step_key
+        for entry in entries
+        if _type(entry) is dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED
+    }
+
+    def told() -> Iterator[tuple[str, bool, Event | None]]:
+        for entry in entries:
+            kind, step = _type(entry), entry.step_key or ""
+            yield (
+                step,
+                kind in _STARTS,
+                _logged(entry) if kind is None else _happened(entry, is_check=step in checks),
+            )
+
+    return tuple(event for _, event in in_attempts(told()))
+
+
+def _type(entry: dg.EventLogEntry) -> dg.DagsterEventType | None:
+    return entry.dagster_event.event_type if entry.dagster_event is not None else None
+
+
+def _logged(entry: dg.EventLogEntry) -> Event | None:
+    """A checkpoint, or a warning; whatever else the log says stays there."""
+    is_warning = int(entry.level) >= logging.WARNING
+    return _checkpoint(entry, entry.user_message) or (
+        _event(entry, Kind.LOGGED, entry.user_message) if is_warning else None
+    )
+
+
+def _checkpoint(entry: dg.EventLogEntry, text: str) -> Event | None:
+    return checkpoint_event(
+        datetime.fromtimestamp(entry.timestamp, UTC), entry.step_key or None, text
+    )
+
+
+def _engine_event(entry: dg.EventLogEntry, event: dg.DagsterEvent) -> Event | None:
+    """A checkpoint, or a fault of Dagster's own, such as a launch that failed."""
+    fault = event.engine_event_data.error
+    said = _checkpoint(entry, event.message or "")
+    if said is not None or fault is None:
+        return said
+    return _event(entry, Kind.LOGGED, f"{event.message}: {fault.message.strip()}")
+
+
+def _happened(entry: dg.EventLogEntry, *, is_check: bool) -> Event | None:
+    """What Dagster itself says: how the run stands, how its steps do, what checks found."""
+    event = entry.dagster_event
+    if event is None:
+        return None
+    if event.event_type in _TRANSITIONS:
+        return _event(
+            entry, _TRANSITIONS[event.event_type], (event.message or event.event_type.value).strip()
+        )
+    if event.event_type is dg.DagsterEventType.ENGINE_EVENT:
+        return _engine_event(entry, event)
+    if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+        evaluation = event.asset_check_evaluation_data
+        whose = "/".join(
+            filter(
+                None,
+                (
+                    evaluation.asset_key.to_user_string(),
+                    evaluation.partition if not is_check else None,
+                ),
+            )
+        )
+        said = f"{evaluation.check_name} of {whose} {'passed' if evaluation.passed else 'failed'}"
+        return _event(entry, Kind.CHECK_EVALUATED, said, details={"passed": evaluation.passed})
+    return _step_event(entry, event, is_check=is_check)
+
+
+def _step_event(entry: dg.EventLogEntry, event: dg.DagsterEvent, *, is_check: bool) -> Event | None:
+    """A check's step is told by what it found, and by a failure of its own."""
+    kind, step = event.event_type, entry.step_key or ""
+    if kind is dg.DagsterEventType.STEP_FAILURE:
+        error = _error_record(event.step_failure_data)
+        return _event(
+            entry,
+            Checkpoint.STAGE_FAILED,
+            f"{error['code']}: {error['message']} {error['remedy']}",
+            error=error,
+        )
+    if kind is dg.DagsterEventType.STEP_UP_FOR_RETRY:
+        return _retried(entry, event)
+    if kind in _STARTS and not is_check:
+        return _event(entry, Checkpoint.STAGE_START, f"{step} starts")
+    if kind is dg.DagsterEventType.STEP_SUCCESS and not is_check:
+        took_ms = event.step_success_data.duration_ms
+        return _event(
+            entry,
+            Checkpoint.STAGE_DONE,
+            f"{step} took {took_ms / 1000:.3f} s",
+            duration_ms=round(took_ms, 1),
+        )
+    return None
+
+
+def _retried(entry: dg.EventLogEntry, event: dg.DagsterEvent) -> Event:
+    retry = event.step_retry_data
+    wait_s = retry.seconds_to_wait or 0.0
+    cause = retry.error.cause if retry.error is not None else None
+    error = error_in(cause.message.partition(": ")[2].strip()) if cause is not None else None
+    return _event(
+        entry,
+        Kind.STAGE_RETRIED,
+        f"tried again in {wait_s:.1f} s",
+        error=error,
+        details={"seconds_to_wait": wait_s},
+    )
+
+
+def _event(
+    entry: dg.EventLogEntry,
+    kind: str,
+    said: str,
+    *,
+    duration_ms: float | None = None,
+    error: Mapping[str, Any] | None = None,
+    details: Mapping[str, Any] | None = None,
+) -> Event:
+    moment = datetime.fromtimestamp(entry.timestamp, UTC)
+    return Event(
+        moment,
+        Store.dagster,
+        kind,
+        said,
+        entry.step_key or None,
+        duration_ms=duration_ms,
+        error=error,
+        details=details or {},
+    )
+
+
+def _error_record(failure: Any) -> Mapping[str, Any]:
+    """The stage's own error where it raised one of ours; anything else is a fault of the platform."""
+    ours = failure.user_failure_data
+    if ours is None or "code" not in ours.metadata:
+        return UnexpectedFault(
+            failure.error.message.strip() if failure.error else "The stage failed without a word."
+        ).as_record()
+    return {
+        name: ours.metadata[name].value
+        for name in ("code", "message", "remedy", "retryable", "user_fixable")
+    }

@@ -1,0 +1,174 @@
+"""From arrivals to the runs that a sensor asks Dagster for: each arrival once, no more runs than may wait.
+
+What belongs here: what both ways of finding arrivals share. What stays out: finding them (`schedules/sensors.py`), sharing them
+out among runs (`geo_platform/arrivals/plan.py`).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+
+from assets.partitions import RASTER_OBJECTS, VECTOR_OBJECTS
+from geo_platform.arrivals.arrival import Arrival, arrival_key
+from geo_platform.arrivals.content import kind_of_arrival
+from geo_platform.arrivals.plan import PlannedRun, plan_runs
+from geo_platform.arrivals.receipts import (
+    read_asked,
+    read_receipts,
+    still_to_be_launched,
+    take_receipts,
+)
+from geo_platform.arrivals.watch import Watch
+from geo_platform.chains import CHAINS
+from geo_platform.contracts.arrival import RunAsked, SourceKind
+from geo_platform.orchestrator.shared_runs import SHARED_JOB, SHARED_OP
+from geo_platform.ports import ObjectStore
+from geo_platform.runs import ARRIVAL_TAG, ARRIVALS_TAG, MEMORY_TAG, RUN_KEY_TAG, WATCH_TAG
+
+PARTITIONS = {SourceKind.raster: RASTER_OBJECTS, SourceKind.vector: VECTOR_OBJECTS}
+
+_STATUS = dg.DagsterRunStatus
+_WAITING = [_STATUS.QUEUED, _STATUS.NOT_STARTED, _STATUS.STARTING]
+_AT_ONCE = 200
+
+
+@dataclass
+class Taken:
+    """What became of arrivals. By arrival key: `asked` -> run key, of now; `known`, for which there is a run or will be; `unsure`, of
+    which another tick asked a moment ago. `without_room` have to come again, `of_no_kind` nobody can process.
+    """
+
+    requests: list[dg.RunRequest] = field(default_factory=list)
+    partitions: dict[SourceKind, list[str]] = field(default_factory=dict)
+    asked: dict[str, str] = field(default_factory=dict)
+    known: set[str] = field(default_factory=set)
+    unsure: set[str] = field(default_factory=set)
+    without_room: list[Arrival] = field(default_factory=list)
+
+    def partition_requests(self) -> list[dg.AddDynamicPartitionsRequest]:
+        return [PARTITIONS[kind].build_add_request(keys) for kind, keys in self.partitions.items()]
+
+    def add(self, other: "Taken") -> None:
+        self.requests += other.requests
+        for kind, keys in other.partitions.items():
+            self.partitions.setdefault(kind, []).extend(keys)
+        self.asked |= other.asked
+        self.known |= other.known
+        self.unsure |= other.unsure
+        self.without_room += other.without_room
+
+
+def take(
+    instance: dg.DagsterInstance, objects: ObjectStore, watch: Watch, arrivals: Iterable[Arrival]
+) -> Taken:
+    """Decide about each, and take the receipts of those whose runs are asked for now. Raises the store's faults."""
+    now = datetime.now(UTC)
+    by_key = {arrival_key(arrival, watch.parameters): arrival for arrival in arrivals}
+    if not by_key:
+        return Taken()
+    asked = read_asked(objects, by_key)
+    known = _with_runs(instance, objects, asked)
+    without_run = read_receipts(objects, asked.keys() - known)
+    taken = Taken(
+        known=known, unsure={key for key, one in without_run.items() if not one.is_void(now)}
+    )
+    new = [arrival for key, arrival in by_key.items() if key not in taken.known | taken.unsure]
+    if new:
+        room = watch.most_waiting_runs - _waiting_runs(instance, watch)
+        planned, taken.without_room = plan_runs(new, watch, room=max(room, 0))
+        for run in planned:
+            mine = {
+                key: by_key[key]
+                for key in (arrival_key(arrival, watch.parameters) for arrival in run.arrivals)
+            }
+            got = take_receipts(
+                objects, mine, without_run, watch=watch.name, run_key=run.run_key, now_utc=now
+            )
+            taken.unsure |= mine.keys() - got
+            if got:
+                _ask(
+                    taken,
+                    replace(run, arrivals=tuple(mine[key] for key in mine if key in got)),
+                    watch,
+                    objects,
+                )
+    return taken
+
+
+def arrivals_with_runs(
+    instance: dg.DagsterInstance, objects: ObjectStore, arrival_keys: Iterable[str]
+) -> set[str]:
+    """Those whose run Dagster has, or a client is promised, by their receipts. Raises the store's faults."""
+    return _with_runs(instance, objects, read_asked(objects, arrival_keys))
+
+
+def _with_runs(
+    instance: dg.DagsterInstance, objects: ObjectStore, asked: Mapping[str, RunAsked]
+) -> set[str]:
+    promised = still_to_be_launched(objects, asked)
+    existing = existing_run_keys(instance, {one.run_key for one in asked.values()})
+    return promised | {key for key, one in asked.items() if one.run_key in existing}
+
+
+def existing_run_keys(instance: dg.DagsterInstance, run_keys: Iterable[str]) -> set[str]:
+    """Those for which Dagster has a run."""
+    wanted, found = sorted(set(run_keys)), set()
+    for start in range(0, len(wanted), _AT_ONCE):
+        runs = instance.get_runs(
+            dg.RunsFilter(tags={RUN_KEY_TAG: wanted[start : start + _AT_ONCE]})
+        )
+        found |= {run.tags[RUN_KEY_TAG] for run in runs}
+    return found
+
+
+def _waiting_runs(instance: dg.DagsterInstance, watch: Watch) -> int:
+    return len(
+        instance.get_run_records(
+            dg.RunsFilter(tags={WATCH_TAG: watch.name}, statuses=_WAITING),
+            limit=watch.most_waiting_runs,
+        )
+    )
+
+
+def _ask(taken: Taken, run: PlannedRun, watch: Watch, objects: ObjectStore) -> None:
+    tags = {WATCH_TAG: watch.name, MEMORY_TAG: run.memory.value}
+    for arrival in run.arrivals:
+        taken.asked[arrival_key(arrival, watch.parameters)] = run.run_key
+    if run.is_shared:
+        taken.requests.append(
+            dg.RunRequest(
+                run_key=run.run_key,
+                job_name=SHARED_JOB,
+                run_config=shared_config(watch, run.arrivals),
+                tags={**tags, ARRIVALS_TAG: str(len(run.arrivals))},
+            )
+        )
+        return
+    (arrival,) = run.arrivals
+    kind = kind_of_arrival(objects, arrival, member=watch.parameters.get("archive_member"))
+    taken.partitions.setdefault(kind, []).append(arrival.key)
+    options = watch.options_for(kind)
+    taken.requests.append(
+        dg.RunRequest(
+            run_key=run.run_key,
+            job_name=CHAINS[kind].job,
+            run_config={"ops": {stage: {"config": config} for stage, config in options.items()}},
+            tags={**tags, ARRIVAL_TAG: arrival_key(arrival, watch.parameters)},
+            partition_key=arrival.key,
+        )
+    )
+
+
+def shared_config(watch: Watch, arrivals: Sequence[Arrival]) -> dict[str, Any]:
+    """Run config of the job that takes several files."""
+    files = [{"key": arrival.key, "etag": arrival.etag} for arrival in arrivals]
+    config = {
+        "container_name": watch.container,
+        "watch": watch.name,
+        "parameters": watch.parameters,
+        "files": files,
+    }
+    return {"ops": {SHARED_OP: {"config": config}}}

@@ -1,0 +1,128 @@
+"""Runs that take several files: which files such a run has, which of them it published, which runs had a certain
+file; and what any run left to do.
+
+What belongs here: what Dagster's storage says of them. What stays out: doing the files (`assets/batch.py`).
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+
+from assets.batch import LAST_STAGES, published_partitions
+from geo_platform.chains import CHAINS
+from geo_platform.contracts.arrival import SourceKind
+from geo_platform.runs import (
+    CORRELATION_TAG,
+    PARENT_RUN_TAG,
+    PARTITION_TAG,
+    ROOT_RUN_TAG,
+    WATCH_TAG,
+    RetryRequest,
+    RunRequest,
+)
+
+SHARED_JOB, SHARED_OP = "ingest_files", "files"
+
+_STAGES = [dg.AssetKey(f"raw_{kind.value}") for kind in SourceKind]
+_LOOKED_AT = 50
+_PAGE = 500
+
+
+def files_of(run: dg.DagsterRun) -> dict[str, str]:
+    """Key -> etag of the files that the run was asked for; empty for a run of another job."""
+    return (
+        {str(file["key"]): str(file.get("etag", "")) for file in _config_of(run).get("files", ())}
+        if run.job_name == SHARED_JOB
+        else {}
+    )
+
+
+def left_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
+    """Keys of the files that the run did not publish: refused, failed, or not reached."""
+    done = published_partitions(instance, run.run_id)
+    return [key for key in files_of(run) if key not in done]
+
+
+def retry_of(instance: dg.DagsterInstance, run_id: str) -> RetryRequest | None:
+    """What the run left to do, of whichever job it is; None where this Dagster has no such run."""
+    run = instance.get_run_by_id(run_id)
+    if run is None:
+        return None
+    tags = {PARENT_RUN_TAG: run_id, ROOT_RUN_TAG: run.tags.get(ROOT_RUN_TAG, run_id)}
+    tags |= {name: run.tags[name] for name in (WATCH_TAG, CORRELATION_TAG) if name in run.tags}
+    if not run.is_finished:
+        return RetryRequest((), None, is_under_way=True)
+    if run.job_name == SHARED_JOB:
+        files = tuple(left_of(instance, run))
+        asked = [file for file in _config_of(run)["files"] if file["key"] in set(files)]
+        again = RunRequest(
+            SHARED_JOB, None, None, {SHARED_OP: {**_config_of(run), "files": asked}}, tags
+        )
+        return RetryRequest(files, again if files else None)
+    if run.status is dg.DagsterRunStatus.SUCCESS:
+        return RetryRequest((), None)
+    partition = run.tags.get(PARTITION_TAG)
+    partitions = next(
+        (chain.partitions_name for chain in CHAINS.values() if chain.job == run.job_name), None
+    )
+    return RetryRequest(
+        (partition,) if partition else (),
+        RunRequest(run.job_name, partition, partitions, _options_of(run), tags),
+    )
+
+
+def shared_runs_of(instance: dg.DagsterInstance, partition: str) -> list[dg.RunRecord]:
+    """Records of the shared runs that took this file, newest first; those that refused it at the door left no trace of it here."""
+    run_ids: dict[str, None] = {}
+    for asset in _STAGES:
+        wanted = dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[partition])
+        run_ids |= dict.fromkeys(
+            found.run_id
+            for found in instance.fetch_materializations(wanted, limit=_LOOKED_AT).records
+        )
+    return (
+        [*instance.get_run_records(dg.RunsFilter(run_ids=list(run_ids), job_name=SHARED_JOB))]
+        if run_ids
+        else []
+    )
+
+
+def newest_shared(instance: dg.DagsterInstance) -> Mapping[str, dg.RunRecord]:
+    """Key -> the newest run that was asked for this file together with others."""
+    found: dict[str, dg.RunRecord] = {}
+    for record in _records(instance):
+        for key in files_of(record.dagster_run):
+            found.setdefault(key, record)
+    return found
+
+
+def published_item(
+    instance: dg.DagsterInstance, run_id: str, partition: str
+) -> tuple[str, str] | None:
+    """(collection, item id) that the run published of this file."""
+    for stage in LAST_STAGES.values():
+        wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(stage), asset_partitions=[partition])
+        for record in instance.fetch_materializations(wanted, limit=_LOOKED_AT).records:
+            made = record.asset_materialization
+            if record.run_id == run_id and made is not None:
+                return str(made.metadata["collection"].value), str(made.metadata["item_id"].value)
+    return None
+
+
+def _records(instance: dg.DagsterInstance) -> Iterator[dg.RunRecord]:
+    cursor: str | None = None
+    while page := instance.get_run_records(
+        dg.RunsFilter(job_name=SHARED_JOB), limit=_PAGE, cursor=cursor
+    ):
+        yield from page
+        cursor = page[-1].dagster_run.run_id
+
+
+def _options_of(run: dg.DagsterRun) -> dict[str, Mapping[str, Any]]:
+    run_config: Mapping[str, Any] = run.run_config
+    return {stage: given.get("config", {}) for stage, given in run_config.get("ops", {}).items()}
+
+
+def _config_of(run: dg.DagsterRun) -> Mapping[str, Any]:
+    return _options_of(run).get(SHARED_OP, {})

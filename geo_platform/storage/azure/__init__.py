@@ -1,0 +1,1 @@
+"""Adapters of the ports on Azure Blob Storage and Azure Queue Storage."""

@@ -1,0 +1,199 @@
+"""From rows in order of arrival to a file in order of place: two passes over scratch files, memory flat at any size.
+
+What belongs here: the first pass (`spool_batches`) and the writing of row groups. What stays out: the sort
+(`hilbert_sort.py`), the port (`geoparquet.py`), the metadata (`geoparquet_metadata.py`).
+
+GeoParquet 1.1 metadata. Source: https://geoparquet.org/releases/v1.1.0/
+
+What belongs here: the `geo` key and the file's schema, pure. What stays out: writing and reading files.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import shapely
+from pyproj import CRS
+
+from geo_platform.ports import FeatureTarget
+from geo_platform.storage.local.hilbert_sort import SIZE_COLUMN, sorted_tables
+
+BBOX_COLUMN = "bbox"
+GEOPARQUET_VERSION = "1.1.0"
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_TYPE_NAMES = (
+    "Point",
+    "LineString",
+    "LinearRing",
+    "Polygon",
+    "MultiPoint",
+    "MultiLineString",
+    "MultiPolygon",
+    "GeometryCollection",
+)
+
+
+def bbox_type() -> pa.StructType:
+    """The covering: one box per row, 32-bit."""
+    return pa.struct([pa.field(corner, pa.float32(), nullable=False) for corner in _CORNERS])
+
+
+def geo_metadata(
+    target: FeatureTarget,
+    types: Iterable[tuple[int, bool]],
+    bounds: npt.NDArray[np.float64],
+    z_range: Sequence[float],
+) -> dict[str, Any]:
+    """The value of the `geo` key. `types` are (shapely type id, has Z) as they occur."""
+    low, high = [float(value) for value in bounds[:2]], [float(value) for value in bounds[2:]]
+    if z_range[0] <= z_range[1]:
+        low, high = [*low, z_range[0]], [*high, z_range[1]]
+    column = {
+        "encoding": "WKB",
+        "geometry_types": sorted(_TYPE_NAMES[kind] + (" Z" if z else "") for kind, z in types),
+        "crs": CRS.from_wkt(target.crs.wkt).to_json_dict(),
+        "edges": "planar",
+        "bbox": low + high,
+        "covering": {"bbox": {corner: [BBOX_COLUMN, corner] for corner in _CORNERS}},
+    }
+    return {
+        "version": GEOPARQUET_VERSION,
+        "primary_column": target.geometry_column,
+        "columns": {target.geometry_column: column},
+    }
+
+
+def file_schema(
+    target: FeatureTarget,
+    types: Iterable[tuple[int, bool]],
+    bounds: npt.NDArray[np.float64],
+    z_range: Sequence[float],
+) -> pa.Schema:
+    """The target's columns, then the boxes, with the metadata that readers look for."""
+    geo = geo_metadata(target, types, bounds, z_range)
+    own = {
+        f"geo_platform:{key}": value
+        for key, value in {**target.metadata, "fingerprint": target.fingerprint}.items()
+    }
+    metadata = {"geo": json.dumps(geo, separators=(",", ":")), **own}
+    return target.schema.append(pa.field(BBOX_COLUMN, bbox_type(), nullable=False)).with_metadata(
+        metadata
+    )
+
+
+GROUP_ROWS = 65_536
+_ZSTD_LEVEL = 3
+
+BoxArray = npt.NDArray[np.float64]
+
+
+@dataclass
+class Spool:
+    """What was written to scratch, in the order of arrival, and what was noted on the way."""
+
+    path: Path
+    rows: int = 0
+    size_bytes: int = 0
+    total_bounds: BoxArray = field(
+        default_factory=lambda: np.array([np.inf, np.inf, -np.inf, -np.inf])
+    )
+    z_range: list[float] = field(default_factory=lambda: [np.inf, -np.inf])
+    types: set[tuple[int, bool]] = field(default_factory=set)
+
+
+def spool_batches(batches: Iterable[pa.RecordBatch], target: FeatureTarget, path: Path) -> Spool:
+    """First pass: every batch with its bounding boxes and row sizes to an Arrow file."""
+    spool = Spool(path)
+    schema = target.schema.append(pa.field(BBOX_COLUMN, bbox_type(), nullable=False)).append(
+        pa.field(SIZE_COLUMN, pa.int64())
+    )
+    with (
+        pa.OSFile(str(path), "wb") as sink,
+        pa.ipc.new_stream(
+            sink, schema, options=pa.ipc.IpcWriteOptions(compression="lz4")
+        ) as writer,
+    ):
+        for batch in batches:
+            if batch.num_rows:
+                boxes, sizes = _note(spool, batch, target)
+                writer.write_batch(
+                    pa.RecordBatch.from_arrays(
+                        [*batch.columns, _bbox_column(boxes), pa.array(sizes)], schema=schema
+                    )
+                )
+    return spool
+
+
+def _note(
+    spool: Spool, batch: pa.RecordBatch, target: FeatureTarget
+) -> tuple[BoxArray, npt.NDArray[np.int64]]:
+    column = batch.column(target.geometry_column)
+    wkb = column.to_numpy(zero_copy_only=False)
+    geometries = shapely.from_wkb(wkb)
+    boxes = np.asarray(shapely.bounds(geometries), dtype=np.float64)
+    spool.total_bounds[:2] = np.minimum(spool.total_bounds[:2], boxes[:, :2].min(axis=0))
+    spool.total_bounds[2:] = np.maximum(spool.total_bounds[2:], boxes[:, 2:].max(axis=0))
+    has_z = shapely.has_z(geometries)
+    spool.types |= {
+        (int(kind), bool(z))
+        for kind, z in np.unique(np.column_stack([shapely.get_type_id(geometries), has_z]), axis=0)
+    }
+    if has_z.any():
+        heights = shapely.get_coordinates(geometries, include_z=True)[:, 2]
+        finite = heights[np.isfinite(heights)]
+        if finite.size:
+            spool.z_range = [
+                min(spool.z_range[0], float(finite.min())),
+                max(spool.z_range[1], float(finite.max())),
+            ]
+    others = max(0, batch.nbytes - column.nbytes) // batch.num_rows
+    sizes = (
+        np.fromiter(map(len, wkb), dtype=np.int64, count=len(wkb))
+        + others
+        + bbox_type().num_fields * 4
+    )
+    spool.rows += batch.num_rows
+    spool.size_bytes += int(sizes.sum())
+    return boxes, sizes
+
+
+def _bbox_column(boxes: BoxArray) -> pa.Array:
+    """32-bit boxes, rounded outward so that they still cover their geometry."""
+    low = boxes[:, :2].astype(np.float32)
+    high = boxes[:, 2:].astype(np.float32)
+    low = np.where(low > boxes[:, :2], np.nextafter(low, np.float32(-np.inf)), low)
+    high = np.where(high < boxes[:, 2:], np.nextafter(high, np.float32(np.inf)), high)
+    columns = (low[:, 0], low[:, 1], high[:, 0], high[:, 1])
+    return pa.StructArray.from_arrays(
+        [pa.array(column, pa.float32()) for column in columns], fields=list(bbox_type())
+    )
+
+
+def write_in_order(spool: Spool, target: FeatureTarget, path: Path) -> None:
+    """Second pass: row groups of at most 65,536 rows or about 32 MB, along the curve."""
+    schema = file_schema(target, spool.types, spool.total_bounds, spool.z_range)
+    with pq.ParquetWriter(
+        path,
+        schema,
+        compression="zstd",
+        compression_level=_ZSTD_LEVEL,
+        write_statistics=True,
+        use_dictionary=_dictionary(target),
+    ) as writer:
+        for table in sorted_tables(
+            spool.path, spool.size_bytes, spool.total_bounds, path.parent / "sort"
+        ):
+            writer.write_table(
+                table.drop_columns([SIZE_COLUMN]).cast(schema), row_group_size=GROUP_ROWS
+            )
+
+
+def _dictionary(target: FeatureTarget) -> list[str]:
+    """Geometries and boxes hardly repeat: a dictionary would only cost time."""
+    return [column.name for column in target.schema if column.name != target.geometry_column]

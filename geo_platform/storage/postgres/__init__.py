@@ -1,0 +1,1 @@
+"""Adapters of the ports on PostgreSQL with PostGIS and pgSTAC, which share one transaction."""

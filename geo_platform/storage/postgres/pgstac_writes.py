@@ -1,0 +1,197 @@
+"""Writing items, collections, kept versions and provenance, inside the transaction that publishes.
+
+What belongs here: the statements in their order, and reading back what was written. What stays out: whether it may be
+published (`stac_rules.py`), tables (`pgstac_moves.py`).
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+
+from geo_platform.errors import CatalogRejected
+from geo_platform.sql import statement
+from geo_platform.storage import stac_extent
+from geo_platform.storage.postgres.pgstac_documents import null_paths, read_item, to_jsonb, to_store
+from geo_platform.storage.postgres.pgstac_tables import TableVersion, tables_of
+from geo_platform.storage.stac_documents import merged_collection
+from geo_platform.storage.stac_hrefs import Document
+from geo_platform.storage.stac_rules import fingerprint_of, run_of
+
+
+@dataclass(frozen=True)
+class PresentCollection:
+    """A collection as it is stored, and whether pgSTAC has items of it, and a partition to put items into."""
+
+    document: Document
+    has_items: bool
+    has_partition: bool
+
+
+def read_stored(connection: psycopg.Connection, collection: str, item_id: str) -> Document | None:
+    """The item without links that a server states, or None."""
+    row = connection.execute(
+        statement("catalog_item"), {"collection": collection, "item_id": item_id}
+    ).fetchone()
+    return None if row is None else read_item(row[0], row[1])
+
+
+def read_collection(connection: psycopg.Connection, collection: str) -> PresentCollection | None:
+    row = connection.execute(statement("catalog_collection"), {"collection": collection}).fetchone()
+    return (
+        None
+        if row is None
+        else PresentCollection({"links": [], **json.loads(row[0])}, row[1], row[2])
+    )
+
+
+def write_item(
+    connection: psycopg.Connection, given: Document, item: Document, present: Document | None
+) -> None:
+    """Upsert the collection and the item, and read both back. Raises CatalogRejected where they differ."""
+    before = read_collection(connection, given["id"])
+    if before is None or not before.has_partition:
+        connection.execute(statement("catalog_first_partition"))
+    if before is None:  # an item needs its collection
+        write_collection(connection, given, None, stac_extent.item_extent(item))
+    stored = to_store(item)
+    _upsert_item(connection, stored)
+    extent = _grown_extent(connection, before, stored, present)
+    write_collection(connection, given, before.document if before is not None else None, extent)
+
+
+def write_collection(
+    connection: psycopg.Connection, given: Document, present: Document | None, extent: Document
+) -> None:
+    """Upsert the collection with what people wrote into it, and read it back. Raises CatalogRejected."""
+    document = merged_collection(given, present, stac_extent.union([extent]))
+    text = to_jsonb(document, f"The collection {given['id']}")
+    connection.execute(sql.SQL("SELECT upsert_collection(%s::jsonb)"), [text])
+    after = read_collection(connection, given["id"])
+    if after is None or after.document != document:
+        raise CatalogRejected(
+            f"The collection {given['id']} reads back otherwise than it was written."
+        )
+
+
+def remove_item(connection: psycopg.Connection, item: Document) -> None:
+    """Take the item out of pgSTAC; its collection's extent is that of the others. Raises CatalogRejected."""
+    collection = str(item["collection"])
+    connection.execute(sql.SQL("SELECT delete_item(%s, %s)"), [item["id"], collection])
+    before = read_collection(connection, collection)
+    if read_stored(connection, collection, item["id"]) is not None or before is None:
+        raise CatalogRejected(
+            f"The item {collection}/{item['id']} is there still after it was taken away."
+        )
+    write_collection(
+        connection,
+        before.document,
+        before.document,
+        stac_extent.union(_extents(connection, collection)),
+    )
+
+
+def keep_version(connection: psycopg.Connection, item: Document, *, by_run: str) -> None:
+    """Put a replaced or unpublished item among the kept versions."""
+    text = to_jsonb(item, f"The replaced version of {item['id']}")
+    connection.execute(statement("version_keep"), {**_named(item), "item": text, "by_run": by_run})
+
+
+def remove_version(connection: psycopg.Connection, item: Document) -> bool:
+    """Take this version out of the kept ones. True where it was among them."""
+    return connection.execute(statement("version_remove"), _named(item)).rowcount == 1
+
+
+def is_kept_table(connection: psycopg.Connection, table: TableVersion) -> bool:
+    """Whether any kept version names this version of a table."""
+    row = connection.execute(statement("version_of_table"), {"version": table.version}).fetchone()
+    return bool(row and row[0])
+
+
+def write_provenance(
+    connection: psycopg.Connection,
+    action: str,
+    item: Document,
+    *,
+    run_id: str,
+    replaced: Document | None = None,
+) -> None:
+    """An entry for each table that the item names, or one where it names none."""
+    own: Sequence[TableVersion | None] = tables_of(item) or (None,)
+    earlier = {table.name: table.version for table in tables_of(replaced)}
+    properties = item["properties"]
+    for table in own:
+        connection.execute(
+            statement("provenance_add"),
+            {
+                **_named(item),
+                "action": action,
+                "run_id": run_id,
+                "source_uri": next(
+                    (link["href"] for link in item["links"] if link["rel"] == "via"), None
+                ),
+                "source_etag": properties.get("geo_platform:source_etag"),
+                "table_schema": table.schema if table else None,
+                "table_name": table.table if table else None,
+                "table_version": table.version if table else None,
+                "replaced_fingerprint": fingerprint_of(replaced),
+                "replaced_run_id": run_of(replaced) if replaced is not None else None,
+                "replaced_table_version": earlier.get(table.name) if table else None,
+            },
+        )
+
+
+def _upsert_item(connection: psycopg.Connection, item: Document) -> None:
+    place = {"collection": item["collection"], "item_id": item["id"]}
+    connection.execute(
+        sql.SQL("SELECT upsert_item(%s::jsonb)"), [to_jsonb(item, f"The item {item['id']}")]
+    )
+    nulls = null_paths(item)
+    if nulls:
+        connection.execute(statement("catalog_nulls"), {**place, "nulls": json.dumps(nulls)})
+    if read_stored(connection, item["collection"], item["id"]) != item:
+        raise CatalogRejected(
+            f"The item {item['collection']}/{item['id']} reads back otherwise than it was written."
+        )
+
+
+def _grown_extent(
+    connection: psycopg.Connection,
+    before: PresentCollection | None,
+    item: Document,
+    replaced: Document | None,
+) -> Document:
+    """Around all items; without reading them where only one was added, or one of the same extent was replaced."""
+    own = stac_extent.item_extent(item)
+    if before is None or not before.has_items:
+        return own
+    if replaced is None and "extent" in before.document:
+        return stac_extent.union([before.document["extent"], own])
+    if (
+        replaced is not None
+        and stac_extent.item_extent(replaced) == own
+        and "extent" in before.document
+    ):
+        return dict(before.document["extent"])
+    return stac_extent.union(_extents(connection, item["collection"]))
+
+
+def _extents(connection: psycopg.Connection, collection: str) -> Iterator[Document]:
+    for bbox, moment, start, end in connection.execute(
+        statement("catalog_extents"), {"collection": collection}
+    ):
+        properties = {"datetime": moment, "start_datetime": start, "end_datetime": end}
+        yield stac_extent.item_extent(
+            {"bbox": json.loads(bbox) if bbox else None, "properties": properties}
+        )
+
+
+def _named(item: Document) -> dict[str, str]:
+    return {
+        "collection": str(item["collection"]),
+        "item_id": item["id"],
+        "fingerprint": fingerprint_of(item) or "",
+        "run_id": run_of(item),
+    }

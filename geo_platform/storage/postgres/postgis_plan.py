@@ -1,0 +1,168 @@
+"""The table that a load makes: its name, columns and types, indexes and comments. Decided before anything is sent; pure.
+
+What belongs here: from a FeatureTarget to a TablePlan. What stays out: statements (`sql/postgis_*.sql`), and the database.
+
+| published Arrow type                       | column                                             |
+|--------------------------------------------|----------------------------------------------------|
+| bool; int16, int32, int64; float, double   | boolean; smallint, integer, bigint; real, double precision |
+| string; string holding JSON                | text; jsonb where every value is JSON, otherwise text |
+| date32, time64, timestamp, timestamp in UTC | date, time, timestamp, timestamptz                 |
+| binary                                     | bytea                                              |
+| WKB                                        | geometry(Type or TypeZ, SRID)                      |
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from geo_platform.errors import ParameterInvalid
+from geo_platform.ports import FeatureTarget, IndexRequest
+from geo_platform.storage.postgres.names import STAGING_SCHEMA
+
+NAME_MAX_BYTES = 63
+_MOST_COLUMNS = 1600
+_ID_COLUMN = "fid"
+_ID_SAYS = "Row of this table, in the order of the source"
+_SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
+# Spelled as `format_type` spells them, so that a table's columns can be compared with planned ones.
+_SQL_TYPES: Mapping[pa.DataType, str] = {
+    pa.bool_(): "boolean",
+    pa.int16(): "smallint",
+    pa.int32(): "integer",
+    pa.int64(): "bigint",
+    pa.float32(): "real",
+    pa.float64(): "double precision",
+    pa.string(): "text",
+    pa.date32(): "date",
+    pa.time64("us"): "time without time zone",
+    pa.timestamp("us"): "timestamp without time zone",
+    pa.timestamp("us", tz="UTC"): "timestamp with time zone",
+    pa.binary(): "bytea",
+}
+
+_GEOMETRY_TYPES = frozenset(
+    {
+        "Geometry",
+        "Point",
+        "LineString",
+        "Polygon",
+        "MultiPoint",
+        "MultiLineString",
+        "MultiPolygon",
+        "GeometryCollection",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Column:
+    """`sql_type` is one of the few above: it may be put into a statement as it is."""
+
+    name: str
+    sql_type: str
+
+
+@dataclass(frozen=True)
+class TablePlan:
+    """`version` is the table's name while it is staged. `schema` is the Arrow schema of what is sent: id, fields, geometry."""
+
+    version: str
+    id_column: str
+    fields: tuple[Column, ...]
+    geometry_column: str
+    geometry_type: str
+    schema: pa.Schema
+    json_columns: tuple[str, ...]
+    key_columns: tuple[str, ...]
+    indexes: IndexRequest
+    comments: Mapping[str, str]
+
+    @property
+    def table(self) -> tuple[str, str]:
+        """Schema and name, while it is staged."""
+        return STAGING_SCHEMA, self.version
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        return tuple(self.schema.names)
+
+
+def plan_table(target: FeatureTarget) -> TablePlan:
+    """Raises ParameterInvalid where PostgreSQL has no room for the columns or no such name for one."""
+    fields = [field for field in target.schema if field.name != target.geometry_column]
+    _check_names(target.schema.names)
+    id_column = _free_name(_ID_COLUMN, target.schema.names)
+    return TablePlan(
+        version=version_name(target.dataset, target.fingerprint, target.metadata["run_id"]),
+        id_column=id_column,
+        fields=tuple(Column(field.name, _SQL_TYPES[field.type]) for field in fields),
+        geometry_column=target.geometry_column,
+        geometry_type=_geometry_type(target),
+        schema=pa.schema(
+            [
+                pa.field(id_column, pa.int64()),
+                *fields,
+                pa.field(target.geometry_column, pa.binary()),
+            ]
+        ),
+        json_columns=target.json_columns,
+        key_columns=target.key_columns,
+        indexes=target.indexes,
+        comments={
+            id_column: _ID_SAYS,
+            **target.column_comments,
+            target.geometry_column: _geometry_says(target),
+        },
+    )
+
+
+def version_name(dataset: str, fingerprint: str, run_id: str) -> str:
+    """At most 58 bytes, so that an index can be named after it. One run makes one version of one fingerprint."""
+    run = re.sub("[^0-9a-z]", "", run_id.lower())[:8]
+    return f"{dataset[:40]}_{fingerprint[:8]}_{run or '0'}"
+
+
+def index_name(plan: TablePlan, which: str) -> str:
+    """Indexes go with their table into another schema, where their names must be free: they have the version in them."""
+    return f"{plan.version}_{which}"
+
+
+def _geometry_type(target: FeatureTarget) -> str:
+    if target.geometry_type not in _GEOMETRY_TYPES:
+        raise ValueError(f"no geometry type of a column: {target.geometry_type}")
+    return target.geometry_type + ("Z" if target.dimension == "xyz" else "")
+
+
+def _geometry_says(target: FeatureTarget) -> str:
+    return f"{target.geometry_type}, {target.dimension}, in {target.crs.authority_code or 'a CRS that no authority knows'}"
+
+
+def _check_names(names: Sequence[str]) -> None:
+    if len(names) >= _MOST_COLUMNS:
+        raise ParameterInvalid(
+            f"A table of PostgreSQL has at most {_MOST_COLUMNS:,} columns, one of them its own; the layer has {len(names):,}.",
+            remedy="Load fewer columns, or use the embedded profile.",
+        )
+    unfit = [
+        name
+        for name in names
+        if not name
+        or len(name.encode()) > NAME_MAX_BYTES
+        or "\0" in name
+        or name in _SYSTEM_COLUMNS
+    ]
+    if unfit or len(set(names)) != len(names):
+        raise ParameterInvalid(
+            f"PostgreSQL cannot have columns of these names: {', '.join(map(repr, unfit or names))}.",
+            remedy="Give them other names with column_mapping.",
+        )
+
+
+def _free_name(wanted: str, taken: Sequence[str]) -> str:
+    number, name = 1, wanted
+    while name in taken:
+        number += 1
+        name = f"{wanted}_{number}"
+    return name

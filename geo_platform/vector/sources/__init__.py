@@ -1,0 +1,1 @@
+"""Readers of vector sources: CSV, OGR drivers, GeoParquet."""

@@ -1,0 +1,181 @@
+"""What a layer is, as OGR sees it: formats other than CSV and GeoParquet.
+
+What belongs here: facts from OGR and from a sample of rows. What stays out: rules about them (`profile.py`, `plan.py`).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from geo_platform.contracts.arrival import SourceFormat
+from geo_platform.contracts.message import Finding
+from geo_platform.contracts.vector import SourceField, VectorLayer
+from geo_platform.errors import NoFeatures, SourceTruncated
+from geo_platform.grid import Bounds
+from geo_platform.source.openable import OpenableSource
+from geo_platform.vector.field_types import describe_field
+from geo_platform.vector.geometry_kinds import has_z, wkb_kinds
+from geo_platform.vector.options import VectorProfileOptions
+from geo_platform.vector.sources.description import SourceDescription, choose_layer
+from geo_platform.vector.sources.ogr import (
+    DECODED_BY_DRIVER,
+    M_DROPPED,
+    encoding_to_pass,
+    layer_info,
+    layer_list,
+)
+from geo_platform.vector.sources.ogr_stream import LayerStream
+
+_SAMPLE_ROWS = 2000
+# RFC 7946 section 4, OGC KML 2.3 section 6.2, and the OSM wiki: WGS 84 in every file of the format.
+_FORMAT_CRS = {
+    SourceFormat.geojson: "EPSG:4326",
+    SourceFormat.geojson_lines: "EPSG:4326",
+    SourceFormat.kml: "EPSG:4326",
+    SourceFormat.osm_pbf: "EPSG:4326",
+}
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """The first rows: Arrow fields, whether there are any, which types occur, what may be curved."""
+
+    schema: pa.Schema
+    geometry_column: str
+    rows: int
+    kinds: tuple[str, ...]
+    has_curves: bool
+    has_m: bool
+
+
+def describe_ogr(source: OpenableSource, options: VectorProfileOptions) -> SourceDescription:
+    """List layers, choose one, read its description and first rows.
+
+    Raises LayerNotFound, LayerAmbiguous, NoGeometry, NoFeatures, FieldEncoding, SourceUnreadable, SourceTruncated.
+    """
+    found: dict[str, Finding] = {}
+    layers = tuple(
+        VectorLayer(name=name, geometry_type=kind) for name, kind in layer_list(source, found)
+    )
+    chosen = choose_layer(layers, options.layer_name, source.display_name)
+    info = layer_info(
+        source,
+        chosen.name,
+        options.encoding if source.format is SourceFormat.shapefile else None,
+        found,
+    )
+    encoding = _encoding(source, options, str(info["encoding"] or "UTF-8"))
+    sample = _sample(source, chosen.name, encoding_to_pass(source, encoding), found)
+    if info["features"] > 0 and sample.rows == 0:
+        raise SourceTruncated(
+            f"{source.display_name} says that it has {info['features']:,} rows, but none could be read."
+        )
+    if sample.rows == 0:
+        raise NoFeatures(f"Layer {chosen.name!r} of {source.display_name} has no rows.")
+    if sample.has_m:
+        found.setdefault(M_DROPPED.message, M_DROPPED)
+    return SourceDescription(
+        driver=str(info["driver"]),
+        layers=layers,
+        layer=chosen.name,
+        geometry_types=_geometry_types(str(info["geometry_type"] or "Unknown"), sample),
+        feature_count=int(info["features"]) if info["features"] >= 0 else None,
+        declared_crs=info["crs"],
+        format_crs=_FORMAT_CRS.get(source.format),
+        fields=_fields(sample, info),
+        geometry_column=sample.geometry_column,
+        extent=_extent(info["total_bounds"]),
+        encoding=encoding,
+        has_curves=sample.has_curves,
+        warnings=(*found.values(), *_encoding_findings(source, options, info)),
+    )
+
+
+def _encoding(source: OpenableSource, options: VectorProfileOptions, found: str) -> str:
+    """Only a shapefile's text is not UTF-8 by its format. Where its .cpg or .dbf says what it is, GDAL decodes it itself."""
+    if source.format is not SourceFormat.shapefile:
+        return "UTF-8"
+    if options.encoding is not None:
+        return options.encoding
+    return DECODED_BY_DRIVER if found == "UTF-8" else found
+
+
+def _sample(
+    source: OpenableSource, layer: str, encoding: str | None, found: dict[str, Finding]
+) -> _Sample:
+    """The first rows, and on to the first row that has a geometry."""
+    rows, kinds, curves, measured = 0, set[str](), False, False
+    with LayerStream(
+        source, layer, encoding=encoding, batch_rows=_SAMPLE_ROWS, found=found
+    ) as stream:
+        for batch in stream:
+            rows += batch.rows.num_rows
+            seen = wkb_kinds(batch.rows.column(stream.geometry_column))
+            kinds |= set(seen.names())
+            curves = curves or bool(seen.is_curve.any())
+            measured = measured or bool(seen.has_m.any())
+            if kinds:
+                break
+        return _Sample(
+            stream.schema, stream.geometry_column, rows, tuple(sorted(kinds)), curves, measured
+        )
+
+
+def _geometry_types(declared: str, sample: _Sample) -> tuple[str, ...]:
+    """The declared type where the format declares one; single and multi parts may both occur under it."""
+    if declared in ("Unknown", "Geometry", "GeometryCollection") or declared.startswith("Unknown"):
+        return sample.kinds
+    kind = declared.removeprefix("2.5D ").removeprefix("Measured ").removeprefix("3D ")
+    z = has_z(declared) or any(has_z(name) for name in sample.kinds)
+    base = kind.split(" ")[0]
+    return tuple(sorted({base + (" Z" if z else ""), *sample.kinds}))
+
+
+def _fields(sample: _Sample, info: dict[str, Any]) -> tuple[SourceField, ...]:
+    own = [field for field in sample.schema if field.name != sample.geometry_column]
+    types = [
+        _ogr_name(kind, sub)
+        for kind, sub in zip(info["ogr_types"], info["ogr_subtypes"], strict=True)
+    ]
+    if len(types) != len(own):
+        return tuple(describe_field(field) for field in own)
+    return tuple(describe_field(field, kind) for field, kind in zip(own, types, strict=True))
+
+
+def _ogr_name(ogr_type: str, subtype: str) -> str:
+    name = str(ogr_type).removeprefix("OFT")
+    return name if subtype in ("OFSTNone", None) else f"{name}({str(subtype).removeprefix('OFST')})"
+
+
+def _extent(bounds: Any) -> Bounds | None:
+    if bounds is None or not all(math.isfinite(value) for value in np.asarray(bounds, dtype=float)):
+        return None
+    xmin, ymin, xmax, ymax = (float(value) for value in bounds)
+    return (
+        Bounds(xmin=xmin, ymin=ymin, xmax=xmax, ymax=ymax)
+        if xmin <= xmax and ymin <= ymax
+        else None
+    )
+
+
+def _encoding_findings(
+    source: OpenableSource, options: VectorProfileOptions, info: dict[str, Any]
+) -> tuple[Finding, ...]:
+    if options.encoding is not None and source.format is not SourceFormat.shapefile:
+        return (
+            Finding(
+                code="ENCODING_IGNORED",
+                message="This format is always UTF-8; encoding was not used.",
+            ),
+        )
+    if (
+        source.format is SourceFormat.shapefile
+        and options.encoding is None
+        and info["encoding"] == "ISO-8859-1"
+    ):
+        said = "The shapefile says ISO-8859-1 or nothing about its encoding; if letters look wrong, give encoding."
+        return (Finding(code="ENCODING_ASSUMED", message=said),)
+    return ()

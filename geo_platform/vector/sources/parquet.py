@@ -1,0 +1,228 @@
+"""GeoParquet sources, read by pyarrow: the `geo` metadata, its fields, its rows.
+
+What belongs here: reading. What stays out: writing GeoParquet (`storage/local/geoparquet.py`).
+Source: GeoParquet 1.1.0. A missing `crs` means OGC:CRS84 by that specification; a null one means that nobody knows.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from geo_platform.contracts.message import Finding
+from geo_platform.contracts.vector import VectorLayer
+from geo_platform.errors import (
+    NoFeatures,
+    NoGeometry,
+    SourceTruncated,
+    SourceUnreadable,
+    UnsupportedFormat,
+)
+from geo_platform.grid import Bounds
+from geo_platform.source.openable import OpenableSource
+from geo_platform.vector.field_types import describe_field
+from geo_platform.vector.geometry_kinds import wkb_kinds
+from geo_platform.vector.sources.description import SourceBatch, SourceDescription, choose_layer
+from geo_platform.vector.sources.source_file import open_bytes
+
+_BUFFER_BYTES = 2**20
+_SAMPLE_ROWS = 1000
+
+
+@dataclass(frozen=True)
+class _Geo:
+    """The part of the metadata that reading needs."""
+
+    primary: str
+    column: dict[str, Any]
+    own_bbox_column: str | None
+    other_geometries: tuple[str, ...]
+
+
+@contextmanager
+def _opened(source: OpenableSource) -> Iterator[pq.ParquetFile]:
+    with open_bytes(source) as stream:
+        try:
+            yield pq.ParquetFile(stream, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+        except pa.ArrowException as error:
+            text = str(error)
+            if (
+                "footer" in text
+                or "end of" in text.lower()
+                or "truncat" in text.lower()
+                or "Couldn't deserialize" in text
+            ):
+                raise SourceTruncated(
+                    f"{source.display_name} ends too early or is damaged inside.", arrow=text[:500]
+                ) from error
+            raise SourceUnreadable(
+                f"{source.display_name} cannot be read as GeoParquet.", arrow=text[:500]
+            ) from error
+
+
+def _geo(file: pq.ParquetFile, display_name: str) -> _Geo:
+    text = (file.schema_arrow.metadata or {}).get(b"geo")
+    if text is None:
+        raise NoGeometry(
+            f"{display_name} is Parquet without GeoParquet metadata.",
+            remedy="Write it as GeoParquet, for example with geopandas' to_parquet.",
+        )
+    try:
+        geo = json.loads(text)
+        primary, columns = geo["primary_column"], geo["columns"]
+        column = columns[primary]
+    except (ValueError, KeyError, TypeError) as error:
+        raise SourceUnreadable(f"The GeoParquet metadata of {display_name} is broken.") from error
+    if primary not in file.schema_arrow.names:
+        raise SourceUnreadable(
+            f"{display_name} says that its geometry is in {primary!r}, which it does not have."
+        )
+    if column.get("encoding") != "WKB":
+        raise UnsupportedFormat(
+            f"{display_name} has its geometry in the encoding {column.get('encoding')!r}; only WKB is read.",
+            remedy="Write it with geometry_encoding='WKB'.",
+        )
+    covering = (column.get("covering") or {}).get("bbox", {}).get("xmin", [None])
+    others = tuple(name for name in columns if name != primary)
+    return _Geo(primary, column, covering[0] if covering and len(covering) > 1 else None, others)
+
+
+def _attribute_positions(file: pq.ParquetFile, geo: _Geo) -> list[int]:
+    return [
+        position
+        for position, name in enumerate(file.schema_arrow.names)
+        if name not in (geo.primary, geo.own_bbox_column)
+    ]
+
+
+def describe_parquet(source: OpenableSource, layer_name: str | None) -> SourceDescription:
+    """Read the footer and the first rows.
+
+    Raises NoGeometry, NoFeatures, SourceUnreadable, SourceTruncated, UnsupportedFormat, LayerNotFound.
+    """
+    with _opened(source) as file:
+        geo = _geo(file, source.display_name)
+        declared = tuple(geo.column.get("geometry_types") or ())
+        layer = VectorLayer(
+            name=_stem(source.display_name),
+            geometry_type=declared[0] if len(declared) == 1 else "Unknown",
+        )
+        choose_layer([layer], layer_name, source.display_name)
+        if file.metadata.num_rows == 0:
+            raise NoFeatures(f"{source.display_name} has no rows.")
+        sampled = _sampled_types(file, geo)
+        return SourceDescription(
+            driver="Parquet",
+            layers=(layer,),
+            layer=layer.name,
+            geometry_types=declared or sampled,
+            feature_count=file.metadata.num_rows,
+            declared_crs=_crs(geo.column),
+            format_crs="OGC:CRS84" if "crs" not in geo.column else None,
+            fields=tuple(
+                describe_field(file.schema_arrow.field(position))
+                for position in _attribute_positions(file, geo)
+            ),
+            geometry_column=geo.primary,
+            extent=_extent(geo.column.get("bbox")),
+            encoding="UTF-8",
+            warnings=_warnings(geo),
+        )
+
+
+def _stem(display_name: str) -> str:
+    return display_name.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0]
+
+
+def _sampled_types(file: pq.ParquetFile, geo: _Geo) -> tuple[str, ...]:
+    """Types of the first rows that have a geometry."""
+    for batch in file.iter_batches(
+        batch_size=_SAMPLE_ROWS, columns=[geo.primary], use_threads=False
+    ):
+        names = wkb_kinds(_wkb(batch.column(0))).names()
+        if names:
+            return names
+    return ()
+
+
+def _crs(column: dict[str, Any]) -> str | None:
+    crs = column.get("crs")
+    return crs if crs is None or isinstance(crs, str) else json.dumps(crs)
+
+
+def _extent(bbox: list[float] | None) -> Bounds | None:
+    if (
+        not bbox
+        or len(bbox) not in (4, 6)
+        or not all(isinstance(value, int | float) for value in bbox)
+    ):
+        return None
+    half = len(bbox) // 2
+    xmin, ymin, xmax, ymax = (
+        float(value) for value in (bbox[0], bbox[1], bbox[half], bbox[half + 1])
+    )
+    return (
+        Bounds(xmin=xmin, ymin=ymin, xmax=xmax, ymax=ymax)
+        if xmin <= xmax and ymin <= ymax
+        else None
+    )
+
+
+def _warnings(geo: _Geo) -> tuple[Finding, ...]:
+    found = []
+    if geo.other_geometries:
+        names = ", ".join(map(repr, geo.other_geometries))
+        found.append(
+            Finding(
+                code="GEOMETRY_COLUMNS_LEFT",
+                message=f"Other geometry columns are published as plain binary: {names}.",
+            )
+        )
+    if geo.column.get("edges") == "spherical":
+        found.append(
+            Finding(
+                code="EDGES_SPHERICAL",
+                message="The source's edges follow the sphere; they are treated as straight in its CRS.",
+            )
+        )
+    return tuple(found)
+
+
+def _wkb(column: pa.Array) -> pa.Array:
+    storage = column.storage if isinstance(column, pa.ExtensionArray) else column
+    return storage if pa.types.is_binary(storage.type) else storage.cast(pa.binary())
+
+
+def stream_parquet(source: OpenableSource, batch_rows: int) -> Iterator[SourceBatch]:
+    """All rows in batches; a row group is decoded page by page."""
+    with _opened(source) as file:
+        geo = _geo(file, source.display_name)
+        kept = _attribute_positions(file, geo)
+        schema = pa.schema([file.schema_arrow.field(position) for position in kept])
+        at = 0
+        own = [] if geo.own_bbox_column is None else [geo.own_bbox_column]
+        names = [name for name in file.schema_arrow.names if name not in own]
+        for batch in file.iter_batches(batch_size=batch_rows, columns=names, use_threads=True):
+            columns = {
+                name: batch.column(position) for position, name in enumerate(batch.schema.names)
+            }
+            fields = _record_batch(
+                [columns[schema.field(i).name] for i in range(len(schema))], schema, batch.num_rows
+            )
+            yield SourceBatch(
+                np.arange(at, at + batch.num_rows, dtype=np.int64),
+                fields,
+                _wkb(columns[geo.primary]),
+            )
+            at += batch.num_rows
+
+
+def _record_batch(arrays: list[pa.Array], schema: pa.Schema, rows: int) -> pa.RecordBatch:
+    if not arrays:
+        return pa.RecordBatch.from_struct_array(pa.array([{}] * rows, pa.struct([])))
+    return pa.RecordBatch.from_arrays(arrays, names=schema.names)

@@ -1,0 +1,463 @@
+"""What the proxy lets through to a webserver, and what of its answer comes back."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from geo_platform.api.auth.sessions import Sessions
+from tests.support.listening import Listener, listening
+from tests.support.locked import Locked, locked
+
+HOP_BY_HOP = (
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Locked, Listener, Listener]]:
+    home = tmp_path_factory.mktemp("proxy") / "home"
+    urls = {"dagster_url": "{}/dagster", "dagster_read_only_url": "{}/dagster/"}
+    with listening() as full, listening() as read_only:
+        addresses = {"dagster_url": full.address, "dagster_read_only_url": read_only.address}
+        with locked(
+            home, **{name: url.format(addresses[name]) for name, url in urls.items()}
+        ) as door:
+            yield door, full, read_only
+
+
+@pytest.fixture
+def door(pair: tuple[Locked, Listener, Listener]) -> Locked:
+    for listener in pair[1:]:
+        listener.requests.clear()
+        listener.answer_headers, listener.status = [], 200
+    return pair[0]
+
+
+@pytest.fixture
+def full(pair: tuple[Locked, Listener, Listener]) -> Listener:
+    return pair[1]
+
+
+@pytest.fixture
+def read_only(pair: tuple[Locked, Listener, Listener]) -> Listener:
+    return pair[2]
+
+
+def raw(door: Locked, request: bytes) -> bytes:
+    """The request exactly as it is written: a client would tidy it."""
+    with closing(
+        socket.create_connection(("127.0.0.1", httpx.URL(door.address).port or 0), 10)
+    ) as connection:
+        connection.sendall(request)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def test_an_operator_goes_to_the_webserver_and_the_others_to_the_read_only_one(
+    door: Locked, full: Listener, read_only: Listener
+) -> None:
+    for key in ("reader", "submitter", "operator"):
+        assert door.ask("GET", "/dagster/runs/a%20b?cursor=x%2Fy", key).text == "ok"
+    assert [one.target for one in read_only.requests] == ["/dagster/runs/a%20b?cursor=x%2Fy"] * 2
+    assert [one.target for one in full.requests] == ["/dagster/runs/a%20b?cursor=x%2Fy"]
+
+
+def test_whoever_has_allow_lists_gets_none_of_the_pages(
+    door: Locked, full: Listener, read_only: Listener
+) -> None:
+    for method, path in (
+        ("GET", "/dagster/"),
+        ("POST", "/dagster/graphql"),
+        ("GET", "/dagster/server_info"),
+    ):
+        answer = door.ask(
+            method, path, "limited", json={"query": "{version}"} if method == "POST" else None
+        )
+        assert (answer.status_code, answer.json()["code"]) == (403, "FORBIDDEN")
+    assert full.requests == read_only.requests == []
+
+
+def test_no_credential_cookie_or_claim_of_a_forwarder_reaches_the_webserver(
+    door: Locked, full: Listener
+) -> None:
+    sent = {
+        "Cookie": "a=b",
+        "X-Forwarded-For": "10.0.0.1",
+        "X-Forwarded-Host": "evil.example",
+        "X-Original-URL": "/notebook",
+        "X-Rewrite-URL": "/notebook",
+        "X-HTTP-Method-Override": "DELETE",
+        "Forwarded": "for=10.0.0.1",
+        "Origin": "https://evil.example",
+        "X-Anything": "else",
+        "Accept": "text/plain",
+        "If-None-Match": '"etag"',
+    }
+    assert door.ask("GET", "/dagster/", "operator", headers=sent).status_code == 200
+    (reached,) = full.requests
+    assert set(reached.headers) == {
+        "host",
+        "accept",
+        "accept-encoding",
+        "connection",
+        "user-agent",
+        "if-none-match",
+    }
+    assert reached.headers["host"] == full.address.removeprefix("http://")
+    assert door.keys["operator"] not in str(reached)
+
+
+def test_what_smuggles_and_what_is_for_one_hop_ends_here(door: Locked, full: Listener) -> None:
+    key, inside = door.keys["operator"], b"0\r\n\r\nGET /dagster/inside HTTP/1.1\r\nHost: x\r\n\r\n"
+    head = f"POST /dagster/graphql HTTP/1.1\r\nHost: x\r\nX-Api-Key: {key}\r\nContent-Type: application/json\r\n"
+    head += "Connection: close, x-secret\r\n"
+    extra = "".join(
+        f"{name}: 1\r\n"
+        for name in HOP_BY_HOP
+        if name not in ("connection", "transfer-encoding", "upgrade")
+    )
+    answers = [
+        raw(
+            door,
+            f"{head}X-Secret: 1\r\n{extra}Content-Length: {len(inside)}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+            + inside,
+        ),
+        raw(
+            door,
+            f"{head}Content-Length: 5\r\nContent-Length: {len(inside)}\r\n\r\n".encode() + inside,
+        ),
+        raw(
+            door,
+            f"{head}Transfer-Encoding: xchunked\r\nContent-Length: {len(inside)}\r\n\r\n".encode()
+            + inside,
+        ),
+        raw(door, f"{head}Transfer-Encoding : chunked\r\n\r\n".encode() + inside),
+    ]
+    assert all(answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 422")) for answer in answers)
+    assert full.requests == []
+    body = b'{"query": "{version}"}'
+    raw(door, f"{head}X-Secret: 1\r\n{extra}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    (reached,) = full.requests
+    assert not set(reached.headers) & ({*HOP_BY_HOP, "x-secret"} - {"connection"})
+    assert reached.headers["connection"] == "keep-alive"
+
+
+def test_a_request_to_another_address_still_goes_to_the_configured_webserver(
+    door: Locked, full: Listener
+) -> None:
+    with listening() as stranger:
+        there = stranger.address.removeprefix("http://")
+        key = f"X-Api-Key: {door.keys['operator']}\r\nConnection: close\r\n\r\n"
+        for line in (
+            f"GET {stranger.address}/dagster/x HTTP/1.1\r\nHost: {there}\r\n",
+            f"GET /dagster/x HTTP/1.1\r\nHost: {there}\r\n",
+            f"GET /dagster/@{there}/x HTTP/1.1\r\nHost: x\r\n",
+            f"GET /dagster/http://{there}/x HTTP/1.1\r\nHost: x\r\n",
+            f"GET /dagster/x?url={stranger.address}&host={there} HTTP/1.1\r\nHost: x\r\n",
+            f"GET //{there}/dagster/x HTTP/1.1\r\nHost: x\r\n",
+            f"CONNECT {there} HTTP/1.1\r\nHost: {there}\r\n",
+        ):
+            raw(door, f"{line}{key}".encode())
+        assert stranger.requests == []
+    assert all(one.headers["host"] == full.address.removeprefix("http://") for one in full.requests)
+    assert all(one.target.startswith("/dagster/") for one in full.requests)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(
+            "/dagster/../metrics",
+            "/dagster/..",
+            "/dagster/%2e%2e/x",
+            "/dagster/.%2e/x",
+            "/dagster/a/%2e%2e%2f%2e%2e%2fetc/passwd",
+        ),
+        *(
+            "/dagster/logs/..%2f..%2f..%2fetc%2fpasswd",
+            "/dagster/..%5c..%5cx",
+            "/dagster/a//b",
+            "/dagster//notebook",
+            "/dagster/./x",
+        ),
+        *("/dagster/x%0d%0aX-Injected:%201", "/dagster/x%00", "/dagster/%2f/x"),
+        *(
+            "/dagster/notebook?path=/etc/x.ipynb",
+            "/dagster/notebook/",
+            "/dagster/dagit/notebook?path=x.ipynb",
+            "/dagster/%6eotebook?path=x.ipynb",
+        ),
+    ],
+)
+def test_a_path_that_climbs_or_reads_a_file_of_the_machine_ends_here(
+    door: Locked, full: Listener, read_only: Listener, path: str
+) -> None:
+    for key in ("reader", "operator"):
+        answer = raw(
+            door,
+            f"GET {path} HTTP/1.1\r\nHost: x\r\nX-Api-Key: {door.keys[key]}\r\nConnection: close\r\n\r\n".encode(),
+        )
+        assert answer.split(b" ", 2)[1] in (b"404", b"422", b"400")
+    assert full.requests == read_only.requests == []
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+def test_who_may_only_look_can_send_nothing_but_a_question_to_graphql(
+    door: Locked, read_only: Listener, full: Listener, method: str
+) -> None:
+    for path in ("/dagster/report_asset_materialization/a", "/dagster/", "/dagster/graphql/"):
+        assert door.ask(method, path, "submitter").status_code in (403, 422)
+    assert read_only.requests == full.requests == []
+
+
+def test_an_answer_comes_back_without_cookies_other_addresses_and_headers_of_one_hop(
+    door: Locked, full: Listener
+) -> None:
+    full.answer_headers = [
+        ("Set-Cookie", "a=b"),
+        ("Location", "https://evil.example/"),
+        ("Access-Control-Allow-Origin", "*"),
+        ("Server", "secret/1.0"),
+        ("X-Frame-Options", "ALLOWALL"),
+        ("Strict-Transport-Security", "max-age=0"),
+        ("Content-Type", "text/javascript"),
+        ("ETag", '"e"'),
+    ]
+    full.status = 302
+    answer = door.ask("GET", "/dagster/", "operator", follow_redirects=False)
+    assert answer.status_code == 302
+    assert not {
+        "set-cookie",
+        "location",
+        "access-control-allow-origin",
+        "strict-transport-security",
+    } & set(answer.headers)
+    assert (
+        answer.headers["x-frame-options"],
+        answer.headers["etag"],
+        answer.headers["content-type"],
+    ) == ("DENY", '"e"', "text/javascript")
+    assert answer.headers["server"] != "secret/1.0"
+
+
+def test_a_cookie_that_the_webserver_sets_is_kept_for_nobody(door: Locked, full: Listener) -> None:
+    full.answer_headers = [("Set-Cookie", "a=b; Path=/")]
+    for _ in range(2):
+        door.ask("GET", "/dagster/", "operator")
+    assert "cookie" not in full.requests[1].headers
+
+
+def test_graphql_is_asked_by_a_json_body_alone_and_is_written_anew(
+    door: Locked, full: Listener, read_only: Listener
+) -> None:
+    doubled = b'{"query": "mutation { a }", "extensions": {"x": 1}, "query": "{ version }", "variables": null}'
+    answer = door.ask(
+        "POST",
+        "/dagster/graphql?query=mutation%7Ba%7D",
+        "reader",
+        content=doubled,
+        headers={"Content-Type": "application/graphql"},
+    )
+    assert answer.status_code == 200
+    (reached,) = read_only.requests
+    assert reached.target == "/dagster/graphql"
+    assert httpx.Response(200, content=reached.body).json() == {
+        "query": "{ version }",
+        "variables": None,
+        "operationName": None,
+    }
+    assert reached.headers["content-type"] == "application/json"
+    for key in ("reader", "operator"):
+        assert door.ask("GET", "/dagster/graphql?query=mutation%7Ba%7D", key).status_code == 422
+        page = door.ask(
+            "GET", "/dagster/graphql?query=mutation%7Ba%7D", key, headers={"Accept": "text/html"}
+        )
+        assert page.status_code == 200
+    assert [one.target for one in (*full.requests, *read_only.requests[1:])] == [
+        "/dagster/graphql"
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "mutation { a }",
+        "query A { a } mutation B { b }",
+        "fragment F on Q { a } mutation { ...F }",
+        "#comment\nmutation { a }",
+        "\ufeffmutation { a }",
+        ",,,mutation@skip(if: false){a}",
+    ],
+)
+def test_a_mutation_of_a_reader_ends_here_however_it_is_written(
+    door: Locked, read_only: Listener, full: Listener, query: str
+) -> None:
+    for key in ("reader", "submitter"):
+        answer = door.ask(
+            "POST", "/dagster/graphql", key, json={"query": query, "operationName": "A"}
+        )
+        assert (answer.status_code, answer.json()["code"]) == (403, "FORBIDDEN")
+    assert read_only.requests == full.requests == []
+    assert (
+        door.ask("POST", "/dagster/graphql", "operator", json={"query": query}).status_code == 200
+    )
+    assert len(full.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(
+            b"",
+            b"[]",
+            b"{}",
+            b"null",
+            b'"mutation { a }"',
+            b'[{"query": "mutation { a }"}]',
+            b'{"query": ["mutation { a }"]}',
+            b'{"query": "{"}',
+        ),
+        *(
+            b'{"query": "{a}", "variables": "mutation"}',
+            b'{"query": "type A { a: Int }"}',
+            b'{"query": "{a}", "variables": {"x": NaN}}',
+        ),
+        b'{"query": "' + b"{a" * 5_000 + b'"}',
+        b"[" * 100_000,
+        b'{"query": "{' + b"a " * 25_000 + b'}"}',
+    ],
+    ids=lambda body: body[:24].decode(),
+)
+def test_what_cannot_be_read_as_one_question_ends_here(
+    door: Locked, read_only: Listener, body: bytes
+) -> None:
+    answer = door.ask("POST", "/dagster/graphql", "reader", content=body)
+    assert (answer.status_code, answer.json()["code"]) == (422, "PARAMETER_INVALID")
+    assert read_only.requests == []
+
+
+@contextmanager
+def browser(door: Locked, key: str = "reader") -> Iterator[httpx.Client]:
+    """A client that holds the cookie as a browser would, without its rule on Secure."""
+    origin = {"Origin": door.address}
+    with httpx.Client(headers=origin, base_url=door.address) as client:
+        answer = client.post("/login", data={"credential": door.keys[key], "next": "/dagster/runs"})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/dagster/runs")
+        cookie = answer.headers["set-cookie"]
+        assert cookie.startswith("__Host-geo_platform=")
+        assert cookie.endswith("; Path=/; Secure; HttpOnly; SameSite=Strict")
+        assert door.keys[key] not in cookie
+        client.cookies.clear()
+        client.headers["Cookie"] = cookie.partition(";")[0]
+        yield client
+
+
+def test_a_browser_signs_in_with_a_key_and_its_cookie_opens_the_pages_and_nothing_else(
+    door: Locked, read_only: Listener
+) -> None:
+    with browser(door) as client:
+        assert client.get("/dagster/").text == "ok"
+        assert client.post("/dagster/graphql", json={"query": "{version}"}).status_code == 200
+        assert "cookie" not in read_only.requests[0].headers
+        for path in ("/read", "/openapi.json", "/dagsterx"):
+            assert client.get(path).status_code == 401
+        out = client.post("/logout")
+        assert "Max-Age=0" in out.headers["set-cookie"]
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [None, "https://evil.example", "null", "http://127.0.0.1", "http://127.0.0.1:1", "file://"],
+)
+def test_a_request_that_another_site_could_have_made_is_not_the_browser_s(
+    door: Locked, read_only: Listener, origin: str | None
+) -> None:
+    with browser(door) as client:
+        del client.headers["Origin"]
+        headers = {"Origin": origin} if origin is not None else {}
+        for path in ("/dagster/graphql", "/logout", "/login"):
+            answer = client.post(path, json={"query": "{version}"}, headers=headers)
+            assert answer.status_code == 401
+            assert "set-cookie" not in answer.headers
+    assert read_only.requests == []
+
+
+def test_an_old_cookie_a_foreign_one_and_one_of_a_revoked_key_are_refused(door: Locked) -> None:
+    foreign = Sessions("another secret of thirty-two characters", 8).sealed(door.keys["operator"])
+    for value in (foreign, "", "x", door.keys["operator"]):
+        assert (
+            door.ask(
+                "GET", "/dagster/", headers={"Cookie": f"__Host-geo_platform={value}"}
+            ).status_code
+            == 401
+        )
+
+
+@pytest.mark.parametrize(
+    "onward",
+    [
+        "https://evil.example",
+        "//evil.example",
+        "/\\evil.example",
+        "/read",
+        "javascript:alert(1)",
+        "/dagster\r\nSet-Cookie: a=b",
+        "",
+    ],
+)
+def test_signing_in_leads_nowhere_that_the_caller_chose(door: Locked, onward: str) -> None:
+    answer = door.ask(
+        "POST",
+        "/login",
+        data={"credential": door.keys["reader"], "next": onward},
+        headers={"Origin": door.address},
+    )
+    assert (answer.status_code, answer.headers["location"]) == (303, "/dagster/")
+    assert len(answer.headers.get_list("set-cookie")) == 1
+
+
+def test_a_wrong_key_shows_the_page_again_and_writes_nothing_of_it_into_the_page(
+    door: Locked,
+) -> None:
+    wrong: dict[str, Any] = {
+        "credential": '"><script>alert(1)</script>',
+        "next": '/dagster/"><script>alert(2)</script>',
+    }
+    answer = door.ask("POST", "/login", data=wrong, headers={"Origin": door.address})
+    assert answer.status_code == 401
+    assert "<script" not in answer.text
+    assert "set-cookie" not in answer.headers
+
+
+def test_a_browser_that_opens_a_page_unknown_is_shown_where_to_sign_in(door: Locked) -> None:
+    answer = door.ask("GET", "/dagster/runs?q=a%22b", headers={"Accept": "text/html"})
+    assert (answer.status_code, answer.headers["content-type"]) == (401, "text/html; charset=utf-8")
+    assert 'name="next" value="/dagster/runs?q=a%22b"' in answer.text
+    assert "form-action 'self'" in answer.headers["content-security-policy"]
+    assert "www-authenticate" in answer.headers
+
+
+def test_a_webserver_that_does_not_answer_is_said_so(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with locked(
+        tmp_path_factory.mktemp("down") / "home", dagster_url="http://127.0.0.1:9/dagster"
+    ) as door:
+        answer = door.ask("GET", "/dagster/", "operator")
+        assert (answer.status_code, answer.json()["code"]) == (503, "STORE_UNAVAILABLE")
+    with locked(tmp_path_factory.mktemp("bare") / "home", dagster_url="http://127.0.0.1:9") as door:
+        answer = door.ask("GET", "/dagster/", "operator")
+        assert (answer.status_code, "--path-prefix /dagster" in answer.json()["remedy"]) == (
+            404,
+            True,
+        )

@@ -1,0 +1,81 @@
+"""How a job stands while Dagster does not answer, or not soon: told at once, one way or the other."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from geo_platform.api.auth.principal import Principal, Scope
+from geo_platform.api.dagster import graphql as module
+from geo_platform.api.dagster.graphql import DagsterAway, DagsterGraphql
+from geo_platform.api.jobs.dispatcher import Dispatcher
+from geo_platform.api.jobs.intake import Intake, Who
+from geo_platform.api.jobs.state import JobState
+from geo_platform.api.jobs.submissions import Submissions
+from geo_platform.api.jobs.types import asked_of
+from geo_platform.errors import StoreUnavailable
+from geo_platform.storage.local.folder import FolderStore
+
+ME = Principal("key:me", Scope.submitter)
+
+
+def refused(request: httpx.Request) -> httpx.Response:
+    raise httpx.ConnectError("refused", request=request)
+
+
+def intake(objects: FolderStore, transport: httpx.MockTransport) -> tuple[Intake, Submissions]:
+    """One process of the face; its dispatcher never begins."""
+    catalog: Any = None
+    submissions, dagster = (
+        Submissions(objects),
+        DagsterGraphql("http://dagster", transport=transport),
+    )
+    return Intake(
+        objects, catalog, submissions, dagster, Dispatcher(submissions, dagster)
+    ), submissions
+
+
+def test_what_another_process_is_to_launch_is_queued_while_dagster_is_away(tmp_path: Path) -> None:
+    one, submissions = intake(FolderStore(tmp_path), httpx.MockTransport(refused))
+    other, _ = intake(FolderStore(tmp_path), httpx.MockTransport(refused))
+    job = one.submit(asked_of("hello_world", {}), {}, Who(ME, "r")).job
+    assert other.status(job.job_id, ME).state is JobState.queued
+    again = other.submit(asked_of("hello_world", {}), {}, Who(ME, "r"))
+    assert (again.job.job_id, again.is_new) == (job.job_id, False)
+    submissions.launched(job.job_id, 1)
+    with pytest.raises(StoreUnavailable):
+        other.status(job.job_id, ME)
+
+
+def test_of_many_who_wait_for_a_webserver_that_hangs_the_last_are_told_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_QUESTIONS_AT_ONCE", 2)
+    monkeypatch.setattr(module, "_TURN_WITHIN_S", 0.01)
+    is_over, waiting = threading.Event(), threading.Semaphore(0)
+
+    def hangs(_: httpx.Request) -> httpx.Response:
+        waiting.release()
+        is_over.wait(20)
+        return httpx.Response(
+            200, json={"data": {"runsOrError": {"__typename": "Runs", "results": []}}}
+        )
+
+    dagster = DagsterGraphql("http://dagster", transport=httpx.MockTransport(hangs))
+    with ThreadPoolExecutor(2) as pool:
+        asking = [pool.submit(dagster.runs, tags={}) for _ in range(2)]
+        for _ in range(2):
+            waiting.acquire()
+        began = time.monotonic()
+        with pytest.raises(DagsterAway) as told:
+            dagster.runs(tags={})
+        assert time.monotonic() - began < 10  # and not as long as those before
+        assert not told.value.was_reached
+        is_over.set()
+        assert [each.result() for each in asking] == [(), ()]
+    assert dagster.runs(tags={}) == ()
+    dagster.close()

@@ -1,0 +1,220 @@
+"""Parameters by the names that clients know, and the id of the work that they ask for."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geo_platform.api.jobs.types import asked_of, job_id_of
+from geo_platform.api.problems import ParametersInvalid
+from geo_platform.errors import ParameterInvalid
+
+OLD = {
+    "blob_name": "uploads/wells.csv",
+    "file_extension": "csv",
+    "table_name": "Wells",
+    "schema": "hydro",
+    "chunk_size": 5000,
+    "converter_params": {"lat_name": "lat", "lon_name": "lon", "wkt_column": None},
+    "indexes": {"spatial": False, "attributes": ["depth"], "temporal": ["drilled"]},
+    "geometry_params": {"simplify": 0.5, "quantize": None},
+    "overwrite": True,
+    "column_mapping": {"Tiefe": "depth"},
+}
+NEW = {
+    "blob_name": "uploads/wells.csv",
+    "file_extension": "csv",
+    "table_name": "Wells",
+    "schema_name": "hydro",
+    "chunk_size": 5000,
+    "lat_name": "lat",
+    "lon_name": "lon",
+    "indexes_spatial": False,
+    "indexes_attributes": ["depth"],
+    "indexes_temporal": ["drilled"],
+    "simplify_tolerance": 0.5,
+    "overwrite": True,
+    "column_mapping": {"Tiefe": "depth"},
+}
+
+
+def faults_of(job_type: str, **parameters: Any) -> dict[str, str]:
+    with pytest.raises(ParametersInvalid) as refused:
+        asked_of(job_type, parameters)
+    return dict(refused.value.faults)
+
+
+def test_old_and_new_names_are_the_same_work() -> None:
+    old, new = asked_of("ingest_vector", OLD), asked_of("ingest_vector", NEW)
+    assert old == new
+    assert job_id_of(old, "e") == job_id_of(new, "e")
+    assert (old.container, old.key, old.dataset) == ("bronze", "uploads/wells.csv", "wells")
+
+
+@pytest.mark.parametrize("name", ["kml_name", "shp_name"])
+def test_a_file_within_an_archive_is_the_member_that_is_read(name: str) -> None:
+    asked = asked_of(
+        "ingest_vector", {"blob_name": "a.zip", "converter_params": {name: "in/a.shp"}}
+    )
+    assert asked.archive_member == "in/a.shp"
+    assert asked.options["raw_vector"]["archive_member"] == "in/a.shp"
+
+
+def test_defaults_that_are_spelled_out_are_the_same_work() -> None:
+    short = asked_of("process_raster", {"blob_name": "dem.tif"})
+    long = asked_of(
+        "process_raster",
+        {
+            "blob_name": "dem.tif",
+            "container_name": "bronze",
+            "jpeg_quality": 85,
+            "raster_type": "auto",
+            "item_id": None,
+        },
+    )
+    assert job_id_of(short, "e") == job_id_of(long, "e")
+
+
+def test_job_type_source_etag_and_parameters_make_other_work_and_force_does_not() -> None:
+    one = asked_of("process_raster", {"blob_name": "dem.tif"})
+    others = [
+        (asked_of("ingest_vector", {"blob_name": "dem.tif"}), "e"),
+        (asked_of("process_raster", {"blob_name": "dem2.tif"}), "e"),
+        (asked_of("process_raster", {"blob_name": "dem.tif", "container_name": "silver"}), "e"),
+        (asked_of("process_raster", {"blob_name": "dem.tif", "jpeg_quality": 86}), "e"),
+        (one, "another etag"),
+    ]
+    ids = {job_id_of(one, "e"), *(job_id_of(asked, etag) for asked, etag in others)}
+    assert len(ids) == 6
+    forced = asked_of("process_raster", {"blob_name": "dem.tif", "force": True})
+    assert forced.force
+    assert job_id_of(forced, "e") == job_id_of(one, "e")
+
+
+def test_true_is_not_1_and_text_is_no_number() -> None:
+    assert faults_of("process_raster", blob_name="a.tif", jpeg_quality=True).keys() == {
+        "jpeg_quality"
+    }
+    assert faults_of(
+        "process_raster", blob_name="a.tif", strict_mode="true", nodata="0"
+    ).keys() == {"strict_mode", "nodata"}
+    assert faults_of(
+        "ingest_vector", blob_name="a.csv", chunk_size="5", geometry_params={"simplify": True}
+    ).keys() == {
+        "chunk_size",
+        "geometry_params.simplify",
+    }
+
+
+def test_what_no_job_knows_is_named_with_its_group() -> None:
+    found = faults_of(
+        "ingest_vector",
+        blob_name="a.csv",
+        colour="red",
+        converter_params={"delimiter": ";"},
+        indexes=["a"],
+        geometry_params=3,
+    )
+    assert found.keys() == {"colour", "converter_params.delimiter", "indexes", "geometry_params"}
+    assert faults_of("hello_world", nome="Ada").keys() == {"nome"}
+    assert faults_of("hello_world", nome=None).keys() == {"nome"}
+    assert faults_of("process_raster", blob_name="a.tif", table_name="t").keys() == {"table_name"}
+
+
+def test_the_same_option_by_two_names_has_to_be_the_same() -> None:
+    assert asked_of("ingest_vector", {"blob_name": "a.csv", "schema": "geo", "schema_name": "geo"})
+    assert faults_of(
+        "ingest_vector", blob_name="a.csv", schema="geo", schema_name="other"
+    ).keys() == {"schema_name"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        None,
+        5,
+        "",
+        "/",
+        "/etc/passwd",
+        "../a.tif",
+        "a//b.tif",
+        "a\0.tif",
+        "a\\b.tif",
+        "a" * 1025,
+        "\ud800.tif",
+        ".hidden",
+    ],
+)
+def test_what_cannot_be_an_object_s_name_is_refused(name: Any) -> None:
+    assert faults_of("process_raster", blob_name=name).keys() == {"blob_name"}
+
+
+@pytest.mark.parametrize("container", ["messages", "quarantine", "..", "azure-webjobs-secrets"])
+def test_containers_of_the_platform_itself_cannot_be_named(container: str) -> None:
+    assert "container_name" in faults_of(
+        "process_raster", blob_name="a.tif", container_name=container
+    )
+
+
+@pytest.mark.parametrize("table", ["select", "1st", "a-b", "a" * 64, ""])
+def test_a_table_s_name_is_refused_before_the_job(table: str) -> None:
+    assert faults_of("ingest_vector", blob_name="a.csv", table_name=table).keys() == {"table_name"}
+
+
+def test_a_job_type_that_there_is_not_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(ParameterInvalid) as refused:
+        asked_of("unpublish_item", {})
+    assert refused.value.remedy == "It is one of process_raster, ingest_vector, hello_world."
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+NAMES = st.sampled_from(
+    [*OLD, *NEW, "output_tier", "jpeg_quality", "force", "container_name", "collection_id"]
+) | st.text(max_size=8)
+
+
+def test_a_fault_goes_by_the_name_that_the_client_knows() -> None:
+    with pytest.raises(ParametersInvalid) as refused:
+        asked_of(
+            "ingest_vector",
+            {
+                "blob_name": "a.gpkg",
+                "schema": [],
+                "indexes": {"attributes": 7},
+                "geometry_params": {"simplify": "x"},
+            },
+        )
+    assert {name for name, _ in refused.value.faults} == {
+        "schema",
+        "indexes.attributes",
+        "geometry_params.simplify",
+    }
+
+
+@given(
+    job_type=st.sampled_from(["process_raster", "ingest_vector", "hello_world"]),
+    parameters=st.dictionaries(NAMES, JSON, max_size=6),
+)
+def test_whatever_is_sent_is_taken_or_refused_with_names(
+    job_type: str, parameters: dict[str, Any]
+) -> None:
+    try:
+        found = [job_id_of(asked_of(job_type, parameters), "e")]
+    except ParametersInvalid as refused:
+        found = [wrong for _, wrong in refused.faults]
+        sent = {*parameters, "blob_name"}  # what was sent, or what is always needed
+        others = [
+            name
+            for name, _ in refused.faults
+            if name not in sent and name.partition(".")[0] not in sent
+        ]
+        assert not others, others
+    assert found
+    assert all(found)

@@ -1,0 +1,62 @@
+"""More than can be written down is refused at once, with when to come again, and nothing of it is done."""
+
+import threading
+from collections.abc import Callable
+
+import anyio
+import pytest
+
+from geo_platform.api.problems import status_of
+from geo_platform.api.services import Turns
+from geo_platform.errors import StoreUnavailable
+
+
+def test_as_many_as_have_a_place_are_done_and_the_others_are_told_so() -> None:
+    done: list[int] = []
+    refused: list[StoreUnavailable] = []
+    is_over, has_begun = threading.Event(), threading.Semaphore(0)
+
+    def work(number: int) -> Callable[[], None]:
+        def doing() -> None:
+            has_begun.release()
+            is_over.wait(20)
+            done.append(number)
+
+        return doing
+
+    async def ask(turns: Turns, number: int) -> None:
+        try:
+            await turns.take(work(number))
+        except StoreUnavailable as error:
+            refused.append(error)
+
+    async def all_at_once() -> None:
+        turns = Turns(2, most=3)
+        assert not turns.are_taken
+        async with anyio.create_task_group() as group:
+            for number in range(5):
+                group.start_soon(ask, turns, number)
+            await anyio.to_thread.run_sync(has_begun.acquire)
+            await anyio.to_thread.run_sync(has_begun.acquire)
+            assert turns.are_taken
+            is_over.set()
+        assert not turns.are_taken
+        assert await turns.take(lambda: "and again") == "and again"
+
+    anyio.run(all_at_once)
+    assert len(done) == 3
+    assert len(refused) == 2
+    assert {
+        (status_of(error).value, error.details["retry_after_s"], error.retryable)
+        for error in refused
+    } == {(503, 1, True)}
+
+
+def test_what_fails_gives_its_place_back() -> None:
+    async def twice() -> None:
+        turns = Turns(1, most=1)
+        for _ in range(2):
+            with pytest.raises(ZeroDivisionError):
+                await turns.take(lambda: 1 // 0)
+
+    anyio.run(twice)

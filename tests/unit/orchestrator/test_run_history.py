@@ -1,0 +1,107 @@
+"""A run's events as Dagster keeps them, told as the platform's: real runs on an instance in memory."""
+
+import dagster as dg
+import pytest
+
+from geo_platform.orchestrator.run_history import events_of
+from geo_platform.trace.timeline import Event, ordered, stages_of
+
+
+def run(
+    instance: dg.DagsterInstance,
+    *assets: dg.AssetsDefinition,
+    checks: tuple[dg.AssetChecksDefinition, ...] = (),
+) -> str:
+    job = dg.define_asset_job("job", executor_def=dg.in_process_executor)
+    definitions = dg.Definitions(assets=assets, asset_checks=checks, jobs=[job])
+    silent = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    return (
+        definitions.resolve_job_def("job")
+        .execute_in_process(instance=instance, run_config=silent, raise_on_error=False)
+        .run_id
+    )
+
+
+def told(instance: dg.DagsterInstance, run_id: str) -> tuple[Event, ...]:
+    return ordered(events_of(instance.all_logs(run_id)))
+
+
+def test_attempts_and_their_errors_are_told_where_a_stage_says_nothing_itself() -> None:
+    tries: list[int] = []
+
+    @dg.asset(retry_policy=dg.RetryPolicy(max_retries=3, delay=0.01))
+    def shaky() -> None:
+        tries.append(1)
+        if len(tries) == 1:
+            raise dg.Failure("STORE_UNAVAILABLE: The store did not answer.", allow_retries=True)
+        fields = {
+            "code": "CRS_MISSING",
+            "message": "No CRS.",
+            "remedy": "Say it.",
+            "retryable": False,
+            "user_fixable": True,
+        }
+        raise dg.Failure("CRS_MISSING: No CRS.", metadata=fields, allow_retries=False)
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        events = told(instance, run(instance, shaky))
+    assert [(event.kind, event.attempt) for event in events if event.stage == "shaky"] == [
+        ("STAGE_START", 1),
+        ("STAGE_RETRIED", 1),
+        ("STAGE_START", 2),
+        ("STAGE_FAILED", 2),
+    ]
+    retried, failed = events[2], events[4]
+    assert retried.error == {"code": "STORE_UNAVAILABLE", "message": "The store did not answer."}
+    assert failed.error is not None
+    assert failed.error["remedy"] == "Say it."
+    (stage,) = stages_of(events)
+    assert (stage.status, stage.attempts, stage.error_code) == ("failed", 2, "CRS_MISSING")
+    assert events[-1].kind == "RUN_ENDED"
+
+
+def test_a_checkpoint_and_the_step_s_own_event_are_one_and_other_lines_stay_in_the_log() -> None:
+    @dg.asset
+    def talking(context: dg.AssetExecutionContext) -> None:
+        context.log.info("STAGE_START talking starts")
+        context.log.info("COG_VERIFIED as its source\nin every pixel")
+        context.log.info("STAGE_STARTLED is no checkpoint")
+        context.log.warning("mind the gap")
+
+    @dg.asset_check(asset=talking)
+    def sound() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=False)
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        run_id = run(instance, talking, checks=(sound,))
+        dagster_run = instance.get_run_by_id(run_id)
+        assert dagster_run is not None
+        instance.report_engine_event("STATE_MISMATCH one says this, the other that", dagster_run)
+        events = told(instance, run_id)
+    assert [
+        (event.kind, event.said)
+        for event in events
+        if event.kind not in ("RUN_STARTED", "RUN_ENDED", "STAGE_DONE")
+    ] == [
+        ("STAGE_START", "talking starts"),
+        ("COG_VERIFIED", "as its source\nin every pixel"),
+        ("LOGGED", "mind the gap"),
+        ("CHECK_EVALUATED", "sound of talking failed"),
+        ("STATE_MISMATCH", "one says this, the other that"),
+    ]
+    (stage,) = stages_of(events)
+    assert stage.duration_ms
+    assert stage.status == "done"
+
+
+@pytest.mark.parametrize("fault", [ValueError("a bug"), RuntimeError("")])
+def test_what_nobody_foresaw_is_a_fault_of_the_platform(fault: Exception) -> None:
+    @dg.asset
+    def broken() -> None:
+        raise fault
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        events = told(instance, run(instance, broken))
+    failed = next(event for event in events if event.kind == "STAGE_FAILED")
+    assert failed.error is not None
+    assert (failed.error["code"], failed.error["user_fixable"]) == ("UNEXPECTED_FAULT", False)

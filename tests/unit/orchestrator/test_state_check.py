@@ -1,0 +1,59 @@
+"""Which pairs of values disagree: decided on plain facts."""
+
+from dataclasses import replace
+
+import dagster as dg
+import pytest
+
+from geo_platform.orchestrator.state_check import ItemFacts, RunFacts, mismatches
+
+STATUS = dg.DagsterRunStatus
+SUCCEEDED = RunFacts("own", STATUS.SUCCESS, STATUS.SUCCESS, ("rasters", "scene"), publisher="own")
+FAILED = replace(SUCCEEDED, status=STATUS.FAILURE, last_word=STATUS.FAILURE, publisher=None)
+
+
+@pytest.mark.parametrize(
+    ("run", "item"),
+    [
+        (SUCCEEDED, ItemFacts("own")),
+        (SUCCEEDED, ItemFacts("next", changed_since=True)),
+        (SUCCEEDED, ItemFacts(None, changed_since=True)),
+        (replace(SUCCEEDED, publisher="earlier"), ItemFacts("earlier")),
+        (replace(SUCCEEDED, place=None, publisher=None), None),
+        (FAILED, ItemFacts("earlier")),
+        (FAILED, ItemFacts(None)),
+        (replace(FAILED, says_published=True), ItemFacts("own")),
+        (replace(FAILED, status=STATUS.CANCELED, last_word=STATUS.CANCELED, place=None), None),
+    ],
+)
+def test_what_agrees_is_not_mentioned(run: RunFacts, item: ItemFacts | None) -> None:
+    assert mismatches(run, item) == ()
+
+
+@pytest.mark.parametrize(
+    ("run", "item", "values"),
+    [
+        (
+            replace(SUCCEEDED, status=STATUS.STARTED),
+            ItemFacts("own"),
+            ("says STARTED", "event is SUCCESS"),
+        ),
+        (
+            replace(SUCCEEDED, last_word=None),
+            ItemFacts("own"),
+            ("says SUCCESS", "no terminal event"),
+        ),
+        (
+            SUCCEEDED,
+            ItemFacts("other"),
+            ("rasters/scene published by run own", "the item of run other"),
+        ),
+        (SUCCEEDED, ItemFacts(None), ("rasters/scene published by run own", "no such item")),
+        (FAILED, ItemFacts("own"), ("ended as FAILURE", "rasters/scene as its item")),
+    ],
+)
+def test_what_disagrees_is_said_with_both_values(
+    run: RunFacts, item: ItemFacts, values: tuple[str, str]
+) -> None:
+    (said,) = mismatches(run, item)
+    assert all(value in said for value in values), said

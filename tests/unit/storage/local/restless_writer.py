@@ -1,0 +1,55 @@
+"""Run as a program by the tests: puts and publishes without end over a few names, until it is killed.
+
+Every object begins with the digest of the rest of it, and says that digest in its metadata; every item has a long list
+that says its own length.
+"""
+
+import hashlib
+import os
+import sys
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+
+from geo_platform.errors import Conflict
+from geo_platform.storage.local.folder import FolderStore
+from geo_platform.storage.local.stac_files import StacFiles
+from tests.unit.storage.local.dying_writer import COLLECTION, item
+
+
+def write_without_end(root: Path, scratch: Path) -> None:
+    objects, catalog = FolderStore(root), StacFiles(root)
+    for number in count():
+        body = os.urandom(300_000 + number % 7 * 100_000)
+        digest = hashlib.sha256(body).hexdigest()
+        made = scratch / f"{os.getpid()}.bin"
+        made.write_bytes(digest.encode() + body)
+        objects.put_file(
+            "silver",
+            f"folder/{number % 3}.bin",
+            made,
+            metadata={"sha256": digest},
+            move=number % 2 == 0,
+        )
+        publish(catalog, f"item{number % 3}", f"{os.getpid()}x{number}", number)
+        if number == 0:
+            sys.stdout.write("writing\n")
+            sys.stdout.flush()
+
+
+def publish(catalog: StacFiles, item_id: str, version: str, number: int) -> None:
+    present = catalog.item("rasters", item_id)
+    document = item("v1", float(number % 90)) | {"id": item_id}
+    document["properties"] |= {
+        "geo_platform:fingerprint": version,
+        "length": number % 50,
+        "list": ["x" * 1000] * (number % 50),
+    }
+    replaces = present["properties"]["geo_platform:fingerprint"] if present else None
+    # a Conflict says that the other writer was faster, which is what the check is for
+    with suppress(Conflict):
+        catalog.publish(COLLECTION, document, replaces=replaces)
+
+
+if __name__ == "__main__":
+    write_without_end(Path(sys.argv[1]), Path(sys.argv[2]))

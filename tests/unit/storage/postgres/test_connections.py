@@ -1,0 +1,60 @@
+"""Addresses of databases: what is read as it was meant, and what would tell a part of a password as something else."""
+
+import os
+
+import pytest
+from pydantic import SecretStr
+
+from geo_platform.errors import StoreDenied
+from geo_platform.settings import Settings
+from geo_platform.storage.postgres.connections import database_of, is_url, others_named_for
+
+GOOD = [
+    "postgresql://u:p@h:5432/db",
+    "postgres://u@h/db",
+    "postgresql:///db?host=/var/run/postgresql",
+    "postgresql://u:p%40%2F%3A%3F%25@h/db",
+    "postgresql://u:a:b@h/db",
+    "postgresql://h1:5432,h2:5433/db?target_session_attrs=any",
+    "postgresql://u:p@[::1]:5432/db",
+    "postgresql://h/db?user=u@tenant&sslmode=require",
+    "postgresql://",
+]
+BAD = [
+    "postgresql://u:se@cret@h/db",
+    "postgresql://u:se/cret@h/db",
+    "postgresql://u:se?cret@h/db",
+    "postgresql://u:se%cret@h/db",
+    "postgresql://u:secret/db",
+    "host=h password=secret",
+    "secret",
+    "",
+]
+
+
+@pytest.mark.parametrize("url", GOOD)
+def test_an_address_that_is_read_as_it_was_meant_is_taken(url: str) -> None:
+    assert is_url(SecretStr(url))
+
+
+@pytest.mark.parametrize("url", BAD)
+def test_an_address_that_would_be_cut_elsewhere_is_refused_without_a_word_of_it(url: str) -> None:
+    with pytest.raises(StoreDenied) as refused:
+        database_of(Settings.model_validate({"postgres_url": url}))
+    assert (
+        "cret"
+        not in f"{refused.value} {refused.value.details} {refused.value.__cause__} {refused.value.__context__}"
+    )
+
+
+def test_what_others_open_is_named_for_the_run_as_long_as_it_lasts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("PGAPPNAME", raising=False)
+    with others_named_for("r1"):
+        assert os.environ["PGAPPNAME"] == "geo_platform r1"
+    assert "PGAPPNAME" not in os.environ
+    monkeypatch.setenv("PGAPPNAME", "worker")
+    with pytest.raises(ZeroDivisionError), others_named_for("r2"):
+        raise ZeroDivisionError
+    assert os.environ["PGAPPNAME"] == "worker"

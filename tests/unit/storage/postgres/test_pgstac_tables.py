@@ -1,0 +1,158 @@
+"""Which tables move, decided without a database."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geo_platform.errors import Conflict
+from geo_platform.storage.postgres.pgstac_tables import (
+    Move,
+    Places,
+    Relation,
+    TableVersion,
+    places_of,
+    plan_publication,
+    plan_withdrawal,
+    read_comment,
+    tables_of,
+)
+from tests.support.publications import item
+
+MEANT = TableVersion("geo", "roads", "v2")
+
+
+def says(version: str, **more: Any) -> dict[str, Any]:
+    return {
+        "version": version,
+        "source_uri": "a.gpkg",
+        "load_mode": "update",
+        "base_version": None,
+    } | more
+
+
+def live(version: str | None = "v1", **more: Any) -> Relation:
+    return Relation("geo", "roads", None if version is None else says(version, **more))
+
+
+def staged(**more: Any) -> Relation:
+    return Relation("geo_staging", "v2", says("v2", **more))
+
+
+def replaced(**more: Any) -> Relation:
+    return Relation("geo_replaced", "v2", says("v2", **more))
+
+
+def plan(*found: Relation, before: tuple[TableVersion, ...] = ()) -> tuple[Move, ...]:
+    return plan_publication(places_of(MEANT, found), replaced=before, run_id="c2552afc-9bf3")
+
+
+COMES = Move("geo_staging", "v2", "geo", "roads")
+COMES_BACK = Move("geo_replaced", "v2", "geo", "roads")
+GOES = Move("geo", "roads", "geo_replaced", "v1")
+V1 = TableVersion("geo", "roads", "v1")
+
+
+def test_the_first_version_comes_and_the_published_one_stays() -> None:
+    assert plan(staged()) == (COMES,)
+    assert plan(live("v2")) == ()
+    assert plan(live("v2"), replaced()) == ()
+
+
+def test_what_is_published_goes_before_another_comes() -> None:
+    assert plan(live(), staged()) == (GOES, COMES)
+    assert plan(live(), replaced()) == (GOES, COMES_BACK)
+
+
+def test_what_is_nowhere_is_a_conflict() -> None:
+    with pytest.raises(Conflict, match="not in the database"):
+        plan(live())
+
+
+@pytest.mark.parametrize(
+    ("found", "before"),
+    [
+        ((live(source_uri="b.gpkg"), staged()), ()),
+        ((live(source_uri="b.gpkg"), staged(load_mode="create")), ()),
+        ((live(source_uri="b.gpkg"), replaced()), ()),
+        ((live(source_uri="b.gpkg"), replaced(load_mode="replace")), ()),
+        ((live(None), staged()), ()),
+        ((live(None), replaced()), (V1,)),
+        ((live("v1"), staged(load_mode="append")), ()),
+        ((live("v1"), staged(load_mode="append", base_version="v0")), (V1,)),
+        ((live(None), staged(load_mode="append")), ()),
+        ((staged(load_mode="append", base_version="v1"),), ()),
+        ((live(source_uri="b.gpkg"), replaced()), (TableVersion("other", "roads", "v1"),)),
+    ],
+)
+def test_what_would_lose_somebody_s_rows_is_a_conflict(
+    found: tuple[Relation, ...], before: tuple[TableVersion, ...]
+) -> None:
+    with pytest.raises(Conflict, match=r"geo\.roads"):
+        plan(*found, before=before)
+
+
+@pytest.mark.parametrize(
+    ("found", "before", "moves"),
+    [
+        ((live(source_uri="b.gpkg"), staged(load_mode="replace")), (), (GOES, COMES)),
+        (
+            (live(source_uri="b.gpkg"), staged(load_mode="append", base_version="v1")),
+            (),
+            (GOES, COMES),
+        ),
+        ((staged(load_mode="append"),), (), (COMES,)),
+        ((live(source_uri="b.gpkg"), replaced()), (V1,), (GOES, COMES_BACK)),
+        (
+            (live(source_uri="b.gpkg"), replaced(load_mode="append", base_version="v0")),
+            (V1,),
+            (GOES, COMES_BACK),
+        ),
+        (
+            (live(None), staged(load_mode="replace")),
+            (),
+            (Move("geo", "roads", "geo_replaced", "roads_unmanaged_c2552afc"), COMES),
+        ),
+    ],
+)
+def test_what_was_asked_for_or_goes_with_its_item_is_replaced(
+    found: tuple[Relation, ...], before: tuple[TableVersion, ...], moves: tuple[Move, ...]
+) -> None:
+    assert plan(*found, before=before) == moves
+
+
+def test_only_the_version_that_an_item_means_is_taken_away() -> None:
+    assert plan_withdrawal(places_of(V1, [live("v1")])) == (GOES,)
+    for found in ([live("v2")], [live(None)], [], [Relation("geo_replaced", "v1", says("v1"))]):
+        assert plan_withdrawal(places_of(V1, found)) == ()
+
+
+@pytest.mark.parametrize(
+    "comment", [None, "", "Mine.", "[]", "{}", '"v1"', '{"version": 3}', '{"loading": "v1"}']
+)
+def test_another_s_comment_says_nothing(comment: str | None) -> None:
+    assert read_comment(comment) is None
+
+
+@given(st.text())
+def test_whatever_is_commented_is_no_traceback(comment: str) -> None:
+    found = read_comment(comment)
+    assert found is None or "version" in found
+
+
+def test_a_comment_of_ours_is_read() -> None:
+    assert read_comment(json.dumps(says("v1"))) == says("v1")
+
+
+def test_an_item_names_its_tables_in_order_and_once() -> None:
+    document = item(table="geo.roads")
+    document["assets"]["again"] = document["assets"]["table"]
+    document["assets"]["other"] = document["assets"]["table"] | {"geo_platform:table": "aside"}
+    assert tables_of(document) == (
+        TableVersion("geo", "aside", "v1"),
+        TableVersion("geo", "roads", "v1"),
+    )
+    assert tables_of(item()) == tables_of(None) == ()
+    assert isinstance(places_of(MEANT, []), Places)
