@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import pyogrio
-from pyogrio import _ogr
 
 from geo_platform.contracts.arrival import SourceFormat, SourceKind
+from geo_platform.source.pyogrio_internals import register_drivers
 
 
 @dataclass(frozen=True)
@@ -141,16 +141,16 @@ OFFLINE_SETTINGS: Mapping[str, str] = MappingProxyType(
 
 
 def restrict_vector_drivers() -> None:
-    """Take every other driver out of this process's pyogrio. Repeating it costs microseconds.
+    """Remove every driver not in VECTOR_DRIVERS from this process's pyogrio. Idempotent and cheap.
 
-    GDAL_SKIP is a public setting that GDAL applies when it registers its drivers, which pyogrio does once while it is
-    imported and again in the private function called here; what is left is then checked through the public list.
+    GDAL applies the option GDAL_SKIP when it registers its drivers, so they are registered again
+    (docs/decisions/0006). Raises RuntimeError: a driver that should be gone is still registered.
     """
     pyogrio.set_gdal_config_options(dict(OFFLINE_SETTINGS))
     superfluous = set(pyogrio.list_drivers()) - VECTOR_DRIVERS
     if superfluous:
         pyogrio.set_gdal_config_options({"GDAL_SKIP": ",".join(sorted(superfluous))})
-        _ogr._register_drivers()
+        register_drivers()
         remaining = set(pyogrio.list_drivers()) - VECTOR_DRIVERS
         if remaining:
             raise RuntimeError(

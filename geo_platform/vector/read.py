@@ -9,13 +9,13 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyogrio
 
 from geo_platform.contracts.arrival import SourceFormat
 from geo_platform.contracts.message import Finding
 from geo_platform.contracts.vector import VectorProfiled
 from geo_platform.errors import FieldEncoding, SourceTruncated
 from geo_platform.source.openable import OpenableSource
+from geo_platform.source.pyogrio_internals import read_linearised_wkb
 from geo_platform.vector.geometry_kinds import wkb_kinds
 from geo_platform.vector.sources.csv_read import stream_csv_features
 from geo_platform.vector.sources.description import RowFault, SourceBatch
@@ -112,15 +112,14 @@ def _linearise(
     if not is_curve.any():
         return wkb, 0
     with ogr_errors(source.display_name), gdal_warnings({}):
-        read = pyogrio.raw.read(
+        linearised = read_linearised_wkb(
             source.gdal_path,
-            layer=profile.layer,
-            columns=[],
-            skip_features=at,
-            max_features=len(wkb),
-            **open_options(source),
+            profile.layer,
+            skip=at,
+            rows=len(wkb),
+            open_options=open_options(source),
         )
-    straight = pa.array(read[2], pa.binary())
+    straight = pa.array(linearised, pa.binary())
     return pc.if_else(pa.array(is_curve), straight, wkb.cast(pa.binary())), int(is_curve.sum())
 
 

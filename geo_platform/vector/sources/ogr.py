@@ -10,7 +10,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyogrio
-from pyogrio import _err
 from pyogrio.errors import (
     CRSError,
     DataLayerError,
@@ -25,6 +24,7 @@ from geo_platform.contracts.message import Finding
 from geo_platform.errors import FieldEncoding, SourceTruncated, SourceUnreadable
 from geo_platform.source.formats import FORMATS
 from geo_platform.source.openable import OpenableSource
+from geo_platform.source.pyogrio_internals import captured_gdal_errors
 
 # Bytes per Arrow batch at which GDAL ends one early, so that fat geometries do not fill the memory.
 BATCH_BYTES = 16 * 2**20
@@ -147,11 +147,9 @@ def gdal_warnings(found: dict[str, Finding]) -> Iterator[list[str]]:
     Yields a list that holds, once the context has ended, the errors that GDAL read on from. pyogrio registers its handler
     for the thread that imports it alone; its own way to have one in any thread is the private context used here.
     """
-    errors: list[str] = []
-    with warnings.catch_warnings(record=True) as caught, _err.capture_errors():
+    with warnings.catch_warnings(record=True) as caught, captured_gdal_errors() as errors:
         warnings.simplefilter("always")
         yield errors
-        errors += [str(error) for error in _err._ERROR_STACK.get()]
     for text in [str(warning.message) for warning in caught] + errors:
         if "Measured (M)" in text:
             found.setdefault(M_DROPPED.message, M_DROPPED)

@@ -1,0 +1,51 @@
+"""Calls into pyogrio that its API reference does not list: one function each.
+
+Each function says why it is needed and what would replace it. No other module imports
+`pyogrio._*` or `pyogrio.raw`; tests/unit/source/test_pyogrio_internals.py checks that and pins
+the behaviour of each call. Public pyogrio functions are called where they are needed.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+from pyogrio import _err, _ogr, raw
+
+
+def register_drivers() -> None:
+    """Register GDAL's drivers again, so that pyogrio's GDAL applies a changed `GDAL_SKIP`.
+
+    Needed because pyogrio cannot limit the drivers of a single call (docs/decisions/0006).
+    Replaced by: a parameter of `read_info` and `open_arrow` that lists the allowed drivers.
+    """
+    _ogr._register_drivers()
+
+
+@contextmanager
+def captured_gdal_errors() -> Iterator[list[str]]:
+    """Collect the errors that GDAL reports and reads on from, in whichever thread this runs.
+
+    Yields a list that is filled when the block ends without an exception. Needed because pyogrio
+    installs its error handler only in the thread that imports it (docs/decisions/0027).
+    Replaced by: a public error handler that works in every thread.
+    """
+    errors: list[str] = []
+    with _err.capture_errors():
+        yield errors
+        errors += [str(error) for error in _err._ERROR_STACK.get()]
+
+
+def read_linearised_wkb(
+    path: str, layer: str, *, skip: int, rows: int, open_options: Mapping[str, str]
+) -> npt.NDArray[np.object_]:
+    """Return `rows` geometries from row `skip` on as WKB, with curves replaced by line segments.
+
+    OGR replaces an arc by segments of 4 degrees. Needed because `open_arrow` returns curves
+    unchanged, and `read_dataframe` parses each geometry with Shapely, which fails on a TIN.
+    Replaced by: an option of `open_arrow` that linearises.
+    """
+    wkb: npt.NDArray[np.object_] = raw.read(
+        path, layer=layer, columns=[], skip_features=skip, max_features=rows, **open_options
+    )[2]
+    return wkb
