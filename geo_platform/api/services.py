@@ -30,7 +30,7 @@ from geo_platform.ports import Catalog, ObjectStore
 from geo_platform.settings import Profile, Settings
 from geo_platform.storage.stores import open_catalog, open_objects
 from geo_platform.trace.reach import Reach
-from geo_platform.trace.sources import Provenance, Stores
+from geo_platform.trace.sources import ProvenanceReader, TraceStores
 
 # At once: a storage account answers each request after some milliseconds, a disk sooner. Not tuned:
 # `docs/decisions/0019`.
@@ -123,17 +123,17 @@ class Services:
             watches=watches,
         )
 
-    def trace_stores(self) -> Stores:
+    def trace_stores(self) -> TraceStores:
         """Of one question: who does not answer it is remembered for it alone."""
 
-        def provenance() -> Provenance:
+        def provenance() -> ProvenanceReader:
             from geo_platform.storage.postgres.connections import database_of
             from geo_platform.storage.postgres.provenance import PostgresProvenance
 
             return PostgresProvenance(database_of(self.settings))
 
         asked = provenance if self.settings.profile is Profile.production else None
-        return Stores(
+        return TraceStores(
             lambda: self.objects,
             lambda: self.catalog,
             lambda: GraphqlHistory(self.dagster),

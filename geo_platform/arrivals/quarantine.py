@@ -62,7 +62,7 @@ class Refusal:
     watch: str
 
 
-class Outcome(StrEnum):
+class QuarantineOutcome(StrEnum):
     """What became of a refused object."""
 
     quarantined = "quarantined"
@@ -75,7 +75,7 @@ class Outcome(StrEnum):
 class Moved:
     """`said` is a sentence about the object; `record` is there where it lies in quarantine."""
 
-    outcome: Outcome
+    outcome: QuarantineOutcome
     said: str
     record: ObjectQuarantined | None = None
 
@@ -104,7 +104,7 @@ def quarantine(
     """
     if key.endswith(QUARANTINE_RECORD):
         return Moved(
-            Outcome.unmovable,
+            QuarantineOutcome.unmovable,
             f"{container}/{key} stays where it is: it is called what the record of another would be called",
         )
     before = _record_before(objects, key)
@@ -113,24 +113,26 @@ def quarantine(
     present = present_arrival(objects, container, key)
     if present is None:
         return Moved(
-            Outcome.gone,
+            QuarantineOutcome.gone,
             f"{container}/{key} was deleted since it was refused: there is nothing to move",
         )
     if present[0].etag != etag:
         return Moved(
-            Outcome.overwritten,
+            QuarantineOutcome.overwritten,
             f"{container}/{key} was overwritten since it was refused: what lies there is another arrival",
         )
     if before is not None and before.container != container:
         return Moved(
-            Outcome.unmovable,
+            QuarantineOutcome.unmovable,
             f"{container}/{key} stays where it is: {before.container}/{key} lies in quarantine under its key",
         )
     record = _planned(present, refusal, before, now_utc)
     try:
         write_record(objects, record)
     except ParameterInvalid as error:
-        return Moved(Outcome.unmovable, f"{container}/{key} stays where it is: {error.message}")
+        return Moved(
+            QuarantineOutcome.unmovable, f"{container}/{key} stays where it is: {error.message}"
+        )
     return _carry_out(objects, record)
 
 
@@ -204,7 +206,9 @@ def _carry_out(objects: ObjectStore, record: ObjectQuarantined) -> Moved:
         write_record(objects, record)
     _remove_replaced(objects, record)
     said = f"{record.container}/{record.key} was refused with {record.code} and lies in {QUARANTINE}/{record.key}"
-    return Moved(Outcome.quarantined, f"{said}: geo-platform quarantine show {record.key}", record)
+    return Moved(
+        QuarantineOutcome.quarantined, f"{said}: geo-platform quarantine show {record.key}", record
+    )
 
 
 def _lies_in_quarantine(
@@ -229,10 +233,11 @@ def _give_up(objects: ObjectStore, record: ObjectQuarantined) -> Moved:
     name = f"{record.container}/{record.key}"
     if present_arrival(objects, record.container, record.key) is None:
         return Moved(
-            Outcome.gone, f"{name} was deleted since it was refused: there is nothing to move"
+            QuarantineOutcome.gone,
+            f"{name} was deleted since it was refused: there is nothing to move",
         )
     return Moved(
-        Outcome.overwritten,
+        QuarantineOutcome.overwritten,
         f"{name} was overwritten since it was refused: what lies there is another arrival",
     )
 

@@ -16,7 +16,7 @@ from geo_platform.cli.sources import Candidate, LeftOut
 from geo_platform.errors import PlatformError, UnexpectedFault
 
 
-class Outcome(StrEnum):
+class CommandOutcome(StrEnum):
     published = "published"
     unchanged = "unchanged"
     refused = "refused"
@@ -29,7 +29,7 @@ class SourceOutcome:
 
     source: str
     kind: str | None
-    outcome: Outcome
+    outcome: CommandOutcome
     run_id: str | None
     item: str | None
     outputs: tuple[str, ...] = ()
@@ -46,9 +46,9 @@ class SourceOutcome:
         return json.dumps(fields)
 
 
-def outcome_of(record: Mapping[str, Any]) -> Outcome:
+def outcome_of(record: Mapping[str, Any]) -> CommandOutcome:
     """What the user can mend was refused; the rest failed. `record` is `PlatformError.as_record()`."""
-    return Outcome.refused if record["user_fixable"] else Outcome.failed
+    return CommandOutcome.refused if record["user_fixable"] else CommandOutcome.failed
 
 
 def as_platform_error(error: Exception) -> PlatformError:
@@ -60,17 +60,17 @@ def as_platform_error(error: Exception) -> PlatformError:
     )
 
 
-def exit_code(outcomes: Iterable[Outcome]) -> int:
+def exit_code(outcomes: Iterable[CommandOutcome]) -> int:
     """0 all done, 1 some refused, 3 a fault of the platform."""
     kinds = set(outcomes)
-    return 3 if Outcome.failed in kinds else 1 if Outcome.refused in kinds else 0
+    return 3 if CommandOutcome.failed in kinds else 1 if CommandOutcome.refused in kinds else 0
 
 
 _STYLES = {
-    Outcome.published: "green",
-    Outcome.unchanged: "cyan",
-    Outcome.refused: "yellow",
-    Outcome.failed: "red",
+    CommandOutcome.published: "green",
+    CommandOutcome.unchanged: "cyan",
+    CommandOutcome.refused: "yellow",
+    CommandOutcome.failed: "red",
 }
 
 

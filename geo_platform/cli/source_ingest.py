@@ -13,7 +13,7 @@ from geo_platform.catalog.provenance import item_place
 from geo_platform.catalog.publish import find_published
 from geo_platform.chains import CHAINS, Chain, ChainOptions
 from geo_platform.cli.application import Application, Launcher
-from geo_platform.cli.outcome import Outcome, SourceOutcome, as_platform_error, outcome_of
+from geo_platform.cli.outcome import CommandOutcome, SourceOutcome, as_platform_error, outcome_of
 from geo_platform.cli.parameters import options_of
 from geo_platform.cli.requests import SourceRequest
 from geo_platform.cli.sources import Candidate
@@ -139,7 +139,7 @@ def _unchanged(
     return SourceOutcome(
         source=candidate.shown,
         kind=kind.value,
-        outcome=Outcome.unchanged,
+        outcome=CommandOutcome.unchanged,
         run_id=before.run_id,
         item=before.item_id,
         outputs=before.outputs,
@@ -151,7 +151,9 @@ def _from_report(
     candidate: Candidate, kind: SourceKind, report: RunReport, seconds: float
 ) -> SourceOutcome:
     published = report.result or {}
-    ended_well = Outcome.unchanged if published.get("was_unchanged") else Outcome.published
+    ended_well = (
+        CommandOutcome.unchanged if published.get("was_unchanged") else CommandOutcome.published
+    )
     run_id = published["published_by_run"] if published.get("was_unchanged") else report.run_id
     return SourceOutcome(
         source=candidate.shown,

@@ -17,7 +17,7 @@ from functools import partial
 from geo_platform.doctor import leftovers
 from geo_platform.doctor.claims import Claims, Place, read_claims
 from geo_platform.doctor.facts import LocalFiles, Orchestrator
-from geo_platform.doctor.findings import Diagnosis, Finding, FindingCode, in_order
+from geo_platform.doctor.findings import Diagnosis, DoctorFinding, FindingCode, in_order
 from geo_platform.doctor.items import Missing, ObjectCheck, finding_of, missing_tables
 from geo_platform.doctor.messages import unreadable_messages
 from geo_platform.doctor.quarantine import compare_quarantine
@@ -40,7 +40,7 @@ _RUN_COMES_WITHIN = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
-class Stores:
+class DoctorStores:
     """What is compared. `orchestrator` is None where none was ever used here; then runs, partitions and pools have nothing to say.
 
     `unreachable` are (what, why) of those that could not even be opened.
@@ -58,10 +58,10 @@ class Stores:
 class _Examination:
     """One look at everything. `claims` is None as long as the catalog could not be read as a whole."""
 
-    stores: Stores
+    stores: DoctorStores
     now_utc: datetime
     notify: Notify
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[DoctorFinding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     compared: Counter[str] = field(default_factory=Counter)
     claims: Claims | None = None
@@ -78,7 +78,7 @@ class _Examination:
 
 
 def examine(
-    stores: Stores, *, now_utc: datetime, notify: Notify = lambda what, count: None
+    stores: DoctorStores, *, now_utc: datetime, notify: Notify = lambda what, count: None
 ) -> Diagnosis:
     """Compare everything that can be reached."""
     look = _Examination(stores, now_utc, notify)
@@ -124,7 +124,7 @@ def _catalog(look: _Examination) -> None:
     claims = read_claims(look.stores.catalog)
     look.compared.update(items=claims.items, versions=claims.versions)
     look.findings.extend(
-        Finding(
+        DoctorFinding(
             FindingCode.ITEM_UNREADABLE,
             "the catalog",
             f"{fault} What it names is not known, so nothing is taken for left over.",
@@ -163,7 +163,7 @@ def _objects(look: _Examination) -> None:
         look.findings.extend(leftovers.compare_folders(folders, ended, now_utc=look.now_utc))
 
 
-def _confirmed(look: _Examination, missing: Missing) -> Iterator[Finding]:
+def _confirmed(look: _Examination, missing: Missing) -> Iterator[DoctorFinding]:
     """What the item, as it is now, still does not find."""
     for item in _present(look, missing.place, missing.kept_of):
         claims = Claims()
@@ -202,7 +202,7 @@ def _tables(look: _Examination) -> None:
         look.findings.extend(leftovers.compare_tables(still, again, ended, now_utc=look.now_utc))
 
 
-def _confirmed_tables(look: _Examination, missing: Missing) -> Iterator[Finding]:
+def _confirmed_tables(look: _Examination, missing: Missing) -> Iterator[DoctorFinding]:
     for item in _present(look, missing.place, missing.kept_of):
         claims = Claims()
         claims.add(missing.place, item, kept_of=missing.kept_of)
@@ -293,8 +293,8 @@ def _count(look: _Examination, what: str) -> None:
         look.notify(what, look.compared[what])
 
 
-def _unreachable(what: str, why: str, uncompared: str, remedy: str) -> Finding:
-    return Finding(
+def _unreachable(what: str, why: str, uncompared: str, remedy: str) -> DoctorFinding:
+    return DoctorFinding(
         FindingCode.STORE_UNREACHABLE,
         what,
         f"{why} {uncompared} were not compared." if uncompared != what else f"{why}",

@@ -95,7 +95,7 @@ Mend = EndRun | FreeSlots | DropStaged | RemoveFolder | SweepFiles | RemoveParti
 
 
 @dataclass(frozen=True)
-class Finding:
+class DoctorFinding:
     """One thing that does not fit. `says` explains it in a sentence; `remedy` is what --fix does, or what a person has to.
 
     `mend` is None where a person has to.
@@ -121,7 +121,7 @@ class Finding:
 class Diagnosis:
     """What was found. `compared` counts what was looked at; `notes` say what could not be known, which is no finding."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[DoctorFinding, ...]
     notes: tuple[str, ...] = ()
     compared: Mapping[str, int] = field(default_factory=dict)
 
@@ -131,7 +131,7 @@ class Diagnosis:
         return all(finding.code is not FindingCode.STORE_UNREACHABLE for finding in self.findings)
 
 
-def in_order(findings: list[Finding]) -> tuple[Finding, ...]:
+def in_order(findings: list[DoctorFinding]) -> tuple[DoctorFinding, ...]:
     """By code in the order of `FindingCode`, then by what they concern."""
     order = {code: place for place, code in enumerate(FindingCode)}
     return tuple(sorted(findings, key=lambda finding: (order[finding.code], finding.concerns)))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from geo_platform.doctor.claims import Claims, ObjectClaim, Place, TableClaim
-from geo_platform.doctor.findings import Finding, FindingCode
+from geo_platform.doctor.findings import DoctorFinding, FindingCode
 from geo_platform.ports import SILVER, StoredObject, StoredTable, TablePlace
 
 _AGAIN = "A person has to: ingest the source again with --force, or go back to another version (geo-platform rollback)."
@@ -94,7 +94,7 @@ def _table_fault(claim: TableClaim, there: StoredTable | None, *, is_anywhere: b
     return None
 
 
-def finding_of(missing: Missing) -> Iterator[Finding]:
+def finding_of(missing: Missing) -> Iterator[DoctorFinding]:
     """ITEM_WITHOUT_OBJECT and ITEM_WITHOUT_TABLE."""
     item = "/".join(missing.place)
     whose = (
@@ -108,7 +108,7 @@ def finding_of(missing: Missing) -> Iterator[Finding]:
         (FindingCode.ITEM_WITHOUT_TABLE, "a table", missing.tables),
     ):
         if faults:
-            yield Finding(
+            yield DoctorFinding(
                 code,
                 f"item {item}",
                 f"{whose} names {what} that it does not find: {_listed(faults)}.",

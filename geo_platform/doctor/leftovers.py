@@ -10,7 +10,13 @@ from datetime import datetime
 
 from geo_platform.catalog.retention import YOUNGEST_LEFTOVER, folder_of
 from geo_platform.doctor.claims import Claims
-from geo_platform.doctor.findings import DropStaged, Finding, FindingCode, RemoveFolder, SweepFiles
+from geo_platform.doctor.findings import (
+    DoctorFinding,
+    DropStaged,
+    FindingCode,
+    RemoveFolder,
+    SweepFiles,
+)
 from geo_platform.ports import SILVER, StoredObject, StoredTable, TablePlace
 
 # Run id -> whether it has ended for good. Runs that are not known are not in it.
@@ -64,7 +70,7 @@ def is_left(folder: Folder, ended: Ended, *, now_utc: datetime) -> bool:
 
 def compare_folders(
     folders: Iterable[Folder], ended: Ended, *, now_utc: datetime
-) -> Iterator[Finding]:
+) -> Iterator[DoctorFinding]:
     """OBJECT_WITHOUT_ITEM, one for a folder."""
     for folder in folders:
         if not is_left(folder, ended, now_utc=now_utc):
@@ -72,7 +78,7 @@ def compare_folders(
         objects = "1 object" if folder.objects == 1 else f"{folder.objects} objects"
         place = f"{SILVER}/{folder.name}"
         runs = f", made by {_runs(folder.run_ids)}" if folder.run_ids else ""
-        yield Finding(
+        yield DoctorFinding(
             FindingCode.OBJECT_WITHOUT_ITEM,
             place,
             f"{objects} of {folder.size_bytes:,} bytes in {place}{runs}, and no item and no kept version names any.",
@@ -85,7 +91,7 @@ def compare_folders(
 
 def compare_tables(
     tables: Iterable[StoredTable], claims: Claims, ended: Ended, *, now_utc: datetime
-) -> Iterator[Finding]:
+) -> Iterator[DoctorFinding]:
     """TABLE_WITHOUT_ITEM among published and replaced tables, STAGING_LEFT among staged ones."""
     for table in tables:
         if table.version is not None and table.version in claims.tables:
@@ -104,14 +110,14 @@ def is_staging_left(table: StoredTable, ended: Ended, *, now_utc: datetime) -> b
     return known if known is not None else is_old or table.run_id is None
 
 
-def _staged(table: StoredTable) -> Finding:
+def _staged(table: StoredTable) -> DoctorFinding:
     is_ours = table.run_id is not None
     state = (
         "was checked and never published"
         if table.version is not None
         else "was never loaded to its end"
     )
-    return Finding(
+    return DoctorFinding(
         FindingCode.STAGING_LEFT,
         f"table {table.schema}.{table.name}",
         f"The staged table {table.name} {state}, and run {table.run_id}, which made it, has ended."
@@ -124,14 +130,14 @@ def _staged(table: StoredTable) -> Finding:
     )
 
 
-def _unnamed(table: StoredTable) -> Finding:
+def _unnamed(table: StoredTable) -> DoctorFinding:
     ours = (
         f"version {table.version}, made by run {table.run_id}"
         if table.version is not None
         else "not made by the platform"
     )
     kind = "published" if table.place is TablePlace.published else "replaced"
-    return Finding(
+    return DoctorFinding(
         FindingCode.TABLE_WITHOUT_ITEM,
         f"table {table.schema}.{table.name}",
         f"The {kind} table {table.schema}.{table.name} ({ours}) is there, and no item and no kept version names it.",
@@ -139,10 +145,10 @@ def _unnamed(table: StoredTable) -> Finding:
     )
 
 
-def compare_files(names: Iterable[str]) -> Iterator[Finding]:
+def compare_files(names: Iterable[str]) -> Iterator[DoctorFinding]:
     """STAGING_LEFT for what dead processes of this machine left in its folders."""
     for name in names:
-        yield Finding(
+        yield DoctorFinding(
             FindingCode.STAGING_LEFT,
             name,
             f"{name} was being written by a process that is gone.",

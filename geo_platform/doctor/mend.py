@@ -13,12 +13,12 @@ from datetime import datetime
 
 from geo_platform.catalog.retention import YOUNGEST_LEFTOVER, folder_of
 from geo_platform.doctor.claims import Claims, read_claims_twice
-from geo_platform.doctor.examine import Stores, arrived_at_utc
+from geo_platform.doctor.examine import DoctorStores, arrived_at_utc
 from geo_platform.doctor.facts import Orchestrator
 from geo_platform.doctor.findings import (
+    DoctorFinding,
     DropStaged,
     EndRun,
-    Finding,
     FreeSlots,
     RemoveFolder,
     RemovePartition,
@@ -36,12 +36,14 @@ _BUSY = "left: runs are under way; give the command again when they have ended"
 class Mended:
     """What became of one finding: done, or why not."""
 
-    finding: Finding
+    finding: DoctorFinding
     is_done: bool
     says: str
 
 
-def mend(findings: Iterable[Finding], stores: Stores, *, now_utc: datetime) -> Iterator[Mended]:
+def mend(
+    findings: Iterable[DoctorFinding], stores: DoctorStores, *, now_utc: datetime
+) -> Iterator[Mended]:
     """In the order of the findings: runs are ended before what they left is removed. Those that a person has to mend are passed over."""
     work = _Work(stores, now_utc)
     for finding in findings:
@@ -56,11 +58,11 @@ def mend(findings: Iterable[Finding], stores: Stores, *, now_utc: datetime) -> I
 
 @dataclass
 class _Work:
-    stores: Stores
+    stores: DoctorStores
     now_utc: datetime
     _named: tuple[float, Claims] | None = None
 
-    def do(self, finding: Finding) -> tuple[bool, str]:
+    def do(self, finding: DoctorFinding) -> tuple[bool, str]:
         match finding.mend:
             case EndRun(run_id):
                 return self._asked(

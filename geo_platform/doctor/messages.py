@@ -13,7 +13,7 @@ from geo_platform.contracts import arrival, publication, raster, submission, vec
 from geo_platform.contracts.fault import ContractError
 from geo_platform.contracts.message import Message
 from geo_platform.contracts.stored import load_message
-from geo_platform.doctor.findings import Finding, FindingCode
+from geo_platform.doctor.findings import DoctorFinding, FindingCode
 from geo_platform.errors import SourceNotFound
 from geo_platform.ports import MESSAGES, ObjectStore
 
@@ -53,7 +53,7 @@ def fault_of(content: bytes, known: Mapping[str, type[Message]]) -> str | None:
     return None
 
 
-def unreadable_messages(objects: ObjectStore, seen: Callable[[], None]) -> Iterator[Finding]:
+def unreadable_messages(objects: ObjectStore, seen: Callable[[], None]) -> Iterator[DoctorFinding]:
     """MESSAGE_UNREADABLE for each. All are read, some at a time; `seen` is called for each."""
     known = known_messages()
 
@@ -72,8 +72,8 @@ def unreadable_messages(objects: ObjectStore, seen: Callable[[], None]) -> Itera
                     yield _finding(key, fault)
 
 
-def _finding(key: str, fault: str) -> Finding:
-    return Finding(
+def _finding(key: str, fault: str) -> DoctorFinding:
+    return DoctorFinding(
         FindingCode.MESSAGE_UNREADABLE,
         f"message {key}",
         f"The message {key} cannot be read: {fault}.",

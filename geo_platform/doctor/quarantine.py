@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from geo_platform.contracts.arrival import ObjectQuarantined
 from geo_platform.contracts.fault import ContractError
 from geo_platform.contracts.stored import load_message
-from geo_platform.doctor.findings import Finding, FindingCode
+from geo_platform.doctor.findings import DoctorFinding, FindingCode
 from geo_platform.errors import ParameterInvalid, SourceNotFound
 from geo_platform.ports import QUARANTINE, QUARANTINE_RECORD, ObjectStore, StoredObject
 
@@ -19,7 +19,7 @@ _MOVED_WITHIN = timedelta(minutes=10)
 
 def compare_quarantine(
     objects: ObjectStore, seen: Callable[[], None], *, now_utc: datetime
-) -> Iterator[Finding]:
+) -> Iterator[DoctorFinding]:
     """QUARANTINE_INCOMPLETE for each. Keys are held in memory, records are read one by one; `seen` is called for each object."""
     lying: dict[str, StoredObject] = {}
     for stored in objects.list(QUARANTINE):
@@ -53,8 +53,8 @@ def _lies(objects: ObjectStore, key: str) -> bool:
     return True
 
 
-def _unreadable(name: str, why: str) -> Finding:
-    return Finding(
+def _unreadable(name: str, why: str) -> DoctorFinding:
+    return DoctorFinding(
         FindingCode.QUARANTINE_INCOMPLETE,
         f"{QUARANTINE}/{name}",
         f"The record {QUARANTINE}/{name} cannot be read, so its object cannot be released: {why}.",
@@ -62,8 +62,8 @@ def _unreadable(name: str, why: str) -> Finding:
     )
 
 
-def _without_object(name: str, record: ObjectQuarantined) -> Finding:
-    return Finding(
+def _without_object(name: str, record: ObjectQuarantined) -> DoctorFinding:
+    return DoctorFinding(
         FindingCode.QUARANTINE_INCOMPLETE,
         f"{QUARANTINE}/{name}",
         f"The record says that {record.container}/{record.key} was refused by run {record.run_id} ({record.code}), and its object is gone.",
@@ -71,8 +71,8 @@ def _without_object(name: str, record: ObjectQuarantined) -> Finding:
     )
 
 
-def _without_record(key: str) -> Finding:
-    return Finding(
+def _without_record(key: str) -> DoctorFinding:
+    return DoctorFinding(
         FindingCode.QUARANTINE_INCOMPLETE,
         f"{QUARANTINE}/{key}",
         f"{QUARANTINE}/{key} lies in quarantine, and no record says why, or where it came from.",

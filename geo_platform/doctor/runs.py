@@ -8,7 +8,13 @@ from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 
 from geo_platform.doctor.facts import PartitionFact, QueueFact, RunFact, SlotFact, TickFact
-from geo_platform.doctor.findings import EndRun, Finding, FindingCode, FreeSlots, RemovePartition
+from geo_platform.doctor.findings import (
+    DoctorFinding,
+    EndRun,
+    FindingCode,
+    FreeSlots,
+    RemovePartition,
+)
 
 # How long a sensor may be without a tick at least.
 SILENT_AFTER = timedelta(minutes=10)
@@ -23,11 +29,11 @@ DAEMON_SILENT_AFTER = timedelta(minutes=3)
 _DEV = "Start the daemon (`geo-platform dev` on one machine)"
 
 
-def compare_runs(runs: Iterable[RunFact]) -> Iterator[Finding]:
+def compare_runs(runs: Iterable[RunFact]) -> Iterator[DoctorFinding]:
     """RUN_WITHOUT_PROCESS for those whose process is known to be gone."""
     for run in runs:
         if run.is_alive is False:
-            yield Finding(
+            yield DoctorFinding(
                 FindingCode.RUN_WITHOUT_PROCESS,
                 f"run {run.run_id}",
                 f"The run of {run.job} is {run.status.lower()} since {_at(run.since_utc)}, and its process ({run.place}) is gone.",
@@ -43,11 +49,11 @@ def notes_on_runs(runs: Iterable[RunFact]) -> Iterator[str]:
             yield f"Whether the process of run {run.run_id} ({run.place}) lives cannot be known here; run monitoring watches it."
 
 
-def compare_slots(slots: Iterable[SlotFact], *, dead: AbstractSet[str]) -> Iterator[Finding]:
+def compare_slots(slots: Iterable[SlotFact], *, dead: AbstractSet[str]) -> Iterator[DoctorFinding]:
     """POOL_HELD_BY_DEAD_RUN. `dead` are runs that are said to be at work and are not."""
     for slot in slots:
         if slot.has_ended or slot.run_id in dead:
-            yield Finding(
+            yield DoctorFinding(
                 FindingCode.POOL_HELD_BY_DEAD_RUN,
                 f"pool {slot.pool}",
                 f"A slot of the pool {slot.pool} is taken for run {slot.run_id}, which {_state(slot, dead)}: others wait for it in vain.",
@@ -62,7 +68,7 @@ def _state(slot: SlotFact, dead: AbstractSet[str]) -> str:
     return "is gone" if slot.run_id in dead else f"ended ({slot.status.lower()})"
 
 
-def compare_ticks(ticks: Iterable[TickFact], *, now_utc: datetime) -> Iterator[Finding]:
+def compare_ticks(ticks: Iterable[TickFact], *, now_utc: datetime) -> Iterator[DoctorFinding]:
     """SENSOR_SILENT and SCHEDULE_SILENT."""
     for tick in ticks:
         allowed = (
@@ -72,7 +78,7 @@ def compare_ticks(ticks: Iterable[TickFact], *, now_utc: datetime) -> Iterator[F
         )
         if now_utc - tick.last_utc > allowed:
             kind = "sensor" if tick.is_sensor else "schedule"
-            yield Finding(
+            yield DoctorFinding(
                 FindingCode.SENSOR_SILENT if tick.is_sensor else FindingCode.SCHEDULE_SILENT,
                 f"{kind} {tick.name}",
                 f"The {kind} {tick.name} is switched on, and was last looked at by the daemon at {_at(tick.last_utc)}.",
@@ -80,7 +86,7 @@ def compare_ticks(ticks: Iterable[TickFact], *, now_utc: datetime) -> Iterator[F
             )
 
 
-def compare_queue(queue: QueueFact | None, *, now_utc: datetime) -> Iterator[Finding]:
+def compare_queue(queue: QueueFact | None, *, now_utc: datetime) -> Iterator[DoctorFinding]:
     """DAEMON_SILENT."""
     if queue is None or now_utc - queue.oldest_utc <= DAEMON_SILENT_AFTER:
         return
@@ -92,7 +98,7 @@ def compare_queue(queue: QueueFact | None, *, now_utc: datetime) -> Iterator[Fin
         else f"gave its last sign at {_at(queue.heartbeat_utc)}"
     )
     runs = "1 run is" if queue.queued == 1 else f"{queue.queued} runs are"
-    yield Finding(
+    yield DoctorFinding(
         FindingCode.DAEMON_SILENT,
         "the daemon",
         f"{runs} queued, the oldest since {_at(queue.oldest_utc)}, and the daemon that launches them {sign}.",
@@ -105,7 +111,7 @@ def compare_partitions(
     *,
     accounted: AbstractSet[tuple[str, str]],
     sources: AbstractSet[str],
-) -> Iterator[Finding]:
+) -> Iterator[DoctorFinding]:
     """PARTITION_WITHOUT_RESULT among partitions of which no item tells.
 
     `accounted`: (collection, item id) that are published, kept or were withdrawn. `sources`: those keys whose object is there.
@@ -113,7 +119,7 @@ def compare_partitions(
     for partition in partitions:
         if partition.status is None:
             has_source = partition.key in sources
-            yield Finding(
+            yield DoctorFinding(
                 FindingCode.PARTITION_WITHOUT_RESULT,
                 f"partition {partition.key} of {partition.definition}",
                 f"The partition {partition.key} has no run{'' if has_source else ', and there is no such object in bronze'}.",
@@ -128,7 +134,7 @@ def compare_partitions(
                 if partition.item is None
                 else f"said that it published {'/'.join(partition.item)}"
             )
-            yield Finding(
+            yield DoctorFinding(
                 FindingCode.PARTITION_WITHOUT_RESULT,
                 f"partition {partition.key} of {partition.definition}",
                 f"Run {partition.run_id} succeeded and {named}, which is neither published nor kept nor withdrawn.",

@@ -84,7 +84,7 @@ class _Fate:
 
 
 @dataclass
-class Tick:
+class EventsTick:
     """What a tick found and asks for."""
 
     cursor: EventsCursor
@@ -104,11 +104,11 @@ class EventIntake:
     account_url: str | None = None
     container_prefix: str = ""
 
-    def tick(self, cursor: EventsCursor, *, tick_s: float = TICK_S) -> Tick:
+    def tick(self, cursor: EventsCursor, *, tick_s: float = TICK_S) -> EventsTick:
         """Wait for messages, at most so long, and decide about those that came. Raises the faults of the stores."""
         until = time.monotonic() + tick_s
         self._delete_done(cursor.asked)
-        tick = Tick(cursor.model_copy(update={"asked": ()}))
+        tick = EventsTick(cursor.model_copy(update={"asked": ()}))
         messages = self._wait(until)
         if messages:
             self._decide(tick, messages)
@@ -135,7 +135,7 @@ class EventIntake:
                 return messages
             time.sleep(_POLL_S)
 
-    def _decide(self, tick: Tick, messages: Sequence[QueuedMessage]) -> None:
+    def _decide(self, tick: EventsTick, messages: Sequence[QueuedMessage]) -> None:
         tick.received = len(messages)
         fates = [_Fate(message) for message in messages]
         by_place: dict[tuple[str, str], list[_Fate]] = {}
@@ -150,7 +150,7 @@ class EventIntake:
             update={"asked": self._settle(fates), "waiting": waiting}
         )
 
-    def _events_of(self, fate: _Fate, tick: Tick) -> list[ObjectEvent]:
+    def _events_of(self, fate: _Fate, tick: EventsTick) -> list[ObjectEvent]:
         """Those of whole objects in a container that is watched."""
         try:
             events = parse_message(
@@ -172,7 +172,10 @@ class EventIntake:
         return ours
 
     def _wanted(
-        self, tick: Tick, places: Mapping[tuple[str, str], list[_Fate]], waiting: dict[str, Waiting]
+        self,
+        tick: EventsTick,
+        places: Mapping[tuple[str, str], list[_Fate]],
+        waiting: dict[str, Waiting],
     ) -> dict[str, dict[str, tuple[Arrival, list[_Fate]]]]:
         """By the watch's name and arrival key, of what lies at each place now: newer than its event, part of a set, or gone."""
         by_set: dict[tuple[str, str], list[str]] = {}
@@ -251,7 +254,7 @@ class EventIntake:
         return said
 
     def _take(
-        self, tick: Tick, watch: Watch, wanted: Mapping[str, tuple[Arrival, list[_Fate]]]
+        self, tick: EventsTick, watch: Watch, wanted: Mapping[str, tuple[Arrival, list[_Fate]]]
     ) -> None:
         taken = take(
             self.instance, self.objects, watch, [arrival for arrival, _ in wanted.values()]

@@ -18,7 +18,7 @@ from typing import Any
 import dagster as dg
 from pydantic import BaseModel, ConfigDict
 
-from geo_platform.arrivals.quarantine import Outcome, Refusal, is_quarantined, quarantine
+from geo_platform.arrivals.quarantine import QuarantineOutcome, Refusal, is_quarantined, quarantine
 from geo_platform.arrivals.receipts import read_receipts
 from geo_platform.contracts.fault import ContractError
 from geo_platform.errors import PlatformError
@@ -63,7 +63,7 @@ class RefusedFile:
 
 
 @dataclass
-class Tick:
+class QuarantineTick:
     """What one evaluation did: sentences on what was moved and what was not, and on what failed. Run ids of what is to be done
     again: `later`, for which there was no time, and `failed`."""
 
@@ -90,9 +90,9 @@ def move_refused(
     cursor: FailuresCursor,
     *,
     within_s: float = TICK_S,
-) -> tuple[FailuresCursor, Tick]:
+) -> tuple[FailuresCursor, QuarantineTick]:
     """Look at the runs that failed since the cursor, after those that are to be done again. A store's fault keeps its run for later."""
-    tick = Tick(time.monotonic() + within_s)
+    tick = QuarantineTick(time.monotonic() + within_s)
     for run_id in cursor.again:
         _look_at(instance, objects, run_id, tick)
     after, seen, position = cursor.after, dict(cursor.seen), max(cursor.after - OVERLAP, -1)
@@ -118,7 +118,9 @@ def _failures_after(instance: dg.DagsterInstance, position: int) -> Sequence[dg.
     return instance.fetch_run_status_changes(wanted, limit=_PAGE, ascending=True).records
 
 
-def _look_at(instance: dg.DagsterInstance, objects: ObjectStore, run_id: str, tick: Tick) -> None:
+def _look_at(
+    instance: dg.DagsterInstance, objects: ObjectStore, run_id: str, tick: QuarantineTick
+) -> None:
     run = instance.get_run_by_id(run_id)
     if run is None or WATCH_TAG not in run.tags:
         return
@@ -133,7 +135,7 @@ def _look_at(instance: dg.DagsterInstance, objects: ObjectStore, run_id: str, ti
 
 
 def _move_refused_of(
-    instance: dg.DagsterInstance, objects: ObjectStore, run: dg.DagsterRun, tick: Tick
+    instance: dg.DagsterInstance, objects: ObjectStore, run: dg.DagsterRun, tick: QuarantineTick
 ) -> None:
     """Each file by itself. Those that the run's events tell of were moved before."""
     told: list[str] | None = None
@@ -158,7 +160,7 @@ def _move_refused_of(
             refused.refusal,
             now_utc=datetime.now(UTC),
         )
-        if moved.outcome is Outcome.quarantined:
+        if moved.outcome is QuarantineOutcome.quarantined:
             details = {
                 "error_code": refused.refusal.code,
                 "container": refused.container,

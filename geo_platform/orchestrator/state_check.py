@@ -51,7 +51,7 @@ _SETTLES_S = 1.0
 
 
 @dataclass(frozen=True)
-class RunFacts:
+class FinishedRun:
     """One run as Dagster has it: in its run storage (`status`), and in its event log (the rest).
 
     `place` is (collection, item id) where it ends in an item; `publisher` and `published_at`, the run that it answered was
@@ -75,7 +75,7 @@ class ItemFacts:
     changed_since: bool = False
 
 
-def mismatches(run: RunFacts, item: ItemFacts | None) -> tuple[str, ...]:
+def mismatches(run: FinishedRun, item: ItemFacts | None) -> tuple[str, ...]:
     """A sentence with both values for each pair that disagrees. `item` is None where there is nothing to compare."""
     found = []
     if run.status != run.last_word:
@@ -145,7 +145,7 @@ def _compared(instance: dg.DagsterInstance, run_id: str, settings: Settings) -> 
     return mismatches(facts, item)
 
 
-def _run_facts(instance: dg.DagsterInstance, run: dg.DagsterRun, settings: Settings) -> RunFacts:
+def _run_facts(instance: dg.DagsterInstance, run: dg.DagsterRun, settings: Settings) -> FinishedRun:
     """Of a run that succeeded two kinds of events are read, of one that did not, all."""
     succeeded = run.status is _STATUS.SUCCESS
     wanted = {*TERMINAL_EVENTS, dg.DagsterEventType.ASSET_MATERIALIZATION}
@@ -165,7 +165,7 @@ def _run_facts(instance: dg.DagsterInstance, run: dg.DagsterRun, settings: Setti
     if answered is None and not succeeded and _began_to_publish(run.job_name, entries):
         place = _place_meant(run, open_objects(settings))
     says_published = any(entry.user_message.startswith(_PUBLISHED) for entry in entries)
-    return RunFacts(
+    return FinishedRun(
         run.run_id,
         run.status,
         last,
@@ -222,7 +222,7 @@ def _config_of(run: dg.DagsterRun, stage: str) -> Mapping[str, Any]:
     return config
 
 
-def _item_facts(catalog: Catalog, run: RunFacts) -> ItemFacts:
+def _item_facts(catalog: Catalog, run: FinishedRun) -> ItemFacts:
     """What came after is asked for only where the item is another run's. A run that is forced replaces without keeping a version."""
     assert run.place is not None  # noqa: S101  # narrows the type
     item = catalog.item(*run.place)

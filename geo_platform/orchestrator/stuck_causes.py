@@ -84,7 +84,7 @@ class Surroundings:
 
 
 @dataclass(frozen=True)
-class Diagnosis:
+class StuckDiagnosis:
     """`said` is a sentence that stays true while the run waits for this: it names no time. `runs` are those that it is about."""
 
     cause: Cause
@@ -93,15 +93,15 @@ class Diagnosis:
     runs: tuple[str, ...] = ()
 
 
-def diagnose(run: RunAtHand, around: Surroundings) -> Diagnosis:
+def diagnose(run: RunAtHand, around: Surroundings) -> StuckDiagnosis:
     """Why this run, which has waited for too long, does not get on. The first cause that fits: each hides those after it."""
     return _starting(run, around) if run.status != "QUEUED" else _queued(run, around)
 
 
-def _queued(run: RunAtHand, around: Surroundings) -> Diagnosis:
+def _queued(run: RunAtHand, around: Surroundings) -> StuckDiagnosis:
     if around.daemon_silent_s is None or around.daemon_silent_s > DAEMON_SILENT_S:
         since = "never gave a sign" if around.daemon_silent_s is None else "gives no sign any more"
-        return Diagnosis(
+        return StuckDiagnosis(
             Cause.NO_QUEUE_DAEMON,
             f"The daemon that takes runs out of the queue {since}; start it again.",
         )
@@ -110,29 +110,29 @@ def _queued(run: RunAtHand, around: Surroundings) -> Diagnosis:
         said = (
             f"Slots of the pool {pool} were held by {_named(ended)}, which ended; they are freed."
         )
-        return Diagnosis(Cause.SLOT_OF_ENDED_RUN, said, Action.FREE_SLOTS, ended)
+        return StuckDiagnosis(Cause.SLOT_OF_ENDED_RUN, said, Action.FREE_SLOTS, ended)
     for limit, holders in _exhausted(run, around):
         ids = tuple(holder.run_id for holder in holders)
         said = f"{limit} is held by {_named([f'{holder.run_id} ({holder.job})' for holder in holders])}; it starts when one of them ends."
-        return Diagnosis(Cause.NO_FREE_SLOT, said, runs=ids)
+        return StuckDiagnosis(Cause.NO_FREE_SLOT, said, runs=ids)
     if run.launches > 1:
         trouble = f": {run.last_trouble}" if run.last_trouble else ""
-        return Diagnosis(
+        return StuckDiagnosis(
             Cause.CODE_LOCATION_UNREACHABLE,
             f"The code location could not be reached, or did not load, and the run was put back into the queue{trouble}",
         )
-    return Diagnosis(
+    return StuckDiagnosis(
         Cause.NO_CAUSE_FOUND,
         "The daemon is at work and a slot is free; its log says what it waits for.",
     )
 
 
-def _starting(run: RunAtHand, around: Surroundings) -> Diagnosis:
+def _starting(run: RunAtHand, around: Surroundings) -> StuckDiagnosis:
     trouble = f" The last that was said of it: {run.last_trouble}" if run.last_trouble else ""
     if around.start_timeout_s is not None:
         said = f"It was launched and no worker has begun; run monitoring fails it {around.start_timeout_s:.0f} s after its launch.{trouble}"
-        return Diagnosis(Cause.NO_WORKER, said)
-    return Diagnosis(
+        return StuckDiagnosis(Cause.NO_WORKER, said)
+    return StuckDiagnosis(
         Cause.NO_WORKER,
         f"It was launched, no worker has begun, and no run monitoring watches it.{trouble}",
         Action.FAIL,

@@ -15,9 +15,9 @@ from geo_platform.orchestrator.instance_state import InstanceState
 from geo_platform.orchestrator.run_reports import report_of_run, said_of
 from geo_platform.orchestrator.stuck_causes import (
     Action,
-    Diagnosis,
     Limits,
     RunAtHand,
+    StuckDiagnosis,
     Surroundings,
     TagLimit,
     diagnose,
@@ -49,7 +49,10 @@ def watch(instance: dg.DagsterInstance, *, queued_too_long_s: float) -> str:
 
 
 def _act(
-    instance: dg.DagsterInstance, state: InstanceState, run: dg.DagsterRun, diagnosis: Diagnosis
+    instance: dg.DagsterInstance,
+    state: InstanceState,
+    run: dg.DagsterRun,
+    diagnosis: StuckDiagnosis,
 ) -> bool:
     """Once for each cause: who holds the slot may change all the time."""
     if not any(

@@ -21,9 +21,9 @@ from geo_platform.runs import (
 from geo_platform.telemetry.checkpoints import Checkpoint
 from geo_platform.trace.catalog_events import catalog_events, table_events, writes_of_versions
 from geo_platform.trace.find import Found, find, items_of_run
-from geo_platform.trace.object_events import Message, object_events, read_messages
+from geo_platform.trace.object_events import StoredMessage, object_events, read_messages
 from geo_platform.trace.question import Subject, launched_by, readings, shown
-from geo_platform.trace.sources import CatalogWrite, RunFacts, Stores
+from geo_platform.trace.sources import CatalogWrite, RunFacts, TraceStores
 from geo_platform.trace.timeline import (
     SINCE,
     Event,
@@ -118,7 +118,7 @@ class Timeline:
 
 
 @dataclass(frozen=True)
-class Answer:
+class TraceResult:
     """What was asked, how it was understood, what is known, and who did not answer."""
 
     question: str
@@ -137,7 +137,7 @@ class Answer:
         }
 
 
-def trace(text: str, stores: Stores, *, only: Subject | None = None) -> Answer:
+def trace(text: str, stores: TraceStores, *, only: Subject | None = None) -> TraceResult:
     """Everything that the stores know under this id. Raises nothing for a store that is out of reach: `unreached` names it."""
     possible = readings(text, only)
     found = find(possible, stores)
@@ -150,10 +150,10 @@ def trace(text: str, stores: Stores, *, only: Subject | None = None) -> Answer:
         ),
     )
     looked_for = tuple(dict.fromkeys(reading.said for reading in possible))
-    return Answer(shown(text), looked_for, found, tuple(by_request), stores.reach.unreached())
+    return TraceResult(shown(text), looked_for, found, tuple(by_request), stores.reach.unreached())
 
 
-def timeline_of(run_id: str, stores: Stores) -> Timeline:
+def timeline_of(run_id: str, stores: TraceStores) -> Timeline:
     """Every store's events of one run, in order."""
     ask = stores.reach.ask
     facts = ask(Store.dagster, lambda: stores.history().run(run_id), None)
@@ -198,7 +198,7 @@ def _request_events(facts: RunFacts | None) -> list[Event]:
 
 
 def _items(
-    facts: RunFacts | None, told: Sequence[Event], messages: Sequence[Message]
+    facts: RunFacts | None, told: Sequence[Event], messages: Sequence[StoredMessage]
 ) -> list[tuple[str, str]]:
     """The items that the run published, unpublished or found unchanged, by what it said, was asked for, or stored."""
     said = [
@@ -214,7 +214,9 @@ def _items(
     return [(collection, item_id) for collection, item_id in names if collection and item_id]
 
 
-def _catalog_events(run_id: str, items: Sequence[tuple[str, str]], stores: Stores) -> list[Event]:
+def _catalog_events(
+    run_id: str, items: Sequence[tuple[str, str]], stores: TraceStores
+) -> list[Event]:
     """By the database's own account where there is one, else by what items say of themselves."""
     ask, provenance = stores.reach.ask, stores.provenance
     if provenance is None:
@@ -225,7 +227,7 @@ def _catalog_events(run_id: str, items: Sequence[tuple[str, str]], stores: Store
     return [*written, *ask(Store.tables, lambda: table_events(provenance().tables_of(run_id)), ())]
 
 
-def _writes_of(collection: str, item_id: str, stores: Stores) -> Sequence[CatalogWrite]:
+def _writes_of(collection: str, item_id: str, stores: TraceStores) -> Sequence[CatalogWrite]:
     ask = stores.reach.ask
     runs = ask(
         Store.dagster, lambda: stores.history().tagged(_ITEM_TAG, f"{collection}/{item_id}"), ()

@@ -14,7 +14,7 @@ from geo_platform.ports import BRONZE, ITEM_RESTORED_BY, ITEM_RUN_ID, MESSAGES, 
 from geo_platform.runs import CORRELATION_TAG, JOB_TAG, PARTITION_TAG, REQUEST_TAG, TRACEPARENT_TAG
 from geo_platform.trace.object_events import RUN_ID, messages_of
 from geo_platform.trace.question import Reading, Subject, is_run_id
-from geo_platform.trace.sources import Stores, TableFound
+from geo_platform.trace.sources import TableFound, TraceStores
 from geo_platform.trace.timeline import Store
 
 
@@ -26,9 +26,9 @@ class Found:
     run_ids: tuple[str, ...]
 
 
-def find(readings: Iterable[Reading], stores: Stores) -> Found | None:
+def find(readings: Iterable[Reading], stores: TraceStores) -> Found | None:
     """The first reading under which something is known. Stores that do not answer are left to `stores.reach` to name."""
-    finders: Mapping[Subject, Callable[[Reading, Stores], Sequence[str] | None]] = {
+    finders: Mapping[Subject, Callable[[Reading, TraceStores], Sequence[str] | None]] = {
         Subject.run: _run,
         Subject.blob: _blob,
         Subject.item: _item,
@@ -43,7 +43,7 @@ def find(readings: Iterable[Reading], stores: Stores) -> Found | None:
     return None
 
 
-def _run(reading: Reading, stores: Stores) -> Sequence[str] | None:
+def _run(reading: Reading, stores: TraceStores) -> Sequence[str] | None:
     """Any store may know it: Dagster's record may have been deleted, or be out of reach."""
     ask, name = stores.reach.ask, reading.name
     if not is_run_id(name):
@@ -55,7 +55,7 @@ def _run(reading: Reading, stores: Stores) -> Sequence[str] | None:
     return None
 
 
-def _is_known_elsewhere(run_id: str, stores: Stores) -> bool:
+def _is_known_elsewhere(run_id: str, stores: TraceStores) -> bool:
     ask, provenance = stores.reach.ask, stores.provenance
     if provenance is not None:
         written = ask(Store.tables, lambda: provenance().writes_of(run_id), ())
@@ -67,7 +67,7 @@ def _is_known_elsewhere(run_id: str, stores: Stores) -> bool:
     return bool(ask(Store.objects, lambda: messages_of(stores.objects(), run_id), ()))
 
 
-def items_of_run(run_id: str, stores: Stores) -> list[tuple[str, str]]:
+def items_of_run(run_id: str, stores: TraceStores) -> list[tuple[str, str]]:
     """(collection, id) of items of which this run published or brought back a version; every item is read."""
     published = stores.reach.gather(Store.catalog, lambda: stores.catalog().entries())
     kept = stores.reach.gather(Store.catalog, lambda: stores.catalog().versions())
@@ -91,12 +91,12 @@ def is_of_run(item: Mapping[str, Any], run_id: str) -> bool:
     return run_id in (item["properties"].get(ITEM_RUN_ID), item["properties"].get(ITEM_RESTORED_BY))
 
 
-def _job(reading: Reading, stores: Stores) -> Sequence[str] | None:
+def _job(reading: Reading, stores: TraceStores) -> Sequence[str] | None:
     """Every attempt at a job of the HTTP face."""
     return _tagged(stores, JOB_TAG, reading.name) or None
 
 
-def _client(reading: Reading, stores: Stores) -> Sequence[str] | None:
+def _client(reading: Reading, stores: TraceStores) -> Sequence[str] | None:
     """Every run that this request came to: by the client's own name of it, its traceparent, or the id that the HTTP face gave it."""
     for tag in (CORRELATION_TAG, TRACEPARENT_TAG, REQUEST_TAG):
         runs = _tagged(stores, tag, reading.name)
@@ -105,7 +105,7 @@ def _client(reading: Reading, stores: Stores) -> Sequence[str] | None:
     return None
 
 
-def _blob(reading: Reading, stores: Stores) -> Sequence[str] | None:
+def _blob(reading: Reading, stores: TraceStores) -> Sequence[str] | None:
     """By its metadata; a message also by its name. A source, which no run wrote, leads to the runs that read it."""
     stored = stores.reach.ask(Store.objects, lambda: _stat(reading, stores), None)
     named = reading.name.rpartition("/")[2].removesuffix(".json")
@@ -120,16 +120,16 @@ def _blob(reading: Reading, stores: Stores) -> Sequence[str] | None:
     return [stored.metadata[RUN_ID]] if stored.metadata.get(RUN_ID) else _readers(reading, stores)
 
 
-def _readers(reading: Reading, stores: Stores) -> Sequence[str]:
+def _readers(reading: Reading, stores: TraceStores) -> Sequence[str]:
     return _tagged(stores, PARTITION_TAG, reading.name) if reading.place == BRONZE else ()
 
 
-def _tagged(stores: Stores, tag: str, value: str) -> Sequence[str]:
+def _tagged(stores: TraceStores, tag: str, value: str) -> Sequence[str]:
     runs = stores.reach.ask(Store.dagster, lambda: stores.history().tagged(tag, value), ())
     return [run.run_id for run in runs]
 
 
-def _stat(reading: Reading, stores: Stores) -> StoredObject | None:
+def _stat(reading: Reading, stores: TraceStores) -> StoredObject | None:
     """None where there is no such object, or its address is another one: the same path in somebody else's account."""
     try:
         stored = stores.objects().stat(reading.place, reading.name)
@@ -139,7 +139,7 @@ def _stat(reading: Reading, stores: Stores) -> StoredObject | None:
     return stored if is_it else None
 
 
-def _item(reading: Reading, stores: Stores) -> Sequence[str] | None:
+def _item(reading: Reading, stores: TraceStores) -> Sequence[str] | None:
     """The published version's runs; where none is published, those of the version that was withdrawn last."""
     places = [reading.place] if reading.place else _collections_of(reading.name, stores)
     found = [_runs_of_item(collection, reading.name, stores) for collection in places]
@@ -147,7 +147,7 @@ def _item(reading: Reading, stores: Stores) -> Sequence[str] | None:
     return [run_id for run_ids in known for run_id in run_ids] if known else None
 
 
-def _runs_of_item(collection: str, item_id: str, stores: Stores) -> Sequence[str] | None:
+def _runs_of_item(collection: str, item_id: str, stores: TraceStores) -> Sequence[str] | None:
     item = stores.reach.ask(
         Store.catalog, lambda: _present_or_kept(collection, item_id, stores), None
     )
@@ -163,7 +163,9 @@ def _runs_of_item(collection: str, item_id: str, stores: Stores) -> Sequence[str
     return runs[:1] or None
 
 
-def _present_or_kept(collection: str, item_id: str, stores: Stores) -> Mapping[str, Any] | None:
+def _present_or_kept(
+    collection: str, item_id: str, stores: TraceStores
+) -> Mapping[str, Any] | None:
     catalog = stores.catalog()
     try:
         present = catalog.item(collection, item_id)
@@ -174,7 +176,7 @@ def _present_or_kept(collection: str, item_id: str, stores: Stores) -> Mapping[s
         return None
 
 
-def _collections_of(item_id: str, stores: Stores) -> list[str]:
+def _collections_of(item_id: str, stores: TraceStores) -> list[str]:
     """Collections that have an item of this id, published or kept."""
     entries = stores.reach.gather(Store.catalog, lambda: stores.catalog().entries())
     published = {entry.collection for entry in entries if entry.item_id == item_id}
@@ -186,7 +188,7 @@ def _collections_of(item_id: str, stores: Stores) -> list[str]:
     )
 
 
-def _table(reading: Reading, stores: Stores) -> Sequence[str] | None:
+def _table(reading: Reading, stores: TraceStores) -> Sequence[str] | None:
     """By its comment; a version that is gone, or that somebody else made, by who published it."""
     provenance = stores.provenance
     if provenance is None:

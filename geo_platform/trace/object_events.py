@@ -28,7 +28,7 @@ _REFERENCE = {"container", "key", "uri", "etag", "size_bytes"}
 
 
 @dataclass(frozen=True)
-class Message:
+class StoredMessage:
     """A stored message, and what it holds. `content` is None where it cannot be read as a message."""
 
     stage: str
@@ -46,7 +46,7 @@ class Reference:
     container: str
     key: str
     etag: str
-    message: Message
+    message: StoredMessage
 
 
 def messages_of(objects: ObjectStore, run_id: str) -> list[StoredObject]:
@@ -61,7 +61,7 @@ def messages_of(objects: ObjectStore, run_id: str) -> list[StoredObject]:
 
 def read_messages(
     objects: ObjectStore, run_id: str, stages: Sequence[str] | None, partition: str | None
-) -> list[Message]:
+) -> list[StoredMessage]:
     """The run's messages, in the order of `stages`; without stages, whatever lies in the container under the run's id.
 
     A stage without a message is left out. Errors: those of the store.
@@ -85,7 +85,7 @@ def read_messages(
 def object_events(
     objects: ObjectStore,
     run_id: str,
-    messages: Sequence[Message],
+    messages: Sequence[StoredMessage],
     announced: Mapping[str, datetime],
 ) -> list[Event]:
     """Messages, sources, rows and blobs. `announced`: stage to when the run's log says that its message was stored."""
@@ -111,10 +111,10 @@ def object_events(
     return events
 
 
-def _read(objects: ObjectStore, stage: str, stored: StoredObject) -> Message:
+def _read(objects: ObjectStore, stage: str, stored: StoredObject) -> StoredMessage:
     try:
         document = json.loads(objects.read_bytes(MESSAGES, stored.reference.key))
-        return Message(
+        return StoredMessage(
             stage,
             stored,
             str(document["message"]),
@@ -122,10 +122,10 @@ def _read(objects: ObjectStore, stage: str, stored: StoredObject) -> Message:
             dict(document["content"]),
         )
     except (ValueError, KeyError, TypeError):
-        return Message(stage, stored)
+        return StoredMessage(stage, stored)
 
 
-def _stored(message: Message) -> Event:
+def _stored(message: StoredMessage) -> Event:
     reference = message.stored.reference
     details = {
         "message": message.name or None,
@@ -140,7 +140,7 @@ def _stored(message: Message) -> Event:
     return _event(message, Kind.MESSAGE_STORED, f"{message.name} v{message.version}", details)
 
 
-def _content_events(objects: ObjectStore, message: Message) -> Iterator[Event]:
+def _content_events(objects: ObjectStore, message: StoredMessage) -> Iterator[Event]:
     content = message.content or {}
     if message.name == "ObjectArrived":
         yield _source_event(objects, message, content)
@@ -161,7 +161,9 @@ def _content_events(objects: ObjectStore, message: Message) -> Iterator[Event]:
         yield _event(message, Kind.ROWS_COUNTED, said, details)
 
 
-def _source_event(objects: ObjectStore, message: Message, content: Mapping[str, Any]) -> Event:
+def _source_event(
+    objects: ObjectStore, message: StoredMessage, content: Mapping[str, Any]
+) -> Event:
     """When the source was written, by its message; and whether it is still what it was then."""
     container, key = str(content.get("container")), str(content.get("key"))
     arrived = datetime.fromisoformat(str(content.get("last_modified_utc")))
@@ -191,7 +193,7 @@ def _is_in_quarantine(objects: ObjectStore, key: str) -> bool:
     return True
 
 
-def _references(message: Message) -> Iterator[Reference]:
+def _references(message: StoredMessage) -> Iterator[Reference]:
     """Objects that the message names, but not those of an earlier message that is part of it."""
 
     def walk(value: Any, path: tuple[str, ...]) -> Iterator[Reference]:
@@ -302,7 +304,7 @@ def _blob(
 
 
 def _event(
-    message: Message,
+    message: StoredMessage,
     kind: Kind,
     said: str,
     details: Mapping[str, Any],

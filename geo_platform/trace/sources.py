@@ -74,7 +74,7 @@ class TableFound:
     says: Mapping[str, str | int | None] = field(default_factory=dict)
 
 
-class Provenance(Protocol):
+class ProvenanceReader(Protocol):
     """A database's account of tables and publications. Errors: DatabaseUnavailable, StoreDenied."""
 
     def writes_of(self, run_id: str) -> Sequence[CatalogWrite]:
@@ -94,11 +94,11 @@ class Provenance(Protocol):
 
 
 @dataclass(frozen=True)
-class Stores:
+class TraceStores:
     """The stores of one home. They are opened when first asked, since opening one can fail as asking it can."""
 
     objects: Callable[[], ObjectStore]
     catalog: Callable[[], Catalog]
     history: Callable[[], RunHistory]
-    provenance: Callable[[], Provenance] | None
+    provenance: Callable[[], ProvenanceReader] | None
     reach: Reach

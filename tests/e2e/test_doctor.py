@@ -17,7 +17,7 @@ from unittest.mock import patch
 import dagster as dg
 import pytest
 
-from geo_platform.doctor.examine import Stores, examine
+from geo_platform.doctor.examine import DoctorStores, examine
 from geo_platform.doctor.findings import Diagnosis, FindingCode
 from geo_platform.doctor.mend import mend
 from geo_platform.orchestrator.instance_state import opened
@@ -99,10 +99,10 @@ class Place:
             return examine(stores, now_utc=now_utc)
 
     @contextmanager
-    def stores(self) -> Iterator[Stores]:
+    def stores(self) -> Iterator[DoctorStores]:
         settings = self.profile.settings(self.home)
         with opened(settings, ROOT / TEMPLATES[self.profile.profile]) as state:
-            yield Stores(
+            yield DoctorStores(
                 self.profile.catalog(self.home),
                 self.objects,
                 open_inventory(settings),

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from geo_platform.cli.application import INSTANCE_TEMPLATES
-from geo_platform.doctor.examine import Stores, examine
+from geo_platform.doctor.examine import DoctorStores, examine
 from geo_platform.doctor.findings import FindingCode
 from geo_platform.orchestrator.instance_state import InstanceState, opened
 from geo_platform.settings import Profile
@@ -97,7 +97,7 @@ def test_what_a_killed_daemon_leaves_is_found(tmp_path: Path, profile: ProfileUn
     )
     settings = profile.settings(home)
     with _state(home, profile) as state:
-        stores = Stores(
+        stores = DoctorStores(
             profile.catalog(home),
             profile.objects(home),
             open_inventory(settings),

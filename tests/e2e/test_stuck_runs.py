@@ -22,8 +22,8 @@ import pytest
 import yaml
 
 from geo_platform.cli.application import INSTANCE_TEMPLATES
-from geo_platform.doctor.examine import Stores, examine
-from geo_platform.doctor.findings import Finding, FindingCode
+from geo_platform.doctor.examine import DoctorStores, examine
+from geo_platform.doctor.findings import DoctorFinding, FindingCode
 from geo_platform.orchestrator.instance_state import opened
 from geo_platform.orchestrator.launch import HOST_TAG, PROCESS_TAG
 from geo_platform.orchestrator.run_reports import said_of
@@ -208,11 +208,11 @@ def _keeping() -> Iterator[tuple[subprocess.Popen[str], str]]:
             process.kill()
 
 
-def _doctor_finds(home: Path, *, minutes: float) -> list[Finding]:
+def _doctor_finds(home: Path, *, minutes: float) -> list[DoctorFinding]:
     """What doctor would say of the daemon after so many minutes."""
     settings = Settings(home=home)
     with opened(settings, ROOT / INSTANCE_TEMPLATES[Profile.embedded]) as state:
-        stores = Stores(
+        stores = DoctorStores(
             open_catalog(settings),
             open_objects(settings),
             open_inventory(settings),

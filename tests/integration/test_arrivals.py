@@ -18,7 +18,7 @@ from geo_platform.arrivals.listing import ListingCursor
 from geo_platform.arrivals.watch import Watch
 from geo_platform.contracts.arrival import RunAsked
 from geo_platform.contracts.stored import dump_message, load_message
-from geo_platform.orchestrator.arrival_events import HIDDEN_S, EventIntake, EventsCursor, Tick
+from geo_platform.orchestrator.arrival_events import HIDDEN_S, EventIntake, EventsCursor, EventsTick
 from geo_platform.orchestrator.arrival_listing import KnownArrivals, listing_tick
 from geo_platform.orchestrator.run_requests import Taken, take
 from geo_platform.ports import BRONZE, QueuedMessage
@@ -105,7 +105,7 @@ class Events:
             Created(BRONZE, key, account_url=ACCOUNT, **changes).event("eventgrid")
         )
 
-    def tick(self, *, crashes: bool = False) -> Tick:
+    def tick(self, *, crashes: bool = False) -> EventsTick:
         """One, and what the daemon does after it; where it crashes, its answer is lost."""
         tick = self.intake.tick(self.cursor, tick_s=0.3)
         if not crashes:

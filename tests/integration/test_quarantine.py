@@ -13,7 +13,7 @@ from rasterio.crs import CRS
 from rasterio.transform import Affine
 
 from geo_platform.arrivals.arrival import arrival_key
-from geo_platform.arrivals.quarantine import Outcome, Refusal, present_arrival, quarantine
+from geo_platform.arrivals.quarantine import QuarantineOutcome, Refusal, present_arrival, quarantine
 from geo_platform.arrivals.receipts import take_receipts
 from geo_platform.arrivals.release import release
 from geo_platform.arrivals.watch import DEFAULT_WATCH
@@ -56,7 +56,7 @@ def arrive(store: Any) -> str:
     return present[0].etag
 
 
-def refuse(store: Any, etag: str) -> Outcome:
+def refuse(store: Any, etag: str) -> QuarantineOutcome:
     refusal = Refusal("CRS_MISSING", "It has none: 100 %.", "Give one.", "run", "scenes")
     return quarantine(store, BRONZE, KEY, etag, refusal, now_utc=NOW).outcome
 
@@ -76,18 +76,18 @@ def test_both_ways_can_be_killed_at_any_change_of_a_real_store_and_done_again(
     store = under_test.store
     etag = arrive(store)
     there, back = Mortal(store), Mortal(store)
-    assert refuse(there, etag) is Outcome.quarantined
+    assert refuse(there, etag) is QuarantineOutcome.quarantined
     release(back, KEY)  # type: ignore[arg-type]
     for number, when in moments(there.calls):
         etag = arrive(store)
         with pytest.raises(Killed):
             refuse(Mortal(store, number, when), etag)
-        assert refuse(store, etag) is Outcome.quarantined
+        assert refuse(store, etag) is QuarantineOutcome.quarantined
         assert contents(store, BRONZE) == {}
         release(store, KEY)
     for number, when in moments(back.calls):
         store.delete(BRONZE, KEY)
-        assert refuse(store, arrive(store)) is Outcome.quarantined
+        assert refuse(store, arrive(store)) is QuarantineOutcome.quarantined
         with pytest.raises(Killed):
             release(Mortal(store, number, when), KEY)  # type: ignore[arg-type]
         if contents(store, QUARANTINE):
@@ -102,18 +102,18 @@ def test_a_real_store_tells_what_came_since_from_what_was_refused(
     store = under_test.store
     etag = arrive(store)
     newer = arrive(store)
-    assert refuse(store, etag) is Outcome.overwritten
-    assert refuse(store, newer) is Outcome.quarantined
-    assert refuse(under_test.again(), newer) is Outcome.quarantined
+    assert refuse(store, etag) is QuarantineOutcome.overwritten
+    assert refuse(store, newer) is QuarantineOutcome.quarantined
+    assert refuse(under_test.again(), newer) is QuarantineOutcome.quarantined
     store.put_bytes(BRONZE, KEY, b"newer", metadata={})
     with pytest.raises(Conflict, match="Something newer"):
         release(store, KEY)
     store.delete(BRONZE, KEY)
-    assert refuse(store, newer) is Outcome.quarantined
+    assert refuse(store, newer) is QuarantineOutcome.quarantined
     store.delete(QUARANTINE, KEY)
     with pytest.raises(SourceNotFound, match="only the record"):
         release(store, KEY)
-    assert refuse(store, "never seen") is Outcome.gone
+    assert refuse(store, "never seen") is QuarantineOutcome.gone
 
 
 class Place:

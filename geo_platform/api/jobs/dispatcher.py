@@ -23,7 +23,7 @@ from geo_platform.api.dagster.graphql import (
     LaunchRefused,
     RunFound,
 )
-from geo_platform.api.jobs.submissions import CLAIM_LAPSES_S, Submissions, Waiting
+from geo_platform.api.jobs.submissions import CLAIM_LAPSES_S, PendingLaunch, Submissions
 from geo_platform.api.jobs.types import FILES, KINDS, STAGES
 from geo_platform.chains import CHAINS
 from geo_platform.contracts.submission import JobSubmitted
@@ -61,7 +61,7 @@ class _Task:
     """An attempt to be launched, not before `due` by the monotonic clock."""
 
     due: float
-    waiting: Waiting = field(compare=False)
+    waiting: PendingLaunch = field(compare=False)
     claimed: float = field(compare=False)
     tries: int = field(default=0, compare=False)
     may_exist: bool = field(default=False, compare=False)
@@ -171,7 +171,7 @@ class Dispatcher:
         if waiting is not None:
             self._add(waiting, may_exist=not is_new)
 
-    def _add(self, waiting: Waiting, *, may_exist: bool) -> None:
+    def _add(self, waiting: PendingLaunch, *, may_exist: bool) -> None:
         now = time.monotonic()
         with self._changed:
             self._mine.add((waiting.job_id, waiting.attempt))

@@ -48,7 +48,7 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Waiting:
+class PendingLaunch:
     """An attempt that has to be launched. `etag` is that of the claim by which this process is to do it."""
 
     job_id: str
@@ -74,21 +74,21 @@ class Submissions:
         """Write it where nothing is (`over` is empty) or over that etag. False where somebody else was faster."""
         return self._put(_job_place(job.job_id), job, over) is not None
 
-    def put_waiting(self, job_id: str, attempt: int) -> Waiting | None:
+    def put_waiting(self, job_id: str, attempt: int) -> PendingLaunch | None:
         """Note that the attempt has to be launched, by this process. None where somebody else is at it."""
         etag = self._put(waiting_place(job_id, attempt), self._claim(job_id, attempt), "")
-        return None if etag is None else Waiting(job_id, attempt, etag)
+        return None if etag is None else PendingLaunch(job_id, attempt, etag)
 
-    def renew(self, waiting: Waiting) -> Waiting | None:
+    def renew(self, waiting: PendingLaunch) -> PendingLaunch | None:
         """Claim it anew, as long as nobody else did. None where somebody did, or it was launched."""
         etag = self._put(
             waiting_place(waiting.job_id, waiting.attempt),
             self._claim(waiting.job_id, waiting.attempt),
             waiting.etag,
         )
-        return None if etag is None else Waiting(waiting.job_id, waiting.attempt, etag)
+        return None if etag is None else PendingLaunch(waiting.job_id, waiting.attempt, etag)
 
-    def release(self, waiting: Waiting) -> None:
+    def release(self, waiting: PendingLaunch) -> None:
         """This process will not launch it: another one may at once. A fault of the store is as good as a claim that lapses."""
         claim = self._claim(waiting.job_id, waiting.attempt).model_copy(update={"claimed_by": ""})
         with suppress(StoreUnavailable):
@@ -108,14 +108,14 @@ class Submissions:
             if (found := _NAME.fullmatch(stored.reference.key)) is not None:
                 yield found[1], int(found[2])
 
-    def take_over(self, job_id: str, attempt: int) -> Waiting | None:
+    def take_over(self, job_id: str, attempt: int) -> PendingLaunch | None:
         """Claim what another process was to launch and does no more: it died, or its claim lapsed. None otherwise."""
         place = waiting_place(job_id, attempt)
         etag = present_etag(self._objects, MESSAGES, place)
         said = self._read(place, LaunchWaiting) if etag else None
         if said is None or not self._is_over(said):
             return None
-        return self.renew(Waiting(job_id, attempt, etag))
+        return self.renew(PendingLaunch(job_id, attempt, etag))
 
     def answer(self, subject: str, key: str) -> AnswerGiven | None:
         """What was answered under this Idempotency-Key of whoever asks."""

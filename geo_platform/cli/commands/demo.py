@@ -16,7 +16,13 @@ from rich.text import Text
 
 from geo_platform.chains import CHAINS
 from geo_platform.cli.application import Application
-from geo_platform.cli.outcome import Outcome, SourceOutcome, exit_code, printable, show_outcome
+from geo_platform.cli.outcome import (
+    CommandOutcome,
+    SourceOutcome,
+    exit_code,
+    printable,
+    show_outcome,
+)
 from geo_platform.cli.progress import source_progress
 from geo_platform.cli.requests import requests_of
 from geo_platform.cli.source_ingest import ingest
@@ -142,13 +148,13 @@ def demo(application: Application) -> None:
 def _tell(
     console: Console, candidate: Candidate, outcome: SourceOutcome, application: Application
 ) -> None:
-    if outcome.outcome in (Outcome.refused, Outcome.failed):
+    if outcome.outcome in (CommandOutcome.refused, CommandOutcome.failed):
         show_outcome(console, outcome)
         return
     console.print(
         Text(f"\n{printable(candidate.path.name)}", style="bold"), Text(f"({outcome.kind})")
     )
-    if outcome.outcome is Outcome.unchanged:
+    if outcome.outcome is CommandOutcome.unchanged:
         console.print(
             Text(
                 "  already done: the same file and the same recipe were published before",

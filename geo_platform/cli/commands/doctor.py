@@ -18,7 +18,7 @@ from rich.text import Text
 
 from geo_platform.cli.application import INSTANCE_TEMPLATES, Application
 from geo_platform.cli.outcome import printable
-from geo_platform.doctor.examine import Notify, Stores, examine
+from geo_platform.doctor.examine import DoctorStores, Notify, examine
 from geo_platform.doctor.facts import Orchestrator
 from geo_platform.doctor.findings import Diagnosis
 from geo_platform.doctor.mend import Mended, mend
@@ -78,7 +78,7 @@ def doctor(application: Application, fix: bool, as_json: bool) -> None:
     sys.exit(_UNREACHED if not diagnosis.is_complete else _FOUND if diagnosis.findings else 0)
 
 
-def _open(application: Application, stack: ExitStack) -> Stores:
+def _open(application: Application, stack: ExitStack) -> DoctorStores:
     """Raises StoreDenied where a setting is missing; a store that does not answer is found while it is looked at."""
     settings = application.settings
     unreachable: list[tuple[str, str]] = []
@@ -90,7 +90,7 @@ def _open(application: Application, stack: ExitStack) -> Stores:
             ("runs", f"{error.message} Runs, pools, sensors and partitions were not compared.")
         )
     inventory = open_inventory(settings)
-    return Stores(
+    return DoctorStores(
         application.catalog,
         application.objects,
         inventory,

@@ -17,7 +17,7 @@ from rich.text import Text
 from geo_platform.arrivals.quarantine_records import Quarantined, list_quarantine, wanted_record
 from geo_platform.arrivals.release import release
 from geo_platform.cli.application import Application
-from geo_platform.cli.outcome import Outcome, exit_code, outcome_of, printable
+from geo_platform.cli.outcome import CommandOutcome, exit_code, outcome_of, printable
 from geo_platform.contracts.arrival import ObjectQuarantined
 from geo_platform.errors import PlatformError
 
@@ -118,7 +118,7 @@ def release_command(
         _say(answers)
     sys.exit(
         exit_code(
-            outcome_of(answer["error"]) if answer["error"] else Outcome.published
+            outcome_of(answer["error"]) if answer["error"] else CommandOutcome.published
             for answer in answers
         )
     )

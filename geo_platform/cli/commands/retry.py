@@ -9,7 +9,7 @@ import sys
 import click
 
 from geo_platform.cli.application import Application
-from geo_platform.cli.outcome import Outcome, exit_code, outcome_of, printable
+from geo_platform.cli.outcome import CommandOutcome, exit_code, outcome_of, printable
 from geo_platform.errors import SourceNotFound
 from geo_platform.runs import RetryRequest, RunReport
 
@@ -75,4 +75,4 @@ def _answer(run: str, left: RetryRequest, report: RunReport | None, *, as_json: 
             click.echo(
                 printable(f"{error['code']}: {error['message']} {error['remedy']}"), err=True
             )
-    sys.exit(exit_code([outcome_of(error) if error is not None else Outcome.published]))
+    sys.exit(exit_code([outcome_of(error) if error is not None else CommandOutcome.published]))

@@ -29,10 +29,10 @@ from geo_platform.runs import (
 )
 from geo_platform.settings import Profile
 from geo_platform.storage.stores import open_objects
-from geo_platform.trace.answer import Answer, Timeline, trace
+from geo_platform.trace.answer import Timeline, TraceResult, trace
 from geo_platform.trace.question import Subject
 from geo_platform.trace.reach import Reach
-from geo_platform.trace.sources import Provenance, RunHistory, Stores
+from geo_platform.trace.sources import ProvenanceReader, RunHistory, TraceStores
 from geo_platform.trace.timeline import Event, Kind
 
 _TOLD_TAGS = {
@@ -102,7 +102,7 @@ def trace_id(application: Application, subject: str, kind: str | None, as_json: 
     sys.exit(_NOT_ALL_REACHED if answer.unreached else 0 if answer.timelines else _NOTHING_KNOWN)
 
 
-def _stores(application: Application, opened: ExitStack) -> Stores:
+def _stores(application: Application, opened: ExitStack) -> TraceStores:
     """Each is opened when it is asked for the first time, and once."""
     settings = application.settings
 
@@ -117,20 +117,20 @@ def _stores(application: Application, opened: ExitStack) -> Stores:
         )
         return found
 
-    def provenance() -> Provenance:
+    def provenance() -> ProvenanceReader:
         from geo_platform.storage.postgres.connections import database_of
         from geo_platform.storage.postgres.provenance import PostgresProvenance
 
         return PostgresProvenance(database_of(settings))
 
-    asked: Callable[[], Provenance] | None = (
+    asked: Callable[[], ProvenanceReader] | None = (
         cache(provenance) if settings.profile is Profile.production else None
     )
     objects = cache(lambda: open_objects(settings, retries=_RETRIES))
-    return Stores(objects, lambda: application.catalog, history, asked, Reach())
+    return TraceStores(objects, lambda: application.catalog, history, asked, Reach())
 
 
-def _nothing_known(answer: Answer) -> str:
+def _nothing_known(answer: TraceResult) -> str:
     if answer.found is not None:
         return f"{answer.found.reading.said} is there, and no run of the platform is named by it."
     looked_for = ", ".join(answer.looked_for) or "nothing: it cannot be the id of that"
@@ -138,7 +138,7 @@ def _nothing_known(answer: Answer) -> str:
     return f"Nothing is known of {answer.question!r} {known}. Looked for: {looked_for}."
 
 
-def _page(answer: Answer) -> Iterator[str]:
+def _page(answer: TraceResult) -> Iterator[str]:
     if answer.found is not None:
         yield printable(
             f"{answer.found.reading.said}: {len(answer.timelines)} run{'s' if len(answer.timelines) != 1 else ''}"

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from geo_platform.catalog.history import split_name, version_rows
 from geo_platform.cli.application import Application
-from geo_platform.cli.outcome import Outcome, exit_code, outcome_of, printable
+from geo_platform.cli.outcome import CommandOutcome, exit_code, outcome_of, printable
 from geo_platform.errors import SourceNotFound
 from geo_platform.runs import RunReport, RunRequest
 
@@ -169,7 +169,7 @@ def _answer(
     report: RunReport, document: Mapping[str, Any], sentence: str, *, as_json: bool
 ) -> None:
     """What was done, or why not, and the exit code that says so."""
-    outcome = outcome_of(report.error) if report.error else Outcome.published
+    outcome = outcome_of(report.error) if report.error else CommandOutcome.published
     if as_json:
         shown = {**document, "outcome": outcome.value} if report.error else document
         click.echo(json.dumps({**shown, "run_id": report.run_id, "error": report.error}))

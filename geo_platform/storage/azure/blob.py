@@ -38,7 +38,7 @@ from geo_platform.storage.azure.ranges import RangeReader
 from geo_platform.storage.azure.upload import (
     Source,
     Terms,
-    Uploaded,
+    UploadedBlob,
     match_etag,
     unchanging_file,
     upload,
@@ -311,11 +311,11 @@ class AzureBlobStore:
         )
 
     def _described(self, container: str, found: BlobProperties) -> StoredObject:
-        blob = Uploaded(_etag(found), found.last_modified, found.size)
+        blob = UploadedBlob(_etag(found), found.last_modified, found.size)
         return self._stored(container, found.name, blob, decoded_metadata(found.metadata))
 
     def _stored(
-        self, container: str, key: str, blob: Uploaded, metadata: Mapping[str, str]
+        self, container: str, key: str, blob: UploadedBlob, metadata: Mapping[str, str]
     ) -> StoredObject:
         account_url = f"{self._service.scheme}://{self._service.primary_hostname}"
         uri = blob_uri(account_url, self._prefix + container, key)

@@ -82,7 +82,7 @@ def match_etag(etag: str | None) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Uploaded:
+class UploadedBlob:
     """A blob as a put left it."""
 
     etag: str
@@ -100,7 +100,7 @@ class _Sent:
     block_ids: tuple[str, ...] = ()
 
 
-def upload(blob: BlobClient, source: Source, terms: Terms, what: str) -> Uploaded:
+def upload(blob: BlobClient, source: Source, terms: Terms, what: str) -> UploadedBlob:
     """Put the source's bytes and read back what the service says of them.
 
     Raises what opening the source raises, Conflict (the condition does not hold, or others write the key all the time),
@@ -177,7 +177,7 @@ def _sent(blob: BlobClient, stream: BinaryIO, size_bytes: int, terms: Terms) -> 
     return _Sent(sent_bytes, md5.digest(), block_ids=tuple(block_ids))
 
 
-def _made_visible(blob: BlobClient, sent: _Sent, terms: Terms, what: str) -> Uploaded | None:
+def _made_visible(blob: BlobClient, sent: _Sent, terms: Terms, what: str) -> UploadedBlob | None:
     """The one request that publishes; None where another put of the same key threw the staged blocks away."""
     try:
         if sent.block_ids:
@@ -206,7 +206,7 @@ def _made_visible(blob: BlobClient, sent: _Sent, terms: Terms, what: str) -> Upl
     with azure_errors(what):
         found = _own(blob, terms)
     if found is None:  # replaced or removed in this very moment: it was there as it was sent
-        return Uploaded(
+        return UploadedBlob(
             str(answer["etag"]).strip('"'), cast(datetime, answer["last_modified"]), sent.size_bytes
         )
     return _checked(found, sent, what)
@@ -221,7 +221,7 @@ def _own(blob: BlobClient, terms: Terms) -> BlobProperties | None:
     return found if (found.metadata or {}).get(UPLOAD_ID) == terms.upload_id else None
 
 
-def _checked(found: BlobProperties, sent: _Sent, what: str) -> Uploaded:
+def _checked(found: BlobProperties, sent: _Sent, what: str) -> UploadedBlob:
     if (
         found.size != sent.size_bytes
         or bytes(found.content_settings.content_md5 or b"") != sent.md5
@@ -229,4 +229,4 @@ def _checked(found: BlobProperties, sent: _Sent, what: str) -> Uploaded:
         raise StoreUnavailable(
             f"{what} was not read back as it was written: {found.size} bytes of {sent.size_bytes}, or another MD5."
         )
-    return Uploaded(found.etag.strip('"'), found.last_modified, sent.size_bytes)
+    return UploadedBlob(found.etag.strip('"'), found.last_modified, sent.size_bytes)

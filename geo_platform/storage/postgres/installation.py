@@ -65,7 +65,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Finding:
+class Requirement:
     """One thing that a whole installation has. `holds` is False where it is missing; `says` is for people either way.
 
     What is not `is_needed` is missed only by some sources.
@@ -107,7 +107,9 @@ def one(connection: psycopg.Connection, query: LiteralString) -> Any:
     return row[0] if row else None
 
 
-def findings(facts: Facts, published: Sequence[str], *, own_version: int) -> tuple[Finding, ...]:
+def findings(
+    facts: Facts, published: Sequence[str], *, own_version: int
+) -> tuple[Requirement, ...]:
     """What holds and what is missing for loading and publishing as the present login, in the order in which it would be mended."""
     own = f"version {facts.own_version or 'none'}, or none that {facts.login} may see; this program needs version {own_version}"
     login = f"{facts.login} may not load or publish; an administrator says: GRANT {LOADER_ROLE} TO the login"
@@ -140,8 +142,8 @@ def findings(facts: Facts, published: Sequence[str], *, own_version: int) -> tup
     )
 
 
-def _finding(name: str, holds: bool, present: str, missing: str) -> Finding:
-    return Finding(name, holds, present if holds else missing)
+def _finding(name: str, holds: bool, present: str, missing: str) -> Requirement:
+    return Requirement(name, holds, present if holds else missing)
 
 
 def _pgstac_missing(facts: Facts) -> str:
@@ -155,7 +157,7 @@ def _pgstac_missing(facts: Facts) -> str:
     )
 
 
-def _role_finding(facts: Facts, role: str) -> Finding:
+def _role_finding(facts: Facts, role: str) -> Requirement:
     rights = facts.roles.get(role)
     missing = "is not there" if rights is None else "has no right to the catalog"
     return _finding(
@@ -166,9 +168,9 @@ def _role_finding(facts: Facts, role: str) -> Finding:
     )
 
 
-def _crs_finding(facts: Facts) -> Finding:
+def _crs_finding(facts: Facts) -> Requirement:
     lacking = f"a source whose CRS has no code is refused; the owner of PostGIS says: GRANT INSERT ON public.spatial_ref_sys TO {LOADER_ROLE}"
-    return Finding(
+    return Requirement(
         "CRS table",
         facts.adds_crs,
         f"{LOADER_ROLE} may add to it" if facts.adds_crs else lacking,
@@ -176,10 +178,10 @@ def _crs_finding(facts: Facts) -> Finding:
     )
 
 
-def _schema_finding(facts: Facts, name: str, *, is_published: bool) -> Finding:
+def _schema_finding(facts: Facts, name: str, *, is_published: bool) -> Requirement:
     rights = facts.schemas.get(name)
     if rights is None:
-        return Finding(f"schema {name}", False, "is not there")
+        return Requirement(f"schema {name}", False, "is not there")
     wrong = {
         f"{LOADER_ROLE} may not create in it": name != OWN_SCHEMA and not rights["loader_creates"],
         f"{READER_ROLE} may not use it": is_published and not rights["reader_uses"],
@@ -187,7 +189,7 @@ def _schema_finding(facts: Facts, name: str, *, is_published: bool) -> Finding:
         and rights["reader_uses"],
     }
     says = "; ".join(sentence for sentence, is_so in wrong.items() if is_so)
-    return Finding(f"schema {name}", not says, says or "is there, with its rights")
+    return Requirement(f"schema {name}", not says, says or "is there, with its rights")
 
 
 def _ordered(version: str) -> tuple[int, ...]:
@@ -222,7 +224,7 @@ def install(database: Database, schemas: Sequence[str] = ()) -> Facts:
         return read_facts(connection, published)
 
 
-def check(database: Database, schemas: Sequence[str] = ()) -> tuple[Finding, ...]:
+def check(database: Database, schemas: Sequence[str] = ()) -> tuple[Requirement, ...]:
     """What a login that loads and publishes needs, and whether it is there. Raises StoreDenied, DatabaseUnavailable, TableNameInvalid."""
     published = published_schemas(schemas)
     with database.connect() as connection:

@@ -16,7 +16,7 @@ from geo_platform.trace.sources import CatalogWrite, TableFound
 
 
 class PostgresProvenance:
-    """Implements `trace.sources.Provenance`. Raises DatabaseUnavailable, StoreDenied (the account is not every reader's)."""
+    """Implements `trace.sources.ProvenanceReader`. Raises DatabaseUnavailable, StoreDenied (the account is not every reader's)."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from geo_platform.arrivals.quarantine import (
     Moved,
-    Outcome,
+    QuarantineOutcome,
     Refusal,
     is_quarantined,
     present_arrival,
@@ -109,7 +109,7 @@ def test_an_arrival_moves_as_a_whole_with_the_reason_beside_it(store: Any) -> No
     put(store, {"in/ab.tif": b"another", "in/a.txt": b"a note"})
     at = etag(store)
     moved = refuse(store, at)
-    assert moved.outcome is Outcome.quarantined
+    assert moved.outcome is QuarantineOutcome.quarantined
     assert (
         moved.said
         == "bronze/in/a.tif was refused with CRS_MISSING and lies in quarantine/in/a.tif: geo-platform quarantine show in/a.tif"
@@ -155,7 +155,7 @@ def test_killed_at_any_call_and_done_again_it_ends_as_if_nothing_had_been() -> N
     for dead in deaths(arrived, lambda store: refuse(store, at)):
         seen = present_arrival(dead, BRONZE, KEY)
         assert seen is None or seen[0].etag == at, "nobody sees a part of it as another arrival"
-        assert refuse(dead, at).outcome is Outcome.quarantined
+        assert refuse(dead, at).outcome is QuarantineOutcome.quarantined
         assert contents(dead, BRONZE) == {}
         assert contents(dead, QUARANTINE) == contents(expected, QUARANTINE)
         tried += 1
@@ -166,7 +166,7 @@ def test_bytes_that_came_since_are_another_arrival_and_stay(store: Any) -> None:
     at = etag(store)
     put(store, {"in/a.tfw": b"mended"})
     moved = refuse(store, at)
-    assert (moved.outcome, moved.record) == (Outcome.overwritten, None)
+    assert (moved.outcome, moved.record) == (QuarantineOutcome.overwritten, None)
     assert contents(store, QUARANTINE) == {}
     assert contents(store, BRONZE) == {**SET, "in/a.tfw": b"mended"}
 
@@ -175,7 +175,7 @@ def test_what_was_deleted_since_leaves_nothing_to_move(store: Any) -> None:
     at = etag(store)
     store.delete(BRONZE, KEY)
     moved = refuse(store, at)
-    assert (moved.outcome, "nothing to move" in moved.said) == (Outcome.gone, True)
+    assert (moved.outcome, "nothing to move" in moved.said) == (QuarantineOutcome.gone, True)
     assert contents(store, QUARANTINE) == {}
 
 
@@ -203,7 +203,9 @@ def test_an_object_that_somebody_takes_between_the_record_and_the_move_leaves_no
 
     store.put_bytes = meddling  # type: ignore[method-assign]
     moved = refuse(store, at)
-    assert moved.outcome is (Outcome.overwritten if overwritten else Outcome.gone)
+    assert moved.outcome is (
+        QuarantineOutcome.overwritten if overwritten else QuarantineOutcome.gone
+    )
     assert contents(store, QUARANTINE) == before
     assert contents(store, BRONZE).get(KEY) == (b"newer" if overwritten else None)
 
@@ -245,7 +247,7 @@ def test_replacing_an_earlier_version_survives_a_kill_at_any_call() -> None:
     expected = twice()
     refuse(expected, at, run_id="later")
     for dead in deaths(twice, lambda store: refuse(store, at, run_id="later")):
-        assert refuse(dead, at, run_id="later").outcome is Outcome.quarantined
+        assert refuse(dead, at, run_id="later").outcome is QuarantineOutcome.quarantined
         assert contents(dead, QUARANTINE) == contents(expected, QUARANTINE)
         assert contents(dead, BRONZE) == {}
 
@@ -254,7 +256,10 @@ def test_another_container_s_object_is_not_lost_under_the_same_key(store: Any) -
     refuse(store, etag(store))
     put(store, {KEY: b"silver"}, SILVER)
     moved = refuse(store, etag(store, container=SILVER), container=SILVER)
-    assert (moved.outcome, contents(store, SILVER)) == (Outcome.unmovable, {KEY: b"silver"})
+    assert (moved.outcome, contents(store, SILVER)) == (
+        QuarantineOutcome.unmovable,
+        {KEY: b"silver"},
+    )
     assert contents(store, QUARANTINE)[KEY] == b"pixels"
 
 
@@ -262,7 +267,7 @@ def test_an_object_called_like_a_record_stays(store: Any) -> None:
     put(store, {"in/b.quarantine.json": b"{}"})
     moved = refuse(store, etag(store, "in/b.quarantine.json"), key="in/b.quarantine.json")
     assert (moved.outcome, "in/b.quarantine.json" in contents(store, BRONZE)) == (
-        Outcome.unmovable,
+        QuarantineOutcome.unmovable,
         True,
     )
 
@@ -320,7 +325,7 @@ def test_released_it_lies_where_it_came_from_as_a_new_arrival(store: Any) -> Non
     assert (contents(store, BRONZE), contents(store, QUARANTINE)) == (SET, {})
     assert etag(store) != at
     assert store.stat(BRONZE, KEY).metadata == {"owner": "somebody", "released_of_run": "run"}
-    assert refuse(store, at).outcome is Outcome.overwritten, (
+    assert refuse(store, at).outcome is QuarantineOutcome.overwritten, (
         "the old refusal, seen again, does not touch it"
     )
     with pytest.raises(SourceNotFound, match="Nothing lies in quarantine"):
@@ -364,7 +369,9 @@ def test_what_a_person_mended_in_quarantine_goes_back(store: Any) -> None:
     at = etag(store)
     refuse(store, at)
     put(store, {KEY: b"mended"}, QUARANTINE)
-    assert refuse(store, at).outcome is Outcome.quarantined, "seen again it is left as it is"
+    assert refuse(store, at).outcome is QuarantineOutcome.quarantined, (
+        "seen again it is left as it is"
+    )
     store.delete(QUARANTINE, "in/a.prj")
     assert free(store) == Released(BRONZE, KEY, ("in/a.tif", "in/a.tfw"), kept=("in/a.prj",))
     assert contents(store, BRONZE) == {KEY: b"mended", "in/a.tfw": b"world"}
@@ -386,6 +393,6 @@ def test_a_record_that_cannot_be_read_is_listed_and_replaced_by_the_next(store: 
     with pytest.raises(MessageUnreadable):
         free(store)
     put(store, SET)
-    assert refuse(store, etag(store)).outcome is Outcome.quarantined
+    assert refuse(store, etag(store)).outcome is QuarantineOutcome.quarantined
     (entry,) = list_quarantine(store)
     assert entry.record is not None

@@ -6,17 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geo_platform.cli.outcome import Outcome, SourceOutcome, exit_code, outcome_of, printable
+from geo_platform.cli.outcome import CommandOutcome, SourceOutcome, exit_code, outcome_of, printable
 from geo_platform.errors import CrsMissing, MemoryExceeded, StoreUnavailable
 
 
-def _answer(outcome: Outcome, source: str = "a.tif") -> SourceOutcome:
+def _answer(outcome: CommandOutcome, source: str = "a.tif") -> SourceOutcome:
     return SourceOutcome(source=source, kind="raster", outcome=outcome, run_id=None, item=None)
 
 
 @given(st.text() | st.just("bad\udcff.tif"))
 def test_any_name_is_one_line_of_ascii_and_comes_back(name: str) -> None:
-    line = _answer(Outcome.refused, name).as_json()
+    line = _answer(CommandOutcome.refused, name).as_json()
     assert line.isascii()
     assert "\n" not in line
     assert json.loads(line)["source"] == name
@@ -31,16 +31,16 @@ def test_what_is_printed_cannot_move_the_cursor(name: str) -> None:
     ("outcomes", "code"),
     [
         ([], 0),
-        ([Outcome.published, Outcome.unchanged], 0),
-        ([Outcome.published, Outcome.refused], 1),
-        ([Outcome.refused, Outcome.failed, Outcome.published], 3),
+        ([CommandOutcome.published, CommandOutcome.unchanged], 0),
+        ([CommandOutcome.published, CommandOutcome.refused], 1),
+        ([CommandOutcome.refused, CommandOutcome.failed, CommandOutcome.published], 3),
     ],
 )
-def test_the_exit_code_is_that_of_the_worst(outcomes: list[Outcome], code: int) -> None:
+def test_the_exit_code_is_that_of_the_worst(outcomes: list[CommandOutcome], code: int) -> None:
     assert exit_code(outcomes) == code
 
 
 def test_what_the_user_can_mend_is_refused_and_the_rest_failed() -> None:
-    assert outcome_of(CrsMissing("x").as_record()) is Outcome.refused
-    assert outcome_of(MemoryExceeded("x").as_record()) is Outcome.refused
-    assert outcome_of(StoreUnavailable("x").as_record()) is Outcome.failed
+    assert outcome_of(CrsMissing("x").as_record()) is CommandOutcome.refused
+    assert outcome_of(MemoryExceeded("x").as_record()) is CommandOutcome.refused
+    assert outcome_of(StoreUnavailable("x").as_record()) is CommandOutcome.failed

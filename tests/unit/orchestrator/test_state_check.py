@@ -5,10 +5,12 @@ from dataclasses import replace
 import dagster as dg
 import pytest
 
-from geo_platform.orchestrator.state_check import ItemFacts, RunFacts, mismatches
+from geo_platform.orchestrator.state_check import FinishedRun, ItemFacts, mismatches
 
 STATUS = dg.DagsterRunStatus
-SUCCEEDED = RunFacts("own", STATUS.SUCCESS, STATUS.SUCCESS, ("rasters", "scene"), publisher="own")
+SUCCEEDED = FinishedRun(
+    "own", STATUS.SUCCESS, STATUS.SUCCESS, ("rasters", "scene"), publisher="own"
+)
 FAILED = replace(SUCCEEDED, status=STATUS.FAILURE, last_word=STATUS.FAILURE, publisher=None)
 
 
@@ -26,7 +28,7 @@ FAILED = replace(SUCCEEDED, status=STATUS.FAILURE, last_word=STATUS.FAILURE, pub
         (replace(FAILED, status=STATUS.CANCELED, last_word=STATUS.CANCELED, place=None), None),
     ],
 )
-def test_what_agrees_is_not_mentioned(run: RunFacts, item: ItemFacts | None) -> None:
+def test_what_agrees_is_not_mentioned(run: FinishedRun, item: ItemFacts | None) -> None:
     assert mismatches(run, item) == ()
 
 
@@ -53,7 +55,7 @@ def test_what_agrees_is_not_mentioned(run: RunFacts, item: ItemFacts | None) -> 
     ],
 )
 def test_what_disagrees_is_said_with_both_values(
-    run: RunFacts, item: ItemFacts, values: tuple[str, str]
+    run: FinishedRun, item: ItemFacts, values: tuple[str, str]
 ) -> None:
     (said,) = mismatches(run, item)
     assert all(value in said for value in values), said
