@@ -1,20 +1,14 @@
-"""The table of supported formats: what they are called, by whom, and which driver may open them.
+"""The supported formats: their names, media types, extensions and drivers.
 
-What belongs here: facts about formats. What stays out: recognising one (`sniff.py`) and opening one (`staging.py`).
-
-Only the supported vector formats' drivers stay registered in pyogrio's GDAL. pyogrio cannot name a driver per opening.
-
-rasterio can, and does (`raster/open.py`), so its GDAL keeps its drivers. Both are switched off the network by settings.
+Recognising a format is in `sniff.py` and `recognise/`; limiting pyogrio to the supported drivers
+is in `vector_drivers.py`.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-import pyogrio
-
 from geo_platform.contracts.arrival import SourceFormat, SourceKind
-from geo_platform.source.pyogrio_internals import register_drivers
 
 
 @dataclass(frozen=True)
@@ -117,42 +111,3 @@ FORMATS: Mapping[SourceFormat, FormatRule] = MappingProxyType(
 ZIP_MEDIA_TYPE = "application/zip"
 # Of an object that is an archive: what is read in it is said by the format and the archive member.
 KMZ_MEDIA_TYPE = "application/vnd.google-earth.kmz"
-
-
-# KML stands in where LIBKML is not built in; MEM is where GDAL itself puts what it derives.
-VECTOR_DRIVERS = frozenset(rule.ogr_driver for rule in FORMATS.values() if rule.ogr_driver) | {
-    "KML",
-    "MEM",
-    "Memory",
-}
-
-
-# GDAL's own HTTP client gets a proxy where nobody listens (the discard port of this machine);
-# /vsicurl gets no names.
-OFFLINE_SETTINGS: Mapping[str, str] = MappingProxyType(
-    {
-        "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".nothing-remote-is-ever-read",
-        "GDAL_HTTP_PROXY": "127.0.0.1:9",
-        "GDAL_HTTP_TIMEOUT": "1",
-        "GDAL_HTTP_CONNECTTIMEOUT": "1",
-        "GDAL_HTTP_MAX_RETRY": "0",
-    }
-)
-
-
-def restrict_vector_drivers() -> None:
-    """Remove every driver not in VECTOR_DRIVERS from this process's pyogrio. Idempotent and cheap.
-
-    GDAL applies the option GDAL_SKIP when it registers its drivers, so they are registered again
-    (docs/decisions/0006). Raises RuntimeError: a driver that should be gone is still registered.
-    """
-    pyogrio.set_gdal_config_options(dict(OFFLINE_SETTINGS))
-    superfluous = set(pyogrio.list_drivers()) - VECTOR_DRIVERS
-    if superfluous:
-        pyogrio.set_gdal_config_options({"GDAL_SKIP": ",".join(sorted(superfluous))})
-        register_drivers()
-        remaining = set(pyogrio.list_drivers()) - VECTOR_DRIVERS
-        if remaining:
-            raise RuntimeError(
-                f"drivers that should be gone are still registered in pyogrio: {sorted(remaining)}"
-            )

@@ -73,9 +73,8 @@ def _no_file() -> AbstractContextManager[Path]:
 
 
 def _restrict_vector_drivers() -> None:
-    from geo_platform.source.formats import (
-        restrict_vector_drivers,
-    )  # pyogrio takes its time; rasters do without it
+    # Imported here: pyogrio loads pandas, which rasters do not need.
+    from geo_platform.source.vector_drivers import restrict_vector_drivers
 
     restrict_vector_drivers()
 

@@ -73,7 +73,7 @@ def _vrt(target: Path) -> str:
 # What pyogrio makes of files as it comes, and once the door has taken drivers and network from it.
 _BEFORE_AND_AFTER = """
 import json, sys, pyogrio
-from geo_platform.source.formats import restrict_vector_drivers
+from geo_platform.source.vector_drivers import restrict_vector_drivers
 def answers():
     found = [pyogrio.read_info(path) for path in sys.argv[1:]]
     return [[info["driver"], list(info["fields"])] for info in found]
