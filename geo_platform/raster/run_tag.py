@@ -1,16 +1,15 @@
-"""The run id in a COG: an item of GDAL's metadata (TIFF tag 42112), which every reader of GDAL's shows.
+"""Write the run id into a finished COG, as an item of GDAL's metadata (TIFF tag 42112).
 
-What belongs here: putting the item into a finished COG. What stays out: the tags of the source (`stage.py`), writing (`write.py`).
-
-GDAL itself can not do it: its COG driver takes tags from the source alone, and updating a COG moves the first directory to the
-file's end, which makes it none. So room is made behind the first directory: what follows moves on by a few hundred bytes, in
-its order, and every offset is raised by as much. Source: TIFF 6.0, section 2; BigTIFF by Adobe and the libtiff project.
+GDAL cannot do this: its COG driver copies tags from the source only, and updating a COG moves the
+first directory to the end of the file, after which it is no longer a COG. This module instead
+inserts a gap behind the first directory (or behind its metadata text), moves everything after the
+gap by a few hundred bytes, and raises every offset by as much.
+See docs/decisions/0014-the-run-id-is-put-into-a-finished-cog.md.
 """
 
 import html
 import re
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -18,246 +17,183 @@ from typing import BinaryIO
 import numpy as np
 
 from geo_platform.errors import CogInvalid, StoreUnavailable
+from geo_platform.source.tiff_directories import (
+    GDAL_METADATA_TAG,
+    TiffDirectory,
+    TiffEntry,
+    TiffLayout,
+    tiff_layout,
+    walk_directories,
+)
 
-# As `gdalinfo` lists it and `rasterio`'s `tags()` names it.
+# `gdalinfo` lists the item and rasterio's `tags()` returns it under this name.
 RUN_ID_ITEM = "GEO_PLATFORM_RUN_ID"
 
-_GDAL_METADATA = 42112
 _ASCII = 2
-# StripOffsets, TileOffsets: arrays of places in the file.
-_DATA_OFFSETS = (273, 324)
+# StripOffsets and TileOffsets: arrays of positions in the file.
+_DATA_OFFSET_TAGS = (273, 324)
+# NumPy types of those arrays, by the entry's field type.
+_DATA_OFFSET_DTYPES = {3: "u2", 4: "u4", 16: "u8"}
+# SubIFDs, Exif, GPS, Interoperability. GDAL's COG driver writes none of them.
+_NESTED_DIRECTORY_TAGS = (330, 34665, 34853, 40965)
 
-# SubIFDs, Exif, GPS, Interoperability: GDAL's COG driver writes none of them.
-_DIRECTORY_OFFSETS = (330, 34665, 34853, 40965)
-
-_BYTES_OF_TYPE = {
-    1: 1,
-    2: 1,
-    3: 2,
-    4: 4,
-    5: 8,
-    6: 1,
-    7: 1,
-    8: 2,
-    9: 4,
-    10: 8,
-    11: 4,
-    12: 8,
-    13: 4,
-    16: 8,
-    17: 8,
-    18: 8,
-}
-_OFFSET_TYPES = {3: "u2", 4: "u4", 16: "u8"}
 _EARLIER_ITEM = re.compile(rb'\s*<Item name="' + RUN_ID_ITEM.encode() + rb'">[^<]*</Item>')
-_END = b"</GDALMetadata>"
-_ALIGNED_BYTES = 8
-_MOVED_AT_ONCE = 8 * 1024**2
-
-
-@dataclass(frozen=True)
-class _Form:
-    """How this file writes its numbers: struct formats of a count of entries, of an entry and of an offset."""
-
-    order: str
-    count: str
-    entry: str
-    offset: str
-    first_at: int
-
-    def size(self, name: str) -> int:
-        return struct.calcsize(self.order + name)
-
-    @property
-    def inline_bytes(self) -> int:
-        """Values of up to so many bytes stand in the entry itself."""
-        return self.size(self.offset)
-
-
-_CLASSIC, _BIG = ("H", "HHI4s", "I", 4), ("Q", "HHQ8s", "Q", 8)
-
-
-@dataclass(frozen=True)
-class _Entry:
-    tag: int
-    type: int
-    count: int
-    value: bytes
-
-    @property
-    def size_bytes(self) -> int:
-        return _BYTES_OF_TYPE[self.type] * self.count
-
-
-@dataclass(frozen=True)
-class _Directory:
-    """One image of the file, and where the next one is; 0: there is none."""
-
-    offset: int
-    entries: tuple[_Entry, ...]
-    following: int
-
-
-@dataclass(frozen=True)
-class _Room:
-    """`size_bytes` more from `at` on. `text_at` is where the metadata come to stand."""
-
-    at: int
-    size_bytes: int
-    text_at: int
-
-    def moved(self, offset: int) -> int:
-        return offset + self.size_bytes if offset >= self.at else offset
+_CLOSING_TAG = b"</GDALMetadata>"
+_GAP_ALIGNMENT_BYTES = 8
+_MOVE_CHUNK_BYTES = 8 * 1024**2
 
 
 def put_run_id(path: Path, run_id: str) -> None:
-    """Put the item into the COG, in place of one that was there. Pixels, their order and all other tags stay as they are.
+    """Write the run id into the COG, replacing an earlier one; change no pixel and no other tag.
 
-    Raises CogInvalid where the file is not as GDAL's COG driver writes it, StoreUnavailable where the disk does not take it.
+    Raises CogInvalid: if the file is not laid out as GDAL's COG driver does.
+    Raises StoreUnavailable: if the file cannot be read or written.
     """
     try:
         with path.open("r+b") as file:
             _put(file, run_id)
     except OSError as error:
         raise StoreUnavailable(
-            f"The scratch folder could not take the COG {path.name!r}."
+            f"The scratch folder could not store the COG {path.name!r}."
         ) from error
     except (struct.error, LookupError, ValueError) as error:
-        raise CogInvalid(f"The COG {path.name!r} has no place for the run id: {error}.") from error
+        raise CogInvalid(
+            f"The run id could not be written into the COG {path.name!r}: {error}."
+        ) from error
+
+
+@dataclass(frozen=True)
+class _Gap:
+    """`size_bytes` inserted at offset `start`. The metadata text is written at `text_at`."""
+
+    start: int
+    size_bytes: int
+    text_at: int
+
+    def moved(self, offset: int) -> int:
+        """Return where the byte at `offset` is after the gap was inserted."""
+        return offset + self.size_bytes if offset >= self.start else offset
 
 
 def _put(file: BinaryIO, run_id: str) -> None:
-    form = _form(file)
-    directories = tuple(_directories(file, form))
-    before = next((entry for entry in directories[0].entries if entry.tag == _GDAL_METADATA), None)
-    text = _with_item(_data(file, form, before) if before else b"", run_id)
-    room = _room(form, directories[0], before, len(text))
-    offset = struct.pack(form.order + form.offset, room.text_at)
-    others = [entry for entry in directories[0].entries if entry.tag != _GDAL_METADATA]
-    entries = sorted(
-        [*others, _Entry(_GDAL_METADATA, _ASCII, len(text), b"")], key=lambda entry: entry.tag
-    )
-    _move_on(file, room)
-    for directory in (replace(directories[0], entries=tuple(entries)), *directories[1:]):
-        relocated = [
-            _relocated(file, form, room, entry) if entry.value else replace(entry, value=offset)
-            for entry in directory.entries
-        ]
-        file.seek(room.moved(directory.offset))
-        file.write(_table(form, relocated, room.moved(directory.following)))
-    file.seek(room.text_at)
+    layout, directories = _read_directories(file)
+    first = directories[0]
+    old = next((entry for entry in first.entries if entry.tag == GDAL_METADATA_TAG), None)
+    text = _with_item(_values(file, layout, old) if old else b"", run_id)
+    gap = _plan_gap(layout, first, old, len(text))
+    new = TiffEntry(GDAL_METADATA_TAG, _ASCII, len(text), layout.offset.pack(gap.text_at))
+    others = [entry for entry in first.entries if entry.tag != GDAL_METADATA_TAG]
+    _insert_gap(file, gap)
+    for directory in directories:
+        kept = others if directory is first else directory.entries
+        entries = [_relocated(file, layout, gap, entry) for entry in kept]
+        if directory is first:
+            entries = sorted([*entries, new], key=lambda entry: entry.tag)
+        file.seek(gap.moved(directory.offset))
+        file.write(_packed_directory(layout, entries, gap.moved(directory.next_offset)))
+    file.seek(gap.text_at)
     file.write(text)
 
 
+def _read_directories(file: BinaryIO) -> tuple[TiffLayout, tuple[TiffDirectory, ...]]:
+    def read(offset: int, size_bytes: int) -> bytes:
+        return _read(file, offset, size_bytes)
+
+    layout = tiff_layout(read(0, 4))
+    if layout is None:
+        raise ValueError("it is not a TIFF")
+    first_offset = layout.first_offset(read(0, layout.header_bytes))
+    directories = tuple(walk_directories(read, layout, first_offset))
+    if any(
+        entry.tag in _NESTED_DIRECTORY_TAGS
+        for directory in directories
+        for entry in directory.entries
+    ):
+        raise ValueError("it has directories within directories")
+    return layout, directories
+
+
 def _with_item(text: bytes, run_id: str) -> bytes:
-    """GDAL's metadata, as XML that ends with NUL, with the item as its last."""
-    if _END not in text and b"<Item" in text:
-        raise ValueError("its metadata have no end")
-    inner = _EARLIER_ITEM.sub(b"", text.rpartition(_END)[0]) or b"<GDALMetadata>"
-    said = html.escape(html.escape(run_id, quote=False), quote=False)  # twice, as GDAL itself does
-    item = f'  <Item name="{RUN_ID_ITEM}">{said}</Item>\n'.encode()
-    return inner.rstrip() + b"\n" + item + _END + b"\n\0"
+    """Return GDAL's metadata (XML that ends with NUL) with the item as its last."""
+    if _CLOSING_TAG not in text and b"<Item" in text:
+        raise ValueError("its GDAL metadata has no closing tag")
+    inner = _EARLIER_ITEM.sub(b"", text.rpartition(_CLOSING_TAG)[0]) or b"<GDALMetadata>"
+    # Escaped twice, as GDAL itself does.
+    escaped = html.escape(html.escape(run_id, quote=False), quote=False)
+    item = f'  <Item name="{RUN_ID_ITEM}">{escaped}</Item>\n'.encode()
+    return inner.rstrip() + b"\n" + item + _CLOSING_TAG + b"\n\0"
 
 
-def _room(form: _Form, first: _Directory, before: _Entry | None, text_bytes: int) -> _Room:
-    """At the end of the text that is there, or behind the directory, which gets one entry more. Pure."""
-    if before is not None and before.size_bytes > form.inline_bytes:
-        (text_at,) = struct.unpack(form.order + form.offset, before.value)
-        return _Room(
-            text_at + before.size_bytes, _aligned(max(text_bytes - before.size_bytes, 0)), text_at
-        )
-    added = 0 if before is not None else form.size(form.entry)
-    end = (
+def _plan_gap(
+    layout: TiffLayout, first: TiffDirectory, old: TiffEntry | None, text_bytes: int
+) -> _Gap:
+    """Place the gap behind the old text, or behind the directory, which may get one entry more."""
+    if old is not None and not layout.is_inline(old):
+        text_at = layout.value_offset(old)
+        added = _aligned(max(text_bytes - old.size_bytes, 0))
+        return _Gap(text_at + old.size_bytes, added, text_at)
+    added = 0 if old is not None else layout.entry.size
+    directory_end = (
         first.offset
-        + form.size(form.count)
-        + len(first.entries) * form.size(form.entry)
-        + form.inline_bytes
+        + layout.count.size
+        + len(first.entries) * layout.entry.size
+        + layout.offset.size
     )
-    return _Room(end, _aligned(added + text_bytes), end + added)
+    return _Gap(directory_end, _aligned(added + text_bytes), directory_end + added)
 
 
 def _aligned(size_bytes: int) -> int:
-    return -(-size_bytes // _ALIGNED_BYTES) * _ALIGNED_BYTES
+    return -(-size_bytes // _GAP_ALIGNMENT_BYTES) * _GAP_ALIGNMENT_BYTES
 
 
-def _form(file: BinaryIO) -> _Form:
-    file.seek(0)
-    mark = file.read(4)
-    order = {b"II": "<", b"MM": ">"}[mark[:2]]
-    return _Form(order, *{42: _CLASSIC, 43: _BIG}[struct.unpack(f"{order}H", mark[2:])[0]])
-
-
-def _directories(file: BinaryIO, form: _Form) -> Iterator[_Directory]:
-    following = _number(file, form, form.first_at, form.offset)
-    while following:
-        offset, size = following, form.size(form.entry)
-        table = _read(
-            file, offset + form.size(form.count), _number(file, form, offset, form.count) * size
-        )
-        entries = tuple(
-            _Entry(*found) for found in struct.iter_unpack(form.order + form.entry, table)
-        )
-        if any(entry.tag in _DIRECTORY_OFFSETS for entry in entries):
-            raise ValueError("it has directories within directories")
-        following = _number(file, form, offset + form.size(form.count) + len(table), form.offset)
-        yield _Directory(offset, entries, following)
-
-
-def _table(form: _Form, entries: list[_Entry], following: int) -> bytes:
-    packed = (
-        struct.pack(form.order + form.entry, entry.tag, entry.type, entry.count, entry.value)
-        for entry in entries
-    )
-    return (
-        struct.pack(form.order + form.count, len(entries))
-        + b"".join(packed)
-        + struct.pack(form.order + form.offset, following)
-    )
-
-
-def _move_on(file: BinaryIO, room: _Room) -> None:
-    """From the end backwards, so that no byte is written over before it was read."""
+def _insert_gap(file: BinaryIO, gap: _Gap) -> None:
+    # From the end backwards, so that no byte is overwritten before it is read.
     end = file.seek(0, 2)
-    while room.size_bytes and end > room.at:
-        start = max(end - _MOVED_AT_ONCE, room.at)
-        piece = _read(file, start, end - start)
-        file.seek(start + room.size_bytes)
-        file.write(piece)
+    while gap.size_bytes and end > gap.start:
+        start = max(end - _MOVE_CHUNK_BYTES, gap.start)
+        chunk = _read(file, start, end - start)
+        file.seek(start + gap.size_bytes)
+        file.write(chunk)
         end = start
-    file.seek(room.at)
-    file.write(bytes(room.size_bytes))
+    file.seek(gap.start)
+    file.write(bytes(gap.size_bytes))
 
 
-def _relocated(file: BinaryIO, form: _Form, room: _Room, entry: _Entry) -> _Entry:
-    """The entry after the move; the places that its values name are written where they lie by then."""
-    lies_apart = entry.size_bytes > form.inline_bytes
-    at = room.moved(struct.unpack(form.order + form.offset, entry.value)[0]) if lies_apart else 0
-    value = struct.pack(form.order + form.offset, at) if lies_apart else entry.value
-    if entry.tag not in _DATA_OFFSETS:
+def _relocated(file: BinaryIO, layout: TiffLayout, gap: _Gap, entry: TiffEntry) -> TiffEntry:
+    """Return the entry with raised offsets; raise those in its array in the (moved) file too."""
+    is_inline = layout.is_inline(entry)
+    at = 0 if is_inline else gap.moved(layout.value_offset(entry))
+    value = entry.value if is_inline else layout.offset.pack(at)
+    if entry.tag not in _DATA_OFFSET_TAGS:
         return replace(entry, value=value)
-    dtype = np.dtype(form.order + _OFFSET_TYPES[entry.type])
-    stored = _read(file, at, entry.size_bytes) if lies_apart else value[: entry.size_bytes]
-    places = np.frombuffer(stored, dtype).astype(np.uint64)
-    places[places >= room.at] += np.uint64(room.size_bytes)
-    if places.max(initial=0) > np.iinfo(dtype).max:
-        raise ValueError("its last tiles would lie beyond what its offsets can say")
-    raised = places.astype(dtype).tobytes()
-    if not lies_apart:
-        return replace(entry, value=raised.ljust(form.inline_bytes, b"\0"))
+    dtype = np.dtype(layout.order + _DATA_OFFSET_DTYPES[entry.type])
+    stored = value[: entry.size_bytes] if is_inline else _read(file, at, entry.size_bytes)
+    offsets = np.frombuffer(stored, dtype).astype(np.uint64)
+    offsets[offsets >= gap.start] += np.uint64(gap.size_bytes)
+    if offsets.max(initial=0) > np.iinfo(dtype).max:
+        raise ValueError("its last tiles would move past what its offsets can hold")
+    raised = offsets.astype(dtype).tobytes()
+    if is_inline:
+        return replace(entry, value=raised.ljust(layout.offset.size, b"\0"))
     file.seek(at)
     file.write(raised)
     return replace(entry, value=value)
 
 
-def _data(file: BinaryIO, form: _Form, entry: _Entry) -> bytes:
-    if entry.size_bytes <= form.inline_bytes:
+def _packed_directory(layout: TiffLayout, entries: list[TiffEntry], next_offset: int) -> bytes:
+    return (
+        layout.count.pack(len(entries))
+        + b"".join(
+            layout.entry.pack(entry.tag, entry.type, entry.count, entry.value) for entry in entries
+        )
+        + layout.offset.pack(next_offset)
+    )
+
+
+def _values(file: BinaryIO, layout: TiffLayout, entry: TiffEntry) -> bytes:
+    if layout.is_inline(entry):
         return entry.value[: entry.size_bytes]
-    return _read(file, struct.unpack(form.order + form.offset, entry.value)[0], entry.size_bytes)
-
-
-def _number(file: BinaryIO, form: _Form, offset: int, name: str) -> int:
-    (number,) = struct.unpack(form.order + name, _read(file, offset, form.size(name)))
-    return int(number)
+    return _read(file, layout.value_offset(entry), entry.size_bytes)
 
 
 def _read(file: BinaryIO, offset: int, size_bytes: int) -> bytes:

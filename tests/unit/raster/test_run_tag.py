@@ -113,5 +113,5 @@ def test_a_cog_that_is_ingested_again_names_the_new_run(
 def test_what_is_no_whole_tiff_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "cog.tif"
     path.write_bytes(content)
-    with pytest.raises(CogInvalid, match="no place for the run id"):
+    with pytest.raises(CogInvalid, match="run id could not be written"):
         put_run_id(path, RUN)
