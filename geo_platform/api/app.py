@@ -39,7 +39,7 @@ def create_app(settings: Settings) -> FastAPI:
         finally:
             await run_sync(services.stop)
             await dagster.close()
-            await app.state.lock.close()
+            await app.state.authenticator.close()
 
     app = FastAPI(
         title="geo_platform",

@@ -1,7 +1,7 @@
-"""One line for each decision of the lock: who asked for what, and what the answer was.
+"""Write one audit line for each access decision: who asked for what, and the outcome.
 
-What belongs here: the line and what it knows of the request. What stays out: deciding (`lock.py`). A credential never gets here:
-the functions take a subject and a reason, no header and no body.
+The functions take a subject and a reason, never a header or a body, so that no credential can
+reach the log. Decisions are made in `authentication.py` and `guard.py`.
 """
 
 import json
@@ -13,21 +13,24 @@ LOGGER = logging.getLogger("geo_platform.audit")
 
 
 @dataclass(frozen=True)
-class Asked:
-    """`route` is method and path, without the query: it may hold what is not for a log."""
+class RequestInfo:
+    """What the audit line says of a request.
+
+    `route` is method and path without the query, which may hold secrets.
+    """
 
     route: str = ""
     address: str = ""
     request_id: str = ""
 
 
-# Set for each request by the guard; tasks and threads of the request inherit it.
-ASKED: ContextVar[Asked] = ContextVar("geo_platform_asked", default=Asked())  # noqa: B039  # frozen
+# The guard sets it for each request; the tasks and threads of that request inherit it.
+REQUEST_INFO: ContextVar[RequestInfo] = ContextVar("geo_platform_asked", default=RequestInfo())  # noqa: B039  # frozen
 
 
 def audit(subject: str, *, allowed: bool, reason: str, scope: str = "") -> None:
-    """As one JSON object, so that nothing in a path or a subject can begin a line of its own."""
-    asked = ASKED.get()
+    """Log the decision as one JSON object, so that no path or subject can start a new line."""
+    asked = REQUEST_INFO.get()
     line = {
         "subject": subject,
         "route": asked.route,

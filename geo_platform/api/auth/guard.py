@@ -1,12 +1,11 @@
-"""What stands before the whole application: nobody gets past it unknown, too often, or with too much.
+"""ASGI middleware in front of the whole application: authentication, rate limits, body size.
 
     guard(app, settings)
 
-What belongs here: the order of the checks, security headers, and the answers of those that do not get past. What stays out: each check
-(`lock.py`, `limits.py`), and whether a scope is enough for a route (`lock.require`).
-
-An ASGI middleware and no dependency, so that a route, a page or a socket that forgets the lock is still behind it: only paths of
-OPEN_PATHS answer without a credential, whatever is added to the application.
+It is a middleware and not a dependency, so that it also protects a route, a page or a WebSocket
+that declares no scope. Only the paths of OPEN_PATHS answer without a credential. The checks
+themselves are in `authentication.py` and `limits.py`; a route's scope is checked by
+`authentication.require`.
 """
 
 import logging
@@ -17,17 +16,16 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from geo_platform.api.auth.audit import ASKED, Asked, audit
-from geo_platform.api.auth.authentication import PRINCIPAL, Lock, open_lock
+from geo_platform.api.auth.audit import REQUEST_INFO, RequestInfo, audit
+from geo_platform.api.auth.authentication import PRINCIPAL, Authenticator, open_authenticator
 from geo_platform.api.auth.limits import BodyLimit, RateLimits, too_large
-from geo_platform.api.auth.login import refusal
+from geo_platform.api.auth.login import refusal_response
 from geo_platform.api.auth.principal import Principal
 from geo_platform.api.auth.sessions import Sessions, open_sessions
 from geo_platform.errors import PlatformError, RateExceeded, Unauthenticated, UnexpectedFault
 from geo_platform.settings import Settings
 
-# Health, and the page where a browser shows its credential. Compared whole: no path below them is
-# open.
+# Health and the sign-in page. The whole path must match: paths below them need a credential.
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/login", "/logout"})
 
 UPLOAD_PATH = "/api/uploads/"
@@ -38,7 +36,7 @@ SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-# Where an answer says nothing else: pages say what they need.
+# Used where the response does not set its own.
 DEFAULT_HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -49,16 +47,18 @@ HSTS = "max-age=31536000"
 
 
 def guard(app: FastAPI, settings: Settings) -> None:
-    """Put it before the application, and what the page to sign in needs into its state.
+    """Add the guard to the application, and to `app.state` what the sign-in page needs.
 
-    What is to be around it (ids of requests) is added after it. Raises ParameterInvalid where no credential is configured.
+    Middleware that must run before the guard (request ids) is added after this call.
+
+    Raises ParameterInvalid when no credential is configured.
     """
-    app.state.lock = open_lock(settings)
+    app.state.authenticator = open_authenticator(settings)
     app.state.sessions = open_sessions(settings)
     app.state.limits = RateLimits(settings)
     app.add_middleware(
         Guard,
-        lock=app.state.lock,
+        authenticator=app.state.authenticator,
         sessions=app.state.sessions,
         limits=app.state.limits,
         settings=settings,
@@ -66,19 +66,19 @@ def guard(app: FastAPI, settings: Settings) -> None:
 
 
 class Guard:
-    """Checks in the order of what they cost: address, credential, principal; then the body while it is read."""
+    """Runs the cheap checks first: address, credential, principal; then the body as it is read."""
 
     def __init__(
         self,
         app: ASGIApp,
         *,
-        lock: Lock,
+        authenticator: Authenticator,
         sessions: Sessions,
         limits: RateLimits,
         settings: Settings,
     ) -> None:
         self._app = app
-        self._lock = lock
+        self._authenticator = authenticator
         self._sessions = sessions
         self._limits = limits
         self._settings = settings
@@ -87,54 +87,61 @@ class Guard:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        connection, asked = HTTPConnection(scope), asked_of(scope)
-        marked = ASKED.set(asked)
+        connection, request = HTTPConnection(scope), request_info(scope)
+        token = REQUEST_INFO.set(request)
         body = BodyLimit(receive, self._body_max(scope))
-        answer = _Answer(send, body, is_secure=scope["scheme"] in ("https", "wss"))
+        response = _GuardedResponse(send, body, is_secure=scope["scheme"] in ("https", "wss"))
         refused: PlatformError | None = None
         try:
-            await self._admit(scope, connection.headers, asked)
+            await self._admit(scope, connection.headers, request)
             _check_length(connection.headers, body.max_bytes)
-            await self._app(scope, body.receive, answer.send)
+            await self._app(scope, body.receive, response.send)
         except PlatformError as error:
             refused = error
         except Exception as error:
-            if answer.has_begun:
+            if response.has_started:
                 raise
-            if body.exceeded is None:  # else it is how the application took the end of the body
-                _log.exception("%s", asked.route)
+            # With a body that is too long, this is only how the application met its early end.
+            if body.exceeded is None:
+                _log.exception("%s", request.route)
                 refused = UnexpectedFault(
                     f"{type(error).__name__} while {scope['path']} was answered."
                 )
         finally:
-            ASKED.reset(marked)
+            REQUEST_INFO.reset(token)
         refused = body.exceeded or refused
-        if refused is not None and not answer.has_begun:
-            await refusal(refused, connection)(scope, receive, answer.send_own)
+        if refused is not None and not response.has_started:
+            await refusal_response(refused, connection)(scope, receive, response.send_unchecked)
 
-    async def _admit(self, scope: Scope, headers: Headers, asked: Asked) -> None:
-        """Puts the principal into the request's state. Raises RateExceeded, Unauthenticated, Forbidden, StoreUnavailable."""
+    async def _admit(self, scope: Scope, headers: Headers, request: RequestInfo) -> None:
+        """Put the principal into the request's state.
+
+        Raises RateExceeded, Unauthenticated, Forbidden, StoreUnavailable.
+        """
         try:
-            await self._limits.count_address(asked.address)
+            await self._limits.count_address(request.address)
             if scope["path"] in OPEN_PATHS:
                 return
-            principal = await self._principal_of(scope, headers, asked)
+            principal = await self._principal_of(scope, headers, request)
             await self._limits.count_principal(principal.subject)
         except RateExceeded as error:
             audit("", allowed=False, reason=error.message)
             raise
         scope.setdefault("state", {})[PRINCIPAL] = principal
 
-    async def _principal_of(self, scope: Scope, headers: Headers, asked: Asked) -> Principal:
-        await self._limits.check_failures(asked.address)
+    async def _principal_of(
+        self, scope: Scope, headers: Headers, request: RequestInfo
+    ) -> Principal:
+        await self._limits.check_failures(request.address)
         try:
             if self._sessions.applies(scope, headers):
-                return await self._lock.principal_with(self._sessions.credential_in(scope, headers))
-            return await self._lock.principal_of(headers)
+                credential = self._sessions.credential_in(scope, headers)
+                return await self._authenticator.principal_with(credential)
+            return await self._authenticator.principal_of(headers)
         except Unauthenticated as error:
             audit("", allowed=False, reason=str(error.details.get("reason", "")))
             if not error.details.get("is_missing"):
-                await self._limits.count_failure(asked.address)
+                await self._limits.count_failure(request.address)
             raise
 
     def _body_max(self, scope: Scope) -> int:
@@ -149,29 +156,29 @@ class Guard:
 
 
 def _check_length(headers: Headers, max_bytes: int) -> None:
-    """Raises BodyTooLarge where the request says itself that it is more: nothing of it is read."""
-    said = headers.get("content-length", "")
-    if said.isascii() and said.isdigit() and int(said) > max_bytes:
+    """Check the declared Content-Length before any of the body is read. Raises BodyTooLarge."""
+    declared = headers.get("content-length", "")
+    if declared.isascii() and declared.isdigit() and int(declared) > max_bytes:
         raise too_large(max_bytes)
 
 
-class _Answer:
-    """What goes back, with the security headers. What an application says after a body was cut off is withheld."""
+class _GuardedResponse:
+    """Adds the security headers. Drops a response that starts after the body was cut off."""
 
     def __init__(self, send: Send, body: BodyLimit, *, is_secure: bool) -> None:
         self._send = send
         self._body = body
         self._is_secure = is_secure
-        self.has_begun = False
+        self.has_started = False
 
     async def send(self, message: Message) -> None:
-        if self._body.exceeded is None or self.has_begun:
-            await self.send_own(message)
+        if self._body.exceeded is None or self.has_started:
+            await self.send_unchecked(message)
 
-    async def send_own(self, message: Message) -> None:
+    async def send_unchecked(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._add_headers(message)
-        self.has_begun = True
+        self.has_started = True
         await self._send(message)
 
     def _add_headers(self, message: Message) -> None:
@@ -184,10 +191,11 @@ class _Answer:
             headers["Strict-Transport-Security"] = HSTS
 
 
-def asked_of(scope: Scope) -> Asked:
+def request_info(scope: Scope) -> RequestInfo:
+    """Return what the audit line says of this request."""
     client: Any = scope.get("client")
     method = scope.get("method", "WEBSOCKET")
     state = scope.get("state", {})
-    return Asked(
+    return RequestInfo(
         f"{method} {scope['path']}", client[0] if client else "", str(state.get("request_id", ""))
     )

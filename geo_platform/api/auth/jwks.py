@@ -1,10 +1,8 @@
-"""The public keys of the issuer of tokens: fetched, kept, and fetched again no more often than is sensible.
+"""Fetch and cache the token issuer's public keys (JWKS).
 
-What belongs here: which keys there are now. What stays out: tokens (`oidc.py`).
-
-Keys are kept for an hour. A key id that is not among them means that the issuer has new ones, or that somebody made it up: keys are
-fetched again, but never within REFETCH_AFTER_S of the last time, whatever number of made-up ids comes. An issuer that
-does not answer leaves the keys that are known in force for a day.
+Keys are cached for an hour. An unknown key id triggers another fetch, since the issuer may have
+rotated its keys; but at most one per REFETCH_AFTER_S, so that invented ids cannot flood it. While
+the issuer does not answer, cached keys stay valid for a day. `oidc.py` verifies tokens.
 """
 
 import asyncio
@@ -22,30 +20,34 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from geo_platform.errors import StoreUnavailable
 
 KEPT_S = 3600
+# While the issuer does not answer.
 KEPT_WITHOUT_ANSWER_S = 24 * 3600
 REFETCH_AFTER_S = 30
-# Where the issuer did not answer.
-TRY_AGAIN_AFTER_S = 5
+# After a fetch that failed.
+RETRY_AFTER_S = 5
 
 ANSWER_MAX_BYTES = 1024**2
 RSA_MIN_BITS = 2048
 _TIMEOUT_S = 5
 _CURVES = {"secp256r1": ("ES256",), "secp384r1": ("ES384",), "secp521r1": ("ES512",)}
 _RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
-_REMEDY = "Check that the platform can reach GEO_PLATFORM_API_OIDC_ISSUER; API keys work meanwhile."
+_REMEDY = "Check that this host can reach GEO_PLATFORM_API_OIDC_ISSUER. API keys still work."
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class PublicKey:
-    """`algorithms`: those it may be used with."""
+    """A signature key. `algorithms` are those that it may be used with."""
 
     key: RSAPublicKey | EllipticCurvePublicKey
     algorithms: tuple[str, ...]
 
 
 class Jwks:
-    """Keys of one issuer, at `url` or where its discovery document says. `now_s` is a clock that never goes back."""
+    """The keys of one issuer, at `url` or at the address in its discovery document.
+
+    `now_s` is a monotonic clock, in seconds.
+    """
 
     def __init__(
         self, issuer: str, url: str | None = None, *, now_s: Callable[[], float] = time.monotonic
@@ -60,35 +62,37 @@ class Jwks:
         self._not_before_s = float("-inf")
 
     async def key(self, key_id: str) -> PublicKey | None:
-        """None where the issuer has none of that id. Raises StoreUnavailable where it cannot be asked and nothing is known."""
+        """Return the key of this id, or None if the issuer has none.
+
+        Raises StoreUnavailable when the issuer does not answer and no cached key is valid.
+        """
         known = self._keys.get(key_id)
         if known is not None and self._now_s() - self._fetched_s < KEPT_S:
             return known
         async with self._one_at_a_time:
-            # somebody else may have fetched while this one waited
+            # Another task may have fetched while this one waited.
             if self._now_s() >= self._not_before_s:
                 await self._fetch()
         if self._now_s() - self._fetched_s > KEPT_WITHOUT_ANSWER_S:
-            raise StoreUnavailable(
-                "The issuer of tokens cannot be asked for its keys.", remedy=_REMEDY
-            )
+            raise StoreUnavailable("The token issuer does not return its keys.", remedy=_REMEDY)
         return self._keys.get(key_id)
 
     async def close(self) -> None:
+        """Close the connection to the issuer."""
         await self._client.aclose()
 
     async def _fetch(self) -> None:
-        """Keys as they are now; those that are known stay where there is no answer."""
+        """Replace the cached keys. Keep them when the issuer does not answer."""
         try:
             url = self._url or await self._discovered()
             self._keys = usable_keys(await self._document(url))
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             _log.warning(
-                "The keys of the issuer of tokens could not be fetched: %s: %s",
+                "Cannot fetch the keys of the token issuer: %s: %s",
                 type(error).__name__,
                 error,
             )
-            self._not_before_s = self._now_s() + TRY_AGAIN_AFTER_S
+            self._not_before_s = self._now_s() + RETRY_AFTER_S
             return
         self._fetched_s = self._now_s()
         self._not_before_s = self._fetched_s + REFETCH_AFTER_S
@@ -99,9 +103,9 @@ class Jwks:
         )
         url = document.get("jwks_uri")
         if document.get("issuer") != self._issuer or not isinstance(url, str):
-            raise ValueError("the discovery document is another issuer's, or names no keys")
+            raise ValueError("the discovery document is of another issuer, or has no jwks_uri")
         if httpx.URL(url).scheme != "https" and httpx.URL(self._issuer).scheme == "https":
-            raise ValueError("the discovery document names keys that are fetched without TLS")
+            raise ValueError("the jwks_uri of the discovery document is not https")
         return url
 
     async def _document(self, url: str) -> dict[str, Any]:
@@ -109,23 +113,28 @@ class Jwks:
             "GET", url, headers={"Accept": "application/json"}
         ) as answer:
             if answer.status_code != 200:
-                raise ValueError(f"it answered {answer.status_code}")
+                raise ValueError(f"status {answer.status_code}")
             content = bytearray()
             async for part in answer.aiter_bytes():
                 content += part
                 if len(content) > ANSWER_MAX_BYTES:
-                    raise ValueError("the answer is too long")
+                    raise ValueError("the response is too long")
         document = httpx.Response(200, content=bytes(content)).json()
         if not isinstance(document, dict):
-            raise ValueError("the answer is no JSON object")
+            raise ValueError("the response is not a JSON object")
         return document
 
 
 def usable_keys(document: dict[str, Any]) -> dict[str, PublicKey]:
-    """By key id: RSA and elliptic keys for signatures. Symmetric, short and foreign ones are left out. Raises ValueError."""
+    """Return RSA and elliptic-curve signature keys by key id.
+
+    Symmetric keys, RSA keys under RSA_MIN_BITS and unknown kinds are skipped.
+
+    Raises ValueError: the document has no list of keys.
+    """
     listed = document.get("keys")
     if not isinstance(listed, list):
-        raise ValueError("the answer has no list of keys")
+        raise ValueError("the response has no list of keys")
     found = (
         (entry.get("kid"), _usable(entry))
         for entry in listed
@@ -142,7 +151,7 @@ def _usable(entry: dict[str, Any]) -> PublicKey | None:
             {name: value for name, value in entry.items() if name != "alg"}
         ).key
     except jwt.PyJWTError:
-        return None  # of a kind that this version does not know: the others are used
+        return None  # a kind of key that this version of PyJWT does not know
     if isinstance(key, RSAPublicKey):
         fitting: tuple[str, ...] = _RSA if key.key_size >= RSA_MIN_BITS else ()
     elif isinstance(key, EllipticCurvePublicKey):

@@ -1,11 +1,10 @@
-"""API keys: made, kept as hashes in a file of the home, and recognised.
+"""Create, store and verify API keys.
 
-What belongs here: the file and what is in it. What stays out: printing (`cli/commands/keys.py`), requests (`lock.py`).
+A key is `gp_<id>_<secret>`: the id finds the entry, the secret proves it. The file stores a
+SHA-256 of the secret. The secret has 256 random bits, so that it cannot be guessed from its hash
+and a slow hash would only add load.
 
-A key is `gp_<id>_<secret>`. The id finds the entry, the secret proves it. The secret is 256 random bits, so that one SHA-256 of it
-cannot be turned back by guessing, and a slow hash would add nothing but load.
-
-    <home>/api/keys.json    mode 0600; read again whenever it has changed, so that what is revoked is refused at once
+    <home>/api/keys.json    mode 0600; read again when it changes: revoking works at once
 """
 
 import hashlib
@@ -38,7 +37,7 @@ _NOBODY = hashlib.sha256(b"nobody").hexdigest()
 
 
 class StoredKey(BaseModel):
-    """All that is kept of a key."""
+    """One entry of the file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -56,7 +55,7 @@ class StoredKey(BaseModel):
         return self.expires_at_utc is not None and self.expires_at_utc <= datetime.now(UTC)
 
 
-class _Stored(BaseModel):
+class _KeyDocument(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: Literal[1] = 1
@@ -80,14 +79,18 @@ class KeyFile:
         datasets: tuple[str, ...] = (),
         expires_in: timedelta | None = None,
     ) -> str:
-        """The key, which is nowhere to be had again. Raises ParameterInvalid (the name), Conflict (it is taken), StoreDenied."""
+        """Create a key and return it. It cannot be shown again.
+
+        Raises ParameterInvalid: the name is not allowed. Conflict: the name is taken. StoreDenied:
+        the file cannot be written.
+        """
         if not _NAME.fullmatch(name):
             raise ParameterInvalid(
-                f"{name!r} cannot be the name of a key.",
+                f"{name!r} is not a valid name for a key.",
                 remedy="Use 1 to 64 letters, digits, dots, underscores and hyphens.",
             )
         identifier, secret, now = secrets.token_hex(6), secrets.token_urlsafe(32), datetime.now(UTC)
-        made = StoredKey(
+        new_key = StoredKey(
             id=identifier,
             name=name,
             sha256=_digest(secret),
@@ -101,14 +104,14 @@ class KeyFile:
             present = self._read().keys
             if any(key.name == name for key in present):
                 raise Conflict(
-                    f"There is a key {name!r} already.",
+                    f"A key named {name!r} exists.",
                     remedy="Choose another name, or revoke that key first.",
                 )
-            self._write(_Stored(keys=(*present, made)))
+            self._write(_KeyDocument(keys=(*present, new_key)))
         return f"{KEY_PREFIX}{identifier}_{secret}"
 
     def revoke(self, name: str) -> None:
-        """Raises ParameterInvalid where there is no such key."""
+        """Remove the key. Raises ParameterInvalid when no key has this name."""
         with self._changing():
             present = self._read().keys
             kept = tuple(key for key in present if key.name != name)
@@ -116,23 +119,27 @@ class KeyFile:
                 raise ParameterInvalid(
                     f"There is no key {name!r}.", remedy="See geo-platform keys list."
                 )
-            self._write(_Stored(keys=kept))
+            self._write(_KeyDocument(keys=kept))
 
     def listed(self) -> tuple[StoredKey, ...]:
+        """Return all keys, expired ones too."""
         return self._read().keys
 
     def names(self) -> tuple[str, ...]:
-        """Of those that open anything now."""
+        """Return the names of the keys that have not expired."""
         return tuple(key.name for key in self.listed() if not key.is_expired)
 
     def principal_of(self, credential: str) -> Principal:
-        """Raises Unauthenticated; StoreDenied where the file cannot be used, which lets nobody in."""
+        """Return the principal of a key.
+
+        Raises Unauthenticated; StoreDenied when the file cannot be used: then nobody is let in.
+        """
         form = _FORM.fullmatch(credential)
         if form is None:
             raise Unauthenticated("There is no such API key.", reason="key: malformed")
         identifier, secret = form.groups()
         key = self._current().get(identifier)
-        # compared also where there is none, so that the time says nothing
+        # Compare even without an entry, so that the response time does not tell ids apart.
         matches = hmac.compare_digest(_digest(secret), key.sha256 if key is not None else _NOBODY)
         if key is None or not matches:
             raise Unauthenticated(
@@ -144,7 +151,10 @@ class KeyFile:
         return Principal(f"key:{key.name}", key.scope, key.containers, key.datasets)
 
     def _current(self) -> dict[str, StoredKey]:
-        """Read again where the file is another: a write is a rename, so inode, size and time tell."""
+        """Return the keys by id, read again if the file changed.
+
+        A write replaces the file by renaming, so that inode, size and time identify a version.
+        """
         seen = self._state()
         if seen != self._seen:
             self._known = {key.id: key for key in self._read().keys}
@@ -159,25 +169,25 @@ class KeyFile:
                 return None
         if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise StoreDenied(
-                f"The file of API keys {self._path} may be written by others.",
-                remedy=f"chmod 600 {self._path}, and look at geo-platform keys list.",
+                f"Other users may write the file of API keys {self._path}.",
+                remedy=f"chmod 600 {self._path}, then check geo-platform keys list.",
             )
         return found.st_ino, found.st_size, found.st_mtime_ns
 
-    def _read(self) -> _Stored:
+    def _read(self) -> _KeyDocument:
         if self._state() is None:
-            return _Stored()
+            return _KeyDocument()
         with os_errors(f"The file of API keys {self._path}"):
             content = self._path.read_bytes()
         try:
-            return _Stored.model_validate_json(content)
+            return _KeyDocument.model_validate_json(content)
         except ValidationError as error:
             raise StoreDenied(
-                f"The file of API keys {self._path} is damaged: {error.error_count()} faults.",
-                remedy="Restore it, or remove it and make keys anew.",
+                f"The file of API keys {self._path} is damaged: {error.error_count()} errors.",
+                remedy="Restore the file, or remove it and create new keys.",
             ) from None
 
-    def _write(self, stored: _Stored) -> None:
+    def _write(self, stored: _KeyDocument) -> None:
         with os_errors(f"The file of API keys {self._path}"):
             incoming = new_incoming(self._path.parent)
             try:

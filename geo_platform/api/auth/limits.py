@@ -1,8 +1,6 @@
-"""How often one may ask, and how much one may send.
+"""Limit requests per minute and the size of request bodies.
 
-What belongs here: counting, and bodies that are cut off. What stays out: who asks (`lock.py`), where it stands (`guard.py`).
-
-Counts are of this process: several processes count each for itself. An IPv6 network of 64 bits is one address.
+Each process counts for itself. An IPv6 /64 network counts as one address.
 """
 
 from ipaddress import IPv6Address, ip_address
@@ -16,12 +14,12 @@ from starlette.types import Message, Receive
 from geo_platform.errors import BodyTooLarge, RateExceeded
 from geo_platform.settings import Settings
 
-# Credentials that did not hold, of one address: beyond it none of them is looked at.
+# Failed credentials of one address. Beyond this number, credentials from it are not checked.
 FAILURES_PER_MINUTE = 30
 
 
 class RateLimits:
-    """Of one process. Safe among the tasks of one event loop."""
+    """Request counts of this process. Safe among the tasks of one event loop."""
 
     def __init__(self, settings: Settings) -> None:
         self._counts = SlidingWindowCounterRateLimiter(MemoryStorage())
@@ -34,24 +32,26 @@ class RateLimits:
         self._of_failures = RateLimitItemPerMinute(FAILURES_PER_MINUTE, namespace="failure")
 
     async def count_address(self, address: str) -> None:
-        """Raises RateExceeded."""
-        await self._count(self._of_address, network_of(address), "This address asks too often.")
+        """Count a request of this address. Raises RateExceeded."""
+        await self._count(
+            self._of_address, network_of(address), "Too many requests from this address."
+        )
 
     async def count_principal(self, subject: str) -> None:
-        """Raises RateExceeded."""
-        await self._count(self._of_principal, subject, f"{subject} asks too often.")
+        """Count a request of this principal. Raises RateExceeded."""
+        await self._count(self._of_principal, subject, f"Too many requests from {subject}.")
 
     async def count_failure(self, address: str) -> None:
-        """A credential that did not hold."""
+        """Count a failed credential of this address."""
         await self._counts.hit(self._of_failures, network_of(address))
 
     async def check_failures(self, address: str) -> None:
-        """Raises RateExceeded where too many credentials of this address did not hold."""
+        """Raise RateExceeded if this address sent too many failed credentials."""
         if not await self._counts.test(self._of_failures, network_of(address)):
             raise await self._exceeded(
                 self._of_failures,
                 network_of(address),
-                "Too many credentials of this address did not hold.",
+                "Too many failed credentials from this address.",
             )
 
     async def _count(self, limit: RateLimitItem, who: str, message: str) -> None:
@@ -64,7 +64,7 @@ class RateLimits:
 
 
 def network_of(address: str) -> str:
-    """What is counted as one: an IPv4 address, or the 64 bits that one customer of IPv6 has all addresses of."""
+    """Return what counts as one client: an IPv4 address, or the /64 network of an IPv6 address."""
     try:
         parsed = ip_address(address)
     except ValueError:
@@ -77,7 +77,7 @@ def network_of(address: str) -> str:
 
 
 class BodyLimit:
-    """A request's body, cut off where it is longer than it may be, whatever its Content-Length says or leaves out."""
+    """Cuts off a request body that is too long, whatever its Content-Length declares."""
 
     def __init__(self, receive: Receive, max_bytes: int) -> None:
         self._receive = receive
@@ -86,7 +86,7 @@ class BodyLimit:
         self.exceeded: BodyTooLarge | None = None
 
     async def receive(self) -> Message:
-        """Raises BodyTooLarge, and every time after it."""
+        """Return the next message. Raises BodyTooLarge, then and at every later call."""
         if self.exceeded is not None:
             raise self.exceeded
         message = await self._receive()
@@ -98,6 +98,7 @@ class BodyLimit:
 
 
 def too_large(max_bytes: int) -> BodyTooLarge:
+    """Return the error for a body over `max_bytes`."""
     return BodyTooLarge(
         f"The request's body is longer than {max_bytes} bytes.", max_bytes=max_bytes
     )

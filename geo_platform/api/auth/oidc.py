@@ -1,9 +1,8 @@
-"""OIDC access tokens: whether one holds, and whose it is.
+"""Verify OIDC access tokens and read scope and allow-lists from their claims.
 
-What belongs here: claims, and what they mean for scope and allow-lists. What stays out: the issuer's keys (`jwks.py`).
-
-A token is good where its signature is by a key that the issuer publishes now, with an algorithm of ALGORITHMS that fits the key's
-own kind, and issuer, audience, expiry and not-before hold. What a token says of where its key lies (`jku`, `x5u`, `jwk`) is never read.
+A token is valid if a key that the issuer publishes now signed it, with an algorithm of ALGORITHMS
+that fits the key, and if issuer, audience, expiry and not-before are right. Key locations that the
+token itself names (`jku`, `x5u`, `jwk`) are never read. The keys are fetched in `jwks.py`.
 """
 
 from collections.abc import Mapping
@@ -19,11 +18,10 @@ from geo_platform.api.auth.principal import Principal, Scope
 from geo_platform.errors import Forbidden, ParameterInvalid, Unauthenticated
 from geo_platform.settings import Settings
 
-# Signatures by a key pair alone. `none` and HS* are not among them: what is public would be the
-# secret.
+# Asymmetric signatures only. With HS*, the issuer's public key would be the shared secret.
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512")
 
-# That two clocks may differ by.
+# Allowed clock difference between the issuer and this host.
 LEEWAY_S = 30
 
 TOKEN_MAX_CHARACTERS = 16 * 1024
@@ -31,7 +29,7 @@ _REQUIRED = ["exp", "iss", "aud", "sub"]
 
 
 class TokenVerifier:
-    """Of one issuer and audience. `keys` is where the issuer publishes its own."""
+    """Verifies tokens of one issuer and audience against the issuer's `keys`."""
 
     def __init__(self, keys: Jwks, *, issuer: str, audience: str) -> None:
         self._keys = keys
@@ -39,19 +37,24 @@ class TokenVerifier:
         self._audience = audience
 
     async def principal_of(self, token: str) -> Principal:
-        """Raises Unauthenticated, Forbidden (a good token without a scope of ours), StoreUnavailable (the issuer cannot be asked)."""
+        """Return the principal of a token.
+
+        Raises Unauthenticated: the token is not valid. Forbidden: it has no scope of this platform.
+        StoreUnavailable: the issuer cannot be reached.
+        """
         algorithm, key_id = _header_of(token)
         key = await self._keys.key(key_id)
         if key is None:
-            raise _refused("no such key")
+            raise _invalid("no such key")
         return principal_of_claims(self._claims(token, key, algorithm))
 
     async def close(self) -> None:
+        """Close the connection to the issuer."""
         await self._keys.close()
 
     def _claims(self, token: str, key: PublicKey, algorithm: str) -> dict[str, Any]:
         if algorithm not in key.algorithms:
-            raise _refused("the algorithm is not the key's")
+            raise _invalid("the algorithm is not the key's")
         try:
             return jwt.decode(
                 token,
@@ -63,11 +66,14 @@ class TokenVerifier:
                 options={"require": _REQUIRED},
             )
         except jwt.PyJWTError as error:
-            raise _refused(type(error).__name__) from error
+            raise _invalid(type(error).__name__) from error
 
 
 def open_verifier(settings: Settings) -> TokenVerifier | None:
-    """None where no issuer is set. Raises ParameterInvalid where the settings do not fit together."""
+    """Return the verifier of the configured issuer, or None if none is configured.
+
+    Raises ParameterInvalid: an issuer without an audience, or an address that is not https.
+    """
     issuer, audience, jwks_url = (
         settings.api_oidc_issuer,
         settings.api_oidc_audience,
@@ -78,7 +84,7 @@ def open_verifier(settings: Settings) -> TokenVerifier | None:
     if not issuer or not audience:
         raise ParameterInvalid(
             "Tokens need both an issuer and an audience.",
-            remedy="Set GEO_PLATFORM_API_OIDC_ISSUER and GEO_PLATFORM_API_OIDC_AUDIENCE, or neither.",
+            remedy="Set both GEO_PLATFORM_API_OIDC_ISSUER and _AUDIENCE, or neither.",
         )
     for address in filter(None, (issuer, jwks_url)):
         _check_address(address)
@@ -86,20 +92,24 @@ def open_verifier(settings: Settings) -> TokenVerifier | None:
 
 
 def principal_of_claims(claims: Mapping[str, Any]) -> Principal:
-    """`scp` (or `scope`) is what the client may do for somebody, `roles` what is assigned to whom it acts for: with both, the lesser holds.
+    """Return the principal that the claims of a verified token describe.
 
-    Roles as `container:NAME` and `dataset:PATTERN` are allow-lists. Raises Forbidden where no scope of ours is among them.
+    `scp` (or `scope`) is what the client may do for the user; `roles` is what the user was
+    assigned. With both, the lower scope applies. Roles of the form `container:NAME` and
+    `dataset:PATTERN` are allow-lists.
+
+    Raises Forbidden: neither claim has a scope of this platform.
     """
     subject = (
         f"oid:{claims['oid']}" if isinstance(claims.get("oid"), str) else f"sub:{claims['sub']}"
     )
     roles = _names(claims.get("roles"))
-    given = [
+    granted = [
         scope
         for names in (_names(claims.get("scp", claims.get("scope"))), roles)
         if (scope := _highest(names))
     ]
-    if not given:
+    if not granted:
         audit(subject, allowed=False, reason="the token has no scope")
         raise Forbidden(
             "The token has none of the scopes reader, submitter, operator.", remedy=_NO_SCOPE
@@ -108,10 +118,10 @@ def principal_of_claims(claims: Mapping[str, Any]) -> Principal:
         role.removeprefix("container:") for role in roles if role.startswith("container:")
     )
     datasets = tuple(role.removeprefix("dataset:") for role in roles if role.startswith("dataset:"))
-    return Principal(subject, min(given, key=list(Scope).index), containers, datasets)
+    return Principal(subject, min(granted, key=list(Scope).index), containers, datasets)
 
 
-_NO_SCOPE = "Ask for a token with one of these scopes, or to be assigned one of these roles."
+_NO_SCOPE = "Request a token with one of these scopes, or have one of these roles assigned."
 
 
 def _names(claim: object) -> tuple[str, ...]:
@@ -127,33 +137,34 @@ def _highest(names: tuple[str, ...]) -> Scope | None:
 
 def _header_of(token: str) -> tuple[str, str]:
     if len(token) > TOKEN_MAX_CHARACTERS:
-        raise _refused("too long")
+        raise _invalid("too long")
     try:
         header = jwt.get_unverified_header(token)
     except jwt.PyJWTError as error:
-        raise _refused(type(error).__name__) from error
+        raise _invalid(type(error).__name__) from error
     algorithm, key_id = header.get("alg"), header.get("kid")
     if algorithm not in ALGORITHMS:
-        raise _refused("the algorithm is not allowed")
+        raise _invalid("the algorithm is not allowed")
     if not isinstance(key_id, str) or not key_id:
-        raise _refused("it names no key")
+        raise _invalid("it names no key")
     return algorithm, key_id
 
 
-def _refused(reason: str) -> Unauthenticated:
-    return Unauthenticated("The token does not hold.", reason=f"token: {reason}")
+def _invalid(reason: str) -> Unauthenticated:
+    return Unauthenticated("The token is not valid.", reason=f"token: {reason}")
 
 
 def _check_address(address: str) -> None:
-    """Keys that came by http would be anybody's; on this machine's own loopback there is nobody in between."""
+    """Require https, so that nobody can replace the keys on the way. Loopback may use http."""
     parts = urlsplit(address)
     if parts.scheme == "https" and parts.hostname and not parts.username:
         return
     if parts.scheme == "http" and _is_loopback(parts.hostname or ""):
         return
     raise ParameterInvalid(
-        f"The address {address!r} of the issuer of tokens is no https address.",
-        remedy="Set GEO_PLATFORM_API_OIDC_ISSUER and GEO_PLATFORM_API_OIDC_JWKS_URL to addresses that begin with https://.",
+        f"The address {address!r} of the token issuer is not an https address.",
+        remedy="Set GEO_PLATFORM_API_OIDC_ISSUER and GEO_PLATFORM_API_OIDC_JWKS_URL to addresses "
+        "that begin with https://.",
     )
 
 

@@ -1,6 +1,6 @@
-"""Who asks, and what they may: the value that the lock hands to every route.
+"""The authenticated caller: subject, scope and allow-lists.
 
-What belongs here: scopes, allow-lists, the decision. What stays out: credentials (`oidc.py`, `keys.py`), HTTP.
+Every route gets one. It is made from a token (`oidc.py`) or an API key (`keys.py`).
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 
 
 class Scope(StrEnum):
-    """Each holds those before it."""
+    """Access levels, lowest first. Each includes those before it."""
 
     reader = "reader"
     submitter = "submitter"
@@ -18,7 +18,10 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True)
 class Principal:
-    """`containers` and `datasets` are patterns of names; none means all."""
+    """An authenticated caller.
+
+    `containers` and `datasets` are shell-style name patterns. An empty tuple allows every name.
+    """
 
     subject: str
     scope: Scope
@@ -27,10 +30,11 @@ class Principal:
 
     @property
     def is_limited(self) -> bool:
-        """Whether there is anything that it may not see: what shows all of the platform is closed to it."""
+        """Return whether an allow-list applies: pages that show all data are then closed."""
         return bool(self.containers or self.datasets)
 
     def holds(self, scope: Scope) -> bool:
+        """Return whether the caller's scope includes `scope`."""
         order = list(Scope)
         return order.index(self.scope) >= order.index(scope)
 

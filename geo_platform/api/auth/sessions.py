@@ -1,13 +1,11 @@
-"""Signing in with a browser: a page that takes a credential, and the sealed cookie that stands for it afterwards.
+"""Browser sessions: an encrypted cookie that carries the credential.
 
-What belongs here: the cookie, and which requests it may vouch for. What stays out: the page (`login.py`), whether a credential holds
-(`lock.py`).
+The cookie is valid on this host for GEO_PLATFORM_API_SESSION_HOURS. It holds the credential
+itself, so that revoking the key, or the token's expiry, ends the session. It works for Dagster's
+pages only, never for `/api`. `SameSite=Strict` keeps it out of other sites' requests; a request
+that can change something must also name this host as its origin. `login.py` has the sign-in page.
 
-The cookie is the credential itself, sealed, so that it holds only here and only for GEO_PLATFORM_API_SESSION_HOURS, and so that a key
-which was revoked or a token which expired ends the session with it. It vouches for Dagster's pages alone, never for `/api`.
-`SameSite=Strict` keeps it from other sites' requests; beyond that, whatever could change something must name this very host as its origin.
-
-    <home>/api/session.secret    mode 0600, where GEO_PLATFORM_API_SESSION_SECRET is not set
+    <home>/api/session.secret    mode 0600, if GEO_PLATFORM_API_SESSION_SECRET is not set
 """
 
 import base64
@@ -26,10 +24,10 @@ from geo_platform.errors import ParameterInvalid, Unauthenticated
 from geo_platform.settings import Settings
 from geo_platform.storage.local.atomic import os_errors, own_folder, process_lock
 
-# With this prefix browsers take it only with Secure, for the whole host and from no other one.
+# Browsers accept a cookie with this prefix only with Secure, without Domain and for the path `/`.
 COOKIE = "__Host-geo_platform"
 
-# Browsers take 4096 for name and value.
+# Browsers keep at most 4096 characters of name and value.
 COOKIE_MAX_CHARACTERS = 4000
 
 BROWSER_PATHS = ("/dagster",)
@@ -37,14 +35,14 @@ _SAFE = frozenset({"GET", "HEAD"})
 
 
 class Sessions:
-    """Seals and opens cookies."""
+    """Encrypts and decrypts session cookies."""
 
     def __init__(self, secret: str, hours: float) -> None:
         self._fernet = Fernet(base64.urlsafe_b64encode(hashlib.sha256(secret.encode()).digest()))
         self._seconds = int(hours * 3600)
 
     def sealed(self, credential: str) -> str:
-        """The cookie's value. Raises ParameterInvalid where no browser would keep it."""
+        """Return the cookie's value. Raises ParameterInvalid when it is too long for a browser."""
         value = self._fernet.encrypt(credential.encode()).decode()
         if len(value) > COOKIE_MAX_CHARACTERS:
             raise ParameterInvalid(
@@ -53,13 +51,17 @@ class Sessions:
         return value
 
     def applies(self, scope: Scope, headers: Headers) -> bool:
-        """Whether this request is a browser's that shows its cookie and no other credential."""
+        """Return whether this is a browser page whose only credential is the cookie."""
         has_other = "authorization" in headers or "x-api-key" in headers
         return is_browser_path(scope["path"]) and not has_other and COOKIE in _cookies(headers)
 
     def credential_in(self, scope: Scope, headers: Headers) -> str:
-        """Raises Unauthenticated where the cookie is over or not ours, or where another site could have made the request."""
-        if may_change(scope) and not is_same_origin(headers):
+        """Return the credential in the cookie.
+
+        Raises Unauthenticated: the cookie expired or is not from this platform, or another site may
+        have made the request.
+        """
+        if can_change(scope) and not is_same_origin(headers):
             raise Unauthenticated(
                 "The request comes from another site.", reason="cookie: not of this origin"
             )
@@ -67,17 +69,17 @@ class Sessions:
             return self._fernet.decrypt(_cookies(headers)[COOKIE], ttl=self._seconds).decode()
         except InvalidToken:
             raise Unauthenticated(
-                "The sign-in is over.", reason="cookie: expired or not ours"
+                "The session has expired.", reason="cookie: expired or not ours"
             ) from None
 
     def set_cookie(self, value: str) -> str:
-        """The header that sets it; an empty value takes it away."""
+        """Return the Set-Cookie header. An empty value deletes the cookie."""
         age = self._seconds if value else 0
         return f"{COOKIE}={value}; Max-Age={age}; Path=/; Secure; HttpOnly; SameSite=Strict"
 
 
 def open_sessions(settings: Settings) -> Sessions:
-    """Raises StoreDenied, StoreUnavailable where the home cannot keep the secret."""
+    """Return the sessions of this home. Raises StoreDenied, StoreUnavailable."""
     given = settings.api_session_secret
     secret = (
         given.get_secret_value()
@@ -88,16 +90,20 @@ def open_sessions(settings: Settings) -> Sessions:
 
 
 def is_browser_path(path: str) -> bool:
+    """Return whether the cookie works for this path."""
     return any(path == base or path.startswith(f"{base}/") for base in BROWSER_PATHS)
 
 
-def may_change(scope: Scope) -> bool:
-    """A socket too: mutations and subscriptions go through it, and browsers let any site open one."""
+def can_change(scope: Scope) -> bool:
+    """Return whether the request can change something.
+
+    A WebSocket can: mutations go through it, and browsers let any site open one.
+    """
     return scope["type"] == "websocket" or scope["method"] not in _SAFE
 
 
 def is_same_origin(headers: Headers) -> bool:
-    """By what a browser itself says and no page can change. Without an Origin it is not."""
+    """Return whether the Origin header names this host. A page cannot forge that header."""
     origin, host = urlsplit(headers.get("origin", "")), headers.get("host", "")
     return bool(host) and origin.scheme in ("http", "https") and origin.netloc == host
 
@@ -107,9 +113,9 @@ def _cookies(headers: Headers) -> dict[str, str]:
 
 
 def _kept_secret(path: Path) -> str:
-    """Made once: whoever comes second reads it."""
+    """Return the secret in the file, made at the first call."""
     with (
-        os_errors(f"The secret of sessions {path}"),
+        os_errors(f"The session secret {path}"),
         process_lock(own_folder(path.parent) / ".session.lock"),
     ):
         if not path.exists():
@@ -118,5 +124,7 @@ def _kept_secret(path: Path) -> str:
                 file.write(secrets.token_urlsafe(32))
         secret = path.read_text("ascii").strip()
     if len(secret) < 32:
-        raise ParameterInvalid(f"{path} holds no secret.", remedy="Remove it: another is made.")
+        raise ParameterInvalid(
+            f"{path} does not hold a secret.", remedy="Remove the file; a new one is made."
+        )
     return secret

@@ -52,7 +52,7 @@ def checked_request(given: object) -> Mapping[str, Any]:
     return {"query": given["query"], "variables": variables, "operationName": name}
 
 
-def demand_reading(request: Mapping[str, Any], subject: str) -> None:
+def check_read_only(request: Mapping[str, Any], subject: str) -> None:
     """Raises Forbidden where any operation of the document is a mutation, whichever is meant to be executed; ParameterInvalid."""
     document = _document(request["query"])
     for definition in document.definitions:

@@ -22,11 +22,11 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from geo_platform.api.auth.audit import audit
-from geo_platform.api.auth.authentication import demand_scope, principal_let_in
-from geo_platform.api.auth.login import refusal
+from geo_platform.api.auth.authentication import authenticated_principal, check_scope
+from geo_platform.api.auth.login import refusal_response
 from geo_platform.api.auth.principal import Principal
 from geo_platform.api.auth.principal import Scope as Allowed
-from geo_platform.api.dagster.graphql_gate import demand_reading, read_request
+from geo_platform.api.dagster.graphql_gate import check_read_only, read_request
 from geo_platform.api.dagster.proxy_socket import relay
 from geo_platform.errors import (
     Forbidden,
@@ -85,8 +85,8 @@ class DagsterProxy:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            principal = principal_let_in(scope)
-            demand_unlimited(principal)
+            principal = authenticated_principal(scope)
+            check_unlimited(principal)
             path = checked_path(scope)
             if scope["type"] == "websocket":
                 await relay(
@@ -100,13 +100,13 @@ class DagsterProxy:
                 return
             answer = await self._answer(Request(scope, receive), principal, path)
         except PlatformError as error:
-            answer = refusal(error, HTTPConnection(scope))
+            answer = refusal_response(error, HTTPConnection(scope))
         await answer(scope, receive, send)
 
     async def _answer(self, request: Request, principal: Principal, path: str) -> Response:
         if path == PREFIX:
             return RedirectResponse(f"{PREFIX}/", status_code=308)
-        demand_scope(
+        check_scope(
             principal,
             Allowed.reader
             if request.method in ("GET", "HEAD") or path == GRAPHQL
@@ -119,7 +119,7 @@ class DagsterProxy:
             return await self._graphiql(request, principal, headers)
         asked = read_request(await request.body())
         if not may_change(principal):
-            demand_reading(asked, principal.subject)
+            check_read_only(asked, principal.subject)
         return await self._sent(principal, "POST", GRAPHQL, headers=headers, json=asked)
 
     async def _graphiql(
@@ -195,7 +195,7 @@ def may_change(principal: Principal) -> bool:
     return principal.holds(Allowed.operator)
 
 
-def demand_unlimited(principal: Principal) -> None:
+def check_unlimited(principal: Principal) -> None:
     """Raises Forbidden for whoever may not see everything: Dagster's pages know no allow-lists."""
     if principal.is_limited:
         audit(principal.subject, allowed=False, reason="has allow-lists")

@@ -18,10 +18,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.typing import Subprotocol
 
-from geo_platform.api.auth.authentication import demand_scope
+from geo_platform.api.auth.authentication import check_scope
 from geo_platform.api.auth.principal import Principal
 from geo_platform.api.auth.principal import Scope as Allowed
-from geo_platform.api.dagster.graphql_gate import checked_request, demand_reading
+from geo_platform.api.dagster.graphql_gate import check_read_only, checked_request
 from geo_platform.errors import NotFound, ParameterInvalid, PlatformError, StoreUnavailable
 
 PATH = "/dagster/graphql"
@@ -50,7 +50,7 @@ async def relay(
         raise ParameterInvalid(
             "The socket speaks another protocol.", remedy=f"Ask for the subprotocol {PROTOCOL}."
         )
-    demand_scope(principal, Allowed.reader)
+    check_scope(principal, Allowed.reader)
     address = upstream.copy_with(
         scheme="wss" if upstream.scheme == "https" else "ws", raw_path=PATH.encode()
     )
@@ -132,7 +132,7 @@ def passed_message(text: str, principal: Principal) -> dict[str, Any]:
         return {"type": kind, "id": given["id"]}
     asked = checked_request(given.get("payload"))
     if not principal.holds(Allowed.operator):
-        demand_reading(asked, principal.subject)
+        check_read_only(asked, principal.subject)
     # the webserver looks for the operation's name under another name than the protocol has
     return {
         "type": kind,

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from geo_platform.api.auth.authentication import demand_container, demand_dataset
+from geo_platform.api.auth.authentication import check_container, check_dataset
 from geo_platform.api.auth.principal import Principal
 from geo_platform.api.dagster.graphql import DagsterGraphql, RunFound
 from geo_platform.api.dagster.run_events import error_of, refused_in
@@ -197,8 +197,8 @@ class Intake:
     def _sources(self, asked: JobAsked, who: Who) -> tuple[Arrival, ...]:
         if not asked.sources:
             return ()
-        demand_container(who.principal, asked.container)
-        demand_dataset(who.principal, asked.dataset)
+        check_container(who.principal, asked.container)
+        check_dataset(who.principal, asked.dataset)
         return tuple(source_of(self._objects, asked.container, key) for key in asked.sources)
 
     def _new_job(
@@ -258,7 +258,7 @@ class Intake:
 def demand_dataset_of(job: JobSubmitted, principal: Principal) -> None:
     """Raises Forbidden where the principal may not write what the job writes."""
     if job.dataset:
-        demand_dataset(principal, job.dataset)
+        check_dataset(principal, job.dataset)
 
 
 def _asking(who: Who, now: datetime | None = None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Body, Path, Request
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
-from geo_platform.api.auth.authentication import Reader, Submitter, demand_container, demand_dataset
+from geo_platform.api.auth.authentication import Reader, Submitter, check_container, check_dataset
 from geo_platform.api.jobs.data_request import DataRequest, planned
 from geo_platform.api.jobs.idempotency import IdempotencyKey, answered_once
 from geo_platform.api.jobs.intake import Accepted
@@ -115,8 +115,8 @@ def platform_routes(services: Services) -> APIRouter:
         """Ask for a version of a resource. Raster or vector comes from the file's content."""
 
         def accepted() -> tuple[int, DataAccepted]:
-            demand_container(principal, body.container_name)
-            demand_dataset(principal, body.dataset_id)
+            check_container(principal, body.container_name)
+            check_dataset(principal, body.dataset_id)
             plan = planned(services.objects, body)
             done = services.intake.submit(plan.asked, plan.parameters, who_asks(principal, request))
             kept = _keep(services, body, done, plan.data_type, principal.subject)

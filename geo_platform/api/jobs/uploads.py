@@ -23,7 +23,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from geo_platform.api.auth.authentication import Submitter, demand_container
+from geo_platform.api.auth.authentication import Submitter, check_container
 from geo_platform.api.auth.limits import too_large
 from geo_platform.api.auth.principal import Principal
 from geo_platform.api.problems import problem_responses
@@ -114,7 +114,7 @@ def upload_routes(settings: Settings, objects: ObjectStore) -> APIRouter:
     )
     async def offer(asked: UploadAsked, principal: Submitter) -> UploadOffered:
         """Ask where to send a file to."""
-        demand_container(principal, BRONZE)
+        check_container(principal, BRONZE)
         most = upload_max_bytes(settings)
         if asked.size_bytes is not None and asked.size_bytes > most:
             raise too_large(most)
@@ -155,7 +155,7 @@ def upload_routes(settings: Settings, objects: ObjectStore) -> APIRouter:
         file_name: Annotated[str, Path(max_length=255, examples=["dem.tif"])],
     ) -> Uploaded:
         """Send a file to the platform itself: in the embedded profile alone."""
-        demand_container(principal, BRONZE)
+        check_container(principal, BRONZE)
         if settings.profile is Profile.production:
             raise NotFound(
                 "Files go to the storage account here.",

@@ -110,7 +110,7 @@ def test_a_file_that_others_may_write_or_that_is_damaged_lets_nobody_in(path: Pa
     keys = KeyFile(path)
     key = keys.create("a", Scope.reader)
     path.chmod(0o666)
-    with pytest.raises(StoreDenied, match="written by others"):
+    with pytest.raises(StoreDenied, match="Other users may write"):
         keys.principal_of(key)
     path.chmod(0o600)
     path.write_text('{"version": 1, "keys": [{"name": "a"}]}')

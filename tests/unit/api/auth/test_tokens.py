@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from jwt.algorithms import RSAAlgorithm
 
-from geo_platform.api.auth.jwks import REFETCH_AFTER_S, TRY_AGAIN_AFTER_S, Jwks, usable_keys
+from geo_platform.api.auth.jwks import REFETCH_AFTER_S, RETRY_AFTER_S, Jwks, usable_keys
 from geo_platform.api.auth.oidc import TokenVerifier, open_verifier, principal_of_claims
 from geo_platform.api.auth.principal import Principal, Scope
 from geo_platform.errors import (
@@ -70,7 +70,7 @@ def refusal(issuer: Issuer, token: str) -> str:
     """The reason that the audit log has; the person is told nothing of it."""
     (found,) = outcomes(issuer, token)
     assert isinstance(found, Unauthenticated)
-    assert found.message == "The token does not hold."
+    assert found.message == "The token is not valid."
     return str(found.details["reason"])
 
 
@@ -268,7 +268,7 @@ def test_an_issuer_that_is_down_is_said_so_and_asked_again_soon(issuer: Issuer) 
                     await keys.key("first")
             assert len(issuer.requests) == 1
             issuer.is_down = False
-            clock.now_s += TRY_AGAIN_AFTER_S
+            clock.now_s += RETRY_AFTER_S
             assert await keys.key("first") is not None
         finally:
             await keys.close()

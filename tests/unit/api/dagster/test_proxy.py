@@ -10,7 +10,7 @@ import pytest
 
 from geo_platform.api.auth.sessions import Sessions
 from tests.support.listening import Listener, listening
-from tests.support.locked import Locked, locked
+from tests.support.authenticated import Locked, locked
 
 HOP_BY_HOP = (
     "connection",

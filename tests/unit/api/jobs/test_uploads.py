@@ -10,7 +10,7 @@ import pytest
 from geo_platform.api.auth.principal import Principal, Scope
 from geo_platform.api.jobs.uploads import checked_file_name, upload_key, upload_prefix
 from geo_platform.errors import ParameterInvalid
-from tests.support.locked import Locked, locked
+from tests.support.authenticated import Locked, locked
 
 MOST = 3_000_000
 

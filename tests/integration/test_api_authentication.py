@@ -19,7 +19,14 @@ from geo_platform.api.auth.limits import FAILURES_PER_MINUTE
 from geo_platform.api.auth.principal import Scope
 from geo_platform.errors import ParameterInvalid
 from geo_platform.settings import Settings
-from tests.support.locked import Locked, audit_lines, listen, locked, locked_application, make_keys
+from tests.support.authenticated import (
+    Locked,
+    audit_lines,
+    listen,
+    locked,
+    locked_application,
+    make_keys,
+)
 from tests.support.serving import served
 from tests.support.tokens import AUDIENCE, issuing
 

@@ -17,8 +17,8 @@ from geo_platform.api.auth.authentication import (
     Operator,
     Reader,
     Submitter,
-    demand_container,
-    demand_dataset,
+    check_container,
+    check_dataset,
 )
 from geo_platform.api.auth.guard import guard
 from geo_platform.api.auth.keys import KeyFile
@@ -67,7 +67,7 @@ def locked_application(settings: Settings, reached: list[str]) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
         await proxy.close()
-        await app.state.lock.close()
+        await app.state.authenticator.close()
 
     app = FastAPI(docs_url=None, redoc_url=None, lifespan=lifespan)
     app.include_router(login.router)
@@ -89,8 +89,8 @@ def locked_application(settings: Settings, reached: list[str]) -> FastAPI:
 
     @app.post("/submit")
     async def submit(principal: Submitter, body: Annotated[dict[str, Any], Body()]) -> str:
-        demand_container(principal, str(body.get("container", "silver")))
-        demand_dataset(principal, str(body.get("dataset", "flood_1")))
+        check_container(principal, str(body.get("container", "silver")))
+        check_dataset(principal, str(body.get("dataset", "flood_1")))
         reached.append("submit")
         return principal.subject
 
