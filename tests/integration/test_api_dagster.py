@@ -19,8 +19,8 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from deploy.local.processes import free_port
-from tests.support.command import start
 from tests.support.authenticated import Locked, locked
+from tests.support.command import start
 from tests.support.ui import CHROMIUM_ARGUMENTS
 
 LOCATION = 'repositoryName: "__repository__", repositoryLocationName: "small_definitions.py"'

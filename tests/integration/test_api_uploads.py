@@ -14,8 +14,8 @@ from azure.storage.blob import BlobClient
 from geo_platform.errors import StoreDenied
 from geo_platform.settings import Profile, Settings
 from geo_platform.storage.azure.upload_address import ONE_PUT_MAX_BYTES, signed_upload
-from tests.support.azure_addresses import IDENTITY, azure, blob_host, certificate_for
 from tests.support.authenticated import Locked, locked
+from tests.support.azure_addresses import IDENTITY, azure, blob_host, certificate_for
 from tests.support.objects import blob_client
 from tests.support.production import ProfileUnderTest
 from tests.support.servers import Blobs

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from geo_platform.api.auth.sessions import Sessions
-from tests.support.listening import Listener, listening
 from tests.support.authenticated import Locked, locked
+from tests.support.listening import Listener, listening
 
 HOP_BY_HOP = (
     "connection",
