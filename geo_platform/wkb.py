@@ -1,15 +1,11 @@
-"""Where geometries lie, read from their WKB without parsing it: a position of each, and the exact bounds of all.
+"""WKB read as bytes: types, first positions, bounds and canonical form of whole Arrow columns.
 
-What belongs here: arithmetic on the bytes of an Arrow column, for geometries in the form that cleaning writes (little-endian,
-ISO). What stays out: geometries as objects, but for the few whose parts and rings would have to be followed.
-Source: OGC 06-103r4 (Simple Features) 8.2.8.
-
-Numbers read out of the bytes of a WKB column, many rows at once, without parsing a geometry.
-
-What belongs here: numbers at given places. What stays out: what they mean (`vector/geometry_kinds.py`, `vector/wkb_form.py`,
-`wkb.py`).
+All functions work on a binary Arrow column at once, without creating geometry objects.
+Source: OGC 06-103r4 (Simple Features) 8.2.8 and table 4: one byte for the byte order, four for the
+type code, then counts and coordinates. Curves: ISO/IEC 13249-3. EWKB flags: as PostGIS writes them.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,137 +15,339 @@ import pyarrow.compute as pc
 import shapely
 
 Bytes = npt.NDArray[np.uint8]
-Places = npt.NDArray[np.int64]
-
-
-def uint32_at(data: Bytes, at: Places) -> npt.NDArray[np.int64]:
-    """The little-endian unsigned numbers of four bytes that begin at `at`, one for each."""
-    return _numbers_at(data, at, "<u4").astype(np.int64)
-
-
-def float64_at(data: Bytes, at: Places) -> npt.NDArray[np.float64]:
-    """The little-endian numbers of eight bytes that begin at `at`, one for each."""
-    return _numbers_at(data, at, "<f8")
-
-
-def _numbers_at(data: Bytes, at: Places, kind: str) -> npt.NDArray[Any]:
-    """Raises IndexError where one would end behind the data.
-
-    Through a view of the numbers that begin at each single byte, since WKB is not aligned: gathering the bytes first takes
-    eight times the memory of the numbers, and was a tenth of a load's time.
-    """
-    numbers: npt.NDArray[Any] = np.ndarray(
-        (max(len(data) - np.dtype(kind).itemsize + 1, 0),), kind, data, strides=(1,)
-    )
-    return numbers[at]
-
-
-# x and y, one row each.
+# Indexes of bytes in a buffer, or of rows in a column.
+Offsets = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+# Shape (rows, 2): x and y.
 Positions = npt.NDArray[np.float64]
 
-# Bytes before the first coordinate of the first part's first ring, by OGC code.
+OGC_NAMES = {
+    1: "Point",
+    2: "LineString",
+    3: "Polygon",
+    4: "MultiPoint",
+    5: "MultiLineString",
+    6: "MultiPolygon",
+    7: "GeometryCollection",
+    8: "CircularString",
+    9: "CompoundCurve",
+    10: "CurvePolygon",
+    11: "MultiCurve",
+    12: "MultiSurface",
+    13: "Curve",
+    14: "Surface",
+    15: "PolyhedralSurface",
+    16: "TIN",
+    17: "Triangle",
+}
+CURVE_CODES = (8, 9, 10, 11, 12)
+
+_POINT, _LINE, _POLYGON, _COLLECTION = 1, 2, 3, 7
+# From the code of Point, LineString, Polygon to that of MultiPoint, MultiLineString, MultiPolygon.
+_TO_MULTI = 3
+# ISO adds this to the code of a type with Z.
+_ISO_Z = 1000
+_EWKB_Z, _EWKB_M = np.uint32(0x80000000), np.uint32(0x40000000)
+_EWKB_FLAGS_OFF = np.uint32(0x0FFFFFFF)
+
+_HEADER_BYTES = 5
+# Bytes before the first coordinate of the first part's first ring, by OGC code from 0 to 7.
 _FIRST_COORDINATE = np.array([0, 5, 9, 13, 14, 18, 22, 0])
+# OGC code, and where its count of parts or rings is, in bytes from the start of the row.
+_COUNTS = ((3, 5), (4, 5), (5, 5), (6, 5), (6, 14))
 
-# Arrow 26 miscounts a slice of bytes that is given no end.
-_TO_THE_END = 2**31 - 1
+# xmin, ymin, xmax, ymax of no coordinates.
+EMPTY_BOUNDS = np.array([np.inf, np.inf, -np.inf, -np.inf])
+# Coordinates that are compared side by side.
+_LANES = 256
+# pc.binary_slice needs an explicit end: pyarrow 26 miscounts a slice without one.
+_NO_END = 2**31 - 1
 
-_ABREAST = 256
+# Parts and rings of a row that `is_canonical` follows. A row with more counts as not canonical.
+_MAX_STEPS = 64
 
-NOWHERE = np.array([np.inf, np.inf, -np.inf, -np.inf])
+
+@dataclass(frozen=True)
+class WkbTypes:
+    """Types of the rows of a WKB column. `codes` are OGC codes; 0 for a null or no WKB."""
+
+    codes: npt.NDArray[np.uint32]
+    has_z: Mask
+    has_m: Mask
+
+    @property
+    def is_curve(self) -> Mask:
+        return np.isin(self.codes, CURVE_CODES)
+
+    def names(self) -> tuple[str, ...]:
+        """Return the OGC names that occur, for example `MultiPolygon Z`, in order of their codes.
+
+        M is left out, since the platform always drops measures.
+        """
+        pairs = {
+            (int(code), bool(z))
+            for code, z in zip(self.codes, self.has_z, strict=True)
+            if code in OGC_NAMES
+        }
+        return tuple(OGC_NAMES[code] + (" Z" if z else "") for code, z in sorted(pairs))
+
+
+def wkb_types(wkb: pa.Array) -> WkbTypes:
+    """Return the type of each row, of ISO WKB or EWKB in either byte order."""
+    code = _headers(wkb).code
+    iso = code & _EWKB_FLAGS_OFF
+    thousands = iso // _ISO_Z
+    has_z = (code & _EWKB_Z != 0) | (thousands == 1) | (thousands == 3)
+    has_m = (code & _EWKB_M != 0) | (thousands == 2) | (thousands == 3)
+    return WkbTypes(iso - thousands * _ISO_Z, has_z, has_m)
 
 
 def first_positions(wkb: pa.Array) -> Positions:
-    """The first vertex of each; NaN where it would have to be looked for (collections, an empty first part)."""
-    data, starts, ends, codes, _ = _heads(wkb)
-    positions = np.full((len(starts), 2), np.nan)
-    at = starts + _FIRST_COORDINATE[codes]
-    there = np.flatnonzero((codes != 0) & (codes != 7) & (at + 16 <= ends))
-    positions[there, 0], positions[there, 1] = (
-        float64_at(data, at[there]),
-        float64_at(data, at[there] + 8),
-    )
+    """Return the first vertex of each row.
+
+    It is NaN where it is not at a fixed place: collections, geometries whose first part is empty,
+    and WKB that is not little-endian ISO without M.
+    """
+    headers = _headers(wkb)
+    codes, _ = headers.simple_types()
+    positions = np.full((len(codes), 2), np.nan)
+    at = headers.starts + _FIRST_COORDINATE[codes]
+    rows = np.flatnonzero((codes != 0) & (codes != _COLLECTION) & (at + 16 <= headers.ends))
+    positions[rows, 0] = float64_at(headers.data, at[rows])
+    positions[rows, 1] = float64_at(headers.data, at[rows] + 8)
     return positions
 
 
 def total_bounds(wkb: pa.Array) -> npt.NDArray[np.float64]:
-    """xmin, ymin, xmax, ymax of all coordinates."""
-    data, starts, ends, codes, has_z = _heads(wkb)
-    bounds = NOWHERE.copy()
-    is_plain = _has_one_run(data, starts, ends, codes)
-    for code in np.unique(codes[is_plain]):
+    """Return xmin, ymin, xmax, ymax of all coordinates; EMPTY_BOUNDS if there are none.
+
+    Rows of one part and one ring are read from their bytes. Shapely parses the others.
+    """
+    headers = _headers(wkb)
+    codes, has_z = headers.simple_types()
+    bounds = EMPTY_BOUNDS.copy()
+    is_single_run = _has_single_run(headers, codes)
+    for code in np.unique(codes[is_single_run]):
         for z in (False, True):
-            rows = is_plain & (codes == code) & (has_z == z)
+            rows = is_single_run & (codes == code) & (has_z == z)
             if rows.any():
-                bounds = _joined(
-                    bounds,
-                    _bounds_of_runs(
-                        wkb if rows.all() else wkb.filter(pa.array(rows)), int(code), z
-                    ),
-                )
-    if not is_plain.all():
-        others = shapely.from_wkb(wkb.filter(pa.array(~is_plain)).to_numpy(zero_copy_only=False))
-        bounds = _joined(bounds, shapely.total_bounds(others))
+                selected = wkb if rows.all() else wkb.filter(pa.array(rows))
+                bounds = _union(bounds, _bounds_of_single_runs(selected, int(code), z))
+    if not is_single_run.all():
+        others = wkb.filter(pa.array(~is_single_run)).to_numpy(zero_copy_only=False)
+        bounds = _union(bounds, shapely.total_bounds(shapely.from_wkb(others)))
     return bounds
 
 
-def _bounds_of_runs(wkb: pa.Array, code: int, has_z: bool) -> npt.NDArray[np.float64]:
-    bare = pc.binary_slice(wkb, int(_FIRST_COORDINATE[code]), stop=_TO_THE_END)
-    size = 3 if has_z else 2
-    coordinates = np.frombuffer(_bytes(bare), dtype="<f8")
-    many = len(coordinates) // (size * _ABREAST) * (size * _ABREAST)
-    # Hundreds of coordinates abreast: along so short an axis as x and y numpy is ten times slower.
-    wide, rest = (
-        coordinates[:many].reshape(-1, size * _ABREAST),
-        coordinates[many:].reshape(-1, size),
+def is_canonical(wkb: pa.Array, dimension: str) -> Mask:
+    """Return per row whether writing the geometry again would give the same bytes.
+
+    Canonical is a point, line or polygon, single or multi, as little-endian ISO WKB of the
+    dimension ("xy" or "xyz") with nothing after it. The headers of parts are checked too, since
+    each has its own byte order. Only for rows that GEOS can parse: their counts are not checked.
+    """
+    walk = _Walk(_headers(wkb), dimension)
+    for _ in range(_MAX_STEPS):
+        if not walk.step():
+            break
+    return walk.is_complete()
+
+
+def wrap_as_multi(wkb: pa.Array, dimension: str) -> pa.Array:
+    """Return canonical rows as multi geometries, by putting a header before single ones.
+
+    Other rows are returned unchanged.
+    """
+    wkb = wkb if pa.types.is_binary(wkb.type) else wkb.cast(pa.binary())
+    headers = _headers(wkb)
+    codes = np.where(headers.is_little_endian, headers.code % _ISO_Z, 0)
+    is_single = (codes >= _POINT) & (codes <= _POLYGON)
+    if not is_single.any():
+        return wkb
+    prefixes = pa.array(
+        [_multi_header(code, dimension) for code in (_POINT, _LINE, _POLYGON)], pa.binary()
     )
+    prefix = prefixes.take(pa.array(np.where(is_single, codes, _POINT) - 1))
+    joined = pc.binary_join_element_wise(prefix, wkb, pa.scalar(b"", pa.binary()))
+    return joined if is_single.all() else pc.if_else(pa.array(is_single), joined, wkb)
+
+
+def uint32_at(data: Bytes, at: Offsets) -> npt.NDArray[np.int64]:
+    """Return the little-endian uint32 at each offset. Raises IndexError: one ends after the data."""
+    return _view(data, "<u4")[at].astype(np.int64)
+
+
+def float64_at(data: Bytes, at: Offsets) -> npt.NDArray[np.float64]:
+    """Return the little-endian float64 at each offset. Raises IndexError: one ends after the data."""
+    values: npt.NDArray[np.float64] = _view(data, "<f8")[at]
+    return values
+
+
+def _view(data: Bytes, dtype: str) -> npt.NDArray[Any]:
+    """Return a view with one number per byte of `data`: the number that begins at that byte.
+
+    WKB is not aligned. Gathering the bytes of each number first takes eight times the memory and
+    was a tenth of a load's time.
+    """
+    count = max(len(data) - np.dtype(dtype).itemsize + 1, 0)
+    return np.ndarray((count,), dtype, data, strides=(1,))
+
+
+@dataclass(frozen=True)
+class _Headers:
+    """A column's bytes, where each row begins and ends in them, and each row's header.
+
+    `code` is the type code as written, ISO or EWKB; 0 for a null or a row shorter than a header.
+    """
+
+    data: Bytes
+    starts: Offsets
+    ends: Offsets
+    code: npt.NDArray[np.uint32]
+    is_little_endian: Mask
+
+    def simple_types(self) -> tuple[Offsets, Mask]:
+        """Return the OGC codes up to GeometryCollection, and whether the row has Z.
+
+        The code is 0 for any other type, for EWKB, for big-endian rows and for rows with M.
+        """
+        code = self.code.astype(np.int64)
+        is_simple = self.is_little_endian & (code % _ISO_Z <= _COLLECTION) & (code < 2 * _ISO_Z)
+        return np.where(is_simple, code % _ISO_Z, 0), code >= _ISO_Z
+
+
+def _headers(wkb: pa.Array) -> _Headers:
+    data, starts, ends = _buffers(wkb)
+    code = np.zeros(len(starts), dtype=np.uint32)
+    is_little_endian = np.zeros(len(starts), dtype=bool)
+    rows = np.flatnonzero(ends - starts >= _HEADER_BYTES)
+    little = data[starts[rows]] == 1
+    as_little = uint32_at(data, starts[rows] + 1).astype(np.uint32)
+    code[rows] = np.where(little, as_little, as_little.byteswap())
+    is_little_endian[rows] = little
+    return _Headers(data, starts, ends, code, is_little_endian)
+
+
+def _buffers(wkb: pa.Array) -> tuple[Bytes, Offsets, Offsets]:
+    """Return a column's bytes, and where each row begins and ends. A null ends where it begins."""
+    array = wkb if pa.types.is_binary(wkb.type) else wkb.cast(pa.binary())
+    rows = len(array)
+    _, offsets_buffer, data_buffer = array.buffers()
+    if rows == 0 or data_buffer is None:
+        no_offsets = np.zeros(rows, dtype=np.int64)
+        return np.zeros(0, dtype=np.uint8), no_offsets, no_offsets
+    offsets = np.frombuffer(offsets_buffer, dtype=np.int32)[
+        array.offset : array.offset + rows + 1
+    ].astype(np.int64)
+    starts, ends = offsets[:-1], offsets[1:]
+    if array.null_count:
+        ends = np.where(array.is_null().to_numpy(zero_copy_only=False), starts, ends)
+    return np.frombuffer(data_buffer, dtype=np.uint8), starts, ends
+
+
+def _has_single_run(headers: _Headers, codes: Offsets) -> Mask:
+    """Return whether only coordinates follow the first one: a single part with a single ring."""
+    first = headers.starts + _FIRST_COORDINATE[codes]
+    is_single = (codes != 0) & (codes != _COLLECTION) & (first < headers.ends)
+    for code, count_at in _COUNTS:
+        rows = np.flatnonzero(is_single & (codes == code))
+        is_single[rows] = uint32_at(headers.data, headers.starts[rows] + count_at) == 1
+    return np.asarray(is_single)
+
+
+def _bounds_of_single_runs(wkb: pa.Array, code: int, has_z: bool) -> npt.NDArray[np.float64]:
+    coordinates_only = pc.binary_slice(wkb, int(_FIRST_COORDINATE[code]), stop=_NO_END)
+    data, starts, ends = _buffers(coordinates_only)
+    coordinates = data[starts[0] : ends[-1]].view("<f8")
+    size = 3 if has_z else 2
+    # numpy is ten times slower along an axis as short as x and y, so most coordinates are
+    # compared in rows of _LANES positions and the rest one by one.
+    in_lanes = len(coordinates) // (size * _LANES) * (size * _LANES)
+    wide = coordinates[:in_lanes].reshape(-1, size * _LANES)
+    rest = coordinates[in_lanes:].reshape(-1, size)
     lows = np.vstack([wide.min(axis=0, initial=np.inf).reshape(-1, size), rest])
     highs = np.vstack([wide.max(axis=0, initial=-np.inf).reshape(-1, size), rest])
     return np.concatenate([lows.min(axis=0)[:2], highs.max(axis=0)[:2]])
 
 
-def _joined(
-    one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
+def _union(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.concatenate([np.fmin(one[:2], other[:2]), np.fmax(one[2:], other[2:])])
 
 
-def _heads(
-    wkb: pa.Array,
-) -> tuple[
-    npt.NDArray[np.uint8],
-    npt.NDArray[np.int64],
-    npt.NDArray[np.int64],
-    npt.NDArray[np.int64],
-    npt.NDArray[np.bool_],
-]:
-    """Bytes, begin and end of each row, OGC code (0 where the form is another), and whether it has heights."""
-    data = np.frombuffer(wkb.buffers()[2], dtype=np.uint8)
-    offsets = np.frombuffer(wkb.buffers()[1], dtype=np.int32)[
-        wkb.offset : wkb.offset + len(wkb) + 1
-    ].astype(np.int64)
-    starts, ends = offsets[:-1], offsets[1:]
-    raw = uint32_at(data, starts + 1)
-    is_known = (data[starts] == 1) & (raw % 1000 <= 7) & (raw < 2000)
-    return data, starts, ends, np.where(is_known, raw % 1000, 0), raw >= 1000
+def _multi_header(single_code: int, dimension: str) -> bytes:
+    code = single_code + _TO_MULTI + (_ISO_Z if dimension == "xyz" else 0)
+    return b"\x01" + code.to_bytes(4, "little") + (1).to_bytes(4, "little")
 
 
-def _has_one_run(
-    data: npt.NDArray[np.uint8],
-    starts: npt.NDArray[np.int64],
-    ends: npt.NDArray[np.int64],
-    codes: npt.NDArray[np.int64],
-) -> npt.NDArray[np.bool_]:
-    """Whether nothing but coordinates follows the first one: a single part with a single ring."""
-    plain = (codes != 0) & (codes != 7) & (starts + _FIRST_COORDINATE[codes] < ends)
-    for code, count_at in ((3, 5), (4, 5), (5, 5), (6, 5), (6, 14)):
-        rows = np.flatnonzero(plain & (codes == code))
-        plain[rows] = uint32_at(data, starts[rows] + count_at) == 1
-    return np.asarray(plain)
+class _Walk:
+    """Follows the bytes of all rows at once: one part's header and one run of coordinates a step.
 
+    `_at` is the next byte of each row; `_parts` and `_rings` count what is left to follow.
+    """
 
-def _bytes(column: pa.Array) -> memoryview:
-    """The bytes of all rows of a binary column, one after the other."""
-    ends = np.frombuffer(column.buffers()[1], dtype=np.int32)
-    return memoryview(column.buffers()[2])[
-        int(ends[column.offset]) : int(ends[column.offset + len(column)])
-    ]
+    def __init__(self, headers: _Headers, dimension: str) -> None:
+        self._data, self._ends = headers.data, headers.ends
+        self._z = _ISO_Z if dimension == "xyz" else 0
+        self._position_bytes = 24 if dimension == "xyz" else 16
+        self._at = headers.starts.copy()
+        rows = len(headers.starts)
+        self._parts = np.zeros(rows, dtype=np.int64)
+        self._rings = np.zeros(rows, dtype=np.int64)
+        self._single_code = np.zeros(rows, dtype=np.int64)
+        # The shortest canonical geometry has a header and a count.
+        self._is_good = headers.ends - headers.starts >= 9
+        self._begin(np.flatnonzero(self._is_good))
+
+    def step(self) -> bool:
+        """Follow one part's header where one is due, and one run of coordinates.
+
+        Return whether any row has more.
+        """
+        self._enter_parts(np.flatnonzero(self._is_good & (self._rings == 0) & (self._parts > 0)))
+        self._skip_coordinates(np.flatnonzero(self._is_good & (self._rings > 0)))
+        return bool((self._is_good & ((self._rings > 0) | (self._parts > 0))).any())
+
+    def is_complete(self) -> Mask:
+        """Return whether nothing is left to follow and the row ends here."""
+        has_ended = (self._rings == 0) & (self._parts == 0) & (self._at == self._ends)
+        return np.asarray(self._is_good & has_ended)
+
+    def _begin(self, rows: Offsets) -> None:
+        code = self._code(rows)
+        is_multi = (code > _POLYGON) & (code <= _POLYGON + _TO_MULTI)
+        self._is_good[rows[(code < _POINT) | (code > _POLYGON + _TO_MULTI)]] = False
+        self._single_code[rows] = np.where(is_multi, code - _TO_MULTI, code)
+        self._parts[rows] = 1
+        multi = rows[is_multi]
+        self._parts[multi] = uint32_at(self._data, self._at[multi] + _HEADER_BYTES)
+        self._at[multi] += _HEADER_BYTES + 4
+
+    def _enter_parts(self, rows: Offsets) -> None:
+        rows = self._with_room(rows, _HEADER_BYTES + 4)
+        is_other_type = self._code(rows) != self._single_code[rows]
+        self._is_good[rows[is_other_type]] = False
+        rows = rows[~is_other_type]
+        self._parts[rows] -= 1
+        self._rings[rows] = 1
+        self._at[rows] += _HEADER_BYTES
+        polygons = rows[self._single_code[rows] == _POLYGON]
+        self._rings[polygons] = uint32_at(self._data, self._at[polygons])
+        self._at[polygons] += 4
+
+    def _skip_coordinates(self, rows: Offsets) -> None:
+        points = rows[self._single_code[rows] == _POINT]
+        self._at[points] += self._position_bytes
+        self._rings[points] -= 1
+        others = self._with_room(rows[self._single_code[rows] != _POINT], 4)
+        self._at[others] += 4 + self._position_bytes * uint32_at(self._data, self._at[others])
+        self._rings[others] -= 1
+
+    def _with_room(self, rows: Offsets, size: int) -> Offsets:
+        has_room = self._at[rows] + size <= self._ends[rows]
+        self._is_good[rows[~has_room]] = False
+        return rows[has_room]
+
+    def _code(self, rows: Offsets) -> Offsets:
+        """Return the type code without Z; 0 for another byte order or dimension."""
+        code = uint32_at(self._data, self._at[rows] + 1) - self._z
+        return np.where(self._data[self._at[rows]] == 1, code, 0)

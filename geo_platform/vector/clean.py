@@ -25,10 +25,10 @@ from geo_platform.errors import GeometryMixed
 from geo_platform.vector.crs import reproject
 from geo_platform.vector.extent import DEGREE_TOLERANCE
 from geo_platform.vector.field_types import convert_column
-from geo_platform.vector.geometry_kinds import CURVE_CODES, OGC_NAMES, Family, wkb_kinds
+from geo_platform.vector.geometry_families import families_of
 from geo_platform.vector.plan import FeaturePlan
 from geo_platform.vector.sources.description import RowFault, SourceBatch
-from geo_platform.vector.wkb_form import as_multi, has_published_form
+from geo_platform.wkb import CURVE_CODES, OGC_NAMES, is_canonical, wkb_types, wrap_as_multi
 
 Mask = npt.NDArray[np.bool_]
 Geometries = npt.NDArray[np.object_]
@@ -41,19 +41,6 @@ REJECTED_SCHEMA = pa.schema(
         pa.field("reason", pa.string(), nullable=False),
         pa.field("message", pa.string(), nullable=False),
         pa.field("geometry", pa.binary()),
-    ]
-)
-
-_FAMILY_OF_TYPE_ID = np.array(
-    [
-        Family.point,
-        Family.line,
-        Family.line,
-        Family.polygon,
-        Family.point,
-        Family.line,
-        Family.polygon,
-        Family.collection,
     ]
 )
 
@@ -118,11 +105,11 @@ def _published_wkb(
     kept = (
         np.zeros_like(good)
         if is_new_everywhere
-        else good & ~repaired & has_published_form(batch.wkb, plan.dimension)
+        else good & ~repaired & is_canonical(batch.wkb, plan.dimension)
     )
     if not kept.any():
         return _written_anew(geometries[good], plan)
-    own = as_multi(batch.wkb, plan.dimension)
+    own = wrap_as_multi(batch.wkb, plan.dimension)
     return (
         own
         if kept.all()
@@ -156,7 +143,7 @@ def _parse(batch: SourceBatch, verdicts: _Verdicts) -> Geometries:
     verdicts.put(dict(batch.faults))
     is_null = batch.wkb.is_null().to_numpy(zero_copy_only=False)
     verdicts.reject(is_null, "NULL_GEOMETRY", "the row has no geometry")
-    kinds = wkb_kinds(batch.wkb)
+    kinds = wkb_types(batch.wkb)
     unsupported = np.isin(
         kinds.codes, [code for code in OGC_NAMES if code > 7 and code not in CURVE_CODES]
     )
@@ -207,7 +194,7 @@ def _check_family(
     if plan.family is None:
         return
     rows = np.flatnonzero(verdicts.good)
-    families = _FAMILY_OF_TYPE_ID[shapely.get_type_id(geometries[rows])]
+    families = families_of(geometries[rows])
     others = rows[families != plan.family]
     if others.size:
         row = int(others[0])

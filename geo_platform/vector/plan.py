@@ -19,7 +19,7 @@ from geo_platform.ports import IndexRequest
 from geo_platform.vector.crs import horizontal
 from geo_platform.vector.field_names import GEOMETRY_COLUMN, dataset_name, publish_names
 from geo_platform.vector.field_types import published_type
-from geo_platform.vector.geometry_kinds import MULTI_OF, Family, family_of, has_z
+from geo_platform.vector.geometry_families import MULTI_OF, Family, family_of, has_z
 from geo_platform.vector.options import Dimension, LoadMode, MixedGeometry, VectorFeaturesOptions
 
 _TIMES = frozenset({FieldType.date, FieldType.time, FieldType.timestamp})

@@ -16,7 +16,6 @@ from geo_platform.contracts.vector import VectorProfiled
 from geo_platform.errors import FieldEncoding, SourceTruncated
 from geo_platform.source.openable import OpenableSource
 from geo_platform.source.pyogrio_internals import read_linearised_wkb
-from geo_platform.vector.geometry_kinds import wkb_kinds
 from geo_platform.vector.sources.csv_read import stream_csv_features
 from geo_platform.vector.sources.description import RowFault, SourceBatch
 from geo_platform.vector.sources.ogr import (
@@ -28,6 +27,7 @@ from geo_platform.vector.sources.ogr import (
 from geo_platform.vector.sources.ogr_stream import LayerStream, StreamedBatch
 from geo_platform.vector.sources.parquet import stream_parquet
 from geo_platform.vector.sources.source_file import COUNT_IS_BINDING
+from geo_platform.wkb import wkb_types
 
 _DAMAGED_SHAPE = re.compile(r"Corrupted \.shp file : shape (\d+)")
 
@@ -108,7 +108,7 @@ def _linearise(
     wkb: pa.Array, at: int, source: OpenableSource, profile: VectorProfiled
 ) -> tuple[pa.Array, int]:
     """Replace curves by what OGR makes of them (arcs in steps of 4 degrees). Only its other interface does that."""
-    is_curve = wkb_kinds(wkb).is_curve
+    is_curve = wkb_types(wkb).is_curve
     if not is_curve.any():
         return wkb, 0
     with ogr_errors(source.display_name), gdal_warnings({}):

@@ -35,7 +35,7 @@ from geo_platform.storage.postgres.postgis_session import (
     WITHOUT_WAITING_FOR_DISK,
     refusal,
 )
-from geo_platform.wkb import NOWHERE, total_bounds
+from geo_platform.wkb import EMPTY_BOUNDS, total_bounds
 
 
 def create_table(
@@ -90,7 +90,7 @@ class CopyStreams:
 
     def __init__(self, database: Database, plan: TablePlan, connections: int) -> None:
         self.rows = 0
-        self.bounds = NOWHERE.copy()
+        self.bounds = EMPTY_BOUNDS.copy()
         self._database = database
         self._plan = plan
         self._waiting: queue.Queue[pa.RecordBatch | None] = queue.Queue(maxsize=connections)

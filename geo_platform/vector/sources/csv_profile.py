@@ -16,7 +16,6 @@ from geo_platform.contracts.vector import FieldType, SourceField, VectorLayer
 from geo_platform.errors import NoFeatures
 from geo_platform.grid import Bounds
 from geo_platform.source.openable import OpenableSource
-from geo_platform.vector.geometry_kinds import wkb_kinds
 from geo_platform.vector.options import VectorProfileOptions
 from geo_platform.vector.sources.csv_dialect import (
     CsvDialect,
@@ -28,6 +27,7 @@ from geo_platform.vector.sources.csv_dialect import (
 )
 from geo_platform.vector.sources.csv_read import coordinates, split_srid, stream_csv
 from geo_platform.vector.sources.description import SourceDescription, choose_layer
+from geo_platform.wkb import wkb_types
 
 _INTEGER = r"^[-+]?(0|[1-9]\d{0,17})$"
 _NUMBER = r"^[-+]?(0|[1-9]\d*)?(\.\d*)?([eE][-+]?\d+)?$"
@@ -165,7 +165,7 @@ def _look_at_wkt(survey: _Survey, column: pa.Array) -> None:
     srids, texts = split_srid(column.drop_null().slice(0, _WKT_SAMPLE))
     survey.srids |= srids
     geometries = shapely.from_wkt(np.asarray(texts, dtype=object), on_invalid="ignore")
-    survey.kinds |= set(wkb_kinds(pa.array(shapely.to_wkb(geometries), pa.binary())).names())
+    survey.kinds |= set(wkb_types(pa.array(shapely.to_wkb(geometries), pa.binary())).names())
     survey.wkt_seen += int(np.count_nonzero(~shapely.is_missing(geometries)))
 
 

@@ -17,7 +17,7 @@ from geo_platform.errors import NoFeatures, SourceTruncated
 from geo_platform.grid import Bounds
 from geo_platform.source.openable import OpenableSource
 from geo_platform.vector.field_types import describe_field
-from geo_platform.vector.geometry_kinds import has_z, wkb_kinds
+from geo_platform.vector.geometry_families import has_z
 from geo_platform.vector.options import VectorProfileOptions
 from geo_platform.vector.sources.description import SourceDescription, choose_layer
 from geo_platform.vector.sources.ogr import (
@@ -28,6 +28,7 @@ from geo_platform.vector.sources.ogr import (
     layer_list,
 )
 from geo_platform.vector.sources.ogr_stream import LayerStream
+from geo_platform.wkb import wkb_types
 
 _SAMPLE_ROWS = 2000
 # RFC 7946 section 4, OGC KML 2.3 section 6.2, and the OSM wiki: WGS 84 in every file of the format.
@@ -113,7 +114,7 @@ def _sample(
     ) as stream:
         for batch in stream:
             rows += batch.rows.num_rows
-            seen = wkb_kinds(batch.rows.column(stream.geometry_column))
+            seen = wkb_types(batch.rows.column(stream.geometry_column))
             kinds |= set(seen.names())
             curves = curves or bool(seen.is_curve.any())
             measured = measured or bool(seen.has_m.any())

@@ -26,9 +26,9 @@ from geo_platform.errors import (
 from geo_platform.grid import Bounds
 from geo_platform.source.openable import OpenableSource
 from geo_platform.vector.field_types import describe_field
-from geo_platform.vector.geometry_kinds import wkb_kinds
 from geo_platform.vector.sources.description import SourceBatch, SourceDescription, choose_layer
 from geo_platform.vector.sources.source_file import open_bytes
+from geo_platform.wkb import wkb_types
 
 _BUFFER_BYTES = 2**20
 _SAMPLE_ROWS = 1000
@@ -144,7 +144,7 @@ def _sampled_types(file: pq.ParquetFile, geo: _Geo) -> tuple[str, ...]:
     for batch in file.iter_batches(
         batch_size=_SAMPLE_ROWS, columns=[geo.primary], use_threads=False
     ):
-        names = wkb_kinds(_wkb(batch.column(0))).names()
+        names = wkb_types(_wkb(batch.column(0))).names()
         if names:
             return names
     return ()

@@ -10,7 +10,7 @@ from pyproj import CRS
 from geo_platform.crs import reference
 from geo_platform.ports import IndexRequest
 from geo_platform.vector.clean import _spliced, clean_batch, make_valid
-from geo_platform.vector.geometry_kinds import Family, wkb_kinds
+from geo_platform.vector.geometry_families import Family
 from geo_platform.vector.plan import FeaturePlan
 from geo_platform.vector.sources.description import SourceBatch
 
@@ -109,28 +109,6 @@ def test_reprojection_goes_there_and_back(corners: list[tuple[float, float]]) ->
             [np.degrees(x / radius), np.degrees(2 * np.arctan(np.exp(y / radius)) - np.pi / 2)]
         )
         assert np.allclose(back, shapely.get_coordinates(square), atol=1e-8)
-
-
-def test_kinds_are_read_off_any_flavour_and_byte_order() -> None:
-    shapes = shapely.from_wkt(
-        [
-            "POINT (1 2)",
-            "POINT Z (1 2 3)",
-            "MULTIPOLYGON (((0 0, 1 0, 1 1, 0 0)))",
-            "LINESTRING M (0 0 1, 1 1 1)",
-        ]
-    )
-    for flavor in ("iso", "extended"):
-        for byte_order in (0, 1):
-            wkb = [
-                shapely.to_wkb(shape, flavor=flavor, byte_order=byte_order, output_dimension=4)
-                for shape in shapes
-            ]
-            kinds = wkb_kinds(pa.array([None, *wkb, b"", b"\x01"], pa.binary()).slice(1))
-            assert kinds.codes.tolist() == [1, 1, 6, 2, 0, 0]
-            assert kinds.has_z.tolist() == [False, True, False, False, False, False]
-            assert kinds.has_m.tolist() == [False, False, False, True, False, False]
-            assert kinds.names() == ("Point", "Point Z", "LineString", "MultiPolygon")
 
 
 @given(
