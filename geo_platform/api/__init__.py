@@ -1,1 +1,1 @@
-"""The HTTP face: clients submit work, ask for its state, and reach Dagster's UI, behind one lock."""
+"""The HTTP API: jobs, uploads, health, and Dagster's pages, behind authentication."""

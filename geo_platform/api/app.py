@@ -1,8 +1,6 @@
-"""The HTTP face as one application: composition only.
+"""Compose the HTTP API: routes, middleware and their order.
 
-    create_app(settings) -> FastAPI
-
-What belongs here: which layers and routes there are, and their order. What stays out: what any of them does.
+create_app(settings) -> FastAPI
 """
 
 from collections.abc import AsyncIterator
@@ -28,7 +26,10 @@ from geo_platform.settings import Settings
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Raises ParameterInvalid where no credential is configured, StoreDenied where a store's setting is missing."""
+    """Return the application.
+
+    Raises ParameterInvalid: no credential is configured. StoreDenied: a store's setting is missing.
+    """
     services, dagster = Services(settings), DagsterProxy(settings)
 
     @asynccontextmanager
@@ -63,5 +64,6 @@ def create_app(settings: Settings) -> FastAPI:
     describe(app)
     guard(app, settings)
     app.add_middleware(CountRequests, metrics=services.metrics)
-    app.add_middleware(RequestIds)  # outermost: a refusal has its id, too
+    # Outermost, so that a refusal has a request id too.
+    app.add_middleware(RequestIds)
     return app

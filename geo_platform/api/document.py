@@ -1,9 +1,9 @@
-"""The OpenAPI document: what the routes say of themselves, and what holds for all of them.
+"""Complete the OpenAPI document with what holds for every route.
 
     describe(app)
 
-What belongs here: names of operations, tags, refusals and headers that any route may answer with. What stays out: what one route
-takes and answers, which stands beside it.
+That is: operation names, tags, and the refusals and headers that any route may return. What one
+route takes and returns is described beside the route.
 """
 
 from typing import Any
@@ -14,26 +14,29 @@ from fastapi.routing import APIRoute
 
 from geo_platform.api.problems import Problem, problem_responses
 
-_SUMMARY = "Raster and vector files go in; verified Cloud Optimized GeoTIFFs, datasets and STAC items come out."
+_SUMMARY = (
+    "Raster and vector files go in; verified Cloud Optimized GeoTIFFs, datasets and STAC items "
+    "come out."
+)
 _TAGS = {
-    "jobs": "Work that is submitted, how it stands, and what came of it.",
+    "jobs": "Submit, follow and cancel jobs, and read their results.",
     "platform": "Versions of a client's resources, by the client's own ids.",
-    "uploads": "Putting a file where jobs take it from.",
-    "health": "Whether the platform is there, and its figures.",
+    "uploads": "Upload files for jobs.",
+    "health": "Health and metrics.",
 }
-_BY_ANY, _BY_LOCKED, _WITH_BODY = (429, 500), (401, 403, 503), (400, 413)
-_ANSWERED = {
+_OF_EVERY_ROUTE, _OF_SECURED, _OF_BODIES = (429, 500), (401, 403, 503), (400, 413)
+_RESPONSE_HEADERS = {
     "X-Request-Id": {
-        "description": "The platform's name for this request.",
+        "description": "The platform's id of this request.",
         "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
     }
 }
-_ASKED: list[dict[str, Any]] = [
+_REQUEST_HEADERS: list[dict[str, Any]] = [
     {
         "name": "X-Correlation-Id",
         "in": "header",
         "required": False,
-        "description": "The client's own name for it: echoed, and a tag of the run. One that is no plain name is left out.",
+        "description": "The client's own id; echoed, and a tag of the run. Ignored if invalid.",
         "schema": {"type": "string"},
         "example": "req-2026-0017",
     },
@@ -41,7 +44,7 @@ _ASKED: list[dict[str, Any]] = [
         "name": "traceparent",
         "in": "header",
         "required": False,
-        "description": "W3C trace context: echoed, and a tag of the run. One that is none is left out.",
+        "description": "W3C trace context; echoed, and a tag of the run. Ignored if invalid.",
         "schema": {"type": "string"},
         "example": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     },
@@ -49,24 +52,28 @@ _ASKED: list[dict[str, Any]] = [
 
 
 def operation_id(route: APIRoute) -> str:
-    """The route's own name: a client's method is called so."""
+    """Return the route's name, which generated clients use for the method."""
     return route.name
 
 
 def describe(app: FastAPI) -> None:
-    """The application serves this document from now on; its routes are there already."""
-    app.openapi = lambda: _document(app)  # type: ignore[method-assign]  # as FastAPI's own page on extending it has it
+    """Make the application serve the completed document. Call it after all routes are added.
+
+    Source: https://fastapi.tiangolo.com/how-to/extending-openapi/
+    """
+    app.openapi = lambda: _document(app)  # type: ignore[method-assign]
 
 
 def _document(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema:
         return app.openapi_schema
-    tags = [{"name": name, "description": said} for name, said in _TAGS.items()]
+    tags = [{"name": name, "description": text} for name, text in _TAGS.items()]
     document = get_openapi(
         title=app.title, version=app.version, summary=_SUMMARY, routes=app.routes, tags=tags
     )
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own form of refusals
+    # FastAPI's own form of refusals, which no route returns.
+    for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas |= {**problem.pop("$defs"), "Problem": problem}
@@ -78,15 +85,15 @@ def _document(app: FastAPI) -> dict[str, Any]:
 
 
 def _complete(method: str, operation: dict[str, Any]) -> None:
-    """What the guard may answer, whichever route it stands before."""
+    """Add the responses and headers that the guard gives for any route."""
     statuses = (
-        *_BY_ANY,
-        *(_BY_LOCKED if "security" in operation else ()),
-        *(_WITH_BODY if "requestBody" in operation else ()),
+        *_OF_EVERY_ROUTE,
+        *(_OF_SECURED if "security" in operation else ()),
+        *(_OF_BODIES if "requestBody" in operation else ()),
     )
-    for status, said in problem_responses(*statuses).items():
-        operation["responses"].setdefault(str(status), said)
-    for said in operation["responses"].values():
-        said["headers"] = {**_ANSWERED, **said.get("headers", {})}
+    for status, response in problem_responses(*statuses).items():
+        operation["responses"].setdefault(str(status), response)
+    for response in operation["responses"].values():
+        response["headers"] = {**_RESPONSE_HEADERS, **response.get("headers", {})}
     if method == "post":
-        operation["parameters"] = [*operation.get("parameters", ()), *_ASKED]
+        operation["parameters"] = [*operation.get("parameters", ()), *_REQUEST_HEADERS]

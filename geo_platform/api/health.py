@@ -1,13 +1,13 @@
-"""Whether the process lives, whether it can work, and its figures.
+"""Health routes: `/livez`, `/readyz` and `/metrics`.
 
-What belongs here: the routes, and asking each dependency. What stays out: why one is away, which its own log and `doctor` say: these
-two routes answer without a credential.
+The first two answer without a credential, so they name a dependency and its code, never the cause.
+The log and `geo-platform doctor` give the cause.
 """
 
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as TooLate
+from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, Literal
 
 from fastapi import APIRouter
@@ -22,97 +22,97 @@ from geo_platform.api.services import Services
 from geo_platform.errors import PlatformError, SourceNotFound, StoreUnavailable
 from geo_platform.ports import MESSAGES
 
-PATIENCE_S = 10.0
+TIMEOUT_S = 10.0
 _DAEMONS = ("QUEUED_RUN_COORDINATOR",)
 _log = logging.getLogger("geo_platform.api")
 Named = Literal["webserver", "daemon", "code_location", "object_store", "catalog"]
 
 
 class Alive(Answer):
-    """The process answers."""
+    """The process responds."""
 
     status: Literal["alive"]
 
 
 class Dependency(Answer):
-    """One thing that work needs."""
+    """A service that jobs need."""
 
     name: Named
     is_ready: bool
     code: str | None = Field(
-        None, description="docs/errors.md; null where it is ready", examples=["STORE_UNAVAILABLE"]
+        None, description="docs/errors.md; null if it is ready", examples=["STORE_UNAVAILABLE"]
     )
 
 
 class Readiness(Answer):
-    """`ready` where each dependency is."""
+    """`ready` if every dependency is ready."""
 
     status: Literal["ready", "not_ready"]
     dependencies: list[Dependency]
 
 
 def health_routes(services: Services) -> APIRouter:
-    """/livez, /readyz and /metrics."""
+    """Return the routes /livez, /readyz and /metrics."""
     router = APIRouter(tags=["health"])
     pool = ThreadPoolExecutor(8, thread_name_prefix="ready")
 
     @router.get("/livez", response_model=Alive, responses=problem_responses(429, 500))
     async def livez() -> Alive:
-        """Whether this process answers; nothing else is asked."""
+        """Return whether this process responds. No dependency is checked."""
         return Alive(status="alive")
 
     @router.get(
         "/readyz",
         response_model=Readiness,
         responses={
-            503: {"model": Readiness, "description": "Something that work needs is away."},
+            503: {"model": Readiness, "description": "A dependency is unavailable."},
             **problem_responses(429, 500),
         },
     )
     def readyz() -> JSONResponse:
-        """Whether each thing that work needs is there, by name."""
+        """Return whether each dependency is ready, by name."""
         found = readiness(services, pool)
         return JSONResponse(found.model_dump(mode="json"), 200 if found.status == "ready" else 503)
 
     text = {"text/plain": {"schema": {"type": "string"}}}
-    figures: dict[int | str, dict[str, Any]] = {
-        200: {"description": "Prometheus's text format.", "content": text}
+    metrics_response: dict[int | str, dict[str, Any]] = {
+        200: {"description": "Prometheus text format.", "content": text}
     }
 
     @router.get(
         "/metrics",
         response_class=Response,
-        responses={**figures, **problem_responses(401, 403, 429, 500)},
+        responses={**metrics_response, **problem_responses(401, 403, 429, 500)},
     )
     def metrics(principal: Reader) -> Response:
-        """Figures of this process."""
+        """Return the metrics of this process."""
         return Response(services.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     return router
 
 
 def readiness(services: Services, pool: ThreadPoolExecutor) -> Readiness:
-    """Ask all at once; who does not answer in time is not ready."""
-    dagster = pool.submit(_dagster, services)
-    others = [(name, pool.submit(_asked, name, ask)) for name, ask in _questions(services)]
+    """Check all dependencies at once. One that does not respond within TIMEOUT_S is not ready."""
+    dagster = pool.submit(_check_dagster, services)
+    others = [(name, pool.submit(_check, name, probe)) for name, probe in _probes(services)]
     try:
-        found = dagster.result(PATIENCE_S)
-    except TooLate:
+        found = dagster.result(TIMEOUT_S)
+    except FutureTimeout:
         found = [
             Dependency(name=name, is_ready=False, code="TIME_EXCEEDED")
             for name in ("webserver", "daemon", "code_location")
         ]
-    for name, asked in others:
+    for name, checked in others:
         try:
-            found.append(asked.result(PATIENCE_S))
-        except TooLate:
+            found.append(checked.result(TIMEOUT_S))
+        except FutureTimeout:
             found.append(Dependency(name=name, is_ready=False, code="TIME_EXCEEDED"))
     is_ready = all(each.is_ready for each in found)
     return Readiness(status="ready" if is_ready else "not_ready", dependencies=found)
 
 
-def _dagster(services: Services) -> list[Dependency]:
-    """The webserver knows of the others; where it is away they are not known to be there."""
+def _check_dagster(services: Services) -> list[Dependency]:
+    """Ask the webserver, which knows the daemon and the code location."""
     try:
         health = services.dagster.health()
     except PlatformError as error:
@@ -121,35 +121,35 @@ def _dagster(services: Services) -> list[Dependency]:
             Dependency(name=name, is_ready=False, code=error.code)
             for name in ("webserver", "daemon", "code_location")
         ]
-    beats = all(health.daemons.get(name, False) for name in _DAEMONS)
-    there: list[tuple[Named, bool]] = [
+    daemons_are_healthy = all(health.daemons.get(name, False) for name in _DAEMONS)
+    states: list[tuple[Named, bool]] = [
         ("webserver", True),
-        ("daemon", beats),
+        ("daemon", daemons_are_healthy),
         ("code_location", health.location_is_loaded),
     ]
     return [
-        Dependency(name=name, is_ready=is_there, code=None if is_there else StoreUnavailable.code)
-        for name, is_there in there
+        Dependency(name=name, is_ready=is_ready, code=None if is_ready else StoreUnavailable.code)
+        for name, is_ready in states
     ]
 
 
-def _questions(services: Services) -> list[tuple[Named, Callable[[], object]]]:
+def _probes(services: Services) -> list[tuple[Named, Callable[[], object]]]:
     return [
-        ("object_store", lambda: _stat_nothing(services)),
+        ("object_store", lambda: _stat_missing_object(services)),
         ("catalog", lambda: services.catalog.collection("rasters")),
     ]
 
 
-def _stat_nothing(services: Services) -> None:
+def _stat_missing_object(services: Services) -> None:
     try:
         services.objects.stat(MESSAGES, "submissions/none.json")
     except SourceNotFound:
         return
 
 
-def _asked(name: Named, ask: Callable[[], object]) -> Dependency:
+def _check(name: Named, probe: Callable[[], object]) -> Dependency:
     try:
-        ask()
+        probe()
     except PlatformError as error:
         _log.warning("%s: %s", name, error)
         return Dependency(name=name, is_ready=False, code=error.code)

@@ -1,6 +1,6 @@
-"""What Prometheus reads: requests, submissions, launches, what waits.
+"""Prometheus metrics: requests, submissions, launches, waiting submissions.
 
-What belongs here: the figures, and counting requests. What stays out: who may read them (`health.py`).
+`health.py` serves them.
 """
 
 import time
@@ -14,11 +14,11 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
 class Metrics:
-    """The figures of one application, in a registry of its own."""
+    """The metrics of one application, in its own registry."""
 
     def __init__(self) -> None:
         self._registry = own = CollectorRegistry()
-        took = "From request to the start of its answer."
+        took = "From the request to the start of its response."
         by = ("job_type", "outcome")
         self._requests = Counter(
             "geo_platform_http_requests", "Requests.", ("method", "route", "status"), registry=own
@@ -27,37 +27,39 @@ class Metrics:
             "geo_platform_http_request_seconds", took, ("route",), registry=own, buckets=_SECONDS
         )
         self._submitted = Counter(
-            "geo_platform_submissions", "Submissions by what became of them.", by, registry=own
+            "geo_platform_submissions", "Submissions by outcome.", by, registry=own
         )
-        self._launched = Counter(
-            "geo_platform_runs_launched", "Runs that were launched.", registry=own
-        )
+        self._launched = Counter("geo_platform_runs_launched", "Launched runs.", registry=own)
         self._waiting = Gauge(
             "geo_platform_submissions_waiting",
-            "Accepted, and not launched yet, by this process.",
+            "Submissions that this process accepted and has not launched yet.",
             registry=own,
         )
 
     def submitted(self, job_type: str, outcome: str) -> None:
+        """Count a submission."""
         self._submitted.labels(job_type, outcome).inc()
 
     def launched(self) -> None:
+        """Count a launched run."""
         self._launched.inc()
 
     def count_waiting(self, count: Callable[[], int]) -> None:
-        """Where the number comes from when it is asked for."""
+        """Set the function that returns the number of waiting submissions."""
         self._waiting.set_function(lambda: float(count()))
 
-    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+    def responded(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a request and the seconds until its response started."""
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
     def text(self) -> bytes:
+        """Return all metrics in Prometheus text format."""
         return generate_latest(self._registry)
 
 
 class CountRequests:
-    """ASGI: counts each request by the route that took it; what none took is `none`, whatever its path."""
+    """ASGI middleware that counts each request by its route; `none` when no route matched."""
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
         self._app = app
@@ -72,7 +74,7 @@ class CountRequests:
         async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
                 route = getattr(scope.get("route"), "path", "none")
-                self._metrics.answered(
+                self._metrics.responded(
                     _method(scope), route, message["status"], time.perf_counter() - began
                 )
             await send(message)

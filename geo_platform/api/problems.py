@@ -1,6 +1,7 @@
-"""Every refusal and fault as a problem document (RFC 9457), with the platform's code and remedy, and the fields that older clients read.
+"""Return every error as a problem document (RFC 9457) with the platform's code and remedy.
 
-What belongs here: which error has which status, and the document. What stays out: the errors themselves (`errors.py`).
+The document also has the fields that clients of the previous system read. The errors themselves
+are in `geo_platform/errors.py`.
 """
 
 import logging
@@ -38,12 +39,12 @@ from geo_platform.errors import (
 from geo_platform.trace.timeline import as_text
 
 MEDIA_TYPE = "application/problem+json"
-# Where nothing says better when to come again: about what a server takes to be there again.
+# Default of Retry-After: about as long as a server takes to restart.
 RETRY_AFTER_S = 5
 _REPORT_IT = "This is a fault of the platform; report it with the request_id."
 _log = logging.getLogger("geo_platform.api")
 
-# The nearest class of the tree counts; what is not here is a fault of ours.
+# The nearest class of the error's MRO counts. Any other error is a fault of the platform: 500.
 _STATUS: Mapping[type[PlatformError], HTTPStatus] = {
     Unauthenticated: HTTPStatus.UNAUTHORIZED,
     Forbidden: HTTPStatus.FORBIDDEN,
@@ -62,7 +63,7 @@ _STATUS: Mapping[type[PlatformError], HTTPStatus] = {
 
 
 class ParametersInvalid(ParameterInvalid):
-    """A request of which several things do not fit: `faults` are (name, what is wrong with it)."""
+    """A request with one or more invalid parameters. `faults` are pairs (name, what is wrong)."""
 
     def __init__(self, faults: Sequence[tuple[str, str]]) -> None:
         super().__init__("; ".join(f"{name}: {wrong}" for name, wrong in faults) + ".")
@@ -70,14 +71,14 @@ class ParametersInvalid(ParameterInvalid):
 
 
 class FaultFound(BaseModel):
-    """One thing that does not fit."""
+    """One invalid parameter."""
 
     name: str = Field(description="parameter, or where in the request")
     message: str
 
 
 class Problem(BaseModel):
-    """RFC 9457. `error`, `message`, `request_id` and `timestamp` are the fields of the system before this one."""
+    """RFC 9457, and from the previous system `error`, `message`, `request_id`, `timestamp`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -97,7 +98,7 @@ class Problem(BaseModel):
     )
     retryable: bool = Field(description="whether the same request may succeed later")
     faults: list[FaultFound] = Field(
-        description="each thing that does not fit, where the request is refused for its form"
+        description="each invalid parameter, if the request is refused for its parameters"
     )
     error: str = Field(description="the code")
     message: str = Field(description="the detail")
@@ -106,7 +107,7 @@ class Problem(BaseModel):
 
 
 def status_of(error: PlatformError) -> HTTPStatus:
-    """The one status of an error."""
+    """Return the HTTP status of an error."""
     return next(
         (_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS),
         HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -116,7 +117,7 @@ def status_of(error: PlatformError) -> HTTPStatus:
 def problem(
     error: PlatformError, *, instance: str, request_id: str, status: HTTPStatus | None = None
 ) -> Problem:
-    """The document of an error."""
+    """Return the problem document of an error."""
     known = status or status_of(error)
     faults = error.faults if isinstance(error, ParametersInvalid) else ()
     return Problem(
@@ -143,7 +144,7 @@ def problem_response(
     headers: Mapping[str, str] | None = None,
     status: HTTPStatus | None = None,
 ) -> JSONResponse:
-    """The answer to a request that met this error."""
+    """Return the response to a request that met this error."""
     document = problem(
         error, instance=connection.url.path, request_id=request_id_of(connection), status=status
     )
@@ -156,7 +157,7 @@ def problem_response(
 
 
 def _headers_of(error: PlatformError) -> dict[str, str]:
-    """What HTTP asks for with a status: how to show who one is (RFC 6750), when to come again."""
+    """Return the headers that HTTP requires: WWW-Authenticate (RFC 6750) or Retry-After."""
     if isinstance(error, Unauthenticated):
         wrong = "" if error.details.get("is_missing") else ', error="invalid_token"'
         return {"WWW-Authenticate": f'Bearer realm="geo_platform"{wrong}'}
@@ -168,7 +169,7 @@ def _headers_of(error: PlatformError) -> dict[str, str]:
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """For the OpenAPI document: the route may answer with these, each with a problem."""
+    """Describe these statuses, each with a problem document, for a route in OpenAPI."""
     return {status: _described(HTTPStatus(status)) for status in statuses}
 
 
@@ -176,9 +177,9 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 _SHOWN: Mapping[int, PlatformError] = {
     400: ParameterInvalid("There was an error parsing the body"),
     401: Unauthenticated("The request carries no credential.", is_missing=True),
-    403: Forbidden("This needs the scope submitter, and key:dashboard has reader."),
+    403: Forbidden("This needs the scope submitter; key:dashboard has reader."),
     404: SourceNotFound("There is no object 'dem.tif' in the container 'bronze'."),
-    409: Conflict("This work is being asked for by several at once.", remedy="Ask again."),
+    409: Conflict("Another request submits the same work.", remedy="Send the request again."),
     413: BodyTooLarge("The body is longer than 1048576 bytes."),
     422: ParametersInvalid(
         [
@@ -186,7 +187,7 @@ _SHOWN: Mapping[int, PlatformError] = {
             ("colour", "is no parameter of process_raster"),
         ]
     ),
-    429: RateExceeded("More than 1200 requests a minute.", retry_after_s=20),
+    429: RateExceeded("Too many requests from key:dashboard.", retry_after_s=20),
     500: UnexpectedFault(
         "KeyError while /api/jobs was answered.",
         remedy="This is a fault of the platform; report it with the request_id.",
@@ -196,10 +197,10 @@ _SHOWN: Mapping[int, PlatformError] = {
 
 _HEADERS: Mapping[str, Any] = {
     "Retry-After": {
-        "description": "Seconds after which to ask again.",
+        "description": "Seconds to wait before the next request.",
         "schema": {"type": "string", "pattern": "^[0-9]+$"},
     },
-    "WWW-Authenticate": {"description": "How to show who one is.", "schema": {"type": "string"}},
+    "WWW-Authenticate": {"description": "How to authenticate.", "schema": {"type": "string"}},
 }
 
 
@@ -221,7 +222,7 @@ def _described(status: HTTPStatus) -> dict[str, Any]:
 
 
 def answer_with_problems(app: FastAPI) -> None:
-    """Nothing that goes wrong in a route is answered otherwise."""
+    """Make the application return every error of a route as a problem document."""
 
     async def platform_error(request: Request, error: Exception) -> JSONResponse:
         known = error if isinstance(error, PlatformError) else _unexpected(request, error)
@@ -237,7 +238,7 @@ def answer_with_problems(app: FastAPI) -> None:
 
     async def unfit(request: Request, error: Exception) -> JSONResponse:
         return problem_response(
-            ParametersInvalid(_faults_of(error) or [("body", "does not fit")]), request
+            ParametersInvalid(_faults_of(error) or [("body", "is not valid")]), request
         )
 
     async def http(request: Request, error: Exception) -> JSONResponse:
@@ -254,7 +255,7 @@ def answer_with_problems(app: FastAPI) -> None:
 
 
 def _unexpected(request: Request, error: Exception) -> PlatformError:
-    """What nobody foresaw: the log has it, the client its request's id."""
+    """Return the error for the client. The cause is in the log, under the request's id."""
     return UnexpectedFault(
         f"{type(error).__name__} while {request.url.path} was answered.",
         remedy=_REPORT_IT,
@@ -267,7 +268,7 @@ def _faults_of(error: Exception) -> list[tuple[str, str]]:
 
 
 def _place(location: Sequence[Any]) -> str:
-    """("body", "jpeg_quality") -> jpeg_quality; ("header", …) is said with its kind."""
+    """Return ("body", "jpeg_quality") as `jpeg_quality`; a header keeps its prefix."""
     first, *rest = map(str, location)
     return (
         ".".join(rest) if first in ("body", "query", "path") and rest else ".".join([first, *rest])
@@ -275,16 +276,16 @@ def _place(location: Sequence[Any]) -> str:
 
 
 def _http_problem(error: HTTPException, request: Request) -> JSONResponse:
-    """What the framework itself refuses: no such route, another method, a body that is no JSON."""
+    """Translate the framework's refusals: unknown route, wrong method, body that is not JSON."""
     status = HTTPStatus(error.status_code)
     if status is HTTPStatus.NOT_FOUND:
         found: PlatformError = NotFound(
-            f"There is nothing at {request.url.path}.", remedy="GET /openapi.json lists the routes."
+            f"There is no route {request.url.path}.", remedy="GET /openapi.json lists the routes."
         )
     elif status is HTTPStatus.METHOD_NOT_ALLOWED:
         found = ParameterInvalid(
-            f"{request.url.path} does not take {request.method}.",
-            remedy="The header Allow names what it takes.",
+            f"{request.url.path} does not accept {request.method}.",
+            remedy="The header Allow lists the accepted methods.",
         )
     elif status < HTTPStatus.INTERNAL_SERVER_ERROR:
         found = ParameterInvalid(str(error.detail))

@@ -1,7 +1,7 @@
-"""The ids of a request: its own, and those by which the client knows it; accepted, kept for the request, and echoed.
+"""Give each request an id, read the client's own ids, and echo them in the response.
 
-What belongs here: the outermost layer of the application, so that a refusal of the lock has its id too. What stays out: what an id
-may be (`runs.py`).
+This middleware is outermost, so that a refused request has an id too. `runs.py` defines what a
+client's id may look like.
 """
 
 from collections.abc import Mapping
@@ -14,16 +14,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from geo_platform.runs import CORRELATION_TAG, TRACEPARENT_TAG, ClientIds, client_ids_of
 
 REQUEST_ID = "request_id"
-# Where in a request's state they are.
+# Key under which the client's ids are stored in the request's state.
 CLIENT_IDS = "geo_platform_client_ids"
 
 _HEADERS = {CORRELATION_TAG: "x-correlation-id", TRACEPARENT_TAG: "traceparent"}
 
 
 class RequestIds:
-    """ASGI: gives each request an id, and its answer the headers `X-Request-Id`, `X-Correlation-Id` and `traceparent`.
+    """ASGI middleware. Sets the headers `X-Request-Id`, `X-Correlation-Id` and `traceparent`.
 
-    What a client sends and is no id is ignored, as W3C asks, and not echoed.
+    An invalid id of a client is ignored and not echoed, as W3C Trace Context requires.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -51,15 +51,16 @@ class RequestIds:
 
 
 def client_ids_in(headers: Mapping[str, str]) -> ClientIds:
-    """What the client calls its request."""
+    """Return the client's valid ids."""
     return client_ids_of({tag: headers[name] for tag, name in _HEADERS.items() if name in headers})
 
 
 def request_id_of(connection: HTTPConnection) -> str:
-    """The id of the request; a new one where this layer was left out."""
+    """Return the id of the request, or a new one if this middleware did not run."""
     return str(connection.scope.get("state", {}).get(REQUEST_ID) or uuid4().hex)
 
 
 def client_ids_of_request(connection: HTTPConnection) -> ClientIds:
+    """Return the client's ids that this middleware stored; empty ones if it did not run."""
     found = connection.scope.get("state", {}).get(CLIENT_IDS)
     return found if isinstance(found, ClientIds) else ClientIds()

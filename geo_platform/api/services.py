@@ -1,13 +1,7 @@
-"""What the routes work with: the stores of one home, Dagster, and what is built on them. Composition, and its start and end.
+"""Compose the services that the routes use, and start and stop them.
 
-What belongs here: opening and closing. What stays out: deciding anything.
-
-Taking turns at what is written down before it is answered: so many at once, and of the others no more than will have their turn soon.
-
-What belongs here: how many, and the refusal of those beyond. What stays out: what is written (`intake.py`), and how often one client may
-ask (`limits.py`).
-
-Who asks how a job stands does not wait for these: it has threads of its own.
+Also limits how many submissions are written at once: each is stored before it is answered, and
+status requests must not wait behind them.
 """
 
 from collections.abc import Callable
@@ -32,46 +26,51 @@ from geo_platform.storage.stores import open_catalog, open_objects
 from geo_platform.trace.reach import Reach
 from geo_platform.trace.sources import ProvenanceReader, TraceStores
 
-# At once: a storage account answers each request after some milliseconds, a disk sooner. Not tuned:
-# `docs/decisions/0019`.
-OF_A_DISK, OF_AN_ACCOUNT = 8, 24
+# Submissions that are written at once: a storage account needs more time for a request than a
+# disk. docs/decisions/0019 has the measurements.
+DISK_CONCURRENCY, ACCOUNT_CONCURRENCY = 8, 24
 
-# At once and waiting: some seconds' work.
-MOST = 400
+# Submissions that are being written or wait: some seconds' work.
+MAX_PENDING = 400
 
 T = TypeVar("T")
 
 
-class Turns:
-    """Of one process. Safe among the tasks of one event loop."""
+class SubmissionLimiter:
+    """Limits concurrent submissions of this process. Safe among the tasks of one event loop."""
 
-    def __init__(self, at_once: int, *, most: int = MOST) -> None:
-        self._limiter = CapacityLimiter(at_once)
-        self._most = most
-        self._present = 0
+    def __init__(self, concurrency: int, *, max_pending: int = MAX_PENDING) -> None:
+        self._limiter = CapacityLimiter(concurrency)
+        self._max_pending = max_pending
+        self._pending = 0
 
     @property
-    def are_taken(self) -> bool:
-        """Whether the next one has to wait."""
-        return self._present >= self._limiter.total_tokens
+    def is_busy(self) -> bool:
+        """Return whether the next submission has to wait."""
+        return self._pending >= self._limiter.total_tokens
 
-    async def take(self, work: Callable[[], T]) -> T:
-        """Do it in a thread, once it is its turn. Raises StoreUnavailable where too many are before it: nothing was done then."""
-        if self._present >= self._most:
-            remedy = "Nothing of this request was kept. Send it again after the seconds that Retry-After names."
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run `work` in a thread as soon as fewer than `concurrency` others run.
+
+        Raises StoreUnavailable when `max_pending` are pending; `work` is then not run.
+        """
+        if self._pending >= self._max_pending:
             raise StoreUnavailable(
-                "More is being submitted than can be written down.", remedy=remedy, retry_after_s=1
+                "Too many submissions at once.",
+                remedy="Nothing of this request was stored. Send it again after the seconds that "
+                "Retry-After names.",
+                retry_after_s=1,
             )
-        self._present += 1
+        self._pending += 1
         try:
             return await run_sync(work, limiter=self._limiter)
         finally:
-            self._present -= 1
+            self._pending -= 1
 
 
 @dataclass(frozen=True)
 class Services:
-    """Of one process."""
+    """The services of one process, each opened at first use."""
 
     settings: Settings
 
@@ -92,8 +91,8 @@ class Services:
         return Submissions(self.objects)
 
     @cached_property
-    def turns(self) -> Turns:
-        return Turns(OF_A_DISK if self.objects.is_local else OF_AN_ACCOUNT)
+    def submission_limiter(self) -> SubmissionLimiter:
+        return SubmissionLimiter(DISK_CONCURRENCY if self.objects.is_local else ACCOUNT_CONCURRENCY)
 
     @cached_property
     def metrics(self) -> Metrics:
@@ -101,12 +100,12 @@ class Services:
 
     @cached_property
     def dispatcher(self) -> Dispatcher:
-        turns = self.turns
+        limiter = self.submission_limiter
         dispatcher = Dispatcher(
             self.submissions,
             self.dagster,
             launched=self.metrics.launched,
-            is_pressed=lambda: turns.are_taken,
+            is_pressed=lambda: limiter.is_busy,
         )
         self.metrics.count_waiting(lambda: dispatcher.waiting)
         return dispatcher
@@ -124,7 +123,7 @@ class Services:
         )
 
     def trace_stores(self) -> TraceStores:
-        """Of one question: who does not answer it is remembered for it alone."""
+        """Return the stores that one `trace` request reads. It remembers which did not respond."""
 
         def provenance() -> ProvenanceReader:
             from geo_platform.storage.postgres.connections import database_of
@@ -142,8 +141,10 @@ class Services:
         )
 
     def start(self) -> None:
+        """Start the dispatcher's threads."""
         self.dispatcher.start()
 
     def stop(self) -> None:
+        """Stop the dispatcher and close the connection to Dagster."""
         self.dispatcher.stop()
         self.dagster.close()

@@ -1,7 +1,7 @@
-"""Dagster as the HTTP face sees it: its webserver's GraphQL, asked by typed methods.
+"""A typed client of the Dagster webserver's GraphQL API.
 
-What belongs here: sending the documents (`dagster_documents.py`), what each answer means, and which fault each failure is. What stays
-out: what a job is made of its runs (`job_state.py`), and what a run's events say (`run_events.py`).
+It sends the documents of `documents.py` and translates responses and failures. `run_events.py`
+reads a run's events.
 """
 
 import json
@@ -19,33 +19,38 @@ from geo_platform.api.dagster import documents
 from geo_platform.errors import Conflict, NotFound, StoreDenied, StoreUnavailable, UnexpectedFault
 from geo_platform.runs import PARTITION_TAG
 
+# The name in workspace.yaml.
 LOCATION = "geo_platform"
-# As workspace.yaml names the one, and Dagster the other.
+# The name that Dagster gives the repository of `Definitions`.
 REPOSITORY = "__repository__"
 
 TIMEOUT_S = 20.0
-# Launching waits for the code location; who gives up too early does not know whether there is a
-# run.
+# A launch waits for the code location. After a timeout it is unknown whether the run exists.
 LAUNCH_TIMEOUT_S = 60.0
 
-_EVENTS_AT_ONCE = 1000
-# Fewer than the threads that answer requests, so that some are left for those that do not need
-# Dagster.
-_QUESTIONS_AT_ONCE, _TURN_WITHIN_S = 24, 0.2
+_EVENTS_PER_PAGE = 1000
+# Fewer than the threads that serve requests, so that some stay free for requests without Dagster.
+_MAX_CONCURRENT_REQUESTS, _WAIT_FOR_SLOT_S = 24, 0.2
 
-# So long nobody waits for a webserver that somebody waited for in vain.
-_SILENT_S = 2.0
-_AGAIN = "It is tried again by itself."
-_AGAIN_SOON = "Ask again in a moment."
-_AWAY = "The UI's webserver is started with `geo-platform dev`, or as deploy/ says; GEO_PLATFORM_DAGSTER_URL names its address."
+# After a read timeout, requests fail at once for this long.
+_BACK_OFF_S = 2.0
+_RETRIED = "The platform retries it."
+_RETRY_SOON = "Send the request again in a moment."
+_START_DAGSTER = (
+    "Start the webserver with `geo-platform dev`, or as deploy/ describes. "
+    "GEO_PLATFORM_DAGSTER_URL is its address."
+)
 
 
 class LaunchRefused(UnexpectedFault):
-    """Dagster will not launch this, however often it is asked."""
+    """Dagster refuses to launch this run. A retry does not help."""
 
 
-class DagsterAway(StoreUnavailable):
-    """The webserver did not answer, whatever it was asked. `was_reached`: it may have done what it was asked to."""
+class DagsterUnavailable(StoreUnavailable):
+    """The webserver did not respond.
+
+    `was_reached`: the request was sent, so that its effect may have happened.
+    """
 
     def __init__(self, message: str, *, remedy: str, was_reached: bool) -> None:
         super().__init__(message, remedy=remedy, was_reached=was_reached)
@@ -57,7 +62,7 @@ class DagsterAway(StoreUnavailable):
 
 @dataclass(frozen=True)
 class Launch:
-    """A run to be launched. `options` are each stage's, by its name."""
+    """A run to launch. `options` maps a stage's name to its config."""
 
     job: str
     options: Mapping[str, Mapping[str, Any]]
@@ -68,7 +73,10 @@ class Launch:
 
 @dataclass(frozen=True)
 class Step:
-    """`status` is Dagster's: IN_PROGRESS, SUCCESS, FAILURE, SKIPPED; None where it has not begun."""
+    """A step of a run.
+
+    `status` is Dagster's: IN_PROGRESS, SUCCESS, FAILURE, SKIPPED; None before the step starts.
+    """
 
     name: str
     status: str | None
@@ -78,7 +86,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Materialized:
-    """What a stage said of what it made."""
+    """A materialization with its metadata as JSON values."""
 
     stage: str
     at_utc: datetime
@@ -88,7 +96,11 @@ class Materialized:
 
 @dataclass(frozen=True)
 class RunFound:
-    """A run as Dagster has it. `status` is Dagster's own word; steps and materializations where they were asked for."""
+    """A run in Dagster.
+
+    `status` is Dagster's own, in upper case. `steps`, `made` (materializations) and `config` are
+    filled only by the methods that request them.
+    """
 
     run_id: str
     job: str
@@ -105,7 +117,7 @@ class RunFound:
 
 @dataclass(frozen=True)
 class EventPage:
-    """Entries of a run's log as GraphQL has them, and where the next page begins."""
+    """Entries of a run's event log as GraphQL returns them, and the cursor of the next page."""
 
     entries: tuple[Mapping[str, Any], ...]
     cursor: str
@@ -114,7 +126,7 @@ class EventPage:
 
 @dataclass(frozen=True)
 class DagsterHealth:
-    """What the webserver says of the rest. `daemons`: name -> healthy, of those that are needed."""
+    """Health of Dagster's parts. `daemons` maps each required daemon to whether it is healthy."""
 
     version: str
     location_is_loaded: bool
@@ -122,26 +134,27 @@ class DagsterHealth:
 
 
 class DagsterGraphql:
-    """One webserver. Safe among threads.
+    """A client of one webserver. Safe among threads.
 
-    Errors: StoreUnavailable where it does not answer, StoreDenied where it refuses to change anything, UnexpectedFault for an
-    answer that nobody foresaw.
+    Every method raises DagsterUnavailable: no response. StoreUnavailable: a part of Dagster is
+    unavailable. StoreDenied: the webserver is read-only. UnexpectedFault: any other error.
     """
 
     def __init__(self, url: str, *, transport: httpx.BaseTransport | None = None) -> None:
         self._url = url.rstrip("/")
         limits = httpx.Limits(max_connections=64, max_keepalive_connections=32)
-        self._turns = BoundedSemaphore(_QUESTIONS_AT_ONCE)
-        self._silent_until = 0.0
+        self._slots = BoundedSemaphore(_MAX_CONCURRENT_REQUESTS)
+        self._back_off_until = 0.0
         self._client = httpx.Client(
             timeout=TIMEOUT_S, limits=limits, transport=transport, trust_env=False
         )
 
     def close(self) -> None:
+        """Close the connections."""
         self._client.close()
 
     def launch(self, asked: Launch) -> str:
-        """Ask for the run; returns its id. Raises LaunchRefused where asking again would not help."""
+        """Launch the run and return its id. Raises LaunchRefused."""
         if asked.partition is not None and asked.partitions_name is not None:
             self._add_partition(asked.partitions_name, asked.partition)
         tags = {
@@ -181,7 +194,10 @@ class DagsterGraphql:
         steps: bool = False,
         timeout_s: float = TIMEOUT_S,
     ) -> tuple[RunFound, ...]:
-        """Runs that have all these tags, newest first; after the run that `cursor` names. With `steps`, what each stage did."""
+        """Return runs that have all these tags, newest first, after the run `cursor`.
+
+        With `steps`, each run has its steps and materializations.
+        """
         wanted: dict[str, Any] = {
             "tags": [{"key": key, "value": value} for key, value in tags.items()]
         }
@@ -192,18 +208,18 @@ class DagsterGraphql:
         return self._runs(wanted, cursor=cursor, limit=limit, steps=steps, timeout_s=timeout_s)
 
     def run(self, run_id: str, *, timeout_s: float = TIMEOUT_S) -> RunFound | None:
-        """The run with its steps, or None."""
+        """Return the run with its steps, or None if there is none."""
         return next(
             iter(self._runs({"runIds": [run_id]}, limit=1, steps=True, timeout_s=timeout_s)), None
         )
 
     def run_with_config(self, run_id: str) -> RunFound | None:
-        """The run with the config that it was launched with."""
+        """Return the run with the config that it was launched with, or None if there is none."""
         answer = self._ask(documents.RUN_CONFIG, "runOrError", runId=run_id)
         return _run(answer) if answer["__typename"] == "Run" else None
 
     def run_ids(self) -> Iterator[str]:
-        """Of all runs, newest first, some hundred at a time."""
+        """Yield the ids of all runs, newest first."""
         cursor: str | None = None
         while page := self._ask(documents.RUN_IDS, "runIdsOrError", cursor=cursor, limit=500).get(
             "results", []
@@ -214,14 +230,14 @@ class DagsterGraphql:
     def events(
         self, run_id: str, cursor: str = "", *, timeout_s: float = TIMEOUT_S
     ) -> EventPage | None:
-        """The entries after the cursor, some hundred at a time; None where there is no such run."""
+        """Return the next page of a run's event log, or None if there is no such run."""
         answer = self._ask(
             documents.EVENTS,
             "logsForRun",
             timeout_s=timeout_s,
             runId=run_id,
             cursor=cursor or None,
-            limit=_EVENTS_AT_ONCE,
+            limit=_EVENTS_PER_PAGE,
         )
         if answer["__typename"] == "RunNotFoundError":
             return None
@@ -230,7 +246,7 @@ class DagsterGraphql:
     def all_events(
         self, run_id: str, *, timeout_s: float = TIMEOUT_S
     ) -> tuple[Mapping[str, Any], ...]:
-        """Every entry of the run's log; none where there is no such run."""
+        """Return the whole event log of a run; empty if there is no such run."""
         entries: list[Mapping[str, Any]] = []
         page = self.events(run_id, timeout_s=timeout_s)
         while page is not None:
@@ -239,17 +255,24 @@ class DagsterGraphql:
         return tuple(entries)
 
     def terminate(self, run_id: str, *, at_once: bool = False) -> None:
-        """Ask the run to end; `at_once` says that it has, where nothing of it runs. Raises NotFound, Conflict (it has ended already)."""
+        """Ask the run to end.
+
+        With `at_once`, mark it as cancelled: for a run that no process executes.
+
+        Raises NotFound: no such run. Conflict: it has ended.
+        """
         policy = "MARK_AS_CANCELED_IMMEDIATELY" if at_once else "SAFE_TERMINATE"
         answer = self._ask(documents.TERMINATE, "terminateRun", runId=run_id, policy=policy)
         if answer["__typename"] == "RunNotFoundError":
             raise NotFound(f"There is no run {run_id!r}.")
         if answer["__typename"] == "TerminateRunFailure":
-            remedy = "Ask for its status: it may have ended by itself."
-            raise Conflict(f"The run {run_id} cannot be ended: {_sentence(answer)}", remedy=remedy)
+            remedy = "Check its status: it may have ended already."
+            raise Conflict(
+                f"Cannot terminate the run {run_id}: {_first_line(answer)}", remedy=remedy
+            )
 
     def health(self) -> DagsterHealth:
-        """Of the daemon and the code location, as the webserver knows them."""
+        """Return the state of the daemons and the code location."""
         found = self._send(documents.HEALTH, {})
         entries = found["workspaceOrError"].get("locationEntries", [])
         loaded = [
@@ -266,31 +289,29 @@ class DagsterGraphql:
         return DagsterHealth(str(found["version"]), is_loaded, daemons)
 
     @contextmanager
-    def _in_turn(self, document: str) -> Iterator[None]:
-        """So many at once, and not everybody who asks, wait for a webserver that is slow: the others are told so."""
-        if document in (
-            documents.LAUNCH,
-            documents.ADD_PARTITION,
-        ):  # by the dispatcher's threads, which are few
+    def _slot(self, document: str) -> Iterator[None]:
+        """Hold one of the request slots. Raises DagsterUnavailable: the webserver is slow."""
+        # Launches come from the dispatcher's few threads and need no slot.
+        if document in (documents.LAUNCH, documents.ADD_PARTITION):
             yield
             return
-        is_silent = time.monotonic() < self._silent_until
-        if is_silent or not self._turns.acquire(timeout=_TURN_WITHIN_S):
-            raise DagsterAway(
-                "Dagster's webserver is slow to answer those who asked before.",
-                remedy=_AGAIN_SOON,
+        backs_off = time.monotonic() < self._back_off_until
+        if backs_off or not self._slots.acquire(timeout=_WAIT_FOR_SLOT_S):
+            raise DagsterUnavailable(
+                "Dagster's webserver is slow: earlier requests still wait for it.",
+                remedy=_RETRY_SOON,
                 was_reached=False,
             )
         try:
             yield
         except httpx.ReadTimeout:
-            self._silent_until = time.monotonic() + _SILENT_S
+            self._back_off_until = time.monotonic() + _BACK_OFF_S
             raise
         finally:
-            self._turns.release()
+            self._slots.release()
 
     def _add_partition(self, name: str, key: str) -> None:
-        """One that is there already is none the worse."""
+        """Add the partition. An existing one stays as it is."""
         repository = {"repositoryName": REPOSITORY, "repositoryLocationName": LOCATION}
         self._ask(
             documents.ADD_PARTITION,
@@ -324,15 +345,13 @@ class DagsterGraphql:
     def _ask(
         self, document: str, answer_name: str, /, *, timeout_s: float = TIMEOUT_S, **variables: Any
     ) -> Mapping[str, Any]:
-        """The one answer of a document, where it is none that refuses everybody."""
+        """Send a document and return the response of its one field, errors translated."""
         answer: Mapping[str, Any] = self._send(document, variables, timeout_s=timeout_s)[
             answer_name
         ]
         if answer["__typename"] == "UnauthorizedError":
-            remedy = "Name one that is not with GEO_PLATFORM_DAGSTER_URL."
-            raise StoreDenied(
-                "Dagster's webserver changes nothing: it is read-only.", remedy=remedy
-            )
+            remedy = "Set GEO_PLATFORM_DAGSTER_URL to a webserver that is not read-only."
+            raise StoreDenied("Dagster's webserver is read-only.", remedy=remedy)
         if answer["__typename"] == "PythonError":
             raise _python_fault(answer)
         return answer
@@ -341,7 +360,7 @@ class DagsterGraphql:
         self, document: str, variables: Mapping[str, Any], *, timeout_s: float = TIMEOUT_S
     ) -> Mapping[str, Any]:
         try:
-            with self._in_turn(document):
+            with self._slot(document):
                 response = self._client.post(
                     f"{self._url}/graphql",
                     json={"query": document, "variables": variables},
@@ -351,23 +370,25 @@ class DagsterGraphql:
             was_reached = not isinstance(
                 error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
             )
-            said = f"Dagster's webserver did not answer: {type(error).__name__}."
-            raise DagsterAway(said, remedy=_AWAY, was_reached=was_reached) from error
+            message = f"Dagster's webserver did not answer: {type(error).__name__}."
+            raise DagsterUnavailable(
+                message, remedy=_START_DAGSTER, was_reached=was_reached
+            ) from error
         try:
             content = response.json()
         except ValueError as error:
-            said = f"Dagster's webserver answered with status {response.status_code}."
-            raise DagsterAway(said, remedy=_AWAY, was_reached=True) from error
+            message = f"Dagster's webserver answered with status {response.status_code}."
+            raise DagsterUnavailable(message, remedy=_START_DAGSTER, was_reached=True) from error
         if content.get("errors"):
             raise UnexpectedFault(
-                f"Dagster refused a question: {content['errors'][0].get('message', '')}"
+                f"Dagster refused a query: {content['errors'][0].get('message', '')}"
             )
         data: Mapping[str, Any] = content["data"]
         return data
 
 
-# Errors within Dagster that say that something of it is away: its code location, its storage.
-_PASSING = (
+# Dagster's errors that mean that its code location or its storage is unavailable.
+_TRANSIENT_ERRORS = (
     "DagsterUserCodeUnreachableError",
     "DagsterUserCodeProcessError",
     "DagsterCodeLocationLoadError",
@@ -377,28 +398,31 @@ _PASSING = (
 
 
 def _python_fault(answer: Mapping[str, Any]) -> StoreUnavailable | UnexpectedFault:
-    said = f"{answer.get('className') or 'Error'}: {_sentence(answer)}"
-    if any(name in said for name in _PASSING):
+    cause = f"{answer.get('className') or 'Error'}: {_first_line(answer)}"
+    if any(name in cause for name in _TRANSIENT_ERRORS):
         return StoreUnavailable(
-            "A part of Dagster is away: its code location or its storage.", remedy=_AGAIN, said=said
+            "Dagster's code location or storage is unavailable.", remedy=_RETRIED, cause=cause
         )
-    return UnexpectedFault(f"Dagster failed within: {said}")
+    return UnexpectedFault(f"Dagster failed: {cause}")
 
 
 def _launch_fault(answer: Mapping[str, Any]) -> StoreUnavailable | LaunchRefused:
-    """A job that is not found is one that the webserver does not know yet, or not at the moment."""
+    """Return the error of a refused launch.
+
+    A job that is not found is transient: the code location is still loading, or is unavailable.
+    """
     if answer["__typename"] == "PipelineNotFoundError":
         return StoreUnavailable(
-            "Dagster's code location does not serve this job now.", remedy=_AGAIN
+            "Dagster's code location does not serve this job now.", remedy=_RETRIED
         )
     faults = "; ".join(
         str(each.get("message", "")).strip() for each in answer.get("errors", ())
-    ) or _sentence(answer)
+    ) or _first_line(answer)
     return LaunchRefused(f"Dagster refuses to launch the run: {answer['__typename']}: {faults}")
 
 
-def _sentence(answer: Mapping[str, Any]) -> str:
-    """Its first line: what follows is a traceback."""
+def _first_line(answer: Mapping[str, Any]) -> str:
+    """Return the message without the traceback that follows it."""
     return str(answer.get("message", "")).strip().split("\n")[0]
 
 
@@ -425,7 +449,7 @@ def _step(found: Mapping[str, Any]) -> Step:
 
 
 def _made(found: Mapping[str, Any]) -> Materialized:
-    """Dagster writes the time of an event as text, in milliseconds."""
+    # Dagster gives an event's time as text, in milliseconds.
     moment = datetime.fromtimestamp(float(found["timestamp"]) / 1000, UTC)
     stage = "/".join((found["assetKey"] or {}).get("path", ())) or str(found["stepKey"])
     return Materialized(
@@ -434,7 +458,7 @@ def _made(found: Mapping[str, Any]) -> Materialized:
 
 
 def metadata_of(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Metadata as JSON values, by label. Pictures, and Dagster's own kinds, are left out."""
+    """Return metadata as JSON values by label, without Markdown and Dagster's own kinds."""
     return {entry["label"]: _value(entry) for entry in entries if entry["__typename"] in _VALUES}
 
 

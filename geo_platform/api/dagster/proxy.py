@@ -1,13 +1,12 @@
-"""Dagster's pages and its GraphQL under /dagster, for those whom the guard let in.
+"""Reverse proxy for Dagster's pages and GraphQL API under /dagster.
 
-What belongs here: which requests go on to the webserver, and what of them and of its answers passes. What stays out: sockets
-(`proxy_socket.py`), what a GraphQL document does (`graphql_gate.py`).
+An operator may do everything that the pages offer. Other scopes may only read: they use the
+read-only webserver if there is one, and their mutations are refused (`graphql_gate.py`). A
+principal with allow-lists gets no page, since the pages show all data.
 
-An operator may do all that the pages offer; whoever else may only look, by the read-only webserver where there is one, and whichever it
-is, no mutation of theirs goes on. A principal with allow-lists gets none of it: the pages show all there is.
-
-Headers pass by name in both directions, all others end here: credentials, cookies, what smuggles (Transfer-Encoding, Connection and
-what it names), what claims to be forwarded. The address that is asked is always the configured one.
+Only headers that are listed here pass, in both directions; credentials, cookies, hop-by-hop and
+Forwarded headers do not. The upstream address is always the configured one. `proxy_socket.py`
+relays WebSockets.
 """
 
 from collections.abc import AsyncIterator
@@ -37,11 +36,11 @@ from geo_platform.errors import (
 )
 from geo_platform.settings import Settings
 
-# What the webserver must be started with as --path-prefix: its pages name their own addresses.
+# The webserver needs the same --path-prefix, since its pages contain their own addresses.
 PREFIX = "/dagster"
 
 GRAPHQL = f"{PREFIX}/graphql"
-PASSED_ON = (
+FORWARDED_REQUEST_HEADERS = (
     "accept",
     "accept-encoding",
     "accept-language",
@@ -49,7 +48,7 @@ PASSED_ON = (
     "if-none-match",
     "user-agent",
 )
-PASSED_BACK = (
+FORWARDED_RESPONSE_HEADERS = (
     "content-type",
     "content-encoding",
     "content-length",
@@ -58,29 +57,34 @@ PASSED_BACK = (
     "etag",
     "last-modified",
 )
-# Of the webserver: they show a file of the code location's machine that the caller names.
-_READS_A_FILE = ("/notebook", "/dagit/notebook")
+# Routes of the webserver that return any file of its machine that the caller names.
+_FILE_ROUTES = ("/notebook", "/dagit/notebook")
 
 _HOW_TO_START = (
-    f"Start dagster-webserver with --path-prefix {PREFIX} (or DAGSTER_WEBSERVER_PATH_PREFIX={PREFIX} geo-platform dev), and set "
-    f"GEO_PLATFORM_DAGSTER_URL to http://HOST:3000{PREFIX}."
+    f"Start dagster-webserver with --path-prefix {PREFIX} "
+    f"(or DAGSTER_WEBSERVER_PATH_PREFIX={PREFIX} geo-platform dev), "
+    f"and set GEO_PLATFORM_DAGSTER_URL to http://HOST:3000{PREFIX}."
 )
 _TIMEOUT = httpx.Timeout(120, connect=5)
 
 
 class DagsterProxy:
-    """An ASGI application. `upstream` and `read_only` are the webservers' origins, without the prefix; None where they have none."""
+    """ASGI application that forwards to the webserver and, for readers, to the read-only one.
+
+    Each origin is None if that webserver is not started with PREFIX.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._upstream = origin_of(settings.dagster_url)
         self._read_only = origin_of(settings.dagster_read_only_url or settings.dagster_url)
-        # one client for everybody: a cookie that it kept would go out with the next one's request
+        # One client serves all callers: a stored cookie would go out with another caller's request.
         no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
         self._client = httpx.AsyncClient(
             timeout=_TIMEOUT, follow_redirects=False, trust_env=False, cookies=no_cookies
         )
 
     async def close(self) -> None:
+        """Close the connections to the webservers."""
         await self._client.aclose()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -112,7 +116,11 @@ class DagsterProxy:
             if request.method in ("GET", "HEAD") or path == GRAPHQL
             else Allowed.operator,
         )
-        headers = {name: request.headers[name] for name in PASSED_ON if name in request.headers}
+        headers = {
+            name: request.headers[name]
+            for name in FORWARDED_REQUEST_HEADERS
+            if name in request.headers
+        }
         if path != GRAPHQL:
             return await self._passed(request, principal, headers, await request.body())
         if request.method != "POST":
@@ -125,10 +133,10 @@ class DagsterProxy:
     async def _graphiql(
         self, request: Request, principal: Principal, headers: dict[str, str]
     ) -> Response:
-        """The page alone: a document in an address could be sent by a link."""
+        """Return the GraphiQL page only: another site could link to a URL with a query."""
         if "text/html" not in request.headers.get("accept", ""):
             raise ParameterInvalid(
-                "GraphQL is asked by POST here.", remedy="Send the query as a JSON body."
+                "GraphQL accepts only POST.", remedy="Send the query as a JSON body."
             )
         return await self._sent(
             principal, "GET", GRAPHQL, headers={**headers, "accept": "text/html"}
@@ -138,7 +146,7 @@ class DagsterProxy:
         self, request: Request, principal: Principal, headers: dict[str, str], body: bytes
     ) -> Response:
         if request.method not in ("GET", "HEAD", "POST"):
-            raise ParameterInvalid(f"Dagster's pages do not take {request.method}.")
+            raise ParameterInvalid(f"Dagster's pages do not accept {request.method}.")
         if "content-type" in request.headers:
             headers = {**headers, "content-type": request.headers["content-type"]}
         query = request.scope.get("query_string", b"").decode("ascii", "replace")
@@ -155,31 +163,35 @@ class DagsterProxy:
         headers: dict[str, str],
         **body: Any,
     ) -> Response:
-        """Ask the webserver, and hand its answer on while it comes. Raises StoreUnavailable where it does not answer."""
-        asked = self._client.build_request(
+        """Send the request to the webserver and stream its response. Raises StoreUnavailable."""
+        upstream_request = self._client.build_request(
             method,
             self._origin(principal).copy_with(raw_path=target.encode()),
             headers=headers,
             **body,
         )
         try:
-            answered = await self._client.send(asked, stream=True)
+            upstream = await self._client.send(upstream_request, stream=True)
         except httpx.HTTPError as error:
             raise StoreUnavailable(
                 f"Dagster's webserver does not answer: {type(error).__name__}.",
-                remedy="Ask again; if that lasts, see whether it runs.",
+                remedy="Retry; if it still fails, check that the webserver runs.",
             ) from error
-        passed = {name: answered.headers[name] for name in PASSED_BACK if name in answered.headers}
-        passed.setdefault("cache-control", "private, no-cache")
-        passed.setdefault("content-security-policy", "frame-ancestors 'none'")
-        location = answered.headers.get("location", "")
+        response_headers = {
+            name: upstream.headers[name]
+            for name in FORWARDED_RESPONSE_HEADERS
+            if name in upstream.headers
+        }
+        response_headers.setdefault("cache-control", "private, no-cache")
+        response_headers.setdefault("content-security-policy", "frame-ancestors 'none'")
+        location = upstream.headers.get("location", "")
         if location.startswith(PREFIX):
-            passed["location"] = location
+            response_headers["location"] = location
         return StreamingResponse(
-            _content(answered),
-            answered.status_code,
-            passed,
-            background=BackgroundTask(answered.aclose),
+            _content(upstream),
+            upstream.status_code,
+            response_headers,
+            background=BackgroundTask(upstream.aclose),
         )
 
     def _origin(self, principal: Principal) -> httpx.URL:
@@ -192,25 +204,30 @@ class DagsterProxy:
 
 
 def may_change(principal: Principal) -> bool:
+    """Return whether the principal may change something in Dagster."""
     return principal.holds(Allowed.operator)
 
 
 def check_unlimited(principal: Principal) -> None:
-    """Raises Forbidden for whoever may not see everything: Dagster's pages know no allow-lists."""
+    """Refuse a principal with allow-lists, which Dagster's pages cannot apply. Raises Forbidden."""
     if principal.is_limited:
         audit(principal.subject, allowed=False, reason="has allow-lists")
         raise Forbidden(
-            f"{principal.subject} may use some containers or datasets, and Dagster's pages show all of them.",
+            f"{principal.subject} may use only some containers or datasets; Dagster's pages show "
+            "all of them.",
             remedy="Use /api/jobs, or a key without --container and --dataset.",
         )
 
 
 def checked_path(scope: Scope) -> str:
-    """The path as the webserver will read it, below PREFIX. Raises ParameterInvalid where it climbs, NotFound for what reads files."""
+    """Return the path, which the webserver will interpret in the same way.
+
+    Raises ParameterInvalid: it could leave PREFIX or is ambiguous. NotFound: it reads files.
+    """
     path = str(scope["path"])
     raw = scope.get("raw_path")
     if raw is not None and unquote(raw.partition(b"?")[0].decode("latin-1")) != path:
-        raise ParameterInvalid("The path can be read in two ways.")
+        raise ParameterInvalid("The path is ambiguous: its raw and decoded forms differ.")
     below = path.removeprefix(PREFIX)
     parts = below.strip("/").split("/")
     if (
@@ -220,29 +237,33 @@ def checked_path(scope: Scope) -> str:
         or "//" in path
     ):
         raise ParameterInvalid(
-            "The path climbs, or has an empty part.", remedy="Open the page from /dagster/."
+            "The path has an empty part, '.' or '..', or a character that is not allowed.",
+            remedy="Open the page from /dagster/.",
         )
-    if below.rstrip("/") in _READS_A_FILE:
+    if below.rstrip("/") in _FILE_ROUTES:
         raise NotFound(
-            f"{path} shows files of the machine and is not offered.",
+            f"{path} is not served: it would show files of the server.",
             remedy="Open the page from /dagster/.",
         )
     return path
 
 
 def origin_of(url: str) -> httpx.URL | None:
-    """Where the webserver is; None where it is not started with the prefix. Raises ParameterInvalid where it is no plain address."""
+    """Return the origin of a webserver's URL, or None if the URL does not end with PREFIX.
+
+    Raises ParameterInvalid: not an http or https URL, or one with a query or a user.
+    """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
         raise ParameterInvalid(
-            f"{url!r} is no plain address of Dagster's webserver.", remedy=_HOW_TO_START
+            f"{url!r} is not a plain URL of Dagster's webserver.", remedy=_HOW_TO_START
         )
     return (
         httpx.URL(f"{parts.scheme}://{parts.netloc}") if parts.path.rstrip("/") == PREFIX else None
     )
 
 
-async def _content(answered: httpx.Response) -> AsyncIterator[bytes]:
-    """As it is on the wire: what is compressed stays so."""
-    async for part in answered.aiter_raw():
+async def _content(response: httpx.Response) -> AsyncIterator[bytes]:
+    """Yield the body as received, without decompressing it."""
+    async for part in response.aiter_raw():
         yield part

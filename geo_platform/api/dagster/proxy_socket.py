@@ -1,9 +1,8 @@
-"""The socket of Dagster's pages: subscriptions over the protocol graphql-ws, message by message.
+"""Relay the WebSocket of Dagster's pages (subprotocol graphql-ws), message by message.
 
-What belongs here: which messages pass, and for how long. What stays out: HTTP (`proxy.py`).
-
-A socket outlives the request that opened it, and with it the look at the credential. So it is closed after OPEN_MAX_S; the pages open
-another by themselves, which is looked at anew.
+A WebSocket outlives the request that opened it, and so the check of the credential. It is therefore
+closed after OPEN_MAX_S; Dagster's pages open a new one, which is checked again. `proxy.py` handles
+HTTP.
 """
 
 import asyncio
@@ -43,12 +42,15 @@ async def relay(
     upstream: httpx.URL,
     path: str,
 ) -> None:
-    """Until one side ends it. Raises, before it is accepted, NotFound, Forbidden, ParameterInvalid, StoreUnavailable."""
+    """Relay messages until one side closes the socket.
+
+    Before the socket is accepted, raises NotFound, Forbidden, ParameterInvalid, StoreUnavailable.
+    """
     if path != PATH:
-        raise NotFound(f"There is no socket at {path}.")
+        raise NotFound(f"There is no WebSocket at {path}.")
     if PROTOCOL not in scope.get("subprotocols", []):
         raise ParameterInvalid(
-            "The socket speaks another protocol.", remedy=f"Ask for the subprotocol {PROTOCOL}."
+            "The WebSocket requests another subprotocol.", remedy=f"Request {PROTOCOL}."
         )
     check_scope(principal, Allowed.reader)
     address = upstream.copy_with(
@@ -65,26 +67,27 @@ async def relay(
         server = await opening
     except (OSError, WebSocketException, TimeoutError) as error:
         raise StoreUnavailable(
-            f"Dagster's webserver opens no socket: {type(error).__name__}."
+            f"Dagster's webserver does not open a WebSocket: {type(error).__name__}."
         ) from error
     client = WebSocket(scope, receive, send)
     async with server:
         await client.accept(subprotocol=PROTOCOL)
-        await _until_one_ends(client, server, principal)
+        await _relay_until_closed(client, server, principal)
         if (
             client.application_state is WebSocketState.CONNECTED
             and client.client_state is WebSocketState.CONNECTED
         ):
-            with suppress(RuntimeError, WebSocketDisconnect):  # it went in this moment
+            # The client may disconnect at the same moment.
+            with suppress(RuntimeError, WebSocketDisconnect):
                 await client.close()
 
 
-async def _until_one_ends(
+async def _relay_until_closed(
     client: WebSocket, server: ClientConnection, principal: Principal
 ) -> None:
     tasks = {
-        asyncio.create_task(_there(client, server, principal)),
-        asyncio.create_task(_back(server, client)),
+        asyncio.create_task(_relay_to_server(client, server, principal)),
+        asyncio.create_task(_relay_to_client(server, client)),
     }
     try:
         await asyncio.wait(tasks, timeout=OPEN_MAX_S, return_when=asyncio.FIRST_COMPLETED)
@@ -97,43 +100,48 @@ async def _until_one_ends(
             raise outcome
 
 
-async def _there(client: WebSocket, server: ClientConnection, principal: Principal) -> None:
+async def _relay_to_server(
+    client: WebSocket, server: ClientConnection, principal: Principal
+) -> None:
     with suppress(ConnectionClosed, WebSocketDisconnect):
         while True:
             text = await client.receive_text()
             try:
-                await server.send(json.dumps(passed_message(text, principal)))
+                await server.send(json.dumps(forwarded_message(text, principal)))
             except PlatformError as error:
                 await client.send_json(
                     {"type": "error", "id": _id_of(text), "payload": {"message": str(error)}}
                 )
 
 
-async def _back(server: ClientConnection, client: WebSocket) -> None:
+async def _relay_to_client(server: ClientConnection, client: WebSocket) -> None:
     with suppress(ConnectionClosed, WebSocketDisconnect, RuntimeError):
         async for message in server:
             await client.send_text(message if isinstance(message, str) else message.decode())
 
 
-def passed_message(text: str, principal: Principal) -> dict[str, Any]:
-    """What goes on, written anew. Raises ParameterInvalid for what is no message, Forbidden for a mutation of whoever may only look."""
+def forwarded_message(text: str, principal: Principal) -> dict[str, Any]:
+    """Return the message for Dagster, built anew from the parsed one.
+
+    Raises ParameterInvalid: not a message of the protocol. Forbidden: a mutation below operator.
+    """
     if len(text) > MESSAGE_MAX_BYTES:
         raise ParameterInvalid("The message is too long.")
     try:
         given = json.loads(text)
     except (ValueError, RecursionError):
-        raise ParameterInvalid("The message is no JSON.") from None
+        raise ParameterInvalid("The message is not JSON.") from None
     kind = given.get("type") if isinstance(given, dict) else None
     if kind in _PLAIN:
         return {"type": kind, "payload": {}}
     if kind not in ("start", "stop") or not isinstance(given.get("id"), str | int):
-        raise ParameterInvalid("The message is of no kind that the protocol has.")
+        raise ParameterInvalid("The message has a type that the protocol does not define.")
     if kind == "stop":
         return {"type": kind, "id": given["id"]}
     asked = checked_request(given.get("payload"))
     if not principal.holds(Allowed.operator):
         check_read_only(asked, principal.subject)
-    # the webserver looks for the operation's name under another name than the protocol has
+    # The webserver reads `operation_name`; the protocol says `operationName`.
     return {
         "type": kind,
         "id": given["id"],

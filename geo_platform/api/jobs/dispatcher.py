@@ -17,8 +17,8 @@ from datetime import UTC, datetime, timedelta
 from threading import Condition, Event, Thread
 
 from geo_platform.api.dagster.graphql import (
-    DagsterAway,
     DagsterGraphql,
+    DagsterUnavailable,
     Launch,
     LaunchRefused,
     RunFound,
@@ -196,7 +196,7 @@ class Dispatcher:
             self._give_way()
             try:
                 is_done = self._try(task)
-            except DagsterAway as error:
+            except DagsterUnavailable as error:
                 self._hold(error)
                 self._again(task, error)
             except PlatformError as error:
@@ -243,7 +243,7 @@ class Dispatcher:
         may_exist, task.may_exist = task.may_exist, True
         try:
             self._dagster.launch(launch_of(kept.job))
-        except DagsterAway as away:
+        except DagsterUnavailable as away:
             task.may_exist = may_exist or away.was_reached
             raise
         self._failures = 0
@@ -269,7 +269,7 @@ class Dispatcher:
     def _stays_unqueued(run: RunFound) -> bool:
         return run.status == "NOT_STARTED"
 
-    def _hold(self, away: DagsterAway) -> None:
+    def _hold(self, away: DagsterUnavailable) -> None:
         """Nothing is launched for a while: a webserver that does not answer for one job does not for the next one."""
         with self._changed:
             now = time.monotonic()
@@ -285,7 +285,7 @@ class Dispatcher:
         if isinstance(error, LaunchRefused):
             _log.error("%s (job %s)", error, task.waiting.job_id)
             pause = _REFUSED_PAUSE_S
-        elif error is not None and task.tries == 0 and not isinstance(error, DagsterAway):
+        elif error is not None and task.tries == 0 and not isinstance(error, DagsterUnavailable):
             _log.warning("The job %s is not launched yet: %s", task.waiting.job_id, error)
         task.tries = min(task.tries + 1, 10)
         task.due = time.monotonic() + pause

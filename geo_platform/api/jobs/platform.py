@@ -126,7 +126,7 @@ def platform_routes(services: Services) -> APIRouter:
             return 202, _accepted(kept, done)
 
         asked = (request.url.path, body.model_dump(mode="json"))
-        return await services.turns.take(
+        return await services.submission_limiter.run(
             lambda: answered_once(services.submissions, principal.subject, key, asked, accepted)
         )
 

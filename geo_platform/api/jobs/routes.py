@@ -118,7 +118,7 @@ def _add_submit(router: APIRouter, services: Services, job_type: str, body: type
             return 200, answer  # type: ignore[return-value]  # one of the three
 
         asked = (request.url.path, parameters)
-        return await services.turns.take(
+        return await services.submission_limiter.run(
             lambda: answered_once(services.submissions, principal.subject, key, asked, accepted)
         )
 

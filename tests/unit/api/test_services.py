@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from geo_platform.api.problems import status_of
-from geo_platform.api.services import Turns
+from geo_platform.api.services import SubmissionLimiter
 from geo_platform.errors import StoreUnavailable
 
 
@@ -24,24 +24,24 @@ def test_as_many_as_have_a_place_are_done_and_the_others_are_told_so() -> None:
 
         return doing
 
-    async def ask(turns: Turns, number: int) -> None:
+    async def ask(limiter: SubmissionLimiter, number: int) -> None:
         try:
-            await turns.take(work(number))
+            await limiter.run(work(number))
         except StoreUnavailable as error:
             refused.append(error)
 
     async def all_at_once() -> None:
-        turns = Turns(2, most=3)
-        assert not turns.are_taken
+        limiter = SubmissionLimiter(2, max_pending=3)
+        assert not limiter.is_busy
         async with anyio.create_task_group() as group:
             for number in range(5):
-                group.start_soon(ask, turns, number)
+                group.start_soon(ask, limiter, number)
             await anyio.to_thread.run_sync(has_begun.acquire)
             await anyio.to_thread.run_sync(has_begun.acquire)
-            assert turns.are_taken
+            assert limiter.is_busy
             is_over.set()
-        assert not turns.are_taken
-        assert await turns.take(lambda: "and again") == "and again"
+        assert not limiter.is_busy
+        assert await limiter.run(lambda: "and again") == "and again"
 
     anyio.run(all_at_once)
     assert len(done) == 3
@@ -54,9 +54,9 @@ def test_as_many_as_have_a_place_are_done_and_the_others_are_told_so() -> None:
 
 def test_what_fails_gives_its_place_back() -> None:
     async def twice() -> None:
-        turns = Turns(1, most=1)
+        limiter = SubmissionLimiter(1, max_pending=1)
         for _ in range(2):
             with pytest.raises(ZeroDivisionError):
-                await turns.take(lambda: 1 // 0)
+                await limiter.run(lambda: 1 // 0)
 
     anyio.run(twice)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from geo_platform.api.dagster.graphql import DagsterAway, Launch, LaunchRefused, RunFound
+from geo_platform.api.dagster.graphql import DagsterUnavailable, Launch, LaunchRefused, RunFound
 from geo_platform.api.jobs import dispatcher as module
 from geo_platform.api.jobs.dispatcher import Dispatcher
 from geo_platform.api.jobs.submissions import Submissions
@@ -141,7 +141,7 @@ def test_while_the_webserver_does_not_answer_it_is_not_asked_for_each_job_that_w
 ) -> None:
     monkeypatch.setattr(module, "_FIRST_PAUSE_S", 2)
     monkeypatch.setattr(module, "_LONGEST_PAUSE_S", 2)
-    dagster.before = [DagsterAway("refused", remedy="Wait.", was_reached=False)] * 10_000
+    dagster.before = [DagsterUnavailable("refused", remedy="Wait.", was_reached=False)] * 10_000
     for name in "0123456789abcdef":
         dispatcher.hand_over(written(objects, name), 1, is_new=True)
     wait(lambda: dagster.asked_for)
@@ -169,7 +169,9 @@ def test_however_much_is_submitted_what_was_accepted_is_launched(
 def test_a_run_that_a_webserver_made_before_it_went_silent_is_looked_for(
     objects: FolderStore, dagster: Launches, dispatcher: Dispatcher
 ) -> None:
-    dagster.after = [DagsterAway("it died while it answered", remedy="Wait.", was_reached=True)]
+    dagster.after = [
+        DagsterUnavailable("it died while it answered", remedy="Wait.", was_reached=True)
+    ]
     dispatcher.hand_over(written(objects), 1, is_new=True)
     wait(lambda: nothing_waits(objects, dispatcher))
     assert (len(dagster.runs_of), dagster.asked_for, dagster.looked_for) == (1, 1, 1)

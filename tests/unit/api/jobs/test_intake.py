@@ -11,7 +11,7 @@ import pytest
 
 from geo_platform.api.auth.principal import Principal, Scope
 from geo_platform.api.dagster import graphql as module
-from geo_platform.api.dagster.graphql import DagsterAway, DagsterGraphql
+from geo_platform.api.dagster.graphql import DagsterGraphql, DagsterUnavailable
 from geo_platform.api.jobs.dispatcher import Dispatcher
 from geo_platform.api.jobs.intake import Intake, Who
 from geo_platform.api.jobs.state import JobState
@@ -71,7 +71,7 @@ def test_of_many_who_wait_for_a_webserver_that_hangs_the_last_are_told_at_once(
         for _ in range(2):
             waiting.acquire()
         began = time.monotonic()
-        with pytest.raises(DagsterAway) as told:
+        with pytest.raises(DagsterUnavailable) as told:
             dagster.runs(tags={})
         assert time.monotonic() - began < 10  # and not as long as those before
         assert not told.value.was_reached
