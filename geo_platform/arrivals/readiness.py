@@ -27,7 +27,7 @@ from geo_platform.arrivals.arrival import Arrival, arrival_of
 from geo_platform.arrivals.watch import Watch
 from geo_platform.ports import SUBMITTED, StoredObject
 from geo_platform.source.sidecars import (
-    UNNAMED,
+    UNKNOWN_EXTENSION,
     SourceGroup,
     group_sources,
     seen_by_driver,
@@ -111,8 +111,8 @@ class _Look:
 
     def take(self, parts: Mapping[str, StoredObject]) -> None:
         grouping = group_sources(parts)
-        for key, reason in grouping.left:
-            if reason == UNNAMED:
+        for key, reason in grouping.left_out:
+            if reason == UNKNOWN_EXTENSION:
                 self._decide(
                     SourceGroup(key, ()),
                     parts,

@@ -105,7 +105,7 @@ def _walk(folder: Path, home: Path) -> tuple[list[Candidate], list[LeftOut]]:
         )
         for group in grouping.sources
     ]
-    left += [LeftOut(folder / name, reason) for name, reason in grouping.left]
+    left += [LeftOut(folder / name, reason) for name, reason in grouping.left_out]
     return candidates, sorted(left, key=lambda entry: entry.path)
 
 

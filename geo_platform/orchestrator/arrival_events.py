@@ -26,7 +26,7 @@ from geo_platform.arrivals.watch import Watch
 from geo_platform.errors import ParameterInvalid, SourceNotFound
 from geo_platform.orchestrator.run_requests import Taken, existing_run_keys, take
 from geo_platform.ports import MessageQueue, ObjectStore, QueuedMessage, StoredObject
-from geo_platform.source.sidecars import set_prefix, stands_alone
+from geo_platform.source.sidecars import is_single_file, set_prefix
 
 TICK_S = 19.6
 HIDDEN_S = 90
@@ -181,7 +181,7 @@ class EventIntake:
         by_set: dict[tuple[str, str], list[str]] = {}
         for container, key in places:
             by_set.setdefault(
-                (container, key if stands_alone(key) else set_prefix(key)), []
+                (container, key if is_single_file(key) else set_prefix(key)), []
             ).append(key)
         wanted: dict[str, dict[str, tuple[Arrival, list[_Fate]]]] = {}
         for (container, prefix), objects in zip(
@@ -205,7 +205,7 @@ class EventIntake:
     def _lying(self, container: str, place: str) -> list[StoredObject]:
         """One object, or those of a set."""
         try:
-            if stands_alone(place):
+            if is_single_file(place):
                 return [self.objects.stat(container, place)]
             return [
                 stored

@@ -1,1 +1,1 @@
-"""What arrived: its format by content, its archive members and sidecars, and a safe way for a driver to read it."""
+"""Sources: detect the format by content, find sidecars and archive members, open them safely."""

@@ -1,7 +1,7 @@
-"""Zip archives: what may be in one, checked before anything of it is read.
+"""Check a zip archive before any member is read: names, kinds, sizes, overlaps.
 
-What belongs here: the rules for members. What stays out: which member is the dataset (`members.py`). The archive is read in
-place afterwards, so nothing is ever written under a name that an archive chose. Other archives are refused by name.
+GDAL then reads the members in place, so no file is ever created under a name from the archive.
+Which member is the dataset is decided in `members.py`.
 """
 
 import stat
@@ -27,7 +27,7 @@ _END_RECORD = b"PK\x05\x06"
 _END_RECORD_64 = b"PK\x06\x06"
 _END_RECORD_BYTES = 22
 _LOCAL_HEADER_BYTES = 30
-_MAX_PATH_LETTERS = 1024
+_MAX_PATH_CHARACTERS = 1024
 _UNICODE_PATH_FIELD = 0x7075
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _UTF8_FLAG, _ENCRYPTED_FLAG = 0x800, 0x1
@@ -36,7 +36,7 @@ _REGULAR_TYPES = (0, stat.S_IFREG, stat.S_IFDIR)
 
 @dataclass(frozen=True)
 class ArchiveLimits:
-    """The figures and their reasons stand in docs/opening-files.md."""
+    """Limits for an archive; docs/opening-files.md gives the reason for each."""
 
     max_members: int = 20_000
     max_directory_bytes: int = 16 * 1024**2
@@ -50,7 +50,7 @@ DEFAULT_LIMITS = ArchiveLimits()
 
 @dataclass(frozen=True)
 class Member:
-    """A regular file of a checked archive. `path` is what GDAL calls it."""
+    """A member of an archive. `path` is its name as GDAL decodes it."""
 
     path: str
     info: zipfile.ZipInfo
@@ -64,10 +64,12 @@ class Member:
 def checked_archive(
     content: Content, limits: ArchiveLimits
 ) -> Iterator[tuple[zipfile.ZipFile, tuple[Member, ...]]]:
-    """The open archive and its regular files, every rule of this module held.
+    """Open an archive, check it against every rule of this module, and yield it with its files.
 
-    Raises ArchiveUnsafe, DecompressionBomb, SourceEmpty, SourceTruncated, SourceUnreadable, UnsupportedFormat; damage met
-    while the context lasts becomes SourceUnreadable.
+    Raises ArchiveUnsafe, DecompressionBomb: the archive breaks a rule or a limit.
+    Raises SourceEmpty, SourceTruncated: it holds no files, or ends early.
+    Raises UnsupportedFormat: a member is compressed by a method that GDAL cannot read in place.
+    Raises SourceUnreadable: it is damaged, also if the damage is met while the context is open.
     """
     name = content.name
     with content.open() as stream:
@@ -85,39 +87,40 @@ def checked_archive(
         UnicodeError,
     ) as error:
         raise SourceUnreadable(
-            f"The archive {name!r} is damaged: a member of it cannot be read.", cause=str(error)
+            f"The archive {name!r} is damaged: a member cannot be read.", cause=str(error)
         ) from error
 
 
 def _check_directory(stream: BinaryIO, size_bytes: int, name: str, limits: ArchiveLimits) -> int:
-    """Where the central directory begins. Its length is checked before zipfile reads all of it into memory."""
+    """Return the offset of the central directory, checked before zipfile reads it into memory."""
     tail_bytes = min(size_bytes, _END_RECORD_BYTES + 65535)
     stream.seek(size_bytes - tail_bytes)
     tail = stream.read(tail_bytes)
     at = tail.rfind(_END_RECORD)
     if at < 0 or len(tail) - at < _END_RECORD_BYTES:
-        raise SourceTruncated(f"The archive {name!r} ends without its table of contents.")
+        raise SourceTruncated(f"The archive {name!r} ends before its table of contents.")
     members, directory_bytes, offset, comment_bytes = struct.unpack_from("<HIIH", tail, at + 10)
     end = at
     if members == 0xFFFF or 0xFFFFFFFF in (directory_bytes, offset):
         end = tail.rfind(_END_RECORD_64, 0, at)
         if end < 0 or at - end < 56:
             raise SourceUnreadable(
-                f"The archive {name!r} has no zip64 table of contents where one should be."
+                f"The archive {name!r} refers to a zip64 table of contents but has none."
             )
         members, directory_bytes, offset = struct.unpack_from("<QQQ", tail, end + 32)
     if members == 0:
         raise SourceEmpty(f"The archive {name!r} holds no files.")
     if members > limits.max_members or directory_bytes > limits.max_directory_bytes:
         raise DecompressionBomb(
-            f"The archive {name!r} holds {members} members; {limits.max_members} are allowed."
+            f"The archive {name!r} holds {members} members; the limit is {limits.max_members}."
         )
     if (
         offset + directory_bytes != size_bytes - tail_bytes + end
         or at + _END_RECORD_BYTES + comment_bytes != tail_bytes
     ):
         raise ArchiveUnsafe(
-            f"The table of contents of {name!r} is not where it says: there may be another archive in the same file."
+            f"The table of contents of {name!r} is not at the offset that its end record gives: "
+            "the file may contain a second archive."
         )
     return int(offset)
 
@@ -125,10 +128,10 @@ def _check_directory(stream: BinaryIO, size_bytes: int, name: str, limits: Archi
 def check_members(
     infos: list[zipfile.ZipInfo], name: str, limits: ArchiveLimits, directory_offset: int
 ) -> tuple[Member, ...]:
-    """Every rule that the table of contents alone decides."""
+    """Check the members by the table of contents alone, and return those that are files."""
     if len(infos) > limits.max_members:
         raise DecompressionBomb(
-            f"The archive {name!r} holds {len(infos)} members; {limits.max_members} are allowed."
+            f"The archive {name!r} holds {len(infos)} members; the limit is {limits.max_members}."
         )
     members = [Member(_checked_path(info, name), info) for info in infos]
     for member in members:
@@ -139,15 +142,19 @@ def check_members(
     total = sum(member.size_bytes for member in members)
     if total > limits.max_total_bytes:
         raise DecompressionBomb(
-            f"The archive {name!r} unpacks to {total} bytes; {limits.max_total_bytes} are allowed."
+            f"The archive {name!r} unpacks to {total} bytes; the limit is {limits.max_total_bytes}."
         )
     return tuple(member for member in members if not member.info.is_dir())
 
 
 def gdal_member_path(info: zipfile.ZipInfo, name: str) -> str:
-    """The name as GDAL's /vsizip/ decodes it: Info-ZIP's Unicode name where there is one, else UTF-8 by the flag, else code page 437.
+    """Return the name of a member as GDAL's /vsizip/ decodes it.
 
-    A Unicode name that does not fit the plain one would show one name here and another there: ArchiveUnsafe.
+    That is Info-ZIP's Unicode name if there is one, else the plain name as UTF-8 if its flag says
+    so, else as code page 437.
+
+    Raises ArchiveUnsafe: the Unicode name does not belong to the plain name, so that two programs
+    would see two different names.
     """
     raw = _raw_name(info)
     alternatives = _unicode_names(info.extra)
@@ -160,12 +167,12 @@ def gdal_member_path(info: zipfile.ZipInfo, name: str) -> str:
         or checksum != zlib.crc32(raw.encode("utf-8" if is_utf8 else "cp437"))
         or (is_utf8 and path != raw)
     ):
-        raise ArchiveUnsafe(f"The member {raw!r} of {name!r} has a second name that does not fit.")
+        raise ArchiveUnsafe(f"The member {raw!r} of {name!r} has a second, different name.")
     return path
 
 
 def _unicode_names(extra: bytes) -> list[tuple[int, str]]:
-    """(CRC-32 of the plain name, name) of the extra fields 0x7075 (APPNOTE 4.6.9)."""
+    """Return (CRC-32 of the plain name, name) of each extra field 0x7075 (APPNOTE 4.6.9)."""
     found: list[tuple[int, str]] = []
     while len(extra) >= 4:
         kind, length = struct.unpack_from("<HH", extra)
@@ -181,14 +188,14 @@ def _checked_path(info: zipfile.ZipInfo, name: str) -> str:
     path = gdal_member_path(info, name)
     parts = path.rstrip("/").split("/")
     reason = None
-    if any(ord(letter) < 32 or ord(letter) == 127 for letter in path):
+    if any(ord(character) < 32 or ord(character) == 127 for character in path):
         reason = "has a control character in its name"
     elif not path or path.startswith("/") or "\\" in path or (len(path) > 1 and path[1] == ":"):
-        reason = "has an absolute or a Windows path"
+        reason = "has an absolute or Windows path"
     elif any(part in ("", ".", "..") for part in parts):
-        reason = "leads outside the archive or has an empty folder name"
-    elif len(path) > _MAX_PATH_LETTERS:
-        reason = "has a name too long for a file"
+        reason = "has a path with an empty, '.' or '..' part"
+    elif len(path) > _MAX_PATH_CHARACTERS:
+        reason = f"has a name longer than {_MAX_PATH_CHARACTERS} characters"
     if reason:
         raise ArchiveUnsafe(f"The member {path!r} of {name!r} {reason}.")
     return path
@@ -204,20 +211,22 @@ def _check_kind(member: Member, name: str) -> None:
         )
     if member.info.compress_type not in _METHODS:
         raise UnsupportedFormat(
-            f"The member {member.path!r} of {name!r} is compressed by method {member.info.compress_type}, which GDAL cannot read in place.",
-            remedy="Zip it with the usual compression (Deflate).",
+            f"The member {member.path!r} of {name!r} uses compression "
+            f"method {member.info.compress_type}, which GDAL cannot read in place.",
+            remedy="Zip it with Deflate compression, the default of most programs.",
         )
 
 
 def _check_ratio(member: Member, name: str, limits: ArchiveLimits) -> None:
     packed, unpacked = member.info.compress_size, member.size_bytes
     if member.info.compress_type == zipfile.ZIP_STORED and packed != unpacked:
-        raise ArchiveUnsafe(f"The member {member.path!r} of {name!r} says two different sizes.")
+        raise ArchiveUnsafe(f"The member {member.path!r} of {name!r} has two different sizes.")
     if unpacked > limits.ratio_from_bytes and unpacked > limits.max_ratio * max(packed, 1):
         raise DecompressionBomb(
-            f"The member {member.path!r} of {name!r} unpacks to {unpacked} bytes, {unpacked / max(packed, 1):.0f} times its size; "
-            f"{limits.max_ratio:.0f} times is allowed.",
-            remedy="Send it unpacked, or compressed inside its own format.",
+            f"The member {member.path!r} of {name!r} unpacks to {unpacked} bytes, "
+            f"{unpacked / max(packed, 1):.0f} times its size; "
+            f"the limit is {limits.max_ratio:.0f} times.",
+            remedy="Submit it unpacked, or compressed inside its own format.",
         )
 
 
@@ -231,22 +240,22 @@ def _check_duplicates(members: list[Member], name: str) -> None:
 
 
 def _check_overlap(members: list[Member], name: str, directory_offset: int) -> None:
-    """Members that share bytes are how a small archive unpacks to a huge one without a suspicious ratio."""
+    # Members that share bytes let a small archive unpack to a huge one without a suspicious ratio.
     ordered = sorted(members, key=lambda member: member.info.header_offset)
     ends = [_least_end(member) for member in ordered]
     starts = [member.info.header_offset for member in ordered[1:]] + [directory_offset]
     for member, end, start in zip(ordered, ends, starts, strict=True):
         if end > start:
-            raise ArchiveUnsafe(f"The member {member.path!r} of {name!r} overlaps another one.")
+            raise ArchiveUnsafe(f"The member {member.path!r} of {name!r} overlaps another member.")
 
 
 def _least_end(member: Member) -> int:
-    """The local header repeats the name; what else it holds is not known here and only makes it longer."""
+    # The local header repeats the name. Its extra field, unknown here, can only make it longer.
     encoding = "utf-8" if member.info.flag_bits & _UTF8_FLAG else "cp437"
     name_bytes = len(_raw_name(member.info).encode(encoding, "replace"))
     return member.info.header_offset + _LOCAL_HEADER_BYTES + name_bytes + member.info.compress_size
 
 
 def _raw_name(info: zipfile.ZipInfo) -> str:
-    """As the archive has it; zipfile cuts `filename` at the first NUL."""
+    # zipfile cuts `filename` at the first NUL; `orig_filename` is the whole name.
     return str(getattr(info, "orig_filename", info.filename))

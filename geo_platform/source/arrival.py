@@ -1,6 +1,7 @@
-"""The first stage of both chains: an object lies in the store, and its bytes say what it is.
+"""Receive an object from the store, and open it again in later stages.
 
-What belongs here: the store's side of the door (sidecars, etags, opening again later). What stays out: formats.
+`receive` is the first stage of both chains: it detects the kind and format of the object and finds
+its sidecars. `opened` gives a driver the same bytes later, or raises Conflict if they changed.
 """
 
 import hashlib
@@ -17,15 +18,15 @@ from geo_platform.fingerprint import extend
 from geo_platform.options import ArrivalOptions
 from geo_platform.ports import ObjectStore
 from geo_platform.source.content import StoredContent
+from geo_platform.source.driver_files import linked_source, ranged_source
 from geo_platform.source.formats import FORMATS
 from geo_platform.source.openable import OpenableSource, RangedFile
 from geo_platform.source.sidecars import exposed_sidecars, sidecars_of
 from geo_platform.source.sniff import DetectedSource, detect_content
-from geo_platform.source.staging import ranged, staged
 
-# A TIFF up to this size is fetched once for all stages; the sample of a larger one costs at most a
-# quarter of it.
-FETCHED_WHOLE_BYTES = 32 * 1024**2
+# A TIFF up to this size is downloaded once for all stages. Of a larger one, the sample reads at
+# most a quarter.
+MAX_DOWNLOADED_BYTES = 32 * 1024**2
 
 _JOBS = {SourceKind.raster: "process_raster", SourceKind.vector: "ingest_vector"}
 
@@ -38,11 +39,14 @@ def receive(
     *,
     expected: SourceKind | None,
 ) -> ObjectArrived:
-    """Describe the object and decide by its content what it is. Nothing is opened by a driver, and no more is fetched than looked at.
+    """Describe the object, with its kind and format detected by content.
 
-    The etag is that of the object and of those sidecars that a driver will see, so that a new world file makes a new
-    source. Raises what `sniff.detect` raises; SourceNotFound and the store's faults; UnsupportedFormat where the object is
-    not of the `expected` kind.
+    No driver opens the object, and only the bytes that are needed are downloaded. The etag covers
+    the object and the sidecars that a driver will see, so a new world file makes a new source.
+
+    Raises SourceNotFound, StoreUnavailable, StoreDenied; what `sniff.detect` raises.
+    Raises UnsupportedFormat: the object is not of the `expected` kind.
+    Raises SourceUnreadable: a GeoPackage has changes that are not written into it yet.
     """
     stored = objects.stat(container, key)
     siblings = _siblings(objects, container, key)
@@ -78,10 +82,13 @@ def receive(
 def opened(
     objects: ObjectStore, arrived: ObjectArrived, *, scratch: Path, by_ranges: bool = False
 ) -> Iterator[OpenableSource]:
-    """A way for a driver to read the source, while the context lasts.
+    """Open the received source for a driver, until the context ends.
 
-    With `by_ranges` the caller wants headers and a sample: what need not be fetched whole for that (`reads_ranges`) is read
-    where it lies. Raises Conflict where the object or a sidecar was replaced since it arrived, and what `staging.staged` raises.
+    Pass `by_ranges` to read headers and a sample only: a source for which `reads_ranges` is true is
+    then read from the store by ranges, without downloading it.
+
+    Raises Conflict: the object or a sidecar was replaced or deleted since it arrived.
+    Raises what `driver_files.linked_source` raises.
     """
     main = _unchanged(objects, arrived.container, arrived.key)
     sidecars = tuple(
@@ -95,19 +102,24 @@ def opened(
                 part.key: RangedFile(part.size_bytes, stack.enter_context(_open(objects, part)))
                 for part in (main, *sidecars)
             }
-            yield ranged(files.pop(arrived.key), arrived.format, files, name=arrived.key)
+            yield ranged_source(files.pop(arrived.key), arrived.format, files, name=arrived.key)
             return
         detected = DetectedSource(
             arrived.format, arrived.kind, arrived.media_type, arrived.archive_member
         )
         paths = {part.key: stack.enter_context(_local(objects, part)) for part in (main, *sidecars)}
         yield stack.enter_context(
-            staged(paths.pop(arrived.key), detected, paths, name=arrived.key, scratch=scratch)
+            linked_source(
+                paths.pop(arrived.key), detected, paths, name=arrived.key, scratch=scratch
+            )
         )
 
 
 def check_current(objects: ObjectStore, arrived: ObjectArrived) -> None:
-    """Raises Conflict where the object or a sidecar was replaced since it arrived. One that was deleted replaces nothing."""
+    """Check that the object and its sidecars were not replaced since they arrived.
+
+    A deleted object or sidecar is not an error. Raises Conflict: one of them was replaced.
+    """
     places = [
         (arrived.container, arrived.key),
         *((sidecar.container, sidecar.key) for sidecar in arrived.sidecars),
@@ -121,14 +133,15 @@ def check_current(objects: ObjectStore, arrived: ObjectArrived) -> None:
 
 
 def reads_ranges(arrived: ObjectArrived) -> bool:
-    """Whether headers and a sample are a small part of it: a TIFF by itself, too large to be fetched whole for that. Pure.
+    """Return whether to read headers and sample by ranges: for a large TIFF outside an archive.
 
-    Other formats are decoded from their beginning or looked through, and a small object is soon needed whole anyway.
+    Drivers of other formats decode from the beginning or scan the whole file, and a small object is
+    needed whole by a later stage anyway.
     """
     return (
         arrived.format is SourceFormat.geotiff
         and arrived.archive_member is None
-        and arrived.size_bytes > FETCHED_WHOLE_BYTES
+        and arrived.size_bytes > MAX_DOWNLOADED_BYTES
     )
 
 
@@ -149,12 +162,12 @@ def _local(objects: ObjectStore, reference: ObjectReference) -> AbstractContextM
 
 
 def _recipe(detected: DetectedSource) -> dict[str, str]:
-    """What of the request changes what is read: which dataset of an archive, also where it was found without being named."""
+    """Return what selects the bytes that are read: the dataset of an archive, named or found."""
     return {"archive_member": detected.archive_member.path} if detected.archive_member else {}
 
 
 def combined_etag(main: ObjectReference, sidecars: tuple[ObjectReference, ...]) -> str:
-    """The object's own etag where it stands alone; otherwise 32 hex digits over all of them with their names."""
+    """Return the etag of the object, or a hash (32 hex digits) over object and sidecars."""
     if not sidecars:
         return main.etag
     parts = [
@@ -165,7 +178,7 @@ def combined_etag(main: ObjectReference, sidecars: tuple[ObjectReference, ...]) 
 
 
 def _siblings(objects: ObjectStore, container: str, key: str) -> dict[str, ObjectReference]:
-    """Sidecars of the same folder by key; only names that begin with the object's stem are listed."""
+    """Return the sidecars of the object by key; lists only keys that begin with its stem."""
     folder, slash, base = key.rpartition("/")
     stem = base.rpartition(".")[0] or base
     listed = {
@@ -176,19 +189,21 @@ def _siblings(objects: ObjectStore, container: str, key: str) -> dict[str, Objec
 
 
 def _refuse_unwritten_changes(key: str, siblings: dict[str, ObjectReference]) -> None:
-    """SQLite keeps changes beside the file until they are written back; reading without them would lose rows."""
+    # SQLite keeps recent changes in a file beside the database. Reading without it would lose rows.
     for name, reference in siblings.items():
         if name.lower().endswith((".gpkg-wal", ".gpkg-journal")) and reference.size_bytes > 0:
             raise SourceUnreadable(
-                f"{key!r} has changes that are not yet written into it: {name!r} is not empty.",
-                remedy="Close the GeoPackage in every program (QGIS too), so that it is written back, and upload it again.",
+                f"{key!r} has changes that are not written into it yet: {name!r} is not empty.",
+                remedy="Close the GeoPackage in every program, QGIS included, so that SQLite "
+                "writes the changes into it. Then upload it again.",
             )
 
 
 def _refuse_other_kind(key: str, detected: DetectedSource, expected: SourceKind | None) -> None:
     if expected is not None and detected.kind is not expected:
         raise UnsupportedFormat(
-            f"{key!r} is {FORMATS[detected.format].label}: {detected.kind.value} data, and {_JOBS[expected]} takes {expected.value} data.",
+            f"{key!r} is {FORMATS[detected.format].label} ({detected.kind.value} data); "
+            f"{_JOBS[expected]} takes {expected.value} data.",
             remedy=f"Submit it to {_JOBS[detected.kind]}.",
         )
 
@@ -202,6 +217,6 @@ def _unchanged(objects: ObjectStore, container: str, key: str) -> ObjectReferenc
 
 def _replaced(key: str) -> Conflict:
     return Conflict(
-        f"{key!r} or a file beside it was replaced while it was being processed.",
+        f"{key!r} or one of its sidecars was replaced while it was being processed.",
         remedy="Submit it again.",
     )

@@ -1,6 +1,6 @@
-"""Bytes to look at, of a file, of an object in the store or of an archive member, without caring which.
+"""One interface to the bytes of a local file, a stored object or an archive member.
 
-What belongs here: bounded access to bytes. What stays out: what the bytes mean (`recognise/`).
+What the bytes mean is decided in `recognise/`.
 """
 
 import tempfile
@@ -11,15 +11,18 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 from zipfile import ZipFile, ZipInfo
 
-# Enough for a GeoJSON's leading members, a CSV's first rows and the prolog of any XML; GDAL's
-# drivers look at less.
+# Enough for the first members of a GeoJSON, the first rows of a CSV and the prolog of any XML.
+# GDAL's drivers identify a file by less.
 HEAD_BYTES = 256 * 1024
 
 _COPY_BYTES = 1024 * 1024
 
 
 class Content(Protocol):
-    """What a recogniser may read. `name` is the object's own: data for messages and, for a few formats, evidence."""
+    """What a recogniser may read.
+
+    `name` is the original name: for messages and, with CSV and SRTM HGT, to detect the format.
+    """
 
     @property
     def name(self) -> str: ...
@@ -29,17 +32,17 @@ class Content(Protocol):
 
     @property
     def is_packed(self) -> bool:
-        """Whether going back or far ahead costs unpacking."""
+        """Return whether seeking costs decompression."""
 
     def open(self) -> AbstractContextManager[BinaryIO]:
-        """A readable, seekable stream."""
+        """Return a readable, seekable stream."""
 
     def as_file(self) -> AbstractContextManager[Path]:
-        """A real file with these bytes while the context lasts; a member is unpacked into a temporary one."""
+        """Return a local file with these bytes, until the context ends; a member is extracted."""
 
 
 def head_of(content: Content) -> bytes:
-    """The first HEAD_BYTES, or all of it where it is shorter."""
+    """Return the first HEAD_BYTES bytes, or all if the content is shorter."""
     with content.open() as stream:
         return stream.read(HEAD_BYTES)
 
@@ -66,15 +69,16 @@ class FileContent:
 
 @dataclass(frozen=True)
 class StoredContent:
-    """An object of the store, read through one stream that fetches what is looked at: one reading at a time.
+    """A stored object, read through one shared stream that downloads only what is read.
 
-    `fetched` gives the object as a file, for what can only be read as one.
+    Only one reader at a time. `download` returns the object as a local file, for libraries that
+    need one.
     """
 
     stream: BinaryIO
     size_bytes: int
     name: str
-    fetched: Callable[[], AbstractContextManager[Path]]
+    download: Callable[[], AbstractContextManager[Path]]
     is_packed: bool = False
 
     @contextmanager
@@ -83,12 +87,12 @@ class StoredContent:
         yield self.stream
 
     def as_file(self) -> AbstractContextManager[Path]:
-        return self.fetched()
+        return self.download()
 
 
 @dataclass(frozen=True)
 class MemberContent:
-    """A member of an open archive, already held to the limits of `archive.py`."""
+    """A member of an open archive that `archive.py` has checked."""
 
     archive: ZipFile
     info: ZipInfo

@@ -13,9 +13,10 @@ from geo_platform.contracts.arrival import SourceFormat, SourceKind
 
 @dataclass(frozen=True)
 class FormatRule:
-    """One row of docs/formats.md. Extensions are lower case with their dot; they never decide alone what a file is.
+    """One row of docs/formats.md. Extensions are lower case with their dot.
 
-    `ogr_driver` is None for rasters and for GeoParquet, which pyarrow reads.
+    An extension alone never decides the format. `ogr_driver` is None for rasters and for
+    GeoParquet, which pyarrow reads.
     """
 
     label: str
@@ -27,7 +28,7 @@ class FormatRule:
 
     @property
     def canonical_extension(self) -> str:
-        """The one that a staged source carries."""
+        """Return the extension under which a driver sees the source."""
         return self.extensions[0]
 
 
@@ -109,5 +110,5 @@ FORMATS: Mapping[SourceFormat, FormatRule] = MappingProxyType(
 )
 
 ZIP_MEDIA_TYPE = "application/zip"
-# Of an object that is an archive: what is read in it is said by the format and the archive member.
+# The media type of an archive: format and archive member say what is read from it.
 KMZ_MEDIA_TYPE = "application/vnd.google-earth.kmz"

@@ -1,6 +1,6 @@
-"""Which member of an archive is the dataset: decided by content, like everything at the door.
+"""Find the dataset in an archive, by the content of its members.
 
-What belongs here: looking at members and choosing. What stays out: whether the archive is safe (`archive.py`).
+Whether the archive is safe to read is checked in `archive.py`.
 """
 
 from collections.abc import Sequence
@@ -17,17 +17,17 @@ from geo_platform.errors import (
     UnsupportedFormat,
 )
 from geo_platform.source.archive import ArchiveLimits, Member, checked_archive
-from geo_platform.source.companion import check_companion
 from geo_platform.source.content import Content, MemberContent
 from geo_platform.source.recognise.content_format import recognise
 from geo_platform.source.recognise.foreign import archive_name
+from geo_platform.source.sidecar_content import check_sidecar
 from geo_platform.source.sidecars import group_sources, is_hidden
 
 _HEAD_BYTES = 512
-_MAX_LOOKED_AT = 500
-_LARGEST_INDEX_BYTES = 64 * 1024
-# Tables and pictures often lie beside a dataset; they are one only where nothing else is.
-_LAST_RESORT = (
+_MAX_RECOGNISED = 500
+_MAX_INDEX_BYTES = 64 * 1024
+# Tables and pictures often accompany a dataset. They are the dataset only if there is no other.
+_FALLBACK_FORMATS = (
     frozenset({SourceFormat.csv}),
     frozenset({SourceFormat.png, SourceFormat.jpeg}),
 )
@@ -35,7 +35,7 @@ _LAST_RESORT = (
 
 @dataclass(frozen=True)
 class _Found:
-    """A dataset inside the archive. `path` of a File Geodatabase is its folder."""
+    """A dataset in the archive. The path of a File Geodatabase is that of its folder."""
 
     path: str
     format: SourceFormat
@@ -45,28 +45,34 @@ class _Found:
 def dataset_in_archive(
     content: Content, *, member: str | None, limits: ArchiveLimits
 ) -> tuple[SourceFormat, ArchiveMember]:
-    """The format and the member that is read. Shapefiles of one folder are layers of one dataset, which is the folder ("" at the top).
+    """Return the format and the path of the dataset in the archive.
 
-    Raises LayerAmbiguous (several datasets and no `member`), LayerNotFound, UnsupportedFormat (none), what `archive.py` raises, and,
-    where there is but one candidate, what is wrong with it.
+    Several Shapefiles in one folder are the layers of one dataset, whose path is the folder ("" for
+    the top level).
+
+    Raises LayerAmbiguous: the archive holds several datasets, and no `member` is given.
+    Raises LayerNotFound: the archive does not hold `member`.
+    Raises UnsupportedFormat: the archive holds no dataset. If it holds a single candidate, the
+    error of that candidate is raised instead.
+    Raises what `archive.checked_archive` and `sidecar_content.check_sidecar` raise.
     """
     name = content.name
     with checked_archive(content, limits) as (archive, members):
         for one in members:
             _refuse_nested(archive, one, name)
             if not is_hidden(one.path):
-                check_companion(MemberContent(archive, one.info, one.path))
+                check_sidecar(MemberContent(archive, one.info, one.path))
         found, refusals = _datasets(archive, members)
         infos = {one.path: one.info for one in members}
-        linking = {
+        indexes = {
             one.path
             for one in found
-            if one.path in infos and _only_links(archive.open(infos[one.path]), one)
+            if one.path in infos and _is_index_document(archive.open(infos[one.path]), one)
         }
     if member is not None:
         return _chosen(found, member, name)
-    holding = [one for one in found if one.path not in linking]
-    candidates = _kmz_document(_joined_shapefiles(_best(holding or found)))
+    datasets = [one for one in found if one.path not in indexes]
+    candidates = _kmz_document(_joined_shapefiles(_best(datasets or found)))
     if len(candidates) == 1:
         return candidates[0].format, ArchiveMember(
             path=candidates[0].path, size_bytes=candidates[0].size_bytes
@@ -75,7 +81,7 @@ def dataset_in_archive(
         names = [one.path for one in candidates]
         raise LayerAmbiguous(
             f"The archive {name!r} holds {len(names)} datasets: {_listed(names)}.",
-            remedy="Choose one of them with archive_member, or send each by itself.",
+            remedy="Choose one with archive_member, or submit each dataset separately.",
             members=names[:100],
         )
     if len(refusals) == 1:
@@ -90,7 +96,7 @@ def _refuse_nested(archive: ZipFile, member: Member, name: str) -> None:
     with archive.open(member.info) as stream:
         nested = archive_name(stream.read(_HEAD_BYTES))
     if nested:
-        raise ArchiveUnsafe(f"The member {member.path!r} of {name!r} is itself {nested}.")
+        raise ArchiveUnsafe(f"The member {member.path!r} of {name!r} is {nested}.")
 
 
 def _datasets(
@@ -99,7 +105,7 @@ def _datasets(
     found = _geodatabases(members)
     by_path = {member.path: member for member in members}
     refusals: list[PlatformError] = []
-    for group in group_sources(by_path).sources[:_MAX_LOOKED_AT]:
+    for group in group_sources(by_path).sources[:_MAX_RECOGNISED]:
         content = MemberContent(archive, by_path[group.main].info, group.main)
         try:
             source_format = recognise(content, group.sidecars)
@@ -112,7 +118,7 @@ def _datasets(
 
 
 def _geodatabases(members: Sequence[Member]) -> list[_Found]:
-    """Folders named *.gdb that hold the catalog table, as OpenFileGDB asks."""
+    """Return the folders *.gdb that hold the catalog table, which OpenFileGDB requires."""
     sizes: dict[str, int] = {}
     catalogs: set[str] = set()
     for member in members:
@@ -131,11 +137,12 @@ def _geodatabases(members: Sequence[Member]) -> list[_Found]:
 
 
 def _best(found: list[_Found]) -> list[_Found]:
-    """Those of the best rank that is present: datasets proper, then tables, then pictures."""
+    """Return the datasets proper if there are any, else the tables, else the pictures."""
 
     def rank(one: _Found) -> int:
         return next(
-            (index for index, formats in enumerate(_LAST_RESORT, 1) if one.format in formats), 0
+            (index for index, formats in enumerate(_FALLBACK_FORMATS, 1) if one.format in formats),
+            0,
         )
 
     best = min(map(rank, found), default=0)
@@ -154,19 +161,19 @@ def _joined_shapefiles(found: list[_Found]) -> list[_Found]:
 
 
 def _kmz_document(found: list[_Found]) -> list[_Found]:
-    """By KMZ's convention doc.kml at the top is the document; what it links to is not followed."""
+    # By convention, doc.kml at the top level of a KMZ is the document. Its links are not followed.
     documents = [one for one in found if one.path.lower() == "doc.kml"]
     return (
         documents if all(one.format is SourceFormat.kml for one in found) and documents else found
     )
 
 
-def _only_links(content: IO[bytes], one: _Found) -> bool:
-    """A short KML document without a placemark, as GDAL writes before the layers of a KMZ: it is an index of the others."""
+def _is_index_document(content: IO[bytes], one: _Found) -> bool:
+    # GDAL writes a doc.kml without placemarks into a KMZ, as an index of the layers' own files.
     with content:
         return (
             one.format is SourceFormat.kml
-            and one.size_bytes <= _LARGEST_INDEX_BYTES
+            and one.size_bytes <= _MAX_INDEX_BYTES
             and b"Placemark" not in content.read()
         )
 

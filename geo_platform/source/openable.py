@@ -1,4 +1,7 @@
-"""A source that passed the door: what a driver may be given."""
+"""A source that was checked and may be opened by a driver: its path or its streams.
+
+A module of its own because readers of rasters and vectors need it without detection and archives.
+"""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -11,9 +14,9 @@ from geo_platform.contracts.arrival import SourceFormat
 
 @dataclass(frozen=True)
 class RangedFile:
-    """A file that lies in the store and is read there: its length, and a seekable stream that fetches what is read of it.
+    """A stored file that is read by ranges: its length and a seekable stream.
 
-    All who read it share the stream, one at a time.
+    All readers share the stream; they hold `lock` while they read.
     """
 
     size_bytes: int
@@ -23,10 +26,11 @@ class RangedFile:
 
 @dataclass(frozen=True)
 class OpenableSource:
-    """`gdal_path` was composed by the platform (an absolute path or /vsizip/{…}/member), never taken from a user.
+    """A checked source: the path to open, its format, and its original name for messages.
 
-    `display_name` is the object's own name: data for messages. Where `ranged` holds files, `gdal_path` is no file of this
-    machine: its folder is these files by name, and only a driver that is given them can open it (`raster/open.py`).
+    `gdal_path` is composed by the platform (an absolute path, or /vsizip/{…}/member), never by a
+    user. If `ranged` holds files, `gdal_path` is not a local file: its folder consists of these
+    files by name, and a driver opens it through them (`raster/open.py`).
     """
 
     gdal_path: str

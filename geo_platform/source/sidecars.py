@@ -1,6 +1,6 @@
-"""Which files belong to which: world files, projections, the parts of a Shapefile. Pure: names in, names out.
+"""Match sidecars to sources by name: world files, projections, the parts of a Shapefile.
 
-What belongs here: naming conventions. What stays out: what is in the files (`companion.py`) and reading folders.
+Pure functions on names; no file is read. Their content is checked in `sidecar_content.py`.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -10,7 +10,7 @@ from types import MappingProxyType
 from geo_platform.contracts.arrival import SourceFormat
 from geo_platform.source.formats import FORMATS
 
-# By the extension of the image, in the order in which GDAL prefers them.
+# World files by the extension of the image, in GDAL's order of preference.
 _WORLD_FILES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         ".tif": (".tfw", ".tifw", ".wld"),
@@ -43,7 +43,7 @@ _SHAPEFILE_PARTS = (
     ".ain",
     ".aih",
 )
-# What replaces the extension of the main file.
+# Suffixes that replace the extension of the main file.
 _BESIDE: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         **{
@@ -60,23 +60,25 @@ _BESIDE: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 
+# Suffixes that follow the whole name of the main file.
 _AFTER: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {".shp": (".xml",), ".gpkg": ("-wal", "-shm", "-journal"), ".gml": (".gz",)}
 )
-# What follows the whole name of the main file.
 _AFTER_ANY_RASTER = (".aux.xml", ".msk", ".ovr", ".xml")
 
 _ARCHIVES = (".zip", ".kmz")
 _OTHER_ARCHIVES = (".gz", ".tgz", ".tar", ".bz2", ".xz", ".7z", ".rar", ".zst")
-_LONELY_PARTS = (".dbf", ".shx")
-_AMBIGUOUS = (".txt", ".xml")
+# Submitted alone, these are refused with the parts that are missing.
+_SHAPEFILE_PARTS_AS_SOURCES = (".dbf", ".shx")
+# Mostly read-me files and metadata: such an extension alone makes neither a source nor a sidecar.
+_AMBIGUOUS_EXTENSIONS = (".txt", ".xml")
 _RASTER_EXTENSIONS = frozenset(
     ext for rule in FORMATS.values() if rule.rasterio_drivers for ext in rule.extensions
 ) - {".txt"}
 _EXTENSIONS = frozenset(
     ext for rule in FORMATS.values() for ext in (*rule.extensions, *_ARCHIVES)
-) - set(_AMBIGUOUS)
-# Of those extensions to which sidecars belong there is one format each.
+) - set(_AMBIGUOUS_EXTENSIONS)
+# Where two formats share an extension, neither has sidecars, so the last one is as good as any.
 _FORMAT_OF_EXTENSION = MappingProxyType(
     {
         ext: source_format
@@ -86,8 +88,8 @@ _FORMAT_OF_EXTENSION = MappingProxyType(
     }
 )
 
-# What stands between the dots after the stem of a source that has sidecars, and of a sidecar: tif,
-# aux, xml, gpkg-wal.
+# Every dot-separated part that may follow the stem of a source with sidecars, or of a sidecar:
+# tif, aux, xml, gpkg-wal.
 _PARTS_OF_SUFFIXES = frozenset(
     part
     for main in _EXTENSIONS
@@ -100,67 +102,9 @@ _PARTS_OF_SUFFIXES = frozenset(
     if part
 )
 
-UNNAMED = (
-    "Its name is not that of a supported format; name it by itself to have its content looked at."
-)
-
-
-@dataclass(frozen=True)
-class SourceGroup:
-    """A file that is a source, and the files that belong to it."""
-
-    main: str
-    sidecars: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Grouping:
-    """A partition of names: every one is a main file, the sidecar of one, or left out with the reason."""
-
-    sources: tuple[SourceGroup, ...]
-    left: tuple[tuple[str, str], ...]
-
-
-def sidecars_of(name: str, siblings: Collection[str]) -> tuple[str, ...]:
-    """Those of `siblings` that belong to `name`: same folder, same stem, letter case aside; in order of name."""
-    wanted = _sidecar_names(name.casefold())
-    return tuple(
-        sorted(sibling for sibling in siblings if sibling != name and sibling.casefold() in wanted)
-    )
-
-
-def exposed_sidecars(
-    source_format: SourceFormat, name: str, sidecars: Collection[str]
-) -> dict[str, str]:
-    """Staged suffix (".wld", ".tif.aux.xml") -> name of the sidecar that a driver needs. The table of docs/formats.md.
-
-    Left out on purpose: overviews (made anew), spatial and attribute indexes, application schemas, .rrd and .aux.
-    """
-    by_name = {sidecar.casefold(): sidecar for sidecar in sidecars}
-    canonical = FORMATS[source_format].canonical_extension
-    stem, extension = _split(name.casefold())
-    found = {
-        ".wld": next(
-            (
-                by_name[stem + world]
-                for world in _WORLD_FILES.get(extension, ())
-                if stem + world in by_name
-            ),
-            None,
-        )
-    }
-    found |= {
-        suffix: by_name.get(stem + suffix) for suffix in _EXPOSED_BESIDE.get(source_format, ())
-    }
-    found |= {
-        canonical + suffix: by_name.get(stem + extension + suffix)
-        for suffix in _EXPOSED_AFTER.get(source_format, ())
-    }
-    if source_format not in _WITH_WORLD_FILE:
-        del found[".wld"]
-    return {suffix: sidecar for suffix, sidecar in found.items() if sidecar is not None}
-
-
+# The sidecars that a driver sees, as listed in docs/formats.md: world files, suffixes that replace
+# the extension, suffixes that follow it. Left out on purpose: overviews, which are built anew;
+# spatial and attribute indexes; application schemas; .rrd and .aux.
 _WITH_WORLD_FILE = frozenset(
     {
         SourceFormat.geotiff,
@@ -194,47 +138,116 @@ _EXPOSED_AFTER: Mapping[SourceFormat, tuple[str, ...]] = MappingProxyType(
     }
 )
 
+UNKNOWN_EXTENSION = (
+    "Its extension is not one of a supported format. Name the file itself to have its content read."
+)
+
+
+@dataclass(frozen=True)
+class SourceGroup:
+    """A source and its sidecars."""
+
+    main: str
+    sidecars: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """Names divided into sources with sidecars, and names left out, each with its reason.
+
+    Every name is in exactly one place.
+    """
+
+    sources: tuple[SourceGroup, ...]
+    left_out: tuple[tuple[str, str], ...]
+
+
+def sidecars_of(name: str, siblings: Collection[str]) -> tuple[str, ...]:
+    """Return the sidecars of `name` among `siblings`, sorted; letter case does not matter."""
+    wanted = _sidecar_names(name.casefold())
+    return tuple(
+        sorted(sibling for sibling in siblings if sibling != name and sibling.casefold() in wanted)
+    )
+
+
+def exposed_sidecars(
+    source_format: SourceFormat, name: str, sidecars: Collection[str]
+) -> dict[str, str]:
+    """Return the sidecars that a driver needs, by the suffix under which it sees them.
+
+    For example {".wld": "scene.tfw", ".tif.aux.xml": "scene.tif.aux.xml"}; see docs/formats.md.
+    """
+    by_name = {sidecar.casefold(): sidecar for sidecar in sidecars}
+    canonical = FORMATS[source_format].canonical_extension
+    stem, extension = _split(name.casefold())
+    found = {
+        ".wld": next(
+            (
+                by_name[stem + world]
+                for world in _WORLD_FILES.get(extension, ())
+                if stem + world in by_name
+            ),
+            None,
+        )
+    }
+    found |= {
+        suffix: by_name.get(stem + suffix) for suffix in _EXPOSED_BESIDE.get(source_format, ())
+    }
+    found |= {
+        canonical + suffix: by_name.get(stem + extension + suffix)
+        for suffix in _EXPOSED_AFTER.get(source_format, ())
+    }
+    if source_format not in _WITH_WORLD_FILE:
+        del found[".wld"]
+    return {suffix: sidecar for suffix, sidecar in found.items() if sidecar is not None}
+
 
 def group_sources(names: Iterable[str]) -> Grouping:
-    """Relative names with forward slashes, as a folder walk finds them, in order of name whatever the order given.
+    """Group relative names (with forward slashes) into sources and sidecars, sorted by name.
 
-    Names decide only what is looked at; content decides what it is. A lone .dbf or .shx is a source, which will be
-    refused with what is missing. A sidecar that two sources share stands with the first.
+    The name only decides whether a file is looked at; its content decides what it is. A lone .dbf
+    or .shx counts as a source, to be refused with the missing parts. A sidecar that two sources
+    share belongs to the first.
     """
     ordered = sorted(set(names))
-    left = {name: reason for name in ordered if (reason := _reason_to_leave(name)) is not None}
-    rest = [name for name in ordered if name not in left]
+    left_out = {
+        name: reason for name in ordered if (reason := _reason_to_leave_out(name)) is not None
+    }
+    remaining = [name for name in ordered if name not in left_out]
     by_folded: dict[str, list[str]] = {}
-    for name in rest:
+    for name in remaining:
         by_folded.setdefault(name.casefold(), []).append(name)
     taken: dict[str, str] = {}
-    for main in (name for name in rest if _split(name.casefold())[1] in _EXTENSIONS):
+    for main in (name for name in remaining if _split(name.casefold())[1] in _EXTENSIONS):
         for sidecar in (
             name for wanted in _sidecar_names(main.casefold()) for name in by_folded.get(wanted, ())
         ):
             if sidecar != main:
                 taken.setdefault(sidecar, main)
-    mains = [name for name in rest if name not in taken and _is_main(name)]
-    orphans = [name for name in rest if name not in taken and not _is_main(name)]
-    left |= {name: _reason_for_orphan(name) for name in orphans}
-    left |= {name: f"It belongs to {main!r}." for name, main in taken.items() if main not in mains}
+    mains = [name for name in remaining if name not in taken and _is_main(name)]
+    orphans = [name for name in remaining if name not in taken and not _is_main(name)]
+    left_out |= {name: _reason_for_orphan(name) for name in orphans}
+    left_out |= {
+        name: f"It belongs to {main!r}." for name, main in taken.items() if main not in mains
+    }
     groups = tuple(
         SourceGroup(main, tuple(sorted(name for name, owner in taken.items() if owner == main)))
         for main in mains
     )
-    return Grouping(groups, tuple(sorted(left.items())))
+    return Grouping(groups, tuple(sorted(left_out.items())))
 
 
-def stands_alone(name: str) -> bool:
-    """Whether the name is that of a source that no other file belongs to, as of a GeoJSON."""
+def is_single_file(name: str) -> bool:
+    """Return whether the name is that of a source that has no sidecars, for example a GeoJSON."""
     folded = name.casefold()
     return _split(folded)[1] in _EXTENSIONS and not _sidecar_names(folded)
 
 
 def set_prefix(name: str) -> str:
-    """What the names of a source and of all its sidecars begin with, the same from any one of them: folder, stem and dot.
+    """Return the prefix shared by a source and all its sidecars: folder, stem and dot.
 
-    Of a name that belongs to no set, the name itself. Letter case counts in the stem, as in a store's listing.
+    The result is the same for every file of the set, and case-sensitive, as a listing of a store
+    is. For a name that belongs to no set, return the name itself.
     """
     folder, slash, base = name.rpartition("/")
     parts = base.split(".")
@@ -245,14 +258,17 @@ def set_prefix(name: str) -> str:
 
 
 def format_by_name(name: str) -> SourceFormat | None:
-    """What the extension says, for when the content cannot be asked. None of an archive, of a part, and of what may be anything."""
+    """Guess the format from the extension, where the content is not available.
+
+    Return None for an archive, a sidecar, or an ambiguous extension (.txt, .xml).
+    """
     return _FORMAT_OF_EXTENSION.get(_split(name.casefold())[1])
 
 
 def seen_by_driver(name: str, siblings: Collection[str]) -> tuple[str, ...]:
-    """Those of `siblings` that a driver is shown together with `name`, going by its extension, in order of name.
+    """Return those of `siblings` that a driver of `name` sees, judged by its extension; sorted.
 
-    Only those whose stem is written alike: a store finds names by what they begin with.
+    The stem must agree in case too, because a store lists names by prefix.
     """
     source_format = format_by_name(name)
     if source_format is None:
@@ -264,7 +280,7 @@ def seen_by_driver(name: str, siblings: Collection[str]) -> tuple[str, ...]:
 
 
 def is_hidden(name: str) -> bool:
-    """Dot files, and the shadow files that macOS puts into archives."""
+    """Return whether the name is a dot file, or a resource fork that macOS adds to archives."""
     return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
 
 
@@ -276,7 +292,7 @@ def _sidecar_names(folded: str) -> list[str]:
 
 
 def _split(name: str) -> tuple[str, str]:
-    """Stem with its folder, and the extension; a leading dot is no extension, .osm.pbf is one."""
+    """Return (folder and stem, extension); a leading dot begins no extension, .osm.pbf is one."""
     folder, slash, base = name.rpartition("/")
     if base.endswith(".osm.pbf") and len(base) > len(".osm.pbf"):
         return name[: -len(".osm.pbf")], ".osm.pbf"
@@ -286,31 +302,34 @@ def _split(name: str) -> tuple[str, str]:
 
 def _is_main(name: str) -> bool:
     extension = _split(name.casefold())[1]
-    return extension in _EXTENSIONS or extension in _LONELY_PARTS
+    return extension in _EXTENSIONS or extension in _SHAPEFILE_PARTS_AS_SOURCES
 
 
-def _reason_to_leave(name: str) -> str | None:
+def _reason_to_leave_out(name: str) -> str | None:
     folders, base = name.split("/")[:-1], name.rpartition("/")[2]
     if is_hidden(name):
         return "It is hidden."
     if base.casefold() in ("thumbs.db", "desktop.ini") or base.startswith("~$"):
-        return "It is a file of the desktop, not data."
+        return "It is a file of the desktop environment, not data."
     geodatabase = next((part for part in folders if part.casefold().endswith(".gdb")), None)
     if geodatabase is not None:
-        return f"It is part of the File Geodatabase {geodatabase!r}: zip that folder and submit the zip."
+        return (
+            f"It is part of the File Geodatabase {geodatabase!r}. "
+            "Zip that folder and submit the zip."
+        )
     return None
 
 
 def _reason_for_orphan(name: str) -> str:
     extension = _split(name.casefold())[1]
     if extension in _OTHER_ARCHIVES:
-        return "It is an archive of another kind than zip, which is not opened."
+        return "It is an archive of a kind that is not supported. Submit a zip archive."
     if (
         any(
             extension in suffixes
             for suffixes in (*_BESIDE.values(), *_AFTER.values(), _AFTER_ANY_RASTER)
         )
-        and extension not in _AMBIGUOUS
+        and extension not in _AMBIGUOUS_EXTENSIONS
     ):
-        return "It belongs to a file that is not here."
-    return UNNAMED
+        return "It is a sidecar of a file that is not here."
+    return UNKNOWN_EXTENSION

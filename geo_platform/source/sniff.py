@@ -1,6 +1,6 @@
-"""What a source is, decided by its bytes. Positive identification only: what no rule knows is refused with its name.
+"""Detect the format of a source by its content. Content that no rule recognises is refused.
 
-What belongs here: the door's one question. What stays out: the rules for files (`recognise/`) and archives (`archive.py`).
+The rules for files are in `recognise/`, for archives in `archive.py` and `members.py`.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,11 @@ _ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
 
 @dataclass(frozen=True)
 class DetectedSource:
-    """`media_type` is the object's own; of an archive, that of the archive. `archive_member` is what is read inside."""
+    """What a source is.
+
+    `media_type` is that of the object, so for a dataset in an archive that of the archive.
+    `archive_member` is the dataset in the archive; None outside archives.
+    """
 
     format: SourceFormat
     kind: SourceKind
@@ -35,7 +39,7 @@ def detect(
     member: str | None = None,
     limits: ArchiveLimits = DEFAULT_LIMITS,
 ) -> DetectedSource:
-    """As `detect_content`, of a local file. `name` is the object's own name."""
+    """Detect the format of a local file; `name` is its original name. See `detect_content`."""
     return detect_content(FileContent(path, name), sidecars=sidecars, member=member, limits=limits)
 
 
@@ -46,11 +50,15 @@ def detect_content(
     member: str | None = None,
     limits: ArchiveLimits = DEFAULT_LIMITS,
 ) -> DetectedSource:
-    """`sidecars` are the names beside the object, for formats of several files; `member` chooses the dataset of an archive that
-    holds several.
+    """Detect the format of a file, or of the dataset in an archive.
 
-    Raises SourceEmpty, SourceTruncated, SourceUnreadable, NoGeometry, UnsupportedFormat, ArchiveUnsafe, DecompressionBomb,
-    LayerAmbiguous, LayerNotFound.
+    `sidecars` are the names of the files beside it, which a Shapefile needs. `member` selects the
+    dataset of an archive that holds several.
+
+    Raises SourceEmpty, SourceTruncated, SourceUnreadable: the content cannot be read.
+    Raises UnsupportedFormat, NoGeometry: the content is not supported, or has no geometry.
+    Raises ArchiveUnsafe, DecompressionBomb: the archive breaks a rule or a limit.
+    Raises LayerAmbiguous, LayerNotFound: the archive holds several datasets, or not `member`.
     """
     with content.open() as stream:
         is_zip = stream.read(4) in _ZIP_MAGICS

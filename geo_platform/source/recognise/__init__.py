@@ -1,1 +1,1 @@
-"""Recognisers: each looks at a content's bytes and says which supported format it is, or None, or refuses by name."""
+"""Recognise a format by content: each function returns the format, None, or refuses by name."""

@@ -1,4 +1,4 @@
-"""The order of the recognisers: binary formats by their magic, then text. What no rule knows is refused with its name."""
+"""Try the recognisers in order: binary formats first, then text. Refuse anything else by name."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,7 +6,7 @@ from geo_platform.contracts.arrival import SourceFormat
 from geo_platform.errors import SourceEmpty, UnsupportedFormat
 from geo_platform.source.content import Content, head_of
 from geo_platform.source.recognise import images, json_text, sqlite, text, tiff, vectors, xml_text
-from geo_platform.source.recognise.foreign import foreign_name, refuse_hijacking_text
+from geo_platform.source.recognise.foreign import foreign_name, refuse_foreign_markers
 
 _BINARY: tuple[Callable[[Content, bytes], SourceFormat | None], ...] = (
     tiff.tiff,
@@ -28,7 +28,9 @@ _TEXT: tuple[Callable[[Content, str], SourceFormat | None], ...] = (
 
 
 def recognise(content: Content, sidecars: Sequence[str] | None) -> SourceFormat:
-    """The format of one file or archive member that is no archive itself.
+    """Return the format of a file or archive member that is not an archive.
+
+    `sidecars` are the names of its sidecars, or None if they are unknown.
 
     Raises SourceEmpty, SourceTruncated, SourceUnreadable, NoGeometry, UnsupportedFormat.
     """
@@ -52,5 +54,5 @@ def _recognise_text(content: Content, head: bytes) -> SourceFormat:
             f"{content.name!r} is {foreign_name(content, head, decoded)}.",
             size_bytes=content.size_bytes,
         )
-    refuse_hijacking_text(content, head)
+    refuse_foreign_markers(content, head)
     return found

@@ -1,7 +1,8 @@
-"""What is not supported: its name for the message, and texts inside supported formats that would make GDAL take them for it.
+"""Name unsupported formats for messages, and refuse text that makes GDAL pick a foreign driver.
 
-GDAL lets each driver look at the first bytes in turn. OGR's VRT driver takes any text that contains its element, a CSV or
-a GeoJSON too, and then reads the files that it names (GDAL 3.12): such text is refused wherever in the head it stands.
+GDAL lets each driver in turn look at the first bytes. OGR's VRT driver accepts any text that
+contains its element, a CSV or a GeoJSON included, and then reads the files that it names (GDAL
+3.12). Such text is refused anywhere in the head.
 """
 
 import re
@@ -9,8 +10,9 @@ import re
 from geo_platform.errors import UnsupportedFormat
 from geo_platform.source.content import Content
 
-_HIJACKING_TEXT = re.compile(
-    rb"<OGRVRT|<VRTDataset|<GDALTileIndex|<GDAL_WMS|<OGRWFS|<OGRCSW|<WMT_MS_Cap|<WMS_Cap|<WFS_Cap|<WCS_GDAL|<MRF_META|gdal_streamed_alg",
+_FOREIGN_MARKER = re.compile(
+    rb"<OGRVRT|<VRTDataset|<GDALTileIndex|<GDAL_WMS|<OGRWFS|<OGRCSW|<WMT_MS_Cap|<WMS_Cap|<WFS_Cap"
+    rb"|<WCS_GDAL|<MRF_META|gdal_streamed_alg",
     re.IGNORECASE,
 )
 
@@ -45,9 +47,9 @@ _OTHERS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"ARROW1", "an Arrow file"),
     (0, b"PARE", "an encrypted Parquet file"),
     (0, b"\xd0\xcf\x11\xe0", "an old Office document"),
-    (0, b"PG:", "the description of a database connection: it is never opened"),
-    (0, b"MYSQL:", "the description of a database connection: it is never opened"),
-    (0, b"WFS:", "the description of a web feature service: it is never opened"),
+    (0, b"PG:", "the description of a database connection, which is never opened"),
+    (0, b"MYSQL:", "the description of a database connection, which is never opened"),
+    (0, b"WFS:", "the description of a web feature service, which is never opened"),
     (0, b"\xff\xfe", "text in UTF-16"),
     (0, b"\xfe\xff", "text in UTF-16"),
 )
@@ -55,28 +57,32 @@ _DBASE_VERSIONS = frozenset({0x02, 0x03, 0x30, 0x31, 0x43, 0x83, 0x8B, 0xF5})
 
 
 def archive_name(head: bytes) -> str | None:
-    """What kind of archive begins like this, or None."""
+    """Return the kind of archive that begins like this, or None."""
     return next((name for offset, magic, name in _ARCHIVES if head.startswith(magic, offset)), None)
 
 
-def refuse_hijacking_text(content: Content, head: bytes) -> None:
-    """Raises UnsupportedFormat where text that is GeoJSON, CSV, KML or GML also carries what another driver answers to."""
-    found = _HIJACKING_TEXT.search(head)
+def refuse_foreign_markers(content: Content, head: bytes) -> None:
+    """Check that GeoJSON, CSV, KML or GML holds no text that another driver of GDAL reacts to.
+
+    Raises UnsupportedFormat: it does.
+    """
+    found = _FOREIGN_MARKER.search(head)
     if found:
         text = found.group().decode("ascii", "replace")
         raise UnsupportedFormat(
-            f"{content.name!r} contains {text!r}, by which GDAL would take it for a virtual file and read what it names.",
+            f"{content.name!r} contains {text!r}, which makes GDAL open it as a "
+            "virtual file and read the files that it names.",
             remedy="Remove that text from the beginning of the file.",
         )
 
 
 def foreign_name(content: Content, head: bytes, text: str | None) -> str:
-    """What it seems to be, for the message of a refusal."""
+    """Return what the content seems to be, for an error message."""
     for offset, magic, name in (*_ARCHIVES, *_OTHERS):
         if head.startswith(magic, offset):
             return name
     if len(head) >= 32 and head[0] in _DBASE_VERSIONS and content.name.lower().endswith(".dbf"):
         return "the attribute table (.dbf) of a Shapefile"
     if text is not None:
-        return "text, and neither an ASCII grid nor GeoJSON, KML or GML"
+        return "text, but not an ASCII grid, GeoJSON, KML or GML"
     return "of an unknown format"

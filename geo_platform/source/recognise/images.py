@@ -1,4 +1,4 @@
-"""Raster formats with a magic number: JPEG 2000, Erdas Imagine, PNG, JPEG; and SRTM HGT, which has a size and a name instead."""
+"""Recognise JPEG 2000, Erdas Imagine, PNG and JPEG by magic number, SRTM HGT by size and name."""
 
 import re
 import struct
@@ -13,16 +13,16 @@ _JP2_SIGNATURE = bytes.fromhex("0000000c6a5020200d0a870a")
 _J2K_SIGNATURE = bytes.fromhex("ff4fff51")
 _PNG_SIGNATURE = bytes.fromhex("89504e470d0a1a0a0000000d49484452")
 _PNG_SIGNATURE_BYTES = 8
-# Writers put 8 KiB and more into a chunk: enough for 4 GB.
+# Enough for 4 GB: writers put 8 KiB and more into a chunk.
 _MAX_PNG_CHUNKS = 500_000
 
 _MAX_BOXES = 256
 _MAX_XML_BYTES = 16 * 1024 * 1024
 
-# N47E008.hgt, N47E008.SRTMGL1.hgt: the name of the tile is its georeferencing.
+# N47E008.hgt, N47E008.SRTMGL1.hgt: the name of a tile is its georeference.
 HGT_TILE = re.compile(r"([NS]\d{2}[EW]\d{3})(?:\.[^/]*)?\.hgt", re.IGNORECASE)
 
-# 3", 1" and 1" x 2" tiles of big-endian int16, as GDAL's SRTMHGT knows them.
+# 3", 1" and 1" x 2" tiles of big-endian int16: the sizes that GDAL's SRTMHGT driver accepts.
 HGT_SIZES_BYTES = frozenset({1201 * 1201 * 2, 3601 * 3601 * 2, 1801 * 3601 * 2})
 
 
@@ -40,12 +40,14 @@ def jpeg2000(content: Content, head: bytes) -> SourceFormat | None:
             if kind == b"jp2c":
                 break
         else:
-            raise SourceTruncated(f"The JPEG 2000 {content.name!r} ends before its image begins.")
+            raise SourceTruncated(
+                f"The JPEG 2000 {content.name!r} ends before its codestream begins."
+            )
     return SourceFormat.jpeg2000
 
 
 def _boxes(content: Content, stream: BinaryIO) -> list[tuple[bytes, int, int]]:
-    """(type, offset of the payload, its length) of the top-level boxes (ISO/IEC 15444-1, annex I)."""
+    """Return (type, offset of payload, length) of the top boxes (ISO/IEC 15444-1, annex I)."""
     found: list[tuple[bytes, int, int]] = []
     offset = 0
     while offset < content.size_bytes and len(found) < _MAX_BOXES:
@@ -71,7 +73,7 @@ def _boxes(content: Content, stream: BinaryIO) -> list[tuple[bytes, int, int]]:
 def _check_xml_box(content: Content, stream: BinaryIO, offset: int, length: int | None) -> None:
     if length is None:
         raise UnsupportedFormat(
-            f"The JPEG 2000 {content.name!r} carries more than {_MAX_XML_BYTES} bytes of XML."
+            f"The JPEG 2000 {content.name!r} holds more than {_MAX_XML_BYTES} bytes of XML."
         )
     stream.seek(offset)
     xml = stream.read(length).rstrip(b"\0")
@@ -84,7 +86,10 @@ def erdas_imagine(content: Content, head: bytes) -> SourceFormat | None:
 
 
 def png(content: Content, head: bytes) -> SourceFormat | None:
-    """Raises SourceTruncated where the chunks (PNG 3rd edition, 5.2) end before IEND: GDAL 3.10 reads on without a word."""
+    """Recognise a PNG whose chunks (PNG 3rd edition, 5.2) are complete.
+
+    Raises SourceTruncated: the chunks end before IEND. GDAL 3.10 reports no error.
+    """
     if not head.startswith(_PNG_SIGNATURE):
         return None
     offset = _PNG_SIGNATURE_BYTES
@@ -119,6 +124,7 @@ def srtm_hgt(content: Content, head: bytes) -> SourceFormat | None:
         return SourceFormat.srtm_hgt
     if content.size_bytes < max(HGT_SIZES_BYTES):
         raise SourceTruncated(
-            f"{content.name!r} is named like an SRTM tile, but {content.size_bytes} bytes is the size of none: {sorted(HGT_SIZES_BYTES)}."
+            f"{content.name!r} has the name of an SRTM tile but is {content.size_bytes} bytes "
+            f"long; a tile has one of {sorted(HGT_SIZES_BYTES)} bytes."
         )
     return None

@@ -1,6 +1,6 @@
-"""GeoJSON, newline-delimited GeoJSON, and the JSON dialects that are neither.
+"""Recognise GeoJSON (RFC 7946) and newline-delimited GeoJSON (RFC 8142); refuse other JSON by name.
 
-The head is scanned for the members of the outermost object, in any order, without building it. Rules: RFC 7946, RFC 8142.
+The head is scanned for the members of the outermost object, in any order, without parsing it all.
 """
 
 import json
@@ -26,7 +26,7 @@ _GEOMETRIES = frozenset(
 )
 _TYPES = _GEOMETRIES | {"FeatureCollection", "Feature"}
 _RECORD_SEPARATOR = "\x1e"
-# JSON's own; Python counts the record separator among its spaces.
+# The white space of JSON. Python's strip() would also remove the record separator.
 _SPACE = " \t\r\n"
 _LEXEME = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|[{}\[\]:,]|[^\s{}\[\]:,"]+', re.DOTALL)
 _FEATURE_TYPE = re.compile(r'"type"\s*:\s*"Feature"')
@@ -38,14 +38,20 @@ _DECODER = json.JSONDecoder()
 
 @dataclass(frozen=True)
 class _Outline:
-    """Members of the outermost object as raw text (nested values only by their opening bracket), and where it ends."""
+    """Members of the outermost object as raw text, nested values as their opening bracket alone.
+
+    `end` is the offset behind the object, None if it does not end in the head.
+    """
 
     members: dict[str, str]
     end: int | None
 
 
 def geojson(content: Content, text: str) -> SourceFormat | None:
-    """Raises UnsupportedFormat for JSON that is recognised as something else."""
+    """Recognise GeoJSON, as one document or as lines.
+
+    Raises UnsupportedFormat: the JSON is of another kind, or its CRS is a link.
+    """
     body = text.lstrip(_SPACE)
     in_sequence = body.startswith(_RECORD_SEPARATOR)
     body = body.lstrip(_RECORD_SEPARATOR + _SPACE)
@@ -54,7 +60,7 @@ def geojson(content: Content, text: str) -> SourceFormat | None:
     outline = _outline(body)
     other = _other_dialect(outline.members)
     if other:
-        raise UnsupportedFormat(f"{content.name!r} is {other}, and no GeoJSON.")
+        raise UnsupportedFormat(f"{content.name!r} is {other}, not GeoJSON.")
     _refuse_linked_crs(content, body)
     _refuse_linked_crs(content, _tail(content))
     rest = body[outline.end :].lstrip(_SPACE) if outline.end is not None else ""
@@ -67,8 +73,8 @@ def geojson(content: Content, text: str) -> SourceFormat | None:
         )
     if "features" in outline.members and outline.end is None and _FEATURE_TYPE.search(body):
         return SourceFormat.geojson
-    said = f"its outermost type is {kind!r}" if kind else "it has no outermost type"
-    raise UnsupportedFormat(f"{content.name!r} is JSON, and no GeoJSON: {said}.")
+    reason = f"its outermost type is {kind!r}" if kind else "it has no outermost type"
+    raise UnsupportedFormat(f"{content.name!r} is JSON but not GeoJSON: {reason}.")
 
 
 def _outline(body: str) -> _Outline:
@@ -102,11 +108,11 @@ def _string(lexeme: str) -> str:
 def _other_dialect(members: dict[str, str]) -> str | None:
     kind = _string(members.get("type", ""))
     if kind == "gdal_streamed_alg" or ("gdal_version" in members and "command_line" in members):
-        return "a GDAL pipeline (GDALG): it would read other files, so it is never opened"
+        return "a GDAL pipeline (GDALG), which reads other files and is never opened"
     if kind == "Topology":
         return "TopoJSON"
     if "stac_version" in members:
-        return "a STAC document: it describes other files"
+        return "a STAC document, which describes other files"
     if "geometryType" in members or ("spatialReference" in members and kind not in _TYPES):
         return "Esri JSON"
     if "tilejson" in members:
@@ -115,7 +121,8 @@ def _other_dialect(members: dict[str, str]) -> str | None:
 
 
 def _refuse_linked_crs(content: Content, text: str) -> None:
-    """The "crs" of GeoJSON 2008 may be a link, which GDAL would fetch; kept from the network, it would take EPSG:4326 instead."""
+    # The "crs" of GeoJSON 2008 may be a link. GDAL would fetch it, or without network assume
+    # EPSG:4326.
     for match in islice(_CRS_MEMBER.finditer(text), _MAX_CRS_MEMBERS):
         try:
             crs, _ = _DECODER.raw_decode(text, match.end())
@@ -124,12 +131,12 @@ def _refuse_linked_crs(content: Content, text: str) -> None:
         if str(crs.get("type", "")).lower() in ("link", "url"):
             raise UnsupportedFormat(
                 f"The CRS of {content.name!r} is a link, which is never followed.",
-                remedy='Name the CRS ("type": "name") or leave it out.',
+                remedy='Name the CRS ("type": "name") or remove it.',
             )
 
 
 def _tail(content: Content) -> str:
-    """The last bytes, where a writer may have put the CRS; not of an archive member, which would have to be unpacked to there."""
+    # A writer may put the CRS at the end. An archive member would have to be unpacked to there.
     if content.is_packed or content.size_bytes <= HEAD_BYTES:
         return ""
     with content.open() as stream:

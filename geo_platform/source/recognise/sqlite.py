@@ -1,7 +1,7 @@
-"""GeoPackage: SQLite with its application id, a schema that runs nothing foreign, and at least one layer of features.
+"""Recognise a GeoPackage: SQLite with a layer of features and a schema that runs no foreign code.
 
-Rules from OGC 12-128r19 (GeoPackage 1.4) and the SQLite file format. The schema is read through SQLite itself, read-only
-and immutable, with a limit on its work; nothing of it is executed.
+The rules are those of OGC 12-128r19 (GeoPackage 1.4) and of the SQLite file format. SQLite itself
+reads the schema, read-only, immutable and with a limit on its steps; nothing of it is executed.
 """
 
 import os
@@ -21,18 +21,19 @@ _MAGIC = b"SQLite format 3\0"
 _APPLICATION_IDS = (b"GPKG", b"GP10", b"GP11")
 _MAX_STEPS = 2_000_000
 _MAX_SCHEMA_ROWS = 100_000
-_MAX_SCHEMA_LETTERS = 32 * 1024 * 1024
-# Of a GeoPackage in an archive: its pages are read in no order, each from the beginning of the
-# member; and it is unpacked once, to look at its schema.
+_MAX_SCHEMA_CHARACTERS = 32 * 1024 * 1024
+# For a GeoPackage in an archive. Its pages are read in any order, each by unpacking the member from
+# its beginning, and the member is extracted once to read the schema.
 _MAX_PACKED_BYTES = 1024**3
 
-# Virtual tables that keep their data in the same file. Others (VirtualOGR, VirtualShape, csv,
-# dbstat) read elsewhere.
+# Modules of virtual tables that keep their data in the same file. Others (VirtualOGR, VirtualShape,
+# csv, dbstat) read other files.
 _INDEX_MODULES = frozenset({"rtree", "rtree_i32", "fts3", "fts4", "fts5"})
 
-# SQL functions of GDAL, SpatiaLite and the SQLite shell that reach files, libraries or the network.
-_REACHING_FUNCTION = re.compile(
-    r"\b(ogr_datasource_load_layers|ogr_geocode(_reverse)?|ogr_layer_\w+|gdal_get_\w+|load_extension|readfile|writefile|edit|eval|fsdir"
+# SQL functions of GDAL, SpatiaLite and the SQLite shell that access files, libraries or network.
+_FOREIGN_FUNCTION = re.compile(
+    r"\b(ogr_datasource_load_layers|ogr_geocode(_reverse)?|ogr_layer_\w+|gdal_get_\w+"
+    r"|load_extension|readfile|writefile|edit|eval|fsdir"
     r"|blobfromfile|blobtofile|xb_loadxml|import\w+|export\w+)[\"'`\]]?\s*\(",
     re.IGNORECASE,
 )
@@ -43,7 +44,13 @@ _VIRTUAL = re.compile(
 
 
 def geopackage(content: Content, head: bytes) -> SourceFormat | None:
-    """Raises SourceTruncated, SourceUnreadable, NoGeometry (tiles or attributes only), UnsupportedFormat (another SQLite database)."""
+    """Recognise a GeoPackage with features.
+
+    Raises SourceTruncated, SourceUnreadable: the file is cut short or damaged.
+    Raises NoGeometry: it holds attribute tables only.
+    Raises UnsupportedFormat: it is another SQLite database, holds raster tiles, is too large inside
+    an archive, or its schema accesses other files.
+    """
     if not head.startswith(_MAGIC):
         return None
     if len(head) < 100:
@@ -53,8 +60,9 @@ def geopackage(content: Content, head: bytes) -> SourceFormat | None:
     _check_length(content, head)
     if content.is_packed and content.size_bytes > _MAX_PACKED_BYTES:
         raise UnsupportedFormat(
-            f"The GeoPackage {content.name!r} unpacks to {content.size_bytes} bytes; inside an archive {_MAX_PACKED_BYTES} are allowed.",
-            remedy="Send the GeoPackage itself.",
+            f"The GeoPackage {content.name!r} unpacks to {content.size_bytes} bytes; "
+            f"the limit inside an archive is {_MAX_PACKED_BYTES}.",
+            remedy="Submit the GeoPackage itself.",
         )
     with content.as_file() as path, _opened(path, content.name) as database:
         schema = _schema(content, database)
@@ -62,7 +70,7 @@ def geopackage(content: Content, head: bytes) -> SourceFormat | None:
         tables = {str(name).lower() for kind, name, _ in schema if kind == "table"}
         if "gpkg_contents" not in tables:
             raise UnsupportedFormat(
-                f"{content.name!r} is {_other_database(tables, head)}, and no GeoPackage."
+                f"{content.name!r} is {_other_database(tables, head)}, not a GeoPackage."
             )
         _check_has_features(content, database, tables)
     return SourceFormat.geopackage
@@ -74,13 +82,14 @@ def _check_length(content: Content, head: bytes) -> None:
     pages, changes, valid_for = struct.unpack_from(">I", head, 28)[0], head[24:28], head[92:96]
     if changes == valid_for and pages * page_bytes > content.size_bytes:
         raise SourceTruncated(
-            f"The GeoPackage {content.name!r} says {pages * page_bytes} bytes and has {content.size_bytes}."
+            f"The GeoPackage {content.name!r} is {content.size_bytes} bytes long; "
+            f"its header says {pages * page_bytes}."
         )
 
 
 @contextmanager
 def _opened(path: Path, name: str) -> Iterator[sqlite3.Connection]:
-    """A work limit stops a schema that was made to keep SQLite busy."""
+    # The limit on steps stops a schema that is made to keep SQLite busy.
     database = sqlite3.connect(
         f"file:{quote(os.fsencode(path.absolute()))}?mode=ro&immutable=1", uri=True
     )
@@ -98,12 +107,14 @@ def _opened(path: Path, name: str) -> Iterator[sqlite3.Connection]:
 
 
 def _schema(content: Content, database: sqlite3.Connection) -> list[tuple[object, object, object]]:
-    rows, letters = database.execute(
+    rows, characters = database.execute(
         "SELECT count(*), total(length(sql)) + total(length(name)) FROM sqlite_schema"
     ).fetchone()
-    if rows > _MAX_SCHEMA_ROWS or letters > _MAX_SCHEMA_LETTERS:
+    if rows > _MAX_SCHEMA_ROWS or characters > _MAX_SCHEMA_CHARACTERS:
         raise UnsupportedFormat(
-            f"The GeoPackage {content.name!r} declares {rows} tables, views and indexes, in {letters:.0f} letters."
+            f"The GeoPackage {content.name!r} declares {rows} tables, views and indexes "
+            f"in {characters:.0f} characters; the limits are {_MAX_SCHEMA_ROWS} and "
+            f"{_MAX_SCHEMA_CHARACTERS}."
         )
     return database.execute("SELECT type, name, sql FROM sqlite_schema").fetchall()
 
@@ -114,12 +125,13 @@ def _check_schema(content: Content, schema: list[tuple[object, object, object]])
         module = _VIRTUAL.match(_without_comments(text).strip())
         if module and module.group(1).lower() not in _INDEX_MODULES:
             raise UnsupportedFormat(
-                f"The table {entry!r} of {content.name!r} is a virtual table of {module.group(1)!r}, which would read elsewhere.",
+                f"The table {entry!r} of {content.name!r} is a virtual table of the module "
+                f"{module.group(1)!r}, which reads other files.",
                 remedy="Copy the layers into a new GeoPackage, for example with ogr2ogr.",
             )
-        if _REACHING_FUNCTION.search(text):
+        if _FOREIGN_FUNCTION.search(text):
             raise UnsupportedFormat(
-                f"{entry!r} of {content.name!r} calls an SQL function that reaches outside the file.",
+                f"{entry!r} of {content.name!r} calls an SQL function that accesses other files.",
                 remedy="Copy the layers into a new GeoPackage, for example with ogr2ogr.",
             )
 
@@ -130,7 +142,7 @@ def _without_comments(sql: str) -> str:
 
 def _other_database(tables: set[str], head: bytes) -> str:
     if head[68:72] in _APPLICATION_IDS:
-        return "an SQLite database that says it is a GeoPackage but has no gpkg_contents"
+        return "an SQLite database marked as a GeoPackage but without gpkg_contents"
     if {"tiles", "metadata"} <= tables:
         return "an MBTiles tile set"
     if "spatial_ref_sys" in tables:
@@ -147,10 +159,10 @@ def _check_has_features(content: Content, database: sqlite3.Connection, tables: 
         return
     if kinds & {"tiles", "2d-gridded-coverage"}:
         raise UnsupportedFormat(
-            f"The GeoPackage {content.name!r} holds raster tiles and no features.",
+            f"The GeoPackage {content.name!r} holds raster tiles but no features.",
             remedy="Export the raster as GeoTIFF and submit that.",
         )
     raise NoGeometry(
-        f"The GeoPackage {content.name!r} holds no layer with a geometry.",
-        remedy="Export a layer with geometries, or send it as CSV.",
+        f"The GeoPackage {content.name!r} has no layer with a geometry.",
+        remedy="Export a layer with geometries, or submit the table as CSV.",
     )

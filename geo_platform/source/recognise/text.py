@@ -1,4 +1,4 @@
-"""Text as such: what decodes, in which encoding, and the ESRI ASCII grid and CSV that are recognised by their lines."""
+"""Decode text, and recognise the ESRI ASCII grid and CSV by their lines."""
 
 import csv
 import io
@@ -26,15 +26,16 @@ _GRID_KEYWORDS = frozenset(
 _DELIMITERS = (",", ";", "\t", "|")
 _CSV_EXTENSIONS = (".csv", ".tsv")
 _SAMPLED_ROWS = 200
-# Share of the sampled rows that must have as many columns as the first: tables have ragged lines,
-# prose has no columns.
+# The share of the sampled rows that must have as many columns as the first. Below 1, because real
+# tables have some ragged lines; far above 0, because prose has no columns.
 _EVEN_ROWS = 0.9
 
 
 def decoded(head: bytes) -> str | None:
-    """The head as text (UTF-8, else a single-byte Western encoding), or None where it holds bytes that no text has.
+    """Decode the head as UTF-8, else as Latin-1; return None if it holds control characters.
 
-    The head may cut a character in two; its last three bytes are forgiven. RS (0x1e) is text here, for RFC 8142.
+    Up to three bytes at the end may be part of a character that the head cuts. RS (0x1e) counts as
+    text, for RFC 8142.
     """
     for cut in range(4):
         try:
@@ -48,7 +49,10 @@ def decoded(head: bytes) -> str | None:
 
 
 def esri_ascii_grid(content: Content, text: str) -> SourceFormat | None:
-    """The header of Esri's specification: keyword and number, in any case and order; ncols, nrows and a cell size among them."""
+    """Recognise the header of an ESRI ASCII grid: keyword and number per line, in any order.
+
+    It must have ncols, nrows and a cell size (cellsize, or dx and dy).
+    """
     found: set[str] = set()
     for line in text.lstrip().splitlines()[:12]:
         words = line.split()
@@ -60,9 +64,9 @@ def esri_ascii_grid(content: Content, text: str) -> SourceFormat | None:
 
 
 def delimited(content: Content, text: str) -> SourceFormat | None:
-    """CSV by rule: named .csv or .tsv, one of four delimiters, and columns that stay even.
+    """Recognise CSV: named .csv or .tsv, with one of four delimiters and an even number of columns.
 
-    Raises UnsupportedFormat for a file named like one whose lines are no table.
+    Raises UnsupportedFormat: it has the name of a CSV file, but its lines are not a table.
     """
     if not content.name.lower().endswith(_CSV_EXTENSIONS):
         return None
@@ -70,8 +74,9 @@ def delimited(content: Content, text: str) -> SourceFormat | None:
     if _evenness(rows) >= _EVEN_ROWS:
         return SourceFormat.csv
     raise UnsupportedFormat(
-        f"{content.name!r} is text, but no table: its lines do not have the same columns.",
-        remedy="Write it with a header line and one of comma, semicolon, tab or bar between the columns.",
+        f"{content.name!r} is text but not a table: its lines differ in the number of columns.",
+        remedy="Write it with a header line, and with comma, semicolon, tab or vertical bar "
+        "between the columns.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Vector formats with a magic number: Shapefile, FlatGeobuf, OSM PBF, GeoParquet."""
+"""Recognise vector formats by magic number: Shapefile, FlatGeobuf, OSM PBF, GeoParquet."""
 
 import struct
 from collections.abc import Sequence
@@ -14,18 +14,25 @@ _SHAPE_TYPES = frozenset({0, 1, 3, 5, 8, 11, 13, 15, 18, 21, 23, 25, 28, 31})
 _SHAPE_FILE_CODE = struct.pack(">I", 9994)
 _FIRST_RECORD_OF_INDEX = struct.pack(">I", 50)
 _MAX_FOOTER_BYTES = 256 * 1024 * 1024
+_SUBMIT_ALL_PARTS = (
+    "Submit .shp, .shx, .dbf and .prj together: in one folder or, better, in one zip."
+)
 
 
 def shapefile(content: Content, head: bytes, sidecars: Sequence[str] | None) -> SourceFormat | None:
-    """Main file header of the ESRI whitepaper of 1998; a .shx has the same header and a record at word 50 first.
+    """Recognise the main file of a Shapefile by its header (ESRI white paper, 1998).
 
-    `sidecars` are the names of the parts beside it; None where they are not known, and then not asked for.
+    A .shx has the same header; its first record begins with 50, the offset in words. `sidecars` are
+    the names of the other parts, which must include .shx and .dbf; None if they are unknown.
+
+    Raises SourceTruncated, SourceUnreadable: the header is damaged, or a part is missing.
+    Raises UnsupportedFormat: it is the index of a Shapefile.
     """
     if not head.startswith(_SHAPE_FILE_CODE):
         return None
     if len(head) < 100:
         raise SourceTruncated(
-            f"{content.name!r} begins like a Shapefile and ends inside its header."
+            f"{content.name!r} begins like a Shapefile but ends inside its header."
         )
     words, version, shape_type = (
         struct.unpack_from(">I", head, 24)[0],
@@ -33,30 +40,29 @@ def shapefile(content: Content, head: bytes, sidecars: Sequence[str] | None) -> 
     )
     if version != 1000 or shape_type not in _SHAPE_TYPES:
         raise SourceUnreadable(
-            f"{content.name!r} begins like a Shapefile; version {version} and shape type {shape_type} are unknown."
+            f"{content.name!r} begins like a Shapefile, but its version {version} or shape type "
+            f"{shape_type} is unknown."
         )
     if head[100:104] == _FIRST_RECORD_OF_INDEX or content.name.lower().endswith(".shx"):
         raise UnsupportedFormat(
-            f"{content.name!r} is the index (.shx) of a Shapefile.", remedy=_SEND_ALL_PARTS
+            f"{content.name!r} is the index (.shx) of a Shapefile.", remedy=_SUBMIT_ALL_PARTS
         )
     if words * 2 > content.size_bytes:
         raise SourceTruncated(
-            f"The Shapefile {content.name!r} says {words * 2} bytes and has {content.size_bytes}."
+            f"The Shapefile {content.name!r} is {content.size_bytes} bytes long; "
+            f"its header says {words * 2}."
         )
     if sidecars is not None and not any(name.lower().endswith(".shx") for name in sidecars):
         raise SourceUnreadable(
-            f"The index (.shx) of the Shapefile {content.name!r} is not beside it.",
-            remedy=_SEND_ALL_PARTS,
+            f"The index (.shx) of the Shapefile {content.name!r} is missing.",
+            remedy=_SUBMIT_ALL_PARTS,
         )
     if sidecars is not None and not any(name.lower().endswith(".dbf") for name in sidecars):
         raise SourceUnreadable(
-            f"The attribute table (.dbf) of the Shapefile {content.name!r} is not beside it.",
-            remedy=_SEND_ALL_PARTS,
+            f"The attribute table (.dbf) of the Shapefile {content.name!r} is missing.",
+            remedy=_SUBMIT_ALL_PARTS,
         )
     return SourceFormat.shapefile
-
-
-_SEND_ALL_PARTS = "Send .shp, .shx, .dbf and .prj together: in one folder or, better, in one zip."
 
 
 def flatgeobuf(content: Content, head: bytes) -> SourceFormat | None:
@@ -68,18 +74,23 @@ def flatgeobuf(content: Content, head: bytes) -> SourceFormat | None:
 
 
 def osm_pbf(content: Content, head: bytes) -> SourceFormat | None:
-    """A length, then a BlobHeader whose type is OSMHeader."""
+    # The file begins with a length and a BlobHeader of the type OSMHeader.
     return SourceFormat.osm_pbf if head[4:15] == b"\x0a\x09OSMHeader" else None
 
 
 def geoparquet(content: Content, head: bytes) -> SourceFormat | None:
-    """Only the footer is read. Raises NoGeometry where it is Parquet without GeoParquet's metadata."""
+    """Recognise GeoParquet by the footer, which alone is read.
+
+    Raises NoGeometry: it is Parquet without the metadata of GeoParquet.
+    Raises SourceTruncated, SourceUnreadable: the footer is missing or damaged.
+    Raises UnsupportedFormat: it is inside an archive, or its footer is too long.
+    """
     if not head.startswith(b"PAR1"):
         return None
     if content.is_packed:
         raise UnsupportedFormat(
             f"{content.name!r} is Parquet inside an archive.",
-            remedy="Send the Parquet file itself: it is compressed.",
+            remedy="Submit the Parquet file itself; it is compressed already.",
         )
     _check_footer(content)
     with content.as_file() as path:
@@ -91,8 +102,8 @@ def geoparquet(content: Content, head: bytes) -> SourceFormat | None:
             ) from error
     if b"geo" not in metadata:
         raise NoGeometry(
-            f"{content.name!r} is Parquet, and no GeoParquet: its metadata has no key 'geo'.",
-            remedy="Write it with a tool that knows GeoParquet, or send it as CSV.",
+            f"{content.name!r} is Parquet but not GeoParquet: its metadata has no key 'geo'.",
+            remedy="Write it with a program that supports GeoParquet, or submit it as CSV.",
         )
     return SourceFormat.geoparquet
 
@@ -102,11 +113,12 @@ def _check_footer(content: Content) -> None:
         stream.seek(max(0, content.size_bytes - 8))
         tail = stream.read(8)
     if content.size_bytes < 12 or tail[4:] != b"PAR1":
-        raise SourceTruncated(f"The Parquet file {content.name!r} ends without its footer.")
+        raise SourceTruncated(f"The Parquet file {content.name!r} has no footer.")
     footer_bytes = struct.unpack("<I", tail[:4])[0]
     if footer_bytes + 12 > content.size_bytes:
         raise SourceTruncated(f"The Parquet file {content.name!r} is shorter than its own footer.")
     if footer_bytes > _MAX_FOOTER_BYTES:
         raise UnsupportedFormat(
-            f"The footer of the Parquet file {content.name!r} is {footer_bytes} bytes long; {_MAX_FOOTER_BYTES} is the limit."
+            f"The footer of the Parquet file {content.name!r} is {footer_bytes} bytes long; "
+            f"the limit is {_MAX_FOOTER_BYTES}."
         )

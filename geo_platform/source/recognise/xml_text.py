@@ -1,4 +1,7 @@
-"""KML and GML by their root element, read by a parser that refuses document types and entities and stops there."""
+"""Recognise KML and GML by the root element; refuse other XML by name.
+
+The parser stops at the root element, and refuses document types and entities.
+"""
 
 import re
 from dataclasses import dataclass, field
@@ -19,15 +22,17 @@ _WEB_PAGE = re.compile(
 )
 
 _OTHER_ROOTS = {
-    "vrtdataset": "a GDAL virtual raster (VRT): it would read other files, so it is never opened",
-    "ogrvrtdatasource": "an OGR virtual file (VRT): it would read other files, so it is never opened",
-    "gdal_wms": "the description of a web map service: it would read from the network, so it is never opened",
+    "vrtdataset": "a GDAL virtual raster (VRT), which reads other files and is never opened",
+    "ogrvrtdatasource": "an OGR virtual file (VRT), which reads other files and is never opened",
+    "gdal_wms": "the description of a web map service, which reads from the network "
+    "and is never opened",
     "wmt_ms_capabilities": "the capabilities of a web map service",
     "wms_capabilities": "the capabilities of a web map service",
     "wfs_capabilities": "the capabilities of a web feature service",
-    "ogrwfsdatasource": "the description of a web feature service: it would read from the network, so it is never opened",
-    "gdaltileindexdataset": "a GDAL tile index: it would read other files, so it is never opened",
-    "mrf_meta": "an MRF header: its pixels lie in other files",
+    "ogrwfsdatasource": "the description of a web feature service, which reads from the network "
+    "and is never opened",
+    "gdaltileindexdataset": "a GDAL tile index, which reads other files and is never opened",
+    "mrf_meta": "an MRF header, whose pixels are in other files",
     "pamdataset": "the metadata (.aux.xml) of another file",
     "gpx": "GPX",
     "osm": "OpenStreetMap XML",
@@ -42,7 +47,7 @@ _OTHER_ROOTS = {
 
 
 @dataclass
-class _RootSeen(Exception):  # noqa: N818 -- a signal that stops the parser, not an error
+class _RootFound(Exception):  # noqa: N818 -- stops the parser, not an error
     tag: str
     namespaces: list[str]
 
@@ -57,19 +62,24 @@ class _FirstElement:
         self.namespaces.append(uri)
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
-        raise _RootSeen(tag, self.namespaces)
+        raise _RootFound(tag, self.namespaces)
 
     def close(self) -> None:
         return None
 
 
 def kml_or_gml(content: Content, head: bytes) -> SourceFormat | None:
-    """Raises UnsupportedFormat for XML that is something else or declares entities, SourceUnreadable where it is malformed."""
+    """Recognise KML and GML by the root element.
+
+    Raises UnsupportedFormat: the XML is of another kind, or declares a document type or entities.
+    Raises SourceUnreadable: the XML is not well-formed.
+    """
     if not head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"<", b"\xff\xfe<", b"\xfe\xff\x00<")):
         return None
     if _WEB_PAGE.match(head):
         raise UnsupportedFormat(
-            f"{content.name!r} is a web page: what was downloaded may be the answer of a server instead of the file."
+            f"{content.name!r} is a web page. The download may have returned an error page or a "
+            "sign-in page instead of the file."
         )
     root = _root(content, head)
     if root is None:
@@ -88,19 +98,20 @@ def kml_or_gml(content: Content, head: bytes) -> SourceFormat | None:
     )
 
 
-def _root(content: Content, head: bytes) -> _RootSeen | None:
+def _root(content: Content, head: bytes) -> _RootFound | None:
     parser = DefusedXMLParser(target=_FirstElement(), forbid_dtd=True)
     try:
         parser.feed(head)
         parser.close()
-    except _RootSeen as seen:
-        return seen
+    except _RootFound as found:
+        return found
     except DefusedXmlException as error:
         raise UnsupportedFormat(
-            f"{content.name!r} is XML that declares a document type or entities, which are never read."
+            f"{content.name!r} is XML that declares a document type or entities, "
+            "which are never read."
         ) from error
     except (ParseError, ValueError, LookupError) as error:
         raise SourceUnreadable(
-            f"{content.name!r} begins like XML and is not well-formed."
+            f"{content.name!r} begins like XML but is not well-formed."
         ) from error
     return None

@@ -145,7 +145,7 @@ def test_everything_that_is_left_has_its_reason() -> None:
     )  # fmt: skip
     assert left["in/.hidden/a.tif"] == "It is hidden."
     assert "zip that folder" in left["base.gdb/a00000001.gdbtable"]
-    assert left["lonely.tfw"] == "It belongs to a file that is not here."
+    assert left["lonely.tfw"] == "It is a sidecar of a file that is not here."
     assert "archive of another kind" in left["a.tar.gz"]
     assert "'tiffs'" in left["b.geojson"]
 

@@ -36,7 +36,7 @@ def chain(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     """What is profiled where it lies is profiled alike, and refused alike."""
     chain = Chain(tmp_path / "chain")
     if request.param == "by ranges":
-        monkeypatch.setattr(arrival, "FETCHED_WHOLE_BYTES", 0)
+        monkeypatch.setattr(arrival, "MAX_DOWNLOADED_BYTES", 0)
         chain.objects = FarFolder(chain.objects.root)
     return chain
 

@@ -154,7 +154,7 @@ def test_a_sidecar_that_may_not_be_followed_is_refused(
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small files are read by ranges too."""
-    monkeypatch.setattr(arrival, "FETCHED_WHOLE_BYTES", 0)
+    monkeypatch.setattr(arrival, "MAX_DOWNLOADED_BYTES", 0)
 
 
 def test_a_small_tiff_is_fetched_once_and_whole(far: Chain, write_raster: WriteRaster) -> None:

@@ -24,8 +24,8 @@ from geo_platform.errors import (
     UnsupportedFormat,
 )
 from geo_platform.source.archive import ArchiveLimits
+from geo_platform.source.driver_files import linked_source
 from geo_platform.source.sniff import DetectedSource, detect
-from geo_platform.source.staging import staged
 from tests.unit.source.conftest import shapefile_parts, write_raster
 
 Zipped = Callable[..., Path]
@@ -318,7 +318,7 @@ def test_members_of_any_name_open_in_place(
     detected = _detect(path)
     assert _member(detected) == name
     with (
-        staged(
+        linked_source(
             path, detected, {}, name="user's {name}.zip", scratch=tmp_path / "scratch"
         ) as source,
         rasterio.open(source.gdal_path, driver="GTiff") as dataset,
@@ -340,7 +340,7 @@ def test_names_decode_as_gdal_decodes_them(samples: Path, zipped: Zipped, tmp_pa
         detected = _detect(path)
         assert _member(detected) == expected
         with (
-            staged(path, detected, {}, name="x.zip", scratch=tmp_path) as source,
+            linked_source(path, detected, {}, name="x.zip", scratch=tmp_path) as source,
             rasterio.open(source.gdal_path, driver="GTiff") as dataset,
         ):
             assert dataset.count == 1
@@ -349,7 +349,7 @@ def test_names_decode_as_gdal_decodes_them(samples: Path, zipped: Zipped, tmp_pa
         name="shapes.zip",
     )
     shapes.write_bytes(shapes.read_bytes().replace(b"XX.", "ä.".encode()))
-    with staged(shapes, _detect(shapes), {}, name="x.zip", scratch=tmp_path) as source:
+    with linked_source(shapes, _detect(shapes), {}, name="x.zip", scratch=tmp_path) as source:
         assert pyogrio.read_info(source.gdal_path)["features"] == 3
 
 

@@ -17,10 +17,10 @@ import rasterio
 
 from geo_platform.contracts.arrival import SourceFormat
 from geo_platform.errors import SourceUnreadable, UnsupportedFormat
-from geo_platform.source.companion import check_companion
 from geo_platform.source.content import FileContent
+from geo_platform.source.driver_files import linked_source
+from geo_platform.source.sidecar_content import check_sidecar
 from geo_platform.source.sniff import detect
-from geo_platform.source.staging import staged
 from tests.unit.source.conftest import write_raster
 from tests.unit.source.fresh import in_fresh_python
 
@@ -277,17 +277,19 @@ def test_a_virtual_mask_or_overview_beside_a_tiff_reaches_no_driver(
     with rasterio.open(path, driver="GTiff") as dataset:
         assert str(secret) in dataset.files, "GDAL no longer follows it; the rule may go"
     with pytest.raises(UnsupportedFormat, match="no TIFF"):
-        check_companion(FileContent(beside, beside.name))
+        check_sidecar(FileContent(beside, beside.name))
     detected = detect(path, name="x.tif")
     if suffix == ".msk":
         with (
             pytest.raises(UnsupportedFormat),
-            staged(path, detected, {beside.name: beside}, name="x.tif", scratch=tmp_path / "s"),
+            linked_source(
+                path, detected, {beside.name: beside}, name="x.tif", scratch=tmp_path / "s"
+            ),
         ):
             pass
     else:
         with (
-            staged(
+            linked_source(
                 path, detected, {beside.name: beside}, name="x.tif", scratch=tmp_path / "s"
             ) as source,
             rasterio.open(source.gdal_path, driver="GTiff") as dataset,
@@ -310,7 +312,7 @@ def test_auxiliary_metadata_that_leads_elsewhere_is_refused(tmp_path: Path, docu
     path = write_raster(tmp_path / "x.tif")
     with (
         pytest.raises(UnsupportedFormat) as refusal,
-        staged(
+        linked_source(
             path,
             detect(path, name="x.tif"),
             {beside.name: beside},

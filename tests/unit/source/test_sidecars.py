@@ -10,9 +10,9 @@ from geo_platform.source.sidecars import (
     SourceGroup,
     exposed_sidecars,
     group_sources,
+    is_single_file,
     set_prefix,
     sidecars_of,
-    stands_alone,
 )
 
 
@@ -107,7 +107,7 @@ def test_a_folder_is_grouped() -> None:
         SourceGroup("sub/x.osm.pbf", ()),
         SourceGroup("x.gpkg", ("x.gpkg-wal",)),
     )
-    left = dict(grouping.left)
+    left = dict(grouping.left_out)
     assert "zip that folder" in left["city.gdb/gdb"]
     assert "hidden" in left[".hidden.tif"]
     assert "not here" in left["lonely.prj"]
@@ -135,11 +135,11 @@ _NAMES = st.builds("{}{}{}".format, st.sampled_from(["", "a/", "A/", ".b/"]), _S
 def test_grouping_is_a_partition(names: list[str]) -> None:
     grouping = group_sources(names)
     listed = [name for group in grouping.sources for name in (group.main, *group.sidecars)] + [
-        name for name, _ in grouping.left
+        name for name, _ in grouping.left_out
     ]
     assert sorted(listed) == sorted(set(names))
     assert grouping == group_sources(reversed(names))
-    assert all(reason for _, reason in grouping.left)
+    assert all(reason for _, reason in grouping.left_out)
 
 
 @given(_NAMES, st.lists(_NAMES, max_size=25))
@@ -159,17 +159,17 @@ def test_from_any_file_of_a_source_all_of_it_is_found_by_prefix(names: list[str]
             prefix = set_prefix(part).casefold()
             assert prefix == set_prefix(group.main).casefold()
             assert part.casefold().startswith(prefix)
-        assert not (group.sidecars and stands_alone(group.main))
+        assert not (group.sidecars and is_single_file(group.main))
 
 
 def test_a_geojson_stands_alone_and_a_tiff_does_not() -> None:
-    assert stands_alone("a/b.geojson")
-    assert not stands_alone("a/b.tif")
-    assert not stands_alone("a/b.dbf")
+    assert is_single_file("a/b.geojson")
+    assert not is_single_file("a/b.tif")
+    assert not is_single_file("a/b.dbf")
     assert set_prefix("a/b.c.tif.aux.xml") == set_prefix("a/b.c.aux.xml") == "a/b.c."
     assert set_prefix("a/b.geojson") == "a/b.geojson"
 
 
 def test_an_archive_of_another_kind_says_so() -> None:
-    assert "zip" in dict(group_sources(["a.tif.gz", "b.gml.gz"]).left)["a.tif.gz"]
+    assert "zip" in dict(group_sources(["a.tif.gz", "b.gml.gz"]).left_out)["a.tif.gz"]
     assert group_sources(["b.gml", "b.gml.gz"]).sources == (SourceGroup("b.gml", ("b.gml.gz",)),)

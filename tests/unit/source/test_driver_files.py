@@ -10,9 +10,9 @@ import rasterio
 
 from geo_platform.contracts.arrival import SourceFormat
 from geo_platform.errors import SourceUnreadable
+from geo_platform.source.driver_files import linked_source
 from geo_platform.source.formats import FORMATS
 from geo_platform.source.sniff import detect
-from geo_platform.source.staging import staged
 from tests.unit.source.conftest import shapefile_parts, write_raster
 
 _WEIRD_NAME = "user's {odd} näme\n; DROP"
@@ -35,7 +35,7 @@ def test_rasters_open_under_another_name(samples: Path, tmp_path: Path, name: st
     given = name if detected.format is SourceFormat.srtm_hgt else f"{_WEIRD_NAME}.vrt"
     with (
         warnings.catch_warnings(),
-        staged(samples / name, detected, {}, name=given, scratch=tmp_path) as source,
+        linked_source(samples / name, detected, {}, name=given, scratch=tmp_path) as source,
     ):
         warnings.simplefilter("ignore")
         with rasterio.open(
@@ -64,7 +64,7 @@ def test_rasters_open_under_another_name(samples: Path, tmp_path: Path, name: st
 def test_vectors_open_with_their_own_driver(samples: Path, tmp_path: Path, name: str) -> None:
     sidecars = shapefile_parts(samples) if name == "shapefile.shp" else {}
     detected = detect(samples / name, name=name, sidecars=tuple(sidecars))
-    with staged(samples / name, detected, sidecars, name=name, scratch=tmp_path) as source:
+    with linked_source(samples / name, detected, sidecars, name=name, scratch=tmp_path) as source:
         info = pyogrio.read_info(source.gdal_path)
         assert info["driver"] == FORMATS[detected.format].ogr_driver
         assert pyogrio.read_dataframe(source.gdal_path).shape[0] == (2 if name == "csv.csv" else 3)
@@ -73,7 +73,7 @@ def test_vectors_open_with_their_own_driver(samples: Path, tmp_path: Path, name:
 def test_a_layer_keeps_the_letters_of_its_files_name(samples: Path, tmp_path: Path) -> None:
     parts = shapefile_parts(samples)
     named = {f"in/Straßen (2024){Path(name).suffix}": path for name, path in parts.items()}
-    with staged(
+    with linked_source(
         parts["shapefile.shp"],
         detect(parts["shapefile.shp"], name="x", sidecars=("x.shx", "x.dbf")),
         named,
@@ -86,7 +86,7 @@ def test_a_layer_keeps_the_letters_of_its_files_name(samples: Path, tmp_path: Pa
 
 def test_a_very_long_name_is_cut(samples: Path, tmp_path: Path) -> None:
     path = samples / "geojson_lines.geojsonl"
-    with staged(
+    with linked_source(
         path, detect(path, name="x"), {}, name="日" * 80 + ".json", scratch=tmp_path
     ) as source:
         assert pyogrio.read_info(source.gdal_path)["features"] == 3
@@ -119,7 +119,7 @@ def test_zipped_vectors_open_in_place(
         ({"a {b}/x.gpkg": samples / "geopackage.gpkg"}, "GPKG", 1),
     ):
         path = zipped(members)
-        with staged(
+        with linked_source(
             path, detect(path, name="x.zip"), {}, name="x.zip", scratch=tmp_path / "scratch"
         ) as source:
             names = [name for name, _ in pyogrio.list_layers(source.gdal_path)]
@@ -134,7 +134,7 @@ def test_a_zipped_srtm_tile_opens_in_place(
 ) -> None:
     path = zipped({"N47E008.hgt": samples / "N47E008.hgt"})
     with (
-        staged(
+        linked_source(
             path, detect(path, name="x.zip"), {}, name="x.zip", scratch=tmp_path / "scratch"
         ) as source,
         rasterio.open(source.gdal_path, driver="SRTMHGT") as dataset,
@@ -146,7 +146,7 @@ def test_a_world_file_places_an_image_and_only_its_own(samples: Path, tmp_path: 
     world = tmp_path / "Image.PGW"
     world.write_text("0.5\n0\n0\n-0.5\n100.25\n49.75\n")
     with (
-        staged(
+        linked_source(
             samples / "png.png",
             detect(samples / "png.png", name="image.png"),
             {"Image.PGW": world},
@@ -165,7 +165,7 @@ def test_an_external_mask_is_kept(tmp_path: Path) -> None:
     beside = tmp_path / "x.tif.msk"
     assert beside.exists()
     with (
-        staged(
+        linked_source(
             path,
             detect(path, name="x.tif"),
             {beside.name: beside},
@@ -180,7 +180,9 @@ def test_an_external_mask_is_kept(tmp_path: Path) -> None:
 def test_what_drivers_write_lands_in_the_scratch_folder(samples: Path, tmp_path: Path) -> None:
     before = sorted(path.name for path in samples.iterdir())
     path = samples / "gml.gml"
-    with staged(path, detect(path, name="gml.gml"), {}, name="gml.gml", scratch=tmp_path) as source:
+    with linked_source(
+        path, detect(path, name="gml.gml"), {}, name="gml.gml", scratch=tmp_path
+    ) as source:
         pyogrio.read_info(source.gdal_path)
         written = [beside.name for beside in Path(source.gdal_path).parent.iterdir()]
     assert "gml.gfs" in written
@@ -192,7 +194,9 @@ def test_the_folder_goes_with_the_context(samples: Path, tmp_path: Path) -> None
     detected = detect(samples / "geotiff.tif", name="x.tif")
     with (
         pytest.raises(ZeroDivisionError),
-        staged(samples / "geotiff.tif", detected, {}, name="x.tif", scratch=tmp_path / "a" / "b"),
+        linked_source(
+            samples / "geotiff.tif", detected, {}, name="x.tif", scratch=tmp_path / "a" / "b"
+        ),
     ):
         _ = 1 / 0
     assert list((tmp_path / "a" / "b").iterdir()) == []
@@ -202,6 +206,6 @@ def test_a_tile_that_lost_its_name(samples: Path, tmp_path: Path) -> None:
     detected = detect(samples / "N47E008.hgt", name="N47E008.hgt")
     with (
         pytest.raises(SourceUnreadable, match="which SRTM tile"),
-        staged(samples / "N47E008.hgt", detected, {}, name="x.hgt", scratch=tmp_path),
+        linked_source(samples / "N47E008.hgt", detected, {}, name="x.hgt", scratch=tmp_path),
     ):
         pass

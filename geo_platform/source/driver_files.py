@@ -1,7 +1,7 @@
-"""A source under a name of ours, in a folder of its own: the user's name and neighbours have no influence on a driver.
+"""Give a driver a source under a name chosen by the platform, isolated from its neighbours.
 
-What belongs here: the private folder and the path that a driver is given. What stays out: deciding the format (`sniff.py`),
-opening (`raster/`, `vector/`).
+A local source is linked into a folder of its own; a remote one is read by ranges. Neither the
+user's file name nor other files beside the source influence a driver.
 """
 
 import tempfile
@@ -12,21 +12,21 @@ from pathlib import Path
 
 from geo_platform.contracts.arrival import SourceFormat, SourceKind
 from geo_platform.errors import SourceUnreadable
-from geo_platform.source.companion import check_companion
 from geo_platform.source.content import FileContent, StoredContent
 from geo_platform.source.formats import FORMATS
 from geo_platform.source.openable import OpenableSource, RangedFile
 from geo_platform.source.recognise.images import HGT_TILE
+from geo_platform.source.sidecar_content import check_sidecar
 from geo_platform.source.sidecars import exposed_sidecars
 from geo_platform.source.sniff import DetectedSource
 
 _STEM = "source"
-# A file name holds 255 bytes; a letter takes up to four.
-_MAX_STEM_LETTERS = 60
+# A file name holds at most 255 bytes, and a character takes up to four.
+_MAX_STEM_CHARACTERS = 60
 
 
 @contextmanager
-def staged(
+def linked_source(
     path: Path,
     detected: DetectedSource,
     sidecar_paths: Mapping[str, Path],
@@ -34,10 +34,13 @@ def staged(
     name: str,
     scratch: Path,
 ) -> Iterator[OpenableSource]:
-    """`sidecar_paths` maps the sidecars' own names to local files. Links are made, no bytes are copied.
+    """Link a local source and its sidecars into a private folder, which is removed on exit.
 
-    Drivers may write beside what they read (statistics, .gfs): that lands in the folder, which goes with the context.
-    Raises UnsupportedFormat or SourceUnreadable for a sidecar that may not be followed.
+    `sidecar_paths` maps the original names of the sidecars to local files. No bytes are copied.
+    What a driver writes beside the source (statistics, .gfs) is removed with the folder.
+
+    Raises UnsupportedFormat, SourceUnreadable: a sidecar is not what its name says, or refers to
+    another file; or the name of an SRTM file does not name its tile.
     """
     if detected.kind is SourceKind.vector:
         _restrict_vector_drivers()
@@ -45,31 +48,33 @@ def staged(
     with tempfile.TemporaryDirectory(prefix="source-", dir=scratch) as folder_name:
         folder = Path(folder_name).resolve()
         if detected.archive_member is not None:
-            gdal_path = _stage_archive(folder, path, detected.archive_member.path)
+            gdal_path = _link_archive(folder, path, detected.archive_member.path)
         else:
-            gdal_path = _stage_file(folder, path, detected.format, sidecar_paths, name)
+            gdal_path = _link_file(folder, path, detected.format, sidecar_paths, name)
         yield OpenableSource(gdal_path=gdal_path, format=detected.format, display_name=name)
 
 
-def ranged(
+def ranged_source(
     main: RangedFile, source_format: SourceFormat, sidecars: Mapping[str, RangedFile], *, name: str
 ) -> OpenableSource:
-    """The same without a folder: files that a driver reads where they lie, under names of ours. `sidecars` by their own names.
+    """Describe a remote source that a driver reads by ranges, without a local folder.
 
-    Raises UnsupportedFormat or SourceUnreadable for a sidecar that may not be followed.
+    `sidecars` maps the original names of the sidecars to their streams.
+
+    Raises UnsupportedFormat, SourceUnreadable: as `linked_source`.
     """
     base = _stem(source_format, name) + FORMATS[source_format].canonical_extension
     files = {base: main}
     for suffix, sidecar in exposed_sidecars(source_format, name, sidecars).items():
         file = sidecars[sidecar]
-        check_companion(StoredContent(file.stream, file.size_bytes, sidecar, _no_file))
+        check_sidecar(StoredContent(file.stream, file.size_bytes, sidecar, _no_local_file))
         files[f"{_stem(source_format, name)}{suffix}"] = file
-    # Drivers are told apart by folder, so each source gets one of its own.
+    # The folder identifies the source to GDAL, so each source gets one of its own.
     return OpenableSource(f"/ranged-{uuid.uuid4().hex}/{base}", source_format, name, files)
 
 
-def _no_file() -> AbstractContextManager[Path]:
-    raise NotImplementedError("a companion is looked at in its stream")
+def _no_local_file() -> AbstractContextManager[Path]:
+    raise NotImplementedError("a sidecar is checked from its stream")
 
 
 def _restrict_vector_drivers() -> None:
@@ -79,14 +84,14 @@ def _restrict_vector_drivers() -> None:
     restrict_vector_drivers()
 
 
-def _stage_archive(folder: Path, path: Path, member: str) -> str:
-    """Braces end the archive's own path for GDAL, so that only the rest is looked up inside."""
+def _link_archive(folder: Path, path: Path, member: str) -> str:
+    # The braces tell GDAL where the path of the archive ends and that of the member begins.
     link = folder / f"{_STEM}.zip"
     link.symlink_to(path.resolve())
     return f"/vsizip/{{{link}}}/{member}" if member else f"/vsizip/{{{link}}}"
 
 
-def _stage_file(
+def _link_file(
     folder: Path,
     path: Path,
     source_format: SourceFormat,
@@ -98,7 +103,7 @@ def _stage_file(
     main.symlink_to(path.resolve())
     for suffix, sidecar in exposed_sidecars(source_format, name, sidecar_paths).items():
         sidecar_path = sidecar_paths[sidecar]
-        check_companion(FileContent(sidecar_path, sidecar))
+        check_sidecar(FileContent(sidecar_path, sidecar))
         link = folder / (sidecar.rpartition("/")[2] if suffix == ".ige" else f"{stem}{suffix}")
         if not link.is_symlink():
             link.symlink_to(sidecar_path.resolve())
@@ -106,8 +111,11 @@ def _stage_file(
 
 
 def _stem(source_format: SourceFormat, name: str) -> str:
-    """A raster is called "source". An SRTM tile keeps its name, since it is its georeference; a vector file keeps its
-    letters and digits, since OGR names the layer of most formats after the file."""
+    """Return the file name, without extension, under which a driver sees the source.
+
+    It is "source" for a raster. An SRTM tile keeps its name, which is its georeference. A vector
+    file keeps its letters and digits, because OGR names the layer of most formats after the file.
+    """
     base = name.rpartition("/")[2]
     if FORMATS[source_format].kind is SourceKind.vector:
         stem = (
@@ -117,7 +125,7 @@ def _stem(source_format: SourceFormat, name: str) -> str:
         )
         return (
             "".join(letter if letter.isalnum() or letter in "_-" else "_" for letter in stem)[
-                :_MAX_STEM_LETTERS
+                :_MAX_STEM_CHARACTERS
             ]
             or _STEM
         )
@@ -126,7 +134,7 @@ def _stem(source_format: SourceFormat, name: str) -> str:
     tile = HGT_TILE.fullmatch(base)
     if tile is None:
         raise SourceUnreadable(
-            f"{name!r} does not say which SRTM tile it is.",
-            remedy="Name it like its tile, for example N47E008.hgt.",
+            f"The name {name!r} does not identify an SRTM tile.",
+            remedy="Name the file after its tile, for example N47E008.hgt.",
         )
     return tile.group(1).upper()
