@@ -144,9 +144,9 @@ def test_everything_that_is_left_has_its_reason() -> None:
         ).left
     )  # fmt: skip
     assert left["in/.hidden/a.tif"] == "It is hidden."
-    assert "zip that folder" in left["base.gdb/a00000001.gdbtable"]
+    assert "Zip that folder" in left["base.gdb/a00000001.gdbtable"]
     assert left["lonely.tfw"] == "It is a sidecar of a file that is not here."
-    assert "archive of another kind" in left["a.tar.gz"]
+    assert "archive of a kind that is not supported" in left["a.tar.gz"]
     assert "'tiffs'" in left["b.geojson"]
 
 

@@ -154,7 +154,7 @@ def test_a_geopackage_with_changes_beside_it(samples: Path, store: FolderStore) 
     _put(store, "a.gpkg-wal", b"")
     assert _receive(store, "a.gpkg").sidecars == ()
     _put(store, "a.gpkg-wal", b"changes")
-    with pytest.raises(SourceUnreadable, match="not yet written"):
+    with pytest.raises(SourceUnreadable, match="not written into it yet"):
         _receive(store, "a.gpkg")
 
 

@@ -213,7 +213,7 @@ def test_parquet_without_geometry(samples: Path) -> None:
         ),
         ('{"type": "Feature", "stac_version": "1.1.0"}', "STAC"),
         ('{"stac_version": "1.0.0", "type": "Catalog"}', "STAC"),
-        ('{"a": 1}', "no GeoJSON"),
+        ('{"a": 1}', "not GeoJSON"),
         ("<a/>", "neither KML nor GML"),
         (bytes(range(256)) * 4, "unknown"),
     ],
@@ -303,7 +303,7 @@ def test_csv_needs_its_name_and_columns(tmp_path: Path) -> None:
     table = _written(tmp_path, "a,b\n1,2\n")
     with pytest.raises(UnsupportedFormat):
         _detect(table, "table.txt")
-    with pytest.raises(UnsupportedFormat, match="no table"):
+    with pytest.raises(UnsupportedFormat, match="not a table"):
         _detect(
             _written(
                 tmp_path,

@@ -205,7 +205,7 @@ def test_the_folder_goes_with_the_context(samples: Path, tmp_path: Path) -> None
 def test_a_tile_that_lost_its_name(samples: Path, tmp_path: Path) -> None:
     detected = detect(samples / "N47E008.hgt", name="N47E008.hgt")
     with (
-        pytest.raises(SourceUnreadable, match="which SRTM tile"),
+        pytest.raises(SourceUnreadable, match="does not identify an SRTM tile"),
         linked_source(samples / "N47E008.hgt", detected, {}, name="x.hgt", scratch=tmp_path),
     ):
         pass

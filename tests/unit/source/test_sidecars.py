@@ -108,7 +108,7 @@ def test_a_folder_is_grouped() -> None:
         SourceGroup("x.gpkg", ("x.gpkg-wal",)),
     )
     left = dict(grouping.left_out)
-    assert "zip that folder" in left["city.gdb/gdb"]
+    assert "Zip that folder" in left["city.gdb/gdb"]
     assert "hidden" in left[".hidden.tif"]
     assert "not here" in left["lonely.prj"]
     assert set(left) == set(names) - {
