@@ -41,7 +41,8 @@ with loaded_for_good():
             sensors=[stuck_runs, quarantine_refused, *STATE_SENSORS, *arrival_sensors(_settings)],
             resources=resources_of(_settings.profile),
         ),
-        lock_path=Path(__file__).resolve().parent.parent / "contracts.lock.json",
+        # In the application root, which a wheel is not: beside the assets that are loaded.
+        lock_path=Path(hello.__file__).resolve().parent.parent / "contracts.lock.json",
     )
 
 if _settings.fork_runs:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-APPLICATION_MARKER = "workspace.yaml"
+from geo_platform.application_root import find_application_root, is_in_the_wheel
 
 
 class Profile(StrEnum):
@@ -28,7 +28,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="GEO_PLATFORM_", extra="ignore", frozen=True)
 
     home: Path | None = Field(
-        None, description="Folder of all data; left out, .geo in the application root."
+        None,
+        description="Folder of all data. Default: .geo in the application root, or in the current folder if the application is the installed one.",
     )
     application_root: Path | None = Field(None, description="Folder that holds workspace.yaml.")
     scratch: Path | None = Field(
@@ -165,7 +166,9 @@ class Settings(BaseSettings):
     def home_dir(self) -> Path:
         if self.home is not None:
             return self.home.expanduser().absolute()
-        return (find_application_root(self.application_root) or Path.cwd()) / ".geo"
+        root = find_application_root(self.application_root)
+        # Nothing is written into an installed wheel.
+        return (Path.cwd() if root is None or is_in_the_wheel(root) else root) / ".geo"
 
     @property
     def scratch_dir(self) -> Path:
@@ -199,18 +202,3 @@ class Settings(BaseSettings):
 def load_settings() -> Settings:
     """Read the environment now. Raises pydantic.ValidationError where a value does not fit."""
     return Settings()
-
-
-def find_application_root(
-    explicit: Path | None = None, *, start: Path | None = None
-) -> Path | None:
-    """The folder that holds `workspace.yaml`: the explicit one, the current folder upwards, or beside the package.
-
-    Returns None where there is none, as in an installation of the wheel alone.
-    """
-    if explicit is not None:
-        return explicit.expanduser().absolute()
-    here = (start or Path.cwd()).absolute()
-    beside_package = Path(__file__).resolve().parent.parent
-    candidates = (here, *here.parents, beside_package)
-    return next((folder for folder in candidates if (folder / APPLICATION_MARKER).is_file()), None)

@@ -5,7 +5,6 @@ What belongs here: composition. What stays out: any printing but the sentence th
 
 import importlib
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,9 +14,14 @@ from typing import Any, Protocol
 
 import click
 
+from geo_platform.application_root import (
+    APPLICATION_MARKER,
+    find_application_root,
+    make_importable,
+)
 from geo_platform.ports import Catalog, ObjectStore
 from geo_platform.runs import RetryRequest, RunReport, RunRequest
-from geo_platform.settings import Profile, Settings, find_application_root
+from geo_platform.settings import Profile, Settings
 from geo_platform.storage.local.scratch import ScratchRoot
 from geo_platform.storage.stores import open_catalog, open_objects
 
@@ -61,20 +65,26 @@ class Application:
 
     @cached_property
     def root(self) -> Path:
-        """The application root. Raises click.UsageError where there is none: the wheel alone brings no jobs."""
+        """The application root, importable from now on.
+
+        Raises click.UsageError: the named folder holds no workspace.yaml.
+        """
         root = find_application_root(self.settings.application_root)
-        if root is None or not (root / "workspace.yaml").is_file():
+        if root is None or not (root / APPLICATION_MARKER).is_file():
+            named = f"{root} holds no" if root is not None else "This installation has no"
             raise click.UsageError(
-                "This command runs jobs, and their definitions (the folder that holds workspace.yaml) are not here. "
-                "Run it inside a checkout of geo_platform, or name the folder with --application-root."
+                f"{named} {APPLICATION_MARKER}: it is not an application root. Leave --application-root out to "
+                "use the installed application, or make a root of your own: geo-platform init DIR"
             )
+        make_importable(root)
         return root
 
     def definitions(self) -> Any:
         """The Dagster definitions. Raises ContractError where the stages do not fit together."""
-        if str(self.root) not in sys.path:
-            sys.path.insert(0, str(self.root))
-        return importlib.import_module("geo_platform.definitions").defs
+        _ = self.root  # makes the assets importable
+        from geo_platform.definitions import defs
+
+        return defs
 
     def lazy_launcher(self, stack: ExitStack) -> Callable[[], Launcher]:
         """Opens a launcher at the first call: what is unchanged or refused at the door starts no Dagster."""

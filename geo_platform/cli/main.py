@@ -20,6 +20,8 @@ from geo_platform.loading import loaded_for_good, without_idle_threads
 
 # 128 + SIGINT, as shells say it.
 INTERRUPTED = 130
+# Click's own exit code for a command that cannot be run as given.
+USAGE = 2
 
 # Name -> what it does, in the order in which `--help` lists them.
 COMMANDS = {
@@ -38,6 +40,7 @@ COMMANDS = {
     "doctor": "Compare all stores, say what does not fit together, and mend what is safe.",
     "contracts": "The messages between stages: check, show and lock them.",
     "database": "Put the platform into a PostgreSQL database, and say what is missing.",
+    "init": "Make an application root of your own, to change and to deploy.",
     "demo": "Ingest the bundled real raster and vector file, and tell the story.",
     "keys": "API keys of the HTTP face: create, list and revoke them.",
     "serve": "Serve the HTTP face: clients submit work and ask for its state, behind a lock.",
@@ -108,6 +111,10 @@ def _import_command(name: str) -> click.Command:
             from geo_platform.cli.commands.database import database
 
             return database
+        case "init":
+            from geo_platform.cli.commands.init import init
+
+            return init
         case "demo":
             from geo_platform.cli.commands.demo import demo
 
@@ -190,8 +197,13 @@ class _Commands(click.Group):
 
 
 def _end(cause: Exception) -> NoReturn:
+    from geo_platform.cli.extras import missing_extra
     from geo_platform.cli.outcome import as_platform_error, exit_code, outcome_of, printable
 
+    install = missing_extra(cause)
+    if install is not None:
+        click.echo(install, err=True)
+        raise SystemExit(USAGE) from cause
     error = as_platform_error(cause)
     if "--traceback" in sys.argv:
         traceback.print_exception(cause)
@@ -209,12 +221,12 @@ def _end(cause: Exception) -> NoReturn:
 @click.option(
     "--home",
     type=click.Path(path_type=Path),
-    help="Folder of all data. [default: .geo in the application root]",
+    help="Folder of all data. [default: .geo in the application root, or here with the installed application]",
 )
 @click.option(
     "--application-root",
     type=click.Path(path_type=Path),
-    help="Folder that holds workspace.yaml. [default: found from here upwards]",
+    help="Folder that holds workspace.yaml. [default: found from here upwards, else the installed application]",
 )
 @click.pass_context
 def main(context: click.Context, home: Path | None, application_root: Path | None) -> None:

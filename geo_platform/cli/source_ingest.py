@@ -53,8 +53,8 @@ def ingest(
         if before is not None:
             return _unchanged(candidate, kind, before, time.perf_counter() - started)
         report = launch().run(_run_request(candidate, chain, options, tags))
-    except click.ClickException:
-        raise
+    except (click.ClickException, ModuleNotFoundError):
+        raise  # a missing extra concerns every source
     except Exception as error:  # noqa: BLE001  # one source's fault must not stop the others; it is reported as that source's answer
         return _without_run(request, error, time.perf_counter() - started)
     return _from_report(candidate, kind, report, time.perf_counter() - started)

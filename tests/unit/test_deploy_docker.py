@@ -227,7 +227,7 @@ def test_it_has_every_extra_that_a_role_needs(dockerfile: list[tuple[str, str]])
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"][
         "optional-dependencies"
     ]
-    assert {"api", "production"} <= set(extras), "all of them are in the image"
+    assert {"serve", "production"} <= set(extras), "all of them are in the image"
     exposed = next(rest.split() for instruction, rest in dockerfile if instruction == "EXPOSE")
     assert set(exposed) == {"3000", "4000", "8000"}
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from geo_platform.settings import find_application_root, load_settings
+from geo_platform.application_root import find_application_root
+from geo_platform.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 

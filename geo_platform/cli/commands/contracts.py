@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from geo_platform.application_root import is_in_the_wheel
 from geo_platform.cli.application import Application
 from geo_platform.contracts.fault import ContractError
 from geo_platform.contracts.lock import check_lock, write_lock
@@ -42,6 +43,10 @@ def show(application: Application, /) -> None:
 @click.pass_obj
 def lock(application: Application, /) -> None:
     """Write the shapes of all messages to contracts.lock.json. Refuses a shape that changed under an unchanged version."""
+    if is_in_the_wheel(application.root):
+        raise click.UsageError(
+            "The installed application is not changed. Make a root of your own: geo-platform init DIR"
+        )
     try:
         changed = write_lock(_lock(application))
     except ContractError as error:

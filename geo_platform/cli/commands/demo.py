@@ -132,17 +132,16 @@ def demo(application: Application) -> None:
             outcome = ingest(request, application, launch)
             outcomes.append(outcome.outcome)
             _tell(console, request.candidate, outcome, application)
-    opening = (
-        "make dev"
-        if application.settings.profile is Profile.embedded
-        else "make dev PROFILE=production"
-    )
-    console.print(
-        Text("\nOpen the UI on it:", style="bold"),
-        Text(opening),
-        Text("(or: geo-platform dev)", style="dim"),
-    )
+    console.print(Text("\nOpen the UI on it:", style="bold"), *_ways_to_open(application))
     sys.exit(exit_code(outcomes))
+
+
+def _ways_to_open(application: Application) -> list[Text]:
+    if not (application.root / "Makefile").is_file():
+        return [Text("geo-platform dev")]
+    embedded = application.settings.profile is Profile.embedded
+    make = "make dev" if embedded else "make dev PROFILE=production"
+    return [Text(make), Text("(or: geo-platform dev)", style="dim")]
 
 
 def _tell(

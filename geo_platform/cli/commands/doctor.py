@@ -108,13 +108,10 @@ def _orchestrator(application: Application, stack: ExitStack) -> Orchestrator | 
         and not (settings.dagster_home_dir / "dagster.yaml").exists()
     ):
         return None
-    if str(application.root) not in sys.path:
-        sys.path.insert(0, str(application.root))
     os.environ["GEO_PLATFORM_HOME"] = str(settings.home_dir)
+    template = application.root / INSTANCE_TEMPLATES[settings.profile]
     module = importlib.import_module("geo_platform.orchestrator.instance_state")
-    opened: Orchestrator = stack.enter_context(
-        module.opened(settings, application.root / INSTANCE_TEMPLATES[settings.profile])
-    )
+    opened: Orchestrator = stack.enter_context(module.opened(settings, template))
     return opened
 
 

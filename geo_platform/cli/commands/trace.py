@@ -109,12 +109,9 @@ def _stores(application: Application, opened: ExitStack) -> TraceStores:
     @cache
     def history() -> RunHistory:
         os.environ["GEO_PLATFORM_HOME"] = str(settings.home_dir)
-        if str(application.root) not in sys.path:
-            sys.path.insert(0, str(application.root))
+        template = application.root / INSTANCE_TEMPLATES[settings.profile]
         module = importlib.import_module("geo_platform.orchestrator.run_history")
-        found: RunHistory = opened.enter_context(
-            module.opened(settings, application.root / INSTANCE_TEMPLATES[settings.profile])
-        )
+        found: RunHistory = opened.enter_context(module.opened(settings, template))
         return found
 
     def provenance() -> ProvenanceReader:

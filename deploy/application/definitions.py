@@ -1,0 +1,8 @@
+"""What Dagster loads (workspace.yaml names this file): the platform's definitions, built on the assets of this folder.
+
+Add assets, jobs or sensors of your own with `dagster.Definitions.merge(platform.defs, dagster.Definitions(...))`.
+"""
+
+from geo_platform import definitions as platform
+
+defs = platform.defs

@@ -1,0 +1,59 @@
+"""Say which extra of the package to install if a module is missing."""
+
+from collections.abc import Iterator
+
+# Module (its first names) -> the extra of pyproject.toml that brings it.
+EXTRA_OF_MODULE = {
+    "adbc_driver_manager": "production",
+    "adbc_driver_postgresql": "production",
+    "azure": "production",
+    "azure.monitor": "telemetry",
+    "dagster": "jobs",
+    "dagster_azure": "containers",
+    "dagster_dg_cli": "jobs",
+    "dagster_k8s": "containers",
+    "dagster_postgres": "containers",
+    "dagster_webserver": "jobs",
+    "fastapi": "serve",
+    "graphql": "serve",
+    "httptools": "serve",
+    "httpx": "serve",
+    "jwt": "serve",
+    "limits": "serve",
+    "opentelemetry.exporter": "telemetry",
+    "opentelemetry.sdk": "telemetry",
+    "prometheus_client": "serve",
+    "psycopg": "production",
+    "pypgstac": "production",
+    "sqlalchemy": "jobs",
+    "starlette": "serve",
+    "uvicorn": "serve",
+    "uvloop": "serve",
+    "websockets": "serve",
+}
+
+
+def missing_extra(error: BaseException) -> str | None:
+    """Return the sentence that names the missing module and the line that installs it.
+
+    Return None if no error of the chain is a missing module of an extra.
+    """
+    for module in _missing_modules(error):
+        names = module.split(".")
+        for length in range(len(names), 0, -1):
+            extra = EXTRA_OF_MODULE.get(".".join(names[:length]))
+            if extra is not None:
+                return (
+                    f"This command needs the extra {extra!r}: the module {module} is not installed. "
+                    f"Install it: pip install 'geo-platform[{extra}]', or 'geo-platform[all]' for every command."
+                )
+    return None
+
+
+def _missing_modules(error: BaseException | None) -> Iterator[str]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            yield error.name
+        error = error.__cause__ or error.__context__
