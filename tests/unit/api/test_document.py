@@ -14,7 +14,7 @@ from geo_platform.api.app import create_app
 from geo_platform.api.auth.keys import KeyFile
 from geo_platform.api.auth.principal import Scope
 from geo_platform.api.jobs.bodies import BODIES, EXAMPLES
-from geo_platform.api.jobs.types import JOB_TYPES, request_info
+from geo_platform.api.jobs.types import JOB_TYPES, asked_of
 from geo_platform.api.problems import ParametersInvalid
 from geo_platform.chains import CHAINS
 from geo_platform.settings import Settings
@@ -150,7 +150,7 @@ def test_each_job_has_its_own_body_with_every_option_of_its_stages(
 )
 def test_what_clients_send_is_described_and_taken(job_type: str, body: dict[str, Any]) -> None:
     assert not list(VALIDATORS[job_type].iter_errors(body))
-    assert request_info(job_type, body).job_type == job_type
+    assert asked_of(job_type, body).job_type == job_type
 
 
 @given(
@@ -176,7 +176,7 @@ def test_nothing_is_taken_that_is_not_described(
         **parameters,
     }
     try:
-        request_info(job_type, body)
+        asked_of(job_type, body)
     except ParametersInvalid:
         return
     assert not list(VALIDATORS[job_type].iter_errors(body))
@@ -198,7 +198,7 @@ def test_what_is_described_otherwise_is_refused_by_name_and_what_is_refused_is_d
 
 def _refused(job_type: str, body: dict[str, Any]) -> set[str]:
     try:
-        request_info(job_type, body)
+        asked_of(job_type, body)
     except ParametersInvalid as refused:
         return {name.partition(".")[0] for name, _ in refused.faults}
     return set()
