@@ -14,7 +14,8 @@ from psycopg import sql
 from pydantic import SecretStr
 
 from geo_platform.errors import DatabaseUnavailable, PlatformError, StoreDenied
-from geo_platform.storage.postgres.connections import Database, postgis
+from geo_platform.storage.postgres import postgis
+from geo_platform.storage.postgres.connections import Database
 from geo_platform.storage.postgres.postgis import PostgisFeatures
 from tests.support.features import ask, load, numbered, publish, staged, target
 from tests.support.servers import Logins, OwnPostgres

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from geo_platform.errors import DatabaseUnavailable, FieldEncoding, NoFeatures, ParameterInvalid
 from geo_platform.ports import IndexRequest
-from geo_platform.storage.postgres.connections import postgis, postgis_order
+from geo_platform.storage.postgres import postgis, postgis_order
 from tests.support import features
 from tests.support.features import (
     GEOMETRY,

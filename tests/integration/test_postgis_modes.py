@@ -10,7 +10,7 @@ import pytest
 from geo_platform.contracts.message import TableReference
 from geo_platform.errors import ParameterInvalid, TableExists
 from geo_platform.ports import FeatureTarget
-from geo_platform.storage.postgres.connections import postgis
+from geo_platform.storage.postgres import postgis
 from geo_platform.storage.postgres.postgis import PostgisFeatures
 from tests.support.features import (
     GEOMETRY,

@@ -182,7 +182,7 @@ def test_two_runs_on_one_item_end_in_one_publication_and_one_conflict(
 PAUSED = """
 import sys
 from pydantic import SecretStr
-from geo_platform.storage.postgres.connections import pgstac_publication
+from geo_platform.storage.postgres import pgstac_publication
 from geo_platform.storage.postgres.pgstac import PgStac
 from geo_platform.storage.postgres.connections import Database
 from tests.support.publications import COLLECTION, item
