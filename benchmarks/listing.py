@@ -68,9 +68,9 @@ class _Behind:
         prefix: str = "",
         *,
         after: str | None = None,
-        most: int = PAGE_OF_SERVICE,
+        limit: int = PAGE_OF_SERVICE,
     ) -> ObjectPage:
-        return self._listing.page(container, prefix, after=after, most=most)
+        return self._listing.page(container, prefix, after=after, limit=limit)
 
 
 @dataclass
@@ -176,7 +176,7 @@ def _by_listing(stores: _Stores) -> tuple[list[_Pass], float]:
         stores.instance, objects, cursor, known, f"{REAL:,} on Azurite: nothing new"
     )
     page_s = statistics.median(
-        _seconds(lambda: objects.page(BRONZE, most=PAGE_OF_SERVICE)) for _ in range(5)
+        _seconds(lambda: objects.page(BRONZE, limit=PAGE_OF_SERVICE)) for _ in range(5)
     )
     return [first, again], page_s
 

@@ -1,11 +1,7 @@
-"""What the platform needs of the outside, as Protocols. Adapters live in `storage/`; stages see only these.
+"""The ports: Protocols of the stores that the platform uses, and the plain values that cross them.
 
-What belongs here: the ports and the plain values that cross them. What stays out: any library of any store.
-
-What lies under a name at this moment: that there is nothing is an answer here, and no error.
-
-What belongs here: that. What stays out: deciding by it. Whoever writes because of it puts with `only_if_etag`, so that what changed since
-is seen.
+Stages see only these. The adapters are in `storage/`, and `storage/stores.py` chooses among them.
+Every adapter translates the errors of its library into those of `geo_platform/errors.py`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -32,21 +28,20 @@ SILVER = "silver"
 QUARANTINE = "quarantine"
 MESSAGES = "messages"
 
-# Written beside a dataset's objects last of all: where it lies, the dataset is whole and holds its
-# name.
+# Name of the record of a dataset. It is written after the dataset's objects: where it exists, the
+# dataset is complete and owns its name.
 FEATURES_RECORD = "features.json"
 
-# What the name of a quarantined object's record ends in: the object's key, then this.
+# Suffix of the record of a quarantined object, after the object's key.
 QUARANTINE_RECORD = ".quarantine.json"
 
-
-# Metadata of an object that somebody put there together with a request of their own
-# (`storage/local/arrive.py`, which says what it holds): no watch asks for it again.
+# Metadata key that marks an object as submitted by a client: watches do not start a run for it.
+# The value identifies the file that was uploaded, see `storage/local/source_files.py`.
 SUBMITTED = "origin"
 
 
 def message_key(stage: str, partition: str | None, run_id: str) -> str:
-    """Where a stage's message lies in the container of messages."""
+    """Return the key of a stage's message in the container `messages`."""
     return (
         f"{stage}/{partition}/{run_id}.json" if partition is not None else f"{stage}/{run_id}.json"
     )
@@ -56,8 +51,8 @@ def message_key(stage: str, partition: str | None, run_id: str) -> str:
 class StoredObject:
     """An object as the store describes it.
 
-    `appeared_utc` is since when it has lain there as it is, where the store can tell that apart: a file that is moved into a
-    folder keeps the time of its content.
+    `appeared_utc` is when this version of the object appeared in the store, or None if the store
+    cannot tell it from `last_modified_utc`: a file that is moved into a folder keeps its mtime.
     """
 
     reference: ObjectReference
@@ -68,9 +63,10 @@ class StoredObject:
 
 @dataclass(frozen=True)
 class ObjectPage:
-    """Some objects of a listing, in its order. `after` says where the next page begins; None after the last one.
+    """One page of a listing, in the order of the listing.
 
-    `at_utc` is when it was looked up, by the store's own clock.
+    Pass `after` to `ObjectStore.page` to get the next page; it is None on the last page. `at_utc`
+    is the time of the listing by the store's own clock.
     """
 
     objects: tuple[StoredObject, ...]
@@ -79,45 +75,61 @@ class ObjectPage:
 
 
 class ObjectStore(Protocol):
-    """Containers of named, immutable-per-etag byte strings. Keys use forward slashes.
+    """Containers of named byte strings. The content of an object is fixed for an etag.
 
-    A put is visible whole or not at all. Errors: SourceNotFound, StoreUnavailable, StoreDenied, Conflict.
+    Keys use forward slashes. A put is atomic: readers see the whole object or none of it.
+    Every method may raise StoreUnavailable, StoreDenied, and ParameterInvalid for a container or
+    key that is not valid.
     """
 
     @property
     def is_local(self) -> bool:
-        """Whether objects are files of this machine, so that `local_path` fetches nothing."""
+        """Whether objects are files on this machine, so that `local_path` downloads nothing."""
 
     def stat(self, container: str, key: str) -> StoredObject:
-        """Describe one object. Raises SourceNotFound."""
+        """Describe one object.
+
+        Raises SourceNotFound: there is no such object.
+        """
 
     def list(self, container: str, prefix: str = "") -> Iterator[StoredObject]:
-        """Every object whose key starts with `prefix`, in order of key. Half-written ones never show."""
+        """Yield every object whose key starts with `prefix`, in order of key.
+
+        Objects that are still being written are not listed.
+        """
 
     def page(
-        self, container: str, prefix: str = "", *, after: str | None = None, most: int = 5000
+        self, container: str, prefix: str = "", *, after: str | None = None, limit: int = 5000
     ) -> ObjectPage:
-        """As `list`, at most so many at a time, so that a listing can be gone on with later, by another process too.
+        """Return at most `limit` objects of `list`. Another process can continue the listing.
 
-        Raises ParameterInvalid for an `after` of which the store knows nothing (any more).
+        `after` is the `after` of the page before.
+        Raises ParameterInvalid: the store does not know `after`, or no longer knows it.
         """
 
     def local_path(
         self, container: str, key: str, *, etag: str | None = None
     ) -> AbstractContextManager[Path]:
-        """A readable file holding the object while the context lasts. Not to be written to. Raises Conflict at another etag."""
+        """Open a context that gives a local file with the object's content. Do not write to it.
+
+        Raises SourceNotFound: there is no such object. Conflict: it is not at `etag`.
+        """
 
     def open(
         self, container: str, key: str, *, etag: str | None = None
     ) -> AbstractContextManager[BinaryIO]:
-        """A seekable reader that fetches no more than what is read of it, and only while the object is at one etag.
+        """Open a seekable reader that fetches little more than what is read from it.
 
-        The etag is the one given, or the present one. Raises SourceNotFound, and Conflict where the object was replaced,
-        while opening or while reading.
+        The reader is pinned to `etag`, or to the current etag if none is given.
+        Raises SourceNotFound: there is no such object. Conflict: the object is not at that etag,
+        or was replaced while it was read.
         """
 
     def read_bytes(self, container: str, key: str) -> bytes:
-        """The whole object; for messages and pictures, not for data."""
+        """Return the content of an object. For messages and pictures, not for large data.
+
+        Raises SourceNotFound: there is no such object.
+        """
 
     def put_file(
         self,
@@ -129,9 +141,12 @@ class ObjectStore(Protocol):
         move: bool = False,
         only_if_etag: str | None = None,
     ) -> StoredObject:
-        """Publish a file under a key, atomically. `move` lets the store take the file instead of copying it.
+        """Store a file under a key, atomically, and return the new object.
 
-        With `only_if_etag` the put happens only over that etag ("" means: only where nothing is), else Conflict.
+        With `move` the store may take the file instead of copying it. With `only_if_etag` the
+        object is written only if its current etag is this one ("": only if there is no object).
+        Raises Conflict: `only_if_etag` does not hold, or the file changed while it was copied.
+        SourceNotFound, SourceUnreadable: `path` does not exist, or is not a regular file.
         """
 
     def put_bytes(
@@ -143,23 +158,31 @@ class ObjectStore(Protocol):
         metadata: Mapping[str, str],
         only_if_etag: str | None = None,
     ) -> StoredObject:
-        """Publish a small object, atomically. `only_if_etag` as in `put_file`."""
+        """Store a small object, atomically, and return it. `only_if_etag` as in `put_file`.
+
+        Raises Conflict: `only_if_etag` does not hold.
+        """
 
     def delete(self, container: str, key: str) -> None:
-        """Remove an object; one that is not there is no error."""
+        """Delete an object. Do nothing if there is none."""
 
     def move(
         self, container: str, key: str, to_container: str, *, etag: str, metadata: Mapping[str, str]
     ) -> StoredObject:
-        """The object at that etag lies under the same key in the other container, with a new etag and this metadata.
+        """Move the object at `etag` to the same key of another container, and return it there.
 
-        Killed in between it lies in both. Raises SourceNotFound, and Conflict where the object is at another etag.
+        It gets a new etag and exactly this metadata. If the process is killed in between, the
+        object is in both containers.
+        Raises SourceNotFound: there is no such object. Conflict: it is not at `etag`.
         """
 
 
 @dataclass(frozen=True)
 class IndexRequest:
-    """What a dataset is to be found by, in names of published columns. A store says what of it does not apply to it."""
+    """The indexes that a dataset should get, by names of published columns.
+
+    A store reports as findings what it cannot build.
+    """
 
     spatial: bool = True
     attributes: tuple[str, ...] = ()
@@ -168,9 +191,10 @@ class IndexRequest:
 
 @dataclass(frozen=True)
 class FeatureTarget:
-    """Where cleaned features go and what is known of them beforehand.
+    """Where cleaned features go, and what is known about them before the first row is read.
 
-    `dimension` is xy or xyz. `json_columns` are text that holds JSON. `column_comments` are sentences, by published column.
+    `dimension` is xy or xyz. `json_columns` are text columns that hold JSON. `column_comments`
+    holds one sentence for each published column.
     """
 
     dataset: str
@@ -192,7 +216,10 @@ class FeatureTarget:
 
 @dataclass(frozen=True)
 class FeatureDataset:
-    """Cleaned features as the store holds them, read back after writing. `rows` and `bounds` are those of this load."""
+    """A dataset as the store holds it, read back after writing.
+
+    `rows` and `bounds` are those of this load, also where rows were appended to a table.
+    """
 
     destination: str
     dataset: str
@@ -205,29 +232,42 @@ class FeatureDataset:
 
 
 class FeatureStore(Protocol):
-    """Holds datasets of features. Errors: StoreUnavailable, StoreDenied, DatabaseUnavailable, TableExists, ParameterInvalid."""
+    """A store of feature datasets.
+
+    Every method may raise StoreUnavailable, StoreDenied and DatabaseUnavailable.
+    """
 
     def check_free(self, target: FeatureTarget) -> None:
-        """Before a row is read: may this dataset be written under `target.load_mode`? Raises TableExists, ParameterInvalid."""
+        """Check, before any row is read, that `target.load_mode` allows to write the dataset.
+
+        Raises TableExists: the name is taken. ParameterInvalid: the store cannot do what the
+        target asks for.
+        """
 
     def load(
         self, target: FeatureTarget, batches: Iterable[pa.RecordBatch], *, scratch: Path
     ) -> FeatureDataset:
-        """Consume the batches (WKB geometry, `target.schema`) in bounded memory and keep them under the fingerprint.
+        """Write the batches (WKB geometry, `target.schema`) in bounded memory.
 
-        Nothing is visible if `batches` raises. The row count and bounds are read back from what was written. A database
-        keeps them staged: the catalog's publication of the item that names the table makes them the published ones.
+        Row count and bounds are read back from what was written. Nothing becomes visible if
+        `batches` raises. A database keeps the rows in a staged table until the catalog publishes
+        the item that names it.
+        Raises what `batches` raises. NoFeatures: there are no rows. TableExists, ParameterInvalid:
+        as `check_free`, or the store cannot hold a value.
         """
 
     def holds(self, stored: ObjectReference | None, table: TableReference | None) -> bool:
-        """Whether what an earlier load handed back lies there unchanged: staged, published or replaced."""
+        """Return whether the result of an earlier load still exists unchanged.
+
+        A table counts whether it is staged, published or replaced.
+        """
 
     def sweep(self, older_than_utc: datetime) -> tuple[str, ...]:
-        """Remove what loads left that were never published and began before then; returns the names removed."""
+        """Remove what unpublished loads left that started before this time; return the names."""
 
 
-# The order of an item's assets, and so of an answer's outputs: data first, pictures last. Not every
-# store keeps one.
+# The order of an item's assets, and so of the outputs in an answer: data first, pictures last. Not
+# every store keeps the order of a JSON object.
 ASSET_ORDER = (
     "data",
     "table",
@@ -240,35 +280,35 @@ ASSET_ORDER = (
 )
 
 ASSET_CONTAINER = "geo_platform:container"
-# Of an asset that is an object: where it lies in the object store.
+# Of an asset that is an object: its container and key in the object store.
 ASSET_KEY = "geo_platform:key"
 
+# Of an asset that is a table: its published schema and name, and the version that the item names.
 ASSET_SCHEMA = "geo_platform:schema"
 ASSET_TABLE = "geo_platform:table"
-# Of an asset that is a table: its published name, and which version of it the item means.
 ASSET_TABLE_VERSION = "geo_platform:table_version"
+
+# Properties of an item that every Catalog reads, to make entries and to decide on conflicts.
 
 ITEM_RUN_ID = "geo_platform:run_id"
 ITEM_FINGERPRINT = "geo_platform:fingerprint"
 ITEM_SOURCE = "geo_platform:source"
 ITEM_SOURCE_CONTAINER = "geo_platform:source_container"
-# Properties of an item that every Catalog reads: entries are made of them, and conflicts are
-# decided by them. An item whose load mode is `append` may replace one that was made from another
-# source.
+# An item whose load mode is `append` may replace one that was made from another source.
 ITEM_LOAD_MODE = "geo_platform:load_mode"
 
+# Of an item that was restored: the run that restored it, and when this version was first published.
+# Such an item must be among the kept versions, and may replace one made from another source.
 ITEM_RESTORED_BY = "geo_platform:restored_by_run"
-# Of an item that was brought back: the run that did it, and when this version was published for the
-# first time. Such an item has to be among the kept versions, and may replace one that was made from
-# another source.
 ITEM_FIRST_PUBLISHED = "geo_platform:first_published"
 
 
 @dataclass(frozen=True)
 class CatalogEntry:
-    """One line of a listing. `objects` are (container, key) of what the item's assets name in the object store.
+    """A published item, as listings show it.
 
-    `item` is the item itself, hrefs absolute.
+    `objects` are the (container, key) pairs that the item's assets name. `item` is the item as
+    STAC JSON with absolute hrefs.
     """
 
     collection: str
@@ -285,7 +325,10 @@ class CatalogEntry:
 
 @dataclass(frozen=True)
 class ItemVersion:
-    """A version of an item that was published once and is kept: it was replaced or unpublished. `item` has absolute hrefs."""
+    """A kept version of an item: it was published, then replaced or unpublished.
+
+    `item` is the item as STAC JSON with absolute hrefs.
+    """
 
     collection: str
     item_id: str
@@ -298,49 +341,63 @@ class ItemVersion:
 class Catalog(Protocol):
     """STAC collections and items. Items cross this port as STAC JSON objects.
 
-    What an item's assets name is published by publishing the item: where an asset names a version of a table
-    (`ASSET_TABLE_VERSION`), that version becomes the published table in the same transaction, and what it replaces is kept.
-    Errors: CatalogRejected, Conflict, StoreUnavailable, StoreDenied, DatabaseUnavailable.
+    Publishing an item publishes the tables that it names: where an asset names a version of a table
+    (`ASSET_TABLE_VERSION`), that version becomes the published table in the same transaction, and
+    the table that it replaces is kept.
+    Every method may raise StoreUnavailable, StoreDenied and DatabaseUnavailable.
     """
 
     def item(self, collection: str, item_id: str) -> dict[str, Any] | None:
-        """The published item, hrefs absolute, or None."""
+        """Return the published item with absolute hrefs, or None if there is none.
+
+        Raises CatalogRejected: what is stored is not a valid item.
+        """
 
     def entries(self) -> Iterator[CatalogEntry]:
-        """Every published item, newest first. Raises CatalogRejected after the last one where some could not be read."""
+        """Yield every published item, newest first.
+
+        Raises CatalogRejected: some items could not be read; raised after the last one.
+        """
 
     def publish(
         self, collection: dict[str, Any], item: dict[str, Any], *, replaces: str | None
     ) -> str:
-        """Upsert both and return the item's href. What is replaced is kept as a version.
+        """Upsert collection and item, and return the item's href. Keep what is replaced.
 
-        Raises Conflict when the published fingerprint is not `replaces`, when another source holds the item id or the table,
-        and when an item that is brought back is not kept any more.
+        `replaces` is the fingerprint of the item that the caller expects to replace, None for none.
+        Raises CatalogRejected: the documents are not valid. Conflict: the published fingerprint is
+        not `replaces`, another source owns the item id or the table, or the item is a restored one
+        that is no longer among the kept versions.
         """
 
     def collection(self, collection: str) -> dict[str, Any] | None:
-        """The collection as it is published, or None."""
+        """Return the published collection, or None if there is none."""
 
     def unpublish(self, collection: str, item_id: str, *, published: str) -> None:
-        """Take the item, and the table that it names, out of what can be found; both are kept as a version.
+        """Remove the item and its table from what readers see, and keep both as a version.
 
-        Raises Conflict where the published fingerprint is not `published`, SourceNotFound where there is no such item.
+        `published` is the fingerprint that the caller expects to unpublish.
+        Raises SourceNotFound: there is no such item. Conflict: its fingerprint is another one.
         """
 
     def versions(
         self, collection: str | None = None, item_id: str | None = None
     ) -> Iterator[ItemVersion]:
-        """What is kept of this item, or of all items, newest withdrawn first. The published version is not among them."""
+        """Yield the kept versions of this item, or of all items, latest withdrawn first.
+
+        The published version is not among them.
+        """
 
     def forget(self, version: ItemVersion) -> None:
-        """Remove a kept version for good, with its table unless a published item or another version names that too.
+        """Delete a kept version, and its table unless another item or version names it.
 
-        Raises SourceNotFound where it is not kept any more, Conflict where something else is built on its table.
+        Raises SourceNotFound: it is no longer kept. Conflict: another database object depends on
+        its table.
         """
 
 
 class TablePlace(StrEnum):
-    """Where a table lies, which is what it is."""
+    """The state of a table, which follows from the schema that it is in."""
 
     staged = "staged"
     published = "published"
@@ -349,9 +406,11 @@ class TablePlace(StrEnum):
 
 @dataclass(frozen=True)
 class StoredTable:
-    """A table as it lies in the database. `version` is None where it is not whole, or not the platform's; `run_id` only for the latter.
+    """A table of the database.
 
-    `dataset` is what it is called, or is to be called, once it is published; `source_uri` what it was loaded from.
+    `version` is None for a table that is still being loaded, and for one that the platform did not
+    make; `run_id` is None only for the latter. `dataset` is its published name, also before it is
+    published. `source_uri` is the source that it was loaded from.
     """
 
     place: TablePlace
@@ -365,21 +424,33 @@ class StoredTable:
 
 
 class Inventory(Protocol):
-    """What lies in the database, asked by nobody but who compares stores. Errors: StoreDenied, DatabaseUnavailable."""
+    """The tables in the database, for `geo-platform doctor`, which compares the stores.
+
+    Every method may raise StoreDenied and DatabaseUnavailable.
+    """
 
     def tables(self) -> Iterator[StoredTable]:
-        """Every staged and replaced table, and those of the platform that are published, in order of place, schema and name."""
+        """Yield every staged and replaced table, and the published tables of the platform.
+
+        The order is by place, schema and name.
+        """
 
     def drop_staged(self, name: str, run_id: str) -> bool:
-        """Drop a staged table of this run. False where there is none any more, or somebody works on it."""
+        """Drop a staged table of this run, and return whether it was dropped.
+
+        Return False if there is no such table, or if it is locked by somebody else.
+        """
 
     def was_withdrawn(self, collection: str, item_id: str) -> bool:
-        """Whether the last that was done with the item was to take it away, as far as is remembered."""
+        """Return whether the last recorded write to the item unpublished it."""
 
 
 @dataclass(frozen=True)
 class QueuedMessage:
-    """A message that was received and not deleted. `receipt` is the right to delete it, until it is received again."""
+    """A message that was received and not deleted yet.
+
+    `receipt` allows to hide or delete it, until the message is received again.
+    """
 
     id: str
     receipt: str
@@ -388,37 +459,47 @@ class QueuedMessage:
 
 
 class MessageQueue(Protocol):
-    """Messages that come back unless they are deleted. Errors: StoreUnavailable, StoreDenied, SourceNotFound (no such queue)."""
+    """A queue that delivers a message again until it is deleted.
 
-    def receive(self, most: int, *, hidden_s: int) -> list[QueuedMessage]:
-        """Those that are there now, at most so many; nobody else receives them for that long."""
+    Every method may raise StoreUnavailable, StoreDenied, and SourceNotFound: there is no such
+    queue.
+    """
+
+    def receive(self, max_messages: int, *, hidden_s: int) -> list[QueuedMessage]:
+        """Receive the messages that are available now, and hide them from others for `hidden_s`."""
 
     def hide(self, message: QueuedMessage, hidden_s: int) -> QueuedMessage:
-        """It comes back after that long; returns it with its new receipt."""
+        """Hide a message for `hidden_s` from now, and return it with its new receipt."""
 
     def delete(self, message: QueuedMessage) -> None:
-        """It does not come back. One that is gone, or was received by another, is no error."""
+        """Delete a message. Do nothing if it is gone or was received by somebody else."""
 
     def bury(self, message: QueuedMessage, reason: str) -> None:
-        """Into the queue of messages that nobody can use, with the reason, and out of this one."""
+        """Move a message that cannot be used to the poison queue, with the reason."""
 
 
 class Scratch(Protocol):
-    """Room for files in the making, on the file system of the store so that publishing can be a rename."""
+    """Temporary folders on the file system of the store, so that publishing can be a rename."""
 
     def of_run(self, run_id: str) -> AbstractContextManager[Path]:
-        """An empty folder, removed when the context ends, however it ends."""
+        """Open a context that gives an empty folder and removes it at the end, also on errors."""
 
 
-def present(objects: ObjectStore, container: str, key: str) -> StoredObject | None:
-    """The object, or None. Raises the store's faults."""
+def stat_or_none(objects: ObjectStore, container: str, key: str) -> StoredObject | None:
+    """Describe an object, or return None if there is none. Raises as `ObjectStore.stat`.
+
+    The object may change afterwards: to write what depends on it, put with `only_if_etag`.
+    """
     try:
         return objects.stat(container, key)
     except SourceNotFound:
         return None
 
 
-def present_etag(objects: ObjectStore, container: str, key: str) -> str:
-    """As `only_if_etag` takes it: empty where there is nothing. Raises the store's faults."""
-    stored = present(objects, container, key)
+def etag_or_empty(objects: ObjectStore, container: str, key: str) -> str:
+    """Return the current etag of an object, or "" if there is none, for a put's `only_if_etag`.
+
+    Raises as `ObjectStore.stat`.
+    """
+    stored = stat_or_none(objects, container, key)
     return stored.reference.etag if stored else ""

@@ -229,7 +229,7 @@ def _page(objects: ObjectStore, watch: Watch, cursor: ListingCursor) -> ObjectPa
     """None where the store cannot go on with the pass: it is begun again, with the same watermark."""
     most = PAGE_OF_FOLDER if objects.is_local else PAGE_OF_SERVICE
     try:
-        return objects.page(watch.container, watch.prefix, after=cursor.after, most=most)
+        return objects.page(watch.container, watch.prefix, after=cursor.after, limit=most)
     except ParameterInvalid:
         if cursor.after is None:
             raise

@@ -14,7 +14,13 @@ from geo_platform.contracts.arrival import EarlierRefusal, ObjectQuarantined, Qu
 from geo_platform.contracts.fault import ContractError
 from geo_platform.contracts.stored import dump_message, load_message
 from geo_platform.errors import MessageUnreadable, SourceNotFound
-from geo_platform.ports import QUARANTINE, QUARANTINE_RECORD, ObjectStore, StoredObject, present
+from geo_platform.ports import (
+    QUARANTINE,
+    QUARANTINE_RECORD,
+    ObjectStore,
+    StoredObject,
+    stat_or_none,
+)
 
 # Metadata of an object in quarantine: the run that refused it. Where it is missing, a person put
 # the object there.
@@ -103,4 +109,4 @@ def as_record(earlier: EarlierRefusal) -> ObjectQuarantined:
 
 def in_quarantine(objects: ObjectStore, part: QuarantinedPart) -> StoredObject | None:
     """What lies in quarantine under the part's key, whoever put it there."""
-    return present(objects, QUARANTINE, part.key)
+    return stat_or_none(objects, QUARANTINE, part.key)

@@ -21,7 +21,7 @@ from geo_platform.arrivals.watch import Watch
 from geo_platform.contracts.arrival import RunAsked
 from geo_platform.contracts.stored import dump_message, load_message
 from geo_platform.errors import Conflict, SourceNotFound
-from geo_platform.ports import MESSAGES, ObjectStore, present
+from geo_platform.ports import MESSAGES, ObjectStore, stat_or_none
 
 # Longer than Dagster takes from the end of a tick to the runs that it asked for; a second run of an
 # arrival would find its work done.
@@ -95,7 +95,7 @@ def still_to_be_launched(objects: ObjectStore, asked: Mapping[str, RunAsked]) ->
     """
 
     waiting = _each(
-        lambda key: present(objects, MESSAGES, asked[key].waits_at),
+        lambda key: stat_or_none(objects, MESSAGES, asked[key].waits_at),
         [key for key, one in asked.items() if one.waits_at],
     )
     return set(waiting)

@@ -17,7 +17,13 @@ from geo_platform.arrivals.quarantine_records import (
 )
 from geo_platform.contracts.arrival import ObjectQuarantined, QuarantinedPart
 from geo_platform.errors import Conflict, SourceNotFound
-from geo_platform.ports import QUARANTINE, QUARANTINE_RECORD, ObjectStore, StoredObject, present
+from geo_platform.ports import (
+    QUARANTINE,
+    QUARANTINE_RECORD,
+    ObjectStore,
+    StoredObject,
+    stat_or_none,
+)
 
 # Metadata of an object that came back from quarantine: the run that had refused it.
 RELEASED = "released_of_run"
@@ -91,7 +97,7 @@ def _came_back(objects: ObjectStore, record: ObjectQuarantined, part: Quarantine
 
 
 def _at_home(objects: ObjectStore, record: ObjectQuarantined, key: str) -> StoredObject | None:
-    return present(objects, record.container, key)
+    return stat_or_none(objects, record.container, key)
 
 
 def _refuse_over_newer(objects: ObjectStore, record: ObjectQuarantined, keys: list[str]) -> None:

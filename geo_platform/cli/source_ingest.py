@@ -24,7 +24,7 @@ from geo_platform.options import ArrivalOptions, ItemOptions
 from geo_platform.ports import BRONZE
 from geo_platform.runs import RunReport, RunRequest
 from geo_platform.source.arrival import receive
-from geo_platform.storage.local.arrive import arrive
+from geo_platform.storage.local.source_files import upload_file
 from geo_platform.vector.options import LoadMode, VectorFeaturesOptions
 
 _NO_TAGS: Mapping[str, str] = {}
@@ -79,13 +79,13 @@ def _arrive(
     candidate: Candidate, chain: Chain, options: ChainOptions, application: Application
 ) -> ObjectArrived:
     for sidecar in candidate.sidecars:
-        arrive(
+        upload_file(
             application.objects,
             sidecar,
             BRONZE,
             f"{candidate.key.rpartition('/')[0]}/{sidecar.name}".lstrip("/"),
         )
-    arrive(application.objects, candidate.path, BRONZE, candidate.key)
+    upload_file(application.objects, candidate.path, BRONZE, candidate.key)
     return receive(
         application.objects, BRONZE, candidate.key, options.of(ArrivalOptions), expected=chain.kind
     )

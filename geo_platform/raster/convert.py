@@ -17,7 +17,7 @@ from geo_platform import fingerprint
 from geo_platform.contracts.message import Finding, ObjectReference
 from geo_platform.contracts.raster import CogFile, CogStored, CogVerification, RasterProfiled
 from geo_platform.errors import CogInvalid, Conflict, SourceNotFound
-from geo_platform.ports import SILVER, ObjectStore, present_etag
+from geo_platform.ports import SILVER, ObjectStore, etag_or_empty
 from geo_platform.raster.footprint import footprint_geojson
 from geo_platform.raster.gdal_environment import gdal_environment
 from geo_platform.raster.options import RasterCogOptions
@@ -124,7 +124,7 @@ def sha256_of(path: Path) -> str:
 
 def _made(work: _Work, source: OpenableSource, scratch: Path) -> CogStored:
     seen = {
-        plan.tier: present_etag(work.objects, SILVER, work.key(plan)) for plan in work.plans.plans
+        plan.tier: etag_or_empty(work.objects, SILVER, work.key(plan)) for plan in work.plans.plans
     }
     with TemporaryDirectory(dir=scratch, prefix="cog-") as folder:
         checked = [

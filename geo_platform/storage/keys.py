@@ -1,8 +1,7 @@
-"""Which names the stores take for containers and keys, and the path that a key means in a local folder.
+"""The rules for container names and keys, and the path of a key in a local folder.
 
-What belongs here: rules on names, and the check that a path stays inside its container. What stays out: reading and
-writing. Names are data: one that could mean another place, or that would never be listed, is refused before any
-path is built from it.
+Keys are untrusted data. A key that could escape its container, or that would never be listed, is
+refused before a path is built from it.
 """
 
 from pathlib import Path
@@ -12,15 +11,15 @@ from geo_platform.ports import BRONZE, MESSAGES, QUARANTINE, SILVER
 
 CONTAINERS = (BRONZE, SILVER, QUARANTINE, MESSAGES)
 
-# Azure Blob's limit, so that a key valid here is valid there.
+# The limit of Azure Blob Storage, so that every store takes the same keys.
 KEY_MAX_CHARACTERS = 1024
 
-# The file systems' 255 less what a sidecar's name adds.
+# The limit of file systems, 255, less room for the suffix of a metadata file.
 SEGMENT_MAX_BYTES = 240
 
 
 def check_container(container: str) -> str:
-    """The container itself. Raises ParameterInvalid for one that the platform does not have."""
+    """Return the container. Raises ParameterInvalid: the platform has no such container."""
     if container not in CONTAINERS:
         raise ParameterInvalid(
             f"There is no container {container!r}.",
@@ -29,20 +28,20 @@ def check_container(container: str) -> str:
     return container
 
 
-def check_other(container: str, to_container: str) -> None:
-    """Raises ParameterInvalid for a move that would put an object over itself."""
+def check_move(container: str, to_container: str) -> None:
+    """Check a move. Raises ParameterInvalid: both containers are the same."""
     if container == to_container:
         raise ParameterInvalid(
-            f"What lies in {container!r} cannot be moved there.", remedy="Choose another container."
+            f"The object is in {container!r} already.", remedy="Choose another container."
         )
 
 
 def key_fault(key: str) -> str | None:
-    """Why a key is refused, or None where it is good."""
+    """Return why a key is not valid, or None if it is valid."""
     if not key or len(key) > KEY_MAX_CHARACTERS:
         return f"it must have 1 to {KEY_MAX_CHARACTERS} characters"
     if "\\" in key or any(ord(character) < 0x20 or ord(character) == 0x7F for character in key):
-        return "it holds a backslash or a control character"
+        return "it contains a backslash or a control character"
     try:
         key.encode()
     except UnicodeEncodeError:
@@ -51,7 +50,7 @@ def key_fault(key: str) -> str | None:
         if not segment:
             return "it is absolute or has an empty part"
         if segment in {".", ".."}:
-            return "it climbs out of its folder"
+            return "it escapes its folder"
         if len(segment.encode()) > SEGMENT_MAX_BYTES:
             return f"a part of it is longer than {SEGMENT_MAX_BYTES} bytes"
     if key.rpartition("/")[2].startswith("."):
@@ -60,7 +59,11 @@ def key_fault(key: str) -> str | None:
 
 
 def check_key(key: str) -> str:
-    """The key itself. Raises ParameterInvalid for traversal, absolute paths, hidden files, NUL and backslash."""
+    """Return the key.
+
+    Raises ParameterInvalid: it is absolute, too long, hidden, or not valid Unicode, or it contains
+    `..`, a control character or a backslash.
+    """
     fault = key_fault(key)
     if fault is not None:
         raise ParameterInvalid(
@@ -71,17 +74,20 @@ def check_key(key: str) -> str:
 
 
 def path_inside(base: Path, key: str) -> Path:
-    """`base`/`key`. Raises StoreDenied where a symbolic link on the way leads out of `base`, which must be resolved."""
+    """Return the path of a key in the folder `base`, which must be resolved.
+
+    Raises ParameterInvalid: the key is not valid. StoreDenied: a symbolic link leads out of `base`.
+    """
     path = base.joinpath(*check_key(key).split("/"))
     try:
         real = path.resolve()
     except (OSError, RuntimeError) as error:
         raise StoreDenied(
-            f"The object {key!r} lies behind links that cannot be followed."
+            f"The path of the object {key!r} has symbolic links that cannot be followed."
         ) from error
     if not real.is_relative_to(base):
         raise StoreDenied(
             f"The object {key!r} is a symbolic link that leads out of its container.",
-            remedy="Put the file itself there instead of a link.",
+            remedy="Replace the link by the file itself.",
         )
     return path

@@ -1,9 +1,7 @@
-"""Which adapters a profile means: the one place where settings become stores.
+"""Choose the adapters of a profile: the only module that turns settings into stores.
 
-What belongs here: composition. What stays out: what the adapters do. Connecting is left to a store's first use, and a
-profile's libraries are imported when it is chosen: the embedded one needs neither Azure's nor PostgreSQL's.
-
-The inventory of a home whose datasets are files: there is no database to look into.
+Nothing connects before its first use. The libraries of a profile are imported when it is chosen, so
+that the embedded profile needs neither those of Azure nor those of PostgreSQL.
 """
 
 from collections.abc import Iterator
@@ -20,21 +18,11 @@ from geo_platform.ports import (
 from geo_platform.settings import Profile, Settings
 
 
-class NoTables:
-    """Implements `ports.Inventory` where datasets are files."""
-
-    def tables(self) -> Iterator[StoredTable]:
-        return iter(())
-
-    def drop_staged(self, name: str, run_id: str) -> bool:
-        return False
-
-    def was_withdrawn(self, collection: str, item_id: str) -> bool:
-        return False
-
-
 def open_objects(settings: Settings, *, retries: int = 3) -> ObjectStore:
-    """Raises StoreDenied where a setting is missing. `retries` of requests to an account that does not answer."""
+    """Return the object store. Raises StoreDenied: a setting is missing.
+
+    `retries` is how often a request is sent again to a storage account that does not answer.
+    """
     if settings.profile is Profile.production:
         from geo_platform.storage.azure.account import blob_service
         from geo_platform.storage.azure.blob import AzureBlobStore
@@ -47,7 +35,10 @@ def open_objects(settings: Settings, *, retries: int = 3) -> ObjectStore:
 
 
 def open_features(settings: Settings, *, run_id: str = "") -> FeatureStore:
-    """For a run, whose id its connections carry. Raises StoreDenied where a setting is missing."""
+    """Return the feature store. Raises StoreDenied: a setting is missing.
+
+    Its database connections carry `run_id`.
+    """
     if settings.profile is Profile.production:
         from geo_platform.storage.postgres.connections import database_of
         from geo_platform.storage.postgres.postgis import PostgisFeatures
@@ -61,7 +52,10 @@ def open_features(settings: Settings, *, run_id: str = "") -> FeatureStore:
 
 
 def open_catalog(settings: Settings, *, run_id: str = "") -> Catalog:
-    """For a run, whose id its connections carry. Raises StoreDenied where a setting is missing."""
+    """Return the catalog. Raises StoreDenied: a setting is missing.
+
+    Its database connections carry `run_id`.
+    """
     if settings.profile is Profile.production:
         from geo_platform.storage.postgres.connections import database_of
         from geo_platform.storage.postgres.pgstac import PgStac
@@ -73,27 +67,31 @@ def open_catalog(settings: Settings, *, run_id: str = "") -> Catalog:
 
 
 def open_inventory(settings: Settings, *, run_id: str = "") -> Inventory:
-    """What lies in the database; where datasets are files, nothing. Raises StoreDenied where a setting is missing."""
+    """Return the inventory of the database, which is empty where datasets are files.
+
+    Raises StoreDenied: a setting is missing.
+    """
     if settings.profile is Profile.production:
         from geo_platform.storage.postgres.connections import database_of
         from geo_platform.storage.postgres.postgis_inventory import PostgisInventory
 
         return PostgisInventory(database_of(settings, run_id=run_id))
-
-    return NoTables()
+    return EmptyInventory()
 
 
 def open_queue(settings: Settings) -> MessageQueue | None:
-    """The queue of events; None where the settings name none. Raises StoreDenied where a setting is missing.
+    """Return the queue of storage events, or None if the settings name none.
 
-    Raises ParameterInvalid in the embedded profile: its objects are files, of which no storage account tells.
+    Raises StoreDenied: a setting is missing. ParameterInvalid: the profile is the embedded one,
+    which has no storage account that sends events.
     """
     if settings.arrivals_queue is None:
         return None
     if settings.profile is not Profile.production:
         raise ParameterInvalid(
-            "GEO_PLATFORM_ARRIVALS_QUEUE names a queue of a storage account, and the embedded profile has none.",
-            remedy="Leave it unset: files are found by looking into the folder.",
+            "GEO_PLATFORM_ARRIVALS_QUEUE names a queue of a storage account, and the embedded "
+            "profile has none.",
+            remedy="Leave it unset: new files are found by listing the folder.",
         )
     from geo_platform.storage.azure.queue import AzureQueue, queue_service
 
@@ -101,9 +99,25 @@ def open_queue(settings: Settings) -> MessageQueue | None:
 
 
 def account_url(settings: Settings) -> str | None:
-    """The address of the storage account that holds the objects; None where they are files. Raises StoreDenied."""
+    """Return the URL of the storage account, or None where objects are files.
+
+    Raises StoreDenied: a setting is missing.
+    """
     if settings.profile is not Profile.production:
         return None
     from geo_platform.storage.azure.account import blob_account
 
     return blob_account(settings).url
+
+
+class EmptyInventory:
+    """Implements `ports.Inventory` where datasets are files and there is no database."""
+
+    def tables(self) -> Iterator[StoredTable]:
+        return iter(())
+
+    def drop_staged(self, name: str, run_id: str) -> bool:
+        return False
+
+    def was_withdrawn(self, collection: str, item_id: str) -> bool:
+        return False

@@ -1,10 +1,10 @@
-"""The ports with a span around each call: which store was asked for what, how long it took, what it answered.
+"""The ports with a span around each call: store, arguments, duration and result.
 
-What belongs here: handing calls on to an adapter, inside a span. What stays out: what a span is (`telemetry/tracing.py`), and
-the adapters, which know nothing of it.
+Adapters know nothing of spans. How a span is started and recorded: `telemetry/tracing.py`.
 
-What is held open, a file or a listing, has a span as long as it is held, which is the current one only while the store
-works: what the caller does meanwhile is the caller's. `ready` marks the end of opening.
+An open file or listing has a span that lasts until it is closed. It is the current span only while
+the store works, so that spans of the caller do not become its children. The event `ready` marks the
+end of opening.
 """
 
 import time
@@ -37,7 +37,7 @@ Store = TypeVar("Store")
 
 
 class _Traced(Generic[Store]):
-    """An adapter and the run that it works for, where there is one."""
+    """An adapter, and the run that it works for, if there is one."""
 
     _port = ""
 
@@ -46,8 +46,8 @@ class _Traced(Generic[Store]):
         self._run_id = run_id
 
     @contextmanager
-    def _call(self, method: str, **attributes: Attribute) -> Iterator[Span]:
-        span = self._started(method, attributes)
+    def _span(self, method: str, **attributes: Attribute) -> Iterator[Span]:
+        span = self._start_span(method, attributes)
         try:
             with calling(span):
                 yield span
@@ -55,38 +55,38 @@ class _Traced(Generic[Store]):
             span.end()
 
     @contextmanager
-    def _held(
+    def _open_span(
         self, method: str, opened: Callable[[], AbstractContextManager[T]], **attributes: Attribute
     ) -> Iterator[T]:
         with ExitStack() as held:
-            span = self._started(method, attributes)
+            span = self._start_span(method, attributes)
             held.callback(span.end)
             with calling(span):
                 value = held.enter_context(opened())
             span.add_event("ready")
             yield value
 
-    def _each(
+    def _iterate(
         self, method: str, found: Callable[[], Iterator[T]], **attributes: Attribute
     ) -> Iterator[T]:
-        """Begins when the first is asked for."""
-        given = 0
+        """Iterate in a span that starts when the first item is requested."""
+        count = 0
         with ExitStack() as held:
-            span = self._started(method, attributes)
+            span = self._start_span(method, attributes)
             held.callback(span.end)
-            held.callback(lambda: span.set_attribute("count", given))
+            held.callback(lambda: span.set_attribute("count", count))
             with calling(span):
-                items = held.enter_context(closing(_generated(found())))
+                items = held.enter_context(closing(_closable(found())))
             while True:
                 with calling(span):
                     try:
                         item = next(items)
                     except StopIteration:
                         return
-                given += 1
+                count += 1
                 yield item
 
-    def _started(self, method: str, attributes: Mapping[str, Attribute]) -> Span:
+    def _start_span(self, method: str, attributes: Mapping[str, Attribute]) -> Span:
         return call_started(f"{self._port}.{method}", self._run_id, attributes)
 
 
@@ -100,26 +100,26 @@ class TracedObjects(_Traced[ObjectStore]):
         return self._store.is_local
 
     def stat(self, container: str, key: str) -> StoredObject:
-        with self._call("stat", container=container, key=key) as span:
-            return _described(span, self._store.stat(container, key))
+        with self._span("stat", container=container, key=key) as span:
+            return _record_object(span, self._store.stat(container, key))
 
     def list(self, container: str, prefix: str = "") -> Iterator[StoredObject]:
-        return self._each(
+        return self._iterate(
             "list", lambda: self._store.list(container, prefix), container=container, prefix=prefix
         )
 
     def page(
-        self, container: str, prefix: str = "", *, after: str | None = None, most: int = 5000
+        self, container: str, prefix: str = "", *, after: str | None = None, limit: int = 5000
     ) -> ObjectPage:
-        with self._call("page", container=container, prefix=prefix, after=after) as span:
-            found = self._store.page(container, prefix, after=after, most=most)
+        with self._span("page", container=container, prefix=prefix, after=after) as span:
+            found = self._store.page(container, prefix, after=after, limit=limit)
             span.set_attribute("count", len(found.objects))
             return found
 
     def local_path(
         self, container: str, key: str, *, etag: str | None = None
     ) -> AbstractContextManager[Path]:
-        return self._held(
+        return self._open_span(
             "local_path",
             lambda: self._store.local_path(container, key, etag=etag),
             container=container,
@@ -130,7 +130,7 @@ class TracedObjects(_Traced[ObjectStore]):
     def open(
         self, container: str, key: str, *, etag: str | None = None
     ) -> AbstractContextManager[BinaryIO]:
-        return self._held(
+        return self._open_span(
             "open",
             lambda: self._store.open(container, key, etag=etag),
             container=container,
@@ -139,7 +139,7 @@ class TracedObjects(_Traced[ObjectStore]):
         )
 
     def read_bytes(self, container: str, key: str) -> bytes:
-        with self._call("read_bytes", container=container, key=key) as span:
+        with self._span("read_bytes", container=container, key=key) as span:
             content = self._store.read_bytes(container, key)
             span.set_attribute("size_bytes", len(content))
             return content
@@ -154,10 +154,10 @@ class TracedObjects(_Traced[ObjectStore]):
         move: bool = False,
         only_if_etag: str | None = None,
     ) -> StoredObject:
-        with self._call(
+        with self._span(
             "put_file", container=container, key=key, only_if_etag=only_if_etag
         ) as span:
-            return _described(
+            return _record_object(
                 span,
                 self._store.put_file(
                     container, key, path, metadata=metadata, move=move, only_if_etag=only_if_etag
@@ -173,10 +173,10 @@ class TracedObjects(_Traced[ObjectStore]):
         metadata: Mapping[str, str],
         only_if_etag: str | None = None,
     ) -> StoredObject:
-        with self._call(
+        with self._span(
             "put_bytes", container=container, key=key, only_if_etag=only_if_etag
         ) as span:
-            return _described(
+            return _record_object(
                 span,
                 self._store.put_bytes(
                     container, key, content, metadata=metadata, only_if_etag=only_if_etag
@@ -184,14 +184,14 @@ class TracedObjects(_Traced[ObjectStore]):
             )
 
     def delete(self, container: str, key: str) -> None:
-        with self._call("delete", container=container, key=key):
+        with self._span("delete", container=container, key=key):
             self._store.delete(container, key)
 
     def move(
         self, container: str, key: str, to_container: str, *, etag: str, metadata: Mapping[str, str]
     ) -> StoredObject:
-        with self._call("move", container=container, key=key, to_container=to_container) as span:
-            return _described(
+        with self._span("move", container=container, key=key, to_container=to_container) as span:
+            return _record_object(
                 span, self._store.move(container, key, to_container, etag=etag, metadata=metadata)
             )
 
@@ -202,15 +202,18 @@ class TracedFeatures(_Traced[FeatureStore]):
     _port = "features"
 
     def check_free(self, target: FeatureTarget) -> None:
-        with self._call("check_free", **_target(target)):
+        with self._span("check_free", **_target_attributes(target)):
             self._store.check_free(target)
 
     def load(
         self, target: FeatureTarget, batches: Iterable[pa.RecordBatch], *, scratch: Path
     ) -> FeatureDataset:
-        """`source_ms` of the span is what the store waited for the batches, which are read and cleaned as they are asked for."""
-        source = _Source(batches, get_current())
-        with self._call("load", **_target(target)) as span:
+        """Load in a span. Its `source_ms` is how long the store waited for batches.
+
+        Batches are read and cleaned when the store requests them.
+        """
+        source = _TimedBatches(batches, get_current())
+        with self._span("load", **_target_attributes(target)) as span:
             loaded = self._store.load(target, source, scratch=scratch)
             span.set_attributes(
                 {
@@ -224,13 +227,13 @@ class TracedFeatures(_Traced[FeatureStore]):
     def holds(self, stored: ObjectReference | None, table: TableReference | None) -> bool:
         key = stored.key if stored is not None else None
         name = f"{table.schema_name}.{table.table_name}" if table is not None else None
-        with self._call("holds", key=key, table=name) as span:
+        with self._span("holds", key=key, table=name) as span:
             found = self._store.holds(stored, table)
             span.set_attribute("found", found)
             return found
 
     def sweep(self, older_than_utc: datetime) -> tuple[str, ...]:
-        with self._call("sweep", older_than_utc=older_than_utc.isoformat()) as span:
+        with self._span("sweep", older_than_utc=older_than_utc.isoformat()) as span:
             removed = self._store.sweep(older_than_utc)
             span.set_attribute("count", len(removed))
             return removed
@@ -242,36 +245,36 @@ class TracedCatalog(_Traced[Catalog]):
     _port = "catalog"
 
     def item(self, collection: str, item_id: str) -> dict[str, Any] | None:
-        with self._call("item", collection=collection, item_id=item_id) as span:
+        with self._span("item", collection=collection, item_id=item_id) as span:
             found = self._store.item(collection, item_id)
             span.set_attribute("found", found is not None)
             return found
 
     def entries(self) -> Iterator[CatalogEntry]:
-        return self._each("entries", self._store.entries)
+        return self._iterate("entries", self._store.entries)
 
     def publish(
         self, collection: dict[str, Any], item: dict[str, Any], *, replaces: str | None
     ) -> str:
-        with self._call(
+        with self._span(
             "publish", collection=collection.get("id"), item_id=item.get("id"), replaces=replaces
         ):
             return self._store.publish(collection, item, replaces=replaces)
 
     def collection(self, collection: str) -> dict[str, Any] | None:
-        with self._call("collection", collection=collection) as span:
+        with self._span("collection", collection=collection) as span:
             found = self._store.collection(collection)
             span.set_attribute("found", found is not None)
             return found
 
     def unpublish(self, collection: str, item_id: str, *, published: str) -> None:
-        with self._call("unpublish", collection=collection, item_id=item_id, published=published):
+        with self._span("unpublish", collection=collection, item_id=item_id, published=published):
             self._store.unpublish(collection, item_id, published=published)
 
     def versions(
         self, collection: str | None = None, item_id: str | None = None
     ) -> Iterator[ItemVersion]:
-        return self._each(
+        return self._iterate(
             "versions",
             lambda: self._store.versions(collection, item_id),
             collection=collection,
@@ -279,7 +282,7 @@ class TracedCatalog(_Traced[Catalog]):
         )
 
     def forget(self, version: ItemVersion) -> None:
-        with self._call(
+        with self._span(
             "forget",
             collection=version.collection,
             item_id=version.item_id,
@@ -288,8 +291,8 @@ class TracedCatalog(_Traced[Catalog]):
             self._store.forget(version)
 
 
-class _Source:
-    """Batches whose making belongs to the caller: read in its context, whichever thread of the store asks for them."""
+class _TimedBatches:
+    """Batches that are read in the caller's context, whichever thread of the store reads them."""
 
     def __init__(self, batches: Iterable[pa.RecordBatch], context: Context) -> None:
         self._batches = batches
@@ -297,7 +300,7 @@ class _Source:
         self.waited_s = 0.0
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        with closing(_generated(self._batches)) as batches:
+        with closing(_closable(self._batches)) as batches:
             while True:
                 token, asked_s = attach(self._context), time.perf_counter()
                 try:
@@ -310,17 +313,17 @@ class _Source:
                 yield batch
 
 
-def _generated(items: Iterable[T]) -> Any:
-    """As a generator, which can be closed, and closes what it was made of where that is one too."""
+def _closable(items: Iterable[T]) -> Any:
+    """Return a generator over the items. Closing it closes `items` too, if that is a generator."""
     yield from items
 
 
-def _described(span: Span, stored: StoredObject) -> StoredObject:
+def _record_object(span: Span, stored: StoredObject) -> StoredObject:
     span.set_attributes({"size_bytes": stored.reference.size_bytes, "etag": stored.reference.etag})
     return stored
 
 
-def _target(target: FeatureTarget) -> dict[str, Attribute]:
+def _target_attributes(target: FeatureTarget) -> dict[str, Attribute]:
     return {
         "dataset": target.dataset,
         "schema": target.schema_name,

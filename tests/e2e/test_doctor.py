@@ -25,7 +25,7 @@ from geo_platform.orchestrator.launch import HOST_TAG, PROCESS_TAG
 from geo_platform.ports import SILVER
 from geo_platform.settings import Profile
 from geo_platform.storage.local.process import is_alive
-from geo_platform.storage.local.scratch import LeftFiles
+from geo_platform.storage.local.scratch import AbandonedFiles
 from geo_platform.storage.stores import open_inventory
 from schedules.jobs import hello_world
 from tests.support.command import ROOT, SAMPLES
@@ -106,7 +106,7 @@ class Place:
                 self.profile.catalog(self.home),
                 self.objects,
                 open_inventory(settings),
-                LeftFiles(settings),
+                AbandonedFiles(settings),
                 state,
             )
 

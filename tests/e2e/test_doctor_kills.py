@@ -18,7 +18,7 @@ from geo_platform.doctor.examine import DoctorStores, examine
 from geo_platform.doctor.findings import FindingCode
 from geo_platform.orchestrator.instance_state import InstanceState, opened
 from geo_platform.settings import Profile
-from geo_platform.storage.local.scratch import LeftFiles
+from geo_platform.storage.local.scratch import AbandonedFiles
 from geo_platform.storage.stores import open_inventory
 from tests.support.command import ROOT, SAMPLES, environment, geo_platform, start
 from tests.support.in_process import DAGSTER_S_WARNINGS
@@ -101,7 +101,7 @@ def test_what_a_killed_daemon_leaves_is_found(tmp_path: Path, profile: ProfileUn
             profile.catalog(home),
             profile.objects(home),
             open_inventory(settings),
-            LeftFiles(settings),
+            AbandonedFiles(settings),
             state,
         )
         later = examine(stores, now_utc=datetime.now(UTC) + timedelta(hours=3)).findings

@@ -30,7 +30,7 @@ from geo_platform.orchestrator.run_reports import said_of
 from geo_platform.orchestrator.stuck_runs import watch
 from geo_platform.settings import Profile, Settings
 from geo_platform.storage.local.process import this_process
-from geo_platform.storage.local.scratch import LeftFiles
+from geo_platform.storage.local.scratch import AbandonedFiles
 from geo_platform.storage.stores import open_catalog, open_inventory, open_objects
 from tests.support.command import ROOT
 from tests.support.deployment import ended, launch
@@ -216,7 +216,7 @@ def _doctor_finds(home: Path, *, minutes: float) -> list[DoctorFinding]:
             open_catalog(settings),
             open_objects(settings),
             open_inventory(settings),
-            LeftFiles(settings),
+            AbandonedFiles(settings),
             state,
         )
         found = examine(stores, now_utc=datetime.now(UTC) + timedelta(minutes=minutes)).findings

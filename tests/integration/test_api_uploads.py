@@ -159,7 +159,7 @@ def test_a_sas_token_of_the_platform_s_own_cannot_sign_and_is_said_so() -> None:
         blob_account_url="https://a.blob.core.windows.net",
         blob_sas="sv=1&sig=x",
     )  # type: ignore[arg-type]
-    with pytest.raises(StoreDenied, match="can sign no upload"):
+    with pytest.raises(StoreDenied, match="cannot sign uploads"):
         signed_upload(settings, "bronze", "uploads/x/y.tif", ends_at_utc=datetime.now(UTC))
 
 

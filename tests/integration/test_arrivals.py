@@ -187,9 +187,9 @@ def test_the_same_event_twice_and_the_same_object_by_listing_make_one_run(
 class SteadyQueue(MemoryQueue):
     """Into which another object's message falls whenever it is asked."""
 
-    def receive(self, most: int, *, hidden_s: int) -> list[QueuedMessage]:
+    def receive(self, max_messages: int, *, hidden_s: int) -> list[QueuedMessage]:
         self.send(Created(BRONZE, f"{len(self.kept)}.tif", account_url=ACCOUNT).event("eventgrid"))
-        return super().receive(most, hidden_s=hidden_s)
+        return super().receive(max_messages, hidden_s=hidden_s)
 
 
 def test_the_first_of_a_steady_stream_do_not_wait_for_its_end(

@@ -300,7 +300,7 @@ def paged(store: Store, prefix: str, most: int) -> list[str]:
     found: list[str] = []
     after = None
     while True:
-        page = store.page("silver", prefix, after=after, most=most)
+        page = store.page("silver", prefix, after=after, limit=most)
         assert len(page.objects) <= most
         found += [stored.reference.key for stored in page.objects]
         after = page.after
@@ -329,14 +329,14 @@ def test_a_page_describes_its_objects_and_says_the_time_of_the_store(
     store = under_test.store
     assert store.page("silver").objects == ()
     put = [store.put_bytes("silver", f"{name}.tif", b"1", metadata={"n": name}) for name in "abc"]
-    page = store.page("silver", most=2)
+    page = store.page("silver", limit=2)
     assert list(page.objects) == put[:2]
     assert (
         timedelta(0)
         <= page.at_utc - put[-1].last_modified_utc + timedelta(seconds=1)
         < timedelta(minutes=1)
     )
-    rest = under_test.again().page("silver", after=page.after, most=2)
+    rest = under_test.again().page("silver", after=page.after, limit=2)
     assert (list(rest.objects), rest.after) == (put[2:], None)
 
 
@@ -345,7 +345,7 @@ def test_a_listing_goes_on_behind_where_it_was_whatever_was_put_or_removed_meanw
 ) -> None:
     for name in "bdf":
         store.put_bytes("silver", f"{name}/x.tif", b"1", metadata={})
-    page = store.page("silver", most=2)
+    page = store.page("silver", limit=2)
     store.delete("silver", "d/x.tif")
     for name in "aceg":
         store.put_bytes("silver", f"{name}/x.tif", b"1", metadata={})

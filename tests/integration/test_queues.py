@@ -243,7 +243,7 @@ def test_a_wrong_key_is_denied_without_a_word_of_it(
     )
     assert queue is not None
     with pytest.raises(
-        StoreDenied, match=f"The queue {sent_to.queue_name} may not be used"
+        StoreDenied, match=f"The queue {sent_to.queue_name} cannot be used"
     ) as denied:
         queue.receive(1, hidden_s=60)
     assert "Storage Queue Data Contributor" in denied.value.remedy

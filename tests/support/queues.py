@@ -152,10 +152,10 @@ class MemoryQueue:
         self.kept[message_id] = _Kept(event if isinstance(event, str) else message_text(event))
         return message_id
 
-    def receive(self, most: int, *, hidden_s: int) -> list[QueuedMessage]:
+    def receive(self, max_messages: int, *, hidden_s: int) -> list[QueuedMessage]:
         there = [
             message_id for message_id, kept in self.kept.items() if kept.visible_at_s <= self.now_s
-        ][:most]
+        ][:max_messages]
         for message_id in there:
             self.kept[message_id].received_times += 1
         return [self._hidden(message_id, hidden_s) for message_id in there]

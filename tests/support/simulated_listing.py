@@ -85,17 +85,17 @@ class SimulatedListing:
             yield stored
 
     def page(
-        self, container: str, prefix: str = "", *, after: str | None = None, most: int = 5000
+        self, container: str, prefix: str = "", *, after: str | None = None, limit: int = 5000
     ) -> ObjectPage:
         if self.refuses_to_go_on and after is not None:
             raise ParameterInvalid("The listing cannot be gone on with.")
         self.before_page(self.pages)
         self.pages += 1
-        most = min(most, self.page_objects or most)
-        found: tuple[StoredObject, ...] = tuple(islice(self._from(after or ""), most + 1))  # type: ignore[arg-type]
+        limit = min(limit, self.page_objects or limit)
+        found: tuple[StoredObject, ...] = tuple(islice(self._from(after or ""), limit + 1))  # type: ignore[arg-type]
         at = BEGIN + timedelta(seconds=int(self.now_s))
         return ObjectPage(
-            found[:most], found[most - 1].reference.key if len(found) > most else None, at
+            found[:limit], found[limit - 1].reference.key if len(found) > limit else None, at
         )
 
     def _from(self, key: str, *, inclusive: bool = False) -> Iterator[_Stored]:

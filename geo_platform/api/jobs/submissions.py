@@ -28,7 +28,7 @@ from geo_platform.contracts.submission import (
     LaunchWaiting,
 )
 from geo_platform.errors import Conflict, MessageUnreadable, SourceNotFound, StoreUnavailable
-from geo_platform.ports import MESSAGES, ObjectStore, present, present_etag
+from geo_platform.ports import MESSAGES, ObjectStore, etag_or_empty, stat_or_none
 from geo_platform.storage.local.process import is_alive, this_process
 
 # Longer than a launch takes at most, with the look for its run.
@@ -66,7 +66,7 @@ class Submissions:
     def job(self, job_id: str) -> Kept | None:
         """What is known of a job, or None."""
         place = _job_place(job_id)
-        etag = present_etag(self._objects, MESSAGES, place)
+        etag = etag_or_empty(self._objects, MESSAGES, place)
         found = self._read(place, JobSubmitted) if etag else None
         return None if found is None else Kept(found, etag)
 
@@ -100,7 +100,7 @@ class Submissions:
 
     def is_waiting(self, job_id: str, attempt: int) -> bool:
         """Whether somebody has still to launch it, as far as the store knows."""
-        return present(self._objects, MESSAGES, waiting_place(job_id, attempt)) is not None
+        return stat_or_none(self._objects, MESSAGES, waiting_place(job_id, attempt)) is not None
 
     def waiting(self) -> Iterator[tuple[str, int]]:
         """(job id, attempt) of all that have to be launched, whoever is at it."""
@@ -111,7 +111,7 @@ class Submissions:
     def take_over(self, job_id: str, attempt: int) -> PendingLaunch | None:
         """Claim what another process was to launch and does no more: it died, or its claim lapsed. None otherwise."""
         place = waiting_place(job_id, attempt)
-        etag = present_etag(self._objects, MESSAGES, place)
+        etag = etag_or_empty(self._objects, MESSAGES, place)
         said = self._read(place, LaunchWaiting) if etag else None
         if said is None or not self._is_over(said):
             return None

@@ -24,7 +24,7 @@ from geo_platform.doctor.findings import Diagnosis
 from geo_platform.doctor.mend import Mended, mend
 from geo_platform.errors import PlatformError
 from geo_platform.settings import Profile
-from geo_platform.storage.local.scratch import LeftFiles
+from geo_platform.storage.local.scratch import AbandonedFiles
 from geo_platform.storage.stores import open_inventory
 
 _FOUND, _UNREACHED = 1, 3
@@ -94,7 +94,7 @@ def _open(application: Application, stack: ExitStack) -> DoctorStores:
         application.catalog,
         application.objects,
         inventory,
-        LeftFiles(settings),
+        AbandonedFiles(settings),
         orchestrator,
         tuple(unreachable),
     )

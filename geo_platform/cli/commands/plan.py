@@ -30,7 +30,7 @@ from geo_platform.raster.options import RasterCogOptions, RasterProfileOptions
 from geo_platform.raster.plan import plan_cogs
 from geo_platform.raster.profile import profile_object as profile_raster_object
 from geo_platform.source.arrival import receive
-from geo_platform.storage.local.path_store import LocalView
+from geo_platform.storage.local.source_files import LocalFiles
 from geo_platform.vector.options import LoadMode, VectorFeaturesOptions, VectorProfileOptions
 from geo_platform.vector.plan import plan_features
 from geo_platform.vector.profile import profile_object as profile_vector_object
@@ -77,7 +77,7 @@ def plan_sources(
 def _plan(request: SourceRequest) -> Plan:
     kind = request.known_kind()
     options = options_of(CHAINS[kind], request.parameters)
-    view = LocalView()
+    view = LocalFiles()
     arrived = receive(
         view, BRONZE, request.candidate.key, options.of(ArrivalOptions), expected=kind
     )
@@ -101,7 +101,7 @@ def _plan(request: SourceRequest) -> Plan:
 
 
 def _plan_raster(
-    arrived: ObjectArrived, options: ChainOptions, view: LocalView, scratch: Path
+    arrived: ObjectArrived, options: ChainOptions, view: LocalFiles, scratch: Path
 ) -> tuple[Plan, list[Plan]]:
     profiled = profile_raster_object(
         arrived, options.of(RasterProfileOptions), view, scratch=scratch
@@ -119,7 +119,7 @@ def _plan_raster(
 
 
 def _plan_vector(
-    arrived: ObjectArrived, options: ChainOptions, view: LocalView, scratch: Path
+    arrived: ObjectArrived, options: ChainOptions, view: LocalFiles, scratch: Path
 ) -> tuple[Plan, list[Plan]]:
     profiled = profile_vector_object(
         arrived, options.of(VectorProfileOptions), view, scratch=scratch

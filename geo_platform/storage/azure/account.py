@@ -1,9 +1,7 @@
-"""The storage account: where it is, how the platform shows who it is, and a client that says so.
+"""The storage account of the settings: its URL, its credential, and clients for it.
 
-What belongs here: the one decision on credentials, the client's retries and time limits, and the run that its requests name.
-What stays out: objects.
-
-A secret is opened in `credential_of` and handed to Azure's client; nothing else holds, shows or logs it.
+Here the credential is chosen, and the client's retries and timeouts are set. A secret is only
+unwrapped in `credential_of`, for Azure's client; nothing else holds, shows or logs it.
 """
 
 import logging
@@ -24,16 +22,26 @@ from geo_platform.settings import Settings
 
 CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 60
-# The header that the service repeats in its answer and keeps in its logs (StorageBlobLogs,
-# ClientRequestId).
+# The service repeats this header in its response, and logs it (StorageBlobLogs, ClientRequestId).
 _REQUEST_ID = "x-ms-client-request-id"
 
-# Of one request while downloading; Azure's client asks for 32 MiB and then for 4.
+# The size of one request of a download. The default is 32 MiB for the first one, then 4.
 _TRANSFER_BYTES = 8 * 1024**2
+
+_REMEDY = (
+    "Set GEO_PLATFORM_BLOB_CONNECTION_STRING, or GEO_PLATFORM_BLOB_ACCOUNT_URL to "
+    "https://ACCOUNT.blob.core.windows.net and, unless the platform has a managed identity, "
+    "GEO_PLATFORM_BLOB_KEY or GEO_PLATFORM_BLOB_SAS."
+)
+_QUEUE_REMEDY = (
+    "Set GEO_PLATFORM_BLOB_ACCOUNT_URL to the account's own address, "
+    "https://ACCOUNT.blob.core.windows.net, or GEO_PLATFORM_BLOB_CONNECTION_STRING to one with a "
+    "QueueEndpoint."
+)
 
 
 class CredentialKind(StrEnum):
-    """How the platform shows who it is."""
+    """How the platform authenticates."""
 
     key = "key"
     sas = "sas"
@@ -42,7 +50,7 @@ class CredentialKind(StrEnum):
 
 @dataclass(frozen=True)
 class BlobAccount:
-    """An account and the way in. `secret` is the key or the SAS token; an identity has none, its tokens are minted where used."""
+    """An account and its credential. `secret` is the key or the SAS token, None for an identity."""
 
     url: str
     name: str
@@ -51,7 +59,10 @@ class BlobAccount:
 
 
 def blob_account(settings: Settings) -> BlobAccount:
-    """What the settings mean: connection string before key before SAS before identity. Raises StoreDenied where they mean nothing."""
+    """Return the account of the settings: connection string before key, SAS token and identity.
+
+    Raises StoreDenied: a setting is missing or malformed.
+    """
     if settings.blob_connection_string is not None:
         return _of_connection_string(settings.blob_connection_string)
     url = settings.blob_account_url
@@ -62,7 +73,7 @@ def blob_account(settings: Settings) -> BlobAccount:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
         raise StoreDenied(
-            "GEO_PLATFORM_BLOB_ACCOUNT_URL is no plain address of a storage account.",
+            "GEO_PLATFORM_BLOB_ACCOUNT_URL is not the plain URL of a storage account.",
             remedy=_REMEDY,
         )
     name = _account_name(url)
@@ -72,14 +83,17 @@ def blob_account(settings: Settings) -> BlobAccount:
         return BlobAccount(url, name, CredentialKind.sas, settings.blob_sas)
     if parts.scheme != "https":
         raise StoreDenied(
-            "An identity's token may only travel by https, and the account's address says http.",
+            "An identity's token is only sent over https, and the account's URL has http.",
             remedy=_REMEDY,
         )
     return BlobAccount(url, name, CredentialKind.identity)
 
 
 def queue_account(settings: Settings) -> BlobAccount:
-    """The same account and way in, at the address of its queues. Raises StoreDenied, also where that does not follow from the settings."""
+    """Return the same account with the URL of its queues.
+
+    Raises StoreDenied: a setting is missing, or the URL of the queues cannot be derived from it.
+    """
     account, secret = blob_account(settings), settings.blob_connection_string
     named = (
         parse_connection_string(secret.get_secret_value()).get("queueendpoint")
@@ -91,7 +105,7 @@ def queue_account(settings: Settings) -> BlobAccount:
     parts = urlsplit(account.url)
     if ".blob." not in (parts.hostname or ""):
         raise StoreDenied(
-            "Where the storage account has its queues does not follow from the address of its blobs.",
+            "The URL of the storage account's queues cannot be derived from the URL of its blobs.",
             remedy=_QUEUE_REMEDY,
         )
     return replace(
@@ -99,27 +113,18 @@ def queue_account(settings: Settings) -> BlobAccount:
     )
 
 
-_QUEUE_REMEDY = (
-    "Set GEO_PLATFORM_BLOB_ACCOUNT_URL to the account's own address, https://ACCOUNT.blob.core.windows.net, or "
-    "GEO_PLATFORM_BLOB_CONNECTION_STRING to one with a QueueEndpoint."
-)
-_REMEDY = (
-    "Set GEO_PLATFORM_BLOB_CONNECTION_STRING, or GEO_PLATFORM_BLOB_ACCOUNT_URL to https://ACCOUNT.blob.core.windows.net and, unless "
-    "the platform has a managed identity, GEO_PLATFORM_BLOB_KEY or GEO_PLATFORM_BLOB_SAS."
-)
-
-
 def blob_service(settings: Settings, *, run_id: str = "", retries: int = 3) -> BlobServiceClient:
-    """A client of the settings' account. Nothing is asked of the service yet. Raises StoreDenied.
+    """Return a client for the settings' account. It does not connect yet.
 
-    Every request carries the run's id; without a run, a random id of its own that Azure's client makes.
-    A few quick retries stand for a hiccup of the network; what lasts longer is the run's own retry policy's to wait for.
+    Every request carries `run_id`, or a random id of the client if it is empty. The few quick
+    retries only cover a short network failure; the run's retry policy covers longer ones.
+    Raises StoreDenied: as `blob_account`, or the secret is malformed.
     """
     return client_of(blob_account(settings), run_id=run_id, retries=retries)
 
 
 def client_of(account: BlobAccount, *, run_id: str = "", retries: int = 3) -> BlobServiceClient:
-    """The client of an account that was decided on. Raises StoreDenied where the secret has not the form of one."""
+    """Return a client for an account. Raises StoreDenied: the secret is malformed."""
     try:
         return BlobServiceClient(
             account.url,
@@ -131,7 +136,7 @@ def client_of(account: BlobAccount, *, run_id: str = "", retries: int = 3) -> Bl
             read_timeout=READ_TIMEOUT_S,
             max_single_get_size=_TRANSFER_BYTES,
             max_chunk_get_size=_TRANSFER_BYTES,
-            raw_request_hook=_naming(run_id) if run_id else None,
+            raw_request_hook=_request_id_hook(run_id) if run_id else None,
         )
     except ValueError as error:
         raise StoreDenied(
@@ -140,29 +145,28 @@ def client_of(account: BlobAccount, *, run_id: str = "", retries: int = 3) -> Bl
         ) from error
 
 
-def _naming(run_id: str) -> Callable[[PipelineRequest[Any]], None]:
-    """Called for every request, each attempt and each block, before it is signed: the client's own option is for single calls."""
-
-    def name(request: PipelineRequest[Any]) -> None:
+def _request_id_hook(run_id: str) -> Callable[[PipelineRequest[Any]], None]:
+    # The hook is called for each request, each attempt and each block, before it is signed. The
+    # client's own option for the id only works for single calls.
+    def set_request_id(request: PipelineRequest[Any]) -> None:
         request.http_request.headers[_REQUEST_ID] = run_id
 
-    return name
+    return set_request_id
 
 
 def credential_of(
     account: BlobAccount,
 ) -> AzureNamedKeyCredential | AzureSasCredential | TokenCredential:
-    """What a client of Azure's takes; the secret is opened here."""
+    """Return the credential for Azure's clients. Only here the secret is unwrapped."""
     secret = account.secret.get_secret_value() if account.secret is not None else ""
     if account.kind is CredentialKind.key:
         return AzureNamedKeyCredential(account.name, secret)
     if account.kind is CredentialKind.sas:
-        # urllib3 writes whole addresses at DEBUG, and a SAS token is part of each.
+        # At DEBUG urllib3 logs whole URLs, which contain the SAS token.
         logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
         return AzureSasCredential(secret.lstrip("?"))
-    from azure.identity import (
-        DefaultAzureCredential,
-    )  # a quarter of a second that keys and SAS tokens can do without
+    # Imported here: it takes a quarter of a second, and keys and SAS tokens do not need it.
+    from azure.identity import DefaultAzureCredential
 
     return DefaultAzureCredential()
 
@@ -172,7 +176,7 @@ def _of_connection_string(secret: SecretStr) -> BlobAccount:
         parts = parse_connection_string(secret.get_secret_value())
     except ValueError:
         raise StoreDenied(
-            "GEO_PLATFORM_BLOB_CONNECTION_STRING is no connection string.", remedy=_REMEDY
+            "GEO_PLATFORM_BLOB_CONNECTION_STRING is not a connection string.", remedy=_REMEDY
         ) from None
     name, suffix = parts.get("accountname", ""), parts.get("endpointsuffix", "core.windows.net")
     url = parts.get("blobendpoint") or (
@@ -188,13 +192,13 @@ def _of_connection_string(secret: SecretStr) -> BlobAccount:
             SecretStr(parts["sharedaccesssignature"]),
         )
     raise StoreDenied(
-        "GEO_PLATFORM_BLOB_CONNECTION_STRING names no account with a key or a SAS token.",
+        "GEO_PLATFORM_BLOB_CONNECTION_STRING has no account with a key or a SAS token.",
         remedy=_REMEDY,
     )
 
 
 def _account_name(url: str) -> str:
-    """The first part of the host; of an emulator (an address, a port or a bare name), the first part of the path."""
+    """Return the account name: the first part of the path (an emulator), else of the host."""
     parts = urlsplit(url)
     path = parts.path.strip("/").partition("/")[0]
     return path or (parts.hostname or "").partition(".")[0]

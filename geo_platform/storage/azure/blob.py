@@ -1,10 +1,9 @@
-"""The object store on Azure Blob Storage: containers are containers, keys are blob names, a put is one commit.
+"""The object store on Azure Blob Storage: a key is a blob name, a put is one commit.
 
-What belongs here: the ObjectStore port. What stays out: uploading (`azure_upload.py`), reading by ranges
-(`azure_ranges.py`), files of downloads (`azure_downloads.py`), moving (`azure_move.py`), names and metadata (`azure_names.py`).
+References name the container without the deployment's prefix, and hold the blob's own etag. The
+first put creates a missing container, if the credentials allow it.
 
-References name the container without the deployment's prefix, and carry the blob's own etag. A container that is missing
-is made by the first put into it, where the identity may do that.
+Uploads are in `upload.py`, reads by range in `ranges.py`, downloads to files in `downloads.py`.
 """
 
 import hashlib
@@ -36,27 +35,27 @@ from geo_platform.storage.azure.names import (
 )
 from geo_platform.storage.azure.ranges import RangeReader
 from geo_platform.storage.azure.upload import (
+    PutOptions,
     Source,
-    Terms,
     UploadedBlob,
     match_etag,
     unchanging_file,
     upload,
 )
-from geo_platform.storage.keys import check_container, check_key, check_other, key_fault
+from geo_platform.storage.keys import check_container, check_key, check_move, key_fault
 from geo_platform.storage.local.atomic import os_errors
 
 PARALLEL_RANGES = 4
 LISTED_AT_ONCE = 5_000
-# Metadata of the empty blobs that stand for folders in an account with a hierarchical namespace.
+# Metadata of the empty blobs that represent folders in an account with a hierarchical namespace.
 _FOLDER_MARK = "hdi_isfolder"
 
 
 class AzureBlobStore:
-    """ObjectStore in one storage account. Safe among threads, processes and machines.
+    """Implements `ports.ObjectStore` in one storage account.
 
-    `received` is told the bytes of every answer that carries an object's content. `close` removes downloaded files; the
-    service's client is closed by whoever made it.
+    Safe among threads, processes and machines. `received` is called with the number of bytes of
+    every response that holds content. The caller closes `service`.
     """
 
     is_local = False
@@ -75,13 +74,14 @@ class AzureBlobStore:
         self._received = received
 
     def stat(self, container: str, key: str) -> StoredObject:
-        """Describe one object. Raises SourceNotFound, StoreDenied, StoreUnavailable, ParameterInvalid."""
-        return self._described(container, self._properties(container, key))
+        """Describe one object. Raises as the port, and SourceNotFound for a folder."""
+        return self._stored_object(container, self._properties(container, key))
 
     def list(self, container: str, prefix: str = "") -> Iterator[StoredObject]:
-        """Every object whose key starts with `prefix`, in the service's order of names, fetched page by page.
+        """Yield every object whose key starts with `prefix`, in the service's order of names.
 
-        Left out: hidden files, names that are no valid key, folders' own blobs. A container that is not there is empty.
+        Skipped are hidden files, names that are not valid keys, and blobs that represent folders.
+        A missing container is empty.
         """
         client = self._service.get_container_client(self._prefix + check_container(container))
         with azure_errors(f"The container {container}"):
@@ -101,43 +101,49 @@ class AzureBlobStore:
         prefix: str = "",
         *,
         after: str | None = None,
-        most: int = LISTED_AT_ONCE,
+        limit: int = LISTED_AT_ONCE,
     ) -> ObjectPage:
-        """As `list`, by one request. `after` is the service's own token; where it takes it no more, ParameterInvalid."""
-        client = self._service.get_container_client(self._prefix + check_container(container))
-        answered: list[datetime] = []
+        """As `list`, in one request. `after` is the service's continuation token.
 
-        def note(response: PipelineResponse[Any, Any]) -> None:
-            answered.append(parsedate_to_datetime(response.http_response.headers["Date"]))
+        Raises ParameterInvalid: the service refuses `after`.
+        """
+        client = self._service.get_container_client(self._prefix + check_container(container))
+        dates: list[datetime] = []
+
+        def note_date(response: PipelineResponse[Any, Any]) -> None:
+            dates.append(parsedate_to_datetime(response.http_response.headers["Date"]))
 
         with azure_errors(f"The container {container}"):
             try:
                 names = client.list_blobs(
                     name_starts_with=prefix or None,
                     include=["metadata"],
-                    results_per_page=most,
-                    raw_response_hook=note,
+                    results_per_page=limit,
+                    raw_response_hook=note_date,
                 )
                 pages = cast(PageIterator[BlobProperties], names.by_page(after))
                 objects = tuple(self._objects(container, next(pages)))
-                return ObjectPage(objects, pages.continuation_token or None, answered[-1])
+                return ObjectPage(objects, pages.continuation_token or None, dates[-1])
             except ResourceNotFoundError:
-                return ObjectPage((), None, answered[-1])
+                return ObjectPage((), None, dates[-1])
             except HttpResponseError as error:
                 if error.status_code != 400 or after is None:
                     raise
                 raise ParameterInvalid(
-                    f"The listing of {container} cannot be gone on with.",
-                    remedy="List it from its beginning.",
+                    f"The listing of {container} cannot be continued.",
+                    remedy="List it from the beginning.",
                 ) from None
 
     @contextmanager
     def open(self, container: str, key: str, *, etag: str | None = None) -> Iterator[BinaryIO]:
-        """A reader that fetches ranges of the object at one etag, little more than what is read of it, each checked by its MD5."""
+        """Open a reader that fetches ranges of the object at one etag, each checked by its MD5.
+
+        Raises as the port.
+        """
         found = self._properties(container, key, etag)
         blob, what, pinned = (
             self._blob(container, key),
-            _named(container, key),
+            _label(container, key),
             match_etag(_etag(found)),
         )
 
@@ -154,7 +160,7 @@ class AzureBlobStore:
 
     @contextmanager
     def local_path(self, container: str, key: str, *, etag: str | None = None) -> Iterator[Path]:
-        """The object's bytes in a file of this process, fetched once for each etag, whatever the stages that ask for it."""
+        """Download the object to a file, once per etag and process. Raises as the port."""
         at = _etag(self._properties(container, key, etag))
         with self._downloads.file(
             (container, key, at), lambda path: self._fetch_file(container, key, at, path)
@@ -162,7 +168,10 @@ class AzureBlobStore:
             yield path
 
     def read_bytes(self, container: str, key: str) -> bytes:
-        """The whole object. Raises SourceNotFound, StoreDenied, StoreUnavailable; Conflict where a large one was replaced meanwhile."""
+        """Return the content of an object. Raises as the port.
+
+        Raises Conflict: the object is large, and was replaced while it was read.
+        """
         content = BytesIO()
         self._fetch(container, key, None, content)
         return content.getvalue()
@@ -177,15 +186,14 @@ class AzureBlobStore:
         move: bool = False,
         only_if_etag: str | None = None,
     ) -> StoredObject:
-        """Publish a file under a key: in blocks, side by side, made visible by one commit and read back.
+        """Upload a file in parallel blocks, commit them in one request, and verify the blob.
 
-        Raises SourceNotFound, SourceUnreadable (no regular file), Conflict (`only_if_etag` does not hold, or the file
-        changed while it was copied), ParameterInvalid, StoreDenied, StoreUnavailable.
+        `move` deletes the file afterwards. Raises as the port.
         """
         stored = self._put(
             container,
             lambda: unchanging_file(path),
-            Terms(check_new_key(key), metadata, only_if_etag),
+            PutOptions(check_new_key(key), metadata, only_if_etag),
         )
         if move:
             with os_errors(f"The file {path.name!r}"):
@@ -201,16 +209,16 @@ class AzureBlobStore:
         metadata: Mapping[str, str],
         only_if_etag: str | None = None,
     ) -> StoredObject:
-        """Publish a small object, atomically."""
+        """Store a small object, atomically. Raises as the port."""
         return self._put(
             container,
             lambda: nullcontext((BytesIO(content), len(content))),
-            Terms(check_new_key(key), metadata, only_if_etag),
+            PutOptions(check_new_key(key), metadata, only_if_etag),
         )
 
     def delete(self, container: str, key: str) -> None:
-        """Remove an object; one that is not there is no error."""
-        with azure_errors(_named(container, key)):
+        """Delete an object. Do nothing if there is none."""
+        with azure_errors(_label(container, key)):
             try:
                 self._blob(container, key).delete_blob(delete_snapshots="include")
             except ResourceNotFoundError:
@@ -219,64 +227,65 @@ class AzureBlobStore:
     def move(
         self, container: str, key: str, to_container: str, *, etag: str, metadata: Mapping[str, str]
     ) -> StoredObject:
-        """Copied within the account, without its bytes coming here, then removed; the container is made where it is missing."""
-        check_other(container, to_container)
-        what = _named(container, key)
+        """Copy the object within the account, then delete the source. Raises as the port.
+
+        The bytes do not pass through this machine. A missing container is created.
+        """
+        check_move(container, to_container)
+        what = _label(container, key)
         source, destination = (
             self._blob(container, key),
             self._blob(to_container, check_new_key(key)),
         )
-        said = encoded_metadata(metadata, upload_id=uuid.uuid4().hex)
+        encoded = encoded_metadata(metadata, upload_id=uuid.uuid4().hex)
         try:
-            moved = move_blob(source, destination, etag, said, what)
+            moved = move_blob(source, destination, etag, encoded, what)
         except SourceNotFound as missing:
             if missing.details.get("azure_code") != "ContainerNotFound":
                 raise
-            self.stat(container, key)  # it may be the source's container that is not there
-            self._make_container(to_container)
-            moved = move_blob(source, destination, etag, said, what)
-        return self._described(to_container, moved)
+            self.stat(container, key)  # raises if it is the source's container that is missing
+            self._create_container(to_container)
+            moved = move_blob(source, destination, etag, encoded, what)
+        return self._stored_object(to_container, moved)
 
     def close(self) -> None:
-        """Remove what was downloaded."""
+        """Remove the downloaded files."""
         self._downloads.close()
 
-    def _put(self, container: str, source: Source, terms: Terms) -> StoredObject:
-        blob, what = self._blob(container, terms.key), _named(container, terms.key)
+    def _put(self, container: str, source: Source, options: PutOptions) -> StoredObject:
+        blob, what = self._blob(container, options.key), _label(container, options.key)
         try:
-            done = upload(blob, source, terms, what)
+            uploaded = upload(blob, source, options, what)
         except SourceNotFound as missing:
             if missing.details.get("azure_code") != "ContainerNotFound":
                 raise
-            self._make_container(container)
-            done = upload(blob, source, terms, what)
-        return self._stored(container, terms.key, done, terms.metadata)
+            self._create_container(container)
+            uploaded = upload(blob, source, options, what)
+        return self._stored_blob(container, options.key, uploaded, options.metadata)
 
     def _objects(self, container: str, found: Iterable[BlobProperties]) -> Iterator[StoredObject]:
         for one in found:
             if key_fault(one.name) is None and not _is_folder(one):
-                yield self._described(container, one)
+                yield self._stored_object(container, one)
 
-    def _make_container(self, container: str) -> None:
+    def _create_container(self, container: str) -> None:
         name = self._prefix + container
         try:
-            with (
-                azure_errors(f"The container {name}"),
-                suppress(ResourceExistsError),
-            ):  # another put may make it
+            # Another put may create it at the same time.
+            with azure_errors(f"The container {name}"), suppress(ResourceExistsError):
                 self._service.create_container(name)
         except StoreDenied as denied:
-            remedy = f"Make the container {name}, or let the platform's identity make containers."
+            remedy = f"Create the container {name}, or let the platform's identity create it."
             raise StoreDenied(
-                f"The container {name} is missing and may not be made with these credentials.",
+                f"The container {name} is missing, and these credentials cannot create it.",
                 remedy=remedy,
             ) from denied
 
     def _fetch(
         self, container: str, key: str, etag: str | None, stream: BytesIO | BufferedRandom
     ) -> None:
-        """All of the object at this etag or the present one, in ranges side by side, held against its MD5 where it has one."""
-        what = _named(container, key)
+        """Fetch the object at `etag`, or the current one, in parallel ranges, and check its MD5."""
+        what = _label(container, key)
         with azure_errors(what):
             ranges = self._blob(container, key).download_blob(
                 max_concurrency=PARALLEL_RANGES, **match_etag(etag)
@@ -291,7 +300,8 @@ class AzureBlobStore:
             found.content_settings.content_md5 or digest
         ):
             raise StoreUnavailable(
-                f"{what} was not read as it is stored: {size_bytes} bytes of {found.size}, or another MD5."
+                f"{what} was not read as it is stored: {size_bytes} of {found.size} bytes, or the "
+                "MD5 is another one."
             )
 
     def _fetch_file(self, container: str, key: str, etag: str, path: Path) -> None:
@@ -299,10 +309,10 @@ class AzureBlobStore:
             self._fetch(container, key, etag, stream)
 
     def _properties(self, container: str, key: str, etag: str | None = None) -> BlobProperties:
-        with azure_errors(_named(container, key)):
+        with azure_errors(_label(container, key)):
             found = self._blob(container, key).get_blob_properties(**match_etag(etag))
         if _is_folder(found):
-            raise SourceNotFound(f"{_named(container, key)} is not a file.")
+            raise SourceNotFound(f"{_label(container, key)} is not a file.")
         return found
 
     def _blob(self, container: str, key: str) -> BlobClient:
@@ -310,11 +320,11 @@ class AzureBlobStore:
             self._prefix + check_container(container), check_key(key)
         )
 
-    def _described(self, container: str, found: BlobProperties) -> StoredObject:
+    def _stored_object(self, container: str, found: BlobProperties) -> StoredObject:
         blob = UploadedBlob(_etag(found), found.last_modified, found.size)
-        return self._stored(container, found.name, blob, decoded_metadata(found.metadata))
+        return self._stored_blob(container, found.name, blob, decoded_metadata(found.metadata))
 
-    def _stored(
+    def _stored_blob(
         self, container: str, key: str, blob: UploadedBlob, metadata: Mapping[str, str]
     ) -> StoredObject:
         account_url = f"{self._service.scheme}://{self._service.primary_hostname}"
@@ -336,5 +346,5 @@ def _is_folder(found: BlobProperties) -> bool:
     )
 
 
-def _named(container: str, key: str) -> str:
+def _label(container: str, key: str) -> str:
     return f"The object {container}/{key}"

@@ -1,9 +1,8 @@
-"""Objects as local files, each fetched once: the stages of a run open the same source several times.
+"""A cache of downloaded objects: the stages of a run open the same source several times.
 
-What belongs here: which files are kept, and for how long. What stays out: fetching them.
-
-A file stays under its etag until the process ends or the store is closed, least recently used going first beyond a bound.
-What a killed process leaves lies in a folder of its own in scratch and is swept with the rest of it.
+A file is cached by etag until the process ends or the store is closed. Beyond a size limit the
+least recently used file is removed. The folder of a killed process is swept with the rest of
+scratch.
 """
 
 import os
@@ -27,7 +26,7 @@ ObjectVersion = tuple[str, str, str]
 
 
 @dataclass
-class _Kept:
+class _CachedFile:
     path: Path
     users: int = 0
     lock: Lock = field(default_factory=Lock)
@@ -38,58 +37,61 @@ class _Kept:
 
 
 class Downloads:
-    """Files of one process. Safe among threads: one of them fetches, the others wait for it."""
+    """The cached files of one process. Safe among threads: one downloads, the others wait."""
 
     def __init__(self, scratch: Path | None = None, *, kept_bytes: int = KEPT_BYTES) -> None:
         self._scratch = scratch or Path(tempfile.gettempdir())
         self._kept_bytes = kept_bytes
-        self._files: OrderedDict[ObjectVersion, _Kept] = OrderedDict()
+        self._files: OrderedDict[ObjectVersion, _CachedFile] = OrderedDict()
         self._lock = Lock()
         self._folder: Path | None = None
 
     @contextmanager
     def file(self, version: ObjectVersion, fetch: Callable[[Path], None]) -> Iterator[Path]:
-        """The object's file while the context lasts, fetched where it is not there. Raises what `fetch` raises, and the disk's faults."""
-        kept = self._taken(version)
+        """Open a context that gives the object's file. If it is not cached, `fetch` writes it.
+
+        Raises what `fetch` raises. StoreDenied, StoreUnavailable: the disk cannot be written.
+        """
+        cached = self._acquire(version)
         try:
-            with kept.lock:
-                if not kept.path.exists():
-                    self._fetched(kept.path, fetch)
-            yield kept.path
+            with cached.lock:
+                if not cached.path.exists():
+                    self._fetch_atomically(cached.path, fetch)
+            yield cached.path
         finally:
-            self._given_back(kept)
+            self._release(cached)
 
     def close(self) -> None:
-        """Remove every file; those in use too."""
+        """Remove every file, also those in use."""
         with self._lock:
             self._files.clear()
             if self._folder is not None:
                 shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
 
-    def _taken(self, version: ObjectVersion) -> _Kept:
+    def _acquire(self, version: ObjectVersion) -> _CachedFile:
         with self._lock:
             if version not in self._files:
-                self._files[version] = _Kept(
+                self._files[version] = _CachedFile(
                     self._own_folder() / f"{len(self._files)}-{os.urandom(8).hex()}"
                 )
-            kept = self._files[version]
-            kept.users += 1
+            cached = self._files[version]
+            cached.users += 1
             self._files.move_to_end(version)
-            return kept
+            return cached
 
-    def _given_back(self, kept: _Kept) -> None:
+    def _release(self, cached: _CachedFile) -> None:
         with self._lock:
-            kept.users -= 1
-            left_bytes = sum(one.size_bytes for one in self._files.values()) - self._kept_bytes
-            for version, one in list(self._files.items()):
-                if left_bytes > 0 and not one.users:
-                    left_bytes -= one.size_bytes
-                    one.path.unlink(missing_ok=True)
+            cached.users -= 1
+            excess_bytes = sum(each.size_bytes for each in self._files.values()) - self._kept_bytes
+            for version, each in list(self._files.items()):
+                if excess_bytes > 0 and not each.users:
+                    excess_bytes -= each.size_bytes
+                    each.path.unlink(missing_ok=True)
                     del self._files[version]
 
     @staticmethod
-    def _fetched(path: Path, fetch: Callable[[Path], None]) -> None:
+    def _fetch_atomically(path: Path, fetch: Callable[[Path], None]) -> None:
         partial = path.with_suffix(".partial")
         try:
             with os_errors("A downloaded object"):
@@ -107,6 +109,6 @@ class Downloads:
 
 
 def _remove(folder: Path, owner: int) -> None:
-    """Not in a process that was forked off: the files are its parent's."""
+    # A forked process runs this too, but the files belong to its parent.
     if os.getpid() == owner:
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,9 +1,7 @@
-"""What Azure Blob Storage says, in the platform's words, and without its secrets.
+"""Translate errors of Azure's client into the platform's errors, without secrets.
 
-What belongs here: the translation of errors. What stays out: any request.
-
-An address that carries a SAS token is a secret, and Azure's client quotes addresses: its exceptions are never chained as
-they are. What is chained is what they say, with signatures and keys cut out.
+A URL with a SAS token is a secret, and Azure's exceptions quote URLs. So they are never chained as
+they are: the cause of a translated error is their text, with signatures and keys removed.
 """
 
 import re
@@ -22,6 +20,10 @@ from geo_platform.errors import (
     UnexpectedFault,
 )
 
+_RIGHTS = (
+    "Check the connection string, key or SAS token (its permissions and its expiry), or give the "
+    "platform's identity the role Storage Blob Data Contributor."
+)
 _SECRET = re.compile(r"((?:sig|AccountKey|SharedAccessSignature)=)[^&;\s'\"<>]+", re.IGNORECASE)
 _DENIED_STATUS = frozenset({401, 403})
 _DENIED_CODES = frozenset({"BlobImmutableDueToPolicy", "PublicAccessNotPermitted"})
@@ -40,23 +42,31 @@ _BAD_NAME_CODES = frozenset(
 )
 
 
-class AzureAnswer(Exception):  # noqa: N818  # no error of ours: what someone else said
-    """What Azure's client said, secrets cut out: the cause of the platform's error."""
+class AzureErrorText(Exception):  # noqa: N818  # never raised: only the cause of an error
+    """The text of an error of Azure's client, without secrets."""
 
 
 @contextmanager
 def azure_errors(what: str) -> Iterator[None]:
-    """Translate what Azure's client raises while working on `what`, which the message names."""
+    """Translate what Azure's client raises in the block. `what` is the subject of the message.
+
+    Raises as `translate` returns.
+    """
     try:
         yield
     except AzureError as error:
-        raise translate(error, what) from AzureAnswer(without_secrets(error))
+        raise translate(error, what) from AzureErrorText(without_secrets(error))
 
 
 def translate(error: AzureError, what: str) -> PlatformError:
-    """The leaf that fits: by status and code where the service answered, otherwise by how it could not be reached."""
+    """Return the platform's error for an error of Azure's client.
+
+    StoreDenied: 401, 403, or no token. SourceNotFound: 404. StoreUnavailable: no answer, 408, 429,
+    5xx, or a wrong checksum. Conflict: 409, 412. ParameterInvalid: a name or metadata that the
+    service refuses. UnexpectedFault: anything else.
+    """
     status, code = getattr(error, "status_code", None), error_code(error)
-    says = (
+    reason = (
         " ".join(str(part) for part in (status, code) if part)
         or without_secrets(error).splitlines()[0][:200]
     )
@@ -67,7 +77,7 @@ def translate(error: AzureError, what: str) -> PlatformError:
         or isinstance(error, ClientAuthenticationError)
     ):
         return StoreDenied(
-            f"{what} may not be used with these credentials: {says}.", remedy=_RIGHTS, **details
+            f"{what} cannot be used with these credentials: {reason}.", remedy=_RIGHTS, **details
         )
     if status == 404:
         return SourceNotFound(f"{what} was not found.", **details)
@@ -77,34 +87,29 @@ def translate(error: AzureError, what: str) -> PlatformError:
         or code in _PASSING_CODES
         or (status == 400 and "md5" in str(error).lower())
     ):
-        return StoreUnavailable(f"{what} could not be read or written: {says}.", **details)
+        return StoreUnavailable(f"{what} could not be read or written: {reason}.", **details)
     if status in {409, 412} or code == "InvalidBlockList":
         return Conflict(
-            f"{what} was changed by someone else in the meantime: {says}.",
+            f"{what} was changed by someone else in the meantime: {reason}.",
             remedy="Submit it again.",
             **details,
         )
     if code in _BAD_NAME_CODES:
         return ParameterInvalid(
-            f"{what} has a name or metadata that Azure Blob Storage does not take: {says}.",
+            f"{what} has a name or metadata that Azure Blob Storage refuses: {reason}.",
             **details,
         )
     return UnexpectedFault(
-        f"{what}: Azure Blob Storage did not understand the platform: {says}.", **details
+        f"{what}: Azure Blob Storage did not understand the request: {reason}.", **details
     )
 
 
-_RIGHTS = (
-    "Check the connection string, key or SAS token (its permissions and its end), or give the platform's identity the role "
-    "Storage Blob Data Contributor."
-)
-
-
 def error_code(error: AzureError) -> str:
-    """The service's own code, such as BlobNotFound; empty where it did not answer."""
+    """Return the service's own code, such as BlobNotFound, or "" if it did not answer."""
     code = getattr(error, "error_code", None) if isinstance(error, HttpResponseError) else None
     return str(getattr(code, "value", code) or "")
 
 
 def without_secrets(error: BaseException) -> str:
+    """Return the text of an error, with signatures and account keys replaced by `***`."""
     return _SECRET.sub(r"\1***", str(error)).strip() or type(error).__name__

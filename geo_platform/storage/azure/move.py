@@ -1,10 +1,7 @@
-"""Moving a blob to another container of its account: copied by the service, not through this machine, then removed.
+"""Move a blob to another container of its account: copy it in the service, delete the source.
 
-What belongs here: the copy, its end, and removing the one that was copied. What stays out: names and containers (`azure_blob.py`).
-
-Both steps are under the condition of the etag. The copy of a large blob goes on after the request; a blob that is still being copied
-cannot be overwritten, so that its end is this move's. The address of the source carries the SAS token where that is how the platform
-shows who it is: a key or an identity counts for both sides of a copy within one account.
+Both steps have the etag as their condition. The copy of a large blob continues after the request;
+nobody can overwrite the destination until the copy has ended.
 """
 
 import time
@@ -27,26 +24,28 @@ _LONGEST_PAUSE_S = 5.0
 def move_blob(
     source: BlobClient, destination: BlobClient, etag: str, metadata: dict[str, str], what: str
 ) -> BlobProperties:
-    """The blob at that etag, as it lies at its destination. `metadata` are encoded and not empty.
+    """Move the blob at `etag`, and return its properties at the destination.
 
-    Killed in between the blob lies in both. Raises Conflict (another etag, before or meanwhile: then only the source is there),
-    SourceNotFound (no source, or no container to go to), StoreUnavailable, StoreDenied.
+    `metadata` is encoded and not empty. If the process is killed in between, both blobs exist.
+    Raises Conflict: the source is at another etag, or changed meanwhile; it stays where it is.
+    SourceNotFound: there is no source, or no container to move to. StoreUnavailable, StoreDenied.
     """
     with azure_errors(what):
         _check_etag(source.get_blob_properties(), etag, what)
         answer = destination.start_copy_from_url(
-            address_of(source),
+            source_url(source),
             metadata=metadata,
             source_etag=f'"{etag}"',
             source_match_condition=MatchConditions.IfNotModified,
         )
-        copied = _copied(destination, str(answer["copy_id"]), what)
+        copied = _wait_for_copy(destination, str(answer["copy_id"]), what)
         try:
             source.delete_blob(delete_snapshots="include", **match_etag(etag))
-        except ResourceNotFoundError:  # somebody removed it meanwhile
+        except ResourceNotFoundError:  # somebody deleted it meanwhile
             return copied
         except HttpResponseError:
-            if source.exists():  # what was copied is not what lies there now, or may not be removed
+            # The source was replaced meanwhile, or cannot be deleted: undo the copy.
+            if source.exists():
                 destination.delete_blob(
                     delete_snapshots="include", **match_etag(copied.etag.strip('"'))
                 )
@@ -55,22 +54,26 @@ def move_blob(
 
 
 def _check_etag(found: BlobProperties, etag: str, what: str) -> None:
-    """Apart from the condition of the copy, since a blob that is not there does not fulfil a condition either."""
-    present = found.etag.strip('"')
-    if present != etag:
-        raise Conflict(f"{what} is at etag {present}, not at {etag}.", remedy="Submit it again.")
+    # The condition of the copy alone would not tell a wrong etag from a missing blob.
+    current = found.etag.strip('"')
+    if current != etag:
+        raise Conflict(f"{what} is at etag {current}, not at {etag}.", remedy="Submit it again.")
 
 
-def address_of(source: BlobClient) -> str:
-    """Where the service reads it; a secret, where it ends in a SAS token."""
+def source_url(source: BlobClient) -> str:
+    """Return the URL from which the service reads the source.
+
+    With a SAS token as credential the URL contains it, and is a secret. A key or an identity is
+    valid for both sides of a copy within one account.
+    """
     credential: Any = source.credential
     if not isinstance(credential, AzureSasCredential):
         return source.url
     return f"{source.url}{'&' if '?' in source.url else '?'}{credential.signature.lstrip('?')}"
 
 
-def _copied(destination: BlobClient, copy_id: str, what: str) -> BlobProperties:
-    """Wait for the end of the copy, however long it takes, looking ever more rarely."""
+def _wait_for_copy(destination: BlobClient, copy_id: str, what: str) -> BlobProperties:
+    """Poll with increasing pauses until the copy has ended, however long it takes."""
     pause_s = _FIRST_LOOK_S
     while True:
         found = destination.get_blob_properties()
@@ -82,9 +85,8 @@ def _copied(destination: BlobClient, copy_id: str, what: str) -> BlobProperties:
         if found.copy.status == "success":
             return found
         if found.copy.status != "pending":
-            with suppress(
-                AzureError
-            ):  # a copy that failed is an empty blob; why it failed is what is told
+            # A failed copy leaves an empty blob. Report why it failed, not that this failed too.
+            with suppress(AzureError):
                 destination.delete_blob(
                     delete_snapshots="include", **match_etag(found.etag.strip('"'))
                 )

@@ -1,9 +1,8 @@
-"""How keys, containers and metadata are written in Azure Blob Storage, and read back.
+"""Encode keys and metadata for Azure Blob Storage, and decode them. No requests.
 
-What belongs here: names and headers, pure. What stays out: requests.
-
-Metadata travels in HTTP headers: names must be identifiers and values ASCII. What is neither is written in another form
-that reads back as exactly what was given. Values are percent-encoded, so most look as they are.
+Metadata is sent in HTTP headers: names must be identifiers, values ASCII. Other names are encoded
+in hex, and values are percent-encoded, which leaves most as they are. Decoding gives back exactly
+what was encoded.
 """
 
 import re
@@ -15,8 +14,8 @@ from urllib.parse import quote, unquote
 from geo_platform.errors import ParameterInvalid
 from geo_platform.storage.keys import check_key
 
-# Metadata of the platform's own, never shown: which put an object came from, so that a put whose
-# answer was lost is recognised.
+# Internal metadata: the upload that an object came from. It shows that an upload succeeded whose
+# response was lost. Callers never see it.
 UPLOAD_ID = "upload_id"
 
 MEDIA_TYPE = "media_type"
@@ -43,30 +42,37 @@ _MEDIA_TYPES = {
 
 
 def check_new_key(key: str) -> str:
-    """A key that may be written. Raises ParameterInvalid; beyond the rules for every store, Azure's own."""
+    """Return a key that is about to be written.
+
+    Raises ParameterInvalid: the key is not valid (`keys.check_key`), or Azure would change it.
+    """
     segments = check_key(key).split("/")
     if len(segments) > _MAX_SEGMENTS or any(segment.endswith(".") for segment in segments):
         raise ParameterInvalid(
-            f"The key {key!r} cannot be used: a part of it ends with a dot, or it has more than {_MAX_SEGMENTS} parts.",
+            f"The key {key!r} cannot be used: a part of it ends with a dot, or it has more than "
+            f"{_MAX_SEGMENTS} parts.",
             remedy="Rename the object; Azure Blob Storage would change such a name.",
         )
     return key
 
 
 def blob_uri(account_url: str, container: str, key: str) -> str:
-    """Where any client finds the object, given the right to read it."""
+    """Return the URL of the object, for any client that has the right to read it."""
     return f"{account_url.rstrip('/')}/{container}/{quote(key, safe='/~')}"
 
 
 def content_type(key: str, metadata: Mapping[str, str]) -> str:
-    """What the metadata say, else by the extension: it only tells browsers what to do, nothing here reads it."""
+    """Return the media type of the metadata, else of the extension. It is for browsers only."""
     return metadata.get(MEDIA_TYPE) or _MEDIA_TYPES.get(
         PurePosixPath(key).suffix.lower(), "application/octet-stream"
     )
 
 
 def encoded_metadata(metadata: Mapping[str, str], *, upload_id: str) -> dict[str, str]:
-    """As headers can carry it. Raises ParameterInvalid where it is more than the service takes, or no valid Unicode."""
+    """Encode metadata for HTTP headers, and add the upload id.
+
+    Raises ParameterInvalid: it is larger than the service accepts, or not valid Unicode.
+    """
     try:
         encoded = {
             _encoded_name(name): quote(value, safe=_PLAIN_VALUE) or _EMPTY
@@ -74,20 +80,24 @@ def encoded_metadata(metadata: Mapping[str, str], *, upload_id: str) -> dict[str
         }
     except UnicodeEncodeError as error:
         raise ParameterInvalid(
-            "The metadata of an object hold text that is not valid Unicode."
+            "The metadata of an object contains text that is not valid Unicode."
         ) from error
     encoded[UPLOAD_ID] = upload_id
     size_bytes = sum(len(name) + len(value) for name, value in encoded.items())
     if size_bytes > _METADATA_MAX_BYTES:
         raise ParameterInvalid(
-            f"The metadata of an object take {size_bytes} bytes, and {_METADATA_MAX_BYTES} are allowed.",
+            f"The metadata of an object has {size_bytes} bytes, and {_METADATA_MAX_BYTES} are "
+            "allowed.",
             remedy="Choose shorter names.",
         )
     return encoded
 
 
 def decoded_metadata(headers: Mapping[str, str] | None) -> dict[str, str]:
-    """What `encoded_metadata` was given; what other programs wrote is shown as it is, as far as it can be."""
+    """Decode the result of `encoded_metadata`, without the upload id.
+
+    Metadata that other programs wrote is returned as it is, as far as possible.
+    """
     named = {
         _decoded_name(name): value for name, value in (headers or {}).items() if name != UPLOAD_ID
     }

@@ -1,9 +1,7 @@
-"""The queue of events on Azure Queue Storage, in the same account as the objects.
+"""The message queue on Azure Queue Storage, in the same account as the objects.
 
-What belongs here: the MessageQueue port. What stays out: what messages say (`geo_platform/arrivals/events.py`), which account and
-way in (`azure_account.py`).
-
-A message that nobody can use goes into a queue beside this one, with the reason, and stays there for a person to look at.
+A message that cannot be used is moved to the poison queue, with the reason, for a person to look
+at. The content of messages is read in `geo_platform/arrivals/events.py`.
 """
 
 import json
@@ -26,7 +24,7 @@ from geo_platform.storage.azure.account import (
 )
 from geo_platform.storage.azure.errors import azure_errors, error_code
 
-# After the name of a queue: the one of its buried messages.
+# Suffix of the name of the poison queue, after the name of its queue.
 POISON = "-poison"
 
 MESSAGE_MAX_BYTES = 64 * 1024
@@ -34,11 +32,14 @@ _RECEIVED_AT_ONCE = 32
 _BURIED_FOR_S = 30 * 86400
 _BURYING_S = 60
 _REASON_MAX_CHARACTERS = 1000
-_NOT_OURS_ANY_MORE = frozenset({"MessageNotFound", "PopReceiptMismatch"})
+_NO_LONGER_OURS = frozenset({"MessageNotFound", "PopReceiptMismatch"})
 
 
 def queue_service(settings: Settings, *, retries: int = 3) -> QueueServiceClient:
-    """A client of the account's queues. Nothing is asked of the service yet. Raises StoreDenied."""
+    """Return a client for the account's queues. It does not connect yet.
+
+    Raises StoreDenied: a setting is missing, or the secret is malformed.
+    """
     account = queue_account(settings)
     try:
         return QueueServiceClient(
@@ -58,30 +59,39 @@ def queue_service(settings: Settings, *, retries: int = 3) -> QueueServiceClient
 
 
 class AzureQueue:
-    """MessageQueue in one storage account. Safe among threads, processes and machines; its client is closed by whoever made it."""
+    """Implements `ports.MessageQueue` in one storage account.
+
+    Safe among threads, processes and machines. The caller closes `service`.
+    """
 
     def __init__(self, service: QueueServiceClient, name: str) -> None:
         self._queue = service.get_queue_client(name)
         self._poison = service.get_queue_client(name + POISON)
 
-    def receive(self, most: int, *, hidden_s: int) -> list[QueuedMessage]:
-        """Those that are there now, at most so many, by as few requests as can be: 32 messages each."""
+    def receive(self, max_messages: int, *, hidden_s: int) -> list[QueuedMessage]:
+        """Receive at most so many available messages, with one request for each 32.
+
+        Raises as the port.
+        """
         received: list[QueuedMessage] = []
         with _queue_errors(self._queue.queue_name):
-            while (asked := min(most - len(received), _RECEIVED_AT_ONCE)) > 0:
+            while (wanted := min(max_messages - len(received), _RECEIVED_AT_ONCE)) > 0:
                 pages = self._queue.receive_messages(
-                    messages_per_page=asked, visibility_timeout=hidden_s
+                    messages_per_page=wanted, visibility_timeout=hidden_s
                 ).by_page()
                 page = list(next(pages, ()))
-                received += [_received(one) for one in page]
-                if len(page) < asked:
+                received += [_queued_message(one) for one in page]
+                if len(page) < wanted:
                     break
         return received
 
     def hide(self, message: QueuedMessage, hidden_s: int) -> QueuedMessage:
-        """It comes back after that long. One that is gone, or was received by another, stays as it is and is handed back as given."""
+        """Hide a message for `hidden_s` from now. Raises as the port.
+
+        A message that is gone, or was received by somebody else, is returned as it is.
+        """
         with _queue_errors(self._queue.queue_name):
-            receipt = self._held_for(message, hidden_s)
+            receipt = self._extend_hiding(message, hidden_s)
         return (
             message
             if receipt is None
@@ -89,27 +99,30 @@ class AzureQueue:
         )
 
     def delete(self, message: QueuedMessage) -> None:
-        """It does not come back. One that is gone, or was received by another, is no error."""
+        """Delete a message. Do nothing if it is gone or was received by somebody else.
+
+        Raises as the port.
+        """
         with _queue_errors(self._queue.queue_name):
             self._delete(message.id, message.receipt)
 
     def bury(self, message: QueuedMessage, reason: str) -> None:
-        """Into the poison queue, which is made when first needed, and out of this one.
+        """Move a message to the poison queue, which is created when it is first needed.
 
-        Killed in between it lies in both, comes back and is buried again. One that is gone, or was received by another, is theirs.
+        If the process is killed in between, the message is in both queues, and is delivered and
+        moved once more. Do nothing if it is gone or was received by somebody else.
+        Raises as the port.
         """
         with _queue_errors(self._queue.queue_name):
-            receipt = self._held_for(message, _BURYING_S)
+            receipt = self._extend_hiding(message, _BURYING_S)
         if receipt is None:
             return
         text = buried_text(message, reason, datetime.now(UTC))
         try:
             self._put(text)
         except SourceNotFound:
-            with (
-                _queue_errors(self._poison.queue_name),
-                suppress(ResourceExistsError),
-            ):  # another may make it
+            # Another process may create it at the same time.
+            with _queue_errors(self._poison.queue_name), suppress(ResourceExistsError):
                 self._poison.create_queue()
             self._put(text)
         with _queue_errors(self._queue.queue_name):
@@ -119,14 +132,14 @@ class AzureQueue:
         with _queue_errors(self._poison.queue_name):
             self._poison.send_message(text, time_to_live=_BURIED_FOR_S)
 
-    def _held_for(self, message: QueuedMessage, hidden_s: int) -> str | None:
-        """The new receipt; None where the message is not this receiver's any more."""
+    def _extend_hiding(self, message: QueuedMessage, hidden_s: int) -> str | None:
+        """Return the new receipt, or None if the message now belongs to somebody else."""
         try:
             return self._queue.update_message(
                 message.id, message.receipt, visibility_timeout=hidden_s
             ).pop_receipt
         except HttpResponseError as error:
-            if error_code(error) in _NOT_OURS_ANY_MORE:
+            if error_code(error) in _NO_LONGER_OURS:
                 return None
             raise
 
@@ -134,19 +147,22 @@ class AzureQueue:
         try:
             self._queue.delete_message(message_id, receipt)
         except HttpResponseError as error:
-            if error_code(error) not in _NOT_OURS_ANY_MORE:
+            if error_code(error) not in _NO_LONGER_OURS:
                 raise
 
 
-def _received(message: QueueMessage) -> QueuedMessage:
-    """An empty message has no content, to Azure's client."""
+def _queued_message(message: QueueMessage) -> QueuedMessage:
+    # Azure's client gives None as the content of an empty message.
     return QueuedMessage(
         message.id, message.pop_receipt or "", message.content or "", message.dequeue_count or 0
     )
 
 
 def buried_text(message: QueuedMessage, reason: str, buried_at_utc: datetime) -> str:
-    """A JSON object in ASCII, which every queue takes. A text that does not fit beside the rest is cut at its end, and says so."""
+    """Return the text for the poison queue: a JSON object in ASCII.
+
+    A message that is too long is cut at its end; `left_out_characters` is how much is missing.
+    """
 
     def written(characters: int) -> str:
         record = {
@@ -184,10 +200,10 @@ def _queue_errors(name: str) -> Iterator[None]:
 
 
 _MISSING = (
-    "Make the queue and have the storage account's events sent to it (deploy/azure/storage.json does both), or leave "
-    "GEO_PLATFORM_ARRIVALS_QUEUE unset: arrivals are then found by listing alone."
+    "Create the queue and send the storage account's events to it (deploy/azure/storage.json does "
+    "both), or leave GEO_PLATFORM_ARRIVALS_QUEUE unset: arrivals are then found by listing alone."
 )
 _RIGHTS = (
-    "Check the connection string, key or SAS token (queues, with read, add, update and process), or give the platform's identity "
-    "the role Storage Queue Data Contributor."
+    "Check the connection string, key or SAS token (queues, with read, add, update and process), "
+    "or give the platform's identity the role Storage Queue Data Contributor."
 )

@@ -1,10 +1,8 @@
-"""A stored object as a file that fetches what is read of it, a range at a time.
+"""A file-like reader of a stored object that fetches only the ranges that are read.
 
-What belongs here: which range is fetched when, and what of it is kept. What stays out: how a range is fetched; that is a
-function given to the reader, pinned to one etag.
-
-Reading here and there fetches little more than what is asked for. Reading on from where the last range ended fetches
-twice as much each time, up to a bound, so that a whole object costs few requests and memory stays flat.
+The caller gives the function that fetches a range, pinned to one etag. Random reads fetch little
+more than what is requested. Sequential reads fetch twice as much each time, up to a limit, so that
+a whole object takes few requests and memory stays flat.
 """
 
 import io
@@ -14,11 +12,11 @@ from typing import Any
 
 from geo_platform.errors import StoreUnavailable
 
-LEAST_BYTES = 16 * 1024
-# Of one fetch, whatever is read: Azure Blob Storage says the MD5 of a range up to this length.
-MOST_AHEAD_BYTES = 4 * 1024**2
+MIN_FETCH_BYTES = 16 * 1024
+# The largest fetch: up to this length Azure Blob Storage returns the MD5 of a range.
+MAX_FETCH_BYTES = 4 * 1024**2
 
-# Ranges kept for reading again: headers and directories, which drivers come back to, and the last
+# The size of the cache of ranges: headers and directories, which drivers read again, and the last
 # blocks.
 KEPT_BYTES = 8 * 1024**2
 
@@ -27,7 +25,10 @@ Fetch = Callable[[int, int], bytes]
 
 
 class RangeReader(io.RawIOBase):
-    """Readable and seekable; `read` gives all that was asked for, or up to the end. Not to be shared among threads."""
+    """A seekable reader. `read` returns all bytes requested, or those up to the end.
+
+    Do not share it among threads. `fetched_bytes` counts the bytes that were fetched.
+    """
 
     def __init__(self, size_bytes: int, fetch: Fetch, name: str) -> None:
         super().__init__()
@@ -36,8 +37,8 @@ class RangeReader(io.RawIOBase):
         self._fetch = fetch
         self._name = name
         self._position = 0
-        self._ahead_bytes = LEAST_BYTES
-        self._fetched_to = -1
+        self._fetch_bytes = MIN_FETCH_BYTES
+        self._fetched_up_to = -1
         self._kept: OrderedDict[int, bytes] = OrderedDict()
 
     def readable(self) -> bool:
@@ -52,17 +53,20 @@ class RangeReader(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size_bytes}[whence]
         if base + offset < 0:
-            raise ValueError("a position before the beginning")
+            raise ValueError("the position is before the beginning")
         self._position = base + offset
         return self._position
 
     def read(self, size: int | None = -1) -> bytes:
-        """Raises what the fetching raises, and StoreUnavailable where it gives another number of bytes."""
+        """Read `size` bytes, or all that are left.
+
+        Raises what the fetch raises. StoreUnavailable: it returned another number of bytes.
+        """
         left = max(self.size_bytes - self._position, 0)
         wanted = left if size is None or size < 0 else min(size, left)
         parts: list[bytes] = []
         while wanted > 0:
-            part = self._from_kept(wanted) or self._from_store(wanted)
+            part = self._read_cached(wanted) or self._fetch_range(wanted)
             parts.append(part)
             wanted -= len(part)
             self._position += len(part)
@@ -73,26 +77,30 @@ class RangeReader(io.RawIOBase):
         buffer[: len(content)] = content
         return len(content)
 
-    def _from_kept(self, wanted: int) -> bytes:
+    def _read_cached(self, wanted: int) -> bytes:
         for start, content in self._kept.items():
             if start <= self._position < start + len(content):
                 self._kept.move_to_end(start)
                 return content[self._position - start : self._position - start + wanted]
         return b""
 
-    def _from_store(self, wanted: int) -> bytes:
-        goes_on = 0 <= self._fetched_to <= self._position <= self._fetched_to + LEAST_BYTES
-        self._ahead_bytes = min(self._ahead_bytes * 2, MOST_AHEAD_BYTES) if goes_on else LEAST_BYTES
+    def _fetch_range(self, wanted: int) -> bytes:
+        is_sequential = (
+            0 <= self._fetched_up_to <= self._position <= self._fetched_up_to + MIN_FETCH_BYTES
+        )
+        self._fetch_bytes = (
+            min(self._fetch_bytes * 2, MAX_FETCH_BYTES) if is_sequential else MIN_FETCH_BYTES
+        )
         length = min(
-            max(min(wanted, MOST_AHEAD_BYTES), self._ahead_bytes), self.size_bytes - self._position
+            max(min(wanted, MAX_FETCH_BYTES), self._fetch_bytes), self.size_bytes - self._position
         )
         content = self._fetch(self._position, length)
         if len(content) != length:
             raise StoreUnavailable(
-                f"{self._name} gave {len(content)} bytes where {length} were asked for."
+                f"{self._name} returned {len(content)} bytes instead of {length}."
             )
         self.fetched_bytes += length
-        self._fetched_to = self._position + length
+        self._fetched_up_to = self._position + length
         self._keep(self._position, content)
         return content[:wanted]
 

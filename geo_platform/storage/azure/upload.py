@@ -1,11 +1,10 @@
-"""Putting a file or bytes into a blob: whole or not at all, checked on the way and read back.
+"""Upload a file or bytes to a blob: atomic, with checksums, and verified afterwards.
 
-What belongs here: blocks, conditions, checksums, and what is done when another put comes between. What stays out: names
-and metadata (`azure_names.py`), containers (`azure_blob.py`).
-
-A large file goes up in blocks that nobody sees before one request commits them. Each put names its blocks by an id of its
-own, so two puts of one key never mix; the service checks each block's MD5, and the MD5 of the whole file, computed in the
-same reading, is stored with the blob. A commit whose answer was lost is recognised by the id, which the blob carries.
+A large file is uploaded in blocks, which are invisible until one request commits them. The names of
+the blocks contain the id of the upload, so that two uploads of one key never mix. The service
+checks the MD5 of each block; the MD5 of the whole file is computed in the same pass and stored with
+the blob. If the response to a commit is lost, the upload id in the blob's metadata shows that the
+commit was done.
 """
 
 import hashlib
@@ -27,7 +26,7 @@ from azure.storage.blob import BlobBlock, BlobClient, BlobProperties, ContentSet
 
 from geo_platform.errors import Conflict, SourceUnreadable, StoreUnavailable
 from geo_platform.storage.azure.errors import (
-    AzureAnswer,
+    AzureErrorText,
     azure_errors,
     error_code,
     translate,
@@ -42,38 +41,41 @@ PARALLEL_BLOCKS = 4
 _ATTEMPTS = 3
 _MEBIBYTE = 1024**2
 
-# Opens what is to be put, each time from its beginning: (stream, size in bytes).
+# Opens the content from its beginning, once per attempt: (stream, size in bytes).
 Source = Callable[[], AbstractContextManager[tuple[BinaryIO, int]]]
 
 
 def block_bytes(size_bytes: int) -> int:
-    """8 MiB, or as many whole MiB as make 50,000 blocks suffice. Pure."""
+    """Return the block size: 8 MiB, or as many whole MiB as 50,000 blocks need."""
     return max(BLOCK_BYTES, -(-size_bytes // (MAX_BLOCKS * _MEBIBYTE)) * _MEBIBYTE)
 
 
 @dataclass(frozen=True)
-class Terms:
-    """What a put says beside its bytes. `only_if_etag`: None for any case, "" where nothing may be there, else what must be."""
+class PutOptions:
+    """Key, metadata and condition of a put.
+
+    `only_if_etag` is the etag that the blob must have, "" for no blob, None for no condition.
+    """
 
     key: str
     metadata: Mapping[str, str]
     only_if_etag: str | None = None
     upload_id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
-    def of_request(self, md5: bytes) -> dict[str, Any]:
-        """Arguments of the request that makes the blob visible."""
+    def request_arguments(self, md5: bytes) -> dict[str, Any]:
+        """Return the arguments of the request that makes the blob visible."""
         settings = ContentSettings(
             content_type=content_type(self.key, self.metadata), content_md5=bytearray(md5)
         )
-        said = {
+        arguments = {
             "metadata": encoded_metadata(self.metadata, upload_id=self.upload_id),
             "content_settings": settings,
         }
-        return said | match_etag(self.only_if_etag)
+        return arguments | match_etag(self.only_if_etag)
 
 
 def match_etag(etag: str | None) -> dict[str, Any]:
-    """A condition as Azure's client takes it."""
+    """Return the condition as arguments of Azure's client. "" is no blob, None no condition."""
     if etag is None:
         return {}
     if not etag:
@@ -83,7 +85,7 @@ def match_etag(etag: str | None) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class UploadedBlob:
-    """A blob as a put left it."""
+    """A blob as the service stored it."""
 
     etag: str
     last_modified_utc: datetime
@@ -91,8 +93,8 @@ class UploadedBlob:
 
 
 @dataclass(frozen=True)
-class _Sent:
-    """What one request can make visible: blocks that are staged already, or bytes so few that they go along."""
+class _Payload:
+    """What the last request makes visible: staged blocks, or small content sent with it."""
 
     size_bytes: int
     md5: bytes
@@ -100,29 +102,34 @@ class _Sent:
     block_ids: tuple[str, ...] = ()
 
 
-def upload(blob: BlobClient, source: Source, terms: Terms, what: str) -> UploadedBlob:
-    """Put the source's bytes and read back what the service says of them.
+def upload(blob: BlobClient, source: Source, options: PutOptions, what: str) -> UploadedBlob:
+    """Upload `source`, and verify size and MD5 of the blob. `what` names it in errors.
 
-    Raises what opening the source raises, Conflict (the condition does not hold, or others write the key all the time),
-    StoreUnavailable, StoreDenied, SourceNotFound (no such container).
+    Raises what opening the source raises. Conflict: the condition does not hold, the source changed
+    while it was read, or others keep writing the blob. SourceNotFound: there is no such container.
+    StoreUnavailable, StoreDenied.
     """
     for _ in range(_ATTEMPTS):
         with source() as (stream, size_bytes), azure_errors(what):
-            sent = _sent(blob, stream, size_bytes, terms)
+            sent = _send(blob, stream, size_bytes, options)
         if sent.size_bytes != size_bytes:
-            raise _changed(what)
-        done = _made_visible(blob, sent, terms, what)
-        if done is not None:
-            return done
+            raise _changed_error(what)
+        uploaded = _commit(blob, sent, options, what)
+        if uploaded is not None:
+            return uploaded
     raise Conflict(
-        f"{what} is being written by others at the same time.",
-        remedy="Wait for them to end, then submit it again.",
+        f"{what} is being written by other clients.",
+        remedy="Wait until they are done, then submit it again.",
     )
 
 
 @contextmanager
 def unchanging_file(path: Path) -> Iterator[tuple[BinaryIO, int]]:
-    """A file that is the same when the context ends as when it began. Raises SourceNotFound, SourceUnreadable, Conflict."""
+    """Open a file, and check at the end that it did not change. Gives (stream, size in bytes).
+
+    Raises SourceNotFound: there is no such file. SourceUnreadable: it is not a regular file.
+    Conflict: it changed. StoreDenied, StoreUnavailable.
+    """
     with os_errors(f"The file {path.name!r}"):
         before = path.stat()
         if not file_modes.S_ISREG(before.st_mode):
@@ -138,20 +145,20 @@ def unchanging_file(path: Path) -> Iterator[tuple[BinaryIO, int]]:
         after.st_mtime_ns,
         after.st_size,
     ):
-        raise _changed(f"The file {path.name!r}")
+        raise _changed_error(f"The file {path.name!r}")
 
 
-def _changed(what: str) -> Conflict:
+def _changed_error(what: str) -> Conflict:
     return Conflict(
         f"{what} changed while it was copied.",
         remedy="Wait until it is written completely, then submit it.",
     )
 
 
-def _sent(blob: BlobClient, stream: BinaryIO, size_bytes: int, terms: Terms) -> _Sent:
+def _send(blob: BlobClient, stream: BinaryIO, size_bytes: int, options: PutOptions) -> _Payload:
     if size_bytes <= BLOCK_BYTES:
         content = stream.read(BLOCK_BYTES + 1)
-        return _Sent(len(content), hashlib.md5(content, usedforsecurity=False).digest(), content)
+        return _Payload(len(content), hashlib.md5(content, usedforsecurity=False).digest(), content)
     md5, block_ids, sent_bytes = hashlib.md5(usedforsecurity=False), list[str](), 0
     under_way: deque[Future[Any]] = deque()
     with ThreadPoolExecutor(PARALLEL_BLOCKS, thread_name_prefix="stage-block") as pool:
@@ -160,7 +167,7 @@ def _sent(blob: BlobClient, stream: BinaryIO, size_bytes: int, terms: Terms) -> 
                 if len(under_way) == PARALLEL_BLOCKS:
                     under_way.popleft().result()
                 block_ids.append(
-                    b64encode(f"{terms.upload_id}{len(block_ids):06d}".encode()).decode()
+                    b64encode(f"{options.upload_id}{len(block_ids):06d}".encode()).decode()
                 )
                 under_way.append(
                     pool.submit(
@@ -174,18 +181,24 @@ def _sent(blob: BlobClient, stream: BinaryIO, size_bytes: int, terms: Terms) -> 
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return _Sent(sent_bytes, md5.digest(), block_ids=tuple(block_ids))
+    return _Payload(sent_bytes, md5.digest(), block_ids=tuple(block_ids))
 
 
-def _made_visible(blob: BlobClient, sent: _Sent, terms: Terms, what: str) -> UploadedBlob | None:
-    """The one request that publishes; None where another put of the same key threw the staged blocks away."""
+def _commit(
+    blob: BlobClient, sent: _Payload, options: PutOptions, what: str
+) -> UploadedBlob | None:
+    """Send the request that makes the blob visible.
+
+    Return None if another put of the same key discarded the staged blocks.
+    """
     try:
         if sent.block_ids:
             answer = blob.commit_block_list(
-                [BlobBlock(block_id) for block_id in sent.block_ids], **terms.of_request(sent.md5)
+                [BlobBlock(block_id) for block_id in sent.block_ids],
+                **options.request_arguments(sent.md5),
             )
         else:
-            arguments = terms.of_request(sent.md5)
+            arguments = options.request_arguments(sent.md5)
             answer = blob.upload_blob(
                 sent.content,
                 length=sent.size_bytes,
@@ -196,37 +209,38 @@ def _made_visible(blob: BlobClient, sent: _Sent, terms: Terms, what: str) -> Upl
     except AzureError as error:
         fault, found = translate(error, what), None
         if isinstance(fault, Conflict | StoreUnavailable):
-            with suppress(AzureError):  # what went wrong first is what is told
-                found = _own(blob, terms)
+            with suppress(AzureError):  # report the first error, not this one
+                found = _blob_of_this_put(blob, options)
         if found is not None:
-            return _checked(found, sent, what)
+            return _verify(found, sent, what)
         if error_code(error) == "InvalidBlockList":
             return None
-        raise fault from AzureAnswer(without_secrets(error))
+        raise fault from AzureErrorText(without_secrets(error))
     with azure_errors(what):
-        found = _own(blob, terms)
-    if found is None:  # replaced or removed in this very moment: it was there as it was sent
+        found = _blob_of_this_put(blob, options)
+    if found is None:  # replaced or deleted right after the commit, which did succeed
         return UploadedBlob(
             str(answer["etag"]).strip('"'), cast(datetime, answer["last_modified"]), sent.size_bytes
         )
-    return _checked(found, sent, what)
+    return _verify(found, sent, what)
 
 
-def _own(blob: BlobClient, terms: Terms) -> BlobProperties | None:
-    """The blob, if it is there and came from this very put."""
+def _blob_of_this_put(blob: BlobClient, options: PutOptions) -> BlobProperties | None:
+    """Return the properties of the blob, or None if it is missing or came from another put."""
     try:
         found = blob.get_blob_properties()
     except ResourceNotFoundError:
         return None
-    return found if (found.metadata or {}).get(UPLOAD_ID) == terms.upload_id else None
+    return found if (found.metadata or {}).get(UPLOAD_ID) == options.upload_id else None
 
 
-def _checked(found: BlobProperties, sent: _Sent, what: str) -> UploadedBlob:
+def _verify(found: BlobProperties, sent: _Payload, what: str) -> UploadedBlob:
     if (
         found.size != sent.size_bytes
         or bytes(found.content_settings.content_md5 or b"") != sent.md5
     ):
         raise StoreUnavailable(
-            f"{what} was not read back as it was written: {found.size} bytes of {sent.size_bytes}, or another MD5."
+            f"{what} was not stored as it was sent: {found.size} of {sent.size_bytes} bytes, or "
+            "the MD5 is another one."
         )
     return UploadedBlob(found.etag.strip('"'), found.last_modified, sent.size_bytes)

@@ -1,10 +1,9 @@
-"""An address of the storage account that one new blob can be written to, by somebody who has no account.
+"""Sign a URL with which a client without credentials can upload one new blob.
 
-What belongs here: the signature, and what it allows. What stays out: who may ask for it, and for which name (`api/jobs/uploads.py`).
-
-It allows to create: the blob of that one name, in one request (Put Blob), while there is none. Not to read, list, overwrite or delete;
-writing in blocks would need the right to overwrite. With an identity the signature is by a user delegation key, which the
-service hands out and can revoke; where an account key is set, by that.
+The URL allows to create the blob of one name, in one request (Put Blob), if there is none yet. It
+does not allow to read, list, overwrite or delete; uploading in blocks would need the right to
+overwrite. With an identity it is signed by a user delegation key, which the service issues and can
+revoke; otherwise by the account key. Who may request a URL: `api/jobs/uploads.py`.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -19,17 +18,22 @@ from geo_platform.storage.azure.errors import azure_errors
 from geo_platform.storage.azure.names import blob_uri, check_new_key
 from geo_platform.storage.keys import check_container
 
-# Of Put Blob, since its version 2019-12-12.
+# The limit of Put Blob, since its version 2019-12-12.
 ONE_PUT_MAX_BYTES = 5_000 * 1024**2
 
-_CLOCKS_MAY_DIFFER = timedelta(minutes=5)
-_DELEGATED_FOR = timedelta(days=2)
-_delegated: dict[str, tuple[datetime, UserDelegationKey]] = {}
-_one_at_a_time = Lock()
+_MAX_CLOCK_DIFFERENCE = timedelta(minutes=5)
+_DELEGATION_KEY_LIFETIME = timedelta(days=2)
+# By account URL: expiry and key.
+_delegation_keys: dict[str, tuple[datetime, UserDelegationKey]] = {}
+_delegation_keys_lock = Lock()
 
 
 def signed_upload(settings: Settings, container: str, key: str, *, ends_at_utc: datetime) -> str:
-    """The address. Raises StoreDenied (the settings cannot sign, or the identity may not), StoreUnavailable, ParameterInvalid."""
+    """Return a URL for the upload of one blob, valid until `ends_at_utc`.
+
+    Raises StoreDenied: the settings cannot sign, or the identity has no right to. ParameterInvalid:
+    container or key is not valid. StoreUnavailable.
+    """
     account = blob_account(settings)
     name = settings.blob_container_prefix + check_container(container)
     secret = (
@@ -44,7 +48,7 @@ def signed_upload(settings: Settings, container: str, key: str, *, ends_at_utc: 
         account_key=secret,
         user_delegation_key=None if secret is not None else _delegation_key(account, ends_at_utc),
         permission=BlobSasPermissions(create=True),
-        start=datetime.now(UTC) - _CLOCKS_MAY_DIFFER,
+        start=datetime.now(UTC) - _MAX_CLOCK_DIFFERENCE,
         expiry=ends_at_utc,
         protocol="https" if account.url.startswith("https:") else "https,http",
     )
@@ -52,18 +56,18 @@ def signed_upload(settings: Settings, container: str, key: str, *, ends_at_utc: 
 
 
 def _delegation_key(account: BlobAccount, until_utc: datetime) -> UserDelegationKey:
-    """Kept while it holds beyond `until_utc`: asking for each upload would be asked for too much."""
+    """Return a key that is valid until `until_utc`, cached: one request per upload is too many."""
     if account.kind is not CredentialKind.identity:
         raise StoreDenied(
-            "With a SAS token of its own the platform can sign no upload.",
+            "With a SAS token as its credential the platform cannot sign uploads.",
             remedy="Give it an identity (unset GEO_PLATFORM_BLOB_SAS), or the account's key.",
         )
-    with _one_at_a_time:
-        ends, kept = _delegated.get(account.url, (datetime.min.replace(tzinfo=UTC), None))
-        if kept is None or ends < until_utc:
+    with _delegation_keys_lock:
+        ends, key = _delegation_keys.get(account.url, (datetime.min.replace(tzinfo=UTC), None))
+        if key is None or ends < until_utc:
             start = datetime.now(UTC)
-            ends = start + _DELEGATED_FOR
-            with azure_errors("The key to sign uploads with"), client_of(account) as service:
-                kept = service.get_user_delegation_key(start - _CLOCKS_MAY_DIFFER, ends)
-            _delegated[account.url] = ends, kept
-        return kept
+            ends = start + _DELEGATION_KEY_LIFETIME
+            with azure_errors("The key for signing uploads"), client_of(account) as service:
+                key = service.get_user_delegation_key(start - _MAX_CLOCK_DIFFERENCE, ends)
+            _delegation_keys[account.url] = ends, key
+        return key

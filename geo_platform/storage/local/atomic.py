@@ -1,23 +1,18 @@
-"""Whole or not at all: how the adapters on a local folder write, lock and translate what the system says.
+"""Atomic writes, locks among processes, and OSError translation for stores in local folders.
 
-What belongs here: incoming files, the rename that publishes them, locks among processes, OSError to the error tree.
-What stays out: what is written and where, which each adapter decides.
-
-Incoming files lie in `<root>/.incoming` on the same file system as their destination. Their name carries who writes
-them, so that leftovers of a process that was killed are told from a write under way.
+A file is written as `<root>/.incoming/<machine>-<process>-<random>`, on the file system of its
+destination, and then renamed. The name tells a write in progress from the leftover of a killed
+process.
 """
 
 import errno
 import fcntl
-import hashlib
 import os
 import re
-import socket
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 
 from geo_platform.errors import (
@@ -27,10 +22,10 @@ from geo_platform.errors import (
     StoreDenied,
     StoreUnavailable,
 )
-from geo_platform.storage.local.process import is_alive, this_process
+from geo_platform.storage.local.process import is_alive, this_machine, this_process
 
-# When a leftover is cleaned whose writer cannot be asked: of another machine, or of before a
-# restart of this one.
+# The age at which a file counts as left over if its writer cannot be looked up: it belongs to
+# another machine, or to an earlier boot of this one.
 ABANDONED_AFTER_S = 24 * 3600
 
 _INCOMING_NAME = re.compile(r"^(?P<machine>[0-9a-f]{8})-(?P<process>\d+\.\d+)-[0-9a-f]{32}$")
@@ -40,7 +35,12 @@ _IN_THE_WAY = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY}
 
 @contextmanager
 def os_errors(what: str, *, reading: bool = False) -> Iterator[None]:
-    """Translate an OSError met while working on `what`, which the message names. What is read and is no file is not there."""
+    """Translate an OSError of the block. `what` is the subject of the message.
+
+    Raises SourceNotFound: no such file, or with `reading` a folder. StoreDenied: no permission.
+    Conflict: a file or folder is in the way. ParameterInvalid: the name is too long.
+    StoreUnavailable: anything else.
+    """
     try:
         yield
     except FileNotFoundError as error:
@@ -48,12 +48,13 @@ def os_errors(what: str, *, reading: bool = False) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         if error.errno in _DENIED:
-            raise StoreDenied(f"{what} may not be used: {reason}.") from error
+            raise StoreDenied(f"{what} cannot be used: {reason}.") from error
         if error.errno in _IN_THE_WAY and reading:
             raise SourceNotFound(f"{what} was not found.") from error
         if error.errno in _IN_THE_WAY:
             raise Conflict(
-                f"{what} is a folder, or lies under a file.", remedy="Choose another name."
+                f"{what} is a folder, or a part of its path is a file.",
+                remedy="Choose another name.",
             ) from error
         if error.errno == errno.ENAMETOOLONG:
             raise ParameterInvalid(
@@ -68,9 +69,10 @@ def os_errors(what: str, *, reading: bool = False) -> Iterator[None]:
 
 
 def own_folder(path: Path) -> Path:
-    """A folder that the platform itself needs, made where it is missing: what stands in its way is no matter of a source.
+    """Create a folder of the platform if it is missing, and return it.
 
-    Raises StoreDenied (a file is in its place, no right), StoreUnavailable.
+    Unlike `os_errors`, its errors do not blame the source that is being worked on.
+    Raises StoreDenied: a file has its name, or there is no permission. StoreUnavailable.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -78,22 +80,25 @@ def own_folder(path: Path) -> Path:
         reason = error.strerror or type(error).__name__
         if error.errno in _IN_THE_WAY:
             raise StoreDenied(
-                f"The folder {path} cannot be made: a file is in its place.",
-                remedy="Put that file away.",
+                f"The folder {path} cannot be created: a file is in its place.",
+                remedy="Move that file away.",
             ) from error
         if error.errno in _DENIED:
-            raise StoreDenied(f"The folder {path} may not be used: {reason}.") from error
-        raise StoreUnavailable(f"The folder {path} cannot be made: {reason}.") from error
+            raise StoreDenied(f"The folder {path} cannot be used: {reason}.") from error
+        raise StoreUnavailable(f"The folder {path} cannot be created: {reason}.") from error
     return path
 
 
 def new_incoming(root: Path) -> Path:
-    """A path in `<root>/.incoming` that nobody uses, its folder made."""
+    """Return an unused path in `<root>/.incoming`, and create that folder.
+
+    Raises StoreDenied, StoreUnavailable.
+    """
     return own_folder(root / ".incoming") / f"{this_machine()}-{this_process()}-{uuid.uuid4().hex}"
 
 
 def make_durable(path: Path) -> None:
-    """Bytes of a file, or names of a folder, on the disk before anything relies on them."""
+    """Flush a file's content, or a folder's entries, to disk. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -102,7 +107,7 @@ def make_durable(path: Path) -> None:
 
 
 def publish_file(incoming: Path, destination: Path) -> None:
-    """Rename a durable incoming file over its destination; the folders are made."""
+    """Rename a durable incoming file over its destination, creating folders. Raises OSError."""
     destination.parent.mkdir(parents=True, exist_ok=True)
     incoming.replace(destination)
     make_durable(destination.parent)
@@ -111,13 +116,17 @@ def publish_file(incoming: Path, destination: Path) -> None:
 def write_atomically(
     root: Path, destination: Path, content: bytes, *, modified_ns: int | None = None
 ) -> None:
-    """Small files: messages, metadata, catalog documents. Their time is the present one, or the one given."""
+    """Write a small file: a message, metadata or a catalog document.
+
+    Its mtime is now, or `modified_ns`. Raises OSError, StoreDenied, StoreUnavailable.
+    """
     incoming = new_incoming(root)
     try:
         with incoming.open("wb") as file:
             file.write(content)
             file.flush()
-            # finer than the file system's clock, so that order of writing is order of mtime
+            # Finer than the file system's clock, so that the order of writes is the order of
+            # mtimes.
             written_ns = time.time_ns() if modified_ns is None else modified_ns
             os.utime(file.fileno(), ns=(written_ns, written_ns))
             os.fsync(file.fileno())
@@ -128,7 +137,10 @@ def write_atomically(
 
 @contextmanager
 def process_lock(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock among processes and threads. The system frees it when its holder dies."""
+    """Hold an exclusive lock among processes and threads. The system frees it if the holder dies.
+
+    Raises OSError, StoreDenied, StoreUnavailable.
+    """
     own_folder(path.parent)
     with path.open("ab") as file:
         fcntl.flock(file.fileno(), fcntl.LOCK_EX)
@@ -136,7 +148,7 @@ def process_lock(path: Path) -> Iterator[None]:
 
 
 def clean_incoming(root: Path) -> int:
-    """Remove leftovers of dead writers and return how many. What a living process writes is never touched."""
+    """Remove the incoming files of processes that no longer run, and return how many."""
     removed = 0
     for path in abandoned_incoming(root):
         with suppress(OSError):
@@ -146,7 +158,7 @@ def clean_incoming(root: Path) -> int:
 
 
 def abandoned_incoming(root: Path) -> Iterator[Path]:
-    """Leftovers of dead writers."""
+    """Yield the incoming files of processes that no longer run."""
     with suppress(FileNotFoundError), os.scandir(root / ".incoming") as entries:
         for entry in entries:
             with suppress(OSError):
@@ -158,16 +170,5 @@ def _is_abandoned(entry: os.DirEntry[str]) -> bool:
     match = _INCOMING_NAME.match(entry.name)
     if match and match["machine"] == this_machine():
         return not is_alive(match["process"])
-    # ctime and not mtime: a file that was moved in keeps the mtime it was made with
+    # ctime, since a file that was moved in keeps its mtime.
     return time.time() - entry.stat(follow_symlinks=False).st_ctime > ABANDONED_AFTER_S
-
-
-@cache
-def this_machine() -> str:
-    """8 hex digits for this boot of this machine and its process id namespace: inside them a process id can be asked after."""
-    facts = [socket.gethostname()]
-    with suppress(OSError):
-        facts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
-    with suppress(OSError):
-        facts.append(str(Path("/proc/self/ns/pid").readlink()))
-    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:8]

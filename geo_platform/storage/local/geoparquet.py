@@ -39,7 +39,7 @@ from geo_platform.ports import (
     FeatureTarget,
     IndexRequest,
     ObjectStore,
-    present_etag,
+    etag_or_empty,
 )
 from geo_platform.storage.local.geoparquet_order import (
     BBOX_COLUMN,
@@ -132,7 +132,7 @@ class GeoParquetLake:
         """A dataset of files is its object, at the etag that it was put with."""
         if stored is None:
             return False
-        return present_etag(self._objects, stored.container, stored.key) == stored.etag
+        return etag_or_empty(self._objects, stored.container, stored.key) == stored.etag
 
     def sweep(self, older_than_utc: datetime) -> tuple[str, ...]:
         """Nothing: what is being written lies in scratch, which is swept by itself."""
@@ -142,7 +142,7 @@ class GeoParquetLake:
         self, target: FeatureTarget, batches: Iterable[pa.RecordBatch], *, scratch: Path
     ) -> FeatureDataset:
         """Write, verify, publish. Errors: what `batches` raises, NoFeatures, StoreUnavailable, StoreDenied."""
-        seen = present_etag(self._objects, SILVER, _key(target))
+        seen = etag_or_empty(self._objects, SILVER, _key(target))
         folder = scratch / f"geoparquet-{target.fingerprint}"
         folder.mkdir(parents=True, exist_ok=True)
         spool = spool_batches(batches, target, folder / "unsorted.arrow")

@@ -1,9 +1,12 @@
-"""Which process wrote something, and whether it still lives.
+"""The identity of this process and machine, and whether another process still runs.
 
-What belongs here: the identity of a process on this machine, safe against reused process ids. What stays out: killing.
+An identity holds the start time of the process, so that a reused process id is not mistaken for it.
 """
 
+import hashlib
 import os
+import socket
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -13,17 +16,32 @@ _CLOCK_SLACK_S = 2
 
 
 def this_process() -> str:
-    """`<pid>.<start time>`; the start time is in clock ticks since boot, and 0 where the system does not tell it."""
+    """Return `<pid>.<start time>` of this process.
+
+    The start time is in clock ticks since boot, and 0 where the system does not tell it.
+    """
     return _identity(os.getpid())
 
 
 @cache
-def _identity(pid: int) -> str:
-    return f"{pid}.{_start_ticks(pid) or 0}"
+def this_machine() -> str:
+    """Return 8 hex digits for this boot of this machine and its process id namespace.
+
+    Two processes with the same value can look each other up by process id.
+    """
+    facts = [socket.gethostname()]
+    with suppress(OSError):
+        facts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
+    with suppress(OSError):
+        facts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:8]
 
 
 def is_alive(identity: str) -> bool:
-    """Whether the process of this identity still runs. What is no identity counts as alive, since it is not ours to judge."""
+    """Return whether the process of this identity still runs.
+
+    Any other text counts as alive, so that nothing of somebody else's is removed.
+    """
     pid_text, _, start_text = identity.partition(".")
     if not (pid_text.isdigit() and start_text.isdigit()):
         return True
@@ -39,7 +57,10 @@ def is_alive(identity: str) -> bool:
 
 
 def is_alive_since(pid: int, seen_s: float) -> bool:
-    """Whether the process that had this id at a time (seconds since 1970) still runs. Where that cannot be told, it counts as alive."""
+    """Return whether the process that had this id at `seen_s` (seconds since 1970) still runs.
+
+    It counts as alive where the system does not tell.
+    """
     start = _start_ticks(pid)
     if start == _ENDED or not is_alive(f"{pid}.0"):
         return False
@@ -49,8 +70,14 @@ def is_alive_since(pid: int, seen_s: float) -> bool:
     return booted_s + start / os.sysconf("SC_CLK_TCK") <= seen_s + _CLOCK_SLACK_S
 
 
+@cache
+def _identity(pid: int) -> str:
+    # Cached by pid, since a forked process inherits the cache.
+    return f"{pid}.{_start_ticks(pid) or 0}"
+
+
 def _boot_time_s() -> float | None:
-    """btime of /proc/stat (proc(5)), in whole seconds."""
+    """Return btime of /proc/stat (proc(5)), in whole seconds."""
     try:
         lines = Path("/proc/stat").read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
@@ -59,11 +86,11 @@ def _boot_time_s() -> float | None:
 
 
 def _start_ticks(pid: int) -> int | None:
-    """Field 22 of /proc/<pid>/stat (proc(5)); _ENDED for a zombie, None where there is no /proc to ask."""
+    """Return field 22 of /proc/<pid>/stat (proc(5)), _ENDED for a zombie, None without /proc."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except OSError:
         return None
-    # The second field is the command's name in parentheses and may itself hold spaces and parentheses.
+    # Field 2 is the command's name in parentheses, and may contain spaces and parentheses.
     state, *rest = text.rpartition(")")[2].split()
     return _ENDED if state in "ZX" else int(rest[18])

@@ -10,7 +10,7 @@ from azure.storage.blob import BlobClient, BlobProperties
 
 from geo_platform.errors import Conflict, StoreUnavailable
 from geo_platform.storage.azure import move as azure_move
-from geo_platform.storage.azure.move import address_of, move_blob
+from geo_platform.storage.azure.move import move_blob, source_url
 
 URL = "https://acc.blob.core.windows.net"
 
@@ -104,7 +104,7 @@ def test_the_address_carries_the_token_of_a_shared_access_signature_and_no_other
         return BlobClient(URL, "bronze", "a b.tif", credential=credential)
 
     assert (
-        address_of(client(AzureSasCredential("?sv=1&sig=secret")))
+        source_url(client(AzureSasCredential("?sv=1&sig=secret")))
         == f"{URL}/bronze/a%20b.tif?sv=1&sig=secret"
     )
-    assert address_of(client(AzureNamedKeyCredential("acc", "a2V5"))) == f"{URL}/bronze/a%20b.tif"
+    assert source_url(client(AzureNamedKeyCredential("acc", "a2V5"))) == f"{URL}/bronze/a%20b.tif"

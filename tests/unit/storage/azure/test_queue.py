@@ -87,7 +87,7 @@ def test_the_queues_are_in_the_account_of_the_objects_and_opened_the_same_way(
 def test_an_address_that_says_nothing_of_queues_is_denied_with_what_to_set(
     given: dict[str, str],
 ) -> None:
-    with pytest.raises(StoreDenied, match="does not follow from") as denied:
+    with pytest.raises(StoreDenied, match="cannot be derived from") as denied:
         queue_account(settings(**given))
     assert "QueueEndpoint" in denied.value.remedy
     assert KEY not in f"{denied.value!r} {denied.value.remedy}"

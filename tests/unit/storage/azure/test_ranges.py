@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 
 from geo_platform.errors import StoreUnavailable
 from geo_platform.storage.azure import ranges as azure_ranges
-from geo_platform.storage.azure.ranges import KEPT_BYTES, LEAST_BYTES, MOST_AHEAD_BYTES, RangeReader
+from geo_platform.storage.azure.ranges import (
+    KEPT_BYTES,
+    MAX_FETCH_BYTES,
+    MIN_FETCH_BYTES,
+    RangeReader,
+)
 
 CONTENT = np.random.default_rng(1).bytes(300_000)
 
@@ -35,7 +40,7 @@ STEPS = st.lists(
 
 
 @settings(deadline=None)
-@given(steps=STEPS, size=st.sampled_from([0, 1, LEAST_BYTES, 100_000, 300_000]))
+@given(steps=STEPS, size=st.sampled_from([0, 1, MIN_FETCH_BYTES, 100_000, 300_000]))
 def test_whatever_is_read_is_what_a_file_gives(
     steps: list[tuple[str, int, int]], size: int
 ) -> None:
@@ -64,7 +69,7 @@ def test_reading_here_and_there_fetches_little_more_than_what_is_read() -> None:
     for offset, length in ((250_000, 10), (100_000, 40_000), (0, 8), (250_000, 100)):
         reader.seek(offset)
         reader.read(length)
-    assert fetches == [(250_000, LEAST_BYTES), (100_000, 40_000), (0, LEAST_BYTES)]
+    assert fetches == [(250_000, MIN_FETCH_BYTES), (100_000, 40_000), (0, MIN_FETCH_BYTES)]
 
 
 def test_reading_on_fetches_twice_as_much_each_time_up_to_a_bound_and_keeps_no_more_than_that() -> (
@@ -79,8 +84,13 @@ def test_reading_on_fetches_twice_as_much_each_time_up_to_a_bound_and_keeps_no_m
         assert sum(map(len, reader._kept.values())) <= KEPT_BYTES
     lengths = [length for _, length in fetches]
     assert (read, sum(lengths)) == (len(content), len(content))
-    assert lengths[:4] == [LEAST_BYTES, 2 * LEAST_BYTES, 4 * LEAST_BYTES, 8 * LEAST_BYTES]
-    assert max(lengths) == MOST_AHEAD_BYTES
+    assert lengths[:4] == [
+        MIN_FETCH_BYTES,
+        2 * MIN_FETCH_BYTES,
+        4 * MIN_FETCH_BYTES,
+        8 * MIN_FETCH_BYTES,
+    ]
+    assert max(lengths) == MAX_FETCH_BYTES
     assert len(lengths) < 20
 
 
@@ -96,7 +106,7 @@ def test_reading_on_over_a_small_gap_is_reading_on() -> None:
 def test_a_store_that_gives_less_than_it_was_asked_for_is_a_fault_to_try_again() -> None:
     reader = RangeReader(1000, lambda offset, length: b"short", "The object bronze/a")
     with pytest.raises(
-        StoreUnavailable, match="The object bronze/a gave 5 bytes where 1000"
+        StoreUnavailable, match="The object bronze/a returned 5 bytes instead of 1000"
     ) as short:
         reader.read(10)
     assert short.value.retryable
@@ -105,7 +115,7 @@ def test_a_store_that_gives_less_than_it_was_asked_for_is_a_fault_to_try_again()
 def test_a_buffer_is_filled_and_positions_before_the_beginning_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(azure_ranges, "LEAST_BYTES", 4)
+    monkeypatch.setattr(azure_ranges, "MIN_FETCH_BYTES", 4)
     reader, buffer = RangeReader(10, Fetches(CONTENT[:10]), "the object"), bytearray(20)
     assert (reader.readinto(buffer), bytes(buffer[:10])) == (10, CONTENT[:10])
     with pytest.raises(ValueError, match="before the beginning"):

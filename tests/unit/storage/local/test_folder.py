@@ -17,9 +17,9 @@ from geo_platform.errors import (
     StoreDenied,
     StoreUnavailable,
 )
-from geo_platform.storage.local import folder as sidecar
 from geo_platform.storage.local.atomic import clean_incoming, new_incoming, os_errors
 from geo_platform.storage.local.folder import FolderStore
+from geo_platform.storage.local.folder_layout import metadata_path
 
 ONCE_PER_EXAMPLE = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -91,7 +91,7 @@ def test_an_object_without_metadata_is_one_file_and_what_it_replaces_takes_its_o
     store: FolderStore,
 ) -> None:
     store.put_bytes("messages", "a.json", b"one", metadata={})
-    assert not sidecar.path_of(store.root, "messages", "a.json").exists()
+    assert not metadata_path(store.root, "messages", "a.json").exists()
     store.put_bytes("messages", "a.json", b"two", metadata={"origin": "x"})
     assert store.stat("messages", "a.json").metadata == {"origin": "x"}
     store.put_bytes("messages", "a.json", b"six", metadata={})
@@ -100,7 +100,7 @@ def test_an_object_without_metadata_is_one_file_and_what_it_replaces_takes_its_o
 
 def test_a_damaged_sidecar_costs_the_metadata_and_not_the_object(store: FolderStore) -> None:
     store.put_bytes("bronze", "a.tif", b"one", metadata={"origin": "x"})
-    sidecar.path_of(store.root, "bronze", "a.tif").write_bytes(b'{"metadata_by_etag": 3')
+    metadata_path(store.root, "bronze", "a.tif").write_bytes(b'{"metadata_by_etag": 3')
     assert store.stat("bronze", "a.tif").metadata == {}
     assert store.put_bytes("bronze", "a.tif", b"two", metadata={"origin": "y"}).metadata == {
         "origin": "y"
@@ -114,7 +114,7 @@ def test_delete_is_no_error_twice_and_leaves_no_metadata_for_a_successor(
     store.delete("silver", "a")
     store.delete("silver", "a")
     assert list(store.list("silver")) == []
-    assert not sidecar.path_of(store.root, "silver", "a").exists()
+    assert not metadata_path(store.root, "silver", "a").exists()
     with pytest.raises(SourceNotFound, match="silver/a"):
         store.stat("silver", "a")
 

@@ -9,8 +9,8 @@ import pytest
 
 from geo_platform.errors import Conflict, SourceNotFound, SourceUnreadable
 from geo_platform.ports import SUBMITTED, StoredObject
-from geo_platform.storage.local.arrive import arrive
 from geo_platform.storage.local.folder import FolderStore
+from geo_platform.storage.local.source_files import upload_file
 
 
 @pytest.fixture
@@ -28,38 +28,38 @@ def source(tmp_path: Path) -> Path:
 def test_a_second_arrival_of_the_same_file_changes_nothing(
     store: FolderStore, source: Path
 ) -> None:
-    first = arrive(store, source, "bronze", "scene.tif")
+    first = upload_file(store, source, "bronze", "scene.tif")
     assert store.read_bytes("bronze", "scene.tif") == source.read_bytes()
-    assert arrive(store, source, "bronze", "scene.tif") == first
+    assert upload_file(store, source, "bronze", "scene.tif") == first
 
 
 def test_the_same_bytes_in_another_file_change_nothing_either(
     store: FolderStore, source: Path
 ) -> None:
-    first = arrive(store, source, "bronze", "scene.tif")
+    first = upload_file(store, source, "bronze", "scene.tif")
     content = source.read_bytes()
     source.unlink()
     source.write_bytes(content)
     os.utime(source, (1, 1))
-    assert arrive(store, source, "bronze", "scene.tif").reference == first.reference
+    assert upload_file(store, source, "bronze", "scene.tif").reference == first.reference
 
 
 def test_a_touched_file_is_compared_and_not_copied(store: FolderStore, source: Path) -> None:
-    first = arrive(store, source, "bronze", "scene.tif")
+    first = upload_file(store, source, "bronze", "scene.tif")
     source.touch()
-    assert arrive(store, source, "bronze", "scene.tif").reference == first.reference
+    assert upload_file(store, source, "bronze", "scene.tif").reference == first.reference
 
 
 def test_a_byte_that_changed_under_the_old_size_and_mtime_is_seen(
     store: FolderStore, source: Path
 ) -> None:
-    first = arrive(store, source, "bronze", "scene.tif")
+    first = upload_file(store, source, "bronze", "scene.tif")
     times = source.stat()
     with source.open("r+b") as file:
         file.seek(50_000)
         file.write(b"\1")
     os.utime(source, ns=(times.st_atime_ns, times.st_mtime_ns))
-    second = arrive(store, source, "bronze", "scene.tif")
+    second = upload_file(store, source, "bronze", "scene.tif")
     assert second.reference.etag != first.reference.etag
     assert store.read_bytes("bronze", "scene.tif") == source.read_bytes()
 
@@ -67,10 +67,10 @@ def test_a_byte_that_changed_under_the_old_size_and_mtime_is_seen(
 def test_an_object_that_was_overwritten_by_hand_is_replaced(
     store: FolderStore, source: Path
 ) -> None:
-    arrive(store, source, "bronze", "scene.tif")
+    upload_file(store, source, "bronze", "scene.tif")
     with store.local_path("bronze", "scene.tif") as path:
         path.write_bytes(b"something else")
-    arrive(store, source, "bronze", "scene.tif")
+    upload_file(store, source, "bronze", "scene.tif")
     assert store.read_bytes("bronze", "scene.tif") == source.read_bytes()
 
 
@@ -78,7 +78,7 @@ def test_an_object_that_is_there_by_other_ways_is_taken_as_it_is(
     store: FolderStore, source: Path
 ) -> None:
     put = store.put_bytes("bronze", "scene.tif", source.read_bytes(), metadata={"by": "upload"})
-    assert arrive(store, source, "bronze", "scene.tif") == put
+    assert upload_file(store, source, "bronze", "scene.tif") == put
 
 
 class _AnotherIsFaster(FolderStore):
@@ -102,7 +102,7 @@ def test_of_two_who_bring_one_file_at_once_the_second_finds_the_first_one_s_obje
 ) -> None:
     """Else the etag that the first one's run goes by would be replaced under it, and the run refused."""
     store = _AnotherIsFaster(tmp_path / "root", source)
-    assert arrive(store, source, "bronze", "scene.tif").reference == store.others[0].reference
+    assert upload_file(store, source, "bronze", "scene.tif").reference == store.others[0].reference
 
 
 def test_who_brings_other_bytes_at_once_replaces_those_of_the_first(
@@ -111,7 +111,7 @@ def test_who_brings_other_bytes_at_once_replaces_those_of_the_first(
     other = tmp_path / "other.tif"
     other.write_bytes(b"II*\0other")
     store = _AnotherIsFaster(tmp_path / "root", other)
-    assert arrive(store, source, "bronze", "scene.tif").reference != store.others[0].reference
+    assert upload_file(store, source, "bronze", "scene.tif").reference != store.others[0].reference
     assert store.read_bytes("bronze", "scene.tif") == source.read_bytes()
 
 
@@ -128,19 +128,19 @@ def test_a_file_that_changes_while_it_is_copied_does_not_arrive(
 
     monkeypatch.setattr(shutil, "copyfile", copy_while_it_grows)
     with pytest.raises(Conflict, match="changed while it was copied"):
-        arrive(store, source, "bronze", "scene.tif")
+        upload_file(store, source, "bronze", "scene.tif")
 
 
 def test_only_the_origin_is_recorded_and_nothing_of_the_path(
     store: FolderStore, source: Path
 ) -> None:
-    assert set(arrive(store, source, "bronze", "scene.tif").metadata) == {SUBMITTED}
+    assert set(upload_file(store, source, "bronze", "scene.tif").metadata) == {SUBMITTED}
     assert source.name not in str(store.stat("bronze", "scene.tif").metadata)
 
 
 def test_what_is_no_file_does_not_arrive(store: FolderStore, tmp_path: Path) -> None:
     with pytest.raises(SourceNotFound, match=r"absent\.tif"):
-        arrive(store, tmp_path / "absent.tif", "bronze", "a.tif")
+        upload_file(store, tmp_path / "absent.tif", "bronze", "a.tif")
     with pytest.raises(SourceUnreadable):
-        arrive(store, tmp_path, "bronze", "a.tif")
+        upload_file(store, tmp_path, "bronze", "a.tif")
     assert list(store.list("bronze")) == []
