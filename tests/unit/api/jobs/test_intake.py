@@ -54,8 +54,8 @@ def test_what_another_process_is_to_launch_is_queued_while_dagster_is_away(tmp_p
 def test_of_many_who_wait_for_a_webserver_that_hangs_the_last_are_told_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "_QUESTIONS_AT_ONCE", 2)
-    monkeypatch.setattr(module, "_TURN_WITHIN_S", 0.01)
+    monkeypatch.setattr(module, "_MAX_CONCURRENT_REQUESTS", 2)
+    monkeypatch.setattr(module, "_WAIT_FOR_SLOT_S", 0.01)
     is_over, waiting = threading.Event(), threading.Semaphore(0)
 
     def hangs(_: httpx.Request) -> httpx.Response:
