@@ -1,1 +1,1 @@
-"""profile -> read -> clean -> load: from a vector source to a dataset whose every row is accounted for."""
+"""The vector chain: profile, read, clean and load a source into a dataset."""

@@ -1,9 +1,6 @@
-"""Which coordinate reference system a vector file has: its own words, or its format's rule; never a guess.
+"""The CRS of a vector source, and reprojection of geometries.
 
-What belongs here: what only vector formats have. What stays out: the rules shared with rasters (`geo_platform/crs.py`)
-and reprojection (`reproject.py`).
-
-Coordinates from one CRS to another, x and y, by PROJ.
+The rules shared with rasters are in `geo_platform/crs.py`. A CRS is never guessed.
 """
 
 from functools import lru_cache
@@ -19,61 +16,23 @@ from geo_platform.crs import FROM_FILE, FROM_FORMAT, believed_crs, same_crs
 from geo_platform.errors import SourceUnreadable
 
 
-@lru_cache(maxsize=8)
-def _transformer(source_wkt: str, target_wkt: str) -> Transformer:
-    return Transformer.from_crs(source_wkt, target_wkt, always_xy=True)
-
-
-def reproject(
-    geometries: npt.NDArray[np.object_], source_wkt: str, target_wkt: str
-) -> npt.NDArray[np.object_]:
-    """The geometries in the target CRS; coordinates that have no place there are infinite. Z is kept as it is.
-
-    Vertices are moved, edges stay straight: a long edge is not densified.
-    """
-    transformer = _transformer(source_wkt, target_wkt)
-
-    def move(xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        return np.column_stack(transformer.transform(xy[:, 0], xy[:, 1], errcheck=False))
-
-    moved = shapely.transform(geometries, move)
-    if not shapely.has_z(geometries).any():
-        return np.asarray(moved, dtype=object)
-    coordinates = shapely.get_coordinates(geometries, include_z=True)
-    coordinates[:, :2] = shapely.get_coordinates(moved)
-    return np.asarray(shapely.set_coordinates(geometries.copy(), coordinates), dtype=object)
-
-
-def _crs_of_file(text: str, display_name: str) -> CRS | None:
-    """None for GeoPackage's undefined systems (srs_id -1 and 0) and local grids. A system that is merely called unknown,
-    as PROJ calls those made from its strings, has all its parameters and counts."""
-    try:
-        crs = CRS.from_user_input(text)
-    except CRSError as error:
-        raise SourceUnreadable(
-            f"The coordinate reference system of {display_name} cannot be understood.",
-            crs=text[:500],
-        ) from error
-    says_nothing = crs.type_name.startswith("Engineering") or crs.name.lower().startswith(
-        "undefined"
-    )
-    return None if says_nothing and crs.to_authority() is None else crs
-
-
-def settle_crs(
-    found: str | None,
+def determine_crs(
+    declared: str | None,
     *,
     input_crs: str | None,
     override_crs: bool,
     format_rule: str | None,
     display_name: str,
 ) -> tuple[SpatialReference, tuple[Finding, ...]]:
-    """The source's CRS and what is to be said about it.
+    """Return the source's CRS and any warnings.
 
-    `found` is what the file says, `format_rule` the CRS that the format's specification gives to every file of it
-    (GeoJSON, KML, OSM: WGS 84). Raises CrsMissing, CrsMismatch, ParameterInvalid.
+    `declared` is the file's own CRS. `format_rule` is the CRS that the format's specification
+    gives to every file (GeoJSON, KML, OSM: WGS 84).
+    Raises CrsMissing: neither the file nor the user gives one.
+    Raises CrsMismatch: the user's differs from the file's, and `override_crs` is not set.
+    Raises BoundsImplausible, ParameterInvalid, SourceUnreadable: a CRS is not on Earth or invalid.
     """
-    own = _crs_of_file(found, display_name) if found else None
+    own = _crs_of_file(declared, display_name) if declared else None
     rule = CRS.from_user_input(format_rule) if format_rule else None
     own = own or rule
     came_from = (
@@ -89,15 +48,16 @@ def settle_crs(
 
 
 def horizontal(crs: CRS) -> CRS:
-    """The CRS without its height, for coordinates that lost theirs."""
+    """Return the CRS without its vertical part."""
     if crs.is_compound:
         return horizontal(crs.sub_crs_list[0])
     return crs.to_2d() if len(crs.axis_info) == 3 else crs
 
 
 def srid_of(crs: CRS) -> int | None:
-    """EPSG code, or None. OGC:CRS84 is EPSG:4326 in x, y order."""
+    """Return the EPSG code, or None if the CRS has none."""
     authority = crs.to_authority()
+    # OGC:CRS84 is EPSG:4326 in x, y order.
     if authority == ("OGC", "CRS84"):
         return 4326
     return (
@@ -105,3 +65,47 @@ def srid_of(crs: CRS) -> int | None:
         if authority and authority[0] == "EPSG" and authority[1].isdigit()
         else None
     )
+
+
+def reproject(
+    geometries: npt.NDArray[np.object_], source_wkt: str, target_wkt: str
+) -> npt.NDArray[np.object_]:
+    """Return the geometries in the target CRS, in x, y order, with Z unchanged.
+
+    A coordinate without a position in the target CRS becomes infinite. Only vertices are moved:
+    long edges are not densified.
+    """
+    transformer = _transformer(source_wkt, target_wkt)
+
+    def move(xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return np.column_stack(transformer.transform(xy[:, 0], xy[:, 1], errcheck=False))
+
+    moved = shapely.transform(geometries, move)
+    if not shapely.has_z(geometries).any():
+        return np.asarray(moved, dtype=object)
+    coordinates = shapely.get_coordinates(geometries, include_z=True)
+    coordinates[:, :2] = shapely.get_coordinates(moved)
+    return np.asarray(shapely.set_coordinates(geometries.copy(), coordinates), dtype=object)
+
+
+def _crs_of_file(text: str, display_name: str) -> CRS | None:
+    """Return the CRS, or None for GeoPackage's undefined systems (srs_id -1 and 0) and local grids.
+
+    A CRS named "unknown" counts: PROJ gives that name to a CRS made from a PROJ string.
+    """
+    try:
+        crs = CRS.from_user_input(text)
+    except CRSError as error:
+        raise SourceUnreadable(
+            f"The coordinate reference system of {display_name} is invalid.",
+            crs=text[:500],
+        ) from error
+    is_undefined = crs.type_name.startswith("Engineering") or crs.name.lower().startswith(
+        "undefined"
+    )
+    return None if is_undefined and crs.to_authority() is None else crs
+
+
+@lru_cache(maxsize=8)
+def _transformer(source_wkt: str, target_wkt: str) -> Transformer:
+    return Transformer.from_crs(source_wkt, target_wkt, always_xy=True)

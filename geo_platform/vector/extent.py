@@ -1,6 +1,6 @@
-"""Extents: whether they can be true of their CRS, and where they lie on Earth.
+"""Rules about extents: whether they are possible in their CRS, and where they are in WGS 84.
 
-What belongs here: rules about bounds. What stays out: reading them and the choice of a CRS (`crs.py`).
+Choosing the CRS is in `crs.py`.
 """
 
 import math
@@ -12,20 +12,20 @@ from geo_platform.contracts.message import Finding
 from geo_platform.errors import BoundsImplausible
 from geo_platform.grid import Bounds, LonLatBounds
 
-# Natural Earth's Antarctica ends at 180.00000000000006: rounding, not a fault.
+# Rounding errors are accepted: Natural Earth's Antarctica ends at 180.00000000000006.
 DEGREE_TOLERANCE = 1e-6
+# Climate data often uses longitudes from 0 to 360.
 _MAX_LONGITUDE = 360.0
-# More than twice around the Earth: PROJ would wrap such an easting to some longitude without a
-# word.
+# More than twice around the Earth. PROJ would silently wrap such an easting to some longitude.
 _MAX_METRES = 1e8
 _AREA_MARGIN_DEGREES = 10.0
 _GEODETIC = "OGC:CRS84"
 
 
 def lonlat_bounds(bounds: Bounds, crs: CRS) -> LonLatBounds:
-    """Where `bounds` lie on WGS 84. West is greater than east where the antimeridian is crossed.
+    """Return `bounds` in WGS 84. West is greater than east where they cross the antimeridian.
 
-    Raises BoundsImplausible where PROJ finds no place on Earth for them. Edges are densified by 21 points a side.
+    Edges are densified by 21 points a side. Raises BoundsImplausible: PROJ cannot transform them.
     """
     try:
         transformer = Transformer.from_crs(crs, _GEODETIC, always_xy=True)
@@ -48,7 +48,7 @@ def lonlat_bounds(bounds: Bounds, crs: CRS) -> LonLatBounds:
 
 
 def _degrees_per_unit(crs: CRS) -> float:
-    """1 for degrees, 0.9 for grads."""
+    """Return how many degrees a unit has: 1 for degrees, 0.9 for grads."""
     return math.degrees(crs.axis_info[0].unit_conversion_factor)
 
 
@@ -59,11 +59,11 @@ def _wrapped(longitude: float) -> float:
 
 
 def check_plausible(bounds: Bounds, crs: CRS, display_name: str) -> tuple[Finding, ...]:
-    """Refuse bounds that no place of the CRS has, and say what looks odd.
+    """Check that bounds are possible in their CRS. Return warnings about suspicious ones.
 
-    Degrees: latitudes within 90, longitudes within 360 (0 to 360 is a custom of climate data). Projected: PROJ must
-    find a place on Earth, within ten degrees of the area that the CRS is made for, where that is known.
-    Raises BoundsImplausible.
+    Degrees: latitudes within 90, longitudes within 360. Projected: within ten degrees of the CRS's
+    area of use, if that is known; within the area itself, if the numbers look like degrees.
+    Raises BoundsImplausible: the bounds break these rules.
     """
     if crs.is_geographic:
         south, north, west, east = (
@@ -71,7 +71,7 @@ def check_plausible(bounds: Bounds, crs: CRS, display_name: str) -> tuple[Findin
         )
         if min(south, -north) < -90 - DEGREE_TOLERANCE or min(west, -east) < -_MAX_LONGITUDE:
             raise BoundsImplausible(
-                f"{display_name}: {_shown(bounds)} are not degrees, but {crs.name} has degrees.",
+                f"{display_name}: {_shown(bounds)} are not degrees, but {crs.name} uses degrees.",
                 bounds=list(bounds.xyxy),
             )
         return ()
@@ -80,17 +80,17 @@ def check_plausible(bounds: Bounds, crs: CRS, display_name: str) -> tuple[Findin
     place = lonlat_bounds(bounds, crs)
     if not _near_area_of_use(place, crs):
         raise BoundsImplausible(
-            f"{display_name}: {_shown(bounds)} in {crs.name} lie at longitude {place.west:.2f}, latitude {place.south:.2f}, "
-            f"far from where this CRS is used ({crs.area_of_use.name if crs.area_of_use else 'unknown'}).",
+            f"{display_name}: {_shown(bounds)} in {crs.name} are at longitude {place.west:.2f}, latitude {place.south:.2f}, "
+            f"far from the area of use of this CRS ({crs.area_of_use.name if crs.area_of_use else 'unknown'}).",
             bounds=list(bounds.xyxy),
         )
     if crs.is_projected and _looks_like_degrees(bounds):
         if not _near_area_of_use(place, crs, margin=0.0):
             raise BoundsImplausible(
-                f"{display_name}: {_shown(bounds)} look like degrees, but {crs.name} has {crs.axis_info[0].unit_name}s.",
+                f"{display_name}: {_shown(bounds)} look like degrees, but {crs.name} uses {crs.axis_info[0].unit_name}s.",
                 bounds=list(bounds.xyxy),
             )
-        text = f"All coordinates lie within 180 units of the origin of {crs.name}; if they are degrees, the CRS is wrong."
+        text = f"All coordinates are within 180 units of the origin of {crs.name}; if they are degrees, the CRS is wrong."
         return (Finding(code="DEGREES_SUSPECTED", message=text),)
     return ()
 
@@ -99,9 +99,9 @@ def _near_area_of_use(place: LonLatBounds, crs: CRS, margin: float = _AREA_MARGI
     area = crs.area_of_use
     if area is None or place.crosses_antimeridian or area.west > area.east:
         return True
-    apart_in_x = place.east < area.west - margin or place.west > area.east + margin
-    apart_in_y = place.north < area.south - margin or place.south > area.north + margin
-    return not (apart_in_x or apart_in_y)
+    is_apart_in_x = place.east < area.west - margin or place.west > area.east + margin
+    is_apart_in_y = place.north < area.south - margin or place.south > area.north + margin
+    return not (is_apart_in_x or is_apart_in_y)
 
 
 def _looks_like_degrees(bounds: Bounds) -> bool:
@@ -116,4 +116,4 @@ def _shown(bounds: Bounds) -> str:
 
 
 def _no_place(bounds: Bounds, crs: CRS) -> str:
-    return f"PROJ finds no place on Earth for {_shown(bounds)} in {crs.name}."
+    return f"PROJ finds no position on Earth for {_shown(bounds)} in {crs.name}."

@@ -1,10 +1,9 @@
-"""Field and dataset names: from whatever a source calls them to names that any database, file and URL can bear.
+"""Names of fields and datasets: from any source name to one valid in databases, files and URLs.
 
-What belongs here: the naming rules, all pure. What stays out: types (`field_types.py`) and the plan that uses both.
-
-The rule, in order: the user's `column_mapping`; then transliteration to ASCII, snake case in lower case, anything else
-an underscore, a letter first, at most 63 characters (PostgreSQL's limit), a trailing underscore where PostgreSQL
-reserves the word, a number where the name is taken.
+A field's name is, in this order: the user's in `column_mapping`; otherwise ASCII in lower-case
+snake case, other characters as underscores, a letter first, at most 63 characters (PostgreSQL's
+limit), with an underscore appended to a word that PostgreSQL reserves, and a number to a name that
+is taken.
 """
 
 import re
@@ -17,10 +16,12 @@ from geo_platform.errors import ParameterInvalid, TableNameInvalid
 MAX_NAME_LENGTH = 63
 GEOMETRY_COLUMN = "geometry"
 BBOX_COLUMN = "bbox"
-_TAKEN = (GEOMETRY_COLUMN, BBOX_COLUMN)
-_GOOD_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
-_GOOD_TABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
-_SPELLED_OUT = str.maketrans(
+# The dataset's own columns.
+_DATASET_COLUMNS = (GEOMETRY_COLUMN, BBOX_COLUMN)
+_COLUMN_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+_TABLE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
+# Letters that Unicode does not decompose into an ASCII letter and an accent.
+_TRANSLITERATIONS = str.maketrans(
     {
         "ß": "ss",
         "ẞ": "SS",
@@ -32,12 +33,17 @@ _SPELLED_OUT = str.maketrans(
         "Ø": "O",
         "ł": "l",
         "Ł": "L",
+        "đ": "d",
+        "Đ": "D",
+        "ð": "d",
+        "Ð": "D",
+        "þ": "th",
+        "Þ": "Th",
+        "ı": "i",
     }
 )
-_SPELLED_OUT |= str.maketrans(
-    {"đ": "d", "Đ": "D", "ð": "d", "Ð": "D", "þ": "th", "Þ": "Th", "ı": "i"}
-)
 
+# PostgreSQL 17, appendix C: words that are reserved, or may only name a function or a type.
 _RESERVED = """
     all analyse analyze and any array as asc asymmetric authorization binary both case cast check collate collation
     column concurrently constraint create cross current_catalog current_date current_role current_schema current_time
@@ -47,15 +53,14 @@ _RESERVED = """
     returning right select session_user similar some symmetric system_user table tablesample then to trailing true
     union unique user using variadic verbose when where window with
 """
+# Columns that every PostgreSQL table has.
 _SYSTEM_COLUMNS = "cmax cmin ctid tableoid xmax xmin"
-# PostgreSQL 17, appendix C: words that are reserved, or may name a function or type only; and names
-# that every table has already.
 RESERVED_WORDS = frozenset(f"{_RESERVED} {_SYSTEM_COLUMNS}".split())
 
 
 @dataclass(frozen=True)
 class PublishedName:
-    """One name, and why it differs from the source's (None where it does not)."""
+    """A source column's published name. `renamed_because` is None if the name is unchanged."""
 
     source: str
     published: str
@@ -63,9 +68,9 @@ class PublishedName:
 
 
 def clean_name(text: str) -> str:
-    """A name by rule, or "" where nothing of it can be kept."""
+    """Return the name by the rule above, or "" if no character can be kept."""
     ascii_text = (
-        unicodedata.normalize("NFKD", text.translate(_SPELLED_OUT))
+        unicodedata.normalize("NFKD", text.translate(_TRANSLITERATIONS))
         .encode("ascii", "ignore")
         .decode()
     )
@@ -78,12 +83,12 @@ def clean_name(text: str) -> str:
 
 
 def publish_names(sources: Sequence[str], mapping: Mapping[str, str]) -> tuple[PublishedName, ...]:
-    """One published name per source column, in order, all different.
+    """Return one published name per source column, in order, all different.
 
-    Raises ParameterInvalid where `mapping` names a column that is not there, or wants a name that cannot be.
+    Raises ParameterInvalid: `mapping` names an unknown column, or maps one to an invalid name.
     """
     _check_mapping(sources, mapping)
-    taken = {*_TAKEN, *mapping.values()}
+    taken = {*_DATASET_COLUMNS, *mapping.values()}
     names = []
     for position, source in enumerate(sources, start=1):
         if source in mapping:
@@ -104,23 +109,23 @@ def _check_mapping(sources: Sequence[str], mapping: Mapping[str, str]) -> None:
     unknown = sorted(set(mapping) - set(sources))
     if unknown:
         raise ParameterInvalid(
-            f"column_mapping names columns that the layer does not have: {', '.join(unknown)}. It has: {', '.join(sources) or 'none'}.",
+            f"column_mapping names columns that the layer does not have: {', '.join(unknown)}. Columns of the layer: {', '.join(sources) or 'none'}.",
             parameter="column_mapping",
         )
     for source, published in mapping.items():
         if (
-            not _GOOD_NAME.fullmatch(published)
+            not _COLUMN_NAME.fullmatch(published)
             or published in RESERVED_WORDS
-            or published in _TAKEN
+            or published in _DATASET_COLUMNS
         ):
             raise ParameterInvalid(
-                f"column_mapping wants to publish {source!r} as {published!r}, which cannot be a column's name here.",
-                remedy="Use lower-case letters, digits and underscores, at most 63, no SQL reserved word, and neither geometry nor bbox.",
+                f"column_mapping maps {source!r} to {published!r}, which is not a valid column name.",
+                remedy="Use at most 63 lower-case letters, digits and underscores; no SQL reserved word, geometry or bbox.",
                 parameter="column_mapping",
             )
     if len(set(mapping.values())) != len(mapping):
         raise ParameterInvalid(
-            "column_mapping gives two columns the same published name.", parameter="column_mapping"
+            "column_mapping maps two columns to the same name.", parameter="column_mapping"
         )
 
 
@@ -150,16 +155,16 @@ def _reason(source: str, wanted: str, published: str) -> str | None:
 
 
 def dataset_name(table_name: str | None, default: str) -> str:
-    """The dataset's name: the user's, which must keep the rule, or one made from `default`, which always does.
+    """Return the dataset's name: `table_name` in lower case, or one made from `default`.
 
-    Raises TableNameInvalid. The rule is that of the clients that exist: a letter first, then letters, digits and
-    underscores, at most 63, no reserved word. Case is folded as databases do.
+    Raises TableNameInvalid: `table_name` is not a letter followed by up to 62 letters, digits and
+    underscores, or is a reserved word. Existing clients rely on this rule.
     """
     if table_name is None:
-        made = clean_name(default) or "features"
-        return made if made[0].isalpha() else f"t{made}"[:MAX_NAME_LENGTH]
-    if not _GOOD_TABLE.fullmatch(table_name) or table_name.lower() in RESERVED_WORDS:
+        name = clean_name(default) or "features"
+        return name if name[0].isalpha() else f"t{name}"[:MAX_NAME_LENGTH]
+    if not _TABLE_NAME.fullmatch(table_name) or table_name.lower() in RESERVED_WORDS:
         raise TableNameInvalid(
-            f"{table_name!r} cannot be the name of a dataset.", table_name=table_name
+            f"{table_name!r} is not a valid dataset name.", table_name=table_name
         )
     return table_name.lower()

@@ -1,19 +1,17 @@
-"""Column types: from what a source holds to what is published.
+"""Types of fields: which type a source column is published in, and the conversion of a column.
 
-What belongs here: the table of types and the conversion of one column. What stays out: names (`field_names.py`).
-
-| source                                   | FieldType  | published Arrow type      |
-|------------------------------------------|------------|---------------------------|
-| bool                                     | boolean    | bool                      |
-| int8, uint8, int16                       | int16      | int16                     |
-| uint16, int32                            | int32      | int32                     |
-| uint32, int64, uint64                    | int64      | int64                     |
-| float16, float32                         | float32    | float                     |
-| float64, decimal                         | float64    | double                    |
-| text, dictionaries of text, null         | string     | string                    |
-| date, time, timestamp                    | the same   | date32, time64, timestamp in microseconds |
-| binary                                   | binary     | binary                    |
-| JSON, lists, structs, maps               | json       | string holding JSON       |
+| source                                   | FieldType  | published Arrow type              |
+|------------------------------------------|------------|-----------------------------------|
+| bool                                     | boolean    | bool                              |
+| int8, uint8, int16                       | int16      | int16                             |
+| uint16, int32                            | int32      | int32                             |
+| uint32, int64, uint64                    | int64      | int64                             |
+| float16, float32                         | float32    | float                             |
+| float64, decimal                         | float64    | double                            |
+| text, dictionaries of text, null         | string     | string                            |
+| date, time, timestamp                    | the same   | date32, time64[us], timestamp[us] |
+| binary                                   | binary     | binary                            |
+| JSON, lists, structs, maps               | json       | string holding JSON               |
 """
 
 import json
@@ -44,14 +42,14 @@ _JSON_EXTENSIONS = (b"arrow.json",)
 
 
 def published_type(field: SourceField) -> pa.DataType:
-    """The Arrow type that the published column has."""
+    """Return the Arrow type of the published column."""
     if field.type is FieldType.timestamp and field.is_utc:
         return pa.timestamp("us", tz="UTC")
     return _PUBLISHED[field.type]
 
 
 def describe_field(field: pa.Field, source_type: str | None = None) -> SourceField:
-    """A source column as the profile lists it."""
+    """Return a source column as the profile lists it; `source_type` is the format's type name."""
     storage = (
         field.type.storage_type if isinstance(field.type, pa.BaseExtensionType) else field.type
     )
@@ -109,9 +107,10 @@ def _integer_type(arrow: pa.DataType) -> FieldType:
 
 
 def convert_column(column: pa.Array, target: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
-    """The column in its published type, and a mask of the rows whose value does not fit it (None: all fit).
+    """Return the column in its published type, and a mask of the values that do not fit it.
 
-    Values that do not fit are null in the column; their rows are rejected by the caller, never published without them.
+    The mask is None if all fit. Values that do not fit are null in the column; the caller must
+    reject their rows.
     """
     if isinstance(column, pa.ExtensionArray):
         column = column.storage
@@ -134,15 +133,15 @@ def _as_json(value: Any) -> str | None:
     return (
         None
         if value is None
-        else json.dumps(_plain(value), ensure_ascii=False, default=str, allow_nan=False)
+        else json.dumps(_json_value(value), ensure_ascii=False, default=str, allow_nan=False)
     )
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {str(key): _plain(inner) for key, inner in value.items()}
+        return {str(key): _json_value(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
+        return [_json_value(inner) for inner in value]
     return value

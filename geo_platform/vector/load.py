@@ -1,13 +1,8 @@
-"""vector_features: a profiled source becomes a dataset; every row of it is published or listed as rejected.
+"""The stage vector_features: load a profiled source into a dataset and account for every row.
 
-What belongs here: the order of the stage, and its message. What stays out: the steps, each in a module of its own.
-
-Order of writing, so that a kill at any point leaves nothing that counts: rejected rows, map, dataset are put under the
-fingerprint, the record last. Without the record the next run does it all again.
-
-The record beside a dataset: written last, so that its presence says the dataset is whole.
-
-What belongs here: writing it and finding it again. What stays out: the dataset itself.
+Rejected rows, the map and the dataset are written first, under the fingerprint. The record
+(`features.json`) is written last: without it nothing counts, so a run killed at any point leaves
+no dataset behind, and the next run does the work again.
 
     silver/<key_prefix>/<fingerprint>/features.json
 """
@@ -43,7 +38,7 @@ from geo_platform.ports import (
 )
 from geo_platform.source.arrival import opened
 from geo_platform.telemetry.checkpoints import Checkpoint, report
-from geo_platform.vector.accounts import RowAccounts
+from geo_platform.vector.clean_stream import CleanStream
 from geo_platform.vector.crs import srid_of
 from geo_platform.vector.extent import lonlat_bounds
 from geo_platform.vector.field_names import GEOMETRY_COLUMN
@@ -53,171 +48,13 @@ from geo_platform.vector.read import stream_features
 from geo_platform.vector.thumbnail import MEDIA_TYPE, draw_map
 
 
-def write_record(
-    objects: ObjectStore, plan: FeaturePlan, loaded: FeaturesLoaded, run_id: str
-) -> None:
-    """Raises TableExists where a dataset of files got another source meanwhile: both found its name free, and this one was not first."""
-    document = {
-        "type": "FeaturesLoaded",
-        "schema_version": FeaturesLoaded.schema_version,
-        "message": loaded.model_dump(mode="json"),
-    }
-    metadata = {
-        "source_uri": loaded.source.uri,
-        "run_id": run_id,
-        "fingerprint": loaded.fingerprint,
-    }
-    objects.put_bytes(
-        SILVER,
-        _key(plan, loaded.fingerprint),
-        json.dumps(document, ensure_ascii=False, indent=1).encode(),
-        metadata=metadata,
-    )
-    if (
-        loaded.table is None and loaded.load_mode != LoadMode.replace
-    ):  # of tables the publication decides, in its transaction
-        _refuse_second(objects, plan, loaded)
-
-
-def _refuse_second(objects: ObjectStore, plan: FeaturePlan, loaded: FeaturesLoaded) -> None:
-    """Whoever comes second finds the first one's record; of two within one tick of the clock neither was first. Its own record goes."""
-    records = [
-        stored
-        for stored in objects.list(SILVER, f"{plan.key_prefix}/")
-        if stored.reference.key.endswith(f"/{FEATURES_RECORD}")
-    ]
-    own = next(
-        stored for stored in records if stored.reference.key == _key(plan, loaded.fingerprint)
-    )
-    others = [
-        stored
-        for stored in records
-        if stored.metadata.get("source_uri") not in (None, loaded.source.uri)
-    ]
-    before = next((stored for stored in others if _appeared(stored) <= _appeared(own)), None)
-    if before is not None:
-        objects.delete(SILVER, own.reference.key)
-        holder = before.metadata["source_uri"]
-        raise TableExists(
-            f"The dataset {plan.dataset} came from {holder}, not from {loaded.source.uri}.",
-            dataset=plan.dataset,
-        )
-
-
-def _appeared(stored: StoredObject) -> datetime:
-    """When it came to lie there, which a file's own time need not be."""
-    return stored.appeared_utc or stored.last_modified_utc
-
-
-def find_record(
-    objects: ObjectStore, features: FeatureStore, plan: FeaturePlan, fingerprint: str
-) -> FeaturesLoaded | None:
-    """What was loaded under this fingerprint before, if all of it still lies there unchanged."""
-    try:
-        document = json.loads(objects.read_bytes(SILVER, _key(plan, fingerprint)))
-        if document.get("schema_version") != FeaturesLoaded.schema_version:
-            return None
-        loaded = FeaturesLoaded.model_validate_json(json.dumps(document["message"]))
-    except (SourceNotFound, ValidationError, ValueError, KeyError, AttributeError):
-        return None
-    beside = [
-        reference
-        for reference in (loaded.rejected_object, loaded.thumbnail)
-        if reference is not None
-    ]
-    is_whole = all(_lies_unchanged(objects, reference) for reference in beside) and features.holds(
-        loaded.dataset_object, loaded.table
-    )
-    return loaded if is_whole else None
-
-
-def _lies_unchanged(objects: ObjectStore, reference: ObjectReference) -> bool:
-    try:
-        return objects.stat(reference.container, reference.key).reference.etag == reference.etag
-    except SourceNotFound:
-        return False
-
-
-def _key(plan: FeaturePlan, fingerprint: str) -> str:
-    return f"{plan.key_prefix}/{fingerprint}/{FEATURES_RECORD}"
-
-
-def load_features(
-    profiled: VectorProfiled,
-    options: VectorFeaturesOptions,
-    objects: ObjectStore,
-    features: FeatureStore,
-    *,
-    run_id: str,
-    scratch: Path,
-    force: bool = False,
-    notify: Callable[[str], None] | None = None,
-) -> FeaturesLoaded:
-    """Plan, read, clean, load; or hand back what lies there already under the same fingerprint, unless `force`.
-
-    Raises what `plan_features`, `stream_features`, `clean_batch` and the stores raise, TableExists, and NoGeometry or
-    GeometryUnrepairable where no row can be published. Nothing is published then.
-    """
-    started = time.perf_counter()
-    plan = plan_features(profiled, options)
-    done = fingerprint.extend(
-        profiled.fingerprint, "vector_features", options.model_dump(mode="json")
-    )
-    target = _target(plan, profiled, options, fingerprint=done, run_id=run_id)
-    features.check_free(target)
-    known = None if force else find_record(objects, features, plan, done)
-    if known is not None:
-        return known.model_copy(
-            update={
-                "source": profiled.source,
-                "was_reused": True,
-                "seconds": time.perf_counter() - started,
-            }
-        )
-    found: dict[str, Finding] = {finding.message: finding for finding in profiled.warnings}
-    accounts = RowAccounts(
-        plan,
-        display_name=profiled.source.key,
-        rejected_path=scratch / f"rejected-{done}.parquet",
-        notify=notify,
-    )
-    with opened(objects, profiled.source, scratch=scratch) as source:
-        batches = accounts.clean_batches(stream_features(source, profiled, plan.batch_rows, found))
-        dataset = features.load(target, batches, scratch=scratch)
-    accounts.assert_balanced(dataset.rows)
-    _report_loaded(accounts, dataset)
-    work = _Work(profiled, plan, accounts, dataset, done, run_id)
-    rejected, thumbnail = _put_rejected(objects, work), _put_map(objects, work)
-    loaded = _message(
-        work,
-        options,
-        (rejected, thumbnail),
-        (*found.values(), *dataset.findings),
-        time.perf_counter() - started,
-    )
-    write_record(objects, plan, loaded, run_id)
-    return loaded
-
-
-def _report_loaded(accounts: RowAccounts, dataset: FeatureDataset) -> None:
-    report(
-        Checkpoint.FEATURES_LOADED,
-        f"{dataset.dataset}: {accounts.read} rows read, {accounts.inserted} inserted, {accounts.rejected} rejected",
-        dataset=dataset.dataset,
-        read=accounts.read,
-        inserted=accounts.inserted,
-        rejected=accounts.rejected,
-        table_version=dataset.table.version if dataset.table else None,
-    )
-
-
 @dataclass(frozen=True)
-class _Work:
-    """What the steps after loading share."""
+class _LoadedData:
+    """What the steps after the load share."""
 
     profiled: VectorProfiled
     plan: FeaturePlan
-    accounts: RowAccounts
+    rows: CleanStream
     dataset: FeatureDataset
     fingerprint: str
     run_id: str
@@ -232,6 +69,66 @@ class _Work:
             "run_id": self.run_id,
             "fingerprint": self.fingerprint,
         }
+
+
+def load_features(
+    profiled: VectorProfiled,
+    options: VectorFeaturesOptions,
+    objects: ObjectStore,
+    features: FeatureStore,
+    *,
+    run_id: str,
+    scratch: Path,
+    force: bool = False,
+    notify: Callable[[str], None] | None = None,
+) -> FeaturesLoaded:
+    """Plan, read, clean and load the source. Without `force`, reuse a dataset of the same fingerprint.
+
+    Raises what `plan_features`, `stream_features`, `clean_batch` and the stores raise, and:
+    TableExists: the name belongs to another source.
+    NoFeatures, NoGeometry, GeometryUnrepairable: no row can be published.
+    After an error nothing is published.
+    """
+    started = time.perf_counter()
+    plan = plan_features(profiled, options)
+    done = fingerprint.extend(
+        profiled.fingerprint, "vector_features", options.model_dump(mode="json")
+    )
+    target = _target(plan, profiled, options, fingerprint=done, run_id=run_id)
+    features.check_free(target)
+    known = None if force else _find_record(objects, features, plan, done)
+    if known is not None:
+        return known.model_copy(
+            update={
+                "source": profiled.source,
+                "was_reused": True,
+                "seconds": time.perf_counter() - started,
+            }
+        )
+    findings: dict[str, Finding] = {finding.message: finding for finding in profiled.warnings}
+    rows = CleanStream(
+        plan,
+        display_name=profiled.source.key,
+        rejected_path=scratch / f"rejected-{done}.parquet",
+        notify=notify,
+    )
+    with opened(objects, profiled.source, scratch=scratch) as source:
+        batches = rows.clean(stream_features(source, profiled, plan.batch_rows, findings))
+        dataset = features.load(target, batches, scratch=scratch)
+    rows.assert_balanced(dataset.rows)
+    _report_loaded(rows, dataset)
+    data = _LoadedData(profiled, plan, rows, dataset, done, run_id)
+    rejected, thumbnail = _put_rejected_rows(objects, data), _put_map(objects, data)
+    loaded = _message(
+        data,
+        options,
+        rejected=rejected,
+        thumbnail=thumbnail,
+        warnings=(*findings.values(), *dataset.findings),
+        seconds=time.perf_counter() - started,
+    )
+    _write_record(objects, plan, loaded, run_id)
+    return loaded
 
 
 def _target(
@@ -263,61 +160,72 @@ def _target(
         json_columns=tuple(
             field.published for field in plan.fields if field.type is FieldType.json
         ),
-        column_comments={field.published: _origin(field) for field in plan.fields},
+        column_comments={field.published: _column_comment(field) for field in plan.fields},
     )
 
 
-def _origin(field: FieldMapping) -> str:
-    """What is to be said of a published column."""
+def _column_comment(field: FieldMapping) -> str:
     why = f", renamed: {field.renamed_because}" if field.renamed_because else ""
     return f"{field.source} in the source{why}"
 
 
-def _put_rejected(objects: ObjectStore, work: _Work) -> ObjectReference | None:
-    if not work.accounts.rejected:
+def _report_loaded(rows: CleanStream, dataset: FeatureDataset) -> None:
+    report(
+        Checkpoint.FEATURES_LOADED,
+        f"{dataset.dataset}: {rows.read} rows read, {rows.inserted} inserted, {rows.rejected} rejected",
+        dataset=dataset.dataset,
+        read=rows.read,
+        inserted=rows.inserted,
+        rejected=rows.rejected,
+        table_version=dataset.table.version if dataset.table else None,
+    )
+
+
+def _put_rejected_rows(objects: ObjectStore, data: _LoadedData) -> ObjectReference | None:
+    if not data.rows.rejected:
         return None
-    key = work.key(f"{work.plan.dataset}_rejected.parquet")
+    key = data.key(f"{data.plan.dataset}_rejected.parquet")
     return objects.put_file(
-        SILVER, key, work.accounts.rejected_path, metadata=work.metadata, move=True
+        SILVER, key, data.rows.rejected_path, metadata=data.metadata, move=True
     ).reference
 
 
-def _put_map(objects: ObjectStore, work: _Work) -> ObjectReference:
-    picture = draw_map(
-        work.accounts.sample.wkb, work.dataset.bounds, CRS.from_wkt(work.plan.crs.wkt)
-    )
+def _put_map(objects: ObjectStore, data: _LoadedData) -> ObjectReference:
+    png = draw_map(data.rows.sample.wkb, data.dataset.bounds, CRS.from_wkt(data.plan.crs.wkt))
     return objects.put_bytes(
-        SILVER, work.key("thumbnail.png"), picture, metadata=work.metadata
+        SILVER, data.key("thumbnail.png"), png, metadata=data.metadata
     ).reference
 
 
 def _message(
-    work: _Work,
+    data: _LoadedData,
     options: VectorFeaturesOptions,
-    side_objects: tuple[ObjectReference | None, ObjectReference],
+    *,
+    rejected: ObjectReference | None,
+    thumbnail: ObjectReference,
     warnings: tuple[Finding, ...],
     seconds: float,
 ) -> FeaturesLoaded:
-    plan, accounts, dataset = work.plan, work.accounts, work.dataset
+    plan, rows, dataset = data.plan, data.rows, data.dataset
     crs = CRS.from_wkt(plan.crs.wkt)
     return FeaturesLoaded(
-        source=work.profiled.source,
+        source=data.profiled.source,
         destination=dataset.destination,
         dataset=dataset.dataset,
         dataset_object=dataset.stored,
         sha256=dataset.sha256,
         table=dataset.table,
         load_mode=options.mode.value,
-        rejected_object=side_objects[0],
-        read=accounts.read,
-        inserted=accounts.inserted,
-        rejected=accounts.rejected,
+        rejected_object=rejected,
+        read=rows.read,
+        inserted=rows.inserted,
+        rejected=rows.rejected,
         reject_reasons=tuple(
-            RejectReason(reason=reason, rows=rows)
-            for reason, rows in sorted(accounts.reasons.items())
+            RejectReason(reason=reason, rows=count)
+            for reason, count in sorted(rows.reasons.items())
         ),
-        repaired=accounts.repaired,
-        linearised=accounts.linearised > 0,
+        repaired=rows.repaired,
+        linearised=rows.linearised > 0,
         bounds=dataset.bounds,
         lonlat_bounds=lonlat_bounds(dataset.bounds, crs),
         geometry_type=plan.geometry_type,
@@ -327,10 +235,99 @@ def _message(
         was_reprojected=plan.was_reprojected,
         asked_crs=options.target_crs,
         fields=plan.fields,
-        thumbnail=side_objects[1],
+        thumbnail=thumbnail,
         thumbnail_media_type=MEDIA_TYPE,
         warnings=warnings,
         was_reused=False,
         seconds=seconds,
-        fingerprint=work.fingerprint,
+        fingerprint=data.fingerprint,
     )
+
+
+def _find_record(
+    objects: ObjectStore, features: FeatureStore, plan: FeaturePlan, fingerprint: str
+) -> FeaturesLoaded | None:
+    """Return the message recorded under this fingerprint, if everything it names is unchanged."""
+    try:
+        document = json.loads(objects.read_bytes(SILVER, _record_key(plan, fingerprint)))
+        if document.get("schema_version") != FeaturesLoaded.schema_version:
+            return None
+        loaded = FeaturesLoaded.model_validate_json(json.dumps(document["message"]))
+    except (SourceNotFound, ValidationError, ValueError, KeyError, AttributeError):
+        return None
+    side_objects = [
+        reference
+        for reference in (loaded.rejected_object, loaded.thumbnail)
+        if reference is not None
+    ]
+    is_complete = all(
+        _is_unchanged(objects, reference) for reference in side_objects
+    ) and features.holds(loaded.dataset_object, loaded.table)
+    return loaded if is_complete else None
+
+
+def _is_unchanged(objects: ObjectStore, reference: ObjectReference) -> bool:
+    try:
+        return objects.stat(reference.container, reference.key).reference.etag == reference.etag
+    except SourceNotFound:
+        return False
+
+
+def _write_record(
+    objects: ObjectStore, plan: FeaturePlan, loaded: FeaturesLoaded, run_id: str
+) -> None:
+    document = {
+        "type": "FeaturesLoaded",
+        "schema_version": FeaturesLoaded.schema_version,
+        "message": loaded.model_dump(mode="json"),
+    }
+    metadata = {
+        "source_uri": loaded.source.uri,
+        "run_id": run_id,
+        "fingerprint": loaded.fingerprint,
+    }
+    objects.put_bytes(
+        SILVER,
+        _record_key(plan, loaded.fingerprint),
+        json.dumps(document, ensure_ascii=False, indent=1).encode(),
+        metadata=metadata,
+    )
+    # For tables, publication decides which source owns the name, inside its transaction.
+    if loaded.table is None and loaded.load_mode != LoadMode.replace:
+        _withdraw_if_second(objects, plan, loaded)
+
+
+def _withdraw_if_second(objects: ObjectStore, plan: FeaturePlan, loaded: FeaturesLoaded) -> None:
+    """Delete this run's record if another source recorded the same dataset name first.
+
+    Two runs can both find the name free. If both records appeared within one tick of the clock,
+    both are withdrawn. Raises TableExists: another source was first.
+    """
+    records = [
+        stored
+        for stored in objects.list(SILVER, f"{plan.key_prefix}/")
+        if stored.reference.key.endswith(f"/{FEATURES_RECORD}")
+    ]
+    own_key = _record_key(plan, loaded.fingerprint)
+    own = next(stored for stored in records if stored.reference.key == own_key)
+    others = [
+        stored
+        for stored in records
+        if stored.metadata.get("source_uri") not in (None, loaded.source.uri)
+    ]
+    first = next((stored for stored in others if _appeared(stored) <= _appeared(own)), None)
+    if first is not None:
+        objects.delete(SILVER, own.reference.key)
+        raise TableExists(
+            f"The dataset {plan.dataset} came from {first.metadata['source_uri']}, not from {loaded.source.uri}.",
+            dataset=plan.dataset,
+        )
+
+
+def _appeared(stored: StoredObject) -> datetime:
+    # A file's modification time can be older than its arrival in the store.
+    return stored.appeared_utc or stored.last_modified_utc
+
+
+def _record_key(plan: FeaturePlan, fingerprint: str) -> str:
+    return f"{plan.key_prefix}/{fingerprint}/{FEATURES_RECORD}"

@@ -1,4 +1,4 @@
-"""What a person may ask of each vector stage."""
+"""Options of the vector stages."""
 
 from enum import StrEnum
 
@@ -8,7 +8,7 @@ from geo_platform.options import Options
 
 
 class FileExtension(StrEnum):
-    """What a client says the file is. The content decides; a contradiction is refused."""
+    """The format that the client expects. A file with other content is refused."""
 
     auto = "auto"
     csv = "csv"
@@ -22,30 +22,33 @@ class FileExtension(StrEnum):
 
 
 class Dimension(StrEnum):
-    """How many coordinates a position keeps. Measures (M) are always dropped."""
+    """Which coordinates are kept. Measures (M) are always dropped."""
 
     xy = "xy"
     keep = "keep"
 
 
 class MixedGeometry(StrEnum):
-    """What to do where a layer holds points, lines and polygons together. Single and multi parts of one kind are no mix."""
+    """What to do with a layer that mixes points, lines and polygons.
+
+    Single and multi parts of one of these do not count as a mix.
+    """
 
     refuse = "refuse"
     keep = "keep"
 
 
 class LoadMode(StrEnum):
-    """What happens where a dataset of this name is there already."""
+    """What to do if a dataset of this name exists."""
 
     update = "update"
     create = "create"
-    replace = "replace"  # type: ignore[assignment]  # a name of str's methods, which nobody calls on a mode
+    replace = "replace"  # type: ignore[assignment]  # hides str.replace, which is never called on a mode
     append = "append"
 
 
 class VectorProfileOptions(Options):
-    """vector_profile"""
+    """Options of vector_profile."""
 
     file_extension: FileExtension = Field(
         FileExtension.auto,
@@ -72,7 +75,7 @@ class VectorProfileOptions(Options):
 
 
 class VectorFeaturesOptions(Options):
-    """vector_features"""
+    """Options of vector_features."""
 
     table_name: str | None = Field(
         None, description="Name of the dataset; left out, made from the object's name."
@@ -135,5 +138,5 @@ class VectorFeaturesOptions(Options):
 
     @property
     def mode(self) -> LoadMode:
-        """`load_mode`, with `overwrite` for those who know that name."""
+        """Return `load_mode`, or `replace` if `overwrite` is set."""
         return LoadMode.replace if self.overwrite else self.load_mode

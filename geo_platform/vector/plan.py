@@ -1,8 +1,6 @@
-"""plan_features: everything that is decided about the published dataset, before a row is read. Pure.
+"""Decide everything about the published dataset before a row is read: names, types, geometry, CRS.
 
-What belongs here: names, types, geometry rule, dimension, CRS, and why. What stays out: doing it (`clean.py`, `load.py`).
-
-Which columns are to be indexed, checked against those that will be published. What stays out: making indexes; stores do.
+`plan_features` reads no file. Cleaning (`clean.py`) and loading (`load.py`) follow the plan.
 """
 
 from collections.abc import Sequence
@@ -22,42 +20,21 @@ from geo_platform.vector.field_types import published_type
 from geo_platform.vector.geometry_families import MULTI_OF, Family, family_of, has_z
 from geo_platform.vector.options import Dimension, LoadMode, MixedGeometry, VectorFeaturesOptions
 
-_TIMES = frozenset({FieldType.date, FieldType.time, FieldType.timestamp})
-
-
-def plan_indexes(options: VectorFeaturesOptions, fields: Sequence[FieldMapping]) -> IndexRequest:
-    """Raises ParameterInvalid where a column is not published, or is to have a temporal index and holds no times."""
-    types = {field.published: field.type for field in fields}
-    unknown = [
-        name
-        for name in (*options.indexes_attributes, *options.indexes_temporal)
-        if name not in types
-    ]
-    if unknown:
-        raise ParameterInvalid(
-            f"Columns to index are not published: {', '.join(unknown)}. There are: {', '.join(types) or 'none'}."
-        )
-    timeless = [name for name in options.indexes_temporal if types[name] not in _TIMES]
-    if timeless:
-        raise ParameterInvalid(
-            f"Columns for a temporal index hold no times: {', '.join(timeless)}."
-        )
-    return IndexRequest(
-        options.indexes_spatial, tuple(options.indexes_attributes), tuple(options.indexes_temporal)
-    )
-
-
 ANY_GEOMETRY = "Geometry"
-# Parsed geometries take about 1 KB a row; larger batches are no faster (measured on 500,000
+
+_TIME_TYPES = frozenset({FieldType.date, FieldType.time, FieldType.timestamp})
+# A parsed geometry takes about 1 KB a row. Larger batches are no faster (measured on 500,000
 # polygons).
-_MOST_BATCH_ROWS = 8_192
+_MAX_BATCH_ROWS = 8_192
 
 
 @dataclass(frozen=True)
 class FeaturePlan:
-    """What will be published. `schema` ends with the WKB geometry column; `family` is None where a mix is kept.
+    """What will be published, and why.
 
-    Lengths (`simplify_tolerance`, `quantize_grid`) are in units of the published CRS, `crs`. `reasons` are sentences.
+    `schema` ends with the WKB geometry column. `family` is None where mixed types are kept.
+    `dimension` is "xy" or "xyz". `simplify_tolerance` and `quantize_grid` are in units of `crs`, the
+    published CRS. `reasons` are sentences for people.
     """
 
     dataset: str
@@ -78,37 +55,37 @@ class FeaturePlan:
 
 
 def plan_features(profile: VectorProfiled, options: VectorFeaturesOptions) -> FeaturePlan:
-    """Decide everything. Raises GeometryMixed, NoGeometry, ParameterInvalid, TableNameInvalid."""
+    """Return the plan for a profiled source.
+
+    Raises GeometryMixed: the layer mixes geometry types, and `mixed_geometry` is refuse.
+    Raises NoGeometry: no geometry type was found.
+    Raises ParameterInvalid: an option names an unknown column or CRS, or append lacks key_columns.
+    Raises TableNameInvalid: `table_name` cannot be the name of a dataset.
+    """
     dataset = dataset_name(options.table_name, _default_name(profile))
     fields, schema = _fields(profile, options)
     _check_keys(options, fields)
-    family, geometry_reason = _geometry_rule(profile, options.mixed_geometry)
-    z_there = any(has_z(name) for name in profile.geometry_types)
-    dimension = "xyz" if z_there and options.dimension is Dimension.keep else "xy"
+    family, geometry_reason = _family(profile, options.mixed_geometry)
+    source_has_z = any(has_z(name) for name in profile.geometry_types)
+    dimension = "xyz" if source_has_z and options.dimension is Dimension.keep else "xy"
     crs, was_reprojected, crs_reason = _published_crs(profile, options, dimension)
-    reasons = (
-        f"The dataset is called {dataset}"
-        + (", as asked." if options.table_name else ", after the object."),
+    reasons = [
+        f"The dataset is named {dataset}, {'as requested' if options.table_name else 'after the object'}.",
         geometry_reason,
-        _dimension_reason(z_there, dimension),
+        _dimension_reason(source_has_z, dimension),
         crs_reason,
         _names_reason(fields),
-        *(
-            [f"Geometries are simplified by {options.simplify_tolerance:g}, as asked."]
-            if options.simplify_tolerance
-            else []
-        ),
-        *(
-            [f"Coordinates are snapped to a grid of {options.quantize_grid:g}, as asked."]
-            if options.quantize_grid
-            else []
-        ),
-        *(
-            ["Curves are replaced by line segments, since GeoParquet has none."]
-            if profile.has_curves
-            else []
-        ),
-    )
+    ]
+    if options.simplify_tolerance:
+        reasons.append(
+            f"Geometries are simplified by {options.simplify_tolerance:g}, as requested."
+        )
+    if options.quantize_grid:
+        reasons.append(
+            f"Coordinates are snapped to a grid of {options.quantize_grid:g}, as requested."
+        )
+    if profile.has_curves:
+        reasons.append("Curves are replaced by line segments, since GeoParquet has no curves.")
     return FeaturePlan(
         dataset=dataset,
         key_prefix=f"vectors/{options.schema_name}/{dataset}",
@@ -122,22 +99,25 @@ def plan_features(profile: VectorProfiled, options: VectorFeaturesOptions) -> Fe
         was_reprojected=was_reprojected,
         simplify_tolerance=options.simplify_tolerance,
         quantize_grid=options.quantize_grid,
-        batch_rows=min(options.chunk_size, _MOST_BATCH_ROWS),
-        indexes=plan_indexes(options, fields),
-        reasons=reasons,
+        batch_rows=min(options.chunk_size, _MAX_BATCH_ROWS),
+        indexes=_indexes(options, fields),
+        reasons=tuple(reasons),
     )
 
 
 def object_stem(key: str) -> str:
-    """`a/roads.2020.geojson` -> `roads`: what a dataset is called after, where nobody gave a name."""
+    """Return the object's name without folders and extensions: `a/roads.2020.geojson` -> `roads`.
+
+    It is the default name of a dataset.
+    """
     return key.rsplit("/", 1)[-1].split(".", 1)[0]
 
 
 def _default_name(profile: VectorProfiled) -> str:
-    """The object's name without folders and extensions, and the layer's where it was one of several."""
+    """Return the object's stem, with the layer's name appended if the file has several layers."""
     stem = object_stem(profile.source.key)
-    several = sum(layer.geometry_type is not None for layer in profile.layers) > 1
-    return f"{stem}_{profile.layer}" if several else stem
+    has_several = sum(layer.geometry_type is not None for layer in profile.layers) > 1
+    return f"{stem}_{profile.layer}" if has_several else stem
 
 
 def _fields(
@@ -160,79 +140,91 @@ def _fields(
     return mappings, pa.schema([*columns, pa.field(GEOMETRY_COLUMN, pa.binary(), nullable=False)])
 
 
-def _geometry_rule(profile: VectorProfiled, mixed: MixedGeometry) -> tuple[Family | None, str]:
-    seen = {family for name in profile.geometry_types if (family := family_of(name)) is not None}
-    if not seen:
-        raise NoGeometry(
-            f"No row of {profile.source.key} has a geometry that can be read.",
-            remedy="Check the export; every geometry is null or damaged.",
-        )
-    is_mix = len(seen) > 1 or Family.collection in seen
-    if is_mix and mixed is MixedGeometry.refuse:
-        raise GeometryMixed(
-            f"Layer {profile.layer!r} of {profile.source.key} mixes {_listed(profile.geometry_types)}."
-        )
-    only = next(iter(seen))
-    declared = next(
-        (layer.geometry_type for layer in profile.layers if layer.name == profile.layer), None
-    )
-    if is_mix:
-        return (
-            None,
-            f"The layer mixes {_listed(profile.geometry_types)}; all are kept, as asked, single parts as multi.",
-        )
-    if mixed is MixedGeometry.keep and family_of(declared or "Unknown") is None:
-        return (
-            None,
-            f"{_listed(profile.geometry_types)} were seen, but any type may follow and is kept, as asked, single parts as multi.",
-        )
-    return (
-        only,
-        f"{_listed(profile.geometry_types)} becomes {MULTI_OF[only]}, so that single and multi parts share a column.",
-    )
-
-
 def _check_keys(options: VectorFeaturesOptions, fields: Sequence[FieldMapping]) -> None:
     published = [field.published for field in fields]
     unknown = [name for name in options.key_columns if name not in published]
     if unknown:
         raise ParameterInvalid(
-            f"Key columns are not published: {', '.join(unknown)}. There are: {', '.join(published) or 'none'}."
+            f"key_columns names columns that are not published: {_listed(unknown)}. Published columns: {_listed(published) or 'none'}."
         )
     if options.mode is LoadMode.append and not options.key_columns:
         raise ParameterInvalid(
-            "Appending needs key_columns: without them a second load of the same rows would double them.",
-            remedy="Name the published columns that tell rows apart, for example key_columns parcel_id.",
+            "load_mode append needs key_columns: without them, loading the same rows again would duplicate them.",
+            remedy="Name the published columns that identify a row, for example key_columns parcel_id.",
         )
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names)
-
-
-def _dimension_reason(z_there: bool, dimension: str) -> str:
-    if dimension == "xyz":
-        return "Heights (Z) are kept, as asked; rows without one get 0."
-    return (
-        "Heights (Z) are dropped; ask for dimension keep to have them."
-        if z_there
-        else "Positions have two coordinates."
+def _indexes(options: VectorFeaturesOptions, fields: Sequence[FieldMapping]) -> IndexRequest:
+    types = {field.published: field.type for field in fields}
+    requested = (*options.indexes_attributes, *options.indexes_temporal)
+    unknown = [name for name in requested if name not in types]
+    if unknown:
+        raise ParameterInvalid(
+            f"Columns to index are not published: {_listed(unknown)}. Published columns: {_listed(list(types)) or 'none'}."
+        )
+    timeless = [name for name in options.indexes_temporal if types[name] not in _TIME_TYPES]
+    if timeless:
+        raise ParameterInvalid(
+            f"indexes_temporal names columns that hold no times: {_listed(timeless)}."
+        )
+    return IndexRequest(
+        options.indexes_spatial, tuple(options.indexes_attributes), tuple(options.indexes_temporal)
     )
+
+
+def _family(profile: VectorProfiled, mixed: MixedGeometry) -> tuple[Family | None, str]:
+    """Return the one family of the dataset, or None if any is allowed; and the reason."""
+    families = {
+        family for name in profile.geometry_types if (family := family_of(name)) is not None
+    }
+    if not families:
+        raise NoGeometry(
+            f"No row of {profile.source.key} has a readable geometry.",
+            remedy="Check the export; every geometry is null or damaged.",
+        )
+    types = _listed(profile.geometry_types)
+    is_mix = len(families) > 1 or Family.collection in families
+    if is_mix and mixed is MixedGeometry.refuse:
+        raise GeometryMixed(f"Layer {profile.layer!r} of {profile.source.key} mixes {types}.")
+    if is_mix:
+        return None, f"The layer mixes {types}. All are kept as requested, single parts as multi."
+    declared = next(
+        (layer.geometry_type for layer in profile.layers if layer.name == profile.layer), None
+    )
+    if mixed is MixedGeometry.keep and family_of(declared or "Unknown") is None:
+        return (
+            None,
+            f"Only {types} was sampled, but the layer may hold any type. All are kept as requested, single parts as multi.",
+        )
+    family = next(iter(families))
+    return (
+        family,
+        f"{types} becomes {MULTI_OF[family]}, so that single and multi parts share a column.",
+    )
+
+
+def _dimension_reason(source_has_z: bool, dimension: str) -> str:
+    if dimension == "xyz":
+        return "Heights (Z) are kept, as requested; a row without a height gets 0."
+    if source_has_z:
+        return "Heights (Z) are dropped; set dimension to keep to keep them."
+    return "Positions have two coordinates."
 
 
 def _published_crs(
     profile: VectorProfiled, options: VectorFeaturesOptions, dimension: str
 ) -> tuple[SpatialReference, bool, str]:
+    """Return the published CRS, whether coordinates are reprojected, and the reason."""
     source = CRS.from_wkt(profile.crs.wkt)
     own = source if dimension == "xyz" else horizontal(source)
     if options.target_crs is not None:
         target = parse_crs(options.target_crs, "target_crs")
         if not same_crs(own, target):
-            label = _label(reference(target, FROM_USER))
+            published = reference(target, FROM_USER)
             return (
-                reference(target, FROM_USER),
+                published,
                 True,
-                f"Coordinates are reprojected from {_label(profile.crs)} to {label}, as asked.",
+                f"Coordinates are reprojected from {_label(profile.crs)} to {_label(published)}, as requested.",
             )
     kept = profile.crs if own is source else reference(own, profile.crs.came_from)
     return kept, False, f"Coordinates stay in {_label(kept)} ({kept.came_from.replace('_', ' ')})."
@@ -243,9 +235,11 @@ def _label(crs: SpatialReference) -> str:
 
 
 def _names_reason(fields: Sequence[FieldMapping]) -> str:
+    if not fields:
+        return "The layer has no fields besides its geometry."
     renamed = sum(field.renamed_because is not None for field in fields)
-    return (
-        f"{len(fields)} fields, {renamed} of them renamed."
-        if fields
-        else "The layer has no fields besides its geometry."
-    )
+    return f"{len(fields)} fields, {renamed} of them renamed."
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names)

@@ -1,7 +1,6 @@
-"""vector_profile: what a vector source is, and which of its layers is meant.
+"""The stage vector_profile: describe a vector source, and choose one of its layers.
 
-What belongs here: the stage, and the rules that hold for every format. What stays out: how each format is read
-(`ogr_profile.py`, `csv_profile.py`, `parquet_source.py`) and what is made of it (`plan.py`).
+How each format is read is in `sources/`; what is published from it is decided in `plan.py`.
 """
 
 import codecs
@@ -17,16 +16,16 @@ from geo_platform.ports import ObjectStore
 from geo_platform.source.arrival import opened
 from geo_platform.source.formats import FORMATS
 from geo_platform.source.openable import OpenableSource
-from geo_platform.vector.crs import settle_crs
+from geo_platform.vector.crs import determine_crs
 from geo_platform.vector.extent import check_plausible
 from geo_platform.vector.options import FileExtension, VectorProfileOptions
+from geo_platform.vector.sources.common import SourceDescription
 from geo_platform.vector.sources.csv_profile import describe_csv
-from geo_platform.vector.sources.description import SourceDescription
 from geo_platform.vector.sources.ogr_profile import describe_ogr
 from geo_platform.vector.sources.parquet import describe_parquet
-from geo_platform.vector.sources.source_file import check_whole
+from geo_platform.vector.sources.source_file import check_not_truncated
 
-_SAID_FORMATS: dict[FileExtension, tuple[SourceFormat, ...]] = {
+_FORMATS_OF_EXTENSION: dict[FileExtension, tuple[SourceFormat, ...]] = {
     FileExtension.csv: (SourceFormat.csv,),
     FileExtension.geojson: (SourceFormat.geojson, SourceFormat.geojson_lines),
     FileExtension.json: (SourceFormat.geojson, SourceFormat.geojson_lines),
@@ -40,7 +39,10 @@ _SAID_FORMATS: dict[FileExtension, tuple[SourceFormat, ...]] = {
 def profile_object(
     arrived: ObjectArrived, options: VectorProfileOptions, objects: ObjectStore, *, scratch: Path
 ) -> VectorProfiled:
-    """The stage: open the object safely and profile it. Raises what `profile_vector` and the object store raise."""
+    """Open the object safely and profile it.
+
+    Raises what `profile_vector`, `opened` and the object store raise.
+    """
     with opened(objects, arrived, scratch=scratch) as source:
         return profile_vector(source, arrived, options)
 
@@ -48,21 +50,23 @@ def profile_object(
 def profile_vector(
     source: OpenableSource, arrived: ObjectArrived, options: VectorProfileOptions
 ) -> VectorProfiled:
-    """Headers, layers, fields, a sample of rows (all of them for CSV, which declares nothing).
+    """Read layers, fields, CRS, and a sample of rows; of CSV, which has no declared types, all rows.
 
-    Raises LayerAmbiguous, LayerNotFound, NoGeometry, NoFeatures, CrsMissing, CrsMismatch, BoundsImplausible,
-    FieldEncoding, ParameterInvalid, SourceUnreadable, SourceTruncated, UnsupportedFormat.
+    Raises LayerAmbiguous, LayerNotFound, NoGeometry, NoFeatures: no layer or row to publish.
+    Raises CrsMissing, CrsMismatch, BoundsImplausible: the location is unknown or impossible.
+    Raises FieldEncoding, SourceUnreadable, SourceTruncated, UnsupportedFormat: of the file.
+    Raises ParameterInvalid: of the options.
     """
-    _check_said_format(source, arrived, options.file_extension)
+    _check_file_extension(source, arrived, options.file_extension)
     _check_encoding(options.encoding)
-    check_whole(source)
+    check_not_truncated(source)
     described = _describe(source, options)
     if not described.geometry_types:
         raise NoGeometry(
-            f"No row of {source.display_name} has a geometry that can be read.",
+            f"No row of {source.display_name} has a readable geometry.",
             remedy="Check the export; every geometry is null or damaged.",
         )
-    crs, crs_findings = settle_crs(
+    crs, crs_findings = determine_crs(
         described.declared_crs,
         input_crs=options.input_crs,
         override_crs=options.override_crs,
@@ -105,22 +109,25 @@ def _describe(source: OpenableSource, options: VectorProfileOptions) -> SourceDe
 
 
 def _check_encoding(encoding: str | None) -> None:
-    """GDAL takes a code that it does not know for none at all."""
+    # GDAL ignores an encoding that it does not know.
     try:
         codecs.lookup(encoding or "utf-8")
     except LookupError as error:
         raise ParameterInvalid(
-            f"encoding: {encoding!r} is no text encoding that is known here.", parameter="encoding"
+            f"encoding: {encoding!r} is not a known text encoding.", parameter="encoding"
         ) from error
 
 
-def _check_said_format(source: OpenableSource, arrived: ObjectArrived, said: FileExtension) -> None:
-    if said is FileExtension.auto:
+def _check_file_extension(
+    source: OpenableSource, arrived: ObjectArrived, expected: FileExtension
+) -> None:
+    if expected is FileExtension.auto:
         return
     is_archive = arrived.archive_member is not None
-    fits = is_archive if said is FileExtension.zip else source.format in _SAID_FORMATS[said]
-    if not fits:
+    if expected is FileExtension.zip and is_archive:
+        return
+    if source.format not in _FORMATS_OF_EXTENSION.get(expected, ()):
         raise UnsupportedFormat(
-            f"{source.display_name} was said to be {said.value}, but its content is {FORMATS[source.format].label}.",
+            f"file_extension is {expected.value}, but the content of {source.display_name} is {FORMATS[source.format].label}.",
             remedy="Leave file_extension at auto, or send the file that was meant.",
         )

@@ -1,6 +1,7 @@
-"""Rows of a source in Arrow batches, in its order, in bounded memory, whatever its format.
+"""Stream the rows of a source in Arrow batches, in its order and in bounded memory.
 
-What belongs here: the choice of a reader, OGR's Arrow stream, curves, text that is no text. What stays out: cleaning.
+Each format's reader is in `sources/`. Here: choosing the reader, linearising curves, and checking
+text and the number of rows.
 """
 
 import re
@@ -16,8 +17,8 @@ from geo_platform.contracts.vector import VectorProfiled
 from geo_platform.errors import FieldEncoding, SourceTruncated
 from geo_platform.source.openable import OpenableSource
 from geo_platform.source.pyogrio_internals import read_linearised_wkb
+from geo_platform.vector.sources.common import RowFault, SourceBatch
 from geo_platform.vector.sources.csv_read import stream_csv_features
-from geo_platform.vector.sources.description import RowFault, SourceBatch
 from geo_platform.vector.sources.ogr import (
     encoding_to_pass,
     gdal_warnings,
@@ -26,52 +27,53 @@ from geo_platform.vector.sources.ogr import (
 )
 from geo_platform.vector.sources.ogr_stream import LayerStream, StreamedBatch
 from geo_platform.vector.sources.parquet import stream_parquet
-from geo_platform.vector.sources.source_file import COUNT_IS_BINDING
+from geo_platform.vector.sources.source_file import COUNT_IS_RELIABLE
 from geo_platform.wkb import wkb_types
 
 _DAMAGED_SHAPE = re.compile(r"Corrupted \.shp file : shape (\d+)")
 
 
 def stream_features(
-    source: OpenableSource, profile: VectorProfiled, batch_rows: int, found: dict[str, Finding]
+    source: OpenableSource, profile: VectorProfiled, batch_rows: int, findings: dict[str, Finding]
 ) -> Iterator[SourceBatch]:
-    """Every row of the chosen layer. GDAL's warnings are added to `found`.
+    """Yield every row of the profiled layer. GDAL's warnings are added to `findings`, by their text.
 
-    Raises SourceTruncated where fewer rows came than the file says it has, FieldEncoding naming row and field,
-    SourceUnreadable.
+    Raises SourceTruncated: fewer rows than the file declares, or the file ends early.
+    Raises FieldEncoding: a text value cannot be decoded; names field and row.
+    Raises NoFeatures, SourceUnreadable: of the file.
     """
     rows = 0
-    for batch in _read(source, profile, batch_rows, found):
+    for batch in _read(source, profile, batch_rows, findings):
         _check_text(batch, profile, source.display_name)
         rows += len(batch.positions) + len(batch.unread)
         yield batch
     if (
-        source.format in COUNT_IS_BINDING
+        source.format in COUNT_IS_RELIABLE
         and profile.feature_count is not None
         and rows < profile.feature_count
     ):
         raise SourceTruncated(
-            f"{source.display_name} says that it has {profile.feature_count:,} rows, but only {rows:,} could be read."
+            f"{source.display_name} declares {profile.feature_count:,} rows, but only {rows:,} could be read."
         )
 
 
 def _read(
-    source: OpenableSource, profile: VectorProfiled, batch_rows: int, found: dict[str, Finding]
+    source: OpenableSource, profile: VectorProfiled, batch_rows: int, findings: dict[str, Finding]
 ) -> Iterator[SourceBatch]:
     if source.format is SourceFormat.csv:
         return stream_csv_features(source, profile)
     if source.format is SourceFormat.geoparquet:
         return stream_parquet(source, batch_rows)
-    return _stream_ogr(source, profile, batch_rows, found)
+    return _stream_ogr(source, profile, batch_rows, findings)
 
 
 def _stream_ogr(
-    source: OpenableSource, profile: VectorProfiled, batch_rows: int, found: dict[str, Finding]
+    source: OpenableSource, profile: VectorProfiled, batch_rows: int, findings: dict[str, Finding]
 ) -> Iterator[SourceBatch]:
     encoding = encoding_to_pass(source, profile.encoding)
     at = 0
     with LayerStream(
-        source, profile.layer, encoding=encoding, batch_rows=batch_rows, found=found
+        source, profile.layer, encoding=encoding, batch_rows=batch_rows, findings=findings
     ) as stream:
         for batch in stream:
             yield _as_source_batch(batch, at, source, profile)
@@ -90,16 +92,14 @@ def _as_source_batch(
         positions,
         rows.select(kept),
         wkb,
-        faults=_damaged_shapes(batch.complaints, at, wkb),
+        faults=_damaged_shapes(batch.errors, at, wkb),
         linearised=linearised,
     )
 
 
-def _damaged_shapes(complaints: Iterable[str], at: int, wkb: pa.Array) -> dict[int, RowFault]:
-    """Records of a Shapefile that GDAL could not make sense of; it hands out a null geometry for each."""
-    named = (
-        int(match.group(1)) - at for text in complaints if (match := _DAMAGED_SHAPE.search(text))
-    )
+def _damaged_shapes(errors: Iterable[str], at: int, wkb: pa.Array) -> dict[int, RowFault]:
+    """Return the faults of damaged Shapefile records. GDAL returns a null geometry for each."""
+    named = (int(match.group(1)) - at for text in errors if (match := _DAMAGED_SHAPE.search(text)))
     fault = RowFault("GEOMETRY_UNREADABLE", "the record of the geometry is damaged")
     return {row: fault for row in named if 0 <= row < len(wkb) and not wkb[row].is_valid}
 
@@ -107,7 +107,7 @@ def _damaged_shapes(complaints: Iterable[str], at: int, wkb: pa.Array) -> dict[i
 def _linearise(
     wkb: pa.Array, at: int, source: OpenableSource, profile: VectorProfiled
 ) -> tuple[pa.Array, int]:
-    """Replace curves by what OGR makes of them (arcs in steps of 4 degrees). Only its other interface does that."""
+    """Replace curves by line segments. Return the column and the number of curves."""
     is_curve = wkb_types(wkb).is_curve
     if not is_curve.any():
         return wkb, 0
@@ -131,21 +131,18 @@ def _check_text(batch: SourceBatch, profile: VectorProfiled, display_name: str) 
         try:
             storage.validate(full=True)
         except pa.ArrowInvalid as error:
-            row = int(batch.positions[_first_bad(storage)])
+            row = int(batch.positions[_first_undecodable(storage)])
             raise FieldEncoding(
-                f"Field {profile.fields[position].name!r} of {display_name}, row {row}, is not text in {profile.encoding}.",
+                f"Field {profile.fields[position].name!r} of {display_name}, row {row}, cannot be decoded as {profile.encoding}.",
                 field=profile.fields[position].name,
                 row=row,
             ) from error
 
 
-def _first_bad(column: pa.Array) -> int:
-    """Index of the first value that is not UTF-8."""
-    for index, value in enumerate(
-        column.cast(
-            pa.binary() if pa.types.is_string(column.type) else pa.large_binary()
-        ).to_pylist()
-    ):
+def _first_undecodable(column: pa.Array) -> int:
+    """Return the index of the first value that is not UTF-8."""
+    binary = pa.binary() if pa.types.is_string(column.type) else pa.large_binary()
+    for index, value in enumerate(column.cast(binary).to_pylist()):
         try:
             (value or b"").decode()
         except UnicodeDecodeError:

@@ -1,6 +1,6 @@
-"""A small map of a dataset as PNG, drawn from a sample.
+"""Draw a small map of a dataset as PNG, from a sample of its geometries.
 
-What belongs here: drawing. What stays out: choosing rows (`sample.py`) and storing.
+The sample is chosen in `clean_stream.py`.
 """
 
 import math
@@ -24,8 +24,8 @@ _SHORT_SIDE_PX = 160
 _MARGIN_PX = 12
 _SUPERSAMPLING = 2
 _LINE_WIDTH_PX = 1.2
-_MOST_OUTLINED = 8000
-_PAPER, _FILL, _FILL_SMALL, _OUTLINE, _INK = (
+_MAX_OUTLINED = 8000
+_BACKGROUND, _FILL, _SMALL_FILL, _OUTLINE, _POINT = (
     (238, 243, 246),
     (168, 196, 150),
     (128, 164, 114),
@@ -37,15 +37,16 @@ Canvas = npt.NDArray[np.float32]
 
 
 def draw_map(wkb: Sequence[bytes], bounds: Bounds, crs: CRS) -> bytes:
-    """PNG, at most 512 pixels a side: polygons filled and outlined, lines and points in ink, north up.
+    """Return a PNG of at most 512 pixels a side, north up.
 
-    Degrees are drawn with longitudes shortened by the cosine of the middle latitude.
+    Polygons are filled and outlined, lines and points are drawn over them. In a geographic CRS,
+    longitudes are scaled by the cosine of the middle latitude.
     """
-    geometries, width, height = _in_pixels(
+    geometries, width, height = _to_pixels(
         shapely.from_wkb(np.array(wkb, dtype=object)), bounds, crs
     )
     canvas = np.empty((height, width, 3), dtype=np.float32)
-    canvas[:] = _PAPER
+    canvas[:] = _BACKGROUND
     boxes = shapely.bounds(geometries)
     is_dot = ((boxes[:, 2:] - boxes[:, :2]).max(axis=1) < _SUPERSAMPLING) & (
         shapely.get_dimensions(geometries) > 0
@@ -53,26 +54,24 @@ def draw_map(wkb: Sequence[bytes], bounds: Bounds, crs: CRS) -> bytes:
     drawn = shapely.simplify(geometries[~is_dot], 0.4, preserve_topology=False)
     dimension = shapely.get_dimensions(drawn)
     areas, lines, points = (drawn[dimension == kind] for kind in (2, 1, 0))
-    _paint(canvas, areas, _FILL)
-    _dot(canvas, boxes[is_dot])
-    _paint(canvas, shapely.boundary(areas) if len(areas) < _MOST_OUTLINED else areas[:0], _OUTLINE)
-    _paint(
-        canvas, shapely.buffer(lines, _LINE_WIDTH_PX * _SUPERSAMPLING / 2, quad_segs=2), _OUTLINE
-    )
-    _paint(
+    _draw(canvas, areas, _FILL)
+    _draw_dots(canvas, boxes[is_dot])
+    _draw(canvas, shapely.boundary(areas) if len(areas) < _MAX_OUTLINED else areas[:0], _OUTLINE)
+    _draw(canvas, shapely.buffer(lines, _LINE_WIDTH_PX * _SUPERSAMPLING / 2, quad_segs=2), _OUTLINE)
+    _draw(
         canvas,
         shapely.buffer(points, _point_radius_px(len(points)) * _SUPERSAMPLING, quad_segs=4),
-        _INK,
+        _POINT,
     )
-    return _png(_averaged(canvas))
+    return _png(_downsampled(canvas))
 
 
 def _point_radius_px(points: int) -> float:
     return 4.5 if points < 200 else 2.5 if points < 4000 else 1.2
 
 
-def _dot(canvas: Canvas, boxes: npt.NDArray[np.float64]) -> None:
-    """What is smaller than a pixel is one pixel, so that many small things still show where they are."""
+def _draw_dots(canvas: Canvas, boxes: npt.NDArray[np.float64]) -> None:
+    """Draw each geometry smaller than a pixel as one pixel, so that many small ones are visible."""
     centres = ((boxes[:, :2] + boxes[:, 2:]) / 2).astype(int)
     x = np.clip(
         centres[:, 0] // _SUPERSAMPLING * _SUPERSAMPLING, 0, canvas.shape[1] - _SUPERSAMPLING
@@ -82,13 +81,13 @@ def _dot(canvas: Canvas, boxes: npt.NDArray[np.float64]) -> None:
     )
     for across in range(_SUPERSAMPLING):
         for down in range(_SUPERSAMPLING):
-            canvas[y + down, x + across] = _FILL_SMALL
+            canvas[y + down, x + across] = _SMALL_FILL
 
 
-def _in_pixels(
+def _to_pixels(
     geometries: npt.NDArray[np.object_], bounds: Bounds, crs: CRS
 ) -> tuple[npt.NDArray[np.object_], int, int]:
-    """Geometries in pixels of the supersampled canvas, and its width and height."""
+    """Return the geometries in pixels of the supersampled canvas, and its width and height."""
     stretch = math.cos(math.radians((bounds.ymin + bounds.ymax) / 2)) if crs.is_geographic else 1.0
     span_x = max((bounds.xmax - bounds.xmin) * max(stretch, 0.1), 1e-12)
     span_y = max(bounds.ymax - bounds.ymin, 1e-12)
@@ -116,7 +115,7 @@ def _in_pixels(
     return shapely.transform(geometries, move), wide, high
 
 
-def _paint(
+def _draw(
     canvas: Canvas, geometries: npt.NDArray[np.object_], colour: tuple[int, int, int]
 ) -> None:
     shapes = [geometry for geometry in geometries if geometry is not None and not geometry.is_empty]
@@ -128,9 +127,9 @@ def _paint(
     canvas[mask] = colour
 
 
-def _averaged(canvas: Canvas) -> npt.NDArray[np.uint8]:
+def _downsampled(canvas: Canvas) -> npt.NDArray[np.uint8]:
     steps = range(_SUPERSAMPLING)
-    # Slices of the whole canvas are added in a sixth of the time that a mean over two short axes takes.
+    # Adding slices of the whole canvas takes a sixth of the time of a mean over two short axes.
     total = sum(
         (
             canvas[down::_SUPERSAMPLING, across::_SUPERSAMPLING]

@@ -1,6 +1,6 @@
-"""What a CSV file is like before its rows are read: delimiter, header, and which columns hold the geometry.
+"""The header of a CSV file: its delimiter, its columns, and which of them hold the geometry.
 
-What belongs here: rules on the header, pure but for reading the first bytes. What stays out: rows (`csv_rows.py`).
+Rows are read in `csv_read.py`.
 """
 
 import csv
@@ -16,14 +16,16 @@ from geo_platform.vector.sources.source_file import open_bytes
 
 _HEAD_BYTES = 256 * 1024
 _DELIMITERS = (",", ";", "\t", "|")
-_LONGITUDE = {"lon", "long", "lng", "longitude"}
-_LATITUDE = {"lat", "latitude"}
-_WKT = {"wkt", "geometry", "geom", "the_geom", "wkt_geom", "shape"}
+# Words of a column's name that mark it as longitude or latitude in degrees.
+_LONGITUDE_WORDS = {"lon", "long", "lng", "longitude"}
+_LATITUDE_WORDS = {"lat", "latitude"}
+# Names of columns that hold WKT.
+_WKT_NAMES = {"wkt", "geometry", "geom", "the_geom", "wkt_geom", "shape"}
 
 
 @dataclass(frozen=True)
 class CsvDialect:
-    """Header cells in order; they may repeat, so columns are meant by position."""
+    """`columns` are the header's cells in order. Names may repeat: identify columns by position."""
 
     delimiter: str
     columns: tuple[str, ...]
@@ -32,14 +34,18 @@ class CsvDialect:
 
 @dataclass(frozen=True)
 class CsvGeometry:
-    """Where the geometry is, by position: one column of WKT, or two of coordinates (x, y)."""
+    """Positions of the geometry columns: one of WKT, or two of coordinates (x, y)."""
 
     wkt: int | None = None
     lon_lat: tuple[int, int] | None = None
 
 
 def read_dialect(source: OpenableSource, encoding: str | None) -> CsvDialect:
-    """Delimiter (the one that cuts the header into most cells) and header. Raises FieldEncoding, SourceUnreadable."""
+    """Read the header. The delimiter is the one that splits it into the most cells.
+
+    Raises FieldEncoding: the first bytes are not text in `encoding` (None: UTF-8).
+    Raises SourceUnreadable: there is no header, or lines end with carriage returns only.
+    """
     with open_bytes(source) as stream:
         head = stream.read(_HEAD_BYTES)
     text = _decoded(head, encoding, source.display_name)
@@ -48,8 +54,8 @@ def read_dialect(source: OpenableSource, encoding: str | None) -> CsvDialect:
         raise SourceUnreadable(f"{source.display_name} has no header line.")
     if "\r" in text and "\n" not in text:
         raise SourceUnreadable(
-            f"The lines of {source.display_name} end with carriage returns alone.",
-            remedy="Save it with line feeds, as spreadsheets do today.",
+            f"The lines of {source.display_name} end with carriage returns only.",
+            remedy="Save it with line feeds (LF or CRLF).",
         )
     cells = {delimiter: _first_record(text, delimiter) for delimiter in _DELIMITERS}
     delimiter = max(_DELIMITERS, key=lambda candidate: len(cells[candidate]))
@@ -66,7 +72,7 @@ def _decoded(head: bytes, encoding: str | None, display_name: str) -> str:
     except UnicodeDecodeError as error:
         line = head[: error.start].count(b"\n") + 1
         raise FieldEncoding(
-            f"Line {line} of {display_name} is not text in {encoding or 'UTF-8'}.", line=line
+            f"Line {line} of {display_name} cannot be decoded as {encoding or 'UTF-8'}.", line=line
         ) from error
 
 
@@ -80,7 +86,11 @@ def _first_record(text: str, delimiter: str) -> list[str]:
 def find_geometry(
     columns: Sequence[str], options: VectorProfileOptions, display_name: str
 ) -> CsvGeometry:
-    """The user's columns, else a column named like WKT, else one longitude and one latitude. Raises NoGeometry, ParameterInvalid."""
+    """Return the user's columns, else the one named like WKT, else one longitude and one latitude.
+
+    Raises NoGeometry: none of these is found, or not unambiguously.
+    Raises ParameterInvalid: the user names a column that the file does not have, or half a pair.
+    """
     if options.wkt_column is not None:
         return CsvGeometry(wkt=_position(columns, options.wkt_column, "wkt_column", display_name))
     if options.lon_name is not None or options.lat_name is not None:
@@ -92,15 +102,15 @@ def find_geometry(
         return CsvGeometry(
             lon_lat=(x, _position(columns, options.lat_name, "lat_name", display_name))
         )
-    wkt = [position for position, name in enumerate(columns) if name.lower() in _WKT]
+    wkt = [position for position, name in enumerate(columns) if name.lower() in _WKT_NAMES]
     if len(wkt) == 1:
         return CsvGeometry(wkt=wkt[0])
-    longitudes = [position for position, name in enumerate(columns) if says_longitude(name)]
-    latitudes = [position for position, name in enumerate(columns) if says_latitude(name)]
+    longitudes = [position for position, name in enumerate(columns) if is_longitude_name(name)]
+    latitudes = [position for position, name in enumerate(columns) if is_latitude_name(name)]
     if len(longitudes) == len(latitudes) == 1:
         return CsvGeometry(lon_lat=(longitudes[0], latitudes[0]))
     raise NoGeometry(
-        f"No columns of {display_name} are plainly its geometry. It has: {', '.join(columns)}.",
+        f"The columns of {display_name} do not tell which of them hold the geometry. Its columns: {', '.join(columns)}.",
         columns=list(columns[:100]),
     )
 
@@ -108,19 +118,20 @@ def find_geometry(
 def _position(columns: Sequence[str], name: str, parameter: str, display_name: str) -> int:
     if name not in columns:
         raise ParameterInvalid(
-            f"{parameter}: {display_name} has no column {name!r}. It has: {', '.join(columns)}.",
+            f"{parameter}: {display_name} has no column {name!r}. Its columns: {', '.join(columns)}.",
             parameter=parameter,
         )
     return list(columns).index(name)
 
 
-def says_longitude(name: str) -> bool:
-    """Whether a column's name says that it holds degrees of longitude: x, east or easting do not."""
-    return bool(_words(name) & _LONGITUDE)
+def is_longitude_name(name: str) -> bool:
+    """Return whether a column's name marks it as longitude in degrees. x or easting do not."""
+    return bool(_words(name) & _LONGITUDE_WORDS)
 
 
-def says_latitude(name: str) -> bool:
-    return bool(_words(name) & _LATITUDE)
+def is_latitude_name(name: str) -> bool:
+    """Return whether a column's name marks it as latitude in degrees. y or northing do not."""
+    return bool(_words(name) & _LATITUDE_WORDS)
 
 
 def _words(name: str) -> set[str]:

@@ -1,10 +1,6 @@
-"""CSV rows with their types and geometry, for publication.
+"""Read CSV rows with their types and geometry, by pyarrow. Every line becomes a row or a fault.
 
-Rows of a CSV file in batches, by pyarrow: every line is a row or is named as unreadable.
-
-What belongs here: streaming columns. What stays out: the header (`csv_dialect.py`), types (`csv_profile.py`).
-
-Geometry from the text of CSV cells: coordinates and WKT. Pure.
+The header is read in `csv_dialect.py`, types are found in `csv_profile.py`.
 """
 
 import codecs
@@ -24,87 +20,65 @@ from geo_platform.contracts.vector import VectorProfiled
 from geo_platform.errors import FieldEncoding, NoFeatures, SourceUnreadable
 from geo_platform.source.openable import OpenableSource
 from geo_platform.vector.field_types import published_type
+from geo_platform.vector.sources.common import RowFault, SourceBatch
 from geo_platform.vector.sources.csv_dialect import CsvDialect, CsvGeometry, read_dialect
-from geo_platform.vector.sources.description import RowFault, SourceBatch
 from geo_platform.vector.sources.source_file import open_bytes
 
+_BLOCK_BYTES = 4 * 2**20
 _EWKT = re.compile(r"^\s*SRID=(\d{1,9});", re.IGNORECASE)
 _NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
-_SHOWN = 80
-
-
-def coordinates(column: pa.Array) -> npt.NDArray[np.float64]:
-    """Numbers of a text column; NaN where a cell is empty or no number. A decimal comma counts as a point."""
-    text = pc.replace_substring(column, ",", ".")
-    is_number = pc.match_substring_regex(text, _NUMBER)
-    numbers = pc.cast(pc.utf8_trim_whitespace(pc.if_else(is_number, text, None)), pa.float64())
-    return np.asarray(
-        pc.fill_null(numbers, float("nan")).to_numpy(zero_copy_only=False), dtype=np.float64
-    )
-
-
-def points(x_cells: pa.Array, y_cells: pa.Array) -> tuple[pa.Array, dict[int, RowFault]]:
-    """Points as WKB, null with a fault where a cell holds no number. Rows with both cells empty are null without one."""
-    x, y = coordinates(x_cells), coordinates(y_cells)
-    good = np.isfinite(x) & np.isfinite(y)
-    geometries = np.full(len(x), None, dtype=object)
-    geometries[good] = shapely.points(x[good], y[good])
-    faults = {}
-    for row in np.flatnonzero(~good).tolist():
-        cells = x_cells[row].as_py(), y_cells[row].as_py()
-        if cells != (None, None):
-            faults[row] = RowFault(
-                "COORDINATE_UNREADABLE",
-                f"{str(cells[0])[:_SHOWN]!r}, {str(cells[1])[:_SHOWN]!r} are no two numbers",
-            )
-    return pa.array(shapely.to_wkb(geometries), pa.binary()), faults
-
-
-def split_srid(cells: pa.Array) -> tuple[set[int], Sequence[str | None]]:
-    """The SRIDs that cells of EWKT say, and the cells without them."""
-    texts: list[str | None] = cells.to_pylist()
-    if not pc.any(pc.match_substring(cells, "SRID=", ignore_case=True)).as_py():
-        return set(), texts
-    found = {int(match.group(1)) for text in texts if text and (match := _EWKT.match(text))}
-    return found, [text and _EWKT.sub("", text) for text in texts]
-
-
-def geometries_of_wkt(cells: pa.Array) -> tuple[pa.Array, dict[int, RowFault]]:
-    """WKT as WKB, null with a fault where the text is no WKT."""
-    _, texts = split_srid(cells)
-    geometries = shapely.from_wkt(np.asarray(texts, dtype=object), on_invalid="ignore")
-    unread = np.flatnonzero(
-        shapely.is_missing(geometries) & cells.is_valid().to_numpy(zero_copy_only=False)
-    )
-    faults = {
-        row: RowFault("WKT_UNREADABLE", f"{str(texts[row])[:_SHOWN]!r} is no WKT")
-        for row in unread.tolist()
-    }
-    return pa.array(shapely.to_wkb(geometries), pa.binary()), faults
-
-
-_BLOCK_BYTES = 4 * 2**20
+# Characters of a cell that a message quotes.
+_MAX_QUOTED = 80
 
 
 @dataclass(frozen=True)
 class CsvRows:
-    """Columns by position (`c0`, `c1`, …), row numbers of the file, and rows of another width than the header's."""
+    """`columns` are named by position (`c0`, `c1`, …). `positions` are row numbers of the file.
+
+    `unread` are the rows, by number, that have more or fewer columns than the header.
+    """
 
     positions: npt.NDArray[np.int64]
     columns: pa.RecordBatch
     unread: Mapping[int, RowFault]
 
 
+def stream_csv_features(source: OpenableSource, profile: VectorProfiled) -> Iterator[SourceBatch]:
+    """Yield all rows in batches of a few megabytes.
+
+    Geometry cells are read as text, so that a bad cell rejects only its own row.
+    Raises FieldEncoding, NoFeatures, SourceUnreadable.
+    """
+    dialect = read_dialect(source, None if profile.encoding == "UTF-8" else profile.encoding)
+    geometry = _geometry_columns(dialect.columns, profile)
+    kept = [position for position in range(len(dialect.columns)) if position != geometry.wkt]
+    types = {
+        position: published_type(field)
+        for position, field in zip(kept, profile.fields, strict=True)
+    }
+    read_as = {
+        position: kind
+        for position, kind in types.items()
+        if position not in (geometry.lon_lat or ())
+    }
+    for rows in stream_csv(source, dialect, read_as):
+        yield _with_geometry(rows, kept, types, geometry)
+
+
 def stream_csv(
     source: OpenableSource, dialect: CsvDialect, types: Mapping[int, pa.DataType]
 ) -> Iterator[CsvRows]:
-    """All rows, in bounded memory; columns without a type are text, and "" is null. Raises FieldEncoding, NoFeatures, SourceUnreadable."""
+    """Yield all rows in bounded memory. `types` are by position; a column without one is text.
+
+    An empty cell is null. Raises FieldEncoding, NoFeatures, SourceUnreadable.
+    """
     malformed: dict[int, RowFault] = {}
     names = [f"c{position}" for position in range(len(dialect.columns))]
 
-    def keep_account(row: pcsv.InvalidRow) -> str:
-        said = f"{row.actual_columns} columns where the header has {row.expected_columns}"
-        malformed[row.number - 2] = RowFault("ROW_MALFORMED", said)
+    def record_malformed(row: pcsv.InvalidRow) -> str:
+        message = f"{row.actual_columns} columns, but the header has {row.expected_columns}"
+        # pyarrow counts lines from 1, and the header is line 1.
+        malformed[row.number - 2] = RowFault("ROW_MALFORMED", message)
         return "skip"
 
     with open_bytes(source) as stream, _csv_errors(source.display_name, dialect):
@@ -120,7 +94,7 @@ def stream_csv(
             parse_options=pcsv.ParseOptions(
                 delimiter=dialect.delimiter,
                 newlines_in_values=True,
-                invalid_row_handler=keep_account,
+                invalid_row_handler=record_malformed,
             ),
             convert_options=pcsv.ConvertOptions(
                 column_types={
@@ -132,19 +106,99 @@ def stream_csv(
             ),
         )
         at = 0
-        told: set[int] = set()
+        reported: set[int] = set()
         for batch in reader:
             positions, at = _positions(at, batch.num_rows, malformed)
-            fresh = {row: fault for row, fault in malformed.items() if row < at and row not in told}
-            told.update(fresh)
-            yield CsvRows(positions, batch, fresh)
-        late = {row: fault for row, fault in malformed.items() if row not in told}
-        if late:
+            new = {
+                row: fault for row, fault in malformed.items() if row < at and row not in reported
+            }
+            reported.update(new)
+            yield CsvRows(positions, batch, new)
+        rest = {row: fault for row, fault in malformed.items() if row not in reported}
+        if rest:
             yield CsvRows(
                 np.zeros(0, dtype=np.int64),
                 pa.RecordBatch.from_pylist([], schema=reader.schema),
-                late,
+                rest,
             )
+
+
+def coordinates(column: pa.Array) -> npt.NDArray[np.float64]:
+    """Return the numbers of a text column, NaN where a cell is empty or not a number.
+
+    A decimal comma is read as a decimal point.
+    """
+    text = pc.replace_substring(column, ",", ".")
+    is_number = pc.match_substring_regex(text, _NUMBER)
+    numbers = pc.cast(pc.utf8_trim_whitespace(pc.if_else(is_number, text, None)), pa.float64())
+    return np.asarray(
+        pc.fill_null(numbers, float("nan")).to_numpy(zero_copy_only=False), dtype=np.float64
+    )
+
+
+def split_srid(cells: pa.Array) -> tuple[set[int], Sequence[str | None]]:
+    """Return the SRIDs of cells of EWKT, and the cells without their SRID."""
+    texts: list[str | None] = cells.to_pylist()
+    if not pc.any(pc.match_substring(cells, "SRID=", ignore_case=True)).as_py():
+        return set(), texts
+    found = {int(match.group(1)) for text in texts if text and (match := _EWKT.match(text))}
+    return found, [text and _EWKT.sub("", text) for text in texts]
+
+
+def _geometry_columns(columns: tuple[str, ...], profile: VectorProfiled) -> CsvGeometry:
+    if profile.lon_lat_columns is not None:
+        x, y = profile.lon_lat_columns
+        return CsvGeometry(lon_lat=(columns.index(x), columns.index(y)))
+    return CsvGeometry(wkt=columns.index(profile.geometry_column or ""))
+
+
+def _with_geometry(
+    rows: CsvRows, kept: list[int], types: dict[int, pa.DataType], geometry: CsvGeometry
+) -> SourceBatch:
+    if geometry.lon_lat is not None:
+        wkb, faults = _points(
+            rows.columns.column(geometry.lon_lat[0]), rows.columns.column(geometry.lon_lat[1])
+        )
+    else:
+        wkb, faults = _wkb_of_wkt(rows.columns.column(geometry.wkt))
+    arrays = [rows.columns.column(position).cast(types[position]) for position in kept]
+    names = [rows.columns.schema.names[position] for position in kept]
+    fields = pa.RecordBatch.from_arrays(arrays, names=names) if arrays else rows.columns.select([])
+    return SourceBatch(rows.positions, fields, wkb, faults=faults, unread=rows.unread)
+
+
+def _points(x_cells: pa.Array, y_cells: pa.Array) -> tuple[pa.Array, dict[int, RowFault]]:
+    """Return points as WKB. A row with a cell that is not a number is null and has a fault.
+
+    A row with both cells empty is null without a fault.
+    """
+    x, y = coordinates(x_cells), coordinates(y_cells)
+    good = np.isfinite(x) & np.isfinite(y)
+    geometries = np.full(len(x), None, dtype=object)
+    geometries[good] = shapely.points(x[good], y[good])
+    faults = {}
+    for row in np.flatnonzero(~good).tolist():
+        cells = x_cells[row].as_py(), y_cells[row].as_py()
+        if cells != (None, None):
+            faults[row] = RowFault(
+                "COORDINATE_UNREADABLE",
+                f"{str(cells[0])[:_MAX_QUOTED]!r}, {str(cells[1])[:_MAX_QUOTED]!r} are not two numbers",
+            )
+    return pa.array(shapely.to_wkb(geometries), pa.binary()), faults
+
+
+def _wkb_of_wkt(cells: pa.Array) -> tuple[pa.Array, dict[int, RowFault]]:
+    """Return WKT as WKB. A row whose text is not WKT is null and has a fault."""
+    _, texts = split_srid(cells)
+    geometries = shapely.from_wkt(np.asarray(texts, dtype=object), on_invalid="ignore")
+    unread = np.flatnonzero(
+        shapely.is_missing(geometries) & cells.is_valid().to_numpy(zero_copy_only=False)
+    )
+    faults = {
+        row: RowFault("WKT_UNREADABLE", f"{str(texts[row])[:_MAX_QUOTED]!r} is not WKT")
+        for row in unread.tolist()
+    }
+    return pa.array(shapely.to_wkb(geometries), pa.binary()), faults
 
 
 def _python_encoding(encoding: str) -> str:
@@ -154,7 +208,7 @@ def _python_encoding(encoding: str) -> str:
 def _positions(
     first: int, rows: int, malformed: Mapping[int, RowFault]
 ) -> tuple[npt.NDArray[np.int64], int]:
-    """Row numbers of the next `rows` rows, those of malformed rows left out, and the number after the last."""
+    """Return the numbers of the next `rows` rows, skipping malformed ones, and the number after."""
     if not malformed:
         return np.arange(first, first + rows, dtype=np.int64), first + rows
     wide = np.arange(first, first + rows + len(malformed), dtype=np.int64)
@@ -164,16 +218,15 @@ def _positions(
 
 @contextmanager
 def _csv_errors(display_name: str, dialect: CsvDialect) -> Iterator[None]:
-    """Arrow's CSV errors in the platform's words."""
+    """Translate Arrow's errors into the platform's."""
     try:
         yield
     except UnicodeDecodeError as error:
-        raise FieldEncoding(f"{display_name} is not text in {dialect.encoding}.") from error
+        raise FieldEncoding(f"{display_name} cannot be decoded as {dialect.encoding}.") from error
     except pa.ArrowException as error:
         text = str(error)
-        if (
-            "Could not skip initial 1 rows" in text
-        ):  # the door has seen that the header is shorter than a block
+        # `source/` has checked that the header fits into a block, so no row follows it.
+        if "Could not skip initial 1 rows" in text:
             raise NoFeatures(f"{display_name} has a header but no rows.") from error
         if "invalid UTF8" not in text:
             raise SourceUnreadable(
@@ -187,44 +240,6 @@ def _csv_errors(display_name: str, dialect: CsvDialect) -> Iterator[None]:
         )
         where = f" (row {row.group(1)})" if row else ""
         raise FieldEncoding(
-            f"Field {field!r} of {display_name}{where} is not text in {dialect.encoding}.",
+            f"Field {field!r} of {display_name}{where} cannot be decoded as {dialect.encoding}.",
             field=field,
         ) from error
-
-
-def stream_csv_features(source: OpenableSource, profile: VectorProfiled) -> Iterator[SourceBatch]:
-    """All rows in batches of a few megabytes. Geometry cells are read as text, so that a bad one rejects its row alone."""
-    dialect = read_dialect(source, None if profile.encoding == "UTF-8" else profile.encoding)
-    place = _place(dialect.columns, profile)
-    kept = [position for position in range(len(dialect.columns)) if position != place.wkt]
-    types = {
-        position: published_type(field)
-        for position, field in zip(kept, profile.fields, strict=True)
-    }
-    read_as = {
-        position: kind for position, kind in types.items() if position not in (place.lon_lat or ())
-    }
-    for rows in stream_csv(source, dialect, read_as):
-        yield _with_geometry(rows, kept, types, place)
-
-
-def _place(columns: tuple[str, ...], profile: VectorProfiled) -> CsvGeometry:
-    if profile.lon_lat_columns is not None:
-        x, y = profile.lon_lat_columns
-        return CsvGeometry(lon_lat=(columns.index(x), columns.index(y)))
-    return CsvGeometry(wkt=columns.index(profile.geometry_column or ""))
-
-
-def _with_geometry(
-    rows: CsvRows, kept: list[int], types: dict[int, pa.DataType], place: CsvGeometry
-) -> SourceBatch:
-    if place.lon_lat is not None:
-        wkb, faults = points(
-            rows.columns.column(place.lon_lat[0]), rows.columns.column(place.lon_lat[1])
-        )
-    else:
-        wkb, faults = geometries_of_wkt(rows.columns.column(place.wkt))
-    arrays = [rows.columns.column(position).cast(types[position]) for position in kept]
-    names = [rows.columns.schema.names[position] for position in kept]
-    fields = pa.RecordBatch.from_arrays(arrays, names=names) if arrays else rows.columns.select([])
-    return SourceBatch(rows.positions, fields, wkb, faults=faults, unread=rows.unread)

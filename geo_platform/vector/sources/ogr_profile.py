@@ -1,6 +1,7 @@
-"""What a layer is, as OGR sees it: formats other than CSV and GeoParquet.
+"""Describe a layer through OGR, for all formats but CSV and GeoParquet.
 
-What belongs here: facts from OGR and from a sample of rows. What stays out: rules about them (`profile.py`, `plan.py`).
+Reads the layer's header and a sample of its rows. Rules about them are in `profile.py` and
+`plan.py`.
 """
 
 import math
@@ -19,7 +20,7 @@ from geo_platform.source.openable import OpenableSource
 from geo_platform.vector.field_types import describe_field
 from geo_platform.vector.geometry_families import has_z
 from geo_platform.vector.options import VectorProfileOptions
-from geo_platform.vector.sources.description import SourceDescription, choose_layer
+from geo_platform.vector.sources.common import SourceDescription, choose_layer
 from geo_platform.vector.sources.ogr import (
     DECODED_BY_DRIVER,
     M_DROPPED,
@@ -31,7 +32,7 @@ from geo_platform.vector.sources.ogr_stream import LayerStream
 from geo_platform.wkb import wkb_types
 
 _SAMPLE_ROWS = 2000
-# RFC 7946 section 4, OGC KML 2.3 section 6.2, and the OSM wiki: WGS 84 in every file of the format.
+# WGS 84 in every file of the format: RFC 7946 section 4, OGC KML 2.3 section 6.2, the OSM wiki.
 _FORMAT_CRS = {
     SourceFormat.geojson: "EPSG:4326",
     SourceFormat.geojson_lines: "EPSG:4326",
@@ -42,42 +43,43 @@ _FORMAT_CRS = {
 
 @dataclass(frozen=True)
 class _Sample:
-    """The first rows: Arrow fields, whether there are any, which types occur, what may be curved."""
+    """What the first rows show: their number, geometry types, curves and measures."""
 
     schema: pa.Schema
     geometry_column: str
     rows: int
-    kinds: tuple[str, ...]
+    geometry_types: tuple[str, ...]
     has_curves: bool
     has_m: bool
 
 
 def describe_ogr(source: OpenableSource, options: VectorProfileOptions) -> SourceDescription:
-    """List layers, choose one, read its description and first rows.
+    """List the layers, choose one, and read its header and first rows.
 
-    Raises LayerNotFound, LayerAmbiguous, NoGeometry, NoFeatures, FieldEncoding, SourceUnreadable, SourceTruncated.
+    Raises LayerNotFound, LayerAmbiguous, NoGeometry, NoFeatures: no layer or row to publish.
+    Raises FieldEncoding, SourceUnreadable, SourceTruncated: of the file.
     """
-    found: dict[str, Finding] = {}
+    findings: dict[str, Finding] = {}
     layers = tuple(
-        VectorLayer(name=name, geometry_type=kind) for name, kind in layer_list(source, found)
+        VectorLayer(name=name, geometry_type=kind) for name, kind in layer_list(source, findings)
     )
     chosen = choose_layer(layers, options.layer_name, source.display_name)
     info = layer_info(
         source,
         chosen.name,
         options.encoding if source.format is SourceFormat.shapefile else None,
-        found,
+        findings,
     )
     encoding = _encoding(source, options, str(info["encoding"] or "UTF-8"))
-    sample = _sample(source, chosen.name, encoding_to_pass(source, encoding), found)
+    sample = _sample(source, chosen.name, encoding_to_pass(source, encoding), findings)
     if info["features"] > 0 and sample.rows == 0:
         raise SourceTruncated(
-            f"{source.display_name} says that it has {info['features']:,} rows, but none could be read."
+            f"{source.display_name} declares {info['features']:,} rows, but none could be read."
         )
     if sample.rows == 0:
         raise NoFeatures(f"Layer {chosen.name!r} of {source.display_name} has no rows.")
     if sample.has_m:
-        found.setdefault(M_DROPPED.message, M_DROPPED)
+        findings.setdefault(M_DROPPED.message, M_DROPPED)
     return SourceDescription(
         driver=str(info["driver"]),
         layers=layers,
@@ -91,48 +93,59 @@ def describe_ogr(source: OpenableSource, options: VectorProfileOptions) -> Sourc
         extent=_extent(info["total_bounds"]),
         encoding=encoding,
         has_curves=sample.has_curves,
-        warnings=(*found.values(), *_encoding_findings(source, options, info)),
+        warnings=(*findings.values(), *_encoding_findings(source, options, info)),
     )
 
 
-def _encoding(source: OpenableSource, options: VectorProfileOptions, found: str) -> str:
-    """Only a shapefile's text is not UTF-8 by its format. Where its .cpg or .dbf says what it is, GDAL decodes it itself."""
+def _encoding(source: OpenableSource, options: VectorProfileOptions, declared: str) -> str:
+    """Return the encoding of text. Only a Shapefile's may be other than UTF-8.
+
+    GDAL decodes the text itself where the .cpg or .dbf declares an encoding, and reports UTF-8.
+    """
     if source.format is not SourceFormat.shapefile:
         return "UTF-8"
     if options.encoding is not None:
         return options.encoding
-    return DECODED_BY_DRIVER if found == "UTF-8" else found
+    return DECODED_BY_DRIVER if declared == "UTF-8" else declared
 
 
 def _sample(
-    source: OpenableSource, layer: str, encoding: str | None, found: dict[str, Finding]
+    source: OpenableSource, layer: str, encoding: str | None, findings: dict[str, Finding]
 ) -> _Sample:
-    """The first rows, and on to the first row that has a geometry."""
-    rows, kinds, curves, measured = 0, set[str](), False, False
+    """Read the first rows, and more until a row has a geometry."""
+    rows, geometry_types, has_curves, has_m = 0, set[str](), False, False
     with LayerStream(
-        source, layer, encoding=encoding, batch_rows=_SAMPLE_ROWS, found=found
+        source, layer, encoding=encoding, batch_rows=_SAMPLE_ROWS, findings=findings
     ) as stream:
         for batch in stream:
             rows += batch.rows.num_rows
-            seen = wkb_types(batch.rows.column(stream.geometry_column))
-            kinds |= set(seen.names())
-            curves = curves or bool(seen.is_curve.any())
-            measured = measured or bool(seen.has_m.any())
-            if kinds:
+            types = wkb_types(batch.rows.column(stream.geometry_column))
+            geometry_types |= set(types.names())
+            has_curves = has_curves or bool(types.is_curve.any())
+            has_m = has_m or bool(types.has_m.any())
+            if geometry_types:
                 break
         return _Sample(
-            stream.schema, stream.geometry_column, rows, tuple(sorted(kinds)), curves, measured
+            schema=stream.schema,
+            geometry_column=stream.geometry_column,
+            rows=rows,
+            geometry_types=tuple(sorted(geometry_types)),
+            has_curves=has_curves,
+            has_m=has_m,
         )
 
 
 def _geometry_types(declared: str, sample: _Sample) -> tuple[str, ...]:
-    """The declared type where the format declares one; single and multi parts may both occur under it."""
+    """Return the declared type, if there is one, and the sampled types.
+
+    A declared type does not tell whether single or multi parts occur.
+    """
     if declared in ("Unknown", "Geometry", "GeometryCollection") or declared.startswith("Unknown"):
-        return sample.kinds
+        return sample.geometry_types
     kind = declared.removeprefix("2.5D ").removeprefix("Measured ").removeprefix("3D ")
-    z = has_z(declared) or any(has_z(name) for name in sample.kinds)
+    z = has_z(declared) or any(has_z(name) for name in sample.geometry_types)
     base = kind.split(" ")[0]
-    return tuple(sorted({base + (" Z" if z else ""), *sample.kinds}))
+    return tuple(sorted({base + (" Z" if z else ""), *sample.geometry_types}))
 
 
 def _fields(sample: _Sample, info: dict[str, Any]) -> tuple[SourceField, ...]:
@@ -169,7 +182,7 @@ def _encoding_findings(
         return (
             Finding(
                 code="ENCODING_IGNORED",
-                message="This format is always UTF-8; encoding was not used.",
+                message="This format is always UTF-8; the option encoding was ignored.",
             ),
         )
     if (
@@ -177,6 +190,8 @@ def _encoding_findings(
         and options.encoding is None
         and info["encoding"] == "ISO-8859-1"
     ):
-        said = "The shapefile says ISO-8859-1 or nothing about its encoding; if letters look wrong, give encoding."
-        return (Finding(code="ENCODING_ASSUMED", message=said),)
+        message = (
+            "The Shapefile declares ISO-8859-1 or no encoding; if letters look wrong, set encoding."
+        )
+        return (Finding(code="ENCODING_ASSUMED", message=message),)
     return ()

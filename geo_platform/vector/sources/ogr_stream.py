@@ -1,7 +1,7 @@
-"""A layer's rows from OGR in Arrow batches, with what GDAL said while it read them.
+"""Stream a layer's rows from OGR in Arrow batches, with GDAL's errors for each batch.
 
-What belongs here: opening the stream, opening it again where one feature is larger than a batch may be, GDAL's complaints.
-What stays out: what the rows become (`read.py`), settings and translation of errors (`ogr.py`).
+Reopens the stream with a larger limit when a feature does not fit a batch. Settings and translation
+of errors are in `ogr.py`.
 """
 
 from collections.abc import Iterator
@@ -18,30 +18,32 @@ from geo_platform.errors import SourceTruncated
 from geo_platform.source.openable import OpenableSource
 from geo_platform.vector.sources.ogr import (
     BATCH_BYTES,
+    configure_gdal,
     gdal_warnings,
     ogr_errors,
     open_options,
     set_batch_bytes,
-    settle_gdal,
 )
 
-LARGEST_FEATURE_BYTES = 1024**3
+_MAX_FEATURE_BYTES = 1024**3
+# Of GDAL's message about a feature above the batch limit.
 _TOO_LARGE = "Too large feature"
-_ROWS_WHERE_FEATURES_ARE_LARGE = 64
+# Rows per batch once such a feature was found.
+_ROWS_OF_LARGE_FEATURES = 64
 
 
 @dataclass(frozen=True)
 class StreamedBatch:
-    """`complaints`: errors that GDAL met and read on from, in its own words."""
+    """`errors` are the texts of errors that GDAL reported and read on from."""
 
     rows: pa.RecordBatch
-    complaints: tuple[str, ...]
+    errors: tuple[str, ...]
 
 
 class LayerStream:
-    """Used as a context; iterated once. GDAL's warnings and complaints are added to `found`.
+    """A context manager that is iterated once. GDAL's messages are added to `findings`.
 
-    Raises SourceTruncated, SourceUnreadable, FieldEncoding, while opening and while iterating.
+    Opening and iterating raise SourceTruncated, SourceUnreadable, FieldEncoding.
     """
 
     def __init__(
@@ -51,18 +53,18 @@ class LayerStream:
         *,
         encoding: str | None,
         batch_rows: int,
-        found: dict[str, Finding],
+        findings: dict[str, Finding],
     ) -> None:
         self._source = source
         self._layer = layer
         self._encoding = encoding
         self._batch_rows = batch_rows
-        self._found = found
+        self._findings = findings
         self._open = ExitStack()
         self._batch_bytes = BATCH_BYTES
 
     def __enter__(self) -> Self:
-        settle_gdal()
+        configure_gdal()
         self._reopen(skip=0)
         return self
 
@@ -90,7 +92,7 @@ class LayerStream:
     def _reopen(self, *, skip: int) -> None:
         self._open.close()
         set_batch_bytes(self._batch_bytes)
-        with ogr_errors(self._source.display_name), gdal_warnings(self._found):
+        with ogr_errors(self._source.display_name), gdal_warnings(self._findings):
             self._meta, self._reader = self._open.enter_context(
                 pyogrio.open_arrow(
                     self._source.gdal_path,
@@ -104,28 +106,33 @@ class LayerStream:
             )
 
     def _next(self, at: int) -> StreamedBatch | None:
-        """One batch; messages are caught around each, not across the caller's work in between."""
+        """Return the next batch, or None at the end. `at` is the number of rows returned before.
+
+        Messages are captured around each read only, not while the caller works.
+        """
         while True:
-            with ogr_errors(self._source.display_name), gdal_warnings(self._found) as complaints:
+            with ogr_errors(self._source.display_name), gdal_warnings(self._findings) as errors:
                 try:
-                    rows: Any = self._reader.read_next_batch()
+                    result: Any = self._reader.read_next_batch()
                 except StopIteration:
-                    rows = None
+                    result = None
                 except (pa.ArrowException, OSError) as error:
-                    if _TOO_LARGE not in str(error) or self._batch_bytes >= LARGEST_FEATURE_BYTES:
+                    if _TOO_LARGE not in str(error) or self._batch_bytes >= _MAX_FEATURE_BYTES:
                         raise
-                    rows = error
-            self._judge(complaints)
-            if not isinstance(rows, BaseException):
-                return None if rows is None else StreamedBatch(rows, tuple(complaints))
+                    result = error
+            self._check(errors)
+            if result is None:
+                return None
+            if not isinstance(result, BaseException):
+                return StreamedBatch(result, tuple(errors))
             self._batch_bytes *= 4
-            self._batch_rows = min(self._batch_rows, _ROWS_WHERE_FEATURES_ARE_LARGE)
+            self._batch_rows = min(self._batch_rows, _ROWS_OF_LARGE_FEATURES)
             self._reopen(skip=at)
 
-    def _judge(self, complaints: list[str]) -> None:
-        """OSM's driver reports a block that it cannot read and then ends as if the file did. Raises SourceTruncated."""
-        if complaints and self._source.format is SourceFormat.osm_pbf:
+    def _check(self, errors: list[str]) -> None:
+        # The OSM driver reports a block that it cannot read, and then ends as if the file did.
+        if errors and self._source.format is SourceFormat.osm_pbf:
             raise SourceTruncated(
                 f"{self._source.display_name} ends too early or is damaged inside.",
-                gdal=complaints[0][:500],
+                gdal=errors[0][:500],
             )

@@ -1,7 +1,7 @@
-"""GeoParquet sources, read by pyarrow: the `geo` metadata, its fields, its rows.
+"""Read GeoParquet sources by pyarrow: the `geo` metadata, the fields and the rows.
 
-What belongs here: reading. What stays out: writing GeoParquet (`storage/local/geoparquet.py`).
-Source: GeoParquet 1.1.0. A missing `crs` means OGC:CRS84 by that specification; a null one means that nobody knows.
+Source: GeoParquet 1.1.0. There, a missing `crs` means OGC:CRS84, and a null one that it is unknown.
+Writing GeoParquet is in `storage/local/geoparquet.py`.
 """
 
 import json
@@ -26,17 +26,26 @@ from geo_platform.errors import (
 from geo_platform.grid import Bounds
 from geo_platform.source.openable import OpenableSource
 from geo_platform.vector.field_types import describe_field
-from geo_platform.vector.sources.description import SourceBatch, SourceDescription, choose_layer
+from geo_platform.vector.sources.common import (
+    SourceBatch,
+    SourceDescription,
+    choose_layer,
+    layer_name_of,
+)
 from geo_platform.vector.sources.source_file import open_bytes
 from geo_platform.wkb import wkb_types
 
 _BUFFER_BYTES = 2**20
 _SAMPLE_ROWS = 1000
+_TRUNCATION_SIGNS = ("footer", "end of", "truncat", "couldn't deserialize")
 
 
 @dataclass(frozen=True)
-class _Geo:
-    """The part of the metadata that reading needs."""
+class _GeoMetadata:
+    """The parts of the file's `geo` metadata that reading needs.
+
+    `column` is the entry of the primary geometry column. `own_bbox_column` is its covering column.
+    """
 
     primary: str
     column: dict[str, Any]
@@ -44,72 +53,17 @@ class _Geo:
     other_geometries: tuple[str, ...]
 
 
-@contextmanager
-def _opened(source: OpenableSource) -> Iterator[pq.ParquetFile]:
-    with open_bytes(source) as stream:
-        try:
-            yield pq.ParquetFile(stream, buffer_size=_BUFFER_BYTES, pre_buffer=False)
-        except pa.ArrowException as error:
-            text = str(error)
-            if (
-                "footer" in text
-                or "end of" in text.lower()
-                or "truncat" in text.lower()
-                or "Couldn't deserialize" in text
-            ):
-                raise SourceTruncated(
-                    f"{source.display_name} ends too early or is damaged inside.", arrow=text[:500]
-                ) from error
-            raise SourceUnreadable(
-                f"{source.display_name} cannot be read as GeoParquet.", arrow=text[:500]
-            ) from error
-
-
-def _geo(file: pq.ParquetFile, display_name: str) -> _Geo:
-    text = (file.schema_arrow.metadata or {}).get(b"geo")
-    if text is None:
-        raise NoGeometry(
-            f"{display_name} is Parquet without GeoParquet metadata.",
-            remedy="Write it as GeoParquet, for example with geopandas' to_parquet.",
-        )
-    try:
-        geo = json.loads(text)
-        primary, columns = geo["primary_column"], geo["columns"]
-        column = columns[primary]
-    except (ValueError, KeyError, TypeError) as error:
-        raise SourceUnreadable(f"The GeoParquet metadata of {display_name} is broken.") from error
-    if primary not in file.schema_arrow.names:
-        raise SourceUnreadable(
-            f"{display_name} says that its geometry is in {primary!r}, which it does not have."
-        )
-    if column.get("encoding") != "WKB":
-        raise UnsupportedFormat(
-            f"{display_name} has its geometry in the encoding {column.get('encoding')!r}; only WKB is read.",
-            remedy="Write it with geometry_encoding='WKB'.",
-        )
-    covering = (column.get("covering") or {}).get("bbox", {}).get("xmin", [None])
-    others = tuple(name for name in columns if name != primary)
-    return _Geo(primary, column, covering[0] if covering and len(covering) > 1 else None, others)
-
-
-def _attribute_positions(file: pq.ParquetFile, geo: _Geo) -> list[int]:
-    return [
-        position
-        for position, name in enumerate(file.schema_arrow.names)
-        if name not in (geo.primary, geo.own_bbox_column)
-    ]
-
-
 def describe_parquet(source: OpenableSource, layer_name: str | None) -> SourceDescription:
-    """Read the footer and the first rows.
+    """Describe the file by its footer and its first rows.
 
-    Raises NoGeometry, NoFeatures, SourceUnreadable, SourceTruncated, UnsupportedFormat, LayerNotFound.
+    Raises NoGeometry, NoFeatures, LayerNotFound: no layer or row to publish.
+    Raises SourceUnreadable, SourceTruncated, UnsupportedFormat: of the file.
     """
     with _opened(source) as file:
-        geo = _geo(file, source.display_name)
+        geo = _geo_metadata(file, source.display_name)
         declared = tuple(geo.column.get("geometry_types") or ())
         layer = VectorLayer(
-            name=_stem(source.display_name),
+            name=layer_name_of(source.display_name),
             geometry_type=declared[0] if len(declared) == 1 else "Unknown",
         )
         choose_layer([layer], layer_name, source.display_name)
@@ -135,12 +89,85 @@ def describe_parquet(source: OpenableSource, layer_name: str | None) -> SourceDe
         )
 
 
-def _stem(display_name: str) -> str:
-    return display_name.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0]
+def stream_parquet(source: OpenableSource, batch_rows: int) -> Iterator[SourceBatch]:
+    """Yield all rows in batches of at most `batch_rows`. Row groups are decoded page by page."""
+    with _opened(source) as file:
+        geo = _geo_metadata(file, source.display_name)
+        kept = _attribute_positions(file, geo)
+        schema = pa.schema([file.schema_arrow.field(position) for position in kept])
+        at = 0
+        own = [] if geo.own_bbox_column is None else [geo.own_bbox_column]
+        names = [name for name in file.schema_arrow.names if name not in own]
+        for batch in file.iter_batches(batch_size=batch_rows, columns=names, use_threads=True):
+            columns = {
+                name: batch.column(position) for position, name in enumerate(batch.schema.names)
+            }
+            fields = _record_batch(
+                [columns[schema.field(i).name] for i in range(len(schema))], schema, batch.num_rows
+            )
+            yield SourceBatch(
+                np.arange(at, at + batch.num_rows, dtype=np.int64),
+                fields,
+                _wkb(columns[geo.primary]),
+            )
+            at += batch.num_rows
 
 
-def _sampled_types(file: pq.ParquetFile, geo: _Geo) -> tuple[str, ...]:
-    """Types of the first rows that have a geometry."""
+@contextmanager
+def _opened(source: OpenableSource) -> Iterator[pq.ParquetFile]:
+    with open_bytes(source) as stream:
+        try:
+            yield pq.ParquetFile(stream, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+        except pa.ArrowException as error:
+            text = str(error)
+            if any(sign in text.lower() for sign in _TRUNCATION_SIGNS):
+                raise SourceTruncated(
+                    f"{source.display_name} ends too early or is damaged inside.", arrow=text[:500]
+                ) from error
+            raise SourceUnreadable(
+                f"{source.display_name} cannot be read as GeoParquet.", arrow=text[:500]
+            ) from error
+
+
+def _geo_metadata(file: pq.ParquetFile, display_name: str) -> _GeoMetadata:
+    text = (file.schema_arrow.metadata or {}).get(b"geo")
+    if text is None:
+        raise NoGeometry(
+            f"{display_name} is Parquet without GeoParquet metadata.",
+            remedy="Write it as GeoParquet, for example with geopandas' to_parquet.",
+        )
+    try:
+        geo = json.loads(text)
+        primary, columns = geo["primary_column"], geo["columns"]
+        column = columns[primary]
+    except (ValueError, KeyError, TypeError) as error:
+        raise SourceUnreadable(f"The GeoParquet metadata of {display_name} is invalid.") from error
+    if primary not in file.schema_arrow.names:
+        raise SourceUnreadable(
+            f"{display_name} declares {primary!r} as its geometry column, but has no such column."
+        )
+    if column.get("encoding") != "WKB":
+        raise UnsupportedFormat(
+            f"{display_name} has its geometry in the encoding {column.get('encoding')!r}; only WKB is supported.",
+            remedy="Write it with geometry_encoding='WKB'.",
+        )
+    covering = (column.get("covering") or {}).get("bbox", {}).get("xmin", [None])
+    others = tuple(name for name in columns if name != primary)
+    return _GeoMetadata(
+        primary, column, covering[0] if covering and len(covering) > 1 else None, others
+    )
+
+
+def _attribute_positions(file: pq.ParquetFile, geo: _GeoMetadata) -> list[int]:
+    return [
+        position
+        for position, name in enumerate(file.schema_arrow.names)
+        if name not in (geo.primary, geo.own_bbox_column)
+    ]
+
+
+def _sampled_types(file: pq.ParquetFile, geo: _GeoMetadata) -> tuple[str, ...]:
+    """Return the types of the first batch that has a geometry."""
     for batch in file.iter_batches(
         batch_size=_SAMPLE_ROWS, columns=[geo.primary], use_threads=False
     ):
@@ -173,7 +200,7 @@ def _extent(bbox: list[float] | None) -> Bounds | None:
     )
 
 
-def _warnings(geo: _Geo) -> tuple[Finding, ...]:
+def _warnings(geo: _GeoMetadata) -> tuple[Finding, ...]:
     found = []
     if geo.other_geometries:
         names = ", ".join(map(repr, geo.other_geometries))
@@ -187,7 +214,7 @@ def _warnings(geo: _Geo) -> tuple[Finding, ...]:
         found.append(
             Finding(
                 code="EDGES_SPHERICAL",
-                message="The source's edges follow the sphere; they are treated as straight in its CRS.",
+                message="The source declares spherical edges; they are treated as straight in its CRS.",
             )
         )
     return tuple(found)
@@ -196,30 +223,6 @@ def _warnings(geo: _Geo) -> tuple[Finding, ...]:
 def _wkb(column: pa.Array) -> pa.Array:
     storage = column.storage if isinstance(column, pa.ExtensionArray) else column
     return storage if pa.types.is_binary(storage.type) else storage.cast(pa.binary())
-
-
-def stream_parquet(source: OpenableSource, batch_rows: int) -> Iterator[SourceBatch]:
-    """All rows in batches; a row group is decoded page by page."""
-    with _opened(source) as file:
-        geo = _geo(file, source.display_name)
-        kept = _attribute_positions(file, geo)
-        schema = pa.schema([file.schema_arrow.field(position) for position in kept])
-        at = 0
-        own = [] if geo.own_bbox_column is None else [geo.own_bbox_column]
-        names = [name for name in file.schema_arrow.names if name not in own]
-        for batch in file.iter_batches(batch_size=batch_rows, columns=names, use_threads=True):
-            columns = {
-                name: batch.column(position) for position, name in enumerate(batch.schema.names)
-            }
-            fields = _record_batch(
-                [columns[schema.field(i).name] for i in range(len(schema))], schema, batch.num_rows
-            )
-            yield SourceBatch(
-                np.arange(at, at + batch.num_rows, dtype=np.int64),
-                fields,
-                _wkb(columns[geo.primary]),
-            )
-            at += batch.num_rows
 
 
 def _record_batch(arrays: list[pa.Array], schema: pa.Schema, rows: int) -> pa.RecordBatch:

@@ -9,10 +9,10 @@ from pyproj import CRS
 
 from geo_platform.crs import reference
 from geo_platform.ports import IndexRequest
-from geo_platform.vector.clean import _spliced, clean_batch, make_valid
+from geo_platform.vector.clean import _merge_in_order, clean_batch, make_valid
 from geo_platform.vector.geometry_families import Family
 from geo_platform.vector.plan import FeaturePlan
-from geo_platform.vector.sources.description import SourceBatch
+from geo_platform.vector.sources.common import SourceBatch
 
 COORDINATE = st.integers(-8, 8).map(float) | st.floats(-80, 80, allow_nan=False)
 RING = st.lists(st.tuples(COORDINATE, COORDINATE), min_size=3, max_size=9).map(
@@ -132,4 +132,4 @@ def test_rows_written_anew_stand_where_they_stood_and_rejected_ones_are_left_out
         for number, row in enumerate(rows)
         if row != "rejected"
     ]
-    assert _spliced(own, anew, kept, good).to_pylist() == expected
+    assert _merge_in_order(own, anew, kept, good).to_pylist() == expected

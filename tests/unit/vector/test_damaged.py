@@ -160,7 +160,7 @@ def test_geoparquet_of_bytes_that_are_no_geometry(platform: Platform, tmp_path: 
     geo = b'{"version":"1.0.0","primary_column":"geometry","columns":{"geometry":{"encoding":"WKB","geometry_types":[]}}}'
     table = pa.table({"a": [1, 2], "geometry": pa.array([b"garbage", b"\x01\x01"])})
     pq.write_table(table.replace_schema_metadata({"geo": geo}), tmp_path / "bytes.parquet")
-    with pytest.raises(errors.NoGeometry, match="can be read"):
+    with pytest.raises(errors.NoGeometry, match="readable geometry"):
         platform.profile(tmp_path / "bytes.parquet")
 
 

@@ -125,16 +125,16 @@ def test_all_null_geometries_are_no_geometry(
     path = write(
         parcels.set_geometry("geometry").set_crs(4326), "nulls.gpkg", geometry_type="Polygon"
     )
-    with pytest.raises(errors.NoGeometry, match="Not one of the 5 rows"):
+    with pytest.raises(errors.NoGeometry, match="None of the 5 rows"):
         platform.load(platform.profile(path))
 
 
-def test_said_format_is_held_against_the_content(
+def test_file_extension_must_match_the_content(
     platform: Platform, parcels: geopandas.GeoDataFrame, write: Write
 ) -> None:
     path = write(parcels, "p.gpkg")
     assert platform.profile(path, file_extension="gpkg").driver == "GPKG"
-    with pytest.raises(errors.UnsupportedFormat, match="said to be csv"):
+    with pytest.raises(errors.UnsupportedFormat, match="file_extension is csv"):
         platform.profile(path, file_extension="csv")
 
 

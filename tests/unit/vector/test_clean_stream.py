@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from geo_platform.vector.accounts import map_in_order
+from geo_platform.vector.clean_stream import map_in_order
 
 
 def test_results_keep_the_order_of_their_items() -> None:

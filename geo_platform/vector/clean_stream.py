@@ -1,0 +1,213 @@
+"""Clean a source's batches in parallel, count every row, list rejected rows, sample for the map.
+
+How one batch is cleaned is in `clean.py`.
+"""
+
+import gc
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from geo_platform.errors import GeometryUnrepairable, NoFeatures, NoGeometry
+from geo_platform.loading import set_aside
+from geo_platform.vector.clean import REJECTED_SCHEMA, CleanedBatch, clean_batch
+from geo_platform.vector.plan import FeaturePlan
+from geo_platform.vector.sources.common import SourceBatch
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# Each thread holds a batch in memory. More than four save little time.
+_MAX_THREADS = 4
+_MAX_SAMPLED_ROWS = 24_000
+_MAX_SAMPLED_BYTES = 48 * 2**20
+# New objects after which the garbage collector runs: those of a few batches.
+_GC_THRESHOLD = 100_000
+_NO_GEOMETRY = {"NULL_GEOMETRY", "EMPTY_GEOMETRY"}
+
+
+class GeometrySample:
+    """Every n-th geometry, spread over all rows. n doubles when the sample reaches its limit."""
+
+    def __init__(self) -> None:
+        self._wkb: list[bytes] = []
+        self._bytes = 0
+        self._step = 1
+        self._rows_seen = 0
+
+    @property
+    def wkb(self) -> list[bytes]:
+        return self._wkb
+
+    def add(self, wkb: pa.Array) -> None:
+        """Take the sampled rows of one more batch."""
+        rows = np.arange(-self._rows_seen % self._step, len(wkb), self._step)
+        self._rows_seen += len(wkb)
+        added = wkb.take(pa.array(rows)).to_pylist()
+        self._wkb += added
+        self._bytes += sum(map(len, added))
+        while self._is_too_large():
+            self._wkb = self._wkb[::2]
+            self._bytes = sum(map(len, self._wkb))
+            self._step *= 2
+
+    def _is_too_large(self) -> bool:
+        rows = len(self._wkb)
+        return rows > _MAX_SAMPLED_ROWS or (self._bytes > _MAX_SAMPLED_BYTES and rows > 1)
+
+
+class CleanStream:
+    """Cleans batches and counts their rows: each ends in `inserted` or in one of `reasons`.
+
+    Rejected rows are written to `rejected_path`. `notify` is called with a progress text per batch.
+    """
+
+    def __init__(
+        self,
+        plan: FeaturePlan,
+        *,
+        display_name: str,
+        rejected_path: Path,
+        notify: Callable[[str], None] | None,
+    ) -> None:
+        self.read = 0
+        self.inserted = 0
+        self.repaired = 0
+        self.linearised = 0
+        self.reasons: Counter[str] = Counter()
+        self.sample = GeometrySample()
+        self.rejected_path = rejected_path
+        self._plan = plan
+        self._display_name = display_name
+        self._notify = notify
+        self._writer: pq.ParquetWriter | None = None
+
+    @property
+    def rejected(self) -> int:
+        return self.reasons.total()
+
+    def clean(self, source: Iterable[SourceBatch]) -> Iterator[pa.RecordBatch]:
+        """Yield the rows to publish, in the plan's schema and in the source's order.
+
+        Raises GeometryMixed: a row has another type than the plan allows.
+        Raises NoFeatures, NoGeometry, GeometryUnrepairable: after the last batch, no row was left.
+        """
+        try:
+            with _less_garbage_collection():
+                for batch, cleaned in map_in_order(
+                    partial(clean_batch, plan=self._plan), source, threads=_thread_count()
+                ):
+                    self._count(batch, cleaned)
+                    if cleaned.clean.num_rows:
+                        yield cleaned.clean
+        finally:
+            if self._writer is not None:
+                self._writer.close()
+        if self.inserted == 0:
+            self._refuse()
+
+    def assert_balanced(self, published: int) -> None:
+        """Check that read = inserted + rejected, and that the store holds what was inserted.
+
+        Raises AssertionError: rows were lost or doubled, which is a fault of this code.
+        """
+        if self.read != self.inserted + self.rejected or self.inserted != published:
+            raise AssertionError(
+                f"{self.read} rows read, {self.inserted} inserted, {self.rejected} rejected, {published} in the store"
+            )
+
+    def _count(self, batch: SourceBatch, cleaned: CleanedBatch) -> None:
+        self.read += len(batch.positions) + len(batch.unread)
+        self.inserted += cleaned.clean.num_rows
+        self.repaired += cleaned.repaired
+        self.linearised += batch.linearised
+        self.sample.add(cleaned.clean.column(cleaned.clean.num_columns - 1))
+        if cleaned.rejected.num_rows:
+            self.reasons.update(cleaned.rejected.column("reason").to_pylist())
+            if self._writer is None:
+                self._writer = pq.ParquetWriter(
+                    self.rejected_path, REJECTED_SCHEMA, compression="zstd"
+                )
+            self._writer.write_batch(cleaned.rejected)
+        if self._notify is not None:
+            self._notify(f"{self.read:,} rows read, {self.rejected:,} rejected")
+
+    def _refuse(self) -> None:
+        counts = ", ".join(f"{rows:,} {reason}" for reason, rows in sorted(self.reasons.items()))
+        if self.read == 0:
+            raise NoFeatures(f"{self._display_name} has no rows.")
+        if set(self.reasons) <= _NO_GEOMETRY:
+            raise NoGeometry(
+                f"None of the {self.read:,} rows of {self._display_name} has a geometry.",
+                remedy="Check the export.",
+                reasons=dict(self.reasons),
+            )
+        raise GeometryUnrepairable(
+            f"None of the {self.read:,} rows of {self._display_name} can be published: {counts}.",
+            reasons=dict(self.reasons),
+        )
+
+
+def map_in_order(
+    work: Callable[[Item], Result], items: Iterable[Item], *, threads: int
+) -> Iterator[tuple[Item, Result]]:
+    """Apply `work` to the items in threads. Yield each item with its result, in the items' order.
+
+    Items are taken in the caller's thread, at most `threads` ahead of the results. Pays off only if
+    `work` releases the GIL, as GEOS and Arrow do. An exception of `work` or `items` is raised after
+    the results of all items before it.
+    """
+    failed: Exception | None = None
+    pending: deque[tuple[Item, Future[Result]]] = deque()
+    source = iter(items)
+    with ThreadPoolExecutor(threads, thread_name_prefix="in-order") as pool:
+        try:
+            while failed is None:
+                try:
+                    item = next(source)
+                except StopIteration:
+                    break
+                except Exception as error:  # noqa: BLE001  # raised below, after earlier results
+                    failed = error
+                    break
+                pending.append((item, pool.submit(work, item)))
+                if len(pending) > threads:
+                    yield _first_result(pending)
+            while pending:
+                yield _first_result(pending)
+        finally:
+            for _, future in pending:
+                future.cancel()
+    if failed is not None:
+        raise failed
+
+
+def _first_result(pending: deque[tuple[Item, Future[Result]]]) -> tuple[Item, Result]:
+    item, future = pending.popleft()
+    return item, future.result()
+
+
+def _thread_count() -> int:
+    return min(os.cpu_count() or 1, _MAX_THREADS)
+
+
+@contextmanager
+def _less_garbage_collection() -> Iterator[None]:
+    # Hundreds of thousands of geometry objects would trigger the collector all the time. It runs
+    # less often, and leaves out the objects that existed before.
+    thresholds = gc.get_threshold()
+    gc.set_threshold(_GC_THRESHOLD)
+    try:
+        with set_aside():
+            yield
+    finally:
+        gc.set_threshold(*thresholds)

@@ -1,0 +1,113 @@
+"""What the readers of all formats share: their results, the choice of a layer, layer names."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from geo_platform.contracts.message import Finding
+from geo_platform.contracts.vector import SourceField, VectorLayer
+from geo_platform.errors import LayerAmbiguous, LayerNotFound, NoGeometry
+from geo_platform.grid import Bounds
+
+# Layers that a message lists.
+_MAX_LISTED = 50
+
+
+@dataclass(frozen=True)
+class SourceDescription:
+    """Facts about the chosen layer as a reader finds them, not yet checked.
+
+    `declared_crs` is the file's own CRS. `format_crs` is the CRS that the format's specification
+    gives to every file.
+    """
+
+    driver: str
+    layers: tuple[VectorLayer, ...]
+    layer: str
+    geometry_types: tuple[str, ...]
+    feature_count: int | None
+    declared_crs: str | None
+    format_crs: str | None
+    fields: tuple[SourceField, ...]
+    geometry_column: str | None
+    extent: Bounds | None
+    encoding: str
+    geometry_from: str = "geometry"
+    lon_lat_columns: tuple[str, str] | None = None
+    has_curves: bool = False
+    warnings: tuple[Finding, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class RowFault:
+    """Why a row is rejected. `code` is stable, in UPPER_SNAKE; `message` is for people."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class SourceBatch:
+    """Rows as read: the profile's fields in its order, and the geometry as WKB.
+
+    `positions` are 0-based row numbers in the source. `faults` are unreadable geometries, by index
+    in this batch. `unread` are rows whose columns could not be read, by row number; they are not in
+    `fields`. `linearised` counts the curves that were replaced.
+    """
+
+    positions: npt.NDArray[np.int64]
+    fields: pa.RecordBatch
+    wkb: pa.Array
+    faults: Mapping[int, RowFault] = field(default_factory=dict)
+    unread: Mapping[int, RowFault] = field(default_factory=dict)
+    linearised: int = 0
+
+
+def choose_layer(
+    layers: Sequence[VectorLayer], wanted: str | None, display_name: str
+) -> VectorLayer:
+    """Return the layer named `wanted`, or the only layer with geometry.
+
+    Raises LayerNotFound: no layer has the name.
+    Raises LayerAmbiguous: several layers have geometry, and none is named.
+    Raises NoGeometry: the layer, or every layer, has no geometry.
+    """
+    names = _listed(layers)
+    if wanted is not None:
+        chosen = next((layer for layer in layers if layer.name == wanted), None)
+        if chosen is None:
+            raise LayerNotFound(
+                f"{display_name} has no layer {wanted!r}. Its layers: {names}.",
+                layers=[layer.name for layer in layers[:_MAX_LISTED]],
+            )
+        if chosen.geometry_type is None:
+            raise NoGeometry(
+                f"Layer {wanted!r} of {display_name} is a table without geometry.",
+                remedy="Choose a layer with geometry.",
+            )
+        return chosen
+    spatial = [layer for layer in layers if layer.geometry_type is not None]
+    if not spatial:
+        raise NoGeometry(
+            f"No layer of {display_name} has geometry. Its layers: {names or 'none'}.",
+            remedy="Check the export.",
+        )
+    if len(spatial) > 1:
+        raise LayerAmbiguous(
+            f"{display_name} has {len(spatial)} layers with geometry: {_listed(spatial)}.",
+            layers=[layer.name for layer in spatial[:_MAX_LISTED]],
+        )
+    return spatial[0]
+
+
+def _listed(layers: Sequence[VectorLayer]) -> str:
+    text = ", ".join(repr(layer.name) for layer in layers[:_MAX_LISTED])
+    return text + (f" and {len(layers) - _MAX_LISTED} more" if len(layers) > _MAX_LISTED else "")
+
+
+def layer_name_of(display_name: str) -> str:
+    """Return the name of the only layer of a file whose format has no layer names: its stem."""
+    return display_name.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0]
