@@ -102,7 +102,7 @@ def test_ewkt_says_its_crs_and_bad_wkt_rejects_its_row(platform: Platform, tmp_p
 
 def test_columns_must_be_plain_or_named() -> None:
     options = VectorProfileOptions()
-    with pytest.raises(errors.NoGeometry, match="It has: a, b"):
+    with pytest.raises(errors.NoGeometry, match="Its columns: a, b"):
         find_geometry(("a", "b"), options, "x.csv")
     with pytest.raises(errors.NoGeometry):
         find_geometry(("lon", "lat", "lon_old", "lat_old"), options, "x.csv")
