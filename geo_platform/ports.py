@@ -294,6 +294,8 @@ ITEM_RUN_ID = "geo_platform:run_id"
 ITEM_FINGERPRINT = "geo_platform:fingerprint"
 ITEM_SOURCE = "geo_platform:source"
 ITEM_SOURCE_CONTAINER = "geo_platform:source_container"
+# Of an appended item: every source that rows came from, in the order in which they were added.
+ITEM_SOURCES = "geo_platform:sources"
 # An item whose load mode is `append` may replace one that was made from another source.
 ITEM_LOAD_MODE = "geo_platform:load_mode"
 

@@ -1,16 +1,21 @@
-"""Names that nobody gave: item id, collection, title, each from the object's own.
+"""Choose the id, collection and title of an item for which the user gave none.
 
-What belongs here: names, pure. What stays out: whether a name is taken, which the catalog knows.
+Whether an id is free is the catalog's to decide, when the item is published.
 """
 
 import hashlib
 import re
 import unicodedata
 
-from geo_platform.contracts.arrival import SourceKind
+from geo_platform.contracts.arrival import ObjectArrived, SourceKind
+from geo_platform.contracts.vector import FeaturesLoaded
+from geo_platform.options import ItemOptions
 from geo_platform.source.formats import FORMATS
 
 ITEM_ID_MAX = 200
+# Load mode in which the rows of several sources share one table and one item.
+APPEND = "append"
+
 _ARCHIVE_SUFFIXES = (".zip", ".gz", ".tar", ".tgz", ".bz2")
 _SUFFIXES = tuple(
     sorted(
@@ -22,11 +27,31 @@ _SUFFIXES = tuple(
 _COLLECTIONS = {SourceKind.raster: "rasters", SourceKind.vector: "vectors"}
 
 
-def default_item_id(key: str) -> str:
-    """Id for the object's item: its name without folders and known extensions, in [A-Za-z0-9._-], at most 200 characters.
+def item_place(
+    source: ObjectArrived, options: ItemOptions, *, dataset: str | None = None
+) -> tuple[str, str]:
+    """Return (collection id, item id) of the source's item.
 
-    Accents are dropped. Where letters had to be left out that are no accents, or the name was cut, six hex digits of the
-    name's hash follow, so that names in other scripts stay apart.
+    An id in `options` comes first, then `dataset` (see `dataset_of`), then the object's name.
+    """
+    collection = options.collection_id or default_collection(source.kind)
+    return collection, options.item_id or dataset or default_item_id(source.key)
+
+
+def dataset_of(loaded: FeaturesLoaded) -> str | None:
+    """Return the dataset that gives the item its name, or None if the source does.
+
+    Appended rows of several sources are one dataset, described by one item.
+    """
+    return loaded.dataset if loaded.load_mode == APPEND else None
+
+
+def default_item_id(key: str) -> str:
+    """Return an item id for an object: its name without folders and known extensions.
+
+    The id has only [A-Za-z0-9._-] and at most 200 characters. Accents are dropped. If other letters
+    were dropped or the name was cut, six hex digits of the name's hash follow, so that different
+    names in other scripts get different ids.
     """
     name = stem(key)
     plain = unicodedata.normalize("NFKD", name)
@@ -41,17 +66,17 @@ def default_item_id(key: str) -> str:
 
 
 def default_collection(kind: SourceKind) -> str:
-    """Collection for items of one kind."""
+    """Return the collection for items of one kind."""
     return _COLLECTIONS[kind]
 
 
 def default_title(key: str) -> str:
-    """Title for people: the object's name without folders and known extensions, in its own script."""
+    """Return the object's name without folders and known extensions, in its own script."""
     return stem(key)[:200]
 
 
 def stem(key: str) -> str:
-    """`a/b/roads.shp.zip` -> `roads`: the last part of the key less every known extension at its end."""
+    """Return the last part of a key without its known extensions: `a/b/roads.shp.zip` -> `roads`."""
     name = key.rpartition("/")[2]
     while True:
         suffix = next(

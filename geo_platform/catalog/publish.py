@@ -1,19 +1,18 @@
-"""The last stage of both chains: an item is built, validated and published, or found to be published already.
+"""Publish an item: the last stage of both chains.
 
-What belongs here: the order of these steps. What stays out: what items say, how a catalog keeps them.
+The stage builds the item, validates it and hands it to the catalog, unless this version of the item
+is published already. `raster_item.py` and `vector_item.py` decide what an item holds.
 """
 
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from geo_platform.catalog.collection import build_collection
-from geo_platform.catalog.provenance import Provenance, item_place, software_versions
-from geo_platform.catalog.raster_item import build_raster_item
+from geo_platform.catalog.naming import dataset_of, item_place
+from geo_platform.catalog.provenance import Provenance, software_versions
 from geo_platform.catalog.validate import collection_faults, item_faults
-from geo_platform.catalog.vector_item import build_vector_item, dataset_of
 from geo_platform.contracts.arrival import ObjectArrived
 from geo_platform.contracts.publication import ItemPublished
 from geo_platform.contracts.raster import CogStored
@@ -33,27 +32,40 @@ from geo_platform.ports import (
 from geo_platform.source.arrival import check_current
 from geo_platform.telemetry.checkpoints import Checkpoint, report
 
-Build = Callable[[Provenance], dict[str, Any]]
+if TYPE_CHECKING:
+    import pystac
+
+# The modules that import pystac are imported inside functions, where an item is built: the command
+# line imports this module, and to find that an item is published already needs no pystac.
+
+BuildItem = Callable[[Provenance], "pystac.Item"]
 
 
 def publish_raster(
     stored: CogStored, options: ItemOptions, catalog: Catalog, objects: ObjectStore, *, run_id: str
 ) -> ItemPublished:
-    """Publish the item of a raster, unless this very version of it is published and its files are there.
+    """Publish the item of a raster, unless this version of it is published and its files exist.
 
-    Raises CatalogRejected (no valid STAC), Conflict (another source or run holds the item id, or the source was replaced meanwhile),
-    StoreUnavailable.
+    Raises CatalogRejected: the item is not valid STAC, or reads back differently.
+    Raises Conflict: another source or run holds the item id, the source was replaced meanwhile, or
+    a file of the item is gone.
+    Raises StoreUnavailable.
     """
     fingerprint = extend(stored.fingerprint, "raster_item", options.model_dump(mode="json"))
-    made = {cog.sha256 for cog in stored.cogs}
 
-    def build(provenance: Provenance) -> dict[str, Any]:
+    def build(provenance: Provenance) -> "pystac.Item":
+        from geo_platform.catalog.raster_item import build_raster_item
+
         return build_raster_item(stored, options, provenance)
 
-    place = item_place(stored.source, options)
-    return _publish(
-        _Request(stored.source, place, fingerprint, run_id, made), build, catalog, objects
+    request = _Request(
+        source=stored.source,
+        place=item_place(stored.source, options),
+        fingerprint=fingerprint,
+        run_id=run_id,
+        outputs={cog.sha256 for cog in stored.cogs},
     )
+    return _publish(request, build, catalog, objects)
 
 
 def publish_vector(
@@ -64,21 +76,30 @@ def publish_vector(
     *,
     run_id: str,
 ) -> ItemPublished:
-    """Publish the item of a vector dataset and its table, unless this very version of them is published and its files are there.
+    """Publish the item of a vector dataset, and its table if it has one.
 
-    Raises CatalogRejected (no valid STAC), Conflict (another source or run holds the item id or the table), StoreUnavailable,
-    DatabaseUnavailable.
+    Nothing is done if this version of both is published and its files exist.
+    Raises CatalogRejected: the item is not valid STAC, or reads back differently.
+    Raises Conflict: another source or run holds the item id or the table, the source was replaced
+    meanwhile, or a file of the item is gone.
+    Raises StoreUnavailable, DatabaseUnavailable.
     """
     fingerprint = extend(loaded.fingerprint, "vector_item", options.model_dump(mode="json"))
-    made = {made for made in (loaded.sha256, loaded.table and loaded.table.version) if made}
 
-    def build(provenance: Provenance) -> dict[str, Any]:
+    def build(provenance: Provenance) -> "pystac.Item":
+        from geo_platform.catalog.vector_item import build_vector_item
+
         return build_vector_item(loaded, options, provenance)
 
-    place = item_place(loaded.source, options, dataset=dataset_of(loaded))
-    return _publish(
-        _Request(loaded.source, place, fingerprint, run_id, made), build, catalog, objects
+    table_version = loaded.table.version if loaded.table is not None else None
+    request = _Request(
+        source=loaded.source,
+        place=item_place(loaded.source, options, dataset=dataset_of(loaded)),
+        fingerprint=fingerprint,
+        run_id=run_id,
+        outputs={output for output in (loaded.sha256, table_version) if output},
     )
+    return _publish(request, build, catalog, objects)
 
 
 def find_published(
@@ -88,7 +109,10 @@ def find_published(
     fingerprint: str,
     objects: ObjectStore | None = None,
 ) -> ItemPublished | None:
-    """What was answered the first time, where this version is published; with `objects`, only where its files are there too."""
+    """Return the answer about the item if this version of it is published, else None.
+
+    With `objects`, return it only if the item's files exist too.
+    """
     item = catalog.item(collection, item_id)
     if item is None or item["properties"].get(ITEM_FINGERPRINT) != fingerprint:
         return None
@@ -99,17 +123,20 @@ def find_published(
 
 @dataclass(frozen=True)
 class _Request:
-    """What is to be published, and where: (collection, item id). `made`: SHA-256 of data files and versions of tables that it will name."""
+    """What to publish. `place` is (collection id, item id).
+
+    `outputs` are the SHA-256 of the data files and the versions of the tables that the item names.
+    """
 
     source: ObjectArrived
     place: tuple[str, str]
     fingerprint: str
     run_id: str
-    made: AbstractSet[str]
+    outputs: AbstractSet[str]
 
 
 def _publish(
-    request: _Request, build: Build, catalog: Catalog, objects: ObjectStore
+    request: _Request, build_item: BuildItem, catalog: Catalog, objects: ObjectStore
 ) -> ItemPublished:
     collection_id, item_id = request.place
     before = catalog.item(collection_id, item_id)
@@ -117,33 +144,62 @@ def _publish(
         unchanged = _unchanged(request, catalog, objects)
         if unchanged is not None:
             return report_published(unchanged)
-    item = build(_provenance(request, before))
-    collection = build_collection(collection_id, request.source.kind, item)
+    collection, item = _build(request, build_item, before)
     _check_valid(collection, item)
-    _check_there(item, objects)
-    # After `before` was read: newer bytes whose run published before that are seen here, and one that publishes later makes
-    # `replaces` untrue. So what was made of older bytes never replaces what was made of newer ones.
+    _check_objects(item, objects)
+    # The source is checked after `before` was read. A run of newer bytes that published before this
+    # check makes the check fail, and one that publishes later makes `replaces` untrue. So the
+    # output of older bytes never replaces that of newer ones.
     check_current(objects, request.source)
     replaces = None if before is None else before["properties"].get(ITEM_FINGERPRINT)
     try:
         catalog.publish(collection, item, replaces=replaces)
     except Conflict:
-        published = _unchanged(
-            request, catalog, objects
-        )  # another run of the same source and recipe was faster
+        # Another run of the same source and recipe may have published the same item first.
+        published = _unchanged(request, catalog, objects)
         if published is None:
             raise
         return report_published(published)
-    after = catalog.item(collection_id, item_id)
-    if after is None or after["properties"] != item["properties"]:
-        raise CatalogRejected(
-            f"The item {collection_id}/{item_id} reads back otherwise than it was published."
-        )
+    after = read_back(catalog, item)
     return report_published(answer(after, replaced=replaces, was_unchanged=False))
 
 
+def _build(
+    request: _Request, build_item: BuildItem, before: dict[str, Any] | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the collection and the item as the Catalog port takes them."""
+    from geo_platform.catalog.item import build_collection, to_document
+
+    now = datetime.now(UTC)
+    created = before["properties"].get("created") if before else None
+    provenance = Provenance(
+        run_id=request.run_id,
+        fingerprint=request.fingerprint,
+        published_at_utc=now,
+        created_utc=datetime.fromisoformat(created) if created else now,
+        software=software_versions(request.source.kind),
+        before=before,
+    )
+    item = build_item(provenance)
+    return to_document(build_collection(item)), to_document(item)
+
+
+def read_back(catalog: Catalog, item: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the item as the catalog has it after it was published.
+
+    Raises CatalogRejected: its properties differ from those that were published.
+    """
+    collection_id, item_id = str(item["collection"]), str(item["id"])
+    after = catalog.item(collection_id, item_id)
+    if after is None or after["properties"] != item["properties"]:
+        raise CatalogRejected(
+            f"The item {collection_id}/{item_id} reads back differently from what was published."
+        )
+    return after
+
+
 def report_published(published: ItemPublished) -> ItemPublished:
-    """Say that the catalog holds the item, read back, and hand the answer on."""
+    """Report the checkpoint of a published or unchanged item, and return the answer as it is."""
     report(
         Checkpoint.ITEM_UNCHANGED if published.was_unchanged else Checkpoint.ITEM_PUBLISHED,
         f"{published.collection}/{published.item_id}",
@@ -155,81 +211,65 @@ def report_published(published: ItemPublished) -> ItemPublished:
 
 
 def _unchanged(request: _Request, catalog: Catalog, objects: ObjectStore) -> ItemPublished | None:
-    """The published answer, where the files that it names are those that were just made and are there."""
+    """Return the published answer if the item names the requested outputs and its files exist."""
     published = find_published(catalog, *request.place, request.fingerprint, objects)
     item = catalog.item(*request.place) if published else None
     if item is None:
         return None
-    named = {
-        str(asset["file:checksum"])[4:]
-        for asset in item["assets"].values()
-        if "file:checksum" in asset
-    }
-    named |= {
-        str(asset[ASSET_TABLE_VERSION])
-        for asset in item["assets"].values()
-        if ASSET_TABLE_VERSION in asset
-    }
-    return published if named == request.made else None
-
-
-def _provenance(request: _Request, before: dict[str, Any] | None) -> Provenance:
-    now = datetime.now(UTC)
-    created = before["properties"].get("created") if before else None
-    return Provenance(
-        run_id=request.run_id,
-        fingerprint=request.fingerprint,
-        published_at_utc=now,
-        created_utc=datetime.fromisoformat(created) if created else now,
-        software=software_versions(request.source.kind),
-        before=before,
-    )
+    assets = item["assets"].values()
+    # A checksum is a multihash: two bytes of prefix before the SHA-256.
+    named = {str(asset["file:checksum"])[4:] for asset in assets if "file:checksum" in asset}
+    named |= {str(asset[ASSET_TABLE_VERSION]) for asset in assets if ASSET_TABLE_VERSION in asset}
+    return published if named == request.outputs else None
 
 
 def _check_valid(collection: dict[str, Any], item: dict[str, Any]) -> None:
-    """Raises CatalogRejected with every fault where either is no valid STAC."""
+    """Raise CatalogRejected with every fault of both documents."""
     faults = [*item_faults(item), *collection_faults(collection)]
     if faults:
         raise CatalogRejected(
-            f"The item {item['id']} is no valid STAC: {'; '.join(faults)}.", faults=faults
+            f"The item {item['id']} is not valid STAC: {'; '.join(faults)}.", faults=faults
         )
 
 
 def missing_objects(item: Mapping[str, Any], objects: ObjectStore) -> list[str]:
-    """Names of the objects that the item names and that are not in the store as it describes them."""
-    named = [
+    """Return container/key of each object that the item names and the store does not have.
+
+    An object whose size or checksum differs from the item's counts as missing.
+    """
+    stored = [
         asset
         for asset in item["assets"].values()
         if ASSET_CONTAINER in asset and ASSET_KEY in asset
     ]
     return [
         f"{asset[ASSET_CONTAINER]}/{asset[ASSET_KEY]}"
-        for asset in named
-        if not _is_there(asset, objects)
+        for asset in stored
+        if not _exists(asset, objects)
     ]
 
 
-def _check_there(item: Mapping[str, Any], objects: ObjectStore) -> None:
+def _check_objects(item: Mapping[str, Any], objects: ObjectStore) -> None:
     missing = missing_objects(item, objects)
     if missing:
         raise Conflict(
-            f"What is to be published was removed meanwhile: {', '.join(missing)}.",
+            f"Files of the item were removed before it was published: {', '.join(missing)}.",
             remedy="Submit it again.",
         )
 
 
-def _is_there(asset: Mapping[str, Any], objects: ObjectStore) -> bool:
+def _exists(asset: Mapping[str, Any], objects: ObjectStore) -> bool:
     try:
         stored = objects.stat(asset[ASSET_CONTAINER], asset[ASSET_KEY])
     except SourceNotFound:
         return False
-    checksum, kept = asset.get("file:checksum"), stored.metadata.get("sha256")
-    is_another = checksum is not None and kept is not None and not checksum.endswith(kept)
-    return stored.reference.size_bytes == asset.get("file:size") and not is_another
+    checksum, sha256 = asset.get("file:checksum"), stored.metadata.get("sha256")
+    differs = checksum is not None and sha256 is not None and not checksum.endswith(sha256)
+    return stored.reference.size_bytes == asset.get("file:size") and not differs
 
 
 def answer(item: Mapping[str, Any], *, replaced: str | None, was_unchanged: bool) -> ItemPublished:
-    """The message about a published item, made of the item as the catalog hands it out."""
+    """Return the message about a published item, `item` being what the catalog returns."""
     properties = item["properties"]
     return ItemPublished(
         collection=item["collection"],

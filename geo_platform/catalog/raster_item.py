@@ -1,33 +1,28 @@
-"""The STAC item of a raster: what the COGs are, where on Earth, made how.
+"""Build the STAC item of a raster from its stored COGs.
 
-What belongs here: CogStored to STAC 1.1 JSON, pure. What stays out: publishing it.
+`item.py` has what rasters and vectors share. Publishing is in `publish.py`.
 """
 
 import math
 from typing import Any
 
+import pystac
 from pyproj import CRS
+from pystac.extensions.projection import ProjectionExtension
 
-from geo_platform.catalog import provenance as origin
-from geo_platform.catalog.acquired import acquired
-from geo_platform.catalog.extent import bounding_box, footprint
+from geo_platform.catalog.acquisition_time import acquisition_time
+from geo_platform.catalog.item import add_stored_asset, findings, footprint, new_item
+from geo_platform.catalog.provenance import Provenance
+from geo_platform.catalog.validate import RASTER_EXTENSION
 from geo_platform.contracts.raster import CogFile, CogStored, OutputTier, RasterBand
 from geo_platform.options import ItemOptions
 
 MAIN_ASSET = "data"
-COG_MEDIA_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
 _TIER_ROLES = {
     OutputTier.analysis: [],
     OutputTier.visualization: ["visual"],
     OutputTier.archive: ["archive"],
 }
-_EXTENSIONS = [
-    origin.FILE_EXTENSION,
-    origin.PROCESSING_EXTENSION,
-    origin.PROJECTION_EXTENSION,
-    origin.RASTER_EXTENSION,
-    origin.VERSION_EXTENSION,
-]
 _STAC_COMPLEX_TYPES = {
     "complex_int16": "cint16",
     "complex_int32": "cint32",
@@ -50,62 +45,77 @@ _STAC_TYPES = {
 
 
 def build_raster_item(
-    stored: CogStored, options: ItemOptions, provenance: origin.Provenance
-) -> dict[str, Any]:
-    """STAC 1.1 with the projection, raster, file, processing and version extensions.
+    stored: CogStored, options: ItemOptions, provenance: Provenance
+) -> pystac.Item:
+    """Return an item with the projection, raster, file, processing and version extensions.
 
-    The first COG is the asset `data`, further ones are named like their tier. Geometry is the footprint of valid data.
-    Raises CatalogRejected where the footprint is no geometry on longitudes and latitudes.
+    The first COG is the asset `data`; further ones have the name of their tier. The geometry is the
+    footprint of valid data.
+    Raises CatalogRejected: the footprint is not a geometry in longitudes and latitudes.
     """
     source, main = stored.source, stored.cogs[0]
-    names = [
-        source.key.rpartition("/")[2],
-        *([source.archive_member.path] if source.archive_member else []),
-    ]
-    when = acquired(
+    names = [source.key.rpartition("/")[2]]
+    if source.archive_member:
+        names.append(source.archive_member.path)
+    when = acquisition_time(
         options.acquired_at,
         (stored.acquired_at, stored.acquired_from),
         names,
         last_modified_utc=source.last_modified_utc,
     )
-    item = origin.item_skeleton(source, options, provenance, when)
-    item["stac_extensions"] = list(_EXTENSIONS)
-    item["geometry"] = footprint(stored.footprint_geojson)
-    item["bbox"] = bounding_box(item["geometry"], main.lonlat_bounds)
-    item["properties"] |= {
-        **_placement(main),
+    item = new_item(
+        source,
+        options,
+        provenance,
+        when,
+        footprint(stored.footprint_geojson),
+        within=main.lonlat_bounds,
+        extensions=[RASTER_EXTENSION],
+    )
+    _set_projection(ProjectionExtension.ext(item), main)
+    item.properties |= {
         "processing:lineage": _lineage(stored),
         "geo_platform:raster_type": stored.raster_type.value,
         "geo_platform:crs_source": main.crs.came_from,
-        "geo_platform:warnings": origin.findings(stored.warnings),
-        "geo_platform:refused_tiers": origin.findings(stored.refused_tiers),
+        "geo_platform:warnings": findings(stored.warnings),
+        "geo_platform:refused_tiers": findings(stored.refused_tiers),
         "geo_platform:bit_depth": [finding.model_dump(mode="json") for finding in stored.bit_depth],
     }
-    item["assets"] = _assets(stored)
+    _add_assets(item, stored)
     return item
 
 
-def _assets(stored: CogStored) -> dict[str, Any]:
+def _add_assets(item: pystac.Item, stored: CogStored) -> None:
     main, *others = stored.cogs
-    assets = {MAIN_ASSET: _cog_asset(main, ["data", *_TIER_ROLES[main.tier]])}
+    _add_cog(item, MAIN_ASSET, main, ["data", *_TIER_ROLES[main.tier]])
     for cog in others:
-        own = _placement(cog)
-        differing = own if own != _placement(main) else {}
-        assets[cog.tier.value] = _cog_asset(cog, _TIER_ROLES[cog.tier] or ["data"]) | differing
-    assets["thumbnail"] = origin.stored_asset(
-        stored.thumbnail, stored.thumbnail_media_type, ["thumbnail"], title="Thumbnail"
+        asset = _add_cog(item, cog.tier.value, cog, _TIER_ROLES[cog.tier] or ["data"])
+        if _grid_of(cog) != _grid_of(main):
+            _set_projection(ProjectionExtension.ext(asset), cog)
+    add_stored_asset(
+        item,
+        "thumbnail",
+        stored.thumbnail,
+        stored.thumbnail_media_type,
+        ["thumbnail"],
+        title="Thumbnail",
     )
-    assets["preview"] = origin.stored_asset(
-        stored.preview, stored.preview_media_type, ["overview"], title="Web preview"
+    add_stored_asset(
+        item,
+        "preview",
+        stored.preview,
+        stored.preview_media_type,
+        ["overview"],
+        title="Web preview",
     )
-    return assets
 
 
-def _cog_asset(cog: CogFile, roles: list[str]) -> dict[str, Any]:
+def _add_cog(item: pystac.Item, name: str, cog: CogFile, roles: list[str]) -> pystac.Asset:
     title = f"Cloud Optimized GeoTIFF, {cog.tier.value}"
-    return origin.stored_asset(
-        cog.stored, COG_MEDIA_TYPE, roles, title=title, sha256=cog.sha256
-    ) | {
+    asset = add_stored_asset(
+        item, name, cog.stored, pystac.MediaType.COG.value, roles, title=title, sha256=cog.sha256
+    )
+    asset.extra_fields |= {
         "bands": [_band(band, cog) for band in cog.bands],
         "geo_platform:tier": cog.tier.value,
         "geo_platform:compression": cog.compression,
@@ -117,10 +127,16 @@ def _cog_asset(cog: CogFile, roles: list[str]) -> dict[str, Any]:
         "geo_platform:reasons": list(cog.reasons),
         "geo_platform:verification": cog.verification.model_dump(mode="json"),
     }
+    return asset
 
 
 def _band(band: RasterBand, cog: CogFile) -> dict[str, Any]:
-    """Common metadata of STAC 1.1 and raster:* of raster 2.0.0; statistics are of a sample over the whole extent."""
+    """Return a band of STAC 1.1 with the fields of the raster extension 2.0.0.
+
+    Its statistics are of a sample over the whole extent.
+    """
+    # Plain JSON: pystac's RasterExtension writes version 1.1.0, whose `raster:bands` STAC 1.1 has
+    # replaced by the common field `bands`, and pystac has no class for that.
     described: dict[str, Any] = {"name": f"b{band.index}", "data_type": _data_type(band.dtype)}
     text = band.description or (
         band.color_interpretation if band.color_interpretation != "undefined" else None
@@ -152,18 +168,24 @@ def _band(band: RasterBand, cog: CogFile) -> dict[str, Any]:
     return described
 
 
-def _placement(cog: CogFile) -> dict[str, Any]:
-    """projection extension: shape is (rows, cols), transform the first two rows of the affine matrix."""
-    return {
-        **origin.projection(cog.crs.authority_code, cog.crs.wkt),
-        "proj:shape": [cog.shape.rows, cog.shape.cols],
-        "proj:transform": list(cog.transform),
-        "proj:bbox": list(cog.bounds.xyxy),
-    }
+def _set_projection(projection: ProjectionExtension[Any], cog: CogFile) -> None:
+    code = cog.crs.authority_code
+    projection.apply(
+        code=code,
+        wkt2=None if code else cog.crs.wkt,
+        shape=[cog.shape.rows, cog.shape.cols],
+        transform=list(cog.transform),
+        bbox=list(cog.bounds.xyxy),
+    )
+
+
+def _grid_of(cog: CogFile) -> tuple[object, ...]:
+    return cog.crs.authority_code or cog.crs.wkt, cog.shape, cog.transform, cog.bounds
 
 
 def _resolution_m(cog: CogFile) -> float | None:
-    """Side of a pixel in metres, the mean of both; None for degrees, where it depends on the latitude."""
+    """Return the mean side of a pixel in metres, or None if the CRS is in degrees."""
+    # In degrees the size in metres depends on the latitude.
     crs = CRS.from_user_input(cog.crs.wkt)
     if not crs.is_projected:
         return None
@@ -192,6 +214,6 @@ def _lineage(stored: CogStored) -> str:
         else "sampled pixels compared with the source"
     )
     return (
-        f"Converted from {stored.source.format.value} {stored.source.container}/{stored.source.key} to Cloud Optimized GeoTIFF"
-        f"{moved}, compression {main.compression}; opened again and verified: {kept}."
+        f"Converted from {stored.source.format.value} {stored.source.container}/{stored.source.key}"
+        f" to Cloud Optimized GeoTIFF{moved}, compression {main.compression}; opened again and verified: {kept}."
     )

@@ -1,11 +1,10 @@
-"""What was replaced or unpublished is kept for a set time, then removed.
+"""Remove versions that were replaced or unpublished long enough ago, and files that nothing names.
 
-What belongs here: which versions and files are due, decided before anything is removed, and removing them. What stays out: how
-a catalog keeps versions and tables, and how long.
-
-Versions go before their files: a version that is offered has its files. A file goes only as one of its folder, named by the
-fingerprint of what made it, and only where no published item and no kept version names anything in that folder. So what a
-killed removal left, and what a run made that never published, is found by the next one: nobody names it, and it is old.
+Versions are removed before their files, so a listed version always has its files. Files are removed
+as whole folders. A folder is named by the fingerprint of what wrote it, and is removed only if no
+published item and no kept version names an object in it. Files of a removal that was killed, and of
+a run that never published, are named by nothing either: the next removal finds them once they are
+old enough.
 """
 
 import re
@@ -27,7 +26,7 @@ from geo_platform.ports import (
 )
 from geo_platform.telemetry.checkpoints import Checkpoint, report
 
-# What nobody names is left alone for so long at least: a run may be making it.
+# Folders that nothing names are kept for this long at least: a run may be writing them.
 YOUNGEST_LEFTOVER = timedelta(days=1)
 
 _IN_A_FINGERPRINT_FOLDER = re.compile(r"^(?P<folder>(?:.+/)?[0-9a-f]{32})/[^/]+$")
@@ -35,7 +34,7 @@ _IN_A_FINGERPRINT_FOLDER = re.compile(r"^(?P<folder>(?:.+/)?[0-9a-f]{32})/[^/]+$
 
 @dataclass(frozen=True)
 class Removed:
-    """What was removed, or, by a plan, would be. `left` says of each version that could not be removed why."""
+    """What was removed, or would be. `left` maps each version that could not be removed to why."""
 
     versions: tuple[ItemVersion, ...] = ()
     objects: tuple[str, ...] = ()
@@ -45,7 +44,7 @@ class Removed:
 
 
 def due_versions(versions: Iterable[ItemVersion], cutoff_utc: datetime) -> tuple[ItemVersion, ...]:
-    """Those that were withdrawn at the cutoff or before it."""
+    """Return the versions that were withdrawn at or before the cutoff."""
     return tuple(version for version in versions if version.withdrawn_at_utc <= cutoff_utc)
 
 
@@ -56,9 +55,10 @@ def due_objects(
     freed: AbstractSet[str],
     leftover_cutoff_utc: datetime,
 ) -> tuple[StoredObject, ...]:
-    """Objects of folders in which nothing is named: those that a removed version freed, and leftovers that are old throughout.
+    """Return the objects of folders in which nothing is named and that may be removed now.
 
-    `named` and `freed` are folders; see `folders_of`.
+    These are the folders that a removed version freed, and those in which every object is as old as
+    the cutoff. `named` and `freed` are folders, as `folders_of` returns them.
     """
     by_folder: dict[str, list[StoredObject]] = {}
     for stored in listed:
@@ -76,7 +76,7 @@ def due_objects(
 
 
 def folders_of(named: Iterable[tuple[str, str]]) -> set[str]:
-    """The folders, named by fingerprints, in which these objects lie; each is (container, key)."""
+    """Return the folders, named by fingerprints, of these objects, each (container, key)."""
     return {
         folder
         for container, key in named
@@ -87,7 +87,7 @@ def folders_of(named: Iterable[tuple[str, str]]) -> set[str]:
 def plan_removal(
     catalog: Catalog, objects: ObjectStore, *, older_than_days: float, now_utc: datetime
 ) -> Removed:
-    """What `remove_replaced` would remove now, staged tables left out. Nothing is changed."""
+    """Return what `remove_replaced` would remove now, without staged tables. Change nothing."""
     cutoff = now_utc - timedelta(days=older_than_days)
     versions = list(catalog.versions())
     due = due_versions(versions, cutoff)
@@ -111,9 +111,10 @@ def remove_replaced(
     older_than_days: float,
     now_utc: datetime,
 ) -> Removed:
-    """Remove what was withdrawn so long ago, what loads left that were never published, and files that nobody names.
+    """Remove versions withdrawn that long ago, tables never published, and files nothing names.
 
-    Raises CatalogRejected, before a file is removed, where an item or a version cannot be read: what it names is not known.
+    Raises CatalogRejected, before a file is removed: an item or a version cannot be read, so the
+    files that it names are not known.
     """
     cutoff = now_utc - timedelta(days=older_than_days)
     forgotten: list[ItemVersion] = []
@@ -122,7 +123,7 @@ def remove_replaced(
         try:
             catalog.forget(version)
         except SourceNotFound:
-            continue  # brought back or removed meanwhile
+            continue  # restored or removed meanwhile
         except Conflict as error:
             left[f"{version.collection}/{version.item_id} of run {version.run_id}"] = error.message
             continue
@@ -139,7 +140,10 @@ def remove_replaced(
         tables=features.sweep(min(cutoff, now_utc - YOUNGEST_LEFTOVER)),
         left=left,
     )
-    counts = f"{len(removed.versions)} versions, {len(removed.objects)} files, {len(removed.tables)} staged tables"
+    counts = (
+        f"{len(removed.versions)} versions, {len(removed.objects)} files, "
+        f"{len(removed.tables)} staged tables"
+    )
     report(Checkpoint.VERSIONS_REMOVED, counts, size_bytes=removed.size_bytes, left=len(left))
     return removed
 
@@ -160,7 +164,8 @@ def _due_now(
 
 
 def _named(catalog: Catalog) -> set[str]:
-    """Read twice, one after the other: what is brought back or withdrawn in between is in one of them."""
+    """Return the folders that published items and kept versions name."""
+    # Both are read twice: an item that is restored or withdrawn meanwhile is then seen in one.
     named: set[str] = set()
     for _ in range(2):
         named |= folders_of(_objects_of(catalog.versions()))
@@ -181,6 +186,6 @@ def _objects_of(versions: Iterable[ItemVersion]) -> Iterator[tuple[str, str]]:
 
 
 def folder_of(key: str) -> str | None:
-    """The folder of a key that is named by a fingerprint; None for a key elsewhere."""
+    """Return the folder of a key if it is named by a fingerprint, else None."""
     match = _IN_A_FINGERPRINT_FOLDER.match(key)
     return match["folder"] if match else None

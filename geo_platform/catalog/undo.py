@@ -1,26 +1,23 @@
-"""Undoing a publication: taking an item away, and bringing an earlier version back.
+"""Undo a publication: unpublish an item, or publish an earlier version of it again.
 
-What belongs here: the order of looking, checking and asking the catalog. What stays out: which version is meant (`history.py`),
-how a catalog keeps versions and tables.
+`versions.py` chooses the version. The catalog moves items and tables.
 """
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from geo_platform.catalog.collection import build_collection
-from geo_platform.catalog.history import is_of_run, restored_item, version_to_restore
-from geo_platform.catalog.publish import answer, missing_objects, report_published
-from geo_platform.contracts.arrival import SourceKind
+from geo_platform.catalog.publish import answer, missing_objects, read_back, report_published
+from geo_platform.catalog.versions import is_of_run, restored_item, version_to_restore
 from geo_platform.contracts.publication import ItemPublished
-from geo_platform.errors import CatalogRejected, Conflict, SourceNotFound
+from geo_platform.errors import Conflict, SourceNotFound
 from geo_platform.ports import ITEM_FINGERPRINT, ITEM_RESTORED_BY, ITEM_RUN_ID, Catalog, ObjectStore
 from geo_platform.telemetry.checkpoints import Checkpoint, report
 
 
 @dataclass(frozen=True)
 class ItemWithdrawn:
-    """What was taken away, and can be brought back as long as it is kept."""
+    """An item that was unpublished. `rollback_item` can publish it again while it is kept."""
 
     collection: str
     item_id: str
@@ -31,21 +28,24 @@ class ItemWithdrawn:
 def unpublish_item(
     catalog: Catalog, collection: str, item_id: str, *, run: str | None
 ) -> ItemWithdrawn:
-    """Take the item out of what can be found, where it is what `run` published; without `run`, whoever published it.
+    """Unpublish the item. With `run`, only if that run published it.
 
-    Raises SourceNotFound (there is no such item), Conflict (another run's is published), and what the catalog raises.
+    Raises SourceNotFound: the item is not published.
+    Raises Conflict: another run published it, or publishes at the same time.
+    Raises what the catalog raises.
     """
     item = catalog.item(collection, item_id)
     if item is None:
         raise SourceNotFound(
             f"No item {collection}/{item_id} is published.",
-            remedy="geo-platform list shows those that are.",
+            remedy="geo-platform list shows the published items.",
         )
     properties = item["properties"]
+    run_id = str(properties.get(ITEM_RUN_ID, ""))
     if run is not None and not is_of_run(item, run):
         raise Conflict(
-            f"The item {collection}/{item_id} is what run {properties.get(ITEM_RUN_ID)} published, not run {run}.",
-            remedy="Name that run, or none.",
+            f"The item {collection}/{item_id} is what run {run_id} published, not run {run}.",
+            remedy="Name that run, or no run.",
         )
     fingerprint = str(properties.get(ITEM_FINGERPRINT, ""))
     catalog.unpublish(collection, item_id, published=fingerprint)
@@ -56,7 +56,7 @@ def unpublish_item(
         item_id=item_id,
         fingerprint=fingerprint,
     )
-    return ItemWithdrawn(collection, item_id, fingerprint, str(properties.get(ITEM_RUN_ID, "")))
+    return ItemWithdrawn(collection, item_id, fingerprint, run_id)
 
 
 def rollback_item(
@@ -68,10 +68,12 @@ def rollback_item(
     to_run: str | None,
     run_id: str,
 ) -> ItemPublished:
-    """Publish again what `to_run` had published; without it, the version before. `run_id` is the run that does it.
+    """Publish again what `to_run` published; without it, the version before the published one.
 
-    Done already by this very run (a retry after the answer was lost), it is not done again. Raises SourceNotFound (no such
-    version, or its files are gone), Conflict, CatalogRejected, and what the catalog raises.
+    `run_id` is the run that rolls back. If it has rolled back already (a retry after its answer was
+    lost), nothing is done.
+    Raises SourceNotFound: there is no such version, or a file of it is gone.
+    Raises Conflict, CatalogRejected, and what the catalog raises.
     """
     present = catalog.item(collection, item_id)
     if present is not None and present["properties"].get(ITEM_RESTORED_BY) == run_id:
@@ -82,24 +84,25 @@ def rollback_item(
     missing = missing_objects(version.item, objects)
     if missing:
         raise SourceNotFound(
-            f"What run {version.run_id} published of {collection}/{item_id} cannot be brought back: {', '.join(missing)} "
-            f"{'is' if len(missing) == 1 else 'are'} not in the store any more as it was.",
-            remedy="Ingest the source again, or go back to another version.",
+            f"The version of {collection}/{item_id} that run {version.run_id} published cannot be "
+            f"restored. These files are not in the store, or differ: {', '.join(missing)}.",
+            remedy="Ingest the source again, or roll back to another version.",
         )
     item = restored_item(version, run_id=run_id, now_utc=datetime.now(UTC))
     replaces = None if present is None else present["properties"].get(ITEM_FINGERPRINT)
     document = catalog.collection(collection) or _collection_of(item)
     catalog.publish(document, item, replaces=replaces)
-    after = catalog.item(collection, item_id)
-    if after is None or after["properties"] != item["properties"]:
-        raise CatalogRejected(
-            f"The item {collection}/{item_id} reads back otherwise than it was published."
-        )
+    after = read_back(catalog, item)
     return report_published(answer(after, replaced=replaces, was_unchanged=False))
 
 
 def _collection_of(item: dict[str, Any]) -> dict[str, Any]:
-    """For an item whose collection was removed since."""
-    return build_collection(
-        str(item["collection"]), SourceKind(item["properties"]["geo_platform:kind"]), item
-    )
+    """Return a new collection for an item whose collection was removed."""
+    # Imported here: pystac takes about 0.2 s, and this is a rare case.
+    import pystac
+
+    from geo_platform.catalog.item import build_collection, to_document
+
+    # Links play no part in a collection's document, and pystac would rewrite the one to itself.
+    parsed = pystac.Item.from_dict({**item, "links": []}, migrate=False)
+    return to_document(build_collection(parsed))

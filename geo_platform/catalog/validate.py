@@ -1,8 +1,8 @@
-"""Whether a document is valid STAC, found out without a network.
+"""Validate STAC documents without a network.
 
-What belongs here: JSON Schema of the core (as pystac carries it) and of the extensions (`schemas/`), and the rules that
-schemas cannot say. What stays out: what to do about a fault. The validator is imported when the first document is
-checked: answering that nothing has changed needs none.
+The JSON Schemas are those of the STAC core, which pystac carries, and of the extensions
+(`schemas/`). Rules that they cannot express are checked here in code. The validator is imported
+when the first document is checked: to find an item unchanged needs none.
 """
 
 import json
@@ -12,7 +12,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from geo_platform.catalog.provenance import RASTER_EXTENSION
+# No package carries this extension's schema, so `_raster_faults` checks its fields.
+RASTER_EXTENSION = "https://stac-extensions.github.io/raster/v2.0.0/schema.json"
 
 _CORE = "https://schemas.stacspec.org/v1.1.0/{0}-spec/json-schema/{0}.json"
 _RASTER_NUMBERS = {
@@ -25,18 +26,18 @@ _CHECKED_BY_HAND = frozenset({RASTER_EXTENSION})
 
 
 def item_faults(item: dict[str, Any]) -> tuple[str, ...]:
-    """Everything wrong with an item, a sentence each; empty where it is valid. Hrefs may be relative or absolute."""
+    """Return the faults of an item, one sentence each. Hrefs may be relative or absolute."""
     document = json.loads(json.dumps(item))
     faults = [
         *_schema_faults(document, "item"),
         *_raster_faults(document),
-        *_place_faults(document),
+        *_bbox_faults(document),
     ]
     return tuple(faults)
 
 
 def collection_faults(collection: dict[str, Any]) -> tuple[str, ...]:
-    """Everything wrong with a collection, a sentence each."""
+    """Return the faults of a collection, one sentence each."""
     return tuple(_schema_faults(json.loads(json.dumps(collection)), "collection"))
 
 
@@ -45,7 +46,7 @@ def _schema_faults(document: dict[str, Any], kind: str) -> Iterator[str]:
     known = _schemas()
     for uri in [_CORE.format(kind), *(uri for uri in extensions if uri not in _CHECKED_BY_HAND)]:
         if uri not in known:
-            yield f"extension {uri} has no schema here to be checked by"
+            yield f"extension {uri}: its schema is not known"
             continue
         errors = [_deepest(error) for error in _validator(uri).iter_errors(document)]
         for path, message in sorted(
@@ -55,14 +56,18 @@ def _schema_faults(document: dict[str, Any], kind: str) -> Iterator[str]:
 
 
 def _deepest(error: Any) -> Any:
-    """Of the alternatives that all failed, the one that went furthest: the others are about another kind of document."""
+    # Of alternatives that all failed, the one that got furthest is meant: the others are about
+    # another kind of document.
     while error.context:
         error = max(error.context, key=lambda inner: len(inner.absolute_path))
     return error
 
 
 def _raster_faults(document: dict[str, Any]) -> Iterator[str]:
-    """Raster extension 2.0.0 (its README and changelog): names and types of fields, at least one of them, no raster:bands."""
+    """Check names and types of the fields of raster 2.0.0, by the extension's README and changelog.
+
+    At least one field is required, and `raster:bands` of version 1 is not allowed.
+    """
     if RASTER_EXTENSION not in document.get("stac_extensions", []):
         return
     seen = 0
@@ -85,17 +90,17 @@ def _raster_field_is_valid(name: str, value: object) -> bool:
     return name == "raster:sampling" and value in {"area", "point"}
 
 
-def _place_faults(document: dict[str, Any]) -> Iterator[str]:
+def _bbox_faults(document: dict[str, Any]) -> Iterator[str]:
     bbox = document.get("bbox")
     if isinstance(bbox, list) and len(bbox) == 4:
         west, south, east, north = bbox
         if not (-180 <= west <= 180 and -180 <= east <= 180 and -90 <= south <= north <= 90):
-            yield f"bbox is not on longitudes and latitudes: {bbox}"
+            yield f"bbox is not in longitudes and latitudes: {bbox}"
 
 
 @cache
 def _schemas() -> dict[str, dict[str, Any]]:
-    """By the address they are published under."""
+    """Return the known schemas by their URI."""
     from pystac.validation.local_validator import get_local_schema_cache
 
     found = dict(get_local_schema_cache())

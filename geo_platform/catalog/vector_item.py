@@ -1,64 +1,80 @@
-"""The STAC item of a vector dataset: columns, rows, extent, made how.
+"""Build the STAC item of a vector dataset from its loaded features.
 
-What belongs here: FeaturesLoaded to STAC 1.1 JSON, pure. What stays out: publishing it.
+Rows that were appended from several sources to one table are described by one item, which keeps
+the sources, bounds and links of the item published before. `item.py` has what rasters and vectors
+share; publishing is in `publish.py`.
 """
 
 from typing import Any
 
-from geo_platform.catalog import provenance as origin
-from geo_platform.catalog.acquired import acquired
-from geo_platform.catalog.appended import (
-    ITEM_SOURCES,
-    added_to,
-    is_appended,
-    joined_bounds,
-    joined_box,
-    joined_links,
-    joined_sources,
-)
-from geo_platform.catalog.extent import bounding_box, outline
+import pystac
+from pystac.extensions.projection import ProjectionExtension
+from pystac.extensions.table import Column, TableExtension
+
+from geo_platform.catalog.acquisition_time import acquisition_time
+from geo_platform.catalog.item import add_stored_asset, findings, new_item, outline
+from geo_platform.catalog.naming import APPEND, dataset_of
+from geo_platform.catalog.provenance import Provenance
 from geo_platform.contracts.message import TableReference
 from geo_platform.contracts.vector import FeaturesLoaded, FieldMapping
+from geo_platform.grid import Bounds, LonLatBounds
 from geo_platform.options import ItemOptions
-from geo_platform.ports import ASSET_SCHEMA, ASSET_TABLE, ASSET_TABLE_VERSION, ITEM_LOAD_MODE
+from geo_platform.ports import (
+    ASSET_SCHEMA,
+    ASSET_TABLE,
+    ASSET_TABLE_VERSION,
+    ITEM_FINGERPRINT,
+    ITEM_LOAD_MODE,
+    ITEM_RUN_ID,
+    ITEM_SOURCE,
+    ITEM_SOURCE_CONTAINER,
+    ITEM_SOURCES,
+)
 
 GEOMETRY_COLUMN = "geometry"
+# The registered type. pystac's MediaType.PARQUET is the older application/x-parquet.
 PARQUET_MEDIA_TYPE = "application/vnd.apache.parquet"
 TABLE_MEDIA_TYPE = "application/vnd.postgresql"
-_EXTENSIONS = [
-    origin.FILE_EXTENSION,
-    origin.PROCESSING_EXTENSION,
-    origin.PROJECTION_EXTENSION,
-    origin.TABLE_EXTENSION,
-    origin.VERSION_EXTENSION,
-]
 
 
 def build_vector_item(
-    loaded: FeaturesLoaded, options: ItemOptions, provenance: origin.Provenance
-) -> dict[str, Any]:
-    """STAC 1.1 with the table, projection, file, processing and version extensions. Geometry is the box of the features."""
+    loaded: FeaturesLoaded, options: ItemOptions, provenance: Provenance
+) -> pystac.Item:
+    """Return an item with the table, projection, file, processing and version extensions.
+
+    The geometry is the box of the features.
+    """
     source = loaded.source
-    names = [
-        source.key.rpartition("/")[2],
-        *([source.archive_member.path] if source.archive_member else []),
-    ]
-    when = acquired(
+    names = [source.key.rpartition("/")[2]]
+    if source.archive_member:
+        names.append(source.archive_member.path)
+    when = acquisition_time(
         options.acquired_at, (None, None), names, last_modified_utc=source.last_modified_utc
     )
-    before = added_to(provenance.before, loaded)
-    item = origin.item_skeleton(source, options, provenance, when, dataset=dataset_of(loaded))
-    item["stac_extensions"] = list(_EXTENSIONS)
-    bounds = joined_bounds(before, loaded.lonlat_bounds)
-    item["geometry"] = outline(bounds)
-    item["bbox"] = bounding_box(item["geometry"], bounds)
-    item["links"] = joined_links(before, item["links"])
-    item["properties"] |= {
-        **origin.projection(loaded.crs.authority_code, loaded.crs.wkt),
-        "proj:bbox": joined_box(before, loaded.bounds.xyxy),
-        "table:columns": [*map(_column, loaded.fields), _geometry_column(loaded)],
-        "table:row_count": rows_of(loaded),
-        "table:primary_geometry": GEOMETRY_COLUMN,
+    before = _appended_to(loaded, provenance)
+    bounds = _joined_bounds(before, loaded.lonlat_bounds)
+    item = new_item(
+        source,
+        options,
+        provenance,
+        when,
+        outline(bounds),
+        within=bounds,
+        dataset=dataset_of(loaded),
+        extensions=[TableExtension.get_schema_uri()],
+    )
+    _add_links(item, before)
+    code = loaded.crs.authority_code
+    ProjectionExtension.ext(item).apply(
+        code=code,
+        wkt2=None if code else loaded.crs.wkt,
+        bbox=_joined_projected_bounds(before, loaded.bounds),
+    )
+    table = TableExtension.ext(item)
+    table.columns = [*map(_column, loaded.fields), _geometry_column(loaded)]
+    table.row_count = _rows_of(loaded)
+    table.primary_geometry = GEOMETRY_COLUMN
+    item.properties |= {
         "processing:lineage": _lineage(loaded),
         "geo_platform:destination": loaded.destination,
         ITEM_LOAD_MODE: loaded.load_mode,
@@ -73,31 +89,24 @@ def build_vector_item(
         "geo_platform:reject_reasons": [
             {"reason": found.reason, "rows": found.rows} for found in loaded.reject_reasons
         ],
-        "geo_platform:warnings": origin.findings(loaded.warnings),
+        "geo_platform:warnings": findings(loaded.warnings),
     }
-    if is_appended(loaded):
-        sources = joined_sources(
-            before, loaded, fingerprint=provenance.fingerprint, run_id=provenance.run_id
-        )
-        item["properties"][ITEM_SOURCES] = sources
-    item["assets"] = _assets(loaded)
+    if loaded.load_mode == APPEND:
+        item.properties[ITEM_SOURCES] = _joined_sources(before, loaded, provenance)
+    _add_assets(item, loaded)
     return item
 
 
-def dataset_of(loaded: FeaturesLoaded) -> str | None:
-    """The dataset's name, where rows of several sources are to meet under it; None where the item is one source's."""
-    return loaded.dataset if is_appended(loaded) else None
-
-
-def rows_of(loaded: FeaturesLoaded) -> int:
-    """Rows of the whole dataset, of which an append loaded some."""
+def _rows_of(loaded: FeaturesLoaded) -> int:
+    """Return the rows of the whole dataset, of which an append loaded some."""
     return loaded.table.rows if loaded.table is not None else loaded.inserted
 
 
-def _assets(loaded: FeaturesLoaded) -> dict[str, Any]:
-    assets: dict[str, Any] = {}
+def _add_assets(item: pystac.Item, loaded: FeaturesLoaded) -> None:
     if loaded.dataset_object is not None:
-        assets["data"] = origin.stored_asset(
+        add_stored_asset(
+            item,
+            "data",
             loaded.dataset_object,
             PARQUET_MEDIA_TYPE,
             ["data"],
@@ -105,49 +114,60 @@ def _assets(loaded: FeaturesLoaded) -> dict[str, Any]:
             sha256=loaded.sha256,
         )
     if loaded.table is not None:
-        assets["table"] = _table_asset(loaded.table)
+        _add_table(item, loaded.table)
     if loaded.rejected_object is not None:
-        assets["rejected"] = origin.stored_asset(
+        add_stored_asset(
+            item,
+            "rejected",
             loaded.rejected_object,
             PARQUET_MEDIA_TYPE,
             ["metadata"],
             title=f"Rejected rows and their reasons ({loaded.rejected})",
         )
-    assets["thumbnail"] = origin.stored_asset(
-        loaded.thumbnail, loaded.thumbnail_media_type, ["thumbnail"], title="Map"
+    add_stored_asset(
+        item,
+        "thumbnail",
+        loaded.thumbnail,
+        loaded.thumbnail_media_type,
+        ["thumbnail"],
+        title="Map",
     )
-    return assets
 
 
-def _table_asset(table: TableReference) -> dict[str, Any]:
-    """The published table. Its version says which one the item means; publishing the item makes it the published one."""
-    return {
-        "href": table.uri,
-        "type": TABLE_MEDIA_TYPE,
-        "title": f"PostGIS table {table.schema_name}.{table.table_name}",
-        "roles": ["data"],
-        "table:row_count": table.rows,
-        ASSET_SCHEMA: table.schema_name,
-        ASSET_TABLE: table.table_name,
-        ASSET_TABLE_VERSION: table.version,
-    }
+def _add_table(item: pystac.Item, table: TableReference) -> None:
+    # Publishing the item makes this version of the table the published one.
+    asset = pystac.Asset(
+        table.uri,
+        title=f"PostGIS table {table.schema_name}.{table.table_name}",
+        media_type=TABLE_MEDIA_TYPE,
+        roles=["data"],
+        extra_fields={
+            ASSET_SCHEMA: table.schema_name,
+            ASSET_TABLE: table.table_name,
+            ASSET_TABLE_VERSION: table.version,
+        },
+    )
+    item.add_asset("table", asset)
+    TableExtension.ext(asset).row_count = table.rows
 
 
-def _column(field: FieldMapping) -> dict[str, str]:
-    column = {"name": field.published, "type": field.type.value}
+def _column(field: FieldMapping) -> Column:
+    column = Column({"name": field.published, "type": field.type.value})
     if field.source != field.published:
         reason = f": {field.renamed_because}" if field.renamed_because else ""
-        column["description"] = f"{field.source} in the source{reason}"
+        column.description = f"{field.source} in the source{reason}"
     return column
 
 
-def _geometry_column(loaded: FeaturesLoaded) -> dict[str, str]:
+def _geometry_column(loaded: FeaturesLoaded) -> Column:
     crs = loaded.crs.authority_code or "a CRS that no authority knows"
-    return {
-        "name": GEOMETRY_COLUMN,
-        "type": "geometry",
-        "description": f"{loaded.geometry_type}, {loaded.dimension}, in {crs}",
-    }
+    return Column(
+        {
+            "name": GEOMETRY_COLUMN,
+            "type": "geometry",
+            "description": f"{loaded.geometry_type}, {loaded.dimension}, in {crs}",
+        }
+    )
 
 
 def _lineage(loaded: FeaturesLoaded) -> str:
@@ -158,6 +178,99 @@ def _lineage(loaded: FeaturesLoaded) -> str:
     )
     straightened = ", curves made straight" if loaded.linearised else ""
     return (
-        f"Read from {loaded.source.format.value} {loaded.source.container}/{loaded.source.key}{moved}{straightened}: "
-        f"{loaded.read} rows read, {loaded.inserted} published, {loaded.rejected} rejected, {loaded.repaired} repaired."
+        f"Read from {loaded.source.format.value} {loaded.source.container}/{loaded.source.key}"
+        f"{moved}{straightened}: {loaded.read} rows read, {loaded.inserted} published, "
+        f"{loaded.rejected} rejected, {loaded.repaired} repaired."
     )
+
+
+def _appended_to(loaded: FeaturesLoaded, provenance: Provenance) -> pystac.Item | None:
+    """Return the published item whose table the rows were appended to, or None if there is none."""
+    before = provenance.before
+    if before is None or loaded.table is None or loaded.load_mode != APPEND:
+        return None
+    own = (loaded.table.schema_name, loaded.table.table_name)
+    tables = [
+        (asset.get(ASSET_SCHEMA), asset.get(ASSET_TABLE)) for asset in before["assets"].values()
+    ]
+    # Only now is it known that the platform made that item, so that pystac can parse it.
+    return pystac.Item.from_dict(dict(before), migrate=False) if own in tables else None
+
+
+def _joined_sources(
+    before: pystac.Item | None, loaded: FeaturesLoaded, provenance: Provenance
+) -> list[dict[str, Any]]:
+    """Return the sources of the item before, then this one.
+
+    The same state of a source is listed once, where its rows were appended last.
+    """
+    source = loaded.source
+    own = {
+        "container": source.container,
+        "source": source.key,
+        "etag": source.etag,
+        "fingerprint": provenance.fingerprint,
+        "run_id": provenance.run_id,
+        "rows": loaded.inserted,
+    }
+    identity = ("container", "source", "etag")
+    others = [
+        entry
+        for entry in _sources_of(before)
+        if any(entry.get(name) != own[name] for name in identity)
+    ]
+    return [*others, own]
+
+
+def _sources_of(item: pystac.Item | None) -> list[dict[str, Any]]:
+    if item is None:
+        return []
+    properties = item.properties
+    if ITEM_SOURCES in properties:
+        return list(properties[ITEM_SOURCES])
+    return [
+        {
+            "container": properties.get(ITEM_SOURCE_CONTAINER),
+            "source": properties.get(ITEM_SOURCE),
+            "etag": properties.get("geo_platform:source_etag"),
+            "fingerprint": properties.get(ITEM_FINGERPRINT),
+            "run_id": properties.get(ITEM_RUN_ID),
+            "rows": properties.get("geo_platform:rows_inserted"),
+        }
+    ]
+
+
+def _joined_bounds(before: pystac.Item | None, bounds: LonLatBounds) -> LonLatBounds:
+    """Return bounds around the item before and these bounds."""
+    if before is None or before.bbox is None:
+        return bounds
+    west, south, east, north = before.bbox
+    # If either crosses the antimeridian, nothing says on which side of it the other lies: the
+    # joined bounds have all longitudes.
+    crosses = west > east or bounds.crosses_antimeridian
+    return LonLatBounds(
+        west=-180.0 if crosses else min(west, bounds.west),
+        south=min(south, bounds.south),
+        east=180.0 if crosses else max(east, bounds.east),
+        north=max(north, bounds.north),
+    )
+
+
+def _joined_projected_bounds(before: pystac.Item | None, bounds: Bounds) -> list[float]:
+    """Return [xmin, ymin, xmax, ymax] around both, in the CRS that all rows of a table share."""
+    known = ProjectionExtension.ext(before).bbox if before is not None else None
+    xmin, ymin, xmax, ymax = known or bounds.xyxy
+    return [
+        min(xmin, bounds.xmin),
+        min(ymin, bounds.ymin),
+        max(xmax, bounds.xmax),
+        max(ymax, bounds.ymax),
+    ]
+
+
+def _add_links(item: pystac.Item, before: pystac.Item | None) -> None:
+    """Link to the sources of the item before, beside the item's own."""
+    known = {link.target for link in item.links}
+    if before is not None:
+        earlier = [link for link in before.links if link.rel == pystac.RelType.VIA]
+        item.add_links([link for link in earlier if link.target not in known])

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 import click
 
-from geo_platform.catalog.provenance import item_place
+from geo_platform.catalog.naming import item_place
 from geo_platform.catalog.publish import find_published
 from geo_platform.chains import CHAINS, Chain, ChainOptions
 from geo_platform.cli.application import Application, Launcher

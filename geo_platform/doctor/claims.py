@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from geo_platform.catalog.appended import ITEM_SOURCES
 from geo_platform.catalog.retention import folder_of
 from geo_platform.errors import CatalogRejected
 from geo_platform.ports import (
@@ -17,6 +16,7 @@ from geo_platform.ports import (
     ASSET_TABLE,
     ASSET_TABLE_VERSION,
     ITEM_SOURCE,
+    ITEM_SOURCES,
     SILVER,
     Catalog,
 )

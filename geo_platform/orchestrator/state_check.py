@@ -19,8 +19,7 @@ from typing import Any, TypeVar
 
 import dagster as dg
 
-from geo_platform.catalog.provenance import item_place
-from geo_platform.catalog.vector_item import dataset_of
+from geo_platform.catalog.naming import dataset_of, item_place
 from geo_platform.contracts.fault import ContractError
 from geo_platform.contracts.message import Message
 from geo_platform.contracts.raster import CogStored

@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from geo_platform.catalog.provenance import item_place
+from geo_platform.catalog.naming import item_place
 from geo_platform.chains import CHAINS, ChainOptions
 from geo_platform.cli.application import Application
 from geo_platform.cli.outcome import (

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from geo_platform.catalog.history import split_name, version_rows
+from geo_platform.catalog.versions import split_name, version_rows
 from geo_platform.cli.application import Application
 from geo_platform.cli.outcome import CommandOutcome, exit_code, outcome_of, printable
 from geo_platform.errors import SourceNotFound

@@ -7,6 +7,7 @@ from importlib.metadata import requires
 
 import pytest
 
+from geo_platform.catalog.item import to_document
 from geo_platform.catalog.provenance import Provenance, software_versions
 from geo_platform.catalog.vector_item import build_vector_item
 from geo_platform.contracts.arrival import SourceKind
@@ -22,7 +23,7 @@ PROVENANCE = Provenance(
 def test_the_source_is_linked_as_what_it_is(make_features: Callable[..., FeaturesLoaded]) -> None:
     """STAC keeps `derived_from` for items; a file that is none is `via` (RFC 4287: the source of the information)."""
     loaded = make_features()
-    links = build_vector_item(loaded, ItemOptions(), PROVENANCE)["links"]
+    links = to_document(build_vector_item(loaded, ItemOptions(), PROVENANCE))["links"]
     assert [(link["href"], link["type"]) for link in links if link["rel"] == "via"] == [
         (loaded.source.uri, loaded.source.media_type)
     ]

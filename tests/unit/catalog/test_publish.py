@@ -1,5 +1,7 @@
 """Publishing into a real catalog on disk: found again, replaced, unchanged, refused."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -214,3 +216,33 @@ def test_a_source_that_was_deleted_meanwhile_is_published_all_the_same(
     stored = make_cogs()
     objects.delete(stored.source.container, stored.source.key)
     assert publish_raster(stored, ItemOptions(), catalog, objects, run_id="run-1").run_id == "run-1"
+
+
+@pytest.mark.parametrize("module", ["publish", "undo", "versions", "retention", "naming"])
+def test_pystac_is_imported_only_where_an_item_is_built(module: str) -> None:
+    """Command line and code server import these modules at their start."""
+    program = f"import sys, geo_platform.catalog.{module}; print('pystac' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("False\n", 0), done.stderr
+
+
+def test_building_an_item_opens_no_connection() -> None:
+    """Neither a schema nor an extension is fetched: every socket would be an error."""
+    program = """
+import json, pathlib, socket, sys
+def refuse(*arguments, **options):
+    raise AssertionError("a socket was opened")
+socket.socket.connect = socket.getaddrinfo = refuse
+sys.path.insert(0, sys.argv[1])
+from test_published_documents import CASES, documents
+from geo_platform.catalog.validate import collection_faults, item_faults
+for path in CASES:
+    item, collection = documents(json.loads(path.read_text(encoding="utf-8")))
+    assert item_faults(item) == collection_faults(collection) == ()
+print(len(CASES))
+"""
+    folder = str(Path(__file__).parent)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program, folder], capture_output=True, text=True
+    )
+    assert (int(done.stdout or 0) > 5, done.returncode) == (True, 0), done.stderr

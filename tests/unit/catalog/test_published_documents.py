@@ -12,12 +12,11 @@ from typing import Any
 
 import pytest
 
-from geo_platform.catalog.collection import build_collection
+from geo_platform.catalog.item import build_collection, to_document
 from geo_platform.catalog.provenance import Provenance
 from geo_platform.catalog.raster_item import build_raster_item
 from geo_platform.catalog.validate import collection_faults, item_faults
 from geo_platform.catalog.vector_item import build_vector_item
-from geo_platform.contracts.arrival import SourceKind
 from geo_platform.contracts.raster import CogStored
 from geo_platform.contracts.vector import FeaturesLoaded
 from geo_platform.options import ItemOptions
@@ -39,9 +38,9 @@ def documents(case: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     content = json.dumps(case["message"]["content"])
     if case["message"]["message"] == "CogStored":
         item = build_raster_item(CogStored.model_validate_json(content), options, provenance)
-        return item, build_collection(item["collection"], SourceKind.raster, item)
-    item = build_vector_item(FeaturesLoaded.model_validate_json(content), options, provenance)
-    return item, build_collection(item["collection"], SourceKind.vector, item)
+    else:
+        item = build_vector_item(FeaturesLoaded.model_validate_json(content), options, provenance)
+    return to_document(item), to_document(build_collection(item))
 
 
 def exactly(document: dict[str, Any]) -> str:

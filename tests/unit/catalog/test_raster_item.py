@@ -14,6 +14,7 @@ from pystac.extensions.version import ItemVersionExtension
 from pystac.validation import JsonSchemaSTACValidator, validate_dict
 from pystac.validation.schema_uri_map import DefaultSchemaUriMap
 
+from geo_platform.catalog.item import to_document
 from geo_platform.catalog.provenance import Provenance
 from geo_platform.catalog.raster_item import build_raster_item
 from geo_platform.catalog.validate import item_faults
@@ -38,7 +39,7 @@ PROVENANCE = Provenance(
 
 
 def built(stored: CogStored, **options: Any) -> dict[str, Any]:
-    item = build_raster_item(stored, ItemOptions(**options), PROVENANCE)
+    item = to_document(build_raster_item(stored, ItemOptions(**options), PROVENANCE))
     assert item_faults(item) == ()
     json.dumps(item, allow_nan=False)
     return item

@@ -4,14 +4,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import pystac
 import pytest
 
-from geo_platform.catalog.collection import build_collection
+from geo_platform.catalog.item import build_collection, to_document
 from geo_platform.catalog.provenance import Provenance
 from geo_platform.catalog.raster_item import build_raster_item
 from geo_platform.catalog.validate import collection_faults, item_faults
 from geo_platform.catalog.vector_item import build_vector_item
-from geo_platform.contracts.arrival import SourceKind
 from geo_platform.contracts.raster import CogStored
 from geo_platform.contracts.vector import FeaturesLoaded
 from geo_platform.options import ItemOptions
@@ -28,18 +28,22 @@ PROVENANCE = Provenance(
 
 @pytest.fixture
 def raster(make_cogs: Callable[..., CogStored]) -> dict[str, Any]:
-    return build_raster_item(make_cogs(), ItemOptions(), PROVENANCE)
+    return to_document(build_raster_item(make_cogs(), ItemOptions(), PROVENANCE))
 
 
 @pytest.fixture
 def vector(make_features: Callable[..., FeaturesLoaded]) -> dict[str, Any]:
-    return build_vector_item(make_features(), ItemOptions(), PROVENANCE)
+    return to_document(build_vector_item(make_features(), ItemOptions(), PROVENANCE))
+
+
+def collection_of(item: dict[str, Any]) -> dict[str, Any]:
+    return to_document(build_collection(pystac.Item.from_dict(item)))
 
 
 def test_what_the_builders_make_is_valid(raster: dict[str, Any], vector: dict[str, Any]) -> None:
     assert item_faults(raster) == item_faults(vector) == ()
-    for kind, item in ((SourceKind.raster, raster), (SourceKind.vector, vector)):
-        assert collection_faults(build_collection(item["collection"], kind, item)) == ()
+    for item in (raster, vector):
+        assert collection_faults(collection_of(item)) == ()
 
 
 @pytest.mark.parametrize(
@@ -60,7 +64,11 @@ def test_what_the_builders_make_is_valid(raster: dict[str, Any], vector: dict[st
         (["assets", "data", "bands", 0, "raster:scale"], "one", "raster:scale"),
         (["assets", "data", "raster:bands"], [], "raster:bands"),
         (["bbox"], [-190, 0, 0, 1], "longitudes"),
-        (["stac_extensions"], ["https://example.com/unknown/v1.0.0/schema.json"], "no schema here"),
+        (
+            ["stac_extensions"],
+            ["https://example.com/unknown/v1.0.0/schema.json"],
+            "schema is not known",
+        ),
     ],
 )
 def test_each_fault_is_found(
@@ -87,6 +95,6 @@ def test_a_raster_item_must_say_something_of_its_raster(raster: dict[str, Any]) 
 
 
 def test_a_collection_without_an_extent_is_found(raster: dict[str, Any]) -> None:
-    collection = build_collection("rasters", SourceKind.raster, raster)
+    collection = collection_of(raster)
     del collection["extent"]
     assert any("extent" in fault for fault in collection_faults(collection))

@@ -8,6 +8,7 @@ import pystac
 from pystac.extensions.projection import ProjectionExtension
 from pystac.extensions.table import TableExtension
 
+from geo_platform.catalog.item import to_document
 from geo_platform.catalog.provenance import Provenance
 from geo_platform.catalog.validate import item_faults
 from geo_platform.catalog.vector_item import build_vector_item
@@ -28,7 +29,7 @@ def built(loaded: FeaturesLoaded, **options: Any) -> dict[str, Any]:
         created_utc=NOW,
         software={"gdal": "3.12"},
     )
-    item = build_vector_item(loaded, ItemOptions(**options), provenance)
+    item = to_document(build_vector_item(loaded, ItemOptions(**options), provenance))
     assert item_faults(item) == ()
     return item
 

@@ -12,7 +12,7 @@ import pytest
 from geo_platform.cli.main import COMMANDS, main
 from tests.support.production import ProfileUnderTest
 
-SLOW = {"rasterio", "pyogrio", "pandas", "geopandas", "dagster", "jsonschema"}
+SLOW = {"rasterio", "pyogrio", "pandas", "geopandas", "dagster", "jsonschema", "pystac"}
 
 
 def _loaded_by(*arguments: str, extra: Mapping[str, str] | None = None) -> set[str]:

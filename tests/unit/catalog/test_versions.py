@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from geo_platform.catalog.history import (
+from geo_platform.catalog.versions import (
     is_of_run,
     restored_item,
     split_name,

@@ -1,6 +1,6 @@
-"""The versions of an item in the order in which they came to be, and which of them is meant by going back.
+"""List the versions of an item, and choose the one to which a rollback goes.
 
-What belongs here: choosing among kept versions, and what an item says that was brought back; pure. What stays out: doing it.
+A version that was replaced or unpublished is kept by the catalog. `undo.py` does the rollback.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from geo_platform.catalog.acquired import rfc3339
+from geo_platform.catalog.acquisition_time import rfc3339
 from geo_platform.errors import Conflict, ParameterInvalid, SourceNotFound
 from geo_platform.ports import (
     ITEM_FINGERPRINT,
@@ -20,12 +20,12 @@ from geo_platform.ports import (
 
 Item = Mapping[str, Any]
 _BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
-_SHOW = "geo-platform versions shows what can be brought back."
+_LIST_VERSIONS = "geo-platform versions lists the kept versions."
 
 
 @dataclass(frozen=True)
 class VersionRow:
-    """One version for people and programs. `withdrawn_at_utc` is None for the published one."""
+    """One version of an item. `withdrawn_at_utc` is None for the published version."""
 
     run_id: str
     fingerprint: str
@@ -35,7 +35,7 @@ class VersionRow:
 
 
 def version_rows(present: Item | None, versions: Iterable[ItemVersion]) -> list[VersionRow]:
-    """The published version and the kept ones, the one that was published first of all last."""
+    """Return the published version and the kept ones, the one published last first."""
     found: list[tuple[Item, datetime | None]] = [
         (version.item, version.withdrawn_at_utc) for version in versions
     ]
@@ -56,40 +56,46 @@ def version_rows(present: Item | None, versions: Iterable[ItemVersion]) -> list[
 def version_to_restore(
     name: str, present: Item | None, versions: Sequence[ItemVersion], run: str | None
 ) -> ItemVersion:
-    """The version that `run` published; without one, the last that was published before the present one.
+    """Return the version that `run` published; without `run`, the one before the published one.
 
-    Where nothing is published, it is the one that was taken away last. `versions` are newest withdrawn first. Raises
-    SourceNotFound where there is no such version, Conflict where it is the published one.
+    If nothing is published, it is the version that was withdrawn last. `versions` are sorted,
+    newest withdrawn first. `name` names the item in messages.
+    Raises SourceNotFound: there is no such version.
+    Raises Conflict: it is the published version.
     """
     if run is not None:
         if present is not None and is_of_run(present, run):
             raise Conflict(
-                f"What run {run} published of {name} is what is published now.", remedy=_SHOW
+                f"The version of {name} that run {run} published is published now.",
+                remedy=_LIST_VERSIONS,
             )
         wanted = [version for version in versions if is_of_run(version.item, run)]
         if not wanted:
             raise SourceNotFound(
-                f"No version of {name} is kept that run {run} published.", remedy=_SHOW
+                f"No kept version of {name} was published by run {run}.", remedy=_LIST_VERSIONS
             )
         return wanted[0]
     if present is None and not versions:
         raise SourceNotFound(
             f"No item {name} is published or kept.",
-            remedy="geo-platform list shows those that are published.",
+            remedy="geo-platform list shows the published items.",
         )
     if present is None:
         return versions[0]
     earlier = [version for version in versions if _order(version.item) < _order(present)]
     if not earlier:
         raise SourceNotFound(
-            f"No version of {name} before the published one is kept.",
-            remedy=f"{_SHOW} Name one by its run.",
+            f"No version of {name} from before the published one is kept.",
+            remedy=f"{_LIST_VERSIONS} Name one by its run.",
         )
     return max(earlier, key=lambda version: _order(version.item))
 
 
 def restored_item(version: ItemVersion, *, run_id: str, now_utc: datetime) -> dict[str, Any]:
-    """The item as it was published, saying who brought it back. Harvesters go by `updated`, so that it is the present time."""
+    """Return the item as it was published, with the run that restores it.
+
+    `updated` is the present time, because harvesters go by it.
+    """
     properties = {
         **version.item["properties"],
         "updated": rfc3339(now_utc),
@@ -100,22 +106,25 @@ def restored_item(version: ItemVersion, *, run_id: str, now_utc: datetime) -> di
 
 
 def is_of_run(item: Item, run: str) -> bool:
-    """Whether this run published the item, or brought it back."""
+    """Whether this run published or restored the item."""
     return run in (_run(item), item["properties"].get(ITEM_RESTORED_BY))
 
 
 def first_published(item: Item) -> str:
-    """When this version came to be, however often it was brought back since."""
+    """Return when this version was first published, even if it was restored since."""
     properties = item["properties"]
     return str(properties.get(ITEM_FIRST_PUBLISHED) or properties.get("updated") or "")
 
 
 def split_name(name: str) -> tuple[str | None, str]:
-    """`collection/id` or `id`. Raises ParameterInvalid for anything else."""
+    """Split `collection/id` or `id` into collection, None if there is none, and id.
+
+    Raises ParameterInvalid: the name is neither.
+    """
     collection, slash, item_id = name.rpartition("/")
     if not item_id or (slash and not collection) or "/" in collection:
         raise ParameterInvalid(
-            f"{name!r} is no item's name.", remedy="Name it as id, or as collection/id."
+            f"{name!r} is not the name of an item.", remedy="Write id or collection/id."
         )
     return collection or None, item_id
 
@@ -123,7 +132,7 @@ def split_name(name: str) -> tuple[str | None, str]:
 def _order(item: Item) -> datetime:
     try:
         moment = datetime.fromisoformat(first_published(item))
-    except ValueError:  # another program's item
+    except ValueError:  # an item that another program published
         return _BEFORE_ALL
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 

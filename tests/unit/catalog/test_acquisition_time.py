@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geo_platform.catalog.acquired import Acquired, acquired, from_file_name, rfc3339
+from geo_platform.catalog.acquisition_time import (
+    AcquisitionTime,
+    acquisition_time,
+    from_file_name,
+    rfc3339,
+)
 
 MODIFIED = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 
@@ -80,15 +85,20 @@ def test_digits_that_are_no_date(name: str) -> None:
 def test_the_user_beats_the_tag_beats_the_name_beats_the_store() -> None:
     user = datetime(2021, 6, 30, 12, tzinfo=UTC) + timedelta(microseconds=5)
     tag, names = ("2019-01-01T00:00:00Z", "TIFFTAG_DATETIME"), ["scene.zip", "scene_20200131.tif"]
-    assert acquired(user, tag, names, last_modified_utc=MODIFIED) == Acquired(user, None, "user")
-    assert acquired(None, tag, names, last_modified_utc=MODIFIED).source == "tag:TIFFTAG_DATETIME"
+    assert acquisition_time(user, tag, names, last_modified_utc=MODIFIED) == AcquisitionTime(
+        user, None, "user"
+    )
     assert (
-        acquired(None, (None, None), names, last_modified_utc=MODIFIED).source
+        acquisition_time(None, tag, names, last_modified_utc=MODIFIED).source
+        == "tag:TIFFTAG_DATETIME"
+    )
+    assert (
+        acquisition_time(None, (None, None), names, last_modified_utc=MODIFIED).source
         == "file_name:yyyymmdd"
     )
-    assert acquired(
+    assert acquisition_time(
         None, ("yesterday", "X"), ["scene.tif"], last_modified_utc=MODIFIED
-    ) == Acquired(MODIFIED, None, "last_modified")
+    ) == AcquisitionTime(MODIFIED, None, "last_modified")
 
 
 def test_a_span_has_its_start_as_datetime_too() -> None:

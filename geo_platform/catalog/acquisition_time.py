@@ -1,10 +1,7 @@
-"""When the data was acquired, and how that is known.
+"""Find when the data was acquired, and record how that is known.
 
-What belongs here: choosing among what the user, the file's tags, its name and the store say; pure. What stays out:
-reading tags, which the raster stages do.
-
-An item must have a time. Where nothing else is known it gets the time at which the object was last modified, and says
-so: a search by time then finds it, and nobody mistakes it for an observation.
+`acquisition_time` chooses among the user's option, the file's tags, the file's names and the time
+of the object in the store. Reading the tags is the raster profile's work.
 """
 
 import calendar
@@ -17,15 +14,19 @@ _EARLIEST_YEAR, _LATEST_YEAR = 1900, 2100
 
 
 @dataclass(frozen=True)
-class Acquired:
-    """A moment or, with `end_utc`, a span from `start_utc` to the end of its last second."""
+class AcquisitionTime:
+    """A moment, or with `end_utc` the span from `start_utc` to the end of the second `end_utc`.
+
+    `source` is how the time is known: `user`, `tag:<name>`, `file_name:<pattern>`, `last_modified`.
+    """
 
     start_utc: datetime
     end_utc: datetime | None
     source: str
 
     def properties(self) -> dict[str, str]:
-        """STAC common metadata. A span has its start as nominal datetime too, so that clients that know no spans find it."""
+        """Return the properties of STAC's common metadata: `datetime`, and the span's two ends."""
+        # A span has its start as `datetime` too: clients that ignore spans then find the item.
         moment = {"datetime": rfc3339(self.start_utc)}
         if self.end_utc is None:
             return moment
@@ -41,62 +42,69 @@ class _Pattern:
     expression: re.Pattern[str]
 
 
-_DATE = r"(?P<year>(?:19|20)\d\d)"
+_YEAR = r"(?P<year>(?:19|20)\d\d)"
 _PATTERNS = (
-    # Landsat collection product identifier: LC08_L1TP_044034_20200110_20200113_01_T1 (acquired, then processed)
+    # Landsat collection product identifier: LC08_L1TP_044034_20200110_20200113_01_T1
+    # (date of acquisition, then of processing)
     _Pattern(
         "landsat",
         re.compile(
-            rf"L[COTEM]\d\d_L\w{{3}}_\d{{6}}_{_DATE}(?P<month>\d\d)(?P<day>\d\d)_\d{{8}}",
+            rf"L[COTEM]\d\d_L\w{{3}}_\d{{6}}_{_YEAR}(?P<month>\d\d)(?P<day>\d\d)_\d{{8}}",
             re.IGNORECASE,
         ),
     ),
     # Landsat scene identifier before collections: LC80440342020010LGN00 (day of the year)
     _Pattern(
         "landsat_scene",
-        re.compile(rf"L[COTEM]\d\d{{6}}{_DATE}(?P<ordinal>\d{{3}})[A-Z]{{3}}\d\d", re.IGNORECASE),
+        re.compile(rf"L[COTEM]\d\d{{6}}{_YEAR}(?P<ordinal>\d{{3}})[A-Z]{{3}}\d\d", re.IGNORECASE),
     ),
-    # Sentinel product names: S2A_MSIL2A_20200101T101411_…, S1A_IW_GRDH_1SDV_20200101T050000_… (start of sensing)
+    # Sentinel product names, start of sensing: S2A_MSIL2A_20200101T101411_…,
+    # S1A_IW_GRDH_1SDV_20200101T050000_…
     _Pattern(
         "sentinel",
         re.compile(
-            rf"(?<!\d){_DATE}(?P<month>\d\d)(?P<day>\d\d)T(?P<hour>\d\d)(?P<minute>\d\d)(?P<second>\d\d)(?!\d)",
+            rf"(?<!\d){_YEAR}(?P<month>\d\d)(?P<day>\d\d)"
+            r"T(?P<hour>\d\d)(?P<minute>\d\d)(?P<second>\d\d)(?!\d)",
             re.IGNORECASE,
         ),
     ),
     _Pattern(
         "year_month_day",
-        re.compile(rf"(?<!\d){_DATE}(?P<mark>[-_.])(?P<month>\d\d)(?P=mark)(?P<day>\d\d)(?!\d)"),
+        re.compile(rf"(?<!\d){_YEAR}(?P<mark>[-_.])(?P<month>\d\d)(?P=mark)(?P<day>\d\d)(?!\d)"),
     ),
-    _Pattern("yyyymmdd", re.compile(rf"(?<!\d){_DATE}(?P<month>\d\d)(?P<day>\d\d)(?!\d)")),
-    _Pattern("year_month", re.compile(rf"(?<!\d){_DATE}-(?P<month>\d\d)(?!-?\d)")),
+    _Pattern("yyyymmdd", re.compile(rf"(?<!\d){_YEAR}(?P<month>\d\d)(?P<day>\d\d)(?!\d)")),
+    _Pattern("year_month", re.compile(rf"(?<!\d){_YEAR}-(?P<month>\d\d)(?!-?\d)")),
 )
 
 
-def acquired(
+def acquisition_time(
     user: datetime | None,
     tag: tuple[str | None, str | None],
     names: Iterable[str],
     *,
     last_modified_utc: datetime,
-) -> Acquired:
-    """The user's word, then the tag (RFC 3339 time, its name), then the first file name with a date in it."""
+) -> AcquisitionTime:
+    """Return the first that is known: the user's time, the tag, a date in a name, last modified.
+
+    `tag` is (RFC 3339 time, name of the tag). An item must have a time, so the last resort is the
+    object's time in the store; its `source` tells readers that it is no observation.
+    """
     if user is not None:
-        return Acquired(user.astimezone(UTC), None, "user")
+        return AcquisitionTime(user.astimezone(UTC), None, "user")
     from_tag = _parsed(tag[0])
     if from_tag is not None:
-        return Acquired(from_tag, None, f"tag:{tag[1] or 'unnamed'}")
+        return AcquisitionTime(from_tag, None, f"tag:{tag[1] or 'unnamed'}")
     for name in names:
         found = from_file_name(name)
         if found is not None:
             return found
-    return Acquired(last_modified_utc.astimezone(UTC), None, "last_modified")
+    return AcquisitionTime(last_modified_utc.astimezone(UTC), None, "last_modified")
 
 
-def from_file_name(name: str) -> Acquired | None:
-    """The first date of the first pattern that fits and is a real date; None where there is none.
+def from_file_name(name: str) -> AcquisitionTime | None:
+    """Return the first real date that a pattern finds in a file name, or None if there is none.
 
-    A date without a time is that whole day, a month that whole month.
+    A date without a time of day becomes a span of that day, a month a span of that month.
     """
     for pattern in _PATTERNS:
         for match in pattern.expression.finditer(name):
@@ -107,14 +115,17 @@ def from_file_name(name: str) -> Acquired | None:
 
 
 def rfc3339(moment: datetime) -> str:
-    """In UTC with Z, microseconds only where there are any: such texts sort by time within a second's precision."""
+    """Format a time in UTC with `Z`, with microseconds only if there are any.
+
+    Such texts sort by time, to the second.
+    """
     text = moment.astimezone(UTC).isoformat(
         timespec="microseconds" if moment.microsecond else "seconds"
     )
     return text.replace("+00:00", "Z")
 
 
-def _from_parts(parts: dict[str, str | None], source: str) -> Acquired | None:
+def _from_parts(parts: dict[str, str | None], source: str) -> AcquisitionTime | None:
     year = int(parts["year"] or 0)
     if not _EARLIEST_YEAR <= year <= _LATEST_YEAR:
         return None
@@ -130,16 +141,16 @@ def _from_parts(parts: dict[str, str | None], source: str) -> Acquired | None:
                 minute=int(parts["minute"] or 0),
                 second=int(parts["second"] or 0),
             )
-            return Acquired(moment, None, source)
-    except ValueError:  # digits that are no date
+            return AcquisitionTime(moment, None, source)
+    except ValueError:  # not a date, for example 2020-02-30
         return None
     return _span(
         start, days=1 if parts.get("day") else calendar.monthrange(year, month)[1], source=source
     )
 
 
-def _span(start: datetime, *, days: int, source: str) -> Acquired:
-    return Acquired(start, start + timedelta(days=days, seconds=-1), source)
+def _span(start: datetime, *, days: int, source: str) -> AcquisitionTime:
+    return AcquisitionTime(start, start + timedelta(days=days, seconds=-1), source)
 
 
 def _parsed(text: str | None) -> datetime | None:
