@@ -1,6 +1,6 @@
-"""Axis-safe values: what a bare tuple would let someone swap.
+"""Value types for shapes, bounds and resolutions, so that axes cannot be swapped by accident.
 
-What belongs here: shapes, bounds, resolutions. What stays out: reprojection and anything that opens a file.
+For transforming them see `raster/lonlat.py` and `vector/extent.py`.
 """
 
 from typing import Self
@@ -13,7 +13,7 @@ class _Value(BaseModel):
 
 
 class GridShape(_Value):
-    """Size of a grid in pixels. NumPy order is (rows, cols); GDAL and PIL want `.wh`."""
+    """Size of a grid in pixels. NumPy's order is (rows, cols); for GDAL and PIL use `.wh`."""
 
     rows: int
     cols: int
@@ -36,7 +36,7 @@ class Resolution(_Value):
 
 
 class Bounds(_Value):
-    """Extent in the units and the axis order (x east, y north) of the CRS it stands beside."""
+    """Extent in units of the CRS that is stored beside it, x to the east and y to the north."""
 
     xmin: float
     ymin: float
@@ -46,7 +46,7 @@ class Bounds(_Value):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.xmin > self.xmax or self.ymin > self.ymax:
-            raise ValueError(f"bounds are not ordered: {self}")
+            raise ValueError(f"bounds are not in ascending order: {self}")
         return self
 
     @property
@@ -56,7 +56,10 @@ class Bounds(_Value):
 
 
 class LonLatBounds(_Value):
-    """Extent in degrees on WGS 84. `west > east` means that it crosses the antimeridian (RFC 7946, section 5.2)."""
+    """Extent in degrees on WGS 84.
+
+    `west > east` means that it crosses the antimeridian (RFC 7946, section 5.2).
+    """
 
     west: float
     south: float
@@ -70,7 +73,7 @@ class LonLatBounds(_Value):
             and -180 <= self.east <= 180
             and -90 <= self.south <= self.north <= 90
         ):
-            raise ValueError(f"not longitudes and latitudes: {self}")
+            raise ValueError(f"not valid longitudes and latitudes: {self}")
         return self
 
     @property

@@ -1,7 +1,6 @@
-"""Pixels of a written COG against the source's, sampled over the whole extent.
+"""Compare sampled pixels of a written COG with the source: on the same grid, as JPEG, or warped.
 
-What belongs here: the three comparisons and their tolerances with their sources. What stays out: what a difference means
-for the job (`verify.py`).
+The tolerances are in docs/raster.md, "Verification". For what a difference means see `verify.py`.
 """
 
 import math
@@ -18,20 +17,20 @@ from rasterio.windows import Window
 from geo_platform.grid import GridShape
 from geo_platform.raster.options import Resampling
 from geo_platform.raster.plan import CogPlan
-from geo_platform.raster.sample import Values, planned_pixels, planned_valid, spread_windows
-from geo_platform.raster.target import whole_turn
+from geo_platform.raster.sample import Mask, Values, planned_pixels, planned_valid, spread_windows
+from geo_platform.raster.target import x_period
 
 SAMPLE_BYTES = 4 * 1024**2
 JPEG_BLOCK_PX = 16
 WARP_WINDOW_PX = 16
-MISFITS_AT_MOST = 0.005
-# Parts of the sampled pixels that may lie outside: at the ragged edge of a mask the warper's eighth
-# of a pixel decides.
-LOSSY_MISFITS_AT_MOST = 0.02
+# The fraction of sampled pixels of a warped COG that may be outside the tolerance. At the ragged
+# edge of a mask, the warper's approximation of an eighth of a pixel decides.
+MAX_MISFITS = 0.005
+MAX_LOSSY_MISFITS = 0.02
 
-# Half the width of each kernel in source pixels; the cubics have 2. Source: GDAL, gdalwarper.cpp,
-# GWKGetFilterRadius.
-SUPPORT_PX = {
+# Half the width of each kernel in source pixels. Source: GDAL, gdalwarper.cpp, GWKGetFilterRadius.
+CUBIC_RADIUS_PX = 2.0
+KERNEL_RADIUS_PX = {
     Resampling.nearest: 0.5,
     Resampling.mode: 0.5,
     Resampling.bilinear: 1.0,
@@ -39,16 +38,16 @@ SUPPORT_PX = {
     Resampling.lanczos: 3.0,
 }
 
-# How far a kernel with negative lobes may leave its neighbours' range, as a part of it: the sum of
-# the negative weights is at most 0.14 a dimension for cubic convolution (a = -0.5), 0.2 for Lanczos
-# 3, so 1.14^2 - 1 and 1.2^2 - 1.
+# How far a kernel with negative lobes may overshoot the range of its neighbours, as a fraction of
+# the range. The negative weights sum to at most 0.14 per dimension for cubic convolution (a = -0.5)
+# and 0.2 for Lanczos 3, hence 1.14^2 - 1 and 1.2^2 - 1.
 OVERSHOOT = {Resampling.cubic: 0.3, Resampling.lanczos: 0.45}
-
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Comparison:
+    """What a comparison counted. `faults` is empty if the COG passes."""
+
     sampled_pixels: int
     differing_pixels: int
     largest_difference: float
@@ -57,20 +56,20 @@ class Comparison:
 
 
 def compare_same_grid(original: DatasetReader, written: DatasetReader, plan: CogPlan) -> Comparison:
-    """Bit for bit, the validity of each pixel too; NaN equals NaN."""
+    """Compare every sampled pixel and its validity exactly. NaN equals NaN."""
     sampled = differing = 0
     largest = 0.0
-    for window in _windows(original):
-        wanted, found = planned_pixels(original, plan, window), written.read(window=window)
+    for window in _sample_windows(original):
+        expected, found = planned_pixels(original, plan, window), written.read(window=window)
         valid, found_valid = (
-            planned_valid(original, wanted, plan, window),
+            planned_valid(original, expected, plan, window),
             written.dataset_mask(window=window) > 0,
         )
-        unequal = (wanted != found) & ~(_nan(wanted) & _nan(found))
-        sampled += wanted.size
+        unequal = (expected != found) & ~(_is_nan(expected) & _is_nan(found))
+        sampled += expected.size
         differing += int(unequal.sum()) + int((valid != found_valid).sum())
         if unequal.any():
-            largest = max(largest, _largest(wanted[unequal], found[unequal]))
+            largest = max(largest, _largest_difference(expected[unequal], found[unequal]))
     faults = (
         [f"{differing} of {sampled} sampled pixels differ from the source (by up to {largest:g})"]
         if differing
@@ -80,23 +79,27 @@ def compare_same_grid(original: DatasetReader, written: DatasetReader, plan: Cog
 
 
 def compare_lossy(original: DatasetReader, written: DatasetReader, plan: CogPlan) -> Comparison:
-    """Means of 16 x 16 pixels, which JPEG keeps up to its quantisation of the lowest frequency, whatever the picture's noise."""
+    """Compare means of 16 x 16 pixels, and the validity of each pixel.
+
+    JPEG keeps these means up to the quantisation of its lowest frequency, however noisy the image.
+    """
     tolerance = jpeg_tolerance(plan.jpeg_quality or 75)
     sampled = differing = 0
     largest = 0.0
-    for window in _windows(original):
-        window = _aligned(window)
+    for window in _sample_windows(original):
+        window = _whole_blocks(window)
         if window.width < JPEG_BLOCK_PX or window.height < JPEG_BLOCK_PX:
             continue
-        wanted, found = planned_pixels(original, plan, window), written.read(window=window)
-        valid = planned_valid(original, wanted, plan, window)
-        frayed = valid != (written.dataset_mask(window=window) > 0)
-        difference = np.abs(_means(wanted) - _means(found))[:, _all(valid)]
+        expected, found = planned_pixels(original, plan, window), written.read(window=window)
+        valid = planned_valid(original, expected, plan, window)
+        wrong_mask = valid != (written.dataset_mask(window=window) > 0)
+        difference = np.abs(_block_means(expected) - _block_means(found))[:, _all_valid(valid)]
         largest = max(largest, float(difference.max(initial=0.0)))
-        sampled += wanted.size
-        differing += int((difference > tolerance).sum()) * JPEG_BLOCK_PX**2 + int(frayed.sum())
+        sampled += expected.size
+        differing += int((difference > tolerance).sum()) * JPEG_BLOCK_PX**2 + int(wrong_mask.sum())
     faults = [
-        f"{differing} of {sampled} sampled pixels differ by more than JPEG explains ({largest:.1f} > {tolerance:.1f})"
+        f"{differing} of {sampled} sampled pixels differ by more than JPEG explains "
+        f"({largest:.1f} > {tolerance:.1f})"
     ]
     return Comparison(
         sampled, differing, largest, is_exact=False, faults=faults if differing else []
@@ -104,9 +107,11 @@ def compare_lossy(original: DatasetReader, written: DatasetReader, plan: CogPlan
 
 
 def jpeg_tolerance(quality: int) -> float:
-    """Largest error of a block's mean in 8-bit levels: half a step of the DC coefficient in luma and chroma, twice over, plus clipping.
+    """Return the largest error of a block's mean, in 8-bit levels.
 
-    Source: ITU T.81 annex K tables (DC 16 and 17), scaled as libjpeg's jpeg_quality_scaling does; a DC step of q is q / 8 levels.
+    It is half a step of the DC coefficient in luma and chroma, doubled, plus clipping. Source: ITU
+    T.81 annex K tables (DC 16 and 17), scaled as libjpeg's jpeg_quality_scaling does; a DC step of
+    q is q / 8 levels.
     """
     scale = 5000 / quality if quality < 50 else 200 - 2 * quality
     step = min(max(17 * scale / 100, 1), 255)
@@ -114,37 +119,40 @@ def jpeg_tolerance(quality: int) -> float:
 
 
 def compare_warped(original: DatasetReader, written: DatasetReader, plan: CogPlan) -> Comparison:
-    """Each sampled pixel's centre is taken back to the source by pyproj, apart from GDAL's warper; its value must lie within
-    the range of the source's pixels under the kernel, and be valid where all of them are, invalid where none is."""
+    """Compare sampled pixels with the source's pixels around their position, found with PROJ.
+
+    PROJ is independent of GDAL's warper. A value must be within the range of the source's pixels
+    under the kernel. A pixel must be valid if all of these are, and invalid if none is.
+    """
     sampled = outside = 0
     largest = 0.0
-    for window in _spots(written):
-        wanted_rows, wanted_cols = _source_position(original, plan, window)
+    for window in _small_windows(written):
+        source_rows, source_cols = _source_positions(original, plan, window)
         found, found_valid = written.read(window=window), written.dataset_mask(window=window) > 0
-        reach = _reach(plan, wanted_rows, wanted_cols)
-        source_window = _covering(original, wanted_rows, wanted_cols, reach)
+        reach = _kernel_reach(plan, source_rows, source_cols)
+        source_window = _covering_window(original, source_rows, source_cols, reach)
         if source_window is None:
             outside += int(found_valid.sum())
             sampled += found_valid.size
             continue
         pixels = planned_pixels(original, plan, source_window)
         valid = planned_valid(original, pixels, plan, source_window)
-        spot = _Spot(
+        neighbourhood = _Neighbourhood(
             pixels,
             valid,
-            wanted_rows - source_window.row_off,
-            wanted_cols - source_window.col_off,
+            source_rows - source_window.row_off,
+            source_cols - source_window.col_off,
             reach=reach,
             overshoot=OVERSHOOT.get(_kernel(plan), 0.0),
-            tolerance=_level(plan),
+            tolerance=_pixel_tolerance(plan),
         )
-        wrong, excess = spot.misfits(found, found_valid)
+        wrong, excess = neighbourhood.misfits(found, found_valid)
         sampled += found_valid.size
         outside += wrong
         largest = max(largest, excess)
-    limit = int(sampled * (MISFITS_AT_MOST if plan.is_lossless else LOSSY_MISFITS_AT_MOST))
+    limit = int(sampled * (MAX_MISFITS if plan.is_lossless else MAX_LOSSY_MISFITS))
     faults = (
-        [f"{outside} of {sampled} sampled pixels are not what the source has at their place"]
+        [f"{outside} of {sampled} sampled pixels do not fit the source's pixels at their position"]
         if outside > limit
         else []
     )
@@ -152,8 +160,11 @@ def compare_warped(original: DatasetReader, written: DatasetReader, plan: CogPla
 
 
 @dataclass(frozen=True)
-class _Spot:
-    """Source pixels around a window of the COG, and where in them each of its pixel centres falls."""
+class _Neighbourhood:
+    """Source pixels around a window of the COG.
+
+    rows, cols: the fractional position in them of each pixel centre of the window.
+    """
 
     pixels: Values
     valid: Mask
@@ -164,7 +175,7 @@ class _Spot:
     tolerance: float
 
     def misfits(self, found: Values, found_valid: Mask) -> tuple[int, float]:
-        """(how many pixels do not fit, by how much at most)"""
+        """Return (how many pixels do not fit, the largest excess)."""
         wrong, excess = 0, 0.0
         for row, col in np.ndindex(found_valid.shape):
             low_row, low_col = (
@@ -178,15 +189,16 @@ class _Spot:
             if not under.any() or not found_valid[row, col]:
                 wrong += int(found_valid[row, col]) if not under.any() else int(is_whole)
                 continue
-            beyond = self._beyond(self.pixels[:, rows, cols][:, under], found[:, row, col])
-            wrong += int(beyond > 0)
-            excess = max(excess, beyond)
+            excess_here = self._excess(self.pixels[:, rows, cols][:, under], found[:, row, col])
+            wrong += int(excess_here > 0)
+            excess = max(excess, excess_here)
         return wrong, excess
 
-    def _beyond(self, around: Values, value: Values) -> float:
-        """How far the value leaves the range of the pixels around it, band by band; bands without data there say nothing.
+    def _excess(self, around: Values, value: Values) -> float:
+        """Return how far the value is outside the range of the pixels around it, over all bands.
 
-        A level is allowed for rounding, and for the warper's keeping a computed value from being taken for nodata.
+        Bands without data there do not count. The tolerance covers rounding, and that the warper
+        changes a computed value that equals nodata.
         """
         wide, found = around.astype(np.float64), value.astype(np.float64)
         known = np.isfinite(wide)
@@ -204,10 +216,13 @@ class _Spot:
         return float(np.maximum(low - slack - found, found - high - slack).max(initial=0.0))
 
 
-def _source_position(
+def _source_positions(
     original: DatasetReader, plan: CogPlan, window: Window
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Source (row, col) of each pixel centre of the window, fractional, top left pixel's corner at 0, 0."""
+    """Return the source's (rows, cols) of each pixel centre of the window.
+
+    They are fractional; the corner of the top left pixel is at 0, 0.
+    """
     rows, cols = (
         np.mgrid[
             window.row_off : window.row_off + window.height,
@@ -226,25 +241,25 @@ def _source_position(
             found_rows, found_cols = points.rowcol(x.ravel().tolist(), y.ravel().tolist(), op=float)
         return np.reshape(found_rows, x.shape), np.reshape(found_cols, x.shape)
     back = ~original.transform
-    x = _same_turn(x, original, plan)
+    x = _in_source_period(x, original, plan)
     return back.d * x + back.e * y + back.f, back.a * x + back.b * y + back.c
 
 
-def _same_turn(
+def _in_source_period(
     x: NDArray[np.float64], original: DatasetReader, plan: CogPlan
 ) -> NDArray[np.float64]:
-    """Positions on the turn that the source's grid is written in (0 to 360 degrees, or on past the antimeridian)."""
-    turn = whole_turn(CRS.from_wkt(plan.source_crs.wkt))
-    if turn is None:
+    """Shift x into the source's range: 0 to 360 degrees, or continuing past the antimeridian."""
+    period = x_period(CRS.from_wkt(plan.source_crs.wkt))
+    if period is None:
         return x
     middle, _ = original.transform @ (original.width / 2, original.height / 2)
-    return np.asarray((x - middle + turn / 2) % turn - turn / 2 + middle)
+    return np.asarray((x - middle + period / 2) % period - period / 2 + middle)
 
 
-def _covering(
+def _covering_window(
     original: DatasetReader, rows: NDArray[np.float64], cols: NDArray[np.float64], reach: int
 ) -> Window | None:
-    """The part of the source that all positions and their kernels touch; None where they touch nothing."""
+    """Return the part of the source that the kernels at all positions touch, or None."""
     finite = np.isfinite(rows) & np.isfinite(cols)
     if not finite.any():
         return None
@@ -257,8 +272,11 @@ def _covering(
     return Window(left, top, right - left, bottom - top) if bottom > top and right > left else None
 
 
-def _level(plan: CogPlan) -> float:
-    """What a single pixel may be off by: nothing in floats, a level in integers, six times a block mean's tolerance in JPEG."""
+def _pixel_tolerance(plan: CogPlan) -> float:
+    """Return the allowed error of one pixel.
+
+    It is 0 for floats, one level for integers, and six times that of a block's mean for JPEG.
+    """
     if not plan.is_lossless:
         return 6 * jpeg_tolerance(plan.jpeg_quality or 75)
     return 0.0 if plan.bands[0].dtype.startswith("float") else 1.01
@@ -269,9 +287,12 @@ def _kernel(plan: CogPlan) -> Resampling:
     return Resampling.cubic if chosen is Resampling.cubic_spline else chosen
 
 
-def _reach(plan: CogPlan, rows: NDArray[np.float64], cols: NDArray[np.float64]) -> int:
-    """Source pixels to each side that may have a say: the kernel, widened where the COG is coarser, and one more for the warper's
-    approximation (an eighth of a pixel) and for the ties of rounding."""
+def _kernel_reach(plan: CogPlan, rows: NDArray[np.float64], cols: NDArray[np.float64]) -> int:
+    """Return how many source pixels to each side may contribute.
+
+    It is the kernel's radius, times the scale if the COG is coarser, plus one for the warper's
+    approximation (an eighth of a pixel) and for rounding of ties.
+    """
     steps = [
         np.abs(np.diff(position, axis=axis))
         for position in (rows, cols)
@@ -280,18 +301,18 @@ def _reach(plan: CogPlan, rows: NDArray[np.float64], cols: NDArray[np.float64]) 
     ]
     finite = [step[np.isfinite(step)] for step in steps]
     scale = max([1.0, *(float(step.max()) for step in finite if step.size)])
-    return min(math.ceil(SUPPORT_PX.get(_kernel(plan), 2.0) * scale) + 1, 64)
+    return min(math.ceil(KERNEL_RADIUS_PX.get(_kernel(plan), CUBIC_RADIUS_PX) * scale) + 1, 64)
 
 
-def _windows(original: DatasetReader) -> tuple[Window, ...]:
+def _sample_windows(original: DatasetReader) -> tuple[Window, ...]:
     rows, cols = original.block_shapes[0]
     width = sum(np.dtype(dtype).itemsize for dtype in original.dtypes)
     shape = GridShape(rows=original.height, cols=original.width)
     return spread_windows(shape, GridShape(rows=max(rows, 16), cols=cols), width, SAMPLE_BYTES)
 
 
-def _spots(written: DatasetReader) -> tuple[Window, ...]:
-    """Small windows over the whole of the COG."""
+def _small_windows(written: DatasetReader) -> tuple[Window, ...]:
+    """Return up to 4 x 4 small windows, spread over the whole COG."""
     side = GridShape(rows=WARP_WINDOW_PX, cols=WARP_WINDOW_PX)
     down, across = (
         min(4, math.ceil(written.height / side.rows)),
@@ -313,8 +334,8 @@ def _spots(written: DatasetReader) -> tuple[Window, ...]:
     )
 
 
-def _aligned(window: Window) -> Window:
-    """Cut to whole JPEG blocks, which start at the tile's corner."""
+def _whole_blocks(window: Window) -> Window:
+    """Return the part of the window that holds whole JPEG blocks. They start at a tile's corner."""
     row, col = (
         -(-window.row_off // JPEG_BLOCK_PX) * JPEG_BLOCK_PX,
         -(-window.col_off // JPEG_BLOCK_PX) * JPEG_BLOCK_PX,
@@ -324,7 +345,7 @@ def _aligned(window: Window) -> Window:
     return Window(col, row, max(width, 0), max(height, 0))
 
 
-def _means(pixels: Values) -> NDArray[np.float64]:
+def _block_means(pixels: Values) -> NDArray[np.float64]:
     bands, rows, cols = pixels.shape
     blocks = pixels.reshape(
         bands, rows // JPEG_BLOCK_PX, JPEG_BLOCK_PX, cols // JPEG_BLOCK_PX, JPEG_BLOCK_PX
@@ -332,7 +353,7 @@ def _means(pixels: Values) -> NDArray[np.float64]:
     return np.asarray(blocks.mean(axis=(2, 4), dtype=np.float64))
 
 
-def _all(valid: Mask) -> Mask:
+def _all_valid(valid: Mask) -> Mask:
     rows, cols = valid.shape
     return np.asarray(
         valid.reshape(
@@ -341,10 +362,10 @@ def _all(valid: Mask) -> Mask:
     )
 
 
-def _nan(pixels: Values) -> Mask:
+def _is_nan(pixels: Values) -> Mask:
     return np.isnan(pixels) if pixels.dtype.kind == "f" else np.zeros(pixels.shape, dtype=np.bool_)
 
 
-def _largest(wanted: Values, found: Values) -> float:
-    difference = np.abs(wanted.astype(np.float64) - found.astype(np.float64))
+def _largest_difference(expected: Values, found: Values) -> float:
+    difference = np.abs(expected.astype(np.float64) - found.astype(np.float64))
     return float(np.nanmax(difference, initial=0.0))

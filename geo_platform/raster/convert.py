@@ -1,6 +1,7 @@
-"""CogStored: plan, write, verify, picture and outline, then into the store; or the same work found there, checked again.
+"""Convert a profiled raster: plan, write, verify, draw pictures and a footprint, then publish.
 
-What belongs here: the order of things and the store. What stays out: each step's rule.
+If the store already holds the result of the same fingerprint, it is verified and reused instead.
+For the rules of each step see `plan.py`, `write.py`, `verify.py`, `picture.py` and `footprint.py`.
 """
 
 import hashlib
@@ -10,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
-import rasterio
 from pyproj import CRS
 
 from geo_platform import fingerprint
@@ -19,7 +19,7 @@ from geo_platform.contracts.raster import CogFile, CogStored, CogVerification, R
 from geo_platform.errors import CogInvalid, Conflict, SourceNotFound
 from geo_platform.ports import SILVER, ObjectStore, etag_or_empty
 from geo_platform.raster.footprint import footprint_geojson
-from geo_platform.raster.gdal_environment import gdal_environment
+from geo_platform.raster.open import open_cog
 from geo_platform.raster.options import RasterCogOptions
 from geo_platform.raster.picture import Picture, decimated_view, pictures
 from geo_platform.raster.plan import CogPlan, CogPlans, plan_cogs
@@ -29,8 +29,8 @@ from geo_platform.source.arrival import opened
 from geo_platform.source.openable import OpenableSource
 from geo_platform.telemetry.checkpoints import Checkpoint, report
 
-# COG bytes over source bytes from which it is worth a word: overviews alone explain a third.
-GROWN_MUCH = 1.5
+# Warn if the COG has more than this multiple of the source's bytes. Overviews alone add a third.
+MAX_SILENT_GROWTH = 1.5
 
 PICTURE_EXTENSIONS = {"thumbnail": "png", "preview": "webp"}
 
@@ -38,8 +38,8 @@ Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class _Work:
-    """What every step of one conversion shares."""
+class _Conversion:
+    """What all steps of one conversion share."""
 
     profiled: RasterProfiled
     plans: CogPlans
@@ -49,7 +49,7 @@ class _Work:
     notify: Notify
 
     def key(self, plan: CogPlan) -> str:
-        """Under the fingerprint, named for people."""
+        """Return the COG's key: a folder named by the fingerprint, a readable file name."""
         stem = cog_stem(self.profiled)
         tier = (
             f".{plan.tier.value}"
@@ -59,20 +59,20 @@ class _Work:
         return f"{self.folder}/{stem}{tier}.tif"
 
     def picture_key(self, kind: str) -> str:
-        """thumbnail or preview"""
+        """Return the key of the `thumbnail` or `preview`."""
         return f"{self.folder}/{kind}.{PICTURE_EXTENSIONS[kind]}"
 
 
 @dataclass(frozen=True)
-class _Shown:
-    """What is made of the main COG for people: pictures and outline."""
+class _Illustration:
+    """Pictures and footprint of the main COG."""
 
     thumbnail: Picture
     preview: Picture
     footprint_geojson: str
 
 
-_Written = tuple[CogPlan, Path, CogVerification]
+_VerifiedCog = tuple[CogPlan, Path, CogVerification]
 
 
 def make_cogs(
@@ -85,14 +85,15 @@ def make_cogs(
     force: bool = False,
     notify: Notify | None = None,
 ) -> CogStored:
-    """Make every planned COG; nothing is published unless all of them passed their checks.
+    """Make all planned COGs and publish them, if all pass verification.
 
-    The same fingerprint found in the store is verified again instead of redone, unless `force`. Raises what `plan_cogs`,
-    `write_cog`, `verify_cog`, `opened` and the store raise.
+    A result of the same fingerprint in the store is verified and reused, unless `force` is set.
+    `notify` receives a line for each step.
+    Raises what `plan_cogs`, `write_cog`, `verify_cog`, `opened` and the store raise.
     """
     started = time.monotonic()
     recipe = fingerprint.extend(profiled.fingerprint, "raster_cog", options.model_dump(mode="json"))
-    work = _Work(
+    conversion = _Conversion(
         profiled=profiled,
         plans=plan_cogs(profiled, options),
         objects=objects,
@@ -101,13 +102,16 @@ def make_cogs(
         notify=notify or (lambda _: None),
     )
     with opened(objects, profiled.source, scratch=scratch) as source:
-        earlier = None if force else _found_earlier(work, source)
-        stored = earlier or _made(work, source, scratch)
+        earlier = None if force else _reuse(conversion, source)
+        stored = earlier or _convert(conversion, source, scratch)
     return stored.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
 
 
 def cog_stem(profiled: RasterProfiled) -> str:
-    """The object's own name without folder and extension; of an archive, its member's. A name is kept to what a key can hold."""
+    """Return the name of the object, or of the archive's member, without folder and extension.
+
+    Characters that a key cannot hold are replaced by `_`.
+    """
     member = profiled.source.archive_member
     stem = PurePosixPath(member.path if member else profiled.source.key).stem
     kept = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in stem).strip(
@@ -117,37 +121,42 @@ def cog_stem(profiled: RasterProfiled) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """In chunks; hex."""
+    """Return the SHA-256 of the file in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _made(work: _Work, source: OpenableSource, scratch: Path) -> CogStored:
-    seen = {
-        plan.tier: etag_or_empty(work.objects, SILVER, work.key(plan)) for plan in work.plans.plans
+def _convert(conversion: _Conversion, source: OpenableSource, scratch: Path) -> CogStored:
+    etags = {
+        plan.tier: etag_or_empty(conversion.objects, SILVER, conversion.key(plan))
+        for plan in conversion.plans.plans
     }
     with TemporaryDirectory(dir=scratch, prefix="cog-") as folder:
-        checked = [
-            _written(work, source, plan, Path(folder) / f"{plan.tier.value}.tif")
-            for plan in work.plans.plans
+        verified = [
+            _write_and_verify(conversion, source, plan, Path(folder) / f"{plan.tier.value}.tif")
+            for plan in conversion.plans.plans
         ]
-        shown = _shown(checked[0][1], work.plans.plans[0])
-        thumbnail, preview = _published_pictures(work, shown)
+        illustration = _illustrate(verified[0][1], conversion.plans.plans[0])
+        thumbnail, preview = _publish_pictures(conversion, illustration)
         cogs = tuple(
-            _published(work, source, over=seen[made[0].tier], made=made) for made in checked
+            _publish_cog(conversion, source, only_if_etag=etags[cog[0].tier], cog=cog)
+            for cog in verified
         )
-    return _stored(work, cogs, shown, thumbnail, preview, was_reused=False)
+    return _message(conversion, cogs, illustration, thumbnail, preview, was_reused=False)
 
 
-def _written(work: _Work, source: OpenableSource, plan: CogPlan, path: Path) -> _Written:
-    work.notify(f"writing {plan.tier.value} COG, {plan.shape.cols} x {plan.shape.rows} px")
-    write_cog(source, plan, path, run_id=work.metadata["run_id"])
-    work.notify(f"verifying {plan.tier.value} COG")
-    size_bytes, run_id = work.profiled.source.size_bytes, work.metadata["run_id"]
+def _write_and_verify(
+    conversion: _Conversion, source: OpenableSource, plan: CogPlan, path: Path
+) -> _VerifiedCog:
+    conversion.notify(f"writing {plan.tier.value} COG, {plan.shape.cols} x {plan.shape.rows} px")
+    write_cog(source, plan, path, run_id=conversion.metadata["run_id"])
+    conversion.notify(f"verifying {plan.tier.value} COG")
+    size_bytes, run_id = conversion.profiled.source.size_bytes, conversion.metadata["run_id"]
     figures = verify_cog(path, source, plan, source_size_bytes=size_bytes, run_id=run_id)
     report(
         Checkpoint.COG_VERIFIED,
-        f"{plan.tier.value}: {figures.differing_pixels} of {figures.sampled_pixels} sampled pixels differ",
+        f"{plan.tier.value}: {figures.differing_pixels} of {figures.sampled_pixels} "
+        "sampled pixels differ",
         tier=plan.tier.value,
         size_bytes=path.stat().st_size,
         sampled_pixels=figures.sampled_pixels,
@@ -156,11 +165,11 @@ def _written(work: _Work, source: OpenableSource, plan: CogPlan, path: Path) -> 
     return plan, path, figures
 
 
-def _shown(path: Path, plan: CogPlan) -> _Shown:
-    with gdal_environment(), rasterio.open(path, driver="GTiff", sharing=False) as cog:
+def _illustrate(path: Path, plan: CogPlan) -> _Illustration:
+    with open_cog(path) as cog:
         view = decimated_view(cog, plan.raster_type)
         thumbnail, preview = pictures(cog, view, plan.raster_type)
-    return _Shown(
+    return _Illustration(
         thumbnail,
         preview,
         footprint_geojson(
@@ -169,82 +178,109 @@ def _shown(path: Path, plan: CogPlan) -> _Shown:
     )
 
 
-def _published_pictures(work: _Work, shown: _Shown) -> tuple[ObjectReference, ObjectReference]:
-    work.notify("publishing")
+def _publish_pictures(
+    conversion: _Conversion, illustration: _Illustration
+) -> tuple[ObjectReference, ObjectReference]:
+    conversion.notify("publishing")
     return (
-        work.objects.put_bytes(
-            SILVER, work.picture_key("thumbnail"), shown.thumbnail.content, metadata=work.metadata
+        conversion.objects.put_bytes(
+            SILVER,
+            conversion.picture_key("thumbnail"),
+            illustration.thumbnail.content,
+            metadata=conversion.metadata,
         ).reference,
-        work.objects.put_bytes(
-            SILVER, work.picture_key("preview"), shown.preview.content, metadata=work.metadata
+        conversion.objects.put_bytes(
+            SILVER,
+            conversion.picture_key("preview"),
+            illustration.preview.content,
+            metadata=conversion.metadata,
         ).reference,
     )
 
 
-def _published(work: _Work, source: OpenableSource, *, over: str, made: _Written) -> CogFile:
-    """Put where nothing changed since this run began; else another run of the same recipe was faster, and its COG is the one.
+def _publish_cog(
+    conversion: _Conversion, source: OpenableSource, *, only_if_etag: str, cog: _VerifiedCog
+) -> CogFile:
+    """Store the COG, or return that of another run which has stored it since this run began.
 
-    Replaced, the COG would not be what that run's item says of it.
+    The other run's item describes the COG that it stored, so this must not be replaced.
     """
-    plan, path, figures = made
+    plan, path, figures = cog
     sha256 = sha256_of(path)
-    metadata = work.metadata | {"sha256": sha256}
+    metadata = conversion.metadata | {"sha256": sha256}
     try:
-        stored = work.objects.put_file(
-            SILVER, work.key(plan), path, metadata=metadata, move=True, only_if_etag=over
+        stored = conversion.objects.put_file(
+            SILVER,
+            conversion.key(plan),
+            path,
+            metadata=metadata,
+            move=True,
+            only_if_etag=only_if_etag,
         )
-    except Conflict as faster:
-        work.notify(f"another run published the {plan.tier.value} COG meanwhile")
-        there = _verified_there(work, source, plan)
-        if there is None:
-            raise faster
-        return there[0]
-    return _file(plan, stored.reference, sha256, figures)
+    except Conflict as conflict:
+        conversion.notify(f"another run has published the {plan.tier.value} COG")
+        stored_cog = _verify_stored(conversion, source, plan)
+        if stored_cog is None:
+            raise conflict
+        return stored_cog[0]
+    return _cog_file(plan, stored.reference, sha256, figures)
 
 
-def _found_earlier(work: _Work, source: OpenableSource) -> CogStored | None:
-    """What an earlier run of the same fingerprint left, if all of it is there and still passes every check."""
+def _reuse(conversion: _Conversion, source: OpenableSource) -> CogStored | None:
+    """Return the result of an earlier run of this fingerprint, if it is complete and verified."""
     try:
         thumbnail, preview = (
-            work.objects.stat(SILVER, work.picture_key(kind)).reference
+            conversion.objects.stat(SILVER, conversion.picture_key(kind)).reference
             for kind in ("thumbnail", "preview")
         )
     except SourceNotFound as absent:
-        work.notify(f"nothing to re-use: {absent.message}")
+        conversion.notify(f"nothing to reuse: {absent.message}")
         return None
-    cogs, shown = [], None
-    for plan in work.plans.plans:
-        there = _verified_there(work, source, plan, with_shown=shown is None)
-        if there is None:
+    cogs, illustration = [], None
+    for plan in conversion.plans.plans:
+        stored_cog = _verify_stored(
+            conversion, source, plan, with_illustration=illustration is None
+        )
+        if stored_cog is None:
             return None
-        cogs.append(there[0])
-        shown = shown or there[1]
-    return _stored(work, tuple(cogs), shown, thumbnail, preview, was_reused=True) if shown else None
+        cogs.append(stored_cog[0])
+        illustration = illustration or stored_cog[1]
+    if illustration is None:
+        return None
+    return _message(conversion, tuple(cogs), illustration, thumbnail, preview, was_reused=True)
 
 
-def _verified_there(
-    work: _Work, source: OpenableSource, plan: CogPlan, *, with_shown: bool = False
-) -> tuple[CogFile, _Shown | None] | None:
-    """The COG that the store has under this fingerprint, if it passes every check; `with_shown` also what people are shown of it."""
+def _verify_stored(
+    conversion: _Conversion,
+    source: OpenableSource,
+    plan: CogPlan,
+    *,
+    with_illustration: bool = False,
+) -> tuple[CogFile, _Illustration | None] | None:
+    """Return the stored COG of this plan and, if asked for, its illustration.
+
+    Return None if it is missing, fails verification or has another checksum.
+    """
     try:
-        stored = work.objects.stat(SILVER, work.key(plan))
-        with work.objects.local_path(SILVER, work.key(plan)) as path:
-            work.notify(f"verifying the {plan.tier.value} COG of another run")
+        stored = conversion.objects.stat(SILVER, conversion.key(plan))
+        with conversion.objects.local_path(SILVER, conversion.key(plan)) as path:
+            conversion.notify(f"verifying the {plan.tier.value} COG of another run")
             figures = verify_cog(
-                path, source, plan, source_size_bytes=work.profiled.source.size_bytes
+                path, source, plan, source_size_bytes=conversion.profiled.source.size_bytes
             )
             sha256 = sha256_of(path)
             if stored.metadata.get("sha256", sha256) != sha256:
                 return None
-            return _file(plan, stored.reference, sha256, figures), _shown(
-                path, plan
-            ) if with_shown else None
+            illustration = _illustrate(path, plan) if with_illustration else None
+            return _cog_file(plan, stored.reference, sha256, figures), illustration
     except (SourceNotFound, CogInvalid) as absent:
-        work.notify(f"nothing to re-use: {absent.message}")
+        conversion.notify(f"nothing to reuse: {absent.message}")
         return None
 
 
-def _file(plan: CogPlan, stored: ObjectReference, sha256: str, figures: CogVerification) -> CogFile:
+def _cog_file(
+    plan: CogPlan, stored: ObjectReference, sha256: str, figures: CogVerification
+) -> CogFile:
     return CogFile(
         tier=plan.tier,
         stored=stored,
@@ -268,42 +304,44 @@ def _file(plan: CogPlan, stored: ObjectReference, sha256: str, figures: CogVerif
     )
 
 
-def _stored(
-    work: _Work,
+def _message(
+    conversion: _Conversion,
     cogs: tuple[CogFile, ...],
-    shown: _Shown,
+    illustration: _Illustration,
     thumbnail: ObjectReference,
     preview: ObjectReference,
     *,
     was_reused: bool,
 ) -> CogStored:
-    profiled = work.profiled
+    profiled = conversion.profiled
     return CogStored(
         source=profiled.source,
         raster_type=profiled.raster_type,
         cogs=cogs,
-        refused_tiers=work.plans.refused_tiers,
+        refused_tiers=conversion.plans.refused_tiers,
         thumbnail=thumbnail,
         preview=preview,
-        preview_media_type=shown.preview.media_type,
-        thumbnail_media_type=shown.thumbnail.media_type,
-        footprint_geojson=shown.footprint_geojson,
+        preview_media_type=illustration.preview.media_type,
+        thumbnail_media_type=illustration.thumbnail.media_type,
+        footprint_geojson=illustration.footprint_geojson,
         acquired_at=profiled.acquired_at,
         acquired_from=profiled.acquired_from,
         uncompressed_bytes=profiled.uncompressed_bytes,
         bit_depth=profiled.bit_depth,
-        warnings=profiled.warnings + tuple(_grown(cogs)),
+        warnings=profiled.warnings + tuple(_growth_warnings(cogs)),
         was_reused=was_reused,
         seconds=0.0,
-        fingerprint=work.metadata["fingerprint"],
+        fingerprint=conversion.metadata["fingerprint"],
     )
 
 
-def _grown(cogs: tuple[CogFile, ...]) -> Iterator[Finding]:
+def _growth_warnings(cogs: tuple[CogFile, ...]) -> Iterator[Finding]:
     for cog in cogs:
         ratio = cog.verification.size_ratio
-        if ratio > GROWN_MUCH:
+        if ratio > MAX_SILENT_GROWTH:
             yield Finding(
                 code="COG_GREW",
-                message=f"The {cog.tier.value} COG is {ratio:.1f} times the size of the source object.",
+                message=(
+                    f"The {cog.tier.value} COG is {ratio:.1f} times the size of the source object."
+                ),
             )

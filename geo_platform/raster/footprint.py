@@ -1,6 +1,6 @@
-"""The outline of the valid data on WGS 84, as GeoJSON: not only the bounding box.
+"""Compute the footprint: the outline of the valid data on WGS 84, as GeoJSON.
 
-What belongs here: mask to polygon to degrees. What stays out: bounding boxes (`lonlat.py`).
+For bounding boxes see `lonlat.py`.
 """
 
 import json
@@ -20,8 +20,8 @@ from shapely import (
     segmentize,
     set_precision,
     simplify,
-    transform,
 )
+from shapely import transform as transform_coordinates
 from shapely.affinity import translate
 from shapely.geometry import mapping, shape
 from shapely.geometry.base import BaseGeometry
@@ -30,46 +30,52 @@ from shapely.ops import unary_union
 from geo_platform.grid import LonLatBounds
 from geo_platform.raster.lonlat import transformed, unwrap_longitudes
 
-LARGEST_SIDE_PX = 256
-SPECKS_PX = 4
-COORDINATES_AT_MOST = 400
-# Six decimals are a tenth of a metre, twelve a tenth of a micrometre: below that, doubles of
-# degrees have noise.
-DECIMALS_AT_LEAST, DECIMALS_AT_MOST = 6, 12
+MAX_SIDE_PX = 256
+# Smaller groups of pixels are dropped.
+MIN_GROUP_PX = 4
+MAX_COORDINATES = 400
+# Six decimals are a tenth of a metre, twelve a tenth of a micrometre. Beyond these, degrees stored
+# as doubles hold noise.
+MIN_DECIMALS, MAX_DECIMALS = 6, 12
 
 
 def footprint_geojson(
-    valid: NDArray[np.bool_], place: Affine, crs: CRS, bounds: LonLatBounds
+    valid: NDArray[np.bool_], transform: Affine, crs: CRS, bounds: LonLatBounds
 ) -> str:
-    """A Polygon or MultiPolygon in lon/lat, valid, of at most some 400 points, split at the antimeridian (RFC 7946, 3.1.9).
+    """Return a valid Polygon or MultiPolygon in lon/lat as JSON text, of about 400 points at most.
 
-    `valid` is (rows, cols) of a decimated grid placed by `place`. Where the outline cannot be taken to degrees (a pole inside),
-    the bounding box stands for it.
+    `valid` is (rows, cols) of a decimated grid with this `transform`. The result is split at the
+    antimeridian (RFC 7946, 3.1.9). It is the bounding box if the outline cannot be expressed in
+    degrees, for example with a pole inside.
     """
-    outline = _outline(valid, place)
+    outline = _outline(valid, transform)
     decimals = _decimals(bounds)
     degrees = _in_degrees(outline, crs, 10.0 ** -(decimals + 1)) if not _is_polar(bounds) else None
     if degrees is None or degrees.is_empty:
-        degrees = _boxes(bounds)
+        degrees = _bounding_box(bounds)
     found = _rounded(mapping(_split(_polygons(degrees), 10.0**-decimals)), decimals)
     if not (shape(found).is_valid and shape(found).area > 0):
-        found = mapping(_split(_polygons(_boxes(bounds)), 0.0))
+        found = mapping(_split(_polygons(_bounding_box(bounds)), 0.0))
     return json.dumps(found)
 
 
 def _decimals(bounds: LonLatBounds) -> int:
-    """As many as leave a thousand steps across the narrower side."""
+    """Return how many decimals divide the narrower side into a thousand steps."""
     narrower = min((bounds.east - bounds.west) % 360 or 360.0, bounds.north - bounds.south)
-    wanted = math.ceil(3 - math.log10(narrower)) if narrower > 0 else DECIMALS_AT_MOST
-    return min(max(wanted, DECIMALS_AT_LEAST), DECIMALS_AT_MOST)
+    wanted = math.ceil(3 - math.log10(narrower)) if narrower > 0 else MAX_DECIMALS
+    return min(max(wanted, MIN_DECIMALS), MAX_DECIMALS)
 
 
-def _outline(valid: NDArray[np.bool_], place: Affine) -> BaseGeometry:
-    """Valid pixels as polygons in the CRS: specks and pinholes dropped, stair steps taken off, point count bounded."""
-    step = max(-(-max(valid.shape) // LARGEST_SIDE_PX), 1)
+def _outline(valid: NDArray[np.bool_], transform: Affine) -> BaseGeometry:
+    """Return the valid pixels as polygons in the CRS.
+
+    Small groups of pixels and small holes are dropped, pixel steps are smoothed, and the number of
+    points is bounded.
+    """
+    step = max(-(-max(valid.shape) // MAX_SIDE_PX), 1)
     coarse = valid[::step, ::step].astype(np.uint8)
     if min(coarse.shape) > 8:
-        coarse = sieve(coarse, SPECKS_PX)
+        coarse = sieve(coarse, MIN_GROUP_PX)
     if not coarse.any():
         coarse = np.ones_like(coarse)
     rows, cols = coarse.shape
@@ -82,23 +88,29 @@ def _outline(valid: NDArray[np.bool_], place: Affine) -> BaseGeometry:
     whole = unary_union(found)
     tolerance = 0.75 * step
     outline = whole if whole.equals(box(*whole.bounds)) else simplify(whole, tolerance)
-    while _points(outline) > COORDINATES_AT_MOST / 2 and tolerance < max(valid.shape):
+    while _point_count(outline) > MAX_COORDINATES / 2 and tolerance < max(valid.shape):
         tolerance *= 1.6
         outline = simplify(whole, tolerance)
-    if _points(outline) > COORDINATES_AT_MOST / 2:
+    if _point_count(outline) > MAX_COORDINATES / 2:
         outline = whole.convex_hull
-    return transform(outline, lambda points: _placed(points, place))
+    return transform_coordinates(outline, lambda points: _to_crs(points, transform))
 
 
-def _placed(points: NDArray[np.float64], place: Affine) -> NDArray[np.float64]:
+def _to_crs(points: NDArray[np.float64], transform: Affine) -> NDArray[np.float64]:
     x, y = points[:, 0], points[:, 1]
     return np.column_stack(
-        [place.a * x + place.b * y + place.c, place.d * x + place.e * y + place.f]
+        [
+            transform.a * x + transform.b * y + transform.c,
+            transform.d * x + transform.e * y + transform.f,
+        ]
     )
 
 
 def _in_degrees(outline: BaseGeometry, crs: CRS, tolerance: float) -> BaseGeometry | None:
-    """Edges densified first, longitudes without jumps. None where a point lies off the Earth."""
+    """Return the outline in degrees, with densified edges and longitudes without jumps.
+
+    Return None if a point is off the Earth.
+    """
     to_lonlat = Transformer.from_crs(crs, CRS.from_epsg(4326), always_xy=True)
     width = max(outline.bounds[2] - outline.bounds[0], outline.bounds[3] - outline.bounds[1])
     parts: list[Polygon] = []
@@ -107,9 +119,9 @@ def _in_degrees(outline: BaseGeometry, crs: CRS, tolerance: float) -> BaseGeomet
         if any(ring is None for ring in rings):
             return None
         shell = rings[0]
-        parts.append(Polygon(shell, [_alongside(hole, shell) for hole in rings[1:]]))
+        parts.append(Polygon(shell, [_shifted_to(shell, hole) for hole in rings[1:]]))
     degrees = simplify(make_valid(unary_union([make_valid(part) for part in parts])), tolerance)
-    return _bounded(degrees)
+    return _with_bounded_size(degrees)
 
 
 def _ring(to_lonlat: Transformer, ring: Any) -> NDArray[np.float64] | None:
@@ -120,23 +132,23 @@ def _ring(to_lonlat: Transformer, ring: Any) -> NDArray[np.float64] | None:
     return np.column_stack([unwrap_longitudes(lon), np.clip(lat, -90, 90)])
 
 
-def _alongside(hole: Any, shell: Any) -> NDArray[np.float64]:
-    """A hole on the same turn as its shell."""
+def _shifted_to(shell: Any, hole: Any) -> NDArray[np.float64]:
+    """Return the hole shifted by full turns so that its longitudes match the shell's."""
     turns = np.round((shell[:, 0].mean() - hole[:, 0].mean()) / 360.0)
     return np.asarray(hole + np.array([360.0 * turns, 0.0]))
 
 
-def _bounded(degrees: BaseGeometry) -> BaseGeometry:
+def _with_bounded_size(degrees: BaseGeometry) -> BaseGeometry:
     tolerance = 1e-6
     bounded = degrees
-    while _points(bounded) > COORDINATES_AT_MOST and tolerance < 10:
+    while _point_count(bounded) > MAX_COORDINATES and tolerance < 10:
         tolerance *= 2
         bounded = simplify(degrees, tolerance)
     return bounded
 
 
 def _split(polygons: list[Polygon], precision: float) -> BaseGeometry:
-    """Cut at +-180 and every piece brought back into the range."""
+    """Cut the polygons at +-180 degrees and shift every piece into the range."""
     pieces = []
     for polygon in polygons:
         for turn in (-720, -360, 0, 360, 720):
@@ -153,7 +165,7 @@ def _polygons(geometry: BaseGeometry) -> list[Polygon]:
     return [part for member in getattr(geometry, "geoms", ()) for part in _polygons(member)]
 
 
-def _points(geometry: BaseGeometry) -> int:
+def _point_count(geometry: BaseGeometry) -> int:
     return sum(
         len(ring.coords)
         for part in _polygons(geometry)
@@ -167,7 +179,7 @@ def _is_polar(bounds: LonLatBounds) -> bool:
     )
 
 
-def _boxes(bounds: LonLatBounds) -> BaseGeometry:
+def _bounding_box(bounds: LonLatBounds) -> BaseGeometry:
     east = bounds.east + 360 if bounds.crosses_antimeridian else bounds.east
     return box(bounds.west, bounds.south, east, bounds.north)
 

@@ -1,8 +1,6 @@
-"""Where the pixels lie: geotransform or ground control points, extent, and whether the two make sense together.
+"""Read where a raster lies (CRS, geotransform, extent), and refuse what cannot be right.
 
-What belongs here: reading and judging the georeference. What stays out: longitudes and latitudes (`lonlat.py`).
-
-The coordinate reference system of a raster file. What stays out: the rules shared with vectors (`geo_platform/crs.py`) and extents.
+For rules that rasters share with vectors see `geo_platform/crs.py`; for degrees see `lonlat.py`.
 """
 
 import math
@@ -15,17 +13,23 @@ from rasterio.transform import from_gcps
 
 from geo_platform.contracts.message import Finding, SpatialReference
 from geo_platform.contracts.raster import GeoreferenceNote
-from geo_platform.crs import FROM_FILE, authority_code, believed_crs, is_on_earth
+from geo_platform.crs import FROM_FILE, authority_code, is_on_earth, resolve_crs
 from geo_platform.errors import BoundsImplausible, GeotransformMissing
 from geo_platform.grid import Bounds, GridShape, LonLatBounds, Resolution
 from geo_platform.raster.options import RasterProfileOptions
+
+# How far outside the area of use of its CRS a raster may lie. UTM is widely used beyond its zone.
+AREA_SLACK_DEG = 20.0
 
 
 def source_crs(
     dataset: DatasetReader, options: RasterProfileOptions, display_name: str
 ) -> tuple[SpatialReference, tuple[Finding, ...]]:
-    """The CRS to believe, where it came from, and what is to be said of it. Raises CrsMissing, CrsMismatch, ParameterInvalid."""
-    return believed_crs(
+    """Return the CRS of the source and warnings about it.
+
+    Raises CrsMissing, CrsMismatch, BoundsImplausible, ParameterInvalid: as `resolve_crs` does.
+    """
+    return resolve_crs(
         file_crs(dataset),
         own_came_from=FROM_FILE,
         input_crs=options.input_crs,
@@ -35,7 +39,10 @@ def source_crs(
 
 
 def file_crs(dataset: DatasetReader) -> CRS | None:
-    """The file's CRS: of its geotransform, else of its ground control points; one that is tied to nothing counts as none."""
+    """Return the CRS of the geotransform, else of the ground control points, else None.
+
+    A local CRS that is not tied to the Earth counts as none.
+    """
     found = dataset.crs or dataset.gcps[1]
     if not found:
         return None
@@ -46,26 +53,12 @@ def file_crs(dataset: DatasetReader) -> CRS | None:
     return crs if is_on_earth(crs) else None
 
 
-def area_of_use(crs: CRS) -> LonLatBounds | None:
-    """Where the system is made for. A file's own words rarely say it; the authority's do."""
-    code = authority_code(crs)
-    area = crs.area_of_use or (CRS.from_user_input(code).area_of_use if code else None)
-    return (
-        LonLatBounds(west=area.west, south=area.south, east=area.east, north=area.north)
-        if area
-        else None
-    )
-
-
-# How far outside its CRS's area of use a raster may lie; UTM is in wide use some way beyond its
-# zone.
-AREA_SLACK_DEG = 20.0
-
-
 def read_georeference(dataset: DatasetReader, display_name: str) -> GeoreferenceNote:
-    """How pixels are placed. Ground control points alone are fitted by an affine here and warped when converted.
+    """Return how the pixels are placed.
 
-    Raises GeotransformMissing.
+    If there are ground control points only, an affine is fitted to them for the extent; conversion
+    warps by the points. Raises GeotransformMissing: if fewer than three points, RPCs alone or
+    nothing place the pixels.
     """
     transform = dataset.transform
     points, _ = dataset.gcps
@@ -74,7 +67,7 @@ def read_georeference(dataset: DatasetReader, display_name: str) -> Georeference
         transform = from_gcps(points)
     elif transform == Affine.identity() or transform.determinant == 0:
         raise GeotransformMissing(
-            _missing(display_name, len(points), has_rpcs=dataset.rpcs is not None)
+            _missing_text(display_name, len(points), has_rpcs=dataset.rpcs is not None)
         )
     return GeoreferenceNote(
         transform=tuple(float(value) for value in tuple(transform)[:6]),  # type: ignore[arg-type]
@@ -91,7 +84,7 @@ def read_georeference(dataset: DatasetReader, display_name: str) -> Georeference
 
 
 def corner_bounds(transform: Affine, shape: GridShape) -> Bounds:
-    """Extent of the four outer corners, whatever the rotation."""
+    """Return the extent of the four outer corners. The grid may be rotated."""
     corners = [
         transform @ corner
         for corner in ((0, 0), (shape.cols, 0), (0, shape.rows), (shape.cols, shape.rows))
@@ -101,7 +94,7 @@ def corner_bounds(transform: Affine, shape: GridShape) -> Bounds:
 
 
 def pixel_size(transform: Affine) -> Resolution:
-    """Lengths of a pixel's two sides, in units of the CRS."""
+    """Return the lengths of a pixel's two sides, in units of the CRS."""
     return Resolution(
         x=math.hypot(transform.a, transform.d), y=math.hypot(transform.b, transform.e)
     )
@@ -110,42 +103,44 @@ def pixel_size(transform: Affine) -> Resolution:
 def check_plausible(
     bounds: Bounds, resolution: Resolution, crs: CRS, lonlat: LonLatBounds | None, display_name: str
 ) -> LonLatBounds:
-    """Refuses coordinates that the CRS cannot mean. Raises BoundsImplausible."""
-    because = _implausible(bounds, resolution, crs, lonlat) or (
+    """Return `lonlat`. Raises BoundsImplausible: if the coordinates make no sense in the CRS."""
+    reason = _why_implausible(bounds, resolution, crs, lonlat) or (
         "no part of it lies on the Earth" if lonlat is None else None
     )
-    if because or lonlat is None:
+    if reason or lonlat is None:
         raise BoundsImplausible(
-            f"The extent of {display_name!r}, {_written(bounds)}, does not fit {crs.name}: {because}."
+            f"The extent of {display_name!r}, {_formatted(bounds)}, does not fit {crs.name}: "
+            f"{reason}."
         )
     return lonlat
 
 
-def _implausible(
+def _why_implausible(
     bounds: Bounds, resolution: Resolution, crs: CRS, lonlat: LonLatBounds | None
 ) -> str | None:
     if not all(math.isfinite(value) for value in bounds.xyxy):
         return "it is not finite"
     if crs.is_geographic:
-        return _implausible_degrees(bounds, resolution, crs)
+        return _why_implausible_degrees(bounds, resolution, crs)
     if lonlat is None:
         return "no part of it lies on the Earth"
     if crs.is_projected and _look_like_degrees(bounds, resolution):
         return "the numbers look like degrees"
-    area = area_of_use(crs)
+    area = _area_of_use(crs)
     if area is not None and not _near(lonlat, area):
-        return f"it lies far outside the area that this system is made for ({', '.join(f'{side:g}' for side in area.wsen)})"
+        sides = ", ".join(f"{side:g}" for side in area.wsen)
+        return f"it lies far outside the area of use of this CRS ({sides})"
     return None
 
 
-def _implausible_degrees(bounds: Bounds, resolution: Resolution, crs: CRS) -> str | None:
-    """Longitudes may run to 360 or past the antimeridian; cells may be centred on the outermost line."""
+def _why_implausible_degrees(bounds: Bounds, resolution: Resolution, crs: CRS) -> str | None:
+    # Longitudes may run to 360 or past the antimeridian. Pixels may be centred on a pole.
     unit = crs.axis_info[0].unit_conversion_factor if crs.axis_info else math.radians(1)
     degree = math.radians(1) / unit if unit else 1.0
     if bounds.ymin < -90 * degree - resolution.y or bounds.ymax > 90 * degree + resolution.y:
-        return "latitudes beyond the poles"
+        return "it has latitudes beyond the poles"
     if bounds.xmin < -360 * degree - resolution.x or bounds.xmax > 540 * degree + resolution.x:
-        return "longitudes beyond the whole circle"
+        return "its longitudes go more than once around the Earth"
     return None
 
 
@@ -159,6 +154,17 @@ def _look_like_degrees(bounds: Bounds, resolution: Resolution) -> bool:
     return in_range and max(resolution.x, resolution.y) < 0.01 and max(map(abs, bounds.xyxy)) > 1
 
 
+def _area_of_use(crs: CRS) -> LonLatBounds | None:
+    # A file's WKT rarely holds the area of use; the authority's definition does.
+    code = authority_code(crs)
+    area = crs.area_of_use or (CRS.from_user_input(code).area_of_use if code else None)
+    return (
+        LonLatBounds(west=area.west, south=area.south, east=area.east, north=area.north)
+        if area
+        else None
+    )
+
+
 def _near(lonlat: LonLatBounds, area: LonLatBounds) -> bool:
     west, south, east, north = area.wsen
     if lonlat.north < south - AREA_SLACK_DEG or lonlat.south > north + AREA_SLACK_DEG:
@@ -170,13 +176,19 @@ def _near(lonlat: LonLatBounds, area: LonLatBounds) -> bool:
     return gap <= width + 2 * AREA_SLACK_DEG or gap + own_width >= 360
 
 
-def _missing(display_name: str, points: int, *, has_rpcs: bool) -> str:
+def _missing_text(display_name: str, points: int, *, has_rpcs: bool) -> str:
     if has_rpcs:
-        return f"{display_name!r} is placed by rational polynomial coefficients alone, which need orthorectification with an elevation model."
+        return (
+            f"{display_name!r} is placed by rational polynomial coefficients only. "
+            "Orthorectify it with an elevation model."
+        )
     if points:
-        return f"{display_name!r} has {points} ground control points; three or more are needed to place it."
-    return f"{display_name!r} does not say where its pixels lie."
+        return (
+            f"{display_name!r} has {points} ground control points; at least three are needed "
+            "to place it."
+        )
+    return f"{display_name!r} has no geotransform and no ground control points."
 
 
-def _written(bounds: Bounds) -> str:
+def _formatted(bounds: Bounds) -> str:
     return ", ".join(f"{value:.6g}" for value in bounds.xyxy)

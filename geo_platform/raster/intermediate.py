@@ -1,7 +1,7 @@
-"""Intermediate files in scratch: a source whose header had to be mended, and a warped one. Both carry all that a COG keeps.
+"""Write intermediate TIFFs in scratch: a copy with a corrected header, and a warped copy.
 
-What belongs here: streaming pixels, masks and metadata from a dataset to a plain tiled TIFF in bounded memory, and telling
-whether that is needed. What stays out: choices (`plan.py`), the COG (`write.py`).
+Both keep everything that the COG keeps. Pixels are streamed in bounded memory. For the choices see
+`plan.py`; for the COG see `write.py`.
 """
 
 from collections.abc import Iterator
@@ -28,25 +28,25 @@ from geo_platform.raster.metadata import other_domains
 from geo_platform.raster.nodata import same_value
 from geo_platform.raster.plan import CogPlan
 from geo_platform.raster.sample import has_dataset_mask, planned_pixels, planned_valid
-from geo_platform.raster.target import counted_from_middle
+from geo_platform.raster.target import centered_on_middle
 
 BLOCK_PX = 512
 WINDOW_BYTES = 32 * 1024**2
 WARP_MEMORY_MB = 64
 
-# What a decoder says of its own file: a second nodata in words, and how overviews were made that
-# are not taken over.
+# Tags about the source file itself: nodata as text, and the resampling of overviews, which are not
+# copied.
 STALE_TAGS = ("NODATA_VALUES", "OVR_RESAMPLING_ALG")
 
 
-def needs_mending(dataset: DatasetReader, plan: CogPlan) -> bool:
-    """Whether the header or the bands are not yet what is planned on the source's own grid.
+def needs_corrected_copy(dataset: DatasetReader, plan: CogPlan) -> bool:
+    """Return whether the header or bands differ from the plan, apart from the grid.
 
-    Formats other than TIFF are decoded once into a TIFF, since the COG driver reads its source twice.
+    A format other than TIFF always needs a copy, because the COG driver reads its source twice.
     """
     own = file_crs(dataset)
     if dataset.colorinterp[0] is ColorInterp.undefined:
-        return True  # a TIFF that leaves the first band's colour open, as one of MINISWHITE does, would keep it so
+        return True  # as in a MINISWHITE TIFF; the COG driver would keep it undefined
     if (
         dataset.driver != "GTiff"
         or own is None
@@ -66,30 +66,35 @@ def needs_mending(dataset: DatasetReader, plan: CogPlan) -> bool:
     return False
 
 
-def mend(dataset: DatasetReader, plan: CogPlan, path: Path) -> None:
-    """Copy the source's grid with the planned CRS, nodata, bands and mask."""
-    masks = plan.has_internal_mask and (not plan.is_lossless or has_dataset_mask(dataset))
+def copy_corrected(dataset: DatasetReader, plan: CogPlan, path: Path) -> None:
+    """Copy the source on its own grid, with the planned CRS, nodata, bands and mask."""
+    has_mask = plan.has_internal_mask and (not plan.is_lossless or has_dataset_mask(dataset))
     crs = _gdal_crs(plan.source_crs.wkt)
     place = (
         {"gcps": dataset.gcps[0], "crs": crs}
         if _placed_by_points(dataset)
         else {"transform": dataset.transform, "crs": crs}
     )
-    with _created(plan, path, GridShape(rows=dataset.height, cols=dataset.width), place) as target:
+    with _create_planned_tiff(
+        plan, path, GridShape(rows=dataset.height, cols=dataset.width), place
+    ) as target:
         copy_metadata(dataset, target, plan, plan.source_bands)
         for window in windows(target):
             pixels = planned_pixels(dataset, plan, window)
             target.write(pixels, window=window)
-            if masks:
+            if has_mask:
                 target.write_mask(planned_valid(dataset, pixels, plan, window), window=window)
 
 
-def warp(dataset: DatasetReader, plan: CogPlan, path: Path, *, was_mended: bool) -> None:
-    """Warp onto the planned grid. Where there is neither nodata nor alpha the mask is warped along."""
-    bands = tuple(range(1, len(plan.bands) + 1)) if was_mended else plan.source_bands
+def warp(dataset: DatasetReader, plan: CogPlan, path: Path, *, was_corrected: bool) -> None:
+    """Warp onto the planned grid. Warp the mask too if there is neither nodata nor alpha."""
+    bands = tuple(range(1, len(plan.bands) + 1)) if was_corrected else plan.source_bands
     place = {"crs": _gdal_crs(plan.crs.wkt), "transform": Affine(*plan.transform)}
-    opened = _warped_by_points if _placed_by_points(dataset) else _warped
-    with opened(dataset, plan, path) as warped, _created(plan, path, plan.shape, place) as target:
+    open_warped = _warped_by_points if _placed_by_points(dataset) else _warped
+    with (
+        open_warped(dataset, plan, path) as warped,
+        _create_planned_tiff(plan, path, plan.shape, place) as target,
+    ):
         copy_metadata(dataset, target, plan, bands)
         for window in windows(target):
             target.write(warped.read(list(bands), window=window), window=window)
@@ -99,13 +104,16 @@ def warp(dataset: DatasetReader, plan: CogPlan, path: Path, *, was_mended: bool)
 
 @contextmanager
 def _warped(dataset: DatasetReader, plan: CogPlan, _: Path) -> Iterator[DatasetReader]:
-    """The source seen on the planned grid, computed while it is read. The source's CRS is in its header by now."""
+    """Open the source as if on the planned grid; pixels are computed when read.
+
+    The source's header must have the right CRS.
+    """
     shape = GridShape(rows=dataset.height, cols=dataset.width)
-    counted = counted_from_middle(dataset.transform, shape, CRS.from_wkt(plan.source_crs.wkt))
+    centered = centered_on_middle(dataset.transform, shape, CRS.from_wkt(plan.source_crs.wkt))
     place = (
         {}
-        if counted is None
-        else {"src_crs": _gdal_crs(counted[0].to_wkt()), "src_transform": counted[1]}
+        if centered is None
+        else {"src_crs": _gdal_crs(centered[0].to_wkt()), "src_transform": centered[1]}
     )
     with WarpedVRT(
         dataset,
@@ -124,7 +132,10 @@ def _warped(dataset: DatasetReader, plan: CogPlan, _: Path) -> Iterator[DatasetR
 
 @contextmanager
 def _warped_by_points(dataset: DatasetReader, plan: CogPlan, path: Path) -> Iterator[DatasetReader]:
-    """The same by way of a file: given a grid, rasterio's WarpedVRT passes over ground control points."""
+    """Open the source as warped by its ground control points, through a file beside `path`.
+
+    rasterio's WarpedVRT ignores ground control points when it is given a grid.
+    """
     alpha = next(
         (
             index
@@ -133,36 +144,42 @@ def _warped_by_points(dataset: DatasetReader, plan: CogPlan, path: Path) -> Iter
         ),
         0,
     )
-    adds = plan.has_internal_mask and not alpha
+    adds_alpha = plan.has_internal_mask and not alpha
     bands = [index for index in dataset.indexes if index != alpha]
-    count = dataset.count + adds
-    between = path.with_suffix(".points.tif")
+    count = dataset.count + adds_alpha
+    points_path = path.with_suffix(".points.tif")
     place = {"crs": _gdal_crs(plan.crs.wkt), "transform": Affine(*plan.transform)}
     try:
-        with _plain_tiff(
-            between, plan.shape, count=count, dtype=plan.bands[0].dtype, nodata=plan.nodata, **place
+        with _create_tiff(
+            points_path,
+            plan.shape,
+            count=count,
+            dtype=plan.bands[0].dtype,
+            nodata=plan.nodata,
+            **place,
         ) as target:
             reproject(
                 rasterio.band(dataset, bands),
                 rasterio.band(target, bands),
                 resampling=_resampling(plan),
                 src_alpha=alpha,
-                dst_alpha=count if adds else alpha,
+                dst_alpha=count if adds_alpha else alpha,
                 warp_mem_limit=WARP_MEMORY_MB,
                 NUM_THREADS="ALL_CPUS",
             )
-        with rasterio.open(between, driver="GTiff", sharing=False) as warped:
+        with rasterio.open(points_path, driver="GTiff", sharing=False) as warped:
             yield warped
     finally:
-        between.unlink(missing_ok=True)
+        points_path.unlink(missing_ok=True)
 
 
 def copy_metadata(
     dataset: DatasetReader, target: DatasetWriter, plan: CogPlan, bands: tuple[int, ...]
 ) -> None:
-    """Tags, names, units, scales, offsets, colours. `bands` are the dataset's, in the plan's order.
+    """Copy tags, names, units, scales, offsets and colours.
 
-    Figures that GDAL computed once go stale when pixels change.
+    `bands` are the dataset's band numbers in the plan's order. Statistics that GDAL computed are
+    dropped if pixels change.
     """
     keeps_statistics = plan.is_lossless and not plan.warps
     target.update_tags(
@@ -183,13 +200,13 @@ def copy_metadata(
         target.update_tags(index, **tags)
         if plan.bands[index - 1].has_color_table:
             target.write_colormap(index, dataset.colormap(source_band))
-    wanted = tuple(ColorInterp[_gdal_name(band.color_interpretation)] for band in plan.bands)
-    if wanted != target.colorinterp:
-        target.colorinterp = wanted
+    colors = tuple(ColorInterp[_color_name(band.color_interpretation)] for band in plan.bands)
+    if colors != target.colorinterp:
+        target.colorinterp = colors
 
 
 def windows(target: DatasetWriter) -> Iterator[Window]:
-    """The grid in rows of tiles, each window a whole number of tiles and bounded in bytes."""
+    """Yield windows of whole tiles in row order, each bounded in bytes, that cover the grid."""
     pixel = sum(np.dtype(dtype).itemsize for dtype in target.dtypes)
     width = max(WINDOW_BYTES // (BLOCK_PX * pixel) // BLOCK_PX, 1) * BLOCK_PX
     for row in range(0, target.height, BLOCK_PX):
@@ -199,10 +216,12 @@ def windows(target: DatasetWriter) -> Iterator[Window]:
             )
 
 
-def _created(plan: CogPlan, path: Path, shape: GridShape, place: dict[str, Any]) -> DatasetWriter:
-    """A tiled TIFF with the planned bands."""
+def _create_planned_tiff(
+    plan: CogPlan, path: Path, shape: GridShape, place: dict[str, Any]
+) -> DatasetWriter:
+    """Create a tiled TIFF with the planned bands."""
     colors = {"photometric": "RGB"} if plan.bands[0].color_interpretation == "red" else {}
-    return _plain_tiff(
+    return _create_tiff(
         path,
         shape,
         count=len(plan.bands),
@@ -213,10 +232,10 @@ def _created(plan: CogPlan, path: Path, shape: GridShape, place: dict[str, Any])
     )
 
 
-def _plain_tiff(
+def _create_tiff(
     path: Path, shape: GridShape, *, count: int, dtype: str, nodata: float | None, **more: Any
 ) -> DatasetWriter:
-    """Compressed as lightly as pays: it is read once or twice and removed."""
+    # Compressed lightly, because the file is read once or twice and then removed.
     return rasterio.open(
         path,
         "w+",
@@ -239,7 +258,7 @@ def _plain_tiff(
 
 
 def _placed_by_points(dataset: DatasetReader) -> bool:
-    """No geotransform but ground control points."""
+    """Return whether there are ground control points and no geotransform."""
     return bool(dataset.gcps[0]) and dataset.transform == Affine.identity()
 
 
@@ -251,5 +270,5 @@ def _gdal_crs(wkt: str) -> GdalCrs:
     return GdalCrs.from_wkt(wkt)
 
 
-def _gdal_name(color: str) -> str:
+def _color_name(color: str) -> str:
     return next((name for name in ColorInterp.__members__ if name.lower() == color), "undefined")

@@ -1,7 +1,6 @@
-"""Extents in longitude and latitude: densified edges, the antimeridian and the poles right.
+"""Compute the extent of a grid in degrees on WGS 84, across the antimeridian and around the poles.
 
-What belongs here: turning the outline of a grid into degrees on WGS 84. What stays out: footprints of valid data
-(`footprint.py`) and plausibility (`georeference.py`).
+For the outline of valid data see `footprint.py`.
 """
 
 import math
@@ -15,20 +14,21 @@ from pyproj.exceptions import ProjError
 
 from geo_platform.grid import GridShape, LonLatBounds
 
-# Points an edge. A straight edge of a projected grid is a curve in degrees; its extreme may lie
+# Points per edge. A straight edge of a projected grid is a curve in degrees, and its extreme may be
 # anywhere on it.
 EDGE_POINTS = 240
 
-# Points a side, where corners lie off the Earth (a full disc seen by a geostationary satellite).
+# Points per side, used if corners are off the Earth (a full disc of a geostationary satellite).
 INTERIOR_POINTS = 64
 
 Points = NDArray[np.float64]
 
 
 def lonlat_bounds(transform: Affine, shape: GridShape, crs: CRS) -> LonLatBounds | None:
-    """Bounds of the grid's outline in degrees on WGS 84; west > east where it crosses the antimeridian (RFC 7946, 5.2).
+    """Return the bounds of the grid in degrees on WGS 84, or None if all of it is off the Earth.
 
-    None where no part of the grid lies on the Earth. Any affine grid is allowed: rotated, sheared, south-up.
+    west > east means that the grid crosses the antimeridian (RFC 7946, 5.2). The grid may be
+    rotated, sheared or south-up.
     """
     to_lonlat = _transformer(crs)
     lon, lat = transformed(to_lonlat, *outline(transform, shape))
@@ -47,7 +47,7 @@ def lonlat_bounds(transform: Affine, shape: GridShape, crs: CRS) -> LonLatBounds
 def outline(
     transform: Affine, shape: GridShape, points: int = EDGE_POINTS
 ) -> tuple[Points, Points]:
-    """The grid's edge as a closed ring of 4 x `points` + 1 coordinates in the CRS."""
+    """Return the grid's edge as (x, y) of a closed ring of 4 x `points` + 1 points in the CRS."""
     t = np.linspace(0.0, 1.0, points, endpoint=False)
     one, zero = np.ones_like(t), np.zeros_like(t)
     cols = np.concatenate([t, one, 1 - t, zero, [0.0]]) * shape.cols
@@ -56,18 +56,18 @@ def outline(
 
 
 def unwrap_longitudes(lon: Points) -> Points:
-    """The same longitudes without jumps: each step is taken the short way round."""
+    """Return the longitudes without jumps: from point to point, take the shorter way around."""
     steps = (np.diff(lon) + 180.0) % 360.0 - 180.0
     return np.concatenate([lon[:1], lon[0] + np.cumsum(steps)])
 
 
 def wrap_longitude(lon: float) -> float:
-    """Into [-180, 180]; 180 stays 180."""
+    """Return the longitude in [-180, 180]. Both ends are kept."""
     return lon if -180.0 <= lon <= 180.0 else (lon + 180.0) % 360.0 - 180.0
 
 
 def transformed(transformer: Transformer, x: Any, y: Any) -> tuple[Points, Points]:
-    """Transformed arrays, infinite where a point lies off the Earth."""
+    """Return the transformed arrays, infinite where a point is off the Earth."""
     try:
         first, second = transformer.transform(x, y)
     except ProjError:
@@ -76,7 +76,7 @@ def transformed(transformer: Transformer, x: Any, y: Any) -> tuple[Points, Point
 
 
 def _placed(transform: Affine, cols: Points, rows: Points) -> tuple[Points, Points]:
-    """Pixel coordinates to the CRS's, array by array."""
+    """Return (x, y) in the CRS of the pixel coordinates."""
     return (
         transform.a * cols + transform.b * rows + transform.c,
         transform.d * cols + transform.e * rows + transform.f,
@@ -88,7 +88,10 @@ def _transformer(crs: CRS) -> Transformer:
 
 
 def _bounds(west: float, east: float, south: float, north: float) -> LonLatBounds | None:
-    """Of unwrapped longitudes. Latitudes may pass a pole by half a pixel where cells are centred on it."""
+    """Return the bounds for unwrapped longitudes, or None if the latitudes are beyond a pole.
+
+    Latitudes may pass a pole by half a pixel, if pixels are centred on it.
+    """
     if south > 90.0 or north < -90.0:
         return None
     south, north = max(south, -90.0), min(north, 90.0)
@@ -101,10 +104,13 @@ def _bounds(west: float, east: float, south: float, north: float) -> LonLatBound
 
 
 def _around_pole(transform: Affine, shape: GridShape, crs: CRS, lat: Points) -> LonLatBounds:
-    """The outline goes once round the Earth: the pole that lies inside belongs to it, and so does every longitude."""
+    """Return the bounds of a grid whose outline goes around the Earth.
+
+    They span all longitudes and reach the pole inside the grid.
+    """
     from_lonlat = Transformer.from_crs(CRS.from_epsg(4326), crs, always_xy=True)
     inside = {
-        pole: _holds(transform, shape, transformed(from_lonlat, [0.0], [pole]))
+        pole: _contains(transform, shape, transformed(from_lonlat, [0.0], [pole]))
         for pole in (-90.0, 90.0)
     }
     south, north = float(lat.min()), float(lat.max())
@@ -113,7 +119,7 @@ def _around_pole(transform: Affine, shape: GridShape, crs: CRS, lat: Points) -> 
     return LonLatBounds(west=-180.0, south=-90.0, east=180.0, north=min(north, 90.0))
 
 
-def _holds(transform: Affine, shape: GridShape, point: tuple[Points, Points]) -> bool:
+def _contains(transform: Affine, shape: GridShape, point: tuple[Points, Points]) -> bool:
     x, y = float(point[0][0]), float(point[1][0])
     if not (math.isfinite(x) and math.isfinite(y)):
         return False
@@ -124,7 +130,7 @@ def _holds(transform: Affine, shape: GridShape, point: tuple[Points, Points]) ->
 def _from_interior(
     transform: Affine, shape: GridShape, to_lonlat: Transformer
 ) -> LonLatBounds | None:
-    """Bounds of those interior points that lie on the Earth; longitudes leave out their widest gap."""
+    """Return the bounds of the interior points on the Earth, without their widest longitude gap."""
     cols, rows = np.meshgrid(
         np.linspace(0, shape.cols, INTERIOR_POINTS), np.linspace(0, shape.rows, INTERIOR_POINTS)
     )

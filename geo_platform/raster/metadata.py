@@ -1,10 +1,7 @@
-"""When a raster was acquired, as its own tags say. File names are read by the catalog, later.
+"""Read tags of a raster: which domains describe its content, and when it was acquired.
 
-What belongs here: tags. Their zone is never given, so UTC is assumed.
-
-Tags: which of a source's domains say something of its content.
-
-What belongs here: reading tag domains. What stays out: carrying them over (`stage.py`, `write.py`).
+For copying tags into the COG see `intermediate.py` and `write.py`. File names are read later, by
+the catalog.
 """
 
 import re
@@ -12,8 +9,8 @@ from datetime import UTC, datetime
 
 from rasterio.io import DatasetReader
 
-# Metadata domains that describe the source file itself, not its content.
-OWN_DOMAINS = (
+# Metadata domains that describe the file, not its content.
+FILE_DOMAINS = (
     "IMAGE_STRUCTURE",
     "DERIVED_SUBDATASETS",
     "SUBDATASETS",
@@ -25,24 +22,24 @@ OWN_DOMAINS = (
 
 
 def other_domains(dataset: DatasetReader) -> tuple[str, ...]:
-    """Names of the dataset's own domains of plain tags."""
+    """Return the domains that hold plain tags about the content, beside the default domain."""
     return tuple(
         name
         for name in dataset.tag_namespaces()
-        if name not in OWN_DOMAINS and not name.startswith("xml:")
+        if name not in FILE_DOMAINS and not name.startswith("xml:")
     )
 
 
 def has_band_tags(dataset: DatasetReader) -> bool:
-    """Whether a band says more than figures that GDAL computed."""
+    """Return whether a band has tags other than statistics that GDAL computed."""
     return any(
         not key.startswith("STATISTICS_") for band in dataset.indexes for key in dataset.tags(band)
     )
 
 
-# From the surest to the weakest: TIFF's DateTime (tag 306) is the time of writing, which for many
-# files is all there is.
-_TAGS = (
+# (domain, name), the most reliable first. TIFF's DateTime (tag 306) is the time of writing, but
+# many files have no other.
+_TIME_TAGS = (
     ("IMAGERY", "ACQUISITIONDATETIME"),
     (None, "ACQUISITIONDATETIME"),
     (None, "ACQUISITION_DATE"),
@@ -52,24 +49,27 @@ _TAGS = (
     (None, "TIFFTAG_DATETIME"),
 )
 
-_TIME = re.compile(r"^\s*(\d{4})[:\-/](\d{2})[:\-/](\d{2})(?:[T ](\d{2}):(\d{2}):(\d{2}))?")
+_TIME_PATTERN = re.compile(r"^\s*(\d{4})[:\-/](\d{2})[:\-/](\d{2})(?:[T ](\d{2}):(\d{2}):(\d{2}))?")
 
 
-def acquired(dataset: DatasetReader) -> tuple[str | None, str | None]:
-    """(RFC 3339 time, name of the tag), or (None, None). A tag that is no plausible time is passed over."""
-    spaces = set(dataset.tag_namespaces())
-    for namespace, name in _TAGS:
-        if namespace is not None and namespace not in spaces:
+def acquisition_time(dataset: DatasetReader) -> tuple[str | None, str | None]:
+    """Return (RFC 3339 time, name of the tag), or (None, None).
+
+    Tags have no time zone; UTC is assumed. A tag without a plausible time is skipped.
+    """
+    domains = set(dataset.tag_namespaces())
+    for domain, name in _TIME_TAGS:
+        if domain is not None and domain not in domains:
             continue
-        text = dataset.tags(ns=namespace).get(name) if namespace else dataset.tags().get(name)
-        found = _parsed(text) if text else None
-        if found:
-            return found, name
+        text = dataset.tags(ns=domain).get(name) if domain else dataset.tags().get(name)
+        time = _rfc3339(text) if text else None
+        if time:
+            return time, name
     return None, None
 
 
-def _parsed(text: str) -> str | None:
-    match = _TIME.match(text)
+def _rfc3339(text: str) -> str | None:
+    match = _TIME_PATTERN.match(text)
     if not match:
         return None
     try:

@@ -1,6 +1,6 @@
-"""Nodata: which value marks a missing pixel, and whether the bands can hold it.
+"""Decide which value marks a missing pixel, and whether the bands can hold it.
 
-What belongs here: the rules of docs/raster.md, "Nodata". What stays out: reading pixels.
+The rules are in docs/raster.md, "Bands". No pixel is read.
 """
 
 import math
@@ -14,7 +14,7 @@ from geo_platform.errors import NodataConflict
 
 @dataclass(frozen=True)
 class NodataDecision:
-    """One value per band, in band order; None where a band has none."""
+    """One value per band, in band order, None for a band without nodata."""
 
     values: tuple[float | None, ...]
     warnings: tuple[Finding, ...] = ()
@@ -26,15 +26,20 @@ def decide_nodata(
     given: float | None,
     display_name: str,
 ) -> NodataDecision:
-    """The nodata value of each band. Pure.
+    """Return the nodata value of each band.
 
-    A TIFF holds one value for all bands, so bands that differ need the user's decision; they are then rewritten to it.
-    Raises NodataConflict.
+    A TIFF holds one value for all bands. If bands differ, the user must give a value, and
+    conversion rewrites the bands to it.
+    Raises NodataConflict: if bands differ and none is given, if the file has another value than
+    the given one, or if a band cannot hold the value.
     """
     warnings = [
         Finding(
             code="NODATA_UNREPRESENTABLE",
-            message=f"Band {index} is {dtype}, which cannot hold its nodata {value:g}: left out.",
+            message=(
+                f"Band {index} is {dtype} and cannot hold its nodata value {value:g}, which is "
+                "therefore dropped."
+            ),
         )
         for index, (value, dtype) in enumerate(zip(file_values, dtypes, strict=True), start=1)
         if value is not None and not representable(value, dtype)
@@ -49,14 +54,18 @@ def decide_nodata(
         return NodataDecision(tuple(given for _ in dtypes), tuple(warnings))
     if len(distinct) > 1:
         raise NodataConflict(
-            f"The bands of {display_name!r} have different nodata values: {', '.join(f'{value:g}' for value in distinct)}.",
-            remedy="Give one nodata value that every band can hold with nodata; the others are rewritten to it.",
+            f"The bands of {display_name!r} have different nodata values: "
+            f"{', '.join(f'{value:g}' for value in distinct)}.",
+            remedy="Set nodata to one value that every band can hold; bands are rewritten to it.",
         )
-    return _shared(own, distinct, dtypes, warnings, display_name)
+    return _extended(own, distinct, dtypes, warnings, display_name)
 
 
 def representable(value: float, dtype: str) -> bool:
-    """Whether a pixel of this dtype can equal the value. float32 nodata is compared after rounding, as GDAL does."""
+    """Return whether a pixel of this dtype can equal the value.
+
+    float32 values are compared after rounding, as GDAL does.
+    """
     kind = np.dtype(dtype)
     if kind.kind == "f":
         return (
@@ -69,7 +78,7 @@ def representable(value: float, dtype: str) -> bool:
 
 
 def same_value(one: float | None, other: float | None) -> bool:
-    """Equal, NaN being equal to NaN."""
+    """Return whether both are equal up to float32 rounding. NaN equals NaN, None equals None."""
     if one is None or other is None:
         return one is other
     return (
@@ -93,23 +102,25 @@ def _check_given(
     for index, dtype in enumerate(dtypes, start=1):
         if not representable(given, dtype):
             raise NodataConflict(
-                f"Band {index} of {display_name!r} is {dtype} and cannot hold the nodata value {given:g}."
+                f"Band {index} of {display_name!r} is {dtype} and cannot hold the nodata value "
+                f"{given:g}."
             )
     if len(distinct) == 1 and not same_value(distinct[0], given):
         raise NodataConflict(
-            f"{display_name!r} says nodata {distinct[0]:g}, the request says {given:g}.",
-            remedy="Leave nodata out to use the file's own.",
+            f"{display_name!r} has the nodata value {distinct[0]:g}, but the request gives "
+            f"{given:g}.",
+            remedy="Omit nodata to use the value of the file.",
         )
 
 
-def _shared(
+def _extended(
     own: tuple[float | None, ...],
     distinct: list[float],
     dtypes: tuple[str, ...],
     warnings: list[Finding],
     display_name: str,
 ) -> NodataDecision:
-    """The one value that bands have, for all of them: a TIFF cannot say it of some bands only."""
+    """Extend the one value that some bands have to all: a TIFF cannot hold it for some only."""
     if not distinct:
         return NodataDecision(own, tuple(warnings))
     value = distinct[0]
@@ -118,12 +129,16 @@ def _shared(
         unable = [index for index in missing if not representable(value, dtypes[index - 1])]
         if unable:
             raise NodataConflict(
-                f"Bands {unable} of {display_name!r} cannot hold the nodata value {value:g} that the other bands have."
+                f"Bands {unable} of {display_name!r} cannot hold the nodata value {value:g} of the "
+                "other bands."
             )
         warnings.append(
             Finding(
                 code="NODATA_EXTENDED",
-                message=f"Nodata {value:g} holds for bands {missing} too, which had none.",
+                message=(
+                    f"Bands {missing} have no nodata value; the value {value:g} of the others is "
+                    "used for them too."
+                ),
             )
         )
     return NodataDecision(tuple(value for _ in own), tuple(warnings))

@@ -1,58 +1,201 @@
-"""Opening a raster safely: only its format's own drivers, nothing remote, GDAL's errors said in the platform's words.
+"""Open rasters safely: one named driver, GDAL settings without network, errors in platform terms.
 
-What belongs here: the way in, and the translation of reading errors. What stays out: deciding the format (`source/`).
-
-Files of the store as a folder that GDAL reads from, range by range.
-
-What belongs here: the bridge to rasterio's virtual file systems. What stays out: fetching; that is the streams' matter.
-
-GDAL calls back from C, where an exception cannot go up: what a stream raises is kept, GDAL is told that it read nothing,
-and whoever opened the dataset raises what was kept. So a network's fault is never taken for a damaged file, nor for a
-mask that is not there.
+A source in an object store is read by byte ranges through `RangedFolder`. For recognising a format
+see `geo_platform/source/`; for undocumented behaviour of rasterio see `rasterio_internals.py`.
 """
 
 import io
-import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import rasterio
-from rasterio._err import CPLE_BaseError
 from rasterio.abc import FileContainer
-from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
+from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from rasterio.io import DatasetReader
 
 from geo_platform.errors import PlatformError, SourceTruncated, SourceUnreadable, UnsupportedFormat
-from geo_platform.raster.gdal_environment import gdal_environment
+from geo_platform.raster.rasterio_internals import (
+    block_cache_setting,
+    end_of_file_reply,
+    gdal_error_types,
+    reports_damaged_blocks,
+    uncompressed_overviews_setting,
+)
 from geo_platform.source.formats import FORMATS
 from geo_platform.source.openable import OpenableSource, RangedFile
 
-_TEXTS = (".wld", ".prj")
+BLOCK_CACHE_BYTES = 512 * 1024**2
+
+# GDAL's network file systems (/vsicurl and others) open only names with this ending. No such name
+# exists.
+_ALLOWED_REMOTE_SUFFIX = ".nothing-remote-is-ever-read"
+
+# Sidecars that GDAL reads line by line.
+_TEXT_SUFFIXES = (".wld", ".prj")
+
+
+def gdal_environment(*, partial_tiles: bool = False) -> rasterio.Env:
+    """Return the GDAL settings of one stage. `partial_tiles`: read single rows of a tile.
+
+    Reading single rows bypasses the block cache and works for uncompressed tiles only.
+    """
+    return rasterio.Env(
+        **block_cache_setting(BLOCK_CACHE_BYTES),
+        **uncompressed_overviews_setting(),
+        # Look up sidecars by name; listing the folder could mean very many objects.
+        GDAL_DISABLE_READDIR_ON_OPEN="TRUE",
+        GDAL_TIFF_INTERNAL_MASK="YES",
+        GDAL_PAM_ENABLED="YES",
+        GTIFF_DIRECT_IO="YES" if partial_tiles else "NO",
+        GTIFF_HONOUR_NEGATIVE_SCALEY="NO",
+        # libjpeg warns about damaged data and fills it with gray. Treat that as damage.
+        GDAL_ERROR_ON_LIBJPEG_WARNING="YES",
+        VSI_CACHE="FALSE",
+        CPL_VSIL_CURL_ALLOWED_EXTENSIONS=_ALLOWED_REMOTE_SUFFIX,
+        CPL_VSIL_CURL_USE_HEAD="NO",
+        GDAL_HTTP_MAX_RETRY="0",
+        GDAL_HTTP_TIMEOUT="1",
+        GDAL_HTTP_CONNECTTIMEOUT="1",
+        GDAL_HTTP_PROXY="127.0.0.1:9",
+        GDAL_ENABLE_WMS_CACHE="NO",
+        PROJ_NETWORK="OFF",
+    )
+
+
+@contextmanager
+def open_raster(source: OpenableSource, *, partial_tiles: bool = False) -> Iterator[DatasetReader]:
+    """Open the source read-only. Translates errors raised inside the context too.
+
+    `partial_tiles`: read only the requested rows of uncompressed tiles.
+    Raises SourceUnreadable, SourceTruncated: if the file is malformed or its pixels are damaged.
+    Raises UnsupportedFormat: if it is no raster or its bands hold complex numbers.
+    Raises what the store raises (Conflict, StoreUnavailable ...): if the source is read by ranges.
+    """
+    folder = RangedFolder(source.ranged) if source.ranged else None
+    with (
+        _store_errors(folder),
+        gdal_environment(partial_tiles=partial_tiles),
+        reading_errors(source.display_name),
+        _open(source, folder) as dataset,
+    ):
+        yield dataset
+
+
+@contextmanager
+def open_cog(path: Path) -> Iterator[DatasetReader]:
+    """Open a COG that the platform wrote. Raises rasterio's own errors."""
+    with gdal_environment(), rasterio.open(path, driver="GTiff", sharing=False) as cog:
+        yield cog
+
+
+@contextmanager
+def reading_errors(display_name: str) -> Iterator[None]:
+    """Translate the errors of rasterio and GDAL. Raises SourceTruncated or SourceUnreadable."""
+    try:
+        yield
+    except PlatformError:
+        raise
+    except gdal_error_types() as error:
+        raise read_failure(display_name, error) from error
+
+
+def read_failure(display_name: str, error: BaseException) -> SourceTruncated | SourceUnreadable:
+    """Return the platform error that fits GDAL's message, with that message in its details."""
+    chain = [error, error.__cause__, error.__context__]
+    text = " ".join(str(link) for link in chain if link is not None)
+    if reports_damaged_blocks(text):
+        return SourceTruncated(
+            f"{display_name!r} could not be read to its end: some blocks of pixels are missing or "
+            "damaged.",
+            gdal=text[:500],
+        )
+    return SourceUnreadable(f"{display_name!r} could not be read as a raster.", gdal=text[:500])
+
+
+@contextmanager
+def _store_errors(folder: "RangedFolder | None") -> Iterator[None]:
+    """Raise the store's error in place of GDAL's, which sees only a short or missing file."""
+    try:
+        yield
+    except Exception:
+        if folder is not None:
+            folder.raise_store_error()
+        raise
+    if folder is not None:
+        folder.raise_store_error()
+
+
+def _open(source: OpenableSource, folder: "RangedFolder | None") -> DatasetReader:
+    drivers = FORMATS[source.format].rasterio_drivers
+    if not drivers:
+        raise UnsupportedFormat(
+            f"{source.display_name!r} is {source.format.value}, which is not a raster format."
+        )
+    failure: RasterioIOError | None = None
+    for driver in drivers:
+        try:
+            return _with_usable_bands(source, _open_with(driver, source.gdal_path, folder))
+        except RasterioIOError as error:
+            failure = failure or error
+    raise read_failure(source.display_name, failure or RasterioIOError("no driver")) from failure
+
+
+def _open_with(driver: str, gdal_path: str, folder: "RangedFolder | None") -> DatasetReader:
+    # The profile refuses a missing geotransform with a code and a remedy; the warning adds nothing.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        return rasterio.open(gdal_path, driver=driver, sharing=False, opener=folder)
+
+
+def _with_usable_bands(source: OpenableSource, dataset: DatasetReader) -> DatasetReader:
+    """Return the dataset, or close it and refuse it if a COG cannot hold its bands."""
+    complex_bands = [
+        index
+        for index, dtype in zip(dataset.indexes, dataset.dtypes, strict=True)
+        if "complex" in dtype
+    ]
+    bands = dataset.count
+    if bands and not complex_bands:
+        return dataset
+    dataset.close()
+    if complex_bands:
+        raise UnsupportedFormat(
+            f"Bands {complex_bands} of {source.display_name!r} hold complex numbers, which are not "
+            "supported.",
+            remedy="Export amplitude and phase, or real and imaginary parts, as separate bands.",
+        )
+    raise SourceUnreadable(f"{source.display_name!r} has no raster bands.")
 
 
 class RangedFolder(FileContainer):  # type: ignore[misc]
-    """The files of one source by base name; whatever the folder is called, nothing else is in it, and nothing can be written."""
+    """A read-only folder that GDAL sees, holding the files of one source by base name.
+
+    GDAL calls it from C, where a Python exception cannot propagate. So the folder keeps the first
+    error of the store and GDAL sees an empty read; `open_raster` raises the kept error. Without
+    this, a network error would look like a damaged file or a missing mask.
+    """
 
     def __init__(self, files: Mapping[str, RangedFile]) -> None:
         self._files = files
-        self._faults: list[Exception] = []
+        self._store_errors: list[Exception] = []
 
-    def raise_fault(self) -> None:
-        """Raise what a stream raised first; nothing where all went well."""
-        if self._faults:
-            raise self._faults[0]
+    def raise_store_error(self) -> None:
+        """Raise the first error that the store raised, if any."""
+        if self._store_errors:
+            raise self._store_errors[0]
 
-    def open(self, path: str, mode: str = "r", **_: Any) -> "_View":
-        name = _base(path)
+    def open(self, path: str, mode: str = "r", **_: Any) -> "_FileView":
+        name = _base_name(path)
         if name not in self._files or mode.startswith(("w", "a")) or "+" in mode:
             raise FileNotFoundError(path)
-        view = _TextView if name.endswith(_TEXTS) else _View
-        return view(self._files[name], self._faults)
+        view = _TextFileView if name.endswith(_TEXT_SUFFIXES) else _FileView
+        return view(self._files[name], self._store_errors)
 
     def isfile(self, path: str) -> bool:
-        return _base(path) in self._files
+        return _base_name(path) in self._files
 
     def isdir(self, path: str) -> bool:
         return False
@@ -64,19 +207,19 @@ class RangedFolder(FileContainer):  # type: ignore[misc]
         return 0
 
     def size(self, path: str) -> int:
-        return self._files[_base(path)].size_bytes
+        return self._files[_base_name(path)].size_bytes
 
     def rm(self, path: str) -> None:
         raise PermissionError(path)
 
 
-class _View(io.RawIOBase):
-    """One opening of a file: a position of its own over the stream that all openings share."""
+class _FileView(io.RawIOBase):
+    """An open file with its own position, over the stream that all open views of it share."""
 
-    def __init__(self, file: RangedFile, faults: list[Exception]) -> None:
+    def __init__(self, file: RangedFile, store_errors: list[Exception]) -> None:
         super().__init__()
         self._file = file
-        self._faults = faults
+        self._store_errors = store_errors
         self._position = 0
 
     def readable(self) -> bool:
@@ -89,149 +232,39 @@ class _View(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._position = (
-            offset
-            + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._file.size_bytes}[
-                whence
-            ]
-        )
+        start = {
+            io.SEEK_SET: 0,
+            io.SEEK_CUR: self._position,
+            io.SEEK_END: self._file.size_bytes,
+        }
+        self._position = offset + start[whence]
         return self._position
 
     def read(self, size: int | None = -1) -> bytes:
-        if (
-            self._faults
-        ):  # the rest of what GDAL tries would fail alike, each after its own time limit
+        # After one error, every further read would fail too, each after its own timeout.
+        if self._store_errors:
             return b""
         try:
             with self._file.lock:
                 self._file.stream.seek(self._position)
                 content = self._file.stream.read(-1 if size is None else size)
-        except Exception as fault:  # noqa: BLE001  # raised again by whoever opened the dataset
-            self._faults.append(fault)
+        except Exception as error:  # noqa: BLE001  # open_raster raises it
+            self._store_errors.append(error)
             return b""
         self._position += len(content)
         return content
 
 
-class _TextView(_View):
-    """A file that GDAL reads line by line, asking each time whether it is at its end.
-
-    rasterio 1.4 answers that by reading one byte, and the wrong way round: a byte means the end. Nothing else reads one byte
-    of such a file. See docs/decisions/0010-rasterio-end-of-file.md.
-    """
+class _TextFileView(_FileView):
+    """A file that GDAL reads line by line. Only its test for the end of the file reads one byte."""
 
     def read(self, size: int | None = -1) -> bytes:
         if size != 1:
             return super().read(size)
-        if self._position < self._file.size_bytes:
-            return b""
-        self._position += 1  # rasterio goes back by the byte that it got
-        return b"\n"
+        reply = end_of_file_reply(self._position, self._file.size_bytes)
+        self._position += len(reply)
+        return reply
 
 
-def _base(path: str) -> str:
+def _base_name(path: str) -> str:
     return path.rpartition("/")[2]
-
-
-# Texts of GDAL 3.10's drivers for blocks that are missing or damaged, as against a header that
-# makes no sense.
-_DAMAGED_BLOCKS = re.compile(
-    r"ReadEncoded|IReadBlock|TIFFFill|read failed|read error|failed to read|cannot read|unexpected end|premature|truncat|"
-    r"not enough|corrupt|decod|tile-part|too short|file too short|inflate|libpng|scanline|bytes at|EOF",
-    re.IGNORECASE,
-)
-
-
-@contextmanager
-def open_raster(source: OpenableSource, *, in_part: bool = False) -> Iterator[DatasetReader]:
-    """The dataset, read-only, unshared, while the context lasts. `in_part`: of uncompressed tiles only the rows that are asked for.
-
-    Errors met inside the context while reading it are translated too.
-    Raises SourceUnreadable, SourceTruncated, UnsupportedFormat; where the source is read by ranges, the store's faults and
-    Conflict too, whatever GDAL made of them.
-    """
-    folder = RangedFolder(source.ranged) if source.ranged else None
-    with (
-        _store_faults(folder),
-        gdal_environment(rows_of_tiles=in_part),
-        reading_errors(source.display_name),
-        _opened(source, folder) as dataset,
-    ):
-        yield dataset
-
-
-@contextmanager
-def _store_faults(folder: RangedFolder | None) -> Iterator[None]:
-    """What went wrong in the store comes first: GDAL sees no more of it than a short file, or none."""
-    try:
-        yield
-    except Exception:
-        if folder is not None:
-            folder.raise_fault()
-        raise
-    if folder is not None:
-        folder.raise_fault()
-
-
-@contextmanager
-def reading_errors(display_name: str) -> Iterator[None]:
-    """Translates what rasterio and GDAL raise about a source. Raises SourceTruncated or SourceUnreadable."""
-    try:
-        yield
-    except PlatformError:
-        raise
-    except (RasterioError, CPLE_BaseError) as error:
-        raise read_failure(display_name, error) from error
-
-
-def read_failure(display_name: str, error: BaseException) -> SourceTruncated | SourceUnreadable:
-    """The leaf that fits GDAL's text; the text itself goes to the details, its paths being the platform's own."""
-    chain = [error, error.__cause__, error.__context__]
-    text = " ".join(str(link) for link in chain if link is not None)
-    if _DAMAGED_BLOCKS.search(text):
-        return SourceTruncated(
-            f"{display_name!r} could not be read to its end: blocks of its pixels are missing or damaged.",
-            gdal=text[:500],
-        )
-    return SourceUnreadable(f"{display_name!r} could not be read as a raster.", gdal=text[:500])
-
-
-def _opened(source: OpenableSource, folder: RangedFolder | None) -> DatasetReader:
-    drivers = FORMATS[source.format].rasterio_drivers
-    if not drivers:
-        raise UnsupportedFormat(
-            f"{source.display_name!r} is {source.format.value}, which is no raster format."
-        )
-    failure: RasterioIOError | None = None
-    for driver in drivers:
-        try:
-            return _readable(source, _quietly(source.gdal_path, driver, folder))
-        except RasterioIOError as error:
-            failure = failure or error
-    raise read_failure(source.display_name, failure or RasterioIOError("no driver")) from failure
-
-
-def _quietly(gdal_path: str, driver: str, folder: RangedFolder | None) -> DatasetReader:
-    """A missing geotransform is refused by the profile with a name and a remedy; rasterio's warning adds nothing."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        return rasterio.open(gdal_path, driver=driver, sharing=False, opener=folder)
-
-
-def _readable(source: OpenableSource, dataset: DatasetReader) -> DatasetReader:
-    """Refuses what opens and yet holds no pixels that a COG of numbers could carry."""
-    complex_bands = [
-        index
-        for index, dtype in zip(dataset.indexes, dataset.dtypes, strict=True)
-        if "complex" in dtype
-    ]
-    bands = dataset.count
-    if bands and not complex_bands:
-        return dataset
-    dataset.close()
-    if complex_bands:
-        raise UnsupportedFormat(
-            f"Bands {complex_bands} of {source.display_name!r} hold complex numbers, which are not supported.",
-            remedy="Export amplitude and phase, or real and imaginary part, as bands of their own.",
-        )
-    raise SourceUnreadable(f"{source.display_name!r} has no raster bands.")

@@ -1,6 +1,6 @@
-"""What a person may ask of each raster stage: typed, ranged, described, closed. Dagster's forms and the CLI's options are made from these.
+"""Options of the raster stages. Dagster's forms, CLI options and HTTP bodies derive from them.
 
-Enum members are named like their values, since Dagster's launchpad writes names and clients write values.
+Enum members have their values as names: Dagster's launchpad writes names, other clients values.
 """
 
 from enum import StrEnum
@@ -29,7 +29,7 @@ class OutputTierChoice(StrEnum):
 
 
 class Resampling(StrEnum):
-    """GDAL's names. `auto` follows the raster type."""
+    """GDAL's names, and `auto`, which follows the raster type."""
 
     auto = "auto"
     nearest = "nearest"
@@ -47,40 +47,42 @@ class LosslessCompression(StrEnum):
 
 
 class RasterProfileOptions(Options):
-    """raster_profile"""
+    """Options of profiling a raster."""
 
     input_crs: str | None = Field(
         None,
-        description="CRS of the source where the file has none, for example EPSG:32618. One that differs from the file's is refused.",
+        description="CRS of the source if the file has none, for example EPSG:32618. "
+        "Refused if it differs from the file's.",
     )
     override_crs: bool = Field(
-        False, strict=True, description="Believe input_crs even where the file says otherwise."
+        False, strict=True, description="Use input_crs even if the file has another CRS."
     )
     raster_type: RasterTypeChoice = Field(
-        RasterTypeChoice.auto, description="What the bands mean; auto detects it."
+        RasterTypeChoice.auto, description="What the bands mean. auto: detect it."
     )
     strict_mode: bool = Field(
         False,
         strict=True,
-        description="Refuse 64-bit bands and a raster type that differs from the detected one.",
+        description="Refuse 64-bit bands, and a raster_type that differs from the detected one.",
     )
     nodata: float | None = Field(
         None,
         strict=True,
-        description="Nodata value where the file has none; one that differs from the file's is refused.",
+        description="Nodata value if the file has none. Refused if it differs from the file's.",
     )
 
 
 class RasterCogOptions(Options):
-    """raster_cog"""
+    """Options of converting a raster to COGs."""
 
     output_tier: OutputTierChoice = Field(
         OutputTierChoice.analysis,
-        description="analysis: lossless. visualization: JPEG, 8-bit RGB only. archive: lossless at the highest level. all: each that is possible.",
+        description="analysis: lossless. visualization: JPEG, 8-bit RGB only. "
+        "archive: lossless at the highest level. all: every tier that is possible.",
     )
     target_crs: str | None = Field(
         None,
-        description="CRS to reproject to, for example EPSG:3857. Left out, the source's own is kept.",
+        description="CRS to reproject to, for example EPSG:3857. Default: keep the source's.",
     )
     compression: LosslessCompression = Field(
         LosslessCompression.zstd, description="Codec of the lossless tiers."
@@ -93,14 +95,14 @@ class RasterCogOptions(Options):
         description="JPEG quality of the visualization tier, 1 to 100.",
     )
     overview_resampling: Resampling = Field(
-        Resampling.auto, description="How overviews are made; auto follows the raster type."
+        Resampling.auto, description="How to compute overviews. auto: by raster type."
     )
     reproject_resampling: Resampling = Field(
-        Resampling.auto, description="How pixels are reprojected; auto follows the raster type."
+        Resampling.auto, description="How to reproject pixels. auto: by raster type."
     )
     output_folder: str = Field(
         "cogs",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$",
         max_length=200,
-        description="Folder of the output container that the COG is written under.",
+        description="Folder of the output container to write COGs to.",
     )

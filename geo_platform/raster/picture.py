@@ -1,6 +1,6 @@
-"""Thumbnail and web preview of a COG, read from its overviews: what a person sees first.
+"""Draw the thumbnail and the web preview of a COG from its overviews: stretch, colour, encode.
 
-What belongs here: stretching, colouring and encoding. What stays out: choosing which COG is shown (`convert.py`).
+For the outline of its valid data see `footprint.py`.
 """
 
 import math
@@ -19,10 +19,10 @@ from geo_platform.grid import GridShape
 THUMBNAIL_PX = 256
 PREVIEW_PX = 1024
 STRETCH_PERCENTILES = (2.0, 98.0)
-# Light for the hillshade: from the north-west, the cartographer's convention (Horn 1981; GDAL's
-# defaults).
+# Light of the hillshade from the north-west, as is usual in maps (Horn 1981; GDAL's defaults).
 AZIMUTH_DEG, ALTITUDE_DEG = 315.0, 45.0
 
+# (position, colour) of each stop.
 ELEVATION_RAMP = (
     (0.0, (44, 105, 79)),
     (0.25, (148, 176, 112)),
@@ -30,7 +30,7 @@ ELEVATION_RAMP = (
     (0.75, (164, 120, 84)),
     (1.0, (250, 250, 250)),
 )
-# The second is viridis (van der Walt and Smith, CC0) at five stops.
+# viridis (van der Walt and Smith, CC0) at five stops.
 CONTINUOUS_RAMP = (
     (0.0, (68, 1, 84)),
     (0.25, (59, 82, 139)),
@@ -40,7 +40,7 @@ CONTINUOUS_RAMP = (
 )
 
 # matplotlib's tab10 without its last two (CC0).
-CLASS_COLORS = (
+CATEGORY_COLORS = (
     (31, 119, 180),
     (255, 127, 14),
     (44, 160, 44),
@@ -57,7 +57,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Picture:
-    """Encoded, north up where the grid is; transparent where there is no data."""
+    """An encoded picture in the grid's orientation, transparent where there is no data."""
 
     media_type: str
     content: bytes
@@ -65,7 +65,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class DecimatedView:
-    """A COG at preview size. pixels: (bands, rows, cols); valid: (rows, cols); transform: of the decimated grid."""
+    """A COG at preview size: pixels (bands, rows, cols), valid (rows, cols), and its transform."""
 
     pixels: NDArray[Any]
     valid: Mask
@@ -75,14 +75,17 @@ class DecimatedView:
 def decimated_view(
     cog: DatasetReader, raster_type: RasterType, longest_px: int = PREVIEW_PX
 ) -> DecimatedView:
-    """Read once from the overview that fits; footprint and pictures are both made of it. At most three bands and `longest_px` a side."""
+    """Read at most three bands with at most `longest_px` per side, from the overview that fits.
+
+    Both pictures and the footprint are made from this one view.
+    """
     factor = max(max(cog.height, cog.width) / longest_px, 1.0)
     shape = GridShape(
         rows=max(round(cog.height / factor), 1), cols=max(round(cog.width / factor), 1)
     )
-    smooth = Resampling.nearest if raster_type is RasterType.categorical else Resampling.average
+    resampling = Resampling.nearest if raster_type is RasterType.categorical else Resampling.average
     pixels = cog.read(
-        shown_bands(cog, raster_type), out_shape=(shape.rows, shape.cols), resampling=smooth
+        shown_bands(cog, raster_type), out_shape=(shape.rows, shape.cols), resampling=resampling
     )
     mask = cog.dataset_mask(out_shape=(shape.rows, shape.cols), resampling=Resampling.nearest)
     return DecimatedView(
@@ -93,52 +96,52 @@ def decimated_view(
 
 
 def shown_bands(cog: DatasetReader, raster_type: RasterType) -> list[int]:
-    """Red, green, blue as the file calls them; else the first three of a picture of many bands; else the first."""
+    """Return the bands to show: those marked red, green, blue, else the first three or one."""
     names = {color.name: index for index, color in zip(cog.indexes, cog.colorinterp, strict=True)}
     if {"red", "green", "blue"} <= set(names):
         return [names["red"], names["green"], names["blue"]]
-    many = raster_type in (
+    has_many_bands = raster_type in (
         RasterType.rgb,
         RasterType.rgba,
         RasterType.nir,
         RasterType.multispectral,
     )
-    return [1, 2, 3] if many and cog.count >= 3 else [1]
+    return [1, 2, 3] if has_many_bands and cog.count >= 3 else [1]
 
 
 def pictures(
     cog: DatasetReader, view: DecimatedView, raster_type: RasterType
 ) -> tuple[Picture, Picture]:
-    """(thumbnail, preview): PNG of at most 256 px and WebP of at most 1,024 px, the longer side."""
+    """Return (thumbnail, preview): a PNG of at most 256 px and a WebP of at most 1,024 px."""
     rgba = colored(cog, view, raster_type)
     step = max(math.ceil(max(rgba.shape[1:]) / THUMBNAIL_PX), 1)
-    small = _shrunk(rgba, step)
-    return Picture("image/png", _encoded(small, "PNG")), Picture(
-        "image/webp", _encoded(rgba, "WEBP", QUALITY=80)
+    small = _shrink(rgba, step)
+    return Picture("image/png", _encode(small, "PNG")), Picture(
+        "image/webp", _encode(rgba, "WEBP", QUALITY=80)
     )
 
 
 def colored(cog: DatasetReader, view: DecimatedView, raster_type: RasterType) -> Rgba:
-    """(4, rows, cols): by the colour table, as shaded relief, by classes, or stretched between percentiles."""
+    """Return (4, rows, cols): RGB by colour table, relief, category or stretch, and alpha."""
     valid = (
         view.valid & np.isfinite(view.pixels).all(axis=0)
         if view.pixels.dtype.kind == "f"
         else view.valid
     )
     if cog.colorinterp[0].name == "palette":
-        colors = _by_table(view.pixels[0], cog.colormap(1))
+        colors = _by_color_table(view.pixels[0], cog.colormap(1))
     elif raster_type is RasterType.categorical and len(view.pixels) == 1:
-        colors = _by_class(view.pixels[0], valid)
+        colors = _by_category(view.pixels[0], valid)
     elif raster_type is RasterType.dem:
-        colors = _relief(view, valid)
+        colors = _shaded_relief(view, valid)
     elif len(view.pixels) == 3:
         is_picture = view.pixels.dtype == np.uint8 and raster_type in (
             RasterType.rgb,
             RasterType.rgba,
         )
-        colors = view.pixels if is_picture else _stretched(view.pixels, valid)
+        colors = view.pixels if is_picture else _stretch(view.pixels, valid)
     else:
-        colors = _ramped(_stretched(view.pixels[:1], valid)[0] / 255.0, CONTINUOUS_RAMP)
+        colors = _apply_ramp(_stretch(view.pixels[:1], valid)[0] / 255.0, CONTINUOUS_RAMP)
     return np.concatenate(
         [
             np.where(valid, colors, 0).astype(np.uint8),
@@ -147,8 +150,8 @@ def colored(cog: DatasetReader, view: DecimatedView, raster_type: RasterType) ->
     )
 
 
-def _stretched(pixels: NDArray[Any], valid: Mask) -> Rgba:
-    """Each band from its 2nd to its 98th percentile of valid pixels to 0 to 255."""
+def _stretch(pixels: NDArray[Any], valid: Mask) -> Rgba:
+    """Map each band from its 2nd to 98th percentile of valid pixels to 0 to 255."""
     stretched = np.zeros(pixels.shape, dtype=np.uint8)
     if not valid.any():
         return stretched
@@ -162,15 +165,15 @@ def _stretched(pixels: NDArray[Any], valid: Mask) -> Rgba:
     return stretched
 
 
-def _relief(view: DecimatedView, valid: Mask) -> Rgba:
-    """Elevation colours under a hillshade whose exaggeration follows the relief, so that plains show too."""
+def _shaded_relief(view: DecimatedView, valid: Mask) -> Rgba:
+    """Return elevation colours with a hillshade. It exaggerates more in flat terrain."""
     heights = np.where(valid, view.pixels[0], np.nan).astype(np.float64)
-    colors = _ramped(_stretched(view.pixels[:1], valid)[0] / 255.0, ELEVATION_RAMP)
+    colors = _apply_ramp(_stretch(view.pixels[:1], valid)[0] / 255.0, ELEVATION_RAMP)
     if min(heights.shape) < 2 or not valid.any():
         return colors
     down, across = np.gradient(np.where(valid, heights, np.nanmean(heights)))
-    typical = float(np.percentile(np.hypot(across, down)[valid], 90)) or 1.0
-    slope = np.arctan(np.hypot(across, down) / typical)
+    typical_slope = float(np.percentile(np.hypot(across, down)[valid], 90)) or 1.0
+    slope = np.arctan(np.hypot(across, down) / typical_slope)
     aspect = np.arctan2(-across, down)
     zenith, azimuth = math.radians(90 - ALTITUDE_DEG), math.radians(AZIMUTH_DEG)
     shade = np.cos(zenith) * np.cos(slope) + np.sin(zenith) * np.sin(slope) * np.cos(
@@ -180,17 +183,17 @@ def _relief(view: DecimatedView, valid: Mask) -> Rgba:
     return np.asarray(np.clip(colors * light, 0, 255), dtype=np.uint8)
 
 
-def _ramped(
+def _apply_ramp(
     position: NDArray[np.float64], ramp: tuple[tuple[float, tuple[int, int, int]], ...]
 ) -> Rgba:
-    """Linear between the stops; position 0 to 1."""
+    """Return the colours at positions from 0 to 1, interpolated linearly between the stops."""
     stops = [stop for stop, _ in ramp]
     return np.stack(
         [np.interp(position, stops, [color[channel] for _, color in ramp]) for channel in range(3)]
     ).astype(np.uint8)
 
 
-def _by_table(classes: NDArray[Any], table: dict[int, tuple[int, int, int, int]]) -> Rgba:
+def _by_color_table(classes: NDArray[Any], table: dict[int, tuple[int, int, int, int]]) -> Rgba:
     size = max(max(table), int(classes.max(initial=0))) + 1
     lookup = np.zeros((size, 3), dtype=np.uint8)
     for value, color in table.items():
@@ -198,29 +201,33 @@ def _by_table(classes: NDArray[Any], table: dict[int, tuple[int, int, int, int]]
     return np.moveaxis(lookup[classes.astype(np.int64)], -1, 0)
 
 
-def _by_class(classes: NDArray[Any], valid: Mask) -> Rgba:
-    """Distinct colours for the classes in order of value; they come round again after eight."""
+def _by_category(classes: NDArray[Any], valid: Mask) -> Rgba:
+    """Give each value a colour, in ascending order. Colours repeat after eight."""
     values = np.unique(classes[valid])
     order = np.searchsorted(values, np.where(valid, classes, values[0] if values.size else 0))
-    return np.moveaxis(np.array(CLASS_COLORS, dtype=np.uint8)[order % len(CLASS_COLORS)], -1, 0)
+    return np.moveaxis(
+        np.array(CATEGORY_COLORS, dtype=np.uint8)[order % len(CATEGORY_COLORS)], -1, 0
+    )
 
 
-def _shrunk(rgba: Rgba, step: int) -> Rgba:
-    """Means over step x step pixels, weighted by opacity; the last row and column of blocks may be cut."""
+def _shrink(rgba: Rgba, step: int) -> Rgba:
+    """Average step x step pixels, weighted by opacity. Drop an incomplete last row or column."""
     if step == 1:
         return rgba
     rows, cols = max(rgba.shape[1] // step, 1), max(rgba.shape[2] // step, 1)
-    high, wide = min(step, rgba.shape[1]), min(step, rgba.shape[2])
+    block_rows, block_cols = min(step, rgba.shape[1]), min(step, rgba.shape[2])
     blocks = (
-        rgba[:, : rows * high, : cols * wide].reshape(4, rows, high, cols, wide).astype(np.float64)
+        rgba[:, : rows * block_rows, : cols * block_cols]
+        .reshape(4, rows, block_rows, cols, block_cols)
+        .astype(np.float64)
     )
     weight = blocks[3:].sum(axis=(2, 4))
     colors = (blocks[:3] * blocks[3:]).sum(axis=(2, 4)) / np.where(weight == 0, 1, weight)
     return np.concatenate([colors, blocks[3:].mean(axis=(2, 4))]).round().astype(np.uint8)
 
 
-def _encoded(rgba: Rgba, driver: str, **options: Any) -> bytes:
-    """The transform is a dummy: without one rasterio warns, and with a real one GDAL would want a sidecar."""
+def _encode(rgba: Rgba, driver: str, **options: Any) -> bytes:
+    # The transform is a dummy: without one rasterio warns, with a real one GDAL writes a sidecar.
     _, rows, cols = rgba.shape
     with MemoryFile() as memory:
         with memory.open(

@@ -1,7 +1,6 @@
-"""What COGs to make of a profiled source, and why: every decision, no file touched.
+"""Plan the COGs of a profiled source: tiers, codecs, predictor, resampling, masks, with reasons.
 
-What belongs here: tiers, codecs, predictor, resampling, masks. What stays out: the target grid (`target.py`) and
-writing (`write.py`), which holds no policy.
+No file is opened. For the grid see `target.py`; for writing, which decides nothing, see `write.py`.
 """
 
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from geo_platform.contracts.message import Finding, Part, SpatialReference
 from geo_platform.contracts.raster import OutputTier, RasterBand, RasterProfiled, RasterType
 from geo_platform.errors import RasterTypeMismatch
 from geo_platform.grid import Bounds, GridShape, LonLatBounds
-from geo_platform.raster.gdal_environment import COG_BLOCKSIZE_PX
 from geo_platform.raster.options import (
     LosslessCompression,
     OutputTierChoice,
@@ -22,8 +20,10 @@ from geo_platform.raster.options import (
 )
 from geo_platform.raster.target import TargetGrid, decide_grid
 
-# GDAL's own defaults for analysis; for archive the highest that needs no more memory to read (ZSTD
-# above 19 does).
+COG_BLOCKSIZE_PX = 512
+
+# For analysis, GDAL's defaults. For archive, the highest that needs no more memory to read; ZSTD
+# above 19 does.
 LEVELS = {
     (OutputTier.analysis, "ZSTD"): 9,
     (OutputTier.analysis, "DEFLATE"): 6,
@@ -44,7 +44,7 @@ RESAMPLING = {
 
 
 class CogPlan(Part):
-    """One COG as it shall be. Checked against what was written, field by field."""
+    """One COG as it must be written. `verify.py` compares each field with the result."""
 
     tier: OutputTier
     raster_type: RasterType
@@ -53,12 +53,10 @@ class CogPlan(Part):
     transform: tuple[float, float, float, float, float, float]
     bounds: Bounds
     lonlat_bounds: LonLatBounds
-    bands: tuple[RasterBand, ...] = Field(
-        description="as they will be; statistics are the source's"
-    )
+    bands: tuple[RasterBand, ...] = Field(description="of the COG; statistics are the source's")
     source_crs: SpatialReference
     source_nodata: float | None = Field(
-        description="of the file or the request; None with source_nodata_is_nan"
+        description="of the file or the request; None if source_nodata_is_nan"
     )
     source_nodata_is_nan: bool
     source_bands: tuple[int, ...] = Field(
@@ -73,9 +71,7 @@ class CogPlan(Part):
     blocksize_px: int
     overview_factors: tuple[int, ...]
     overview_resampling: Resampling
-    reproject_resampling: Resampling | None = Field(
-        description="None where the source's grid is kept"
-    )
+    reproject_resampling: Resampling | None = Field(description="None if the source's grid is kept")
     warps: bool = Field(
         description="the grid is not the source's: another CRS, or placed by ground control points"
     )
@@ -88,38 +84,38 @@ class CogPlan(Part):
         return self.compression != "JPEG"
 
     @property
-    def missing_value(self) -> float | None:
-        """The source's nodata, NaN included."""
+    def source_nodata_value(self) -> float | None:
+        """The source's nodata value, which may be NaN."""
         return float("nan") if self.source_nodata_is_nan else self.source_nodata
 
     @property
     def nodata(self) -> float | None:
-        """The one value of all bands, NaN included."""
+        """The nodata value of all bands, which may be NaN."""
         return float("nan") if self.bands[0].nodata_is_nan else self.bands[0].nodata
 
 
 @dataclass(frozen=True)
 class CogPlans:
-    """At least one plan, the item's main one first; with tier `all` also what cannot be made."""
+    """At least one plan, the main COG of the item first. With tier `all` also the tiers refused."""
 
     plans: tuple[CogPlan, ...]
     refused_tiers: tuple[Finding, ...]
 
 
 def plan_cogs(profile: RasterProfiled, options: RasterCogOptions) -> CogPlans:
-    """Decide everything: the user beats the raster type, which beats the default. Pure.
+    """Plan the requested COGs. Options of the user take precedence over rules for the raster type.
 
-    Raises RasterTypeMismatch where the one tier that was asked for cannot be made, ParameterInvalid for a target_crs that is
-    none or blows the raster up.
+    Raises RasterTypeMismatch: if the one requested tier cannot be made.
+    Raises ParameterInvalid: if `target_crs` is not a usable CRS or does not suit the source.
     """
     grid = decide_grid(profile, options.target_crs)
     if options.output_tier is not OutputTierChoice.all:
         tier = OutputTier(options.output_tier.value)
-        because = tier_refusal(tier, profile)
-        if because:
+        reason = tier_refusal(tier, profile)
+        if reason:
             raise RasterTypeMismatch(
-                f"{profile.source.key!r} cannot be made into the {tier.value} tier: {because}.",
-                remedy="Choose the tier analysis, or all.",
+                f"{profile.source.key!r} cannot be converted to the {tier.value} tier: {reason}.",
+                remedy="Set output_tier to analysis or all.",
             )
         return CogPlans((_plan(profile, options, grid, tier),), ())
     tiers = (OutputTier.analysis, OutputTier.visualization, OutputTier.archive)
@@ -127,28 +123,31 @@ def plan_cogs(profile: RasterProfiled, options: RasterCogOptions) -> CogPlans:
     return CogPlans(
         tuple(_plan(profile, options, grid, tier) for tier in tiers if refusals[tier] is None),
         tuple(
-            Finding(code="TIER_REFUSED", message=f"{tier.value}: {because}")
-            for tier, because in refusals.items()
-            if because
+            Finding(code="TIER_REFUSED", message=f"{tier.value}: {reason}")
+            for tier, reason in refusals.items()
+            if reason
         ),
     )
 
 
 def tier_refusal(tier: OutputTier, profile: RasterProfiled) -> str | None:
-    """Why this tier cannot be made; None where it can. Only the JPEG tier is choosy."""
+    """Return why the tier cannot be made, or None if it can. Only the JPEG tier has conditions."""
     if tier is not OutputTier.visualization:
         return None
     if profile.raster_type not in (RasterType.rgb, RasterType.rgba):
-        return f"JPEG is for colour pictures, and this is {profile.raster_type.value} ({profile.raster_type_reason})"
+        return (
+            f"JPEG is for colour images, but this is {profile.raster_type.value} "
+            f"({profile.raster_type_reason})"
+        )
     dtypes = sorted({band.dtype for band in profile.bands})
     if dtypes != ["uint8"]:
-        return f"JPEG holds 8 bits a band, and the bands are {', '.join(dtypes)}"
+        return f"JPEG holds 8 bits per band, but the bands are {', '.join(dtypes)}"
     if len(profile.bands) > 4 or (
         len(profile.bands) == 4
         and profile.raster_type is not RasterType.rgba
-        and not _alpha(profile)
+        and not _alpha_band(profile)
     ):
-        return f"JPEG holds three bands and a mask, and there are {len(profile.bands)} bands"
+        return f"JPEG holds three bands and a mask, but there are {len(profile.bands)} bands"
     return None
 
 
@@ -159,20 +158,21 @@ def _plan(
     compression = "JPEG"
     if lossless:
         compression = "DEFLATE" if options.compression is LosslessCompression.deflate else "ZSTD"
-    bands = _bands(profile, lossless=lossless)
+    bands = _cog_bands(profile, lossless=lossless)
     source_bands = tuple(band.index for band in bands)
     bands = tuple(
         band.model_copy(update={"index": index}) for index, band in enumerate(bands, start=1)
     )
-    overviews, reprojection = RESAMPLING[profile.raster_type]
-    overview = (
-        overviews if options.overview_resampling is Resampling.auto else options.overview_resampling
+    overview_default, reproject_default = RESAMPLING[profile.raster_type]
+    overview, overview_reason = _resampling(
+        options.overview_resampling, overview_default, profile.raster_type
     )
-    reproject = (
-        reprojection
-        if options.reproject_resampling is Resampling.auto
-        else options.reproject_resampling
+    reproject, reproject_reason = _resampling(
+        options.reproject_resampling, reproject_default, profile.raster_type
     )
+    grid_reason = grid.reason
+    if grid.warps:
+        grid_reason = f"{grid.reason}; by {reproject.value}: {reproject_reason}"
     predictor, predictor_reason = (
         _predictor(profile.raster_type, bands[0]) if lossless else (1, "JPEG has no predictor")
     )
@@ -210,17 +210,15 @@ def _plan(
             f"raster type {profile.raster_type.value}: {profile.raster_type_reason}",
             _tier_reason(tier, compression),
             f"predictor {predictor}: {predictor_reason}",
-            f"overviews by {overview.value}: {_whose(options.overview_resampling, profile)}",
-            grid.reason
-            if not grid.warps
-            else f"{grid.reason}; by {reproject.value}: {_whose(options.reproject_resampling, profile)}",
+            f"overviews by {overview.value}: {overview_reason}",
+            grid_reason,
             mask_reason,
         ),
     )
 
 
 def overview_factors(shape: GridShape, blocksize_px: int) -> tuple[int, ...]:
-    """Powers of two until one block holds the whole, as GDAL's COG driver does."""
+    """Return powers of two until one block holds the whole overview, as GDAL's COG driver does."""
     factors: list[int] = []
     factor = 1
     while max(shape.rows, shape.cols) // factor > blocksize_px:
@@ -229,9 +227,12 @@ def overview_factors(shape: GridShape, blocksize_px: int) -> tuple[int, ...]:
     return tuple(factors)
 
 
-def _bands(profile: RasterProfiled, *, lossless: bool) -> tuple[RasterBand, ...]:
-    """As the COG will have them: one dtype for all, the first band gray where nothing is said
-    (a TIFF cannot leave that open); for JPEG three colours and no nodata, which becomes the mask."""
+def _cog_bands(profile: RasterProfiled, *, lossless: bool) -> tuple[RasterBand, ...]:
+    """Return the bands of the COG, in its order.
+
+    Lossless: all bands get the widest dtype, and an undefined first band becomes gray, because a
+    TIFF cannot leave it undefined. JPEG: three colours without nodata, which becomes the mask.
+    """
     if lossless:
         widest = np.result_type(*(band.dtype for band in profile.bands)).name
         first = (
@@ -258,27 +259,27 @@ def _bands(profile: RasterProfiled, *, lossless: bool) -> tuple[RasterBand, ...]
                 "mask": "all_valid",
             }
         )
-        for band, color in zip(_colors(profile.bands), colors, strict=True)
+        for band, color in zip(_color_bands(profile.bands), colors, strict=True)
     )
 
 
-def _colors(bands: tuple[RasterBand, ...]) -> tuple[RasterBand, ...]:
-    """Red, green, blue as the file calls them, else its first three bands."""
+def _color_bands(bands: tuple[RasterBand, ...]) -> tuple[RasterBand, ...]:
+    """Return the bands that the file marks red, green and blue, else its first three bands."""
     named = {band.color_interpretation: band for band in bands}
     if {"red", "green", "blue"} <= set(named):
         return named["red"], named["green"], named["blue"]
     return bands[:3]
 
 
-def _alpha(profile: RasterProfiled) -> int | None:
+def _alpha_band(profile: RasterProfiled) -> int | None:
     return next(
         (band.index for band in profile.bands if band.color_interpretation == "alpha"), None
     )
 
 
 def _mask_band(profile: RasterProfiled) -> int | None:
-    """The band that a JPEG's mask is made of, beside nodata."""
-    return _alpha(profile) or (4 if len(profile.bands) == 4 else None)
+    """Return the band that becomes the mask of a JPEG, together with nodata."""
+    return _alpha_band(profile) or (4 if len(profile.bands) == 4 else None)
 
 
 def _has_nodata(profile: RasterProfiled) -> bool:
@@ -288,17 +289,18 @@ def _has_nodata(profile: RasterProfiled) -> bool:
 def _internal_mask(
     profile: RasterProfiled, grid: TargetGrid, *, lossless: bool
 ) -> tuple[bool, str]:
+    """Return (whether the COG has an internal mask, why)."""
     masked = any(band.mask in ("per_dataset", "per_band") for band in profile.bands)
     if not lossless:
         wanted = masked or grid.warps or _has_nodata(profile) or _mask_band(profile) is not None
         return (
             wanted,
-            "internal mask: a lossy nodata value would fray"
+            "internal mask: JPEG does not keep nodata values exactly"
             if wanted
             else "no mask: every pixel is valid",
         )
-    if _alpha(profile) is not None:
-        return False, "the alpha band is kept as a band"
+    if _alpha_band(profile) is not None:
+        return False, "alpha band, as in the source"
     if masked:
         return True, "internal mask, as in the source"
     if _has_nodata(profile):
@@ -313,7 +315,7 @@ def _internal_mask(
 
 def _predictor(raster_type: RasterType, band: RasterBand) -> tuple[int, str]:
     if raster_type is RasterType.categorical:
-        return 1, "neighbouring classes do not continue each other"
+        return 1, "values of neighbouring classes are unrelated"
     if band.dtype.startswith("float"):
         return 3, f"{band.dtype} values"
     return 2, f"{band.dtype} values that change gradually"
@@ -321,19 +323,20 @@ def _predictor(raster_type: RasterType, band: RasterBand) -> tuple[int, str]:
 
 def _tier_reason(tier: OutputTier, compression: str) -> str:
     if tier is OutputTier.visualization:
-        return "visualization: JPEG, for looking at; values are changed slightly"
+        return "visualization: JPEG, for display; values change slightly"
     level = LEVELS[tier, compression]
-    what = (
+    quality = (
         "lossless"
         if tier is OutputTier.analysis
-        else "lossless, at the highest level that is as easy to read"
+        else "lossless, at the highest level that needs no more memory to read"
     )
-    return f"{tier.value}: {compression} level {level}, {what}"
+    return f"{tier.value}: {compression} level {level}, {quality}"
 
 
-def _whose(choice: Resampling, profile: RasterProfiled) -> str:
-    return (
-        f"what {profile.raster_type.value} wants"
-        if choice is Resampling.auto
-        else "the request says so"
-    )
+def _resampling(
+    choice: Resampling, default: Resampling, raster_type: RasterType
+) -> tuple[Resampling, str]:
+    """Return (resampling, why)."""
+    if choice is Resampling.auto:
+        return default, f"the default for {raster_type.value}"
+    return choice, "requested"

@@ -1,20 +1,20 @@
-"""A sample of pixels over the whole extent and all bands, bounded in count and bytes.
+"""Choose windows of a raster, read them, and tell which of their pixels are valid.
 
-What belongs here: choosing windows (pure) and reading them. What stays out: what the values mean (`detection.py`).
-
-A window of the source as planned: its pixels with the planned nodata and dtype, and which of them are valid.
-
-Used by the writer, which streams it, and by the comparison, which asks for samples of it.
+Windows for a sample are spread over the whole extent and bounded in count and bytes. For what the
+sampled values mean see `detection.py`.
 """
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.enums import MaskFlags
+from rasterio.enums import Interleaving, MaskFlags
+from rasterio.errors import RasterBlockError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
@@ -23,19 +23,23 @@ from geo_platform.grid import GridShape
 from geo_platform.raster.nodata import same_value
 from geo_platform.raster.plan import CogPlan
 
-# Decoded, all bands together.
+# Decoded bytes of all bands.
 SAMPLE_BYTES = 8 * 1024**2
+# Stored bytes. With headers and directories, profiling a fetched source costs less than 8 MB.
+FETCHED_BYTES = 7 * 1024**2
 
 MINIMUM_WINDOWS = 9
 MAXIMUM_WINDOWS = 64
+# Above this, the number of distinct values is not reported.
 DISTINCT_LIMIT = 65_536
 
 Values = NDArray[Any]
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class BandSample:
-    """Valid pixels of one band (1-D, the band's dtype), out of `sampled_pixels` looked at."""
+    """The valid pixels of one band (1-D, of the band's dtype) among `sampled_pixels`."""
 
     values: Values
     sampled_pixels: int
@@ -49,10 +53,10 @@ def spread_windows(
     *,
     at_least: int = MINIMUM_WINDOWS,
 ) -> tuple[Window, ...]:
-    """Whole blocks spread evenly over the grid; all of it in one window where the budget allows. Pure.
+    """Return whole blocks spread evenly over the grid, or the whole grid if the budget allows it.
 
-    `at_least` so many windows (fewer only where there are fewer blocks). A block too large for its share of the budget is
-    sampled in its middle.
+    There are `at_least` as many windows, or as many as there are blocks. Of a block that is larger
+    than its share of the budget, only the middle is taken.
     """
     if shape.pixels * bytes_per_pixel <= budget_bytes:
         return (Window(0, 0, shape.cols, shape.rows),)
@@ -62,33 +66,84 @@ def spread_windows(
     down, across = _factors(wanted, block_rows, block_cols)
     share_px = max(budget_bytes // (bytes_per_pixel * down * across), 1)
     return tuple(
-        _within(row * block.rows, col * block.cols, shape, block, share_px)
-        for row in _strata(block_rows, down)
-        for col in _strata(block_cols, across)
+        _block_window(row * block.rows, col * block.cols, shape, block, share_px)
+        for row in _middles(block_rows, down)
+        for col in _middles(block_cols, across)
     )
+
+
+@dataclass(frozen=True)
+class FetchedSample:
+    """Windows of a source that is fetched while it is read.
+
+    `partial_tiles`: GDAL must read single rows of a tile instead of whole tiles.
+    """
+
+    windows: tuple[Window, ...]
+    partial_tiles: bool
+
+
+def plan_fetched_sample(
+    dataset: DatasetReader, shape: GridShape, block: GridShape, bytes_per_pixel: int
+) -> FetchedSample:
+    """Return windows as `spread_windows` does, but bound the stored bytes that they fetch.
+
+    A window fetches its whole blocks, however small it is. If that is too much, uncompressed tiles
+    are sampled in slices of rows; for others there are fewer windows, down to one.
+    """
+    windows = spread_windows(shape, block, bytes_per_pixel, FETCHED_BYTES)
+    if sum(stored_bytes(dataset, window, block) for window in windows) <= FETCHED_BYTES:
+        return FetchedSample(windows, partial_tiles=False)
+    if dataset.compression is None and block.cols < shape.cols:
+        rows = max(FETCHED_BYTES // (len(windows) * block.cols * bytes_per_pixel), 1)
+        # From the last tile to the first: going forward, GDAL 3.10 also fetches the gap between two
+        # reads if it is smaller than a tile.
+        slices = tuple(_middle_rows(window, shape, block, rows) for window in reversed(windows))
+        return FetchedSample(slices, partial_tiles=True)
+    for at_least in range(MINIMUM_WINDOWS - 1, 0, -1):
+        windows = spread_windows(shape, block, bytes_per_pixel, FETCHED_BYTES, at_least=at_least)
+        if sum(stored_bytes(dataset, window, block) for window in windows) <= FETCHED_BYTES:
+            break
+    return FetchedSample(windows, partial_tiles=False)
+
+
+def stored_bytes(dataset: DatasetReader, window: Window, block: GridShape) -> int:
+    """Return the bytes in the file of all blocks that the window touches, for all bands."""
+    bands = (1,) if dataset.interleaving is Interleaving.pixel else dataset.indexes
+    rows = range(
+        window.row_off // block.rows, (window.row_off + window.height - 1) // block.rows + 1
+    )
+    cols = range(
+        window.col_off // block.cols, (window.col_off + window.width - 1) // block.cols + 1
+    )
+    total = 0
+    for band, row, col in product(bands, rows, cols):
+        with suppress(RasterBlockError):  # a block that a sparse file leaves out
+            total += dataset.block_size(band, row, col)
+    return total
 
 
 def read_sample(
     dataset: DatasetReader, windows: tuple[Window, ...], nodata: tuple[float | None, ...]
 ) -> tuple[BandSample, ...]:
-    """Read the windows, all bands at once, keep the valid pixels of each band."""
+    """Read the windows and return the valid pixels of each band."""
     parts: list[list[Values]] = [[] for _ in dataset.indexes]
-    looked_at = 0
+    sampled_pixels = 0
     for pixels, valid in valid_pixels(dataset, windows, nodata):
-        looked_at += pixels.shape[1] * pixels.shape[2]
+        sampled_pixels += pixels.shape[1] * pixels.shape[2]
         for band, part in enumerate(parts):
             part.append(pixels[band][valid[band]])
-    return tuple(BandSample(np.concatenate(part), looked_at) for part in parts)
+    return tuple(BandSample(np.concatenate(part), sampled_pixels) for part in parts)
 
 
-def search_valid(
+def find_valid_windows(
     dataset: DatasetReader,
     shape: GridShape,
     block: GridShape,
     nodata: tuple[float | None, ...],
     budget_bytes: int = SAMPLE_BYTES,
 ) -> tuple[Window, ...]:
-    """Go through every block until the budget is full of windows that hold valid pixels; empty where there is none."""
+    """Read all blocks until those with valid pixels fill the budget; return these windows."""
     width = sum(np.dtype(dtype).itemsize for dtype in dataset.dtypes)
     found: list[Window] = []
     for window in all_windows(shape, block, max(budget_bytes // width, 1)):
@@ -101,7 +156,10 @@ def search_valid(
 
 
 def all_windows(shape: GridShape, block: GridShape, limit_px: int) -> Iterator[Window]:
-    """The whole grid in block order, each window a block, or a piece of one where a block is larger than `limit_px`."""
+    """Yield windows that cover the grid in block order.
+
+    A window holds whole blocks, or a part of one block if a block is larger than `limit_px`.
+    """
     cols = min(block.cols, shape.cols)
     if cols < shape.cols and block.rows * shape.cols <= limit_px:
         cols = shape.cols
@@ -117,23 +175,25 @@ def all_windows(shape: GridShape, block: GridShape, limit_px: int) -> Iterator[W
 
 def valid_pixels(
     dataset: DatasetReader, windows: tuple[Window, ...], nodata: tuple[float | None, ...]
-) -> Iterator[tuple[Values, NDArray[np.bool_]]]:
-    """(bands, rows, cols) pixels and whether each is valid, window by window."""
+) -> Iterator[tuple[Values, Mask]]:
+    """Yield (pixels, valid) of each window, both of shape (bands, rows, cols)."""
     masked = [
         index
         for index, flags in zip(dataset.indexes, dataset.mask_flag_enums, strict=True)
-        if _has_mask(flags)
+        if _has_band_mask(flags)
     ]
     for window in windows:
         pixels = dataset.read(window=window)
-        valid = np.stack([_valid(band, value) for band, value in zip(pixels, nodata, strict=True)])
+        valid = np.stack(
+            [_is_valid(band, value) for band, value in zip(pixels, nodata, strict=True)]
+        )
         for index in masked:
             valid[index - 1] &= dataset.read_masks(index, window=window) > 0
         yield pixels, valid
 
 
 def statistics(sample: BandSample) -> BandStatistics | None:
-    """Of the valid pixels; None where there are none. Infinite values count as invalid."""
+    """Return statistics of the valid pixels, or None if there are none. Infinity is invalid."""
     values = sample.values
     if values.dtype.kind == "f":
         values = values[np.isfinite(values)]
@@ -152,7 +212,53 @@ def statistics(sample: BandSample) -> BandStatistics | None:
     )
 
 
-def _has_mask(flags: list[MaskFlags]) -> bool:
+def planned_pixels(dataset: DatasetReader, plan: CogPlan, window: Window) -> Values:
+    """Return the window of the source as planned: (bands, rows, cols), with the planned dtype.
+
+    Nodata values that differ from the planned one are replaced by it.
+    """
+    pixels: Values = dataset.read(list(plan.source_bands), window=window)
+    pixels = pixels.astype(plan.bands[0].dtype, copy=False)
+    planned = plan.nodata
+    if planned is None:
+        return pixels
+    for band, source_band in zip(pixels, plan.source_bands, strict=True):
+        own = dataset.nodatavals[source_band - 1]
+        if own is not None and not same_value(own, planned):
+            band[_equals_value(band, own)] = planned
+    return pixels
+
+
+def planned_valid(dataset: DatasetReader, pixels: Values, plan: CogPlan, window: Window) -> Mask:
+    """Return (rows, cols), True where a pixel is valid in the COG.
+
+    A pixel is valid if the source's mask is not 0, any band has data (as in GDAL's dataset mask),
+    and the band that becomes the mask is not 0.
+    """
+    valid: Mask = dataset.dataset_mask(window=window) > 0
+    missing = plan.source_nodata_value
+    if missing is not None:
+        valid &= ~_equals_value(pixels, plan.nodata if plan.nodata is not None else missing).all(
+            axis=0
+        )
+    if plan.mask_source_band is not None:
+        valid &= dataset.read(plan.mask_source_band, window=window) > 0
+    return valid
+
+
+def has_dataset_mask(dataset: DatasetReader) -> bool:
+    """Return whether there is a mask that is neither a nodata value nor an alpha band.
+
+    GDAL flags a PNG's transparent colour as both mask and nodata; it counts as nodata.
+    """
+    other = {MaskFlags.alpha, MaskFlags.nodata}
+    return any(
+        (MaskFlags.per_dataset in flags and not other & set(flags)) or flags == []
+        for flags in dataset.mask_flag_enums
+    )
+
+
+def _has_band_mask(flags: list[MaskFlags]) -> bool:
     return (
         (MaskFlags.per_dataset in flags and MaskFlags.nodata not in flags)
         or MaskFlags.alpha in flags
@@ -160,30 +266,28 @@ def _has_mask(flags: list[MaskFlags]) -> bool:
     )
 
 
-def _valid(band: Values, nodata: float | None) -> NDArray[np.bool_]:
-    valid: NDArray[np.bool_] = (
-        ~np.isnan(band) if band.dtype.kind == "f" else np.ones(band.shape, dtype=np.bool_)
-    )
+def _is_valid(band: Values, nodata: float | None) -> Mask:
+    valid: Mask = ~np.isnan(band) if band.dtype.kind == "f" else np.ones(band.shape, dtype=np.bool_)
     if nodata is not None and not same_value(nodata, math.nan):
         valid &= band != np.asarray(nodata).astype(band.dtype)
     return valid
 
 
 def _factors(wanted: int, block_rows: int, block_cols: int) -> tuple[int, int]:
-    """How many blocks down and across: in proportion to the block grid, not more than `wanted` but for rounding."""
+    """Return how many blocks to take down and across: about `wanted` in all, in proportion."""
     down = min(max(round(math.sqrt(wanted * block_rows / block_cols)), 1), block_rows)
     across = min(max(wanted // down, 1), block_cols)
     down = min(max(wanted // across, 1), block_rows)
     return down, across
 
 
-def _strata(count: int, picks: int) -> list[int]:
-    """The middle of each of `picks` equal parts of range(count)."""
+def _middles(count: int, picks: int) -> list[int]:
+    """Return the middle of each of `picks` equal parts of range(count)."""
     return [int((pick + 0.5) * count / picks) for pick in range(picks)]
 
 
-def _within(row: int, col: int, shape: GridShape, block: GridShape, share_px: int) -> Window:
-    """The block at (row, col), cut at the grid's edge, or its middle where it is larger than its share."""
+def _block_window(row: int, col: int, shape: GridShape, block: GridShape, share_px: int) -> Window:
+    """Return the block at (row, col) clipped to the grid, or its middle if it exceeds its share."""
     rows, cols = min(block.rows, shape.rows - row), min(block.cols, shape.cols - col)
     if rows * cols <= share_px:
         return Window(col, row, cols, rows)
@@ -195,46 +299,17 @@ def _within(row: int, col: int, shape: GridShape, block: GridShape, share_px: in
     )
 
 
-def planned_pixels(dataset: DatasetReader, plan: CogPlan, window: Window) -> Values:
-    """(bands, rows, cols) in the plan's order and dtype. Bands that mark missing pixels by another value than the planned one
-    are rewritten to it."""
-    pixels: Values = dataset.read(list(plan.source_bands), window=window)
-    pixels = pixels.astype(plan.bands[0].dtype, copy=False)
-    planned = plan.nodata
-    if planned is None:
-        return pixels
-    for band, source_band in zip(pixels, plan.source_bands, strict=True):
-        own = dataset.nodatavals[source_band - 1]
-        if own is not None and not same_value(own, planned):
-            band[_equal(band, own)] = planned
-    return pixels
-
-
-def planned_valid(
-    dataset: DatasetReader, pixels: Values, plan: CogPlan, window: Window
-) -> NDArray[np.bool_]:
-    """(rows, cols): valid where the source's mask says so, any band has data (as GDAL's dataset mask has it), and alpha is not 0."""
-    valid: NDArray[np.bool_] = dataset.dataset_mask(window=window) > 0
-    missing = plan.missing_value
-    if missing is not None:
-        valid &= ~_equal(pixels, plan.nodata if plan.nodata is not None else missing).all(axis=0)
-    if plan.mask_source_band is not None:
-        valid &= dataset.read(plan.mask_source_band, window=window) > 0
-    return valid
-
-
-def has_dataset_mask(dataset: DatasetReader) -> bool:
-    """A mask that is no nodata value (a PNG's transparent colour is called both) and no alpha band."""
-    other = {MaskFlags.alpha, MaskFlags.nodata}
-    return any(
-        (MaskFlags.per_dataset in flags and not other & set(flags)) or flags == []
-        for flags in dataset.mask_flag_enums
-    )
-
-
-def _equal(pixels: Values, value: float) -> NDArray[np.bool_]:
+def _equals_value(pixels: Values, value: float) -> Mask:
     if math.isnan(value):
         return (
             np.isnan(pixels) if pixels.dtype.kind == "f" else np.zeros(pixels.shape, dtype=np.bool_)
         )
     return np.asarray(pixels == np.asarray(value).astype(pixels.dtype))
+
+
+def _middle_rows(window: Window, shape: GridShape, block: GridShape, rows: int) -> Window:
+    """Return the middle rows of the block that holds the window, over the block's width."""
+    row, col = window.row_off // block.rows * block.rows, window.col_off // block.cols * block.cols
+    height, width = min(block.rows, shape.rows - row), min(block.cols, shape.cols - col)
+    rows = min(rows, height)
+    return Window(col, row + (height - rows) // 2, width, rows)

@@ -1,10 +1,7 @@
-"""The grid of the COG: the source's own, or one in the CRS that was asked for.
+"""Decide the grid of the COG: the source's own, or a new one in the requested CRS.
 
-What belongs here: the decision and its arithmetic, without opening a file. What stays out: warping (`stage.py`).
-
-Grids that run on past the antimeridian, said in a way that GDAL's warper understands.
-
-What belongs here: choosing another meridian to count from. What stays out: target grids (`target.py`), warping (`stage.py`).
+Also helpers for grids in degrees or web Mercator that continue past the antimeridian. No file is
+opened; for warping see `intermediate.py`.
 """
 
 import math
@@ -24,85 +21,24 @@ from geo_platform.grid import Bounds, GridShape, LonLatBounds
 from geo_platform.raster.georeference import corner_bounds
 from geo_platform.raster.lonlat import lonlat_bounds, outline, transformed, unwrap_longitudes
 
-# Half the equator of EPSG:3857: web maps end there, at 85.06 degrees, and the projection itself
-# never does.
+# Half the equator in EPSG:3857. Web maps end there, at 85.06 degrees; the projection does not end.
 MERCATOR_END_M = 20_037_508.342789244
 
-# EPSG's code of that parameter.
+# EPSG's code of the parameter.
 _NATURAL_ORIGIN_LONGITUDE = 8802
 
 
-def whole_turn(crs: CRS) -> float | None:
-    """What once round the Earth measures along x, where x runs on past the antimeridian; None in systems that are cut there."""
-    if crs.is_geographic:
-        return 360.0
-    return 2 * MERCATOR_END_M if is_web_mercator(crs) else None
-
-
-def is_web_mercator(crs: CRS) -> bool:
-    return (
-        crs.coordinate_operation is not None
-        and "Pseudo Mercator" in crs.coordinate_operation.method_name
-    )
-
-
-def counted_from_middle(transform: Affine, shape: GridShape, crs: CRS) -> tuple[CRS, Affine] | None:
-    """The same grid in the same system, with the meridian of its middle as 0; None where it keeps within half a turn of 0 as it is.
-
-    PROJ hands every longitude back between -180 and 180, and GDAL then finds nothing in the part of a source that was
-    written beyond. None too where the system has no such variant (rotated poles, other units than degrees).
-    """
-    turn = whole_turn(crs)
-    bounds = corner_bounds(transform, shape)
-    if turn is None or (
-        bounds.xmin >= -turn / 2 * (1 + 1e-12) and bounds.xmax <= turn / 2 * (1 + 1e-12)
-    ):
-        return None
-    middle = (bounds.xmin + bounds.xmax) / 2
-    moved = _with_meridian(crs, middle * 360.0 / turn)
-    return None if moved is None else (moved, Affine.translation(-middle, 0) @ transform)
-
-
-def _with_meridian(crs: CRS, degrees: float) -> CRS | None:
-    """The system with its meridian moved east; None where it is of another kind than the two that run on."""
-    system = crs.to_2d().to_json_dict()
-    for name in ("id", "scope", "area", "bbox", "usages"):
-        system.pop(name, None)
-    system["name"] = f"{system['name']}, counted from {degrees:.9g} degrees further east"
-    if system["type"] == "ProjectedCRS":
-        for parameter in system["conversion"]["parameters"]:
-            if parameter.get("id", {}).get("code") == _NATURAL_ORIGIN_LONGITUDE:
-                parameter["value"] += degrees
-    elif system["type"] == "GeographicCRS" and crs.axis_info[0].unit_name == "degree":
-        datum = system.pop("datum", None) or _one_datum(system.pop("datum_ensemble"))
-        if "prime_meridian" in datum:
-            return None
-        system["datum"] = datum | {"prime_meridian": {"name": "moved", "longitude": degrees}}
-    else:
-        return None
-    try:
-        return CRS.from_json_dict(system)
-    except CRSError:
-        return None
-
-
-def _one_datum(ensemble: dict[str, Any]) -> dict[str, Any]:
-    """PROJJSON has no meridian for an ensemble; PROJ takes the datum of its name for the same."""
-    name = ensemble["name"].removesuffix(" ensemble")
-    return {"type": "GeodeticReferenceFrame", "name": name, "ellipsoid": ensemble["ellipsoid"]}
-
-
-# A target grid with more than this many times the source's pixels is no reprojection that anyone
-# wants.
-GROWTH_AT_MOST = 8
-
+# Refuse a target grid with more pixels than this multiple of the source's.
+MAX_GROWTH = 8
 
 # Two and a half times around the Earth.
-PROJECTED_AT_MOST_M = 1e8
+MAX_PROJECTED_M = 1e8
 
 
 @dataclass(frozen=True)
 class TargetGrid:
+    """The grid of a COG. `warps`: it is not the source's. `is_reprojected`: its CRS differs too."""
+
     crs: SpatialReference
     shape: GridShape
     transform: tuple[float, float, float, float, float, float]
@@ -114,13 +50,17 @@ class TargetGrid:
 
 
 def decide_grid(profile: RasterProfiled, target_crs: str | None) -> TargetGrid:
-    """Native CRS and grid unless a target is asked for, or ground control points leave no grid to keep. Raises ParameterInvalid."""
+    """Return the source's own grid, or a new one if `target_crs` differs or the source has none.
+
+    A source that is placed by ground control points only has no grid of its own.
+    Raises ParameterInvalid: if `target_crs` is not a usable CRS or does not suit the source.
+    """
     own = CRS.from_wkt(profile.crs.wkt)
     target = parse_crs(target_crs, "target_crs") if target_crs else own
     by_points = profile.georeference.placed_by_ground_control_points
     if same_crs(own, target) and not by_points:
         reason = (
-            "native CRS and grid kept"
+            "CRS and grid of the source kept"
             if target_crs is None
             else f"already in {describe(target)}: grid kept"
         )
@@ -137,10 +77,11 @@ def decide_grid(profile: RasterProfiled, target_crs: str | None) -> TargetGrid:
     reprojects = not same_crs(own, target)
     transform, shape = _warped_grid(profile, own, target)
     lonlat = lonlat_bounds(transform, shape, target)
-    if shape.pixels > GROWTH_AT_MOST * max(profile.shape.pixels, 64) or lonlat is None:
+    if shape.pixels > MAX_GROWTH * max(profile.shape.pixels, 64) or lonlat is None:
         raise ParameterInvalid(
-            f"{profile.source.key!r} would grow from {profile.shape.pixels:,} to {shape.pixels:,} pixels in {describe(target)}.",
-            remedy="Choose a target_crs made for the place where it lies.",
+            f"{profile.source.key!r} would grow from {profile.shape.pixels:,} to {shape.pixels:,} "
+            f"pixels in {describe(target)}.",
+            remedy="Choose a target_crs that is made for this area.",
         )
     return TargetGrid(
         crs=reference(target, "user") if reprojects else profile.crs,
@@ -152,21 +93,22 @@ def decide_grid(profile: RasterProfiled, target_crs: str | None) -> TargetGrid:
         is_reprojected=reprojects,
         reason=f"reprojected to {describe(target)}"
         if reprojects
-        else "warped to a regular grid, being placed by points alone",
+        else "warped to a regular grid, because only ground control points place it",
     )
 
 
 def _warped_grid(profile: RasterProfiled, own: CRS, target: CRS) -> tuple[Affine, GridShape]:
-    """North up, square pixels, as many along the diagonal as the source has (the rule of GDALSuggestedWarpOutput).
+    """Return a north-up grid of square pixels, with as many along the diagonal as the source has.
 
-    The extent is that of the source's densified outline. GDAL's own suggestion is not asked for: it goes round the whole Earth
-    across the antimeridian, and knows no end of Mercator's north.
+    Source: the rule of GDALSuggestedWarpOutput. That function itself is not used, because its
+    extent spans the whole Earth across the antimeridian and has no limit in web Mercator.
     """
     xmin, ymin, xmax, ymax = _extent(profile, own, target)
     if not (xmax > xmin and ymax > ymin) or _reaches_infinity(target, xmin, ymin, xmax, ymax):
         raise ParameterInvalid(
-            f"{profile.source.key!r} cannot be reprojected to {describe(target)}: it lies outside of what that system can show.",
-            remedy="Choose a target_crs made for the place where it lies.",
+            f"{profile.source.key!r} cannot be reprojected to {describe(target)}: it is outside "
+            "the area that this CRS can represent.",
+            remedy="Choose a target_crs that is made for this area.",
         )
     size = math.hypot(xmax - xmin, ymax - ymin) / math.hypot(profile.shape.rows, profile.shape.cols)
     cols, rows = (
@@ -177,35 +119,102 @@ def _warped_grid(profile: RasterProfiled, own: CRS, target: CRS) -> tuple[Affine
 
 
 def _reaches_infinity(target: CRS, *edges: float) -> bool:
-    """A pole that a projection puts at infinity comes out as some very large number."""
+    # A pole that the projection puts at infinity comes out as some very large number.
     return (
         target.is_projected
-        and max(map(abs, edges)) * target.axis_info[0].unit_conversion_factor > PROJECTED_AT_MOST_M
+        and max(map(abs, edges)) * target.axis_info[0].unit_conversion_factor > MAX_PROJECTED_M
     )
 
 
 def _extent(profile: RasterProfiled, own: CRS, target: CRS) -> tuple[float, float, float, float]:
-    """(xmin, ymin, xmax, ymax) in the target's CRS, NaN where nothing of it can be shown there, or its outline is torn apart."""
-    around = profile.lonlat_bounds
+    """Return (xmin, ymin, xmax, ymax) of the source's densified outline in the target CRS.
+
+    All are NaN if the target can represent none of it or tears the outline apart.
+    """
+    lonlat = profile.lonlat_bounds
     if (
         target.is_geographic
-        and around.west == -180
-        and around.east == 180
-        and (around.north == 90 or around.south == -90)
+        and lonlat.west == -180
+        and lonlat.east == 180
+        and (lonlat.north == 90 or lonlat.south == -90)
     ):
-        return -180.0, around.south, 180.0, around.north
+        return -180.0, lonlat.south, 180.0, lonlat.north
     edge = outline(Affine(*profile.georeference.transform), profile.shape)
     x, y = transformed(Transformer.from_crs(own, target, always_xy=True), *edge)
-    shown = np.isfinite(x) & np.isfinite(y)
-    x, y = x[shown], y[shown]
+    is_finite = np.isfinite(x) & np.isfinite(y)
+    x, y = x[is_finite], y[is_finite]
     if not x.size:
         return math.nan, math.nan, math.nan, math.nan
-    turn = whole_turn(target)
-    if turn is not None:
-        x = unwrap_longitudes(x * (360.0 / turn)) * (turn / 360.0)
-        x = x - turn * math.floor((float(x.min()) + turn / 2) / turn + 1e-9)
+    period = x_period(target)
+    if period is not None:
+        x = unwrap_longitudes(x * (360.0 / period)) * (period / 360.0)
+        x = x - period * math.floor((float(x.min()) + period / 2) / period + 1e-9)
     elif float(np.abs(np.diff(x)).max(initial=0.0)) > 0.5 * float(np.ptp(x)) and x.size > 8:
         return math.nan, math.nan, math.nan, math.nan
     if is_web_mercator(target):
         y = np.clip(y, -MERCATOR_END_M, MERCATOR_END_M)
     return float(x.min()), float(y.min()), float(x.max()), float(y.max())
+
+
+def x_period(crs: CRS) -> float | None:
+    """Return the length of a full circle along x, or None if x ends at the antimeridian.
+
+    It is 360 for degrees and the length of the equator for web Mercator.
+    """
+    if crs.is_geographic:
+        return 360.0
+    return 2 * MERCATOR_END_M if is_web_mercator(crs) else None
+
+
+def is_web_mercator(crs: CRS) -> bool:
+    return (
+        crs.coordinate_operation is not None
+        and "Pseudo Mercator" in crs.coordinate_operation.method_name
+    )
+
+
+def centered_on_middle(transform: Affine, shape: GridShape, crs: CRS) -> tuple[CRS, Affine] | None:
+    """Return an equal CRS with its meridian at the grid's middle, and the transform in it.
+
+    PROJ returns longitudes between -180 and 180, so GDAL's warper finds nothing in the part of a
+    source beyond them. None if the grid has no such part, or if the CRS has no such variant
+    (rotated poles, other units than degrees).
+    """
+    period = x_period(crs)
+    bounds = corner_bounds(transform, shape)
+    if period is None or (
+        bounds.xmin >= -period / 2 * (1 + 1e-12) and bounds.xmax <= period / 2 * (1 + 1e-12)
+    ):
+        return None
+    middle = (bounds.xmin + bounds.xmax) / 2
+    moved = _with_meridian_moved(crs, middle * 360.0 / period)
+    return None if moved is None else (moved, Affine.translation(-middle, 0) @ transform)
+
+
+def _with_meridian_moved(crs: CRS, degrees: float) -> CRS | None:
+    """Return the CRS with its meridian moved east, or None if it is of an unsupported kind."""
+    definition = crs.to_2d().to_json_dict()
+    for name in ("id", "scope", "area", "bbox", "usages"):
+        definition.pop(name, None)
+    definition["name"] = f"{definition['name']}, meridian moved by {degrees:.9g} degrees east"
+    if definition["type"] == "ProjectedCRS":
+        for parameter in definition["conversion"]["parameters"]:
+            if parameter.get("id", {}).get("code") == _NATURAL_ORIGIN_LONGITUDE:
+                parameter["value"] += degrees
+    elif definition["type"] == "GeographicCRS" and crs.axis_info[0].unit_name == "degree":
+        datum = definition.pop("datum", None) or _datum_of(definition.pop("datum_ensemble"))
+        if "prime_meridian" in datum:
+            return None
+        definition["datum"] = datum | {"prime_meridian": {"name": "moved", "longitude": degrees}}
+    else:
+        return None
+    try:
+        return CRS.from_json_dict(definition)
+    except CRSError:
+        return None
+
+
+def _datum_of(ensemble: dict[str, Any]) -> dict[str, Any]:
+    # PROJJSON allows no meridian in an ensemble. PROJ treats the datum of the same name as equal.
+    name = ensemble["name"].removesuffix(" ensemble")
+    return {"type": "GeodeticReferenceFrame", "name": name, "ellipsoid": ensemble["ellipsoid"]}

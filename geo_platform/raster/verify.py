@@ -1,7 +1,6 @@
-"""Opening the written COG again before anyone is told of it: is it what was planned, and are its pixels the source's?
+"""Verify a written COG before it is published: its layout, its header and its pixels.
 
-What belongs here: the checks of docs/raster.md, "Verification", and raising CogInvalid. What stays out: how pixels are
-compared (`compare.py`).
+The checks are listed in docs/raster.md, "Verification". For comparing pixels see `compare.py`.
 """
 
 from pathlib import Path
@@ -19,10 +18,9 @@ from geo_platform.crs import same_crs
 from geo_platform.errors import CogInvalid
 from geo_platform.grid import GridShape
 from geo_platform.raster.compare import Comparison, compare_lossy, compare_same_grid, compare_warped
-from geo_platform.raster.gdal_environment import gdal_environment
 from geo_platform.raster.georeference import file_crs
 from geo_platform.raster.nodata import same_value
-from geo_platform.raster.open import open_raster
+from geo_platform.raster.open import open_cog, open_raster
 from geo_platform.raster.plan import CogPlan
 from geo_platform.raster.run_tag import RUN_ID_ITEM
 from geo_platform.source.openable import OpenableSource
@@ -31,16 +29,17 @@ from geo_platform.source.openable import OpenableSource
 def verify_cog(
     path: Path, source: OpenableSource, plan: CogPlan, *, source_size_bytes: int, run_id: str = ""
 ) -> CogVerification:
-    """What was found, of the run's name in the COG too where `run_id` is given.
+    """Compare the COG with the plan and the source. Unless `run_id` is empty, check it too.
 
-    Raises CogInvalid naming every fault; what opening the source raises.
+    Raises CogInvalid: if anything differs; the message names every fault.
+    Raises what `open_raster` raises about the source.
     """
     with open_raster(source) as original:
         try:
-            with gdal_environment(), rasterio.open(path, driver="GTiff", sharing=False) as written:
+            with open_cog(path) as written:
                 faults = header_faults(written, plan)
                 faults += (
-                    ["it does not name its run"]
+                    [f"{RUN_ID_ITEM} is not the id of this run"]
                     if run_id and written.tags().get(RUN_ID_ITEM) != run_id
                     else []
                 )
@@ -54,7 +53,7 @@ def verify_cog(
     faults += comparison.faults if comparison else []
     if faults or comparison is None:
         raise CogInvalid(
-            f"The COG of {source.display_name!r} is not what was planned: {'; '.join(faults)}.",
+            f"The COG of {source.display_name!r} differs from its plan: {'; '.join(faults)}.",
             faults=faults,
         )
     return CogVerification(
@@ -69,7 +68,7 @@ def verify_cog(
 
 
 def compared(original: DatasetReader, written: DatasetReader, plan: CogPlan) -> Comparison:
-    """The comparison that fits the plan: exact, by what JPEG loses, or by what warping may do."""
+    """Compare the pixels as the plan allows: exactly, or within what JPEG or warping change."""
     if plan.warps:
         return compare_warped(original, written, plan)
     return (
@@ -80,7 +79,7 @@ def compared(original: DatasetReader, written: DatasetReader, plan: CogPlan) -> 
 
 
 def header_faults(written: DatasetReader, plan: CogPlan) -> list[str]:
-    """Everything of the header that is not as planned, a phrase each."""
+    """Return a phrase for each property of the header that differs from the plan."""
     transform = Affine(*plan.transform)
     pixel = max(abs(transform.a), abs(transform.e), abs(transform.b), abs(transform.d))
     placed = np.allclose(tuple(written.transform)[:6], plan.transform, rtol=1e-9, atol=1e-6 * pixel)
@@ -151,7 +150,10 @@ def header_faults(written: DatasetReader, plan: CogPlan) -> list[str]:
 
 
 def _overview_shapes(written: DatasetReader) -> list[tuple[int, int]]:
-    """(rows, cols) of each. rasterio's own figure is the ratio of two rounded widths, which is off in narrow rasters."""
+    """Return (rows, cols) of each overview.
+
+    rasterio's `overviews()` divides two rounded widths, which is wrong for narrow rasters.
+    """
     shapes: list[tuple[int, int]] = []
     for level in range(len(written.overviews(1))):
         with rasterio.open(
@@ -162,21 +164,19 @@ def _overview_shapes(written: DatasetReader) -> list[tuple[int, int]]:
 
 
 def _reduced(shape: GridShape, factor: int) -> tuple[int, int]:
-    """As GDAL's COG driver rounds: down, and never to nothing."""
+    # As GDAL's COG driver rounds: down, but not to 0.
     return max(shape.rows // factor, 1), max(shape.cols // factor, 1)
 
 
 def _layout_faults(path: Path, plan: CogPlan) -> tuple[list[str], list[str]]:
-    """(faults, warnings) of rio-cogeo's strict validation.
-
-    It takes the ratio of widths for the decimation, and so calls every overview of a raster one pixel wide invalid: their
-    shapes are compared above.
-    """
+    """Return (faults, warnings) of rio-cogeo's strict validation."""
     _, errors, warnings = cog_validate(str(path), strict=True, quiet=True)
+    # rio-cogeo divides widths to get the decimation, so it refuses every overview of a raster that
+    # is one pixel wide. header_faults compares the shapes of overviews.
     if plan.shape.cols == 1:
         errors = [error for error in errors if not error.startswith("Invalid Decimation 1 ")]
     faults = [*errors, *warnings]
-    return [f"no valid COG: {'; '.join(faults)}"] if faults else [], list(warnings)
+    return [f"not a valid COG: {'; '.join(faults)}"] if faults else [], list(warnings)
 
 
 def _has_mask(written: DatasetReader) -> bool:

@@ -12,7 +12,7 @@ from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError
 
 from geo_platform.contracts.message import Finding, SpatialReference
-from geo_platform.crs import FROM_FILE, FROM_FORMAT, believed_crs, same_crs
+from geo_platform.crs import FROM_FILE, FROM_FORMAT, resolve_crs, same_crs
 from geo_platform.errors import SourceUnreadable
 
 
@@ -38,7 +38,7 @@ def determine_crs(
     came_from = (
         FROM_FORMAT if own is not None and rule is not None and same_crs(own, rule) else FROM_FILE
     )
-    return believed_crs(
+    return resolve_crs(
         own,
         own_came_from=came_from,
         input_crs=input_crs,

@@ -8,7 +8,7 @@ from geo_platform.crs import (
     FROM_OVERRIDE,
     FROM_USER,
     authority_code,
-    believed_crs,
+    resolve_crs,
     parse_crs,
     same_crs,
 )
@@ -20,7 +20,7 @@ UTM = CRS.from_epsg(32618)
 def _believed(
     own: CRS | None, input_crs: str | None = None, *, override: bool = False
 ) -> tuple[str | None, str, list[str]]:
-    reference, findings = believed_crs(
+    reference, findings = resolve_crs(
         own,
         own_came_from=FROM_FILE,
         input_crs=input_crs,

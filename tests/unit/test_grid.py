@@ -14,7 +14,7 @@ def test_a_shape_is_rows_then_cols_and_says_width_first_only_when_asked() -> Non
 
 def test_bounds_keep_their_order() -> None:
     assert Bounds(xmin=0, ymin=1, xmax=2, ymax=3).xyxy == (0, 1, 2, 3)
-    with pytest.raises(ValidationError, match="not ordered"):
+    with pytest.raises(ValidationError, match="not in ascending order"):
         Bounds(xmin=2, ymin=0, xmax=1, ymax=1)
 
 
@@ -26,5 +26,5 @@ def test_west_of_east_means_across_the_antimeridian() -> None:
 @pytest.mark.parametrize("bounds", [(-181, 0, 0, 1), (0, -91, 0, 1), (0, 1, 1, 0), (0, 0, 181, 1)])
 def test_what_is_not_on_earth_is_refused(bounds: tuple[float, float, float, float]) -> None:
     west, south, east, north = bounds
-    with pytest.raises(ValidationError, match="not longitudes"):
+    with pytest.raises(ValidationError, match="not valid longitudes"):
         LonLatBounds(west=west, south=south, east=east, north=north)

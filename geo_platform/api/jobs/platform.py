@@ -57,7 +57,7 @@ class FileError(Answer):
     """Why a file was not published; docs/errors.md has the codes."""
 
     code: str = Field(examples=["CRS_MISSING"])
-    message: str = Field(examples=["'north.tif' does not say its coordinate reference system."])
+    message: str = Field(examples=["'north.tif' has no coordinate reference system."])
     remedy: str = Field(
         examples=["Say the coordinate reference system with input_crs, for example EPSG:4326."]
     )

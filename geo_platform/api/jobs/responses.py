@@ -79,7 +79,7 @@ class ErrorDetails(Answer):
     """Why it failed; docs/errors.md has the codes."""
 
     code: str = Field(examples=["CRS_MISSING"])
-    message: str = Field(examples=["'dem.tif' does not say its coordinate reference system."])
+    message: str = Field(examples=["'dem.tif' has no coordinate reference system."])
     remedy: str = Field(
         examples=["Say the coordinate reference system with input_crs, for example EPSG:4326."]
     )

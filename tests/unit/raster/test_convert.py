@@ -191,7 +191,7 @@ def test_a_tiff_that_is_no_cog_is_refused(chain: Chain, write_raster: WriteRaste
     )
     with (
         opened(chain.objects, profiled.source, scratch=chain.scratch) as source,
-        pytest.raises(CogInvalid, match="no valid COG"),
+        pytest.raises(CogInvalid, match="not a valid COG"),
     ):
         verify_cog(path, source, plan, source_size_bytes=1)
 

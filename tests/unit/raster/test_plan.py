@@ -80,7 +80,7 @@ def test_the_user_beats_the_type(dem: RasterProfiled) -> None:
         Resampling.lanczos,
     )
     assert (plan.compression, plan.level) == ("DEFLATE", 6)
-    assert any("the request says so" in reason for reason in plan.reasons)
+    assert any("requested" in reason for reason in plan.reasons)
 
 
 def test_a_target_that_is_the_sources_own_changes_nothing(rgb: RasterProfiled) -> None:

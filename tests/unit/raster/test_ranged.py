@@ -26,8 +26,8 @@ from geo_platform.grid import GridShape
 from geo_platform.options import ArrivalOptions
 from geo_platform.raster.open import RangedFolder, open_raster
 from geo_platform.raster.options import RasterProfileOptions
-from geo_platform.raster.profile import plan_fetched_sample, profile_object
-from geo_platform.raster.sample import read_sample
+from geo_platform.raster.profile import profile_object
+from geo_platform.raster.sample import plan_fetched_sample, read_sample
 from geo_platform.source import arrival
 from geo_platform.source.arrival import opened, receive
 from tests.support.far import FarFolder
@@ -238,10 +238,10 @@ def test_rows_of_a_tile_are_the_same_pixels_as_the_tile_gives(
         plan = plan_fetched_sample(
             whole, GridShape(rows=2000, cols=2000), GridShape(rows=1024, cols=1024), 24
         )
-        with open_raster(source, in_part=True) as rows_alone:
+        with open_raster(source, partial_tiles=True) as rows_alone:
             in_part = read_sample(rows_alone, plan.windows, values)
         expected = read_sample(whole, plan.windows, values)
-    assert (plan.in_part, len(plan.windows)) == (True, 4)
+    assert (plan.partial_tiles, len(plan.windows)) == (True, 4)
     assert {window.width for window in plan.windows} == {1024, 976}
     for one, other in zip(in_part, expected, strict=True):
         assert (one.values == other.values).all()

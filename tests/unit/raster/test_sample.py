@@ -10,8 +10,8 @@ from geo_platform.raster.sample import (
     MAXIMUM_WINDOWS,
     MINIMUM_WINDOWS,
     all_windows,
+    find_valid_windows,
     read_sample,
-    search_valid,
     spread_windows,
     statistics,
 )
@@ -90,7 +90,7 @@ def test_one_valid_pixel_far_from_the_sample_is_found(write_raster: WriteRaster)
     pixels[0, 699, 3] = 7
     path = write_raster("needle.tif", pixels, nodata=0, tiled=True, blockxsize=256, blockysize=256)
     with rasterio.open(path) as dataset:
-        windows = search_valid(
+        windows = find_valid_windows(
             dataset,
             GridShape(rows=700, cols=700),
             GridShape(rows=256, cols=256),
