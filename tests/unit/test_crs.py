@@ -8,8 +8,8 @@ from geo_platform.crs import (
     FROM_OVERRIDE,
     FROM_USER,
     authority_code,
-    resolve_crs,
     parse_crs,
+    resolve_crs,
     same_crs,
 )
 from geo_platform.errors import CrsMismatch, CrsMissing, ParameterInvalid
