@@ -1,6 +1,7 @@
 """Pages that repeat what the code says are held to it."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -30,3 +31,35 @@ def test_links_between_pages_lead_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text("utf-8")):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_diagram_of_layers_is_what_lint_imports_checks() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    shown = re.search(r"^<!-- layers: .*-->\n```\n(.*?)```$", page, re.DOTALL | re.MULTILINE)
+    assert shown is not None
+    diagram = "\n".join(_layers())
+    assert shown[1].rstrip("\n") == diagram, f"docs/architecture.md needs:\n{diagram}"
+
+
+def _layers() -> list[str]:
+    """The layers of the library, and those of the application below the layer that they follow."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    library, application = (each["layers"] for each in contracts if each["type"] == "layers")
+    merged = list(library)
+    below = 0
+    for layer in application:
+        name = layer.replace("geo_platform.", "")
+        if layer != name:
+            below = merged.index(name) + 1
+        else:
+            merged.insert(below, name)
+            below += 1
+    return merged
+
+
+def test_the_index_names_every_page() -> None:
+    index = (ROOT / "docs" / "README.md").read_text("utf-8")
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert pages <= set(re.findall(r"\]\(([^)#/]+\.md)\)", index))
