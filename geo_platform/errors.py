@@ -1,27 +1,27 @@
-"""Every refusal and every fault of the platform, as one tree of types.
+"""All errors of the platform, as one tree of types.
 
     PlatformError
-    ├── InputRefused           what came in cannot be used: never retried, the user can mend it
-    │   ├── SourceRefused          the object itself: missing, empty, unreadable, unsafe
-    │   ├── GeoreferenceRefused    where on Earth it lies
-    │   ├── RasterRefused          what the pixels are
-    │   ├── VectorRefused          layers, geometries, fields
-    │   └── RequestRefused         parameters, names, what exists already
-    ├── LimitExceeded          it would cost more memory or time than is allowed: never retried
-    ├── AccessRefused          who asks, what they may, how often and how much: met at the HTTP face alone
-    └── PlatformFault          stores, database, result: some are retried, none is the user's to mend
+    ├── InputRefused               the input cannot be used: never retried, fixable by the user
+    │   ├── SourceRefused          the object: missing, empty, unreadable, unsafe
+    │   ├── GeoreferenceRefused    its position on Earth
+    │   ├── RasterRefused          its pixels
+    │   ├── VectorRefused          its layers, geometries, fields
+    │   └── RequestRefused         parameters, names, conflicts with what exists
+    ├── LimitExceeded              too much memory or time: never retried
+    ├── AccessRefused              authentication, authorisation, rate and size: HTTP API only
+    └── PlatformFault              stores, database, results: not fixable by the user, some retried
 
-What belongs here: types, codes, remedies. What stays out: translating foreign exceptions, which happens where they are
-met, and showing an error to a person, which the faces (CLI, assets, API) do. Codes are stable; see docs/errors.md.
+Errors of libraries are translated where they occur. Codes are stable; docs/errors.md lists them.
 """
 
 from typing import Any, ClassVar
 
 
 class PlatformError(Exception):
-    """The root. `message` names the object and what was expected; `remedy` says what to do about it.
+    """The root of the tree. Only leaves are raised.
 
-    Only leaves are raised. `details` holds small JSON values for logs and reports, never pixels, rows or secrets.
+    `message` names the object and what was expected; `remedy` says what to do. `details` holds
+    small JSON values for logs and reports, never pixels, rows or secrets.
     """
 
     code: ClassVar[str] = ""
@@ -46,7 +46,7 @@ class PlatformError(Exception):
         return _rebuild, (type(self), self.message, self.remedy, self.details)
 
     def as_record(self) -> dict[str, Any]:
-        """The five fields every face shows, in the order of the contract."""
+        """Return the five fields that every interface shows, in their fixed order."""
         return {
             "code": self.code,
             "message": self.message,
@@ -63,11 +63,11 @@ def _rebuild(
 
 
 class InputRefused(PlatformError):
-    """What came in cannot be used as it is."""
+    """The input cannot be used as it is."""
 
 
 class SourceRefused(InputRefused):
-    """The object itself."""
+    """The object cannot be used: missing, empty, unreadable or unsafe."""
 
 
 class SourceNotFound(SourceRefused):
@@ -77,17 +77,20 @@ class SourceNotFound(SourceRefused):
 
 class SourceEmpty(SourceRefused):
     code = "SOURCE_EMPTY"
-    default_remedy = "The object holds no bytes; upload it again."
+    default_remedy = "The object holds no bytes. Upload it again."
 
 
 class SourceUnreadable(SourceRefused):
     code = "SOURCE_UNREADABLE"
-    default_remedy = "Open it in QGIS or with gdalinfo/ogrinfo; if that fails too, export it again from where it came."
+    default_remedy = (
+        "Open the file in QGIS or with gdalinfo or ogrinfo. If that fails too, export it "
+        "again from the original program."
+    )
 
 
 class SourceTruncated(SourceRefused):
     code = "SOURCE_TRUNCATED"
-    default_remedy = "The file ends too early or its blocks are damaged; copy or upload it again."
+    default_remedy = "The file is cut short or has damaged blocks. Copy or upload it again."
 
 
 class UnsupportedFormat(SourceRefused):
@@ -98,60 +101,61 @@ class UnsupportedFormat(SourceRefused):
 class ArchiveUnsafe(SourceRefused):
     code = "ARCHIVE_UNSAFE"
     default_remedy = (
-        "Zip the data files alone: no links, no paths leading outside, no archives inside."
+        "Zip only the data files: no links, no paths that leave the archive, no nested archives."
     )
 
 
 class DecompressionBomb(SourceRefused):
     code = "DECOMPRESSION_BOMB"
-    default_remedy = "Split the archive, or send its files unpacked."
+    default_remedy = "Split the archive, or submit its files unpacked."
 
 
 class GeoreferenceRefused(InputRefused):
-    """Where on Earth it lies."""
+    """The position on Earth is missing or implausible."""
 
 
 class CrsMissing(GeoreferenceRefused):
     code = "CRS_MISSING"
-    default_remedy = "Say the coordinate reference system with input_crs, for example EPSG:4326."
+    default_remedy = "Give the coordinate reference system with input_crs, for example EPSG:4326."
 
 
 class CrsMismatch(GeoreferenceRefused):
     code = "CRS_MISMATCH"
     default_remedy = (
-        "Leave input_crs out to use the file's own, or set override_crs if the file is wrong."
+        "Omit input_crs to use the CRS of the file, or set override_crs if the file is wrong."
     )
 
 
 class BoundsImplausible(GeoreferenceRefused):
     code = "BOUNDS_IMPLAUSIBLE"
-    default_remedy = "The coordinates do not fit the coordinate reference system; give the right one with input_crs and override_crs."
+    default_remedy = (
+        "The coordinates do not fit the coordinate reference system. Give the correct one "
+        "with input_crs and override_crs."
+    )
 
 
 class GeotransformMissing(GeoreferenceRefused):
     code = "GEOTRANSFORM_MISSING"
-    default_remedy = "Add a world file beside the image or georeference it first."
+    default_remedy = "Add a world file beside the image, or georeference it first."
 
 
 class RasterRefused(InputRefused):
-    """What the pixels are."""
+    """The pixels cannot be used."""
 
 
 class RasterEmpty(RasterRefused):
     code = "RASTER_EMPTY"
-    default_remedy = "Every sampled pixel is nodata; check the export, or the nodata value."
+    default_remedy = "Every sampled pixel is nodata. Check the export, or the nodata value."
 
 
 class Raster64BitRejected(RasterRefused):
     code = "RASTER_64BIT_REJECTED"
-    default_remedy = "Convert to 32 bits, or submit without strict_mode."
+    default_remedy = "Convert it to 32 bits, or submit it without strict_mode."
 
 
 class RasterTypeMismatch(RasterRefused):
     code = "RASTER_TYPE_MISMATCH"
-    default_remedy = (
-        "Leave raster_type at auto, or choose a tier and a type that the bands can bear."
-    )
+    default_remedy = "Leave raster_type at auto, or choose a tier and type that the bands allow."
 
 
 class NodataConflict(RasterRefused):
@@ -160,7 +164,7 @@ class NodataConflict(RasterRefused):
 
 
 class VectorRefused(InputRefused):
-    """Layers, geometries, fields."""
+    """The layers, geometries or fields cannot be used."""
 
 
 class LayerAmbiguous(VectorRefused):
@@ -175,7 +179,7 @@ class LayerNotFound(VectorRefused):
 
 class NoFeatures(VectorRefused):
     code = "NO_FEATURES"
-    default_remedy = "The layer has no rows; check the export."
+    default_remedy = "The layer has no rows. Check the export."
 
 
 class NoGeometry(VectorRefused):
@@ -193,7 +197,8 @@ class GeometryMixed(VectorRefused):
 class GeometryUnrepairable(VectorRefused):
     code = "GEOMETRY_UNREPAIRABLE"
     default_remedy = (
-        "Mend the geometries where they were made; the rejected rows are listed with their reasons."
+        "Repair the geometries in the original program; the rejected rows are listed with "
+        "their reasons."
     )
 
 
@@ -203,12 +208,15 @@ class FieldEncoding(VectorRefused):
 
 
 class RequestRefused(InputRefused):
-    """Parameters, names, what exists already."""
+    """The parameters or names are invalid, or conflict with what exists."""
 
 
 class TableNameInvalid(RequestRefused):
     code = "TABLE_NAME_INVALID"
-    default_remedy = "Use a letter first, then letters, digits and underscores, at most 63, and no reserved word."
+    default_remedy = (
+        "Begin with a letter; use only letters, digits and underscores, at most 63, and no "
+        "reserved word."
+    )
 
 
 class TableExists(RequestRefused):
@@ -218,82 +226,86 @@ class TableExists(RequestRefused):
 
 class ParameterInvalid(RequestRefused):
     code = "PARAMETER_INVALID"
-    default_remedy = "See the parameter's description in docs/parameters.md."
+    default_remedy = "See the description of the parameter in docs/parameters.md."
 
 
 class Conflict(RequestRefused):
     code = "CONFLICT"
     default_remedy = (
-        "Another source or run holds this name; choose another item_id or wait for that run."
+        "Another source or run uses this name. Choose another item_id, or wait for that run to end."
     )
 
 
 class NotFound(RequestRefused):
-    """No job, request or route of this name; or one that whoever asks may not see."""
+    """The job, request or route does not exist, or the caller may not see it."""
 
     code = "NOT_FOUND"
-    default_remedy = "Check the id; GET /api/jobs lists the jobs that there are."
+    default_remedy = "Check the id; GET /api/jobs lists the existing jobs."
 
 
 class RunCanceled(RequestRefused):
-    """Somebody ended the run before it had a result."""
+    """The run was canceled before it had a result."""
 
     code = "RUN_CANCELED"
-    default_remedy = "Submit it again, or ask for it with POST /api/jobs/{id}/retry."
+    default_remedy = "Submit it again, or retry it with POST /api/jobs/{id}/retry."
 
 
 class FilesRefused(RequestRefused):
-    """Of the files that share a run some were refused; each has its own code in the run's metadata."""
+    """Some files of a run were refused; the run's metadata has the code of each."""
 
     code = "FILES_REFUSED"
     default_remedy = (
-        "Mend the files that the run names, then geo-platform retry RUN does those alone."
+        "Fix the files that the run names, then run geo-platform retry RUN, which processes "
+        "only those."
     )
 
 
 class LimitExceeded(PlatformError):
-    """It would cost more than is allowed here."""
+    """The work needs more memory or time than is allowed."""
 
 
 class MemoryExceeded(LimitExceeded):
     code = "MEMORY_EXCEEDED"
-    default_remedy = "Split the source, or run it where there is more memory."
+    default_remedy = "Split the source, or run it on a machine with more memory."
 
 
 class TimeExceeded(LimitExceeded):
     code = "TIME_EXCEEDED"
-    default_remedy = "Split the source, or run it where there is more time."
+    default_remedy = "Split the source, or allow it more time."
 
 
 class AccessRefused(PlatformError):
-    """Who asks, what they may, how often and how much: met at the HTTP face alone."""
+    """The caller may not do this, or does it too often: raised by the HTTP API only."""
 
 
 class Unauthenticated(AccessRefused):
-    """No credential, or one that does not hold. Never says which part of it failed: that goes to the audit log."""
+    """The credential is missing or invalid. Only the audit log records what is wrong with it."""
 
     code = "UNAUTHENTICATED"
-    default_remedy = "Send an API key in X-Api-Key, or an API key or a token as Authorization: Bearer; docs/api.md says how to get one."
+    default_remedy = (
+        "Send an API key in X-Api-Key, or an API key or token as Authorization: Bearer; "
+        "docs/api.md says how to get one."
+    )
 
 
 class Forbidden(AccessRefused):
     code = "FORBIDDEN"
-    default_remedy = "Ask whoever keeps the platform for a key or a role that allows it."
+    default_remedy = "Ask an administrator of the platform for a key or role that allows it."
 
 
 class RateExceeded(AccessRefused):
     code = "RATE_EXCEEDED"
-    default_remedy = "Ask again after the seconds that Retry-After names."
+    default_remedy = "Try again after the number of seconds in Retry-After."
     retryable = True
 
 
 class BodyTooLarge(AccessRefused):
     code = "BODY_TOO_LARGE"
-    default_remedy = "Send less at once."
+    default_remedy = "Send less in one request."
 
 
 class PlatformFault(PlatformError):
-    """Ours to mend."""
+    """A failure of the platform or of a store, which the user cannot fix."""
 
     user_fixable = False
 
@@ -301,57 +313,63 @@ class PlatformFault(PlatformError):
 class CogInvalid(PlatformFault):
     code = "COG_INVALID"
     default_remedy = (
-        "The written COG did not pass its checks and was not published; report it with the run id."
+        "The written COG failed its checks and was not published. Report it with the run id."
     )
 
 
 class MessageUnreadable(PlatformFault):
-    """A stored message of a version that this deployment cannot read: an older one without an upgrade, or a newer one."""
+    """A stored message has a version that this deployment cannot read.
+
+    It is newer, or older without a registered upgrade.
+    """
 
     code = "MESSAGE_UNREADABLE"
     default_remedy = (
-        "Launch the job again from its first stage, or deploy a version that has the upgrade."
+        "Run the job again from its first stage, or deploy a version that has the upgrade."
     )
 
 
 class StoreUnavailable(PlatformFault):
     code = "STORE_UNAVAILABLE"
-    default_remedy = "The object store did not answer; it is tried again by itself."
+    default_remedy = "The object store did not answer. The platform retries by itself."
     retryable = True
 
 
 class StoreDenied(PlatformFault):
     code = "STORE_DENIED"
-    default_remedy = "Grant the platform's identity access to the container or folder."
+    default_remedy = "Grant the identity of the platform access to the container or folder."
 
 
 class DatabaseUnavailable(PlatformFault):
     code = "DATABASE_UNAVAILABLE"
-    default_remedy = "The database did not answer; it is tried again by itself."
+    default_remedy = "The database did not answer. The platform retries by itself."
     retryable = True
 
 
 class FilesFailed(PlatformFault):
-    """Of the files that share a run some failed by a fault of the platform; each has its own code in the run's metadata."""
+    """Some files of a run failed by a fault of the platform; the run's metadata has each code."""
 
     code = "FILES_FAILED"
-    default_remedy = "geo-platform retry RUN does those files alone; report those that fail again with the run id."
+    default_remedy = (
+        "Run geo-platform retry RUN, which processes only the failed files. Report those that "
+        "fail again with the run id."
+    )
 
 
 class UnexpectedFault(PlatformFault):
-    """Something nobody foresaw: a bug of the platform, never the user's."""
+    """An unforeseen error: a bug of the platform."""
 
     code = "UNEXPECTED_FAULT"
-    default_remedy = "This is a fault of the platform; report it with the run id."
+    default_remedy = "This is a bug of the platform. Report it with the run id."
 
 
 class CatalogRejected(PlatformFault):
     code = "CATALOG_REJECTED"
-    default_remedy = "The catalog did not accept the item; report it with the run id."
+    default_remedy = "The catalog did not accept the item. Report it with the run id."
 
 
 def error_leaves() -> tuple[type[PlatformError], ...]:
-    """Every leaf of the tree, sorted by code: what docs and tests go through."""
+    """Return every leaf of the tree, sorted by code."""
 
     def walk(branch: type[PlatformError]) -> list[type[PlatformError]]:
         return (

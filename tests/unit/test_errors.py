@@ -19,10 +19,12 @@ CONTRACT = set(
     re.findall(
         r"[A-Z0-9_]+",
         """
-SOURCE_NOT_FOUND SOURCE_EMPTY SOURCE_UNREADABLE SOURCE_TRUNCATED UNSUPPORTED_FORMAT ARCHIVE_UNSAFE DECOMPRESSION_BOMB CRS_MISSING
-CRS_MISMATCH BOUNDS_IMPLAUSIBLE GEOTRANSFORM_MISSING RASTER_EMPTY RASTER_64BIT_REJECTED RASTER_TYPE_MISMATCH NODATA_CONFLICT COG_INVALID
-LAYER_AMBIGUOUS LAYER_NOT_FOUND NO_FEATURES NO_GEOMETRY GEOMETRY_MIXED GEOMETRY_UNREPAIRABLE FIELD_ENCODING TABLE_NAME_INVALID TABLE_EXISTS
-PARAMETER_INVALID MEMORY_EXCEEDED TIME_EXCEEDED STORE_UNAVAILABLE STORE_DENIED DATABASE_UNAVAILABLE CATALOG_REJECTED CONFLICT
+SOURCE_NOT_FOUND SOURCE_EMPTY SOURCE_UNREADABLE SOURCE_TRUNCATED UNSUPPORTED_FORMAT ARCHIVE_UNSAFE
+DECOMPRESSION_BOMB CRS_MISSING CRS_MISMATCH BOUNDS_IMPLAUSIBLE GEOTRANSFORM_MISSING RASTER_EMPTY
+RASTER_64BIT_REJECTED RASTER_TYPE_MISMATCH NODATA_CONFLICT COG_INVALID LAYER_AMBIGUOUS
+LAYER_NOT_FOUND NO_FEATURES NO_GEOMETRY GEOMETRY_MIXED GEOMETRY_UNREPAIRABLE FIELD_ENCODING
+TABLE_NAME_INVALID TABLE_EXISTS PARAMETER_INVALID MEMORY_EXCEEDED TIME_EXCEEDED STORE_UNAVAILABLE
+STORE_DENIED DATABASE_UNAVAILABLE CATALOG_REJECTED CONFLICT
 """,
     )
 )
@@ -50,7 +52,7 @@ def test_every_code_of_the_contract_has_one_leaf() -> None:
 
 
 @pytest.mark.parametrize("leaf", error_leaves(), ids=lambda leaf: leaf.code)
-def test_a_leaf_says_what_to_do_survives_a_process_border_and_is_documented(
+def test_a_leaf_has_a_remedy_can_be_pickled_and_is_documented(
     leaf: type[PlatformError],
 ) -> None:
     error = leaf("the object", size_bytes=3)
@@ -60,7 +62,11 @@ def test_a_leaf_says_what_to_do_survives_a_process_border_and_is_documented(
     assert error.remedy.endswith(".")
     assert error.user_fixable != issubclass(leaf, PlatformFault)
     assert not (issubclass(leaf, InputRefused) and leaf.retryable)
-    assert f"| `{leaf.code}` | {'yes' if leaf.retryable else 'no'} |" in (
+    retried, fixed_by = (
+        "yes" if leaf.retryable else "no",
+        "you" if leaf.user_fixable else "the platform",
+    )
+    assert f"| `{leaf.code}` | {retried} | {fixed_by} | {leaf.default_remedy} |" in (
         ROOT / "docs" / "errors.md"
     ).read_text("utf-8")
 

@@ -59,7 +59,7 @@ class FileError(Answer):
     code: str = Field(examples=["CRS_MISSING"])
     message: str = Field(examples=["'north.tif' has no coordinate reference system."])
     remedy: str = Field(
-        examples=["Say the coordinate reference system with input_crs, for example EPSG:4326."]
+        examples=["Give the coordinate reference system with input_crs, for example EPSG:4326."]
     )
 
 

@@ -81,7 +81,7 @@ class ErrorDetails(Answer):
     code: str = Field(examples=["CRS_MISSING"])
     message: str = Field(examples=["'dem.tif' has no coordinate reference system."])
     remedy: str = Field(
-        examples=["Say the coordinate reference system with input_crs, for example EPSG:4326."]
+        examples=["Give the coordinate reference system with input_crs, for example EPSG:4326."]
     )
     retryable: bool
     user_fixable: bool
