@@ -1,7 +1,6 @@
-"""Reading a type annotation: what it is once aliases are taken off, which fields it has, how it is printed.
+"""Read one type annotation: unwrap it, list its alternatives, values or fields, print it.
 
-What belongs here: facts about one annotation. What stays out: comparing two (`compatibility.py`), and a message's shape
-for the lock (`lock.py`).
+`compatibility.py` compares two annotations; `lock.py` writes the shape of a message.
 """
 
 import dataclasses
@@ -15,41 +14,6 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import typing_extensions
 from pydantic import BaseModel
 
-
-@dataclasses.dataclass(frozen=True)
-class RecordField:
-    """One field of a record. `required`: a consumer cannot do without it. `certain`: a producer always gives it."""
-
-    annotation: Any
-    required: bool
-    certain: bool = True
-
-
-@dataclasses.dataclass(frozen=True)
-class Record:
-    """A type with named fields, whatever library made it. `closed`: an unknown field is refused."""
-
-    fields: Mapping[str, RecordField]
-    closed: bool
-
-
-def plain(annotation: Any) -> Any:
-    """The annotation without `Annotated`, `Required`, `NewType`, type aliases; `None` becomes its type."""
-    while True:
-        if annotation is None:
-            return type(None)
-        if get_origin(annotation) in _WRAPPERS:
-            annotation = get_args(annotation)[0]
-        elif hasattr(annotation, "__supertype__"):
-            annotation = annotation.__supertype__
-        elif (
-            type(annotation).__name__ == "TypeAliasType"
-        ):  # two classes: typing's and its backport's
-            annotation = annotation.__value__
-        else:
-            return annotation
-
-
 _WRAPPERS = (
     Annotated,
     typing_extensions.Required,
@@ -58,14 +22,53 @@ _WRAPPERS = (
 )
 
 
-def says_nothing(annotation: Any) -> bool:
-    """True for what lets anything pass: no annotation, `Any`, a type variable."""
+@dataclasses.dataclass(frozen=True)
+class RecordField:
+    """One field of a record.
+
+    `required`: a consumer needs it. `always_present`: a producer always gives it.
+    """
+
+    annotation: Any
+    required: bool
+    always_present: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """A type with named fields, of any library. A `closed` one refuses unknown fields."""
+
+    fields: Mapping[str, RecordField]
+    closed: bool
+
+
+def unwrapped(annotation: Any) -> Any:
+    """Remove `Annotated`, `Required`, `NewType` and type aliases; `None` becomes its type."""
+    while True:
+        if annotation is None:
+            return type(None)
+        if get_origin(annotation) in _WRAPPERS:
+            annotation = get_args(annotation)[0]
+        elif hasattr(annotation, "__supertype__"):
+            annotation = annotation.__supertype__
+        elif type(annotation).__name__ == "TypeAliasType":
+            # By name, since typing and typing_extensions each have a class of this name.
+            annotation = annotation.__value__
+        else:
+            return annotation
+
+
+def accepts_anything(annotation: Any) -> bool:
+    """Return whether the annotation lets any value pass: `Any` (or none), or a type variable."""
     return annotation is Any or isinstance(annotation, typing.TypeVar)
 
 
 def alternatives(annotation: Any) -> tuple[Any, ...]:
-    """The members of a union, flattened, `None` taken out of a literal; a single-member tuple for anything else."""
-    annotation = plain(annotation)
+    """Return the members of a union, flattened; the annotation itself for anything else.
+
+    `None` in a literal counts as a member of its own.
+    """
+    annotation = unwrapped(annotation)
     if get_origin(annotation) is Literal and None in get_args(annotation):
         values = tuple(value for value in get_args(annotation) if value is not None)
         return (Literal[values], type(None)) if values else (type(None),)
@@ -77,7 +80,7 @@ def alternatives(annotation: Any) -> tuple[Any, ...]:
 
 
 def allowed_values(annotation: Any) -> tuple[Any, ...] | None:
-    """The values of an enum (as stored) or a literal; None for any other type."""
+    """Return the values of an enum (as stored) or a literal, or None for any other type."""
     if get_origin(annotation) is Literal:
         return tuple(
             value.value if isinstance(value, Enum) else value for value in get_args(annotation)
@@ -88,7 +91,7 @@ def allowed_values(annotation: Any) -> tuple[Any, ...] | None:
 
 
 def record_of(annotation: Any) -> Record | None:
-    """The named fields of a pydantic model, dataclass, TypedDict or NamedTuple; None for any other type."""
+    """Return the fields of a model, dataclass, TypedDict or NamedTuple, or None for other types."""
     if not isinstance(annotation, type):
         return None
     if issubclass(annotation, BaseModel):
@@ -146,7 +149,10 @@ def _named_tuple(cls: Any) -> Record:
 
 
 def _hints(cls: type) -> dict[str, Any]:
-    """Resolved hints, or the written ones where a name of theirs is out of reach (they then compare by spelling)."""
+    """Return the resolved type hints.
+
+    If a name in them cannot be resolved, return them as written; they then compare by spelling.
+    """
     try:
         return typing_extensions.get_type_hints(cls, include_extras=True)
     except NameError:
@@ -158,8 +164,8 @@ def _hints(cls: type) -> dict[str, Any]:
 
 
 def type_name(annotation: Any) -> str:
-    """How a type is printed: `str | None`, `tuple[Band, ...]`, `Literal['a', 'b']`."""
-    annotation = plain(annotation)
+    """Return the type as text: `str | None`, `tuple[Band, ...]`, `Literal['a', 'b']`."""
+    annotation = unwrapped(annotation)
     if annotation is Any:
         return "Any"
     if annotation is type(None):
@@ -171,7 +177,8 @@ def type_name(annotation: Any) -> str:
     if get_origin(annotation) is Literal:
         return f"Literal[{', '.join(map(repr, get_args(annotation)))}]"
     if origin := get_origin(annotation):
-        return f"{getattr(origin, '__name__', origin)}[{', '.join(_argument_name(argument) for argument in get_args(annotation))}]"
+        arguments = ", ".join(map(_argument_name, get_args(annotation)))
+        return f"{getattr(origin, '__name__', origin)}[{arguments}]"
     return (
         annotation
         if isinstance(annotation, str)

@@ -1,4 +1,4 @@
-"""The first message of both chains."""
+"""Messages about arrivals: the first of both chains, receipts of requested runs, quarantine."""
 
 from enum import StrEnum
 from typing import ClassVar
@@ -15,7 +15,7 @@ class SourceKind(StrEnum):
 
 
 class SourceFormat(StrEnum):
-    """The supported formats, as decided by content. Their drivers, media types and extensions: `source/formats.py`."""
+    """The supported formats, detected by content; `source/formats.py` has the details."""
 
     geotiff = "geotiff"
     jpeg2000 = "jpeg2000"
@@ -40,84 +40,84 @@ class SourceFormat(StrEnum):
 class ArchiveMember(Part):
     """A member of an archive that is read in place."""
 
-    path: str = Field(description="inside the archive, forward slashes; data, never a command")
+    path: str = Field(description="inside the archive, with forward slashes; data, never a command")
     size_bytes: int
 
 
 class ObjectArrived(Message):
-    """An object lies in the store and its kind is known from its bytes, not from its name."""
+    """An object is in the store, and its kind and format were detected from its bytes."""
 
     uri: str
     container: str
     key: str
-    etag: str = Field(description="of the object and its sidecars together")
+    etag: str = Field(description="over the object and its sidecars")
     size_bytes: int
     last_modified_utc: UtcTime
     media_type: str = Field(description="by content")
     kind: SourceKind
     format: SourceFormat
     archive_member: ArchiveMember | None = Field(
-        description="what is read, when the object is an archive"
+        description="the dataset that is read, if the object is an archive"
     )
     sidecars: tuple[ObjectReference, ...] = Field(
-        description="world file, .aux.xml, the parts of a shapefile"
+        description="world file, .aux.xml, the parts of a Shapefile"
     )
-    force: bool = Field(default=False, description="the request asks for the work to be done again")
+    force: bool = Field(default=False, description="do the work again, even if nothing changed")
     fingerprint: str = Field(
-        description="of the etag and the request so far; each stage extends it"
+        description="hash of the etag and the options so far; each stage extends it"
     )
 
 
 class RunAsked(Message):
-    """A run was asked for because of an arrival: a receipt. Whether that run exists and how it stands, Dagster alone says."""
+    """A receipt: a run was requested for an arrival. Only Dagster knows whether and how it runs."""
 
     schema_version: ClassVar[int] = 2
 
     uri: str
-    etag: str = Field(description="of the object and its sidecars together")
+    etag: str = Field(description="over the object and its sidecars")
     watch: str
     run_key: str = Field(description="the tag dagster/run_key of the run")
-    asked_at_utc: UtcTime = Field(description="by the clock of who asked")
+    asked_at_utc: UtcTime = Field(description="by the clock of the requester")
     waits_at: str = Field(
         default="",
-        description="message that lies there until a client's run exists; empty where a watch asked",
+        description="key of a message that exists until the client's run does; empty for a watch",
     )
 
 
 @upgrades(RunAsked, from_version=1)
 def _asked_by_a_watch(content: Content) -> Content:
-    """Before that nobody but watches took receipts."""
+    # Version 1 was written by watches only.
     return {**content, "waits_at": ""}
 
 
 class QuarantinedPart(Part):
-    """One object of a refused arrival, as it lay when it was refused."""
+    """One object of a refused arrival, as it was when it was refused."""
 
     key: str
-    etag: str = Field(description="while it lay where it came from; by moving it got another")
+    etag: str = Field(description="before it was moved, which gave it another one")
     size_bytes: int
-    metadata: dict[str, str] = Field(description="what it gets back when it is released")
+    metadata: dict[str, str] = Field(description="restored when it is released")
 
 
 class EarlierRefusal(Part):
-    """Why an arrival was refused, and what of it was moved."""
+    """Why an arrival was refused, and which objects were moved."""
 
-    code: str = Field(description="docs/errors.md")
+    code: str = Field(description="error code, see docs/errors.md")
     message: str
     remedy: str
     run_id: str = Field(description="of the run that refused it")
     watch: str
     uri: str = Field(description="of the object before it was moved")
-    container: str = Field(description="where it came from and goes back to")
+    container: str = Field(description="where it came from and is released to")
     key: str
-    etag: str = Field(description="of the object and its sidecars together, as they were refused")
-    quarantined_at_utc: UtcTime = Field(description="by the clock of who moved it")
+    etag: str = Field(description="over the object and its sidecars, when they were refused")
+    quarantined_at_utc: UtcTime = Field(description="by the clock of the process that moved it")
     parts: tuple[QuarantinedPart, ...] = Field(description="the object, then its sidecars")
 
 
 class ObjectQuarantined(EarlierRefusal, Message):
-    """An arrival that was refused lies in quarantine, under the same key."""
+    """A refused arrival was moved to quarantine, under the same key."""
 
     replaced: EarlierRefusal | None = Field(
-        description="what lay in quarantine under that key before: refused too, overwritten since"
+        description="the earlier refusal under the same key, which this one overwrote"
     )

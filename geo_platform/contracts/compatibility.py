@@ -1,8 +1,8 @@
-"""Whether a value of one annotation can be fed to another: `faults(producer_type, consumer_type)`.
+"""Check whether values of one annotation are accepted by another: `faults(producer, consumer)`.
 
-Compared by structure, not by name: two records fit where every field that the consumer needs is given with a type that
-fits. The rules and their reasons: docs/contracts.md. What belongs here: the rules. What stays out: reading
-one annotation (`annotation.py`) and finding the edges of a graph (`dagster_graph.py`).
+Types are compared by structure, not by name: two records fit if the producer gives every field that
+the consumer needs, with a type that fits. docs/contracts.md has the rules and their reasons;
+`annotation.py` reads a single annotation.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -15,12 +15,12 @@ from pydantic import BaseModel
 from geo_platform.contracts.annotation import (
     Record,
     RecordField,
+    accepts_anything,
     allowed_values,
     alternatives,
-    plain,
     record_of,
-    says_nothing,
     type_name,
+    unwrapped,
 )
 from geo_platform.contracts.fault import NOTHING, Fault, FaultKind
 
@@ -29,22 +29,23 @@ _CONTAINERS = frozenset(
     {list, tuple, set, frozenset, dict, Mapping, Sequence, Collection, Iterable}
 )
 _WIDENS = {(int, float)}
-# Subclasses by history, not by meaning: true is not 1, and a moment is not a day.
+# Subclasses in Python that mean something else: true is not 1, and a point in time is not a day.
 _DOES_NOT_NARROW = {(bool, int), (datetime, date)}
 
 
 def faults(producer_type: Any, consumer_type: Any) -> list[Fault]:
-    """Every reason why a value of `producer_type` cannot be fed to `consumer_type`; empty where it can.
+    """Return every reason why `consumer_type` does not accept a value of `producer_type`.
 
-    Understands pydantic models, dataclasses, TypedDict, NamedTuple, enums, literals, unions, containers and plain classes.
-    `Any`, a bare `list` or `dict` and a missing annotation are faults: they let everything pass.
+    Supports pydantic models, dataclasses, TypedDict, NamedTuple, enums, literals, unions,
+    containers and plain classes. `Any`, a bare `list` or `dict` and a missing annotation are
+    faults, because they let any value pass.
     """
     return _compare(producer_type, consumer_type, frozenset())
 
 
 def _compare(given: Any, taken: Any, seen: _Seen) -> list[Fault]:
-    given, taken = plain(given), plain(taken)
-    if any(map(says_nothing, (*alternatives(given), *alternatives(taken)))):
+    given, taken = unwrapped(given), unwrapped(taken)
+    if any(map(accepts_anything, (*alternatives(given), *alternatives(taken)))):
         return [_fault(FaultKind.no_annotation, given, taken)]
     if (given, taken) in seen or (given is taken and given not in _CONTAINERS):
         return []
@@ -55,7 +56,7 @@ def _compare(given: Any, taken: Any, seen: _Seen) -> list[Fault]:
     if _is_container(given) or _is_container(taken):
         return _compare_containers(given, taken, seen)
     producer, consumer = record_of(given), record_of(taken)
-    if producer and consumer and not _passes_as_it_is(given, taken):
+    if producer and consumer and not _is_accepted_subclass(given, taken):
         return _compare_records(producer, consumer, seen | {(given, taken)})
     return _compare_classes(given, taken, seen)
 
@@ -82,7 +83,7 @@ def _compare_unions(given: Any, taken: Any, seen: _Seen) -> list[Fault]:
 
 
 def _members(given: Any, takes: Iterable[Any]) -> Iterator[Any]:
-    """What may come, one by one; the values of a literal too where several literals share in taking them."""
+    """Return the alternatives of `given`; literals value by value if `takes` has several."""
     literals_taken = sum(get_origin(candidate) is Literal for candidate in takes)
     for member in alternatives(given):
         if get_origin(member) is Literal and literals_taken > 1:
@@ -117,7 +118,10 @@ def _compare_values(given: Any, taken: Any, seen: _Seen) -> list[Fault]:
 
 
 def _values_are_comparable(given: Any, taken: Any) -> bool:
-    """Enum to enum and literal to literal; a `StrEnum` or `IntEnum` is also a literal, a bare literal is no enum member."""
+    """Compare enum with enum and literal with literal only.
+
+    A `StrEnum` or `IntEnum` also fits a literal, but a literal does not fit an enum.
+    """
     given_is_literal, taken_is_literal = get_origin(given) is Literal, get_origin(taken) is Literal
     if given_is_literal and not taken_is_literal:
         return all(isinstance(value, Enum) for value in get_args(given))
@@ -126,7 +130,8 @@ def _values_are_comparable(given: Any, taken: Any) -> bool:
 
 def _compare_containers(given: Any, taken: Any, seen: _Seen) -> list[Fault]:
     given_class, taken_class = get_origin(given) or given, get_origin(taken) or taken
-    is_text = given_class in (str, bytes)  # a sequence of itself: never what was meant
+    # Text is a sequence of texts to Python, which is never what was meant.
+    is_text = given_class in (str, bytes)
     if is_text or not (
         isinstance(given_class, type)
         and isinstance(taken_class, type)
@@ -162,20 +167,20 @@ def _compare_tuples(given: Any, taken: Any, seen: _Seen) -> list[Fault]:
         parts = dict.fromkeys(part for part in gives if part is not ...)
         return _inside("[]", [fault for part in parts for fault in _compare(part, takes[0], seen)])
     if len(gives) != len(takes) or ... in gives:
-        return [_fault(FaultKind.wrong_type, given, taken, "another number of items")]
+        return [_fault(FaultKind.wrong_type, given, taken, "a different number of items")]
     pairs = enumerate(zip(gives, takes, strict=True))
     return [fault.inside(f"[{index}]") for index, pair in pairs for fault in _compare(*pair, seen)]
 
 
 def _compare_records(producer: Record, consumer: Record, seen: _Seen) -> list[Fault]:
     found: list[Fault] = []
-    strangers = {
+    unknown_fields = {
         name: field for name, field in producer.fields.items() if name not in consumer.fields
     }
     for name, taken in consumer.fields.items():
         given = producer.fields.get(name)
         if given is not None:
-            if taken.required and not given.certain:
+            if taken.required and not given.always_present:
                 found.append(
                     _fault(
                         FaultKind.optional_into_required,
@@ -186,7 +191,7 @@ def _compare_records(producer: Record, consumer: Record, seen: _Seen) -> list[Fa
                 )
             found.extend(_inside(name, _compare(given.annotation, taken.annotation, seen)))
         elif taken.required:
-            note = _renaming(strangers, taken, seen)
+            note = _renaming(unknown_fields, taken, seen)
             found.append(
                 Fault(
                     FaultKind.missing_field,
@@ -199,16 +204,16 @@ def _compare_records(producer: Record, consumer: Record, seen: _Seen) -> list[Fa
     if consumer.closed:
         found.extend(
             Fault(FaultKind.extra_field, type_name(field.annotation), NOTHING, field=name)
-            for name, field in strangers.items()
+            for name, field in unknown_fields.items()
         )
     return found
 
 
-def _renaming(strangers: Mapping[str, RecordField], taken: RecordField, seen: _Seen) -> str:
-    """A guess worth printing: the producer has one field that the consumer does not know, and it would fit here."""
-    if len(strangers) != 1:
+def _renaming(unknown_fields: Mapping[str, RecordField], taken: RecordField, seen: _Seen) -> str:
+    """Return a hint if the producer has exactly one unknown field, and it would fit this one."""
+    if len(unknown_fields) != 1:
         return ""
-    ((name, given),) = strangers.items()
+    ((name, given),) = unknown_fields.items()
     return "" if _compare(given.annotation, taken.annotation, seen) else f"renamed from `{name}`?"
 
 
@@ -225,15 +230,16 @@ def _compare_classes(given: Any, taken: Any, seen: _Seen) -> list[Fault]:
     return [_fault(FaultKind.wrong_type, given, taken)]
 
 
-def _passes_as_it_is(given: type, taken: type) -> bool:
-    """A subclass of a plain class is a value of it. A model is built anew from its fields, so that an added one matters."""
+def _is_accepted_subclass(given: type, taken: type) -> bool:
+    # A model is excluded: it is built again from its fields, so an added field matters.
     return not issubclass(taken, BaseModel) and _is_subclass(given, taken)
 
 
 def _is_subclass(given: type, taken: type) -> bool:
     try:
         return issubclass(given, taken)
-    except TypeError:  # TypedDict and non-runtime protocols have no instances to ask about
+    except TypeError:
+        # TypedDict and protocols that are not runtime-checkable do not support the test.
         return False
 
 
@@ -246,7 +252,7 @@ def _arguments(annotation: Any, count: int) -> tuple[Any, ...]:
 
 
 def _items(annotation: Any) -> tuple[Any, ...]:
-    """A tuple's parts; `tuple[()]` has none, a bare `tuple` has any number of anything."""
+    """Return the item types of a tuple: none for `tuple[()]`, any number for a bare `tuple`."""
     return get_args(annotation) if get_origin(annotation) is tuple else (Any, ...)
 
 
@@ -255,7 +261,7 @@ def _inside(prefix: str, found: Iterable[Fault]) -> list[Fault]:
 
 
 def _fault(kind: FaultKind, given: Any, taken: Any, note: str = "") -> Fault:
-    given, taken = plain(given), plain(taken)
+    given, taken = unwrapped(given), unwrapped(taken)
     gives, takes = type_name(given), type_name(taken)
     if gives == takes and given is not taken:
         gives, takes = (

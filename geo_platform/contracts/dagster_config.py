@@ -1,9 +1,8 @@
-"""Whether run config fits its job: what a job carries itself, what a schedule launches it with, and what a sensor says
-that it launches it with.
+"""Check that run config fits its job: of jobs, of schedules, and of sensors that declare it.
 
-Dagster checks a schedule's run config when it ticks and a sensor's when it fires. What belongs here: asking Dagster the same
-question (`dagster.validate_run_config`) while definitions load. What stays out: user code, which is not run: a decorated
-schedule or a sensor declares its models instead (`dagster_metadata.config_metadata`).
+Dagster checks the config of a schedule or sensor when it launches a run. This module asks the same
+question (`dagster.validate_run_config`) while definitions load. No user code runs: a sensor or a
+decorated schedule declares its models instead (`dagster_metadata.config_metadata`).
 """
 
 import re
@@ -31,16 +30,17 @@ from geo_platform.contracts.dagster_metadata import declared_config
 from geo_platform.contracts.fault import NOTHING, Fault, FaultKind
 
 _OWN = "its run config"
-_SOME_TICK = datetime(2026, 1, 1, tzinfo=UTC)
+_ANY_TICK = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def config_faults(definitions: Definitions) -> list[Fault]:
-    """Every job, schedule and sensor whose run config does not fit, and every job that Dagster cannot resolve."""
+    """Return the faults of run config, and the jobs that Dagster cannot resolve."""
     jobs: dict[str, JobDefinition] = {}
     launchers = [*(definitions.schedules or ()), *(definitions.sensors or ())]
     broken = _broken_jobs(definitions)
     found = [fault for name, error in broken.items() for fault in _config_faults(_OWN, name, error)]
-    if broken:  # beside one of them, Dagster resolves no job at all
+    if broken:
+        # Dagster resolves no job at all while one of them is among the definitions.
         sound = [job for job in definitions.jobs or () if job.name not in broken]
         definitions = Definitions(
             assets=definitions.assets, resources=definitions.resources, jobs=sound
@@ -70,7 +70,7 @@ def config_faults(definitions: Definitions) -> list[Fault]:
 def run_config_faults(
     job: JobDefinition, run_config: RunConfig | Mapping[str, Any] | None, origin: str
 ) -> list[Fault]:
-    """What Dagster would refuse in this run config, an error each; nothing where there is none."""
+    """Return what Dagster refuses in this run config; nothing if there is no run config."""
     if run_config is None:
         return []
     try:
@@ -83,7 +83,7 @@ def run_config_faults(
 
 
 def _broken_jobs(definitions: Definitions) -> dict[str, DagsterInvalidConfigError]:
-    """Jobs of ops that carry config which does not fit: they cannot even be asked for it."""
+    """Return the op jobs whose own config does not fit; reading `run_config` of these raises."""
     broken: dict[str, DagsterInvalidConfigError] = {}
     for job in definitions.jobs or ():
         try:
@@ -94,9 +94,10 @@ def _broken_jobs(definitions: Definitions) -> dict[str, DagsterInvalidConfigErro
 
 
 def _asset_job_faults(definitions: Definitions, name: str) -> list[Fault]:
-    """Why an asset job cannot carry its config, by full path: Dagster's own error does not say in which op.
+    """Return why the config of an asset job does not fit, with full paths.
 
-    The same job is resolved without its config and asked. Empty where that finds nothing.
+    Dagster's own error does not name the op. So the job is resolved without its config, and the
+    config is validated against that.
     """
     job: Any = next(job for job in definitions.jobs or () if job.name == name)
     bare_job = define_asset_job(name, selection=job.selection, executor_def=job.executor_def)
@@ -118,8 +119,8 @@ def _launch_faults(launcher: object, job: JobDefinition) -> Iterator[Fault]:
 
 
 def _tick_faults(schedule: ScheduleDefinition, job: JobDefinition, origin: str) -> Iterator[Fault]:
-    """The run config that the schedule was defined with, read by one tick: no function of the user's is run."""
-    tick = schedule.evaluate_tick(build_schedule_context(scheduled_execution_time=_SOME_TICK))
+    """Check the run config of a schedule by evaluating a tick, which runs no user function."""
+    tick = schedule.evaluate_tick(build_schedule_context(scheduled_execution_time=_ANY_TICK))
     for request in tick.run_requests or ():
         yield from run_config_faults(job, request.run_config, origin)
 
@@ -169,7 +170,7 @@ def _model_faults(declared: Mapping[str, Any], job: JobDefinition, origin: str) 
 
 
 def _config_model(definition: object) -> Any:
-    """The class that the op's `config` parameter is annotated with, None where it has none."""
+    """Return the annotation of the `config` parameter of the op, or None if it has none."""
     function = getattr(getattr(definition, "compute_fn", None), "decorated_fn", None)
     return typing.get_type_hints(function).get("config") if function else None
 
@@ -204,7 +205,7 @@ def _config_fault(origin: str, job_name: str, message: str) -> Fault:
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost sentence of a chained Dagster error, on one line."""
+    """Return the innermost message of a chained Dagster error, on one line."""
     while error.__cause__ is not None:
         error = error.__cause__
     return " ".join(str(error).split())

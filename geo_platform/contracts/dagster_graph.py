@@ -1,7 +1,7 @@
-"""Dagster definitions as a graph of stages: `read_graph(definitions)`.
+"""Read Dagster definitions as a graph of stages: assets, asset checks and their dependencies.
 
-What belongs here: assets, asset checks, and what they depend on. What stays out: judging an edge (`verify.py`), edges
-between ops (`dagster_ops.py`), run config (`dagster_config.py`). Nothing here touches Dagster's private modules.
+Edges between ops are in `dagster_ops.py`; `verify.py` checks the edges. Only public API of Dagster
+is used.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -31,12 +31,16 @@ from geo_platform.contracts.graph import Edge, Stage, StageGraph
 
 
 def read_graph(definitions: Definitions) -> StageGraph:
-    """Stages, edges, and the dependencies and checks whose asset nobody defines."""
+    """Return stages, edges, and faults for dependencies and checks on undefined assets."""
     assets = [*(definitions.assets or ()), *(definitions.asset_checks or ())]
     computed = [asset for asset in assets if isinstance(asset, AssetsDefinition)]
-    makes: dict[AssetKey, Any] = {key: made for asset in assets for key, made in _made_by(asset)}
+    makes: dict[AssetKey, Any] = {
+        key: made for asset in assets for key, made in _produced_by(asset)
+    }
     edges = [edge for asset in computed for edge in _edges_into(asset, makes)]
-    edges.extend(edge for asset in computed if asset.is_executable for edge in _declarations(asset))
+    edges.extend(
+        edge for asset in computed if asset.is_executable for edge in _declaration_edges(asset)
+    )
     edges.extend(
         edge
         for job in definitions.jobs or ()
@@ -48,8 +52,11 @@ def read_graph(definitions: Definitions) -> StageGraph:
     return StageGraph(stages, tuple(edges), tuple(faults))
 
 
-def _made_by(asset: object) -> Iterator[tuple[AssetKey, Any]]:
-    """What each asset hands on: by its annotation, or by its spec's metadata where it returns nothing or is external."""
+def _produced_by(asset: object) -> Iterator[tuple[AssetKey, Any]]:
+    """Yield each asset with the type of its value.
+
+    The annotation gives the type, or the metadata if the asset returns nothing or is external.
+    """
     if isinstance(asset, AssetSpec | SourceAsset):
         yield asset.key, declared_message(asset.metadata) or Any
     elif isinstance(asset, AssetsDefinition):
@@ -71,8 +78,9 @@ def _made_by(asset: object) -> Iterator[tuple[AssetKey, Any]]:
 def _edges_into(asset: AssetsDefinition, makes: Mapping[AssetKey, Any]) -> Iterator[Edge]:
     if not asset.is_executable:
         return
-    reader = _reader(asset)
-    for name, key in sorted(asset.keys_by_input_name.items()):  # Dagster's own order varies
+    reader = _consumer_name(asset)
+    # Sorted, because the order of Dagster varies.
+    for name, key in sorted(asset.keys_by_input_name.items()):
         if key in makes:
             consumer = reader if name == key.path[-1] else f"{reader}({name})"
             for taken in input_annotations(asset.node_def, name):
@@ -85,8 +93,8 @@ def _edges_into(asset: AssetsDefinition, makes: Mapping[AssetKey, Any]) -> Itera
         yield from graph_edges(asset.node_def, reader)
 
 
-def _declarations(asset: AssetsDefinition) -> Iterator[Edge]:
-    """An asset that returns one type must not declare another."""
+def _declaration_edges(asset: AssetsDefinition) -> Iterator[Edge]:
+    """Yield an edge from the returned to the declared type, so that a difference is a fault."""
     outputs = {key: name for name, key in asset.keys_by_output_name.items()}
     for spec in asset.specs:
         declared = declared_message(spec.metadata)
@@ -96,23 +104,23 @@ def _declarations(asset: AssetsDefinition) -> Iterator[Edge]:
 
 
 def _dangling(asset: object, makes: Mapping[AssetKey, Any]) -> Iterator[Fault]:
-    """Dependencies on, and checks of, assets that are not in the definitions, not even as an external `AssetSpec`."""
+    """Yield faults for dependencies on, and checks of, assets that the definitions do not have."""
     if not isinstance(asset, AssetsDefinition | AssetSpec):
         return
     specs = [asset] if isinstance(asset, AssetSpec) else list(asset.specs)
-    wanted = [
-        (dep.asset_key, _name(spec.key), "a dependency") for spec in specs for dep in spec.deps
-    ]
+    wanted = [(dep.asset_key, _name(spec.key), "dependency") for spec in specs for dep in spec.deps]
     if isinstance(asset, AssetsDefinition):
         for check in asset.check_specs:
-            wanted.append((check.asset_key, f"check {check.name}", "an asset to check"))
+            wanted.append((check.asset_key, f"check {check.name}", "checked asset"))
             wanted.extend(
-                (dep.asset_key, f"check {check.name}", "a dependency")
+                (dep.asset_key, f"check {check.name}", "dependency")
                 for dep in check.additional_deps
             )
         named = {key for key, _, _ in wanted}
         inputs = asset.keys_by_input_name.values() if asset.is_executable else ()
-        wanted.extend((key, _reader(asset), "a dependency") for key in inputs if key not in named)
+        wanted.extend(
+            (key, _consumer_name(asset), "dependency") for key in inputs if key not in named
+        )
     for key, consumer, role in wanted:
         if key not in makes:
             yield Fault(
@@ -121,17 +129,18 @@ def _dangling(asset: object, makes: Mapping[AssetKey, Any]) -> Iterator[Fault]:
                 "",
                 _name(key),
                 consumer,
-                note=_nobody(key, role, makes),
+                note=_undefined_note(key, role, makes),
             )
 
 
-def _nobody(key: AssetKey, role: str, makes: Iterable[AssetKey]) -> str:
+def _undefined_note(key: AssetKey, role: str, makes: Iterable[AssetKey]) -> str:
     close = get_close_matches(_name(key), [_name(other) for other in makes], n=1)
-    return f"nobody defines `{_name(key)}`, {role}" + (f"; is it `{close[0]}`?" if close else "")
+    hint = f"; did you mean `{close[0]}`?" if close else ""
+    return f"{role} `{_name(key)}` is not defined{hint}"
 
 
-def _reader(asset: AssetsDefinition) -> str:
-    """The asset's own name, or that of the function where it makes several or is a check."""
+def _consumer_name(asset: AssetsDefinition) -> str:
+    """Return the name of the asset, or of the function if it is a check or has several assets."""
     keys = list(asset.keys)
     checks = list(asset.check_specs)
     if len(keys) == 1:

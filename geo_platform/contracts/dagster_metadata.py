@@ -1,9 +1,11 @@
-"""What a definition declares to the verifier where Dagster has no annotation to read it from.
+"""Metadata that declares types to the verifier where a definition has no annotation.
 
-- `message_metadata(RasterProfiled)` on an `AssetSpec` says what the asset makes; on an `AssetDep`, what its reader expects.
-- `config_metadata(raw_raster=RawRasterConfig)` on a sensor or schedule says with which config models it launches its job.
+- `message_metadata(RasterProfiled)` declares the value of an `AssetSpec`, or what the reader of an
+  `AssetDep` expects.
+- `config_metadata(raw_raster=RawRasterConfig)` declares the config models with which a sensor or
+  schedule launches its job.
 
-Both are ordinary Dagster metadata, so that the UI shows them.
+Both are ordinary Dagster metadata, which the UI shows.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,12 +20,12 @@ CONFIG_PREFIX = "config:"
 
 
 def message_metadata(message: type) -> dict[str, MetadataValue[Any]]:
-    """Metadata for an `AssetSpec` or an `AssetDep` whose value has this type."""
+    """Return metadata for an `AssetSpec` or an `AssetDep` whose value has this type."""
     return {MESSAGE_KEY: MetadataValue.python_artifact(message)}
 
 
 def config_metadata(**models_by_op: type[BaseModel]) -> dict[str, MetadataValue[Any]]:
-    """Metadata for a sensor or schedule that launches its job with these config models, an op each."""
+    """Return metadata for a sensor or schedule; `models_by_op` are the config models of the ops."""
     return {
         f"{CONFIG_PREFIX}{op}": MetadataValue.python_artifact(model)
         for op, model in models_by_op.items()
@@ -31,15 +33,15 @@ def config_metadata(**models_by_op: type[BaseModel]) -> dict[str, MetadataValue[
 
 
 def declared_message(metadata: Mapping[str, Any]) -> Any:
-    """The declared type, or None where none is declared.
+    """Return the declared type, or None if there is none.
 
-    Raises ImportError or AttributeError where it names what does not exist.
+    Raises ImportError, AttributeError: the declared type does not exist.
     """
     return _resolve(metadata.get(MESSAGE_KEY))
 
 
 def declared_config(metadata: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """(op, config model) pairs, in the order of declaration."""
+    """Yield (op, config model) in the order of declaration."""
     for key, value in metadata.items():
         if key.startswith(CONFIG_PREFIX):
             yield key.removeprefix(CONFIG_PREFIX), _resolve(value)
@@ -48,8 +50,7 @@ def declared_config(metadata: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def _resolve(value: Any) -> Any:
     if isinstance(value, type):
         return value
-    return (
-        getattr(import_module(value.module), value.name)
-        if isinstance(value, PythonArtifactMetadataValue)
-        else None
-    )
+    if not isinstance(value, PythonArtifactMetadataValue):
+        return None
+    # By string, since Dagster keeps the class in metadata as the names of its module and itself.
+    return getattr(import_module(value.module), value.name)

@@ -1,7 +1,7 @@
-"""Edges inside op graphs, and the annotation behind an op's or a graph's input or output.
+"""Read the edges inside op graphs, and the annotations of inputs and outputs.
 
-Uses attributes of Dagster's public definition objects alone. Dagster resolves annotations itself (`-> Output[A]`,
-`-> MaterializeResult[A]`, `In(A)` all give `A`), so that its answer is asked and no signature is parsed here.
+Only public attributes of Dagster's definitions are used. Dagster resolves annotations itself
+(`-> Output[A]`, `-> MaterializeResult[A]`, `In(A)` all give `A`), so no signature is parsed here.
 """
 
 from collections.abc import Iterator
@@ -17,13 +17,13 @@ NoValue = type(None)
 
 
 def annotation_of(dagster_type: DagsterType) -> Any:
-    """The Python type behind a Dagster type; the Dagster type itself where it was made without one."""
+    """Return the Python type of a Dagster type, or the Dagster type itself if it has none."""
     typing_type = dagster_type.typing_type
     return dagster_type if typing_type is Any and dagster_type.kind.name != "ANY" else typing_type
 
 
 def output_annotation(node: object, output: str) -> Any:
-    """What an output carries, read from the op that makes it; `type(None)` where it only orders."""
+    """Return the type of an output, read from its op; `type(None)` if it carries no value."""
     node = _op_or_graph(node)
     if isinstance(node, GraphDefinition):
         mapping = node.get_output_mapping(output)
@@ -34,7 +34,7 @@ def output_annotation(node: object, output: str) -> Any:
 
 
 def input_annotations(node: object, name: str) -> list[Any]:
-    """What an input takes, once for each op of a graph that reads it; empty where it only orders."""
+    """Return the types of an input, one for each op that reads it; empty if it takes no value."""
     node = _op_or_graph(node)
     if not isinstance(node, GraphDefinition):
         dagster_type = node.input_dict[name].dagster_type
@@ -50,7 +50,10 @@ def input_annotations(node: object, name: str) -> list[Any]:
 
 
 def graph_edges(graph: GraphDefinition, path: str) -> Iterator[Edge]:
-    """Every edge between two nodes of the graph, and of the graphs in it. Fan-in and collected outputs arrive as a list."""
+    """Yield every edge of the graph and of the graphs in it.
+
+    Fan-in and collected outputs arrive as a list.
+    """
     structure = graph.dependency_structure
     for node in graph.nodes:
         definition = _child(graph, node.name)
@@ -73,7 +76,7 @@ def graph_edges(graph: GraphDefinition, path: str) -> Iterator[Edge]:
 
 
 def job_edges(job: JobDefinition) -> Iterator[Edge]:
-    """The edges of a job made of ops."""
+    """Yield the edges of a job that consists of ops."""
     yield from graph_edges(job.graph, job.name)
 
 
@@ -83,7 +86,7 @@ def _child(graph: GraphDefinition, name: str) -> _Node:
 
 def _op_or_graph(node: object) -> _Node:
     if not isinstance(node, OpDefinition | GraphDefinition):
-        raise TypeError(f"a {type(node).__name__} is neither an op nor a graph")
+        raise TypeError(f"expected an op or a graph, got {type(node).__name__}")
     return node
 
 

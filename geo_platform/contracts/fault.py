@@ -1,8 +1,4 @@
-"""What is wrong between two stages, as one value and one line: `Fault`, `FaultKind`, `ContractError`.
-
-What belongs here: naming a fault and saying it. What stays out: finding one (`compatibility.py`, `verify.py`,
-`lock.py`, `dagster_*.py`).
-"""
+"""A mismatch between two stages, as a value and as one printed line."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -13,7 +9,7 @@ NOTHING = "nothing"
 
 
 class FaultKind(StrEnum):
-    """The kinds of faults, each as it is printed. Their rules: docs/contracts.md."""
+    """The kinds of faults, as they are printed; docs/contracts.md has the rules."""
 
     missing_field = "missing field"
     extra_field = "extra field"
@@ -32,9 +28,10 @@ class FaultKind(StrEnum):
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault. `field` is a dotted path (`bands[].nodata`), empty where the value as a whole is meant.
+    """One fault.
 
-    The types are empty where a sentence of the note says more, as with run config that Dagster refused.
+    `field` is a dotted path (`bands[].nodata`), empty for the value as a whole. The types are empty
+    if the note says it all, for example for run config that Dagster refused.
     """
 
     kind: FaultKind
@@ -46,11 +43,11 @@ class Fault:
     note: str = ""
 
     def between(self, *, producer: str, consumer: str) -> Self:
-        """The same fault on the edge from one stage to the other."""
+        """Return the same fault, located between two stages."""
         return replace(self, producer=producer, consumer=consumer)
 
     def inside(self, prefix: str) -> Self:
-        """The same fault seen from the record, list or mapping that holds the value."""
+        """Return the same fault, located in a field of the record, list or mapping `prefix`."""
         return replace(self, field=_join(prefix, self.field))
 
     def __str__(self) -> str:
@@ -61,8 +58,8 @@ class Fault:
             if self.producer_type
             else ""
         )
-        said = f"{types} ({self.note})" if types and self.note else types or self.note
-        return f"{where}{self.kind}{field}: {said}"
+        text = f"{types} ({self.note})" if types and self.note else types or self.note
+        return f"{where}{self.kind}{field}: {text}"
 
 
 def _join(prefix: str, path: str) -> str:
@@ -70,7 +67,7 @@ def _join(prefix: str, path: str) -> str:
 
 
 class ContractError(Exception):
-    """Stages that do not fit together. `faults` holds every fault found, a line each in the message."""
+    """Stages do not fit together. `faults` holds every fault; the message has a line for each."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(faults)

@@ -1,6 +1,6 @@
-"""What the verifier sees of an orchestrator: stages, edges between them, and what was already wrong while reading them.
+"""The graph of stages that the verifier checks, as plain values.
 
-What belongs here: plain values. What stays out: Dagster, which `dagster_graph.py` reads them from.
+A module of its own so that `verify.py` does not import Dagster; `dagster_graph.py` reads the graph.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from geo_platform.contracts.fault import Fault
 
 @dataclass(frozen=True)
 class Stage:
-    """One asset, and the type of what it makes; `type(None)` where it hands nothing on."""
+    """An asset and the type of its value; `type(None)` if it returns none."""
 
     name: str
     makes: Any
@@ -19,7 +19,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Edge:
-    """A value goes from one stage to another: the annotations of both ends, `Any` where there is none."""
+    """A value passed between two stages, with the annotations of both; `Any` if there is none."""
 
     producer: str
     consumer: str
@@ -29,6 +29,8 @@ class Edge:
 
 @dataclass(frozen=True)
 class StageGraph:
+    """Stages, the edges between them, and the faults found while reading them."""
+
     stages: tuple[Stage, ...]
     edges: tuple[Edge, ...]
     faults: tuple[Fault, ...] = ()

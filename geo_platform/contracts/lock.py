@@ -1,102 +1,39 @@
-"""`contracts.lock.json`: the shape of every message as it was released under its `schema_version`.
+"""`contracts.lock.json`: the shape of every message, as released under its `schema_version`.
 
-A shape that changed while its version did not makes stored messages unreadable in silence, so that it is a fault. What
-belongs here: computing, comparing and writing the lock. What stays out: what a shape is (`shape.py`) and reading old
-messages (`stored.py`).
-
-The shape of a message as flat, sorted text: dotted path -> type. What the lock holds and a review reads.
-
-Names, types, required or not, and constraints are the shape; descriptions and order are not. What stays out: files and
-versions (`lock.py`).
+A shape that changes without its version makes stored messages unreadable, so it is a fault. A shape
+is flat, sorted text, path -> type, that reads well in a review. It covers names, types, constraints
+and whether a field may be left out; not descriptions and order. `stored.py` reads old messages.
 """
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from geo_platform.contracts import arrival, publication, raster, submission, vector
 from geo_platform.contracts.annotation import (
     allowed_values,
     alternatives,
-    plain,
     record_of,
     type_name,
+    unwrapped,
 )
 from geo_platform.contracts.fault import ContractError, Fault, FaultKind
 from geo_platform.contracts.message import Message
 
 _CONSTRAINTS = ("gt", "ge", "lt", "le", "multiple_of", "min_length", "max_length", "pattern")
-
-
-def shape_of(message: type[BaseModel]) -> dict[str, str]:
-    """For example `{"bands[].nodata": "float | None", "bands[]": "RasterBand", "kind": "SourceKind = raster | vector"}`.
-
-    The records inside are written out in place, since a change in one of them changes what is stored.
-    """
-    return dict(sorted(_fields(message, "", ())))
-
-
-def _fields(record: Any, prefix: str, above: tuple[Any, ...]) -> Iterator[tuple[str, str]]:
-    fields = record_of(record)
-    details: Mapping[str, FieldInfo] = record.model_fields if issubclass(record, BaseModel) else {}
-    for name, field in fields.fields.items() if fields else ():
-        remarks = [
-            *_constraints(details.get(name)),
-            *([] if field.required else ["may be left out"]),
-        ]
-        path = f"{prefix}{name}"
-        yield path, "; ".join([type_name(field.annotation), *remarks])
-        yield from _parts(field.annotation, path, (*above, record))
-
-
-def _parts(annotation: Any, path: str, above: tuple[Any, ...]) -> Iterator[tuple[str, str]]:
-    """What lies under a field: the values of an enum, the fields of a record, the items of a container."""
-    for member in alternatives(annotation):
-        if isinstance(member, type) and (values := allowed_values(member)) is not None:
-            yield f"{path} <{member.__name__}>", " | ".join(sorted(map(str, values)))
-        elif record_of(member) is not None:
-            if member not in above:  # a record inside itself is written out once
-                yield from _fields(member, f"{path}.", above)
-        elif get_origin(member) is not None:
-            items = [
-                argument
-                for argument in get_args(member)
-                if argument is not ... and _is_compound(argument)
-            ]
-            for item in dict.fromkeys(items):
-                yield from _parts(item, f"{path}[]", above)
-
-
-def _is_compound(annotation: Any) -> bool:
-    annotation = plain(annotation)
-    return (
-        get_origin(annotation) is not None
-        or record_of(annotation) is not None
-        or allowed_values(annotation) is not None
-    )
-
-
-def _constraints(field: FieldInfo | None) -> list[str]:
-    if field is None:
-        return []
-    return [
-        f"{name}={value}"
-        for part in field.metadata
-        for name in _CONSTRAINTS
-        if (value := getattr(part, name, None)) is not None
-    ]
-
-
-_HOMES = ("arrival", "raster", "vector", "publication", "submission")
+# The modules that define messages. Importing them here makes the subclasses of Message complete.
+_MESSAGE_MODULES = (arrival, publication, raster, submission, vector)
 
 
 @dataclass(frozen=True)
 class LockedShape:
+    """One entry of the lock."""
+
     schema_version: int
     shape: Mapping[str, str]
 
@@ -105,9 +42,7 @@ Lock = Mapping[str, LockedShape]
 
 
 def project_messages() -> list[type[Message]]:
-    """Every message class of the platform, sorted by name."""
-    for home in _HOMES:
-        import_module(f"geo_platform.contracts.{home}")
+    """Return every message class of the platform, sorted by name."""
 
     def walk(branch: type[Message]) -> Iterable[type[Message]]:
         for child in branch.__subclasses__():
@@ -119,7 +54,7 @@ def project_messages() -> list[type[Message]]:
 
 
 def compute_lock(messages: Iterable[type[Message]] | None = None) -> dict[str, LockedShape]:
-    """The lock that these messages ought to have; all of the platform's where none are given."""
+    """Return the lock for these messages, or for all of the platform if none are given."""
     classes = project_messages() if messages is None else list(messages)
     return {
         message.__name__: LockedShape(message.schema_version, shape_of(message))
@@ -128,7 +63,10 @@ def compute_lock(messages: Iterable[type[Message]] | None = None) -> dict[str, L
 
 
 def read_lock(path: Path) -> dict[str, LockedShape]:
-    """The committed lock, empty where there is no such file. Raises ContractError where it is not a lock."""
+    """Return the committed lock, empty if the file does not exist.
+
+    Raises ContractError: the file is not a lock.
+    """
     if not path.exists():
         return {}
     try:
@@ -138,22 +76,22 @@ def read_lock(path: Path) -> dict[str, LockedShape]:
             for name, entry in content.items()
         }
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        note = f"{path.name} is not a contracts lock; restore it from version control"
+        note = f"{path.name} is not a valid contracts lock; restore it from version control"
         raise ContractError(
             [Fault(FaultKind.lock, "", "", path.name, "messages", note=note)]
         ) from error
 
 
 def check_lock(path: Path, messages: Iterable[type[Message]] | None = None) -> list[Fault]:
-    """Where the messages and the committed lock disagree: a fault for each field that changed."""
+    """Compare the messages with the committed lock; return a fault for each field that changed."""
     return _changes(read_lock(path), compute_lock(messages), path.name, complete=messages is None)
 
 
 def write_lock(path: Path, messages: Iterable[type[Message]] | None = None) -> list[str]:
-    """Writes the lock and returns the names whose entry is new, changed or gone.
+    """Write the lock, and return the names of the messages that are new, changed or removed.
 
-    A new message and a raised version are written. Raises ContractError, and writes nothing, where a shape changed under an
-    unchanged version or a version went down.
+    Raises ContractError: a shape changed without its version, or a version decreased. Then nothing
+    is written.
     """
     locked, current = read_lock(path), compute_lock(messages)
     refused = [
@@ -195,7 +133,8 @@ def _changes(locked: Lock, current: Lock, lock_name: str, *, complete: bool) -> 
             found.extend(_refusals(name, before, now, lock_name))
     gone = locked.keys() - current.keys() if complete else ()
     return found + [
-        _stale(name, lock_name, "is in the lock and no longer a message") for name in sorted(gone)
+        _stale(name, lock_name, "is in the lock but is not a message any more")
+        for name in sorted(gone)
     ]
 
 
@@ -206,7 +145,7 @@ def _stale(name: str, lock_name: str, what: str) -> Fault:
         "",
         lock_name,
         name,
-        note=f"{name} {what}; write it with `geo-platform contracts lock`",
+        note=f"{name} {what}; run `geo-platform contracts lock`",
     )
 
 
@@ -214,9 +153,12 @@ def _refusals(name: str, before: LockedShape, now: LockedShape, lock_name: str) 
     if now.schema_version > before.schema_version:
         return []
     if now.schema_version < before.schema_version:
-        note = f"schema_version went from {before.schema_version} down to {now.schema_version}"
+        note = f"schema_version decreased from {before.schema_version} to {now.schema_version}"
         return [Fault(FaultKind.lock, "", "", lock_name, name, note=note)]
-    note = f"shape changed, schema_version is still {now.schema_version}; raise it and register an upgrade"
+    note = (
+        f"shape changed, schema_version is still {now.schema_version}; "
+        "raise it and register an upgrade"
+    )
     return [
         Fault(FaultKind.lock, _type(before, path), _type(now, path), lock_name, name, path, note)
         for path in sorted(before.shape.keys() | now.shape.keys())
@@ -226,3 +168,63 @@ def _refusals(name: str, before: LockedShape, now: LockedShape, lock_name: str) 
 
 def _type(entry: LockedShape, path: str) -> Any:
     return entry.shape.get(path, "nothing")
+
+
+def shape_of(message: type[BaseModel]) -> dict[str, str]:
+    """Return the shape of a message, for example `{"bands[].nodata": "float | None"}`.
+
+    Records inside it are written out in place, because a change of theirs changes what is stored.
+    """
+    return dict(sorted(_fields(message, "", ())))
+
+
+def _fields(record: Any, prefix: str, above: tuple[Any, ...]) -> Iterator[tuple[str, str]]:
+    fields = record_of(record)
+    details: Mapping[str, FieldInfo] = record.model_fields if issubclass(record, BaseModel) else {}
+    for name, field in fields.fields.items() if fields else ():
+        remarks = [
+            *_constraints(details.get(name)),
+            *([] if field.required else ["may be left out"]),
+        ]
+        path = f"{prefix}{name}"
+        yield path, "; ".join([type_name(field.annotation), *remarks])
+        yield from _parts(field.annotation, path, (*above, record))
+
+
+def _parts(annotation: Any, path: str, above: tuple[Any, ...]) -> Iterator[tuple[str, str]]:
+    """Yield the values of an enum, the fields of a record, or the items of a container."""
+    for member in alternatives(annotation):
+        if isinstance(member, type) and (values := allowed_values(member)) is not None:
+            yield f"{path} <{member.__name__}>", " | ".join(sorted(map(str, values)))
+        elif record_of(member) is not None:
+            # A record that contains itself is written out once.
+            if member not in above:
+                yield from _fields(member, f"{path}.", above)
+        elif get_origin(member) is not None:
+            items = [
+                argument
+                for argument in get_args(member)
+                if argument is not ... and _is_compound(argument)
+            ]
+            for item in dict.fromkeys(items):
+                yield from _parts(item, f"{path}[]", above)
+
+
+def _is_compound(annotation: Any) -> bool:
+    annotation = unwrapped(annotation)
+    return (
+        get_origin(annotation) is not None
+        or record_of(annotation) is not None
+        or allowed_values(annotation) is not None
+    )
+
+
+def _constraints(field: FieldInfo | None) -> list[str]:
+    if field is None:
+        return []
+    return [
+        f"{name}={value}"
+        for part in field.metadata
+        for name in _CONSTRAINTS
+        if (value := getattr(part, name, None)) is not None
+    ]

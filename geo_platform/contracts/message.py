@@ -1,7 +1,6 @@
-"""What passes from stage to stage: `Message`, the base of all of them.
+"""`Message`, the base of what stages pass to each other, and the parts that messages share.
 
-What belongs here: the base and the small parts that several messages share. What stays out: storing messages
-(`stored.py`), comparing their shapes (`compatibility.py`).
+`stored.py` stores and loads messages; `lock.py` holds their shapes.
 """
 
 from datetime import datetime
@@ -12,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 def _aware(value: datetime) -> datetime:
     if value.tzinfo is None:
-        raise ValueError("a time without a zone")
+        raise ValueError("the time has no time zone")
     return value
 
 
@@ -20,26 +19,32 @@ UtcTime = Annotated[datetime, AfterValidator(_aware)]
 
 
 class Part(BaseModel):
-    """A piece of a message: frozen, closed, strict. Messages are small: references, figures, decisions; never pixels or rows."""
+    """A part of a message: frozen, closed, strict.
+
+    Messages are small. They hold references, figures and decisions, never pixels or rows.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class Message(Part):
-    """A noun of what is now true. Its shape may change only together with `schema_version` (`contracts.lock.json`)."""
+    """States a fact: the class name says what is now true.
+
+    Raise `schema_version` with every change of the fields; `contracts.lock.json` enforces it.
+    """
 
     schema_version: ClassVar[int] = 1
 
 
 class Finding(Part):
-    """Something worth saying that refuses nothing."""
+    """A warning: something to know that does not stop the work."""
 
     code: str = Field(description="stable, UPPER_SNAKE")
     message: str
 
 
 class ObjectReference(Part):
-    """One object of the object store, at one etag."""
+    """An object of the store, at one etag."""
 
     container: str
     key: str
@@ -49,9 +54,10 @@ class ObjectReference(Part):
 
 
 class TableReference(Part):
-    """One version of a table of features, wherever it lies now: staged, published or replaced.
+    """One version of a table of features: staged, published or replaced.
 
-    `version` is its physical name while it is staged or replaced; published it is `schema_name`.`table_name`.
+    `version` is its name in the database while it is staged or replaced. When published, it is
+    `schema_name`.`table_name`.
     """
 
     uri: str = Field(
@@ -60,15 +66,15 @@ class TableReference(Part):
     schema_name: str
     table_name: str
     version: str
-    rows: int = Field(description="of the whole version, of which an append loaded some")
+    rows: int = Field(description="in the whole version, including those from before an append")
 
 
 class SpatialReference(Part):
-    """A coordinate reference system, and where it came from."""
+    """A coordinate reference system and its origin."""
 
     wkt: str = Field(description="WKT2, normative")
     authority_code: str | None = Field(
-        description="for example EPSG:32618; None where no authority knows it"
+        description="for example EPSG:32618; None if no authority defines it"
     )
     came_from: str = Field(
         description="file | user | user_override | format (the format's own rule)"

@@ -1,4 +1,4 @@
-"""The last message of both chains, and the one of the smoke test."""
+"""The last message of both chains, and the messages of the smoke test hello_world."""
 
 from pydantic import Field
 
@@ -6,19 +6,19 @@ from geo_platform.contracts.message import Message, UtcTime
 
 
 class ItemPublished(Message):
-    """The item can be found in the catalog."""
+    """The item is in the catalog."""
 
     collection: str
     item_id: str
     href: str
     published_at_utc: UtcTime
     run_id: str = Field(
-        description="of the run that published it, which is an earlier one where nothing had changed"
+        description="of the run that published it; an earlier run if nothing has changed"
     )
-    replaced_version: str | None = Field(description="fingerprint of the version that it replaced")
+    replaced_version: str | None = Field(description="fingerprint of the replaced version")
     outputs: tuple[str, ...] = Field(description="hrefs of the data, thumbnail and preview")
     was_unchanged: bool = Field(
-        description="the same source and recipe was published before; nothing was done"
+        description="the same source and recipe were published before; nothing was done"
     )
     fingerprint: str
 

@@ -10,7 +10,7 @@ from geo_platform.grid import Bounds, GridShape, LonLatBounds, Resolution
 
 
 class RasterType(StrEnum):
-    """What the bands mean. The names are those that clients already send."""
+    """What the bands mean. Clients send these names."""
 
     rgb = "rgb"
     rgba = "rgba"
@@ -28,7 +28,7 @@ class OutputTier(StrEnum):
 
 
 class BandStatistics(Part):
-    """From a sample over the whole extent, valid pixels only."""
+    """Statistics of the valid pixels of a sample over the whole extent."""
 
     minimum: float
     maximum: float
@@ -40,7 +40,7 @@ class BandStatistics(Part):
 
 
 class RasterBand(Part):
-    index: int = Field(description="from 1")
+    index: int = Field(description="counted from 1")
     dtype: str = Field(description="numpy name")
     nodata: float | None = Field(description="NaN is written as null together with nodata_is_nan")
     nodata_is_nan: bool
@@ -53,7 +53,7 @@ class RasterBand(Part):
     unit: str | None
     description: str | None
     mask: str = Field(description="all_valid | nodata | alpha | per_dataset | per_band")
-    statistics: BandStatistics | None = Field(description="None where no sampled pixel is valid")
+    statistics: BandStatistics | None = Field(description="None if no sampled pixel is valid")
 
 
 class BitDepthFinding(Part):
@@ -65,7 +65,7 @@ class BitDepthFinding(Part):
 
 
 class GeoreferenceNote(Part):
-    """How pixels are placed."""
+    """How pixels are georeferenced."""
 
     transform: tuple[float, float, float, float, float, float] = Field(
         description="affine a, b, c, d, e, f: pixel to CRS"
@@ -76,12 +76,12 @@ class GeoreferenceNote(Part):
     has_rpcs: bool
     pixel_is_point: bool
     placed_by_ground_control_points: bool = Field(
-        False, description="no geotransform: `transform` was fitted to the points, converting warps"
+        False, description="no geotransform: `transform` is fitted to the points; conversion warps"
     )
 
 
 class RasterProfiled(Message):
-    """What the source is, read from headers and a sample; nothing was decided yet but what it is."""
+    """The source was described from its headers and a sample."""
 
     source: ObjectArrived
     driver: str
@@ -97,15 +97,15 @@ class RasterProfiled(Message):
     overview_factors: tuple[int, ...]
     is_cog: bool
     raster_type: RasterType
-    raster_type_confidence: float = Field(description="0 to 1; 1 when the user said it")
+    raster_type_confidence: float = Field(description="0 to 1; 1 if the user gave the type")
     raster_type_reason: str
     bit_depth: tuple[BitDepthFinding, ...]
     uncompressed_bytes: int
     memory_estimate_bytes: int = Field(
-        description="peak of converting it, by the rule in raster/profile.py"
+        description="peak of the conversion, by the rule in raster/profile.py"
     )
     acquired_at: str | None = Field(
-        description="RFC 3339, from the file's own tags, None where they are silent"
+        description="RFC 3339, from the tags of the file; None if they have no time"
     )
     acquired_from: str | None = Field(description="the tag or file name pattern it came from")
     warnings: tuple[Finding, ...]
@@ -113,19 +113,19 @@ class RasterProfiled(Message):
 
 
 class CogVerification(Part):
-    """What was found when the written file was opened again."""
+    """The result of opening the written file again."""
 
     is_valid_cog: bool
     warnings: tuple[str, ...]
     sampled_pixels: int
-    differing_pixels: int = Field(description="0 where lossless and on the source's grid")
+    differing_pixels: int = Field(description="0 if lossless and on the grid of the source")
     largest_difference: float
     compared_exactly: bool
-    size_ratio: float = Field(description="COG bytes over source bytes")
+    size_ratio: float = Field(description="bytes of the COG / bytes of the source")
 
 
 class CogFile(Part):
-    """One published-to-be COG."""
+    """A stored COG that is not published yet."""
 
     tier: OutputTier
     stored: ObjectReference
@@ -145,20 +145,22 @@ class CogFile(Part):
     was_reprojected: bool
     asked_crs: str | None = Field(
         default=None,
-        description="target_crs of the request; None where the source's own was to be kept",
+        description="target_crs of the request; None to keep the CRS of the source",
     )
-    reasons: tuple[str, ...] = Field(description="why each choice was made, a sentence each")
+    reasons: tuple[str, ...] = Field(description="the reason for each choice, one sentence each")
     verification: CogVerification
 
 
 class CogStored(Message):
-    """The COGs lie in the store under their fingerprint, verified; nobody was told of them yet."""
+    """The COGs are verified and stored under their fingerprint, but not published yet."""
 
     source: ObjectArrived
     raster_type: RasterType
-    cogs: tuple[CogFile, ...] = Field(description="at least one; the first is the item's main one")
+    cogs: tuple[CogFile, ...] = Field(
+        description="at least one; the first is the main asset of the item"
+    )
     refused_tiers: tuple[Finding, ...] = Field(
-        description="only with tier all: which could not be made, and why"
+        description="with tier all only: the tiers that were not possible, and why"
     )
     thumbnail: ObjectReference
     preview: ObjectReference = Field(description="web preview, larger than the thumbnail")
@@ -173,7 +175,7 @@ class CogStored(Message):
     bit_depth: tuple[BitDepthFinding, ...]
     warnings: tuple[Finding, ...]
     was_reused: bool = Field(
-        description="the same work had been done before and was checked again instead of redone"
+        description="an earlier result of the same work was verified and used again"
     )
     seconds: float
     fingerprint: str

@@ -1,9 +1,9 @@
-"""Messages as they are stored: JSON that a person can read, named and versioned, readable after a deployment.
+"""Dump messages to JSON and load them, also those that an older deployment has stored.
 
     {"message": "GreetingSpoken", "schema_version": 1, "content": {"text": "hello"}}
 
-A message of an older version goes through its registered upgrades, one version at a time, or is refused by a line that
-names both versions. What belongs here: bytes to message and back. What stays out: where the bytes lie (the object store).
+A message of an older version goes through its registered upgrades, one version at a time. One that
+cannot be upgraded is refused with both versions named.
 """
 
 import json
@@ -20,8 +20,8 @@ M = TypeVar("M", bound=Message)
 Content = dict[str, Any]
 Upgrade = Callable[[Content], Content]
 
-# JSON has no NaN and no infinity: they are written as {"$float": "NaN"}, which no message could
-# mean by itself.
+# JSON has no NaN and no infinity. They are written as {"$float": "NaN"}, which no message contains
+# otherwise.
 _NON_FINITE = "$float"
 
 
@@ -32,7 +32,7 @@ class _Envelope(Part):
 
 
 class UpgradeRegistry:
-    """The steps from each older version of a message to the next one."""
+    """The upgrade steps of each message, from one version to the next."""
 
     def __init__(self) -> None:
         self._steps: dict[tuple[str, int], Upgrade] = {}
@@ -40,18 +40,19 @@ class UpgradeRegistry:
     def upgrades(
         self, message: type[Message], *, from_version: int
     ) -> Callable[[Upgrade], Upgrade]:
-        """Registers a function from the content at `from_version` to the content at the next version.
+        """Register a function that upgrades the content from `from_version` to the next version.
 
-        Raises ValueError where the version is not an older one, or has its step already.
+        Raises ValueError: the version is not an older one, or already has an upgrade.
         """
         key = (message.__name__, from_version)
         if not 1 <= from_version < message.schema_version:
             raise ValueError(
-                f"{message.__name__} is version {message.schema_version}: {from_version} is no older version of it"
+                f"{message.__name__} is version {message.schema_version}; "
+                f"{from_version} is not an older version"
             )
         if key in self._steps:
             raise ValueError(
-                f"{message.__name__} has an upgrade from version {from_version} already"
+                f"{message.__name__} already has an upgrade from version {from_version}"
             )
 
         def register(step: Upgrade) -> Upgrade:
@@ -61,7 +62,10 @@ class UpgradeRegistry:
         return register
 
     def apply(self, message: type[Message], content: Content, *, from_version: int) -> Content:
-        """The content at the message's present version. Raises ContractError where a step is missing."""
+        """Upgrade the content to the current version of the message.
+
+        Raises ContractError: an upgrade is missing.
+        """
         for version in range(from_version, message.schema_version):
             step = self._steps.get((message.__name__, version))
             if step is None:
@@ -79,7 +83,7 @@ upgrades = REGISTRY.upgrades
 
 
 def dump_message(message: Message) -> bytes:
-    """UTF-8 JSON, indented, fields in the order of the class."""
+    """Return the message as indented UTF-8 JSON, fields in the order of the class."""
     content = _to_json(message.model_dump(mode="json"))
     envelope = _Envelope(
         message=type(message).__name__, schema_version=message.schema_version, content=content
@@ -90,9 +94,10 @@ def dump_message(message: Message) -> bytes:
 
 
 def load_message(content: bytes, expected: type[M], *, registry: UpgradeRegistry = REGISTRY) -> M:
-    """The message, upgraded to the version of `expected`.
+    """Load a message, upgraded to the version of `expected`.
 
-    Raises ContractError where it is another message, a newer version, an older one without an upgrade, or does not fit.
+    Raises ContractError: it is another message, a newer version, an older version without an
+    upgrade, or its content does not fit.
     """
     envelope = _open(content, expected)
     version, stored = (
@@ -115,12 +120,12 @@ def _open(content: bytes, expected: type[Message]) -> _Envelope:
         return _Envelope.model_validate(json.loads(content, object_hook=_from_json))
     except ValueError as error:
         raise _unreadable(
-            expected, "bytes", "they are not JSON with message, schema_version and content"
+            expected, "bytes", "not JSON with message, schema_version and content"
         ) from error
 
 
 def _misfits(error: ValidationError, expected: type[Message], version: int) -> list[Fault]:
-    """What does not fit, a fault for each field; pydantic's own sentence says why."""
+    """Return a fault, with the message of pydantic, for each field that does not fit."""
     return [
         _fault(
             expected,

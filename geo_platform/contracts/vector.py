@@ -36,20 +36,20 @@ class FieldType(StrEnum):
 class SourceField(Part):
     name: str = Field(description="as in the file; data, never a command")
     type: FieldType
-    source_type: str = Field(description="the format's own name of the type")
+    source_type: str = Field(description="name of the type in the source format")
     is_utc: bool = Field(
         default=False,
-        description="timestamps: instants in UTC, where False means a local time of unknown zone",
+        description="for timestamps: True if in UTC, False if a local time of unknown zone",
     )
 
 
 class VectorLayer(Part):
     name: str
-    geometry_type: str | None = Field(description="None where the layer has no geometry")
+    geometry_type: str | None = Field(description="None if the layer has no geometry")
 
 
 class VectorProfiled(Message):
-    """What the source is and which of its layers is meant."""
+    """The source and the selected layer were described."""
 
     source: ObjectArrived
     driver: str
@@ -58,16 +58,14 @@ class VectorProfiled(Message):
     geometry_types: tuple[str, ...] = Field(
         description="OGC names as declared or sampled, for example MultiPolygon Z"
     )
-    feature_count: int | None = Field(
-        description="None where the format does not know without reading all of it"
-    )
+    feature_count: int | None = Field(description="None if the format needs a full read to know")
     crs: SpatialReference
     fields: tuple[SourceField, ...]
     geometry_column: str | None
     geometry_from: str = Field(description="geometry | wkt_column | lon_lat_columns")
     lon_lat_columns: tuple[str, str] | None
     extent: Bounds | None = Field(
-        description="in the source's CRS; None where it is only known after reading all of it"
+        description="in the CRS of the source; None if only a full read gives it"
     )
     encoding: str
     has_curves: bool = Field(description="curves are linearised while reading")
@@ -76,7 +74,7 @@ class VectorProfiled(Message):
 
 
 class FieldMapping(Part):
-    """One column, from the source's name to the published one."""
+    """One column: its name in the source and its published name."""
 
     source: str
     published: str
@@ -90,7 +88,10 @@ class RejectReason(Part):
 
 
 class FeaturesLoaded(Message):
-    """Every row of the source is in the dataset or in its table of rejected rows: read = inserted + rejected."""
+    """The dataset is loaded: each row is in it or in the table of rejected rows.
+
+    read = inserted + rejected.
+    """
 
     schema_version: ClassVar[int] = 2
 
@@ -98,15 +99,15 @@ class FeaturesLoaded(Message):
     destination: str = Field(description="geoparquet | postgis")
     dataset: str = Field(description="name of the table or dataset")
     dataset_object: ObjectReference | None = Field(
-        description="the GeoParquet file; None where only a table holds it"
+        description="the GeoParquet file; None if the dataset is a table only"
     )
     sha256: str | None
     table: TableReference | None = Field(
-        description="the table, None where only a file holds it; it is published together with the item"
+        description="the table, published together with the item; None if there is a file only"
     )
     load_mode: str = Field(description="update | create | replace | append")
     rejected_object: ObjectReference | None = Field(
-        description="the table of rejected rows, None where there are none"
+        description="the table of rejected rows; None if no row was rejected"
     )
     read: int
     inserted: int
@@ -119,11 +120,11 @@ class FeaturesLoaded(Message):
     geometry_type: str
     dimension: str = Field(description="xy | xyz")
     crs: SpatialReference
-    srid: int | None = Field(description="EPSG code; None where no authority knows the CRS")
+    srid: int | None = Field(description="EPSG code; None if no authority defines the CRS")
     was_reprojected: bool
     asked_crs: str | None = Field(
         default=None,
-        description="target_crs of the request; None where the source's own was to be kept",
+        description="target_crs of the request; None to keep the CRS of the source",
     )
     fields: tuple[FieldMapping, ...]
     thumbnail: ObjectReference
@@ -136,5 +137,5 @@ class FeaturesLoaded(Message):
 
 @upgrades(FeaturesLoaded, from_version=1)
 def _without_tables(content: Content) -> Content:
-    """Version 1 knew files alone."""
+    # Version 1 supported files only.
     return {**content, "table": None, "load_mode": "update"}

@@ -1,7 +1,7 @@
-"""The load-time verifier: `verify_definitions(definitions)` returns what it was given or raises every fault at once.
+"""Verify, while definitions load, that every stage accepts what the stages before it produce.
 
-What belongs here: joining what was found. What stays out: the rules (`compatibility.py`, `lock.py`) and reading Dagster
-(`dagster_graph.py`, `dagster_config.py`), which is imported when the verifier runs and not before.
+The rules are in `compatibility.py` and `lock.py`. Dagster is read by `dagster_graph.py` and
+`dagster_config.py`, which are imported only when the verifier runs.
 """
 
 from dataclasses import dataclass
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 def verify_definitions(
     definitions: "Definitions", *, lock_path: Path | None = None
 ) -> "Definitions":
-    """The definitions themselves, once every stage fits the next.
+    """Return the definitions if every stage fits the next.
 
-    `lock_path` names `contracts.lock.json`; left out, changed message shapes are not looked for.
-    Raises ContractError with every fault, a line each.
+    `lock_path` is the path of `contracts.lock.json`. Without it, message shapes are not checked.
+
+    Raises ContractError: with every fault, one line each.
     """
     found = definition_faults(definitions, lock_path=lock_path)
     if found:
@@ -34,7 +35,7 @@ def verify_definitions(
 
 
 def definition_faults(definitions: "Definitions", *, lock_path: Path | None = None) -> list[Fault]:
-    """Every fault of the definitions: edges, undefined assets, run config, and the lock where one is named."""
+    """Return every fault of the definitions: edges, undefined assets, run config and lock."""
     from geo_platform.contracts.dagster_config import config_faults
     from geo_platform.contracts.dagster_graph import read_graph
 
@@ -48,7 +49,7 @@ def definition_faults(definitions: "Definitions", *, lock_path: Path | None = No
 
 
 def edge_faults(edge: Edge) -> list[Fault]:
-    """What is wrong with one edge, named by its stages."""
+    """Return the faults of one edge, located between its stages."""
     found = faults(edge.given, edge.taken)
     if _is_message(edge.given) and _is_message(edge.taken):
         found = [*_identity_faults(edge.given, edge.taken), *found]
@@ -56,13 +57,13 @@ def edge_faults(edge: Edge) -> list[Fault]:
 
 
 def _identity_faults(given: type[Message], taken: type[Message]) -> list[Fault]:
-    """A message is stored under its name and version, and read back only under these (`stored.py`)."""
+    # A message is stored under its name and version, and loaded only under these (`stored.py`).
     gives, takes = (f"{side.__name__} version {side.schema_version}" for side in (given, taken))
     return [] if gives == takes else [Fault(FaultKind.message_identity, gives, takes)]
 
 
 def messages_of(graph: StageGraph) -> list[type[Message]]:
-    """The message classes that the stages make or read, each once."""
+    """Return the message classes that the stages produce or read, each once."""
     annotations = [stage.makes for stage in graph.stages] + [
         side for edge in graph.edges for side in (edge.given, edge.taken)
     ]
@@ -75,7 +76,7 @@ def _is_message(annotation: Any) -> bool:
 
 @dataclass(frozen=True)
 class ContractRow:
-    """One line of the contracts as they stand: who makes which message, and who reads it."""
+    """One line of the overview: which stage produces which message, and who reads it."""
 
     stage: str
     message: str
@@ -84,7 +85,10 @@ class ContractRow:
 
 
 def contract_rows(definitions: "Definitions") -> list[ContractRow]:
-    """A row for each asset, in the order of the definitions. `schema_version` is None where what is made is no `Message`."""
+    """Return a row for each asset, in the order of the definitions.
+
+    `schema_version` is None if the value of the asset is not a `Message`.
+    """
     from geo_platform.contracts.dagster_graph import read_graph
 
     graph = read_graph(definitions)
@@ -103,7 +107,7 @@ def contract_rows(definitions: "Definitions") -> list[ContractRow]:
 
 
 def render_contracts(definitions: "Definitions") -> str:
-    """The rows as a plain table: stage, message, version, consumers."""
+    """Return the rows as a plain text table: stage, message, version, consumers."""
     rows = [("stage", "message", "version", "feeds")]
     for row in contract_rows(definitions):
         rows.append(

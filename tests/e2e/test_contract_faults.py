@@ -95,7 +95,7 @@ CASES = {
                 'kinds={"python"}, deps=["prepared_greting"])\ndef spoken',
             ),
         ),
-        "prepared_greting -> spoken_greeting: undefined asset: nobody defines `prepared_greting`, a dependency; is it `prepared_greeting`?",
+        "prepared_greting -> spoken_greeting: undefined asset: dependency `prepared_greting` is not defined; did you mean `prepared_greeting`?",
     ),
     "an asset check that names nothing": (
         (
@@ -105,7 +105,7 @@ CASES = {
                 '@dg.asset_check(asset="raster_itme")\ndef misplaced() -> dg.AssetCheckResult: ...\n\n\nASSET_CHECKS = [\n    misplaced,\n',
             ),
         ),
-        "raster_itme -> check misplaced: undefined asset: nobody defines `raster_itme`, an asset to check; is it `raster_item`?",
+        "raster_itme -> check misplaced: undefined asset: checked asset `raster_itme` is not defined; did you mean `raster_item`?",
     ),
     "a job's run config that does not fit": (
         (

@@ -120,7 +120,7 @@ def test_a_raised_version_is_found_until_it_is_written(tmp_path: Path) -> None:
 def test_a_version_never_goes_down(tmp_path: Path) -> None:
     lock = tmp_path / "lock.json"
     write_lock(lock, [_message(2, rows=int)])
-    with pytest.raises(ContractError, match="schema_version went from 2 down to 1"):
+    with pytest.raises(ContractError, match="schema_version decreased from 2 to 1"):
         write_lock(lock, [_message(1, rows=int)])
 
 
@@ -137,7 +137,7 @@ def test_a_message_that_is_gone_is_found_where_all_are_asked_for(tmp_path: Path)
     write_lock(lock, [*project_messages(), _message(rows=int)])
     assert [str(fault) for fault in check_lock(lock)] == [
         "lock.json -> Surveyed: shape and schema_version disagree: "
-        "Surveyed is in the lock and no longer a message; write it with `geo-platform contracts lock`"
+        "Surveyed is in the lock but is not a message any more; run `geo-platform contracts lock`"
     ]
 
 
@@ -146,7 +146,7 @@ def test_a_file_that_is_no_lock_is_refused(tmp_path: Path, content: str) -> None
     lock = tmp_path / "lock.json"
     lock.write_text(content)
     with pytest.raises(
-        ContractError, match="is not a contracts lock; restore it from version control"
+        ContractError, match="is not a valid contracts lock; restore it from version control"
     ):
         check_lock(lock)
 

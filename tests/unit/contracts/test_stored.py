@@ -197,9 +197,9 @@ def test_without_an_upgrade_both_versions_are_named() -> None:
 
 def test_an_upgrade_is_registered_once_and_from_an_older_version() -> None:
     registry = _registry()
-    with pytest.raises(ValueError, match="has an upgrade from version 1 already"):
+    with pytest.raises(ValueError, match="already has an upgrade from version 1"):
         registry.upgrades(Surveyed, from_version=1)
-    with pytest.raises(ValueError, match="3 is no older version of it"):
+    with pytest.raises(ValueError, match="3 is not an older version"):
         registry.upgrades(Surveyed, from_version=3)
-    with pytest.raises(ValueError, match="0 is no older version of it"):
+    with pytest.raises(ValueError, match="0 is not an older version"):
         registry.upgrades(Surveyed, from_version=0)

@@ -98,9 +98,7 @@ def test_an_asset_without_a_return_annotation_feeds_nobody() -> None:
     assert _lines(silent, other) == [
         "silent -> other(renamed): no annotation: producer gives Any, consumer takes int"
     ]
-    assert _lines(reader) == [
-        "value -> reader: undefined asset: nobody defines `value`, a dependency"
-    ]
+    assert _lines(reader) == ["value -> reader: undefined asset: dependency `value` is not defined"]
 
 
 def test_an_asset_that_hands_nothing_on_cannot_be_read() -> None:
@@ -133,10 +131,10 @@ def test_dependencies_and_checks_that_name_nothing_are_found_and_the_likely_name
     def several() -> Any: ...
 
     assert _lines(measured, after, checks=[is_fine, several]) == [
-        "mesured -> after: undefined asset: nobody defines `mesured`, a dependency; is it `measured`?",
-        "afterwards -> check is_fine: undefined asset: nobody defines `afterwards`, an asset to check; is it `after`?",
-        "elsewhere -> check is_fine: undefined asset: nobody defines `elsewhere`, a dependency",
-        "zzz -> check whole: undefined asset: nobody defines `zzz`, an asset to check",
+        "mesured -> after: undefined asset: dependency `mesured` is not defined; did you mean `measured`?",
+        "afterwards -> check is_fine: undefined asset: checked asset `afterwards` is not defined; did you mean `after`?",
+        "elsewhere -> check is_fine: undefined asset: dependency `elsewhere` is not defined",
+        "zzz -> check whole: undefined asset: checked asset `zzz` is not defined",
     ]
 
 
@@ -150,7 +148,7 @@ def test_an_external_asset_is_defined() -> None:
 
     assert _lines(dg.AssetSpec("upload"), after, checks=[has_arrived]) == []
     assert _lines(dg.AssetSpec("upload", deps=["phone"]), after) == [
-        "phone -> upload: undefined asset: nobody defines `phone`, a dependency"
+        "phone -> upload: undefined asset: dependency `phone` is not defined"
     ]
 
 
@@ -324,7 +322,7 @@ def test_the_messages_of_the_graph_are_held_to_the_lock(tmp_path: Path) -> None:
     definitions = dg.Definitions(assets=[greeted])
     assert [str(fault) for fault in definition_faults(definitions, lock_path=lock)] == [
         "contracts.lock.json -> Greeting: shape and schema_version disagree: "
-        "Greeting is not in the lock; write it with `geo-platform contracts lock`"
+        "Greeting is not in the lock; run `geo-platform contracts lock`"
     ]
     write_lock(lock, [Greeting])
     assert verify_definitions(definitions, lock_path=lock) is definitions
