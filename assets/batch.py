@@ -19,6 +19,7 @@ from assets.report import report_files
 from assets.stage import STORE_RETRIES, StageConfig, stage
 from geo_platform.chains import CHAINS, ChainOptions, ParametersError, fit
 from geo_platform.contracts.arrival import SourceKind
+from geo_platform.dagster_internals import DATA_VERSION_TAG, USER_VERSION_TAG, run_events
 from geo_platform.errors import FilesFailed, FilesRefused, ParameterInvalid
 from geo_platform.ports import Catalog, FeatureStore, ObjectStore, Scratch
 
@@ -93,21 +94,13 @@ def ingest_files(
 
 def published_partitions(instance: dg.DagsterInstance, run_id: str) -> set[str]:
     """Those of which the run has published the item, or found it published."""
-    found: set[str] = set()
-    cursor: str | None = None
-    while True:
-        page = instance.get_records_for_run(
-            run_id, cursor=cursor, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION, limit=1000
-        )
-        made = [record.asset_materialization for record in page.records]
-        found |= {
-            one.partition
-            for one in made
-            if one and one.partition and one.asset_key.to_user_string() in LAST_STAGES.values()
-        }
-        if not page.has_more:
-            return found
-        cursor = page.cursor
+    records = run_events(instance, run_id, dg.DagsterEventType.ASSET_MATERIALIZATION)
+    made = [record.asset_materialization for record in records]
+    return {
+        one.partition
+        for one in made
+        if one and one.partition and one.asset_key.to_user_string() in LAST_STAGES.values()
+    }
 
 
 def _options(
@@ -145,8 +138,8 @@ def _tell(context: dg.OpExecutionContext, outcome: Outcome) -> None:
             context.instance.add_dynamic_partitions(name, [outcome.key])
     for made in outcome.made:
         version = {
-            "dagster/data_version": made.message.fingerprint,
-            "dagster/data_version_is_user_provided": "true",
+            DATA_VERSION_TAG: made.message.fingerprint,
+            USER_VERSION_TAG: "true",
         }
         context.log_event(
             dg.AssetMaterialization(

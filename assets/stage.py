@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 import dagster as dg
 from pydantic import ValidationError
 
+from geo_platform.dagster_internals import add_tags, as_failure, record_checkpoints_as_events
 from geo_platform.errors import ParameterInvalid, PlatformError, UnexpectedFault
 from geo_platform.runs import FORM_OF_CLIENT_IDS, WORKER_TAG, client_ids_of, worker_here
 from geo_platform.settings import load_settings
@@ -29,6 +30,8 @@ STORE_RETRIES = dg.RetryPolicy(
 OWNERS = ["team:geodata"]
 
 _log = logging.getLogger("geo_platform.stage")
+
+record_checkpoints_as_events()
 
 # Runs of this process that have `WORKER_TAG`: what a step sees of its run's tags is as old as the
 # run.
@@ -120,7 +123,7 @@ def attempted(
                 str(error),
                 level=logging.WARNING,
                 duration_ms=_ms_since(started),
-                error_code=error.code,
+                error=error.as_record(),
             )
             raise
         except Exception as fault:
@@ -131,8 +134,8 @@ def attempted(
                 str(unexpected),
                 level=logging.ERROR,
                 duration_ms=took,
-                error_code=unexpected.code,
-                traceback=fault,
+                error=unexpected.as_record(),
+                exception=fault,
             )
             raise unexpected from fault
         took = _ms_since(started)
@@ -142,7 +145,7 @@ def attempted(
 def _note_worker(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
     """Where a launched run is at work, for whoever has to tell whether its process lives; a command's own tags say it already."""
     if run.remote_job_origin is not None and run.run_id not in _NOTED:
-        instance.add_run_tags(run.run_id, {WORKER_TAG: worker_here(run.run_id)})
+        add_tags(instance, run.run_id, {WORKER_TAG: worker_here(run.run_id)})
         _NOTED.add(run.run_id)
 
 
@@ -176,16 +179,3 @@ def _losses_said() -> Iterator[None]:
 
 def _ms_since(started: float) -> float:
     return (time.perf_counter() - started) * 1000
-
-
-def as_failure(error: PlatformError) -> dg.Failure:
-    """The error with its code, remedy and both flags as metadata, retried only where that can help."""
-    metadata: dict[str, Any] = {
-        **error.as_record(),
-        **{f"detail_{key}": str(value) for key, value in error.details.items()},
-    }
-    return dg.Failure(
-        description=f"{error.code}: {error.message}",
-        metadata=metadata,
-        allow_retries=error.retryable,
-    )

@@ -181,7 +181,7 @@ def _execute(job: str, options: Mapping[str, Mapping[str, Any]], partition: str 
     """One run, in this process. Raises SystemExit where it did not succeed."""
     from geo_platform.cli.application import INSTANCE_TEMPLATES
     from geo_platform.definitions import defs
-    from geo_platform.orchestrator.launch import open_instance
+    from geo_platform.orchestrator.instance import open_instance
     from geo_platform.orchestrator.launch import run as execute
     from geo_platform.runs import RunRequest
     from geo_platform.settings import load_settings

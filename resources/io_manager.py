@@ -1,16 +1,17 @@
-"""Messages between stages, as typed JSON objects that a person can read.
+"""The IO manager: messages between stages, stored as JSON objects. `contracts/stored.py` has the format."""
 
-What belongs here: where a message lies and which of several is meant. What stays out: its format (`contracts/stored.py`).
-"""
+import logging
 
 import dagster as dg
 
 from geo_platform.contracts.fault import ContractError
 from geo_platform.contracts.message import Message
 from geo_platform.contracts.stored import load_message
+from geo_platform.dagster_internals import as_failure, record_checkpoints_as_events
 from geo_platform.errors import MessageUnreadable, PlatformError, SourceNotFound
 from geo_platform.messages import message_type, put_message
 from geo_platform.ports import MESSAGES, ObjectStore, message_key
+from geo_platform.telemetry.checkpoints import Checkpoint, report
 
 
 class MessageIOManager(dg.IOManager):
@@ -18,6 +19,7 @@ class MessageIOManager(dg.IOManager):
 
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
+        record_checkpoints_as_events()
 
     def handle_output(self, context: dg.OutputContext, obj: Message) -> None:
         try:
@@ -29,7 +31,7 @@ class MessageIOManager(dg.IOManager):
                 run_id=context.run_id,
             )
         except PlatformError as error:
-            raise _as_failure(error) from error
+            raise _failed(error) from error
         context.add_output_metadata(
             {
                 "message": dg.MetadataValue.url(stored.reference.uri),
@@ -46,14 +48,15 @@ class MessageIOManager(dg.IOManager):
         try:
             return load_message(self._objects.read_bytes(MESSAGES, self._newest_key(own)), expected)
         except ContractError as fault:
-            raise _as_failure(
-                MessageUnreadable(f"The message of {_stage(context)} cannot be read: {fault}")
-            ) from fault
+            unreadable = MessageUnreadable(
+                f"The message of {_stage(context)} cannot be read: {fault}"
+            )
+            raise _failed(unreadable) from fault
         except PlatformError as error:
-            raise _as_failure(error) from error
+            raise _failed(error) from error
 
     def _newest_key(self, own: str) -> str:
-        """This run's own message where it has one; else, when a stage is run alone, the latest of the partition."""
+        """Return this run's message, or, if a stage is run alone, the newest of the partition."""
         folder = own.rpartition("/")[0] + "/"
         found = {
             stored.reference.key: stored.last_modified_utc
@@ -61,24 +64,22 @@ class MessageIOManager(dg.IOManager):
         }
         if own in found:
             return own
-        # Partitions may hold slashes: `a` must not pick up the messages of `a/b`.
+        # Partitions may contain slashes: `a` must not get the messages of `a/b`.
         direct = {
             key: written for key, written in found.items() if "/" not in key.removeprefix(folder)
         }
         if not direct:
             raise SourceNotFound(
-                f"no message is stored in {folder!r}",
+                f"No message is stored in {folder!r}.",
                 remedy="Materialize the stage before this one first.",
             )
         return max(direct, key=lambda key: direct[key])
 
 
-def _as_failure(error: PlatformError) -> dg.Failure:
-    return dg.Failure(
-        description=f"{error.code}: {error.message}",
-        metadata=error.as_record(),
-        allow_retries=error.retryable,
-    )
+def _failed(error: PlatformError) -> dg.Failure:
+    """Report that the step's attempt failed, outside of its stage, and return the failure to raise."""
+    report(Checkpoint.STAGE_FAILED, str(error), level=logging.WARNING, error=error.as_record())
+    return as_failure(error)
 
 
 def _stage(context: dg.OutputContext | dg.InputContext) -> str:

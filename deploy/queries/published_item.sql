@@ -1,14 +1,15 @@
 -- Which runs published an item, found it unchanged, or took it away, newest first. ITEM is COLLECTION/ID.
 -- psql "$GEO_PLATFORM_DAGSTER_POSTGRES_URL" -v item=rasters/scene -f deploy/queries/published_item.sql
-SELECT event_logs."timestamp" AS at_utc,
-       event_logs.run_id,
-       runs.pipeline_name AS job,
-       runs.partition,
-       runs.status,
-       substring(event::json ->> 'user_message' FROM '^[A-Z_]+') AS checkpoint
-FROM event_logs
+WITH reported AS (
+    SELECT id, run_id, "timestamp" AS at_utc,
+           jsonb_path_query_first(event::jsonb, '$.dagster_event.event_specific_data.metadata_entries[*] ? (@.label == "checkpoint").entry_data.text') #>> '{}' AS checkpoint,
+           jsonb_path_query_first(event::jsonb, '$.dagster_event.event_specific_data.metadata_entries[*] ? (@.label == "details").entry_data.data') AS details
+    FROM event_logs
+    WHERE dagster_event_type = 'ENGINE_EVENT'
+)
+SELECT reported.at_utc, reported.run_id, runs.pipeline_name AS job, runs.partition, runs.status, reported.checkpoint
+FROM reported
 JOIN runs USING (run_id)
-WHERE dagster_event_type IS NULL
-  AND event::json ->> 'user_message' IN (
-      'SWAP_COMMITTED ' || :'item', 'ITEM_PUBLISHED ' || :'item', 'ITEM_UNCHANGED ' || :'item', 'ITEM_UNPUBLISHED ' || :'item')
-ORDER BY event_logs.id DESC;
+WHERE checkpoint IN ('SWAP_COMMITTED', 'ITEM_PUBLISHED', 'ITEM_UNCHANGED', 'ITEM_UNPUBLISHED')
+  AND concat_ws('/', details ->> 'collection', details ->> 'item_id') = :'item'
+ORDER BY reported.id DESC;

@@ -1,14 +1,15 @@
 -- How long each stage takes, slowest first, and which run took longest. An attempt is a STAGE_START and the STAGE_DONE after it.
 -- psql "$GEO_PLATFORM_DAGSTER_POSTGRES_URL" -v days=7 -f deploy/queries/slowest_stages.sql
 WITH checkpoints AS (
-    SELECT id, run_id, step_key AS stage, "timestamp" AS at_utc, substring(event::json ->> 'user_message' FROM '^[A-Z_]+') AS checkpoint
+    SELECT id, run_id, step_key AS stage, "timestamp" AS at_utc,
+           jsonb_path_query_first(event::jsonb, '$.dagster_event.event_specific_data.metadata_entries[*] ? (@.label == "checkpoint").entry_data.text') #>> '{}' AS checkpoint
     FROM event_logs
-    WHERE dagster_event_type IS NULL
+    WHERE dagster_event_type = 'ENGINE_EVENT'
       AND "timestamp" > (now() AT TIME ZONE 'UTC') - :'days'::numeric * interval '1 day'
-      AND event::json ->> 'user_message' ~ '^STAGE_(START|DONE|FAILED) '
 ), attempts AS (
     SELECT run_id, stage, checkpoint, extract(epoch FROM at_utc - lag(at_utc) OVER attempt) AS seconds, lag(checkpoint) OVER attempt AS before
     FROM checkpoints
+    WHERE checkpoint IN ('STAGE_START', 'STAGE_DONE', 'STAGE_FAILED')
     WINDOW attempt AS (PARTITION BY run_id, stage ORDER BY id)
 )
 SELECT stage,

@@ -1,15 +1,16 @@
--- What was said of runs that something is wrong with: runs that are stuck, stores that disagree, spans that cannot be delivered.
+-- What was reported on runs that something is wrong with: runs that are stuck, stores that disagree, spans that cannot be delivered.
 -- psql "$GEO_PLATFORM_DAGSTER_POSTGRES_URL" -v days=7 -f deploy/queries/trouble.sql
-WITH said AS (
-    SELECT event_logs.id, event_logs.run_id, event_logs."timestamp" AS at_utc,
-           coalesce(nullif(event::json ->> 'user_message', ''), event::json -> 'dagster_event' ->> 'message', '') AS words
+WITH reported AS (
+    SELECT id, run_id, "timestamp" AS at_utc,
+           jsonb_path_query_first(event::jsonb, '$.dagster_event.event_specific_data.metadata_entries[*] ? (@.label == "checkpoint").entry_data.text') #>> '{}' AS checkpoint,
+           jsonb_path_query_first(event::jsonb, '$.dagster_event.event_specific_data.metadata_entries[*] ? (@.label == "details").entry_data.data') AS details,
+           coalesce(nullif(event::json ->> 'user_message', ''), event::json -> 'dagster_event' ->> 'message', '') AS said
     FROM event_logs
-    WHERE (dagster_event_type IS NULL OR dagster_event_type = 'ENGINE_EVENT')
+    WHERE dagster_event_type = 'ENGINE_EVENT'
       AND "timestamp" > (now() AT TIME ZONE 'UTC') - :'days'::numeric * interval '1 day'
 )
-SELECT at_utc, said.run_id, runs.pipeline_name AS job, runs.status,
-       substring(words FROM '^[A-Z_]+') AS checkpoint, regexp_replace(words, '^[A-Z_]+ ', '') AS said
-FROM said
+SELECT reported.at_utc, reported.run_id, runs.pipeline_name AS job, runs.status, reported.checkpoint, reported.details, reported.said
+FROM reported
 JOIN runs USING (run_id)
-WHERE words ~ '^(RUN_STUCK|STATE_MISMATCH|TELEMETRY_LOST) '
-ORDER BY said.id DESC;
+WHERE checkpoint IN ('RUN_STUCK', 'STATE_MISMATCH', 'TELEMETRY_LOST')
+ORDER BY reported.id DESC;

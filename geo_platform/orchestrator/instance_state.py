@@ -1,10 +1,11 @@
-"""What Dagster says of runs, pools, sensors, its daemon and partitions, for whoever compares stores; and the few things done about it.
+"""Read what Dagster knows of runs, pools, sensors, its daemon and partitions as plain facts, and act on them.
 
-What belongs here: Dagster's public API into plain facts, without definitions. What stays out: judging them (`geo_platform/doctor`).
+`geo_platform/doctor` judges the facts. No definitions are loaded.
 
-Whether a run's process lives can be known of runs that a command executed on this host (their tags name the process), of runs
-whose launcher can be asked (a container for each), and of runs that a code location on this host started (its socket is here,
-or the run noted this host, and an event of the run names the process). Of others it cannot, and run monitoring is who watches them.
+Whether a run's process is alive is known of: runs that a command executed on this host (a tag names the
+process), runs whose launcher can be asked (a container each), and runs that a code location of this host
+started (its socket is here, or the run noted this host, and an event names the process). Run monitoring
+watches the others.
 """
 
 import json
@@ -18,32 +19,44 @@ from typing import Any
 
 import dagster as dg
 
+from geo_platform.dagster_internals import (
+    CODE_SERVER_TAG,
+    QUEUE_DAEMON,
+    count_runs,
+    engine_value,
+    fail_run,
+    free_pool_slots,
+    has_worker_health,
+    heartbeat_s,
+    instigators,
+    pools,
+    run_events,
+    worker_health,
+)
 from geo_platform.doctor.facts import PartitionFact, QueueFact, RunFact, SlotFact, TickFact
-from geo_platform.orchestrator.launch import (
+from geo_platform.orchestrator.instance import (
     HOST_TAG,
     KILLED,
     PROCESS_TAG,
     open_instance,
     runs_in_its_tagged_process,
+    storage_errors,
 )
-from geo_platform.orchestrator.run_ends import AT_WORK, any_under_way, aware, has_ended_for_good
+from geo_platform.orchestrator.run_ends import ACTIVE, any_under_way, aware, has_ended_for_good
 from geo_platform.orchestrator.shared_runs import files_of, newest_shared, published_item
 from geo_platform.orchestrator.state_check import check_ended
-from geo_platform.orchestrator.storage_errors import storage_errors
 from geo_platform.runs import PARTITION_TAG, WORKER_TAG, worker_here
 from geo_platform.settings import Settings
 from geo_platform.storage.local.process import is_alive, is_alive_since
 
 _STATUS = dg.DagsterRunStatus
 _log = logging.getLogger("geo_platform.state")
-_CODE_SERVER_TAG = ".dagster/grpc_info"
-_QUEUE_DAEMON = "QUEUED_RUN_COORDINATOR"
 _PAGE = 500
 _RUNS_OF_A_PARTITION = 50
-# Job and op that take an item away.
+# Job and op that unpublish an item.
 _UNPUBLISH = ("unpublish_item", "unpublish")
 
-# Partitions' definition -> its job, and the stage with which a result is there.
+# Partitions definition -> its job, and the stage that publishes its result.
 STAGES = {
     "raster_objects": ("process_raster", dg.AssetKey("raster_item")),
     "vector_objects": ("ingest_vector", dg.AssetKey("vector_item")),
@@ -51,17 +64,15 @@ STAGES = {
 
 
 @contextmanager
-def opened(settings: Settings, template: Path) -> Iterator["InstanceState"]:
-    """The Dagster of this home, looked at: no run is marked by opening it. Raises StoreDenied, StoreUnavailable, DatabaseUnavailable."""
+def opened(settings: Settings, template: Path) -> Iterator["DagsterState"]:
+    """Open this home's Dagster without changing any run. Raises StoreDenied, StoreUnavailable, DatabaseUnavailable."""
     with storage_errors(settings):
         instance = open_instance(settings, template, ends_killed_runs=False)
-    try:
-        yield InstanceState(instance, settings)
-    finally:
-        instance.dispose()
+    with instance:
+        yield DagsterState(instance, settings)
 
 
-class InstanceState:
+class DagsterState:
     """Implements `doctor.facts.Orchestrator` on one Dagster instance."""
 
     def __init__(self, instance: dg.DagsterInstance, settings: Settings) -> None:
@@ -70,7 +81,7 @@ class InstanceState:
         self._shared: Mapping[str, dg.RunRecord] | None = None
 
     def unfinished_runs(self) -> Iterator[RunFact]:
-        for record in self._records(dg.RunsFilter(statuses=AT_WORK)):
+        for record in self._records(dg.RunsFilter(statuses=ACTIVE)):
             run = record.dagster_run
             place, lives = self._process_of(run)
             since = (
@@ -93,13 +104,9 @@ class InstanceState:
             return any_under_way(self._instance)
 
     def slots(self) -> Iterator[SlotFact]:
-        """Of pools that count steps. Pools that count runs (`granularity: run`) hold nothing when a run ends."""
+        """Yield slots of pools that count steps; pools that count runs hold nothing after a run has ended."""
         with storage_errors(self._settings):
-            storage = self._instance.event_log_storage
-            if not storage.supports_global_concurrency_limits:
-                return
-            for pool in sorted(storage.get_concurrency_keys()):
-                info = storage.get_concurrency_info(pool)
+            for pool, info in sorted(pools(self._instance).items()):
                 for run_id in sorted(
                     {
                         *(slot.run_id for slot in info.claimed_slots),
@@ -116,7 +123,7 @@ class InstanceState:
 
     def ticks(self) -> Iterator[TickFact]:
         with storage_errors(self._settings):
-            states = self._instance.all_instigator_state()
+            states = instigators(self._instance)
         for state in states:
             data = state.instigator_data
             if not state.is_running or data is None:
@@ -139,13 +146,10 @@ class InstanceState:
             oldest = self._instance.get_run_records(queued, limit=1, ascending=True)
             if not oldest:
                 return None
-            heartbeat = self._instance.get_daemon_heartbeats().get(_QUEUE_DAEMON)
-            sign = (
-                datetime.fromtimestamp(heartbeat.timestamp, UTC) if heartbeat is not None else None
-            )
-            return QueueFact(
-                self._instance.get_runs_count(queued), aware(oldest[0].create_timestamp), sign
-            )
+            seen_s = heartbeat_s(self._instance, QUEUE_DAEMON)
+            seen = datetime.fromtimestamp(seen_s, UTC) if seen_s is not None else None
+            waiting = count_runs(self._instance, queued)
+            return QueueFact(waiting, aware(oldest[0].create_timestamp), seen)
 
     def partitions(self) -> Iterator[tuple[str, str]]:
         for definition in STAGES:
@@ -159,12 +163,12 @@ class InstanceState:
         if record is None:
             return PartitionFact(definition, key, None, None, None)
         run = record.dagster_run
-        if files_of(run):  # a run that refused other files has published this one
+        if files_of(run):  # a shared run that failed may have published this file
             with storage_errors(self._settings):
                 published = published_item(self._instance, run.run_id, key)
             status = _STATUS.SUCCESS if published else run.status
             return PartitionFact(
-                definition, key, run.run_id, status.value, published, _heard_of(record)
+                definition, key, run.run_id, status.value, published, _ended_at(record)
             )
         published = (
             self._published_by(run, STAGES[definition][1])
@@ -172,7 +176,7 @@ class InstanceState:
             else None
         )
         return PartitionFact(
-            definition, key, run.run_id, run.status.value, published, _heard_of(record)
+            definition, key, run.run_id, run.status.value, published, _ended_at(record)
         )
 
     def withdrawn_items(self) -> Mapping[tuple[str, str], datetime]:
@@ -182,16 +186,16 @@ class InstanceState:
             config: Mapping[str, Any] = record.dagster_run.run_config
             given = config.get("ops", {}).get(op, {}).get("config", {})
             found.setdefault(
-                (str(given.get("collection")), str(given.get("item_id"))), _heard_of(record)
+                (str(given.get("collection")), str(given.get("item_id"))), _ended_at(record)
             )
         return found
 
     def end_run(self, run_id: str) -> bool:
         with storage_errors(self._settings):
             run = self._instance.get_run_by_id(run_id)
-            if run is None or run.status not in AT_WORK or self._process_of(run)[1] is not False:
+            if run is None or run.status not in ACTIVE or self._process_of(run)[1] is not False:
                 return False
-            self._instance.report_run_failed(run, KILLED)
+            fail_run(self._instance, run, KILLED)
             check_ended(self._instance, run_id, self._settings)
             after = self._instance.get_run_by_id(run_id)
             return after is not None and after.is_finished
@@ -201,11 +205,11 @@ class InstanceState:
             run = self._instance.get_run_by_id(run_id)
             if run is not None and not run.is_finished:
                 return False
-            self._instance.event_log_storage.free_concurrency_slots_for_run(run_id)
+            free_pool_slots(self._instance, run_id)
             return True
 
     def remove_partition(self, definition: str, key: str) -> bool:
-        self._shared = None  # a run may have been asked for meanwhile
+        self._shared = None  # a run may have been requested meanwhile
         if self._latest_run(definition, key) is not None:
             return False
         with storage_errors(self._settings):
@@ -213,7 +217,7 @@ class InstanceState:
             return not self._instance.has_dynamic_partition(definition, key)
 
     def _records(self, wanted: dg.RunsFilter) -> Iterator[dg.RunRecord]:
-        """Newest first, a page at a time."""
+        """Yield runs, newest first, reading a page at a time."""
         cursor: str | None = None
         while True:
             with storage_errors(self._settings):
@@ -224,7 +228,7 @@ class InstanceState:
             cursor = page[-1].dagster_run.run_id
 
     def _latest_run(self, definition: str, key: str) -> dg.RunRecord | None:
-        """The newest run of this partition that goes up to its item; one of single stages promises no result."""
+        """Return the newest run of this partition up to its item; a run of single stages has no result."""
         job, item = STAGES[definition]
         with storage_errors(self._settings):
             records = self._instance.get_run_records(
@@ -239,78 +243,73 @@ class InstanceState:
         )
 
     def _newest_shared(self) -> Mapping[str, dg.RunRecord]:
-        """Read once for all partitions that are asked about."""
+        """Read once for all partitions."""
         if self._shared is None:
             self._shared = newest_shared(self._instance)
         return self._shared
 
     def _published_by(self, run: dg.DagsterRun, item: dg.AssetKey) -> tuple[str, str] | None:
         with storage_errors(self._settings):
-            made = self._instance.get_records_for_run(
-                run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
-            ).records
+            made = list(
+                run_events(self._instance, run.run_id, dg.DagsterEventType.ASSET_MATERIALIZATION)
+            )
         for record in made:
             materialization = record.asset_materialization
             if materialization is not None and materialization.asset_key == item:
-                says = {name: value.value for name, value in materialization.metadata.items()}
-                return str(says.get("collection")), str(says.get("item_id"))
+                found = {name: value.value for name, value in materialization.metadata.items()}
+                return str(found.get("collection")), str(found.get("item_id"))
         return None
 
     def _process_of(self, run: dg.DagsterRun) -> tuple[str, bool | None]:
-        """Where it is, and whether it lives: None where that cannot be known here."""
+        """Return where the run executes, and whether its process is alive: None if that cannot be known here."""
         if runs_in_its_tagged_process(run):
             process, host = run.tags[PROCESS_TAG], run.tags.get(HOST_TAG, "")
             return f"process {process.partition('.')[0]} on {host}", is_alive(
                 process
             ) if host == socket.gethostname() else None
-        launcher = self._instance.run_launcher
-        if launcher.supports_check_run_worker_health and run.status is _STATUS.STARTED:
-            return "a worker of its own", _worker_lives(launcher, run)
+        if run.status is _STATUS.STARTED and has_worker_health(self._instance):
+            return "a worker of its own", _is_worker_alive(self._instance, run)
         started = self._started_process(run)
         if started is None:
-            return "a process that nothing names", None
+            return "an unknown process", None
         pid, seen_s = started
         return f"process {pid}", is_alive_since(pid, seen_s) if _is_of_this_host(run) else None
 
     def _started_process(self, run: dg.DagsterRun) -> tuple[int, float] | None:
-        """Process id and time of the event by which the code location says that it started the run's process."""
+        """Return the process id that the code location reported when it started the run, and when."""
         with storage_errors(self._settings):
-            events = self._instance.get_records_for_run(
-                run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT, limit=50
-            ).records
-        for record in events:
-            event = record.event_log_entry.dagster_event
-            said = event.engine_event_data.metadata.get("pid") if event is not None else None
-            if said is not None and str(said.value).isdigit():
-                return int(str(said.value)), record.event_log_entry.timestamp
+            events = run_events(self._instance, run.run_id, dg.DagsterEventType.ENGINE_EVENT)
+            for record in events:
+                pid = engine_value(record.event_log_entry, "pid")
+                if pid is not None and pid.isdigit():
+                    return int(pid), record.event_log_entry.timestamp
         return None
 
 
-def _worker_lives(launcher: Any, run: dg.DagsterRun) -> bool | None:
+def _is_worker_alive(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool | None:
+    """Ask the launcher. Unknown is None, never False."""
     try:
-        health = launcher.check_run_worker_health(run).status.value
-    except Exception as error:  # noqa: BLE001  # each launcher has the errors of its own service
+        health = worker_health(instance, run)
+    except Exception as error:  # noqa: BLE001  # each launcher raises the errors of its own service
         _log.warning(
-            "The launcher could not say how the worker of run %s is: %s",
+            "The launcher could not check the worker of run %s: %s",
             run.run_id,
             type(error).__name__,
         )
-        return None  # said as not known, never as dead
+        return None
     return {"RUNNING": True, "SUCCESS": True, "NOT_FOUND": False, "FAILED": False}.get(health)
 
 
 def _is_of_this_host(run: dg.DagsterRun) -> bool:
-    """It noted this host when its first stage began; or the code location that started it listened on a socket whose file is
-    here, whose name is random.
-    """
+    """It noted this host when its first stage began, or the socket of the code location that started it is here."""
     if run.tags.get(WORKER_TAG) == worker_here(run.run_id):
         return True
-    said = run.tags.get(_CODE_SERVER_TAG)
-    listens = json.loads(said).get("socket") if said else None
-    return listens is not None and Path(listens).exists()
+    server = run.tags.get(CODE_SERVER_TAG)
+    socket_path = json.loads(server).get("socket") if server else None
+    return socket_path is not None and Path(socket_path).exists()
 
 
-def _heard_of(record: dg.RunRecord) -> datetime:
+def _ended_at(record: dg.RunRecord) -> datetime:
     return (
         datetime.fromtimestamp(record.end_time, UTC)
         if record.end_time

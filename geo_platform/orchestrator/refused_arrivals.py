@@ -1,12 +1,12 @@
-"""The sensor on refused arrivals: a run that a watch's sensor asked for ended with a refusal, and what it refused goes to quarantine.
+"""Move objects that runs of a watch refused to quarantine. The sensor `quarantine_refused` calls it.
 
-What belongs here: reading refusals off ended runs, each once. What stays out: which refusals count, and moving
-(`geo_platform/arrivals/quarantine.py`). A run that a person launched tells that person; nothing is moved then.
+Reads refusals off failed runs, each run once. `arrivals/quarantine.py` decides which refusals count and
+moves. What a run refused that a person launched stays where it is.
 
-Not one of Dagster's run status sensors: those go on to the next run where the function fails, and a store that did not answer
-would be the end of it. This one reads the same events, keeps runs whose objects could not be moved in its cursor, and looks at
-the last `OVERLAP` events again, since PostgreSQL may show an event a moment after one with a higher number. Where the daemon
-dies in a tick, the tick is done again, which changes nothing that is done.
+This is not one of Dagster's run status sensors: those skip a run if the function fails, so a store that
+is unavailable would lose the refusal. This one reads the same events, keeps runs whose objects could not
+be moved in its cursor, and reads the last `OVERLAP` events again, because PostgreSQL may show an event
+shortly after one with a higher number. A tick that died is repeated, which changes nothing done before.
 """
 
 import time
@@ -21,29 +21,28 @@ from pydantic import BaseModel, ConfigDict
 from geo_platform.arrivals.quarantine import QuarantineOutcome, Refusal, is_quarantined, quarantine
 from geo_platform.arrivals.receipts import read_receipts
 from geo_platform.contracts.fault import ContractError
+from geo_platform.dagster_internals import failure_metadata, log_entries
 from geo_platform.errors import PlatformError
-from geo_platform.orchestrator.run_reports import report_of_run, said_of, warn_of_run
+from geo_platform.orchestrator.run_reports import has_report, report_on_run, warn_on_run
 from geo_platform.ports import BRONZE, ObjectStore
 from geo_platform.runs import ARRIVAL_TAG, PARTITION_TAG, WATCH_TAG
 from geo_platform.telemetry.checkpoints import Checkpoint
 
-# Numbers of events, of all kinds and runs.
+# Event numbers, of all types and runs.
 OVERLAP = 500
 
-# Half of what Dagster gives a tick; what is left over is the next one's.
+# Half of the time Dagster gives a tick; the next tick does the rest.
 TICK_S = 30.0
 
-# Metadata of the failure of a run over several files: a table of key, code, message and remedy
-# (`assets/report.py`).
+# Metadata of a shared run's failure: a table of key, code, message and remedy (`assets/report.py`).
 NOT_PUBLISHED = "not_published"
 
 _PAGE = 200
-MOST_SAID = 5
+FAULTS_LOGGED = 5
 
 
 class FailuresCursor(BaseModel):
-    """How far failures were read. `seen`: runs of the last `OVERLAP` events -> number of their
-    event. `again`: those that are not done yet."""
+    """How far failures were read. `seen`: run -> event number, of the last `OVERLAP` events. `again`: runs to repeat."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -54,7 +53,7 @@ class FailuresCursor(BaseModel):
 
 @dataclass(frozen=True)
 class RefusedFile:
-    """One object of a run. `etag` is that at which the run was asked for."""
+    """One object of a run. `etag` is the one the run was requested for."""
 
     container: str
     key: str
@@ -64,8 +63,10 @@ class RefusedFile:
 
 @dataclass
 class QuarantineTick:
-    """What one evaluation did: sentences on what was moved and what was not, and on what failed. Run ids of what is to be done
-    again: `later`, for which there was no time, and `failed`."""
+    """What one evaluation did: sentences on objects moved and left, and on faults.
+
+    Ids of runs to repeat: `later`, for which there was no time, and `failed`.
+    """
 
     ends: float
     moved: list[str] = field(default_factory=list)
@@ -80,8 +81,11 @@ class QuarantineTick:
 
     @property
     def summary(self) -> str:
-        counts = f"{len(self.moved)} moved to quarantine, {len(self.left)} left, {len(self.later) + len(self.failed)} runs to be done again"
-        return " ".join([f"{counts}.", *self.faults[:MOST_SAID]])
+        counts = (
+            f"{len(self.moved)} moved to quarantine, {len(self.left)} left, "
+            f"{len(self.later) + len(self.failed)} runs to repeat"
+        )
+        return " ".join([f"{counts}.", *self.faults[:FAULTS_LOGGED]])
 
 
 def move_refused(
@@ -91,17 +95,17 @@ def move_refused(
     *,
     within_s: float = TICK_S,
 ) -> tuple[FailuresCursor, QuarantineTick]:
-    """Look at the runs that failed since the cursor, after those that are to be done again. A store's fault keeps its run for later."""
+    """Process the runs to repeat, then those that failed since the cursor. A store's fault keeps its run for later."""
     tick = QuarantineTick(time.monotonic() + within_s)
     for run_id in cursor.again:
-        _look_at(instance, objects, run_id, tick)
+        _process(instance, objects, run_id, tick)
     after, seen, position = cursor.after, dict(cursor.seen), max(cursor.after - OVERLAP, -1)
     while not tick.is_over:
         records = _failures_after(instance, position)
         for record in records:
             run_id = record.event_log_entry.run_id
             if run_id not in seen:
-                _look_at(instance, objects, run_id, tick)
+                _process(instance, objects, run_id, tick)
             seen[run_id] = record.storage_id
             position = record.storage_id
             after = max(after, position)
@@ -118,7 +122,7 @@ def _failures_after(instance: dg.DagsterInstance, position: int) -> Sequence[dg.
     return instance.fetch_run_status_changes(wanted, limit=_PAGE, ascending=True).records
 
 
-def _look_at(
+def _process(
     instance: dg.DagsterInstance, objects: ObjectStore, run_id: str, tick: QuarantineTick
 ) -> None:
     run = instance.get_run_by_id(run_id)
@@ -137,97 +141,96 @@ def _look_at(
 def _move_refused_of(
     instance: dg.DagsterInstance, objects: ObjectStore, run: dg.DagsterRun, tick: QuarantineTick
 ) -> None:
-    """Each file by itself. Those that the run's events tell of were moved before."""
-    told: list[str] | None = None
+    """Each file by itself; those that the run's events report as quarantined were moved before."""
     for refused in refused_files(instance, objects, run):
-        if told is None:
-            told = said_of(instance, run.run_id)
-        if any(
-            text.startswith(
-                f"{Checkpoint.QUARANTINED} {refused.container}/{refused.key} was refused "
-            )
-            for text in told
-        ):
+        place = {"container": refused.container, "key": refused.key}
+        if has_report(instance, run.run_id, Checkpoint.QUARANTINED, place):
             continue
         if tick.is_over:
             tick.later.append(run.run_id)
             return
+        refusal = refused.refusal
         moved = quarantine(
             objects,
             refused.container,
             refused.key,
             refused.etag,
-            refused.refusal,
+            refusal,
             now_utc=datetime.now(UTC),
         )
         if moved.outcome is QuarantineOutcome.quarantined:
-            details = {
-                "error_code": refused.refusal.code,
-                "container": refused.container,
-                "key": refused.key,
-            }
-            report_of_run(instance, run, Checkpoint.QUARANTINED, moved.said, details=details)
+            report_on_run(
+                instance,
+                run,
+                Checkpoint.QUARANTINED,
+                moved.said,
+                details=place,
+                identified_by=["container", "key"],
+                error={
+                    "code": refusal.code,
+                    "message": refusal.message,
+                    "remedy": refusal.remedy,
+                },
+            )
             tick.moved.append(moved.said)
         else:
-            warn_of_run(instance, run.run_id, f"{moved.said}.", refused.refusal.code)
+            warn_on_run(instance, run.run_id, f"{moved.said}.", refusal.code)
             tick.left.append(moved.said)
 
 
 def refused_files(
     instance: dg.DagsterInstance, objects: ObjectStore, run: dg.DagsterRun
 ) -> Iterator[RefusedFile]:
-    """What this run refused for the object's own sake, at the etags at which it was asked for. Raises the store's faults."""
-    for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
-        failure = (
-            entry.dagster_event.step_failure_data.user_failure_data if entry.dagster_event else None
-        )
-        metadata: Mapping[str, dg.MetadataValue[Any]] = (
-            failure.metadata if failure is not None else {}
-        )
-        said = {name: value.value for name, value in metadata.items()}
+    """Yield the objects that the run refused for their content, at the requested etags. Raises the store's faults."""
+    for entry in log_entries(instance, run.run_id, dg.DagsterEventType.STEP_FAILURE):
+        metadata = failure_metadata(entry.dagster_event) if entry.dagster_event else {}
+        record = {name: value.value for name, value in metadata.items()}
         if NOT_PUBLISHED in metadata:
-            yield from _of_several(run, metadata[NOT_PUBLISHED])
-        elif is_quarantined(str(said.get("code"))) and PARTITION_TAG in run.tags:
-            yield from _of_one(objects, run, said)
+            yield from _of_shared_run(run, metadata[NOT_PUBLISHED])
+        elif is_quarantined(str(record.get("code"))) and PARTITION_TAG in run.tags:
+            yield from _of_single_run(objects, run, record)
 
 
-def _of_several(run: dg.DagsterRun, files: dg.MetadataValue[Any]) -> Iterator[RefusedFile]:
-    """At which etag each was asked for, the run's config says."""
+def _of_shared_run(run: dg.DagsterRun, files: dg.MetadataValue[Any]) -> Iterator[RefusedFile]:
+    """The run's config has the requested etags."""
     etags = {
         file["key"]: file.get("etag")
         for config in _configs(run)
         for file in config.get("files", ())
     }
-    for record in files.records if isinstance(files, dg.TableMetadataValue) else ():
-        said = {name: str(value) for name, value in record.data.items()}
-        if is_quarantined(said["code"]) and etags.get(said["key"]):
-            yield RefusedFile(_container(run), said["key"], etags[said["key"]], _refusal(run, said))
+    for row in files.records if isinstance(files, dg.TableMetadataValue) else ():
+        record = {name: str(value) for name, value in row.data.items()}
+        key, etag = record["key"], etags.get(record["key"])
+        if is_quarantined(record["code"]) and etag:
+            yield RefusedFile(_container(run), key, etag, _refusal(run, record))
 
 
-def _of_one(
-    objects: ObjectStore, run: dg.DagsterRun, said: Mapping[str, Any]
+def _of_single_run(
+    objects: ObjectStore, run: dg.DagsterRun, record: Mapping[str, Any]
 ) -> Iterator[RefusedFile]:
-    """At which etag, the receipt of its arrival says."""
+    """The receipt of the arrival has the requested etag."""
     arrival = run.tags.get(ARRIVAL_TAG, "")
     receipt = read_receipts(objects, [arrival]).get(arrival) if arrival else None
     if receipt is not None:
         yield RefusedFile(
-            _container(run), run.tags[PARTITION_TAG], receipt.asked.etag, _refusal(run, said)
+            _container(run), run.tags[PARTITION_TAG], receipt.asked.etag, _refusal(run, record)
         )
 
 
-def _refusal(run: dg.DagsterRun, said: Mapping[str, Any]) -> Refusal:
-    return Refusal(said["code"], said["message"], said["remedy"], run.run_id, run.tags[WATCH_TAG])
+def _refusal(run: dg.DagsterRun, record: Mapping[str, Any]) -> Refusal:
+    return Refusal(
+        record["code"], record["message"], record["remedy"], run.run_id, run.tags[WATCH_TAG]
+    )
 
 
 def _container(run: dg.DagsterRun) -> str:
-    """What the run was told to read from."""
+    """Return the container the run reads from."""
     return next(
         (config["container_name"] for config in _configs(run) if "container_name" in config), BRONZE
     )
 
 
 def _configs(run: dg.DagsterRun) -> list[Mapping[str, Any]]:
-    """Of each stage or op."""
+    """Return the config of each stage or op."""
     run_config: Mapping[str, Any] = run.run_config
     return [op.get("config") or {} for op in run_config.get("ops", {}).values()]

@@ -1,7 +1,6 @@
-"""Dagster's runs and their event log, read for `geo-platform trace`: no definitions are loaded, no run is touched.
+"""Read Dagster's runs and their event logs for `geo-platform trace`. Loads no definitions and changes no run.
 
-What belongs here: the calls to Dagster's public API, and what its entries mean in the platform's terms. What stays out: what
-other stores know of a run (`geo_platform/trace/`).
+`api/dagster/run_events.py` reads the same over GraphQL; `trace/run_log.py` has the rules that both share.
 """
 
 import logging
@@ -13,18 +12,24 @@ from typing import Any
 
 import dagster as dg
 
-from geo_platform.errors import UnexpectedFault
-from geo_platform.orchestrator.launch import open_instance
+from geo_platform.dagster_internals import (
+    checkpoint_of,
+    engine_error,
+    failure_metadata,
+    failure_text,
+    log_entries,
+    run_ids,
+)
+from geo_platform.orchestrator.instance import open_instance, storage_errors
 from geo_platform.orchestrator.shared_runs import shared_runs_of
-from geo_platform.orchestrator.storage_errors import storage_errors
 from geo_platform.runs import PARTITION_TAG
 from geo_platform.settings import Profile, Settings
 from geo_platform.telemetry.checkpoints import Checkpoint
-from geo_platform.trace.run_log import checkpoint_event, error_in, in_attempts
+from geo_platform.trace.run_log import checkpoint_event, in_attempts, step_error_record
 from geo_platform.trace.sources import RunFacts
 from geo_platform.trace.timeline import Event, Kind, Store
 
-_AT_ONCE = 500
+_PAGE = 500
 _STARTS = (dg.DagsterEventType.STEP_START, dg.DagsterEventType.STEP_RESTARTED)
 _TRANSITIONS = {
     dg.DagsterEventType.RUN_ENQUEUED: Kind.RUN_QUEUED,
@@ -38,7 +43,7 @@ _TRANSITIONS = {
 
 
 class NoHistory:
-    """Implements RunHistory for a home in which no job was ever run."""
+    """Implements RunHistory for a home in which no job has ever run."""
 
     def run(self, run_id: str) -> RunFacts | None:
         return None
@@ -66,14 +71,10 @@ class DagsterHistory:
         return None if record is None else _facts(record)
 
     def beginning_with(self, prefix: str) -> tuple[str, ...]:
-        """Dagster has no filter for that, so that every id is read, some hundred at a time."""
-        found: list[str] = []
-        cursor: str | None = None
+        """Read every id: Dagster has no filter for a prefix."""
         with storage_errors(self._settings):
-            while page := self._instance.get_run_ids(cursor=cursor, limit=_AT_ONCE):
-                found.extend(run_id for run_id in page if run_id.startswith(prefix))
-                cursor = page[-1]
-        return tuple(sorted(found))
+            ids = run_ids(self._instance, page=_PAGE)
+            return tuple(sorted(run_id for run_id in ids if run_id.startswith(prefix)))
 
     def tagged(self, name: str, value: str) -> tuple[RunFacts, ...]:
         with storage_errors(self._settings):
@@ -86,16 +87,15 @@ class DagsterHistory:
 
     def events(self, run_id: str) -> tuple[Event, ...]:
         with storage_errors(self._settings):
-            if (
-                self._instance.get_run_record_by_id(run_id) is None
-            ):  # SQLite would make a file for it
+            # Reading the log of an unknown run makes SQLite create a file.
+            if self._instance.get_run_record_by_id(run_id) is None:
                 return ()
-            return events_of(self._instance.all_logs(run_id))
+            return events_of(log_entries(self._instance, run_id))
 
 
 @contextmanager
 def opened(settings: Settings, template: Path) -> Iterator[NoHistory | DagsterHistory]:
-    """The history of this home. Raises StoreUnavailable, StoreDenied, DatabaseUnavailable."""
+    """Open the history of this home. Raises StoreUnavailable, StoreDenied, DatabaseUnavailable."""
     if (
         settings.profile is Profile.embedded
         and not (settings.dagster_home_dir / "dagster.yaml").exists()
@@ -104,10 +104,8 @@ def opened(settings: Settings, template: Path) -> Iterator[NoHistory | DagsterHi
         return
     with storage_errors(settings):
         instance = open_instance(settings, template, ends_killed_runs=False)
-    try:
+    with instance:
         yield DagsterHistory(instance, settings)
-    finally:
-        instance.dispose()
 
 
 def _facts(record: dg.RunRecord) -> RunFacts:
@@ -132,14 +130,14 @@ def _moment(seconds: float | None) -> datetime | None:
 
 
 def events_of(entries: Sequence[dg.EventLogEntry]) -> tuple[Event, ...]:
-    """What the entries say of the run, in their order; what they say of Dagster's own work is left out."""
+    """Return the run's events in the order of its log, without those of Dagster's own work."""
     checks = {
         entry.step_key
         for entry in entries
         if _type(entry) is dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED
     }
 
-    def told() -> Iterator[tuple[str, bool, Event | None]]:
+    def entry_events() -> Iterator[tuple[str, bool, Event | None]]:
         for entry in entries:
             kind, step = _type(entry), entry.step_key or ""
             yield (
@@ -148,7 +146,7 @@ def events_of(entries: Sequence[dg.EventLogEntry]) -> tuple[Event, ...]:
                 _logged(entry) if kind is None else _happened(entry, is_check=step in checks),
             )
 
-    return tuple(event for _, event in in_attempts(told()))
+    return tuple(event for _, event in in_attempts(entry_events()))
 
 
 def _type(entry: dg.EventLogEntry) -> dg.DagsterEventType | None:
@@ -156,30 +154,23 @@ def _type(entry: dg.EventLogEntry) -> dg.DagsterEventType | None:
 
 
 def _logged(entry: dg.EventLogEntry) -> Event | None:
-    """A checkpoint, or a warning; whatever else the log says stays there."""
+    """Return a warning or an error; other log lines are not part of the timeline."""
     is_warning = int(entry.level) >= logging.WARNING
-    return _checkpoint(entry, entry.user_message) or (
-        _event(entry, Kind.LOGGED, entry.user_message) if is_warning else None
-    )
-
-
-def _checkpoint(entry: dg.EventLogEntry, text: str) -> Event | None:
-    return checkpoint_event(
-        datetime.fromtimestamp(entry.timestamp, UTC), entry.step_key or None, text
-    )
+    return _event(entry, Kind.LOGGED, entry.user_message) if is_warning else None
 
 
 def _engine_event(entry: dg.EventLogEntry, event: dg.DagsterEvent) -> Event | None:
-    """A checkpoint, or a fault of Dagster's own, such as a launch that failed."""
-    fault = event.engine_event_data.error
-    said = _checkpoint(entry, event.message or "")
-    if said is not None or fault is None:
-        return said
-    return _event(entry, Kind.LOGGED, f"{event.message}: {fault.message.strip()}")
+    """Return a checkpoint, or a fault of Dagster's own, such as a failed launch."""
+    fields = checkpoint_of(entry)
+    if fields is not None:
+        moment = datetime.fromtimestamp(entry.timestamp, UTC)
+        return checkpoint_event(moment, entry.step_key or None, event.message or "", fields)
+    error = engine_error(entry)
+    return None if error is None else _event(entry, Kind.LOGGED, f"{event.message}: {error}")
 
 
 def _happened(entry: dg.EventLogEntry, *, is_check: bool) -> Event | None:
-    """What Dagster itself says: how the run stands, how its steps do, what checks found."""
+    """Return Dagster's own event: the run's status, its steps, its checks."""
     event = entry.dagster_event
     if event is None:
         return None
@@ -206,10 +197,10 @@ def _happened(entry: dg.EventLogEntry, *, is_check: bool) -> Event | None:
 
 
 def _step_event(entry: dg.EventLogEntry, event: dg.DagsterEvent, *, is_check: bool) -> Event | None:
-    """A check's step is told by what it found, and by a failure of its own."""
+    """A check's step appears as its result, or as its failure."""
     kind, step = event.event_type, entry.step_key or ""
     if kind is dg.DagsterEventType.STEP_FAILURE:
-        error = _error_record(event.step_failure_data)
+        error = step_error(event)
         return _event(
             entry,
             Checkpoint.STAGE_FAILED,
@@ -232,15 +223,12 @@ def _step_event(entry: dg.EventLogEntry, event: dg.DagsterEvent, *, is_check: bo
 
 
 def _retried(entry: dg.EventLogEntry, event: dg.DagsterEvent) -> Event:
-    retry = event.step_retry_data
-    wait_s = retry.seconds_to_wait or 0.0
-    cause = retry.error.cause if retry.error is not None else None
-    error = error_in(cause.message.partition(": ")[2].strip()) if cause is not None else None
+    """`in_attempts` adds the error: Dagster's event has it only as text."""
+    wait_s = event.step_retry_data.seconds_to_wait or 0.0
     return _event(
         entry,
         Kind.STAGE_RETRIED,
-        f"tried again in {wait_s:.1f} s",
-        error=error,
+        f"retried in {wait_s:.1f} s",
         details={"seconds_to_wait": wait_s},
     )
 
@@ -267,14 +255,7 @@ def _event(
     )
 
 
-def _error_record(failure: Any) -> Mapping[str, Any]:
-    """The stage's own error where it raised one of ours; anything else is a fault of the platform."""
-    ours = failure.user_failure_data
-    if ours is None or "code" not in ours.metadata:
-        return UnexpectedFault(
-            failure.error.message.strip() if failure.error else "The stage failed without a word."
-        ).as_record()
-    return {
-        name: ours.metadata[name].value
-        for name in ("code", "message", "remedy", "retryable", "user_fixable")
-    }
+def step_error(event: dg.DagsterEvent) -> Mapping[str, Any]:
+    """Return the error record of a failed step."""
+    metadata = {name: value.value for name, value in failure_metadata(event).items()}
+    return step_error_record(metadata, failure_text(event))

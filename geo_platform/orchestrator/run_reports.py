@@ -1,67 +1,80 @@
-"""Saying something of a run from outside of it: in its own events, where the UI shows it, and on the log with its id.
-
-What belongs here: the two ways out, and that a thing is said once. What stays out: what is said, and when.
-"""
+"""Report on a run from outside its process: as an event of the run, which the UI shows, and as a log line."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
 
+from geo_platform.dagster_internals import checkpoint_of, log_entries, log_handlers, report_event
 from geo_platform.runs import PARTITION_TAG
-from geo_platform.telemetry.checkpoints import Checkpoint, Detail, report
+from geo_platform.telemetry.checkpoints import Checkpoint, CheckpointFields, Detail, report
 from geo_platform.telemetry.context import telemetry_context
 
 _log = logging.getLogger("geo_platform.state")
 
 
-def report_of_run(
+def report_on_run(
     instance: dg.DagsterInstance,
     run: dg.DagsterRun,
     checkpoint: Checkpoint,
-    said: str,
+    sentence: str,
     *,
-    details: Mapping[str, Detail] | None = None,
+    details: Mapping[str, Detail],
+    identified_by: Sequence[str],
+    error: Mapping[str, Any] | None = None,
 ) -> bool:
-    """Say it as a warning, once: where the run's events have just this already, nothing is said and False handed back.
+    """Report a checkpoint as a warning, once; return False if the run has it already.
 
-    A checkpoint that a run says of itself is a log entry of its events; what is said of it from outside is an engine event,
-    whose message is the same text: the checkpoint's name, then the sentence.
+    It is the same checkpoint if the details that `identified_by` names are equal. No step of the run
+    reports it, so the event is one of the engine; its fields are the same as a stage's.
     """
-    text = f"{checkpoint} {said}"
-    if text in said_of(instance, run.run_id):
+    if has_report(
+        instance, run.run_id, checkpoint, {name: details[name] for name in identified_by}
+    ):
         return False
-    instance.report_engine_event(text, run)
-    context = {
-        "run_id": run.run_id,
-        "job": run.job_name,
-        "partition": run.tags.get(PARTITION_TAG, ""),
-    }
-    figures: dict[str, Any] = dict(details or {})
-    with _lines_of(instance), telemetry_context(**context):
-        report(checkpoint, said, level=logging.WARNING, **figures)
+    partition = run.tags.get(PARTITION_TAG, "")
+    fields = CheckpointFields(
+        checkpoint,
+        partition=partition,
+        error=error,
+        details={name: value for name, value in details.items() if value is not None},
+    )
+    report_event(instance, run, f"{checkpoint} {sentence}", fields.as_mapping())
+    context = {"run_id": run.run_id, "job": run.job_name, "partition": partition}
+    figures: dict[str, Any] = dict(details)
+    with _instance_handlers(instance), telemetry_context(**context):
+        report(checkpoint, sentence, level=logging.WARNING, error=error, **figures)
     return True
 
 
-def warn_of_run(instance: dg.DagsterInstance, run_id: str, said: str, error_code: str) -> None:
-    """A line of the log that is no checkpoint."""
-    with _lines_of(instance), telemetry_context(run_id=run_id):
-        _log.warning("%s", said, extra={"error_code": error_code})
+def has_report(
+    instance: dg.DagsterInstance,
+    run_id: str,
+    checkpoint: Checkpoint,
+    details: Mapping[str, Detail],
+) -> bool:
+    """Return whether this was reported on the run from outside, with these details."""
+    entries = log_entries(instance, run_id, dg.DagsterEventType.ENGINE_EVENT)
+    return any(
+        fields.checkpoint is checkpoint
+        and all(fields.details.get(name) == value for name, value in details.items())
+        for fields in filter(None, map(checkpoint_of, entries))
+    )
 
 
-def said_of(instance: dg.DagsterInstance, run_id: str) -> list[str]:
-    """The engine events of a run, oldest first, as they were said."""
-    entries = instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
-    return [entry.dagster_event.message or "" for entry in entries if entry.dagster_event]
+def warn_on_run(instance: dg.DagsterInstance, run_id: str, sentence: str, error_code: str) -> None:
+    """Log a warning with the run's id. It is no checkpoint and no event of the run."""
+    with _instance_handlers(instance), telemetry_context(run_id=run_id):
+        _log.warning("%s", sentence, extra={"error_code": error_code})
 
 
 @contextmanager
-def _lines_of(instance: dg.DagsterInstance) -> Iterator[None]:
-    """The instance's log of JSON lines: Dagster attaches it to the platform's loggers only while a run is executed."""
+def _instance_handlers(instance: dg.DagsterInstance) -> Iterator[None]:
+    """Attach the instance's log handlers: Dagster attaches them only while it executes a run."""
     logger = logging.getLogger("geo_platform")
-    handlers = list(instance.get_yaml_python_handlers())
+    handlers = log_handlers(instance)
     for handler in handlers:
         logger.addHandler(handler)
     try:

@@ -117,10 +117,10 @@ def existing_run_keys(instance: dg.DagsterInstance, run_keys: Iterable[str]) -> 
     """Those for which Dagster has a run."""
     wanted, found = sorted(set(run_keys)), set()
     for start in range(0, len(wanted), _AT_ONCE):
-        runs = instance.get_runs(
+        records = instance.get_run_records(
             dg.RunsFilter(tags={RUN_KEY_TAG: wanted[start : start + _AT_ONCE]})
         )
-        found |= {run.tags[RUN_KEY_TAG] for run in runs}
+        found |= {record.dagster_run.tags[RUN_KEY_TAG] for record in records}
     return found
 
 

@@ -1,18 +1,18 @@
-"""After a run ended, what is said of it is read back and compared; stores that disagree are an event of their own, STATE_MISMATCH.
+"""Compare the stores after a run has ended, and report each disagreement on the run as STATE_MISMATCH.
 
-What belongs here: the comparisons (plain facts in, sentences out), reading the facts, and the sensors that do it for launched
-runs. What stays out: mending, and what an ended run left staged (`left_staged.py`). Dagster's storage is the only state of a
-job; what the catalog holds is its result.
+Dagster's storage holds the only state of a run; the catalog holds its result. Compared are:
 
-    run storage's status        is what the last terminal event of its event log says
-    a run that SUCCEEDED        the item that it answered with is in the catalog, by the run that it named, or was replaced or
-                                unpublished since
-    a run that FAILED           is not whose item the catalog holds, unless its own events say that it had published by then
+    run storage's status    with the last terminal event of the run's event log
+    a run that SUCCEEDED    with the catalog: it holds the item that the run answered with, from the run that
+                            the answer names, or the item was replaced or unpublished since
+    a run that FAILED       with the catalog: the item is not this run's, unless its events say it published
+
+`geo_platform/doctor` repairs; `left_staged.py` drops what an ended run left staged.
 """
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -25,14 +25,15 @@ from geo_platform.contracts.message import Message
 from geo_platform.contracts.raster import CogStored
 from geo_platform.contracts.stored import load_message
 from geo_platform.contracts.vector import FeaturesLoaded
+from geo_platform.dagster_internals import checkpoint_of, log_entries
 from geo_platform.errors import PlatformError, SourceNotFound
 from geo_platform.options import ItemOptions
-from geo_platform.orchestrator.run_reports import report_of_run, warn_of_run
+from geo_platform.orchestrator.run_reports import report_on_run, warn_on_run
 from geo_platform.ports import ITEM_RUN_ID, MESSAGES, Catalog, ObjectStore, message_key
 from geo_platform.runs import PARTITION_TAG
 from geo_platform.settings import Settings
 from geo_platform.storage.stores import open_catalog, open_objects
-from geo_platform.telemetry.checkpoints import Checkpoint
+from geo_platform.telemetry.checkpoints import Checkpoint, Detail
 
 M = TypeVar("M", bound=Message)
 
@@ -42,143 +43,174 @@ TERMINAL_EVENTS = {
     dg.DagsterEventType.RUN_FAILURE: _STATUS.FAILURE,
     dg.DagsterEventType.RUN_CANCELED: _STATUS.CANCELED,
 }
-# Of each job that makes an item: the stage that publishes it.
+# Job -> the stage that publishes its item.
 _ITEM_STAGES = {"process_raster": "raster_item", "ingest_vector": "vector_item"}
 _PUBLISHED = (Checkpoint.SWAP_COMMITTED, Checkpoint.ITEM_PUBLISHED)
-# An event is stored a moment before the run's status: what disagrees is looked at once more.
+# Dagster stores an event a moment before the run's status, so a mismatch is checked once more.
 _SETTLES_S = 1.0
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """One run as Dagster has it: in its run storage (`status`), and in its event log (the rest).
+    """A run as Dagster has it: `status` from its run storage, the rest from its event log.
 
-    `place` is (collection, item id) where it ends in an item; `publisher` and `published_at`, the run that it answered was
-    the item's, and since when; `says_published`, whether its events say that it published.
+    `place` is (collection, item id) of its result, if it has one. `publisher` and `published_at` are
+    the run that the answer names and when it published. `has_published`: its events say it published.
     """
 
     run_id: str
     status: dg.DagsterRunStatus
-    last_word: dg.DagsterRunStatus | None
+    last_event: dg.DagsterRunStatus | None
     place: tuple[str, str] | None = None
     publisher: str | None = None
     published_at: datetime | None = None
-    says_published: bool = False
+    has_published: bool = False
 
 
 @dataclass(frozen=True)
 class ItemFacts:
-    """The item at that place as the catalog has it: whose it is, and whether one was published or taken away there after the run's."""
+    """The item as the catalog has it: its run, and whether it was published again or unpublished since."""
 
     publisher: str | None
     changed_since: bool = False
 
 
-def mismatches(run: FinishedRun, item: ItemFacts | None) -> tuple[str, ...]:
-    """A sentence with both values for each pair that disagrees. `item` is None where there is nothing to compare."""
+@dataclass(frozen=True)
+class Mismatch:
+    """Two values that should agree, as fields and as a sentence. `compared` names the pair."""
+
+    compared: str
+    expected: str | None
+    found: str | None
+    sentence: str
+
+    @property
+    def details(self) -> Mapping[str, Detail]:
+        return {"compared": self.compared, "expected": self.expected, "found": self.found}
+
+
+def mismatches(run: FinishedRun, item: ItemFacts | None) -> tuple[Mismatch, ...]:
+    """Return each pair that disagrees. `item` is None if there is nothing to compare."""
     found = []
-    if run.status != run.last_word:
+    if run.status != run.last_event:
         last = (
-            f"its last terminal event is {run.last_word.value}"
-            if run.last_word
+            f"its last terminal event is {run.last_event.value}"
+            if run.last_event
             else "its event log has no terminal event"
         )
-        found.append(f"Dagster's run storage says {run.status.value}, {last}.")
-    if item is not None and run.place is not None:
-        name, holds = (
-            "/".join(run.place),
-            f"the item of run {item.publisher}" if item.publisher else "no such item",
+        found.append(
+            Mismatch(
+                "status",
+                run.status.value,
+                run.last_event.value if run.last_event else None,
+                f"Dagster's run storage says {run.status.value}, {last}.",
+            )
         )
-        succeeded = (run.last_word or run.status) is _STATUS.SUCCESS
-        if (
-            succeeded
-            and run.publisher is not None
-            and run.publisher != item.publisher
-            and not item.changed_since
-        ):
-            found.append(
-                f"The run succeeded with {name} published by run {run.publisher}, the catalog holds {holds}."
-            )
-        elif not succeeded and run.run_id == item.publisher and not run.says_published:
-            found.append(
-                f"The run ended as {run.status.value} without saying that it published, the catalog holds {name} as its item."
-            )
+    if item is None or run.place is None:
+        return tuple(found)
+    name = "/".join(run.place)
+    holds = f"the item of run {item.publisher}" if item.publisher else "no such item"
+    has_succeeded = (run.last_event or run.status) is _STATUS.SUCCESS
+    if (
+        has_succeeded
+        and run.publisher is not None
+        and run.publisher != item.publisher
+        and not item.changed_since
+    ):
+        sentence = (
+            f"The run succeeded with {name} published by run {run.publisher}, "
+            f"the catalog holds {holds}."
+        )
+        found.append(Mismatch("item", run.publisher, item.publisher, sentence))
+    elif not has_succeeded and run.run_id == item.publisher and not run.has_published:
+        sentence = (
+            f"The run ended as {run.status.value} and no event says that it published, "
+            f"the catalog holds {name} as its item."
+        )
+        found.append(Mismatch("item", None, item.publisher, sentence))
     return tuple(found)
 
 
-def check_state(instance: dg.DagsterInstance, run_id: str, settings: Settings) -> tuple[str, ...]:
-    """Compare, say each mismatch on the run, and hand back what disagrees. Raises what the catalog and the object store raise."""
-    found = _compared(instance, run_id, settings)
+def check_state(
+    instance: dg.DagsterInstance, run_id: str, settings: Settings
+) -> tuple[Mismatch, ...]:
+    """Compare, report each mismatch on the run once, and return them. Raises what the catalog and the object store raise."""
+    found = _compare(instance, run_id, settings)
     if found:
         time.sleep(_SETTLES_S)
-        found = _compared(instance, run_id, settings)
+        found = _compare(instance, run_id, settings)
     run = instance.get_run_by_id(run_id)
     if run is not None:
-        for said in found:
-            report_of_run(instance, run, Checkpoint.STATE_MISMATCH, said)
+        for mismatch in found:
+            report_on_run(
+                instance,
+                run,
+                Checkpoint.STATE_MISMATCH,
+                mismatch.sentence,
+                details=mismatch.details,
+                identified_by=("compared", "expected", "found"),
+            )
     return found
 
 
-def check_ended(instance: dg.DagsterInstance, run_id: str, settings: Settings) -> tuple[str, ...]:
-    """As `check_state`, where the run is over and its answer stands: a store that does not answer is a line of the log."""
+def check_ended(
+    instance: dg.DagsterInstance, run_id: str, settings: Settings
+) -> tuple[Mismatch, ...]:
+    """Compare as `check_state`, but log a store that does not answer: the run's result is final."""
     try:
         return check_state(instance, run_id, settings)
     except PlatformError as error:
-        warn_of_run(
-            instance,
-            run_id,
-            f"What the catalog says of the run could not be read back: {error}",
-            error.code,
+        warn_on_run(
+            instance, run_id, f"The catalog could not be compared with the run: {error}", error.code
         )
         return ()
 
 
-def _compared(instance: dg.DagsterInstance, run_id: str, settings: Settings) -> tuple[str, ...]:
+def _compare(instance: dg.DagsterInstance, run_id: str, settings: Settings) -> tuple[Mismatch, ...]:
     run = instance.get_run_by_id(run_id)
     if run is None:
         return ()
-    facts = _run_facts(instance, run, settings)
+    ended = _ended_run(instance, run, settings)
     item = None
-    if facts.place is not None:
-        item = _item_facts(open_catalog(settings, run_id=run_id), facts)
-    return mismatches(facts, item)
+    if ended.place is not None:
+        item = _item_facts(open_catalog(settings, run_id=run_id), ended)
+    return mismatches(ended, item)
 
 
-def _run_facts(instance: dg.DagsterInstance, run: dg.DagsterRun, settings: Settings) -> FinishedRun:
-    """Of a run that succeeded two kinds of events are read, of one that did not, all."""
-    succeeded = run.status is _STATUS.SUCCESS
+def _ended_run(instance: dg.DagsterInstance, run: dg.DagsterRun, settings: Settings) -> FinishedRun:
+    """Of a run that succeeded, only two kinds of events are needed; of any other, all."""
+    has_succeeded = run.status is _STATUS.SUCCESS
     wanted = {*TERMINAL_EVENTS, dg.DagsterEventType.ASSET_MATERIALIZATION}
-    entries = list(
-        instance.all_logs(run.run_id, of_type=wanted)
-        if succeeded
-        else instance.all_logs(run.run_id)
-    )
-    words = [
+    entries = log_entries(instance, run.run_id, wanted if has_succeeded else None)
+    terminal = [
         TERMINAL_EVENTS[entry.dagster_event_type]
         for entry in entries
         if entry.dagster_event_type in TERMINAL_EVENTS
     ]
-    last = words[-1] if words else None
     answered = _answered(run.job_name, entries)
     place = (str(answered["collection"]), str(answered["item_id"])) if answered else None
-    if answered is None and not succeeded and _began_to_publish(run.job_name, entries):
+    if answered is None and not has_succeeded and _began_to_publish(run.job_name, entries):
         place = _place_meant(run, open_objects(settings))
-    says_published = any(entry.user_message.startswith(_PUBLISHED) for entry in entries)
     return FinishedRun(
         run.run_id,
         run.status,
-        last,
+        terminal[-1] if terminal else None,
         place,
         publisher=str(answered["published_by_run"]) if answered else None,
         published_at=datetime.fromisoformat(str(answered["published_at_utc"]))
         if answered
         else None,
-        says_published=says_published,
+        has_published=_has_published(entries),
     )
 
 
+def _has_published(entries: Sequence[dg.EventLogEntry]) -> bool:
+    checkpoints = filter(None, map(checkpoint_of, entries))
+    return any(fields.checkpoint in _PUBLISHED for fields in checkpoints)
+
+
 def _answered(job: str, entries: Iterable[dg.EventLogEntry]) -> Mapping[str, object] | None:
-    """What the run's last stage answered of its item: collection, item_id, published_by_run, published_at_utc."""
+    """Return what the last stage answered: collection, item_id, published_by_run, published_at_utc, …"""
     stage = _ITEM_STAGES.get(job)
     for entry in entries:
         made = entry.asset_materialization
@@ -196,7 +228,7 @@ def _began_to_publish(job: str, entries: Iterable[dg.EventLogEntry]) -> bool:
 
 
 def _place_meant(run: dg.DagsterRun, objects: ObjectStore) -> tuple[str, str] | None:
-    """Where the run would have published, as its own message and config say; None where it has no such message."""
+    """Return where the run would have published by its own message and config, or None without such a message."""
     stage = _ITEM_STAGES[run.job_name]
     options = ItemOptions.model_validate_json(json.dumps(_config_of(run, stage)))
     try:
@@ -205,7 +237,8 @@ def _place_meant(run: dg.DagsterRun, objects: ObjectStore) -> tuple[str, str] | 
         loaded = _message_of(run, "vector_features", FeaturesLoaded, objects)
         return item_place(loaded.source, options, dataset=dataset_of(loaded))
     except (SourceNotFound, ContractError):
-        return None  # one stage alone, on another run's message: whose item it is cannot be told from the run
+        # One stage alone, on another run's message: the run does not tell whose item it is.
+        return None
 
 
 def _message_of(run: dg.DagsterRun, stage: str, message: type[M], objects: ObjectStore) -> M:
@@ -222,7 +255,7 @@ def _config_of(run: dg.DagsterRun, stage: str) -> Mapping[str, Any]:
 
 
 def _item_facts(catalog: Catalog, run: FinishedRun) -> ItemFacts:
-    """What came after is asked for only where the item is another run's. A run that is forced replaces without keeping a version."""
+    """Later changes are looked up only if the item is another run's. A forced run replaces without keeping a version."""
     assert run.place is not None  # noqa: S101  # narrows the type
     item = catalog.item(*run.place)
     properties = item["properties"] if item is not None else {}

@@ -1,20 +1,20 @@
-"""Why a run that waits in the queue, or starts, does not get on: plain facts in, one sentence and one action out.
+"""Decide why a run stays queued or starting, and what to do about it. Pure; docs/checkpoints.md has the table.
 
-What belongs here: the rule, which docs/checkpoints.md has as a table. What stays out: reading the facts and acting (`stuck_runs.py`).
+`stuck_runs.py` reads the facts and acts.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-# A daemon gives a sign every half minute; without one for so long it is down.
+# A daemon reports every half minute; silent for this long, it is down.
 DAEMON_SILENT_S = 180.0
 
 HOLDERS_NAMED = 5
 
 
 class Cause(StrEnum):
-    """Why a run does not get on. The word follows RUN_STUCK in what is said."""
+    """Why a run does not start; the detail `cause` of RUN_STUCK."""
 
     NO_QUEUE_DAEMON = "NO_QUEUE_DAEMON"
     NO_FREE_SLOT = "NO_FREE_SLOT"
@@ -25,7 +25,7 @@ class Cause(StrEnum):
 
 
 class Action(StrEnum):
-    """What is done beside saying it. No run is ever killed."""
+    """What is done besides reporting it. No run is ever killed."""
 
     SAY = "SAY"
     FREE_SLOTS = "FREE_SLOTS"
@@ -34,7 +34,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class TagLimit:
-    """At most `limit` runs with the tag; of one `value`, or, where `per_value`, of each value that there is."""
+    """At most `limit` runs with the tag: with this `value`, or per value if `per_value`."""
 
     key: str
     value: str | None
@@ -44,9 +44,9 @@ class TagLimit:
 
 @dataclass(frozen=True)
 class Limits:
-    """What runs wait for. `runs` is None where any number may run; `pools` are limits of pools that count whole runs.
+    """What runs wait for. `runs` is None if unlimited; `pools` are the limits of pools that count whole runs.
 
-    `taken` are pools that count steps and have no slot left: the living runs whose steps hold them.
+    `taken`: pools that count steps and are full, with the running runs that hold their slots.
     """
 
     runs: int | None = None
@@ -56,8 +56,8 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class RunAtHand:
-    """A run that waits or that is at work. `for_s` is how long it waits; `launches` how often it was put into the queue."""
+class WaitingRun:
+    """A run that waits, or one that holds what others wait for. `launches`: how often it was queued."""
 
     run_id: str
     job: str
@@ -66,17 +66,17 @@ class RunAtHand:
     pools: frozenset[str] = frozenset()
     for_s: float = 0.0
     launches: int = 1
-    last_trouble: str | None = None
+    last_error: str | None = None
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a waiting run depends on. `daemon_silent_s` is None where the daemon of the queue never gave a sign.
+    """What a waiting run depends on. `daemon_silent_s` is None if the queue's daemon never reported.
 
-    `held_by_ended` are runs that ended and hold slots still, by pool; `start_timeout_s` is None where run monitoring is off.
+    `held_by_ended`: by pool, ended runs that still hold slots. `start_timeout_s` is None without run monitoring.
     """
 
-    at_work: tuple[RunAtHand, ...]
+    active: tuple[WaitingRun, ...]
     limits: Limits
     daemon_silent_s: float | None
     held_by_ended: Mapping[str, tuple[str, ...]]
@@ -85,65 +85,63 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class StuckDiagnosis:
-    """`said` is a sentence that stays true while the run waits for this: it names no time. `runs` are those that it is about."""
+    """`sentence` stays true while the run waits for this cause: it names no time. `runs` are those it names."""
 
     cause: Cause
-    said: str
+    sentence: str
     action: Action = Action.SAY
     runs: tuple[str, ...] = ()
 
 
-def diagnose(run: RunAtHand, around: Surroundings) -> StuckDiagnosis:
-    """Why this run, which has waited for too long, does not get on. The first cause that fits: each hides those after it."""
+def diagnose(run: WaitingRun, around: Surroundings) -> StuckDiagnosis:
+    """Return the first cause that fits a run that has waited too long: each cause hides those after it."""
     return _starting(run, around) if run.status != "QUEUED" else _queued(run, around)
 
 
-def _queued(run: RunAtHand, around: Surroundings) -> StuckDiagnosis:
+def _queued(run: WaitingRun, around: Surroundings) -> StuckDiagnosis:
     if around.daemon_silent_s is None or around.daemon_silent_s > DAEMON_SILENT_S:
-        since = "never gave a sign" if around.daemon_silent_s is None else "gives no sign any more"
+        state = "has never reported" if around.daemon_silent_s is None else "no longer reports"
         return StuckDiagnosis(
             Cause.NO_QUEUE_DAEMON,
-            f"The daemon that takes runs out of the queue {since}; start it again.",
+            f"The daemon that takes runs out of the queue {state}; restart it.",
         )
     for pool in sorted(run.pools & around.held_by_ended.keys()):
         ended = around.held_by_ended[pool]
-        said = (
-            f"Slots of the pool {pool} were held by {_named(ended)}, which ended; they are freed."
-        )
+        said = f"Slots of the pool {pool} were held by {_named(ended)}, which has ended; they are freed."
         return StuckDiagnosis(Cause.SLOT_OF_ENDED_RUN, said, Action.FREE_SLOTS, ended)
     for limit, holders in _exhausted(run, around):
         ids = tuple(holder.run_id for holder in holders)
         said = f"{limit} is held by {_named([f'{holder.run_id} ({holder.job})' for holder in holders])}; it starts when one of them ends."
         return StuckDiagnosis(Cause.NO_FREE_SLOT, said, runs=ids)
     if run.launches > 1:
-        trouble = f": {run.last_trouble}" if run.last_trouble else ""
+        error = f": {run.last_error}" if run.last_error else ""
         return StuckDiagnosis(
             Cause.CODE_LOCATION_UNREACHABLE,
-            f"The code location could not be reached, or did not load, and the run was put back into the queue{trouble}",
+            f"The code location was unreachable or did not load, and the run was queued again{error}",
         )
     return StuckDiagnosis(
         Cause.NO_CAUSE_FOUND,
-        "The daemon is at work and a slot is free; its log says what it waits for.",
+        "The daemon is running and a slot is free; see the daemon's log.",
     )
 
 
-def _starting(run: RunAtHand, around: Surroundings) -> StuckDiagnosis:
-    trouble = f" The last that was said of it: {run.last_trouble}" if run.last_trouble else ""
+def _starting(run: WaitingRun, around: Surroundings) -> StuckDiagnosis:
+    error = f" Last error: {run.last_error}" if run.last_error else ""
     if around.start_timeout_s is not None:
-        said = f"It was launched and no worker has begun; run monitoring fails it {around.start_timeout_s:.0f} s after its launch.{trouble}"
+        said = f"It was launched and no worker has started; run monitoring fails it {around.start_timeout_s:.0f} s after its launch.{error}"
         return StuckDiagnosis(Cause.NO_WORKER, said)
     return StuckDiagnosis(
         Cause.NO_WORKER,
-        f"It was launched, no worker has begun, and no run monitoring watches it.{trouble}",
+        f"It was launched, no worker has started, and run monitoring is off.{error}",
         Action.FAIL,
     )
 
 
-def _exhausted(run: RunAtHand, around: Surroundings) -> Iterable[tuple[str, Sequence[RunAtHand]]]:
-    """The limits that leave no slot for this run, each with who holds it."""
+def _exhausted(run: WaitingRun, around: Surroundings) -> Iterable[tuple[str, Sequence[WaitingRun]]]:
+    """Yield each limit that leaves no slot for this run, with the runs that hold it."""
     limits = around.limits
-    if limits.runs is not None and len(around.at_work) >= limits.runs:
-        yield f"The limit of {limits.runs} runs at once", around.at_work
+    if limits.runs is not None and len(around.active) >= limits.runs:
+        yield f"The limit of {limits.runs} runs at once", around.active
     for limit in limits.tags:
         value = run.tags.get(limit.key)
         if value is None or (limit.value is not None and limit.value != value):
@@ -151,7 +149,7 @@ def _exhausted(run: RunAtHand, around: Surroundings) -> Iterable[tuple[str, Sequ
         same = limit.per_value or limit.value is not None
         holders = [
             other
-            for other in around.at_work
+            for other in around.active
             if (other.tags.get(limit.key) == value if same else limit.key in other.tags)
         ]
         if len(holders) >= limit.limit:
@@ -160,13 +158,13 @@ def _exhausted(run: RunAtHand, around: Surroundings) -> Iterable[tuple[str, Sequ
                 holders,
             )
     for pool in sorted(run.pools & (limits.pools or {}).keys()):
-        holders = [other for other in around.at_work if pool in other.pools]
+        holders = [other for other in around.active if pool in other.pools]
         if len(holders) >= (limits.pools or {})[pool]:
             yield f"The pool {pool}", holders
     for pool in sorted(run.pools & limits.taken.keys()):
         yield (
             f"The pool {pool}",
-            [other for other in around.at_work if other.run_id in limits.taken[pool]],
+            [other for other in around.active if other.run_id in limits.taken[pool]],
         )
 
 

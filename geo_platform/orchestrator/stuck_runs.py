@@ -1,8 +1,7 @@
-"""Runs that wait in the queue, or start, for longer than they should: why, said once on the run, and what is done about it.
+"""Find runs that are queued or starting for too long, report the cause once on the run, and act on it.
 
-What belongs here: reading the facts, saying and acting, the sensor. What stays out: the diagnosis (`stuck_causes.py`), and what
-Dagster's run monitoring does itself: it fails what has not started within its start timeout and started runs whose container
-is gone, and frees slots of ended runs after a while.
+`stuck_causes.py` has the diagnosis. Dagster's run monitoring does the rest: it fails runs that do not
+start within its timeout and started runs whose container is gone, and frees slots of ended runs.
 """
 
 import time
@@ -11,88 +10,92 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from geo_platform.orchestrator.instance_state import InstanceState
-from geo_platform.orchestrator.run_reports import report_of_run, said_of
+from geo_platform.dagster_internals import (
+    QUEUE_DAEMON,
+    concurrency_config,
+    engine_error,
+    fail_run,
+    has_worker_health,
+    heartbeat_s,
+    log_entries,
+    pool_limits,
+    pools,
+    queued_or_launched_at,
+    start_timeout_s,
+)
+from geo_platform.orchestrator.instance_state import DagsterState
+from geo_platform.orchestrator.run_reports import report_on_run
 from geo_platform.orchestrator.stuck_causes import (
     Action,
     Limits,
-    RunAtHand,
     StuckDiagnosis,
     Surroundings,
     TagLimit,
+    WaitingRun,
     diagnose,
 )
 from geo_platform.settings import load_settings
 from geo_platform.telemetry.checkpoints import Checkpoint
 
-# Of the queue only so many are looked at in a tick, the oldest ones: what blocks them blocks the
-# others.
-LOOKED_AT = 100
+# Per tick, the oldest queued runs only: what blocks them blocks the others too.
+RUNS_PER_TICK = 100
 
 _STATUS = dg.DagsterRunStatus
-_QUEUE_DAEMON = "QUEUED_RUN_COORDINATOR"
 
 
 def watch(instance: dg.DagsterInstance, *, queued_too_long_s: float) -> str:
-    """One look: end runs whose process is known to be gone, diagnose those that wait too long, say and do. Returns a summary."""
-    state = InstanceState(instance, load_settings())
+    """End runs whose process is gone, diagnose those that wait too long, report and act. Returns a summary."""
+    state = DagsterState(instance, load_settings())
     ended = _end_dead_runs(instance, state)
     waiting = _waiting_too_long(instance, queued_too_long_s)
     around = _surroundings(instance, state) if waiting else None
-    said = 0
+    reported = 0
     for run in waiting if around is not None else ():
         found = instance.get_run_by_id(run.run_id)
         if around is None or found is None or found.status.value != run.status:
             continue  # it went on meanwhile
-        said += _act(instance, state, found, diagnose(run, around))
-    return f"{len(waiting)} waited too long, {said} of them told so now; {ended} were ended whose process was gone"
+        reported += _act(instance, state, found, diagnose(run, around))
+    return f"{len(waiting)} waited too long, {reported} of them reported now; {ended} without a process ended"
 
 
 def _act(
-    instance: dg.DagsterInstance,
-    state: InstanceState,
-    run: dg.DagsterRun,
-    diagnosis: StuckDiagnosis,
+    instance: dg.DagsterInstance, state: DagsterState, run: dg.DagsterRun, diagnosis: StuckDiagnosis
 ) -> bool:
-    """Once for each cause: who holds the slot may change all the time."""
-    if not any(
-        text.startswith(f"{Checkpoint.RUN_STUCK} {diagnosis.cause}:")
-        for text in said_of(instance, run.run_id)
-    ):
-        details = {
+    """Report each cause once, whoever holds the slot by now, and do what the diagnosis asks for."""
+    is_new = report_on_run(
+        instance,
+        run,
+        Checkpoint.RUN_STUCK,
+        f"{diagnosis.cause}: {diagnosis.sentence}",
+        details={
             "cause": diagnosis.cause.value,
             "action": diagnosis.action.value,
             "runs": ",".join(diagnosis.runs) or None,
-        }
-        report_of_run(
-            instance,
-            run,
-            Checkpoint.RUN_STUCK,
-            f"{diagnosis.cause}: {diagnosis.said}",
-            details=details,
-        )
-    elif diagnosis.action is Action.SAY:
+        },
+        identified_by=["cause"],
+    )
+    if not is_new and diagnosis.action is Action.SAY:
         return False
     if diagnosis.action is Action.FREE_SLOTS:
         for run_id in diagnosis.runs:
             state.free_slots(run_id)
     elif diagnosis.action is Action.FAIL:
-        instance.report_run_failed(run, diagnosis.said)
+        fail_run(instance, run, diagnosis.sentence)
     return True
 
 
-def _end_dead_runs(instance: dg.DagsterInstance, state: InstanceState) -> int:
-    """Of processes on this host, which run monitoring does not ask after: a dead run may hold what others wait for."""
-    if instance.run_launcher.supports_check_run_worker_health:
+def _end_dead_runs(instance: dg.DagsterInstance, state: DagsterState) -> int:
+    """End runs of this host's dead processes, which run monitoring does not check: they may hold slots."""
+    if has_worker_health(instance):
         return 0
     return sum(
         state.end_run(fact.run_id) for fact in state.unfinished_runs() if fact.is_alive is False
     )
 
 
-def _waiting_too_long(instance: dg.DagsterInstance, queued_too_long_s: float) -> list[RunAtHand]:
-    """Queued for longer than that, or launched and not started for longer than half of the start timeout."""
-    starting_s = (_start_timeout_s(instance) or 2 * queued_too_long_s) / 2
+def _waiting_too_long(instance: dg.DagsterInstance, queued_too_long_s: float) -> list[WaitingRun]:
+    """Return runs queued for longer than that, or starting for longer than half of the start timeout."""
+    starting_s = (start_timeout_s(instance) or 2 * queued_too_long_s) / 2
     found = []
     for statuses, bound_s in (
         ([_STATUS.QUEUED], queued_too_long_s),
@@ -100,30 +103,26 @@ def _waiting_too_long(instance: dg.DagsterInstance, queued_too_long_s: float) ->
     ):
         before = datetime.now(UTC) - timedelta(seconds=bound_s)
         wanted = dg.RunsFilter(statuses=statuses, created_before=before)
-        for record in instance.get_run_records(wanted, limit=LOOKED_AT, ascending=True):
+        for record in instance.get_run_records(wanted, limit=RUNS_PER_TICK, ascending=True):
             run = record.dagster_run
-            stats = instance.get_run_stats(run.run_id)
-            since = (
-                stats.launch_time if run.status is _STATUS.STARTING else stats.enqueued_time
-            ) or record.create_timestamp.timestamp()
+            since = queued_or_launched_at(instance, run) or record.create_timestamp.timestamp()
             if time.time() - since >= bound_s:
                 found.append(
-                    _at_hand(run, for_s=time.time() - since, events=_events(instance, run))
+                    _waiting(run, for_s=time.time() - since, events=_events(instance, run))
                 )
     return found
 
 
 def _events(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Sequence[dg.EventLogEntry]:
-    return instance.all_logs(
-        run.run_id, of_type={dg.DagsterEventType.RUN_ENQUEUED, dg.DagsterEventType.ENGINE_EVENT}
-    )
+    wanted = {dg.DagsterEventType.RUN_ENQUEUED, dg.DagsterEventType.ENGINE_EVENT}
+    return log_entries(instance, run.run_id, wanted)
 
 
-def _at_hand(
+def _waiting(
     run: dg.DagsterRun, *, for_s: float = 0.0, events: Sequence[dg.EventLogEntry] = ()
-) -> RunAtHand:
+) -> WaitingRun:
     needs = run.run_op_concurrency
-    return RunAtHand(
+    return WaitingRun(
         run.run_id,
         run.job_name,
         run.status.value,
@@ -133,68 +132,54 @@ def _at_hand(
         launches=sum(
             entry.dagster_event_type is dg.DagsterEventType.RUN_ENQUEUED for entry in events
         ),
-        last_trouble=_last_trouble(events),
+        last_error=_last_error(events),
     )
 
 
-def _last_trouble(events: Sequence[dg.EventLogEntry]) -> str | None:
-    """The last engine event that carries an error: its first line."""
-    for entry in reversed(events):
-        event = entry.dagster_event
-        error = (
-            event.engine_event_data.error if event is not None and event.is_engine_event else None
-        )
-        if error is not None:
-            return error.message.strip().splitlines()[0][:300]
-    return None
+def _last_error(events: Sequence[dg.EventLogEntry]) -> str | None:
+    """Return the first line of the last error that an engine event carries."""
+    errors = filter(None, map(engine_error, reversed(events)))
+    return next((error.splitlines()[0][:300] for error in errors), None)
 
 
-def _surroundings(instance: dg.DagsterInstance, state: InstanceState) -> Surroundings:
-    active = instance.get_runs(
-        dg.RunsFilter(statuses=[_STATUS.STARTED, _STATUS.STARTING, _STATUS.CANCELING])
-    )
-    heartbeat = instance.get_daemon_heartbeats().get(_QUEUE_DAEMON)
+def _surroundings(instance: dg.DagsterInstance, state: DagsterState) -> Surroundings:
+    active = dg.RunsFilter(statuses=[_STATUS.STARTED, _STATUS.STARTING, _STATUS.CANCELING])
+    heartbeat = heartbeat_s(instance, QUEUE_DAEMON)
     held: dict[str, tuple[str, ...]] = {}
     for slot in state.slots():
         if slot.has_ended:
             held[slot.pool] = (*held.get(slot.pool, ()), slot.run_id)
     return Surroundings(
-        at_work=tuple(_at_hand(run) for run in active),
+        active=tuple(_waiting(record.dagster_run) for record in instance.get_run_records(active)),
         limits=_limits(instance),
-        daemon_silent_s=time.time() - heartbeat.timestamp if heartbeat is not None else None,
+        daemon_silent_s=time.time() - heartbeat if heartbeat is not None else None,
         held_by_ended=held,
-        start_timeout_s=_start_timeout_s(instance),
+        start_timeout_s=start_timeout_s(instance),
     )
 
 
 def _limits(instance: dg.DagsterInstance) -> Limits:
-    config = instance.get_concurrency_config()
+    config = concurrency_config(instance)
     queue = config.run_queue_config
     if queue is None:
         return Limits()
     granularity = config.pool_config.pool_granularity
-    pools, taken = {}, {}
-    if instance.event_log_storage.supports_global_concurrency_limits:
-        if granularity is not None and granularity.value == "run":
-            pools = {pool.name: pool.limit for pool in instance.event_log_storage.get_pool_limits()}
-        else:
-            taken = _taken(instance)
+    counts_runs = granularity is not None and granularity.value == "run"
     return Limits(
         runs=queue.max_concurrent_runs if queue.max_concurrent_runs >= 0 else None,
         tags=tuple(_tag_limit(limit) for limit in queue.tag_concurrency_limits),
-        pools=pools,
-        taken=taken,
+        pools=pool_limits(instance) if counts_runs else {},
+        taken={} if counts_runs else _taken(instance),
     )
 
 
 def _taken(instance: dg.DagsterInstance) -> dict[str, tuple[str, ...]]:
-    """Pools that count steps and have no slot left, with the runs that hold them: the queue keeps back who begins with such a step."""
-    found = {}
-    for pool in instance.event_log_storage.get_concurrency_keys():
-        slots = instance.event_log_storage.get_concurrency_info(pool)
-        if slots.active_slot_count >= slots.slot_count:
-            found[pool] = tuple(sorted({slot.run_id for slot in slots.claimed_slots}))
-    return found
+    """Return pools that count steps and are full, with the runs that hold them: the queue keeps back who needs one first."""
+    return {
+        pool: tuple(sorted({slot.run_id for slot in slots.claimed_slots}))
+        for pool, slots in pools(instance).items()
+        if slots.active_slot_count >= slots.slot_count
+    }
 
 
 def _tag_limit(given: Mapping[str, object]) -> TagLimit:
@@ -206,8 +191,3 @@ def _tag_limit(given: Mapping[str, object]) -> TagLimit:
         per_value,
         int(str(given["limit"])),
     )
-
-
-def _start_timeout_s(instance: dg.DagsterInstance) -> float | None:
-    timeout_s = instance.run_monitoring_start_timeout_seconds
-    return float(timeout_s) if instance.run_monitoring_enabled and timeout_s > 0 else None

@@ -1,21 +1,25 @@
-"""The named moments of a run. Their names are stable: queries, alerts and tests are written on them (docs/checkpoints.md).
+"""The named moments of a run, their fields, and `report`, which logs one.
 
-What belongs here: the names, what each means, and the one way to say one. What stays out: the schema of a line (`logs.py`).
+The names are stable: queries, alerts and tests rely on them (docs/checkpoints.md). Programs read the
+fields; the sentence is for people. `logs.py` has the schema of a log line.
 """
 
 import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
-from geo_platform.telemetry.context import named_in_step
+from geo_platform.telemetry.context import current, shares_step
 
-_log = logging.getLogger("geo_platform.checkpoint")
+LOGGER = "geo_platform.checkpoint"
+_log = logging.getLogger(LOGGER)
 
 Detail = str | int | float | bool | None
 
 
 class Checkpoint(StrEnum):
-    """In the order in which a run meets them; those of trouble last."""
+    """In the order in which a run reaches them; problems come last."""
 
     STAGE_START = "STAGE_START"
     STAGE_PROGRESS = "STAGE_PROGRESS"
@@ -36,48 +40,126 @@ class Checkpoint(StrEnum):
 
 
 MEANING = {
-    Checkpoint.STAGE_START: "A stage begins an attempt.",
-    Checkpoint.STAGE_PROGRESS: "A stage says how far it is.",
-    Checkpoint.STAGE_DONE: "A stage ended well; its message is stored next.",
-    Checkpoint.STAGE_FAILED: "An attempt of a stage ended with an error; error.code says which.",
-    Checkpoint.MESSAGE_CREATED: "The message of a stage is stored: the next stage can read it.",
-    Checkpoint.COG_VERIFIED: "A COG was written, opened again and compared with the source; it is not in the store yet.",
-    Checkpoint.FEATURES_LOADED: "A dataset was read back from the store as it was sent; a table is staged, not published.",
-    Checkpoint.SWAP_COMMITTED: "Item and tables were committed in one transaction: readers see the new ones.",
-    Checkpoint.ITEM_PUBLISHED: "The catalog holds the item, read back; what it replaced is kept.",
-    Checkpoint.ITEM_UNCHANGED: "The catalog held just this item already; nothing was written.",
-    Checkpoint.ITEM_UNPUBLISHED: "The item cannot be found any more; it is kept as a version.",
-    Checkpoint.VERSIONS_REMOVED: "What was kept long enough is gone for good.",
-    Checkpoint.QUARANTINED: "What the run refused lies in quarantine, with the reason beside it; a person releases it.",
-    Checkpoint.STATE_MISMATCH: "Two stores say different things of one run; both values are named.",
-    Checkpoint.RUN_STUCK: "A run waits or starts for longer than it should; the cause is named.",
-    Checkpoint.TELEMETRY_LOST: "Spans cannot be delivered; said once for a process, and no run fails by it.",
+    Checkpoint.STAGE_START: "A stage starts an attempt.",
+    Checkpoint.STAGE_PROGRESS: "A stage reports its progress.",
+    Checkpoint.STAGE_DONE: "A stage succeeded; its message is stored next.",
+    Checkpoint.STAGE_FAILED: "An attempt of a stage failed; error.code names the error.",
+    Checkpoint.MESSAGE_CREATED: "The message of a stage is stored; the next stage can read it.",
+    Checkpoint.COG_VERIFIED: "A COG was written, reopened and compared with the source; it is not in the store yet.",
+    Checkpoint.FEATURES_LOADED: "A dataset was loaded and read back; a table is staged, not published.",
+    Checkpoint.SWAP_COMMITTED: "Item and tables were committed in one transaction; readers see the new ones.",
+    Checkpoint.ITEM_PUBLISHED: "The catalog holds the item, read back; the version that it replaced is kept.",
+    Checkpoint.ITEM_UNCHANGED: "The catalog already held this item; nothing was written.",
+    Checkpoint.ITEM_UNPUBLISHED: "The item is no longer published; it is kept as a version.",
+    Checkpoint.VERSIONS_REMOVED: "Versions past their retention time were deleted.",
+    Checkpoint.QUARANTINED: "An object that the run refused was moved to quarantine with the reason; a person releases it.",
+    Checkpoint.STATE_MISMATCH: "Two stores disagree about a run; both values are named.",
+    Checkpoint.RUN_STUCK: "A run is queued or starting for too long; the cause is named.",
+    Checkpoint.TELEMETRY_LOST: "Spans cannot be delivered; logged once per process, and no run fails because of it.",
 }
+
+
+@dataclass(frozen=True)
+class CheckpointFields:
+    """What a checkpoint tells programs. `error` is `PlatformError.as_record()`, or part of it."""
+
+    checkpoint: Checkpoint
+    stage: str = ""
+    partition: str = ""
+    attempt: int | None = None
+    duration_ms: float | None = None
+    error: Mapping[str, Any] | None = None
+    details: Mapping[str, Detail] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> Self | None:
+        """Read what `as_mapping` returned, or return None if `values` are not of a checkpoint."""
+        try:
+            checkpoint = Checkpoint(str(values.get("checkpoint")))
+        except ValueError:
+            return None
+        return cls(
+            checkpoint,
+            stage=values.get("stage") or "",
+            partition=values.get("partition") or "",
+            attempt=values.get("attempt"),
+            duration_ms=values.get("duration_ms"),
+            error=values.get("error"),
+            details=values.get("details") or {},
+        )
+
+    def as_mapping(self) -> dict[str, Any]:
+        """Return the fields as JSON values, without the empty ones."""
+        values: dict[str, Any] = {
+            "checkpoint": self.checkpoint.value,
+            "stage": self.stage,
+            "partition": self.partition,
+            "attempt": self.attempt,
+            "duration_ms": self.duration_ms,
+            "error": dict(self.error or {}),
+            "details": dict(self.details),
+        }
+        return {name: value for name, value in values.items() if value not in ("", None, {})}
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        """What may precede the sentence in a log entry: with the file's name, and without."""
+        return (
+            f"{self.checkpoint} [{self.stage}/{self.partition}] ",
+            f"{self.checkpoint} ",
+        )
+
+    def sentence(self, text: str) -> str:
+        """Return the text of an entry without its label, for display."""
+        label = next((label for label in self.labels if text.startswith(label)), "")
+        return text.removeprefix(label)
 
 
 def report(
     checkpoint: Checkpoint,
-    said: str,
+    message: str,
     *,
     level: int = logging.INFO,
     duration_ms: float | None = None,
-    error_code: str | None = None,
-    traceback: BaseException | None = None,
+    error: Mapping[str, Any] | None = None,
+    exception: BaseException | None = None,
     **details: Detail,
 ) -> None:
-    """Say that `checkpoint` was reached, on the log, which Dagster keeps in the run's events too.
+    """Log that `checkpoint` was reached, with its fields; in a run, Dagster stores both as an event.
 
-    `said` is a sentence without the name; the text begins with the name, since Dagster's events keep nothing but text, and
-    names the file where several share a step.
-    Details are figures and names for programs, never secrets.
+    `message` is a sentence for people, without the checkpoint's name. `error` is
+    `PlatformError.as_record()`. Details are values for programs, never secrets.
     """
-    fields: dict[str, Any] = {
+    context = current()
+    fields = CheckpointFields(
+        checkpoint,
+        stage=str(context.get("stage", "")),
+        partition=str(context.get("partition", "")),
+        attempt=_whole(context.get("attempt")),
+        duration_ms=None if duration_ms is None else round(duration_ms, 1),
+        error=error,
+        details={name: value for name, value in details.items() if value is not None},
+    )
+    with_file, alone = fields.labels
+    label = with_file if shares_step() and fields.partition else alone
+    extra: dict[str, Any] = {
         "checkpoint": str(checkpoint),
-        "said": said,
-        "details": {k: v for k, v in details.items() if v is not None},
+        "said": message,
+        "details": dict(fields.details),
+        "checkpoint_fields": fields,
     }
-    if duration_ms is not None:
-        fields["duration_ms"] = round(duration_ms, 1)
-    if error_code is not None:
-        fields["error_code"] = error_code
-    _log.log(level, "%s %s%s", checkpoint, named_in_step(), said, extra=fields, exc_info=traceback)
+    if fields.duration_ms is not None:
+        extra["duration_ms"] = fields.duration_ms
+    if error is not None:
+        extra["error_code"] = error["code"]
+    _log.log(level, "%s%s", label, message, extra=extra, exc_info=exception)
+
+
+def fields_of(record: logging.LogRecord) -> CheckpointFields | None:
+    """Return the fields of a record that `report` made, or None for any other record."""
+    found = getattr(record, "checkpoint_fields", None)
+    return found if isinstance(found, CheckpointFields) else None
+
+
+def _whole(value: str | int | None) -> int | None:
+    return None if value is None else int(value)

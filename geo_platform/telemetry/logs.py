@@ -1,7 +1,7 @@
-"""Log lines as JSON, each with the run id and the stage: the one schema of a line (docs/checkpoints.md).
+"""The schema of a log line: JSON with the run's id and the stage (docs/checkpoints.md).
 
-What belongs here: the schema. What stays out: where lines go (dagster.yaml and the CLI decide) and Dagster itself: its
-records carry their run in an attribute that is read as plain data.
+dagster.yaml and the command line decide where lines go. Dagster is not imported: its records carry
+their run in an attribute that is read as plain data.
 """
 
 import json
@@ -13,11 +13,11 @@ from geo_platform.telemetry.context import current
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object per line: timestamp, level, logger, run_id, job, stage, correlation_id, partition, attempt, checkpoint, duration_ms,
-    message, details, error.code, error.traceback. What a line has nothing to say of is left out.
+    """One JSON object per line: timestamp, level, logger, run_id, job, stage, correlation_id, partition, attempt,
+    checkpoint, duration_ms, message, details, error.code, error.traceback. Empty fields are left out.
 
-    Texts from files are values of JSON strings, so that none can end a line or forge another. A traceback is a field
-    and never a line of its own.
+    Text from files is a JSON string, so it cannot end a line or forge another. A traceback is a field,
+    never lines of its own.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -61,6 +61,6 @@ def _dagster_fields(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def _message(record: logging.LogRecord) -> str:
-    """A checkpoint's text without its name, which has a field; Dagster's records without run and step, which have theirs."""
+    """Return a checkpoint's sentence without its name, and a Dagster message without run and step: these are fields."""
     meta = getattr(record, "dagster_meta", None) or {}
     return str(getattr(record, "said", None) or meta.get("orig_message") or record.getMessage())

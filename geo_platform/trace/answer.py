@@ -202,7 +202,9 @@ def _items(
 ) -> list[tuple[str, str]]:
     """The items that the run published, unpublished or found unchanged, by what it said, was asked for, or stored."""
     said = [
-        event.said.split()[0] for event in told if event.kind in _ITEM_CHECKPOINTS and event.said
+        f"{event.details.get('collection')}/{event.details.get('item_id')}"
+        for event in told
+        if event.kind in _ITEM_CHECKPOINTS
     ]
     asked = [facts.tags[_ITEM_TAG]] if facts is not None and _ITEM_TAG in facts.tags else []
     stored = [

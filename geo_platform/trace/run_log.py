@@ -1,58 +1,73 @@
-"""A run's log in Dagster, told as events of a timeline: what is the same whether it is read off the storage or over GraphQL. Pure.
+"""A run's Dagster log as events of a timeline: the rules that reading from storage and over GraphQL share. Pure.
 
-What belongs here: the platform's own words in it, and which entries are one event. What stays out: what each kind of entry means, which
-each way of reading says in its own terms (`geo_platform/orchestrator/run_history.py`, `geo_platform/api/dagster/run_events.py`).
+`orchestrator/run_history.py` and `api/dagster/run_events.py` read the entries. Only fields are read,
+never a sentence; an entry without fields is a plain log line, also in runs recorded before checkpoints
+had fields.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from geo_platform.telemetry.checkpoints import Checkpoint
-from geo_platform.trace.timeline import Event, Store
+from geo_platform.errors import UnexpectedFault
+from geo_platform.telemetry.checkpoints import Checkpoint, CheckpointFields
+from geo_platform.trace.timeline import Event, Kind, Store
 
-# Its name, whose it is where several files share a step (`<stage>/<partition>`), and what it says.
-_CHECKPOINT = re.compile(rf"({'|'.join(Checkpoint)}) (?:\[(\w+/.+?)\] )?(.*)", re.DOTALL)
-
-_ERROR = re.compile(r"([A-Z][A-Z0-9_]+): ")
+_RECORD = ("code", "message", "remedy", "retryable", "user_fixable")
 _STAGE_BOUNDS = {Checkpoint.STAGE_START, Checkpoint.STAGE_DONE, Checkpoint.STAGE_FAILED}
 
 
-def checkpoint_event(at_utc: datetime, step: str | None, text: str) -> Event | None:
-    """What a run says of itself is a log entry, what others say of it an engine event, both with the same text; None for another."""
-    found = _CHECKPOINT.fullmatch(text)
-    if found is None:
-        return None
-    error = error_in(found[3]) if found[1] == Checkpoint.STAGE_FAILED else None
-    return Event(at_utc, Store.dagster, found[1], found[3], found[2] or step, error=error)
+def checkpoint_event(
+    at_utc: datetime, step: str | None, text: str, fields: CheckpointFields
+) -> Event:
+    """Return the event of a checkpoint; `stage` is `<stage>/<partition>` where files share the step."""
+    shares_step = step is not None and fields.partition and fields.stage not in ("", step)
+    return Event(
+        at_utc,
+        Store.dagster,
+        fields.checkpoint,
+        fields.sentence(text),
+        f"{fields.stage}/{fields.partition}" if shares_step else step,
+        duration_ms=fields.duration_ms,
+        error=fields.error if fields.checkpoint is Checkpoint.STAGE_FAILED else None,
+        details=fields.details,
+    )
 
 
-def error_in(text: str) -> Mapping[str, Any] | None:
-    """As much of an error as a text `CODE: message` has."""
-    found = _ERROR.match(text)
-    return {"code": found[1], "message": text[found.end() :]} if found is not None else None
+def step_error_record(metadata: Mapping[str, Any], text: str | None) -> Mapping[str, Any]:
+    """Return the platform's error from a failure's metadata, else an UnexpectedFault with this text."""
+    if "code" in metadata:
+        return {name: metadata.get(name) for name in _RECORD}
+    return UnexpectedFault(
+        (text or "").strip() or "The stage failed without a message."
+    ).as_record()
 
 
 def in_attempts(entries: Iterable[tuple[str, bool, Event | None]]) -> Iterator[tuple[int, Event]]:
-    """Of entries as (step, whether it begins an attempt, event): each event with its place among them, and its attempt.
+    """Number the attempts of steps. Entries are (step, whether it starts an attempt, event); yields (index, event).
 
-    A stage's checkpoint and Dagster's step event of the same attempt are one event: at the time and place of the first, with the
-    figures of both. A stage that said nothing (it was killed, or is none of ours) has the step's.
+    A stage's checkpoint and Dagster's step event of the same attempt become one event at the index of
+    the first, with the values of both. If a stage reported nothing (it was killed, or is not the
+    platform's), the step's event stands alone. A retry has the error of the attempt before it.
     """
     attempts: Counter[str] = Counter()
+    errors: dict[tuple[str, int], Mapping[str, Any]] = {}
     events: dict[tuple[str, int, str] | int, tuple[int, Event]] = {}
-    for place, (step, begins, event) in enumerate(entries):
-        attempts[step] += begins
+    for index, (step, starts_attempt, event) in enumerate(entries):
+        attempts[step] += starts_attempt
         if event is None:
             continue
-        is_the_step_s = (
-            event.kind in _STAGE_BOUNDS and event.stage == step
-        )  # and not of a file that shares it
-        key = (step, attempts[step], event.kind) if is_the_step_s else place
-        first, before = events.get(key, (place, event))
+        # A checkpoint of a file that shares the step is not the step's own.
+        is_of_step = event.kind in _STAGE_BOUNDS and event.stage == step
+        attempt = (step, attempts[step])
+        if is_of_step and event.error:
+            errors[attempt] = event.error
+        if event.kind == Kind.STAGE_RETRIED:
+            event = replace(event, error=errors.get(attempt))
+        key = (*attempt, event.kind) if is_of_step else index
+        first, before = events.get(key, (index, event))
         merged = replace(
             before,
             duration_ms=event.duration_ms or before.duration_ms,

@@ -20,8 +20,8 @@ import pytest
 from geo_platform.doctor.examine import DoctorStores, examine
 from geo_platform.doctor.findings import Diagnosis, FindingCode
 from geo_platform.doctor.mend import mend
+from geo_platform.orchestrator.instance import HOST_TAG, PROCESS_TAG
 from geo_platform.orchestrator.instance_state import opened
-from geo_platform.orchestrator.launch import HOST_TAG, PROCESS_TAG
 from geo_platform.ports import SILVER
 from geo_platform.settings import Profile
 from geo_platform.storage.local.process import is_alive
@@ -83,7 +83,7 @@ class Place:
     def instance(self) -> Iterator[dg.DagsterInstance]:
         """Dagster's storage, to make faults in. No run is marked by opening it."""
         settings = self.profile.settings(self.home)
-        from geo_platform.orchestrator.launch import open_instance
+        from geo_platform.orchestrator.instance import open_instance
 
         instance = open_instance(
             settings, ROOT / TEMPLATES[self.profile.profile], ends_killed_runs=False

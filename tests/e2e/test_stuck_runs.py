@@ -24,9 +24,8 @@ import yaml
 from geo_platform.cli.application import INSTANCE_TEMPLATES
 from geo_platform.doctor.examine import DoctorStores, examine
 from geo_platform.doctor.findings import DoctorFinding, FindingCode
+from geo_platform.orchestrator.instance import HOST_TAG, PROCESS_TAG
 from geo_platform.orchestrator.instance_state import opened
-from geo_platform.orchestrator.launch import HOST_TAG, PROCESS_TAG
-from geo_platform.orchestrator.run_reports import said_of
 from geo_platform.orchestrator.stuck_runs import watch
 from geo_platform.settings import Profile, Settings
 from geo_platform.storage.local.process import this_process
@@ -36,6 +35,7 @@ from tests.support.command import ROOT
 from tests.support.deployment import ended, launch
 from tests.support.in_process import DAGSTER_S_WARNINGS
 from tests.support.own_dagster import CODE, DAEMON, WEBSERVER, OwnDagster, own_dagster
+from tests.support.run_events import engine_messages
 from tests.support.waiting_jobs import POOL, taking
 
 pytestmark = [*DAGSTER_S_WARNINGS, pytest.mark.filterwarnings("ignore::dagster.BetaWarning")]
@@ -101,14 +101,14 @@ def test_a_run_in_the_queue_is_told_what_it_waits_for(
             waiting = launch(own.address, "hello_world")
             time.sleep(1.1)
             assert watch(instance, queued_too_long_s=1).startswith(
-                "1 waited too long, 1 of them told so now"
+                "1 waited too long, 1 of them reported now"
             )
             assert watch(instance, queued_too_long_s=1).startswith(
-                "1 waited too long, 0 of them told so now"
+                "1 waited too long, 0 of them reported now"
             )
             assert [
                 text
-                for text in said_of(instance, waiting)
+                for text in engine_messages(instance, waiting)
                 if text.startswith("RUN_STUCK NO_QUEUE_DAEMON: ")
             ]
             with _holder(instance) as holder:
@@ -116,10 +116,12 @@ def test_a_run_in_the_queue_is_told_what_it_waits_for(
                 _wait_until(
                     lambda: any(
                         text.startswith("RUN_STUCK NO_FREE_SLOT")
-                        for text in said_of(instance, waiting)
+                        for text in engine_messages(instance, waiting)
                     )
                 )
-                (said,) = [text for text in said_of(instance, waiting) if "NO_FREE_SLOT" in text]
+                (said,) = [
+                    text for text in engine_messages(instance, waiting) if "NO_FREE_SLOT" in text
+                ]
                 assert said == (
                     "RUN_STUCK NO_FREE_SLOT: The limit of 1 runs at once is held by run "
                     f"{holder} (holding); it starts when one of them ends."
@@ -138,7 +140,9 @@ def test_a_run_in_the_queue_is_told_what_it_waits_for(
                 "state_after_canceled",
             } <= sensors
             assert not [
-                text for text in said_of(instance, waiting) if text.startswith("STATE_MISMATCH")
+                text
+                for text in engine_messages(instance, waiting)
+                if text.startswith("STATE_MISMATCH")
             ]
     lines = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
     assert [
@@ -183,7 +187,7 @@ def _own(
 def _stuck(instance: dg.DagsterInstance, run_id: str) -> list[str]:
     return [
         text.removeprefix("RUN_STUCK ")
-        for text in said_of(instance, run_id)
+        for text in engine_messages(instance, run_id)
         if text.startswith("RUN_STUCK ")
     ]
 
@@ -255,7 +259,7 @@ def test_a_run_is_told_of_no_daemon_and_of_a_killed_code_location_and_starts_whe
         assert not _doctor_finds(home, minutes=0), "queued a moment ago"
         _wait_until(lambda: _looked_at(instance, waiting, 1))
         assert _stuck(instance, waiting) == [
-            "NO_QUEUE_DAEMON: The daemon that takes runs out of the queue never gave a sign; start it again."
+            "NO_QUEUE_DAEMON: The daemon that takes runs out of the queue has never reported; restart it."
         ]
         own.kill(CODE)
         own.start(DAEMON)
@@ -266,7 +270,7 @@ def test_a_run_is_told_of_no_daemon_and_of_a_killed_code_location_and_starts_whe
         watch(instance, queued_too_long_s=1)
         _, said = _stuck(instance, waiting)
         assert said.startswith(
-            "CODE_LOCATION_UNREACHABLE: The code location could not be reached, or did not load, and the run was put back"
+            "CODE_LOCATION_UNREACHABLE: The code location was unreachable or did not load, and the run was queued again"
         )
         assert "DagsterUserCodeUnreachableError" in said or "DagsterCodeLocationLoadError" in said
         own.start(CODE)
@@ -295,7 +299,7 @@ def test_a_slot_that_a_killed_run_holds_is_freed_for_the_run_that_waits(
         _wait_until(lambda: _looked_at(instance, waiting, 2))
         assert _status(instance, holder) == "FAILURE"
         assert _stuck(instance, waiting)[1] == (
-            f"SLOT_OF_ENDED_RUN: Slots of the pool {POOL} were held by run {holder}, which ended; they are freed."
+            f"SLOT_OF_ENDED_RUN: Slots of the pool {POOL} were held by run {holder}, which has ended; they are freed."
         )
         assert ended(own.address, waiting) == "SUCCESS"
 
@@ -401,7 +405,7 @@ def test_a_launch_that_fails_ends_the_run_and_one_that_nothing_comes_of_is_told(
         (said,) = _stuck(instance, waiting)
         assert (
             said
-            == "NO_WORKER: It was launched and no worker has begun; run monitoring fails it 16 s after its launch."
+            == "NO_WORKER: It was launched and no worker has started; run monitoring fails it 16 s after its launch."
         )
         assert ended(own.address, waiting) == "FAILURE"
 
@@ -419,9 +423,9 @@ def test_what_never_starts_is_failed_where_no_run_monitoring_does_it(
     with dg.DagsterInstance.get() as instance:
         starting = instance.create_run_for_job(taking, status=dg.DagsterRunStatus.STARTING)
         assert watch(instance, queued_too_long_s=0.01).startswith(
-            "1 waited too long, 1 of them told so now"
+            "1 waited too long, 1 of them reported now"
         )
         assert _stuck(instance, starting.run_id) == [
-            "NO_WORKER: It was launched, no worker has begun, and no run monitoring watches it."
+            "NO_WORKER: It was launched, no worker has started, and run monitoring is off."
         ]
         assert _status(instance, starting.run_id) == "FAILURE"

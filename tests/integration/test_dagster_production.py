@@ -17,7 +17,8 @@ from pydantic import SecretStr
 from geo_platform.cli.application import INSTANCE_TEMPLATES
 from geo_platform.errors import DatabaseUnavailable, PlatformError, StoreDenied
 from geo_platform.orchestrator.dagster_database import dagster_database
-from geo_platform.orchestrator.launch import InProcessLauncher, open_instance
+from geo_platform.orchestrator.instance import open_instance
+from geo_platform.orchestrator.launch import InProcessLauncher
 from geo_platform.runs import RunRequest
 from geo_platform.settings import Profile, Settings
 from tests.support.command import ROOT, geo_platform
@@ -138,7 +139,7 @@ OPEN_AT_ONCE = """
 import sys, time
 from pathlib import Path
 from geo_platform.settings import load_settings
-from geo_platform.orchestrator.launch import open_instance
+from geo_platform.orchestrator.instance import open_instance
 time.sleep(max(0.0, float(sys.argv[1]) - time.time()))
 with open_instance(load_settings(), Path(sys.argv[2])) as instance:
     print(len(instance.get_runs()))

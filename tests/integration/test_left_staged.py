@@ -8,10 +8,10 @@ import pytest
 from psycopg import sql
 
 from geo_platform.orchestrator.left_staged import discard_left_staged
-from geo_platform.orchestrator.run_reports import said_of
 from geo_platform.storage.postgres.postgis_inventory import PostgisInventory
 from tests.support.in_process import DAGSTER_S_WARNINGS
 from tests.support.publications import stage_table, tables
+from tests.support.run_events import engine_messages
 from tests.support.servers import Logins
 
 pytestmark = DAGSTER_S_WARNINGS
@@ -87,7 +87,7 @@ def test_a_load_that_was_cut_short_goes_with_its_run_and_a_whole_one_is_kept_for
         run_id = _run(instance, status)
         _left_by(database, run_id)
         assert _dropped(instance, database) == (LOADING,)
-        assert said_of(instance, run_id) == [
+        assert engine_messages(instance, run_id) == [
             f"The staged table {LOADING}, which this run left behind, was dropped."
         ]
 

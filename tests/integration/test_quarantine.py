@@ -21,7 +21,8 @@ from geo_platform.chains import CHAINS
 from geo_platform.cli.application import INSTANCE_TEMPLATES
 from geo_platform.contracts.arrival import SourceKind
 from geo_platform.errors import Conflict, SourceNotFound
-from geo_platform.orchestrator.launch import open_instance, run
+from geo_platform.orchestrator.instance import open_instance
+from geo_platform.orchestrator.launch import run
 from geo_platform.orchestrator.run_requests import shared_config
 from geo_platform.ports import BRONZE, QUARANTINE
 from geo_platform.runs import ARRIVAL_TAG, WATCH_TAG, RunReport, RunRequest

@@ -18,7 +18,7 @@ import pytest
 from deploy.local.packages import postgres_binaries
 from geo_platform.cli.application import INSTANCE_TEMPLATES
 from geo_platform.errors import error_leaves
-from geo_platform.orchestrator.launch import open_instance
+from geo_platform.orchestrator.instance import open_instance
 from geo_platform.orchestrator.state_check import check_state
 from geo_platform.telemetry.checkpoints import Checkpoint
 from tests.support.checkpoints_page import details_of, fields_of_a_line

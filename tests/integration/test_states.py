@@ -15,14 +15,14 @@ import psycopg
 import pytest
 
 from geo_platform.cli.application import INSTANCE_TEMPLATES
-from geo_platform.orchestrator.launch import open_instance
-from geo_platform.orchestrator.run_reports import said_of
+from geo_platform.orchestrator.instance import open_instance
 from geo_platform.orchestrator.state_check import check_state
 from geo_platform.settings import Profile
 from schedules.sensors import STATE_SENSORS
 from tests.support.command import ROOT, SAMPLES, environment
 from tests.support.in_process import DAGSTER_S_WARNINGS, Give, commands
 from tests.support.production import ProfileUnderTest
+from tests.support.run_events import engine_messages
 
 pytestmark = [*DAGSTER_S_WARNINGS, pytest.mark.filterwarnings("ignore::dagster.BetaWarning")]
 SOURCE = SAMPLES / "san_francisco_landsat7.tif"
@@ -81,11 +81,13 @@ def test_stores_that_disagree_are_an_event_of_their_own(
         assert check_state(instance, run_id, settings) == ()
         assert _lines(home, "STATE_MISMATCH") == []
         _set_status(profile, home, run_id, "CANCELED")
-        (said,) = check_state(instance, run_id, settings)
+        (mismatch,) = check_state(instance, run_id, settings)
+        said = mismatch.sentence
+        assert (mismatch.expected, mismatch.found) == ("CANCELED", "SUCCESS")
         assert said == "Dagster's run storage says CANCELED, its last terminal event is SUCCESS."
-        assert check_state(instance, run_id, settings) == (said,)
+        assert check_state(instance, run_id, settings) == (mismatch,)
         _tick("state_after_success", instance, run_id)
-        assert said_of(instance, run_id).count(f"STATE_MISMATCH {said}") == 1, "said once"
+        assert engine_messages(instance, run_id).count(f"STATE_MISMATCH {said}") == 1, "said once"
         (line,) = _lines(home, "STATE_MISMATCH")
         assert (line["run_id"], line["partition"], line["message"]) == (
             run_id,
@@ -109,7 +111,9 @@ def test_stores_that_disagree_are_an_event_of_their_own(
         catalog.forget(version)
         _tick("state_after_success", instance, run_id)
         (said,) = [
-            text for text in said_of(instance, run_id) if "the catalog holds no such item" in text
+            text
+            for text in engine_messages(instance, run_id)
+            if "the catalog holds no such item" in text
         ]
         assert said.startswith(
             "STATE_MISMATCH The run succeeded with rasters/san_francisco_landsat7 published by run "
@@ -135,6 +139,8 @@ def test_a_run_that_is_killed_in_its_publication_is_not_said_to_have_published_n
     assert status["status"] == "failure"
     assert "was killed" in status["error"]["message"]
     with _instance(profile, home) as instance:
-        (said,) = [text for text in said_of(instance, run_id) if text.startswith("STATE_MISMATCH")]
+        (said,) = [
+            text for text in engine_messages(instance, run_id) if text.startswith("STATE_MISMATCH")
+        ]
     assert "the catalog holds rasters/san_francisco_landsat7 as its item" in said
     assert give("ingest", SOURCE)["outcome"] == "unchanged"

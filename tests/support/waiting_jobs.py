@@ -11,7 +11,7 @@ import time
 
 import dagster as dg
 
-from geo_platform.orchestrator.launch import HOST_TAG, PROCESS_TAG
+from geo_platform.orchestrator.instance import HOST_TAG, PROCESS_TAG
 from geo_platform.storage.local.process import this_process
 from schedules.sensors import stuck_runs
 

@@ -1,9 +1,9 @@
-"""The GraphQL documents that are sent to Dagster's webserver: all of them, so that each can be held against its schema.
+"""All GraphQL documents that are sent to Dagster's webserver; a test checks each against its schema.
 
-What belongs here: texts. What stays out: sending them and reading what comes back (`dagster_graphql.py`).
+`graphql.py` sends them and reads the answers.
 """
 
-# Markdown is left out: pictures inside of it are long.
+# Without Markdown: it may contain long pictures.
 _METADATA = """
   __typename
   label
@@ -106,13 +106,13 @@ query Events($runId: ID!, $cursor: String, $limit: Int) {{
       events {{
         __typename
         ... on MessageEvent {{ message timestamp level stepKey eventType }}
-        ... on EngineEvent {{ error {{ message }} }}
+        ... on EngineEvent {{ error {{ message }} metadataEntries {{ {_METADATA} }} }}
         ... on RunFailureEvent {{ error {{ message }} }}
         ... on ExecutionStepFailureEvent {{
           error {{ message }}
           failureMetadata {{ metadataEntries {{ {_METADATA} }} }}
         }}
-        ... on ExecutionStepUpForRetryEvent {{ secondsToWait error {{ message causes {{ message }} }} }}
+        ... on ExecutionStepUpForRetryEvent {{ secondsToWait }}
         ... on AssetCheckEvaluationEvent {{ evaluation {{ checkName success partition assetKey {{ path }} }} }}
       }}
     }}
@@ -144,7 +144,7 @@ query Health {
 }
 """
 
-# By what they are for.
+# By purpose.
 ALL = {
     "launch": LAUNCH,
     "add partition": ADD_PARTITION,

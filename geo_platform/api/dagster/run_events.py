@@ -1,18 +1,16 @@
-"""A run's log as GraphQL has it, read into the events of a timeline: the same ones that `geo-platform trace` reads off Dagster's storage.
+"""Read a run's log from GraphQL into the events of a timeline, as `geo-platform trace` reads it from storage.
 
-What belongs here: what each entry means; the history of runs over GraphQL. What stays out: asking (`dagster_graphql.py`), other
-stores (`geo_platform/trace/`).
+`graphql.py` sends the queries; `trace/run_log.py` has the rules that both ways of reading share.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from geo_platform.api.dagster.graphql import DagsterGraphql, RunFound, metadata_of
 from geo_platform.errors import UnexpectedFault
-from geo_platform.telemetry.checkpoints import Checkpoint
-from geo_platform.trace.run_log import checkpoint_event, error_in, in_attempts
+from geo_platform.telemetry.checkpoints import Checkpoint, CheckpointFields
+from geo_platform.trace.run_log import checkpoint_event, in_attempts, step_error_record
 from geo_platform.trace.sources import RunFacts
 from geo_platform.trace.timeline import Event, Kind, Store
 
@@ -28,34 +26,37 @@ _TRANSITIONS = {
     "RunCanceledEvent": Kind.RUN_ENDED,
 }
 _STARTS = ("ExecutionStepStartEvent", "ExecutionStepRestartEvent")
-_TOOK = re.compile(r" in ([\d.]+)(ms|s)\b|(\d+)m([\d.]+)s")
+_MS = timedelta(milliseconds=1)
 _WARNINGS = {"WARNING", "ERROR", "CRITICAL"}
-_RECORD = ("code", "message", "remedy", "retryable", "user_fixable")
 
 
 def placed_events(entries: Sequence[Entry]) -> Iterator[tuple[int, Event]]:
-    """Each event with the place of its entry in the log, in the log's order."""
+    """Yield each event with the index of its entry in the log, in the log's order."""
     checks = {
         entry["stepKey"]
         for entry in entries
         if entry["__typename"] == "AssetCheckEvaluationPlannedEvent"
     }
 
-    def told() -> Iterator[tuple[str, bool, Event | None]]:
+    def entry_events() -> Iterator[tuple[str, bool, Event | None]]:
+        started_at: dict[str, datetime] = {}
         for entry in entries:
-            step = entry.get("stepKey") or ""
-            yield step, entry["__typename"] in _STARTS, _event_of(entry, is_check=step in checks)
+            step, is_start = entry.get("stepKey") or "", entry["__typename"] in _STARTS
+            if is_start:
+                started_at[step] = _moment(entry)
+            event = _event_of(entry, is_check=step in checks, started_at=started_at.get(step))
+            yield step, is_start, event
 
-    yield from in_attempts(told())
+    yield from in_attempts(entry_events())
 
 
 def events_of(entries: Sequence[Entry]) -> tuple[Event, ...]:
-    """As `placed_events`, without the places."""
+    """Return the events in the log's order."""
     return tuple(event for _, event in placed_events(entries))
 
 
 def error_of(entries: Sequence[Entry]) -> Mapping[str, Any] | None:
-    """Why a run failed: the error of the first step that failed, else its last word; None where its log says nothing of that."""
+    """Return why a run failed: the error of its first failed step, else its last message, or None if its log has neither."""
     failed = next(
         (entry for entry in entries if entry["__typename"] == "ExecutionStepFailureEvent"), None
     )
@@ -66,14 +67,14 @@ def error_of(entries: Sequence[Entry]) -> Mapping[str, Any] | None:
     )
     if last is None:
         return None
-    said = str(last["message"] or "The run ended without a result.").strip()
+    message = str(last["message"] or "The run ended without a result.").strip()
     return UnexpectedFault(
-        said, remedy="Launch it again; report it with the run id if that fails too."
+        message, remedy="Launch it again; if that fails too, report it with the run id."
     ).as_record()
 
 
 def refused_in(entries: Sequence[Entry]) -> Sequence[Mapping[str, Any]]:
-    """Of a run over several files: those that it did not publish, each with key, code, message and remedy."""
+    """Return the files that a shared run did not publish, each with key, code, message and remedy."""
     failed = next(
         (
             entry
@@ -82,17 +83,17 @@ def refused_in(entries: Sequence[Entry]) -> Sequence[Mapping[str, Any]]:
         ),
         None,
     )
-    shown = (
+    metadata = (
         metadata_of((failed["failureMetadata"] or {}).get("metadataEntries") or ())
         if failed is not None
         else {}
     )
-    found = shown.get("not_published")
+    found = metadata.get("not_published")
     return found if isinstance(found, list) else ()
 
 
 class GraphqlHistory:
-    """Implements trace.sources.RunHistory on Dagster's GraphQL. Runs over several files are found by their own ids alone.
+    """Implements trace.sources.RunHistory on Dagster's GraphQL. Shared runs are found by their own ids alone.
 
     Raises StoreUnavailable, StoreDenied.
     """
@@ -105,7 +106,7 @@ class GraphqlHistory:
         return None if found is None else facts_of(found)
 
     def beginning_with(self, prefix: str) -> tuple[str, ...]:
-        """GraphQL has no filter for that, so that every id is read, some hundred at a time."""
+        """Read every id: GraphQL has no filter for a prefix."""
         return tuple(
             sorted(run_id for run_id in self._dagster.run_ids() if run_id.startswith(prefix))
         )
@@ -134,30 +135,33 @@ def facts_of(run: RunFound) -> RunFacts:
     )
 
 
-def _event_of(entry: Entry, *, is_check: bool) -> Event | None:
-    kind, said = entry["__typename"], str(entry.get("message") or "")
+def _event_of(entry: Entry, *, is_check: bool, started_at: datetime | None) -> Event | None:
+    kind, text = entry["__typename"], str(entry.get("message") or "")
     if kind == "LogMessageEvent":
-        warning = _event(entry, Kind.LOGGED, said) if entry["level"] in _WARNINGS else None
-        return _checkpoint(entry, said) or warning
+        return _event(entry, Kind.LOGGED, text) if entry["level"] in _WARNINGS else None
     if kind in _TRANSITIONS:
-        named = str(entry["eventType"]).replace(
-            "RUN_", "PIPELINE_", 1
-        )  # as Dagster's own events say it
-        return _event(entry, _TRANSITIONS[kind], (said or named).strip())
+        # As the event type is named in Dagster's storage.
+        name = str(entry["eventType"]).replace("RUN_", "PIPELINE_", 1)
+        return _event(entry, _TRANSITIONS[kind], (text or name).strip())
     if kind == "EngineEvent":
-        fault = (
-            _event(entry, Kind.LOGGED, f"{said}: {entry['error']['message'].strip()}")
-            if entry["error"]
-            else None
-        )
-        return _checkpoint(entry, said) or fault
+        return _engine_event(entry, text)
     if kind == "AssetCheckEvaluationEvent":
         return _check(entry, is_check=is_check)
-    return _step_event(entry, kind, is_check=is_check)
+    return _step_event(entry, kind, is_check=is_check, started_at=started_at)
+
+
+def _engine_event(entry: Entry, text: str) -> Event | None:
+    """Return a checkpoint, or a fault of Dagster's own, such as a failed launch."""
+    fields = CheckpointFields.parse(metadata_of(entry["metadataEntries"]))
+    if fields is not None:
+        return checkpoint_event(_moment(entry), entry.get("stepKey") or None, text, fields)
+    if not entry["error"]:
+        return None
+    return _event(entry, Kind.LOGGED, f"{text}: {entry['error']['message'].strip()}")
 
 
 def _check(entry: Entry, *, is_check: bool) -> Event:
-    """A check within a step of several files says of which partition."""
+    """In a step that files share, the text names the partition."""
     found = entry["evaluation"]
     asset = "/".join(found["assetKey"]["path"])
     whose = "/".join(filter(None, (asset, found["partition"] if not is_check else None)))
@@ -165,8 +169,10 @@ def _check(entry: Entry, *, is_check: bool) -> Event:
     return _event(entry, Kind.CHECK_EVALUATED, said, details={"passed": found["success"]})
 
 
-def _step_event(entry: Entry, kind: str, *, is_check: bool) -> Event | None:
-    """A check's step is told by what it found, and by a failure of its own."""
+def _step_event(
+    entry: Entry, kind: str, *, is_check: bool, started_at: datetime | None
+) -> Event | None:
+    """A check's step appears as its result, or as its failure."""
     step = entry.get("stepKey") or ""
     if kind == "ExecutionStepFailureEvent":
         error = _error_record(entry)
@@ -178,38 +184,21 @@ def _step_event(entry: Entry, kind: str, *, is_check: bool) -> Event | None:
         )
     if kind == "ExecutionStepUpForRetryEvent":
         wait_s = entry["secondsToWait"] or 0.0
-        causes = (entry["error"] or {}).get("causes") or ()
-        cause = error_in(causes[0]["message"].partition(": ")[2].strip()) if causes else None
+        # `in_attempts` adds the error: Dagster's event has it only as text.
         return _event(
             entry,
             Kind.STAGE_RETRIED,
-            f"tried again in {wait_s:.1f} s",
-            error=cause,
+            f"retried in {wait_s:.1f} s",
             details={"seconds_to_wait": wait_s},
         )
     if kind in _STARTS and not is_check:
         return _event(entry, Checkpoint.STAGE_START, f"{step} starts")
     if kind == "ExecutionStepSuccessEvent" and not is_check:
-        took_ms = _took_ms(str(entry["message"]))
-        said = (
-            f"{step} took {took_ms / 1000:.3f} s" if took_ms is not None else f"{step} ended well"
-        )
-        return _event(entry, Checkpoint.STAGE_DONE, said, duration_ms=took_ms)
+        # Dagster computes its step statistics from the same two moments.
+        took_ms = ((_moment(entry) - started_at) / _MS) if started_at is not None else None
+        text = f"{step} took {took_ms / 1000:.3f} s" if took_ms is not None else f"{step} succeeded"
+        return _event(entry, Checkpoint.STAGE_DONE, text, duration_ms=took_ms)
     return None
-
-
-def _took_ms(said: str) -> float | None:
-    """GraphQL tells no duration of a step but in the sentence about it: `in 30ms`, `in 3.25s`, `in 1m2s`."""
-    found = _TOOK.search(said)
-    if found is None:
-        return None
-    if found[3]:
-        return (int(found[3]) * 60 + float(found[4])) * 1000
-    return float(found[1]) * (1 if found[2] == "ms" else 1000)
-
-
-def _checkpoint(entry: Entry, text: str) -> Event | None:
-    return checkpoint_event(_moment(entry), entry.get("stepKey") or None, text)
 
 
 def _moment(entry: Entry) -> datetime:
@@ -239,11 +228,6 @@ def _event(
 
 
 def _error_record(failed: Entry) -> Mapping[str, Any]:
-    """The stage's own error where it raised one of ours; anything else is a fault of the platform."""
-    ours = metadata_of((failed["failureMetadata"] or {}).get("metadataEntries") or ())
-    if "code" in ours:
-        return {name: ours.get(name) for name in _RECORD}
-    error = failed["error"] or {}
-    return UnexpectedFault(
-        str(error.get("message", "")).strip() or "The stage failed without a word."
-    ).as_record()
+    """Return the error record of a failed step."""
+    metadata = metadata_of((failed["failureMetadata"] or {}).get("metadataEntries") or ())
+    return step_error_record(metadata, (failed["error"] or {}).get("message"))

@@ -33,7 +33,7 @@ from geo_platform.trace.answer import Timeline, TraceResult, trace
 from geo_platform.trace.question import Subject
 from geo_platform.trace.reach import Reach
 from geo_platform.trace.sources import ProvenanceReader, RunHistory, TraceStores
-from geo_platform.trace.timeline import Event, Kind
+from geo_platform.trace.timeline import Event, Kind, Store
 
 _TOLD_TAGS = {
     PARTITION_TAG,
@@ -206,6 +206,7 @@ def _body(timeline: Timeline) -> Iterator[str]:
 def _said(event: Event) -> str:
     stage = f"{event.stage}: " if event.stage and event.stage not in event.said else ""
     attempt = f" (attempt {event.attempt})" if event.attempt and event.attempt > 1 else ""
-    etag = f", etag {event.details['etag']}" if event.details.get("etag") else ""
+    is_object = event.store is not Store.dagster and event.details.get("etag")
+    etag = f", etag {event.details['etag']}" if is_object else ""
     uri = f", {event.details['uri']}" if event.kind == Kind.MESSAGE_STORED else ""
     return f"{stage}{event.said}{etag}{uri}{attempt}"

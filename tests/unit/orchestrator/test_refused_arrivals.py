@@ -9,11 +9,11 @@ import dagster as dg
 import pytest
 
 from assets.report import report_files
-from assets.stage import as_failure
 from geo_platform.arrivals.arrival import Arrival
 from geo_platform.arrivals.quarantine import present_arrival
 from geo_platform.arrivals.quarantine_records import list_quarantine
 from geo_platform.arrivals.receipts import take_receipts
+from geo_platform.dagster_internals import as_failure
 from geo_platform.errors import (
     Conflict,
     CrsMissing,
@@ -24,11 +24,11 @@ from geo_platform.errors import (
     UnexpectedFault,
 )
 from geo_platform.orchestrator.refused_arrivals import FailuresCursor, move_refused
-from geo_platform.orchestrator.run_reports import said_of
 from geo_platform.ports import BRONZE, MESSAGES, QUARANTINE, StoredObject
 from geo_platform.runs import ARRIVAL_TAG, WATCH_TAG
 from tests.support.in_process import DAGSTER_S_WARNINGS
 from tests.support.memory_objects import Killed, MemoryObjects, Mortal, When, contents
+from tests.support.run_events import engine_messages
 
 pytestmark = DAGSTER_S_WARNINGS
 BEGINNING = FailuresCursor()
@@ -124,7 +124,7 @@ def run_several(instance: dg.DagsterInstance, store: Any, errors: Mapping[str, s
 
 
 def told(instance: dg.DagsterInstance, run_id: str) -> list[str]:
-    return [text for text in said_of(instance, run_id) if text.startswith("QUARANTINED ")]
+    return [text for text in engine_messages(instance, run_id) if text.startswith("QUARANTINED ")]
 
 
 def tick(

@@ -1,10 +1,16 @@
-"""A run's events as Dagster keeps them, told as the platform's: real runs on an instance in memory."""
+"""Events of real runs on an instance in memory, read as events of a timeline: fields count, sentences do not."""
 
 import dagster as dg
 import pytest
 
+from geo_platform.dagster_internals import record_checkpoints_as_events
+from geo_platform.errors import StoreUnavailable
 from geo_platform.orchestrator.run_history import events_of
+from geo_platform.orchestrator.run_reports import report_on_run
+from geo_platform.telemetry.checkpoints import Checkpoint, report
 from geo_platform.trace.timeline import Event, ordered, stages_of
+
+LOGGED = {"python_logs": {"managed_python_loggers": ["geo_platform"], "python_log_level": "INFO"}}
 
 
 def run(
@@ -12,6 +18,7 @@ def run(
     *assets: dg.AssetsDefinition,
     checks: tuple[dg.AssetChecksDefinition, ...] = (),
 ) -> str:
+    record_checkpoints_as_events()
     job = dg.define_asset_job("job", executor_def=dg.in_process_executor)
     definitions = dg.Definitions(assets=assets, asset_checks=checks, jobs=[job])
     silent = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -26,14 +33,16 @@ def told(instance: dg.DagsterInstance, run_id: str) -> tuple[Event, ...]:
     return ordered(events_of(instance.all_logs(run_id)))
 
 
-def test_attempts_and_their_errors_are_told_where_a_stage_says_nothing_itself() -> None:
+def test_attempts_have_the_errors_that_the_stage_reported_or_raised() -> None:
     tries: list[int] = []
 
     @dg.asset(retry_policy=dg.RetryPolicy(max_retries=3, delay=0.01))
     def shaky() -> None:
         tries.append(1)
         if len(tries) == 1:
-            raise dg.Failure("STORE_UNAVAILABLE: The store did not answer.", allow_retries=True)
+            error = StoreUnavailable("The store did not answer.")
+            report(Checkpoint.STAGE_FAILED, "in words", error=error.as_record())
+            raise dg.Failure("in other words", allow_retries=True)
         fields = {
             "code": "CRS_MISSING",
             "message": "No CRS.",
@@ -43,16 +52,17 @@ def test_attempts_and_their_errors_are_told_where_a_stage_says_nothing_itself() 
         }
         raise dg.Failure("CRS_MISSING: No CRS.", metadata=fields, allow_retries=False)
 
-    with dg.DagsterInstance.ephemeral() as instance:
+    with dg.DagsterInstance.ephemeral(settings=LOGGED) as instance:
         events = told(instance, run(instance, shaky))
     assert [(event.kind, event.attempt) for event in events if event.stage == "shaky"] == [
         ("STAGE_START", 1),
+        ("STAGE_FAILED", 1),
         ("STAGE_RETRIED", 1),
         ("STAGE_START", 2),
         ("STAGE_FAILED", 2),
     ]
-    retried, failed = events[2], events[4]
-    assert retried.error == {"code": "STORE_UNAVAILABLE", "message": "The store did not answer."}
+    retried, failed = events[3], events[5]
+    assert retried.error == StoreUnavailable("The store did not answer.").as_record()
     assert failed.error is not None
     assert failed.error["remedy"] == "Say it."
     (stage,) = stages_of(events)
@@ -63,20 +73,29 @@ def test_attempts_and_their_errors_are_told_where_a_stage_says_nothing_itself() 
 def test_a_checkpoint_and_the_step_s_own_event_are_one_and_other_lines_stay_in_the_log() -> None:
     @dg.asset
     def talking(context: dg.AssetExecutionContext) -> None:
-        context.log.info("STAGE_START talking starts")
-        context.log.info("COG_VERIFIED as its source\nin every pixel")
-        context.log.info("STAGE_STARTLED is no checkpoint")
+        report(Checkpoint.STAGE_START, "talking starts")
+        report(Checkpoint.COG_VERIFIED, "as its source\nin every pixel", tier="analysis")
+        context.log.info("STAGE_DONE is only a sentence here")
         context.log.warning("mind the gap")
 
     @dg.asset_check(asset=talking)
     def sound() -> dg.AssetCheckResult:
         return dg.AssetCheckResult(passed=False)
 
-    with dg.DagsterInstance.ephemeral() as instance:
+    with dg.DagsterInstance.ephemeral(settings=LOGGED) as instance:
         run_id = run(instance, talking, checks=(sound,))
         dagster_run = instance.get_run_by_id(run_id)
         assert dagster_run is not None
-        instance.report_engine_event("STATE_MISMATCH one says this, the other that", dagster_run)
+        instance.report_engine_event("STATE_MISMATCH is only a sentence here", dagster_run)
+        for _ in range(2):
+            report_on_run(
+                instance,
+                dagster_run,
+                Checkpoint.STATE_MISMATCH,
+                "one says this, the other that",
+                details={"compared": "status"},
+                identified_by=["compared"],
+            )
         events = told(instance, run_id)
     assert [
         (event.kind, event.said)
@@ -100,7 +119,7 @@ def test_what_nobody_foresaw_is_a_fault_of_the_platform(fault: Exception) -> Non
     def broken() -> None:
         raise fault
 
-    with dg.DagsterInstance.ephemeral() as instance:
+    with dg.DagsterInstance.ephemeral(settings=LOGGED) as instance:
         events = told(instance, run(instance, broken))
     failed = next(event for event in events if event.kind == "STAGE_FAILED")
     assert failed.error is not None

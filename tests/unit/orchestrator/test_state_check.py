@@ -11,7 +11,7 @@ STATUS = dg.DagsterRunStatus
 SUCCEEDED = FinishedRun(
     "own", STATUS.SUCCESS, STATUS.SUCCESS, ("rasters", "scene"), publisher="own"
 )
-FAILED = replace(SUCCEEDED, status=STATUS.FAILURE, last_word=STATUS.FAILURE, publisher=None)
+FAILED = replace(SUCCEEDED, status=STATUS.FAILURE, last_event=STATUS.FAILURE, publisher=None)
 
 
 @pytest.mark.parametrize(
@@ -24,8 +24,8 @@ FAILED = replace(SUCCEEDED, status=STATUS.FAILURE, last_word=STATUS.FAILURE, pub
         (replace(SUCCEEDED, place=None, publisher=None), None),
         (FAILED, ItemFacts("earlier")),
         (FAILED, ItemFacts(None)),
-        (replace(FAILED, says_published=True), ItemFacts("own")),
-        (replace(FAILED, status=STATUS.CANCELED, last_word=STATUS.CANCELED, place=None), None),
+        (replace(FAILED, has_published=True), ItemFacts("own")),
+        (replace(FAILED, status=STATUS.CANCELED, last_event=STATUS.CANCELED, place=None), None),
     ],
 )
 def test_what_agrees_is_not_mentioned(run: FinishedRun, item: ItemFacts | None) -> None:
@@ -41,7 +41,7 @@ def test_what_agrees_is_not_mentioned(run: FinishedRun, item: ItemFacts | None) 
             ("says STARTED", "event is SUCCESS"),
         ),
         (
-            replace(SUCCEEDED, last_word=None),
+            replace(SUCCEEDED, last_event=None),
             ItemFacts("own"),
             ("says SUCCESS", "no terminal event"),
         ),
@@ -57,5 +57,6 @@ def test_what_agrees_is_not_mentioned(run: FinishedRun, item: ItemFacts | None) 
 def test_what_disagrees_is_said_with_both_values(
     run: FinishedRun, item: ItemFacts, values: tuple[str, str]
 ) -> None:
-    (said,) = mismatches(run, item)
+    (mismatch,) = mismatches(run, item)
+    said = mismatch.sentence
     assert all(value in said for value in values), said

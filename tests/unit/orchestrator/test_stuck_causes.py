@@ -8,13 +8,13 @@ from geo_platform.orchestrator.stuck_causes import (
     Action,
     Cause,
     Limits,
-    RunAtHand,
     Surroundings,
     TagLimit,
+    WaitingRun,
     diagnose,
 )
 
-WAITING = RunAtHand(
+WAITING = WaitingRun(
     "waiting",
     "process_raster",
     "QUEUED",
@@ -22,7 +22,7 @@ WAITING = RunAtHand(
     frozenset({"cog"}),
     for_s=600,
 )
-HOLDER = RunAtHand(
+HOLDER = WaitingRun(
     "holder",
     "ingest_vector",
     "STARTED",
@@ -30,7 +30,7 @@ HOLDER = RunAtHand(
     frozenset({"table_load"}),
 )
 HEALTHY = Surroundings(
-    at_work=(HOLDER,),
+    active=(HOLDER,),
     limits=Limits(runs=10, pools={"cog": 1}),
     daemon_silent_s=3,
     held_by_ended={},
@@ -64,8 +64,8 @@ def test_a_slot_that_a_living_run_holds_is_named_and_nobody_is_killed(
 ) -> None:
     found = diagnose(WAITING, around)
     assert (found.cause, found.action, found.runs) == (Cause.NO_FREE_SLOT, Action.SAY, ("holder",))
-    assert named in found.said
-    assert "run holder (ingest_vector)" in found.said
+    assert named in found.sentence
+    assert "run holder (ingest_vector)" in found.sentence
 
 
 def test_a_limit_of_another_tag_or_value_is_no_cause() -> None:
@@ -79,16 +79,16 @@ def test_a_limit_of_another_tag_or_value_is_no_cause() -> None:
 
 def test_a_pool_that_counts_runs_is_held_by_the_runs_that_need_it() -> None:
     other = replace(HOLDER, run_id="other", pools=frozenset({"cog"}))
-    found = diagnose(WAITING, replace(HEALTHY, at_work=(HOLDER, other)))
+    found = diagnose(WAITING, replace(HEALTHY, active=(HOLDER, other)))
     assert (found.cause, found.runs) == (Cause.NO_FREE_SLOT, ("other",))
-    assert "pool cog" in found.said
+    assert "pool cog" in found.sentence
 
 
 def test_a_pool_that_counts_steps_is_held_by_the_runs_whose_steps_are_in_it() -> None:
     taken = {"cog": ("holder",), "table_load": ("unrelated",)}
     found = diagnose(WAITING, limited(pools={}, taken=taken))
     assert (found.cause, found.action, found.runs) == (Cause.NO_FREE_SLOT, Action.SAY, ("holder",))
-    assert "The pool cog is held by run holder" in found.said
+    assert "The pool cog is held by run holder" in found.sentence
 
 
 def test_a_slot_of_an_ended_run_is_freed() -> None:
@@ -104,10 +104,10 @@ def test_a_slot_of_an_ended_run_is_freed() -> None:
 
 def test_a_run_that_the_queue_took_back_tells_of_its_code_location() -> None:
     found = diagnose(
-        replace(WAITING, launches=2, last_trouble="DagsterUserCodeUnreachableError: no"), HEALTHY
+        replace(WAITING, launches=2, last_error="DagsterUserCodeUnreachableError: no"), HEALTHY
     )
     assert (found.cause, found.action) == (Cause.CODE_LOCATION_UNREACHABLE, Action.SAY)
-    assert found.said.endswith("DagsterUserCodeUnreachableError: no")
+    assert found.sentence.endswith("DagsterUserCodeUnreachableError: no")
 
 
 def test_a_start_that_never_came_is_left_to_run_monitoring_and_failed_only_without_it() -> None:
@@ -117,10 +117,10 @@ def test_a_start_that_never_came_is_left_to_run_monitoring_and_failed_only_witho
         diagnose(starting, replace(HEALTHY, start_timeout_s=None)),
     )
     assert (watched.cause, watched.action) == (Cause.NO_WORKER, Action.SAY)
-    assert "120 s" in watched.said
+    assert "120 s" in watched.sentence
     assert (unwatched.cause, unwatched.action) == (Cause.NO_WORKER, Action.FAIL)
 
 
 def test_of_many_holders_some_are_named() -> None:
     many = tuple(replace(HOLDER, run_id=f"r{number}") for number in range(8))
-    assert "and 3 more" in diagnose(WAITING, replace(limited(runs=8), at_work=many)).said
+    assert "and 3 more" in diagnose(WAITING, replace(limited(runs=8), active=many)).sentence
