@@ -1,1 +1,1 @@
-"""What the stores say, held against each other: what does not fit together, and what of it can be mended safely."""
+"""Compare the stores with each other, report what does not fit, and mend what is safe to mend."""

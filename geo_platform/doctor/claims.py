@@ -1,6 +1,6 @@
-"""What items and kept versions name: objects, tables, sources. Read once through, kept as keys.
+"""Read from the catalog which objects, tables and sources the items and kept versions refer to.
 
-What belongs here: reading the catalog for a comparison. What stays out: comparing (`items.py`, `leftovers.py`).
+`items.py` and `leftovers.py` compare these claims with the stores.
 """
 
 from collections.abc import Iterator, Mapping
@@ -27,7 +27,11 @@ Place = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class ObjectClaim:
-    """An item (collection, id) says that an object is this large and has this SHA-256. `kept_of`: the run of a kept version."""
+    """The size and SHA-256 that an item states for an object.
+
+    `place` is (collection, item id). `kept_of` is the run of a kept version; None for the
+    published item.
+    """
 
     place: Place
     size_bytes: int | None
@@ -37,7 +41,7 @@ class ObjectClaim:
 
 @dataclass(frozen=True, slots=True)
 class TableClaim:
-    """An item means this version of the table `schema`.`table`; `kept_of` as in `ObjectClaim`."""
+    """The version of the table `schema`.`table` that an item refers to. See `ObjectClaim`."""
 
     place: Place
     schema: str
@@ -48,7 +52,11 @@ class TableClaim:
 
 @dataclass
 class Claims:
-    """Keys of silver, versions of tables, folders, sources and places that are named. `unreadable`: what could not be read."""
+    """Everything that items and kept versions refer to.
+
+    `objects` maps keys of silver, `tables` maps table versions. `unreadable` has a message for each
+    document that could not be read.
+    """
 
     objects: dict[str, list[ObjectClaim]] = field(default_factory=dict)
     tables: dict[str, list[TableClaim]] = field(default_factory=dict)
@@ -60,6 +68,7 @@ class Claims:
     versions: int = 0
 
     def add(self, place: Place, item: Item, *, kept_of: str | None = None) -> None:
+        """Add what one item, or one kept version of it, refers to."""
         self.places.add(place)
         self.sources.update(sources_of(item))
         for asset in item["assets"].values():
@@ -77,7 +86,10 @@ class Claims:
 
 
 def read_claims(catalog: Catalog, *, into: Claims | None = None) -> Claims:
-    """What is published and kept now, beside what is in `into`. Items that cannot be read are named in `unreadable`, not raised."""
+    """Return the claims of all published items and kept versions, added to `into` if given.
+
+    A document that cannot be read goes to `unreadable` and is not raised.
+    """
     claims = into if into is not None else Claims()
     try:
         for entry in catalog.entries():
@@ -95,12 +107,12 @@ def read_claims(catalog: Catalog, *, into: Claims | None = None) -> Claims:
 
 
 def read_claims_twice(catalog: Catalog) -> Claims:
-    """Once after the other: what is brought back or withdrawn in between is in one of them."""
+    """Read the catalog twice: an item that changes during one read is in the other."""
     return read_claims(catalog, into=read_claims(catalog))
 
 
 def sources_of(item: Item) -> Iterator[str]:
-    """Keys of the objects that an item was made of."""
+    """Yield the keys of an item's source objects."""
     properties = item["properties"]
     if ITEM_SOURCE in properties:
         yield str(properties[ITEM_SOURCE])
@@ -109,6 +121,6 @@ def sources_of(item: Item) -> Iterator[str]:
 
 
 def _sha256(asset: Item) -> str | None:
-    """Of a multihash 12 20 …, the digest."""
+    # A multihash in hex: 12 (SHA-256), 20 (32 bytes), then the digest.
     checksum = asset.get("file:checksum")
     return str(checksum)[4:] if checksum is not None else None

@@ -1,10 +1,11 @@
-"""Asking every store what it holds, and comparing. Nothing is changed.
+"""Compare all stores and return what does not fit together. Nothing is changed.
 
-What belongs here: the order of asking, looking again before something is said, and what is compared where a store does not
-answer. What stays out: the comparisons (`runs.py`, `items.py`, `leftovers.py`, `messages.py`, `quarantine.py`), mending (`mend.py`).
+The stores are read one after the other while runs go on. To avoid false findings, the catalog is
+read before the objects, and again after them if an object seems unreferenced; an item that seems to
+miss something is read again before it is reported.
 
-Stores are asked one after the other while runs go on. So the catalog is read before the objects and once more after them
-where something seems unnamed, and an item that seems to miss something is read again before it is said.
+The comparisons are in `runs.py`, `items.py`, `leftovers.py`, `messages.py` and `quarantine.py`;
+`mend.py` acts on findings.
 """
 
 from collections import Counter
@@ -32,18 +33,20 @@ from geo_platform.doctor.runs import (
 from geo_platform.errors import CatalogRejected, ParameterInvalid, PlatformError, SourceNotFound
 from geo_platform.ports import BRONZE, SILVER, Catalog, Inventory, ObjectStore
 
-# Told what is being looked at and how many of it there were so far.
+# Called with what is being read and how many were read so far.
 Notify = Callable[[str, int], None]
 
-_SAID_EVERY = 200
-_RUN_COMES_WITHIN = timedelta(minutes=10)
+_NOTIFY_EVERY = 200
+# An object gets a partition, and the partition a run, within this time.
+_RUN_STARTS_WITHIN = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
 class DoctorStores:
-    """What is compared. `orchestrator` is None where none was ever used here; then runs, partitions and pools have nothing to say.
+    """The stores to compare.
 
-    `unreachable` are (what, why) of those that could not even be opened.
+    `orchestrator` is None if this home never ran a job; runs, partitions and pools are then not
+    compared. `unreachable` has (store, reason) for each store that could not be opened.
     """
 
     catalog: Catalog
@@ -56,7 +59,7 @@ class DoctorStores:
 
 @dataclass
 class _Examination:
-    """One look at everything. `claims` is None as long as the catalog could not be read as a whole."""
+    """The state of one comparison. `claims` is None until the catalog was read."""
 
     stores: DoctorStores
     now_utc: datetime
@@ -68,8 +71,8 @@ class _Examination:
     dead: set[str] = field(default_factory=set)
 
     @contextmanager
-    def asking(self, what: str, uncompared: str) -> Iterator[None]:
-        """A store that fails is a finding, and the others are compared."""
+    def reading(self, what: str, uncompared: str) -> Iterator[None]:
+        """Turn the failure of a store into a finding, so that the others are still compared."""
         self.notify(what, 0)
         try:
             yield
@@ -80,28 +83,28 @@ class _Examination:
 def examine(
     stores: DoctorStores, *, now_utc: datetime, notify: Notify = lambda what, count: None
 ) -> Diagnosis:
-    """Compare everything that can be reached."""
+    """Compare every store that can be reached."""
     look = _Examination(stores, now_utc, notify)
     look.findings.extend(_unreachable(what, why, what, "") for what, why in stores.unreachable)
-    with look.asking("runs", "Runs, pools, sensors and schedules"):
+    with look.reading("runs", "Runs, pools, sensors and schedules"):
         _runs(look)
-    with look.asking("catalog", "What items name"):
+    with look.reading("catalog", "What items name"):
         _catalog(look)
-    with look.asking("objects", "Items and objects"):
+    with look.reading("objects", "Items and objects"):
         _objects(look)
-    with look.asking("tables", "Items and tables"):
+    with look.reading("tables", "Items and tables"):
         _tables(look)
-    with look.asking("partitions", "Partitions and their items"):
+    with look.reading("partitions", "Partitions and their items"):
         _partitions(look)
-    with look.asking("messages", "Messages"):
+    with look.reading("messages", "Messages"):
         _messages(look)
-    with look.asking("quarantine", "What lies in quarantine and its records"):
+    with look.reading("quarantine", "Quarantined objects and their records"):
         look.findings.extend(
             compare_quarantine(
                 look.stores.objects, partial(_count, look, "quarantined"), now_utc=look.now_utc
             )
         )
-    with look.asking("files", "Scratch folders and half-written files"):
+    with look.reading("files", "Scratch folders and half-written files"):
         look.findings.extend(leftovers.compare_files(stores.files.left()))
     return Diagnosis(in_order(look.findings), tuple(look.notes), dict(look.compared))
 
@@ -127,8 +130,8 @@ def _catalog(look: _Examination) -> None:
         DoctorFinding(
             FindingCode.ITEM_UNREADABLE,
             "the catalog",
-            f"{fault} What it names is not known, so nothing is taken for left over.",
-            "A person has to: mend the document, or remove it and ingest its source again.",
+            f"{fault} What it refers to is unknown, so nothing is reported as left over.",
+            "Needs a person: repair the document, or remove it and ingest its source again.",
         )
         for fault in claims.unreadable
     )
@@ -136,10 +139,10 @@ def _catalog(look: _Examination) -> None:
 
 
 def _read_again(look: _Examination) -> Claims:
-    """What is named by now. Raises CatalogRejected where some of it cannot be read any more."""
+    """Return the present claims. Raises CatalogRejected: an item cannot be read any more."""
     again = read_claims(look.stores.catalog)
     if again.unreadable:
-        raise CatalogRejected(" ".join(again.unreadable), remedy="Give the command again.")
+        raise CatalogRejected(" ".join(again.unreadable), remedy="Run the command again.")
     return again
 
 
@@ -164,7 +167,7 @@ def _objects(look: _Examination) -> None:
 
 
 def _confirmed(look: _Examination, missing: Missing) -> Iterator[DoctorFinding]:
-    """What the item, as it is now, still does not find."""
+    """Read the item again and yield what it still misses."""
     for item in _present(look, missing.place, missing.kept_of):
         claims = Claims()
         claims.add(missing.place, item, kept_of=missing.kept_of)
@@ -180,7 +183,7 @@ def _confirmed(look: _Examination, missing: Missing) -> Iterator[DoctorFinding]:
 
 
 def _is_at_work(look: _Examination, run_id: str | None) -> bool:
-    """Then it made the object just now, under the same fingerprint, and its item comes next."""
+    """Return whether the run that wrote the object is still running: its item is published next."""
     return run_id is not None and _ended(look, {run_id}).get(run_id) is False
 
 
@@ -211,7 +214,7 @@ def _confirmed_tables(look: _Examination, missing: Missing) -> Iterator[DoctorFi
 
 
 def _present(look: _Examination, place: Place, kept_of: str | None) -> Iterator[dict[str, object]]:
-    """The item as it is published now, or the versions of it that are kept of this run."""
+    """Yield the item as published now, or with `kept_of` the versions that this run published."""
     if kept_of is None:
         item = look.stores.catalog.item(*place)
         if item is not None:
@@ -223,7 +226,7 @@ def _present(look: _Examination, place: Place, kept_of: str | None) -> Iterator[
 
 
 def _ended(look: _Examination, run_ids: set[str]) -> dict[str, bool]:
-    """A run whose process is gone has ended, whatever is said of it."""
+    """Return whether each run has ended. A run whose process is gone has, whatever its status."""
     orchestrator = look.stores.orchestrator
     known = dict(orchestrator.ended(run_ids)) if orchestrator is not None else {}
     return {run_id: has_ended or run_id in look.dead for run_id, has_ended in known.items()}
@@ -254,7 +257,9 @@ def _partitions(look: _Examination) -> None:
         for fact in doubtful
         if fact.status is None
     }
-    settled = [fact for fact in doubtful if not _has_just_come(arrived.get(fact.key), look.now_utc)]
+    settled = [
+        fact for fact in doubtful if not _has_just_arrived(arrived.get(fact.key), look.now_utc)
+    ]
     sources = {key for key, at_utc in arrived.items() if at_utc is not None}
     look.findings.extend(compare_partitions(settled, accounted=accounted, sources=sources))
 
@@ -262,7 +267,7 @@ def _partitions(look: _Examination) -> None:
 def _was_withdrawn(
     look: _Examination, item: Place, at_utc: datetime | None, withdrawn: Mapping[Place, datetime]
 ) -> bool:
-    """By a run since then, or as the catalog remembers it."""
+    """Return whether a run withdrew the item since, or the catalog records a withdrawal."""
     since = withdrawn.get(item)
     return (
         since is not None and (at_utc is None or since >= at_utc)
@@ -270,16 +275,15 @@ def _was_withdrawn(
 
 
 def arrived_at_utc(objects: ObjectStore, key: str) -> datetime | None:
-    """When the object came that the partition of this key is of; None where there is none."""
+    """Return when the object of a partition was written, or None if there is no such object."""
     try:
         return objects.stat(BRONZE, key).last_modified_utc
-    except (SourceNotFound, ParameterInvalid):  # a partition may be called what no object can
+    except (SourceNotFound, ParameterInvalid):  # not every partition key is a valid object name
         return None
 
 
-def _has_just_come(at_utc: datetime | None, now_utc: datetime) -> bool:
-    """An object comes, then its partition, then its run."""
-    return at_utc is not None and now_utc - at_utc < _RUN_COMES_WITHIN
+def _has_just_arrived(at_utc: datetime | None, now_utc: datetime) -> bool:
+    return at_utc is not None and now_utc - at_utc < _RUN_STARTS_WITHIN
 
 
 def _messages(look: _Examination) -> None:
@@ -289,7 +293,7 @@ def _messages(look: _Examination) -> None:
 
 def _count(look: _Examination, what: str) -> None:
     look.compared[what] += 1
-    if look.compared[what] % _SAID_EVERY == 0:
+    if look.compared[what] % _NOTIFY_EVERY == 0:
         look.notify(what, look.compared[what])
 
 
@@ -298,5 +302,5 @@ def _unreachable(what: str, why: str, uncompared: str, remedy: str) -> DoctorFin
         FindingCode.STORE_UNREACHABLE,
         what,
         f"{why} {uncompared} were not compared." if uncompared != what else f"{why}",
-        f"A person has to. {remedy}".strip(),
+        f"Needs a person. {remedy}".strip(),
     )

@@ -1,6 +1,6 @@
-"""What the orchestrator and this machine say, as plain values, and what is asked of them: `Orchestrator`, `LocalFiles`.
+"""Plain facts about runs, pools, sensors, partitions and local files, and where they come from.
 
-What belongs here: facts that comparisons are made on. What stays out: judging them, and any library of an orchestrator.
+`geo_platform/orchestrator/instance_state.py` implements `Orchestrator` for Dagster.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,7 +11,11 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class RunFact:
-    """A run that is said to be unfinished. `is_alive` is None where it cannot be known here; `place` says where it runs."""
+    """An unfinished run.
+
+    `is_alive` is whether its process lives; None if this host cannot know. `place` describes where
+    it runs.
+    """
 
     run_id: str
     job: str
@@ -23,7 +27,7 @@ class RunFact:
 
 @dataclass(frozen=True)
 class SlotFact:
-    """A run that holds, or waits for, a slot of a pool. `status` is None where there is no such run."""
+    """A run that holds, or waits for, a slot of a pool. `status` is None if the run is unknown."""
 
     pool: str
     run_id: str
@@ -33,7 +37,10 @@ class SlotFact:
 
 @dataclass(frozen=True)
 class TickFact:
-    """A sensor or schedule that is switched on. `last_utc`: its last tick; of a schedule, when it was looked after last."""
+    """A sensor or schedule that is switched on.
+
+    `last_utc` is a sensor's last tick, or when the daemon last evaluated a schedule.
+    """
 
     name: str
     is_sensor: bool
@@ -43,7 +50,7 @@ class TickFact:
 
 @dataclass(frozen=True)
 class QueueFact:
-    """Queued runs, and the last sign of the daemon that launches them; None where it never gave one."""
+    """Queued runs, and the last heartbeat of the daemon that launches them; None if it had none."""
 
     queued: int
     oldest_utc: datetime
@@ -52,9 +59,11 @@ class QueueFact:
 
 @dataclass(frozen=True)
 class PartitionFact:
-    """A partition of which no item tells. `status` is that of its latest run of all stages; None where there is none.
+    """A partition that no item has as its source.
 
-    `item` is what that run said that it published, as (collection, item id), and `at_utc` when the run was last heard of.
+    `status` is that of its latest run up to the last stage; None if there is none. `item` is the
+    (collection, item id) that this run reported as published. `at_utc` is when the run ended, or
+    was last updated.
     """
 
     definition: str
@@ -66,50 +75,59 @@ class PartitionFact:
 
 
 class Orchestrator(Protocol):
-    """What is asked of the orchestrator, and done with it. Errors: StoreUnavailable, DatabaseUnavailable, StoreDenied."""
+    """Reads and changes the orchestrator's state.
+
+    Methods raise StoreUnavailable, DatabaseUnavailable, StoreDenied.
+    """
 
     def unfinished_runs(self) -> Iterator[RunFact]:
-        """Runs that are started, starting, or about to be."""
+        """Yield the runs that are running, starting, or not started yet."""
 
     def ended(self, run_ids: Iterable[str]) -> Mapping[str, bool]:
-        """Which of these runs have ended for good, with no retry to come. Those that are not known are left out."""
+        """Return whether each run has ended with no retry pending, without unknown runs."""
 
     def runs_under_way(self) -> bool:
-        """Whether any run is queued, starting or at work, or is going to be retried."""
+        """Return whether any run is queued, starting or running, or will be retried."""
 
     def slots(self) -> Iterator[SlotFact]:
-        """Who holds slots of pools, or waits for one."""
+        """Yield the runs that hold slots of pools, or wait for one."""
 
     def ticks(self) -> Iterator[TickFact]:
-        """Sensors and schedules that are switched on."""
+        """Yield the sensors and schedules that are switched on."""
 
     def queue(self) -> QueueFact | None:
-        """None where no run is queued."""
+        """Return the state of the queue, or None if no run is queued."""
 
     def partitions(self) -> Iterator[tuple[str, str]]:
-        """(definition, key) of every partition."""
+        """Yield (definition, key) of every partition."""
 
     def partition(self, definition: str, key: str) -> PartitionFact:
-        """What became of one."""
+        """Return the facts of one partition."""
 
     def withdrawn_items(self) -> Mapping[tuple[str, str], datetime]:
-        """(collection, item id) of what runs have unpublished, and when that was last."""
+        """Return when each (collection, item id) was last unpublished by a run."""
 
     def end_run(self, run_id: str) -> bool:
-        """Mark it as failed, if it is still unfinished and still without a process. False where it is not."""
+        """Mark the run as failed if it is still unfinished and its process is gone.
+
+        Return whether it was marked.
+        """
 
     def free_slots(self, run_id: str) -> bool:
-        """Free what it holds of pools, if it has ended. False where it has not."""
+        """Free the run's pool slots if it has ended. Return whether it has."""
 
     def remove_partition(self, definition: str, key: str) -> bool:
-        """Remove it, if it still has no run. False where it has."""
+        """Remove the partition if it still has no run. Return whether it was removed."""
 
 
 class LocalFiles(Protocol):
-    """What dead processes of this machine left in the folders of this home. Errors: StoreUnavailable, StoreDenied."""
+    """Files that dead processes of this machine left in the home.
+
+    Methods raise StoreUnavailable, StoreDenied.
+    """
 
     def left(self) -> Iterator[str]:
-        """Names of scratch folders and half-written files."""
+        """Yield the names of scratch folders and half-written files."""
 
     def sweep(self) -> int:
-        """Remove them; how many."""
+        """Remove them. Return how many."""

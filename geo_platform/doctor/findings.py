@@ -1,7 +1,7 @@
-"""What can be found wrong between the stores: stable codes, and a finding as one value.
+"""The findings of `geo-platform doctor`: stable codes, their meaning, and actions to mend them.
 
-What belongs here: the codes, what each means, what mending one would do. What stays out: finding any (`runs.py`, `leftovers.py`,
-`items.py`, `messages.py`, `quarantine.py`), and mending (`mend.py`).
+Comparisons make findings (`runs.py`, `leftovers.py`, `items.py`, `messages.py`, `quarantine.py`);
+`mend.py` executes the actions.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from typing import Any
 
 
 class FindingCode(StrEnum):
-    """In the order in which findings are shown. docs/doctor.md says what to do about each."""
+    """Stable codes, in the order in which findings are shown. docs/doctor.md explains each."""
 
     STORE_UNREACHABLE = "STORE_UNREACHABLE"
     ITEM_UNREADABLE = "ITEM_UNREADABLE"
@@ -31,21 +31,31 @@ class FindingCode(StrEnum):
 
 
 MEANING: Mapping[FindingCode, str] = {
-    FindingCode.STORE_UNREACHABLE: "A store could not be looked at; what it holds was not compared.",
-    FindingCode.ITEM_UNREADABLE: "An item or a kept version cannot be read, so what it names is not known.",
-    FindingCode.RUN_WITHOUT_PROCESS: "A run is said to be at work, and its process is gone.",
-    FindingCode.ITEM_WITHOUT_OBJECT: "An item names an object that is not in the store as the item describes it.",
-    FindingCode.ITEM_WITHOUT_TABLE: "An item names a version of a table that is not in the database where the item says.",
-    FindingCode.OBJECT_WITHOUT_ITEM: "Objects lie in silver that no item and no kept version names.",
-    FindingCode.TABLE_WITHOUT_ITEM: "A table lies among the published or the replaced ones that no item and no kept version names.",
-    FindingCode.STAGING_LEFT: "A staged table, a scratch folder or a half-written file was left by what has ended.",
-    FindingCode.PARTITION_WITHOUT_RESULT: "A partition has no run, or its run succeeded and its item is neither published nor withdrawn.",
-    FindingCode.MESSAGE_UNREADABLE: "A stored message is of a kind or a version that this deployment cannot read.",
-    FindingCode.QUARANTINE_INCOMPLETE: "An object lies in quarantine without a record of why, or a record without its object.",
-    FindingCode.POOL_HELD_BY_DEAD_RUN: "A slot of a pool is held by a run that has ended or is gone.",
-    FindingCode.DAEMON_SILENT: "Runs are queued, and the daemon that would launch them gives no sign.",
+    FindingCode.STORE_UNREACHABLE: "A store cannot be read; its content was not compared.",
+    FindingCode.ITEM_UNREADABLE: "An item or a kept version cannot be read; "
+    "what it refers to is unknown.",
+    FindingCode.RUN_WITHOUT_PROCESS: "A run has not ended, but its process is gone.",
+    FindingCode.ITEM_WITHOUT_OBJECT: "An item refers to an object that is missing, "
+    "or differs from what the item states.",
+    FindingCode.ITEM_WITHOUT_TABLE: "An item refers to a table version that is not in the "
+    "database where the item states.",
+    FindingCode.OBJECT_WITHOUT_ITEM: "Objects in silver are referred to by no item and no kept "
+    "version.",
+    FindingCode.TABLE_WITHOUT_ITEM: "A published or replaced table is referred to by no item and "
+    "no kept version.",
+    FindingCode.STAGING_LEFT: "An ended run or process left a staged table, a scratch folder or a "
+    "half-written file.",
+    FindingCode.PARTITION_WITHOUT_RESULT: "A partition has no run; or its run succeeded, and its "
+    "item is neither published nor withdrawn.",
+    FindingCode.MESSAGE_UNREADABLE: "A stored message has a type or version that this deployment "
+    "cannot read.",
+    FindingCode.QUARANTINE_INCOMPLETE: "A quarantined object has no record of the reason, or a "
+    "record has no object.",
+    FindingCode.POOL_HELD_BY_DEAD_RUN: "A run that has ended or is gone holds a slot of a pool.",
+    FindingCode.DAEMON_SILENT: "Runs are queued, and the daemon that launches them sends no "
+    "heartbeat.",
     FindingCode.SENSOR_SILENT: "A sensor is switched on and has stopped ticking.",
-    FindingCode.SCHEDULE_SILENT: "A schedule is switched on and nothing looks after it any more.",
+    FindingCode.SCHEDULE_SILENT: "A schedule is switched on, and no daemon evaluates it.",
 }
 
 
@@ -58,14 +68,14 @@ class EndRun:
 
 @dataclass(frozen=True)
 class FreeSlots:
-    """Free what the run holds of pools."""
+    """Free the pool slots of the run."""
 
     run_id: str
 
 
 @dataclass(frozen=True)
 class DropStaged:
-    """Drop a staged table of this version, made by this run."""
+    """Drop the staged table of this version, which this run made."""
 
     version: str
     run_id: str
@@ -73,19 +83,19 @@ class DropStaged:
 
 @dataclass(frozen=True)
 class RemoveFolder:
-    """Remove the objects of a fingerprint's folder in silver."""
+    """Remove the objects in a fingerprint's folder in silver."""
 
     folder: str
 
 
 @dataclass(frozen=True)
 class SweepFiles:
-    """Remove what dead processes of this machine left: scratch folders and half-written files."""
+    """Remove scratch folders and half-written files of dead processes of this machine."""
 
 
 @dataclass(frozen=True)
 class RemovePartition:
-    """Take the key out of the partitions' definition."""
+    """Remove the key from the partitions definition."""
 
     definition: str
     key: str
@@ -96,9 +106,10 @@ Mend = EndRun | FreeSlots | DropStaged | RemoveFolder | SweepFiles | RemoveParti
 
 @dataclass(frozen=True)
 class DoctorFinding:
-    """One thing that does not fit. `says` explains it in a sentence; `remedy` is what --fix does, or what a person has to.
+    """One thing that does not fit together.
 
-    `mend` is None where a person has to.
+    `says` explains it in a sentence. `remedy` is what --fix does, or what a person has to do.
+    `mend` is the action of --fix; None if a person has to act.
     """
 
     code: FindingCode
@@ -119,7 +130,10 @@ class DoctorFinding:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was found. `compared` counts what was looked at; `notes` say what could not be known, which is no finding."""
+    """The result of a comparison.
+
+    `compared` counts what was read, by kind. `notes` say what could not be determined.
+    """
 
     findings: tuple[DoctorFinding, ...]
     notes: tuple[str, ...] = ()
@@ -127,11 +141,11 @@ class Diagnosis:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every store was reached."""
+        """Return whether every store was reached."""
         return all(finding.code is not FindingCode.STORE_UNREACHABLE for finding in self.findings)
 
 
 def in_order(findings: list[DoctorFinding]) -> tuple[DoctorFinding, ...]:
-    """By code in the order of `FindingCode`, then by what they concern."""
+    """Sort findings by code, in the order of `FindingCode`, then by what they concern."""
     order = {code: place for place, code in enumerate(FindingCode)}
     return tuple(sorted(findings, key=lambda finding: (order[finding.code], finding.concerns)))

@@ -1,6 +1,6 @@
-"""Items held against the objects and tables that they name. Pure.
+"""Compare items with the objects and tables that they refer to.
 
-What belongs here: which items miss something. What stays out: reading the stores, and looking again before it is said (`examine.py`).
+Pure functions; `examine.py` reads the stores and confirms what is missing.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,13 +10,19 @@ from geo_platform.doctor.claims import Claims, ObjectClaim, Place, TableClaim
 from geo_platform.doctor.findings import DoctorFinding, FindingCode
 from geo_platform.ports import SILVER, StoredObject, StoredTable, TablePlace
 
-_AGAIN = "A person has to: ingest the source again with --force, or go back to another version (geo-platform rollback)."
-_NOT_BACK = "A person decides: this version cannot be brought back. geo-platform cleanup removes it when its time has come."
+_INGEST_AGAIN = (
+    "Needs a person: ingest the source again with --force, or restore another version "
+    "(geo-platform rollback)."
+)
+_CANNOT_RESTORE = (
+    "A person decides: this version cannot be restored. geo-platform cleanup removes it when its "
+    "retention ends."
+)
 
 
 @dataclass
 class Missing:
-    """What an item, or a kept version of it, does not find: names with what is wrong."""
+    """What an item, or a kept version of it, misses: names with what is wrong."""
 
     place: Place
     kept_of: str | None
@@ -25,13 +31,14 @@ class Missing:
 
 
 class ObjectCheck:
-    """Told of every object of silver once, in any order; says then which claims none of them met."""
+    """Collects the objects of silver, in any order, and returns the claims that none meets."""
 
     def __init__(self, claims: Claims) -> None:
         self._open = dict(claims.objects)
         self._other: dict[str, list[ObjectClaim]] = {}
 
     def see(self, stored: StoredObject, *, is_being_replaced: bool = False) -> None:
+        """Take one object. Each object is passed once."""
         claims = self._open.pop(stored.reference.key, ())
         if is_being_replaced:
             return
@@ -42,11 +49,15 @@ class ObjectCheck:
             self._other[stored.reference.key] = unmet
 
     def missing(self) -> Iterator[Missing]:
-        """One for each item and each kept version. Of kept versions only what is gone: a later load of the same may have replaced it."""
+        """Yield what is missing, grouped by item and kept version.
+
+        For kept versions only objects that are gone count: a later load of the same source may have
+        replaced their content.
+        """
         found: dict[tuple[Place, str | None], Missing] = {}
         for says, unmet in (
             ("is gone", self._open),
-            ("is another than the item says", self._other),
+            ("differs from what the item states", self._other),
         ):
             for key, claims in unmet.items():
                 for claim in claims:
@@ -58,14 +69,15 @@ class ObjectCheck:
 
 
 def is_as_claimed(stored: StoredObject, claim: ObjectClaim) -> bool:
-    """Size, and SHA-256 where both sides know one."""
+    """Compare size, and SHA-256 if both sides have one."""
     kept = stored.metadata.get("sha256")
     is_same_size = claim.size_bytes is None or claim.size_bytes == stored.reference.size_bytes
     return is_same_size and (claim.sha256 is None or kept is None or claim.sha256 == kept)
 
 
 def missing_tables(claims: Claims, tables: Iterable[StoredTable]) -> Iterator[Missing]:
-    """Published items whose table is not live at their version; kept versions whose table lies nowhere."""
+    """Yield published items whose table is not live at their version, and kept versions whose table
+    is gone."""
     live: dict[tuple[str, str], StoredTable] = {}
     whole: set[str] = set()
     for table in tables:
@@ -75,34 +87,34 @@ def missing_tables(claims: Claims, tables: Iterable[StoredTable]) -> Iterator[Mi
             live[table.schema, table.name] = table
     for version, claimed in claims.tables.items():
         for claim in claimed:
-            there = live.get((claim.schema, claim.table))
-            fault = _table_fault(claim, there, is_anywhere=version in whole)
+            table = live.get((claim.schema, claim.table))
+            fault = _table_fault(claim, table, is_anywhere=version in whole)
             if fault is not None:
                 yield Missing(claim.place, claim.kept_of, tables=[fault])
 
 
-def _table_fault(claim: TableClaim, there: StoredTable | None, *, is_anywhere: bool) -> str | None:
+def _table_fault(claim: TableClaim, table: StoredTable | None, *, is_anywhere: bool) -> str | None:
     name = f"{claim.schema}.{claim.table}"
     if claim.kept_of is not None:
         return None if is_anywhere else f"version {claim.version} of {name} is gone"
-    if there is None:
+    if table is None:
         return f"{name} is gone or not the platform's" + (
-            f"; its version {claim.version} lies elsewhere" if is_anywhere else ""
+            f"; version {claim.version} is in another place" if is_anywhere else ""
         )
-    if there.version != claim.version:
-        return f"{name} is at version {there.version}, not at {claim.version}"
+    if table.version != claim.version:
+        return f"{name} has version {table.version}, not {claim.version}"
     return None
 
 
 def finding_of(missing: Missing) -> Iterator[DoctorFinding]:
-    """ITEM_WITHOUT_OBJECT and ITEM_WITHOUT_TABLE."""
+    """Yield ITEM_WITHOUT_OBJECT and ITEM_WITHOUT_TABLE for what is missing."""
     item = "/".join(missing.place)
     whose = (
         f"The item {item}"
         if missing.kept_of is None
         else f"The kept version of {item} by run {missing.kept_of}"
     )
-    remedy = _AGAIN if missing.kept_of is None else _NOT_BACK
+    remedy = _INGEST_AGAIN if missing.kept_of is None else _CANNOT_RESTORE
     for code, what, faults in (
         (FindingCode.ITEM_WITHOUT_OBJECT, "objects", missing.objects),
         (FindingCode.ITEM_WITHOUT_TABLE, "a table", missing.tables),
@@ -111,7 +123,7 @@ def finding_of(missing: Missing) -> Iterator[DoctorFinding]:
             yield DoctorFinding(
                 code,
                 f"item {item}",
-                f"{whose} names {what} that it does not find: {_listed(faults)}.",
+                f"{whose} refers to {what} that cannot be used: {_listed(faults)}.",
                 remedy,
             )
 

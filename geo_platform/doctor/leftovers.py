@@ -1,7 +1,8 @@
-"""What nobody names: objects, tables, staged tables, scratch. What of it is a finding, and what may still be in the making. Pure.
+"""Decide which unreferenced objects, tables and scratch files are left over.
 
-What belongs here: the rules. They are those of `catalog/retention.py`: objects go as one of their folder, and what is younger than
-a day may be in the making; here, unless the run that made it has ended.
+Pure functions. The rules are those of `catalog/retention.py`: the objects of a folder are judged
+together, and what is younger than a day may belong to a run in progress. Here it counts as left
+over earlier if that run has ended.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,13 +20,16 @@ from geo_platform.doctor.findings import (
 )
 from geo_platform.ports import SILVER, StoredObject, StoredTable, TablePlace
 
-# Run id -> whether it has ended for good. Runs that are not known are not in it.
+# Run id -> whether it has ended with no retry pending. Unknown runs are left out.
 Ended = Mapping[str, bool]
 
 
 @dataclass
 class Folder:
-    """Objects of one folder in silver that nobody names anything in. `is_ours`: it is named by a fingerprint."""
+    """The objects of a folder in silver in which nothing is referenced.
+
+    `is_ours`: the folder's name is a fingerprint, so that the platform wrote it.
+    """
 
     name: str
     is_ours: bool
@@ -35,6 +39,7 @@ class Folder:
     run_ids: set[str] = field(default_factory=set)
 
     def add(self, stored: StoredObject) -> None:
+        """Count an object of the folder."""
         self.newest_utc = max(self.newest_utc, stored.last_modified_utc)
         self.objects += 1
         self.size_bytes += stored.reference.size_bytes
@@ -43,13 +48,14 @@ class Folder:
 
 
 class UnnamedObjects:
-    """Told of every object of silver; keeps the folders in which nothing is named."""
+    """Collects the objects of silver and keeps the folders in which nothing is referenced."""
 
     def __init__(self, claims: Claims) -> None:
         self._claims = claims
         self.folders: dict[str, Folder] = {}
 
     def see(self, stored: StoredObject) -> None:
+        """Take one object."""
         key = stored.reference.key
         own = folder_of(key)
         if key in self._claims.objects or (own is not None and own in self._claims.folders):
@@ -61,7 +67,11 @@ class UnnamedObjects:
 
 
 def is_left(folder: Folder, ended: Ended, *, now_utc: datetime) -> bool:
-    """Old enough, and no run of it known to be at work; or younger, and all its runs known to have ended."""
+    """Return whether the folder is left over.
+
+    It is if it is older than a day and none of its runs is known to be running, or if all its runs
+    are known to have ended.
+    """
     known = [ended.get(run_id) for run_id in folder.run_ids]
     if now_utc - folder.newest_utc >= YOUNGEST_LEFTOVER:
         return False not in known
@@ -71,7 +81,7 @@ def is_left(folder: Folder, ended: Ended, *, now_utc: datetime) -> bool:
 def compare_folders(
     folders: Iterable[Folder], ended: Ended, *, now_utc: datetime
 ) -> Iterator[DoctorFinding]:
-    """OBJECT_WITHOUT_ITEM, one for a folder."""
+    """Yield OBJECT_WITHOUT_ITEM for each folder that is left over."""
     for folder in folders:
         if not is_left(folder, ended, now_utc=now_utc):
             continue
@@ -81,10 +91,12 @@ def compare_folders(
         yield DoctorFinding(
             FindingCode.OBJECT_WITHOUT_ITEM,
             place,
-            f"{objects} of {folder.size_bytes:,} bytes in {place}{runs}, and no item and no kept version names any.",
-            "--fix removes them, as the nightly cleanup does after a day; while runs are under way only those older than a day."
+            f"No item and no kept version refers to {objects} of {folder.size_bytes:,} bytes in "
+            f"{place}{runs}.",
+            "--fix removes them, as the nightly cleanup does after a day. While runs are under "
+            "way, it removes only those older than a day."
             if folder.is_ours
-            else "A person decides: they do not lie where the platform writes, so it does not remove them.",
+            else "A person decides: the platform does not write there and removes nothing there.",
             RemoveFolder(folder.name) if folder.is_ours else None,
         )
 
@@ -92,7 +104,7 @@ def compare_folders(
 def compare_tables(
     tables: Iterable[StoredTable], claims: Claims, ended: Ended, *, now_utc: datetime
 ) -> Iterator[DoctorFinding]:
-    """TABLE_WITHOUT_ITEM among published and replaced tables, STAGING_LEFT among staged ones."""
+    """Yield TABLE_WITHOUT_ITEM for published and replaced tables, STAGING_LEFT for staged ones."""
     for table in tables:
         if table.version is not None and table.version in claims.tables:
             continue
@@ -104,7 +116,7 @@ def compare_tables(
 
 
 def is_staging_left(table: StoredTable, ended: Ended, *, now_utc: datetime) -> bool:
-    """Its run has ended, or is not known and it began more than a day ago."""
+    """Return whether the table's run has ended, or is unknown and the table older than a day."""
     known = ended.get(table.run_id) if table.run_id is not None else None
     is_old = table.began_at_utc is not None and now_utc - table.began_at_utc >= YOUNGEST_LEFTOVER
     return known if known is not None else is_old or table.run_id is None
@@ -113,17 +125,16 @@ def is_staging_left(table: StoredTable, ended: Ended, *, now_utc: datetime) -> b
 def _staged(table: StoredTable) -> DoctorFinding:
     is_ours = table.run_id is not None
     state = (
-        "was checked and never published"
-        if table.version is not None
-        else "was never loaded to its end"
+        "was verified but not published" if table.version is not None else "was not loaded fully"
     )
     return DoctorFinding(
         FindingCode.STAGING_LEFT,
         f"table {table.schema}.{table.name}",
         f"The staged table {table.name} {state}, and run {table.run_id}, which made it, has ended."
         if is_ours
-        else f"The table {table.name} lies among the staged ones, and was not made by the platform.",
-        "--fix drops it; the source is then loaded anew. While runs are under way only one that is older than a day."
+        else f"The table {table.name} in the staging schema was not made by the platform.",
+        "--fix drops it; the next run loads the source again. While runs are under way, it drops "
+        "only tables older than a day."
         if is_ours
         else "A person decides.",
         DropStaged(table.name, table.run_id) if table.run_id is not None else None,
@@ -140,18 +151,20 @@ def _unnamed(table: StoredTable) -> DoctorFinding:
     return DoctorFinding(
         FindingCode.TABLE_WITHOUT_ITEM,
         f"table {table.schema}.{table.name}",
-        f"The {kind} table {table.schema}.{table.name} ({ours}) is there, and no item and no kept version names it.",
-        "A person decides: what was published once is not removed. Ingest its source again to have its item, or drop the table.",
+        f"No item and no kept version refers to the {kind} table {table.schema}.{table.name} "
+        f"({ours}).",
+        "A person decides: the platform does not remove what was published. Ingest the source "
+        "again to get its item, or drop the table.",
     )
 
 
 def compare_files(names: Iterable[str]) -> Iterator[DoctorFinding]:
-    """STAGING_LEFT for what dead processes of this machine left in its folders."""
+    """Yield STAGING_LEFT for each file or folder that a dead process left."""
     for name in names:
         yield DoctorFinding(
             FindingCode.STAGING_LEFT,
             name,
-            f"{name} was being written by a process that is gone.",
+            f"A process that is gone was writing {name}.",
             "--fix removes it, as the next ingest on this machine does.",
             SweepFiles(),
         )

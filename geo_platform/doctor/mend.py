@@ -1,9 +1,7 @@
-"""Mending what is safe to mend, each looked at again right before.
+"""Mend findings that are safe to mend. Each is checked again right before.
 
-What belongs here: what is done about a finding, and that it still holds. What stays out: finding (`examine.py`).
-
-Nothing that is published or kept is ever touched. What no item names is removed as the nightly cleanup removes it, and what is
-younger than a day only while no run is under way that might be about to use it.
+Nothing that is published or kept is ever touched. What no item refers to is removed by the rules of
+the nightly cleanup; what is younger than a day only while no run is under way that may use it.
 """
 
 import time
@@ -28,13 +26,13 @@ from geo_platform.doctor.leftovers import Folder, is_left, is_staging_left
 from geo_platform.errors import PlatformError
 from geo_platform.ports import SILVER, TablePlace
 
-_FRESH_S = 5
-_BUSY = "left: runs are under way; give the command again when they have ended"
+_CLAIMS_VALID_S = 5
+_BUSY = "left: runs are under way; run the command again when they have ended"
 
 
 @dataclass(frozen=True)
 class Mended:
-    """What became of one finding: done, or why not."""
+    """The outcome for one finding: whether it is mended, and what was done or why not."""
 
     finding: DoctorFinding
     is_done: bool
@@ -44,7 +42,10 @@ class Mended:
 def mend(
     findings: Iterable[DoctorFinding], stores: DoctorStores, *, now_utc: datetime
 ) -> Iterator[Mended]:
-    """In the order of the findings: runs are ended before what they left is removed. Those that a person has to mend are passed over."""
+    """Mend the findings in their order, so that runs are ended before their leftovers are removed.
+
+    Findings without an action are skipped. Yields the outcome of each of the others.
+    """
     work = _Work(stores, now_utc)
     for finding in findings:
         if finding.mend is None:
@@ -60,21 +61,21 @@ def mend(
 class _Work:
     stores: DoctorStores
     now_utc: datetime
-    _named: tuple[float, Claims] | None = None
+    _read: tuple[float, Claims] | None = None
 
     def do(self, finding: DoctorFinding) -> tuple[bool, str]:
         match finding.mend:
             case EndRun(run_id):
-                return self._asked(
+                return self._with_orchestrator(
                     lambda runs: runs.end_run(run_id),
                     "marked as failed",
-                    "left: it has ended, or its process lives",
+                    "left: it has ended, or its process is alive",
                 )
             case FreeSlots(run_id):
-                return self._asked(
+                return self._with_orchestrator(
                     lambda runs: runs.free_slots(run_id),
                     "its slots are free",
-                    "left: the run is at work",
+                    "left: the run is under way",
                 )
             case RemovePartition(definition, key):
                 return self._remove_partition(definition, key)
@@ -86,21 +87,23 @@ class _Work:
                 self.stores.files.sweep()
                 return True, "removed"
             case _:
-                return False, "left: a person has to"
+                return False, "left: needs a person"
 
-    def _asked(self, act: Callable[[Orchestrator], bool], done: str, left: str) -> tuple[bool, str]:
+    def _with_orchestrator(
+        self, act: Callable[[Orchestrator], bool], done: str, left: str
+    ) -> tuple[bool, str]:
         orchestrator = self.stores.orchestrator
         if orchestrator is None:
-            return False, "left: the runs cannot be reached"
+            return False, "left: the orchestrator cannot be reached"
         return (True, done) if act(orchestrator) else (False, left)
 
     def _remove_partition(self, definition: str, key: str) -> tuple[bool, str]:
         if arrived_at_utc(self.stores.objects, key) is not None:
-            return False, "left: its object is there by now"
-        return self._asked(
+            return False, "left: its object exists now"
+        return self._with_orchestrator(
             lambda runs: runs.remove_partition(definition, key),
             "removed",
-            "left: it has a run by now",
+            "left: it has a run now",
         )
 
     def _drop_staged(self, name: str, run_id: str) -> tuple[bool, str]:
@@ -114,7 +117,7 @@ class _Work:
         table = found[0]
         claims = self._claims()
         if claims.unreadable or (table.version is not None and table.version in claims.tables):
-            return False, "left: an item or a version names it"
+            return False, "left: an item or a version refers to it"
         if not is_staging_left(table, self._ended({run_id}), now_utc=self.now_utc):
             return False, "left: its run has not ended"
         is_old = (
@@ -124,7 +127,7 @@ class _Work:
         if not is_old and self._is_busy():
             return False, _BUSY
         dropped = self.stores.inventory.drop_staged(name, run_id)
-        return (True, "dropped") if dropped else (False, "left: somebody works on it")
+        return (True, "dropped") if dropped else (False, "left: it is locked")
 
     def _remove_folder(self, name: str) -> tuple[bool, str]:
         objects = [
@@ -139,9 +142,9 @@ class _Work:
             folder.add(stored)
         claims = self._claims()
         if claims.unreadable or name in claims.folders:
-            return False, "left: an item or a version names something in it"
+            return False, "left: an item or a version refers to something in it"
         if not is_left(folder, self._ended(folder.run_ids), now_utc=self.now_utc):
-            return False, "left: a run of it has not ended"
+            return False, "left: one of its runs has not ended"
         if self.now_utc - folder.newest_utc < YOUNGEST_LEFTOVER and self._is_busy():
             return False, _BUSY
         for stored in objects:
@@ -149,10 +152,10 @@ class _Work:
         return True, f"removed {folder.objects} objects of {folder.size_bytes:,} bytes"
 
     def _claims(self) -> Claims:
-        """What is named, as it was some seconds ago at most: many leftovers share one look."""
-        if self._named is None or time.monotonic() - self._named[0] > _FRESH_S:
-            self._named = time.monotonic(), read_claims_twice(self.stores.catalog)
-        return self._named[1]
+        """Return the claims, read again after a few seconds: many leftovers share one read."""
+        if self._read is None or time.monotonic() - self._read[0] > _CLAIMS_VALID_S:
+            self._read = time.monotonic(), read_claims_twice(self.stores.catalog)
+        return self._read[1]
 
     def _ended(self, run_ids: set[str]) -> dict[str, bool]:
         orchestrator = self.stores.orchestrator

@@ -1,7 +1,6 @@
-"""Stored messages that this deployment cannot read.
+"""Find stored messages that this deployment cannot read.
 
-What belongs here: whether the bytes of a message can be read, whatever stage stored it. What stays out: which messages are asked
-for by a run (`resources/io_manager.py`).
+`resources/io_manager.py` reads the messages of a run.
 """
 
 import json
@@ -23,7 +22,7 @@ _BATCH = 64
 
 
 def known_messages() -> Mapping[str, type[Message]]:
-    """Every kind of message, by name."""
+    """Return every message class by name."""
     found = [
         value
         for module in _MODULES
@@ -34,7 +33,7 @@ def known_messages() -> Mapping[str, type[Message]]:
 
 
 def fault_of(content: bytes, known: Mapping[str, type[Message]]) -> str | None:
-    """Why these bytes cannot be read as a message; None where they can."""
+    """Return why these bytes cannot be read as a message, or None if they can."""
     try:
         envelope = json.loads(content)
         name, version = envelope["message"], envelope["schema_version"]
@@ -42,19 +41,22 @@ def fault_of(content: bytes, known: Mapping[str, type[Message]]) -> str | None:
         return "it is not JSON with message and schema_version"
     kind = known.get(name) if isinstance(name, str) else None
     if kind is None:
-        return f"{name!r} version {version} is no message that this deployment knows"
+        return f"{name!r} version {version} is not a message that this deployment knows"
     try:
         load_message(content, kind)
     except ContractError as error:
         return (
             "; ".join(fault.note or str(fault) for fault in error.faults)
-            + f" ({name} version {version}; read is {kind.schema_version})"
+            + f" ({name} version {version}; this deployment reads version {kind.schema_version})"
         )
     return None
 
 
 def unreadable_messages(objects: ObjectStore, seen: Callable[[], None]) -> Iterator[DoctorFinding]:
-    """MESSAGE_UNREADABLE for each. All are read, some at a time; `seen` is called for each."""
+    """Read all messages and yield MESSAGE_UNREADABLE for each that cannot be read.
+
+    `seen` is called once for each message.
+    """
     known = known_messages()
 
     def look(key: str) -> tuple[str, str | None]:
@@ -77,5 +79,6 @@ def _finding(key: str, fault: str) -> DoctorFinding:
         FindingCode.MESSAGE_UNREADABLE,
         f"message {key}",
         f"The message {key} cannot be read: {fault}.",
-        "A person has to: launch the job again from its first stage, or deploy a version that reads it.",
+        "Needs a person: launch the job again from its first stage, or deploy a version that can "
+        "read it.",
     )

@@ -1,6 +1,7 @@
-"""Quarantine held against its own records: every object there has one that says why, every record has its object.
+"""Compare quarantined objects with their records.
 
-What belongs here: the comparison. What stays out: what is refused, moving it there and back (`geo_platform/arrivals`).
+Every object has a record of the reason, and every record has its object. `geo_platform/arrivals`
+moves objects into quarantine and back.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,20 +14,23 @@ from geo_platform.doctor.findings import DoctorFinding, FindingCode
 from geo_platform.errors import ParameterInvalid, SourceNotFound
 from geo_platform.ports import QUARANTINE, QUARANTINE_RECORD, ObjectStore, StoredObject
 
-# A record is written right before its object is moved.
+# A record is written just before its object is moved.
 _MOVED_WITHIN = timedelta(minutes=10)
 
 
 def compare_quarantine(
     objects: ObjectStore, seen: Callable[[], None], *, now_utc: datetime
 ) -> Iterator[DoctorFinding]:
-    """QUARANTINE_INCOMPLETE for each. Keys are held in memory, records are read one by one; `seen` is called for each object."""
-    lying: dict[str, StoredObject] = {}
+    """Yield QUARANTINE_INCOMPLETE for objects without a record and records without an object.
+
+    All keys are held in memory; records are read one by one. `seen` is called for each object.
+    """
+    stored_by_key: dict[str, StoredObject] = {}
     for stored in objects.list(QUARANTINE):
         seen()
-        lying[stored.reference.key] = stored
-    unnamed = {key for key in lying if not key.endswith(QUARANTINE_RECORD)}
-    for name in [key for key in lying if key.endswith(QUARANTINE_RECORD)]:
+        stored_by_key[stored.reference.key] = stored
+    unnamed = {key for key in stored_by_key if not key.endswith(QUARANTINE_RECORD)}
+    for name in [key for key in stored_by_key if key.endswith(QUARANTINE_RECORD)]:
         key = name.removesuffix(QUARANTINE_RECORD)
         try:
             record = load_message(objects.read_bytes(QUARANTINE, name), ObjectQuarantined)
@@ -37,18 +41,19 @@ def compare_quarantine(
             yield _unreadable(name, "; ".join(fault.note or str(fault) for fault in error.faults))
             continue
         unnamed -= {part.key for part in record.parts}
-        is_old = now_utc - lying[name].last_modified_utc >= _MOVED_WITHIN
-        if key not in lying and is_old and not _lies(objects, key) and _lies(objects, name):
+        is_old = now_utc - stored_by_key[name].last_modified_utc >= _MOVED_WITHIN
+        is_missing = key not in stored_by_key and not _exists(objects, key)
+        if is_missing and is_old and _exists(objects, name):
             yield _without_object(name, record)
     for key in sorted(unnamed):
-        if _lies(objects, key) and not _lies(objects, key + QUARANTINE_RECORD):
+        if _exists(objects, key) and not _exists(objects, key + QUARANTINE_RECORD):
             yield _without_record(key)
 
 
-def _lies(objects: ObjectStore, key: str) -> bool:
+def _exists(objects: ObjectStore, key: str) -> bool:
     try:
         objects.stat(QUARANTINE, key)
-    except (SourceNotFound, ParameterInvalid):  # no name that an object can have
+    except (SourceNotFound, ParameterInvalid):  # ParameterInvalid: no object can have this name
         return False
     return True
 
@@ -58,7 +63,7 @@ def _unreadable(name: str, why: str) -> DoctorFinding:
         FindingCode.QUARANTINE_INCOMPLETE,
         f"{QUARANTINE}/{name}",
         f"The record {QUARANTINE}/{name} cannot be read, so its object cannot be released: {why}.",
-        "A person has to: move the object to where it came from with the store's own means, and remove the record.",
+        "Needs a person: move the object back with the store's own tools, and remove the record.",
     )
 
 
@@ -66,8 +71,10 @@ def _without_object(name: str, record: ObjectQuarantined) -> DoctorFinding:
     return DoctorFinding(
         FindingCode.QUARANTINE_INCOMPLETE,
         f"{QUARANTINE}/{name}",
-        f"The record says that {record.container}/{record.key} was refused by run {record.run_id} ({record.code}), and its object is gone.",
-        f"A person has to: remove {QUARANTINE}/{name} where the object is not wanted any more, or put the object beside it.",
+        f"Run {record.run_id} refused {record.container}/{record.key} ({record.code}), and its "
+        "quarantined object is gone.",
+        f"Needs a person: remove {QUARANTINE}/{name} if the object is no longer wanted, or put "
+        "the object beside it.",
     )
 
 
@@ -75,6 +82,7 @@ def _without_record(key: str) -> DoctorFinding:
     return DoctorFinding(
         FindingCode.QUARANTINE_INCOMPLETE,
         f"{QUARANTINE}/{key}",
-        f"{QUARANTINE}/{key} lies in quarantine, and no record says why, or where it came from.",
-        "A person has to: nothing but the platform writes there. Move it to where it belongs with the store's own means, or remove it.",
+        f"No record says why {QUARANTINE}/{key} is in quarantine, or where it came from.",
+        "Needs a person: only the platform writes there. Move the object to where it belongs with "
+        "the store's own tools, or remove it.",
     )

@@ -90,10 +90,10 @@ def test_tables_at_their_place_at_another_version_or_nowhere() -> None:
     assert faults(None, live) == faults("a run", live) == faults("a run", replaced) == []
     assert faults(None) == ["geo.roads is gone or not the platform's"]
     assert faults(None, replaced) == [
-        "geo.roads is gone or not the platform's; its version v1 lies elsewhere"
+        "geo.roads is gone or not the platform's; version v1 is in another place"
     ]
     assert faults(None, lies(TablePlace.published, "roads", "v2")) == [
-        "geo.roads is at version v2, not at v1"
+        "geo.roads has version v2, not v1"
     ]
     assert faults("a run", lies(TablePlace.published, "roads", "v2")) == [
         "version v1 of geo.roads is gone"

@@ -24,7 +24,7 @@ def test_what_is_wrong_with_bytes_is_said() -> None:
     assert "newer deployment" in str(
         fault_of(json.dumps({**good, "schema_version": 999}).encode(), known)
     )
-    assert "'MoonPhase' version 1 is no message" in str(
+    assert "'MoonPhase' version 1 is not a message" in str(
         fault_of(json.dumps({**good, "message": "MoonPhase"}).encode(), known)
     )
     assert "GreetingSpoken version" in str(
