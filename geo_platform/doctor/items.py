@@ -76,8 +76,11 @@ def is_as_claimed(stored: StoredObject, claim: ObjectClaim) -> bool:
 
 
 def missing_tables(claims: Claims, tables: Iterable[StoredTable]) -> Iterator[Missing]:
-    """Yield published items whose table is not live at their version, and kept versions whose table
-    is gone."""
+    """Yield what misses its table.
+
+    That is a published item whose table is not live at its version, or a kept version whose table
+    is gone.
+    """
     live: dict[tuple[str, str], StoredTable] = {}
     whole: set[str] = set()
     for table in tables:
@@ -87,8 +90,8 @@ def missing_tables(claims: Claims, tables: Iterable[StoredTable]) -> Iterator[Mi
             live[table.schema, table.name] = table
     for version, claimed in claims.tables.items():
         for claim in claimed:
-            table = live.get((claim.schema, claim.table))
-            fault = _table_fault(claim, table, is_anywhere=version in whole)
+            found = live.get((claim.schema, claim.table))
+            fault = _table_fault(claim, found, is_anywhere=version in whole)
             if fault is not None:
                 yield Missing(claim.place, claim.kept_of, tables=[fault])
 
