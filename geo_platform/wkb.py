@@ -173,12 +173,18 @@ def wrap_as_multi(wkb: pa.Array, dimension: str) -> pa.Array:
 
 
 def uint32_at(data: Bytes, at: Offsets) -> npt.NDArray[np.int64]:
-    """Return the little-endian uint32 at each offset. Raises IndexError: one ends after the data."""
+    """Return the little-endian uint32 at each offset.
+
+    Raises IndexError: a number ends after the data.
+    """
     return _view(data, "<u4")[at].astype(np.int64)
 
 
 def float64_at(data: Bytes, at: Offsets) -> npt.NDArray[np.float64]:
-    """Return the little-endian float64 at each offset. Raises IndexError: one ends after the data."""
+    """Return the little-endian float64 at each offset.
+
+    Raises IndexError: a number ends after the data.
+    """
     values: npt.NDArray[np.float64] = _view(data, "<f8")[at]
     return values
 

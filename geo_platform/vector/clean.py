@@ -180,7 +180,8 @@ def _check_family(
     if others.size:
         row = int(others[0])
         raise GeometryMixed(
-            f"Row {int(batch.positions[row])} is a {geometries[row].geom_type}, but the dataset's type is {plan.geometry_type}.",
+            f"Row {int(batch.positions[row])} is a {geometries[row].geom_type}, but the dataset's "
+            f"type is {plan.geometry_type}.",
             row=int(batch.positions[row]),
         )
 

@@ -122,7 +122,8 @@ class CleanStream:
         """
         if self.read != self.inserted + self.rejected or self.inserted != published:
             raise AssertionError(
-                f"{self.read} rows read, {self.inserted} inserted, {self.rejected} rejected, {published} in the store"
+                f"{self.read} rows read, {self.inserted} inserted, {self.rejected} rejected, "
+                f"{published} in the store"
             )
 
     def _count(self, batch: SourceBatch, cleaned: CleanedBatch) -> None:

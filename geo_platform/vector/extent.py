@@ -80,17 +80,22 @@ def check_plausible(bounds: Bounds, crs: CRS, display_name: str) -> tuple[Findin
     place = lonlat_bounds(bounds, crs)
     if not _near_area_of_use(place, crs):
         raise BoundsImplausible(
-            f"{display_name}: {_shown(bounds)} in {crs.name} are at longitude {place.west:.2f}, latitude {place.south:.2f}, "
-            f"far from the area of use of this CRS ({crs.area_of_use.name if crs.area_of_use else 'unknown'}).",
+            f"{display_name}: {_shown(bounds)} in {crs.name} are at longitude {place.west:.2f}, "
+            f"latitude {place.south:.2f}, far from the area of use of this CRS "
+            f"({crs.area_of_use.name if crs.area_of_use else 'unknown'}).",
             bounds=list(bounds.xyxy),
         )
     if crs.is_projected and _looks_like_degrees(bounds):
         if not _near_area_of_use(place, crs, margin=0.0):
             raise BoundsImplausible(
-                f"{display_name}: {_shown(bounds)} look like degrees, but {crs.name} uses {crs.axis_info[0].unit_name}s.",
+                f"{display_name}: {_shown(bounds)} look like degrees, but {crs.name} uses "
+                f"{crs.axis_info[0].unit_name}s.",
                 bounds=list(bounds.xyxy),
             )
-        text = f"All coordinates are within 180 units of the origin of {crs.name}; if they are degrees, the CRS is wrong."
+        text = (
+            f"All coordinates are within 180 units of the origin of {crs.name}; if they are "
+            "degrees, the CRS is wrong."
+        )
         return (Finding(code="DEGREES_SUSPECTED", message=text),)
     return ()
 

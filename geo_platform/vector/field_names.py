@@ -45,13 +45,15 @@ _TRANSLITERATIONS = str.maketrans(
 
 # PostgreSQL 17, appendix C: words that are reserved, or may only name a function or a type.
 _RESERVED = """
-    all analyse analyze and any array as asc asymmetric authorization binary both case cast check collate collation
-    column concurrently constraint create cross current_catalog current_date current_role current_schema current_time
-    current_timestamp current_user default deferrable desc distinct do else end except false fetch for foreign freeze
-    from full grant group having ilike in initially inner intersect into is isnull join lateral leading left like limit
-    localtime localtimestamp natural not notnull null offset on only or order outer overlaps placing primary references
-    returning right select session_user similar some symmetric system_user table tablesample then to trailing true
-    union unique user using variadic verbose when where window with
+    all analyse analyze and any array as asc asymmetric authorization binary both case cast check
+    collate collation column concurrently constraint create cross current_catalog current_date
+    current_role current_schema current_time current_timestamp current_user default deferrable desc
+    distinct do else end except false fetch for foreign freeze from full grant group having ilike
+    in initially inner intersect into is isnull join lateral leading left like limit localtime
+    localtimestamp natural not notnull null offset on only or order outer overlaps placing primary
+    references returning right select session_user similar some symmetric system_user table
+    tablesample then to trailing true union unique user using variadic verbose when where window
+    with
 """
 # Columns that every PostgreSQL table has.
 _SYSTEM_COLUMNS = "cmax cmin ctid tableoid xmax xmin"
@@ -109,7 +111,8 @@ def _check_mapping(sources: Sequence[str], mapping: Mapping[str, str]) -> None:
     unknown = sorted(set(mapping) - set(sources))
     if unknown:
         raise ParameterInvalid(
-            f"column_mapping names columns that the layer does not have: {', '.join(unknown)}. Columns of the layer: {', '.join(sources) or 'none'}.",
+            f"column_mapping names columns that the layer does not have: {', '.join(unknown)}. "
+            f"Columns of the layer: {', '.join(sources) or 'none'}.",
             parameter="column_mapping",
         )
     for source, published in mapping.items():
@@ -119,8 +122,11 @@ def _check_mapping(sources: Sequence[str], mapping: Mapping[str, str]) -> None:
             or published in _DATASET_COLUMNS
         ):
             raise ParameterInvalid(
-                f"column_mapping maps {source!r} to {published!r}, which is not a valid column name.",
-                remedy="Use at most 63 lower-case letters, digits and underscores; no SQL reserved word, geometry or bbox.",
+                f"column_mapping maps {source!r} to {published!r}, which is not a column name.",
+                remedy=(
+                    "Use at most 63 lower-case letters, digits and underscores; no SQL reserved "
+                    "word, geometry or bbox."
+                ),
                 parameter="column_mapping",
             )
     if len(set(mapping.values())) != len(mapping):

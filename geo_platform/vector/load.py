@@ -82,7 +82,9 @@ def load_features(
     force: bool = False,
     notify: Callable[[str], None] | None = None,
 ) -> FeaturesLoaded:
-    """Plan, read, clean and load the source. Without `force`, reuse a dataset of the same fingerprint.
+    """Plan, read, clean and load the source.
+
+    A complete dataset of the same fingerprint is reused, unless `force` is set.
 
     Raises what `plan_features`, `stream_features`, `clean_batch` and the stores raise, and:
     TableExists: the name belongs to another source.
@@ -172,7 +174,8 @@ def _column_comment(field: FieldMapping) -> str:
 def _report_loaded(rows: CleanStream, dataset: FeatureDataset) -> None:
     report(
         Checkpoint.FEATURES_LOADED,
-        f"{dataset.dataset}: {rows.read} rows read, {rows.inserted} inserted, {rows.rejected} rejected",
+        f"{dataset.dataset}: {rows.read} rows read, "
+        f"{rows.inserted} inserted, {rows.rejected} rejected",
         dataset=dataset.dataset,
         read=rows.read,
         inserted=rows.inserted,
@@ -319,7 +322,8 @@ def _withdraw_if_second(objects: ObjectStore, plan: FeaturePlan, loaded: Feature
     if first is not None:
         objects.delete(SILVER, own.reference.key)
         raise TableExists(
-            f"The dataset {plan.dataset} came from {first.metadata['source_uri']}, not from {loaded.source.uri}.",
+            f"The dataset {plan.dataset} came from {first.metadata['source_uri']}, not from "
+            f"{loaded.source.uri}.",
             dataset=plan.dataset,
         )
 

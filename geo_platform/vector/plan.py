@@ -33,8 +33,8 @@ class FeaturePlan:
     """What will be published, and why.
 
     `schema` ends with the WKB geometry column. `family` is None where mixed types are kept.
-    `dimension` is "xy" or "xyz". `simplify_tolerance` and `quantize_grid` are in units of `crs`, the
-    published CRS. `reasons` are sentences for people.
+    `dimension` is "xy" or "xyz". `crs` is the published CRS; `simplify_tolerance` and
+    `quantize_grid` are in its units. `reasons` are sentences for people.
     """
 
     dataset: str
@@ -70,7 +70,8 @@ def plan_features(profile: VectorProfiled, options: VectorFeaturesOptions) -> Fe
     dimension = "xyz" if source_has_z and options.dimension is Dimension.keep else "xy"
     crs, was_reprojected, crs_reason = _published_crs(profile, options, dimension)
     reasons = [
-        f"The dataset is named {dataset}, {'as requested' if options.table_name else 'after the object'}.",
+        f"The dataset is named {dataset}, "
+        f"{'as requested' if options.table_name else 'after the object'}.",
         geometry_reason,
         _dimension_reason(source_has_z, dimension),
         crs_reason,
@@ -145,12 +146,16 @@ def _check_keys(options: VectorFeaturesOptions, fields: Sequence[FieldMapping]) 
     unknown = [name for name in options.key_columns if name not in published]
     if unknown:
         raise ParameterInvalid(
-            f"key_columns names columns that are not published: {_listed(unknown)}. Published columns: {_listed(published) or 'none'}."
+            f"key_columns names columns that are not published: {_listed(unknown)}. Published "
+            f"columns: {_listed(published) or 'none'}."
         )
     if options.mode is LoadMode.append and not options.key_columns:
         raise ParameterInvalid(
-            "load_mode append needs key_columns: without them, loading the same rows again would duplicate them.",
-            remedy="Name the published columns that identify a row, for example key_columns parcel_id.",
+            "load_mode append needs key_columns: without them, loading the same rows again would "
+            "duplicate them.",
+            remedy=(
+                "Name the published columns that identify a row, for example key_columns parcel_id."
+            ),
         )
 
 
@@ -160,7 +165,8 @@ def _indexes(options: VectorFeaturesOptions, fields: Sequence[FieldMapping]) -> 
     unknown = [name for name in requested if name not in types]
     if unknown:
         raise ParameterInvalid(
-            f"Columns to index are not published: {_listed(unknown)}. Published columns: {_listed(list(types)) or 'none'}."
+            f"Columns to index are not published: {_listed(unknown)}. Published columns: "
+            f"{_listed(list(types)) or 'none'}."
         )
     timeless = [name for name in options.indexes_temporal if types[name] not in _TIME_TYPES]
     if timeless:
@@ -194,7 +200,8 @@ def _family(profile: VectorProfiled, mixed: MixedGeometry) -> tuple[Family | Non
     if mixed is MixedGeometry.keep and family_of(declared or "Unknown") is None:
         return (
             None,
-            f"Only {types} was sampled, but the layer may hold any type. All are kept as requested, single parts as multi.",
+            f"Only {types} was sampled, but the layer may hold any type. All are kept as "
+            "requested, single parts as multi.",
         )
     family = next(iter(families))
     return (
@@ -224,7 +231,8 @@ def _published_crs(
             return (
                 published,
                 True,
-                f"Coordinates are reprojected from {_label(profile.crs)} to {_label(published)}, as requested.",
+                f"Coordinates are reprojected from {_label(profile.crs)} to {_label(published)}, "
+                "as requested.",
             )
     kept = profile.crs if own is source else reference(own, profile.crs.came_from)
     return kept, False, f"Coordinates stay in {_label(kept)} ({kept.came_from.replace('_', ' ')})."

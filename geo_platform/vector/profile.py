@@ -50,7 +50,7 @@ def profile_object(
 def profile_vector(
     source: OpenableSource, arrived: ObjectArrived, options: VectorProfileOptions
 ) -> VectorProfiled:
-    """Read layers, fields, CRS, and a sample of rows; of CSV, which has no declared types, all rows.
+    """Read the layers, the fields, the CRS and a sample of rows, or all rows of a CSV file.
 
     Raises LayerAmbiguous, LayerNotFound, NoGeometry, NoFeatures: no layer or row to publish.
     Raises CrsMissing, CrsMismatch, BoundsImplausible: the location is unknown or impossible.
@@ -128,6 +128,7 @@ def _check_file_extension(
         return
     if source.format not in _FORMATS_OF_EXTENSION.get(expected, ()):
         raise UnsupportedFormat(
-            f"file_extension is {expected.value}, but the content of {source.display_name} is {FORMATS[source.format].label}.",
+            f"file_extension is {expected.value}, but the content of {source.display_name} is "
+            f"{FORMATS[source.format].label}.",
             remedy="Leave file_extension at auto, or send the file that was meant.",
         )

@@ -36,7 +36,7 @@ _DAMAGED_SHAPE = re.compile(r"Corrupted \.shp file : shape (\d+)")
 def stream_features(
     source: OpenableSource, profile: VectorProfiled, batch_rows: int, findings: dict[str, Finding]
 ) -> Iterator[SourceBatch]:
-    """Yield every row of the profiled layer. GDAL's warnings are added to `findings`, by their text.
+    """Yield every row of the profiled layer. Add GDAL's warnings to `findings`, by their text.
 
     Raises SourceTruncated: fewer rows than the file declares, or the file ends early.
     Raises FieldEncoding: a text value cannot be decoded; names field and row.
@@ -53,7 +53,8 @@ def stream_features(
         and rows < profile.feature_count
     ):
         raise SourceTruncated(
-            f"{source.display_name} declares {profile.feature_count:,} rows, but only {rows:,} could be read."
+            f"{source.display_name} declares {profile.feature_count:,} rows, but only {rows:,} "
+            "could be read."
         )
 
 
@@ -133,7 +134,8 @@ def _check_text(batch: SourceBatch, profile: VectorProfiled, display_name: str) 
         except pa.ArrowInvalid as error:
             row = int(batch.positions[_first_undecodable(storage)])
             raise FieldEncoding(
-                f"Field {profile.fields[position].name!r} of {display_name}, row {row}, cannot be decoded as {profile.encoding}.",
+                f"Field {profile.fields[position].name!r} of {display_name}, row {row}, cannot be "
+                f"decoded as {profile.encoding}.",
                 field=profile.fields[position].name,
                 row=row,
             ) from error

@@ -110,7 +110,8 @@ def find_geometry(
     if len(longitudes) == len(latitudes) == 1:
         return CsvGeometry(lon_lat=(longitudes[0], latitudes[0]))
     raise NoGeometry(
-        f"The columns of {display_name} do not tell which of them hold the geometry. Its columns: {', '.join(columns)}.",
+        f"The columns of {display_name} do not tell which of them hold the geometry. Its columns: "
+        f"{', '.join(columns)}.",
         columns=list(columns[:100]),
     )
 
@@ -118,7 +119,8 @@ def find_geometry(
 def _position(columns: Sequence[str], name: str, parameter: str, display_name: str) -> int:
     if name not in columns:
         raise ParameterInvalid(
-            f"{parameter}: {display_name} has no column {name!r}. Its columns: {', '.join(columns)}.",
+            f"{parameter}: {display_name} has no column {name!r}. Its columns: "
+            f"{', '.join(columns)}.",
             parameter=parameter,
         )
     return list(columns).index(name)

@@ -205,5 +205,8 @@ def _crs_from_column_names(
     )
     if not (is_longitude_name(x) and is_latitude_name(y) and are_degrees):
         return None, ()
-    message = f"Columns {x!r} and {y!r} are named longitude and latitude and hold degrees, so their CRS is taken to be WGS 84."
+    message = (
+        f"Columns {x!r} and {y!r} are named longitude and latitude and hold degrees, so their CRS "
+        "is taken to be WGS 84."
+    )
     return "EPSG:4326", (Finding(code="CRS_FROM_COLUMN_NAMES", message=message),)

@@ -182,7 +182,8 @@ def _points(x_cells: pa.Array, y_cells: pa.Array) -> tuple[pa.Array, dict[int, R
         if cells != (None, None):
             faults[row] = RowFault(
                 "COORDINATE_UNREADABLE",
-                f"{str(cells[0])[:_MAX_QUOTED]!r}, {str(cells[1])[:_MAX_QUOTED]!r} are not two numbers",
+                f"{str(cells[0])[:_MAX_QUOTED]!r}, {str(cells[1])[:_MAX_QUOTED]!r} are not two "
+                "numbers",
             )
     return pa.array(shapely.to_wkb(geometries), pa.binary()), faults
 

@@ -117,7 +117,8 @@ def ogr_errors(display_name: str) -> Iterator[None]:
         yield
     except UnicodeDecodeError as error:
         raise FieldEncoding(
-            f"A field name of {display_name} cannot be decoded in the encoding that the file declares.",
+            f"A field name of {display_name} cannot be decoded in the encoding that the file "
+            "declares.",
             found=str(error),
         ) from error
     except CRSError as error:
@@ -130,7 +131,8 @@ def ogr_errors(display_name: str) -> Iterator[None]:
         text = str(error)
         if _VALUE_TOO_LONG in text:
             raise SourceUnreadable(
-                f"{display_name} has a value of more than 10,000,000 characters, which GDAL does not read from JSON.",
+                f"{display_name} has a value of more than 10,000,000 characters, which GDAL does "
+                "not read from JSON.",
                 remedy="Shorten the value, or send the data as GeoPackage.",
                 gdal=text,
             ) from error
@@ -185,6 +187,7 @@ def layer_info(
     allowed = (FORMATS[source.format].ogr_driver, *_ALTERNATIVE_DRIVERS.get(source.format, ()))
     if info["driver"] not in allowed:
         raise SourceUnreadable(
-            f"{source.display_name} was opened as {info['driver']}, not as {FORMATS[source.format].label}."
+            f"{source.display_name} was opened as {info['driver']}, not as "
+            f"{FORMATS[source.format].label}."
         )
     return info

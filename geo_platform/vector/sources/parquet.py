@@ -148,7 +148,8 @@ def _geo_metadata(file: pq.ParquetFile, display_name: str) -> _GeoMetadata:
         )
     if column.get("encoding") != "WKB":
         raise UnsupportedFormat(
-            f"{display_name} has its geometry in the encoding {column.get('encoding')!r}; only WKB is supported.",
+            f"{display_name} has its geometry in the encoding {column.get('encoding')!r}; only "
+            "WKB is supported.",
             remedy="Write it with geometry_encoding='WKB'.",
         )
     covering = (column.get("covering") or {}).get("bbox", {}).get("xmin", [None])
@@ -214,7 +215,9 @@ def _warnings(geo: _GeoMetadata) -> tuple[Finding, ...]:
         found.append(
             Finding(
                 code="EDGES_SPHERICAL",
-                message="The source declares spherical edges; they are treated as straight in its CRS.",
+                message=(
+                    "The source declares spherical edges; they are treated as straight in its CRS."
+                ),
             )
         )
     return tuple(found)

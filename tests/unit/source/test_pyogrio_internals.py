@@ -24,8 +24,10 @@ register_drivers()
 print(json.dumps([before, "OGR_VRT" in pyogrio.list_drivers()]))
 """
 _GML_ARC = """<?xml version="1.0"?>
-<ogr:FeatureCollection xmlns:ogr="http://ogr.maptools.org/" xmlns:gml="http://www.opengis.net/gml/3.2" gml:id="x">
-<ogr:featureMember><ogr:c gml:id="c.1"><ogr:g><gml:Curve srsName="urn:ogc:def:crs:EPSG::31370" gml:id="g1"><gml:segments>
+<ogr:FeatureCollection gml:id="x"
+ xmlns:ogr="http://ogr.maptools.org/" xmlns:gml="http://www.opengis.net/gml/3.2">
+<ogr:featureMember><ogr:c gml:id="c.1"><ogr:g>
+<gml:Curve srsName="urn:ogc:def:crs:EPSG::31370" gml:id="g1"><gml:segments>
 <gml:Arc><gml:posList>0 0 100 100 200 0</gml:posList></gml:Arc>
 </gml:segments></gml:Curve></ogr:g></ogr:c></ogr:featureMember>
 </ogr:FeatureCollection>"""

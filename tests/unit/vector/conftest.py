@@ -1,4 +1,4 @@
-"""A real folder store, a real lake, and tiny real files to ingest."""
+"""A folder store and tiny real files to ingest."""
 
 import os
 import shutil
@@ -39,7 +39,7 @@ def parcels() -> geopandas.GeoDataFrame:
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """write(frame, name, **pyogrio's options): a file in tmp_path."""
+    """Return a function write(frame, name, **pyogrio_options) that writes a file in tmp_path."""
 
     def write_file(frame: geopandas.GeoDataFrame, name: str, **options: Any) -> Path:
         path = tmp_path / name
@@ -52,7 +52,7 @@ def write(tmp_path: Path) -> Write:
 
 
 def zip_up(archive: Path, *paths: Path) -> Path:
-    """Files and folders into a zip beside them."""
+    """Put files and folders into a zip archive."""
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as opened:
         for path in paths:
             members = sorted(path.rglob("*")) if path.is_dir() else [path]

@@ -1,4 +1,4 @@
-"""The chain from a local file to a dataset, without an orchestrator: what the tests of this folder talk to."""
+"""The vector chain from a local file to a dataset, without an orchestrator."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,13 +24,13 @@ Write = Callable[..., Path]
 
 @dataclass(frozen=True)
 class Platform:
-    """The chain from a local file to a dataset, without an orchestrator."""
+    """Runs the chain's stages on a folder store."""
 
     objects: FolderStore
     scratch: Path
 
     def receive(self, *paths: Path) -> ObjectArrived:
-        """Upload the files, the main one first."""
+        """Upload the files and receive the first one."""
         for path in paths:
             self.objects.put_file("bronze", path.name, path, metadata={})
         return receive(self.objects, "bronze", paths[0].name, ArrivalOptions(), expected=None)
@@ -58,7 +58,7 @@ class Platform:
             return pq.read_table(path)
 
     def frame(self, loaded: FeaturesLoaded) -> geopandas.GeoDataFrame:
-        """As geopandas, a reader of others, sees the dataset."""
+        """Read the dataset with geopandas, an independent reader."""
         assert loaded.dataset_object is not None
         with self.objects.local_path("silver", loaded.dataset_object.key) as path:
             return geopandas.read_parquet(path)

@@ -1,4 +1,4 @@
-"""Properties of cleaning, on geometries that nobody thought of."""
+"""Properties of cleaning, on generated geometries."""
 
 import numpy as np
 import pyarrow as pa
@@ -19,8 +19,8 @@ RING = st.lists(st.tuples(COORDINATE, COORDINATE), min_size=3, max_size=9).map(
     lambda xy: [*xy, xy[0]]
 )
 POLYGON = RING.map(shapely.Polygon)
-# Below about 1e-200 GEOS itself cannot repair; such rows are rejected (the first test below), and
-# no geodata has them.
+# GEOS cannot repair coordinates below about 1e-200. Such rows, which no geodata has, are rejected
+# (the first test below).
 NANOMETRE_POLYGON = RING.map(
     lambda ring: shapely.Polygon([(round(x, 14), round(y, 14)) for x, y in ring])
 )
@@ -89,7 +89,7 @@ def test_repair_keeps_polygons_polygons_within_their_hull(polygons: list[shapely
 
 
 def test_parts_that_share_an_edge_are_joined() -> None:
-    """GEOS 3.14 alone leaves two triangles here, which are no valid multipolygon."""
+    """One pass of GEOS 3.14 leaves two triangles here, which are not a valid multipolygon."""
     bow = shapely.Polygon([(0, 1), (-1, 0), (0, 0), (0, 1), (1, 0), (0, 0), (0, 1)])
     (repaired,) = make_valid(np.array([bow], dtype=object))
     assert repaired.is_valid
@@ -98,12 +98,16 @@ def test_parts_that_share_an_edge_are_joined() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.floats(-179, 179), st.floats(-80, 80)), min_size=1, max_size=10))
-def test_reprojection_goes_there_and_back(corners: list[tuple[float, float]]) -> None:
+def test_reprojection_and_its_inverse_give_the_same_coordinates(
+    corners: list[tuple[float, float]],
+) -> None:
     squares = [shapely.box(x, y, x + 0.5, y + 0.5) for x, y in corners]
     cleaned = clean_batch(batch([shapely.to_wkb(square) for square in squares]), plan("EPSG:3857"))
-    there = shapely.from_wkb(np.array(cleaned.clean.column("geometry").to_pylist(), dtype=object))
+    projected = shapely.from_wkb(
+        np.array(cleaned.clean.column("geometry").to_pylist(), dtype=object)
+    )
     radius = 6378137.0
-    for square, moved in zip(squares, there, strict=True):
+    for square, moved in zip(squares, projected, strict=True):
         x, y = shapely.get_coordinates(moved).T
         back = np.column_stack(
             [np.degrees(x / radius), np.degrees(2 * np.arctan(np.exp(y / radius)) - np.pi / 2)]
@@ -112,11 +116,11 @@ def test_reprojection_goes_there_and_back(corners: list[tuple[float, float]]) ->
 
 
 @given(
-    st.lists(st.sampled_from(["kept", "anew", "rejected"]), min_size=1, max_size=30).filter(
+    st.lists(st.sampled_from(["kept", "written", "rejected"]), min_size=1, max_size=30).filter(
         lambda rows: set(rows) != {"rejected"}
     )
 )
-def test_rows_written_anew_stand_where_they_stood_and_rejected_ones_are_left_out(
+def test_written_rows_keep_their_place_and_rejected_rows_are_left_out(
     rows: list[str],
 ) -> None:
     kept, good = (
@@ -124,12 +128,13 @@ def test_rows_written_anew_stand_where_they_stood_and_rejected_ones_are_left_out
         np.array([row != "rejected" for row in rows]),
     )
     own = pa.array([f"own {number}".encode() for number in range(len(rows))], pa.binary())
-    anew = pa.array(
-        [f"anew {number}".encode() for number, row in enumerate(rows) if row == "anew"], pa.binary()
+    written = pa.array(
+        [f"written {number}".encode() for number, row in enumerate(rows) if row == "written"],
+        pa.binary(),
     )
     expected = [
-        f"{'own' if row == 'kept' else 'anew'} {number}".encode()
+        f"{'own' if row == 'kept' else 'written'} {number}".encode()
         for number, row in enumerate(rows)
         if row != "rejected"
     ]
-    assert _merge_in_order(own, anew, kept, good).to_pylist() == expected
+    assert _merge_in_order(own, written, kept, good).to_pylist() == expected

@@ -1,4 +1,4 @@
-"""Work side by side: results in order, items not taken far ahead, errors in their turn."""
+"""Work in threads: results and errors in the items' order, items not taken far ahead."""
 
 import threading
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ def test_an_error_of_an_item_comes_after_the_results_before_it() -> None:
     assert seen == [1, 2, 3]
 
 
-def test_an_error_of_work_comes_in_its_turn_and_ends_all() -> None:
+def test_an_error_of_work_comes_after_the_results_before_it_and_ends_the_iteration() -> None:
     seen: list[int] = []
     before = threading.active_count()
     with pytest.raises(ZeroDivisionError):
@@ -56,7 +56,7 @@ def test_an_error_of_work_comes_in_its_turn_and_ends_all() -> None:
     assert threading.active_count() == before
 
 
-def test_who_does_not_want_the_rest_leaves_no_thread() -> None:
+def test_closing_early_leaves_no_thread() -> None:
     before = threading.active_count()
     results = map_in_order(lambda number: number, range(1000), threads=3)
     next(results)

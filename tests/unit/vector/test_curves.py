@@ -1,4 +1,4 @@
-"""Curves are replaced by segments, and it is said. GML is the format in which a test can write an arc by hand."""
+"""Curves are replaced by segments, and the result reports it. The test writes an arc in GML."""
 
 from pathlib import Path
 
@@ -7,14 +7,18 @@ import pytest
 from tests.unit.vector.harness import Platform
 
 _GML = """<?xml version="1.0"?>
-<ogr:FeatureCollection xmlns:ogr="http://ogr.maptools.org/" xmlns:gml="http://www.opengis.net/gml/3.2" gml:id="x">
+<ogr:FeatureCollection gml:id="x"
+ xmlns:ogr="http://ogr.maptools.org/" xmlns:gml="http://www.opengis.net/gml/3.2">
 {members}
 </ogr:FeatureCollection>"""
 _ARC = (
     "<gml:Curve srsName='urn:ogc:def:crs:EPSG::31370' gml:id='g{n}'><gml:segments>"
     "<gml:{kind}><gml:posList>{at}</gml:posList></gml:{kind}></gml:segments></gml:Curve>"
 )
-_MEMBER = "<ogr:featureMember><ogr:c gml:id='c.{n}'><ogr:g>{geometry}</ogr:g><ogr:n>{n}</ogr:n></ogr:c></ogr:featureMember>"
+_MEMBER = (
+    "<ogr:featureMember><ogr:c gml:id='c.{n}'>"
+    "<ogr:g>{geometry}</ogr:g><ogr:n>{n}</ogr:n></ogr:c></ogr:featureMember>"
+)
 
 
 def test_arcs_become_segments_and_straight_lines_stay(platform: Platform, tmp_path: Path) -> None:

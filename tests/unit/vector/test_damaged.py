@@ -1,4 +1,4 @@
-"""Files that are damaged or odd, in ways that GDAL reads on from without a word."""
+"""Damaged or unusual files that GDAL reads on from without an error."""
 
 import re
 import threading
@@ -42,7 +42,7 @@ def test_openstreetmap_with_ids_in_any_order(platform: Platform, tmp_path: Path)
 
 
 @pytest.mark.parametrize("part", [0.3, 0.6, 0.9, 0.99])
-def test_a_cut_openstreetmap_file_is_no_shorter_one(
+def test_a_cut_openstreetmap_file_is_refused(
     platform: Platform, tmp_path: Path, part: float
 ) -> None:
     path = write_osm_pbf(tmp_path / "town.osm.pbf", NODES, [(7, [1, 60, 61], "track")])
@@ -54,7 +54,7 @@ def test_a_cut_openstreetmap_file_is_no_shorter_one(
     assert platform.silver() == []
 
 
-def test_a_damaged_record_of_a_shapefile_is_not_called_a_missing_geometry(
+def test_a_damaged_record_of_a_shapefile_is_not_reported_as_a_missing_geometry(
     platform: Platform, parcels: geopandas.GeoDataFrame, write: Write
 ) -> None:
     path = write(parcels, "p.shp")
@@ -88,7 +88,7 @@ def _broken_crs(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "refusal", "said"),
+    ("spoil", "refusal", "text"),
     [
         (_empty_table, errors.SourceTruncated, r"\.dbf"),
         (_no_table, errors.SourceUnreadable, r"\.dbf"),
@@ -96,17 +96,17 @@ def _broken_crs(path: Path) -> None:
         (_broken_crs, errors.SourceUnreadable, "coordinate reference system"),
     ],
 )
-def test_a_shapefile_with_a_bad_part_names_it(
+def test_a_shapefile_with_a_bad_part_is_refused_and_the_part_named(
     platform: Platform,
     parcels: geopandas.GeoDataFrame,
     write: Write,
     spoil: Callable[[Path], None],
     refusal: type[errors.PlatformError],
-    said: str,
+    text: str,
 ) -> None:
     path = write(parcels, "p.shp")
     spoil(path)
-    with pytest.raises(refusal, match=said):
+    with pytest.raises(refusal, match=text):
         platform.profile(*_parts(path))
 
 
@@ -129,7 +129,7 @@ def test_one_feature_larger_than_a_batch(
     assert lengths == {1: 1, 2: 1, 3: 18_000_000, 4: 1, 5: 17_000_000}
 
 
-def test_a_value_that_gdal_does_not_read_from_json_is_named(
+def test_a_json_value_too_long_for_gdal_is_refused(
     platform: Platform, parcels: geopandas.GeoDataFrame, write: Write
 ) -> None:
     path = write(parcels.assign(text="x" * 10_100_000).head(1), "long.geojson")
@@ -137,10 +137,10 @@ def test_a_value_that_gdal_does_not_read_from_json_is_named(
         platform.profile(path)
 
 
-def test_what_gdal_warns_of_is_said_from_any_thread(
+def test_gdal_warnings_are_reported_from_any_thread(
     platform: Platform, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """An orchestrator runs its steps in threads of its own."""
+    """An orchestrator may run its steps in other threads."""
     path = tmp_path / "odd.geojson"
     feature = (
         '{{"type":"Feature","properties":{{}},"geometry":{{"type":"Point","coordinates":{}}}}}'
@@ -156,8 +156,11 @@ def test_what_gdal_warns_of_is_said_from_any_thread(
     assert capfd.readouterr().err == ""
 
 
-def test_geoparquet_of_bytes_that_are_no_geometry(platform: Platform, tmp_path: Path) -> None:
-    geo = b'{"version":"1.0.0","primary_column":"geometry","columns":{"geometry":{"encoding":"WKB","geometry_types":[]}}}'
+def test_geoparquet_whose_bytes_are_not_wkb(platform: Platform, tmp_path: Path) -> None:
+    geo = (
+        b'{"version":"1.0.0","primary_column":"geometry",'
+        b'"columns":{"geometry":{"encoding":"WKB","geometry_types":[]}}}'
+    )
     table = pa.table({"a": [1, 2], "geometry": pa.array([b"garbage", b"\x01\x01"])})
     pq.write_table(table.replace_schema_metadata({"geo": geo}), tmp_path / "bytes.parquet")
     with pytest.raises(errors.NoGeometry, match="readable geometry"):
@@ -171,7 +174,7 @@ def test_geoparquet_of_bytes_that_are_no_geometry(platform: Platform, tmp_path: 
         ("name,lon,lat\ra,4,50\rb,5,51\r", errors.SourceUnreadable),
     ],
 )
-def test_tables_that_hold_no_rows_that_can_be_told_apart(
+def test_csv_files_without_separable_rows_are_refused(
     platform: Platform, tmp_path: Path, text: str, refusal: type[errors.PlatformError]
 ) -> None:
     path = tmp_path / "table.csv"
@@ -187,7 +190,7 @@ def test_degrees_in_a_national_grid_are_refused(
         platform.profile(write(parcels.set_crs(31370, allow_override=True), "p.gpkg"))
 
 
-def test_another_body_than_the_earth_is_refused(platform: Platform, write: Write) -> None:
+def test_a_crs_of_another_body_than_the_earth_is_refused(platform: Platform, write: Write) -> None:
     crater = geopandas.GeoDataFrame(
         {"n": [1]},
         geometry=[shapely.Point(np.float64(8), 4)],

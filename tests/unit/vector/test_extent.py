@@ -1,4 +1,4 @@
-"""Bounds on Earth: the antimeridian, the poles, other units than degrees."""
+"""Bounds in WGS 84: the antimeridian, the poles, units other than degrees."""
 
 import pytest
 from pyproj import CRS
@@ -49,7 +49,7 @@ def test_grads_are_not_degrees() -> None:
         ((500_000, -9e6, 600_000, -8e6), 31370),
     ],
 )
-def test_no_such_place(xyxy: tuple[float, float, float, float], epsg: int) -> None:
+def test_impossible_bounds_are_refused(xyxy: tuple[float, float, float, float], epsg: int) -> None:
     with pytest.raises(BoundsImplausible):
         check_plausible(bounds(*xyxy), CRS.from_epsg(epsg), "x")
 
@@ -60,7 +60,7 @@ def test_degrees_in_a_projected_crs_are_suspected() -> None:
     ] == ["DEGREES_SUSPECTED"]
 
 
-def test_heights_leave_the_crs() -> None:
+def test_the_vertical_part_is_removed_from_a_crs() -> None:
     assert srid_of(horizontal(CRS.from_user_input("EPSG:31370+5710"))) == 31370
     assert srid_of(horizontal(CRS.from_epsg(4979))) == 4326
     assert same_crs(CRS.from_user_input("OGC:CRS84"), CRS.from_epsg(4326))

@@ -44,7 +44,7 @@ def test_names_by_rule(source: str, published: str) -> None:
 
 
 @given(st.lists(st.text(max_size=80), max_size=30))
-def test_published_names_are_good_and_different(sources: list[str]) -> None:
+def test_published_names_are_valid_and_different(sources: list[str]) -> None:
     names = [name.published for name in publish_names(sources, {})]
     assert len(set(names)) == len(sources)
     for name in names:
@@ -56,12 +56,12 @@ def test_published_names_are_good_and_different(sources: list[str]) -> None:
 
 
 @given(st.lists(st.text(max_size=20), min_size=1, max_size=10, unique=True))
-def test_good_names_are_left_alone(sources: list[str]) -> None:
+def test_valid_names_are_unchanged(sources: list[str]) -> None:
     once = [name.published for name in publish_names(sources, {})]
     assert [name.published for name in publish_names(once, {})] == once
 
 
-def test_the_users_mapping_wins_and_must_be_good() -> None:
+def test_the_users_mapping_wins_and_must_be_valid() -> None:
     names = publish_names(["A", "b", "a"], {"b": "a"})
     assert [name.published for name in names] == ["a_2", "a", "a_3"]
     for wrong in ("Select", "select", "1x", "geometry", "a b", ""):
@@ -80,7 +80,7 @@ def test_dataset_names() -> None:
             dataset_name(wrong, "x")
 
 
-def test_every_type_survives_in_the_type_that_is_listed(platform: Platform, tmp_path: Path) -> None:
+def test_every_type_is_published_as_listed(platform: Platform, tmp_path: Path) -> None:
     path = tmp_path / "types.parquet"
     columns = {
         "b": pa.array([True, None]),

@@ -1,4 +1,4 @@
-"""Every format, from a file as others write it to a dataset as others read it."""
+"""Every format, from a file written by another library to a dataset that another library reads."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -103,7 +103,7 @@ def test_csv_of_wkt(platform: Platform, parcels: geopandas.GeoDataFrame, tmp_pat
     check(platform, platform.profile(path, input_crs="EPSG:4326"), parcels)
 
 
-def test_layers_must_be_chosen_and_each_can_be_had(
+def test_one_of_several_layers_must_be_chosen_and_each_can_be(
     platform: Platform, parcels: geopandas.GeoDataFrame, write: Write
 ) -> None:
     write(parcels, "two.gpkg", layer="parcels")

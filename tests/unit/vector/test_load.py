@@ -1,4 +1,4 @@
-"""The stage: every row accounted for, done once, nothing visible of what failed."""
+"""The stage vector_features: every row is accounted for, work is reused, failures leave nothing."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -65,7 +65,7 @@ def test_every_row_is_published_or_listed(platform: Platform, mess: Path) -> Non
     assert frame.geometry[2].area == pytest.approx(0.5)
 
 
-def test_the_same_work_is_done_once(platform: Platform, mess: Path) -> None:
+def test_the_same_source_and_options_are_reused(platform: Platform, mess: Path) -> None:
     profiled = platform.profile(mess)
     first = platform.load(profiled)
     again = platform.load(profiled)
@@ -76,7 +76,7 @@ def test_the_same_work_is_done_once(platform: Platform, mess: Path) -> None:
     assert platform.load(profiled, target_crs="EPSG:3857").fingerprint != first.fingerprint
 
 
-def test_a_changed_or_missing_part_is_made_again(platform: Platform, mess: Path) -> None:
+def test_a_changed_or_missing_object_is_made_again(platform: Platform, mess: Path) -> None:
     profiled = platform.profile(mess)
     first = platform.load(profiled)
     assert first.rejected_object is not None
@@ -108,11 +108,11 @@ def test_a_name_belongs_to_one_source(
     )
 
 
-# Two names of which one dataset's name is made.
+# Two object names that give the same dataset name.
 ALIKE = ("untold_540.gpkg", "untold_-540.gpkg")
 
 
-def test_names_that_become_one_are_one_source_s_and_the_other_is_told_whose(
+def test_a_name_that_two_sources_share_belongs_to_the_first_and_the_error_names_it(
     platform: Platform, parcels: geopandas.GeoDataFrame, write: Write
 ) -> None:
     one, other = (platform.profile(write(parcels, name)) for name in ALIKE)
@@ -126,18 +126,18 @@ def test_names_that_become_one_are_one_source_s_and_the_other_is_told_whose(
     assert platform.load(other, table_name="untold_minus_540").dataset == "untold_minus_540"
 
 
-def test_of_two_sources_that_load_under_one_name_at_once_no_more_than_one_has_it(
+def test_of_two_sources_loading_under_one_name_at_once_at_most_one_succeeds(
     platform: Platform,
     parcels: geopandas.GeoDataFrame,
     write: Write,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    load, both_found_it_free = GeoParquetLake.load, Barrier(2)
+    load, both_checked_the_name = GeoParquetLake.load, Barrier(2)
 
     def load_together(
         lake: GeoParquetLake, target: FeatureTarget, batches: Any, *, scratch: Path
     ) -> FeatureDataset:
-        both_found_it_free.wait(60)
+        both_checked_the_name.wait(60)
         return load(lake, target, batches, scratch=scratch)
 
     profiled = [platform.profile(write(parcels, name)) for name in ALIKE]
@@ -149,11 +149,11 @@ def test_of_two_sources_that_load_under_one_name_at_once_no_more_than_one_has_it
     assert all(fault is None or isinstance(fault, errors.TableExists) for fault in faults), faults
     records = [key for key in platform.silver() if key.endswith("/features.json")]
     assert len(records) == faults.count(None)
-    if faults.count(None) == 0:  # within one tick of the clock neither was first: the name is free
+    if faults.count(None) == 0:  # both records in one clock tick: both were withdrawn
         assert platform.load(profiled[0]).dataset == "untold_540"
 
 
-def test_a_dataset_that_is_to_be_created_may_not_be_there(
+def test_load_mode_create_refuses_an_existing_dataset(
     platform: Platform, parcels: geopandas.GeoDataFrame, write: Write
 ) -> None:
     profiled = platform.profile(write(parcels, "one.gpkg"))
@@ -164,7 +164,7 @@ def test_a_dataset_that_is_to_be_created_may_not_be_there(
         platform.load(profiled, load_mode="create", dimension="keep")
 
 
-def test_files_take_no_more_rows(
+def test_append_is_refused_for_files(
     platform: Platform, parcels: geopandas.GeoDataFrame, write: Write
 ) -> None:
     profiled = platform.profile(write(parcels, "one.gpkg"))
@@ -177,7 +177,7 @@ def test_files_take_no_more_rows(
         platform.load(profiled, load_mode="append", key_columns=[column])
 
 
-def test_nothing_is_visible_of_a_refusal(platform: Platform, write: Write) -> None:
+def test_a_refusal_leaves_nothing_in_the_store(platform: Platform, write: Write) -> None:
     shapes = [shapely.Point(0, 0)] * 3000 + [shapely.box(0, 0, 1, 1)]
     late = write(
         geopandas.GeoDataFrame({"n": range(3001)}, geometry=shapes, crs=4326),
@@ -199,10 +199,10 @@ def test_nothing_is_visible_of_a_refusal(platform: Platform, write: Write) -> No
 
 
 class LosingStore:
-    """A feature store that says that it holds a row less than it was given."""
+    """A feature store that reports one row less than it was given."""
 
     def check_free(self, target: FeatureTarget) -> None:
-        """Any name may be used."""
+        """Accept any name."""
 
     def holds(self, stored: object, table: object) -> bool:
         return False
@@ -215,7 +215,7 @@ class LosingStore:
         return FeatureDataset("nowhere", target.dataset, None, None, rows - 1, None)  # type: ignore[arg-type]
 
 
-def test_a_lost_row_is_no_result(platform: Platform, mess: Path) -> None:
+def test_a_lost_row_is_an_error(platform: Platform, mess: Path) -> None:
     with pytest.raises(AssertionError, match="6 rows read, 3 inserted, 3 rejected, 2 in the store"):
         load_features(
             platform.profile(mess),
@@ -227,7 +227,7 @@ def test_a_lost_row_is_no_result(platform: Platform, mess: Path) -> None:
         )
 
 
-def test_rows_outside_of_degrees_are_rejected_where_no_extent_is_known(
+def test_rows_outside_the_range_of_degrees_are_rejected_if_the_extent_is_unknown(
     platform: Platform, write: Write
 ) -> None:
     shapes = [
@@ -248,7 +248,7 @@ def test_rows_outside_of_degrees_are_rejected_where_no_extent_is_known(
     ]
 
 
-def test_reprojection_moves_coordinates_and_says_so(
+def test_reprojection_moves_coordinates_and_is_reported(
     platform: Platform, parcels: geopandas.GeoDataFrame, write: Write
 ) -> None:
     loaded = platform.load(platform.profile(write(parcels, "p.gpkg")), target_crs="EPSG:3035")
@@ -276,7 +276,7 @@ def test_heights_are_dropped_or_kept(platform: Platform, write: Write) -> None:
     assert shapely.get_coordinates(frame.geometry[0], include_z=True)[:, 2].tolist() == [7, 8]
 
 
-def test_simplified_and_snapped_in_units_of_the_published_crs(
+def test_simplifying_and_snapping_use_units_of_the_published_crs(
     platform: Platform, write: Write
 ) -> None:
     circle = shapely.Point(150_000, 170_000).buffer(100, quad_segs=64)
@@ -330,8 +330,8 @@ def test_the_map_is_a_picture_of_the_dataset(
     assert runs >= 10
 
 
-def test_progress_is_told(platform: Platform, mess: Path) -> None:
-    said: list[str] = []
+def test_progress_is_reported(platform: Platform, mess: Path) -> None:
+    texts: list[str] = []
     profiled, options = platform.profile(mess), VectorFeaturesOptions()
     loaded: FeaturesLoaded = load_features(
         profiled,
@@ -340,9 +340,9 @@ def test_progress_is_told(platform: Platform, mess: Path) -> None:
         GeoParquetLake(platform.objects),
         run_id="r",
         scratch=platform.scratch,
-        notify=said.append,
+        notify=texts.append,
     )
-    assert said == ["6 rows read, 3 rejected"]
+    assert texts == ["6 rows read, 3 rejected"]
     assert loaded.dataset_object is not None
     stored = platform.objects.stat("silver", loaded.dataset_object.key)
     assert stored.metadata["run_id"] == "r"
@@ -352,7 +352,7 @@ def test_progress_is_told(platform: Platform, mess: Path) -> None:
         )
 
 
-def test_indexes_are_checked_and_a_file_says_that_it_has_none(
+def test_indexes_are_checked_and_files_warn_that_they_have_none(
     platform: Platform, mess: Path
 ) -> None:
     profiled = platform.profile(mess)

@@ -1,4 +1,4 @@
-"""What is refused when a source is looked at, and what is said about it."""
+"""What profiling refuses, and what it reports about a source."""
 
 import json
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from geo_platform import errors
 from tests.unit.vector.harness import Platform, Write
 
 
-def test_a_missing_crs_is_refused_and_taken_from_the_user(
+def test_a_missing_crs_is_refused_unless_the_user_gives_one(
     platform: Platform, parcels: geopandas.GeoDataFrame, write: Write
 ) -> None:
     path = write(parcels.set_crs(None, allow_override=True), "p.fgb")
@@ -24,14 +24,14 @@ def test_a_missing_crs_is_refused_and_taken_from_the_user(
     assert platform.profile(path, input_crs="EPSG:4326").crs.came_from == "user"
 
 
-def test_undefined_crs_of_geopackage_is_a_missing_one(
+def test_the_undefined_crs_of_geopackage_counts_as_missing(
     platform: Platform, parcels: geopandas.GeoDataFrame, write: Write
 ) -> None:
     with pytest.raises(errors.CrsMissing):
         platform.profile(write(parcels.set_crs(None, allow_override=True), "p.gpkg"))
 
 
-def test_a_nameless_crs_with_parameters_is_one(
+def test_a_nameless_crs_with_parameters_is_accepted(
     platform: Platform, parcels: geopandas.GeoDataFrame, write: Write
 ) -> None:
     nameless = parcels.to_crs("+proj=tmerc +lat_0=0 +lon_0=3 +k=0.99 +x_0=500000 +ellps=GRS80")
@@ -42,7 +42,7 @@ def test_a_nameless_crs_with_parameters_is_one(
     assert loaded.lonlat_bounds.wsen == pytest.approx((4, 50, 4.45, 50.05), abs=0.01)
 
 
-def test_a_contradicted_crs_is_refused_unless_overridden(
+def test_a_crs_that_differs_from_the_users_is_refused_unless_overridden(
     platform: Platform, parcels: geopandas.GeoDataFrame, write: Write
 ) -> None:
     path = write(parcels, "p.gpkg")
@@ -57,7 +57,7 @@ def test_a_contradicted_crs_is_refused_unless_overridden(
     assert "CRS_OVERRIDDEN" in [warning.code for warning in overridden.warnings]
 
 
-def test_metres_called_degrees_are_implausible(
+def test_metres_in_a_crs_of_degrees_are_implausible(
     platform: Platform, parcels: geopandas.GeoDataFrame, write: Write
 ) -> None:
     path = write(parcels.to_crs(31370).set_crs(4326, allow_override=True), "p.gpkg")
@@ -65,7 +65,7 @@ def test_metres_called_degrees_are_implausible(
         platform.profile(path)
 
 
-def test_degrees_called_utm_are_implausible(
+def test_positions_far_from_a_utm_zone_are_implausible(
     platform: Platform, parcels: geopandas.GeoDataFrame, write: Write
 ) -> None:
     shifted = parcels.to_crs(32631)
@@ -74,7 +74,7 @@ def test_degrees_called_utm_are_implausible(
         platform.profile(write(shifted, "p.gpkg"))
 
 
-def test_crs_nobody_knows_is_a_wrong_parameter(
+def test_an_unknown_crs_is_an_invalid_parameter(
     platform: Platform, parcels: geopandas.GeoDataFrame, write: Write
 ) -> None:
     path = write(parcels, "p.gpkg")
@@ -83,7 +83,7 @@ def test_crs_nobody_knows_is_a_wrong_parameter(
             platform.profile(path, input_crs=text)
 
 
-def test_geoparquet_without_crs_is_lon_lat_and_with_null_is_missing(
+def test_geoparquet_without_crs_is_crs84_and_with_null_is_missing(
     platform: Platform, parcels: geopandas.GeoDataFrame, tmp_path: Path
 ) -> None:
     path = tmp_path / "p.parquet"
@@ -118,7 +118,7 @@ def test_no_geometry_no_rows_no_such_layer(
         platform.profile(write(parcels, "p.gpkg"), layer_name="q")
 
 
-def test_all_null_geometries_are_no_geometry(
+def test_a_layer_of_null_geometries_is_refused(
     platform: Platform, parcels: geopandas.GeoDataFrame, write: Write
 ) -> None:
     parcels["geometry"] = None
@@ -151,26 +151,26 @@ def test_shapefile_encodings(
         ]
 
     path = write(parcels, "cp.shp", encoding="CP1252")
-    said = platform.load(platform.profile(*parts("said", (".cpg",))))
-    assert sorted(filter(None, platform.table(said).column("naam").to_pylist())) == [
+    declared = platform.load(platform.profile(*parts("declared", (".cpg",))))
+    assert sorted(filter(None, platform.table(declared).column("naam").to_pylist())) == [
         "a",
         "x",
         "é",
         "ü",
     ]
-    silent = platform.profile(*parts("silent", ()))
-    assert "ENCODING_ASSUMED" in [warning.code for warning in silent.warnings]
-    assert "é" in platform.table(platform.load(silent)).column("naam").to_pylist()
-    lying = parts("lying", ())
-    lying.append(lying[0].with_suffix(".cpg"))
-    lying[-1].write_text("UTF-8")
+    undeclared = platform.profile(*parts("undeclared", ()))
+    assert "ENCODING_ASSUMED" in [warning.code for warning in undeclared.warnings]
+    assert "é" in platform.table(platform.load(undeclared)).column("naam").to_pylist()
+    wrong = parts("wrong", ())
+    wrong.append(wrong[0].with_suffix(".cpg"))
+    wrong[-1].write_text("UTF-8")
     with pytest.raises(errors.FieldEncoding):
-        platform.profile(*lying)
-    told = platform.load(platform.profile(*lying, encoding="CP1252"))
-    assert "ü" in platform.table(told).column("naam").to_pylist()
+        platform.profile(*wrong)
+    given = platform.load(platform.profile(*wrong, encoding="CP1252"))
+    assert "ü" in platform.table(given).column("naam").to_pylist()
 
 
-def test_undecodable_text_names_row_and_field(
+def test_an_undecodable_value_is_refused_with_row_and_field(
     platform: Platform, parcels: geopandas.GeoDataFrame, write: Write
 ) -> None:
     frame = parcels.rename(columns={"Näam": "name"})
@@ -187,7 +187,7 @@ def test_undecodable_text_names_row_and_field(
 @pytest.mark.parametrize(
     "name", ["p.gpkg", "p.fgb", "p.geojson", "p.geojsonl", "p.gml", "p.kml", "p.shp"]
 )
-def test_truncated_files_are_refused_as_such(platform: Platform, write: Write, name: str) -> None:
+def test_truncated_files_are_refused(platform: Platform, write: Write, name: str) -> None:
     big = geopandas.GeoDataFrame(
         {"n": range(400)},
         geometry=shapely.buffer(

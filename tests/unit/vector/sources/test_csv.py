@@ -1,4 +1,4 @@
-"""CSV says nothing about itself: what is read off it, what is asked for, and what becomes of bad rows."""
+"""CSV declares nothing: what is derived from it, what the user must give, and bad rows."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from geo_platform.vector.sources.csv_dialect import find_geometry
 from tests.unit.vector.harness import Platform
 
 
-def test_columns_named_as_degrees_are_wgs84_and_it_is_said(
+def test_columns_named_as_degrees_are_wgs84_with_a_warning(
     platform: Platform, tmp_path: Path
 ) -> None:
     path = tmp_path / "a.csv"
@@ -26,7 +26,7 @@ def test_columns_named_as_degrees_are_wgs84_and_it_is_said(
     ("header", "row"),
     [("x,y", "4.5,50.5"), ("lon,lat", "150000,170000"), ("east,north", "4.5,50.5")],
 )
-def test_no_crs_is_assumed_of_anything_else(
+def test_no_crs_is_assumed_for_other_columns(
     platform: Platform, tmp_path: Path, header: str, row: str
 ) -> None:
     path = tmp_path / "a.csv"
@@ -51,14 +51,15 @@ def test_bad_rows_are_rejected_with_their_numbers(platform: Platform, tmp_path: 
     assert sorted(platform.table(loaded).column("id").to_pylist()) == [0, *range(3, 40), 41]
 
 
-def test_types_hold_for_all_rows(platform: Platform, tmp_path: Path) -> None:
+def test_a_type_must_fit_all_rows(platform: Platform, tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     rows = "".join(
         f"{n},0{n % 10},{n}.5,2024-01-0{n % 9 + 1},2024-01-01T10:00:00Z,4,50,{n}\n"
         for n in range(3000)
     )
     path.write_text(
-        f"n,code,f,day,at,lon,lat,late\n{rows}3000,01,1,2024-02-29,2024-01-01 10:00:00+01:00,4,50,no number\n"
+        f"n,code,f,day,at,lon,lat,late\n{rows}"
+        "3000,01,1,2024-02-29,2024-01-01 10:00:00+01:00,4,50,no number\n"
     )
     profiled = platform.profile(path)
     found = {field.name: field.type.value for field in profiled.fields}
@@ -89,10 +90,13 @@ def test_semicolons_decimal_commas_quotes_and_encoding(platform: Platform, tmp_p
         platform.profile(path, encoding="no-such-code")
 
 
-def test_ewkt_says_its_crs_and_bad_wkt_rejects_its_row(platform: Platform, tmp_path: Path) -> None:
+def test_ewkt_declares_its_crs_and_bad_wkt_rejects_its_row(
+    platform: Platform, tmp_path: Path
+) -> None:
     path = tmp_path / "a.csv"
     path.write_text(
-        "id|geom\n1|SRID=31370;POINT (150000 170000)\n2|SRID=31370;POINT (1500\n3|SRID=31370;POINT (150001 170000)\n"
+        "id|geom\n1|SRID=31370;POINT (150000 170000)\n"
+        "2|SRID=31370;POINT (1500\n3|SRID=31370;POINT (150001 170000)\n"
     )
     profiled = platform.profile(path)
     assert profiled.crs.authority_code == "EPSG:31370"
@@ -100,7 +104,7 @@ def test_ewkt_says_its_crs_and_bad_wkt_rejects_its_row(platform: Platform, tmp_p
     assert [row["reason"] for row in platform.rejected(loaded)] == ["WKT_UNREADABLE"]
 
 
-def test_columns_must_be_plain_or_named() -> None:
+def test_geometry_columns_must_be_unambiguous_or_given() -> None:
     options = VectorProfileOptions()
     with pytest.raises(errors.NoGeometry, match="Its columns: a, b"):
         find_geometry(("a", "b"), options, "x.csv")
