@@ -25,8 +25,8 @@ from geo_platform.source.arrival import receive
 from geo_platform.storage.local.folder import FolderStore
 from geo_platform.storage.postgres.connections import Database
 from geo_platform.storage.postgres.postgis import PostgisFeatures
-from geo_platform.storage.postgres.postgis_copy import CopyStreams, create_table, numbered
-from geo_platform.storage.postgres.postgis_order import Runs, in_runs
+from geo_platform.storage.postgres.postgis_copy import CopyStreams, create_table, with_row_ids
+from geo_platform.storage.postgres.postgis_order import RunBoxes, sort_in_runs
 from geo_platform.storage.postgres.postgis_plan import plan_table
 from geo_platform.storage.postgres.postgis_session import loading
 from geo_platform.vector.load import load_features
@@ -89,7 +89,9 @@ def copy(database: Database, file: Path) -> float:
             create_table(connection, plan, plan.table, srid=4326)
         started = time.perf_counter()
         with CopyStreams(database, plan, CONNECTIONS) as streams:
-            streams.send_all(in_runs(numbered(reader, plan, 1), plan.geometry_column, Runs()))
+            streams.send_all(
+                sort_in_runs(with_row_ids(reader, plan, 1), plan.geometry_column, RunBoxes())
+            )
         return time.perf_counter() - started
 
 

@@ -22,7 +22,7 @@ from geo_platform.ports import Catalog, FeatureStore, ObjectStore
 from geo_platform.settings import load_settings
 from geo_platform.storage.azure.account import CredentialKind, blob_account, blob_service
 from geo_platform.storage.azure.blob import AzureBlobStore
-from geo_platform.storage.postgres.connections import KeptConnections, database_of, others_named_for
+from geo_platform.storage.postgres.connections import KeptConnections, database_of, default_application_name
 from geo_platform.storage.postgres.pgstac import PgStac
 from geo_platform.storage.postgres.postgis import PostgisFeatures
 from geo_platform.storage.traced import TracedCatalog, TracedFeatures, TracedObjects
@@ -128,7 +128,7 @@ class PgStacCatalog(dg.ConfigurableResource[Catalog]):
     def yield_for_execution(
         self, context: dg.InitResourceContext
     ) -> Generator[Catalog, None, None]:
-        with others_named_for(run_id_of(context)), closing(KeptConnections()) as kept:
+        with default_application_name(run_id_of(context)), closing(KeptConnections()) as kept:
             if context.instance is not None:
                 keep_connections(context.instance)
             yield self._catalog(context, kept)

@@ -100,7 +100,7 @@ class TestAnEmptyDatabase:
                 )
             )
         assert [one.exit_code for one in ended] == [0, 0], [one.stderr for one in ended]
-        assert all(finding.holds for finding in check(empty_database.loader, ["roads"]))
+        assert all(finding.is_met for finding in check(empty_database.loader, ["roads"]))
 
     def test_only_an_administrator_installs(self, empty_database: Logins) -> None:
         with pytest.raises(errors.StoreDenied):
@@ -127,15 +127,15 @@ class TestInitAgain:
             connection.execute("REVOKE USAGE ON SCHEMA geo FROM geo_reader")
             connection.execute("DROP SCHEMA geo_extra CASCADE")
         found = {
-            finding.name: finding.says
+            finding.name: finding.detail
             for finding in check(database.loader, [EXTRA_SCHEMA])
-            if not finding.holds
+            if not finding.is_met
         }
         assert found == {
             "schema geo_staging": "geo_loader may not create in it",
-            "schema geo_replaced": "geo_reader may look into it",
+            "schema geo_replaced": "geo_reader may use it",
             "schema geo": "geo_reader may not use it",
-            "schema geo_extra": "is not there",
+            "schema geo_extra": "does not exist",
         }
         install(database.admin, [EXTRA_SCHEMA])
         assert _objects(database.admin) == before
@@ -156,7 +156,9 @@ class TestInitAgain:
             connection.execute("DROP INDEX geo_platform.provenance_run")
             connection.execute("DELETE FROM geo_platform.installation WHERE version > 1")
         assert [
-            (finding.name, finding.holds) for finding in check(database.loader) if not finding.holds
+            (finding.name, finding.is_met)
+            for finding in check(database.loader)
+            if not finding.is_met
         ] == [("installation", False)]
         assert install(database.admin, [EXTRA_SCHEMA]).own_version == len(VERSIONS)
         assert _objects(database.admin) == before
@@ -188,7 +190,7 @@ class TestInitAgain:
             )
         with pytest.raises(errors.StoreDenied, match=f"version {newer}"):
             install(database.admin)
-        assert [finding.name for finding in check(database.loader) if not finding.holds] == [
+        assert [finding.name for finding in check(database.loader) if not finding.is_met] == [
             "installation"
         ]
 
@@ -372,7 +374,7 @@ def test_an_administrator_who_is_no_superuser_installs(own_postgres: OwnPostgres
     with managed[0].connect() as connection:
         connection.execute("CREATE EXTENSION postgis")
     install_platform(managed[1].url.get_secret_value())
-    assert [finding.name for finding in check(managed[2]) if not finding.holds] == ["CRS table"], (
+    assert [finding.name for finding in check(managed[2]) if not finding.is_met] == ["CRS table"], (
         "the owner of the extension gives that right"
     )
     _load(managed[2], "geo_staging", "roads_1")

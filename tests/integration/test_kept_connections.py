@@ -10,7 +10,7 @@ import pytest
 from psycopg.errors import DivisionByZero
 
 from geo_platform.errors import DatabaseUnavailable
-from geo_platform.storage.postgres.connections import MOST, Database, KeptConnections
+from geo_platform.storage.postgres.connections import MAX_IDLE, Database, KeptConnections
 from tests.support.servers import Logins, OwnPostgres
 
 
@@ -64,15 +64,15 @@ def test_two_at_once_have_one_each_and_no_more_than_some_are_kept(
     database: Logins, kept: KeptConnections
 ) -> None:
     own = replace(database.loader, kept=kept)
-    opened = [own.connect() for _ in range(MOST + 2)]
+    opened = [own.connect() for _ in range(MAX_IDLE + 2)]
     pids = {context.__enter__().info.backend_pid for context in opened}
     for context in opened:
         context.__exit__(None, None, None)
-    assert len(pids) == MOST + 2
+    assert len(pids) == MAX_IDLE + 2
     with psycopg.connect(database.admin.url.get_secret_value()) as admin:
         sessions = "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(%s)"
         for _ in range(200):  # a backend takes a moment to end
-            if admin.execute(sessions, [list(pids)]).fetchone() == (MOST,):
+            if admin.execute(sessions, [list(pids)]).fetchone() == (MAX_IDLE,):
                 return
     raise AssertionError("more connections were kept than may be")
 

@@ -105,7 +105,7 @@ def test_a_server_that_stops_amid_a_load_is_a_fault_that_passes(
     assert ask(logins.admin, "SELECT count(*), max(n) FROM {}", table) == [(10, 9)]
 
 
-@pytest.mark.parametrize("step", ["read_back", "side_by_side", "close"])
+@pytest.mark.parametrize("step", ["read_back", "run_in_parallel", "finalize"])
 def test_a_connection_that_is_lost_after_the_last_row_leaves_nothing_either(
     database: Logins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

@@ -508,14 +508,16 @@ def test_rows_in_disorder_lie_in_runs_along_a_curve(
     shuffled = pa.Table.from_batches(numbered(6000)).take(order).to_batches(max_chunksize=500)
     as_it_came = load(database.loader, target(), iter(shuffled), tmp_path, connections=1)
     monkeypatch.setattr(postgis_order, "_SMALL_BYTES", 0)
-    in_runs = load(database.loader, target(run="runs"), iter(shuffled), tmp_path, connections=1)
+    sort_in_runs = load(
+        database.loader, target(run="runs"), iter(shuffled), tmp_path, connections=1
+    )
     monkeypatch.setattr(postgis_order, "RUN_BYTES", 20_000)
-    monkeypatch.setattr(postgis_order, "_MOST_RUNS_ABREAST", 3)
+    monkeypatch.setattr(postgis_order, "_MAX_MEAN_OVERLAP", 3)
     laid_out = load(database.loader, target(run="anew"), iter(shuffled), tmp_path, connections=1)
     query = "SELECT count(DISTINCT (ctid::text::point)[0]), count(*), sum(n) FROM {} WHERE geometry && ST_MakeEnvelope(0, 0, 20, 20, 4326)"
     pages = {
         name: ask(database.admin, query, table)[0]
-        for name, table in (("came", as_it_came), ("runs", in_runs), ("anew", laid_out))
+        for name, table in (("came", as_it_came), ("runs", sort_in_runs), ("anew", laid_out))
     }
     assert pages["came"][1:] == pages["runs"][1:] == pages["anew"][1:]
     assert pages["runs"][0] < pages["came"][0] / 3

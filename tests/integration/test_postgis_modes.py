@@ -59,7 +59,7 @@ def test_create_refuses_what_is_there_unless_it_is_the_very_same(
 ) -> None:
     put(database, target(load_mode="create"), numbered(3), tmp_path)
     check(database, target(load_mode="create"))
-    with pytest.raises(TableExists, match="there already"):
+    with pytest.raises(TableExists, match="exists already"):
         check(database, target(load_mode="create", fingerprint="e" * 32))
 
 
@@ -87,7 +87,7 @@ def test_a_table_of_somebody_else_is_only_replaced(database: Logins, tmp_path: P
 def test_a_view_is_not_replaced(database: Logins) -> None:
     with database.admin.connect() as connection:
         connection.execute("CREATE VIEW geo.roads AS SELECT 1 AS n")
-    with pytest.raises(TableExists, match="is no table"):
+    with pytest.raises(TableExists, match="is not a table"):
         check(database, target(load_mode="replace"))
 
 

@@ -48,8 +48,9 @@ def check(application: Application, /, schemas: tuple[str, ...]) -> None:
     from geo_platform.storage.postgres.connections import database_of
     from geo_platform.storage.postgres.installation import check as check_installation
 
-    found = check_installation(database_of(application.settings), schemas)
-    for finding in found:
-        state = "ok" if finding.holds else "MISSING" if finding.is_needed else "LIMITED"
-        click.echo(f"{state:<8} {finding.name}: {finding.says}")
-    sys.exit(0 if all(finding.holds or not finding.is_needed for finding in found) else 3)
+    requirements = check_installation(database_of(application.settings), schemas)
+    for requirement in requirements:
+        state = "ok" if requirement.is_met else "MISSING" if requirement.is_needed else "LIMITED"
+        click.echo(f"{state:<8} {requirement.name}: {requirement.detail}")
+    is_complete = all(each.is_met or not each.is_needed for each in requirements)
+    sys.exit(0 if is_complete else 3)

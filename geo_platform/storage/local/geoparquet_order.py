@@ -1,11 +1,8 @@
-"""From rows in order of arrival to a file in order of place: two passes over scratch files, memory flat at any size.
+"""Write a GeoParquet 1.1 file in spatial order, in two passes over scratch files.
 
-What belongs here: the first pass (`spool_batches`) and the writing of row groups. What stays out: the sort
-(`hilbert_sort.py`), the port (`geoparquet.py`), the metadata (`geoparquet_metadata.py`).
-
-GeoParquet 1.1 metadata. Source: https://geoparquet.org/releases/v1.1.0/
-
-What belongs here: the `geo` key and the file's schema, pure. What stays out: writing and reading files.
+The first pass spools the rows in order of arrival, the second writes row groups along a Hilbert
+curve. Memory stays flat at any size. The sort is in `hilbert_sort.py`.
+Source: https://geoparquet.org/releases/v1.1.0/
 """
 
 import json
@@ -26,6 +23,8 @@ from geo_platform.storage.local.hilbert_sort import SIZE_COLUMN, sorted_tables
 
 BBOX_COLUMN = "bbox"
 GEOPARQUET_VERSION = "1.1.0"
+GROUP_ROWS = 65_536
+_ZSTD_LEVEL = 3
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _TYPE_NAMES = (
     "Point",
@@ -38,64 +37,12 @@ _TYPE_NAMES = (
     "GeometryCollection",
 )
 
-
-def bbox_type() -> pa.StructType:
-    """The covering: one box per row, 32-bit."""
-    return pa.struct([pa.field(corner, pa.float32(), nullable=False) for corner in _CORNERS])
-
-
-def geo_metadata(
-    target: FeatureTarget,
-    types: Iterable[tuple[int, bool]],
-    bounds: npt.NDArray[np.float64],
-    z_range: Sequence[float],
-) -> dict[str, Any]:
-    """The value of the `geo` key. `types` are (shapely type id, has Z) as they occur."""
-    low, high = [float(value) for value in bounds[:2]], [float(value) for value in bounds[2:]]
-    if z_range[0] <= z_range[1]:
-        low, high = [*low, z_range[0]], [*high, z_range[1]]
-    column = {
-        "encoding": "WKB",
-        "geometry_types": sorted(_TYPE_NAMES[kind] + (" Z" if z else "") for kind, z in types),
-        "crs": CRS.from_wkt(target.crs.wkt).to_json_dict(),
-        "edges": "planar",
-        "bbox": low + high,
-        "covering": {"bbox": {corner: [BBOX_COLUMN, corner] for corner in _CORNERS}},
-    }
-    return {
-        "version": GEOPARQUET_VERSION,
-        "primary_column": target.geometry_column,
-        "columns": {target.geometry_column: column},
-    }
-
-
-def file_schema(
-    target: FeatureTarget,
-    types: Iterable[tuple[int, bool]],
-    bounds: npt.NDArray[np.float64],
-    z_range: Sequence[float],
-) -> pa.Schema:
-    """The target's columns, then the boxes, with the metadata that readers look for."""
-    geo = geo_metadata(target, types, bounds, z_range)
-    own = {
-        f"geo_platform:{key}": value
-        for key, value in {**target.metadata, "fingerprint": target.fingerprint}.items()
-    }
-    metadata = {"geo": json.dumps(geo, separators=(",", ":")), **own}
-    return target.schema.append(pa.field(BBOX_COLUMN, bbox_type(), nullable=False)).with_metadata(
-        metadata
-    )
-
-
-GROUP_ROWS = 65_536
-_ZSTD_LEVEL = 3
-
 BoxArray = npt.NDArray[np.float64]
 
 
 @dataclass
 class Spool:
-    """What was written to scratch, in the order of arrival, and what was noted on the way."""
+    """Rows in a scratch file, in order of arrival, and what was measured while writing them."""
 
     path: Path
     rows: int = 0
@@ -108,7 +55,10 @@ class Spool:
 
 
 def spool_batches(batches: Iterable[pa.RecordBatch], target: FeatureTarget, path: Path) -> Spool:
-    """First pass: every batch with its bounding boxes and row sizes to an Arrow file."""
+    """Write all batches, with their bounding boxes and row sizes, to an Arrow file (first pass).
+
+    Raises what `batches` raises.
+    """
     spool = Spool(path)
     schema = target.schema.append(pa.field(BBOX_COLUMN, bbox_type(), nullable=False)).append(
         pa.field(SIZE_COLUMN, pa.int64())
@@ -121,7 +71,7 @@ def spool_batches(batches: Iterable[pa.RecordBatch], target: FeatureTarget, path
     ):
         for batch in batches:
             if batch.num_rows:
-                boxes, sizes = _note(spool, batch, target)
+                boxes, sizes = _measure(spool, batch, target)
                 writer.write_batch(
                     pa.RecordBatch.from_arrays(
                         [*batch.columns, _bbox_column(boxes), pa.array(sizes)], schema=schema
@@ -130,7 +80,7 @@ def spool_batches(batches: Iterable[pa.RecordBatch], target: FeatureTarget, path
     return spool
 
 
-def _note(
+def _measure(
     spool: Spool, batch: pa.RecordBatch, target: FeatureTarget
 ) -> tuple[BoxArray, npt.NDArray[np.int64]]:
     column = batch.column(target.geometry_column)
@@ -164,7 +114,7 @@ def _note(
 
 
 def _bbox_column(boxes: BoxArray) -> pa.Array:
-    """32-bit boxes, rounded outward so that they still cover their geometry."""
+    """Return 32-bit boxes, rounded outward so that they still cover their geometry."""
     low = boxes[:, :2].astype(np.float32)
     high = boxes[:, 2:].astype(np.float32)
     low = np.where(low > boxes[:, :2], np.nextafter(low, np.float32(-np.inf)), low)
@@ -176,7 +126,7 @@ def _bbox_column(boxes: BoxArray) -> pa.Array:
 
 
 def write_in_order(spool: Spool, target: FeatureTarget, path: Path) -> None:
-    """Second pass: row groups of at most 65,536 rows or about 32 MB, along the curve."""
+    """Write row groups of at most 65,536 rows or about 32 MB along the curve (second pass)."""
     schema = file_schema(target, spool.types, spool.total_bounds, spool.z_range)
     with pq.ParquetWriter(
         path,
@@ -184,7 +134,7 @@ def write_in_order(spool: Spool, target: FeatureTarget, path: Path) -> None:
         compression="zstd",
         compression_level=_ZSTD_LEVEL,
         write_statistics=True,
-        use_dictionary=_dictionary(target),
+        use_dictionary=_dictionary_columns(target),
     ) as writer:
         for table in sorted_tables(
             spool.path, spool.size_bytes, spool.total_bounds, path.parent / "sort"
@@ -194,6 +144,61 @@ def write_in_order(spool: Spool, target: FeatureTarget, path: Path) -> None:
             )
 
 
-def _dictionary(target: FeatureTarget) -> list[str]:
-    """Geometries and boxes hardly repeat: a dictionary would only cost time."""
+def _dictionary_columns(target: FeatureTarget) -> list[str]:
+    # Geometries and boxes rarely repeat: a dictionary would only cost time.
     return [column.name for column in target.schema if column.name != target.geometry_column]
+
+
+def bbox_type() -> pa.StructType:
+    """Return the type of the covering column: one 32-bit box per row."""
+    return pa.struct([pa.field(corner, pa.float32(), nullable=False) for corner in _CORNERS])
+
+
+def geo_metadata(
+    target: FeatureTarget,
+    types: Iterable[tuple[int, bool]],
+    bounds: npt.NDArray[np.float64],
+    z_range: Sequence[float],
+) -> dict[str, Any]:
+    """Return the value of the `geo` key of the file's metadata.
+
+    `types` are the (shapely type id, has Z) pairs that occur. `bounds` are xmin, ymin, xmax, ymax.
+    `z_range` is (lowest, highest), with lowest > highest if there are no heights.
+    """
+    low, high = [float(value) for value in bounds[:2]], [float(value) for value in bounds[2:]]
+    if z_range[0] <= z_range[1]:
+        low, high = [*low, z_range[0]], [*high, z_range[1]]
+    column = {
+        "encoding": "WKB",
+        "geometry_types": sorted(_TYPE_NAMES[kind] + (" Z" if z else "") for kind, z in types),
+        "crs": CRS.from_wkt(target.crs.wkt).to_json_dict(),
+        "edges": "planar",
+        "bbox": low + high,
+        "covering": {"bbox": {corner: [BBOX_COLUMN, corner] for corner in _CORNERS}},
+    }
+    return {
+        "version": GEOPARQUET_VERSION,
+        "primary_column": target.geometry_column,
+        "columns": {target.geometry_column: column},
+    }
+
+
+def file_schema(
+    target: FeatureTarget,
+    types: Iterable[tuple[int, bool]],
+    bounds: npt.NDArray[np.float64],
+    z_range: Sequence[float],
+) -> pa.Schema:
+    """Return the file's schema: the target's columns, then the boxes, with the metadata.
+
+    Arguments as for `geo_metadata`.
+    """
+    geo = geo_metadata(target, types, bounds, z_range)
+    own = {
+        f"geo_platform:{key}": value
+        for key, value in {**target.metadata, "fingerprint": target.fingerprint}.items()
+    }
+    metadata = {"geo": json.dumps(geo, separators=(",", ":")), **own}
+    return target.schema.append(pa.field(BBOX_COLUMN, bbox_type(), nullable=False)).with_metadata(
+        metadata
+    )

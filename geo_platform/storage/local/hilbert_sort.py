@@ -1,12 +1,11 @@
-"""Rows sorted along a Hilbert curve, out of core: a distribution sort whose memory is one bucket, however fat the rows.
+"""Sort rows along a Hilbert curve out of core: a distribution sort that holds one bucket in memory.
 
-What belongs here: keys, buckets, recursion. What stays out: what the rows are for.
+The key of a row is the centre of its bounding box on a grid of 65,536 x 65,536 cells over the
+dataset's bounds, as the distance along a Hilbert curve of level 16 (geopandas' `hilbert_distance`).
+Ties keep the order of arrival, so that the same input makes the same file.
 
-Key: the centre of a row's bounding box on a grid of 65,536 x 65,536 cells over the dataset's bounds, and its distance
-along a Hilbert curve of level 16 (geopandas' `hilbert_distance`).
-
-Why no database's sort: DuckDB 2.0 moves rows in vectors of 2,048, which is 450 MB of 220 KB polygons, and gives up at
-its memory limit. Buckets here are cut by bytes. Ties keep the order of arrival, so the same input makes the same file.
+Why not sort in a database: DuckDB 2.0 moves rows in vectors of 2,048, which is 450 MB for polygons
+of 220 KB, and fails at its memory limit. Buckets here are limited in bytes.
 """
 
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ _KEY_COLUMN = "__hilbert_key"
 _BBOX_COLUMN = "bbox"
 _LEVEL = 16
 _BUCKET_BYTES = 32 * 2**20
-_MOST_BUCKETS = 64
+_MAX_BUCKETS = 64
 _BINS = 65_536
 
 Keys = npt.NDArray[np.int64]
@@ -32,7 +31,7 @@ Keys = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class _Bucket:
-    """A scratch file of rows whose keys lie in [first_key, last_key]."""
+    """A scratch file of rows whose keys are in [first_key, last_key]."""
 
     path: Path
     size_bytes: int
@@ -43,9 +42,11 @@ class _Bucket:
 def sorted_tables(
     path: Path, size_bytes: int, total_bounds: npt.NDArray[np.float64], scratch: Path
 ) -> Iterator[pa.Table]:
-    """The rows of an Arrow stream file as tables of about 32 MB, in order; each is freed before the next is made.
+    """Yield the rows of an Arrow stream file in order, as tables of about 32 MB. Delete the file.
 
     The file needs the columns `bbox` (struct of xmin, ymin, xmax, ymax) and `__row_bytes`.
+    `size_bytes` is the sum of the latter, `total_bounds` are xmin, ymin, xmax, ymax of all boxes.
+    `scratch` is a folder for temporary files.
     """
     scratch.mkdir(parents=True, exist_ok=True)
     keyed = scratch / "keyed.arrow"
@@ -58,7 +59,7 @@ def sorted_tables(
 def _add_keys(source: Path, target: Path, total_bounds: npt.NDArray[np.float64]) -> None:
     with pa.OSFile(str(source), "rb") as stream, pa.ipc.open_stream(stream) as reader:
         schema = reader.schema.append(pa.field(_KEY_COLUMN, pa.int64()))
-        with _writer(target, schema) as writer:
+        with _open_writer(target, schema) as writer:
             for batch in reader:
                 keys = pa.array(_keys(batch.column(_BBOX_COLUMN), total_bounds))
                 writer.write_batch(
@@ -71,7 +72,8 @@ def _keys(boxes: pa.StructArray, total_bounds: npt.NDArray[np.float64]) -> Keys:
     xmin, ymin, xmax, ymax = (
         child.to_numpy(zero_copy_only=False).astype(np.float64) for child in boxes.flatten()
     )
-    import geopandas  # with pandas, which takes a quarter of a second to load: no raster needs it
+    # Imported here: it loads pandas, which takes a quarter of a second, and rasters do not need it.
+    import geopandas
 
     centres = geopandas.GeoSeries(shapely.points((xmin + xmax) / 2, (ymin + ymax) / 2))
     return np.asarray(
@@ -85,7 +87,7 @@ def _sorted(bucket: _Bucket, scratch: Path) -> Iterator[pa.Table]:
     elif bucket.first_key == bucket.last_key:
         yield from _read_as_is(bucket)
     else:
-        for part in _distribute(bucket, scratch):
+        for part in _split(bucket, scratch):
             yield from _sorted(part, scratch)
 
 
@@ -98,21 +100,22 @@ def _read_sorted(bucket: _Bucket) -> pa.Table:
 
 
 def _read_as_is(bucket: _Bucket) -> Iterator[pa.Table]:
-    """All rows lie in one cell: there is nothing to sort."""
+    # All rows have the same key.
     with pa.OSFile(str(bucket.path), "rb") as stream, pa.ipc.open_stream(stream) as reader:
         for batch in reader:
             yield pa.Table.from_batches([batch])
     bucket.path.unlink()
 
 
-def _distribute(bucket: _Bucket, scratch: Path) -> list[_Bucket]:
-    """Cut the range of keys into parts of about equal bytes and send every row to the file of its part.
+def _split(bucket: _Bucket, scratch: Path) -> list[_Bucket]:
+    """Split a bucket into buckets of about equal bytes, each with a part of its range of keys.
 
-    A part's range begins and ends at bins that have rows, so every step narrows it, and one cell is the end.
+    A part begins and ends at bins that have rows. So each recursion narrows the range, until it is
+    one cell.
     """
     width = -(-(bucket.last_key - bucket.first_key + 1) // _BINS)
     weights = _histogram(bucket, width)
-    part_of_bin = _cut(weights)
+    part_of_bin = _assign_bins(weights)
     parts = [
         _Bucket(
             path=scratch / f"{bucket.path.stem}-{part}.arrow",
@@ -123,12 +126,12 @@ def _distribute(bucket: _Bucket, scratch: Path) -> list[_Bucket]:
         for part in range(int(part_of_bin.max()) + 1)
         if (bins := np.flatnonzero((part_of_bin == part) & (weights > 0))).size
     ]
-    _send(bucket, parts, part_of_bin, width)
+    _distribute_rows(bucket, parts, part_of_bin, width)
     return parts
 
 
 def _histogram(bucket: _Bucket, width: int) -> npt.NDArray[np.float64]:
-    """Bytes per bin of keys, read from the two narrow columns alone."""
+    """Return the bytes per bin of keys. Only the two narrow columns are read."""
     weights = np.zeros(_BINS)
     with pa.OSFile(str(bucket.path), "rb") as stream:
         names = pa.ipc.open_stream(stream).schema.names
@@ -144,9 +147,12 @@ def _histogram(bucket: _Bucket, width: int) -> npt.NDArray[np.float64]:
     return weights
 
 
-def _cut(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Which part every bin belongs to: parts are runs of bins of at most a bucket's bytes, or more where there would be too many."""
-    limit = max(_BUCKET_BYTES, weights.sum() / (_MOST_BUCKETS - 1))
+def _assign_bins(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Return the part of every bin. A part is a run of bins with at most the bytes of a bucket.
+
+    It may have more, where there would be too many parts.
+    """
+    limit = max(_BUCKET_BYTES, weights.sum() / (_MAX_BUCKETS - 1))
     parts = np.zeros(_BINS, dtype=np.int64)
     part, filled = 0, 0.0
     for position in np.flatnonzero(weights):
@@ -157,11 +163,11 @@ def _cut(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     return parts
 
 
-def _send(
+def _distribute_rows(
     bucket: _Bucket, parts: list[_Bucket], part_of_bin: npt.NDArray[np.int64], width: int
 ) -> None:
     with pa.OSFile(str(bucket.path), "rb") as stream, pa.ipc.open_stream(stream) as reader:
-        writers = [_writer(part.path, reader.schema) for part in parts]
+        writers = [_open_writer(part.path, reader.schema) for part in parts]
         try:
             for batch in reader:
                 part_of_row = part_of_bin[
@@ -177,5 +183,5 @@ def _send(
     bucket.path.unlink()
 
 
-def _writer(path: Path, schema: pa.Schema) -> pa.ipc.RecordBatchStreamWriter:
+def _open_writer(path: Path, schema: pa.Schema) -> pa.ipc.RecordBatchStreamWriter:
     return pa.ipc.new_stream(str(path), schema, options=pa.ipc.IpcWriteOptions(compression="lz4"))

@@ -1,12 +1,7 @@
-"""PostgreSQL as the adapters use it: connections that say whose they are, and what the server says as the platform's errors.
+"""PostgreSQL connections: opened with the run's name, kept open within a run, and their errors.
 
-What belongs here: connecting, and translating errors. What stays out: any statement (`sql/`), tables, items.
-
-Connections that stay open between two uses of the same run: PostgreSQL checks a password for as long as a small table takes,
-and ADBC asks for every type that the server has.
-
-What belongs here: keeping, and handing out what is still alive and as it was when it was opened. What stays out: opening
-(`postgres.py`), and when all are closed, which is at the end of the run (`resources/`).
+Errors of psycopg and ADBC become DatabaseUnavailable or StoreDenied. Statements are in `sql/`. The
+resources (`resources/production.py`) close the kept connections at the end of a run.
 """
 
 import os
@@ -28,51 +23,70 @@ from geo_platform.settings import Settings
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection as AdbcConnection
 
-# More are used at once only while a table is loaded; what is idle still counts among the server's
-# connections.
-MOST = 2
+APPLICATION = "geo_platform"
+URL_REMEDY = (
+    "Write it as postgresql://USER:PASSWORD@HOST:PORT/NAME. In the password write % @ : / ? as "
+    "%25 %40 %3A %2F %3F. libpq's variables and files give what is left out."
+)
+_SCHEMES = ("postgresql://", "postgres://")
+_DEFAULT_NAME = "PGAPPNAME"
+_CONNECT_TIMEOUT_S = 10
+_CONNECTION_ERRORS = (psycopg.OperationalError, psycopg.InterfaceError)
+# SQLSTATE prefixes of transient errors: connection, resources (disk full, too many clients),
+# shutdown, system, lock not available, serialization, statement timeout.
+_TRANSIENT = ("08", "53", "57P", "58", "55P03", "40", "57014")
 
-# A small table is sent over one; for a large one the time to open another does not count.
-MOST_FOR_ARROW = 1
+# SQLSTATE prefixes: authentication, no such database, no privilege, read-only.
+_DENIED = ("28", "3D", "42501", "25006")
+
+# More are used at once only while a table is loaded, and idle ones count against the server's
+# limit.
+MAX_IDLE = 2
+
+# A small table is sent over one connection; for a large one the time to open another is negligible.
+MAX_IDLE_ARROW = 1
 
 
-class _Closed(Protocol):
+class _Closable(Protocol):
     def close(self) -> None: ...
 
 
-C = TypeVar("C", bound=_Closed)
+C = TypeVar("C", bound=_Closable)
 
 
-class Idle(Generic[C]):
-    """Connections of one kind, at most `most`. Safe among threads."""
+class IdleConnections(Generic[C]):
+    """At most `max_idle` idle connections of one kind. Safe among threads.
 
-    def __init__(self, most: int, is_as_new: Callable[[C], bool]) -> None:
-        self._most = most
-        self._is_as_new = is_as_new
+    `reset` gives a connection its initial settings, and returns False if it is no longer alive.
+    """
+
+    def __init__(self, max_idle: int, reset: Callable[[C], bool]) -> None:
+        self._max_idle = max_idle
+        self._reset = reset
         self._idle: list[C] = []
         self._lock = Lock()
         self._is_closed = False
 
     def take(self) -> C | None:
-        """One without a transaction, its settings as at its start; None where none is left that is alive."""
+        """Return a connection without a transaction, reset, or None if none is alive."""
         while True:
             with self._lock:
                 connection = self._idle.pop() if self._idle else None
-            if connection is None or self._is_as_new(connection):
+            if connection is None or self._reset(connection):
                 return connection
             connection.close()
 
     def keep(self, connection: C) -> None:
-        """After its transaction has ended well. What there is no room for is closed."""
+        """Keep a connection whose transaction has ended, or close it if there are enough."""
         with self._lock:
-            has_room = not self._is_closed and len(self._idle) < self._most
+            has_room = not self._is_closed and len(self._idle) < self._max_idle
             if has_room:
                 self._idle.append(connection)
         if not has_room:
             connection.close()
 
     def close(self) -> None:
-        """All that are idle now, and whatever is kept later."""
+        """Close the idle connections, and from now on every one that is handed back."""
         with self._lock:
             idle, self._idle, self._is_closed = self._idle, [], True
         for connection in idle:
@@ -80,33 +94,38 @@ class Idle(Generic[C]):
 
 
 class KeptConnections:
-    """Those for statements, and those that load Arrow batches."""
+    """The idle connections of a run: those for statements, and those for loading Arrow batches.
+
+    Opening is slow: PostgreSQL checks the password for as long as a small table takes to load, and
+    ADBC reads every type of the server.
+    """
 
     def __init__(self) -> None:
-        self.for_statements: Idle[psycopg.Connection] = Idle(MOST, _is_as_new)
-        self.for_arrow: Idle[AdbcConnection] = Idle(MOST_FOR_ARROW, _is_as_new_for_arrow)
+        self.for_statements: IdleConnections[psycopg.Connection] = IdleConnections(MAX_IDLE, _reset)
+        self.for_arrow: IdleConnections[AdbcConnection] = IdleConnections(
+            MAX_IDLE_ARROW, _reset_arrow
+        )
 
     def close(self) -> None:
-        """All that are idle now, and whatever is kept later."""
+        """Close the idle connections, and from now on every one that is handed back."""
         self.for_statements.close()
         self.for_arrow.close()
 
 
-def _is_as_new(connection: psycopg.Connection) -> bool:
-    """The look whether it is alive is the statement that makes its settings those of its start. Nothing else outlives a transaction
-    here: roles, locks and limits are set for one, and statements are not prepared, since tables change their shape between two."""
+def _reset(connection: psycopg.Connection) -> bool:
+    # One statement resets the settings and shows whether the connection is alive. Nothing else
+    # outlives a transaction here: roles, locks and limits are set per transaction, and statements
+    # are not prepared, because tables change their columns.
     try:
         connection.autocommit = True
         connection.isolation_level = None
         connection.execute("RESET ALL")
     except psycopg.Error:
-        return (
-            False  # the server closed it meanwhile; another is opened, and that tells what is wrong
-        )
+        return False  # the server closed it; opening another one will report what is wrong
     return True
 
 
-def _is_as_new_for_arrow(connection: "AdbcConnection") -> bool:
+def _reset_arrow(connection: "AdbcConnection") -> bool:
     try:
         with connection.cursor() as cursor:
             cursor.execute("RESET ALL")
@@ -116,31 +135,12 @@ def _is_as_new_for_arrow(connection: "AdbcConnection") -> bool:
     return True
 
 
-if TYPE_CHECKING:
-    from adbc_driver_manager.dbapi import Connection as AdbcConnection
-
-APPLICATION = "geo_platform"
-URL_REMEDY = (
-    "Write it as postgresql://USER:PASSWORD@HOST:PORT/NAME; in the password % @ : / ? are written %25 %40 %3A %2F %3F, "
-    "and what is left out, libpq's own variables and files say."
-)
-_SCHEMES = ("postgresql://", "postgres://")
-_DEFAULT_NAME = "PGAPPNAME"
-_CONNECT_TIMEOUT_S = 10
-_LOST = (psycopg.OperationalError, psycopg.InterfaceError)
-# SQLSTATE classes of what passes by itself: connection, resources (disk full, too many clients),
-# shutdown, system, locks held.
-_PASSING = ("08", "53", "57P", "58", "55P03", "40", "57014")
-
-# Authentication, no such database, no privilege, read-only.
-_DENIED = ("28", "3D", "42501", "25006")
-
-
 @dataclass(frozen=True)
 class Database:
-    """A database and the run that speaks to it. The URL holds a secret: it is opened where a connection is made, and nowhere else.
+    """A database, and the run that uses it.
 
-    With `kept` connections are used again within the run, by whoever closes `kept` at its end.
+    The URL holds a secret; it is unwrapped only to connect. With `kept` connections are reused
+    within the run; the caller closes `kept` at its end.
     """
 
     url: SecretStr
@@ -149,24 +149,25 @@ class Database:
 
     @property
     def application_name(self) -> str:
-        """What `pg_stat_activity` and the server's log show; at most 63 bytes."""
+        """The name in `pg_stat_activity` and in the server's log, at most 63 bytes."""
         return f"{APPLICATION} {self.run_id}".strip()
 
     @property
     def place(self) -> str:
-        """host:port/database, without any credential."""
+        """Return host:port/database, without credentials."""
         parts = conninfo_to_dict(self.url.get_secret_value())
-        return f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{parts.get('dbname', parts.get('user', ''))}"
+        name = parts.get("dbname", parts.get("user", ""))
+        return f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{name}"
 
     @contextmanager
     def connect(self, *, autocommit: bool = False) -> Iterator[psycopg.Connection]:
-        """A connection whose transaction is committed where the context ends well, and rolled back where it does not.
+        """Open a connection; commit at the end of the block, roll back on an error.
 
-        Raises DatabaseUnavailable, StoreDenied; what psycopg raises inside the context is translated too.
+        Raises DatabaseUnavailable, StoreDenied, also for errors of psycopg inside the block.
         """
         with (
             database_errors(self.place),
-            self._of_run(self.kept) if self.kept is not None else self._open() as connection,
+            self._reuse(self.kept) if self.kept is not None else self._open() as connection,
         ):
             connection.autocommit = autocommit
             yield connection
@@ -179,8 +180,8 @@ class Database:
         )
 
     @contextmanager
-    def _of_run(self, kept: KeptConnections) -> Iterator[psycopg.Connection]:
-        """One that was used before, or a new one. One whose use failed is closed: what state it is in nobody knows."""
+    def _reuse(self, kept: KeptConnections) -> Iterator[psycopg.Connection]:
+        # A connection whose use failed is closed, since its state is unknown.
         connection = kept.for_statements.take()
         if connection is None:
             connection = self._open()
@@ -195,20 +196,21 @@ class Database:
 
     @contextmanager
     def connect_arrow(self) -> Iterator["AdbcConnection"]:
-        """An ADBC connection, for loading Arrow batches by binary COPY: what is not committed when the context ends is rolled back.
+        """Open an ADBC connection for binary COPY. The caller commits; the rest is rolled back.
 
-        Raises DatabaseUnavailable, StoreDenied; what ADBC raises inside the context is translated too.
+        Raises DatabaseUnavailable, StoreDenied, also for errors of ADBC inside the block.
         """
         with (
             database_errors(self.place),
-            self._arrow_of_run(self.kept)
+            self._reuse_arrow(self.kept)
             if self.kept is not None
             else self._open_arrow() as connection,
         ):
             yield connection
 
     def _open_arrow(self) -> "AdbcConnection":
-        import adbc_driver_postgresql.dbapi  # brings pandas along, which takes its time; the catalog does without it
+        # Imported here: it loads pandas, which is slow, and the catalog does not need it.
+        import adbc_driver_postgresql.dbapi
 
         connection: AdbcConnection = adbc_driver_postgresql.dbapi.connect(
             self._arrow_uri(), autocommit=False
@@ -216,8 +218,7 @@ class Database:
         return connection
 
     @contextmanager
-    def _arrow_of_run(self, kept: KeptConnections) -> Iterator["AdbcConnection"]:
-        """As `_of_run`."""
+    def _reuse_arrow(self, kept: KeptConnections) -> Iterator["AdbcConnection"]:
         connection = kept.for_arrow.take() or self._open_arrow()
         try:
             yield connection
@@ -228,18 +229,19 @@ class Database:
         kept.for_arrow.keep(connection)
 
     def _arrow_uri(self) -> str:
-        given = self.url.get_secret_value()
+        url = self.url.get_secret_value()
         extra = (
             f"application_name={quote(self.application_name)}&connect_timeout={_CONNECT_TIMEOUT_S}"
         )
-        return f"{given}{'&' if '?' in given else '?'}{extra}"
+        return f"{url}{'&' if '?' in url else '?'}{extra}"
 
 
 @contextmanager
-def others_named_for(run_id: str) -> Iterator[None]:
-    """Connections that others open in this process carry the run too, by libpq's own default: Dagster's to its storage.
+def default_application_name(run_id: str) -> Iterator[None]:
+    """Name connections of other libraries in this process after the run, by libpq's own default.
 
-    Dagster opens one for each use. Those that name themselves are not touched, and a process has one run at a time.
+    Dagster opens one for each use of its storage. Connections that have a name keep it. A process
+    has one run at a time.
     """
     before = os.environ.get(_DEFAULT_NAME)
     os.environ[_DEFAULT_NAME] = Database(SecretStr(""), run_id).application_name
@@ -255,37 +257,46 @@ def others_named_for(run_id: str) -> Iterator[None]:
 def database_of(
     settings: Settings, *, run_id: str = "", kept: KeptConnections | None = None
 ) -> Database:
-    """The database of features and catalog. Raises StoreDenied where none is set, or where what is set is no URL."""
+    """Return the database of features and catalog.
+
+    Raises StoreDenied: the setting is missing, or is not a URL.
+    """
     if settings.postgres_url is None:
         raise StoreDenied(
             "The production profile needs a database, and none is set.",
             remedy="Set GEO_PLATFORM_POSTGRES_URL to postgresql://USER@HOST/NAME.",
         )
     if not is_url(settings.postgres_url):
-        # Without the reason: the driver repeats what it could not read, and the password is part of that.
+        # Without the reason: the driver's message quotes the URL, and so the password.
         raise StoreDenied(
-            "GEO_PLATFORM_POSTGRES_URL is no address of a database.", remedy=URL_REMEDY
+            "GEO_PLATFORM_POSTGRES_URL is not the URL of a database.", remedy=URL_REMEDY
         )
     return Database(settings.postgres_url, run_id, kept)
 
 
 def is_url(url: SecretStr) -> bool:
-    """Whether libpq reads it as it was meant. In a password @ : / ? % are to be written %40 %3A %2F %3F %25: left as they are,
-    they make a part of the password the host or the port, which errors and item links name."""
-    given = url.get_secret_value()
+    """Return whether libpq reads this URL as its author meant it.
+
+    An unescaped @ : / ? or % in the password turns a part of it into the host or the port, which
+    errors and links in items show.
+    """
+    text = url.get_secret_value()
     try:
-        port = conninfo_to_dict(given).get("port")
+        port = conninfo_to_dict(text).get("port")
     except psycopg.ProgrammingError:
         return False
-    authority, _, rest = given.partition("://")[2].partition("/")
+    authority, _, rest = text.partition("://")[2].partition("/")
     credentials = authority.rpartition("@")[0]
     cut_well = "@" not in rest.partition("?")[0] and not set(credentials) & set("@?")
-    return given.startswith(_SCHEMES) and cut_well and str(port or 0).replace(",", "").isdigit()
+    return text.startswith(_SCHEMES) and cut_well and str(port or 0).replace(",", "").isdigit()
 
 
 @contextmanager
 def database_errors(place: str) -> Iterator[None]:
-    """Translate what psycopg or ADBC raises. What neither passes by itself nor is a matter of rights is left as it is."""
+    """Translate errors of psycopg and ADBC in the block, as `translate` does.
+
+    Other errors of theirs are raised unchanged.
+    """
     try:
         yield
     except PlatformError:
@@ -298,24 +309,29 @@ def database_errors(place: str) -> Iterator[None]:
 
 
 def translate(error: psycopg.Error | adbc_driver_manager.Error, place: str) -> PlatformError | None:
-    """DatabaseUnavailable for what passes, StoreDenied for what needs a person, None for anything else. No message holds a secret."""
+    """Return the platform's error for a database error. No message contains a secret.
+
+    DatabaseUnavailable: a transient error. StoreDenied: somebody has to change rights or settings.
+    None: any other error.
+    """
     state = error.sqlstate or ""
     text = str(error).strip().splitlines()
-    says = text[0][:300] if text else type(error).__name__
+    reason = text[0][:300] if text else type(error).__name__
     is_denied = (
         state.startswith(_DENIED)
-        or "authentication failed" in says
-        or "no pg_hba.conf entry" in says
+        or "authentication failed" in reason
+        or "no pg_hba.conf entry" in reason
     )
-    if is_denied or ("does not exist" in says and not state):
+    if is_denied or ("does not exist" in reason and not state):
         return StoreDenied(
-            f"The database {place} does not let the platform in, or not do this: {says}",
-            remedy="Check the user, its password and its roles; geo-platform database check says which are missing.",
+            f"The database {place} denied the request: {reason}",
+            remedy="Check the user, its password and its roles; geo-platform database check lists "
+            "what is missing.",
         )
-    if state.startswith(_PASSING) or (
-        not state and isinstance(error, (*_LOST, adbc_driver_manager.OperationalError))
+    if state.startswith(_TRANSIENT) or (
+        not state and isinstance(error, (*_CONNECTION_ERRORS, adbc_driver_manager.OperationalError))
     ):
         return DatabaseUnavailable(
-            f"The database {place} did not do what it was asked: {says}", sqlstate=state
+            f"The database {place} did not execute a request: {reason}", sqlstate=state
         )
     return None

@@ -1,12 +1,7 @@
-"""Putting the platform into a database.
+"""Install the platform into a database, and check what an installation lacks.
 
-What belongs here: the order of the installation, and what makes it impossible. What stays out: the statements
-(`sql/install_*.sql`), pgSTAC's own schema, which pypgstac brings, and what is missing (`installation_facts.py`). Everything may
-be run again: what is there already is left, rights are said anew.
-
-What a database has of the platform, and what of a whole installation is missing.
-
-What belongs here: asking the catalogs, and judging the answers, which is pure. What stays out: changing anything (`installation.py`).
+The installation can be repeated: it keeps what exists, and grants rights again. Its statements are
+in `sql/install_*.sql`; pypgstac brings pgSTAC's own schema.
 """
 
 import re
@@ -31,19 +26,25 @@ from geo_platform.storage.postgres.names import (
     STAGING_SCHEMA,
 )
 
-# What pgSTAC builds on; the last two come with PostgreSQL itself.
+# The extensions that pgSTAC needs. The last two are part of PostgreSQL.
 EXTENSIONS = ("postgis", "btree_gist", "unaccent")
 
 PGSTAC_VERSION = pypgstac.__version__
 
+# The statements of each version of the platform's schemas, in order. Add new versions at the end.
+VERSIONS = ("install_0001", "install_0002")
+
+_LOCK = "geo_platform database init"
+_SCHEMA_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+
 
 @dataclass(frozen=True)
 class Facts:
-    """What the present login sees. A version is None where it is not there, or not for this login to read.
+    """What the current login can see of the installation.
 
-    `roles`: those that are there; whether the login is a member, and whether pgSTAC's role is theirs. `schemas`: those that are
-    there, and what the two roles may do. `available`: those of `EXTENSIONS` that the server has. `adds_crs`: whether loaders may write
-    into PostGIS' table of CRSs.
+    A version is None if the thing is missing, or if the login has no right to read it.
+    `available` are those of `EXTENSIONS` that the server offers. `adds_crs` is whether loaders may
+    add to PostGIS' table of CRSs. `roles` and `schemas` hold those that exist, with their rights.
     """
 
     login: str
@@ -58,164 +59,40 @@ class Facts:
 
     @property
     def has_pgstac(self) -> bool:
-        """At this program's version or a newer one: pgSTAC goes forward only."""
-        return self.pgstac_version is not None and _ordered(self.pgstac_version) >= _ordered(
+        """Return whether pgSTAC has at least this program's version: pgSTAC is only upgraded."""
+        return self.pgstac_version is not None and _as_tuple(self.pgstac_version) >= _as_tuple(
             PGSTAC_VERSION
         )
 
 
 @dataclass(frozen=True)
 class Requirement:
-    """One thing that a whole installation has. `holds` is False where it is missing; `says` is for people either way.
+    """One requirement of a complete installation, and whether it is met.
 
-    What is not `is_needed` is missed only by some sources.
+    `detail` is for people in both cases. Without one that is not `is_needed`, only some sources
+    fail.
     """
 
     name: str
-    holds: bool
-    says: str
+    is_met: bool
+    detail: str
     is_needed: bool = True
 
 
-def read_facts(connection: psycopg.Connection, published: Sequence[str]) -> Facts:
-    """Ask the catalogs. `published` are the schemas of published tables."""
-    asked = {
-        "extensions": list(EXTENSIONS),
-        "loader": LOADER_ROLE,
-        "reader": READER_ROLE,
-        "schemas": [STAGING_SCHEMA, REPLACED_SCHEMA, OWN_SCHEMA, PGSTAC_SCHEMA, *published],
-    }
-    row = connection.execute(statement("installation_facts"), asked).fetchone()
-    found: dict[str, Any] = row[0] if row else {}
-    readable = found.pop("readable")
-    pgstac = (
-        one(connection, "SELECT pgstac.get_version()")
-        if readable.get("pgstac.migrations")
-        else None
-    )
-    own = (
-        one(connection, "SELECT max(version) FROM geo_platform.installation")
-        if readable.get("geo_platform.installation")
-        else None
-    )
-    return Facts(**found, pgstac_version=pgstac, own_version=own)
-
-
-def one(connection: psycopg.Connection, query: LiteralString) -> Any:
-    """The first value of the first row."""
-    row = connection.execute(query).fetchone()
-    return row[0] if row else None
-
-
-def findings(
-    facts: Facts, published: Sequence[str], *, own_version: int
-) -> tuple[Requirement, ...]:
-    """What holds and what is missing for loading and publishing as the present login, in the order in which it would be mended."""
-    own = f"version {facts.own_version or 'none'}, or none that {facts.login} may see; this program needs version {own_version}"
-    login = f"{facts.login} may not load or publish; an administrator says: GRANT {LOADER_ROLE} TO the login"
-    return (
-        _finding(
-            "PostGIS",
-            facts.postgis is not None,
-            f"version {facts.postgis}",
-            "the extension is not in this database",
-        ),
-        _finding(
-            "pgSTAC", facts.has_pgstac, f"version {facts.pgstac_version}", _pgstac_missing(facts)
-        ),
-        _finding(
-            "installation", facts.own_version == own_version, f"version {facts.own_version}", own
-        ),
-        *(_role_finding(facts, role) for role in (LOADER_ROLE, READER_ROLE)),
-        *(
-            _schema_finding(facts, name, is_published=False)
-            for name in (STAGING_SCHEMA, REPLACED_SCHEMA, OWN_SCHEMA)
-        ),
-        *(_schema_finding(facts, name, is_published=True) for name in published),
-        _crs_finding(facts),
-        _finding(
-            "login",
-            facts.roles.get(LOADER_ROLE, {}).get("is_mine", False),
-            f"{facts.login} may load and publish",
-            login,
-        ),
-    )
-
-
-def _finding(name: str, holds: bool, present: str, missing: str) -> Requirement:
-    return Requirement(name, holds, present if holds else missing)
-
-
-def _pgstac_missing(facts: Facts) -> str:
-    if facts.pgstac_version is not None:
-        return f"version {facts.pgstac_version}; this program needs {PGSTAC_VERSION}"
-    is_hidden = PGSTAC_SCHEMA in facts.schemas
-    return (
-        f"{facts.login} may not read its version"
-        if is_hidden
-        else f"the schema {PGSTAC_SCHEMA} is not in this database"
-    )
-
-
-def _role_finding(facts: Facts, role: str) -> Requirement:
-    rights = facts.roles.get(role)
-    missing = "is not there" if rights is None else "has no right to the catalog"
-    return _finding(
-        f"role {role}",
-        rights is not None and rights["has_catalog"],
-        "is there, with its right to the catalog",
-        missing,
-    )
-
-
-def _crs_finding(facts: Facts) -> Requirement:
-    lacking = f"a source whose CRS has no code is refused; the owner of PostGIS says: GRANT INSERT ON public.spatial_ref_sys TO {LOADER_ROLE}"
-    return Requirement(
-        "CRS table",
-        facts.adds_crs,
-        f"{LOADER_ROLE} may add to it" if facts.adds_crs else lacking,
-        is_needed=False,
-    )
-
-
-def _schema_finding(facts: Facts, name: str, *, is_published: bool) -> Requirement:
-    rights = facts.schemas.get(name)
-    if rights is None:
-        return Requirement(f"schema {name}", False, "is not there")
-    wrong = {
-        f"{LOADER_ROLE} may not create in it": name != OWN_SCHEMA and not rights["loader_creates"],
-        f"{READER_ROLE} may not use it": is_published and not rights["reader_uses"],
-        f"{READER_ROLE} may look into it": name in (STAGING_SCHEMA, REPLACED_SCHEMA)
-        and rights["reader_uses"],
-    }
-    says = "; ".join(sentence for sentence, is_so in wrong.items() if is_so)
-    return Requirement(f"schema {name}", not says, says or "is there, with its rights")
-
-
-def _ordered(version: str) -> tuple[int, ...]:
-    return tuple(map(int, re.findall(r"\d+", version)))
-
-
-# The statements of each version of our own schemas; version n is the n-th. A new version is added
-# at the end.
-VERSIONS = ("install_0001", "install_0002")
-
-_LOCK = "geo_platform database init"
-_SCHEMA_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
-
-
 def install(database: Database, schemas: Sequence[str] = ()) -> Facts:
-    """Extensions, pgSTAC, our schemas and tables, roles and their rights. As an administrator: may make extensions and roles.
+    """Install extensions, pgSTAC, schemas, tables, roles and rights, and return the new facts.
 
-    `schemas` are those of published tables beside the default one. pgSTAC's part is a transaction, and so is ours.
-    Raises StoreDenied, DatabaseUnavailable, TableNameInvalid.
+    The login must be allowed to create extensions and roles. `schemas` are more schemas of
+    published tables, beside the default one. pgSTAC's part is one transaction, the rest is another.
+    Raises StoreDenied: the server lacks something, or the login has no right. TableNameInvalid: a
+    schema name is not valid. DatabaseUnavailable.
     """
     published = published_schemas(schemas)
     with database.connect(autocommit=True) as connection:
-        # One installation of a database at a time; the lock goes with the connection.
+        # One installation at a time in a database. The lock ends with the connection.
         connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [_LOCK])
         before = read_facts(connection, published)
-        refuse_impossible(before)
+        check_possible(before)
         _install_prerequisites(connection)
         if not before.has_pgstac:
             _migrate_pgstac(database)
@@ -225,36 +102,49 @@ def install(database: Database, schemas: Sequence[str] = ()) -> Facts:
 
 
 def check(database: Database, schemas: Sequence[str] = ()) -> tuple[Requirement, ...]:
-    """What a login that loads and publishes needs, and whether it is there. Raises StoreDenied, DatabaseUnavailable, TableNameInvalid."""
+    """Return the requirements for a login that loads and publishes, with those that are not met.
+
+    Raises StoreDenied, DatabaseUnavailable. TableNameInvalid: a schema name is not valid.
+    """
     published = published_schemas(schemas)
     with database.connect() as connection:
-        return findings(read_facts(connection, published), published, own_version=len(VERSIONS))
+        return requirements(read_facts(connection, published), published, own_version=len(VERSIONS))
 
 
 def published_schemas(schemas: Sequence[str]) -> tuple[str, ...]:
-    """The default one and these, each once. Raises TableNameInvalid for a name that cannot be one."""
+    """Return the default schema and these, each once.
+
+    Raises TableNameInvalid: a name cannot be a schema of published tables.
+    """
     for name in schemas:
         if not _SCHEMA_NAME.fullmatch(name) or name.startswith("pg_") or name in RESERVED_SCHEMAS:
             raise TableNameInvalid(f"{name!r} cannot be a schema of published tables.")
     return tuple(dict.fromkeys((PUBLISHED_SCHEMA, *schemas)))
 
 
-def refuse_impossible(facts: Facts) -> None:
-    """Raises StoreDenied where installing cannot end well, before anything is changed."""
+def check_possible(facts: Facts) -> None:
+    """Check that the installation can succeed, before anything is changed.
+
+    Raises StoreDenied: an extension is missing, PostGIS is in another schema, or a newer
+    geo-platform installed this database.
+    """
     lacking = [name for name in EXTENSIONS if name not in facts.available]
     if lacking:
         raise StoreDenied(
             f"This PostgreSQL server does not have: {', '.join(lacking)}.",
-            remedy="Install the extensions on the server; on Debian 12: apt-get install postgresql-15-postgis-3.",
+            remedy="Install the extensions on the server; on Debian 12: "
+            "apt-get install postgresql-15-postgis-3.",
         )
     if facts.postgis is not None and facts.postgis_schema != "public":
         raise StoreDenied(
-            f"PostGIS lies in the schema {facts.postgis_schema}, and pgSTAC looks for it in public.",
-            remedy="Give the platform a database of its own, or make the extension anew in the schema public.",
+            f"PostGIS is in the schema {facts.postgis_schema}, and pgSTAC needs it in public.",
+            remedy="Give the platform its own database, or create the extension again in the "
+            "schema public.",
         )
     if facts.own_version is not None and facts.own_version > len(VERSIONS):
         raise StoreDenied(
-            f"A newer geo-platform installed version {facts.own_version} here; this one knows versions up to {len(VERSIONS)}.",
+            f"A newer geo-platform installed version {facts.own_version} here; this one knows "
+            f"versions up to {len(VERSIONS)}.",
             remedy="Run the newer geo-platform.",
         )
 
@@ -262,20 +152,22 @@ def refuse_impossible(facts: Facts) -> None:
 def _install_prerequisites(connection: psycopg.Connection) -> None:
     try:
         connection.execute(statement("install_prerequisites"))
-    except (
-        psycopg.errors.FeatureNotSupported
-    ) as error:  # a managed server has extensions that it lets nobody make
+    except psycopg.errors.FeatureNotSupported as error:
+        # A managed server may offer extensions, but allow nobody to create them.
         raise StoreDenied(
-            f"The server does not let an extension be made: {str(error).splitlines()[0]}",
-            remedy=f"Allow {', '.join(EXTENSIONS)} in the server's settings (on Azure the parameter azure.extensions).",
+            f"The server does not allow to create an extension: {str(error).splitlines()[0]}",
+            remedy=f"Allow {', '.join(EXTENSIONS)} in the server's settings (on Azure the "
+            "parameter azure.extensions).",
         ) from error
 
 
 def _install_own(connection: psycopg.Connection, published: Sequence[str]) -> None:
     connection.execute(statement("install_version"))
-    present = one(connection, "SELECT coalesce(max(version), 0) FROM geo_platform.installation")
+    installed = _first_value(
+        connection, "SELECT coalesce(max(version), 0) FROM geo_platform.installation"
+    )
     for version, name in enumerate(VERSIONS, start=1):
-        if version > present:
+        if version > installed:
             connection.execute(statement(name))
             connection.execute(
                 "INSERT INTO geo_platform.installation (version) VALUES (%s)", [version]
@@ -286,7 +178,7 @@ def _install_own(connection: psycopg.Connection, published: Sequence[str]) -> No
 
 
 def _migrate_pgstac(database: Database) -> None:
-    """pypgstac's own installation. Imported here, because it sets psycopg's JSON functions for the whole process."""
+    # Imported here: pypgstac sets psycopg's JSON functions for the whole process.
     from pypgstac.db import PgstacDB
     from pypgstac.migrate import Migrate
 
@@ -295,7 +187,138 @@ def _migrate_pgstac(database: Database) -> None:
         try:
             Migrate(pgstac).run_migration()
         finally:
-            pool = pgstac.pool  # disconnecting forgets the pool without closing it
+            pool = pgstac.pool  # disconnect() drops the pool without closing it
             pgstac.disconnect()
             if pool is not None:
                 pool.close()
+
+
+def read_facts(connection: psycopg.Connection, published: Sequence[str]) -> Facts:
+    """Read the facts from the system catalogs. `published` are the schemas of published tables.
+
+    Raises psycopg.Error.
+    """
+    asked = {
+        "extensions": list(EXTENSIONS),
+        "loader": LOADER_ROLE,
+        "reader": READER_ROLE,
+        "schemas": [STAGING_SCHEMA, REPLACED_SCHEMA, OWN_SCHEMA, PGSTAC_SCHEMA, *published],
+    }
+    row = connection.execute(statement("installation_facts"), asked).fetchone()
+    found: dict[str, Any] = row[0] if row else {}
+    readable = found.pop("readable")
+    pgstac = (
+        _first_value(connection, "SELECT pgstac.get_version()")
+        if readable.get("pgstac.migrations")
+        else None
+    )
+    own = (
+        _first_value(connection, "SELECT max(version) FROM geo_platform.installation")
+        if readable.get("geo_platform.installation")
+        else None
+    )
+    return Facts(**found, pgstac_version=pgstac, own_version=own)
+
+
+def _first_value(connection: psycopg.Connection, query: LiteralString) -> Any:
+    """Return the first value of the first row, or None if there is no row."""
+    row = connection.execute(query).fetchone()
+    return row[0] if row else None
+
+
+def requirements(
+    facts: Facts, published: Sequence[str], *, own_version: int
+) -> tuple[Requirement, ...]:
+    """Return the requirements for loading and publishing as this login, in order of repair."""
+    own = (
+        f"version {facts.own_version or 'none'}, or not readable for {facts.login}; this program "
+        f"needs version {own_version}"
+    )
+    login = (
+        f"{facts.login} may not load or publish; as an administrator, run: GRANT {LOADER_ROLE} TO "
+        "the login"
+    )
+    return (
+        _requirement(
+            "PostGIS",
+            facts.postgis is not None,
+            f"version {facts.postgis}",
+            "the extension is not installed in this database",
+        ),
+        _requirement(
+            "pgSTAC", facts.has_pgstac, f"version {facts.pgstac_version}", _pgstac_missing(facts)
+        ),
+        _requirement(
+            "installation", facts.own_version == own_version, f"version {facts.own_version}", own
+        ),
+        *(_role_requirement(facts, role) for role in (LOADER_ROLE, READER_ROLE)),
+        *(
+            _schema_requirement(facts, name, is_published=False)
+            for name in (STAGING_SCHEMA, REPLACED_SCHEMA, OWN_SCHEMA)
+        ),
+        *(_schema_requirement(facts, name, is_published=True) for name in published),
+        _crs_requirement(facts),
+        _requirement(
+            "login",
+            facts.roles.get(LOADER_ROLE, {}).get("is_mine", False),
+            f"{facts.login} may load and publish",
+            login,
+        ),
+    )
+
+
+def _requirement(name: str, is_met: bool, met: str, missing: str) -> Requirement:
+    return Requirement(name, is_met, met if is_met else missing)
+
+
+def _pgstac_missing(facts: Facts) -> str:
+    if facts.pgstac_version is not None:
+        return f"version {facts.pgstac_version}; this program needs {PGSTAC_VERSION}"
+    is_hidden = PGSTAC_SCHEMA in facts.schemas
+    return (
+        f"{facts.login} may not read its version"
+        if is_hidden
+        else f"the schema {PGSTAC_SCHEMA} does not exist in this database"
+    )
+
+
+def _role_requirement(facts: Facts, role: str) -> Requirement:
+    rights = facts.roles.get(role)
+    missing = "does not exist" if rights is None else "has no right to the catalog"
+    return _requirement(
+        f"role {role}",
+        rights is not None and rights["has_catalog"],
+        "exists and has its right to the catalog",
+        missing,
+    )
+
+
+def _crs_requirement(facts: Facts) -> Requirement:
+    lacking = (
+        "a source whose CRS has no code is refused; as the owner of PostGIS, run: GRANT INSERT ON "
+        f"public.spatial_ref_sys TO {LOADER_ROLE}"
+    )
+    return Requirement(
+        "CRS table",
+        facts.adds_crs,
+        f"{LOADER_ROLE} may add to it" if facts.adds_crs else lacking,
+        is_needed=False,
+    )
+
+
+def _schema_requirement(facts: Facts, name: str, *, is_published: bool) -> Requirement:
+    rights = facts.schemas.get(name)
+    if rights is None:
+        return Requirement(f"schema {name}", False, "does not exist")
+    wrong = {
+        f"{LOADER_ROLE} may not create in it": name != OWN_SCHEMA and not rights["loader_creates"],
+        f"{READER_ROLE} may not use it": is_published and not rights["reader_uses"],
+        f"{READER_ROLE} may use it": name in (STAGING_SCHEMA, REPLACED_SCHEMA)
+        and rights["reader_uses"],
+    }
+    detail = "; ".join(text for text, applies in wrong.items() if applies)
+    return Requirement(f"schema {name}", not detail, detail or "exists and has its rights")
+
+
+def _as_tuple(version: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", version)))

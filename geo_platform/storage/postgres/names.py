@@ -1,30 +1,27 @@
-"""The names that the platform's part of a database goes by: schemas and roles.
+"""The names of the platform's schemas and roles in a database. `installation.py` creates them."""
 
-What belongs here: fixed names, for statements that compose them. What stays out: making any of them (`installation.py`).
-"""
-
-# Tables that are loaded and checked and that nobody sees yet.
+# Tables that are loaded but not published: readers do not see them.
 STAGING_SCHEMA = "geo_staging"
 
-# Tables that were published once and are kept for a while.
+# Tables that were published and then replaced or unpublished, and are kept for a while.
 REPLACED_SCHEMA = "geo_replaced"
 
-# Kept versions of items, provenance, and which version of the installation this is.
+# Kept versions of items, provenance, and the version of the installation.
 OWN_SCHEMA = "geo_platform"
 
 PGSTAC_SCHEMA = "pgstac"
 
-# Where tables are published unless a request names another schema.
+# The schema of published tables, unless a request names another one.
 PUBLISHED_SCHEMA = "geo"
 
-# Owns every table that was loaded, whoever loaded it: a transaction that loads or publishes begins
+# Owns every loaded table, whichever login loaded it: a transaction that loads or publishes begins
 # with SET LOCAL ROLE.
 LOADER_ROLE = "geo_loader"
 
 # Reads published tables and the catalog.
 READER_ROLE = "geo_reader"
 
-# Where nothing may be published: ours, pgSTAC's and the server's.
+# Schemas in which nothing may be published: those of the platform, of pgSTAC and of the server.
 RESERVED_SCHEMAS = frozenset(
     {
         STAGING_SCHEMA,

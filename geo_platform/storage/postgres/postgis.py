@@ -1,12 +1,11 @@
-"""The feature store on PostGIS: each load makes a table of its own, whole and checked, where nobody looks until it is published.
-
-What belongs here: the FeatureStore port, and the order of a load. What stays out: the steps (`postgis_*.py`), publishing
-(the catalog's, since an item and its table become visible together).
+"""The feature store on PostGIS. Each load makes a new table, invisible until it is published.
 
     geo_staging."<dataset>_<fingerprint>_<run>"
 
-What a killed load leaves is a staged table whose comment says that it is being loaded: the next attempt of the same run
-drops it, and once the run is over, so does whoever looks after its end (`geo_platform/orchestrator/left_staged.py`), or the sweep.
+The catalog publishes the table together with its item (`pgstac_publication.py`). A killed load
+leaves a staged table whose comment says that it is still loading. It is dropped by the next attempt
+of the same run, after the end of the run (`geo_platform/orchestrator/left_staged.py`), or by the
+sweep.
 """
 
 import logging
@@ -28,23 +27,23 @@ from geo_platform.sql import statement
 from geo_platform.storage.postgres.connections import Database
 from geo_platform.storage.postgres.names import REPLACED_SCHEMA, STAGING_SCHEMA
 from geo_platform.storage.postgres.postgis_append import (
-    Base,
+    AppendBase,
+    CopiedRows,
     NewRows,
-    TakenOver,
     check_keys,
+    copy_live_rows,
     find_base,
-    take_over,
 )
-from geo_platform.storage.postgres.postgis_copy import CopyStreams, create_table, numbered
+from geo_platform.storage.postgres.postgis_copy import CopyStreams, create_table, with_row_ids
 from geo_platform.storage.postgres.postgis_finish import (
     Sent,
     check_rows,
-    close,
+    convert_to_jsonb,
+    finalize,
     index_tasks,
-    lay_out_anew,
     read_back,
-    side_by_side,
-    to_documents,
+    rewrite_in_order,
+    run_in_parallel,
 )
 from geo_platform.storage.postgres.postgis_inventory import drop_staged
 from geo_platform.storage.postgres.postgis_live import (
@@ -55,9 +54,13 @@ from geo_platform.storage.postgres.postgis_live import (
     comment_when_whole,
     comment_while_loading,
     find_live,
-    lies_at,
+    find_relations,
 )
-from geo_platform.storage.postgres.postgis_order import Runs, in_runs, pays_to_lay_out_anew
+from geo_platform.storage.postgres.postgis_order import (
+    RunBoxes,
+    should_rewrite_in_order,
+    sort_in_runs,
+)
 from geo_platform.storage.postgres.postgis_plan import TablePlan, plan_table
 from geo_platform.storage.postgres.postgis_session import loading
 from geo_platform.storage.postgres.postgis_srid import srid_of
@@ -69,20 +72,23 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Load:
-    """One load under way. `base`: what an append builds on, None for other loads and where nothing is live."""
+    """A load in progress.
+
+    `base` is the live table that an append is based on, None for other modes or if nothing is live.
+    """
 
     target: FeatureTarget
     plan: TablePlan
     started_at_utc: datetime
     srid: int = 0
-    base: Base | None = None
+    base: AppendBase | None = None
 
     @property
     def first_id(self) -> int:
         return 1 if self.base is None else self.base.last_id + 1
 
     def create(self, connection: psycopg.Connection, table: tuple[str, str]) -> None:
-        """An empty table, which says that it is being loaded."""
+        """Create the empty table, with the comment that it is being loaded."""
         create_table(connection, self.plan, table, srid=self.srid)
         comment = comment_while_loading(self.target, self.plan.version, self.started_at_utc)
         connection.execute(
@@ -98,7 +104,10 @@ class PostgisFeatures:
         self._connections = connections
 
     def check_free(self, target: FeatureTarget) -> None:
-        """What is live under the name, and whether the mode may take it. Also whether the login may load at all."""
+        """Check that the load mode allows to replace what is live, and that the login may load.
+
+        Raises TableExists, ParameterInvalid, StoreDenied, DatabaseUnavailable.
+        """
         plan_table(target)
         with loading(self._database) as connection:
             check_schema(connection, target)
@@ -107,7 +116,10 @@ class PostgisFeatures:
     def load(
         self, target: FeatureTarget, batches: Iterable[pa.RecordBatch], *, scratch: Path
     ) -> FeatureDataset:
-        """Create, send, read back, index, describe. Errors: what `batches` raises, NoFeatures, and those of the port."""
+        """Load the batches into a new staged table: create, send, verify, index, comment.
+
+        Raises what `batches` raises, NoFeatures, and as the port.
+        """
         plan = plan_table(target)
         load = self._begin(target, plan)
         try:
@@ -122,35 +134,37 @@ class PostgisFeatures:
         )
 
     def holds(self, stored: ObjectReference | None, table: TableReference | None) -> bool:
-        """Whether that version lies there whole. Of an append: whether it is, or can still become, what is live."""
+        """Return whether this version of the table exists.
+
+        An append only counts if it is live, or can still replace what is live. Raises as the port.
+        """
         if table is None:
             return False
-        live_place, staged_place = (
-            (table.schema_name, table.table_name),
-            (STAGING_SCHEMA, table.version),
-        )
+        live_place = (table.schema_name, table.table_name)
+        staged_place = (STAGING_SCHEMA, table.version)
         with loading(self._database) as connection:
             found = {
-                lies.place: lies
-                for lies in lies_at(
+                relation.place: relation
+                for relation in find_relations(
                     connection, [live_place, staged_place, (REPLACED_SCHEMA, table.version)]
                 )
             }
-        live, lies = (
-            found.pop(live_place, None),
-            next((lies for lies in found.values() if lies.version == table.version), None),
-        )
+        live = found.pop(live_place, None)
+        kept = next((each for each in found.values() if each.version == table.version), None)
         if live is not None and live.version == table.version:
             return True
-        if lies is None or lies.says is None or lies.says.get("load_mode") != APPEND:
-            return lies is not None
-        # An append that another version replaced has to be done again, on that version.
-        return lies.place == staged_place and lies.says.get("base_version") == (
+        if kept is None or kept.comment is None or kept.comment.get("load_mode") != APPEND:
+            return kept is not None
+        # If another version is live now, the append must be done again, based on that one.
+        return kept.place == staged_place and kept.comment.get("base_version") == (
             live.version if live is not None else None
         )
 
     def sweep(self, older_than_utc: datetime) -> tuple[str, ...]:
-        """Drop staged tables of ours. One that somebody works on is left to the next sweep."""
+        """Drop the platform's staged tables that began before this time. Raises as the port.
+
+        A table that is locked is left to the next sweep.
+        """
         with loading(self._database) as connection:
             staged = connection.execute(
                 statement("postgis_staged"), {"staging": STAGING_SCHEMA}
@@ -165,7 +179,7 @@ class PostgisFeatures:
         )
 
     def _begin(self, target: FeatureTarget, plan: TablePlan) -> _Load:
-        """An empty table, in place of what an earlier attempt of the same run left."""
+        """Create the empty table, in place of what an earlier attempt of the same run left."""
         load = _Load(target, plan, datetime.now(UTC))
         with loading(self._database) as connection:
             srid = srid_of(connection, target.crs)
@@ -175,12 +189,12 @@ class PostgisFeatures:
             load.create(connection, plan.table)
         return load
 
-    def _send(self, load: _Load, batches: Iterable[pa.RecordBatch]) -> tuple[Sent, Runs]:
-        runs = Runs()
+    def _send(self, load: _Load, batches: Iterable[pa.RecordBatch]) -> tuple[Sent, RunBoxes]:
+        runs = RunBoxes()
         with CopyStreams(self._database, load.plan, self._connections) as streams:
             streams.send_all(
-                in_runs(
-                    numbered(batches, load.plan, load.first_id), load.plan.geometry_column, runs
+                sort_in_runs(
+                    with_row_ids(batches, load.plan, load.first_id), load.plan.geometry_column, runs
                 )
             )
         if streams.rows == 0:
@@ -188,46 +202,46 @@ class PostgisFeatures:
         return Sent(streams.rows, streams.bounds), runs
 
     def _finish(
-        self, load: _Load, sent: Sent, runs: Runs
+        self, load: _Load, sent: Sent, runs: RunBoxes
     ) -> tuple[int, Bounds, tuple[Finding, ...]]:
-        """Rows of the whole table, bounds and findings of this load."""
+        """Finish the table. Return its number of rows, and bounds and findings of this load."""
         database, plan = self._database, load.plan
-        documents, findings = to_documents(
-            database, plan, plan.json_columns if load.base is None else load.base.documents
+        jsonb_columns, findings = convert_to_jsonb(
+            database, plan, plan.json_columns if load.base is None else load.base.jsonb_columns
         )
-        arrived = NewRows(load.srid, documents, load.first_id, load.first_id + sent.rows - 1)
-        reading = partial(read_back, database, plan, sent)
-        taken = TakenOver(None, 0, arrived.last_id)
+        new_rows = NewRows(load.srid, jsonb_columns, load.first_id, load.first_id + sent.rows - 1)
+        verify = partial(read_back, database, plan, sent)
+        copied = CopiedRows(None, 0, new_rows.last_id)
         if load.target.load_mode == APPEND:
-            bounds = reading()
+            bounds = verify()
             check_keys(database, plan)
-            taken = take_over(database, load.target, plan, arrived)
-            reading = partial(_once_more, database, plan, sent.rows + taken.rows, bounds)
-        if pays_to_lay_out_anew(runs):
-            lay_out_anew(database, plan, load.create)
-        dearest, *others = index_tasks(database, plan, documents)
-        _, bounds, *_ = side_by_side([dearest, reading, *others], self._connections)
-        self._close(load, sent.rows + taken.rows, taken)
-        return sent.rows + taken.rows, bounds, findings
+            copied = copy_live_rows(database, load.target, plan, new_rows)
+            verify = partial(_recheck_rows, database, plan, sent.rows + copied.rows, bounds)
+        if should_rewrite_in_order(runs):
+            rewrite_in_order(database, plan, load.create)
+        slowest, *others = index_tasks(database, plan, jsonb_columns)
+        _, bounds, *_ = run_in_parallel([slowest, verify, *others], self._connections)
+        self._finalize(load, sent.rows + copied.rows, copied)
+        return sent.rows + copied.rows, bounds, findings
 
-    def _close(self, load: _Load, rows: int, taken: TakenOver) -> None:
+    def _finalize(self, load: _Load, rows: int, copied: CopiedRows) -> None:
         comment = comment_when_whole(
             load.target,
             load.plan.version,
             rows=rows,
-            base_version=taken.version,
+            base_version=copied.version,
             started_at_utc=load.started_at_utc,
             loaded_at_utc=datetime.now(UTC),
         )
-        close(self._database, load.plan, rows=rows, next_id=taken.last_id + 1, comment=comment)
+        finalize(self._database, load.plan, rows=rows, next_id=copied.last_id + 1, comment=comment)
 
     def _discard(self, plan: TablePlan) -> None:
-        """Drop what a failed load made. Where the database is what failed, the next attempt or the sweep does it."""
+        # If the database is what failed, the next attempt or the sweep drops the table.
         try:
             with loading(self._database) as connection:
                 connection.execute(statement("postgis_drop", table=plan.table))
         except (DatabaseUnavailable, StoreDenied) as error:
-            _LOG.warning("the staged table %s is left to the sweep: %s", plan.version, error)
+            _LOG.warning("cannot drop the staged table %s; the sweep will: %s", plan.version, error)
 
     def _reference(self, target: FeatureTarget, plan: TablePlan, rows: int) -> TableReference:
         uri = f"postgresql://{self._database.place}?table={target.schema_name}.{target.dataset}"
@@ -240,7 +254,7 @@ class PostgisFeatures:
         )
 
 
-def _once_more(database: Database, plan: TablePlan, rows: int, bounds: Bounds) -> Bounds:
-    """The bounds of the new rows, once the old ones beside them are counted."""
+def _recheck_rows(database: Database, plan: TablePlan, rows: int, bounds: Bounds) -> Bounds:
+    """Check the number of rows after an append, and return the bounds of the new rows."""
     check_rows(database, plan, rows)
     return bounds

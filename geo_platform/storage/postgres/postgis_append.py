@@ -1,9 +1,8 @@
-"""Appending: the table that is staged holds the live table's rows whose key is not among the new ones, and the new rows.
+"""Append: the staged table gets the new rows, and the live rows whose key is not among them.
 
-What belongs here: what an append builds on, and taking its rows over. What stays out: the rules of modes (`postgis_live.py`).
-
-The live table is left as it is, and the publication puts the new one in its place as after any load, if that is still the
-version that was built on. Rows keep their numbers; new rows are numbered on. Keys are compared with NULLs equal.
+The live table is not changed. The publication replaces it by the new one, as after any load, if it
+is still the version that the append was based on. Live rows keep their ids, new rows get higher
+ones. In a key NULL equals NULL. The rules of load modes are in `postgis_live.py`.
 """
 
 from dataclasses import dataclass
@@ -26,27 +25,30 @@ from geo_platform.storage.postgres.postgis_session import loading
 
 
 @dataclass(frozen=True)
-class Base:
-    """What new rows are added to. `last_id`: the highest number of a row there; `documents`: columns that hold JSON there."""
+class AppendBase:
+    """The live table that an append is based on.
+
+    `last_id` is its highest row id. `jsonb_columns` are its columns of type jsonb.
+    """
 
     live: LiveTable
     last_id: int
-    documents: tuple[str, ...]
+    jsonb_columns: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class NewRows:
-    """What lies in the staged table: SRID, columns that hold JSON as such, the first and the last number of a row."""
+    """The new rows in the staged table: SRID, jsonb columns, first and last row id."""
 
     srid: int
-    documents: tuple[str, ...]
+    jsonb_columns: tuple[str, ...]
     first_id: int
     last_id: int
 
 
 @dataclass(frozen=True)
-class TakenOver:
-    """From which version how many rows were taken over, and the highest number of a row in the whole."""
+class CopiedRows:
+    """What was copied: the live version, its rows, and the highest id in the new table."""
 
     version: str | None
     rows: int
@@ -55,49 +57,57 @@ class TakenOver:
 
 def find_base(
     connection: psycopg.Connection, target: FeatureTarget, plan: TablePlan, srid: int
-) -> Base | None:
-    """None where nothing is live. Raises TableExists for a table that is not ours, ParameterInvalid for other columns."""
+) -> AppendBase | None:
+    """Return the live table to append to, or None if there is none.
+
+    Raises TableExists: the platform did not make the table. ParameterInvalid: its columns differ.
+    """
     live = find_live(connection, target)
     check_mode(target, live)
     if live is None:
         return None
-    documents = check_columns(connection, plan, srid, live)
+    jsonb_columns = check_columns(connection, plan, srid, live)
     row = connection.execute(
         statement("postgis_last_id", id=plan.id_column, live=live.place)
     ).fetchone()
-    return Base(live, int(row[0]) if row else 0, documents)
+    return AppendBase(live, int(row[0]) if row else 0, jsonb_columns)
 
 
 def check_keys(database: Database, plan: TablePlan) -> None:
-    """Raises ParameterInvalid where two of the new rows have the same key: which of them is meant, nobody said."""
+    """Check that the new rows have different keys. Raises ParameterInvalid: some share a key."""
     with loading(database) as connection:
         row = connection.execute(
-            statement("postgis_key_doubles", table=plan.table, keys=_columns(plan.key_columns))
+            statement("postgis_duplicate_keys", table=plan.table, keys=_columns(plan.key_columns))
         ).fetchone()
     rows, keys = row if row is not None else (0, 0)
     if rows:
         raise ParameterInvalid(
-            f"{rows:,} of the new rows share {keys:,} keys of {', '.join(plan.key_columns)}: a key must be one row's alone.",
-            remedy="Choose key_columns that tell rows apart, or mend the source.",
+            f"{rows:,} of the new rows share {keys:,} keys of {', '.join(plan.key_columns)}: a key "
+            "must be unique.",
+            remedy="Choose key_columns that are unique, or correct the source.",
             parameter="key_columns",
         )
 
 
-def take_over(
+def copy_live_rows(
     database: Database, target: FeatureTarget, plan: TablePlan, new: NewRows
-) -> TakenOver:
-    """Copy the live rows that stay. What is live is looked at anew, and held. Raises ParameterInvalid for other columns."""
+) -> CopiedRows:
+    """Copy the live rows whose key is not among the new ones into the staged table.
+
+    The live table is looked up again, and locked against being replaced.
+    Raises TableExists, ParameterInvalid: as `find_base`.
+    """
     with loading(database, waits_for_disk=False) as connection:
-        base = _held(connection, target, plan, new.srid)
+        base = _lock_base(connection, target, plan, new.srid)
         if base is None:
-            return TakenOver(None, 0, new.last_id)
-        _check_documents(base, new.documents)
+            return CopiedRows(None, 0, new.last_id)
+        _check_jsonb_columns(base, new.jsonb_columns)
         shift = max(0, base.last_id + 1 - new.first_id)
         if shift:
             connection.execute(
-                statement("postgis_shift", table=plan.table, id=plan.id_column), {"by": shift}
+                statement("postgis_shift_ids", table=plan.table, id=plan.id_column), {"by": shift}
             )
-        taking = statement(
+        copying = statement(
             "postgis_append",
             table=plan.table,
             columns=_columns(plan.column_names),
@@ -105,24 +115,25 @@ def take_over(
             fresh_keys=_columns(plan.key_columns, "fresh"),
             kept_keys=_columns(plan.key_columns, "kept"),
         )
-        rows = connection.execute(taking).rowcount
-    return TakenOver(base.live.version, rows, new.last_id + shift)
+        rows = connection.execute(copying).rowcount
+    return CopiedRows(base.live.version, rows, new.last_id + shift)
 
 
-def _check_documents(base: Base, documents: tuple[str, ...]) -> None:
-    differing = sorted(set(base.documents) ^ set(documents))
+def _check_jsonb_columns(base: AppendBase, jsonb_columns: tuple[str, ...]) -> None:
+    differing = sorted(set(base.jsonb_columns) ^ set(jsonb_columns))
     if differing:
         name = f"{base.live.schema}.{base.live.name}"
         raise ParameterInvalid(
-            f"Rows cannot be appended to {name}: {', '.join(differing)} is JSON on one side and text on the other.",
-            remedy="Mend the values that are no JSON in the source, or set load_mode replace.",
+            f"Rows cannot be appended to {name}: {', '.join(differing)} is JSON on one side and "
+            "text on the other.",
+            remedy="Correct the values that are not JSON in the source, or set load_mode replace.",
         )
 
 
-def _held(
+def _lock_base(
     connection: psycopg.Connection, target: FeatureTarget, plan: TablePlan, srid: int
-) -> Base | None:
-    """The base as it is now, which nobody can replace until the transaction ends."""
+) -> AppendBase | None:
+    """Look up the live table, and lock it against being replaced until the transaction ends."""
     live = find_live(connection, target)
     if live is not None:
         connection.execute(statement("postgis_lock_live", live=live.place))

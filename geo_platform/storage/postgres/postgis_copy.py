@@ -1,15 +1,8 @@
-"""Arrow batches into one table by binary COPY, over several connections side by side, in bounded memory.
+"""Send Arrow batches to a table by binary COPY, over several connections in parallel.
 
-What belongs here: threads, the queue before them, what was sent. What stays out: the order of rows (`postgis_order.py`), and
-what becomes of the table (`postgis_finish.py`).
-
-Each connection is a transaction of its own, whose commit does not wait for the disk: the last transaction of the load does,
-and with it everything before. Where one stream fails the others are broken off.
-
-The empty table of a plan.
-
-What belongs here: composing its columns. What stays out: which they are (`postgis_plan.py`), what is said of it
-(`postgis_comment.py`).
+Memory is bounded. Each connection is a transaction of its own, whose commit does not wait for the
+disk; the last transaction of the load does (`postgis_finish.py`). If one stream fails, the others
+are aborted.
 """
 
 import queue
@@ -31,17 +24,22 @@ from geo_platform.storage.postgres.connections import Database
 from geo_platform.storage.postgres.postgis_plan import TablePlan
 from geo_platform.storage.postgres.postgis_session import (
     AS_LOADER,
-    WITHOUT_TIME_LIMIT,
-    WITHOUT_WAITING_FOR_DISK,
-    refusal,
+    ASYNC_COMMIT,
+    NO_TIME_LIMIT,
+    data_error,
 )
 from geo_platform.wkb import EMPTY_BOUNDS, total_bounds
+
+_WAIT_S = 0.1
 
 
 def create_table(
     connection: psycopg.Connection, plan: TablePlan, table: tuple[str, str], *, srid: int
 ) -> None:
-    """Under the name given, which need not be the plan's. Types come from the plan's own few and are no data."""
+    """Create the empty table of a plan under the name `table`, which may differ from the plan's.
+
+    The SQL types come from the plan's own list and are not user data.
+    """
     columns = [
         statement("postgis_column_id", column=plan.id_column),
         *(
@@ -60,17 +58,14 @@ def create_table(
     )
 
 
-_WAIT_S = 0.1
-
-
-class _BrokenOff(Exception):  # noqa: N818  # ends a stream whose load failed elsewhere; never seen outside
+class _Aborted(Exception):  # noqa: N818  # internal: ends the other streams when one has failed
     pass
 
 
-def numbered(
+def with_row_ids(
     batches: Iterable[pa.RecordBatch], plan: TablePlan, first_id: int
 ) -> Iterator[pa.RecordBatch]:
-    """Rows with their number in the order of the source, which stays whatever order they lie in. Empty batches are left out."""
+    """Yield the batches with row ids in the order of the source. Drop empty batches."""
     number = first_id
     for batch in batches:
         ids = pa.array(np.arange(number, number + batch.num_rows))
@@ -82,10 +77,13 @@ def numbered(
 
 
 class CopyStreams:
-    """Used as a context: `send_all`. Leaving it before that is done breaks everything off. The first connection is
-    opened at once, each of the others with another chunk: a small table needs one.
+    """Parallel COPY streams into one table, as a context manager: call `send_all` in the block.
 
-    Raises what the database says, as the platform's errors: DatabaseUnavailable, StoreDenied, FieldEncoding, ParameterInvalid.
+    The first connection is opened at once, and one more with each chunk: a small table needs only
+    one. An error in the block aborts all streams. `rows` and `bounds` are the totals of what was
+    sent.
+    Raises DatabaseUnavailable, StoreDenied. FieldEncoding, ParameterInvalid: a value that
+    PostgreSQL cannot store.
     """
 
     def __init__(self, database: Database, plan: TablePlan, connections: int) -> None:
@@ -93,17 +91,17 @@ class CopyStreams:
         self.bounds = EMPTY_BOUNDS.copy()
         self._database = database
         self._plan = plan
-        self._waiting: queue.Queue[pa.RecordBatch | None] = queue.Queue(maxsize=connections)
-        self._is_over = threading.Event()
-        self._faults: list[Exception] = []
-        self._noting = threading.Lock()
+        self._queue: queue.Queue[pa.RecordBatch | None] = queue.Queue(maxsize=connections)
+        self._must_stop = threading.Event()
+        self._errors: list[Exception] = []
+        self._totals_lock = threading.Lock()
         self._threads = [
             threading.Thread(target=self._copy, name=f"copy-{number}")
             for number in range(connections)
         ]
 
     def __enter__(self) -> Self:
-        self._begin_another()
+        self._start_next()
         return self
 
     def __exit__(
@@ -112,55 +110,55 @@ class CopyStreams:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._is_over.set()
-        for thread in self._begun:
+        self._must_stop.set()
+        for thread in self._started:
             thread.join()
 
     def send_all(self, chunks: Iterable[pa.RecordBatch]) -> None:
-        """Hand over chunks of the plan's schema, each once there is room; returns when all are committed.
+        """Send chunks of the plan's schema, and return when all streams have committed.
 
-        Raises what `chunks` raises, and the first fault of a stream.
+        Raises what `chunks` raises, and the first error of a stream.
         """
         for number, chunk in enumerate(chunks):
             _check_text(chunk)
             if number:
-                self._begin_another()
+                self._start_next()
             self._put(chunk)
-        for _ in self._begun:
+        for _ in self._started:
             self._put(None)
-        for thread in self._begun:
+        for thread in self._started:
             thread.join()
-        self._raise_fault()
+        self._raise_error()
 
     @property
-    def _begun(self) -> list[threading.Thread]:
+    def _started(self) -> list[threading.Thread]:
         return [thread for thread in self._threads if thread.ident is not None]
 
-    def _begin_another(self) -> None:
-        waiting = next((thread for thread in self._threads if thread.ident is None), None)
-        if waiting is not None:
-            waiting.start()
+    def _start_next(self) -> None:
+        unstarted = next((thread for thread in self._threads if thread.ident is None), None)
+        if unstarted is not None:
+            unstarted.start()
 
     def _put(self, chunk: pa.RecordBatch | None) -> None:
         while True:
-            self._raise_fault()
+            self._raise_error()
             try:
-                self._waiting.put(chunk, timeout=_WAIT_S)
+                self._queue.put(chunk, timeout=_WAIT_S)
             except queue.Full:
                 continue
             return
 
-    def _raise_fault(self) -> None:
-        if self._faults:
-            raise self._faults[0]
+    def _raise_error(self) -> None:
+        if self._errors:
+            raise self._errors[0]
 
     def _copy(self) -> None:
         try:
             with self._database.connect_arrow() as connection, connection.cursor() as cursor:
                 for setting in (
                     AS_LOADER,
-                    WITHOUT_TIME_LIMIT,
-                    WITHOUT_WAITING_FOR_DISK,
+                    NO_TIME_LIMIT,
+                    ASYNC_COMMIT,
                     statement("postgis_compression"),
                 ):
                     cursor.execute(setting.as_string(None))
@@ -169,22 +167,22 @@ class CopyStreams:
                 cursor.adbc_ingest(name, reader, mode="append", db_schema_name=schema)
                 connection.commit()
         except Exception as error:  # noqa: BLE001  # raised in the thread that sends
-            if not self._is_over.is_set():
-                self._faults.append(_refused(error, self._database))
-                self._is_over.set()
+            if not self._must_stop.is_set():
+                self._errors.append(_as_platform_error(error, self._database))
+                self._must_stop.set()
 
     def _chunks(self) -> Iterator[pa.RecordBatch]:
         while True:
             try:
-                chunk = self._waiting.get(timeout=_WAIT_S)
+                chunk = self._queue.get(timeout=_WAIT_S)
             except queue.Empty:
-                if self._is_over.is_set():
-                    raise _BrokenOff from None
+                if self._must_stop.is_set():
+                    raise _Aborted from None
                 continue
             if chunk is None:
                 return
             bounds = total_bounds(chunk.column(self._plan.geometry_column))
-            with self._noting:
+            with self._totals_lock:
                 self.rows += chunk.num_rows
                 self.bounds = np.concatenate(
                     [np.fmin(self.bounds[:2], bounds[:2]), np.fmax(self.bounds[2:], bounds[2:])]
@@ -196,17 +194,18 @@ def _check_text(chunk: pa.RecordBatch) -> None:
     for field, column in zip(chunk.schema, chunk.columns, strict=True):
         if pa.types.is_string(field.type) and pc.any(pc.match_substring(column, "\0")).as_py():
             raise FieldEncoding(
-                f"A value of {field.name!r} holds the character NUL, which no text in PostgreSQL can.",
-                remedy="Remove it from the source, or publish the column under binary data.",
+                f"A value of {field.name!r} contains the character NUL, which PostgreSQL cannot "
+                "store in text.",
+                remedy="Remove it from the source, or publish the column as binary data.",
                 field=field.name,
             )
 
 
-def _refused(error: Exception, database: Database) -> Exception:
-    """What the server will not take of the data, as a refusal; any other error as it is."""
+def _as_platform_error(error: Exception, database: Database) -> Exception:
+    """Return a refusal of the data as the platform's error, any other error unchanged."""
     if isinstance(error, PlatformError) or not isinstance(error, adbc_driver_manager.Error):
         return error
-    refused = refusal(error, database)
+    refused = data_error(error, database)
     if refused is None:
         return error
     refused.__cause__ = error

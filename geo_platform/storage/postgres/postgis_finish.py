@@ -1,17 +1,7 @@
-"""From rows that arrived to a whole table: read back, laid out, indexed, analysed, described.
+"""The steps of a load after the last row was sent: verify, sort, index, analyze, comment.
 
-What belongs here: the steps after the last row was sent, each a transaction, and their order. What stays out: which indexes
-(`postgis_indexes.py`), words (`postgis_comment.py`), rows of an earlier version (`postgis_append.py`).
-
-What does not need one another is done side by side: an index is built on one connection while the rows are read back on
-another. Only the last transaction waits for the disk.
-
-Which indexes and statistics a table gets. Pure.
-
-What belongs here: the choice, from what was asked for. What stays out: building (`postgis_finish.py`).
-
-Times get B-trees like other values: a BRIN index lives from rows lying in the order of the column, and these lie in the order
-of space.
+Each step is a transaction. Independent steps run in parallel: an index is built on one connection
+while the rows are read back on another. Only the last transaction waits for the disk.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -34,61 +24,34 @@ from geo_platform.storage.postgres.postgis_plan import TablePlan, index_name
 from geo_platform.storage.postgres.postgis_session import loading
 
 _LARGE_ROWS = 1_000_000
-# Of a large table the default sample of 30,000 rows says little about rare values and small places.
-_FINER = 500
+# In a large table the default sample of 30,000 rows misses rare values and small areas.
+_STATISTICS_TARGET = 500
 
 
 @dataclass(frozen=True)
 class Index:
-    """`statement` is a file in `sql/`, `name` the index's own."""
+    """An index to build. `statement` is the name of a file in `sql/`, `name` that of the index."""
 
     statement: str
     name: str
     column: str
 
 
-def id_index(plan: TablePlan) -> Index:
-    """What becomes the primary key."""
-    return Index("postgis_index_id", index_name(plan, "id"), plan.id_column)
-
-
-def plan_table_indexes(plan: TablePlan, documents: Sequence[str]) -> tuple[Index, ...]:
-    """The dearest first. `documents` are the columns that hold JSON as such."""
-    return tuple(_indexes(plan, documents))
-
-
-def _indexes(plan: TablePlan, documents: Sequence[str]) -> Iterator[Index]:
-    if plan.indexes.spatial:
-        yield Index("postgis_index_spatial", index_name(plan, "geom"), plan.geometry_column)
-    yield id_index(plan)
-    for number, column in enumerate(_searched(plan), start=1):
-        kind = "postgis_index_documents" if column in documents else "postgis_index_values"
-        yield Index(kind, index_name(plan, str(number)), column)
-
-
-def finer_statistics(plan: TablePlan, rows: int) -> dict[str, int]:
-    """Columns whose statistics are to be finer than the server's default, of a large table."""
-    columns = (*_searched(plan), *((plan.geometry_column,) if plan.indexes.spatial else ()))
-    return dict.fromkeys(columns, _FINER) if rows >= _LARGE_ROWS else {}
-
-
-def _searched(plan: TablePlan) -> tuple[str, ...]:
-    """Columns to be searched by value, each once."""
-    return tuple(dict.fromkeys((*plan.indexes.attributes, *plan.indexes.temporal)))
-
-
 @dataclass(frozen=True)
 class Sent:
-    """What was handed to the database: rows, and xmin, ymin, xmax, ymax of their coordinates."""
+    """What was sent to the database: the rows, and xmin, ymin, xmax, ymax of their coordinates."""
 
     rows: int
     bounds: npt.NDArray[np.float64]
 
 
 def read_back(database: Database, plan: TablePlan, sent: Sent) -> Bounds:
-    """The bounds that lie there, once rows and bounds are just those that were sent. Raises DatabaseUnavailable where not."""
+    """Check rows and bounds of the table against what was sent, and return the bounds.
+
+    Raises DatabaseUnavailable, which is retried: they differ.
+    """
     with loading(database) as connection:
-        # One process: more would take the processor from the index that is built meanwhile, which takes longest.
+        # One process, since more would slow down the index that is built at the same time.
         connection.execute("SET LOCAL max_parallel_workers_per_gather = 0")
         row = connection.execute(
             statement("postgis_read_back", geometry=plan.geometry_column, table=plan.table)
@@ -96,7 +59,8 @@ def read_back(database: Database, plan: TablePlan, sent: Sent) -> Bounds:
     rows, *extent = row if row is not None else (0, None)
     if rows != sent.rows or None in extent or extent != sent.bounds.tolist():
         raise DatabaseUnavailable(
-            f"The table {plan.version} was not read back as it was sent: {rows:,} rows of {sent.rows:,}.",
+            f"The table {plan.version} was not read back as it was sent: {rows:,} rows of "
+            f"{sent.rows:,}.",
             found=extent,
             sent=sent.bounds.tolist(),
         )
@@ -105,28 +69,31 @@ def read_back(database: Database, plan: TablePlan, sent: Sent) -> Bounds:
 
 
 def check_rows(database: Database, plan: TablePlan, rows: int) -> None:
-    """Whether the table has as many rows as it should, old and new. Raises DatabaseUnavailable."""
+    """Check the number of rows of the table. Raises DatabaseUnavailable: it is another one."""
     with loading(database) as connection:
         row = connection.execute(statement("postgis_rows", table=plan.table)).fetchone()
     if row is None or row[0] != rows:
         raise DatabaseUnavailable(
-            f"The table {plan.version} does not have the {rows:,} rows that it should have.",
+            f"The table {plan.version} does not have the expected {rows:,} rows.",
             found=row and row[0],
         )
 
 
-def to_documents(
+def convert_to_jsonb(
     database: Database, plan: TablePlan, columns: Sequence[str]
 ) -> tuple[tuple[str, ...], tuple[Finding, ...]]:
-    """Text becomes jsonb where every value of a column is JSON. Returns the columns that did, and says which did not."""
-    found = {column: _why_no_document(database, plan, column) for column in columns}
+    """Convert to jsonb each of these text columns in which every value is JSON.
+
+    Return the converted columns, and a finding for each of the others.
+    """
+    found = {column: _why_not_jsonb(database, plan, column) for column in columns}
     good = tuple(column for column, why in found.items() if why is None)
     if good:
         changes = sql.SQL(", ").join(
-            statement("postgis_to_document", column=column) for column in good
+            statement("postgis_to_jsonb", column=column) for column in good
         )
         with loading(database, waits_for_disk=False) as connection:
-            connection.execute(statement("postgis_change", table=plan.table, changes=changes))
+            connection.execute(statement("postgis_alter", table=plan.table, changes=changes))
     others = [(column, why) for column, why in found.items() if why is not None]
     return good, tuple(
         Finding(code="JSON_KEPT_AS_TEXT", message=f"{column} is kept as text: {why}")
@@ -134,21 +101,21 @@ def to_documents(
     )
 
 
-def _why_no_document(database: Database, plan: TablePlan, column: str) -> str | None:
+def _why_not_jsonb(database: Database, plan: TablePlan, column: str) -> str | None:
     try:
         with loading(database) as connection:
-            connection.execute(statement("postgis_is_document", column=column, table=plan.table))
+            connection.execute(statement("postgis_check_json", column=column, table=plan.table))
     except ParameterInvalid as error:
         return error.message
     return None
 
 
-def lay_out_anew(
+def rewrite_in_order(
     database: Database,
     plan: TablePlan,
     create: Callable[[psycopg.Connection, tuple[str, str]], None],
 ) -> None:
-    """The same rows in one spatial order: a second table, which takes the first one's place. `create` makes it, empty."""
+    """Replace the table by a copy in one spatial order. `create` makes the empty copy."""
     schema, name = plan.table
     laid = (schema, f"{name}_laid")
     columns = sql.SQL(", ").join(map(sql.Identifier, plan.column_names))
@@ -157,7 +124,7 @@ def lay_out_anew(
         connection.execute(statement("postgis_memory", setting=sql.Literal("work_mem")))
         connection.execute(
             statement(
-                "postgis_lay_out",
+                "postgis_copy_in_order",
                 laid=laid,
                 columns=columns,
                 table=plan.table,
@@ -168,20 +135,26 @@ def lay_out_anew(
         connection.execute(statement("postgis_rename", table=laid, new_name=name))
 
 
-def side_by_side(tasks: Sequence[Callable[[], Any]], connections: int) -> list[Any]:
-    """Their results. The first fault is raised, once all have ended."""
+def run_in_parallel(tasks: Sequence[Callable[[], Any]], connections: int) -> list[Any]:
+    """Run the tasks in parallel and return their results.
+
+    Raises the error of the first task that failed, once all have ended.
+    """
     with ThreadPoolExecutor(connections, thread_name_prefix="finish") as pool:
         futures = [pool.submit(task) for task in tasks]
     return [future.result() for future in futures]
 
 
 def index_tasks(
-    database: Database, plan: TablePlan, documents: Sequence[str]
+    database: Database, plan: TablePlan, jsonb_columns: Sequence[str]
 ) -> list[Callable[[], None]]:
-    return [partial(_build, database, plan, index) for index in plan_table_indexes(plan, documents)]
+    return [
+        partial(_build_index, database, plan, index)
+        for index in plan_table_indexes(plan, jsonb_columns)
+    ]
 
 
-def _build(database: Database, plan: TablePlan, index: Index) -> None:
+def _build_index(database: Database, plan: TablePlan, index: Index) -> None:
     with loading(database, waits_for_disk=False) as connection:
         connection.execute(statement("postgis_memory", setting=sql.Literal("maintenance_work_mem")))
         connection.execute(
@@ -189,19 +162,22 @@ def _build(database: Database, plan: TablePlan, index: Index) -> None:
         )
 
 
-def close(database: Database, plan: TablePlan, *, rows: int, next_id: int, comment: str) -> None:
-    """Key, statistics, comments: the last transaction, which makes the table whole and everything before it durable."""
+def finalize(database: Database, plan: TablePlan, *, rows: int, next_id: int, comment: str) -> None:
+    """Add the primary key, statistics and comments: the last transaction of a load.
+
+    It waits for the disk, and so makes everything before it durable.
+    """
     with loading(database) as connection:
         connection.execute(statement("postgis_durable"))
         whole = statement(
-            "postgis_whole",
+            "postgis_finalize",
             table=plan.table,
             index=id_index(plan).name,
             id=plan.id_column,
             next=sql.Literal(next_id),
         )
         connection.execute(whole)
-        for column, target in finer_statistics(plan, rows).items():
+        for column, target in statistics_targets(plan, rows).items():
             connection.execute(
                 statement(
                     "postgis_statistics",
@@ -219,3 +195,37 @@ def close(database: Database, plan: TablePlan, *, rows: int, next_id: int, comme
         connection.execute(
             statement("postgis_comment_table", table=plan.table, text=sql.Literal(comment))
         )
+
+
+def id_index(plan: TablePlan) -> Index:
+    """Return the index that becomes the primary key."""
+    return Index("postgis_index_id", index_name(plan, "id"), plan.id_column)
+
+
+def plan_table_indexes(plan: TablePlan, jsonb_columns: Sequence[str]) -> tuple[Index, ...]:
+    """Return the indexes of a table, the most expensive first. `jsonb_columns` have type jsonb.
+
+    Times get B-trees: a BRIN index needs rows in the order of the column, and these are in spatial
+    order.
+    """
+    return tuple(_indexes(plan, jsonb_columns))
+
+
+def _indexes(plan: TablePlan, jsonb_columns: Sequence[str]) -> Iterator[Index]:
+    if plan.indexes.spatial:
+        yield Index("postgis_index_spatial", index_name(plan, "geom"), plan.geometry_column)
+    yield id_index(plan)
+    for number, column in enumerate(_searched_columns(plan), start=1):
+        kind = "postgis_index_jsonb" if column in jsonb_columns else "postgis_index_values"
+        yield Index(kind, index_name(plan, str(number)), column)
+
+
+def statistics_targets(plan: TablePlan, rows: int) -> dict[str, int]:
+    """Return the statistics target by column. Only large tables need more than the default."""
+    columns = (*_searched_columns(plan), *((plan.geometry_column,) if plan.indexes.spatial else ()))
+    return dict.fromkeys(columns, _STATISTICS_TARGET) if rows >= _LARGE_ROWS else {}
+
+
+def _searched_columns(plan: TablePlan) -> tuple[str, ...]:
+    # Each once, also if it is asked for twice.
+    return tuple(dict.fromkeys((*plan.indexes.attributes, *plan.indexes.temporal)))

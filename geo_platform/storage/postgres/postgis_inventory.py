@@ -1,11 +1,6 @@
-"""What lies in the database of features and catalog, for whoever compares stores.
+"""List the tables of the database, and drop staged tables that nobody will publish.
 
-What belongs here: listing tables by where they lie, dropping a staged one, asking whether an item was ever taken away. What stays
-out: loading (`postgis.py`) and publishing (`pgstac.py`).
-
-Dropping a staged table: by the sweep of what is old, and by whoever found one that nobody will publish.
-
-What belongs here: the drop that gives way to whoever works on the table. What stays out: which tables are to go.
+For `geo-platform doctor`, the sweep and the end of failed runs.
 """
 
 import json
@@ -22,6 +17,47 @@ from geo_platform.storage.postgres.names import REPLACED_SCHEMA, STAGING_SCHEMA
 from geo_platform.storage.postgres.postgis_live import began_at_utc
 from geo_platform.storage.postgres.postgis_session import loading
 
+_LOCK_WAIT_S = 1
+_PLACES = {STAGING_SCHEMA: TablePlace.staged, REPLACED_SCHEMA: TablePlace.replaced}
+
+
+class PostgisInventory:
+    """Implements `ports.Inventory`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def tables(self) -> Iterator[StoredTable]:
+        # One statement, so that a table that is published meanwhile is listed once.
+        with loading(self._database) as connection:
+            rows = connection.execute(
+                statement("inventory_tables"),
+                {"staging": STAGING_SCHEMA, "replaced": REPLACED_SCHEMA},
+            ).fetchall()
+        for schema, name, comment in rows:
+            table = _stored_table(str(schema), str(name), comment)
+            if table.place is not TablePlace.published or table.version is not None:
+                yield table
+
+    def drop_staged(self, name: str, run_id: str) -> bool:
+        # The owner is looked up in the transaction that drops the table.
+        places = {"schemas": [STAGING_SCHEMA], "names": [name]}
+
+        def is_of_run(connection: psycopg.Connection) -> bool:
+            found = connection.execute(statement("postgis_relations"), places).fetchone()
+            return (
+                found is not None and _stored_table(STAGING_SCHEMA, name, found[3]).run_id == run_id
+            )
+
+        return drop_staged(self._database, name, lock_wait_s=_LOCK_WAIT_S, may_go=is_of_run)
+
+    def was_withdrawn(self, collection: str, item_id: str) -> bool:
+        with loading(self._database) as connection:
+            row = connection.execute(
+                statement("inventory_withdrawn"), {"collection": collection, "item_id": item_id}
+            ).fetchone()
+        return bool(row and row[0])
+
 
 def drop_staged(
     database: Database,
@@ -30,8 +66,10 @@ def drop_staged(
     lock_wait_s: float,
     may_go: Callable[[psycopg.Connection], bool] = lambda _: True,
 ) -> bool:
-    """Drop a staged table; False where it is let be: `may_go`, asked in the same transaction, says no, or somebody works on it.
+    """Drop a staged table, and return whether it was dropped.
 
+    It is left alone if `may_go`, called in the same transaction, returns False, or if somebody else
+    has locked it for longer than `lock_wait_s`.
     Raises DatabaseUnavailable, StoreDenied.
     """
     try:
@@ -46,68 +84,28 @@ def drop_staged(
     return True
 
 
-_DROP_WAITS_S = 1
-_PLACES = {STAGING_SCHEMA: TablePlace.staged, REPLACED_SCHEMA: TablePlace.replaced}
-
-
-class PostgisInventory:
-    """Implements `ports.Inventory`."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def tables(self) -> Iterator[StoredTable]:
-        """One statement: what is published while it is read is there once."""
-        with loading(self._database) as connection:
-            rows = connection.execute(
-                statement("inventory_tables"),
-                {"staging": STAGING_SCHEMA, "replaced": REPLACED_SCHEMA},
-            ).fetchall()
-        for schema, name, comment in rows:
-            table = _described(str(schema), str(name), comment)
-            if table.place is not TablePlace.published or table.version is not None:
-                yield table
-
-    def drop_staged(self, name: str, run_id: str) -> bool:
-        """Whose it is, is looked up in the transaction that drops it."""
-        places = {"schemas": [STAGING_SCHEMA], "names": [name]}
-
-        def is_of_the_run(connection: psycopg.Connection) -> bool:
-            found = connection.execute(statement("postgis_lies"), places).fetchone()
-            return found is not None and _described(STAGING_SCHEMA, name, found[3]).run_id == run_id
-
-        return drop_staged(self._database, name, lock_wait_s=_DROP_WAITS_S, may_go=is_of_the_run)
-
-    def was_withdrawn(self, collection: str, item_id: str) -> bool:
-        with loading(self._database) as connection:
-            row = connection.execute(
-                statement("inventory_withdrawn"), {"collection": collection, "item_id": item_id}
-            ).fetchone()
-        return bool(row and row[0])
-
-
-def _described(schema: str, name: str, comment: str | None) -> StoredTable:
-    says = _says(comment)
-    told = {
+def _stored_table(schema: str, name: str, comment: str | None) -> StoredTable:
+    comment_fields = _parse_comment(comment)
+    fields = {
         name: value
         for name in ("version", "run_id", "dataset", "source_uri")
-        if isinstance(value := says.get(name), str)
+        if isinstance(value := comment_fields.get(name), str)
     }
     return StoredTable(
         place=_PLACES.get(schema, TablePlace.published),
         schema=schema,
         name=name,
-        version=told.get("version"),
-        run_id=told.get("run_id"),
+        version=fields.get("version"),
+        run_id=fields.get("run_id"),
         began_at_utc=began_at_utc(comment),
-        dataset=told.get("dataset"),
-        source_uri=told.get("source_uri"),
+        dataset=fields.get("dataset"),
+        source_uri=fields.get("source_uri"),
     )
 
 
-def _says(comment: str | None) -> dict[str, Any]:
+def _parse_comment(comment: str | None) -> dict[str, Any]:
     try:
-        says = json.loads(comment or "")
+        fields = json.loads(comment or "")
     except ValueError:
         return {}
-    return says if isinstance(says, dict) else {}
+    return fields if isinstance(fields, dict) else {}

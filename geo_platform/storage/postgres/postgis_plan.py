@@ -1,14 +1,13 @@
-"""The table that a load makes: its name, columns and types, indexes and comments. Decided before anything is sent; pure.
+"""Plan the table of a load before any row is sent: name, columns, indexes and comments. Pure.
 
-What belongs here: from a FeatureTarget to a TablePlan. What stays out: statements (`sql/postgis_*.sql`), and the database.
-
-| published Arrow type                       | column                                             |
-|--------------------------------------------|----------------------------------------------------|
-| bool; int16, int32, int64; float, double   | boolean; smallint, integer, bigint; real, double precision |
-| string; string holding JSON                | text; jsonb where every value is JSON, otherwise text |
-| date32, time64, timestamp, timestamp in UTC | date, time, timestamp, timestamptz                 |
-| binary                                     | bytea                                              |
-| WKB                                        | geometry(Type or TypeZ, SRID)                      |
+| published Arrow type                        | column                                          |
+|---------------------------------------------|-------------------------------------------------|
+| bool; int16, int32, int64                   | boolean; smallint, integer, bigint              |
+| float, double                               | real, double precision                          |
+| string; string holding JSON                 | text; jsonb if every value is JSON, else text   |
+| date32, time64, timestamp, timestamp in UTC | date, time, timestamp, timestamptz              |
+| binary                                      | bytea                                           |
+| WKB                                         | geometry(Type or TypeZ, SRID)                   |
 """
 
 import re
@@ -22,11 +21,12 @@ from geo_platform.ports import FeatureTarget, IndexRequest
 from geo_platform.storage.postgres.names import STAGING_SCHEMA
 
 NAME_MAX_BYTES = 63
-_MOST_COLUMNS = 1600
+_MAX_COLUMNS = 1600
 _ID_COLUMN = "fid"
-_ID_SAYS = "Row of this table, in the order of the source"
+_ID_COMMENT = "Row of this table, in the order of the source"
 _SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
-# Spelled as `format_type` spells them, so that a table's columns can be compared with planned ones.
+# Spelled as by PostgreSQL's `format_type`, so that the columns of a table can be compared with
+# these.
 _SQL_TYPES: Mapping[pa.DataType, str] = {
     pa.bool_(): "boolean",
     pa.int16(): "smallint",
@@ -58,7 +58,7 @@ _GEOMETRY_TYPES = frozenset(
 
 @dataclass(frozen=True)
 class Column:
-    """`sql_type` is one of the few above: it may be put into a statement as it is."""
+    """A column of the table. `sql_type` comes from the list above, so it is safe in a statement."""
 
     name: str
     sql_type: str
@@ -66,7 +66,11 @@ class Column:
 
 @dataclass(frozen=True)
 class TablePlan:
-    """`version` is the table's name while it is staged. `schema` is the Arrow schema of what is sent: id, fields, geometry."""
+    """The table of a load.
+
+    `version` is its name while it is staged. `schema` is the Arrow schema of what is sent: id,
+    fields, geometry.
+    """
 
     version: str
     id_column: str
@@ -81,7 +85,7 @@ class TablePlan:
 
     @property
     def table(self) -> tuple[str, str]:
-        """Schema and name, while it is staged."""
+        """Return schema and name of the table while it is staged."""
         return STAGING_SCHEMA, self.version
 
     @property
@@ -90,7 +94,10 @@ class TablePlan:
 
 
 def plan_table(target: FeatureTarget) -> TablePlan:
-    """Raises ParameterInvalid where PostgreSQL has no room for the columns or no such name for one."""
+    """Plan the table for a target.
+
+    Raises ParameterInvalid: there are too many columns, or PostgreSQL cannot have a column name.
+    """
     fields = [field for field in target.schema if field.name != target.geometry_column]
     _check_names(target.schema.names)
     id_column = _free_name(_ID_COLUMN, target.schema.names)
@@ -111,21 +118,24 @@ def plan_table(target: FeatureTarget) -> TablePlan:
         key_columns=target.key_columns,
         indexes=target.indexes,
         comments={
-            id_column: _ID_SAYS,
+            id_column: _ID_COMMENT,
             **target.column_comments,
-            target.geometry_column: _geometry_says(target),
+            target.geometry_column: _geometry_comment(target),
         },
     )
 
 
 def version_name(dataset: str, fingerprint: str, run_id: str) -> str:
-    """At most 58 bytes, so that an index can be named after it. One run makes one version of one fingerprint."""
+    """Return the name of the staged table: at most 58 bytes, so that index names fit into 63.
+
+    It is unique for a run and a fingerprint.
+    """
     run = re.sub("[^0-9a-z]", "", run_id.lower())[:8]
     return f"{dataset[:40]}_{fingerprint[:8]}_{run or '0'}"
 
 
 def index_name(plan: TablePlan, which: str) -> str:
-    """Indexes go with their table into another schema, where their names must be free: they have the version in them."""
+    # An index moves with its table to another schema, so its name contains the version.
     return f"{plan.version}_{which}"
 
 
@@ -135,17 +145,19 @@ def _geometry_type(target: FeatureTarget) -> str:
     return target.geometry_type + ("Z" if target.dimension == "xyz" else "")
 
 
-def _geometry_says(target: FeatureTarget) -> str:
-    return f"{target.geometry_type}, {target.dimension}, in {target.crs.authority_code or 'a CRS that no authority knows'}"
+def _geometry_comment(target: FeatureTarget) -> str:
+    crs = target.crs.authority_code or "a CRS without a code"
+    return f"{target.geometry_type}, {target.dimension}, in {crs}"
 
 
 def _check_names(names: Sequence[str]) -> None:
-    if len(names) >= _MOST_COLUMNS:
+    if len(names) >= _MAX_COLUMNS:
         raise ParameterInvalid(
-            f"A table of PostgreSQL has at most {_MOST_COLUMNS:,} columns, one of them its own; the layer has {len(names):,}.",
+            f"A table of PostgreSQL has at most {_MAX_COLUMNS:,} columns, one of them the row id; "
+            f"the layer has {len(names):,}.",
             remedy="Load fewer columns, or use the embedded profile.",
         )
-    unfit = [
+    invalid = [
         name
         for name in names
         if not name
@@ -153,10 +165,11 @@ def _check_names(names: Sequence[str]) -> None:
         or "\0" in name
         or name in _SYSTEM_COLUMNS
     ]
-    if unfit or len(set(names)) != len(names):
+    if invalid or len(set(names)) != len(names):
         raise ParameterInvalid(
-            f"PostgreSQL cannot have columns of these names: {', '.join(map(repr, unfit or names))}.",
-            remedy="Give them other names with column_mapping.",
+            "PostgreSQL cannot have columns with these names: "
+            f"{', '.join(map(repr, invalid or names))}.",
+            remedy="Rename them with column_mapping.",
         )
 
 

@@ -1,7 +1,6 @@
-"""Transactions that load: whose rights they have, how long they wait for a lock, and what the server will not take.
+"""Transactions of a load: role, lock timeout, and errors that are caused by the data.
 
-What belongs here: what all of them begin with, and errors that are the data's or the installation's. What stays out:
-statements, and faults of connections (`postgres.py`).
+Errors of connections are translated in `connections.py`.
 """
 
 from collections.abc import Iterator
@@ -16,18 +15,18 @@ from geo_platform.storage.postgres.connections import Database
 from geo_platform.storage.postgres.names import LOADER_ROLE
 
 AS_LOADER = sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(LOADER_ROLE))
-# A login's limit is meant for queries; a load takes what it takes.
-WITHOUT_TIME_LIMIT = sql.SQL("SET LOCAL statement_timeout = 0")
+# The time limit of a login is meant for queries; a load may take longer.
+NO_TIME_LIMIT = sql.SQL("SET LOCAL statement_timeout = 0")
 
-WITHOUT_WAITING_FOR_DISK = sql.SQL("SET LOCAL synchronous_commit = off")
+ASYNC_COMMIT = sql.SQL("SET LOCAL synchronous_commit = off")
 _LOCK_WAIT_S = 30
-# No such table, schema, function or type.
+# SQLSTATE: no such table, schema, function or type.
 _NOT_INSTALLED = ("42P01", "3F000", "42883", "42704")
 
-# Under the SQLSTATE of any parameter that does not fit.
+# A missing role has the SQLSTATE of any invalid parameter.
 _NO_ROLE = f'role "{LOADER_ROLE}" does not exist'
 
-# SQLSTATE classes: a value that does not fit its type, a constraint, one of PostgreSQL's limits.
+# SQLSTATE classes: a value that does not fit its type, a constraint, a limit of PostgreSQL.
 _DATA = ("22", "23", "54")
 
 
@@ -35,10 +34,11 @@ _DATA = ("22", "23", "54")
 def loading(
     database: Database, *, lock_wait_s: float = _LOCK_WAIT_S, waits_for_disk: bool = True
 ) -> Iterator[psycopg.Connection]:
-    """A transaction with the loader's rights, committed at the end. What it makes belongs to the role, whoever logged in.
+    """Open a transaction with the rights of the role geo_loader, which owns all tables.
 
-    One that does not wait for the disk is durable once a later one did. Raises DatabaseUnavailable, StoreDenied, and ParameterInvalid
-    for data that PostgreSQL will not take.
+    It commits at the end of the block. With `waits_for_disk` False it is durable once a later
+    commit waits for the disk.
+    Raises DatabaseUnavailable, StoreDenied. ParameterInvalid: PostgreSQL cannot store the data.
     """
     with database.connect() as connection:
         try:
@@ -47,42 +47,45 @@ def loading(
             connection.execute(
                 "SELECT set_config('lock_timeout', %s, true)", [f"{int(lock_wait_s * 1000)}ms"]
             )
-            connection.execute(WITHOUT_TIME_LIMIT)
-            connection.execute(
-                "SET LOCAL jit = off"
-            )  # compiling takes longer than the few large queries gain by it
+            connection.execute(NO_TIME_LIMIT)
+            # Compiling takes longer than the few large queries gain by it.
+            connection.execute("SET LOCAL jit = off")
             if not waits_for_disk:
-                connection.execute(WITHOUT_WAITING_FOR_DISK)
+                connection.execute(ASYNC_COMMIT)
             yield connection
         except psycopg.Error as error:
-            refused = refusal(error, database)
-            if refused is None:
+            translated = data_error(error, database)
+            if translated is None:
                 raise
-            raise refused from error
+            raise translated from error
 
 
-def refusal(
+def data_error(
     error: psycopg.Error | adbc_driver_manager.Error, database: Database
 ) -> PlatformError | None:
-    """What is wrong with the data or the installation; None for what `postgres.translate` knows, and for faults in this code."""
+    """Return the error for faulty data or a missing installation, None for any other error.
+
+    Other errors of the database are translated by `connections.translate`.
+    """
     state = error.sqlstate or ""
-    says = (str(error).partition("ERROR:")[2] or str(error)).strip().splitlines()[0][:300]
-    if state in _NOT_INSTALLED or says == _NO_ROLE:
+    reason = (str(error).partition("ERROR:")[2] or str(error)).strip().splitlines()[0][:300]
+    if state in _NOT_INSTALLED or reason == _NO_ROLE:
         return StoreDenied(
-            f"The database {database.place} is not made ready for the platform: {says}",
-            remedy="As an administrator: geo-platform database init, with --schema for further schemas.",
+            f"The platform is not installed in the database {database.place}: {reason}",
+            remedy="As an administrator, run: geo-platform database init, with --schema for more "
+            "schemas.",
         )
     if state.startswith(_DATA):
         return ParameterInvalid(
-            f"PostgreSQL cannot hold the data as they are: {says}{_where(error)}.",
-            remedy="Mend the value in the source, or leave the column out.",
+            f"PostgreSQL cannot store the data as it is: {reason}{_column_of(error)}.",
+            remedy="Correct the value in the source, or leave the column out.",
             sqlstate=state,
         )
     return None
 
 
-def _where(error: psycopg.Error | adbc_driver_manager.Error) -> str:
-    """Which column, as the server says it: COPY t, line 1, column v."""
+def _column_of(error: psycopg.Error | adbc_driver_manager.Error) -> str:
+    # The server names it as: CONTEXT: COPY t, line 1, column v.
     context = next((line for line in str(error).splitlines() if line.startswith("CONTEXT:")), "")
     column = context.rpartition(", column ")[2].split(":")[0] if ", column " in context else ""
     return f" (column {column})" if column else ""

@@ -1,9 +1,7 @@
-"""The number by which PostGIS knows a CRS. One that it does not know is written into `spatial_ref_sys`, once.
+"""The SRID of a CRS in PostGIS. A CRS that PostGIS does not know is added to `spatial_ref_sys`.
 
-What belongs here: which number, and what is written beside it. What stays out: what a CRS means (`geo_platform/crs.py`).
-
-An authority's code that PostGIS has is its SRID. Any other CRS gets a number of the users' range that is made of its own
-WKT, so that the same CRS has the same number in every database, unless another one holds that already.
+The code of an authority that PostGIS knows has an SRID there. Any other CRS gets a custom number
+that is derived from its WKT. So it has the same number in every database, unless that is taken.
 """
 
 import hashlib
@@ -16,45 +14,53 @@ from geo_platform.contracts.message import SpatialReference
 from geo_platform.errors import ParameterInvalid
 from geo_platform.sql import statement
 
-# Above what GDAL and QGIS number by themselves, below PostGIS' own reserve, which begins at
+# Above the numbers that GDAL and QGIS assign, and below those that PostGIS reserves, which begin at
 # 999,000.
-FIRST_OWN_SRID = 910_000
+FIRST_CUSTOM_SRID = 910_000
 
-OWN_SRIDS = 88_000
+CUSTOM_SRIDS = 88_000
 _LOCK = "geo_platform spatial_ref_sys"
-_MOST_CHARACTERS = 2048
+_MAX_CHARACTERS = 2048
 _LON_LAT = "OGC:CRS84"
 
 
 def srid_of(connection: psycopg.Connection, crs: SpatialReference) -> int:
-    """Inside the caller's transaction, which must be ready to write. Raises ParameterInvalid for a CRS with too long a description."""
+    """Return the SRID, and add the CRS to `spatial_ref_sys` if PostGIS does not know it.
+
+    It runs in the caller's transaction, which must be allowed to write.
+    Raises ParameterInvalid: the WKT is too long, or there is no free number.
+    """
     authority, _, code = (
         "EPSG:4326" if crs.authority_code == _LON_LAT else crs.authority_code or ""
     ).partition(":")
-    known = _known(connection, authority, code)
-    return known if known is not None else _own(connection, describing_text(crs))
+    known = _find_known(connection, authority, code)
+    return known if known is not None else _custom_srid(connection, crs_definition(crs))
 
 
-def describing_text(crs: SpatialReference) -> str:
-    """WKT 1, which every client reads, where it says all that there is to say; otherwise WKT 2. Raises ParameterInvalid."""
-    meant = CRS.from_wkt(crs.wkt)
+def crs_definition(crs: SpatialReference) -> str:
+    """Return the WKT for `spatial_ref_sys`: WKT 1, which every client reads, if it is complete.
+
+    Otherwise WKT 2. Raises ParameterInvalid: the WKT is too long.
+    """
+    pyproj_crs = CRS.from_wkt(crs.wkt)
     for version in ("WKT1_GDAL", "WKT2_2019_SIMPLIFIED", "WKT2_2019"):
         try:
-            text = meant.to_wkt(version)
+            text = pyproj_crs.to_wkt(version)
         except CRSError:
             continue
-        if len(text) <= _MOST_CHARACTERS and CRS.from_wkt(text).equals(
-            meant, ignore_axis_order=True
+        if len(text) <= _MAX_CHARACTERS and CRS.from_wkt(text).equals(
+            pyproj_crs, ignore_axis_order=True
         ):
             return text
     raise ParameterInvalid(
-        f"The CRS {meant.name!r} has no authority's code and a description that does not fit PostGIS' {_MOST_CHARACTERS:,} characters.",
+        f"The CRS {pyproj_crs.name!r} has no code of an authority, and its WKT is longer than "
+        f"PostGIS' {_MAX_CHARACTERS:,} characters.",
         remedy="Reproject to a CRS that has a code, with target_crs.",
         parameter="target_crs",
     )
 
 
-def _known(connection: psycopg.Connection, authority: str, code: str) -> int | None:
+def _find_known(connection: psycopg.Connection, authority: str, code: str) -> int | None:
     if not code.isdigit():
         return None
     row = connection.execute(
@@ -63,31 +69,36 @@ def _known(connection: psycopg.Connection, authority: str, code: str) -> int | N
     return None if row is None else int(row[0])
 
 
-def _own(connection: psycopg.Connection, text: str) -> int:
-    present = _written(connection, text)
-    if present is not None:
-        return present
-    # Others who need a number wait here, and then see this one.
+def _custom_srid(connection: psycopg.Connection, text: str) -> int:
+    existing = _find_custom(connection, text)
+    if existing is not None:
+        return existing
+    # Other loads that need a number wait here, and then find this one.
     connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [_LOCK])
-    present = _written(connection, text)
-    if present is not None:
-        return present
+    existing = _find_custom(connection, text)
+    if existing is not None:
+        return existing
     wanted = (
-        FIRST_OWN_SRID
-        + int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % OWN_SRIDS
+        FIRST_CUSTOM_SRID
+        + int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % CUSTOM_SRIDS
     )
-    parameters = {"wanted": wanted, "first": FIRST_OWN_SRID, "numbers": OWN_SRIDS, "text": text}
+    parameters = {
+        "wanted": wanted,
+        "first": FIRST_CUSTOM_SRID,
+        "numbers": CUSTOM_SRIDS,
+        "text": text,
+    }
     row = connection.execute(statement("postgis_srid_add"), parameters).fetchone()
     if row is None:
         raise ParameterInvalid(
-            "PostGIS has no number left for another CRS.",
-            remedy="Remove what nobody uses from spatial_ref_sys.",
+            "PostGIS has no free number for another CRS.",
+            remedy="Remove unused rows from spatial_ref_sys.",
         )
     return int(row[0])
 
 
-def _written(connection: psycopg.Connection, text: str) -> int | None:
+def _find_custom(connection: psycopg.Connection, text: str) -> int | None:
     row = connection.execute(
-        statement("postgis_srid_own"), {"text": text, "first": FIRST_OWN_SRID}
+        statement("postgis_srid_custom"), {"text": text, "first": FIRST_CUSTOM_SRID}
     ).fetchone()
     return None if row is None else int(row[0])

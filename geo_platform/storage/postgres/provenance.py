@@ -1,6 +1,6 @@
-"""The database's own account of what was published, and of the tables that runs loaded, read for `geo-platform trace`.
+"""Read for `geo-platform trace` what was published, and which tables the runs loaded.
 
-What belongs here: reading it. What stays out: writing it (`pgstac_writes.py`, `postgis_comment.py`), and what it means for a run.
+`pgstac_writes.py` writes the table `provenance`, `postgis_live.py` the comments of tables.
 """
 
 import json
@@ -16,7 +16,11 @@ from geo_platform.trace.sources import CatalogWrite, TableFound
 
 
 class PostgresProvenance:
-    """Implements `trace.sources.ProvenanceReader`. Raises DatabaseUnavailable, StoreDenied (the account is not every reader's)."""
+    """Implements `trace.sources.ProvenanceReader`.
+
+    Every method may raise DatabaseUnavailable, and StoreDenied: readers of published data have no
+    right to these tables.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -77,13 +81,16 @@ def _write(row: Sequence[Any]) -> CatalogWrite:
 
 
 def _tables(rows: Iterable[Sequence[Any]]) -> list[TableFound]:
-    return [TableFound(str(schema), str(name), _says(comment)) for schema, name, comment in rows]
+    return [
+        TableFound(str(schema), str(name), _parse_comment(comment))
+        for schema, name, comment in rows
+    ]
 
 
-def _says(comment: str | None) -> dict[str, Any]:
-    """The comment of a table of the platform, whole or being loaded; nothing for any other."""
+def _parse_comment(comment: str | None) -> dict[str, Any]:
+    """Return the comment of a table of the platform, complete or not, else {}."""
     try:
-        says = json.loads(comment or "")
+        fields = json.loads(comment or "")
     except ValueError:
         return {}
-    return says if isinstance(says, dict) and isinstance(says.get("run_id"), str) else {}
+    return fields if isinstance(fields, dict) and isinstance(fields.get("run_id"), str) else {}

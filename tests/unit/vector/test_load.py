@@ -160,7 +160,7 @@ def test_load_mode_create_refuses_an_existing_dataset(
     created = platform.load(profiled, load_mode="create")
     assert platform.load(profiled, load_mode="create").was_reused
     assert created.load_mode == "create"
-    with pytest.raises(errors.TableExists, match="there already"):
+    with pytest.raises(errors.TableExists, match="exists already"):
         platform.load(profiled, load_mode="create", dimension="keep")
 
 

@@ -7,7 +7,7 @@ from pydantic import SecretStr
 
 from geo_platform.errors import StoreDenied
 from geo_platform.settings import Settings
-from geo_platform.storage.postgres.connections import database_of, is_url, others_named_for
+from geo_platform.storage.postgres.connections import database_of, default_application_name, is_url
 
 GOOD = [
     "postgresql://u:p@h:5432/db",
@@ -51,10 +51,10 @@ def test_what_others_open_is_named_for_the_run_as_long_as_it_lasts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("PGAPPNAME", raising=False)
-    with others_named_for("r1"):
+    with default_application_name("r1"):
         assert os.environ["PGAPPNAME"] == "geo_platform r1"
     assert "PGAPPNAME" not in os.environ
     monkeypatch.setenv("PGAPPNAME", "worker")
-    with pytest.raises(ZeroDivisionError), others_named_for("r2"):
+    with pytest.raises(ZeroDivisionError), default_application_name("r2"):
         raise ZeroDivisionError
     assert os.environ["PGAPPNAME"] == "worker"

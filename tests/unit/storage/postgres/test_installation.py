@@ -10,9 +10,9 @@ from geo_platform.storage.postgres.installation import (
     PGSTAC_VERSION,
     VERSIONS,
     Facts,
-    findings,
+    check_possible,
     published_schemas,
-    refuse_impossible,
+    requirements,
 )
 
 _RIGHTS = {"loader_creates": True, "reader_uses": False}
@@ -39,19 +39,19 @@ WHOLE = Facts(
 
 
 def _missing(facts: Facts, *schemas: str) -> dict[str, str]:
-    found = findings(facts, published_schemas(schemas), own_version=len(VERSIONS))
-    return {finding.name: finding.says for finding in found if not finding.holds}
+    found = requirements(facts, published_schemas(schemas), own_version=len(VERSIONS))
+    return {finding.name: finding.detail for finding in found if not finding.is_met}
 
 
 def test_a_whole_installation_misses_nothing() -> None:
     assert _missing(WHOLE) == {}
-    refuse_impossible(WHOLE)
+    check_possible(WHOLE)
 
 
 @pytest.mark.parametrize(
     ("facts", "name", "says"),
     [
-        (replace(WHOLE, postgis=None), "PostGIS", "not in this database"),
+        (replace(WHOLE, postgis=None), "PostGIS", "not installed in this database"),
         (replace(WHOLE, pgstac_version=None), "pgSTAC", "someone may not read its version"),
         (
             replace(WHOLE, pgstac_version="0.9.11"),
@@ -74,7 +74,7 @@ def test_a_whole_installation_misses_nothing() -> None:
         (
             replace(WHOLE, roles={"geo_loader": WHOLE.roles["geo_loader"]}),
             "role geo_reader",
-            "is not there",
+            "does not exist",
         ),
         (
             replace(
@@ -100,7 +100,7 @@ def test_a_whole_installation_misses_nothing() -> None:
                 },
             ),
             "schema geo_staging",
-            "geo_reader may look into it",
+            "geo_reader may use it",
         ),
     ],
 )
@@ -116,15 +116,15 @@ def test_a_table_of_crss_that_loaders_may_not_add_to_limits_and_does_not_stop_th
     facts = replace(WHOLE, adds_crs=False)
     (limited,) = [
         finding
-        for finding in findings(facts, ("geo",), own_version=len(VERSIONS))
-        if not finding.holds
+        for finding in requirements(facts, ("geo",), own_version=len(VERSIONS))
+        if not finding.is_met
     ]
     assert (limited.name, limited.is_needed) == ("CRS table", False)
-    assert "GRANT INSERT ON public.spatial_ref_sys" in limited.says
+    assert "GRANT INSERT ON public.spatial_ref_sys" in limited.detail
 
 
 def test_each_asked_schema_is_looked_for() -> None:
-    assert _missing(WHOLE, "roads", "geo", "roads") == {"schema roads": "is not there"}
+    assert _missing(WHOLE, "roads", "geo", "roads") == {"schema roads": "does not exist"}
 
 
 def test_a_newer_pgstac_is_left_as_it_is() -> None:
@@ -147,7 +147,7 @@ def test_what_cannot_be_installed_is_refused_before_anything_is_changed(
     facts: Facts, says: str
 ) -> None:
     with pytest.raises(errors.StoreDenied, match=says):
-        refuse_impossible(facts)
+        check_possible(facts)
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ from pyproj import CRS
 from geo_platform.crs import reference
 from geo_platform.errors import ParameterInvalid
 from geo_platform.ports import FeatureTarget, IndexRequest
-from geo_platform.storage.postgres.postgis_finish import finer_statistics, plan_table_indexes
+from geo_platform.storage.postgres.postgis_finish import plan_table_indexes, statistics_targets
 from geo_platform.storage.postgres.postgis_order import (
-    Runs,
-    in_runs,
-    order_in_space,
-    pays_to_lay_out_anew,
+    RunBoxes,
+    should_rewrite_in_order,
+    sort_in_runs,
+    spatial_order,
 )
 from geo_platform.storage.postgres.postgis_plan import (
     NAME_MAX_BYTES,
@@ -21,7 +21,7 @@ from geo_platform.storage.postgres.postgis_plan import (
     plan_table,
     version_name,
 )
-from geo_platform.storage.postgres.postgis_srid import describing_text
+from geo_platform.storage.postgres.postgis_srid import crs_definition
 
 GEOMETRY = pa.field("geometry", pa.binary(), nullable=False)
 
@@ -61,57 +61,57 @@ def test_a_column_is_indexed_once_however_often_it_was_asked_for() -> None:
     assert [(index.statement, index.column) for index in made] == [
         ("postgis_index_spatial", "geometry"),
         ("postgis_index_id", "fid"),
-        ("postgis_index_documents", "a"),
+        ("postgis_index_jsonb", "a"),
         ("postgis_index_values", "b"),
     ]
 
 
 def test_statistics_are_finer_where_a_large_table_is_searched() -> None:
     wanted = plan(IndexRequest(True, ("a",)), "a", "b")
-    assert finer_statistics(wanted, 999_999) == {}
-    assert finer_statistics(wanted, 1_000_000) == {"a": 500, "geometry": 500}
+    assert statistics_targets(wanted, 999_999) == {}
+    assert statistics_targets(wanted, 1_000_000) == {"a": 500, "geometry": 500}
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1.0, 1e307])
 def test_scattered_rows_get_an_order_and_ordered_ones_keep_theirs(scale: float) -> None:
     scattered = np.random.default_rng(1).uniform(-1, 1, (5000, 2)) * scale
-    order = order_in_space(scattered)
+    order = spatial_order(scattered)
     assert order is not None
     assert sorted(order) == list(range(5000))
     assert walk(scattered[order] / scale) < walk(scattered / scale) / 20
-    assert order_in_space(scattered[order]) is None
+    assert spatial_order(scattered[order]) is None
 
 
 def test_rows_in_one_place_or_on_one_line_have_an_order_too() -> None:
-    assert order_in_space(np.zeros((100, 2))) is None
+    assert spatial_order(np.zeros((100, 2))) is None
     line = np.column_stack([np.random.default_rng(2).permutation(1000), np.zeros(1000)]).astype(
         float
     )
-    order = order_in_space(line)
+    order = spatial_order(line)
     assert order is not None
     assert walk(line[order]) < walk(line) / 20
 
 
 def test_a_second_pass_pays_where_many_runs_lie_over_each_other() -> None:
-    everywhere, side_by_side = Runs(), Runs()
+    everywhere, side_by_side = RunBoxes(), RunBoxes()
     for number in range(200):
-        everywhere.note(np.array([[0.0, 0.0], [1.0, 1.0]]))
-        side_by_side.note(np.array([[number, 0.0], [number + 1.0, 1.0]]))
-    assert pays_to_lay_out_anew(everywhere)
-    assert not pays_to_lay_out_anew(side_by_side)
-    assert not pays_to_lay_out_anew(Runs())
+        everywhere.add(np.array([[0.0, 0.0], [1.0, 1.0]]))
+        side_by_side.add(np.array([[number, 0.0], [number + 1.0, 1.0]]))
+    assert should_rewrite_in_order(everywhere)
+    assert not should_rewrite_in_order(side_by_side)
+    assert not should_rewrite_in_order(RunBoxes())
 
 
 def test_no_batches_are_no_runs() -> None:
-    runs = Runs()
-    assert list(in_runs(iter(()), "geometry", runs)) == []
+    runs = RunBoxes()
+    assert list(sort_in_runs(iter(()), "geometry", runs)) == []
     assert runs.boxes == []
 
 
 def test_a_crs_is_described_in_words_that_every_client_reads_or_refused() -> None:
     own = CRS.from_proj4("+proj=laea +lat_0=1 +lon_0=2 +datum=WGS84")
-    assert describing_text(reference(own, "file")).startswith("PROJCS[")
+    assert crs_definition(reference(own, "file")).startswith("PROJCS[")
     endless = own.to_json_dict()
     endless["name"] = "n" * 3000
-    with pytest.raises(ParameterInvalid, match="does not fit"):
-        describing_text(reference(CRS.from_json_dict(endless), "file"))
+    with pytest.raises(ParameterInvalid, match="is longer than"):
+        crs_definition(reference(CRS.from_json_dict(endless), "file"))
