@@ -1,7 +1,7 @@
-"""SQL in files: identifiers composed, values bound, nothing formatted.
+"""SQL statements in files, and their loader: identifiers are composed, values are bound.
 
-What belongs here: `*.sql` files and this loader. In a file `{name}` stands for an identifier (or another composed part),
-`%(name)s` for a value that the driver binds; braces and per cent signs that mean themselves are doubled.
+In a file `{name}` is an identifier or another composed part, and `%(name)s` a value that the driver
+binds. Literal braces and percent signs are doubled.
 """
 
 from functools import cache
@@ -9,12 +9,15 @@ from importlib.resources import files
 
 from psycopg import sql
 
-# A name, a qualified name as (schema, name), or something composed already.
+# A name, a qualified name as (schema, name), or a composed part.
 Identifier = str | tuple[str, ...] | sql.Composable
 
 
 def statement(name: str, **parts: Identifier) -> sql.Composed:
-    """The statement of `<name>.sql`, its identifiers quoted. Raises FileNotFoundError, KeyError (a part that was not given)."""
+    """Return the statement of `<name>.sql` with its identifiers quoted.
+
+    Raises FileNotFoundError: there is no such file. KeyError: a part is missing.
+    """
     return sql.SQL(_text(name)).format(**{key: _composed(part) for key, part in parts.items()})
 
 

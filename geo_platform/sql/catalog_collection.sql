@@ -1,4 +1,4 @@
--- One collection, and whether it has an item and a partition for items yet.
+-- A collection, whether it has items, and whether pgSTAC has made a partition for them.
 SELECT
     c.content::text,
     EXISTS (SELECT FROM pgstac.items AS i WHERE i.collection = c.id),

@@ -1,4 +1,4 @@
--- What each item of a collection says of its place and time.
+-- Bounding box and times of each item of a collection.
 SELECT
     (content -> 'bbox')::text,
     content -> 'properties' ->> 'datetime',

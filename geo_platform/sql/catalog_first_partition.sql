@@ -1,4 +1,4 @@
--- Before a collection's first item, whose partition pgSTAC makes: its own statement for that swallows a lock that it does
--- not get. In the order in which every publication locks these two.
+-- Run before the first item of a collection, for which pgSTAC creates a partition: pgSTAC ignores a
+-- lock that it does not get. Every publication locks these two tables in this order.
 LOCK TABLE pgstac.collections IN SHARE ROW EXCLUSIVE MODE;
 LOCK TABLE ONLY pgstac.items IN ACCESS EXCLUSIVE MODE

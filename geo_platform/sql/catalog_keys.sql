@@ -1,4 +1,5 @@
--- Every published item, newest first. Those of other programs, of which the platform wrote no entry, come last.
+-- Every published item, newest first. Items of other programs, without a provenance entry, come
+-- last.
 SELECT i.collection, i.id, last.happened_at
 FROM pgstac.items AS i
 LEFT JOIN (

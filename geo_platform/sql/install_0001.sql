@@ -1,4 +1,4 @@
--- Version 1 of the platform's own schemas and tables. A later version adds a file and leaves this one alone.
+-- Version 1 of the platform's schemas and tables. Do not change this file: a new version adds one.
 CREATE SCHEMA IF NOT EXISTS geo_staging;
 COMMENT ON SCHEMA geo_staging IS 'Tables that are loaded and checked and not published yet';
 CREATE SCHEMA IF NOT EXISTS geo_replaced;

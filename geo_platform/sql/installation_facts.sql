@@ -1,10 +1,17 @@
--- What of the platform is in this database, and what the present login may do, as one JSON object. Any login may ask.
--- By object identifiers and never by names in the schemas, which a login may have no right to use.
+-- What is installed in this database and what the current login may do, as one JSON object. Any
+-- login may run it: it uses object ids, not names in schemas that the login may have no right to
+-- use.
 SELECT jsonb_build_object(
     'login', current_user,
     'postgis', (SELECT extversion FROM pg_extension WHERE extname = 'postgis'),
-    'postgis_schema', (SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'postgis'),
-    'available', (SELECT coalesce(jsonb_agg(name), '[]') FROM pg_available_extensions WHERE name = ANY(%(extensions)s)),
+    'postgis_schema', (
+        SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'postgis'
+    ),
+    'available', (
+        SELECT coalesce(jsonb_agg(name), '[]')
+        FROM pg_available_extensions
+        WHERE name = ANY(%(extensions)s)
+    ),
     'adds_crs', EXISTS (
         SELECT FROM pg_class AS relation, pg_roles AS loader
         WHERE relation.relname = 'spatial_ref_sys'
@@ -18,12 +25,14 @@ SELECT jsonb_build_object(
             'has_catalog', pgstac.oid IS NOT NULL AND pg_has_role(role.oid, pgstac.oid, 'USAGE')
         )), '{{}}')
         FROM pg_roles AS role
-        JOIN (VALUES (%(loader)s, 'pgstac_ingest'), (%(reader)s, 'pgstac_read')) AS needs (ours, theirs) ON ours = role.rolname
+        JOIN (VALUES (%(loader)s, 'pgstac_ingest'), (%(reader)s, 'pgstac_read'))
+            AS needs (ours, theirs) ON ours = role.rolname
         LEFT JOIN pg_roles AS pgstac ON pgstac.rolname = theirs
     ),
     'schemas', (
         SELECT coalesce(jsonb_object_agg(nspname, jsonb_build_object(
-            'loader_creates', has_schema_privilege(loader.oid, space.oid, 'CREATE') AND has_schema_privilege(loader.oid, space.oid, 'USAGE'),
+            'loader_creates', has_schema_privilege(loader.oid, space.oid, 'CREATE')
+                AND has_schema_privilege(loader.oid, space.oid, 'USAGE'),
             'reader_uses', has_schema_privilege(reader.oid, space.oid, 'USAGE')
         )), '{{}}')
         FROM pg_namespace AS space

@@ -1,4 +1,4 @@
--- Whether the last that was done with an item was to take it away, by whomever.
+-- Whether the last write to an item unpublished it, whoever did it.
 SELECT action = 'unpublish'
 FROM geo_platform.provenance
 WHERE collection = %(collection)s AND item_id = %(item_id)s

@@ -1,4 +1,5 @@
--- The live table's rows whose key is not among the new ones. Compared as records: NULLs are equal there, and it can hash.
+-- Copy the live rows whose key is not among the new ones. Keys are compared as records: there NULL
+-- equals NULL, and PostgreSQL can hash them.
 INSERT INTO {table} ({columns})
 SELECT {columns}
 FROM {live} AS kept

@@ -1,2 +1,2 @@
--- Fails where a value is no JSON that PostgreSQL can hold.
+-- Fails if a value is not JSON, or not JSON that PostgreSQL can store.
 SELECT count({column}::jsonb) FROM {table}

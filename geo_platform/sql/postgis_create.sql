@@ -1,2 +1,2 @@
--- A table in the making: nobody looks for it here, and autovacuum leaves it alone until it is whole.
+-- Create a table for loading. Autovacuum is off until it is complete.
 CREATE TABLE {table} ({columns}) WITH (autovacuum_enabled = false)

@@ -1,2 +1,4 @@
--- This transaction waits until it is on disk, and all before it with it, also where the server's own setting would not.
-SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'
+-- Wait for the disk at the commit of this transaction, even if the server's setting would not. All
+-- earlier commits become durable with it.
+SELECT set_config('synchronous_commit', 'on', true)
+WHERE current_setting('synchronous_commit') = 'off'

@@ -1,4 +1,4 @@
--- The table is whole: rows have a primary key, those that somebody adds are numbered on, and autovacuum looks after it.
+-- Complete the table: add the primary key, continue the ids after the last row, turn autovacuum on.
 ALTER TABLE {table}
     ADD CONSTRAINT {index} PRIMARY KEY USING INDEX {index},
     ALTER COLUMN {id} RESTART WITH {next},

@@ -1,2 +1,2 @@
--- The highest number of a row, after which new rows are numbered.
+-- The highest row id; new rows get higher ones.
 SELECT coalesce(max({id}), 0) FROM {live}

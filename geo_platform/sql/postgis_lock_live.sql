@@ -1,2 +1,3 @@
--- Nobody can put another version in its place until the transaction ends; readers and writers of rows do not notice.
+-- Prevent that another version replaces the table before this transaction ends. Readers and writers
+-- of rows are not blocked.
 LOCK TABLE {live} IN ACCESS SHARE MODE

@@ -1,2 +1,3 @@
--- More memory for a sort or an index than the server's own setting, where that is smaller; for this transaction.
-SELECT set_config(name, '256MB', true) FROM pg_settings WHERE name = {setting} AND setting::bigint < 262144
+-- Use 256 MB for a sort or an index in this transaction, if the server's setting is lower.
+SELECT set_config(name, '256MB', true) FROM pg_settings
+WHERE name = {setting} AND setting::bigint < 262144

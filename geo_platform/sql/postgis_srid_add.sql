@@ -1,4 +1,4 @@
--- A CRS that no authority knows, under the number that is wanted or the next one that is free.
+-- Add a custom CRS under the wanted number, or the next free one. Return the number.
 INSERT INTO spatial_ref_sys (srid, srtext)
 SELECT number.srid, %(text)s
 FROM (

@@ -1,5 +1,5 @@
--- Wait for other publications of these collections and tables. In order of key, so that no two wait for each other; the
--- subquery is evaluated before any lock is taken.
+-- Wait for other publications of these collections and tables. The locks are taken in order of key,
+-- so that there is no deadlock: the subquery is evaluated before the first lock.
 SELECT pg_advisory_xact_lock(wanted.key)
 FROM (
     SELECT DISTINCT hashtextextended('geo_platform ' || name, 0) AS key

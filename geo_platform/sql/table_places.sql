@@ -1,4 +1,4 @@
--- Where a table lies: published under its name, and a version of it that is staged or replaced.
+-- The published table of this name, and the staged or replaced table of this version.
 SELECT space.nspname, relation.relname, obj_description(relation.oid, 'pg_class')
 FROM pg_class AS relation
 JOIN pg_namespace AS space ON space.oid = relation.relnamespace

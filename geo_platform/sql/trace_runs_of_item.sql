@@ -1,4 +1,4 @@
--- Runs that published an item, the last one first; it may be gone.
+-- The runs that published an item, latest first. The item may be gone.
 SELECT run_id
 FROM geo_platform.provenance
 WHERE action = 'publish' AND collection = %(collection)s AND item_id = %(item_id)s

@@ -1,4 +1,4 @@
--- Runs that published a version of a table, the first one first; it may be gone.
+-- The runs that published a version of a table, earliest first. The table may be gone.
 SELECT run_id
 FROM geo_platform.provenance
 WHERE action = 'publish' AND table_version = %(version)s

@@ -1,5 +1,8 @@
--- An item that is replaced or unpublished is kept. One that was brought back and goes again is kept anew.
-INSERT INTO geo_platform.item_versions (collection, item_id, fingerprint, run_id, item, withdrawn_by_run)
+-- Keep an item that is replaced or unpublished. A restored item that is withdrawn again is kept
+-- anew.
+INSERT INTO geo_platform.item_versions (collection, item_id, fingerprint, run_id, item,
+    withdrawn_by_run)
 VALUES (%(collection)s, %(item_id)s, %(fingerprint)s, %(run_id)s, %(item)s::jsonb, %(by_run)s)
 ON CONFLICT (collection, item_id, fingerprint, run_id) DO UPDATE
-SET item = EXCLUDED.item, withdrawn_at = EXCLUDED.withdrawn_at, withdrawn_by_run = EXCLUDED.withdrawn_by_run
+SET item = EXCLUDED.item, withdrawn_at = EXCLUDED.withdrawn_at,
+    withdrawn_by_run = EXCLUDED.withdrawn_by_run

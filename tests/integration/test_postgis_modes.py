@@ -87,7 +87,7 @@ def test_a_table_of_somebody_else_is_only_replaced(database: Logins, tmp_path: P
 def test_a_view_is_not_replaced(database: Logins) -> None:
     with database.admin.connect() as connection:
         connection.execute("CREATE VIEW geo.roads AS SELECT 1 AS n")
-    with pytest.raises(TableExists, match="is not a table"):
+    with pytest.raises(TableExists, match="is not an ordinary table"):
         check(database, target(load_mode="replace"))
 
 
@@ -179,7 +179,7 @@ def test_append_refuses_other_columns_before_a_row_is_read(
     fewer = pa.schema([("n", pa.int64()), GEOMETRY])
     for schema, crs, says in (
         (other_type, "EPSG:4326", "n: bigint, new integer"),
-        (fewer, "EPSG:4326", "name: text, new not there"),
+        (fewer, "EPSG:4326", "name: text, new missing"),
         (
             SCHEMA,
             "EPSG:3857",

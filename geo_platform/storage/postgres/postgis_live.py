@@ -87,7 +87,7 @@ def check_mode(target: FeatureTarget, live: LiveTable | None) -> None:
     name = f"{live.schema}.{live.name}"
     if not live.is_table:
         raise TableExists(
-            f"{name} exists and is not a table, but a view or a foreign table.",
+            f"{name} exists and is not an ordinary table, but for example a view.",
             remedy="Choose another table_name.",
         )
     if target.load_mode == REPLACE:
