@@ -22,7 +22,11 @@ from geo_platform.ports import Catalog, FeatureStore, ObjectStore
 from geo_platform.settings import load_settings
 from geo_platform.storage.azure.account import CredentialKind, blob_account, blob_service
 from geo_platform.storage.azure.blob import AzureBlobStore
-from geo_platform.storage.postgres.connections import KeptConnections, database_of, default_application_name
+from geo_platform.storage.postgres.connections import (
+    KeptConnections,
+    database_of,
+    default_application_name,
+)
 from geo_platform.storage.postgres.pgstac import PgStac
 from geo_platform.storage.postgres.postgis import PostgisFeatures
 from geo_platform.storage.traced import TracedCatalog, TracedFeatures, TracedObjects
