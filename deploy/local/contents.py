@@ -65,7 +65,7 @@ def make_login(connection: psycopg.Connection, name: str, password: str, *roles:
 
 def is_whole(database_url: str) -> bool:
     """Whether `geo-platform database check` misses nothing there."""
-    return all(finding.holds for finding in check(Database(SecretStr(database_url))))
+    return all(finding.is_met for finding in check(Database(SecretStr(database_url))))
 
 
 def install_platform(database_url: str, *schemas: str) -> None:
