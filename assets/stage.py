@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from geo_platform.dagster_internals import add_tags, as_failure, record_checkpoints_as_events
 from geo_platform.errors import ParameterInvalid, PlatformError, UnexpectedFault
-from geo_platform.runs import FORM_OF_CLIENT_IDS, WORKER_TAG, client_ids_of, worker_here
+from geo_platform.runs import CLIENT_ID_FORMATS, WORKER_TAG, client_ids_of, local_worker
 from geo_platform.settings import load_settings
 from geo_platform.telemetry.checkpoints import Checkpoint, report
 from geo_platform.telemetry.context import telemetry_context
@@ -145,7 +145,7 @@ def attempted(
 def _note_worker(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
     """Where a launched run is at work, for whoever has to tell whether its process lives; a command's own tags say it already."""
     if run.remote_job_origin is not None and run.run_id not in _NOTED:
-        add_tags(instance, run.run_id, {WORKER_TAG: worker_here(run.run_id)})
+        add_tags(instance, run.run_id, {WORKER_TAG: local_worker(run.run_id)})
         _NOTED.add(run.run_id)
 
 
@@ -153,7 +153,7 @@ def _note_worker(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
 def _say_ignored(run_id: str, tags: tuple[str, ...]) -> None:
     """Once for a run, which is one process. Never what the tag holds: that may be anything."""
     for tag in tags:
-        _log.warning("The value of the tag %s is ignored: %s.", tag, FORM_OF_CLIENT_IDS[tag])
+        _log.warning("The value of the tag %s is ignored: %s.", tag, CLIENT_ID_FORMATS[tag])
 
 
 def span_destinations() -> Destinations:

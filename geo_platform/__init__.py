@@ -1,3 +1,5 @@
-"""The library: knows geodata, knows no Dagster (`definitions.py` and the verifier's Dagster side excepted)."""
+"""The library of the platform. Only `definitions.py`, `orchestrator/` and `contracts/dagster_*.py`
+import Dagster.
+"""
 
 __version__ = "0.1.0"

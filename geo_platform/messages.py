@@ -1,7 +1,6 @@
-"""A stage's message as an object of the store: put where `message_key` says, and said.
+"""Store the message of a stage and report it.
 
-What belongs here: what every way of running a stage does with its message. What stays out: its format (`contracts/stored.py`),
-and which of several messages is meant (`resources/io_manager.py`).
+The format is in `contracts/stored.py`; `resources/io_manager.py` loads messages.
 """
 
 from geo_platform.contracts.message import Message
@@ -14,7 +13,10 @@ from geo_platform.telemetry.context import telemetry_context
 def put_message(
     objects: ObjectStore, message: Message, *, stage: str, partition: str | None, run_id: str
 ) -> StoredObject:
-    """Store it as `<stage>/<partition>/<run id>.json`. Raises StoreUnavailable, StoreDenied."""
+    """Store the message as `<stage>/<partition>/<run id>.json`, and report MESSAGE_CREATED.
+
+    Raises StoreUnavailable, StoreDenied: the store cannot be written.
+    """
     key = message_key(stage, partition, run_id)
     stored = objects.put_bytes(
         MESSAGES,
@@ -22,7 +24,7 @@ def put_message(
         dump_message(message),
         metadata={"run_id": run_id, "message": type(message).__name__},
     )
-    # It is stored after the stage has ended, and so outside of the stage's own context.
+    # The stage has ended, so its telemetry context has to be set again.
     with telemetry_context(run_id=run_id, stage=stage, partition=partition or ""):
         report(
             Checkpoint.MESSAGE_CREATED,
@@ -36,5 +38,5 @@ def put_message(
 
 
 def message_type(message: Message) -> str:
-    """Name and version, for people."""
+    """Return name and version as text, for example "CogStored v1"."""
     return f"{type(message).__name__} v{message.schema_version}"

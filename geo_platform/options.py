@@ -1,7 +1,6 @@
-"""The options that both chains share, that of the smoke test, and the base of all options: typed, ranged, described, closed.
+"""The base of all options, and the options that both chains and the smoke test use.
 
-Dagster's forms and the CLI's options are made from these models. Enum members are named like their values, since
-Dagster's launchpad writes names and clients write values.
+Dagster's forms, the options of the command line and the HTTP bodies derive from these models.
 """
 
 from datetime import UTC, datetime
@@ -10,61 +9,59 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class Options(BaseModel):
-    """What a person may ask of one stage."""
+    """Options of one stage: typed, closed, each with a default and a description."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class ArrivalOptions(Options):
-    """raw_raster and raw_vector"""
+    """Options of raw_raster and raw_vector."""
 
-    container_name: str = Field("bronze", description="Container that the object lies in.")
+    container_name: str = Field("bronze", description="Container of the object.")
     archive_member: str | None = Field(
         None,
         max_length=1024,
-        description="Path of the dataset inside an archive that holds several (also shp_name, kml_name).",
+        description="Path of the dataset in an archive that holds several (also shp_name, kml_name).",
     )
     force: bool = Field(
         False,
         strict=True,
-        description="Do the work again even where the same source and recipe were published before.",
+        description="Do the work again even if the same source and recipe were published before.",
     )
 
 
 class GreetingOptions(Options):
-    """prepared_greeting"""
+    """Options of prepared_greeting."""
 
-    name: str = Field("world", min_length=1, max_length=100, description="Whom to greet.")
+    name: str = Field("world", min_length=1, max_length=100, description="The name to greet.")
 
 
 class ItemOptions(Options):
-    """raster_item and vector_item"""
+    """Options of raster_item and vector_item."""
 
     collection_id: str | None = Field(
         None,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
         max_length=100,
-        description="STAC collection; left out, rasters or vectors.",
+        description="STAC collection. Default: rasters or vectors.",
     )
     item_id: str | None = Field(
         None,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
         max_length=200,
-        description="STAC item id; left out, made from the object's name.",
+        description="STAC item id. Default: derived from the name of the object.",
     )
     datetime_utc: str | None = Field(
         None,
-        description="When it was acquired, RFC 3339; left out, from the file's tags, then from its name.",
+        description="Time of acquisition, RFC 3339. Default: from the tags of the file, else its name.",
         json_schema_extra={"format": "date-time"},
     )
     title: str | None = Field(
-        None, max_length=200, description="Title for people; left out, the object's name."
+        None, max_length=200, description="Title of the item. Default: the name of the object."
     )
-    description: str | None = Field(
-        None, max_length=4000, description="Description for people, in the item."
-    )
+    description: str | None = Field(None, max_length=4000, description="Description of the item.")
     keywords: list[str] | None = Field(
-        None, max_length=100, description="Words that the item is found by."
+        None, max_length=100, description="Keywords of the item, for searches."
     )
 
     @field_validator("datetime_utc")
@@ -76,9 +73,9 @@ class ItemOptions(Options):
                 return text
         except (ValueError, OverflowError):
             pass
-        raise ValueError("not a time with its zone; write for example 2021-06-30T10:15:00Z")
+        raise ValueError("not a time with a time zone; for example 2021-06-30T10:15:00Z")
 
     @property
     def acquired_at(self) -> datetime | None:
-        """`datetime_utc` as a time with a zone."""
+        """Return `datetime_utc` as a time with a time zone."""
         return datetime.fromisoformat(self.datetime_utc) if self.datetime_utc else None

@@ -45,7 +45,7 @@ from geo_platform.orchestrator.instance import (
 from geo_platform.orchestrator.run_ends import ACTIVE, any_under_way, aware, has_ended_for_good
 from geo_platform.orchestrator.shared_runs import files_of, newest_shared, published_item
 from geo_platform.orchestrator.state_check import check_ended
-from geo_platform.runs import PARTITION_TAG, WORKER_TAG, worker_here
+from geo_platform.runs import PARTITION_TAG, WORKER_TAG, local_worker
 from geo_platform.settings import Settings
 from geo_platform.storage.local.process import is_alive, is_alive_since
 
@@ -302,7 +302,7 @@ def _is_worker_alive(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool |
 
 def _is_of_this_host(run: dg.DagsterRun) -> bool:
     """It noted this host when its first stage began, or the socket of the code location that started it is here."""
-    if run.tags.get(WORKER_TAG) == worker_here(run.run_id):
+    if run.tags.get(WORKER_TAG) == local_worker(run.run_id):
         return True
     server = run.tags.get(CODE_SERVER_TAG)
     socket_path = json.loads(server).get("socket") if server else None

@@ -23,7 +23,7 @@ from enum import StrEnum
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from geo_platform.ports import BRONZE, MESSAGES, QUARANTINE, SILVER
-from geo_platform.runs import ASKED_BY_TAG, OF_HTTP_FACE, ORIGIN_TAG, PARENT_RUN_TAG, REQUEST_TAG
+from geo_platform.runs import ASKED_BY_TAG, HTTP_ORIGIN, ORIGIN_TAG, PARENT_RUN_TAG, REQUEST_TAG
 
 _NAMED = {
     "dagster/schedule_name": "the schedule {}",
@@ -47,7 +47,7 @@ def _who(tags: Mapping[str, str]) -> str:
         return "the daemon"
     if (tag := next((tag for tag in _NAMED if tag in tags), None)) is not None:
         return _NAMED[tag].format(tags[tag])
-    if tags.get(ORIGIN_TAG) == OF_HTTP_FACE:
+    if tags.get(ORIGIN_TAG) == HTTP_ORIGIN:
         return f"the HTTP face for {tags.get(ASKED_BY_TAG, 'somebody')}, request {tags.get(REQUEST_TAG, 'without an id')}"
     if "geo_platform/process" in tags and not is_launched:
         return f"the command line on {tags.get('geo_platform/host', 'an unnamed host')}"

@@ -52,22 +52,23 @@ class VectorProfileOptions(Options):
 
     file_extension: FileExtension = Field(
         FileExtension.auto,
-        description="What the file is said to be; refused where its content says otherwise.",
+        description="Expected format of the file. Refused if its content is of another format.",
     )
     layer_name: str | None = Field(
         None,
-        description="Layer to take where the file has more than one (also kml_name, shp_name).",
+        description="Layer to read if the file has several (also kml_name, shp_name).",
     )
     input_crs: str | None = Field(
         None,
-        description="CRS of the source where the file has none, for example EPSG:31370. One that differs from the file's is refused.",
+        description="CRS of the source if the file has none, for example EPSG:31370. "
+        "Refused if it differs from the file's.",
     )
     override_crs: bool = Field(
-        False, strict=True, description="Believe input_crs even where the file says otherwise."
+        False, strict=True, description="Use input_crs even if the file has another CRS."
     )
     encoding: str | None = Field(
         None,
-        description="Text encoding where the file does not say it or says it wrongly, for example CP1252.",
+        description="Text encoding if the file has none or a wrong one, for example CP1252.",
     )
     lon_name: str | None = Field(None, description="CSV: column of the longitude or easting.")
     lat_name: str | None = Field(None, description="CSV: column of the latitude or northing.")
@@ -78,37 +79,39 @@ class VectorFeaturesOptions(Options):
     """Options of vector_features."""
 
     table_name: str | None = Field(
-        None, description="Name of the dataset; left out, made from the object's name."
+        None, description="Name of the dataset. Default: derived from the name of the object."
     )
     schema_name: str = Field(
         "geo",
         pattern=r"^[a-z][a-z0-9_]{0,62}$",
-        description="Database schema; files have it as a folder.",
+        description="Database schema; for files, the folder.",
     )
     load_mode: LoadMode = Field(
         LoadMode.update,
-        description="Where the dataset is there already: update replaces it if it came from the same source, create refuses, replace "
-        "replaces any, append adds the rows to it (database).",
+        description="If the dataset exists: update replaces it if it is from the same source, "
+        "create refuses, replace replaces it in any case, append adds the rows (database).",
     )
     key_columns: list[str] = Field(
         default_factory=list,
-        description="Published columns that tell rows apart: append replaces rows that have the same.",
+        description="Published columns that identify a row: append replaces rows with equal values.",
     )
-    overwrite: bool = Field(False, strict=True, description="The same as load_mode replace.")
+    overwrite: bool = Field(False, strict=True, description="Same as load_mode replace.")
     target_crs: str | None = Field(
         None,
-        description="CRS to reproject to, for example EPSG:4326. Left out, the source's own is kept.",
+        description="CRS to reproject to, for example EPSG:4326. Default: keep the source's.",
     )
-    dimension: Dimension = Field(Dimension.xy, description="xy forces 2D, keep keeps Z.")
+    dimension: Dimension = Field(Dimension.xy, description="xy drops Z, keep keeps it.")
     mixed_geometry: MixedGeometry = Field(
-        MixedGeometry.refuse, description="refuse or keep a layer of mixed geometry types."
+        MixedGeometry.refuse, description="Refuse or keep a layer with mixed geometry types."
     )
     column_mapping: dict[str, str] = Field(
         default_factory=dict,
-        description="Source column to published column; the others are cleaned by rule.",
+        description="Source column to published column; other names are cleaned by rule.",
     )
     indexes_spatial: bool = Field(
-        True, strict=True, description="Spatial order (files) or spatial index (database)."
+        True,
+        strict=True,
+        description="Order rows spatially (files) or build a spatial index (database).",
     )
     indexes_attributes: list[str] = Field(
         default_factory=list, description="Published columns to index (database)."
@@ -120,7 +123,8 @@ class VectorFeaturesOptions(Options):
         None,
         strict=True,
         gt=0,
-        description="Douglas-Peucker tolerance in units of the published CRS, topology of each geometry kept.",
+        description="Douglas-Peucker tolerance in units of the published CRS. "
+        "Keeps the topology of each geometry.",
     )
     quantize_grid: float | None = Field(
         None,
@@ -133,7 +137,7 @@ class VectorFeaturesOptions(Options):
         strict=True,
         ge=1,
         le=1_000_000,
-        description="Rows per batch at most; the platform cuts them smaller to keep memory flat.",
+        description="Maximum rows per batch. The platform uses smaller batches to limit memory.",
     )
 
     @property

@@ -65,5 +65,5 @@ def test_an_acquisition_time_keeps_its_zone() -> None:
     ],
 )
 def test_a_time_that_is_none_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(ValidationError, match="write for example 2021-06-30T10:15:00Z"):
+    with pytest.raises(ValidationError, match="for example 2021-06-30T10:15:00Z"):
         ItemOptions(datetime_utc=text)

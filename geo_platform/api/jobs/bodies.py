@@ -55,7 +55,7 @@ class _OfObject(Body, ArrivalOptions):
         examples=["dem.tif", "a/b.tif"],
     )
     container_name: Literal["bronze", "silver"] = Field(
-        "bronze", description="Container that the object lies in."
+        "bronze", description="Container of the object."
     )
 
 

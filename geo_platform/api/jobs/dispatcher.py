@@ -32,9 +32,9 @@ from geo_platform.runs import (
     ASKED_BY_TAG,
     ATTEMPT_TAG,
     CORRELATION_TAG,
+    HTTP_ORIGIN,
     JOB_TAG,
     MEMORY_TAG,
-    OF_HTTP_FACE,
     ORIGIN_TAG,
     PARENT_RUN_TAG,
     REQUEST_TAG,
@@ -71,7 +71,7 @@ def tags_of(job: JobSubmitted) -> dict[str, str]:
     """What the run of a job's last attempt is tagged with."""
     asked = job.asked
     tags = {
-        ORIGIN_TAG: OF_HTTP_FACE,
+        ORIGIN_TAG: HTTP_ORIGIN,
         ASKED_BY_TAG: asked.asked_by,
         JOB_TAG: job.job_id,
         ATTEMPT_TAG: str(asked.attempt),

@@ -18,7 +18,7 @@ from geo_platform.api.dagster.run_events import error_of, refused_in
 from geo_platform.api.jobs.responses import JobPage, JobStatus, status_of_job
 from geo_platform.api.jobs.state import STATUSES, JobState, newest_of, standing_of
 from geo_platform.api.services import Services
-from geo_platform.runs import ATTEMPT_TAG, JOB_TAG, OF_HTTP_FACE, ORIGIN_TAG
+from geo_platform.runs import ATTEMPT_TAG, HTTP_ORIGIN, JOB_TAG, ORIGIN_TAG
 
 CURSOR = r"^([0-9a-f]{64}\.)?([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})?$"
 
@@ -26,7 +26,7 @@ CURSOR = r"^([0-9a-f]{64}\.)?([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})?$"
 # one while it has a cursor.
 _PAGES = 10
 
-_CLIENTS = {ORIGIN_TAG: OF_HTTP_FACE}
+_CLIENTS = {ORIGIN_TAG: HTTP_ORIGIN}
 _AT_ONCE = 100
 Attempt = tuple[str, int]
 

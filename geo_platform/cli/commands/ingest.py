@@ -20,7 +20,7 @@ from geo_platform.cli.progress import source_progress
 from geo_platform.cli.requests import requests_of
 from geo_platform.cli.source_ingest import ingest
 from geo_platform.cli.sources import find_sources
-from geo_platform.runs import CORRELATION_TAG, FORM_OF_CLIENT_IDS, TRACEPARENT_TAG, is_client_id
+from geo_platform.runs import CLIENT_ID_FORMATS, CORRELATION_TAG, TRACEPARENT_TAG, is_client_id
 
 
 def client_ids(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -41,7 +41,7 @@ def _of(tag: str) -> Callable[[click.Context, click.Parameter, str | None], str 
         context: click.Context, parameter: click.Parameter, value: str | None
     ) -> str | None:
         if value is not None and not is_client_id(tag, value):
-            raise click.BadParameter(f"PARAMETER_INVALID: {FORM_OF_CLIENT_IDS[tag]}.")
+            raise click.BadParameter(f"PARAMETER_INVALID: {CLIENT_ID_FORMATS[tag]}.")
         return value
 
     return checked
