@@ -1,7 +1,4 @@
-"""Extent of a collection from the extents of its items.
-
-What belongs here: unions of bounding boxes and of times, pure. What stays out: reading items.
-"""
+"""Compute the extent of a collection from the extents of its items."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,14 +8,14 @@ Box = tuple[float, float, float, float]
 
 
 def item_extent(item: dict[str, Any]) -> dict[str, Any]:
-    """What one item says, in the form of a collection's `extent`."""
+    """Return the extent of one item, in the form of a collection's `extent`."""
     bbox = item.get("bbox")
     if not (
         isinstance(bbox, list)
         and len(bbox) in {4, 6}
         and all(isinstance(side, int | float) for side in bbox)
     ):
-        bbox = None  # another program's item: it counts, but does not widen anything
+        bbox = None  # an item of another program: it does not widen the extent
     properties = item.get("properties", {})
     moment = properties.get("datetime")
     start, end = (
@@ -29,7 +26,7 @@ def item_extent(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def union(extents: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """One extent around all. Without any box it is the whole Earth, without any time it is open."""
+    """Return one extent around all: without any box the whole Earth, without any time open."""
     boxes: list[Box] = []
     starts: list[str] = []
     ends: list[str] = []
@@ -38,13 +35,13 @@ def union(extents: Iterable[dict[str, Any]]) -> dict[str, Any]:
         for start, end in extent["temporal"]["interval"][:1]:
             starts.extend([start] if start else [])
             ends.extend([end] if end else [])
-    # RFC 3339 times in UTC with Z sort as text down to the second, and item times are written that way
+    # Times of items are written in UTC with Z, and such texts sort by time, to the second.
     interval = [min(starts) if starts else None, max(ends) if ends else None]
     return {"spatial": {"bbox": [list(_around(boxes))]}, "temporal": {"interval": [interval]}}
 
 
 def _flat(box: list[float]) -> Box:
-    """A 3D box has its heights at 2 and 5."""
+    # A 3D box has its heights at 2 and 5.
     return (box[0], box[1], box[3], box[4]) if len(box) == 6 else (box[0], box[1], box[2], box[3])
 
 
@@ -59,7 +56,7 @@ def _around(boxes: list[Box]) -> Box:
 
 
 def _around_the_antimeridian(arcs: list[tuple[float, float]]) -> tuple[float, float]:
-    """The shortest arc of longitudes around all arcs: what is left beside their widest gap."""
+    """Return the shortest arc of longitudes around all arcs: the circle without the widest gap."""
     unrolled = sorted((west, east if east >= west else east + 360.0) for west, east in arcs)
     widest, start, end = 0.0, -180.0, 180.0
     reached = max(east for _, east in unrolled) - 360.0

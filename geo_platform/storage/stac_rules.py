@@ -1,9 +1,7 @@
-"""When a catalog lets an item be published: the same rules whatever keeps it.
+"""Rules by which every catalog accepts an item: which version and source it may replace.
 
-What belongs here: conflicts among versions and sources, pure. What stays out: reading what is present, rules on tables.
+Rules on tables are in `postgres/pgstac_tables.py`.
 """
-
-from typing import Any
 
 from geo_platform.errors import CatalogRejected, Conflict, SourceNotFound
 from geo_platform.ports import (
@@ -14,20 +12,20 @@ from geo_platform.ports import (
     ITEM_SOURCE,
     ITEM_SOURCE_CONTAINER,
 )
-
-Document = dict[str, Any]
+from geo_platform.storage.stac_documents import Document
 
 
 def check_belongs(collection: Document, item: Document) -> None:
-    """Raises CatalogRejected where the item says that it is another collection's."""
+    """Raise CatalogRejected if the item names another collection."""
     if item.get("collection") != collection["id"]:
         raise CatalogRejected(
-            f"The item {item['id']} says collection {item.get('collection')!r}, not {collection['id']!r}."
+            f"The item {item['id']} names collection {item.get('collection')!r}, "
+            f"not {collection['id']!r}."
         )
 
 
 def check_replaces(present: Document | None, item: Document, replaces: str | None) -> None:
-    """Raises Conflict where another source holds the id, or where the version that the caller saw is not the published one."""
+    """Raise Conflict if another source holds the id, or the published version is not `replaces`."""
     name = f"{item['collection']}/{item['id']}"
     if (
         present is not None
@@ -42,38 +40,44 @@ def check_replaces(present: Document | None, item: Document, replaces: str | Non
     if published != replaces:
         raise Conflict(
             f"The item {name} is at version {published or 'none'}, not at {replaces or 'none'}.",
-            remedy="Another run published it in the meantime; submit again.",
+            remedy="Another run published it meanwhile. Submit it again.",
         )
 
 
 def check_is_kept(item: Document, *, is_kept: bool) -> None:
-    """What is brought back has to be kept still: what it names may have been removed together with it. Raises Conflict."""
+    """Raise Conflict if a restored item is no longer kept: its files may be removed too."""
     if ITEM_RESTORED_BY in item["properties"] and not is_kept:
         raise Conflict(
-            f"The version of {item['collection']}/{item['id']} that run {run_of(item)} published is not kept any more.",
-            remedy="geo-platform versions shows what can be brought back; or ingest the source again.",
+            f"The version of {item['collection']}/{item['id']} that run {run_of(item)} published "
+            "is not kept any more.",
+            remedy="geo-platform versions lists the kept versions. Or ingest the source again.",
         )
 
 
 def check_published(
     present: Document | None, collection: str, item_id: str, published: str
 ) -> Document:
-    """The item that is to be taken away. Raises SourceNotFound where there is none, Conflict where it is another version."""
+    """Return the item to unpublish.
+
+    Raises SourceNotFound: it is not published.
+    Raises Conflict: its fingerprint is not `published`.
+    """
     if present is None:
         raise SourceNotFound(
             f"No item {collection}/{item_id} is published.",
-            remedy="geo-platform list shows those that are.",
+            remedy="geo-platform list shows the published items.",
         )
     if fingerprint_of(present) != published:
         raise Conflict(
-            f"The item {collection}/{item_id} is at version {fingerprint_of(present) or 'none'}, not at {published}.",
-            remedy="Another run published it in the meantime; look at it and ask again.",
+            f"The item {collection}/{item_id} is at version {fingerprint_of(present) or 'none'}, "
+            f"not at {published}.",
+            remedy="Another run published it meanwhile. Look at it, then try again.",
         )
     return present
 
 
 def is_same_version(one: Document, other: Document) -> bool:
-    """The same fingerprint, published by the same run."""
+    """Whether both have the same fingerprint and were published by the same run."""
     return fingerprint_of(one) == fingerprint_of(other) and run_of(one) == run_of(other)
 
 

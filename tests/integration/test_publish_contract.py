@@ -194,7 +194,7 @@ def test_what_has_no_json_is_refused_and_nothing_is_published(
 ) -> None:
     with pytest.raises(CatalogRejected, match="JSON"):
         publish(catalog, item(value=value))
-    with pytest.raises(CatalogRejected, match="says collection"):
+    with pytest.raises(CatalogRejected, match="names collection"):
         catalog.publish({**COLLECTION, "id": "others"}, item(), replaces=None)
     assert (catalog.item("rasters", "scene"), catalog.collection("rasters")) == (None, None)
 

@@ -1,16 +1,14 @@
-"""The catalog as a static STAC catalog on disk: any STAC client reads it, and the folder can be moved.
-
-What belongs here: the Catalog port on files. What stays out: what an item says (`catalog/`), hrefs (`stac_hrefs.py`),
-extents (`stac_extent.py`).
+"""The Catalog port as a static STAC catalog on disk, which any STAC client reads.
 
     <root>/catalog/catalog.json
     <root>/catalog/<collection>/collection.json
     <root>/catalog/<collection>/<item>/<item>.json
-    <root>/catalog/<collection>/<item>/versions/<fingerprint>.json    what was replaced or unpublished
+    <root>/catalog/<collection>/<item>/versions/<fingerprint>.json    replaced or unpublished
 
-An item's own file is the truth: it appears by one rename, goes by one removal, and is all that `item` and `entries` read.
-Links and extents of collections are derived from the items. What was killed in between leaves its mark in the
-collection, and the next look at it, or the next publish, derives them again.
+An item's own file is the source of truth: one rename publishes it, one removal unpublishes it, and
+`item` and `entries` read nothing else. Links and extents of collections are derived from the items.
+A killed publish leaves a mark in the collection; the next read of it, or the next publish, derives
+them again. `stac_layout.py` has the paths and the documents.
 """
 
 from collections.abc import Iterator
@@ -21,7 +19,7 @@ from typing import Any
 
 from geo_platform.errors import CatalogRejected, SourceNotFound, StoreDenied
 from geo_platform.ports import CatalogEntry, ItemVersion
-from geo_platform.storage import stac_extent, stac_hrefs
+from geo_platform.storage import stac_extent
 from geo_platform.storage.local import stac_versions
 from geo_platform.storage.local.atomic import (
     clean_incoming,
@@ -30,18 +28,24 @@ from geo_platform.storage.local.atomic import (
     process_lock,
     write_atomically,
 )
+from geo_platform.storage.local.stac_layout import (
+    Layout,
+    absolute,
+    collection_document,
+    mtime_ns,
+    read_absolute,
+    read_document,
+    relative,
+    root_document,
+)
 from geo_platform.storage.local.stac_versions import Archived, archived_versions
 from geo_platform.storage.stac_documents import (
-    Layout,
+    Document,
     check_id,
     encode,
     entry_of,
-    mtime_ns,
-    read_document,
-    root_document,
-    with_items,
+    without_structure,
 )
-from geo_platform.storage.stac_hrefs import Document
 from geo_platform.storage.stac_rules import (
     check_belongs,
     check_is_kept,
@@ -51,35 +55,42 @@ from geo_platform.storage.stac_rules import (
     is_same_version,
 )
 
+# Marks a collection whose links and extent were not derived yet; holds the given collection.
 _UNFINISHED = ".unfinished"
 
 
 class StacFiles:
-    """Catalog below `<root>/catalog`. Safe among threads and processes of one machine."""
+    """A Catalog below `<root>/catalog`, safe among threads and processes of one machine."""
 
     def __init__(self, root: Path) -> None:
         self._layout = Layout(root.resolve())
 
     def item(self, collection: str, item_id: str) -> dict[str, Any] | None:
-        """The published item, hrefs absolute, or None. Raises CatalogRejected where its file cannot be read."""
+        """Return the published item with absolute hrefs, or None if there is none.
+
+        Raises CatalogRejected: its file cannot be read.
+        """
         path = self._layout.item(check_id(collection), check_id(item_id))
         if (path.parent.parent / _UNFINISHED).exists():
             self._finish(path.parent.parent)
         with os_errors(f"The item {collection}/{item_id}"):
-            return _read_absolute(path)
+            return read_absolute(path)
 
     def collection(self, collection: str) -> dict[str, Any] | None:
-        """The collection, hrefs absolute, or None. Raises CatalogRejected where its file cannot be read."""
+        """Return the collection with absolute hrefs, or None if there is none.
+
+        Raises CatalogRejected: its file cannot be read.
+        """
         path = self._layout.folder / check_id(collection) / "collection.json"
         if (path.parent / _UNFINISHED).exists():
             self._finish(path.parent)
         with os_errors(f"The collection {collection}"):
-            return _read_absolute(path)
+            return read_absolute(path)
 
     def entries(self) -> Iterator[CatalogEntry]:
-        """Every published item, newest first; each file is read when it is asked for.
+        """Yield every published item, newest first. Each file is read when its entry is due.
 
-        Items whose file cannot be read are left out, and named by one CatalogRejected raised after the last good one.
+        Raises CatalogRejected, after the last entry: it names the files that could not be read.
         """
         with os_errors("The catalog"):
             found = [(mtime_ns(path), path) for path in self._layout.item_paths()]
@@ -91,7 +102,7 @@ class StacFiles:
                 unreadable.append(error)
                 continue
             if stored is not None:
-                read = stac_hrefs.absolute(stored, path.as_uri())
+                read = absolute(stored, path.as_uri())
                 written = datetime.fromtimestamp(mtime_ns(path) / 1e9, UTC)
                 yield entry_of(
                     read,
@@ -109,15 +120,17 @@ class StacFiles:
     ) -> str:
         """Upsert both and return the item's href, a file URI.
 
-        What people wrote into a collection's file (title, description, licence, providers, own links) is kept.
-        Raises Conflict when the published fingerprint is not `replaces`, another source holds the item id, or what is
-        brought back is not kept any more; CatalogRejected when what was written reads back otherwise.
+        Titles, descriptions, licenses, providers and links that people wrote into a collection's
+        file are kept.
+        Raises Conflict: the published fingerprint is not `replaces`, another source holds the item
+        id, or a restored item is not kept any more.
+        Raises CatalogRejected: the item is of another collection, or reads back differently.
         """
         path = self._layout.item(check_id(collection["id"]), check_id(item["id"]))
         check_belongs(collection, item)
         with os_errors(f"The item {collection['id']}/{item['id']}"), self._lock():
             clean_incoming(self._layout.root)
-            present = _read_absolute(path)
+            present = read_absolute(path)
             earlier = list(archived_versions(self._layout, path))
             check_replaces(present, item, replaces)
             check_is_kept(
@@ -133,11 +146,15 @@ class StacFiles:
         return path.as_uri()
 
     def unpublish(self, collection: str, item_id: str, *, published: str) -> None:
-        """Move the item to its archived versions. Raises SourceNotFound where there is none, Conflict where it is another version."""
+        """Move the item to its archived versions.
+
+        Raises SourceNotFound: it is not published.
+        Raises Conflict: its fingerprint is not `published`.
+        """
         path = self._layout.item(check_id(collection), check_id(item_id))
         with os_errors(f"The item {collection}/{item_id}"), self._lock():
             clean_incoming(self._layout.root)
-            present = check_published(_read_absolute(path), collection, item_id, published)
+            present = check_published(read_absolute(path), collection, item_id, published)
             given = read_document(path.parent.parent / "collection.json") or _bare_collection(
                 collection
             )
@@ -152,9 +169,9 @@ class StacFiles:
     def versions(
         self, collection: str | None = None, item_id: str | None = None
     ) -> Iterator[ItemVersion]:
-        """What is archived, newest withdrawn first. What is published again is not among it.
+        """Yield the archived versions, newest withdrawn first, without one that is published again.
 
-        Raises CatalogRejected after the last one where some cannot be read.
+        Raises CatalogRejected, after the last version: it names the files that could not be read.
         """
         for name in (collection, item_id):
             if name is not None:
@@ -162,7 +179,7 @@ class StacFiles:
         found: list[ItemVersion] = []
         unreadable: list[CatalogRejected] = []
         with os_errors("The catalog"):
-            for path in self._layout.kept_item_paths(collection, item_id):
+            for path in self._layout.archived_item_paths(collection, item_id):
                 try:
                     found.extend(self._kept(path, unreadable))
                 except CatalogRejected as error:
@@ -174,17 +191,18 @@ class StacFiles:
             )
 
     def forget(self, version: ItemVersion) -> None:
-        """Remove the archived file. Raises SourceNotFound where the version is not kept any more."""
+        """Remove the version's file. Raises SourceNotFound: it is not kept any more."""
         path = self._layout.item(check_id(version.collection), check_id(version.item_id))
         with os_errors(f"The item {version.collection}/{version.item_id}"), self._lock():
-            published = _read_absolute(path)
+            published = read_absolute(path)
             archived = list(archived_versions(self._layout, path))
             mine = [kept for kept in archived if is_same_version(kept.document, dict(version.item))]
             if not mine or (
                 published is not None and is_same_version(published, dict(version.item))
             ):
                 raise SourceNotFound(
-                    f"Version {version.fingerprint} of {version.collection}/{version.item_id} is not kept any more."
+                    f"Version {version.fingerprint} of {version.collection}/{version.item_id} "
+                    "is not kept any more."
                 )
             others = [kept for kept in archived if kept not in mine] + (
                 [Archived(path, published)] if published is not None else []
@@ -213,28 +231,29 @@ class StacFiles:
             else None
         )
         complete = stac_versions.with_version_links(item, present, archived, earlier)
-        complete["links"] = self._layout.item_links(
-            path, item["collection"]
-        ) + stac_hrefs.without_structure(complete)
+        complete["links"] = [
+            *self._layout.item_links(path, item["collection"]),
+            *without_structure(complete),
+        ]
         content = encode(
-            stac_hrefs.relative(complete, path.as_uri(), self._layout.root.as_uri()),
+            relative(complete, path.as_uri(), self._layout.root.as_uri()),
             f"The item {item['id']}",
         )
         write_atomically(self._layout.root, path, content)
         if path.read_bytes() != content:
             raise CatalogRejected(
-                f"The item {item['id']} reads back otherwise than it was written."
+                f"The item {item['id']} reads back differently from what was written."
             )
         if present is None and earlier:
             stac_versions.link_to_published(self._layout, path, is_published=True)
 
     def _derive_collection(self, folder: Path, *, given: Document, added: Document | None) -> None:
-        """Write collection.json; with `added`, the only item that is new, without reading all the others."""
+        """Write collection.json. If `added` is the only new item, the others are not read."""
         path = folder / "collection.json"
         present = read_document(path)
         names = self._layout.item_ids(folder)
         if present is None and not names:
-            return  # its first item was refused while it was written
+            return  # writing its first item was refused
         known = {link["href"] for link in (present or {}).get("links", []) if link["rel"] == "item"}
         extents: Iterator[dict[str, Any]]
         if present is not None and added is not None and len(known) == len(names) - 1:
@@ -245,7 +264,7 @@ class StacFiles:
             )
         else:
             extents = (stac_extent.item_extent(item) for item in self._readable_items(folder))
-        document = with_items(given, present, names, stac_extent.union(extents))
+        document = collection_document(given, present, names, stac_extent.union(extents))
         content = encode(document, f"The collection {given['id']}")
         write_atomically(self._layout.root, path, content)
 
@@ -261,13 +280,13 @@ class StacFiles:
         for name in self._layout.item_ids(folder):
             try:
                 document = read_document(folder / name / f"{name}.json")
-            except CatalogRejected:  # named by `entries`; one damaged item must not stop the others
+            except CatalogRejected:  # `entries` names it; a damaged item must not stop the others
                 continue
             if document is not None:
                 yield document
 
     def _finish(self, folder: Path) -> None:
-        """Derive again what a killed publish left undone. A catalog that may only be read is read as it is."""
+        """Finish a killed publish. A catalog without write permission is read as it is."""
         mark = folder / _UNFINISHED
         try:
             with os_errors(f"The collection {folder.name}"), self._lock():
@@ -281,7 +300,7 @@ class StacFiles:
 
     @contextmanager
     def _marked(self, folder: Path, given: Document) -> Iterator[bool]:
-        """Mark the collection as unfinished, with what is needed to finish it; yields whether it was so before.
+        """Mark the collection as unfinished; yield whether it was marked already.
 
         An exception leaves the mark, as a kill does.
         """
@@ -299,13 +318,8 @@ class StacFiles:
             yield
 
 
-def _read_absolute(path: Path) -> Document | None:
-    stored = read_document(path)
-    return None if stored is None else stac_hrefs.absolute(stored, path.as_uri())
-
-
 def _bare_collection(collection: str) -> Document:
-    """For an item whose collection's own file somebody removed."""
+    """Return a collection for an item whose collection's file was removed."""
     return {
         "type": "Collection",
         "stac_version": "1.1.0",

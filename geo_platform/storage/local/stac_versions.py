@@ -1,10 +1,9 @@
-"""What an item replaced is kept: archived beside it, deprecated, and linked both ways (STAC version extension 1.2.0).
-
-What belongs here: archived versions on disk and the links among them. What stays out: when to publish or unpublish.
+"""Archive replaced and unpublished items, and link the versions (STAC version extension 1.2.0).
 
     <collection>/<item>/versions/<fingerprint>.json
 
-Links never point to what is not there: while no version is published, archived ones have no link to a latest one.
+Links always have a target: while no version is published, archived ones have no link to a latest
+one. `stac_files.py` decides when to archive.
 """
 
 from collections.abc import Iterator
@@ -15,21 +14,27 @@ from pathlib import Path
 from geo_platform.errors import CatalogRejected
 from geo_platform.ports import ITEM_FINGERPRINT, ItemVersion
 from geo_platform.storage.local.atomic import write_atomically
-from geo_platform.storage.stac_documents import Layout, check_id, encode, mtime_ns, read_document
-from geo_platform.storage.stac_hrefs import Document, absolute, relative, without_structure
+from geo_platform.storage.local.stac_layout import (
+    Layout,
+    absolute,
+    mtime_ns,
+    read_document,
+    relative,
+)
+from geo_platform.storage.stac_documents import Document, check_id, encode, without_structure
 from geo_platform.storage.stac_rules import fingerprint_of, is_same_version, run_of
 
 VERSION_EXTENSION = "https://stac-extensions.github.io/version/v1.2.0/schema.json"
 # Property of an archived version: when it was replaced or unpublished.
 _WITHDRAWN = "geo_platform:withdrawn"
 
-_TO_THE_PUBLISHED = ("successor-version", "latest-version")
-_VERSION_RELATIONS = {"predecessor-version", *_TO_THE_PUBLISHED}
+_LINKS_TO_PUBLISHED = ("successor-version", "latest-version")
+_VERSION_RELATIONS = {"predecessor-version", *_LINKS_TO_PUBLISHED}
 
 
 @dataclass(frozen=True)
 class Archived:
-    """An archived version as its file has it, hrefs absolute."""
+    """An archived version: its file, and its document with absolute hrefs."""
 
     path: Path
     document: Document
@@ -38,9 +43,10 @@ class Archived:
 def archived_versions(
     layout: Layout, item_path: Path, unreadable: list[CatalogRejected] | None = None
 ) -> Iterator[Archived]:
-    """Every archived version of an item, in order of file name.
+    """Yield every archived version of an item, in order of file name.
 
-    One that cannot be read is left out and, where a list is given, put there: it must not stop what is published now.
+    An unreadable one must not stop a publication: it is skipped, and its error is appended to
+    `unreadable` if that is given.
     """
     for path in layout.version_paths(item_path):
         try:
@@ -54,13 +60,16 @@ def archived_versions(
 
 
 def archive(layout: Layout, path: Path, present: Document, *, is_replaced: bool) -> Path:
-    """Write the published version to where it is kept, and return where. Replaced, it says where its successor is."""
+    """Write the published version to the archive and return its file.
+
+    With `is_replaced` it links to its successor.
+    """
     archived = _free_path(path.parent / "versions", present)
     document = dict(present)
     withdrawn = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     document["properties"] = {**present["properties"], "deprecated": True, _WITHDRAWN: withdrawn}
     document["stac_extensions"] = sorted({*present.get("stac_extensions", []), VERSION_EXTENSION})
-    kept = [link for link in without_structure(present) if link["rel"] not in _TO_THE_PUBLISHED]
+    kept = [link for link in without_structure(present) if link["rel"] not in _LINKS_TO_PUBLISHED]
     document["links"] = (
         layout.item_links(path, str(present["collection"]))
         + kept
@@ -73,10 +82,10 @@ def archive(layout: Layout, path: Path, present: Document, *, is_replaced: bool)
 def with_version_links(
     item: Document, present: Document | None, archived: Path | None, earlier: list[Archived]
 ) -> Document:
-    """The item with a link to its predecessor.
+    """Return the item with a link to its predecessor.
 
-    That is what it replaces; where it replaces nothing the version that was withdrawn last. One that is published again or
-    brought back keeps the predecessor that it had.
+    The predecessor is the version that it replaces, or else the one that was withdrawn last. An
+    item that is published again or restored keeps the predecessor that it had.
     """
     links = [link for link in item.get("links", []) if link["rel"] not in _VERSION_RELATIONS]
     again = next((version for version in earlier if is_same_version(version.document, item)), None)
@@ -92,18 +101,18 @@ def with_version_links(
 
 
 def link_to_published(layout: Layout, path: Path, *, is_published: bool) -> None:
-    """Give every archived version of the item its links to the published one, or take them away."""
+    """Add or remove the links from every archived version of the item to the published one."""
     for archived in list(archived_versions(layout, path)):
         kept = [
             link
             for link in archived.document["links"]
-            if link["rel"] not in {*_TO_THE_PUBLISHED, "self"}
+            if link["rel"] not in {*_LINKS_TO_PUBLISHED, "self"}
         ]
         _rewrite(layout, archived, kept + (_links_to(path) if is_published else []))
 
 
 def without_links_to(layout: Layout, document: Archived, removed: Path) -> None:
-    """Take a link to a version that is to be removed out of a document; one without such a link is not touched."""
+    """Remove the links to a version from a document. One without such links is not rewritten."""
     links = [
         link
         for link in document.document["links"]
@@ -113,7 +122,7 @@ def without_links_to(layout: Layout, document: Archived, removed: Path) -> None:
 
 
 def as_version(archived: Archived, collection: str, item_id: str) -> ItemVersion:
-    """What the platform says of it: the item as it was published."""
+    """Return the version as the port has it: the item as it was published."""
     properties = {
         name: value
         for name, value in archived.document["properties"].items()
@@ -135,13 +144,11 @@ def as_version(archived: Archived, collection: str, item_id: str) -> ItemVersion
 
 
 def _withdrawn_at(archived: Archived) -> datetime:
-    """What it says, or, for one that an earlier platform archived, when its file was written."""
-    said = archived.document["properties"].get(_WITHDRAWN)
-    return (
-        datetime.fromisoformat(said)
-        if said
-        else datetime.fromtimestamp(mtime_ns(archived.path) / 1e9, UTC)
-    )
+    text = archived.document["properties"].get(_WITHDRAWN)
+    if text:
+        return datetime.fromisoformat(text)
+    # Earlier releases did not record it: the file was written when the version was withdrawn.
+    return datetime.fromtimestamp(mtime_ns(archived.path) / 1e9, UTC)
 
 
 def _predecessors(document: Document) -> list[dict[str, object]]:
@@ -149,7 +156,7 @@ def _predecessors(document: Document) -> list[dict[str, object]]:
 
 
 def _links_to(path: Path) -> list[dict[str, str]]:
-    return [_link(relation, path) for relation in _TO_THE_PUBLISHED]
+    return [_link(relation, path) for relation in _LINKS_TO_PUBLISHED]
 
 
 def _link(relation: str, path: Path) -> dict[str, str]:
@@ -157,7 +164,8 @@ def _link(relation: str, path: Path) -> dict[str, str]:
 
 
 def _rewrite(layout: Layout, document: Archived, links: list[dict[str, object]]) -> None:
-    """With other links, and the time that its file had: listings go by it."""
+    """Write the document with other links, if they differ; keep the time of its file."""
+    # Listings are sorted by the time of the file.
     if links != [link for link in document.document["links"] if link["rel"] != "self"]:
         _write(
             layout,
@@ -177,15 +185,16 @@ def _write(
 
 
 def _free_path(folder: Path, present: Document) -> Path:
-    """`<fingerprint>.json`, or `<fingerprint>-2.json` … where another run's version of that fingerprint lies there.
+    """Return `<fingerprint>.json`, or `<fingerprint>-2.json` … if another run's version has it.
 
-    The same run's is overwritten: it was archived by a publish that was killed before it went on, or was brought back since.
+    A version of the same run is overwritten: its publish was killed after it archived, or it was
+    restored since.
     """
     name = check_id(str(present["properties"].get(ITEM_FINGERPRINT) or "unknown"))
     count = 1
     while True:
         path = folder / (f"{name}.json" if count == 1 else f"{name}-{count}.json")
-        there = read_document(path)
-        if there is None or run_of(there) == run_of(present):
+        existing = read_document(path)
+        if existing is None or run_of(existing) == run_of(present):
             return path
         count += 1

@@ -17,8 +17,7 @@ from urllib.parse import quote
 
 from geo_platform.errors import CatalogRejected
 from geo_platform.ports import ASSET_ORDER
-from geo_platform.storage.stac_documents import document_fault, encode
-from geo_platform.storage.stac_hrefs import Document, without_structure
+from geo_platform.storage.stac_documents import Document, document_fault, encode, without_structure
 
 Path = list[str | int]
 

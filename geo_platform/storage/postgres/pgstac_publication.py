@@ -30,7 +30,7 @@ from geo_platform.storage.postgres.pgstac_tables import (
     read_comment,
     tables_of,
 )
-from geo_platform.storage.stac_hrefs import Document
+from geo_platform.storage.stac_documents import Document
 from geo_platform.storage.stac_rules import (
     check_is_kept,
     check_published,

@@ -14,7 +14,7 @@ from typing import Any
 from geo_platform.errors import Conflict
 from geo_platform.ports import ASSET_SCHEMA, ASSET_TABLE, ASSET_TABLE_VERSION
 from geo_platform.storage.postgres.names import REPLACED_SCHEMA, STAGING_SCHEMA
-from geo_platform.storage.stac_hrefs import Document
+from geo_platform.storage.stac_documents import Document
 
 APPEND, REPLACE = "append", "replace"
 

@@ -16,8 +16,7 @@ from geo_platform.sql import statement
 from geo_platform.storage import stac_extent
 from geo_platform.storage.postgres.pgstac_documents import null_paths, read_item, to_jsonb, to_store
 from geo_platform.storage.postgres.pgstac_tables import TableVersion, tables_of
-from geo_platform.storage.stac_documents import merged_collection
-from geo_platform.storage.stac_hrefs import Document
+from geo_platform.storage.stac_documents import Document, merged_collection
 from geo_platform.storage.stac_rules import fingerprint_of, run_of
 
 

@@ -388,5 +388,5 @@ def test_what_has_no_json_is_refused_and_nothing_is_published(
     with pytest.raises(CatalogRejected, match="JSON"):
         catalog.publish(COLLECTION, item(root, value=float("nan")), replaces=None)
     assert catalog.item("rasters", "scene") is None
-    with pytest.raises(CatalogRejected, match="says collection"):
+    with pytest.raises(CatalogRejected, match="names collection"):
         catalog.publish(COLLECTION | {"id": "others"}, item(root), replaces=None)
