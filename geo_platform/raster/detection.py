@@ -26,6 +26,8 @@ ELEVATION_RANGE_M = (-12_000.0, 9_000.0)
 
 @dataclass(frozen=True)
 class DetectedType:
+    """A raster type with a confidence from 0 to 1 and the reason for it."""
+
     raster_type: RasterType
     confidence: float
     reason: str
@@ -108,10 +110,7 @@ def why_impossible(asked: RasterType, bands: tuple[RasterBand, ...]) -> str | No
 def find_bit_depth(
     band: RasterBand, sample: BandSample, shape: GridShape
 ) -> BitDepthFinding | None:
-    """Return the narrowest dtype that holds the sample, or None if the band has it already.
-
-    None too for an alpha band and where no sampled pixel is valid.
-    """
+    """Return a finding if a narrower dtype holds the sampled values exactly, else None."""
     values = (
         sample.values[np.isfinite(sample.values)]
         if sample.values.dtype.kind == "f"

@@ -56,9 +56,9 @@ def file_crs(dataset: DatasetReader) -> CRS | None:
 def read_georeference(dataset: DatasetReader, display_name: str) -> GeoreferenceNote:
     """Return how the pixels are placed.
 
-    If there are ground control points only, an affine is fitted to them for the extent; conversion
-    warps by the points. Raises GeotransformMissing: if fewer than three points, RPCs alone or
-    nothing place the pixels.
+    If only ground control points place them, an affine is fitted to the points for the extent;
+    conversion warps by the points.
+    Raises GeotransformMissing: if there is no geotransform and fewer than three points.
     """
     transform = dataset.transform
     points, _ = dataset.gcps
@@ -105,7 +105,7 @@ def check_plausible(
 ) -> LonLatBounds:
     """Return `lonlat`. Raises BoundsImplausible: if the coordinates make no sense in the CRS."""
     reason = _why_implausible(bounds, resolution, crs, lonlat) or (
-        "no part of it lies on the Earth" if lonlat is None else None
+        "no part of it is on the Earth" if lonlat is None else None
     )
     if reason or lonlat is None:
         raise BoundsImplausible(
@@ -123,13 +123,13 @@ def _why_implausible(
     if crs.is_geographic:
         return _why_implausible_degrees(bounds, resolution, crs)
     if lonlat is None:
-        return "no part of it lies on the Earth"
+        return "no part of it is on the Earth"
     if crs.is_projected and _look_like_degrees(bounds, resolution):
         return "the numbers look like degrees"
     area = _area_of_use(crs)
     if area is not None and not _near(lonlat, area):
         sides = ", ".join(f"{side:g}" for side in area.wsen)
-        return f"it lies far outside the area of use of this CRS ({sides})"
+        return f"it is far outside the area of use of this CRS ({sides})"
     return None
 
 
@@ -140,7 +140,7 @@ def _why_implausible_degrees(bounds: Bounds, resolution: Resolution, crs: CRS) -
     if bounds.ymin < -90 * degree - resolution.y or bounds.ymax > 90 * degree + resolution.y:
         return "it has latitudes beyond the poles"
     if bounds.xmin < -360 * degree - resolution.x or bounds.xmax > 540 * degree + resolution.x:
-        return "its longitudes go more than once around the Earth"
+        return "it has longitudes outside -360 to 540"
     return None
 
 

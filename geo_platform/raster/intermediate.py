@@ -13,7 +13,7 @@ import numpy as np
 import rasterio
 from affine import Affine
 from pyproj import CRS
-from rasterio.crs import CRS as GdalCrs  # noqa: N811
+from rasterio.crs import CRS as GdalCrs  # noqa: N811  # apart from pyproj's CRS
 from rasterio.enums import ColorInterp
 from rasterio.enums import Resampling as GdalResampling
 from rasterio.io import DatasetReader, DatasetWriter

@@ -170,7 +170,7 @@ def _with_usable_bands(source: OpenableSource, dataset: DatasetReader) -> Datase
     raise SourceUnreadable(f"{source.display_name!r} has no raster bands.")
 
 
-class RangedFolder(FileContainer):  # type: ignore[misc]
+class RangedFolder(FileContainer):  # type: ignore[misc]  # rasterio has no types
     """A read-only folder that GDAL sees, holding the files of one source by base name.
 
     GDAL calls it from C, where a Python exception cannot propagate. So the folder keeps the first

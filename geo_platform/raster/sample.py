@@ -55,7 +55,7 @@ def spread_windows(
 ) -> tuple[Window, ...]:
     """Return whole blocks spread evenly over the grid, or the whole grid if the budget allows it.
 
-    There are `at_least` as many windows, or as many as there are blocks. Of a block that is larger
+    There are at least `at_least` windows, or as many as there are blocks. Of a block that is larger
     than its share of the budget, only the middle is taken.
     """
     if shape.pixels * bytes_per_pixel <= budget_bytes:
@@ -143,7 +143,7 @@ def find_valid_windows(
     nodata: tuple[float | None, ...],
     budget_bytes: int = SAMPLE_BYTES,
 ) -> tuple[Window, ...]:
-    """Read all blocks until those with valid pixels fill the budget; return these windows."""
+    """Read block by block until windows with valid pixels fill the budget; return these windows."""
     width = sum(np.dtype(dtype).itemsize for dtype in dataset.dtypes)
     found: list[Window] = []
     for window in all_windows(shape, block, max(budget_bytes // width, 1)):

@@ -24,9 +24,8 @@ from geo_platform.raster.lonlat import lonlat_bounds, outline, transformed, unwr
 # Half the equator in EPSG:3857. Web maps end there, at 85.06 degrees; the projection does not end.
 MERCATOR_END_M = 20_037_508.342789244
 
-# EPSG's code of the parameter.
+# EPSG's code of the parameter that holds a projection's meridian.
 _NATURAL_ORIGIN_LONGITUDE = 8802
-
 
 # Refuse a target grid with more pixels than this multiple of the source's.
 MAX_GROWTH = 8
