@@ -70,7 +70,7 @@ def read_georeference(dataset: DatasetReader, display_name: str) -> Georeference
             _missing_text(display_name, len(points), has_rpcs=dataset.rpcs is not None)
         )
     return GeoreferenceNote(
-        transform=tuple(float(value) for value in tuple(transform)[:6]),  # type: ignore[arg-type]
+        transform=tuple(float(value) for value in tuple(transform)[:6]),  # type: ignore[arg-type]  # six
         is_rotated=not (
             math.isclose(transform.b, 0, abs_tol=1e-12)
             and math.isclose(transform.d, 0, abs_tol=1e-12)

@@ -73,7 +73,8 @@ def _rfc3339(text: str) -> str | None:
     if not match:
         return None
     try:
-        time = datetime(*(int(part or 0) for part in match.groups()), tzinfo=UTC)  # type: ignore[arg-type, misc]
+        year, month, day, hour, minute, second = (int(part or 0) for part in match.groups())
+        time = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
     except ValueError:
         return None
     return time.strftime("%Y-%m-%dT%H:%M:%SZ") if time.year >= 1900 else None

@@ -1,4 +1,4 @@
-"""Tiny real rasters, and the way from a file to its profile and COGs through a real store."""
+"""Write tiny real rasters, and profile and convert them through a real store."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ WriteRaster = Callable[..., Path]
 
 @dataclass
 class Chain:
-    """One store and scratch folder, and the calls that an asset makes."""
+    """A store, a scratch folder, and the calls that the assets make."""
 
     root: Path
     objects: FolderStore = field(init=False)
@@ -79,7 +79,10 @@ def chain(tmp_path: Path) -> Chain:
 
 @pytest.fixture
 def write_raster(tmp_path: Path) -> WriteRaster:
-    """write_raster(name, pixels (bands, rows, cols), mask=None, change=None, **profile): UTM 18N, 10 m, unless said otherwise."""
+    """Return write(name, pixels (bands, rows, cols), mask=None, change=None, **profile).
+
+    The raster is in UTM 18N with pixels of 10 m, unless `profile` says otherwise.
+    """
 
     def write(
         name: str,
@@ -114,14 +117,14 @@ def write_raster(tmp_path: Path) -> WriteRaster:
 
 
 def north_up(west: float, north: float, xsize: float, ysize: float) -> Affine:
-    """rasterio's from_origin multiplies in a way that affine 3 warns of, and warnings are errors here."""
+    """Do as rasterio's from_origin, for which affine 3 raises a warning, and so an error here."""
     return Affine(xsize, 0.0, west, 0.0, -ysize, north)
 
 
 def smooth(
     bands: int, rows: int, cols: int, dtype: str = "uint8", top: float = 250.0
 ) -> NDArray[Any]:
-    """Waves: what compresses and resamples like a picture. No pixel is 0."""
+    """Return waves, which compress and resample like a photograph. No pixel is 0."""
     row, col = np.mgrid[0:rows, 0:cols]
     waves = [
         1 + (top - 1) * (0.5 + 0.5 * np.sin(row / (17 + 3 * band)) * np.cos(col / (23 + 2 * band)))

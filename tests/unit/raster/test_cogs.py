@@ -1,4 +1,4 @@
-"""Every kind of raster through the whole chain: what came out is opened here once more, apart from the platform's own checks."""
+"""Convert every kind of raster, and check the COG independently of the platform's own checks."""
 
 import json
 from pathlib import Path
@@ -65,7 +65,7 @@ def test_a_valid_cog_with_overviews_and_no_leftovers(
     assert not list(chain.scratch.iterdir())
 
 
-def test_what_bands_say_survives(chain: Chain, write_raster: WriteRaster) -> None:
+def test_metadata_of_bands_survives(chain: Chain, write_raster: WriteRaster) -> None:
     def change(target: Any) -> None:
         target.scales, target.offsets = (0.1, 2.0), (5.0, -1.0)
         target.units, target.descriptions = ("m", "K"), ("elevation", "température")
@@ -214,7 +214,7 @@ def values_at(path: Path, lon: NDArray[Any], lat: NDArray[Any]) -> NDArray[Any]:
 
 @pytest.mark.parametrize("target", ["EPSG:3857", "EPSG:4326", "EPSG:32619", "EPSG:5070"])
 @pytest.mark.parametrize("turn", [0, 25])
-def test_reprojected_values_stand_where_they_stood(
+def test_reprojected_values_keep_their_position(
     chain: Chain, write_raster: WriteRaster, target: str, turn: int
 ) -> None:
     place = Affine.translation(500_000, 4_500_000) @ Affine.rotation(turn) @ Affine.scale(10, -10)
@@ -278,7 +278,7 @@ def test_across_the_antimeridian(chain: Chain, write_raster: WriteRaster, target
     ("crs", "west", "size"),
     [("EPSG:4326", 179.25, 0.01), ("EPSG:4167", -180.75, 0.01), ("EPSG:3857", 19_954_000, 1113.0)],
 )
-def test_a_source_that_runs_on_past_the_antimeridian(
+def test_a_source_that_continues_past_the_antimeridian(
     chain: Chain, write_raster: WriteRaster, crs: str, west: float, size: float, target: str
 ) -> None:
     path = write_raster(
@@ -357,7 +357,7 @@ def test_tier_all(chain: Chain, write_raster: WriteRaster) -> None:
         ("a.jpg", "JPEG", "uint8", {"WORLDFILE": "YES"}, False),
     ],
 )
-def test_other_formats_come_through(
+def test_other_formats_are_converted(
     chain: Chain,
     write_raster: WriteRaster,
     tmp_path: Path,
@@ -450,7 +450,7 @@ def test_a_long_and_narrow_raster(
         assert overview.shape == (max(rows // 2, 1), max(cols // 2, 1))
 
 
-def test_a_gray_picture_whose_zero_is_white(chain: Chain, write_raster: WriteRaster) -> None:
+def test_a_gray_image_whose_zero_is_white(chain: Chain, write_raster: WriteRaster) -> None:
     profiled = chain.profile(write_raster("scan.tif", smooth(1, 60, 80), photometric="MINISWHITE"))
     assert "MIN_IS_WHITE" in [finding.code for finding in profiled.warnings]
     stored = chain.cogs(profiled)

@@ -1,4 +1,4 @@
-"""Publishing: all or nothing, once, and again only when asked or when something is missing."""
+"""Publish all COGs or none, once; again only if forced or if something is missing."""
 
 import hashlib
 import json
@@ -42,9 +42,7 @@ def test_what_is_published(chain: Chain, write_raster: WriteRaster) -> None:
     assert stored.seconds > 0
 
 
-def test_the_same_work_is_checked_again_instead_of_redone(
-    chain: Chain, write_raster: WriteRaster
-) -> None:
+def test_an_earlier_result_is_verified_and_reused(chain: Chain, write_raster: WriteRaster) -> None:
     profiled = chain.profile(write_raster("a.tif", smooth(1, 60, 50)))
     first = chain.cogs(profiled)
     again = chain.cogs(profiled, run_id="run-2")
@@ -58,7 +56,7 @@ def test_the_same_work_is_checked_again_instead_of_redone(
     assert chain.cogs(profiled, compression="deflate").fingerprint != first.fingerprint
 
 
-def test_a_damaged_or_missing_earlier_result_is_made_again(
+def test_a_damaged_or_missing_earlier_result_is_converted_again(
     chain: Chain, write_raster: WriteRaster
 ) -> None:
     profiled = chain.profile(write_raster("a.tif", smooth(1, 60, 50)))
@@ -73,10 +71,10 @@ def test_a_damaged_or_missing_earlier_result_is_made_again(
 
 @pytest.mark.parametrize("force", [False, True])
 @pytest.mark.parametrize("earlier", [False, True])
-def test_of_two_runs_at_once_the_second_takes_the_first_one_s_cog(
+def test_of_two_concurrent_runs_the_second_returns_the_cog_of_the_first(
     chain: Chain, write_raster: WriteRaster, *, force: bool, earlier: bool
 ) -> None:
-    """Replaced, it would no longer be what the first run's item says of it."""
+    """If it replaced the COG, the item of the first run would no longer describe it."""
     profiled = chain.profile(write_raster("a.tif", smooth(1, 60, 50)))
     if earlier:
         chain.cogs(profiled, run_id="run-0")
@@ -84,8 +82,8 @@ def test_of_two_runs_at_once_the_second_takes_the_first_one_s_cog(
         damaged.write_bytes(damaged.read_bytes()[:-200] + bytes(200))
     first: list[CogStored] = []
 
-    def other_run(says: str) -> None:
-        if says.startswith("writing ") and not first:
+    def other_run(line: str) -> None:
+        if line.startswith("writing ") and not first:
             first.append(chain.cogs(profiled, run_id="run-1"))
 
     options = RasterCogOptions()
@@ -131,7 +129,7 @@ def test_damage_that_the_sample_missed_publishes_nothing(
 
 
 def _block_offset(path: Path) -> str:
-    """Where the first tile's bytes lie."""
+    """Return the offset of the first tile in the file."""
     with rasterio.open(path) as dataset:
         return str(dataset.get_tag_item("BLOCK_OFFSET_0_0", "TIFF", bidx=1))
 
@@ -152,7 +150,7 @@ def test_a_cog_of_other_pixels_is_refused(
 
 
 @pytest.mark.parametrize("options", [{"target_crs": "EPSG:3857"}, {"output_tier": "visualization"}])
-def test_other_pixels_are_seen_through_warping_and_jpeg(
+def test_other_pixels_are_detected_despite_warping_and_jpeg(
     chain: Chain, write_raster: WriteRaster, tmp_path: Path, options: dict[str, str]
 ) -> None:
     profiled = chain.profile(write_raster("a.tif", smooth(3, 300, 300), photometric="RGB"))
@@ -181,7 +179,7 @@ def test_a_reprojection_that_did_nothing_is_refused(
             verify_cog(tmp_path / "cog.tif", source, wanted, source_size_bytes=1)
 
 
-def test_a_tiff_that_is_no_cog_is_refused(chain: Chain, write_raster: WriteRaster) -> None:
+def test_a_tiff_that_is_not_a_cog_is_refused(chain: Chain, write_raster: WriteRaster) -> None:
     path = write_raster(
         "a.tif", smooth(1, 1200, 1200), tiled=True, blockxsize=512, blockysize=512, compress="zstd"
     )
@@ -196,7 +194,7 @@ def test_a_tiff_that_is_no_cog_is_refused(chain: Chain, write_raster: WriteRaste
         verify_cog(path, source, plan, source_size_bytes=1)
 
 
-def test_growing_much_is_said(chain: Chain, write_raster: WriteRaster) -> None:
+def test_a_cog_that_grew_gets_a_warning(chain: Chain, write_raster: WriteRaster) -> None:
     path = write_raster(
         "rgb.tif", smooth(3, 256, 256), photometric="YCBCR", compress="jpeg", jpeg_quality=30
     )
@@ -205,7 +203,7 @@ def test_growing_much_is_said(chain: Chain, write_raster: WriteRaster) -> None:
     assert "COG_GREW" in [warning.code for warning in stored.warnings]
 
 
-def test_nothing_remote_is_reached_and_only_the_formats_driver_opens(
+def test_only_the_driver_of_the_format_opens_and_nothing_remote_is_reached(
     chain: Chain, write_raster: WriteRaster
 ) -> None:
     profiled = chain.profile(write_raster("a.tif", smooth(1, 20, 20)))

@@ -1,4 +1,4 @@
-"""Which type the bands are taken for, and what the user may say instead."""
+"""Detect the raster type from the bands; the user may give another."""
 
 import pytest
 
@@ -75,7 +75,7 @@ def test_rule(bands: tuple[RasterBand, ...], expected: RasterType) -> None:
     assert found.reason
 
 
-def test_the_user_beats_what_was_detected() -> None:
+def test_the_requested_type_takes_precedence() -> None:
     found = decide_type(
         (band("int16", high=2000, distinct=1500),),
         RasterTypeChoice.categorical,
@@ -96,7 +96,7 @@ def test_the_user_beats_what_was_detected() -> None:
         (RasterTypeChoice.categorical, (band("float32", distinct=None),)),
     ],
 )
-def test_what_the_bands_cannot_bear_is_refused(
+def test_a_type_that_the_bands_cannot_have_is_refused(
     choice: RasterTypeChoice, bands: tuple[RasterBand, ...]
 ) -> None:
     with pytest.raises(RasterTypeMismatch, match=r"a\.tif"):

@@ -25,7 +25,7 @@ def test_utm_at_the_antimeridian_crosses_it(crs: CRS, west_m: float) -> None:
     assert -180 < found.east < -175
 
 
-def test_mercator_on_past_the_antimeridian() -> None:
+def test_mercator_past_the_antimeridian_crosses_it() -> None:
     found = lonlat_bounds(
         north_up(19_900_000, 100_000, 1000, 1000), GridShape(rows=200, cols=400), MERCATOR
     )
@@ -47,7 +47,7 @@ def test_mercator_just_before_the_antimeridian_does_not_cross() -> None:
 @pytest.mark.parametrize(
     ("crs", "south", "north"), [(POLAR_NORTH, None, 90.0), (POLAR_SOUTH, -90.0, None)]
 )
-def test_a_pole_inside_means_every_longitude(
+def test_a_pole_inside_spans_all_longitudes(
     crs: CRS, south: float | None, north: float | None
 ) -> None:
     found = lonlat_bounds(
@@ -59,7 +59,7 @@ def test_a_pole_inside_means_every_longitude(
     assert found.north == pytest.approx(north, abs=1e-9) if north else found.north < -60
 
 
-def test_polar_projection_without_the_pole_is_not_the_whole_circle() -> None:
+def test_polar_projection_without_the_pole_does_not_span_all_longitudes() -> None:
     found = lonlat_bounds(
         north_up(500_000, -500_000, 1000, 1000), GridShape(rows=300, cols=300), POLAR_NORTH
     )
@@ -77,7 +77,7 @@ def test_whole_earth_in_degrees(west: float) -> None:
     assert found.wsen == (-180, -90, 180, 90)
 
 
-def test_longitudes_from_zero_to_360_are_brought_back() -> None:
+def test_longitudes_from_zero_to_360_are_wrapped() -> None:
     found = lonlat_bounds(
         north_up(350, 10, 0.1, 0.1), GridShape(rows=10, cols=50), CRS.from_epsg(4326)
     )

@@ -1,4 +1,4 @@
-"""Nodata: the decision is pure, so is its test."""
+"""Decide the nodata value from those of the file and the user."""
 
 import math
 
@@ -10,13 +10,13 @@ from geo_platform.errors import NodataConflict
 from geo_platform.raster.nodata import decide_nodata, representable, same_value
 
 
-def test_the_files_own_is_kept_nan_too() -> None:
+def test_the_value_of_the_file_is_kept_even_nan() -> None:
     found = decide_nodata((math.nan, math.nan), ("float32", "float32"), None, "a.tif")
     assert all(value is not None and math.isnan(value) for value in found.values)
     assert not found.warnings
 
 
-def test_the_users_is_taken_where_the_file_has_none() -> None:
+def test_the_value_of_the_user_is_used_if_the_file_has_none() -> None:
     assert decide_nodata((None, None), ("int16", "int16"), -9999.0, "a.tif").values == (
         -9999.0,
         -9999.0,
@@ -41,17 +41,17 @@ def test_conflicts_are_refused(
         decide_nodata(own, dtypes, given_value, "a.tif")
 
 
-def test_the_user_settles_bands_that_differ() -> None:
+def test_the_value_of_the_user_resolves_bands_that_differ() -> None:
     assert decide_nodata((0.0, 255.0), ("uint8", "uint8"), 7.0, "a.tif").values == (7.0, 7.0)
 
 
-def test_a_value_that_no_pixel_can_have_is_left_out_and_said() -> None:
+def test_a_value_that_no_pixel_can_have_is_dropped_with_a_warning() -> None:
     found = decide_nodata((-9999.0,), ("uint8",), None, "a.tif")
     assert found.values == (None,)
     assert [warning.code for warning in found.warnings] == ["NODATA_UNREPRESENTABLE"]
 
 
-def test_nodata_of_some_bands_holds_for_all_and_is_said() -> None:
+def test_nodata_of_some_bands_is_extended_to_all_with_a_warning() -> None:
     found = decide_nodata((0.0, None), ("uint8", "uint8"), None, "a.tif")
     assert found.values == (0.0, 0.0)
     assert [warning.code for warning in found.warnings] == ["NODATA_EXTENDED"]

@@ -68,7 +68,9 @@ def test_each_kind_has_pictures_with_contrast(
         assert np.ptp(found[:3][:, valid]) > 60
 
 
-def test_a_class_map_has_its_own_colours(chain: Chain, write_raster: WriteRaster) -> None:
+def test_categories_have_the_colours_of_the_colour_table(
+    chain: Chain, write_raster: WriteRaster
+) -> None:
     pixels = np.ones((1, 60, 60), dtype=np.uint8)
     pixels[0, 30:] = 2
     table = {1: (200, 30, 40, 255), 2: (10, 160, 70, 255)}
@@ -122,7 +124,7 @@ def test_a_footprint_across_the_antimeridian_is_split() -> None:
     ]
 
 
-def test_a_footprint_round_the_pole_is_every_longitude() -> None:
+def test_a_footprint_around_the_pole_spans_all_longitudes() -> None:
     polar = CRS.from_epsg(3413)
     place = north_up(-1_000_000, 1_000_000, 10_000, 10_000)
     bounds = lonlat_bounds(place, GridShape(rows=200, cols=200), polar)

@@ -1,4 +1,4 @@
-"""Plans are pure: a profile and a wish in, decisions with reasons out."""
+"""Plan COGs from a profile and options, without opening a file."""
 
 import pytest
 from hypothesis import given
@@ -67,7 +67,7 @@ def test_each_type_has_its_resampling(
     )
 
 
-def test_the_user_beats_the_type(dem: RasterProfiled) -> None:
+def test_options_take_precedence_over_the_type(dem: RasterProfiled) -> None:
     plan = one(
         dem,
         target_crs="EPSG:3857",
@@ -83,7 +83,7 @@ def test_the_user_beats_the_type(dem: RasterProfiled) -> None:
     assert any("requested" in reason for reason in plan.reasons)
 
 
-def test_a_target_that_is_the_sources_own_changes_nothing(rgb: RasterProfiled) -> None:
+def test_the_crs_of_the_source_as_target_changes_nothing(rgb: RasterProfiled) -> None:
     plan = one(rgb, target_crs="EPSG:32618")
     assert not plan.warps
     assert plan.transform == rgb.georeference.transform
@@ -116,10 +116,10 @@ def test_16_bit_colours_and_a_fourth_band_of_data_are_refused_as_jpeg(
     infrared = chain.profile(write_raster("nir.tif", smooth(4, 30, 30), photometric="MINISBLACK"))
     for profile, because in ((deep, "uint16"), (infrared, "nir")):
         with pytest.raises(RasterTypeMismatch, match=because):
-            plan_cogs(profile, RasterCogOptions(output_tier="visualization"))  # type: ignore[arg-type]
+            plan_cogs(profile, RasterCogOptions(output_tier=OutputTierChoice.visualization))
 
 
-def test_tier_all_makes_what_is_possible_and_says_the_rest(
+def test_tier_all_plans_what_is_possible_and_reports_the_rest(
     rgb: RasterProfiled, dem: RasterProfiled
 ) -> None:
     plans = plan_cogs(rgb, RasterCogOptions(output_tier="all"))  # type: ignore[arg-type]
@@ -136,7 +136,7 @@ def test_tier_all_makes_what_is_possible_and_says_the_rest(
 
 
 @pytest.mark.parametrize(("target", "edge"), [("EPSG:4326", 180), ("EPSG:3857", 20_037_508.34)])
-def test_across_the_antimeridian_coordinates_run_on(
+def test_coordinates_continue_past_the_antimeridian(
     chain: Chain, write_raster: WriteRaster, target: str, edge: float
 ) -> None:
     place = north_up(680_000, 1_000_000, 100, 100)
@@ -154,7 +154,7 @@ def test_across_the_antimeridian_coordinates_run_on(
 
 
 @pytest.mark.parametrize("target", ["nonsense", "EPSG:4979999"])
-def test_a_target_that_is_none_names_the_parameter(dem: RasterProfiled, target: str) -> None:
+def test_an_unknown_target_crs_names_the_parameter(dem: RasterProfiled, target: str) -> None:
     with pytest.raises(ParameterInvalid, match="target_crs"):
         plan_cogs(dem, RasterCogOptions(target_crs=target))
 

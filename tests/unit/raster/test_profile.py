@@ -1,4 +1,4 @@
-"""What a profile says of real files, and what it refuses."""
+"""Profile real files: what is described, and what is refused."""
 
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from tests.unit.raster.conftest import Chain, WriteRaster, north_up, smooth
 
 @pytest.fixture(params=["in the folder", "by ranges"])
 def chain(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Chain:
-    """What is profiled where it lies is profiled alike, and refused alike."""
+    """Reading by ranges gives the same profiles and refusals as reading a local file."""
     chain = Chain(tmp_path / "chain")
     if request.param == "by ranges":
         monkeypatch.setattr(arrival, "MAX_DOWNLOADED_BYTES", 0)
@@ -42,7 +42,7 @@ def chain(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_jpeg_with_damaged_data_is_refused(chain: Chain, tmp_path: Path) -> None:
-    """libjpeg warns and fills in gray, which GDAL hands out as pixels unless told otherwise."""
+    """libjpeg warns and fills in gray, which GDAL returns as pixels unless set otherwise."""
     noise = np.random.default_rng(0).integers(0, 255, (3, 200, 200)).astype("uint8")
     path = tmp_path / "photo.jpg"
     with rasterio.open(
@@ -65,7 +65,7 @@ def test_a_jpeg_with_damaged_data_is_refused(chain: Chain, tmp_path: Path) -> No
         chain.cogs(chain.profile(path, tmp_path / "photo.jgw", input_crs="EPSG:32618"))
 
 
-def test_everything_that_a_header_says(chain: Chain, write_raster: WriteRaster) -> None:
+def test_all_fields_of_a_header(chain: Chain, write_raster: WriteRaster) -> None:
     def change(target: Any) -> None:
         target.scales, target.offsets = (0.1, 1.0), (5.0, 0.0)
         target.units, target.descriptions = ("m", "K"), ("elevation", "temperature")
@@ -123,7 +123,7 @@ def test_crs_of_file_user_and_override(chain: Chain, write_raster: WriteRaster) 
 
 
 @pytest.mark.parametrize("text", ["EPSG:99999999", "nonsense", 'LOCAL_CS["arbitrary"]'])
-def test_an_input_crs_that_is_none_names_the_parameter(
+def test_an_unknown_input_crs_names_the_parameter(
     chain: Chain, write_raster: WriteRaster, text: str
 ) -> None:
     with pytest.raises(ParameterInvalid, match="input_crs"):
@@ -138,7 +138,7 @@ def test_esri_wkt_is_the_same_crs_as_its_code(chain: Chain, write_raster: WriteR
     assert found.crs.came_from == "file"
 
 
-def test_rotated_and_south_up_are_named(chain: Chain, write_raster: WriteRaster) -> None:
+def test_rotated_and_south_up_grids_get_a_warning(chain: Chain, write_raster: WriteRaster) -> None:
     rotated = Affine.translation(500_000, 4_500_000) @ Affine.rotation(30) @ Affine.scale(10, -10)
     found = chain.profile(write_raster("rotated.tif", smooth(1, 30, 40), transform=rotated))
     assert found.georeference.is_rotated
@@ -191,7 +191,7 @@ def test_ground_control_points_place_a_raster_and_rpcs_do_not(
         chain.profile(only, input_crs="EPSG:4326")
 
 
-def test_no_place_at_all_is_refused(chain: Chain, tmp_path: Path) -> None:
+def test_a_raster_without_georeference_is_refused(chain: Chain, tmp_path: Path) -> None:
     path = tmp_path / "scan.png"
     with (
         pytest.warns(rasterio.errors.NotGeoreferencedWarning),
@@ -213,7 +213,7 @@ def test_no_place_at_all_is_refused(chain: Chain, tmp_path: Path) -> None:
         ("EPSG:27700", north_up(5_000_000, 9_000_000, 10, 10)),
     ],
 )
-def test_coordinates_that_the_crs_cannot_mean_are_refused(
+def test_coordinates_that_do_not_fit_the_crs_are_refused(
     chain: Chain, write_raster: WriteRaster, crs: str, place: Affine
 ) -> None:
     with pytest.raises(BoundsImplausible, match=r"far\.tif"):
@@ -230,7 +230,7 @@ def test_coordinates_that_the_crs_cannot_mean_are_refused(
         ("EPSG:32760", north_up(700_000, 8_000_000, 10, 10)),
     ],
 )
-def test_usual_liberties_are_not_refused(
+def test_common_deviations_are_not_refused(
     chain: Chain, write_raster: WriteRaster, crs: str, place: Affine
 ) -> None:
     assert chain.profile(
@@ -238,7 +238,7 @@ def test_usual_liberties_are_not_refused(
     ).lonlat_bounds
 
 
-def test_only_nodata_is_refused_after_looking_everywhere(
+def test_a_raster_of_nodata_only_is_refused_after_reading_all_of_it(
     chain: Chain, write_raster: WriteRaster
 ) -> None:
     path = write_raster(
@@ -264,7 +264,7 @@ def test_nodata_and_its_conflicts(chain: Chain, write_raster: WriteRaster) -> No
     )
 
 
-def test_masks_are_named(chain: Chain, write_raster: WriteRaster) -> None:
+def test_kinds_of_masks(chain: Chain, write_raster: WriteRaster) -> None:
     mask = np.ones((30, 30), dtype=bool)
     mask[:10] = False
     internal = chain.profile(
@@ -295,7 +295,7 @@ def test_bands_wider_than_their_values_are_reported(
     ]
 
 
-def test_real_fractions_need_their_floats(chain: Chain, write_raster: WriteRaster) -> None:
+def test_fractions_keep_their_float_type(chain: Chain, write_raster: WriteRaster) -> None:
     assert not chain.profile(write_raster("float.tif", smooth(1, 30, 30, "float32"))).bit_depth
     narrow = smooth(1, 30, 30, "float32").astype("float64")
     assert [

@@ -1,6 +1,6 @@
-"""Profiling where the object lies: what it costs, and that a store's fault is never taken for the file's.
+"""Profile by ranges: what it fetches, and that errors of the store are not taken for the file's.
 
-That the profile itself is the same is what `test_profile.py` tests, both ways.
+`test_profile.py` tests that the profile itself is the same.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -48,7 +48,7 @@ def fetched(chain: Chain) -> FarFolder:
 
 
 def noise(bands: int, size: int, dtype: str = "uint8") -> NDArray[Any]:
-    """A pattern that a sample of a corner would misjudge, with noise that does not compress."""
+    """Return a gradient, which a sample of one corner misjudges, with incompressible noise."""
     ramp = np.add.outer(np.arange(size), np.arange(size)) * 150 // (2 * size)
     return (ramp + np.random.default_rng(1).integers(1, 60, (bands, size, size))).astype(dtype)
 
@@ -94,7 +94,7 @@ def noise(bands: int, size: int, dtype: str = "uint8") -> NDArray[Any]:
         "many bands",
     ],
 )
-def test_a_large_tiff_is_profiled_with_few_bytes_fetched_and_a_sample_from_all_over(
+def test_a_large_tiff_is_sampled_all_over_with_few_bytes_fetched(
     far: Chain, write_raster: WriteRaster, bands: int, size: int, layout: dict[str, Any]
 ) -> None:
     pixels = noise(bands, size)
@@ -108,7 +108,7 @@ def test_a_large_tiff_is_profiled_with_few_bytes_fetched_and_a_sample_from_all_o
         assert profiled.bands[0].statistics.mean == pytest.approx(pixels[0].mean(), rel=0.1)
 
 
-def test_sidecars_are_read_where_they_lie_too(
+def test_sidecars_are_read_by_ranges_too(
     far: Chain, write_raster: WriteRaster, tmp_path: Path
 ) -> None:
     mask = np.tile(np.repeat(np.array([0, 255], dtype="uint8"), 2000), (1, 4000, 1))
@@ -126,7 +126,10 @@ def test_sidecars_are_read_where_they_lie_too(
     beside = {
         "large.tfw": b"10\n0\n0\n-10\n500005\n4499995\n",
         "large.tif.msk": (tmp_path / "mask.tif").read_bytes(),
-        "large.tif.aux.xml": b'<PAMDataset><PAMRasterBand band="1"><Description>red light</Description></PAMRasterBand></PAMDataset>',
+        "large.tif.aux.xml": (
+            b'<PAMDataset><PAMRasterBand band="1"><Description>red light</Description>'
+            b"</PAMRasterBand></PAMDataset>"
+        ),
     }
     for name, content in beside.items():
         (tmp_path / name).write_bytes(content)
@@ -153,7 +156,7 @@ def test_a_sidecar_that_may_not_be_followed_is_refused(
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small files are read by ranges too."""
+    """Read small files by ranges too."""
     monkeypatch.setattr(arrival, "MAX_DOWNLOADED_BYTES", 0)
 
 
@@ -165,10 +168,10 @@ def test_a_small_tiff_is_fetched_once_and_whole(far: Chain, write_raster: WriteR
 @pytest.mark.parametrize(
     "fault", [StoreUnavailable("the network is gone"), Conflict("it was replaced")], ids=str
 )
-def test_a_fault_of_the_store_at_any_moment_is_what_is_raised(
+def test_an_error_of_the_store_at_any_read_is_raised(
     far: Chain, write_raster: WriteRaster, tmp_path: Path, small: None, fault: PlatformError
 ) -> None:
-    """Neither a damaged file, nor a raster without the mask or the georeference that could not be fetched."""
+    """It is not reported as a damaged file, or as a missing mask or georeference."""
     with pytest.warns(NotGeoreferencedWarning):
         path = write_raster(
             "a.tif",
@@ -219,7 +222,7 @@ def test_a_large_file_that_ends_too_early_is_refused(far: Chain, write_raster: W
 
 @pytest.mark.parametrize("interleave", ["pixel", "band"])
 @pytest.mark.parametrize("nodata", [None, 17])
-def test_rows_of_a_tile_are_the_same_pixels_as_the_tile_gives(
+def test_rows_of_a_tile_have_the_same_pixels_as_the_tile(
     far: Chain, write_raster: WriteRaster, small: None, interleave: str, nodata: int | None
 ) -> None:
     layout = {
@@ -238,8 +241,8 @@ def test_rows_of_a_tile_are_the_same_pixels_as_the_tile_gives(
         plan = plan_fetched_sample(
             whole, GridShape(rows=2000, cols=2000), GridShape(rows=1024, cols=1024), 24
         )
-        with open_raster(source, partial_tiles=True) as rows_alone:
-            in_part = read_sample(rows_alone, plan.windows, values)
+        with open_raster(source, partial_tiles=True) as partial:
+            in_part = read_sample(partial, plan.windows, values)
         expected = read_sample(whole, plan.windows, values)
     assert (plan.partial_tiles, len(plan.windows)) == (True, 4)
     assert {window.width for window in plan.windows} == {1024, 976}
@@ -250,7 +253,7 @@ def test_rows_of_a_tile_are_the_same_pixels_as_the_tile_gives(
 def test_several_threads_may_profile_at_once(
     far: Chain, write_raster: WriteRaster, small: None
 ) -> None:
-    """The command line runs its jobs in a thread of their own."""
+    """The command line runs each job in its own thread."""
     path = write_raster("a.tif", noise(3, 300), tiled=True)
     expected = far.profile(path)
     arrived = receive(far.objects, "bronze", "a.tif", ArrivalOptions(), expected=None)
@@ -264,7 +267,7 @@ def test_several_threads_may_profile_at_once(
         assert all(future.result().bands == expected.bands for future in futures)
 
 
-def test_the_folder_that_a_driver_is_given_holds_the_source_and_nothing_else(
+def test_the_folder_given_to_a_driver_holds_the_source_only(
     far: Chain, write_raster: WriteRaster, tmp_path: Path, small: None
 ) -> None:
     arrived = far.arrive(write_raster("a.tif", smooth(1, 64, 64)))

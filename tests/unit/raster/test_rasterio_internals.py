@@ -82,7 +82,7 @@ def test_a_full_disk_is_reported_as_a_failed_write(
 
 
 def test_rasterio_takes_the_block_cache_in_bytes() -> None:
-    """A cache of 512 bytes reads every block again and again: a mask of 1,024 px took 5 s instead of 6 ms."""
+    """With 512 bytes, every block is read again: a mask of 1,024 px took 5 s instead of 6 ms."""
     with gdal_environment():
         assert int(get_gdal_config("GDAL_CACHEMAX")) == BLOCK_CACHE_BYTES >= 256 * 1024**2
 

@@ -1,4 +1,4 @@
-"""The run id in a COG: GDAL reads it, nothing else of the file is another, and it is still a strictly valid COG."""
+"""Write the run id into a COG: GDAL reads it, nothing else changes, and the COG stays valid."""
 
 import uuid
 from pathlib import Path
@@ -26,18 +26,18 @@ NAMES = {  # shape, tags, creation options
     "BigTIFF without any tag": ((1, 1100, 1300), {}, {"BIGTIFF": "YES"}),
     "BigTIFF with tags": ((1, 1100, 1300), TAGS, {"BIGTIFF": "YES"}),
     "JPEG": ((3, 1100, 1300), {}, {"COMPRESS": "JPEG"}),
-    "one tile, whose place stands in the directory": ((1, 40, 50), {}, {}),
+    "one tile, whose offset is inline in the directory": ((1, 40, 50), {}, {}),
     "two tiles of a BigTIFF": ((1, 40, 600), TAGS, {"BIGTIFF": "YES"}),
-    "empty tiles, which have no place": ((1, 1100, 1300), {}, {"SPARSE_OK": "YES"}),
+    "empty tiles, which have no offset": ((1, 1100, 1300), {}, {"SPARSE_OK": "YES"}),
 }
 
 
 def as_read(path: Path) -> dict[str, Any]:
-    """All that GDAL says of a file but the run, and every pixel of every overview with its mask."""
+    """Return all metadata but the run id, and every pixel and mask of every overview."""
     with rasterio.open(path) as dataset:
         levels = range(len(dataset.overviews(1)))
         tags = {name: value for name, value in dataset.tags().items() if name != RUN_ID_ITEM}
-        said = [
+        header = [
             str(dataset.profile),
             tags,
             dataset.tags(1),
@@ -49,12 +49,12 @@ def as_read(path: Path) -> dict[str, Any]:
     for options in ({}, *({"overview_level": level} for level in levels)):
         with rasterio.open(path, **options) as dataset:
             pixels += [dataset.read().tobytes(), dataset.dataset_mask().tobytes()]
-    return {"said": said, "pixels": pixels}
+    return {"header": header, "pixels": pixels}
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("masked", [False, True], ids=["", "mask"])
-def test_it_is_read_back_and_nothing_else_is_another(
+def test_gdal_reads_the_id_and_nothing_else_changes(
     tmp_path: Path, write_raster: WriteRaster, name: str, masked: bool
 ) -> None:
     (bands, rows, cols), tags, options = NAMES[name]
@@ -75,7 +75,7 @@ def test_it_is_read_back_and_nothing_else_is_another(
     assert cog.read_bytes().count(RUN.encode()) == 1
 
 
-def test_two_runs_of_one_recipe_differ_in_nothing_but_the_id(
+def test_two_runs_of_one_recipe_differ_in_the_id_only(
     chain: Chain, write_raster: WriteRaster
 ) -> None:
     profiled = chain.profile(write_raster("a.tif", smooth(3, 700, 600), photometric="RGB"))
@@ -110,7 +110,7 @@ def test_a_cog_that_is_ingested_again_names_the_new_run(
     [b"II*\0", b"GIF89a", b"", b"II*\0\x08\0\0\0\xff\xff"],
     ids=["cut", "no TIFF", "empty", "half"],
 )
-def test_what_is_no_whole_tiff_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_an_incomplete_tiff_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "cog.tif"
     path.write_bytes(content)
     with pytest.raises(CogInvalid, match="run id could not be written"):

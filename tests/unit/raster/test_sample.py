@@ -1,4 +1,4 @@
-"""The sample: spread over the whole extent, inside the grid, bounded."""
+"""Samples are spread over the whole extent, inside the grid, and bounded."""
 
 import numpy as np
 import rasterio
@@ -27,7 +27,7 @@ blocks = st.one_of(
 
 @settings(max_examples=200, deadline=None)
 @given(shape=shapes, block=blocks, pixel=st.integers(1, 80))
-def test_windows_lie_inside_and_are_bounded(shape: GridShape, block: GridShape, pixel: int) -> None:
+def test_windows_are_inside_and_bounded(shape: GridShape, block: GridShape, pixel: int) -> None:
     budget = 8 * 1024**2
     windows = spread_windows(shape, block, pixel, budget)
     assert windows
@@ -42,7 +42,7 @@ def test_windows_lie_inside_and_are_bounded(shape: GridShape, block: GridShape, 
         assert len(windows) <= MAXIMUM_WINDOWS
 
 
-def test_a_large_grid_is_looked_at_everywhere() -> None:
+def test_a_large_grid_is_sampled_everywhere() -> None:
     shape = GridShape(rows=12_000, cols=12_000)
     windows = spread_windows(shape, GridShape(rows=512, cols=512), 3)
     assert len(windows) >= MINIMUM_WINDOWS
@@ -69,7 +69,7 @@ def test_all_windows_cover_every_pixel_once(
     assert (seen == 1).all()
 
 
-def test_the_last_band_and_the_last_corner_are_seen(write_raster: WriteRaster) -> None:
+def test_the_last_band_and_the_last_corner_are_sampled(write_raster: WriteRaster) -> None:
     pixels = smooth(3, 40, 50, "uint16")
     pixels[2, 39, 49] = 60_000
     with rasterio.open(write_raster("corner.tif", pixels)) as dataset:
