@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from geo_platform.contracts.raster import OutputTier, RasterProfiled
 from geo_platform.errors import ParameterInvalid, RasterTypeMismatch
 from geo_platform.grid import GridShape
-from geo_platform.raster.options import RasterCogOptions, Resampling
+from geo_platform.raster.options import OutputTierChoice, RasterCogOptions, Resampling
 from geo_platform.raster.plan import CogPlan, overview_factors, plan_cogs
 from tests.unit.raster.conftest import Chain, WriteRaster, north_up, smooth
 
