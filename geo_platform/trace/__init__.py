@@ -1,1 +1,1 @@
-"""From any id to what happened: one timeline over all stores. Reads, and writes nothing; imports no store and no orchestrator."""
+"""Find what happened under any id: one timeline over all stores. Read only."""

@@ -1,7 +1,7 @@
-"""The answer to an id: the timelines of the runs that it leads to, and which stores did not answer.
+"""Trace an id: build the timelines of its runs, and name the stores that did not answer.
 
-What belongs here: in which order the stores are asked for a run, and the document that programs get. What stays out: what each
-store's answer means (`object_events.py`, `catalog_events.py`), and printing.
+`question.py` interprets the id and `find.py` finds its runs. `object_events.py` and
+`catalog_events.py` turn what a store holds into events.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ _FIRST = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Timeline:
-    """One run over all stores. `facts` is None where Dagster does not know the run, or was not reached."""
+    """One run over all stores. `facts` is None if Dagster did not answer or lacks the run."""
 
     run_id: str
     facts: RunFacts | None
@@ -61,7 +61,10 @@ class Timeline:
 
     @property
     def error(self) -> Mapping[str, Any] | None:
-        """Of the stage that failed last, where the run did not end well; what was overcome by another attempt is in the events."""
+        """Return the error of the stage that failed last, if the run failed or was cancelled.
+
+        Errors that a later attempt overcame are only in the events.
+        """
         failed = [
             event for event in self.events if event.kind == Checkpoint.STAGE_FAILED and event.error
         ]
@@ -70,7 +73,7 @@ class Timeline:
 
     @property
     def replaced(self) -> tuple[Event, ...]:
-        """Its own publications that took the place of another version."""
+        """Return this run's publications that replaced another version."""
         return tuple(
             event
             for event in self.events
@@ -79,11 +82,11 @@ class Timeline:
 
     @property
     def since(self) -> tuple[Event, ...]:
-        """What other runs did with what it had published."""
+        """Return what other runs did later with what this run had published."""
         return tuple(event for event in self.events if event.kind in SINCE)
 
     def document(self) -> dict[str, Any]:
-        """JSON values. The same for every question that leads to this run."""
+        """Return JSON values. They are the same for every id that leads to this run."""
         facts = self.facts
         return {
             "run_id": self.run_id,
@@ -119,7 +122,7 @@ class Timeline:
 
 @dataclass(frozen=True)
 class TraceResult:
-    """What was asked, how it was understood, what is known, and who did not answer."""
+    """The id, its interpretation, its timelines, and the stores that did not answer."""
 
     question: str
     looked_for: tuple[str, ...]
@@ -130,7 +133,7 @@ class TraceResult:
     def document(self) -> dict[str, Any]:
         return {
             "question": self.question,
-            "understood_as": self.found.reading.said if self.found else None,
+            "understood_as": self.found.reading.description if self.found else None,
             "looked_for": list(self.looked_for),
             "timelines": [timeline.document() for timeline in self.timelines],
             "unreached": [dict(fault) for fault in self.unreached],
@@ -138,7 +141,10 @@ class TraceResult:
 
 
 def trace(text: str, stores: TraceStores, *, only: Subject | None = None) -> TraceResult:
-    """Everything that the stores know under this id. Raises nothing for a store that is out of reach: `unreached` names it."""
+    """Return everything that the stores know under this id.
+
+    A store that does not answer is named in `unreached` and raises nothing.
+    """
     possible = readings(text, only)
     found = find(possible, stores)
     timelines = [timeline_of(run_id, stores) for run_id in (found.run_ids if found else ())]
@@ -149,12 +155,12 @@ def trace(text: str, stores: TraceStores, *, only: Subject | None = None) -> Tra
             timeline.run_id,
         ),
     )
-    looked_for = tuple(dict.fromkeys(reading.said for reading in possible))
+    looked_for = tuple(dict.fromkeys(reading.description for reading in possible))
     return TraceResult(shown(text), looked_for, found, tuple(by_request), stores.reach.unreached())
 
 
 def timeline_of(run_id: str, stores: TraceStores) -> Timeline:
-    """Every store's events of one run, in order."""
+    """Return the events of one run from every store, in order of time."""
     ask = stores.reach.ask
     facts = ask(Store.dagster, lambda: stores.history().run(run_id), None)
     told = ask(Store.dagster, lambda: stores.history().events(run_id), ())
@@ -200,8 +206,11 @@ def _request_events(facts: RunFacts | None) -> list[Event]:
 def _items(
     facts: RunFacts | None, told: Sequence[Event], messages: Sequence[StoredMessage]
 ) -> list[tuple[str, str]]:
-    """The items that the run published, unpublished or found unchanged, by what it said, was asked for, or stored."""
-    said = [
+    """Return (collection, id) of the items that the run published, unpublished or found unchanged.
+
+    They come from its checkpoints, its tags and its messages.
+    """
+    reported = [
         f"{event.details.get('collection')}/{event.details.get('item_id')}"
         for event in told
         if event.kind in _ITEM_CHECKPOINTS
@@ -212,14 +221,14 @@ def _items(
         for message in messages
         if "item_id" in (content := message.content or {})
     ]
-    names = dict.fromkeys(name.partition("/")[::2] for name in (*said, *asked, *stored))
+    names = dict.fromkeys(name.partition("/")[::2] for name in (*reported, *asked, *stored))
     return [(collection, item_id) for collection, item_id in names if collection and item_id]
 
 
 def _catalog_events(
     run_id: str, items: Sequence[tuple[str, str]], stores: TraceStores
 ) -> list[Event]:
-    """By the database's own account where there is one, else by what items say of themselves."""
+    """Return events from the database's provenance if there is one, else from the items."""
     ask, provenance = stores.reach.ask, stores.provenance
     if provenance is None:
         return catalog_events(

@@ -1,7 +1,7 @@
-"""What was published, taken away, replaced and brought back, as events of one run. Pure.
+"""Turn publications, withdrawals and restorations of items into events of one run.
 
-What belongs here: which catalog writes concern a run, and how; reading them off items where the catalog keeps no account of
-them (STAC files). What stays out: asking a catalog.
+Pure functions. A catalog of STAC files keeps no record of writes; `writes_of_versions` infers them
+from the items.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,7 +27,7 @@ _BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 
 
 def catalog_events(run_id: str, writes: Iterable[CatalogWrite]) -> list[Event]:
-    """The run's own writes, and what others did since with what it had published. Other writes are left out."""
+    """Return the run's own writes, and later writes of others to what it had published."""
     by_time = sorted(writes, key=lambda write: write.at_utc)
     published: dict[tuple[str, str, str], datetime] = {}
     events = []
@@ -43,12 +43,12 @@ def catalog_events(run_id: str, writes: Iterable[CatalogWrite]) -> list[Event]:
 
 
 def table_events(tables: Iterable[TableFound]) -> list[Event]:
-    """When each was loaded, and where it lies now."""
+    """Return for each table when it was loaded and where it is now."""
     events = []
     for table in tables:
         moment = _time(table.says.get("loaded_at_utc") or table.says.get("started_at_utc"))
         is_whole = "loaded_at_utc" in table.says
-        rows = f"{table.says.get('rows')} rows" if is_whole else "its load did not end"
+        rows = f"{table.says.get('rows')} rows" if is_whole else "its load did not finish"
         named = (
             "dataset",
             "version",
@@ -80,11 +80,11 @@ def writes_of_versions(
     versions: Iterable[ItemVersion],
     unpublishing: Sequence[RunFacts] = (),
 ) -> list[CatalogWrite]:
-    """What an item's published and kept versions say of how they came and went; the oldest first.
+    """Infer the writes to an item from its published and kept versions, oldest first.
 
-    Of each version its first publication is known, the last time that it was brought back, and when it was withdrawn last.
-    `unpublishing` are runs that took the item away: what was published then is what no version says any more. A version that
-    was withdrawn with nothing published in its place was unpublished, by whom is not known.
+    A version records its first publication, its last restoration and its last withdrawal.
+    `unpublishing` are the runs that unpublished the item; which version they withdrew follows from
+    the times. A version that was withdrawn without a successor was unpublished by an unknown run.
     """
     lives: list[tuple[Mapping[str, Any], datetime | None]] = [
         (version.item, version.withdrawn_at_utc) for version in versions
@@ -112,7 +112,10 @@ def writes_of_versions(
 
 
 def _withdrawn_by(runs: Sequence[RunFacts], moments: Sequence[datetime]) -> list[CatalogWrite]:
-    """An unpublishing for each run: at the moment that a version names, where one lies within the run, else when it ended."""
+    """Return an UNPUBLISH for each run.
+
+    Its time is that of a version's withdrawal during the run, else the end of the run.
+    """
     writes = []
     for run in runs:
         begun, ended = run.started_at_utc or run.requested_at_utc, run.ended_at_utc
@@ -131,7 +134,7 @@ def _is_followed(
 
 
 def _in_turn(writes: Iterable[CatalogWrite]) -> list[CatalogWrite]:
-    """Each write with what was published before it: that is what it replaced, or took away."""
+    """Add to each write the version that was published before it: what it replaced or withdrew."""
     told: list[CatalogWrite] = []
     live: CatalogWrite | None = None
     for write in sorted(writes, key=lambda write: write.at_utc):
@@ -180,7 +183,7 @@ def _since(
     published: Mapping[tuple[str, str, str], datetime],
     run_id: str,
 ) -> Kind | None:
-    """What a write by another run means to this one; None where it does not concern it."""
+    """Return what another run's write means for this run, or None if it does not concern it."""
     replaced = (write.collection, write.item_id, write.replaced_fingerprint or "")
     if write.action == PUBLISH and version in published:
         return Kind.RESTORED
@@ -194,7 +197,7 @@ def _since(
 def _own(write: CatalogWrite) -> Event:
     kind = Kind.CATALOG_PUBLISHED if write.action == PUBLISH else Kind.CATALOG_UNPUBLISHED
     over = (
-        f", in place of what run {write.replaced_run_id} had published"
+        f", replacing what run {write.replaced_run_id} published"
         if write.replaced_fingerprint
         else ""
     )
@@ -214,7 +217,7 @@ def _others(write: CatalogWrite, kind: Kind) -> Event:
         Kind.RESTORED: "published again",
         Kind.UNPUBLISHED: "unpublished",
     }[kind]
-    by = f"by run {write.run_id}" if write.run_id else "by whom is not known"
+    by = f"by run {write.run_id}" if write.run_id else "by an unknown run"
     said = f"{write.collection}/{write.item_id} was {done}, {by}"
     return Event(
         write.at_utc, Store.catalog, kind, said, by_run=write.run_id, details=_details(write)
@@ -237,7 +240,7 @@ def _details(write: CatalogWrite) -> dict[str, Any]:
 
 
 def _time(text: Any) -> datetime:
-    """Of an item or a comment; another program's may say nothing, or nothing that is a time."""
+    """Return the time in an item or comment; the earliest time if it has none that can be read."""
     try:
         moment = datetime.fromisoformat(str(text))
     except ValueError:

@@ -1,7 +1,7 @@
-"""Which runs does an id lead to? Each way to understand it is tried in turn; the first under which something is known counts.
+"""Find the runs that an id leads to: from an object, item, table, job or client id.
 
-What belongs here: from an object, an item, a table or a client's id to runs. What stays out: forms of ids (`question.py`), and
-what is then told of the runs (`answer.py`).
+Each interpretation of the id (`question.py`) is tried in turn; the first one under which a store
+knows something counts.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,14 +20,17 @@ from geo_platform.trace.timeline import Store
 
 @dataclass(frozen=True)
 class Found:
-    """What an id was understood as, and the runs that it leads to: none where the thing is there and names no run."""
+    """The interpretation of an id, and its runs. No runs: the thing exists but names no run."""
 
     reading: Reading
     run_ids: tuple[str, ...]
 
 
 def find(readings: Iterable[Reading], stores: TraceStores) -> Found | None:
-    """The first reading under which something is known. Stores that do not answer are left to `stores.reach` to name."""
+    """Return the first interpretation under which a store knows something, or None.
+
+    Stores that do not answer are recorded in `stores.reach`.
+    """
     finders: Mapping[Subject, Callable[[Reading, TraceStores], Sequence[str] | None]] = {
         Subject.run: _run,
         Subject.blob: _blob,
@@ -44,7 +47,7 @@ def find(readings: Iterable[Reading], stores: TraceStores) -> Found | None:
 
 
 def _run(reading: Reading, stores: TraceStores) -> Sequence[str] | None:
-    """Any store may know it: Dagster's record may have been deleted, or be out of reach."""
+    """Ask every store: Dagster's record of the run may be deleted, or Dagster may not answer."""
     ask, name = stores.reach.ask, reading.name
     if not is_run_id(name):
         return ask(Store.dagster, lambda: stores.history().beginning_with(name), ()) or None
@@ -68,7 +71,7 @@ def _is_known_elsewhere(run_id: str, stores: TraceStores) -> bool:
 
 
 def items_of_run(run_id: str, stores: TraceStores) -> list[tuple[str, str]]:
-    """(collection, id) of items of which this run published or brought back a version; every item is read."""
+    """Return (collection, id) of the items that this run published or restored. Reads all items."""
     published = stores.reach.gather(Store.catalog, lambda: stores.catalog().entries())
     kept = stores.reach.gather(Store.catalog, lambda: stores.catalog().versions())
     found = [
@@ -87,17 +90,17 @@ def items_of_run(run_id: str, stores: TraceStores) -> list[tuple[str, str]]:
 
 
 def is_of_run(item: Mapping[str, Any], run_id: str) -> bool:
-    """Whether the run published this version of an item, or brought it back."""
+    """Return whether the run published or restored this version of an item."""
     return run_id in (item["properties"].get(ITEM_RUN_ID), item["properties"].get(ITEM_RESTORED_BY))
 
 
 def _job(reading: Reading, stores: TraceStores) -> Sequence[str] | None:
-    """Every attempt at a job of the HTTP face."""
+    """Return the runs of every attempt at a job of the HTTP API."""
     return _tagged(stores, JOB_TAG, reading.name) or None
 
 
 def _client(reading: Reading, stores: TraceStores) -> Sequence[str] | None:
-    """Every run that this request came to: by the client's own name of it, its traceparent, or the id that the HTTP face gave it."""
+    """Return the runs of a request, by the client's id, its traceparent or the API's request id."""
     for tag in (CORRELATION_TAG, TRACEPARENT_TAG, REQUEST_TAG):
         runs = _tagged(stores, tag, reading.name)
         if runs:
@@ -106,7 +109,10 @@ def _client(reading: Reading, stores: TraceStores) -> Sequence[str] | None:
 
 
 def _blob(reading: Reading, stores: TraceStores) -> Sequence[str] | None:
-    """By its metadata; a message also by its name. A source, which no run wrote, leads to the runs that read it."""
+    """Find runs by the object's metadata, or by a message's name.
+
+    A source, which no run wrote, leads to the runs that read it.
+    """
     stored = stores.reach.ask(Store.objects, lambda: _stat(reading, stores), None)
     named = reading.name.rpartition("/")[2].removesuffix(".json")
     if (
@@ -130,7 +136,7 @@ def _tagged(stores: TraceStores, tag: str, value: str) -> Sequence[str]:
 
 
 def _stat(reading: Reading, stores: TraceStores) -> StoredObject | None:
-    """None where there is no such object, or its address is another one: the same path in somebody else's account."""
+    """Return the object, or None if there is none or its URL differs (another account's object)."""
     try:
         stored = stores.objects().stat(reading.place, reading.name)
     except (SourceNotFound, ParameterInvalid):
@@ -140,7 +146,7 @@ def _stat(reading: Reading, stores: TraceStores) -> StoredObject | None:
 
 
 def _item(reading: Reading, stores: TraceStores) -> Sequence[str] | None:
-    """The published version's runs; where none is published, those of the version that was withdrawn last."""
+    """Return the runs of the published version, or of the version that was withdrawn last."""
     places = [reading.place] if reading.place else _collections_of(reading.name, stores)
     found = [_runs_of_item(collection, reading.name, stores) for collection in places]
     known = [run_ids for run_ids in found if run_ids is not None]
@@ -172,12 +178,12 @@ def _present_or_kept(
         return present or next(
             (version.item for version in catalog.versions(collection, item_id)), None
         )
-    except ParameterInvalid:  # no name that an item could have
+    except ParameterInvalid:  # no item can have this id
         return None
 
 
 def _collections_of(item_id: str, stores: TraceStores) -> list[str]:
-    """Collections that have an item of this id, published or kept."""
+    """Return the collections that have an item of this id, published or kept."""
     entries = stores.reach.gather(Store.catalog, lambda: stores.catalog().entries())
     published = {entry.collection for entry in entries if entry.item_id == item_id}
     versions = stores.reach.gather(
@@ -189,7 +195,7 @@ def _collections_of(item_id: str, stores: TraceStores) -> list[str]:
 
 
 def _table(reading: Reading, stores: TraceStores) -> Sequence[str] | None:
-    """By its comment; a version that is gone, or that somebody else made, by who published it."""
+    """Find runs by the table's comment, or, for a version without one, by who published it."""
     provenance = stores.provenance
     if provenance is None:
         return None

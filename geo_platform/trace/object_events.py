@@ -1,7 +1,7 @@
-"""What a run left in the object store: its messages, the blobs that they name, the source that it read.
+"""Turn what a run left in the object store into events: messages, blobs, and its source.
 
-What belongs here: reading messages as JSON, whatever version they have, and comparing what they name with what lies there now.
-What stays out: messages as the stages use them (`contracts/stored.py`).
+Messages are read as plain JSON of any version, and what they name is compared with what the store
+holds now. `contracts/stored.py` reads messages for the stages.
 """
 
 import json
@@ -29,7 +29,7 @@ _REFERENCE = {"container", "key", "uri", "etag", "size_bytes"}
 
 @dataclass(frozen=True)
 class StoredMessage:
-    """A stored message, and what it holds. `content` is None where it cannot be read as a message."""
+    """A stored message and its content. `content` is None if it cannot be read as a message."""
 
     stage: str
     stored: StoredObject
@@ -40,7 +40,7 @@ class StoredMessage:
 
 @dataclass(frozen=True)
 class Reference:
-    """An object that a message names, and what for: the path of the field that names it."""
+    """An object that a message refers to. `role` is the path of the field that does."""
 
     role: str
     container: str
@@ -50,7 +50,7 @@ class Reference:
 
 
 def messages_of(objects: ObjectStore, run_id: str) -> list[StoredObject]:
-    """Whatever lies in the container of messages under the run's id, the oldest first. All names there are read."""
+    """Return the stored messages of a run, oldest first. Lists the whole container."""
     found = [
         stored
         for stored in objects.list(MESSAGES)
@@ -62,9 +62,9 @@ def messages_of(objects: ObjectStore, run_id: str) -> list[StoredObject]:
 def read_messages(
     objects: ObjectStore, run_id: str, stages: Sequence[str] | None, partition: str | None
 ) -> list[StoredMessage]:
-    """The run's messages, in the order of `stages`; without stages, whatever lies in the container under the run's id.
+    """Return the run's messages in the order of `stages`, or without stages all of them by time.
 
-    A stage without a message is left out. Errors: those of the store.
+    A stage without a message is left out. Raises the store's errors.
     """
     if stages is None:
         return [
@@ -88,20 +88,23 @@ def object_events(
     messages: Sequence[StoredMessage],
     announced: Mapping[str, datetime],
 ) -> list[Event]:
-    """Messages, sources, rows and blobs. `announced`: stage to when the run's log says that its message was stored."""
+    """Return the events of messages, sources, rows and blobs.
+
+    `announced` maps a stage to the time at which the run's log reports its message as stored.
+    """
     events: list[Event] = []
     for message in messages:
         events.append(_stored(message))
         events.extend(_content_events(objects, message))
-    there = {message.stage for message in messages}
+    found = {message.stage for message in messages}
     for stage, moment in announced.items():
-        if stage not in there:
+        if stage not in found:
             events.append(
                 Event(
                     moment,
                     Store.objects,
                     Kind.MESSAGE_GONE,
-                    f"the message of {stage} is not in the store any more",
+                    f"the message of {stage} is no longer in the store",
                     stage,
                 )
             )
@@ -133,7 +136,7 @@ def _stored(message: StoredMessage) -> Event:
         **_described(message.stored),
     }
     if message.content is None:
-        fault = MessageUnreadable(f"{reference.container}/{reference.key} is no message.")
+        fault = MessageUnreadable(f"{reference.container}/{reference.key} is not a message.")
         return _event(
             message, Kind.MESSAGE_UNREADABLE, fault.message, details, error=fault.as_record()
         )
@@ -164,7 +167,7 @@ def _content_events(objects: ObjectStore, message: StoredMessage) -> Iterator[Ev
 def _source_event(
     objects: ObjectStore, message: StoredMessage, content: Mapping[str, Any]
 ) -> Event:
-    """When the source was written, by its message; and whether it is still what it was then."""
+    """Return when the source was written, and whether the store still has it unchanged."""
     container, key = str(content.get("container")), str(content.get("key"))
     arrived = datetime.fromisoformat(str(content.get("last_modified_utc")))
     try:
@@ -185,16 +188,19 @@ def _source_event(
 
 
 def _is_in_quarantine(objects: ObjectStore, key: str) -> bool:
-    """Refused, by this run or by one that read the same object."""
+    """Return whether a run refused the object, this one or another that read it."""
     try:
         objects.stat(QUARANTINE, key + QUARANTINE_RECORD)
-    except (SourceNotFound, ParameterInvalid):  # too long to have one
+    except (
+        SourceNotFound,
+        ParameterInvalid,
+    ):  # the name may be too long
         return False
     return True
 
 
 def _references(message: StoredMessage) -> Iterator[Reference]:
-    """Objects that the message names, but not those of an earlier message that is part of it."""
+    """Yield the objects that the message refers to, without those of its source message."""
 
     def walk(value: Any, path: tuple[str, ...]) -> Iterator[Reference]:
         if isinstance(value, Mapping) and value.keys() == _REFERENCE:
@@ -233,7 +239,7 @@ def _blob_event(objects: ObjectStore, run_id: str, reference: Reference) -> Even
         return _event(
             message,
             Kind.BLOB_GONE,
-            f"{place} is not there any more",
+            f"{place} is gone",
             {**named, "etag": reference.etag},
         )
     writer = stored.metadata.get(RUN_ID, "")
@@ -243,12 +249,12 @@ def _blob_event(objects: ObjectStore, run_id: str, reference: Reference) -> Even
         return _event(
             message,
             Kind.BLOB_OVERWRITTEN,
-            f"{place} is another one now",
+            f"{place} was overwritten",
             was,
             by_run=writer or None,
         )
     if writer not in ("", run_id):
-        said = f"{place}, {stored.reference.size_bytes} bytes, was written by run {writer} and used again"
+        said = f"{place}, {stored.reference.size_bytes} bytes, written by run {writer} and reused"
         return _blob(message.stage, stored, Kind.BLOB_REUSED, said, details, by_run=writer)
     return _blob(
         message.stage,
@@ -260,7 +266,7 @@ def _blob_event(objects: ObjectStore, run_id: str, reference: Reference) -> Even
 
 
 def _beside(objects: ObjectStore, run_id: str, references: Sequence[Reference]) -> Iterator[Event]:
-    """What the run wrote into the same folders and no message names."""
+    """Yield what the run wrote into the same folders without a message that refers to it."""
     named = {(reference.container, reference.key) for reference in references}
     folders = {
         (reference.container, reference.key.rpartition("/")[0]): reference.message.stage
@@ -312,7 +318,7 @@ def _event(
     by_run: str | None = None,
     error: Mapping[str, Any] | None = None,
 ) -> Event:
-    """Of a message, or of what it says: at the moment in which it was stored."""
+    """Return an event of a message, at the time at which the message was stored."""
     moment = message.stored.last_modified_utc
     whole = moment.microsecond == 0
     return Event(

@@ -1,19 +1,16 @@
-"""What kind of id is this? Decided by its form alone; where several kinds are possible they are tried in this order.
+"""Interpret an id by its form. If several kinds are possible, they are tried in this order:
 
-    run                a run's id, its 32 digits without hyphens (a trace id), or at least 8 characters of its beginning
+    run                a run's id, its 32 digits without hyphens (a trace id), or its first 8 or
+                       more characters
     address            file:, http(s):, pgstac:, postgresql: of an object, an item or a table
     container/key      an object
     collection/id      an item
-    64 hex digits      a job of the HTTP face
+    64 hex digits      a job of the HTTP API
     schema.table       a table; a version's own name, as geo_staging and geo_replaced have it
     client's id        the tag geo_platform/correlation_id, or a whole traceparent
     item's id          alone
 
-What belongs here: forms, pure. What stays out: whether there is such a thing (`find.py`).
-
-Who asked for a run: read off its tags. Pure.
-
-What belongs here: which tag means whom. What stays out: setting any of them (`geo_platform/orchestrator/launch.py`, Dagster).
+Also says who launched a run, from its tags. Pure functions; `find.py` asks the stores.
 """
 
 import re
@@ -33,22 +30,21 @@ _NAMED = {
 
 
 def launched_by(tags: Mapping[str, str]) -> str:
-    """For a person: a schedule, a sensor, a client of the HTTP face, a command, the UI, the daemon's retries, or whoever spoke GraphQL.
-
-    A run that is executed again has the tags of the run before it.
-    """
-    before = tags.get(PARENT_RUN_TAG)
-    return _who(tags) if before is None else f"{_who(tags)}, as another attempt at run {before}"
+    """Return for people who launched the run: a schedule, a sensor, an API client, a command ..."""
+    parent = tags.get(PARENT_RUN_TAG)
+    return _launcher(tags) if parent is None else f"{_launcher(tags)}, as a retry of run {parent}"
 
 
-def _who(tags: Mapping[str, str]) -> str:
+def _launcher(tags: Mapping[str, str]) -> str:
+    # A retried run also has the tags of the run before it, so the order of these checks matters.
     is_launched = ".dagster/repository" in tags
     if PARENT_RUN_TAG in tags and "dagster/retry_number" in tags:
         return "the daemon"
     if (tag := next((tag for tag in _NAMED if tag in tags), None)) is not None:
         return _NAMED[tag].format(tags[tag])
     if tags.get(ORIGIN_TAG) == HTTP_ORIGIN:
-        return f"the HTTP face for {tags.get(ASKED_BY_TAG, 'somebody')}, request {tags.get(REQUEST_TAG, 'without an id')}"
+        client, request = tags.get(ASKED_BY_TAG, "unknown"), tags.get(REQUEST_TAG, "without an id")
+        return f"the HTTP API for {client}, request {request}"
     if "geo_platform/process" in tags and not is_launched:
         return f"the command line on {tags.get('geo_platform/host', 'an unnamed host')}"
     if tags.get("dagster/from_ui") == "true":
@@ -69,7 +65,7 @@ _SCHEMES = {"file", "http", "https", "postgresql", "pgstac"}
 
 
 class Subject(StrEnum):
-    """What an id can be of."""
+    """Kinds of ids."""
 
     run = "run"
     blob = "blob"
@@ -81,9 +77,10 @@ class Subject(StrEnum):
 
 @dataclass(frozen=True)
 class Reading:
-    """One way to understand an id. `place` is a container, collection or schema, empty where the id names none.
+    """One interpretation of an id.
 
-    `address` is the whole address of an object that was given as one: it has to be that object's own.
+    `place` is a container, collection or schema; empty if the id names none. `address` is the URL
+    that was given for an object; the found object must have the same URL.
     """
 
     subject: Subject
@@ -92,13 +89,13 @@ class Reading:
     address: str = ""
 
     @property
-    def said(self) -> str:
-        """For a person: what was looked for."""
+    def description(self) -> str:
+        """Return for people what was searched for."""
         separator = "." if self.subject is Subject.table else "/"
-        return f"{_CALLED[self.subject]} {self.place}{separator if self.place else ''}{self.name}"
+        return f"{_LABELS[self.subject]} {self.place}{separator if self.place else ''}{self.name}"
 
 
-_CALLED = {
+_LABELS = {
     Subject.run: "run",
     Subject.blob: "object",
     Subject.item: "item",
@@ -109,22 +106,22 @@ _CALLED = {
 
 
 def readings(text: str, only: Subject | None = None) -> tuple[Reading, ...]:
-    """Every way to understand `text`, in the order in which they are tried; none where it cannot be an `only`."""
+    """Return every interpretation of `text`, in order, or only those of the kind `only`."""
     found = dict.fromkeys(_readings(text.strip()))
     return tuple(reading for reading in found if only in (None, reading.subject))
 
 
 def shown(text: str) -> str:
-    """What was asked, without what an address may carry beside its path: a password, a SAS token."""
+    """Return the id without secrets that a URL may carry: a password, a SAS token."""
     parts = _split(text.strip())
     if parts is None:
         return text.strip()
-    query = f"?table={table}" if (table := _table_asked(parts)) else ""
+    query = f"?table={table}" if (table := _table_parameter(parts)) else ""
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{query}"
 
 
 def is_run_id(text: str) -> bool:
-    """Whether it is a run's whole id."""
+    """Return whether `text` is a whole run id."""
     return _RUN_ID.fullmatch(text) is not None
 
 
@@ -171,7 +168,7 @@ def _tables(text: str) -> Iterator[Reading]:
 
 def _addresses(parts: SplitResult) -> Iterator[Reading]:
     segments = [unquote(segment) for segment in parts.path.split("/") if segment]
-    asked = _table_asked(parts)
+    asked = _table_parameter(parts)
     if parts.scheme == "postgresql":
         yield from _tables(asked or "")
     elif (
@@ -188,7 +185,11 @@ def _addresses(parts: SplitResult) -> Iterator[Reading]:
 
 
 def _objects(parts: SplitResult, segments: list[str]) -> Iterator[Reading]:
-    """In Azure the container comes first, or second where the account is part of the path, and may have a prefix."""
+    """Yield the objects that a URL may be of.
+
+    In Azure the container is the first segment, or the second if the account is in the path. It may
+    have a prefix.
+    """
     places = (
         range(len(segments) - 1) if parts.scheme == "file" else range(min(2, len(segments) - 1))
     )
@@ -206,12 +207,12 @@ def _objects(parts: SplitResult, segments: list[str]) -> Iterator[Reading]:
                 )
 
 
-def _table_asked(parts: SplitResult) -> str | None:
+def _table_parameter(parts: SplitResult) -> str | None:
     return next(iter(parse_qs(parts.query).get("table", [])), None)
 
 
 def _split(text: str) -> SplitResult | None:
-    """An address; None for anything else, also where it only looks like one."""
+    """Return the parts of a URL of a known scheme, or None."""
     try:
         parts = urlsplit(text)
     except ValueError:

@@ -1,7 +1,4 @@
-"""Asking stores of which some may be out of reach: the others' answers count, and who did not answer is named.
-
-What belongs here: which errors mean that a store was not reached. What stays out: what is asked.
-"""
+"""Ask several stores when some may not answer, and remember which did not."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,22 +16,23 @@ from geo_platform.trace.timeline import Store
 T = TypeVar("T")
 U = TypeVar("U")
 
-# The last one: a store that answers what cannot be used.
+# CatalogRejected: the store answers, but with a document that cannot be used.
 _OUT_OF_REACH = (StoreUnavailable, StoreDenied, DatabaseUnavailable, CatalogRejected)
 
 
 @dataclass
 class Reach:
-    """Asks, and remembers who did not answer. Such a store is not asked again: each time would wait anew.
+    """Asks stores, and remembers those that did not answer.
 
-    One that answers what cannot be used is asked again: another item of it may be sound.
+    A store that did not answer is not asked again, since each call would wait again. One that
+    returned an unusable document is: its other documents may be sound.
     """
 
     _faults: dict[Store, PlatformError] = field(default_factory=dict)
 
     def ask(self, store: Store, question: Callable[[], T], otherwise: U) -> T | U:
-        """The answer, or `otherwise` where the store is out of reach, now or before."""
-        if self._is_away(store):
+        """Return the answer, or `otherwise` if the store does not answer now or did not before."""
+        if self._is_unreachable(store):
             return otherwise
         try:
             return question()
@@ -43,22 +41,23 @@ class Reach:
             return otherwise
 
     def gather(self, store: Store, question: Callable[[], Iterable[T]]) -> list[T]:
-        """What the store hands out one by one, as far as it does."""
+        """Return what the store yields, up to the first error."""
         gathered: list[T] = []
-        if self._is_away(store):
+        if self._is_unreachable(store):
             return gathered
         try:
             for part in question():
-                gathered.append(part)  # what came before a fault is kept
+                # Not list(): what comes before an error is kept.
+                gathered.append(part)
         except _OUT_OF_REACH as fault:
             self._faults[store] = fault
         return gathered
 
-    def _is_away(self, store: Store) -> bool:
+    def _is_unreachable(self, store: Store) -> bool:
         return not isinstance(self._faults.get(store), CatalogRejected | None)
 
     def unreached(self) -> tuple[Mapping[str, Any], ...]:
-        """Each store that did not answer, with code, message and remedy, in the order in which stores are named."""
+        """Return each store that did not answer, with code, message and remedy."""
         named = ("code", "message", "remedy")
         return tuple(
             {

@@ -1,7 +1,7 @@
-"""What is asked of the stores beyond the ports: the history of runs, and the database's own account of what was published.
+"""Protocols for what `trace` reads beyond the ports: the history of runs, and provenance.
 
-What belongs here: Protocols and the plain values that cross them. What stays out: Dagster (`geo_platform/orchestrator/run_history.py`), SQL
-(`storage/postgres/provenance.py`).
+Implemented by `orchestrator/run_history.py` (Dagster's storage), `api/dagster/run_events.py`
+(GraphQL) and `storage/postgres/provenance.py` (SQL).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ from geo_platform.trace.timeline import Event
 
 @dataclass(frozen=True)
 class RunFacts:
-    """A run as the orchestrator has it. `status` is in lower case: queued, started, success, failure, canceled …"""
+    """A run in the orchestrator. `status` is in lower case: queued, started, success, failure."""
 
     run_id: str
     job: str
@@ -28,26 +28,27 @@ class RunFacts:
 
 
 class RunHistory(Protocol):
-    """Runs and their events. Errors: StoreUnavailable, StoreDenied, DatabaseUnavailable."""
+    """Runs and their events. Methods raise StoreUnavailable, StoreDenied, DatabaseUnavailable."""
 
     def run(self, run_id: str) -> RunFacts | None:
-        """The run of this very id, or None."""
+        """Return the run of this id, or None if there is none."""
 
     def beginning_with(self, prefix: str) -> tuple[str, ...]:
-        """Ids of all runs that begin so."""
+        """Return the ids of all runs that start with `prefix`."""
 
     def tagged(self, name: str, value: str) -> tuple[RunFacts, ...]:
-        """Runs with this tag, the one that was requested first of all first."""
+        """Return the runs with this tag, in the order in which they were requested."""
 
     def events(self, run_id: str) -> tuple[Event, ...]:
-        """What the run's log says: its transitions, stages, checkpoints, checks and errors, in the log's order."""
+        """Return the run's transitions, stages, checkpoints, checks and errors, in log order."""
 
 
 @dataclass(frozen=True)
 class CatalogWrite:
-    """One publishing or unpublishing of an item. `run_id` is None where the catalog does not say who did it.
+    """One publication or withdrawal of an item.
 
-    `made_by` is the run that made the version, where that is told: another one than `run_id` where it was brought back.
+    `run_id` is None if the catalog does not record who did it. `made_by` is the run that made the
+    version, if known; it differs from `run_id` for a restored version.
     """
 
     at_utc: datetime
@@ -67,7 +68,7 @@ class CatalogWrite:
 
 @dataclass(frozen=True)
 class TableFound:
-    """A table where it lies now. `says` is its comment (docs/postgis.md); empty where it is not the platform's."""
+    """A table and its present place. `says` is its comment (docs/postgis.md), if the platform's."""
 
     schema: str
     name: str
@@ -75,27 +76,30 @@ class TableFound:
 
 
 class ProvenanceReader(Protocol):
-    """A database's account of tables and publications. Errors: DatabaseUnavailable, StoreDenied."""
+    """A database's record of tables and publications.
+
+    Methods raise DatabaseUnavailable, StoreDenied.
+    """
 
     def writes_of(self, run_id: str) -> Sequence[CatalogWrite]:
-        """What the run published and unpublished, and what others did since with what it had published; the oldest first."""
+        """Return the run's writes and later writes to what it published, oldest first."""
 
     def tables_of(self, run_id: str) -> Sequence[TableFound]:
-        """The tables that the run loaded, wherever they lie now."""
+        """Return the tables that the run loaded, wherever they are now."""
 
     def tables_named(self, schema: str | None, name: str) -> Sequence[TableFound]:
-        """Tables of this name; without a schema, versions that are staged or replaced."""
+        """Return tables of this name; without a schema, staged and replaced versions."""
 
     def runs_of_version(self, version: str) -> Sequence[str]:
-        """Runs that published this version of a table, the first one first; also where the table is gone."""
+        """Return the runs that published this table version, oldest first, even if it is gone."""
 
     def runs_of_item(self, collection: str, item_id: str) -> Sequence[str]:
-        """Runs that published this item, the last one first; also where neither it nor a version is kept."""
+        """Return the runs that published this item, newest first, even if no version is kept."""
 
 
 @dataclass(frozen=True)
 class TraceStores:
-    """The stores of one home. They are opened when first asked, since opening one can fail as asking it can."""
+    """The stores of one home, as functions: opening a store can fail, like reading it."""
 
     objects: Callable[[], ObjectStore]
     catalog: Callable[[], Catalog]

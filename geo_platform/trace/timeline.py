@@ -1,7 +1,6 @@
-"""Events of all stores, in one order. Pure.
+"""The events of a timeline: their type, their order, their document, and summaries of stages.
 
-What belongs here: what an event is, the order, what stages come to, the document that programs get. What stays out: asking any
-store.
+Pure functions.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +15,7 @@ _ONE_SECOND = timedelta(seconds=1)
 
 
 class Store(StrEnum):
-    """Who says so, and who may be out of reach."""
+    """The store that an event comes from."""
 
     dagster = "dagster"
     objects = "objects"
@@ -25,7 +24,7 @@ class Store(StrEnum):
 
 
 class Kind(StrEnum):
-    """What an event is beside the checkpoints, which go by their own names (docs/checkpoints.md)."""
+    """Kinds of events besides the checkpoints (docs/checkpoints.md)."""
 
     RUN_REQUESTED = "RUN_REQUESTED"
     RUN_QUEUED = "RUN_QUEUED"
@@ -53,15 +52,17 @@ class Kind(StrEnum):
     UNPUBLISHED = "UNPUBLISHED"
 
 
-# What other runs did with what this one had published.
+# What other runs did later with what this run had published.
 SINCE = frozenset({Kind.REPLACED, Kind.RESTORED, Kind.UNPUBLISHED})
 
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that one store knows. `by_run` is the run that did it, where it is another than the timeline's own.
+    """One event that one store knows.
 
-    `error` is `PlatformError.as_record()`, or as much of it as is known. `is_whole_seconds`: the store tells no parts of one.
+    `by_run` is the run that caused it, if not the timeline's own. `error` is
+    `PlatformError.as_record()`, or the known part of it. `is_whole_seconds`: the store gives times
+    in whole seconds.
     """
 
     at_utc: datetime
@@ -77,8 +78,8 @@ class Event:
     is_whole_seconds: bool = False
 
     def document(self) -> dict[str, Any]:
-        """JSON values; what there is nothing to say of is left out."""
-        said: dict[str, Any] = {
+        """Return JSON values without empty fields."""
+        document: dict[str, Any] = {
             "at_utc": as_text(self.at_utc),
             "store": self.store.value,
             "kind": str(self.kind),
@@ -91,12 +92,15 @@ class Event:
             "details": {name: value for name, value in self.details.items() if value is not None}
             or None,
         }
-        return {name: value for name, value in said.items() if value is not None}
+        return {name: value for name, value in document.items() if value is not None}
 
 
 @dataclass(frozen=True)
 class StageSummary:
-    """What a stage came to. `status` is done, failed or unfinished; `duration_ms` is that of the last attempt that ended."""
+    """The outcome of a stage.
+
+    `status` is done, failed or unfinished; `duration_ms` is that of the last finished attempt.
+    """
 
     stage: str
     status: str
@@ -106,15 +110,15 @@ class StageSummary:
 
 
 def as_text(moment: datetime) -> str:
-    """RFC 3339 in UTC, to the millisecond."""
+    """Return a time as RFC 3339 in UTC, with milliseconds."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def ordered(events: Iterable[Event]) -> tuple[Event, ...]:
-    """By time; those of one moment as they were given.
+    """Sort events by time; those of the same time stay in the given order.
 
-    A store that tells whole seconds would put what a stage wrote before the stage's start: such an event is placed at the
-    start that lies within its second.
+    A store with whole seconds would place what a stage wrote before the stage's start. Such an
+    event is placed at the stage's start within that second.
     """
     given = list(events)
     starts: dict[str | None, list[datetime]] = {}
@@ -136,14 +140,14 @@ def ordered(events: Iterable[Event]) -> tuple[Event, ...]:
 
 
 def stages_of(events: Sequence[Event]) -> tuple[StageSummary, ...]:
-    """What each stage came to, in the order in which they began. `events` are ordered."""
+    """Return the outcome of each stage, in the order of their starts. `events` are ordered."""
     return tuple(
         _summary(stage, [event for event in events if event.stage == stage])
-        for stage in _began(events)
+        for stage in _started_stages(events)
     )
 
 
-def _began(events: Sequence[Event]) -> list[str]:
+def _started_stages(events: Sequence[Event]) -> list[str]:
     return list(
         dict.fromkeys(
             event.stage for event in events if event.stage and event.kind == Checkpoint.STAGE_START

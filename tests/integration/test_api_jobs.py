@@ -429,9 +429,9 @@ def test_the_trace_is_the_one_that_the_command_line_tells(worked: Worked) -> Non
         ).lines[0]
         assert _as_graphql_can_tell_it(answer) == _as_graphql_can_tell_it(told)
         assert answer["timelines"][0]["correlation_id"] == "req-2026-0017"
-        asked_by = f"the HTTP face for {answer['timelines'][0]['asked_by']}, request {worked.ended[name]['requestId']}"
+        asked_by = f"the HTTP API for {answer['timelines'][0]['asked_by']}, request {worked.ended[name]['requestId']}"
         assert answer["timelines"][0]["launched_by"] == asked_by
-        assert asked_by.startswith("the HTTP face for key:submitter")
+        assert asked_by.startswith("the HTTP API for key:submitter")
 
 
 def test_a_job_s_id_and_the_request_s_lead_the_command_line_to_its_runs(worked: Worked) -> None:

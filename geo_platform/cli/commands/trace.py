@@ -129,7 +129,7 @@ def _stores(application: Application, opened: ExitStack) -> TraceStores:
 
 def _nothing_known(answer: TraceResult) -> str:
     if answer.found is not None:
-        return f"{answer.found.reading.said} is there, and no run of the platform is named by it."
+        return f"{answer.found.reading.description} is there, and no run of the platform is named by it."
     looked_for = ", ".join(answer.looked_for) or "nothing: it cannot be the id of that"
     known = "as far as could be looked" if answer.unreached else "in any store of this home"
     return f"Nothing is known of {answer.question!r} {known}. Looked for: {looked_for}."
@@ -138,7 +138,7 @@ def _nothing_known(answer: TraceResult) -> str:
 def _page(answer: TraceResult) -> Iterator[str]:
     if answer.found is not None:
         yield printable(
-            f"{answer.found.reading.said}: {len(answer.timelines)} run{'s' if len(answer.timelines) != 1 else ''}"
+            f"{answer.found.reading.description}: {len(answer.timelines)} run{'s' if len(answer.timelines) != 1 else ''}"
         )
     for timeline in answer.timelines:
         yield ""

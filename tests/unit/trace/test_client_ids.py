@@ -24,28 +24,28 @@ LOCATION = {".dagster/repository": "__repository__@geo_platform.definitions"}
         ({**LOCATION, "dagster/backfill": "abc"}, "the backfill abc"),
         (
             {**LOCATION, **CLI, "dagster/parent_run_id": "r1"},
-            "GraphQL, as another attempt at run r1",
+            "GraphQL, as a retry of run r1",
         ),
         (
             {**LOCATION, "dagster/from_ui": "true", "dagster/parent_run_id": "r1"},
-            "the Dagster UI, as another attempt at run r1",
+            "the Dagster UI, as a retry of run r1",
         ),
         (
             {**LOCATION, "dagster/retry_number": "1", "dagster/parent_run_id": "r1"},
-            "the daemon, as another attempt at run r1",
+            "the daemon, as a retry of run r1",
         ),
-        ({**LOCATION, **API}, "the HTTP face for key:field-team, request 0f1e2d"),
+        ({**LOCATION, **API}, "the HTTP API for key:field-team, request 0f1e2d"),
         (
             {**LOCATION, **API, "dagster/parent_run_id": "r1"},
-            "the HTTP face for key:field-team, request 0f1e2d, as another attempt at run r1",
+            "the HTTP API for key:field-team, request 0f1e2d, as a retry of run r1",
         ),
         (
             {**LOCATION, **API, "dagster/retry_number": "1", "dagster/parent_run_id": "r1"},
-            "the daemon, as another attempt at run r1",
+            "the daemon, as a retry of run r1",
         ),
         (
             {**LOCATION, "geo_platform/origin": "api"},
-            "the HTTP face for somebody, request without an id",
+            "the HTTP API for unknown, request without an id",
         ),
         ({}, "a program in its own process"),
     ],
