@@ -111,7 +111,7 @@ class VectorFeaturesOptions(Options):
     indexes_spatial: bool = Field(
         True,
         strict=True,
-        description="Order rows spatially (files) or build a spatial index (database).",
+        description="Build a spatial index (database). Files are always sorted spatially.",
     )
     indexes_attributes: list[str] = Field(
         default_factory=list, description="Published columns to index (database)."
