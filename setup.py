@@ -1,6 +1,7 @@
 """Put the application into the wheel, as geo_platform/application. All else is in pyproject.toml.
 
-The application's folders stay at the top of the repository. An editable install gets no copy: its root is the checkout.
+The application's folders stay at the top of the repository. An editable install gets no copy: its
+root is the checkout.
 """
 
 import shutil

@@ -44,8 +44,9 @@ def missing_extra(error: BaseException) -> str | None:
             extra = EXTRA_OF_MODULE.get(".".join(names[:length]))
             if extra is not None:
                 return (
-                    f"This command needs the extra {extra!r}: the module {module} is not installed. "
-                    f"Install it: pip install 'geo-platform[{extra}]', or 'geo-platform[all]' for every command."
+                    f"This command needs the extra {extra!r}: the module {module} is not "
+                    f"installed. Install it: pip install 'geo-platform[{extra}]', or 'geo-platform[all]' for "
+                    "every command."
                 )
     return None
 

@@ -1,6 +1,6 @@
-"""`geo-platform`: the group of commands and what they share.
+"""`geo-platform`: the group of commands, the options that they share, and the exit codes.
 
-What belongs here: the group, its options and its exit codes. What stays out: the commands' own work, a module each.
+Each command is a module in `commands/`.
 """
 
 import os
@@ -18,38 +18,38 @@ import click
 from geo_platform import __version__
 from geo_platform.loading import loaded_for_good, without_idle_threads
 
-# 128 + SIGINT, as shells say it.
+# 128 + SIGINT, the shells' convention.
 INTERRUPTED = 130
 # Click's own exit code for a command that cannot be run as given.
 USAGE = 2
 
-# Name -> what it does, in the order in which `--help` lists them.
+# Name -> summary, in the order of `--help`.
 COMMANDS = {
     "ingest": "Ingest files and folders into COGs, GeoParquet and STAC items.",
-    "plan": "Show what would be done with files, and why. Nothing is written.",
+    "plan": "Show what would be done with files, and why. Write nothing.",
     "list": "List the published items, newest first.",
     "show": "Show one published item.",
-    "status": "Show how a run stands or ended.",
-    "retry": "Do again what a run refused, failed at or did not reach, and nothing else.",
-    "trace": "Tell everything around an id (run, item, blob, table, client) in one timeline.",
-    "versions": "Show the versions of an item that can be brought back.",
-    "unpublish": "Take an item, and the table that it names, out of what can be found.",
+    "status": "Show the state of a run, or how it ended.",
+    "retry": "Repeat a run for the files that were refused, failed or not reached.",
+    "trace": "Show one timeline over all stores for an id (run, item, blob, table, client).",
+    "versions": "Show the versions of an item that can be restored.",
+    "unpublish": "Withdraw an item and the table that it names.",
     "rollback": "Publish an earlier version of an item again, with its table.",
-    "cleanup": "Remove what was replaced or unpublished and kept long enough.",
-    "quarantine": "What arrived by itself and was refused: list it, show why, release it.",
-    "doctor": "Compare all stores, say what does not fit together, and mend what is safe.",
-    "contracts": "The messages between stages: check, show and lock them.",
-    "database": "Put the platform into a PostgreSQL database, and say what is missing.",
+    "cleanup": "Remove versions that were replaced or unpublished and kept long enough.",
+    "quarantine": "List arrived files that were refused, show why, release them.",
+    "doctor": "Compare all stores, report inconsistencies, repair what is safe.",
+    "contracts": "Check, show and lock the messages between stages.",
+    "database": "Install the platform in a PostgreSQL database, and check what is missing.",
     "init": "Make an application root of your own, to change and to deploy.",
-    "demo": "Ingest the bundled real raster and vector file, and tell the story.",
-    "keys": "API keys of the HTTP face: create, list and revoke them.",
-    "serve": "Serve the HTTP face: clients submit work and ask for its state, behind a lock.",
-    "dev": "Open the Dagster UI with its daemon on this home's data.",
+    "demo": "Ingest a bundled raster and a bundled vector file, and show each stage.",
+    "keys": "Create, list and revoke API keys of the HTTP API.",
+    "serve": "Serve the HTTP API: submit jobs, follow them, upload files.",
+    "dev": "Start the Dagster UI and its daemon on this home.",
 }
 
 
 def _import_command(name: str) -> click.Command:
-    """Import the command. Each is imported when it is asked for, since geodata libraries load slowly."""
+    """Import one command. Each is imported on demand: geodata libraries load slowly."""
     match name:
         case "ingest":
             from geo_platform.cli.commands.ingest import ingest_sources
@@ -141,10 +141,13 @@ def _on_signal(number: int, _: object) -> None:
 
 @contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM interrupts a command as Ctrl-C does. Ctrl-C stays ignored where it is, as in the background of a shell's script.
+    """Let SIGTERM interrupt a command as Ctrl-C does.
 
-    Dagster gives SIGTERM what SIGINT has, and programs that it starts inherit what is ignored: the `tail` behind a run's output
-    could not be ended then, and kept the command's output open for good. A handler, unlike SIG_IGN, is not inherited.
+    An ignored Ctrl-C stays ignored, as in a script's background.
+
+    Dagster gives SIGTERM the disposition of SIGINT, and child processes inherit SIG_IGN: the `tail`
+    that Dagster starts for a run's output could then not be ended, and kept the command's output
+    open for ever. Handlers are not inherited.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -162,8 +165,10 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 
 class _Commands(click.Group):
-    """Commands in the order in which one meets them. Each ends with a sentence and an exit code; a traceback only where
-    it was asked for."""
+    """Commands in the order of first use.
+
+    Each ends with a message and an exit code; tracebacks only on request.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -185,14 +190,16 @@ class _Commands(click.Group):
                 return super().invoke(ctx)
         except KeyboardInterrupt:
             click.echo(
-                "\nInterrupted. Nothing half-done is published; give the same command again to go on.",
+                "\nInterrupted. No partial result is published; run the same command again to "
+                "continue.",
                 err=True,
             )
             sys.stdout.flush()
-            os._exit(INTERRUPTED)  # a run's thread may be deep in GDAL, and would be waited for
+            # A normal exit would wait for a run's thread, which may be in GDAL.
+            os._exit(INTERRUPTED)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
-        except Exception as fault:  # noqa: BLE001  # the last border before a person: said in a sentence
+        except Exception as fault:  # noqa: BLE001  # the last handler before the user: printed as a message
             _end(fault)
 
 
@@ -209,7 +216,7 @@ def _end(cause: Exception) -> NoReturn:
         traceback.print_exception(cause)
     click.echo(
         "\n".join(map(printable, str(error).splitlines())), err=True
-    )  # a contract fault has a line each
+    )  # a contract error has one line per fault
     raise SystemExit(exit_code([outcome_of(error.as_record())])) from cause
 
 
@@ -221,27 +228,29 @@ def _end(cause: Exception) -> NoReturn:
 @click.option(
     "--home",
     type=click.Path(path_type=Path),
-    help="Folder of all data. [default: .geo in the application root, or here with the installed application]",
+    help="Folder of all data. [default: .geo in the application root, or in the current folder if "
+    "the application is the installed one]",
 )
 @click.option(
     "--application-root",
     type=click.Path(path_type=Path),
-    help="Folder that holds workspace.yaml. [default: found from here upwards, else the installed application]",
+    help="Folder that holds workspace.yaml. [default: the nearest one from the current folder "
+    "upwards, else the installed application]",
 )
 @click.pass_context
 def main(context: click.Context, home: Path | None, application_root: Path | None) -> None:
-    """Raster and vector files go in; verified Cloud Optimized GeoTIFFs, GeoParquet and STAC items come out.
+    """Turn raster and vector files into verified COGs, GeoParquet and STAC items.
 
     \b
     Try it:
       geo-platform demo                       ingest the bundled sample data
-      geo-platform plan my.tif                what would be done with a file, and why
+      geo-platform plan my.tif                show what would be done with a file, and why
       geo-platform ingest my.tif folder/      do it
-      geo-platform list                       what is published
-      geo-platform dev                        the Dagster UI on all of it
+      geo-platform list                       show what is published
+      geo-platform dev                        start the Dagster UI on this data
 
     \b
-    Exit codes: 0 all done, 1 some sources refused, 2 usage, 3 a fault of the platform, 130 interrupted.
+    Exit codes: 0 all done, 1 some sources refused, 2 usage, 3 platform fault, 130 interrupted.
     """
     from geo_platform.cli.application import Application
     from geo_platform.settings import load_settings

@@ -1,7 +1,4 @@
-"""What became of one source, for people and for programs, and the exit code of all.
-
-What belongs here: the answer's shape and how it is shown. What stays out: finding it out.
-"""
+"""The outcome of one source, how it is printed, and the exit code of all outcomes."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,7 +22,7 @@ class CommandOutcome(StrEnum):
 
 @dataclass(frozen=True)
 class SourceOutcome:
-    """The fields and their order are what `ingest --json` prints."""
+    """The answer for one source. `ingest --json` prints the fields in this order."""
 
     source: str
     kind: str | None
@@ -39,7 +36,7 @@ class SourceOutcome:
     traceback: str | None = None
 
     def as_json(self) -> str:
-        """One line; the exact fields of the contract."""
+        """Return one line of JSON with the documented fields."""
         fields = asdict(self)
         for internal in ("stage_seconds", "traceback"):
             del fields[internal]
@@ -47,12 +44,15 @@ class SourceOutcome:
 
 
 def outcome_of(record: Mapping[str, Any]) -> CommandOutcome:
-    """What the user can mend was refused; the rest failed. `record` is `PlatformError.as_record()`."""
+    """Return refused if the user can correct the error, else failed.
+
+    `record` is `PlatformError.as_record()`.
+    """
     return CommandOutcome.refused if record["user_fixable"] else CommandOutcome.failed
 
 
 def as_platform_error(error: Exception) -> PlatformError:
-    """The error itself, or what nobody foresaw as UNEXPECTED_FAULT."""
+    """Return the error itself, or an UNEXPECTED_FAULT for an exception of another kind."""
     return (
         error
         if isinstance(error, PlatformError)
@@ -61,7 +61,7 @@ def as_platform_error(error: Exception) -> PlatformError:
 
 
 def exit_code(outcomes: Iterable[CommandOutcome]) -> int:
-    """0 all done, 1 some refused, 3 a fault of the platform."""
+    """Return 0 if all are done, 1 if some were refused, 3 after a platform fault."""
     kinds = set(outcomes)
     return 3 if CommandOutcome.failed in kinds else 1 if CommandOutcome.refused in kinds else 0
 
@@ -75,7 +75,10 @@ _STYLES = {
 
 
 def show_outcome(console: Console, outcome: SourceOutcome, *, with_traceback: bool = False) -> None:
-    """A few lines for a person. Names are data: they are printed as text, never as markup, control characters escaped."""
+    """Print a few lines for a person.
+
+    Names are data: they are printed as text, never as markup, with control characters escaped.
+    """
     head = Text(f"{outcome.outcome.value:<10}", style=_STYLES[outcome.outcome])
     console.print(
         head, Text(printable(outcome.source)), Text(f"{outcome.seconds:.1f} s", style="dim")
@@ -102,7 +105,7 @@ def show_outcome(console: Console, outcome: SourceOutcome, *, with_traceback: bo
 def show_left_out(
     console: Console, candidates: Sequence[Candidate], left: Sequence[LeftOut]
 ) -> None:
-    """What a walk did not take as a source, and why; a sentence where nothing is left to do."""
+    """Print the files that a walk left out and why, and a message if no source is left."""
     for entry in left:
         console.print(
             Text(
@@ -111,11 +114,11 @@ def show_left_out(
             soft_wrap=True,
         )
     if not candidates:
-        console.print(Text("No file of a supported format is there: nothing to do."))
+        console.print(Text("No file of a supported format found: nothing to do."))
 
 
 def printable(text: str) -> str:
-    """Without control characters: a file's name must not be able to move the cursor or forge a line."""
+    """Escape control characters: a file name must not move the cursor or forge a line."""
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
         for char in text

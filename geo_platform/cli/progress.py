@@ -1,6 +1,6 @@
-"""Progress on a terminal, fed by the stages' own log lines.
+"""A progress bar on a terminal, driven by the log records of the stages.
 
-What belongs here: a log handler and a progress bar. What stays out: anything on standard output, which is for answers.
+Standard output is for answers; the caller chooses the console of the bar.
 """
 
 import logging
@@ -19,7 +19,7 @@ STAGES_PER_SOURCE = 4
 
 
 class SourceProgress:
-    """One bar over all sources; says which source and stage is at work."""
+    """One bar over all sources. It names the current source and stage."""
 
     def __init__(self, bar: Progress | None, task: TaskID | None) -> None:
         self._bar = bar
@@ -58,7 +58,7 @@ class _StageLines(logging.Handler):
 
 @contextmanager
 def source_progress(console: Console, sources: int) -> Iterator[SourceProgress]:
-    """A bar while the context lasts, where `console` is a terminal; nothing otherwise."""
+    """Show a bar while the context lasts if `console` is a terminal, else nothing."""
     if not console.is_terminal:
         yield SourceProgress(None, None)
         return

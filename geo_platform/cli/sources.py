@@ -1,6 +1,7 @@
-"""From the arguments of `ingest` and `plan` to the files that are sources, each with its sidecars and its key in the store.
+"""Find the sources that the arguments of `ingest` and `plan` name, each with its sidecars and its
+key in the store.
 
-What belongs here: walking folders and naming. What stays out: opening files.
+Folders are walked; no file is opened.
 """
 
 import os
@@ -15,7 +16,7 @@ from geo_platform.source.sidecars import group_sources, is_hidden, sidecars_of
 
 @dataclass(frozen=True)
 class Candidate:
-    """A file that a person named or that a named folder holds. `shown` is what they called it."""
+    """A file that was named, or that a named folder holds. `shown` is the name to print."""
 
     path: Path
     sidecars: tuple[Path, ...]
@@ -23,13 +24,13 @@ class Candidate:
 
     @property
     def key(self) -> str:
-        """Name in the store: the absolute path, so that two files of one name stay two objects."""
+        """The name in the store: the absolute path, so that equal names stay separate objects."""
         return key_of(self.path)
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A file of a walked folder that is no source by itself."""
+    """A file or folder inside a walked folder that is not a source, and why."""
 
     path: Path
     reason: str
@@ -40,16 +41,18 @@ def key_of(path: Path) -> str:
 
 
 def find_sources(arguments: Sequence[str], *, home: Path) -> tuple[list[Candidate], list[LeftOut]]:
-    """Every source in the order of the arguments, folders walked in order of name; `home`, where results are kept, is not.
+    """Return every source in the order of the arguments, and what was left out.
 
-    A name that is no file is a candidate too: it will be refused as SOURCE_NOT_FOUND like any other.
+    Folders are walked in order of name, except `home`, which holds results. A name without a file
+    is a candidate too: its ingest is refused with SOURCE_NOT_FOUND. Raises click.UsageError: an
+    argument is empty.
     """
     found: dict[Path, Candidate] = {}
     left: list[LeftOut] = []
     for argument in arguments:
         if not argument:
             raise click.UsageError(
-                "A SOURCE is empty. Name a file or a folder; this folder is called ."
+                "A SOURCE is empty. Name a file or a folder; the current folder is ."
             )
         path = Path(argument)
         if _is(path, Path.is_dir) and path.suffix.casefold() != ".gdb":
@@ -65,9 +68,7 @@ def find_sources(arguments: Sequence[str], *, home: Path) -> tuple[list[Candidat
 def _single(path: Path) -> Candidate:
     try:
         siblings = {entry.name for entry in path.parent.iterdir() if entry.is_file()} - {path.name}
-    except (
-        OSError
-    ):  # a folder that may not be read; whether the file may be is found out when it is opened
+    except OSError:  # the folder is not readable; the file itself may be
         siblings = set()
     return Candidate(
         path, tuple(path.parent / name for name in sidecars_of(path.name, siblings)), str(path)
@@ -92,7 +93,7 @@ def _walk(folder: Path, home: Path) -> tuple[list[Candidate], list[LeftOut]]:
         real = [name for name in files if _is(Path(inside, name), Path.is_file, unknown=True)]
         names += [Path(inside, name).relative_to(folder).as_posix() for name in real]
         left += [
-            LeftOut(Path(inside, name), "It is no file, or a link that leads nowhere.")
+            LeftOut(Path(inside, name), "It is not a regular file, or it is a broken link.")
             for name in files
             if name not in real
         ]
@@ -113,12 +114,12 @@ def _reason_not_to_enter(folder: Path, home: Path) -> str | None:
     if is_hidden(folder.name):
         return "It is hidden."
     if folder.is_symlink():
-        return "It is a link to a folder; name it by itself to have it walked."
-    return "Results are kept there." if folder.absolute() == home else None
+        return "It is a link to a folder. Name it as a SOURCE to walk it."
+    return "It holds results." if folder.absolute() == home else None
 
 
 def _is(path: Path, question: Callable[[Path], bool], *, unknown: bool = False) -> bool:
-    """The answer, or `unknown` where the folder it lies in may not be searched."""
+    """Return the answer, or `unknown` if the parent folder may not be searched."""
     try:
         return question(path)
     except OSError:

@@ -71,7 +71,7 @@ def test_the_command_ends_and_the_next_one_completes(
     assert code == 130, said
     assert (
         said.strip()
-        == "Interrupted. Nothing half-done is published; give the same command again to go on."
+        == "Interrupted. No partial result is published; run the same command again to continue."
     )
     assert geo_platform_here("list", "--json", home=home, extra={}).stdout.strip() == "[]"
     run_id = json.loads((home / "logs" / "platform.jsonl").read_text().splitlines()[0])["run_id"]

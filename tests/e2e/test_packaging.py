@@ -1,7 +1,8 @@
-"""The built wheel in environments of its own, outside of the checkout; the definitions from anywhere, with nothing set.
+"""The built wheel in environments of its own, outside of the checkout; the definitions from
+anywhere, with nothing set.
 
-One environment has no Dagster: every module must import there. Another has what runs jobs: the application in the wheel
-has to be enough for the demo, the UI and a submitted job.
+One environment has no Dagster: every module must import there. Another has what runs jobs: the
+application in the wheel has to be enough for the demo, the UI and a submitted job.
 """
 
 import os
@@ -302,7 +303,9 @@ def _application(bin_folder: Path) -> Path:
 
 
 def _written_beside_the_wheel(bin_folder: Path) -> set[str]:
-    """What the application in the wheel holds that the wheel did not bring, but for compiled modules."""
+    """What the application in the wheel holds that the wheel did not bring, but for compiled
+    modules.
+    """
     application = _application(bin_folder)
     (record,) = application.parents[1].glob("geo_platform-*.dist-info/RECORD")
     brought = {line.split(",")[0] for line in record.read_text("utf-8").splitlines()}

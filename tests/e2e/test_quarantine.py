@@ -65,7 +65,7 @@ def test_what_a_watched_folder_gets_is_quarantined_and_runs_again_once_it_is_rel
         (first,) = _wait_for(lambda: refused_by_another_than(""))
         assert (first["key"], first["code"], contents(store, BRONZE)) == (KEY, "NO_FEATURES", {})
         released = geo_platform("quarantine", "release", KEY, home=home)
-        assert released.stdout.startswith(f"{KEY} lies in bronze again")
+        assert released.stdout.startswith(f"{KEY} is back in bronze")
         (second,) = _wait_for(lambda: refused_by_another_than(first["run_id"]))
         assert (second["code"], second["etag"] != first["etag"], contents(store, BRONZE)) == (
             "NO_FEATURES",

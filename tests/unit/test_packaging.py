@@ -1,4 +1,6 @@
-"""What pyproject.toml promises to somebody who installs the package, and what `geo-platform init` lays out."""
+"""What pyproject.toml promises to somebody who installs the package, and what `geo-platform init`
+lays out.
+"""
 
 import re
 import tomllib

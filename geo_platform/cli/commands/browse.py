@@ -1,9 +1,4 @@
-"""`geo-platform list`, `show ITEM`, `status RUN`: reading what is there.
-
-Published items as rows for people and programs.
-
-What belongs here: which columns a listing has, and what happens to items that cannot be read. What stays out: printing.
-"""
+"""`geo-platform list`, `show ITEM` and `status RUN`: read published items and runs."""
 
 import json
 import sys
@@ -24,16 +19,17 @@ from geo_platform.ports import Catalog
 
 @dataclass(frozen=True)
 class Listing:
-    """`fault` names the items that could not be read; the rows are all the others."""
+    """The readable items as rows; `fault` names the items that could not be read."""
 
     rows: tuple[dict[str, Any], ...]
     fault: CatalogRejected | None
 
 
 def listing_rows(catalog: Catalog) -> Iterator[dict[str, Any]]:
-    """`id`, `collection`, `run_id`, `source`, `outputs`, `updated`, `href` of each item as JSON values, newest first.
+    """Yield one row of JSON values per item, newest first.
 
-    Raises CatalogRejected after the last row where some items could not be read.
+    Keys: `id`, `collection`, `run_id`, `source`, `outputs`, `updated`, `href`. Raises
+    CatalogRejected after the last row if some items could not be read.
     """
     for entry in catalog.entries():
         yield {
@@ -48,7 +44,7 @@ def listing_rows(catalog: Catalog) -> Iterator[dict[str, Any]]:
 
 
 def read_listing(catalog: Catalog) -> Listing:
-    """All rows, and the fault beside them instead of in their place."""
+    """Return all readable rows together with the fault, if any."""
     rows: list[dict[str, Any]] = []
     try:
         for row in listing_rows(catalog):
@@ -58,7 +54,7 @@ def read_listing(catalog: Catalog) -> Listing:
     return Listing(tuple(rows), None)
 
 
-# Columns, where the reader is a program.
+# Table width in columns if the output is not a terminal: wide enough that no cell is wrapped.
 _NEVER_FOLDED = 10_000
 
 
@@ -67,7 +63,7 @@ _NEVER_FOLDED = 10_000
     "--json",
     "as_json",
     is_flag=True,
-    help="A JSON list, newest first: id, collection, run_id, source, outputs.",
+    help="Print a JSON list, newest first: id, collection, run_id, source, outputs.",
 )
 @click.pass_obj
 def list_items(application: Application, as_json: bool) -> None:
@@ -90,7 +86,7 @@ def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     for heading in ("item", "collection", "run", "source"):
         table.add_column(
             heading, overflow="fold", no_wrap=heading == "run"
-        )  # a run's id is there to be copied
+        )  # a run id is copied, so it stays on one line
     for row in rows:
         table.add_row(
             *(
@@ -103,10 +99,13 @@ def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
 
 @click.command("show")
 @click.argument("item", metavar="ITEM")
-@click.option("--json", "as_json", is_flag=True, help="The STAC item itself.")
+@click.option("--json", "as_json", is_flag=True, help="Print the STAC item.")
 @click.pass_obj
 def show_item(application: Application, item: str, as_json: bool) -> None:
-    """Show one published item. ITEM is its id, or collection/id where two collections have the same."""
+    """Show one published item.
+
+    ITEM is its id, or collection/id if several collections have that id.
+    """
     collection, _, item_id = item.rpartition("/")
     found = [
         entry
@@ -115,14 +114,17 @@ def show_item(application: Application, item: str, as_json: bool) -> None:
     ]
     if not found:
         raise click.ClickException(
-            f"No item {printable(item)!r} is published. `geo-platform list` shows those that are."
+            f"No item {printable(item)!r} is published. `geo-platform list` shows the published "
+            "items."
         )
     if len(found) > 1:
         names = ", ".join(f"{entry.collection}/{entry.item_id}" for entry in found)
-        raise click.UsageError(f"{item_id} is in several collections; say which: {names}")
+        raise click.UsageError(f"{item_id} is in several collections. Name one of: {names}")
     document = application.catalog.item(found[0].collection, found[0].item_id)
     if document is None:
-        raise click.ClickException(f"{printable(item)!r} was removed while it was looked up.")
+        raise click.ClickException(
+            f"{printable(item)!r} was removed during the lookup. Run the command again."
+        )
     if as_json:
         click.echo(json.dumps(document, indent=2))
         return
@@ -137,10 +139,10 @@ def show_item(application: Application, item: str, as_json: bool) -> None:
 
 @click.command("status")
 @click.argument("run", metavar="RUN")
-@click.option("--json", "as_json", is_flag=True, help="As a JSON document.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def show_status(application: Application, run: str, as_json: bool) -> None:
-    """Show how a run stands or ended: its state, seconds per stage, its result or its error."""
+    """Show a run: its state, seconds per stage, and its result or error."""
     with application.launcher() as launcher:
         report = launcher.status(run)
     if report is None:

@@ -1,6 +1,6 @@
-"""`geo-platform cleanup`: remove what was kept long enough, as the nightly schedule does.
+"""`geo-platform cleanup`: remove expired versions, as the nightly schedule does.
 
-What belongs here: options and the answer. What stays out: what is due (`catalog/retention.py`).
+`catalog/retention.py` decides what is due.
 """
 
 import json
@@ -21,15 +21,18 @@ from geo_platform.runs import RunRequest
 @click.option(
     "--older-than-days",
     type=click.FloatRange(min=0),
-    help="Withdrawn longer ago than this. [default: GEO_PLATFORM_KEEP_REPLACED_DAYS]",
+    help="Remove what was withdrawn longer ago than this. [default: "
+    "GEO_PLATFORM_KEEP_REPLACED_DAYS]",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be removed; nothing is.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+@click.option("--dry-run", is_flag=True, help="Show what would be removed; remove nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def cleanup(
     application: Application, older_than_days: float | None, dry_run: bool, as_json: bool
 ) -> None:
-    """Remove replaced and unpublished versions with their files and tables, and what runs left that never published."""
+    """Remove replaced and unpublished versions with their files and tables, and leftovers of runs
+    that never published.
+    """
     days = application.settings.keep_replaced_days if older_than_days is None else older_than_days
     if dry_run:
         planned = plan_removal(
@@ -91,13 +94,13 @@ def _show(document: Mapping[str, Any], *, as_json: bool) -> None:
         return
     verb = "Would remove" if document["outcome"] == "planned" else "Removed"
     named = {"versions": "version", "objects": "file", "tables": "staged table"}
-    counts = [_counted(len(document[part]), what) for part, what in named.items()]
+    counts = [_counted(len(document[part]), noun) for part, noun in named.items()]
     click.echo(f"{verb} {', '.join(counts)}; files of {document['size_bytes']:,} bytes.")
     for version in document["versions"]:
         click.echo(printable(f"  {version}"))
     for version, reason in document["left"].items():
-        click.echo(printable(f"  left {version}: {reason}"))
+        click.echo(printable(f"  kept {version}: {reason}"))
 
 
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""`geo-platform contracts check|show|lock`"""
+"""`geo-platform contracts check|show|lock`: the messages between stages."""
 
 import sys
 from pathlib import Path
@@ -17,13 +17,16 @@ LOCK_NAME = "contracts.lock.json"
 
 @click.group("contracts")
 def contracts() -> None:
-    """The messages between stages: check that they fit, show them, lock their shapes."""
+    """Check, show and lock the messages between stages."""
 
 
 @contracts.command("check")
 @click.pass_obj
 def check(application: Application, /) -> None:
-    """Verify that every stage fits the next and that no message changed without its version. Exit 1 with every fault named."""
+    """Verify that each stage fits the next, and that no message changed without a new version.
+
+    Exit 1 and name every fault.
+    """
     definitions = _definitions(application)
     faults = [*definition_faults(definitions), *check_lock(_lock(application))]
     for fault in faults:
@@ -35,17 +38,21 @@ def check(application: Application, /) -> None:
 @contracts.command("show")
 @click.pass_obj
 def show(application: Application, /) -> None:
-    """Show which stage makes which message, at which version, and who reads it."""
+    """Show which stage makes which message, its version, and the stages that read it."""
     click.echo(render_contracts(_definitions(application)))
 
 
 @contracts.command("lock")
 @click.pass_obj
 def lock(application: Application, /) -> None:
-    """Write the shapes of all messages to contracts.lock.json. Refuses a shape that changed under an unchanged version."""
+    """Write the shapes of all messages to contracts.lock.json.
+
+    Refuse a shape that changed without a new version.
+    """
     if is_in_the_wheel(application.root):
         raise click.UsageError(
-            "The installed application is not changed. Make a root of your own: geo-platform init DIR"
+            "The lock file of the installed application cannot be changed. Make an application "
+            "root of your own: geo-platform init DIR"
         )
     try:
         changed = write_lock(_lock(application))
@@ -60,7 +67,7 @@ def _lock(application: Application) -> Path:
 
 
 def _definitions(application: Application) -> Any:
-    """The definitions, loaded as Dagster loads them. What does not load at all is reported as its faults are."""
+    """Load the definitions as Dagster does. Print the faults and exit 1 if they do not load."""
     try:
         return application.definitions()
     except ContractError as error:

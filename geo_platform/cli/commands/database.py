@@ -1,4 +1,4 @@
-"""`geo-platform database init|check`"""
+"""`geo-platform database init|check`: the PostgreSQL database of features and catalog."""
 
 import sys
 
@@ -11,20 +11,26 @@ _SCHEMA = click.option(
     "schemas",
     multiple=True,
     metavar="NAME",
-    help="Another schema to publish tables in, beside geo.",
+    help="Another schema for published tables, in addition to geo.",
 )
 
 
 @click.group("database")
 def database() -> None:
-    """The database of features and catalog: put the platform into it, and say what is missing. GEO_PLATFORM_POSTGRES_URL names it."""
+    """Install the platform in the database of features and catalog, or check it.
+
+    GEO_PLATFORM_POSTGRES_URL names the database.
+    """
 
 
 @database.command("init")
 @_SCHEMA
 @click.pass_obj
 def init(application: Application, /, schemas: tuple[str, ...]) -> None:
-    """Install PostGIS, pgSTAC, schemas and roles, as an administrator. May be run again, and after every upgrade."""
+    """Install PostGIS, pgSTAC, schemas and roles, as an administrator.
+
+    Safe to repeat; run it after every upgrade.
+    """
     from geo_platform.storage.postgres.connections import database_of
     from geo_platform.storage.postgres.installation import install, published_schemas
     from geo_platform.storage.postgres.names import LOADER_ROLE, READER_ROLE
@@ -32,11 +38,13 @@ def init(application: Application, /, schemas: tuple[str, ...]) -> None:
     target = database_of(application.settings)
     facts = install(target, schemas)
     click.echo(
-        f"{target.place} has PostGIS {facts.postgis}, pgSTAC {facts.pgstac_version} and geo_platform's version {facts.own_version}."
+        f"{target.place} has PostGIS {facts.postgis}, pgSTAC {facts.pgstac_version} and schema "
+        f"version {facts.own_version} of geo_platform."
     )
     click.echo(f"Tables are published in: {', '.join(published_schemas(schemas))}.")
     click.echo(
-        f"Logins that load need: GRANT {LOADER_ROLE} TO …; logins that read: GRANT {READER_ROLE} TO …"
+        f"Grant a login the right to load: GRANT {LOADER_ROLE} TO …; to read: GRANT {READER_ROLE} "
+        "TO …"
     )
 
 
@@ -44,7 +52,10 @@ def init(application: Application, /, schemas: tuple[str, ...]) -> None:
 @_SCHEMA
 @click.pass_obj
 def check(application: Application, /, schemas: tuple[str, ...]) -> None:
-    """Say what the present login has and misses for loading and publishing. Exit 0 where nothing is missing, else 3."""
+    """Check what the current login needs to load and publish.
+
+    Exit 0 if nothing is missing, else 3.
+    """
     from geo_platform.storage.postgres.connections import database_of
     from geo_platform.storage.postgres.installation import check as check_installation
 

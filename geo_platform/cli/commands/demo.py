@@ -1,8 +1,6 @@
-"""`geo-platform demo`: the bundled samples through the real jobs, told stage by stage.
+"""`geo-platform demo`: run the bundled samples through the real jobs and show the results.
 
-What a run found and wrote, told from its stored messages.
-
-What belongs here: choosing what a person wants to know. What stays out: layout and colour.
+The facts come from the stored messages of the run.
 """
 
 import sys
@@ -36,11 +34,12 @@ from geo_platform.ports import MESSAGES, message_key
 from geo_platform.settings import Profile
 
 M = TypeVar("M", bound=Message)
+SAMPLES = ("sierra_nevada_srtm.tif", "natural_earth_countries.shp.zip")
 Lines = Iterator[tuple[str, str]]
 
 
 def story_lines(outcome: SourceOutcome, candidate: Candidate, application: Application) -> Lines:
-    """(label, text) pairs: what came in, what was found, what was written where, run id, seconds per stage."""
+    """Yield (label, text) pairs: input, findings, outputs, item, run id, seconds per stage."""
     if outcome.kind == SourceKind.raster:
         yield from _raster_lines(outcome, candidate, application)
     else:
@@ -59,17 +58,24 @@ def _raster_lines(outcome: SourceOutcome, candidate: Candidate, application: App
     profiled = _message("raster_profile", RasterProfiled, outcome, candidate, application)
     stored = _message("raster_cog", CogStored, outcome, candidate, application)
     yield (
-        "came in",
-        f"{profiled.source.format.value}, {profiled.source.size_bytes:,} bytes, {profiled.source.media_type}",
+        "input",
+        f"{profiled.source.format.value}, {profiled.source.size_bytes:,} bytes, "
+        f"{profiled.source.media_type}",
     )
-    crs = profiled.crs.authority_code or "a CRS of its own"
-    size = f"{profiled.shape.cols} x {profiled.shape.rows} px, {len(profiled.bands)} x {profiled.bands[0].dtype}"
+    crs = profiled.crs.authority_code or "a CRS without an authority code"
+    size = (
+        f"{profiled.shape.cols} x {profiled.shape.rows} px, {len(profiled.bands)} x "
+        f"{profiled.bands[0].dtype}"
+    )
     yield (
         "found",
         f"{profiled.raster_type.value}: {size}, {crs} (from the {profiled.crs.came_from})",
     )
     for cog in stored.cogs:
-        checked = f"{cog.verification.sampled_pixels:,} pixels compared with the source, {cog.verification.differing_pixels} differ"
+        checked = (
+            f"{cog.verification.sampled_pixels:,} pixels compared with the source, "
+            f"{cog.verification.differing_pixels} differ"
+        )
         yield "wrote", f"{cog.stored.uri}"
         yield (
             "",
@@ -82,11 +88,15 @@ def _vector_lines(outcome: SourceOutcome, candidate: Candidate, application: App
     profiled = _message("vector_profile", VectorProfiled, outcome, candidate, application)
     loaded = _message("vector_features", FeaturesLoaded, outcome, candidate, application)
     yield (
-        "came in",
-        f"{profiled.source.format.value}, {profiled.source.size_bytes:,} bytes, {profiled.source.media_type}",
+        "input",
+        f"{profiled.source.format.value}, {profiled.source.size_bytes:,} bytes, "
+        f"{profiled.source.media_type}",
     )
-    crs = profiled.crs.authority_code or "a CRS of its own"
-    layer = f"layer {profiled.layer!r}, {', '.join(profiled.geometry_types)}, {len(profiled.fields)} fields"
+    crs = profiled.crs.authority_code or "a CRS without an authority code"
+    layer = (
+        f"layer {profiled.layer!r}, {', '.join(profiled.geometry_types)}, "
+        f"{len(profiled.fields)} fields"
+    )
     yield "found", f"{layer}, {crs} (from the {profiled.crs.came_from}), text {profiled.encoding}"
     yield (
         "wrote",
@@ -96,7 +106,10 @@ def _vector_lines(outcome: SourceOutcome, candidate: Candidate, application: App
         if loaded.table
         else loaded.dataset,
     )
-    rows = f"{loaded.read:,} rows read = {loaded.inserted:,} inserted + {loaded.rejected:,} rejected; {loaded.repaired:,} repaired"
+    rows = (
+        f"{loaded.read:,} rows read = {loaded.inserted:,} inserted + {loaded.rejected:,} "
+        f"rejected; {loaded.repaired:,} repaired"
+    )
     yield "", f"{loaded.destination}, {loaded.geometry_type}; {rows}"
     yield "wrote", loaded.thumbnail.uri
 
@@ -112,13 +125,10 @@ def _message(
     return load_message(application.objects.read_bytes(MESSAGES, key), expected)
 
 
-SAMPLES = ("sierra_nevada_srtm.tif", "natural_earth_countries.shp.zip")
-
-
 @click.command("demo")
 @click.pass_obj
 def demo(application: Application) -> None:
-    """Ingest a bundled real raster and a bundled real vector file, and say what was found and written."""
+    """Ingest a bundled raster and a bundled vector file, and show what was found and written."""
     candidates, _ = find_sources(
         [str(application.root / "samples" / name) for name in SAMPLES],
         home=application.settings.home_dir,
@@ -131,7 +141,7 @@ def demo(application: Application) -> None:
             progress.source(request.candidate.path.name, done)
             outcome = ingest(request, application, launch)
             outcomes.append(outcome.outcome)
-            _tell(console, request.candidate, outcome, application)
+            _show(console, request.candidate, outcome, application)
     console.print(Text("\nOpen the UI on it:", style="bold"), *_ways_to_open(application))
     sys.exit(exit_code(outcomes))
 
@@ -144,7 +154,7 @@ def _ways_to_open(application: Application) -> list[Text]:
     return [Text(make), Text("(or: geo-platform dev)", style="dim")]
 
 
-def _tell(
+def _show(
     console: Console, candidate: Candidate, outcome: SourceOutcome, application: Application
 ) -> None:
     if outcome.outcome in (CommandOutcome.refused, CommandOutcome.failed):
@@ -156,7 +166,7 @@ def _tell(
     if outcome.outcome is CommandOutcome.unchanged:
         console.print(
             Text(
-                "  already done: the same file and the same recipe were published before",
+                "  unchanged: the same file was published before with the same recipe",
                 style="cyan",
             )
         )

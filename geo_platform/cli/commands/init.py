@@ -40,10 +40,12 @@ _NAMING_DEFINITIONS = (
 @click.command("init")
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 def init(folder: Path) -> None:
-    """Make an application root in DIR: assets, resources, schedules, samples and deployment files, all yours to change.
+    """Make an application root in DIR that you can change and deploy.
 
-    DIR must be empty or not exist yet. The library stays in the installed package. Commands that are run in DIR use
-    its assets and keep their data in DIR/.geo.
+    It gets assets, resources, schedules, samples and deployment files.
+
+    DIR must be empty or not exist yet. The library stays in the installed package. Commands that
+    are run in DIR use its assets and keep their data in DIR/.geo.
     """
     shipped = shipped_application()
     if shipped is None:
@@ -72,7 +74,10 @@ def _copy(shipped: Path, folder: Path) -> None:
 
 
 def _fill_in(templates: Path, folder: Path) -> None:
-    """Write each template to its place. Only ${NAME} and ${VERSION} are filled in: a Dockerfile has its own names."""
+    """Write each template to its place.
+
+    Only ${NAME} and ${VERSION} are filled in: a Dockerfile has its own names.
+    """
     values = {"NAME": _package_name(folder), "VERSION": __version__}
     for name, place in _TEMPLATES.items():
         text = Template((templates / name).read_text("utf-8")).safe_substitute(values)

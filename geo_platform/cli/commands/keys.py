@@ -1,6 +1,6 @@
-"""`geo-platform keys`: API keys of the HTTP face, made, listed and revoked.
+"""`geo-platform keys create|list|revoke`: API keys of the HTTP API.
 
-What belongs here: options and printing. What stays out: what a key is and how it is kept (`api/auth/keys.py`).
+`api/auth/keys.py` defines a key and how it is stored.
 """
 
 from datetime import timedelta
@@ -14,7 +14,10 @@ from geo_platform.cli.application import Application
 
 @click.group("keys")
 def keys() -> None:
-    """API keys of the HTTP face: create, list, revoke. Only their hashes are kept, in api/keys.json in the home."""
+    """Create, list and revoke API keys of the HTTP API.
+
+    Only their hashes are stored, in api/keys.json in the home.
+    """
 
 
 @keys.command("create")
@@ -23,26 +26,26 @@ def keys() -> None:
     "--scope",
     required=True,
     type=click.Choice([scope.value for scope in Scope]),
-    help="What it may do; each holds those before it.",
+    help="What the key may do; each scope includes those before it.",
 )
 @click.option(
     "--container",
     "containers",
     multiple=True,
     metavar="PATTERN",
-    help="Containers that it may use. [default: all]",
+    help="Containers that the key may use. [default: all]",
 )
 @click.option(
     "--dataset",
     "datasets",
     multiple=True,
     metavar="PATTERN",
-    help="Datasets that it may write. [default: all]",
+    help="Datasets that the key may write. [default: all]",
 )
 @click.option(
     "--expires-days",
     type=click.FloatRange(min=0, min_open=True),
-    help="After how many days it ends. [default: never]",
+    help="Days until the key expires. [default: never]",
 )
 @click.pass_obj
 def create(
@@ -53,7 +56,7 @@ def create(
     datasets: tuple[str, ...],
     expires_days: float | None,
 ) -> None:
-    """Make a key and print it, this once."""
+    """Create a key and print it. It is printed only this once."""
     expires_in = timedelta(days=expires_days) if expires_days is not None else None
     file = KeyFile(application.settings.api_keys_file)
     key = file.create(
@@ -61,26 +64,28 @@ def create(
     )
     click.echo(key)
     click.echo(
-        "It is not shown again. Send it as X-Api-Key, or as Authorization: Bearer.", err=True
+        "This key is not shown again. Send it as X-Api-Key, or as Authorization: Bearer.", err=True
     )
 
 
 @keys.command("list")
 @click.pass_obj
 def show(application: Application) -> None:
-    """The keys that there are, without what opens anything."""
+    """List the keys without their secrets."""
     for key in KeyFile(application.settings.api_keys_file).listed():
         ends = (
-            "never ends"
+            "never expires"
             if key.expires_at_utc is None
-            else f"{'ended' if key.is_expired else 'ends'} {key.expires_at_utc:%Y-%m-%d %H:%M} UTC"
+            else f"{'expired' if key.is_expired else 'expires'} "
+            f"{key.expires_at_utc:%Y-%m-%d %H:%M} UTC"
         )
         limits = [
             *(f"container {each}" for each in key.containers),
             *(f"dataset {each}" for each in key.datasets),
         ]
         click.echo(
-            f"{key.name}  {key.scope}  made {key.created_at_utc:%Y-%m-%d}  {ends}{'  only ' if limits else ''}{', '.join(limits)}"
+            f"{key.name}  {key.scope}  created {key.created_at_utc:%Y-%m-%d}  "
+            f"{ends}{'  only ' if limits else ''}{', '.join(limits)}"
         )
 
 
@@ -88,6 +93,6 @@ def show(application: Application) -> None:
 @click.argument("name")
 @click.pass_obj
 def revoke(application: Application, name: str) -> None:
-    """End a key: the next request with it is refused."""
+    """Revoke a key: the next request with it is refused."""
     KeyFile(application.settings.api_keys_file).revoke(name)
     click.echo(f"Revoked {name}.", err=True)

@@ -1,6 +1,6 @@
-"""`geo-platform quarantine list|show|release`: what was refused after it arrived by itself, why, and the way back.
+"""`geo-platform quarantine list|show|release`: arrived files that were refused.
 
-What belongs here: options and the answers. What stays out: moving (`arrivals/release.py`).
+`arrivals/release.py` moves them back.
 """
 
 import json
@@ -21,25 +21,24 @@ from geo_platform.cli.outcome import CommandOutcome, exit_code, outcome_of, prin
 from geo_platform.contracts.arrival import ObjectQuarantined
 from geo_platform.errors import PlatformError
 
-# Columns, where the reader is a program.
+# Table width in columns if the output is not a terminal: wide enough that no cell is wrapped.
 _NEVER_FOLDED = 10_000
 
-_as_json = click.option(
-    "--json", "as_json", is_flag=True, help="One JSON document on standard output."
-)
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
 @click.group("quarantine")
 def quarantine() -> None:
-    """What arrived by itself and was refused: see why, mend what has to be mended, and release it to be run again.
+    """See why arrived files were refused, correct the cause, and release them for another run.
 
     \b
-      geo-platform quarantine list               what lies there, and with which code it was refused
-      geo-platform quarantine show dem/a.tif     why, and what to do about it
-      geo-platform quarantine release dem/a.tif  back to where it came from; its watch asks for a run by itself
+      geo-platform quarantine list               the files in quarantine, each with its error code
+      geo-platform quarantine show dem/a.tif     why it was refused, and what to do
+      geo-platform quarantine release dem/a.tif  move it back; its watch requests a new run
 
-    Most often one of three things is wrong: the file (put a mended one where it came from; it counts as a new arrival), a file
-    that belongs beside it (put it there, then release), or the watch's parameters (change them, then release).
+    The usual causes: the file is wrong (put a corrected one at its original place; it counts as a
+    new arrival), a sidecar is missing (put it there, then release), or the watch's parameters are
+    wrong (change them, then release).
     """
 
 
@@ -47,23 +46,23 @@ def quarantine() -> None:
 @_as_json
 @click.pass_obj
 def list_quarantined(application: Application, /, as_json: bool) -> None:
-    """List what lies in quarantine, in order of key."""
+    """List the files in quarantine, in order of key."""
     entries = list(list_quarantine(application.objects))
     if as_json:
         click.echo(json.dumps([_row(entry) for entry in entries]))
         return
     if not entries:
-        click.echo("Nothing lies in quarantine.")
+        click.echo("Quarantine is empty.")
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("key", "code", "refused by run", "moved"):
         table.add_column(
             heading, overflow="fold", no_wrap=heading == "refused by run"
-        )  # a run's id is there to be copied
+        )  # a run id is copied, so it stays on one line
     for entry in entries:
         table.add_row(*(Text(printable(text)) for text in _cells(entry)))
     Console(width=None if sys.stdout.isatty() else _NEVER_FOLDED).print(table)
-    click.echo("Why, and what to do: geo-platform quarantine show KEY")
+    click.echo("See why and what to do: geo-platform quarantine show KEY")
 
 
 @quarantine.command("show")
@@ -71,7 +70,7 @@ def list_quarantined(application: Application, /, as_json: bool) -> None:
 @_as_json
 @click.pass_obj
 def show(application: Application, /, key: str, as_json: bool) -> None:
-    """Show why an object was refused, and what to do. KEY is that of the object, as `list` shows it."""
+    """Show why an object was refused, and what to do. KEY is the key that `list` shows."""
     record = wanted_record(application.objects, key)
     if as_json:
         click.echo(
@@ -82,9 +81,11 @@ def show(application: Application, /, key: str, as_json: bool) -> None:
         record.key,
         f"  {record.code}: {record.message}",
         f"  What to do: {record.remedy}",
-        f"  refused by run {record.run_id} of the watch {record.watch}: geo-platform trace {record.run_id}",
-        f"  came from {record.uri}, at etag {record.etag}",
-        f"  moved {record.quarantined_at_utc:%Y-%m-%d %H:%M:%SZ}: {', '.join(part.key for part in record.parts)}",
+        f"  refused by run {record.run_id} of watch {record.watch}: geo-platform trace "
+        f"{record.run_id}",
+        f"  original place {record.uri}, etag {record.etag}",
+        f"  moved {record.quarantined_at_utc:%Y-%m-%d %H:%M:%SZ}: "
+        f"{', '.join(part.key for part in record.parts)}",
         *_replaced(record),
         f"  Then: geo-platform quarantine release {record.key}",
     ]
@@ -93,21 +94,21 @@ def show(application: Application, /, key: str, as_json: bool) -> None:
 
 @quarantine.command("release")
 @click.argument("key", metavar="KEY", required=False)
-@click.option("--all", "everything", is_flag=True, help="Everything that lies in quarantine.")
-@click.option(
-    "--replace", is_flag=True, help="Also where something newer lies now: it is replaced."
-)
+@click.option("--all", "everything", is_flag=True, help="Release every object in quarantine.")
+@click.option("--replace", is_flag=True, help="Replace a newer object at the original place.")
 @_as_json
 @click.pass_obj
 def release_command(
     application: Application, /, key: str | None, everything: bool, replace: bool, as_json: bool
 ) -> None:
-    """Move an object with its sidecars back to where it came from. Its watch's sensor asks for a run by itself.
+    """Move an object with its sidecars back to its original place.
 
-    KEY is that of the object, as `list` shows it. What you put into quarantine under that key yourself goes back in its place.
+    The sensor of its watch requests a new run.
+    KEY is the key that `list` shows. If you replaced the object in quarantine under that key, your
+    object is moved.
     """
     if everything is (key is not None):
-        raise click.UsageError("Name one KEY, or give --all.")
+        raise click.UsageError("Name one KEY, or use --all.")
     keys = (
         [key] if key is not None else [entry.key for entry in list_quarantine(application.objects)]
     )
@@ -115,7 +116,7 @@ def release_command(
     if as_json:
         click.echo(json.dumps(answers[0] if key is not None else answers))
     else:
-        _say(answers)
+        _print(answers)
     sys.exit(
         exit_code(
             outcome_of(answer["error"]) if answer["error"] else CommandOutcome.published
@@ -125,7 +126,7 @@ def release_command(
 
 
 def _released(application: Application, key: str, *, replace: bool) -> dict[str, Any]:
-    """No refusal of one stops the others."""
+    """Release one object; return a refusal as an answer, so that it does not stop the others."""
     try:
         done = release(application.objects, key, replace=replace)
     except PlatformError as error:
@@ -141,7 +142,7 @@ def _released(application: Application, key: str, *, replace: bool) -> dict[str,
     return {"outcome": "released", **asdict(done), "error": None}
 
 
-def _say(answers: Iterable[Mapping[str, Any]]) -> None:
+def _print(answers: Iterable[Mapping[str, Any]]) -> None:
     count = 0
     for answer in answers:
         count += 1
@@ -155,28 +156,30 @@ def _say(answers: Iterable[Mapping[str, Any]]) -> None:
             )
             continue
         others = len(answer["parts"]) - 1
-        beside = f" with {others} file{'' if others == 1 else 's'} beside it" if others else ""
+        sidecars = f" with {others} sidecar{'' if others == 1 else 's'}" if others else ""
         click.echo(
             printable(
-                f"{answer['key']} lies in {answer['container']} again{beside}. Its watch's sensor asks for a run."
+                f"{answer['key']} is back in {answer['container']}{sidecars}. The sensor of its "
+                "watch requests a run."
             )
         )
         for part in answer["kept"]:
             click.echo(
                 printable(
-                    f"  {part} did not come with it: it is not there any more, or belongs to another object now."
+                    f"  {part} was not moved: it no longer exists, or it belongs to another object "
+                    "now."
                 )
             )
     if not count:
-        click.echo("Nothing lies in quarantine.")
+        click.echo("Quarantine is empty.")
 
 
 def _row(entry: Quarantined) -> dict[str, Any]:
     if entry.record is None:
         return {"key": entry.key, "fault": entry.fault}
-    told = entry.record.model_dump(mode="json", exclude={"parts", "replaced"})
+    fields = entry.record.model_dump(mode="json", exclude={"parts", "replaced"})
     return {
-        **told,
+        **fields,
         "parts": [part.key for part in entry.record.parts],
         "replaced_run_id": _replaced_run(entry.record),
     }
@@ -192,7 +195,7 @@ def _cells(entry: Quarantined) -> tuple[str, str, str, str]:
 def _replaced(record: ObjectQuarantined) -> list[str]:
     before = record.replaced
     return (
-        [f"  It took the place of what run {before.run_id} had refused: {before.code}."]
+        [f"  It replaced the object that run {before.run_id} had refused: {before.code}."]
         if before is not None
         else []
     )

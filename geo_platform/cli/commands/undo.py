@@ -1,6 +1,7 @@
-"""`geo-platform unpublish ITEM`, `rollback ITEM`, `versions ITEM`: undoing a publication, as runs of their own.
+"""`geo-platform unpublish ITEM`, `rollback ITEM` and `versions ITEM`: undo a publication.
 
-What belongs here: which item is meant, and the answers. What stays out: the work, which the jobs do.
+The work is done by jobs, each in a run of its own; this module finds the item and prints the
+answer.
 """
 
 import json
@@ -21,25 +22,27 @@ from geo_platform.cli.outcome import CommandOutcome, exit_code, outcome_of, prin
 from geo_platform.errors import SourceNotFound
 from geo_platform.runs import RunReport, RunRequest
 
-# Columns, where the reader is a program.
+# Table width in columns if the output is not a terminal: wide enough that no cell is wrapped.
 _NEVER_FOLDED = 10_000
 
-_LIST = "geo-platform list shows those that are published."
+_LIST = "`geo-platform list` shows the published items."
 
-_as_json = click.option(
-    "--json", "as_json", is_flag=True, help="One JSON document on standard output."
-)
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
 @click.command("unpublish")
 @click.argument("item", metavar="ITEM")
-@click.option("--run", metavar="RUN", help="Only where it is what this run published.")
+@click.option(
+    "--run", metavar="RUN", help="Unpublish only if this run published the current version."
+)
 @_as_json
 @click.pass_obj
 def unpublish(application: Application, item: str, run: str | None, as_json: bool) -> None:
-    """Take an item, and the table that it names, out of what can be found. Both are kept for a while.
+    """Withdraw an item and the table that it names.
 
-    ITEM is its id, or collection/id where two collections have the same.
+    Both are kept for a set time, and `rollback` restores them.
+
+    ITEM is its id, or collection/id if several collections have that id.
     """
     collection, item_id = _find(application, item, also_kept=False)
     report = _run(
@@ -56,7 +59,8 @@ def unpublish(application: Application, item: str, run: str | None, as_json: boo
             "item": f"{collection}/{item_id}",
             "published_by_run": done.get("published_by_run"),
         },
-        f"{collection}/{item_id} is not published any more. It is kept: geo-platform rollback {collection}/{item_id}",
+        f"{collection}/{item_id} is withdrawn. Restore it: geo-platform rollback "
+        f"{collection}/{item_id}",
         as_json=as_json,
     )
 
@@ -67,14 +71,16 @@ def unpublish(application: Application, item: str, run: str | None, as_json: boo
     "--to",
     "to_run",
     metavar="RUN",
-    help="What this run had published. [default: the version before the published one]",
+    help="Restore the version of this run. [default: the version before the published one]",
 )
 @_as_json
 @click.pass_obj
 def rollback(application: Application, item: str, to_run: str | None, as_json: bool) -> None:
-    """Publish an earlier version of an item again, with the table that it names. `versions` shows which there are.
+    """Publish an earlier version of an item again, with the table that it names.
 
-    An item that is not published any more comes back as it was last. What is published now is kept.
+    `versions` lists the versions.
+
+    A withdrawn item is restored in its last version. The version that is published now is kept.
     """
     collection, item_id = _find(application, item, also_kept=True)
     report = _run(
@@ -92,7 +98,7 @@ def rollback(application: Application, item: str, to_run: str | None, as_json: b
             "published_by_run": done.get("published_by_run"),
             "outputs": done.get("outputs", []),
         },
-        f"{collection}/{item_id} is again what run {done.get('published_by_run')} published.",
+        f"{collection}/{item_id} is restored to the version of run {done.get('published_by_run')}.",
         as_json=as_json,
     )
 
@@ -102,14 +108,16 @@ def rollback(application: Application, item: str, to_run: str | None, as_json: b
 @_as_json
 @click.pass_obj
 def versions(application: Application, item: str, as_json: bool) -> None:
-    """Show the published version of an item and the earlier ones that can be brought back, newest first."""
+    """Show the published version of an item and the earlier versions that can be restored, newest
+    first.
+    """
     collection, item_id = _find(application, item, also_kept=True)
     present = application.catalog.item(collection, item_id)
     rows = version_rows(present, application.catalog.versions(collection, item_id))
     if not rows:
         raise SourceNotFound(
-            f"No item {collection}/{item_id} is published or kept.",
-            remedy="geo-platform list shows those that are published.",
+            f"No version of {collection}/{item_id} is published or kept.",
+            remedy=_LIST,
         )
     if as_json:
         click.echo(json.dumps([asdict(row) for row in rows], default=datetime.isoformat))
@@ -130,7 +138,10 @@ def versions(application: Application, item: str, as_json: bool) -> None:
 
 
 def _find(application: Application, name: str, *, also_kept: bool) -> tuple[str, str]:
-    """Collection and id. Raises SourceNotFound where no collection has the id, click.UsageError where several have."""
+    """Return collection and id.
+
+    Raises SourceNotFound: no collection has the id; click.UsageError: several collections have it.
+    """
     collection, item_id = split_name(name)
     if collection is not None:
         return collection, item_id
@@ -143,7 +154,8 @@ def _find(application: Application, name: str, *, also_kept: bool) -> tuple[str,
         )
     if len(found) > 1:
         raise click.UsageError(
-            f"{item_id} is in several collections; say which: {', '.join('/'.join(place) for place in found)}"
+            f"{item_id} is in several collections. Name one of: "
+            f"{', '.join('/'.join(place) for place in found)}"
         )
     return found[0]
 
@@ -165,10 +177,8 @@ def _run(application: Application, job: str, op: str, options: Mapping[str, Any]
         )
 
 
-def _answer(
-    report: RunReport, document: Mapping[str, Any], sentence: str, *, as_json: bool
-) -> None:
-    """What was done, or why not, and the exit code that says so."""
+def _answer(report: RunReport, document: Mapping[str, Any], message: str, *, as_json: bool) -> None:
+    """Print what was done or why not, and exit with the matching code."""
     outcome = outcome_of(report.error) if report.error else CommandOutcome.published
     if as_json:
         shown = {**document, "outcome": outcome.value} if report.error else document
@@ -181,6 +191,6 @@ def _answer(
             err=True,
         )
     else:
-        click.echo(printable(sentence))
+        click.echo(printable(message))
         click.echo(f"  run {report.run_id}")
     sys.exit(exit_code([outcome]))

@@ -36,7 +36,7 @@ def test_hidden_folders_and_the_folder_of_results_are_not_walked(tmp_path: Path)
     _make(tmp_path, "a.tif", ".git/objects/b.tif", "results/store/silver/c.tif")
     names, left = _found(tmp_path, home=tmp_path / "results")
     assert names == ["a.tif"]
-    assert left == {".git": "It is hidden.", "results": "Results are kept there."}
+    assert left == {".git": "It is hidden.", "results": "It holds results."}
 
 
 def test_links_that_are_not_followed_are_said(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ def test_a_key_is_printed_once_listed_without_its_secret_and_revoked(tmp_path: P
     (key,) = made.stdout.splitlines()
     assert KeyFile(tmp_path / "api" / "keys.json").principal_of(key).datasets == ("flood_*",)
     listed = geo_platform("keys", "list", home=tmp_path).stdout
-    assert "field-team  submitter  made " in listed
+    assert "field-team  submitter  created " in listed
     assert "only container bronze, dataset flood_*" in listed
     assert key.split("_", 2)[2] not in listed
     assert (

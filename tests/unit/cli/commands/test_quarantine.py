@@ -49,7 +49,7 @@ def test_a_list_for_people_and_for_programs(store: FolderStore) -> None:
         ["b.tif", "CRS_MISSING", "run", "2", "2026-06-01", "12:00:00Z"],
         ["dem/a.tif", "CRS_MISSING", "run", "1", "2026-06-01", "12:00:00Z"],
     ]
-    assert lines[-1] == "Why, and what to do: geo-platform quarantine show KEY"
+    assert lines[-1] == "See why and what to do: geo-platform quarantine show KEY"
     rows = json.loads(run(store, "list", "--json").stdout)
     assert [(row["key"], row["remedy"], row["parts"], row["replaced_run_id"]) for row in rows] == [
         ("b.tif", "Give one with input_crs.", ["b.tif"], None),
@@ -61,7 +61,7 @@ def test_why_and_what_to_do_are_shown(store: FolderStore) -> None:
     refuse(store, "b.tif", "run 3")
     shown = run(store, "show", "b.tif").stdout
     assert "CRS_MISSING: 'b.tif' says none.\n  What to do: Give one with input_crs.\n" in shown
-    assert "It took the place of what run run 2 had refused: CRS_MISSING." in shown
+    assert "It replaced the object that run run 2 had refused: CRS_MISSING." in shown
     assert "geo-platform quarantine release b.tif" in shown
     document = json.loads(run(store, "show", "b.tif", "--json").stdout)
     assert (document["schema_version"], document["run_id"], document["replaced"]["run_id"]) == (
@@ -75,7 +75,7 @@ def test_one_command_releases_one_object(store: FolderStore) -> None:
     done = run(store, "release", "dem/a.tif")
     assert (
         done.stdout
-        == "dem/a.tif lies in bronze again with 1 file beside it. Its watch's sensor asks for a run.\n"
+        == "dem/a.tif is back in bronze with 1 sidecar. The sensor of its watch requests a run.\n"
     )
     assert store.read_bytes(BRONZE, "dem/a.tif") == b"pixels"
     assert [row["key"] for row in json.loads(run(store, "list", "--json").stdout)] == ["b.tif"]
@@ -88,15 +88,15 @@ def test_of_all_that_is_released_a_refusal_of_one_stops_nobody(store: FolderStor
     assert done.stderr.startswith(
         "b.tif: CONFLICT: Something newer lies where it came from: bronze/b.tif. Give --replace"
     )
-    assert done.stdout.startswith("dem/a.tif lies in bronze again")
+    assert done.stdout.startswith("dem/a.tif is back in bronze")
     (answer,) = json.loads(run(store, "release", "--all", "--replace", "--json").stdout)
     assert (answer["outcome"], answer["key"], store.read_bytes(BRONZE, "b.tif")) == (
         "released",
         "b.tif",
         b"pixels",
     )
-    assert run(store, "release", "--all").stdout == "Nothing lies in quarantine.\n"
-    assert run(store, "list").stdout == "Nothing lies in quarantine.\n"
+    assert run(store, "release", "--all").stdout == "Quarantine is empty.\n"
+    assert run(store, "list").stdout == "Quarantine is empty.\n"
 
 
 def test_what_cannot_be_done_is_refused_in_a_sentence(store: FolderStore) -> None:
@@ -129,6 +129,6 @@ def test_dagster_is_not_needed(store: FolderStore) -> None:
     done = subprocess.run(
         [sys.executable, "-c", command], capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stdout.startswith("b.tif lies in bronze again")) == (0, True), (
+    assert (done.returncode, done.stdout.startswith("b.tif is back in bronze")) == (0, True), (
         done.stderr
     )
