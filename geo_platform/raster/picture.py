@@ -166,7 +166,7 @@ def _stretch(pixels: NDArray[Any], valid: Mask) -> Rgba:
 
 
 def _shaded_relief(view: DecimatedView, valid: Mask) -> Rgba:
-    """Return elevation colours with a hillshade. It exaggerates more in flat terrain."""
+    """Return elevation colours with a hillshade, exaggerated so that flat terrain shows too."""
     heights = np.where(valid, view.pixels[0], np.nan).astype(np.float64)
     colors = _apply_ramp(_stretch(view.pixels[:1], valid)[0] / 255.0, ELEVATION_RAMP)
     if min(heights.shape) < 2 or not valid.any():
