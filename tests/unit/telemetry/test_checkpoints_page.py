@@ -41,7 +41,7 @@ def test_the_fields_of_a_line_are_those_of_the_formatter() -> None:
 
 
 def test_every_cause_of_a_stuck_run_is_on_the_page() -> None:
-    assert set(re.findall(r"`RUN_STUCK (\w+)`", section("Runs that do not get on"))) == {
+    assert set(re.findall(r"`RUN_STUCK (\w+)`", section("Stuck runs"))) == {
         cause.value for cause in Cause
     }
 
