@@ -1,33 +1,34 @@
-"""Several files in one run: each goes through its chain by itself, and has its own partition, messages, events, checks and item.
+"""The op that takes several files in one run: `ingest_files`.
 
-What belongs here: the op, which files are left to do, and how the run ends. What stays out: one file's stages
-and its tries (`assets/files.py`), sharing files out among runs (`geo_platform/arrivals/plan.py`).
+Each file goes through its chain by itself and has its own partition, messages, events, checks and
+item. How one file does: `assets/files.py`. Which files share a run: `geo_platform/arrivals/plan.py`.
 
-An op and no asset, since one step makes what eight assets make, of partitions of two kinds. Of each file it tells Dagster what
-the assets' own steps would have told. One file after the other, in the op's own thread: Python's record of warnings and GDAL's
-settings are the process's, so that two files at once could be told each other's. Runs go in parallel, in processes of their own.
+It is an op and no asset, since one step makes what several assets make, of partitions of several
+chains. It logs the events that the assets' own steps would have logged. The files are done one
+after the other in the op's own thread: Python's warning filters and GDAL's settings are global to
+the process, so two files at once could get each other's. Runs are parallel, in processes of their
+own.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
-from assets.files import FileWork, Outcome, Stores, work_through
-from assets.report import report_files
+from assets.files import FileOutcome, FileWork, OptionsOfChains, work_through
+from assets.report import Metadata, table_of
 from assets.stage import STORE_RETRIES, StageConfig, stage
-from geo_platform.chains import CHAINS, ChainOptions, ParametersError, fit
-from geo_platform.contracts.arrival import SourceKind
+from geo_platform.chains.chain import ParametersError
+from geo_platform.chains.registry import CHAINS, SHARED_OP, last_stages
+from geo_platform.chains.stage import StageStores
 from geo_platform.dagster_internals import DATA_VERSION_TAG, USER_VERSION_TAG, run_events
 from geo_platform.errors import FilesFailed, FilesRefused, ParameterInvalid
 from geo_platform.ports import Catalog, FeatureStore, ObjectStore, Scratch
 
-# Files in a row that come to nothing by a fault that passes, each after its own tries. One or two
-# may be a matter of their own, such as a table that somebody reads all the time.
-_STAYS_AWAY = 3
-
-LAST_STAGES = {kind: list(chain.stages)[-1] for kind, chain in CHAINS.items()}
+# So many files in a row that end with a transient error, each after its retries, end the run. One
+# or two may have a reason of their own, such as a table that a reader holds locked.
+_UNAVAILABLE_AFTER = 3
 
 
 class FileAsked(dg.Config):
@@ -55,7 +56,7 @@ class IngestFilesConfig(StageConfig):
     files: list[FileAsked] = Field(min_length=1, description="The files.")
 
 
-@dg.op(name="files", retry_policy=STORE_RETRIES)
+@dg.op(name=SHARED_OP, retry_policy=STORE_RETRIES)
 def ingest_files(
     context: dg.OpExecutionContext,
     config: IngestFilesConfig,
@@ -71,69 +72,98 @@ def ingest_files(
         if context.retry_number
         else set()
     )
-    outcomes: list[Outcome] = []
+    outcomes: list[FileOutcome] = []
     try:
         with stage(context):
-            work = FileWork(
-                context,
-                Stores(objects, features, catalog, scratch),
-                _options(config, {}),
-                _own_options(config),
-            )
+            stores = StageStores(objects, scratch, features, catalog)
+            options, own = _options(config, {}), _own_options(config)
+            work = FileWork(context, objects, catalog, stores, options, own)
             for outcome in _each(work, [key for key in asked if key not in done]):
-                _tell(context, outcome)
+                _log_events(context, outcome)
                 outcomes.append(outcome)
             _check(outcomes, len(asked), context.run.run_id)
     except dg.Failure as failure:
-        shown = {**report_files(outcomes, asked, done), **failure.metadata}
+        shown = {**files_metadata(outcomes, asked, done), **failure.metadata}
         raise dg.Failure(
             failure.description, metadata=shown, allow_retries=failure.allow_retries
         ) from failure
-    context.add_output_metadata(report_files(outcomes, asked, done))
+    context.add_output_metadata(files_metadata(outcomes, asked, done))
 
 
 def published_partitions(instance: dg.DagsterInstance, run_id: str) -> set[str]:
-    """Those of which the run has published the item, or found it published."""
+    """Return the partitions whose item the run published, or found published already."""
     records = run_events(instance, run_id, dg.DagsterEventType.ASSET_MATERIALIZATION)
     made = [record.asset_materialization for record in records]
+    published_by = last_stages()
     return {
         one.partition
         for one in made
-        if one and one.partition and one.asset_key.to_user_string() in LAST_STAGES.values()
+        if one and one.partition and one.asset_key.to_user_string() in published_by
     }
 
 
-def _options(
-    config: IngestFilesConfig, own: Mapping[str, Any]
-) -> Mapping[SourceKind, ChainOptions]:
-    """Of both kinds, before any file is opened. Raises ParameterInvalid."""
+def files_metadata(
+    outcomes: Sequence[FileOutcome], asked: Mapping[str, str], done: Collection[str] = ()
+) -> Metadata:
+    """Return how many files ended how, and which were not published, with the reasons.
+
+    `asked`: key -> etag. `done`: keys that an earlier attempt of the step published.
+    """
+    errors = {outcome.key: outcome.error for outcome in outcomes if outcome.error is not None}
+    refused = sum(error.user_fixable for error in errors.values())
+    newer = [
+        outcome.key
+        for outcome in outcomes
+        if asked.get(outcome.key) and outcome.etag not in (None, asked[outcome.key])
+    ]
+    published = sum(outcome.error is None and not outcome.was_unchanged for outcome in outcomes)
+    shown = ("code", "message", "remedy")
+    return {
+        "files": len(asked),
+        "published": published + len(done),
+        "unchanged": sum(outcome.was_unchanged for outcome in outcomes),
+        "refused": refused,
+        "failed": len(errors) - refused,
+        "not_reached": len(asked) - len(done) - len(outcomes),
+        "taken_newer_than_asked": newer,
+        "not_published": table_of(
+            [
+                {"key": key, **{name: error.as_record()[name] for name in shown}}
+                for key, error in errors.items()
+            ]
+        ),
+    }
+
+
+def _options(config: IngestFilesConfig, own: Mapping[str, Any]) -> OptionsOfChains:
+    """Return the options of every chain, before any file is opened. Raises ParameterInvalid."""
     given = {**config.parameters, **own, "container_name": config.container_name}
     try:
-        return {kind: fit(chain, given) for kind, chain in CHAINS.items()}
+        return {chain.name: chain.fit(given) for chain in CHAINS}
     except ParametersError as error:
         raise ParameterInvalid(f"The parameters of the run do not fit: {error}.") from error
 
 
-def _own_options(config: IngestFilesConfig) -> Mapping[str, Mapping[SourceKind, ChainOptions]]:
-    """By key, of those that have parameters of their own."""
+def _own_options(config: IngestFilesConfig) -> Mapping[str, OptionsOfChains]:
+    """Return by key the options of those files that have parameters of their own."""
     return {file.key: _options(config, file.parameters) for file in config.files if file.parameters}
 
 
-def _each(work: FileWork, keys: Sequence[str]) -> Iterator[Outcome]:
-    """What became of each, one after the other. None is begun once the stores stay away: it would wait as long for nothing."""
+def _each(work: FileWork, keys: Sequence[str]) -> Iterator[FileOutcome]:
+    """Process the files in order. Stop when the stores are unavailable: each file would wait too."""
     in_a_row = 0
     for key in keys:
         outcome = work_through(work, key)
         yield outcome
         in_a_row = in_a_row + 1 if outcome.error is not None and outcome.error.retryable else 0
-        if in_a_row == _STAYS_AWAY:
+        if in_a_row == _UNAVAILABLE_AFTER:
             return
 
 
-def _tell(context: dg.OpExecutionContext, outcome: Outcome) -> None:
-    """The events that the steps of its assets and of their checks would have left in Dagster."""
-    if outcome.kind is not None and outcome.made:
-        name = CHAINS[outcome.kind].partitions_name
+def _log_events(context: dg.OpExecutionContext, outcome: FileOutcome) -> None:
+    """Log the events that the steps of the file's assets and of their checks would have logged."""
+    if outcome.chain is not None and outcome.made:
+        name = outcome.chain.partitions_name
         if not context.instance.has_dynamic_partition(name, outcome.key):
             context.instance.add_dynamic_partitions(name, [outcome.key])
     for made in outcome.made:
@@ -160,8 +190,12 @@ def _tell(context: dg.OpExecutionContext, outcome: Outcome) -> None:
             context.log_event(evaluation)  # type: ignore[arg-type]  # taken, but not in the annotation of 1.13
 
 
-def _check(outcomes: Sequence[Outcome], files: int, run_id: str) -> None:
-    """Raises the store's fault where one ended a file, else FilesFailed or FilesRefused where not every file was published."""
+def _check(outcomes: Sequence[FileOutcome], files: int, run_id: str) -> None:
+    """Raise unless every file was published.
+
+    Raises a store's error: one ended a file; FilesFailed: a file failed by a fault of the platform;
+    FilesRefused: files were refused.
+    """
     errors = {outcome.key: outcome.error for outcome in outcomes if outcome.error is not None}
     if not errors:
         return

@@ -1,68 +1,39 @@
-"""One file through the stages of its chain, in a run that takes several: the core calls of the assets, and what each stage made.
+"""One file through the stages of its chain, in a run that takes several files.
 
-What belongs here: the order of the calls, which is that of `assets/raster.py` and `assets/vector.py`. What stays out: Dagster's
-events, retries, and the other files (`assets/batch.py`).
+The stages, their calls and checks are those of the chain (`geo_platform/chains`), as for the assets.
+The op, its other files and Dagster's events: `assets/batch.py`.
 """
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import dagster as dg
 
 from assets.checks import results_of
-from assets.report import (
-    Metadata,
-    report_arrival,
-    report_cogs,
-    report_features,
-    report_item,
-    report_raster_profile,
-    report_vector_profile,
-)
-from assets.stage import STORE_RETRIES, Notify, attempted
-from geo_platform.catalog.publish import publish_raster, publish_vector
-from geo_platform.chains import CHAINS, ChainOptions
-from geo_platform.contracts.arrival import ObjectArrived, SourceKind
-from geo_platform.contracts.publication import ItemPublished
-from geo_platform.contracts.raster import CogStored, RasterProfiled
-from geo_platform.contracts.vector import FeaturesLoaded, VectorProfiled
+from assets.report import Metadata, message_metadata
+from assets.stage import STORE_RETRIES, attempted
+from geo_platform.chains.chain import Chain, ChainOptions
+from geo_platform.chains.registry import chain_by_name, chain_for
+from geo_platform.chains.stage import AnyStage, StageStores
 from geo_platform.errors import PlatformError, UnexpectedFault
 from geo_platform.messages import message_type, put_message
-from geo_platform.options import ArrivalOptions, ItemOptions
-from geo_platform.ports import Catalog, FeatureStore, ObjectStore, Scratch
-from geo_platform.raster.convert import make_cogs
-from geo_platform.raster.options import RasterCogOptions, RasterProfileOptions
-from geo_platform.raster.profile import profile_object as profile_raster
-from geo_platform.source.arrival import receive
-from geo_platform.source.formats import FORMATS
+from geo_platform.options import ArrivalOptions
+from geo_platform.ports import Catalog, ObjectStore
+from geo_platform.source.arrival import SourceFound, find_source
 from geo_platform.telemetry.context import sharing_a_step
-from geo_platform.vector.options import VectorFeaturesOptions, VectorProfileOptions
 
 _log = logging.getLogger("geo_platform.files")
 
-M = TypeVar("M")
-# Its name, its work, and what is shown of the message that it answers with.
-Stage = tuple[str, Callable[[Notify], Any], Callable[[Any], Metadata]]
-
-FIRST_STAGES = {kind: next(iter(chain.stages)) for kind, chain in CHAINS.items()}
+# The options of each chain, by its name.
+OptionsOfChains = Mapping[str, ChainOptions]
 
 
 @dataclass(frozen=True)
-class Stores:
-    """What the stages of both chains need."""
-
-    objects: ObjectStore
-    features: FeatureStore
-    catalog: Catalog
-    scratch: Scratch
-
-
-@dataclass(frozen=True)
-class Made:
-    """What a stage made of a file: its message, what is shown of it, and what its checks found, by their names."""
+class StageResult:
+    """What a stage made of a file: its message, the metadata shown of it, and its checks' results."""
 
     stage: str
     message: Any
@@ -72,26 +43,31 @@ class Made:
 
 @dataclass(frozen=True)
 class FileWork:
-    """What all files of a run share, and by key the options of those that have their own."""
+    """What all files of a run share; `own` has, by key, the options of files with their own."""
 
     context: dg.OpExecutionContext
-    stores: Stores
-    options: Mapping[SourceKind, ChainOptions]
-    own: Mapping[str, Mapping[SourceKind, ChainOptions]] = field(default_factory=dict)
+    objects: ObjectStore
+    catalog: Catalog
+    stores: StageStores
+    options: OptionsOfChains
+    own: Mapping[str, OptionsOfChains] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of a file: what its stages made, as far as they came, and the error that ended them. `kind` is None where unknown."""
+class FileOutcome:
+    """How a file ended: the results of the stages it passed, and the error that stopped it.
+
+    `chain` is None if the file was refused before its chain was known.
+    """
 
     key: str
-    kind: SourceKind | None
-    made: tuple[Made, ...]
+    chain: Chain | None
+    made: tuple[StageResult, ...]
     error: PlatformError | None = None
 
     @property
     def etag(self) -> str | None:
-        """Of the bytes that were taken."""
+        """The etag of the bytes that were processed."""
         return self.made[0].message.etag if self.made else None
 
     @property
@@ -100,35 +76,30 @@ class Outcome:
         return self.error is None and bool(self.made[-1].message.was_unchanged)
 
 
-def work_through(work: FileWork, key: str) -> Outcome:
-    """All stages of a file. A fault that passes is waited for as `STORE_RETRIES` says."""
-    file = _File(work.context, work.stores, work.own.get(key, work.options), key)
+def work_through(work: FileWork, key: str) -> FileOutcome:
+    """Take a file through all stages. Retry a transient error as `STORE_RETRIES` says."""
+    file = _File(work, work.own.get(key, work.options), key)
     for attempt in range(1, STORE_RETRIES.max_retries + 2):
         with sharing_a_step():
             error = file.error_of(attempt)
         if error is None or not error.retryable or attempt > STORE_RETRIES.max_retries:
             break
         time.sleep(STORE_RETRIES.calculate_delay(attempt))
-    return Outcome(key, file.kind, tuple(file.made.values()), error)
+    return FileOutcome(key, file.chain, tuple(file.made.values()), error)
 
 
 @dataclass
 class _File:
-    """A file at work. `made`: what is done so far; a stage that failed is begun again with the message of the one before it."""
+    """A file in progress. A stage that failed starts again from the message of the stage before."""
 
-    context: dg.OpExecutionContext
-    stores: Stores
-    options: Mapping[SourceKind, ChainOptions]
+    work: FileWork
+    options: OptionsOfChains
     key: str
-    made: dict[str, Made] = field(default_factory=dict)
-
-    @property
-    def kind(self) -> SourceKind | None:
-        """Known once it was received."""
-        return next((kind for kind, stage in FIRST_STAGES.items() if stage in self.made), None)
+    chain: Chain | None = None
+    made: dict[str, StageResult] = field(default_factory=dict)
 
     def error_of(self, attempt: int) -> PlatformError | None:
-        """Go on, and hand back what ended that. What nobody foresaw ends this file and no other."""
+        """Continue, and return the error that stopped it. An unforeseen one ends only this file."""
         try:
             self.go_on(attempt=attempt)
         except PlatformError as error:
@@ -142,149 +113,66 @@ class _File:
         return None
 
     def go_on(self, *, attempt: int) -> None:
-        """The stages that are left, one after the other. Raises the platform's errors, UnexpectedFault for any other."""
-        arrived = self._received(attempt)
-        for name, work, shown in (
-            self._raster_stages() if arrived.kind is SourceKind.raster else self._vector_stages()
-        ):
-            if name not in self.made:
-                with attempted(self.context, name, partition=self.key, attempt=attempt) as notify:
-                    message = work(notify)
-                self._keep(name, message, shown)
+        """Run the stages that are left. Raises the platform's errors, UnexpectedFault for others."""
+        chain = self.chain or self._receive(attempt)
+        before = None
+        for stage in chain.stages:
+            if stage.name not in self.made:
+                self._run(chain, stage, before, attempt)
+            before = self.made[stage.name].message
 
-    def _received(self, attempt: int) -> ObjectArrived:
-        """Its content says of which kind it is; its name, as which kind's first stage that is found out."""
-        if self.kind is not None:
-            return self._message(FIRST_STAGES[self.kind], ObjectArrived)
-        for kind in sorted(SourceKind, key=lambda kind: kind is not kind_by_name(self.key)):
-            options = self.options[kind].of(ArrivalOptions)
-            with attempted(self.context, FIRST_STAGES[kind], partition=self.key, attempt=attempt):
-                arrived = receive(
-                    self.stores.objects, options.container_name, self.key, options, expected=None
-                )
-            if arrived.kind is kind:
-                break
-        self._keep(FIRST_STAGES[arrived.kind], arrived, report_arrival)
-        return arrived
+    def _receive(self, attempt: int) -> Chain:
+        """Find out the file's chain by its content, and run that chain's first stage.
 
-    def _raster_stages(self) -> Iterator[Stage]:
-        objects, options, run_id = (
-            self.stores.objects,
-            self.options[SourceKind.raster],
-            self.context.run.run_id,
-        )
-
-        def profile(_: Notify) -> RasterProfiled:
-            with self.stores.scratch.of_run(run_id) as folder:
-                return profile_raster(
-                    self._message("raw_raster", ObjectArrived),
-                    options.of(RasterProfileOptions),
-                    objects,
-                    scratch=folder,
-                )
-
-        def cog(notify: Notify) -> CogStored:
-            profiled = self._message("raster_profile", RasterProfiled)
-            asked, force = options.of(RasterCogOptions), profiled.source.force
-            with self.stores.scratch.of_run(run_id) as folder:
-                return make_cogs(
-                    profiled,
-                    asked,
-                    objects,
-                    run_id=run_id,
-                    scratch=folder,
-                    force=force,
-                    notify=notify,
-                )
-
-        def item(_: Notify) -> ItemPublished:
-            stored = self._message("raster_cog", CogStored)
-            return publish_raster(
-                stored, options.of(ItemOptions), self.stores.catalog, objects, run_id=run_id
+        Looking at the content is logged as the first stage of the chain that its name suggests.
+        """
+        guess = chain_by_name(self.key)
+        options = self.options[guess.name].of(ArrivalOptions)
+        with attempted(self.work.context, guess.first.name, partition=self.key, attempt=attempt):
+            found = find_source(
+                self.work.objects, options.container_name, self.key, member=options.archive_member
             )
+            chain = chain_for(found.detected)
+            message = self._call(chain, chain.first, found) if chain is guess else None
+        if message is None:
+            self._run(chain, chain.first, found, attempt)
+        else:
+            self._keep(chain.first, message)
+        self.chain = chain
+        return chain
 
-        yield "raster_profile", profile, report_raster_profile
-        yield "raster_cog", cog, lambda message: report_cogs(message, objects)
-        yield "raster_item", item, report_item
+    def _run(self, chain: Chain, stage: AnyStage, message: Any, attempt: int) -> None:
+        with attempted(
+            self.work.context, stage.name, partition=self.key, attempt=attempt
+        ) as notify:
+            made = self._call(chain, stage, message, notify=notify)
+        self._keep(stage, made)
 
-    def _vector_stages(self) -> Iterator[Stage]:
-        from geo_platform.vector.load import load_features  # as in assets/vector.py
-        from geo_platform.vector.profile import profile_object as profile_vector
-
-        objects, options, run_id = (
-            self.stores.objects,
-            self.options[SourceKind.vector],
-            self.context.run.run_id,
-        )
-
-        def profile(_: Notify) -> VectorProfiled:
-            with self.stores.scratch.of_run(run_id) as folder:
-                return profile_vector(
-                    self._message("raw_vector", ObjectArrived),
-                    options.of(VectorProfileOptions),
-                    objects,
-                    scratch=folder,
-                )
-
-        def features(notify: Notify) -> FeaturesLoaded:
-            profiled = self._message("vector_profile", VectorProfiled)
-            asked, store, force = (
-                options.of(VectorFeaturesOptions),
-                self.stores.features,
-                profiled.source.force,
-            )
-            with self.stores.scratch.of_run(run_id) as folder:
-                return load_features(
-                    profiled,
-                    asked,
-                    objects,
-                    store,
-                    run_id=run_id,
-                    scratch=folder,
-                    force=force,
-                    notify=notify,
-                )
-
-        def item(_: Notify) -> ItemPublished:
-            loaded = self._message("vector_features", FeaturesLoaded)
-            return publish_vector(
-                loaded, options.of(ItemOptions), self.stores.catalog, objects, run_id=run_id
-            )
-
-        yield "vector_profile", profile, report_vector_profile
-        yield "vector_features", features, lambda message: report_features(message, objects)
-        yield "vector_item", item, report_item
-
-    def _message(self, stage: str, of: type[M]) -> M:
-        message = self.made[stage].message
-        assert isinstance(message, of)  # noqa: S101  # narrows the type
-        return message
-
-    def _keep(self, stage: str, message: Any, shown: Callable[[Any], Metadata]) -> None:
-        """Store the message, and say what the checks of the stage's result find, as after each step of a single run."""
-        stored = put_message(
-            self.stores.objects,
+    def _call(self, chain: Chain, stage: AnyStage, message: Any | SourceFound, **named: Any) -> Any:
+        return stage.run(
             message,
-            stage=stage,
-            partition=self.key,
-            run_id=self.context.run.run_id,
+            self.options[chain.name].by_stage[stage.name],
+            self.work.stores,
+            key=self.key,
+            run_id=self.work.context.run.run_id,
+            **named,
         )
-        message_metadata = {
+
+    def _keep(self, stage: AnyStage, message: Any) -> None:
+        """Store the message and evaluate the stage's checks, as Dagster does after a step."""
+        work = self.work
+        stored = put_message(
+            work.objects,
+            message,
+            stage=stage.name,
+            partition=self.key,
+            run_id=work.context.run.run_id,
+        )
+        metadata = {
+            **message_metadata(message, work.objects),
             "message": dg.MetadataValue.url(stored.reference.uri),
             "message_type": message_type(message),
         }
-        messages = {**{name: made.message for name, made in self.made.items()}, stage: message}
-        checks = results_of(stage, messages, self.stores.catalog)
-        self.made[stage] = Made(stage, message, {**shown(message), **message_metadata}, checks)
-
-
-def kind_by_name(key: str) -> SourceKind:
-    """What a file of that name mostly is; archives and unknown names are taken for vectors."""
-    rasters = {
-        extension
-        for rule in FORMATS.values()
-        if rule.kind is SourceKind.raster
-        for extension in rule.extensions
-    }
-    extension = key[key.rfind(".") :].lower()
-    return SourceKind.raster if extension in rasters - {".txt"} else SourceKind.vector
+        messages = {name: made.message for name, made in self.made.items()} | {stage.name: message}
+        checks = results_of(stage, messages, work.catalog)
+        self.made[stage.name] = StageResult(stage.name, message, metadata, checks)

@@ -1,12 +1,12 @@
-"""prepared_greeting -> spoken_greeting: two stages and a contract between them, the smoke test of a deployment."""
-
-from datetime import UTC, datetime
+"""prepared_greeting -> spoken_greeting: the smoke test of a deployment, two stages and a message."""
 
 import dagster as dg
 
-from assets.stage import OWNERS, StageConfig, stage
+from assets.stage import OWNERS, StageConfig, run_stage
+from geo_platform.chains.hello import PREPARE, SPEAK
+from geo_platform.chains.stage import StageStores
 from geo_platform.contracts.publication import GreetingPrepared, GreetingSpoken
-from geo_platform.options import GreetingOptions
+from geo_platform.options import GreetingOptions, Options
 
 
 class GreetingConfig(StageConfig, GreetingOptions):
@@ -18,8 +18,7 @@ def prepared_greeting(
     context: dg.AssetExecutionContext, config: GreetingConfig
 ) -> dg.MaterializeResult[GreetingPrepared]:
     """The name to greet and when it was taken down."""
-    with stage(context):
-        greeting = GreetingPrepared(name=config.name, prepared_at_utc=datetime.now(UTC))
+    greeting = run_stage(PREPARE, context, config, None, StageStores())
     return dg.MaterializeResult(value=greeting, metadata={"name": greeting.name})
 
 
@@ -28,6 +27,5 @@ def spoken_greeting(
     context: dg.AssetExecutionContext, prepared_greeting: GreetingPrepared
 ) -> dg.MaterializeResult[GreetingSpoken]:
     """The greeting, which proves that a message went from one stage to the next."""
-    with stage(context):
-        spoken = GreetingSpoken(text=f"hello {prepared_greeting.name}")
+    spoken = run_stage(SPEAK, context, Options(), prepared_greeting, StageStores())
     return dg.MaterializeResult(value=spoken, metadata={"text": spoken.text})

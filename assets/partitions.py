@@ -1,6 +1,21 @@
-"""The partitions of the assets: an object of a container is a partition."""
+"""The partitions of the assets: each object of a container is a partition of its chain."""
 
 import dagster as dg
 
-RASTER_OBJECTS = dg.DynamicPartitionsDefinition(name="raster_objects")
-VECTOR_OBJECTS = dg.DynamicPartitionsDefinition(name="vector_objects")
+from geo_platform.chains.chain import Chain
+from geo_platform.chains.raster import RASTER
+from geo_platform.chains.registry import CHAINS
+from geo_platform.chains.vector import VECTOR
+
+_PARTITIONS = {
+    chain.name: dg.DynamicPartitionsDefinition(name=chain.partitions_name) for chain in CHAINS
+}
+
+
+def partitions_of(chain: Chain) -> dg.DynamicPartitionsDefinition:
+    """Return the partitions of a chain's assets."""
+    return _PARTITIONS[chain.name]
+
+
+RASTER_OBJECTS = partitions_of(RASTER)
+VECTOR_OBJECTS = partitions_of(VECTOR)

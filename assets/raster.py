@@ -2,19 +2,15 @@
 
 import dagster as dg
 
-from assets.partitions import RASTER_OBJECTS
-from assets.report import report_arrival, report_cogs, report_item, report_raster_profile
-from assets.stage import OWNERS, STORE_RETRIES, StageConfig, result, stage
-from geo_platform.catalog.publish import publish_raster
-from geo_platform.contracts.arrival import ObjectArrived, SourceKind
+from assets.stage import StageConfig, result, run_stage, stage_asset
+from geo_platform.chains.raster import ARRIVAL, COG, ITEM, PROFILE
+from geo_platform.chains.stage import StageStores
+from geo_platform.contracts.arrival import ObjectArrived
 from geo_platform.contracts.publication import ItemPublished
 from geo_platform.contracts.raster import CogStored, RasterProfiled
 from geo_platform.options import ArrivalOptions, ItemOptions
 from geo_platform.ports import Catalog, ObjectStore, Scratch
-from geo_platform.raster.convert import make_cogs
 from geo_platform.raster.options import RasterCogOptions, RasterProfileOptions
-from geo_platform.raster.profile import profile_object
-from geo_platform.source.arrival import receive
 
 
 class RawRasterConfig(StageConfig, ArrivalOptions):
@@ -33,39 +29,18 @@ class RasterItemConfig(StageConfig, ItemOptions):
     """How the result is named and dated in the catalog."""
 
 
-@dg.asset(
-    partitions_def=RASTER_OBJECTS,
-    group_name="raster",
-    owners=OWNERS,
-    kinds={"file"},
-    tags={"stage": "1"},
-    retry_policy=STORE_RETRIES,
-)
+@stage_asset(ARRIVAL, kinds={"file"})
 def raw_raster(
     context: dg.AssetExecutionContext,
     config: RawRasterConfig,
     objects: dg.ResourceParam[ObjectStore],
 ) -> dg.MaterializeResult[ObjectArrived]:
     """The raster object as it arrived, its format known from its bytes. The partition is the object's name in the container."""
-    with stage(context):
-        arrived = receive(
-            objects,
-            config.container_name,
-            context.partition_key,
-            config,
-            expected=SourceKind.raster,
-        )
-    return result(arrived, report_arrival(arrived))
+    arrived = run_stage(ARRIVAL, context, config, None, StageStores(objects))
+    return result(arrived, objects)
 
 
-@dg.asset(
-    partitions_def=RASTER_OBJECTS,
-    group_name="raster",
-    owners=OWNERS,
-    kinds={"gdal"},
-    tags={"stage": "2"},
-    retry_policy=STORE_RETRIES,
-)
+@stage_asset(PROFILE, kinds={"gdal"})
 def raster_profile(
     context: dg.AssetExecutionContext,
     config: RasterProfileConfig,
@@ -74,20 +49,11 @@ def raster_profile(
     scratch: dg.ResourceParam[Scratch],
 ) -> dg.MaterializeResult[RasterProfiled]:
     """What the raster is: bands, CRS, bounds, type, bit depth; from headers and a sample over the whole extent."""
-    with stage(context), scratch.of_run(context.run.run_id) as folder:
-        profiled = profile_object(raw_raster, config, objects, scratch=folder)
-    return result(profiled, report_raster_profile(profiled))
+    profiled = run_stage(PROFILE, context, config, raw_raster, StageStores(objects, scratch))
+    return result(profiled, objects)
 
 
-@dg.asset(
-    partitions_def=RASTER_OBJECTS,
-    group_name="raster",
-    owners=OWNERS,
-    kinds={"geotiff"},
-    tags={"stage": "3"},
-    retry_policy=STORE_RETRIES,
-    pool="cog",
-)
+@stage_asset(COG, kinds={"geotiff"}, pool="cog")
 def raster_cog(
     context: dg.AssetExecutionContext,
     config: RasterCogConfig,
@@ -96,28 +62,11 @@ def raster_cog(
     scratch: dg.ResourceParam[Scratch],
 ) -> dg.MaterializeResult[CogStored]:
     """Cloud Optimized GeoTIFFs, opened again and compared with the source before anyone is told of them."""
-    with stage(context) as notify, scratch.of_run(context.run.run_id) as folder:
-        force = raster_profile.source.force
-        stored = make_cogs(
-            raster_profile,
-            config,
-            objects,
-            run_id=context.run.run_id,
-            scratch=folder,
-            force=force,
-            notify=notify,
-        )
-    return result(stored, report_cogs(stored, objects))
+    stored = run_stage(COG, context, config, raster_profile, StageStores(objects, scratch))
+    return result(stored, objects)
 
 
-@dg.asset(
-    partitions_def=RASTER_OBJECTS,
-    group_name="raster",
-    owners=OWNERS,
-    kinds={"stac"},
-    tags={"stage": "4"},
-    retry_policy=STORE_RETRIES,
-)
+@stage_asset(ITEM, kinds={"stac"})
 def raster_item(
     context: dg.AssetExecutionContext,
     config: RasterItemConfig,
@@ -126,6 +75,6 @@ def raster_item(
     catalog: dg.ResourceParam[Catalog],
 ) -> dg.MaterializeResult[ItemPublished]:
     """The STAC item, by which the result is found. Processing again replaces it."""
-    with stage(context):
-        published = publish_raster(raster_cog, config, catalog, objects, run_id=context.run.run_id)
-    return result(published, report_item(published))
+    stores = StageStores(objects, catalog=catalog)
+    published = run_stage(ITEM, context, config, raster_cog, stores)
+    return result(published, objects)

@@ -1,12 +1,13 @@
-"""What a run's page shows of each stage: tables, counts, sizes, links, a picture.
+"""What the page of a run shows of each stage's message: tables, counts, sizes, links, a picture.
 
-What belongs here: turning a message into Dagster metadata. What stays out: anything that is not already in the message.
-Texts from files go into table cells and JSON, which Dagster's UI shows as text; none is put into Markdown.
+Texts from files go into table cells and JSON, which Dagster's UI shows as text, never into
+Markdown, where they could be links or images.
 """
 
 import base64
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping
+from functools import singledispatch
+from typing import Any
 
 import dagster as dg
 
@@ -17,30 +18,24 @@ from geo_platform.contracts.message import Finding, ObjectReference
 from geo_platform.contracts.publication import ItemPublished
 from geo_platform.contracts.raster import CogStored, RasterProfiled
 from geo_platform.contracts.vector import FeaturesLoaded, VectorProfiled
-from geo_platform.errors import PlatformError
 from geo_platform.grid import LonLatBounds
 from geo_platform.ports import SILVER, ObjectStore
 
 Metadata = Mapping[str, Any]
 
 
-class FileOutcome(Protocol):
-    """What became of one of the files that share a run."""
+@singledispatch
+def message_metadata(message: Any, objects: ObjectStore) -> Metadata:
+    """Return what the page of a run shows of a stage's message.
 
-    @property
-    def key(self) -> str: ...
-
-    @property
-    def error(self) -> PlatformError | None: ...
-
-    @property
-    def etag(self) -> str | None: ...
-
-    @property
-    def was_unchanged(self) -> bool: ...
+    A chain registers a function for each of its message types: `@message_metadata.register`.
+    Raises TypeError: no function is registered for this type.
+    """
+    raise TypeError(f"no metadata is described for {type(message).__name__}")
 
 
-def report_arrival(arrived: ObjectArrived) -> Metadata:
+@message_metadata.register
+def _arrival_metadata(arrived: ObjectArrived, _objects: ObjectStore) -> Metadata:
     return {
         "object": dg.MetadataValue.url(arrived.uri),
         "format": arrived.format.value,
@@ -51,14 +46,15 @@ def report_arrival(arrived: ObjectArrived) -> Metadata:
     }
 
 
-def report_raster_profile(profiled: RasterProfiled) -> Metadata:
+@message_metadata.register
+def _raster_profile_metadata(profiled: RasterProfiled, _objects: ObjectStore) -> Metadata:
     return {
         "shape": f"{profiled.shape.rows} rows x {profiled.shape.cols} cols x {len(profiled.bands)} bands",
         "crs": profiled.crs.authority_code or profiled.crs.wkt,
         "crs_came_from": profiled.crs.came_from,
         "raster_type": f"{profiled.raster_type.value} ({profiled.raster_type_confidence:.0%}): {profiled.raster_type_reason}",
         "bounds_lon_lat": _lon_lat(profiled.lonlat_bounds),
-        "bands": _table(
+        "bands": table_of(
             [
                 {
                     "band": band.index,
@@ -78,10 +74,11 @@ def report_raster_profile(profiled: RasterProfiled) -> Metadata:
     }
 
 
-def report_cogs(stored: CogStored, objects: ObjectStore) -> Metadata:
+@message_metadata.register
+def _cogs_metadata(stored: CogStored, objects: ObjectStore) -> Metadata:
     return {
         "preview": _picture(objects, stored.preview, stored.preview_media_type),
-        "cogs": _table(
+        "cogs": table_of(
             [
                 {
                     "tier": cog.tier.value,
@@ -103,16 +100,17 @@ def report_cogs(stored: CogStored, objects: ObjectStore) -> Metadata:
     }
 
 
-def report_vector_profile(profiled: VectorProfiled) -> Metadata:
+@message_metadata.register
+def _vector_profile_metadata(profiled: VectorProfiled, _objects: ObjectStore) -> Metadata:
     return {
         "layer": dg.MetadataValue.text(profiled.layer),
-        "layers": _table(
+        "layers": table_of(
             [
                 {"layer": layer.name, "geometry_type": layer.geometry_type or "none"}
                 for layer in profiled.layers
             ]
         ),
-        "fields": _table(
+        "fields": table_of(
             [
                 {"field": field.name, "type": field.type.value, "source_type": field.source_type}
                 for field in profiled.fields
@@ -129,11 +127,12 @@ def report_vector_profile(profiled: VectorProfiled) -> Metadata:
     }
 
 
-def report_features(loaded: FeaturesLoaded, objects: ObjectStore) -> Metadata:
+@message_metadata.register
+def _features_metadata(loaded: FeaturesLoaded, objects: ObjectStore) -> Metadata:
     return {
         "map": _picture(objects, loaded.thumbnail, loaded.thumbnail_media_type),
         "dagster/row_count": loaded.inserted,
-        "rows": _table(
+        "rows": table_of(
             [
                 {"rows": "read", "count": loaded.read},
                 {"rows": "inserted", "count": loaded.inserted},
@@ -142,7 +141,7 @@ def report_features(loaded: FeaturesLoaded, objects: ObjectStore) -> Metadata:
             ]
         ),
         "reject_reasons": {rejected.reason: rejected.rows for rejected in loaded.reject_reasons},
-        "columns": _table(
+        "columns": table_of(
             [
                 {"source": field.source, "published": field.published, "type": field.type.value}
                 for field in loaded.fields
@@ -167,7 +166,13 @@ def _destination(loaded: FeaturesLoaded) -> Metadata:
     return {"dataset": loaded.dataset}
 
 
-def report_item(published: ItemPublished) -> Metadata:
+@message_metadata.register
+def _published_metadata(published: ItemPublished, _objects: ObjectStore) -> Metadata:
+    return item_metadata(published)
+
+
+def item_metadata(published: ItemPublished) -> Metadata:
+    """Return what is shown of a published item."""
     return {
         "item": dg.MetadataValue.url(published.href),
         "collection": published.collection,
@@ -202,44 +207,8 @@ def report_removed(removed: Removed) -> Metadata:
     }
 
 
-def report_files(
-    outcomes: Sequence[FileOutcome], asked: Mapping[str, str], done: Collection[str] = ()
-) -> Metadata:
-    """Of a run over several files: how many ended how, and which were not published, with the reasons.
-
-    `asked`: key -> etag. `done`: keys that an earlier attempt of the step published.
-    """
-    errors = {outcome.key: outcome.error for outcome in outcomes if outcome.error is not None}
-    refused = sum(error.user_fixable for error in errors.values())
-    newer = [
-        outcome.key
-        for outcome in outcomes
-        if asked.get(outcome.key) and outcome.etag not in (None, asked[outcome.key])
-    ]
-    return {
-        "files": len(asked),
-        "published": sum(
-            outcome.error is None and not outcome.was_unchanged for outcome in outcomes
-        )
-        + len(done),
-        "unchanged": sum(outcome.was_unchanged for outcome in outcomes),
-        "refused": refused,
-        "failed": len(errors) - refused,
-        "not_reached": len(asked) - len(done) - len(outcomes),
-        "taken_newer_than_asked": newer,
-        "not_published": _table(
-            [
-                {
-                    "key": key,
-                    **{name: error.as_record()[name] for name in ("code", "message", "remedy")},
-                }
-                for key, error in errors.items()
-            ]
-        ),
-    }
-
-
-def _table(rows: list[dict[str, Any]]) -> dg.MetadataValue[Any]:
+def table_of(rows: list[dict[str, Any]]) -> dg.MetadataValue[Any]:
+    """Return the rows as a table, or the text "none" if there are none."""
     return (
         dg.MetadataValue.table(records=[dg.TableRecord(row) for row in rows])
         if rows
@@ -250,7 +219,7 @@ def _table(rows: list[dict[str, Any]]) -> dg.MetadataValue[Any]:
 def _findings(findings: tuple[Finding, ...]) -> Metadata:
     return (
         {
-            "warnings": _table(
+            "warnings": table_of(
                 [{"code": finding.code, "message": finding.message} for finding in findings]
             )
         }
@@ -267,7 +236,10 @@ def _lon_lat(bounds: LonLatBounds) -> str:
 def _picture(
     objects: ObjectStore, picture: ObjectReference, media_type: str
 ) -> dg.MetadataValue[Any]:
-    """The picture inside the page, so that it shows wherever the UI runs. The alternative text is fixed: names are data."""
+    """Embed the picture in the page, so that it shows wherever the UI runs.
+
+    The alternative text is fixed, since names come from files.
+    """
     content = base64.b64encode(objects.read_bytes(picture.container or SILVER, picture.key)).decode(
         "ascii"
     )

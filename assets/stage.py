@@ -5,7 +5,7 @@ What belongs here: the meeting of the core's terms with Dagster's. What stays ou
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Protocol, TypeVar
@@ -13,8 +13,13 @@ from typing import Any, Protocol, TypeVar
 import dagster as dg
 from pydantic import ValidationError
 
+from assets.partitions import partitions_of
+from assets.report import message_metadata
+from geo_platform.chains.registry import chain_of_stage
+from geo_platform.chains.stage import AnyStage, GivesT, Notify, OptionsT, Stage, StageStores, TakesT
 from geo_platform.dagster_internals import add_tags, as_failure, record_checkpoints_as_events
 from geo_platform.errors import ParameterInvalid, PlatformError, UnexpectedFault
+from geo_platform.ports import ObjectStore
 from geo_platform.runs import CLIENT_ID_FORMATS, WORKER_TAG, client_ids_of, local_worker
 from geo_platform.settings import load_settings
 from geo_platform.telemetry.checkpoints import Checkpoint, report
@@ -36,8 +41,6 @@ record_checkpoints_as_events()
 # Runs of this process that have `WORKER_TAG`: what a step sees of its run's tags is as old as the
 # run.
 _NOTED: set[str] = set()
-
-Notify = Callable[[str], None]
 
 
 class StageConfig(dg.Config):
@@ -65,10 +68,49 @@ class Fingerprinted(Protocol):
 M = TypeVar("M", bound=Fingerprinted)
 
 
-def result(message: M, metadata: Mapping[str, Any]) -> dg.MaterializeResult[M]:
-    """The message as the stage's value, its fingerprint as the data version."""
+def stage_asset(
+    described: AnyStage, *, kinds: set[str], pool: str | None = None
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """Decorate the function of a chain's stage as its asset. The function bears the stage's name."""
+    chain = chain_of_stage(described.name)
+
+    def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
+        if function.__name__ != described.name:
+            raise TypeError(f"{function.__name__} is to be the asset of {described.name}")
+        return dg.asset(
+            partitions_def=partitions_of(chain),
+            group_name=chain.name,
+            owners=OWNERS,
+            kinds=kinds,
+            tags={"stage": str(chain.stage_names.index(described.name) + 1)},
+            retry_policy=STORE_RETRIES,
+            pool=pool,
+        )(function)
+
+    return decorate
+
+
+def run_stage(
+    described: Stage[TakesT, GivesT, OptionsT],
+    context: dg.AssetExecutionContext,
+    options: OptionsT,
+    message: TakesT,
+    stores: StageStores,
+) -> GivesT:
+    """Make the stage's core call for an asset. Raises dagster.Failure for the platform's errors."""
+    key = context.partition_key if context.has_partition_key else ""
+    with stage(context) as notify:
+        return described.run(
+            message, options, stores, key=key, run_id=context.run.run_id, notify=notify
+        )
+
+
+def result(message: M, objects: ObjectStore) -> dg.MaterializeResult[M]:
+    """Return the message as the stage's value, its fingerprint as the data version."""
     return dg.MaterializeResult(
-        value=message, metadata=metadata, data_version=dg.DataVersion(message.fingerprint)
+        value=message,
+        metadata=message_metadata(message, objects),
+        data_version=dg.DataVersion(message.fingerprint),
     )
 
 

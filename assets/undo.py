@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import dagster as dg
 from pydantic import Field
 
-from assets.report import report_item, report_removed, report_withdrawn
+from assets.report import item_metadata, report_removed, report_withdrawn
 from assets.stage import STORE_RETRIES, StageConfig, stage
 from geo_platform.catalog.retention import remove_replaced
 from geo_platform.catalog.undo import rollback_item, unpublish_item
@@ -67,7 +67,7 @@ def rollback(
             to_run=config.to_run,
             run_id=context.run.run_id,
         )
-    context.add_output_metadata(report_item(published))
+    context.add_output_metadata(item_metadata(published))
 
 
 @dg.op(retry_policy=STORE_RETRIES)

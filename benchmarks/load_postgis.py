@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from pyproj import CRS
 
 from benchmarks.data import WORK
+from geo_platform.chains.vector import ARRIVAL, FEATURES, PROFILE
 from geo_platform.crs import reference
 from geo_platform.options import ArrivalOptions
 from geo_platform.ports import FeatureTarget
@@ -41,12 +42,20 @@ def load(database: Database, source: Path) -> float:
         objects, scratch = FolderStore(Path(folder) / "store"), Path(folder) / "scratch"
         scratch.mkdir()
         objects.put_file("bronze", source.name, source, metadata={})
-        arrived = receive(objects, "bronze", source.name, ArrivalOptions(), expected=None)
-        profiled = profile_object(arrived, VectorProfileOptions(), objects, scratch=scratch)
+        arrived = receive(objects, "bronze", source.name, ArrivalOptions(), recipe=ARRIVAL.recipe)
+        profiled = profile_object(
+            arrived, VectorProfileOptions(), objects, recipe=PROFILE.recipe, scratch=scratch
+        )
         store = PostgisFeatures(database, connections=CONNECTIONS)
         started = time.perf_counter()
         loaded = load_features(
-            profiled, VectorFeaturesOptions(), objects, store, run_id="bench", scratch=scratch
+            profiled,
+            VectorFeaturesOptions(),
+            objects,
+            store,
+            recipe=FEATURES.recipe,
+            run_id="bench",
+            scratch=scratch,
         )
         seconds = time.perf_counter() - started
         assert loaded.inserted == profiled.feature_count

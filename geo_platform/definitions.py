@@ -13,7 +13,7 @@ without_idle_threads()
 with loaded_for_good():
     import dagster as dg
 
-    from assets import hello, raster, vector
+    from assets import modules
     from assets.checks import ASSET_CHECKS
     from assets.stage import span_destinations
     from geo_platform.contracts.verify import verify_definitions
@@ -34,7 +34,7 @@ with loaded_for_good():
 
     defs = verify_definitions(
         dg.Definitions(
-            assets=dg.load_assets_from_modules([hello, raster, vector]),
+            assets=dg.load_assets_from_modules(modules.ASSET_MODULES),
             asset_checks=ASSET_CHECKS,
             jobs=[*ASSET_JOBS, *OP_JOBS],
             schedules=SCHEDULES,
@@ -42,7 +42,7 @@ with loaded_for_good():
             resources=resources_of(_settings.profile),
         ),
         # In the application root, which a wheel is not: beside the assets that are loaded.
-        lock_path=Path(hello.__file__).resolve().parent.parent / "contracts.lock.json",
+        lock_path=Path(modules.__file__).resolve().parent.parent / "contracts.lock.json",
     )
 
 if _settings.fork_runs:

@@ -1,36 +1,28 @@
-"""The jobs: each chain is sequential, so a run executes in one process; runs go in parallel."""
+"""The jobs. A run executes its stages in one process, in order; runs are parallel."""
+
+from typing import Any
 
 import dagster as dg
 
-from assets import batch, hello, raster, undo, vector
+from assets import batch, undo
+from geo_platform.chains.chain import Chain
+from geo_platform.chains.hello import HELLO_JOB, HELLO_STAGES
+from geo_platform.chains.registry import CHAINS
 
-_RASTER_STAGES = dg.AssetSelection.assets(
-    raster.raw_raster, raster.raster_profile, raster.raster_cog, raster.raster_item
-)
-_VECTOR_STAGES = dg.AssetSelection.assets(
-    vector.raw_vector, vector.vector_profile, vector.vector_features, vector.vector_item
-)
-_HELLO_STAGES = dg.AssetSelection.assets(hello.prepared_greeting, hello.spoken_greeting)
 
-process_raster = dg.define_asset_job(
-    "process_raster",
-    selection=_RASTER_STAGES,
-    executor_def=dg.in_process_executor,
-    description="A raster object becomes verified Cloud Optimized GeoTIFFs and a STAC item. The partition names the object.",
-    tags={"geo_platform/kind": "raster"},
-)
+def _chain_job(chain: Chain) -> Any:  # Dagster does not export the type
+    return dg.define_asset_job(
+        chain.job,
+        selection=dg.AssetSelection.assets(*chain.stage_names),
+        executor_def=dg.in_process_executor,
+        description=chain.description,
+        tags={"geo_platform/kind": chain.name},
+    )
 
-ingest_vector = dg.define_asset_job(
-    "ingest_vector",
-    selection=_VECTOR_STAGES,
-    executor_def=dg.in_process_executor,
-    description="A vector object becomes a sorted GeoParquet dataset and a STAC item. The partition names the object.",
-    tags={"geo_platform/kind": "vector"},
-)
 
 hello_world = dg.define_asset_job(
-    "hello_world",
-    selection=_HELLO_STAGES,
+    HELLO_JOB,
+    selection=dg.AssetSelection.assets(*(stage.name for stage in HELLO_STAGES)),
     executor_def=dg.in_process_executor,
     description="Two stages and a message between them: the smoke test of a deployment.",
 )
@@ -72,5 +64,8 @@ def ingest_files() -> None:
     batch.ingest_files()
 
 
-ASSET_JOBS = [process_raster, ingest_vector, hello_world]
+CHAIN_JOBS = [_chain_job(chain) for chain in CHAINS]
+ASSET_JOBS = [*CHAIN_JOBS, hello_world]
 OP_JOBS = [ingest_files, unpublish_item, rollback_item, remove_replaced]
+# The jobs that a sensor on arrivals may ask for.
+ARRIVAL_JOBS = [*CHAIN_JOBS, ingest_files]

@@ -5,7 +5,6 @@
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import dagster as dg
 
@@ -20,14 +19,13 @@ from geo_platform.orchestrator.state_check import TERMINAL_EVENTS, check_state
 from geo_platform.orchestrator.stuck_runs import watch as watch_waiting_runs
 from geo_platform.settings import Profile, Settings, load_settings
 from geo_platform.storage.stores import account_url, open_inventory, open_objects, open_queue
-from schedules.jobs import ingest_files, ingest_vector, process_raster
+from schedules.jobs import ARRIVAL_JOBS
 
 # Dagster itself sets `owners`, a beta parameter, on a sensor whose job gets resources, and warns of it.
 warnings.filterwarnings(
     "ignore", message="Parameter `owners` of initializer `SensorDefinition", category=dg.BetaWarning
 )
 
-_JOBS: list[Any] = [process_raster, ingest_vector, ingest_files]
 _LINES_PER_TICK = 20
 # Two sensors wait at the queue for different times, so that one waits while Dagster pauses the
 # other between ticks, for up to five seconds.
@@ -54,7 +52,7 @@ def _every_s(settings: Settings) -> int:
 def _event_sensor(name: str, tick_s: float) -> dg.SensorDefinition:
     @dg.sensor(
         name=name,
-        jobs=_JOBS,
+        jobs=ARRIVAL_JOBS,
         minimum_interval_seconds=1,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Launches a run for each object that the storage account's events announce "
@@ -87,7 +85,7 @@ def _watch_sensor(watch: Watch, every_s: int, *, waits: bool) -> dg.SensorDefini
 
     @dg.sensor(
         name=f"arrivals_{watch.name}",
-        jobs=_JOBS,
+        jobs=ARRIVAL_JOBS,
         minimum_interval_seconds=every_s,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Lists {watch.container}/{watch.prefix} and launches one run for each new object.",

@@ -1,6 +1,7 @@
-"""What an arrival is by the beginning of its bytes: which chain takes it, and whether a name that says nothing is a source's.
+"""What an arrival is, by the first bytes of its content, without fetching the file.
 
-What belongs here: asking the door (`source/sniff.py`) without fetching a file. What stays out: refusing, which its run does.
+It answers which chain takes an arrival, and whether an object with an unknown name is a source. A
+source that is refused is refused by its run, with the reason.
 """
 
 from collections.abc import Sequence
@@ -10,47 +11,43 @@ from io import SEEK_END
 from pathlib import Path
 
 from geo_platform.arrivals.arrival import Arrival, arrival_of
-from geo_platform.contracts.arrival import SourceKind
+from geo_platform.chains.chain import Chain
+from geo_platform.chains.registry import FALLBACK, chain_by_name, chain_for
 from geo_platform.errors import InputRefused, LimitExceeded, SourceEmpty, UnsupportedFormat
 from geo_platform.ports import ObjectStore, StoredObject
 from geo_platform.source.content import StoredContent
-from geo_platform.source.formats import FORMATS
-from geo_platform.source.sidecars import format_by_name
-from geo_platform.source.sniff import detect_content
+from geo_platform.source.sniff import DetectedSource, detect_content
 
 NEITHER = "Neither its name nor its content is of a supported format."
 _AT_ONCE = 8
 
 
 class _NeedsWholeFileError(Exception):
-    """More than a look would be needed. Of what is recognised only SQLite and Parquet are opened as files: vector data, both."""
+    """The first bytes do not tell. Only SQLite and Parquet are opened as files: both vector data."""
 
 
-def kind_of_arrival(
-    objects: ObjectStore, arrival: Arrival, *, member: str | None = None
-) -> SourceKind:
-    """By content, as its run will see it; by its name where the content is refused or gone, which its run then says with the reason;
-    vector where the name does not say either.
+def chain_of_arrival(objects: ObjectStore, arrival: Arrival, *, member: str | None = None) -> Chain:
+    """Return the chain that takes the arrival, by its content, as its run will see it.
 
-    `member` is the dataset meant within an archive. Raises the store's faults.
+    If the content is refused or gone, the name decides; the run then says why it is refused.
+    `member` is the dataset meant within an archive. Raises the store's errors.
     """
     try:
-        return _kind(objects, arrival, arrival.sidecars, member)
+        return chain_for(_detect(objects, arrival, arrival.sidecars, member))
     except _NeedsWholeFileError:
-        return SourceKind.vector
+        return FALLBACK
     except (InputRefused, LimitExceeded):
-        named = format_by_name(arrival.key)
-        return FORMATS[named].kind if named is not None else SourceKind.vector
+        return chain_by_name(arrival.key)
 
 
 def arrival_by_content(objects: ObjectStore, stored: StoredObject) -> Arrival | None:
-    """The arrival of an object whose name says nothing, where its content is of a supported format or a broken one.
+    """Return the arrival of an object with an unknown name, or None if it is of no known format.
 
-    Raises the store's faults.
+    A broken file of a supported format is an arrival too. Raises the store's errors.
     """
     arrival = arrival_of(stored)
     try:
-        _kind(objects, arrival, (), None)
+        _detect(objects, arrival, (), None)
     except _NeedsWholeFileError:
         return arrival
     except (UnsupportedFormat, SourceEmpty):
@@ -63,7 +60,10 @@ def arrival_by_content(objects: ObjectStore, stored: StoredObject) -> Arrival | 
 def arrivals_by_content(
     objects: ObjectStore, unnamed: Sequence[StoredObject]
 ) -> tuple[list[Arrival], list[tuple[str, str]]]:
-    """Those of them that are sources, and (key, reason) of the others. Raises the store's faults."""
+    """Return the arrivals among these objects, and (key, reason) of the others.
+
+    Raises the store's errors.
+    """
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="sniff") as pool:
         found = list(pool.map(lambda stored: arrival_by_content(objects, stored), unnamed))
     left = [
@@ -74,13 +74,13 @@ def arrivals_by_content(
     return [arrival for arrival in found if arrival is not None], left
 
 
-def _kind(
+def _detect(
     objects: ObjectStore, arrival: Arrival, sidecars: Sequence[str], member: str | None
-) -> SourceKind:
-    """At whatever etag the object is now: where it was replaced, its own arrival follows."""
+) -> DetectedSource:
+    """Detect at the current etag: an object that was replaced is followed by an arrival of its own."""
     with objects.open(arrival.container, arrival.key) as stream:
         content = StoredContent(stream, stream.seek(0, SEEK_END), arrival.key, _whole_file)
-        return detect_content(content, sidecars=sidecars, member=member).kind
+        return detect_content(content, sidecars=sidecars, member=member)
 
 
 def _whole_file() -> AbstractContextManager[Path]:

@@ -22,8 +22,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from geo_platform.chains import CHAINS, ParametersError, fit, unknown
-from geo_platform.contracts.arrival import SourceKind
+from geo_platform.chains.chain import Chain, ParametersError
+from geo_platform.chains.registry import CHAINS
 from geo_platform.errors import ParameterInvalid
 from geo_platform.ports import BRONZE
 
@@ -79,14 +79,12 @@ class Watch(BaseModel):
     @model_validator(mode="after")
     def _parameters_fit(self) -> "Watch":
         faults = []
-        for chain in CHAINS.values():
+        for chain in CHAINS:
             try:
-                fit(chain, self.parameters)
+                chain.fit(self.parameters)
             except ParametersError as error:
                 faults += [f"{name}: {wrong}" for name, wrong in error.faults]
-        of_none = set.intersection(
-            *(set(unknown(chain, self.parameters)) for chain in CHAINS.values())
-        )
+        of_none = set.intersection(*(set(chain.unknown(self.parameters)) for chain in CHAINS))
         faults += [f"{name}: no parameter of any job" for name in sorted(of_none)]
         if faults:
             raise ValueError("; ".join(dict.fromkeys(faults)))
@@ -100,9 +98,9 @@ class Watch(BaseModel):
         is_left_out = any(fnmatchcase(rest, pattern) for pattern in self.exclude)
         return not is_left_out and any(fnmatchcase(rest, pattern) for pattern in self.include)
 
-    def options_for(self, kind: SourceKind) -> dict[str, dict[str, Any]]:
-        """Config of each stage of the chain: the parameters that it knows, and the container."""
-        return fit(CHAINS[kind], {**self.parameters, "container_name": self.container}).as_config()
+    def options_for(self, chain: Chain) -> dict[str, dict[str, Any]]:
+        """Return the config of each stage: the parameters that it knows, and the container."""
+        return chain.fit({**self.parameters, "container_name": self.container}).as_config()
 
 
 DEFAULT_WATCH = Watch(name="bronze")

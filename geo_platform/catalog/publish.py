@@ -18,7 +18,7 @@ from geo_platform.contracts.publication import ItemPublished
 from geo_platform.contracts.raster import CogStored
 from geo_platform.contracts.vector import FeaturesLoaded
 from geo_platform.errors import CatalogRejected, Conflict, SourceNotFound
-from geo_platform.fingerprint import extend
+from geo_platform.fingerprint import Recipe
 from geo_platform.options import ItemOptions
 from geo_platform.ports import (
     ASSET_CONTAINER,
@@ -42,7 +42,13 @@ BuildItem = Callable[[Provenance], "pystac.Item"]
 
 
 def publish_raster(
-    stored: CogStored, options: ItemOptions, catalog: Catalog, objects: ObjectStore, *, run_id: str
+    stored: CogStored,
+    options: ItemOptions,
+    catalog: Catalog,
+    objects: ObjectStore,
+    *,
+    recipe: Recipe,
+    run_id: str,
 ) -> ItemPublished:
     """Publish the item of a raster, unless this version of it is published and its files exist.
 
@@ -51,7 +57,7 @@ def publish_raster(
     a file of the item is gone.
     Raises StoreUnavailable.
     """
-    fingerprint = extend(stored.fingerprint, "raster_item", options.model_dump(mode="json"))
+    fingerprint = recipe.extend(stored.fingerprint, options.model_dump(mode="json"))
 
     def build(provenance: Provenance) -> "pystac.Item":
         from geo_platform.catalog.raster_item import build_raster_item
@@ -74,6 +80,7 @@ def publish_vector(
     catalog: Catalog,
     objects: ObjectStore,
     *,
+    recipe: Recipe,
     run_id: str,
 ) -> ItemPublished:
     """Publish the item of a vector dataset, and its table if it has one.
@@ -84,7 +91,7 @@ def publish_vector(
     meanwhile, or a file of the item is gone.
     Raises StoreUnavailable, DatabaseUnavailable.
     """
-    fingerprint = extend(loaded.fingerprint, "vector_item", options.model_dump(mode="json"))
+    fingerprint = recipe.extend(loaded.fingerprint, options.model_dump(mode="json"))
 
     def build(provenance: Provenance) -> "pystac.Item":
         from geo_platform.catalog.vector_item import build_vector_item

@@ -1,6 +1,6 @@
-"""Command line options made from the stages' own option models, so that there is one description of each parameter.
+"""The command line's options for the parameters of the stages, made from the stages' option models.
 
-What belongs here: pydantic fields to click options and back to the stages' parameters. What stays out: any command.
+So each parameter is described once. Values from the command line become parameters again here.
 """
 
 import typing
@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import click
 from pydantic.fields import FieldInfo
 
-from geo_platform.chains import CHAINS, Chain, ChainOptions, ParametersError, fit, unknown
-from geo_platform.contracts.arrival import SourceKind
+from geo_platform.chains.chain import Chain, ChainOptions, ParametersError
+from geo_platform.chains.registry import CHAINS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -22,45 +22,55 @@ _NOT_ON_THE_COMMAND_LINE = {"container_name"}
 
 
 def stage_options(command: F) -> F:
-    """Add one option per parameter of any stage; what was not given stays None, so that the models' defaults hold."""
-    for name, (field, kinds) in sorted(_fields().items(), reverse=True):
-        command = _option(name, field, kinds)(command)
+    """Add an option for each parameter of any stage. Without a value it is None: the default holds."""
+    for name, (field, chains) in sorted(_fields().items(), reverse=True):
+        command = _option(name, field, chains)(command)
     return command
 
 
+def job_option(command: F) -> F:
+    """Add the option that names the job for all sources of the command."""
+    return click.option(
+        "--job",
+        type=click.Choice([chain.job for chain in CHAINS]),
+        help="Job for all of the sources; left out, the content of each decides.",
+    )(command)
+
+
 def given(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters that a person gave, in the models' terms."""
+    """Return the parameters that were given, as the models take them."""
     kept = {name: values[name] for name in _fields() if values.get(name) not in (None, (), [])}
     return {name: _from_text(name, value) for name, value in kept.items()}
 
 
 def options_of(chain: Chain, parameters: Mapping[str, Any]) -> ChainOptions:
-    """Each stage's options. Raises click.UsageError naming every parameter that does not fit."""
+    """Return each stage's options. Raises click.UsageError: it names all that do not fit."""
     try:
-        return fit(chain, parameters)
+        return chain.fit(parameters)
     except ParametersError as unfit:
         faults = [f"{_flag(name)}: {wrong}" for name, wrong in unfit.faults]
         raise click.UsageError("PARAMETER_INVALID: " + "; ".join(faults)) from unfit
 
 
 def unknown_to(chain: Chain, parameters: Mapping[str, Any]) -> list[str]:
-    """The given parameters that no stage of this chain knows, as flags."""
-    return [_flag(name) for name in unknown(chain, parameters)]
+    """Return those parameters that no stage of the chain has, as flags."""
+    return [_flag(name) for name in chain.unknown(parameters)]
 
 
-def _fields() -> dict[str, tuple[FieldInfo, set[SourceKind]]]:
-    found: dict[str, tuple[FieldInfo, set[SourceKind]]] = {}
-    for chain in CHAINS.values():
-        for model in chain.stages.values():
-            for name, field in model.model_fields.items():
+def _fields() -> dict[str, tuple[FieldInfo, list[str]]]:
+    """Return each parameter with the names of the chains that have it."""
+    found: dict[str, tuple[FieldInfo, list[str]]] = {}
+    for chain in CHAINS:
+        for stage in chain.stages:
+            for name, field in stage.options.model_fields.items():
                 if name not in _NOT_ON_THE_COMMAND_LINE:
-                    found.setdefault(name, (field, set()))[1].add(chain.kind)
+                    found.setdefault(name, (field, []))[1].append(chain.name)
     return found
 
 
-def _option(name: str, field: FieldInfo, kinds: set[SourceKind]) -> Callable[[F], F]:
-    both = len(kinds) == len(CHAINS)
-    help_text = (field.description or "") + ("" if both else f" [{next(iter(kinds)).value}]")
+def _option(name: str, field: FieldInfo, chains: list[str]) -> Callable[[F], F]:
+    is_common = len(chains) == len(CHAINS)
+    help_text = (field.description or "") + ("" if is_common else f" [{', '.join(chains)}]")
     kind = _plain_type(field)
     if kind is bool:
         default = bool(field.default)
@@ -82,7 +92,7 @@ def _option(name: str, field: FieldInfo, kinds: set[SourceKind]) -> Callable[[F]
 
 
 def _plain_type(field: FieldInfo) -> Any:
-    """The field's type without its None."""
+    """Return the field's type without None."""
     parts = [part for part in typing.get_args(field.annotation) if part is not NoneType]
     is_optional = NoneType in typing.get_args(field.annotation)
     return parts[0] if is_optional else field.annotation

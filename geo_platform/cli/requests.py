@@ -1,6 +1,6 @@
-"""What is asked of each source of one call: its kind by content, and the parameters meant for it.
+"""What a command asks of each of its sources: the chain, by content, and the parameters for it.
 
-What belongs here: what `ingest` and `plan` decide alike before anything is done. What stays out: doing it, printing.
+`ingest` and `plan` decide this alike, before anything is done.
 """
 
 from collections import Counter
@@ -10,80 +10,81 @@ from typing import Any
 
 import click
 
-from geo_platform.catalog.naming import default_item_id
-from geo_platform.chains import CHAINS
+from geo_platform.chains.chain import Chain
+from geo_platform.chains.registry import CHAINS, chain_for, chain_of_job
 from geo_platform.cli.parameters import options_of, unknown_to
 from geo_platform.cli.sources import Candidate
-from geo_platform.contracts.arrival import SourceKind
 from geo_platform.errors import SourceNotFound, SourceUnreadable, UnsupportedFormat
-from geo_platform.source.sniff import detect
-from geo_platform.vector.field_names import dataset_name
-from geo_platform.vector.plan import object_stem
+from geo_platform.source.sniff import DetectedSource, detect
 
 
 @dataclass(frozen=True)
 class SourceRequest:
-    """One source and what is asked of it. `kind` is the error where it could not be found out; whoever works on the
-    source raises it, so that every source has its answer in its turn."""
+    """One source, its chain and its parameters.
+
+    `chain` is the error if the chain could not be found out. Whoever processes the source raises
+    it, so that each source has its outcome in its turn.
+    """
 
     candidate: Candidate
-    kind: SourceKind | Exception
+    chain: Chain | Exception
     parameters: Mapping[str, Any]
 
-    def known_kind(self) -> SourceKind:
-        """The kind. Raises what stood in the way of finding it out."""
-        if isinstance(self.kind, Exception):
-            raise self.kind
-        return self.kind
+    def known_chain(self) -> Chain:
+        """Return the chain. Raises the error that occurred when it was looked for."""
+        if isinstance(self.chain, Exception):
+            raise self.chain
+        return self.chain
 
 
 def requests_of(
-    candidates: Sequence[Candidate], parameters: Mapping[str, Any]
+    candidates: Sequence[Candidate], parameters: Mapping[str, Any], *, job: str | None = None
 ) -> list[SourceRequest]:
-    """A request per candidate, in order.
+    """Return a request for each candidate, in order. `job` is the job for all of them.
 
-    Raises click.UsageError where a parameter is out of range, or fits no source of the call: that is a mistake, where one
-    that fits some is meant for those.
+    Without `job` the content of each decides. Raises click.UsageError: a parameter is out of range,
+    or fits no source of this command (one that fits some of them is meant for those).
     """
-    for chain in CHAINS.values():
+    for chain in CHAINS:
         options_of(chain, parameters)
-    kinds = {candidate.key: _kind_or_error(candidate) for candidate in candidates}
-    _refuse_parameters_for_nobody(
-        parameters, {kind for kind in kinds.values() if isinstance(kind, SourceKind)}
-    )
+    chains = {candidate.key: _chain_or_error(candidate, job) for candidate in candidates}
+    known = [chain for chain in chains.values() if isinstance(chain, Chain)]
+    used = [chain for chain in CHAINS if chain in known]
+    _refuse_unused_parameters(parameters, used)
     own = {
         key: names
-        for kind in CHAINS
+        for chain in used
         for key, names in own_names(
-            [key for key, found in kinds.items() if found is kind], kind
+            [key for key, found in chains.items() if found is chain], chain
         ).items()
     }
     return [
-        SourceRequest(candidate, kinds[candidate.key], {**own.get(candidate.key, {}), **parameters})
+        SourceRequest(
+            candidate, chains[candidate.key], {**own.get(candidate.key, {}), **parameters}
+        )
         for candidate in candidates
     ]
 
 
-def own_names(keys: Iterable[str], kind: SourceKind) -> dict[str, dict[str, str]]:
-    """Names for those objects of one call and kind whose default ones would collide: the folder's goes before the file's.
+def own_names(keys: Iterable[str], chain: Chain) -> dict[str, dict[str, str]]:
+    """Return names for those objects of one command whose default names would collide.
 
-    Only colliding ones are in the result. What still collides is left to be refused as CONFLICT or TABLE_EXISTS.
+    Such a name has the folder before the file's name. Names that still collide are refused later,
+    with CONFLICT or TABLE_EXISTS.
     """
     keys = list(keys)
-    names = {
-        key: {"item_id": default_item_id(_with_folder(key))}
-        for key in _sharing(keys, default_item_id)
-    }
-    if kind is SourceKind.vector:
-        for key in _sharing(keys, _default_dataset):
-            names.setdefault(key, {})["table_name"] = dataset_name(
-                None, default_item_id(_with_folder(key))
-            )
+    names: dict[str, dict[str, str]] = {}
+    for default in chain.default_names:
+        for key in _colliding(keys, default.of_key):
+            names.setdefault(key, {})[default.parameter] = default.of_text(_with_folder(key))
     return names
 
 
-def kind_of(candidate: Candidate) -> SourceKind:
-    """By content. Raises a refusal where it is missing, not to be read, empty, unsafe or of no supported format."""
+def detected_of(candidate: Candidate) -> DetectedSource:
+    """Detect what a file is, by content.
+
+    Raises SourceNotFound, SourceUnreadable, UnsupportedFormat and what `sniff.detect` raises.
+    """
     try:
         if candidate.path.is_dir():
             raise UnsupportedFormat(
@@ -100,33 +101,32 @@ def kind_of(candidate: Candidate) -> SourceKind:
             remedy="Make it readable for yourself.",
         ) from error
     sidecar_names = [sidecar.name for sidecar in candidate.sidecars]
-    return detect(candidate.path, name=candidate.path.name, sidecars=sidecar_names).kind
+    return detect(candidate.path, name=candidate.path.name, sidecars=sidecar_names)
 
 
-def _kind_or_error(candidate: Candidate) -> SourceKind | Exception:
+def _chain_or_error(candidate: Candidate, job: str | None) -> Chain | Exception:
     try:
-        return kind_of(candidate)
-    except Exception as error:  # noqa: BLE001  # nothing is swallowed: it is raised again when its source's turn comes
+        detected = detected_of(candidate)
+    except Exception as error:  # noqa: BLE001  # nothing is lost: it is raised when its source's turn comes
         return error
+    asked = chain_of_job(job) if job is not None else None
+    return asked or chain_for(detected)
 
 
-def _refuse_parameters_for_nobody(parameters: Mapping[str, Any], kinds: set[SourceKind]) -> None:
-    if kinds:
-        lost = set.intersection(*(set(unknown_to(CHAINS[kind], parameters)) for kind in kinds))
-        if lost:
-            named = " and ".join(sorted(kind.value for kind in kinds))
-            raise click.UsageError(
-                f"PARAMETER_INVALID: {', '.join(sorted(lost))} is no parameter of a {named} source"
-            )
+def _refuse_unused_parameters(parameters: Mapping[str, Any], chains: Sequence[Chain]) -> None:
+    if not chains:
+        return
+    unused = set.intersection(*(set(unknown_to(chain, parameters)) for chain in chains))
+    if unused:
+        named = " and ".join(sorted(chain.name for chain in chains))
+        raise click.UsageError(
+            f"PARAMETER_INVALID: {', '.join(sorted(unused))} is no parameter of a {named} source"
+        )
 
 
-def _sharing(keys: Sequence[str], name: Callable[[str], str]) -> list[str]:
+def _colliding(keys: Sequence[str], name: Callable[[str], str]) -> list[str]:
     counts = Counter(map(name, keys))
     return [key for key in keys if counts[name(key)] > 1]
-
-
-def _default_dataset(key: str) -> str:
-    return dataset_name(None, object_stem(key))
 
 
 def _with_folder(key: str) -> str:

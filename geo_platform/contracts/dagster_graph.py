@@ -27,7 +27,7 @@ from geo_platform.contracts.dagster_ops import (
     output_annotation,
 )
 from geo_platform.contracts.fault import Fault, FaultKind
-from geo_platform.contracts.graph import Edge, Stage, StageGraph
+from geo_platform.contracts.graph import Edge, GraphNode, StageGraph
 
 
 def read_graph(definitions: Definitions) -> StageGraph:
@@ -47,7 +47,7 @@ def read_graph(definitions: Definitions) -> StageGraph:
         if isinstance(job, JobDefinition) and not job.is_asset_job
         for edge in job_edges(job)
     )
-    stages = tuple(Stage(_name(key), made) for key, made in makes.items())
+    stages = tuple(GraphNode(_name(key), made) for key, made in makes.items())
     faults = dict.fromkeys(fault for asset in assets for fault in _dangling(asset, makes))
     return StageGraph(stages, tuple(edges), tuple(faults))
 

@@ -10,7 +10,7 @@ from geo_platform.contracts.fault import Fault
 
 
 @dataclass(frozen=True)
-class Stage:
+class GraphNode:
     """An asset and the type of its value; `type(None)` if it returns none."""
 
     name: str
@@ -31,6 +31,6 @@ class Edge:
 class StageGraph:
     """Stages, the edges between them, and the faults found while reading them."""
 
-    stages: tuple[Stage, ...]
+    stages: tuple[GraphNode, ...]
     edges: tuple[Edge, ...]
     faults: tuple[Fault, ...] = ()

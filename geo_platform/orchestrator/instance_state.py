@@ -19,6 +19,8 @@ from typing import Any
 
 import dagster as dg
 
+from geo_platform.chains.chain import Chain
+from geo_platform.chains.registry import chains_by_partitions
 from geo_platform.dagster_internals import (
     CODE_SERVER_TAG,
     QUEUE_DAEMON,
@@ -55,12 +57,6 @@ _PAGE = 500
 _RUNS_OF_A_PARTITION = 50
 # Job and op that unpublish an item.
 _UNPUBLISH = ("unpublish_item", "unpublish")
-
-# Partitions definition -> its job, and the stage that publishes its result.
-STAGES = {
-    "raster_objects": ("process_raster", dg.AssetKey("raster_item")),
-    "vector_objects": ("ingest_vector", dg.AssetKey("vector_item")),
-}
 
 
 @contextmanager
@@ -152,7 +148,7 @@ class DagsterState:
             return QueueFact(waiting, aware(oldest[0].create_timestamp), seen)
 
     def partitions(self) -> Iterator[tuple[str, str]]:
-        for definition in STAGES:
+        for definition in chains_by_partitions():
             with storage_errors(self._settings):
                 keys = self._instance.get_dynamic_partitions(definition)
             for key in keys:
@@ -171,7 +167,7 @@ class DagsterState:
                 definition, key, run.run_id, status.value, published, _ended_at(record)
             )
         published = (
-            self._published_by(run, STAGES[definition][1])
+            self._published_by(run, _item_of(chains_by_partitions()[definition]))
             if run.status is _STATUS.SUCCESS
             else None
         )
@@ -229,7 +225,8 @@ class DagsterState:
 
     def _latest_run(self, definition: str, key: str) -> dg.RunRecord | None:
         """Return the newest run of this partition up to its item; a run of single stages has no result."""
-        job, item = STAGES[definition]
+        chain = chains_by_partitions()[definition]
+        job, item = chain.job, _item_of(chain)
         with storage_errors(self._settings):
             records = self._instance.get_run_records(
                 dg.RunsFilter(tags={PARTITION_TAG: key}), limit=_RUNS_OF_A_PARTITION
@@ -284,6 +281,11 @@ class DagsterState:
                 if pid is not None and pid.isdigit():
                     return int(pid), record.event_log_entry.timestamp
         return None
+
+
+def _item_of(chain: Chain) -> dg.AssetKey:
+    """Return the asset with which a result of the chain is published."""
+    return dg.AssetKey(chain.last.name)
 
 
 def _is_worker_alive(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool | None:

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import dagster as dg
 
+from geo_platform.chains.registry import SHARED_JOB
 from geo_platform.dagster_internals import fail_run, failure_text, log_entries
 from geo_platform.errors import UnexpectedFault
 from geo_platform.orchestrator.instance import (
@@ -20,7 +21,7 @@ from geo_platform.orchestrator.instance import (
 )
 from geo_platform.orchestrator.left_staged import discard_after
 from geo_platform.orchestrator.run_history import step_error
-from geo_platform.orchestrator.shared_runs import SHARED_JOB, retry_of
+from geo_platform.orchestrator.shared_runs import retry_of
 from geo_platform.orchestrator.state_check import check_ended
 from geo_platform.runs import PARTITION_TAG, RetryRequest, RunReport, RunRequest
 from geo_platform.settings import Settings

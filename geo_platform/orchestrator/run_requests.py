@@ -11,9 +11,9 @@ from typing import Any
 
 import dagster as dg
 
-from assets.partitions import RASTER_OBJECTS, VECTOR_OBJECTS
+from assets.partitions import partitions_of
 from geo_platform.arrivals.arrival import Arrival, arrival_key
-from geo_platform.arrivals.content import kind_of_arrival
+from geo_platform.arrivals.content import chain_of_arrival
 from geo_platform.arrivals.plan import PlannedRun, plan_runs
 from geo_platform.arrivals.receipts import (
     read_asked,
@@ -22,13 +22,10 @@ from geo_platform.arrivals.receipts import (
     take_receipts,
 )
 from geo_platform.arrivals.watch import Watch
-from geo_platform.chains import CHAINS
-from geo_platform.contracts.arrival import RunAsked, SourceKind
-from geo_platform.orchestrator.shared_runs import SHARED_JOB, SHARED_OP
+from geo_platform.chains.registry import SHARED_JOB, SHARED_OP, chains_by_partitions
+from geo_platform.contracts.arrival import RunAsked
 from geo_platform.ports import ObjectStore
 from geo_platform.runs import ARRIVAL_TAG, ARRIVALS_TAG, MEMORY_TAG, RUN_KEY_TAG, WATCH_TAG
-
-PARTITIONS = {SourceKind.raster: RASTER_OBJECTS, SourceKind.vector: VECTOR_OBJECTS}
 
 _STATUS = dg.DagsterRunStatus
 _WAITING = [_STATUS.QUEUED, _STATUS.NOT_STARTED, _STATUS.STARTING]
@@ -42,19 +39,23 @@ class Taken:
     """
 
     requests: list[dg.RunRequest] = field(default_factory=list)
-    partitions: dict[SourceKind, list[str]] = field(default_factory=dict)
+    partitions: dict[str, list[str]] = field(default_factory=dict)
     asked: dict[str, str] = field(default_factory=dict)
     known: set[str] = field(default_factory=set)
     unsure: set[str] = field(default_factory=set)
     without_room: list[Arrival] = field(default_factory=list)
 
     def partition_requests(self) -> list[dg.AddDynamicPartitionsRequest]:
-        return [PARTITIONS[kind].build_add_request(keys) for kind, keys in self.partitions.items()]
+        chains = chains_by_partitions()
+        return [
+            partitions_of(chains[name]).build_add_request(keys)
+            for name, keys in self.partitions.items()
+        ]
 
     def add(self, other: "Taken") -> None:
         self.requests += other.requests
-        for kind, keys in other.partitions.items():
-            self.partitions.setdefault(kind, []).extend(keys)
+        for name, keys in other.partitions.items():
+            self.partitions.setdefault(name, []).extend(keys)
         self.asked |= other.asked
         self.known |= other.known
         self.unsure |= other.unsure
@@ -148,13 +149,13 @@ def _ask(taken: Taken, run: PlannedRun, watch: Watch, objects: ObjectStore) -> N
         )
         return
     (arrival,) = run.arrivals
-    kind = kind_of_arrival(objects, arrival, member=watch.parameters.get("archive_member"))
-    taken.partitions.setdefault(kind, []).append(arrival.key)
-    options = watch.options_for(kind)
+    chain = chain_of_arrival(objects, arrival, member=watch.parameters.get("archive_member"))
+    taken.partitions.setdefault(chain.partitions_name, []).append(arrival.key)
+    options = watch.options_for(chain)
     taken.requests.append(
         dg.RunRequest(
             run_key=run.run_key,
-            job_name=CHAINS[kind].job,
+            job_name=chain.job,
             run_config={"ops": {stage: {"config": config} for stage, config in options.items()}},
             tags={**tags, ARRIVAL_TAG: arrival_key(arrival, watch.parameters)},
             partition_key=arrival.key,

@@ -9,9 +9,14 @@ from typing import Any
 
 import dagster as dg
 
-from assets.batch import LAST_STAGES, published_partitions
-from geo_platform.chains import CHAINS
-from geo_platform.contracts.arrival import SourceKind
+from assets.batch import published_partitions
+from geo_platform.chains.registry import (
+    CHAINS,
+    SHARED_JOB,
+    SHARED_OP,
+    chain_of_job,
+    last_stages,
+)
 from geo_platform.runs import (
     CORRELATION_TAG,
     PARENT_RUN_TAG,
@@ -22,9 +27,6 @@ from geo_platform.runs import (
     RunRequest,
 )
 
-SHARED_JOB, SHARED_OP = "ingest_files", "files"
-
-_STAGES = [dg.AssetKey(f"raw_{kind.value}") for kind in SourceKind]
 _LOOKED_AT = 50
 _PAGE = 500
 
@@ -63,9 +65,8 @@ def retry_of(instance: dg.DagsterInstance, run_id: str) -> RetryRequest | None:
     if run.status is dg.DagsterRunStatus.SUCCESS:
         return RetryRequest((), None)
     partition = run.tags.get(PARTITION_TAG)
-    partitions = next(
-        (chain.partitions_name for chain in CHAINS.values() if chain.job == run.job_name), None
-    )
+    chain = chain_of_job(run.job_name)
+    partitions = chain.partitions_name if chain is not None else None
     return RetryRequest(
         (partition,) if partition else (),
         RunRequest(run.job_name, partition, partitions, _options_of(run), tags),
@@ -75,8 +76,9 @@ def retry_of(instance: dg.DagsterInstance, run_id: str) -> RetryRequest | None:
 def shared_runs_of(instance: dg.DagsterInstance, partition: str) -> list[dg.RunRecord]:
     """Records of the shared runs that took this file, newest first; those that refused it at the door left no trace of it here."""
     run_ids: dict[str, None] = {}
-    for asset in _STAGES:
-        wanted = dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[partition])
+    for chain in CHAINS:
+        first = dg.AssetKey(chain.first.name)
+        wanted = dg.AssetRecordsFilter(asset_key=first, asset_partitions=[partition])
         run_ids |= dict.fromkeys(
             found.run_id
             for found in instance.fetch_materializations(wanted, limit=_LOOKED_AT).records
@@ -101,7 +103,7 @@ def published_item(
     instance: dg.DagsterInstance, run_id: str, partition: str
 ) -> tuple[str, str] | None:
     """(collection, item id) that the run published of this file."""
-    for stage in LAST_STAGES.values():
+    for stage in last_stages():
         wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(stage), asset_partitions=[partition])
         for record in instance.fetch_materializations(wanted, limit=_LOOKED_AT).records:
             made = record.asset_materialization

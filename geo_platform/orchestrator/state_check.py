@@ -19,12 +19,10 @@ from typing import Any, TypeVar
 
 import dagster as dg
 
-from geo_platform.catalog.naming import dataset_of, item_place
+from geo_platform.chains.registry import chain_of_job
 from geo_platform.contracts.fault import ContractError
 from geo_platform.contracts.message import Message
-from geo_platform.contracts.raster import CogStored
 from geo_platform.contracts.stored import load_message
-from geo_platform.contracts.vector import FeaturesLoaded
 from geo_platform.dagster_internals import checkpoint_of, log_entries
 from geo_platform.errors import PlatformError, SourceNotFound
 from geo_platform.options import ItemOptions
@@ -43,8 +41,6 @@ TERMINAL_EVENTS = {
     dg.DagsterEventType.RUN_FAILURE: _STATUS.FAILURE,
     dg.DagsterEventType.RUN_CANCELED: _STATUS.CANCELED,
 }
-# Job -> the stage that publishes its item.
-_ITEM_STAGES = {"process_raster": "raster_item", "ingest_vector": "vector_item"}
 _PUBLISHED = (Checkpoint.SWAP_COMMITTED, Checkpoint.ITEM_PUBLISHED)
 # Dagster stores an event a moment before the run's status, so a mismatch is checked once more.
 _SETTLES_S = 1.0
@@ -211,7 +207,7 @@ def _has_published(entries: Sequence[dg.EventLogEntry]) -> bool:
 
 def _answered(job: str, entries: Iterable[dg.EventLogEntry]) -> Mapping[str, object] | None:
     """Return what the last stage answered: collection, item_id, published_by_run, published_at_utc, …"""
-    stage = _ITEM_STAGES.get(job)
+    stage = _item_stage(job)
     for entry in entries:
         made = entry.asset_materialization
         if made is not None and made.asset_key.to_user_string() == stage:
@@ -219,8 +215,14 @@ def _answered(job: str, entries: Iterable[dg.EventLogEntry]) -> Mapping[str, obj
     return None
 
 
+def _item_stage(job: str) -> str | None:
+    """Return the stage that publishes the item, or None if the job makes none."""
+    chain = chain_of_job(job)
+    return chain.last.name if chain is not None else None
+
+
 def _began_to_publish(job: str, entries: Iterable[dg.EventLogEntry]) -> bool:
-    stage = _ITEM_STAGES.get(job)
+    stage = _item_stage(job)
     return any(
         entry.dagster_event_type is dg.DagsterEventType.STEP_START and entry.step_key == stage
         for entry in entries
@@ -229,13 +231,13 @@ def _began_to_publish(job: str, entries: Iterable[dg.EventLogEntry]) -> bool:
 
 def _place_meant(run: dg.DagsterRun, objects: ObjectStore) -> tuple[str, str] | None:
     """Return where the run would have published by its own message and config, or None without such a message."""
-    stage = _ITEM_STAGES[run.job_name]
-    options = ItemOptions.model_validate_json(json.dumps(_config_of(run, stage)))
+    chain = chain_of_job(run.job_name)
+    if chain is None:
+        return None
+    options = ItemOptions.model_validate_json(json.dumps(_config_of(run, chain.last.name)))
+    before = chain.before_last
     try:
-        if stage == "raster_item":
-            return item_place(_message_of(run, "raster_cog", CogStored, objects).source, options)
-        loaded = _message_of(run, "vector_features", FeaturesLoaded, objects)
-        return item_place(loaded.source, options, dataset=dataset_of(loaded))
+        return chain.place(_message_of(run, before.name, before.gives, objects), options)
     except (SourceNotFound, ContractError):
         # One stage alone, on another run's message: the run does not tell whose item it is.
         return None

@@ -13,10 +13,10 @@ from tempfile import TemporaryDirectory
 
 from pyproj import CRS
 
-from geo_platform import fingerprint
 from geo_platform.contracts.message import Finding, ObjectReference
 from geo_platform.contracts.raster import CogFile, CogStored, CogVerification, RasterProfiled
 from geo_platform.errors import CogInvalid, Conflict, SourceNotFound
+from geo_platform.fingerprint import Recipe
 from geo_platform.ports import SILVER, ObjectStore, etag_or_empty
 from geo_platform.raster.footprint import footprint_geojson
 from geo_platform.raster.open import open_cog
@@ -80,29 +80,33 @@ def make_cogs(
     options: RasterCogOptions,
     objects: ObjectStore,
     *,
+    recipe: Recipe,
     run_id: str,
     scratch: Path,
-    force: bool = False,
     notify: Notify | None = None,
 ) -> CogStored:
     """Make all planned COGs and publish them, if all pass verification.
 
-    A result of the same fingerprint in the store is verified and reused, unless `force` is set.
-    `notify` receives a line for each step.
+    A result of the same fingerprint in the store is verified and reused, unless the source says
+    `force`. `notify` receives a line for each step.
     Raises what `plan_cogs`, `write_cog`, `verify_cog`, `opened` and the store raise.
     """
     started = time.monotonic()
-    recipe = fingerprint.extend(profiled.fingerprint, "raster_cog", options.model_dump(mode="json"))
+    fingerprint = recipe.extend(profiled.fingerprint, options.model_dump(mode="json"))
     conversion = _Conversion(
         profiled=profiled,
         plans=plan_cogs(profiled, options),
         objects=objects,
-        folder=f"{options.output_folder}/{recipe}",
-        metadata={"run_id": run_id, "fingerprint": recipe, "source_etag": profiled.source.etag},
+        folder=f"{options.output_folder}/{fingerprint}",
+        metadata={
+            "run_id": run_id,
+            "fingerprint": fingerprint,
+            "source_etag": profiled.source.etag,
+        },
         notify=notify or (lambda _: None),
     )
     with opened(objects, profiled.source, scratch=scratch) as source:
-        earlier = None if force else _reuse(conversion, source)
+        earlier = None if profiled.source.force else _reuse(conversion, source)
         stored = earlier or _convert(conversion, source, scratch)
     return stored.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
 

@@ -13,11 +13,11 @@ from pyproj import CRS
 from rasterio.enums import MaskFlags
 from rasterio.io import DatasetReader
 
-from geo_platform import fingerprint
 from geo_platform.contracts.arrival import ObjectArrived
 from geo_platform.contracts.message import Finding
 from geo_platform.contracts.raster import GeoreferenceNote, RasterBand, RasterProfiled
 from geo_platform.errors import RasterEmpty
+from geo_platform.fingerprint import Recipe
 from geo_platform.grid import GridShape
 from geo_platform.ports import ObjectStore
 from geo_platform.raster.detection import decide_type, find_bit_depth, refuse_64_bit
@@ -50,7 +50,12 @@ LIBRARIES_BYTES = 220 * 1024**2
 
 
 def profile_object(
-    arrived: ObjectArrived, options: RasterProfileOptions, objects: ObjectStore, *, scratch: Path
+    arrived: ObjectArrived,
+    options: RasterProfileOptions,
+    objects: ObjectStore,
+    *,
+    recipe: Recipe,
+    scratch: Path,
 ) -> RasterProfiled:
     """Profile the object that arrived.
 
@@ -58,11 +63,15 @@ def profile_object(
     Raises what `opened` and `profile_raster` raise.
     """
     with opened(objects, arrived, scratch=scratch, by_ranges=True) as source:
-        return profile_raster(source, arrived, options)
+        return profile_raster(source, arrived, options, recipe=recipe)
 
 
 def profile_raster(
-    source: OpenableSource, arrived: ObjectArrived, options: RasterProfileOptions
+    source: OpenableSource,
+    arrived: ObjectArrived,
+    options: RasterProfileOptions,
+    *,
+    recipe: Recipe,
 ) -> RasterProfiled:
     """Read headers and a sample; refuse what cannot become a georeferenced COG.
 
@@ -75,7 +84,7 @@ def profile_raster(
     Raises ParameterInvalid: if input_crs is not a usable CRS.
     """
     with open_raster(source) as dataset:
-        return _profiled(dataset, arrived, options, source)
+        return _profiled(dataset, arrived, options, source, recipe)
 
 
 def _profiled(
@@ -83,6 +92,7 @@ def _profiled(
     arrived: ObjectArrived,
     options: RasterProfileOptions,
     source: OpenableSource,
+    recipe: Recipe,
 ) -> RasterProfiled:
     display_name = source.display_name
     shape = GridShape(rows=dataset.height, cols=dataset.width)
@@ -132,9 +142,7 @@ def _profiled(
         acquired_at=acquired_at,
         acquired_from=acquired_from,
         warnings=crs_findings + nodata.warnings + profile_findings(dataset, georeference, bands),
-        fingerprint=fingerprint.extend(
-            arrived.fingerprint, "raster_profile", options.model_dump(mode="json")
-        ),
+        fingerprint=recipe.extend(arrived.fingerprint, options.model_dump(mode="json")),
     )
 
 

@@ -8,18 +8,18 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from geo_platform.contracts.arrival import ObjectArrived, SourceFormat, SourceKind
+from geo_platform.contracts.arrival import ObjectArrived, SourceFormat
 from geo_platform.contracts.message import ObjectReference
-from geo_platform.errors import Conflict, SourceNotFound, SourceUnreadable, UnsupportedFormat
-from geo_platform.fingerprint import extend
+from geo_platform.errors import Conflict, SourceNotFound, SourceUnreadable
+from geo_platform.fingerprint import Recipe
 from geo_platform.options import ArrivalOptions
-from geo_platform.ports import ObjectStore
+from geo_platform.ports import ObjectStore, StoredObject
 from geo_platform.source.content import StoredContent
 from geo_platform.source.driver_files import linked_source, ranged_source
-from geo_platform.source.formats import FORMATS
 from geo_platform.source.openable import OpenableSource, RangedFile
 from geo_platform.source.sidecars import exposed_sidecars, sidecars_of
 from geo_platform.source.sniff import DetectedSource, detect_content
@@ -28,54 +28,73 @@ from geo_platform.source.sniff import DetectedSource, detect_content
 # most a quarter.
 MAX_DOWNLOADED_BYTES = 32 * 1024**2
 
-_JOBS = {SourceKind.raster: "process_raster", SourceKind.vector: "ingest_vector"}
+
+@dataclass(frozen=True)
+class SourceFound:
+    """An object in the store with the sidecars that a driver will see, and what its bytes are.
+
+    `etag` is of all of them together: a new world file makes a new source.
+    """
+
+    stored: StoredObject
+    sidecars: tuple[ObjectReference, ...]
+    detected: DetectedSource
+
+    @property
+    def etag(self) -> str:
+        return combined_etag(self.stored.reference, self.sidecars)
 
 
-def receive(
-    objects: ObjectStore,
-    container: str,
-    key: str,
-    options: ArrivalOptions,
-    *,
-    expected: SourceKind | None,
-) -> ObjectArrived:
-    """Describe the object, with its kind and format detected by content.
+def find_source(
+    objects: ObjectStore, container: str, key: str, *, member: str | None = None
+) -> SourceFound:
+    """Find the object with its sidecars and detect its format by content.
 
-    No driver opens the object, and only the bytes that are needed are downloaded. The etag covers
-    the object and the sidecars that a driver will see, so a new world file makes a new source.
+    No driver opens the object, and only the bytes that are needed are downloaded. `member` is the
+    dataset meant within an archive.
 
-    Raises SourceNotFound, StoreUnavailable, StoreDenied; what `sniff.detect` raises.
-    Raises UnsupportedFormat: the object is not of the `expected` kind.
+    Raises SourceNotFound, StoreUnavailable, StoreDenied; what `sniff.detect_content` raises.
     Raises SourceUnreadable: a GeoPackage has changes that are not written into it yet.
     """
     stored = objects.stat(container, key)
     siblings = _siblings(objects, container, key)
     _refuse_unwritten_changes(key, siblings)
     with _content(objects, stored.reference) as content:
-        detected = detect_content(content, sidecars=tuple(siblings), member=options.archive_member)
-    _refuse_other_kind(key, detected, expected)
+        detected = detect_content(content, sidecars=tuple(siblings), member=member)
     seen = (
         ()
         if detected.archive_member
         else tuple(exposed_sidecars(detected.format, key, siblings).values())
     )
-    sidecars = tuple(siblings[name] for name in sorted(seen))
-    etag = combined_etag(stored.reference, sidecars)
+    return SourceFound(stored, tuple(siblings[name] for name in sorted(seen)), detected)
+
+
+def arrived_from(found: SourceFound, *, force: bool, recipe: Recipe) -> ObjectArrived:
+    """Describe a found source as the first message of its chain."""
+    reference, detected = found.stored.reference, found.detected
     return ObjectArrived(
-        uri=stored.reference.uri,
-        container=container,
-        key=key,
-        etag=etag,
-        size_bytes=stored.reference.size_bytes,
-        last_modified_utc=stored.last_modified_utc,
+        uri=reference.uri,
+        container=reference.container,
+        key=reference.key,
+        etag=found.etag,
+        size_bytes=reference.size_bytes,
+        last_modified_utc=found.stored.last_modified_utc,
         media_type=detected.media_type,
         kind=detected.kind,
         format=detected.format,
         archive_member=detected.archive_member,
-        sidecars=sidecars,
-        force=options.force,
-        fingerprint=extend(etag, f"raw_{detected.kind.value}", _recipe(detected)),
+        sidecars=found.sidecars,
+        force=force,
+        fingerprint=recipe.extend(found.etag, _hashed_options(detected)),
     )
+
+
+def receive(
+    objects: ObjectStore, container: str, key: str, options: ArrivalOptions, *, recipe: Recipe
+) -> ObjectArrived:
+    """Find the object and describe it. Raises what `find_source` raises."""
+    found = find_source(objects, container, key, member=options.archive_member)
+    return arrived_from(found, force=options.force, recipe=recipe)
 
 
 @contextmanager
@@ -161,7 +180,7 @@ def _local(objects: ObjectStore, reference: ObjectReference) -> AbstractContextM
     return objects.local_path(reference.container, reference.key, etag=reference.etag)
 
 
-def _recipe(detected: DetectedSource) -> dict[str, str]:
+def _hashed_options(detected: DetectedSource) -> dict[str, str]:
     """Return what selects the bytes that are read: the dataset of an archive, named or found."""
     return {"archive_member": detected.archive_member.path} if detected.archive_member else {}
 
@@ -197,15 +216,6 @@ def _refuse_unwritten_changes(key: str, siblings: dict[str, ObjectReference]) ->
                 remedy="Close the GeoPackage in every program, QGIS included, so that SQLite "
                 "writes the changes into it. Then upload it again.",
             )
-
-
-def _refuse_other_kind(key: str, detected: DetectedSource, expected: SourceKind | None) -> None:
-    if expected is not None and detected.kind is not expected:
-        raise UnsupportedFormat(
-            f"{key!r} is {FORMATS[detected.format].label} ({detected.kind.value} data); "
-            f"{_JOBS[expected]} takes {expected.value} data.",
-            remedy=f"Submit it to {_JOBS[detected.kind]}.",
-        )
 
 
 def _unchanged(objects: ObjectStore, container: str, key: str) -> ObjectReference:

@@ -17,7 +17,6 @@ from pathlib import Path
 from pydantic import ValidationError
 from pyproj import CRS
 
-from geo_platform import fingerprint
 from geo_platform.contracts.message import Finding, ObjectReference
 from geo_platform.contracts.vector import (
     FeaturesLoaded,
@@ -27,6 +26,7 @@ from geo_platform.contracts.vector import (
     VectorProfiled,
 )
 from geo_platform.errors import SourceNotFound, TableExists
+from geo_platform.fingerprint import Recipe
 from geo_platform.ports import (
     FEATURES_RECORD,
     SILVER,
@@ -77,14 +77,14 @@ def load_features(
     objects: ObjectStore,
     features: FeatureStore,
     *,
+    recipe: Recipe,
     run_id: str,
     scratch: Path,
-    force: bool = False,
     notify: Callable[[str], None] | None = None,
 ) -> FeaturesLoaded:
     """Plan, read, clean and load the source.
 
-    A complete dataset of the same fingerprint is reused, unless `force` is set.
+    A complete dataset of the same fingerprint is reused, unless the source says `force`.
 
     Raises what `plan_features`, `stream_features`, `clean_batch` and the stores raise, and:
     TableExists: the name belongs to another source.
@@ -93,12 +93,10 @@ def load_features(
     """
     started = time.perf_counter()
     plan = plan_features(profiled, options)
-    done = fingerprint.extend(
-        profiled.fingerprint, "vector_features", options.model_dump(mode="json")
-    )
+    done = recipe.extend(profiled.fingerprint, options.model_dump(mode="json"))
     target = _target(plan, profiled, options, fingerprint=done, run_id=run_id)
     features.check_free(target)
-    known = None if force else _find_record(objects, features, plan, done)
+    known = None if profiled.source.force else _find_record(objects, features, plan, done)
     if known is not None:
         return known.model_copy(
             update={

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from pyproj import CRS
 
-from geo_platform import fingerprint
 from geo_platform.contracts.arrival import ObjectArrived, SourceFormat
 from geo_platform.contracts.vector import VectorProfiled
 from geo_platform.errors import NoGeometry, ParameterInvalid, UnsupportedFormat
+from geo_platform.fingerprint import Recipe
 from geo_platform.ports import ObjectStore
 from geo_platform.source.arrival import opened
 from geo_platform.source.formats import FORMATS
@@ -37,18 +37,27 @@ _FORMATS_OF_EXTENSION: dict[FileExtension, tuple[SourceFormat, ...]] = {
 
 
 def profile_object(
-    arrived: ObjectArrived, options: VectorProfileOptions, objects: ObjectStore, *, scratch: Path
+    arrived: ObjectArrived,
+    options: VectorProfileOptions,
+    objects: ObjectStore,
+    *,
+    recipe: Recipe,
+    scratch: Path,
 ) -> VectorProfiled:
     """Open the object safely and profile it.
 
     Raises what `profile_vector`, `opened` and the object store raise.
     """
     with opened(objects, arrived, scratch=scratch) as source:
-        return profile_vector(source, arrived, options)
+        return profile_vector(source, arrived, options, recipe=recipe)
 
 
 def profile_vector(
-    source: OpenableSource, arrived: ObjectArrived, options: VectorProfileOptions
+    source: OpenableSource,
+    arrived: ObjectArrived,
+    options: VectorProfileOptions,
+    *,
+    recipe: Recipe,
 ) -> VectorProfiled:
     """Read the layers, the fields, the CRS and a sample of rows, or all rows of a CSV file.
 
@@ -94,9 +103,7 @@ def profile_vector(
         encoding=described.encoding,
         has_curves=described.has_curves,
         warnings=(*described.warnings, *crs_findings, *extent_findings),
-        fingerprint=fingerprint.extend(
-            arrived.fingerprint, "vector_profile", options.model_dump(mode="json")
-        ),
+        fingerprint=recipe.extend(arrived.fingerprint, options.model_dump(mode="json")),
     )
 
 

@@ -12,15 +12,15 @@ import rasterio
 
 from assets import files
 from assets.batch import published_partitions
-from assets.checks import ASSET_CHECKS, CHECKS_OF
+from assets.checks import ASSET_CHECKS
 from assets.partitions import RASTER_OBJECTS, VECTOR_OBJECTS
-from geo_platform.contracts.arrival import ObjectArrived
+from geo_platform.chains.registry import CHAINS
 from geo_platform.definitions import defs
 from geo_platform.errors import StoreUnavailable
 from geo_platform.orchestrator.shared_runs import left_of, retry_of
 from geo_platform.ports import BRONZE, MESSAGES
 from geo_platform.settings import load_settings
-from geo_platform.source.arrival import receive
+from geo_platform.source.arrival import SourceFound, find_source
 from geo_platform.storage.stores import open_catalog, open_objects
 
 JOB = defs.resolve_job_def("ingest_files")
@@ -153,7 +153,12 @@ def test_the_events_are_those_of_a_run_of_its_own(instance: dg.DagsterInstance) 
 
 def test_the_checks_that_share_a_step_are_all_of_the_checks() -> None:
     specs = [spec for check in ASSET_CHECKS for spec in check.check_specs]
-    shared = {(asset, name) for asset, checks in CHECKS_OF.items() for name in checks}
+    shared = {
+        (stage.name, check.name)
+        for chain in CHAINS
+        for stage in chain.stages
+        for check in stage.checks
+    }
     assert {(spec.asset_key.to_user_string(), spec.name) for spec in specs} == shared
 
 
@@ -246,13 +251,13 @@ def test_a_fault_that_passes_is_waited_for_by_its_file(
 
     def away_at_first(
         objects: Any, container: str, key: str, *rest: Any, **named: Any
-    ) -> ObjectArrived:
+    ) -> SourceFound:
         if faults.get(key, 0) > 0:
             faults[key] -= 1
             raise StoreUnavailable("away")
-        return receive(objects, container, key, *rest, **named)
+        return find_source(objects, container, key, *rest, **named)
 
-    monkeypatch.setattr(files, "receive", away_at_first)
+    monkeypatch.setattr(files, "find_source", away_at_first)
     for key in ("a.geojson", "b.geojson"):
         put(key, points(key))
     done = run(instance, "a.geojson", "b.geojson")
@@ -266,12 +271,12 @@ def test_a_file_that_always_meets_such_a_fault_keeps_nobody_from_being_published
 ) -> None:
     def away_for_one(
         objects: Any, container: str, key: str, *rest: Any, **named: Any
-    ) -> ObjectArrived:
+    ) -> SourceFound:
         if key == "b.geojson":
             raise StoreUnavailable("somebody reads its table")
-        return receive(objects, container, key, *rest, **named)
+        return find_source(objects, container, key, *rest, **named)
 
-    monkeypatch.setattr(files, "receive", away_for_one)
+    monkeypatch.setattr(files, "find_source", away_for_one)
     keys = ["a.geojson", "b.geojson", "c.geojson"]
     for key in keys:
         put(key, points(key))
@@ -314,11 +319,11 @@ def test_a_store_that_stays_away_is_not_asked_for_every_file(
 ) -> None:
     asked: list[str] = []
 
-    def away(objects: Any, container: str, key: str, *_: Any, **__: Any) -> ObjectArrived:
+    def away(objects: Any, container: str, key: str, *_: Any, **__: Any) -> SourceFound:
         asked.append(key)
         raise StoreUnavailable("away")
 
-    monkeypatch.setattr(files, "receive", away)
+    monkeypatch.setattr(files, "find_source", away)
     keys = [f"{number}.geojson" for number in range(50)]
     done = tried_twice().execute_in_process(
         config_of(keys), instance=instance, raise_on_error=False
@@ -336,11 +341,11 @@ def test_a_run_that_was_killed_is_begun_again_without_writing_anything_twice(
     for key in ("a.geojson", "b.geojson"):
         put(key, points(key))
 
-    def killed(_: Any, outcome: files.Outcome) -> None:
+    def killed(_: Any, outcome: files.FileOutcome) -> None:
         raise KeyboardInterrupt(outcome.key)
 
     with monkeypatch.context() as patched:
-        patched.setattr("assets.batch._tell", killed)
+        patched.setattr("assets.batch._log_events", killed)
         killed_run = run(instance, "a.geojson", "b.geojson")
     assert made(instance, killed_run.run_id) == {}
     before = {

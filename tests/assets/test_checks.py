@@ -8,6 +8,8 @@ import dagster as dg
 import pytest
 
 from assets import checks
+from geo_platform.chains import raster, vector
+from geo_platform.chains.checks import item_valid
 from geo_platform.contracts.publication import ItemPublished
 from geo_platform.contracts.raster import CogStored, RasterProfiled
 from geo_platform.contracts.vector import FeaturesLoaded, VectorProfiled
@@ -32,9 +34,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     home = tmp_path_factory.mktemp("checks")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("GEO_PLATFORM_HOME", str(home))
-        raster = _run(home, "process_raster", "san_francisco_landsat7.tif")
-        vector = _run(home, "ingest_vector", "natural_earth_countries.shp.zip")
-    return {"home": home, "raster": raster, "vector": vector}
+        of_raster = _run(home, "process_raster", "san_francisco_landsat7.tif")
+        of_vector = _run(home, "ingest_vector", "natural_earth_countries.shp.zip")
+    return {"home": home, "raster": of_raster, "vector": of_vector}
 
 
 class TestChecks:
@@ -53,42 +55,40 @@ class TestChecks:
         stored: CogStored = runs["raster"].asset_value("raster_cog")
         (cog,) = stored.cogs
         off = cog.verification.model_copy(update={"differing_pixels": 1})
-        assert not checks.pixels_match(_with(stored, verification=off)).passed
+        assert not raster.pixels_match(_with(stored, verification=off)).passed
         lossy = off.model_copy(update={"compared_exactly": False})
-        assert checks.pixels_match(_with(stored, verification=lossy)).passed
+        assert raster.pixels_match(_with(stored, verification=lossy)).passed
         unsampled = cog.verification.model_copy(update={"sampled_pixels": 0})
-        assert not checks.pixels_match(_with(stored, verification=unsampled)).passed
+        assert not raster.pixels_match(_with(stored, verification=unsampled)).passed
 
     def test_an_invalid_cog_fails(self, runs: dict[str, Any]) -> None:
         stored: CogStored = runs["raster"].asset_value("raster_cog")
         invalid = stored.cogs[0].verification.model_copy(update={"is_valid_cog": False})
-        assert not checks.cog_valid(_with(stored, verification=invalid)).passed
+        assert not raster.cogs_valid(_with(stored, verification=invalid)).passed
 
     def test_a_crs_that_was_not_asked_for_fails(self, runs: dict[str, Any]) -> None:
         stored: CogStored = runs["raster"].asset_value("raster_cog")
         profiled: RasterProfiled = runs["raster"].asset_value("raster_profile")
-        assert checks.raster_crs_as_asked(stored, profiled).passed
-        assert not checks.raster_crs_as_asked(_with(stored, asked_crs="EPSG:4326"), profiled).passed
+        assert raster.raster_crs_as_asked(stored, profiled).passed
+        assert not raster.raster_crs_as_asked(_with(stored, asked_crs="EPSG:4326"), profiled).passed
         loaded: FeaturesLoaded = runs["vector"].asset_value("vector_features")
         source: VectorProfiled = runs["vector"].asset_value("vector_profile")
-        assert checks.vector_crs_as_asked(loaded, source).passed
-        assert not checks.vector_crs_as_asked(
+        assert vector.vector_crs_as_asked(loaded, source).passed
+        assert not vector.vector_crs_as_asked(
             loaded.model_copy(update={"asked_crs": "EPSG:3857"}), source
         ).passed
 
     def test_a_row_that_is_nowhere_fails(self, runs: dict[str, Any]) -> None:
         loaded: FeaturesLoaded = runs["vector"].asset_value("vector_features")
-        assert not checks.rows_accounted(
+        assert not vector.rows_accounted(
             loaded.model_copy(update={"inserted": loaded.inserted - 1})
         ).passed
 
     def test_an_item_that_is_gone_or_no_stac_fails(self, runs: dict[str, Any]) -> None:
         published: ItemPublished = runs["raster"].asset_value("raster_item")
         catalog = StacFiles(runs["home"])
-        assert checks.raster_item_valid(published, catalog).passed
-        assert not checks.vector_item_valid(
-            published.model_copy(update={"item_id": "gone"}), catalog
-        ).passed
+        assert item_valid(published, catalog).passed
+        assert not item_valid(published.model_copy(update={"item_id": "gone"}), catalog).passed
 
 
 def _with(stored: CogStored, **changes: Any) -> CogStored:

@@ -102,7 +102,7 @@ CASES = {
             Edit(
                 "assets/checks.py",
                 "ASSET_CHECKS = [\n",
-                '@dg.asset_check(asset="raster_itme")\ndef misplaced() -> dg.AssetCheckResult: ...\n\n\nASSET_CHECKS = [\n    misplaced,\n',
+                '@dg.asset_check(asset="raster_itme")\ndef misplaced() -> dg.AssetCheckResult: ...\n\n\nASSET_CHECKS = [misplaced] + [\n',
             ),
         ),
         "raster_itme -> check misplaced: undefined asset: checked asset `raster_itme` is not defined; did you mean `raster_item`?",
@@ -111,8 +111,8 @@ CASES = {
         (
             Edit(
                 "schedules/jobs.py",
-                "    selection=_HELLO_STAGES,\n",
-                '    selection=_HELLO_STAGES,\n    config={"ops": {"prepared_greeting": {"config": {"name": 5}}}},\n',
+                "    HELLO_JOB,\n    selection",
+                '    HELLO_JOB,\n    config={"ops": {"prepared_greeting": {"config": {"name": 5}}}},\n    selection',
             ),
         ),
         "its run config -> job hello_world: run config does not fit `ops.prepared_greeting.config.name`: ",

@@ -8,6 +8,7 @@ import pytest
 import rasterio
 from rasterio.windows import Window
 
+from geo_platform.chains.raster import ARRIVAL, COG, PROFILE
 from geo_platform.contracts.arrival import ObjectArrived
 from geo_platform.contracts.raster import RasterProfiled
 from geo_platform.options import ArrivalOptions
@@ -63,8 +64,10 @@ def large_tiff(path: Path) -> Path:
 
 
 def known(store: AzureBlobStore, key: str, scratch: Path) -> tuple[ObjectArrived, RasterProfiled]:
-    arrived = receive(store, "bronze", key, ArrivalOptions(), expected=None)
-    return arrived, profile_object(arrived, RasterProfileOptions(), store, scratch=scratch)
+    arrived = receive(store, "bronze", key, ArrivalOptions(), recipe=ARRIVAL.recipe)
+    return arrived, profile_object(
+        arrived, RasterProfileOptions(), store, recipe=PROFILE.recipe, scratch=scratch
+    )
 
 
 def test_a_tiff_of_400_mb_is_known_for_less_than_8_mb(
@@ -112,9 +115,13 @@ def test_the_stages_of_a_run_fetch_a_source_once(
     arrived, profiled = known(store, "a.tif", tmp_path)
     with opened(store, arrived, scratch=tmp_path) as source:
         assert source.ranged == {}
-    stored = make_cogs(profiled, RasterCogOptions(), store, run_id="r1", scratch=tmp_path)
+    stored = make_cogs(
+        profiled, RasterCogOptions(), store, recipe=COG.recipe, run_id="r1", scratch=tmp_path
+    )
     cost = wire.from_server - before_bytes
     assert arrived.size_bytes < cost < 1.4 * arrived.size_bytes
     assert store.stat("silver", stored.cogs[0].stored.key).metadata["run_id"] == "r1"
-    again = make_cogs(profiled, RasterCogOptions(), store, run_id="r2", scratch=tmp_path)
+    again = make_cogs(
+        profiled, RasterCogOptions(), store, recipe=COG.recipe, run_id="r2", scratch=tmp_path
+    )
     assert (again.was_reused, again.cogs[0].stored) == (True, stored.cogs[0].stored)

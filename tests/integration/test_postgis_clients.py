@@ -13,6 +13,7 @@ import pyogrio
 import pytest
 import shapely
 
+from geo_platform.chains.vector import ARRIVAL, FEATURES, PROFILE
 from geo_platform.contracts.vector import FeaturesLoaded
 from geo_platform.options import ArrivalOptions
 from geo_platform.source.arrival import receive
@@ -40,12 +41,22 @@ class Chain:
         scratch.mkdir(exist_ok=True)
         if not list(objects.list("bronze", path.name)):
             objects.put_file("bronze", path.name, path, metadata={})
-        arrived = receive(objects, "bronze", path.name, ArrivalOptions(), expected=None)
-        profiled = profile_object(arrived, VectorProfileOptions(), objects, scratch=scratch)
+        arrived = receive(
+            objects, "bronze", path.name, ArrivalOptions(force=force), recipe=ARRIVAL.recipe
+        )
+        profiled = profile_object(
+            arrived, VectorProfileOptions(), objects, recipe=PROFILE.recipe, scratch=scratch
+        )
         store = PostgisFeatures(self.database.loader)
         chosen = VectorFeaturesOptions.model_validate(options)
         loaded = load_features(
-            profiled, chosen, objects, store, run_id="0a1b2c3d", scratch=scratch, force=force
+            profiled,
+            chosen,
+            objects,
+            store,
+            recipe=FEATURES.recipe,
+            run_id="0a1b2c3d",
+            scratch=scratch,
         )
         assert loaded.table is not None
         if not loaded.was_reused:

@@ -17,9 +17,9 @@ from geo_platform.arrivals.quarantine import QuarantineOutcome, Refusal, present
 from geo_platform.arrivals.receipts import take_receipts
 from geo_platform.arrivals.release import release
 from geo_platform.arrivals.watch import DEFAULT_WATCH
-from geo_platform.chains import CHAINS
+from geo_platform.chains.chain import Chain
+from geo_platform.chains.raster import RASTER
 from geo_platform.cli.application import INSTANCE_TEMPLATES
-from geo_platform.contracts.arrival import SourceKind
 from geo_platform.errors import Conflict, SourceNotFound
 from geo_platform.orchestrator.instance import open_instance
 from geo_platform.orchestrator.launch import run
@@ -128,7 +128,7 @@ class Place:
         )
         self.cursor: str | None = None
 
-    def run_for(self, key: str, kind: SourceKind) -> RunReport:
+    def run_for(self, key: str, chain: Chain) -> RunReport:
         """As the watch's sensor has it run, with the receipt that it writes."""
         from geo_platform.definitions import defs
 
@@ -143,12 +143,11 @@ class Place:
             run_key=arrival,
             now_utc=datetime.now(UTC),
         )
-        chain = CHAINS[kind]
         request = RunRequest(
             job=chain.job,
             partition=key,
             partitions_name=chain.partitions_name,
-            stage_options=DEFAULT_WATCH.options_for(kind),
+            stage_options=DEFAULT_WATCH.options_for(chain),
             tags={WATCH_TAG: DEFAULT_WATCH.name, ARRIVAL_TAG: arrival},
         )
         return run(request, defs, self.instance)
@@ -215,7 +214,7 @@ def test_what_a_watch_s_run_refuses_is_quarantined_mended_released_and_published
     place: Place, tmp_path: Path
 ) -> None:
     place.objects.put_file(BRONZE, "dem/scene.tif", without_crs(tmp_path), metadata={})
-    refused = place.run_for("dem/scene.tif", SourceKind.raster)
+    refused = place.run_for("dem/scene.tif", RASTER)
     assert refused.error is not None
     assert refused.error["code"] == "CRS_MISSING"
     assert place.tick().startswith("1 moved to quarantine, 0 left, 0 runs")
@@ -253,7 +252,7 @@ def test_what_a_watch_s_run_refuses_is_quarantined_mended_released_and_published
         BRONZE,
         ["dem/scene.tif"],
     )
-    published = place.run_for("dem/scene.tif", SourceKind.raster)
+    published = place.run_for("dem/scene.tif", RASTER)
     assert published.status == "success", published.error
     assert [item["source"] for item in place.give("list")] == ["dem/scene.tif"]
     place.tick()
@@ -291,7 +290,7 @@ def test_what_a_person_submits_stays_and_the_person_is_told(place: Place, tmp_pa
 
 def test_what_does_not_fit_together_in_quarantine_is_found(place: Place, tmp_path: Path) -> None:
     place.objects.put_file(BRONZE, "scene.tif", without_crs(tmp_path), metadata={})
-    place.run_for("scene.tif", SourceKind.raster)
+    place.run_for("scene.tif", RASTER)
     place.tick()
     place.objects.put_bytes(QUARANTINE, "by hand.tif", b"x", metadata={})
     place.objects.put_bytes(QUARANTINE, "unread.tif.quarantine.json", b"{", metadata={})

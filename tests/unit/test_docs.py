@@ -6,13 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from geo_platform.chains import CHAINS
+from geo_platform.chains.registry import CHAINS
 from geo_platform.options import Options
 
 ROOT = Path(__file__).resolve().parents[2]
-STAGES = [
-    (chain.job, stage, model) for chain in CHAINS.values() for stage, model in chain.stages.items()
-]
+STAGES = [(chain.job, stage.name, stage.options) for chain in CHAINS for stage in chain.stages]
 
 
 @pytest.mark.parametrize(("job", "stage", "model"), STAGES, ids=[stage for _, stage, _ in STAGES])

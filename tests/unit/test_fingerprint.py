@@ -1,40 +1,48 @@
 """One name for the same work, another for other work."""
 
 import math
+from datetime import UTC, datetime
 
 import pytest
 
-from geo_platform.fingerprint import RECIPE_VERSIONS, extend
+from geo_platform.chains.chain import Chain
+from geo_platform.chains.registry import CHAINS, chain_of_stage
+from geo_platform.contracts.arrival import SourceFormat
+from geo_platform.contracts.message import ObjectReference
+from geo_platform.fingerprint import Recipe
+from geo_platform.ports import StoredObject
+from geo_platform.source.arrival import SourceFound, arrived_from
+from geo_platform.source.sniff import DetectedSource
 
 
 def test_the_order_of_options_does_not_matter_and_their_values_do() -> None:
-    one = extend("e", "raster_cog", {"a": 1, "b": 2})
-    assert one == extend("e", "raster_cog", {"b": 2, "a": 1})
+    one = Recipe("raster_cog").extend("e", {"a": 1, "b": 2})
+    assert one == Recipe("raster_cog").extend("e", {"b": 2, "a": 1})
     assert (
         len(
             {
                 one,
-                extend("e", "raster_cog", {"a": 1, "b": 3}),
-                extend("f", "raster_cog", {"a": 1, "b": 2}),
+                Recipe("raster_cog").extend("e", {"a": 1, "b": 3}),
+                Recipe("raster_cog").extend("f", {"a": 1, "b": 2}),
             }
         )
         == 3
     )
-    assert one != extend("e", "raster_item", {"a": 1, "b": 2})
+    assert one != Recipe("raster_item").extend("e", {"a": 1, "b": 2})
 
 
 @pytest.mark.parametrize("nodata", [math.nan, math.inf, -math.inf])
 def test_a_nodata_value_need_not_be_a_finite_number(nodata: float) -> None:
-    assert extend("e", "raster_profile", {"nodata": nodata}) == extend(
-        "e", "raster_profile", {"nodata": nodata}
-    )
-    assert extend("e", "raster_profile", {"nodata": nodata}) != extend(
-        "e", "raster_profile", {"nodata": None}
-    )
+    assert Recipe("raster_profile").extend("e", {"nodata": nodata}) == Recipe(
+        "raster_profile"
+    ).extend("e", {"nodata": nodata})
+    assert Recipe("raster_profile").extend("e", {"nodata": nodata}) != Recipe(
+        "raster_profile"
+    ).extend("e", {"nodata": None})
 
 
 def test_every_stage_has_a_recipe() -> None:
-    assert all(version >= 1 for version in RECIPE_VERSIONS.values())
+    assert all(stage.recipe.version >= 1 for chain in CHAINS for stage in chain.stages)
 
 
 # Computed once and kept: a changed value means that everything published is done again.
@@ -52,4 +60,26 @@ PINNED = {
 
 @pytest.mark.parametrize(("stage", "expected"), PINNED.items())
 def test_the_fingerprint_of_each_stage_stays_as_it_was(stage: str, expected: str) -> None:
-    assert extend("e", stage, {"a": 1, "b": None}) == expected
+    recipe = chain_of_stage(stage).stage(stage).recipe
+    assert recipe.extend("e", {"a": 1, "b": None}) == expected
+
+
+# With every option at its default, on a source with the etag "etag-1".
+PINNED_AHEAD = {
+    "raster": "10731967721a6a12681bce61fe466354",
+    "vector": "6a032d356db8d63b1ca140987a596618",
+}
+
+
+@pytest.mark.parametrize("chain", CHAINS, ids=lambda chain: chain.name)
+def test_the_last_fingerprint_is_known_before_anything_ran(chain: Chain) -> None:
+    stored = StoredObject(
+        ObjectReference(container="bronze", key="a", uri="file:///a", etag="etag-1", size_bytes=1),
+        last_modified_utc=datetime(2026, 1, 1, tzinfo=UTC),
+        metadata={},
+    )
+    detected = DetectedSource(SourceFormat.csv, chain.kind, "text/csv")
+    arrived = arrived_from(
+        SourceFound(stored, (), detected), force=False, recipe=chain.first.recipe
+    )
+    assert chain.fingerprint(arrived, chain.fit({})) == PINNED_AHEAD[chain.name]

@@ -3,13 +3,13 @@
 import pytest
 from pydantic import ValidationError
 
-from geo_platform.chains import CHAINS
+from geo_platform.chains.registry import CHAINS
 from geo_platform.options import ItemOptions, Options
 from geo_platform.raster.options import RasterCogOptions
 from geo_platform.vector.options import VectorFeaturesOptions
 
 MODELS = sorted(
-    {model for chain in CHAINS.values() for model in chain.stages.values()},
+    {stage.options for chain in CHAINS for stage in chain.stages},
     key=lambda model: model.__name__,
 )
 

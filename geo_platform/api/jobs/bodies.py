@@ -7,15 +7,16 @@ What belongs here: types, defaults, limits and examples, taken from the options 
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, GetJsonSchemaHandler
+from pydantic import ConfigDict, Field, GetJsonSchemaHandler, create_model
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from geo_platform.api.jobs.types import HELLO
-from geo_platform.chains import CHAINS
-from geo_platform.contracts.arrival import SourceKind
+from geo_platform.chains.chain import Chain
+from geo_platform.chains.raster import RASTER
+from geo_platform.chains.registry import CHAINS
+from geo_platform.chains.vector import VECTOR
 from geo_platform.options import ArrivalOptions, GreetingOptions, ItemOptions, Options
-from geo_platform.raster.options import RasterCogOptions, RasterProfileOptions
 from geo_platform.storage.keys import KEY_MAX_CHARACTERS
 from geo_platform.vector.options import VectorFeaturesOptions, VectorProfileOptions
 
@@ -57,10 +58,6 @@ class _OfObject(Body, ArrivalOptions):
     container_name: Literal["bronze", "silver"] = Field(
         "bronze", description="Container of the object."
     )
-
-
-class RasterParameters(ItemOptions, RasterCogOptions, RasterProfileOptions, _OfObject):
-    """What to make of a raster file. Each parameter but blob_name may be left out."""
 
 
 class ConverterParameters(Body):
@@ -120,16 +117,32 @@ class GreetingParameters(Body, GreetingOptions):
     """Whom the smoke test greets."""
 
 
+def _body_of(chain: Chain) -> type[Body]:
+    """Return the body of a chain without names of its own: the options of all of its stages."""
+    options = tuple(stage.options for stage in chain.stages if stage.options is not ArrivalOptions)
+    create: Any = create_model  # not typed for several bases
+    body: type[Body] = create(
+        f"{chain.name.capitalize()}Parameters",
+        __base__=(*reversed(options), _OfObject),
+        __doc__=f"What to make of a {chain.name} file. Each parameter but blob_name may be left out.",
+        __module__=__name__,
+    )
+    return body
+
+
+# Bodies with more than the options of the stages, by job type.
+_OWN_BODIES: Mapping[str, type[Body]] = {VECTOR.job: VectorParameters}
+
 # By job type.
 BODIES: Mapping[str, type[Body]] = {
-    CHAINS[SourceKind.raster].job: RasterParameters,
-    CHAINS[SourceKind.vector].job: VectorParameters,
+    **{chain.job: _OWN_BODIES.get(chain.job) or _body_of(chain) for chain in CHAINS},
     HELLO: GreetingParameters,
 }
 
 # By job type, by what they show.
 EXAMPLES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
-    CHAINS[SourceKind.raster].job: {
+    **{chain.job: {"shortest": {"blob_name": "a/b.csv"}} for chain in CHAINS},
+    RASTER.job: {
         "shortest": {"blob_name": "dem.tif"},
         "reprojected": {
             "blob_name": "dem.tif",
@@ -138,7 +151,7 @@ EXAMPLES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
             "item_id": "elevation",
         },
     },
-    CHAINS[SourceKind.vector].job: {
+    VECTOR.job: {
         "table of points": {
             "blob_name": "wells.csv",
             "table_name": "wells",

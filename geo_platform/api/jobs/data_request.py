@@ -13,11 +13,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
-from geo_platform.api.jobs.sources import kind_of_source, source_of
+from geo_platform.api.jobs.sources import source_of
 from geo_platform.api.jobs.types import JobAsked, asked_of, job_of_files, names_of_job
 from geo_platform.api.problems import ParametersInvalid
-from geo_platform.chains import CHAINS
-from geo_platform.contracts.arrival import SourceKind
+from geo_platform.arrivals.content import chain_of_arrival
+from geo_platform.chains.chain import Chain
+from geo_platform.chains.registry import CHAINS
 from geo_platform.ports import ObjectStore
 from geo_platform.vector.field_names import MAX_NAME_LENGTH, clean_name
 from geo_platform.vector.plan import object_stem
@@ -111,19 +112,18 @@ def planned(objects: ObjectStore, body: DataRequest) -> Planned:
     if taken:
         raise ParametersInvalid(taken)
     for key in body.keys:  # what the door refuses of a name it refuses before the store is asked
-        asked_of(
-            CHAINS[SourceKind.raster].job, {"blob_name": key, "container_name": body.container_name}
-        )
-    kinds = {
-        key: kind_of_source(objects, source_of(objects, body.container_name, key))
+        asked_of(CHAINS[0].job, {"blob_name": key, "container_name": body.container_name})
+    chains = {
+        key: chain_of_arrival(objects, source_of(objects, body.container_name, key))
         for key in body.keys
     }
-    each = {key: _parameters_of(body, key, kind, kinds) for key, kind in kinds.items()}
-    asked = {key: asked_of(CHAINS[kinds[key]].job, parameters) for key, parameters in each.items()}
+    each = {key: _parameters_of(body, key, chain, chains) for key, chain in chains.items()}
+    asked = {key: asked_of(chains[key].job, parameters) for key, parameters in each.items()}
     if len(asked) == 1:
         (key,) = asked
-        return Planned(replace(asked[key], dataset=body.dataset_id), each[key], kinds[key].value)
-    data_type = "mixed" if len(set(kinds.values())) > 1 else next(iter(kinds.values())).value
+        return Planned(replace(asked[key], dataset=body.dataset_id), each[key], chains[key].name)
+    names = {chain.name for chain in chains.values()}
+    data_type = "mixed" if len(names) > 1 else next(iter(names))
     shown = {"container_name": body.container_name, "file_name": list(body.keys), **options}
     return Planned(
         job_of_files(body.container_name, asked, dataset=body.dataset_id), shown, data_type
@@ -131,22 +131,22 @@ def planned(objects: ObjectStore, body: DataRequest) -> Planned:
 
 
 def _parameters_of(
-    body: DataRequest, key: str, kind: SourceKind, kinds: Mapping[str, SourceKind]
+    body: DataRequest, key: str, chain: Chain, chains: Mapping[str, Chain]
 ) -> dict[str, Any]:
     """Of one of the files. An option that no kind of them knows is left, so that it is refused."""
-    known = {other: names_of_job(CHAINS[other].job) for other in set(kinds.values())}
+    known = {other.name: names_of_job(other.job) for other in chains.values()}
     options = body.processing_options or {}
     given = {
         name: value
         for name, value in options.items()
-        if name in known[kind] or not any(name in names for names in known.values())
+        if name in known[chain.name] or not any(name in names for names in known.values())
     }
-    suffix = "" if len(kinds) == 1 else suffixes(list(kinds))[key]
+    suffix = "" if len(chains) == 1 else suffixes(list(chains))[key]
     said = {"description": body.description, "keywords": body.tags}
     return {
         "blob_name": key,
         "container_name": body.container_name,
-        **names_of(body, kind, suffix),
+        **names_of(body, chain, suffix),
         **said,
         **given,
     }
@@ -162,7 +162,7 @@ def suffixes(keys: Sequence[str]) -> dict[str, str]:
     }
 
 
-def names_of(body: DataRequest, kind: SourceKind, suffix: str = "") -> dict[str, str]:
+def names_of(body: DataRequest, chain: Chain, suffix: str = "") -> dict[str, str]:
     """What the result is called: of all three ids, cut with a digest where they are too long together. Pure."""
     joined = "_".join(filter(None, (body.dataset_id, body.resource_id, body.version_id, suffix)))
     item_id = joined if len(joined) <= _ITEM_MAX else f"{joined[: _ITEM_MAX - 9]}_{_digest(joined)}"
@@ -172,7 +172,7 @@ def names_of(body: DataRequest, kind: SourceKind, suffix: str = "") -> dict[str,
         else ""
     )
     named = {"item_id": item_id, **({"title": title} if title else {})}
-    if kind is SourceKind.raster:
+    if "table_name" not in chain.parameters:
         return named
     table = clean_name(joined.replace(".", "_"))
     table = table if table[:1].isalpha() else f"t_{table}"

@@ -24,8 +24,8 @@ from geo_platform.api.dagster.graphql import (
     RunFound,
 )
 from geo_platform.api.jobs.submissions import CLAIM_LAPSES_S, PendingLaunch, Submissions
-from geo_platform.api.jobs.types import FILES, KINDS, STAGES
-from geo_platform.chains import CHAINS
+from geo_platform.api.jobs.types import FILES, STAGES
+from geo_platform.chains.registry import chain_of_job
 from geo_platform.contracts.submission import JobSubmitted
 from geo_platform.errors import Conflict, NotFound, PlatformError
 from geo_platform.runs import (
@@ -90,10 +90,10 @@ def tags_of(job: JobSubmitted) -> dict[str, str]:
 
 def launch_of(job: JobSubmitted) -> Launch:
     """The run of a job's last attempt."""
-    kind = KINDS.get(job.job_type)
+    chain = chain_of_job(job.job_type)
     options = json.loads(job.options_json)
-    if kind is not None:
-        options[f"raw_{kind.value}"]["force"] = job.asked.force
+    if chain is not None:
+        options[chain.first.name]["force"] = job.asked.force
     elif job.job_type == FILES:
         options[STAGES[FILES][0]]["parameters"] = {"force": job.asked.force}
     return Launch(
@@ -101,7 +101,7 @@ def launch_of(job: JobSubmitted) -> Launch:
         options=options,
         tags=tags_of(job),
         partition=job.key or None,
-        partitions_name=CHAINS[kind].partitions_name if kind is not None else None,
+        partitions_name=chain.partitions_name if chain is not None else None,
     )
 
 

@@ -9,10 +9,12 @@ from typing import Any
 
 from geo_platform.api.dagster.graphql import Materialized, RunFound
 from geo_platform.api.jobs.types import FILES, STAGES
-from geo_platform.chains import CHAINS
+from geo_platform.chains.hello import SPEAK
+from geo_platform.chains.registry import CHAINS, last_stages
+from geo_platform.chains.vector import FEATURES
 from geo_platform.contracts.submission import JobSubmitted
 
-_LAST_OF_CHAIN = ("raster_item", "vector_item")
+_LAST_OF_CHAIN = last_stages()
 _ENDED = ("SUCCESS", "FAILURE", "CANCELED")
 
 
@@ -34,14 +36,14 @@ def result_of(made: Sequence[Materialized]) -> dict[str, Any]:
                 "outputs": said.get("outputs", []),
                 **{name: said.get(name) for name in named},
             }
-        elif one.stage == "vector_features":
+        elif one.stage == FEATURES.name:
             result |= {
                 "dataset": said.get("dataset"),
                 "table": said.get("dagster/table_name"),
                 "rows": _rows_of(one),
             }
             result["reject_reasons"] = said.get("reject_reasons", {})
-        elif one.stage == "spoken_greeting":
+        elif one.stage == SPEAK.name:
             result["text"] = said.get("text")
     return result
 
@@ -56,7 +58,7 @@ def is_appended(job: JobSubmitted, made: Mapping[str, Any]) -> bool:
     options = json.loads(job.options_json)
     own = next(
         (file["parameters"] for file in _asked(job) if file["key"] == made.get("file_name")),
-        options.get("vector_features", {}),
+        options.get(FEATURES.name, {}),
     )
     return bool(own.get("load_mode") == "append")
 
@@ -84,11 +86,9 @@ def files_of(
 
 def _file(key: str, run: RunFound, error: Mapping[str, Any] | None) -> Mapping[str, Any]:
     made = [one for one in run.made if one.partition == key]
-    kind = next(
-        (kind.value for one in made for kind, chain in CHAINS.items() if one.stage in chain.stages),
-        None,
-    )
-    found: dict[str, Any] = {"file_name": key, "data_type": kind}
+    stages = {one.stage for one in made}
+    chain = next((chain for chain in CHAINS if stages.intersection(chain.stage_names)), None)
+    found: dict[str, Any] = {"file_name": key, "data_type": chain.name if chain else None}
     if any(one.stage in _LAST_OF_CHAIN for one in made):
         status = "completed_with_errors" if rejected_rows(made) else "completed"
         return {**found, "status": status, "run_id": run.run_id, **result_of(made)}
@@ -111,5 +111,5 @@ def _asked(job: JobSubmitted) -> Sequence[Mapping[str, Any]]:
 
 def _rows_of(one: Materialized) -> dict[str, int]:
     """read, inserted, rejected, repaired; empty where no rows were loaded."""
-    said = one.metadata.get("rows") if one.stage == "vector_features" else None
+    said = one.metadata.get("rows") if one.stage == FEATURES.name else None
     return {str(row["rows"]): int(row["count"]) for row in said} if isinstance(said, list) else {}

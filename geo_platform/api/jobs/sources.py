@@ -7,10 +7,8 @@ stays out: what the bytes are, which the job finds out.
 from collections.abc import Iterable
 
 from geo_platform.arrivals.arrival import Arrival, arrival_of
-from geo_platform.arrivals.content import kind_of_arrival
 from geo_platform.arrivals.receipts import take_for_client
 from geo_platform.arrivals.watch import Watch, watch_of
-from geo_platform.contracts.arrival import SourceKind
 from geo_platform.contracts.submission import JobSubmitted
 from geo_platform.errors import ParameterInvalid, SourceNotFound
 from geo_platform.ports import ObjectStore
@@ -33,13 +31,6 @@ def source_of(objects: ObjectStore, container: str, key: str) -> Arrival:
     if key not in beside:
         raise SourceNotFound(f"There is no object {key!r} in the container {container!r} any more.")
     return arrival_of(main, tuple(beside[name] for name in seen_by_driver(key, beside)))
-
-
-def kind_of_source(
-    objects: ObjectStore, source: Arrival, *, member: str | None = None
-) -> SourceKind:
-    """Raster or vector, by content. Raises the store's faults."""
-    return kind_of_arrival(objects, source, member=member)
 
 
 def take_from_watch(

@@ -15,8 +15,10 @@ from pydantic import ValidationError
 
 from geo_platform.api.problems import ParametersInvalid
 from geo_platform.catalog.naming import default_item_id
-from geo_platform.chains import CHAINS, ParametersError, fit, unknown
-from geo_platform.contracts.arrival import SourceKind
+from geo_platform.chains.chain import Chain, ParametersError
+from geo_platform.chains.hello import HELLO_JOB, HELLO_STAGES
+from geo_platform.chains.registry import CHAINS, SHARED_JOB, SHARED_OP, chain_of_job
+from geo_platform.chains.vector import VECTOR
 from geo_platform.errors import ParameterInvalid, TableNameInvalid
 from geo_platform.options import ArrivalOptions, GreetingOptions, ItemOptions, Options
 from geo_platform.ports import BRONZE, SILVER
@@ -25,14 +27,13 @@ from geo_platform.vector.field_names import dataset_name
 from geo_platform.vector.options import VectorFeaturesOptions
 from geo_platform.vector.plan import object_stem
 
-HELLO, FILES = "hello_world", "ingest_files"
-KINDS = {chain.job: kind for kind, chain in CHAINS.items()}
-JOB_TYPES = (*KINDS, HELLO)
-# By job type, in order. FILES, several files in one job, is asked for by the platform API alone.
+HELLO, FILES = HELLO_JOB, SHARED_JOB
+JOB_TYPES = (*(chain.job for chain in CHAINS), HELLO)
+# The stages of each job type, in order. Only the platform API submits FILES: several files.
 STAGES = {
-    **{chain.job: tuple(chain.stages) for chain in CHAINS.values()},
-    HELLO: ("prepared_greeting", "spoken_greeting"),
-    FILES: ("files",),
+    **{chain.job: chain.stage_names for chain in CHAINS},
+    HELLO: tuple(stage.name for stage in HELLO_STAGES),
+    FILES: (SHARED_OP,),
 }
 
 # Containers that a client may name: the others are the platform's own.
@@ -63,12 +64,12 @@ class JobAsked:
         return (self.key,) if self.key else self.files
 
     @property
-    def kind(self) -> SourceKind | None:
-        return KINDS.get(self.job_type)
+    def chain(self) -> Chain | None:
+        return chain_of_job(self.job_type)
 
     @property
     def partitions_name(self) -> str | None:
-        return CHAINS[self.kind].partitions_name if self.kind is not None else None
+        return self.chain.partitions_name if self.chain is not None else None
 
 
 def asked_of(job_type: str, parameters: Mapping[str, Any]) -> JobAsked:
@@ -121,7 +122,7 @@ def job_of_files(container: str, asked: Mapping[str, JobAsked], *, dataset: str)
 
 
 def _said(asked: JobAsked) -> dict[str, Any]:
-    defaults = fit(CHAINS[KINDS[asked.job_type]], {}).as_config()
+    defaults = _chain_of(asked.job_type).fit({}).as_config()
     found = {
         name: value
         for stage, config in asked.options.items()
@@ -135,13 +136,16 @@ def names_of_job(job_type: str) -> set[str]:
     """Parameters that a client may name, by any of their names: of these alone `null` is left out."""
     if job_type == HELLO:
         return {*GreetingOptions.model_fields}
-    chain = CHAINS[KINDS[job_type]]
-    older = (*_GROUPS, *_RENAMED) if chain.kind is SourceKind.vector else ()
-    return {
-        "blob_name",
-        *older,
-        *(name for model in chain.stages.values() for name in model.model_fields),
-    }
+    chain = _chain_of(job_type)
+    older = (*_GROUPS, *_RENAMED) if chain is VECTOR else ()
+    return {"blob_name", *older, *chain.parameters}
+
+
+def _chain_of(job_type: str) -> Chain:
+    chain = chain_of_job(job_type)
+    if chain is None:
+        raise KeyError(f"{job_type} has no chain")
+    return chain
 
 
 def _greeting(given: Mapping[str, Any]) -> JobAsked:
@@ -162,15 +166,15 @@ def _greeting(given: Mapping[str, Any]) -> JobAsked:
 
 
 def _chain_job(job_type: str, given: Mapping[str, Any]) -> JobAsked:
-    chain = CHAINS[KINDS[job_type]]
+    chain = _chain_of(job_type)
     faults: Faults = []
     rest = dict(given)
     key = _key_of(rest.pop("blob_name", None), faults)
-    plain, said_as = _in_our_names(rest, faults) if chain.kind is SourceKind.vector else (rest, {})
-    faults += [(name, f"is no parameter of {job_type}") for name in unknown(chain, plain)]
+    plain, said_as = _in_our_names(rest, faults) if chain is VECTOR else (rest, {})
+    faults += [(name, f"is no parameter of {job_type}") for name in chain.unknown(plain)]
     wrong = {name for name, _ in faults}
     try:
-        options = fit(chain, {name: value for name, value in plain.items() if name not in wrong})
+        options = chain.fit({name: value for name, value in plain.items() if name not in wrong})
     except ParametersError as error:
         unfit = [(said_as.get(name, name), wrong) for name, wrong in error.faults]
         raise ParametersInvalid([*faults, *unfit]) from error

@@ -6,13 +6,15 @@ The facts come from the stored messages of the run.
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import TypeVar
+from typing import Any
 
 import click
 from rich.console import Console
 from rich.text import Text
 
-from geo_platform.chains import CHAINS
+from geo_platform.chains import raster, vector
+from geo_platform.chains.registry import chain_named
+from geo_platform.chains.stage import GivesT, Stage
 from geo_platform.cli.application import Application
 from geo_platform.cli.outcome import (
     CommandOutcome,
@@ -25,29 +27,25 @@ from geo_platform.cli.progress import source_progress
 from geo_platform.cli.requests import requests_of
 from geo_platform.cli.source_ingest import ingest
 from geo_platform.cli.sources import Candidate, find_sources
-from geo_platform.contracts.arrival import SourceKind
-from geo_platform.contracts.message import Message
-from geo_platform.contracts.raster import CogStored, RasterProfiled
 from geo_platform.contracts.stored import load_message
-from geo_platform.contracts.vector import FeaturesLoaded, VectorProfiled
 from geo_platform.ports import MESSAGES, message_key
 from geo_platform.settings import Profile
 
-M = TypeVar("M", bound=Message)
 SAMPLES = ("sierra_nevada_srtm.tif", "natural_earth_countries.shp.zip")
 Lines = Iterator[tuple[str, str]]
 
 
 def story_lines(outcome: SourceOutcome, candidate: Candidate, application: Application) -> Lines:
     """Yield (label, text) pairs: input, findings, outputs, item, run id, seconds per stage."""
-    if outcome.kind == SourceKind.raster:
+    if outcome.kind == raster.RASTER.name:
         yield from _raster_lines(outcome, candidate, application)
     else:
         yield from _vector_lines(outcome, candidate, application)
     yield "item", f"{outcome.item}"
     yield "run", f"{outcome.run_id}"
     if outcome.stage_seconds:
-        stages = CHAINS[SourceKind(outcome.kind or "")].stages
+        chain = chain_named(outcome.kind or "")
+        stages = chain.stage_names if chain is not None else ()
         yield (
             "seconds",
             ", ".join(f"{stage} {outcome.stage_seconds[stage]:.2f}" for stage in stages),
@@ -55,8 +53,8 @@ def story_lines(outcome: SourceOutcome, candidate: Candidate, application: Appli
 
 
 def _raster_lines(outcome: SourceOutcome, candidate: Candidate, application: Application) -> Lines:
-    profiled = _message("raster_profile", RasterProfiled, outcome, candidate, application)
-    stored = _message("raster_cog", CogStored, outcome, candidate, application)
+    profiled = _message(raster.PROFILE, outcome, candidate, application)
+    stored = _message(raster.COG, outcome, candidate, application)
     yield (
         "input",
         f"{profiled.source.format.value}, {profiled.source.size_bytes:,} bytes, "
@@ -85,8 +83,8 @@ def _raster_lines(outcome: SourceOutcome, candidate: Candidate, application: App
 
 
 def _vector_lines(outcome: SourceOutcome, candidate: Candidate, application: Application) -> Lines:
-    profiled = _message("vector_profile", VectorProfiled, outcome, candidate, application)
-    loaded = _message("vector_features", FeaturesLoaded, outcome, candidate, application)
+    profiled = _message(vector.PROFILE, outcome, candidate, application)
+    loaded = _message(vector.FEATURES, outcome, candidate, application)
     yield (
         "input",
         f"{profiled.source.format.value}, {profiled.source.size_bytes:,} bytes, "
@@ -115,14 +113,13 @@ def _vector_lines(outcome: SourceOutcome, candidate: Candidate, application: App
 
 
 def _message(
-    stage: str,
-    expected: type[M],
+    stage: Stage[Any, GivesT, Any],
     outcome: SourceOutcome,
     candidate: Candidate,
     application: Application,
-) -> M:
-    key = message_key(stage, candidate.key, str(outcome.run_id))
-    return load_message(application.objects.read_bytes(MESSAGES, key), expected)
+) -> GivesT:
+    key = message_key(stage.name, candidate.key, str(outcome.run_id))
+    return load_message(application.objects.read_bytes(MESSAGES, key), stage.gives)
 
 
 @click.command("demo")

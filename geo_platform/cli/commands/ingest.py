@@ -15,7 +15,7 @@ from rich.console import Console
 
 from geo_platform.cli.application import Application
 from geo_platform.cli.outcome import exit_code, show_left_out, show_outcome
-from geo_platform.cli.parameters import given, stage_options
+from geo_platform.cli.parameters import given, job_option, stage_options
 from geo_platform.cli.progress import source_progress
 from geo_platform.cli.requests import requests_of
 from geo_platform.cli.source_ingest import ingest
@@ -72,6 +72,7 @@ _OPTIONS = (
 @click.option(
     "--traceback", "with_traceback", is_flag=True, help="Show the traceback of what failed."
 )
+@job_option
 @client_ids
 @stage_options
 @click.pass_obj
@@ -81,6 +82,7 @@ def ingest_sources(
     sources: tuple[str, ...],
     as_json: bool,
     with_traceback: bool,
+    job: str | None,
     correlation_id: str | None,
     traceparent: str | None,
     **values: Any,
@@ -92,7 +94,7 @@ def ingest_sources(
     """
     candidates, left = find_sources(sources, home=application.settings.home_dir)
     requests, tags = (
-        requests_of(candidates, given(values)),
+        requests_of(candidates, given(values), job=job),
         client_tags(correlation_id, traceparent),
     )
     answers = Console(soft_wrap=False, highlight=False)

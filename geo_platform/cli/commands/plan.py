@@ -10,8 +10,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from geo_platform.catalog.naming import item_place
-from geo_platform.chains import CHAINS, ChainOptions
+from geo_platform.chains.chain import Preview
 from geo_platform.cli.application import Application
 from geo_platform.cli.outcome import (
     as_platform_error,
@@ -20,20 +19,10 @@ from geo_platform.cli.outcome import (
     printable,
     show_left_out,
 )
-from geo_platform.cli.parameters import given, options_of, stage_options
+from geo_platform.cli.parameters import given, job_option, options_of, stage_options
 from geo_platform.cli.requests import SourceRequest, requests_of
 from geo_platform.cli.sources import find_sources
-from geo_platform.contracts.arrival import ObjectArrived, SourceKind
-from geo_platform.options import ArrivalOptions, ItemOptions
-from geo_platform.ports import BRONZE
-from geo_platform.raster.options import RasterCogOptions, RasterProfileOptions
-from geo_platform.raster.plan import plan_cogs
-from geo_platform.raster.profile import profile_object as profile_raster_object
-from geo_platform.source.arrival import receive
 from geo_platform.storage.local.source_files import LocalFiles
-from geo_platform.vector.options import LoadMode, VectorFeaturesOptions, VectorProfileOptions
-from geo_platform.vector.plan import plan_features
-from geo_platform.vector.profile import profile_object as profile_vector_object
 
 Plan = dict[str, Any]
 
@@ -41,10 +30,16 @@ Plan = dict[str, Any]
 @click.command("plan")
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document per source, a line each.")
+@job_option
 @stage_options
 @click.pass_obj
 def plan_sources(
-    application: Application, /, sources: tuple[str, ...], as_json: bool, **values: Any
+    application: Application,
+    /,
+    sources: tuple[str, ...],
+    as_json: bool,
+    job: str | None,
+    **values: Any,
 ) -> None:
     """Show what would be done with files, and why. Nothing is written.
 
@@ -54,7 +49,7 @@ def plan_sources(
     show_left_out(Console(stderr=True, highlight=False), candidates, left)
     console = Console(highlight=False)
     faults = []
-    for request in requests_of(candidates, given(values)):
+    for request in requests_of(candidates, given(values), job=job):
         try:
             plan = _plan(request)
         except click.ClickException:
@@ -75,71 +70,23 @@ def plan_sources(
 
 
 def _plan(request: SourceRequest) -> Plan:
-    kind = request.known_kind()
-    options = options_of(CHAINS[kind], request.parameters)
+    chain = request.known_chain()
+    options = options_of(chain, request.parameters)
     view = LocalFiles()
-    arrived = receive(
-        view, BRONZE, request.candidate.key, options.of(ArrivalOptions), expected=kind
-    )
-    planned = _plan_raster if kind is SourceKind.raster else _plan_vector
-    with tempfile.TemporaryDirectory(prefix="geo-platform-plan-") as scratch:
-        found, steps = planned(arrived, options, view, Path(scratch))
-    is_append = (
-        kind is SourceKind.vector and options.of(VectorFeaturesOptions).mode is LoadMode.append
-    )
-    collection, item_id = item_place(
-        arrived, options.of(ItemOptions), dataset=steps[0]["dataset"] if is_append else None
-    )
-    found["item"] = f"{collection}/{item_id}"
+    arrived = chain.receive(view, request.candidate.key, options)
+    preview = Preview({}, [])
+    if chain.preview is not None:
+        with tempfile.TemporaryDirectory(prefix="geo-platform-plan-") as scratch:
+            preview = chain.preview(arrived, options, view, Path(scratch))
+    place = preview.place or chain.place_ahead(arrived, options)
+    item = {"item": "/".join(place)} if place is not None else {}
     return {
         "source": request.candidate.shown,
-        "kind": kind.value,
+        "kind": chain.name,
         "format": arrived.format.value,
-        "found": found,
-        "plan": steps,
+        "found": {**preview.found, **item},
+        "plan": preview.steps,
     }
-
-
-def _plan_raster(
-    arrived: ObjectArrived, options: ChainOptions, view: LocalFiles, scratch: Path
-) -> tuple[Plan, list[Plan]]:
-    profiled = profile_raster_object(
-        arrived, options.of(RasterProfileOptions), view, scratch=scratch
-    )
-    plans = plan_cogs(profiled, options.of(RasterCogOptions))
-    found = profiled.model_dump(
-        mode="json",
-        include={"driver", "shape", "raster_type", "raster_type_reason", "bit_depth", "warnings"},
-    )
-    found["crs"] = profiled.crs.authority_code or profiled.crs.wkt
-    steps: list[Plan] = [
-        plan.model_dump(mode="json", exclude={"bands", "crs"}) for plan in plans.plans
-    ]
-    return found, steps + [{"reasons": [refusal.message]} for refusal in plans.refused_tiers]
-
-
-def _plan_vector(
-    arrived: ObjectArrived, options: ChainOptions, view: LocalFiles, scratch: Path
-) -> tuple[Plan, list[Plan]]:
-    profiled = profile_vector_object(
-        arrived, options.of(VectorProfileOptions), view, scratch=scratch
-    )
-    plan = plan_features(profiled, options.of(VectorFeaturesOptions))
-    found = profiled.model_dump(
-        mode="json",
-        include={"driver", "layer", "geometry_types", "feature_count", "encoding", "warnings"},
-    )
-    found["crs"] = profiled.crs.authority_code or profiled.crs.wkt
-    step: Plan = {
-        "dataset": plan.dataset,
-        "geometry_type": plan.geometry_type,
-        "dimension": plan.dimension,
-        "crs": plan.crs.authority_code or plan.crs.wkt,
-        "was_reprojected": plan.was_reprojected,
-        "fields": [field.model_dump(mode="json") for field in plan.fields],
-        "reasons": list(plan.reasons),
-    }
-    return found, [step]
 
 
 def _show(console: Console, plan: Plan) -> None:

@@ -16,7 +16,7 @@ from geo_platform.api.auth.principal import Scope
 from geo_platform.api.jobs.bodies import BODIES, EXAMPLES
 from geo_platform.api.jobs.types import JOB_TYPES, asked_of
 from geo_platform.api.problems import ParametersInvalid
-from geo_platform.chains import CHAINS
+from geo_platform.chains.registry import CHAINS
 from geo_platform.settings import Settings
 from geo_platform.storage.keys import key_fault
 from tests.unit.api.jobs.test_types import JSON, NAMES, NEW, OLD
@@ -128,10 +128,10 @@ def test_each_job_has_its_own_body_with_every_option_of_its_stages(
         content = operation["requestBody"]["content"]["application/json"]
         assert content["schema"] == {"$ref": f"#/components/schemas/{body.__name__}"}
         assert document["components"]["schemas"][body.__name__]["additionalProperties"] is False
-    for chain in CHAINS.values():
+    for chain in CHAINS:
         described = document["components"]["schemas"][BODIES[chain.job].__name__]["properties"]
-        for model in chain.stages.values():
-            for name, option in model.model_json_schema()["properties"].items():
+        for stage in chain.stages:
+            for name, option in stage.options.model_json_schema()["properties"].items():
                 assert described[name]["description"]
                 assert described[name].get("default") == option.get("default"), name
     quality = document["components"]["schemas"]["RasterParameters"]["properties"]["jpeg_quality"]

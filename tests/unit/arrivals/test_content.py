@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from geo_platform.arrivals.arrival import arrival_of
-from geo_platform.arrivals.content import arrival_by_content, kind_of_arrival
+from geo_platform.arrivals.content import arrival_by_content, chain_of_arrival
 from geo_platform.arrivals.readiness import sort_out
 from geo_platform.arrivals.watch import Watch
+from geo_platform.chains.raster import RASTER
 from geo_platform.contracts.arrival import SourceKind
 from geo_platform.errors import StoreUnavailable
 from geo_platform.options import ArrivalOptions
@@ -35,10 +36,11 @@ def test_every_format_goes_to_its_chain_and_nothing_is_fetched_whole(
     for path in sorted(path for path in made.rglob("*") if path.is_file()):
         store.put_file("bronze", path.relative_to(made).as_posix(), path, metadata={})
     found = sort_out(list(store.list("bronze")), {}, WATCH, is_local=True, now_s=0).ready
-    kinds = {arrival.key: kind_of_arrival(store, arrival) for arrival in found}
+    kinds = {arrival.key: chain_of_arrival(store, arrival).kind for arrival in found}
     assert store.whole == []
     assert kinds == {
-        key: receive(store, "bronze", key, ArrivalOptions(), expected=None).kind for key in kinds
+        key: receive(store, "bronze", key, ArrivalOptions(), recipe=RASTER.first.recipe).kind
+        for key in kinds
     }
     assert set(kinds.values()) == set(SourceKind)
 
@@ -46,7 +48,7 @@ def test_every_format_goes_to_its_chain_and_nothing_is_fetched_whole(
 def test_content_counts_and_not_the_name(store: FarFolder, tmp_path: Path) -> None:
     write_pictures(tmp_path / "made")
     put = store.put_file("bronze", "roads.geojson", tmp_path / "made" / "picture.png", metadata={})
-    assert kind_of_arrival(store, arrival_of(put)) is SourceKind.raster
+    assert chain_of_arrival(store, arrival_of(put)).kind is SourceKind.raster
 
 
 @pytest.mark.parametrize(
@@ -62,16 +64,16 @@ def test_what_is_refused_goes_by_its_name_to_the_run_that_says_why(
     store: FarFolder, key: str, kind: SourceKind
 ) -> None:
     arrival = arrival_of(store.put_bytes("bronze", key, b"%PDF-1.7 a letter", metadata={}))
-    assert kind_of_arrival(store, arrival) is kind
+    assert chain_of_arrival(store, arrival).kind is kind
     store.delete("bronze", key)
-    assert kind_of_arrival(store, arrival) is kind, "it was deleted meanwhile"
+    assert chain_of_arrival(store, arrival).kind is kind, "it was deleted meanwhile"
 
 
 def test_a_store_that_does_not_answer_is_no_answer(store: FarFolder) -> None:
     put = store.put_bytes("bronze", "scene", b"II*\0", metadata={})
     store.fails_at, store.fault = 0, StoreUnavailable("gone")
     with pytest.raises(StoreUnavailable):
-        kind_of_arrival(store, arrival_of(put))
+        chain_of_arrival(store, arrival_of(put))
     with pytest.raises(StoreUnavailable):
         arrival_by_content(store, put)
 

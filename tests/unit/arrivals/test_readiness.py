@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from geo_platform.arrivals.readiness import CLOCK_ERROR_S, SortedOut, Waiting, sets_of, sort_out
 from geo_platform.arrivals.watch import Watch
+from geo_platform.chains.raster import RASTER
 from geo_platform.contracts.message import ObjectReference
 from geo_platform.options import ArrivalOptions
 from geo_platform.ports import SUBMITTED, StoredObject
@@ -274,7 +275,9 @@ def test_the_etag_of_an_arrival_is_the_one_that_its_run_finds(tmp_path: Path) ->
         store.put_file("bronze", path.relative_to(made).as_posix(), path, metadata={})
     found = _whole(list(store.list("bronze")))
     received = {
-        arrival.key: receive(store, "bronze", arrival.key, ArrivalOptions(), expected=None)
+        arrival.key: receive(
+            store, "bronze", arrival.key, ArrivalOptions(), recipe=RASTER.first.recipe
+        )
         for arrival in found.ready
     }
     assert {arrival.key: arrival.etag for arrival in found.ready} == {

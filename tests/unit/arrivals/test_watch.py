@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from geo_platform.arrivals.watch import DEFAULT_WATCH, Watch, read_watches, watch_of
-from geo_platform.contracts.arrival import SourceKind
+from geo_platform.chains.raster import RASTER
+from geo_platform.chains.vector import VECTOR
 from geo_platform.errors import ParameterInvalid
 
 DOCUMENTED = Path(__file__).resolve().parents[3] / "docs" / "arrivals.md"
@@ -17,8 +18,8 @@ def test_the_example_of_the_documentation_is_read(tmp_path: Path) -> None:
     assert example is not None
     (tmp_path / "watches.toml").write_text(example[1], "utf-8")
     elevation, parcels = read_watches(tmp_path / "watches.toml")
-    assert elevation.options_for(SourceKind.raster)["raster_cog"]["target_crs"] == "EPSG:3857"
-    assert elevation.options_for(SourceKind.raster)["raw_raster"]["container_name"] == "bronze"
+    assert elevation.options_for(RASTER)["raster_cog"]["target_crs"] == "EPSG:3857"
+    assert elevation.options_for(RASTER)["raw_raster"]["container_name"] == "bronze"
     assert parcels.complete_within_s == 300
     assert watch_of([elevation, parcels], "bronze", "dem/north/a.tif") is elevation
     assert watch_of([elevation, parcels], "bronze", "dem/old/a.tif") is elevation, (
@@ -65,5 +66,5 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_a_watch_with_parameters_of_one_kind_takes_both_kinds() -> None:
     watch = Watch(name="a", parameters={"jpeg_quality": 70})
-    assert watch.options_for(SourceKind.raster)["raster_cog"]["jpeg_quality"] == 70
-    assert "jpeg_quality" not in str(watch.options_for(SourceKind.vector))
+    assert watch.options_for(RASTER)["raster_cog"]["jpeg_quality"] == 70
+    assert "jpeg_quality" not in str(watch.options_for(VECTOR))

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from geo_platform.catalog.publish import publish_raster, publish_vector
+from geo_platform.chains.raster import RASTER
+from geo_platform.chains.vector import VECTOR
 from geo_platform.cli.commands.browse import listing_rows, read_listing
 from geo_platform.contracts.raster import CogStored
 from geo_platform.contracts.vector import FeaturesLoaded
@@ -19,8 +21,12 @@ def test_rows_are_json_newest_first(
     catalog: StacFiles,
     objects: FolderStore,
 ) -> None:
-    first = publish_raster(make_cogs(), ItemOptions(), catalog, objects, run_id="run-1")
-    second = publish_vector(make_features(), ItemOptions(), catalog, objects, run_id="run-2")
+    first = publish_raster(
+        make_cogs(), ItemOptions(), catalog, objects, recipe=RASTER.last.recipe, run_id="run-1"
+    )
+    second = publish_vector(
+        make_features(), ItemOptions(), catalog, objects, recipe=VECTOR.last.recipe, run_id="run-2"
+    )
     rows = list(listing_rows(catalog))
     assert json.loads(json.dumps(rows)) == rows
     assert [
@@ -53,8 +59,12 @@ def test_an_unreadable_item_stands_beside_the_rows(
     objects: FolderStore,
     tmp_path: Path,
 ) -> None:
-    publish_raster(make_cogs(), ItemOptions(), catalog, objects, run_id="run-1")
-    publish_vector(make_features(), ItemOptions(), catalog, objects, run_id="run-2")
+    publish_raster(
+        make_cogs(), ItemOptions(), catalog, objects, recipe=RASTER.last.recipe, run_id="run-1"
+    )
+    publish_vector(
+        make_features(), ItemOptions(), catalog, objects, recipe=VECTOR.last.recipe, run_id="run-2"
+    )
     assert read_listing(catalog).fault is None
     (tmp_path / "catalog/vectors/roads/roads.json").write_text("damaged")
     listing = read_listing(catalog)

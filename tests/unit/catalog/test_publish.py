@@ -9,6 +9,8 @@ import pytest
 
 from geo_platform.catalog.publish import find_published, publish_raster, publish_vector
 from geo_platform.catalog.validate import item_faults
+from geo_platform.chains.raster import RASTER
+from geo_platform.chains.vector import VECTOR
 from geo_platform.contracts.raster import CogStored
 from geo_platform.contracts.vector import FeaturesLoaded
 from geo_platform.errors import CatalogRejected, Conflict
@@ -23,7 +25,9 @@ MakeFeatures = Callable[..., FeaturesLoaded]
 def test_what_was_published_is_what_the_catalog_hands_out(
     make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore
 ) -> None:
-    published = publish_raster(make_cogs(), ItemOptions(), catalog, objects, run_id="run-1")
+    published = publish_raster(
+        make_cogs(), ItemOptions(), catalog, objects, recipe=RASTER.last.recipe, run_id="run-1"
+    )
     item = catalog.item("rasters", "scene")
     assert item is not None
     assert (published.collection, published.item_id, published.run_id) == (
@@ -43,9 +47,13 @@ def test_the_same_version_is_answered_with_the_first_run_and_writes_nothing(
     make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore, tmp_path: Path
 ) -> None:
     stored = make_cogs()
-    first = publish_raster(stored, ItemOptions(), catalog, objects, run_id="run-1")
+    first = publish_raster(
+        stored, ItemOptions(), catalog, objects, recipe=RASTER.last.recipe, run_id="run-1"
+    )
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "catalog").rglob("*")}
-    second = publish_raster(stored, ItemOptions(), catalog, objects, run_id="run-2")
+    second = publish_raster(
+        stored, ItemOptions(), catalog, objects, recipe=RASTER.last.recipe, run_id="run-2"
+    )
     assert second == first.model_copy(update={"was_unchanged": True})
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "catalog").rglob("*")} == before
 
@@ -53,8 +61,17 @@ def test_the_same_version_is_answered_with_the_first_run_and_writes_nothing(
 def test_forced_is_published_again_under_the_new_run(
     make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore
 ) -> None:
-    first = publish_raster(make_cogs(), ItemOptions(), catalog, objects, run_id="run-1")
-    again = publish_raster(make_cogs(force=True), ItemOptions(), catalog, objects, run_id="run-2")
+    first = publish_raster(
+        make_cogs(), ItemOptions(), catalog, objects, recipe=RASTER.last.recipe, run_id="run-1"
+    )
+    again = publish_raster(
+        make_cogs(force=True),
+        ItemOptions(),
+        catalog,
+        objects,
+        recipe=RASTER.last.recipe,
+        run_id="run-2",
+    )
     assert (again.run_id, again.was_unchanged, again.replaced_version) == (
         "run-2",
         False,
@@ -65,10 +82,17 @@ def test_forced_is_published_again_under_the_new_run(
 def test_another_recipe_replaces_and_keeps_when_the_item_was_created(
     make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore
 ) -> None:
-    first = publish_raster(make_cogs(), ItemOptions(), catalog, objects, run_id="run-1")
+    first = publish_raster(
+        make_cogs(), ItemOptions(), catalog, objects, recipe=RASTER.last.recipe, run_id="run-1"
+    )
     created = catalog.item("rasters", "scene")
     second = publish_raster(
-        make_cogs(fingerprint="c" * 32), ItemOptions(), catalog, objects, run_id="run-2"
+        make_cogs(fingerprint="c" * 32),
+        ItemOptions(),
+        catalog,
+        objects,
+        recipe=RASTER.last.recipe,
+        run_id="run-2",
     )
     item = catalog.item("rasters", "scene")
     assert item is not None
@@ -85,9 +109,16 @@ def test_another_recipe_replaces_and_keeps_when_the_item_was_created(
 def test_an_option_of_the_item_is_part_of_its_version(
     make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore
 ) -> None:
-    first = publish_raster(make_cogs(), ItemOptions(), catalog, objects, run_id="run-1")
+    first = publish_raster(
+        make_cogs(), ItemOptions(), catalog, objects, recipe=RASTER.last.recipe, run_id="run-1"
+    )
     second = publish_raster(
-        make_cogs(), ItemOptions(title="Hudson"), catalog, objects, run_id="run-2"
+        make_cogs(),
+        ItemOptions(title="Hudson"),
+        catalog,
+        objects,
+        recipe=RASTER.last.recipe,
+        run_id="run-2",
     )
     item = catalog.item("rasters", "scene")
     assert item is not None
@@ -99,28 +130,43 @@ def test_a_version_counts_only_while_its_files_are_there(
     make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore
 ) -> None:
     stored = make_cogs()
-    first = publish_raster(stored, ItemOptions(), catalog, objects, run_id="run-1")
+    first = publish_raster(
+        stored, ItemOptions(), catalog, objects, recipe=RASTER.last.recipe, run_id="run-1"
+    )
     objects.delete("silver", stored.preview.key)
     assert find_published(catalog, "rasters", "scene", first.fingerprint, objects) is None
     assert find_published(catalog, "rasters", "scene", first.fingerprint) is not None
     with pytest.raises(Conflict, match=stored.preview.key):
-        publish_raster(stored, ItemOptions(), catalog, objects, run_id="run-2")
+        publish_raster(
+            stored, ItemOptions(), catalog, objects, recipe=RASTER.last.recipe, run_id="run-2"
+        )
     objects.put_bytes(
         "silver", stored.preview.key, b"larger", metadata={"sha256": "of other bytes of that size"}
     )
-    again = publish_raster(stored, ItemOptions(title="Made anew"), catalog, objects, run_id="run-2")
+    again = publish_raster(
+        stored,
+        ItemOptions(title="Made anew"),
+        catalog,
+        objects,
+        recipe=RASTER.last.recipe,
+        run_id="run-2",
+    )
     assert (again.run_id, again.was_unchanged) == ("run-2", False)
 
 
 def test_data_that_was_made_anew_is_published_anew(
     make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore
 ) -> None:
-    publish_raster(make_cogs(), ItemOptions(), catalog, objects, run_id="run-1")
+    publish_raster(
+        make_cogs(), ItemOptions(), catalog, objects, recipe=RASTER.last.recipe, run_id="run-1"
+    )
     stored = make_cogs()
     remade = stored.model_copy(
         update={"cogs": (stored.cogs[0].model_copy(update={"sha256": "e" * 64}),)}
     )
-    again = publish_raster(remade, ItemOptions(), catalog, objects, run_id="run-2")
+    again = publish_raster(
+        remade, ItemOptions(), catalog, objects, recipe=RASTER.last.recipe, run_id="run-2"
+    )
     item = catalog.item("rasters", "scene")
     assert item is not None
     assert (again.run_id, again.was_unchanged) == ("run-2", False)
@@ -131,7 +177,9 @@ def test_find_published_knows_the_version(
     make_features: MakeFeatures, catalog: StacFiles, objects: FolderStore
 ) -> None:
     assert find_published(catalog, "vectors", "roads", "f" * 32, objects) is None
-    published = publish_vector(make_features(), ItemOptions(), catalog, objects, run_id="run-1")
+    published = publish_vector(
+        make_features(), ItemOptions(), catalog, objects, recipe=VECTOR.last.recipe, run_id="run-1"
+    )
     found = find_published(catalog, "vectors", "roads", published.fingerprint, objects)
     assert found == published.model_copy(update={"was_unchanged": True})
     assert find_published(catalog, "vectors", "roads", "f" * 32, objects) is None
@@ -140,14 +188,28 @@ def test_find_published_knows_the_version(
 def test_another_source_of_the_same_name_is_a_conflict_that_item_id_solves(
     make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore
 ) -> None:
-    publish_raster(make_cogs("2019/scene.tif"), ItemOptions(), catalog, objects, run_id="run-1")
+    publish_raster(
+        make_cogs("2019/scene.tif"),
+        ItemOptions(),
+        catalog,
+        objects,
+        recipe=RASTER.last.recipe,
+        run_id="run-1",
+    )
     other = make_cogs("2020/scene.tif", fingerprint="d" * 32)
     with pytest.raises(Conflict, match=r"2019/scene\.tif") as refused:
-        publish_raster(other, ItemOptions(), catalog, objects, run_id="run-2")
+        publish_raster(
+            other, ItemOptions(), catalog, objects, recipe=RASTER.last.recipe, run_id="run-2"
+        )
     assert "item_id" in refused.value.remedy
     assert (
         publish_raster(
-            other, ItemOptions(item_id="scene-2020"), catalog, objects, run_id="run-3"
+            other,
+            ItemOptions(item_id="scene-2020"),
+            catalog,
+            objects,
+            recipe=RASTER.last.recipe,
+            run_id="run-3",
         ).item_id
         == "scene-2020"
     )
@@ -167,11 +229,25 @@ def test_a_run_that_was_overtaken_by_the_same_work_answers_with_it(
             self.looks += 1
             if self.looks == 2:
                 found = super().item(collection, item_id)
-                publish_raster(stored, ItemOptions(), catalog, objects, run_id="faster")
+                publish_raster(
+                    stored,
+                    ItemOptions(),
+                    catalog,
+                    objects,
+                    recipe=RASTER.last.recipe,
+                    run_id="faster",
+                )
                 return found
             return super().item(collection, item_id)
 
-    answer = publish_raster(stored, ItemOptions(), Overtaken(tmp_path), objects, run_id="slower")
+    answer = publish_raster(
+        stored,
+        ItemOptions(),
+        Overtaken(tmp_path),
+        objects,
+        recipe=RASTER.last.recipe,
+        run_id="slower",
+    )
     assert (answer.run_id, answer.was_unchanged) == ("faster", True)
 
 
@@ -182,15 +258,21 @@ def test_an_item_that_is_no_valid_stac_is_not_published(
         footprint_geojson='{"type":"Polygon","coordinates":[[[500000,0],[500000,1],[500001,1],[500000,0]]]}'
     )
     with pytest.raises(CatalogRejected, match="longitudes and latitudes"):
-        publish_raster(bad, ItemOptions(), catalog, objects, run_id="run-1")
+        publish_raster(
+            bad, ItemOptions(), catalog, objects, recipe=RASTER.last.recipe, run_id="run-1"
+        )
     assert list(catalog.entries()) == []
 
 
 def test_both_kinds_are_listed_newest_first(
     make_cogs: MakeCogs, make_features: MakeFeatures, catalog: StacFiles, objects: FolderStore
 ) -> None:
-    publish_raster(make_cogs(), ItemOptions(), catalog, objects, run_id="run-1")
-    publish_vector(make_features(), ItemOptions(), catalog, objects, run_id="run-2")
+    publish_raster(
+        make_cogs(), ItemOptions(), catalog, objects, recipe=RASTER.last.recipe, run_id="run-1"
+    )
+    publish_vector(
+        make_features(), ItemOptions(), catalog, objects, recipe=VECTOR.last.recipe, run_id="run-2"
+    )
     assert [(entry.collection, entry.item_id, entry.run_id) for entry in catalog.entries()] == [
         ("vectors", "roads", "run-2"),
         ("rasters", "scene", "run-1"),
@@ -203,11 +285,17 @@ def test_what_was_made_of_older_bytes_never_replaces_what_was_made_of_newer_ones
     older = make_cogs()
     newer = make_cogs(fingerprint="c" * 32)  # its source is put anew
     with pytest.raises(Conflict, match="replaced while it was being processed"):
-        publish_raster(older, ItemOptions(), catalog, objects, run_id="run-1")
+        publish_raster(
+            older, ItemOptions(), catalog, objects, recipe=RASTER.last.recipe, run_id="run-1"
+        )
     assert catalog.item("rasters", "scene") is None
-    publish_raster(newer, ItemOptions(), catalog, objects, run_id="run-2")
+    publish_raster(
+        newer, ItemOptions(), catalog, objects, recipe=RASTER.last.recipe, run_id="run-2"
+    )
     with pytest.raises(Conflict, match="replaced while it was being processed"):
-        publish_raster(older, ItemOptions(), catalog, objects, run_id="run-1")
+        publish_raster(
+            older, ItemOptions(), catalog, objects, recipe=RASTER.last.recipe, run_id="run-1"
+        )
 
 
 def test_a_source_that_was_deleted_meanwhile_is_published_all_the_same(
@@ -215,7 +303,12 @@ def test_a_source_that_was_deleted_meanwhile_is_published_all_the_same(
 ) -> None:
     stored = make_cogs()
     objects.delete(stored.source.container, stored.source.key)
-    assert publish_raster(stored, ItemOptions(), catalog, objects, run_id="run-1").run_id == "run-1"
+    assert (
+        publish_raster(
+            stored, ItemOptions(), catalog, objects, recipe=RASTER.last.recipe, run_id="run-1"
+        ).run_id
+        == "run-1"
+    )
 
 
 @pytest.mark.parametrize("module", ["publish", "undo", "versions", "retention", "naming"])

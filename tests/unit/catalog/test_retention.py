@@ -18,6 +18,7 @@ from geo_platform.catalog.retention import (
     plan_removal,
     remove_replaced,
 )
+from geo_platform.chains.raster import RASTER
 from geo_platform.contracts.message import ObjectReference
 from geo_platform.contracts.raster import CogStored
 from geo_platform.errors import CatalogRejected, Conflict
@@ -169,6 +170,7 @@ def published(
             ItemOptions(),
             catalog,
             objects,
+            recipe=RASTER.last.recipe,
             run_id=run,
         )
         keys[run] = data.reference.key

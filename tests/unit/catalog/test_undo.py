@@ -7,6 +7,7 @@ import pytest
 from geo_platform.catalog.publish import publish_raster
 from geo_platform.catalog.undo import rollback_item, unpublish_item
 from geo_platform.catalog.validate import item_faults
+from geo_platform.chains.raster import RASTER
 from geo_platform.contracts.raster import CogStored
 from geo_platform.errors import Conflict, DatabaseUnavailable, SourceNotFound
 from geo_platform.options import ItemOptions
@@ -20,8 +21,17 @@ PLACE = ("rasters", "scene")
 @pytest.fixture
 def twice(make_cogs: Callable[..., CogStored], catalog: StacFiles, objects: FolderStore) -> None:
     """Published by run-1, then as another version by run-2."""
-    publish_raster(make_cogs(), ItemOptions(), catalog, objects, run_id="run-1")
-    publish_raster(make_cogs(), ItemOptions(title="Anew"), catalog, objects, run_id="run-2")
+    publish_raster(
+        make_cogs(), ItemOptions(), catalog, objects, recipe=RASTER.last.recipe, run_id="run-1"
+    )
+    publish_raster(
+        make_cogs(),
+        ItemOptions(title="Anew"),
+        catalog,
+        objects,
+        recipe=RASTER.last.recipe,
+        run_id="run-2",
+    )
 
 
 @pytest.mark.usefixtures("twice")
@@ -97,8 +107,12 @@ def test_only_the_run_that_is_named_is_unpublished(
 def test_what_was_unpublished_is_published_again_by_the_same_work(
     make_cogs: Callable[..., CogStored], catalog: StacFiles, objects: FolderStore
 ) -> None:
-    publish_raster(make_cogs(), ItemOptions(), catalog, objects, run_id="run-1")
+    publish_raster(
+        make_cogs(), ItemOptions(), catalog, objects, recipe=RASTER.last.recipe, run_id="run-1"
+    )
     unpublish_item(catalog, *PLACE, run=None)
-    again = publish_raster(make_cogs(), ItemOptions(), catalog, objects, run_id="run-2")
+    again = publish_raster(
+        make_cogs(), ItemOptions(), catalog, objects, recipe=RASTER.last.recipe, run_id="run-2"
+    )
     assert (again.run_id, again.was_unchanged) == ("run-2", False)
     assert [version.run_id for version in catalog.versions()] == ["run-1"]

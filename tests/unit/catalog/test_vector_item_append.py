@@ -7,6 +7,7 @@ import pytest
 
 from geo_platform.catalog.publish import publish_vector
 from geo_platform.catalog.validate import item_faults
+from geo_platform.chains.vector import VECTOR
 from geo_platform.contracts.message import TableReference
 from geo_platform.contracts.vector import FeaturesLoaded
 from geo_platform.grid import Bounds, LonLatBounds
@@ -52,7 +53,14 @@ def published(catalog: StacFiles) -> dict[str, Any]:
 def test_rows_of_two_files_meet_in_the_dataset_s_item(
     load: MakeFeatures, catalog: StacFiles, objects: FolderStore
 ) -> None:
-    publish_vector(load("2019.gpkg", "v1", 10), ItemOptions(), catalog, objects, run_id="run-1")
+    publish_vector(
+        load("2019.gpkg", "v1", 10),
+        ItemOptions(),
+        catalog,
+        objects,
+        recipe=VECTOR.last.recipe,
+        run_id="run-1",
+    )
     second = load(
         "2020.gpkg",
         "v2",
@@ -60,7 +68,9 @@ def test_rows_of_two_files_meet_in_the_dataset_s_item(
         bounds=Bounds(xmin=7.0, ymin=40.0, xmax=8.0, ymax=41.0),
         lonlat_bounds=LonLatBounds(west=7.0, south=40.0, east=8.0, north=41.0),
     )
-    answer = publish_vector(second, ItemOptions(), catalog, objects, run_id="run-2")
+    answer = publish_vector(
+        second, ItemOptions(), catalog, objects, recipe=VECTOR.last.recipe, run_id="run-2"
+    )
     item = published(catalog)
     assert (answer.item_id, item["properties"]["title"]) == ("parcels", "parcels")
     assert [
@@ -87,9 +97,18 @@ def test_rows_added_to_what_one_source_made_name_that_source_too(
     load: MakeFeatures, catalog: StacFiles, objects: FolderStore
 ) -> None:
     first = load("parcels.gpkg", "v1", 10, load_mode="update")
-    publish_vector(first, ItemOptions(), catalog, objects, run_id="run-1")
+    publish_vector(
+        first, ItemOptions(), catalog, objects, recipe=VECTOR.last.recipe, run_id="run-1"
+    )
     assert "geo_platform:sources" not in published(catalog)["properties"]
-    publish_vector(load("2020.gpkg", "v2", 20), ItemOptions(), catalog, objects, run_id="run-2")
+    publish_vector(
+        load("2020.gpkg", "v2", 20),
+        ItemOptions(),
+        catalog,
+        objects,
+        recipe=VECTOR.last.recipe,
+        run_id="run-2",
+    )
     sources = published(catalog)["properties"]["geo_platform:sources"]
     assert [(entry["source"], entry["etag"], entry["rows"]) for entry in sources] == [
         ("parcels.gpkg", first.source.etag, 10),
@@ -101,11 +120,29 @@ def test_the_same_file_again_is_named_once_and_a_changed_one_twice(
     load: MakeFeatures, catalog: StacFiles, objects: FolderStore
 ) -> None:
     first = load("a.gpkg", "v1", 10)
-    publish_vector(first, ItemOptions(), catalog, objects, run_id="run-1")
-    publish_vector(load("b.gpkg", "v2", 20), ItemOptions(), catalog, objects, run_id="run-2")
+    publish_vector(
+        first, ItemOptions(), catalog, objects, recipe=VECTOR.last.recipe, run_id="run-1"
+    )
+    publish_vector(
+        load("b.gpkg", "v2", 20),
+        ItemOptions(),
+        catalog,
+        objects,
+        recipe=VECTOR.last.recipe,
+        run_id="run-2",
+    )
     again = load("a.gpkg", "v3", 20, source=first.source)
-    publish_vector(again, ItemOptions(), catalog, objects, run_id="run-3")
-    publish_vector(load("a.gpkg", "v4", 25), ItemOptions(), catalog, objects, run_id="run-4")
+    publish_vector(
+        again, ItemOptions(), catalog, objects, recipe=VECTOR.last.recipe, run_id="run-3"
+    )
+    publish_vector(
+        load("a.gpkg", "v4", 25),
+        ItemOptions(),
+        catalog,
+        objects,
+        recipe=VECTOR.last.recipe,
+        run_id="run-4",
+    )
     sources = published(catalog)["properties"]["geo_platform:sources"]
     assert [(entry["source"], entry["run_id"]) for entry in sources] == [
         ("b.gpkg", "run-2"),
@@ -122,6 +159,7 @@ def test_a_name_that_was_given_is_the_item_s(
         ItemOptions(item_id="land", title="Land"),
         catalog,
         objects,
+        recipe=VECTOR.last.recipe,
         run_id="run-1",
     )
     item = published(catalog)
@@ -136,9 +174,17 @@ def test_an_item_of_another_table_has_no_part_in_it(
         ItemOptions(),
         catalog,
         objects,
+        recipe=VECTOR.last.recipe,
         run_id="run-1",
     )
-    publish_vector(load("b.gpkg", "v2", 10), ItemOptions(), catalog, objects, run_id="run-2")
+    publish_vector(
+        load("b.gpkg", "v2", 10),
+        ItemOptions(),
+        catalog,
+        objects,
+        recipe=VECTOR.last.recipe,
+        run_id="run-2",
+    )
     assert [
         entry["source"] for entry in published(catalog)["properties"]["geo_platform:sources"]
     ] == ["b.gpkg"]
@@ -147,14 +193,23 @@ def test_an_item_of_another_table_has_no_part_in_it(
 def test_what_crosses_the_antimeridian_is_around_the_earth(
     load: MakeFeatures, catalog: StacFiles, objects: FolderStore
 ) -> None:
-    publish_vector(load("a.gpkg", "v1", 10), ItemOptions(), catalog, objects, run_id="run-1")
+    publish_vector(
+        load("a.gpkg", "v1", 10),
+        ItemOptions(),
+        catalog,
+        objects,
+        recipe=VECTOR.last.recipe,
+        run_id="run-1",
+    )
     crossing = load(
         "b.gpkg",
         "v2",
         20,
         lonlat_bounds=LonLatBounds(west=170.0, south=-10.0, east=-170.0, north=10.0),
     )
-    publish_vector(crossing, ItemOptions(), catalog, objects, run_id="run-2")
+    publish_vector(
+        crossing, ItemOptions(), catalog, objects, recipe=VECTOR.last.recipe, run_id="run-2"
+    )
     assert published(catalog)["bbox"] == [-180.0, -10.0, 180.0, 51.0]
 
 
@@ -162,11 +217,29 @@ def test_the_same_append_is_unchanged_only_while_its_table_is_the_published_one(
     load: MakeFeatures, catalog: StacFiles, objects: FolderStore
 ) -> None:
     first = load("a.gpkg", "v1", 10)
-    publish_vector(first, ItemOptions(), catalog, objects, run_id="run-1")
-    assert publish_vector(first, ItemOptions(), catalog, objects, run_id="run-2").was_unchanged
+    publish_vector(
+        first, ItemOptions(), catalog, objects, recipe=VECTOR.last.recipe, run_id="run-1"
+    )
+    assert publish_vector(
+        first, ItemOptions(), catalog, objects, recipe=VECTOR.last.recipe, run_id="run-2"
+    ).was_unchanged
     anew = first.model_copy(update={"table": table("v1 again", 10)})
-    assert not publish_vector(anew, ItemOptions(), catalog, objects, run_id="run-3").was_unchanged
-    publish_vector(load("b.gpkg", "v2", 20), ItemOptions(), catalog, objects, run_id="run-4")
     assert not publish_vector(
-        load("a.gpkg", "v3", 20), ItemOptions(), catalog, objects, run_id="run-5"
+        anew, ItemOptions(), catalog, objects, recipe=VECTOR.last.recipe, run_id="run-3"
+    ).was_unchanged
+    publish_vector(
+        load("b.gpkg", "v2", 20),
+        ItemOptions(),
+        catalog,
+        objects,
+        recipe=VECTOR.last.recipe,
+        run_id="run-4",
+    )
+    assert not publish_vector(
+        load("a.gpkg", "v3", 20),
+        ItemOptions(),
+        catalog,
+        objects,
+        recipe=VECTOR.last.recipe,
+        run_id="run-5",
     ).was_unchanged

@@ -10,6 +10,7 @@ import click
 import pytest
 
 from geo_platform.cli.main import COMMANDS, main
+from tests.support.command import SAMPLES
 from tests.support.production import ProfileUnderTest
 
 SLOW = {"rasterio", "pyogrio", "pandas", "geopandas", "dagster", "jsonschema", "pystac"}
@@ -47,7 +48,10 @@ def test_a_listing_from_the_database_loads_none_of_them_either(
 
 def test_what_plans_loads_them() -> None:
     """So that the test above can fail."""
-    assert _loaded_by("plan", "--help") >= {"rasterio", "pyogrio"}
+    samples = [
+        SAMPLES / name for name in ("sierra_nevada_srtm.tif", "natural_earth_countries.shp.zip")
+    ]
+    assert _loaded_by("plan", *map(str, samples)) >= {"rasterio", "pyogrio"}
 
 
 @pytest.mark.parametrize("name", COMMANDS)

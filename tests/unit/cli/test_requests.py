@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from geo_platform.chains.raster import RASTER
+from geo_platform.chains.vector import VECTOR
 from geo_platform.cli.requests import SourceRequest, own_names, requests_of
 from geo_platform.cli.sources import find_sources
-from geo_platform.contracts.arrival import SourceKind
 from geo_platform.errors import SourceNotFound, SourceUnreadable, UnsupportedFormat
 from geo_platform.vector.field_names import dataset_name
 
@@ -55,11 +56,11 @@ def test_names_that_differ_are_left_alone(tmp_path: Path) -> None:
 
 def test_datasets_collide_where_items_do_not() -> None:
     """`roads.2020` and `roads.2021` are two items, but a table is named by what stands before the first dot."""
-    assert own_names(["in/roads.2020.geojson", "in/roads.2021.geojson"], SourceKind.vector) == {
+    assert own_names(["in/roads.2020.geojson", "in/roads.2021.geojson"], VECTOR) == {
         "in/roads.2020.geojson": {"table_name": "in_roads_2020"},
         "in/roads.2021.geojson": {"table_name": "in_roads_2021"},
     }
-    assert own_names(["in/roads.2020.tif", "in/roads.2021.tif"], SourceKind.raster) == {}
+    assert own_names(["in/roads.2020.tif", "in/roads.2021.tif"], RASTER) == {}
 
 
 @given(
@@ -71,7 +72,7 @@ def test_datasets_collide_where_items_do_not() -> None:
     )
 )
 def test_every_table_name_is_a_valid_one(keys: list[str]) -> None:
-    for names in own_names(keys, SourceKind.vector).values():
+    for names in own_names(keys, VECTOR).values():
         assert dataset_name(names["table_name"], "") == names["table_name"]
 
 
@@ -87,9 +88,9 @@ def test_what_cannot_be_used_is_raised_in_its_turn_and_names_the_source(tmp_path
         requests, [SourceNotFound, UnsupportedFormat, SourceUnreadable], strict=False
     ):
         with pytest.raises(expected) as raised:
-            request.known_kind()
+            request.known_chain()
         assert request.candidate.path.name in str(raised.value)
-    assert requests[-1].known_kind() is SourceKind.vector
+    assert requests[-1].known_chain() is VECTOR
 
 
 def test_a_parameter_for_no_source_of_the_call_is_a_mistake(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 
+from geo_platform.chains import raster
 from geo_platform.contracts.arrival import ObjectArrived
 from geo_platform.contracts.raster import CogStored, RasterProfiled
 from geo_platform.options import ArrivalOptions
@@ -40,13 +41,16 @@ class Chain:
     def arrive(self, path: Path, *sidecars: Path) -> ObjectArrived:
         for part in (path, *sidecars):
             self.objects.put_file(BRONZE, part.name, part, metadata={})
-        return receive(self.objects, BRONZE, path.name, ArrivalOptions(), expected=None)
+        return receive(
+            self.objects, BRONZE, path.name, ArrivalOptions(), recipe=raster.ARRIVAL.recipe
+        )
 
     def profile(self, path: Path, *sidecars: Path, **options: Any) -> RasterProfiled:
         return profile_object(
             self.arrive(path, *sidecars),
             RasterProfileOptions(**options),
             self.objects,
+            recipe=raster.PROFILE.recipe,
             scratch=self.scratch,
         )
 
@@ -59,17 +63,23 @@ class Chain:
         **options: Any,
     ) -> CogStored:
         return make_cogs(
-            profiled,
+            forced(profiled) if force else profiled,
             RasterCogOptions(**options),
             self.objects,
+            recipe=raster.COG.recipe,
             run_id=run_id,
             scratch=self.scratch,
-            force=force,
         )
 
     def file(self, stored: CogStored, tier: int = 0) -> Path:
         reference = stored.cogs[tier].stored
         return self.root / "store" / reference.container / reference.key
+
+
+def forced(profiled: RasterProfiled) -> RasterProfiled:
+    """The same, of a source whose work is to be done again."""
+    source = profiled.source.model_copy(update={"force": True})
+    return profiled.model_copy(update={"source": source})
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 
+from geo_platform.chains.raster import COG
 from geo_platform.contracts.raster import CogStored
 from geo_platform.errors import CogInvalid, Conflict, SourceTruncated
 from geo_platform.ports import BRONZE, SILVER
@@ -18,7 +19,7 @@ from geo_platform.raster.plan import plan_cogs
 from geo_platform.raster.verify import verify_cog
 from geo_platform.raster.write import write_cog
 from geo_platform.source.arrival import opened
-from tests.unit.raster.conftest import Chain, WriteRaster, smooth
+from tests.unit.raster.conftest import Chain, WriteRaster, forced, smooth
 
 
 def test_what_is_published(chain: Chain, write_raster: WriteRaster) -> None:
@@ -88,12 +89,12 @@ def test_of_two_concurrent_runs_the_second_returns_the_cog_of_the_first(
 
     options = RasterCogOptions()
     second = make_cogs(
-        profiled,
+        forced(profiled) if force else profiled,
         options,
         chain.objects,
+        recipe=COG.recipe,
         run_id="run-2",
         scratch=chain.scratch,
-        force=force,
         notify=other_run,
     )
     assert second.cogs == first[0].cogs

@@ -14,6 +14,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import DatasetWriter
 from rasterio.windows import Window
 
+from geo_platform.chains.raster import ARRIVAL, PROFILE
 from geo_platform.errors import (
     Conflict,
     PlatformError,
@@ -187,18 +188,21 @@ def test_an_error_of_the_store_at_any_read_is_raised(
     options, store = RasterProfileOptions(input_crs="EPSG:32618"), fetched(far)
     arrived = far.arrive(path, *(tmp_path / name for name in beside))
     store.fetches.clear()
-    expected = profile_object(arrived, options, store, scratch=far.scratch)
+    expected = profile_object(arrived, options, store, recipe=PROFILE.recipe, scratch=far.scratch)
     needed = len(store.fetches)
     store.fault = fault
     assert needed > 5
     for store.fails_at in range(needed):
         store.fetches.clear()
         with pytest.raises(type(fault)) as raised:
-            profile_object(arrived, options, store, scratch=far.scratch)
+            profile_object(arrived, options, store, recipe=PROFILE.recipe, scratch=far.scratch)
         assert raised.value.message == fault.message
     store.fetches.clear()
     store.fails_at = needed
-    assert profile_object(arrived, options, store, scratch=far.scratch) == expected
+    assert (
+        profile_object(arrived, options, store, recipe=PROFILE.recipe, scratch=far.scratch)
+        == expected
+    )
 
 
 def test_a_raster_without_a_valid_pixel_costs_its_bytes_once(
@@ -256,11 +260,16 @@ def test_several_threads_may_profile_at_once(
     """The command line runs each job in its own thread."""
     path = write_raster("a.tif", noise(3, 300), tiled=True)
     expected = far.profile(path)
-    arrived = receive(far.objects, "bronze", "a.tif", ArrivalOptions(), expected=None)
+    arrived = receive(far.objects, "bronze", "a.tif", ArrivalOptions(), recipe=ARRIVAL.recipe)
     with ThreadPoolExecutor(4) as pool:
         futures = [
             pool.submit(
-                profile_object, arrived, RasterProfileOptions(), far.objects, scratch=far.scratch
+                profile_object,
+                arrived,
+                RasterProfileOptions(),
+                far.objects,
+                recipe=PROFILE.recipe,
+                scratch=far.scratch,
             )
             for _ in range(12)
         ]

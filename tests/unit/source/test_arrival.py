@@ -9,6 +9,8 @@ import pyogrio
 import pytest
 import rasterio
 
+from geo_platform.chains.raster import RASTER
+from geo_platform.chains.vector import VECTOR
 from geo_platform.contracts.arrival import ObjectArrived, SourceFormat, SourceKind
 from geo_platform.errors import (
     Conflict,
@@ -17,7 +19,7 @@ from geo_platform.errors import (
     SourceUnreadable,
     UnsupportedFormat,
 )
-from geo_platform.fingerprint import extend
+from geo_platform.fingerprint import Recipe
 from geo_platform.options import ArrivalOptions
 from geo_platform.source.arrival import opened, receive
 from geo_platform.source.sidecars import group_sources
@@ -42,7 +44,10 @@ def _put(store: FolderStore, key: str, content: Path | bytes) -> None:
 
 
 def _receive(store: FolderStore, key: str, expected: SourceKind | None = None) -> ObjectArrived:
-    return receive(store, "bronze", key, _OPTIONS, expected=expected)
+    if expected is None:
+        return receive(store, "bronze", key, _OPTIONS, recipe=RASTER.first.recipe)
+    chain = RASTER if expected is SourceKind.raster else VECTOR
+    return chain.receive(store, key, chain.fit({}))
 
 
 def test_an_object_by_itself(samples: Path, store: FolderStore, tmp_path: Path) -> None:
@@ -60,7 +65,7 @@ def test_an_object_by_itself(samples: Path, store: FolderStore, tmp_path: Path) 
         stat.reference.size_bytes,
     )
     assert arrived.sidecars == ()
-    assert arrived.fingerprint == extend(arrived.etag, "raw_raster", {})
+    assert arrived.fingerprint == Recipe("raw_raster", 1).extend(arrived.etag, {})
     assert ObjectArrived.model_validate_json(arrived.model_dump_json()) == arrived
     with (
         opened(store, arrived, scratch=tmp_path / "s") as source,
@@ -134,7 +139,13 @@ def test_an_archive_of_several(
     with pytest.raises(LayerAmbiguous):
         _receive(store, "a.zip")
     chosen = [
-        receive(store, "bronze", "a.zip", ArrivalOptions(archive_member=name), expected=None)
+        receive(
+            store,
+            "bronze",
+            "a.zip",
+            ArrivalOptions(archive_member=name),
+            recipe=RASTER.first.recipe,
+        )
         for name in ("b1.tif", "b2.tif")
     ]
     assert [one.archive_member.path for one in chosen if one.archive_member] == ["b1.tif", "b2.tif"]
@@ -162,7 +173,9 @@ def test_force_travels_with_the_object_and_changes_no_fingerprint(
     samples: Path, store: FolderStore
 ) -> None:
     _put(store, "a.tif", samples / "geotiff.tif")
-    forced = receive(store, "bronze", "a.tif", ArrivalOptions(force=True), expected=None)
+    forced = receive(
+        store, "bronze", "a.tif", ArrivalOptions(force=True), recipe=RASTER.first.recipe
+    )
     assert forced.force
     assert forced.fingerprint == _receive(store, "a.tif").fingerprint
 

@@ -9,6 +9,7 @@ import geopandas
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from geo_platform.chains import vector
 from geo_platform.contracts.arrival import ObjectArrived
 from geo_platform.contracts.vector import FeaturesLoaded, VectorProfiled
 from geo_platform.options import ArrivalOptions
@@ -33,13 +34,20 @@ class Platform:
         """Upload the files and receive the first one."""
         for path in paths:
             self.objects.put_file("bronze", path.name, path, metadata={})
-        return receive(self.objects, "bronze", paths[0].name, ArrivalOptions(), expected=None)
+        return receive(
+            self.objects,
+            "bronze",
+            paths[0].name,
+            ArrivalOptions(),
+            recipe=vector.ARRIVAL.recipe,
+        )
 
     def profile(self, *paths: Path, **options: Any) -> VectorProfiled:
         return profile_object(
             self.receive(*paths),
             VectorProfileOptions(**options),
             self.objects,
+            recipe=vector.PROFILE.recipe,
             scratch=self.scratch,
         )
 
@@ -48,8 +56,17 @@ class Platform:
     ) -> FeaturesLoaded:
         lake = GeoParquetLake(self.objects)
         chosen = VectorFeaturesOptions(**options)
+        if force:
+            source = profiled.source.model_copy(update={"force": True})
+            profiled = profiled.model_copy(update={"source": source})
         return load_features(
-            profiled, chosen, self.objects, lake, run_id="run-1", scratch=self.scratch, force=force
+            profiled,
+            chosen,
+            self.objects,
+            lake,
+            recipe=vector.FEATURES.recipe,
+            run_id="run-1",
+            scratch=self.scratch,
         )
 
     def table(self, loaded: FeaturesLoaded) -> pa.Table:

@@ -14,6 +14,7 @@ import shapely
 from rasterio.errors import NotGeoreferencedWarning
 
 from geo_platform import errors
+from geo_platform.chains.vector import FEATURES
 from geo_platform.contracts.vector import FeaturesLoaded
 from geo_platform.ports import FeatureDataset, FeatureTarget
 from geo_platform.storage.local.geoparquet import GeoParquetLake
@@ -222,6 +223,7 @@ def test_a_lost_row_is_an_error(platform: Platform, mess: Path) -> None:
             VectorFeaturesOptions(),
             platform.objects,
             LosingStore(),
+            recipe=FEATURES.recipe,
             run_id="r",
             scratch=platform.scratch,
         )
@@ -338,6 +340,7 @@ def test_progress_is_reported(platform: Platform, mess: Path) -> None:
         options,
         platform.objects,
         GeoParquetLake(platform.objects),
+        recipe=FEATURES.recipe,
         run_id="r",
         scratch=platform.scratch,
         notify=texts.append,

@@ -12,7 +12,7 @@ from geo_platform.api.jobs.data_request import DataRequest, names_of, suffixes
 from geo_platform.api.jobs.dispatcher import launch_of, tags_of
 from geo_platform.api.jobs.state import JobState, standing_of
 from geo_platform.api.jobs.types import FILES, asked_of, etag_of, job_id_of, job_of_files
-from geo_platform.contracts.arrival import SourceKind
+from geo_platform.chains.vector import VECTOR
 from geo_platform.contracts.submission import JobSubmitted, WorkAsked
 from geo_platform.options import ItemOptions
 from geo_platform.orchestrator.shared_runs import SHARED_JOB, SHARED_OP
@@ -125,7 +125,7 @@ def test_whatever_the_ids_are_the_results_have_names_that_can_be(
         dataset_id=ids[0], resource_id=ids[1], version_id=ids[2], service_name=service_name
     )
     for suffix in ("", *suffixes(keys).values()):
-        named = names_of(body, SourceKind.vector, suffix)
+        named = names_of(body, VECTOR, suffix)
         assert dataset_name(named["table_name"], "x") == named["table_name"]
         assert ItemOptions(item_id=named["item_id"], title=named.get("title")).item_id
 

@@ -1,0 +1,5 @@
+"""The chains: each describes its stages, options, core calls, checks, job and partitions in one place.
+
+`registry.py` lists them and answers look-ups. Everything else (assets, jobs, sensors, the command
+line, HTTP bodies, state checks) derives from it. How to add one: docs/decisions/0030.
+"""

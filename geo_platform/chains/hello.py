@@ -1,0 +1,26 @@
+"""prepared_greeting -> spoken_greeting: the smoke test of a deployment. It has no source.
+
+So it is no `Chain`: no partitions, no fingerprint, no item.
+"""
+
+from datetime import UTC, datetime
+
+from geo_platform.chains.stage import Stage, StageCall
+from geo_platform.contracts.publication import GreetingPrepared, GreetingSpoken
+from geo_platform.options import GreetingOptions, Options
+
+HELLO_JOB = "hello_world"
+
+
+def _prepare(call: StageCall[None, GreetingOptions]) -> GreetingPrepared:
+    return GreetingPrepared(name=call.options.name, prepared_at_utc=datetime.now(UTC))
+
+
+def _speak(call: StageCall[GreetingPrepared, Options]) -> GreetingSpoken:
+    return GreetingSpoken(text=f"hello {call.message.name}")
+
+
+PREPARE = Stage("prepared_greeting", None, GreetingPrepared, GreetingOptions, 1, _prepare)
+SPEAK = Stage("spoken_greeting", GreetingPrepared, GreetingSpoken, Options, 1, _speak)
+
+HELLO_STAGES = (PREPARE, SPEAK)

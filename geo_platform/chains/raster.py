@@ -1,0 +1,177 @@
+"""raw_raster -> raster_profile -> raster_cog -> raster_item.
+
+The core modules are imported in the calls: they load GDAL, and most readers of this description
+only want to know which stages and options there are.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from geo_platform.catalog.naming import default_item_id, item_place
+from geo_platform.chains.arrival import receive_source
+from geo_platform.chains.chain import Chain, ChainOptions, DefaultName, Place, Preview
+from geo_platform.chains.checks import crs_as_asked, item_valid
+from geo_platform.chains.stage import Check, CheckResult, Stage, StageCall
+from geo_platform.contracts.arrival import ObjectArrived, SourceKind
+from geo_platform.contracts.publication import ItemPublished
+from geo_platform.contracts.raster import CogStored, RasterProfiled
+from geo_platform.options import ArrivalOptions, ItemOptions
+from geo_platform.ports import ObjectStore
+from geo_platform.raster.options import RasterCogOptions, RasterProfileOptions
+
+
+def _profile(call: StageCall[ObjectArrived, RasterProfileOptions]) -> RasterProfiled:
+    from geo_platform.raster.profile import profile_object
+
+    with call.scratch_folder() as folder:
+        return profile_object(
+            call.message, call.options, call.objects, recipe=call.recipe, scratch=folder
+        )
+
+
+def _make_cogs(call: StageCall[RasterProfiled, RasterCogOptions]) -> CogStored:
+    from geo_platform.raster.convert import make_cogs
+
+    with call.scratch_folder() as folder:
+        return make_cogs(
+            call.message,
+            call.options,
+            call.objects,
+            recipe=call.recipe,
+            run_id=call.run_id,
+            scratch=folder,
+            notify=call.notify,
+        )
+
+
+def _publish(call: StageCall[CogStored, ItemOptions]) -> ItemPublished:
+    from geo_platform.catalog.publish import publish_raster
+
+    return publish_raster(
+        call.message,
+        call.options,
+        call.catalog,
+        call.objects,
+        recipe=call.recipe,
+        run_id=call.run_id,
+    )
+
+
+def _place(stored: CogStored, options: ItemOptions) -> Place:
+    return item_place(stored.source, options)
+
+
+def _place_ahead(arrived: ObjectArrived, options: ChainOptions) -> Place:
+    return item_place(arrived, options.of(ItemOptions))
+
+
+def _preview(
+    arrived: ObjectArrived, options: ChainOptions, objects: ObjectStore, scratch: Path
+) -> Preview:
+    from geo_platform.raster.plan import plan_cogs
+    from geo_platform.raster.profile import profile_object
+
+    profiled = profile_object(
+        arrived, options.of(RasterProfileOptions), objects, recipe=PROFILE.recipe, scratch=scratch
+    )
+    plans = plan_cogs(profiled, options.of(RasterCogOptions))
+    shown = {"driver", "shape", "raster_type", "raster_type_reason", "bit_depth", "warnings"}
+    found = profiled.model_dump(mode="json", include=shown)
+    found["crs"] = profiled.crs.authority_code or profiled.crs.wkt
+    steps: list[dict[str, Any]] = [
+        plan.model_dump(mode="json", exclude={"bands", "crs"}) for plan in plans.plans
+    ]
+    refused = [{"reasons": [refusal.message]} for refusal in plans.refused_tiers]
+    return Preview(found, steps + refused)
+
+
+def cogs_valid(stored: CogStored) -> CheckResult:
+    """Pass if strict validation passed for every COG."""
+    warnings = [warning for cog in stored.cogs for warning in cog.verification.warnings]
+    return CheckResult(
+        all(cog.verification.is_valid_cog for cog in stored.cogs),
+        {"cogs": len(stored.cogs), "warnings": warnings},
+    )
+
+
+def pixels_match(stored: CogStored) -> CheckResult:
+    """Pass if pixels were sampled and, where they must be equal, none differs."""
+    checked = [cog.verification for cog in stored.cogs]
+    return CheckResult(
+        all(
+            found.sampled_pixels > 0 and (found.differing_pixels == 0 or not found.compared_exactly)
+            for found in checked
+        ),
+        {
+            "sampled_pixels": sum(found.sampled_pixels for found in checked),
+            "differing_pixels": sum(found.differing_pixels for found in checked),
+            "largest_difference": max(found.largest_difference for found in checked),
+        },
+    )
+
+
+def raster_crs_as_asked(stored: CogStored, profiled: RasterProfiled) -> CheckResult:
+    """Compare the CRS of the first COG with the one asked for, or with the source's own."""
+    main = stored.cogs[0]
+    return crs_as_asked(main.asked_crs, profiled.crs, main.crs)
+
+
+ARRIVAL = Stage("raw_raster", None, ObjectArrived, ArrivalOptions, 1, receive_source)
+
+PROFILE = Stage("raster_profile", ObjectArrived, RasterProfiled, RasterProfileOptions, 1, _profile)
+
+COG = Stage(
+    "raster_cog",
+    RasterProfiled,
+    CogStored,
+    RasterCogOptions,
+    1,
+    _make_cogs,
+    checks=(
+        Check(
+            "cog_valid", "Every COG passed strict validation when it was opened again.", cogs_valid
+        ),
+        Check(
+            "pixels_match",
+            "Sampled pixels equal the source's where the COG is lossless and on the source's grid.",
+            pixels_match,
+        ),
+        Check(
+            "raster_crs_as_asked",
+            "The COG is in the CRS that was asked for, or in the source's own.",
+            raster_crs_as_asked,
+            also_reads=(PROFILE,),
+        ),
+    ),
+)
+
+ITEM = Stage(
+    "raster_item",
+    CogStored,
+    ItemPublished,
+    ItemOptions,
+    1,
+    _publish,
+    checks=(
+        Check(
+            "raster_item_valid",
+            "The item as the catalog hands it out is valid STAC and says what was published.",
+            item_valid,
+            reads_catalog=True,
+        ),
+    ),
+)
+
+RASTER = Chain(
+    name="raster",
+    kind=SourceKind.raster,
+    job="process_raster",
+    partitions_name="raster_objects",
+    description="A raster object becomes verified Cloud Optimized GeoTIFFs and a STAC item. "
+    "The partition names the object.",
+    stages=(ARRIVAL, PROFILE, COG, ITEM),
+    place=_place,
+    place_ahead=_place_ahead,
+    default_names=(DefaultName("item_id", default_item_id, default_item_id),),
+    preview=_preview,
+)

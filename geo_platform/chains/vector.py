@@ -1,0 +1,181 @@
+"""raw_vector -> vector_profile -> vector_features -> vector_item.
+
+The core modules are imported in the calls: pyogrio loads geopandas and pandas, a third of a second,
+and the run of a raster loads this description too.
+"""
+
+from pathlib import Path
+
+from geo_platform.catalog.naming import dataset_of, default_item_id, item_place
+from geo_platform.chains.arrival import receive_source
+from geo_platform.chains.chain import Chain, ChainOptions, DefaultName, Place, Preview
+from geo_platform.chains.checks import crs_as_asked, item_valid
+from geo_platform.chains.stage import Check, CheckResult, Stage, StageCall
+from geo_platform.contracts.arrival import ObjectArrived, SourceKind
+from geo_platform.contracts.publication import ItemPublished
+from geo_platform.contracts.vector import FeaturesLoaded, VectorProfiled
+from geo_platform.options import ArrivalOptions, ItemOptions
+from geo_platform.ports import ObjectStore
+from geo_platform.vector.field_names import dataset_name
+from geo_platform.vector.options import LoadMode, VectorFeaturesOptions, VectorProfileOptions
+
+
+def _profile(call: StageCall[ObjectArrived, VectorProfileOptions]) -> VectorProfiled:
+    from geo_platform.vector.profile import profile_object
+
+    with call.scratch_folder() as folder:
+        return profile_object(
+            call.message, call.options, call.objects, recipe=call.recipe, scratch=folder
+        )
+
+
+def _load(call: StageCall[VectorProfiled, VectorFeaturesOptions]) -> FeaturesLoaded:
+    from geo_platform.vector.load import load_features
+
+    with call.scratch_folder() as folder:
+        return load_features(
+            call.message,
+            call.options,
+            call.objects,
+            call.features,
+            recipe=call.recipe,
+            run_id=call.run_id,
+            scratch=folder,
+            notify=call.notify,
+        )
+
+
+def _publish(call: StageCall[FeaturesLoaded, ItemOptions]) -> ItemPublished:
+    from geo_platform.catalog.publish import publish_vector
+
+    return publish_vector(
+        call.message,
+        call.options,
+        call.catalog,
+        call.objects,
+        recipe=call.recipe,
+        run_id=call.run_id,
+    )
+
+
+def _place(loaded: FeaturesLoaded, options: ItemOptions) -> Place:
+    return item_place(loaded.source, options, dataset=dataset_of(loaded))
+
+
+def _is_appended(options: ChainOptions) -> bool:
+    return options.of(VectorFeaturesOptions).mode is LoadMode.append
+
+
+def _place_ahead(arrived: ObjectArrived, options: ChainOptions) -> Place | None:
+    """Return None for an append.
+
+    Its rows join those of other sources, and the item is named after the dataset, whose name the
+    run finds out.
+    """
+    return None if _is_appended(options) else item_place(arrived, options.of(ItemOptions))
+
+
+def _default_dataset(key: str) -> str:
+    from geo_platform.vector.plan import object_stem
+
+    return dataset_name(None, object_stem(key))
+
+
+def _dataset_of_text(text: str) -> str:
+    return dataset_name(None, default_item_id(text))
+
+
+def _preview(
+    arrived: ObjectArrived, options: ChainOptions, objects: ObjectStore, scratch: Path
+) -> Preview:
+    from geo_platform.vector.plan import plan_features
+    from geo_platform.vector.profile import profile_object
+
+    profiled = profile_object(
+        arrived, options.of(VectorProfileOptions), objects, recipe=PROFILE.recipe, scratch=scratch
+    )
+    plan = plan_features(profiled, options.of(VectorFeaturesOptions))
+    shown = {"driver", "layer", "geometry_types", "feature_count", "encoding", "warnings"}
+    found = profiled.model_dump(mode="json", include=shown)
+    found["crs"] = profiled.crs.authority_code or profiled.crs.wkt
+    step = {
+        "dataset": plan.dataset,
+        "geometry_type": plan.geometry_type,
+        "dimension": plan.dimension,
+        "crs": plan.crs.authority_code or plan.crs.wkt,
+        "was_reprojected": plan.was_reprojected,
+        "fields": [field.model_dump(mode="json") for field in plan.fields],
+        "reasons": list(plan.reasons),
+    }
+    if not _is_appended(options):
+        return Preview(found, [step])
+    place = item_place(arrived, options.of(ItemOptions), dataset=plan.dataset)
+    return Preview(found, [step], place)
+
+
+def rows_accounted(loaded: FeaturesLoaded) -> CheckResult:
+    """Pass if every row that was read was inserted or rejected."""
+    counts = {"read": loaded.read, "inserted": loaded.inserted, "rejected": loaded.rejected}
+    return CheckResult(loaded.read == loaded.inserted + loaded.rejected, counts)
+
+
+def vector_crs_as_asked(loaded: FeaturesLoaded, profiled: VectorProfiled) -> CheckResult:
+    """Compare the CRS of the dataset with the one asked for, or with the source's own."""
+    return crs_as_asked(loaded.asked_crs, profiled.crs, loaded.crs)
+
+
+ARRIVAL = Stage("raw_vector", None, ObjectArrived, ArrivalOptions, 1, receive_source)
+
+PROFILE = Stage("vector_profile", ObjectArrived, VectorProfiled, VectorProfileOptions, 1, _profile)
+
+FEATURES = Stage(
+    "vector_features",
+    VectorProfiled,
+    FeaturesLoaded,
+    VectorFeaturesOptions,
+    1,
+    _load,
+    checks=(
+        Check("rows_accounted", "Rows read = rows inserted + rows rejected.", rows_accounted),
+        Check(
+            "vector_crs_as_asked",
+            "The dataset is in the CRS that was asked for, or in the source's own.",
+            vector_crs_as_asked,
+            also_reads=(PROFILE,),
+        ),
+    ),
+)
+
+ITEM = Stage(
+    "vector_item",
+    FeaturesLoaded,
+    ItemPublished,
+    ItemOptions,
+    1,
+    _publish,
+    checks=(
+        Check(
+            "vector_item_valid",
+            "The item as the catalog hands it out is valid STAC and says what was published.",
+            item_valid,
+            reads_catalog=True,
+        ),
+    ),
+)
+
+VECTOR = Chain(
+    name="vector",
+    kind=SourceKind.vector,
+    job="ingest_vector",
+    partitions_name="vector_objects",
+    description="A vector object becomes a sorted GeoParquet dataset and a STAC item. "
+    "The partition names the object.",
+    stages=(ARRIVAL, PROFILE, FEATURES, ITEM),
+    place=_place,
+    place_ahead=_place_ahead,
+    default_names=(
+        DefaultName("item_id", default_item_id, default_item_id),
+        DefaultName("table_name", _default_dataset, _dataset_of_text),
+    ),
+    preview=_preview,
+)
