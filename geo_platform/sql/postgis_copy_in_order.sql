@@ -1,2 +1,2 @@
 -- Copy the rows in the order of PostGIS' Hilbert curve.
-INSERT INTO {laid} ({columns}) SELECT {columns} FROM {table} ORDER BY {geometry}
+INSERT INTO {sorted_table} ({columns}) SELECT {columns} FROM {table} ORDER BY {geometry}

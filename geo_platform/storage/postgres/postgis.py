@@ -48,10 +48,10 @@ from geo_platform.storage.postgres.postgis_finish import (
 from geo_platform.storage.postgres.postgis_inventory import drop_staged
 from geo_platform.storage.postgres.postgis_live import (
     APPEND,
-    began_at_utc,
+    load_start_utc,
     check_mode,
     check_schema,
-    comment_when_whole,
+    comment_when_complete,
     comment_while_loading,
     find_live,
     find_relations,
@@ -172,7 +172,7 @@ class PostgisFeatures:
         old = [
             str(name)
             for name, comment in staged
-            if (began := began_at_utc(comment)) is not None and began < older_than_utc
+            if (began := load_start_utc(comment)) is not None and began < older_than_utc
         ]
         return tuple(
             name for name in old if drop_staged(self._database, name, lock_wait_s=_SWEEP_WAITS_S)
@@ -225,7 +225,7 @@ class PostgisFeatures:
         return sent.rows + copied.rows, bounds, findings
 
     def _finalize(self, load: _Load, rows: int, copied: CopiedRows) -> None:
-        comment = comment_when_whole(
+        comment = comment_when_complete(
             load.target,
             load.plan.version,
             rows=rows,

@@ -117,28 +117,28 @@ def rewrite_in_order(
 ) -> None:
     """Replace the table by a copy in one spatial order. `create` makes the empty copy."""
     schema, name = plan.table
-    laid = (schema, f"{name}_laid")
+    sorted_table = (schema, f"{name}_laid")
     columns = sql.SQL(", ").join(map(sql.Identifier, plan.column_names))
     with loading(database, waits_for_disk=False) as connection:
-        create(connection, laid)
+        create(connection, sorted_table)
         connection.execute(statement("postgis_memory", setting=sql.Literal("work_mem")))
         connection.execute(
             statement(
                 "postgis_copy_in_order",
-                laid=laid,
+                sorted_table=sorted_table,
                 columns=columns,
                 table=plan.table,
                 geometry=plan.geometry_column,
             )
         )
         connection.execute(statement("postgis_drop", table=plan.table))
-        connection.execute(statement("postgis_rename", table=laid, new_name=name))
+        connection.execute(statement("postgis_rename", table=sorted_table, new_name=name))
 
 
 def run_in_parallel(tasks: Sequence[Callable[[], Any]], connections: int) -> list[Any]:
     """Run the tasks in parallel and return their results.
 
-    Raises the error of the first task that failed, once all have ended.
+    If some fail, raises the error of the first of them in order, once all have ended.
     """
     with ThreadPoolExecutor(connections, thread_name_prefix="finish") as pool:
         futures = [pool.submit(task) for task in tasks]
@@ -148,6 +148,7 @@ def run_in_parallel(tasks: Sequence[Callable[[], Any]], connections: int) -> lis
 def index_tasks(
     database: Database, plan: TablePlan, jsonb_columns: Sequence[str]
 ) -> list[Callable[[], None]]:
+    """Return a task for each index of the table, the most expensive first."""
     return [
         partial(_build_index, database, plan, index)
         for index in plan_table_indexes(plan, jsonb_columns)
@@ -169,14 +170,14 @@ def finalize(database: Database, plan: TablePlan, *, rows: int, next_id: int, co
     """
     with loading(database) as connection:
         connection.execute(statement("postgis_durable"))
-        whole = statement(
+        completion = statement(
             "postgis_finalize",
             table=plan.table,
             index=id_index(plan).name,
             id=plan.id_column,
             next=sql.Literal(next_id),
         )
-        connection.execute(whole)
+        connection.execute(completion)
         for column, target in statistics_targets(plan, rows).items():
             connection.execute(
                 statement(

@@ -14,7 +14,7 @@ from geo_platform.ports import StoredTable, TablePlace
 from geo_platform.sql import statement
 from geo_platform.storage.postgres.connections import Database
 from geo_platform.storage.postgres.names import REPLACED_SCHEMA, STAGING_SCHEMA
-from geo_platform.storage.postgres.postgis_live import began_at_utc
+from geo_platform.storage.postgres.postgis_live import load_start_utc
 from geo_platform.storage.postgres.postgis_session import loading
 
 _LOCK_WAIT_S = 1
@@ -97,7 +97,7 @@ def _stored_table(schema: str, name: str, comment: str | None) -> StoredTable:
         name=name,
         version=fields.get("version"),
         run_id=fields.get("run_id"),
-        began_at_utc=began_at_utc(comment),
+        began_at_utc=load_start_utc(comment),
         dataset=fields.get("dataset"),
         source_uri=fields.get("source_uri"),
     )

@@ -153,7 +153,7 @@ def comment_while_loading(target: FeatureTarget, version: str, started_at_utc: d
     )
 
 
-def comment_when_whole(
+def comment_when_complete(
     target: FeatureTarget,
     version: str,
     *,
@@ -183,7 +183,7 @@ def comment_when_whole(
     )
 
 
-def began_at_utc(comment: str | None) -> datetime | None:
+def load_start_utc(comment: str | None) -> datetime | None:
     """Return when the load of a table began, or None if the comment is not the platform's."""
     try:
         return datetime.fromisoformat(json.loads(comment or "")["started_at_utc"])
