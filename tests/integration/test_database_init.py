@@ -1,4 +1,4 @@
-"""`geo-platform database init|check` on real databases: what it makes, what it says, whom it lets do what."""
+"""`geo-platform database init|check` on real databases: result, output, and who may do what."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -22,23 +22,30 @@ from tests.support.command import Ended, geo_platform
 from tests.support.servers import EXTRA_SCHEMA, Logins, OwnPostgres, own_database
 
 COLLECTION = {
-    "type": "Collection", "id": "vectors", "stac_version": "1.1.0", "description": "", "license": "other", "links": [],
-    "extent": {"spatial": {"bbox": [[0, 0, 1, 1]]}, "temporal": {"interval": [["2020-01-01T00:00:00Z", None]]}},
+    "type": "Collection", "id": "vectors", "stac_version": "1.1.0",
+    "description": "", "license": "other", "links": [],
+    "extent": {
+        "spatial": {"bbox": [[0, 0, 1, 1]]},
+        "temporal": {"interval": [["2020-01-01T00:00:00Z", None]]},
+    },
 }  # fmt: skip
 ITEM = {
-    "type": "Feature", "stac_version": "1.1.0", "id": "roads", "collection": "vectors", "bbox": [0, 0, 1, 1], "links": [], "assets": {},
+    "type": "Feature", "stac_version": "1.1.0", "id": "roads", "collection": "vectors",
+    "bbox": [0, 0, 1, 1], "links": [], "assets": {},
     "geometry": {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]]},
     "properties": {"datetime": "2020-01-01T00:00:00Z"},
 }  # fmt: skip
 
 _OBJECTS = r"""
-WITH ours AS (SELECT oid, nspname, nspowner, nspacl FROM pg_namespace WHERE nspname ~ '^(geo|pgstac)')
+WITH ours AS (
+    SELECT oid, nspname, nspowner, nspacl FROM pg_namespace WHERE nspname ~ '^(geo|pgstac)')
 SELECT format('schema %s owner %s rights %s', nspname, nspowner::regrole, nspacl) FROM ours
 UNION ALL
 SELECT format('%s %s.%s owner %s rights %s', relkind, nspname, relname, relowner::regrole, relacl)
 FROM pg_class JOIN ours ON ours.oid = relnamespace
 UNION ALL
-SELECT format('function %s rights %s', pg_proc.oid::regprocedure, proacl) FROM pg_proc JOIN ours ON ours.oid = pronamespace
+SELECT format('function %s rights %s', pg_proc.oid::regprocedure, proacl)
+FROM pg_proc JOIN ours ON ours.oid = pronamespace
 UNION ALL
 SELECT format('default of %s in %s: %s', defaclrole::regrole, nspname, defaclacl)
 FROM pg_default_acl JOIN ours ON ours.oid = defaclnamespace
@@ -48,12 +55,14 @@ ORDER BY 1
 """
 
 _PUBLISHED_ONCE: LiteralString = """
-INSERT INTO geo_platform.provenance (action, run_id, collection, item_id, fingerprint) VALUES ('publish', 'r', 'vectors', 'roads', 'f')
+INSERT INTO geo_platform.provenance (action, run_id, collection, item_id, fingerprint)
+VALUES ('publish', 'r', 'vectors', 'roads', 'f')
 """
 
 _PUBLISHED_BY_MANY: LiteralString = """
 INSERT INTO geo_platform.provenance (action, run_id, collection, item_id, fingerprint)
-SELECT 'publish', 'run ' || n, 'vectors', 'item ' || n % 5000, 'f' || n FROM generate_series(1, 20000) AS n
+SELECT 'publish', 'run ' || n, 'vectors', 'item ' || n % 5000, 'f' || n
+FROM generate_series(1, 20000) AS n
 """
 
 
@@ -84,7 +93,9 @@ class TestAnEmptyDatabase:
         ended = _command(empty_database.stranger, "check", home=tmp_path)
         assert ended.exit_code == 3, ended.stderr
         assert _missing(ended) == [
-            "PostGIS", "pgSTAC", "installation", "schema geo_staging", "schema geo_replaced", "schema geo_platform", "schema geo", "login",
+            "PostGIS", "pgSTAC", "installation",
+            "schema geo_staging", "schema geo_replaced", "schema geo_platform",
+            "schema geo", "login",
         ]  # fmt: skip
 
     def test_two_installations_at_once_end_well_and_nothing_is_missing_then(
@@ -214,7 +225,8 @@ class TestLoader:
         with database.other_loader.connect() as connection:
             _as_loader(connection)
             connection.execute(
-                "INSERT INTO geo_platform.item_versions (collection, item_id, fingerprint, run_id, item, withdrawn_by_run)"
+                "INSERT INTO geo_platform.item_versions "
+                "(collection, item_id, fingerprint, run_id, item, withdrawn_by_run)"
                 " VALUES ('vectors', 'roads', 'f', 'r', '{}', 'r2')"
             )
             connection.execute(_PUBLISHED_ONCE)
@@ -230,7 +242,7 @@ class TestLoaderIsNoAdministrator:
     @pytest.fixture(scope="class")
     @classmethod
     def refusing(cls, services: Services) -> Iterator[Logins]:
-        """For tests that change nothing: what they try is refused."""
+        """For tests that change nothing: all their writes are refused."""
         with own_database(services) as database:
             _do(database.admin, _as_itself, _PUBLISHED_ONCE)
             yield database
@@ -268,7 +280,7 @@ class TestReader:
     @pytest.fixture(scope="class")
     @classmethod
     def published(cls, services: Services) -> Iterator[Logins]:
-        """For tests that change nothing: what they try is refused."""
+        """For tests that change nothing: all their writes are refused."""
         with own_database(services) as database:
             cls._fill(database)
             yield database
@@ -362,7 +374,7 @@ class TestTheCommand:
 
 
 def test_an_administrator_who_is_no_superuser_installs(own_postgres: OwnPostgres) -> None:
-    """As on a managed server: may make roles and databases, and the extension was made for them."""
+    """A login as on a managed server: it may create roles and databases; the extensions exist."""
     own = own_postgres.logins
     with own.admin.connect(autocommit=True) as connection:
         connection.execute("ALTER ROLE test_stranger CREATEROLE CREATEDB")

@@ -1,4 +1,4 @@
-"""Connections that a run keeps open between two uses: the same one again, as it was when it was opened, and another where it died."""
+"""Connections kept open within a run: reused with their initial settings, replaced when dead."""
 
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -36,7 +36,8 @@ def test_a_use_that_ended_well_leaves_its_connection_to_the_next(
         connection.execute("SET statement_timeout = 1234")
     with own.connect() as connection:
         row = connection.execute(
-            "SELECT pg_backend_pid(), current_setting('statement_timeout'), current_setting('application_name')"
+            "SELECT pg_backend_pid(), current_setting('statement_timeout'), "
+            "current_setting('application_name')"
         ).fetchone()
         assert row == (first, "0", "geo_platform ea2add4b")
         assert connection.execute("SHOW search_path").fetchone() == ('"$user", public',)
@@ -80,7 +81,8 @@ def test_two_at_once_have_one_each_and_no_more_than_some_are_kept(
 def arrow_backend(database: Database) -> int:
     with database.connect_arrow() as connection, connection.cursor() as cursor:
         cursor.execute(
-            "SELECT pg_backend_pid() AS pid, current_setting('statement_timeout'), current_setting('application_name')"
+            "SELECT pg_backend_pid() AS pid, current_setting('statement_timeout'), "
+            "current_setting('application_name')"
         )
         row = cursor.fetchone()
         assert row is not None

@@ -1,4 +1,4 @@
-"""What ended runs left staged, in a real database: what goes, and what may still be published and stays."""
+"""The staged tables of ended runs in a real database: which are dropped, and which are kept."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -22,7 +22,7 @@ WHOLE, LOADING = "roads_whole", "roads_loading"
 
 @dg.job
 def some_job() -> None:
-    """Only its name is of use."""
+    """Only its name is used."""
 
 
 def _run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> str:
@@ -30,7 +30,7 @@ def _run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> str:
 
 
 def _left_by(database: Logins, run_id: str) -> None:
-    """A table that was loaded to its end, and one that was not."""
+    """Make a complete staged table and an incomplete one."""
     stage_table(database.loader, WHOLE, 1, run_id=run_id, started_at_utc=_BEGAN.isoformat())
     stage_table(database.loader, LOADING, 1)
     with database.admin.connect() as connection:
@@ -43,7 +43,7 @@ def _left_by(database: Logins, run_id: str) -> None:
 
 
 def _published(database: Logins, name: str, *, began: datetime, **says: str) -> None:
-    """A table of the same source and dataset, but for what `says` says, that was published by a load that began then."""
+    """Publish a table of the same source and dataset, loaded then, with the changes in `says`."""
     stage_table(database.loader, name, 1, started_at_utc=began.isoformat(), **says)
     with database.admin.connect() as connection:
         connection.execute(

@@ -1,4 +1,4 @@
-"""What every object store does, whatever keeps it: the same tests on a folder and on Azure Blob Storage."""
+"""The contract of every object store: the same tests on a folder and on Azure Blob Storage."""
 
 import io
 import os
@@ -28,7 +28,8 @@ from tests.support.objects import (
 
 PROJECT = Path(__file__).parents[2]
 KEYS_THAT_COULD_MEAN_ANOTHER_PLACE = [
-    "", "/etc/passwd", "../x", "a/../../x", "a//b", "a/", "./a", "a/.", "a\\b", "a\0b", "a\nb", ".hidden", "a/.hidden", "\udcff",
+    "", "/etc/passwd", "../x", "a/../../x", "a//b", "a/", "./a", "a/.", "a\\b", "a\0b",
+    "a\nb", ".hidden", "a/.hidden", "\udcff",
     "x" * 1025, "y" * 241,
 ]  # fmt: skip
 
@@ -245,7 +246,7 @@ def test_a_reader_reads_anywhere_and_only_while_the_object_is_at_its_etag(store:
 
 @pytest.mark.parametrize("key", KEYS_THAT_COULD_MEAN_ANOTHER_PLACE)
 def test_keys_that_could_mean_another_place_are_refused(key: str, tmp_path: Path) -> None:
-    """Before anything is asked of the store: no server is needed."""
+    """The check comes before any request, so no server is needed."""
     made = file_of(tmp_path, b"1")
     with blob_client(
         "BlobEndpoint=http://127.0.0.1:9/none;AccountName=none;AccountKey=AAAA"

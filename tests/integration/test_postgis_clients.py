@@ -1,4 +1,4 @@
-"""Clients that are not ours read what was loaded: ogrinfo, ogr2ogr and geopandas see the same rows, extent and SRID."""
+"""Other clients read a loaded table: ogrinfo, ogr2ogr and geopandas agree on its content."""
 
 import json
 import re
@@ -31,7 +31,7 @@ SAMPLE = Path(__file__).resolve().parents[2] / "samples" / "natural_earth_countr
 
 @dataclass
 class Chain:
-    """From a file to a published table."""
+    """Load a file and publish its table."""
 
     database: Logins
     folder: Path
@@ -148,7 +148,8 @@ def test_columns_say_what_they_were_called(chain: Chain, database: Logins, tmp_p
     chain.load(path)
     rows = ask(
         database.reader,
-        "SELECT attname, col_description(attrelid, attnum), format_type(atttypid, NULL) FROM pg_attribute"
+        "SELECT attname, col_description(attrelid, attnum), format_type(atttypid, NULL) "
+        "FROM pg_attribute"
         " WHERE attrelid = 'geo.names'::regclass AND attnum > 0 ORDER BY attnum",
     )
     assert rows == [

@@ -1,4 +1,4 @@
-"""A load that fails leaves nothing: broken batches, killed connections, stopped servers, rights that are missing, kills."""
+"""A failed load leaves nothing: broken batches, lost connections, missing rights, kills."""
 
 import threading
 import time
@@ -26,7 +26,7 @@ LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 def interrupted(
     after: int, interruption: Callable[[], None], *, more: int = 200
 ) -> Iterator[pa.RecordBatch]:
-    """Batches in which, after so many, something happens."""
+    """Yield batches, and call `interruption` after so many."""
     for number, batch in enumerate(numbered((after + more) * 1000)):
         if number == after:
             interruption()
@@ -53,7 +53,8 @@ def test_nothing_is_left_of_batches_that_break(database: Logins, tmp_path: Path)
     assert staged(database.admin) == []
     assert ask(
         database.admin,
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'COPY %'",
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND query LIKE 'COPY %'",
     ) == [(0,)]
 
 
@@ -172,7 +173,10 @@ def test_a_database_without_the_platform_says_how_to_make_it_ready(database: Log
 def test_a_full_disk_and_too_many_connections_pass(
     database: Logins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server says so by SQLSTATE 53100 and 53300; said here by a trigger, since filling a disk would stop the others too."""
+    """Disk full and too many clients (SQLSTATE 53100 and 53300), raised by a trigger.
+
+    Really filling the disk would stop the other tests.
+    """
     original = postgis.create_table
     for state in ("53100", "53200", "53300"):
 
@@ -189,9 +193,13 @@ def test_a_full_disk_and_too_many_connections_pass(
                 f"BEGIN RAISE EXCEPTION ''could not extend file'' USING ERRCODE = ''{state}''; END"
             )
             connection.execute(
-                f"CREATE OR REPLACE FUNCTION geo_staging.full() RETURNS trigger LANGUAGE plpgsql AS '{body}'"
+                "CREATE OR REPLACE FUNCTION geo_staging.full() RETURNS trigger "
+                f"LANGUAGE plpgsql AS '{body}'"
             )  # type: ignore[call-overload]
-            statement = "CREATE TRIGGER full_disk BEFORE INSERT ON {} FOR EACH ROW EXECUTE FUNCTION geo_staging.full()"
+            statement = (
+                "CREATE TRIGGER full_disk BEFORE INSERT ON {} "
+                "FOR EACH ROW EXECUTE FUNCTION geo_staging.full()"
+            )
             connection.execute(sql.SQL(statement).format(sql.Identifier(*table)))
 
         monkeypatch.setattr(postgis, "create_table", with_trigger)

@@ -1,4 +1,4 @@
-"""What a load makes of features: columns, geometries, SRID, indexes, comments, order; looked at in the database itself."""
+"""The result of a load in the database: columns, geometries, SRID, indexes, comments, order."""
 
 import datetime as dt
 import itertools
@@ -74,7 +74,10 @@ VALUES: dict[str, tuple[pa.DataType, str, list[Any]]] = {
 
 
 def column_types(database: Logins, version: str) -> dict[str, str]:
-    query = "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0"
+    query = (
+        "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
+        "WHERE attrelid = %s::regclass AND attnum > 0"
+    )
     return dict(ask(database.admin, query, None, f"geo_staging.{version}"))
 
 
@@ -243,7 +246,8 @@ def test_an_own_crs_gets_one_number_for_good(database: Logins, tmp_path: Path) -
     )
     moved = ask(
         database.admin,
-        "SELECT ST_X(p), ST_Y(p) FROM (SELECT ST_Transform(ST_GeometryN(geometry, 1), 4326) AS p FROM {}) q",
+        "SELECT ST_X(p), ST_Y(p) FROM "
+        "(SELECT ST_Transform(ST_GeometryN(geometry, 1), 4326) AS p FROM {}) q",
         table,
     )
     expected = frame.to_crs(4326).geometry.get_coordinates().to_numpy()
@@ -374,7 +378,8 @@ def test_rows_that_somebody_adds_are_numbered_on(database: Logins, tmp_path: Pat
     table = load(database.loader, target(), numbered(10), tmp_path)
     added = ask(
         database.loader,
-        "INSERT INTO {} (n, geometry) VALUES (1, ST_GeomFromText('MULTIPOINT(1 2)', 4326)) RETURNING fid",
+        "INSERT INTO {} (n, geometry) "
+        "VALUES (1, ST_GeomFromText('MULTIPOINT(1 2)', 4326)) RETURNING fid",
         table,
     )
     assert added == [(11,)]
@@ -469,7 +474,7 @@ def test_a_geometry_of_another_type_than_the_column_is_a_refusal(
 def test_what_was_not_read_back_as_it_was_sent_is_not_left_there(
     database: Logins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A row that is lost, and a coordinate that changes, on the way into the table: by triggers of the test's."""
+    """A trigger drops a row, or changes a coordinate, on the way into the table."""
     original = postgis.create_table
     for change in (
         "RETURN NULL",
@@ -489,7 +494,10 @@ def test_what_was_not_read_back_as_it_was_sent_is_not_left_there(
             connection.execute(
                 f"CREATE FUNCTION geo_staging.meddle() RETURNS trigger LANGUAGE plpgsql AS '{body}'"
             )  # type: ignore[call-overload]
-            statement = "CREATE TRIGGER meddle BEFORE INSERT ON {} FOR EACH ROW EXECUTE FUNCTION geo_staging.meddle()"
+            statement = (
+                "CREATE TRIGGER meddle BEFORE INSERT ON {} "
+                "FOR EACH ROW EXECUTE FUNCTION geo_staging.meddle()"
+            )
             connection.execute(psycopg.sql.SQL(statement).format(psycopg.sql.Identifier(*table)))
 
         monkeypatch.setattr(postgis, "create_table", with_trigger)
@@ -506,23 +514,24 @@ def test_rows_in_disorder_lie_in_runs_along_a_curve(
 ) -> None:
     order = np.random.default_rng(3).permutation(6000)
     shuffled = pa.Table.from_batches(numbered(6000)).take(order).to_batches(max_chunksize=500)
-    as_it_came = load(database.loader, target(), iter(shuffled), tmp_path, connections=1)
+    as_arrived = load(database.loader, target(), iter(shuffled), tmp_path, connections=1)
     monkeypatch.setattr(postgis_order, "_SMALL_BYTES", 0)
-    sort_in_runs = load(
-        database.loader, target(run="runs"), iter(shuffled), tmp_path, connections=1
-    )
+    in_runs = load(database.loader, target(run="runs"), iter(shuffled), tmp_path, connections=1)
     monkeypatch.setattr(postgis_order, "RUN_BYTES", 20_000)
     monkeypatch.setattr(postgis_order, "_MAX_MEAN_OVERLAP", 3)
-    laid_out = load(database.loader, target(run="anew"), iter(shuffled), tmp_path, connections=1)
-    query = "SELECT count(DISTINCT (ctid::text::point)[0]), count(*), sum(n) FROM {} WHERE geometry && ST_MakeEnvelope(0, 0, 20, 20, 4326)"
+    rewritten = load(database.loader, target(run="anew"), iter(shuffled), tmp_path, connections=1)
+    query = (
+        "SELECT count(DISTINCT (ctid::text::point)[0]), count(*), sum(n) FROM {} "
+        "WHERE geometry && ST_MakeEnvelope(0, 0, 20, 20, 4326)"
+    )
     pages = {
         name: ask(database.admin, query, table)[0]
-        for name, table in (("came", as_it_came), ("runs", sort_in_runs), ("anew", laid_out))
+        for name, table in (("came", as_arrived), ("runs", in_runs), ("anew", rewritten))
     }
     assert pages["came"][1:] == pages["runs"][1:] == pages["anew"][1:]
     assert pages["runs"][0] < pages["came"][0] / 3
     assert pages["anew"][0] < pages["came"][0] / 3
-    numbers = ask(database.admin, "SELECT fid, n FROM {} ORDER BY fid", laid_out)
+    numbers = ask(database.admin, "SELECT fid, n FROM {} ORDER BY fid", rewritten)
     assert numbers == [(number, int(n)) for number, n in enumerate(order, start=1)]
 
 

@@ -1,4 +1,4 @@
-"""create, update, replace and append: who may take a name, and what an append adds to what is there."""
+"""create, update, replace and append: who may take a name, and what an append adds."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -199,7 +199,7 @@ def test_append_refuses_other_columns_before_a_row_is_read(
 def test_append_builds_on_what_is_live_when_its_rows_are_there(
     database: Logins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another run publishes more rows while this one sends its own: those are kept too, and no number is given twice."""
+    """Another run publishes rows during the load: they are kept, and no row id is used twice."""
     put(database, target(), numbered(3), tmp_path)
     original = postgis.PostgisFeatures._send
 
@@ -269,7 +269,7 @@ def test_a_version_is_held_wherever_it_lies(database: Logins, tmp_path: Path) ->
 def test_an_append_that_was_replaced_since_has_to_be_done_again(
     database: Logins, tmp_path: Path
 ) -> None:
-    """Handing the old version back would take rows away that were added since."""
+    """Returning the old version would remove rows that were added since."""
     store = PostgisFeatures(database.loader)
     first = put(database, target(**KEYED), numbered(3), tmp_path)
     waiting = load(

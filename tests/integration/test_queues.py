@@ -1,4 +1,4 @@
-"""The queue of events on a real Azurite, and the one in memory beside it: the same promises."""
+"""The message queue on Azurite, and the simulated one in memory, behave the same."""
 
 import json
 import time
@@ -32,7 +32,7 @@ from tests.support.servers import Blobs, OwnAzurite
 
 @dataclass
 class QueueUnderTest:
-    """A queue, a second receiver of it, and how to put something in and let time pass."""
+    """A queue, a second receiver of it, and functions to send a message and to let time pass."""
 
     queue: MessageQueue
     other: MessageQueue
@@ -165,7 +165,10 @@ def test_a_buried_record_says_what_when_and_how_often(
 def test_the_largest_message_there_can_be_is_received_whole_and_buried(
     services: Services, sent_to: QueueClient, azure: AzureQueue, character: str
 ) -> None:
-    """In ASCII, as Event Grid writes: Azurite damages a character of several bytes where two packets of a request meet."""
+    """ASCII only, as Event Grid writes.
+
+    Azurite damages a multi-byte character where two packets of a request meet.
+    """
     text = character * MESSAGE_MAX_BYTES
     sent_to.send_message(text)
     (message,) = azure.receive(1, hidden_s=60)

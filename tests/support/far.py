@@ -1,7 +1,6 @@
-"""A folder that behaves like a store elsewhere: it is read by ranges, its bytes are counted, and it can fail.
+"""A folder that behaves like a remote store: read by ranges, with counted bytes and failures.
 
-What belongs here: distance without a server, for what reads sources. What stays out: Azure Blob Storage itself, which the
-integration tests use.
+For tests of what reads sources; the integration tests use Azure Blob Storage itself.
 """
 
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from geo_platform.storage.local.folder import FolderStore
 
 
 class FarFolder(FolderStore):
-    """`fetches` are the lengths of all ranges; from the one numbered `fails_at` on, every fetch raises `fault`."""
+    """`fetches` are the lengths of all ranges. From `fails_at` on every fetch raises `fault`."""
 
     is_local = False
 

@@ -1,7 +1,4 @@
-"""Feature targets and batches of tests of the PostGIS store, and a look at the tables that come of them.
-
-What belongs here: small datasets as cleaning hands them over. What stays out: the chain before, and publishing items.
-"""
+"""Targets and batches for tests of the PostGIS store, and queries on the tables that result."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -36,7 +33,7 @@ def crs_of(text: str) -> SpatialReference:
 def target(
     schema: pa.Schema = SCHEMA, *, crs: str = "EPSG:4326", run: str = "0a1b2c3d-run", **changes: Any
 ) -> FeatureTarget:
-    """Points named roads, unless `changes` say otherwise."""
+    """Return a target for points in the dataset roads, with `changes`."""
     plain = FeatureTarget(
         dataset="roads",
         schema=schema,
@@ -51,7 +48,7 @@ def target(
 
 
 def wkb(geometries: Sequence[shapely.Geometry]) -> pa.Array:
-    """As cleaning writes it: little-endian, ISO codes."""
+    """Return WKB as cleaning writes it: little-endian, ISO codes."""
     return pa.array(
         shapely.to_wkb(
             np.array(geometries, dtype=object), output_dimension=3, byte_order=1, flavor="iso"
@@ -61,14 +58,14 @@ def wkb(geometries: Sequence[shapely.Geometry]) -> pa.Array:
 
 
 def points(count: int, *, first: int = 0) -> list[shapely.Geometry]:
-    """Of one part each, a degree apart, in rows of 100."""
+    """Return geometries of one part each, a degree apart, in rows of 100."""
     return [shapely.MultiPoint([(n % 100, n // 100 % 80)]) for n in range(first, first + count)]
 
 
 def numbered(
     count: int, *, first: int = 0, rows: int = 1000, name: str = "n"
 ) -> Iterator[pa.RecordBatch]:
-    """Batches of SCHEMA whose `n` counts on from `first`."""
+    """Yield batches of SCHEMA whose `n` counts on from `first`."""
     for start in range(first, first + count, rows):
         numbers = range(start, min(start + rows, first + count))
         columns = [
@@ -92,7 +89,7 @@ def one_batch(
 def load(
     database: Database, wanted: FeatureTarget, batches: Any, scratch: Path, *, connections: int = 2
 ) -> TableReference:
-    """Load, and the table that came of it."""
+    """Load the batches and return the table."""
     table = loaded(database, wanted, batches, scratch, connections=connections).table
     assert table is not None
     return table
@@ -107,7 +104,7 @@ def loaded(
 
 
 def publish(database: Database, table: TableReference) -> None:
-    """What publishing an item does to its table: the live one goes, the staged one takes its name."""
+    """Move the tables as publishing an item does: the staged one takes the live one's name."""
     with database.connect() as connection:
         connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(LOADER_ROLE)))
         row = connection.execute(
@@ -131,7 +128,7 @@ def _move(connection: psycopg.Connection, place: tuple[str, str], to: tuple[str,
 
 
 def staged(database: Database) -> list[str]:
-    """Names of the tables in the making."""
+    """Return the names of the staged tables."""
     return [
         row[0]
         for row in ask(
@@ -143,7 +140,7 @@ def staged(database: Database) -> list[str]:
 def ask(
     database: Database, query: str, table: TableReference | None = None, *values: Any
 ) -> list[tuple[Any, ...]]:
-    """Rows of a query, in which {} stands for the staged table."""
+    """Return the rows of a query, in which {} stands for the staged table."""
     composed = (
         sql.SQL(query)
         if table is None
@@ -154,7 +151,7 @@ def ask(
 
 
 def frame_of(database: Database, name: str, *, crs: str | None = None) -> geopandas.GeoDataFrame:
-    """The table as geopandas reads it. `crs` where the database's number means nothing to it."""
+    """Read the table with geopandas. `crs` replaces a CRS whose SRID pyproj does not know."""
     url = database.url.get_secret_value().replace("postgresql://", "postgresql+psycopg://")
     engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
     with engine.connect() as connection:

@@ -1,6 +1,6 @@
-"""An object store in memory, and a store that kills whoever calls it: before a call, after it, or in the middle of a move.
+"""An object store in memory, and one that kills its caller before, after or within a call.
 
-What belongs here: as much of the ObjectStore port as moving needs. Real stores are for the tests of `tests/integration`.
+They implement as much of the port as moving needs.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ class _Object:
 
 
 class MemoryObjects:
-    """What of ObjectStore is not here raises AttributeError."""
+    """Other methods of ObjectStore raise AttributeError."""
 
     is_local = True
 
@@ -86,7 +86,7 @@ class MemoryObjects:
 
 
 def contents(store: Any, container: str) -> dict[str, bytes]:
-    """Everything in a container."""
+    """Return everything in a container."""
     keys = [stored.reference.key for stored in store.list(container)]
     return {key: store.read_bytes(container, key) for key in keys}
 
@@ -98,13 +98,13 @@ class When(StrEnum):
 
 
 class Killed(BaseException):
-    """Nothing that an `except Exception` could catch."""
+    """Not caught by `except Exception`."""
 
 
 class Mortal:
-    """Any store; whoever makes the call of this number, from 0, dies at it. `calls` names those that were made.
+    """A store whose caller dies at the call of this number, from 0. `calls` names all calls.
 
-    In the middle of a move the object lies in both containers, as the port says; another call has no middle.
+    In the middle of a move the object is in both containers, as the port allows.
     """
 
     def __init__(self, store: Any, number: int = -1, when: When = When.before) -> None:

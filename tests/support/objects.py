@@ -1,7 +1,4 @@
-"""Object stores under test: the folder and Azure Blob Storage behind one face.
-
-What belongs here: having a store, as many times as a test wants. What stays out: the servers (`servers.py`).
-"""
+"""Object stores under test: the folder and Azure Blob Storage. Servers are in `servers.py`."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,13 +18,13 @@ Store = FolderStore | AzureBlobStore
 
 @dataclass(frozen=True)
 class ObjectsUnderTest:
-    """A store, and the settings by which another process has the same one."""
+    """A store, and the settings with which another process opens the same one."""
 
     store: Store
     environment: Mapping[str, str]
 
     def again(self) -> Store:
-        """The same objects through an adapter of its own, as another process would have."""
+        """Return the same store through a new adapter, as another process would open it."""
         if isinstance(self.store, FolderStore):
             return FolderStore(self.store.root)
         return AzureBlobStore(
@@ -56,7 +53,7 @@ def azure_under_test(blobs: Blobs, home: Path) -> Iterator[ObjectsUnderTest]:
 
 
 def blob_client(connection_string: str) -> BlobServiceClient:
-    """As the platform makes it, without waiting for what does not answer."""
+    """Return the client as the platform makes it, but without retries."""
     return blob_service(
         Settings.model_validate({"blob_connection_string": connection_string}), retries=0
     )

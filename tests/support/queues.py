@@ -1,6 +1,6 @@
-"""Queues of events: messages in Event Grid's shapes, a real queue of a test's own, and one in memory whose clock a test sets.
+"""Message queues for tests: Event Grid's messages, a real queue, and a simulated one.
 
-What belongs here: standing in for Event Grid, which no emulator has. What stays out: servers (`servers.py`).
+They replace Event Grid, which no emulator has. Servers are in `servers.py`.
 """
 
 import json
@@ -20,12 +20,18 @@ from geo_platform.ports import QueuedMessage
 from geo_platform.storage.azure.queue import POISON
 
 Shape = Literal["eventgrid", "cloudevents"]
-TOPIC = "/subscriptions/5b4b650e-28b9-4790-b3ab-ddbd88d727c4/resourceGroups/geo/providers/Microsoft.Storage/storageAccounts/"
+TOPIC = (
+    "/subscriptions/5b4b650e-28b9-4790-b3ab-ddbd88d727c4/resourceGroups/geo/providers/"
+    "Microsoft.Storage/storageAccounts/"
+)
 
 
 @dataclass(frozen=True)
 class Created:
-    """What an event tells of an object. `container` with the deployment's prefix; `url` is percent-encoded unless it is given."""
+    """Return the data of an event on an object.
+
+    `container` includes the deployment's prefix. `url` is percent-encoded unless it is given.
+    """
 
     container: str
     key: str
@@ -59,7 +65,7 @@ class Created:
         }
 
     def event(self, shape: Shape) -> dict[str, Any]:
-        """As Microsoft documents it, "Azure Blob Storage as an Event Grid source"."""
+        """Return an event as documented in "Azure Blob Storage as an Event Grid source"."""
         account = self.account_url.rsplit("/", 1)[-1].partition(".")[0]
         common = {"subject": self.subject, "id": self.id, "data": self.data()}
         if shape == "cloudevents":
@@ -75,7 +81,7 @@ class Created:
 
 
 def message_text(events: Any, *, encode: bool = True) -> str:
-    """As Event Grid puts it into a queue: Base64 of the JSON."""
+    """Encode an event as Event Grid puts it into a queue: Base64 of the JSON."""
     text = json.dumps(events)
     return b64encode(text.encode()).decode() if encode else text
 
@@ -88,7 +94,7 @@ def announce(
     encode: bool = True,
     api: str = "PutBlockList",
 ) -> None:
-    """Tell the queue of a blob as it is now, as Event Grid would."""
+    """Send an event on a blob as it is now, as Event Grid would."""
     found = blob.get_blob_properties()
     account_url = blob.url.partition(f"/{blob.container_name}/")[0]
     told = Created(
@@ -106,7 +112,7 @@ def announce(
 
 @contextmanager
 def own_queue(connection_string: str, prefix: str = "") -> Iterator[QueueClient]:
-    """An empty queue of the test's own; it and its poison queue are removed at the end."""
+    """An empty queue for one test; it and its poison queue are removed at the end."""
     with QueueServiceClient.from_connection_string(connection_string) as service:
         queue = service.create_queue(f"{prefix or f't{secrets.token_hex(4)}-'}arrivals")
         try:
@@ -120,7 +126,7 @@ def own_queue(connection_string: str, prefix: str = "") -> Iterator[QueueClient]
 
 
 def buried(connection_string: str, queue_name: str) -> list[dict[str, Any]]:
-    """What lies in the poison queue; none of it is taken out."""
+    """Return the messages in the poison queue, without removing them."""
     with QueueClient.from_connection_string(connection_string, queue_name + POISON) as poison:
         try:
             return [
@@ -147,7 +153,7 @@ class MemoryQueue:
     buried: list[tuple[str, str]] = field(default_factory=list)
 
     def send(self, event: Mapping[str, Any] | str) -> str:
-        """Put a text, or an event as Event Grid would; returns the message's id."""
+        """Put a text, or an event as Event Grid would, and return the message's id."""
         message_id = secrets.token_hex(8)
         self.kept[message_id] = _Kept(event if isinstance(event, str) else message_text(event))
         return message_id

@@ -48,13 +48,13 @@ from geo_platform.storage.postgres.postgis_finish import (
 from geo_platform.storage.postgres.postgis_inventory import drop_staged
 from geo_platform.storage.postgres.postgis_live import (
     APPEND,
-    load_start_utc,
     check_mode,
     check_schema,
     comment_when_complete,
     comment_while_loading,
     find_live,
     find_relations,
+    load_start_utc,
 )
 from geo_platform.storage.postgres.postgis_order import (
     RunBoxes,

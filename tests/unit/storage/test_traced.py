@@ -1,4 +1,4 @@
-"""The ports with spans around them hand on every call, in the adapter's own words."""
+"""The traced ports pass on every call, and start a span with its arguments and result."""
 
 import inspect
 from collections.abc import Iterator
@@ -94,7 +94,7 @@ def test_a_listing_that_is_left_early_ends_its_span(
 
 
 class _Eager:
-    """A feature store that asks for all batches at once."""
+    """A feature store that reads all batches at once."""
 
     def load(self, target: Any, batches: Any, *, scratch: Path) -> Any:
         @contextmanager
@@ -106,7 +106,7 @@ class _Eager:
 
 
 class _Hands:
-    """A feature store that asks for the batches in a thread of its own, as one that sends over several connections does."""
+    """A feature store that reads the batches in its own thread, as PostGIS does."""
 
     def load(self, target: Any, batches: Any, *, scratch: Path) -> Any:
         with ThreadPoolExecutor(1) as pool:

@@ -1,4 +1,4 @@
-"""Which account and which way in the settings mean; nobody is asked."""
+"""The account and credential of the settings, without any request."""
 
 from typing import Any
 
@@ -33,13 +33,16 @@ def settings(**given: Any) -> Settings:
         ),
         (
             {
-                "connection_string": f"DefaultEndpointsProtocol=https;AccountName=a;AccountKey={KEY};EndpointSuffix=core.chinacloudapi.cn"
+                "connection_string": "DefaultEndpointsProtocol=https;AccountName=a;"
+                f"AccountKey={KEY};"
+                "EndpointSuffix=core.chinacloudapi.cn"
             },
             ("https://a.blob.core.chinacloudapi.cn", "a", CredentialKind.key, KEY),
         ),
         (
             {
-                "connection_string": f"BlobEndpoint=http://azurite:10000/dev;AccountName=dev;AccountKey={KEY};"
+                "connection_string": "BlobEndpoint=http://azurite:10000/dev;AccountName=dev;"
+                f"AccountKey={KEY};"
             },
             ("http://azurite:10000/dev", "dev", CredentialKind.key, KEY),
         ),

@@ -1,4 +1,4 @@
-"""Files of downloads: fetched once, bounded in bytes, gone at the end."""
+"""The cache of downloads: each object is fetched once, the size is limited, files are removed."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What Azure's client raises becomes a leaf of the tree, and no secret comes along."""
+"""Errors of Azure's client become the platform's errors, without secrets."""
 
 import traceback
 from types import SimpleNamespace

@@ -1,4 +1,7 @@
-"""Moving a blob where its copy takes time, fails, or somebody comes between: what the emulator, which copies at once, cannot show."""
+"""Move a blob whose copy takes time, fails, or is overtaken by another writer.
+
+Azurite copies at once, so these tests use a simulated blob.
+"""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +20,7 @@ URL = "https://acc.blob.core.windows.net"
 
 @dataclass
 class Blob:
-    """A blob of the service: what it says of its copy, one answer after the other, and what was asked of it."""
+    """A simulated blob: its copy status at each poll, and the requests that it got."""
 
     etag: str = '"e1"'
     states: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Names and metadata on their way into headers and back: what is given is what is read."""
+"""Names and metadata are encoded for headers, and decoded to what was given."""
 
 import re
 from urllib.parse import unquote, urlsplit

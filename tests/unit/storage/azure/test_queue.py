@@ -1,4 +1,4 @@
-"""Where the queue of events is and whether there is one; what a buried message looks like. Nobody is asked."""
+"""The URL of the queue and the text of a message in the poison queue, without any request."""
 
 import json
 from datetime import UTC, datetime
@@ -52,7 +52,9 @@ def settings(**given: Any) -> Settings:
         ),
         (
             {
-                "connection_string": f"BlobEndpoint=http://azurite:1/dev;QueueEndpoint=http://azurite:2/dev;AccountName=dev;AccountKey={KEY}"
+                "connection_string": "BlobEndpoint=http://azurite:1/dev;"
+                "QueueEndpoint=http://azurite:2/dev;"
+                f"AccountName=dev;AccountKey={KEY}"
             },
             "http://azurite:2/dev",
             CredentialKind.key,
@@ -80,7 +82,8 @@ def test_the_queues_are_in_the_account_of_the_objects_and_opened_the_same_way(
         {"account_url": "https://blobs.example.org"},
         {"account_url": "http://azurite:10000/dev", "key": KEY},
         {
-            "connection_string": f"BlobEndpoint=http://azurite:1/dev;AccountName=dev;AccountKey={KEY}"
+            "connection_string": "BlobEndpoint=http://azurite:1/dev;AccountName=dev;"
+            f"AccountKey={KEY}"
         },
     ],
 )

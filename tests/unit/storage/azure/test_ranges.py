@@ -1,4 +1,4 @@
-"""The reader of ranges: the same bytes as a file gives, for few and small fetches."""
+"""The range reader returns the same bytes as a file, with few and small fetches."""
 
 import io
 
@@ -20,7 +20,7 @@ CONTENT = np.random.default_rng(1).bytes(300_000)
 
 
 class Fetches(list[tuple[int, int]]):
-    """What was fetched, of some content."""
+    """A content, and the ranges of it that were fetched."""
 
     def __init__(self, content: bytes) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""Run as a program by the tests: writers that die by SIGKILL at every audited file operation, one after the other.
+"""Run as a program by the tests: writers that are killed at each audited file operation in turn.
 
-Each attempt is a forked process that kills itself just before its n-th file operation (PEP 578 audit events), for every n
-until the work comes to its end. After each death the store is looked at with fresh eyes, and the work is done again.
-Prints how many deaths there were.
+Each attempt is a forked process that sends itself SIGKILL just before its n-th file operation (PEP
+578 audit events), for every n until the work completes. After each death a new process checks the
+store, and the work is done again. Prints the number of deaths.
 """
 
 import json
@@ -30,7 +30,7 @@ FILE_OPERATIONS = {
 
 
 def die_at(operation: int, work: Callable[[], object]) -> bool:
-    """Do the work in a fork that kills itself before its n-th file operation; True where it was killed."""
+    """Do the work in a fork that kills itself before its n-th file operation; True if it did."""
     child = os.fork()
     if child == 0:
         seen = 0
@@ -81,7 +81,7 @@ def deaths_of_puts(root: Path, *, move: bool) -> int:
 
 
 def deaths_of_moves(root: Path) -> int:
-    """The object lies in one of the containers at any time, with the metadata that it has there."""
+    """Check that the object is in one of the containers, with the metadata that it has there."""
     deaths = 0
     while True:
         shutil.rmtree(root, ignore_errors=True)
@@ -193,7 +193,7 @@ def deaths_of_publishes(root: Path, *, first_version: bool) -> int:
 
 
 def deaths_of_unpublishing(root: Path) -> int:
-    """The item is there or it is kept; looking it up was enough to have links and extent right."""
+    """Check that the item is published or kept, and that looking it up repaired everything."""
     deaths = 0
     while True:
         _published_twice(root)
@@ -275,7 +275,7 @@ def deaths_of_forgetting(root: Path) -> int:
 
 
 def _published_twice(root: Path) -> None:
-    """Made once, then copied."""
+    # Made once, then copied.
     made = root.parent / "published twice"
     if not made.exists():
         StacFiles(made).publish(COLLECTION, item("v1", 0.0), replaces=None)
@@ -295,7 +295,7 @@ def no_link_leads_nowhere(root: Path) -> None:
 
 
 def check_collection(root: Path, found: dict[str, Any]) -> None:
-    """Looking the item up was enough to have links and extent right."""
+    """Check that looking the item up has repaired links and extent."""
     collection = json.loads((root / "catalog" / "rasters" / "collection.json").read_text())
     assert collection["extent"]["spatial"]["bbox"] == [found["bbox"]]
     assert [link["href"] for link in collection["links"] if link["rel"] == "item"] == [

@@ -1,7 +1,7 @@
-"""Run as a program by the tests: puts and publishes without end over a few names, until it is killed.
+"""Run as a program by the tests: put and publish a few names in a loop until killed.
 
-Every object begins with the digest of the rest of it, and says that digest in its metadata; every item has a long list
-that says its own length.
+Every object begins with the digest of its rest, and has that digest in its metadata. Every item has
+a long list and the length of that list.
 """
 
 import hashlib

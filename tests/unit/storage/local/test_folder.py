@@ -1,4 +1,4 @@
-"""What is the folder's own about the object store in a folder. What every store does: `tests/integration/test_object_stores.py`."""
+"""What only the folder store does. For all stores: tests/integration/test_object_stores.py."""
 
 import errno
 import os

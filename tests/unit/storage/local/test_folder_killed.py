@@ -1,4 +1,4 @@
-"""SIGKILL at any point leaves nothing half-written in a listing, and the same work can be done again."""
+"""After SIGKILL at any point no half-written object is listed, and the work can be repeated."""
 
 import hashlib
 import os

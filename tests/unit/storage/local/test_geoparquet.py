@@ -1,4 +1,4 @@
-"""The lake: what is written, in which order, and that nothing shows of what failed."""
+"""The GeoParquet store: content and order of files, and nothing visible after a failure."""
 
 import json
 from collections.abc import Iterator
@@ -125,7 +125,7 @@ def test_boxes_cover_their_geometries(
 
 
 def walk(path: Path) -> float:
-    """Length of the way from one row to the next."""
+    """Return the length of the path from each row to the next."""
     boxes = pq.read_table(path, columns=["bbox"]).column("bbox").combine_chunks()
     xy = np.column_stack([boxes.field("xmin"), boxes.field("ymin")]).astype(float)
     return float(np.hypot(*np.diff(xy, axis=0).T).sum())
@@ -143,7 +143,7 @@ def test_neighbours_in_space_are_neighbours_in_the_file(tmp_path: Path) -> None:
 def test_sorting_in_buckets_is_sorting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bucket_bytes: int
 ) -> None:
-    """Many buckets, buckets in buckets, an outlier that leaves all others in one cell of the first grid, and equal keys."""
+    """Many buckets, nested buckets, an outlier that leaves the rest in one cell, and equal keys."""
     shapes = [shapely.box(0, 0, 1e-3, 1e-3)] * 200 + [
         shapely.transform(shape, lambda xy: xy / 1e4) for shape in scattered(1500)
     ]
@@ -176,7 +176,7 @@ def test_nothing_shows_of_what_failed(tmp_path: Path) -> None:
 
 
 def test_of_two_loads_at_once_the_second_takes_the_first_one_s_file(tmp_path: Path) -> None:
-    """Replaced, it would no longer be what the first run's item says of it: the footer names the run."""
+    """A replaced file would contradict the first run's item: the footer names the run."""
     lake = GeoParquetLake(FolderStore(tmp_path / "store"))
     mine, others = (
         replace(target(), metadata={"source_uri": "file:///a", "run_id": run})

@@ -1,4 +1,4 @@
-"""Scratch folders go when their stage ends, and a killed process's go with the next start."""
+"""A scratch folder is removed when its stage ends, that of a killed process by the next start."""
 
 import subprocess
 import sys
@@ -49,7 +49,7 @@ with ScratchRoot(Path({str(tmp_path)!r})).of_run("killed") as folder:
 
 
 def test_what_lies_there_of_another_machine_goes_by_its_age_alone(tmp_path: Path) -> None:
-    """As in a folder that containers share: a process of the same number may live in another one."""
+    """In a shared folder a process with the same number may run in another container."""
     with ScratchRoot(tmp_path).of_run("run") as here:
         process, _, rest = here.name.partition("@")
         elsewhere = tmp_path / f"0{process}@{'0' * 8}{rest[8:]}"

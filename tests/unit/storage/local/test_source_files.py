@@ -1,4 +1,4 @@
-"""Arriving: the etag stays while the bytes stay, whatever happens to the file's own times."""
+"""Upload: the etag stays as long as the bytes stay, whatever happens to the file's own times."""
 
 import os
 import shutil
@@ -82,7 +82,7 @@ def test_an_object_that_is_there_by_other_ways_is_taken_as_it_is(
 
 
 class _AnotherIsFaster(FolderStore):
-    """Right before the first put, somebody else puts `brought` under the same key."""
+    """A store to which somebody else puts `brought` right before the first put of the same key."""
 
     def __init__(self, root: Path, brought: Path) -> None:
         super().__init__(root)
@@ -100,7 +100,7 @@ class _AnotherIsFaster(FolderStore):
 def test_of_two_who_bring_one_file_at_once_the_second_finds_the_first_one_s_object(
     tmp_path: Path, source: Path
 ) -> None:
-    """Else the etag that the first one's run goes by would be replaced under it, and the run refused."""
+    """Otherwise the etag that the first run uses would be replaced, and that run refused."""
     store = _AnotherIsFaster(tmp_path / "root", source)
     assert upload_file(store, source, "bronze", "scene.tif").reference == store.others[0].reference
 

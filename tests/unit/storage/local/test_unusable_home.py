@@ -1,4 +1,4 @@
-"""A folder that the platform cannot have is a fault of the platform, whatever source was at work: never a refusal."""
+"""A folder that cannot be used is an error of the platform, and never refuses a source."""
 
 from collections.abc import Callable
 from pathlib import Path

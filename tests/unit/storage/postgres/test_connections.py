@@ -1,4 +1,4 @@
-"""Addresses of databases: what is read as it was meant, and what would tell a part of a password as something else."""
+"""Database URLs: those that are read as meant, and those that would expose the password."""
 
 import os
 
@@ -41,10 +41,8 @@ def test_an_address_that_is_read_as_it_was_meant_is_taken(url: str) -> None:
 def test_an_address_that_would_be_cut_elsewhere_is_refused_without_a_word_of_it(url: str) -> None:
     with pytest.raises(StoreDenied) as refused:
         database_of(Settings.model_validate({"postgres_url": url}))
-    assert (
-        "cret"
-        not in f"{refused.value} {refused.value.details} {refused.value.__cause__} {refused.value.__context__}"
-    )
+    error = refused.value
+    assert "cret" not in f"{error} {error.details} {error.__cause__} {error.__context__}"
 
 
 def test_what_others_open_is_named_for_the_run_as_long_as_it_lasts(

@@ -1,4 +1,4 @@
-"""What a whole installation has, judged from facts: no database needed."""
+"""The requirements of a complete installation, judged from facts, without a database."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Decisions of the PostGIS store that need no database: names, indexes, order, whether a second pass pays."""
+"""Decisions of the PostGIS store that need no database: names, indexes, order, second pass."""
 
 import numpy as np
 import pyarrow as pa
