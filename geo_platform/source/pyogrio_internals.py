@@ -24,7 +24,7 @@ def register_drivers() -> None:
 
 @contextmanager
 def captured_gdal_errors() -> Iterator[list[str]]:
-    """Collect the errors that GDAL reports and reads on from, in whichever thread this runs.
+    """Collect the texts of GDAL's non-fatal errors, in any thread.
 
     Yields a list that is filled when the block ends without an exception. Needed because pyogrio
     installs its error handler only in the thread that imports it (docs/decisions/0027).

@@ -33,29 +33,18 @@ def lonlat_bounds(bounds: Bounds, crs: CRS) -> LonLatBounds:
             *bounds.xyxy, densify_pts=21, errcheck=False
         )
     except ProjError as error:
-        raise BoundsImplausible(_no_place(bounds, crs), proj=str(error)) from error
+        raise BoundsImplausible(_no_position(bounds, crs), proj=str(error)) from error
     if crs.is_geographic and (
         west > east or not all(map(math.isfinite, (west, south, east, north)))
     ):
         west, south, east, north = (value * _degrees_per_unit(crs) for value in bounds.xyxy)
     if not all(map(math.isfinite, (west, south, east, north))) or south > north:
-        raise BoundsImplausible(_no_place(bounds, crs))
+        raise BoundsImplausible(_no_position(bounds, crs))
     if east - west >= 360:
         west, east = -180.0, 180.0
     return LonLatBounds(
         west=_wrapped(west), south=max(south, -90.0), east=_wrapped(east), north=min(north, 90.0)
     )
-
-
-def _degrees_per_unit(crs: CRS) -> float:
-    """Return how many degrees a unit has: 1 for degrees, 0.9 for grads."""
-    return math.degrees(crs.axis_info[0].unit_conversion_factor)
-
-
-def _wrapped(longitude: float) -> float:
-    if -180 - DEGREE_TOLERANCE <= longitude <= 180 + DEGREE_TOLERANCE:
-        return min(max(longitude, -180.0), 180.0)
-    return (longitude + 180.0) % 360.0 - 180.0
 
 
 def check_plausible(bounds: Bounds, crs: CRS, display_name: str) -> tuple[Finding, ...]:
@@ -71,24 +60,26 @@ def check_plausible(bounds: Bounds, crs: CRS, display_name: str) -> tuple[Findin
         )
         if min(south, -north) < -90 - DEGREE_TOLERANCE or min(west, -east) < -_MAX_LONGITUDE:
             raise BoundsImplausible(
-                f"{display_name}: {_shown(bounds)} are not degrees, but {crs.name} uses degrees.",
+                f"{display_name}: {_formatted(bounds)} are not degrees, but {crs.name} uses "
+                "degrees.",
                 bounds=list(bounds.xyxy),
             )
         return ()
     if max(map(abs, bounds.xyxy)) * crs.axis_info[0].unit_conversion_factor > _MAX_METRES:
-        raise BoundsImplausible(_no_place(bounds, crs))
-    place = lonlat_bounds(bounds, crs)
-    if not _near_area_of_use(place, crs):
+        raise BoundsImplausible(_no_position(bounds, crs))
+    lonlat = lonlat_bounds(bounds, crs)
+    if not _is_near_area_of_use(lonlat, crs):
         raise BoundsImplausible(
-            f"{display_name}: {_shown(bounds)} in {crs.name} are at longitude {place.west:.2f}, "
-            f"latitude {place.south:.2f}, far from the area of use of this CRS "
+            f"{display_name}: {_formatted(bounds)} in {crs.name} are at longitude "
+            f"{lonlat.west:.2f}, "
+            f"latitude {lonlat.south:.2f}, far from the area of use of this CRS "
             f"({crs.area_of_use.name if crs.area_of_use else 'unknown'}).",
             bounds=list(bounds.xyxy),
         )
     if crs.is_projected and _looks_like_degrees(bounds):
-        if not _near_area_of_use(place, crs, margin=0.0):
+        if not _is_near_area_of_use(lonlat, crs, margin=0.0):
             raise BoundsImplausible(
-                f"{display_name}: {_shown(bounds)} look like degrees, but {crs.name} uses "
+                f"{display_name}: {_formatted(bounds)} look like degrees, but {crs.name} uses "
                 f"{crs.axis_info[0].unit_name}s.",
                 bounds=list(bounds.xyxy),
             )
@@ -100,12 +91,14 @@ def check_plausible(bounds: Bounds, crs: CRS, display_name: str) -> tuple[Findin
     return ()
 
 
-def _near_area_of_use(place: LonLatBounds, crs: CRS, margin: float = _AREA_MARGIN_DEGREES) -> bool:
+def _is_near_area_of_use(
+    lonlat: LonLatBounds, crs: CRS, margin: float = _AREA_MARGIN_DEGREES
+) -> bool:
     area = crs.area_of_use
-    if area is None or place.crosses_antimeridian or area.west > area.east:
+    if area is None or lonlat.crosses_antimeridian or area.west > area.east:
         return True
-    is_apart_in_x = place.east < area.west - margin or place.west > area.east + margin
-    is_apart_in_y = place.north < area.south - margin or place.south > area.north + margin
+    is_apart_in_x = lonlat.east < area.west - margin or lonlat.west > area.east + margin
+    is_apart_in_y = lonlat.north < area.south - margin or lonlat.south > area.north + margin
     return not (is_apart_in_x or is_apart_in_y)
 
 
@@ -116,9 +109,20 @@ def _looks_like_degrees(bounds: Bounds) -> bool:
     )
 
 
-def _shown(bounds: Bounds) -> str:
+def _formatted(bounds: Bounds) -> str:
     return "bounds ({:.6g}, {:.6g}) to ({:.6g}, {:.6g})".format(*bounds.xyxy)
 
 
-def _no_place(bounds: Bounds, crs: CRS) -> str:
-    return f"PROJ finds no position on Earth for {_shown(bounds)} in {crs.name}."
+def _no_position(bounds: Bounds, crs: CRS) -> str:
+    return f"PROJ finds no position on Earth for {_formatted(bounds)} in {crs.name}."
+
+
+def _degrees_per_unit(crs: CRS) -> float:
+    """Return how many degrees a unit has: 1 for degrees, 0.9 for grads."""
+    return math.degrees(crs.axis_info[0].unit_conversion_factor)
+
+
+def _wrapped(longitude: float) -> float:
+    if -180 - DEGREE_TOLERANCE <= longitude <= 180 + DEGREE_TOLERANCE:
+        return min(max(longitude, -180.0), 180.0)
+    return (longitude + 180.0) % 360.0 - 180.0

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 
 from geo_platform.contracts.vector import FieldType, SourceField
 
-_PUBLISHED: dict[FieldType, pa.DataType] = {
+_PUBLISHED_TYPES: dict[FieldType, pa.DataType] = {
     FieldType.boolean: pa.bool_(),
     FieldType.int16: pa.int16(),
     FieldType.int32: pa.int32(),
@@ -45,7 +45,7 @@ def published_type(field: SourceField) -> pa.DataType:
     """Return the Arrow type of the published column."""
     if field.type is FieldType.timestamp and field.is_utc:
         return pa.timestamp("us", tz="UTC")
-    return _PUBLISHED[field.type]
+    return _PUBLISHED_TYPES[field.type]
 
 
 def describe_field(field: pa.Field, source_type: str | None = None) -> SourceField:

@@ -63,8 +63,9 @@ def profile_vector(
 
     Raises LayerAmbiguous, LayerNotFound, NoGeometry, NoFeatures: no layer or row to publish.
     Raises CrsMissing, CrsMismatch, BoundsImplausible: the location is unknown or impossible.
-    Raises FieldEncoding, SourceUnreadable, SourceTruncated, UnsupportedFormat: of the file.
-    Raises ParameterInvalid: of the options.
+    Raises FieldEncoding, SourceUnreadable, SourceTruncated: the file cannot be read.
+    Raises UnsupportedFormat: `file_extension` or the file's encoding of geometries does not fit.
+    Raises ParameterInvalid: an option has a value that cannot be used for this file.
     """
     _check_file_extension(source, arrived, options.file_extension)
     _check_encoding(options.encoding)

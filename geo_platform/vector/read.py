@@ -40,7 +40,7 @@ def stream_features(
 
     Raises SourceTruncated: fewer rows than the file declares, or the file ends early.
     Raises FieldEncoding: a text value cannot be decoded; names field and row.
-    Raises NoFeatures, SourceUnreadable: of the file.
+    Raises NoFeatures, SourceUnreadable: the file has no rows, or cannot be read.
     """
     rows = 0
     for batch in _read(source, profile, batch_rows, findings):
@@ -135,7 +135,7 @@ def _check_text(batch: SourceBatch, profile: VectorProfiled, display_name: str) 
             row = int(batch.positions[_first_undecodable(storage)])
             raise FieldEncoding(
                 f"Field {profile.fields[position].name!r} of {display_name}, row {row}, cannot be "
-                f"decoded as {profile.encoding}.",
+                f"decoded (encoding: {profile.encoding}).",
                 field=profile.fields[position].name,
                 row=row,
             ) from error

@@ -12,7 +12,7 @@ from geo_platform.contracts.vector import SourceField, VectorLayer
 from geo_platform.errors import LayerAmbiguous, LayerNotFound, NoGeometry
 from geo_platform.grid import Bounds
 
-# Layers that a message lists.
+# Maximum number of layers listed in a message.
 _MAX_LISTED = 50
 
 
@@ -103,11 +103,11 @@ def choose_layer(
     return spatial[0]
 
 
-def _listed(layers: Sequence[VectorLayer]) -> str:
-    text = ", ".join(repr(layer.name) for layer in layers[:_MAX_LISTED])
-    return text + (f" and {len(layers) - _MAX_LISTED} more" if len(layers) > _MAX_LISTED else "")
-
-
 def layer_name_of(display_name: str) -> str:
     """Return the name of the only layer of a file whose format has no layer names: its stem."""
     return display_name.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0]
+
+
+def _listed(layers: Sequence[VectorLayer]) -> str:
+    text = ", ".join(repr(layer.name) for layer in layers[:_MAX_LISTED])
+    return text + (f" and {len(layers) - _MAX_LISTED} more" if len(layers) > _MAX_LISTED else "")

@@ -64,25 +64,6 @@ def read_dialect(source: OpenableSource, encoding: str | None) -> CsvDialect:
     )
 
 
-def _decoded(head: bytes, encoding: str | None, display_name: str) -> str:
-    try:
-        return head.decode(
-            encoding or "utf-8-sig", errors="strict" if len(head) < _HEAD_BYTES else "ignore"
-        )
-    except UnicodeDecodeError as error:
-        line = head[: error.start].count(b"\n") + 1
-        raise FieldEncoding(
-            f"Line {line} of {display_name} cannot be decoded as {encoding or 'UTF-8'}.", line=line
-        ) from error
-
-
-def _first_record(text: str, delimiter: str) -> list[str]:
-    try:
-        return next(csv.reader(io.StringIO(text), delimiter=delimiter), [])
-    except csv.Error:
-        return []
-
-
 def find_geometry(
     columns: Sequence[str], options: VectorProfileOptions, display_name: str
 ) -> CsvGeometry:
@@ -110,20 +91,10 @@ def find_geometry(
     if len(longitudes) == len(latitudes) == 1:
         return CsvGeometry(lon_lat=(longitudes[0], latitudes[0]))
     raise NoGeometry(
-        f"The columns of {display_name} do not tell which of them hold the geometry. Its columns: "
+        f"The columns of {display_name} do not show which of them hold the geometry. Its columns: "
         f"{', '.join(columns)}.",
         columns=list(columns[:100]),
     )
-
-
-def _position(columns: Sequence[str], name: str, parameter: str, display_name: str) -> int:
-    if name not in columns:
-        raise ParameterInvalid(
-            f"{parameter}: {display_name} has no column {name!r}. Its columns: "
-            f"{', '.join(columns)}.",
-            parameter=parameter,
-        )
-    return list(columns).index(name)
 
 
 def is_longitude_name(name: str) -> bool:
@@ -134,6 +105,35 @@ def is_longitude_name(name: str) -> bool:
 def is_latitude_name(name: str) -> bool:
     """Return whether a column's name marks it as latitude in degrees. y or northing do not."""
     return bool(_words(name) & _LATITUDE_WORDS)
+
+
+def _decoded(head: bytes, encoding: str | None, display_name: str) -> str:
+    try:
+        return head.decode(
+            encoding or "utf-8-sig", errors="strict" if len(head) < _HEAD_BYTES else "ignore"
+        )
+    except UnicodeDecodeError as error:
+        line = head[: error.start].count(b"\n") + 1
+        raise FieldEncoding(
+            f"Line {line} of {display_name} cannot be decoded as {encoding or 'UTF-8'}.", line=line
+        ) from error
+
+
+def _first_record(text: str, delimiter: str) -> list[str]:
+    try:
+        return next(csv.reader(io.StringIO(text), delimiter=delimiter), [])
+    except csv.Error:
+        return []
+
+
+def _position(columns: Sequence[str], name: str, parameter: str, display_name: str) -> int:
+    if name not in columns:
+        raise ParameterInvalid(
+            f"{parameter}: {display_name} has no column {name!r}. Its columns: "
+            f"{', '.join(columns)}.",
+            parameter=parameter,
+        )
+    return list(columns).index(name)
 
 
 def _words(name: str) -> set[str]:

@@ -77,8 +77,9 @@ class _Survey:
 def describe_csv(source: OpenableSource, options: VectorProfileOptions) -> SourceDescription:
     """Describe a CSV file by reading all of its rows once.
 
-    Raises NoGeometry, ParameterInvalid: of the geometry columns.
-    Raises NoFeatures, FieldEncoding, SourceUnreadable, LayerNotFound: of the file.
+    Raises NoGeometry, ParameterInvalid: the geometry columns cannot be determined.
+    Raises NoFeatures, LayerNotFound: the file has no rows, or not the layer asked for.
+    Raises FieldEncoding, SourceUnreadable, SourceTruncated: the file cannot be read.
     """
     dialect = read_dialect(source, options.encoding)
     geometry = find_geometry(dialect.columns, options, source.display_name)

@@ -54,7 +54,7 @@ _OPEN_OPTIONS: Mapping[SourceFormat, Mapping[str, str]] = {
 }
 
 _MAX_FINDINGS = 20
-# Drivers that may answer besides the format's own.
+# Drivers that may open a format besides its own.
 _ALTERNATIVE_DRIVERS: Mapping[SourceFormat, tuple[str, ...]] = {SourceFormat.kml: ("KML",)}
 _OGR_ERRORS = (
     DataSourceError,
@@ -148,7 +148,7 @@ def ogr_errors(display_name: str) -> Iterator[None]:
 def gdal_warnings(findings: dict[str, Finding]) -> Iterator[list[str]]:
     """Add GDAL's messages to `findings`, one per text, instead of writing them to standard error.
 
-    Yields a list that is filled when the block ends: the errors that GDAL read on from.
+    Yields a list of the texts of non-fatal errors, which is filled when the block ends.
     """
     with warnings.catch_warnings(record=True) as caught, captured_gdal_errors() as errors:
         warnings.simplefilter("always")

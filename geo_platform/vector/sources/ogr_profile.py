@@ -57,7 +57,7 @@ def describe_ogr(source: OpenableSource, options: VectorProfileOptions) -> Sourc
     """List the layers, choose one, and read its header and first rows.
 
     Raises LayerNotFound, LayerAmbiguous, NoGeometry, NoFeatures: no layer or row to publish.
-    Raises FieldEncoding, SourceUnreadable, SourceTruncated: of the file.
+    Raises FieldEncoding, SourceUnreadable, SourceTruncated: the file cannot be read.
     """
     findings: dict[str, Finding] = {}
     layers = tuple(

@@ -1,4 +1,4 @@
-"""Stream a layer's rows from OGR in Arrow batches, with GDAL's errors for each batch.
+"""Stream a layer's rows from OGR in Arrow batches, with GDAL's non-fatal errors for each batch.
 
 Reopens the stream with a larger limit when a feature does not fit a batch. Settings and translation
 of errors are in `ogr.py`.
@@ -25,16 +25,17 @@ from geo_platform.vector.sources.ogr import (
     set_batch_bytes,
 )
 
+# The batch limit is not raised beyond this size.
 _MAX_FEATURE_BYTES = 1024**3
-# Of GDAL's message about a feature above the batch limit.
+# Part of GDAL's error for a feature larger than the batch limit.
 _TOO_LARGE = "Too large feature"
-# Rows per batch once such a feature was found.
+# Rows per batch after such an error.
 _ROWS_OF_LARGE_FEATURES = 64
 
 
 @dataclass(frozen=True)
 class StreamedBatch:
-    """`errors` are the texts of errors that GDAL reported and read on from."""
+    """Rows, and the texts of GDAL's non-fatal errors while it read them."""
 
     rows: pa.RecordBatch
     errors: tuple[str, ...]

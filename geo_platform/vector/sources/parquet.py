@@ -57,7 +57,8 @@ def describe_parquet(source: OpenableSource, layer_name: str | None) -> SourceDe
     """Describe the file by its footer and its first rows.
 
     Raises NoGeometry, NoFeatures, LayerNotFound: no layer or row to publish.
-    Raises SourceUnreadable, SourceTruncated, UnsupportedFormat: of the file.
+    Raises SourceUnreadable, SourceTruncated: the file cannot be read.
+    Raises UnsupportedFormat: the geometry is not encoded as WKB.
     """
     with _opened(source) as file:
         geo = _geo_metadata(file, source.display_name)
