@@ -1,1 +1,1 @@
-"""STAC collections and items: built without touching a store, then published through the Catalog port."""
+"""STAC items and collections: build them, publish them through the Catalog port, undo that."""

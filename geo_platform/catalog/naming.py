@@ -76,7 +76,7 @@ def default_title(key: str) -> str:
 
 
 def stem(key: str) -> str:
-    """Return the last part of a key without its known extensions: `a/b/roads.shp.zip` -> `roads`."""
+    """Return the last part of a key without known extensions: `a/roads.shp.zip` -> `roads`."""
     name = key.rpartition("/")[2]
     while True:
         suffix = next(

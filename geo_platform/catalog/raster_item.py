@@ -215,5 +215,6 @@ def _lineage(stored: CogStored) -> str:
     )
     return (
         f"Converted from {stored.source.format.value} {stored.source.container}/{stored.source.key}"
-        f" to Cloud Optimized GeoTIFF{moved}, compression {main.compression}; opened again and verified: {kept}."
+        f" to Cloud Optimized GeoTIFF{moved}, compression {main.compression}; "
+        f"opened again and verified: {kept}."
     )

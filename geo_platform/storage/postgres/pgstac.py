@@ -1,11 +1,11 @@
-"""The catalog in pgSTAC, in the database that holds the tables: an item and the table that it names are published together.
+"""The Catalog port in pgSTAC, in the database that holds the tables of features.
 
-What belongs here: the Catalog port. What stays out: how documents are kept (`pgstac_documents.py`, `pgstac_writes.py`), which
-tables move (`pgstac_tables.py`), the order of it all (`pgstac_publication.py`), locks and patience (`pgstac_transaction.py`).
-
-    pgstac.collections, pgstac.items      what is published, and all that a STAC API on this database serves
-    geo_platform.item_versions            what was replaced or unpublished, kept for a while
+    pgstac.collections, pgstac.items      what is published; a STAC API may serve it from here
+    geo_platform.item_versions            replaced and unpublished items, kept for a while
     geo_platform.provenance               an entry for each publishing and unpublishing
+
+An item and the table that it names are published in one transaction: `pgstac_publication.py` has
+its steps, `pgstac_transaction.py` its rights, locks and retries.
 """
 
 import json
@@ -25,8 +25,8 @@ from geo_platform.storage.stac_documents import check_id, entry_of
 from geo_platform.storage.stac_rules import check_belongs
 from geo_platform.telemetry.checkpoints import Checkpoint, report
 
-# How long a publication waits for others, and for readers of a table that it replaces, before it is
-# DATABASE_UNAVAILABLE.
+# How long a publication waits for others, and for readers of a table that it replaces, before it
+# fails with DATABASE_UNAVAILABLE.
 PATIENCE_S = 15.0
 
 _PAGE_ROWS = 200
@@ -34,9 +34,10 @@ _BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 
 
 class PgStac:
-    """Catalog in one PostgreSQL database. Safe among processes and machines.
+    """A Catalog in one PostgreSQL database, safe among processes and machines.
 
-    `root_href` is the root of a STAC API on the database, for links; without one they are `pgstac://host:port/database/…`.
+    Links begin with `root_href`, the root of a STAC API on the database, or without one with
+    `pgstac://host:port/database`.
     """
 
     def __init__(
@@ -47,23 +48,27 @@ class PgStac:
         self._patience_s = patience_s
 
     def item(self, collection: str, item_id: str) -> dict[str, Any] | None:
-        """The published item with links to itself and upwards, or None. Raises CatalogRejected where it cannot be used."""
+        """Return the published item with its structural links, or None if there is none.
+
+        Raises CatalogRejected: the stored item cannot be used.
+        """
         _check_ids(collection, item_id)
         with reading(self._database) as connection:
             stored = read_stored(connection, collection, item_id)
         return None if stored is None else self._addresses.linked_item(stored)
 
     def collection(self, collection: str) -> dict[str, Any] | None:
-        """The collection with links to itself, its items and upwards, or None."""
+        """Return the collection with its structural links, or None if there is none."""
         check_id(collection)
         with reading(self._database) as connection:
             found = read_collection(connection, collection)
         return None if found is None else self._addresses.linked_collection(found.document)
 
     def entries(self) -> Iterator[CatalogEntry]:
-        """Every published item, newest first; read a page at a time, between pages no transaction is open.
+        """Yield every published item, newest first.
 
-        Raises CatalogRejected after the last one where some could not be read.
+        Items are read a page at a time, and no transaction is open between pages.
+        Raises CatalogRejected, after the last entry: it names the items that could not be used.
         """
         unreadable: list[CatalogRejected] = []
         with reading(self._database) as connection:
@@ -89,18 +94,20 @@ class PgStac:
     def publish(
         self, collection: dict[str, Any], item: dict[str, Any], *, replaces: str | None
     ) -> str:
-        """Upsert both, make the tables that the item names the published ones, keep what is replaced; all of it or nothing.
+        """Upsert both and return the item's href, all in one transaction.
 
-        Returns the item's href. Raises Conflict when the published fingerprint is not `replaces`, another source holds the item
-        id or a table, or what is brought back is not kept any more; CatalogRejected when what was written reads back
-        otherwise; DatabaseUnavailable where a table is read for longer than patience lasts.
+        It also publishes the tables that the item names, and keeps what is replaced.
+        Raises Conflict: the published fingerprint is not `replaces`, another source holds the item
+        id or a table, or a restored item is not kept any more.
+        Raises CatalogRejected: the item is of another collection, or reads back differently.
+        Raises DatabaseUnavailable: readers hold a table for longer than `patience_s`.
         """
         _check_ids(collection["id"], item["id"])
         check_belongs(collection, item)
         run_id = self._database.run_id
         publishing(
             self._database,
-            lambda connection: publication.look_at(connection, collection["id"], item["id"], item),
+            lambda connection: publication.look_up(connection, collection["id"], item["id"], item),
             lambda connection, found: publication.publish(
                 connection, found, collection, item, replaces=replaces, run_id=run_id
             ),
@@ -110,12 +117,16 @@ class PgStac:
         return self._addresses.item(collection["id"], item["id"])
 
     def unpublish(self, collection: str, item_id: str, *, published: str) -> None:
-        """Move the item to the kept versions and its tables out of sight. Raises SourceNotFound, Conflict."""
+        """Move the item to the kept versions, and its tables out of the published schemas.
+
+        Raises SourceNotFound: it is not published.
+        Raises Conflict: its fingerprint is not `published`.
+        """
         _check_ids(collection, item_id)
         run_id = self._database.run_id
         publishing(
             self._database,
-            lambda connection: publication.look_at(connection, collection, item_id, None),
+            lambda connection: publication.look_up(connection, collection, item_id, None),
             lambda connection, found: publication.unpublish(
                 connection, found, item_id, published=published, run_id=run_id
             ),
@@ -126,7 +137,10 @@ class PgStac:
     def versions(
         self, collection: str | None = None, item_id: str | None = None
     ) -> Iterator[ItemVersion]:
-        """What is kept, newest withdrawn first, a page at a time. What is published again is not among it."""
+        """Yield the kept versions, newest withdrawn first, without those that are published again.
+
+        They are read a page at a time.
+        """
         _check_ids(*(name for name in (collection, item_id) if name is not None))
         asked: dict[str, Any] = {"collection": collection, "item_id": item_id, "rows": _PAGE_ROWS}
         last: Sequence[Any] = (None, None, None, None, None)
@@ -160,10 +174,14 @@ class PgStac:
                 last = page[-1][:-1]
 
     def forget(self, version: ItemVersion) -> None:
-        """Remove the kept version, and its table where no other version names it. Raises SourceNotFound, Conflict."""
+        """Remove the kept version, and its table unless another version names it.
+
+        Raises SourceNotFound: the version is not kept any more.
+        Raises Conflict: a view or a foreign key depends on its table.
+        """
         publishing(
             self._database,
-            lambda connection: publication.look_at(
+            lambda connection: publication.look_up(
                 connection, version.collection, version.item_id, dict(version.item)
             ),
             lambda connection, found: publication.forget(connection, found, version),

@@ -1,10 +1,9 @@
-"""STAC documents on their way into pgSTAC's jsonb and back: what comes out is what went in.
+"""Convert STAC documents to pgSTAC's jsonb and back without loss.
 
-What belongs here: floats, nulls, order and links, as plain functions on documents. What stays out: any statement.
-
-jsonb keeps numbers as decimals, so that a large float would come back as an integer; it is written with a point. It sorts the
-members of objects by the length of their names; assets are put in order again. pgSTAC drops members of objects that are null;
-where they were is kept beside the item.
+jsonb keeps numbers as decimals, so a large float would come back as an integer: it is written with
+a decimal point. It also sorts the members of objects by the length of their names, so assets are
+sorted again when they are read. pgSTAC drops members that are null, so their paths are kept beside
+the item.
 """
 
 import json
@@ -22,21 +21,28 @@ from geo_platform.storage.stac_documents import Document, document_fault, encode
 Path = list[str | int]
 
 _STRING_OR_LARGE_FLOAT = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?e\+\d+')
-_OWN_RELATIONS = {"predecessor-version", "successor-version", "latest-version"}
+_VERSION_RELATIONS = {"predecessor-version", "successor-version", "latest-version"}
 
 
 def to_jsonb(document: Document, what: str) -> str:
-    """JSON for a jsonb parameter. Raises CatalogRejected where a value has no JSON."""
+    """Return JSON for a jsonb parameter. `what` is the subject of the error message.
+
+    Raises CatalogRejected: a value has no JSON.
+    """
     return _STRING_OR_LARGE_FLOAT.sub(_written_out, encode(document, what).decode())
 
 
 def _written_out(token: re.Match[str]) -> str:
-    """`1e+20` as `100000000000000000000.0`: Python writes an exponent only from 1e16 on, where no digit is a fraction."""
+    """Write `1e+20` as `100000000000000000000.0`, and leave strings as they are."""
+    # Python writes a positive exponent only from 1e16 on, where a float has no fraction.
     return token[0] if token[0].startswith('"') else f"{Decimal(token[0]):f}.0"
 
 
 def null_paths(value: Any) -> list[Path]:
-    """Where members of objects are null, at any depth. Nulls that are items of arrays stay by themselves."""
+    """Return the paths of the members of objects that are null, at any depth.
+
+    pgSTAC keeps nulls that are items of arrays, so those are left out.
+    """
     return list(_null_paths(value, []))
 
 
@@ -50,7 +56,10 @@ def _null_paths(value: Any, path: Path) -> Iterator[Path]:
 
 
 def with_nulls(document: Document, paths: Sequence[Path]) -> Document:
-    """The document with its nulls again; it is changed in place. What another program changed in the meantime stays."""
+    """Put nulls back into the document, in place, and return it.
+
+    A member that another program has set meanwhile keeps its value.
+    """
     for *parents, name in paths:
         place: Any = document
         for step in parents:
@@ -61,7 +70,7 @@ def with_nulls(document: Document, paths: Sequence[Path]) -> Document:
 
 
 def _member(place: Any, step: str | int) -> Any:
-    """None where there is none."""
+    """Return a member of an object or an array, or None if there is none."""
     if isinstance(place, dict):
         return place.get(step)
     return (
@@ -72,7 +81,10 @@ def _member(place: Any, step: str | int) -> Any:
 
 
 def read_item(text: str, nulls: str | None) -> Document:
-    """An item as pgSTAC has it. Raises CatalogRejected where it is nothing that this platform can work with."""
+    """Return an item from its jsonb text and the JSON of its null paths.
+
+    Raises CatalogRejected: the platform cannot use it.
+    """
     document: Document = {
         "links": [],
         **with_nulls(json.loads(text), json.loads(nulls) if nulls else []),
@@ -80,13 +92,14 @@ def read_item(text: str, nulls: str | None) -> Document:
     fault = document_fault(document)
     if fault is not None:
         raise CatalogRejected(
-            f"The catalog's item {document.get('collection')}/{document.get('id')} cannot be used: {fault}."
+            f"The catalog's item {document.get('collection')}/{document.get('id')} cannot be used: "
+            f"{fault}."
         )
     return {**document, "assets": in_order(document.get("assets", {}))}
 
 
 def in_order(assets: Mapping[str, Any]) -> dict[str, Any]:
-    """The assets in the platform's order (`ASSET_ORDER`); what other programs call otherwise comes after, as it came."""
+    """Return the assets in the order of `ASSET_ORDER`; others follow in their own order."""
     known = [name for name in ASSET_ORDER if name in assets]
     return {
         name: assets[name] for name in (*known, *(name for name in assets if name not in known))
@@ -94,14 +107,15 @@ def in_order(assets: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def to_store(item: Document) -> Document:
-    """The item as a STAC API may serve it: such a server states the links to itself, its collection and the root."""
-    kept = [link for link in without_structure(item) if link["rel"] not in _OWN_RELATIONS]
+    """Return the item without the links that a STAC API adds itself, and without version links."""
+    # Kept versions have no address to link to.
+    kept = [link for link in without_structure(item) if link["rel"] not in _VERSION_RELATIONS]
     return {**item, "links": kept}
 
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where documents are found: below a STAC API, or, where there is none, by names that stay the same."""
+    """URLs of documents: below a STAC API, or without one with the scheme `pgstac:`."""
 
     root: str
 
@@ -116,7 +130,7 @@ class Addresses:
         return f"{self.collection(collection)}/items/{quote(item_id, safe='')}"
 
     def linked_item(self, item: Document) -> Document:
-        """The item with absolute links to itself and upwards."""
+        """Return the item with absolute links to itself, its collection and the root."""
         collection = str(item["collection"])
         return {
             **item,

@@ -1,27 +1,39 @@
-"""Which tables move when an item is published or taken away. Decided here, before anything is moved.
+"""Tables of published items: which of them move when an item is published, and moving them.
 
-What belongs here: what an item's assets name, what a table is by its place and comment, the rules of replacing; pure. What
-stays out: asking the database, and moving (`pgstac_moves.py`).
+    geo_staging."<version>"  --publish-->             <schema>.<table>
+    <schema>.<table>         --replace, unpublish-->  geo_replaced."<version>"
 
-    geo_staging."<version>"  --publish-->  <schema>.<table>  --replaced, unpublished-->  geo_replaced."<version>"
+Moves are planned without a database, then done in the transaction that publishes the item
+(`pgstac_publication.py`).
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from geo_platform.errors import Conflict
+import psycopg
+from psycopg import sql
+
+from geo_platform.errors import CatalogRejected, Conflict, DatabaseUnavailable
 from geo_platform.ports import ASSET_SCHEMA, ASSET_TABLE, ASSET_TABLE_VERSION
-from geo_platform.storage.postgres.names import REPLACED_SCHEMA, STAGING_SCHEMA
+from geo_platform.sql import statement
+from geo_platform.storage.postgres.names import READER_ROLE, REPLACED_SCHEMA, STAGING_SCHEMA
 from geo_platform.storage.stac_documents import Document
 
 APPEND, REPLACE = "append", "replace"
 
+_PRIVILEGES = frozenset(
+    {"SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"}
+)
+
 
 @dataclass(frozen=True)
 class TableVersion:
-    """A version of a published table, as an item's asset names it. `version` is its name while it is staged or replaced."""
+    """A version of a published table, as an item's asset names it.
+
+    `version` is the table's name while it is staged or replaced.
+    """
 
     schema: str
     table: str
@@ -34,35 +46,42 @@ class TableVersion:
 
 @dataclass(frozen=True)
 class Relation:
-    """A table as it lies there. `says` is its comment, where that is the platform's; None where the table is somebody else's."""
+    """A table in the database.
+
+    `comment` is the platform's comment on it, parsed; None if the platform did not make the table.
+    """
 
     schema: str
     name: str
-    says: dict[str, Any] | None
+    comment: dict[str, Any] | None
 
     @property
     def version(self) -> str | None:
-        return None if self.says is None else str(self.says["version"])
+        return None if self.comment is None else str(self.comment["version"])
 
 
 @dataclass(frozen=True)
 class Places:
-    """What lies where a table version is or would be published, and where that version itself lies besides."""
+    """Where a table version is, and what has its published name.
 
-    meant: TableVersion
+    `live` is the table with the published name, of any version. `staged` and `replaced` are the
+    version itself, in the schemas of those names.
+    """
+
+    wanted: TableVersion
     live: Relation | None
     staged: Relation | None
     replaced: Relation | None
 
     @property
     def is_live(self) -> bool:
-        """The very version that is meant is the published one."""
-        return self.live is not None and self.live.version == self.meant.version
+        """Whether this version is the published one."""
+        return self.live is not None and self.live.version == self.wanted.version
 
 
 @dataclass(frozen=True)
 class Move:
-    """One table's way from a schema and name to another."""
+    """A table's move from one schema and name to another."""
 
     schema: str
     name: str
@@ -71,7 +90,7 @@ class Move:
 
 
 def tables_of(item: Document | None) -> tuple[TableVersion, ...]:
-    """What the item's assets name, in order of name."""
+    """Return the tables that the item's assets name, sorted."""
     assets = item["assets"].values() if item is not None else ()
     named = {
         TableVersion(
@@ -84,21 +103,22 @@ def tables_of(item: Document | None) -> tuple[TableVersion, ...]:
 
 
 def read_comment(comment: str | None) -> dict[str, Any] | None:
-    """What a comment of the platform says; None for any other."""
+    """Parse the platform's comment on a table; return None for any other comment."""
     try:
-        says = json.loads(comment or "")
+        parsed = json.loads(comment or "")
     except ValueError:
         return None
-    return says if isinstance(says, dict) and isinstance(says.get("version"), str) else None
+    is_own = isinstance(parsed, dict) and isinstance(parsed.get("version"), str)
+    return parsed if is_own else None
 
 
-def places_of(meant: TableVersion, found: Sequence[Relation]) -> Places:
-    """Sort what was found by where it lies."""
+def places_of(wanted: TableVersion, found: Sequence[Relation]) -> Places:
+    """Sort the tables that were found by their place."""
     live = next(
         (
             relation
             for relation in found
-            if (relation.schema, relation.name) == (meant.schema, meant.table)
+            if (relation.schema, relation.name) == (wanted.schema, wanted.table)
         ),
         None,
     )
@@ -107,80 +127,177 @@ def places_of(meant: TableVersion, found: Sequence[Relation]) -> Places:
             (
                 relation
                 for relation in found
-                if (relation.schema, relation.name) == (schema, meant.version)
+                if (relation.schema, relation.name) == (schema, wanted.version)
             ),
             None,
         )
         for schema in (STAGING_SCHEMA, REPLACED_SCHEMA)
     )
-    return Places(meant, live, staged, replaced)
+    return Places(wanted, live, staged, replaced)
 
 
 def plan_publication(
     places: Places, *, replaced: Sequence[TableVersion], run_id: str
 ) -> tuple[Move, ...]:
-    """The moves that make the version that is meant the published one; none where it is already.
+    """Return the moves that publish the version, none if it is published already.
 
-    `replaced` are the tables of the item that is replaced, and was allowed to be: with it go its tables. Raises Conflict.
+    `replaced` are the tables of the item that is replaced; a restored version may take their names.
+    Raises Conflict: the version is not in the database, or may not replace the live table.
     """
     if places.is_live:
         return ()
     coming = places.staged or places.replaced
     if coming is None:
         raise Conflict(
-            f"Version {places.meant.version} of the table {places.meant.name} is not in the database any more.",
+            f"Version {places.wanted.version} of the table {places.wanted.name} is not in the "
+            "database any more.",
             remedy="Ingest the source again, with force.",
         )
     _check_may_replace(places, coming, replaced)
     leaving = () if places.live is None else (_move_out(places.live, run_id),)
-    return (*leaving, Move(coming.schema, coming.name, places.meant.schema, places.meant.table))
+    return (*leaving, Move(coming.schema, coming.name, places.wanted.schema, places.wanted.table))
 
 
 def plan_withdrawal(places: Places) -> tuple[Move, ...]:
-    """The move that takes the published version away; none where another one is published, or it was moved by hand."""
+    """Return the move that unpublishes the version, none if it is not the published one."""
     if places.live is None or not places.is_live:
         return ()
-    return (Move(places.live.schema, places.live.name, REPLACED_SCHEMA, places.meant.version),)
+    return (Move(places.live.schema, places.live.name, REPLACED_SCHEMA, places.wanted.version),)
 
 
 def _check_may_replace(places: Places, coming: Relation, replaced: Sequence[TableVersion]) -> None:
-    live, says = places.live, coming.says or {}
+    live, comment = places.live, coming.comment or {}
     is_staged = coming.schema == STAGING_SCHEMA
-    if is_staged and says.get("load_mode") == APPEND:
-        # Rows that were published or taken away since then are not among its own, whatever source they came from.
-        _check_base(places, says.get("base_version"))
-    elif live is None or (is_staged and says.get("load_mode") == REPLACE):
+    if is_staged and comment.get("load_mode") == APPEND:
+        # The staged table has the rows of its base version. Rows that were published or unpublished
+        # since are not accounted for, whatever source they came from.
+        _check_base(places, comment.get("base_version"))
+    elif live is None or (is_staged and comment.get("load_mode") == REPLACE):
         return
     elif not is_staged and any(
-        (table.name, table.version) == (places.meant.name, live.version) for table in replaced
+        (table.name, table.version) == (places.wanted.name, live.version) for table in replaced
     ):
-        return  # with the item goes its table, and an earlier one's comes back
-    elif live.says is None:
+        return  # a rollback: the item is replaced together with its table
+    elif live.comment is None:
         raise Conflict(
-            f"The table {places.meant.name} is there and was not made by the platform.",
+            f"The table {places.wanted.name} exists and was not made by the platform.",
             remedy="Choose another table_name, or set load_mode replace.",
         )
-    elif live.says.get("source_uri") != says.get("source_uri"):
+    elif live.comment.get("source_uri") != comment.get("source_uri"):
         raise Conflict(
-            f"The table {places.meant.name} came from {live.says.get('source_uri')}, not from {says.get('source_uri')}.",
+            f"The table {places.wanted.name} came from {live.comment.get('source_uri')}, "
+            f"not from {comment.get('source_uri')}.",
             remedy="Choose another table_name, or unpublish that item first.",
         )
 
 
 def _check_base(places: Places, base_version: str | None) -> None:
     live_version = places.live.version if places.live is not None else None
-    if live_version != base_version or (places.live is not None and places.live.says is None):
+    if live_version != base_version or (places.live is not None and places.live.comment is None):
         raise Conflict(
-            f"The rows were added to {base_version or 'no version'} of the table {places.meant.name}, and another is published now.",
-            remedy="Another run published or unpublished it in the meantime; submit again.",
+            f"The rows were appended to {base_version or 'no version'} of the table "
+            f"{places.wanted.name}, but another version is published now.",
+            remedy="Another run published or unpublished it meanwhile. Submit it again.",
         )
 
 
 def _move_out(live: Relation, run_id: str) -> Move:
-    """Ours under its version; somebody else's under a name that says when it went."""
+    """Return the move of a live table to the replaced ones."""
+    # A table that the platform did not make has no version: its name gets the run's id.
     return Move(
         live.schema,
         live.name,
         REPLACED_SCHEMA,
         live.version or f"{live.name[:40]}_unmanaged_{run_id[:8]}",
     )
+
+
+def find_places(connection: psycopg.Connection, wanted: TableVersion) -> Places:
+    """Find the version, and the published table of its name, in the database."""
+    asked = {"schema": wanted.schema, "table": wanted.table, "version": wanted.version}
+    rows = connection.execute(
+        statement("table_places"), {**asked, "staging": STAGING_SCHEMA, "replaced": REPLACED_SCHEMA}
+    )
+    return places_of(
+        wanted, [Relation(schema, name, read_comment(comment)) for schema, name, comment in rows]
+    )
+
+
+def move_tables(
+    connection: psycopg.Connection, moves: Sequence[Move], *, published: Iterable[TableVersion]
+) -> None:
+    """Do the moves, outgoing ones first, and check that the published tables are as planned.
+
+    Roles that had rights on a table get the same rights on its successor. Waits for readers of the
+    tables for the transaction's lock_timeout.
+    Raises CatalogRejected: a published table is not at its version afterwards.
+    Raises DatabaseUnavailable: readers hold a table.
+    """
+    grants = {
+        (move.schema, move.name): _grants(connection, move)
+        for move in moves
+        if move.to_schema == REPLACED_SCHEMA
+    }
+    for move in sorted(moves, key=lambda move: move.to_schema != REPLACED_SCHEMA):
+        _move(connection, move)
+    for table in published:
+        target = sql.Identifier(table.schema, table.table)
+        for role, privilege in [
+            (READER_ROLE, "SELECT"),
+            *grants.get((table.schema, table.table), ()),
+        ]:
+            grantee = sql.SQL("PUBLIC") if role is None else sql.Identifier(role)
+            connection.execute(
+                sql.SQL("GRANT {} ON TABLE {} TO {}").format(sql.SQL(privilege), target, grantee)
+            )
+        if not find_places(connection, table).is_live:
+            raise CatalogRejected(
+                f"The table {table.name} is not at version {table.version} after the move."
+            )
+
+
+def drop_replaced(connection: psycopg.Connection, table: TableVersion) -> None:
+    """Drop the table of a replaced version.
+
+    Raises Conflict: a view or a foreign key depends on it.
+    """
+    try:
+        connection.execute(
+            sql.SQL("DROP TABLE {}").format(sql.Identifier(REPLACED_SCHEMA, table.version))
+        )
+    except psycopg.errors.DependentObjectsStillExist as error:
+        reason = error.diag.message_detail or "another object depends on it"
+        raise Conflict(
+            f"Version {table.version} of the table {table.name} cannot be removed: {reason}.",
+            remedy="Create that view again on the published table, then try again.",
+        ) from error
+
+
+def _move(connection: psycopg.Connection, move: Move) -> None:
+    # The lock that renaming takes is held until the transaction ends, so that readers see the move
+    # when it commits.
+    place = sql.Identifier(move.schema, move.name)
+    renamed = sql.Identifier(move.schema, move.to_name)
+    try:
+        if move.name != move.to_name:
+            connection.execute(
+                sql.SQL("ALTER TABLE {} RENAME TO {}").format(place, sql.Identifier(move.to_name))
+            )
+        connection.execute(
+            sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(renamed, sql.Identifier(move.to_schema))
+        )
+    except psycopg.errors.LockNotAvailable as error:
+        raise DatabaseUnavailable(
+            f"The table {move.schema}.{move.name} is being read, and could not be replaced.",
+            remedy="The platform retries. End the queries that read it for that long.",
+            sqlstate=error.sqlstate,
+            schema=move.schema,
+            table=move.name,
+        ) from error
+
+
+def _grants(connection: psycopg.Connection, move: Move) -> list[tuple[str | None, str]]:
+    rows = connection.execute(
+        statement("table_grants"), {"schema": move.schema, "table": move.name}
+    )
+    return [(role, privilege) for role, privilege in rows if privilege in _PRIVILEGES]

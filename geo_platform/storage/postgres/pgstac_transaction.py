@@ -1,11 +1,9 @@
-"""The transaction that publishes: whose rights it has, what it waits for and how long, and when it is begun again.
+"""Run the transactions that publish: with the loader's rights, locks and retries.
 
-What belongs here: roles, locks, patience. What stays out: what is done inside (`pgstac_writes.py`, `pgstac_moves.py`).
-
-Publications of one collection, and of one table, go one after the other: each takes advisory locks, all at once and in one
-order. Readers take none. The published table is locked against readers only for the moment in which it changes its name, and
-never waited for longer than a reader can bear: whoever waits for such a lock makes every later reader wait too. So the
-wait is short, and the transaction is begun again after a pause, until patience ends.
+Publications of one collection, or of one table, are serialised by advisory locks, which are taken
+all at once and in one order. Readers take none. A published table is locked against readers only
+while it is renamed. A statement that waits for such a lock makes all later readers wait too, so the
+wait is short; the transaction then pauses and begins again, until the caller's patience ends.
 """
 
 import time
@@ -25,7 +23,7 @@ T = TypeVar("T")
 
 
 class Lockable(Protocol):
-    """Something found in the database, and the names by which its publications wait for each other."""
+    """A state of the database, with the names of the advisory locks that protect it."""
 
     @property
     def locks(self) -> frozenset[str]: ...
@@ -33,14 +31,14 @@ class Lockable(Protocol):
 
 L = TypeVar("L", bound=Lockable)
 
-# Below the server's deadlock_timeout of 1 s: of a publication and a reader that wait for each other
-# the publication gives way.
+# How long readers may have to wait. It is below the server's deadlock_timeout of 1 s: if a
+# publication and a reader wait for each other, the publication gives way.
 _READER_WAITS_MS = 300
 
 _PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 _LOCK_NOT_AVAILABLE = "55P03"
-# SQLSTATE of a lock that was not got in time, a deadlock, a serialization failure.
-_BEGIN_AGAIN = frozenset({_LOCK_NOT_AVAILABLE, "40P01", "40001"})
+# SQLSTATEs to retry: a lock that was not available in time, a deadlock, a serialization failure.
+_RETRIED = frozenset({_LOCK_NOT_AVAILABLE, "40P01", "40001"})
 
 # No such table, schema or function.
 _NOT_INSTALLED = ("42P01", "3F000", "42883")
@@ -48,40 +46,43 @@ _NOT_INSTALLED = ("42P01", "3F000", "42883")
 
 def publishing(
     database: Database,
-    look: Callable[[psycopg.Connection], L],
+    look_up: Callable[[psycopg.Connection], L],
     work: Callable[[psycopg.Connection, L], T],
     *,
     patience_s: float,
 ) -> T:
-    """Look, wait for other publications of what was found, look again and do the work on that, with the loader's rights.
+    """Look up the state, take its locks, look it up again, and return what `work` does with it.
 
-    The first look is a transaction of its own: what it read would stay locked while it waits. It is all begun again where a
-    lock was not to be had, or where the second look needs more of them. Raises what `work` raises, DatabaseUnavailable where
-    patience ended, StoreDenied, CatalogRejected for what the database refuses.
+    It all begins again if a lock is not available, or if the second look-up needs other locks.
+    Raises what `work` raises.
+    Raises DatabaseUnavailable: the locks were not available within `patience_s`.
+    Raises StoreDenied: the database is not installed, or the login lacks rights.
+    Raises CatalogRejected: the database refused the document.
     """
     deadline = time.monotonic() + patience_s
     tries = 0
     while True:
         try:
             with catalog_errors(database), database.connect() as connection:
-                connection.isolation_level = (
-                    psycopg.IsolationLevel.READ_COMMITTED
-                )  # each statement sees what was committed before it
+                # Each statement sees what was committed before it.
+                connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+                # The first look-up has its own transaction: the rows and tables that it read would
+                # else stay locked during the wait.
                 with _transaction(connection, wait_ms=_READER_WAITS_MS):
-                    names = look(connection).locks
+                    names = look_up(connection).locks
                 with _transaction(connection, wait_ms=int(patience_s * 1000) + 1):
                     connection.execute(statement("publish_locks"), {"names": sorted(names)})
-                    found = look(connection)
+                    found = look_up(connection)
                     if found.locks <= names:
                         _wait_at_most(connection, _READER_WAITS_MS)
                         return work(connection, found)
             error = DatabaseUnavailable(
-                f"Others publish in the catalog of {database.place} all the time.",
+                f"Other runs keep publishing in the catalog of {database.place}.",
                 sqlstate=_LOCK_NOT_AVAILABLE,
             )
         except DatabaseUnavailable as unavailable:
             error = unavailable
-        if error.details.get("sqlstate") not in _BEGIN_AGAIN:
+        if error.details.get("sqlstate") not in _RETRIED:
             raise error
         if time.monotonic() > deadline:
             raise _with_readers(database, error) from error
@@ -91,7 +92,8 @@ def publishing(
 
 @contextmanager
 def reading(database: Database) -> Iterator[psycopg.Connection]:
-    """A connection to read the catalog by, each statement for itself. pgSTAC's functions are found by the search path."""
+    """Open a connection to read the catalog, each statement in its own transaction."""
+    # pgSTAC finds its functions by the search path.
     with catalog_errors(database), database.connect(autocommit=True) as connection:
         connection.execute(sql.SQL("SET search_path TO pgstac, public"))
         yield connection
@@ -99,32 +101,39 @@ def reading(database: Database) -> Iterator[psycopg.Connection]:
 
 @contextmanager
 def catalog_errors(database: Database) -> Iterator[None]:
-    """What the database says that is no matter of connections or rights: it is not installed, or refuses the document."""
+    """Translate database errors that are not about connections or rights.
+
+    Raises StoreDenied: the platform is not installed in the database.
+    Raises DatabaseUnavailable: pgSTAC was busy.
+    Raises CatalogRejected: the database refused the document.
+    """
     try:
         yield
     except psycopg.Error as error:
-        said = (
-            error.diag.message_primary or str(error) or type(error).__name__,
-            error.diag.message_detail,
-        )
-        says = " ".join(part.strip() for part in said if part)[:500]
-        if isinstance(error, psycopg.errors.CheckViolation) and "no partition of relation" in says:
-            # pgSTAC's own statement that makes one swallows a lock that it did not get
+        primary = error.diag.message_primary or str(error) or type(error).__name__
+        parts = (primary, error.diag.message_detail)
+        message = " ".join(part.strip() for part in parts if part)[:500]
+        if (
+            isinstance(error, psycopg.errors.CheckViolation)
+            and "no partition of relation" in message
+        ):
+            # pgSTAC's statement that creates a partition ignores a lock that it did not get.
             raise DatabaseUnavailable(
-                f"The catalog in {database.place} is busy: {says}", sqlstate=_LOCK_NOT_AVAILABLE
+                f"The catalog in {database.place} is busy: {message}", sqlstate=_LOCK_NOT_AVAILABLE
             ) from error
         if error.sqlstate in _NOT_INSTALLED:
             raise StoreDenied(
-                f"The database {database.place} is not made ready for the platform: {says}",
-                remedy="As an administrator: geo-platform database init, with --schema for further schemas.",
+                f"The platform is not installed in the database {database.place}: {message}",
+                remedy="As an administrator, run geo-platform database init, with --schema for "
+                "further schemas.",
             ) from error
         raise CatalogRejected(
-            f"The catalog in {database.place} did not accept it: {says}"
+            f"The catalog in {database.place} refused the document: {message}"
         ) from error
 
 
 def _with_readers(database: Database, error: DatabaseUnavailable) -> DatabaseUnavailable:
-    """The error, saying who reads the table that it names."""
+    """Return the error with the readers of the table that it names."""
     table = {name: error.details.get(name) for name in ("schema", "table")}
     if table["table"] is None:
         return error
@@ -134,7 +143,7 @@ def _with_readers(database: Database, error: DatabaseUnavailable) -> DatabaseUna
         f"{login} ({application or 'no name'}, pid {pid})" for pid, login, application in found
     )
     return DatabaseUnavailable(
-        f"{error.message} Its readers now: {readers or 'none any more'}.",
+        f"{error.message} Its readers now: {readers or 'none'}.",
         remedy=error.remedy,
         **error.details,
     )

@@ -1,7 +1,6 @@
-"""Writing items, collections, kept versions and provenance, inside the transaction that publishes.
+"""Write items, collections, kept versions and provenance, in the transaction that publishes.
 
-What belongs here: the statements in their order, and reading back what was written. What stays out: whether it may be
-published (`stac_rules.py`), tables (`pgstac_moves.py`).
+What is written is read back and compared. `stac_rules.py` decides whether it may be written.
 """
 
 import json
@@ -22,7 +21,7 @@ from geo_platform.storage.stac_rules import fingerprint_of, run_of
 
 @dataclass(frozen=True)
 class PresentCollection:
-    """A collection as it is stored, and whether pgSTAC has items of it, and a partition to put items into."""
+    """A stored collection, and whether pgSTAC has items and a partition of it."""
 
     document: Document
     has_items: bool
@@ -30,7 +29,7 @@ class PresentCollection:
 
 
 def read_stored(connection: psycopg.Connection, collection: str, item_id: str) -> Document | None:
-    """The item without links that a server states, or None."""
+    """Return the published item without structural links, or None if there is none."""
     row = connection.execute(
         statement("catalog_item"), {"collection": collection, "item_id": item_id}
     ).fetchone()
@@ -49,11 +48,14 @@ def read_collection(connection: psycopg.Connection, collection: str) -> PresentC
 def write_item(
     connection: psycopg.Connection, given: Document, item: Document, present: Document | None
 ) -> None:
-    """Upsert the collection and the item, and read both back. Raises CatalogRejected where they differ."""
+    """Upsert the collection and the item, and read both back.
+
+    Raises CatalogRejected: they read back differently.
+    """
     before = read_collection(connection, given["id"])
     if before is None or not before.has_partition:
         connection.execute(statement("catalog_first_partition"))
-    if before is None:  # an item needs its collection
+    if before is None:  # pgSTAC requires the collection before the item
         write_collection(connection, given, None, stac_extent.item_extent(item))
     stored = to_store(item)
     _upsert_item(connection, stored)
@@ -64,25 +66,31 @@ def write_item(
 def write_collection(
     connection: psycopg.Connection, given: Document, present: Document | None, extent: Document
 ) -> None:
-    """Upsert the collection with what people wrote into it, and read it back. Raises CatalogRejected."""
+    """Upsert the collection, keep what people wrote into it, and read it back.
+
+    Raises CatalogRejected: it reads back differently.
+    """
     document = merged_collection(given, present, stac_extent.union([extent]))
     text = to_jsonb(document, f"The collection {given['id']}")
     connection.execute(sql.SQL("SELECT upsert_collection(%s::jsonb)"), [text])
     after = read_collection(connection, given["id"])
     if after is None or after.document != document:
         raise CatalogRejected(
-            f"The collection {given['id']} reads back otherwise than it was written."
+            f"The collection {given['id']} reads back differently from what was written."
         )
 
 
 def remove_item(connection: psycopg.Connection, item: Document) -> None:
-    """Take the item out of pgSTAC; its collection's extent is that of the others. Raises CatalogRejected."""
+    """Remove the item from pgSTAC, and set its collection's extent to that of the others.
+
+    Raises CatalogRejected: the item is still stored afterwards.
+    """
     collection = str(item["collection"])
     connection.execute(sql.SQL("SELECT delete_item(%s, %s)"), [item["id"], collection])
     before = read_collection(connection, collection)
     if read_stored(connection, collection, item["id"]) is not None or before is None:
         raise CatalogRejected(
-            f"The item {collection}/{item['id']} is there still after it was taken away."
+            f"The item {collection}/{item['id']} is still published after it was removed."
         )
     write_collection(
         connection,
@@ -93,13 +101,13 @@ def remove_item(connection: psycopg.Connection, item: Document) -> None:
 
 
 def keep_version(connection: psycopg.Connection, item: Document, *, by_run: str) -> None:
-    """Put a replaced or unpublished item among the kept versions."""
+    """Add a replaced or unpublished item to the kept versions."""
     text = to_jsonb(item, f"The replaced version of {item['id']}")
     connection.execute(statement("version_keep"), {**_named(item), "item": text, "by_run": by_run})
 
 
 def remove_version(connection: psycopg.Connection, item: Document) -> bool:
-    """Take this version out of the kept ones. True where it was among them."""
+    """Remove this version from the kept ones; return whether it was one of them."""
     return connection.execute(statement("version_remove"), _named(item)).rowcount == 1
 
 
@@ -117,7 +125,7 @@ def write_provenance(
     run_id: str,
     replaced: Document | None = None,
 ) -> None:
-    """An entry for each table that the item names, or one where it names none."""
+    """Add an entry for each table that the item names, or one entry if it names none."""
     own: Sequence[TableVersion | None] = tables_of(item) or (None,)
     earlier = {table.name: table.version for table in tables_of(replaced)}
     properties = item["properties"]
@@ -152,7 +160,8 @@ def _upsert_item(connection: psycopg.Connection, item: Document) -> None:
         connection.execute(statement("catalog_nulls"), {**place, "nulls": json.dumps(nulls)})
     if read_stored(connection, item["collection"], item["id"]) != item:
         raise CatalogRejected(
-            f"The item {item['collection']}/{item['id']} reads back otherwise than it was written."
+            f"The item {item['collection']}/{item['id']} reads back differently from what was "
+            "written."
         )
 
 
@@ -162,7 +171,8 @@ def _grown_extent(
     item: Document,
     replaced: Document | None,
 ) -> Document:
-    """Around all items; without reading them where only one was added, or one of the same extent was replaced."""
+    """Return the extent around all items of the collection."""
+    # The others need not be read if the item is new, or replaces one of the same extent.
     own = stac_extent.item_extent(item)
     if before is None or not before.has_items:
         return own
