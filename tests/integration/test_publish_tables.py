@@ -185,7 +185,7 @@ def test_rows_added_to_what_was_unpublished_since_do_not_bring_it_back(
     publish(catalog, roads("r1"))
     stage_table(database.loader, "r2", 20, load_mode="append", base_version="r1")
     catalog.unpublish("vectors", "roads", published="r1")
-    with pytest.raises(Conflict, match="added to r1"):
+    with pytest.raises(Conflict, match="appended to r1"):
         publish(catalog, roads("r2", **{ITEM_LOAD_MODE: "append"}))
     assert tables(database.admin) == {"geo_replaced.r1", "geo_staging.r2"}
 
