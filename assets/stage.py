@@ -25,7 +25,7 @@ from geo_platform.settings import load_settings
 from geo_platform.telemetry.checkpoints import Checkpoint, report
 from geo_platform.telemetry.context import telemetry_context
 from geo_platform.telemetry.tracing import stage_span
-from geo_platform.telemetry.tracing_export import Destinations, say_losses, start_tracing
+from geo_platform.telemetry.tracing_export import Destinations, report_losses, start_tracing
 
 # Only for faults that pass by themselves: everything else is raised with `allow_retries=False`.
 STORE_RETRIES = dg.RetryPolicy(
@@ -216,7 +216,7 @@ def _losses_said() -> Iterator[None]:
     try:
         yield
     finally:
-        say_losses()
+        report_losses()
 
 
 def _ms_since(started: float) -> float:

@@ -22,8 +22,8 @@ from typing import Any
 from benchmarks.data import ROOT
 from benchmarks.homes import home_of
 from benchmarks.measure import Measured, run, spread
-from geo_platform.loading import fork_spawned_from_loaded
 from geo_platform.ports import BRONZE
+from geo_platform.process_start import fork_spawned_processes
 from geo_platform.settings import Profile, Settings
 from geo_platform.storage.stores import open_catalog, open_objects
 
@@ -158,7 +158,7 @@ def _settings(environment: Mapping[str, str]) -> Settings:
 
 def _forked(keys: Sequence[str]) -> None:
     """A run of each key, some at a time. Prints the seconds of all, then of each; the first one, with which all is loaded, is not counted."""
-    fork_spawned_from_loaded(["geo_platform.definitions"])
+    fork_spawned_processes(["geo_platform.code_location"])
     context = multiprocessing.get_context("spawn")
 
     def one(key: str) -> float:

@@ -4,6 +4,7 @@ No other module reads the environment, and this one reads it when called, not wh
 parameters of a request are in `options.py`.
 """
 
+import os
 from enum import StrEnum
 from pathlib import Path
 
@@ -209,6 +210,14 @@ class Settings(BaseSettings):
     @property
     def log_file(self) -> Path:
         return self.home_dir / "logs" / "platform.jsonl"
+
+
+def use_home(home: Path) -> None:
+    """Make `load_settings` return this home's settings, in this process and in those it starts.
+
+    Dagster makes the resources of a run, here or in a process of its own, and they load the settings themselves.
+    """
+    os.environ["GEO_PLATFORM_HOME"] = str(home)
 
 
 def load_settings() -> Settings:

@@ -3,6 +3,6 @@
 Add assets, jobs or sensors of your own with `dagster.Definitions.merge(platform.defs, dagster.Definitions(...))`.
 """
 
-from geo_platform import definitions as platform
+from geo_platform import code_location as platform
 
 defs = platform.defs

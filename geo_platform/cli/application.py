@@ -1,10 +1,5 @@
-"""Where things are for a command: settings, stores, and the application root that jobs need.
+"""What a command works with: settings, stores, the application root, and the way to run jobs."""
 
-What belongs here: composition. What stays out: any printing but the sentence that says why a command cannot work here.
-"""
-
-import importlib
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,12 +15,13 @@ from geo_platform.application_root import (
     make_importable,
 )
 from geo_platform.ports import Catalog, ObjectStore
+from geo_platform.process_start import frozen_imports
 from geo_platform.runs import RetryRequest, RunReport, RunRequest
-from geo_platform.settings import Profile, Settings
+from geo_platform.settings import Profile, Settings, use_home
 from geo_platform.storage.local.scratch import ScratchRoot
 from geo_platform.storage.stores import open_catalog, open_objects
 
-# In the application root: how Dagster is set up for commands and `geo-platform dev`.
+# In the application root: Dagster's settings for commands and `geo-platform dev`.
 INSTANCE_TEMPLATES = {
     Profile.embedded: Path("deploy") / "embedded" / "dagster.yaml",
     Profile.production: Path("deploy") / "local" / "dagster.yaml",
@@ -33,21 +29,21 @@ INSTANCE_TEMPLATES = {
 
 
 class Launcher(Protocol):
-    """Runs jobs in this process."""
+    """Executes jobs in this process."""
 
     def run(self, request: RunRequest) -> RunReport:
         """Execute a job to its end."""
 
     def status(self, run_id: str) -> RunReport | None:
-        """How a run stands; None where there is no such run."""
+        """Return the state of a run, or None if there is no such run."""
 
     def retry_of(self, run_id: str) -> RetryRequest | None:
-        """What a run left to do; None where there is no such run."""
+        """Return what a run left to do, or None if there is no such run."""
 
 
 @dataclass(frozen=True)
 class Application:
-    """The stores of one home, and the way to its jobs."""
+    """The stores of one home, and its jobs."""
 
     settings: Settings
 
@@ -79,15 +75,24 @@ class Application:
         make_importable(root)
         return root
 
-    def definitions(self) -> Any:
-        """The Dagster definitions. Raises ContractError where the stages do not fit together."""
-        _ = self.root  # makes the assets importable
-        from geo_platform.definitions import defs
+    @property
+    def instance_template(self) -> Path:
+        """The file that Dagster's settings of this profile are made from. Raises as `root`."""
+        return self.root / INSTANCE_TEMPLATES[self.settings.profile]
 
+    def definitions(self) -> Any:
+        """Import the Dagster definitions. Raises ContractError: the stages do not fit together."""
+        _ = self.root  # makes the assets importable
+        with frozen_imports():
+            from assets.stage import span_destinations
+            from geo_platform.definitions import defs
+            from geo_platform.telemetry.tracing_export import load_exporters
+
+            load_exporters(span_destinations())
         return defs
 
     def lazy_launcher(self, stack: ExitStack) -> Callable[[], Launcher]:
-        """Opens a launcher at the first call: what is unchanged or refused at the door starts no Dagster."""
+        """Return a function that opens a launcher at its first call: what is unchanged or refused starts no Dagster."""
         opened: list[Launcher] = []
 
         def launcher() -> Launcher:
@@ -99,13 +104,11 @@ class Application:
 
     @contextmanager
     def launcher(self) -> Iterator[Launcher]:
-        """A launcher on this home's Dagster instance; Dagster is imported only here."""
-        # The stages' resources read the settings for themselves, here and in the processes that Dagster starts.
-        os.environ["GEO_PLATFORM_HOME"] = str(self.settings.home_dir)
+        """Open a launcher on this home's Dagster instance. Imports Dagster."""
+        use_home(self.settings.home_dir)
         self.scratch.sweep()
         definitions = self.definitions()
-        module = importlib.import_module("geo_platform.orchestrator.launch")
-        with module.InProcessLauncher(
-            definitions, self.settings, self.root / INSTANCE_TEMPLATES[self.settings.profile]
-        ) as launcher:
+        with frozen_imports():
+            from geo_platform.orchestrator.launch import InProcessLauncher
+        with InProcessLauncher(definitions, self.settings, self.instance_template) as launcher:
             yield launcher

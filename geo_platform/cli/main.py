@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from geo_platform import __version__
-from geo_platform.loading import loaded_for_good, without_idle_threads
+from geo_platform.process_start import frozen_imports, limit_blas_threads
 
 # 128 + SIGINT, the shells' convention.
 INTERRUPTED = 130
@@ -176,8 +176,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        without_idle_threads()
-        with loaded_for_good():
+        limit_blas_threads()
+        with frozen_imports():
             return _import_command(cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Thread
 from typing import Any, Self
@@ -40,11 +41,13 @@ class InProcessLauncher:
         self._template = template
 
     def __enter__(self) -> Self:
-        self._instance = open_instance(self._settings, self._template)
+        self._opened = ExitStack()
+        instance = open_instance(self._settings, self._template)
+        self._instance = self._opened.enter_context(instance)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._instance.dispose()
+        self._opened.close()
 
     def run(self, request: RunRequest) -> RunReport:
         """Execute as `run`, in a thread of its own, so that Ctrl-C works.

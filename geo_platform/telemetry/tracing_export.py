@@ -1,15 +1,12 @@
-"""Spans leave the process: when delivery begins and ends, and that it failed, said once.
+"""Start and stop the delivery of spans in a process, and report once that it fails.
 
-What belongs here: what a process keeps of its delivery. What stays out: what is traced (`tracing.py`), and OpenTelemetry's
-SDK with its exporters (`tracing_sdk.py`), which are imported where there is somewhere to send spans to.
-
-A run never waits for delivery and never fails by it. Only the end of the process waits, for `tracing_sdk.END_WITHIN_S` at most.
+`tracing.py` makes the spans. `tracing_sdk.py` delivers them; it is imported only if a destination is set.
+A run never waits for delivery and never fails because of it. Only the exit of the process waits, for
+`tracing_sdk.END_WITHIN_S` at most.
 """
 
-import importlib
 import logging
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.util import Finalize
@@ -22,12 +19,10 @@ from pydantic import SecretStr
 from geo_platform.telemetry.checkpoints import Checkpoint, report
 from geo_platform.telemetry.tracing import use_tracer
 
-_SDK = "geo_platform.telemetry.tracing_sdk"
-
 
 @dataclass(frozen=True)
 class Destinations:
-    """An OTLP collector, which OpenTelemetry's own variables name, and Azure Monitor by its connection string."""
+    """Where spans go: an OTLP collector, named by OpenTelemetry's variables, and Azure Monitor, by its connection string."""
 
     otlp: bool = False
     azure_monitor: SecretStr | None = None
@@ -37,37 +32,42 @@ class Destinations:
 
 
 class Delivery(Protocol):
-    """Spans on their way."""
+    """A running delivery."""
 
     @property
     def tracer(self) -> Tracer:
-        """Makes the spans that are delivered."""
+        """Return the tracer whose spans are delivered."""
 
     def end(self) -> None:
-        """Deliver what is left, or give it up after a while."""
+        """Deliver what is left, or drop it after a while."""
 
 
 class Losses:
-    """That spans were lost, noted by whichever thread met it and said by one that works for a run: once for a process."""
+    """Lost spans: any thread notes them, one that works for a run reports them, once per process."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._unsaid: tuple[str, str] | None = None
-        self._was_said = False
+        self._unreported: tuple[str, str] | None = None
+        self._was_reported = False
 
     def note(self, destination: str, why: str) -> None:
         with self._lock:
-            if not self._was_said and self._unsaid is None:
-                self._unsaid = destination, why
+            if not self._was_reported and self._unreported is None:
+                self._unreported = destination, why
 
-    def say(self) -> None:
+    def report(self) -> None:
         with self._lock:
-            unsaid, self._unsaid = self._unsaid, None
-            self._was_said = self._was_said or unsaid is not None
-        if unsaid is not None:
-            destination, why = unsaid
-            said = f"Spans cannot be delivered to {destination}: {why}. Runs go on without; it is not said again in this process"
-            report(Checkpoint.TELEMETRY_LOST, said, level=logging.WARNING, destination=destination)
+            unreported, self._unreported = self._unreported, None
+            self._was_reported = self._was_reported or unreported is not None
+        if unreported is not None:
+            destination, why = unreported
+            sentence = (
+                f"Spans cannot be delivered to {destination}: {why}. Runs continue without them; "
+                "this process reports it only once"
+            )
+            report(
+                Checkpoint.TELEMETRY_LOST, sentence, level=logging.WARNING, destination=destination
+            )
 
 
 _losses = Losses()
@@ -78,25 +78,26 @@ _delivery: Delivery | None = None
 
 
 def load_exporters(destinations: Destinations) -> None:
-    """Import what delivering to these takes, for a process that is loading anyway: runs forked off it find it there.
+    """Import what delivery to these destinations needs; runs forked off this process find it loaded.
 
-    Loaded late it takes most of what telemetry costs a small run. That it is not installed is said when there are spans.
+    The imports are most of what telemetry costs a small run. If they fail, the first spans report it.
     """
     if destinations:
         with suppress(ImportError):
-            importlib.import_module(_SDK).load_exporters(destinations)
+            from geo_platform.telemetry import tracing_sdk
+
+            tracing_sdk.load_exporters(destinations)
 
 
 def start_tracing(destinations: Destinations) -> None:
-    """Deliver to these from now on, in this process; what is delivered to them already goes on."""
+    """Deliver to these destinations from now on. Does nothing if this process does so already."""
     global _process_id, _destinations, _delivery
     with _lock:
         if (os.getpid(), destinations) == (_process_id, _destinations):
             return
         if _process_id == 0:
-            Finalize(
-                None, stop_tracing, exitpriority=0
-            )  # as atexit, and in a process that was forked for a run, which ends without that
+            # As atexit, and also in a process forked for a run, which exits without atexit.
+            Finalize(None, stop_tracing, exitpriority=0)
         _end_delivery()
         _process_id, _destinations = os.getpid(), destinations
         _delivery = _deliver(destinations) if destinations else None
@@ -104,17 +105,17 @@ def start_tracing(destinations: Destinations) -> None:
 
 
 def stop_tracing() -> None:
-    """Deliver what is left, within a bound, and say what was lost. Spans made afterwards are nobody's until the next start."""
+    """Deliver what is left, within a time limit, and report losses. Later spans are dropped until the next start."""
     global _destinations
     with _lock:
         _end_delivery()
         _destinations = Destinations()
-    say_losses()
+    report_losses()
 
 
-def say_losses() -> None:
-    """Say that spans were lost, unless this process has said it before."""
-    _losses.say()
+def report_losses() -> None:
+    """Report that spans were lost, unless this process has reported it before."""
+    _losses.report()
 
 
 def _end_delivery() -> None:
@@ -127,8 +128,8 @@ def _end_delivery() -> None:
 
 def _deliver(destinations: Destinations) -> Delivery | None:
     try:
-        make: Callable[[Destinations, Losses], Delivery] = importlib.import_module(_SDK).deliver
+        from geo_platform.telemetry import tracing_sdk
     except ImportError:
         _losses.note("any destination", "the extra `telemetry` of geo-platform is not installed")
         return None
-    return make(destinations, _losses)
+    return tracing_sdk.deliver(destinations, _losses)

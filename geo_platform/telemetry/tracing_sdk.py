@@ -1,9 +1,5 @@
-"""OpenTelemetry's SDK: spans in the run's trace, delivered in batches by a thread of its own.
+"""Deliver spans with OpenTelemetry's SDK and exporters, in batches, by a thread. `tracing_export.py` decides when."""
 
-What belongs here: the only use of the SDK and of its exporters. What stays out: when it is used (`tracing_export.py`).
-"""
-
-import importlib
 import logging
 import os
 import time
@@ -19,44 +15,36 @@ from pydantic import SecretStr
 
 from geo_platform import __version__
 from geo_platform.telemetry.context import current
-from geo_platform.telemetry.otlp_plain import PlainOtlpExporter, plain_collector
 from geo_platform.telemetry.tracing import trace_id_of
 from geo_platform.telemetry.tracing_export import Destinations, Losses
 
-# Of an attempt to deliver, and so about what the end of a process waits for a collector that does
-# not answer.
+# Time limit of an attempt to deliver, and so about what the exit of a process waits for a collector
+# that does not answer.
 END_WITHIN_S = 1.5
 
-# After a failure: spans of that time are lost, and nothing is waited for.
-_REST_S = 30.0
+# After a failure nothing is tried for this long; the spans of that time are lost.
+_PAUSE_S = 30.0
 
 _QUEUED_SPANS = 2048
 _EVERY_MS = 500
 
-# Each says every failed attempt, with addresses; one TELEMETRY_LOST stands for all of it.
-_TOO_TALKATIVE = (
+# They log every failed attempt, with addresses; one TELEMETRY_LOST replaces all of it.
+_SILENCED = (
     "opentelemetry.exporter",
     "opentelemetry.sdk",
     "azure.monitor.opentelemetry.exporter",
 )
 
-_OTLP = (
-    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
-    "opentelemetry.exporter.http.transport",
-    "requests",
-)
-_AZURE_MONITOR = "azure.monitor.opentelemetry.exporter"
-
-# Azure's exporter sends figures of its own use, and asks for settings, by threads of its own that
-# hold up a process's end.
-_REPORTS_TO_ITS_MAKER = (
+# Azure's exporter reports its own usage and polls for settings, in threads that delay a process's
+# exit. These variables switch that off.
+_AZURE_USAGE_REPORTS = (
     "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL",
     "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED",
 )
 
 
-class IdsOfRuns(IdGenerator):
-    """A trace that begins in a run has the run's id."""
+class RunTraceIds(IdGenerator):
+    """Give a trace that starts in a run the run's id."""
 
     def __init__(self) -> None:
         self._random = RandomIdGenerator()
@@ -69,20 +57,20 @@ class IdsOfRuns(IdGenerator):
         return trace_id_of(str(run_id)) if run_id else self._random.generate_trace_id()
 
 
-class Exporter(SpanExporter):
-    """An exporter that is made when the first spans are there, by the thread that sends them, and left alone after it failed."""
+class PausingExporter(SpanExporter):
+    """An exporter that the sending thread creates with the first spans, and that pauses after a failure."""
 
     def __init__(self, destination: str, make: Callable[[], SpanExporter], losses: Losses) -> None:
         self._destination = destination
         self._make = make
         self._losses = losses
         self._made: SpanExporter | None = None
-        self._rests_until_s = 0.0
+        self._paused_until_s = 0.0
         self._ends_at_s = float("inf")
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         now_s = time.monotonic()
-        if now_s < self._rests_until_s:
+        if now_s < self._paused_until_s:
             return SpanExportResult.FAILURE
         if now_s > self._ends_at_s:
             return self._lost("the process ended before all were sent")
@@ -91,7 +79,7 @@ class Exporter(SpanExporter):
             done = self._made.export(spans)
         except ImportError:
             return self._lost("the extra `telemetry` of geo-platform is not installed")
-        except Exception as fault:  # noqa: BLE001  # whatever an exporter raises, the run goes on, and it is said
+        except Exception as fault:  # noqa: BLE001  # whatever an exporter raises, the run continues
             return self._lost(f"its exporter raised {type(fault).__name__}")
         return (
             done
@@ -100,7 +88,7 @@ class Exporter(SpanExporter):
         )
 
     def end_within(self, seconds: float) -> None:
-        """From then on nothing is sent any more."""
+        """Send nothing after this time."""
         self._ends_at_s = time.monotonic() + seconds
 
     def shutdown(self) -> None:
@@ -109,12 +97,12 @@ class Exporter(SpanExporter):
 
     def _lost(self, why: str) -> SpanExportResult:
         self._losses.note(self._destination, why)
-        self._rests_until_s = time.monotonic() + _REST_S
+        self._paused_until_s = time.monotonic() + _PAUSE_S
         return SpanExportResult.FAILURE
 
 
 class CheckpointEvents(logging.Handler):
-    """A checkpoint that is reported inside a span is an event of it."""
+    """Add a checkpoint reported inside a span to it as an event."""
 
     def emit(self, record: logging.LogRecord) -> None:
         checkpoint = getattr(record, "checkpoint", None)
@@ -128,7 +116,7 @@ class SdkDelivery:
     """Implements `tracing_export.Delivery`."""
 
     provider: TracerProvider
-    exporters: tuple[Exporter, ...]
+    exporters: tuple[PausingExporter, ...]
     events: CheckpointEvents
 
     @property
@@ -136,7 +124,7 @@ class SdkDelivery:
         return self.provider.get_tracer("geo_platform", __version__)
 
     def end(self) -> None:
-        """All are sent to at once by threads of their own, so that two that do not answer hold up no longer than one."""
+        """Each exporter has its own thread and time limit: two that do not answer take no longer than one."""
         _checkpoints().removeHandler(self.events)
         for exporter in self.exporters:
             exporter.end_within(END_WITHIN_S)
@@ -144,28 +132,29 @@ class SdkDelivery:
 
 
 def load_exporters(destinations: Destinations) -> None:
-    """Import what is otherwise imported with the first spans, some of it by the exporters. Raises ImportError where it is not installed."""
-    if destinations.otlp and plain_collector(os.environ) is None:
-        for module in _OTLP:
-            importlib.import_module(module)
+    """Import the exporters, which the first spans would import otherwise. Raises ImportError: not installed."""
+    if destinations.otlp:
+        import requests  # noqa: F401
+        from opentelemetry.exporter.http import transport  # noqa: F401
+        from opentelemetry.exporter.otlp.proto.http import trace_exporter  # noqa: F401
     if destinations.azure_monitor:
-        importlib.import_module(_AZURE_MONITOR)
+        import azure.monitor.opentelemetry.exporter  # noqa: F401
 
 
 def deliver(destinations: Destinations, losses: Losses) -> SdkDelivery:
-    """Begin to deliver. Raises ImportError where the exporters are not installed."""
-    for name in _TOO_TALKATIVE:
+    """Start delivery. Raises ImportError: the exporters are not installed."""
+    for name in _SILENCED:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     provider = TracerProvider(
-        resource=_resource(), id_generator=IdsOfRuns(), shutdown_on_exit=False
+        resource=_resource(), id_generator=RunTraceIds(), shutdown_on_exit=False
     )
     exporters = []
     if destinations.otlp:
-        exporters.append(Exporter("the OTLP collector", _otlp, losses))
+        exporters.append(PausingExporter("the OTLP collector", _otlp, losses))
     if destinations.azure_monitor:
         secret = destinations.azure_monitor
         exporters.append(
-            Exporter("Azure Monitor", lambda: _azure_monitor(secret, provider), losses)
+            PausingExporter("Azure Monitor", lambda: _azure_monitor(secret, provider), losses)
         )
     for exporter in exporters:
         provider.add_span_processor(
@@ -183,7 +172,7 @@ def _checkpoints() -> logging.Logger:
 
 
 def _resource() -> Resource:
-    """OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES, and the platform's own name where they say none."""
+    """Return OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES, with the platform's name if they have none."""
     found = Resource.create({SERVICE_VERSION: __version__})
     is_named = not str(found.attributes.get(SERVICE_NAME, "unknown_service")).startswith(
         "unknown_service"
@@ -192,15 +181,13 @@ def _resource() -> Resource:
 
 
 def _otlp() -> SpanExporter:
-    if (plain := plain_collector(os.environ)) is not None:
-        return PlainOtlpExporter(plain, timeout_s=END_WITHIN_S)
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
     return OTLPSpanExporter(timeout=END_WITHIN_S)
 
 
 def _azure_monitor(connection_string: SecretStr, provider: TracerProvider) -> SpanExporter:
-    for name in _REPORTS_TO_ITS_MAKER:
+    for name in _AZURE_USAGE_REPORTS:
         os.environ.setdefault(name, "true")
     from azure.monitor.opentelemetry.exporter import AzureMonitorTraceExporter
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from geo_platform.errors import GeometryUnrepairable, NoFeatures, NoGeometry
-from geo_platform.loading import set_aside
+from geo_platform.process_start import frozen_objects
 from geo_platform.vector.clean import REJECTED_SCHEMA, CleanedBatch, clean_batch
 from geo_platform.vector.plan import FeaturePlan
 from geo_platform.vector.sources.common import SourceBatch
@@ -208,7 +208,7 @@ def _less_garbage_collection() -> Iterator[None]:
     thresholds = gc.get_threshold()
     gc.set_threshold(_GC_THRESHOLD)
     try:
-        with set_aside():
+        with frozen_objects():
             yield
     finally:
         gc.set_threshold(*thresholds)

@@ -33,7 +33,7 @@ import geo_platform
 assert importlib.util.find_spec("dagster") is None, "Dagster is here"
 assert importlib.util.find_spec("assets") is None, "application source was installed"
 names = [module.name for module in pkgutil.walk_packages(geo_platform.__path__, "geo_platform.")]
-needs_dagster = ("geo_platform.definitions", "geo_platform.orchestrator", "geo_platform.dagster_")
+needs_dagster = ("geo_platform.definitions", "geo_platform.code_location", "geo_platform.orchestrator", "geo_platform.dagster_")
 wanted = [
     name
     for name in names

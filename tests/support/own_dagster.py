@@ -26,7 +26,7 @@ class OwnDagster:
 
     folder: Path
     environment: Mapping[str, str]
-    definitions: str = "geo_platform/definitions.py"
+    definitions: str = "geo_platform/code_location.py"
     code_port: int = field(default_factory=free_port)
     port: int = field(default_factory=free_port)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)

@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from geo_platform.telemetry.tracing import use_tracer
-from geo_platform.telemetry.tracing_sdk import IdsOfRuns
+from geo_platform.telemetry.tracing_sdk import RunTraceIds
 
 
 @dataclass
@@ -97,7 +97,7 @@ def receiver(
 def spans() -> Iterator[InMemorySpanExporter]:
     """The spans that are made in this process while the test lasts."""
     kept = InMemorySpanExporter()
-    provider = TracerProvider(id_generator=IdsOfRuns(), shutdown_on_exit=False)
+    provider = TracerProvider(id_generator=RunTraceIds(), shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(kept))
     use_tracer(provider.get_tracer("test"))
     yield kept

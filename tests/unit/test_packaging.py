@@ -104,7 +104,7 @@ class TestInit:
         code = read_yaml(own / "deploy" / "docker" / "compose.yaml")["services"]["code"]
         assert code["command"][code["command"].index("-f") + 1] == "definitions.py"
         for path in own.joinpath("deploy").rglob("*"):
-            assert not path.is_file() or b"geo_platform/definitions.py" not in path.read_bytes()
+            assert not path.is_file() or b"geo_platform/code_location.py" not in path.read_bytes()
 
     def test_the_image_is_made_of_what_is_there_and_let_through(self, own: Path) -> None:
         text = (own / "deploy" / "docker" / "Dockerfile").read_text("utf-8")
@@ -125,7 +125,7 @@ class TestInit:
         theirs = (own / "deploy" / "docker" / "Dockerfile").read_text("utf-8")
         ours = (ROOT / "deploy" / "docker" / "Dockerfile").read_text("utf-8")
         (_, theirs), (_, ours) = (text.split("\nFROM ${PYTHON}\n") for text in (theirs, ours))
-        assert theirs == ours.replace("geo_platform/definitions.py", "definitions.py")
+        assert theirs == ours.replace("geo_platform/code_location.py", "definitions.py")
 
     def test_a_folder_with_something_in_it_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "mine.txt").write_text("mine")

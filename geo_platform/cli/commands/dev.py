@@ -1,4 +1,4 @@
-"""`geo-platform dev`: the Dagster UI and daemon on this home."""
+"""`geo-platform dev`: the Dagster UI and daemon on this home's data."""
 
 import os
 import sys
@@ -19,10 +19,9 @@ from geo_platform.cli.application import Application
 )
 @click.pass_obj
 def dev(application: Application, port: int) -> None:
-    """Open the Dagster UI with its daemon on this home's data. Ctrl-C ends both."""
+    """Start the Dagster UI and its daemon on this home's data. Ctrl-C ends both."""
     with application.launcher():
-        pass  # makes the instance's folder and settings, and ends runs that a killed process left behind
-    os.environ["GEO_PLATFORM_HOME"] = str(application.settings.home_dir)
+        pass  # opening creates the instance's folder and settings, and ends runs of killed processes
     os.chdir(application.root)
     command = [
         str(Path(sys.executable).with_name("dagster")),

@@ -1,11 +1,9 @@
-"""`geo-platform doctor`: what does not fit together between the stores, and mending what is safe.
+"""`geo-platform doctor`: report what does not fit together between the stores, and repair what is safe.
 
-What belongs here: options, opening the stores, the answer. What stays out: finding and mending (`geo_platform/doctor`).
+`geo_platform/doctor` finds and repairs.
 """
 
-import importlib
 import json
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,14 +14,15 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from geo_platform.cli.application import INSTANCE_TEMPLATES, Application
+from geo_platform.cli.application import Application
 from geo_platform.cli.outcome import printable
 from geo_platform.doctor.examine import DoctorStores, Notify, examine
 from geo_platform.doctor.facts import Orchestrator
 from geo_platform.doctor.findings import Diagnosis
 from geo_platform.doctor.mend import Mended, mend
 from geo_platform.errors import PlatformError
-from geo_platform.settings import Profile
+from geo_platform.process_start import frozen_imports
+from geo_platform.settings import Profile, use_home
 from geo_platform.storage.local.scratch import AbandonedFiles
 from geo_platform.storage.stores import open_inventory
 
@@ -101,18 +100,18 @@ def _open(application: Application, stack: ExitStack) -> DoctorStores:
 
 
 def _orchestrator(application: Application, stack: ExitStack) -> Orchestrator | None:
-    """This home's Dagster, opened without definitions; None where none was ever used: nothing is made by looking."""
+    """Open this home's Dagster without definitions. Return None if it was never used: looking creates nothing."""
     settings = application.settings
     if (
         settings.profile is Profile.embedded
         and not (settings.dagster_home_dir / "dagster.yaml").exists()
     ):
         return None
-    os.environ["GEO_PLATFORM_HOME"] = str(settings.home_dir)
-    template = application.root / INSTANCE_TEMPLATES[settings.profile]
-    module = importlib.import_module("geo_platform.orchestrator.instance_state")
-    opened: Orchestrator = stack.enter_context(module.opened(settings, template))
-    return opened
+    template = application.instance_template
+    with frozen_imports():
+        from geo_platform.orchestrator.instance_state import opened
+    use_home(settings.home_dir)
+    return stack.enter_context(opened(settings, template))
 
 
 @contextmanager

@@ -29,7 +29,7 @@ _TEMPLATES = {
 }
 
 # A repository's deployment loads its own definitions, a new root's the file beside its assets.
-_DEFINITIONS = ("geo_platform/definitions.py", "definitions.py")
+_DEFINITIONS = ("geo_platform/code_location.py", "definitions.py")
 _NAMING_DEFINITIONS = (
     "deploy/docker/compose.yaml",
     "deploy/azure/container-apps.json",

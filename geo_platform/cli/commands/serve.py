@@ -5,7 +5,7 @@ import logging
 import click
 
 from geo_platform.cli.application import Application
-from geo_platform.loading import loaded_for_good
+from geo_platform.process_start import frozen_imports
 
 
 @click.command("serve")
@@ -47,14 +47,14 @@ def serve(application: Application, host: str, port: int) -> None:
     Settings: GEO_PLATFORM_DAGSTER_URL (http://127.0.0.1:3000), GEO_PLATFORM_API_OIDC_ISSUER and _AUDIENCE for
     tokens, GEO_PLATFORM_API_* for limits. docs/api.md has the routes; /openapi.json describes them all.
     """
-    with loaded_for_good():
+    with frozen_imports():
         import uvicorn
 
         from geo_platform.api.app import create_app
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    with loaded_for_good():
+    with frozen_imports():
         app = create_app(application.settings)
     click.echo(
         f"http://{host}:{port}  (data in {application.settings.home_dir}, Dagster at {application.settings.dagster_url})",

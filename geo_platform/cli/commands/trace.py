@@ -1,11 +1,6 @@
-"""`geo-platform trace ID`: one timeline over all stores.
+"""`geo-platform trace ID`: show one timeline over all stores. `geo_platform/trace` builds it."""
 
-What belongs here: the stores of this home, the pages for a person, the exit code. What stays out: finding it out (`trace/`).
-"""
-
-import importlib
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -15,8 +10,9 @@ from typing import Any
 
 import click
 
-from geo_platform.cli.application import INSTANCE_TEMPLATES, Application
+from geo_platform.cli.application import Application
 from geo_platform.cli.outcome import printable
+from geo_platform.process_start import frozen_imports
 from geo_platform.runs import (
     ASKED_BY_TAG,
     CORRELATION_TAG,
@@ -27,7 +23,7 @@ from geo_platform.runs import (
     REQUEST_TAG,
     TRACEPARENT_TAG,
 )
-from geo_platform.settings import Profile
+from geo_platform.settings import Profile, use_home
 from geo_platform.storage.stores import open_objects
 from geo_platform.trace.answer import Timeline, TraceResult, trace
 from geo_platform.trace.question import Subject
@@ -45,7 +41,7 @@ _TOLD_TAGS = {
     ASKED_BY_TAG,
     ORIGIN_TAG,
 }
-# Of a request: whoever waits here is a person, who is told which store does not answer.
+# Of a request to a store: a person waits, and learns which store does not answer.
 _RETRIES = 1
 
 _NOTHING_KNOWN, _NOT_ALL_REACHED = 1, 3
@@ -103,16 +99,16 @@ def trace_id(application: Application, subject: str, kind: str | None, as_json: 
 
 
 def _stores(application: Application, opened: ExitStack) -> TraceStores:
-    """Each is opened when it is asked for the first time, and once."""
+    """Open each store once, when it is first used."""
     settings = application.settings
 
     @cache
     def history() -> RunHistory:
-        os.environ["GEO_PLATFORM_HOME"] = str(settings.home_dir)
-        template = application.root / INSTANCE_TEMPLATES[settings.profile]
-        module = importlib.import_module("geo_platform.orchestrator.run_history")
-        found: RunHistory = opened.enter_context(module.opened(settings, template))
-        return found
+        template = application.instance_template
+        with frozen_imports():
+            from geo_platform.orchestrator.run_history import opened as open_history
+        use_home(settings.home_dir)
+        return opened.enter_context(open_history(settings, template))
 
     def provenance() -> ProvenanceReader:
         from geo_platform.storage.postgres.connections import database_of

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from geo_platform.loading import loaded_for_good
+from geo_platform.process_start import frozen_imports
 
 
 def test_the_collector_rests_meanwhile_and_goes_on_afterwards() -> None:
     before = gc.get_freeze_count()
     try:
-        with loaded_for_good():
+        with frozen_imports():
             assert not gc.isenabled()
             kept = [[] for _ in range(1000)]
         assert gc.isenabled()
@@ -24,7 +24,7 @@ def test_the_collector_rests_meanwhile_and_goes_on_afterwards() -> None:
 
 
 def test_loading_that_fails_leaves_the_collector_on() -> None:
-    with pytest.raises(ModuleNotFoundError), loaded_for_good():
+    with pytest.raises(ModuleNotFoundError), frozen_imports():
         raise ModuleNotFoundError("absent")
     assert gc.isenabled()
     gc.unfreeze()
@@ -33,7 +33,7 @@ def test_loading_that_fails_leaves_the_collector_on() -> None:
 def test_who_has_turned_it_off_keeps_it_off() -> None:
     gc.disable()
     try:
-        with loaded_for_good():
+        with frozen_imports():
             pass
         assert not gc.isenabled()
     finally:
@@ -43,7 +43,7 @@ def test_who_has_turned_it_off_keeps_it_off() -> None:
 
 def test_the_definitions_are_loaded_for_good() -> None:
     program = (
-        "import gc, geo_platform.definitions; assert gc.isenabled(); print(gc.get_freeze_count())"
+        "import gc, geo_platform.code_location; assert gc.isenabled(); print(gc.get_freeze_count())"
     )
     ended = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
@@ -59,7 +59,7 @@ def test_no_thread_waits_for_linear_algebra(monkeypatch: pytest.MonkeyPatch) -> 
         "OPENBLAS_NUM_THREADS", raising=False
     )  # loading the definitions in this process has set it
     program = (
-        "import os, geo_platform.definitions, numpy; print(len(os.listdir('/proc/self/task')))"
+        "import os, geo_platform.code_location, numpy; print(len(os.listdir('/proc/self/task')))"
     )
 
     def threads(said: dict[str, str]) -> int:
@@ -83,12 +83,12 @@ def test_no_thread_waits_for_linear_algebra(monkeypatch: pytest.MonkeyPatch) -> 
 
 SET_ASIDE = """
 import gc
-from geo_platform.loading import loaded_for_good, set_aside
+from geo_platform.process_start import frozen_imports, frozen_objects
 if {is_loaded}:
-    with loaded_for_good():
+    with frozen_imports():
         kept = [[] for _ in range(1000)]
 before = gc.get_freeze_count()
-with set_aside():
+with frozen_objects():
     within = gc.get_freeze_count()
 print(before, within, gc.get_freeze_count())
 """
@@ -121,7 +121,7 @@ def _set_aside(*, is_loaded: bool) -> tuple[int, int, int]:
 )
 @pytest.mark.skipif(sys.platform != "linux", reason="forked on Linux alone")
 def test_a_setting_leaves_spawn_alone(setting: str, process: str) -> None:
-    program = "import multiprocessing, geo_platform.definitions; print(multiprocessing.get_context('spawn').Process.__name__)"
+    program = "import multiprocessing, geo_platform.code_location; print(multiprocessing.get_context('spawn').Process.__name__)"
     environment = {**os.environ, "GEO_PLATFORM_FORK_RUNS": setting}
     ended = subprocess.run(
         [sys.executable, "-c", program],
@@ -137,7 +137,7 @@ def test_a_setting_leaves_spawn_alone(setting: str, process: str) -> None:
 FORKED = """
 import multiprocessing, os, sys, time
 sys.path.insert(0, sys.argv[1])
-from geo_platform.loading import fork_spawned_from_loaded
+from geo_platform.process_start import fork_spawned_processes
 
 def told(queue):
     import loaded_once
@@ -145,7 +145,7 @@ def told(queue):
 
 if __name__ == "__main__":
     if sys.argv[2] == "fork":
-        fork_spawned_from_loaded(["loaded_once"])
+        fork_spawned_processes(["loaded_once"])
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     for _ in range(2):
