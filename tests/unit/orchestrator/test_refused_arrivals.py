@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from assets.report import report_files
+from assets.batch import files_metadata
 from geo_platform.arrivals.arrival import Arrival
 from geo_platform.arrivals.quarantine import present_arrival
 from geo_platform.arrivals.quarantine_records import list_quarantine
@@ -42,7 +42,7 @@ ERRORS: dict[str, PlatformError] = {
 
 @dataclass(frozen=True)
 class Ended:
-    """As `report_files` wants what became of a file."""
+    """As `files_metadata` wants what became of a file."""
 
     key: str
     error: PlatformError | None
@@ -60,7 +60,7 @@ def refuse_several(context: dg.OpExecutionContext) -> None:
     """As `ingest_files` does: one failure that names the files."""
     outcomes = [Ended(key, ERRORS[error]) for key, error in context.op_config["errors"].items()]
     shown = {
-        **report_files(outcomes, {ended.key: "" for ended in outcomes}),
+        **files_metadata(outcomes, {ended.key: "" for ended in outcomes}),
         **FilesRefused("Some were.").as_record(),
     }
     raise dg.Failure("Some were refused.", metadata=shown, allow_retries=False)
