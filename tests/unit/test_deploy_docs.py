@@ -1,4 +1,4 @@
-"""docs/deployment.md names every variable that the platform and Dagster's files read, and no other."""
+"""docs/deployment.md names exactly the variables that the platform and Dagster's files read."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The lock: shapes that a person can review, and no change of one under an unchanged version."""
+"""The lock: reviewable shapes, and no change of a shape without its version."""
 
 import json
 from datetime import datetime
@@ -83,10 +83,13 @@ def test_the_order_of_fields_and_enum_members_is_not_the_shape() -> None:
 @pytest.mark.parametrize(
     ("fields", "line"),
     [
-        ({"rows": int, "label": str}, "lock.json -> Surveyed: shape and schema_version disagree `label`: "
+        ({"rows": int, "label": str},
+         "lock.json -> Surveyed: shape and schema_version disagree `label`: "
          "producer gives nothing, consumer takes str"),
-        ({"rows": float}, "lock.json -> Surveyed: shape and schema_version disagree `rows`: producer gives int, consumer takes float"),
-        ({}, "lock.json -> Surveyed: shape and schema_version disagree `rows`: producer gives int, consumer takes nothing"),
+        ({"rows": float}, "lock.json -> Surveyed: shape and schema_version disagree `rows`: "
+                          "producer gives int, consumer takes float"),
+        ({}, "lock.json -> Surveyed: shape and schema_version disagree `rows`: "
+             "producer gives int, consumer takes nothing"),
     ],
 )  # fmt: skip
 def test_a_changed_shape_under_an_unchanged_version_is_found_and_not_written(

@@ -1,4 +1,4 @@
-"""Run config at load: what a job carries, what a schedule launches it with, what a sensor or schedule declares."""
+"""Run config checked at load: of jobs, of schedules, and as declared by sensors and schedules."""
 
 from typing import Any
 
@@ -167,10 +167,12 @@ def test_a_sensor_that_declares_the_jobs_own_model() -> None:
 def test_a_sensor_whose_model_does_not_match() -> None:
     job = _job()
     assert _lines(job, sensors=[_sensor(job, uploaded=UploadConfigSeen)]) == [
-        "sensor uploads -> job upload, op uploaded: wrong type `retries`: producer gives str, consumer takes int"
+        "sensor uploads -> job upload, op uploaded: wrong type `retries`: producer gives "
+        "str, consumer takes int"
     ]
     assert _lines(job, sensors=[_sensor(job, uploaded=Renamed)]) == [
-        "sensor uploads -> job upload, op uploaded: missing field `container`: producer gives nothing, consumer takes str "
+        "sensor uploads -> job upload, op uploaded: missing field `container`: producer "
+        "gives nothing, consumer takes str "
         "(renamed from `bucket`?)"
     ]
 

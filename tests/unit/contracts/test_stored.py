@@ -1,4 +1,4 @@
-"""Stored messages: what is written is what is read, and what cannot be read is refused by a line that says why."""
+"""Stored messages load as they were dumped; what cannot be read is refused with the reason."""
 
 import json
 import math
@@ -60,7 +60,7 @@ def test_every_message_of_the_platform_comes_back_as_it_went(
 
 
 def _written(message: Message) -> str:
-    """The message as text, since NaN is not equal to itself; UTC is spelt in two ways."""
+    """Return the message as text: NaN is not equal to itself, and UTC has two spellings."""
     return repr(message).replace("TzInfo(0)", "datetime.timezone.utc")
 
 
@@ -134,9 +134,11 @@ def test_what_cannot_be_read_is_refused_by_name_and_version(stored: bytes, line:
 
 @pytest.mark.parametrize(
     "stored",
-    [b"", b"\xff", b"[]", b"{}", b'{"text": "a"}', _stored("GreetingSpoken", True, text="a"), _stored("GreetingSpoken", 0, text="a"),
-     _stored("GreetingSpoken", "1", text="a"), b'{"message": "GreetingSpoken", "schema_version": 1, "content": []}',
-     b'{"message": "GreetingSpoken", "schema_version": 1, "content": {"text": {"$float": "many"}}}'],
+    [b"", b"\xff", b"[]", b"{}", b'{"text": "a"}', _stored("GreetingSpoken", True, text="a"),
+     _stored("GreetingSpoken", 0, text="a"), _stored("GreetingSpoken", "1", text="a"),
+     b'{"message": "GreetingSpoken", "schema_version": 1, "content": []}',
+     b'{"message": "GreetingSpoken", "schema_version": 1, '
+     b'"content": {"text": {"$float": "many"}}}'],
 )  # fmt: skip
 def test_what_is_no_stored_message_is_refused(stored: bytes) -> None:
     with pytest.raises(
@@ -190,7 +192,8 @@ def test_without_an_upgrade_both_versions_are_named() -> None:
     registry.upgrades(Surveyed, from_version=1)(lambda content: content)
     with pytest.raises(
         ContractError,
-        match="stored Surveyed version 1 -> reader of Surveyed version 3: cannot be read: no upgrade is registered from version 2",
+        match="stored Surveyed version 1 -> reader of Surveyed version 3: cannot be read: "
+        "no upgrade is registered from version 2",
     ):
         load_message(_stored("Surveyed", 1), Surveyed, registry=registry)
 

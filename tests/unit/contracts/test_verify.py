@@ -1,4 +1,4 @@
-"""The verifier on Dagster definitions: every kind of edge, every dangling name, every line that a person reads."""
+"""The verifier on Dagster definitions: every kind of edge, undefined assets, printed lines."""
 
 import time
 from pathlib import Path
@@ -78,7 +78,8 @@ def test_every_fault_is_a_line_of_the_error() -> None:
         verify_definitions(dg.Definitions(assets=[measured, counted, named]))
     assert str(raised.value).splitlines() == [
         "3 contract faults:",
-        "  measured -> counted: optional fed into required `crs`: producer gives str | None, consumer takes str",
+        "  measured -> counted: optional fed into required `crs`: producer gives str | "
+        "None, consumer takes str",
         "  counted -> named: wrong type: producer gives int, consumer takes str",
         "  measured -> named: no annotation: producer gives Measured, consumer takes Any",
     ]
@@ -131,8 +132,10 @@ def test_dependencies_and_checks_that_name_nothing_are_found_and_the_likely_name
     def several() -> Any: ...
 
     assert _lines(measured, after, checks=[is_fine, several]) == [
-        "mesured -> after: undefined asset: dependency `mesured` is not defined; did you mean `measured`?",
-        "afterwards -> check is_fine: undefined asset: checked asset `afterwards` is not defined; did you mean `after`?",
+        "mesured -> after: undefined asset: dependency `mesured` is not defined; did you "
+        "mean `measured`?",
+        "afterwards -> check is_fine: undefined asset: checked asset `afterwards` is not "
+        "defined; did you mean `after`?",
         "elsewhere -> check is_fine: undefined asset: dependency `elsewhere` is not defined",
         "zzz -> check whole: undefined asset: checked asset `zzz` is not defined",
     ]
@@ -158,7 +161,8 @@ def test_a_check_reads_its_asset_by_the_same_rules() -> None:
         return dg.AssetCheckResult(passed=measured.rows > 0)
 
     assert _lines(measured, checks=[has_rows]) == [
-        "measured -> check has_rows: optional fed into required `crs`: producer gives str | None, consumer takes str"
+        "measured -> check has_rows: optional fed into required `crs`: producer gives str "
+        "| None, consumer takes str"
     ]
 
 
@@ -276,8 +280,10 @@ def test_op_jobs_nested_graphs_fan_in_and_dynamic_outputs() -> None:
 
     element = "wrong type `[]`: producer gives int, consumer takes str"
     assert sorted(_lines(jobs=[everything])) == [
-        "everything.double -> everything.outer(values): wrong type `[]`: producer gives float, consumer takes str",
-        "everything.inner -> everything.of_text(value): wrong type: producer gives str, consumer takes int",
+        "everything.double -> everything.outer(values): wrong type `[]`: producer gives "
+        "float, consumer takes str",
+        "everything.inner -> everything.of_text(value): wrong type: producer gives str, "
+        "consumer takes int",
         f"everything.inner.a -> everything.inner.total(values): {element}",
         f"everything.inner.b -> everything.inner.total(values): {element}",
     ]
@@ -310,7 +316,8 @@ def test_two_messages_must_also_agree_on_name_and_version_since_they_are_stored_
     def reader(greeted: LongGreeting) -> None: ...
 
     assert _lines(greeted, reader) == [
-        "greeted -> reader: another message: producer gives Greeting version 1, consumer takes LongGreeting version 2"
+        "greeted -> reader: another message: producer gives Greeting version 1, consumer "
+        "takes LongGreeting version 2"
     ]
 
 
@@ -351,7 +358,7 @@ def test_the_contracts_are_shown_as_a_table() -> None:
 
 
 def test_verifying_a_hundred_assets_takes_well_under_a_second(record_property: Any) -> None:
-    """The project has ten assets and must be verified in 0.2 s; benchmarks print the figure, this bound only catches a disaster."""
+    """A loose bound that only catches a disaster; benchmarks print the figure for the project."""
 
     def _asset(index: int) -> dg.AssetsDefinition:
         @dg.asset(
@@ -369,6 +376,7 @@ def test_verifying_a_hundred_assets_takes_well_under_a_second(record_property: A
     elapsed = time.perf_counter() - started
     record_property("verify_100_assets_seconds", elapsed)
     assert [str(fault) for fault in found] == [
-        "stage_0 -> stage_1(before): no annotation: producer gives Any, consumer takes Measured | None"
+        "stage_0 -> stage_1(before): no annotation: producer gives Any, consumer takes "
+        "Measured | None"
     ]
     assert elapsed < 5

@@ -1,4 +1,4 @@
-"""The contracts, Dagster's side excepted, are used where Dagster is not installed."""
+"""The contracts work without Dagster, except for the modules that read its definitions."""
 
 import subprocess
 import sys
@@ -9,7 +9,8 @@ PROGRAM = """
 import importlib, pkgutil, sys
 sys.modules["dagster"] = None
 import geo_platform.contracts
-names = [module.name for module in pkgutil.iter_modules(geo_platform.contracts.__path__) if not module.name.startswith("dagster_")]
+modules = pkgutil.iter_modules(geo_platform.contracts.__path__)
+names = [module.name for module in modules if not module.name.startswith("dagster_")]
 for name in names:
     importlib.import_module(f"geo_platform.contracts.{name}")
 assert geo_platform.contracts.verify_definitions and geo_platform.contracts.ContractError

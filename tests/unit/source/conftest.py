@@ -1,4 +1,4 @@
-"""One tiny real file of every format, made by the libraries that write it, and the means to spoil them."""
+"""One tiny real file of every format, written by its usual library, and helpers to damage them."""
 
 import struct
 import warnings
@@ -41,7 +41,7 @@ def write_raster(
     tags: Mapping[str, Mapping[str, str]] | None = None,
     **profile: object,
 ) -> Path:
-    """64 x 48 pixels of a ramp on EPSG:4326."""
+    """Write a ramp of 64 x 48 pixels on EPSG:4326."""
     pixels = np.arange(64 * 48, dtype="uint8").reshape(1, 48, 64)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -72,14 +72,14 @@ def points(rows: int = 3) -> geopandas.GeoDataFrame:
 
 
 def osm_pbf_head() -> bytes:
-    """A BlobHeader that says OSMHeader, and the blob's beginning."""
+    """Return a BlobHeader of the type OSMHeader and the beginning of its blob."""
     header = b"\x0a\x09OSMHeader\x18\x05"
     return struct.pack(">I", len(header)) + header + b"\x10\x00\x1a\x00\x00"
 
 
 @pytest.fixture(scope="session")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of files named after their SourceFormat."""
+    """Return a folder of files named after their SourceFormat."""
     folder = tmp_path_factory.mktemp("samples")
     for name, driver in _RASTER_DRIVERS.items():
         write_raster(folder / name, driver)
@@ -95,7 +95,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def zipped(tmp_path: Path) -> Callable[..., Path]:
-    """zipped({"a/b.tif": path or bytes}) -> path of the archive."""
+    """Return a function that zips {"a/b.tif": path or bytes} and returns the path."""
 
     def make(
         members: Mapping[str, Path | bytes],

@@ -1,4 +1,4 @@
-"""A Python of its own for what changes a process for good: GDAL's drivers and settings."""
+"""Run code in a new Python process, because GDAL's drivers and settings cannot be restored."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ _ROOT = Path(__file__).resolve().parents[3]
 
 
 def in_fresh_python(program: str, *arguments: Path | str) -> str:
-    """What the program prints; its failure is the test's."""
+    """Return what the program prints; fail if it fails."""
     command = [sys.executable, "-W", "ignore", "-c", program, *map(str, arguments)]
     return subprocess.run(
         command, check=True, capture_output=True, text=True, timeout=60, cwd=_ROOT

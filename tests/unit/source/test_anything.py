@@ -1,4 +1,4 @@
-"""Whatever arrives, the door answers: a format or a refusal from the tree, never another exception."""
+"""Detection of arbitrary content ends with a format or an error of the tree, nothing else."""
 
 import zipfile
 from pathlib import Path
@@ -11,8 +11,10 @@ from geo_platform.errors import InputRefused
 from geo_platform.source.sniff import DetectedSource, detect
 
 _HEADS = [
-    b"II*\0", b"MM\0*", b"II+\0\x08\0\0\0", b"SQLite format 3\0", b"PAR1", b"fgb\x03fgb\x01", b"PK\x03\x04", b"PK\x05\x06", b"\0\0\x27\x0a",
-    b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"EHFA_HEADER_TAG",
+    b"II*\0", b"MM\0*", b"II+\0\x08\0\0\0", b"SQLite format 3\0", b"PAR1",
+    b"fgb\x03fgb\x01", b"PK\x03\x04", b"PK\x05\x06", b"\0\0\x27\x0a",
+    b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff",
+    b"EHFA_HEADER_TAG",
     b"{", b'{"type":', b"\x1e{", b"<", b"<kml",
     b"<?xml version='1.0' encoding='x'?>",
     b"\xef\xbb\xbf", b"\xff\xfe<\0", b"ncols 1\nnrows", b"a,b\n", b"\0\0\0\x0d\x0a\x09OSMHeader",

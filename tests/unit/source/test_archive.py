@@ -1,4 +1,4 @@
-"""Archives: what is refused before anything is read, and which member is the dataset."""
+"""Archives: what is refused before a member is read, and which member is the dataset."""
 
 import struct
 import zipfile
@@ -125,7 +125,7 @@ def test_of_several_kml_the_root_document_is_meant(samples: Path, zipped: Zipped
 
 
 def test_a_kmz_as_gdal_writes_it_is_its_one_layer(samples: Path, tmp_path: Path) -> None:
-    """Its doc.kml holds nothing but a link to layers/NAME.kml."""
+    """Its doc.kml only links to layers/NAME.kml."""
     written = tmp_path / "written.kmz"
     pyogrio.write_dataframe(gpd.read_file(samples / "kml.kml"), written, driver="LIBKML")
     assert _member(_detect(written)) == "layers/written.kml"
@@ -191,7 +191,7 @@ def test_archives_without_data(zipped: Zipped) -> None:
         "x" * 1100,
     ],
 )
-def test_paths_that_lead_elsewhere(samples: Path, zipped: Zipped, name: str) -> None:
+def test_paths_outside_the_archive(samples: Path, zipped: Zipped, name: str) -> None:
     with pytest.raises(ArchiveUnsafe) as refusal:
         _detect(zipped({name: samples / "geotiff.tif"}))
     assert "\n" not in refusal.value.message
@@ -256,7 +256,7 @@ def test_a_compression_that_gdal_cannot_read(samples: Path, zipped: Zipped) -> N
 
 
 def test_members_that_overlap(samples: Path, zipped: Zipped) -> None:
-    """The second entry of the table of contents is made to point at the first member's bytes."""
+    """Make the second entry of the table of contents point at the bytes of the first member."""
     path = zipped({"a.tif": samples / "geotiff.tif", "b.tif": samples / "geotiff.tif"})
     content = bytearray(path.read_bytes())
     second = content.rfind(b"PK\x01\x02")
@@ -328,7 +328,7 @@ def test_members_of_any_name_open_in_place(
 
 
 def test_names_decode_as_gdal_decodes_them(samples: Path, zipped: Zipped, tmp_path: Path) -> None:
-    """Without the flag both read code page 437, whatever was meant; with Info-ZIP's Unicode field both read that."""
+    """Without the flag, both read code page 437; with Info-ZIP's Unicode field, both read that."""
     plain = zipped({"XX.tif": samples / "geotiff.tif"}, name="plain.zip")
     plain.write_bytes(plain.read_bytes().replace(b"XX.tif", "ä.tif".encode()))
     extra = tmp_path / "extra.zip"
@@ -354,7 +354,7 @@ def test_names_decode_as_gdal_decodes_them(samples: Path, zipped: Zipped, tmp_pa
 
 
 def test_a_second_name_that_does_not_fit(samples: Path, tmp_path: Path) -> None:
-    """GDAL would see an overview where the check sees some other file."""
+    """GDAL would see an overview, but the check another file."""
     path = tmp_path / "x.zip"
     member = _with_unicode_name("notes.bin", "a.tif.ovr")
     member.extra = member.extra[:5] + bytes(4) + member.extra[9:]
@@ -365,7 +365,7 @@ def test_a_second_name_that_does_not_fit(samples: Path, tmp_path: Path) -> None:
         _detect(path)
 
 
-def test_a_companion_under_its_second_name_is_checked(samples: Path, tmp_path: Path) -> None:
+def test_a_sidecar_under_its_second_name_is_checked(samples: Path, tmp_path: Path) -> None:
     path = tmp_path / "x.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.tif", (samples / "geotiff.tif").read_bytes())

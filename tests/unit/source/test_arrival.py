@@ -1,4 +1,4 @@
-"""The first stage on a real store: what is said of an object, and that it is still the same when it is opened."""
+"""The first stage on a real store: the received object, and opening it again unchanged."""
 
 import zipfile
 from collections.abc import Callable
@@ -32,7 +32,7 @@ _OPTIONS = ArrivalOptions()
 
 @pytest.fixture(params=[FolderStore, FarFolder], ids=["in the folder", "by ranges"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> FolderStore:
-    """What arrives elsewhere is the same, and refused alike."""
+    """Receive from a remote store: the result and the refusals must be the same."""
     store: FolderStore = request.param(tmp_path / "store")
     return store
 
@@ -188,7 +188,7 @@ def test_what_is_not_there(store: FolderStore) -> None:
 def test_every_format_is_known_by_ranges_as_it_is_in_a_file(
     samples: Path, tmp_path: Path, zipped: Callable[..., Path]
 ) -> None:
-    """Only what can be read as a file alone is fetched as one: GeoPackage by SQLite, GeoParquet by Arrow."""
+    """Only GeoPackage (SQLite) and GeoParquet (Arrow) are downloaded as files."""
     near, far = FolderStore(tmp_path / "store"), FarFolder(tmp_path / "store")
     archives = [
         zipped({name: samples / name}, f"{name}.zip")
@@ -206,7 +206,7 @@ def test_every_format_is_known_by_ranges_as_it_is_in_a_file(
     assert sorted(far.whole) == ["geopackage.gpkg", "geoparquet.parquet"]
 
 
-def test_the_door_looks_at_little_of_a_large_object(
+def test_detection_reads_little_of_a_large_object(
     tmp_path: Path, zipped: Callable[..., Path]
 ) -> None:
     pixels, store = (

@@ -1,4 +1,7 @@
-"""Files made to lead a driver astray. Each is first shown to work where the door is not asked, so that the test can fail."""
+"""Files that make a driver open other files.
+
+Each attack is first shown to work without the checks, so that the test can fail.
+"""
 
 import contextlib
 import http.server
@@ -33,7 +36,7 @@ _POINT = {
 
 @pytest.fixture
 def secret(tmp_path: Path) -> Path:
-    """A file of the server that no source may read."""
+    """A file of the server that no source may reach."""
     path = tmp_path / "secret.geojson"
     feature = {
         "type": "Feature",
@@ -46,7 +49,7 @@ def secret(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def requests() -> Iterator[tuple[str, list[str]]]:
-    """A server of this machine: its address and the paths that were asked of it."""
+    """Run a local server; yield its address and the requested paths."""
     asked: list[str] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -57,7 +60,7 @@ def requests() -> Iterator[tuple[str, list[str]]]:
             self.wfile.write(b"EPSG:2056")
 
         def log_message(self, *arguments: object) -> None:
-            """Silence."""
+            """Log nothing."""
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -67,7 +70,10 @@ def requests() -> Iterator[tuple[str, list[str]]]:
 
 
 def _vrt(target: Path) -> str:
-    return f"<OGRVRTDataSource><OGRVRTLayer name='secret'><SrcDataSource>{target}</SrcDataSource></OGRVRTLayer></OGRVRTDataSource>"
+    return (
+        f"<OGRVRTDataSource><OGRVRTLayer name='secret'><SrcDataSource>{target}</SrcDataSource>"
+        "</OGRVRTLayer></OGRVRTDataSource>"
+    )
 
 
 # What pyogrio makes of files as it comes, and once the door has taken drivers and network from it.
@@ -141,8 +147,10 @@ def test_kml_links_and_gml_schemas_are_not_followed(
     )
     gml = tmp_path / "x.gml"
     gml.write_text(
-        '<o:FeatureCollection xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xmlns:o="urn:o" xmlns:gml="http://www.opengis.net/gml" '
-        f'xsi:schemaLocation="urn:o {address}/o.xsd"><gml:featureMember><o:f><gml:Point srsName="EPSG:4326"><gml:coordinates>1,2'
+        '<o:FeatureCollection xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
+        ' xmlns:o="urn:o" xmlns:gml="http://www.opengis.net/gml" '
+        f'xsi:schemaLocation="urn:o {address}/o.xsd"><gml:featureMember><o:f>'
+        '<gml:Point srsName="EPSG:4326"><gml:coordinates>1,2'
         "</gml:coordinates></gml:Point></o:f></gml:featureMember></o:FeatureCollection>"
     )
     for path in (kml, gml):
@@ -271,7 +279,8 @@ def test_a_virtual_mask_or_overview_beside_a_tiff_reaches_no_driver(
     secret = _half_size(tmp_path / "secret.tif", 99)
     beside = tmp_path / f"x.tif{suffix}"
     beside.write_text(
-        f'<VRTDataset rasterXSize="{size[0]}" rasterYSize="{size[1]}"><VRTRasterBand dataType="Byte" band="1"><SimpleSource>'
+        f'<VRTDataset rasterXSize="{size[0]}" rasterYSize="{size[1]}">'
+        '<VRTRasterBand dataType="Byte" band="1"><SimpleSource>'
         f"<SourceFilename>{secret}</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"
     )
     with rasterio.open(path, driver="GTiff") as dataset:
@@ -300,8 +309,10 @@ def test_a_virtual_mask_or_overview_beside_a_tiff_reaches_no_driver(
 @pytest.mark.parametrize(
     "document",
     [
-        "<PAMDataset><Metadata domain='OVERVIEWS'><MDI key='OVERVIEW_FILE'>/etc/passwd</MDI></Metadata></PAMDataset>",
-        "<PAMDataset><Metadata domain='Geolocation'><MDI key='X_DATASET'>/vsicurl/http://h/x</MDI></Metadata></PAMDataset>",
+        "<PAMDataset><Metadata domain='OVERVIEWS'><MDI "
+        "key='OVERVIEW_FILE'>/etc/passwd</MDI></Metadata></PAMDataset>",
+        "<PAMDataset><Metadata domain='Geolocation'><MDI "
+        "key='X_DATASET'>/vsicurl/http://h/x</MDI></Metadata></PAMDataset>",
         "<VRTDataset/>",
         "<!DOCTYPE a [<!ENTITY b 'c'>]><PAMDataset/>",
     ],
@@ -325,7 +336,7 @@ def test_auxiliary_metadata_that_leads_elsewhere_is_refused(tmp_path: Path, docu
 
 
 def _geopackage(samples: Path, tmp_path: Path, *statements: str, entry: str | None = None) -> Path:
-    """A copy with more in its schema; `entry` is written into it without being executed, as an attacker does."""
+    """Copy a GeoPackage and write `entry` into its schema unexecuted, as an attacker does."""
     path = tmp_path / "x.gpkg"
     path.write_bytes((samples / "geopackage.gpkg").read_bytes())
     database = sqlite3.connect(path)
@@ -389,7 +400,8 @@ def test_a_geopackage_whose_contents_are_a_view_without_end(tmp_path: Path) -> N
     database.execute("CREATE TABLE gpkg_geometry_columns (a)")
     database.execute(
         "CREATE VIEW gpkg_contents AS "
-        "WITH RECURSIVE n(data_type) AS (SELECT 1 UNION ALL SELECT data_type + 1 FROM n) SELECT data_type FROM n"
+        "WITH RECURSIVE n(data_type) AS (SELECT 1 UNION ALL SELECT data_type + 1 FROM n) "
+        "SELECT data_type FROM n"
     )
     database.execute("PRAGMA application_id = 0x47504B47")
     database.commit()

@@ -1,4 +1,4 @@
-"""Every supported format is recognised from its bytes, whatever it is called; damage and other formats are refused by name."""
+"""Supported formats are recognised by content, whatever the name; others are refused by name."""
 
 import gzip
 import json

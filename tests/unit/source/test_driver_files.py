@@ -1,4 +1,4 @@
-"""What a driver is given opens in the library that will read it, under names of ours."""
+"""The files that a driver gets open in the library that reads them."""
 
 import warnings
 from collections.abc import Callable
@@ -202,7 +202,7 @@ def test_the_folder_goes_with_the_context(samples: Path, tmp_path: Path) -> None
     assert list((tmp_path / "a" / "b").iterdir()) == []
 
 
-def test_a_tile_that_lost_its_name(samples: Path, tmp_path: Path) -> None:
+def test_an_srtm_tile_without_its_name(samples: Path, tmp_path: Path) -> None:
     detected = detect(samples / "N47E008.hgt", name="N47E008.hgt")
     with (
         pytest.raises(SourceUnreadable, match="does not identify an SRTM tile"),

@@ -1,4 +1,4 @@
-"""Which files belong together, from names alone."""
+"""Match sidecars to sources by name."""
 
 import string
 
@@ -57,7 +57,7 @@ def test_a_tiff_takes_world_file_metadata_and_mask() -> None:
     assert sidecars_of("a.b.tif", siblings) == ("a.b.tfw",)
 
 
-def test_what_a_driver_is_shown() -> None:
+def test_the_sidecars_that_a_driver_sees() -> None:
     shown = exposed_sidecars(
         SourceFormat.geotiff,
         "x/A.TIF",
@@ -116,7 +116,7 @@ def test_a_folder_is_grouped() -> None:
     }
 
 
-def test_a_shared_sidecar_stands_with_the_first() -> None:
+def test_a_shared_sidecar_belongs_to_the_first() -> None:
     assert group_sources(["b.tif", "b.png", "b.wld"]).sources == (
         SourceGroup("b.png", ("b.wld",)),
         SourceGroup("b.tif", ()),
@@ -125,8 +125,9 @@ def test_a_shared_sidecar_stands_with_the_first() -> None:
 
 _STEMS = st.text(string.ascii_letters + ". é", min_size=1, max_size=3)
 _SUFFIXES = st.sampled_from(
-    ["", ".tif", ".TIF", ".tfw", ".tif.aux.xml", ".tif.msk", ".shp", ".shx", ".dbf", ".prj", ".shp.xml", ".gml", ".xsd", ".resolved.gml",
-     ".gpkg", ".gpkg-wal", ".img", ".ige", ".wld", ".png", ".csv", ".csvt", ".zip", ".txt", ".xml", ".osm.pbf", ".gdb/gdb"]
+    ["", ".tif", ".TIF", ".tfw", ".tif.aux.xml", ".tif.msk", ".shp", ".shx", ".dbf", ".prj",
+     ".shp.xml", ".gml", ".xsd", ".resolved.gml", ".gpkg", ".gpkg-wal", ".img", ".ige", ".wld",
+     ".png", ".csv", ".csvt", ".zip", ".txt", ".xml", ".osm.pbf", ".gdb/gdb"]
 )  # fmt: skip
 _NAMES = st.builds("{}{}{}".format, st.sampled_from(["", "a/", "A/", ".b/"]), _STEMS, _SUFFIXES)
 
@@ -143,7 +144,7 @@ def test_grouping_is_a_partition(names: list[str]) -> None:
 
 
 @given(_NAMES, st.lists(_NAMES, max_size=25))
-def test_sidecars_lie_beside_their_file(name: str, siblings: list[str]) -> None:
+def test_sidecars_are_in_the_folder_of_their_file(name: str, siblings: list[str]) -> None:
     found = sidecars_of(name, siblings)
     assert name not in found
     assert set(found) <= set(siblings)
@@ -162,7 +163,7 @@ def test_from_any_file_of_a_source_all_of_it_is_found_by_prefix(names: list[str]
         assert not (group.sidecars and is_single_file(group.main))
 
 
-def test_a_geojson_stands_alone_and_a_tiff_does_not() -> None:
+def test_a_geojson_is_a_single_file_and_a_tiff_is_not() -> None:
     assert is_single_file("a/b.geojson")
     assert not is_single_file("a/b.tif")
     assert not is_single_file("a/b.dbf")
@@ -170,6 +171,6 @@ def test_a_geojson_stands_alone_and_a_tiff_does_not() -> None:
     assert set_prefix("a/b.geojson") == "a/b.geojson"
 
 
-def test_an_archive_of_another_kind_says_so() -> None:
+def test_an_unsupported_archive_is_left_out_with_the_reason() -> None:
     assert "zip" in dict(group_sources(["a.tif.gz", "b.gml.gz"]).left_out)["a.tif.gz"]
     assert group_sources(["b.gml", "b.gml.gz"]).sources == (SourceGroup("b.gml", ("b.gml.gz",)),)

@@ -15,7 +15,7 @@ def reader(content: bytes) -> Callable[[int, int], bytes]:
 
 
 def tiff(order: str, *, is_big: bool) -> bytes:
-    """A file of two directories: the first with a width and a text of 20 bytes, the second empty."""
+    """Return a file of two directories: one with a width and a text of 20 bytes, one empty."""
     count, entry, offset = ("Q", "HHQQ", "Q") if is_big else ("H", "HHII", "I")
     width = struct.pack(order + "H", 7).ljust(8 if is_big else 4, b"\0")
     start = 16 if is_big else 8
