@@ -22,7 +22,7 @@ from geo_platform.cli.outcome import (
 from geo_platform.cli.parameters import given, job_option, options_of, stage_options
 from geo_platform.cli.requests import SourceRequest, requests_of
 from geo_platform.cli.sources import find_sources
-from geo_platform.storage.local.source_files import LocalFiles
+from geo_platform.storage.local.source_files import SourceFiles
 
 Plan = dict[str, Any]
 
@@ -72,7 +72,7 @@ def plan_sources(
 def _plan(request: SourceRequest) -> Plan:
     chain = request.known_chain()
     options = options_of(chain, request.parameters)
-    view = LocalFiles()
+    view = SourceFiles()
     arrived = chain.receive(view, request.candidate.key, options)
     preview = Preview({}, [])
     if chain.preview is not None:

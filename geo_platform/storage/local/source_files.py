@@ -21,7 +21,7 @@ _CHUNK_BYTES = 4 * 2**20
 _MAX_ATTEMPTS = 5
 
 
-class LocalFiles:
+class SourceFiles:
     """Implements `ports.ObjectStore` for reading; writing raises StoreDenied.
 
     A key is an absolute path without its leading slash. The container is ignored.
