@@ -124,7 +124,7 @@ def _stem(source_format: SourceFormat, name: str) -> str:
             else (base.rpartition(".")[0] or base)
         )
         return (
-            "".join(letter if letter.isalnum() or letter in "_-" else "_" for letter in stem)[
+            "".join(char if char.isalnum() or char in "_-" else "_" for char in stem)[
                 :_MAX_STEM_CHARACTERS
             ]
             or _STEM

@@ -55,7 +55,7 @@ def geopackage(content: Content, head: bytes) -> SourceFormat | None:
         return None
     if len(head) < 100:
         raise SourceTruncated(
-            f"{content.name!r} begins like a GeoPackage and ends inside its header."
+            f"{content.name!r} begins like a GeoPackage but ends inside its header."
         )
     _check_length(content, head)
     if content.is_packed and content.size_bytes > _MAX_PACKED_BYTES:

@@ -31,15 +31,15 @@ _MAX_METADATA_BYTES = 16 * 1024 * 1024
 def tiff(content: Content, head: bytes) -> SourceFormat | None:
     """Return the format if the content is a TIFF that is safe to open, else None.
 
-    Raises SourceTruncated: where a directory lies past the end of the file.
-    Raises SourceUnreadable: where a directory is malformed or exceeds the budget.
-    Raises UnsupportedFormat: where the metadata refers to another file.
+    Raises SourceTruncated: a directory is past the end of the file.
+    Raises SourceUnreadable: a directory is malformed or exceeds the budget.
+    Raises UnsupportedFormat: the metadata refers to another file.
     """
     layout = tiff_layout(head)
     if layout is None:
         return None
     if len(head) < layout.header_bytes:
-        raise SourceTruncated(f"{content.name!r} begins like a TIFF and ends inside its header.")
+        raise SourceTruncated(f"{content.name!r} begins like a TIFF but ends inside its header.")
     with content.open() as stream:
         _Directories(content, stream, layout).check(layout.first_offset(head))
     return SourceFormat.geotiff
@@ -67,7 +67,7 @@ class _Directories:
             seen.add(directory.offset)
             if directory.next_offset in seen:
                 raise SourceUnreadable(
-                    f"The directories of the TIFF {self.content.name!r} lead round in a circle."
+                    f"The directories of the TIFF {self.content.name!r} form a loop."
                 )
             if directory.next_offset and len(seen) >= _MAX_DIRECTORIES:
                 raise SourceUnreadable(
@@ -91,7 +91,7 @@ class _Directories:
                 "and height of its image."
             )
         metadata = by_tag.get(GDAL_METADATA_TAG)
-        # Text of a byte a letter, whatever type the entry claims.
+        # GDAL reads it as text with one byte per character, whatever type the entry has.
         if metadata is not None and metadata.count > self.layout.offset.size:
             self._check_metadata(self.layout.value_offset(metadata), metadata.count)
 
@@ -110,8 +110,8 @@ class _Directories:
                 self.seeks_back_left -= 1
             if self.seeks_back_left < 0:
                 raise SourceUnreadable(
-                    f"The TIFF {self.content.name!r} is too scattered to be read in place.",
-                    remedy="Send it unpacked.",
+                    f"The TIFF {self.content.name!r} is too fragmented to be read inside an archive.",
+                    remedy="Submit it unpacked.",
                 )
             self.stream.seek(offset)
             raw = self.stream.read(count)

@@ -128,12 +128,12 @@ def test_a_tiff_whose_directory_lies_past_the_end(tmp_path: Path) -> None:
         _detect(_written(tmp_path, b"II*\0" + (10_000).to_bytes(4, "little") + bytes(100)))
 
 
-def test_a_tiff_whose_directories_go_round(tmp_path: Path) -> None:
+def test_a_tiff_whose_directories_form_a_loop(tmp_path: Path) -> None:
     def entry(tag: int) -> bytes:
         return tag.to_bytes(2, "little") + b"\x03\0\x01\0\0\0\x01\0\0\0"
 
     directory = b"\x02\0" + entry(256) + entry(257) + (8).to_bytes(4, "little")
-    with pytest.raises(SourceUnreadable, match="circle"):
+    with pytest.raises(SourceUnreadable, match="loop"):
         _detect(_written(tmp_path, b"II*\0" + (8).to_bytes(4, "little") + directory))
 
 
