@@ -84,21 +84,23 @@ def load_features(
 ) -> FeaturesLoaded:
     """Plan, read, clean and load the source.
 
-    A complete dataset of the same fingerprint is reused, unless the source says `force`.
-
-    Raises what `plan_features`, `stream_features`, `clean_batch` and the stores raise, and:
-    TableExists: the name belongs to another source.
-    NoFeatures, NoGeometry, GeometryUnrepairable: no row can be published.
+    A complete dataset of the same fingerprint is reused, unless `force` was set for the source.
     After an error nothing is published.
+
+    Raises what `plan_features`, `stream_features`, `clean_batch` and the stores raise.
+    Raises TableExists: the name belongs to another source.
+    Raises NoFeatures, NoGeometry, GeometryUnrepairable: no row can be published.
     """
     started = time.perf_counter()
     plan = plan_features(profiled, options)
-    done = recipe.extend(profiled.fingerprint, options.model_dump(mode="json"))
-    target = _target(plan, profiled, options, fingerprint=done, run_id=run_id)
+    new_fingerprint = recipe.extend(profiled.fingerprint, options.model_dump(mode="json"))
+    target = _target(plan, profiled, options, fingerprint=new_fingerprint, run_id=run_id)
     features.check_free(target)
-    known = None if profiled.source.force else _find_record(objects, features, plan, done)
-    if known is not None:
-        return known.model_copy(
+    recorded = (
+        None if profiled.source.force else _find_record(objects, features, plan, new_fingerprint)
+    )
+    if recorded is not None:
+        return recorded.model_copy(
             update={
                 "source": profiled.source,
                 "was_reused": True,
@@ -109,7 +111,7 @@ def load_features(
     rows = CleanStream(
         plan,
         display_name=profiled.source.key,
-        rejected_path=scratch / f"rejected-{done}.parquet",
+        rejected_path=scratch / f"rejected-{new_fingerprint}.parquet",
         notify=notify,
     )
     with opened(objects, profiled.source, scratch=scratch) as source:
@@ -117,7 +119,7 @@ def load_features(
         dataset = features.load(target, batches, scratch=scratch)
     rows.assert_balanced(dataset.rows)
     _report_loaded(rows, dataset)
-    data = _LoadedData(profiled, plan, rows, dataset, done, run_id)
+    data = _LoadedData(profiled, plan, rows, dataset, new_fingerprint, run_id)
     rejected, thumbnail = _put_rejected_rows(objects, data), _put_map(objects, data)
     loaded = _message(
         data,
