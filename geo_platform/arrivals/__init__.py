@@ -1,1 +1,1 @@
-"""From an object that lands to a run that is asked for, once: which objects count, when they are whole, which run takes them."""
+"""From an object that lands to one requested run: find arrivals, group them, request runs once."""

@@ -1,6 +1,6 @@
-"""An arrival: one source, with the files that belong to it, at one state of its bytes; and the name that this has for good.
+"""An arrival: one source with its sidecars, at one version of its bytes, and its permanent key.
 
-What belongs here: the value and its key. What stays out: when it is whole (`readiness.py`), which run takes it (`plan.py`).
+`readiness.py` decides when a source is complete, `plan.py` which run takes it.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from geo_platform.source.arrival import combined_etag
 
 @dataclass(frozen=True)
 class Arrival:
-    """A source that is whole. `etag` is that of the main object and its sidecars together."""
+    """A complete source. `etag` covers the main object and its sidecars."""
 
     container: str
     key: str
@@ -28,7 +28,7 @@ class Arrival:
 
 
 def arrival_of(main: StoredObject, sidecars: tuple[StoredObject, ...] = ()) -> Arrival:
-    """Sizes are added up; the latest time counts."""
+    """Return the arrival of an object and its sidecars: total size, latest modification time."""
     parts = (main, *sidecars)
     return Arrival(
         container=main.reference.container,
@@ -42,7 +42,10 @@ def arrival_of(main: StoredObject, sidecars: tuple[StoredObject, ...] = ()) -> A
 
 
 def arrival_key(arrival: Arrival, parameters: Mapping[str, Any]) -> str:
-    """32 hex digits over uri, etag and recipe: the same bytes with the same recipe have the same, new bytes never have."""
+    """Return 32 hex digits over URI, etag and parameters.
+
+    The same bytes with the same parameters have the same key; new bytes have a new one.
+    """
     text = json.dumps(
         [arrival.uri, arrival.etag, parameters], sort_keys=True, separators=(",", ":")
     )
@@ -50,5 +53,5 @@ def arrival_key(arrival: Arrival, parameters: Mapping[str, Any]) -> str:
 
 
 def group_key(keys: list[str]) -> str:
-    """Of a run that takes several arrivals: over their keys, in whatever order."""
+    """Return the key of a run that takes several arrivals. The order of `keys` does not matter."""
     return hashlib.sha256("".join(sorted(keys)).encode()).hexdigest()[:32]

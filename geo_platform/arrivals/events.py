@@ -1,10 +1,10 @@
-"""What a message of the queue says: events of the storage account, in Event Grid's own shape or as CloudEvents 1.0.
+"""Parse queue messages: events of the storage account, in Event Grid's schema or CloudEvents 1.0.
 
-What belongs here: reading texts, pure. What stays out: queues, and what becomes of an object (`geo_platform/orchestrator/arrival_events.py`).
+An event is only a hint of where to look. The platform processes what its own account holds at that
+container and key, read with its own credentials. The URL in an event is parsed and never opened; an
+event of another account is refused, since this account may have an object of the same name.
 
-An event is a hint of where to look, and nothing more: what is processed is what lies in this deployment's own account at that
-container and key, read with its own credentials. The address in an event is taken apart and never opened; an event of another
-account is refused, since a key of the same name may lie here.
+Pure functions; `geo_platform/orchestrator/arrival_events.py` acts on events.
 """
 
 import json
@@ -19,8 +19,7 @@ from urllib.parse import unquote
 from geo_platform.errors import ParameterInvalid
 
 CREATED = "Microsoft.Storage.BlobCreated"
-# Calls that make an empty object to be written to; FlushWithClose and SftpCommit tell when it is
-# whole.
+# These calls create an empty object; FlushWithClose and SftpCommit report when it is complete.
 _NOT_WHOLE_YET = frozenset({"CreateFile", "SftpCreate"})
 
 _ADDRESS = re.compile(r"https?://([^/\\?#@\s]+)(?:/(.*))?", re.IGNORECASE | re.DOTALL)
@@ -31,16 +30,17 @@ _NEVER_IN_AN_ADDRESS = re.compile(r"[^!-~]|[\"#<>?\\^`{|}]")
 _SHOWN_CHARACTERS = 80
 
 
-class EventUnreadable(ValueError):  # noqa: N818  # what it is, not that it is one
-    """A message of which nobody can make use. Its text is the reason, for a person."""
+class EventUnreadable(ValueError):  # noqa: N818  # named like the codes of errors.py
+    """A message that cannot be used. Its text is the reason, for people."""
 
 
 @dataclass(frozen=True)
 class ObjectEvent:
-    """What an event says of an object. `etag` is written as ObjectStore.stat gives it; sizes and times are the event's word.
+    """An event about an object.
 
-    `container` is without the deployment's prefix, and empty where the object lies in none of its containers. An event of
-    something else than an object has neither container nor key.
+    `etag` has the form of ObjectStore.stat. Size and time are as the event states them. `container`
+    has no deployment prefix; it is empty if the object is in none of the deployment's containers.
+    An event about something other than an object has neither container nor key.
     """
 
     id: str
@@ -56,7 +56,7 @@ class ObjectEvent:
 
     @property
     def is_created(self) -> bool:
-        """Whether it tells of a whole object in one of this deployment's containers."""
+        """Return whether a complete object was created in one of this deployment's containers."""
         return (
             self.type == CREATED
             and bool(self.container and self.key)
@@ -67,27 +67,29 @@ class ObjectEvent:
 def parse_message(
     text: str, *, account_url: str | None = None, container_prefix: str = ""
 ) -> tuple[ObjectEvent, ...]:
-    """The events of one message, in its order: JSON or JSON as Base64, one event or a list of them.
+    """Return the events of one message: JSON, or JSON as Base64; one event or a list of them.
 
-    `account_url` is the address of this deployment's account; None takes events of any. Raises EventUnreadable where the text is
-    no event, or an object was created in another account; ParameterInvalid where `account_url` is no address.
+    `account_url` is the URL of this deployment's account; with None, events of any account pass.
+
+    Raises EventUnreadable: not an event, or an object created in another account. ParameterInvalid:
+    `account_url` is not a URL of a storage account.
     """
     account = account_of(account_url) if account_url is not None else None
     found = _json_of(text)
     events = found if isinstance(found, list) else [found]
     if not events:
-        raise EventUnreadable("It is an empty list and holds no event.")
+        raise EventUnreadable("It is an empty list.")
     return tuple(_event(event, account, container_prefix) for event in events)
 
 
 def account_of(url: str) -> str:
-    """Host of the account of an address, in one spelling; of an emulator with the account after it. Raises ParameterInvalid."""
+    """Return the normalised host of a URL; for an emulator, host and account. Raises
+    ParameterInvalid.
+    """
     try:
         return _placed(url)[0]
     except EventUnreadable as error:
-        raise ParameterInvalid(
-            f"The address of the storage account cannot be used: {error}"
-        ) from error
+        raise ParameterInvalid(f"The URL of the storage account cannot be used: {error}") from error
 
 
 def _json_of(text: str) -> Any:
@@ -110,7 +112,7 @@ def _event(found: Any, account: str | None, container_prefix: str) -> ObjectEven
         )
     if is_cloud_event and event["specversion"] != "1.0":
         raise EventUnreadable(
-            f"It is a CloudEvent of version {_shown(event['specversion'])}, and 1.0 is read."
+            f"It is a CloudEvent of version {_shown(event['specversion'])}; only 1.0 is supported."
         )
     data = event["data"] if isinstance(event.get("data"), dict) else {}
     container, key = _object_of(kind, _text(data, "url"), _text(event, "subject"), account)
@@ -134,30 +136,32 @@ def _event(found: Any, account: str | None, container_prefix: str) -> ObjectEven
 
 
 def _object_of(kind: str, url: str, subject: str, account: str | None) -> tuple[str, str]:
-    """(container with its prefix, key). Only of an object that was created they have to be there, and in this account."""
+    """Return (container with its prefix, key).
+
+    Both must be present, and of this account, only if the event reports a created object.
+    """
     if kind != CREATED and _ADDRESS.fullmatch(url) is None:
         return "", ""
     if not url:
-        raise EventUnreadable("It tells of an object and has no data.url that says which.")
+        raise EventUnreadable("It is about an object and has no data.url.")
     found, container, written = _placed(url)
     if kind == CREATED and account is not None and found != account:
         raise EventUnreadable(
-            f"It is of the account {_shown(found)}, and this deployment's is {_shown(account)}."
+            f"It is of the account {_shown(found)}; this deployment uses {_shown(account)}."
         )
     if kind == CREATED and not (container and written):
-        raise EventUnreadable(f"Its data.url {_shown(url)} names no object in a container.")
+        raise EventUnreadable(f"Its data.url {_shown(url)} does not name an object in a container.")
     return container, _name(written, subject)
 
 
 def _placed(url: str) -> tuple[str, str, str]:
-    """(account, container, name as it is written) of an address. Nothing may stand before the host or hide it."""
+    """Return (account, container, name as written) of a URL without user, query or fragment."""
     address = _ADDRESS.fullmatch(url)
     if address is None:
-        raise EventUnreadable(f"{_shown(url)} is no plain address of a storage account.")
+        raise EventUnreadable(f"{_shown(url)} is not a plain URL of a storage account.")
     host, path = address[1].lower().removesuffix(":443"), address[2] or ""
-    if (
-        ":" in host or "." not in host or _IPV4.fullmatch(host)
-    ):  # an emulator names the account in the path
+    # An emulator names the account in the path.
+    if ":" in host or "." not in host or _IPV4.fullmatch(host):
         name, _, path = path.partition("/")
         host = f"{host}/{name}"
     container, _, written = path.partition("/")
@@ -165,9 +169,11 @@ def _placed(url: str) -> tuple[str, str, str]:
 
 
 def _name(written: str, subject: str) -> str:
-    """The blob's name. It is not said anywhere whether the address is percent-encoded, and both have been seen.
+    """Return the blob's name.
 
-    The subject, which never is, decides; unless it says neither, as where characters beyond the BMP were lost in it.
+    The documentation does not say whether the URL is percent-encoded, and both forms occur. The
+    subject is never encoded, so it decides, unless it matches neither form: characters beyond the
+    Basic Multilingual Plane can be lost in it.
     """
     named = _SUBJECT.fullmatch(subject)
     try:
@@ -185,7 +191,9 @@ def _etag(written: str) -> str:
 
 
 def _time(written: str) -> datetime | None:
-    """In UTC, also where no zone is written; None where it cannot be read: nothing is decided by it."""
+    """Return a time in UTC (also without a zone), or None if it cannot be parsed: it decides
+    nothing.
+    """
     try:
         time = datetime.fromisoformat(written)
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
@@ -194,12 +202,12 @@ def _time(written: str) -> datetime | None:
 
 
 def _text(found: Mapping[str, Any], name: str) -> str:
-    """Empty where it is missing. Raises EventUnreadable for what is no text, or no valid Unicode."""
+    """Return a field as text, empty if it is missing. Raises EventUnreadable: not valid text."""
     value = found.get(name)
     if value is None:
         return ""
     if not isinstance(value, str) or not _is_unicode(value):
-        raise EventUnreadable(f"Its {name} is no text.")
+        raise EventUnreadable(f"Its {name} is not text.")
     return value
 
 
@@ -212,6 +220,6 @@ def _is_unicode(text: str) -> bool:
 
 
 def _shown(value: Any) -> str:
-    """As much of it as fits into a sentence."""
+    """Return the value for a message, shortened."""
     shown = ascii(value)
     return shown if len(shown) <= _SHOWN_CHARACTERS else f"{shown[:_SHOWN_CHARACTERS]}..."

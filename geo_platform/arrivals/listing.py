@@ -1,23 +1,29 @@
-"""Finding arrivals by listing: pass after pass over a watch's objects, each gone on with until the time of a look is used up.
+"""Find arrivals by listing a watch's objects, in passes that a cursor resumes.
 
-What belongs here: where a pass is, and which objects it is about. What stays out: when a source is whole (`readiness.py`), and
-asking for runs.
+A pass goes over all keys of the prefix once, in the store's order. It considers the objects that
+appeared since the *watermark*: the time at which the last complete pass started, by the store's
+clock. Nothing is missed:
 
-A pass goes over all keys of the prefix once, in the store's order. It is about the objects that have appeared since the *watermark*:
-the time at which the last whole pass began, by the store's clock. Nothing is missed:
+- What existed when the last pass started was seen by it, or was overwritten or removed later.
+- What appeared after that, also behind the position of the pass, has a time after the watermark:
+  the next pass sees it.
+- A store has several clocks, which differ by minutes. So a pass looks back behind the watermark by
+  `CLOCK_ERROR_S`, and by the longest wait for a source, so that an incomplete source is found again
+  even if the cursor has dropped it.
+- A clock that was ahead and has been corrected makes the previous watermark too late: the earlier
+  of the two times counts.
+- An object whose own time is far in the future is found by every pass until then, and does not move
+  the watermark.
 
-- What lay there when the last pass began, that pass saw, or somebody overwrote or removed it later.
-- What appeared after that moment, also behind the position of the pass, has a time after the watermark: the next pass sees it.
-- A store has several clocks, which differ by minutes. So a pass goes back behind the watermark, by `CLOCK_ERROR_S`, and by the
-  longest time that a source may be waited for, so that what waits is seen again even where the cursor has forgotten it.
-- A clock that was ahead and was put right makes the watermark of the pass before too late: of the two times the earlier one counts.
-- An object whose own time is far ahead is found in every pass until then, and moves no watermark.
+So a pass finds an object again that earlier passes found. The caller tells them apart by arrival
+key.
 
-So an object is found in several passes. Whoever takes arrivals knows those that he had, by their key.
+Only the store's times are compared with each other, and only this machine's with each other: how
+long a call takes, and how long a source has waited. The cursor has a bounded size: it keeps at most
+`MOST_WAITING` files of incomplete sources. The files of a source may be on two pages; a source that
+may continue across a page border is listed by itself.
 
-Only the store's times are compared with each other, and this machine's with each other: how long a look takes and how long a source
-has been waited for. The cursor is of one size however many objects there are: it remembers at most `MOST_WAITING` files of
-sources that are not whole. Parts of one source may lie on two pages; what could go on over the border of a page is listed by itself.
+`readiness.py` decides when a source is complete.
 """
 
 import hashlib
@@ -44,44 +50,43 @@ from geo_platform.errors import ParameterInvalid
 from geo_platform.ports import ObjectPage, ObjectStore
 from geo_platform.source.sidecars import set_prefix
 
-# Files that a cursor remembers. Others that wait are found again until they are older than any
-# doubt about the clocks.
+# Files that a cursor remembers. Other waiting files are found again until they are older than any
+# clock error.
 MOST_WAITING = 200
 
-# Less than a service gives at once: each of them may be new, and what is new on a page is decided
-# about within one tick.
+# Less than a service returns at once: all objects of a page may be new, and are handled in one
+# tick.
 PAGE_OF_SERVICE = 2_000
 
-# For each page the folders on the way to its beginning are read anew.
+# Each page reads the folders on the way to its start again, so pages of a folder are larger.
 PAGE_OF_FOLDER = 20_000
 
 
 class ListingCursor(BaseModel):
-    """Where the passes of one watch are. Times are the store's."""
+    """The state of one watch's passes. Times are the store's."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Literal[1] = 1
-    # Digest of what the watch is about: when that changes, the next pass is a first one.
+    # Digest of the watch's container, prefix and patterns. If it changes, a first pass starts.
     about: str = ""
-    # When the last whole pass began; none as long as the first one goes on.
+    # When the last complete pass started; None during the first pass.
     watermark_utc: datetime | None = None
-    # When the watch began, where it does not take in what lay there.
+    # When the watch started, if it ignores existing objects.
     not_before_utc: datetime | None = None
-    # Of the pass that goes on, with the place `after` which it goes on; none between two passes.
+    # Start of the pass in progress, and the position `after` which it continues.
     pass_began_utc: datetime | None = None
     after: str | None = None
-    # As the last whole pass left it, by the key of the source; `still_waiting` as this one has
-    # found it up to here.
+    # Incomplete sources by key: as the last complete pass left them, and as this pass found them.
     waiting: Mapping[str, Waiting] = {}
     still_waiting: Mapping[str, Waiting] = {}
 
 
 @dataclass(frozen=True)
 class Look:
-    """What a look found, and where the next one goes on. `is_whole`: it came to the end of a pass.
+    """What a call found, and the cursor for the next one. `is_whole`: it reached the end of a pass.
 
-    Whoever cannot take all arrivals keeps the cursor from before the look, and finds them again.
+    A caller that cannot take all arrivals keeps its previous cursor, and finds them again.
     """
 
     cursor: ListingCursor
@@ -92,7 +97,9 @@ class Look:
 
 
 def read_cursor(text: str | None) -> ListingCursor:
-    """What `model_dump_json` wrote; a cursor of another version begins anew, which finds everything once more and asks for nothing."""
+    """What `model_dump_json` wrote; a cursor of another version begins anew, which finds everything
+    once more and asks for nothing.
+    """
     try:
         return ListingCursor.model_validate_json(text) if text else ListingCursor()
     except ValidationError:
@@ -108,9 +115,10 @@ def look(
     clock: Callable[[], float] = time.time,
     most_arrivals: int | None = None,
 ) -> Look:
-    """Go on with the pass, page by page, until it ends, `budget_s` are over or there are so many arrivals: at least one page.
+    """Continue the pass page by page until it ends, `budget_s` are over, or there are enough
+    arrivals.
 
-    `clock` tells this machine's time in seconds since 1970. Raises the store's faults.
+    At least one page is read. `clock` returns this machine's Unix time. Raises the store's errors.
     """
     until_s = clock() + budget_s
     cursor = for_watch(cursor, watch)
@@ -129,7 +137,10 @@ def look(
 def look_at_page(
     objects: ObjectStore, watch: Watch, cursor: ListingCursor, page: ObjectPage, *, now_s: float
 ) -> Look:
-    """What is new on the page, with all parts of each source, and the cursor behind it. Asks the store for what the page cannot say."""
+    """Return the new arrivals of a page, with all files of each source, and the cursor after it.
+
+    Lists sources that may continue on another page.
+    """
     cursor = begun(cursor, watch, page.at_utc)
     since_utc = found_since(cursor, watch)
     new = {
@@ -162,14 +173,17 @@ def look_at_page(
 
 
 def for_watch(cursor: ListingCursor, watch: Watch) -> ListingCursor:
-    """The cursor itself, or a new one where it was about other objects."""
-    said = json.dumps([watch.container, watch.prefix, watch.include, watch.exclude, watch.existing])
-    about = hashlib.sha256(said.encode()).hexdigest()[:16]
+    """Return the cursor, or a new one if it belongs to another container, prefix or pattern."""
+    text = json.dumps([watch.container, watch.prefix, watch.include, watch.exclude, watch.existing])
+    about = hashlib.sha256(text.encode()).hexdigest()[:16]
     return cursor if cursor.about == about else ListingCursor(about=about)
 
 
 def begun(cursor: ListingCursor, watch: Watch, at_utc: datetime) -> ListingCursor:
-    """The cursor within a pass at `at_utc`, the time of its page. Where the clock was put back meanwhile, the earlier time counts."""
+    """Return the cursor within a pass. `at_utc` is the time of its page.
+
+    If the clock was set back meanwhile, the earlier time counts.
+    """
     if cursor.pass_began_utc is not None:
         return (
             cursor
@@ -184,7 +198,7 @@ def begun(cursor: ListingCursor, watch: Watch, at_utc: datetime) -> ListingCurso
 
 
 def found_since(cursor: ListingCursor, watch: Watch) -> datetime | None:
-    """Which time an object must have for the pass to be about it; None: any."""
+    """Return the earliest time of objects that the pass considers, or None for all objects."""
     if cursor.watermark_utc is None or cursor.pass_began_utc is None:
         return cursor.not_before_utc
     back = timedelta(seconds=CLOCK_ERROR_S + longest_wait_s(watch))
@@ -195,7 +209,10 @@ def found_since(cursor: ListingCursor, watch: Watch) -> datetime | None:
 def behind(
     cursor: ListingCursor, after: str | None, waiting: Mapping[str, Waiting]
 ) -> ListingCursor:
-    """The cursor after a page: in the pass, or at its end, where the time at which it began is the new watermark."""
+    """Return the cursor after a page.
+
+    At the end of the pass (`after` is None) its start becomes the watermark.
+    """
     still = _longest_waiting({**cursor.still_waiting, **waiting})
     if after is not None:
         return cursor.model_copy(update={"after": after, "still_waiting": still})
@@ -215,7 +232,10 @@ def _longest_waiting(waiting: Mapping[str, Waiting]) -> dict[str, Waiting]:
 
 
 def _over_border(prefixes: Iterable[str], page: ObjectPage, *, is_first: bool) -> Sequence[str]:
-    """Those that may go on before or behind the page. Names that begin alike lie together, so the first and the last key say so."""
+    """Return the prefixes that may continue before or after the page.
+
+    Names with a common prefix are adjacent, so only the first and the last key matter.
+    """
     keys = [] if is_first else [page.objects[0].reference.key]
     keys += [] if page.after is None else [page.objects[-1].reference.key]
     return sorted(
@@ -226,7 +246,7 @@ def _over_border(prefixes: Iterable[str], page: ObjectPage, *, is_first: bool) -
 
 
 def _page(objects: ObjectStore, watch: Watch, cursor: ListingCursor) -> ObjectPage | None:
-    """None where the store cannot go on with the pass: it is begun again, with the same watermark."""
+    """Return the next page; None if the store cannot resume the pass: it then starts again."""
     most = PAGE_OF_FOLDER if objects.is_local else PAGE_OF_SERVICE
     try:
         return objects.page(watch.container, watch.prefix, after=cursor.after, limit=most)
@@ -241,7 +261,7 @@ def _at_beginning(cursor: ListingCursor) -> ListingCursor:
 
 
 def _joined(one: Look, other: Look) -> Look:
-    """Both together; of a source on the border of two pages the later look counts."""
+    """Join two results. For a source on the border of two pages the later one counts."""
     arrivals = {arrival.key: arrival for arrival in (*one.arrivals, *other.arrivals)}
     left = dict((*one.left, *other.left))
     return Look(

@@ -1,21 +1,20 @@
-"""What is refused goes out of the way: an arrival that nobody can process moves to quarantine, with the reason beside it.
+"""Move a refused arrival to quarantine, with a record of the reason.
 
-What belongs here: which refusals do that, and moving. What stays out: the way back (`release.py`), finding out what was refused
-(`geo_platform/orchestrator/refused_arrivals.py`).
+An arrival is moved if it will be refused again until a person acts. Errors of a store or of the
+platform are not the object's fault; a conflict passes, or concerns newer bytes; a missing object
+cannot be moved. FILES_REFUSED is about a whole run, in which each file has its own code.
 
-Moved is what will be refused again as often as it is tried, until a person does something. A fault of a store or of the platform
-is none of the object's doing; a conflict passes, or is about newer bytes; what is not there cannot be moved. That
-some files of a run were refused says nothing of one: each has its own code.
+The steps, in an order that survives a kill at any point:
 
-The order, so that it can be killed anywhere and done again:
+    1  write the record: the plan, with the etag of every part and what it replaces in quarantine
+    2  move the object: what is left is no arrival, so that nothing requests a run meanwhile
+    3  move its sidecars
+    4  remove sidecars of a replaced object that no new part replaced
 
-    1  the record: it is the plan, names every part at its etag, and what it replaces in quarantine
-    2  the object itself: without it nothing that is left is an arrival, so nobody asks for a run in between
-    3  its sidecars
-    4  of what was replaced, sidecars that no part took the place of, are removed
+A second attempt finds the record of the same refused etag and continues. If the object was
+overwritten or deleted between 1 and 2, the record is removed, or restored to the earlier one.
 
-Whoever does it again finds the record of the same refused etag and goes on. Where the object was overwritten or deleted between
-1 and 2, the record goes, or becomes again what it was.
+`release.py` moves objects back; `geo_platform/orchestrator/refused_arrivals.py` finds refusals.
 """
 
 from dataclasses import dataclass
@@ -53,7 +52,7 @@ _NOT_THESE = (Conflict, SourceNotFound, FilesRefused)
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why, by which run, of which watch."""
+    """The reason of a refusal, with its run and watch."""
 
     code: str
     message: str
@@ -63,7 +62,7 @@ class Refusal:
 
 
 class QuarantineOutcome(StrEnum):
-    """What became of a refused object."""
+    """The outcome for a refused object."""
 
     quarantined = "quarantined"
     overwritten = "overwritten"
@@ -73,15 +72,15 @@ class QuarantineOutcome(StrEnum):
 
 @dataclass(frozen=True)
 class Moved:
-    """`said` is a sentence about the object; `record` is there where it lies in quarantine."""
+    """An outcome, a sentence for people, and the record if the object is in quarantine."""
 
     outcome: QuarantineOutcome
-    said: str
+    message: str
     record: ObjectQuarantined | None = None
 
 
 def is_quarantined(code: str) -> bool:
-    """Whether what was refused with this code of docs/errors.md is moved. What is no code of ours is not."""
+    """Return whether objects refused with this code (docs/errors.md) are moved to quarantine."""
     return any(
         leaf.code == code and issubclass(leaf, _BRANCHES) and leaf not in _NOT_THESE
         for leaf in error_leaves()
@@ -97,15 +96,15 @@ def quarantine(
     *,
     now_utc: datetime,
 ) -> Moved:
-    """Move the arrival at that etag (of the object and its sidecars together), or say why not. Done twice it is done once.
+    """Move the arrival at `etag` (of the object and its sidecars), or return why not. Idempotent.
 
-    An object that was overwritten is another arrival and stays; one that was deleted leaves nothing to move. Under a key that
-    lies in quarantine already, the later replaces the earlier. Raises the store's faults.
+    An overwritten object is another arrival and stays. If quarantine has an object of this key, the
+    later one replaces it. Raises the store's errors.
     """
     if key.endswith(QUARANTINE_RECORD):
         return Moved(
             QuarantineOutcome.unmovable,
-            f"{container}/{key} stays where it is: it is called what the record of another would be called",
+            f"{container}/{key} stays: its name is reserved for the record of another object",
         )
     before = _record_before(objects, key)
     if before is not None and (before.container, before.etag) == (container, etag):
@@ -114,34 +113,32 @@ def quarantine(
     if present is None:
         return Moved(
             QuarantineOutcome.gone,
-            f"{container}/{key} was deleted since it was refused: there is nothing to move",
+            f"{container}/{key} was deleted after it was refused: there is nothing to move",
         )
     if present[0].etag != etag:
         return Moved(
             QuarantineOutcome.overwritten,
-            f"{container}/{key} was overwritten since it was refused: what lies there is another arrival",
+            f"{container}/{key} was overwritten after it was refused: it is another arrival now",
         )
     if before is not None and before.container != container:
         return Moved(
             QuarantineOutcome.unmovable,
-            f"{container}/{key} stays where it is: {before.container}/{key} lies in quarantine under its key",
+            f"{container}/{key} stays: {before.container}/{key} is in quarantine under its key",
         )
     record = _planned(present, refusal, before, now_utc)
     try:
         write_record(objects, record)
     except ParameterInvalid as error:
-        return Moved(
-            QuarantineOutcome.unmovable, f"{container}/{key} stays where it is: {error.message}"
-        )
+        return Moved(QuarantineOutcome.unmovable, f"{container}/{key} stays: {error.message}")
     return _carry_out(objects, record)
 
 
 def present_arrival(
     objects: ObjectStore, container: str, key: str
 ) -> tuple[Arrival, tuple[StoredObject, ...]] | None:
-    """The arrival as it lies there now, and what of it can be moved, the object first; None where there is no such object.
+    """Return the present arrival and the objects to move, the main one first; None if it is gone.
 
-    Moved with it are all files that belong to it and to no other source beside it. One that it shares stays.
+    All files that belong to the source are moved, except those that it shares with another source.
     """
     listed = {stored.reference.key: stored for stored in objects.list(container, set_prefix(key))}
     if key not in listed:
@@ -154,7 +151,7 @@ def present_arrival(
 
 
 def _record_before(objects: ObjectStore, key: str) -> ObjectQuarantined | None:
-    """One that cannot be read is replaced: what it was about lies under the same key and goes with it."""
+    """Return the existing record, or None. One that cannot be read is replaced, with its object."""
     try:
         return read_record(objects, key)
     except MessageUnreadable:
@@ -199,33 +196,36 @@ def _carry_out(objects: ObjectStore, record: ObjectQuarantined) -> Moved:
     if not _lies_in_quarantine(objects, record, main):
         return _give_up(objects, record)
     moved = (main, *(part for part in sidecars if _lies_in_quarantine(objects, record, part)))
-    if (
-        moved != record.parts
-    ):  # a sidecar was overwritten since: it is not what was refused, and stays
+    # A sidecar that was overwritten meanwhile is not what was refused, and stays.
+    if moved != record.parts:
         record = record.model_copy(update={"parts": moved})
         write_record(objects, record)
     _remove_replaced(objects, record)
-    said = f"{record.container}/{record.key} was refused with {record.code} and lies in {QUARANTINE}/{record.key}"
-    return Moved(
-        QuarantineOutcome.quarantined, f"{said}: geo-platform quarantine show {record.key}", record
+    message = (
+        f"{record.container}/{record.key} was refused with {record.code} and moved to "
+        f"{QUARANTINE}/{record.key}: geo-platform quarantine show {record.key}"
     )
+    return Moved(QuarantineOutcome.quarantined, message, record)
 
 
 def _lies_in_quarantine(
     objects: ObjectStore, record: ObjectQuarantined, part: QuarantinedPart
 ) -> bool:
-    """Moved now or before, or put there by a person since. False where it was deleted or overwritten before anybody moved it."""
+    """Move a part. Return whether quarantine has it: moved now or before, or put there by a person.
+
+    False if it was deleted or overwritten before it was moved.
+    """
     metadata = {REFUSED_BY: record.run_id, REFUSED_ETAG: part.etag}
     try:
         objects.move(record.container, part.key, QUARANTINE, etag=part.etag, metadata=metadata)
     except (SourceNotFound, Conflict):
-        there = in_quarantine(objects, part)
-        return there is not None and there.metadata.get(REFUSED_ETAG) in (None, part.etag)
+        found = in_quarantine(objects, part)
+        return found is not None and found.metadata.get(REFUSED_ETAG) in (None, part.etag)
     return True
 
 
 def _give_up(objects: ObjectStore, record: ObjectQuarantined) -> Moved:
-    """Between the record and the move somebody overwrote or deleted the object: nothing was moved."""
+    """Undo the record: the object was overwritten or deleted before it could be moved."""
     if record.replaced is not None and in_quarantine(objects, record.replaced.parts[0]) is not None:
         write_record(objects, as_record(record.replaced))
     else:
@@ -234,18 +234,18 @@ def _give_up(objects: ObjectStore, record: ObjectQuarantined) -> Moved:
     if present_arrival(objects, record.container, record.key) is None:
         return Moved(
             QuarantineOutcome.gone,
-            f"{name} was deleted since it was refused: there is nothing to move",
+            f"{name} was deleted after it was refused: there is nothing to move",
         )
     return Moved(
         QuarantineOutcome.overwritten,
-        f"{name} was overwritten since it was refused: what lies there is another arrival",
+        f"{name} was overwritten after it was refused: it is another arrival now",
     )
 
 
 def _remove_replaced(objects: ObjectStore, record: ObjectQuarantined) -> None:
-    """Sidecars of what lay here before, unless somebody put another object in their place."""
+    """Remove the sidecars of the replaced object, unless another object took their place."""
     taken = {part.key for part in record.parts}
     for part in record.replaced.parts if record.replaced is not None else ():
-        there = in_quarantine(objects, part) if part.key not in taken else None
-        if there is not None and there.metadata.get(REFUSED_ETAG) == part.etag:
+        found = in_quarantine(objects, part) if part.key not in taken else None
+        if found is not None and found.metadata.get(REFUSED_ETAG) == part.etag:
             objects.delete(QUARANTINE, part.key)

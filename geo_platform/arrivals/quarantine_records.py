@@ -1,6 +1,6 @@
-"""The records of what lies in quarantine: a JSON beside each object that says why it was refused, and what of it was moved.
+"""The records of quarantined objects: why each was refused, and which of its files were moved.
 
-What belongs here: where they lie, reading, writing, listing them. What stays out: moving (`quarantine.py`, `release.py`).
+`quarantine.py` and `release.py` move objects.
 
     quarantine/<key>                       the object, under the key that it had
     quarantine/<key>.quarantine.json       its record, an `ObjectQuarantined`
@@ -22,19 +22,18 @@ from geo_platform.ports import (
     stat_or_none,
 )
 
-# Metadata of an object in quarantine: the run that refused it. Where it is missing, a person put
-# the object there.
+# Metadata of a quarantined object: the run that refused it. Missing if a person put it there.
 REFUSED_BY = "run_id"
 
-# Metadata of an object in quarantine: its etag before it was moved.
+# Metadata of a quarantined object: its etag before it was moved.
 REFUSED_ETAG = "refused_etag"
 
-_SHOWN = "geo-platform quarantine list shows what is there."
+_LIST_THEM = "geo-platform quarantine list shows all quarantined objects."
 
 
 @dataclass(frozen=True)
 class Quarantined:
-    """One entry of the list. `record` is None where it cannot be read; `fault` says why then."""
+    """One quarantined object. `record` is None if it cannot be read; `fault` says why."""
 
     key: str
     record: ObjectQuarantined | None
@@ -42,12 +41,12 @@ class Quarantined:
 
 
 def record_key(key: str) -> str:
-    """Where the record of the object lies in the container of quarantine."""
+    """Return the key of an object's record in the container `quarantine`."""
     return key + QUARANTINE_RECORD
 
 
 def list_quarantine(objects: ObjectStore) -> Iterator[Quarantined]:
-    """Every record, in order of key. Raises the store's faults."""
+    """Yield every record in order of key. Raises the store's errors."""
     for stored in objects.list(QUARANTINE):
         if stored.reference.key.endswith(QUARANTINE_RECORD):
             key = stored.reference.key.removesuffix(QUARANTINE_RECORD)
@@ -61,7 +60,10 @@ def list_quarantine(objects: ObjectStore) -> Iterator[Quarantined]:
 
 
 def read_record(objects: ObjectStore, key: str) -> ObjectQuarantined | None:
-    """None where there is none. Raises MessageUnreadable where it is no record that this deployment reads, and the store's faults."""
+    """Return the record, or None if there is none.
+
+    Raises MessageUnreadable: this deployment cannot read it. Raises the store's errors.
+    """
     try:
         return load_message(objects.read_bytes(QUARANTINE, record_key(key)), ObjectQuarantined)
     except SourceNotFound:
@@ -70,20 +72,23 @@ def read_record(objects: ObjectStore, key: str) -> ObjectQuarantined | None:
         why = "; ".join(fault.note or str(fault) for fault in error.faults)
         raise MessageUnreadable(
             f"{QUARANTINE}/{record_key(key)} cannot be read: {why}.",
-            remedy="Move the object to where it came from with the store's own means, and remove that JSON.",
+            remedy="Move the object back with the store's own tools, and remove that record.",
         ) from error
 
 
 def wanted_record(objects: ObjectStore, key: str) -> ObjectQuarantined:
-    """As `read_record`. Raises SourceNotFound where there is none."""
+    """Return the record. Raises SourceNotFound: there is none. Otherwise as `read_record`."""
     record = read_record(objects, key)
     if record is None:
-        raise SourceNotFound(f"Nothing lies in quarantine under the key {key!r}.", remedy=_SHOWN)
+        raise SourceNotFound(f"Quarantine has no object {key!r}.", remedy=_LIST_THEM)
     return record
 
 
 def write_record(objects: ObjectStore, record: ObjectQuarantined) -> None:
-    """Over any that is there. Raises ParameterInvalid where the key is too long to have one, and the store's faults."""
+    """Write the record, over an existing one.
+
+    Raises ParameterInvalid: the key is too long for a record. Raises the store's errors.
+    """
     objects.put_bytes(
         QUARANTINE,
         record_key(record.key),
@@ -93,20 +98,20 @@ def write_record(objects: ObjectStore, record: ObjectQuarantined) -> None:
 
 
 def remove_record(objects: ObjectStore, record: ObjectQuarantined) -> None:
-    """One that is not there is no error."""
+    """Remove the record, if it exists."""
     objects.delete(QUARANTINE, record_key(record.key))
 
 
 def as_earlier(record: ObjectQuarantined) -> EarlierRefusal:
-    """As the record that replaces it tells of it: without what it had replaced itself."""
+    """Return the record as the one that replaces it stores it: without what it replaced itself."""
     return EarlierRefusal.model_validate(record.model_dump(exclude={"replaced"}))
 
 
 def as_record(earlier: EarlierRefusal) -> ObjectQuarantined:
-    """As it was, but for what it had replaced itself."""
+    """Return the record of an earlier refusal, without what it replaced itself."""
     return ObjectQuarantined.model_validate({**earlier.model_dump(), "replaced": None})
 
 
 def in_quarantine(objects: ObjectStore, part: QuarantinedPart) -> StoredObject | None:
-    """What lies in quarantine under the part's key, whoever put it there."""
+    """Return the quarantined object under the part's key, whoever put it there, or None."""
     return stat_or_none(objects, QUARANTINE, part.key)

@@ -1,19 +1,19 @@
-"""What of the objects that lie there is a whole source, what is waited for, and what is left, with the reason. Pure.
+"""Decide which objects form complete sources, which must wait, and which are skipped, and why.
 
-What belongs here: when a source is whole. What stays out: which names belong together (`source/sidecars.py`), what a file is by
-its content (`content.py`), and finding objects.
-
-A blob is whole as soon as it is seen. A file in a folder may still be being written: it has to lie unchanged for `settle_s`, and
-one without bytes for `complete_within_s`. A source of several files waits for those that are missing:
+Pure functions. A blob is complete as soon as it is visible. A file in a folder may still be
+written: it must be unchanged for `settle_s`, and an empty one for `complete_within_s`. A source of
+several files waits for those that are missing:
 
     a Shapefile                       for .shx, .dbf and .prj          complete_within_s
     a .dbf or .shx alone              for the .shp                     complete_within_s
     a GeoPackage                      for its -wal or -journal to go   complete_within_s
     a PNG or JPEG                     for a world file or .aux.xml     a quarter of it
     an ESRI ASCII grid                for .prj                         a quarter of it
-    anything else, a TIFF too         for nothing: a file that comes later makes another arrival
+    anything else, a TIFF too         for nothing: a later file makes another arrival
 
-Time counts from the last change of any of its files. What is incomplete after that goes all the same: its run says what is missing.
+The wait starts with the last change of any of its files. After it, an incomplete source is
+processed as it is: its run reports what is missing. `source/sidecars.py` knows which names belong
+together, `content.py` what a file is by its content.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,17 +34,15 @@ from geo_platform.source.sidecars import (
     set_prefix,
 )
 
-# How far apart the clocks of a store may be: that by which an object has its time, and that by
-# which a page of a listing has.
+# Largest assumed difference between a store's clocks: of an object's time and of a listing's time.
 CLOCK_ERROR_S = 600.0
 
-# A picture or a grid waits for its companion this many times shorter: it is often complete without
-# one.
+# A picture or a grid waits for its sidecar only this fraction, since it is often complete without.
 SHORTER = 4
 
 
 class Waiting(BaseModel):
-    """A source that is not whole: at which etag, since when by this machine's clock (seconds since 1970), and why."""
+    """An incomplete source: its etag, since when it waits (Unix time of this machine), and why."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -55,9 +53,10 @@ class Waiting(BaseModel):
 
 @dataclass(frozen=True)
 class SortedOut:
-    """Every object is in one of these: in `ready` as the source or a sidecar. `left` and `unnamed` are in order of key.
+    """Every object is in one of these; in `ready`, as the source or as a sidecar.
 
-    Of an `unnamed` one the name says nothing, and its content may.
+    `left` are skipped objects with the reason. `unnamed` are objects whose name has no known
+    extension; their content may tell what they are. Both are in order of key.
     """
 
     ready: tuple[Arrival, ...]
@@ -75,10 +74,11 @@ def sort_out(
     now_s: float,
     at_utc: datetime | None = None,
 ) -> SortedOut:
-    """Decide about objects of the watch's container, whole sets of them, by what was waited for at the look before.
+    """Decide about objects of the watch's container. All files of a source must be passed together.
 
-    With `at_utc`, the store's time of the look, what has lain there for longer than the wait and any error of the clocks is not
-    waited for. The order of the objects does not matter.
+    `waiting` is what the previous call left waiting. `at_utc` is the store's time of the listing:
+    with it, an object that is older than the wait and any clock error does not wait. The order of
+    the objects does not matter.
     """
     look = _Look(waiting, watch, is_local=is_local, now_s=now_s, at_utc=at_utc)
     for parts in sets_of(objects).values():
@@ -87,7 +87,10 @@ def sort_out(
 
 
 def sets_of(objects: Iterable[StoredObject]) -> dict[str, dict[str, StoredObject]]:
-    """Objects that may be parts of one source, by what their names begin with, then by key: of two states the later one."""
+    """Group objects that may belong to one source, by common name prefix, then by key.
+
+    Of two versions of one object the later counts.
+    """
     sets: dict[str, dict[str, StoredObject]] = {}
     for stored in sorted(
         objects, key=lambda one: (one.reference.key, one.last_modified_utc, one.reference.etag)
@@ -124,7 +127,7 @@ class _Look:
             self._decide(group, parts, self._is_ready)
 
     def found(self) -> SortedOut:
-        """A sidecar that two sources share is ready with either, then waits with either."""
+        """Return the result. A sidecar of two sources is ready if either is, else it waits."""
         waiting = {key: entry for key, entry in self._waiting.items() if key not in self._taken}
         left = {
             key: reason
@@ -154,7 +157,7 @@ class _Look:
         sidecars = tuple(parts[key] for key in seen_by_driver(group.main, parts.keys()))
         seen = (main, *sidecars)
         self._left |= dict.fromkeys(
-            group.sidecars, f"It belongs to {group.main!r}, and no driver is shown it."
+            group.sidecars, f"It belongs to {group.main!r}, and no driver reads it."
         )
         arrival = arrival_of(main, sidecars)
         since_s = self._since_s(arrival, seen)
@@ -166,7 +169,7 @@ class _Look:
             self._waiting |= {part.reference.key: entry for part in seen}
             return
         if why_left is None and main.reference.size_bytes == 0:
-            why_left = "It holds no bytes."
+            why_left = "It is empty."
         if why_left is None:
             is_whole(main, sidecars)
             return
@@ -188,38 +191,38 @@ class _Look:
         self, seen: Sequence[StoredObject], parts: Mapping[str, StoredObject], lain_s: float
     ) -> str | None:
         if self.is_local and lain_s < self.watch.settle_s:
-            return "It may still be being written."
+            return "It may still be written to."
         if (
             self.is_local
             and lain_s < self.watch.complete_within_s
             and any(part.reference.size_bytes == 0 for part in seen)
         ):
-            return "It holds no bytes yet."
+            return "It is still empty."
         missing, share = _missing([part.reference.key for part in seen], parts)
         return missing if lain_s < self.watch.complete_within_s * share else None
 
 
 def longest_wait_s(watch: Watch) -> float:
-    """After which nothing of the watch is waited for any more, unless it changes."""
+    """Return the time after which no unchanged object of the watch waits."""
     return max(watch.settle_s, watch.complete_within_s)
 
 
 def appeared(stored: StoredObject) -> datetime:
-    """Since when it lies there as it is, by the store's clock."""
+    """Return since when the object exists in this version, by the store's clock."""
     return stored.appeared_utc or stored.last_modified_utc
 
 
 def _why_left(seen: Sequence[StoredObject], watch: Watch) -> str | None:
     main = seen[0].reference
     if not watch.is_about(main.container, main.key):
-        return f"It is none of the objects of the watch {watch.name!r}."
+        return f"It does not match the watch {watch.name!r}."
     if all(SUBMITTED in part.metadata for part in seen):
-        return "It was submitted with a request of its own."
+        return "A client submitted it."
     return None
 
 
 def _missing(names: Sequence[str], parts: Mapping[str, StoredObject]) -> tuple[str | None, float]:
-    """(what is waited for, which share of the whole wait). `names`: the source, then its sidecars."""
+    """Return (what is missing, fraction of the wait). `names`: the source, then its sidecars."""
     main, beside = names[0].casefold(), [name.casefold() for name in names[1:]]
     extension = PurePosixPath(main).suffix
     if extension == ".shp":
@@ -228,20 +231,20 @@ def _missing(names: Sequence[str], parts: Mapping[str, StoredObject]) -> tuple[s
             for part in (".shx", ".dbf", ".prj")
             if not any(name.endswith(part) for name in beside)
         ]
-        return (f"{', '.join(missing)} of it may still come." if missing else None), 1
+        return (f"Its {', '.join(missing)} may still arrive." if missing else None), 1
     if extension in (".dbf", ".shx"):
-        return "The .shp that it belongs to may still come.", 1
+        return "Its .shp may still arrive.", 1
     if extension == ".gpkg":
         logs = (
             parts[key].reference.size_bytes
             for key in parts
             if key.casefold() in (f"{main}-wal", f"{main}-journal")
         )
-        return ("Changes are not yet written into it." if any(logs) else None), 1
+        return ("Its -wal or -journal has unwritten changes." if any(logs) else None), 1
     if extension in (".png", ".jpg", ".jpeg") and all(
         name.endswith((".prj", ".msk")) for name in beside
     ):
-        return "Its world file may still come.", 1 / SHORTER
+        return "Its world file may still arrive.", 1 / SHORTER
     if extension in (".asc", ".grd") and not any(name.endswith(".prj") for name in beside):
-        return "Its .prj may still come.", 1 / SHORTER
+        return "Its .prj may still arrive.", 1 / SHORTER
     return None, 0

@@ -1,13 +1,13 @@
-"""Receipts: which run was asked for because of an arrival, so that nobody asks twice.
+"""Receipts: a stored note of which run was requested for an arrival, so that none is requested
+twice.
 
-What belongs here: where receipts lie, reading and taking many at once. What stays out: whether their runs exist (Dagster says).
+A receipt is written before its run is requested, with a conditional put: of two sensors that find
+an object at the same moment, only the first one succeeds. If the process dies in between, no run
+has the receipt's run key, and the receipt is void once it is older than `VOID_AFTER_S`.
 
-A receipt is taken before its run is asked for, and by one only: two sensors that find an object at the same moment both put, and the
-store lets the first one. Where the asking process dies in between, no run has the receipt's run key, and once the receipt is older
-than `VOID_AFTER_S` it counts for nothing.
-
-A client's submission takes the same receipt, for the watch that would have found the object. Its run may be launched much later, when
-Dagster answers again; that it is still to be launched is an object of its own, which the receipt names.
+A client's submission takes the receipt of the watch that would have found the object. Its run may
+be launched much later, when Dagster is available again; the receipt names the stored submission
+that still waits.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -23,8 +23,8 @@ from geo_platform.contracts.stored import dump_message, load_message
 from geo_platform.errors import Conflict, SourceNotFound
 from geo_platform.ports import MESSAGES, ObjectStore, stat_or_none
 
-# Longer than Dagster takes from the end of a tick to the runs that it asked for; a second run of an
-# arrival would find its work done.
+# Longer than Dagster needs from the end of a tick to its requested runs. A second run of an arrival
+# would find the work done.
 VOID_AFTER_S = 45
 
 _AT_ONCE = 8
@@ -34,23 +34,26 @@ A = TypeVar("A")
 
 @dataclass(frozen=True)
 class Receipt:
-    """What it says, and the etag at which it says so."""
+    """A receipt and the etag of its object."""
 
     asked: RunAsked
     etag: str
 
     def is_void(self, now_utc: datetime) -> bool:
-        """Whether it is no longer to be waited for, where its run does not exist."""
+        """Return whether the receipt no longer counts if its run does not exist."""
         return now_utc - self.asked.asked_at_utc > timedelta(seconds=VOID_AFTER_S)
 
 
 def receipt_place(key: str) -> str:
-    """Where the receipt of an arrival key lies in the container of messages."""
+    """Return the key of a receipt in the container of messages."""
     return f"{_FOLDER}/{key[:2]}/{key}.json"
 
 
 def read_asked(objects: ObjectStore, arrival_keys: Iterable[str]) -> dict[str, RunAsked]:
-    """What the receipts say that there are, by arrival key: one request each. Raises the store's faults, and ContractError."""
+    """Return the content of the existing receipts by arrival key, with one request each.
+
+    Raises the store's errors; ContractError: a receipt cannot be read.
+    """
 
     def read(key: str) -> RunAsked | None:
         try:
@@ -62,9 +65,11 @@ def read_asked(objects: ObjectStore, arrival_keys: Iterable[str]) -> dict[str, R
 
 
 def read_receipts(objects: ObjectStore, arrival_keys: Iterable[str]) -> dict[str, Receipt]:
-    """Those that there are, by arrival key, so that they can be taken over: at their etag they say that, or have said something older.
+    """Return the existing receipts with their etags by arrival key, so that they can be replaced.
 
-    Raises the store's faults, and ContractError where one cannot be read.
+    The etag is read before the content: replacing at that etag never overwrites newer content.
+
+    Raises the store's errors; ContractError: a receipt cannot be read.
     """
 
     def read(key: str) -> Receipt | None:
@@ -89,11 +94,11 @@ def _each(read: Callable[[str], A | None], arrival_keys: Iterable[str]) -> dict[
 
 
 def still_to_be_launched(objects: ObjectStore, asked: Mapping[str, RunAsked]) -> set[str]:
-    """Those, by arrival key, of which a client was told that their run will be: it is launched as soon as Dagster answers.
+    """Return the arrival keys whose submission by a client still waits to be launched.
 
-    To be asked before Dagster is asked for the runs: what lies here no more by then has its run. Raises the store's faults.
+    Call this before asking Dagster for the runs: a submission that is gone here has its run there.
+    Raises the store's errors.
     """
-
     waiting = _each(
         lambda key: stat_or_none(objects, MESSAGES, asked[key].waits_at),
         [key for key, one in asked.items() if one.waits_at],
@@ -110,7 +115,10 @@ def take_for_client(
     waits_at: str,
     now_utc: datetime,
 ) -> bool:
-    """A client's run takes the arrival, which the watch leaves alone then. False where the watch was faster. Raises the store's faults."""
+    """Take the receipt for a client's run, so that the watch ignores the arrival.
+
+    Return False if the watch was first. Raises the store's errors.
+    """
     asked = RunAsked(
         uri=arrival.uri,
         etag=arrival.etag,
@@ -131,9 +139,9 @@ def take_receipts(
     run_key: str,
     now_utc: datetime,
 ) -> set[str]:
-    """Take one for each arrival, by arrival key; over a void one where there is one. Returns those that nobody else took meanwhile.
+    """Take a receipt for each arrival, over a void one if there is one.
 
-    Raises the store's faults.
+    Return the arrival keys that no other process took meanwhile. Raises the store's errors.
     """
 
     def take(entry: tuple[str, Arrival]) -> str | None:
@@ -150,7 +158,9 @@ def take_receipts(
 
 
 def _put(objects: ObjectStore, key: str, asked: RunAsked, *, over: str) -> bool:
-    """Over nothing or over what lies there at that etag. False where somebody else was faster."""
+    """Write the receipt if there is none, or over the one with the etag `over`. False if another
+    did.
+    """
     try:
         objects.put_bytes(
             MESSAGES,

@@ -1,10 +1,9 @@
-"""The way back from quarantine: a released arrival lies where it came from, at a new etag, so that its watch asks for it again.
+"""Move a quarantined arrival back to where it came from.
 
-What belongs here: moving back. What stays out: asking for the run, which the watch's sensor does as for any arrival.
-
-Sidecars go first, the object next, the record last: whoever finds the object finds it with what belongs to it, and as long as the
-record is there the same command goes on. What was moved back says so in its metadata, so that it is known from what somebody
-else put there since, and is not moved a second time.
+It gets a new etag, so that its watch requests a run for it like for any arrival. Sidecars are moved
+first, then the object, and the record is removed last: the object is never seen without its
+sidecars, and a command that was killed can be run again. A moved object is marked in its metadata,
+which tells it from one that somebody else put there meanwhile.
 """
 
 from dataclasses import dataclass
@@ -25,13 +24,16 @@ from geo_platform.ports import (
     stat_or_none,
 )
 
-# Metadata of an object that came back from quarantine: the run that had refused it.
+# Metadata of a released object: the run that had refused it.
 RELEASED = "released_of_run"
 
 
 @dataclass(frozen=True)
 class Released:
-    """Where it lies now, and which other objects came with it. `kept` are parts that are not there any more, or are another's now."""
+    """A released object and the parts that were moved.
+
+    `kept` are parts that are gone, or that another object's parts have replaced.
+    """
 
     container: str
     key: str
@@ -40,10 +42,12 @@ class Released:
 
 
 def release(objects: ObjectStore, key: str, *, replace: bool = False) -> Released:
-    """Move the arrival back. With `replace` it takes the place of what lies there now.
+    """Move the arrival back, with `replace` over what is there now.
 
-    What a person put under its key in quarantine goes back in its place. Raises SourceNotFound where nothing of that key is in
-    quarantine, or only its record; Conflict where something newer lies where it came from; MessageUnreadable; the store's faults.
+    An object that a person put under its key in quarantine is moved back instead.
+
+    Raises SourceNotFound: quarantine has no such object, or only its record. Conflict: a newer
+    object is in its place. MessageUnreadable: the record cannot be read. Raises the store's errors.
     """
     record = wanted_record(objects, key)
     main, *sidecars = record.parts
@@ -51,8 +55,9 @@ def release(objects: ObjectStore, key: str, *, replace: bool = False) -> Release
     back = {part.key for part in record.parts if _came_back(objects, record, part)}
     if lying[main.key] is None and main.key not in back:
         raise SourceNotFound(
-            f"{QUARANTINE}/{key} is not there, only the record of why it was refused.",
-            remedy=f"Put the object there, or into {record.container} and remove {QUARANTINE}/{key}{QUARANTINE_RECORD}.",
+            f"{QUARANTINE}/{key} is gone; only the record of its refusal is left.",
+            remedy=f"Put the object there; or put it into {record.container} and remove "
+            f"{QUARANTINE}/{key}{QUARANTINE_RECORD}.",
         )
     if not replace:
         _refuse_over_newer(
@@ -81,33 +86,31 @@ def release(objects: ObjectStore, key: str, *, replace: bool = False) -> Release
 def _stored(
     objects: ObjectStore, record: ObjectQuarantined, part: QuarantinedPart
 ) -> StoredObject | None:
-    """What lies in quarantine for the part; not where the sidecar of another refused object took its place since."""
-    there = in_quarantine(objects, part)
-    return (
-        there
-        if there is not None and there.metadata.get(REFUSED_BY) in (None, record.run_id)
-        else None
-    )
+    """Return the quarantined object of a part; None if another refused object replaced it."""
+    found = in_quarantine(objects, part)
+    is_its_own = found is not None and found.metadata.get(REFUSED_BY) in (None, record.run_id)
+    return found if is_its_own else None
 
 
 def _came_back(objects: ObjectStore, record: ObjectQuarantined, part: QuarantinedPart) -> bool:
-    """Moved by this command before it was killed."""
-    there = _at_home(objects, record, part.key)
-    return there is not None and there.metadata.get(RELEASED) == record.run_id
+    """Return whether an earlier, killed release has moved the part back."""
+    found = _at_origin(objects, record, part.key)
+    return found is not None and found.metadata.get(RELEASED) == record.run_id
 
 
-def _at_home(objects: ObjectStore, record: ObjectQuarantined, key: str) -> StoredObject | None:
+def _at_origin(objects: ObjectStore, record: ObjectQuarantined, key: str) -> StoredObject | None:
     return stat_or_none(objects, record.container, key)
 
 
 def _refuse_over_newer(objects: ObjectStore, record: ObjectQuarantined, keys: list[str]) -> None:
     newer = [
-        f"{record.container}/{key}" for key in keys if _at_home(objects, record, key) is not None
+        f"{record.container}/{key}" for key in keys if _at_origin(objects, record, key) is not None
     ]
     if newer:
         raise Conflict(
-            f"Something newer lies where it came from: {', '.join(newer)}.",
-            remedy="Give --replace to put what is in quarantine in its place, or remove the one or the other.",
+            f"A newer object is in its place: {', '.join(newer)}.",
+            remedy="Use --replace to overwrite it with the quarantined object, or remove one of "
+            "them.",
         )
 
 

@@ -163,7 +163,7 @@ def _move_refused_of(
                 instance,
                 run,
                 Checkpoint.QUARANTINED,
-                moved.said,
+                moved.message,
                 details=place,
                 identified_by=["container", "key"],
                 error={
@@ -172,10 +172,10 @@ def _move_refused_of(
                     "remedy": refusal.remedy,
                 },
             )
-            tick.moved.append(moved.said)
+            tick.moved.append(moved.message)
         else:
-            warn_on_run(instance, run.run_id, f"{moved.said}.", refusal.code)
-            tick.left.append(moved.said)
+            warn_on_run(instance, run.run_id, f"{moved.message}.", refusal.code)
+            tick.left.append(moved.message)
 
 
 def refused_files(

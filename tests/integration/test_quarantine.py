@@ -107,7 +107,7 @@ def test_a_real_store_tells_what_came_since_from_what_was_refused(
     assert refuse(store, newer) is QuarantineOutcome.quarantined
     assert refuse(under_test.again(), newer) is QuarantineOutcome.quarantined
     store.put_bytes(BRONZE, KEY, b"newer", metadata={})
-    with pytest.raises(Conflict, match="Something newer"):
+    with pytest.raises(Conflict, match="A newer object"):
         release(store, KEY)
     store.delete(BRONZE, KEY)
     assert refuse(store, newer) is QuarantineOutcome.quarantined
@@ -240,7 +240,7 @@ def test_what_a_watch_s_run_refuses_is_quarantined_mended_released_and_published
             for event in place.give("trace", asked)["timelines"][0]["events"]
             if event["kind"] == "QUARANTINED"
         ]
-        assert ["lies in quarantine/dem/scene.tif" in event["said"] for event in told] == [True], (
+        assert ["moved to quarantine/dem/scene.tif" in event["said"] for event in told] == [True], (
             asked
         )
 

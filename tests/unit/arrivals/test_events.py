@@ -189,7 +189,7 @@ def test_an_account_is_known_by_each_of_its_addresses(url: str) -> None:
 def test_an_object_of_another_account_is_refused_by_name_and_never_taken_for_ours(url: str) -> None:
     with pytest.raises(
         EventUnreadable,
-        match=r"It is of the account '.*', and this deployment's is 'geoaccount.blob.core.windows.net'",
+        match=r"It is of the account '.*'; this deployment uses 'geoaccount.blob.core.windows.net'",
     ):
         parsed(Created(container="bronze", key="a.tif", url=url), account_url=OURS)
 
@@ -207,7 +207,7 @@ def test_an_object_of_another_account_is_refused_by_name_and_never_taken_for_our
     ],
 )
 def test_an_address_that_hides_its_host_is_no_address(url: str) -> None:
-    with pytest.raises(EventUnreadable, match="no plain address"):
+    with pytest.raises(EventUnreadable, match="not a plain URL"):
         parsed(Created(container="bronze", key="a.tif", url=url), account_url=OURS)
 
 
@@ -224,7 +224,7 @@ def test_an_emulators_account_is_part_of_the_path() -> None:
 
 
 def test_a_setting_that_is_no_address_is_not_the_messages_fault() -> None:
-    with pytest.raises(ParameterInvalid, match="'geoaccount' is no plain address"):
+    with pytest.raises(ParameterInvalid, match="'geoaccount' is not a plain URL"):
         parsed(TOLD, account_url="geoaccount")
 
 
@@ -249,16 +249,16 @@ def _changed(shape: Shape, **changes: Any) -> str:
         ("[[]]", "neither Event Grid's eventType nor"),
         (b64encode(b"7").decode(), "neither Event Grid's eventType nor"),
         ('{"type": "Microsoft.Storage.BlobCreated"}', "neither Event Grid's eventType nor"),
-        (_changed("cloudevents", specversion="0.3"), "version '0.3', and 1.0 is read"),
+        (_changed("cloudevents", specversion="0.3"), "version '0.3'; only 1.0 is supported"),
         (_changed("eventgrid", data={}), "no data.url"),
         (
             _changed("eventgrid", data="https://geoaccount.blob.core.windows.net/bronze/a.tif"),
             "no data.url",
         ),
-        (_changed("eventgrid", data={"url": 7}), "Its url is no text"),
-        (_changed("eventgrid", data={"url": f"{OURS}/bronze"}), "names no object"),
-        (_changed("eventgrid", data={"url": f"{OURS}/bronze/"}), "names no object"),
-        (_changed("eventgrid", data={"url": f"{OURS}/bronze/\ud800.tif"}), "Its url is no text"),
+        (_changed("eventgrid", data={"url": 7}), "Its url is not text"),
+        (_changed("eventgrid", data={"url": f"{OURS}/bronze"}), "does not name an object"),
+        (_changed("eventgrid", data={"url": f"{OURS}/bronze/"}), "does not name an object"),
+        (_changed("eventgrid", data={"url": f"{OURS}/bronze/\ud800.tif"}), "Its url is not text"),
     ],
 )
 def test_what_is_no_event_is_unreadable_with_a_reason(text: str, reason: str) -> None:

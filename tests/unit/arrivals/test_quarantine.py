@@ -111,8 +111,8 @@ def test_an_arrival_moves_as_a_whole_with_the_reason_beside_it(store: Any) -> No
     moved = refuse(store, at)
     assert moved.outcome is QuarantineOutcome.quarantined
     assert (
-        moved.said
-        == "bronze/in/a.tif was refused with CRS_MISSING and lies in quarantine/in/a.tif: geo-platform quarantine show in/a.tif"
+        moved.message
+        == "bronze/in/a.tif was refused with CRS_MISSING and moved to quarantine/in/a.tif: geo-platform quarantine show in/a.tif"
     )
     assert contents(store, BRONZE) == {"in/ab.tif": b"another", "in/a.txt": b"a note"}
     assert {key: contents(store, QUARANTINE)[key] for key in SET} == SET
@@ -175,7 +175,7 @@ def test_what_was_deleted_since_leaves_nothing_to_move(store: Any) -> None:
     at = etag(store)
     store.delete(BRONZE, KEY)
     moved = refuse(store, at)
-    assert (moved.outcome, "nothing to move" in moved.said) == (QuarantineOutcome.gone, True)
+    assert (moved.outcome, "nothing to move" in moved.message) == (QuarantineOutcome.gone, True)
     assert contents(store, QUARANTINE) == {}
 
 
@@ -328,7 +328,7 @@ def test_released_it_lies_where_it_came_from_as_a_new_arrival(store: Any) -> Non
     assert refuse(store, at).outcome is QuarantineOutcome.overwritten, (
         "the old refusal, seen again, does not touch it"
     )
-    with pytest.raises(SourceNotFound, match="Nothing lies in quarantine"):
+    with pytest.raises(SourceNotFound, match="Quarantine has no object"):
         free(store)
 
 
@@ -355,9 +355,7 @@ def test_a_release_killed_at_any_call_and_given_again_ends_well() -> None:
 def test_what_came_since_is_replaced_only_where_that_is_asked_for(store: Any) -> None:
     refuse(store, etag(store))
     put(store, {KEY: b"newer"})
-    with pytest.raises(
-        Conflict, match=r"Something newer lies where it came from: bronze/in/a\.tif"
-    ):
+    with pytest.raises(Conflict, match=r"A newer object is in its place: bronze/in/a\.tif"):
         free(store)
     assert contents(store, BRONZE) == {KEY: b"newer"}
     assert len(contents(store, QUARANTINE)) == 4

@@ -121,18 +121,18 @@ def test_a_geopackage_that_is_open_somewhere_waits() -> None:
 
 
 def test_without_bytes_a_blob_is_left_at_once_and_a_file_after_the_wait() -> None:
-    assert sort(lying("a.tif", size_bytes=0)).left == (("a.tif", "It holds no bytes."),)
+    assert sort(lying("a.tif", size_bytes=0)).left == (("a.tif", "It is empty."),)
     first = sort(lying("a.tif", size_bytes=0), is_local=True)
     still = sort(lying("a.tif", size_bytes=0), waiting=first.waiting, is_local=True, now_s=1059)
     assert list(still.waiting) == ["a.tif"]
     assert sort(
         lying("a.tif", size_bytes=0), waiting=still.waiting, is_local=True, now_s=1060
-    ).left == (("a.tif", "It holds no bytes."),)
+    ).left == (("a.tif", "It is empty."),)
 
 
 def test_what_somebody_submitted_is_left_until_another_puts_something_beside_it() -> None:
     submitted = lying("a.tif", metadata={SUBMITTED: "1-2-3"})
-    assert sort(submitted).left == (("a.tif", "It was submitted with a request of its own."),)
+    assert sort(submitted).left == (("a.tif", "A client submitted it."),)
     assert ready(sort(submitted, lying("a.tfw"))) == {"a.tif": ("a.tfw",)}
 
 

@@ -152,7 +152,7 @@ def test_a_refused_arrival_is_moved_once_and_its_run_says_so_once(
         contents(store, BRONZE),
     ) == ("CRS_MISSING", run_id, "scenes", {})
     (said,) = told(instance, run_id)
-    assert "bronze/a.tif was refused with CRS_MISSING and lies in quarantine/a.tif" in said
+    assert "bronze/a.tif was refused with CRS_MISSING and moved to quarantine/a.tif" in said
     watched = Mortal(store)
     assert tick(instance, watched, cursor) == cursor
     assert watched.calls == [], "a run that was looked at is not looked at again"

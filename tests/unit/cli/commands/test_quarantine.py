@@ -86,7 +86,7 @@ def test_of_all_that_is_released_a_refusal_of_one_stops_nobody(store: FolderStor
     done = run(store, "release", "--all")
     assert done.exit_code == 1
     assert done.stderr.startswith(
-        "b.tif: CONFLICT: Something newer lies where it came from: bronze/b.tif. Give --replace"
+        "b.tif: CONFLICT: A newer object is in its place: bronze/b.tif. Use --replace"
     )
     assert done.stdout.startswith("dem/a.tif is back in bronze")
     (answer,) = json.loads(run(store, "release", "--all", "--replace", "--json").stdout)
@@ -104,8 +104,7 @@ def test_what_cannot_be_done_is_refused_in_a_sentence(store: FolderStore) -> Non
         asked = run(store, command, "nowhere.tif")
         assert (
             asked.exit_code,
-            "SOURCE_NOT_FOUND: Nothing lies in quarantine under the key 'nowhere.tif'."
-            in asked.stderr,
+            "SOURCE_NOT_FOUND: Quarantine has no object 'nowhere.tif'." in asked.stderr,
         ) == (1, True)
     assert (
         json.loads(run(store, "release", "nowhere.tif", "--json").stdout)["error"]["code"]
