@@ -187,7 +187,7 @@ def test_bytes_that_came_since_stay(instance: dg.DagsterInstance, store: Any) ->
         [],
         [],
     )
-    assert "overwritten since" in done.left[0]
+    assert "overwritten after" in done.left[0]
 
 
 def test_each_refused_file_of_a_run_over_several_is_moved_by_itself(
