@@ -26,8 +26,8 @@ SELECT jsonb_build_object(
         )), '{{}}')
         FROM pg_roles AS role
         JOIN (VALUES (%(loader)s, 'pgstac_ingest'), (%(reader)s, 'pgstac_read'))
-            AS needs (ours, theirs) ON ours = role.rolname
-        LEFT JOIN pg_roles AS pgstac ON pgstac.rolname = theirs
+            AS needs (own_role, pgstac_role) ON own_role = role.rolname
+        LEFT JOIN pg_roles AS pgstac ON pgstac.rolname = pgstac_role
     ),
     'schemas', (
         SELECT coalesce(jsonb_object_agg(nspname, jsonb_build_object(

@@ -6,7 +6,7 @@ WITH own AS (
     WHERE run_id = %(run_id)s AND action = 'publish'
     GROUP BY collection, item_id, fingerprint
 ),
-told AS (
+entries AS (
     SELECT entry FROM geo_platform.provenance WHERE run_id = %(run_id)s
     UNION
     SELECT since.entry
@@ -22,6 +22,6 @@ SELECT
     happened_at, action, run_id, collection, item_id, fingerprint, table_schema, table_name,
     table_version,
     replaced_fingerprint, replaced_run_id, replaced_table_version, login
-FROM told
+FROM entries
 JOIN geo_platform.provenance USING (entry)
 ORDER BY entry

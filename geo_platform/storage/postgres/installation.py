@@ -198,13 +198,13 @@ def read_facts(connection: psycopg.Connection, published: Sequence[str]) -> Fact
 
     Raises psycopg.Error.
     """
-    asked = {
+    wanted = {
         "extensions": list(EXTENSIONS),
         "loader": LOADER_ROLE,
         "reader": READER_ROLE,
         "schemas": [STAGING_SCHEMA, REPLACED_SCHEMA, OWN_SCHEMA, PGSTAC_SCHEMA, *published],
     }
-    row = connection.execute(statement("installation_facts"), asked).fetchone()
+    row = connection.execute(statement("installation_facts"), wanted).fetchone()
     found: dict[str, Any] = row[0] if row else {}
     readable = found.pop("readable")
     pgstac = (
