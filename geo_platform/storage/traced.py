@@ -91,7 +91,7 @@ class _Traced(Generic[Store]):
 
 
 class TracedObjects(_Traced[ObjectStore]):
-    """Implements ObjectStore."""
+    """Implements `ports.ObjectStore` around another one."""
 
     _port = "objects"
 
@@ -197,7 +197,7 @@ class TracedObjects(_Traced[ObjectStore]):
 
 
 class TracedFeatures(_Traced[FeatureStore]):
-    """Implements FeatureStore."""
+    """Implements `ports.FeatureStore` around another one."""
 
     _port = "features"
 
@@ -240,7 +240,7 @@ class TracedFeatures(_Traced[FeatureStore]):
 
 
 class TracedCatalog(_Traced[Catalog]):
-    """Implements Catalog."""
+    """Implements `ports.Catalog` around another one."""
 
     _port = "catalog"
 

@@ -74,7 +74,7 @@ class AzureBlobStore:
         self._received = received
 
     def stat(self, container: str, key: str) -> StoredObject:
-        """Describe one object. Raises as the port, and SourceNotFound for a folder."""
+        """Describe one object. Raises as `ports.ObjectStore`; a folder is SourceNotFound."""
         return self._stored_object(container, self._properties(container, key))
 
     def list(self, container: str, prefix: str = "") -> Iterator[StoredObject]:
@@ -138,7 +138,7 @@ class AzureBlobStore:
     def open(self, container: str, key: str, *, etag: str | None = None) -> Iterator[BinaryIO]:
         """Open a reader that fetches ranges of the object at one etag, each checked by its MD5.
 
-        Raises as the port.
+        Raises as `ports.ObjectStore`.
         """
         found = self._properties(container, key, etag)
         blob, what, pinned = (
@@ -160,7 +160,7 @@ class AzureBlobStore:
 
     @contextmanager
     def local_path(self, container: str, key: str, *, etag: str | None = None) -> Iterator[Path]:
-        """Download the object to a file, once per etag and process. Raises as the port."""
+        """Download the object to a file, once per etag and process. Raises as `ports.ObjectStore`."""
         at = _etag(self._properties(container, key, etag))
         with self._downloads.file(
             (container, key, at), lambda path: self._fetch_file(container, key, at, path)
@@ -168,7 +168,7 @@ class AzureBlobStore:
             yield path
 
     def read_bytes(self, container: str, key: str) -> bytes:
-        """Return the content of an object. Raises as the port.
+        """Return the content of an object. Raises as `ports.ObjectStore`.
 
         Raises Conflict: the object is large, and was replaced while it was read.
         """
@@ -188,7 +188,7 @@ class AzureBlobStore:
     ) -> StoredObject:
         """Upload a file in parallel blocks, commit them in one request, and verify the blob.
 
-        `move` deletes the file afterwards. Raises as the port.
+        `move` deletes the file afterwards. Raises as `ports.ObjectStore`.
         """
         stored = self._put(
             container,
@@ -209,7 +209,7 @@ class AzureBlobStore:
         metadata: Mapping[str, str],
         only_if_etag: str | None = None,
     ) -> StoredObject:
-        """Store a small object, atomically. Raises as the port."""
+        """Store a small object, atomically. Raises as `ports.ObjectStore`."""
         return self._put(
             container,
             lambda: nullcontext((BytesIO(content), len(content))),
@@ -227,7 +227,7 @@ class AzureBlobStore:
     def move(
         self, container: str, key: str, to_container: str, *, etag: str, metadata: Mapping[str, str]
     ) -> StoredObject:
-        """Copy the object within the account, then delete the source. Raises as the port.
+        """Copy the object within the account, then delete the source. Raises as `ports.ObjectStore`.
 
         The bytes do not pass through this machine. A missing container is created.
         """

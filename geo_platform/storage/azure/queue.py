@@ -71,7 +71,7 @@ class AzureQueue:
     def receive(self, max_messages: int, *, hidden_s: int) -> list[QueuedMessage]:
         """Receive at most so many available messages, with one request for each 32.
 
-        Raises as the port.
+        Raises as `ports.MessageQueue`.
         """
         received: list[QueuedMessage] = []
         with _queue_errors(self._queue.queue_name):
@@ -86,7 +86,7 @@ class AzureQueue:
         return received
 
     def hide(self, message: QueuedMessage, hidden_s: int) -> QueuedMessage:
-        """Hide a message for `hidden_s` from now. Raises as the port.
+        """Hide a message for `hidden_s` from now. Raises as `ports.MessageQueue`.
 
         A message that is gone, or was received by somebody else, is returned as it is.
         """
@@ -101,7 +101,7 @@ class AzureQueue:
     def delete(self, message: QueuedMessage) -> None:
         """Delete a message. Do nothing if it is gone or was received by somebody else.
 
-        Raises as the port.
+        Raises as `ports.MessageQueue`.
         """
         with _queue_errors(self._queue.queue_name):
             self._delete(message.id, message.receipt)
@@ -111,7 +111,7 @@ class AzureQueue:
 
         If the process is killed in between, the message is in both queues, and is delivered and
         moved once more. Do nothing if it is gone or was received by somebody else.
-        Raises as the port.
+        Raises as `ports.MessageQueue`.
         """
         with _queue_errors(self._queue.queue_name):
             receipt = self._extend_hiding(message, _BURYING_S)

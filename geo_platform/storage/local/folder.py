@@ -58,7 +58,7 @@ class FolderStore:
         self._cleaned = False
 
     def stat(self, container: str, key: str) -> StoredObject:
-        """Describe one object. Raises as the port, and SourceNotFound for a folder."""
+        """Describe one object. Raises as `ports.ObjectStore`; a folder is SourceNotFound."""
         path = self._path(container, key)
         with os_errors(_label(container, key), reading=True):
             return self._stored_object(container, key, path, path.stat())
@@ -108,7 +108,7 @@ class FolderStore:
             yield stream
 
     def read_bytes(self, container: str, key: str) -> bytes:
-        """Return the content of an object. Raises as the port."""
+        """Return the content of an object. Raises as `ports.ObjectStore`."""
         path = self._path(container, key)
         with os_errors(_label(container, key), reading=True):
             return path.read_bytes()
@@ -123,7 +123,7 @@ class FolderStore:
         move: bool = False,
         only_if_etag: str | None = None,
     ) -> StoredObject:
-        """Store the content of a file under a key, atomically. Raises as the port.
+        """Store the content of a file under a key, atomically. Raises as `ports.ObjectStore`.
 
         `move` renames the file into the store if both are on one file system, else it copies the
         file and deletes it.
@@ -163,7 +163,7 @@ class FolderStore:
         metadata: Mapping[str, str],
         only_if_etag: str | None = None,
     ) -> StoredObject:
-        """Store a small object, atomically. Raises as the port."""
+        """Store a small object, atomically. Raises as `ports.ObjectStore`."""
         destination = self._path(container, key)
         with self._incoming(_label(container, key)) as incoming:
             incoming.write_bytes(content)
@@ -182,7 +182,7 @@ class FolderStore:
     def move(
         self, container: str, key: str, to_container: str, *, etag: str, metadata: Mapping[str, str]
     ) -> StoredObject:
-        """Move an object by one rename, and set its mtime to now. Raises as the port.
+        """Move an object by one rename, and set its mtime to now. Raises as `ports.ObjectStore`.
 
         The target of a link, and a file on another file system, are copied instead. The metadata
         is written before the rename, for the old etag, and once more for the new one.

@@ -69,8 +69,8 @@ class Facts:
 class Requirement:
     """One requirement of a complete installation, and whether it is met.
 
-    `detail` is for people in both cases. Without one that is not `is_needed`, only some sources
-    fail.
+    `detail` is for people in both cases. If it is not `is_needed`, only some sources fail without
+    it.
     """
 
     name: str

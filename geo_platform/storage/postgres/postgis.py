@@ -118,7 +118,7 @@ class PostgisFeatures:
     ) -> FeatureDataset:
         """Load the batches into a new staged table: create, send, verify, index, comment.
 
-        Raises what `batches` raises, NoFeatures, and as the port.
+        Raises what `batches` raises, NoFeatures, and as `ports.FeatureStore`.
         """
         plan = plan_table(target)
         load = self._begin(target, plan)
@@ -136,7 +136,8 @@ class PostgisFeatures:
     def holds(self, stored: ObjectReference | None, table: TableReference | None) -> bool:
         """Return whether this version of the table exists.
 
-        An append only counts if it is live, or can still replace what is live. Raises as the port.
+        An append only counts if it is live, or can still replace what is live. Raises as
+        `ports.FeatureStore`.
         """
         if table is None:
             return False
@@ -161,7 +162,7 @@ class PostgisFeatures:
         )
 
     def sweep(self, older_than_utc: datetime) -> tuple[str, ...]:
-        """Drop the platform's staged tables that began before this time. Raises as the port.
+        """Drop the platform's staged tables that began before this time. Raises as `ports.FeatureStore`.
 
         A table that is locked is left to the next sweep.
         """
