@@ -238,7 +238,7 @@ class FeatureStore(Protocol):
     """
 
     def check_free(self, target: FeatureTarget) -> None:
-        """Check, before any row is read, that `target.load_mode` allows to write the dataset.
+        """Check, before any row is read, that `target.load_mode` allows writing the dataset.
 
         Raises TableExists: the name is taken. ParameterInvalid: the store cannot do what the
         target asks for.
@@ -451,7 +451,7 @@ class Inventory(Protocol):
 class QueuedMessage:
     """A message that was received and not deleted yet.
 
-    `receipt` allows to hide or delete it, until the message is received again.
+    `receipt` is needed to hide or delete it. It is valid until the message is received again.
     """
 
     id: str

@@ -160,7 +160,10 @@ class AzureBlobStore:
 
     @contextmanager
     def local_path(self, container: str, key: str, *, etag: str | None = None) -> Iterator[Path]:
-        """Download the object to a file, once per etag and process. Raises as `ports.ObjectStore`."""
+        """Download the object to a file, once per etag and process.
+
+        Raises as `ports.ObjectStore`.
+        """
         at = _etag(self._properties(container, key, etag))
         with self._downloads.file(
             (container, key, at), lambda path: self._fetch_file(container, key, at, path)
@@ -227,9 +230,10 @@ class AzureBlobStore:
     def move(
         self, container: str, key: str, to_container: str, *, etag: str, metadata: Mapping[str, str]
     ) -> StoredObject:
-        """Copy the object within the account, then delete the source. Raises as `ports.ObjectStore`.
+        """Copy the object within the account, then delete the source.
 
         The bytes do not pass through this machine. A missing container is created.
+        Raises as `ports.ObjectStore`.
         """
         check_move(container, to_container)
         what = _label(container, key)

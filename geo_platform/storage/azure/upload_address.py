@@ -1,7 +1,7 @@
 """Sign a URL with which a client without credentials can upload one new blob.
 
-The URL allows to create the blob of one name, in one request (Put Blob), if there is none yet. It
-does not allow to read, list, overwrite or delete; uploading in blocks would need the right to
+With the URL a client can create the blob of one name, in one request (Put Blob), if there is none
+yet. It cannot read, list, overwrite or delete; uploading in blocks would need the right to
 overwrite. With an identity it is signed by a user delegation key, which the service issues and can
 revoke; otherwise by the account key. Who may request a URL: `api/jobs/uploads.py`.
 """

@@ -53,7 +53,7 @@ class GeoParquetLake:
         self._objects = objects
 
     def check_free(self, target: FeatureTarget) -> None:
-        """Check that the load mode allows to write the dataset.
+        """Check that the load mode allows writing the dataset.
 
         Earlier versions from the same source only matter for the mode `create`.
         Raises TableExists: the name is taken. ParameterInvalid: the mode is `append`.

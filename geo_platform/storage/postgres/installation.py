@@ -155,7 +155,7 @@ def _install_prerequisites(connection: psycopg.Connection) -> None:
     except psycopg.errors.FeatureNotSupported as error:
         # A managed server may offer extensions, but allow nobody to create them.
         raise StoreDenied(
-            f"The server does not allow to create an extension: {str(error).splitlines()[0]}",
+            f"The server does not allow creating an extension: {str(error).splitlines()[0]}",
             remedy=f"Allow {', '.join(EXTENSIONS)} in the server's settings (on Azure the "
             "parameter azure.extensions).",
         ) from error

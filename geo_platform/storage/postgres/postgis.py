@@ -104,7 +104,7 @@ class PostgisFeatures:
         self._connections = connections
 
     def check_free(self, target: FeatureTarget) -> None:
-        """Check that the load mode allows to replace what is live, and that the login may load.
+        """Check that the load mode allows replacing what is live, and that the login may load.
 
         Raises TableExists, ParameterInvalid, StoreDenied, DatabaseUnavailable.
         """
@@ -162,9 +162,9 @@ class PostgisFeatures:
         )
 
     def sweep(self, older_than_utc: datetime) -> tuple[str, ...]:
-        """Drop the platform's staged tables that began before this time. Raises as `ports.FeatureStore`.
+        """Drop the platform's staged tables that began before this time.
 
-        A table that is locked is left to the next sweep.
+        A table that is locked is left to the next sweep. Raises as `ports.FeatureStore`.
         """
         with loading(self._database) as connection:
             staged = connection.execute(

@@ -81,7 +81,7 @@ def check_schema(connection: psycopg.Connection, target: FeatureTarget) -> None:
 
 
 def check_mode(target: FeatureTarget, live: LiveTable | None) -> None:
-    """Check that the load mode allows to replace the live table. Raises TableExists."""
+    """Check that the load mode allows replacing the live table. Raises TableExists."""
     if live is None:
         return
     name = f"{live.schema}.{live.name}"
