@@ -87,8 +87,8 @@ def make_cogs(
 ) -> CogStored:
     """Make all planned COGs and publish them, if all pass verification.
 
-    A result of the same fingerprint in the store is verified and reused, unless the source says
-    `force`. `notify` receives a line for each step.
+    A result of the same fingerprint in the store is verified and reused, unless the source was
+    submitted with `force`. `notify` receives a line for each step.
     Raises what `plan_cogs`, `write_cog`, `verify_cog`, `opened` and the store raise.
     """
     started = time.monotonic()

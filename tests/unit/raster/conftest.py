@@ -77,7 +77,7 @@ class Chain:
 
 
 def forced(profiled: RasterProfiled) -> RasterProfiled:
-    """The same, of a source whose work is to be done again."""
+    """Return the profile as if its source had been submitted with `force`."""
     source = profiled.source.model_copy(update={"force": True})
     return profiled.model_copy(update={"source": source})
 
