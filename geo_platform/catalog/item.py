@@ -154,9 +154,11 @@ def build_collection(item: pystac.Item) -> pystac.Collection:
     The catalog extends the extent over all items, sets the links, and keeps titles and descriptions
     that people wrote. The license is `other`: the sources do not state one.
     """
-    collection_id, bbox = item.collection_id, item.bbox
-    if collection_id is None or bbox is None:
-        raise CatalogRejected(f"The item {item.id} has no collection or no bbox.")
+    collection_id = item.collection_id
+    if collection_id is None:
+        raise CatalogRejected(f"The item {item.id} has no collection.")
+    # STAC wants an extent in each collection. An item without geometry does not narrow it.
+    bbox = item.bbox or [-180.0, -90.0, 180.0, 90.0]
     title, description = _DESCRIPTIONS[SourceKind(item.properties["geo_platform:kind"])]
     common = item.common_metadata
     start, end = common.start_datetime or item.datetime, common.end_datetime or item.datetime

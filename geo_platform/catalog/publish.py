@@ -64,14 +64,14 @@ def publish_raster(
 
         return build_raster_item(stored, options, provenance)
 
-    request = _Request(
+    request = ItemRequest(
         source=stored.source,
         place=item_place(stored.source, options),
         fingerprint=fingerprint,
         run_id=run_id,
         outputs={cog.sha256 for cog in stored.cogs},
     )
-    return _publish(request, build, catalog, objects)
+    return publish_item(request, build, catalog, objects)
 
 
 def publish_vector(
@@ -99,14 +99,14 @@ def publish_vector(
         return build_vector_item(loaded, options, provenance)
 
     table_version = loaded.table.version if loaded.table is not None else None
-    request = _Request(
+    request = ItemRequest(
         source=loaded.source,
         place=item_place(loaded.source, options, dataset=dataset_of(loaded)),
         fingerprint=fingerprint,
         run_id=run_id,
         outputs={output for output in (loaded.sha256, table_version) if output},
     )
-    return _publish(request, build, catalog, objects)
+    return publish_item(request, build, catalog, objects)
 
 
 def find_published(
@@ -129,7 +129,7 @@ def find_published(
 
 
 @dataclass(frozen=True)
-class _Request:
+class ItemRequest:
     """What to publish. `place` is (collection id, item id).
 
     `outputs` are the SHA-256 of the data files and the versions of the tables that the item names.
@@ -142,9 +142,13 @@ class _Request:
     outputs: AbstractSet[str]
 
 
-def _publish(
-    request: _Request, build_item: BuildItem, catalog: Catalog, objects: ObjectStore
+def publish_item(
+    request: ItemRequest, build_item: BuildItem, catalog: Catalog, objects: ObjectStore
 ) -> ItemPublished:
+    """Build, validate and publish an item, unless this version of it is published already.
+
+    Raises as `publish_raster` does.
+    """
     collection_id, item_id = request.place
     before = catalog.item(collection_id, item_id)
     if not request.source.force:
@@ -172,7 +176,7 @@ def _publish(
 
 
 def _build(
-    request: _Request, build_item: BuildItem, before: dict[str, Any] | None
+    request: ItemRequest, build_item: BuildItem, before: dict[str, Any] | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the collection and the item as the Catalog port takes them."""
     from geo_platform.catalog.item import build_collection, to_document
@@ -217,7 +221,9 @@ def report_published(published: ItemPublished) -> ItemPublished:
     return published
 
 
-def _unchanged(request: _Request, catalog: Catalog, objects: ObjectStore) -> ItemPublished | None:
+def _unchanged(
+    request: ItemRequest, catalog: Catalog, objects: ObjectStore
+) -> ItemPublished | None:
     """Return the published answer if the item names the requested outputs and its files exist."""
     published = find_published(catalog, *request.place, request.fingerprint, objects)
     item = catalog.item(*request.place) if published else None

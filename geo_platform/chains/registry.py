@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from geo_platform.chains.chain import Chain
 from geo_platform.chains.raster import RASTER
 from geo_platform.chains.vector import VECTOR
+from geo_platform.contracts.lock import project_messages
+from geo_platform.contracts.message import Message
 from geo_platform.source.formats import FORMATS
 from geo_platform.source.sidecars import format_by_name
 from geo_platform.source.sniff import DetectedSource
@@ -58,6 +60,11 @@ def chain_named(name: str) -> Chain | None:
 def chains_by_partitions() -> Mapping[str, Chain]:
     """Return the chains by the names of their partitions."""
     return {chain.partitions_name: chain for chain in CHAINS}
+
+
+def message_types() -> list[type[Message]]:
+    """Return every message class of the platform, also those that a chain's own module defines."""
+    return project_messages()
 
 
 def last_stages() -> frozenset[str]:

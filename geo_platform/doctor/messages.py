@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
-from geo_platform.contracts import arrival, publication, raster, submission, vector
+from geo_platform.chains.registry import message_types
 from geo_platform.contracts.fault import ContractError
 from geo_platform.contracts.message import Message
 from geo_platform.contracts.stored import load_message
@@ -16,20 +16,13 @@ from geo_platform.doctor.findings import DoctorFinding, FindingCode
 from geo_platform.errors import SourceNotFound
 from geo_platform.ports import MESSAGES, ObjectStore
 
-_MODULES = (arrival, publication, raster, submission, vector)
 _AT_ONCE = 8
 _BATCH = 64
 
 
 def known_messages() -> Mapping[str, type[Message]]:
     """Return every message class by name."""
-    found = [
-        value
-        for module in _MODULES
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Message)
-    ]
-    return {kind.__name__: kind for kind in found if kind is not Message}
+    return {message.__name__: message for message in message_types()}
 
 
 def fault_of(content: bytes, known: Mapping[str, type[Message]]) -> str | None:

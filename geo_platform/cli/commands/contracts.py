@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from geo_platform.application_root import is_in_the_wheel
+from geo_platform.chains.registry import message_types
 from geo_platform.cli.application import Application
 from geo_platform.contracts.fault import ContractError
 from geo_platform.contracts.lock import check_lock, write_lock
@@ -55,7 +56,7 @@ def lock(application: Application, /) -> None:
             "root of your own: geo-platform init DIR"
         )
     try:
-        changed = write_lock(_lock(application))
+        changed = write_lock(_lock(application), message_types())
     except ContractError as error:
         click.echo(str(error), err=True)
         sys.exit(1)
