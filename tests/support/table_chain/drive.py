@@ -1,6 +1,6 @@
 """Use the chain of tables everywhere a chain is used, in a copy of the project that has it.
 
-    python -m tests.support.table_chain.drive commands|api FOLDER
+    python -m tests.support.table_chain.drive lock|commands|api FOLDER
 
 Run with the copy as the working directory and first on the import path. Prints one JSON document.
 """
@@ -37,10 +37,9 @@ class Commands:
 
 
 def use_commands(folder: Path) -> dict[str, Any]:
-    """Definitions, contracts, ingest, plan, retry, trace, a watch, a shared run, doctor."""
+    """Contracts, definitions, ingest, plan, retry, trace, a watch, a shared run, doctor."""
     give = Commands(folder / "home")
-    found: dict[str, Any] = {"locked": give("contracts", "lock", with_json=False)}
-    found["contracts"] = give("contracts", "check", with_json=False)
+    found: dict[str, Any] = {"contracts": give("contracts", "check", with_json=False)}
 
     from geo_platform.definitions import defs
 
@@ -151,6 +150,11 @@ def ghost(folder: Path) -> None:
         launcher._instance.add_dynamic_partitions("table_objects", ["ghost.csv"])  # type: ignore[attr-defined]
 
 
+def lock(folder: Path) -> dict[str, Any]:
+    """Lock the chain's messages, as for each new message."""
+    return dict(Commands(folder)("contracts", "lock", with_json=False))
+
+
 def use_api(folder: Path) -> dict[str, Any]:
     """The route that submits, and a job of it to its end."""
     from geo_platform.settings import Profile
@@ -184,5 +188,5 @@ def use_api(folder: Path) -> dict[str, Any]:
 if __name__ == "__main__":
     what, where = sys.argv[1], Path(sys.argv[2])
     where.mkdir(parents=True, exist_ok=True)
-    found = {"commands": use_commands, "api": use_api}[what](where)
+    found = {"lock": lock, "commands": use_commands, "api": use_api}[what](where)
     sys.stdout.write(json.dumps(found, default=str))

@@ -1,6 +1,9 @@
 """A copy of the project with the chain of tables in it: two files added, two lines changed."""
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -49,6 +52,22 @@ def add_chain(project: Path) -> None:
         project / MODULES, "import hello, raster, vector", "import hello, raster, table, vector"
     )
     _replace(project / MODULES, "[hello, raster, vector]", "[hello, raster, table, vector]")
+
+
+def run_in(project: Path, *arguments: str | Path, timeout_s: float = 300) -> str:
+    """Run a Python module in the copy, and return what it printed."""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(project), "LANG": "C.UTF-8"}
+    done = subprocess.run(
+        [sys.executable, "-m", *map(str, arguments)],
+        cwd=project,
+        env={**environment, "PYTHONPATH": str(project), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
 
 
 def _replace(file: Path, old: str, new: str) -> None:
