@@ -22,6 +22,7 @@ from geo_platform.api.jobs.routes import who_asks
 from geo_platform.api.jobs.state import Standing
 from geo_platform.api.problems import problem_responses
 from geo_platform.api.services import Services
+from geo_platform.chains.raster import RASTER
 from geo_platform.contracts.submission import DataRequested
 from geo_platform.errors import NotFound
 from geo_platform.trace.timeline import as_text
@@ -35,7 +36,7 @@ class DataAccepted(Answer):
     success: Literal[True]
     request_id: str = Field(examples=["0f1e2d3c4b5a69788796a5b4c3d2e1f0"])
     job_id: str
-    job_type: str = Field(examples=["process_raster"])
+    job_type: str = Field(examples=[RASTER.job])
     message: str
     monitor_url: str = Field(
         description="where to ask for its state",

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from geo_platform.api.jobs.intake import Accepted
 from geo_platform.api.jobs.state import Standing
+from geo_platform.chains.raster import RASTER
 from geo_platform.trace.timeline import as_text
 
 _JOB_ID = "3b1f0c9ad2f7e6518a4c0d9be1f2a3c4d5e6f708192a3b4c5d6e7f8091a2b3c4"
@@ -39,7 +40,7 @@ class JobCreated(Answer):
 
     job_id: str = Field(examples=[_JOB_ID])
     status: Literal["created"]
-    job_type: str = Field(examples=["process_raster"])
+    job_type: str = Field(examples=[RASTER.job])
     message: str = Field(examples=["The job was created and is queued."])
     parameters: dict[str, Any] = Field(examples=[_PARAMETERS])
     idempotent: Literal[False]
@@ -50,7 +51,7 @@ class JobUnderWay(Answer):
 
     job_id: str = Field(examples=[_JOB_ID])
     status: Literal["queued", "processing"]
-    job_type: str = Field(examples=["process_raster"])
+    job_type: str = Field(examples=[RASTER.job])
     message: str = Field(examples=["The same work was asked for before and is processing."])
     parameters: dict[str, Any] = Field(examples=[_PARAMETERS])
     idempotent: Literal[True]
@@ -63,7 +64,7 @@ class JobAlreadyDone(Answer):
 
     job_id: str = Field(examples=[_JOB_ID])
     status: Literal["already_completed"]
-    job_type: str = Field(examples=["process_raster"])
+    job_type: str = Field(examples=[RASTER.job])
     message: str = Field(examples=["The same work was done before."])
     parameters: dict[str, Any] = Field(examples=[_PARAMETERS])
     idempotent: Literal[True]
@@ -91,14 +92,20 @@ class JobStatus(Answer):
     """How a job stands. `stageResults` is by the number of the stage, from 1."""
 
     jobId: str = Field(examples=[_JOB_ID])  # noqa: N815  # the names that clients know
-    jobType: str = Field(examples=["process_raster"])  # noqa: N815
+    jobType: str = Field(examples=[RASTER.job])  # noqa: N815
     status: State
     stage: int = Field(description="the stage that it is at, from 1", examples=[4])
     totalStages: int = Field(examples=[4])  # noqa: N815
     parameters: dict[str, Any] = Field(examples=[_PARAMETERS])
     stageResults: dict[str, dict[str, Any]] = Field(  # noqa: N815
         examples=[
-            {"1": {"stage": "raw_raster", "status": "completed", "result": {"format": "geotiff"}}}
+            {
+                "1": {
+                    "stage": RASTER.first.name,
+                    "status": "completed",
+                    "result": {"format": "geotiff"},
+                }
+            }
         ]
     )
     createdAt: str = Field(examples=["2026-11-24T10:15:00.000Z"])  # noqa: N815
