@@ -1,4 +1,4 @@
-"""The jobs that undo: launched with typed config, retried where that helps, answering with what they did."""
+"""The jobs that undo: typed config, retries, and answers."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""Rows of several files in one table and one item: appended, undone, appended again, as a person does it."""
+"""Append rows of several files to one table and one item, undo that, and append again."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -40,7 +40,7 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 
 
 def rows(production: ProfileUnderTest) -> dict[int, int]:
-    """Number and depth of each well, as a reader sees them."""
+    """Return the depth of each well by its number, as a reader sees them."""
     assert production.logins is not None
     with production.logins.reader.connect() as connection:
         found = connection.execute("SELECT number, depth FROM geo.wells").fetchall()

@@ -1,4 +1,4 @@
-"""Undoing as a person does it, on both profiles: real commands, real runs, what is published looked at after each."""
+"""Undo by the real commands, on both profiles, and check what is published after each."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -31,7 +31,7 @@ def wells(count: int, *, start: int = 0) -> str:
 
 @dataclass
 class Person:
-    """Gives commands, and looks at what is published."""
+    """Runs commands and reads what is published."""
 
     home: Path
     profile: ProfileUnderTest
@@ -41,7 +41,7 @@ class Person:
         return self.give(*arguments, exit_code=exit_code)
 
     def published(self) -> tuple[str, int] | None:
-        """Run and rows of what is published: of the item, and, where there is one, of the table as a reader sees it."""
+        """Return run and rows of the published item, and check them against its table, if any."""
         item = self.profile.catalog(self.home).item("vectors", "wells")
         rows = self._rows_of_the_table()
         if item is None:
@@ -52,7 +52,7 @@ class Person:
         return item["properties"][ITEM_RUN_ID], item["properties"]["table:row_count"]
 
     def lose_a_file_of(self, run: str) -> str:
-        """Remove one of the files of a kept version behind the platform's back; its key."""
+        """Remove a file of a kept version from the store, and return its key."""
         version = next(
             kept
             for kept in self.profile.catalog(self.home).versions("vectors", "wells")

@@ -1,4 +1,4 @@
-"""What every catalog does, whatever keeps it: the same tests on STAC files and on pgSTAC."""
+"""The contract of the Catalog port: the same tests on STAC files and on pgSTAC."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

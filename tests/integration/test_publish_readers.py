@@ -1,4 +1,4 @@
-"""Publications beside readers, beside each other, and cut off in the middle: old or new, never half."""
+"""Publish beside readers, beside other publications, and with a cut connection: all or nothing."""
 
 import os
 import signal
@@ -23,7 +23,9 @@ from tests.support.servers import Logins
 COLLECTION_OF_TABLES = {**COLLECTION, "id": "vectors"}
 # One statement that reads the item and the table that it names.
 BOTH = """
-SELECT i.content -> 'properties' ->> 'rows', i.content -> 'properties' ->> 'geo_platform:fingerprint', t.rows::text, t.version
+SELECT i.content -> 'properties' ->> 'rows',
+    i.content -> 'properties' ->> 'geo_platform:fingerprint',
+    t.rows::text, t.version
 FROM (SELECT count(*) AS rows, min(version) AS version FROM geo.roads) AS t, pgstac.items AS i
 WHERE i.id = 'roads'
 """
@@ -62,7 +64,7 @@ def swap_back_and_forth(catalog: PgStac, times: int) -> None:
 def read_while(
     database: Database, work: Callable[[], None], read: Callable[[psycopg.Connection], Any]
 ) -> list[Any]:
-    """What a reader saw, over and over, while the work was done."""
+    """Return what a reader saw, over and over, while the work was done."""
     seen: list[Any] = []
     done = threading.Event()
 
@@ -108,7 +110,8 @@ def test_a_transaction_of_several_statements_sees_one_state_where_it_locks_the_t
             reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             reader.execute("LOCK TABLE geo.roads IN ACCESS SHARE MODE")
             says = reader.execute(
-                "SELECT content -> 'properties' ->> 'rows', content -> 'properties' ->> 'geo_platform:fingerprint'"
+                "SELECT content -> 'properties' ->> 'rows',"
+                " content -> 'properties' ->> 'geo_platform:fingerprint'"
                 " FROM pgstac.items WHERE id = 'roads'"
             ).fetchone()
             found = reader.execute("SELECT count(*)::text, min(version) FROM geo.roads").fetchone()
@@ -124,7 +127,7 @@ def test_a_transaction_of_several_statements_sees_one_state_where_it_locks_the_t
 def test_two_items_that_want_one_table_are_published_one_after_the_other(
     catalog: PgStac, database: Logins
 ) -> None:
-    """Both load with replace, in collections of their own: neither waits for ever, the last one holds the table."""
+    """Both replace, in two collections. Neither waits forever, and the last one holds the table."""
     versions = [f"w{number}" for number in range(6)]
     for version in versions:
         stage_table(database.loader, version, 10, load_mode="replace", source_uri=version)
@@ -178,7 +181,7 @@ def test_two_runs_on_one_item_end_in_one_publication_and_one_conflict(
     assert tables(database.admin) == {"geo.roads", "geo_replaced.r1", f"geo_staging.{loser}"}
 
 
-# A publication that waits, everything written and moved, before its transaction is committed.
+# A publication that pauses before it commits, when all is written and moved.
 PAUSED = """
 import sys
 from pydantic import SecretStr
@@ -197,7 +200,8 @@ def then_wait(*arguments, **named):
 pgstac_publication.move_tables = then_wait
 catalog = PgStac(Database(SecretStr(sys.argv[1]), "doomed"), root_href=None)
 try:
-    catalog.publish({**COLLECTION, "id": "vectors"}, item("roads", "r2", collection="vectors", table="geo.roads"), replaces="r1")
+    document = item("roads", "r2", collection="vectors", table="geo.roads")
+    catalog.publish({**COLLECTION, "id": "vectors"}, document, replaces="r1")
 except Exception as error:
     print(type(error).__name__, flush=True)
 """
@@ -249,7 +253,8 @@ def test_a_connection_that_is_cut_is_a_fault_that_passes(
 ) -> None:
     with database.admin.connect() as connection:
         cut = connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'geo_platform doomed'"
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = 'geo_platform doomed'"
         )
         assert cut.fetchall() == [(True,)]
     told, _ = paused.communicate("\n")

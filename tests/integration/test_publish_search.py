@@ -1,4 +1,4 @@
-"""What was published is found by pgSTAC's own search, asked as pystac-client and a STAC API ask it."""
+"""Find published items by pgSTAC's search, with the queries of pystac-client and a STAC API."""
 
 import json
 from typing import Any
@@ -100,7 +100,7 @@ def test_an_item_is_found_by_what_it_says(
 
 
 def test_what_a_search_hands_out_is_fit_for_a_server(catalog: PgStac, database: Logins) -> None:
-    """A STAC API puts in the links to itself; what is stored has none, and the item with them is valid STAC."""
+    """A STAC API adds structural links. None are stored, and with them the item is valid STAC."""
     (found,) = search(database.reader, ids=["brussels"])
     assert [link["rel"] for link in found["links"]] == ["via"]
     served = catalog.item("rasters", "brussels")
@@ -133,7 +133,7 @@ _VALUES = st.recursive(
 
 @pytest.mark.usefixtures("catalog")
 def test_any_properties_come_back_as_they_went_in(database: Logins) -> None:
-    """Values and their types, through pgSTAC's own taking apart and putting together."""
+    """Values keep their types through pgSTAC's dehydration and hydration."""
     with database.loader.connect() as connection:
         connection.execute("SET LOCAL search_path TO pgstac, public")
 
@@ -153,7 +153,7 @@ def test_any_properties_come_back_as_they_went_in(database: Logins) -> None:
 
 
 def _sorted(value: Any) -> Any:
-    """jsonb keeps no order of members, and no negative zero."""
+    """jsonb keeps neither the order of members nor a negative zero."""
     if isinstance(value, dict):
         return {name: _sorted(value[name]) for name in sorted(value)}
     if isinstance(value, list):

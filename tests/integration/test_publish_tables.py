@@ -1,4 +1,4 @@
-"""The item and the table that it names, published together on a real PostgreSQL: swapped, kept, brought back, refused."""
+"""Publish an item together with its table on a real PostgreSQL: replace, keep, restore, refuse."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ def one(database: Database, query: str) -> Any:
 
 
 def published(database: Logins) -> tuple[str, int]:
-    """Version and rows of the published table, as a reader sees it."""
+    """Return version and rows of the published table, as a reader sees them."""
     return tuple(one(database.reader, "SELECT min(version), count(*) FROM geo.roads"))
 
 
@@ -66,7 +66,8 @@ def test_publishing_the_item_publishes_its_table(catalog: PgStac, database: Logi
     assert (
         one(
             database.admin,
-            "SELECT count(*) FROM pg_indexes WHERE schemaname = 'geo' AND indexdef LIKE '%USING gist%'",
+            "SELECT count(*) FROM pg_indexes"
+            " WHERE schemaname = 'geo' AND indexdef LIKE '%USING gist%'",
         )
         == 1
     )
@@ -110,7 +111,7 @@ def test_forgetting_a_version_drops_its_table_and_no_published_one(
     for version, before in (("r1", None), ("r2", "r1")):
         stage_table(database.loader, version, 5)
         publish(catalog, roads(version), before)
-    # the same table, described anew: no other table, and yet another version of the item
+    # The item is another version of the same table.
     publish(
         catalog,
         {
@@ -331,10 +332,12 @@ def test_what_pgstac_stores_other_than_it_was_given_is_not_published(
     with database.admin.connect() as connection:
         connection.execute(
             "CREATE FUNCTION public.meddle() RETURNS trigger LANGUAGE plpgsql AS "
-            """$$ BEGIN NEW.content := jsonb_set(NEW.content, '{properties,title}', '"mine"'); RETURN NEW; END $$"""
+            """$$ BEGIN NEW.content := jsonb_set(NEW.content, '{properties,title}', '"mine"'); """
+            "RETURN NEW; END $$"
         )
         connection.execute(
-            "CREATE TRIGGER meddle BEFORE INSERT ON pgstac.items FOR EACH ROW EXECUTE FUNCTION public.meddle()"
+            "CREATE TRIGGER meddle BEFORE INSERT ON pgstac.items"
+            " FOR EACH ROW EXECUTE FUNCTION public.meddle()"
         )
     stage_table(database.loader, "r2", 20)
     with pytest.raises(CatalogRejected, match="reads back differently"):
@@ -376,8 +379,9 @@ def test_every_publication_leaves_an_entry_that_nobody_can_change(
     catalog.unpublish("vectors", "roads", published="r2")
     with database.loader.connect() as connection:
         entries = connection.execute(
-            "SELECT action, login, run_id, item_id, fingerprint, source_uri, table_schema, table_name, table_version,"
-            " replaced_fingerprint, replaced_run_id, replaced_table_version FROM geo_platform.provenance ORDER BY entry"
+            "SELECT action, login, run_id, item_id, fingerprint, source_uri, table_schema,"
+            " table_name, table_version, replaced_fingerprint, replaced_run_id,"
+            " replaced_table_version FROM geo_platform.provenance ORDER BY entry"
         ).fetchall()
     of_all = ("test_loader", "a run", "roads")
     source = "https://store.example/bronze/roads.tif"

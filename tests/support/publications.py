@@ -1,7 +1,4 @@
-"""Items, collections and staged tables of tests, and the catalogs that they are published in.
-
-What belongs here: small documents and tables as the stages would make them. What stays out: the stages.
-"""
+"""Items, collections and staged tables for tests, and the catalogs to publish them in."""
 
 import json
 from collections.abc import Callable
@@ -48,7 +45,10 @@ def item(
     table: str | None = None,
     **more: Any,
 ) -> dict[str, Any]:
-    """An item of a version, made by the run `run of <version>`; with `table`, "schema.name", it means that version of it."""
+    """Return an item of a version, published by the run `run of <version>`.
+
+    With `table`, "schema.name", it names that version of the table.
+    """
     properties = {
         "datetime": "2020-01-01T00:00:00Z",
         "updated": "2026-01-01T00:00:00Z",
@@ -88,7 +88,7 @@ def item(
 
 
 def stage_table(database: Database, version: str, rows: int, **says: Any) -> None:
-    """A table of points as a load stages it: in the loader's hands, indexed, with the comment that says what it is."""
+    """Create a table of points as a load stages it: the loader's, indexed, with a comment."""
     comment = {
         "title": version,
         "version": version,
@@ -109,7 +109,8 @@ def stage_table(database: Database, version: str, rows: int, **says: Any) -> Non
         )
         connection.execute(
             sql.SQL(
-                "INSERT INTO {} SELECT n, {}, ST_SetSRID(ST_MakePoint(n, n), 4326) FROM generate_series(1, {}) AS n"
+                "INSERT INTO {} SELECT n, {}, ST_SetSRID(ST_MakePoint(n, n), 4326)"
+                " FROM generate_series(1, {}) AS n"
             ).format(place, sql.Literal(version), sql.Literal(rows))
         )
         connection.execute(sql.SQL("CREATE INDEX ON {} USING gist (geometry)").format(place))
@@ -121,7 +122,7 @@ def stage_table(database: Database, version: str, rows: int, **says: Any) -> Non
 
 
 def tables(database: Database, *schemas: str) -> set[str]:
-    """Names of what lies in the schemas, as schema.name."""
+    """Return the tables of the schemas, as schema.name."""
     with database.connect() as connection:
         rows = connection.execute(
             "SELECT schemaname || '.' || tablename FROM pg_tables WHERE schemaname = ANY(%s)",
@@ -132,7 +133,7 @@ def tables(database: Database, *schemas: str) -> set[str]:
 
 @dataclass(frozen=True)
 class CatalogUnderTest:
-    """A catalog, another look at the same one, and a hand that edits a collection behind its back."""
+    """A catalog. `open` opens it again, `edit_collection` changes a stored collection directly."""
 
     catalog: Catalog
     open: Callable[[], Catalog]

@@ -1,4 +1,4 @@
-"""Messages as the last stages hand them over, about objects that lie in a real folder store."""
+"""Messages that the last stages receive, about objects in a real folder store."""
 
 import hashlib
 from collections.abc import Callable
@@ -31,7 +31,10 @@ UTM18 = SpatialReference(
 LOCAL_WKT = CRS.from_proj4(
     "+proj=tmerc +lat_0=1 +lon_0=2 +k=0.9 +x_0=10 +ellps=bessel +units=m"
 ).to_wkt()
-FOOTPRINT = '{"type":"Polygon","coordinates":[[[-74.1,40.7],[-74.1,40.8],[-74.0,40.8],[-74.0,40.7],[-74.1,40.7]]]}'
+FOOTPRINT = (
+    '{"type":"Polygon","coordinates":'
+    "[[[-74.1,40.7],[-74.1,40.8],[-74.0,40.8],[-74.0,40.7],[-74.1,40.7]]]}"
+)
 
 
 @pytest.fixture

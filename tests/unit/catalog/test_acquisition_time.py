@@ -1,4 +1,4 @@
-"""When it was acquired, and how that is known."""
+"""The time of acquisition, and how it is known."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -78,11 +78,11 @@ def test_dates_in_file_names(name: str, start: str, end: str | None, pattern: st
         "LC80440342020000LGN00",
     ],
 )
-def test_digits_that_are_no_date(name: str) -> None:
+def test_digits_that_are_not_a_date(name: str) -> None:
     assert from_file_name(name) is None
 
 
-def test_the_user_beats_the_tag_beats_the_name_beats_the_store() -> None:
+def test_user_then_tag_then_name_then_store() -> None:
     user = datetime(2021, 6, 30, 12, tzinfo=UTC) + timedelta(microseconds=5)
     tag, names = ("2019-01-01T00:00:00Z", "TIFFTAG_DATETIME"), ["scene.zip", "scene_20200131.tif"]
     assert acquisition_time(user, tag, names, last_modified_utc=MODIFIED) == AcquisitionTime(
@@ -116,13 +116,13 @@ def test_a_span_has_its_start_as_datetime_too() -> None:
     st.sampled_from(["%Y%m%d", "%Y-%m-%d", "%Y_%m_%d"]),
     st.sampled_from(["", "a_", "tile9x-"]),
 )
-def test_every_date_is_found_again(day: date, form: str, before: str) -> None:
+def test_every_date_in_a_name_is_found(day: date, form: str, before: str) -> None:
     found = from_file_name(f"{before}{day.strftime(form)}.tif")
     assert found is not None
     assert found.start_utc.date() == day
 
 
 @given(st.text(max_size=60))
-def test_no_name_is_too_strange(name: str) -> None:
+def test_any_name_is_accepted(name: str) -> None:
     found = from_file_name(name)
     assert found is None or found.start_utc.tzinfo is UTC

@@ -1,4 +1,4 @@
-"""Outlines and boxes by RFC 7946."""
+"""Outlines, footprints and bounding boxes of items (RFC 7946)."""
 
 import json
 import math
@@ -40,7 +40,7 @@ def test_an_outline_is_valid_on_earth_and_as_wide_as_its_bounds(box: LonLatBound
 @example(LonLatBounds(west=180, south=0, east=-180, north=0))
 @example(LonLatBounds(west=-10, south=-5, east=-20, north=5))
 @given(bounds())
-def test_the_box_of_an_outline_is_the_bounds_again(box: LonLatBounds) -> None:
+def test_the_bounding_box_of_an_outline_equals_the_bounds(box: LonLatBounds) -> None:
     found = bounding_box(outline(box), box)
     if box.crosses_antimeridian and (box.west == 180 or box.east == -180):
         assert not found.crosses_antimeridian, "a side has no width: the other does not cross"
@@ -78,6 +78,6 @@ def test_a_footprint_across_the_antimeridian() -> None:
         json.dumps({"type": "Polygon", "coordinates": [[[170, 0], [190, 0], [190, 1], [170, 0]]]}),
     ],
 )
-def test_a_footprint_that_is_none(text: str) -> None:
+def test_an_invalid_footprint_is_refused(text: str) -> None:
     with pytest.raises(CatalogRejected, match="footprint"):
         footprint(text)

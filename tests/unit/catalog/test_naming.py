@@ -1,4 +1,4 @@
-"""Names that nobody gave."""
+"""Default ids, collections and titles."""
 
 import re
 
@@ -34,7 +34,7 @@ def test_ids_from_names(key: str, item_id: str) -> None:
     assert default_item_id(key) == item_id
 
 
-def test_names_in_other_scripts_stay_apart() -> None:
+def test_names_in_other_scripts_get_different_ids() -> None:
     ids = {
         default_item_id(name)
         for name in ("東京.tif", "大阪.tif", "東京 2020.tif", "大阪 2020.tif", "2020.tif")
@@ -44,7 +44,7 @@ def test_names_in_other_scripts_stay_apart() -> None:
 
 
 @given(st.text(min_size=1, max_size=260))
-def test_every_name_gives_an_id_that_options_and_catalog_take(key: str) -> None:
+def test_every_default_id_is_valid_for_options_and_catalog(key: str) -> None:
     item_id = default_item_id(key)
     assert check_id(item_id) == item_id
     assert ItemOptions(item_id=item_id).item_id == item_id

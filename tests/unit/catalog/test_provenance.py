@@ -1,4 +1,4 @@
-"""Where a result came from: the link to its source and the software that made it."""
+"""The link to the source, and the versions of the software."""
 
 import re
 from collections.abc import Callable
@@ -20,8 +20,8 @@ PROVENANCE = Provenance(
 )
 
 
-def test_the_source_is_linked_as_what_it_is(make_features: Callable[..., FeaturesLoaded]) -> None:
-    """STAC keeps `derived_from` for items; a file that is none is `via` (RFC 4287: the source of the information)."""
+def test_the_source_is_linked_as_via(make_features: Callable[..., FeaturesLoaded]) -> None:
+    """STAC keeps `derived_from` for items; a source file is `via` (RFC 4287)."""
     loaded = make_features()
     links = to_document(build_vector_item(loaded, ItemOptions(), PROVENANCE))["links"]
     assert [(link["href"], link["type"]) for link in links if link["rel"] == "via"] == [
@@ -31,6 +31,6 @@ def test_the_source_is_linked_as_what_it_is(make_features: Callable[..., Feature
 
 
 @pytest.mark.parametrize("kind", SourceKind)
-def test_the_software_is_what_the_platform_depends_on(kind: SourceKind) -> None:
+def test_the_recorded_software_is_among_the_dependencies(kind: SourceKind) -> None:
     declared = {re.split(r"[^A-Za-z0-9._-]", text)[0] for text in requires("geo-platform") or []}
     assert set(software_versions(kind)) <= declared | {"geo-platform", "gdal"}

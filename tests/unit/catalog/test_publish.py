@@ -1,4 +1,4 @@
-"""Publishing into a real catalog on disk: found again, replaced, unchanged, refused."""
+"""Publish into a real catalog on disk: find, replace, leave unchanged, refuse."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ MakeCogs = Callable[..., CogStored]
 MakeFeatures = Callable[..., FeaturesLoaded]
 
 
-def test_what_was_published_is_what_the_catalog_hands_out(
+def test_the_answer_describes_the_published_item(
     make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore
 ) -> None:
     published = publish_raster(
@@ -43,7 +43,7 @@ def test_what_was_published_is_what_the_catalog_hands_out(
     assert item_faults(item) == ()
 
 
-def test_the_same_version_is_answered_with_the_first_run_and_writes_nothing(
+def test_an_unchanged_version_returns_the_first_run_and_writes_nothing(
     make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore, tmp_path: Path
 ) -> None:
     stored = make_cogs()
@@ -58,7 +58,7 @@ def test_the_same_version_is_answered_with_the_first_run_and_writes_nothing(
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "catalog").rglob("*")} == before
 
 
-def test_forced_is_published_again_under_the_new_run(
+def test_force_publishes_again_under_the_new_run(
     make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore
 ) -> None:
     first = publish_raster(
@@ -126,7 +126,7 @@ def test_an_option_of_the_item_is_part_of_its_version(
     assert item["properties"]["title"] == "Hudson"
 
 
-def test_a_version_counts_only_while_its_files_are_there(
+def test_a_version_is_unchanged_only_while_its_files_exist(
     make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore
 ) -> None:
     stored = make_cogs()
@@ -154,7 +154,7 @@ def test_a_version_counts_only_while_its_files_are_there(
     assert (again.run_id, again.was_unchanged) == ("run-2", False)
 
 
-def test_data_that_was_made_anew_is_published_anew(
+def test_data_written_again_with_other_bytes_is_published_again(
     make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore
 ) -> None:
     publish_raster(
@@ -173,7 +173,7 @@ def test_data_that_was_made_anew_is_published_anew(
     assert item["assets"]["data"]["file:checksum"] == "1220" + "e" * 64
 
 
-def test_find_published_knows_the_version(
+def test_find_published_finds_the_exact_version(
     make_features: MakeFeatures, catalog: StacFiles, objects: FolderStore
 ) -> None:
     assert find_published(catalog, "vectors", "roads", "f" * 32, objects) is None
@@ -215,13 +215,13 @@ def test_another_source_of_the_same_name_is_a_conflict_that_item_id_solves(
     )
 
 
-def test_a_run_that_was_overtaken_by_the_same_work_answers_with_it(
+def test_a_run_overtaken_by_the_same_work_returns_its_answer(
     make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore, tmp_path: Path
 ) -> None:
     stored = make_cogs()
 
     class Overtaken(StacFiles):
-        """The other run publishes between this one's look and its publish."""
+        """Another run publishes after this one read the item and before it publishes."""
 
         looks = 0
 
@@ -251,7 +251,7 @@ def test_a_run_that_was_overtaken_by_the_same_work_answers_with_it(
     assert (answer.run_id, answer.was_unchanged) == ("faster", True)
 
 
-def test_an_item_that_is_no_valid_stac_is_not_published(
+def test_an_invalid_item_is_not_published(
     make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore
 ) -> None:
     bad = make_cogs(
@@ -279,7 +279,7 @@ def test_both_kinds_are_listed_newest_first(
     ]
 
 
-def test_what_was_made_of_older_bytes_never_replaces_what_was_made_of_newer_ones(
+def test_output_of_older_bytes_never_replaces_that_of_newer_ones(
     make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore
 ) -> None:
     older = make_cogs()
@@ -298,7 +298,7 @@ def test_what_was_made_of_older_bytes_never_replaces_what_was_made_of_newer_ones
         )
 
 
-def test_a_source_that_was_deleted_meanwhile_is_published_all_the_same(
+def test_an_item_is_published_though_its_source_was_deleted_meanwhile(
     make_cogs: MakeCogs, catalog: StacFiles, objects: FolderStore
 ) -> None:
     stored = make_cogs()
@@ -313,14 +313,14 @@ def test_a_source_that_was_deleted_meanwhile_is_published_all_the_same(
 
 @pytest.mark.parametrize("module", ["publish", "undo", "versions", "retention", "naming"])
 def test_pystac_is_imported_only_where_an_item_is_built(module: str) -> None:
-    """Command line and code server import these modules at their start."""
+    """Command line and code server import these modules when they start."""
     program = f"import sys, geo_platform.catalog.{module}; print('pystac' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.stdout, done.returncode) == ("False\n", 0), done.stderr
 
 
 def test_building_an_item_opens_no_connection() -> None:
-    """Neither a schema nor an extension is fetched: every socket would be an error."""
+    """No schema and no extension is fetched."""
     program = """
 import json, pathlib, socket, sys
 def refuse(*arguments, **options):

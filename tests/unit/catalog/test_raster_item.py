@@ -1,4 +1,4 @@
-"""What a raster's item says, field by field, and that pystac reads it back."""
+"""The item of a raster, field by field, and as pystac reads it."""
 
 import json
 from collections.abc import Callable
@@ -45,7 +45,7 @@ def built(stored: CogStored, **options: Any) -> dict[str, Any]:
     return item
 
 
-def test_who_made_it_from_what(make_cogs: MakeCogs) -> None:
+def test_run_source_and_software_are_recorded(make_cogs: MakeCogs) -> None:
     stored = make_cogs(warnings=(Finding(code="SOUTH_UP", message="stored from south to north"),))
     properties = built(stored)["properties"]
     assert properties["geo_platform:run_id"] == "run-1"
@@ -65,7 +65,7 @@ def test_who_made_it_from_what(make_cogs: MakeCogs) -> None:
     assert properties["title"] == "scene"
 
 
-def test_which_time_and_how_it_is_known(make_cogs: MakeCogs) -> None:
+def test_the_time_and_its_source(make_cogs: MakeCogs) -> None:
     def said(stored: CogStored, **options: Any) -> tuple[str, str]:
         properties = built(stored, **options)["properties"]
         return properties["datetime"], properties["geo_platform:datetime_source"]
@@ -99,8 +99,8 @@ def test_pystac_reads_projection_file_and_version_back(make_cogs: MakeCogs) -> N
     assert item.common_metadata.updated == NOW
 
 
-def test_it_is_valid_by_pystacs_own_validator(make_cogs: MakeCogs) -> None:
-    """With the core schemas that pystac carries. No extension is asked for, since pystac would fetch its schema."""
+def test_pystac_validates_it(make_cogs: MakeCogs) -> None:
+    """With the core schemas that pystac carries; it would fetch those of extensions."""
     results = validate_dict(
         built(make_cogs()), extensions=[], validator=JsonSchemaSTACValidator(DefaultSchemaUriMap())
     )
@@ -124,7 +124,9 @@ def test_assets_and_their_roles(make_cogs: MakeCogs, objects: FolderStore) -> No
     assert only["assets"]["data"]["roles"] == ["data", "visual"]
 
 
-def test_an_asset_on_another_grid_says_its_own(make_cogs: MakeCogs, objects: FolderStore) -> None:
+def test_an_asset_on_another_grid_has_its_own_projection(
+    make_cogs: MakeCogs, objects: FolderStore
+) -> None:
     web = SpatialReference(wkt=LOCAL_WKT, authority_code="EPSG:3857", came_from="user")
     cogs = (
         cog(objects),
@@ -136,7 +138,7 @@ def test_an_asset_on_another_grid_says_its_own(make_cogs: MakeCogs, objects: Fol
     assert "proj:code" not in assets["data"] | assets["archive"]
 
 
-def test_a_crs_that_no_authority_knows_is_written_out(
+def test_a_crs_without_an_authority_code_is_written_as_wkt(
     make_cogs: MakeCogs, objects: FolderStore
 ) -> None:
     local = SpatialReference(wkt=LOCAL_WKT, authority_code=None, came_from="file")
@@ -180,7 +182,7 @@ def test_bands(
     assert expected.items() <= described.items()
 
 
-def test_statistics_leave_out_what_is_no_number(make_cogs: MakeCogs, objects: FolderStore) -> None:
+def test_statistics_leave_out_infinity_and_nan(make_cogs: MakeCogs, objects: FolderStore) -> None:
     plain = band()
     assert plain.statistics is not None
     odd = band(

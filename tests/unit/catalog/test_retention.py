@@ -1,4 +1,4 @@
-"""What is removed after a time, and what never is."""
+"""Which versions and files are removed after a time, and which never."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -110,7 +110,7 @@ def test_nothing_that_is_published_or_still_kept_is_ever_removed(
         )
 
 
-def test_a_folder_goes_with_the_last_version_that_names_it() -> None:
+def test_a_folder_is_removed_with_the_last_version_that_names_it() -> None:
     folder = FOLDERS[0]
     listed = [stored(f"{folder}/data.tif", 40), stored(f"{folder}/features.json", 40)]
     old, young = version(31, f"{folder}/data.tif"), version(1, f"{folder}/data.tif")
@@ -131,7 +131,7 @@ def test_a_folder_goes_with_the_last_version_that_names_it() -> None:
     )
 
 
-def test_what_a_run_is_making_is_left_alone() -> None:
+def test_files_that_a_run_is_writing_are_kept() -> None:
     listed = [stored(f"{FOLDERS[0]}/data.tif", 90), stored(f"{FOLDERS[0]}/thumbnail.png", 0.5)]
     assert (
         due_objects(listed, named=set(), freed=set(), leftover_cutoff_utc=NOW - YOUNGEST_LEFTOVER)
@@ -143,7 +143,7 @@ def test_what_a_run_is_making_is_left_alone() -> None:
 def published(
     make_cogs: Callable[..., CogStored], catalog: StacFiles, objects: FolderStore
 ) -> dict[str, str]:
-    """Three versions of one item, each with files of its own; the key of each one's data by its run."""
+    """Publish three versions of an item; return the key of the data of each by its run."""
     keys = {}
     for number, digit in enumerate("abc", start=1):
         made = make_cogs(fingerprint=digit * 32)
@@ -185,7 +185,7 @@ def silver(objects: FolderStore) -> set[str]:
     }
 
 
-def test_what_is_due_is_removed_with_its_files_and_nothing_else(
+def test_due_versions_are_removed_with_their_files_only(
     published: dict[str, str], catalog: StacFiles, objects: FolderStore
 ) -> None:
     later = datetime.now(UTC) + timedelta(days=31)
@@ -222,7 +222,7 @@ def test_a_version_that_cannot_be_removed_is_named_and_keeps_its_files(
     published: dict[str, str], objects: FolderStore, tmp_path: Path
 ) -> None:
     class Held(StacFiles):
-        """A view is built on the table of run-1, as a database would say."""
+        """Refuses to forget the version of run-1, as a database does if a view depends on it."""
 
         def forget(self, version: ItemVersion) -> None:
             if version.run_id == "run-1":
@@ -239,7 +239,7 @@ def test_a_version_that_cannot_be_removed_is_named_and_keeps_its_files(
     assert published["run-2"] not in silver(objects)
 
 
-def test_where_something_cannot_be_read_no_file_is_removed(
+def test_no_file_is_removed_if_an_item_cannot_be_read(
     published: dict[str, str], catalog: StacFiles, objects: FolderStore, tmp_path: Path
 ) -> None:
     before = silver(objects)
@@ -255,7 +255,7 @@ def test_where_something_cannot_be_read_no_file_is_removed(
     assert silver(objects) == before
 
 
-def test_what_a_killed_removal_left_is_found_by_the_next(
+def test_the_next_removal_finds_what_a_killed_one_left(
     published: dict[str, str], catalog: StacFiles, objects: FolderStore
 ) -> None:
     later = datetime.now(UTC) + timedelta(days=31)

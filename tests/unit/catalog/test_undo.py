@@ -1,4 +1,4 @@
-"""Taking away and bringing back, on a real catalog and a real store on disk."""
+"""Unpublish and roll back, on a real catalog and a real store on disk."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,7 @@ PLACE = ("rasters", "scene")
 
 @pytest.fixture
 def twice(make_cogs: Callable[..., CogStored], catalog: StacFiles, objects: FolderStore) -> None:
-    """Published by run-1, then as another version by run-2."""
+    """Publish an item by run-1, then another version of it by run-2."""
     publish_raster(
         make_cogs(), ItemOptions(), catalog, objects, recipe=RASTER.last.recipe, run_id="run-1"
     )
@@ -35,7 +35,7 @@ def twice(make_cogs: Callable[..., CogStored], catalog: StacFiles, objects: Fold
 
 
 @pytest.mark.usefixtures("twice")
-def test_the_version_before_is_published_again_and_says_by_whom(
+def test_the_version_before_is_published_again_with_the_restoring_run(
     catalog: StacFiles, objects: FolderStore
 ) -> None:
     before = catalog.item(*PLACE)
@@ -58,9 +58,7 @@ def test_the_version_before_is_published_again_and_says_by_whom(
 
 
 @pytest.mark.usefixtures("twice")
-def test_a_rollback_whose_answer_was_lost_is_not_done_twice(
-    catalog: StacFiles, objects: FolderStore
-) -> None:
+def test_a_retried_rollback_is_not_done_twice(catalog: StacFiles, objects: FolderStore) -> None:
     publish_raster_again = catalog.publish
 
     def lost(*arguments: object, **named: object) -> str:
@@ -75,7 +73,7 @@ def test_a_rollback_whose_answer_was_lost_is_not_done_twice(
 
 
 @pytest.mark.usefixtures("twice")
-def test_a_version_whose_files_are_gone_or_others_is_refused(
+def test_a_version_with_missing_or_changed_files_is_refused(
     make_cogs: Callable[..., CogStored], catalog: StacFiles, objects: FolderStore
 ) -> None:
     key = make_cogs().cogs[0].stored.key
@@ -92,9 +90,7 @@ def test_a_version_whose_files_are_gone_or_others_is_refused(
 
 
 @pytest.mark.usefixtures("twice")
-def test_only_the_run_that_is_named_is_unpublished(
-    catalog: StacFiles, objects: FolderStore
-) -> None:
+def test_unpublish_checks_the_given_run(catalog: StacFiles, objects: FolderStore) -> None:
     with pytest.raises(Conflict, match="run-2 published, not run run-1"):
         unpublish_item(catalog, *PLACE, run="run-1")
     rollback_item(catalog, objects, *PLACE, to_run="run-1", run_id="run-3")
@@ -104,7 +100,7 @@ def test_only_the_run_that_is_named_is_unpublished(
         unpublish_item(catalog, *PLACE, run=None)
 
 
-def test_what_was_unpublished_is_published_again_by_the_same_work(
+def test_the_same_work_publishes_an_unpublished_item_again(
     make_cogs: Callable[..., CogStored], catalog: StacFiles, objects: FolderStore
 ) -> None:
     publish_raster(

@@ -1,4 +1,4 @@
-"""Faults are found without a network, in the core and in every extension, and said in a sentence."""
+"""Faults are found without a network, in the core and in every extension."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -40,7 +40,7 @@ def collection_of(item: dict[str, Any]) -> dict[str, Any]:
     return to_document(build_collection(pystac.Item.from_dict(item)))
 
 
-def test_what_the_builders_make_is_valid(raster: dict[str, Any], vector: dict[str, Any]) -> None:
+def test_built_documents_are_valid(raster: dict[str, Any], vector: dict[str, Any]) -> None:
     assert item_faults(raster) == item_faults(vector) == ()
     for item in (raster, vector):
         assert collection_faults(collection_of(item)) == ()
@@ -88,7 +88,7 @@ def test_a_table_without_names_is_found(vector: dict[str, Any]) -> None:
     assert any("name" in fault for fault in item_faults(vector))
 
 
-def test_a_raster_item_must_say_something_of_its_raster(raster: dict[str, Any]) -> None:
+def test_a_raster_item_needs_a_field_of_the_raster_extension(raster: dict[str, Any]) -> None:
     for asset in raster["assets"].values():
         asset.pop("bands", None)
     assert item_faults(raster) == ("raster: no asset has a field of the raster extension",)

@@ -1,4 +1,4 @@
-"""What a vector dataset's item says, and that pystac reads it back."""
+"""The item of a vector dataset, and as pystac reads it."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -86,7 +86,7 @@ def test_the_outline_is_the_box_and_is_cut_at_the_antimeridian(make_features: Ma
     assert (point["bbox"], point["geometry"]["type"]) == ([1.0, 2.0, 1.0, 2.0], "Point")
 
 
-def test_names_and_places_that_the_user_gave(make_features: MakeFeatures) -> None:
+def test_ids_title_and_time_of_the_options(make_features: MakeFeatures) -> None:
     item = built(
         make_features(),
         item_id="my-roads",

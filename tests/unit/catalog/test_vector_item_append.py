@@ -1,4 +1,4 @@
-"""Rows of several sources in one dataset meet in one item, which says where all of them came from."""
+"""Rows appended from several sources are described by one item that lists all sources."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +25,7 @@ def table(version: str, rows: int, name: str = "parcels") -> TableReference:
 
 @pytest.fixture
 def load(make_features: MakeFeatures) -> Callable[..., FeaturesLoaded]:
-    """10 rows of a source, appended to the table parcels, which has `rows` then."""
+    """Return a load that appended 10 rows to the table parcels, which then has `rows`."""
 
     def make(key: str, version: str, rows: int, **changes: Any) -> FeaturesLoaded:
         own = {
@@ -50,7 +50,7 @@ def published(catalog: StacFiles) -> dict[str, Any]:
     return item
 
 
-def test_rows_of_two_files_meet_in_the_dataset_s_item(
+def test_rows_of_two_files_are_described_by_the_item_of_the_dataset(
     load: MakeFeatures, catalog: StacFiles, objects: FolderStore
 ) -> None:
     publish_vector(
@@ -93,7 +93,7 @@ def test_rows_of_two_files_meet_in_the_dataset_s_item(
     assert item["properties"]["geo_platform:source"] == "2020.gpkg"
 
 
-def test_rows_added_to_what_one_source_made_name_that_source_too(
+def test_an_append_to_a_table_of_one_source_lists_that_source_too(
     load: MakeFeatures, catalog: StacFiles, objects: FolderStore
 ) -> None:
     first = load("parcels.gpkg", "v1", 10, load_mode="update")
@@ -116,7 +116,7 @@ def test_rows_added_to_what_one_source_made_name_that_source_too(
     ]
 
 
-def test_the_same_file_again_is_named_once_and_a_changed_one_twice(
+def test_a_file_appended_again_is_listed_once_and_a_changed_one_twice(
     load: MakeFeatures, catalog: StacFiles, objects: FolderStore
 ) -> None:
     first = load("a.gpkg", "v1", 10)
@@ -151,7 +151,7 @@ def test_the_same_file_again_is_named_once_and_a_changed_one_twice(
     ]
 
 
-def test_a_name_that_was_given_is_the_item_s(
+def test_the_id_and_title_of_the_options_come_first(
     load: MakeFeatures, catalog: StacFiles, objects: FolderStore
 ) -> None:
     publish_vector(
@@ -166,7 +166,7 @@ def test_a_name_that_was_given_is_the_item_s(
     assert (item["id"], item["properties"]["title"]) == ("land", "Land")
 
 
-def test_an_item_of_another_table_has_no_part_in_it(
+def test_sources_of_another_table_are_not_listed(
     load: MakeFeatures, catalog: StacFiles, objects: FolderStore
 ) -> None:
     publish_vector(
@@ -190,7 +190,7 @@ def test_an_item_of_another_table_has_no_part_in_it(
     ] == ["b.gpkg"]
 
 
-def test_what_crosses_the_antimeridian_is_around_the_earth(
+def test_joined_bounds_across_the_antimeridian_have_all_longitudes(
     load: MakeFeatures, catalog: StacFiles, objects: FolderStore
 ) -> None:
     publish_vector(

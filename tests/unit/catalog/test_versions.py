@@ -1,4 +1,4 @@
-"""Which version is meant by going back."""
+"""Which version a rollback restores."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,7 +25,7 @@ NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 
 def document(number: int, **more: Any) -> dict[str, Any]:
-    """Published at `number` past noon by the run `r<number>`."""
+    """Return an item that the run `r<number>` published `number` minutes past noon."""
     moment = (NOON + timedelta(minutes=number)).isoformat()
     return {
         "id": "scene",
@@ -51,11 +51,11 @@ def chosen(present: dict[str, Any] | None, *versions: ItemVersion, run: str | No
     return version_to_restore("rasters/scene", present, newest_first, run).run_id
 
 
-def test_going_back_means_the_version_published_before_the_present_one() -> None:
+def test_a_rollback_restores_the_version_before_the_published_one() -> None:
     assert chosen(document(3), kept(1, 1), kept(2, 2)) == "r2"
 
 
-def test_going_back_twice_goes_back_twice() -> None:
+def test_two_rollbacks_go_back_two_versions() -> None:
     version = kept(2, 2)
     restored = restored_item(version, run_id="r9", now_utc=NOON + timedelta(days=1))
     assert chosen(restored, kept(1, 1), kept(3, 3)) == "r1"
@@ -67,13 +67,13 @@ def test_going_back_twice_goes_back_twice() -> None:
         )
 
 
-def test_what_was_taken_away_last_comes_back_first() -> None:
+def test_the_version_withdrawn_last_is_restored_if_none_is_published() -> None:
     assert chosen(None, kept(1, 1), kept(2, 4), kept(3, 3)) == "r2"
     with pytest.raises(SourceNotFound, match="published or kept"):
         chosen(None)
 
 
-def test_a_run_says_which_version() -> None:
+def test_a_run_chooses_its_version() -> None:
     versions = (kept(1, 1), kept(2, 2, **{ITEM_RESTORED_BY: "r8"}))
     assert chosen(document(3), *versions, run="r1") == "r1"
     assert chosen(document(3), *versions, run="r8") == "r2"
@@ -84,7 +84,7 @@ def test_a_run_says_which_version() -> None:
             chosen(document(3, **{ITEM_RESTORED_BY: "r9"}), *versions, run=run)
 
 
-def test_what_is_brought_back_says_so_and_keeps_its_own_run() -> None:
+def test_a_restored_item_keeps_its_run_and_names_the_restoring_one() -> None:
     first = restored_item(kept(1, 1), run_id="r8", now_utc=NOON + timedelta(days=1))["properties"]
     again = restored_item(
         ItemVersion("c", "i", "v1", "r1", NOON, {"properties": first}),
@@ -103,7 +103,7 @@ def test_what_is_brought_back_says_so_and_keeps_its_own_run() -> None:
     assert not is_of_run(again, "r8")
 
 
-def test_versions_are_shown_in_the_order_in_which_they_came_to_be() -> None:
+def test_versions_are_sorted_by_when_they_were_first_published() -> None:
     foreign = ItemVersion(
         "rasters", "scene", "", "", NOON, {"properties": {"updated": "lately"}, "assets": {}}
     )

@@ -1,4 +1,4 @@
-"""Extents of collections, on a round Earth."""
+"""Extents of collections, also across the antimeridian."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The catalog on disk: found, replaced, archived, movable, and readable by pystac."""
+"""The catalog on disk: read, replace, archive, move, and walk it with pystac."""
 
 import json
 import shutil

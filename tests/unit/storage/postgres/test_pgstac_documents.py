@@ -1,4 +1,4 @@
-"""Documents on their way into jsonb and back, without a database."""
+"""Convert documents to jsonb and back, without a database."""
 
 import json
 import math
@@ -35,7 +35,7 @@ VALUES = st.recursive(
 
 
 def as_jsonb(text: str) -> Any:
-    """As PostgreSQL hands jsonb out: numbers written out in full, with the point that they came with."""
+    """Parse JSON as PostgreSQL prints jsonb: numbers in full, with the decimal point they had."""
     marked = json.dumps(json.loads(text, parse_float=lambda number: f"<{Decimal(number):f}>"))
     return json.loads(marked.replace('"<', "").replace('>"', ""))
 
@@ -78,7 +78,7 @@ def test_whatever_is_written_reads_back_the_same(document: dict[str, Any]) -> No
 
 
 def without_nulls(value: Any) -> Any:
-    """What pgSTAC leaves of a document."""
+    """Return the document as pgSTAC stores it."""
     if isinstance(value, dict):
         return {name: without_nulls(member) for name, member in value.items() if member is not None}
     return [without_nulls(member) for member in value] if isinstance(value, list) else value

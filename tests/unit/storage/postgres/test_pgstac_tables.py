@@ -1,4 +1,4 @@
-"""Which tables move, decided without a database."""
+"""Plan which tables move, without a database."""
 
 import json
 from typing import Any
