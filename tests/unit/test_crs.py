@@ -1,4 +1,4 @@
-"""Which CRS is believed, and when two mean the same: one rule for rasters and vectors."""
+"""Resolve the CRS of a source, and compare two: the same rules for rasters and vectors."""
 
 import pytest
 from pyproj import CRS
@@ -17,7 +17,7 @@ from geo_platform.errors import CrsMismatch, CrsMissing, ParameterInvalid
 UTM = CRS.from_epsg(32618)
 
 
-def _believed(
+def _resolved(
     own: CRS | None, input_crs: str | None = None, *, override: bool = False
 ) -> tuple[str | None, str, list[str]]:
     reference, findings = resolve_crs(
@@ -30,18 +30,18 @@ def _believed(
     return reference.authority_code, reference.came_from, [finding.code for finding in findings]
 
 
-def test_the_file_is_believed_and_the_user_only_where_it_is_silent() -> None:
-    assert _believed(UTM) == ("EPSG:32618", FROM_FILE, [])
-    assert _believed(UTM, "EPSG:32618") == ("EPSG:32618", FROM_FILE, [])
-    assert _believed(None, "EPSG:31370") == ("EPSG:31370", FROM_USER, [])
+def test_the_crs_of_the_file_is_used_and_the_users_only_if_it_has_none() -> None:
+    assert _resolved(UTM) == ("EPSG:32618", FROM_FILE, [])
+    assert _resolved(UTM, "EPSG:32618") == ("EPSG:32618", FROM_FILE, [])
+    assert _resolved(None, "EPSG:31370") == ("EPSG:31370", FROM_USER, [])
     with pytest.raises(CrsMissing, match=r"a\.tif"):
-        _believed(None)
+        _resolved(None)
 
 
-def test_a_contradiction_is_refused_unless_the_user_insists_and_then_it_is_said() -> None:
+def test_a_mismatch_is_refused_unless_overridden_with_a_warning() -> None:
     with pytest.raises(CrsMismatch, match=r"EPSG:32618.*EPSG:3857"):
-        _believed(UTM, "EPSG:3857")
-    assert _believed(UTM, "EPSG:3857", override=True) == (
+        _resolved(UTM, "EPSG:3857")
+    assert _resolved(UTM, "EPSG:3857", override=True) == (
         "EPSG:3857",
         FROM_OVERRIDE,
         ["CRS_OVERRIDDEN"],
@@ -52,7 +52,7 @@ def test_a_contradiction_is_refused_unless_the_user_insists_and_then_it_is_said(
     "text",
     ["EPSG:999999", "nonsense", "", "+init=epsg:4326", 'LOCAL_CS["a grid", UNIT["metre",1]]'],
 )
-def test_what_is_no_crs_on_earth_is_a_wrong_parameter(text: str) -> None:
+def test_anything_but_a_crs_on_earth_is_an_invalid_parameter(text: str) -> None:
     with pytest.raises(ParameterInvalid, match="target_crs"):
         parse_crs(text, "target_crs")
 

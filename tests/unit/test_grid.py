@@ -1,4 +1,4 @@
-"""Axis order is in the names, and bounds that cannot be are refused."""
+"""Value types name their axes and refuse impossible bounds."""
 
 import pytest
 from pydantic import ValidationError
@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from geo_platform.grid import Bounds, GridShape, LonLatBounds
 
 
-def test_a_shape_is_rows_then_cols_and_says_width_first_only_when_asked() -> None:
+def test_a_shape_is_rows_then_cols_and_wh_is_width_first() -> None:
     shape = GridShape(rows=2, cols=3)
     assert shape.wh == (3, 2)
     assert shape.pixels == 6
@@ -24,7 +24,7 @@ def test_west_of_east_means_across_the_antimeridian() -> None:
 
 
 @pytest.mark.parametrize("bounds", [(-181, 0, 0, 1), (0, -91, 0, 1), (0, 1, 1, 0), (0, 0, 181, 1)])
-def test_what_is_not_on_earth_is_refused(bounds: tuple[float, float, float, float]) -> None:
+def test_coordinates_off_the_earth_are_refused(bounds: tuple[float, float, float, float]) -> None:
     west, south, east, north = bounds
     with pytest.raises(ValidationError, match="not valid longitudes"):
         LonLatBounds(west=west, south=south, east=east, north=north)

@@ -72,7 +72,7 @@ def test_metadata_of_bands_survives(chain: Chain, write_raster: WriteRaster) -> 
         target.update_tags(TIFFTAG_DATETIME="2020:01:02 03:04:05", survey="north")
         target.update_tags(2, wavelength="11")
 
-    path = write_raster("said.tif", smooth(2, 40, 50, "int16", 2000), nodata=-1, change=change)
+    path = write_raster("metadata.tif", smooth(2, 40, 50, "int16", 2000), nodata=-1, change=change)
     profiled = chain.profile(path)
     for options in ({}, {"target_crs": "EPSG:3857"}):
         with rasterio.open(chain.file(chain.cogs(profiled, **options))) as cog:

@@ -108,10 +108,10 @@ def test_crs_of_file_user_and_override(chain: Chain, write_raster: WriteRaster) 
     bare = write_raster("bare.tif", smooth(1, 20, 20), crs=None)
     with pytest.raises(CrsMissing, match=r"bare\.tif"):
         chain.profile(bare)
-    told = chain.profile(
-        write_raster("told.tif", smooth(1, 20, 20), crs=None), input_crs="EPSG:32618"
+    given = chain.profile(
+        write_raster("given.tif", smooth(1, 20, 20), crs=None), input_crs="EPSG:32618"
     )
-    assert (told.crs.authority_code, told.crs.came_from) == ("EPSG:32618", "user")
+    assert (given.crs.authority_code, given.crs.came_from) == ("EPSG:32618", "user")
     with pytest.raises(CrsMismatch, match=r"EPSG:32618.*EPSG:32619"):
         chain.profile(write_raster("other.tif", smooth(1, 20, 20)), input_crs="EPSG:32619")
     forced = chain.profile(
