@@ -83,7 +83,7 @@ def _compare_unions(given: Any, taken: Any, seen: _Seen) -> list[Fault]:
 
 
 def _members(given: Any, takes: Iterable[Any]) -> Iterator[Any]:
-    """Return the alternatives of `given`; literals value by value if `takes` has several."""
+    """Yield the alternatives of `given`; literals value by value if `takes` has several."""
     literals_taken = sum(get_origin(candidate) is Literal for candidate in takes)
     for member in alternatives(given):
         if get_origin(member) is Literal and literals_taken > 1:
@@ -118,7 +118,7 @@ def _compare_values(given: Any, taken: Any, seen: _Seen) -> list[Fault]:
 
 
 def _values_are_comparable(given: Any, taken: Any) -> bool:
-    """Compare enum with enum and literal with literal only.
+    """Return whether both are enums or both are literals.
 
     A `StrEnum` or `IntEnum` also fits a literal, but a literal does not fit an enum.
     """

@@ -79,7 +79,7 @@ def _edges_into(asset: AssetsDefinition, makes: Mapping[AssetKey, Any]) -> Itera
     if not asset.is_executable:
         return
     reader = _consumer_name(asset)
-    # Sorted, because the order of Dagster varies.
+    # Sorted, because the order in Dagster varies.
     for name, key in sorted(asset.keys_by_input_name.items()):
         if key in makes:
             consumer = reader if name == key.path[-1] else f"{reader}({name})"

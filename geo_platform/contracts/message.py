@@ -28,7 +28,7 @@ class Part(BaseModel):
 
 
 class Message(Part):
-    """States a fact: the class name says what is now true.
+    """The result of a stage. The name of the class states what is now true.
 
     Raise `schema_version` with every change of the fields; `contracts.lock.json` enforces it.
     """
