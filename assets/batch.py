@@ -1,7 +1,7 @@
 """The op that takes several files in one run: `ingest_files`.
 
 Each file goes through its chain by itself and has its own partition, messages, events, checks and
-item. How one file does: `assets/files.py`. Which files share a run: `geo_platform/arrivals/plan.py`.
+item. One file: `assets/files.py`. Which files share a run: `geo_platform/arrivals/plan.py`.
 
 It is an op and no asset, since one step makes what several assets make, of partitions of several
 chains. It logs the events that the assets' own steps would have logged. The files are done one
@@ -32,28 +32,29 @@ _UNAVAILABLE_AFTER = 3
 
 
 class FileAsked(dg.Config):
-    """A file, and the state of its bytes for which it was asked."""
+    """A file to ingest, and the etag at which it was found."""
 
-    key: str = Field(min_length=1, description="Its name in the container.")
+    key: str = Field(min_length=1, description="Name of the object in the container.")
     etag: str = Field(
         "",
-        description="Of the object and its sidecars when it was found; what lies there by now is taken, and said.",
+        description="Etag of the object with its sidecars when it was found. Newer bytes are "
+        "ingested, and the run reports them.",
     )
     parameters: dict[str, Any] = Field(
-        default_factory=dict, description="Its own parameters, before those of all."
+        default_factory=dict, description="Parameters of this file. They override those of the run."
     )
 
 
 class IngestFilesConfig(StageConfig):
-    """Which files of a container, with the same parameters for all of them."""
+    """Which files of a container to ingest, and the parameters for all of them."""
 
-    container_name: str = Field("bronze", description="Container that the files lie in.")
-    watch: str = Field("", description="Watch that found them, where one did.")
+    container_name: str = Field("bronze", description="Container of the files.")
+    watch: str = Field("", description="Watch that found the files, if one did.")
     parameters: dict[str, Any] = Field(
         default_factory=dict,
         description="Parameters of the jobs, by the names of docs/parameters.md.",
     )
-    files: list[FileAsked] = Field(min_length=1, description="The files.")
+    files: list[FileAsked] = Field(min_length=1, description="Files to ingest.")
 
 
 @dg.op(name=SHARED_OP, retry_policy=STORE_RETRIES)
@@ -65,7 +66,7 @@ def ingest_files(
     catalog: dg.ResourceParam[Catalog],
     scratch: dg.ResourceParam[Scratch],
 ) -> None:
-    """Each file is ingested by itself: one that is refused fails nobody else's, and the run says which were."""
+    """Ingest each file by itself: a refused file does not stop the others, and the run lists it."""
     asked = {file.key: file.etag for file in config.files}
     done = (
         published_partitions(context.instance, context.run.run_id)
@@ -150,7 +151,7 @@ def _own_options(config: IngestFilesConfig) -> Mapping[str, OptionsOfChains]:
 
 
 def _each(work: FileWork, keys: Sequence[str]) -> Iterator[FileOutcome]:
-    """Process the files in order. Stop when the stores are unavailable: each file would wait too."""
+    """Process the files in order. Stop if the stores stay unavailable: every file would wait."""
     in_a_row = 0
     for key in keys:
         outcome = work_through(work, key)
@@ -204,6 +205,12 @@ def _check(outcomes: Sequence[FileOutcome], files: int, run_id: str) -> None:
         raise passing
     failed = [key for key, error in errors.items() if not error.user_fixable]
     first = next(iter(failed or errors))
-    said = f"Of {files} files {len(failed)} failed and {len(errors) - len(failed)} were refused; {first!r}: {errors[first].message}"
-    remedy = f"Each has its reason in the run's metadata, not_published. Mend them, then: geo-platform retry {run_id}"
-    raise FilesFailed(said, remedy=remedy) if failed else FilesRefused(said, remedy=remedy)
+    message = (
+        f"Of {files} files {len(failed)} failed and {len(errors) - len(failed)} were refused; "
+        f"{first!r}: {errors[first].message}"
+    )
+    remedy = (
+        "The run's metadata not_published has the reason of each. Correct the files, then: "
+        f"geo-platform retry {run_id}"
+    )
+    raise FilesFailed(message, remedy=remedy) if failed else FilesRefused(message, remedy=remedy)

@@ -59,7 +59,7 @@ def as_dagster(result: CheckResult) -> dg.AssetCheckResult:
 def results_of(
     stage: AnyStage, messages: Mapping[str, Message], catalog: Catalog
 ) -> dict[str, dg.AssetCheckResult]:
-    """Return what the checks of a stage find in messages by stage name. Raises the catalog's errors."""
+    """Evaluate the checks of a stage on messages by stage name. Raises the catalog's errors."""
     return {
         check.name: as_dagster(check.of_messages(stage, messages, catalog))
         for check in stage.checks

@@ -1,7 +1,7 @@
 """One file through the stages of its chain, in a run that takes several files.
 
-The stages, their calls and checks are those of the chain (`geo_platform/chains`), as for the assets.
-The op, its other files and Dagster's events: `assets/batch.py`.
+Stages, calls and checks are those of the chain (`geo_platform/chains/`), as for the assets. The op,
+its other files and Dagster's events: `assets/batch.py`.
 """
 
 import logging
@@ -33,7 +33,7 @@ OptionsOfChains = Mapping[str, ChainOptions]
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage made of a file: its message, the metadata shown of it, and its checks' results."""
+    """What a stage made of a file: its message, the metadata to show, the results of its checks."""
 
     stage: str
     message: Any
@@ -43,7 +43,7 @@ class StageResult:
 
 @dataclass(frozen=True)
 class FileWork:
-    """What all files of a run share; `own` has, by key, the options of files with their own."""
+    """What all files of a run share. `own`: the options of files that have their own, by key."""
 
     context: dg.OpExecutionContext
     objects: ObjectStore
@@ -99,7 +99,7 @@ class _File:
     made: dict[str, StageResult] = field(default_factory=dict)
 
     def error_of(self, attempt: int) -> PlatformError | None:
-        """Continue, and return the error that stopped it. An unforeseen one ends only this file."""
+        """Continue, and return the error that stopped it. An unexpected one ends only this file."""
         try:
             self.go_on(attempt=attempt)
         except PlatformError as error:
@@ -113,7 +113,7 @@ class _File:
         return None
 
     def go_on(self, *, attempt: int) -> None:
-        """Run the stages that are left. Raises the platform's errors, UnexpectedFault for others."""
+        """Run the remaining stages. Raises the platform's errors; UnexpectedFault for others."""
         chain = self.chain or self._receive(attempt)
         before = None
         for stage in chain.stages:

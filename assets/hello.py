@@ -1,4 +1,4 @@
-"""prepared_greeting -> spoken_greeting: the smoke test of a deployment, two stages and a message."""
+"""prepared_greeting -> spoken_greeting: the smoke test of a deployment."""
 
 import dagster as dg
 
@@ -13,19 +13,19 @@ class GreetingConfig(StageConfig, GreetingOptions):
     """Whom to greet."""
 
 
-@dg.asset(group_name="hello", owners=OWNERS, kinds={"python"})
+@dg.asset(description=PREPARE.description, group_name="hello", owners=OWNERS, kinds={"python"})
 def prepared_greeting(
     context: dg.AssetExecutionContext, config: GreetingConfig
 ) -> dg.MaterializeResult[GreetingPrepared]:
-    """The name to greet and when it was taken down."""
+    """Note the name to greet."""
     greeting = run_stage(PREPARE, context, config, None, StageStores())
     return dg.MaterializeResult(value=greeting, metadata={"name": greeting.name})
 
 
-@dg.asset(group_name="hello", owners=OWNERS, kinds={"python"})
+@dg.asset(description=SPEAK.description, group_name="hello", owners=OWNERS, kinds={"python"})
 def spoken_greeting(
     context: dg.AssetExecutionContext, prepared_greeting: GreetingPrepared
 ) -> dg.MaterializeResult[GreetingSpoken]:
-    """The greeting, which proves that a message went from one stage to the next."""
+    """Greet, from the message of the stage before."""
     spoken = run_stage(SPEAK, context, Options(), prepared_greeting, StageStores())
     return dg.MaterializeResult(value=spoken, metadata={"text": spoken.text})

@@ -35,7 +35,7 @@ def raw_raster(
     config: RawRasterConfig,
     objects: dg.ResourceParam[ObjectStore],
 ) -> dg.MaterializeResult[ObjectArrived]:
-    """The raster object as it arrived, its format known from its bytes. The partition is the object's name in the container."""
+    """Receive the object that the partition names."""
     arrived = run_stage(ARRIVAL, context, config, None, StageStores(objects))
     return result(arrived, objects)
 
@@ -48,7 +48,7 @@ def raster_profile(
     objects: dg.ResourceParam[ObjectStore],
     scratch: dg.ResourceParam[Scratch],
 ) -> dg.MaterializeResult[RasterProfiled]:
-    """What the raster is: bands, CRS, bounds, type, bit depth; from headers and a sample over the whole extent."""
+    """Profile the source."""
     profiled = run_stage(PROFILE, context, config, raw_raster, StageStores(objects, scratch))
     return result(profiled, objects)
 
@@ -61,7 +61,7 @@ def raster_cog(
     objects: dg.ResourceParam[ObjectStore],
     scratch: dg.ResourceParam[Scratch],
 ) -> dg.MaterializeResult[CogStored]:
-    """Cloud Optimized GeoTIFFs, opened again and compared with the source before anyone is told of them."""
+    """Make the COGs."""
     stored = run_stage(COG, context, config, raster_profile, StageStores(objects, scratch))
     return result(stored, objects)
 
@@ -74,7 +74,7 @@ def raster_item(
     objects: dg.ResourceParam[ObjectStore],
     catalog: dg.ResourceParam[Catalog],
 ) -> dg.MaterializeResult[ItemPublished]:
-    """The STAC item, by which the result is found. Processing again replaces it."""
+    """Publish the item."""
     stores = StageStores(objects, catalog=catalog)
     published = run_stage(ITEM, context, config, raster_cog, stores)
     return result(published, objects)

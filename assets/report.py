@@ -49,10 +49,12 @@ def _arrival_metadata(arrived: ObjectArrived, _objects: ObjectStore) -> Metadata
 @message_metadata.register
 def _raster_profile_metadata(profiled: RasterProfiled, _objects: ObjectStore) -> Metadata:
     return {
-        "shape": f"{profiled.shape.rows} rows x {profiled.shape.cols} cols x {len(profiled.bands)} bands",
+        "shape": f"{profiled.shape.rows} rows x {profiled.shape.cols} cols x "
+        f"{len(profiled.bands)} bands",
         "crs": profiled.crs.authority_code or profiled.crs.wkt,
         "crs_came_from": profiled.crs.came_from,
-        "raster_type": f"{profiled.raster_type.value} ({profiled.raster_type_confidence:.0%}): {profiled.raster_type_reason}",
+        "raster_type": f"{profiled.raster_type.value} ({profiled.raster_type_confidence:.0%}): "
+        f"{profiled.raster_type_reason}",
         "bounds_lon_lat": _lon_lat(profiled.lonlat_bounds),
         "bands": table_of(
             [
@@ -230,7 +232,10 @@ def _findings(findings: tuple[Finding, ...]) -> Metadata:
 
 def _lon_lat(bounds: LonLatBounds) -> str:
     crossing = ", across the antimeridian" if bounds.crosses_antimeridian else ""
-    return f"west {bounds.west:.6f}, south {bounds.south:.6f}, east {bounds.east:.6f}, north {bounds.north:.6f}{crossing}"
+    return (
+        f"west {bounds.west:.6f}, south {bounds.south:.6f}, "
+        f"east {bounds.east:.6f}, north {bounds.north:.6f}{crossing}"
+    )
 
 
 def _picture(

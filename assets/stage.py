@@ -1,6 +1,6 @@
-"""What every stage shares: its partitions, its retries, its config's base and the border at which errors are translated.
+"""What the assets and ops share: decorator, retries, base of the configs, logging and errors.
 
-What belongs here: the meeting of the core's terms with Dagster's. What stays out: any work.
+The work of each stage is described in `geo_platform/chains/`.
 """
 
 import logging
@@ -27,7 +27,7 @@ from geo_platform.telemetry.context import telemetry_context
 from geo_platform.telemetry.tracing import stage_span
 from geo_platform.telemetry.tracing_export import Destinations, report_losses, start_tracing
 
-# Only for faults that pass by themselves: everything else is raised with `allow_retries=False`.
+# For transient errors alone: every other error is raised with `allow_retries=False`.
 STORE_RETRIES = dg.RetryPolicy(
     max_retries=3, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
 )
@@ -38,13 +38,13 @@ _log = logging.getLogger("geo_platform.stage")
 
 record_checkpoints_as_events()
 
-# Runs of this process that have `WORKER_TAG`: what a step sees of its run's tags is as old as the
-# run.
-_NOTED: set[str] = set()
+# Runs of this process that have `WORKER_TAG`. A step sees the tags that its run had at its start,
+# so the tags cannot tell.
+_TAGGED_RUNS: set[str] = set()
 
 
 class StageConfig(dg.Config):
-    """Base of the stages' configs: a value that does not fit is PARAMETER_INVALID, like any other bad input."""
+    """Base of the stages' configs. Raises PARAMETER_INVALID as a failure: a value does not fit."""
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -59,7 +59,7 @@ class StageConfig(dg.Config):
 
 
 class Fingerprinted(Protocol):
-    """A message that says what it was made from."""
+    """A message with a fingerprint."""
 
     @property
     def fingerprint(self) -> str: ...
@@ -71,13 +71,14 @@ M = TypeVar("M", bound=Fingerprinted)
 def stage_asset(
     described: AnyStage, *, kinds: set[str], pool: str | None = None
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-    """Decorate the function of a chain's stage as its asset. The function bears the stage's name."""
+    """Make a function the asset of a chain's stage. The function has the stage's name."""
     chain = chain_of_stage(described.name)
 
     def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
         if function.__name__ != described.name:
             raise TypeError(f"{function.__name__} is to be the asset of {described.name}")
         return dg.asset(
+            description=described.description,
             partitions_def=partitions_of(chain),
             group_name=chain.name,
             owners=OWNERS,
@@ -116,9 +117,9 @@ def result(message: M, objects: ObjectStore) -> dg.MaterializeResult[M]:
 
 @contextmanager
 def stage(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> Iterator[Notify]:
-    """Run the body of a stage, or of an op, with its run id and name on every log line and its errors as Dagster failures.
+    """Run the body of a stage, or of an op, and yield a function that logs its progress.
 
-    Hands the body a function that tells the run's log how far it is.
+    Every log line has the run id and the stage. Raises dagster.Failure for the platform's errors.
     """
     name = (
         context.asset_key.to_user_string()
@@ -143,17 +144,21 @@ def attempted(
     partition: str,
     attempt: int = 1,
 ) -> Iterator[Notify]:
-    """As `stage`, of any stage and partition: where several share a run. Errors are the platform's; others become UnexpectedFault."""
+    """Run an attempt of any stage on any partition, as `stage` does for a step of its own.
+
+    Log its start, progress, end and error. Raises the platform's errors; UnexpectedFault: the body
+    raised any other.
+    """
     run = context.run
     client = client_ids_of(run.tags)
     asked = {"run_id": run.run_id, "job": run.job_name, "correlation_id": client.correlation_id}
     _start_tracing(run.run_id)
-    _note_worker(context.instance, run)
+    _tag_worker(context.instance, run)
     with (
         telemetry_context(**asked, stage=name, partition=partition, attempt=attempt),
-        _losses_said(),
+        _reporting_losses(),
     ):
-        _say_ignored(run.run_id, client.ignored)
+        _warn_of_ignored_tags(run.run_id, client.ignored)
         started = time.perf_counter()
         report(Checkpoint.STAGE_START, f"{name} starts")
         try:
@@ -184,35 +189,34 @@ def attempted(
         report(Checkpoint.STAGE_DONE, f"{name} took {took / 1000:.3f} s", duration_ms=took)
 
 
-def _note_worker(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
-    """Where a launched run is at work, for whoever has to tell whether its process lives; a command's own tags say it already."""
-    if run.remote_job_origin is not None and run.run_id not in _NOTED:
+def _tag_worker(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    """Tag a launched run with its process, so that others can tell if it lives."""
+    if run.remote_job_origin is not None and run.run_id not in _TAGGED_RUNS:
         add_tags(instance, run.run_id, {WORKER_TAG: local_worker(run.run_id)})
-        _NOTED.add(run.run_id)
+        _TAGGED_RUNS.add(run.run_id)
 
 
 @lru_cache(maxsize=1000)
-def _say_ignored(run_id: str, tags: tuple[str, ...]) -> None:
-    """Once for a run, which is one process. Never what the tag holds: that may be anything."""
+def _warn_of_ignored_tags(run_id: str, tags: tuple[str, ...]) -> None:
+    """Warn once for each run. The value is not logged: a client may have put anything there."""
     for tag in tags:
         _log.warning("The value of the tag %s is ignored: %s.", tag, CLIENT_ID_FORMATS[tag])
 
 
 def span_destinations() -> Destinations:
-    """Where the settings of this process say that spans go."""
+    """Return where this process sends spans, by its settings."""
     settings = load_settings()
     return Destinations(otlp=bool(settings.otlp_endpoint), azure_monitor=settings.azure_monitor)
 
 
 @lru_cache(maxsize=1)
-def _start_tracing(
-    run_id: str,
-) -> None:  # asked for once for a run, which has hundreds of stages where files share it
+def _start_tracing(run_id: str) -> None:
+    # Once for each run: a run over many files has hundreds of stages.
     start_tracing(span_destinations())
 
 
 @contextmanager
-def _losses_said() -> Iterator[None]:
+def _reporting_losses() -> Iterator[None]:
     try:
         yield
     finally:

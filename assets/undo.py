@@ -1,4 +1,7 @@
-"""Taking an item away, bringing a version back, removing what was kept long enough: ops, since no asset is made by them."""
+"""Ops that unpublish an item, roll it back, and remove what was replaced long ago.
+
+They are ops because they make no asset. The jobs are in `schedules/jobs.py`.
+"""
 
 from datetime import UTC, datetime
 
@@ -14,29 +17,29 @@ from geo_platform.settings import load_settings
 
 
 class UnpublishConfig(StageConfig):
-    """Which item is taken out of what can be found."""
+    """Which item to unpublish."""
 
     collection: str = Field(description="Collection of the item.")
     item_id: str = Field(description="Id of the item.")
-    run: str | None = Field(None, description="Only where it is what this run published.")
+    run: str | None = Field(None, description="Only if this run published it.")
 
 
 class RollbackConfig(StageConfig):
-    """Which version of an item is published again."""
+    """Which version of an item to publish again."""
 
     collection: str = Field(description="Collection of the item.")
     item_id: str = Field(description="Id of the item.")
     to_run: str | None = Field(
         None,
-        description="What this run had published; left out, the version before the present one.",
+        description="Version that this run published. Default: the version before the present one.",
     )
 
 
 class RemoveConfig(StageConfig):
-    """How long what was replaced or unpublished is kept."""
+    """How long to keep what was replaced or unpublished."""
 
     older_than_days: float | None = Field(
-        None, ge=0, description="Left out, GEO_PLATFORM_KEEP_REPLACED_DAYS."
+        None, ge=0, description="Days to keep it. Default: GEO_PLATFORM_KEEP_REPLACED_DAYS."
     )
 
 
@@ -44,7 +47,7 @@ class RemoveConfig(StageConfig):
 def unpublish(
     context: dg.OpExecutionContext, config: UnpublishConfig, catalog: dg.ResourceParam[Catalog]
 ) -> None:
-    """The item, and the table that it names, are taken out of what can be found, and kept for a while."""
+    """Unpublish an item and its table. Both are kept for a while."""
     with stage(context):
         withdrawn = unpublish_item(catalog, config.collection, config.item_id, run=config.run)
     context.add_output_metadata(report_withdrawn(withdrawn))
@@ -57,7 +60,7 @@ def rollback(
     catalog: dg.ResourceParam[Catalog],
     objects: dg.ResourceParam[ObjectStore],
 ) -> None:
-    """What an earlier run had published, an item and its table, is published again."""
+    """Publish again what an earlier run published: an item and its table."""
     with stage(context):
         published = rollback_item(
             catalog,
@@ -78,7 +81,7 @@ def remove(
     objects: dg.ResourceParam[ObjectStore],
     features: dg.ResourceParam[FeatureStore],
 ) -> None:
-    """What was replaced or unpublished longer ago than it is kept for, and what runs left that never published."""
+    """Remove what is kept no longer, and what runs left that never published."""
     days = (
         load_settings().keep_replaced_days
         if config.older_than_days is None

@@ -35,7 +35,7 @@ def raw_vector(
     config: RawVectorConfig,
     objects: dg.ResourceParam[ObjectStore],
 ) -> dg.MaterializeResult[ObjectArrived]:
-    """The vector object as it arrived, its format known from its bytes. The partition is the object's name in the container."""
+    """Receive the object that the partition names."""
     arrived = run_stage(ARRIVAL, context, config, None, StageStores(objects))
     return result(arrived, objects)
 
@@ -48,7 +48,7 @@ def vector_profile(
     objects: dg.ResourceParam[ObjectStore],
     scratch: dg.ResourceParam[Scratch],
 ) -> dg.MaterializeResult[VectorProfiled]:
-    """What the file holds and which of its layers is meant: geometry types, fields, CRS, encoding."""
+    """Profile the source."""
     profiled = run_stage(PROFILE, context, config, raw_vector, StageStores(objects, scratch))
     return result(profiled, objects)
 
@@ -62,7 +62,7 @@ def vector_features(
     features: dg.ResourceParam[FeatureStore],
     scratch: dg.ResourceParam[Scratch],
 ) -> dg.MaterializeResult[FeaturesLoaded]:
-    """The features, repaired and sorted in space; every row of the source is inserted or listed as rejected."""
+    """Load the features."""
     stores = StageStores(objects, scratch, features=features)
     loaded = run_stage(FEATURES, context, config, vector_profile, stores)
     return result(loaded, objects)
@@ -76,7 +76,7 @@ def vector_item(
     objects: dg.ResourceParam[ObjectStore],
     catalog: dg.ResourceParam[Catalog],
 ) -> dg.MaterializeResult[ItemPublished]:
-    """The STAC item, by which the result is found. Processing again replaces it."""
+    """Publish the item."""
     stores = StageStores(objects, catalog=catalog)
     published = run_stage(ITEM, context, config, vector_features, stores)
     return result(published, objects)

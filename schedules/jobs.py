@@ -30,7 +30,8 @@ hello_world = dg.define_asset_job(
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="An item and the table that it names are taken out of what can be found, and kept for a while.",
+    description="An item and the table that it names are taken out of what can be found, and kept "
+    "for a while.",
     tags={"geo_platform/kind": "undo"},
 )
 def unpublish_item() -> None:
@@ -48,7 +49,8 @@ def rollback_item() -> None:
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="What was replaced or unpublished longer ago than it is kept for is removed, with its files and tables.",
+    description="What was replaced or unpublished longer ago than it is kept for is removed, with "
+    "its files and tables.",
     tags={"geo_platform/kind": "retention"},
 )
 def remove_replaced() -> None:
@@ -57,7 +59,8 @@ def remove_replaced() -> None:
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="Several small files, each through the stages of its kind by itself. A file that is refused fails nobody else's.",
+    description="Several small files, each through the stages of its kind by itself. A file that "
+    "is refused fails nobody else's.",
     tags={"geo_platform/kind": "files"},
 )
 def ingest_files() -> None:

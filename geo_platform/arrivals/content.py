@@ -23,7 +23,7 @@ _AT_ONCE = 8
 
 
 class _NeedsWholeFileError(Exception):
-    """The first bytes do not tell. Only SQLite and Parquet are opened as files: both vector data."""
+    """Detection needs the whole file. That is so for SQLite and Parquet: both vector data."""
 
 
 def chain_of_arrival(objects: ObjectStore, arrival: Arrival, *, member: str | None = None) -> Chain:
@@ -77,7 +77,7 @@ def arrivals_by_content(
 def _detect(
     objects: ObjectStore, arrival: Arrival, sidecars: Sequence[str], member: str | None
 ) -> DetectedSource:
-    """Detect at the current etag: an object that was replaced is followed by an arrival of its own."""
+    """Detect at the current etag. An object that was replaced has an arrival of its own."""
     with objects.open(arrival.container, arrival.key) as stream:
         content = StoredContent(stream, stream.seek(0, SEEK_END), arrival.key, _whole_file)
         return detect_content(content, sidecars=sidecars, member=member)

@@ -1,9 +1,8 @@
-"""Which runs take which arrivals. Pure.
+"""Decide which runs take which arrivals, by size and age. Pure.
 
-What belongs here: sharing out by size and age, the class of memory. What stays out: asking Dagster for the runs.
-
-A large object has a run of its own: its work outweighs starting one. Small ones that are there together share a run, oldest
-first, since starting a run costs as much as the work on ten of them. One small object alone does not wait for company.
+A large object has a run of its own: its work outweighs the start of a run. Small objects that are
+found together share a run, oldest first, since the start of a run costs as much as the work on ten
+of them. A single small object does not wait for others.
 """
 
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from geo_platform.arrivals.watch import MIB, Watch
 
 
 class MemoryClass(StrEnum):
-    """How many runs of it fit on a machine is said by dagster.yaml, on the tag geo_platform/memory."""
+    """Memory of a run. dagster.yaml limits the runs of each class by the tag geo_platform/memory."""
 
     small = "small"
     medium = "medium"
@@ -28,7 +27,7 @@ _LARGE_FROM_BYTES = 1024 * MIB
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run to ask for. One arrival: the chain of its kind. Several: one run over all of them."""
+    """A run to launch: for one arrival its chain's job, for several one job over all of them."""
 
     run_key: str
     arrivals: tuple[Arrival, ...]
@@ -42,7 +41,7 @@ class PlannedRun:
 def plan_runs(
     arrivals: Sequence[Arrival], watch: Watch, *, room: int
 ) -> tuple[list[PlannedRun], list[Arrival]]:
-    """At most `room` runs, those with the oldest arrivals, and the arrivals that have to wait for room."""
+    """Return at most `room` runs, oldest arrivals first, and the arrivals that have to wait."""
     ordered = sorted(arrivals, key=lambda arrival: (arrival.last_modified_utc, arrival.key))
     groups: list[list[Arrival]] = []
     open_group: list[Arrival] | None = None
@@ -72,7 +71,7 @@ def _planned(group: list[Arrival], watch: Watch) -> PlannedRun:
 
 
 def memory_class(size_bytes: int) -> MemoryClass:
-    """By the size of the source, which is what is known before a run: the profile's own estimate is made within it."""
+    """Return the class by the size of the source. The profile's estimate is not known before a run."""
     if size_bytes >= _LARGE_FROM_BYTES:
         return MemoryClass.large
     return MemoryClass.medium if size_bytes >= _MEDIUM_FROM_BYTES else MemoryClass.small

@@ -1,8 +1,8 @@
-"""A watch: which objects of a container are taken in by themselves, and what is made of them.
+"""A watch: the objects of a container that are ingested when they arrive, and their parameters.
 
-What belongs here: the model, its file, and which object it is about. What stays out: looking, and asking for runs.
+Finding arrivals and launching their runs: `geo_platform/orchestrator/`.
 
-Watches are written in a TOML file, which GEO_PLATFORM_WATCHES names:
+Watches are in a TOML file that GEO_PLATFORM_WATCHES names:
 
     [[watch]]
     name = "elevation"
@@ -11,7 +11,7 @@ Watches are written in a TOML file, which GEO_PLATFORM_WATCHES names:
     [watch.parameters]
     target_crs = "EPSG:3857"
 
-Without a file one watch is about the whole container `bronze`, with every parameter at its default.
+Without a file there is one watch of the whole container `bronze`, with default parameters.
 """
 
 import tomllib
@@ -31,7 +31,7 @@ MIB = 2**20
 
 
 class Watch(BaseModel):
-    """One part of a container. Sizes in bytes, times in seconds."""
+    """A watched part of a container. Sizes are in bytes, times in seconds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -84,14 +84,14 @@ class Watch(BaseModel):
                 chain.fit(self.parameters)
             except ParametersError as error:
                 faults += [f"{name}: {wrong}" for name, wrong in error.faults]
-        of_none = set.intersection(*(set(chain.unknown(self.parameters)) for chain in CHAINS))
-        faults += [f"{name}: no parameter of any job" for name in sorted(of_none)]
+        unknown = set.intersection(*(set(chain.unknown(self.parameters)) for chain in CHAINS))
+        faults += [f"{name}: no parameter of any job" for name in sorted(unknown)]
         if faults:
             raise ValueError("; ".join(dict.fromkeys(faults)))
         return self
 
     def is_about(self, container: str, key: str) -> bool:
-        """Whether an object of that name is one of this watch."""
+        """Return whether the watch covers an object of that name."""
         if container != self.container or not key.startswith(self.prefix):
             return False
         rest = key.removeprefix(self.prefix)
@@ -107,7 +107,10 @@ DEFAULT_WATCH = Watch(name="bronze")
 
 
 def read_watches(file: Path | None) -> tuple[Watch, ...]:
-    """The watches of a file, or the default one. Raises ParameterInvalid where the file is not to be read or says what cannot be."""
+    """Return the watches of a file, or the default one without a file.
+
+    Raises ParameterInvalid: the file cannot be read, or a watch in it is invalid.
+    """
     if file is None:
         return (DEFAULT_WATCH,)
     try:
@@ -141,5 +144,5 @@ def _parsed(written: Mapping[str, Any], name: str) -> tuple[Watch, ...]:
 
 
 def watch_of(watches: Iterable[Watch], container: str, key: str) -> Watch | None:
-    """The first that is about the object: an object belongs to one watch."""
+    """Return the first watch that covers the object, or None. An object belongs to one watch."""
     return next((watch for watch in watches if watch.is_about(container, key)), None)

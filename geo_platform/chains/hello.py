@@ -20,7 +20,23 @@ def _speak(call: StageCall[GreetingPrepared, Options]) -> GreetingSpoken:
     return GreetingSpoken(text=f"hello {call.message.name}")
 
 
-PREPARE = Stage("prepared_greeting", None, GreetingPrepared, GreetingOptions, 1, _prepare)
-SPEAK = Stage("spoken_greeting", GreetingPrepared, GreetingSpoken, Options, 1, _speak)
+PREPARE = Stage(
+    "prepared_greeting",
+    None,
+    GreetingPrepared,
+    GreetingOptions,
+    1,
+    _prepare,
+    description="The name to greet and when it was taken down.",
+)
+SPEAK = Stage(
+    "spoken_greeting",
+    GreetingPrepared,
+    GreetingSpoken,
+    Options,
+    1,
+    _speak,
+    description="The greeting, which proves that a message went from one stage to the next.",
+)
 
 HELLO_STAGES = (PREPARE, SPEAK)

@@ -116,9 +116,27 @@ def raster_crs_as_asked(stored: CogStored, profiled: RasterProfiled) -> CheckRes
     return crs_as_asked(main.asked_crs, profiled.crs, main.crs)
 
 
-ARRIVAL = Stage("raw_raster", None, ObjectArrived, ArrivalOptions, 1, receive_source)
+ARRIVAL = Stage(
+    "raw_raster",
+    None,
+    ObjectArrived,
+    ArrivalOptions,
+    1,
+    receive_source,
+    description="The raster object as it arrived, its format known from its bytes. The partition "
+    "is the object's name in the container.",
+)
 
-PROFILE = Stage("raster_profile", ObjectArrived, RasterProfiled, RasterProfileOptions, 1, _profile)
+PROFILE = Stage(
+    "raster_profile",
+    ObjectArrived,
+    RasterProfiled,
+    RasterProfileOptions,
+    1,
+    _profile,
+    description="What the raster is: bands, CRS, bounds, type, bit depth; from headers and a "
+    "sample over the whole extent.",
+)
 
 COG = Stage(
     "raster_cog",
@@ -127,6 +145,8 @@ COG = Stage(
     RasterCogOptions,
     1,
     _make_cogs,
+    description="Cloud Optimized GeoTIFFs, opened again and compared with the source before "
+    "anyone is told of them.",
     checks=(
         Check(
             "cog_valid", "Every COG passed strict validation when it was opened again.", cogs_valid
@@ -152,6 +172,7 @@ ITEM = Stage(
     ItemOptions,
     1,
     _publish,
+    description="The STAC item, by which the result is found. Processing again replaces it.",
     checks=(
         Check(
             "raster_item_valid",

@@ -101,7 +101,7 @@ class Check:
         messages: Mapping[str, Message],
         catalog: Catalog | None,
     ) -> CheckResult:
-        """Evaluate the check for its stage on messages by stage name. Raises the catalog's errors."""
+        """Evaluate the check on messages by stage name. Raises the catalog's errors."""
         given = [messages[read.name] for read in (stage, *self.also_reads)]
         return self.evaluate(*given, *([catalog] if self.reads_catalog else []))
 
@@ -110,8 +110,8 @@ class Check:
 class Stage(Generic[TakesT, GivesT, OptionsT]):
     """One stage. `takes` is None for the first stage, which reads the object itself.
 
-    Raise `recipe_version` when the stage would make something else of the same input: results of
-    the old version are then made again.
+    `description` says what the result is; Dagster's UI shows it. Raise `recipe_version` when the
+    stage would make something else of the same input: results of the old version are made again.
     """
 
     name: str
@@ -120,6 +120,7 @@ class Stage(Generic[TakesT, GivesT, OptionsT]):
     options: type[OptionsT]
     recipe_version: int
     work: Callable[[StageCall[TakesT, OptionsT]], GivesT]
+    description: str
     checks: tuple[Check, ...] = ()
 
     @property

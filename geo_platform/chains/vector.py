@@ -124,9 +124,27 @@ def vector_crs_as_asked(loaded: FeaturesLoaded, profiled: VectorProfiled) -> Che
     return crs_as_asked(loaded.asked_crs, profiled.crs, loaded.crs)
 
 
-ARRIVAL = Stage("raw_vector", None, ObjectArrived, ArrivalOptions, 1, receive_source)
+ARRIVAL = Stage(
+    "raw_vector",
+    None,
+    ObjectArrived,
+    ArrivalOptions,
+    1,
+    receive_source,
+    description="The vector object as it arrived, its format known from its bytes. The partition "
+    "is the object's name in the container.",
+)
 
-PROFILE = Stage("vector_profile", ObjectArrived, VectorProfiled, VectorProfileOptions, 1, _profile)
+PROFILE = Stage(
+    "vector_profile",
+    ObjectArrived,
+    VectorProfiled,
+    VectorProfileOptions,
+    1,
+    _profile,
+    description="What the file holds and which of its layers is meant: geometry types, fields, "
+    "CRS, encoding.",
+)
 
 FEATURES = Stage(
     "vector_features",
@@ -135,6 +153,8 @@ FEATURES = Stage(
     VectorFeaturesOptions,
     1,
     _load,
+    description="The features, repaired and sorted in space; every row of the source is inserted "
+    "or listed as rejected.",
     checks=(
         Check("rows_accounted", "Rows read = rows inserted + rows rejected.", rows_accounted),
         Check(
@@ -153,6 +173,7 @@ ITEM = Stage(
     ItemOptions,
     1,
     _publish,
+    description="The STAC item, by which the result is found. Processing again replaces it.",
     checks=(
         Check(
             "vector_item_valid",

@@ -1,7 +1,7 @@
-"""From arrivals to the runs that a sensor asks Dagster for: each arrival once, no more runs than may wait.
+"""Turn arrivals into the runs that a sensor requests: each arrival once, within the queue's limit.
 
-What belongs here: what both ways of finding arrivals share. What stays out: finding them (`schedules/sensors.py`), sharing them
-out among runs (`geo_platform/arrivals/plan.py`).
+Both ways to find arrivals share it (`schedules/sensors.py`). `geo_platform/arrivals/plan.py` groups
+arrivals into runs.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,6 @@
-"""Runs that take several files: which files such a run has, which of them it published, which runs had a certain
-file; and what any run left to do.
+"""Read runs that take several files from Dagster's storage, and what any run left to do.
 
-What belongs here: what Dagster's storage says of them. What stays out: doing the files (`assets/batch.py`).
+`assets/batch.py` executes such runs.
 """
 
 from collections.abc import Iterator, Mapping
@@ -32,7 +31,7 @@ _PAGE = 500
 
 
 def files_of(run: dg.DagsterRun) -> dict[str, str]:
-    """Key -> etag of the files that the run was asked for; empty for a run of another job."""
+    """Return key -> etag of the files that the run was asked for; empty for another job."""
     return (
         {str(file["key"]): str(file.get("etag", "")) for file in _config_of(run).get("files", ())}
         if run.job_name == SHARED_JOB
@@ -41,13 +40,13 @@ def files_of(run: dg.DagsterRun) -> dict[str, str]:
 
 
 def left_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
-    """Keys of the files that the run did not publish: refused, failed, or not reached."""
+    """Return the keys of the files that the run did not publish."""
     done = published_partitions(instance, run.run_id)
     return [key for key in files_of(run) if key not in done]
 
 
 def retry_of(instance: dg.DagsterInstance, run_id: str) -> RetryRequest | None:
-    """What the run left to do, of whichever job it is; None where this Dagster has no such run."""
+    """Return what a run of any job left to do, or None if Dagster has no such run."""
     run = instance.get_run_by_id(run_id)
     if run is None:
         return None
@@ -74,7 +73,10 @@ def retry_of(instance: dg.DagsterInstance, run_id: str) -> RetryRequest | None:
 
 
 def shared_runs_of(instance: dg.DagsterInstance, partition: str) -> list[dg.RunRecord]:
-    """Records of the shared runs that took this file, newest first; those that refused it at the door left no trace of it here."""
+    """Return the records of the shared runs that received this file, newest first.
+
+    A run that refused the file before its first stage has left no event of it.
+    """
     run_ids: dict[str, None] = {}
     for chain in CHAINS:
         first = dg.AssetKey(chain.first.name)
@@ -91,7 +93,7 @@ def shared_runs_of(instance: dg.DagsterInstance, partition: str) -> list[dg.RunR
 
 
 def newest_shared(instance: dg.DagsterInstance) -> Mapping[str, dg.RunRecord]:
-    """Key -> the newest run that was asked for this file together with others."""
+    """Return key -> the newest shared run that was asked for this file."""
     found: dict[str, dg.RunRecord] = {}
     for record in _records(instance):
         for key in files_of(record.dagster_run):
@@ -102,7 +104,7 @@ def newest_shared(instance: dg.DagsterInstance) -> Mapping[str, dg.RunRecord]:
 def published_item(
     instance: dg.DagsterInstance, run_id: str, partition: str
 ) -> tuple[str, str] | None:
-    """(collection, item id) that the run published of this file."""
+    """Return (collection, item id) that the run published of this file, or None."""
     for stage in last_stages():
         wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(stage), asset_partitions=[partition])
         for record in instance.fetch_materializations(wanted, limit=_LOOKED_AT).records:

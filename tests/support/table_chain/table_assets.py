@@ -58,7 +58,7 @@ def raw_table(
     config: RawTableConfig,
     objects: dg.ResourceParam[ObjectStore],
 ) -> dg.MaterializeResult[ObjectArrived]:
-    """The table as it arrived."""
+    """Receive the table."""
     arrived = run_stage(ARRIVAL, context, config, None, StageStores(objects))
     return result(arrived, objects)
 
@@ -71,7 +71,7 @@ def table_profile(
     objects: dg.ResourceParam[ObjectStore],
     scratch: dg.ResourceParam[Scratch],
 ) -> dg.MaterializeResult[TableProfiled]:
-    """Columns, their types, and the number of rows."""
+    """Profile the table."""
     profiled = run_stage(PROFILE, context, config, raw_table, StageStores(objects, scratch))
     return result(profiled, objects)
 
@@ -84,7 +84,7 @@ def table_rows(
     objects: dg.ResourceParam[ObjectStore],
     scratch: dg.ResourceParam[Scratch],
 ) -> dg.MaterializeResult[TableStored]:
-    """The rows as Parquet, read back and compared."""
+    """Store the rows."""
     stored = run_stage(ROWS, context, config, table_profile, StageStores(objects, scratch))
     return result(stored, objects)
 
@@ -97,7 +97,7 @@ def table_item(
     objects: dg.ResourceParam[ObjectStore],
     catalog: dg.ResourceParam[Catalog],
 ) -> dg.MaterializeResult[ItemPublished]:
-    """The STAC item, by which the table is found."""
+    """Publish the item."""
     stores = StageStores(objects, catalog=catalog)
     published = run_stage(ITEM, context, config, table_rows, stores)
     return result(published, objects)

@@ -290,8 +290,18 @@ def _is_table(detected: DetectedSource) -> bool:
     return detected.format is SourceFormat.csv and detected.archive_member is None
 
 
-ARRIVAL = Stage("raw_table", None, ObjectArrived, ArrivalOptions, 1, receive_source)
-PROFILE = Stage("table_profile", ObjectArrived, TableProfiled, TableProfileOptions, 1, _profile)
+ARRIVAL = Stage(
+    "raw_table", None, ObjectArrived, ArrivalOptions, 1, receive_source, "The table as it arrived."
+)
+PROFILE = Stage(
+    "table_profile",
+    ObjectArrived,
+    TableProfiled,
+    TableProfileOptions,
+    1,
+    _profile,
+    "Its columns and rows.",
+)
 ROWS = Stage(
     "table_rows",
     TableProfiled,
@@ -299,6 +309,7 @@ ROWS = Stage(
     TableRowsOptions,
     1,
     _store_rows,
+    "The rows as Parquet, read back and compared.",
     checks=(Check("rows_stored", "Rows read = rows stored.", rows_stored),),
 )
 ITEM = Stage(
@@ -308,6 +319,7 @@ ITEM = Stage(
     ItemOptions,
     1,
     _publish,
+    "The STAC item, by which the table is found.",
     checks=(Check("table_item_valid", "The item is valid STAC.", item_valid, reads_catalog=True),),
 )
 
