@@ -1,7 +1,8 @@
-"""`python -m deploy.docker.prepare`: what the platform needs inside the servers of compose.yaml, made where it is missing.
+"""`python -m deploy.docker.prepare`: make what the platform needs inside the servers of
+compose.yaml.
 
-What belongs here: the order, and which login may do what. What stays out: how each thing is made (`deploy/local/contents.py`,
-`geo-platform database init`, `dagster instance migrate`). May be run again, and is to be after every upgrade.
+Safe to repeat; run it after every upgrade. It calls `deploy/local/contents.py`,
+`geo-platform database init` and `dagster instance migrate`.
 """
 
 import os
@@ -22,7 +23,7 @@ from deploy.local.contents import (
 from deploy.local.processes import ServiceError
 from geo_platform.storage.postgres.names import LOADER_ROLE
 
-# Only this command is given it; the services run as a login that loads.
+# Only this command gets it; the services use a login that loads.
 ADMINISTRATOR_URL = "ADMINISTRATOR_POSTGRES_URL"
 
 
@@ -40,7 +41,7 @@ def prepare() -> None:
 
 
 def _make_dagsters_tables() -> None:
-    """Before webserver, daemon and code location start side by side, each of which would."""
+    """Make Dagster's tables before webserver, daemon and code location start and each tries to."""
     command = [str(Path(sys.executable).with_name("dagster")), "instance", "migrate"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # of this environment
     if done.returncode:

@@ -1,6 +1,6 @@
-"""What the platform needs inside its servers: two databases, a login that loads, the containers of objects.
+"""Make what the platform needs inside its servers: two databases, a login that loads, containers.
 
-What belongs here: making them where they are missing. What stays out: what `geo-platform database init` does, which is called.
+What exists is kept. `geo-platform database init` is called for the platform's own schema.
 """
 
 import os
@@ -26,7 +26,7 @@ CONTAINERS = (BRONZE, SILVER, QUARANTINE, MESSAGES)
 
 
 def fill(services: Services, *, say: Say) -> None:
-    """Everything, in order; what is there already is left. Raises ServiceError."""
+    """Make everything that is missing. Raises ServiceError."""
     with (
         locked(Path(services.folder) / "contents-lock"),
         psycopg.connect(services.database_url("postgres"), autocommit=True) as connection,
@@ -41,14 +41,17 @@ def fill(services: Services, *, say: Say) -> None:
 
 
 def make_database(connection: psycopg.Connection, name: str, *, owner: str | None = None) -> None:
-    """An empty one; on an autocommit connection."""
+    """Make an empty database if it is missing. The connection must be in autocommit mode."""
     if connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchone() is None:
         owned = sql.SQL(" OWNER {}").format(sql.Identifier(owner)) if owner else sql.SQL("")
         connection.execute(sql.SQL("CREATE DATABASE {}{}").format(sql.Identifier(name), owned))
 
 
 def make_login(connection: psycopg.Connection, name: str, password: str, *roles: str) -> None:
-    """A login in these roles. Its password reaches the server as the SCRAM verifier, so that no log of statements holds it."""
+    """Make a login in these roles, or set its password.
+
+    The password reaches the server as a SCRAM verifier, so that no statement log contains it.
+    """
     if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [name]).fetchone() is None:
         connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(name)))
     verifier = connection.pgconn.encrypt_password(
@@ -64,12 +67,15 @@ def make_login(connection: psycopg.Connection, name: str, password: str, *roles:
 
 
 def is_whole(database_url: str) -> bool:
-    """Whether `geo-platform database check` misses nothing there."""
+    """Return whether `geo-platform database check` finds nothing missing."""
     return all(finding.is_met for finding in check(Database(SecretStr(database_url))))
 
 
 def install_platform(database_url: str, *schemas: str) -> None:
-    """`geo-platform database init`, as the administrator. The URL goes by the environment, never by the command line."""
+    """Run `geo-platform database init` as the administrator.
+
+    The URL is passed in the environment, never on the command line. Raises ServiceError.
+    """
     command = [
         str(Path(sys.executable).with_name("geo-platform")),
         "database",

@@ -1,7 +1,7 @@
-"""What the servers need on this machine: Debian's PostgreSQL with PostGIS and Node, and Azurite from npm; and the parser of KQL.
+"""Find and install what the servers need: PostgreSQL with PostGIS, Node, Azurite, and a KQL parser.
 
-What belongs here: finding and installing them. What stays out: running them. Azurite, the parser and all that they need are
-locked in `azurite/package-lock.json` and `kusto/package-lock.json`; they go into `.services/` of the checkout.
+PostgreSQL and Node come from Debian. Azurite and the parser come from npm, locked in
+`azurite/package-lock.json` and `kusto/package-lock.json`, and go into `.services/` of the checkout.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 POSTGIS_ON_DEBIAN_12 = "postgresql-15-postgis-3"
 _AZURITE = Path(__file__).with_name("azurite")
 _KUSTO = Path(__file__).with_name("kusto")
-# Of the parser's files: 5 MB of 31.
+# The files of the parser that are used: 5 MB of 31.
 _KUSTO_USED = ("bridge.min.js", "Kusto.Language.Bridge.min.js")
 
 _POSTGRES_HOMES = Path("/usr/lib/postgresql")
@@ -27,7 +27,10 @@ Say = Callable[[str], None]
 
 
 def install_missing(say: Say) -> None:
-    """Debian's packages as root, Azurite as anybody. Raises ServiceError, which says what a person has to install."""
+    """Install Debian's packages, which needs root, and Azurite, which does not.
+
+    Raises ServiceError with the command to run if the packages cannot be installed here.
+    """
     needs_node = shutil.which("node") is None or (
         shutil.which("npm") is None and not azurite_script().exists()
     )
@@ -40,9 +43,9 @@ def install_missing(say: Say) -> None:
 
 
 def kusto_parser(say: Say) -> list[Path]:
-    """The scripts of Microsoft's parser of KQL, in the order in which they are loaded; installed where they are missing.
+    """Return the scripts of Microsoft's KQL parser in load order. Install them if they are missing.
 
-    Raises ServiceError, also where there is no Node.
+    Raises ServiceError, also if there is no Node.
     """
     tool("node")
     package = _locked_folder(_KUSTO) / "node_modules" / "@kusto" / "language-service-next"
@@ -56,25 +59,26 @@ def kusto_parser(say: Say) -> list[Path]:
 
 
 def postgres_binaries() -> Path:
-    """The newest server that has PostGIS, as Debian lays them out. Raises ServiceError."""
+    """Return the bin folder of the newest PostgreSQL with PostGIS. Raises ServiceError."""
     found = _servers_with_postgis()
     if not found:
         raise ServiceError(
-            f"there is no PostgreSQL server with PostGIS; on Debian 12: apt-get install {POSTGIS_ON_DEBIAN_12}"
+            "No PostgreSQL server with PostGIS found. On Debian 12: apt-get install "
+            f"{POSTGIS_ON_DEBIAN_12}"
         )
     return max(found, key=lambda path: int(path.parent.parent.name)).parent
 
 
 def azurite_script() -> Path:
-    """Where the locked Azurite lies or will lie."""
+    """Return the path of the locked Azurite, installed or not."""
     return _locked_folder(_AZURITE) / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
 
 
 def tool(name: str) -> str:
-    """The path of a program. Raises ServiceError where there is none."""
+    """Return the path of a program. Raises ServiceError: it is not installed."""
     found = shutil.which(name)
     if found is None:
-        raise ServiceError(f"{name} is not on this machine")
+        raise ServiceError(f"{name} is not installed on this machine")
     return found
 
 
@@ -83,7 +87,8 @@ def _install_debian(*, needs_postgis: bool, needs_node: bool, say: Say) -> None:
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         packages = [POSTGIS_ON_DEBIAN_12] * needs_postgis + node
         raise ServiceError(
-            f"missing on this machine: {', '.join(packages)}. As root on Debian 12: apt-get install {' '.join(packages)}"
+            f"Missing on this machine: {', '.join(packages)}. As root on Debian 12: apt-get "
+            f"install {' '.join(packages)}"
         )
     say("apt-get update")
     _apt("update", "-qq")
@@ -93,7 +98,10 @@ def _install_debian(*, needs_postgis: bool, needs_node: bool, say: Say) -> None:
 
 
 def _postgis_package() -> str:
-    """Each release of Debian and Ubuntu has one PostgreSQL, and PostGIS for that."""
+    """Return the PostGIS package of this release.
+
+    Each release of Debian or Ubuntu has one PostgreSQL.
+    """
     done = subprocess.run(
         [tool("apt-cache"), "search", "--names-only", "^postgresql-[0-9]+-postgis-3$"],
         capture_output=True,
@@ -114,7 +122,10 @@ def _apt(*arguments: str) -> None:
 
 
 def _locked_folder(named: Path) -> Path:
-    """Of what `named` locks: a changed lock is another folder, so that what runs keeps its files."""
+    """Return the folder for what `named` locks.
+
+    A changed lock gets another folder, so that running processes keep their files.
+    """
     lock = (named / "package-lock.json").read_bytes()
     return _tools_folder() / f"{named.name}-{hashlib.sha256(lock).hexdigest()[:10]}"
 

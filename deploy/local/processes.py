@@ -1,7 +1,4 @@
-"""Processes of this machine that outlive whoever started them.
-
-What belongs here: starting, waiting for, recognising and ending a process; ports; locks. What stays out: which server it is.
-"""
+"""Start, find and end background processes that outlive their parent; free ports; file locks."""
 
 import fcntl
 import os
@@ -15,12 +12,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _START_TIMEOUT_S = 60
-# Processes that are meant to outlive this one; forgetting them would warn that they still run.
+# Processes that outlive this one. Without a reference, Python would warn that they still run.
 _STARTED: list[subprocess.Popen[bytes]] = []
 
 
 class ServiceError(Exception):
-    """Why a server could not be had, in a sentence."""
+    """A server is not available; the message gives the reason."""
 
 
 def spawn(
@@ -30,7 +27,7 @@ def spawn(
     user: str | None = None,
     env: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """In a session of its own, so that Ctrl-C at the caller does not reach it."""
+    """Start a process in its own session, so that Ctrl-C at the caller does not reach it."""
     with log.open("ab") as output:
         return subprocess.Popen(
             command,
@@ -45,7 +42,7 @@ def spawn(
 
 
 def outlive(process: subprocess.Popen[bytes]) -> int:
-    """Let it run on when this process ends; its pid from here on."""
+    """Keep the process running when this one ends. Return its pid."""
     _STARTED.append(process)
     return process.pid
 
@@ -53,13 +50,14 @@ def outlive(process: subprocess.Popen[bytes]) -> int:
 def wait_until(
     is_up: Callable[[], bool], process: subprocess.Popen[bytes], name: str, log: Path
 ) -> None:
-    """Raises ServiceError, and ends the process, where it does not come up."""
+    """Wait until `is_up`. End the process if it does not come up, and raise ServiceError."""
     deadline = time.monotonic() + _START_TIMEOUT_S
     try:
         while not is_up():
             if process.poll() is not None or time.monotonic() > deadline:
                 raise ServiceError(
-                    f"{name} did not start; the end of {log}:\n{log.read_text('utf-8', 'replace')[-1000:]}"
+                    f"{name} did not start. The end of "
+                    f"{log}:\n{log.read_text('utf-8', 'replace')[-1000:]}"
                 )
             time.sleep(0.02)
     except BaseException:
@@ -69,7 +67,10 @@ def wait_until(
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on now, below those that the kernel gives to outgoing connections: it stays free."""
+    """Return a free loopback port.
+
+    It is below the range of outgoing connections, so that the kernel does not take it meanwhile.
+    """
     while True:
         port = 15000 + secrets.randbelow(15000)
         with socket.socket() as probe, suppress(OSError):
@@ -78,14 +79,17 @@ def free_port() -> int:
 
 
 def answers(port: int) -> bool:
-    """Whether somebody listens on this port of loopback."""
+    """Return whether a server listens on this loopback port."""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def runs(pid: int, marker: str) -> bool:
-    """Whether a process is alive and its command names `marker`: a pid alone may be somebody else's by now."""
+    """Return whether the process is alive and its command contains `marker`.
+
+    The pid alone does not suffice: the system may have reused it.
+    """
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
         return state not in "ZX" and marker in Path(f"/proc/{pid}/cmdline").read_text(
@@ -96,7 +100,10 @@ def runs(pid: int, marker: str) -> bool:
 
 
 def end_process(pid: int, marker: str, *, grace_s: float = 15) -> None:
-    """SIGINT, and SIGKILL where that did not help. A pid whose command does not name `marker` is left alone."""
+    """Send SIGINT, then SIGKILL if the process is still alive after the grace period.
+
+    A process whose command does not contain `marker` is left alone.
+    """
     for kind, wait_s in ((signal.SIGINT, grace_s), (signal.SIGKILL, 5.0)):
         if not runs(pid, marker):
             break
@@ -109,7 +116,10 @@ def end_process(pid: int, marker: str, *, grace_s: float = 15) -> None:
 
 @contextmanager
 def locked(file: Path) -> Iterator[None]:
-    """Alone with this file, among all processes of the machine; waits for its turn. The kernel lets go when a process dies."""
+    """Hold an exclusive lock on the file among all processes of the machine, waiting for it.
+
+    The kernel releases the lock when a process dies.
+    """
     while True:
         file.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -123,7 +133,10 @@ def locked(file: Path) -> Iterator[None]:
 
 
 def _is_still(file: Path, descriptor: int) -> bool:
-    """Whether the locked file is the one of that name: who had the lock before may have removed the folder."""
+    """Return whether the path still names the locked file.
+
+    The previous holder of the lock may have removed the folder.
+    """
     try:
         return os.path.samestat(file.stat(), os.fstat(descriptor))
     except FileNotFoundError:

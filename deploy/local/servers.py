@@ -1,8 +1,7 @@
-"""One PostgreSQL and one Azurite, each started by its own function.
+"""Start one PostgreSQL or one Azurite. `services.py` runs them as a pair.
 
-What belongs here: the two commands and their folders. What stays out: keeping them as a pair (`services.py`). PostgreSQL
-refuses to run as root, so root starts it as the user that Debian's package made; its folder has to be one that this user can
-reach. Both listen on loopback alone.
+Both listen on loopback only. PostgreSQL refuses to run as root, so root starts it as the user of
+Debian's package, which must be able to reach its folder.
 """
 
 import os
@@ -17,10 +16,10 @@ from deploy.local.processes import ServiceError, answers, spawn, wait_until
 
 ADMIN = "geo_admin"
 ACCOUNT = "geolocal"
-# `%a` is the application's name: of the platform's connections `geo_platform` and the run id.
-_SAYS_WHO = ("-c", "log_line_prefix=%m [%p] %u@%d %a: ", "-c", "log_connections=on")
+# `%a` is the application name: `geo_platform` and the run id for the platform's connections.
+_LOG_CONNECTIONS = ("-c", "log_line_prefix=%m [%p] %u@%d %a: ", "-c", "log_connections=on")
 
-_FASTER_THAN_DURABLE = (
+_NOT_DURABLE = (
     "-c",
     "fsync=off",
     "-c",
@@ -33,17 +32,19 @@ _FASTER_THAN_DURABLE = (
 def start_postgres(
     folder: Path, *, port: int, password: str, durable: bool = True, extra: Sequence[str] = ()
 ) -> subprocess.Popen[bytes]:
-    """A cluster in `folder`, made where there is none; passwords by SCRAM. `durable=False`: it does not wait for the disk.
+    """Start PostgreSQL on the cluster in `folder`. Make the cluster if it is missing.
 
-    Raises ServiceError.
+    Passwords use SCRAM. With `durable=False` the server does not wait for the disk. Raises
+    ServiceError.
     """
     binaries = postgres_binaries()
     if not (folder / "PG_VERSION").exists():
         _init_cluster(binaries, folder, password)
     log = folder.parent / f"{folder.name}.log"
     command = [
-        str(binaries / "postgres"), "-D", str(folder), "-p", str(port), "-c", "listen_addresses=127.0.0.1",
-        "-c", "unix_socket_directories=", "-c", "max_connections=200", *_SAYS_WHO, *(() if durable else _FASTER_THAN_DURABLE), *extra,
+        str(binaries / "postgres"), "-D", str(folder), "-p", str(port),
+        "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=",
+        "-c", "max_connections=200", *_LOG_CONNECTIONS, *(() if durable else _NOT_DURABLE), *extra,
     ]  # fmt: skip
     process = spawn(command, log=log, user=server_user())
     wait_until(lambda: _accepts(binaries, port), process, "PostgreSQL", log)
@@ -53,12 +54,14 @@ def start_postgres(
 def start_azurite(
     folder: Path, *, blob_port: int, queue_port: int, account_key: str, extra: Sequence[str] = ()
 ) -> subprocess.Popen[bytes]:
-    """Blob and queue services of the emulator. Raises ServiceError."""
+    """Start the blob and queue services of the emulator. Raises ServiceError."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder.parent / f"{folder.name}.log"
     command = [
-        tool("node"), str(azurite_script()), "--location", str(folder), "--blobHost", "127.0.0.1", "--blobPort", str(blob_port),
-        "--queueHost", "127.0.0.1", "--queuePort", str(queue_port), "--tableHost", "127.0.0.1", "--tablePort", "0",
+        tool("node"), str(azurite_script()), "--location", str(folder),
+        "--blobHost", "127.0.0.1", "--blobPort", str(blob_port),
+        "--queueHost", "127.0.0.1", "--queuePort", str(queue_port),
+        "--tableHost", "127.0.0.1", "--tablePort", "0",
         "--skipApiVersionCheck", "--disableTelemetry", "--silent", *extra,
     ]  # fmt: skip
     process = spawn(
@@ -69,19 +72,22 @@ def start_azurite(
 
 
 def make_folder(folder: Path) -> None:
-    """For the servers' data, closed to all other users. Raises ServiceError where somebody else's lies there."""
+    """Make the folder of the servers' data, closed to other users.
+
+    Raises ServiceError: the folder belongs to another user.
+    """
     user = server_user()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     ours = {os.geteuid()} if user is None else {os.geteuid(), _uid_of(user)}
     if folder.is_symlink() or folder.stat().st_uid not in ours:
-        raise ServiceError(f"{folder} belongs to somebody else")
+        raise ServiceError(f"{folder} belongs to another user")
     if user is not None:
         shutil.chown(folder, user)
     folder.chmod(0o700)
 
 
 def server_user() -> str | None:
-    """Whom root starts PostgreSQL as; anyone else starts it as themselves."""
+    """Return the user as whom root starts PostgreSQL, or None for any other caller."""
     return "postgres" if os.geteuid() == 0 else None
 
 
@@ -98,7 +104,8 @@ def _init_cluster(binaries: Path, folder: Path, password: str) -> None:
     if user is not None:
         shutil.chown(file.name, user)
     command = [
-        str(binaries / "initdb"), "-D", str(folder), "-U", ADMIN, "--auth=scram-sha-256", f"--pwfile={file.name}",
+        str(binaries / "initdb"), "-D", str(folder), "-U", ADMIN,
+        "--auth=scram-sha-256", f"--pwfile={file.name}",
         "--encoding=UTF8", "--locale=C.UTF-8", "--no-instructions", "--no-sync",
     ]  # fmt: skip
     done = subprocess.run(command, user=user, cwd="/", capture_output=True, text=True, check=False)
@@ -108,7 +115,7 @@ def _init_cluster(binaries: Path, folder: Path, password: str) -> None:
 
 
 def _accepts(binaries: Path, port: int) -> bool:
-    """Whether it takes connections; while it recovers from a crash it listens and does not."""
+    """Return whether the server accepts connections. During crash recovery it only listens."""
     done = subprocess.run(
         [str(binaries / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)], check=False
     )

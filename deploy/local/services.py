@@ -1,13 +1,13 @@
-"""PostgreSQL with PostGIS and Azurite on this machine: what the production profile needs, without a cloud or a container engine.
+"""Run PostgreSQL with PostGIS and Azurite on this machine: the production profile without a cloud.
 
     python -m deploy.local.services install          install what is missing, start nothing
-    python -m deploy.local.services start            the same, start both, fill them, say where they are
-    python -m deploy.local.services run -- COMMAND   the same, then COMMAND with the production profile's settings
-    python -m deploy.local.services status
+    python -m deploy.local.services start            the same, start and fill both, print addresses
+    python -m deploy.local.services run -- COMMAND   the same, then COMMAND on them
+    python -m deploy.local.services status           print addresses
     python -m deploy.local.services stop [--remove]  end both; --remove deletes their data too
 
-What belongs here: the pair, kept in one folder with the secrets made for it, and the command. What stays out: how each server
-is started (`servers.py`), what lies in them (`contents.py`).
+The pair and its generated secrets are kept in one folder. `servers.py` starts each server,
+`contents.py` fills them.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from deploy.local.servers import ACCOUNT, ADMIN, make_folder, start_azurite, sta
 
 DATABASE = "geo"
 DAGSTER_DATABASE = "dagster"
-# The login that the platform runs as: it may load and publish, and is no administrator.
+# The login of the platform: it may load and publish, but is not an administrator.
 LOADER = "geo_app"
 
 _STATE = "services.json"
@@ -43,7 +43,10 @@ _STATE = "services.json"
 
 @dataclass(frozen=True)
 class Services:
-    """Two running servers. `folder` holds all of their data and the secrets made for them; only its owner may read it."""
+    """Two running servers.
+
+    `folder` holds their data and secrets, and is readable by its owner only.
+    """
 
     folder: str
     postgres_pid: int
@@ -58,8 +61,9 @@ class Services:
     def database_url(
         self, database: str = DATABASE, *, user: str = ADMIN, password: str | None = None
     ) -> str:
-        """A libpq URL; by default of the administrator, who owns the cluster."""
-        return f"postgresql://{user}:{password or self.postgres_password}@127.0.0.1:{self.postgres_port}/{database}"
+        """Return a libpq URL, by default for the administrator, who owns the cluster."""
+        secret = password or self.postgres_password
+        return f"postgresql://{user}:{secret}@127.0.0.1:{self.postgres_port}/{database}"
 
     @property
     def account_url(self) -> str:
@@ -73,7 +77,7 @@ class Services:
         )
 
     def environment(self) -> dict[str, str]:
-        """The production profile's settings for these servers, as the login that loads."""
+        """Return the production profile's settings for these servers, with the login that loads."""
         return {
             "GEO_PLATFORM_PROFILE": "production",
             "GEO_PLATFORM_BLOB_CONNECTION_STRING": self.connection_string,
@@ -87,9 +91,9 @@ class Services:
 
 
 def start(folder: Path, *, durable: bool = True, say: Say = lambda _: None) -> Services:
-    """Install what is missing and start both in `folder`; those that run there already are handed back.
+    """Install what is missing and start both in `folder`, or return the running pair.
 
-    Two that start at once get the same pair. `durable=False` is for tests. Raises ServiceError.
+    Two concurrent calls get the same pair. `durable=False` is for tests. Raises ServiceError.
     """
     install_missing(say)
     make_folder(folder)
@@ -98,7 +102,7 @@ def start(folder: Path, *, durable: bool = True, say: Say = lambda _: None) -> S
 
 
 def find(folder: Path) -> Services | None:
-    """The servers of this folder, where both are alive and answer."""
+    """Return the servers of this folder if both are alive and answer, else None."""
     services = _read_state(folder)
     if services is None:
         return None
@@ -113,7 +117,7 @@ def find(folder: Path) -> Services | None:
 
 
 def stop(folder: Path, *, remove: bool = False) -> bool:
-    """End both, politely first. True where there was something to end."""
+    """End both, first with SIGINT. Return whether anything was running."""
     if not folder.is_dir():
         return False
     with locked(folder / "lock"):
@@ -127,14 +131,17 @@ def stop(folder: Path, *, remove: bool = False) -> bool:
 
 
 def default_folder() -> Path:
-    """One for each checkout and user, outside of homes, which other users may not enter."""
+    """Return the folder for this checkout and user.
+
+    It is outside of home folders, which PostgreSQL's user may not enter.
+    """
     name = hashlib.sha256(f"{os.getuid()}:{ROOT}".encode()).hexdigest()[:10]
     return Path("/var/tmp") / f"geo-platform-services-{name}"  # noqa: S108  # named for this user and closed to others
 
 
 def _start(folder: Path, *, durable: bool, say: Say) -> Services:
     left_over = _read_state(folder)
-    if left_over is not None:  # one of the two died, or the machine was started again
+    if left_over is not None:  # one of the two died, or the machine was restarted
         _end(left_over)
     password, loader_password = (
         _secret(folder, name, secrets.token_urlsafe(24))
@@ -174,7 +181,7 @@ def _start(folder: Path, *, durable: bool, say: Say) -> Services:
 
 
 def _end(services: Services) -> None:
-    """SIGINT is PostgreSQL's fast shutdown: open transactions are rolled back and files closed well."""
+    """End both. SIGINT is PostgreSQL's fast shutdown: it rolls back and closes its files."""
     for pid in (services.postgres_pid, services.azurite_pid):
         end_process(pid, services.folder)
 
@@ -187,7 +194,7 @@ def _read_state(folder: Path) -> Services | None:
 
 
 def _secret(folder: Path, name: str, fresh: str) -> str:
-    """Made once for a folder and kept there, as the data that it opens is."""
+    """Return the secret of this name. It is made once per folder and kept with the data."""
     path = folder / name
     if not path.exists():
         _write_closed(path, fresh)
@@ -195,7 +202,7 @@ def _secret(folder: Path, name: str, fresh: str) -> str:
 
 
 def _write_closed(path: Path, text: str) -> None:
-    """Whole or not at all, and never readable by others."""
+    """Write the file atomically, readable by its owner only."""
     making = path.with_name(f"{path.name}.making")
     making.touch(mode=0o600)
     making.write_text(text, encoding="utf-8")
@@ -210,12 +217,12 @@ def main() -> None:
         "--folder",
         type=Path,
         default=default_folder(),
-        help="where their data lies [default: one for this checkout]",
+        help="folder of their data [default: one per checkout and user]",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("install", help="install what is missing, start nothing")
-    commands.add_parser("start", help="start both, and put into them what the platform needs")
-    commands.add_parser("status", help="say where they are")
+    commands.add_parser("start", help="start both, and make what the platform needs in them")
+    commands.add_parser("status", help="print their addresses")
     stopping = commands.add_parser("stop", help="end both")
     stopping.add_argument("--remove", action="store_true", help="delete their data too")
     running = commands.add_parser("run", help="start both, then run a command on them")
@@ -232,14 +239,14 @@ def _command_install(given: argparse.Namespace) -> None:
 
 
 def _command_start(given: argparse.Namespace) -> None:
-    _tell(_started(given.folder))
+    _print_addresses(_started(given.folder))
 
 
 def _command_status(given: argparse.Namespace) -> None:
     services = find(given.folder)
     if services is None:
         raise ServiceError("not running; `make services` starts them")
-    _tell(services)
+    _print_addresses(services)
 
 
 def _command_stop(given: argparse.Namespace) -> None:
@@ -266,19 +273,19 @@ _COMMANDS = {
 
 
 def _started(folder: Path) -> Services:
-    from deploy.local.contents import (
-        fill,
-    )  # needs the project's libraries; ending and asking do not
+    # Needs the project's libraries, which `stop` and `status` do without.
+    from deploy.local.contents import fill
 
     services = start(folder, say=_say)
     fill(services, say=_say)
     return services
 
 
-def _tell(services: Services) -> None:
-    """Where they are, without any secret."""
+def _print_addresses(services: Services) -> None:
+    """Print the addresses, without any secret."""
     _say(
-        f"PostgreSQL  127.0.0.1:{services.postgres_port}, databases {DATABASE} and {DAGSTER_DATABASE}, logins {ADMIN} and {LOADER}"
+        f"PostgreSQL  127.0.0.1:{services.postgres_port}, databases {DATABASE} and "
+        f"{DAGSTER_DATABASE}, logins {ADMIN} and {LOADER}"
     )
     _say(f"Azurite     {services.account_url}, queues at 127.0.0.1:{services.queue_port}")
     _say(f"data        {services.folder}")

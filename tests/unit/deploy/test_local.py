@@ -86,10 +86,10 @@ def test_a_folder_of_somebody_else_is_not_used(
 ) -> None:
     monkeypatch.setattr(servers, "server_user", lambda: None)
     (tmp_path / "link").symlink_to(tmp_path)
-    with pytest.raises(ServiceError, match="belongs to somebody else"):
+    with pytest.raises(ServiceError, match="belongs to another user"):
         servers.make_folder(tmp_path / "link")
     monkeypatch.setattr(os, "geteuid", lambda: 54321)
-    with pytest.raises(ServiceError, match="belongs to somebody else"):
+    with pytest.raises(ServiceError, match="belongs to another user"):
         servers.make_folder(tmp_path)
 
 
