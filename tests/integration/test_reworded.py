@@ -152,10 +152,12 @@ def server_sent_events(instance: dg.DagsterInstance, run_id: str) -> list[Any]:
     return [{**block, "data": json.loads(block["data"])} for block in told if block]
 
 
-def set_status(home: Path, run_id: str, status: str) -> None:
+def set_column(home: Path, run_id: str, column: str, value: str) -> None:
     """As no program does: in Dagster's own table."""
     with closing(sqlite3.connect(home / "dagster" / "history" / "runs.db")) as database, database:
-        database.execute("UPDATE runs SET status = ? WHERE run_id = ?", (status, run_id))
+        database.execute(
+            f"UPDATE runs SET {column} = ? WHERE run_id = ?", (value, run_id)
+        )  # a column named here
 
 
 def take_away(home: Path, collection: str, item_id: str) -> None:
@@ -187,11 +189,12 @@ def story(home: Path, folder: Path) -> Mapping[str, Any]:
             shared = place.run_for_several(["two/scene.tif", "more.geojson"]).run_id
             left = [give("retry", run, "--dry-run") for run in (refused, shared)]
             ticks = [place.tick().split(".")[0] for _ in range(2)]
-            set_status(home, retried, "CANCELED")
+            set_column(home, retried, "status", "CANCELED")
             mismatches = [len(check_state(instance, retried, settings)) for _ in range(2)]
-            set_status(home, retried, "SUCCESS")
+            set_column(home, retried, "status", "SUCCESS")
             job = dg.Definitions(jobs=[empty]).resolve_job_def("empty")
             waiting = instance.create_run_for_job(job).run_id
+            set_column(home, waiting, "create_timestamp", "2026-01-01 00:00:00")
             stuck = [re.findall(r"\d+", watch(instance, queued_too_long_s=0)) for _ in range(2)]
             runs = [retried, refused, shared, waiting]
             answers: dict[str, Any] = {
