@@ -23,8 +23,7 @@ from geo_platform.errors import StoreUnavailable
 from geo_platform.ports import Catalog, ObjectStore
 from geo_platform.settings import Profile, Settings
 from geo_platform.storage.stores import open_catalog, open_objects
-from geo_platform.trace.reach import Reach
-from geo_platform.trace.sources import ProvenanceReader, TraceStores
+from geo_platform.trace.sources import ProvenanceReader, Reach, TraceStores
 
 # Submissions that are written at once: a storage account needs more time for a request than a
 # disk. docs/decisions/0019 has the measurements.

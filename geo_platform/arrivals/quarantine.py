@@ -1,4 +1,4 @@
-"""Move a refused arrival to quarantine, with a record of the reason.
+"""Move a refused arrival to quarantine, with a record of the reason, and back.
 
 An arrival is moved if it will be refused again until a person acts. Errors of a store or of the
 platform are not the object's fault; a conflict passes, or concerns newer bytes; a missing object
@@ -14,7 +14,12 @@ The steps, in an order that survives a kill at any point:
 A second attempt finds the record of the same refused etag and continues. If the object was
 overwritten or deleted between 1 and 2, the record is removed, or restored to the earlier one.
 
-`release.py` moves objects back; `geo_platform/orchestrator/refused_arrivals.py` finds refusals.
+A released arrival gets a new etag, so that its watch requests a run for it like for any arrival.
+Sidecars are moved back first, then the object, and the record is removed last: the object is never
+seen without its sidecars, and a command that was killed can be run again. A released object is
+marked in its metadata, which tells it from one that somebody else put there meanwhile.
+
+`geo_platform/orchestrator/refused_arrivals.py` finds refusals.
 """
 
 from dataclasses import dataclass
@@ -30,6 +35,7 @@ from geo_platform.arrivals.quarantine_records import (
     in_quarantine,
     read_record,
     remove_record,
+    wanted_record,
     write_record,
 )
 from geo_platform.contracts.arrival import ObjectQuarantined, QuarantinedPart
@@ -43,7 +49,13 @@ from geo_platform.errors import (
     SourceNotFound,
     error_leaves,
 )
-from geo_platform.ports import QUARANTINE, QUARANTINE_RECORD, ObjectStore, StoredObject
+from geo_platform.ports import (
+    QUARANTINE,
+    QUARANTINE_RECORD,
+    ObjectStore,
+    StoredObject,
+    stat_or_none,
+)
 from geo_platform.source.sidecars import group_sources, seen_by_driver, set_prefix, sidecars_of
 
 _BRANCHES = (InputRefused, LimitExceeded)
@@ -249,3 +261,112 @@ def _remove_replaced(objects: ObjectStore, record: ObjectQuarantined) -> None:
         found = in_quarantine(objects, part) if part.key not in taken else None
         if found is not None and found.metadata.get(REFUSED_ETAG) == part.etag:
             objects.delete(QUARANTINE, part.key)
+
+
+# Metadata of a released object: the run that had refused it.
+RELEASED = "released_of_run"
+
+
+@dataclass(frozen=True)
+class Released:
+    """A released object and the parts that were moved.
+
+    `kept` are parts that are gone, or that another object's parts have replaced.
+    """
+
+    container: str
+    key: str
+    parts: tuple[str, ...]
+    kept: tuple[str, ...] = ()
+
+
+def release(objects: ObjectStore, key: str, *, replace: bool = False) -> Released:
+    """Move the arrival back, with `replace` over what is there now.
+
+    An object that a person put under its key in quarantine is moved back instead.
+
+    Raises SourceNotFound: quarantine has no such object, or only its record. Conflict: a newer
+    object is in its place. MessageUnreadable: the record cannot be read. Raises the store's errors.
+    """
+    record = wanted_record(objects, key)
+    main, *sidecars = record.parts
+    lying = {part.key: _stored(objects, record, part) for part in record.parts}
+    back = {part.key for part in record.parts if _came_back(objects, record, part)}
+    if lying[main.key] is None and main.key not in back:
+        raise SourceNotFound(
+            f"{QUARANTINE}/{key} is gone; only the record of its refusal is left.",
+            remedy=f"Put the object there; or put it into {record.container} and remove "
+            f"{QUARANTINE}/{key}{QUARANTINE_RECORD}.",
+        )
+    if not replace:
+        _refuse_over_newer(
+            objects,
+            record,
+            [
+                part.key
+                for part in record.parts
+                if lying[part.key] is not None and part.key not in back
+            ],
+        )
+    for part in (*sidecars, main):
+        _move_back(objects, record, part, lying[part.key], is_back=part.key in back)
+    remove_record(objects, record)
+    came = tuple(
+        part.key for part in record.parts if lying[part.key] is not None or part.key in back
+    )
+    return Released(
+        record.container,
+        key,
+        came,
+        tuple(part.key for part in record.parts if part.key not in came),
+    )
+
+
+def _stored(
+    objects: ObjectStore, record: ObjectQuarantined, part: QuarantinedPart
+) -> StoredObject | None:
+    """Return the quarantined object of a part; None if another refused object replaced it."""
+    found = in_quarantine(objects, part)
+    is_its_own = found is not None and found.metadata.get(REFUSED_BY) in (None, record.run_id)
+    return found if is_its_own else None
+
+
+def _came_back(objects: ObjectStore, record: ObjectQuarantined, part: QuarantinedPart) -> bool:
+    """Return whether an earlier, killed release has moved the part back."""
+    found = _at_origin(objects, record, part.key)
+    return found is not None and found.metadata.get(RELEASED) == record.run_id
+
+
+def _at_origin(objects: ObjectStore, record: ObjectQuarantined, key: str) -> StoredObject | None:
+    return stat_or_none(objects, record.container, key)
+
+
+def _refuse_over_newer(objects: ObjectStore, record: ObjectQuarantined, keys: list[str]) -> None:
+    newer = [
+        f"{record.container}/{key}" for key in keys if _at_origin(objects, record, key) is not None
+    ]
+    if newer:
+        raise Conflict(
+            f"A newer object is in its place: {', '.join(newer)}.",
+            remedy="Use --replace to overwrite it with the quarantined object, or remove one of "
+            "them.",
+        )
+
+
+def _move_back(
+    objects: ObjectStore,
+    record: ObjectQuarantined,
+    part: QuarantinedPart,
+    lying: StoredObject | None,
+    *,
+    is_back: bool,
+) -> None:
+    if lying is None:
+        return
+    if is_back:
+        objects.delete(QUARANTINE, part.key)
+        return
+    metadata = {**part.metadata, RELEASED: record.run_id}
+    objects.move(
+        QUARANTINE, part.key, record.container, etag=lying.reference.etag, metadata=metadata
+    )

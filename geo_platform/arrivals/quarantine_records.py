@@ -1,6 +1,6 @@
 """The records of quarantined objects: why each was refused, and which of its files were moved.
 
-`quarantine.py` and `release.py` move objects.
+`quarantine.py` moves objects.
 
     quarantine/<key>                       the object, under the key that it had
     quarantine/<key>.quarantine.json       its record, an `ObjectQuarantined`

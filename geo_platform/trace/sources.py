@@ -1,17 +1,24 @@
 """Protocols for what `trace` reads beyond the ports: the history of runs, and provenance.
 
 Implemented by `orchestrator/run_history.py` (Dagster's storage), `api/dagster/run_events.py`
-(GraphQL) and `storage/postgres/provenance.py` (SQL).
+(GraphQL) and `storage/postgres/provenance.py` (SQL). `Reach` asks stores of which some may not
+answer.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
+from geo_platform.errors import (
+    CatalogRejected,
+    DatabaseUnavailable,
+    PlatformError,
+    StoreDenied,
+    StoreUnavailable,
+)
 from geo_platform.ports import Catalog, ObjectStore
-from geo_platform.trace.reach import Reach
-from geo_platform.trace.timeline import Event
+from geo_platform.trace.timeline import Event, Store
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,65 @@ class ProvenanceReader(Protocol):
 
     def runs_of_item(self, collection: str, item_id: str) -> Sequence[str]:
         """Return the runs that published this item, newest first, even if no version is kept."""
+
+
+T = TypeVar("T")
+
+
+U = TypeVar("U")
+
+
+# CatalogRejected: the store answers, but with a document that cannot be used.
+_OUT_OF_REACH = (StoreUnavailable, StoreDenied, DatabaseUnavailable, CatalogRejected)
+
+
+@dataclass
+class Reach:
+    """Asks stores, and remembers those that did not answer.
+
+    A store that did not answer is not asked again, since each call would wait again. One that
+    returned an unusable document is: its other documents may be sound.
+    """
+
+    _faults: dict[Store, PlatformError] = field(default_factory=dict)
+
+    def ask(self, store: Store, question: Callable[[], T], otherwise: U) -> T | U:
+        """Return the answer, or `otherwise` if the store does not answer now or did not before."""
+        if self._is_unreachable(store):
+            return otherwise
+        try:
+            return question()
+        except _OUT_OF_REACH as fault:
+            self._faults[store] = fault
+            return otherwise
+
+    def gather(self, store: Store, question: Callable[[], Iterable[T]]) -> list[T]:
+        """Return what the store yields, up to the first error."""
+        gathered: list[T] = []
+        if self._is_unreachable(store):
+            return gathered
+        try:
+            for part in question():
+                # Not list(): what comes before an error is kept.
+                gathered.append(part)
+        except _OUT_OF_REACH as fault:
+            self._faults[store] = fault
+        return gathered
+
+    def _is_unreachable(self, store: Store) -> bool:
+        return not isinstance(self._faults.get(store), CatalogRejected | None)
+
+    def unreached(self) -> tuple[Mapping[str, Any], ...]:
+        """Return each store that did not answer, with code, message and remedy."""
+        named = ("code", "message", "remedy")
+        return tuple(
+            {
+                "store": store.value,
+                **{name: self._faults[store].as_record()[name] for name in named},
+            }
+            for store in Store
+            if store in self._faults
+        )
 
 
 @dataclass(frozen=True)

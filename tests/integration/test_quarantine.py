@@ -13,9 +13,14 @@ from rasterio.crs import CRS
 from rasterio.transform import Affine
 
 from geo_platform.arrivals.arrival import arrival_key
-from geo_platform.arrivals.quarantine import QuarantineOutcome, Refusal, present_arrival, quarantine
+from geo_platform.arrivals.quarantine import (
+    QuarantineOutcome,
+    Refusal,
+    present_arrival,
+    quarantine,
+    release,
+)
 from geo_platform.arrivals.receipts import take_receipts
-from geo_platform.arrivals.release import release
 from geo_platform.arrivals.watch import DEFAULT_WATCH
 from geo_platform.chains.chain import Chain
 from geo_platform.chains.raster import RASTER

@@ -1,6 +1,6 @@
 """`geo-platform quarantine list|show|release`: arrived files that were refused.
 
-`arrivals/release.py` moves them back.
+`arrivals/quarantine.py` moves them back.
 """
 
 import json
@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from geo_platform.arrivals.quarantine import release
 from geo_platform.arrivals.quarantine_records import Quarantined, list_quarantine, wanted_record
-from geo_platform.arrivals.release import release
 from geo_platform.cli.application import Application
 from geo_platform.cli.outcome import CommandOutcome, exit_code, outcome_of, printable
 from geo_platform.contracts.arrival import ObjectQuarantined

@@ -27,8 +27,7 @@ from geo_platform.settings import Profile, use_home
 from geo_platform.storage.stores import open_objects
 from geo_platform.trace.answer import Timeline, TraceResult, trace
 from geo_platform.trace.question import Subject
-from geo_platform.trace.reach import Reach
-from geo_platform.trace.sources import ProvenanceReader, RunHistory, TraceStores
+from geo_platform.trace.sources import ProvenanceReader, Reach, RunHistory, TraceStores
 from geo_platform.trace.timeline import Event, Kind, Store
 
 _TOLD_TAGS = {

@@ -12,13 +12,14 @@ from geo_platform.arrivals.quarantine import (
     Moved,
     QuarantineOutcome,
     Refusal,
+    Released,
     is_quarantined,
     present_arrival,
     quarantine,
+    release,
 )
 from geo_platform.arrivals.quarantine_records import list_quarantine, record_key, wanted_record
 from geo_platform.arrivals.readiness import sort_out
-from geo_platform.arrivals.release import Released, release
 from geo_platform.arrivals.watch import DEFAULT_WATCH
 from geo_platform.errors import (
     AccessRefused,

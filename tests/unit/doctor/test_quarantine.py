@@ -7,7 +7,7 @@ import pytest
 
 from geo_platform.arrivals.quarantine import Refusal, present_arrival, quarantine
 from geo_platform.doctor.findings import FindingCode
-from geo_platform.doctor.quarantine import compare_quarantine
+from geo_platform.doctor.records import compare_quarantine
 from geo_platform.ports import BRONZE, QUARANTINE
 from tests.support.memory_objects import MemoryObjects
 

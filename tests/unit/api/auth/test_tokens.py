@@ -12,8 +12,15 @@ from typing import Any
 import pytest
 from jwt.algorithms import RSAAlgorithm
 
-from geo_platform.api.auth.jwks import REFETCH_AFTER_S, RETRY_AFTER_S, Jwks, usable_keys
-from geo_platform.api.auth.oidc import TokenVerifier, open_verifier, principal_of_claims
+from geo_platform.api.auth.oidc import (
+    REFETCH_AFTER_S,
+    RETRY_AFTER_S,
+    Jwks,
+    TokenVerifier,
+    open_verifier,
+    principal_of_claims,
+    usable_keys,
+)
 from geo_platform.api.auth.principal import Principal, Scope
 from geo_platform.errors import (
     Forbidden,

@@ -6,7 +6,7 @@ from pathlib import Path
 from geo_platform.contracts.publication import GreetingSpoken
 from geo_platform.contracts.stored import dump_message
 from geo_platform.doctor.findings import MEANING, FindingCode
-from geo_platform.doctor.messages import fault_of, known_messages
+from geo_platform.doctor.records import fault_of, known_messages
 from geo_platform.storage.local.process import is_alive_since, this_process
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -1,18 +1,84 @@
-"""Compare quarantined objects with their records.
+"""Check stored records: messages that cannot be read, and quarantine records without an object.
 
-Every object has a record of the reason, and every record has its object. `geo_platform/arrivals`
-moves objects into quarantine and back.
+Every message must be readable by this deployment. Every quarantined object must have a record of
+the reason, and every record its object.
 """
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from itertools import islice
 
+from geo_platform.chains.registry import message_types
 from geo_platform.contracts.arrival import ObjectQuarantined
 from geo_platform.contracts.fault import ContractError
+from geo_platform.contracts.message import Message
 from geo_platform.contracts.stored import load_message
 from geo_platform.doctor.findings import DoctorFinding, FindingCode
 from geo_platform.errors import ParameterInvalid, SourceNotFound
-from geo_platform.ports import QUARANTINE, QUARANTINE_RECORD, ObjectStore, StoredObject
+from geo_platform.ports import MESSAGES, QUARANTINE, QUARANTINE_RECORD, ObjectStore, StoredObject
+
+_AT_ONCE = 8
+_BATCH = 64
+
+
+def known_messages() -> Mapping[str, type[Message]]:
+    """Return every message class by name."""
+    return {message.__name__: message for message in message_types()}
+
+
+def fault_of(content: bytes, known: Mapping[str, type[Message]]) -> str | None:
+    """Return why these bytes cannot be read as a message, or None if they can."""
+    try:
+        envelope = json.loads(content)
+        name, version = envelope["message"], envelope["schema_version"]
+    except (ValueError, KeyError, TypeError):
+        return "it is not JSON with message and schema_version"
+    kind = known.get(name) if isinstance(name, str) else None
+    if kind is None:
+        return f"{name!r} version {version} is not a message that this deployment knows"
+    try:
+        load_message(content, kind)
+    except ContractError as error:
+        return (
+            "; ".join(fault.note or str(fault) for fault in error.faults)
+            + f" ({name} version {version}; this deployment reads version {kind.schema_version})"
+        )
+    return None
+
+
+def unreadable_messages(objects: ObjectStore, seen: Callable[[], None]) -> Iterator[DoctorFinding]:
+    """Read all messages and yield MESSAGE_UNREADABLE for each that cannot be read.
+
+    `seen` is called once for each message.
+    """
+    known = known_messages()
+
+    def look(key: str) -> tuple[str, str | None]:
+        try:
+            return key, fault_of(objects.read_bytes(MESSAGES, key), known)
+        except SourceNotFound:  # removed since it was listed
+            return key, None
+
+    keys = (stored.reference.key for stored in objects.list(MESSAGES))
+    with ThreadPoolExecutor(_AT_ONCE) as readers:
+        while batch := list(islice(keys, _BATCH)):
+            for key, fault in readers.map(look, batch):
+                seen()
+                if fault is not None:
+                    yield _finding(key, fault)
+
+
+def _finding(key: str, fault: str) -> DoctorFinding:
+    return DoctorFinding(
+        FindingCode.MESSAGE_UNREADABLE,
+        f"message {key}",
+        f"The message {key} cannot be read: {fault}.",
+        "Needs a person: launch the job again from its first stage, or deploy a version that can "
+        "read it.",
+    )
+
 
 # A record is written just before its object is moved.
 _MOVED_WITHIN = timedelta(minutes=10)
