@@ -71,7 +71,7 @@ def refusal(done: dg.ExecuteInProcessResult) -> Any:
     return failure.metadata["code"].value
 
 
-def test_an_item_is_unpublished_and_brought_back_by_runs_of_their_own(catalog: StacFiles) -> None:
+def test_an_item_is_unpublished_and_restored_by_runs_of_their_own(catalog: StacFiles) -> None:
     done, said = run("unpublish_item", "unpublish", collection="rasters", item_id="scene")
     assert (done.success, said["published_by_run"]) == (True, "run of v2")
     assert list(catalog.entries()) == []
@@ -86,7 +86,7 @@ def test_an_item_is_unpublished_and_brought_back_by_runs_of_their_own(catalog: S
     )
 
 
-def test_what_is_not_there_is_refused_and_not_tried_again(catalog: StacFiles) -> None:
+def test_missing_items_are_refused_without_a_retry(catalog: StacFiles) -> None:
     for job, op, config in (
         ("unpublish_item", "unpublish", {"collection": "rasters", "item_id": "nowhere"}),
         (
@@ -101,7 +101,7 @@ def test_what_is_not_there_is_refused_and_not_tried_again(catalog: StacFiles) ->
     assert [entry.fingerprint for entry in catalog.entries()] == ["v2"]
 
 
-def test_what_was_kept_long_enough_is_removed(catalog: StacFiles) -> None:
+def test_versions_kept_long_enough_are_removed(catalog: StacFiles) -> None:
     kept, said = run("remove_replaced", "remove")
     assert (kept.success, said["versions"]) == (True, [])
     _, said = run("remove_replaced", "remove", older_than_days=0)
@@ -109,7 +109,7 @@ def test_what_was_kept_long_enough_is_removed(catalog: StacFiles) -> None:
     assert [entry.fingerprint for entry in catalog.entries()] == ["v2"]
 
 
-def test_a_fault_that_passes_is_tried_again() -> None:
+def test_a_transient_fault_is_retried() -> None:
     class Away(StacFiles):
         looks = 0
 
@@ -132,7 +132,7 @@ def test_a_fault_that_passes_is_tried_again() -> None:
     assert list(away.entries()) == []
 
 
-def test_a_wrong_time_to_keep_is_refused_by_its_code() -> None:
+def test_an_invalid_retention_time_is_refused_with_its_code() -> None:
     done, _ = run("remove_replaced", "remove", older_than_days=-1)
     assert refusal(done) == "PARAMETER_INVALID"
 

@@ -146,7 +146,7 @@ def test_what_was_published_can_be_undone_and_redone(
     assert (unchanged["outcome"], unchanged["run_id"]) == ("unchanged", anew["run_id"])
 
 
-def test_what_is_not_there_is_refused(person: Person) -> None:
+def test_missing_items_are_refused(person: Person) -> None:
     for command in ("unpublish", "rollback", "versions"):
         assert "nowhere" in person(command, "nowhere", exit_code=1)
     assert (

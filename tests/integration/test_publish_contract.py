@@ -75,14 +75,14 @@ def extent(catalog: Catalog) -> tuple[list[float], list[str | None]]:
     return box, interval
 
 
-def test_nothing_is_there_at_first(catalog: Catalog) -> None:
+def test_a_new_catalog_is_empty(catalog: Catalog) -> None:
     assert catalog.item("rasters", "scene") is None
     assert catalog.collection("rasters") is None
     assert list(catalog.entries()) == []
     assert list(catalog.versions()) == []
 
 
-def test_what_is_handed_out_is_what_was_published_to_the_last_null(catalog: Catalog) -> None:
+def test_a_published_item_is_returned_unchanged_with_its_nulls(catalog: Catalog) -> None:
     odd = {
         "proj:code": None,
         "title": 'Näam 𝒳 "quoted" \\ 1e+20',
@@ -142,7 +142,7 @@ def test_what_is_handed_out_is_what_was_published_to_the_last_null(catalog: Cata
     assert entry.outputs == tuple(asset["href"] for asset in document["assets"].values())
 
 
-def test_a_collection_s_links_lead_to_where_its_items_links_lead(catalog: Catalog) -> None:
+def test_links_of_a_collection_and_its_items_have_the_same_targets(catalog: Catalog) -> None:
     publish(catalog, item())
     found, collection = catalog.item("rasters", "scene"), catalog.collection("rasters")
     assert links(found, "collection") == links(found, "parent") == links(collection, "self")
@@ -150,7 +150,7 @@ def test_a_collection_s_links_lead_to_where_its_items_links_lead(catalog: Catalo
 
 
 @pytest.mark.parametrize("replaces", [None, "v0"])
-def test_a_caller_that_saw_another_version_is_a_conflict(
+def test_replacing_an_unexpected_version_is_a_conflict(
     replaces: str | None, catalog: Catalog
 ) -> None:
     publish(catalog, item())
@@ -176,7 +176,7 @@ def test_two_sources_cannot_hold_one_id_unless_rows_are_appended(
     assert kept_versions(catalog) == ["v1"]
 
 
-def test_names_that_could_mean_another_place_are_refused(catalog: Catalog) -> None:
+def test_ids_that_could_escape_the_folder_are_refused(catalog: Catalog) -> None:
     for name in ("..", ".hidden", "a/b", "", "collection.json", "a" * 201, "ä"):
         with pytest.raises(ParameterInvalid):
             publish(catalog, item(name))
@@ -189,7 +189,7 @@ def test_names_that_could_mean_another_place_are_refused(catalog: Catalog) -> No
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), b"bytes", "\ud800"], ids=repr)
-def test_what_has_no_json_is_refused_and_nothing_is_published(
+def test_a_document_without_json_is_refused_and_nothing_is_published(
     value: object, catalog: Catalog
 ) -> None:
     with pytest.raises(CatalogRejected, match="JSON"):
@@ -199,7 +199,7 @@ def test_what_has_no_json_is_refused_and_nothing_is_published(
     assert (catalog.item("rasters", "scene"), catalog.collection("rasters")) == (None, None)
 
 
-def test_what_was_replaced_is_kept_newest_first_and_as_it_was(catalog: Catalog) -> None:
+def test_replaced_versions_are_kept_unchanged_newest_first(catalog: Catalog) -> None:
     first = item(note=None)
     publish(catalog, first)
     publish(catalog, item(version="v2"), "v1")
@@ -244,7 +244,7 @@ def test_an_unpublished_item_is_not_found_and_is_kept(catalog: Catalog) -> None:
     assert extent(catalog) == ([-180, -90, 180, 90], [None, None])
 
 
-def test_taking_away_what_is_not_published_is_refused(catalog: Catalog) -> None:
+def test_unpublishing_what_is_not_published_is_refused(catalog: Catalog) -> None:
     with pytest.raises(SourceNotFound, match="rasters/scene"):
         catalog.unpublish("rasters", "scene", published="v1")
     publish(catalog, item())
@@ -255,7 +255,7 @@ def test_taking_away_what_is_not_published_is_refused(catalog: Catalog) -> None:
         catalog.unpublish("rasters", "scene", published="v1")
 
 
-def test_an_unpublished_item_can_be_published_anew_by_any_source(catalog: Catalog) -> None:
+def test_any_source_may_publish_under_the_id_of_an_unpublished_item(catalog: Catalog) -> None:
     publish(catalog, item(bbox=(0, 0, 10, 10)))
     catalog.unpublish("rasters", "scene", published="v1")
     publish(catalog, item(version="v2", bbox=(1, 1, 2, 2), **{ITEM_SOURCE: "another.tif"}))
@@ -264,7 +264,7 @@ def test_an_unpublished_item_can_be_published_anew_by_any_source(catalog: Catalo
     assert extent(catalog)[0] == [1, 1, 2, 2]
 
 
-def test_what_is_brought_back_changes_places_with_what_it_replaces(catalog: Catalog) -> None:
+def test_a_restored_version_swaps_with_the_one_it_replaces(catalog: Catalog) -> None:
     publish(catalog, item())
     publish(
         catalog, item(version="v2", **{ITEM_SOURCE: "another.tif", ITEM_LOAD_MODE: "append"}), "v1"
@@ -283,7 +283,7 @@ def test_what_is_brought_back_changes_places_with_what_it_replaces(catalog: Cata
     assert kept_versions(catalog) == ["v1"]
 
 
-def test_what_is_not_kept_cannot_be_brought_back(catalog: Catalog) -> None:
+def test_a_version_that_is_not_kept_cannot_be_restored(catalog: Catalog) -> None:
     publish(catalog, item())
     publish(catalog, item(version="v2"), "v1")
     (version,) = catalog.versions()
@@ -295,7 +295,7 @@ def test_what_is_not_kept_cannot_be_brought_back(catalog: Catalog) -> None:
     assert [entry.fingerprint for entry in catalog.entries()] == ["v2"]
 
 
-def test_what_is_published_again_cannot_be_forgotten(catalog: Catalog) -> None:
+def test_a_version_that_is_published_again_cannot_be_forgotten(catalog: Catalog) -> None:
     publish(catalog, item())
     publish(catalog, item(version="v2"), "v1")
     (version,) = catalog.versions()
@@ -315,9 +315,7 @@ def test_the_collection_grows_and_shrinks_with_its_items(catalog: Catalog) -> No
     assert extent(catalog)[0] == [0, 0, -170, 10]
 
 
-def test_what_people_wrote_into_a_collection_stays(
-    catalog: Catalog, under_test: CatalogUnderTest
-) -> None:
+def test_edits_of_a_collection_are_kept(catalog: Catalog, under_test: CatalogUnderTest) -> None:
     publish(catalog, item("a"))
     written = {
         "title": "Our rasters",
@@ -372,7 +370,7 @@ def test_of_many_publishes_at_once_exactly_one_wins(under_test: CatalogUnderTest
     assert [entry.fingerprint for entry in under_test.catalog.entries()] == [f"v{won.index(True)}"]
 
 
-def test_items_of_new_collections_can_be_published_side_by_side(
+def test_items_of_new_collections_can_be_published_concurrently(
     under_test: CatalogUnderTest,
 ) -> None:
     barrier = threading.Barrier(6)

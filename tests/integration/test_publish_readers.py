@@ -124,7 +124,7 @@ def test_a_transaction_of_several_statements_sees_one_state_where_it_locks_the_t
     assert [row for row in seen if not whole(row)] == []
 
 
-def test_two_items_that_want_one_table_are_published_one_after_the_other(
+def test_two_items_of_one_table_are_published_one_after_the_other(
     catalog: PgStac, database: Logins
 ) -> None:
     """Both replace, in two collections. Neither waits forever, and the last one holds the table."""
@@ -248,7 +248,7 @@ def test_a_publisher_that_is_killed_leaves_everything_as_it_was(
     the_next_run_completes(catalog, database)
 
 
-def test_a_connection_that_is_cut_is_a_fault_that_passes(
+def test_a_cut_connection_is_a_transient_fault(
     catalog: PgStac, database: Logins, paused: Any
 ) -> None:
     with database.admin.connect() as connection:
@@ -263,7 +263,7 @@ def test_a_connection_that_is_cut_is_a_fault_that_passes(
     the_next_run_completes(catalog, database)
 
 
-def test_a_collection_that_an_administrator_partitions_by_year_takes_items_side_by_side(
+def test_a_collection_partitioned_by_year_takes_items_concurrently(
     catalog: PgStac, database: Logins
 ) -> None:
     with database.admin.connect() as connection:

@@ -93,13 +93,15 @@ def search(database: Database, **body: Any) -> list[dict[str, Any]]:
     ids=lambda value: "" if isinstance(value, list) else next(iter(value)),
 )
 @pytest.mark.usefixtures("catalog")
-def test_an_item_is_found_by_what_it_says(
+def test_an_item_is_found_by_its_fields(
     body: dict[str, Any], ids: list[str], database: Logins
 ) -> None:
     assert [found["id"] for found in search(database.reader, **body)] == ids
 
 
-def test_what_a_search_hands_out_is_fit_for_a_server(catalog: PgStac, database: Logins) -> None:
+def test_a_search_result_is_valid_with_the_links_of_a_server(
+    catalog: PgStac, database: Logins
+) -> None:
     """A STAC API adds structural links. None are stored, and with them the item is valid STAC."""
     (found,) = search(database.reader, ids=["brussels"])
     assert [link["rel"] for link in found["links"]] == ["via"]
@@ -132,7 +134,7 @@ _VALUES = st.recursive(
 
 
 @pytest.mark.usefixtures("catalog")
-def test_any_properties_come_back_as_they_went_in(database: Logins) -> None:
+def test_any_properties_are_returned_unchanged(database: Logins) -> None:
     """Values keep their types through pgSTAC's dehydration and hydration."""
     with database.loader.connect() as connection:
         connection.execute("SET LOCAL search_path TO pgstac, public")

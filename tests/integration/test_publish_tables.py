@@ -73,7 +73,7 @@ def test_publishing_the_item_publishes_its_table(catalog: PgStac, database: Logi
     )
 
 
-def test_what_is_replaced_is_kept_and_comes_back_with_its_item(
+def test_a_replaced_table_is_kept_and_restored_with_its_item(
     catalog: PgStac, database: Logins
 ) -> None:
     for version, rows, before in (("r1", 10, None), ("r2", 20, "r1")):
@@ -94,7 +94,7 @@ def test_what_is_replaced_is_kept_and_comes_back_with_its_item(
         connection.execute("SELECT FROM geo_replaced.r1")
 
 
-def test_unpublishing_takes_the_table_away_and_bringing_back_returns_it(
+def test_unpublishing_withdraws_the_table_and_a_rollback_restores_it(
     catalog: PgStac, database: Logins
 ) -> None:
     stage_table(database.loader, "r1", 10)
@@ -126,9 +126,7 @@ def test_forgetting_a_version_drops_its_table_and_no_published_one(
     assert list(catalog.versions()) == []
 
 
-def test_a_table_that_something_is_built_on_is_not_forgotten(
-    catalog: PgStac, database: Logins
-) -> None:
+def test_a_table_with_dependent_objects_is_not_forgotten(catalog: PgStac, database: Logins) -> None:
     stage_table(database.loader, "r1", 5)
     publish(catalog, roads("r1"))
     with database.admin.connect() as connection:
@@ -140,7 +138,7 @@ def test_a_table_that_something_is_built_on_is_not_forgotten(
     assert tables(database.admin) == {"geo_replaced.r1"}
 
 
-def test_a_table_that_is_not_there_is_refused_and_nothing_is_changed(
+def test_a_missing_table_is_refused_and_nothing_is_changed(
     catalog: PgStac, database: Logins
 ) -> None:
     with pytest.raises(Conflict, match="not in the database"):
@@ -179,7 +177,7 @@ def test_who_may_replace_a_table(
         assert list(catalog.versions()) == []
 
 
-def test_rows_added_to_what_was_unpublished_since_do_not_bring_it_back(
+def test_an_append_to_a_table_unpublished_since_is_a_conflict(
     catalog: PgStac, database: Logins
 ) -> None:
     stage_table(database.loader, "r1", 10)
@@ -191,7 +189,7 @@ def test_rows_added_to_what_was_unpublished_since_do_not_bring_it_back(
     assert tables(database.admin) == {"geo_replaced.r1", "geo_staging.r2"}
 
 
-def test_an_item_whose_table_another_one_takes_is_withdrawn_with_it(
+def test_an_item_is_unpublished_if_another_takes_its_table(
     catalog: PgStac, database: Logins
 ) -> None:
     stage_table(database.loader, "r1", 10)
@@ -230,7 +228,7 @@ def test_an_item_that_moves_to_another_table_leaves_none_behind(
     }
 
 
-def test_somebody_else_s_table_is_replaced_only_where_that_was_asked_for(
+def test_a_foreign_table_is_replaced_only_by_load_mode_replace(
     catalog: PgStac, database: Logins
 ) -> None:
     with database.admin.connect() as connection:
@@ -252,7 +250,7 @@ def test_somebody_else_s_table_is_replaced_only_where_that_was_asked_for(
     assert "geo_replaced.roads_unmanaged_a run" in tables(database.admin)
 
 
-def test_somebody_else_s_table_that_the_loader_does_not_own_is_left_alone(
+def test_a_foreign_table_that_the_loader_does_not_own_is_not_replaced(
     catalog: PgStac, database: Logins
 ) -> None:
     with database.admin.connect() as connection:
@@ -263,9 +261,7 @@ def test_somebody_else_s_table_that_the_loader_does_not_own_is_left_alone(
     assert tables(database.admin) == {"geo.roads", "geo_staging.r1"}
 
 
-def test_whom_the_owner_let_read_a_table_may_read_its_successor(
-    catalog: PgStac, database: Logins
-) -> None:
+def test_granted_rights_pass_to_the_successor_of_a_table(catalog: PgStac, database: Logins) -> None:
     stage_table(database.loader, "r1", 10)
     publish(catalog, roads("r1"))
     with database.admin.connect() as connection:
@@ -287,7 +283,7 @@ def test_a_table_that_one_loader_staged_can_be_published_by_another(
 
 
 @pytest.mark.parametrize("login", ["reader", "stranger"])
-def test_who_may_not_publish_is_denied_and_changes_nothing(
+def test_a_login_without_rights_is_denied_and_changes_nothing(
     login: str, catalog: PgStac, database: Logins
 ) -> None:
     stage_table(database.loader, "r1", 10)
@@ -324,7 +320,7 @@ def test_a_reader_finds_what_is_published(catalog: PgStac, database: Logins) -> 
     }
 
 
-def test_what_pgstac_stores_other_than_it_was_given_is_not_published(
+def test_an_item_that_pgstac_stores_differently_is_not_published(
     catalog: PgStac, database: Logins
 ) -> None:
     stage_table(database.loader, "r1", 10)
@@ -349,7 +345,7 @@ def test_what_pgstac_stores_other_than_it_was_given_is_not_published(
     assert list(catalog.versions()) == []
 
 
-def test_what_pgstac_cannot_store_is_refused_with_its_reason(catalog: PgStac) -> None:
+def test_an_item_that_pgstac_cannot_store_is_refused_with_the_reason(catalog: PgStac) -> None:
     with pytest.raises(CatalogRejected, match="u0000"):
         publish(catalog, item("scene", "v1", collection="vectors", title="a\0b"))
     with pytest.raises(CatalogRejected, match="timestamp"):
@@ -369,7 +365,7 @@ def test_a_database_without_the_platform_says_what_to_do(empty_database: Logins)
         assert "geo-platform database" in refused.value.remedy
 
 
-def test_every_publication_leaves_an_entry_that_nobody_can_change(
+def test_every_publication_leaves_an_entry_that_cannot_be_changed(
     catalog: PgStac, database: Logins
 ) -> None:
     stage_table(database.loader, "r1", 10)

@@ -78,7 +78,7 @@ def links(stac: dict[str, Any], relation: str) -> list[str]:
     return [link["href"] for link in stac["links"] if link["rel"] == relation]
 
 
-def test_nothing_is_there_at_first(catalog: StacFiles) -> None:
+def test_a_new_catalog_is_empty(catalog: StacFiles) -> None:
     assert catalog.item("rasters", "scene") is None
     assert list(catalog.entries()) == []
 
@@ -101,7 +101,7 @@ def test_hrefs_are_relative_on_disk_and_absolute_for_readers(
     assert links(found, "self") == [href] == [(root / "catalog/rasters/scene/scene.json").as_uri()]
 
 
-def test_a_moved_folder_is_a_whole_catalog_again(
+def test_a_moved_folder_is_still_a_whole_catalog(
     catalog: StacFiles, root: Path, tmp_path: Path
 ) -> None:
     catalog.publish(COLLECTION, item(root), replaces=None)
@@ -117,7 +117,7 @@ def test_a_moved_folder_is_a_whole_catalog_again(
     )
 
 
-def test_other_peoples_hrefs_stay_as_they_are(catalog: StacFiles, root: Path) -> None:
+def test_hrefs_outside_the_root_are_not_changed(catalog: StacFiles, root: Path) -> None:
     far = item(root)
     far["assets"]["data"]["href"] = "https://example.com/a.tif?x=1"
     far["assets"]["beside"] = {"href": root.as_uri() + "-beside/a.tif"}
@@ -168,7 +168,7 @@ def test_replacing_archives_the_predecessor_and_links_both_ways(
     assert [entry.fingerprint for entry in catalog.entries()] == ["v2"]
 
 
-def test_going_back_to_an_old_recipe_keeps_the_whole_history(
+def test_publishing_an_old_recipe_again_keeps_the_whole_history(
     catalog: StacFiles, root: Path
 ) -> None:
     for number, (version, before) in enumerate(
@@ -203,7 +203,7 @@ def test_publishing_the_same_version_again_keeps_its_predecessor_and_archives_no
 
 
 @pytest.mark.parametrize("replaces", [None, "v0"])
-def test_a_caller_that_saw_another_version_is_a_conflict(
+def test_replacing_an_unexpected_version_is_a_conflict(
     replaces: str | None, catalog: StacFiles, root: Path
 ) -> None:
     catalog.publish(COLLECTION, item(root, version="v1"), replaces=None)
@@ -277,7 +277,7 @@ def test_an_item_removed_by_hand_leaves_the_links_at_the_next_publish(
     )
 
 
-def test_what_people_wrote_into_a_collection_stays(catalog: StacFiles, root: Path) -> None:
+def test_edits_of_a_collection_are_kept(catalog: StacFiles, root: Path) -> None:
     catalog.publish(COLLECTION, item(root, "a"), replaces=None)
     path = root / "catalog/rasters/collection.json"
     written = json.loads(path.read_text())
@@ -324,7 +324,7 @@ def test_one_damaged_item_is_named_and_the_others_are_listed(
         {"type": "Elephant"},
     ],
 )
-def test_another_programs_mistakes_are_named(
+def test_faults_in_items_of_other_programs_are_named(
     change: dict[str, Any], catalog: StacFiles, root: Path
 ) -> None:
     catalog.publish(COLLECTION, item(root), replaces=None)
@@ -333,7 +333,9 @@ def test_another_programs_mistakes_are_named(
         list(catalog.entries())
 
 
-def test_another_programs_item_is_listed_with_what_it_says(catalog: StacFiles, root: Path) -> None:
+def test_an_item_of_another_program_is_listed_with_its_own_fields(
+    catalog: StacFiles, root: Path
+) -> None:
     catalog.publish(COLLECTION, item(root), replaces=None)
     foreign = item(root, "foreign") | {
         "properties": {"datetime": None, "updated": "lately"},
@@ -353,7 +355,7 @@ def test_another_programs_item_is_listed_with_what_it_says(catalog: StacFiles, r
 @pytest.mark.parametrize(
     "text", ["[]", "3", '"x"', "{}", '{"type": "Feature", "links": []}', "\xff", "[" * 100_000]
 )
-def test_whatever_lies_in_an_items_file_is_no_traceback(
+def test_no_content_of_an_item_file_causes_a_traceback(
     text: str, catalog: StacFiles, root: Path
 ) -> None:
     catalog.publish(COLLECTION, item(root), replaces=None)
@@ -362,9 +364,7 @@ def test_whatever_lies_in_an_items_file_is_no_traceback(
         list(catalog.entries())
 
 
-def test_entries_are_read_as_they_are_asked_for_newest_first(
-    catalog: StacFiles, root: Path
-) -> None:
+def test_entries_are_read_lazily_newest_first(catalog: StacFiles, root: Path) -> None:
     for name in ("old", "middle", "new"):
         catalog.publish(COLLECTION, item(root, name), replaces=None)
     catalog.publish(COLLECTION, item(root, "old", "v2"), replaces="v1")
@@ -374,7 +374,7 @@ def test_entries_are_read_as_they_are_asked_for_newest_first(
     assert [entry.item_id for entry in entries] == ["new"]
 
 
-def test_names_that_could_mean_another_place_are_refused(catalog: StacFiles, root: Path) -> None:
+def test_ids_that_could_escape_the_folder_are_refused(catalog: StacFiles, root: Path) -> None:
     for name in ("..", ".hidden", "a/b", "", "collection.json", "a" * 201, "ä"):
         with pytest.raises(ParameterInvalid):
             catalog.publish(COLLECTION, item(root, name), replaces=None)
@@ -382,7 +382,7 @@ def test_names_that_could_mean_another_place_are_refused(catalog: StacFiles, roo
             catalog.item(name, "scene")
 
 
-def test_what_has_no_json_is_refused_and_nothing_is_published(
+def test_a_document_without_json_is_refused_and_nothing_is_published(
     catalog: StacFiles, root: Path
 ) -> None:
     with pytest.raises(CatalogRejected, match="JSON"):

@@ -55,18 +55,18 @@ GOES = Move("geo", "roads", "geo_replaced", "v1")
 V1 = TableVersion("geo", "roads", "v1")
 
 
-def test_the_first_version_comes_and_the_published_one_stays() -> None:
+def test_a_first_version_moves_in_and_a_published_one_stays() -> None:
     assert plan(staged()) == (COMES,)
     assert plan(live("v2")) == ()
     assert plan(live("v2"), replaced()) == ()
 
 
-def test_what_is_published_goes_before_another_comes() -> None:
+def test_the_live_table_moves_out_before_another_moves_in() -> None:
     assert plan(live(), staged()) == (GOES, COMES)
     assert plan(live(), replaced()) == (GOES, COMES_BACK)
 
 
-def test_what_is_nowhere_is_a_conflict() -> None:
+def test_a_missing_version_is_a_conflict() -> None:
     with pytest.raises(Conflict, match="not in the database"):
         plan(live())
 
@@ -87,7 +87,7 @@ def test_what_is_nowhere_is_a_conflict() -> None:
         ((live(source_uri="b.gpkg"), replaced()), (TableVersion("other", "roads", "v1"),)),
     ],
 )
-def test_what_would_lose_somebody_s_rows_is_a_conflict(
+def test_a_move_that_would_lose_rows_is_a_conflict(
     found: tuple[Relation, ...], before: tuple[TableVersion, ...]
 ) -> None:
     with pytest.raises(Conflict, match=r"geo\.roads"):
@@ -117,13 +117,13 @@ def test_what_would_lose_somebody_s_rows_is_a_conflict(
         ),
     ],
 )
-def test_what_was_asked_for_or_goes_with_its_item_is_replaced(
+def test_allowed_replacements_are_planned(
     found: tuple[Relation, ...], before: tuple[TableVersion, ...], moves: tuple[Move, ...]
 ) -> None:
     assert plan(*found, before=before) == moves
 
 
-def test_only_the_version_that_an_item_means_is_taken_away() -> None:
+def test_only_the_version_that_the_item_names_is_withdrawn() -> None:
     assert plan_withdrawal(places_of(V1, [live("v1")])) == (GOES,)
     for found in ([live("v2")], [live(None)], [], [Relation("geo_replaced", "v1", says("v1"))]):
         assert plan_withdrawal(places_of(V1, found)) == ()
@@ -132,17 +132,17 @@ def test_only_the_version_that_an_item_means_is_taken_away() -> None:
 @pytest.mark.parametrize(
     "comment", [None, "", "Mine.", "[]", "{}", '"v1"', '{"version": 3}', '{"loading": "v1"}']
 )
-def test_another_s_comment_says_nothing(comment: str | None) -> None:
+def test_a_foreign_comment_is_ignored(comment: str | None) -> None:
     assert read_comment(comment) is None
 
 
 @given(st.text())
-def test_whatever_is_commented_is_no_traceback(comment: str) -> None:
+def test_no_comment_causes_a_traceback(comment: str) -> None:
     found = read_comment(comment)
     assert found is None or "version" in found
 
 
-def test_a_comment_of_ours_is_read() -> None:
+def test_the_platform_s_comment_is_parsed() -> None:
     assert read_comment(json.dumps(says("v1"))) == says("v1")
 
 
