@@ -14,7 +14,7 @@ from geo_platform.arrivals.watch import MIB, Watch
 
 
 class MemoryClass(StrEnum):
-    """Memory of a run. dagster.yaml limits the runs of each class by the tag geo_platform/memory."""
+    """Memory of a run. dagster.yaml limits runs by it: the tag geo_platform/memory."""
 
     small = "small"
     medium = "medium"
@@ -71,7 +71,7 @@ def _planned(group: list[Arrival], watch: Watch) -> PlannedRun:
 
 
 def memory_class(size_bytes: int) -> MemoryClass:
-    """Return the class by the size of the source. The profile's estimate is not known before a run."""
+    """Return the class by the source's size. The profile's estimate is known only in a run."""
     if size_bytes >= _LARGE_FROM_BYTES:
         return MemoryClass.large
     return MemoryClass.medium if size_bytes >= _MEDIUM_FROM_BYTES else MemoryClass.small

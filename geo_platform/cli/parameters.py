@@ -22,7 +22,7 @@ _NOT_ON_THE_COMMAND_LINE = {"container_name"}
 
 
 def stage_options(command: F) -> F:
-    """Add an option for each parameter of any stage. Without a value it is None: the default holds."""
+    """Add an option for each parameter of any stage. One that is not given is None."""
     for name, (field, chains) in sorted(_fields().items(), reverse=True):
         command = _option(name, field, chains)(command)
     return command

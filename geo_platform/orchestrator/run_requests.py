@@ -34,8 +34,11 @@ _AT_ONCE = 200
 
 @dataclass
 class Taken:
-    """What became of arrivals. By arrival key: `asked` -> run key, of now; `known`, for which there is a run or will be; `unsure`, of
-    which another tick asked a moment ago. `without_room` have to come again, `of_no_kind` nobody can process.
+    """What was decided about arrivals, by arrival key.
+
+    `asked`: run key of those requested now. `known`: those that have a run or will have one.
+    `unsure`: those that another tick requested a moment ago. `without_room`: arrivals that have to
+    wait for the next tick. `partitions`: keys to add, by partitions name.
     """
 
     requests: list[dg.RunRequest] = field(default_factory=list)
@@ -65,7 +68,10 @@ class Taken:
 def take(
     instance: dg.DagsterInstance, objects: ObjectStore, watch: Watch, arrivals: Iterable[Arrival]
 ) -> Taken:
-    """Decide about each, and take the receipts of those whose runs are asked for now. Raises the store's faults."""
+    """Decide about each arrival, and take receipts for the runs requested now.
+
+    Raises the store's errors.
+    """
     now = datetime.now(UTC)
     by_key = {arrival_key(arrival, watch.parameters): arrival for arrival in arrivals}
     if not by_key:
@@ -102,7 +108,10 @@ def take(
 def arrivals_with_runs(
     instance: dg.DagsterInstance, objects: ObjectStore, arrival_keys: Iterable[str]
 ) -> set[str]:
-    """Those whose run Dagster has, or a client is promised, by their receipts. Raises the store's faults."""
+    """Return those that have a run, or whose run is promised to a client, by their receipts.
+
+    Raises the store's errors.
+    """
     return _with_runs(instance, objects, read_asked(objects, arrival_keys))
 
 
@@ -115,7 +124,7 @@ def _with_runs(
 
 
 def existing_run_keys(instance: dg.DagsterInstance, run_keys: Iterable[str]) -> set[str]:
-    """Those for which Dagster has a run."""
+    """Return those run keys that Dagster has a run for."""
     wanted, found = sorted(set(run_keys)), set()
     for start in range(0, len(wanted), _AT_ONCE):
         records = instance.get_run_records(
@@ -164,7 +173,7 @@ def _ask(taken: Taken, run: PlannedRun, watch: Watch, objects: ObjectStore) -> N
 
 
 def shared_config(watch: Watch, arrivals: Sequence[Arrival]) -> dict[str, Any]:
-    """Run config of the job that takes several files."""
+    """Return the run config of the job that takes several files."""
     files = [{"key": arrival.key, "etag": arrival.etag} for arrival in arrivals]
     config = {
         "container_name": watch.container,

@@ -1,7 +1,7 @@
-"""The body of each job's submission as the OpenAPI document has it: the options of its stages, flat, with the names that clients know.
+"""The body of each job's submission in the OpenAPI document: the options of its stages, flat.
 
-What belongs here: types, defaults, limits and examples, taken from the options themselves. What stays out: what becomes of a body
-(`job_types.py`), which names every fault by the name that the client gave and so checks it by itself; a test holds the two together.
+Types, defaults and limits come from the options. `types.py` checks a body by itself, since it names
+each fault by the client's own name; a test compares the two.
 """
 
 from collections.abc import Mapping
@@ -21,33 +21,33 @@ from geo_platform.storage.keys import KEY_MAX_CHARACTERS
 from geo_platform.vector.options import VectorFeaturesOptions, VectorProfileOptions
 
 _NEVER = r"/\\\x00-\x1f\x7f"
-# No part is empty, climbs or is hidden at the end: as `storage/keys.py` has it.
+# The rule of `storage/keys.py`: no part is empty, `.` or `..`, and the last is not hidden.
 _KEY = rf"^(([^.{_NEVER}]|\.[^.{_NEVER}]|\.\.[^{_NEVER}])[^{_NEVER}]*/)*[^.{_NEVER}][^{_NEVER}]*$"
 
-_SAID = ("title", "description", "default", "examples", "deprecated")
+_ANNOTATIONS = ("title", "description", "default", "examples", "deprecated")
 
 
-def _null_is_left_out(schema: dict[str, Any]) -> None:
-    """Whatever may be left out may be null, which is the same."""
-    for name, said in schema["properties"].items():
-        shape = {key: value for key, value in said.items() if key not in _SAID}
+def _allow_null(schema: dict[str, Any]) -> None:
+    """Allow null for each parameter that may be left out: it means the same."""
+    for name, described in schema["properties"].items():
+        shape = {key: value for key, value in described.items() if key not in _ANNOTATIONS}
         if name not in schema.get("required", ()) and {"type": "null"} not in shape.get(
             "anyOf", ()
         ):
             schema["properties"][name] = {
                 "anyOf": [shape, {"type": "null"}],
-                **{key: said[key] for key in _SAID if key in said},
+                **{key: described[key] for key in _ANNOTATIONS if key in described},
             }
 
 
 class Body(Options):
-    """Closed, and `null` for what is left out."""
+    """A body without unknown parameters; `null` means that a parameter is left out."""
 
-    model_config = ConfigDict(json_schema_extra=_null_is_left_out)
+    model_config = ConfigDict(json_schema_extra=_allow_null)
 
 
-class _OfObject(Body, ArrivalOptions):
-    """What each job takes that has a source."""
+class _SourceParameters(Body, ArrivalOptions):
+    """Parameters of each job with a source."""
 
     blob_name: str = Field(
         max_length=KEY_MAX_CHARACTERS,
@@ -61,7 +61,7 @@ class _OfObject(Body, ArrivalOptions):
 
 
 class ConverterParameters(Body):
-    """Older names of what a file is read by."""
+    """Older names of the parameters for reading a file."""
 
     lat_name: str | None = Field(None, description="The same as lat_name beside it.")
     lon_name: str | None = Field(None, description="The same as lon_name beside it.")
@@ -72,7 +72,7 @@ class ConverterParameters(Body):
 
 
 class Indexes(Body):
-    """Older names of what is indexed."""
+    """Older names of the parameters for indexes."""
 
     spatial: bool = Field(True, strict=True, description="The same as indexes_spatial.")
     attributes: list[str] = Field(
@@ -82,7 +82,7 @@ class Indexes(Body):
 
 
 class GeometryParameters(Body):
-    """Older names of what becomes of geometries."""
+    """Older names of the parameters for geometries."""
 
     simplify: float | None = Field(
         None, strict=True, gt=0, description="The same as simplify_tolerance."
@@ -92,13 +92,17 @@ class GeometryParameters(Body):
     )
 
 
-class VectorParameters(ItemOptions, VectorFeaturesOptions, VectorProfileOptions, _OfObject):
-    """What to make of a vector file. Each parameter but blob_name may be left out; none is given by two of its names."""
+class VectorParameters(ItemOptions, VectorFeaturesOptions, VectorProfileOptions, _SourceParameters):
+    """What to make of a vector file. All parameters but blob_name are optional.
+
+    A parameter is given by one of its names, not by two.
+    """
 
     table_name: str | None = Field(
         None,
         pattern="^[A-Za-z][A-Za-z0-9_]{0,62}$",
-        description="Name of the dataset, no reserved word of SQL; left out, made from the object's name.",
+        description="Name of the dataset, no reserved word of SQL. Default: derived from the name "
+        "of the object.",
         examples=["wells"],
     )
     schema_: str = Field(
@@ -114,7 +118,7 @@ class VectorParameters(ItemOptions, VectorFeaturesOptions, VectorProfileOptions,
 
 
 class GreetingParameters(Body, GreetingOptions):
-    """Whom the smoke test greets."""
+    """Parameters of the smoke test."""
 
 
 def _body_of(chain: Chain) -> type[Body]:
@@ -123,8 +127,8 @@ def _body_of(chain: Chain) -> type[Body]:
     create: Any = create_model  # not typed for several bases
     body: type[Body] = create(
         f"{chain.name.capitalize()}Parameters",
-        __base__=(*reversed(options), _OfObject),
-        __doc__=f"What to make of a {chain.name} file. Each parameter but blob_name may be left out.",
+        __base__=(*reversed(options), _SourceParameters),
+        __doc__=f"What to make of a {chain.name} file. All parameters but blob_name are optional.",
         __module__=__name__,
     )
     return body
@@ -139,7 +143,7 @@ BODIES: Mapping[str, type[Body]] = {
     HELLO: GreetingParameters,
 }
 
-# By job type, by what they show.
+# By job type, by their titles.
 EXAMPLES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     **{chain.job: {"shortest": {"blob_name": "a/b.csv"}} for chain in CHAINS},
     RASTER.job: {
@@ -172,7 +176,7 @@ EXAMPLES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 
 
 class DescribedAs:
-    """Of an annotation: the OpenAPI document has this model for it, and what is sent is handed on as it came."""
+    """Annotation: document the body as this model, and pass what is sent on unchanged."""
 
     def __init__(self, model: type[Body]) -> None:
         self._model = model

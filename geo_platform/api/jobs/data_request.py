@@ -1,7 +1,7 @@
-"""A request of the platform API made into a job: of one file the job of its kind, of several one job over all of them.
+"""Turn a request of the platform API into a job.
 
-What belongs here: the request's shape, what its results are called, each file's parameters. What stays out: routes and answers
-(`platform.py`), jobs (`intake.py`).
+One file becomes the job of its chain, several files become one job over all of them. Routes and
+answers: `platform.py`; submitting the job: `intake.py`.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from geo_platform.ports import ObjectStore
 from geo_platform.vector.field_names import MAX_NAME_LENGTH, clean_name
 from geo_platform.vector.plan import object_stem
 
-# Each is looked at before the request is answered.
+# The content of each is read before the request is answered.
 FILES_MAX = 100
 
 _ITEM_MAX, _TITLE_MAX = 200, 200
@@ -37,7 +37,7 @@ FileNames = Annotated[
 
 
 class DataRequest(BaseModel):
-    """A version of a resource of a dataset, and the files that it is made of."""
+    """A version of a resource of a dataset, and its files."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -47,7 +47,8 @@ class DataRequest(BaseModel):
     operation: Literal["CREATE"]
     container_name: str = Field("bronze", max_length=63, examples=["bronze"])
     file_name: str | FileNames = Field(
-        description=f"The object's name, or those of at most {FILES_MAX}: one job does all of them, and each has its own result.",
+        description=f"Name of the object, or of at most {FILES_MAX} objects: one job processes all "
+        "of them, and each has its own result.",
         examples=["dem.tif", ["north.tif", "south.tif", "wells.csv"]],
     )
     service_name: str | None = Field(
@@ -70,7 +71,8 @@ class DataRequest(BaseModel):
     )
     processing_options: dict[str, Any] | None = Field(
         None,
-        description="Parameters of the job, by the names that POST /api/jobs/submit takes. Of several files each takes those of its kind.",
+        description="Parameters of the job, as for POST /api/jobs/submit. Of several files, each "
+        "takes the parameters of its own job.",
         examples=[{"output_tier": "analysis"}],
     )
     client_id: str | None = Field(
@@ -86,7 +88,7 @@ class DataRequest(BaseModel):
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """In an order of their own, so that the same files are the same work."""
+        """The files in a fixed order, so that the same files are the same work."""
         return (
             (self.file_name,) if isinstance(self.file_name, str) else tuple(sorted(self.file_name))
         )
@@ -94,7 +96,7 @@ class DataRequest(BaseModel):
 
 @dataclass(frozen=True)
 class Planned:
-    """The job of a request, the parameters as a client would have given them, and raster, vector or mixed."""
+    """A request's job, its parameters as a client gives them, and the chain's name or `mixed`."""
 
     asked: JobAsked
     parameters: Mapping[str, Any]
@@ -102,7 +104,7 @@ class Planned:
 
 
 def planned(objects: ObjectStore, body: DataRequest) -> Planned:
-    """Raises ParametersInvalid, SourceNotFound, and the store's faults."""
+    """Return the job of a request. Raises ParametersInvalid, SourceNotFound, the store's errors."""
     options = body.processing_options or {}
     taken = [
         (f"processing_options.{name}", "follows from the request itself")
@@ -111,7 +113,8 @@ def planned(objects: ObjectStore, body: DataRequest) -> Planned:
     ]
     if taken:
         raise ParametersInvalid(taken)
-    for key in body.keys:  # what the door refuses of a name it refuses before the store is asked
+    for key in body.keys:
+        # Refuses an invalid name before the store is asked for it.
         asked_of(CHAINS[0].job, {"blob_name": key, "container_name": body.container_name})
     chains = {
         key: chain_of_arrival(objects, source_of(objects, body.container_name, key))
@@ -133,7 +136,10 @@ def planned(objects: ObjectStore, body: DataRequest) -> Planned:
 def _parameters_of(
     body: DataRequest, key: str, chain: Chain, chains: Mapping[str, Chain]
 ) -> dict[str, Any]:
-    """Of one of the files. An option that no kind of them knows is left, so that it is refused."""
+    """Return the parameters of one of the files.
+
+    An option that no chain of the files has stays, so that it is refused.
+    """
     known = {other.name: names_of_job(other.job) for other in chains.values()}
     options = body.processing_options or {}
     given = {
@@ -142,18 +148,21 @@ def _parameters_of(
         if name in known[chain.name] or not any(name in names for names in known.values())
     }
     suffix = "" if len(chains) == 1 else suffixes(list(chains))[key]
-    said = {"description": body.description, "keywords": body.tags}
+    described = {"description": body.description, "keywords": body.tags}
     return {
         "blob_name": key,
         "container_name": body.container_name,
         **names_of(body, chain, suffix),
-        **said,
+        **described,
         **given,
     }
 
 
 def suffixes(keys: Sequence[str]) -> dict[str, str]:
-    """What tells the results of several files apart: each one's name without folder and extension; a digest where two have the same."""
+    """Return a suffix for each file that makes the names of the results differ.
+
+    It is the name without folder and extension, and a digest if two files have the same.
+    """
     stems = {key: re.sub(r"[^A-Za-z0-9.-]+", "_", object_stem(key)).strip("_") for key in keys}
     often = Counter(stem.lower() for stem in stems.values())
     return {
@@ -163,7 +172,7 @@ def suffixes(keys: Sequence[str]) -> dict[str, str]:
 
 
 def names_of(body: DataRequest, chain: Chain, suffix: str = "") -> dict[str, str]:
-    """What the result is called: of all three ids, cut with a digest where they are too long together. Pure."""
+    """Return the names of the result, made of the three ids. Too long ones end in a digest."""
     joined = "_".join(filter(None, (body.dataset_id, body.resource_id, body.version_id, suffix)))
     item_id = joined if len(joined) <= _ITEM_MAX else f"{joined[: _ITEM_MAX - 9]}_{_digest(joined)}"
     title = (

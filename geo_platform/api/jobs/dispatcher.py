@@ -1,10 +1,11 @@
-"""Launching what was accepted: at once where Dagster answers, else again and again until the run exists; none lost, none doubled.
+"""Launch accepted jobs: at once if Dagster answers, else retry until the run exists.
 
-What belongs here: who launches what, and when again. What stays out: accepting (`intake.py`), where claims lie (`submissions.py`).
+No job is lost and none runs twice. An attempt is launched by the process that holds its claim. From
+its second try on, and for a claim that was taken over, the dispatcher first looks for the run by
+the tags that name job and attempt. A webserver that dies in between may leave a run that was
+created but never queued; such a run is ended and another one launched.
 
-An attempt is launched by the process that holds its claim. Whether its run exists is asked before every try but the first one after it
-was accepted, by the tags that name job and attempt. A webserver that dies in the middle may leave a run that was created and never queued:
-where such a run stays so, it is ended and another one launched.
+Accepting jobs: `intake.py`; where claims are stored: `submissions.py`.
 """
 
 import heapq
@@ -45,8 +46,8 @@ from geo_platform.runs import (
 
 WORKERS = 4
 SWEPT_EVERY_S = 5.0
-# Looking through ten thousand that wait takes a second of the time in which requests are answered:
-# no more than a twentieth of it.
+# A sweep over ten thousand waiting jobs takes a second of processor time that requests need too. It
+# may take at most a twentieth of the time.
 _SWEEP_SHARE = 20
 _RELEASED_WITHIN_S = 5.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 5.0
@@ -58,7 +59,7 @@ _log = logging.getLogger("geo_platform.api")
 
 @dataclass(order=True)
 class _Task:
-    """An attempt to be launched, not before `due` by the monotonic clock."""
+    """An attempt to launch, not before `due` on the monotonic clock."""
 
     due: float
     waiting: PendingLaunch = field(compare=False)
@@ -68,7 +69,7 @@ class _Task:
 
 
 def tags_of(job: JobSubmitted) -> dict[str, str]:
-    """What the run of a job's last attempt is tagged with."""
+    """Return the tags of the run of a job's last attempt."""
     asked = job.asked
     tags = {
         ORIGIN_TAG: HTTP_ORIGIN,
@@ -79,9 +80,8 @@ def tags_of(job: JobSubmitted) -> dict[str, str]:
         CORRELATION_TAG: asked.correlation_id,
         TRACEPARENT_TAG: asked.traceparent,
         MEMORY_TAG: asked.memory,
-        RUN_KEY_TAG: job.job_id
-        if job.container
-        else "",  # by which a watch finds that the source has its run
+        # By this tag a watch finds that the source has its run.
+        RUN_KEY_TAG: job.job_id if job.container else "",
         PARENT_RUN_TAG: asked.retry_of_run,
         ROOT_RUN_TAG: asked.root_run,
     }
@@ -89,7 +89,7 @@ def tags_of(job: JobSubmitted) -> dict[str, str]:
 
 
 def launch_of(job: JobSubmitted) -> Launch:
-    """The run of a job's last attempt."""
+    """Return the launch of a job's last attempt."""
     chain = chain_of_job(job.job_type)
     options = json.loads(job.options_json)
     if chain is not None:
@@ -106,7 +106,10 @@ def launch_of(job: JobSubmitted) -> Launch:
 
 
 class Dispatcher:
-    """Threads of this process that launch. `launched` is called once a run exists; while `is_pressed`, runs are launched slowly."""
+    """The threads of this process that launch runs.
+
+    `launched` is called when a run exists. While `is_pressed()`, runs are launched slowly.
+    """
 
     def __init__(
         self,
@@ -128,7 +131,7 @@ class Dispatcher:
         self._threads: list[Thread] = []
 
     def start(self) -> None:
-        """What an earlier process left is taken up first."""
+        """Start the threads. They first take over what an earlier process left."""
         self._threads = [
             Thread(target=self._work, name=f"launch-{number}", daemon=True)
             for number in range(WORKERS)
@@ -138,7 +141,7 @@ class Dispatcher:
             thread.start()
 
     def stop(self) -> None:
-        """What is not launched stays noted in the store, for whoever comes next."""
+        """Stop the threads, and release the claims of what is not launched yet."""
         self._over.set()
         with self._changed:
             self._changed.notify_all()
@@ -146,25 +149,26 @@ class Dispatcher:
             thread.join(timeout=_RELEASED_WITHIN_S)
         deadline = time.monotonic() + _RELEASED_WITHIN_S
         for task in self._tasks:
-            if (
-                time.monotonic() > deadline
-            ):  # the claims of a process that has ended lapse by themselves
-                break
+            if time.monotonic() > deadline:
+                break  # claims of an ended process lapse by themselves
             self._submissions.release(task.waiting)
 
     @property
     def waiting(self) -> int:
-        """How many attempts this process has still to launch."""
+        """The number of attempts that this process still has to launch."""
         with self._changed:
             return len(self._mine)
 
     def is_waiting(self, job_id: str, attempt: int) -> bool:
-        """Whether this process is to launch it: then it is queued, whether Dagster answers or not."""
+        """Return whether this process is to launch the attempt. If so, the job is queued."""
         with self._changed:
             return (job_id, attempt) in self._mine
 
     def hand_over(self, job_id: str, attempt: int, *, is_new: bool) -> None:
-        """Note it in the store, then launch it soon. `is_new`: it was accepted just now, so that no run of it can exist."""
+        """Record the attempt in the store, and launch it soon.
+
+        `is_new`: it was accepted just now, so no run of it can exist.
+        """
         if self.is_waiting(job_id, attempt):
             return
         waiting = self._submissions.put_waiting(job_id, attempt)
@@ -209,7 +213,7 @@ class Dispatcher:
                     self._forget(task)
 
     def _give_way(self) -> None:
-        """What was accepted can wait where those who submit have to; not for ever, since they may never be fewer."""
+        """Let requests go first, for a limited time: they may never become fewer."""
         until = time.monotonic() + _GIVES_WAY_S
         while (
             self._is_pressed()
@@ -219,7 +223,10 @@ class Dispatcher:
             pass
 
     def _try(self, task: _Task) -> bool:
-        """Launch it, unless its run exists or another process is at it. True where nothing is left to do here."""
+        """Launch the attempt, unless its run exists or another process has its claim.
+
+        Return True if nothing is left to do here.
+        """
         waiting = task.waiting
         if time.monotonic() - task.claimed > CLAIM_LAPSES_S / 3:
             renewed = self._submissions.renew(waiting)
@@ -227,9 +234,8 @@ class Dispatcher:
                 return True
             task.waiting, task.claimed = renewed, time.monotonic()
         kept = self._submissions.job(waiting.job_id)
-        if (
-            kept is None or kept.job.asked.attempt != waiting.attempt
-        ):  # a newer attempt counts: it is noted by itself
+        # A newer attempt has a record of its own.
+        if kept is None or kept.job.asked.attempt != waiting.attempt:
             self._submissions.launched(waiting.job_id, waiting.attempt)
             return True
         if task.may_exist:
@@ -252,7 +258,7 @@ class Dispatcher:
         return True
 
     def _existing(self, job: JobSubmitted) -> RunFound | None:
-        """The attempt's run; one that was created and never queued is ended, and does not count."""
+        """Return the run of the attempt, or None. A run that was never queued is ended instead."""
         tags = {JOB_TAG: job.job_id, ATTEMPT_TAG: str(job.asked.attempt)}
         for run in self._dagster.runs(tags=tags, limit=10):
             if not self._stays_unqueued(run):
@@ -270,11 +276,11 @@ class Dispatcher:
         return run.status == "NOT_STARTED"
 
     def _hold(self, away: DagsterUnavailable) -> None:
-        """Nothing is launched for a while: a webserver that does not answer for one job does not for the next one."""
+        """Pause all launches: a webserver that fails for one job fails for the next."""
         with self._changed:
             now = time.monotonic()
-            if now < self._resumes:  # another thread met the same silence
-                return
+            if now < self._resumes:
+                return  # another thread has paused them already
             if self._failures == 0:
                 _log.warning("Nothing is launched at present, %d wait: %s", len(self._mine), away)
             self._resumes = now + min(_FIRST_PAUSE_S * 2**self._failures, _LONGEST_PAUSE_S)
@@ -298,7 +304,7 @@ class Dispatcher:
             self._mine.discard((task.waiting.job_id, task.waiting.attempt))
 
     def _sweep(self) -> None:
-        """What no living process is at: left by one that was killed."""
+        """Take over attempts that a killed process left."""
         while not self._over.is_set():
             began = time.monotonic()
             try:

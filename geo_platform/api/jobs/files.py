@@ -1,6 +1,6 @@
-"""What stages made of a file, as clients know it; and of a job over several files, what became of each. Pure.
+"""The results of stages as clients know them, and what became of each file of a job. Pure.
 
-What belongs here: results out of what Dagster shows of a run. What stays out: states of whole jobs (`job_state.py`).
+The state of the whole job: `state.py`.
 """
 
 import json
@@ -19,10 +19,10 @@ _ENDED = ("SUCCESS", "FAILURE", "CANCELED")
 
 
 def result_of(made: Sequence[Materialized]) -> dict[str, Any]:
-    """What was published of one source, and where; of the smoke test, what was said."""
+    """Return what was published of one source, and where; of the smoke test, its text."""
     result: dict[str, Any] = {}
     for one in made:
-        said = one.metadata
+        shown = one.metadata
         if one.stage in _LAST_OF_CHAIN:
             named = (
                 "collection",
@@ -32,29 +32,32 @@ def result_of(made: Sequence[Materialized]) -> dict[str, Any]:
                 "was_unchanged",
             )
             result |= {
-                "item": said.get("item"),
-                "outputs": said.get("outputs", []),
-                **{name: said.get(name) for name in named},
+                "item": shown.get("item"),
+                "outputs": shown.get("outputs", []),
+                **{name: shown.get(name) for name in named},
             }
         elif one.stage == FEATURES.name:
             result |= {
-                "dataset": said.get("dataset"),
-                "table": said.get("dagster/table_name"),
+                "dataset": shown.get("dataset"),
+                "table": shown.get("dagster/table_name"),
                 "rows": _rows_of(one),
             }
-            result["reject_reasons"] = said.get("reject_reasons", {})
+            result["reject_reasons"] = shown.get("reject_reasons", {})
         elif one.stage == SPEAK.name:
-            result["text"] = said.get("text")
+            result["text"] = shown.get("text")
     return result
 
 
 def rejected_rows(made: Sequence[Materialized]) -> int:
-    """Rows that could not be published; the result says why."""
+    """Return the number of rows that could not be published. The result has the reasons."""
     return sum(_rows_of(one).get("rejected", 0) for one in made)
 
 
 def is_appended(job: JobSubmitted, made: Mapping[str, Any]) -> bool:
-    """Whether a result's rows went to those that were there: what was published since does not take them away."""
+    """Return whether the rows of a result were appended to a dataset.
+
+    A later publication of that dataset keeps them.
+    """
     options = json.loads(job.options_json)
     own = next(
         (file["parameters"] for file in _asked(job) if file["key"] == made.get("file_name")),
@@ -64,7 +67,7 @@ def is_appended(job: JobSubmitted, made: Mapping[str, Any]) -> bool:
 
 
 def waiting_files(job: JobSubmitted) -> tuple[Mapping[str, Any], ...]:
-    """Before there is a run; none of a job of another kind."""
+    """Return the files of a job without a run yet; none for a job over one source."""
     return tuple(
         {"file_name": file["key"], "status": "queued", "data_type": None} for file in _asked(job)
     )
@@ -76,7 +79,10 @@ def files_of(
     error: Mapping[str, Any] | None,
     refused: Sequence[Mapping[str, Any]],
 ) -> tuple[Mapping[str, Any], ...]:
-    """Each file's status, and its result or why there is none: `refused`, else the run's own `error`."""
+    """Return each file's status with its result, or with its error.
+
+    The error is the file's own in `refused`, else that of the run.
+    """
     reasons = {
         each["key"]: {name: each.get(name) for name in ("code", "message", "remedy")}
         for each in refused
@@ -102,7 +108,7 @@ def _file(key: str, run: RunFound, error: Mapping[str, Any] | None) -> Mapping[s
 
 
 def _asked(job: JobSubmitted) -> Sequence[Mapping[str, Any]]:
-    """Files of a job over several."""
+    """Return the files of a job over several; none for another job."""
     files: Sequence[Mapping[str, Any]] = (
         json.loads(job.options_json)[STAGES[FILES][0]]["files"] if job.job_type == FILES else ()
     )
@@ -110,6 +116,6 @@ def _asked(job: JobSubmitted) -> Sequence[Mapping[str, Any]]:
 
 
 def _rows_of(one: Materialized) -> dict[str, int]:
-    """read, inserted, rejected, repaired; empty where no rows were loaded."""
-    said = one.metadata.get("rows") if one.stage == FEATURES.name else None
-    return {str(row["rows"]): int(row["count"]) for row in said} if isinstance(said, list) else {}
+    """Return the counts read, inserted, rejected and repaired; empty if no rows were loaded."""
+    shown = one.metadata.get("rows") if one.stage == FEATURES.name else None
+    return {str(row["rows"]): int(row["count"]) for row in shown} if isinstance(shown, list) else {}

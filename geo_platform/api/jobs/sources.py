@@ -1,7 +1,6 @@
-"""The source of a job as it lies there now, looked up and not read: its etag with its sidecars', as the receiving stage computes it.
+"""Look up the source of a job in the object store before the job is accepted.
 
-What belongs here: what is asked of the object store before a job is accepted, and telling a watch that the source has its run. What
-stays out: what the bytes are, which the job finds out.
+The etag covers the sidecars, as the first stage computes it. No content is read.
 """
 
 from collections.abc import Iterable
@@ -16,7 +15,7 @@ from geo_platform.source.sidecars import seen_by_driver
 
 
 def source_of(objects: ObjectStore, container: str, key: str) -> Arrival:
-    """The object with the sidecars that a driver will see. Raises SourceNotFound and the store's faults."""
+    """Return the object with its sidecars. Raises SourceNotFound and the store's errors."""
     try:
         main = objects.stat(container, key)
     except ParameterInvalid as error:
@@ -41,9 +40,11 @@ def take_from_watch(
     *,
     waits_at: str,
 ) -> bool:
-    """Where a watch looks too, it finds that these bytes have their run: the job's. `waits_at` lies among the messages until that exists.
+    """Record that these bytes have their run, the job's, so that a watch launches no other one.
 
-    False where no watch is about them, or it was faster: then the job's run follows the watch's. Raises the store's faults.
+    `waits_at` is the message that exists until that run does. Return False if no watch covers the
+    source, or the watch was first; the job's run then follows the watch's. Raises the store's
+    errors.
     """
     watch = watch_of(watches, source.container, source.key)
     if watch is None:

@@ -1,8 +1,7 @@
-"""What each job takes from a client: parameters by the names that clients know, made into the stages' options; and the job's id.
+"""What each job takes from a client, made into the options of its stages; and the job's id.
 
-What belongs here: names, shapes, defaults, the digest; pure. What stays out: the source's etag (`sources.py`), launching.
-
-`true` is not 1 and "1" is not 1: values have the type that they are described with, whichever option they become.
+Values keep the type they are described with: `true` is not 1, and "1" is not 1. The etag of the
+source comes from `sources.py`.
 """
 
 import hashlib
@@ -44,9 +43,10 @@ Faults = list[tuple[str, str]]
 
 @dataclass(frozen=True)
 class JobAsked:
-    """A job in the platform's own terms. `container` and `key` are empty where it has no source; of several, `files` are the keys.
+    """A job in the platform's own terms.
 
-    `dataset` is the name under which others will find what it makes.
+    `container` and `key` are empty if it has no source; `files` are the keys of several sources.
+    `dataset` is the name of the result.
     """
 
     job_type: str
@@ -60,7 +60,7 @@ class JobAsked:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """Keys, in the container."""
+        """The keys of the sources in the container."""
         return (self.key,) if self.key else self.files
 
     @property
@@ -73,7 +73,11 @@ class JobAsked:
 
 
 def asked_of(job_type: str, parameters: Mapping[str, Any]) -> JobAsked:
-    """What is asked. Raises ParameterInvalid for a job type that there is not, and with every parameter that does not fit."""
+    """Return the job that a client asks for.
+
+    Raises ParameterInvalid: the job type is unknown. Raises ParametersInvalid: parameters do not
+    fit; it names all of them.
+    """
     if job_type not in JOB_TYPES:
         raise ParameterInvalid(
             f"There is no job type {job_type!r}.", remedy=f"It is one of {', '.join(JOB_TYPES)}."
@@ -86,7 +90,10 @@ def asked_of(job_type: str, parameters: Mapping[str, Any]) -> JobAsked:
 
 
 def job_id_of(asked: JobAsked, etag: str) -> str:
-    """64 hex digits over job type, source, options with their defaults, and the source's etag. Whether it is forced is no part of it."""
+    """Return the job's id: 64 hex digits over job type, source with etag, and all options.
+
+    `force` is not part of it.
+    """
     options = {
         stage: {name: value for name, value in config.items() if name != "force"}
         for stage, config in asked.options.items()
@@ -100,15 +107,18 @@ def job_id_of(asked: JobAsked, etag: str) -> str:
 
 
 def etag_of(etags: Sequence[str]) -> str:
-    """Of all sources together: that of the only one, or a digest; empty where there are none."""
+    """Return one etag for all sources: that of a single one, a digest of several, or nothing."""
     return (
         "".join(etags) if len(etags) < 2 else hashlib.sha256(json.dumps(etags).encode()).hexdigest()
     )
 
 
 def job_of_files(container: str, asked: Mapping[str, JobAsked], *, dataset: str) -> JobAsked:
-    """One job over several files: by key, what each would be as a job of its own. What they say otherwise than by default is theirs."""
-    files = [{"key": key, "parameters": _said(one)} for key, one in asked.items()]
+    """Return one job over several files. `asked`: by key, each file as a job of its own.
+
+    Options that differ from the defaults become the file's own parameters.
+    """
+    files = [{"key": key, "parameters": _changed_options(one)} for key, one in asked.items()]
     options = {STAGES[FILES][0]: {"container_name": container, "files": files}}
     return JobAsked(
         FILES,
@@ -121,7 +131,7 @@ def job_of_files(container: str, asked: Mapping[str, JobAsked], *, dataset: str)
     )
 
 
-def _said(asked: JobAsked) -> dict[str, Any]:
+def _changed_options(asked: JobAsked) -> dict[str, Any]:
     defaults = _chain_of(asked.job_type).fit({}).as_config()
     found = {
         name: value
@@ -133,7 +143,10 @@ def _said(asked: JobAsked) -> dict[str, Any]:
 
 
 def names_of_job(job_type: str) -> set[str]:
-    """Parameters that a client may name, by any of their names: of these alone `null` is left out."""
+    """Return the names of the parameters that a client may give, older names too.
+
+    `null` for one of these means that it is not given.
+    """
     if job_type == HELLO:
         return {*GreetingOptions.model_fields}
     chain = _chain_of(job_type)
@@ -170,13 +183,13 @@ def _chain_job(job_type: str, given: Mapping[str, Any]) -> JobAsked:
     faults: Faults = []
     rest = dict(given)
     key = _key_of(rest.pop("blob_name", None), faults)
-    plain, said_as = _in_our_names(rest, faults) if chain is VECTOR else (rest, {})
+    plain, client_names = _by_option_names(rest, faults) if chain is VECTOR else (rest, {})
     faults += [(name, f"is no parameter of {job_type}") for name in chain.unknown(plain)]
     wrong = {name for name, _ in faults}
     try:
         options = chain.fit({name: value for name, value in plain.items() if name not in wrong})
     except ParametersError as error:
-        unfit = [(said_as.get(name, name), wrong) for name, wrong in error.faults]
+        unfit = [(client_names.get(name, name), wrong) for name, wrong in error.faults]
         raise ParametersInvalid([*faults, *unfit]) from error
     dataset = _dataset(key, options.by_stage, faults)
     if options.of(ArrivalOptions).container_name not in _SOURCES:
@@ -196,7 +209,7 @@ def _chain_job(job_type: str, given: Mapping[str, Any]) -> JobAsked:
 
 
 def _key_of(value: Any, faults: Faults) -> str:
-    """The blob's name; what no store could have as one is said here."""
+    """Return the name of the blob, or an empty text and a fault if no object can have the name."""
     if value is None:
         faults.append(("blob_name", "is required: the name of the object in its container"))
     elif not isinstance(value, str):
@@ -228,21 +241,21 @@ _GROUPS: Mapping[str, Mapping[str, str]] = {
 _RENAMED = {"schema": "schema_name"}
 
 
-def _in_our_names(
+def _by_option_names(
     given: Mapping[str, Any], faults: Faults
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """The parameters of a vector job by the options' names, and by which name the client knows each.
+    """Return a vector job's parameters by the names of the options, and the client's name of each.
 
-    One that is given twice, by both of its names, is a fault.
+    A parameter that is given by both of its names is a fault.
     """
     named: dict[str, Any] = {}
     known_as: dict[str, str] = {}
 
-    def put(said_as: str, name: str, value: Any) -> None:
+    def put(client_names: str, name: str, value: Any) -> None:
         if name in named and named[name] != value:
-            faults.append((said_as, f"is given twice, also as another name of {name}"))
+            faults.append((client_names, f"is given twice, also as another name of {name}"))
         named[name] = value
-        known_as[name] = said_as
+        known_as[name] = client_names
 
     for name, value in given.items():
         if name not in _GROUPS:
@@ -259,7 +272,7 @@ def _in_our_names(
 
 
 def _dataset(key: str, options: Mapping[str, Options], faults: Faults) -> str:
-    """What the result is called: of a vector its dataset, of a raster its item."""
+    """Return the name of the result: the dataset of a vector, the item of any other source."""
     features = next(
         (each for each in options.values() if isinstance(each, VectorFeaturesOptions)), None
     )

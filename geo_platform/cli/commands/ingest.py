@@ -1,8 +1,6 @@
-"""`geo-platform ingest SOURCE...`
+"""`geo-platform ingest SOURCE...`, and the options for a client's own ids.
 
-What a client calls its request: `--correlation-id` and `--traceparent`, and the tags that they become.
-
-What belongs here: the two options. What stays out: what they may be (`runs.py`), and what is made of the tags (`assets/stage.py`).
+`--correlation-id` and `--traceparent` become tags of the run; their formats are in `runs.py`.
 """
 
 import sys
@@ -24,14 +22,14 @@ from geo_platform.runs import CLIENT_ID_FORMATS, CORRELATION_TAG, TRACEPARENT_TA
 
 
 def client_ids(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds both options to a command."""
+    """Add both options to a command."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
 
 
 def client_tags(correlation_id: str | None, traceparent: str | None) -> dict[str, str]:
-    """The tags of a run that was asked for under these ids."""
+    """Return the tags of a run for these ids."""
     given = {CORRELATION_TAG: correlation_id, TRACEPARENT_TAG: traceparent}
     return {tag: value for tag, value in given.items() if value is not None}
 
@@ -51,12 +49,12 @@ _OPTIONS = (
     click.option(
         "--correlation-id",
         callback=_of(CORRELATION_TAG),
-        help="By which you know this request; `geo-platform trace` finds it.",
+        help="Your own id of this request; `geo-platform trace` finds runs by it.",
     ),
     click.option(
         "--traceparent",
         callback=_of(TRACEPARENT_TAG),
-        help="W3C trace context of your own span; the run's spans are linked to it.",
+        help="W3C trace context of your own span; the run's spans link to it.",
     ),
 )
 
@@ -67,10 +65,10 @@ _OPTIONS = (
     "--json",
     "as_json",
     is_flag=True,
-    help="One JSON document per source, a line each, on standard output.",
+    help="Print one JSON document for each source, on a line of standard output.",
 )
 @click.option(
-    "--traceback", "with_traceback", is_flag=True, help="Show the traceback of what failed."
+    "--traceback", "with_traceback", is_flag=True, help="Show the traceback of a failure."
 )
 @job_option
 @client_ids
@@ -87,10 +85,13 @@ def ingest_sources(
     traceparent: str | None,
     **values: Any,
 ) -> None:
-    """Ingest files and folders: rasters become verified COGs, vectors GeoParquet, both described in STAC.
+    """Ingest files and folders.
 
-    A folder is walked. The kind of a file is decided by its content. The same file with the same parameters is not
-    done twice; --force does it again. What is refused says why and what to do, and never stops the others.
+    Rasters become verified COGs, vectors GeoParquet, both described in STAC.
+
+    Folders are searched for sources. The content of a file decides its job; --job names one for all
+    of them. The same file with the same parameters is not processed twice; --force does it again. A
+    refused file is reported with its reason and remedy, and never stops the others.
     """
     candidates, left = find_sources(sources, home=application.settings.home_dir)
     requests, tags = (
@@ -101,7 +102,7 @@ def ingest_sources(
     aside = Console(stderr=True, highlight=False)
     show_left_out(aside, candidates, left)
     outcomes = []
-    # Where both go to one terminal, the bar has to know of the answers, or it would be printed through them.
+    # On one terminal the bar must know of the answers, or it would overwrite them.
     bar_console = answers if answers.is_terminal and not as_json else aside
     with ExitStack() as stack, source_progress(bar_console, len(candidates)) as progress:
         launch = application.lazy_launcher(stack)

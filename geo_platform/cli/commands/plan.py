@@ -1,4 +1,4 @@
-"""`geo-platform plan SOURCE...`: what would be done and why; nothing is written."""
+"""`geo-platform plan SOURCE...`: show what would be done and why. Writes nothing."""
 
 import json
 import sys
@@ -29,7 +29,12 @@ Plan = dict[str, Any]
 
 @click.command("plan")
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document per source, a line each.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print one JSON document for each source, on a line each.",
+)
 @job_option
 @stage_options
 @click.pass_obj
@@ -43,7 +48,7 @@ def plan_sources(
 ) -> None:
     """Show what would be done with files, and why. Nothing is written.
 
-    Takes the same parameters as `ingest`, so that their effect can be seen before anything is done.
+    The parameters are those of `ingest`, so that you can see their effect first.
     """
     candidates, left = find_sources(sources, home=application.settings.home_dir)
     show_left_out(Console(stderr=True, highlight=False), candidates, left)
@@ -92,16 +97,11 @@ def _plan(request: SourceRequest) -> Plan:
 def _show(console: Console, plan: Plan) -> None:
     console.print(Text(printable(plan["source"]), style="bold"), Text(plan.get("format", "")))
     if "error" in plan:
-        console.print(
-            Text(
-                f"  {plan['outcome']}: {plan['error']['code']}: {printable(plan['error']['message'])}",
-                style="yellow",
-            ),
-            soft_wrap=True,
-        )
-        console.print(
-            Text(f"  What to do: {printable(plan['error']['remedy'])}", style="dim"), soft_wrap=True
-        )
+        error = plan["error"]
+        message = f"  {plan['outcome']}: {error['code']}: {printable(error['message'])}"
+        console.print(Text(message, style="yellow"), soft_wrap=True)
+        remedy = f"  What to do: {printable(error['remedy'])}"
+        console.print(Text(remedy, style="dim"), soft_wrap=True)
         return
     for name, value in plan["found"].items():
         console.print(Text(f"  {name:<20} {printable(_plain(value))}"), soft_wrap=True)
