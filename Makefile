@@ -1,4 +1,4 @@
-# Two commands on a fresh machine: `make demo` and `make test`. All else is for people who work on the project.
+# Two commands on a fresh machine: `make demo` and `make test`. The others are for work on the project.
 UV_VERSION := 0.13.9
 PYTHON ?= python3
 VENV := .venv
@@ -7,27 +7,27 @@ UV := $(BIN)/uv
 STAMP := $(VENV)/.synced
 SERVICES := $(BIN)/python -m deploy.local.services
 
-# Which stores demo and dev work on: files in .geo/, or the local PostgreSQL and Azurite.
+# The stores of demo and dev: files in .geo/ (embedded), or the local PostgreSQL and Azurite (production).
 PROFILE := embedded
 ON_embedded :=
 ON_production := $(SERVICES) run --
 ON = $(if $(filter embedded production,$(PROFILE)),$(ON_$(PROFILE)),$(error PROFILE is embedded or production, not $(PROFILE)))
 
-# What the tests of a file share is made once: a file stays on one worker. In order: those that take long come first.
-# Not by --dist loadgroup: pytest-xdist 3.8 with pytest 9.2 forgets the groups and says nothing (pytest-xdist issue 1386).
+# A file stays on one worker, so that its fixtures are made once; the order puts slow files first. Not
+# --dist loadgroup: pytest-xdist 3.8 with pytest 9.2 silently ignores the groups (pytest-xdist issue 1386).
 ON_TWO_WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help demo dev services services-stop test lint types imports check bench slow clean
 
-help:  ## this list
+help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
-# uv from PyPI into the project's own environment, then exactly what is locked.
+# Install uv into the project's own environment, then exactly what is locked.
 $(STAMP): pyproject.toml uv.lock
-	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or newer is needed, as $(PYTHON)."; exit 2; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) -V). Name another: make PYTHON=python3.12"; exit 2; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) cannot make environments; on Debian: apt-get install python3-venv"; exit 2; }
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or newer is required, and $(PYTHON) was not found. Name another: make PYTHON=python3.12"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is required; $(PYTHON) is $$($(PYTHON) -V). Name another: make PYTHON=python3.12"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) cannot make virtual environments. On Debian: apt-get install python3-venv"; exit 2; }
 	@test -x $(UV) || $(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"
 	@$(UV) sync --quiet --locked --all-extras --python $(BIN)/python
 	@touch $@
@@ -35,19 +35,19 @@ $(STAMP): pyproject.toml uv.lock
 demo: $(STAMP)  ## ingest a real raster and a real vector file into .geo/, or with PROFILE=production into PostGIS, pgSTAC and Blob
 	@$(ON) $(BIN)/geo-platform demo
 
-dev: $(STAMP)  ## the Dagster UI and daemon on the same
+dev: $(STAMP)  ## start the Dagster UI and daemon on the same data
 	@$(ON) $(BIN)/geo-platform dev
 
-services: $(STAMP)  ## start the production profile's servers on this machine: PostgreSQL with PostGIS and Azurite
+services: $(STAMP)  ## start PostgreSQL with PostGIS and Azurite for PROFILE=production on this machine
 	@$(SERVICES) start
 
-services-stop: $(STAMP)  ## end them; their data stays
+services-stop: $(STAMP)  ## stop them; their data stays
 	@$(SERVICES) stop
 
-test: $(STAMP)  ## the suite
+test: $(STAMP)  ## run the suite
 	@$(BIN)/python -m pytest $(ON_TWO_WORKERS) -m "not slow" $(PYTEST_ARGS)
 
-slow: $(STAMP)  ## the tests that take long by their nature: stores that fail and come back, a whole deployment
+slow: $(STAMP)  ## run the slow tests: stores that fail and recover, a whole deployment
 	@$(BIN)/python -m pytest $(ON_TWO_WORKERS) -m slow $(PYTEST_ARGS)
 
 lint: $(STAMP)  ## ruff
@@ -56,13 +56,13 @@ lint: $(STAMP)  ## ruff
 types: $(STAMP)  ## mypy --strict
 	@$(BIN)/mypy
 
-imports: $(STAMP)  ## who may import whom
+imports: $(STAMP)  ## import-linter: who may import whom
 	@$(BIN)/lint-imports
 
-check: lint types imports  ## all three
+check: lint types imports  ## lint, types and imports
 
-bench: $(STAMP)  ## the alternatives beside ours, ratios into benchmarks/RESULTS.md
+bench: $(STAMP)  ## measure alternatives beside ours; write ratios to benchmarks/RESULTS.md
 	@$(BIN)/python -m benchmarks
 
-clean:  ## remove the environment and caches; .geo/ stays
+clean:  ## remove the environment and caches; keep .geo/
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info
