@@ -87,7 +87,7 @@ def test_archives_of_arbitrary_members(tmp_path: Path, members: list[tuple[str, 
             name.encode("utf-8", "replace").decode(): content for name, content in members
         }.items():
             if name.startswith("\0"):
-                continue  # zipfile itself cannot write it
+                continue  # zipfile cannot write it
             archive.writestr(name, content)
     _answer(path, "x.zip")
 

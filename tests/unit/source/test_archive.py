@@ -278,13 +278,13 @@ def test_limits_of_number_size_and_ratio(tmp_path: Path, zipped: Zipped) -> None
     zeros = write_raster(tmp_path / "zeros.tif").read_bytes() + bytes(2_000_000)
     archive = zipped({"a.tif": zeros, "b.txt": b"x"})
     assert _member(_detect(archive)) == "a.tif"
-    for limits, said in (
+    for limits, expected in (
         (ArchiveLimits(max_members=1), "2 members"),
         (ArchiveLimits(max_directory_bytes=50), "members"),
         (ArchiveLimits(max_total_bytes=1_000_000), "unpacks to"),
         (ArchiveLimits(max_ratio=200, ratio_from_bytes=1_000_000), r"'a\.tif'.*times its size"),
     ):
-        with pytest.raises(DecompressionBomb, match=said):
+        with pytest.raises(DecompressionBomb, match=expected):
             _detect(archive, limits=limits)
 
 

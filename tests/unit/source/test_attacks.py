@@ -76,7 +76,7 @@ def _vrt(target: Path) -> str:
     )
 
 
-# What pyogrio makes of files as it comes, and once the door has taken drivers and network from it.
+# How pyogrio opens files by default, and after its drivers and network access were restricted.
 _BEFORE_AND_AFTER = """
 import json, sys, pyogrio
 from geo_platform.source.vector_drivers import restrict_vector_drivers

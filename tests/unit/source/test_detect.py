@@ -175,10 +175,10 @@ def test_a_shapefile_without_its_index_says_what_to_send(samples: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "said"), [("shapefile.shx", "index"), ("shapefile.dbf", "attribute table")]
+    ("part", "expected"), [("shapefile.shx", "index"), ("shapefile.dbf", "attribute table")]
 )
-def test_a_lone_part_of_a_shapefile_is_named(samples: Path, part: str, said: str) -> None:
-    with pytest.raises(UnsupportedFormat, match=said):
+def test_a_lone_part_of_a_shapefile_is_named(samples: Path, part: str, expected: str) -> None:
+    with pytest.raises(UnsupportedFormat, match=expected):
         _detect(samples / part)
 
 
@@ -188,7 +188,7 @@ def test_parquet_without_geometry(samples: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "expected"),
     [
         ("To whom it may concern", "text"),
         ("%PDF-1.7\n", "PDF"),
@@ -218,10 +218,12 @@ def test_parquet_without_geometry(samples: Path) -> None:
         (bytes(range(256)) * 4, "unknown"),
     ],
 )
-def test_what_is_not_supported_is_named(tmp_path: Path, content: str | bytes, said: str) -> None:
+def test_what_is_not_supported_is_named(
+    tmp_path: Path, content: str | bytes, expected: str
+) -> None:
     path = _written(tmp_path, content)
     for name in ("image.tif", "data.geojson", "object"):
-        with pytest.raises(UnsupportedFormat, match=said):
+        with pytest.raises(UnsupportedFormat, match=expected):
             _detect(path, name)
 
 
