@@ -12,7 +12,7 @@ from assets import modules
 from assets.checks import ASSET_CHECKS
 from geo_platform.contracts.verify import verify_definitions
 from geo_platform.settings import load_settings
-from resources.profiles import resources_of
+from resources.stores import resources_of
 from schedules.jobs import ASSET_JOBS, OP_JOBS
 from schedules.retention import SCHEDULES
 from schedules.sensors import (

@@ -1,14 +1,20 @@
-"""The production stores: Azure Blob Storage, PostGIS, pgSTAC.
+"""The production stores as resources: Azure Blob Storage, PostGIS, pgSTAC.
 
-What belongs here: the call that makes each adapter, with what a run has to say of itself. What stays out: the adapters.
-Addresses and secrets are read from the settings when a run starts, so that loading the definitions needs none of them.
+Addresses and secrets are read from the settings when a run starts, so that loading the definitions
+needs none of them. A run's process also pools Dagster's own connections to PostgreSQL, and names
+each after the run: docs/decisions/0015-dagster-s-connections-are-kept-open.md.
 """
 
+import os
 from collections.abc import Generator
 from contextlib import closing, contextmanager
-from typing import Self
+from typing import Any, Self
+from weakref import WeakSet
 
 import dagster as dg
+import sqlalchemy.event
+import sqlalchemy.exc
+import sqlalchemy.pool
 from azure.storage.blob import BlobServiceClient
 from dagster_azure.blob import (
     AzureBlobStorageDefaultCredential,
@@ -18,6 +24,7 @@ from dagster_azure.blob import (
 )
 from pydantic import PrivateAttr
 
+from geo_platform.dagster_internals import is_on_postgres, pool_connections
 from geo_platform.ports import Catalog, FeatureStore, ObjectStore
 from geo_platform.settings import load_settings
 from geo_platform.storage.azure.account import CredentialKind, blob_account, blob_service
@@ -30,8 +37,40 @@ from geo_platform.storage.postgres.connections import (
 from geo_platform.storage.postgres.pgstac import PgStac
 from geo_platform.storage.postgres.postgis import PostgisFeatures
 from geo_platform.storage.traced import TracedCatalog, TracedFeatures, TracedObjects
-from resources.dagster_connections import keep_connections
 from resources.stores import run_id_of
+
+# By default Dagster opens about 200 connections in a run, and PostgreSQL takes 10 to 15 ms to check
+# a password each time: half of a small run. So they are pooled, as Dagster's webserver does.
+_RECYCLE_S = 3600
+_MAX_OVERFLOW = 10
+_NAME = "SELECT set_config('application_name', %s, false)"
+_kept: WeakSet[dg.DagsterInstance] = WeakSet()
+
+
+def keep_connections(instance: dg.DagsterInstance) -> None:
+    """Pool the instance's connections in this process, once, if its storage is PostgreSQL."""
+    if instance in _kept or not is_on_postgres(instance):
+        return
+    if not _kept:
+        sqlalchemy.event.listen(sqlalchemy.pool.Pool, "checkout", _check_and_name)
+    _kept.add(instance)
+    pool_connections(instance, recycle_s=_RECYCLE_S, max_overflow=_MAX_OVERFLOW)
+
+
+def _check_and_name(connection: Any, *_: object) -> None:
+    """Name the connection after the run that takes it. If it is dead, the pool opens another.
+
+    The pool itself does not check whether a connection is alive; setting the name does, in one
+    round trip (SQLAlchemy, Dealing with Disconnects, pessimistic).
+    """
+    if not type(connection).__module__.startswith("psycopg2"):
+        return
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(_NAME, [os.environ.get("PGAPPNAME", "")])
+    except (connection.OperationalError, connection.InterfaceError) as error:
+        raise sqlalchemy.exc.DisconnectionError from error
+
 
 _CREDENTIALS = {
     CredentialKind.key: AzureBlobStorageKeyCredential,
@@ -41,10 +80,10 @@ _CREDENTIALS = {
 
 
 class BlobAccountOfSettings(AzureBlobStorageResource):
-    """dagster-azure's resource for the account that the settings mean.
+    """dagster-azure's resource for the configured storage account.
 
-    It shows the account and the kind of credential and holds no secret: that is opened where the client is made, by the
-    platform's own rules (`storage/azure/account.py`), with retries that dagster-azure's resource has no field for. In a run
+    It shows the account and the kind of credential, and holds no secret. `storage/azure/account.py`
+    makes the client, with the secret and with retries that dagster-azure has no field for. In a run,
     every request carries the run's id.
     """
 
@@ -52,7 +91,7 @@ class BlobAccountOfSettings(AzureBlobStorageResource):
 
     @classmethod
     def read(cls) -> Self:
-        """As the settings are now. Raises StoreDenied where they mean no account."""
+        """Return the resource for the present settings. Raises StoreDenied: no account is set."""
         account = blob_account(load_settings())
         return cls(account_url=account.url, credential=_CREDENTIALS[account.kind]())
 
@@ -66,11 +105,11 @@ class BlobAccountOfSettings(AzureBlobStorageResource):
 
 
 class BlobObjects(dg.ConfigurableResource[ObjectStore]):
-    """Objects in Azure Blob Storage: one client and one folder of downloads for a run, both gone at its end."""
+    """Objects in Azure Blob Storage. A run has one client and one folder of downloads."""
 
     def create_resource(self, context: dg.InitResourceContext) -> ObjectStore:
         raise NotImplementedError(
-            "the store is closed at the end of a run, so it is only to be had in its context"
+            "the store is closed at the end of a run: use it through yield_for_execution"
         )
 
     @contextmanager
@@ -88,7 +127,7 @@ class BlobObjects(dg.ConfigurableResource[ObjectStore]):
 
 
 class PostgisTables(dg.ConfigurableResource[FeatureStore]):
-    """Features in PostGIS tables. Connections stay open until the end of a run."""
+    """Features in PostGIS tables. Connections stay open until the run ends."""
 
     def create_resource(self, context: dg.InitResourceContext) -> FeatureStore:
         return self._tables(context, None)
@@ -112,9 +151,9 @@ class PostgisTables(dg.ConfigurableResource[FeatureStore]):
 
 
 class PgStacCatalog(dg.ConfigurableResource[Catalog]):
-    """The catalog in pgSTAC, in the same database as the tables, so that both are published in one transaction.
+    """The catalog in pgSTAC, in the tables' database, so that one transaction publishes both.
 
-    While a run has it, Dagster's own connections of this process carry the run's name too, and the catalog's stay open.
+    During a run its connections stay open, and Dagster's own connections carry the run's id too.
     """
 
     def create_resource(self, context: dg.InitResourceContext) -> Catalog:

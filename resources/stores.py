@@ -1,18 +1,32 @@
-"""The embedded stores: a folder of objects, a lake of GeoParquet, a catalog of STAC files.
+"""The resources of a profile by key, and the embedded stores: objects, GeoParquet, STAC files.
 
-What belongs here: typed settings of each store and the call that makes its adapter. What stays out: the adapters.
+`production.py` has the stores of the production profile; `geo_platform/storage` has the adapters.
 """
 
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
-from geo_platform.ports import Catalog, FeatureStore, ObjectStore
-from geo_platform.settings import load_settings
+from geo_platform.ports import Catalog, FeatureStore, ObjectStore, Scratch
+from geo_platform.settings import Profile, load_settings
 from geo_platform.storage.local.folder import FolderStore
 from geo_platform.storage.local.geoparquet import GeoParquetLake
+from geo_platform.storage.local.scratch import ScratchRoot
 from geo_platform.storage.local.stac_files import StacFiles
 from geo_platform.storage.traced import TracedCatalog, TracedFeatures, TracedObjects
+from resources.io_manager import Messages
+
+
+class ScratchFolder(dg.ConfigurableResource[Scratch]):
+    """Scratch folders of stages below one root. What killed processes left is removed first."""
+
+    root: str | None = None
+
+    def create_resource(self, context: dg.InitResourceContext) -> Scratch:
+        root = ScratchRoot(Path(self.root) if self.root else load_settings().scratch_dir)
+        root.sweep()
+        return root
 
 
 class FolderObjects(dg.ConfigurableResource[ObjectStore]):
@@ -52,5 +66,25 @@ class StacFolder(dg.ConfigurableResource[Catalog]):
 
 
 def run_id_of(context: dg.InitResourceContext) -> str:
-    """The run that a resource is made for; empty where there is none."""
+    """Return the run that a resource is created for, or an empty string outside of a run."""
     return context.run.run_id if context.run is not None else ""
+
+
+def resources_of(profile: Profile) -> dict[str, Any]:
+    """Return the resources of a profile. Every profile has the same keys.
+
+    The libraries of the production profile are imported only if it is chosen.
+    """
+    if profile is Profile.production:
+        from resources.production import BlobObjects, PgStacCatalog, PostgisTables
+
+        objects, features, catalog = BlobObjects(), PostgisTables(), PgStacCatalog()
+    else:
+        objects, features, catalog = FolderObjects(), LakeFeatures(), StacFolder()  # type: ignore[assignment]
+    return {
+        "objects": objects,
+        "features": features,
+        "catalog": catalog,
+        "scratch": ScratchFolder(),
+        "io_manager": Messages(objects=objects),
+    }

@@ -190,7 +190,7 @@ def test_the_project_as_it_is_passes_both_commands(project: Path) -> None:
 
 TIMED = """
 import sys, time
-import assets.checks, resources.io_manager, resources.scratch, resources.stores, schedules.jobs
+import assets.checks, resources.io_manager, resources.stores, resources.stores, schedules.jobs
 import geo_platform.contracts.dagster_config, geo_platform.contracts.dagster_graph, geo_platform.contracts.verify as verify
 def timed(*arguments, _faults=verify.definition_faults, **named):
     started = time.process_time()

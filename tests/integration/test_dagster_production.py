@@ -307,7 +307,7 @@ def test_the_command_says_so_in_a_sentence(production: ProfileUnderTest, tmp_pat
 def test_connections_are_kept_named_for_the_run_and_opened_anew_when_they_are_cut(
     settings: Settings, production: ProfileUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from resources.dagster_connections import keep_connections
+    from resources.production import keep_connections
 
     instance = open_instance(settings, LOCAL)
     try:
@@ -332,7 +332,7 @@ def test_connections_are_kept_named_for_the_run_and_opened_anew_when_they_are_cu
 
 
 def test_an_event_of_an_asset_opens_no_connection_of_its_own(settings: Settings) -> None:
-    from resources.dagster_connections import keep_connections
+    from resources.production import keep_connections
 
     opened: list[object] = []
 

@@ -30,7 +30,7 @@ _FOUND, _UNREACHED = 1, 3
 
 
 @click.command("doctor")
-@click.option("--fix", is_flag=True, help="Mend what is safe to mend, and say what was done.")
+@click.option("--fix", is_flag=True, help="Mend what is safe to mend, and report it.")
 @click.option(
     "--json",
     "as_json",
@@ -39,22 +39,23 @@ _FOUND, _UNREACHED = 1, 3
 )
 @click.pass_obj
 def doctor(application: Application, fix: bool, as_json: bool) -> None:
-    """Compare all stores, and say what does not fit together.
+    """Compare all stores and report what does not fit together.
 
-    Runs against processes, items against objects and tables, objects and tables against items, partitions against results, messages
-    against what can be read, pools against runs, sensors and the daemon against the clock. Each finding has a stable code, a
-    sentence, and what --fix does about it or why a person has to; docs/doctor.md has them all.
+    It compares runs with processes, items with objects and tables and the other way round,
+    partitions with results, messages with what can be read, pools with runs, and sensors and the
+    daemon with the clock. Each finding has a stable code, a sentence, and what --fix does or why a
+    person has to act. docs/doctor.md explains them all.
 
     \b
     Without --fix nothing is changed. With it
-      dead runs are marked as failed, and what they hold of pools is freed;
-      staged tables, scratch folders and files of what has ended are removed;
-      objects that no item names are removed, as `geo-platform cleanup` does.
-    What is published or kept is never touched, and each thing is looked at again right before.
+      dead runs are marked as failed and their pool slots are freed;
+      staged tables, scratch folders and files of ended runs are removed;
+      objects that no item refers to are removed, as `geo-platform cleanup` does.
+    What is published or kept is never touched, and each thing is checked again right before.
 
     \b
     Try it:
-      geo-platform doctor            what is wrong, if anything
+      geo-platform doctor            report what is wrong
       geo-platform doctor --fix      mend what is safe
       geo-platform doctor --json     for a program or an alert
 
@@ -78,7 +79,10 @@ def doctor(application: Application, fix: bool, as_json: bool) -> None:
 
 
 def _open(application: Application, stack: ExitStack) -> DoctorStores:
-    """Raises StoreDenied where a setting is missing; a store that does not answer is found while it is looked at."""
+    """Open the stores. Raises StoreDenied: a setting is missing.
+
+    A store that does not answer is reported later, when it is read.
+    """
     settings = application.settings
     unreachable: list[tuple[str, str]] = []
     orchestrator: Orchestrator | None = None
@@ -100,7 +104,7 @@ def _open(application: Application, stack: ExitStack) -> DoctorStores:
 
 
 def _orchestrator(application: Application, stack: ExitStack) -> Orchestrator | None:
-    """Open this home's Dagster without definitions. Return None if it was never used: looking creates nothing."""
+    """Open this home's Dagster without definitions, or return None if it was never used."""
     settings = application.settings
     if (
         settings.profile is Profile.embedded
@@ -116,7 +120,7 @@ def _orchestrator(application: Application, stack: ExitStack) -> Orchestrator | 
 
 @contextmanager
 def _progress(console: Console) -> Iterator[Notify]:
-    """What is being looked at, on a terminal."""
+    """Show on a terminal what is being compared."""
     if not console.is_terminal:
         yield lambda what, count: None
         return

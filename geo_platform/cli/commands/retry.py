@@ -1,6 +1,6 @@
-"""`geo-platform retry RUN`: what a run left without a result is done again, by a run of its own.
+"""`geo-platform retry RUN`: run again what a run left without a result.
 
-What belongs here: the command and its answer. What stays out: what a run left (`geo_platform/orchestrator/shared_runs.py`).
+`geo_platform/orchestrator/shared_runs.py` decides what that is.
 """
 
 import json
@@ -17,22 +17,24 @@ from geo_platform.runs import RetryRequest, RunReport
 @click.command("retry")
 @click.argument("run", metavar="RUN")
 @click.option(
-    "--dry-run", is_flag=True, help="Name the files that would be done again; nothing is run."
+    "--dry-run", is_flag=True, help="List the files that would be processed again. Run nothing."
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 @click.pass_obj
 def retry(application: Application, run: str, dry_run: bool, as_json: bool) -> None:
-    """Do again what RUN refused, failed at or did not reach, with the same parameters. What it published is left alone.
+    """Process again what RUN refused, failed at or did not reach, with the same parameters.
 
-    RUN is the id of a run, of one object or of several, that has ended. Mend or upload the files first: what lies there
-    now is taken. The retry is a run of its own, executed here, and can be retried in turn.
+    What RUN published is left alone. RUN is the id of a run, of one object or of several, that has
+    ended. Mend or upload the files first: the retry takes their present content. It is a run of its
+    own, executed here, and can be retried in turn.
 
     \b
-    geo-platform retry ea2add4b-aee9-45ca-b4b4-26abf84316a1 --dry-run    which files that would be
-    geo-platform retry ea2add4b-aee9-45ca-b4b4-26abf84316a1              do them
-    geo-platform trace ea2add4b-aee9-45ca-b4b4-26abf84316a1              why they have no result
+    geo-platform retry ea2add4b-aee9-45ca-b4b4-26abf84316a1 --dry-run    list the files
+    geo-platform retry ea2add4b-aee9-45ca-b4b4-26abf84316a1              process them
+    geo-platform trace ea2add4b-aee9-45ca-b4b4-26abf84316a1              see why they failed
 
-    Exit codes: 0 all done or nothing left, 1 some refused again, 2 RUN has not ended, 3 a fault of the platform.
+    Exit codes: 0 all done or nothing left, 1 some refused again, 2 RUN has not ended, 3 a fault of
+    the platform.
     """
     with application.launcher() as launcher:
         left = launcher.retry_of(run)
@@ -43,7 +45,7 @@ def retry(application: Application, run: str, dry_run: bool, as_json: bool) -> N
             )
         if left.is_under_way:
             raise click.UsageError(
-                f"The run {run} has not ended: what it leaves is not known yet. See: geo-platform status {run}"
+                f"The run {run} has not ended. See its state with: geo-platform status {run}"
             )
         report = None if dry_run or left.request is None else launcher.run(left.request)
     _answer(run, left, report, as_json=as_json)
@@ -61,9 +63,7 @@ def _answer(run: str, left: RetryRequest, report: RunReport | None, *, as_json: 
             json.dumps({"retry_of": run, "files": list(left.files), **answered}, default=str)
         )
     elif left.request is None:
-        click.echo(
-            f"The run {run} left nothing to do: everything that it was asked for has its result."
-        )
+        click.echo(f"Nothing to do: everything that the run {run} was asked for has a result.")
     else:
         click.echo("\n".join(f"  {printable(key)}" for key in left.files))
         click.echo(
