@@ -1,1 +1,3 @@
-"""Speed, shown by running the alternative beside ours and printing the ratio. `make bench` writes RESULTS.md."""
+"""Benchmarks that run the alternative next to this platform and report the ratio. `make bench`
+writes RESULTS.md.
+"""

@@ -1,7 +1,8 @@
-"""`make bench` part "arrivals": a raster is uploaded, its event is queued; how long until its run is asked for, and until its item is there.
+"""Measure the seconds from the upload of a raster to its run request and to its published item.
 
-Real servers of the benchmark's own (PostgreSQL, Azurite) and the real `geo-platform dev`: webserver, daemon, code location. In
-place of Event Grid, which Azurite has not, the benchmark puts the event into the queue itself, right after the upload.
+Part "arrivals" of `make bench`. It starts PostgreSQL, Azurite and `geo-platform dev` (webserver,
+daemon, code location). Azurite has no Event Grid, so the benchmark enqueues the event itself, right
+after the upload.
 """
 
 import os
@@ -38,9 +39,9 @@ _PATIENCE_S = 120
 
 @dataclass(frozen=True)
 class Arrived:
-    """One upload: seconds from its end to each moment after it."""
+    """The seconds from the end of one upload to each later moment."""
 
-    asked_s: float
+    requested_s: float
     started_s: float
     first_stage_s: float
     published_s: float
@@ -68,22 +69,24 @@ def arrivals() -> list[str]:
         measured = []
         with blobs, queue:
             for number, content in enumerate(rasters):
-                time.sleep(5 + 5 * random.random())  # noqa: S311  # an idle machine, at any point of the daemon's round
+                # An idle machine, at a random point of the daemon's loop.
+                time.sleep(5 + 5 * random.random())  # noqa: S311
                 measured.append(_upload(blobs, queue, instance, f"scene_{number:03}.tif", content))
     return _report(measured[1:], len(rasters[0]))
 
 
 @contextmanager
 def deployment() -> Iterator[tuple[Services, dg.DagsterInstance]]:
-    """Servers and `geo-platform dev`, whose sensors tick."""
-    folder = Path("/var/tmp") / f"geo-platform-bench-{secrets.token_hex(4)}"  # noqa: S108  # where PostgreSQL's user can reach it
-    services = start(folder, say=lambda said: print(said, file=sys.stderr))
+    """Run the servers and `geo-platform dev` with its sensors."""
+    # PostgreSQL's user can reach this folder.
+    folder = Path("/var/tmp") / f"geo-platform-bench-{secrets.token_hex(4)}"  # noqa: S108
+    services = start(folder, say=lambda line: print(line, file=sys.stderr))
     home = WORK / "arrivals-home"
     shutil.rmtree(home, ignore_errors=True)
     try:
         from deploy.local.contents import fill
 
-        fill(services, say=lambda said: print(said, file=sys.stderr))
+        fill(services, say=lambda line: print(line, file=sys.stderr))
         QueueServiceClient.from_connection_string(services.connection_string).create_queue(QUEUE)
         environment = {
             **os.environ,
@@ -92,9 +95,8 @@ def deployment() -> Iterator[tuple[Services, dg.DagsterInstance]]:
             "GEO_PLATFORM_ARRIVALS_QUEUE": QUEUE,
         }
         os.environ.update(environment)
-        environment.pop(
-            "PYTHONDONTWRITEBYTECODE", None
-        )  # an installation keeps its compiled modules
+        # As in an installation, Python caches its compiled modules.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         with _dev(environment, home) as instance:
             yield services, instance
     finally:
@@ -150,21 +152,23 @@ def _upload(
         if e.dagster_event and e.dagster_event.event_type_value == "STEP_START"
     )
     published = next(e.timestamp for e in entries if e.user_message.startswith("ITEM_PUBLISHED"))
-    asked = record.create_timestamp.timestamp()
-    return Arrived(asked - uploaded, starting - uploaded, first - uploaded, published - uploaded)
+    requested = record.create_timestamp.timestamp()
+    return Arrived(
+        requested - uploaded, starting - uploaded, first - uploaded, published - uploaded
+    )
 
 
-def _wait(found):  # type: ignore[no-untyped-def]
+def _wait(condition):  # type: ignore[no-untyped-def]
     deadline = time.monotonic() + _PATIENCE_S
-    while not (value := found()):
+    while not (value := condition()):
         if time.monotonic() > deadline:
-            raise TimeoutError("nothing happened")
+            raise TimeoutError(f"the awaited condition did not hold within {_PATIENCE_S} s")
         time.sleep(0.2)
     return value
 
 
 def _raster(number: int) -> bytes:
-    """1 MB, each another."""
+    """Return a GeoTIFF of 1 MB; each number gives different pixels."""
     random_ = np.random.default_rng(number)
     with rasterio.MemoryFile() as memory:
         profile = {
@@ -184,21 +188,24 @@ def _raster(number: int) -> bytes:
 
 
 def _report(measured: Sequence[Arrived], size: int) -> list[str]:
-    asked, published = [one.asked_s for one in measured], [one.published_s for one in measured]
+    requested, published = (
+        [one.requested_s for one in measured],
+        [one.published_s for one in measured],
+    )
     shares = [f"{what} {spread(values)}" for what, values in (
-        ("waiting", [one.waiting_s for one in measured]),
         ("start-up", [one.start_up_s for one in measured]),
         ("work", [one.work_s for one in measured]),
     )]  # fmt: skip
     return [
-        f"## Arrivals by events: {len(measured)} rasters of {size / 1e6:.1f} MB, one after the other",
+        f"## Arrivals by events: {len(measured)} rasters of {size / 1e6:.1f} MB, one by one",
         "",
-        "| seconds from the end of the upload | median (min to max) | to hold |",
+        "| seconds from the end of the upload | median (min to max) | target |",
         "|---|---|---|",
-        f"| to the run asked for | {spread(asked)} | at most 2 |",
-        f"| to the item published | {spread(published)} | median at most 5 |",
+        f"| to the run request | {spread(requested)} | at most 2 |",
+        f"| to the published item | {spread(published)} | median at most 5 |",
         "",
-        f"Of the latter: {'; '.join(shares)}. Waiting: until Dagster starts the run; start-up: until its first stage begins; work: "
-        "the stages. PostgreSQL, Azurite and `geo-platform dev` on this machine.",
+        f"Parts of the latter: {'; '.join(shares)}. Waiting: until Dagster starts the run; "
+        "start-up: until its first stage begins; work: the stages. PostgreSQL, Azurite and "
+        "`geo-platform dev` run on this machine.",
         "",
     ]

@@ -1,7 +1,9 @@
-"""`make bench` part "arriving_files": small files that arrive at once, in runs that several share beside a run each, through all that takes part.
+"""Compare shared runs with one run per file for small files that arrive at once, through the whole
+deployment.
 
-Real servers and `geo-platform dev` as in `arrivals.py`: events, sensors, queue, daemon and code location, whose runs are forked. A watch with
-`files_per_run = 1` asks for a run each. What `files.py` measures is the runs alone.
+Part "arriving_files" of `make bench`. It uses the servers and `geo-platform dev` of `arrivals.py`:
+events, sensors, queue, daemon, and a code location that forks the runs. A watch with `files_per_run
+= 1` requests one run per file. `files.py` measures the runs alone.
 """
 
 import os
@@ -31,21 +33,25 @@ def arriving_files() -> list[str]:
     of_one_s, of_all_s = _seconds(RUNS_OF_ONE, files_per_run=1), _seconds(FILES, files_per_run=200)
     of_one, of_all = RUNS_OF_ONE / of_one_s, FILES / of_all_s
     return [
-        f"## Small files that arrive at once: {FILES:,} in runs that they share, {RUNS_OF_ONE} in a run each",
+        f"## Small files that arrive at once: {FILES:,} in shared runs, {RUNS_OF_ONE} in a run each",
         "",
         "| production profile, by events | files a second |",
         "|---|---|",
         f"| a run each | {of_one:.2f} |",
         f"| shared | {of_all:.2f} |",
         "",
-        f"Ratio **{of_all / of_one:.1f}** (to hold: at least 10). From the first event to the last item; queue, sensors, daemon and code location take part. "
-        "Every file was published once.",
+        f"Ratio **{of_all / of_one:.1f}** (target: at least 10). Measured from the first event "
+        "to the last item, with queue, sensors, daemon and code location. Every file was "
+        "published once.",
         "",
     ]
 
 
 def _seconds(files: int, *, files_per_run: int) -> float:
-    """From the first event to the last item. Raises RuntimeError where one was published twice."""
+    """Return the seconds from the first event to the last item.
+
+    Raises RuntimeError: if a file was not published exactly once.
+    """
     with _watching(files_per_run), deployment() as (services, instance), ExitStack() as clients:
         blobs = clients.enter_context(
             BlobServiceClient.from_connection_string(services.connection_string)
@@ -54,15 +60,15 @@ def _seconds(files: int, *, files_per_run: int) -> float:
             QueueServiceClient.from_connection_string(services.connection_string)
         )
         queue = queues.get_queue_client(QUEUE)
-        put = [
+        uploads = [
             blobs.get_blob_client("bronze", f"arriving/parcels_{number:05d}.geojson")
             for number in range(files)
         ]
-        for number, blob in enumerate(put):
-            blob.upload_blob(small_file(random.Random(number)))  # noqa: S311  # polygons, no secrets
+        for number, blob in enumerate(uploads):
+            blob.upload_blob(small_file(random.Random(number)))  # noqa: S311  # not a secret
         catalog = open_catalog(Settings())
         started = time.perf_counter()
-        for blob in put:
+        for blob in uploads:
             announce(queue, blob)
         while time.perf_counter() - started < _PATIENCE_S and not _all_ended(instance, files):
             time.sleep(0.5)
@@ -74,7 +80,7 @@ def _seconds(files: int, *, files_per_run: int) -> float:
 
 
 def _all_ended(instance: dg.DagsterInstance, files: int) -> bool:
-    """By Dagster's count of what was made, which costs the database little while it is at work."""
+    """Return whether all items exist, by Dagster's own count: it costs the database little."""
     made = len(instance.get_materialized_partitions(dg.AssetKey("vector_item")))
     return made >= files and not instance.get_runs_count(
         dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.QUEUED])

@@ -1,4 +1,4 @@
-"""Large inputs made from the real samples, kept in benchmarks/.work."""
+"""Make large inputs from the samples and keep them in benchmarks/.work."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ SAMPLES = ROOT / "samples"
 
 
 def rgb_raster(side_px: int = 12_000) -> Path:
-    """A Landsat scene laid out again and again, each copy turned and brightened differently, as an uncompressed GeoTIFF."""
+    """Write an uncompressed GeoTIFF: a Landsat scene, repeated with random rotation and brightness."""
     path = WORK / f"landsat_{side_px}.tif"
     if path.exists():
         return path
@@ -25,7 +25,8 @@ def rgb_raster(side_px: int = 12_000) -> Path:
     tile_px = scene.shape[1]
     profile = {
         "driver": "GTiff", "width": side_px, "height": side_px, "count": 3, "dtype": "uint8",
-        "crs": profile["crs"], "transform": profile["transform"], "nodata": 0, "photometric": "RGB", "interleave": "pixel",
+        "crs": profile["crs"], "transform": profile["transform"], "nodata": 0,
+        "photometric": "RGB", "interleave": "pixel",
     }  # fmt: skip
     partial = path.with_suffix(".partial.tif")
     with rasterio.open(partial, "w", **profile) as target:
@@ -42,7 +43,7 @@ def rgb_raster(side_px: int = 12_000) -> Path:
 
 
 def polygons(rows: int = 500_000) -> Path:
-    """Country outlines scaled down and scattered over the world, with their attributes, as a GeoPackage."""
+    """Write a GeoPackage: country outlines, scaled down and scattered over the world."""
     path = WORK / f"polygons_{rows}.gpkg"
     if path.exists():
         return path

@@ -1,12 +1,14 @@
-"""`make bench` part "files": small GeoJSON files in runs that several share beside a run each, two processes at a time.
+"""Compare shared runs with one run per file for small GeoJSON files, two processes at a time.
 
-What belongs here: the measurement, on either profile (`BENCH_PROFILES`), of `BENCH_FILES` files. What stays out: sensors and the
-daemon, which both ways need alike. A run is a process that loads the definitions and executes its job, as a launched one is;
-Dagster's own process for it starts by asking the code location, which is not counted for either.
+Part "files" of `make bench`, with `BENCH_FILES` files on each of `BENCH_PROFILES`. A run is a
+process that loads the definitions and executes its job, as a launched run does. Sensors and the
+daemon do not take part: both ways need them equally. Neither does Dagster's own start of a run
+process, which first asks the code location.
 
     python -m benchmarks.files each KEY            one run of one file
-    python -m benchmarks.files forked KEY...       one run of each, forked off a loaded process as a code location does (decision 25)
-    python -m benchmarks.files shared FIRST COUNT  one run of several
+    python -m benchmarks.files forked KEY...       a run of each, forked off a loaded process as
+                                                   a code location does (decision 25)
+    python -m benchmarks.files shared FIRST COUNT  one run of several files
 """
 
 import json
@@ -38,10 +40,12 @@ _FEATURES = 20
 
 def files() -> list[str]:
     lines = [
-        f"## Many files: {FILES:,} GeoJSON files of {_FEATURES} polygons, {FILES_PER_RUN} to a run, beside a run each",
+        f"## Many files: {FILES:,} GeoJSON files of {_FEATURES} polygons, "
+        f"{FILES_PER_RUN} to a run, compared with a run each",
         "",
-        f"A process for each run, {AT_A_TIME} at a time; {RUNS_OF_ONE} runs of one file stand for all of them. Forked: off a process that is "
-        "loaded already, as a code location starts runs on Linux (decision 25); by itself: as commands and containers start.",
+        f"A process per run, {AT_A_TIME} at a time; {RUNS_OF_ONE} runs of one file stand for all. "
+        "Forked: off a process that has loaded the definitions, as a code location starts runs "
+        "on Linux (decision 25); by itself: as commands and containers start.",
         "",
         "| profile | how | files a second | wall seconds of a run | CPU seconds a file |",
         "|---|---|---|---|---|",
@@ -55,13 +59,14 @@ def files() -> list[str]:
     return [
         *lines,
         "",
-        f"Ratio of files a second, shared / each: {', '.join(ratios)} (to hold: at least 10). Every file was published once.",
+        f"Ratio of files a second, shared / each: {', '.join(ratios)} (target: at least 10). "
+        "Every file was published once.",
         "",
     ]
 
 
 def _compared(profile: str, environment: Mapping[str, str]) -> tuple[list[str], float, float]:
-    """The table's rows, and the files a second of shared runs over those of runs of one: by themselves, and forked."""
+    """Return the table's rows, and the ratios of shared runs to runs of one: by itself, forked."""
     settings = _settings(environment)
     _put(settings, [*map(_key, range(FILES)), *map(_single, range(2 * RUNS_OF_ONE + 1))])
     each_s, each = _two_at_a_time(
@@ -91,7 +96,8 @@ def _row(
     profile: str, how: str, files_a_second: float, runs: Sequence[Measured], count: int
 ) -> str:
     cpu_s = sum(one.cpu_s for one in runs) / count
-    return f"| {profile} | {how} | {files_a_second:.2f} | {spread([one.wall_s for one in runs])} | {cpu_s:.2f} |"
+    wall = spread([one.wall_s for one in runs])
+    return f"| {profile} | {how} | {files_a_second:.2f} | {wall} | {cpu_s:.2f} |"
 
 
 def _two_at_a_time(
@@ -110,7 +116,7 @@ def _two_at_a_time(
 
 
 def _check_once(settings: Settings) -> None:
-    """Raises RuntimeError unless every file has one item, and no item was published twice."""
+    """Raise RuntimeError unless every file has one item and no item was replaced."""
     catalog = open_catalog(settings)
     published, replaced = len(list(catalog.entries())), len(list(catalog.versions()))
     if (published, replaced) != (FILES + 2 * RUNS_OF_ONE + 1, 0):
@@ -128,16 +134,16 @@ def _single(number: int) -> str:
 
 
 def _put(settings: Settings, keys: Sequence[str]) -> None:
-    objects, chance = open_objects(settings), random.Random(0)  # noqa: S311  # polygons, no secrets
+    objects, rng = open_objects(settings), random.Random(0)  # noqa: S311  # not a secret
     for key in keys:
-        objects.put_bytes(BRONZE, key, small_file(chance), metadata={})
+        objects.put_bytes(BRONZE, key, small_file(rng), metadata={})
 
 
-def small_file(chance: random.Random) -> bytes:
-    """GeoJSON of some polygons, other ones for each chance."""
+def small_file(rng: random.Random) -> bytes:
+    """Return GeoJSON of random polygons."""
     features = []
     for number in range(_FEATURES):
-        x, y = chance.uniform(-170, 170), chance.uniform(-80, 80)
+        x, y = rng.uniform(-170, 170), rng.uniform(-80, 80)
         ring = [[x, y], [x + 0.01, y], [x + 0.01, y + 0.01], [x, y + 0.01], [x, y]]
         geometry = {"type": "Polygon", "coordinates": [ring]}
         features.append(
@@ -157,7 +163,10 @@ def _settings(environment: Mapping[str, str]) -> Settings:
 
 
 def _forked(keys: Sequence[str]) -> None:
-    """A run of each key, some at a time. Prints the seconds of all, then of each; the first one, with which all is loaded, is not counted."""
+    """Run the job for each key, some at a time; print the total seconds, then those of each run.
+
+    The first run loads everything and is not counted.
+    """
     fork_spawned_processes(["geo_platform.code_location"])
     context = multiprocessing.get_context("spawn")
 
@@ -178,7 +187,7 @@ def _forked(keys: Sequence[str]) -> None:
 
 
 def _execute(job: str, options: Mapping[str, Mapping[str, Any]], partition: str | None) -> None:
-    """One run, in this process. Raises SystemExit where it did not succeed."""
+    """Execute one run in this process. Raises SystemExit: if it does not succeed."""
     from geo_platform.cli.application import INSTANCE_TEMPLATES
     from geo_platform.definitions import defs
     from geo_platform.orchestrator.instance import open_instance

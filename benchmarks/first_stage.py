@@ -1,7 +1,8 @@
-"""`make bench` part "first_stage": a job is submitted over HTTP to an idle machine; how long until its first stage begins.
+"""Measure the seconds from a submission over HTTP to the job's first stage, on an idle machine.
 
-Real servers (`BENCH_SUBMISSIONS_PROFILES`), `geo-platform serve`, webserver, daemon and code location. The first job is not counted: with it the
-code location loads what the runs after it are forked off.
+Part "first_stage" of `make bench`, with `geo-platform serve`, webserver, daemon and code location
+on the profiles of `BENCH_SUBMISSIONS_PROFILES`. The first job is not counted: with it the code
+location loads what later runs are forked off.
 """
 
 import os
@@ -16,7 +17,7 @@ import httpx
 
 from benchmarks.data import ROOT
 from benchmarks.measure import spread
-from benchmarks.submissions import PROFILES, face_of, servers, small_raster, wait_until
+from benchmarks.submissions import PROFILES, http_api, servers, small_raster, wait_until
 from geo_platform.api.auth.keys import KeyFile
 from geo_platform.api.auth.principal import Scope
 from geo_platform.cli.application import INSTANCE_TEMPLATES
@@ -31,17 +32,19 @@ JOBS = int(os.environ.get("BENCH_FIRST_STAGE_JOBS", "10"))
 
 def first_stage() -> list[str]:
     lines = [
-        f"## From a submission to its first stage: {JOBS} of each kind, one after the other on an idle machine",
+        f"## From a submission to its first stage: {JOBS} of each kind, one by one, idle machine",
         "",
-        "| profile | job | seconds to the answer | seconds to the first stage, median (min to max) | to hold |",
+        "| profile | job | seconds to the response | seconds to the first stage, "
+        "median (min to max) | target |",
         "|---|---|---|---|---|",
     ]
     for profile in PROFILES:
         with servers(Profile(profile)) as (environment, folder):
             for job, measured in _measured(Profile(profile), environment, folder).items():
-                answered, begun = zip(*measured, strict=True)
+                answered, stage_started = zip(*measured, strict=True)
                 lines.append(
-                    f"| {profile} | {job} | {spread(answered)} | **{spread(begun)}** | median at most 2 |"
+                    f"| {profile} | {job} | {spread(answered)} | **{spread(stage_started)}** "
+                    "| median at most 2 |"
                 )
     return [*lines, ""]
 
@@ -49,7 +52,7 @@ def first_stage() -> list[str]:
 def _measured(
     profile: Profile, environment: Mapping[str, str], folder: Path
 ) -> dict[str, list[tuple[float, float]]]:
-    """By job: seconds to the answer, and to the first stage's beginning."""
+    """Return, by job, the seconds to the response and to the start of the first stage."""
     os.environ.update(environment)
     settings = Settings()
     key = KeyFile(settings.api_keys_file).create("bench", Scope.submitter)
@@ -68,7 +71,7 @@ def _measured(
         settings.dagster_home_dir, template.substitute(LOG_FILE=settings.log_file), environment
     ) as own:
         own.start(CODE, WEBSERVER, DAEMON)
-        with face_of(folder, own, environment) as (_, address):
+        with http_api(folder, own, environment) as (_, address):
             os.environ["DAGSTER_HOME"] = str(settings.dagster_home_dir)
             with (
                 dg.DagsterInstance.get() as instance,
@@ -76,18 +79,19 @@ def _measured(
             ):
                 time.sleep(15)
                 return {
-                    job: [_one(client, instance, job, body) for body in asked][1:]
-                    for job, asked in bodies.items()
+                    job: [_submit_and_wait(client, instance, job, body) for body in requested][1:]
+                    for job, requested in bodies.items()
                 }
 
 
-def _one(
+def _submit_and_wait(
     client: httpx.Client, instance: dg.DagsterInstance, job: str, body: Mapping[str, str]
 ) -> tuple[float, float]:
-    time.sleep(3 + 2 * random.random())  # noqa: S311  # at any point of the daemon's round
-    asked = time.time()
+    # A random point of the daemon's loop.
+    time.sleep(3 + 2 * random.random())  # noqa: S311
+    requested = time.time()
     answer = client.post(f"/api/jobs/submit/{job}", json=body)
-    answered_s = time.time() - asked
+    answered_s = time.time() - requested
     tags = {JOB_TAG: answer.raise_for_status().json()["job_id"]}
     wait_until(
         lambda: any(run.is_finished for run in instance.get_runs(dg.RunsFilter(tags=tags))),
@@ -96,9 +100,9 @@ def _one(
     (run,) = instance.get_runs(dg.RunsFilter(tags=tags))
     if run.status is not dg.DagsterRunStatus.SUCCESS:
         raise RuntimeError(f"{job}: {run.status}")
-    begun = min(
+    stage_started = min(
         entry.timestamp
         for entry in instance.all_logs(run.run_id)
         if entry.user_message.startswith("STAGE_START")
     )
-    return answered_s, begun - asked
+    return answered_s, stage_started - requested

@@ -1,4 +1,4 @@
-"""A home of a benchmark's own, on either profile."""
+"""Give a benchmark an empty home on either profile."""
 
 import shutil
 from collections.abc import Iterator
@@ -11,12 +11,16 @@ from deploy.local.services import start, stop
 from geo_platform.settings import Profile
 
 _HOME = WORK / "home-of-profile"
-_SERVERS = Path("/var/tmp/geo-platform-bench-servers")  # noqa: S108  # where PostgreSQL's user can reach it
+# PostgreSQL's user can reach this folder.
+_SERVERS = Path("/var/tmp/geo-platform-bench-servers")  # noqa: S108
 
 
 @contextmanager
 def home_of(profile: Profile) -> Iterator[dict[str, str]]:
-    """An empty home, on the production profile with servers of its own that wait for the disk; all of it gone afterwards."""
+    """Yield the environment of an empty home; remove all of it afterwards.
+
+    On the production profile, start servers that wait for the disk.
+    """
     shutil.rmtree(_HOME, ignore_errors=True)
     environment = {"GEO_PLATFORM_HOME": str(_HOME)}
     try:

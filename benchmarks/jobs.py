@@ -1,4 +1,4 @@
-"""Our side of each comparison: the real command on a home of the benchmark's own."""
+"""Run our side of each comparison: the real command on an empty home."""
 
 import json
 import os
@@ -16,7 +16,10 @@ COMMAND = str(Path(sys.executable).with_name("geo-platform"))
 
 @dataclass(frozen=True)
 class JobMeasured:
-    """One run of a job. `work_s` is the seconds of the stages after the object's arrival; `overhead_s` is all the rest."""
+    """One run of a job.
+
+    `work_s` is the seconds of the stages after the object's arrival; `overhead_s` is the rest.
+    """
 
     process: Measured
     work_s: float
@@ -29,13 +32,13 @@ class JobMeasured:
 
 
 def ingest(source: Path, *options: str) -> JobMeasured:
-    """`geo-platform ingest`, on an empty home, so that nothing is reused."""
+    """Run `geo-platform ingest` on an empty home, so that nothing is reused."""
     shutil.rmtree(HOME, ignore_errors=True)
     env = {**os.environ, "GEO_PLATFORM_HOME": str(HOME)}
     measured = run([COMMAND, "ingest", "--json", source, *options], env=env)
     answer = json.loads(measured.stdout.splitlines()[-1])
     if answer["outcome"] != "published":
-        raise RuntimeError(f"not published: {answer}")
+        raise RuntimeError(f"geo-platform ingest did not publish {source}: {answer}")
     status = json.loads(run([COMMAND, "status", answer["run_id"], "--json"], env=env).stdout)
     stages = {
         name: seconds

@@ -1,8 +1,8 @@
-"""Part "listing": what a tick costs that finds nothing new, by events and by listing, at any number of old objects.
+"""Measure a tick that finds nothing new, by events and by listing, at any number of old objects.
 
-What belongs here: 20,000 real blobs on an Azurite of the benchmark's own, a million described behind the listing port. What
-stays out: how soon a run is asked for (`arrivals.py`). A store in which objects have lain for an hour is made by an Azurite whose
-clock is an hour behind while they are put.
+Part "listing" of `make bench`: 20,000 blobs in an Azurite, and a million simulated ones behind the
+listing port. To make objects an hour old, Azurite runs with its clock an hour behind while they are
+put. `arrivals.py` measures how soon a run is requested.
 """
 
 import json
@@ -48,12 +48,12 @@ _FILES_PER_RUN = 200
 _QUEUE = "arrivals"
 _WATCH = Watch(name="bronze")
 _CLOCK = ROOT / "tests" / "support" / "clock_ahead.cjs"
-# Dagster ends a tick that lasts longer.
+# Dagster ends a tick that takes longer.
 _TICK_LIMIT_S = 60
 
 
-class _Behind:
-    """The real store, but for its listing, which is of a million others."""
+class _SimulatedListingStore:
+    """The real store, except that it lists a million simulated objects."""
 
     def __init__(self, real: ObjectStore) -> None:
         self._real = real
@@ -98,12 +98,14 @@ def listing() -> list[str]:
         _fill(stores)
         by_events.append(_by_events(stores, f"{REAL:,} on Azurite", stores.objects))
         by_events.append(
-            _by_events(stores, f"{SIMULATED:,} behind the port", _Behind(stores.objects))
+            _by_events(
+                stores, f"{SIMULATED:,} behind the port", _SimulatedListingStore(stores.objects)
+            )
         )  # type: ignore[arg-type]
         by_listing, page_s = _by_listing(stores)
     return [
-        *_told_of_events(by_events),
-        *_told_of_listing([*by_listing, *_simulated(page_s)], page_s),
+        *_events_report(by_events),
+        *_listing_report([*by_listing, *_simulated(page_s)], page_s),
     ]
 
 
@@ -115,7 +117,9 @@ class _Event:
 
 
 def _by_events(stores: _Stores, what: str, objects: ObjectStore) -> _Event:
-    """Seconds of a look at the queue, which a tick does four times a second until something is there; and of one with something new."""
+    """Measure polls of an empty queue (a tick polls four times a second), and ticks with one new
+    object.
+    """
     intake = EventIntake(
         stores.instance, stores.queue, objects, [_WATCH], account_url=account_url(stores.settings)
     )
@@ -129,20 +133,21 @@ def _by_events(stores: _Stores, what: str, objects: ObjectStore) -> _Event:
             blob = stores.blobs.get_blob_client(BRONZE, f"new/{secrets.token_hex(8)}.tif")
             blob.upload_blob(b"II*\0" + secrets.token_bytes(64))
             announce(queue, blob)
-            one_s.append(_seconds(lambda: _asks_for_one(intake)))
+            one_s.append(_seconds(lambda: _expect_one_request(intake)))
             queue.clear_messages()
             blob.delete_blob()
     return _Event(what, nothing_s, one_s)
 
 
-def _asks_for_one(intake: EventIntake) -> None:
+def _expect_one_request(intake: EventIntake) -> None:
     if len(intake.tick(EventsCursor(), tick_s=0).taken.requests) != 1:
-        raise RuntimeError("a new object was not asked for once")
+        raise RuntimeError("a new object did not get exactly one run request")
 
 
-def _told_of_events(measured: Sequence[_Event]) -> list[str]:
+def _events_report(measured: Sequence[_Event]) -> list[str]:
     rows = [
-        f"| {one.objects} | {spread([1000 * s for s in one.nothing_s])} | {spread([1000 * s for s in one.one_s])} |"
+        f"| {one.objects} | {spread([1000 * s for s in one.nothing_s])} "
+        f"| {spread([1000 * s for s in one.one_s])} |"
         for one in measured
     ]
     first, last = measured[0], measured[-1]
@@ -150,11 +155,12 @@ def _told_of_events(measured: Sequence[_Event]) -> list[str]:
     return [
         "## Listing: a tick at any number of old objects",
         "",
-        "| by events: old objects | nothing new, ms | one new object, its run asked for, ms |",
+        "| by events: old objects | nothing new, ms | one new object, run requested, ms |",
         "|---|---|---|",
         *rows,
         "",
-        f"**Nothing new at {last.objects} / at none: {ratio:.2f}** (to hold: the same cost at any number). Median (min to max) of {_TICKS}.",
+        f"**Nothing new, at {last.objects} / at none: {ratio:.2f}** (target: the same cost at any "
+        f"number). Median (min to max) of {_TICKS}.",
         "",
     ]
 
@@ -170,7 +176,7 @@ class _Pass:
 
 def _by_listing(stores: _Stores) -> tuple[list[_Pass], float]:
     known, objects = KnownArrivals(), stores.objects
-    what = f"{REAL:,} on Azurite: a first pass, all of them known by their receipts"
+    what = f"{REAL:,} on Azurite: a first pass, all known by their receipts"
     first, cursor = _whole_pass(stores.instance, objects, ListingCursor(), known, what)
     again, cursor = _whole_pass(
         stores.instance, objects, cursor, known, f"{REAL:,} on Azurite: nothing new"
@@ -196,13 +202,13 @@ def _whole_pass(
         cursor = tick.cursor
         seen += tick.objects
         if tick.taken.requests:
-            raise RuntimeError("something was asked for that is known")
+            raise RuntimeError("a run was requested for a known object")
         if cursor.pass_began_utc is None:
             return _Pass(what, ticks, seen, len(cursor.model_dump_json())), cursor
 
 
 def _simulated(page_s: float) -> list[_Pass]:
-    """A pass after the first one, as fast as it goes; then ticks whose pages take as long as Azurite's."""
+    """Measure a pass after the first at full speed, then ticks with pages as slow as Azurite's."""
     store, watch = SimulatedListing(SIMULATED), Watch(name="bronze", existing=False)
     cursor = look(store, watch, ListingCursor(), budget_s=1e9).cursor  # type: ignore[arg-type]
     passes = []
@@ -233,43 +239,45 @@ def _simulated(page_s: float) -> list[_Pass]:
     return passes
 
 
-def _told_of_listing(passes: Sequence[_Pass], page_s: float) -> list[str]:
+def _listing_report(passes: Sequence[_Pass], page_s: float) -> list[str]:
     rows = [
-        f"| {one.what} | {one.objects:,} in {len(one.ticks)} tick(s){one.note} | {max(one.ticks):.1f} | {one.cursor_bytes:,} |"
+        f"| {one.what} | {one.objects:,} in {len(one.ticks)} tick(s){one.note} "
+        f"| {max(one.ticks):.1f} | {one.cursor_bytes:,} |"
         for one in passes
     ]
     most_s = max(max(one.ticks) for one in passes)
     return [
-        "| by listing | objects looked at | longest tick, s | cursor, bytes |",
+        "| by listing | objects listed | longest tick, s | cursor, bytes |",
         "|---|---|---|---|",
         *rows,
         "",
-        f"**Longest tick: {most_s:.1f} s** (to hold: under Dagster's {_TICK_LIMIT_S} s; the listing itself within its budget of {BUDGET_S:.0f} s and a page). "
+        f"**Longest tick: {most_s:.1f} s** (target: under Dagster's {_TICK_LIMIT_S} s; the listing "
+        f"itself within its budget of {BUDGET_S:.0f} s plus a page). "
         f"A page of {PAGE_OF_SERVICE:,} took {page_s:.2f} s on Azurite.",
         "",
     ]
 
 
 def _fill(stores: _Stores) -> None:
-    """Blobs that have lain there for an hour, each with a receipt whose run there is.
+    """Fill the store with hour-old blobs, each with a receipt of an existing run.
 
-    One blob and a receipt of each run are put; Azurite's own records of the others are copies of theirs, under other names. Putting
-    each by itself took longer than all of the rest.
+    Puts one blob, and one receipt per run; the others are copies of Azurite's records under other
+    names. To put each by itself took longer than the rest of the benchmark.
     """
     stores.restart(-3600, lambda: None)
     objects = stores.objects
-    first = objects.put_bytes(BRONZE, _old(0), b"II*\0", metadata={})
+    first = objects.put_bytes(BRONZE, _old_key(0), b"II*\0", metadata={})
     arrivals = []
     for number in range(REAL):
         uri, etag = (
-            first.reference.uri.replace(_old(0), _old(number)),
+            first.reference.uri.replace(_old_key(0), _old_key(number)),
             f"0x{number + 2**48:X}" if number else first.reference.etag,
         )
         reference = first.reference.model_copy(
-            update={"key": _old(number), "uri": uri, "etag": etag}
+            update={"key": _old_key(number), "uri": uri, "etag": etag}
         )
         arrivals.append(arrival_of(replace(first, reference=reference)))
-    copies = [(BRONZE, _old(0), arrival.key, arrival.etag) for arrival in arrivals[1:]]
+    copies = [(BRONZE, _old_key(0), arrival.key, arrival.etag) for arrival in arrivals[1:]]
     for start in range(0, REAL, _FILES_PER_RUN):
         run_key = f"run-{start}"
         one, *others = [
@@ -299,12 +307,15 @@ def _fill(stores: _Stores) -> None:
     )
 
 
-def _old(number: int) -> str:
+def _old_key(number: int) -> str:
     return f"old/{number // 1000:03}/{number:06}.tif"
 
 
 def _copy_records(database: Path, copies: Sequence[tuple[str, str, str, str]]) -> None:
-    """(container, name, name of the copy, its etag): as if it had been put at the same time with the same bytes."""
+    """Copy a blob's record as if the copy had been put at the same time with the same bytes.
+
+    `copies` holds (container, name, name of the copy, etag of the copy).
+    """
     written = json.loads(database.read_text("utf-8"))
     blobs = next(
         collection
@@ -355,7 +366,8 @@ def _stores() -> Iterator[_Stores]:
 
     connection = (
         f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={key};"
-        f"BlobEndpoint=http://127.0.0.1:{blob_port}/{ACCOUNT};QueueEndpoint=http://127.0.0.1:{queue_port}/{ACCOUNT};"
+        f"BlobEndpoint=http://127.0.0.1:{blob_port}/{ACCOUNT};"
+        f"QueueEndpoint=http://127.0.0.1:{queue_port}/{ACCOUNT};"
     )
     try:
         restart(0, lambda: None)

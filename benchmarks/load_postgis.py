@@ -1,8 +1,10 @@
-"""Our side beside PostGIS' other loaders: each step in a process of its own, so that its peak memory is its own.
+"""Run one step of our PostGIS load in a process of its own, so that its peak memory is its own.
 
-python -m benchmarks.load_postgis load URL FILE    a GeoPackage: profile it, then load_features; prints the seconds of the latter
-python -m benchmarks.load_postgis rows URL FILE    the rows of the staged table to FILE, an Arrow stream
-python -m benchmarks.load_postgis copy URL FILE    these rows by the store's own COPY into a new table; prints the seconds
+python -m benchmarks.load_postgis load URL FILE  profile a GeoPackage, then load_features; print
+                                                 the seconds of the latter
+python -m benchmarks.load_postgis rows URL FILE  write the staged table to FILE, an Arrow stream
+python -m benchmarks.load_postgis copy URL FILE  COPY these rows into a new table as the store
+                                                 does; print the seconds
 """
 
 import sys
@@ -63,7 +65,7 @@ def load(database: Database, source: Path) -> float:
 
 
 def rows(database: Database, file: Path) -> float:
-    """With the columns as cleaning hands them over, in the order of the source."""
+    """Write the rows in source order, with the columns that cleaning produces."""
     with database.connect() as connection:
         found = connection.execute(
             "SELECT tablename FROM pg_tables WHERE schemaname = 'geo_staging'"

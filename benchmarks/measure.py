@@ -1,4 +1,6 @@
-"""Timing whole commands: wall seconds, CPU seconds and the peak memory of the process, as the system accounts for them."""
+"""Time whole commands: wall seconds, CPU seconds and peak memory, as the operating system counts
+them.
+"""
 
 import os
 import shutil
@@ -21,7 +23,10 @@ class Measured:
 
 
 def run(command: Sequence[str | Path], *, env: dict[str, str] | None = None) -> Measured:
-    """Run to the end. Raises RuntimeError with what it printed where it fails."""
+    """Run a command to its end.
+
+    Raises RuntimeError: if it fails, with its output.
+    """
     started = time.perf_counter()
     process = subprocess.Popen(
         [str(part) for part in command],
@@ -31,7 +36,7 @@ def run(command: Sequence[str | Path], *, env: dict[str, str] | None = None) -> 
         env=env,
     )
     if process.stdout is None:
-        raise RuntimeError("no pipe")
+        raise RuntimeError("the process has no standard output")
     stdout = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
     wall_s = time.perf_counter() - started
@@ -42,7 +47,10 @@ def run(command: Sequence[str | Path], *, env: dict[str, str] | None = None) -> 
 
 
 def in_turn(rounds: int, *runs: Callable[[], Measured]) -> list[list[Measured]]:
-    """Each in turn, A B A B …, so that a machine whose speed drifts is fair to all; a first round is not counted."""
+    """Run each in turn (A B A B ...), so that a drift in the machine's speed affects all alike.
+
+    A first round of each is not counted.
+    """
     for one in runs:
         one()
     results: list[list[Measured]] = [[] for _ in runs]
@@ -53,18 +61,21 @@ def in_turn(rounds: int, *runs: Callable[[], Measured]) -> list[list[Measured]]:
 
 
 def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """Median of the ratios pair by pair."""
+    """Return the median of the pairwise ratios."""
     return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
 def spread(values: Sequence[float]) -> str:
-    """median (minimum to maximum)"""
+    """Format as median (minimum to maximum)."""
     return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 def tool(name: str) -> str:
-    """Path of an alternative's command. Raises SystemExit naming the package where it is missing."""
+    """Return the path of a command to compare with.
+
+    Raises SystemExit: if it is missing, with the package that has it.
+    """
     found = shutil.which(name)
     if found is None:
-        raise SystemExit(f"{name} is not on this machine; on Debian: apt-get install gdal-bin")
+        raise SystemExit(f"{name} is not installed; on Debian: apt-get install gdal-bin")
     return found

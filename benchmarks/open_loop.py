@@ -1,11 +1,12 @@
-"""Requests at set moments, whatever became of those before: a client of the HTTP face in a process of its own.
+"""Send HTTP API requests at fixed moments, whether or not earlier ones have been answered.
 
     python -m benchmarks.open_loop ADDRESS KEY ANSWERS.jsonl
 
-What belongs here: what is sent when, and a line for each answer. What stays out: servers, and judging the answers (`submissions.py`).
+Writes one JSON line per response; `submissions.py` starts the servers and evaluates the responses.
 
-A latency counts from the moment when the request was due, so that a client that cannot keep up says so in its figures. It speaks HTTP/1.1
-over kept connections by itself: a machine of two cores has little to spare for the client.
+A latency counts from the moment when the request was due, so the figures show a client that cannot
+keep up. The client implements HTTP/1.1 keep-alive itself: on a machine with two cores it must use
+little CPU.
 """
 
 import asyncio
@@ -25,13 +26,13 @@ RATE = int(os.environ.get("BENCH_SUBMIT_RATE", "200"))
 STATUS_RATE = int(os.environ.get("BENCH_STATUS_RATE", "20"))
 OBJECTS = 40
 _PATIENCE_S = 60
-# A connection that rested longer may be closed by the server at this very moment.
+# The server may close a connection that has been idle for longer.
 _IDLE_S = 3.0
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A submission. Those of one `work` ask for the same."""
+class Submission:
+    """A submission. Submissions with the same `work` request the same job."""
 
     number: int
     work: int
@@ -41,8 +42,11 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Answered:
-    """`status` is 0 where no answer came. Seconds are from the beginning, `took_s` from when it was due."""
+class Response:
+    """A response. `status` is 0 if none came.
+
+    `due_s` counts from the start of the load, `took_s` from the moment when the request was due.
+    """
 
     what: str
     due_s: float
@@ -50,19 +54,25 @@ class Answered:
     status: int
     work: int = -1
     job_id: str = ""
-    said: str = ""
+    outcome: str = ""
     retry_after: str = ""
     fault: str = ""
 
 
-def submission(number: int) -> Asked:
-    """Of each 100: 5 rasters, 10 with an Idempotency-Key of their own, 10 that repeat one of those, 2 that ask again without a key."""
+def submission(number: int) -> Submission:
+    """Return the submission with this number.
+
+    Of each 100, 5 are rasters, 10 have an Idempotency-Key of their own, 10 repeat one of those, and
+    2 repeat known work without a key.
+    """
     if number % 10 == 8 and number >= 5:
         before = number - (405 if number % 20 == 8 and number >= 405 else 5)
-        return Asked(number, before, *_work(before), key=f"key-{before}")
+        return Submission(number, before, *_work(before), key=f"key-{before}")
     if number % 50 == 7 and number >= 200:
-        return Asked(number, number - 206, *_work(number - 206))
-    return Asked(number, number, *_work(number), key=f"key-{number}" if number % 10 == 3 else "")
+        return Submission(number, number - 206, *_work(number - 206))
+    return Submission(
+        number, number, *_work(number), key=f"key-{number}" if number % 10 == 3 else ""
+    )
 
 
 def _work(number: int) -> tuple[str, dict[str, object]]:
@@ -83,14 +93,14 @@ class _Head:
 
 
 class _Connection(asyncio.Protocol):
-    """One kept connection, one request at a time."""
+    """A keep-alive connection that sends one request at a time."""
 
     def __init__(self) -> None:
         self._received = b""
         self._head: _Head | None = None
         self._answer: asyncio.Future[tuple[_Head, bytes]] | None = None
         self.is_open = False
-        self.rests_since = 0.0
+        self.idle_since = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -134,71 +144,74 @@ class _Connection(asyncio.Protocol):
 
 @dataclass
 class Client:
-    """`accepted` are the ids of jobs, for who asks how they stand."""
+    """Sends requests and keeps the responses. `accepted` holds the ids of accepted jobs."""
 
     address: str
     key: str
     began: float = 0.0
-    answers: list[Answered] = field(default_factory=list)
+    answers: list[Response] = field(default_factory=list)
     accepted: list[str] = field(default_factory=list)
-    _resting: deque[_Connection] = field(default_factory=deque)
+    _idle: deque[_Connection] = field(default_factory=deque)
 
-    async def submit(self, due_s: float, asked: Asked) -> None:
-        idempotency = f"Idempotency-Key: {asked.key}\r\n" if asked.key else ""
-        body = json.dumps(asked.body).encode()
-        head, content = await self._ask(
-            "POST", asked.path, f"{idempotency}Content-Type: application/json\r\n", body
+    async def submit(self, due_s: float, submission: Submission) -> None:
+        idempotency = f"Idempotency-Key: {submission.key}\r\n" if submission.key else ""
+        body = json.dumps(submission.body).encode()
+        head, content = await self._exchange(
+            "POST", submission.path, f"{idempotency}Content-Type: application/json\r\n", body
         )
-        known = self._answered("submit", due_s, head, content, work=asked.work)
+        known = self._record("submit", due_s, head, content, work=submission.work)
         if known.status == 200 and known.job_id:
             self.accepted.append(known.job_id)
 
     async def status(self, due_s: float, job_id: str) -> None:
-        self._answered(
-            "status", due_s, *await self._ask("GET", f"/api/jobs/status/{job_id}", "", b"")
+        self._record(
+            "status", due_s, *await self._exchange("GET", f"/api/jobs/status/{job_id}", "", b"")
         )
 
-    def _answered(
+    def _record(
         self, what: str, due_s: float, head: _Head | None, content: bytes, work: int = -1
-    ) -> Answered:
+    ) -> Response:
         took_s = time.monotonic() - self.began - due_s
         if head is None:
-            answered = Answered(what, due_s, took_s, 0, work, fault=content.decode())
+            answered = Response(what, due_s, took_s, 0, work, fault=content.decode())
         else:
-            said = json.loads(content) if content.startswith(b"{") else {}
-            job_id = str(said.get("job_id") or said.get("jobId") or "")
-            word = str(said.get("code") or said.get("status"))
-            answered = Answered(
+            document = json.loads(content) if content.startswith(b"{") else {}
+            job_id = str(document.get("job_id") or document.get("jobId") or "")
+            outcome = str(document.get("code") or document.get("status"))
+            answered = Response(
                 what,
                 due_s,
                 took_s,
                 head.status,
                 work,
                 job_id,
-                word,
+                outcome,
                 head.headers.get("retry-after", ""),
             )
         self.answers.append(answered)
         return answered
 
-    async def _ask(
+    async def _exchange(
         self, method: str, path: str, headers: str, body: bytes
     ) -> tuple[_Head | None, bytes]:
-        head = f"{method} {path} HTTP/1.1\r\nHost: {self.address}\r\nX-Api-Key: {self.key}\r\n{headers}Content-Length: {len(body)}\r\n\r\n"
+        head = (
+            f"{method} {path} HTTP/1.1\r\nHost: {self.address}\r\nX-Api-Key: {self.key}\r\n"
+            f"{headers}Content-Length: {len(body)}\r\n\r\n"
+        )
         try:
             connection = await self._connection()
             async with asyncio.timeout(_PATIENCE_S):
                 answer = await connection.send(head.encode() + body)
         except (OSError, TimeoutError) as error:
             return None, type(error).__name__.encode()
-        connection.rests_since = time.monotonic()
-        self._resting.append(connection)
+        connection.idle_since = time.monotonic()
+        self._idle.append(connection)
         return answer
 
     async def _connection(self) -> _Connection:
-        while self._resting:
-            connection = self._resting.pop()
-            if connection.is_open and time.monotonic() - connection.rests_since < _IDLE_S:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_open and time.monotonic() - connection.idle_since < _IDLE_S:
                 return connection
             connection.close()
         host, port = urlsplit(f"//{self.address}").hostname, urlsplit(f"//{self.address}").port
@@ -206,7 +219,7 @@ class Client:
 
 
 async def load(client: Client) -> None:
-    """All of it, from now on; returns once the last one is answered."""
+    """Send the whole load from now on; return when every request has ended."""
     chosen = random.Random(1)  # noqa: S311
     due = sorted(
         [(n / RATE, n) for n in range(SECONDS * RATE)]

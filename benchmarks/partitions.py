@@ -1,7 +1,8 @@
-"""Part "partitions": what Dagster asks for a partition key of its own for each file, at 10,000 and 100,000 of them.
+"""Measure what one dynamic partition key per file costs in Dagster, at 10,000 and 100,000 keys.
 
-What belongs here: dynamic partitions on SQLite and PostgreSQL, as sensors and the UI use them. What stays out: runs (`files.py`,
-`arrivals.py`). `docs/scale.md` says what follows from the figures. `BENCH_PARTITIONS` are the numbers of keys.
+Part "partitions" of `make bench`: dynamic partitions on SQLite and PostgreSQL, as sensors and the
+UI use them. `BENCH_PARTITIONS` sets the numbers of keys. `docs/scale.md` draws the conclusions;
+`files.py` and `arrivals.py` measure runs.
 """
 
 import json
@@ -32,15 +33,17 @@ COUNTS = tuple(
     int(count) for count in os.environ.get("BENCH_PARTITIONS", "10000,100000").split(",")
 )
 _NAME = str(VECTOR_OBJECTS.name)
-_A_TICK_ADDS = 200
+_KEYS_PER_TICK = 200
 _BULK = 5_000
-_ASKED = 20
+_LOOKUPS = 20
 _MATERIALIZED = int(os.environ.get("BENCH_MATERIALIZED", "10000"))
 _PAGE = """
 query Page($key: AssetKeyInput!) {
   assetNodeOrError(assetKey: $key) { ... on AssetNode {
     partitionStats { numMaterialized numPartitions }
-    assetPartitionStatuses { ... on DefaultPartitionStatuses { materializedPartitions unmaterializedPartitions } }
+    assetPartitionStatuses {
+      ... on DefaultPartitionStatuses { materializedPartitions unmaterializedPartitions }
+    }
   } }
 }
 """
@@ -48,19 +51,20 @@ query Page($key: AssetKeyInput!) {
 
 def partitions() -> list[str]:
     lines = [
-        "## Partitions: a key for each file",
+        "## Partitions: a key per file",
         "",
-        f"| storage | keys | add {_A_TICK_ADDS} keys, s | has a key?, ms | all keys, s | the UI's page of an asset, s (first; again) | a run's config at launch, s |",
+        f"| storage | keys | add {_KEYS_PER_TICK} keys, s | look up a key, ms | all keys, s "
+        "| the UI's page of an asset, s (first; again) | a run's config at launch, s |",
         "|---|---|---|---|---|---|---|",
     ]
     for profile in Profile:
         with _home(profile) as (home, environment, configuration):
             lines += _of_storage(profile, home, environment, configuration)
-    shown = f"Of the asset vector_features, of which {_MATERIALIZED:,} keys have an event with a result."
     return [
         *lines,
         "",
-        f"{shown} The UI's page is what it asks for by GraphQL: how many have a result, and which.",
+        f"The asset is vector_features, with a result for {_MATERIALIZED:,} keys. The UI's page is "
+        "its GraphQL query: how many keys have a result, and which.",
         "",
     ]
 
@@ -80,26 +84,29 @@ def _of_storage(
             )
             instance.report_runless_asset_event(made)
         own.start(CODE, WEBSERVER)
-        there = 0
+        added = 0
         for count in COUNTS:
-            for first in range(there, count - _A_TICK_ADDS, _BULK):
-                _add(instance, first, min(_BULK, count - _A_TICK_ADDS - first))
-            there = count
+            for first in range(added, count - _KEYS_PER_TICK, _BULK):
+                _add(instance, first, min(_BULK, count - _KEYS_PER_TICK - first))
+            added = count
             rows.append(f"| {storage} | {count:,} | {_at(instance, own.address, count)} |")
             print(rows[-1])
     return rows
 
 
 def _at(instance: dg.DagsterInstance, address: str, count: int) -> str:
-    add_s = _seconds(lambda: _add(instance, count - _A_TICK_ADDS, _A_TICK_ADDS))
+    add_s = _seconds(lambda: _add(instance, count - _KEYS_PER_TICK, _KEYS_PER_TICK))
     has_s = statistics.median(
         _seconds(lambda n=n: instance.has_dynamic_partition(_NAME, _key(n * 7)))
-        for n in range(_ASKED)
+        for n in range(_LOOKUPS)
     )
     all_s = _seconds(lambda: instance.get_dynamic_partitions(_NAME))
     first_s, again_s = (_seconds(lambda: _page(address)) for _ in range(2))
     launch_s = _seconds(lambda: _launch_config(address))
-    return f"{add_s:.2f} | {1000 * has_s:.1f} | {all_s:.2f} | {first_s:.2f}; {again_s:.2f} | {launch_s:.2f}"
+    return (
+        f"{add_s:.2f} | {1000 * has_s:.1f} | {all_s:.2f} | {first_s:.2f}; {again_s:.2f} "
+        f"| {launch_s:.2f}"
+    )
 
 
 def _add(instance: dg.DagsterInstance, first: int, count: int) -> None:
@@ -121,7 +128,7 @@ def _page(address: str) -> None:
 
 
 def _launch_config(address: str) -> None:
-    """What the UI's launchpad asks for one partition of the job."""
+    """Ask for what the UI's launchpad needs for one partition of the job."""
     query = """
     query Config($selector: PipelineSelector!, $key: String!) {
       pipelineOrError(params: $selector) { ... on Pipeline { partition(partitionName: $key) {
@@ -151,7 +158,10 @@ def _graphql(address: str, query: str, variables: Mapping[str, object]) -> None:
 
 @contextmanager
 def _home(profile: Profile) -> Iterator[tuple[Path, Mapping[str, str], str]]:
-    """A DAGSTER_HOME of the profile's dagster.yaml; for PostgreSQL a server of its own, durable as those of users are."""
+    """Yield a home with the profile's dagster.yaml.
+
+    For PostgreSQL, start a server as durable as those of users.
+    """
     home = WORK / f"partitions-{profile}"
     shutil.rmtree(home, ignore_errors=True)
     (home / "logs").mkdir(parents=True)

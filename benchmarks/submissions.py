@@ -1,8 +1,9 @@
-"""`make bench` part "submissions": how many are accepted a second, what a status takes meanwhile, and that none is lost or doubled.
+"""Measure how many submissions a second are accepted, and check that no job is lost or doubled.
 
-Real servers (`BENCH_SUBMISSIONS_PROFILES`: embedded, production), `geo-platform serve`, and `benchmarks/open_loop.py` as the client. Dagster's
-webserver is killed in the middle and started again. Its daemon starts after the load: runs stay queued until each that was accepted
-has one, then a few are let run.
+Part "submissions" of `make bench`, with `geo-platform serve` on `BENCH_SUBMISSIONS_PROFILES`
+(embedded, production) and `benchmarks/open_loop.py` as the client. Dagster's webserver is killed in
+the middle and restarted. Its daemon starts after the load: runs stay queued until each accepted job
+has one; then a few of them run.
 """
 
 import json
@@ -28,7 +29,7 @@ import rasterio
 from rasterio.transform import from_origin
 
 from benchmarks.data import ROOT, WORK
-from benchmarks.open_loop import OBJECTS, RATE, SECONDS, STATUS_RATE, Answered
+from benchmarks.open_loop import OBJECTS, RATE, SECONDS, STATUS_RATE, Response
 from deploy.local.processes import answers as listens
 from deploy.local.processes import free_port
 from geo_platform.api.auth.keys import KeyFile
@@ -53,29 +54,34 @@ _LIMITS = {
 
 @dataclass(frozen=True)
 class Loaded:
-    """What came of the load. `runs` are the ids of runs by that of their job; `left` those that a killed webserver made and never queued."""
+    """The result of a load.
 
-    answers: Sequence[Answered]
+    `runs` maps job ids to run ids; `left` counts runs that the killed webserver created but never
+    queued.
+    """
+
+    answers: Sequence[Response]
     runs: Mapping[str, Sequence[str]]
     left: int
     launched_s: float
     succeeded: int
     failed: int
-    face_cpu_s: float
+    api_cpu_s: float
     client_cpu_s: float
 
 
 def submissions() -> list[str]:
     lines = [
-        f"## Submissions: {RATE} a second for {SECONDS} s, {STATUS_RATE} status requests a second beside them, Dagster's webserver killed in the middle",
+        f"## Submissions: {RATE} a second for {SECONDS} s, with {STATUS_RATE} status requests a "
+        "second; Dagster's webserver killed in the middle",
         "",
-        "| | " + " | ".join(PROFILES) + " | to hold |",
+        "| | " + " | ".join(PROFILES) + " | target |",
         "|---" * (len(PROFILES) + 2) + "|",
     ]
     columns = []
     for profile in PROFILES:
         with servers(Profile(profile)) as (environment, folder):
-            columns.append(_figures(_loaded(Profile(profile), environment, folder)))
+            columns.append(_figures(_measure(Profile(profile), environment, folder)))
     lines += [
         f"| {what} | "
         + " | ".join(column[what][0] for column in columns)
@@ -85,17 +91,20 @@ def submissions() -> list[str]:
     return [
         *lines,
         "",
-        "A latency counts from when the request was due. Of 100 submissions 5 are rasters, 10 carry an Idempotency-Key, 10 repeat one of those "
-        "at once or two seconds later, 2 ask for known work without a key. Client, face, webserver and code location share this machine.",
+        "A latency counts from when the request was due. Of 100 submissions, 5 are rasters, 10 "
+        "have an Idempotency-Key, 10 repeat one of those at once or two seconds later, and 2 "
+        "request known work without a key. Client, HTTP API, webserver and code location share "
+        "this machine.",
         "",
     ]
 
 
 @contextmanager
 def servers(profile: Profile) -> Iterator[tuple[dict[str, str], Path]]:
-    """Environment and a folder for one load.
+    """Yield the environment and a new folder for one load.
 
-    A new one each time: ext4 makes files slowly for minutes where many were removed, so that a second load right after one is slower.
+    The folder is always new: after many files are removed, ext4 creates files slowly for minutes,
+    which slows down a load that starts right then.
     """
     folder = WORK / f"submissions-{secrets.token_hex(4)}"
     (folder / "home" / "logs").mkdir(parents=True)
@@ -108,27 +117,28 @@ def servers(profile: Profile) -> Iterator[tuple[dict[str, str], Path]]:
         try:
             yield environment, folder
         finally:
-            _put_away(folder)
+            _remove(folder)
         return
     from deploy.local.contents import fill
     from deploy.local.services import start, stop
 
-    servers = Path("/var/tmp") / f"geo-platform-bench-{secrets.token_hex(4)}"  # noqa: S108  # where PostgreSQL's user can reach it
+    # PostgreSQL's user can reach this folder.
+    servers = Path("/var/tmp") / f"geo-platform-bench-{secrets.token_hex(4)}"  # noqa: S108
     services = start(servers, say=_say)
     try:
         fill(services, say=_say)
         yield {**environment, **services.environment()}, folder
     finally:
         stop(servers, remove=True)
-        _put_away(folder)
+        _remove(folder)
 
 
-def _put_away(folder: Path) -> None:
+def _remove(folder: Path) -> None:
     if not os.environ.get("BENCH_KEEP"):
         shutil.rmtree(folder)
 
 
-def _loaded(profile: Profile, environment: Mapping[str, str], folder: Path) -> Loaded:
+def _measure(profile: Profile, environment: Mapping[str, str], folder: Path) -> Loaded:
     os.environ.update(environment)
     settings = Settings()
     key = KeyFile(settings.api_keys_file).create("load", Scope.submitter)
@@ -139,10 +149,10 @@ def _loaded(profile: Profile, environment: Mapping[str, str], folder: Path) -> L
     configuration = template.substitute(LOG_FILE=settings.log_file)
     with own_dagster(settings.dagster_home_dir, configuration, environment) as own:
         own.start(CODE, WEBSERVER)
-        with face_of(folder, own, environment) as (face, address):
-            before_s = _cpu_s(face.pid)
+        with http_api(folder, own, environment) as (api, address):
+            before_s = _cpu_s(api.pid)
             loaded_s, answers, client_cpu_s = _load(own, address, key, folder)
-            face_cpu_s = _cpu_s(face.pid) - before_s
+            api_cpu_s = _cpu_s(api.pid) - before_s
             os.environ["DAGSTER_HOME"] = str(settings.dagster_home_dir)
             with dg.DagsterInstance.get() as instance:
                 launched_s = _all_launched(instance, answers) - loaded_s
@@ -165,13 +175,13 @@ def _loaded(profile: Profile, environment: Mapping[str, str], folder: Path) -> L
         launched_s,
         ended["SUCCESS"],
         ended["FAILURE"],
-        face_cpu_s,
+        api_cpu_s,
         client_cpu_s,
     )
 
 
 @contextmanager
-def face_of(
+def http_api(
     folder: Path, own: OwnDagster, environment: Mapping[str, str]
 ) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     port = free_port()
@@ -183,7 +193,7 @@ def face_of(
             command, env=known, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT
         )
     try:
-        wait_until(lambda: listens(port), "the face")
+        wait_until(lambda: listens(port), "the HTTP API to listen")
         yield process, f"127.0.0.1:{port}"
     finally:
         process.send_signal(signal.SIGINT)
@@ -192,8 +202,11 @@ def face_of(
 
 def _load(
     own: OwnDagster, address: str, key: str, folder: Path
-) -> tuple[float, list[Answered], float]:
-    """(when it ended, the answers, CPU seconds of the client); the webserver is killed at half of it."""
+) -> tuple[float, list[Response], float]:
+    """Run the client; kill the webserver halfway.
+
+    Returns (end of the load, responses, CPU seconds of the client).
+    """
     out = folder / "answers.jsonl"
     client = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.open_loop", address, key, str(out)],
@@ -205,20 +218,20 @@ def _load(
     client.stdout.readline()
     time.sleep(SECONDS / 2)
     own.kill(WEBSERVER)
-    _say("the webserver is killed, and started again")
+    _say("the webserver was killed; it is restarted")
     own.start(WEBSERVER)
     cpu_s = client.stdout.readline()
     if client.wait(300) != 0:
         raise RuntimeError("the client failed")
     return (
         time.monotonic(),
-        [Answered(**json.loads(line)) for line in out.read_text().splitlines()],
+        [Response(**json.loads(line)) for line in out.read_text().splitlines()],
         float(cpu_s),
     )
 
 
-def _all_launched(instance: dg.DagsterInstance, answers: Sequence[Answered]) -> float:
-    """When each job that was accepted had a run, and nothing was on its way to have another."""
+def _all_launched(instance: dg.DagsterInstance, answers: Sequence[Response]) -> float:
+    """Wait until each accepted job has a run and no other run can follow; return when."""
     jobs = {each.job_id for each in answers if each.what == "submit" and each.status == 200}
     asked = dg.RunsFilter(tags={ORIGIN_TAG: "api"}, statuses=[dg.DagsterRunStatus.QUEUED])
 
@@ -227,14 +240,15 @@ def _all_launched(instance: dg.DagsterInstance, answers: Sequence[Answered]) -> 
         _say(f"{count} of {len(jobs)} have a run")
         return count >= len(jobs)
 
-    wait_until(runs, "runs", every_s=5)
+    wait_until(runs, "each accepted job to have a run", every_s=5)
     ended = time.monotonic()
-    time.sleep(25)  # a second run, if there were one, would be made by now
+    # Enough time for a second run, if a job got one.
+    time.sleep(25)
     return ended
 
 
 def _some_ended(instance: dg.DagsterInstance) -> Counter[str]:
-    """How the first runs ended: the queue gives them out in order."""
+    """Wait for the first runs to end (the queue starts them in order); count their statuses."""
     ended = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
     asked = dg.RunsFilter(tags={ORIGIN_TAG: "api"}, statuses=ended)
     wait_until(lambda: instance.get_runs_count(asked) >= SAMPLE, "runs to end", every_s=2)
@@ -242,20 +256,19 @@ def _some_ended(instance: dg.DagsterInstance) -> Counter[str]:
 
 
 def _figures(loaded: Loaded) -> dict[str, tuple[str, str]]:
-    """What was measured, and what has to hold, by what it is."""
+    """Return (measured, target) by description."""
     submitted = [each for each in loaded.answers if each.what == "submit"]
     asked = [each for each in loaded.answers if each.what == "status"]
     accepted = [each for each in submitted if each.status == 200]
-    told = [each for each in submitted if each.status in (429, 503) and each.retry_after]
+    refused = [each for each in submitted if each.status in (429, 503) and each.retry_after]
     jobs = {each.job_id for each in accepted}
     of_work = defaultdict(set)
     for each in accepted:
         of_work[each.work].add(each.job_id)
-    confused = len(of_work) - len(jobs) + sum(len(ids) != 1 for ids in of_work.values())
-    unanswered = any(
-        each.status == 0 for each in submitted
-    )  # then it is not known what was accepted
-    lost, stray = (
+    mixed_up = len(of_work) - len(jobs) + sum(len(ids) != 1 for ids in of_work.values())
+    # Without a response it is unknown whether the submission was accepted.
+    unanswered = any(each.status == 0 for each in submitted)
+    lost, unknown = (
         len(jobs - loaded.runs.keys()),
         0 if unanswered else len(loaded.runs.keys() - jobs),
     )
@@ -266,44 +279,44 @@ def _figures(loaded: Loaded) -> dict[str, tuple[str, str]]:
             f"**{len(accepted) / max(last_s, SECONDS):.1f}**",
             f"at least {RATE}",
         ),
-        "submissions: answers by status": (_counted(submitted), ""),
-        "neither accepted nor told so, with when to come again": (
-            str(len(submitted) - len(accepted) - len(told)),
+        "submissions: responses by status": (_counted(submitted), ""),
+        "neither accepted nor refused with a Retry-After": (
+            str(len(submitted) - len(accepted) - len(refused)),
             "0",
         ),
-        "status: answers": (_counted(asked), ""),
-        "milliseconds to the answer of a submission, p50, p99, most": (_latencies(submitted), ""),
-        "milliseconds to a status, p50, p99, most": (f"**{_latencies(asked)}**", "p99 under 250"),
+        "status: responses": (_counted(asked), ""),
+        "milliseconds to the response of a submission: p50, p99, max": (_latencies(submitted), ""),
+        "milliseconds to a status: p50, p99, max": (f"**{_latencies(asked)}**", "p99 under 250"),
         "different jobs accepted": (f"{len(jobs):,}", ""),
-        "jobs lost / doubled / of nobody / confused": (
-            f"**{lost} / {doubled} / {stray} / {confused}**",
+        "jobs lost / doubled / unknown / mixed up": (
+            f"**{lost} / {doubled} / {unknown} / {mixed_up}**",
             "0",
         ),
-        "runs that the killed webserver made, never queued, and that were ended": (
+        "runs created by the killed webserver, never queued, canceled": (
             str(loaded.left),
             "",
         ),
         "seconds after the load until each had its run": (f"{loaded.launched_s:.0f}", ""),
-        "runs let go, succeeded / failed": (f"{loaded.succeeded} / {loaded.failed}", "none fails"),
-        "CPU seconds of the face, of the client": (
-            f"{loaded.face_cpu_s:.1f}, {loaded.client_cpu_s:.1f}",
+        "runs started, succeeded / failed": (f"{loaded.succeeded} / {loaded.failed}", "none fails"),
+        "CPU seconds of the HTTP API, of the client": (
+            f"{loaded.api_cpu_s:.1f}, {loaded.client_cpu_s:.1f}",
             "",
         ),
     }
 
 
-def _latencies(answered: Sequence[Answered]) -> str:
+def _latencies(answered: Sequence[Response]) -> str:
     took = sorted(each.took_s * 1000 for each in answered)
     return f"{statistics.median(took):.0f}, {took[int(len(took) * 0.99)]:.0f}, {took[-1]:.0f}"
 
 
-def _counted(answered: Sequence[Answered]) -> str:
-    counts = Counter(f"{each.status or 'none'} {each.fault or each.said}" for each in answered)
+def _counted(answered: Sequence[Response]) -> str:
+    counts = Counter(f"{each.status or 'none'} {each.fault or each.outcome}" for each in answered)
     return ", ".join(f"{what}: {count:,}" for what, count in counts.most_common())
 
 
 def _cpu_s(pid: int) -> float:
-    """Of a process so far, by proc(5)."""
+    """Return the CPU seconds of a process so far, by proc(5)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -317,7 +330,7 @@ def wait_until(holds: Any, what: str, *, every_s: float = 0.2) -> None:
 
 
 def small_raster(number: int) -> bytes:
-    """A few kB, each another."""
+    """Return a GeoTIFF of a few kB; each number gives different pixels."""
     with rasterio.MemoryFile() as memory:
         profile = {
             "driver": "GTiff",
@@ -332,5 +345,5 @@ def small_raster(number: int) -> bytes:
         return bytes(memory.read())
 
 
-def _say(said: str) -> None:
-    print(said, file=sys.stderr, flush=True)
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,8 +1,9 @@
-"""`make bench` part "telemetry": a command whose spans go to a collector beside one without, and what a span costs by itself.
+"""Compare a command that exports its spans with one that does not, and measure the cost of a span.
 
-Two commands are told apart only over many pairs: their own noise is larger than what telemetry costs (`BENCH_TELEMETRY_PAIRS`). So
-the cost is put together from its parts as well: what loading the SDK and its exporter takes of a process, and how many spans a run
-has, times the processor time of making and sending one.
+Part "telemetry" of `make bench`. The noise of a command is larger than the cost of telemetry, so
+the comparison needs many pairs (`BENCH_TELEMETRY_PAIRS`). The cost is therefore also computed from
+its parts: loading the SDK and its exporter, and the number of spans of a run times the CPU time of
+one.
 """
 
 import os
@@ -30,14 +31,16 @@ _SAMPLE = ROOT / "samples" / "natural_earth_countries.shp.zip"
 _RUN = "ea2add4b-aee9-45ca-b4b4-26abf84316a1"
 _ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 _MANY = 2_000
-# In a process that has loaded what a run loads anyway.
+# Runs in a process that has loaded what a run loads anyway.
 _ONE_SPAN = """
 import os, sys, time
 sys.path.insert(0, sys.argv[1])
 import geo_platform.definitions
 from geo_platform.telemetry.context import telemetry_context
 from geo_platform.telemetry.tracing import stage_span
-from geo_platform.telemetry.tracing_export import Destinations, load_exporters, start_tracing, stop_tracing
+from geo_platform.telemetry.tracing_export import (
+    Destinations, load_exporters, start_tracing, stop_tracing
+)
 os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = sys.argv[4]
 destinations = Destinations(otlp=True)
 if sys.argv[3] == "loaded":
@@ -53,7 +56,8 @@ print(time.process_time() - started)
 
 def telemetry() -> list[str]:
     lines = [
-        f"## Telemetry: the countries of the world, spans exported by OTLP and not, {PAIRS} pairs of commands",
+        "## Telemetry: the countries of the world, with and without spans exported by OTLP, "
+        f"{PAIRS} pairs of commands",
         "",
         "| profile | what | wall seconds, median (min to max) | CPU seconds |",
         "|---|---|---|---|",
@@ -73,15 +77,19 @@ def telemetry() -> list[str]:
     return [
         *lines,
         "",
-        f"Ratio of CPU seconds, exporting / without, pair by pair: {', '.join(one.ratio for one in compared)} (to hold: under 1.02). By its parts:",
+        "Ratio of CPU seconds, exporting / without, by pair: "
+        f"{', '.join(one.ratio for one in compared)} (target: under 1.02). By its parts:",
         "",
         *(
-            f"- {one.profile}: {one.spans} spans in {one.body_bytes:,.0f} bytes a run, {one.spans * each_s * 1000:.1f} ms;"
+            f"- {one.profile}: {one.spans} spans in {one.body_bytes:,.0f} bytes a run, "
+            f"{one.spans * each_s * 1000:.1f} ms;"
             for one in compared
         ),
-        f"- a span takes {each_s * 1e6:.0f} us of CPU, made and sent;",
-        f"- once for a process, loading the SDK and the exporter and sending the first span: {start_s * 1000:.0f} ms;",
-        f"- the same where the definitions have loaded them, as in all that execute runs: {forked_s * 1000:.0f} ms.",
+        f"- a span takes {each_s * 1e6:.0f} us of CPU to create and send;",
+        "- once per process, loading the SDK and the exporter and sending the first span: "
+        f"{start_s * 1000:.0f} ms;",
+        "- the same where the definitions have loaded them, as in all processes that execute runs: "
+        f"{forked_s * 1000:.0f} ms.",
         "",
     ]
 
@@ -96,16 +104,19 @@ class _Compared:
 
     @property
     def ratio(self) -> str:
-        """Median of the pairs' ratios, and the standard error of their mean."""
+        """The median of the pairs' ratios, and the standard error of their mean."""
         ratios = [
             one.cpu_s / other.cpu_s for one, other in zip(self.exporting, self.without, strict=True)
         ]
         error = statistics.stdev(ratios) / len(ratios) ** 0.5
-        return f"{self.profile} **{statistics.median(ratios):.3f}** (mean {statistics.mean(ratios):.3f} ± {error:.3f})"
+        return (
+            f"{self.profile} **{statistics.median(ratios):.3f}** "
+            f"(mean {statistics.mean(ratios):.3f} ± {error:.3f})"
+        )
 
 
 def _compared(profile: Profile, taken: Collector) -> _Compared:
-    """Pairs in one home, either of the two first in turn."""
+    """Measure the pairs in one home, each of the two first in turn."""
     spans, body_bytes, commands = len(taken.spans), sum(map(len, taken.bodies)), PAIRS + 1
     measured: dict[bool, list[Measured]] = {False: [], True: []}
     with home_of(profile) as environment:
@@ -126,7 +137,8 @@ def _compared(profile: Profile, taken: Collector) -> _Compared:
 
 
 def _row(profile: Profile, what: str, measured: list[Measured]) -> str:
-    return f"| {profile} | {what} | {spread([one.wall_s for one in measured])} | {spread([one.cpu_s for one in measured])} |"
+    wall, cpu = spread([one.wall_s for one in measured]), spread([one.cpu_s for one in measured])
+    return f"| {profile} | {what} | {wall} | {cpu} |"
 
 
 def _seconds_of_a_span(address: str) -> float:
@@ -142,7 +154,8 @@ def _seconds_of_a_span(address: str) -> float:
                     pass
                 span.end()
                 if number % 200 == 0:
-                    time.sleep(0.6)  # as in a run: the queue is emptied between
+                    # As in a run, the export queue empties in between.
+                    time.sleep(0.6)
             stop_tracing()
             return (time.process_time() - started) / _MANY
 
