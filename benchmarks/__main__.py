@@ -72,8 +72,7 @@ def raster() -> list[str]:
         f"| {spread(work)} | {_peak(process)} |",
         f"| `gdal_translate -of COG` alone, same codec, level, threads ({_version()}) "
         f"| {spread(translate_s)} | {_peak(translate)} |",
-        "| the COG driver alone, in rasterio's GDAL "
-        f"| {spread(library_s)} | {_peak(library)} |",
+        f"| the COG driver alone, in rasterio's GDAL | {spread(library_s)} | {_peak(library)} |",
         "",
         f"**Ratio ours / gdal_translate: {median_ratio(work, translate_s):.2f}** "
         "(target: at most 1.00). Ours / the same library's driver alone: "
