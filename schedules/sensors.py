@@ -74,7 +74,7 @@ def _event_sensor(name: str, tick_s: float) -> dg.SensorDefinition:
             container_prefix=settings.blob_container_prefix,
         )
         tick = intake.tick(read_events_cursor(context.cursor), tick_s=tick_s)
-        _log_lines(context, tick.said)
+        _log_lines(context, tick.log_lines)
         return _result(tick.taken, f"{tick.received} messages", tick.cursor.model_dump_json())
 
     return arrivals

@@ -1,10 +1,9 @@
-"""The sensor of a watch: finds arrivals by listing, in a folder or in a container without events, and what events missed.
+"""The work of a watch's sensor: it finds arrivals by listing, in a folder, in a container without events, or missed by events.
 
-What belongs here: how long a tick looks, and what of it the next one has to look at again. What stays out: passes and their
-cursor (`geo_platform/arrivals/listing.py`), the decision about arrivals (`intake.py`).
+`arrivals/listing.py` has passes and their cursor; `run_requests.py` decides about arrivals.
 
-A folder is looked into every second inside of a tick, much as `arrival_events.py` does with its queue. A container is gone through once
-a tick, for at most `BUDGET_S`; what is left of the pass is the next tick's.
+A folder is listed every second within a tick. A container is listed once per tick, for at most `BUDGET_S`; the next
+tick continues the pass.
 """
 
 import time
@@ -21,27 +20,27 @@ from geo_platform.orchestrator.run_requests import Taken, arrivals_with_runs, ta
 from geo_platform.ports import ObjectStore
 
 BUDGET_S = 20.0
-# A moment less than a round of Dagster's. It waits for the tick when a person ends `geo-platform
-# dev`, so that this is no longer.
+# Just under a round of Dagster's. Not longer, because Dagster finishes the tick when a person ends
+# `geo-platform dev`.
 FOLDER_TICK_S = 4.6
 
-# How long after a look what it found may still be compared with receipts. What is left of it is
-# found again by the next tick.
+# How long after listing the results may still be compared with receipts. The next tick finds the
+# rest again.
 _OVERTIME_S = 10.0
 
 _POLL_S = 1.0
-_MOST_KNOWN = 100_000
-_MOST_AT_ONCE = 2_000
-_COMPARED_AT_ONCE = 500
-# To take so many receipts fits into what is left of Dagster's minute, also where the store is slow.
-_MOST_TAKEN = 1_000
+_MAX_KNOWN = 100_000
+_MAX_ARRIVALS = 2_000
+_COMPARED_TOGETHER = 500
+# Writing this many receipts fits into what is left of Dagster's minute, also on a slow store.
+_MAX_TAKEN = 1_000
 
 
 @dataclass
 class KnownArrivals:
-    """Those of which this process knows that Dagster has their run: a pass finds the latest ones again, time after time.
+    """Arrivals that this process knows to have a run: each pass finds the latest ones again.
 
-    Forgetting costs a look at a receipt; so does another process.
+    An arrival that was forgotten, or that another process knows, costs one read of its receipt.
     """
 
     _keys: OrderedDict[str, None] = field(default_factory=OrderedDict)
@@ -55,13 +54,13 @@ class KnownArrivals:
 
     def add(self, arrival_keys: Iterable[str]) -> None:
         self._keys.update(dict.fromkeys(arrival_keys))
-        while len(self._keys) > _MOST_KNOWN:
+        while len(self._keys) > _MAX_KNOWN:
             self._keys.popitem(last=False)
 
 
 @dataclass
 class ListingTick:
-    """What a tick found and asks for, and the cursor for the next one."""
+    """What a tick found and requests, and the cursor for the next one."""
 
     cursor: ListingCursor
     taken: Taken = field(default_factory=Taken)
@@ -78,14 +77,14 @@ def listing_tick(
     *,
     tick_s: float | None = None,
 ) -> ListingTick:
-    """Look until something is to be asked for, the pass is whole (a folder: again and again) or time is up. Raises the store's faults."""
+    """List until there is a run to request, the pass is complete (a folder: repeatedly) or time is up. Raises the store's faults."""
     until = time.monotonic() + (
         tick_s if tick_s is not None else FOLDER_TICK_S if objects.is_local else BUDGET_S
     )
     tick = ListingTick(cursor)
     while True:
         budget_s = max(0.0, min(BUDGET_S, until - time.monotonic()))
-        found = look(objects, watch, tick.cursor, budget_s=budget_s, most_arrivals=_MOST_AT_ONCE)
+        found = look(objects, watch, tick.cursor, budget_s=budget_s, most_arrivals=_MAX_ARRIVALS)
         tick.objects += found.objects
         tick.left = found.left
         tick.taken, is_all_decided = _decide(
@@ -114,12 +113,12 @@ def _decide(
     *,
     until: float,
 ) -> tuple[Taken, bool]:
-    """What was taken of those that are not known, the oldest first; and whether that is all. What it learns stays `known`."""
+    """Take the arrivals that are not known, oldest first; return them and whether those are all. Adds to `known`."""
     others = known.others(arrivals, watch)
-    for start in range(0, len(others), _COMPARED_AT_ONCE) if len(others) > _MOST_TAKEN else ():
+    for start in range(0, len(others), _COMPARED_TOGETHER) if len(others) > _MAX_TAKEN else ():
         if time.monotonic() > until:
             return Taken(), False
-        part = others[start : start + _COMPARED_AT_ONCE]
+        part = others[start : start + _COMPARED_TOGETHER]
         known.add(
             arrivals_with_runs(
                 instance, objects, [arrival_key(arrival, watch.parameters) for arrival in part]
@@ -128,6 +127,6 @@ def _decide(
     left = sorted(
         known.others(others, watch), key=lambda arrival: (arrival.last_modified_utc, arrival.key)
     )
-    taken = take(instance, objects, watch, left[:_MOST_TAKEN])
+    taken = take(instance, objects, watch, left[:_MAX_TAKEN])
     known.add(taken.known)
-    return taken, len(left) <= _MOST_TAKEN and not taken.without_room and not taken.unsure
+    return taken, len(left) <= _MAX_TAKEN and not taken.without_room and not taken.unsure

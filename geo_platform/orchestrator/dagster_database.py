@@ -1,7 +1,7 @@
-"""Dagster's own database, where the profile keeps it in PostgreSQL: asked before it is opened, and its faults in the platform's words.
+"""Dagster's own database in PostgreSQL: check it before it is opened, and translate its faults.
 
-What belongs here: the lock under which it is opened, and translating what SQLAlchemy raises. What stays out: its tables, which
-are Dagster's. Dagster reads the address from the environment itself (`deploy/*/dagster.yaml`), so it has to be a URL.
+Its tables are Dagster's. Dagster reads the address from the environment itself (`deploy/*/dagster.yaml`), so it
+has to be a URL.
 """
 
 from collections.abc import Iterator
@@ -30,10 +30,10 @@ _FIRST_OPENING = 0x67656F5F64616773
 
 @contextmanager
 def opened_alone(settings: Settings) -> Iterator[None]:
-    """Hold the lock under which one process at a time, of whatever machine, opens Dagster's database.
+    """Hold a lock so that one process at a time, on any machine, opens Dagster's database.
 
-    Dagster makes its tables when it finds none, without asking whether another process is at it. Asking first also tells a
-    wrong password from a server that is down at once, which Dagster would try for long. Raises StoreDenied, DatabaseUnavailable.
+    Dagster creates its tables without checking for another process. Connecting first also fails at once for a wrong
+    password, which Dagster would retry for long. Raises StoreDenied, DatabaseUnavailable.
     """
     database = dagster_database(settings)
     with database_errors(database), database.connect(autocommit=True) as connection:
@@ -42,7 +42,7 @@ def opened_alone(settings: Settings) -> Iterator[None]:
 
 
 def dagster_database(settings: Settings) -> Database:
-    """Where Dagster's runs, events and schedules are. Raises StoreDenied where none is named, or not by a URL."""
+    """Return the database of Dagster's runs, events and schedules. Raises StoreDenied: none is set, or not as a URL."""
     url = settings.dagster_postgres_url
     if url is None:
         raise StoreDenied(
@@ -50,9 +50,9 @@ def dagster_database(settings: Settings) -> Database:
             remedy=f"Set {VARIABLE} to {_SCHEME}USER@HOST/NAME, a database of its own.",
         )
     if not _is_url(url):
-        # Without the reason: the driver repeats what it could not read, and the password is part of that.
+        # Without the reason: the driver repeats the text it could not parse, which holds the password.
         raise StoreDenied(
-            f"{VARIABLE} is no address that Dagster can use.",
+            f"{VARIABLE} is not an address that Dagster can use.",
             remedy=f"Write it as {_SCHEME}USER:PASSWORD@HOST:PORT/NAME; in the password % @ : / are written %25 %40 %3A %2F.",
         )
     return Database(url)
@@ -60,7 +60,7 @@ def dagster_database(settings: Settings) -> Database:
 
 @contextmanager
 def database_errors(database: Database) -> Iterator[None]:
-    """Translate what SQLAlchemy raises, and Dagster's storage on top of it. What is no matter of the connection is left as it is."""
+    """Translate connection errors of SQLAlchemy and of Dagster's storage; others pass unchanged."""
     try:
         yield
     except PlatformError:
@@ -74,7 +74,7 @@ def database_errors(database: Database) -> Iterator[None]:
 
 
 def _is_url(url: SecretStr) -> bool:
-    """Whether both who use it can read it: libpq here, SQLAlchemy in Dagster."""
+    """Return whether both readers accept it: libpq here, SQLAlchemy in Dagster."""
     given = url.get_secret_value()
     try:
         make_url(given)
@@ -84,14 +84,14 @@ def _is_url(url: SecretStr) -> bool:
 
 
 def _found(error: BaseException | None) -> SQLAlchemyError | None:
-    """The driver's error in a chain of causes: after some attempts Dagster wraps it in one of its own."""
+    """Return the driver's error from a chain of causes: after some attempts Dagster wraps it."""
     while error is not None and not isinstance(error, SQLAlchemyError):
         error = error.__cause__ or error.__context__
     return error
 
 
 def _as_psycopg(fault: SQLAlchemyError) -> psycopg.Error:
-    """SQLAlchemy uses psycopg 2, whose errors have the same codes under other classes."""
+    """Return the error as psycopg's: SQLAlchemy uses psycopg 2, whose classes differ but whose codes are the same."""
     original = fault.orig if isinstance(fault, DBAPIError) else fault
     try:
         kind = psycopg.errors.lookup(getattr(original, "pgcode", None) or "")

@@ -216,7 +216,7 @@ def test_an_object_that_is_gone_has_no_run_and_its_message_goes(events: Events) 
     events.intake.objects.delete(BRONZE, "sierra.tif")
     tick = events.tick()
     assert not tick.taken.requests
-    assert tick.said == ["bronze/sierra.tif: it was deleted before its run"]
+    assert tick.log_lines == ["bronze/sierra.tif: it was deleted before its run"]
     assert not events.queue.kept
 
 
@@ -318,7 +318,7 @@ def test_what_a_person_submitted_is_not_asked_for_again(events: Events) -> None:
     events.tell("mine.tif")
     tick = events.tick()
     assert not tick.taken.requests
-    assert "submitted" in tick.said[0]
+    assert "submitted" in tick.log_lines[0]
     assert not events.queue.kept
 
 
