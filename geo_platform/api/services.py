@@ -20,10 +20,8 @@ from geo_platform.api.jobs.submissions import Submissions
 from geo_platform.api.metrics import Metrics
 from geo_platform.arrivals.watch import read_watches
 from geo_platform.errors import StoreUnavailable
-from geo_platform.ports import Catalog, ObjectStore
-from geo_platform.settings import Profile, Settings
-from geo_platform.storage.stores import open_catalog, open_objects
-from geo_platform.trace.sources import ProvenanceReader, Reach, TraceStores
+from geo_platform.storage.stores import HomeStores
+from geo_platform.trace.sources import Reach, TraceStores
 
 # Submissions that are written at once: a storage account needs more time for a request than a
 # disk. docs/decisions/0019 has the measurements.
@@ -68,18 +66,8 @@ class SubmissionLimiter:
 
 
 @dataclass(frozen=True)
-class Services:
+class Services(HomeStores):
     """The services of one process, each opened at first use."""
-
-    settings: Settings
-
-    @cached_property
-    def objects(self) -> ObjectStore:
-        return open_objects(self.settings)
-
-    @cached_property
-    def catalog(self) -> Catalog:
-        return open_catalog(self.settings)
 
     @cached_property
     def dagster(self) -> DagsterGraphql:
@@ -123,19 +111,11 @@ class Services:
 
     def trace_stores(self) -> TraceStores:
         """Return the stores that one `trace` request reads. It remembers which did not respond."""
-
-        def provenance() -> ProvenanceReader:
-            from geo_platform.storage.postgres.connections import database_of
-            from geo_platform.storage.postgres.provenance import PostgresProvenance
-
-            return PostgresProvenance(database_of(self.settings))
-
-        asked = provenance if self.settings.profile is Profile.production else None
         return TraceStores(
             lambda: self.objects,
             lambda: self.catalog,
             lambda: GraphqlHistory(self.dagster),
-            asked,
+            self.provenance,
             Reach(),
         )
 

@@ -14,12 +14,11 @@ from geo_platform.application_root import (
     find_application_root,
     make_importable,
 )
-from geo_platform.ports import Catalog, ObjectStore
 from geo_platform.process_start import frozen_imports
 from geo_platform.runs import RetryRequest, RunReport, RunRequest
-from geo_platform.settings import Profile, Settings, use_home
+from geo_platform.settings import Profile, use_home
 from geo_platform.storage.local.scratch import ScratchRoot
-from geo_platform.storage.stores import open_catalog, open_objects
+from geo_platform.storage.stores import HomeStores
 
 # In the application root: Dagster's settings for commands and `geo-platform dev`.
 INSTANCE_TEMPLATES = {
@@ -42,18 +41,8 @@ class Launcher(Protocol):
 
 
 @dataclass(frozen=True)
-class Application:
+class Application(HomeStores):
     """The stores of one home, and its jobs."""
-
-    settings: Settings
-
-    @cached_property
-    def objects(self) -> ObjectStore:
-        return open_objects(self.settings)
-
-    @cached_property
-    def catalog(self) -> Catalog:
-        return open_catalog(self.settings)
 
     @cached_property
     def scratch(self) -> ScratchRoot:

@@ -4,7 +4,9 @@ Nothing connects before its first use. The libraries of a profile are imported w
 that the embedded profile needs neither those of Azure nor those of PostgreSQL.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 
 from geo_platform.errors import ParameterInvalid
 from geo_platform.ports import (
@@ -16,6 +18,7 @@ from geo_platform.ports import (
     StoredTable,
 )
 from geo_platform.settings import Profile, Settings
+from geo_platform.trace.sources import ProvenanceReader
 
 
 def open_objects(settings: Settings, *, retries: int = 3) -> ObjectStore:
@@ -108,6 +111,35 @@ def account_url(settings: Settings) -> str | None:
     from geo_platform.storage.azure.account import blob_account
 
     return blob_account(settings).url
+
+
+@dataclass(frozen=True)
+class HomeStores:
+    """The stores of one home, each opened at its first use. The command line and the HTTP API build on it."""
+
+    settings: Settings
+
+    @cached_property
+    def objects(self) -> ObjectStore:
+        return open_objects(self.settings)
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        return open_catalog(self.settings)
+
+    @property
+    def provenance(self) -> Callable[[], ProvenanceReader] | None:
+        """What opens the database's record of publications; None where there is no database."""
+        if self.settings.profile is not Profile.production:
+            return None
+
+        def opened() -> ProvenanceReader:
+            from geo_platform.storage.postgres.connections import database_of
+            from geo_platform.storage.postgres.provenance import PostgresProvenance
+
+            return PostgresProvenance(database_of(self.settings))
+
+        return opened
 
 
 class EmptyInventory:

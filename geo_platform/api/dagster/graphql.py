@@ -17,7 +17,7 @@ import httpx
 
 from geo_platform.api.dagster import documents
 from geo_platform.errors import Conflict, NotFound, StoreDenied, StoreUnavailable, UnexpectedFault
-from geo_platform.runs import PARTITION_TAG
+from geo_platform.runs import PARTITION_TAG, RunRequest
 
 # The name in workspace.yaml.
 LOCATION = "geo_platform"
@@ -58,17 +58,6 @@ class DagsterUnavailable(StoreUnavailable):
     @property
     def was_reached(self) -> bool:
         return bool(self.details["was_reached"])
-
-
-@dataclass(frozen=True)
-class Launch:
-    """A run to launch. `options` maps a stage's name to its config."""
-
-    job: str
-    options: Mapping[str, Mapping[str, Any]]
-    tags: Mapping[str, str]
-    partition: str | None = None
-    partitions_name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -153,7 +142,7 @@ class DagsterGraphql:
         """Close the connections."""
         self._client.close()
 
-    def launch(self, asked: Launch) -> str:
+    def launch(self, asked: RunRequest) -> str:
         """Launch the run and return its id. Raises LaunchRefused."""
         if asked.partition is not None and asked.partitions_name is not None:
             self._add_partition(asked.partitions_name, asked.partition)
@@ -171,7 +160,8 @@ class DagsterGraphql:
             "runConfigData": json.dumps(
                 {
                     "ops": {
-                        stage: {"config": dict(config)} for stage, config in asked.options.items()
+                        stage: {"config": dict(config)}
+                        for stage, config in asked.stage_options.items()
                     }
                 }
             ),

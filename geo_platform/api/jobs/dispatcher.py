@@ -20,7 +20,6 @@ from threading import Condition, Event, Thread
 from geo_platform.api.dagster.graphql import (
     DagsterGraphql,
     DagsterUnavailable,
-    Launch,
     LaunchRefused,
     RunFound,
 )
@@ -42,6 +41,7 @@ from geo_platform.runs import (
     ROOT_RUN_TAG,
     RUN_KEY_TAG,
     TRACEPARENT_TAG,
+    RunRequest,
 )
 
 WORKERS = 4
@@ -88,7 +88,7 @@ def tags_of(job: JobSubmitted) -> dict[str, str]:
     return {name: value for name, value in tags.items() if value}
 
 
-def launch_of(job: JobSubmitted) -> Launch:
+def launch_of(job: JobSubmitted) -> RunRequest:
     """Return the launch of a job's last attempt."""
     chain = chain_of_job(job.job_type)
     options = json.loads(job.options_json)
@@ -96,9 +96,9 @@ def launch_of(job: JobSubmitted) -> Launch:
         options[chain.first.name]["force"] = job.asked.force
     elif job.job_type == FILES:
         options[STAGES[FILES][0]]["parameters"] = {"force": job.asked.force}
-    return Launch(
+    return RunRequest(
         job=job.job_type,
-        options=options,
+        stage_options=options,
         tags=tags_of(job),
         partition=job.key or None,
         partitions_name=chain.partitions_name if chain is not None else None,

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from datetime import timedelta
 from functools import cache
@@ -23,11 +23,11 @@ from geo_platform.runs import (
     REQUEST_TAG,
     TRACEPARENT_TAG,
 )
-from geo_platform.settings import Profile, use_home
+from geo_platform.settings import use_home
 from geo_platform.storage.stores import open_objects
 from geo_platform.trace.answer import Timeline, TraceResult, trace
 from geo_platform.trace.question import Subject
-from geo_platform.trace.sources import ProvenanceReader, Reach, RunHistory, TraceStores
+from geo_platform.trace.sources import Reach, RunHistory, TraceStores
 from geo_platform.trace.timeline import Event, Kind, Store
 
 _TOLD_TAGS = {
@@ -109,17 +109,15 @@ def _stores(application: Application, opened: ExitStack) -> TraceStores:
         use_home(settings.home_dir)
         return opened.enter_context(open_history(settings, template))
 
-    def provenance() -> ProvenanceReader:
-        from geo_platform.storage.postgres.connections import database_of
-        from geo_platform.storage.postgres.provenance import PostgresProvenance
-
-        return PostgresProvenance(database_of(settings))
-
-    asked: Callable[[], ProvenanceReader] | None = (
-        cache(provenance) if settings.profile is Profile.production else None
-    )
+    provenance = application.provenance
     objects = cache(lambda: open_objects(settings, retries=_RETRIES))
-    return TraceStores(objects, lambda: application.catalog, history, asked, Reach())
+    return TraceStores(
+        objects,
+        lambda: application.catalog,
+        history,
+        cache(provenance) if provenance is not None else None,
+        Reach(),
+    )
 
 
 def _nothing_known(answer: TraceResult) -> str:

@@ -72,7 +72,7 @@ def test_a_job_of_several_files_is_the_job_that_watches_share_runs_by() -> None:
 def test_each_file_has_what_it_says_otherwise_than_by_default() -> None:
     launch = launch_of(job_of())
     assert (launch.job, launch.partition) == (SHARED_JOB, None)
-    assert launch.options == {
+    assert launch.stage_options == {
         SHARED_OP: {
             "container_name": "bronze",
             "files": [
@@ -89,7 +89,7 @@ def test_each_file_has_what_it_says_otherwise_than_by_default() -> None:
 
 def test_forced_work_of_several_files_is_the_same_work() -> None:
     assert job_of(force=True).job_id == job_of().job_id
-    assert launch_of(job_of(force=True)).options[SHARED_OP]["parameters"] == {"force": True}
+    assert launch_of(job_of(force=True)).stage_options[SHARED_OP]["parameters"] == {"force": True}
     assert etag_of(["a", "b"]) not in (etag_of(["a", "c"]), etag_of(["ab"]))
     assert (etag_of([]), etag_of(["a"])) == ("", "a")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from geo_platform.api.dagster.graphql import DagsterUnavailable, Launch, LaunchRefused, RunFound
+from geo_platform.api.dagster.graphql import DagsterUnavailable, LaunchRefused, RunFound
 from geo_platform.api.jobs import dispatcher as module
 from geo_platform.api.jobs.dispatcher import Dispatcher
 from geo_platform.api.jobs.submissions import Submissions
@@ -18,6 +18,7 @@ from geo_platform.contracts.stored import dump_message, load_message
 from geo_platform.contracts.submission import JobSubmitted, LaunchWaiting, WorkAsked
 from geo_platform.errors import StoreUnavailable
 from geo_platform.ports import MESSAGES
+from geo_platform.runs import RunRequest
 from geo_platform.storage.local.folder import FolderStore
 
 NOW = datetime(2026, 11, 24, 10, tzinfo=UTC)
@@ -35,7 +36,7 @@ class Launches:
     asked_for: int = 0
     looked_for: int = 0
 
-    def launch(self, asked: Launch) -> str:
+    def launch(self, asked: RunRequest) -> str:
         self.asked_for += 1
         if self.before:
             raise self.before.pop(0)

@@ -144,8 +144,8 @@ def test_a_launch_has_the_partition_the_options_and_the_ids(force: bool) -> None
         "a.csv",
         "vector_objects",
     )
-    assert launch.options["raw_vector"]["force"] is force
-    assert set(launch.options) == set(STAGES["ingest_vector"])
+    assert launch.stage_options["raw_vector"]["force"] is force
+    assert set(launch.stage_options) == set(STAGES["ingest_vector"])
     assert launch.tags[JOB_TAG] == "a" * 64
     assert (launch.tags[ATTEMPT_TAG], launch.tags[CORRELATION_TAG], launch.tags[MEMORY_TAG]) == (
         "2",
@@ -160,7 +160,7 @@ def test_a_launch_has_the_partition_the_options_and_the_ids(force: bool) -> None
 
 def test_a_greeting_has_no_partition() -> None:
     launch = launch_of(job("hello_world"))
-    assert (launch.partition, launch.partitions_name, dict(launch.options)) == (
+    assert (launch.partition, launch.partitions_name, dict(launch.stage_options)) == (
         None,
         None,
         {"prepared_greeting": {"name": "world"}},
