@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from geo_platform.chains.stage import AnyStage, GivesT, Stage, StageStores
+from geo_platform.chains.stage import AnyStage, StageStores
 from geo_platform.contracts.arrival import ObjectArrived, SourceKind
 from geo_platform.options import ItemOptions, Options
 from geo_platform.ports import ObjectStore
@@ -121,13 +121,6 @@ class Chain:
         found = next((stage for stage in self.stages if stage.name == name), None)
         if found is None:
             raise KeyError(f"the chain {self.name} has no stage {name!r}")
-        return found
-
-    def stage_giving(self, message: type[GivesT]) -> Stage[Any, GivesT, Any]:
-        """Return the stage whose message is of that type. Raises KeyError."""
-        found = next((stage for stage in self.stages if stage.gives is message), None)
-        if found is None:
-            raise KeyError(f"no stage of the chain {self.name} gives {message.__name__}")
         return found
 
     def accepts(self, detected: DetectedSource) -> bool:
