@@ -97,18 +97,25 @@ def test_everything_in_the_ui_says_what_it_is() -> None:
     assert [name for name, description in named if not description] == []
 
 
+_LIBRARIES = {"pandas", "geopandas", "pyogrio", "rasterio"}
+
+
+def _loaded_by(module: str) -> set[str]:
+    program = f"import {module}, sys; print(*{_LIBRARIES} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
+
+
 def test_a_run_of_a_raster_waits_for_no_library_of_vectors() -> None:
     """Every run's process loads these definitions: pandas alone is a quarter of a second of it."""
-    program = "import geo_platform.definitions, sys; print({'pandas', 'geopandas', 'pyogrio'} & set(sys.modules))"
-    assert (
-        subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", program],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        == "set()\n"
-    )
+    assert _loaded_by("geo_platform.definitions") & {"pandas", "geopandas", "pyogrio"} == set()
+
+
+def test_the_code_server_has_what_a_raster_needs() -> None:
+    """Runs are forked off a process that loaded this module: they do not import it again."""
+    assert _loaded_by("geo_platform.code_location") == {"rasterio"}
 
 
 if __name__ == "__main__":
