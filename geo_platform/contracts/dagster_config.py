@@ -26,7 +26,7 @@ from dagster import (
 )
 
 from geo_platform.contracts.compatibility import faults
-from geo_platform.contracts.dagster_metadata import declared_config
+from geo_platform.contracts.dagster_graph import declared_config
 from geo_platform.contracts.fault import NOTHING, Fault, FaultKind
 
 _OWN = "its run config"

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from geo_platform.storage.azure.ranges import RangeReader
+from geo_platform.storage.azure.reads import RangeReader
 from geo_platform.storage.local.folder import FolderStore
 
 

@@ -66,7 +66,7 @@ NOT_PUBLIC = {
 # What changes how modules are found, and why it is needed.
 MODULES_BY_STRING = {
     "geo_platform/application_root.py": "commands import the application of the root they are run in",
-    "geo_platform/contracts/dagster_metadata.py": "Dagster keeps a declared class as the names of module and class",
+    "geo_platform/contracts/dagster_graph.py": "Dagster keeps a declared class as the names of module and class",
 }
 # What changes the environment, and why it is needed.
 ENVIRONMENT = {

@@ -19,9 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from geo_platform.api.auth.audit import REQUEST_INFO, RequestInfo, audit
 from geo_platform.api.auth.authentication import PRINCIPAL, Authenticator, open_authenticator
 from geo_platform.api.auth.limits import BodyLimit, RateLimits, too_large
-from geo_platform.api.auth.login import refusal_response
+from geo_platform.api.auth.login import Sessions, open_sessions, refusal_response
 from geo_platform.api.auth.principal import Principal
-from geo_platform.api.auth.sessions import Sessions, open_sessions
 from geo_platform.errors import PlatformError, RateExceeded, Unauthenticated, UnexpectedFault
 from geo_platform.settings import Settings
 

@@ -3,7 +3,7 @@
 References name the container without the deployment's prefix, and hold the blob's own etag. The
 first put creates a missing container, if the credentials allow it.
 
-Uploads are in `upload.py`, reads by range in `ranges.py`, downloads to files in `downloads.py`.
+`upload.py` has uploads, `reads.py` reads by range and downloads, `move.py` moves.
 """
 
 import hashlib
@@ -24,7 +24,6 @@ from azure.storage.blob import BlobClient, BlobProperties, BlobServiceClient
 from geo_platform.contracts.message import ObjectReference
 from geo_platform.errors import ParameterInvalid, SourceNotFound, StoreDenied, StoreUnavailable
 from geo_platform.ports import ObjectPage, StoredObject
-from geo_platform.storage.azure.downloads import Downloads
 from geo_platform.storage.azure.errors import azure_errors
 from geo_platform.storage.azure.move import move_blob
 from geo_platform.storage.azure.names import (
@@ -33,7 +32,7 @@ from geo_platform.storage.azure.names import (
     decoded_metadata,
     encoded_metadata,
 )
-from geo_platform.storage.azure.ranges import RangeReader
+from geo_platform.storage.azure.reads import Downloads, RangeReader
 from geo_platform.storage.azure.upload import (
     PutOptions,
     Source,

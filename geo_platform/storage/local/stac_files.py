@@ -19,7 +19,7 @@ from typing import Any
 
 from geo_platform.errors import CatalogRejected, SourceNotFound, StoreDenied
 from geo_platform.ports import CatalogEntry, ItemVersion
-from geo_platform.storage import stac_extent
+from geo_platform.storage import stac_documents as stac_extent
 from geo_platform.storage.local import stac_versions
 from geo_platform.storage.local.atomic import (
     clean_incoming,

@@ -12,7 +12,7 @@ from psycopg import sql
 
 from geo_platform.errors import CatalogRejected
 from geo_platform.sql import statement
-from geo_platform.storage import stac_extent
+from geo_platform.storage import stac_documents as stac_extent
 from geo_platform.storage.postgres.pgstac_documents import null_paths, read_item, to_jsonb, to_store
 from geo_platform.storage.postgres.pgstac_tables import TableVersion, tables_of
 from geo_platform.storage.stac_documents import Document, merged_collection

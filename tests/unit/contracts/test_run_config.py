@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from geo_platform.contracts.dagster_metadata import config_metadata
+from geo_platform.contracts.dagster_graph import config_metadata
 from geo_platform.contracts.verify import definition_faults
 
 

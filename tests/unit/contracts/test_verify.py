@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 from pydantic import BaseModel
 
-from geo_platform.contracts.dagster_metadata import message_metadata
+from geo_platform.contracts.dagster_graph import message_metadata
 from geo_platform.contracts.fault import ContractError
 from geo_platform.contracts.lock import write_lock
 from geo_platform.contracts.message import Message

@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geo_platform.storage.stac_extent import item_extent, union
+from geo_platform.storage.stac_documents import item_extent, union
 
 LONGITUDES = st.integers(-180, 180)
 

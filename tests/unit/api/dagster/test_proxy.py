@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from geo_platform.api.auth.sessions import Sessions
+from geo_platform.api.auth.login import Sessions
 from tests.support.authenticated import Locked, locked
 from tests.support.listening import Listener, listening
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from geo_platform.errors import StoreUnavailable
-from geo_platform.storage.azure.downloads import Downloads
+from geo_platform.storage.azure.reads import Downloads
 from geo_platform.storage.azure.upload import BLOCK_BYTES, MAX_BLOCKS, block_bytes
 from geo_platform.storage.local.scratch import ScratchRoot
 
@@ -108,7 +108,7 @@ _ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[4])}
 _LEAVES_A_FILE = """
 import os, signal, sys
 from pathlib import Path
-from geo_platform.storage.azure.downloads import Downloads
+from geo_platform.storage.azure.reads import Downloads
 downloads = Downloads(Path(sys.argv[1]))
 with downloads.file(("bronze", "a", "0x1"), lambda path: path.write_bytes(b"content")):
     pass

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geo_platform.errors import StoreUnavailable
-from geo_platform.storage.azure import ranges as azure_ranges
-from geo_platform.storage.azure.ranges import (
-    KEPT_BYTES,
+from geo_platform.storage.azure import reads as azure_ranges
+from geo_platform.storage.azure.reads import (
+    CACHED_RANGE_BYTES,
     MAX_FETCH_BYTES,
     MIN_FETCH_BYTES,
     RangeReader,
@@ -81,7 +81,7 @@ def test_reading_on_fetches_twice_as_much_each_time_up_to_a_bound_and_keeps_no_m
     read = 0
     while piece := reader.read(10_000):
         read += len(piece)
-        assert sum(map(len, reader._kept.values())) <= KEPT_BYTES
+        assert sum(map(len, reader._kept.values())) <= CACHED_RANGE_BYTES
     lengths = [length for _, length in fetches]
     assert (read, sum(lengths)) == (len(content), len(content))
     assert lengths[:4] == [
