@@ -4,7 +4,7 @@ GDAL cannot do this: its COG driver copies tags from the source only, and updati
 first directory to the end of the file, after which it is no longer a COG. This module instead
 inserts a gap behind the first directory (or behind its metadata text), moves everything after the
 gap by a few hundred bytes, and raises every offset by as much.
-See docs/decisions/0014-the-run-id-is-put-into-a-finished-cog.md.
+See docs/decisions/0014-the-run-id-is-written-into-the-finished-cog.md.
 """
 
 import html
