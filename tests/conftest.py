@@ -1,4 +1,4 @@
-"""What every test gets: a home of its own, no telemetry, and a run that says loudly what it did not do."""
+"""Fixtures of every test: a home of its own, no telemetry, and a loud report of skipped tests."""
 
 import gc
 import os
@@ -17,7 +17,7 @@ _SPANS_GO_TO = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOI
 
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or writes the developer's own .geo, or sends spans to their collector, whatever it calls."""
+    """No test reads or writes the developer's own .geo or sends spans to their collector."""
     monkeypatch.setenv("GEO_PLATFORM_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     for name in (*_SPANS_GO_TO, "APPLICATIONINSIGHTS_CONNECTION_STRING"):
@@ -25,14 +25,16 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What was imported by now stays: whoever looks for garbage, as each command in a test's own process does, passes it over."""
+    """Exempt every object imported so far from garbage collection: commands that run in the test
+    process collect often.
+    """
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture
 def chromium() -> str:
-    """Path of a real browser. Without one the test cannot run: a loud skip here, a failure in CI."""
+    """Return the path of a real browser. Without one the test is skipped, and fails in CI."""
     found = (
         shutil.which("chromium")
         or shutil.which("chromium-browser")
@@ -51,13 +53,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             "!", f"{len(skipped)} TESTS WERE NOT RUN ON THIS MACHINE", red=True, bold=True
         )
         for report in skipped:
-            terminalreporter.write_line(
-                f"  {report.nodeid}: {report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr}"
-            )
+            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+            terminalreporter.write_line(f"  {report.nodeid}: {reason}")
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Where nothing may be skipped, a skip fails the suite."""
+    """Fail the suite on a skip where nothing may be skipped."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if (
         os.environ.get(SKIP_NOTHING)

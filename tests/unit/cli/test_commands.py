@@ -1,4 +1,4 @@
-"""The group of commands: what it offers, what each says of itself, and what is loaded for it."""
+"""Which commands there are, what their help says, and which libraries they load."""
 
 import json
 import os
@@ -17,7 +17,7 @@ SLOW = {"rasterio", "pyogrio", "pandas", "geopandas", "dagster", "jsonschema", "
 
 
 def _loaded_by(*arguments: str, extra: Mapping[str, str] | None = None) -> set[str]:
-    """The slow libraries that a command has loaded when it ends."""
+    """Return the slow libraries that a command has loaded when it ends."""
     program = """
 import json, sys
 from geo_platform.cli.main import main
@@ -36,18 +36,18 @@ finally:
     [["--help"], ["--version"], ["list"], ["list", "--help"], ["quarantine", "list"]],
     ids=" ".join,
 )
-def test_what_touches_no_geodata_loads_none_of_its_libraries(arguments: list[str]) -> None:
+def test_a_command_without_geodata_loads_no_geodata_library(arguments: list[str]) -> None:
     assert _loaded_by(*arguments) == set()
 
 
-def test_a_listing_from_the_database_loads_none_of_them_either(
+def test_a_listing_from_the_database_loads_no_geodata_library(
     production: ProfileUnderTest,
 ) -> None:
     assert _loaded_by("list", extra=production.environment) == set()
 
 
-def test_what_plans_loads_them() -> None:
-    """So that the test above can fail."""
+def test_plan_loads_the_geodata_libraries() -> None:
+    """The positive case of the tests above: without it, they could not fail."""
     samples = [
         SAMPLES / name for name in ("sierra_nevada_srtm.tif", "natural_earth_countries.shp.zip")
     ]
@@ -55,7 +55,7 @@ def test_what_plans_loads_them() -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_is_where_the_table_says_and_explains_itself(name: str) -> None:
+def test_every_command_of_the_table_exists_and_has_help(name: str) -> None:
     command = main.get_command(click.Context(main), name)
     assert command is not None
     assert command.name == name
@@ -64,5 +64,5 @@ def test_every_command_is_where_the_table_says_and_explains_itself(name: str) ->
     assert [option.name for option in options if not (option.help or "").strip()] == []
 
 
-def test_an_unknown_command_is_none() -> None:
+def test_an_unknown_command_is_not_found() -> None:
     assert main.get_command(click.Context(main), "nope") is None

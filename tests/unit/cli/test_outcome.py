@@ -1,4 +1,4 @@
-"""Answers: one line of plain JSON whatever a file is called, and exit codes by the worst of them."""
+"""Outcomes are one line of JSON whatever a file is called; the worst sets the exit code."""
 
 import json
 
@@ -15,7 +15,7 @@ def _answer(outcome: CommandOutcome, source: str = "a.tif") -> SourceOutcome:
 
 
 @given(st.text() | st.just("bad\udcff.tif"))
-def test_any_name_is_one_line_of_ascii_and_comes_back(name: str) -> None:
+def test_any_file_name_is_one_line_of_ascii_and_can_be_read_back(name: str) -> None:
     line = _answer(CommandOutcome.refused, name).as_json()
     assert line.isascii()
     assert "\n" not in line
@@ -23,7 +23,7 @@ def test_any_name_is_one_line_of_ascii_and_comes_back(name: str) -> None:
 
 
 @given(st.text())
-def test_what_is_printed_cannot_move_the_cursor(name: str) -> None:
+def test_printed_text_has_no_control_characters(name: str) -> None:
     assert printable(name).isprintable()
 
 
@@ -36,11 +36,11 @@ def test_what_is_printed_cannot_move_the_cursor(name: str) -> None:
         ([CommandOutcome.refused, CommandOutcome.failed, CommandOutcome.published], 3),
     ],
 )
-def test_the_exit_code_is_that_of_the_worst(outcomes: list[CommandOutcome], code: int) -> None:
+def test_the_worst_outcome_sets_the_exit_code(outcomes: list[CommandOutcome], code: int) -> None:
     assert exit_code(outcomes) == code
 
 
-def test_what_the_user_can_mend_is_refused_and_the_rest_failed() -> None:
+def test_errors_that_the_user_can_fix_are_refusals_and_others_failures() -> None:
     assert outcome_of(CrsMissing("x").as_record()) is CommandOutcome.refused
     assert outcome_of(MemoryExceeded("x").as_record()) is CommandOutcome.refused
     assert outcome_of(StoreUnavailable("x").as_record()) is CommandOutcome.failed

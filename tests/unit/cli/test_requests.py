@@ -1,4 +1,6 @@
-"""What is asked of each source of one call: names that would collide, parameters for nobody, errors that wait their turn."""
+"""The requests of one call: names that would collide, parameters that no source takes, errors
+raised in order.
+"""
 
 import json
 from pathlib import Path
@@ -30,7 +32,7 @@ def _vector(path: Path) -> Path:
     return path
 
 
-def test_two_folders_with_files_of_one_name_get_names_of_their_own(tmp_path: Path) -> None:
+def test_files_of_one_name_in_two_folders_get_different_names(tmp_path: Path) -> None:
     requests = _requests(
         _vector(tmp_path / "north" / "roads.geojson"), _vector(tmp_path / "south" / "roads.geojson")
     )
@@ -40,22 +42,24 @@ def test_two_folders_with_files_of_one_name_get_names_of_their_own(tmp_path: Pat
     ]
 
 
-def test_a_name_that_a_person_gave_stays(tmp_path: Path) -> None:
+def test_a_given_name_is_kept(tmp_path: Path) -> None:
     paths = [_vector(tmp_path / folder / "roads.geojson") for folder in ("north", "south")]
     assert {
         request.parameters["table_name"] for request in _requests(*paths, table_name="mine")
     } == {"mine"}
 
 
-def test_names_that_differ_are_left_alone(tmp_path: Path) -> None:
+def test_different_names_are_kept(tmp_path: Path) -> None:
     assert [
         request.parameters
         for request in _requests(_vector(tmp_path / "a.geojson"), _vector(tmp_path / "b.geojson"))
     ] == [{}, {}]
 
 
-def test_datasets_collide_where_items_do_not() -> None:
-    """`roads.2020` and `roads.2021` are two items, but a table is named by what stands before the first dot."""
+def test_datasets_can_collide_where_items_do_not() -> None:
+    """`roads.2020` and `roads.2021` are two items, but a table's name is the part before the first
+    dot.
+    """
     assert own_names(["in/roads.2020.geojson", "in/roads.2021.geojson"], VECTOR) == {
         "in/roads.2020.geojson": {"table_name": "in_roads_2020"},
         "in/roads.2021.geojson": {"table_name": "in_roads_2021"},
@@ -71,12 +75,12 @@ def test_datasets_collide_where_items_do_not() -> None:
         max_size=4,
     )
 )
-def test_every_table_name_is_a_valid_one(keys: list[str]) -> None:
+def test_every_table_name_is_valid(keys: list[str]) -> None:
     for names in own_names(keys, VECTOR).values():
         assert dataset_name(names["table_name"], "") == names["table_name"]
 
 
-def test_what_cannot_be_used_is_raised_in_its_turn_and_names_the_source(tmp_path: Path) -> None:
+def test_an_unusable_source_raises_in_its_turn_and_is_named(tmp_path: Path) -> None:
     (tmp_path / "unpacked.gdb").mkdir()
     requests = _requests(
         tmp_path / "gone.tif",
@@ -93,6 +97,6 @@ def test_what_cannot_be_used_is_raised_in_its_turn_and_names_the_source(tmp_path
     assert requests[-1].known_chain() is VECTOR
 
 
-def test_a_parameter_for_no_source_of_the_call_is_a_mistake(tmp_path: Path) -> None:
+def test_a_parameter_that_no_source_takes_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(click.UsageError, match="--jpeg-quality"):
         _requests(_vector(tmp_path / "a.geojson"), jpeg_quality=80)

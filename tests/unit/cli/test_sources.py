@@ -1,4 +1,4 @@
-"""From arguments to sources: what a walk takes, what it leaves out and says so."""
+"""From arguments to sources: which files a walk takes, and which it skips and names."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def _found(folder: Path, *, home: Path | None = None) -> tuple[list[str], dict[s
     return names, {entry.path.relative_to(folder).as_posix(): entry.reason for entry in left}
 
 
-def test_a_walk_takes_sources_in_order_of_name_with_their_sidecars(tmp_path: Path) -> None:
+def test_a_walk_takes_sources_by_name_with_their_sidecars(tmp_path: Path) -> None:
     _make(tmp_path, "b/two.shp", "b/two.dbf", "b/two.shx", "a.tif", "a.tfw")
     names, left = _found(tmp_path)
     assert names == ["a.tif", "b/two.shp"]
@@ -32,14 +32,14 @@ def test_a_walk_takes_sources_in_order_of_name_with_their_sidecars(tmp_path: Pat
     ]
 
 
-def test_hidden_folders_and_the_folder_of_results_are_not_walked(tmp_path: Path) -> None:
+def test_hidden_folders_and_the_home_folder_are_not_walked(tmp_path: Path) -> None:
     _make(tmp_path, "a.tif", ".git/objects/b.tif", "results/store/silver/c.tif")
     names, left = _found(tmp_path, home=tmp_path / "results")
     assert names == ["a.tif"]
     assert left == {".git": "It is hidden.", "results": "It holds results."}
 
 
-def test_links_that_are_not_followed_are_said(tmp_path: Path) -> None:
+def test_links_that_are_not_followed_are_named(tmp_path: Path) -> None:
     inside, elsewhere = tmp_path / "inside", tmp_path / "elsewhere"
     _make(inside, "a.tif")
     _make(elsewhere, "b.tif")
@@ -62,6 +62,6 @@ def test_a_file_named_twice_is_one_source(tmp_path: Path) -> None:
     assert len(candidates) == 1
 
 
-def test_an_empty_argument_is_not_the_present_folder() -> None:
+def test_an_empty_argument_is_not_the_current_folder() -> None:
     with pytest.raises(click.UsageError, match="empty"):
         find_sources([""], home=Path("/nowhere"))

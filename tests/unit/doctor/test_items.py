@@ -1,4 +1,4 @@
-"""Items held against the objects and tables that they name."""
+"""Doctor compares items with the objects and tables that they name."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -38,24 +38,24 @@ names = st.sampled_from("abcdef")
 
 
 @given(st.dictionaries(names, st.lists(names, unique=True)), st.lists(names, unique=True))
-def test_an_item_misses_what_is_not_there_and_nothing_else(
-    items: dict[str, list[str]], lying: list[str]
+def test_exactly_the_absent_objects_of_an_item_are_missing(
+    items: dict[str, list[str]], stored_keys: list[str]
 ) -> None:
     claims = Claims()
     for item_id, keys in items.items():
         claims.add(("rasters", item_id), item(*keys))
     check = ObjectCheck(claims)
-    for key in lying:
+    for key in stored_keys:
         check.see(stored(key))
     missing = {
-        found.place[1]: {said.split()[0].removeprefix("silver/") for said in found.objects}
+        found.place[1]: {fault.split()[0].removeprefix("silver/") for fault in found.objects}
         for found in check.missing()
     }
-    expected = {item_id: set(keys) - set(lying) for item_id, keys in items.items()}
+    expected = {item_id: set(keys) - set(stored_keys) for item_id, keys in items.items()}
     assert missing == {item_id: keys for item_id, keys in expected.items() if keys}
 
 
-def test_another_size_counts_for_what_is_published_and_not_for_what_is_kept() -> None:
+def test_a_wrong_size_is_a_fault_of_a_published_item_not_of_a_kept_one() -> None:
     for kept_of, expected in ((None, 1), ("a run", 0)):
         claims = Claims()
         claims.add(("rasters", "a"), item("x", size=2), kept_of=kept_of)
@@ -64,7 +64,7 @@ def test_another_size_counts_for_what_is_published_and_not_for_what_is_kept() ->
         assert len(list(check.missing())) == expected
 
 
-def test_a_long_list_is_cut() -> None:
+def test_a_long_list_of_faults_is_truncated() -> None:
     claims = Claims()
     claims.add(("rasters", "a"), item(*"abcdefgh"))
     (missing,) = ObjectCheck(claims).missing()
@@ -72,8 +72,8 @@ def test_a_long_list_is_cut() -> None:
     assert finding.says.endswith("silver/e is gone; and 3 more.")
 
 
-def test_tables_at_their_place_at_another_version_or_nowhere() -> None:
-    def lies(place: TablePlace, name: str, version: str) -> StoredTable:
+def test_tables_in_place_moved_of_another_version_or_gone() -> None:
+    def stored_table(place: TablePlace, name: str, version: str) -> StoredTable:
         return StoredTable(
             place, "geo" if place is TablePlace.published else place, name, version, "run", None
         )
@@ -84,17 +84,17 @@ def test_tables_at_their_place_at_another_version_or_nowhere() -> None:
         return [fault for missing in missing_tables(claims, tables) for fault in missing.tables]
 
     live, replaced = (
-        lies(TablePlace.published, "roads", "v1"),
-        lies(TablePlace.replaced, "v1", "v1"),
+        stored_table(TablePlace.published, "roads", "v1"),
+        stored_table(TablePlace.replaced, "v1", "v1"),
     )
     assert faults(None, live) == faults("a run", live) == faults("a run", replaced) == []
     assert faults(None) == ["geo.roads is gone or not the platform's"]
     assert faults(None, replaced) == [
         "geo.roads is gone or not the platform's; version v1 is in another place"
     ]
-    assert faults(None, lies(TablePlace.published, "roads", "v2")) == [
+    assert faults(None, stored_table(TablePlace.published, "roads", "v2")) == [
         "geo.roads has version v2, not v1"
     ]
-    assert faults("a run", lies(TablePlace.published, "roads", "v2")) == [
+    assert faults("a run", stored_table(TablePlace.published, "roads", "v2")) == [
         "version v1 of geo.roads is gone"
     ]

@@ -1,4 +1,4 @@
-"""What nobody names: what of it is a finding. The rules of the nightly removal, and a day's patience."""
+"""Doctor finds objects and tables that no item names by the rules of the nightly removal."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -59,11 +59,11 @@ def claiming(*keys: str) -> Claims:
 
 
 @given(objects, st.lists(keys))
-def test_nothing_in_a_folder_that_is_named_is_ever_a_finding(
-    lying: list[tuple[str, float, str]], named: list[str]
+def test_a_folder_with_a_named_object_is_never_a_finding(
+    contents: list[tuple[str, float, str]], named: list[str]
 ) -> None:
     unnamed = UnnamedObjects(claiming(*named))
-    for each in lying:
+    for each in contents:
         unnamed.see(stored(*each))
     found = list(compare_folders(unnamed.folders.values(), ENDED, now_utc=NOW))
     removed = {finding.mend.folder for finding in found if isinstance(finding.mend, RemoveFolder)}
@@ -72,11 +72,11 @@ def test_nothing_in_a_folder_that_is_named_is_ever_a_finding(
 
 
 @given(objects)
-def test_what_it_would_remove_after_a_day_the_nightly_removal_removes_too(
-    lying: list[tuple[str, float, str]],
+def test_the_nightly_removal_also_removes_what_doctor_removes_after_a_day(
+    contents: list[tuple[str, float, str]],
 ) -> None:
     unnamed = UnnamedObjects(Claims())
-    everything = [stored(*each) for each in lying]
+    everything = [stored(*each) for each in contents]
     for each in everything:
         unnamed.see(each)
     old = [folder for folder in unnamed.folders.values() if NOW - folder.newest_utc >= DAY]
@@ -89,7 +89,7 @@ def test_what_it_would_remove_after_a_day_the_nightly_removal_removes_too(
     assert mended <= {each.reference.key.rpartition("/")[0] for each in nightly}
 
 
-def test_a_folder_is_left_when_it_is_old_or_its_runs_have_ended() -> None:
+def test_a_folder_is_a_leftover_when_it_is_old_or_its_runs_have_ended() -> None:
     def folder(age: timedelta, *runs: str, is_ours: bool = True) -> bool:
         return is_left(
             Folder("rasters/a/1", is_ours, NOW - age, run_ids=set(runs)), ENDED, now_utc=NOW
@@ -101,11 +101,11 @@ def test_a_folder_is_left_when_it_is_old_or_its_runs_have_ended() -> None:
     assert folder(timedelta(0), "ended")
     assert not folder(timedelta(0), "ended", "unknown")
     assert not folder(timedelta(0), "at work")
-    assert not folder(timedelta(0)), "who made it is not said"
+    assert not folder(timedelta(0)), "it has no record of its run"
     assert not folder(timedelta(0), "ended", is_ours=False)
 
 
-def test_staged_tables_go_and_what_was_published_needs_a_person() -> None:
+def test_staged_tables_are_dropped_and_published_ones_only_reported() -> None:
     def table(
         place: TablePlace,
         name: str,

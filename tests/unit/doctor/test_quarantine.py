@@ -1,4 +1,4 @@
-"""Objects in quarantine without a record, and records without an object."""
+"""Doctor finds objects in quarantine without a record, and records without an object."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -42,27 +42,27 @@ def found(store: Any, now_utc: datetime = LATER) -> list[str]:
     return [finding.concerns for finding in findings]
 
 
-def test_what_the_platform_moved_is_no_finding(store: Any) -> None:
+def test_a_complete_arrival_is_no_finding(store: Any) -> None:
     assert found(store) == []
 
 
-def test_an_object_that_no_record_names_is_one(store: Any) -> None:
+def test_an_object_without_a_record_is_a_finding(store: Any) -> None:
     store.put_bytes(QUARANTINE, "a.prj", b"by hand", metadata={})
     assert found(store) == ["quarantine/a.prj"]
 
 
-def test_a_record_without_its_object_is_one_once_it_is_older_than_a_move_takes(store: Any) -> None:
+def test_a_record_without_its_object_is_a_finding_after_the_time_of_a_move(store: Any) -> None:
     store.delete(QUARANTINE, "a.tif")
     assert (found(store, WRITTEN), found(store)) == ([], ["quarantine/a.tif.quarantine.json"])
 
 
-def test_a_record_that_cannot_be_read_is_one(store: Any) -> None:
+def test_an_unreadable_record_is_a_finding(store: Any) -> None:
     store.delete(QUARANTINE, "a.tfw")
     store.put_bytes(QUARANTINE, "a.tif.quarantine.json", b"{", metadata={})
     assert found(store) == ["quarantine/a.tif.quarantine.json"]
 
 
-def test_what_is_released_while_it_is_compared_is_none(store: Any) -> None:
+def test_an_object_released_during_the_comparison_is_no_finding(store: Any) -> None:
     listed = list(store.list(QUARANTINE))
     for stored in listed:
         store.delete(QUARANTINE, stored.reference.key)

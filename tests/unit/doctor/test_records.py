@@ -1,4 +1,4 @@
-"""Which stored messages can be read, and that every code is explained."""
+"""Doctor knows every stored message, explains every code, and detects a reused process id."""
 
 import json
 from pathlib import Path
@@ -12,12 +12,12 @@ from geo_platform.storage.local.process import is_alive_since, this_process
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def test_every_message_of_the_lock_is_known() -> None:
+def test_every_message_in_the_lock_file_is_known() -> None:
     locked = json.loads((ROOT / "contracts.lock.json").read_text("utf-8"))
     assert set(known_messages()) == set(locked)
 
 
-def test_what_is_wrong_with_bytes_is_said() -> None:
+def test_the_fault_of_unreadable_bytes_is_named() -> None:
     known = known_messages()
     good = json.loads(dump_message(GreetingSpoken(text="hello")))
     assert fault_of(json.dumps(good).encode(), known) is None
@@ -42,7 +42,7 @@ def test_what_is_wrong_with_bytes_is_said() -> None:
         assert fault_of(bytes_, known) is not None
 
 
-def test_every_code_has_its_meaning_and_its_row_in_the_docs() -> None:
+def test_every_code_has_a_meaning_and_a_row_in_the_docs() -> None:
     page = (ROOT / "docs" / "doctor.md").read_text("utf-8")
     assert set(MEANING) == set(FindingCode)
     assert [line.split("`")[1] for line in page.splitlines() if line.startswith("| `")] == [
@@ -50,12 +50,12 @@ def test_every_code_has_its_meaning_and_its_row_in_the_docs() -> None:
     ]
 
 
-def test_a_process_id_that_was_given_away_again_is_not_the_process_that_was_seen() -> None:
+def test_a_reused_process_id_is_not_the_recorded_process() -> None:
     import time
 
     pid = int(this_process().partition(".")[0])
     assert is_alive_since(pid, time.time())
     assert not is_alive_since(pid, time.time() - 10 * 365 * 86400), (
-        "it started long after it is said to have been seen"
+        "the process started long after that moment"
     )
     assert not is_alive_since(2**22 + 1, time.time())

@@ -1,4 +1,4 @@
-"""What the orchestrator says, held against what is so."""
+"""Doctor compares the orchestrator's records of runs, slots, ticks and partitions with facts."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -19,7 +19,7 @@ NOW = datetime(2026, 6, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 
 
-def test_a_run_is_said_to_be_dead_only_where_that_is_known() -> None:
+def test_a_run_is_reported_dead_only_where_that_is_known() -> None:
     runs = [
         RunFact(f"run-{lives}", "process_raster", "STARTED", "process 7 on here", lives, NOW)
         for lives in (True, False, None)
@@ -30,7 +30,7 @@ def test_a_run_is_said_to_be_dead_only_where_that_is_known() -> None:
     assert "run run-None " in note
 
 
-def test_slots_of_runs_at_work_are_theirs() -> None:
+def test_only_slots_of_ended_or_dead_runs_are_freed() -> None:
     slots = [
         SlotFact("coppers", run, status, ended)
         for run, status, ended in (
@@ -51,10 +51,16 @@ def test_slots_of_runs_at_work_are_theirs() -> None:
 
 @pytest.mark.parametrize(
     ("is_sensor", "interval", "ago", "is_silent"),
-    [(True, 30, 9 * MINUTE, False), (True, 30, 11 * MINUTE, True), (True, 600, 99 * MINUTE, False), (True, 600, 101 * MINUTE, True),
-     (False, 30, 119 * MINUTE, False), (False, 30, 121 * MINUTE, True)],
-)  # fmt: skip
-def test_silence_is_measured_by_what_ticks(
+    [
+        (True, 30, 9 * MINUTE, False),
+        (True, 30, 11 * MINUTE, True),
+        (True, 600, 99 * MINUTE, False),
+        (True, 600, 101 * MINUTE, True),
+        (False, 30, 119 * MINUTE, False),
+        (False, 30, 121 * MINUTE, True),
+    ],
+)
+def test_the_limit_of_silence_depends_on_the_interval_of_ticks(
     is_sensor: bool, interval: float, ago: timedelta, is_silent: bool
 ) -> None:
     found = list(compare_ticks([TickFact("looks", is_sensor, NOW - ago, interval)], now_utc=NOW))
@@ -64,21 +70,21 @@ def test_silence_is_measured_by_what_ticks(
     )
 
 
-def test_a_daemon_is_missed_only_where_runs_wait_for_it() -> None:
+def test_a_missing_daemon_is_reported_only_where_runs_wait_for_it() -> None:
     long_ago, now = NOW - 4 * MINUTE, NOW
     assert not list(compare_queue(None, now_utc=NOW))
     assert not list(compare_queue(QueueFact(1, NOW - MINUTE, None), now_utc=NOW)), (
         "queued a moment ago"
     )
     assert not list(compare_queue(QueueFact(1, long_ago, now), now_utc=NOW)), (
-        "it is there, and the run waits for something else"
+        "the daemon is alive: the run waits for something else"
     )
     for heartbeat in (None, long_ago):
         (finding,) = compare_queue(QueueFact(2, long_ago, heartbeat), now_utc=NOW)
         assert finding.says.startswith("2 runs are queued") and finding.mend is None  # noqa: PT018
 
 
-def test_a_partition_is_removed_only_where_it_is_a_name_and_nothing_else() -> None:
+def test_a_partition_is_removed_only_without_a_run_and_a_source() -> None:
     place = ("rasters", "a")
     facts = [
         PartitionFact("raster_objects", "no run.tif", None, None, None),

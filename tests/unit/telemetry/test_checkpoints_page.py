@@ -1,4 +1,4 @@
-"""docs/checkpoints.md and the queries of deploy/queries/ say what the code says."""
+"""docs/checkpoints.md and the queries in deploy/queries/ agree with the code."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.support.checkpoints_page import PAGE, checkpoints, fields_of_a_line, 
 from tests.support.command import ROOT
 
 QUERIES = sorted((ROOT / "deploy" / "queries").iterdir())
-DAGSTER_S_OWN = {
+DAGSTER_NAMES = {
     *dg.DagsterEventType.__members__,
     *(kind.value for kind in dg.DagsterEventType),
     *dg.DagsterRunStatus.__members__,
@@ -21,18 +21,18 @@ DAGSTER_S_OWN = {
 NAME = re.compile(r"\b[A-Z]+(?:_[A-Z]+)+\b")
 
 
-def test_every_checkpoint_is_on_the_page_with_its_meaning() -> None:
+def test_the_page_lists_every_checkpoint_with_its_meaning() -> None:
     assert [(name, meaning) for name, meaning, _ in checkpoints()] == [
         (name.value, MEANING[name]) for name in Checkpoint
     ]
     assert MEANING.keys() == set(Checkpoint)
 
 
-def test_the_diagram_has_no_state_that_is_not_a_checkpoint() -> None:
+def test_every_state_of_the_diagram_is_a_checkpoint() -> None:
     assert set(NAME.findall(section("What follows what"))) <= set(Checkpoint)
 
 
-def test_the_fields_of_a_line_are_those_of_the_formatter() -> None:
+def test_the_page_and_the_formatter_list_the_same_fields() -> None:
     from geo_platform.telemetry.logs import JsonLines
 
     listed = (JsonLines.__doc__ or "").split(":")[1].split(". ")[0]
@@ -47,11 +47,11 @@ def test_every_cause_of_a_stuck_run_is_on_the_page() -> None:
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=lambda path: path.name)
-def test_a_query_knows_no_name_that_the_code_does_not_have(query: Path) -> None:
+def test_a_query_uses_only_names_of_the_code(query: Path) -> None:
     text = query.read_text("utf-8").replace("GEO_PLATFORM_DAGSTER_POSTGRES_URL", "")
     assert set(NAME.findall(text)) <= {
         *Checkpoint,
-        *DAGSTER_S_OWN,
+        *DAGSTER_NAMES,
         *(leaf.code for leaf in error_leaves()),
     }
     fields = set(re.findall(r"\bline\.(\w+)", text)) | {

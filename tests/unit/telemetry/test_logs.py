@@ -1,4 +1,4 @@
-"""A log line is one JSON object on one line, whatever a file is called."""
+"""A log record is one JSON object on one line, whatever a file is called."""
 
 import json
 import logging
@@ -26,7 +26,7 @@ def _line(message: str, *, exc_info: bool = False, **extra: object) -> str:
 
 
 @given(st.text())
-def test_any_text_stays_on_one_line_and_comes_back(text: str) -> None:
+def test_any_text_is_one_line_and_can_be_read_back(text: str) -> None:
     line = _line(text)
     assert "\n" not in line
     assert "\r" not in line
@@ -46,7 +46,7 @@ def test_run_id_and_stage_are_on_every_line_inside_the_context() -> None:
     assert "run_id" not in outside
 
 
-def test_a_record_of_dagster_says_its_run_and_step_once() -> None:
+def test_a_record_of_dagster_has_its_run_and_step_as_fields_only() -> None:
     meta = {
         "run_id": "r2",
         "step_key": "raster_cog",
@@ -57,7 +57,7 @@ def test_a_record_of_dagster_says_its_run_and_step_once() -> None:
     assert (line["run_id"], line["stage"], line["message"]) == ("r2", "raster_cog", "plain")
 
 
-def test_a_traceback_is_a_field_and_never_a_line() -> None:
+def test_a_traceback_is_a_field_of_the_line() -> None:
     try:
         raise ValueError("first\nsecond")
     except ValueError:

@@ -1,4 +1,6 @@
-"""Spans: whose trace they are in, what they say of a failure, and that without a destination nothing happens."""
+"""Spans: which trace they belong to, how they record a failure, and that none exists without a
+destination.
+"""
 
 import logging
 import os
@@ -28,12 +30,12 @@ CLIENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 @given(st.uuids())
-def test_the_trace_id_is_the_run_id_s_128_bits(run_id: UUID) -> None:
+def test_the_trace_id_is_the_128_bits_of_the_run_id(run_id: UUID) -> None:
     assert format(trace_id_of(str(run_id)), "032x") == run_id.hex
 
 
 @given(st.text())
-def test_any_text_is_a_link_to_a_valid_span_or_none(text: str) -> None:
+def test_any_text_gives_a_valid_link_or_none(text: str) -> None:
     link = link_to(text)
     assert link is None or link.context.is_valid
 
@@ -47,11 +49,11 @@ def test_any_text_is_a_link_to_a_valid_span_or_none(text: str) -> None:
         CLIENT.upper() + "-x",
     ],
 )
-def test_what_is_no_trace_context_is_no_link(text: str) -> None:
+def test_an_invalid_trace_context_gives_no_link(text: str) -> None:
     assert link_to(text) is None
 
 
-def test_a_stage_and_its_calls_are_in_the_run_s_trace_and_linked_to_the_client_s(
+def test_a_stage_and_its_calls_are_in_the_trace_of_the_run_with_a_link_to_the_client(
     spans: InMemorySpanExporter,
 ) -> None:
     with (
@@ -81,7 +83,7 @@ def test_a_stage_and_its_calls_are_in_the_run_s_trace_and_linked_to_the_client_s
     }
 
 
-def test_a_failure_is_on_the_span_with_its_code_and_a_foreign_one_without_its_text(
+def test_a_span_has_the_code_of_a_failure_and_no_text_of_a_foreign_one(
     spans: InMemorySpanExporter,
 ) -> None:
     for error in (CrsMissing("no CRS"), ValueError("password=secret")):
@@ -97,13 +99,11 @@ def test_a_failure_is_on_the_span_with_its_code_and_a_foreign_one_without_its_te
         "CRS_MISSING",
     )
     assert (unexpected.attributes or {})["error.type"] == "ValueError"
-    assert (
-        "secret"
-        not in f"{unexpected.status.description} {dict(unexpected.attributes or {})} {unexpected.events}"
-    )
+    recorded = (unexpected.status.description, dict(unexpected.attributes or {}), unexpected.events)
+    assert "secret" not in " ".join(map(str, recorded))
 
 
-def test_that_something_is_not_there_is_an_answer_and_no_failure(
+def test_not_found_does_not_mark_the_span_as_failed(
     spans: InMemorySpanExporter,
 ) -> None:
     span = call_started("objects.stat", RUN, {})
@@ -115,7 +115,7 @@ def test_that_something_is_not_there_is_an_answer_and_no_failure(
     assert (found.attributes or {})["error.code"] == "SOURCE_NOT_FOUND"
 
 
-def test_a_call_for_no_run_has_no_span(spans: InMemorySpanExporter) -> None:
+def test_a_call_without_a_run_has_no_span(spans: InMemorySpanExporter) -> None:
     assert call_started("objects.stat", "", {}) is trace.INVALID_SPAN
     assert not spans.get_finished_spans()
 
@@ -126,7 +126,7 @@ def test_without_a_destination_there_are_no_spans() -> None:
         assert not trace.get_current_span().is_recording()
 
 
-DELIVERED = """
+DELIVER_ONE_SPAN = """
 import sys
 import geo_platform.code_location
 from geo_platform.telemetry.context import telemetry_context
@@ -137,14 +137,15 @@ start_tracing(Destinations(otlp=True))
 with telemetry_context(run_id=sys.argv[1]), stage_span("raster_cog"):
     pass
 stop_tracing()
-late = [name for name in sys.modules.keys() - loaded if name.startswith(("opentelemetry", "requests", "google", "urllib"))]
+prefixes = ("opentelemetry", "requests", "google", "urllib")
+late = [name for name in sys.modules.keys() - loaded if name.startswith(prefixes)]
 print("requests" in loaded, late)
 """
 
 
 @pytest.mark.parametrize("compression", ["gzip", ""])
-def test_the_definitions_load_what_delivery_takes(compression: str) -> None:
-    """So that a run forked off them loads nothing of it."""
+def test_the_definitions_load_everything_that_delivery_needs(compression: str) -> None:
+    """A run that is forked from the code server then has nothing left to import."""
     with collector() as taken:
         environment = {
             **os.environ,
@@ -152,7 +153,7 @@ def test_the_definitions_load_what_delivery_takes(compression: str) -> None:
             "OTEL_EXPORTER_OTLP_COMPRESSION": compression,
         }
         ended = subprocess.run(
-            [sys.executable, "-c", DELIVERED, RUN],
+            [sys.executable, "-c", DELIVER_ONE_SPAN, RUN],
             env=environment,
             capture_output=True,
             text=True,
@@ -163,10 +164,11 @@ def test_the_definitions_load_what_delivery_takes(compression: str) -> None:
     assert taken.spans
 
 
-LOADED = """
+PRINT_LOADED = """
 import sys
 import geo_platform.code_location
-print([name for name in ("opentelemetry.sdk.trace", "azure.monitor.opentelemetry.exporter") if name in sys.modules])
+names = ("opentelemetry.sdk.trace", "azure.monitor.opentelemetry.exporter")
+print([name for name in names if name in sys.modules])
 """
 
 
@@ -180,7 +182,7 @@ print([name for name in ("opentelemetry.sdk.trace", "azure.monitor.opentelemetry
         ),
     ],
 )
-def test_azure_monitors_exporter_is_loaded_where_it_is_sent_to(
+def test_the_exporter_of_azure_monitor_is_loaded_only_where_it_is_used(
     connection_string: str, loaded: list[str]
 ) -> None:
     environment = {
@@ -190,7 +192,7 @@ def test_azure_monitors_exporter_is_loaded_where_it_is_sent_to(
     }
     environment["APPLICATIONINSIGHTS_CONNECTION_STRING"] = connection_string
     ended = subprocess.run(
-        [sys.executable, "-c", LOADED],
+        [sys.executable, "-c", PRINT_LOADED],
         env=environment,
         capture_output=True,
         text=True,
@@ -200,7 +202,7 @@ def test_azure_monitors_exporter_is_loaded_where_it_is_sent_to(
     assert ended.stdout.strip() == str(loaded)
 
 
-def test_a_loss_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_loss_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     losses = Losses()
     for _ in range(3):
         losses.note("the collector", "it is down")
@@ -208,8 +210,8 @@ def test_a_loss_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     assert [getattr(record, "checkpoint", None) for record in caplog.records] == ["TELEMETRY_LOST"]
 
 
-class _Refusing(InMemorySpanExporter):
-    """Counts how often it was asked, and takes nothing until it is told to."""
+class _RefusingExporter(InMemorySpanExporter):
+    """An exporter that counts its calls and fails until `takes` is set to success."""
 
     asked = 0
     takes = SpanExportResult.FAILURE
@@ -219,10 +221,10 @@ class _Refusing(InMemorySpanExporter):
         return self.takes
 
 
-def test_an_exporter_that_failed_is_left_alone_for_a_while_and_then_asked_again(
+def test_an_exporter_that_failed_is_called_again_after_a_pause(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    refusing, now_s = _Refusing(), [100.0]
+    refusing, now_s = _RefusingExporter(), [100.0]
     monkeypatch.setattr("geo_platform.telemetry.tracing_sdk.time.monotonic", lambda: now_s[0])
     exporter = PausingExporter("the collector", lambda: refusing, Losses())
     for now_s[0] in (100.0, 101.0, 115.0, 129.0):
@@ -233,7 +235,7 @@ def test_an_exporter_that_failed_is_left_alone_for_a_while_and_then_asked_again(
     assert exporter.export([]) is SpanExportResult.SUCCESS
 
 
-def test_an_exporter_that_cannot_be_made_is_a_loss_and_no_error(
+def test_an_exporter_that_cannot_be_created_is_a_loss_and_no_error(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def missing() -> SpanExporter:
@@ -242,11 +244,11 @@ def test_an_exporter_that_cannot_be_made_is_a_loss_and_no_error(
     def wrong() -> SpanExporter:
         raise ValueError("InstrumentationKey=secret")
 
-    for make, said in ((missing, "is not installed"), (wrong, "raised ValueError")):
+    for make, reason in ((missing, "is not installed"), (wrong, "raised ValueError")):
         losses = Losses()
         assert PausingExporter("the collector", make, losses).export([]) is SpanExportResult.FAILURE
         losses.report()
-        assert said in caplog.records[-1].getMessage()
+        assert reason in caplog.records[-1].getMessage()
     assert "secret" not in caplog.text
 
 

@@ -1,4 +1,4 @@
-"""What was published, replaced, brought back and taken away: read off items where the catalog keeps no account."""
+"""Trace derives the history of publications from items where the catalog keeps no log of writes."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -44,7 +44,7 @@ def kept(document: dict[str, Any], withdrawn: float) -> ItemVersion:
     )
 
 
-def took_away(run: str, begun: float, ended: float, status: str = "success") -> RunFacts:
+def unpublish_run(run: str, begun: float, ended: float, status: str = "success") -> RunFacts:
     return RunFacts(run, "unpublish_item", status, {}, minute(begun), minute(begun), minute(ended))
 
 
@@ -54,7 +54,7 @@ def brief(writes: list[CatalogWrite]) -> list[tuple[str, str | None, str, str | 
     ]
 
 
-def test_versions_that_followed_each_other_replaced_each_other() -> None:
+def test_consecutive_versions_replace_each_other() -> None:
     writes = writes_of_versions(item("c", 3), [kept(item("b", 2), 3.1), kept(item("a", 1), 2.1)])
     assert brief(writes) == [
         ("publish", "a", "f-a", None),
@@ -63,7 +63,7 @@ def test_versions_that_followed_each_other_replaced_each_other() -> None:
     ]
 
 
-def test_a_version_that_was_withdrawn_with_nothing_in_its_place_was_unpublished() -> None:
+def test_a_version_withdrawn_without_a_successor_was_unpublished() -> None:
     a, b = kept(item("a", 1), 2), item("b", 3)
     assert brief(writes_of_versions(b, [a])) == [
         ("publish", "a", "f-a", None),
@@ -71,13 +71,13 @@ def test_a_version_that_was_withdrawn_with_nothing_in_its_place_was_unpublished(
         ("publish", "b", "f-b", None),
     ]
     by = writes_of_versions(
-        b, [a], [took_away("u", 1.9, 2.1), took_away("failed", 1.5, 1.6, "failure")]
+        b, [a], [unpublish_run("u", 1.9, 2.1), unpublish_run("failed", 1.5, 1.6, "failure")]
     )
     assert brief(by)[1] == ("unpublish", "u", "f-a", None)
     assert by[1].at_utc == minute(2), "the moment that the version names, not the run's end"
 
 
-def test_a_version_that_was_brought_back_is_published_twice() -> None:
+def test_a_restored_version_is_published_twice() -> None:
     writes = writes_of_versions(item("a", 1, restored=("r", 4)), [kept(item("b", 2), 4.1)])
     assert brief(writes) == [
         ("publish", "a", "f-a", None),
@@ -86,8 +86,8 @@ def test_a_version_that_was_brought_back_is_published_twice() -> None:
     ]
 
 
-def test_an_unpublishing_that_no_version_remembers_is_known_by_its_run() -> None:
-    writes = writes_of_versions(item("a", 1, restored=("r", 4)), [], [took_away("u", 2, 2.5)])
+def test_an_unpublishing_without_a_kept_version_is_known_by_its_run() -> None:
+    writes = writes_of_versions(item("a", 1, restored=("r", 4)), [], [unpublish_run("u", 2, 2.5)])
     assert brief(writes) == [
         ("publish", "a", "f-a", None),
         ("unpublish", "u", "f-a", None),
@@ -95,23 +95,23 @@ def test_an_unpublishing_that_no_version_remembers_is_known_by_its_run() -> None
     ]
 
 
-def test_a_run_is_told_its_own_writes_and_what_became_of_its_versions_since() -> None:
+def test_a_run_has_its_own_writes_and_the_later_ones_of_its_versions() -> None:
     writes = writes_of_versions(
         None,
         [kept(item("b", 2), 4.1), kept(item("a", 1, restored=("r", 4)), 6)],
-        [took_away("u", 5, 7)],
+        [unpublish_run("u", 5, 7)],
     )
 
-    def told(run: str) -> list[tuple[str, str | None]]:
+    def events_of(run: str) -> list[tuple[str, str | None]]:
         return [(event.kind, event.by_run) for event in catalog_events(run, writes)]
 
-    assert told("a") == [
+    assert events_of("a") == [
         ("CATALOG_PUBLISHED", None),
         ("REPLACED", "b"),
         ("RESTORED", "r"),
         ("UNPUBLISHED", "u"),
     ]
-    assert told("b") == [("CATALOG_PUBLISHED", None), ("REPLACED", "r")]
-    assert told("r") == [("CATALOG_PUBLISHED", None), ("UNPUBLISHED", "u")]
-    assert told("u") == [("CATALOG_UNPUBLISHED", None)]
-    assert told("another") == []
+    assert events_of("b") == [("CATALOG_PUBLISHED", None), ("REPLACED", "r")]
+    assert events_of("r") == [("CATALOG_PUBLISHED", None), ("UNPUBLISHED", "u")]
+    assert events_of("u") == [("CATALOG_UNPUBLISHED", None)]
+    assert events_of("another") == []

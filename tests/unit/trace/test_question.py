@@ -1,4 +1,4 @@
-"""An id's form says what it can be of, and in which order that is tried."""
+"""The form of an id decides what it can name, and in which order that is tried."""
 
 import pytest
 from hypothesis import given
@@ -16,12 +16,12 @@ def first(text: str) -> Reading:
 
 
 @pytest.mark.parametrize("text", [RUN, RUN.upper(), RUN.replace("-", ""), f" {RUN}\n"])
-def test_a_run_s_id_and_its_trace_id_are_one(text: str) -> None:
+def test_a_run_id_is_read_in_every_spelling(text: str) -> None:
     assert first(text) == Reading(Subject.run, RUN)
 
 
 @pytest.mark.parametrize("text", [RUN[:8], RUN[:20], RUN[:-1]])
-def test_a_beginning_of_at_least_eight_characters_may_be_a_run(text: str) -> None:
+def test_a_prefix_of_at_least_eight_characters_may_be_a_run(text: str) -> None:
     assert first(text) == Reading(Subject.run, text)
     assert all(reading.subject is not Subject.run for reading in readings(RUN[:7]))
 
@@ -70,11 +70,11 @@ def test_a_beginning_of_at_least_eight_characters_may_be_a_run(text: str) -> Non
         ("req 17", Reading(Subject.client, "req 17")),
     ],
 )
-def test_the_form_says_what_is_tried_first(text: str, reading: Reading) -> None:
+def test_the_form_decides_what_is_tried_first(text: str, reading: Reading) -> None:
     assert first(text) == reading
 
 
-def test_what_may_be_several_things_is_tried_as_each_of_them() -> None:
+def test_an_ambiguous_id_is_tried_as_each_kind() -> None:
     assert [reading.subject for reading in readings("2f4c9a1e")] == [
         Subject.run,
         Subject.client,
@@ -89,7 +89,7 @@ def test_what_may_be_several_things_is_tried_as_each_of_them() -> None:
     assert readings("no run", Subject.run) == ()
 
 
-def test_what_an_address_carries_in_secret_is_not_shown() -> None:
+def test_secrets_in_a_url_are_not_shown() -> None:
     assert shown(f"{ACCOUNT}/silver/x.tif?sv=2025&sig=SECRET") == f"{ACCOUNT}/silver/x.tif"
     assert (
         shown("postgresql://me:SECRET@host/geo?table=geo.wells&password=SECRET")
@@ -103,6 +103,6 @@ def test_what_an_address_carries_in_secret_is_not_shown() -> None:
 
 
 @given(st.text())
-def test_any_text_can_be_asked(text: str) -> None:
+def test_any_text_can_be_read_and_shown(text: str) -> None:
     assert bool(readings(text)) is bool(text.strip())
     assert isinstance(shown(text), str)

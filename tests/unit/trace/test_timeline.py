@@ -1,4 +1,4 @@
-"""Events of all stores come out in one order, and none is lost."""
+"""The timeline orders the events of all stores and drops none."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -34,15 +34,15 @@ def at(
 
 
 @st.composite
-def told(draw: st.DrawFn) -> Event:
+def drawn_event(draw: st.DrawFn) -> Event:
     whole = draw(st.booleans())
     seconds = draw(st.integers(0, 5)) if whole else draw(st.floats(0, 5, allow_nan=False))
     stage = draw(st.sampled_from([None, "a", "b"]))
     return at(seconds, draw(st.sampled_from(KINDS)), stage, whole=whole)
 
 
-@given(st.lists(told()))
-def test_nothing_is_lost_and_what_the_stores_know_exactly_is_in_the_order_of_time(
+@given(st.lists(drawn_event()))
+def test_no_event_is_lost_and_exact_times_are_in_order(
     events: list[Event],
 ) -> None:
     timeline = ordered(events)
@@ -52,22 +52,22 @@ def test_nothing_is_lost_and_what_the_stores_know_exactly_is_in_the_order_of_tim
     assert ordered(timeline) == timeline
 
 
-@given(st.lists(told()))
-def test_whole_seconds_are_moved_by_less_than_one(events: list[Event]) -> None:
+@given(st.lists(drawn_event()))
+def test_times_in_whole_seconds_move_by_less_than_one(events: list[Event]) -> None:
     timeline = ordered(events)
     for before, after in pairwise(timeline):
         assert before.at_utc - after.at_utc < timedelta(seconds=1)
 
 
-@given(st.lists(told()))
-def test_events_of_one_moment_stay_in_the_order_in_which_they_were_given(
+@given(st.lists(drawn_event()))
+def test_events_of_one_moment_keep_their_order(
     events: list[Event],
 ) -> None:
     same = [Event(ZERO, event.store, event.kind, str(place)) for place, event in enumerate(events)]
     assert ordered(same) == tuple(same)
 
 
-def test_what_a_stage_wrote_is_told_after_its_start_where_the_store_has_whole_seconds() -> None:
+def test_a_write_in_whole_seconds_comes_after_the_start_of_its_stage() -> None:
     blob, start, later = (
         at(0, "BLOB_WRITTEN", "a", whole=True),
         at(0.7, "STAGE_START", "a"),
@@ -78,7 +78,7 @@ def test_what_a_stage_wrote_is_told_after_its_start_where_the_store_has_whole_se
     assert ordered([start, earlier])[0] is earlier
 
 
-def test_a_stage_is_done_failed_or_unfinished_by_its_last_attempt() -> None:
+def test_the_last_attempt_decides_whether_a_stage_is_done_failed_or_unfinished() -> None:
     retried = [
         at(0, "STAGE_START", "a", attempt=1),
         at(1, "STAGE_FAILED", "a", attempt=1),

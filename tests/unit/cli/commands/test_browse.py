@@ -1,4 +1,4 @@
-"""`list` and `show` on a real catalog: what people and programs read, and what is said where there is nothing."""
+"""`list` and `show` on a real catalog: what they print, and errors that name a remedy."""
 
 import json
 from pathlib import Path
@@ -54,7 +54,7 @@ def _run(home: Path, *arguments: str) -> Result:
     return CliRunner().invoke(main, ["--home", str(home), *arguments])
 
 
-def test_a_listing_for_programs_is_one_list_newest_first(home: Path) -> None:
+def test_a_listing_in_json_is_one_list_newest_first(home: Path) -> None:
     listed = json.loads(_run(home, "list", "--json").stdout)
     assert [(entry["collection"], entry["id"]) for entry in listed] == [
         ("rasters", LONG),
@@ -64,31 +64,31 @@ def test_a_listing_for_programs_is_one_list_newest_first(home: Path) -> None:
     assert {entry["run_id"] for entry in listed} == {RUN}
 
 
-def test_in_a_pipe_every_item_is_one_line_however_long(home: Path) -> None:
+def test_in_a_pipe_every_item_is_one_line_of_any_length(home: Path) -> None:
     lines = _run(home, "list").stdout.splitlines()
     assert len(lines) == 4
     assert all(RUN in line for line in lines[1:])
     assert LONG in lines[1]
 
 
-def test_an_id_in_two_collections_has_to_be_said_in_full(home: Path) -> None:
+def test_an_id_in_two_collections_needs_its_collection(home: Path) -> None:
     asked = _run(home, "show", "scene")
     assert asked.exit_code == 2
     assert "others/scene" in asked.stderr
     assert json.loads(_run(home, "show", "others/scene", "--json").stdout)["collection"] == "others"
 
 
-def test_what_an_item_says_cannot_move_the_cursor(home: Path) -> None:
+def test_text_of_an_item_cannot_move_the_cursor(home: Path) -> None:
     assert "\x1b" not in _run(home, "show", "rasters/scene").stdout
 
 
-def test_what_is_not_there_is_said_with_the_command_that_helps(home: Path) -> None:
+def test_a_missing_item_is_reported_with_the_command_that_helps(home: Path) -> None:
     asked = _run(home, "show", "nope")
     assert asked.exit_code == 1
     assert "geo-platform list" in asked.stderr
 
 
-def test_an_item_that_cannot_be_read_does_not_hide_the_others(home: Path) -> None:
+def test_an_unreadable_item_does_not_hide_the_others(home: Path) -> None:
     (home / "catalog" / "others" / "scene" / "scene.json").write_text("{")
     listed = _run(home, "list", "--json")
     assert listed.exit_code == 3
@@ -96,9 +96,7 @@ def test_an_item_that_cannot_be_read_does_not_hide_the_others(home: Path) -> Non
     assert "scene.json" in listed.stderr
 
 
-def test_without_the_jobs_a_command_that_needs_them_says_where_they_could_be(
-    home: Path, tmp_path: Path
-) -> None:
+def test_a_command_that_needs_the_jobs_says_where_to_find_them(home: Path, tmp_path: Path) -> None:
     asked = _run(home, "--application-root", str(tmp_path), "status", RUN)
     assert asked.exit_code == 2
     assert "--application-root" in asked.stderr

@@ -1,4 +1,4 @@
-"""`geo-platform keys`, as a person gives it."""
+"""`geo-platform keys` from the command line."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`geo-platform quarantine`: what a person sees and does, without Dagster and without the application root."""
+"""`geo-platform quarantine` without Dagster and without the application root."""
 
 import json
 import subprocess
@@ -57,7 +57,7 @@ def test_a_list_for_people_and_for_programs(store: FolderStore) -> None:
     ]
 
 
-def test_why_and_what_to_do_are_shown(store: FolderStore) -> None:
+def test_show_prints_the_reason_and_the_remedy(store: FolderStore) -> None:
     refuse(store, "b.tif", "run 3")
     shown = run(store, "show", "b.tif").stdout
     assert "CRS_MISSING: 'b.tif' says none.\n  What to do: Give one with input_crs.\n" in shown
@@ -81,7 +81,7 @@ def test_one_command_releases_one_object(store: FolderStore) -> None:
     assert [row["key"] for row in json.loads(run(store, "list", "--json").stdout)] == ["b.tif"]
 
 
-def test_of_all_that_is_released_a_refusal_of_one_stops_nobody(store: FolderStore) -> None:
+def test_one_refusal_does_not_stop_the_release_of_the_others(store: FolderStore) -> None:
     store.put_bytes(BRONZE, "b.tif", b"newer", metadata={})
     done = run(store, "release", "--all")
     assert done.exit_code == 1
@@ -99,7 +99,7 @@ def test_of_all_that_is_released_a_refusal_of_one_stops_nobody(store: FolderStor
     assert run(store, "list").stdout == "Quarantine is empty.\n"
 
 
-def test_what_cannot_be_done_is_refused_in_a_sentence(store: FolderStore) -> None:
+def test_a_release_that_is_impossible_is_refused_with_a_message(store: FolderStore) -> None:
     for command in ("show", "release"):
         asked = run(store, command, "nowhere.tif")
         assert (
@@ -113,7 +113,7 @@ def test_what_cannot_be_done_is_refused_in_a_sentence(store: FolderStore) -> Non
     assert run(store, "release").exit_code == run(store, "release", "b.tif", "--all").exit_code == 2
 
 
-def test_a_record_that_cannot_be_read_is_in_the_list(store: FolderStore) -> None:
+def test_an_unreadable_record_is_listed(store: FolderStore) -> None:
     store.put_bytes(QUARANTINE, "b.tif.quarantine.json", b"{", metadata={})
     assert "cannot be read" in run(store, "list").stdout
     assert "cannot be read" in json.loads(run(store, "list", "--json").stdout)[0]["fault"]

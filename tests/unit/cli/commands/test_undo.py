@@ -1,4 +1,4 @@
-"""`versions`, and what `unpublish`, `rollback` and `cleanup` say before a run is launched."""
+"""`versions`, and what `unpublish`, `rollback` and `cleanup` print before they launch a run."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ def run(home: Path, *arguments: str) -> Result:
     )
 
 
-def test_versions_are_rows_for_programs_and_lines_for_people(home: Path) -> None:
+def test_versions_are_printed_as_json_or_as_lines(home: Path) -> None:
     rows = json.loads(run(home, "versions", "rasters/scene", "--json").stdout)
     assert [
         (row["run_id"], row["fingerprint"], row["first_published"], row["withdrawn_at_utc"] is None)
@@ -45,26 +45,26 @@ def test_versions_are_rows_for_programs_and_lines_for_people(home: Path) -> None
     ]
 
 
-def test_an_item_that_is_not_published_any_more_has_versions(home: Path) -> None:
+def test_an_unpublished_item_still_has_versions(home: Path) -> None:
     assert [
         row["run_id"] for row in json.loads(run(home, "versions", "gone", "--json").stdout)
     ] == ["run of v1"]
 
 
 @pytest.mark.parametrize("command", ["unpublish", "rollback", "versions"])
-def test_what_is_nowhere_is_refused_in_a_sentence(command: str, home: Path) -> None:
+def test_an_unknown_item_is_refused_with_a_message(command: str, home: Path) -> None:
     asked = run(home, command, "nowhere")
     assert asked.exit_code == 1
     assert asked.stderr.startswith("SOURCE_NOT_FOUND: No item nowhere is published")
     assert run(home, command, "a/b/c").stderr.startswith("PARAMETER_INVALID")
 
 
-def test_what_is_only_kept_cannot_be_unpublished(home: Path) -> None:
+def test_an_item_that_is_not_published_cannot_be_unpublished(home: Path) -> None:
     assert run(home, "unpublish", "gone").exit_code == 1
 
 
 @pytest.mark.parametrize("command", ["rollback", "versions"])
-def test_an_id_in_two_collections_has_to_be_said_in_full(command: str, home: Path) -> None:
+def test_an_id_in_two_collections_needs_its_collection(command: str, home: Path) -> None:
     asked = run(home, command, "scene")
     assert asked.exit_code == 2
     assert "others/scene, rasters/scene" in asked.stderr
@@ -73,7 +73,7 @@ def test_an_id_in_two_collections_has_to_be_said_in_full(command: str, home: Pat
 @pytest.mark.parametrize(
     "arguments", [["unpublish", "rasters/scene"], ["rollback", "rasters/scene"], ["cleanup"]]
 )
-def test_without_the_jobs_a_command_that_needs_them_says_where_they_could_be(
+def test_a_command_that_needs_the_jobs_says_where_to_find_them(
     arguments: list[str], home: Path
 ) -> None:
     asked = run(home, *arguments)
@@ -81,9 +81,11 @@ def test_without_the_jobs_a_command_that_needs_them_says_where_they_could_be(
     assert "--application-root" in asked.stderr
 
 
-def test_what_would_be_removed_is_told_without_a_run(home: Path) -> None:
-    told = json.loads(run(home, "cleanup", "--dry-run", "--older-than-days", "0", "--json").stdout)
-    assert (told["outcome"], sorted(told["versions"])) == (
+def test_a_dry_run_lists_what_would_be_removed(home: Path) -> None:
+    printed = json.loads(
+        run(home, "cleanup", "--dry-run", "--older-than-days", "0", "--json").stdout
+    )
+    assert (printed["outcome"], sorted(printed["versions"])) == (
         "planned",
         [
             "others/scene of run run of v1",
