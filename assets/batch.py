@@ -19,9 +19,8 @@ from pydantic import Field
 from assets.files import FileOutcome, FileWork, OptionsOfChains, work_through
 from assets.report import Metadata, table_of
 from assets.stage import STORE_RETRIES, StageConfig, stage
-from geo_platform.chains.chain import ParametersError
+from geo_platform.chains.chain import ParametersError, StageStores
 from geo_platform.chains.registry import CHAINS, SHARED_OP, last_stages
-from geo_platform.chains.stage import StageStores
 from geo_platform.dagster_internals import DATA_VERSION_TAG, USER_VERSION_TAG, run_events
 from geo_platform.errors import FilesFailed, FilesRefused, ParameterInvalid
 from geo_platform.ports import Catalog, FeatureStore, ObjectStore, Scratch

@@ -11,9 +11,8 @@ from typing import Any
 import dagster as dg
 
 from assets.partitions import partitions_of
-from geo_platform.chains.chain import Chain
+from geo_platform.chains.chain import AnyStage, Chain, Check, CheckResult
 from geo_platform.chains.registry import CHAINS
-from geo_platform.chains.stage import AnyStage, Check, CheckResult
 from geo_platform.contracts.message import Message
 from geo_platform.ports import Catalog
 

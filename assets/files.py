@@ -15,9 +15,8 @@ import dagster as dg
 from assets.checks import results_of
 from assets.report import Metadata, message_metadata
 from assets.stage import STORE_RETRIES, attempted
-from geo_platform.chains.chain import Chain, ChainOptions
+from geo_platform.chains.chain import AnyStage, Chain, ChainOptions, StageStores
 from geo_platform.chains.registry import chain_by_name, chain_for
-from geo_platform.chains.stage import AnyStage, StageStores
 from geo_platform.errors import PlatformError, UnexpectedFault
 from geo_platform.messages import message_type, put_message
 from geo_platform.options import ArrivalOptions

@@ -3,8 +3,8 @@
 import dagster as dg
 
 from assets.stage import OWNERS, StageConfig, run_stage
+from geo_platform.chains.chain import StageStores
 from geo_platform.chains.hello import PREPARE, SPEAK
-from geo_platform.chains.stage import StageStores
 from geo_platform.contracts.publication import GreetingPrepared, GreetingSpoken
 from geo_platform.options import GreetingOptions, Options
 

@@ -3,8 +3,8 @@
 import dagster as dg
 
 from assets.stage import StageConfig, result, run_stage, stage_asset
+from geo_platform.chains.chain import StageStores
 from geo_platform.chains.raster import ARRIVAL, COG, ITEM, PROFILE
-from geo_platform.chains.stage import StageStores
 from geo_platform.contracts.arrival import ObjectArrived
 from geo_platform.contracts.publication import ItemPublished
 from geo_platform.contracts.raster import CogStored, RasterProfiled

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from assets.partitions import partitions_of
 from assets.report import message_metadata
+from geo_platform.chains.chain import AnyStage, GivesT, Notify, OptionsT, Stage, StageStores, TakesT
 from geo_platform.chains.registry import chain_of_stage
-from geo_platform.chains.stage import AnyStage, GivesT, Notify, OptionsT, Stage, StageStores, TakesT
 from geo_platform.dagster_internals import add_tags, as_failure, record_checkpoints_as_events
 from geo_platform.errors import ParameterInvalid, PlatformError, UnexpectedFault
 from geo_platform.ports import ObjectStore

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from assets.stage import StageConfig, result, run_stage, stage_asset
-from geo_platform.chains.stage import StageStores
+from geo_platform.chains.chain import StageStores
 from geo_platform.chains.vector import ARRIVAL, FEATURES, ITEM, PROFILE
 from geo_platform.contracts.arrival import ObjectArrived
 from geo_platform.contracts.publication import ItemPublished

@@ -13,8 +13,7 @@ from assets.checks import ASSET_CHECKS
 from geo_platform.contracts.verify import verify_definitions
 from geo_platform.settings import load_settings
 from resources.stores import resources_of
-from schedules.jobs import ASSET_JOBS, OP_JOBS
-from schedules.retention import SCHEDULES
+from schedules.jobs import ASSET_JOBS, OP_JOBS, SCHEDULES
 from schedules.sensors import (
     STATE_SENSORS,
     arrival_sensors,

@@ -1,4 +1,7 @@
-"""The jobs. A run executes its stages in one process, in order; runs are parallel."""
+"""The jobs, and the schedule that removes old versions.
+
+A run executes its stages in one process, in order; runs are parallel.
+"""
 
 from typing import Any
 
@@ -72,3 +75,16 @@ ASSET_JOBS = [*CHAIN_JOBS, hello_world]
 OP_JOBS = [ingest_files, unpublish_item, rollback_item, remove_replaced]
 # The jobs that a sensor on arrivals may ask for.
 ARRIVAL_JOBS = [*CHAIN_JOBS, ingest_files]
+
+
+remove_replaced_daily = dg.ScheduleDefinition(
+    name="remove_replaced_daily",
+    job=remove_replaced,
+    cron_schedule="17 3 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Each night: versions that were withdrawn longer ago than GEO_PLATFORM_KEEP_REPLACED_DAYS, with their files and tables.",
+)
+
+
+SCHEDULES = [remove_replaced_daily]

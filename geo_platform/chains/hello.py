@@ -5,7 +5,7 @@ So it is no `Chain`: no partitions, no fingerprint, no item.
 
 from datetime import UTC, datetime
 
-from geo_platform.chains.stage import Stage, StageCall
+from geo_platform.chains.chain import Stage, StageCall
 from geo_platform.contracts.publication import GreetingPrepared, GreetingSpoken
 from geo_platform.options import GreetingOptions, Options
 

@@ -8,10 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from geo_platform.catalog.naming import default_item_id, item_place
-from geo_platform.chains.arrival import receive_source
-from geo_platform.chains.chain import Chain, ChainOptions, DefaultName, Place, Preview
-from geo_platform.chains.checks import crs_as_asked, item_valid
-from geo_platform.chains.stage import Check, CheckResult, Stage, StageCall
+from geo_platform.chains.chain import (
+    Chain,
+    ChainOptions,
+    Check,
+    CheckResult,
+    DefaultName,
+    Place,
+    Preview,
+    Stage,
+    StageCall,
+)
+from geo_platform.chains.shared import crs_as_asked, item_valid, receive_source
 from geo_platform.contracts.arrival import ObjectArrived, SourceKind
 from geo_platform.contracts.publication import ItemPublished
 from geo_platform.contracts.raster import CogStored, RasterProfiled

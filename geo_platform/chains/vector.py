@@ -7,10 +7,18 @@ and the run of a raster loads this description too.
 from pathlib import Path
 
 from geo_platform.catalog.naming import dataset_of, default_item_id, item_place
-from geo_platform.chains.arrival import receive_source
-from geo_platform.chains.chain import Chain, ChainOptions, DefaultName, Place, Preview
-from geo_platform.chains.checks import crs_as_asked, item_valid
-from geo_platform.chains.stage import Check, CheckResult, Stage, StageCall
+from geo_platform.chains.chain import (
+    Chain,
+    ChainOptions,
+    Check,
+    CheckResult,
+    DefaultName,
+    Place,
+    Preview,
+    Stage,
+    StageCall,
+)
+from geo_platform.chains.shared import crs_as_asked, item_valid, receive_source
 from geo_platform.contracts.arrival import ObjectArrived, SourceKind
 from geo_platform.contracts.publication import ItemPublished
 from geo_platform.contracts.vector import FeaturesLoaded, VectorProfiled

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from geo_platform.cli.sources import Candidate, LeftOut
+from geo_platform.cli.requests import Candidate, LeftOut
 from geo_platform.errors import PlatformError, UnexpectedFault
 
 

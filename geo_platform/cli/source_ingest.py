@@ -15,8 +15,7 @@ from geo_platform.chains.chain import Chain, ChainOptions
 from geo_platform.cli.application import Application, Launcher
 from geo_platform.cli.outcome import CommandOutcome, SourceOutcome, as_platform_error, outcome_of
 from geo_platform.cli.parameters import options_of
-from geo_platform.cli.requests import SourceRequest
-from geo_platform.cli.sources import Candidate
+from geo_platform.cli.requests import Candidate, SourceRequest
 from geo_platform.contracts.arrival import ObjectArrived
 from geo_platform.contracts.publication import ItemPublished
 from geo_platform.ports import BRONZE

@@ -9,7 +9,7 @@ import pytest
 
 from assets import checks
 from geo_platform.chains import raster, vector
-from geo_platform.chains.checks import item_valid
+from geo_platform.chains.shared import item_valid
 from geo_platform.contracts.publication import ItemPublished
 from geo_platform.contracts.raster import CogStored, RasterProfiled
 from geo_platform.contracts.vector import FeaturesLoaded, VectorProfiled

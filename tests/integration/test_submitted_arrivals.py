@@ -16,8 +16,7 @@ import pytest
 from geo_platform.api.auth.principal import Principal, Scope
 from geo_platform.api.dagster.graphql import DagsterGraphql
 from geo_platform.api.jobs.dispatcher import Dispatcher, tags_of
-from geo_platform.api.jobs.intake import Intake, Who
-from geo_platform.api.jobs.sources import source_of, take_from_watch
+from geo_platform.api.jobs.intake import Intake, Who, source_of, take_from_watch
 from geo_platform.api.jobs.submissions import Submissions, waiting_place
 from geo_platform.api.jobs.types import asked_of
 from geo_platform.arrivals.arrival import Arrival, arrival_key, arrival_of

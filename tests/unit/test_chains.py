@@ -2,7 +2,7 @@
 
 import pytest
 
-from geo_platform.chains.chain import Chain
+from geo_platform.chains.chain import AnyStage, Chain, StageStores
 from geo_platform.chains.hello import HELLO_STAGES
 from geo_platform.chains.raster import RASTER
 from geo_platform.chains.registry import (
@@ -13,7 +13,6 @@ from geo_platform.chains.registry import (
     chain_of_job,
     chain_of_stage,
 )
-from geo_platform.chains.stage import AnyStage, StageStores
 from geo_platform.chains.vector import VECTOR
 from geo_platform.contracts.arrival import ObjectArrived, SourceFormat
 from geo_platform.contracts.publication import ItemPublished

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
-from geo_platform.api.jobs.sources import source_of
+from geo_platform.api.jobs.intake import source_of
 from geo_platform.api.jobs.types import JobAsked, asked_of, job_of_files, names_of_job
 from geo_platform.api.problems import ParametersInvalid
 from geo_platform.arrivals.content import chain_of_arrival

@@ -9,10 +9,14 @@ What belongs here: the decision, and its order of doing. What stays out: HTTP (`
     done, and forced                            asked for anew
     done, and replaced or unpublished since     asked for anew
     failed or canceled                          asked for anew
+
+Look up the source of a job in the object store before the job is accepted.
+
+The etag covers the sidecars, as the first stage computes it. No content is read.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -23,17 +27,24 @@ from geo_platform.api.dagster.graphql import DagsterGraphql, RunFound
 from geo_platform.api.dagster.run_events import error_of, refused_in
 from geo_platform.api.jobs.dispatcher import Dispatcher
 from geo_platform.api.jobs.files import is_appended
-from geo_platform.api.jobs.sources import source_of, take_from_watch
 from geo_platform.api.jobs.state import JobState, Standing, newest_of, standing_of
 from geo_platform.api.jobs.submissions import Kept, Submissions, waiting_place
 from geo_platform.api.jobs.types import JobAsked, etag_of, job_id_of
-from geo_platform.arrivals.arrival import Arrival
+from geo_platform.arrivals.arrival import Arrival, arrival_of
 from geo_platform.arrivals.plan import memory_class
-from geo_platform.arrivals.watch import Watch
+from geo_platform.arrivals.receipts import take_for_client
+from geo_platform.arrivals.watch import Watch, watch_of
 from geo_platform.contracts.submission import JobSubmitted, WorkAsked
-from geo_platform.errors import Conflict, NotFound, StoreUnavailable
+from geo_platform.errors import (
+    Conflict,
+    NotFound,
+    ParameterInvalid,
+    SourceNotFound,
+    StoreUnavailable,
+)
 from geo_platform.ports import ITEM_RUN_ID, Catalog, ObjectStore
 from geo_platform.runs import JOB_TAG, ROOT_RUN_TAG, ClientIds
+from geo_platform.source.sidecars import seen_by_driver
 
 # Who asks how a job stands is told soon, if only that it is not known now.
 STANDING_TIMEOUT_S = 2.0
@@ -269,3 +280,48 @@ def _asking(who: Who, now: datetime | None = None) -> dict[str, Any]:
         "correlation_id": who.client.correlation_id,
         "traceparent": who.client.traceparent,
     }
+
+
+def source_of(objects: ObjectStore, container: str, key: str) -> Arrival:
+    """Return the object with its sidecars. Raises SourceNotFound and the store's errors."""
+    try:
+        main = objects.stat(container, key)
+    except ParameterInvalid as error:
+        raise ParameterInvalid(
+            f"{key!r} cannot be the name of an object: {error.message}"
+        ) from error
+    folder, slash, base = key.rpartition("/")
+    stem = base.rpartition(".")[0] or base
+    beside = {
+        stored.reference.key: stored for stored in objects.list(container, folder + slash + stem)
+    }
+    if key not in beside:
+        raise SourceNotFound(f"There is no object {key!r} in the container {container!r} any more.")
+    return arrival_of(main, tuple(beside[name] for name in seen_by_driver(key, beside)))
+
+
+def take_from_watch(
+    objects: ObjectStore,
+    watches: Iterable[Watch],
+    source: Arrival,
+    job: JobSubmitted,
+    *,
+    waits_at: str,
+) -> bool:
+    """Record that these bytes have their run, the job's, so that a watch launches no other one.
+
+    `waits_at` is the message that exists until that run does. Return False if no watch covers the
+    source, or the watch was first; the job's run then follows the watch's. Raises the store's
+    errors.
+    """
+    watch = watch_of(watches, source.container, source.key)
+    if watch is None:
+        return False
+    return take_for_client(
+        objects,
+        source,
+        watch,
+        run_key=job.job_id,
+        waits_at=waits_at,
+        now_utc=job.first_asked_at_utc,
+    )

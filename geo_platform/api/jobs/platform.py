@@ -15,11 +15,11 @@ from pydantic import Field
 
 from geo_platform.api.auth.authentication import Reader, Submitter, check_container, check_dataset
 from geo_platform.api.jobs.data_request import DataRequest, planned
-from geo_platform.api.jobs.idempotency import IdempotencyKey, answered_once
 from geo_platform.api.jobs.intake import Accepted
 from geo_platform.api.jobs.responses import Answer, State
 from geo_platform.api.jobs.routes import who_asks
 from geo_platform.api.jobs.state import Standing
+from geo_platform.api.jobs.submissions import IdempotencyKey, answered_once
 from geo_platform.api.problems import problem_responses
 from geo_platform.api.services import Services
 from geo_platform.chains.raster import RASTER

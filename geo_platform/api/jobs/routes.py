@@ -13,7 +13,6 @@ from geo_platform.api.auth.authentication import Reader, Submitter
 from geo_platform.api.auth.principal import Principal
 from geo_platform.api.jobs.bodies import BODIES, EXAMPLES, DescribedAs
 from geo_platform.api.jobs.bodies import Body as JobBody
-from geo_platform.api.jobs.idempotency import IdempotencyKey, answered_once
 from geo_platform.api.jobs.intake import Who
 from geo_platform.api.jobs.job_list import CURSOR, Wanted, jobs_page
 from geo_platform.api.jobs.progress import ENDED_ID, progress
@@ -27,6 +26,7 @@ from geo_platform.api.jobs.responses import (
     submitted,
 )
 from geo_platform.api.jobs.state import JobState
+from geo_platform.api.jobs.submissions import IdempotencyKey, answered_once
 from geo_platform.api.jobs.types import STAGES, asked_of
 from geo_platform.api.problems import problem_responses
 from geo_platform.api.request_ids import client_ids_of_request, request_id_of

@@ -7,16 +7,28 @@
 
 What belongs here: where they lie, and taking turns. What stays out: deciding what becomes of a request (`intake.py`), launching
 (`dispatcher.py`), and any status.
+
+The header `Idempotency-Key`: the same key with the same request gets the same answer, whatever happened since.
+
+What belongs here: keeping an answer and giving it again. What stays out: the job's own idempotency (`intake.py`), which needs no key.
+
+A key is that of who sends it. With another request under it the answer is 422, as the IETF draft has it. Refusals are not kept: the same
+request may be mended by something outside of it.
 """
 
 import hashlib
+import json
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Header
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 
 from geo_platform.contracts.fault import ContractError
 from geo_platform.contracts.message import Message
@@ -27,7 +39,13 @@ from geo_platform.contracts.submission import (
     JobSubmitted,
     LaunchWaiting,
 )
-from geo_platform.errors import Conflict, MessageUnreadable, SourceNotFound, StoreUnavailable
+from geo_platform.errors import (
+    Conflict,
+    MessageUnreadable,
+    ParameterInvalid,
+    SourceNotFound,
+    StoreUnavailable,
+)
 from geo_platform.ports import MESSAGES, ObjectStore, etag_or_empty, stat_or_none
 from geo_platform.storage.local.process import is_alive, this_process
 
@@ -182,3 +200,49 @@ def _answer_place(subject: str, key: str) -> str:
 
 def _request_place(request_id: str) -> str:
     return f"submissions-requests/{request_id}.json"
+
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+        description="The same key with the same body gets the same answer; with another body it is refused.",
+        examples=["7f3f1b52-5f0e-4d58-9a0a-0a8f0f7d9c11"],
+    ),
+]
+
+
+def answered_once(
+    submissions: Submissions,
+    subject: str,
+    key: str | None,
+    asked: tuple[str, Any],
+    answer: Callable[[], tuple[int, BaseModel]],
+) -> JSONResponse:
+    """The answer to what is asked (route, body), made now or before. Raises ParameterInvalid for a key of another request."""
+    if key is None:
+        status, body = answer()
+        return JSONResponse(body.model_dump(mode="json"), status)
+    digest = hashlib.sha256(
+        json.dumps(asked, sort_keys=True, separators=(",", ":")).encode()
+    ).hexdigest()
+    before = submissions.answer(subject, key)
+    if before is None:
+        status, body = answer()
+        given = AnswerGiven(
+            subject=subject,
+            request_sha256=digest,
+            status=status,
+            body_json=json.dumps(body.model_dump(mode="json")),
+            answered_at_utc=datetime.now(UTC),
+        )
+        before = submissions.put_answer(key, given)
+    if before.request_sha256 != digest:
+        raise ParameterInvalid(
+            "This Idempotency-Key was sent with another request before.",
+            remedy="Send a new key with a new request.",
+        )
+    return JSONResponse(json.loads(before.body_json), before.status)

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.text import Text
 
 from geo_platform.chains import raster, vector
+from geo_platform.chains.chain import GivesT, Stage
 from geo_platform.chains.registry import chain_named
-from geo_platform.chains.stage import GivesT, Stage
 from geo_platform.cli.application import Application
 from geo_platform.cli.outcome import (
     CommandOutcome,
@@ -24,9 +24,8 @@ from geo_platform.cli.outcome import (
     show_outcome,
 )
 from geo_platform.cli.progress import source_progress
-from geo_platform.cli.requests import requests_of
+from geo_platform.cli.requests import Candidate, find_sources, requests_of
 from geo_platform.cli.source_ingest import ingest
-from geo_platform.cli.sources import Candidate, find_sources
 from geo_platform.contracts.stored import load_message
 from geo_platform.ports import MESSAGES, message_key
 from geo_platform.settings import Profile

@@ -20,8 +20,7 @@ from geo_platform.cli.outcome import (
     show_left_out,
 )
 from geo_platform.cli.parameters import given, job_option, options_of, stage_options
-from geo_platform.cli.requests import SourceRequest, requests_of
-from geo_platform.cli.sources import find_sources
+from geo_platform.cli.requests import SourceRequest, find_sources, requests_of
 from geo_platform.storage.local.source_files import SourceFiles
 
 Plan = dict[str, Any]

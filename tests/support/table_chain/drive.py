@@ -69,7 +69,7 @@ def use_commands(folder: Path) -> dict[str, Any]:
 
 def retried(give: Commands, folder: Path) -> dict[str, Any]:
     """A table without rows is refused; mended, its run is done again."""
-    from geo_platform.cli.sources import key_of
+    from geo_platform.cli.requests import key_of
     from geo_platform.ports import BRONZE
     from geo_platform.settings import Settings
     from geo_platform.storage.stores import open_objects

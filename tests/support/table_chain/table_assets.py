@@ -4,7 +4,7 @@ import dagster as dg
 
 from assets.report import Metadata, message_metadata, table_of
 from assets.stage import StageConfig, result, run_stage, stage_asset
-from geo_platform.chains.stage import StageStores
+from geo_platform.chains.chain import StageStores
 from geo_platform.contracts.arrival import ObjectArrived
 from geo_platform.contracts.publication import ItemPublished
 from geo_platform.options import ArrivalOptions, ItemOptions

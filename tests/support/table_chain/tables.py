@@ -14,10 +14,17 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from geo_platform.catalog.naming import default_item_id, item_place
-from geo_platform.chains.arrival import receive_source
-from geo_platform.chains.chain import Chain, ChainOptions, DefaultName, Place
-from geo_platform.chains.checks import item_valid
-from geo_platform.chains.stage import Check, CheckResult, Stage, StageCall
+from geo_platform.chains.chain import (
+    Chain,
+    ChainOptions,
+    Check,
+    CheckResult,
+    DefaultName,
+    Place,
+    Stage,
+    StageCall,
+)
+from geo_platform.chains.shared import item_valid, receive_source
 from geo_platform.contracts.arrival import ObjectArrived, SourceFormat, SourceKind
 from geo_platform.contracts.message import Message, ObjectReference, Part
 from geo_platform.contracts.publication import ItemPublished

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from geo_platform.chains.raster import RASTER
 from geo_platform.chains.vector import VECTOR
-from geo_platform.cli.requests import SourceRequest, own_names, requests_of
-from geo_platform.cli.sources import find_sources
+from geo_platform.cli.requests import SourceRequest, find_sources, own_names, requests_of
 from geo_platform.errors import SourceNotFound, SourceUnreadable, UnsupportedFormat
 from geo_platform.vector.field_names import dataset_name
 

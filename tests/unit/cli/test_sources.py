@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import pytest
 
-from geo_platform.cli.sources import find_sources
+from geo_platform.cli.requests import find_sources
 
 
 def _make(folder: Path, *names: str) -> None:
