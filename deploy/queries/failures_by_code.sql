@@ -1,4 +1,4 @@
--- What goes wrong: the codes of docs/errors.md, how often, where, since when, and one run to look at.
+-- Failures by error code (docs/errors.md): how often, in which stage, since when, and one example run.
 -- psql "$GEO_PLATFORM_DAGSTER_POSTGRES_URL" -v days=7 -f deploy/queries/failures_by_code.sql
 WITH failed AS (
     SELECT run_id, step_key AS stage, "timestamp" AS at_utc,

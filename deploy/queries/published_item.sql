@@ -1,4 +1,4 @@
--- Which runs published an item, found it unchanged, or took it away, newest first. ITEM is COLLECTION/ID.
+-- Runs that published an item, found it unchanged, or withdrew it, newest first. ITEM is COLLECTION/ID.
 -- psql "$GEO_PLATFORM_DAGSTER_POSTGRES_URL" -v item=rasters/scene -f deploy/queries/published_item.sql
 WITH reported AS (
     SELECT id, run_id, "timestamp" AS at_utc,

@@ -1,4 +1,4 @@
--- One run in order: checkpoints, the run's transitions, and engine events. `said` is the entry's text, for people.
+-- One run in order of time: checkpoints, transitions and engine events. `said` is the text of the entry.
 -- psql "$GEO_PLATFORM_DAGSTER_POSTGRES_URL" -v run_id=RUN -f deploy/queries/timeline.sql
 WITH reported AS (
     SELECT id, "timestamp" AS at_utc, step_key AS stage, dagster_event_type AS event_type,

@@ -1,4 +1,4 @@
--- What was reported on runs that something is wrong with: runs that are stuck, stores that disagree, spans that cannot be delivered.
+-- Reported problems of runs: stuck runs, stores that disagree, spans that cannot be delivered.
 -- psql "$GEO_PLATFORM_DAGSTER_POSTGRES_URL" -v days=7 -f deploy/queries/trouble.sql
 WITH reported AS (
     SELECT id, run_id, "timestamp" AS at_utc,

@@ -1,4 +1,5 @@
--- Stages that began an attempt and never reported how it ended: running now, if the run is STARTED; else the process died there.
+-- Stages whose attempt began and has no reported end: still running if the run is STARTED, else the
+-- process died there.
 -- psql "$GEO_PLATFORM_DAGSTER_POSTGRES_URL" -f deploy/queries/unfinished_stages.sql
 WITH checkpoints AS (
     SELECT id, run_id, step_key AS stage, "timestamp" AS at_utc,
