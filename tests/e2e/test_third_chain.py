@@ -1,4 +1,4 @@
-"""A third chain, added by one core module, one assets module and its registration, is a chain everywhere.
+"""A third chain: one core module and one assets module, registered, make it a chain everywhere.
 
 The example is `tests/support/table_chain`: tables without geometry. It is added to a copy of the
 project, and used there by the commands, by watches and by the HTTP API.

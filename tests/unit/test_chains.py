@@ -1,4 +1,4 @@
-"""What the descriptions of the chains promise each other, and the choice of a chain for a source."""
+"""The descriptions of the chains fit together, and each source has its chain."""
 
 import pytest
 

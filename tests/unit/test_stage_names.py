@@ -1,4 +1,4 @@
-"""Names of stages, jobs and partitions are written in `geo_platform/chains/` alone; all else derives from it."""
+"""Names of stages, jobs and partitions are written in `geo_platform/chains/` alone."""
 
 import ast
 from collections.abc import Iterator
@@ -48,7 +48,10 @@ def named_in(text: str) -> list[tuple[int, str]]:
 
 
 def test_such_a_string_is_found() -> None:
-    text = '"""raster_cog"""\n\n\ndef raster_cog() -> str:\n    """raster_cog"""\n    return "raster_cog"\n'
+    text = (
+        '"""raster_cog"""\n\n\ndef raster_cog() -> str:\n'
+        '    """raster_cog"""\n    return "raster_cog"\n'
+    )
     assert named_in(text) == [(6, "raster_cog")]
 
 
