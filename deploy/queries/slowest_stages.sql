@@ -1,5 +1,4 @@
--- Duration of each stage, slowest first, with the run that took longest. An attempt is a STAGE_START and
--- the STAGE_DONE after it.
+-- Duration of each stage, slowest first. An attempt is a STAGE_START and the STAGE_DONE after it.
 -- psql "$GEO_PLATFORM_DAGSTER_POSTGRES_URL" -v days=7 -f deploy/queries/slowest_stages.sql
 WITH checkpoints AS (
     SELECT id, run_id, step_key AS stage, "timestamp" AS at_utc,

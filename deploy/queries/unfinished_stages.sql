@@ -1,5 +1,4 @@
--- Stages whose attempt began and has no reported end: still running if the run is STARTED, else the
--- process died there.
+-- Stages without a reported end: running if the run is STARTED, else the process died in them.
 -- psql "$GEO_PLATFORM_DAGSTER_POSTGRES_URL" -f deploy/queries/unfinished_stages.sql
 WITH checkpoints AS (
     SELECT id, run_id, step_key AS stage, "timestamp" AS at_utc,
