@@ -1,3 +1,1 @@
-"""Benchmarks that run the alternative next to this platform and report the ratio. `make bench`
-writes RESULTS.md.
-"""
+"""Benchmarks of this platform against its alternatives. `make bench` writes RESULTS.md."""

@@ -1,5 +1,4 @@
-"""Compare shared runs with one run per file for small files that arrive at once, through the whole
-deployment.
+"""Compare shared runs with one run per file, in a whole deployment, for files that arrive at once.
 
 Part "arriving_files" of `make bench`. It uses the servers and `geo-platform dev` of `arrivals.py`:
 events, sensors, queue, daemon, and a code location that forks the runs. A watch with `files_per_run
@@ -33,7 +32,8 @@ def arriving_files() -> list[str]:
     of_one_s, of_all_s = _seconds(RUNS_OF_ONE, files_per_run=1), _seconds(FILES, files_per_run=200)
     of_one, of_all = RUNS_OF_ONE / of_one_s, FILES / of_all_s
     return [
-        f"## Small files that arrive at once: {FILES:,} in shared runs, {RUNS_OF_ONE} in a run each",
+        f"## Small files that arrive at once: {FILES:,} in shared runs, "
+        f"{RUNS_OF_ONE} in a run each",
         "",
         "| production profile, by events | files a second |",
         "|---|---|",

@@ -14,7 +14,7 @@ SAMPLES = ROOT / "samples"
 
 
 def rgb_raster(side_px: int = 12_000) -> Path:
-    """Write an uncompressed GeoTIFF: a Landsat scene, repeated with random rotation and brightness."""
+    """Write an uncompressed GeoTIFF: a Landsat scene, repeated with random turns and brightness."""
     path = WORK / f"landsat_{side_px}.tif"
     if path.exists():
         return path

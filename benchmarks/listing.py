@@ -117,8 +117,9 @@ class _Event:
 
 
 def _by_events(stores: _Stores, what: str, objects: ObjectStore) -> _Event:
-    """Measure polls of an empty queue (a tick polls four times a second), and ticks with one new
-    object.
+    """Measure polls of an empty queue, and ticks with one new object.
+
+    A tick polls four times a second.
     """
     intake = EventIntake(
         stores.instance, stores.queue, objects, [_WATCH], account_url=account_url(stores.settings)

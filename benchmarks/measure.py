@@ -1,6 +1,4 @@
-"""Time whole commands: wall seconds, CPU seconds and peak memory, as the operating system counts
-them.
-"""
+"""Time whole commands: wall seconds, CPU seconds, peak memory, as the system counts them."""
 
 import os
 import shutil

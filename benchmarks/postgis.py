@@ -36,7 +36,7 @@ class Server:
     url: str
 
     def empty(self) -> None:
-        """Drop all tables and write a checkpoint, so that no round pays for the writes of another."""
+        """Drop all tables and write a checkpoint, so that no round pays for another."""
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute("CREATE SCHEMA IF NOT EXISTS bench")
             for (table,) in connection.execute(_TABLES).fetchall():

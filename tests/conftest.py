@@ -1,4 +1,4 @@
-"""Fixtures of every test: a home of its own, no telemetry, and a loud report of skipped tests."""
+"""Fixtures of every test: a home of its own, no telemetry, a summary of tests that did not run."""
 
 import gc
 import os
@@ -17,7 +17,7 @@ _SPANS_GO_TO = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOI
 
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or writes the developer's own .geo or sends spans to their collector."""
+    """Keep every test away from the developer's own .geo and telemetry collector."""
     monkeypatch.setenv("GEO_PLATFORM_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     for name in (*_SPANS_GO_TO, "APPLICATIONINSIGHTS_CONNECTION_STRING"):
@@ -25,8 +25,9 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Exempt every object imported so far from garbage collection: commands that run in the test
-    process collect often.
+    """Freeze the objects that exist by now, so that later garbage collections skip them.
+
+    Every command that runs in a test's own process collects garbage.
     """
     gc.collect()
     gc.freeze()
@@ -34,14 +35,14 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture
 def chromium() -> str:
-    """Return the path of a real browser. Without one the test is skipped, and fails in CI."""
+    """Return the path of a real browser. Without one, skip loudly, or fail in CI."""
     found = (
         shutil.which("chromium")
         or shutil.which("chromium-browser")
         or shutil.which("google-chrome")
     )
     if found is None:
-        cannot_run("no Chromium on this machine; on Debian: apt-get install chromium")
+        cannot_run("Chromium is not installed; on Debian: apt-get install chromium")
     return found
 
 
@@ -58,7 +59,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Fail the suite on a skip where nothing may be skipped."""
+    """Fail the suite on a skip where skips are forbidden."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if (
         os.environ.get(SKIP_NOTHING)

@@ -9,7 +9,7 @@ import pytest
 
 from geo_platform.contracts.arrival import RunAsked
 from geo_platform.runs import JOB_TAG
-from tests.support.api_stack import ApiStack, face
+from tests.support.api_stack import ApiStack, http_api
 from tests.support.arriving import Arriving, arriving_on, point
 from tests.support.own_dagster import WEBSERVER
 from tests.support.production import ProfileUnderTest
@@ -25,7 +25,10 @@ def test_an_object_that_is_submitted_and_watched_is_published_once_and_has_one_r
 ) -> None:
     with arriving_on(production, tmp_path) as arriving:
         arriving.own.start(WEBSERVER)
-        with face(arriving.home, arriving.own, production) as stack, ThreadPoolExecutor(4) as pool:
+        with (
+            http_api(arriving.home, arriving.own, production) as stack,
+            ThreadPoolExecutor(4) as pool,
+        ):
             keys = [f"both/{number}.geojson" for number in range(OBJECTS)]
             late = pool.map(lambda key: _submitted_late(arriving, stack, key), keys[::4])
             at_once = pool.map(

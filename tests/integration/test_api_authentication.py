@@ -20,25 +20,25 @@ from geo_platform.api.auth.principal import Scope
 from geo_platform.errors import ParameterInvalid
 from geo_platform.settings import Settings
 from tests.support.authenticated import (
-    Locked,
+    ProtectedApi,
     audit_lines,
     listen,
-    locked,
-    locked_application,
     make_keys,
+    protected_api,
+    protected_application,
 )
 from tests.support.serving import served
 from tests.support.tokens import AUDIENCE, issuing
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Locked]:
-    with locked(tmp_path_factory.mktemp("lock") / "home", api_body_max_bytes=10_000) as one:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProtectedApi]:
+    with protected_api(tmp_path_factory.mktemp("lock") / "home", api_body_max_bytes=10_000) as one:
         yield one
 
 
 @pytest.fixture
-def door(shared: Locked) -> Locked:
+def door(shared: ProtectedApi) -> ProtectedApi:
     shared.reached.clear()
     return shared
 
@@ -86,7 +86,7 @@ CLOSED = [
 
 @pytest.mark.parametrize(("method", "path"), CLOSED)
 def test_nothing_but_health_and_the_page_to_sign_in_answers_without_a_credential(
-    door: Locked, method: str, path: str
+    door: ProtectedApi, method: str, path: str
 ) -> None:
     with closing(
         socket.create_connection(("127.0.0.1", httpx.URL(door.address).port or 0), 10)
@@ -100,13 +100,13 @@ def test_nothing_but_health_and_the_page_to_sign_in_answers_without_a_credential
     assert door.reached == []
 
 
-def test_health_and_the_page_to_sign_in_answer_everybody(door: Locked) -> None:
+def test_health_and_the_page_to_sign_in_answer_everybody(door: ProtectedApi) -> None:
     assert door.ask("GET", "/livez").status_code == 200
     assert door.ask("GET", "/login").status_code == 200
     assert {"/livez", "/readyz", "/login", "/logout"} == OPEN_PATHS
 
 
-def test_a_socket_is_closed_without_a_credential(door: Locked) -> None:
+def test_a_socket_is_closed_without_a_credential(door: ProtectedApi) -> None:
     for path in ("/socket", "/dagster/graphql"):
         with pytest.raises(InvalidStatus) as refused:
             connect(f"{door.address.replace('http', 'ws')}{path}", proxy=None)
@@ -123,7 +123,7 @@ def test_a_socket_is_closed_without_a_credential(door: Locked) -> None:
     ],
 )
 def test_each_scope_opens_its_own_routes_and_those_before_them(
-    door: Locked, key: str, allowed: list[str]
+    door: ProtectedApi, key: str, allowed: list[str]
 ) -> None:
     asked = {"/read": ("GET", None), "/submit": ("POST", {}), "/operate": ("POST", {})}
     answers = {
@@ -136,7 +136,7 @@ def test_each_scope_opens_its_own_routes_and_those_before_them(
 
 
 def test_a_key_is_taken_as_a_header_of_its_own_or_as_a_bearer_and_never_from_the_address(
-    door: Locked,
+    door: ProtectedApi,
 ) -> None:
     key = door.keys["reader"]
     assert (
@@ -166,7 +166,7 @@ def test_a_key_is_taken_as_a_header_of_its_own_or_as_a_bearer_and_never_from_the
     ],
 )
 def test_two_credentials_none_and_wrong_ones_are_refused(
-    door: Locked, headers: list[tuple[str, str]]
+    door: ProtectedApi, headers: list[tuple[str, str]]
 ) -> None:
     sent = [(name, value.format(**door.keys)) for name, value in headers]
     answer = door.client.get(f"{door.address}/read", headers=sent)
@@ -175,7 +175,7 @@ def test_two_credentials_none_and_wrong_ones_are_refused(
     assert answer.headers["x-request-id"] == answer.json()["request_id"]
 
 
-def test_a_container_or_dataset_outside_the_allow_list_is_forbidden(door: Locked) -> None:
+def test_a_container_or_dataset_outside_the_allow_list_is_forbidden(door: ProtectedApi) -> None:
     assert door.ask("POST", "/submit", "limited", json={}).status_code == 200
     assert door.ask("POST", "/submit", "limited", json={"container": "bronze"}).status_code == 403
     for name in ("roads", "FLOOD_1", "flood_1/../roads", "roads\nflood_1", "xflood_1"):
@@ -184,7 +184,7 @@ def test_a_container_or_dataset_outside_the_allow_list_is_forbidden(door: Locked
 
 
 def test_each_decision_is_one_line_of_json_without_a_credential(
-    door: Locked, caplog: pytest.LogCaptureFixture
+    door: ProtectedApi, caplog: pytest.LogCaptureFixture
 ) -> None:
     listen(caplog)
     door.ask("GET", "/read?secret=in-the-query", "reader")
@@ -208,14 +208,16 @@ def test_each_decision_is_one_line_of_json_without_a_credential(
     assert "in-the-query" not in caplog.text
 
 
-def test_a_fault_of_ours_is_told_without_what_it_was(door: Locked) -> None:
+def test_a_fault_of_ours_is_told_without_what_it_was(door: ProtectedApi) -> None:
     answer = door.ask("GET", "/breaks", "reader")
     assert (answer.status_code, answer.json()["code"]) == (500, "UNEXPECTED_FAULT")
     assert "secret" not in answer.text
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-def test_every_answer_has_the_security_headers_and_no_other_site_may_read_it(door: Locked) -> None:
+def test_every_answer_has_the_security_headers_and_no_other_site_may_read_it(
+    door: ProtectedApi,
+) -> None:
     origin = {"Origin": "https://elsewhere.example", "Access-Control-Request-Method": "POST"}
     answers = [
         door.ask("GET", "/livez", headers=origin),
@@ -236,7 +238,7 @@ def test_every_answer_has_the_security_headers_and_no_other_site_may_read_it(doo
     assert behind_tls.headers["strict-transport-security"] == "max-age=31536000"
 
 
-def test_a_body_that_is_too_long_is_cut_off_whatever_its_length_says(door: Locked) -> None:
+def test_a_body_that_is_too_long_is_cut_off_whatever_its_length_says(door: ProtectedApi) -> None:
     said = door.ask("POST", "/submit", "submitter", content=b"x" * 10_001)
     assert (said.status_code, said.json()["code"]) == (413, "BODY_TOO_LARGE")
 
@@ -263,7 +265,7 @@ def test_a_body_that_is_too_long_is_cut_off_whatever_its_length_says(door: Locke
 def test_who_asks_too_often_is_told_when_to_come_again_and_others_are_not_held_up(
     tmp_path: Path,
 ) -> None:
-    with locked(tmp_path / "home", api_requests_per_minute=5) as door:
+    with protected_api(tmp_path / "home", api_requests_per_minute=5) as door:
         answers = [door.ask("GET", "/read", "reader") for _ in range(7)]
         assert [answer.status_code for answer in answers] == [200] * 5 + [429] * 2
         assert 1 <= int(answers[-1].headers["retry-after"]) <= 61
@@ -272,12 +274,12 @@ def test_who_asks_too_often_is_told_when_to_come_again_and_others_are_not_held_u
 
 
 def test_an_address_that_asks_too_often_gets_not_even_health(tmp_path: Path) -> None:
-    with locked(tmp_path / "home", api_address_requests_per_minute=3) as door:
+    with protected_api(tmp_path / "home", api_address_requests_per_minute=3) as door:
         assert [door.ask("GET", "/livez").status_code for _ in range(4)] == [200, 200, 200, 429]
 
 
 def test_who_guesses_keys_is_no_longer_listened_to_even_with_a_good_one(tmp_path: Path) -> None:
-    with locked(tmp_path / "home") as door:
+    with protected_api(tmp_path / "home") as door:
         wrong = [
             door.ask("GET", "/read", headers={"X-Api-Key": f"gp_{number:012x}_{'A' * 43}"})
             for number in range(FAILURES_PER_MINUTE + 1)
@@ -291,7 +293,7 @@ def test_a_token_opens_beside_keys_and_an_issuer_that_is_down_closes_for_tokens_
 ) -> None:
     with (
         issuing() as issuer,
-        locked(
+        protected_api(
             tmp_path / "home", api_oidc_issuer=issuer.address, api_oidc_audience=AUDIENCE
         ) as door,
     ):
@@ -302,7 +304,7 @@ def test_a_token_opens_beside_keys_and_an_issuer_that_is_down_closes_for_tokens_
         assert door.ask("GET", "/read", "reader").status_code == 200
     with (
         issuing() as issuer,
-        locked(
+        protected_api(
             tmp_path / "other", api_oidc_issuer=issuer.address, api_oidc_audience=AUDIENCE
         ) as door,
     ):
@@ -339,7 +341,7 @@ def test_a_key_that_has_ended_is_no_credential_to_serve_with(tmp_path: Path) -> 
 def test_a_route_behind_no_guard_answers_nobody(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
     keys = make_keys(settings)
-    app = locked_application(settings, [])
+    app = protected_application(settings, [])
     app.user_middleware.clear()
     with served(app) as address:
         assert (

@@ -19,7 +19,7 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from deploy.local.processes import free_port
-from tests.support.authenticated import Locked, locked
+from tests.support.authenticated import ProtectedApi, protected_api
 from tests.support.command import start
 from tests.support.ui import CHROMIUM_ARGUMENTS
 
@@ -78,7 +78,7 @@ def wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Locked, Locked]]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ProtectedApi, ProtectedApi]]:
     """Behind one lock the webserver alone, behind the other the read-only one for those who may only look."""
     home = tmp_path_factory.mktemp("dagster")
     (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
@@ -86,33 +86,33 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Locked, L
     with (
         webserver(home) as full,
         webserver(home, "--read-only") as read_only,
-        locked(home / "alone", dagster_url=full) as alone,
-        locked(home / "both", dagster_url=full, dagster_read_only_url=read_only) as both,
+        protected_api(home / "alone", dagster_url=full) as alone,
+        protected_api(home / "both", dagster_url=full, dagster_read_only_url=read_only) as both,
     ):
         yield alone, both
 
 
 @pytest.fixture
-def alone(shared: tuple[Locked, Locked]) -> Locked:
+def alone(shared: tuple[ProtectedApi, ProtectedApi]) -> ProtectedApi:
     return shared[0]
 
 
 @pytest.fixture(params=["alone", "both"])
-def door(request: pytest.FixtureRequest, shared: tuple[Locked, Locked]) -> Locked:
+def door(request: pytest.FixtureRequest, shared: tuple[ProtectedApi, ProtectedApi]) -> ProtectedApi:
     return shared[request.param == "both"]
 
 
-def graphql(door: Locked, key: str, query: str, **variables: Any) -> httpx.Response:
+def graphql(door: ProtectedApi, key: str, query: str, **variables: Any) -> httpx.Response:
     return door.ask("POST", "/dagster/graphql", key, json={"query": query, "variables": variables})
 
 
-def partitions(door: Locked) -> list[str]:
+def partitions(door: ProtectedApi) -> list[str]:
     answer = graphql(door, "reader", KEYS)
     assert answer.status_code == 200, answer.text
     return list(answer.json()["data"]["assetNodeOrError"]["partitionKeys"])
 
 
-def test_a_reader_sees_and_changes_nothing_and_an_operator_changes(door: Locked) -> None:
+def test_a_reader_sees_and_changes_nothing_and_an_operator_changes(door: ProtectedApi) -> None:
     before = partitions(door)
     for key in ("reader", "submitter"):
         assert graphql(door, key, ADD, name="by-reader").status_code == 403
@@ -123,7 +123,7 @@ def test_a_reader_sees_and_changes_nothing_and_an_operator_changes(door: Locked)
     assert partitions(door) == [*before, f"made-{len(before)}"]
 
 
-def test_the_pages_and_what_they_load_come_whole(door: Locked) -> None:
+def test_the_pages_and_what_they_load_come_whole(door: ProtectedApi) -> None:
     page = door.ask("GET", "/dagster/", "reader")
     assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
     scripts = [part.partition('"')[0] for part in page.text.split('src="')[1:]]
@@ -135,7 +135,7 @@ def test_the_pages_and_what_they_load_come_whole(door: Locked) -> None:
 
 
 @contextmanager
-def opened(door: Locked, key: str | None, **headers: str) -> Iterator[ClientConnection]:
+def opened(door: ProtectedApi, key: str | None, **headers: str) -> Iterator[ClientConnection]:
     sent = {**headers, **({"X-Api-Key": door.keys[key]} if key else {})}
     address = f"{door.address.replace('http', 'ws')}/dagster/graphql"
     with connect(
@@ -160,7 +160,7 @@ def started(connection: ClientConnection, query: str, **variables: Any) -> dict[
     return answer
 
 
-def test_a_reader_follows_a_run_over_the_socket(door: Locked) -> None:
+def test_a_reader_follows_a_run_over_the_socket(door: ProtectedApi) -> None:
     run_id = graphql(door, "operator", LAUNCH).json()["data"]["launchRun"]["run"]["runId"]
     with opened(door, "reader") as connection:
         answer = started(connection, EVENTS, id=run_id)
@@ -169,7 +169,7 @@ def test_a_reader_follows_a_run_over_the_socket(door: Locked) -> None:
 
 
 @pytest.mark.parametrize("key", ["reader", "submitter"])
-def test_a_mutation_over_the_socket_changes_nothing(alone: Locked, key: str) -> None:
+def test_a_mutation_over_the_socket_changes_nothing(alone: ProtectedApi, key: str) -> None:
     before = partitions(alone)
     with opened(alone, key) as connection:
         answer = started(connection, ADD, name="by-socket")
@@ -181,7 +181,7 @@ def test_a_mutation_over_the_socket_changes_nothing(alone: Locked, key: str) -> 
 
 
 def test_a_socket_of_nobody_of_another_site_and_of_who_has_allow_lists_is_not_opened(
-    alone: Locked,
+    alone: ProtectedApi,
 ) -> None:
     cookie = sign_in(alone, "reader")
     for key, headers, status in (
@@ -197,7 +197,7 @@ def test_a_socket_of_nobody_of_another_site_and_of_who_has_allow_lists_is_not_op
         pass
 
 
-def sign_in(door: Locked, key: str) -> str:
+def sign_in(door: ProtectedApi, key: str) -> str:
     answer = door.ask(
         "POST", "/login", data={"credential": door.keys[key]}, headers={"Origin": door.address}
     )
@@ -205,7 +205,7 @@ def sign_in(door: Locked, key: str) -> str:
 
 
 def test_a_person_signs_in_with_a_browser_and_sees_the_runs_and_a_reader_cannot_launch(
-    shared: tuple[Locked, Locked], chromium: str
+    shared: tuple[ProtectedApi, ProtectedApi], chromium: str
 ) -> None:
     both = shared[1]
     with sync_playwright() as playwright:
@@ -234,7 +234,7 @@ def test_a_person_signs_in_with_a_browser_and_sees_the_runs_and_a_reader_cannot_
         browser.close()
 
 
-def sign_in_by_hand(page: Page, door: Locked, key: str) -> None:
+def sign_in_by_hand(page: Page, door: ProtectedApi, key: str) -> None:
     """A wrong key first, as it happens."""
     page.goto(f"{door.address}/dagster/runs")
     for typed in ("wrong", door.keys[key]):

@@ -13,7 +13,7 @@ from graphql import build_client_schema, get_introspection_query, parse, validat
 from geo_platform.api.dagster.documents import ALL
 from geo_platform.ports import SUBMITTED
 from geo_platform.runs import ATTEMPT_TAG, CORRELATION_TAG, JOB_TAG, REQUEST_TAG, TRACEPARENT_TAG
-from tests.support.api_stack import ApiStack, api_stack, face
+from tests.support.api_stack import ApiStack, api_stack, http_api
 from tests.support.command import SAMPLES, geo_platform
 from tests.support.legacy_client import LegacyError
 from tests.support.own_dagster import WEBSERVER
@@ -506,7 +506,7 @@ def test_each_graphql_document_fits_the_webserver_s_schema(worked: Worked, name:
 def test_what_is_accepted_while_the_webserver_is_down_runs_once_it_is_back(worked: Worked) -> None:
     stack = worked.stack
     stack.dagster.kill(WEBSERVER)
-    with face(stack.settings.home_dir, stack.dagster, stack.profile) as dying:
+    with http_api(stack.settings.home_dir, stack.dagster, stack.profile) as dying:
         left = dying.legacy().submit("hello_world", name="left by a face that ended")
         assert dying.legacy().status(left["job_id"])["status"] == "queued"
     accepted = stack.legacy().submit("hello_world", name="while it was down")

@@ -14,7 +14,7 @@ from azure.storage.blob import BlobClient
 from geo_platform.errors import StoreDenied
 from geo_platform.settings import Profile, Settings
 from geo_platform.storage.azure.upload_address import ONE_PUT_MAX_BYTES, signed_upload
-from tests.support.authenticated import Locked, locked
+from tests.support.authenticated import ProtectedApi, protected_api
 from tests.support.azure_addresses import IDENTITY, azure, blob_host, certificate_for
 from tests.support.objects import blob_client
 from tests.support.production import ProfileUnderTest
@@ -28,18 +28,18 @@ def blobs(module_production: ProfileUnderTest) -> Blobs:
 
 
 @pytest.fixture(scope="module")
-def door(blobs: Blobs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Locked]:
+def door(blobs: Blobs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProtectedApi]:
     account = {
         "blob_connection_string": blobs.connection_string,
         "blob_container_prefix": blobs.prefix,
     }
-    with locked(
+    with protected_api(
         tmp_path_factory.mktemp("uploads") / "home", profile=Profile.production, **account
     ) as one:
         yield one
 
 
-def offered(door: Locked, **asked: Any) -> dict[str, Any]:
+def offered(door: ProtectedApi, **asked: Any) -> dict[str, Any]:
     answer = door.ask("POST", "/api/uploads", "submitter", json=asked)
     assert answer.status_code == 201, answer.text
     return dict(answer.json())
@@ -51,7 +51,7 @@ def send(url: str, content: bytes, headers: dict[str, str]) -> httpx.Response:
 
 
 def test_one_file_is_sent_with_the_address_once_and_lies_where_it_is_submitted_from(
-    door: Locked, blobs: Blobs
+    door: ProtectedApi, blobs: Blobs
 ) -> None:
     offer = offered(door, file_name="höhe & more.tif")
     assert offer["needs_credential"] is False
@@ -63,7 +63,7 @@ def test_one_file_is_sent_with_the_address_once_and_lies_where_it_is_submitted_f
         assert blob.download_blob().readall() == b"raster"
 
 
-def test_the_address_says_what_it_is_for_and_ends_soon(door: Locked) -> None:
+def test_the_address_says_what_it_is_for_and_ends_soon(door: ProtectedApi) -> None:
     offer = offered(door, file_name="dem.tif")
     query = {name: values[0] for name, values in parse_qs(urlsplit(offer["url"]).query).items()}
     assert (query["sp"], query["sr"]) == ("c", "b")
@@ -85,7 +85,9 @@ WITH_THE_ADDRESS: dict[str, Callable[[BlobClient, str], object]] = {
 
 
 @pytest.mark.parametrize("what", WITH_THE_ADDRESS)
-def test_the_address_does_nothing_else_to_its_blob(door: Locked, blobs: Blobs, what: str) -> None:
+def test_the_address_does_nothing_else_to_its_blob(
+    door: ProtectedApi, blobs: Blobs, what: str
+) -> None:
     offer = offered(door, file_name="dem.tif")
     assert send(offer["url"], b"raster", offer["headers"]).status_code == 201
     with (
@@ -100,7 +102,7 @@ def test_the_address_does_nothing_else_to_its_blob(door: Locked, blobs: Blobs, w
 
 
 def test_another_name_another_container_and_a_listing_are_refused(
-    door: Locked, blobs: Blobs
+    door: ProtectedApi, blobs: Blobs
 ) -> None:
     url = httpx.URL(offered(door, file_name="dem.tif")["url"])
     own = f"/{blobs.prefix}bronze/"
@@ -122,7 +124,7 @@ def test_another_name_another_container_and_a_listing_are_refused(
         assert not [name for name in names if "other" in name or "below" in name]
 
 
-def test_a_changed_right_or_end_breaks_the_signature(door: Locked) -> None:
+def test_a_changed_right_or_end_breaks_the_signature(door: ProtectedApi) -> None:
     url = offered(door, file_name="dem.tif")["url"]
     for changed in (
         url.replace("sp=c", "sp=racwd"),
@@ -148,7 +150,7 @@ def test_an_address_that_has_ended_takes_nothing(blobs: Blobs) -> None:
     assert send(url, b"x", {"x-ms-blob-type": "BlockBlob"}).status_code == 403
 
 
-def test_the_platform_takes_no_bytes_itself_where_there_is_an_account(door: Locked) -> None:
+def test_the_platform_takes_no_bytes_itself_where_there_is_an_account(door: ProtectedApi) -> None:
     answer = door.ask("PUT", f"/api/uploads/{'0' * 16}/x.tif", "submitter", content=b"x")
     assert (answer.status_code, answer.json()["code"]) == (404, "NOT_FOUND")
 

@@ -35,7 +35,7 @@ from geo_platform.storage.azure import upload as azure_upload
 from geo_platform.storage.azure.account import blob_service
 from geo_platform.storage.azure.blob import AzureBlobStore
 from tests.support.azure_addresses import azure, blob_host, certificate_for
-from tests.support.meddler import Meddler, before
+from tests.support.fault_proxy import FaultProxy, before
 from tests.support.objects import azure_under_test
 from tests.support.servers import Blobs
 
@@ -58,14 +58,14 @@ def service(blobs: Blobs) -> Iterator[BlobServiceClient]:
 
 
 @pytest.fixture
-def meddler(blobs: Blobs) -> Iterator[Meddler]:
+def proxy(blobs: Blobs) -> Iterator[FaultProxy]:
     with before(blobs.connection_string).running() as network:
         yield network
 
 
-def through(meddler: Meddler, blobs: Blobs, *, retries: int = 0) -> AzureBlobStore:
+def through(proxy: FaultProxy, blobs: Blobs, *, retries: int = 0) -> AzureBlobStore:
     settings = Settings.model_validate(
-        {"blob_connection_string": meddler.connection_string(blobs.connection_string)}
+        {"blob_connection_string": proxy.connection_string(blobs.connection_string)}
     )
     return AzureBlobStore(blob_service(settings, retries=retries), container_prefix=blobs.prefix)
 
@@ -232,10 +232,10 @@ def test_puts_of_one_key_at_the_same_time_leave_one_of_them_whole(
     ],
 )
 def test_a_put_that_was_done_and_whose_answer_was_lost_is_recognised(
-    blobs: Blobs, meddler: Meddler, tmp_path: Path, size: int, request_of: bytes, retries: int
+    blobs: Blobs, proxy: FaultProxy, tmp_path: Path, size: int, request_of: bytes, retries: int
 ) -> None:
-    store, made = through(meddler, blobs, retries=retries), file_of(tmp_path, size)
-    meddler.lose_answer_to(request_of)
+    store, made = through(proxy, blobs, retries=retries), file_of(tmp_path, size)
+    proxy.lose_answer_to(request_of)
     stored = store.put_file("silver", "a.tif", made, metadata={"run_id": "r1"}, only_if_etag="")
     assert stored == store.stat("silver", "a.tif")
     assert store.read_bytes("silver", "a.tif") == made.read_bytes()
@@ -244,22 +244,22 @@ def test_a_put_that_was_done_and_whose_answer_was_lost_is_recognised(
 
 
 def test_a_connection_that_is_cut_once_costs_a_retry_and_no_more(
-    blobs: Blobs, meddler: Meddler, tmp_path: Path
+    blobs: Blobs, proxy: FaultProxy, tmp_path: Path
 ) -> None:
-    store, made = through(meddler, blobs, retries=2), file_of(tmp_path, IN_BLOCKS)
-    meddler.cut_at(b"comp=block&", nth=2)
+    store, made = through(proxy, blobs, retries=2), file_of(tmp_path, IN_BLOCKS)
+    proxy.cut_at(b"comp=block&", nth=2)
     stored = store.put_file("silver", "a.tif", made, metadata={})
-    meddler.cut_at(b"GET /")
+    proxy.cut_at(b"GET /")
     assert store.stat("silver", "a.tif") == stored
     assert store.read_bytes("silver", "a.tif") == made.read_bytes()
 
 
 @pytest.mark.parametrize("request_of", [b"comp=block&", b"comp=blocklist"])
 def test_a_connection_that_is_cut_without_a_retry_leaves_nothing_visible(
-    blobs: Blobs, meddler: Meddler, tmp_path: Path, request_of: bytes
+    blobs: Blobs, proxy: FaultProxy, tmp_path: Path, request_of: bytes
 ) -> None:
-    store, made = through(meddler, blobs), file_of(tmp_path, IN_BLOCKS)
-    meddler.cut_at(request_of)
+    store, made = through(proxy, blobs), file_of(tmp_path, IN_BLOCKS)
+    proxy.cut_at(request_of)
     with pytest.raises(StoreUnavailable, match=r"silver/a\.tif") as cut:
         store.put_file("silver", "a.tif", made, metadata={}, move=True)
     assert (cut.value.retryable, made.exists(), list(store.list("silver"))) == (True, True, [])
@@ -269,11 +269,11 @@ def test_a_connection_that_is_cut_without_a_retry_leaves_nothing_visible(
 
 @pytest.mark.parametrize("size", [1_000, IN_BLOCKS], ids=["small", "in blocks"])
 def test_bytes_that_are_damaged_on_the_way_are_noticed_by_the_service(
-    blobs: Blobs, meddler: Meddler, tmp_path: Path, size: int
+    blobs: Blobs, proxy: FaultProxy, tmp_path: Path, size: int
 ) -> None:
-    store, made = through(meddler, blobs), tmp_path / "made.tif"
+    store, made = through(proxy, blobs), tmp_path / "made.tif"
     made.write_bytes(b"\0" * (size - 30) + b"this is to be stored" + b"\0" * 10)
-    meddler.alter(b"this is to be stored", b"this is to be STORED")
+    proxy.alter(b"this is to be stored", b"this is to be STORED")
     with pytest.raises(StoreUnavailable):
         store.put_file("silver", "a.tif", made, metadata={})
     assert list(store.list("silver")) == []
@@ -296,9 +296,9 @@ def test_content_that_is_not_what_its_md5_says_is_not_believed(
 
 @pytest.mark.parametrize("way", ["read_bytes", "local_path", "open"])
 def test_bytes_that_are_damaged_on_the_way_back_are_noticed(
-    blobs: Blobs, meddler: Meddler, way: str
+    blobs: Blobs, proxy: FaultProxy, way: str
 ) -> None:
-    store = through(meddler, blobs)
+    store = through(proxy, blobs)
     store.put_bytes("bronze", "a", b"this was stored", metadata={})
 
     def read() -> bytes:
@@ -310,7 +310,7 @@ def test_bytes_that_are_damaged_on_the_way_back_are_noticed(
         with store.open("bronze", "a") as stream:
             return stream.read()
 
-    meddler.alter_answer(b"this was stored", b"this was STORED")
+    proxy.alter_answer(b"this was stored", b"this was STORED")
     with pytest.raises(StoreUnavailable, match="bronze/a") as damaged:
         read()
     assert (damaged.value.retryable, read()) == (True, b"this was stored")
@@ -347,20 +347,20 @@ def test_a_reader_meets_the_replacement_of_what_it_reads(store: AzureBlobStore) 
             stream.read()
 
 
-def test_bytes_are_fetched_as_they_are_read(blobs: Blobs, meddler: Meddler) -> None:
+def test_bytes_are_fetched_as_they_are_read(blobs: Blobs, proxy: FaultProxy) -> None:
     counted: list[int] = []
     store = AzureBlobStore(
-        through(meddler, blobs)._service, container_prefix=blobs.prefix, received=counted.append
+        through(proxy, blobs)._service, container_prefix=blobs.prefix, received=counted.append
     )
     content = os.urandom(30_000_000)
     store.put_bytes("bronze", "a", content, metadata={})
-    before = meddler.from_server
+    before = proxy.from_server
     with store.open("bronze", "a") as stream:
         for offset in (29_000_000, 15_000_000, 1_000, 15_000_100, 29_000_500):
             stream.seek(offset)
             assert stream.read(100) == content[offset : offset + 100]
     assert counted == [16384] * 3
-    assert meddler.from_server - before < sum(counted) + 8_000
+    assert proxy.from_server - before < sum(counted) + 8_000
     counted.clear()
     with store.open("bronze", "a") as stream:
         assert b"".join(iter(lambda: stream.read(50_000), b"")) == content
@@ -467,12 +467,12 @@ def test_a_container_that_may_not_be_made_is_asked_for_by_its_name(
 
 
 def test_no_secret_is_in_any_error_or_log_line(
-    blobs: Blobs, meddler: Meddler, caplog: pytest.LogCaptureFixture
+    blobs: Blobs, proxy: FaultProxy, caplog: pytest.LogCaptureFixture
 ) -> None:
     expired, wrong = sas_of(blobs, "rwl", hours=-1), "d3Jvbmcga2V5IGZvciBhIHN0b3JhZ2UgYWNjb3VudA=="
     unreachable = f"http://127.0.0.1:9/{ACCOUNT}"
-    cutting = _part(meddler.connection_string(blobs.connection_string), "BlobEndpoint")
-    meddler.cut_at(b"GET /")
+    cutting = _part(proxy.connection_string(blobs.connection_string), "BlobEndpoint")
+    proxy.cut_at(b"GET /")
     stores = {
         "expired": (with_settings(blobs, blob_sas=expired), StoreDenied),
         "wrong key": (with_settings(blobs, blob_key=wrong), StoreDenied),

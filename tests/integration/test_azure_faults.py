@@ -12,7 +12,7 @@ import pytest
 
 from geo_platform.errors import StoreUnavailable
 from geo_platform.storage.azure.blob import AzureBlobStore
-from tests.support.meddler import Meddler, before
+from tests.support.fault_proxy import FaultProxy, before
 from tests.support.objects import blob_client
 from tests.support.servers import Blobs, OwnAzurite
 
@@ -30,7 +30,7 @@ def made(tmp_path: Path) -> Path:
 
 @contextmanager
 def store_behind(
-    network: Meddler, connection_string: str, prefix: str, scratch: Path
+    network: FaultProxy, connection_string: str, prefix: str, scratch: Path
 ) -> Iterator[AzureBlobStore]:
     with network.running(), blob_client(network.connection_string(connection_string)) as service:
         store = AzureBlobStore(service, container_prefix=prefix, scratch=scratch)

@@ -17,7 +17,7 @@ from geo_platform.raster.options import RasterCogOptions, RasterProfileOptions
 from geo_platform.raster.profile import profile_object
 from geo_platform.source.arrival import opened, receive
 from geo_platform.storage.azure.blob import AzureBlobStore
-from tests.support.meddler import Meddler, before
+from tests.support.fault_proxy import FaultProxy, before
 from tests.support.objects import blob_client
 from tests.support.servers import Blobs
 
@@ -26,13 +26,13 @@ SIZE_PX = 12_000
 
 
 @pytest.fixture
-def wire(blobs: Blobs) -> Iterator[Meddler]:
+def wire(blobs: Blobs) -> Iterator[FaultProxy]:
     with before(blobs.connection_string).running() as network:
         yield network
 
 
 @pytest.fixture
-def store(blobs: Blobs, wire: Meddler, tmp_path: Path) -> Iterator[AzureBlobStore]:
+def store(blobs: Blobs, wire: FaultProxy, tmp_path: Path) -> Iterator[AzureBlobStore]:
     with blob_client(wire.connection_string(blobs.connection_string)) as service:
         store = AzureBlobStore(service, container_prefix=blobs.prefix, scratch=tmp_path / "scratch")
         yield store
@@ -71,7 +71,7 @@ def known(store: AzureBlobStore, key: str, scratch: Path) -> tuple[ObjectArrived
 
 
 def test_a_tiff_of_400_mb_is_known_for_less_than_8_mb(
-    store: AzureBlobStore, wire: Meddler, tmp_path: Path
+    store: AzureBlobStore, wire: FaultProxy, tmp_path: Path
 ) -> None:
     path = large_tiff(tmp_path / "scene.tif")
     store.put_file("bronze", "in/scene.tif", path, metadata={}, move=True)
@@ -94,7 +94,7 @@ def test_a_tiff_of_400_mb_is_known_for_less_than_8_mb(
 
 
 def test_the_stages_of_a_run_fetch_a_source_once(
-    store: AzureBlobStore, wire: Meddler, tmp_path: Path
+    store: AzureBlobStore, wire: FaultProxy, tmp_path: Path
 ) -> None:
     """A small TIFF is fetched whole by the profile; the conversion has the file already."""
     pixels = np.random.default_rng(1).integers(1, 255, (1, 1500, 1500), dtype="uint8")

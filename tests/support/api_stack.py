@@ -1,7 +1,4 @@
-"""The HTTP face before a real Dagster, of either profile: code location, daemon and webserver as processes, the face in this process.
-
-What belongs here: starting all of it, objects, keys. What stays out: what is asked of it.
-"""
+"""Run the HTTP API in this process in front of a real Dagster, on either profile."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -32,7 +29,7 @@ _ON_FILES = ProfileUnderTest(Profile.embedded, {})
 
 @dataclass
 class ApiStack:
-    """`keys`: one for each scope, by its name."""
+    """The running API and Dagster. `keys` holds one API key per scope, by the scope's name."""
 
     address: str
     settings: Settings
@@ -43,7 +40,7 @@ class ApiStack:
     client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=60, trust_env=False))
 
     def ask(self, method: str, path: str, key: str = "operator", **rest: Any) -> httpx.Response:
-        """With the key of a scope."""
+        """Send a request with the key of a scope."""
         headers = {**({"X-Api-Key": self.keys[key]} if key else {}), **rest.pop("headers", {})}
         return self.client.request(method, f"{self.address}{path}", headers=headers, **rest)
 
@@ -55,7 +52,7 @@ class ApiStack:
         self.services.objects.put_bytes(BRONZE, key, content, metadata={})
 
     def runs(self, **tags: str) -> list[Any]:
-        """Newest first."""
+        """Return the runs with these tags, newest first."""
         return list(self.services.dagster.runs(tags=tags, limit=100))
 
     def wait(self, holds: Callable[[], Any], *, patience_s: float = 60) -> Any:
@@ -70,7 +67,7 @@ class ApiStack:
 def api_stack(
     folder: Path, profile: ProfileUnderTest = _ON_FILES, **settings: Any
 ) -> Iterator[ApiStack]:
-    """All of it runs, and no sensor asks for anything by itself."""
+    """Run all of it, without sensors that start runs themselves."""
     home = folder / "home"
     (home / "logs").mkdir(parents=True)
     template = Template((ROOT / INSTANCE_TEMPLATES[profile.profile]).read_text("utf-8"))
@@ -83,15 +80,15 @@ def api_stack(
     }
     with own_dagster(profile.settings(home).dagster_home_dir, configuration, environment) as own:
         own.start(CODE, WEBSERVER, DAEMON)
-        with face(home, own, profile, **settings) as stack:
+        with http_api(home, own, profile, **settings) as stack:
             yield stack
 
 
 @contextmanager
-def face(
+def http_api(
     home: Path, own: OwnDagster, profile: ProfileUnderTest = _ON_FILES, **settings: Any
 ) -> Iterator[ApiStack]:
-    """The HTTP face alone, before a Dagster that is there or not."""
+    """Run the HTTP API alone, whether or not its Dagster is running."""
     limits = {"api_requests_per_minute": 100_000, "api_address_requests_per_minute": 100_000}
     given = {"dagster_url": own.address, **limits, **settings}
     chosen = profile.settings(home).model_copy(update=given)

@@ -1,7 +1,7 @@
-"""A whole deployment whose sensors tick: daemon, code location and a queue of events on the production stores, and what came of objects.
+"""Run a deployment whose sensors tick, put objects into it, and check every requested run.
 
-What belongs here: putting objects and telling of them as Event Grid would, waiting until nothing is left to do, and accounting
-for every run that was asked for. What stays out: what is done to the deployment.
+Daemon and code location run on the production stores, with a queue of events as Event Grid sends
+them. Tests decide what happens to the deployment.
 """
 
 import json
@@ -39,7 +39,7 @@ _POLL_S = 0.3
 
 @dataclass
 class Arriving:
-    """The deployment. `keys` are those that were put, each looked at when all is settled."""
+    """The deployment. `keys` are the objects that were put; `settled` checks each."""
 
     profile: ProfileUnderTest
     home: Path
@@ -51,7 +51,7 @@ class Arriving:
     keys: set[str] = field(default_factory=set)
 
     def put(self, key: str, content: bytes, *shapes: Shape) -> None:
-        """An object, and an event of it in each shape."""
+        """Put an object, and send its event in each shape."""
         blob = self.blobs.get_blob_client(f"{self.prefix}{BRONZE}", key)
         blob.upload_blob(content, overwrite=True)
         self.keys.add(key)
@@ -67,12 +67,12 @@ class Arriving:
         ).strip('"')
 
     def records(self, key: str) -> list[dg.RunRecord]:
-        """Every run that had the object, newest first."""
+        """Return every run that had the object, newest first."""
         watched = self.instance.get_run_records(dg.RunsFilter(tags={WATCH_TAG: "bronze"}))
         return [record for record in watched if key in keys_of(record.dagster_run)]
 
     def items(self, key: str) -> list[Mapping[str, Any]]:
-        """Items whose source it is."""
+        """Return the items whose source is the object."""
         return [
             entry.item for entry in self.profile.catalog(self.home).entries() if entry.source == key
         ]
@@ -82,7 +82,7 @@ class Arriving:
         return published_rows(self.profile, self.home, item)
 
     def results(self) -> Counter[str]:
-        """How many were ever published of each object."""
+        """Return how many items were ever published of each object."""
         catalog = self.profile.catalog(self.home)
         replaced = [str(version.item["properties"][ITEM_SOURCE]) for version in catalog.versions()]
         return Counter([*replaced, *(entry.source for entry in catalog.entries())])
@@ -104,7 +104,7 @@ class Arriving:
         return value
 
     def published(self, *keys: str, patience_s: float = PATIENCE_S) -> None:
-        """Wait until each is published as it lies there now."""
+        """Wait until each object is published in its current version."""
         wanted = {key: self.etag(key) for key in keys}
 
         def etags() -> bool:
@@ -115,12 +115,11 @@ class Arriving:
             }
             return all(found.get(key) == etag for key, etag in wanted.items())
 
-        self.wait(
-            etags, patience_s=patience_s, poll_s=max(_POLL_S, len(keys) / 200)
-        )  # a look at all of them takes its time
+        # Each poll lists the whole catalog, so many keys are polled less often.
+        self.wait(etags, patience_s=patience_s, poll_s=max(_POLL_S, len(keys) / 200))
 
     def settled(self, *, patience_s: float = PATIENCE_S) -> None:
-        """Wait until no message and no run is left, then hold what must always hold: each arrival had one run."""
+        """Wait until no message or run is left; check that each arrival had exactly one run."""
         self.wait(
             lambda: (
                 not self.messages() and all(run.is_finished for run in self.instance.get_runs())
@@ -133,20 +132,20 @@ class Arriving:
         )
         asked = Counter(arrival for run in runs for arrival in _arrivals(run, receipts))
         assert set(asked.values()) <= {1}, (
-            f"asked for more than once: {[one for one, times in asked.items() if times > 1]}"
+            f"requested more than once: {[one for one, times in asked.items() if times > 1]}"
         )
         run_keys = Counter(run.tags[RUN_KEY_TAG] for run in runs)
         assert set(run_keys.values()) <= {1}
         assert {receipt.run_key for receipt in receipts.values()} == set(run_keys), (
-            "a receipt without its run, or the other way"
+            "a receipt without its run, or a run without its receipt"
         )
 
     def messages(self) -> int:
-        """Those that are hidden too."""
+        """Count the messages, hidden ones included."""
         return int(self.queue.get_queue_properties().approximate_message_count or 0)
 
     def receipts(self) -> dict[str, RunAsked]:
-        """By arrival key."""
+        """Return the receipts by arrival key."""
         container = self.blobs.get_container_client(f"{self.prefix}{MESSAGES}")
         return {
             Path(blob.name).stem: load_message(
@@ -156,12 +155,12 @@ class Arriving:
         }
 
     def asked(self) -> int:
-        """How many receipts there are."""
+        """Count the receipts."""
         container = self.blobs.get_container_client(f"{self.prefix}{MESSAGES}")
         return sum(1 for _ in container.list_blob_names(name_starts_with="arrivals/"))
 
     def restart(self, **environment: str) -> None:
-        """Daemon and code location anew, with other settings."""
+        """Restart daemon and code location with these settings."""
         for name in (DAEMON, CODE):
             if name in self.own.processes:
                 self.own.kill(name)
@@ -175,21 +174,22 @@ class Arriving:
             for run in self.instance.get_runs()
             if run.status is dg.DagsterRunStatus.FAILURE
         ]
-        return f"{self.messages()} messages, runs {dict(runs)}, {[self.error_of(run_id) for run_id in failed]}"
+        errors = [self.error_of(run_id) for run_id in failed]
+        return f"{self.messages()} messages, runs {dict(runs)}, {errors}"
 
     def _watched(self) -> list[dg.DagsterRun]:
         return list(self.instance.get_runs(dg.RunsFilter(tags={WATCH_TAG: "bronze"})))
 
 
 def _arrivals(run: dg.DagsterRun, receipts: Mapping[str, RunAsked]) -> list[tuple[str, str]]:
-    """(key, etag) of each, as the run was asked for."""
+    """Return the (key, etag) of each object that the run was requested for."""
     if ARRIVAL_TAG in run.tags:
         return [(run.tags["dagster/partition"], receipts[run.tags[ARRIVAL_TAG]].etag)]
     return list(files_of(run).items())
 
 
 def keys_of(run: dg.DagsterRun) -> list[str]:
-    """The objects that it was asked for."""
+    """Return the keys of the objects that the run was requested for."""
     return (
         [run.tags["dagster/partition"]] if "dagster/partition" in run.tags else list(files_of(run))
     )
@@ -197,7 +197,7 @@ def keys_of(run: dg.DagsterRun) -> list[str]:
 
 @contextmanager
 def arriving_on(profile: ProfileUnderTest, folder: Path, **settings: str) -> Iterator[Arriving]:
-    """Code location and daemon run, and the sensors tick."""
+    """Run code location and daemon with ticking sensors."""
     assert profile.blobs is not None
     home = folder / "home"
     (home / "logs").mkdir(parents=True)
@@ -238,9 +238,9 @@ def arriving_on(profile: ProfileUnderTest, folder: Path, **settings: str) -> Ite
             yield Arriving(profile, home, own, queue, blobs, instance, profile.blobs.prefix)
 
 
-def point(said: str, *, others: int = 0) -> bytes:
-    """A GeoJSON file whose first row says that; with many others its run takes longer."""
-    names = [said, *map(str, range(others))]
+def point(text: str, *, others: int = 0) -> bytes:
+    """Return GeoJSON whose first row has `text`; more `others` make its run take longer."""
+    names = [text, *map(str, range(others))]
     features = [
         {
             "type": "Feature",

@@ -1,4 +1,4 @@
-"""A small application behind the real guard, with routes of every scope, and keys that open it."""
+"""A small application behind the API's authentication, with routes and keys for every scope."""
 
 import json
 import logging
@@ -33,8 +33,8 @@ from tests.support.serving import served
 
 
 @dataclass
-class Locked:
-    """`keys`: one for each scope, by its name, and `limited`: a submitter's with allow-lists."""
+class ProtectedApi:
+    """`keys` holds one key per scope, by its name, and `limited`: a submitter's, restricted."""
 
     address: str
     settings: Settings
@@ -43,7 +43,7 @@ class Locked:
     reached: list[str] = field(default_factory=list)
 
     def ask(self, method: str, path: str, key: str | None = None, **rest: Any) -> httpx.Response:
-        """With the key of a scope."""
+        """Send a request with the key of a scope."""
         headers = {**({"X-Api-Key": self.keys[key]} if key else {}), **rest.pop("headers", {})}
         return self.client.request(method, f"{self.address}{path}", headers=headers, **rest)
 
@@ -59,8 +59,8 @@ def make_keys(settings: Settings) -> dict[str, str]:
     }
 
 
-def locked_application(settings: Settings, reached: list[str]) -> FastAPI:
-    """What it answers to is noted in `reached`."""
+def protected_application(settings: Settings, reached: list[str]) -> FastAPI:
+    """Build the application; each route appends its name to `reached`."""
     proxy = DagsterProxy(settings)
 
     @asynccontextmanager
@@ -101,7 +101,7 @@ def locked_application(settings: Settings, reached: list[str]) -> FastAPI:
 
     @app.get("/breaks")
     async def breaks(principal: Reader) -> str:
-        raise RuntimeError("a secret of the house")
+        raise RuntimeError("an internal secret")
 
     @app.websocket("/socket")
     async def socket(websocket: WebSocket) -> None:
@@ -116,17 +116,20 @@ def locked_application(settings: Settings, reached: list[str]) -> FastAPI:
 
 
 @contextmanager
-def locked(home: Path, **settings: Any) -> Iterator[Locked]:
-    """Served by the real server until the context ends."""
+def protected_api(home: Path, **settings: Any) -> Iterator[ProtectedApi]:
+    """Serve the application until the context ends."""
     known = Settings(**{"home": home, **settings})
     reached: list[str] = []
     keys = make_keys(known)
-    with served(locked_application(known, reached)) as address, httpx.Client(timeout=60) as client:
-        yield Locked(address, known, keys, client, reached)
+    with (
+        served(protected_application(known, reached)) as address,
+        httpx.Client(timeout=60) as client,
+    ):
+        yield ProtectedApi(address, known, keys, client, reached)
 
 
 def audit_lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
-    """What the audit log has so far."""
+    """Return the audit log's entries so far."""
     return [
         json.loads(record.getMessage())
         for record in caplog.records

@@ -1,8 +1,8 @@
-"""Azure at its own addresses, on this machine: `https://ACCOUNT.blob.core.windows.net` is Azurite, the token endpoint is ours.
+"""Serve Azure's own addresses on this machine: `https://ACCOUNT.blob.core.windows.net` is Azurite.
 
-What belongs here: a proxy that leads chosen host names to ports of loopback (and no other name anywhere), a certificate for them,
-and the endpoint that hands a container its managed identity's token. What stays out: what is behind the names. Code under test
-is told of all that by the variables that it obeys anyway: HTTPS_PROXY, REQUESTS_CA_BUNDLE, IDENTITY_ENDPOINT.
+Starts a proxy that forwards chosen host names to local ports and refuses all others, a certificate
+for these names, and the endpoint that gives a container its managed identity's token. Code under
+test finds them through the usual variables: HTTPS_PROXY, REQUESTS_CA_BUNDLE, IDENTITY_ENDPOINT.
 """
 
 import json
@@ -36,7 +36,7 @@ IDENTITY = "22222222-2222-2222-2222-222222222222"
 
 @dataclass(frozen=True)
 class Certificate:
-    """A certificate that signs itself, and its key, as PEM files."""
+    """A self-signed certificate and its key, as PEM files."""
 
     certificate: Path
     key: Path
@@ -68,7 +68,7 @@ def certificate_for(hosts: Sequence[str], folder: Path) -> Certificate:
 
 
 class _Server(socketserver.ThreadingTCPServer):
-    """The routes of the proxy: host name to port of loopback."""
+    """The proxy's routes: from host name to local port."""
 
     allow_reuse_address = True
     daemon_threads = True
@@ -76,7 +76,7 @@ class _Server(socketserver.ThreadingTCPServer):
 
 
 class _Connect(socketserver.StreamRequestHandler):
-    """CONNECT host:443, for hosts that are routed; anything else is forbidden."""
+    """Handle CONNECT host:443 for hosts with a route; refuse others with 403."""
 
     server: _Server
 
@@ -106,13 +106,14 @@ def _pump(source: socket.socket, target: socket.socket) -> None:
 
 
 class _Identity(BaseHTTPRequestHandler):
-    """As the platform that runs a container answers it: a token for the resource asked for, good for an hour."""
+    """Answer as a container platform does: a token for the requested resource, valid an hour."""
 
     def do_GET(self) -> None:
         resource = parse_qs(urlparse(self.path).query)["resource"][0]
         now = int(time.time())
         claims = {
-            "aud": resource, "iss": f"https://sts.windows.net/{TENANT}/", "oid": IDENTITY, "tid": TENANT,
+            "aud": resource, "iss": f"https://sts.windows.net/{TENANT}/",
+            "oid": IDENTITY, "tid": TENANT,
             "iat": now - 60, "nbf": now - 60, "exp": now + 3600,
         }  # fmt: skip
         token = ".".join([_encoded({"alg": "none", "typ": "JWT"}), _encoded(claims), "unsigned"])
@@ -131,7 +132,7 @@ class _Identity(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Not on standard error."""
+        """Keep the log off standard error."""
 
 
 def _encoded(claims: Mapping[str, object]) -> str:
@@ -140,7 +141,7 @@ def _encoded(claims: Mapping[str, object]) -> str:
 
 @contextmanager
 def serving(server: socketserver.BaseServer) -> Iterator[None]:
-    """A server in a thread while the context lasts."""
+    """Run a server in a thread until the context ends."""
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
@@ -153,7 +154,10 @@ def serving(server: socketserver.BaseServer) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Azure:
-    """Azurite behind its account's own address, with TLS and tokens. `environment` is what a container there would have."""
+    """Azurite behind its account's own address, with TLS and tokens.
+
+    `environment` is what a container at Azure would have.
+    """
 
     account: str
     account_key: str
@@ -162,7 +166,9 @@ class Azure:
 
 @contextmanager
 def azure(folder: Path, certificate: Certificate, routes: Mapping[str, int]) -> Iterator[Azure]:
-    """`routes` are further names, with the ports of loopback that answer for them by TLS."""
+    """Serve the addresses. `routes` are further host names, with the local ports that serve them by
+    TLS.
+    """
     key, blob_port = secrets.token_bytes(64), free_port()
     encoded_key = urlsafe_b64encode(key).decode().replace("-", "+").replace("_", "/")
     tls = (

@@ -1,7 +1,4 @@
-"""docs/checkpoints.md, read as tests read it: its tables.
-
-What belongs here: from the page to names. What stays out: what they are held to.
-"""
+"""Parse the tables of docs/checkpoints.md."""
 
 import re
 from functools import cache
@@ -13,13 +10,13 @@ PAGE = ROOT / "docs" / "checkpoints.md"
 
 @cache
 def section(title: str) -> str:
-    """The text under a heading of the second level."""
+    """Return the text under a second-level heading."""
     return PAGE.read_text("utf-8").split(f"\n## {title}\n")[1].split("\n## ")[0]
 
 
 @cache
 def checkpoints() -> tuple[tuple[str, str, frozenset[str]], ...]:
-    """Name, meaning, names of details; in the page's order."""
+    """Return name, meaning and detail names of each checkpoint, in the page's order."""
     rows = re.findall(
         r"^\| `(\w+)` \| (.*) \| (.*)\|$", section("The checkpoints"), flags=re.MULTILINE
     )
@@ -30,10 +27,10 @@ def checkpoints() -> tuple[tuple[str, str, frozenset[str]], ...]:
 
 
 def details_of(checkpoint: str) -> frozenset[str]:
-    """What its `details` may hold."""
+    """Return the names that `details` of the checkpoint may hold."""
     return next(details for name, _, details in checkpoints() if name == checkpoint)
 
 
 def fields_of_a_line() -> list[str]:
-    """In the page's order."""
+    """Return the field names, in the page's order."""
     return re.findall(r"^\| `(\w+)` \|", section("A line of the log"), flags=re.MULTILINE)

@@ -1,4 +1,4 @@
-// For `node --require`: the time that a server of ours tells is CLOCK_AHEAD_S seconds ahead of this machine's, or behind it.
+// For `node --require`: shift a server's clock by CLOCK_AHEAD_S seconds, negative for the past.
 const aheadMs = Number(process.env.CLOCK_AHEAD_S) * 1000;
 const Machine = Date;
 

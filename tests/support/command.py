@@ -1,4 +1,4 @@
-"""Running the real command line in a process of its own, on a home of the test's own."""
+"""Run the real command line in its own process, on a home of the test's own."""
 
 import json
 import os
@@ -24,12 +24,15 @@ class Ended:
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        """Standard output as one JSON document a line: fails where anything else is there."""
+        """Parse standard output as one JSON document a line; fail on anything else."""
         return [json.loads(line) for line in self.stdout.splitlines()]
 
 
 def environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """An almost empty environment: what a job has to work with. `extra` says which stores, where not files in the home."""
+    """Return an almost empty environment for a command.
+
+    `extra` names the stores, unless they are files in the home.
+    """
     return {
         "PATH": os.environ["PATH"],
         "HOME": str(home),
@@ -46,7 +49,7 @@ def geo_platform(
     cwd: Path = ROOT,
     timeout_s: float = 240,
 ) -> Ended:
-    """`geo-platform …` as a person runs it."""
+    """Run `geo-platform ...` as a user does."""
     command = [str(Path(sys.executable).with_name("geo-platform")), *map(str, arguments)]
     done = subprocess.run(
         command,
@@ -67,7 +70,10 @@ def start(
     *,
     extra: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """A command in a process group of its own that Ctrl-C can end, also where the suite itself was started to ignore it."""
+    """Start a command in its own process group, so that Ctrl-C ends it.
+
+    Ctrl-C also ends it if the suite was started to ignore Ctrl-C.
+    """
     return subprocess.Popen(
         command,
         cwd=ROOT,

@@ -1,8 +1,4 @@
-"""The files of deploy/ as tests use them, and a Dagster deployment of this machine on one of them.
-
-What belongs here: reading what deploy/ says, deploy/production/dagster.yaml with either launcher, and its processes. What stays
-out: which of it has to agree with what.
-"""
+"""Read the files of deploy/, and run Dagster with deploy/production/dagster.yaml."""
 
 import os
 import signal
@@ -31,12 +27,12 @@ PRODUCTION = DEPLOY / "production" / "dagster.yaml"
 _CONTAINER_APPS = "# -- Azure Container Apps"
 _KUBERNETES = "# -- Kubernetes"
 
-# Both that the file offers; the first is active in it.
+# The launchers that the file offers; the first is active in it.
 LAUNCHERS = ("AcaRunLauncher", "K8sRunLauncher")
 
 
 def production_with(launcher: str) -> str:
-    """deploy/production/dagster.yaml as it is, or as a person edits it: the other launcher's block active in its place."""
+    """Return deploy/production/dagster.yaml, with this launcher's block active."""
     text = PRODUCTION.read_text("utf-8")
     return text if launcher == LAUNCHERS[0] else _with_kubernetes(text)
 
@@ -67,13 +63,13 @@ def read_yaml(path: Path) -> Any:
 
 
 def production_config(launcher: str = LAUNCHERS[0]) -> dict[str, Any]:
-    """deploy/production/dagster.yaml, read."""
+    """Return deploy/production/dagster.yaml, parsed."""
     read: dict[str, Any] = yaml.safe_load(production_with(launcher))
     return read
 
 
 def environment_read_by(config: object) -> set[str]:
-    """Names of the variables that a dagster.yaml takes from the environment: `{env: NAME}`."""
+    """Return the variables that a dagster.yaml takes from the environment: `{env: NAME}`."""
     if isinstance(config, Mapping):
         own = {str(config["env"])} if set(config) == {"env"} else set()
         return own.union(*map(environment_read_by, config.values()))
@@ -81,7 +77,7 @@ def environment_read_by(config: object) -> set[str]:
 
 
 def check_command(command: Sequence[str]) -> None:
-    """The program is one of this environment's, and the files and modules that it is given are the repository's."""
+    """Check that the program is installed, and its files and modules are in the repository."""
     program, *arguments = command
     assert program in {entry.name for entry in entry_points(group="console_scripts")} | {"python"}
     given = dict(pairwise(arguments))
@@ -94,7 +90,7 @@ def check_command(command: Sequence[str]) -> None:
 
 
 def image_instructions() -> list[tuple[str, str]]:
-    """The Dockerfile as (instruction, the rest on one line), comments left out."""
+    """Return the Dockerfile as (instruction, arguments), without comments."""
     text = (DEPLOY / "docker" / "Dockerfile").read_text("utf-8")
     lines = (
         "\n".join(line for line in text.splitlines() if not line.startswith("#"))
@@ -109,7 +105,7 @@ def image_instructions() -> list[tuple[str, str]]:
 
 
 def image_environment() -> dict[str, str]:
-    """What the image itself sets, of the last stage, but for PATH."""
+    """Return the variables that the image's last stage sets, except PATH."""
     instructions = image_instructions()
     last = max(
         number for number, (instruction, _) in enumerate(instructions) if instruction == "FROM"
@@ -131,7 +127,10 @@ def image_workdir() -> str:
 
 @contextmanager
 def dagster(home: Path, environment: Mapping[str, str]) -> Iterator[str]:
-    """Code location, webserver and daemon by the commands of compose.yaml, on the dagster.yaml in `home`; yields the UI's address."""
+    """Run the commands of compose.yaml on the dagster.yaml in `home`; yield the UI's address.
+
+    They start code location, webserver and daemon.
+    """
     code_port, port = free_port(), free_port()
     workspace = home.parent / "workspace.yaml"
     served = (DEPLOY / "docker" / "workspace.yaml").read_text("utf-8")
@@ -140,7 +139,7 @@ def dagster(home: Path, environment: Mapping[str, str]) -> Iterator[str]:
         encoding="utf-8",
     )
     here = {
-        "0.0.0.0": "127.0.0.1",  # noqa: S104  # replaced
+        "0.0.0.0": "127.0.0.1",  # noqa: S104  # replaced by loopback
         "4000": str(code_port),
         "3000": str(port),
         image_workdir(): str(ROOT),
@@ -158,7 +157,7 @@ def dagster(home: Path, environment: Mapping[str, str]) -> Iterator[str]:
 
 
 def command_of(service: str, here: Mapping[str, str]) -> list[str]:
-    """A service's command in compose.yaml, with what differs `here`."""
+    """Return a service's command in compose.yaml, with the replacements in `here`."""
     program, *arguments = read_yaml(DEPLOY / "docker" / "compose.yaml")["services"][service][
         "command"
     ]
@@ -166,13 +165,13 @@ def command_of(service: str, here: Mapping[str, str]) -> list[str]:
 
 
 def _is_healthy(port: int) -> bool:
-    """As the image's health check asks."""
+    """Ask as the image's health check does."""
     check = [_script("dagster"), "api", "grpc-health-check", "-p", str(port)]
     return subprocess.run(check, cwd=ROOT, capture_output=True, check=False).returncode == 0
 
 
 def _serves(port: int) -> bool:
-    """As the webserver's health check asks."""
+    """Ask as the webserver's health check does."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{PREFIX}/server_info", timeout=5):
             return True
@@ -184,7 +183,7 @@ def _serves(port: int) -> bool:
 def process(
     name: str, command: Sequence[str], environment: Mapping[str, str], folder: Path
 ) -> Iterator[Path]:
-    """A command until the context ends, its log in `folder`."""
+    """Run a command until the context ends, with its log in `folder`."""
     path = folder / f"{name}.log"
     with path.open("wb") as log:
         started = subprocess.Popen(
@@ -207,7 +206,7 @@ def process(
 
 
 def launch(address: str, job: str, location: str = "geo_platform") -> str:
-    """Put a run of a job without partitions into the queue; its id."""
+    """Queue a run of a job without partitions and return its id."""
     selector = {
         "repositoryName": "__repository__",
         "repositoryLocationName": location,
@@ -221,7 +220,7 @@ def launch(address: str, job: str, location: str = "geo_platform") -> str:
 
 
 def ended(address: str, run_id: str, *, timeout_s: float = 120) -> str:
-    """The run's last status."""
+    """Wait for the run's end and return its last status."""
     deadline = time.monotonic() + timeout_s
     while (status := str(graphql(address, STATUS, id=run_id)["runOrError"]["status"])) not in (
         "SUCCESS",
@@ -249,7 +248,7 @@ def _until(holds: Callable[[], bool], log: Path, *, timeout_s: float = 120) -> N
 
 
 def _end(started: subprocess.Popen[bytes]) -> None:
-    """At once, with its children: nothing that it holds outlives the test."""
+    """Kill the process and its children, so that nothing outlives the test."""
     with suppress(ProcessLookupError):
         os.killpg(started.pid, signal.SIGKILL)
     started.wait(10)

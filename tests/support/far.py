@@ -1,6 +1,6 @@
-"""A folder that behaves like a remote store: read by ranges, with counted bytes and failures.
+"""A folder that behaves like a remote store: range reads, counted bytes, failures.
 
-For tests of what reads sources; the integration tests use Azure Blob Storage itself.
+For tests of readers; the integration tests use Azure Blob Storage.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,10 @@ from geo_platform.storage.local.folder import FolderStore
 
 
 class FarFolder(FolderStore):
-    """`fetches` are the lengths of all ranges. From `fails_at` on every fetch raises `fault`."""
+    """`fetches` holds the lengths of all ranges.
+
+    From fetch number `fails_at` on, every fetch raises `fault`.
+    """
 
     is_local = False
 

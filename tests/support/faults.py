@@ -1,7 +1,7 @@
-"""How many faults a session did to the platform, and how many it survived: printed at its end.
+"""Count the faults that a test session injects and survives; print both at its end.
 
-What belongs here: counting. What stays out: doing them. A test says `survived("SIGKILL of the run's process")` once it has seen
-that all holds afterwards; `tried` before it does the fault.
+A test calls `tried` before it injects a fault, and `survived("SIGKILL of the run's process")` once
+it has checked everything afterwards.
 """
 
 from collections import Counter
@@ -13,23 +13,23 @@ _TRIED, _SURVIVED = "fault tried", "fault survived"
 
 
 class Faults:
-    """What one test did and what was survived of it."""
+    """The faults of one test."""
 
     def __init__(self, say: Callable[[str, object], None]) -> None:
         self._say = say
 
     def tried(self, fault: str) -> None:
-        """Just before it is done."""
+        """Count a fault; call it just before the fault."""
         self._say(_TRIED, fault)
 
     def survived(self, fault: str) -> None:
-        """Once all that has to hold afterwards was seen to hold."""
+        """Count a survived fault; call it after all checks."""
         self._say(_SURVIVED, fault)
 
 
 @pytest.fixture
 def faults(record_property: Callable[[str, object], None]) -> Faults:
-    """Reported with the test, so that it reaches the end of the session from every worker of it."""
+    """Report the counts with the test, so that they reach the session's end from every worker."""
     return Faults(record_property)
 
 

@@ -1,4 +1,4 @@
-"""A tiny real file of every supported format, made by the drivers of those formats."""
+"""Write a tiny real file of every supported format, with the format's own driver."""
 
 import zipfile
 from pathlib import Path
@@ -29,7 +29,7 @@ def _raster(path: Path, pixels: np.ndarray, driver: str, **profile: object) -> N
 
 
 def write_georeferenced_rasters(folder: Path, scratch: Path) -> dict[str, np.ndarray]:
-    """Those that say their own CRS; returns each file's pixels."""
+    """Write rasters that contain their CRS; return each file's pixels."""
     folder.mkdir(parents=True)
     _raster(folder / "plain.tif", PIXELS, "GTiff", crs="EPSG:32618", transform=UTM)
     _raster(folder / "big.tif", HEIGHTS, "GTiff", crs="EPSG:32618", transform=UTM, BIGTIFF="YES")
@@ -55,7 +55,7 @@ def write_georeferenced_rasters(folder: Path, scratch: Path) -> dict[str, np.nda
 
 
 def write_pictures(folder: Path) -> dict[str, np.ndarray | None]:
-    """PNG and JPEG with a world file and no CRS; None for the pixels of the one that is lossy."""
+    """Write PNG and JPEG with a world file and no CRS; return their pixels, None if lossy."""
     folder.mkdir(parents=True)
     _raster(folder / "picture.png", PIXELS, "PNG", transform=UTM)
     _raster(folder / "photo.jpg", PIXELS, "JPEG", transform=UTM)
@@ -67,7 +67,7 @@ def write_pictures(folder: Path) -> dict[str, np.ndarray | None]:
 
 
 def features() -> gpd.GeoDataFrame:
-    """Three squares with a name that is not ASCII."""
+    """Return three squares with a non-ASCII name."""
     places = [shapely.box(x, y, x + 0.2, y + 0.2) for x, y in ((1, 4), (2, 5), (3, 6))]
     return gpd.GeoDataFrame(
         {"name": ["a", "b", "ü"], "number": np.array([1, 2, 3], dtype="int32")},
@@ -77,7 +77,7 @@ def features() -> gpd.GeoDataFrame:
 
 
 def write_vectors(folder: Path, scratch: Path) -> list[str]:
-    """Returns the names of the sources."""
+    """Write vector files; return the names of the sources."""
     folder.mkdir(parents=True)
     frame = features()
     frame.to_file(folder / "package.gpkg")

@@ -1,7 +1,4 @@
-"""A client that a generator makes of the served OpenAPI document, as users of another team would make theirs.
-
-What belongs here: generating and importing it. What stays out: what is asked with it.
-"""
+"""Generate a client from the served OpenAPI document, as users of another team would."""
 
 import importlib
 import os
@@ -19,7 +16,7 @@ PACKAGE = "generated_geo_platform_client"
 
 
 class GeneratedClient:
-    """The package, and its client with a credential."""
+    """The generated package and its client with a credential."""
 
     def __init__(self, address: str, key: str) -> None:
         package = importlib.import_module(PACKAGE)
@@ -33,7 +30,7 @@ class GeneratedClient:
         self.models = importlib.import_module(f"{PACKAGE}.models")
 
     def call(self, tag: str, operation: str, *path: str, **rest: Any) -> Any:
-        """What the method of an operation answers: a model, of whichever status."""
+        """Call an operation; return the model of its response, whatever the status."""
         return self.module(tag, operation).sync(*path, client=self.own, **rest)
 
     @staticmethod
@@ -43,7 +40,10 @@ class GeneratedClient:
 
 @contextmanager
 def generated_client(address: str, key: str, folder: Path) -> Iterator[GeneratedClient]:
-    """Made of the document that is served at this address; nothing of it may be left out by the generator."""
+    """Generate the client from the document served at this address.
+
+    Fails if the generator leaves anything out.
+    """
     document = folder / "openapi.json"
     document.write_bytes(
         httpx.get(f"{address}/openapi.json", headers={"X-Api-Key": key}, trust_env=False)
@@ -62,7 +62,7 @@ def generated_client(address: str, key: str, folder: Path) -> Iterator[Generated
     environment = {
         **os.environ,
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
-    }  # it tidies what it made with ruff
+    }  # the generator formats its output with ruff
     done = subprocess.run(
         [*command, "--meta", "none", "--fail-on-warning"],
         capture_output=True,

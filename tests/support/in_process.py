@@ -1,7 +1,4 @@
-"""Commands given in the test's own process: real commands, real runs, without Python's start for each.
-
-What belongs here: the profile's settings around them, and definitions of that profile. What stays out: what is asked.
-"""
+"""Run real commands and runs in the test's own process, without starting Python for each."""
 
 import gc
 import json
@@ -21,12 +18,13 @@ from tests.support.command import Ended
 from tests.support.production import ProfileUnderTest
 
 DAGSTER_S_WARNINGS = [
-    # Dagster leaves the handler of the log file to the garbage collector, and asks pydantic by an old name.
+    # Dagster leaves the log file's handler to the garbage collector, and uses a deprecated name of
+    # pydantic.
     pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),
     pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated"),
 ]
 
-# It has the resources of one profile: it is loaded anew for each test, and as it was afterwards.
+# It holds the resources of one profile, so each test imports it afresh; it is restored afterwards.
 _DEFINITIONS = "geo_platform.definitions"
 
 Give = Callable[..., Any]
@@ -34,9 +32,10 @@ Give = Callable[..., Any]
 
 @contextmanager
 def commands(profile: ProfileUnderTest, home: Path) -> Iterator[Give]:
-    """`give("list")` hands back what `geo-platform list --json` printed, or standard error where it printed nothing.
+    """Yield a function: `give("list")` returns the output of `geo-platform list --json`.
 
-    Its exit code has to be 0, or what `exit_code` says.
+    It returns standard error if nothing was printed. The command must end with `exit_code`, by
+    default 0.
     """
 
     def give(*arguments: str | Path, exit_code: int = 0) -> Any:
@@ -49,7 +48,7 @@ def commands(profile: ProfileUnderTest, home: Path) -> Iterator[Give]:
 
 
 def geo_platform_here(*arguments: str | Path, home: Path, extra: Mapping[str, str]) -> Ended:
-    """As `tests.support.command.geo_platform`: the same command and answer, without a process of its own."""
+    """Do what `tests.support.command.geo_platform` does, in this process."""
     with _as_started_with(extra):
         ended = CliRunner().invoke(main, ["--home", str(home), *map(str, arguments)])
     return Ended(ended.exit_code, ended.stdout, ended.stderr)

@@ -1,8 +1,10 @@
-"""`python -m tests.support.killed_at WHICH WHEN FILE ARGUMENTS…`: a `geo-platform` command that kills its own process at a checkpoint.
+"""Run a `geo-platform` command that kills its own process at a checkpoint.
 
-The product knows nothing of it: a handler is put on the checkpoints' logger before the command starts. It writes each checkpoint
-to FILE as `<name> <run id>`, and at WHICH, a name or a number counted from 1, ends the process by SIGKILL: WHEN `before` any log
-or event has it, or `after` all have. With 0 nothing is killed.
+`python -m tests.support.killed_at WHICH WHEN FILE ARGUMENTS...` adds a handler to the logger of
+checkpoints and starts the command; the product has no part in it. The handler writes each
+checkpoint to FILE as `<name> <run id>`. At the checkpoint WHICH (a name, or a number from 1) it
+ends the process by SIGKILL: WHEN is `before` any log or event has the checkpoint, or `after` all
+have it. WHICH 0 kills nothing.
 """
 
 import logging
@@ -38,7 +40,7 @@ class _Killer(logging.Handler):
 
 if __name__ == "__main__":
     which, when, reached, *arguments = sys.argv[1:]
-    # Dagster's own handler lies between the two: on the logger of the package.
+    # Dagster's own handler runs between the two: it is on the package's logger.
     logging.getLogger(CHECKPOINTS if when == "before" else None).addHandler(
         _Killer(which, Path(reached))
     )

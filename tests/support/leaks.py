@@ -1,6 +1,6 @@
-"""Looking for credentials where none may be: in whatever form they may have been written down.
+"""Find credentials in bytes, in whatever form they may have been written.
 
-What belongs here: the forms of a secret, and finding them in bytes. What stays out: where to look (`stored_text.py`).
+`stored_text.py` reads the places to look in.
 """
 
 import html
@@ -19,17 +19,20 @@ _ENCODED = re.compile(rb"%[0-9A-Fa-f]{2}")
 
 @dataclass(frozen=True)
 class Credential:
-    """`name` is what a report may say of it; the value is in no representation."""
+    """A secret. Reports may show `name`; no representation shows the value."""
 
     name: str
     value: str = field(repr=False)
 
     def forms(self) -> Iterator[tuple[str, bytes]]:
-        """(what it is called, the bytes to look for), in small letters: hexadecimal digits come in either."""
+        """Yield (name of the form, bytes to search for).
+
+        The bytes are in lower case, because hexadecimal digits come in both cases.
+        """
         plain = self.value.encode()
         texts = {
             "as it is": self.value,
-            "its longest part that nobody writes otherwise": max(
+            "its longest part that no other text has": max(
                 _UNCHANGED.findall(self.value), key=len, default=self.value
             ),
             "percent-encoded": quote(self.value, safe=""),
@@ -40,7 +43,8 @@ class Credential:
             "in hexadecimal": plain.hex(),
         }
         yield from ((name, text.encode().lower()) for name, text in texts.items())
-        # In base64 what comes before it decides on its letters: three ways, each without the letters that it shares.
+        # The Base64 letters depend on what precedes the secret: three ways, each without the
+        # letters that it shares with its neighbours.
         for before in range(3):
             whole = b64encode(bytes(before) + plain)
             yield (
@@ -51,7 +55,7 @@ class Credential:
 
 @dataclass(frozen=True)
 class Leak:
-    """Where which credential was found, without it."""
+    """A place and the credential found in it, without the credential's value."""
 
     place: str
     credential: str
@@ -59,7 +63,7 @@ class Leak:
 
 
 def leaks(places: Mapping[str, bytes], credentials: Iterable[Credential]) -> list[Leak]:
-    """Every place that holds a credential, each in the first form that was found there."""
+    """Return every place that holds a credential, each with the first form found there."""
     looked_for = [
         (credential.name, form, text)
         for credential in credentials
@@ -75,8 +79,10 @@ def leaks(places: Mapping[str, bytes], credentials: Iterable[Credential]) -> lis
 
 
 def _readings(content: bytes) -> Iterator[bytes]:
-    """As it is, unpacked (Dagster keeps snapshots so), and with percent-encoding undone, which leaves different letters alone
-    each time and may be done twice; in small letters."""
+    """Yield the content as it is, decompressed (as Dagster stores snapshots), and percent-decoded.
+
+    All are in lower case. Different encoders escape different letters, some twice.
+    """
     yield content.lower()
     with suppress(zlib.error):
         yield zlib.decompress(content).lower()

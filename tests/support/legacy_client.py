@@ -1,7 +1,7 @@
-"""A client of the system that the platform replaces, as its users have it: it knows the shapes of the old routes and nothing else.
+"""A client of the system that this platform replaces.
 
-What belongs here: paths, parameters and fields by their old names, and a credential, which the old system did not ask for. What
-stays out: anything of this platform; nothing of it is imported.
+It knows the old routes' paths, parameters and fields, and imports nothing of the platform. Its
+credential is the only addition: the old system needed none.
 """
 
 import json
@@ -17,11 +17,12 @@ ENDED = {"completed", "failed", "completed_with_errors"}
 
 
 class LegacyError(Exception):
-    """An error's answer: {error, message, request_id, timestamp}."""
+    """An error response: {error, message, request_id, timestamp}."""
 
     def __init__(self, status: int, body: Mapping[str, Any]) -> None:
         super().__init__(
-            f"{status} {body['error']}: {body['message']} ({body['request_id']}, {body['timestamp']})"
+            f"{status} {body['error']}: {body['message']} "
+            f"({body['request_id']}, {body['timestamp']})"
         )
         self.status = status
         self.body = body
@@ -29,13 +30,13 @@ class LegacyError(Exception):
 
 @dataclass
 class LegacyClient:
-    """`headers` are sent with each request."""
+    """Calls the old routes; `headers` go with each request."""
 
     base_url: str
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def submit(self, job_type: str, **parameters: Any) -> Mapping[str, Any]:
-        """A new job, or the same work again."""
+        """Submit a job; the same parameters give the same job."""
         answer = self._call("POST", f"/api/jobs/submit/{job_type}", parameters)
         assert isinstance(answer["job_id"], str)
         assert isinstance(answer["idempotent"], bool)
@@ -70,7 +71,7 @@ class LegacyClient:
         return answer
 
     def wait(self, job_id: str, *, patience_s: float = 120) -> Mapping[str, Any]:
-        """Its status once it has ended."""
+        """Wait for the job's end; return its status."""
         deadline = time.monotonic() + patience_s
         while (answer := self.status(job_id))["status"] not in ENDED:
             assert time.monotonic() < deadline, answer
@@ -93,12 +94,15 @@ class LegacyClient:
 
     def data_status(self, request_id: str) -> Mapping[str, Any]:
         answer = self._call("GET", f"/api/platform/status/{request_id}")
-        named = "success request_id dataset_id resource_id version_id data_type created_at job_id job_type job_status job_stage job_result"
+        named = (
+            "success request_id dataset_id resource_id version_id data_type created_at "
+            "job_id job_type job_status job_stage job_result"
+        )
         assert {*named.split(), "data_access"} <= answer.keys()
         return answer
 
     def follow(self, path: str) -> Mapping[str, Any]:
-        """What lies at an address that an answer named."""
+        """Get the address that a response contained."""
         return self._call("GET", path)
 
     def _call(

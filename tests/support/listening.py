@@ -1,4 +1,4 @@
-"""A web server that writes down what reaches it: what a proxy in front of it let through."""
+"""A web server that records what reaches it through a proxy."""
 
 import threading
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ class Reached:
 
 @dataclass
 class Listener:
-    """`answer_headers` go with every answer."""
+    """The server's requests; `answer_headers` go with every response."""
 
     address: str
     answer_headers: list[tuple[str, str]] = field(default_factory=list)

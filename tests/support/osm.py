@@ -1,6 +1,6 @@
-"""A tiny OpenStreetMap file in PBF, written by hand: nothing that is installed writes one.
+"""Write a tiny OpenStreetMap PBF file by hand: no installed library writes one.
 
-Source: https://wiki.openstreetmap.org/wiki/PBF_Format, which is fileformat.proto and osmformat.proto.
+Source: fileformat.proto and osmformat.proto, https://wiki.openstreetmap.org/wiki/PBF_Format
 """
 
 import struct
@@ -16,7 +16,10 @@ def write_osm_pbf(
     nodes: Sequence[tuple[int, float, float, str]],
     ways: Iterable[tuple[int, Sequence[int], str]] = (),
 ) -> Path:
-    """Nodes as (id, longitude, latitude, name), ways as (id, ids of nodes, highway); a block for each kind."""
+    """Write a block of nodes and a block of ways.
+
+    A node is (id, longitude, latitude, name), a way is (id, ids of nodes, highway).
+    """
     ways = list(ways)
     texts = [
         "",

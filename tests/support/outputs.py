@@ -1,7 +1,4 @@
-"""What an answer of `ingest --json` names, read as a client would read it, wherever the profile keeps it.
-
-What belongs here: from an answer to a file or a frame. What stays out: asserting anything of it.
-"""
+"""Read what the output of `ingest --json` names, as a client would, on either profile."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +18,7 @@ Answer = Mapping[str, Any]
 
 @contextmanager
 def output(profile: ProfileUnderTest, home: Path, answer: Answer, suffix: str) -> Iterator[Path]:
-    """The answer's first object whose name ends so, as a file while the context lasts."""
+    """Yield the first object of the output whose name ends with `suffix`, as a local file."""
     href = next(href for href in answer["outputs"] if href.endswith(suffix))
     with published(profile, home, href) as path:
         yield path
@@ -29,16 +26,16 @@ def output(profile: ProfileUnderTest, home: Path, answer: Answer, suffix: str) -
 
 @contextmanager
 def published(profile: ProfileUnderTest, home: Path, href: str) -> Iterator[Path]:
-    """An object of silver, by its address."""
+    """Yield an object of silver, by its address, as a local file."""
     objects = profile.objects(home)
     found = [stored.reference for stored in objects.list(SILVER) if stored.reference.uri == href]
-    assert found, f"no object of the store is at {href}"
+    assert found, f"the store has no object at {href}"
     with objects.local_path(SILVER, found[0].key) as path:
         yield path
 
 
 def frame(profile: ProfileUnderTest, home: Path, answer: Answer) -> gpd.GeoDataFrame:
-    """The published features: of the GeoParquet file, or of the table as a login sees it that may only read."""
+    """Return the published features: the GeoParquet file, or the table as a read-only login."""
     table = table_of(answer)
     if table is None:
         with output(profile, home, answer, ".parquet") as path:
@@ -48,13 +45,13 @@ def frame(profile: ProfileUnderTest, home: Path, answer: Answer) -> gpd.GeoDataF
 
 
 def table_of(answer: Answer) -> str | None:
-    """schema.table, where the answer names one."""
+    """Return schema.table, or None if the output names no table."""
     addresses = [urlsplit(href) for href in answer["outputs"] if href.startswith("postgresql://")]
     return parse_qs(addresses[0].query)["table"][0] if addresses else None
 
 
 def read_table(database: Database, table: str) -> gpd.GeoDataFrame:
-    """Every row of schema.table, by geopandas."""
+    """Read every row of schema.table with geopandas."""
     engine = create_engine(
         database.url.get_secret_value().replace("postgresql://", "postgresql+psycopg://", 1)
     )

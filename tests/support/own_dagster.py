@@ -1,6 +1,6 @@
-"""Code location, daemon and webserver as processes of the test's own, which it may kill and start again, on an embedded or production home.
+"""Run code location, daemon and webserver as processes that a test may kill and restart.
 
-What belongs here: the three processes by the commands of compose.yaml. What stays out: what is launched.
+They start with the commands of compose.yaml.
 """
 
 import os
@@ -22,7 +22,7 @@ CODE, DAEMON, WEBSERVER = "code", "daemon", "webserver"
 
 @dataclass
 class OwnDagster:
-    """`folder` is a DAGSTER_HOME with its dagster.yaml; logs and the workspace lie beside it."""
+    """`folder` is a DAGSTER_HOME with its dagster.yaml; logs and workspace file are next to it."""
 
     folder: Path
     environment: Mapping[str, str]
@@ -36,7 +36,7 @@ class OwnDagster:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self, *names: str) -> None:
-        """Each, and wait until it serves; a daemon serves nobody."""
+        """Start each process, and wait until it serves; a daemon serves nothing."""
         for name in names:
             with (self.folder.parent / f"{name}.log").open("ab") as log:
                 self.processes[name] = subprocess.Popen(
@@ -56,12 +56,12 @@ class OwnDagster:
             self._wait_for(name)
 
     def kill(self, name: str) -> None:
-        """SIGKILL to the process alone: what it started lives on, as after a crash."""
+        """Send SIGKILL to the process alone: its children live on, as after a crash."""
         self.processes[name].kill()
         self.processes.pop(name).wait(10)
 
     def end(self) -> None:
-        """All that is left, with their children."""
+        """End all remaining processes and their children."""
         for process in self.processes.values():
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -70,7 +70,10 @@ class OwnDagster:
 
     def _command(self, name: str) -> list[str]:
         workspace = self.folder.parent / "workspace.yaml"
-        served = f"load_from:\n  - grpc_server: {{host: 127.0.0.1, port: {self.code_port}, location_name: geo_platform}}\n"
+        served = (
+            f"load_from:\n  - grpc_server: {{host: 127.0.0.1, port: {self.code_port}, "
+            "location_name: geo_platform}\n"
+        )
         workspace.write_text(served, encoding="utf-8")
         script = Path(sys.executable).with_name
         code = [
@@ -125,7 +128,7 @@ def own_dagster(
     *,
     definitions: str = OwnDagster.definitions,
 ) -> Iterator[OwnDagster]:
-    """Nothing runs yet; all that the test started is ended with the context."""
+    """Yield an OwnDagster with nothing started; end all its processes with the context."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "dagster.yaml").write_text(configuration, encoding="utf-8")
     own = OwnDagster(folder, environment, definitions)

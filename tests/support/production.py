@@ -1,7 +1,7 @@
-"""Fixtures of the production profile: databases, containers, the settings that name them, and one suite on both profiles.
+"""Fixtures of the production profile, and fixtures that run a test on both profiles.
 
-What belongs here: fixtures. What stays out: how the servers are had (`servers.py`). A machine that cannot have them skips
-loudly, and fails where nothing may be skipped.
+`servers.py` starts the servers. On a machine that cannot run them, a test skips loudly, or fails
+where skips are forbidden.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ from tests.support.skipping import cannot_run
 _SESSION = pytest.StashKey[servers.Session]()
 
 
-# For a test of many processes: on files in every suite, on servers with those that take long.
+# For a test with many processes: files run in every suite, servers only in the slow one.
 PRODUCTION_IS_SLOW = pytest.mark.parametrize(
     "profile",
     [Profile.embedded, pytest.param(Profile.production, marks=pytest.mark.slow)],
@@ -34,7 +34,10 @@ PRODUCTION_IS_SLOW = pytest.mark.parametrize(
 
 @dataclass(frozen=True)
 class ProfileUnderTest:
-    """A profile with stores of its own. `environment` is what a command needs to be told beside its home: empty for files."""
+    """A profile with stores of its own.
+
+    `environment` is what a command needs besides its home; it is empty for files.
+    """
 
     profile: Profile
     environment: Mapping[str, str]
@@ -42,7 +45,7 @@ class ProfileUnderTest:
     blobs: Blobs | None = None
 
     def settings(self, home: Path) -> Settings:
-        """The settings that a command started with `environment` on this home reads."""
+        """Return the settings that a command with `environment` reads on this home."""
         given = {
             name.removeprefix("GEO_PLATFORM_").lower(): value
             for name, value in self.environment.items()
@@ -50,11 +53,11 @@ class ProfileUnderTest:
         return Settings.model_validate({**given, "home": home})
 
     def objects(self, home: Path) -> ObjectStore:
-        """The same objects, to look at what was stored."""
+        """Open the same objects, to look at what was stored."""
         return open_objects(self.settings(home))
 
     def catalog(self, home: Path) -> Catalog:
-        """The same catalog, to look at what was published."""
+        """Open the same catalog, to look at what was published."""
         return open_catalog(self.settings(home))
 
 
@@ -64,49 +67,52 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Last of all, however the session ended."""
+    """Run last, however the session ended."""
     if _SESSION in config.stash:
         config.stash[_SESSION].end()
 
 
 @pytest.fixture(scope="session")
 def services() -> Services:
-    """The session's PostgreSQL and Azurite, shared by all workers: never stop these; `own_postgres` and `own_azurite` may be."""
+    """The session's PostgreSQL and Azurite, shared by all workers.
+
+    Never stop them; a test may stop those of `own_postgres` and `own_azurite`.
+    """
     with or_skip():
         return servers.shared_services()
 
 
 @pytest.fixture
 def database(services: Services) -> Iterator[Logins]:
-    """A database of the test's own in which the platform is installed, as each login sees it."""
+    """A database of the test's own with the platform installed, as each login sees it."""
     with servers.own_database(services) as logins:
         yield logins
 
 
 @pytest.fixture
 def empty_database(services: Services) -> Iterator[Logins]:
-    """A database of the test's own with nothing in it. The roles are there: they are the server's."""
+    """An empty database of the test's own. The roles exist: they belong to the server."""
     with servers.own_database(services, template=servers.EMPTY) as logins:
         yield logins
 
 
 @pytest.fixture
 def blobs(services: Services) -> Iterator[Blobs]:
-    """Containers of the test's own: <prefix>bronze, <prefix>silver, <prefix>quarantine, <prefix>messages."""
+    """Containers of the test's own: bronze, silver, quarantine and messages, each with a prefix."""
     with servers.own_containers(services.connection_string) as own:
         yield own
 
 
 @pytest.fixture
 def production(services: Services) -> Iterator[ProfileUnderTest]:
-    """The production profile on stores of the test's own, as a login that may load and is no administrator."""
+    """The production profile on stores of the test's own, as the loader (no administrator)."""
     with _production(services) as profile:
         yield profile
 
 
 @pytest.fixture(scope="module")
 def module_production(services: Services) -> Iterator[ProfileUnderTest]:
-    """The production profile on stores that the tests of a module share."""
+    """The production profile on stores shared by a module's tests."""
     with _production(services) as profile:
         yield profile
 
@@ -120,21 +126,21 @@ def profile(request: pytest.FixtureRequest) -> Iterator[ProfileUnderTest]:
 
 @pytest.fixture(scope="module", params=list(Profile), ids=str)
 def module_profile(request: pytest.FixtureRequest) -> Iterator[ProfileUnderTest]:
-    """Each profile in turn, on stores that the tests of a module share."""
+    """Each profile in turn, on stores shared by a module's tests."""
     with _profile(request) as under_test:
         yield under_test
 
 
 @pytest.fixture
 def own_postgres() -> Iterator[OwnPostgres]:
-    """A running PostgreSQL with the platform in it, that the test may stop, crash and start again."""
+    """A running PostgreSQL with the platform, which the test may stop, crash and restart."""
     with or_skip(), servers.own_postgres() as server:
         yield server
 
 
 @pytest.fixture
 def own_azurite() -> Iterator[OwnAzurite]:
-    """A running Azurite without containers, that the test may stop, crash and start again."""
+    """A running Azurite without containers, which the test may stop, crash and restart."""
     with or_skip(), servers.own_azurite() as server:
         yield server
 
@@ -167,7 +173,7 @@ def _production(services: Services) -> Iterator[ProfileUnderTest]:
 
 @contextmanager
 def or_skip() -> Iterator[None]:
-    """Where the servers cannot be had, the test cannot be run."""
+    """Skip the test, or fail it, if the servers are unavailable."""
     try:
         yield
     except ServiceError as error:

@@ -1,7 +1,4 @@
-"""What a run published, in a form that two runs of the same source can be compared by.
-
-What belongs here: from an item to bytes and rows without what names the run. What stays out: the two runs.
-"""
+"""Read what a run published, so that two runs of one source can be compared."""
 
 import re
 from collections.abc import Mapping
@@ -22,9 +19,10 @@ _PARQUET_TAIL_BYTES = 8
 def published_bytes(
     profile: ProfileUnderTest, home: Path, item: Mapping[str, Any]
 ) -> dict[str, bytes]:
-    """The bytes of every object that the item names, by the asset's name, with run ids, which are of one length, blanked.
+    """Return the bytes of every object of the item, by asset name, with run ids blanked.
 
-    Of GeoParquet: all but the footer, which holds names of its own, packed.
+    All run ids have the same length. The footer of GeoParquet is left out: it contains names of its
+    own, compressed.
     """
     objects = profile.objects(home)
     found = {}
@@ -41,7 +39,7 @@ def published_bytes(
 def published_rows(
     profile: ProfileUnderTest, home: Path, item: Mapping[str, Any]
 ) -> gpd.GeoDataFrame | None:
-    """The rows of the table or of the GeoParquet file that the item names; None of a raster."""
+    """Return the rows of the item's table or GeoParquet file, or None for a raster."""
     for asset in item["assets"].values():
         if ASSET_TABLE in asset:
             assert profile.logins is not None

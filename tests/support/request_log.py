@@ -1,6 +1,6 @@
-"""A network before the blob service that notes every request: who asks, by which id, for what.
+"""Record every request to the blob service: who sends it, with which id, for what.
 
-What belongs here: taking HTTP requests out of what clients send. What stays out: what befalls connections (`meddler.py`).
+Parses HTTP requests out of what clients send; `fault_proxy.py` handles the connections.
 """
 
 import re
@@ -8,10 +8,10 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.support.meddler import Meddler, port_of
+from tests.support.fault_proxy import FaultProxy, port_of
 
 if TYPE_CHECKING:
-    from tests.support.meddler import _Connection
+    from tests.support.fault_proxy import _Connection
 
 _REQUEST = re.compile(rb"(GET|HEAD|PUT|POST|DELETE) (\S+) HTTP/1\.1\r\n((?:[^\r\n]+\r\n)+)\r\n")
 _CLIENT_ID = re.compile(rb"^x-ms-client-request-id: (.*)\r$", re.IGNORECASE | re.MULTILINE)
@@ -19,15 +19,18 @@ _CLIENT_ID = re.compile(rb"^x-ms-client-request-id: (.*)\r$", re.IGNORECASE | re
 
 @dataclass(frozen=True)
 class Request:
-    """`client_id`: what it says in `x-ms-client-request-id`; empty where it says nothing."""
+    """A request. `client_id` is its `x-ms-client-request-id`, or empty."""
 
     method: str
     target: str
     client_id: str
 
 
-class RequestLog(Meddler):
-    """A Meddler that remembers. Requests of one connection are in their order; of several, in the order of their beginnings."""
+class RequestLog(FaultProxy):
+    """A FaultProxy that records requests.
+
+    The requests of one connection are in order; those of several, in the order in which they begin.
+    """
 
     def __init__(self, target_port: int) -> None:
         super().__init__(target_port)
@@ -35,7 +38,7 @@ class RequestLog(Meddler):
         self._sent: dict[int, bytes] = defaultdict(bytes)
         self._seen: list[Request] = []
 
-    def meddle(self, connection: "_Connection", piece: bytes) -> bytes | None:
+    def on_request(self, connection: "_Connection", piece: bytes) -> bytes | None:
         with self._lock:
             text = self._sent[id(connection)] + piece
             end = 0
@@ -48,14 +51,14 @@ class RequestLog(Meddler):
                 )
                 end = found.end()
             self._sent[id(connection)] = text[end:][-65536:]
-        return super().meddle(connection, piece)
+        return super().on_request(connection, piece)
 
     def since(self, mark: int = 0) -> list[Request]:
-        """All that came after so many were noted."""
+        """Return all requests after the first `mark`."""
         with self._lock:
             return self._seen[mark:]
 
 
 def log_before(connection_string: str) -> RequestLog:
-    """A log before the blob service that a connection string names."""
+    """Return a log in front of the blob service in a connection string."""
     return RequestLog(port_of(connection_string))

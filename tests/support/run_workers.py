@@ -1,7 +1,7 @@
-"""Azure's and Kubernetes' side of a launched run: both APIs as far as a launcher calls them, and a process for each container.
+"""Simulate Azure Container Apps and Kubernetes as far as launchers use them.
 
-What belongs here: taking the job that a launcher asks for and running its container's command with its container's environment,
-and nothing else of the machine's. What stays out: asserting. A container that the launcher gave too little fails here as there.
+A container is a process. It gets its container's command and environment, and nothing else of this
+machine. So a container that the launcher configured incompletely fails here as it would there.
 """
 
 import json
@@ -23,7 +23,10 @@ ARM_HOST = "management.azure.com"
 
 @dataclass
 class Containers:
-    """What was started, oldest first. `ambient` is what every container finds: the network's and the identity's variables."""
+    """The started containers, oldest first.
+
+    `ambient` holds the variables that every container has: those of the network and the identity.
+    """
 
     ambient: Mapping[str, str]
     folder: Path
@@ -60,7 +63,7 @@ class Containers:
 
 @dataclass(frozen=True)
 class Container:
-    """The job as it was asked for, and the process that carries it out."""
+    """The requested job, and the process that runs it."""
 
     job: str
     manifest: Mapping[str, Any]
@@ -91,11 +94,11 @@ class _Api(BaseHTTPRequestHandler):
         return self.path.partition("?")[0].strip("/").split("/")
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Not on standard error."""
+        """Keep the log off standard error."""
 
 
 def container_apps(containers: Containers, certificate: Certificate) -> ThreadingHTTPServer:
-    """The part of Azure Resource Manager that makes and starts jobs of Container Apps."""
+    """The part of Azure Resource Manager that creates and starts Container Apps jobs."""
     jobs: dict[str, Any] = {}
 
     class Arm(_Api):
@@ -144,7 +147,10 @@ def _status(container: Container) -> str:
 def kubernetes(
     containers: Containers, values_of: Callable[[str], Mapping[str, str]]
 ) -> ThreadingHTTPServer:
-    """The part of Kubernetes' API that makes jobs; `values_of` gives the entries of a config map or secret by its name."""
+    """The part of the Kubernetes API that creates jobs.
+
+    `values_of` returns the entries of a config map or secret by its name.
+    """
 
     class Api(_Api):
         def do_POST(self) -> None:

@@ -1,11 +1,12 @@
-"""The production profile's servers for tests: one PostgreSQL and one Azurite a session, and servers that one test has for itself.
+"""Start PostgreSQL and Azurite: one pair shared by the session, and servers for one test.
 
-What belongs here: starting, sharing among xdist's workers, ending; databases cloned from a template. What stays out: fixtures
-(`production.py`). Nothing that runs on this machine already is touched: data lies in a folder of the session's own, ports are
-picked free.
+The session's process puts a folder's name into the environment; xdist's workers inherit it and
+share the servers there. Databases are cloned from a template. Data is in the session's own folder
+and ports are free ones, so other servers on the machine are not touched. The process ends the
+servers with the session. If a session was killed, the kernel has released its lock, and the next
+session removes what it left.
 
-The session's process names the folder in the environment, which its workers inherit, and ends what was started there. What a
-killed session left behind is known by its lock, which the kernel let go, and is cleared away by the next one.
+`production.py` has the fixtures.
 """
 
 import fcntl
@@ -44,7 +45,7 @@ from geo_platform.storage.postgres.connections import Database
 from geo_platform.storage.postgres.names import LOADER_ROLE, READER_ROLE
 
 FOLDER_VARIABLE = "GEO_PLATFORM_TESTS_SERVERS"
-# A second schema of published tables in every database of tests, beside the default one.
+# A second schema of published tables in every test database, next to the default one.
 EXTRA_SCHEMA = "geo_extra"
 
 LOADER, OTHER_LOADER, READER, STRANGER = (
@@ -60,7 +61,7 @@ LOGINS: Mapping[str, tuple[str, ...]] = {
     STRANGER: (),
 }
 
-# Where PostgreSQL's user can reach its data; pytest's own folders are closed to it.
+# PostgreSQL's user can reach its data here; pytest's own folders are closed to it.
 _ROOT = Path("/var/tmp")
 
 EMPTY, TEMPLATE = "template0", "geo_template"
@@ -71,7 +72,10 @@ _FAILED = "failed"
 
 @dataclass(frozen=True)
 class Logins:
-    """One database, as each of the logins sees it. All but the administrator are no superusers; a stranger has no role at all."""
+    """One database, as each login sees it.
+
+    Only the administrator is a superuser; a stranger has no role at all.
+    """
 
     name: str
     admin: Database
@@ -82,7 +86,10 @@ class Logins:
 
 
 def logins_of(port: int, password: str, name: str) -> Logins:
-    """The logins share the administrator's password: it is made for the session and opens nothing else."""
+    """Return the logins of a database.
+
+    They share the administrator's password, which is made for the session and opens nothing else.
+    """
 
     def of(user: str) -> Database:
         return Database(SecretStr(f"postgresql://{user}:{password}@127.0.0.1:{port}/{name}"))
@@ -91,16 +98,16 @@ def logins_of(port: int, password: str, name: str) -> Logins:
 
 
 class Session:
-    """The folder of a session's servers, held by the session's process as long as it lives."""
+    """The folder of a session's servers; the session's process holds it as long as it lives."""
 
     def __init__(self) -> None:
         self.folder = _ROOT / f"{_PREFIX}{os.getpid()}-{secrets.token_hex(3)}"
         self._held: IO[bytes] = _hold(_lock_of(self.folder))
         os.environ[FOLDER_VARIABLE] = str(self.folder)
-        _clear_away_the_dead(self.folder)
+        _remove_dead_sessions(self.folder)
 
     def end(self) -> None:
-        """Stop what was started and remove it."""
+        """Stop the servers and remove their data."""
         _remove(self.folder)
         _lock_of(self.folder).unlink(missing_ok=True)
         self._held.close()
@@ -108,7 +115,10 @@ class Session:
 
 
 def shared_services() -> Services:
-    """The session's pair, with the template in it: started by whoever asks first. Raises ServiceError."""
+    """Return the session's servers, with the template; the first caller starts them.
+
+    Raises ServiceError: if they cannot start.
+    """
     folder = Path(os.environ[FOLDER_VARIABLE])
     install_missing(lambda _: None)
     make_folder(folder)
@@ -129,7 +139,10 @@ def shared_services() -> Services:
 def own_database(
     services: Services, *, template: str = TEMPLATE, owner: str = ADMIN
 ) -> Iterator[Logins]:
-    """A clone of a template, by default of the one in which `geo-platform database init` ran; dropped at the end whoever is connected."""
+    """Clone a template; drop the clone at the end, whoever is connected.
+
+    By default, clone the one in which `geo-platform database init` ran.
+    """
     logins = logins_of(
         services.postgres_port, services.postgres_password, f"test_{secrets.token_hex(6)}"
     )
@@ -148,9 +161,10 @@ def own_database(
 
 @contextmanager
 def own_dagster_database(services: Services) -> Iterator[str]:
-    """The URL of an empty database that the loader owns.
+    """Yield the URL of an empty database that the loader owns.
 
-    Dagster connects anew for each of the two hundred questions of a run: what a server on this machine never grants is not asked for.
+    Dagster opens two hundred connections in a run. The URL turns off TLS and GSSAPI, which a server
+    on this machine never grants, to save the negotiation.
     """
     with own_database(services, template=EMPTY, owner=LOADER) as logins:
         yield f"{logins.loader.url.get_secret_value()}?sslmode=disable&gssencmode=disable"
@@ -158,7 +172,7 @@ def own_dagster_database(services: Services) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Blobs:
-    """A storage account and the prefix of the containers that are this test's own."""
+    """A storage account, and the prefix of this test's own containers."""
 
     connection_string: str
     prefix: str
@@ -166,7 +180,7 @@ class Blobs:
 
 @contextmanager
 def own_containers(connection_string: str) -> Iterator[Blobs]:
-    """Every container of the platform under a prefix of its own; all that begin with it are removed at the end."""
+    """Create the platform's containers under a new prefix; remove them at the end."""
     blobs = Blobs(connection_string, f"t{secrets.token_hex(4)}-")
     make_containers(connection_string, tuple(f"{blobs.prefix}{name}" for name in CONTAINERS))
     try:
@@ -178,7 +192,7 @@ def own_containers(connection_string: str) -> Iterator[Blobs]:
 
 
 class _OwnServer:
-    """A process that a test ends as it likes and starts again."""
+    """A process that a test ends and restarts at will."""
 
     process: subprocess.Popen[bytes] | None
 
@@ -191,7 +205,10 @@ class _OwnServer:
 
 @dataclass
 class OwnPostgres(_OwnServer):
-    """A server that one test has for itself, to stop, kill and start again. `logins` is a database with the platform in it."""
+    """A PostgreSQL for one test, to stop, kill and restart.
+
+    `logins` is a database with the platform installed.
+    """
 
     folder: Path
     port: int
@@ -203,23 +220,26 @@ class OwnPostgres(_OwnServer):
         self.logins = logins_of(self.port, self.password, TEMPLATE)
 
     def start(self) -> None:
-        """On the same port and the same data; waits until it takes connections."""
+        """Start on the same port and data; wait until connections are accepted."""
         self.process = start_postgres(
             self.folder / "postgres", port=self.port, password=self.password, durable=False
         )
 
     def stop(self) -> None:
-        """As an administrator who is in a hurry: connections are cut, transactions rolled back."""
+        """Stop as an administrator in a hurry does: cut connections, roll back transactions."""
         self._end(signal.SIGINT)
 
     def crash(self) -> None:
-        """As if the machine had lost power: nothing is closed; the next start recovers from the log."""
+        """Stop as in a power failure: nothing is closed; the next start recovers from the log."""
         self._end(signal.SIGQUIT)
 
 
 @contextmanager
 def own_postgres() -> Iterator[OwnPostgres]:
-    """Started, and ended with its data at the end. A copy of the session's seed, so that it takes no time to make."""
+    """Start a PostgreSQL; end it and remove its data with the context.
+
+    It is a copy of the session's seed, which saves time.
+    """
     shared = shared_services()
     with own_folder() as folder:
         _copy_cluster(Path(shared.folder) / _SEED / "postgres", folder / "postgres")
@@ -240,7 +260,7 @@ def own_postgres() -> Iterator[OwnPostgres]:
 
 @dataclass
 class OwnAzurite(_OwnServer):
-    """A storage account that one test has for itself, to stop, kill and start again on the same port and the same data."""
+    """An Azurite for one test, to stop, kill and restart on the same port and data."""
 
     folder: Path
     blob_port: int
@@ -265,17 +285,17 @@ class OwnAzurite(_OwnServer):
         )
 
     def stop(self) -> None:
-        """Closed in order."""
+        """Stop in an orderly way."""
         self._end(signal.SIGINT)
 
     def crash(self) -> None:
-        """Killed: connections are cut, what was not written yet is lost."""
+        """Kill: connections are cut, and unwritten data is lost."""
         self._end(signal.SIGKILL)
 
 
 @contextmanager
 def own_azurite() -> Iterator[OwnAzurite]:
-    """Started, without any container, and ended with its data at the end."""
+    """Start an Azurite without containers; end it and remove its data with the context."""
     shared = shared_services()
     with own_folder() as folder:
         server = OwnAzurite(folder, free_port(), free_port(), shared.account_key)
@@ -287,7 +307,7 @@ def own_azurite() -> Iterator[OwnAzurite]:
 
 
 def _seed(folder: Path) -> Path:
-    """A cluster at rest that has the template and the logins: what every server of the session is a copy of."""
+    """Return a stopped cluster with the template and the logins; all servers are copies of it."""
     made = folder / _SEED
     make_folder(made)
     password, port = secrets.token_urlsafe(24), free_port()
@@ -302,7 +322,7 @@ def _seed(folder: Path) -> Path:
             for login, roles in LOGINS.items():
                 make_login(connection, login, password, *roles)
                 _hash_once(connection, login, password)
-            # Cloning waits for everybody who is connected to a template, autovacuum too: nobody can be.
+            # A database can only be cloned while nobody is connected to it, autovacuum included.
             connection.execute(
                 sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(
                     sql.Identifier(TEMPLATE)
@@ -315,25 +335,25 @@ def _seed(folder: Path) -> Path:
 
 
 def _hash_once(connection: psycopg.Connection, login: str, password: str) -> None:
-    """The login's password is hashed once at each connection, and not 4096 times, which is for passwords that can be guessed.
+    """Set a login's password with one hash iteration instead of 4096.
 
-    A run of Dagster connects two hundred times. All else of SCRAM is as it is; the administrator and logins that a test makes
-    are wholly as shipped.
+    The iterations protect passwords that can be guessed, and a run of Dagster connects two hundred
+    times. Otherwise SCRAM is as usual; the administrator and logins made by tests use the defaults.
     """
     salt = secrets.token_bytes(16)
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, 1)
     client, server = (
         hmac.digest(salted, name, "sha256") for name in (b"Client Key", b"Server Key")
     )
-    told = [b64encode(part).decode() for part in (salt, hashlib.sha256(client).digest(), server)]
-    verifier = f"SCRAM-SHA-256$1:{told[0]}${told[1]}:{told[2]}"
+    parts = [b64encode(part).decode() for part in (salt, hashlib.sha256(client).digest(), server)]
+    verifier = f"SCRAM-SHA-256$1:{parts[0]}${parts[1]}:{parts[2]}"
     connection.execute(
         sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(login), sql.Literal(verifier))
     )
 
 
 def _copy_cluster(source: Path, target: Path) -> None:
-    """With its owner, as PostgreSQL demands; by `cp`, which shares the blocks where the file system can."""
+    """Copy a cluster with its owner, as PostgreSQL requires; `cp` shares blocks where it can."""
     subprocess.run(["cp", "-a", "--reflink=auto", str(source), str(target)], check=True)
 
 
@@ -345,7 +365,7 @@ def _administration(services: Services) -> Iterator[psycopg.Connection]:
 
 @contextmanager
 def own_folder() -> Iterator[Path]:
-    """Beside the session's, and part of what a killed session leaves to the next one to clear away."""
+    """Yield a folder next to the session's; if the session is killed, the next one removes it."""
     folder = Path(os.environ[FOLDER_VARIABLE]) / f"own-{secrets.token_hex(4)}"
     make_folder(folder)
     try:
@@ -355,7 +375,7 @@ def own_folder() -> Iterator[Path]:
 
 
 def end_all_in(folder: Path) -> None:
-    """End every server whose data lies there, also one that nobody remembers."""
+    """End every server whose data is in the folder, known to this process or not."""
     for pid in psutil.pids():
         end_process(pid, str(folder))
 
@@ -374,7 +394,7 @@ def _hold(file: Path) -> IO[bytes]:
     return held
 
 
-def _clear_away_the_dead(own: Path) -> None:
+def _remove_dead_sessions(own: Path) -> None:
     for lock in own.parent.glob(f"{_PREFIX}*.lock"):
         if lock == _lock_of(own) or lock.stat().st_uid != os.geteuid():
             continue
@@ -383,11 +403,11 @@ def _clear_away_the_dead(own: Path) -> None:
                 _remove(lock.with_suffix(""))
                 lock.unlink(missing_ok=True)
         except BlockingIOError:
-            continue  # its session lives
+            continue  # its session is alive
 
 
 def _remove(folder: Path) -> None:
-    """End every server whose data lies there, then the data."""
+    """End every server whose data is in the folder, then remove the data."""
     if not folder.is_dir():
         return
     stop(folder)

@@ -1,4 +1,4 @@
-"""An ASGI application behind the real server, on a port of its own, in a thread of the test's process."""
+"""Run an ASGI application in the real server, on a free port, in a thread of the test's process."""
 
 import threading
 import time
@@ -13,7 +13,7 @@ from deploy.local.processes import free_port
 
 @contextmanager
 def served(app: ASGIApp) -> Iterator[str]:
-    """Its address, without a slash at the end."""
+    """Yield the address, without a trailing slash."""
     port = free_port()
     server = uvicorn.Server(
         uvicorn.Config(app, port=port, log_level="warning", timeout_graceful_shutdown=2)

@@ -1,7 +1,8 @@
-"""A container of a million objects that is only looked through: numbers in arrays, described when a page is asked for.
+"""A simulated container of a million objects that can only be listed.
 
-What belongs here: as much of the ObjectStore port as a listing needs, the store's clock, and what happens while it is listed.
-Objects and their references are as small as they can be: a pass makes a million of them.
+It implements the part of the ObjectStore port that a listing needs, and the store's clock. Objects
+are numbers in arrays, and are described when a page is requested. Objects and references are as
+small as possible, because a pass makes a million of them.
 """
 
 from bisect import bisect_right
@@ -46,9 +47,10 @@ class _Stored:
 
 
 class SimulatedListing:
-    """`count` objects `t/0000000.tif` and so on that have lain there for a day, and any others by name.
+    """`count` day-old objects `t/0000000.tif` and so on, and others by name.
 
-    `now_s` is the store's time, in seconds since BEGIN. `before_page` is called with the number of each page, from 0.
+    `now_s` is the store's time in seconds since BEGIN. `before_page` is called with the number of
+    each page, from 0.
     """
 
     is_local = False
@@ -64,7 +66,7 @@ class SimulatedListing:
         self._named: dict[str, tuple[int, int]] = {}
 
     def write(self, key: str | int, *, skew_s: float = 0) -> tuple[str, str]:
-        """An object is put, by a clock that is off by so much; returns (key, etag)."""
+        """Put an object, by a clock that is wrong by `skew_s`; return (key, etag)."""
         at_s = int(np.floor(self.now_s + skew_s))
         if isinstance(key, int):
             self._times[key] = at_s
@@ -75,7 +77,7 @@ class SimulatedListing:
         return key, f"v{version}"
 
     def everything(self) -> dict[str, str]:
-        """Etag of each object, by key."""
+        """Return the etag of each object, by key."""
         return {stored.reference.key: stored.reference.etag for stored in self._from("")}
 
     def list(self, container: str, prefix: str = "") -> Iterator[Any]:
@@ -88,7 +90,7 @@ class SimulatedListing:
         self, container: str, prefix: str = "", *, after: str | None = None, limit: int = 5000
     ) -> ObjectPage:
         if self.refuses_to_go_on and after is not None:
-            raise ParameterInvalid("The listing cannot be gone on with.")
+            raise ParameterInvalid("The listing cannot continue.")
         self.before_page(self.pages)
         self.pages += 1
         limit = min(limit, self.page_objects or limit)
@@ -99,7 +101,7 @@ class SimulatedListing:
         )
 
     def _from(self, key: str, *, inclusive: bool = False) -> Iterator[_Stored]:
-        """Those behind the key, in order."""
+        """Yield the objects after the key, in order."""
         first = bisect_right(range(len(self._times)), key, key=_key) if key else 0
         names = sorted(name for name in self._named if name > key or (inclusive and name == key))
         return merge(

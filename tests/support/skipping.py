@@ -1,4 +1,4 @@
-"""What happens to a test that this machine cannot run."""
+"""Handle a test that this machine cannot run."""
 
 import os
 from typing import NoReturn
@@ -9,7 +9,7 @@ SKIP_NOTHING = "GEO_PLATFORM_TESTS_SKIP_NOTHING"
 
 
 def cannot_run(reason: str) -> NoReturn:
-    """A loud skip for people, a failure where nothing may be skipped."""
+    """Skip loudly, or fail where skips are forbidden."""
     if os.environ.get(SKIP_NOTHING):
         pytest.fail(reason)
     pytest.skip(reason)

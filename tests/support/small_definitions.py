@@ -1,11 +1,11 @@
-"""A code location with one job and one partition definition: what a test of the webserver alone needs."""
+"""A code location with one job and one partition definition, for tests of the webserver alone."""
 
 import dagster as dg
 
 
 @dg.op
 def wait_for_nothing() -> None:
-    """Done at once."""
+    """Do nothing."""
 
 
 @dg.job
@@ -15,7 +15,7 @@ def small() -> None:
 
 @dg.asset(partitions_def=dg.DynamicPartitionsDefinition(name="small_partitions"))
 def small_asset() -> None:
-    """Never made."""
+    """Never materialized."""
 
 
 defs = dg.Definitions(jobs=[small], assets=[small_asset])

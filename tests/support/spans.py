@@ -1,7 +1,4 @@
-"""Receivers of spans on this machine: a collector that takes OTLP over HTTP, anything else that is sent by POST, and spans kept in memory.
-
-What belongs here: receiving. What stays out: what a span is to say.
-"""
+"""Receive spans: an OTLP collector over HTTP, a receiver of any POST, an in-memory exporter."""
 
 import gzip
 from collections.abc import Callable, Iterator
@@ -23,13 +20,16 @@ from geo_platform.telemetry.tracing_sdk import RunTraceIds
 
 @dataclass
 class Collector:
-    """`bodies` are protobuf messages, in which texts lie as they are. What comes in headers is not kept."""
+    """The received spans. `bodies` are protobuf messages, in which text is readable.
+
+    Headers are not kept.
+    """
 
     address: str
     bodies: list[bytes] = field(default_factory=list)
 
     def environment(self, token: str) -> dict[str, str]:
-        """OpenTelemetry's own variables; the token is what the platform shows to the collector."""
+        """Return OpenTelemetry's own variables; the platform sends the token to the collector."""
         return {
             "OTEL_EXPORTER_OTLP_ENDPOINT": self.address,
             "OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer%20{token}",
@@ -37,7 +37,7 @@ class Collector:
 
     @property
     def spans(self) -> list[Span]:
-        """What came so far, in order."""
+        """Return the spans received so far, in order."""
         sent = [ExportTraceServiceRequest.FromString(body) for body in self.bodies]
         return [
             span
@@ -49,13 +49,13 @@ class Collector:
 
 
 def attributes(span: Span) -> dict[str, str]:
-    """Texts by name; of a number, an empty one."""
+    """Return the span's string attributes by name; other types become empty strings."""
     return {pair.key: pair.value.string_value for pair in span.attributes}
 
 
 @contextmanager
 def collector() -> Iterator[Collector]:
-    """Receives until the context ends."""
+    """Receive spans until the context ends."""
     with receiver() as (address, bodies):
         yield Collector(address, bodies)
 
@@ -64,7 +64,10 @@ def collector() -> Iterator[Collector]:
 def receiver(
     answer: Callable[[bytes], bytes] = lambda body: b"",
 ) -> Iterator[tuple[str, list[bytes]]]:
-    """The address of a server, and the bodies that were sent to it; `answer` makes the JSON that each is answered with."""
+    """Yield a server's address and the bodies sent to it.
+
+    `answer` makes the JSON of each response.
+    """
     bodies: list[bytes] = []
 
     class Received(BaseHTTPRequestHandler):
@@ -80,7 +83,7 @@ def receiver(
             self.wfile.write(said)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Not on standard error."""
+            """Keep the log off standard error."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Received)
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
@@ -95,7 +98,7 @@ def receiver(
 
 @pytest.fixture
 def spans() -> Iterator[InMemorySpanExporter]:
-    """The spans that are made in this process while the test lasts."""
+    """Yield the spans made in this process during the test."""
     kept = InMemorySpanExporter()
     provider = TracerProvider(id_generator=RunTraceIds(), shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(kept))

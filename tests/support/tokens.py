@@ -1,4 +1,4 @@
-"""An issuer of OIDC tokens: real keys, a real HTTP server that publishes them, tokens good and bad."""
+"""Issue OIDC tokens, valid and invalid, with real keys that a real HTTP server publishes."""
 
 import json
 import threading
@@ -21,7 +21,7 @@ JWKS_PATH = "/keys"
 
 @cache
 def rsa_key(name: str) -> rsa.RSAPrivateKey:
-    """One for each name in a process: making them is slow."""
+    """Return the key of this name; each is made once per process, because that is slow."""
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
@@ -40,7 +40,10 @@ def public_pem(name: str) -> bytes:
 
 @dataclass
 class Issuer:
-    """`published`: names of the keys that it publishes now; `requests`: paths that were asked for."""
+    """The issuer.
+
+    `published` names the keys that it publishes now; `requests` holds the requested paths.
+    """
 
     address: str
     published: list[str] = field(default_factory=lambda: ["first"])
@@ -52,7 +55,7 @@ class Issuer:
         return f"{self.address}{JWKS_PATH}"
 
     def claims(self, **changed: Any) -> dict[str, Any]:
-        """As Entra ID writes them, version 2.0. A claim of None is left out."""
+        """Return claims as Entra ID 2.0 writes them. A claim changed to None is left out."""
         now = int(time.time())
         whole = {
             "iss": self.address,
@@ -105,7 +108,7 @@ def _published(name: str) -> dict[str, Any]:
 
 @contextmanager
 def issuing() -> Iterator[Issuer]:
-    """An issuer that answers until the context ends."""
+    """Run an issuer until the context ends."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -1,4 +1,4 @@
-"""The real Dagster webserver and daemon on a home of the test's own, and a real browser."""
+"""Run the real Dagster webserver and daemon on a home of the test's own."""
 
 import json
 import os
@@ -60,9 +60,10 @@ def dagster_dev(
     takes_in: bool = False,
     timeout_s: float = 90,
 ) -> Iterator[str]:
-    """`geo-platform dev` until the context ends; yields the UI's address once it answers. Runs find `extra` in their environment.
+    """Run `geo-platform dev`; yield the UI's address once it answers.
 
-    `takes_in`: whether its sensors ask for runs of what lands there.
+    Runs have `extra` in their environment. With `takes_in`, its sensors request runs of new
+    objects.
     """
     port = free_port()
     command = [str(Path(sys.executable).with_name("geo-platform")), "dev", "--port", str(port)]
@@ -83,7 +84,7 @@ def dagster_dev(
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """As Ctrl-C does; what has not ended by then, the daemon's and the webserver's children included, is killed."""
+    """Send Ctrl-C; after 20 s, kill what is left, children of daemon and webserver included."""
     process.send_signal(signal.SIGINT)
     try:
         process.wait(20)
@@ -109,7 +110,7 @@ def _wait_until_it_answers(
 
 
 def graphql(address: str, query: str, **variables: Any) -> dict[str, Any]:
-    """One GraphQL request; fails where the answer has errors."""
+    """Send a GraphQL request; fail if the response has errors."""
     body = json.dumps({"query": query, "variables": variables}).encode()
     request = urllib.request.Request(
         f"{address}/graphql", data=body, headers={"Content-Type": "application/json"}

@@ -1,8 +1,7 @@
-"""A code location of a test's own: a job whose only step takes a slot of the pool `cog`, and the sensor that watches the queue.
+"""A code location with jobs that take a slot of the pool `cog`, and the sensor of stuck runs.
 
-Run as a program it takes the slot in the Dagster of DAGSTER_HOME, says its run's id, and keeps both until it is killed.
-
-What belongs here: what waits, and what holds. What stays out: asserting.
+Run as a program, it takes the slot in the Dagster of DAGSTER_HOME, prints its run's id, and keeps
+both until it is killed.
 """
 
 import os
@@ -20,7 +19,7 @@ POOL = "cog"
 
 @dg.op(pool=POOL)
 def take_a_slot() -> None:
-    """Nothing else."""
+    """Take the slot and end."""
 
 
 @dg.job(executor_def=dg.in_process_executor)

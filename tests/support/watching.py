@@ -1,7 +1,4 @@
-"""A Dagster of a test's own whose sensors take nothing in: the test itself asks for the runs of what it puts there.
-
-What belongs here: the file of watches that says so. What stays out: tests of arrivals, which watch.
-"""
+"""Turn off the watches of a test's Dagster, so that the test itself requests all runs."""
 
 from pathlib import Path
 
@@ -9,7 +6,7 @@ NOTHING = '[[watch]]\nname = "nothing"\nprefix = "nobody puts anything here/"\n'
 
 
 def watching_nothing(folder: Path) -> dict[str, str]:
-    """Environment of a code location; the file lies in `folder`."""
+    """Write a watch that matches nothing into `folder`; return the variables that select it."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "watches.toml"
     file.write_text(NOTHING, encoding="utf-8")

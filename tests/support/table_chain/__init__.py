@@ -1,7 +1,5 @@
-"""An example of a third chain: tables without geometry.
+"""Example of a third chain: tables without geometry, from `raw_table` to `table_item`.
 
-`raw_table -> table_profile -> table_rows -> table_item`
-
-`tables.py` goes to `geo_platform/`, `table_assets.py` to `assets/table.py`. `project.py` makes a
-copy of the project with it; `drive.py` runs in that copy.
+`tables.py` is copied to `geo_platform/`, `table_assets.py` to `assets/table.py`. `project.py` makes
+a copy of the project with the chain; `drive.py` runs in that copy.
 """

@@ -37,7 +37,7 @@ class Commands:
 
 
 def use_commands(folder: Path) -> dict[str, Any]:
-    """Contracts, definitions, ingest, plan, retry, trace, a watch, a shared run, doctor."""
+    """Use contracts, definitions, ingest, plan, retry, trace, a watch, a shared run and doctor."""
     give = Commands(folder / "home")
     found: dict[str, Any] = {"contracts": give("contracts", "check", with_json=False)}
 
@@ -68,7 +68,7 @@ def use_commands(folder: Path) -> dict[str, Any]:
 
 
 def retried(give: Commands, folder: Path) -> dict[str, Any]:
-    """A table without rows is refused; mended, its run is done again."""
+    """Retry the run of a refused table (no rows) after the table is repaired."""
     from geo_platform.cli.requests import key_of
     from geo_platform.ports import BRONZE
     from geo_platform.settings import Settings
@@ -84,7 +84,7 @@ def retried(give: Commands, folder: Path) -> dict[str, Any]:
 
 @contextmanager
 def watched(folder: Path) -> Iterator[dict[str, Any]]:
-    """What a watch asks for: a run of its own for a large file, a shared run for small ones."""
+    """Yield what a watch requests: one run for a large file, a shared run for small files."""
     import os
 
     from geo_platform.arrivals.arrival import arrival_of
@@ -142,7 +142,7 @@ def watched(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def ghost(folder: Path) -> None:
-    """A partition of the chain that no run has made."""
+    """Add a partition of the chain that no run has made."""
     from geo_platform.cli.application import Application
     from geo_platform.settings import Settings
 
@@ -156,7 +156,7 @@ def lock(folder: Path) -> dict[str, Any]:
 
 
 def use_api(folder: Path) -> dict[str, Any]:
-    """The route that submits, and a job of it to its end."""
+    """Submit a job by its route and wait for its end."""
     from geo_platform.settings import Profile
     from tests.support.api_stack import api_stack
     from tests.support.production import ProfileUnderTest

@@ -1,4 +1,4 @@
-"""A copy of the project with the chain of tables in it: two files added, two lines changed."""
+"""Copy the project and add the chain of tables: two files added, two lines changed."""
 
 import os
 import shutil
@@ -41,7 +41,8 @@ def add_chain(project: Path) -> None:
     """Add a core module and an assets module, and register both."""
     shutil.copy2(HERE / "tables.py", project / "geo_platform" / "tables.py")
     shutil.copy2(HERE / "table_assets.py", project / "assets" / "table.py")
-    # Before the chain of vectors, which takes CSV too: the first that accepts a source takes it.
+    # Before the chain of vectors, which also takes CSV: the first chain that accepts a source takes
+    # it.
     _replace(project / REGISTRY, "= (RASTER, VECTOR)", "= (RASTER, TABLE, VECTOR)")
     _replace(
         project / REGISTRY,

@@ -22,7 +22,7 @@ from geo_platform.tables import (
 
 
 class RawTableConfig(StageConfig, ArrivalOptions):
-    """Which container the object lies in."""
+    """The container of the object."""
 
 
 class TableProfileConfig(StageConfig, TableProfileOptions):

@@ -1,6 +1,6 @@
-"""raw_table -> table_profile -> table_rows -> table_item: a CSV without geometry becomes Parquet.
+"""Convert a CSV without geometry to Parquet: raw_table, table_profile, table_rows, table_item.
 
-The core of the chain and its description. Copied to geo_platform/tables.py.
+Holds the chain's core functions and its description. Copied to geo_platform/tables.py.
 """
 
 import csv

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from geo_platform.api.auth.login import Sessions
-from tests.support.authenticated import Locked, locked
+from tests.support.authenticated import ProtectedApi, protected_api
 from tests.support.listening import Listener, listening
 
 HOP_BY_HOP = (
@@ -25,19 +25,21 @@ HOP_BY_HOP = (
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Locked, Listener, Listener]]:
+def pair(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[ProtectedApi, Listener, Listener]]:
     home = tmp_path_factory.mktemp("proxy") / "home"
     urls = {"dagster_url": "{}/dagster", "dagster_read_only_url": "{}/dagster/"}
     with listening() as full, listening() as read_only:
         addresses = {"dagster_url": full.address, "dagster_read_only_url": read_only.address}
-        with locked(
+        with protected_api(
             home, **{name: url.format(addresses[name]) for name, url in urls.items()}
         ) as door:
             yield door, full, read_only
 
 
 @pytest.fixture
-def door(pair: tuple[Locked, Listener, Listener]) -> Locked:
+def door(pair: tuple[ProtectedApi, Listener, Listener]) -> ProtectedApi:
     for listener in pair[1:]:
         listener.requests.clear()
         listener.answer_headers, listener.status = [], 200
@@ -45,16 +47,16 @@ def door(pair: tuple[Locked, Listener, Listener]) -> Locked:
 
 
 @pytest.fixture
-def full(pair: tuple[Locked, Listener, Listener]) -> Listener:
+def full(pair: tuple[ProtectedApi, Listener, Listener]) -> Listener:
     return pair[1]
 
 
 @pytest.fixture
-def read_only(pair: tuple[Locked, Listener, Listener]) -> Listener:
+def read_only(pair: tuple[ProtectedApi, Listener, Listener]) -> Listener:
     return pair[2]
 
 
-def raw(door: Locked, request: bytes) -> bytes:
+def raw(door: ProtectedApi, request: bytes) -> bytes:
     """The request exactly as it is written: a client would tidy it."""
     with closing(
         socket.create_connection(("127.0.0.1", httpx.URL(door.address).port or 0), 10)
@@ -64,7 +66,7 @@ def raw(door: Locked, request: bytes) -> bytes:
 
 
 def test_an_operator_goes_to_the_webserver_and_the_others_to_the_read_only_one(
-    door: Locked, full: Listener, read_only: Listener
+    door: ProtectedApi, full: Listener, read_only: Listener
 ) -> None:
     for key in ("reader", "submitter", "operator"):
         assert door.ask("GET", "/dagster/runs/a%20b?cursor=x%2Fy", key).text == "ok"
@@ -73,7 +75,7 @@ def test_an_operator_goes_to_the_webserver_and_the_others_to_the_read_only_one(
 
 
 def test_whoever_has_allow_lists_gets_none_of_the_pages(
-    door: Locked, full: Listener, read_only: Listener
+    door: ProtectedApi, full: Listener, read_only: Listener
 ) -> None:
     for method, path in (
         ("GET", "/dagster/"),
@@ -88,7 +90,7 @@ def test_whoever_has_allow_lists_gets_none_of_the_pages(
 
 
 def test_no_credential_cookie_or_claim_of_a_forwarder_reaches_the_webserver(
-    door: Locked, full: Listener
+    door: ProtectedApi, full: Listener
 ) -> None:
     sent = {
         "Cookie": "a=b",
@@ -117,7 +119,9 @@ def test_no_credential_cookie_or_claim_of_a_forwarder_reaches_the_webserver(
     assert door.keys["operator"] not in str(reached)
 
 
-def test_what_smuggles_and_what_is_for_one_hop_ends_here(door: Locked, full: Listener) -> None:
+def test_what_smuggles_and_what_is_for_one_hop_ends_here(
+    door: ProtectedApi, full: Listener
+) -> None:
     key, inside = door.keys["operator"], b"0\r\n\r\nGET /dagster/inside HTTP/1.1\r\nHost: x\r\n\r\n"
     head = f"POST /dagster/graphql HTTP/1.1\r\nHost: x\r\nX-Api-Key: {key}\r\nContent-Type: application/json\r\n"
     head += "Connection: close, x-secret\r\n"
@@ -153,7 +157,7 @@ def test_what_smuggles_and_what_is_for_one_hop_ends_here(door: Locked, full: Lis
 
 
 def test_a_request_to_another_address_still_goes_to_the_configured_webserver(
-    door: Locked, full: Listener
+    door: ProtectedApi, full: Listener
 ) -> None:
     with listening() as stranger:
         there = stranger.address.removeprefix("http://")
@@ -200,7 +204,7 @@ def test_a_request_to_another_address_still_goes_to_the_configured_webserver(
     ],
 )
 def test_a_path_that_climbs_or_reads_a_file_of_the_machine_ends_here(
-    door: Locked, full: Listener, read_only: Listener, path: str
+    door: ProtectedApi, full: Listener, read_only: Listener, path: str
 ) -> None:
     for key in ("reader", "operator"):
         answer = raw(
@@ -213,7 +217,7 @@ def test_a_path_that_climbs_or_reads_a_file_of_the_machine_ends_here(
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 def test_who_may_only_look_can_send_nothing_but_a_question_to_graphql(
-    door: Locked, read_only: Listener, full: Listener, method: str
+    door: ProtectedApi, read_only: Listener, full: Listener, method: str
 ) -> None:
     for path in ("/dagster/report_asset_materialization/a", "/dagster/", "/dagster/graphql/"):
         assert door.ask(method, path, "submitter").status_code in (403, 422)
@@ -221,7 +225,7 @@ def test_who_may_only_look_can_send_nothing_but_a_question_to_graphql(
 
 
 def test_an_answer_comes_back_without_cookies_other_addresses_and_headers_of_one_hop(
-    door: Locked, full: Listener
+    door: ProtectedApi, full: Listener
 ) -> None:
     full.answer_headers = [
         ("Set-Cookie", "a=b"),
@@ -250,7 +254,9 @@ def test_an_answer_comes_back_without_cookies_other_addresses_and_headers_of_one
     assert answer.headers["server"] != "secret/1.0"
 
 
-def test_a_cookie_that_the_webserver_sets_is_kept_for_nobody(door: Locked, full: Listener) -> None:
+def test_a_cookie_that_the_webserver_sets_is_kept_for_nobody(
+    door: ProtectedApi, full: Listener
+) -> None:
     full.answer_headers = [("Set-Cookie", "a=b; Path=/")]
     for _ in range(2):
         door.ask("GET", "/dagster/", "operator")
@@ -258,7 +264,7 @@ def test_a_cookie_that_the_webserver_sets_is_kept_for_nobody(door: Locked, full:
 
 
 def test_graphql_is_asked_by_a_json_body_alone_and_is_written_anew(
-    door: Locked, full: Listener, read_only: Listener
+    door: ProtectedApi, full: Listener, read_only: Listener
 ) -> None:
     doubled = b'{"query": "mutation { a }", "extensions": {"x": 1}, "query": "{ version }", "variables": null}'
     answer = door.ask(
@@ -300,7 +306,7 @@ def test_graphql_is_asked_by_a_json_body_alone_and_is_written_anew(
     ],
 )
 def test_a_mutation_of_a_reader_ends_here_however_it_is_written(
-    door: Locked, read_only: Listener, full: Listener, query: str
+    door: ProtectedApi, read_only: Listener, full: Listener, query: str
 ) -> None:
     for key in ("reader", "submitter"):
         answer = door.ask(
@@ -339,7 +345,7 @@ def test_a_mutation_of_a_reader_ends_here_however_it_is_written(
     ids=lambda body: body[:24].decode(),
 )
 def test_what_cannot_be_read_as_one_question_ends_here(
-    door: Locked, read_only: Listener, body: bytes
+    door: ProtectedApi, read_only: Listener, body: bytes
 ) -> None:
     answer = door.ask("POST", "/dagster/graphql", "reader", content=body)
     assert (answer.status_code, answer.json()["code"]) == (422, "PARAMETER_INVALID")
@@ -347,7 +353,7 @@ def test_what_cannot_be_read_as_one_question_ends_here(
 
 
 @contextmanager
-def browser(door: Locked, key: str = "reader") -> Iterator[httpx.Client]:
+def browser(door: ProtectedApi, key: str = "reader") -> Iterator[httpx.Client]:
     """A client that holds the cookie as a browser would, without its rule on Secure."""
     origin = {"Origin": door.address}
     with httpx.Client(headers=origin, base_url=door.address) as client:
@@ -363,7 +369,7 @@ def browser(door: Locked, key: str = "reader") -> Iterator[httpx.Client]:
 
 
 def test_a_browser_signs_in_with_a_key_and_its_cookie_opens_the_pages_and_nothing_else(
-    door: Locked, read_only: Listener
+    door: ProtectedApi, read_only: Listener
 ) -> None:
     with browser(door) as client:
         assert client.get("/dagster/").text == "ok"
@@ -380,7 +386,7 @@ def test_a_browser_signs_in_with_a_key_and_its_cookie_opens_the_pages_and_nothin
     [None, "https://evil.example", "null", "http://127.0.0.1", "http://127.0.0.1:1", "file://"],
 )
 def test_a_request_that_another_site_could_have_made_is_not_the_browser_s(
-    door: Locked, read_only: Listener, origin: str | None
+    door: ProtectedApi, read_only: Listener, origin: str | None
 ) -> None:
     with browser(door) as client:
         del client.headers["Origin"]
@@ -392,7 +398,9 @@ def test_a_request_that_another_site_could_have_made_is_not_the_browser_s(
     assert read_only.requests == []
 
 
-def test_an_old_cookie_a_foreign_one_and_one_of_a_revoked_key_are_refused(door: Locked) -> None:
+def test_an_old_cookie_a_foreign_one_and_one_of_a_revoked_key_are_refused(
+    door: ProtectedApi,
+) -> None:
     foreign = Sessions("another secret of thirty-two characters", 8).sealed(door.keys["operator"])
     for value in (foreign, "", "x", door.keys["operator"]):
         assert (
@@ -415,7 +423,7 @@ def test_an_old_cookie_a_foreign_one_and_one_of_a_revoked_key_are_refused(door: 
         "",
     ],
 )
-def test_signing_in_leads_nowhere_that_the_caller_chose(door: Locked, onward: str) -> None:
+def test_signing_in_leads_nowhere_that_the_caller_chose(door: ProtectedApi, onward: str) -> None:
     answer = door.ask(
         "POST",
         "/login",
@@ -427,7 +435,7 @@ def test_signing_in_leads_nowhere_that_the_caller_chose(door: Locked, onward: st
 
 
 def test_a_wrong_key_shows_the_page_again_and_writes_nothing_of_it_into_the_page(
-    door: Locked,
+    door: ProtectedApi,
 ) -> None:
     wrong: dict[str, Any] = {
         "credential": '"><script>alert(1)</script>',
@@ -439,7 +447,7 @@ def test_a_wrong_key_shows_the_page_again_and_writes_nothing_of_it_into_the_page
     assert "set-cookie" not in answer.headers
 
 
-def test_a_browser_that_opens_a_page_unknown_is_shown_where_to_sign_in(door: Locked) -> None:
+def test_a_browser_that_opens_a_page_unknown_is_shown_where_to_sign_in(door: ProtectedApi) -> None:
     answer = door.ask("GET", "/dagster/runs?q=a%22b", headers={"Accept": "text/html"})
     assert (answer.status_code, answer.headers["content-type"]) == (401, "text/html; charset=utf-8")
     assert 'name="next" value="/dagster/runs?q=a%22b"' in answer.text
@@ -450,12 +458,14 @@ def test_a_browser_that_opens_a_page_unknown_is_shown_where_to_sign_in(door: Loc
 def test_a_webserver_that_does_not_answer_is_said_so(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    with locked(
+    with protected_api(
         tmp_path_factory.mktemp("down") / "home", dagster_url="http://127.0.0.1:9/dagster"
     ) as door:
         answer = door.ask("GET", "/dagster/", "operator")
         assert (answer.status_code, answer.json()["code"]) == (503, "STORE_UNAVAILABLE")
-    with locked(tmp_path_factory.mktemp("bare") / "home", dagster_url="http://127.0.0.1:9") as door:
+    with protected_api(
+        tmp_path_factory.mktemp("bare") / "home", dagster_url="http://127.0.0.1:9"
+    ) as door:
         answer = door.ask("GET", "/dagster/", "operator")
         assert (answer.status_code, "--path-prefix /dagster" in answer.json()["remedy"]) == (
             404,

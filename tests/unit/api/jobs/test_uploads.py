@@ -10,18 +10,20 @@ import pytest
 from geo_platform.api.auth.principal import Principal, Scope
 from geo_platform.api.jobs.uploads import checked_file_name, upload_key, upload_prefix
 from geo_platform.errors import ParameterInvalid
-from tests.support.authenticated import Locked, locked
+from tests.support.authenticated import ProtectedApi, protected_api
 
 MOST = 3_000_000
 
 
 @pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Locked]:
-    with locked(tmp_path_factory.mktemp("uploads") / "home", api_upload_max_bytes=MOST) as one:
+def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProtectedApi]:
+    with protected_api(
+        tmp_path_factory.mktemp("uploads") / "home", api_upload_max_bytes=MOST
+    ) as one:
         yield one
 
 
-def stored(door: Locked) -> dict[str, bytes]:
+def stored(door: ProtectedApi) -> dict[str, bytes]:
     bronze = door.settings.store_dir / "bronze"
     return {
         str(path.relative_to(bronze)): path.read_bytes()
@@ -30,14 +32,14 @@ def stored(door: Locked) -> dict[str, bytes]:
     }
 
 
-def offered(door: Locked, key: str = "submitter", **asked: Any) -> dict[str, Any]:
+def offered(door: ProtectedApi, key: str = "submitter", **asked: Any) -> dict[str, Any]:
     answer = door.ask("POST", "/api/uploads", key, json=asked)
     assert answer.status_code == 201, answer.text
     return dict(answer.json())
 
 
 def test_a_file_is_sent_where_the_answer_says_and_lies_where_it_is_to_be_submitted_from(
-    door: Locked,
+    door: ProtectedApi,
 ) -> None:
     offer = offered(door, file_name="dem.tif", size_bytes=6)
     assert (offer["method"], offer["needs_credential"], offer["expires_at_utc"]) == (
@@ -52,7 +54,7 @@ def test_a_file_is_sent_where_the_answer_says_and_lies_where_it_is_to_be_submitt
     assert stored(door)[offer["submit"]["blob_name"]] == b"raster"
 
 
-def test_a_name_that_was_sent_is_never_written_over(door: Locked) -> None:
+def test_a_name_that_was_sent_is_never_written_over(door: ProtectedApi) -> None:
     offer = offered(door, file_name="once.tif")
     assert door.ask("PUT", offer["url"], "submitter", content=b"first").status_code == 201
     again = door.ask("PUT", offer["url"], "submitter", content=b"second")
@@ -60,7 +62,7 @@ def test_a_name_that_was_sent_is_never_written_over(door: Locked) -> None:
     assert stored(door)[offer["submit"]["blob_name"]] == b"first"
 
 
-def test_files_that_belong_together_lie_together(door: Locked) -> None:
+def test_files_that_belong_together_lie_together(door: ProtectedApi) -> None:
     first = offered(door, file_name="a.shp")
     second = offered(door, file_name="a.dbf", upload_id=first["upload_id"])
     folders = {offer["submit"]["blob_name"].rpartition("/")[0] for offer in (first, second)}
@@ -68,7 +70,9 @@ def test_files_that_belong_together_lie_together(door: Locked) -> None:
     assert offered(door, file_name="a.shp")["upload_id"] != first["upload_id"]
 
 
-def test_two_principals_never_share_a_folder_even_with_each_other_s_upload_id(door: Locked) -> None:
+def test_two_principals_never_share_a_folder_even_with_each_other_s_upload_id(
+    door: ProtectedApi,
+) -> None:
     offer = offered(door, file_name="mine.tif")
     door.ask("PUT", offer["url"], "submitter", content=b"mine")
     other = door.ask("PUT", offer["url"], "operator", content=b"theirs")
@@ -80,7 +84,9 @@ def test_two_principals_never_share_a_folder_even_with_each_other_s_upload_id(do
     assert all(prefix.count("/") == 2 and ".." not in prefix for prefix in prefixes)
 
 
-def test_who_may_only_read_or_may_not_use_the_container_can_send_nothing(door: Locked) -> None:
+def test_who_may_only_read_or_may_not_use_the_container_can_send_nothing(
+    door: ProtectedApi,
+) -> None:
     before = stored(door)
     for key in ("reader", "limited"):
         assert door.ask("POST", "/api/uploads", key, json={"file_name": "x.tif"}).status_code == 403
@@ -91,7 +97,7 @@ def test_who_may_only_read_or_may_not_use_the_container_can_send_nothing(door: L
 
 
 def test_a_file_that_is_too_long_is_refused_before_and_while_it_is_sent_and_leaves_nothing(
-    door: Locked,
+    door: ProtectedApi,
 ) -> None:
     before = stored(door)
     assert (
@@ -111,7 +117,7 @@ def test_a_file_that_is_too_long_is_refused_before_and_while_it_is_sent_and_leav
     )
 
 
-def test_an_upload_that_breaks_off_or_is_empty_leaves_nothing(door: Locked) -> None:
+def test_an_upload_that_breaks_off_or_is_empty_leaves_nothing(door: ProtectedApi) -> None:
     before, url = stored(door), offered(door, file_name="half.tif")["url"]
 
     def breaking() -> Iterator[bytes]:
@@ -126,7 +132,7 @@ def test_an_upload_that_breaks_off_or_is_empty_leaves_nothing(door: Locked) -> N
     assert left_in_scratch(door) == []
 
 
-def left_in_scratch(door: Locked) -> list[Path]:
+def left_in_scratch(door: ProtectedApi) -> list[Path]:
     return [path for path in door.settings.scratch_dir.rglob("*") if path.is_file()]
 
 
@@ -164,7 +170,7 @@ def left_in_scratch(door: Locked) -> list[Path]:
     ids=lambda asked: ascii(asked)[:40],
 )
 def test_a_name_that_could_mean_another_place_and_what_nobody_asked_for_are_refused(
-    door: Locked, asked: dict[str, Any]
+    door: ProtectedApi, asked: dict[str, Any]
 ) -> None:
 
     answer = door.ask(
@@ -191,7 +197,7 @@ def test_a_name_that_could_mean_another_place_and_what_nobody_asked_for_are_refu
         "a%0d%0ab",
     ],
 )
-def test_a_path_that_climbs_writes_nothing(door: Locked, path: str) -> None:
+def test_a_path_that_climbs_writes_nothing(door: ProtectedApi, path: str) -> None:
     before = stored(door)
     for folder in ("0" * 16, "..", "%2e%2e"):
         answer = door.ask("PUT", f"/api/uploads/{folder}/{path}", "submitter", content=b"x")

@@ -1,7 +1,6 @@
-"""A network that counts and meddles: a TCP proxy before a server of loopback.
+"""A TCP proxy in front of a local server that counts bytes and injects network faults.
 
-What belongs here: connections, and what befalls them. What stays out: the protocol; requests are told apart by bytes that
-occur in them.
+It does not parse the protocol: it recognises requests by bytes that occur in them.
 """
 
 import re
@@ -18,15 +17,18 @@ _PIECE = 65536
 
 @dataclass
 class _Rule:
-    """What is done at the `nth` piece of a request that holds `text`; once."""
+    """What to do once, at the `nth` piece of a request that holds `text`."""
 
     text: bytes
     nth: int
     act: Callable[["_Connection", bytes], bytes | None]
 
 
-class Meddler:
-    """`port` is to be used instead of the server's. Counts are of bytes on the wire, headers too."""
+class FaultProxy:
+    """The proxy. Connect to `port` instead of the server's.
+
+    Counts are bytes on the wire, headers included.
+    """
 
     def __init__(self, target_port: int) -> None:
         self.target_port = target_port
@@ -36,7 +38,7 @@ class Meddler:
         self._damage: tuple[bytes, bytes] | None = None
         self._lock = Lock()
         self._server = _Server(("127.0.0.1", 0), _Connection)
-        self._server.meddler = self
+        self._server.proxy = self
         self.port = int(self._server.server_address[1])
 
     def cut_at(self, text: bytes, *, nth: int = 1) -> None:
@@ -44,7 +46,7 @@ class Meddler:
         self._rules.append(_Rule(text, nth, lambda connection, _: connection.cut()))
 
     def lose_answer_to(self, text: bytes, *, nth: int = 1) -> None:
-        """Let the server do what it is asked, and cut the connection when it answers."""
+        """Let the server process the request, and cut the connection when it answers."""
 
         def act(connection: "_Connection", piece: bytes) -> bytes:
             connection.loses_answer = True
@@ -55,7 +57,7 @@ class Meddler:
     def call_at(
         self, text: bytes, call: Callable[[], None], *, nth: int = 1, then_cut: bool = False
     ) -> None:
-        """Do something before that request goes on, or instead of it."""
+        """Call a function before that request is forwarded, or instead of it."""
 
         def act(connection: "_Connection", piece: bytes) -> bytes | None:
             call()
@@ -64,19 +66,19 @@ class Meddler:
         self._rules.append(_Rule(text, nth, act))
 
     def alter(self, text: bytes, other: bytes) -> None:
-        """Damage on the way to the server: the text arrives as another of the same length."""
+        """Replace the text on its way to the server by another of the same length."""
         self._rules.append(_Rule(text, 1, lambda _, piece: piece.replace(text, other)))
 
     def alter_answer(self, text: bytes, other: bytes) -> None:
-        """Damage on the way from the server, once."""
+        """Replace the text on its way from the server, once."""
         self._damage = (text, other)
 
     def connection_string(self, given: str) -> str:
-        """The same account, by way of this network."""
+        """Return the connection string of the same account through this proxy."""
         return given.replace(f":{self.target_port}/", f":{self.port}/")
 
-    def meddle(self, connection: "_Connection", piece: bytes) -> bytes | None:
-        """The piece as it goes on; None where the connection was cut."""
+    def on_request(self, connection: "_Connection", piece: bytes) -> bytes | None:
+        """Return the bytes to forward, or None if the connection was cut."""
         with self._lock:
             self.from_client += len(piece)
             due = []
@@ -90,7 +92,7 @@ class Meddler:
             going = rule.act(connection, going) if going is not None else None
         return going
 
-    def meddle_with_answer(self, piece: bytes) -> bytes:
+    def on_response(self, piece: bytes) -> bytes:
         with self._lock:
             self.from_server += len(piece)
             if self._damage is not None and self._damage[0] in piece:
@@ -112,21 +114,21 @@ class Meddler:
 
 
 def port_of(connection_string: str) -> int:
-    """Of the blob service that a connection string names."""
+    """Return the port of the blob service in a connection string."""
     port = re.search(r"BlobEndpoint=http://127\.0\.0\.1:(\d+)/", connection_string)
     assert port is not None
     return int(port.group(1))
 
 
-def before(connection_string: str) -> Meddler:
-    """A network before the blob service that a connection string names."""
-    return Meddler(port_of(connection_string))
+def before(connection_string: str) -> FaultProxy:
+    """Return a proxy in front of the blob service in a connection string."""
+    return FaultProxy(port_of(connection_string))
 
 
 class _Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
-    meddler: Meddler
+    proxy: FaultProxy
 
 
 class _Connection(socketserver.BaseRequestHandler):
@@ -134,16 +136,16 @@ class _Connection(socketserver.BaseRequestHandler):
     loses_answer = False
 
     def handle(self) -> None:
-        meddler = self.server.meddler
+        proxy = self.server.proxy
         with (
             suppress(OSError),
-            socket.create_connection(("127.0.0.1", meddler.target_port)) as self.behind,
+            socket.create_connection(("127.0.0.1", proxy.target_port)) as self.behind,
         ):
             answers = Thread(target=self._answers, daemon=True)
             answers.start()
             with suppress(OSError):
                 while piece := self.request.recv(_PIECE):
-                    going = meddler.meddle(self, piece)
+                    going = proxy.on_request(self, piece)
                     if going is None:
                         break
                     self.behind.sendall(going)
@@ -155,7 +157,7 @@ class _Connection(socketserver.BaseRequestHandler):
             while piece := self.behind.recv(_PIECE):
                 if self.loses_answer:
                     break
-                self.request.sendall(self.server.meddler.meddle_with_answer(piece))
+                self.request.sendall(self.server.proxy.on_response(piece))
         self.cut()
 
     def cut(self) -> None:
