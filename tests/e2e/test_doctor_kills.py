@@ -16,7 +16,7 @@ import pytest
 from geo_platform.cli.application import INSTANCE_TEMPLATES
 from geo_platform.doctor.examine import DoctorStores, examine
 from geo_platform.doctor.findings import FindingCode
-from geo_platform.orchestrator.instance_state import InstanceState, opened
+from geo_platform.orchestrator.instance_state import DagsterState, opened
 from geo_platform.settings import Profile
 from geo_platform.storage.local.scratch import AbandonedFiles
 from geo_platform.storage.stores import open_inventory
@@ -113,7 +113,7 @@ def test_what_a_killed_daemon_leaves_is_found(tmp_path: Path, profile: ProfileUn
 
 
 @contextmanager
-def _state(home: Path, profile: ProfileUnderTest) -> Iterator[InstanceState]:
+def _state(home: Path, profile: ProfileUnderTest) -> Iterator[DagsterState]:
     with pytest.MonkeyPatch.context() as patched:
         for name, value in profile.environment.items():
             patched.setenv(name, value)
