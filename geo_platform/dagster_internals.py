@@ -1,7 +1,7 @@
 """Every use of Dagster that Dagster does not document as public. Nothing else may use such API.
 
-Each function says why it is needed and what would replace it. tests/unit/test_dagster_internals.py pins
-each against the installed Dagster and fails for any other use in the application.
+Each function says why it is needed and what would replace it. tests/unit/test_dagster_internals.py
+pins each against the installed Dagster and fails for any other use in the application.
 """
 
 import logging
@@ -22,7 +22,8 @@ from geo_platform.telemetry.checkpoints import LOGGER, CheckpointFields, fields_
 DATA_VERSION_TAG = "dagster/data_version"
 USER_VERSION_TAG = "dagster/data_version_is_user_provided"
 
-# Address of the code location that launched a run. Replaced by: run worker health of the default launcher.
+# Address of the code location that launched a run. Replaced by: run worker health of the default
+# launcher.
 CODE_SERVER_TAG = ".dagster/grpc_info"
 
 # Id of the run by which the daemon retried a run. Replaced by: a field of dg.DagsterRun.
@@ -40,7 +41,8 @@ def log_entries(
 ) -> Sequence[dg.EventLogEntry]:
     """Return all entries of a run's event log, oldest first.
 
-    `DagsterInstance.all_logs`: the public `fetch_*` methods return events of some types, and no log lines.
+    `DagsterInstance.all_logs`: the public `fetch_*` methods return events of some types, and no log
+    lines.
     """
     return instance.all_logs(run_id, of_type=of_type)
 
@@ -66,7 +68,8 @@ def report_event(
 ) -> None:
     """Add an engine event to a run from outside its process.
 
-    `DagsterInstance.report_engine_event`: the public `report_runless_asset_event` knows assets, not runs.
+    `DagsterInstance.report_engine_event`: the public `report_runless_asset_event` knows assets, not
+    runs.
     """
     instance.report_engine_event(text, run, EngineEventData(metadata))
 
@@ -104,9 +107,9 @@ class _CheckpointsAsEvents(logging.Filter):
     """Attach an engine event with the checkpoint's fields to its log record.
 
     Dagster's log handler stores a record's text and drops its fields, unless the record has this
-    attribute: then the entry of the event log is that event. Job and step are those of the handler, which
-    is attached to the platform's loggers while a run executes.
-    Replaced by: Dagster storing `extra` of a log record.
+    attribute: then the entry of the event log is that event. Job and step are those of the handler,
+    which is attached to the platform's loggers while a run executes. Replaced by: Dagster storing
+    `extra` of a log record.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -128,7 +131,7 @@ class _CheckpointsAsEvents(logging.Filter):
 
 
 def _log_handler(logger: logging.Logger | None) -> DagsterLogHandler | None:
-    """Return the handler by which Dagster stores what this logger logs, or None outside of a run."""
+    """Return the handler that stores what this logger logs in Dagster, or None outside of a run."""
     while logger is not None:
         found = [handler for handler in logger.handlers if isinstance(handler, DagsterLogHandler)]
         if found:
@@ -141,14 +144,19 @@ _FILTER = _CheckpointsAsEvents()
 
 
 def record_checkpoints_as_events() -> None:
-    """From now on Dagster stores checkpoints of this process with their fields. Does nothing when called again."""
+    """From now on Dagster stores checkpoints of this process with their fields.
+
+    Does nothing when called again.
+    """
     logging.getLogger(LOGGER).addFilter(_FILTER)
 
 
 def log_handlers(instance: dg.DagsterInstance) -> list[logging.Handler]:
-    """Return new handlers as dagster.yaml configures them; Dagster attaches its own only while a run executes.
+    """Return new handlers as dagster.yaml configures them; Dagster attaches its own only while a
+    run executes.
 
-    `DagsterInstance.get_yaml_python_handlers`. Replaced by: a public way to log for a run from outside.
+    `DagsterInstance.get_yaml_python_handlers`. Replaced by: a public way to log for a run from
+    outside.
     """
     return list(instance.get_yaml_python_handlers())
 
@@ -170,7 +178,10 @@ def add_tags(instance: dg.DagsterInstance, run_id: str, tags: Mapping[str, str])
 
 
 def count_runs(instance: dg.DagsterInstance, wanted: dg.RunsFilter) -> int:
-    """Return how many runs match. `DagsterInstance.get_runs_count`: publicly, runs are read to be counted."""
+    """Return how many runs match.
+
+    `DagsterInstance.get_runs_count`: publicly, runs are read to be counted.
+    """
     return instance.get_runs_count(wanted)
 
 
@@ -186,7 +197,8 @@ def run_ids(instance: dg.DagsterInstance, *, page: int) -> Iterator[str]:
 
 
 def queued_or_launched_at(instance: dg.DagsterInstance, run: dg.DagsterRun) -> float | None:
-    """Return when a queued run was queued, or when a starting run was launched; seconds since the epoch.
+    """Return when a queued run was queued, or when a starting run was launched; seconds since the
+    epoch.
 
     `DagsterInstance.get_run_stats`. Replaced by: these times in dg.RunRecord.
     """
@@ -206,14 +218,19 @@ def has_worker_health(instance: dg.DagsterInstance) -> bool:
 
 
 def worker_health(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
-    """Return the launcher's answer: RUNNING, SUCCESS, NOT_FOUND, FAILED or UNKNOWN. Raises what the launcher raises."""
+    """Return what the launcher answers: RUNNING, SUCCESS, NOT_FOUND, FAILED or UNKNOWN.
+
+    Raises what the launcher raises.
+    """
     return str(instance.run_launcher.check_run_worker_health(run).status.value)
 
 
 def start_timeout_s(instance: dg.DagsterInstance) -> float | None:
-    """Return after how long run monitoring fails a run that has not started, or None if it does not.
+    """Return after how long run monitoring fails a run that has not started, or None if it does
+    not.
 
-    `run_monitoring_enabled` and `run_monitoring_start_timeout_seconds`. Replaced by: public settings.
+    `run_monitoring_enabled` and `run_monitoring_start_timeout_seconds`. Replaced by: public
+    settings.
     """
     timeout_s = instance.run_monitoring_start_timeout_seconds
     return float(timeout_s) if instance.run_monitoring_enabled and timeout_s > 0 else None
@@ -248,7 +265,9 @@ def concurrency_config(instance: dg.DagsterInstance) -> Any:
 
 
 def pools(instance: dg.DagsterInstance) -> Mapping[str, Any]:
-    """Return for each pool that has slots: who holds them and who waits. Empty where storage has no pools.
+    """Return for each pool that has slots: who holds them and who waits.
+
+    Empty where storage has no pools.
 
     `DagsterInstance.event_log_storage`: publicly, only the webserver's GraphQL has them.
     """
@@ -275,7 +294,10 @@ def free_pool_slots(instance: dg.DagsterInstance, run_id: str) -> None:
 
 
 def is_on_postgres(instance: dg.DagsterInstance) -> bool:
-    """Return whether runs are stored in PostgreSQL. `DagsterInstance.run_storage`: no public name of it."""
+    """Return whether runs are stored in PostgreSQL.
+
+    `DagsterInstance.run_storage`: no public name of it.
+    """
     return type(instance.run_storage).__module__.startswith("dagster_postgres")
 
 
@@ -297,7 +319,8 @@ def pool_connections(instance: dg.DagsterInstance, *, recycle_s: int, max_overfl
 
 
 def as_failure(error: PlatformError) -> dg.Failure:
-    """Return the error as a Dagster failure with its record as metadata, retried only if it is retryable.
+    """Return the error as a Dagster failure with its record as metadata, retried only if it is
+    retryable.
 
     Public API; `failure_metadata` below is its counterpart.
     """
@@ -322,7 +345,7 @@ def failure_metadata(event: DagsterEvent) -> Mapping[str, dg.MetadataValue[Any]]
 
 
 def failure_text(event: DagsterEvent, *, with_stack: bool = False) -> str | None:
-    """Return the message of the exception that ended a step, with its stack if asked for, or None."""
+    """Return the message of the exception that ended a step, or None; with its stack on request."""
     error = event.step_failure_data.error
     if error is None:
         return None

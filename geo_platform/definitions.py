@@ -1,7 +1,8 @@
 """Dagster's composition root: wiring only. The only place that joins a resource key to a resource.
 
-Loading it needs no secret, network or server, and only the profile may come from the environment. The messages
-between stages are verified here: stages that do not fit together never get as far as a run.
+Loading it needs no secret, network or server, and only the profile may come from the environment.
+The messages between stages are verified here: stages that do not fit together never get as far as a
+run.
 """
 
 from pathlib import Path

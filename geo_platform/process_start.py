@@ -1,6 +1,7 @@
 """What a process does to itself before and after it imports the platform, so that it starts sooner.
 
-`code_location.py` and the command line decide which of it they want; importing this module changes nothing.
+`code_location.py` and the command line decide which of it they want; importing this module changes
+nothing.
 """
 
 import gc
@@ -16,20 +17,25 @@ _imports_are_frozen = False
 
 
 def limit_blas_threads() -> None:
-    """Start no OpenBLAS threads with NumPy, unless the environment sets their number. Call it before importing NumPy.
+    """Start no OpenBLAS threads with NumPy, unless the environment sets their number.
 
-    The platform does no linear algebra, and idle threads begin by spinning: 5 % of a small command's processor time on
-    two cores. https://github.com/OpenMathLib/OpenBLAS#setting-the-number-of-threads-using-environment-variables
+    Call it before importing NumPy.
+
+    The platform does no linear algebra, and idle threads begin by spinning: 5 % of a small
+    command's processor time on two cores.
+    https://github.com/OpenMathLib/OpenBLAS#setting-the-number-of-threads-using-environment-variables
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 @contextmanager
 def frozen_imports() -> Iterator[None]:
-    """Pause the garbage collector while importing, then freeze what was imported (docs/decisions/0018).
+    """Pause the garbage collector while importing, then freeze what was imported
+    (docs/decisions/0018).
 
-    A run is a process of its own and imports hundreds of thousands of objects that are never freed. Collecting them
-    again and again, and once more at exit, takes a third of the import time. https://docs.python.org/3/library/gc.html#gc.freeze
+    A run is a process of its own and imports hundreds of thousands of objects that are never freed.
+    Collecting them again and again, and once more at exit, takes a third of the import time.
+    https://docs.python.org/3/library/gc.html#gc.freeze
     """
     global _imports_are_frozen
     was_enabled = gc.isenabled()
@@ -60,10 +66,12 @@ def frozen_objects() -> Iterator[None]:
 
 
 def fork_spawned_processes(preload: Sequence[str]) -> None:
-    """Make multiprocessing's "spawn" fork new processes off one that has imported `preload` (docs/decisions/0025).
+    """Make multiprocessing's "spawn" fork new processes off one that has imported `preload`
+    (docs/decisions/0025).
 
-    That process is multiprocessing's own fork server, with a single Python thread. It starts with the first process
-    requested and ends with this one. Does nothing except on Linux: other systems' libraries do not survive a fork.
+    That process is multiprocessing's own fork server, with a single Python thread. It starts with
+    the first process requested and ends with this one. Does nothing except on Linux: other systems'
+    libraries do not survive a fork.
     """
     if sys.platform != "linux":
         return

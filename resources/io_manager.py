@@ -1,4 +1,7 @@
-"""The IO manager: messages between stages, stored as JSON objects. `contracts/stored.py` has the format."""
+"""The IO manager: messages between stages, stored as JSON objects.
+
+`contracts/stored.py` has the format.
+"""
 
 import logging
 
@@ -15,7 +18,9 @@ from geo_platform.telemetry.checkpoints import Checkpoint, report
 
 
 class MessageIOManager(dg.IOManager):
-    """Stores each stage's message as `<stage>/<partition>/<run id>.json` in the container of messages."""
+    """Stores each stage's message as `<stage>/<partition>/<run id>.json` in the container of
+    messages.
+    """
 
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
@@ -77,7 +82,7 @@ class MessageIOManager(dg.IOManager):
 
 
 def _failed(error: PlatformError) -> dg.Failure:
-    """Report that the step's attempt failed, outside of its stage, and return the failure to raise."""
+    """Report that the step failed outside of its stage, and return the failure to raise."""
     report(Checkpoint.STAGE_FAILED, str(error), level=logging.WARNING, error=error.as_record())
     return as_failure(error)
 

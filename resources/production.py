@@ -83,8 +83,8 @@ class BlobAccountOfSettings(AzureBlobStorageResource):
     """dagster-azure's resource for the configured storage account.
 
     It shows the account and the kind of credential, and holds no secret. `storage/azure/account.py`
-    makes the client, with the secret and with retries that dagster-azure has no field for. In a run,
-    every request carries the run's id.
+    makes the client, with the secret and with retries that dagster-azure has no field for. In a
+    run, every request carries the run's id.
     """
 
     _run: str = PrivateAttr("")

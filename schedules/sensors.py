@@ -1,4 +1,5 @@
-"""All sensors: arrivals (two on the queue of events, one per watch that lists), stuck runs, quarantine, state checks.
+"""All sensors: arrivals (two on the queue of events, one per watch that lists), stuck runs,
+quarantine, state checks.
 
 `geo_platform/orchestrator` does their work.
 """
@@ -21,7 +22,8 @@ from geo_platform.settings import Profile, Settings, load_settings
 from geo_platform.storage.stores import account_url, open_inventory, open_objects, open_queue
 from schedules.jobs import ARRIVAL_JOBS
 
-# Dagster itself sets `owners`, a beta parameter, on a sensor whose job gets resources, and warns of it.
+# Dagster itself sets `owners`, a beta parameter, on a sensor whose job gets resources, and warns of
+# it.
 warnings.filterwarnings(
     "ignore", message="Parameter `owners` of initializer `SensorDefinition", category=dg.BetaWarning
 )
@@ -35,7 +37,10 @@ _FOLDER_EVERY_S, _CONTAINER_EVERY_S = 1, 10
 
 
 def arrival_sensors(settings: Settings) -> list[dg.SensorDefinition]:
-    """Return the sensors of the configured watches. Raises ParameterInvalid: the file of watches is invalid."""
+    """Return the sensors of the configured watches.
+
+    Raises ParameterInvalid: the file of watches is invalid.
+    """
     watches = read_watches(settings.watches)
     # A code location has few threads, and a tick that waits holds one.
     waits = len(watches) == 1
@@ -88,7 +93,7 @@ def _watch_sensor(watch: Watch, every_s: int, *, waits: bool) -> dg.SensorDefini
         jobs=ARRIVAL_JOBS,
         minimum_interval_seconds=every_s,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Lists {watch.container}/{watch.prefix} and launches one run for each new object.",
+        description=f"Lists {watch.container}/{watch.prefix} and launches a run for each new object.",
     )
     def arrivals(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         objects = open_objects(load_settings())
@@ -129,8 +134,9 @@ def _log_lines(context: dg.SensorEvaluationContext, lines: Sequence[str]) -> Non
     name="stuck_runs",
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Reports once, as RUN_STUCK, why a run is queued for longer than GEO_PLATFORM_QUEUED_TOO_LONG_S "
-    "or starting for longer than half of the start timeout. Marks runs as failed whose process on this host is gone.",
+    description="Reports once, as RUN_STUCK, why a run is queued for longer than "
+    "GEO_PLATFORM_QUEUED_TOO_LONG_S or starting for longer than half of the start timeout. "
+    "Marks runs as failed whose process on this host is gone.",
 )
 def stuck_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     return dg.SkipReason(
@@ -142,8 +148,8 @@ def stuck_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     name="quarantine_refused",
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Moves what runs of the watches refused to the container quarantine, with the reason; "
-    "`geo-platform quarantine` lists it.",
+    description="Moves what runs of the watches refused to the container quarantine, with the "
+    "reason; `geo-platform quarantine` lists it.",
 )
 def quarantine_refused(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     before = (
@@ -161,8 +167,9 @@ def _sensor_after(status: dg.DagsterRunStatus) -> dg.RunStatusSensorDefinition:
         name=f"state_after_{status.value.lower()}",
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=30,
-        description=f"Compares run storage, event log and catalog for each run that ended as {status.value}, and reports "
-        f"STATE_MISMATCH if they disagree. Drops staged tables that no run will publish.",
+        description="Compares run storage, event log and catalog for each run that ended as "
+        f"{status.value}, and reports STATE_MISMATCH if they disagree. Drops staged tables that no "
+        "run will publish.",
     )
     def compare(context: dg.RunStatusSensorContext) -> None:
         settings = load_settings()

@@ -81,7 +81,9 @@ class Application(HomeStores):
         return defs
 
     def lazy_launcher(self, stack: ExitStack) -> Callable[[], Launcher]:
-        """Return a function that opens a launcher at its first call: what is unchanged or refused starts no Dagster."""
+        """Return a function that opens a launcher at its first call: what is unchanged or refused
+        starts no Dagster.
+        """
         opened: list[Launcher] = []
 
         def launcher() -> Launcher:

@@ -1,11 +1,13 @@
-"""The work of the sensor on the queue of events: it requests runs within seconds, and deletes a message once its run exists.
+"""The work of the sensor on the queue of events: it requests runs within seconds, and deletes a
+message once its run exists.
 
 `arrivals/events.py` parses messages; `run_requests.py` decides about arrivals.
 
-Dagster evaluates sensors every five seconds, so this one waits inside its tick: it polls the queue several times a
-second until something comes or the tick has lasted `TICK_S`, just under four of those rounds. A second sensor with a
-shorter tick covers the pause between ticks. The cursor holds what was requested; the next tick deletes the messages
-whose runs exist. A message that nobody deleted becomes visible again after `HIDDEN_S`.
+Dagster evaluates sensors every five seconds, so this one waits inside its tick: it polls the queue
+several times a second until something comes or the tick has lasted `TICK_S`, just under four of
+those rounds. A second sensor with a shorter tick covers the pause between ticks. The cursor holds
+what was requested; the next tick deletes the messages whose runs exist. A message that nobody
+deleted becomes visible again after `HIDDEN_S`.
 """
 
 import time
@@ -55,7 +57,10 @@ class RequestedMessage(BaseModel):
 
 
 class EventsCursor(BaseModel):
-    """What one tick passes to the next. `waiting`: by `<watch>/<key>`, parts of sources that are incomplete."""
+    """What one tick passes to the next.
+
+    `waiting`: by `<watch>/<key>`, parts of sources that are incomplete.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -65,7 +70,10 @@ class EventsCursor(BaseModel):
 
 
 def read_events_cursor(text: str | None) -> EventsCursor:
-    """Read what `model_dump_json` wrote. A cursor of another version is dropped: its messages become visible again."""
+    """Read what `model_dump_json` wrote.
+
+    A cursor of another version is dropped: its messages become visible again.
+    """
     try:
         return EventsCursor.model_validate_json(text) if text else EventsCursor()
     except ValidationError:
@@ -74,7 +82,9 @@ def read_events_cursor(text: str | None) -> EventsCursor:
 
 @dataclass
 class _MessageDecision:
-    """What to do with a message: delete it, unless a run was requested or something in it has to be retried."""
+    """What to do with a message: delete it, unless a run was requested or something in it has to be
+    retried.
+    """
 
     message: QueuedMessage
     run_keys: set[str] = field(default_factory=set)
@@ -104,7 +114,10 @@ class EventIntake:
     container_prefix: str = ""
 
     def tick(self, cursor: EventsCursor, *, tick_s: float = TICK_S) -> EventsTick:
-        """Wait up to `tick_s` for messages and decide about them. Raises the faults of the stores."""
+        """Wait up to `tick_s` for messages and decide about them.
+
+        Raises the faults of the stores.
+        """
         until = time.monotonic() + tick_s
         self._delete_done(cursor.asked)
         tick = EventsTick(cursor.model_copy(update={"asked": ()}))
@@ -114,7 +127,10 @@ class EventIntake:
         return tick
 
     def _delete_done(self, asked: Sequence[RequestedMessage]) -> None:
-        """Delete messages whose runs all exist. Dagster may still be making the others' runs; else they become visible again."""
+        """Delete messages whose runs all exist.
+
+        Dagster may still be making the others' runs; else they become visible again.
+        """
         existing = existing_run_keys(self.instance, {key for one in asked for key in one.run_keys})
         done = [one for one in asked if existing.issuperset(one.run_keys)]
         _each(lambda one: self.queue.delete(QueuedMessage(one.id, one.receipt, "", 0)), done)
@@ -176,7 +192,9 @@ class EventIntake:
         places: Mapping[tuple[str, str], list[_MessageDecision]],
         waiting: dict[str, Waiting],
     ) -> dict[str, dict[str, tuple[Arrival, list[_MessageDecision]]]]:
-        """Return arrivals by watch and arrival key, as the objects are now: maybe newer than the event, part of a set, or gone."""
+        """Return arrivals by watch and arrival key, as the objects are now: maybe newer than the
+        event, part of a set, or gone.
+        """
         by_set: dict[tuple[str, str], list[str]] = {}
         for container, key in places:
             by_set.setdefault(
@@ -218,7 +236,9 @@ class EventIntake:
     def _found(
         self, container: str, key: str, objects: Sequence[StoredObject], waiting: dict[str, Waiting]
     ) -> tuple[Watch, Arrival] | str | None:
-        """Return the watch and arrival that an object is part of, None if it is incomplete, or the reason why there is none."""
+        """Return the watch and arrival that an object is part of, None if it is incomplete, or the
+        reason why there is none.
+        """
         reason = "it was deleted before its run" if not objects else "of no watch"
         for watch in self.watches:
             # A sidecar's name need not fit the patterns of its source.

@@ -1,9 +1,10 @@
-"""The work of a watch's sensor: it finds arrivals by listing, in a folder, in a container without events, or missed by events.
+"""The work of a watch's sensor: it finds arrivals by listing, in a folder, in a container without
+events, or missed by events.
 
 `arrivals/listing.py` has passes and their cursor; `run_requests.py` decides about arrivals.
 
-A folder is listed every second within a tick. A container is listed once per tick, for at most `BUDGET_S`; the next
-tick continues the pass.
+A folder is listed every second within a tick. A container is listed once per tick, for at most
+`BUDGET_S`; the next tick continues the pass.
 """
 
 import time
@@ -77,7 +78,9 @@ def listing_tick(
     *,
     tick_s: float | None = None,
 ) -> ListingTick:
-    """List until there is a run to request, the pass is complete (a folder: repeatedly) or time is up. Raises the store's faults."""
+    """List until there is a run to request, the pass is complete (a folder: repeatedly) or time is
+    up. Raises the store's faults.
+    """
     until = time.monotonic() + (
         tick_s if tick_s is not None else FOLDER_TICK_S if objects.is_local else BUDGET_S
     )
@@ -113,7 +116,10 @@ def _decide(
     *,
     until: float,
 ) -> tuple[Taken, bool]:
-    """Take the arrivals that are not known, oldest first; return them and whether those are all. Adds to `known`."""
+    """Take the arrivals that are not known, oldest first; return them and whether those are all.
+
+    Adds to `known`.
+    """
     others = known.others(arrivals, watch)
     for start in range(0, len(others), _COMPARED_TOGETHER) if len(others) > _MAX_TAKEN else ():
         if time.monotonic() > until:

@@ -1,7 +1,7 @@
 """Dagster's own database in PostgreSQL: check it before it is opened, and translate its faults.
 
-Its tables are Dagster's. Dagster reads the address from the environment itself (`deploy/*/dagster.yaml`), so it
-has to be a URL.
+Its tables are Dagster's. Dagster reads the address from the environment itself
+(`deploy/*/dagster.yaml`), so it has to be a URL.
 """
 
 from collections.abc import Iterator
@@ -32,8 +32,9 @@ _FIRST_OPENING = 0x67656F5F64616773
 def opened_alone(settings: Settings) -> Iterator[None]:
     """Hold a lock so that one process at a time, on any machine, opens Dagster's database.
 
-    Dagster creates its tables without checking for another process. Connecting first also fails at once for a wrong
-    password, which Dagster would retry for long. Raises StoreDenied, DatabaseUnavailable.
+    Dagster creates its tables without checking for another process. Connecting first also fails at
+    once for a wrong password, which Dagster would retry for long. Raises StoreDenied,
+    DatabaseUnavailable.
     """
     database = dagster_database(settings)
     with database_errors(database), database.connect(autocommit=True) as connection:
@@ -42,7 +43,10 @@ def opened_alone(settings: Settings) -> Iterator[None]:
 
 
 def dagster_database(settings: Settings) -> Database:
-    """Return the database of Dagster's runs, events and schedules. Raises StoreDenied: none is set, or not as a URL."""
+    """Return the database of Dagster's runs, events and schedules.
+
+    Raises StoreDenied: none is set, or not as a URL.
+    """
     url = settings.dagster_postgres_url
     if url is None:
         raise StoreDenied(
@@ -50,10 +54,14 @@ def dagster_database(settings: Settings) -> Database:
             remedy=f"Set {VARIABLE} to {_SCHEME}USER@HOST/NAME, a database of its own.",
         )
     if not _is_url(url):
-        # Without the reason: the driver repeats the text it could not parse, which holds the password.
+        # Without the reason: the driver repeats the text it could not parse, which holds the
+        # password.
         raise StoreDenied(
             f"{VARIABLE} is not an address that Dagster can use.",
-            remedy=f"Write it as {_SCHEME}USER:PASSWORD@HOST:PORT/NAME; in the password % @ : / are written %25 %40 %3A %2F.",
+            remedy=(
+                f"Write it as {_SCHEME}USER:PASSWORD@HOST:PORT/NAME; "
+                "in the password % @ : / are written %25 %40 %3A %2F."
+            ),
         )
     return Database(url)
 
@@ -91,7 +99,10 @@ def _found(error: BaseException | None) -> SQLAlchemyError | None:
 
 
 def _as_psycopg(fault: SQLAlchemyError) -> psycopg.Error:
-    """Return the error as psycopg's: SQLAlchemy uses psycopg 2, whose classes differ but whose codes are the same."""
+    """Return the error as one of psycopg's.
+
+    SQLAlchemy uses psycopg 2, whose classes differ but whose codes are the same.
+    """
     original = fault.orig if isinstance(fault, DBAPIError) else fault
     try:
         kind = psycopg.errors.lookup(getattr(original, "pgcode", None) or "")

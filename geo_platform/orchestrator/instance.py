@@ -39,14 +39,15 @@ def open_instance(
     """Open the Dagster instance of this home; the first time, create it from the template.
 
     One process opens it at a time: Dagster creates its tables without checking for another process.
-    With `ends_killed_runs`, unfinished runs of killed processes of this host are marked as failed, because
-    nothing else would end them.
-    Raises StoreDenied, StoreUnavailable: the home cannot be used. Raises StoreDenied, DatabaseUnavailable: the database cannot.
+    With `ends_killed_runs`, unfinished runs of killed processes of this host are marked as failed,
+    because nothing else would end them. Raises StoreDenied, StoreUnavailable: the home cannot be
+    used. Raises StoreDenied, DatabaseUnavailable: the database cannot.
     """
     home = own_folder(settings.dagster_home_dir)
     own_folder(settings.log_file.parent)
     os.environ["DAGSTER_HOME"] = str(home)
-    # The handler in dagster.yaml puts the run id on every line of the log file; Dagster calls it beta.
+    # The handler in dagster.yaml puts the run id on every line of the log file; Dagster calls it
+    # beta.
     warnings.filterwarnings(
         "ignore", message="Handling yaml-defined logging", category=dg.BetaWarning
     )
@@ -68,7 +69,9 @@ def open_instance(
 
 
 def _opened_alone(settings: Settings) -> AbstractContextManager[None]:
-    """Lock the database: homes and machines may share it, which the lock of one home's folder does not cover."""
+    """Lock the database: homes and machines may share it, which the lock of one home's folder does
+    not cover.
+    """
     if settings.profile is not Profile.production:
         return nullcontext()
     from geo_platform.orchestrator.dagster_database import opened_alone
@@ -88,20 +91,27 @@ def _end_killed_runs(instance: dg.DagsterInstance) -> list[str]:
 
 
 def runs_in_its_tagged_process(run: dg.DagsterRun) -> bool:
-    """A run that the UI re-executes inherits the tags of the run before it; what the daemon launches has a code location."""
+    """A run that the UI re-executes inherits the tags of the run before it; what the daemon
+    launches has a code location.
+    """
     return PROCESS_TAG in run.tags and run.remote_job_origin is None
 
 
 @contextmanager
 def storage_errors(settings: Settings) -> Iterator[None]:
-    """Translate faults of Dagster's storage. Raises StoreDenied, DatabaseUnavailable (PostgreSQL), StoreUnavailable (files)."""
+    """Translate faults of Dagster's storage.
+
+    Raises StoreDenied, DatabaseUnavailable (PostgreSQL), StoreUnavailable (files).
+    """
     try:
         with _database_errors(settings):
             yield
     except SQLAlchemyError as error:
         raise StoreUnavailable(
-            f"Dagster's storage in {settings.dagster_home_dir} cannot be used: {type(error).__name__}.",
-            remedy="Check that the folder is readable and writable, and that its disk is sound and not full.",
+            f"Dagster's storage in {settings.dagster_home_dir} cannot be used: "
+            f"{type(error).__name__}.",
+            remedy="Check that the folder is readable and writable, and that its disk is sound and "
+            "not full.",
         ) from error
 
 

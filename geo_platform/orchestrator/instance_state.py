@@ -1,11 +1,12 @@
-"""Read what Dagster knows of runs, pools, sensors, its daemon and partitions as plain facts, and act on them.
+"""Read what Dagster knows of runs, pools, sensors, its daemon and partitions as plain facts, and
+act on them.
 
 `geo_platform/doctor` judges the facts. No definitions are loaded.
 
-Whether a run's process is alive is known of: runs that a command executed on this host (a tag names the
-process), runs whose launcher can be asked (a container each), and runs that a code location of this host
-started (its socket is here, or the run noted this host, and an event names the process). Run monitoring
-watches the others.
+Whether a run's process is alive is known of: runs that a command executed on this host (a tag names
+the process), runs whose launcher can be asked (a container each), and runs that a code location of
+this host started (its socket is here, or the run noted this host, and an event names the process).
+Run monitoring watches the others.
 """
 
 import json
@@ -61,7 +62,10 @@ _UNPUBLISH = ("unpublish_item", "unpublish")
 
 @contextmanager
 def opened(settings: Settings, template: Path) -> Iterator["DagsterState"]:
-    """Open this home's Dagster without changing any run. Raises StoreDenied, StoreUnavailable, DatabaseUnavailable."""
+    """Open this home's Dagster without changing any run.
+
+    Raises StoreDenied, StoreUnavailable, DatabaseUnavailable.
+    """
     with storage_errors(settings):
         instance = open_instance(settings, template, ends_killed_runs=False)
     with instance:
@@ -100,7 +104,9 @@ class DagsterState:
             return any_under_way(self._instance)
 
     def slots(self) -> Iterator[SlotFact]:
-        """Yield slots of pools that count steps; pools that count runs hold nothing after a run has ended."""
+        """Yield slots of pools that count steps; pools that count runs hold nothing after a run has
+        ended.
+        """
         with storage_errors(self._settings):
             for pool, info in sorted(pools(self._instance).items()):
                 for run_id in sorted(
@@ -224,7 +230,9 @@ class DagsterState:
             cursor = page[-1].dagster_run.run_id
 
     def _latest_run(self, definition: str, key: str) -> dg.RunRecord | None:
-        """Return the newest run of this partition up to its item; a run of single stages has no result."""
+        """Return the newest run of this partition up to its item; a run of single stages has no
+        result.
+        """
         chain = chains_by_partitions()[definition]
         job, item = chain.job, _item_of(chain)
         with storage_errors(self._settings):
@@ -258,7 +266,10 @@ class DagsterState:
         return None
 
     def _process_of(self, run: dg.DagsterRun) -> tuple[str, bool | None]:
-        """Return where the run executes, and whether its process is alive: None if that cannot be known here."""
+        """Return where the run executes, and whether its process is alive.
+
+        The latter is None if that cannot be known here.
+        """
         if runs_in_its_tagged_process(run):
             process, host = run.tags[PROCESS_TAG], run.tags.get(HOST_TAG, "")
             return f"process {process.partition('.')[0]} on {host}", is_alive(
@@ -273,7 +284,7 @@ class DagsterState:
         return f"process {pid}", is_alive_since(pid, seen_s) if _is_of_this_host(run) else None
 
     def _started_process(self, run: dg.DagsterRun) -> tuple[int, float] | None:
-        """Return the process id that the code location reported when it started the run, and when."""
+        """Return the process id that the code location reported for the run, and when."""
         with storage_errors(self._settings):
             events = run_events(self._instance, run.run_id, dg.DagsterEventType.ENGINE_EVENT)
             for record in events:
@@ -303,7 +314,9 @@ def _is_worker_alive(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool |
 
 
 def _is_of_this_host(run: dg.DagsterRun) -> bool:
-    """It noted this host when its first stage began, or the socket of the code location that started it is here."""
+    """It noted this host when its first stage began, or the socket of the code location that
+    started it is here.
+    """
     if run.tags.get(WORKER_TAG) == local_worker(run.run_id):
         return True
     server = run.tags.get(CODE_SERVER_TAG)

@@ -1,4 +1,6 @@
-"""Execute a job in this process and read a run's state: what the command line does without a server."""
+"""Execute a job in this process and read a run's state: what the command line does without a
+server.
+"""
 
 import socket
 from collections.abc import Iterable, Mapping
@@ -52,9 +54,10 @@ class InProcessLauncher:
     def run(self, request: RunRequest) -> RunReport:
         """Execute as `run`, in a thread of its own, so that Ctrl-C works.
 
-        In the main thread Dagster handles the signal itself and mostly loses it, and GDAL does not check for it.
-        An interrupted run is marked as failed; its thread ends with the process, which has to end at once.
-        Raises StoreDenied, DatabaseUnavailable: Dagster's database failed meanwhile.
+        In the main thread Dagster handles the signal itself and mostly loses it, and GDAL does not
+        check for it. An interrupted run is marked as failed; its thread ends with the process,
+        which has to end at once. Raises StoreDenied, DatabaseUnavailable: Dagster's database failed
+        meanwhile.
         """
         done: Future[RunReport] = Future()
 
@@ -89,7 +92,10 @@ class InProcessLauncher:
 def run(
     request: RunRequest, definitions: dg.Definitions, instance: dg.DagsterInstance
 ) -> RunReport:
-    """Execute the job in this process. Raises dagster.DagsterInvalidConfigError: the options do not fit the job."""
+    """Execute the job in this process.
+
+    Raises dagster.DagsterInvalidConfigError: the options do not fit the job.
+    """
     if request.partition is not None and request.partitions_name is not None:
         instance.add_dynamic_partitions(request.partitions_name, [request.partition])
     executed = definitions.resolve_job_def(request.job).execute_in_process(

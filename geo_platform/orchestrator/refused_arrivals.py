@@ -1,12 +1,15 @@
-"""Move objects that runs of a watch refused to quarantine. The sensor `quarantine_refused` calls it.
+"""Move objects that runs of a watch refused to quarantine.
 
-Reads refusals off failed runs, each run once. `arrivals/quarantine.py` decides which refusals count and
-moves. What a run refused that a person launched stays where it is.
+The sensor `quarantine_refused` calls it.
 
-This is not one of Dagster's run status sensors: those skip a run if the function fails, so a store that
-is unavailable would lose the refusal. This one reads the same events, keeps runs whose objects could not
-be moved in its cursor, and reads the last `OVERLAP` events again, because PostgreSQL may show an event
-shortly after one with a higher number. A tick that died is repeated, which changes nothing done before.
+Reads refusals off failed runs, each run once. `arrivals/quarantine.py` decides which refusals count
+and moves. What a run refused that a person launched stays where it is.
+
+This is not one of Dagster's run status sensors: those skip a run if the function fails, so a store
+that is unavailable would lose the refusal. This one reads the same events, keeps runs whose objects
+could not be moved in its cursor, and reads the last `OVERLAP` events again, because PostgreSQL may
+show an event shortly after one with a higher number. A tick that died is repeated, which changes
+nothing done before.
 """
 
 import time
@@ -42,7 +45,10 @@ FAULTS_LOGGED = 5
 
 
 class FailuresCursor(BaseModel):
-    """How far failures were read. `seen`: run -> event number, of the last `OVERLAP` events. `again`: runs to repeat."""
+    """How far failures were read.
+
+    `seen`: run -> event number, of the last `OVERLAP` events. `again`: runs to repeat.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -95,7 +101,10 @@ def move_refused(
     *,
     within_s: float = TICK_S,
 ) -> tuple[FailuresCursor, QuarantineTick]:
-    """Process the runs to repeat, then those that failed since the cursor. A store's fault keeps its run for later."""
+    """Process the runs to repeat, then those that failed since the cursor.
+
+    A store's fault keeps its run for later.
+    """
     tick = QuarantineTick(time.monotonic() + within_s)
     for run_id in cursor.again:
         _process(instance, objects, run_id, tick)
@@ -181,7 +190,10 @@ def _move_refused_of(
 def refused_files(
     instance: dg.DagsterInstance, objects: ObjectStore, run: dg.DagsterRun
 ) -> Iterator[RefusedFile]:
-    """Yield the objects that the run refused for their content, at the requested etags. Raises the store's faults."""
+    """Yield the objects that the run refused for their content, at the requested etags.
+
+    Raises the store's faults.
+    """
     for entry in log_entries(instance, run.run_id, dg.DagsterEventType.STEP_FAILURE):
         metadata = failure_metadata(entry.dagster_event) if entry.dagster_event else {}
         record = {name: value.value for name, value in metadata.items()}

@@ -17,7 +17,9 @@ _PAGE = 500
 
 
 def has_ended_for_good(run: dg.DagsterRun) -> bool:
-    """Return whether it has ended and will not be retried: the daemon retries only a launched run that died."""
+    """Return whether it has ended and will not be retried: the daemon retries only a launched run
+    that died.
+    """
     to_retry = run.tags.get(WILL_RETRY_TAG) == "true" and RETRIED_BY_TAG not in run.tags
     return run.is_finished and not (to_retry and run.remote_job_origin is not None)
 

@@ -1,6 +1,9 @@
-"""Read Dagster's runs and their event logs for `geo-platform trace`. Loads no definitions and changes no run.
+"""Read Dagster's runs and their event logs for `geo-platform trace`.
 
-`api/dagster/run_events.py` reads the same over GraphQL; `trace/run_log.py` has the rules that both share.
+Loads no definitions and changes no run.
+
+`api/dagster/run_events.py` reads the same over GraphQL; `trace/run_log.py` has the rules that both
+share.
 """
 
 import logging
@@ -59,7 +62,10 @@ class NoHistory:
 
 
 class DagsterHistory:
-    """Implements RunHistory on one Dagster instance. Raises StoreUnavailable, StoreDenied, DatabaseUnavailable."""
+    """Implements RunHistory on one Dagster instance.
+
+    Raises StoreUnavailable, StoreDenied, DatabaseUnavailable.
+    """
 
     def __init__(self, instance: dg.DagsterInstance, settings: Settings) -> None:
         self._instance = instance

@@ -1,4 +1,6 @@
-"""Report on a run from outside its process: as an event of the run, which the UI shows, and as a log line."""
+"""Report on a run from outside its process: as an event of the run, which the UI shows, and as a
+log line.
+"""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,8 +29,8 @@ def report_on_run(
 ) -> bool:
     """Report a checkpoint as a warning, once; return False if the run has it already.
 
-    It is the same checkpoint if the details that `identified_by` names are equal. No step of the run
-    reports it, so the event is one of the engine; its fields are the same as a stage's.
+    It is the same checkpoint if the details that `identified_by` names are equal. No step of the
+    run reports it, so the event is one of the engine; its fields are the same as a stage's.
     """
     if has_report(
         instance, run.run_id, checkpoint, {name: details[name] for name in identified_by}

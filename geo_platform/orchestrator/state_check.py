@@ -1,11 +1,13 @@
-"""Compare the stores after a run has ended, and report each disagreement on the run as STATE_MISMATCH.
+"""Compare the stores after a run has ended, and report each disagreement on the run as
+STATE_MISMATCH.
 
 Dagster's storage holds the only state of a run; the catalog holds its result. Compared are:
 
     run storage's status    with the last terminal event of the run's event log
-    a run that SUCCEEDED    with the catalog: it holds the item that the run answered with, from the run that
-                            the answer names, or the item was replaced or unpublished since
-    a run that FAILED       with the catalog: the item is not this run's, unless its events say it published
+    a run that SUCCEEDED    with the catalog: it holds the item that the run answered with, from the
+                            run that the answer names, or the item was replaced or unpublished since
+    a run that FAILED       with the catalog: the item is not this run's, unless its events say that
+                            it published
 
 `geo_platform/doctor` repairs; `left_staged.py` drops what an ended run left staged.
 """
@@ -50,8 +52,9 @@ _SETTLES_S = 1.0
 class FinishedRun:
     """A run as Dagster has it: `status` from its run storage, the rest from its event log.
 
-    `place` is (collection, item id) of its result, if it has one. `publisher` and `published_at` are
-    the run that the answer names and when it published. `has_published`: its events say it published.
+    `place` is (collection, item id) of its result, if it has one. `publisher` and `published_at`
+    are the run that the answer names and when it published. `has_published`: its events say it
+    published.
     """
 
     run_id: str
@@ -65,7 +68,9 @@ class FinishedRun:
 
 @dataclass(frozen=True)
 class ItemFacts:
-    """The item as the catalog has it: its run, and whether it was published again or unpublished since."""
+    """The item as the catalog has it: its run, and whether it was published again or unpublished
+    since.
+    """
 
     publisher: str | None
     changed_since: bool = False
@@ -130,7 +135,10 @@ def mismatches(run: FinishedRun, item: ItemFacts | None) -> tuple[Mismatch, ...]
 def check_state(
     instance: dg.DagsterInstance, run_id: str, settings: Settings
 ) -> tuple[Mismatch, ...]:
-    """Compare, report each mismatch on the run once, and return them. Raises what the catalog and the object store raise."""
+    """Compare, report each mismatch on the run once, and return them.
+
+    Raises what the catalog and the object store raise.
+    """
     found = _compare(instance, run_id, settings)
     if found:
         time.sleep(_SETTLES_S)
@@ -206,7 +214,9 @@ def _has_published(entries: Sequence[dg.EventLogEntry]) -> bool:
 
 
 def _answered(job: str, entries: Iterable[dg.EventLogEntry]) -> Mapping[str, object] | None:
-    """Return what the last stage answered: collection, item_id, published_by_run, published_at_utc, …"""
+    """Return what the last stage answered: collection, item_id, published_by_run, published_at_utc,
+    …
+    """
     stage = _item_stage(job)
     for entry in entries:
         made = entry.asset_materialization
@@ -230,7 +240,9 @@ def _began_to_publish(job: str, entries: Iterable[dg.EventLogEntry]) -> bool:
 
 
 def _place_meant(run: dg.DagsterRun, objects: ObjectStore) -> tuple[str, str] | None:
-    """Return where the run would have published by its own message and config, or None without such a message."""
+    """Return where the run would have published by its own message and config, or None without such
+    a message.
+    """
     chain = chain_of_job(run.job_name)
     if chain is None:
         return None
@@ -257,7 +269,10 @@ def _config_of(run: dg.DagsterRun, stage: str) -> Mapping[str, Any]:
 
 
 def _item_facts(catalog: Catalog, run: FinishedRun) -> ItemFacts:
-    """Later changes are looked up only if the item is another run's. A forced run replaces without keeping a version."""
+    """Later changes are looked up only if the item is another run's.
+
+    A forced run replaces without keeping a version.
+    """
     assert run.place is not None  # noqa: S101  # narrows the type
     item = catalog.item(*run.place)
     properties = item["properties"] if item is not None else {}

@@ -1,4 +1,6 @@
-"""Decide why a run stays queued or starting, and what to do about it. Pure; docs/checkpoints.md has the table.
+"""Decide why a run stays queued or starting, and what to do about it.
+
+Pure; docs/checkpoints.md has the table.
 
 `stuck_runs.py` reads the facts and acts.
 """
@@ -44,7 +46,9 @@ class TagLimit:
 
 @dataclass(frozen=True)
 class Limits:
-    """What runs wait for. `runs` is None if unlimited; `pools` are the limits of pools that count whole runs.
+    """What runs wait for.
+
+    `runs` is None if unlimited; `pools` are the limits of pools that count whole runs.
 
     `taken`: pools that count steps and are full, with the running runs that hold their slots.
     """
@@ -57,7 +61,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class WaitingRun:
-    """A run that waits, or one that holds what others wait for. `launches`: how often it was queued."""
+    """A run that waits, or one that holds what others wait for.
+
+    `launches`: how often it was queued.
+    """
 
     run_id: str
     job: str
@@ -71,9 +78,12 @@ class WaitingRun:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a waiting run depends on. `daemon_silent_s` is None if the queue's daemon never reported.
+    """What a waiting run depends on.
 
-    `held_by_ended`: by pool, ended runs that still hold slots. `start_timeout_s` is None without run monitoring.
+    `daemon_silent_s` is None if the queue's daemon never reported.
+
+    `held_by_ended`: by pool, ended runs that still hold slots. `start_timeout_s` is None without
+    run monitoring.
     """
 
     active: tuple[WaitingRun, ...]
@@ -85,7 +95,10 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class StuckDiagnosis:
-    """`sentence` stays true while the run waits for this cause: it names no time. `runs` are those it names."""
+    """`sentence` stays true while the run waits for this cause: it names no time.
+
+    `runs` are those it names.
+    """
 
     cause: Cause
     sentence: str
@@ -94,7 +107,9 @@ class StuckDiagnosis:
 
 
 def diagnose(run: WaitingRun, around: Surroundings) -> StuckDiagnosis:
-    """Return the first cause that fits a run that has waited too long: each cause hides those after it."""
+    """Return the first cause that fits a run that has waited too long: each cause hides those after
+    it.
+    """
     return _starting(run, around) if run.status != "QUEUED" else _queued(run, around)
 
 
@@ -107,17 +122,22 @@ def _queued(run: WaitingRun, around: Surroundings) -> StuckDiagnosis:
         )
     for pool in sorted(run.pools & around.held_by_ended.keys()):
         ended = around.held_by_ended[pool]
-        said = f"Slots of the pool {pool} were held by {_named(ended)}, which has ended; they are freed."
-        return StuckDiagnosis(Cause.SLOT_OF_ENDED_RUN, said, Action.FREE_SLOTS, ended)
+        sentence = (
+            f"Slots of the pool {pool} were held by {_named(ended)}, which has ended; "
+            "they are freed."
+        )
+        return StuckDiagnosis(Cause.SLOT_OF_ENDED_RUN, sentence, Action.FREE_SLOTS, ended)
     for limit, holders in _exhausted(run, around):
         ids = tuple(holder.run_id for holder in holders)
-        said = f"{limit} is held by {_named([f'{holder.run_id} ({holder.job})' for holder in holders])}; it starts when one of them ends."
-        return StuckDiagnosis(Cause.NO_FREE_SLOT, said, runs=ids)
+        named = _named([f"{holder.run_id} ({holder.job})" for holder in holders])
+        sentence = f"{limit} is held by {named}; it starts when one of them ends."
+        return StuckDiagnosis(Cause.NO_FREE_SLOT, sentence, runs=ids)
     if run.launches > 1:
         error = f": {run.last_error}" if run.last_error else ""
         return StuckDiagnosis(
             Cause.CODE_LOCATION_UNREACHABLE,
-            f"The code location was unreachable or did not load, and the run was queued again{error}",
+            "The code location was unreachable or did not load, and the run was queued "
+            f"again{error}",
         )
     return StuckDiagnosis(
         Cause.NO_CAUSE_FOUND,
@@ -128,8 +148,11 @@ def _queued(run: WaitingRun, around: Surroundings) -> StuckDiagnosis:
 def _starting(run: WaitingRun, around: Surroundings) -> StuckDiagnosis:
     error = f" Last error: {run.last_error}" if run.last_error else ""
     if around.start_timeout_s is not None:
-        said = f"It was launched and no worker has started; run monitoring fails it {around.start_timeout_s:.0f} s after its launch.{error}"
-        return StuckDiagnosis(Cause.NO_WORKER, said)
+        sentence = (
+            "It was launched and no worker has started; run monitoring fails it "
+            f"{around.start_timeout_s:.0f} s after its launch.{error}"
+        )
+        return StuckDiagnosis(Cause.NO_WORKER, sentence)
     return StuckDiagnosis(
         Cause.NO_WORKER,
         f"It was launched, no worker has started, and run monitoring is off.{error}",
@@ -153,10 +176,8 @@ def _exhausted(run: WaitingRun, around: Surroundings) -> Iterable[tuple[str, Seq
             if (other.tags.get(limit.key) == value if same else limit.key in other.tags)
         ]
         if len(holders) >= limit.limit:
-            yield (
-                f"The limit of {limit.limit} at once with the tag {limit.key}{f' = {value}' if same else ''}",
-                holders,
-            )
+            tag = f"{limit.key} = {value}" if same else limit.key
+            yield f"The limit of {limit.limit} at once with the tag {tag}", holders
     for pool in sorted(run.pools & (limits.pools or {}).keys()):
         holders = [other for other in around.active if pool in other.pools]
         if len(holders) >= (limits.pools or {})[pool]:

@@ -1,7 +1,9 @@
-"""Find runs that are queued or starting for too long, report the cause once on the run, and act on it.
+"""Find runs that are queued or starting for too long, report the cause once on the run, and act on
+it.
 
-`stuck_causes.py` has the diagnosis. Dagster's run monitoring does the rest: it fails runs that do not
-start within its timeout and started runs whose container is gone, and frees slots of ended runs.
+`stuck_causes.py` has the diagnosis. Dagster's run monitoring does the rest: it fails runs that do
+not start within its timeout and started runs whose container is gone, and frees slots of ended
+runs.
 """
 
 import time
@@ -44,7 +46,10 @@ _STATUS = dg.DagsterRunStatus
 
 
 def watch(instance: dg.DagsterInstance, *, queued_too_long_s: float) -> str:
-    """End runs whose process is gone, diagnose those that wait too long, report and act. Returns a summary."""
+    """End runs whose process is gone, diagnose those that wait too long, report and act.
+
+    Returns a summary.
+    """
     state = DagsterState(instance, load_settings())
     ended = _end_dead_runs(instance, state)
     waiting = _waiting_too_long(instance, queued_too_long_s)
@@ -55,7 +60,10 @@ def watch(instance: dg.DagsterInstance, *, queued_too_long_s: float) -> str:
         if around is None or found is None or found.status.value != run.status:
             continue  # it went on meanwhile
         reported += _act(instance, state, found, diagnose(run, around))
-    return f"{len(waiting)} waited too long, {reported} of them reported now; {ended} without a process ended"
+    return (
+        f"{len(waiting)} waited too long, {reported} of them reported now; "
+        f"{ended} without a process ended"
+    )
 
 
 def _act(
@@ -85,7 +93,9 @@ def _act(
 
 
 def _end_dead_runs(instance: dg.DagsterInstance, state: DagsterState) -> int:
-    """End runs of this host's dead processes, which run monitoring does not check: they may hold slots."""
+    """End runs of this host's dead processes, which run monitoring does not check: they may hold
+    slots.
+    """
     if has_worker_health(instance):
         return 0
     return sum(
@@ -94,7 +104,9 @@ def _end_dead_runs(instance: dg.DagsterInstance, state: DagsterState) -> int:
 
 
 def _waiting_too_long(instance: dg.DagsterInstance, queued_too_long_s: float) -> list[WaitingRun]:
-    """Return runs queued for longer than that, or starting for longer than half of the start timeout."""
+    """Return runs queued for longer than that, or starting for longer than half of the start
+    timeout.
+    """
     starting_s = (start_timeout_s(instance) or 2 * queued_too_long_s) / 2
     found = []
     for statuses, bound_s in (
@@ -174,7 +186,9 @@ def _limits(instance: dg.DagsterInstance) -> Limits:
 
 
 def _taken(instance: dg.DagsterInstance) -> dict[str, tuple[str, ...]]:
-    """Return pools that count steps and are full, with the runs that hold them: the queue keeps back who needs one first."""
+    """Return pools that count steps and are full, with the runs that hold them: the queue keeps
+    back who needs one first.
+    """
     return {
         pool: tuple(sorted({slot.run_id for slot in slots.claimed_slots}))
         for pool, slots in pools(instance).items()

@@ -1,7 +1,7 @@
 """The named moments of a run, their fields, and `report`, which logs one.
 
-The names are stable: queries, alerts and tests rely on them (docs/checkpoints.md). Programs read the
-fields; the sentence is for people. `logs.py` has the schema of a log line.
+The names are stable: queries, alerts and tests rely on them (docs/checkpoints.md). Programs read
+the fields; the sentence is for people. `logs.py` has the schema of a log line.
 """
 
 import logging
@@ -125,7 +125,8 @@ def report(
     exception: BaseException | None = None,
     **details: Detail,
 ) -> None:
-    """Log that `checkpoint` was reached, with its fields; in a run, Dagster stores both as an event.
+    """Log that `checkpoint` was reached, with its fields; in a run, Dagster stores both as an
+    event.
 
     `message` is a sentence for people, without the checkpoint's name. `error` is
     `PlatformError.as_record()`. Details are values for programs, never secrets.

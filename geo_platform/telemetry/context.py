@@ -13,7 +13,9 @@ _shares_step: ContextVar[bool] = ContextVar("geo_platform_shares_step", default=
 
 @contextmanager
 def sharing_a_step() -> Iterator[None]:
-    """Mark work on one of several files that share a step of Dagster, so that its log entries name the file."""
+    """Mark work on one of several files that share a step of Dagster, so that its log entries name
+    the file.
+    """
     token = _shares_step.set(True)
     try:
         yield
@@ -28,9 +30,12 @@ def shares_step() -> bool:
 
 @contextmanager
 def telemetry_context(**fields: str | int) -> Iterator[None]:
-    """Add `fields` (run_id, stage, partition, attempt) to what is logged and traced inside. Empty ones are ignored.
+    """Add `fields` (run_id, stage, partition, attempt) to what is logged and traced inside.
 
-    A thread started inside does not inherit the context: pass it with `contextvars.copy_context().run`.
+    Empty ones are ignored.
+
+    A thread started inside does not inherit the context: pass it with
+    `contextvars.copy_context().run`.
     """
     token = _context.set(
         {**_context.get(), **{name: value for name, value in fields.items() if value != ""}}

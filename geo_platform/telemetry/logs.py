@@ -13,11 +13,13 @@ from geo_platform.telemetry.context import current
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object per line: timestamp, level, logger, run_id, job, stage, correlation_id, partition, attempt,
-    checkpoint, duration_ms, message, details, error.code, error.traceback. Empty fields are left out.
+    """One JSON object per line: timestamp, level, logger, run_id, job, stage, correlation_id,
+    partition, attempt,
+    checkpoint, duration_ms, message, details, error.code, error.traceback. Empty fields are left
+    out.
 
-    Text from files is a JSON string, so it cannot end a line or forge another. A traceback is a field,
-    never lines of its own.
+    Text from files is a JSON string, so it cannot end a line or forge another. A traceback is a
+    field, never lines of its own.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -61,6 +63,9 @@ def _dagster_fields(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def _message(record: logging.LogRecord) -> str:
-    """Return a checkpoint's sentence without its name, and a Dagster message without run and step: these are fields."""
+    """Return a checkpoint's sentence without its name, a Dagster message without run and step.
+
+    These have fields of their own.
+    """
     meta = getattr(record, "dagster_meta", None) or {}
     return str(getattr(record, "said", None) or meta.get("orig_message") or record.getMessage())

@@ -1,10 +1,11 @@
-"""Spans of a run: one for each attempt of a stage, one for each call of a store, in a trace whose id is the run's own.
+"""Spans of a run: one per attempt of a stage, one per call of a store, in a trace whose id is the
+run's.
 
-What belongs here: what a span is called and carries, by OpenTelemetry's API alone: it does nothing until `use_tracer` is
-handed a tracer that leads somewhere. What stays out: where spans go (`tracing_export.py`).
+Uses OpenTelemetry's API only: nothing is recorded until `use_tracer` gets a tracer
+(`tracing_export.py`).
 
-Stages are roots of their run's trace, in whatever process they are attempted. No process lives as long as a run, so nobody
-could end a span above them, and a trace whose root never arrives is shown as a damaged one.
+Stages are root spans of their run's trace. No process lives as long as a run, so nobody could end a
+span above them, and a trace whose root never arrives is shown as damaged.
 """
 
 import hashlib
@@ -26,13 +27,13 @@ _tracer: Tracer = NoOpTracer()
 
 
 def use_tracer(tracer: Tracer | None) -> None:
-    """From now on spans are this tracer's; with None they are nobody's."""
+    """Record spans with this tracer from now on; with None, record none."""
     global _tracer
     _tracer = tracer or NoOpTracer()
 
 
 def trace_id_of(run_id: str) -> int:
-    """The 128 bits of the run's UUID; of a run that is called otherwise, bits that follow from its name."""
+    """Return the 128 bits of the run's UUID; for any other id, bits derived from it."""
     try:
         return UUID(run_id).int
     except ValueError:
@@ -40,7 +41,7 @@ def trace_id_of(run_id: str) -> int:
 
 
 def link_to(traceparent: str) -> Link | None:
-    """A link to the client's span, or None where `traceparent` is no W3C trace context."""
+    """Return a link to the client's span, or None if `traceparent` is no W3C trace context."""
     extracted = TraceContextTextMapPropagator().extract({"traceparent": traceparent}, Context())
     found = trace.get_current_span(extracted).get_span_context()
     return Link(found) if found.is_valid else None
@@ -48,9 +49,10 @@ def link_to(traceparent: str) -> Link | None:
 
 @contextmanager
 def stage_span(name: str, *, traceparent: str = "") -> Iterator[None]:
-    """An attempt of a stage, with the fields of the telemetry context, linked to the client's span.
+    """Record an attempt of a stage with the telemetry context, linked to the client's span.
 
-    Azure Monitor shows a span of this kind as a request with its success: a stage is asked by a message and answers with one.
+    Its kind is CONSUMER, which Azure Monitor shows as a request with its success: a stage takes a
+    message and answers with one.
     """
     link = link_to(traceparent) if traceparent else None
     span = _tracer.start_span(
@@ -67,10 +69,10 @@ def stage_span(name: str, *, traceparent: str = "") -> Iterator[None]:
 
 
 def call_started(name: str, run_id: str, attributes: Mapping[str, Attribute]) -> Span:
-    """The span of a call of a store, `<store>.<method>`, under the current one; its caller ends it.
+    """Start the span `<store>.<method>` of a store's call under the current span; the caller ends it.
 
-    Where the caller works outside of a stage, as Dagster does when it stores a message, `run_id` says whose call it is.
-    A call for no run has no span.
+    Outside of a stage, as when Dagster stores a message, `run_id` names the run. A call for no run
+    has no span.
     """
     owner = {} if "run_id" in current() else {"run_id": run_id}
     with telemetry_context(**owner):
@@ -87,9 +89,9 @@ def call_started(name: str, run_id: str, attributes: Mapping[str, Attribute]) ->
 
 @contextmanager
 def calling(span: Span) -> Iterator[None]:
-    """While the store works: what it does lies under the span, and its error is the span's.
+    """Make the span current during the call, and mark it as failed by the call's error.
 
-    That something is not there is an answer of a store: the error's code is on the span, which has not failed.
+    SourceNotFound is an answer, not a failure: the span has its code and has not failed.
     """
     try:
         with _inside(span):
@@ -104,7 +106,7 @@ def calling(span: Span) -> Iterator[None]:
 
 @contextmanager
 def _inside(span: Span) -> Iterator[None]:
-    """Without tracing the context stays as it is: a host program may have spans of its own in it."""
+    """Make the span current, if it records: without tracing, a host program's spans stay current."""
     if not span.is_recording():
         yield
         return
@@ -113,13 +115,13 @@ def _inside(span: Span) -> Iterator[None]:
 
 
 def _mark_failed(span: Span, error: BaseException) -> None:
-    """A foreign exception is named by its type alone: what its text holds is not known."""
-    code, said = (
+    """Record a foreign exception by its type only: its text might hold a secret."""
+    code, text = (
         (error.code, error.message)
         if isinstance(error, PlatformError)
         else (UnexpectedFault.code, type(error).__name__)
     )
     span.set_attribute("error.code", code)
     if not isinstance(error, PlatformError):
-        span.set_attribute("error.type", said)
-    span.set_status(Status(StatusCode.ERROR, f"{code}: {said}"))
+        span.set_attribute("error.type", text)
+    span.set_status(Status(StatusCode.ERROR, f"{code}: {text}"))

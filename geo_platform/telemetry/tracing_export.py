@@ -1,8 +1,8 @@
 """Start and stop the delivery of spans in a process, and report once that it fails.
 
-`tracing.py` makes the spans. `tracing_sdk.py` delivers them; it is imported only if a destination is set.
-A run never waits for delivery and never fails because of it. Only the exit of the process waits, for
-`tracing_sdk.END_WITHIN_S` at most.
+`tracing.py` makes the spans. `tracing_sdk.py` delivers them; it is imported only if a destination
+is set. A run never waits for delivery and never fails because of it. Only the exit of the process
+waits, for `tracing_sdk.END_WITHIN_S` at most.
 """
 
 import logging
@@ -22,7 +22,9 @@ from geo_platform.telemetry.tracing import use_tracer
 
 @dataclass(frozen=True)
 class Destinations:
-    """Where spans go: an OTLP collector, named by OpenTelemetry's variables, and Azure Monitor, by its connection string."""
+    """Where spans go: an OTLP collector, named by OpenTelemetry's variables, and Azure Monitor, by
+    its connection string.
+    """
 
     otlp: bool = False
     azure_monitor: SecretStr | None = None
@@ -43,7 +45,7 @@ class Delivery(Protocol):
 
 
 class Losses:
-    """Lost spans: any thread notes them, one that works for a run reports them, once per process."""
+    """Lost spans: any thread notes them, and a run's thread reports them, once per process."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -78,9 +80,11 @@ _delivery: Delivery | None = None
 
 
 def load_exporters(destinations: Destinations) -> None:
-    """Import what delivery to these destinations needs; runs forked off this process find it loaded.
+    """Import what delivery to these destinations needs; runs forked off this process find it
+    loaded.
 
-    The imports are most of what telemetry costs a small run. If they fail, the first spans report it.
+    The imports are most of what telemetry costs a small run. If they fail, the first spans report
+    it.
     """
     if destinations:
         with suppress(ImportError):
@@ -105,7 +109,10 @@ def start_tracing(destinations: Destinations) -> None:
 
 
 def stop_tracing() -> None:
-    """Deliver what is left, within a time limit, and report losses. Later spans are dropped until the next start."""
+    """Deliver what is left, within a time limit, and report losses.
+
+    Later spans are dropped until the next start.
+    """
     global _destinations
     with _lock:
         _end_delivery()

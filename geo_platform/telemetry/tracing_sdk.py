@@ -1,4 +1,7 @@
-"""Deliver spans with OpenTelemetry's SDK and exporters, in batches, by a thread. `tracing_export.py` decides when."""
+"""Deliver spans with OpenTelemetry's SDK and exporters, in batches, by a thread.
+
+`tracing_export.py` decides when.
+"""
 
 import logging
 import os
@@ -58,7 +61,9 @@ class RunTraceIds(IdGenerator):
 
 
 class PausingExporter(SpanExporter):
-    """An exporter that the sending thread creates with the first spans, and that pauses after a failure."""
+    """An exporter that the sending thread creates with the first spans, and that pauses after a
+    failure.
+    """
 
     def __init__(self, destination: str, make: Callable[[], SpanExporter], losses: Losses) -> None:
         self._destination = destination
@@ -124,7 +129,9 @@ class SdkDelivery:
         return self.provider.get_tracer("geo_platform", __version__)
 
     def end(self) -> None:
-        """Each exporter has its own thread and time limit: two that do not answer take no longer than one."""
+        """Each exporter has its own thread and time limit: two that do not answer take no longer
+        than one.
+        """
         _checkpoints().removeHandler(self.events)
         for exporter in self.exporters:
             exporter.end_within(END_WITHIN_S)
@@ -132,7 +139,10 @@ class SdkDelivery:
 
 
 def load_exporters(destinations: Destinations) -> None:
-    """Import the exporters, which the first spans would import otherwise. Raises ImportError: not installed."""
+    """Import the exporters, which the first spans would import otherwise.
+
+    Raises ImportError: not installed.
+    """
     if destinations.otlp:
         import requests  # noqa: F401
         from opentelemetry.exporter.http import transport  # noqa: F401
@@ -172,7 +182,9 @@ def _checkpoints() -> logging.Logger:
 
 
 def _resource() -> Resource:
-    """Return OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES, with the platform's name if they have none."""
+    """Return OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES, with the platform's name if they have
+    none.
+    """
     found = Resource.create({SERVICE_VERSION: __version__})
     is_named = not str(found.attributes.get(SERVICE_NAME, "unknown_service")).startswith(
         "unknown_service"

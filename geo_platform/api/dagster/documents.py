@@ -1,4 +1,5 @@
-"""All GraphQL documents that are sent to Dagster's webserver; a test checks each against its schema.
+"""All GraphQL documents that are sent to Dagster's webserver; a test checks each against its
+schema.
 
 `graphql.py` sends them and reads the answers.
 """

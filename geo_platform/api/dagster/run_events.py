@@ -1,4 +1,5 @@
-"""Read a run's log from GraphQL into the events of a timeline, as `geo-platform trace` reads it from storage.
+"""Read a run's log from GraphQL into the events of a timeline, as `geo-platform trace` reads it
+from storage.
 
 `graphql.py` sends the queries; `trace/run_log.py` has the rules that both ways of reading share.
 """
@@ -56,7 +57,9 @@ def events_of(entries: Sequence[Entry]) -> tuple[Event, ...]:
 
 
 def error_of(entries: Sequence[Entry]) -> Mapping[str, Any] | None:
-    """Return why a run failed: the error of its first failed step, else its last message, or None if its log has neither."""
+    """Return why a run failed: the error of its first failed step, else its last message, or None
+    if its log has neither.
+    """
     failed = next(
         (entry for entry in entries if entry["__typename"] == "ExecutionStepFailureEvent"), None
     )
@@ -74,7 +77,7 @@ def error_of(entries: Sequence[Entry]) -> Mapping[str, Any] | None:
 
 
 def refused_in(entries: Sequence[Entry]) -> Sequence[Mapping[str, Any]]:
-    """Return the files that a shared run did not publish, each with key, code, message and remedy."""
+    """Return the files that a shared run did not publish: key, code, message and remedy."""
     failed = next(
         (
             entry
@@ -93,7 +96,9 @@ def refused_in(entries: Sequence[Entry]) -> Sequence[Mapping[str, Any]]:
 
 
 class GraphqlHistory:
-    """Implements trace.sources.RunHistory on Dagster's GraphQL. Shared runs are found by their own ids alone.
+    """Implements trace.sources.RunHistory on Dagster's GraphQL.
+
+    Shared runs are found by their own ids alone.
 
     Raises StoreUnavailable, StoreDenied.
     """

@@ -1,4 +1,5 @@
-"""`geo-platform doctor`: report what does not fit together between the stores, and repair what is safe.
+"""`geo-platform doctor`: report what does not fit together between the stores, and repair what is
+safe.
 
 `geo_platform/doctor` finds and repairs.
 """

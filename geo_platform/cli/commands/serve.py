@@ -1,4 +1,4 @@
-"""`geo-platform serve`: the HTTP face on this home."""
+"""`geo-platform serve`: the HTTP API on this home's data."""
 
 import logging
 
@@ -24,28 +24,29 @@ from geo_platform.process_start import frozen_imports
 )
 @click.pass_obj
 def serve(application: Application, host: str, port: int) -> None:
-    """Serve the HTTP face: clients submit work, ask for its state, upload files, and reach Dagster's pages, behind one lock.
+    """Serve the HTTP API: jobs, uploads and Dagster's pages, with one login.
 
-    Runs are launched by Dagster, which has to run beside it: `geo-platform dev` on this machine, or what deploy/ starts. What is submitted
-    while Dagster is away is kept and launched once it is back.
+    Dagster launches the runs and has to run beside it: `geo-platform dev` on this machine, or what
+    deploy/ starts. What is submitted while Dagster is unavailable is kept and launched later.
 
     \b
     On one machine:
-      geo-platform dev                                        Dagster's webserver and daemon, on port 3000
-      geo-platform keys create me --scope operator            a credential: it is printed this once
-      geo-platform serve                                      this, on port 8000
+      geo-platform dev                               Dagster's webserver and daemon, on port 3000
+      geo-platform keys create me --scope operator   an API key, printed only this once
+      geo-platform serve                             this API, on port 8000
 
     \b
     Then:
       curl -H "X-Api-Key: KEY" -H "Content-Type: application/json" \\
            -d '{"blob_name": "dem.tif"}' http://127.0.0.1:8000/api/jobs/submit/process_raster
       curl -H "X-Api-Key: KEY" http://127.0.0.1:8000/api/jobs/status/JOB_ID
-      curl -N -H "X-Api-Key: KEY" http://127.0.0.1:8000/api/jobs/JOB_ID/events      its progress, as it happens
-      curl http://127.0.0.1:8000/readyz                                             what is ready, by name
+      curl -N -H "X-Api-Key: KEY" http://127.0.0.1:8000/api/jobs/JOB_ID/events   live progress
+      curl http://127.0.0.1:8000/readyz                                          what is ready
 
     \b
-    Settings: GEO_PLATFORM_DAGSTER_URL (http://127.0.0.1:3000), GEO_PLATFORM_API_OIDC_ISSUER and _AUDIENCE for
-    tokens, GEO_PLATFORM_API_* for limits. docs/api.md has the routes; /openapi.json describes them all.
+    Settings: GEO_PLATFORM_DAGSTER_URL (http://127.0.0.1:3000), GEO_PLATFORM_API_OIDC_ISSUER and
+    _AUDIENCE for tokens, GEO_PLATFORM_API_* for limits. docs/api.md has the routes; /openapi.json
+    describes them all.
     """
     with frozen_imports():
         import uvicorn
@@ -57,7 +58,8 @@ def serve(application: Application, host: str, port: int) -> None:
     with frozen_imports():
         app = create_app(application.settings)
     click.echo(
-        f"http://{host}:{port}  (data in {application.settings.home_dir}, Dagster at {application.settings.dagster_url})",
+        f"http://{host}:{port}  (data in {application.settings.home_dir}, "
+        f"Dagster at {application.settings.dagster_url})",
         err=True,
     )
     uvicorn.run(

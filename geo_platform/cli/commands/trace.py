@@ -59,8 +59,8 @@ _NOTHING_KNOWN, _NOT_ALL_REACHED = 1, 3
 def trace_id(application: Application, subject: str, kind: str | None, as_json: bool) -> None:
     """Tell everything that happened around an ID, in one timeline over all stores.
 
-    ID is whatever you have. What it is of is decided by its form, and tried in this order: a run, a job of the HTTP face, an
-    address, an object, an item, a table, a client's id.
+    ID is whatever you have. What it is of is decided by its form, and tried in this order: a run, a
+    job of the HTTP face, an address, an object, an item, a table, a client's id.
 
     \b
       geo-platform trace 2f4c9a1e                          a run: its id, the first 8 characters of it, or a trace id
@@ -72,8 +72,8 @@ def trace_id(application: Application, subject: str, kind: str | None, as_json: 
       geo-platform trace geo.wells                         a table; or the name of a staged or replaced version
       geo-platform trace --as item 2f4c9a1e                an item that looks like a run
 
-    Where several runs share an ID, each has its timeline, the first one first. A store that does not answer is named with
-    its code, and what the others know is told.
+    Where several runs share an ID, each has its timeline, the first one first. A store that does
+    not answer is named with its code, and what the others know is told.
 
     \b
     Exit codes: 0 all told, 1 nothing is known under this ID, 3 some store did not answer.
@@ -178,7 +178,9 @@ def _error(error: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _body(timeline: Timeline) -> Iterator[str]:
-    """A line for each event; a date where it changes, the seconds since the run was asked for beside each."""
+    """A line for each event; a date where it changes, the seconds since the run was asked for
+    beside each.
+    """
     day = None
     zero = (
         timeline.facts.requested_at_utc
