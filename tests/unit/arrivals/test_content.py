@@ -1,4 +1,4 @@
-"""What an arrival is by its content, without fetching it."""
+"""Recognise an arrival by its content without fetching it whole."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def store(tmp_path: Path) -> FarFolder:
     return FarFolder(tmp_path / "store")
 
 
-def test_every_format_goes_to_its_chain_and_nothing_is_fetched_whole(
+def test_every_format_goes_to_its_chain_without_fetching_it_whole(
     store: FarFolder, tmp_path: Path
 ) -> None:
     made, scratch = tmp_path / "made", tmp_path / "scratch"
@@ -45,7 +45,7 @@ def test_every_format_goes_to_its_chain_and_nothing_is_fetched_whole(
     assert set(kinds.values()) == set(SourceKind)
 
 
-def test_content_counts_and_not_the_name(store: FarFolder, tmp_path: Path) -> None:
+def test_the_content_decides_not_the_name(store: FarFolder, tmp_path: Path) -> None:
     write_pictures(tmp_path / "made")
     put = store.put_file("bronze", "roads.geojson", tmp_path / "made" / "picture.png", metadata={})
     assert chain_of_arrival(store, arrival_of(put)).kind is SourceKind.raster
@@ -60,7 +60,7 @@ def test_content_counts_and_not_the_name(store: FarFolder, tmp_path: Path) -> No
         ("a.zip", SourceKind.vector),
     ],
 )
-def test_what_is_refused_goes_by_its_name_to_the_run_that_says_why(
+def test_a_refused_source_goes_by_its_name_to_a_run_that_reports_why(
     store: FarFolder, key: str, kind: SourceKind
 ) -> None:
     arrival = arrival_of(store.put_bytes("bronze", key, b"%PDF-1.7 a letter", metadata={}))
@@ -69,7 +69,7 @@ def test_what_is_refused_goes_by_its_name_to_the_run_that_says_why(
     assert chain_of_arrival(store, arrival).kind is kind, "it was deleted meanwhile"
 
 
-def test_a_store_that_does_not_answer_is_no_answer(store: FarFolder) -> None:
+def test_an_unavailable_store_is_an_error_and_no_kind(store: FarFolder) -> None:
     put = store.put_bytes("bronze", "scene", b"II*\0", metadata={})
     store.fails_at, store.fault = 0, StoreUnavailable("gone")
     with pytest.raises(StoreUnavailable):
@@ -78,7 +78,9 @@ def test_a_store_that_does_not_answer_is_no_answer(store: FarFolder) -> None:
         arrival_by_content(store, put)
 
 
-def test_a_name_that_says_nothing_is_looked_behind(store: FarFolder, tmp_path: Path) -> None:
+def test_a_name_without_a_known_extension_is_recognised_by_content(
+    store: FarFolder, tmp_path: Path
+) -> None:
     write_vectors(tmp_path / "made", tmp_path)
     recognised = {
         "package": (tmp_path / "made" / "package.gpkg").read_bytes(),

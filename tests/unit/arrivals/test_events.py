@@ -1,4 +1,4 @@
-"""What messages of a queue say, in Microsoft's documented shapes, and that nothing else is believed."""
+"""Queue messages of the shapes that Microsoft documents are read, and all others refused."""
 
 import json
 from base64 import b64encode
@@ -38,14 +38,14 @@ EXPECTED = ObjectEvent(
 SHAPES: tuple[Shape, ...] = ("eventgrid", "cloudevents")
 
 
-def parsed(told: Created, shape: Shape = "eventgrid", **terms: Any) -> ObjectEvent:
-    (event,) = parse_message(message_text(told.event(shape)), **terms)
+def parsed(created: Created, shape: Shape = "eventgrid", **terms: Any) -> ObjectEvent:
+    (event,) = parse_message(message_text(created.event(shape)), **terms)
     return event
 
 
 @pytest.mark.parametrize("encode", [True, False])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_both_shapes_say_the_same_alone_and_in_a_list_encoded_or_not(
+def test_both_shapes_give_the_same_event_alone_in_a_list_and_encoded(
     shape: Shape, encode: bool
 ) -> None:
     assert parse_message(message_text(TOLD.event(shape), encode=encode), account_url=OURS) == (
@@ -64,7 +64,7 @@ def test_both_shapes_say_the_same_alone_and_in_a_list_encoded_or_not(
         b64encode(b"{}").decode() + "\r\n",
     ],
 )
-def test_marks_and_white_space_around_it_do_not_matter(text: str) -> None:
+def test_a_byte_order_mark_and_surrounding_white_space_are_ignored(text: str) -> None:
     with pytest.raises(EventUnreadable, match="eventType"):
         parse_message(text)
 
@@ -72,12 +72,12 @@ def test_marks_and_white_space_around_it_do_not_matter(text: str) -> None:
 @pytest.mark.parametrize(
     "api", ["PutBlob", "PutBlockList", "CopyBlob", "FlushWithClose", "SftpCommit", "SomethingNew"]
 )
-def test_an_object_is_created_by_every_call_that_leaves_it_whole(api: str) -> None:
+def test_every_api_call_that_completes_an_object_creates_it(api: str) -> None:
     assert parsed(replace(TOLD, api=api)).is_created
 
 
 @pytest.mark.parametrize("api", ["CreateFile", "SftpCreate"])
-def test_a_file_that_was_only_opened_for_writing_is_not_created_yet(api: str) -> None:
+def test_a_file_that_was_only_opened_is_not_created_yet(api: str) -> None:
     assert not parsed(replace(TOLD, api=api, size_bytes=0)).is_created
 
 
@@ -90,7 +90,7 @@ def test_a_file_that_was_only_opened_for_writing_is_not_created_yet(api: str) ->
         "Contoso.Items.Arrived",
     ],
 )
-def test_what_else_happens_to_an_object_is_no_arrival_and_no_poison(kind: str) -> None:
+def test_other_events_of_an_object_are_no_arrival_and_no_error(kind: str) -> None:
     event = parsed(
         replace(TOLD, type=kind, account_url="https://another.blob.core.windows.net"),
         account_url=OURS,
@@ -98,7 +98,7 @@ def test_what_else_happens_to_an_object_is_no_arrival_and_no_poison(kind: str) -
     assert (event.is_created, event.type, event.key) == (False, kind, "dem/new file.tif")
 
 
-def test_what_event_grid_says_to_check_a_subscription_is_no_arrival_and_no_poison() -> None:
+def test_the_validation_of_a_subscription_is_no_arrival_and_no_error() -> None:
     asked = {
         "id": "2d1781af-3a4c-4d7c-bd0c-e34b19da4e66",
         "topic": "/subscriptions/5b4b650e-28b9-4790-b3ab-ddbd88d727c4",
@@ -130,12 +130,12 @@ def test_what_event_grid_says_to_check_a_subscription_is_no_arrival_and_no_poiso
         ("a//b/../c.tif", "a//b/../c.tif", "a//b/../c.tif"),
     ],
 )
-def test_the_key_is_the_blobs_name_whether_the_address_is_encoded_or_not(
+def test_the_key_is_the_name_of_the_blob_whether_the_url_is_encoded_or_not(
     url: str, subject_key: str, key: str
 ) -> None:
-    told = Created(container="bronze", key=subject_key, url=f"{OURS}/bronze/{url}")
-    assert parsed(told, account_url=OURS).key == key
-    without_subject = told.event("cloudevents") | {"subject": None}
+    created = Created(container="bronze", key=subject_key, url=f"{OURS}/bronze/{url}")
+    assert parsed(created, account_url=OURS).key == key
+    without_subject = created.event("cloudevents") | {"subject": None}
     (event,) = parse_message(message_text(without_subject))
     assert event.key == key or url == "100%25.tif"
 
@@ -150,11 +150,11 @@ def test_the_key_is_the_blobs_name_whether_the_address_is_encoded_or_not(
         ("", ""),
     ],
 )
-def test_an_etag_is_written_as_the_store_gives_it(written: str, etag: str) -> None:
+def test_an_etag_has_the_form_of_the_store(written: str, etag: str) -> None:
     assert parsed(replace(TOLD, etag=written)).etag == etag
 
 
-def test_a_container_has_the_deployments_prefix_or_is_not_one_of_its_own() -> None:
+def test_only_containers_with_the_prefix_belong_to_the_deployment() -> None:
     ours = replace(TOLD, container="test-bronze")
     assert parsed(ours, container_prefix="test-").container == "bronze"
     assert parsed(ours).container == "test-bronze"
@@ -170,9 +170,9 @@ def test_a_container_has_the_deployments_prefix_or_is_not_one_of_its_own() -> No
         "HTTPS://GeoAccount.blob.core.windows.net:443/bronze/a.tif",
     ],
 )
-def test_an_account_is_known_by_each_of_its_addresses(url: str) -> None:
-    told = Created(container="bronze", key="a.tif", url=url, api="FlushWithClose")
-    event = parsed(told, account_url=f"{OURS}/")
+def test_an_account_is_known_by_each_of_its_urls(url: str) -> None:
+    created = Created(container="bronze", key="a.tif", url=url, api="FlushWithClose")
+    event = parsed(created, account_url=f"{OURS}/")
     assert (event.container, event.key, event.is_created) == ("bronze", "a.tif", True)
 
 
@@ -186,7 +186,7 @@ def test_an_account_is_known_by_each_of_its_addresses(url: str) -> None:
         "http://127.0.0.1:10000/geoaccount/bronze/a.tif",
     ],
 )
-def test_an_object_of_another_account_is_refused_by_name_and_never_taken_for_ours(url: str) -> None:
+def test_an_object_of_another_account_is_refused_and_the_account_named(url: str) -> None:
     with pytest.raises(
         EventUnreadable,
         match=r"It is of the account '.*'; this deployment uses 'geoaccount.blob.core.windows.net'",
@@ -206,24 +206,25 @@ def test_an_object_of_another_account_is_refused_by_name_and_never_taken_for_our
         "bronze/a.tif",
     ],
 )
-def test_an_address_that_hides_its_host_is_no_address(url: str) -> None:
+def test_a_url_that_hides_its_host_is_refused(url: str) -> None:
     with pytest.raises(EventUnreadable, match="not a plain URL"):
         parsed(Created(container="bronze", key="a.tif", url=url), account_url=OURS)
 
 
-def test_an_emulators_account_is_part_of_the_path() -> None:
+def test_the_account_of_an_emulator_is_part_of_the_path() -> None:
     local = "http://127.0.0.1:10000/devstoreaccount1"
-    told = Created(container="bronze", key="a/b.tif", account_url=local)
-    event = parsed(told, account_url=local)
+    created = Created(container="bronze", key="a/b.tif", account_url=local)
+    event = parsed(created, account_url=local)
     assert (event.container, event.key) == ("bronze", "a/b.tif")
     assert account_of(local) == account_of(f"{local}/") == "127.0.0.1:10000/devstoreaccount1"
     with pytest.raises(EventUnreadable, match="devstoreaccount2"):
         parsed(
-            replace(told, account_url="http://127.0.0.1:10000/devstoreaccount2"), account_url=local
+            replace(created, account_url="http://127.0.0.1:10000/devstoreaccount2"),
+            account_url=local,
         )
 
 
-def test_a_setting_that_is_no_address_is_not_the_messages_fault() -> None:
+def test_an_invalid_setting_is_not_blamed_on_the_message() -> None:
     with pytest.raises(ParameterInvalid, match="'geoaccount' is not a plain URL"):
         parsed(TOLD, account_url="geoaccount")
 
@@ -261,12 +262,12 @@ def _changed(shape: Shape, **changes: Any) -> str:
         (_changed("eventgrid", data={"url": f"{OURS}/bronze/\ud800.tif"}), "Its url is not text"),
     ],
 )
-def test_what_is_no_event_is_unreadable_with_a_reason(text: str, reason: str) -> None:
+def test_other_text_is_unreadable_with_a_reason(text: str, reason: str) -> None:
     with pytest.raises(EventUnreadable, match=reason):
         parse_message(text, account_url=OURS)
 
 
-def test_a_reason_is_a_sentence_however_long_what_it_is_about() -> None:
+def test_a_reason_is_short_however_long_the_message_is() -> None:
     with pytest.raises(EventUnreadable) as unreadable:
         parsed(
             Created(container="bronze", key="a", url=f"https://{'x' * 50_000}.org/bronze/\n"),
@@ -279,13 +280,13 @@ def test_a_reason_is_a_sentence_however_long_what_it_is_about() -> None:
 @pytest.mark.parametrize(
     "time", ["", "yesterday", "9999-12-31T23:59:59-14:00", "2026-06-26T18:41:00+02:00"]
 )
-def test_a_time_that_cannot_be_read_is_left_out(time: str) -> None:
+def test_an_unreadable_time_is_omitted(time: str) -> None:
     expected = datetime(2026, 6, 26, 16, 41, tzinfo=UTC) if time.endswith("+02:00") else None
     assert parsed(replace(TOLD, time=time)).happened_at_utc == expected
 
 
 @pytest.mark.parametrize("size", [None, -1, True, "7", 7.5])
-def test_a_size_that_is_none_is_left_out(size: Any) -> None:
+def test_an_invalid_size_is_omitted(size: Any) -> None:
     assert parsed(replace(TOLD, size_bytes=size)).size_bytes is None
 
 
@@ -329,7 +330,7 @@ _NEARLY = st.fixed_dictionaries(
     account_url=st.sampled_from([None, OURS]),
     prefix=st.sampled_from(["", "test-"]),
 )
-def test_no_text_raises_anything_else(text: str, account_url: str | None, prefix: str) -> None:
+def test_no_text_raises_any_other_error(text: str, account_url: str | None, prefix: str) -> None:
     events: tuple[ObjectEvent, ...] = ()
     with suppress(EventUnreadable):
         events = parse_message(text, account_url=account_url, container_prefix=prefix)
@@ -349,7 +350,7 @@ _KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6
     is_encoded=st.booleans(),
     account_url=st.sampled_from([OURS, "http://127.0.0.1:10000/devstoreaccount1"]),
 )
-def test_what_event_grid_was_told_is_read_back(
+def test_every_event_of_event_grid_is_read_back(
     key: str,
     prefix: str,
     etag: str,
@@ -359,7 +360,7 @@ def test_what_event_grid_was_told_is_read_back(
     is_encoded: bool,
     account_url: str,
 ) -> None:
-    told = Created(
+    created = Created(
         container=f"{prefix}bronze",
         key=key,
         account_url=account_url,
@@ -369,12 +370,12 @@ def test_what_event_grid_was_told_is_read_back(
         url=None if is_encoded else f"{account_url}/{prefix}bronze/{key}",
     )
     (event,) = parse_message(
-        message_text([told.event(shape)]), account_url=account_url, container_prefix=prefix
+        message_text([created.event(shape)]), account_url=account_url, container_prefix=prefix
     )
     expected = ObjectEvent(
-        id=told.id,
+        id=created.id,
         type=CREATED,
-        api=told.api,
+        api=created.api,
         container="bronze",
         key=key,
         etag=etag,

@@ -1,4 +1,4 @@
-"""Passes over a listing miss nothing, whatever happens meanwhile, and remember little."""
+"""Passes over a listing miss no object, whatever is written meanwhile, and keep a small cursor."""
 
 import os
 import time
@@ -31,7 +31,10 @@ A_MILLION = 1_000_000
 
 
 class Ticks:
-    """A watch that is looked through tick by tick, its cursor kept as text between them, on a machine with a clock of its own."""
+    """Ticks of the sensor of one watch.
+
+    The cursor is stored as text between ticks, and the machine has a clock of its own.
+    """
 
     def __init__(self, store: SimulatedListing, watch: Watch = WATCH) -> None:
         self.store = store
@@ -57,30 +60,27 @@ class Ticks:
         return seen
 
     def whole_pass(self, *, budget_s: float = 1e9) -> list[tuple[str, str]]:
-        """What the pass found, as (key, etag)."""
+        """Run ticks to the end of a pass and return (key, etag) of what it found."""
         before = len(self.found)
         while not self.tick(budget_s=budget_s).is_whole:
             pass
         return [(arrival.key, arrival.etag) for arrival in self.found[before:]]
 
     def _clock(self) -> float:
-        """This machine's, which has nothing to do with the store's: a second goes by whenever it is asked."""
+        """The machine's clock, unrelated to the store's. Each reading takes a second."""
         self.store.now_s += 1
         return 4_000_000_000 + self.store.now_s
 
 
-def test_a_pass_over_a_million_objects_goes_on_from_tick_to_tick_and_misses_nothing_of_what_happens_meanwhile() -> (
-    None
-):
+def test_a_pass_over_a_million_objects_takes_several_ticks_and_misses_no_write() -> None:
     store = SimulatedListing(A_MILLION)
     ticks = Ticks(store, Watch(name="new", existing=False))
     meanwhile: list[tuple[str, str]] = []
 
-    def happens(page: int) -> None:
+    def write_meanwhile(page: int) -> None:
         position = page * PAGE_OF_SERVICE
-        store.now_s += (
-            600 if page == 1 else 10
-        )  # what lay there at the beginning is told from what came later by the store's clocks
+        # Only the store's clocks tell the existing objects from later ones.
+        store.now_s += 600 if page == 1 else 10
         if position % 100_000 == PAGE_OF_SERVICE:
             behind, ahead = position // 2, (position + A_MILLION) // 2
             meanwhile.append(store.write(behind, skew_s=-240))
@@ -88,20 +88,20 @@ def test_a_pass_over_a_million_objects_goes_on_from_tick_to_tick_and_misses_noth
             meanwhile.append(store.write(f"t/{behind:07d}.added.tif"))
             meanwhile.append(store.write(f"t/{ahead:07d}.added.tif", skew_s=-240))
 
-    store.before_page = happens
+    store.before_page = write_meanwhile
     first = ticks.whole_pass(budget_s=20)
     assert ticks.ticks > 5
     store.before_page = lambda _: None
     second = ticks.whole_pass(budget_s=20)
     assert set(first) | set(second) == set(meanwhile)
     assert set(first) < set(meanwhile), (
-        "what was written behind the position is found by the next pass alone"
+        "only the next pass finds an object written behind the position"
     )
     assert len(meanwhile) == 40
     assert ticks.largest_cursor < 500
 
 
-def test_the_first_pass_finds_all_that_lies_there_unless_the_watch_says_otherwise() -> None:
+def test_the_first_pass_finds_existing_objects_unless_the_watch_excludes_them() -> None:
     store = SimulatedListing(12_000)
     everything = Ticks(store)
     assert dict(everything.whole_pass(budget_s=1)) == store.everything()
@@ -112,7 +112,7 @@ def test_the_first_pass_finds_all_that_lies_there_unless_the_watch_says_otherwis
     assert only_new.whole_pass() == [later]
 
 
-def test_what_is_found_is_found_again_only_as_long_as_clocks_may_be_apart() -> None:
+def test_an_object_is_found_again_only_within_the_clock_error() -> None:
     store = SimulatedListing(10)
     ticks = Ticks(store)
     ticks.whole_pass()
@@ -149,7 +149,7 @@ EVENTS = st.lists(
     page_s=st.integers(0, 200),
     gap_s=st.integers(0, 250),
 )
-def test_whatever_is_written_when_and_by_whichever_clock_its_last_state_is_found(
+def test_the_last_state_of_every_object_is_found_whenever_it_is_written(
     events: list[tuple[int, int | str, int]],
     page_objects: int,
     budget_s: int,
@@ -159,26 +159,26 @@ def test_whatever_is_written_when_and_by_whichever_clock_its_last_state_is_found
     store = SimulatedListing(30, page_objects=page_objects)
     ticks = Ticks(store)
 
-    def happens(page: int) -> None:
+    def write_meanwhile(page: int) -> None:
         store.now_s += page_s
         for at_page, key, skew_s in events:
             if at_page == page:
                 store.write(key, skew_s=skew_s)
 
-    store.before_page = happens
+    store.before_page = write_meanwhile
     while store.pages <= 41:
         ticks.whole_pass(budget_s=budget_s)
         store.now_s += gap_s
     ticks.whole_pass(budget_s=budget_s)
     last = {arrival.key: arrival for arrival in ticks.found}
-    there = store.everything()
-    for key, etag in there.items():
+    existing = store.everything()
+    for key, etag in existing.items():
         beside = key.removesuffix("tif") + "tfw"
         if key.endswith(".tfw"):
             assert last[key.removesuffix("tfw") + "tif"].sidecars == (key,)
-        elif beside in there:
+        elif beside in existing:
             assert last[key].etag == combined_etag(
-                _reference(key, etag), (_reference(beside, there[beside]),)
+                _reference(key, etag), (_reference(beside, existing[beside]),)
             )
         else:
             assert last[key].etag == etag
@@ -188,7 +188,7 @@ def _reference(key: str, etag: str) -> ObjectReference:
     return ObjectReference(container="bronze", key=key, uri="memory:///", etag=etag, size_bytes=5)
 
 
-def test_an_object_whose_time_is_far_ahead_hides_no_other() -> None:
+def test_an_object_dated_in_the_future_hides_no_other() -> None:
     store = SimulatedListing(10)
     ticks = Ticks(store)
     ticks.whole_pass()
@@ -200,7 +200,7 @@ def test_an_object_whose_time_is_far_ahead_hides_no_other() -> None:
     assert set(ticks.whole_pass()) == {ahead, later}
 
 
-def test_a_clock_that_was_ahead_and_is_put_right_hides_nothing() -> None:
+def test_a_clock_that_is_set_back_hides_no_object() -> None:
     store = SimulatedListing(10)
     ticks = Ticks(store)
     store.now_s += 365 * 86_400
@@ -213,7 +213,7 @@ def test_a_clock_that_was_ahead_and_is_put_right_hides_nothing() -> None:
 
 
 @pytest.mark.parametrize("page_objects", range(1, 9))
-def test_a_source_on_both_sides_of_the_border_of_a_page_is_whole(page_objects: int) -> None:
+def test_a_source_that_spans_two_pages_is_whole(page_objects: int) -> None:
     store = SimulatedListing(0, page_objects=page_objects)
     ticks = Ticks(store)
     parts = [f"in/roads.{suffix}" for suffix in ("cpg", "dbf", "prj", "shp", "shx")]
@@ -234,9 +234,7 @@ def test_a_source_on_both_sides_of_the_border_of_a_page_is_whole(page_objects: i
     assert {arrival.etag for arrival in ticks.found} != {roads[0]}
 
 
-def test_sources_that_wait_are_waited_for_over_ticks_and_however_many_there_are_none_is_forgotten() -> (
-    None
-):
+def test_waiting_sources_are_kept_between_ticks_and_none_is_lost() -> None:
     store = SimulatedListing(0, page_objects=100)
     ticks = Ticks(store, Watch(name="pictures", complete_within_s=240))
     names = {f"p/{number:04d}.png" for number in range(3 * MOST_WAITING)}
@@ -244,9 +242,8 @@ def test_sources_that_wait_are_waited_for_over_ticks_and_however_many_there_are_
         store.write(name)
     assert ticks.whole_pass() == []
     assert len(read_cursor(ticks.cursor).waiting) == MOST_WAITING
-    store.now_s = (
-        CLOCK_ERROR_S + 5
-    )  # a little longer, and their age alone says that they have waited long enough
+    # A little longer, and their age alone would end their wait.
+    store.now_s = CLOCK_ERROR_S + 5
     assert len(ticks.whole_pass()) == MOST_WAITING
     for _ in range(4):
         store.now_s += 70
@@ -255,7 +252,7 @@ def test_sources_that_wait_are_waited_for_over_ticks_and_however_many_there_are_
     assert read_cursor(ticks.cursor).waiting == {}
 
 
-def test_where_the_store_cannot_go_on_the_pass_begins_anew_and_nothing_is_lost() -> None:
+def test_a_pass_that_cannot_continue_starts_over_and_loses_nothing() -> None:
     store = SimulatedListing(50, page_objects=10)
     ticks = Ticks(store)
     ticks.tick(budget_s=0)
@@ -269,9 +266,7 @@ def test_where_the_store_cannot_go_on_the_pass_begins_anew_and_nothing_is_lost()
     } >= set(store.everything().items())
 
 
-def test_a_watch_that_is_about_other_objects_begins_anew_and_one_with_other_parameters_does_not() -> (
-    None
-):
+def test_a_watch_over_other_objects_starts_over_but_other_parameters_do_not() -> None:
     store = SimulatedListing(10)
     ticks = Ticks(store)
     ticks.whole_pass()
@@ -281,9 +276,7 @@ def test_a_watch_that_is_about_other_objects_begins_anew_and_one_with_other_para
     assert [key for key, _ in ticks.whole_pass()] == ["t/0000005.tif"]
 
 
-def test_a_look_ends_where_there_are_enough_arrivals_and_whoever_keeps_the_cursor_finds_them_again() -> (
-    None
-):
+def test_a_look_ends_after_enough_arrivals_and_its_cursor_finds_them_again() -> None:
     store = SimulatedListing(50, page_objects=10)
     ticks = Ticks(store)
     before = ticks.cursor
@@ -293,7 +286,7 @@ def test_a_look_ends_where_there_are_enough_arrivals_and_whoever_keeps_the_curso
     assert ticks.tick(most_arrivals=15).arrivals == seen.arrivals
 
 
-def test_a_cursor_of_another_kind_begins_anew() -> None:
+def test_an_unreadable_cursor_starts_over() -> None:
     assert (
         read_cursor('{"version": 2}')
         == read_cursor("no JSON")
@@ -309,23 +302,23 @@ def inbox(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_file_is_found_whatever_its_time_says_when_it_is_moved_into_the_folder(
+def test_a_file_moved_into_the_folder_is_found_whatever_its_time(
     inbox: Path, tmp_path: Path
 ) -> None:
-    """Kept times are the rule in folders: mv, cp -p and rsync all bring the time of the content."""
+    """mv, cp -p and rsync keep the modification time of the file."""
     elsewhere = tmp_path / "elsewhere"
     (elsewhere / "scenes" / "north").mkdir(parents=True)
     for path in (
-        inbox / "there.tif",
+        inbox / "existing.tif",
         inbox / "south" / "s.tif",
         elsewhere / "moved.tif",
         elsewhere / "scenes" / "north" / "n.tif",
     ):
-        _last_year(path)
-    before = _moment()
+        _write_dated_last_year(path)
+    before = _distinct_moment()
     (elsewhere / "moved.tif").rename(inbox / "moved.tif")
     (elsewhere / "scenes").rename(inbox / "scenes")
-    _last_year(inbox / "south" / "added.tif")
+    _write_dated_last_year(inbox / "south" / "added.tif")
     page = FolderStore(inbox.parent).page("bronze")
     moved = {"moved.tif", "scenes/north/n.tif", "south/added.tif"}
     assert {stored.reference.key for stored in page.objects if appeared(stored) > before} == moved
@@ -336,21 +329,24 @@ def test_a_file_is_found_whatever_its_time_says_when_it_is_moved_into_the_folder
     assert {arrival.key for arrival in seen.arrivals} == moved
 
 
-def _moment() -> datetime:
-    """Later than all times of files before it, earlier than all after it, whatever the file system's clock ticks like."""
+def _distinct_moment() -> datetime:
+    """Return a moment after the times of all earlier files and before those of all later ones.
+
+    It waits because the clock of a file system may be coarse.
+    """
     time.sleep(0.05)
     now = datetime.now(UTC)
     time.sleep(0.05)
     return now
 
 
-def _last_year(path: Path) -> None:
+def _write_dated_last_year(path: Path) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(b"II*\0 pixels")
     os.utime(path, (1_700_000_000, 1_700_000_000))
 
 
-def test_what_has_no_speaking_name_is_looked_into(inbox: Path) -> None:
+def test_a_file_without_a_known_extension_is_recognised_by_content(inbox: Path) -> None:
     (inbox / "places").write_text('{"type": "FeatureCollection", "features": []}')
     (inbox / "letter.txt").write_text("Dear all,\n")
     (inbox / "empty").write_bytes(b"")

@@ -1,4 +1,4 @@
-"""Which runs take which arrivals: none twice, none lost, the oldest first, within every limit."""
+"""Plan which runs take which arrivals: each once, the oldest first, within every limit."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -30,7 +30,7 @@ ARRIVALS = st.lists(st.tuples(st.integers(0, 20 * MIB), st.integers(0, 5)), max_
 
 
 @given(ARRIVALS, st.integers(0, 10), st.integers(1, 7))
-def test_every_arrival_is_asked_for_once_or_waits(
+def test_every_arrival_is_requested_once_or_waits(
     arrivals: list[Arrival], room: int, files_per_run: int
 ) -> None:
     watch = Watch(name="a", files_per_run=files_per_run, bytes_per_run=16 * MIB)
@@ -55,7 +55,7 @@ def test_the_oldest_is_not_starved() -> None:
     assert [one.key for one in waiting] == ["2.tif", "1.tif", "0.tif"]
 
 
-def test_one_small_object_has_the_run_of_its_kind_and_two_share_one() -> None:
+def test_one_small_object_gets_a_run_of_its_own_and_two_share_one() -> None:
     (alone,), _ = plan_runs([arrival(1)], Watch(name="a"), room=5)
     assert not alone.is_shared
     assert alone.run_key == arrival_key(arrival(1), {})
@@ -65,13 +65,13 @@ def test_one_small_object_has_the_run_of_its_kind_and_two_share_one() -> None:
     assert shared.run_key == again.run_key
 
 
-def test_the_key_of_an_arrival_is_its_place_its_bytes_and_its_recipe() -> None:
+def test_the_key_of_an_arrival_is_its_object_key_etag_and_recipe() -> None:
     one = arrival(1)
     assert arrival_key(one, {"a": 1, "b": 2}) == arrival_key(arrival(1, age_s=9), {"b": 2, "a": 1})
     assert len({arrival_key(one, {}), arrival_key(one, {"a": 1}), arrival_key(arrival(2), {})}) == 3
 
 
-def test_memory_goes_by_size() -> None:
+def test_memory_depends_on_size() -> None:
     assert [memory_class(size) for size in (0, 64 * MIB - 1, 64 * MIB, 1024 * MIB)] == [
         MemoryClass.small,
         MemoryClass.small,

@@ -1,4 +1,4 @@
-"""Quarantine and the way back, killed at every call of the store, and while others write."""
+"""Quarantine and release, also when killed at any call of the store or with other writers."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -65,10 +65,10 @@ def store() -> MemoryObjects:
     return made
 
 
-def deaths(
+def stores_after_a_kill(
     prepare: Callable[[], MemoryObjects], act: Callable[[Any], Any]
 ) -> Iterator[MemoryObjects]:
-    """A store for each call and moment at which `act` can die: it has died there."""
+    """Yield a store in the state after a kill, for each call and moment of `act`."""
     living = Mortal(prepare())
     act(living)
     for number, name in enumerate(living.calls):
@@ -83,44 +83,59 @@ def deaths(
 @pytest.mark.parametrize(
     ("code", "moved"),
     [
-        ("CRS_MISSING", True), ("SOURCE_EMPTY", True), ("NO_FEATURES", True), ("PARAMETER_INVALID", True), ("TABLE_EXISTS", True),
-        ("MEMORY_EXCEEDED", True), ("TIME_EXCEEDED", True),
-        ("CONFLICT", False), ("SOURCE_NOT_FOUND", False), ("STORE_UNAVAILABLE", False), ("STORE_DENIED", False),
-        ("DATABASE_UNAVAILABLE", False), ("UNEXPECTED_FAULT", False), ("COG_INVALID", False), ("CATALOG_REJECTED", False),
-        ("MESSAGE_UNREADABLE", False), ("NO_CODE_OF_OURS", False), ("", False),
+        ("CRS_MISSING", True),
+        ("SOURCE_EMPTY", True),
+        ("NO_FEATURES", True),
+        ("PARAMETER_INVALID", True),
+        ("TABLE_EXISTS", True),
+        ("MEMORY_EXCEEDED", True),
+        ("TIME_EXCEEDED", True),
+        ("CONFLICT", False),
+        ("SOURCE_NOT_FOUND", False),
+        ("STORE_UNAVAILABLE", False),
+        ("STORE_DENIED", False),
+        ("DATABASE_UNAVAILABLE", False),
+        ("UNEXPECTED_FAULT", False),
+        ("COG_INVALID", False),
+        ("CATALOG_REJECTED", False),
+        ("MESSAGE_UNREADABLE", False),
+        ("NO_CODE_OF_OURS", False),
+        ("", False),
     ],
-)  # fmt: skip
-def test_what_is_refused_for_the_object_s_sake_is_moved_and_nothing_else(
-    code: str, moved: bool
-) -> None:
+)
+def test_only_a_refusal_because_of_the_object_moves_it(code: str, moved: bool) -> None:
     assert is_quarantined(code) is moved
 
 
-def test_nothing_is_moved_that_is_tried_again_or_is_not_the_user_s_to_mend() -> None:
+def test_retryable_errors_and_errors_that_users_cannot_fix_move_nothing() -> None:
     moved = [leaf for leaf in error_leaves() if is_quarantined(leaf.code)]
     assert all(leaf.user_fixable and not leaf.retryable for leaf in moved)
-    of_the_http_face = {leaf for leaf in error_leaves() if issubclass(leaf, AccessRefused)}
+    of_the_http_api = {leaf for leaf in error_leaves() if issubclass(leaf, AccessRefused)}
     kept = {
-        leaf.code for leaf in {*error_leaves()} - {*moved} - of_the_http_face if leaf.user_fixable
+        leaf.code for leaf in {*error_leaves()} - {*moved} - of_the_http_api if leaf.user_fixable
     }
     assert kept == {"CONFLICT", "SOURCE_NOT_FOUND", "FILES_REFUSED"}
 
 
-def test_an_arrival_moves_as_a_whole_with_the_reason_beside_it(store: Any) -> None:
+def test_an_arrival_is_moved_whole_with_a_record_of_the_reason(store: Any) -> None:
     put(store, {"in/ab.tif": b"another", "in/a.txt": b"a note"})
     at = etag(store)
     moved = refuse(store, at)
     assert moved.outcome is QuarantineOutcome.quarantined
-    assert (
-        moved.message
-        == "bronze/in/a.tif was refused with CRS_MISSING and moved to quarantine/in/a.tif: geo-platform quarantine show in/a.tif"
+    assert moved.message == (
+        "bronze/in/a.tif was refused with CRS_MISSING and moved to quarantine/in/a.tif: "
+        "geo-platform quarantine show in/a.tif"
     )
     assert contents(store, BRONZE) == {"in/ab.tif": b"another", "in/a.txt": b"a note"}
     assert {key: contents(store, QUARANTINE)[key] for key in SET} == SET
     record = wanted_record(store, KEY)
     assert (record.code, record.message, record.remedy, record.run_id, record.watch) == (
-        "CRS_MISSING", "It has none.", "Give one.", "run", "scenes",
-    )  # fmt: skip
+        "CRS_MISSING",
+        "It has none.",
+        "Give one.",
+        "run",
+        "scenes",
+    )
     assert (record.uri, record.etag, record.container, record.key, record.replaced) == (
         f"memory:///bronze/{KEY}",
         at,
@@ -129,10 +144,12 @@ def test_an_arrival_moves_as_a_whole_with_the_reason_beside_it(store: Any) -> No
         None,
     )
     assert [part.key for part in record.parts] == ["in/a.tif", "in/a.prj", "in/a.tfw"]
-    assert store.stat(QUARANTINE, KEY).metadata["run_id"] == "run", "trace finds the run by it"
+    assert store.stat(QUARANTINE, KEY).metadata["run_id"] == "run", (
+        "trace finds the run by this metadata"
+    )
 
 
-def test_doing_it_twice_is_doing_it_once(store: Any) -> None:
+def test_a_second_quarantine_of_the_same_arrival_changes_nothing(store: Any) -> None:
     at = etag(store)
     assert refuse(store, at) == refuse(store, at)
     once = contents(store, QUARANTINE)
@@ -140,7 +157,7 @@ def test_doing_it_twice_is_doing_it_once(store: Any) -> None:
     assert contents(store, QUARANTINE) == once
 
 
-def test_killed_at_any_call_and_done_again_it_ends_as_if_nothing_had_been() -> None:
+def test_a_quarantine_killed_at_any_call_and_repeated_ends_the_same() -> None:
     at = ""
 
     def arrived() -> MemoryObjects:
@@ -153,9 +170,9 @@ def test_killed_at_any_call_and_done_again_it_ends_as_if_nothing_had_been() -> N
     expected = arrived()
     refuse(expected, at)
     tried = 0
-    for dead in deaths(arrived, lambda store: refuse(store, at)):
+    for dead in stores_after_a_kill(arrived, lambda store: refuse(store, at)):
         seen = present_arrival(dead, BRONZE, KEY)
-        assert seen is None or seen[0].etag == at, "nobody sees a part of it as another arrival"
+        assert seen is None or seen[0].etag == at, "no part of it looks like another arrival"
         assert refuse(dead, at).outcome is QuarantineOutcome.quarantined
         assert contents(dead, BRONZE) == {}
         assert contents(dead, QUARANTINE) == contents(expected, QUARANTINE)
@@ -163,7 +180,7 @@ def test_killed_at_any_call_and_done_again_it_ends_as_if_nothing_had_been() -> N
     assert tried > 10
 
 
-def test_bytes_that_came_since_are_another_arrival_and_stay(store: Any) -> None:
+def test_a_newer_object_is_another_arrival_and_stays(store: Any) -> None:
     at = etag(store)
     put(store, {"in/a.tfw": b"mended"})
     moved = refuse(store, at)
@@ -172,7 +189,7 @@ def test_bytes_that_came_since_are_another_arrival_and_stay(store: Any) -> None:
     assert contents(store, BRONZE) == {**SET, "in/a.tfw": b"mended"}
 
 
-def test_what_was_deleted_since_leaves_nothing_to_move(store: Any) -> None:
+def test_a_deleted_object_leaves_nothing_to_move(store: Any) -> None:
     at = etag(store)
     store.delete(BRONZE, KEY)
     moved = refuse(store, at)
@@ -182,7 +199,7 @@ def test_what_was_deleted_since_leaves_nothing_to_move(store: Any) -> None:
 
 @pytest.mark.parametrize("overwritten", [True, False])
 @pytest.mark.parametrize("has_earlier", [True, False])
-def test_an_object_that_somebody_takes_between_the_record_and_the_move_leaves_no_trace(
+def test_an_object_removed_between_record_and_move_leaves_no_record(
     overwritten: bool, has_earlier: bool
 ) -> None:
     store = MemoryObjects()
@@ -193,7 +210,7 @@ def test_an_object_that_somebody_takes_between_the_record_and_the_move_leaves_no
     put(store, SET)
     at, writes = etag(store), store.put_bytes
 
-    def meddling(container: str, key: str, content: bytes, **given: Any) -> Any:
+    def put_bytes_meanwhile(container: str, key: str, content: bytes, **given: Any) -> Any:
         stored = writes(container, key, content, **given)
         if key == record_key(KEY) and contents(store, BRONZE).get(KEY) == b"pixels":
             put_now = writes if overwritten else None
@@ -202,7 +219,7 @@ def test_an_object_that_somebody_takes_between_the_record_and_the_move_leaves_no
                 put_now(BRONZE, KEY, b"newer", metadata={})
         return stored
 
-    store.put_bytes = meddling  # type: ignore[method-assign]
+    store.put_bytes = put_bytes_meanwhile  # type: ignore[method-assign]
     moved = refuse(store, at)
     assert moved.outcome is (
         QuarantineOutcome.overwritten if overwritten else QuarantineOutcome.gone
@@ -211,7 +228,7 @@ def test_an_object_that_somebody_takes_between_the_record_and_the_move_leaves_no
     assert contents(store, BRONZE).get(KEY) == (b"newer" if overwritten else None)
 
 
-def test_of_two_versions_of_one_key_the_later_replaces_the_earlier_and_says_so(store: Any) -> None:
+def test_a_later_version_of_a_key_replaces_the_earlier_and_records_it(store: Any) -> None:
     refuse(store, etag(store))
     put(store, {KEY: b"worse", "in/a.tfw": b"world 2"})
     at = etag(store)
@@ -228,15 +245,18 @@ def test_of_two_versions_of_one_key_the_later_replaces_the_earlier_and_says_so(s
         "CRS_MISSING",
         3,
     )
-    assert {key: content for key, content in contents(store, QUARANTINE).items() if not key.endswith(".json")} == {
-        KEY: b"worse", "in/a.tfw": b"world 2",
-    }, "the earlier one's .prj went with it"  # fmt: skip
+    data = {
+        key: content
+        for key, content in contents(store, QUARANTINE).items()
+        if not key.endswith(".json")
+    }
+    assert data == {KEY: b"worse", "in/a.tfw": b"world 2"}, "the earlier .prj was removed too"
 
 
 def test_replacing_an_earlier_version_survives_a_kill_at_any_call() -> None:
     at = ""
 
-    def twice() -> MemoryObjects:
+    def refused_and_overwritten() -> MemoryObjects:
         nonlocal at
         made = MemoryObjects()
         put(made, SET)
@@ -245,15 +265,17 @@ def test_replacing_an_earlier_version_survives_a_kill_at_any_call() -> None:
         at = etag(made)
         return made
 
-    expected = twice()
+    expected = refused_and_overwritten()
     refuse(expected, at, run_id="later")
-    for dead in deaths(twice, lambda store: refuse(store, at, run_id="later")):
+    for dead in stores_after_a_kill(
+        refused_and_overwritten, lambda store: refuse(store, at, run_id="later")
+    ):
         assert refuse(dead, at, run_id="later").outcome is QuarantineOutcome.quarantined
         assert contents(dead, QUARANTINE) == contents(expected, QUARANTINE)
         assert contents(dead, BRONZE) == {}
 
 
-def test_another_container_s_object_is_not_lost_under_the_same_key(store: Any) -> None:
+def test_an_object_of_another_container_with_the_same_key_is_kept(store: Any) -> None:
     refuse(store, etag(store))
     put(store, {KEY: b"silver"}, SILVER)
     moved = refuse(store, etag(store, container=SILVER), container=SILVER)
@@ -264,7 +286,7 @@ def test_another_container_s_object_is_not_lost_under_the_same_key(store: Any) -
     assert contents(store, QUARANTINE)[KEY] == b"pixels"
 
 
-def test_an_object_called_like_a_record_stays(store: Any) -> None:
+def test_an_object_named_like_a_record_stays(store: Any) -> None:
     put(store, {"in/b.quarantine.json": b"{}"})
     moved = refuse(store, etag(store, "in/b.quarantine.json"), key="in/b.quarantine.json")
     assert (moved.outcome, "in/b.quarantine.json" in contents(store, BRONZE)) == (
@@ -273,14 +295,14 @@ def test_an_object_called_like_a_record_stays(store: Any) -> None:
     )
 
 
-def test_a_sidecar_that_another_source_needs_too_stays(store: Any) -> None:
+def test_a_sidecar_of_another_source_stays(store: Any) -> None:
     put(store, {"in/a.shp": b"shapes", "in/a.dbf": b"fields", "in/a.tif.ovr": b"smaller"})
     beside = etag(store, "in/a.shp")
     moved = refuse(store, etag(store))
     assert moved.record is not None
     assert [part.key for part in moved.record.parts] == ["in/a.tif", "in/a.tfw", "in/a.tif.ovr"]
     assert set(contents(store, BRONZE)) == {"in/a.shp", "in/a.dbf", "in/a.prj"}
-    assert etag(store, "in/a.shp") == beside, "it is the arrival that it was"
+    assert etag(store, "in/a.shp") == beside, "the arrival is unchanged"
     assert free(store).parts == ("in/a.tif", "in/a.tfw", "in/a.tif.ovr")
 
 
@@ -303,7 +325,7 @@ def test_a_sidecar_that_another_source_needs_too_stays(store: Any) -> None:
         )
     )
 )
-def test_the_arrival_that_is_looked_for_is_the_one_that_was_asked_for(names: set[str]) -> None:
+def test_an_arrival_is_found_by_the_key_of_its_source(names: set[str]) -> None:
     store = MemoryObjects()
     for name in names:
         store.put_bytes(BRONZE, name, b"x", metadata={})
@@ -319,7 +341,7 @@ def test_the_arrival_that_is_looked_for_is_the_one_that_was_asked_for(names: set
         assert etag(store, arrival.key) == arrival.etag
 
 
-def test_released_it_lies_where_it_came_from_as_a_new_arrival(store: Any) -> None:
+def test_a_released_object_is_back_in_place_as_a_new_arrival(store: Any) -> None:
     at = etag(store)
     refuse(store, at)
     assert free(store) == Released(BRONZE, KEY, ("in/a.tif", "in/a.prj", "in/a.tfw"))
@@ -327,33 +349,33 @@ def test_released_it_lies_where_it_came_from_as_a_new_arrival(store: Any) -> Non
     assert etag(store) != at
     assert store.stat(BRONZE, KEY).metadata == {"owner": "somebody", "released_of_run": "run"}
     assert refuse(store, at).outcome is QuarantineOutcome.overwritten, (
-        "the old refusal, seen again, does not touch it"
+        "the old refusal does not move it again"
     )
     with pytest.raises(SourceNotFound, match="Quarantine has no object"):
         free(store)
 
 
-def test_a_release_killed_at_any_call_and_given_again_ends_well() -> None:
+def test_a_release_killed_at_any_call_and_repeated_succeeds() -> None:
     def refused() -> MemoryObjects:
         made = MemoryObjects()
         put(made, SET)
         refuse(made, etag(made))
         return made
 
-    for dead in deaths(refused, free):
-        if contents(dead, QUARANTINE) == {}:  # killed after the last call
+    for dead in stores_after_a_kill(refused, free):
+        if contents(dead, QUARANTINE) == {}:  # it was killed after the last call
             with pytest.raises(SourceNotFound):
                 free(dead)
         else:
             came = etag(dead) if KEY in contents(dead, BRONZE) else None
             assert free(dead).parts == ("in/a.tif", "in/a.prj", "in/a.tfw")
             assert came in (None, etag(dead)), (
-                "what a watch has seen already is not moved a second time"
+                "an object that a watch may have seen is not moved again"
             )
         assert (contents(dead, BRONZE), contents(dead, QUARANTINE)) == (SET, {})
 
 
-def test_what_came_since_is_replaced_only_where_that_is_asked_for(store: Any) -> None:
+def test_a_newer_object_is_replaced_only_on_request(store: Any) -> None:
     refuse(store, etag(store))
     put(store, {KEY: b"newer"})
     with pytest.raises(Conflict, match=r"A newer object is in its place: bronze/in/a\.tif"):
@@ -364,19 +386,19 @@ def test_what_came_since_is_replaced_only_where_that_is_asked_for(store: Any) ->
     assert (contents(store, BRONZE), contents(store, QUARANTINE)) == (SET, {})
 
 
-def test_what_a_person_mended_in_quarantine_goes_back(store: Any) -> None:
+def test_an_object_fixed_in_quarantine_is_released(store: Any) -> None:
     at = etag(store)
     refuse(store, at)
     put(store, {KEY: b"mended"}, QUARANTINE)
     assert refuse(store, at).outcome is QuarantineOutcome.quarantined, (
-        "seen again it is left as it is"
+        "the old refusal does not move it again"
     )
     store.delete(QUARANTINE, "in/a.prj")
     assert free(store) == Released(BRONZE, KEY, ("in/a.tif", "in/a.tfw"), kept=("in/a.prj",))
     assert contents(store, BRONZE) == {KEY: b"mended", "in/a.tfw": b"world"}
 
 
-def test_a_record_without_its_object_is_not_taken_for_a_release(store: Any) -> None:
+def test_a_record_without_its_object_does_not_count_as_released(store: Any) -> None:
     refuse(store, etag(store))
     store.delete(QUARANTINE, KEY)
     with pytest.raises(SourceNotFound, match="only the record"):
@@ -384,7 +406,7 @@ def test_a_record_without_its_object_is_not_taken_for_a_release(store: Any) -> N
     assert "in/a.prj" in contents(store, QUARANTINE)
 
 
-def test_a_record_that_cannot_be_read_is_listed_and_replaced_by_the_next(store: Any) -> None:
+def test_an_unreadable_record_is_listed_and_replaced_by_the_next(store: Any) -> None:
     refuse(store, etag(store))
     store.put_bytes(QUARANTINE, record_key(KEY), b"{", metadata={})
     (entry,) = list_quarantine(store)

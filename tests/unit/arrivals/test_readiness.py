@@ -1,4 +1,4 @@
-"""What is a whole source, what waits, what is left with which reason: nothing is forgotten, nothing is in two places."""
+"""Each object belongs to a whole source, waits, or is left with a reason: exactly one of them."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -27,7 +27,7 @@ NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 WATCH = Watch(name="all", settle_s=2, complete_within_s=60)
 
 
-def lying(
+def stored(
     key: str,
     *,
     etag: str = "e",
@@ -56,23 +56,23 @@ def ready(found: SortedOut) -> dict[str, tuple[str, ...]]:
 
 
 def shapefile(*suffixes: str) -> list[StoredObject]:
-    return [lying(f"in/roads{suffix}") for suffix in suffixes]
+    return [stored(f"in/roads{suffix}") for suffix in suffixes]
 
 
-def test_a_blob_is_whole_when_it_is_seen_and_a_file_when_it_has_lain_unchanged() -> None:
-    assert ready(sort(lying("a.tif"))) == {"a.tif": ()}
-    first = sort(lying("a.tif", etag="1"), is_local=True, now_s=1000)
+def test_a_blob_is_whole_at_once_and_a_file_once_it_stops_changing() -> None:
+    assert ready(sort(stored("a.tif"))) == {"a.tif": ()}
+    first = sort(stored("a.tif", etag="1"), is_local=True, now_s=1000)
     assert (ready(first), list(first.waiting)) == ({}, ["a.tif"])
-    grown = sort(lying("a.tif", etag="2"), waiting=first.waiting, is_local=True, now_s=1003)
+    grown = sort(stored("a.tif", etag="2"), waiting=first.waiting, is_local=True, now_s=1003)
     assert ready(grown) == {}, "it changed since"
-    soon = sort(lying("a.tif", etag="2"), waiting=grown.waiting, is_local=True, now_s=1004.9)
+    soon = sort(stored("a.tif", etag="2"), waiting=grown.waiting, is_local=True, now_s=1004.9)
     assert ready(soon) == {}
     assert ready(
-        sort(lying("a.tif", etag="2"), waiting=soon.waiting, is_local=True, now_s=1005)
+        sort(stored("a.tif", etag="2"), waiting=soon.waiting, is_local=True, now_s=1005)
     ) == {"a.tif": ()}
 
 
-def test_a_shapefile_waits_for_its_parts_and_then_goes_with_what_there_is() -> None:
+def test_a_shapefile_waits_for_its_parts_and_then_goes_without_them() -> None:
     alone = sort(*shapefile(".shp", ".dbf"))
     assert (ready(alone), list(alone.waiting)) == ({}, ["in/roads.dbf", "in/roads.shp"])
     assert ".shx, .prj" in alone.waiting["in/roads.shp"].why
@@ -86,64 +86,68 @@ def test_a_shapefile_waits_for_its_parts_and_then_goes_with_what_there_is() -> N
     ("name", "companion"),
     [("a.png", "a.pgw"), ("a.jpg", "a.jpg.aux.xml"), ("a.jpeg", "a.wld"), ("a.asc", "a.prj")],
 )
-def test_a_picture_waits_for_its_place_for_a_quarter_of_the_time(name: str, companion: str) -> None:
-    alone = sort(lying(name))
+def test_a_picture_waits_for_its_georeference_for_a_quarter_of_the_time(
+    name: str, companion: str
+) -> None:
+    alone = sort(stored(name))
     assert list(alone.waiting) == [name]
-    assert ready(sort(lying(name), waiting=alone.waiting, now_s=1014)) == {}
-    assert ready(sort(lying(name), waiting=alone.waiting, now_s=1015)) == {name: ()}
-    assert ready(sort(lying(name), lying(companion), waiting=alone.waiting, now_s=1001)) == {
+    assert ready(sort(stored(name), waiting=alone.waiting, now_s=1014)) == {}
+    assert ready(sort(stored(name), waiting=alone.waiting, now_s=1015)) == {name: ()}
+    assert ready(sort(stored(name), stored(companion), waiting=alone.waiting, now_s=1001)) == {
         name: (companion,)
     }
 
 
-def test_a_tiff_goes_at_once_and_what_comes_later_makes_another_arrival() -> None:
-    (alone,) = sort(lying("a.tif")).ready
-    (later,) = sort(lying("a.tif"), lying("a.tfw", at_s=5)).ready
+def test_a_tiff_goes_at_once_and_a_later_sidecar_makes_another_arrival() -> None:
+    (alone,) = sort(stored("a.tif")).ready
+    (later,) = sort(stored("a.tif"), stored("a.tfw", at_s=5)).ready
     assert (later.key, later.sidecars) == (alone.key, ("a.tfw",))
     assert later.etag != alone.etag
     assert later.last_modified_utc == NOON + timedelta(seconds=5)
 
 
-def test_parts_of_a_shapefile_alone_wait_for_it_and_then_go_to_be_refused_with_the_reason() -> None:
-    alone = sort(lying("a.dbf"))
+def test_parts_without_their_shapefile_wait_and_then_go_to_be_refused() -> None:
+    alone = sort(stored("a.dbf"))
     assert list(alone.waiting) == ["a.dbf"]
-    assert ready(sort(lying("a.dbf"), waiting=alone.waiting, now_s=1060)) == {"a.dbf": ()}
+    assert ready(sort(stored("a.dbf"), waiting=alone.waiting, now_s=1060)) == {"a.dbf": ()}
 
 
-def test_a_geopackage_that_is_open_somewhere_waits() -> None:
-    open_still = sort(lying("a.gpkg"), lying("a.gpkg-wal"))
+def test_a_geopackage_that_is_open_waits() -> None:
+    open_still = sort(stored("a.gpkg"), stored("a.gpkg-wal"))
     assert list(open_still.waiting) == ["a.gpkg"]
     closed = sort(
-        lying("a.gpkg"), lying("a.gpkg-wal", size_bytes=0), waiting=open_still.waiting, now_s=1001
+        stored("a.gpkg"), stored("a.gpkg-wal", size_bytes=0), waiting=open_still.waiting, now_s=1001
     )
     assert ready(closed) == {"a.gpkg": ()}
     assert dict(closed.left)["a.gpkg-wal"].startswith("It belongs to 'a.gpkg'")
 
 
-def test_without_bytes_a_blob_is_left_at_once_and_a_file_after_the_wait() -> None:
-    assert sort(lying("a.tif", size_bytes=0)).left == (("a.tif", "It is empty."),)
-    first = sort(lying("a.tif", size_bytes=0), is_local=True)
-    still = sort(lying("a.tif", size_bytes=0), waiting=first.waiting, is_local=True, now_s=1059)
+def test_an_empty_blob_is_left_at_once_and_an_empty_file_after_the_wait() -> None:
+    assert sort(stored("a.tif", size_bytes=0)).left == (("a.tif", "It is empty."),)
+    first = sort(stored("a.tif", size_bytes=0), is_local=True)
+    still = sort(stored("a.tif", size_bytes=0), waiting=first.waiting, is_local=True, now_s=1059)
     assert list(still.waiting) == ["a.tif"]
     assert sort(
-        lying("a.tif", size_bytes=0), waiting=still.waiting, is_local=True, now_s=1060
+        stored("a.tif", size_bytes=0), waiting=still.waiting, is_local=True, now_s=1060
     ).left == (("a.tif", "It is empty."),)
 
 
-def test_what_somebody_submitted_is_left_until_another_puts_something_beside_it() -> None:
-    submitted = lying("a.tif", metadata={SUBMITTED: "1-2-3"})
+def test_a_submitted_object_is_left_until_a_sidecar_of_another_arrives() -> None:
+    submitted = stored("a.tif", metadata={SUBMITTED: "1-2-3"})
     assert sort(submitted).left == (("a.tif", "A client submitted it."),)
-    assert ready(sort(submitted, lying("a.tfw"))) == {"a.tif": ("a.tfw",)}
+    assert ready(sort(submitted, stored("a.tfw"))) == {"a.tif": ("a.tfw",)}
 
 
-def test_everything_that_is_left_has_its_reason() -> None:
+def test_every_left_object_has_a_reason() -> None:
     watch = Watch(name="tiffs", include=("*.tif",))
-    left = dict(
-        sort(
-            lying("in/.hidden/a.tif"), lying("base.gdb/a00000001.gdbtable"), lying("lonely.tfw"), lying("a.tar.gz"), lying("b.geojson"),
-            watch=watch,
-        ).left
-    )  # fmt: skip
+    keys = (
+        "in/.hidden/a.tif",
+        "base.gdb/a00000001.gdbtable",
+        "lonely.tfw",
+        "a.tar.gz",
+        "b.geojson",
+    )
+    left = dict(sort(*map(stored, keys), watch=watch).left)
     assert left["in/.hidden/a.tif"] == "It is hidden."
     assert "Zip that folder" in left["base.gdb/a00000001.gdbtable"]
     assert left["lonely.tfw"] == "It is a sidecar of a file that is not here."
@@ -151,36 +155,37 @@ def test_everything_that_is_left_has_its_reason() -> None:
     assert "'tiffs'" in left["b.geojson"]
 
 
-def test_patterns_choose_sources_and_not_what_lies_beside_them() -> None:
+def test_patterns_select_sources_and_not_their_sidecars() -> None:
     watch = Watch(name="tiffs", prefix="in/", include=("*.tif",), exclude=("*_mask.tif",))
-    found = sort(lying("in/a.tif"), lying("in/a.tfw"), lying("in/a_mask.tif"), watch=watch)
+    found = sort(stored("in/a.tif"), stored("in/a.tfw"), stored("in/a_mask.tif"), watch=watch)
     assert ready(found) == {"in/a.tif": ("in/a.tfw",)}
 
 
-def test_what_has_no_speaking_name_is_to_be_asked_for_its_content() -> None:
-    assert sort(lying("scene"), lying("table.txt"), lying("a.dat")).unnamed == (
+def test_a_file_without_a_known_extension_needs_its_content() -> None:
+    assert sort(stored("scene"), stored("table.txt"), stored("a.dat")).unnamed == (
         "a.dat",
         "scene",
         "table.txt",
     )
-    assert list(sort(lying("scene"), is_local=True).waiting) == ["scene"]
+    assert list(sort(stored("scene"), is_local=True).waiting) == ["scene"]
 
 
-def test_what_has_lain_there_for_long_by_the_clock_of_the_store_is_not_waited_for() -> None:
-    objects = [lying("a.png", at_s=-CLOCK_ERROR_S - 60), lying("b.png", at_s=-CLOCK_ERROR_S)]
+def test_an_object_that_is_old_by_the_clock_of_the_store_does_not_wait() -> None:
+    objects = [stored("a.png", at_s=-CLOCK_ERROR_S - 60), stored("b.png", at_s=-CLOCK_ERROR_S)]
     found = sort_out(objects, {}, WATCH, is_local=True, now_s=5.0, at_utc=NOON)
     assert (ready(found), list(found.waiting)) == ({"a.png": ()}, ["b.png"])
 
 
 STEMS = st.sampled_from(["a", "b", "A", "in/a", "in/a.b", "x.gdb/a", ".a", "a.tif"])
 SUFFIXES = st.sampled_from(
-    ["", ".tif", ".tfw", ".TFW", ".tif.aux.xml", ".aux.xml", ".ovr", ".tif.ovr", ".png", ".pgw", ".prj", ".shp", ".shx", ".dbf", ".cpg",
-     ".qix", ".shp.xml",
-     ".gpkg", ".gpkg-wal", ".geojson", ".csv", ".csvt", ".txt", ".xml", ".dat", ".zip", ".gz", ".gml", ".resolved.gml", ".jp2"]
+    ["", ".tif", ".tfw", ".TFW", ".tif.aux.xml", ".aux.xml", ".ovr", ".tif.ovr", ".png", ".pgw",
+     ".prj", ".shp", ".shx", ".dbf", ".cpg", ".qix", ".shp.xml", ".gpkg", ".gpkg-wal",
+     ".geojson", ".csv", ".csvt", ".txt", ".xml", ".dat", ".zip", ".gz", ".gml",
+     ".resolved.gml", ".jp2"]
 )  # fmt: skip
 OBJECTS = st.lists(
     st.builds(
-        lying,
+        stored,
         st.builds(lambda stem, suffix: stem + suffix, STEMS, SUFFIXES),
         etag=st.sampled_from("12"),
         size_bytes=st.sampled_from([0, 5]),
@@ -200,7 +205,7 @@ OBJECTS = st.lists(
     st.sampled_from([None, NOON]),
     st.randoms(),
 )
-def test_every_object_ends_in_one_place_whatever_the_order(
+def test_every_object_is_in_exactly_one_group_in_any_order(
     before: list[StoredObject],
     objects: list[StoredObject],
     is_local: bool,
@@ -226,20 +231,20 @@ def test_every_object_ends_in_one_place_whatever_the_order(
 
 
 @given(OBJECTS, st.booleans())
-def test_in_the_end_nothing_waits(objects: list[StoredObject], is_local: bool) -> None:
+def test_nothing_waits_forever(objects: list[StoredObject], is_local: bool) -> None:
     first = sort(*objects, is_local=is_local)
     later = sort(*objects, waiting=first.waiting, is_local=is_local, now_s=1060)
     assert later.waiting == {}
     assert {arrival.key for arrival in later.ready} >= {arrival.key for arrival in first.ready}
 
 
-def test_of_two_states_of_an_object_the_later_one_counts() -> None:
-    earlier, later = lying("a.tif", etag="2"), lying("a.tif", etag="1", at_s=1)
+def test_the_later_of_two_states_of_an_object_counts() -> None:
+    earlier, later = stored("a.tif", etag="2"), stored("a.tif", etag="1", at_s=1)
     assert sets_of([later, earlier]) == sets_of([earlier, later]) == {"a.": {"a.tif": later}}
 
 
 def test_the_etag_of_an_arrival_is_the_one_that_its_run_finds(tmp_path: Path) -> None:
-    """For every format, and for sidecars of all kinds beside them, some of which no driver is shown."""
+    """For every format, with sidecars of all kinds, some of which no driver reads."""
     made, scratch = tmp_path / "made", tmp_path / "scratch"
     scratch.mkdir()
     made.mkdir()
@@ -268,7 +273,7 @@ def test_the_etag_of_an_arrival_is_the_one_that_its_run_finds(tmp_path: Path) ->
         for suffix in (".tfw", ".wld", ".WLD", ".prj", ".aux", ".ige"):
             (made / source).with_suffix(suffix).write_text(WORLD_FILE)
     (made / "vectors" / "places.csvt").write_text('"String","Integer","Real","Real"')
-    (made / "vectors" / "PLACES.prj").write_text("its stem is written otherwise")
+    (made / "vectors" / "PLACES.prj").write_text("its stem is in upper case")
     (made / "vectors" / "parts.qix").write_text("an index")
     store = FolderStore(tmp_path / "store")
     for path in sorted(path for path in made.rglob("*") if path.is_file()):

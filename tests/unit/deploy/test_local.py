@@ -1,4 +1,4 @@
-"""The parts of the local servers that need no server: what is missing is said, nobody else's is touched."""
+"""Parts of the local servers that need no server: packages, folders, processes, locks, ports."""
 
 import os
 import shutil
@@ -17,7 +17,9 @@ from deploy.local.services import Services, find, stop
 from tests.support.command import ROOT
 
 
-def test_without_root_one_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_root_an_error_names_the_command_that_installs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(packages, "_POSTGRES_HOMES", Path("/nowhere"))
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(shutil, "which", lambda name: None)
@@ -28,7 +30,7 @@ def test_without_root_one_sentence_says_what_to_install(monkeypatch: pytest.Monk
     )
 
 
-def test_what_is_there_is_not_installed_again(
+def test_installed_packages_are_not_installed_again(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for made in (
@@ -45,7 +47,7 @@ def test_what_is_there_is_not_installed_again(
     monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
     packages.install_missing(pytest.fail)
     assert packages.postgres_binaries() == tmp_path / "homes" / "15" / "bin", (
-        "a newer server without PostGIS is none"
+        "a newer server without PostGIS does not count"
     )
 
 
@@ -53,7 +55,8 @@ def test_what_is_there_is_not_installed_again(
     ("known", "chosen"),
     [
         (
-            "postgresql-17-postgis-3 - Geographic objects\npostgresql-17-postgis-3-scripts - more\n",
+            "postgresql-17-postgis-3 - Geographic objects\n"
+            "postgresql-17-postgis-3-scripts - more\n",
             "postgresql-17-postgis-3",
         ),
         (
@@ -63,7 +66,7 @@ def test_what_is_there_is_not_installed_again(
         ("", "postgresql-15-postgis-3"),
     ],
 )
-def test_each_release_has_its_own_postgis(
+def test_the_postgis_of_the_release_is_installed(
     monkeypatch: pytest.MonkeyPatch, known: str, chosen: str
 ) -> None:
     calls: list[list[str]] = []
@@ -81,7 +84,7 @@ def test_each_release_has_its_own_postgis(
     assert calls[-1] == ["install", "-y", "-qq", "--no-install-recommends", chosen]
 
 
-def test_a_folder_of_somebody_else_is_not_used(
+def test_a_folder_of_another_user_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(servers, "server_user", lambda: None)
@@ -93,7 +96,7 @@ def test_a_folder_of_somebody_else_is_not_used(
         servers.make_folder(tmp_path)
 
 
-def test_a_state_that_cannot_be_read_is_no_pair(tmp_path: Path) -> None:
+def test_an_unreadable_state_file_means_no_servers(tmp_path: Path) -> None:
     for text in ("", "{", "[]", '{"folder": "x"}'):
         (tmp_path / "services.json").write_text(text)
         assert find(tmp_path) is None
@@ -102,8 +105,8 @@ def test_a_state_that_cannot_be_read_is_no_pair(tmp_path: Path) -> None:
 
 
 @contextmanager
-def _running(code: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Once it says that it is there: right after a fork a process has no command line yet."""
+def running(code: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run code in a process that is ready: right after a fork it has no command line yet."""
     with subprocess.Popen(
         [sys.executable, "-c", f"{code}; print(flush=True); time.sleep(60)"], stdout=subprocess.PIPE
     ) as process:
@@ -115,42 +118,42 @@ def _running(code: str) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
-def test_a_process_whose_command_is_another_is_not_ended() -> None:
-    with _running("import time") as process:
+def test_a_process_with_another_command_is_not_ended() -> None:
+    with running("import time") as process:
         end_process(process.pid, "/somewhere/else")
         assert runs(process.pid, "import time")
         end_process(process.pid, "import time")
         assert not runs(process.pid, "import time")
 
 
-def test_a_process_that_does_not_heed_the_polite_signal_is_killed() -> None:
-    with _running("import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN)") as process:
+def test_a_process_that_ignores_the_first_signal_is_killed() -> None:
+    with running("import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN)") as process:
         end_process(process.pid, "signal.SIG_IGN", grace_s=0.1)
         assert process.wait() == -9
 
 
-def test_who_waits_for_a_lock_whose_folder_was_removed_gets_the_new_one(tmp_path: Path) -> None:
+def test_waiting_for_a_lock_whose_folder_is_removed_creates_it_again(tmp_path: Path) -> None:
     file = tmp_path / "folder" / "lock"
-    alone = []
+    lock_existed = []
 
     def enter() -> None:
         with locked(file):
-            alone.append(file.exists())
+            lock_existed.append(file.exists())
 
     with locked(file):
         waiting = threading.Thread(target=enter)
         waiting.start()
         shutil.rmtree(file.parent)
     waiting.join(timeout=30)
-    assert alone == [True]
+    assert lock_existed == [True]
 
 
-def test_a_free_port_is_none_that_an_outgoing_connection_may_take() -> None:
+def test_a_free_port_is_outside_the_range_of_outgoing_connections() -> None:
     lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     assert all(1024 < free_port() < lowest for _ in range(50))
 
 
-def test_the_settings_hold_the_login_that_loads_and_never_the_administrator() -> None:
+def test_the_settings_have_the_loading_login_and_never_the_administrator() -> None:
     services = Services("/x", 1, 5432, "admin-secret", "loader-secret", 2, 10000, 10001, "key")
     environment = services.environment()
     assert "admin-secret" not in "".join(environment.values())
@@ -160,9 +163,12 @@ def test_the_settings_hold_the_login_that_loads_and_never_the_administrator() ->
     )
 
 
-def test_starting_and_ending_need_the_standard_library_alone() -> None:
-    """So that what outlived its environment can be ended without it."""
-    blocked = "import sys; sys.path[:] = [p for p in sys.path if 'site-packages' not in p]; import deploy.local.services"
+def test_starting_and_ending_need_only_the_standard_library() -> None:
+    """Servers can be ended after their environment was removed."""
+    blocked = (
+        "import sys; sys.path[:] = [p for p in sys.path if 'site-packages' not in p]; "
+        "import deploy.local.services"
+    )
     done = subprocess.run(
         [sys.executable, "-S", "-c", blocked], cwd=ROOT, capture_output=True, text=True, check=False
     )

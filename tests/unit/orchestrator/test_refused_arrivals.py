@@ -1,4 +1,4 @@
-"""Refusals read off real runs of Dagster, each moved once, whatever dies or fails in between."""
+"""Refusals of real Dagster runs are moved once each, also after a kill or a store error."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ ERRORS: dict[str, PlatformError] = {
 
 @dataclass(frozen=True)
 class Ended:
-    """As `files_metadata` wants what became of a file."""
+    """The outcome of a file, in the form that `files_metadata` takes."""
 
     key: str
     error: PlatformError | None
@@ -57,7 +57,7 @@ def refuse_one(context: dg.OpExecutionContext) -> None:
 
 @dg.op(config_schema=dict)
 def refuse_several(context: dg.OpExecutionContext) -> None:
-    """As `ingest_files` does: one failure that names the files."""
+    """Fail as `ingest_files` does: one failure that names the files."""
     outcomes = [Ended(key, ERRORS[error]) for key, error in context.op_config["errors"].items()]
     shown = {
         **files_metadata(outcomes, {ended.key: "" for ended in outcomes}),
@@ -82,7 +82,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield made
 
 
-def arrived(store: Any, key: str) -> Arrival:
+def put_arrival(store: Any, key: str) -> Arrival:
     store.put_bytes(BRONZE, key, b"broken", metadata={})
     present = present_arrival(store, BRONZE, key)
     assert present is not None
@@ -96,8 +96,8 @@ def run_one(
     error: str = "crs",
     tags: Mapping[str, str] | None = None,
 ) -> str:
-    """A run as a watch's sensor asks for it, and what it had to write for that."""
-    arrival = arrived(store, key)
+    """Execute a run as the sensor of a watch requests it, and write its receipt first."""
+    arrival = put_arrival(store, key)
     take_receipts(
         store, {key: arrival}, {}, watch="scenes", run_key="run key", now_utc=datetime.now(UTC)
     )
@@ -110,7 +110,7 @@ def run_one(
 
 
 def run_several(instance: dg.DagsterInstance, store: Any, errors: Mapping[str, str]) -> str:
-    files = [{"key": key, "etag": arrived(store, key).etag} for key in errors]
+    files = [{"key": key, "etag": put_arrival(store, key).etag} for key in errors]
     config = {
         "ops": {
             "refuse_several": {
@@ -123,7 +123,7 @@ def run_several(instance: dg.DagsterInstance, store: Any, errors: Mapping[str, s
     ).run_id
 
 
-def told(instance: dg.DagsterInstance, run_id: str) -> list[str]:
+def quarantine_events(instance: dg.DagsterInstance, run_id: str) -> list[str]:
     return [text for text in engine_messages(instance, run_id) if text.startswith("QUARANTINED ")]
 
 
@@ -138,7 +138,7 @@ def store() -> MemoryObjects:
     return MemoryObjects()
 
 
-def test_a_refused_arrival_is_moved_once_and_its_run_says_so_once(
+def test_a_refused_arrival_is_moved_once_and_reported_once_in_its_run(
     instance: dg.DagsterInstance, store: Any
 ) -> None:
     run_id = run_one(instance, store, "a.tif")
@@ -151,13 +151,13 @@ def test_a_refused_arrival_is_moved_once_and_its_run_says_so_once(
         entry.record.watch,
         contents(store, BRONZE),
     ) == ("CRS_MISSING", run_id, "scenes", {})
-    (said,) = told(instance, run_id)
-    assert "bronze/a.tif was refused with CRS_MISSING and moved to quarantine/a.tif" in said
+    (event,) = quarantine_events(instance, run_id)
+    assert "bronze/a.tif was refused with CRS_MISSING and moved to quarantine/a.tif" in event
     watched = Mortal(store)
     assert tick(instance, watched, cursor) == cursor
-    assert watched.calls == [], "a run that was looked at is not looked at again"
+    assert watched.calls == [], "a run is examined once"
     tick(instance, store, BEGINNING)
-    assert told(instance, run_id) == [said]
+    assert quarantine_events(instance, run_id) == [event]
 
 
 @pytest.mark.parametrize(
@@ -165,12 +165,16 @@ def test_a_refused_arrival_is_moved_once_and_its_run_says_so_once(
     [("crs", {}), ("conflict", None), ("bug", None), ("crs", {WATCH_TAG: "scenes"})],
     ids=["a person's run", "a conflict", "a fault of ours", "no arrival named"],
 )
-def test_nothing_else_is_moved(
+def test_other_failures_move_nothing(
     error: str, tags: Mapping[str, str] | None, instance: dg.DagsterInstance, store: Any
 ) -> None:
     run_id = run_one(instance, store, "a.tif", error, tags)
     cursor = tick(instance, store, BEGINNING)
-    assert (set(contents(store, BRONZE)), contents(store, QUARANTINE), told(instance, run_id)) == (
+    assert (
+        set(contents(store, BRONZE)),
+        contents(store, QUARANTINE),
+        quarantine_events(instance, run_id),
+    ) == (
         {"a.tif"},
         {},
         [],
@@ -178,11 +182,11 @@ def test_nothing_else_is_moved(
     assert cursor.again == ()
 
 
-def test_bytes_that_came_since_stay(instance: dg.DagsterInstance, store: Any) -> None:
+def test_a_newer_object_stays(instance: dg.DagsterInstance, store: Any) -> None:
     run_id = run_one(instance, store, "a.tif")
     store.put_bytes(BRONZE, "a.tif", b"mended", metadata={})
     _, done = move_refused(instance, store, BEGINNING)
-    assert (contents(store, BRONZE), done.moved, told(instance, run_id)) == (
+    assert (contents(store, BRONZE), done.moved, quarantine_events(instance, run_id)) == (
         {"a.tif": b"mended"},
         [],
         [],
@@ -190,10 +194,10 @@ def test_bytes_that_came_since_stay(instance: dg.DagsterInstance, store: Any) ->
     assert "overwritten after" in done.left[0]
 
 
-def test_each_refused_file_of_a_run_over_several_is_moved_by_itself(
+def test_each_refused_file_of_a_shared_run_is_moved_by_itself(
     instance: dg.DagsterInstance, store: Any
 ) -> None:
-    arrived(store, "fine.json")
+    put_arrival(store, "fine.json")
     run_id = run_several(
         instance,
         store,
@@ -203,13 +207,13 @@ def test_each_refused_file_of_a_run_over_several_is_moved_by_itself(
     found = {entry.key: entry.record.code for entry in list_quarantine(store) if entry.record}
     assert found == {"a.tif": "CRS_MISSING", "b.json": "NO_FEATURES"}
     assert set(contents(store, BRONZE)) == {"fine.json", "c.json", "d.json"}
-    assert len(told(instance, run_id)) == 2
+    assert len(quarantine_events(instance, run_id)) == 2
 
 
-def test_a_daemon_that_dies_in_a_tick_loses_nothing_and_does_nothing_twice(
+def test_a_tick_that_is_killed_loses_nothing_and_repeats_nothing(
     instance: dg.DagsterInstance,
 ) -> None:
-    """The cursor of a tick that did not end is not kept, so the next begins where that one began."""
+    """A tick that was killed keeps no new cursor, so the next tick starts where it started."""
     for number in range(100):
         store = MemoryObjects()
         run_id = run_several(instance, store, {"a.tif": "crs", "b.json": "features"})
@@ -235,15 +239,15 @@ def test_a_daemon_that_dies_in_a_tick_loses_nothing_and_does_nothing_twice(
             "b.json",
             "b.json.quarantine.json",
         }
-        assert len(told(instance, run_id)) == 2
+        assert len(quarantine_events(instance, run_id)) == 2
         if not was_killed:
             assert number >= 8
             return
-    raise AssertionError("it never came to its end")
+    raise AssertionError("every tick was killed")
 
 
 class Unreachable(MemoryObjects):
-    """A store that does not answer for one object."""
+    """A store that is unavailable for one object."""
 
     is_down = True
 
@@ -255,21 +259,21 @@ class Unreachable(MemoryObjects):
         return super().move(container, key, to_container, etag=etag, metadata=metadata)
 
 
-def test_a_store_that_fails_for_one_holds_up_nobody_else_and_is_asked_again(
+def test_a_store_error_for_one_object_delays_no_other_and_is_retried(
     instance: dg.DagsterInstance,
 ) -> None:
     store = Unreachable()
     first, second = run_one(instance, store, "a.tif"), run_one(instance, store, "b.tif")
     cursor, done = move_refused(instance, store, BEGINNING)
     assert cursor.again == (first,)
-    assert (told(instance, first), len(told(instance, second))) == ([], 1)
+    assert (quarantine_events(instance, first), len(quarantine_events(instance, second))) == ([], 1)
     assert "STORE_UNAVAILABLE" in done.summary
     store.is_down = False
     assert tick(instance, store, cursor).again == ()
-    assert (contents(store, BRONZE), len(told(instance, first))) == ({}, 1)
+    assert (contents(store, BRONZE), len(quarantine_events(instance, first))) == ({}, 1)
 
 
-def test_what_there_is_no_time_for_is_done_in_the_next_tick(
+def test_the_next_tick_continues_when_time_runs_out(
     instance: dg.DagsterInstance, store: Any
 ) -> None:
     run_ids = [run_one(instance, store, f"{name}.tif") for name in "ab"]
@@ -279,7 +283,7 @@ def test_what_there_is_no_time_for_is_done_in_the_next_tick(
     assert contents(store, BRONZE) == {}
 
 
-def test_an_event_that_shows_after_one_with_a_higher_number_is_not_missed(
+def test_an_event_that_appears_after_one_with_a_higher_number_is_found(
     instance: dg.DagsterInstance, store: Any
 ) -> None:
     run_id = run_one(instance, store, "a.tif")
@@ -289,10 +293,10 @@ def test_an_event_that_shows_after_one_with_a_higher_number_is_not_missed(
         .storage_id
     )
     tick(instance, store, FailuresCursor(after=last + 20))
-    assert len(told(instance, run_id)) == 1
+    assert len(quarantine_events(instance, run_id)) == 1
 
 
-def test_of_many_failures_all_pages_are_read(
+def test_every_page_of_failures_is_read(
     instance: dg.DagsterInstance, store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("geo_platform.orchestrator.refused_arrivals._PAGE", 2)
@@ -302,7 +306,7 @@ def test_of_many_failures_all_pages_are_read(
     assert (contents(store, BRONZE), len(cursor.seen)) == ({}, 5)
 
 
-def test_a_receipt_that_cannot_be_read_is_said_and_tried_again(
+def test_an_unreadable_receipt_is_reported_and_retried(
     instance: dg.DagsterInstance, store: Any
 ) -> None:
     run_id = run_one(instance, store, "a.tif")

@@ -1,4 +1,4 @@
-"""Events of real runs on an instance in memory, read as events of a timeline: fields count, sentences do not."""
+"""Events of real runs become events of the timeline by their fields, never by their sentences."""
 
 import dagster as dg
 import pytest
@@ -29,11 +29,11 @@ def run(
     )
 
 
-def told(instance: dg.DagsterInstance, run_id: str) -> tuple[Event, ...]:
+def timeline_of(instance: dg.DagsterInstance, run_id: str) -> tuple[Event, ...]:
     return ordered(events_of(instance.all_logs(run_id)))
 
 
-def test_attempts_have_the_errors_that_the_stage_reported_or_raised() -> None:
+def test_attempts_have_the_errors_that_their_stage_reported_or_raised() -> None:
     tries: list[int] = []
 
     @dg.asset(retry_policy=dg.RetryPolicy(max_retries=3, delay=0.01))
@@ -53,7 +53,7 @@ def test_attempts_have_the_errors_that_the_stage_reported_or_raised() -> None:
         raise dg.Failure("CRS_MISSING: No CRS.", metadata=fields, allow_retries=False)
 
     with dg.DagsterInstance.ephemeral(settings=LOGGED) as instance:
-        events = told(instance, run(instance, shaky))
+        events = timeline_of(instance, run(instance, shaky))
     assert [(event.kind, event.attempt) for event in events if event.stage == "shaky"] == [
         ("STAGE_START", 1),
         ("STAGE_FAILED", 1),
@@ -70,20 +70,20 @@ def test_attempts_have_the_errors_that_the_stage_reported_or_raised() -> None:
     assert events[-1].kind == "RUN_ENDED"
 
 
-def test_a_checkpoint_and_the_step_s_own_event_are_one_and_other_lines_stay_in_the_log() -> None:
+def test_a_checkpoint_and_its_step_event_are_one_and_log_lines_are_omitted() -> None:
     @dg.asset
-    def talking(context: dg.AssetExecutionContext) -> None:
-        report(Checkpoint.STAGE_START, "talking starts")
+    def logging_asset(context: dg.AssetExecutionContext) -> None:
+        report(Checkpoint.STAGE_START, "logging_asset starts")
         report(Checkpoint.COG_VERIFIED, "as its source\nin every pixel", tier="analysis")
         context.log.info("STAGE_DONE is only a sentence here")
         context.log.warning("mind the gap")
 
-    @dg.asset_check(asset=talking)
+    @dg.asset_check(asset=logging_asset)
     def sound() -> dg.AssetCheckResult:
         return dg.AssetCheckResult(passed=False)
 
     with dg.DagsterInstance.ephemeral(settings=LOGGED) as instance:
-        run_id = run(instance, talking, checks=(sound,))
+        run_id = run(instance, logging_asset, checks=(sound,))
         dagster_run = instance.get_run_by_id(run_id)
         assert dagster_run is not None
         instance.report_engine_event("STATE_MISMATCH is only a sentence here", dagster_run)
@@ -96,16 +96,16 @@ def test_a_checkpoint_and_the_step_s_own_event_are_one_and_other_lines_stay_in_t
                 details={"compared": "status"},
                 identified_by=["compared"],
             )
-        events = told(instance, run_id)
+        events = timeline_of(instance, run_id)
     assert [
         (event.kind, event.said)
         for event in events
         if event.kind not in ("RUN_STARTED", "RUN_ENDED", "STAGE_DONE")
     ] == [
-        ("STAGE_START", "talking starts"),
+        ("STAGE_START", "logging_asset starts"),
         ("COG_VERIFIED", "as its source\nin every pixel"),
         ("LOGGED", "mind the gap"),
-        ("CHECK_EVALUATED", "sound of talking failed"),
+        ("CHECK_EVALUATED", "sound of logging_asset failed"),
         ("STATE_MISMATCH", "one says this, the other that"),
     ]
     (stage,) = stages_of(events)
@@ -114,13 +114,13 @@ def test_a_checkpoint_and_the_step_s_own_event_are_one_and_other_lines_stay_in_t
 
 
 @pytest.mark.parametrize("fault", [ValueError("a bug"), RuntimeError("")])
-def test_what_nobody_foresaw_is_a_fault_of_the_platform(fault: Exception) -> None:
+def test_an_unexpected_exception_is_a_fault_of_the_platform(fault: Exception) -> None:
     @dg.asset
     def broken() -> None:
         raise fault
 
     with dg.DagsterInstance.ephemeral(settings=LOGGED) as instance:
-        events = told(instance, run(instance, broken))
+        events = timeline_of(instance, run(instance, broken))
     failed = next(event for event in events if event.kind == "STAGE_FAILED")
     assert failed.error is not None
     assert (failed.error["code"], failed.error["user_fixable"]) == ("UNEXPECTED_FAULT", False)

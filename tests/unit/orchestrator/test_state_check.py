@@ -1,4 +1,4 @@
-"""Which pairs of values disagree: decided on plain facts."""
+"""Which records of a run and its item disagree, decided on plain facts."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ FAILED = replace(SUCCEEDED, status=STATUS.FAILURE, last_event=STATUS.FAILURE, pu
         (replace(FAILED, status=STATUS.CANCELED, last_event=STATUS.CANCELED, place=None), None),
     ],
 )
-def test_what_agrees_is_not_mentioned(run: FinishedRun, item: ItemFacts | None) -> None:
+def test_records_that_agree_are_no_mismatch(run: FinishedRun, item: ItemFacts | None) -> None:
     assert mismatches(run, item) == ()
 
 
@@ -54,9 +54,9 @@ def test_what_agrees_is_not_mentioned(run: FinishedRun, item: ItemFacts | None) 
         (FAILED, ItemFacts("own"), ("ended as FAILURE", "rasters/scene as its item")),
     ],
 )
-def test_what_disagrees_is_said_with_both_values(
+def test_a_mismatch_names_both_values(
     run: FinishedRun, item: ItemFacts, values: tuple[str, str]
 ) -> None:
     (mismatch,) = mismatches(run, item)
-    said = mismatch.sentence
-    assert all(value in said for value in values), said
+    sentence = mismatch.sentence
+    assert all(value in sentence for value in values), sentence

@@ -1,4 +1,4 @@
-"""Why a run waits, and what is done about it: decided on plain facts."""
+"""Why a run waits and what to do about it, decided on plain facts."""
 
 from dataclasses import replace
 
@@ -43,7 +43,7 @@ def limited(**limits: object) -> Surroundings:
 
 
 @pytest.mark.parametrize("silent_s", [None, 200.0])
-def test_without_a_daemon_nothing_else_is_the_cause(silent_s: float | None) -> None:
+def test_without_a_daemon_no_other_cause_is_named(silent_s: float | None) -> None:
     found = diagnose(WAITING, replace(limited(runs=1), daemon_silent_s=silent_s))
     assert (found.cause, found.action) == (Cause.NO_QUEUE_DAEMON, Action.SAY)
 
@@ -59,16 +59,14 @@ def test_without_a_daemon_nothing_else_is_the_cause(silent_s: float | None) -> N
         (limited(tags=(TagLimit("kind", None, False, 1),)), "the tag kind "),
     ],
 )
-def test_a_slot_that_a_living_run_holds_is_named_and_nobody_is_killed(
-    around: Surroundings, named: str
-) -> None:
+def test_a_slot_of_a_living_run_is_named_and_not_freed(around: Surroundings, named: str) -> None:
     found = diagnose(WAITING, around)
     assert (found.cause, found.action, found.runs) == (Cause.NO_FREE_SLOT, Action.SAY, ("holder",))
     assert named in found.sentence
     assert "run holder (ingest_vector)" in found.sentence
 
 
-def test_a_limit_of_another_tag_or_value_is_no_cause() -> None:
+def test_a_limit_for_another_tag_or_value_is_no_cause() -> None:
     tags = (
         TagLimit("dagster/partition", "b.tif", False, 1),
         TagLimit("kind", None, True, 1),
@@ -77,14 +75,14 @@ def test_a_limit_of_another_tag_or_value_is_no_cause() -> None:
     assert diagnose(WAITING, limited(tags=tags)).cause is Cause.NO_CAUSE_FOUND
 
 
-def test_a_pool_that_counts_runs_is_held_by_the_runs_that_need_it() -> None:
+def test_a_pool_that_counts_runs_is_held_by_runs_that_need_it() -> None:
     other = replace(HOLDER, run_id="other", pools=frozenset({"cog"}))
     found = diagnose(WAITING, replace(HEALTHY, active=(HOLDER, other)))
     assert (found.cause, found.runs) == (Cause.NO_FREE_SLOT, ("other",))
     assert "pool cog" in found.sentence
 
 
-def test_a_pool_that_counts_steps_is_held_by_the_runs_whose_steps_are_in_it() -> None:
+def test_a_pool_that_counts_steps_is_held_by_runs_with_steps_in_it() -> None:
     taken = {"cog": ("holder",), "table_load": ("unrelated",)}
     found = diagnose(WAITING, limited(pools={}, taken=taken))
     assert (found.cause, found.action, found.runs) == (Cause.NO_FREE_SLOT, Action.SAY, ("holder",))
@@ -102,7 +100,7 @@ def test_a_slot_of_an_ended_run_is_freed() -> None:
     )
 
 
-def test_a_run_that_the_queue_took_back_tells_of_its_code_location() -> None:
+def test_a_run_returned_to_the_queue_points_to_its_code_location() -> None:
     found = diagnose(
         replace(WAITING, launches=2, last_error="DagsterUserCodeUnreachableError: no"), HEALTHY
     )
@@ -110,7 +108,7 @@ def test_a_run_that_the_queue_took_back_tells_of_its_code_location() -> None:
     assert found.sentence.endswith("DagsterUserCodeUnreachableError: no")
 
 
-def test_a_start_that_never_came_is_left_to_run_monitoring_and_failed_only_without_it() -> None:
+def test_a_run_that_never_starts_is_failed_only_without_run_monitoring() -> None:
     starting = replace(WAITING, status="STARTING")
     watched, unwatched = (
         diagnose(starting, HEALTHY),
@@ -121,6 +119,6 @@ def test_a_start_that_never_came_is_left_to_run_monitoring_and_failed_only_witho
     assert (unwatched.cause, unwatched.action) == (Cause.NO_WORKER, Action.FAIL)
 
 
-def test_of_many_holders_some_are_named() -> None:
+def test_a_long_list_of_holders_is_truncated() -> None:
     many = tuple(replace(HOLDER, run_id=f"r{number}") for number in range(8))
     assert "and 3 more" in diagnose(WAITING, replace(limited(runs=8), active=many)).sentence
