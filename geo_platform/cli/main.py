@@ -92,7 +92,7 @@ def _import_command(name: str) -> click.Command:
 
             return rollback
         case "cleanup":
-            from geo_platform.cli.commands.cleanup import cleanup
+            from geo_platform.cli.commands.undo import cleanup
 
             return cleanup
         case "quarantine":

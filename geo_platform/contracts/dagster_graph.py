@@ -35,8 +35,7 @@ from dagster import (
 )
 from pydantic import BaseModel
 
-from geo_platform.contracts.fault import Fault, FaultKind
-from geo_platform.contracts.graph import Edge, GraphNode, StageGraph
+from geo_platform.contracts.fault import Edge, Fault, FaultKind, GraphNode, StageGraph
 
 MESSAGE_KEY = "message"
 CONFIG_PREFIX = "config:"

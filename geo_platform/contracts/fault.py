@@ -1,9 +1,12 @@
-"""A mismatch between two stages, as a value and as one printed line."""
+"""The graph of stages that the verifier checks, and its faults, as plain values.
+
+Nothing here imports Dagster; `dagster_graph.py` reads the graph from its definitions.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Self
+from typing import Any, Self
 
 NOTHING = "nothing"
 
@@ -78,3 +81,30 @@ class ContractError(Exception):
 
     def __reduce__(self) -> tuple[type["ContractError"], tuple[tuple[Fault, ...]]]:
         return ContractError, (self.faults,)
+
+
+@dataclass(frozen=True)
+class GraphNode:
+    """An asset and the type of its value; `type(None)` if it returns none."""
+
+    name: str
+    makes: Any
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A value passed between two stages, with the annotations of both; `Any` if there is none."""
+
+    producer: str
+    consumer: str
+    given: Any
+    taken: Any
+
+
+@dataclass(frozen=True)
+class StageGraph:
+    """Stages, the edges between them, and the faults found while reading them."""
+
+    stages: tuple[GraphNode, ...]
+    edges: tuple[Edge, ...]
+    faults: tuple[Fault, ...] = ()

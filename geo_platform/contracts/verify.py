@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from geo_platform.contracts.annotation import type_name
 from geo_platform.contracts.compatibility import faults
-from geo_platform.contracts.fault import ContractError, Fault, FaultKind
-from geo_platform.contracts.graph import Edge, StageGraph
+from geo_platform.contracts.fault import ContractError, Edge, Fault, FaultKind, StageGraph
 from geo_platform.contracts.lock import check_lock
 from geo_platform.contracts.message import Message
 

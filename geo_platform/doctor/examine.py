@@ -16,10 +16,17 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from geo_platform.doctor import leftovers
-from geo_platform.doctor.claims import Claims, Place, read_claims
+from geo_platform.doctor.claims import (
+    Claims,
+    Missing,
+    ObjectCheck,
+    Place,
+    finding_of,
+    missing_tables,
+    read_claims,
+)
 from geo_platform.doctor.facts import LocalFiles, Orchestrator
 from geo_platform.doctor.findings import Diagnosis, DoctorFinding, FindingCode, in_order
-from geo_platform.doctor.items import Missing, ObjectCheck, finding_of, missing_tables
 from geo_platform.doctor.records import compare_quarantine, unreadable_messages
 from geo_platform.doctor.runs import (
     compare_partitions,

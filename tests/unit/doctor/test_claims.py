@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geo_platform.contracts.message import ObjectReference
-from geo_platform.doctor.claims import Claims
-from geo_platform.doctor.items import ObjectCheck, finding_of, missing_tables
+from geo_platform.doctor.claims import Claims, ObjectCheck, finding_of, missing_tables
 from geo_platform.ports import StoredObject, StoredTable, TablePlace
 
 
