@@ -1,6 +1,6 @@
-"""What Dagster's code server loads: it prepares the process, then imports the definitions.
+"""The module that Dagster's code server loads: prepare the process, then import the definitions.
 
-workspace.yaml and deploy/ name this file. `process_start.py` has what is done to the process;
+workspace.yaml and deploy/ name this file. `process_start.py` prepares the process;
 `definitions.py` has the definitions alone.
 """
 
@@ -12,10 +12,10 @@ with frozen_imports():
     from assets.stage import span_destinations
     from geo_platform.definitions import defs
 
-    # The chains import their core when a stage is called. Runs are forked off a process that has
-    # loaded this module, so what a raster needs is loaded here, once for all runs. What a vector
-    # needs is not: pandas alone takes a quarter of a second where runs are not forked.
-    from geo_platform.raster import convert, profile  # noqa: F401  # loaded for the runs
+    # A chain imports its core when a stage is called. Runs are forked from a process that has
+    # loaded this module, so the raster core is imported here, once for all runs. The vector core
+    # is not: where runs are not forked, each would pay a quarter of a second for pandas alone.
+    from geo_platform.raster import convert, profile  # noqa: F401  # imported for forked runs
     from geo_platform.settings import load_settings
     from geo_platform.telemetry.tracing_export import load_exporters
 

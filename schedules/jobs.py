@@ -1,6 +1,6 @@
-"""The jobs, and the schedule that removes old versions.
+"""All jobs, and the schedule that removes old versions.
 
-A run executes its stages in one process, in order; runs are parallel.
+A run executes its stages one after the other in one process. Runs execute in parallel.
 """
 
 from typing import Any
@@ -33,8 +33,7 @@ hello_world = dg.define_asset_job(
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="An item and the table that it names are taken out of what can be found, and kept "
-    "for a while.",
+    description="Unpublishes an item and the table that it names, and keeps both for a while.",
     tags={"geo_platform/kind": "undo"},
 )
 def unpublish_item() -> None:
@@ -43,7 +42,7 @@ def unpublish_item() -> None:
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="What an earlier run had published, an item and its table, is published again.",
+    description="Publishes again the item and the table that an earlier run had published.",
     tags={"geo_platform/kind": "undo"},
 )
 def rollback_item() -> None:
@@ -52,8 +51,8 @@ def rollback_item() -> None:
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="What was replaced or unpublished longer ago than it is kept for is removed, with "
-    "its files and tables.",
+    description="Removes versions that were replaced or unpublished longer ago than they are kept "
+    "for, with their files and tables.",
     tags={"geo_platform/kind": "retention"},
 )
 def remove_replaced() -> None:
@@ -62,8 +61,8 @@ def remove_replaced() -> None:
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="Several small files, each through the stages of its kind by itself. A file that "
-    "is refused fails nobody else's.",
+    description="Ingests several small files, each by itself through the stages of its kind. A "
+    "refused file does not fail the others.",
     tags={"geo_platform/kind": "files"},
 )
 def ingest_files() -> None:
@@ -73,7 +72,7 @@ def ingest_files() -> None:
 CHAIN_JOBS = [_chain_job(chain) for chain in CHAINS]
 ASSET_JOBS = [*CHAIN_JOBS, hello_world]
 OP_JOBS = [ingest_files, unpublish_item, rollback_item, remove_replaced]
-# The jobs that a sensor on arrivals may ask for.
+# The jobs that a sensor on arrivals may launch.
 ARRIVAL_JOBS = [*CHAIN_JOBS, ingest_files]
 
 
@@ -83,7 +82,8 @@ remove_replaced_daily = dg.ScheduleDefinition(
     cron_schedule="17 3 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Each night: versions that were withdrawn longer ago than GEO_PLATFORM_KEEP_REPLACED_DAYS, with their files and tables.",
+    description="Removes each night the versions that were withdrawn longer ago than "
+    "GEO_PLATFORM_KEEP_REPLACED_DAYS, with their files and tables.",
 )
 
 

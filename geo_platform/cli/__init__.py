@@ -1,1 +1,1 @@
-"""The command line: the second composition root. It joins adapters to the core as `definitions.py` does for Dagster."""
+"""The command line, a composition root: it joins adapters to the core, as `definitions.py` does."""

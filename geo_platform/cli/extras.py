@@ -1,8 +1,8 @@
-"""Say which extra of the package to install if a module is missing."""
+"""Name the extra of the package to install when a module is missing."""
 
 from collections.abc import Iterator
 
-# Module (its first names) -> the extra of pyproject.toml that brings it.
+# Module, or a parent package of it -> the extra of pyproject.toml that installs it.
 EXTRA_OF_MODULE = {
     "adbc_driver_manager": "production",
     "adbc_driver_postgresql": "production",
@@ -34,9 +34,9 @@ EXTRA_OF_MODULE = {
 
 
 def missing_extra(error: BaseException) -> str | None:
-    """Return the sentence that names the missing module and the line that installs it.
+    """Return a sentence with the missing module and the command that installs it.
 
-    Return None if no error of the chain is a missing module of an extra.
+    Return None if no error in the chain of causes is a missing module of an extra.
     """
     for module in _missing_modules(error):
         names = module.split(".")
@@ -45,8 +45,8 @@ def missing_extra(error: BaseException) -> str | None:
             if extra is not None:
                 return (
                     f"This command needs the extra {extra!r}: the module {module} is not "
-                    f"installed. Install it: pip install 'geo-platform[{extra}]', or 'geo-platform[all]' for "
-                    "every command."
+                    f"installed. Install it: pip install 'geo-platform[{extra}]', or "
+                    "'geo-platform[all]' for every command."
                 )
     return None
 

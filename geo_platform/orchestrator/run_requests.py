@@ -1,7 +1,7 @@
 """Turn arrivals into the runs that a sensor requests: each arrival once, within the queue's limit.
 
-Both ways to find arrivals share it (`schedules/sensors.py`). `geo_platform/arrivals/plan.py` groups
-arrivals into runs.
+The sensors on events and on listings both use it (`schedules/sensors.py`).
+`geo_platform/arrivals/plan.py` groups arrivals into runs.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,16 +29,16 @@ from geo_platform.runs import ARRIVAL_TAG, ARRIVALS_TAG, MEMORY_TAG, RUN_KEY_TAG
 
 _STATUS = dg.DagsterRunStatus
 _WAITING = [_STATUS.QUEUED, _STATUS.NOT_STARTED, _STATUS.STARTING]
-_AT_ONCE = 200
+_KEYS_PER_QUERY = 200
 
 
 @dataclass
 class Taken:
-    """What was decided about arrivals, by arrival key.
+    """The decisions about arrivals. Arrivals are named by their arrival key.
 
-    `asked`: run key of those requested now. `known`: those that have a run or will have one.
-    `unsure`: those that another tick requested a moment ago. `without_room`: arrivals that have to
-    wait for the next tick. `partitions`: keys to add, by partitions name.
+    `asked`: the run key of each arrival requested now. `known`: arrivals that have a run or will
+    have one. `unsure`: arrivals that another tick requested a moment ago. `without_room`: arrivals
+    that have to wait for the next tick. `partitions`: keys to add, by partitions name.
     """
 
     requests: list[dg.RunRequest] = field(default_factory=list)
@@ -68,7 +68,7 @@ class Taken:
 def take(
     instance: dg.DagsterInstance, objects: ObjectStore, watch: Watch, arrivals: Iterable[Arrival]
 ) -> Taken:
-    """Decide about each arrival, and take receipts for the runs requested now.
+    """Decide about each arrival, and store receipts for the runs requested now.
 
     Raises the store's errors.
     """
@@ -87,18 +87,18 @@ def take(
         room = watch.most_waiting_runs - _waiting_runs(instance, watch)
         planned, taken.without_room = plan_runs(new, watch, room=max(room, 0))
         for run in planned:
-            mine = {
+            of_run = {
                 key: by_key[key]
                 for key in (arrival_key(arrival, watch.parameters) for arrival in run.arrivals)
             }
-            got = take_receipts(
-                objects, mine, without_run, watch=watch.name, run_key=run.run_key, now_utc=now
+            receipted = take_receipts(
+                objects, of_run, without_run, watch=watch.name, run_key=run.run_key, now_utc=now
             )
-            taken.unsure |= mine.keys() - got
-            if got:
-                _ask(
+            taken.unsure |= of_run.keys() - receipted
+            if receipted:
+                _request(
                     taken,
-                    replace(run, arrivals=tuple(mine[key] for key in mine if key in got)),
+                    replace(run, arrivals=tuple(of_run[key] for key in of_run if key in receipted)),
                     watch,
                     objects,
                 )
@@ -108,7 +108,7 @@ def take(
 def arrivals_with_runs(
     instance: dg.DagsterInstance, objects: ObjectStore, arrival_keys: Iterable[str]
 ) -> set[str]:
-    """Return those that have a run, or whose run is promised to a client, by their receipts.
+    """Return the arrivals that, by their receipts, have a run or were promised one to a client.
 
     Raises the store's errors.
     """
@@ -124,11 +124,11 @@ def _with_runs(
 
 
 def existing_run_keys(instance: dg.DagsterInstance, run_keys: Iterable[str]) -> set[str]:
-    """Return those run keys that Dagster has a run for."""
+    """Return the run keys for which Dagster has a run."""
     wanted, found = sorted(set(run_keys)), set()
-    for start in range(0, len(wanted), _AT_ONCE):
+    for start in range(0, len(wanted), _KEYS_PER_QUERY):
         records = instance.get_run_records(
-            dg.RunsFilter(tags={RUN_KEY_TAG: wanted[start : start + _AT_ONCE]})
+            dg.RunsFilter(tags={RUN_KEY_TAG: wanted[start : start + _KEYS_PER_QUERY]})
         )
         found |= {record.dagster_run.tags[RUN_KEY_TAG] for record in records}
     return found
@@ -143,7 +143,7 @@ def _waiting_runs(instance: dg.DagsterInstance, watch: Watch) -> int:
     )
 
 
-def _ask(taken: Taken, run: PlannedRun, watch: Watch, objects: ObjectStore) -> None:
+def _request(taken: Taken, run: PlannedRun, watch: Watch, objects: ObjectStore) -> None:
     tags = {WATCH_TAG: watch.name, MEMORY_TAG: run.memory.value}
     for arrival in run.arrivals:
         taken.asked[arrival_key(arrival, watch.parameters)] = run.run_key
@@ -173,7 +173,7 @@ def _ask(taken: Taken, run: PlannedRun, watch: Watch, objects: ObjectStore) -> N
 
 
 def shared_config(watch: Watch, arrivals: Sequence[Arrival]) -> dict[str, Any]:
-    """Return the run config of the job that takes several files."""
+    """Return the run config of the job for several files."""
     files = [{"key": arrival.key, "etag": arrival.etag} for arrival in arrivals]
     config = {
         "container_name": watch.container,

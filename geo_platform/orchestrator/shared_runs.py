@@ -1,6 +1,6 @@
-"""Read runs that take several files from Dagster's storage, and what any run left to do.
+"""Read shared runs, which take several files, from Dagster's storage, and build a run's retry.
 
-`assets/batch.py` executes such runs.
+`assets/batch.py` executes shared runs.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,12 +26,13 @@ from geo_platform.runs import (
     RunRequest,
 )
 
-_LOOKED_AT = 50
+# Materializations read per stage.
+_MAX_MATERIALIZATIONS = 50
 _PAGE = 500
 
 
 def files_of(run: dg.DagsterRun) -> dict[str, str]:
-    """Return key -> etag of the files that the run was asked for; empty for another job."""
+    """Return key -> etag of the files that the run was launched for; empty for any other job."""
     return (
         {str(file["key"]): str(file.get("etag", "")) for file in _config_of(run).get("files", ())}
         if run.job_name == SHARED_JOB
@@ -46,7 +47,7 @@ def left_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
 
 
 def retry_of(instance: dg.DagsterInstance, run_id: str) -> RetryRequest | None:
-    """Return what a run of any job left to do, or None if Dagster has no such run."""
+    """Return what a run of any job has left undone, or None if Dagster has no such run."""
     run = instance.get_run_by_id(run_id)
     if run is None:
         return None
@@ -56,11 +57,11 @@ def retry_of(instance: dg.DagsterInstance, run_id: str) -> RetryRequest | None:
         return RetryRequest((), None, is_under_way=True)
     if run.job_name == SHARED_JOB:
         files = tuple(left_of(instance, run))
-        asked = [file for file in _config_of(run)["files"] if file["key"] in set(files)]
-        again = RunRequest(
-            SHARED_JOB, None, None, {SHARED_OP: {**_config_of(run), "files": asked}}, tags
+        left = [file for file in _config_of(run)["files"] if file["key"] in set(files)]
+        request = RunRequest(
+            SHARED_JOB, None, None, {SHARED_OP: {**_config_of(run), "files": left}}, tags
         )
-        return RetryRequest(files, again if files else None)
+        return RetryRequest(files, request if files else None)
     if run.status is dg.DagsterRunStatus.SUCCESS:
         return RetryRequest((), None)
     partition = run.tags.get(PARTITION_TAG)
@@ -73,9 +74,9 @@ def retry_of(instance: dg.DagsterInstance, run_id: str) -> RetryRequest | None:
 
 
 def shared_runs_of(instance: dg.DagsterInstance, partition: str) -> list[dg.RunRecord]:
-    """Return the records of the shared runs that received this file, newest first.
+    """Return the records of the shared runs that processed this file, newest first.
 
-    A run that refused the file before its first stage has left no event of it.
+    A run that refused the file before its first stage is missing: it stored no event for the file.
     """
     run_ids: dict[str, None] = {}
     for chain in CHAINS:
@@ -83,7 +84,9 @@ def shared_runs_of(instance: dg.DagsterInstance, partition: str) -> list[dg.RunR
         wanted = dg.AssetRecordsFilter(asset_key=first, asset_partitions=[partition])
         run_ids |= dict.fromkeys(
             found.run_id
-            for found in instance.fetch_materializations(wanted, limit=_LOOKED_AT).records
+            for found in instance.fetch_materializations(
+                wanted, limit=_MAX_MATERIALIZATIONS
+            ).records
         )
     return (
         [*instance.get_run_records(dg.RunsFilter(run_ids=list(run_ids), job_name=SHARED_JOB))]
@@ -93,7 +96,7 @@ def shared_runs_of(instance: dg.DagsterInstance, partition: str) -> list[dg.RunR
 
 
 def newest_shared(instance: dg.DagsterInstance) -> Mapping[str, dg.RunRecord]:
-    """Return key -> the newest shared run that was asked for this file."""
+    """Return key -> the newest shared run that was launched for this file."""
     found: dict[str, dg.RunRecord] = {}
     for record in _records(instance):
         for key in files_of(record.dagster_run):
@@ -104,10 +107,10 @@ def newest_shared(instance: dg.DagsterInstance) -> Mapping[str, dg.RunRecord]:
 def published_item(
     instance: dg.DagsterInstance, run_id: str, partition: str
 ) -> tuple[str, str] | None:
-    """Return (collection, item id) that the run published of this file, or None."""
+    """Return (collection, item id) of what the run published from this file, or None."""
     for stage in last_stages():
         wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(stage), asset_partitions=[partition])
-        for record in instance.fetch_materializations(wanted, limit=_LOOKED_AT).records:
+        for record in instance.fetch_materializations(wanted, limit=_MAX_MATERIALIZATIONS).records:
             made = record.asset_materialization
             if record.run_id == run_id and made is not None:
                 return str(made.metadata["collection"].value), str(made.metadata["item_id"].value)
