@@ -4,7 +4,7 @@ The stores are read one after the other while runs go on. To avoid false finding
 read before the objects, and again after them if an object seems unreferenced; an item that seems to
 miss something is read again before it is reported.
 
-The comparisons are in `runs.py`, `items.py`, `leftovers.py`, `messages.py` and `quarantine.py`;
+The comparisons are in `runs.py`, `claims.py`, `leftovers.py` and `records.py`;
 `mend.py` acts on findings.
 """
 

@@ -1,6 +1,6 @@
 """The findings of `geo-platform doctor`: stable codes, their meaning, and actions to mend them.
 
-Comparisons make findings (`runs.py`, `leftovers.py`, `items.py`, `messages.py`, `quarantine.py`);
+Comparisons make findings (`runs.py`, `leftovers.py`, `claims.py`, `records.py`);
 `mend.py` executes the actions.
 """
 
