@@ -1,4 +1,4 @@
-"""The OpenAPI document: names, refusals, examples that are what their schemas say, and bodies that are what the jobs take."""
+"""The OpenAPI document: its examples match their schemas, and its bodies what the jobs accept."""
 
 import json
 from collections.abc import Iterator
@@ -30,8 +30,8 @@ VALIDATORS = {
 def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     settings = Settings(home=tmp_path_factory.mktemp("home"))
     KeyFile(settings.api_keys_file).create("reader", Scope.reader)
-    described: dict[str, Any] = json.loads(json.dumps(create_app(settings).openapi()))
-    return described
+    generated: dict[str, Any] = json.loads(json.dumps(create_app(settings).openapi()))
+    return generated
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -40,41 +40,41 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
             yield path, method, operation
 
 
-def shown_in(node: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any], Any]]:
-    """(place, schema, example) of each example anywhere in the document."""
+def examples_in(node: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any], Any]]:
+    """Yield (place, schema, example) of each example anywhere in the document."""
     if isinstance(node, list):
         for number, each in enumerate(node):
-            yield from shown_in(each, f"{place}/{number}")
+            yield from examples_in(each, f"{place}/{number}")
     if not isinstance(node, dict):
         return
     if isinstance(node.get("examples"), list):
-        yield from ((place, node, shown) for shown in node["examples"])
+        yield from ((place, node, example) for example in node["examples"])
     if "schema" in node:
         examples = [node["example"]] if "example" in node else []
         examples += [each["value"] for each in node.get("examples", {}).values()]
-        yield from ((place, node["schema"], shown) for shown in examples)
+        yield from ((place, node["schema"], example) for example in examples)
     for name, inner in node.items():
         if name not in ("example", "examples", "default"):
-            yield from shown_in(inner, f"{place}/{name}")
+            yield from examples_in(inner, f"{place}/{name}")
 
 
-def test_it_is_an_openapi_document(document: dict[str, Any]) -> None:
+def test_the_document_is_valid_openapi(document: dict[str, Any]) -> None:
     assert OpenAPI.model_validate(document).openapi.startswith("3.1")
 
 
-def test_each_example_is_what_its_schema_says(document: dict[str, Any]) -> None:
-    found = list(shown_in(document))
+def test_each_example_matches_its_schema(document: dict[str, Any]) -> None:
+    found = list(examples_in(document))
     assert len(found) > 200
-    for place, schema, shown in found:
+    for place, schema, example in found:
         faults = list(
             Draft202012Validator({**schema, "components": document["components"]}).iter_errors(
-                shown
+                example
             )
         )
-        assert not faults, (place, shown, faults)
+        assert not faults, (place, example, faults)
 
 
-def test_operations_have_names_that_methods_can_have_and_one_tag_that_is_explained(
+def test_operations_have_identifiers_as_names_and_one_described_tag(
     document: dict[str, Any],
 ) -> None:
     names = [operation["operationId"] for _, _, operation in operations(document)]
@@ -93,27 +93,27 @@ def test_operations_have_names_that_methods_can_have_and_one_tag_that_is_explain
         assert operation["summary"]
 
 
-def test_every_answer_is_described_and_each_refusal_is_a_problem(document: dict[str, Any]) -> None:
+def test_every_response_is_described_and_each_refusal_is_a_problem(
+    document: dict[str, Any],
+) -> None:
     for path, _, operation in operations(document):
-        answers = operation["responses"]
+        responses = operation["responses"]
         is_open = path in ("/livez", "/readyz")
-        assert {"429", "500", *(() if is_open else ("401", "403", "503"))} <= answers.keys(), path
+        assert {"429", "500", *(() if is_open else ("401", "403", "503"))} <= responses.keys(), path
         assert bool(operation.get("security")) is not is_open
-        for status, said in answers.items():
-            assert status == "204" or said["content"], (path, status)
-            assert "X-Request-Id" in said["headers"]
-            if int(status) >= 400 and (path, status) != (
-                "/readyz",
-                "503",
-            ):  # which names what is away
-                assert said["content"]["application/problem+json"]["schema"]["$ref"].endswith(
+        for status, response in responses.items():
+            assert status == "204" or response["content"], (path, status)
+            assert "X-Request-Id" in response["headers"]
+            # /readyz answers 503 with the names of the unavailable services instead of a problem.
+            if int(status) >= 400 and (path, status) != ("/readyz", "503"):
+                assert response["content"]["application/problem+json"]["schema"]["$ref"].endswith(
                     "/Problem"
                 ), (path, status)
-                assert said["content"]["application/problem+json"]["example"]["status"] == int(
+                assert response["content"]["application/problem+json"]["example"]["status"] == int(
                     status
                 )
         if "requestBody" in operation:
-            assert {"400", "413", "422"} <= answers.keys(), path
+            assert {"400", "413", "422"} <= responses.keys(), path
     assert {scheme["type"] for scheme in document["components"]["securitySchemes"].values()} == {
         "http",
         "apiKey",
@@ -129,11 +129,11 @@ def test_each_job_has_its_own_body_with_every_option_of_its_stages(
         assert content["schema"] == {"$ref": f"#/components/schemas/{body.__name__}"}
         assert document["components"]["schemas"][body.__name__]["additionalProperties"] is False
     for chain in CHAINS:
-        described = document["components"]["schemas"][BODIES[chain.job].__name__]["properties"]
+        properties = document["components"]["schemas"][BODIES[chain.job].__name__]["properties"]
         for stage in chain.stages:
             for name, option in stage.options.model_json_schema()["properties"].items():
-                assert described[name]["description"]
-                assert described[name].get("default") == option.get("default"), name
+                assert properties[name]["description"]
+                assert properties[name].get("default") == option.get("default"), name
     quality = document["components"]["schemas"]["RasterParameters"]["properties"]["jpeg_quality"]
     assert quality["anyOf"] == [{"type": "integer", "minimum": 1, "maximum": 100}, {"type": "null"}]
     assert document["components"]["schemas"]["RasterParameters"]["required"] == ["blob_name"]
@@ -141,14 +141,16 @@ def test_each_job_has_its_own_body_with_every_option_of_its_stages(
 
 @pytest.mark.parametrize(
     ("job_type", "body"),
-    [(job_type, dict(body)) for job_type, shown in EXAMPLES.items() for body in shown.values()]
+    [(job_type, dict(body)) for job_type, example in EXAMPLES.items() for body in example.values()]
     + [
         ("ingest_vector", OLD),
         ("ingest_vector", NEW),
         ("process_raster", {"blob_name": "a.tif", "jpeg_quality": None}),
     ],
 )
-def test_what_clients_send_is_described_and_taken(job_type: str, body: dict[str, Any]) -> None:
+def test_bodies_of_clients_match_the_schema_and_are_accepted(
+    job_type: str, body: dict[str, Any]
+) -> None:
     assert not list(VALIDATORS[job_type].iter_errors(body))
     assert asked_of(job_type, body).job_type == job_type
 
@@ -158,8 +160,8 @@ def test_what_clients_send_is_described_and_taken(job_type: str, body: dict[str,
         lambda key: not key.endswith("\n")
     )
 )
-def test_names_of_objects_are_described_as_the_store_takes_them(key: str) -> None:
-    """A line's end at the end is within the pattern for Python alone."""
+def test_the_schema_accepts_the_object_names_that_the_store_accepts(key: str) -> None:
+    # In Python alone, `$` in a pattern also matches before a final line break: no key ends with one.
     assert (key_fault(key) is None) is VALIDATORS["process_raster"].is_valid({"blob_name": key})
 
 
@@ -168,7 +170,7 @@ def test_names_of_objects_are_described_as_the_store_takes_them(key: str) -> Non
     parameters=st.dictionaries(NAMES, JSON, max_size=4),
     is_named=st.booleans(),
 )
-def test_nothing_is_taken_that_is_not_described(
+def test_every_accepted_body_matches_the_schema(
     job_type: str, parameters: dict[str, Any], is_named: bool
 ) -> None:
     body = {
@@ -184,10 +186,13 @@ def test_nothing_is_taken_that_is_not_described(
 
 @pytest.mark.parametrize("job_type", ["process_raster", "ingest_vector"])
 @pytest.mark.parametrize("wrong", [True, 0, 10**9, "", "no such thing", [], {"a": 1}])
-def test_what_is_described_otherwise_is_refused_by_name_and_what_is_refused_is_described_otherwise(
+def test_an_option_is_refused_by_name_exactly_where_the_schema_refuses_it(
     job_type: str, wrong: Any
 ) -> None:
-    """Each option with a value that fits some and not others. Rules that no schema can say are left: which times and tables there are."""
+    """Give each option a value that fits only some options.
+
+    No schema can check a time, so `datetime_utc` is exempt where the schema accepts the value.
+    """
     for name in BODIES[job_type].model_json_schema()["properties"]:
         body = {"blob_name": "a.csv", name: wrong}
         is_described = not list(VALIDATORS[job_type].iter_errors(body))

@@ -1,4 +1,4 @@
-"""Each error of the tree has one status, and its document has what RFC 9457 and older clients look for."""
+"""Every error has one status and a problem document for RFC 9457 and for older clients."""
 
 from http import HTTPStatus
 
@@ -14,7 +14,7 @@ from geo_platform.api.problems import (
 )
 from geo_platform.errors import PlatformError, PlatformFault, RateExceeded, error_leaves
 
-OWN = {
+STATUS_OF_CODE = {
     "UNAUTHENTICATED": 401,
     "FORBIDDEN": 403,
     "SOURCE_NOT_FOUND": 404,
@@ -29,9 +29,9 @@ OWN = {
 
 
 @pytest.mark.parametrize("leaf", error_leaves(), ids=lambda leaf: leaf.code)
-def test_every_error_has_one_status_and_a_whole_document(leaf: type[PlatformError]) -> None:
+def test_every_error_has_one_status_and_a_complete_document(leaf: type[PlatformError]) -> None:
     error = leaf("the object")
-    expected = OWN.get(leaf.code, 500 if issubclass(leaf, PlatformFault) else 422)
+    expected = STATUS_OF_CODE.get(leaf.code, 500 if issubclass(leaf, PlatformFault) else 422)
     assert status_of(error) == expected
     document = problem(error, instance="/api/jobs", request_id="r").model_dump()
     assert document["status"] == expected
@@ -54,7 +54,7 @@ def test_every_fault_is_named() -> None:
 
 
 @pytest.mark.parametrize("leaf", error_leaves(), ids=lambda leaf: leaf.code)
-def test_who_may_come_again_is_told_when(leaf: type[PlatformError]) -> None:
+def test_retryable_errors_have_a_retry_after_header(leaf: type[PlatformError]) -> None:
     connection = HTTPConnection(
         {
             "type": "http",
@@ -64,8 +64,8 @@ def test_who_may_come_again_is_told_when(leaf: type[PlatformError]) -> None:
             "scheme": "http",
         }
     )
-    said = problem_response(leaf("the object"), connection).headers.get("Retry-After")
-    assert said == ("5" if leaf.retryable else None)
+    retry_after = problem_response(leaf("the object"), connection).headers.get("Retry-After")
+    assert retry_after == ("5" if leaf.retryable else None)
     if leaf is RateExceeded:
         assert (
             problem_response(leaf("you", retry_after_s=7), connection).headers["Retry-After"] == "7"

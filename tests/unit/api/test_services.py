@@ -1,4 +1,4 @@
-"""More than can be written down is refused at once, with when to come again, and nothing of it is done."""
+"""A submission beyond the limit is refused at once with a time to retry, and not executed."""
 
 import threading
 from collections.abc import Callable
@@ -11,20 +11,20 @@ from geo_platform.api.services import SubmissionLimiter
 from geo_platform.errors import StoreUnavailable
 
 
-def test_as_many_as_have_a_place_are_done_and_the_others_are_told_so() -> None:
+def test_submissions_within_the_limit_are_done_and_others_refused() -> None:
     done: list[int] = []
     refused: list[StoreUnavailable] = []
     is_over, has_begun = threading.Event(), threading.Semaphore(0)
 
     def work(number: int) -> Callable[[], None]:
-        def doing() -> None:
+        def execute() -> None:
             has_begun.release()
             is_over.wait(20)
             done.append(number)
 
-        return doing
+        return execute
 
-    async def ask(limiter: SubmissionLimiter, number: int) -> None:
+    async def submit(limiter: SubmissionLimiter, number: int) -> None:
         try:
             await limiter.run(work(number))
         except StoreUnavailable as error:
@@ -35,7 +35,7 @@ def test_as_many_as_have_a_place_are_done_and_the_others_are_told_so() -> None:
         assert not limiter.is_busy
         async with anyio.create_task_group() as group:
             for number in range(5):
-                group.start_soon(ask, limiter, number)
+                group.start_soon(submit, limiter, number)
             await anyio.to_thread.run_sync(has_begun.acquire)
             await anyio.to_thread.run_sync(has_begun.acquire)
             assert limiter.is_busy
@@ -52,11 +52,11 @@ def test_as_many_as_have_a_place_are_done_and_the_others_are_told_so() -> None:
     } == {(503, 1, True)}
 
 
-def test_what_fails_gives_its_place_back() -> None:
-    async def twice() -> None:
+def test_a_failed_submission_frees_its_slot() -> None:
+    async def fail_twice() -> None:
         limiter = SubmissionLimiter(1, max_pending=1)
         for _ in range(2):
             with pytest.raises(ZeroDivisionError):
                 await limiter.run(lambda: 1 // 0)
 
-    anyio.run(twice)
+    anyio.run(fail_twice)

@@ -1,4 +1,4 @@
-"""API keys: what is kept of them, whom they open for, and when they end."""
+"""API keys: what is stored of them, what they grant, and when they expire."""
 
 import json
 import stat
@@ -18,7 +18,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "home" / "api" / "keys.json"
 
 
-def test_a_key_opens_for_whom_it_was_made(path: Path) -> None:
+def test_a_key_grants_what_it_was_created_for(path: Path) -> None:
     key = KeyFile(path).create(
         "field-team", Scope.submitter, containers=("bronze",), datasets=("flood_*",)
     )
@@ -27,7 +27,7 @@ def test_a_key_opens_for_whom_it_was_made(path: Path) -> None:
     )
 
 
-def test_nothing_of_the_key_is_kept_but_its_hash_in_a_file_for_its_owner_alone(path: Path) -> None:
+def test_only_the_hash_of_a_key_is_stored_in_a_file_for_its_owner(path: Path) -> None:
     key = KeyFile(path).create("a", Scope.reader)
     secret = key.split("_", 2)[2]
     everything = b"".join(file.read_bytes() for file in path.parent.rglob("*") if file.is_file())
@@ -48,9 +48,7 @@ def test_nothing_of_the_key_is_kept_but_its_hash_in_a_file_for_its_owner_alone(p
 
 
 @pytest.mark.parametrize("spoil", ["last", "id", "empty", "longer", "other"])
-def test_a_key_that_is_not_exactly_it_is_refused_with_the_same_words(
-    path: Path, spoil: str
-) -> None:
+def test_every_wrong_key_is_refused_with_the_same_message(path: Path, spoil: str) -> None:
     keys = KeyFile(path)
     key, other = keys.create("a", Scope.reader), keys.create("b", Scope.operator)
     wrong = {
@@ -65,7 +63,7 @@ def test_a_key_that_is_not_exactly_it_is_refused_with_the_same_words(
     assert refused.value.message == "There is no such API key."
 
 
-def test_a_revoked_key_is_refused_at_once_by_a_process_that_knew_it(path: Path) -> None:
+def test_a_revoked_key_is_refused_at_once_by_a_running_process(path: Path) -> None:
     serving, key = KeyFile(path), KeyFile(path).create("a", Scope.reader)
     assert serving.principal_of(key).subject == "key:a"
     KeyFile(path).revoke("a")
@@ -73,7 +71,7 @@ def test_a_revoked_key_is_refused_at_once_by_a_process_that_knew_it(path: Path) 
         serving.principal_of(key)
 
 
-def test_an_expired_key_is_refused_and_no_longer_counts_as_a_credential(path: Path) -> None:
+def test_an_expired_key_is_refused_and_is_no_credential(path: Path) -> None:
     keys = KeyFile(path)
     key = keys.create("a", Scope.reader, expires_in=timedelta(seconds=-1))
     assert keys.names() == ()
@@ -82,7 +80,7 @@ def test_an_expired_key_is_refused_and_no_longer_counts_as_a_credential(path: Pa
     assert refused.value.details["reason"] == "key a: expired"
 
 
-def test_a_name_is_taken_once_and_must_be_one(path: Path) -> None:
+def test_a_name_is_valid_and_used_once(path: Path) -> None:
     keys = KeyFile(path)
     keys.create("a", Scope.reader)
     with pytest.raises(Conflict):
@@ -94,7 +92,7 @@ def test_a_name_is_taken_once_and_must_be_one(path: Path) -> None:
         keys.revoke("nobody")
 
 
-def test_keys_made_at_once_are_all_kept(path: Path) -> None:
+def test_keys_created_at_the_same_time_are_all_stored(path: Path) -> None:
     threads = [
         threading.Thread(target=KeyFile(path).create, args=(f"k{number}", Scope.reader))
         for number in range(12)
@@ -106,7 +104,7 @@ def test_keys_made_at_once_are_all_kept(path: Path) -> None:
     assert sorted(KeyFile(path).names()) == sorted(f"k{number}" for number in range(12))
 
 
-def test_a_file_that_others_may_write_or_that_is_damaged_lets_nobody_in(path: Path) -> None:
+def test_a_damaged_or_writable_file_grants_no_access(path: Path) -> None:
     keys = KeyFile(path)
     key = keys.create("a", Scope.reader)
     path.chmod(0o666)

@@ -1,4 +1,4 @@
-"""Which OIDC tokens open the lock: every way to make a bad one, against an issuer that publishes its keys over HTTP."""
+"""Which OIDC tokens are accepted, tested against an issuer that serves its keys over HTTP."""
 
 import asyncio
 import base64
@@ -52,7 +52,7 @@ class Clock:
 def outcomes(
     issuer: Issuer, *tokens: str, url: str | None = None
 ) -> list[Principal | PlatformError]:
-    """Of one verifier, one token after the other."""
+    """Return what one verifier answers to each token in turn."""
 
     async def all_of_them() -> list[Principal | PlatformError]:
         verifier = TokenVerifier(
@@ -74,7 +74,7 @@ async def outcome(verifier: TokenVerifier, token: str) -> Principal | PlatformEr
 
 
 def refusal(issuer: Issuer, token: str) -> str:
-    """The reason that the audit log has; the person is told nothing of it."""
+    """Return the reason in the audit log: the client sees none of it."""
     (found,) = outcomes(issuer, token)
     assert isinstance(found, Unauthenticated)
     assert found.message == "The token is not valid."
@@ -82,7 +82,7 @@ def refusal(issuer: Issuer, token: str) -> str:
 
 
 @pytest.mark.parametrize("url", ["discovered", "given"])
-def test_a_good_token_is_its_subject_s_with_its_scope(issuer: Issuer, url: str) -> None:
+def test_a_valid_token_gives_its_subject_and_scope(issuer: Issuer, url: str) -> None:
     given = issuer.jwks_url if url == "given" else None
     (found,) = outcomes(issuer, issuer.token(scp="submitter"), url=given)
     assert found == Principal("oid:7f0c8f5e-0000-4000-8000-000000000001", Scope.submitter)
@@ -96,7 +96,7 @@ def test_a_good_token_is_its_subject_s_with_its_scope(issuer: Issuer, url: str) 
 @pytest.mark.parametrize(
     ("key", "algorithm"), [("first", "RS512"), ("first", "PS256"), ("elliptic", "ES256")]
 )
-def test_every_allowed_algorithm_opens(issuer: Issuer, key: str, algorithm: str) -> None:
+def test_every_allowed_algorithm_is_accepted(issuer: Issuer, key: str, algorithm: str) -> None:
     issuer.published.append("elliptic")
     (found,) = outcomes(issuer, issuer.token(key, algorithm=algorithm))
     assert isinstance(found, Principal)
@@ -117,9 +117,7 @@ def test_every_allowed_algorithm_opens(issuer: Issuer, key: str, algorithm: str)
     ],
     ids=lambda value: str(value),
 )
-def test_a_claim_that_does_not_hold_is_refused(
-    issuer: Issuer, changed: dict[str, Any], reason: str
-) -> None:
+def test_an_invalid_claim_is_refused(issuer: Issuer, changed: dict[str, Any], reason: str) -> None:
     assert refusal(issuer, issuer.token(**changed)) == f"token: {reason}"
 
 
@@ -130,16 +128,14 @@ def test_a_signature_by_another_key_is_refused(issuer: Issuer) -> None:
     )
 
 
-def test_a_changed_claim_breaks_the_signature(issuer: Issuer) -> None:
+def test_a_changed_claim_invalidates_the_signature(issuer: Issuer) -> None:
     head, _, signature = issuer.token().split(".")
     body = _part(issuer.claims(scp="operator"))
     assert refusal(issuer, f"{head}.{body}.{signature}") == "token: InvalidSignatureError"
 
 
 @pytest.mark.parametrize("written", ["none", "None", "nOnE", ""])
-def test_an_unsigned_token_is_refused_and_no_key_is_fetched_for_it(
-    issuer: Issuer, written: str
-) -> None:
+def test_an_unsigned_token_is_refused_without_fetching_keys(issuer: Issuer, written: str) -> None:
     token = f"{_part({'alg': written, 'typ': 'JWT', 'kid': 'first'})}.{_part(issuer.claims())}."
     assert refusal(issuer, token) == "token: the algorithm is not allowed"
     assert issuer.requests == []
@@ -153,13 +149,13 @@ def test_a_token_signed_with_the_public_key_as_a_shared_secret_is_refused(issuer
     )
 
 
-def test_an_algorithm_of_another_kind_of_key_is_refused(issuer: Issuer) -> None:
+def test_an_algorithm_for_another_type_of_key_is_refused(issuer: Issuer) -> None:
     issuer.published.append("elliptic")
     token = issuer.token("elliptic", algorithm="ES256", headers={"kid": "first"})
     assert refusal(issuer, token) == "token: the algorithm is not the key's"
 
 
-def test_where_a_token_says_that_its_key_lies_is_never_looked_at(issuer: Issuer) -> None:
+def test_a_key_url_in_a_token_is_never_fetched(issuer: Issuer) -> None:
     with issuing() as stranger:
         stranger.published = ["strange"]
         own = {
@@ -174,14 +170,12 @@ def test_where_a_token_says_that_its_key_lies_is_never_looked_at(issuer: Issuer)
 @pytest.mark.parametrize(
     "token", ["", "x", "a.b.c", "é.é.é", "..", "A" * 20_000, "eyJhbGciOiJSUzI1NiJ9.e30.AA"]
 )
-def test_what_is_no_token_is_refused_and_no_key_is_fetched_for_it(
-    issuer: Issuer, token: str
-) -> None:
+def test_text_that_is_no_token_is_refused_without_fetching_keys(issuer: Issuer, token: str) -> None:
     assert refusal(issuer, token).startswith("token: ")
     assert issuer.requests == []
 
 
-def test_a_token_without_a_scope_of_ours_is_known_and_may_nothing(issuer: Issuer) -> None:
+def test_a_token_without_a_known_scope_has_no_permission(issuer: Issuer) -> None:
     for changed in (
         {"scp": None},
         {"scp": "User.Read"},
@@ -204,20 +198,20 @@ def test_a_token_without_a_scope_of_ours_is_known_and_may_nothing(issuer: Issuer
         ({"scp": "operator", "roles": ["Other.Role"]}, Scope.operator),
     ],
 )
-def test_of_what_a_client_may_and_what_its_user_may_the_lesser_holds(
+def test_the_lower_permission_of_client_and_user_applies(
     claims: dict[str, Any], scope: Scope
 ) -> None:
     assert principal_of_claims({"sub": "who", **claims}) == Principal("sub:who", scope)
 
 
-def test_roles_may_be_allow_lists() -> None:
+def test_roles_can_carry_allow_lists() -> None:
     found = principal_of_claims(
         {"sub": "who", "roles": ["submitter", "container:bronze", "dataset:flood_*"]}
     )
     assert (found.containers, found.datasets) == (("bronze",), ("flood_*",))
 
 
-def test_a_rotated_key_is_found_and_the_old_one_opens_no_more(issuer: Issuer) -> None:
+def test_a_rotated_key_is_accepted_and_the_old_one_refused(issuer: Issuer) -> None:
     clock = Clock()
 
     async def rotated() -> list[Principal | PlatformError]:
@@ -244,7 +238,7 @@ def test_a_rotated_key_is_found_and_the_old_one_opens_no_more(issuer: Issuer) ->
     assert isinstance(old, Unauthenticated)
 
 
-def test_any_number_of_made_up_key_ids_at_once_fetches_the_keys_once(issuer: Issuer) -> None:
+def test_many_unknown_key_ids_at_once_fetch_the_keys_once(issuer: Issuer) -> None:
     clock = Clock()
 
     async def flood() -> None:
@@ -263,7 +257,7 @@ def test_any_number_of_made_up_key_ids_at_once_fetches_the_keys_once(issuer: Iss
     asyncio.run(flood())
 
 
-def test_an_issuer_that_is_down_is_said_so_and_asked_again_soon(issuer: Issuer) -> None:
+def test_an_unavailable_issuer_is_reported_and_retried_soon(issuer: Issuer) -> None:
     clock = Clock()
     issuer.is_down = True
 
@@ -283,7 +277,7 @@ def test_an_issuer_that_is_down_is_said_so_and_asked_again_soon(issuer: Issuer) 
     asyncio.run(down())
 
 
-def test_known_keys_stay_good_for_a_day_while_the_issuer_is_down(issuer: Issuer) -> None:
+def test_known_keys_are_accepted_for_a_day_while_the_issuer_is_down(issuer: Issuer) -> None:
     clock = Clock()
 
     async def down() -> None:
@@ -302,12 +296,12 @@ def test_known_keys_stay_good_for_a_day_while_the_issuer_is_down(issuer: Issuer)
     asyncio.run(down())
 
 
-def test_nobody_at_the_address_of_the_keys_is_unavailable_and_no_crash(issuer: Issuer) -> None:
+def test_an_unreachable_key_url_is_unavailable_and_no_crash(issuer: Issuer) -> None:
     (found,) = outcomes(issuer, issuer.token(), url="http://127.0.0.1:9/keys")
     assert isinstance(found, StoreUnavailable)
 
 
-def test_symmetric_short_private_and_encryption_keys_are_left_out() -> None:
+def test_symmetric_short_private_and_encryption_keys_are_ignored() -> None:
     good = {"kty": "RSA", "kid": "good", **_numbers("first")}
     listed = [
         good,
@@ -341,7 +335,7 @@ def test_symmetric_short_private_and_encryption_keys_are_left_out() -> None:
         },
     ],
 )
-def test_an_issuer_without_an_audience_or_without_tls_is_refused_at_the_start(
+def test_an_issuer_without_audience_or_tls_is_refused_at_startup(
     settings: dict[str, Any],
 ) -> None:
     with pytest.raises(ParameterInvalid):

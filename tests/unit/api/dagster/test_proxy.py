@@ -1,4 +1,4 @@
-"""What the proxy lets through to a webserver, and what of its answer comes back."""
+"""What the proxy forwards to a webserver, and what it returns of the response."""
 
 import socket
 from collections.abc import Iterator
@@ -34,12 +34,12 @@ def pair(
         addresses = {"dagster_url": full.address, "dagster_read_only_url": read_only.address}
         with protected_api(
             home, **{name: url.format(addresses[name]) for name, url in urls.items()}
-        ) as door:
-            yield door, full, read_only
+        ) as api:
+            yield api, full, read_only
 
 
 @pytest.fixture
-def door(pair: tuple[ProtectedApi, Listener, Listener]) -> ProtectedApi:
+def api(pair: tuple[ProtectedApi, Listener, Listener]) -> ProtectedApi:
     for listener in pair[1:]:
         listener.requests.clear()
         listener.answer_headers, listener.status = [], 200
@@ -56,41 +56,41 @@ def read_only(pair: tuple[ProtectedApi, Listener, Listener]) -> Listener:
     return pair[2]
 
 
-def raw(door: ProtectedApi, request: bytes) -> bytes:
-    """The request exactly as it is written: a client would tidy it."""
+def raw(api: ProtectedApi, request: bytes) -> bytes:
+    """Send the request exactly as written: a client library would normalise it."""
     with closing(
-        socket.create_connection(("127.0.0.1", httpx.URL(door.address).port or 0), 10)
+        socket.create_connection(("127.0.0.1", httpx.URL(api.address).port or 0), 10)
     ) as connection:
         connection.sendall(request)
         return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
-def test_an_operator_goes_to_the_webserver_and_the_others_to_the_read_only_one(
-    door: ProtectedApi, full: Listener, read_only: Listener
+def test_operators_reach_the_webserver_and_others_the_read_only_one(
+    api: ProtectedApi, full: Listener, read_only: Listener
 ) -> None:
     for key in ("reader", "submitter", "operator"):
-        assert door.ask("GET", "/dagster/runs/a%20b?cursor=x%2Fy", key).text == "ok"
+        assert api.ask("GET", "/dagster/runs/a%20b?cursor=x%2Fy", key).text == "ok"
     assert [one.target for one in read_only.requests] == ["/dagster/runs/a%20b?cursor=x%2Fy"] * 2
     assert [one.target for one in full.requests] == ["/dagster/runs/a%20b?cursor=x%2Fy"]
 
 
-def test_whoever_has_allow_lists_gets_none_of_the_pages(
-    door: ProtectedApi, full: Listener, read_only: Listener
+def test_a_principal_with_allow_lists_gets_no_page(
+    api: ProtectedApi, full: Listener, read_only: Listener
 ) -> None:
     for method, path in (
         ("GET", "/dagster/"),
         ("POST", "/dagster/graphql"),
         ("GET", "/dagster/server_info"),
     ):
-        answer = door.ask(
+        answer = api.ask(
             method, path, "limited", json={"query": "{version}"} if method == "POST" else None
         )
         assert (answer.status_code, answer.json()["code"]) == (403, "FORBIDDEN")
     assert full.requests == read_only.requests == []
 
 
-def test_no_credential_cookie_or_claim_of_a_forwarder_reaches_the_webserver(
-    door: ProtectedApi, full: Listener
+def test_no_credential_cookie_or_forwarding_header_reaches_the_webserver(
+    api: ProtectedApi, full: Listener
 ) -> None:
     sent = {
         "Cookie": "a=b",
@@ -105,7 +105,7 @@ def test_no_credential_cookie_or_claim_of_a_forwarder_reaches_the_webserver(
         "Accept": "text/plain",
         "If-None-Match": '"etag"',
     }
-    assert door.ask("GET", "/dagster/", "operator", headers=sent).status_code == 200
+    assert api.ask("GET", "/dagster/", "operator", headers=sent).status_code == 200
     (reached,) = full.requests
     assert set(reached.headers) == {
         "host",
@@ -116,52 +116,43 @@ def test_no_credential_cookie_or_claim_of_a_forwarder_reaches_the_webserver(
         "if-none-match",
     }
     assert reached.headers["host"] == full.address.removeprefix("http://")
-    assert door.keys["operator"] not in str(reached)
+    assert api.keys["operator"] not in str(reached)
 
 
-def test_what_smuggles_and_what_is_for_one_hop_ends_here(
-    door: ProtectedApi, full: Listener
+def test_smuggled_requests_and_hop_by_hop_headers_are_not_forwarded(
+    api: ProtectedApi, full: Listener
 ) -> None:
-    key, inside = door.keys["operator"], b"0\r\n\r\nGET /dagster/inside HTTP/1.1\r\nHost: x\r\n\r\n"
-    head = f"POST /dagster/graphql HTTP/1.1\r\nHost: x\r\nX-Api-Key: {key}\r\nContent-Type: application/json\r\n"
-    head += "Connection: close, x-secret\r\n"
+    key, inside = api.keys["operator"], b"0\r\n\r\nGET /dagster/inside HTTP/1.1\r\nHost: x\r\n\r\n"
+    head = f"POST /dagster/graphql HTTP/1.1\r\nHost: x\r\nX-Api-Key: {key}\r\n"
+    head += "Content-Type: application/json\r\nConnection: close, x-secret\r\n"
     extra = "".join(
         f"{name}: 1\r\n"
         for name in HOP_BY_HOP
         if name not in ("connection", "transfer-encoding", "upgrade")
     )
-    answers = [
-        raw(
-            door,
-            f"{head}X-Secret: 1\r\n{extra}Content-Length: {len(inside)}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
-            + inside,
-        ),
-        raw(
-            door,
-            f"{head}Content-Length: 5\r\nContent-Length: {len(inside)}\r\n\r\n".encode() + inside,
-        ),
-        raw(
-            door,
-            f"{head}Transfer-Encoding: xchunked\r\nContent-Length: {len(inside)}\r\n\r\n".encode()
-            + inside,
-        ),
-        raw(door, f"{head}Transfer-Encoding : chunked\r\n\r\n".encode() + inside),
-    ]
+    length = f"Content-Length: {len(inside)}\r\n"
+    smuggled = (
+        f"{head}X-Secret: 1\r\n{extra}{length}Transfer-Encoding: chunked\r\n\r\n",
+        f"{head}Content-Length: 5\r\n{length}\r\n",
+        f"{head}Transfer-Encoding: xchunked\r\n{length}\r\n",
+        f"{head}Transfer-Encoding : chunked\r\n\r\n",
+    )
+    answers = [raw(api, request.encode() + inside) for request in smuggled]
     assert all(answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 422")) for answer in answers)
     assert full.requests == []
     body = b'{"query": "{version}"}'
-    raw(door, f"{head}X-Secret: 1\r\n{extra}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    raw(api, f"{head}X-Secret: 1\r\n{extra}Content-Length: {len(body)}\r\n\r\n".encode() + body)
     (reached,) = full.requests
     assert not set(reached.headers) & ({*HOP_BY_HOP, "x-secret"} - {"connection"})
     assert reached.headers["connection"] == "keep-alive"
 
 
-def test_a_request_to_another_address_still_goes_to_the_configured_webserver(
-    door: ProtectedApi, full: Listener
+def test_a_request_for_another_address_goes_to_the_configured_webserver(
+    api: ProtectedApi, full: Listener
 ) -> None:
     with listening() as stranger:
         there = stranger.address.removeprefix("http://")
-        key = f"X-Api-Key: {door.keys['operator']}\r\nConnection: close\r\n\r\n"
+        key = f"X-Api-Key: {api.keys['operator']}\r\nConnection: close\r\n\r\n"
         for line in (
             f"GET {stranger.address}/dagster/x HTTP/1.1\r\nHost: {there}\r\n",
             f"GET /dagster/x HTTP/1.1\r\nHost: {there}\r\n",
@@ -171,7 +162,7 @@ def test_a_request_to_another_address_still_goes_to_the_configured_webserver(
             f"GET //{there}/dagster/x HTTP/1.1\r\nHost: x\r\n",
             f"CONNECT {there} HTTP/1.1\r\nHost: {there}\r\n",
         ):
-            raw(door, f"{line}{key}".encode())
+            raw(api, f"{line}{key}".encode())
         assert stranger.requests == []
     assert all(one.headers["host"] == full.address.removeprefix("http://") for one in full.requests)
     assert all(one.target.startswith("/dagster/") for one in full.requests)
@@ -203,29 +194,27 @@ def test_a_request_to_another_address_still_goes_to_the_configured_webserver(
         ),
     ],
 )
-def test_a_path_that_climbs_or_reads_a_file_of_the_machine_ends_here(
-    door: ProtectedApi, full: Listener, read_only: Listener, path: str
+def test_a_path_that_escapes_or_reads_local_files_is_not_forwarded(
+    api: ProtectedApi, full: Listener, read_only: Listener, path: str
 ) -> None:
     for key in ("reader", "operator"):
-        answer = raw(
-            door,
-            f"GET {path} HTTP/1.1\r\nHost: x\r\nX-Api-Key: {door.keys[key]}\r\nConnection: close\r\n\r\n".encode(),
-        )
+        head = f"GET {path} HTTP/1.1\r\nHost: x\r\nX-Api-Key: {api.keys[key]}\r\n"
+        answer = raw(api, f"{head}Connection: close\r\n\r\n".encode())
         assert answer.split(b" ", 2)[1] in (b"404", b"422", b"400")
     assert full.requests == read_only.requests == []
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
-def test_who_may_only_look_can_send_nothing_but_a_question_to_graphql(
-    door: ProtectedApi, read_only: Listener, full: Listener, method: str
+def test_a_reader_can_only_send_queries_to_graphql(
+    api: ProtectedApi, read_only: Listener, full: Listener, method: str
 ) -> None:
     for path in ("/dagster/report_asset_materialization/a", "/dagster/", "/dagster/graphql/"):
-        assert door.ask(method, path, "submitter").status_code in (403, 422)
+        assert api.ask(method, path, "submitter").status_code in (403, 422)
     assert read_only.requests == full.requests == []
 
 
-def test_an_answer_comes_back_without_cookies_other_addresses_and_headers_of_one_hop(
-    door: ProtectedApi, full: Listener
+def test_a_response_has_no_cookies_foreign_redirects_or_hop_by_hop_headers(
+    api: ProtectedApi, full: Listener
 ) -> None:
     full.answer_headers = [
         ("Set-Cookie", "a=b"),
@@ -238,7 +227,7 @@ def test_an_answer_comes_back_without_cookies_other_addresses_and_headers_of_one
         ("ETag", '"e"'),
     ]
     full.status = 302
-    answer = door.ask("GET", "/dagster/", "operator", follow_redirects=False)
+    answer = api.ask("GET", "/dagster/", "operator", follow_redirects=False)
     assert answer.status_code == 302
     assert not {
         "set-cookie",
@@ -254,20 +243,21 @@ def test_an_answer_comes_back_without_cookies_other_addresses_and_headers_of_one
     assert answer.headers["server"] != "secret/1.0"
 
 
-def test_a_cookie_that_the_webserver_sets_is_kept_for_nobody(
-    door: ProtectedApi, full: Listener
-) -> None:
+def test_a_cookie_of_the_webserver_is_not_stored(api: ProtectedApi, full: Listener) -> None:
     full.answer_headers = [("Set-Cookie", "a=b; Path=/")]
     for _ in range(2):
-        door.ask("GET", "/dagster/", "operator")
+        api.ask("GET", "/dagster/", "operator")
     assert "cookie" not in full.requests[1].headers
 
 
-def test_graphql_is_asked_by_a_json_body_alone_and_is_written_anew(
-    door: ProtectedApi, full: Listener, read_only: Listener
+def test_graphql_takes_only_a_json_body_and_it_is_serialised_again(
+    api: ProtectedApi, full: Listener, read_only: Listener
 ) -> None:
-    doubled = b'{"query": "mutation { a }", "extensions": {"x": 1}, "query": "{ version }", "variables": null}'
-    answer = door.ask(
+    doubled = (
+        b'{"query": "mutation { a }", "extensions": {"x": 1}, '
+        b'"query": "{ version }", "variables": null}'
+    )
+    answer = api.ask(
         "POST",
         "/dagster/graphql?query=mutation%7Ba%7D",
         "reader",
@@ -284,8 +274,8 @@ def test_graphql_is_asked_by_a_json_body_alone_and_is_written_anew(
     }
     assert reached.headers["content-type"] == "application/json"
     for key in ("reader", "operator"):
-        assert door.ask("GET", "/dagster/graphql?query=mutation%7Ba%7D", key).status_code == 422
-        page = door.ask(
+        assert api.ask("GET", "/dagster/graphql?query=mutation%7Ba%7D", key).status_code == 422
+        page = api.ask(
             "GET", "/dagster/graphql?query=mutation%7Ba%7D", key, headers={"Accept": "text/html"}
         )
         assert page.status_code == 200
@@ -305,18 +295,16 @@ def test_graphql_is_asked_by_a_json_body_alone_and_is_written_anew(
         ",,,mutation@skip(if: false){a}",
     ],
 )
-def test_a_mutation_of_a_reader_ends_here_however_it_is_written(
-    door: ProtectedApi, read_only: Listener, full: Listener, query: str
+def test_a_mutation_of_a_reader_is_refused_in_every_spelling(
+    api: ProtectedApi, read_only: Listener, full: Listener, query: str
 ) -> None:
     for key in ("reader", "submitter"):
-        answer = door.ask(
+        answer = api.ask(
             "POST", "/dagster/graphql", key, json={"query": query, "operationName": "A"}
         )
         assert (answer.status_code, answer.json()["code"]) == (403, "FORBIDDEN")
     assert read_only.requests == full.requests == []
-    assert (
-        door.ask("POST", "/dagster/graphql", "operator", json={"query": query}).status_code == 200
-    )
+    assert api.ask("POST", "/dagster/graphql", "operator", json={"query": query}).status_code == 200
     assert len(full.requests) == 1
 
 
@@ -344,34 +332,34 @@ def test_a_mutation_of_a_reader_ends_here_however_it_is_written(
     ],
     ids=lambda body: body[:24].decode(),
 )
-def test_what_cannot_be_read_as_one_question_ends_here(
-    door: ProtectedApi, read_only: Listener, body: bytes
+def test_a_body_that_is_not_one_query_is_refused(
+    api: ProtectedApi, read_only: Listener, body: bytes
 ) -> None:
-    answer = door.ask("POST", "/dagster/graphql", "reader", content=body)
+    answer = api.ask("POST", "/dagster/graphql", "reader", content=body)
     assert (answer.status_code, answer.json()["code"]) == (422, "PARAMETER_INVALID")
     assert read_only.requests == []
 
 
 @contextmanager
-def browser(door: ProtectedApi, key: str = "reader") -> Iterator[httpx.Client]:
-    """A client that holds the cookie as a browser would, without its rule on Secure."""
-    origin = {"Origin": door.address}
-    with httpx.Client(headers=origin, base_url=door.address) as client:
-        answer = client.post("/login", data={"credential": door.keys[key], "next": "/dagster/runs"})
+def browser(api: ProtectedApi, key: str = "reader") -> Iterator[httpx.Client]:
+    """A client that sends the session cookie as a browser does, but over plain HTTP."""
+    origin = {"Origin": api.address}
+    with httpx.Client(headers=origin, base_url=api.address) as client:
+        answer = client.post("/login", data={"credential": api.keys[key], "next": "/dagster/runs"})
         assert (answer.status_code, answer.headers["location"]) == (303, "/dagster/runs")
         cookie = answer.headers["set-cookie"]
         assert cookie.startswith("__Host-geo_platform=")
         assert cookie.endswith("; Path=/; Secure; HttpOnly; SameSite=Strict")
-        assert door.keys[key] not in cookie
+        assert api.keys[key] not in cookie
         client.cookies.clear()
         client.headers["Cookie"] = cookie.partition(";")[0]
         yield client
 
 
-def test_a_browser_signs_in_with_a_key_and_its_cookie_opens_the_pages_and_nothing_else(
-    door: ProtectedApi, read_only: Listener
+def test_a_browser_signs_in_with_a_key_and_its_cookie_opens_only_the_pages(
+    api: ProtectedApi, read_only: Listener
 ) -> None:
-    with browser(door) as client:
+    with browser(api) as client:
         assert client.get("/dagster/").text == "ok"
         assert client.post("/dagster/graphql", json={"query": "{version}"}).status_code == 200
         assert "cookie" not in read_only.requests[0].headers
@@ -385,10 +373,10 @@ def test_a_browser_signs_in_with_a_key_and_its_cookie_opens_the_pages_and_nothin
     "origin",
     [None, "https://evil.example", "null", "http://127.0.0.1", "http://127.0.0.1:1", "file://"],
 )
-def test_a_request_that_another_site_could_have_made_is_not_the_browser_s(
-    door: ProtectedApi, read_only: Listener, origin: str | None
+def test_the_cookie_is_ignored_in_a_cross_site_request(
+    api: ProtectedApi, read_only: Listener, origin: str | None
 ) -> None:
-    with browser(door) as client:
+    with browser(api) as client:
         del client.headers["Origin"]
         headers = {"Origin": origin} if origin is not None else {}
         for path in ("/dagster/graphql", "/logout", "/login"):
@@ -398,13 +386,15 @@ def test_a_request_that_another_site_could_have_made_is_not_the_browser_s(
     assert read_only.requests == []
 
 
-def test_an_old_cookie_a_foreign_one_and_one_of_a_revoked_key_are_refused(
-    door: ProtectedApi,
+def test_an_invalid_or_foreign_cookie_is_refused(
+    api: ProtectedApi,
 ) -> None:
-    foreign = Sessions("another secret of thirty-two characters", 8).sealed(door.keys["operator"])
-    for value in (foreign, "", "x", door.keys["operator"]):
+    of_another_secret = Sessions("another secret of thirty-two characters", 8).sealed(
+        api.keys["operator"]
+    )
+    for value in (of_another_secret, "", "x", api.keys["operator"]):
         assert (
-            door.ask(
+            api.ask(
                 "GET", "/dagster/", headers={"Cookie": f"__Host-geo_platform={value}"}
             ).status_code
             == 401
@@ -423,50 +413,50 @@ def test_an_old_cookie_a_foreign_one_and_one_of_a_revoked_key_are_refused(
         "",
     ],
 )
-def test_signing_in_leads_nowhere_that_the_caller_chose(door: ProtectedApi, onward: str) -> None:
-    answer = door.ask(
+def test_signing_in_never_redirects_to_another_site_or_page(api: ProtectedApi, onward: str) -> None:
+    answer = api.ask(
         "POST",
         "/login",
-        data={"credential": door.keys["reader"], "next": onward},
-        headers={"Origin": door.address},
+        data={"credential": api.keys["reader"], "next": onward},
+        headers={"Origin": api.address},
     )
     assert (answer.status_code, answer.headers["location"]) == (303, "/dagster/")
     assert len(answer.headers.get_list("set-cookie")) == 1
 
 
-def test_a_wrong_key_shows_the_page_again_and_writes_nothing_of_it_into_the_page(
-    door: ProtectedApi,
+def test_a_wrong_key_shows_the_page_again_without_the_input(
+    api: ProtectedApi,
 ) -> None:
     wrong: dict[str, Any] = {
         "credential": '"><script>alert(1)</script>',
         "next": '/dagster/"><script>alert(2)</script>',
     }
-    answer = door.ask("POST", "/login", data=wrong, headers={"Origin": door.address})
+    answer = api.ask("POST", "/login", data=wrong, headers={"Origin": api.address})
     assert answer.status_code == 401
     assert "<script" not in answer.text
     assert "set-cookie" not in answer.headers
 
 
-def test_a_browser_that_opens_a_page_unknown_is_shown_where_to_sign_in(door: ProtectedApi) -> None:
-    answer = door.ask("GET", "/dagster/runs?q=a%22b", headers={"Accept": "text/html"})
+def test_a_browser_without_a_session_gets_the_sign_in_page(api: ProtectedApi) -> None:
+    answer = api.ask("GET", "/dagster/runs?q=a%22b", headers={"Accept": "text/html"})
     assert (answer.status_code, answer.headers["content-type"]) == (401, "text/html; charset=utf-8")
     assert 'name="next" value="/dagster/runs?q=a%22b"' in answer.text
     assert "form-action 'self'" in answer.headers["content-security-policy"]
     assert "www-authenticate" in answer.headers
 
 
-def test_a_webserver_that_does_not_answer_is_said_so(
+def test_an_unavailable_webserver_is_reported(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     with protected_api(
         tmp_path_factory.mktemp("down") / "home", dagster_url="http://127.0.0.1:9/dagster"
-    ) as door:
-        answer = door.ask("GET", "/dagster/", "operator")
+    ) as api:
+        answer = api.ask("GET", "/dagster/", "operator")
         assert (answer.status_code, answer.json()["code"]) == (503, "STORE_UNAVAILABLE")
     with protected_api(
         tmp_path_factory.mktemp("bare") / "home", dagster_url="http://127.0.0.1:9"
-    ) as door:
-        answer = door.ask("GET", "/dagster/", "operator")
+    ) as api:
+        answer = api.ask("GET", "/dagster/", "operator")
         assert (answer.status_code, "--path-prefix /dagster" in answer.json()["remedy"]) == (
             404,
             True,

@@ -1,4 +1,4 @@
-"""Requests of the platform API: what their results are called, and one job of several files."""
+"""Requests of the platform API: the names of their results, and one job for several files."""
 
 import json
 from typing import Any
@@ -65,11 +65,11 @@ def job_of(force: bool = False) -> JobSubmitted:
     )
 
 
-def test_a_job_of_several_files_is_the_job_that_watches_share_runs_by() -> None:
+def test_several_files_use_the_job_of_shared_runs() -> None:
     assert (FILES, ["files"]) == (SHARED_JOB, [SHARED_OP])
 
 
-def test_each_file_has_what_it_says_otherwise_than_by_default() -> None:
+def test_each_file_has_the_options_that_differ_from_the_defaults() -> None:
     launch = launch_of(job_of())
     assert (launch.job, launch.partition) == (SHARED_JOB, None)
     assert launch.stage_options == {
@@ -83,18 +83,18 @@ def test_each_file_has_what_it_says_otherwise_than_by_default() -> None:
         }
     }
     assert tags_of(job_of())[RUN_KEY_TAG] == job_of().job_id, (
-        "a watch finds that the files have their run"
+        "a watch recognises the run of the files"
     )
 
 
-def test_forced_work_of_several_files_is_the_same_work() -> None:
+def test_force_does_not_change_the_id_of_the_work() -> None:
     assert job_of(force=True).job_id == job_of().job_id
     assert launch_of(job_of(force=True)).stage_options[SHARED_OP]["parameters"] == {"force": True}
     assert etag_of(["a", "b"]) not in (etag_of(["a", "c"]), etag_of(["ab"]))
     assert (etag_of([]), etag_of(["a"])) == ("", "a")
 
 
-def test_files_wait_with_their_run_and_fail_with_it() -> None:
+def test_files_have_the_state_of_their_run_until_it_ends() -> None:
     assert [file["status"] for file in standing_of(job_of(), None).files] == ["queued", "queued"]
     assert [file["status"] for file in standing_of(job_of(), run("STARTED")).files] == [
         "processing",
@@ -112,13 +112,13 @@ def test_files_wait_with_their_run_and_fail_with_it() -> None:
 
 
 @given(keys=KEYS)
-def test_files_of_one_request_are_told_apart(keys: list[str]) -> None:
+def test_files_of_one_request_have_different_names(keys: list[str]) -> None:
     found = suffixes(keys)
     assert len({suffix.lower() for suffix in found.values()}) == len(keys)
 
 
 @given(ids=st.tuples(IDS, IDS, IDS), keys=KEYS, service_name=st.none() | st.text(max_size=200))
-def test_whatever_the_ids_are_the_results_have_names_that_can_be(
+def test_results_have_valid_names_whatever_the_ids(
     ids: tuple[str, str, str], keys: list[str], service_name: str | None
 ) -> None:
     body = request(
@@ -133,11 +133,11 @@ def test_whatever_the_ids_are_the_results_have_names_that_can_be(
 @pytest.mark.parametrize(
     "files", [[], ["a.tif", "a.tif"], [f"{number}.tif" for number in range(101)], [1], 1, None]
 )
-def test_a_list_that_is_none_of_files_is_refused(files: Any) -> None:
+def test_an_invalid_list_of_files_is_refused(files: Any) -> None:
     with pytest.raises(ValidationError):
         request(file_name=files)
 
 
-def test_a_list_of_one_is_as_one_file_and_the_order_is_none_of_the_client_s() -> None:
+def test_a_list_of_one_is_one_file_and_order_does_not_matter() -> None:
     assert request(file_name=["a.tif"]).keys == request(file_name="a.tif").keys
     assert request(file_name=["b.tif", "a.tif"]).keys == request(file_name=["a.tif", "b.tif"]).keys

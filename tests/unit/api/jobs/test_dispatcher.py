@@ -1,4 +1,4 @@
-"""What was accepted is launched once, whoever dies and whatever does not answer meanwhile."""
+"""An accepted job is launched exactly once, whichever process dies and whatever does not answer."""
 
 import json
 import time
@@ -25,8 +25,8 @@ NOW = datetime(2026, 11, 24, 10, tzinfo=UTC)
 
 
 @dataclass
-class Launches:
-    """A Dagster that keeps runs, and fails as told: before it has the run, or after."""
+class FakeDagster:
+    """A Dagster that stores runs and can fail before or after it stores one."""
 
     runs_of: list[RunFound] = field(default_factory=list)
     before: list[Exception] = field(default_factory=list)
@@ -61,7 +61,7 @@ class Launches:
 
 
 @pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SWEPT_EVERY_S", 0.05)
     monkeypatch.setattr(module, "_FIRST_PAUSE_S", 0.01)
     monkeypatch.setattr(module, "_LONGEST_PAUSE_S", 0.05)
@@ -74,12 +74,12 @@ def objects(tmp_path: Path) -> FolderStore:
 
 
 @pytest.fixture
-def dagster() -> Launches:
-    return Launches()
+def dagster() -> FakeDagster:
+    return FakeDagster()
 
 
 @pytest.fixture
-def dispatcher(objects: FolderStore, dagster: Launches) -> Iterator[Dispatcher]:
+def dispatcher(objects: FolderStore, dagster: FakeDagster) -> Iterator[Dispatcher]:
     made: Any = dagster
     started = Dispatcher(Submissions(objects), made)
     started.start()
@@ -88,7 +88,7 @@ def dispatcher(objects: FolderStore, dagster: Launches) -> Iterator[Dispatcher]:
 
 
 def written(objects: FolderStore, name: str = "a", *, attempt: int = 1) -> str:
-    """A job's record; returns the job's id."""
+    """Write the record of a job and return its id."""
     job_id = name * 64
     asked = WorkAsked(attempt=attempt, asked_at_utc=NOW, asked_by="me", request_id="r")
     options = json.dumps({"prepared_greeting": {"name": name}})
@@ -116,8 +116,8 @@ def nothing_waits(objects: FolderStore, dispatcher: Dispatcher) -> bool:
     return dispatcher.waiting == 0 and not list(Submissions(objects).waiting())
 
 
-def test_what_is_handed_over_is_launched_and_nothing_of_it_waits(
-    objects: FolderStore, dagster: Launches, dispatcher: Dispatcher
+def test_every_submitted_job_is_launched_and_none_waits(
+    objects: FolderStore, dagster: FakeDagster, dispatcher: Dispatcher
 ) -> None:
     for name in "abcdef":
         dispatcher.hand_over(written(objects, name), 1, is_new=True)
@@ -125,8 +125,8 @@ def test_what_is_handed_over_is_launched_and_nothing_of_it_waits(
     assert sorted(run.tags["geo_platform/job_id"][0] for run in dagster.runs_of) == list("abcdef")
 
 
-def test_a_webserver_that_is_away_is_asked_again(
-    objects: FolderStore, dagster: Launches, dispatcher: Dispatcher
+def test_an_unavailable_webserver_is_retried(
+    objects: FolderStore, dagster: FakeDagster, dispatcher: Dispatcher
 ) -> None:
     dagster.before = [StoreUnavailable("away")] * 4 + [
         LaunchRefused("not yet"),
@@ -137,8 +137,11 @@ def test_a_webserver_that_is_away_is_asked_again(
     assert len(dagster.runs_of) == 1
 
 
-def test_while_the_webserver_does_not_answer_it_is_not_asked_for_each_job_that_waits(
-    objects: FolderStore, dagster: Launches, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
+def test_an_unavailable_webserver_is_not_called_for_every_waiting_job(
+    objects: FolderStore,
+    dagster: FakeDagster,
+    dispatcher: Dispatcher,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "_FIRST_PAUSE_S", 2)
     monkeypatch.setattr(module, "_LONGEST_PAUSE_S", 2)
@@ -150,25 +153,25 @@ def test_while_the_webserver_does_not_answer_it_is_not_asked_for_each_job_that_w
     dagster.before = []
     wait(lambda: nothing_waits(objects, dispatcher))
     assert len(dagster.runs_of) == 16
-    assert dagster.looked_for == 0  # a webserver that was not reached made no run
+    assert dagster.looked_for == 0, "a webserver that was not reached created no run"
 
 
-def test_however_much_is_submitted_what_was_accepted_is_launched(
-    objects: FolderStore, dagster: Launches, monkeypatch: pytest.MonkeyPatch
+def test_accepted_jobs_are_launched_under_load(
+    objects: FolderStore, dagster: FakeDagster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_GIVES_WAY_S", 0.02)
     made: Any = dagster
-    pressed = Dispatcher(Submissions(objects), made, is_pressed=lambda: True)
-    pressed.start()
+    under_load = Dispatcher(Submissions(objects), made, is_pressed=lambda: True)
+    under_load.start()
     for name in "abcdef":
-        pressed.hand_over(written(objects, name), 1, is_new=True)
-    wait(lambda: nothing_waits(objects, pressed))
-    pressed.stop()
+        under_load.hand_over(written(objects, name), 1, is_new=True)
+    wait(lambda: nothing_waits(objects, under_load))
+    under_load.stop()
     assert len(dagster.runs_of) == 6
 
 
-def test_a_run_that_a_webserver_made_before_it_went_silent_is_looked_for(
-    objects: FolderStore, dagster: Launches, dispatcher: Dispatcher
+def test_a_run_that_the_webserver_may_have_created_is_looked_up(
+    objects: FolderStore, dagster: FakeDagster, dispatcher: Dispatcher
 ) -> None:
     dagster.after = [
         DagsterUnavailable("it died while it answered", remedy="Wait.", was_reached=True)
@@ -178,8 +181,8 @@ def test_a_run_that_a_webserver_made_before_it_went_silent_is_looked_for(
     assert (len(dagster.runs_of), dagster.asked_for, dagster.looked_for) == (1, 1, 1)
 
 
-def test_a_run_whose_answer_was_lost_is_not_launched_again(
-    objects: FolderStore, dagster: Launches, dispatcher: Dispatcher
+def test_a_run_whose_response_was_lost_is_not_launched_again(
+    objects: FolderStore, dagster: FakeDagster, dispatcher: Dispatcher
 ) -> None:
     dagster.after = [StoreUnavailable("it died while it answered")]
     dispatcher.hand_over(written(objects), 1, is_new=True)
@@ -187,8 +190,11 @@ def test_a_run_whose_answer_was_lost_is_not_launched_again(
     assert len(dagster.runs_of) == 1
 
 
-def test_a_run_that_was_made_and_never_queued_is_ended_and_another_one_launched(
-    objects: FolderStore, dagster: Launches, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
+def test_a_run_that_is_never_queued_is_ended_and_replaced(
+    objects: FolderStore,
+    dagster: FakeDagster,
+    dispatcher: Dispatcher,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "_NEVER_QUEUED_S", 0.2)
     dagster.status, dagster.after = "NOT_STARTED", [StoreUnavailable("it died in between")]
@@ -200,8 +206,8 @@ def test_a_run_that_was_made_and_never_queued_is_ended_and_another_one_launched(
     assert dagster.ended == ["run-0"]
 
 
-def test_a_later_attempt_makes_the_earlier_one_void(
-    objects: FolderStore, dagster: Launches, dispatcher: Dispatcher
+def test_a_later_attempt_replaces_the_earlier_one(
+    objects: FolderStore, dagster: FakeDagster, dispatcher: Dispatcher
 ) -> None:
     dagster.before = [StoreUnavailable("away")]
     job_id = written(objects)
@@ -212,8 +218,8 @@ def test_a_later_attempt_makes_the_earlier_one_void(
     assert [run.tags["geo_platform/attempt"] for run in dagster.runs_of] == ["2"]
 
 
-def test_what_a_dead_process_left_is_taken_up_and_what_a_living_one_is_at_is_not(
-    objects: FolderStore, dagster: Launches, dispatcher: Dispatcher
+def test_jobs_of_a_dead_process_are_taken_over_and_of_a_living_one_not(
+    objects: FolderStore, dagster: FakeDagster, dispatcher: Dispatcher
 ) -> None:
     claims = {
         "a": ("elsewhere/1.1", timedelta(hours=1)),
@@ -234,8 +240,8 @@ def test_what_a_dead_process_left_is_taken_up_and_what_a_living_one_is_at_is_not
     assert [job_id[0] for job_id, _ in Submissions(objects).waiting()] == ["b"]
 
 
-def test_who_ends_leaves_what_it_did_not_launch_to_the_next_one(
-    objects: FolderStore, dagster: Launches
+def test_a_stopped_dispatcher_leaves_waiting_jobs_to_the_next(
+    objects: FolderStore, dagster: FakeDagster
 ) -> None:
     made: Any = dagster
     dagster.before = [StoreUnavailable("away")] * 10_000

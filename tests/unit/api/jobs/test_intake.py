@@ -1,4 +1,4 @@
-"""How a job stands while Dagster does not answer, or not soon: told at once, one way or the other."""
+"""The state of a job while Dagster is unavailable or slow is returned at once."""
 
 import threading
 import time
@@ -28,7 +28,7 @@ def refused(request: httpx.Request) -> httpx.Response:
 
 
 def intake(objects: FolderStore, transport: httpx.MockTransport) -> tuple[Intake, Submissions]:
-    """One process of the face; its dispatcher never begins."""
+    """One process of the HTTP API, with a dispatcher that never starts."""
     catalog: Any = None
     submissions, dagster = (
         Submissions(objects),
@@ -39,7 +39,7 @@ def intake(objects: FolderStore, transport: httpx.MockTransport) -> tuple[Intake
     ), submissions
 
 
-def test_what_another_process_is_to_launch_is_queued_while_dagster_is_away(tmp_path: Path) -> None:
+def test_a_job_of_another_process_is_queued_while_dagster_is_unavailable(tmp_path: Path) -> None:
     one, submissions = intake(FolderStore(tmp_path), httpx.MockTransport(refused))
     other, _ = intake(FolderStore(tmp_path), httpx.MockTransport(refused))
     job = one.submit(asked_of("hello_world", {}), {}, Who(ME, "r")).job
@@ -51,7 +51,7 @@ def test_what_another_process_is_to_launch_is_queued_while_dagster_is_away(tmp_p
         other.status(job.job_id, ME)
 
 
-def test_of_many_who_wait_for_a_webserver_that_hangs_the_last_are_told_at_once(
+def test_requests_beyond_the_limit_are_refused_at_once_while_the_webserver_hangs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "_MAX_CONCURRENT_REQUESTS", 2)
@@ -71,10 +71,11 @@ def test_of_many_who_wait_for_a_webserver_that_hangs_the_last_are_told_at_once(
         for _ in range(2):
             waiting.acquire()
         began = time.monotonic()
-        with pytest.raises(DagsterUnavailable) as told:
+        with pytest.raises(DagsterUnavailable) as refusal:
             dagster.runs(tags={})
-        assert time.monotonic() - began < 10  # and not as long as those before
-        assert not told.value.was_reached
+        # Earlier requests still wait for the webserver.
+        assert time.monotonic() - began < 10
+        assert not refusal.value.was_reached
         is_over.set()
         assert [each.result() for each in asking] == [(), ()]
     assert dagster.runs(tags={}) == ()

@@ -1,4 +1,4 @@
-"""Pages of jobs while others are launched: none of those that were there is missed, and none is told twice."""
+"""Pages of jobs while others are launched: each job is listed exactly once."""
 
 import re
 from collections.abc import Sequence
@@ -23,15 +23,15 @@ WHO = Principal("key:me", Scope.reader)
 
 
 @dataclass
-class Place:
-    """Jobs of a deployment, by number: those that wait, and runs, newest first."""
+class Deployment:
+    """Jobs of a deployment by number: waiting ones, and runs with the newest first."""
 
     waiting: set[int] = field(default_factory=set)
     runs: list[RunFound] = field(default_factory=list)
     lags: bool = False
 
     def launch(self, number: int) -> None:
-        """Where it lags, what waits is not forgotten yet."""
+        """Launch a waiting job. With `lags`, it also stays in the list of waiting jobs."""
         if number in self.waiting:
             self.waiting -= set() if self.lags else {number}
             tags = {JOB_TAG: id_of(number), ATTEMPT_TAG: "1"}
@@ -87,12 +87,14 @@ def job_of(job_id: str) -> JobSubmitted:
     )
 
 
-def pages(place: Place, wanted: Wanted, launched: Sequence[Sequence[int]] = ()) -> list[str]:
-    """Ids of all pages, while before each next page some are launched."""
+def pages(
+    deployment: Deployment, wanted: Wanted, launched: Sequence[Sequence[int]] = ()
+) -> list[str]:
+    """Return the ids of all pages; before each next page, launch some jobs."""
     found: list[str] = []
     cursor, coming = "", list(launched)
     for _ in range(200):
-        page = jobs_page(place.services(), WHO, wanted, cursor=cursor)
+        page = jobs_page(deployment.services(), WHO, wanted, cursor=cursor)
         assert len(page.jobs) <= wanted.limit
         found += [job.jobId for job in page.jobs]
         if page.nextCursor is None:
@@ -100,8 +102,8 @@ def pages(place: Place, wanted: Wanted, launched: Sequence[Sequence[int]] = ()) 
         cursor = page.nextCursor
         assert re.match(CURSOR, cursor)
         for number in coming.pop(0) if coming else ():
-            place.launch(number)
-    raise AssertionError("it has no last page")
+            deployment.launch(number)
+    raise AssertionError("the list has no last page")
 
 
 @given(
@@ -110,32 +112,32 @@ def pages(place: Place, wanted: Wanted, launched: Sequence[Sequence[int]] = ()) 
     launched=st.lists(st.lists(st.integers(0, 20), max_size=4), max_size=8),
     limit=st.integers(1, 5),
 )
-def test_each_job_is_told_once_whatever_is_launched_meanwhile(
+def test_each_job_is_listed_once_whatever_is_launched_meanwhile(
     waiting: set[int], ran: set[int], launched: list[list[int]], limit: int
 ) -> None:
-    place = Place(waiting={*ran})
+    deployment = Deployment(waiting={*ran})
     for number in sorted(ran):
-        place.launch(number)
-    place.waiting |= waiting
-    found = pages(place, Wanted("", None, limit), launched)
+        deployment.launch(number)
+    deployment.waiting |= waiting
+    found = pages(deployment, Wanted("", None, limit), launched)
     assert sorted(found) == sorted(map(id_of, waiting | ran))
 
 
-def test_what_waits_comes_first_and_then_the_newest_run() -> None:
-    place = Place(waiting={1, 2, 3})
-    place.launch(1)
-    place.launch(2)
-    assert pages(place, Wanted("", None, 10)) == [id_of(3), id_of(2), id_of(1)]
+def test_waiting_jobs_come_first_and_then_the_newest_run() -> None:
+    deployment = Deployment(waiting={1, 2, 3})
+    deployment.launch(1)
+    deployment.launch(2)
+    assert pages(deployment, Wanted("", None, 10)) == [id_of(3), id_of(2), id_of(1)]
 
 
-def test_what_was_launched_and_is_not_forgotten_yet_is_told_once() -> None:
-    place = Place(waiting={1, 2}, lags=True)
-    place.launch(1)
-    assert pages(place, Wanted("", None, 1)) == [id_of(2), id_of(1)]
+def test_a_launched_job_that_still_counts_as_waiting_is_listed_once() -> None:
+    deployment = Deployment(waiting={1, 2}, lags=True)
+    deployment.launch(1)
+    assert pages(deployment, Wanted("", None, 1)) == [id_of(2), id_of(1)]
 
 
-def test_jobs_without_a_run_are_queued_and_of_their_type() -> None:
-    place = Place(waiting={1})
-    assert pages(place, Wanted("hello_world", JobState.queued, 5)) == [id_of(1)]
-    assert pages(place, Wanted("process_raster", JobState.queued, 5)) == []
-    assert pages(place, Wanted("", JobState.completed, 5)) == []
+def test_jobs_without_a_run_are_queued_and_have_their_type() -> None:
+    deployment = Deployment(waiting={1})
+    assert pages(deployment, Wanted("hello_world", JobState.queued, 5)) == [id_of(1)]
+    assert pages(deployment, Wanted("process_raster", JobState.queued, 5)) == []
+    assert pages(deployment, Wanted("", JobState.completed, 5)) == []

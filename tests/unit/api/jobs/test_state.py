@@ -1,4 +1,4 @@
-"""Dagster's words as clients know them."""
+"""The statuses of Dagster translated to the states of the API."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -33,7 +33,7 @@ def job(job_type: str = "ingest_vector", **asked: Any) -> JobSubmitted:
 
 
 def run(status: str, *steps: str, made: tuple[Materialized, ...] = (), **tags: str) -> RunFound:
-    """Steps as `stage=STATUS`."""
+    """Return a run with the given steps, each as `stage=STATUS`."""
     begun = [
         Step(name, state, NOW, NOW) for name, _, state in (step.partition("=") for step in steps)
     ]
@@ -73,14 +73,14 @@ def test_a_record_without_a_run_is_queued() -> None:
     assert (standing.state, standing.stage, len(standing.stages)) == (JobState.queued, 1, 4)
 
 
-def test_a_run_that_the_daemon_executes_again_has_not_failed_yet() -> None:
+def test_a_run_that_the_daemon_retries_has_not_failed_yet() -> None:
     assert (
         standing_of(job(), run("FAILURE", **{"dagster/will_retry": "true"})).state
         is JobState.queued
     )
 
 
-def test_the_stage_is_the_one_that_began_last_and_checks_are_no_stages() -> None:
+def test_the_stage_is_the_last_one_that_started_and_checks_do_not_count() -> None:
     standing = standing_of(
         job(),
         run(
@@ -97,7 +97,7 @@ def test_the_stage_is_the_one_that_began_last_and_checks_are_no_stages() -> None
     }
 
 
-def test_rejected_rows_are_errors_of_what_is_completed() -> None:
+def test_rejected_rows_are_errors_of_a_completed_job() -> None:
     rows = [
         {"rows": "read", "count": 3},
         {"rows": "inserted", "count": 2},
@@ -113,7 +113,7 @@ def test_rejected_rows_are_errors_of_what_is_completed() -> None:
     assert standing.completed_at_utc == NOW + timedelta(seconds=3)
 
 
-def test_a_canceled_job_says_so_and_a_failed_one_what_its_log_says() -> None:
+def test_a_canceled_job_and_a_failed_one_have_their_errors() -> None:
     canceled = standing_of(job(), run("CANCELED"))
     assert canceled.error is not None
     assert canceled.error["code"] == "RUN_CANCELED"

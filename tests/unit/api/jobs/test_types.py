@@ -1,4 +1,4 @@
-"""Parameters by the names that clients know, and the id of the work that they ask for."""
+"""Parameters by the names that clients use, and the id of the requested work."""
 
 from typing import Any
 
@@ -45,7 +45,7 @@ def faults_of(job_type: str, **parameters: Any) -> dict[str, str]:
     return dict(refused.value.faults)
 
 
-def test_old_and_new_names_are_the_same_work() -> None:
+def test_old_and_new_names_give_the_same_work() -> None:
     old, new = asked_of("ingest_vector", OLD), asked_of("ingest_vector", NEW)
     assert old == new
     assert job_id_of(old, "e") == job_id_of(new, "e")
@@ -53,7 +53,7 @@ def test_old_and_new_names_are_the_same_work() -> None:
 
 
 @pytest.mark.parametrize("name", ["kml_name", "shp_name"])
-def test_a_file_within_an_archive_is_the_member_that_is_read(name: str) -> None:
+def test_a_file_in_an_archive_sets_the_member(name: str) -> None:
     asked = asked_of(
         "ingest_vector", {"blob_name": "a.zip", "converter_params": {name: "in/a.shp"}}
     )
@@ -61,7 +61,7 @@ def test_a_file_within_an_archive_is_the_member_that_is_read(name: str) -> None:
     assert asked.options["raw_vector"]["archive_member"] == "in/a.shp"
 
 
-def test_defaults_that_are_spelled_out_are_the_same_work() -> None:
+def test_explicit_defaults_give_the_same_work() -> None:
     short = asked_of("process_raster", {"blob_name": "dem.tif"})
     long = asked_of(
         "process_raster",
@@ -76,7 +76,7 @@ def test_defaults_that_are_spelled_out_are_the_same_work() -> None:
     assert job_id_of(short, "e") == job_id_of(long, "e")
 
 
-def test_job_type_source_etag_and_parameters_make_other_work_and_force_does_not() -> None:
+def test_job_type_source_etag_and_parameters_change_the_work_but_force_does_not() -> None:
     one = asked_of("process_raster", {"blob_name": "dem.tif"})
     others = [
         (asked_of("ingest_vector", {"blob_name": "dem.tif"}), "e"),
@@ -92,7 +92,7 @@ def test_job_type_source_etag_and_parameters_make_other_work_and_force_does_not(
     assert job_id_of(forced, "e") == job_id_of(one, "e")
 
 
-def test_true_is_not_1_and_text_is_no_number() -> None:
+def test_true_is_not_1_and_text_is_not_a_number() -> None:
     assert faults_of("process_raster", blob_name="a.tif", jpeg_quality=True).keys() == {
         "jpeg_quality"
     }
@@ -107,7 +107,7 @@ def test_true_is_not_1_and_text_is_no_number() -> None:
     }
 
 
-def test_what_no_job_knows_is_named_with_its_group() -> None:
+def test_an_unknown_parameter_is_named_with_its_group() -> None:
     found = faults_of(
         "ingest_vector",
         blob_name="a.csv",
@@ -122,7 +122,7 @@ def test_what_no_job_knows_is_named_with_its_group() -> None:
     assert faults_of("process_raster", blob_name="a.tif", table_name="t").keys() == {"table_name"}
 
 
-def test_the_same_option_by_two_names_has_to_be_the_same() -> None:
+def test_one_option_by_two_names_needs_equal_values() -> None:
     assert asked_of("ingest_vector", {"blob_name": "a.csv", "schema": "geo", "schema_name": "geo"})
     assert faults_of(
         "ingest_vector", blob_name="a.csv", schema="geo", schema_name="other"
@@ -146,23 +146,23 @@ def test_the_same_option_by_two_names_has_to_be_the_same() -> None:
         ".hidden",
     ],
 )
-def test_what_cannot_be_an_object_s_name_is_refused(name: Any) -> None:
+def test_an_invalid_object_name_is_refused(name: Any) -> None:
     assert faults_of("process_raster", blob_name=name).keys() == {"blob_name"}
 
 
 @pytest.mark.parametrize("container", ["messages", "quarantine", "..", "azure-webjobs-secrets"])
-def test_containers_of_the_platform_itself_cannot_be_named(container: str) -> None:
+def test_internal_containers_are_refused(container: str) -> None:
     assert "container_name" in faults_of(
         "process_raster", blob_name="a.tif", container_name=container
     )
 
 
 @pytest.mark.parametrize("table", ["select", "1st", "a-b", "a" * 64, ""])
-def test_a_table_s_name_is_refused_before_the_job(table: str) -> None:
+def test_an_invalid_table_name_is_refused_before_the_job(table: str) -> None:
     assert faults_of("ingest_vector", blob_name="a.csv", table_name=table).keys() == {"table_name"}
 
 
-def test_a_job_type_that_there_is_not_is_refused_with_those_that_there_are() -> None:
+def test_an_unknown_job_type_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ParameterInvalid) as refused:
         asked_of("unpublish_item", {})
     assert refused.value.remedy == "It is one of process_raster, ingest_vector, hello_world."
@@ -180,7 +180,7 @@ NAMES = st.sampled_from(
 ) | st.text(max_size=8)
 
 
-def test_a_fault_goes_by_the_name_that_the_client_knows() -> None:
+def test_a_fault_names_the_parameter_as_the_client_does() -> None:
     with pytest.raises(ParametersInvalid) as refused:
         asked_of(
             "ingest_vector",
@@ -202,14 +202,14 @@ def test_a_fault_goes_by_the_name_that_the_client_knows() -> None:
     job_type=st.sampled_from(["process_raster", "ingest_vector", "hello_world"]),
     parameters=st.dictionaries(NAMES, JSON, max_size=6),
 )
-def test_whatever_is_sent_is_taken_or_refused_with_names(
+def test_any_parameters_are_accepted_or_refused_by_name(
     job_type: str, parameters: dict[str, Any]
 ) -> None:
     try:
         found = [job_id_of(asked_of(job_type, parameters), "e")]
     except ParametersInvalid as refused:
         found = [wrong for _, wrong in refused.faults]
-        sent = {*parameters, "blob_name"}  # what was sent, or what is always needed
+        sent = {*parameters, "blob_name"}  # the parameters sent and the required one
         others = [
             name
             for name, _ in refused.faults

@@ -1,4 +1,4 @@
-"""Uploads in the embedded profile: whole or not at all, under a name of one's own, never over another."""
+"""Uploads in the embedded profile: whole or not at all, never over another file."""
 
 import json
 from collections.abc import Iterator
@@ -16,15 +16,15 @@ MOST = 3_000_000
 
 
 @pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProtectedApi]:
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProtectedApi]:
     with protected_api(
         tmp_path_factory.mktemp("uploads") / "home", api_upload_max_bytes=MOST
     ) as one:
         yield one
 
 
-def stored(door: ProtectedApi) -> dict[str, bytes]:
-    bronze = door.settings.store_dir / "bronze"
+def stored(api: ProtectedApi) -> dict[str, bytes]:
+    bronze = api.settings.store_dir / "bronze"
     return {
         str(path.relative_to(bronze)): path.read_bytes()
         for path in bronze.rglob("*")
@@ -32,108 +32,106 @@ def stored(door: ProtectedApi) -> dict[str, bytes]:
     }
 
 
-def offered(door: ProtectedApi, key: str = "submitter", **asked: Any) -> dict[str, Any]:
-    answer = door.ask("POST", "/api/uploads", key, json=asked)
+def request_upload(api: ProtectedApi, key: str = "submitter", **asked: Any) -> dict[str, Any]:
+    answer = api.ask("POST", "/api/uploads", key, json=asked)
     assert answer.status_code == 201, answer.text
     return dict(answer.json())
 
 
-def test_a_file_is_sent_where_the_answer_says_and_lies_where_it_is_to_be_submitted_from(
-    door: ProtectedApi,
+def test_a_file_is_sent_to_the_given_url_and_stored_where_submit_names_it(
+    api: ProtectedApi,
 ) -> None:
-    offer = offered(door, file_name="dem.tif", size_bytes=6)
+    offer = request_upload(api, file_name="dem.tif", size_bytes=6)
     assert (offer["method"], offer["needs_credential"], offer["expires_at_utc"]) == (
         "PUT",
         True,
         None,
     )
-    sent = door.ask("PUT", offer["url"], "submitter", content=b"raster")
+    sent = api.ask("PUT", offer["url"], "submitter", content=b"raster")
     assert (sent.status_code, sent.json()["size_bytes"]) == (201, 6)
     assert sent.json()["submit"] == offer["submit"]
     assert offer["submit"]["container_name"] == "bronze"
-    assert stored(door)[offer["submit"]["blob_name"]] == b"raster"
+    assert stored(api)[offer["submit"]["blob_name"]] == b"raster"
 
 
-def test_a_name_that_was_sent_is_never_written_over(door: ProtectedApi) -> None:
-    offer = offered(door, file_name="once.tif")
-    assert door.ask("PUT", offer["url"], "submitter", content=b"first").status_code == 201
-    again = door.ask("PUT", offer["url"], "submitter", content=b"second")
+def test_an_uploaded_file_is_never_overwritten(api: ProtectedApi) -> None:
+    offer = request_upload(api, file_name="once.tif")
+    assert api.ask("PUT", offer["url"], "submitter", content=b"first").status_code == 201
+    again = api.ask("PUT", offer["url"], "submitter", content=b"second")
     assert (again.status_code, again.json()["code"]) == (409, "CONFLICT")
-    assert stored(door)[offer["submit"]["blob_name"]] == b"first"
+    assert stored(api)[offer["submit"]["blob_name"]] == b"first"
 
 
-def test_files_that_belong_together_lie_together(door: ProtectedApi) -> None:
-    first = offered(door, file_name="a.shp")
-    second = offered(door, file_name="a.dbf", upload_id=first["upload_id"])
+def test_files_of_one_upload_share_a_folder(api: ProtectedApi) -> None:
+    first = request_upload(api, file_name="a.shp")
+    second = request_upload(api, file_name="a.dbf", upload_id=first["upload_id"])
     folders = {offer["submit"]["blob_name"].rpartition("/")[0] for offer in (first, second)}
     assert len(folders) == 1
-    assert offered(door, file_name="a.shp")["upload_id"] != first["upload_id"]
+    assert request_upload(api, file_name="a.shp")["upload_id"] != first["upload_id"]
 
 
-def test_two_principals_never_share_a_folder_even_with_each_other_s_upload_id(
-    door: ProtectedApi,
+def test_two_principals_never_share_a_folder_even_with_one_upload_id(
+    api: ProtectedApi,
 ) -> None:
-    offer = offered(door, file_name="mine.tif")
-    door.ask("PUT", offer["url"], "submitter", content=b"mine")
-    other = door.ask("PUT", offer["url"], "operator", content=b"theirs")
+    offer = request_upload(api, file_name="mine.tif")
+    api.ask("PUT", offer["url"], "submitter", content=b"mine")
+    other = api.ask("PUT", offer["url"], "operator", content=b"theirs")
     assert other.json()["submit"]["blob_name"] != offer["submit"]["blob_name"]
-    assert stored(door)[offer["submit"]["blob_name"]] == b"mine"
+    assert stored(api)[offer["submit"]["blob_name"]] == b"mine"
     names = ("key:a-b", "key:a_b", "oid:a-b", "key:A-B", "key:ä", "key:../a")
     prefixes = {upload_prefix(Principal(name, Scope.submitter)) for name in names}
     assert len(prefixes) == len(names)
     assert all(prefix.count("/") == 2 and ".." not in prefix for prefix in prefixes)
 
 
-def test_who_may_only_read_or_may_not_use_the_container_can_send_nothing(
-    door: ProtectedApi,
+def test_readers_and_principals_without_the_container_cannot_upload(
+    api: ProtectedApi,
 ) -> None:
-    before = stored(door)
+    before = stored(api)
     for key in ("reader", "limited"):
-        assert door.ask("POST", "/api/uploads", key, json={"file_name": "x.tif"}).status_code == 403
+        assert api.ask("POST", "/api/uploads", key, json={"file_name": "x.tif"}).status_code == 403
         assert (
-            door.ask("PUT", f"/api/uploads/{'0' * 16}/x.tif", key, content=b"x").status_code == 403
+            api.ask("PUT", f"/api/uploads/{'0' * 16}/x.tif", key, content=b"x").status_code == 403
         )
-    assert stored(door) == before
+    assert stored(api) == before
 
 
-def test_a_file_that_is_too_long_is_refused_before_and_while_it_is_sent_and_leaves_nothing(
-    door: ProtectedApi,
+def test_a_file_over_the_limit_is_refused_and_leaves_nothing(
+    api: ProtectedApi,
 ) -> None:
-    before = stored(door)
+    before = stored(api)
     assert (
-        door.ask(
+        api.ask(
             "POST", "/api/uploads", "submitter", json={"file_name": "x.tif", "size_bytes": MOST + 1}
         ).status_code
         == 413
     )
-    url = offered(door, file_name="x.tif")["url"]
-    assert door.ask("PUT", url, "submitter", content=b"x" * (MOST + 1)).status_code == 413
-    unsaid = door.ask("PUT", url, "submitter", content=iter([b"x" * 1_000_000] * 4))
-    assert (unsaid.status_code, unsaid.json()["code"]) == (413, "BODY_TOO_LARGE")
-    assert stored(door) == before
-    assert left_in_scratch(door) == []
-    assert (
-        door.ask("PUT", url, "submitter", content=iter([b"x" * 1_000_000] * 3)).status_code == 201
-    )
+    url = request_upload(api, file_name="x.tif")["url"]
+    assert api.ask("PUT", url, "submitter", content=b"x" * (MOST + 1)).status_code == 413
+    without_length = api.ask("PUT", url, "submitter", content=iter([b"x" * 1_000_000] * 4))
+    assert (without_length.status_code, without_length.json()["code"]) == (413, "BODY_TOO_LARGE")
+    assert stored(api) == before
+    assert left_in_scratch(api) == []
+    assert api.ask("PUT", url, "submitter", content=iter([b"x" * 1_000_000] * 3)).status_code == 201
 
 
-def test_an_upload_that_breaks_off_or_is_empty_leaves_nothing(door: ProtectedApi) -> None:
-    before, url = stored(door), offered(door, file_name="half.tif")["url"]
+def test_an_aborted_or_empty_upload_leaves_nothing(api: ProtectedApi) -> None:
+    before, url = stored(api), request_upload(api, file_name="half.tif")["url"]
 
-    def breaking() -> Iterator[bytes]:
+    def broken_off() -> Iterator[bytes]:
         yield b"x" * 100_000
         raise RuntimeError("the client goes away")
 
     with pytest.raises(RuntimeError, match="goes away"):
-        door.ask("PUT", url, "submitter", content=breaking())
-    assert door.ask("PUT", url, "submitter", content=b"").status_code == 422
-    assert stored(door) == before
-    assert door.ask("PUT", url, "submitter", content=b"whole").status_code == 201
-    assert left_in_scratch(door) == []
+        api.ask("PUT", url, "submitter", content=broken_off())
+    assert api.ask("PUT", url, "submitter", content=b"").status_code == 422
+    assert stored(api) == before
+    assert api.ask("PUT", url, "submitter", content=b"whole").status_code == 201
+    assert left_in_scratch(api) == []
 
 
-def left_in_scratch(door: ProtectedApi) -> list[Path]:
-    return [path for path in door.settings.scratch_dir.rglob("*") if path.is_file()]
+def left_in_scratch(api: ProtectedApi) -> list[Path]:
+    return [path for path in api.settings.scratch_dir.rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize(
@@ -169,11 +167,11 @@ def left_in_scratch(door: ProtectedApi) -> list[Path]:
     ],
     ids=lambda asked: ascii(asked)[:40],
 )
-def test_a_name_that_could_mean_another_place_and_what_nobody_asked_for_are_refused(
-    door: ProtectedApi, asked: dict[str, Any]
+def test_an_unsafe_name_or_unknown_field_is_refused(
+    api: ProtectedApi, asked: dict[str, Any]
 ) -> None:
 
-    answer = door.ask(
+    answer = api.ask(
         "POST",
         "/api/uploads",
         "submitter",
@@ -197,16 +195,16 @@ def test_a_name_that_could_mean_another_place_and_what_nobody_asked_for_are_refu
         "a%0d%0ab",
     ],
 )
-def test_a_path_that_climbs_writes_nothing(door: ProtectedApi, path: str) -> None:
-    before = stored(door)
+def test_a_path_that_escapes_the_folder_writes_nothing(api: ProtectedApi, path: str) -> None:
+    before = stored(api)
     for folder in ("0" * 16, "..", "%2e%2e"):
-        answer = door.ask("PUT", f"/api/uploads/{folder}/{path}", "submitter", content=b"x")
+        answer = api.ask("PUT", f"/api/uploads/{folder}/{path}", "submitter", content=b"x")
         assert answer.status_code in (404, 405, 422)
-    assert stored(door) == before
-    assert not list(door.settings.home_dir.parent.rglob("escaped*"))
+    assert stored(api) == before
+    assert not list(api.settings.home_dir.parent.rglob("escaped*"))
 
 
-def test_what_looks_the_same_is_the_same_name() -> None:
+def test_names_are_normalised_to_composed_characters() -> None:
     composed, decomposed = "h\u00f6he.tif", "ho\u0308he.tif"
     assert composed != decomposed
     assert checked_file_name(composed) == checked_file_name(decomposed) == composed
