@@ -16,7 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from pydantic import Field
 
 from geo_platform.api.auth.authentication import Reader
-from geo_platform.api.jobs.responses import Answer
+from geo_platform.api.jobs.responses import ResponseModel
 from geo_platform.api.problems import problem_responses
 from geo_platform.api.services import Services
 from geo_platform.errors import PlatformError, SourceNotFound, StoreUnavailable
@@ -28,13 +28,13 @@ _log = logging.getLogger("geo_platform.api")
 Named = Literal["webserver", "daemon", "code_location", "object_store", "catalog"]
 
 
-class Alive(Answer):
+class Alive(ResponseModel):
     """The process responds."""
 
     status: Literal["alive"]
 
 
-class Dependency(Answer):
+class Dependency(ResponseModel):
     """A service that jobs need."""
 
     name: Named
@@ -44,7 +44,7 @@ class Dependency(Answer):
     )
 
 
-class Readiness(Answer):
+class Readiness(ResponseModel):
     """`ready` if every dependency is ready."""
 
     status: Literal["ready", "not_ready"]

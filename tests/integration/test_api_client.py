@@ -203,7 +203,7 @@ def test_what_waits_to_be_launched_is_listed_as_queued_before_what_ran(
     kept = stack.services.submissions.job(ran.job_id)
     assert kept is not None
     waiting = kept.job.model_copy(update={"job_id": "0" * 64})
-    assert stack.services.submissions.put_job(waiting, over="")
+    assert stack.services.submissions.put_job(waiting, only_if_etag="")
     assert stack.services.submissions.put_waiting(waiting.job_id, 1)
     try:
         first = client.call("jobs", "list_jobs", limit=1)

@@ -130,11 +130,11 @@ def graphql(instance: dg.DagsterInstance) -> httpx.MockTransport:
 def server_sent_events(instance: dg.DagsterInstance, run_id: str) -> list[Any]:
     """The stream of a job whose run has ended."""
     with closing(DagsterGraphql("http://dagster", transport=graphql(instance))) as dagster:
-        standing = SimpleNamespace(
-            run=SimpleNamespace(run_id=run_id), state=SimpleNamespace(is_under_way=False)
+        snapshot = SimpleNamespace(
+            run=SimpleNamespace(run_id=run_id), state=SimpleNamespace(is_active=False)
         )
         services: Any = SimpleNamespace(
-            dagster=dagster, intake=SimpleNamespace(standing=lambda _: standing)
+            dagster=dagster, intake=SimpleNamespace(snapshot=lambda _: snapshot)
         )
         job: Any = None
 

@@ -16,9 +16,9 @@ import pytest
 from geo_platform.api.auth.principal import Principal, Scope
 from geo_platform.api.dagster.graphql import DagsterGraphql
 from geo_platform.api.jobs.dispatcher import Dispatcher, tags_of
-from geo_platform.api.jobs.intake import Intake, Who, source_of, take_from_watch
-from geo_platform.api.jobs.submissions import Submissions, waiting_place
-from geo_platform.api.jobs.types import asked_of
+from geo_platform.api.jobs.intake import Caller, Intake, source_of, take_from_watch
+from geo_platform.api.jobs.submissions import Submissions, waiting_key
+from geo_platform.api.jobs.types import job_request_of
 from geo_platform.arrivals.arrival import Arrival, arrival_key, arrival_of
 from geo_platform.arrivals.readiness import sort_out
 from geo_platform.arrivals.receipts import read_asked
@@ -53,7 +53,7 @@ class Both:
     def submit(self, key: str) -> JobSubmitted:
         parameters = {"blob_name": key}
         return self.intake.submit(
-            asked_of("process_raster", parameters), parameters, Who(ME, "request")
+            job_request_of("process_raster", parameters), parameters, Caller(ME, "request")
         ).job
 
     def watch(self, *arrivals: Arrival) -> Taken:
@@ -132,7 +132,7 @@ def test_a_face_that_died_before_it_could_promise_a_run_leaves_the_object_to_the
         update={"job_id": "f" * 64, "first_asked_at_utc": datetime.now(UTC) - timedelta(hours=1)}
     )
     assert take_from_watch(
-        both.objects, [WATCH], died, record, waits_at=waiting_place(record.job_id, 1)
+        both.objects, [WATCH], died, record, waits_at=waiting_key(record.job_id, 1)
     )
     taken = both.watch(arrival, died)
     assert [request.partition_key for request in taken.requests] == ["died.tif"]
@@ -204,5 +204,7 @@ def test_the_face_and_a_watch_mean_the_same_arrival(both: Both, tmp_path: Path, 
 def test_what_no_watch_is_about_has_no_receipt(both: Both) -> None:
     both.objects.put_file("silver", "dem.tif", SAMPLE, metadata={})
     parameters = {"blob_name": "dem.tif", "container_name": "silver"}
-    both.intake.submit(asked_of("process_raster", parameters), parameters, Who(ME, "request"))
+    both.intake.submit(
+        job_request_of("process_raster", parameters), parameters, Caller(ME, "request")
+    )
     assert not list(both.objects.list("messages", "arrivals/"))

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from geo_platform.api.jobs.intake import source_of
-from geo_platform.api.jobs.types import JobAsked, asked_of, job_of_files, names_of_job
+from geo_platform.api.jobs.types import JobRequest, job_of_files, job_request_of, names_of_job
 from geo_platform.api.problems import ParametersInvalid
 from geo_platform.arrivals.content import chain_of_arrival
 from geo_platform.chains.chain import Chain
@@ -55,7 +55,7 @@ class DataRequest(BaseModel):
         None, max_length=200, description="Title of the result.", examples=["Elevation"]
     )
     access_level: str | None = Field(
-        None, max_length=100, description="Kept with the request.", examples=["public"]
+        None, max_length=100, description="StoredJob with the request.", examples=["public"]
     )
     description: str | None = Field(
         None,
@@ -76,7 +76,7 @@ class DataRequest(BaseModel):
         examples=[{"output_tier": "analysis"}],
     )
     client_id: str | None = Field(
-        None, max_length=200, description="Kept with the request.", examples=["ddh"]
+        None, max_length=200, description="StoredJob with the request.", examples=["ddh"]
     )
 
     @field_validator("file_name")
@@ -95,15 +95,15 @@ class DataRequest(BaseModel):
 
 
 @dataclass(frozen=True)
-class Planned:
+class RequestPlan:
     """A request's job, its parameters as a client gives them, and the chain's name or `mixed`."""
 
-    asked: JobAsked
+    asked: JobRequest
     parameters: Mapping[str, Any]
     data_type: str
 
 
-def planned(objects: ObjectStore, body: DataRequest) -> Planned:
+def plan_request(objects: ObjectStore, body: DataRequest) -> RequestPlan:
     """Return the job of a request. Raises ParametersInvalid, SourceNotFound, the store's errors."""
     options = body.processing_options or {}
     taken = [
@@ -115,20 +115,22 @@ def planned(objects: ObjectStore, body: DataRequest) -> Planned:
         raise ParametersInvalid(taken)
     for key in body.keys:
         # Refuses an invalid name before the store is asked for it.
-        asked_of(CHAINS[0].job, {"blob_name": key, "container_name": body.container_name})
+        job_request_of(CHAINS[0].job, {"blob_name": key, "container_name": body.container_name})
     chains = {
         key: chain_of_arrival(objects, source_of(objects, body.container_name, key))
         for key in body.keys
     }
     each = {key: _parameters_of(body, key, chain, chains) for key, chain in chains.items()}
-    asked = {key: asked_of(chains[key].job, parameters) for key, parameters in each.items()}
+    asked = {key: job_request_of(chains[key].job, parameters) for key, parameters in each.items()}
     if len(asked) == 1:
         (key,) = asked
-        return Planned(replace(asked[key], dataset=body.dataset_id), each[key], chains[key].name)
+        return RequestPlan(
+            replace(asked[key], dataset=body.dataset_id), each[key], chains[key].name
+        )
     names = {chain.name for chain in chains.values()}
     data_type = "mixed" if len(names) > 1 else next(iter(names))
     shown = {"container_name": body.container_name, "file_name": list(body.keys), **options}
-    return Planned(
+    return RequestPlan(
         job_of_files(body.container_name, asked, dataset=body.dataset_id), shown, data_type
     )
 

@@ -1,18 +1,14 @@
-"""What becomes of a request for a job: new work is written down and handed to the dispatcher, work that is known is told how it stands.
+"""Decide what happens with a request for a job: start an attempt, or return the state of the job.
 
-What belongs here: the decision, and its order of doing. What stays out: HTTP (`jobs.py`, `platform.py`), what Dagster's words mean
-(`job_state.py`).
+    new                                         stored, queued
+    queued or running                           its state, with or without `force`
+    done, and its result is published           its state, with the result
+    done, and `force` is set                    a new attempt
+    done, and replaced or unpublished since     a new attempt
+    failed or cancelled                         a new attempt
 
-    never seen                                  written down, queued
-    under way                                   told so, forced or not
-    done, and its result is the published one   told so, with the result
-    done, and forced                            asked for anew
-    done, and replaced or unpublished since     asked for anew
-    failed or canceled                          asked for anew
-
-Look up the source of a job in the object store before the job is accepted.
-
-The etag covers the sidecars, as the first stage computes it. No content is read.
+The source is looked up before a job is accepted: its etag is part of the job's id. Routes:
+`routes.py`, `platform.py`; states: `state.py`; launching: `dispatcher.py`.
 """
 
 import json
@@ -27,9 +23,9 @@ from geo_platform.api.dagster.graphql import DagsterGraphql, RunFound
 from geo_platform.api.dagster.run_events import error_of, refused_in
 from geo_platform.api.jobs.dispatcher import Dispatcher
 from geo_platform.api.jobs.files import is_appended
-from geo_platform.api.jobs.state import JobState, Standing, newest_of, standing_of
-from geo_platform.api.jobs.submissions import Kept, Submissions, waiting_place
-from geo_platform.api.jobs.types import JobAsked, etag_of, job_id_of
+from geo_platform.api.jobs.state import JobSnapshot, JobState, newest_of, snapshot_of
+from geo_platform.api.jobs.submissions import StoredJob, Submissions, waiting_key
+from geo_platform.api.jobs.types import JobRequest, etag_of, job_id_of
 from geo_platform.arrivals.arrival import Arrival, arrival_of
 from geo_platform.arrivals.plan import memory_class
 from geo_platform.arrivals.receipts import take_for_client
@@ -46,15 +42,15 @@ from geo_platform.ports import ITEM_RUN_ID, Catalog, ObjectStore
 from geo_platform.runs import JOB_TAG, ROOT_RUN_TAG, ClientIds
 from geo_platform.source.sidecars import seen_by_driver
 
-# Who asks how a job stands is told soon, if only that it is not known now.
-STANDING_TIMEOUT_S = 2.0
+# A status request is answered within a few seconds, if only with 503.
+STATUS_TIMEOUT_S = 2.0
 _RUNS_LOOKED_AT = 5
 _TRIES = 5
 
 
 @dataclass(frozen=True)
-class Who:
-    """Who asks, by which request."""
+class Caller:
+    """The principal of a request, with the ids of the request."""
 
     principal: Principal
     request_id: str
@@ -63,15 +59,18 @@ class Who:
 
 @dataclass(frozen=True)
 class Accepted:
-    """`is_new`: a run will be made for this very request. Else `standing` says how the work stands that was asked for before."""
+    """The job of a request. `is_new`: a new attempt was started.
+
+    Otherwise `snapshot` has the state of the attempt that exists.
+    """
 
     job: JobSubmitted
     is_new: bool
-    standing: Standing | None = None
+    snapshot: JobSnapshot | None = None
 
 
 class Intake:
-    """Jobs of one deployment. Errors: those of the stores, of Dagster, and the refusals that each method names."""
+    """The jobs of one deployment. Each method also raises the errors of the stores and of Dagster."""
 
     def __init__(
         self,
@@ -90,169 +89,209 @@ class Intake:
         self._dispatcher = dispatcher
         self._watches = watches
 
-    def submit(self, asked: JobAsked, parameters: Mapping[str, Any], who: Who) -> Accepted:
-        """Raises SourceNotFound, Forbidden, and StoreUnavailable where it is not known how known work stands."""
-        sources = self._sources(asked, who)
-        new = self._new_job(asked, parameters, who, sources)
+    def submit(
+        self, request: JobRequest, parameters: Mapping[str, Any], caller: Caller
+    ) -> Accepted:
+        """Start the job, or return its state if the same work is active or done.
+
+        Raises SourceNotFound and Forbidden; Conflict: concurrent requests submit the same job.
+        Raises StoreUnavailable: the state of an existing job cannot be read.
+        """
+        sources = self._sources(request, caller)
+        new = self._new_job(request, parameters, caller, sources)
         for _ in range(_TRIES):
-            kept = self._submissions.job(new.job_id)
-            if kept is None:
-                if self._submissions.put_job(new, over=""):
+            stored = self._submissions.job(new.job_id)
+            if stored is None:
+                if self._submissions.put_job(new, only_if_etag=""):
                     for source in sources:
                         take_from_watch(
                             self._objects,
                             self._watches,
                             source,
                             new,
-                            waits_at=waiting_place(new.job_id, 1),
+                            waits_at=waiting_key(new.job_id, 1),
                         )
                     return self._accepted(new)
                 continue
-            standing = self.standing(kept.job)
-            if standing.state.is_under_way or (self._is_done(standing) and not asked.force):
-                return Accepted(kept.job, is_new=False, standing=standing)
-            if (again := self._again(kept, standing, new.asked)) is not None:
-                return again
-        raise Conflict("This work is being asked for by several at once.", remedy="Ask again.")
+            snapshot = self.snapshot(stored.job)
+            if snapshot.state.is_active or (self._is_done(snapshot) and not request.force):
+                return Accepted(stored.job, is_new=False, snapshot=snapshot)
+            if (accepted := self._next_attempt(stored, snapshot, new.asked)) is not None:
+                return accepted
+        raise Conflict(
+            f"Other requests submit the job {new.job_id} at the same time.",
+            remedy="Submit it again.",
+        )
 
-    def retry(self, job_id: str, who: Who) -> Accepted:
-        """Ask for a job anew that failed or was canceled, with its parameters. Raises NotFound, Forbidden, Conflict."""
-        kept = self._known(job_id, who.principal)
-        demand_dataset_of(kept.job, who.principal)
-        standing = self.standing(kept.job)
-        if standing.state is not JobState.failed:
-            remedy = "Submit it with force to do it again."
-            raise Conflict(
-                f"The job {job_id} is {standing.state}: there is nothing to do again.",
-                remedy=remedy,
-            )
-        asked = kept.job.asked.model_copy(update={**_asking(who), "force": False})
-        again = self._again(kept, standing, asked)
-        if again is None:
-            raise Conflict(
-                f"The job {job_id} was asked for anew a moment ago.", remedy="Ask for its status."
-            )
-        return again
+    def retry(self, job_id: str, caller: Caller) -> Accepted:
+        """Run a failed or cancelled job again, with the same parameters.
 
-    def cancel(self, job_id: str, who: Who) -> Standing:
-        """Ask its run to end. Raises NotFound, Forbidden, and Conflict where there is no run that could."""
-        kept = self._known(job_id, who.principal)
-        demand_dataset_of(kept.job, who.principal)
-        standing = self.standing(kept.job)
-        if not standing.state.is_under_way:
+        Raises NotFound, Forbidden; Conflict: the job has not failed.
+        """
+        stored = self._known(job_id, caller.principal)
+        check_dataset_of(stored.job, caller.principal)
+        snapshot = self.snapshot(stored.job)
+        if snapshot.state is not JobState.failed:
             raise Conflict(
-                f"The job {job_id} is {standing.state}: there is nothing to cancel.",
+                f"The job {job_id} is {snapshot.state}. Only a failed job can be retried.",
+                remedy="To run it again, submit it with force.",
+            )
+        work = stored.job.asked.model_copy(update={**_request_fields(caller), "force": False})
+        accepted = self._next_attempt(stored, snapshot, work)
+        if accepted is None:
+            raise Conflict(
+                f"Another request retries the job {job_id} already.", remedy="Get its status."
+            )
+        return accepted
+
+    def cancel(self, job_id: str, caller: Caller) -> JobSnapshot:
+        """Ask Dagster to end the run of a job.
+
+        Raises NotFound, Forbidden; Conflict: the job has no run that could be ended.
+        """
+        stored = self._known(job_id, caller.principal)
+        check_dataset_of(stored.job, caller.principal)
+        snapshot = self.snapshot(stored.job)
+        if not snapshot.state.is_active:
+            raise Conflict(
+                f"The job {job_id} is {snapshot.state} and cannot be cancelled.",
                 remedy="Nothing has to be done.",
             )
-        if standing.run is None:
+        if snapshot.run is None:
             raise Conflict(
                 f"The run of the job {job_id} is being launched.",
                 remedy="Cancel it again in a moment.",
             )
-        self._dagster.terminate(standing.run.run_id)
-        return self.standing(kept.job)
+        self._dagster.terminate(snapshot.run.run_id)
+        return self.snapshot(stored.job)
 
-    def status(self, job_id: str, principal: Principal) -> Standing:
-        """Raises NotFound, also for a job of a container that the principal may not read."""
-        return self.standing(self._known(job_id, principal).job)
+    def status(self, job_id: str, principal: Principal) -> JobSnapshot:
+        """Return the state of a job.
 
-    def standing(self, job: JobSubmitted) -> Standing:
-        """How the job stands, by Dagster; what waits in this process is queued without asking."""
+        Raises NotFound, also for a job of a container that the principal may not read.
+        """
+        return self.snapshot(self._known(job_id, principal).job)
+
+    def snapshot(self, job: JobSubmitted) -> JobSnapshot:
+        """Return the state of a job from Dagster. Raises StoreUnavailable.
+
+        A job that waits to be launched is queued; Dagster is not needed to know that.
+        """
         attempt = job.asked.attempt
         if self._dispatcher.is_waiting(job.job_id, attempt):
-            return standing_of(job, None)
+            return snapshot_of(job, None)
         try:
             run = self._run_of(job)
         except StoreUnavailable:
-            if self._submissions.is_waiting(job.job_id, attempt):  # another process is to launch it
-                return standing_of(job, None)
+            # Another process may have to launch it.
+            if self._submissions.is_waiting(job.job_id, attempt):
+                return snapshot_of(job, None)
             raise
-        if (
-            run is None
-        ):  # written down and not handed over before its process died, or another process is at it
+        if run is None:
+            # Its process ended between storing and launching it, or another process launches it.
             self._dispatcher.hand_over(job.job_id, attempt, is_new=False)
-            return standing_of(job, None)
+            return snapshot_of(job, None)
         log = (
-            self._dagster.all_events(run.run_id, timeout_s=STANDING_TIMEOUT_S)
+            self._dagster.all_events(run.run_id, timeout_s=STATUS_TIMEOUT_S)
             if run.status == "FAILURE"
             else ()
         )
-        return standing_of(job, run, error_of(log), refused_in(log))
+        return snapshot_of(job, run, error_of(log), refused_in(log))
 
     def _run_of(self, job: JobSubmitted) -> RunFound | None:
-        """The run that counts. What it did is asked of one that has begun alone: that costs the webserver several times as much."""
         runs = self._dagster.runs(
-            tags={JOB_TAG: job.job_id}, limit=_RUNS_LOOKED_AT, timeout_s=STANDING_TIMEOUT_S
+            tags={JOB_TAG: job.job_id}, limit=_RUNS_LOOKED_AT, timeout_s=STATUS_TIMEOUT_S
         )
         run = newest_of(job, runs)
+        # Only a started run has steps, and a query for them costs the webserver several times more.
         if run is None or run.started_at_utc is None:
             return run
-        return self._dagster.run(run.run_id, timeout_s=STANDING_TIMEOUT_S) or run
+        return self._dagster.run(run.run_id, timeout_s=STATUS_TIMEOUT_S) or run
 
     def visible(self, job_id: str, principal: Principal) -> JobSubmitted | None:
-        """The job's record, where there is one and the principal may see it."""
-        kept = self._submissions.job(job_id)
-        may_see = kept is not None and (
-            not kept.job.container or principal.may_read_container(kept.job.container)
-        )
-        return kept.job if kept is not None and may_see else None
+        """Return the record of a job, or None if there is none or the principal may not see it."""
+        stored = self._visible(job_id, principal)
+        return stored.job if stored is not None else None
 
-    def _known(self, job_id: str, principal: Principal) -> Kept:
-        kept = self._submissions.job(job_id)
-        if kept is None or (
-            kept.job.container and not principal.may_read_container(kept.job.container)
+    def _visible(self, job_id: str, principal: Principal) -> StoredJob | None:
+        stored = self._submissions.job(job_id)
+        if stored is None or (
+            stored.job.container and not principal.may_read_container(stored.job.container)
         ):
-            raise NotFound(f"There is no job {job_id!r}.")
-        return kept
+            return None
+        return stored
 
-    def _sources(self, asked: JobAsked, who: Who) -> tuple[Arrival, ...]:
-        if not asked.sources:
+    def _known(self, job_id: str, principal: Principal) -> StoredJob:
+        stored = self._visible(job_id, principal)
+        if stored is None:
+            raise NotFound(f"There is no job {job_id!r}.")
+        return stored
+
+    def _sources(self, request: JobRequest, caller: Caller) -> tuple[Arrival, ...]:
+        if not request.sources:
             return ()
-        check_container(who.principal, asked.container)
-        check_dataset(who.principal, asked.dataset)
-        return tuple(source_of(self._objects, asked.container, key) for key in asked.sources)
+        check_container(caller.principal, request.container)
+        check_dataset(caller.principal, request.dataset)
+        return tuple(source_of(self._objects, request.container, key) for key in request.sources)
 
     def _new_job(
-        self, asked: JobAsked, parameters: Mapping[str, Any], who: Who, sources: Sequence[Arrival]
+        self,
+        request: JobRequest,
+        parameters: Mapping[str, Any],
+        caller: Caller,
+        sources: Sequence[Arrival],
     ) -> JobSubmitted:
         etag, memory = etag_of([source.etag for source in sources]), ""
-        if sources:  # one after the other: what the largest one needs
+        if sources:  # processed one after the other: the largest one decides
             memory = memory_class(max(source.size_bytes for source in sources)).value
         now = datetime.now(UTC)
-        work = WorkAsked(attempt=1, memory=memory, force=asked.force, **_asking(who, now))
+        work = WorkAsked(
+            attempt=1, memory=memory, force=request.force, **_request_fields(caller, now)
+        )
         return JobSubmitted(
-            job_id=job_id_of(asked, etag),
-            job_type=asked.job_type,
-            container=asked.container,
-            key=asked.key,
+            job_id=job_id_of(request, etag),
+            job_type=request.job_type,
+            container=request.container,
+            key=request.key,
             etag=etag,
-            dataset=asked.dataset,
+            dataset=request.dataset,
             parameters_json=json.dumps(parameters),
-            options_json=json.dumps(asked.options),
+            options_json=json.dumps(request.options),
             first_asked_at_utc=now,
             asked=work,
         )
 
-    def _again(self, kept: Kept, standing: Standing, asked: WorkAsked) -> Accepted | None:
-        """The next attempt. None where somebody else was faster."""
-        before = standing.run.run_id if standing.run is not None else ""
-        root = standing.run.tags.get(ROOT_RUN_TAG, before) if standing.run is not None else ""
-        work = asked.model_copy(
-            update={"attempt": kept.job.asked.attempt + 1, "retry_of_run": before, "root_run": root}
+    def _next_attempt(
+        self, stored: StoredJob, snapshot: JobSnapshot, work: WorkAsked
+    ) -> Accepted | None:
+        """Start the next attempt of a job. Return None if another request was first."""
+        before = snapshot.run.run_id if snapshot.run is not None else ""
+        root = snapshot.run.tags.get(ROOT_RUN_TAG, before) if snapshot.run is not None else ""
+        attempt = work.model_copy(
+            update={
+                "attempt": stored.job.asked.attempt + 1,
+                "retry_of_run": before,
+                "root_run": root,
+            }
         )
-        job = kept.job.model_copy(update={"asked": work})
-        return self._accepted(job) if self._submissions.put_job(job, over=kept.etag) else None
+        job = stored.job.model_copy(update={"asked": attempt})
+        if not self._submissions.put_job(job, only_if_etag=stored.etag):
+            return None
+        return self._accepted(job)
 
     def _accepted(self, job: JobSubmitted) -> Accepted:
         self._dispatcher.hand_over(job.job_id, job.asked.attempt, is_new=True)
         return Accepted(job, is_new=True)
 
-    def _is_done(self, standing: Standing) -> bool:
-        """Whether it has its result, and that is what is published. Rows that were appended are not appended again."""
-        if not standing.state.has_result:
+    def _is_done(self, snapshot: JobSnapshot) -> bool:
+        """Return whether the job is done and its result is published.
+
+        Appended rows count as published, so that they are not appended again.
+        """
+        if not snapshot.state.has_result:
             return False
-        result = standing.result or {}
-        return all(self._is_published(standing.job, made) for made in result.get("files", [result]))
+        result = snapshot.result or {}
+        return all(self._is_published(snapshot.job, made) for made in result.get("files", [result]))
 
     def _is_published(self, job: JobSubmitted, made: Mapping[str, Any]) -> bool:
         if not made.get("item_id"):
@@ -266,19 +305,19 @@ class Intake:
         )
 
 
-def demand_dataset_of(job: JobSubmitted, principal: Principal) -> None:
-    """Raises Forbidden where the principal may not write what the job writes."""
+def check_dataset_of(job: JobSubmitted, principal: Principal) -> None:
+    """Raise Forbidden if the principal may not write the dataset of the job."""
     if job.dataset:
         check_dataset(principal, job.dataset)
 
 
-def _asking(who: Who, now: datetime | None = None) -> dict[str, Any]:
+def _request_fields(caller: Caller, now: datetime | None = None) -> dict[str, Any]:
     return {
         "asked_at_utc": now or datetime.now(UTC),
-        "asked_by": who.principal.subject,
-        "request_id": who.request_id,
-        "correlation_id": who.client.correlation_id,
-        "traceparent": who.client.traceparent,
+        "asked_by": caller.principal.subject,
+        "request_id": caller.request_id,
+        "correlation_id": caller.client.correlation_id,
+        "traceparent": caller.client.traceparent,
     }
 
 
@@ -308,11 +347,11 @@ def take_from_watch(
     *,
     waits_at: str,
 ) -> bool:
-    """Record that these bytes have their run, the job's, so that a watch launches no other one.
+    """Record the job's run as the run of this source, so that no watch launches another one.
 
-    `waits_at` is the message that exists until that run does. Return False if no watch covers the
-    source, or the watch was first; the job's run then follows the watch's. Raises the store's
-    errors.
+    `waits_at` is the key of a message that exists until that run does. Return False if no watch
+    covers the source, or if the watch was first; the job's run then follows the watch's. Raises
+    the store's errors.
     """
     watch = watch_of(watches, source.container, source.key)
     if watch is None:

@@ -14,12 +14,12 @@ from fastapi.responses import JSONResponse
 from pydantic import Field
 
 from geo_platform.api.auth.authentication import Reader, Submitter, check_container, check_dataset
-from geo_platform.api.jobs.data_request import DataRequest, planned
+from geo_platform.api.jobs.data_request import DataRequest, plan_request
 from geo_platform.api.jobs.intake import Accepted
-from geo_platform.api.jobs.responses import Answer, State
-from geo_platform.api.jobs.routes import who_asks
-from geo_platform.api.jobs.state import Standing
-from geo_platform.api.jobs.submissions import IdempotencyKey, answered_once
+from geo_platform.api.jobs.responses import ResponseModel, State
+from geo_platform.api.jobs.routes import caller_of
+from geo_platform.api.jobs.state import JobSnapshot
+from geo_platform.api.jobs.submissions import IdempotencyKey, idempotent_response
 from geo_platform.api.problems import problem_responses
 from geo_platform.api.services import Services
 from geo_platform.chains.raster import RASTER
@@ -30,7 +30,7 @@ from geo_platform.trace.timeline import as_text
 _SENT = (404, 409, 422)
 
 
-class DataAccepted(Answer):
+class DataAccepted(ResponseModel):
     """What a request became. `request_id` is the same for the same version of the same bytes."""
 
     success: Literal[True]
@@ -44,7 +44,7 @@ class DataAccepted(Answer):
     )
 
 
-class DataAccess(Answer):
+class DataAccess(ResponseModel):
     """Where the result is."""
 
     collection: str | None = Field(None, examples=["rasters"])
@@ -54,7 +54,7 @@ class DataAccess(Answer):
     table: str | None = Field(None, examples=["geo.flood_2026_wells_v1"])
 
 
-class FileError(Answer):
+class FileError(ResponseModel):
     """Why a file was not published; docs/errors.md has the codes."""
 
     code: str = Field(examples=["CRS_MISSING"])
@@ -64,7 +64,7 @@ class FileError(Answer):
     )
 
 
-class DataFile(Answer):
+class DataFile(ResponseModel):
     """What became of one of the files."""
 
     file_name: str = Field(examples=["north.tif"])
@@ -74,7 +74,7 @@ class DataFile(Answer):
     error: FileError | None = Field(description="why there is none")
 
 
-class DataStatus(Answer):
+class DataStatus(ResponseModel):
     """How a request stands."""
 
     success: bool = Field(description="false once its job failed")
@@ -118,8 +118,10 @@ def platform_routes(services: Services) -> APIRouter:
         def accepted() -> tuple[int, DataAccepted]:
             check_container(principal, body.container_name)
             check_dataset(principal, body.dataset_id)
-            plan = planned(services.objects, body)
-            done = services.intake.submit(plan.asked, plan.parameters, who_asks(principal, request))
+            plan = plan_request(services.objects, body)
+            done = services.intake.submit(
+                plan.asked, plan.parameters, caller_of(principal, request)
+            )
             kept = _keep(services, body, done, plan.data_type, principal.subject)
             services.metrics.submitted(
                 plan.asked.job_type, "created" if done.is_new else "idempotent"
@@ -128,7 +130,9 @@ def platform_routes(services: Services) -> APIRouter:
 
         asked = (request.url.path, body.model_dump(mode="json"))
         return await services.submission_limiter.run(
-            lambda: answered_once(services.submissions, principal.subject, key, asked, accepted)
+            lambda: idempotent_response(
+                services.submissions, principal.subject, key, asked, accepted
+            )
         )
 
     @router.get(
@@ -173,11 +177,11 @@ def _keep(
 
 
 def _accepted(kept: DataRequested, accepted: Accepted) -> DataAccepted:
-    standing = accepted.standing
+    snapshot = accepted.snapshot
     said = (
         "The request was accepted."
-        if standing is None
-        else f"The same request was accepted before; its job is {standing.state}."
+        if snapshot is None
+        else f"The same request was accepted before; its job is {snapshot.state}."
     )
     return DataAccepted(
         success=True,
@@ -189,11 +193,11 @@ def _accepted(kept: DataRequested, accepted: Accepted) -> DataAccepted:
     )
 
 
-def _status(kept: DataRequested, standing: Standing) -> DataStatus:
-    result = dict(standing.result) if standing.result is not None else None
-    files = [_file(each) for each in standing.files or [_as_file(kept, standing)]]
+def _status(kept: DataRequested, snapshot: JobSnapshot) -> DataStatus:
+    result = dict(snapshot.result) if snapshot.result is not None else None
+    files = [_file(each) for each in snapshot.files or [_as_file(kept, snapshot)]]
     return DataStatus(
-        success=standing.error is None,
+        success=snapshot.error is None,
         request_id=kept.request_id,
         dataset_id=kept.dataset_id,
         resource_id=kept.resource_id,
@@ -202,26 +206,26 @@ def _status(kept: DataRequested, standing: Standing) -> DataStatus:
         created_at=as_text(kept.asked_at_utc),
         job_id=kept.job_id,
         job_type=kept.job_type,
-        job_status=standing.state.value,
-        job_stage=standing.stage,
+        job_status=snapshot.state.value,
+        job_stage=snapshot.stage,
         job_result=result,
         data_access=_access_of_all(
             [each.data_access for each in files if each.data_access is not None]
         ),
         files=files,
-        error=dict(standing.error) if standing.error is not None else None,
+        error=dict(snapshot.error) if snapshot.error is not None else None,
     )
 
 
-def _as_file(kept: DataRequested, standing: Standing) -> dict[str, Any]:
+def _as_file(kept: DataRequested, snapshot: JobSnapshot) -> dict[str, Any]:
     """A job over one file, as one of several would be."""
     found = {
-        "file_name": standing.job.key,
+        "file_name": snapshot.job.key,
         "data_type": kept.data_type,
-        "status": standing.state.value,
-        "error": standing.error,
+        "status": snapshot.state.value,
+        "error": snapshot.error,
     }
-    return {**found, **(standing.result or {})}
+    return {**found, **(snapshot.result or {})}
 
 
 def _file(said: Mapping[str, Any]) -> DataFile:

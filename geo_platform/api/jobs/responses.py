@@ -1,4 +1,4 @@
-"""The shapes of answers, by the names that clients know; and a standing made into them.
+"""The shapes of answers, by the names that clients know; and a snapshot made into them.
 
 What belongs here: models of the OpenAPI document. What stays out: routes, and problems (`problems.py`).
 """
@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from geo_platform.api.jobs.intake import Accepted
-from geo_platform.api.jobs.state import Standing
+from geo_platform.api.jobs.state import JobSnapshot
 from geo_platform.chains.raster import RASTER
 from geo_platform.trace.timeline import as_text
 
@@ -29,13 +29,13 @@ _RESULT = {
 State = Literal["queued", "processing", "completed", "failed", "completed_with_errors"]
 
 
-class Answer(BaseModel):
+class ResponseModel(BaseModel):
     """Closed: what is not described is not answered."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class JobCreated(Answer):
+class JobCreated(ResponseModel):
     """New work, or work that is done again: it was failed, forced, or what it had published is not published any more."""
 
     job_id: str = Field(examples=[_JOB_ID])
@@ -46,7 +46,7 @@ class JobCreated(Answer):
     idempotent: Literal[False]
 
 
-class JobUnderWay(Answer):
+class JobUnderWay(ResponseModel):
     """The same work was asked for before, and is not done yet."""
 
     job_id: str = Field(examples=[_JOB_ID])
@@ -59,7 +59,7 @@ class JobUnderWay(Answer):
     total_stages: int = Field(examples=[4])
 
 
-class JobAlreadyDone(Answer):
+class JobAlreadyDone(ResponseModel):
     """The same work was asked for before, is done, and its result is what is published."""
 
     job_id: str = Field(examples=[_JOB_ID])
@@ -76,7 +76,7 @@ class JobAlreadyDone(Answer):
 Submitted = Annotated[JobCreated | JobUnderWay | JobAlreadyDone, Field(discriminator="status")]
 
 
-class ErrorDetails(Answer):
+class ErrorDetails(ResponseModel):
     """Why it failed; docs/errors.md has the codes."""
 
     code: str = Field(examples=["CRS_MISSING"])
@@ -88,7 +88,7 @@ class ErrorDetails(Answer):
     user_fixable: bool
 
 
-class JobStatus(Answer):
+class JobStatus(ResponseModel):
     """How a job stands. `stageResults` is by the number of the stage, from 1."""
 
     jobId: str = Field(examples=[_JOB_ID])  # noqa: N815  # the names that clients know
@@ -126,14 +126,14 @@ class JobStatus(Answer):
     requestId: str = Field(description="X-Request-Id of the last request for it")  # noqa: N815
 
 
-class JobPage(Answer):
+class JobPage(ResponseModel):
     """Jobs. `nextCursor` is null on the last page."""
 
     jobs: list[JobStatus]
     nextCursor: str | None  # noqa: N815
 
 
-class TraceAnswer(Answer):
+class TraceAnswer(ResponseModel):
     """As `geo-platform trace RUN --json`: docs/trace.md."""
 
     question: str
@@ -145,13 +145,13 @@ class TraceAnswer(Answer):
 
 def submitted(accepted: Accepted) -> JobCreated | JobUnderWay | JobAlreadyDone:
     """The answer to who submitted."""
-    job, standing = accepted.job, accepted.standing
+    job, snapshot = accepted.job, accepted.snapshot
     named: dict[str, Any] = {
         "job_id": job.job_id,
         "job_type": job.job_type,
         "parameters": json.loads(job.parameters_json),
     }
-    if standing is None:
+    if snapshot is None:
         again = f", for the {_ordinal(job.asked.attempt)} time," if job.asked.attempt > 1 else ""
         return JobCreated(
             status="created",
@@ -159,38 +159,38 @@ def submitted(accepted: Accepted) -> JobCreated | JobUnderWay | JobAlreadyDone:
             idempotent=False,
             **named,
         )
-    if standing.state.is_under_way:
-        said = f"The same work was asked for before and is {standing.state}."
-        at = {"current_stage": standing.stage, "total_stages": len(standing.stages)}
+    if snapshot.state.is_active:
+        said = f"The same work was asked for before and is {snapshot.state}."
+        at = {"current_stage": snapshot.stage, "total_stages": len(snapshot.stages)}
         return JobUnderWay(
-            status=standing.state.value, message=said, idempotent=True, **at, **named
+            status=snapshot.state.value, message=said, idempotent=True, **at, **named
         )
     return JobAlreadyDone(
         status="already_completed",
         message="The same work was done before.",
         idempotent=True,
-        result_data=dict(standing.result or {}),
+        result_data=dict(snapshot.result or {}),
         created_at=as_text(job.asked.asked_at_utc),
-        completed_at=as_text(standing.completed_at_utc) if standing.completed_at_utc else None,
+        completed_at=as_text(snapshot.completed_at_utc) if snapshot.completed_at_utc else None,
         **named,
     )
 
 
-def status_of_job(standing: Standing) -> JobStatus:
-    job = standing.job
+def status_of_job(snapshot: JobSnapshot) -> JobStatus:
+    job = snapshot.job
     return JobStatus(
         jobId=job.job_id,
         jobType=job.job_type,
-        status=standing.state.value,
-        stage=standing.stage,
-        totalStages=len(standing.stages),
+        status=snapshot.state.value,
+        stage=snapshot.stage,
+        totalStages=len(snapshot.stages),
         parameters=json.loads(job.parameters_json),
-        stageResults={number: dict(result) for number, result in standing.stage_results.items()},
+        stageResults={number: dict(result) for number, result in snapshot.stage_results.items()},
         createdAt=as_text(job.asked.asked_at_utc),
-        updatedAt=as_text(standing.updated_at_utc),
-        resultData=dict(standing.result) if standing.result is not None else None,
-        errorDetails=ErrorDetails(**standing.error) if standing.error is not None else None,
-        runId=standing.run.run_id if standing.run is not None else None,
+        updatedAt=as_text(snapshot.updated_at_utc),
+        resultData=dict(snapshot.result) if snapshot.result is not None else None,
+        errorDetails=ErrorDetails(**snapshot.error) if snapshot.error is not None else None,
+        runId=snapshot.run.run_id if snapshot.run is not None else None,
         attempt=job.asked.attempt,
         correlationId=job.asked.correlation_id or None,
         requestId=job.asked.request_id,

@@ -13,8 +13,8 @@ from geo_platform.api.auth.authentication import Reader, Submitter
 from geo_platform.api.auth.principal import Principal
 from geo_platform.api.jobs.bodies import BODIES, EXAMPLES, DescribedAs
 from geo_platform.api.jobs.bodies import Body as JobBody
-from geo_platform.api.jobs.intake import Who
-from geo_platform.api.jobs.job_list import CURSOR, Wanted, jobs_page
+from geo_platform.api.jobs.intake import Caller
+from geo_platform.api.jobs.job_list import CURSOR, JobQuery, jobs_page
 from geo_platform.api.jobs.progress import ENDED_ID, progress
 from geo_platform.api.jobs.responses import (
     JobCreated,
@@ -26,8 +26,8 @@ from geo_platform.api.jobs.responses import (
     submitted,
 )
 from geo_platform.api.jobs.state import JobState
-from geo_platform.api.jobs.submissions import IdempotencyKey, answered_once
-from geo_platform.api.jobs.types import STAGES, asked_of
+from geo_platform.api.jobs.submissions import IdempotencyKey, idempotent_response
+from geo_platform.api.jobs.types import STAGES, job_request_of
 from geo_platform.api.problems import problem_responses
 from geo_platform.api.request_ids import client_ids_of_request, request_id_of
 from geo_platform.api.services import Services
@@ -55,8 +55,8 @@ def job_routes(services: Services) -> APIRouter:
     return router
 
 
-def who_asks(principal: Principal, request: Request) -> Who:
-    return Who(principal, request_id_of(request), client_ids_of_request(request))
+def caller_of(principal: Principal, request: Request) -> Caller:
+    return Caller(principal, request_id_of(request), client_ids_of_request(request))
 
 
 def _add_submitting(router: APIRouter, services: Services) -> None:
@@ -67,12 +67,12 @@ def _add_submitting(router: APIRouter, services: Services) -> None:
     @router.post("/submit/{job_type}", include_in_schema=False)
     def submit_other(job_type: str, principal: Submitter) -> None:
         """A job type that there is not."""
-        asked_of(job_type, {})
+        job_request_of(job_type, {})
 
     @router.post("/{job_id}/retry", response_model=JobCreated, responses=problem_responses(*_DONE))
     def retry_job(job_id: JobId, request: Request, principal: Submitter) -> JobCreated:
         """Ask for a job anew that failed or was canceled, with the parameters that it had."""
-        answer = submitted(intake.retry(job_id, who_asks(principal, request)))
+        answer = submitted(intake.retry(job_id, caller_of(principal, request)))
         services.metrics.submitted(answer.job_type, "retried")
         return answer  # type: ignore[return-value]  # what is accepted anew is created
 
@@ -84,7 +84,7 @@ def _add_submitting(router: APIRouter, services: Services) -> None:
     )
     def cancel_job(job_id: JobId, request: Request, principal: Submitter) -> JobStatus:
         """Ask a job's run to end. What it had published by then stays published; it fails with RUN_CANCELED."""
-        return status_of_job(intake.cancel(job_id, who_asks(principal, request)))
+        return status_of_job(intake.cancel(job_id, caller_of(principal, request)))
 
 
 def _add_submit(router: APIRouter, services: Services, job_type: str, body: type[JobBody]) -> None:
@@ -111,7 +111,7 @@ def _add_submit(router: APIRouter, services: Services, job_type: str, body: type
         def accepted() -> tuple[int, JobCreated]:
             answer = submitted(
                 services.intake.submit(
-                    asked_of(job_type, parameters), parameters, who_asks(principal, request)
+                    job_request_of(job_type, parameters), parameters, caller_of(principal, request)
                 )
             )
             services.metrics.submitted(job_type, answer.status)
@@ -119,7 +119,9 @@ def _add_submit(router: APIRouter, services: Services, job_type: str, body: type
 
         asked = (request.url.path, parameters)
         return await services.submission_limiter.run(
-            lambda: answered_once(services.submissions, principal.subject, key, asked, accepted)
+            lambda: idempotent_response(
+                services.submissions, principal.subject, key, asked, accepted
+            )
         )
 
 
@@ -144,7 +146,9 @@ def _add_asking(router: APIRouter, services: Services) -> None:
         ] = None,
     ) -> JobPage:
         """Jobs: first those that wait to be launched, then those that were, newest first."""
-        return jobs_page(services, principal, Wanted(type or "", state, limit), cursor=cursor or "")
+        return jobs_page(
+            services, principal, JobQuery(type or "", state, limit), cursor=cursor or ""
+        )
 
 
 def _add_following(router: APIRouter, services: Services) -> None:
@@ -171,22 +175,22 @@ def _add_following(router: APIRouter, services: Services) -> None:
         ] = None,
     ) -> Response:
         """A job's checkpoints and stages as they happen: server-sent events. The last one is `end`, with the job's status."""
-        standing = intake.status(job_id, principal)
+        snapshot = intake.status(job_id, principal)
         if (
             last_event_id is not None
             and last_event_id.endswith(ENDED_ID)
-            and not standing.state.is_under_way
+            and not snapshot.state.is_active
         ):
             return Response(status_code=204)  # a browser's EventSource would ask for ever
         return StreamingResponse(
-            progress(services, standing.job, last_event_id or ""), media_type="text/event-stream"
+            progress(services, snapshot.job, last_event_id or ""), media_type="text/event-stream"
         )
 
     @router.get("/{job_id}/trace", response_model=TraceAnswer, responses=problem_responses(*_ASKED))
     def trace_job(job_id: JobId, principal: Reader) -> TraceAnswer:
         """Everything that the stores know of the job's newest run, in one timeline: as `geo-platform trace RUN --json`."""
-        standing = intake.status(job_id, principal)
-        if standing.run is None:
+        snapshot = intake.status(job_id, principal)
+        if snapshot.run is None:
             return TraceAnswer(
                 question=job_id,
                 understood_as=None,
@@ -194,5 +198,5 @@ def _add_following(router: APIRouter, services: Services) -> None:
                 timelines=[],
                 unreached=[],
             )
-        answer = trace(standing.run.run_id, services.trace_stores())
+        answer = trace(snapshot.run.run_id, services.trace_stores())
         return TraceAnswer.model_validate(answer.document())

@@ -1,6 +1,6 @@
-"""How a job stands: its record and its newest run, made into the states, stages and results that clients know. Pure.
+"""Derive a job's state, stages, result and error from its record and its newest run. Pure.
 
-What belongs here: what Dagster's words mean to a client. What stays out: asking Dagster, and the shapes of answers (`answers.py`).
+Querying Dagster: `intake.py`; the models of responses: `responses.py`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from geo_platform.trace.timeline import as_text
 
 
 class JobState(StrEnum):
-    """Of a job, for its clients."""
+    """The state of a job, as clients see it."""
 
     queued = "queued"
     processing = "processing"
@@ -28,7 +28,7 @@ class JobState(StrEnum):
     completed_with_errors = "completed_with_errors"
 
     @property
-    def is_under_way(self) -> bool:
+    def is_active(self) -> bool:
         return self in (JobState.queued, JobState.processing)
 
     @property
@@ -36,7 +36,7 @@ class JobState(StrEnum):
         return self in (JobState.completed, JobState.completed_with_errors)
 
 
-# Dagster's statuses that a state may be of.
+# Dagster's run statuses that can lead to a state; SUCCESS leads to two.
 STATUSES: Mapping[JobState, tuple[str, ...]] = {
     JobState.queued: ("QUEUED", "NOT_STARTED", "MANAGED"),
     JobState.processing: ("STARTING", "STARTED", "CANCELING"),
@@ -53,8 +53,11 @@ _STEP_STATES = {
 
 
 @dataclass(frozen=True)
-class Standing:
-    """A job as it stands. `stage` counts from 1; `run` is the newest run of its last attempt, None where there is none yet."""
+class JobSnapshot:
+    """A job at one moment.
+
+    `stage` counts from 1. `run` is the newest run of the last attempt, or None if there is none yet.
+    """
 
     job: JobSubmitted
     state: JobState
@@ -66,43 +69,46 @@ class Standing:
     completed_at_utc: datetime | None = None
     result: Mapping[str, Any] | None = None
     error: Mapping[str, Any] | None = field(default=None)
-    # Of a job over several files, each one's result: `job_files.py`.
+    # The outcome of each file of a job over several (`files.py`); empty for any other job.
     files: tuple[Mapping[str, Any], ...] = ()
 
 
 def newest_of(job: JobSubmitted, runs: Sequence[RunFound]) -> RunFound | None:
-    """The run that counts, of runs that are newest first; one of an earlier attempt does not."""
+    """Return the newest run of the last attempt, or None. `runs` are sorted, newest first."""
     return next((run for run in runs if run.tags.get(ATTEMPT_TAG) == str(job.asked.attempt)), None)
 
 
-def standing_of(
+def snapshot_of(
     job: JobSubmitted,
     run: RunFound | None,
     error: Mapping[str, Any] | None = None,
     refused: Sequence[Mapping[str, Any]] = (),
-) -> Standing:
-    """How the job stands by this run. `error` is what the run's log says of its failure."""
+) -> JobSnapshot:
+    """Return the state of a job by its run.
+
+    `error` is the failure in the run's log; `refused` are the files that the run refused.
+    """
     stages = STAGES[job.job_type]
     if run is None:
-        return Standing(
+        return JobSnapshot(
             job, JobState.queued, 1, stages, {}, job.asked.asked_at_utc, files=waiting_files(job)
         )
     state = state_of(run)
     error = _error(run, error) if state is JobState.failed else None
     files = files_of(job, run, error, refused)
-    begun = {
+    started = {
         step.name: step for step in run.steps if step.name in stages and step.status is not None
     }
     results = {
-        str(number): _stage_result(stage, begun[stage], run, files)
+        str(number): _stage_result(stage, started[stage], run, files)
         for number, stage in enumerate(stages, start=1)
-        if stage in begun
+        if stage in started
     }
     moments = (run.updated_at_utc, run.ended_at_utc, run.started_at_utc, run.created_at_utc)
-    return Standing(
+    return JobSnapshot(
         job=job,
         state=state,
-        stage=max(len(begun), 1),
+        stage=max(len(started), 1),
         stages=stages,
         stage_results=results,
         updated_at_utc=max(moment for moment in moments if moment is not None),
@@ -115,7 +121,7 @@ def standing_of(
 
 
 def state_of(run: RunFound) -> JobState:
-    """One that the daemon will execute again has not failed yet."""
+    """Return the state of a run. A failed run that the daemon will retry counts as queued."""
     if run.status == "SUCCESS":
         return JobState.completed_with_errors if rejected_rows(run.made) else JobState.completed
     if run.status in ("FAILURE", "CANCELED"):
@@ -153,9 +159,7 @@ def _error(run: RunFound, found: Mapping[str, Any] | None) -> Mapping[str, Any]:
         return RunCanceled(f"The run {run.run_id} was canceled.").as_record()
     return (
         found
-        or UnexpectedFault(
-            f"The run {run.run_id} failed, and its log does not say why."
-        ).as_record()
+        or UnexpectedFault(f"The run {run.run_id} failed, and its log has no error.").as_record()
     )
 
 

@@ -1,19 +1,14 @@
-"""What was accepted, as it lies in the object store: written before anybody is told so, by one only, and read by every process.
+"""Store accepted submissions, claim their launches, and repeat responses by Idempotency-Key.
 
-    messages/submissions/<job id>.json                       a job, and how often it was asked for
-    messages/submissions-waiting/<job id>.<attempt>.json     an attempt whose run is not known to exist
-    messages/submissions-answers/<digest>.json               what was answered under an Idempotency-Key
-    messages/submissions-requests/<request id>.json          a request of the platform API
+A submission is stored before it is answered, so that it survives a restart; every process reads the
+records. A record is replaced only if its etag is the expected one.
 
-What belongs here: where they lie, and taking turns. What stays out: deciding what becomes of a request (`intake.py`), launching
-(`dispatcher.py`), and any status.
+    messages/submissions/<job id>.json                     a job with its last attempt
+    messages/submissions-waiting/<job id>.<attempt>.json   the claim on an attempt without a run
+    messages/submissions-answers/<digest>.json             the response to an Idempotency-Key
+    messages/submissions-requests/<request id>.json        a request of the platform API
 
-The header `Idempotency-Key`: the same key with the same request gets the same answer, whatever happened since.
-
-What belongs here: keeping an answer and giving it again. What stays out: the job's own idempotency (`intake.py`), which needs no key.
-
-A key is that of who sends it. With another request under it the answer is 422, as the IETF draft has it. Refusals are not kept: the same
-request may be mended by something outside of it.
+Deciding about a request: `intake.py`; launching: `dispatcher.py`.
 """
 
 import hashlib
@@ -49,7 +44,7 @@ from geo_platform.errors import (
 from geo_platform.ports import MESSAGES, ObjectStore, etag_or_empty, stat_or_none
 from geo_platform.storage.local.process import is_alive, this_process
 
-# Longer than a launch takes at most, with the look for its run.
+# Longer than a launch and the search for its run can take.
 CLAIM_LAPSES_S = 180
 
 _WAITING = "submissions-waiting/"
@@ -58,8 +53,8 @@ M = TypeVar("M", bound=Message)
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A job's record, and the etag at which it says so."""
+class StoredJob:
+    """A job's record, and the etag of that record."""
 
     job: JobSubmitted
     etag: str
@@ -67,7 +62,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class PendingLaunch:
-    """An attempt that has to be launched. `etag` is that of the claim by which this process is to do it."""
+    """An attempt that this process has to launch. `etag` is that of its claim."""
 
     job_id: str
     attempt: int
@@ -75,130 +70,139 @@ class PendingLaunch:
 
 
 class Submissions:
-    """The records in one object store. Errors: StoreUnavailable, StoreDenied, MessageUnreadable."""
+    """The records in one object store.
+
+    Methods raise StoreUnavailable and StoreDenied, and MessageUnreadable if a record is invalid.
+    """
 
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
         self._me = f"{socket.gethostname()}/{this_process()}"
 
-    def job(self, job_id: str) -> Kept | None:
-        """What is known of a job, or None."""
-        place = _job_place(job_id)
-        etag = etag_or_empty(self._objects, MESSAGES, place)
-        found = self._read(place, JobSubmitted) if etag else None
-        return None if found is None else Kept(found, etag)
+    def job(self, job_id: str) -> StoredJob | None:
+        """Return the record of a job, or None if there is none."""
+        key = _job_key(job_id)
+        etag = etag_or_empty(self._objects, MESSAGES, key)
+        found = self._read(key, JobSubmitted) if etag else None
+        return None if found is None else StoredJob(found, etag)
 
-    def put_job(self, job: JobSubmitted, *, over: str) -> bool:
-        """Write it where nothing is (`over` is empty) or over that etag. False where somebody else was faster."""
-        return self._put(_job_place(job.job_id), job, over) is not None
+    def put_job(self, job: JobSubmitted, *, only_if_etag: str) -> bool:
+        """Write the record if the stored one has this etag; empty means that there is none.
+
+        Return False if it has another etag: another process was first.
+        """
+        return self._put(_job_key(job.job_id), job, only_if_etag) is not None
 
     def put_waiting(self, job_id: str, attempt: int) -> PendingLaunch | None:
-        """Note that the attempt has to be launched, by this process. None where somebody else is at it."""
-        etag = self._put(waiting_place(job_id, attempt), self._claim(job_id, attempt), "")
+        """Claim the launch of an attempt for this process. Return None if it is claimed already."""
+        etag = self._put(waiting_key(job_id, attempt), self._claim(job_id, attempt), "")
         return None if etag is None else PendingLaunch(job_id, attempt, etag)
 
     def renew(self, waiting: PendingLaunch) -> PendingLaunch | None:
-        """Claim it anew, as long as nobody else did. None where somebody did, or it was launched."""
+        """Renew the claim. Return None if another process took it over, or the run exists."""
         etag = self._put(
-            waiting_place(waiting.job_id, waiting.attempt),
+            waiting_key(waiting.job_id, waiting.attempt),
             self._claim(waiting.job_id, waiting.attempt),
             waiting.etag,
         )
         return None if etag is None else PendingLaunch(waiting.job_id, waiting.attempt, etag)
 
     def release(self, waiting: PendingLaunch) -> None:
-        """This process will not launch it: another one may at once. A fault of the store is as good as a claim that lapses."""
+        """Release the claim, so that another process can launch the attempt at once."""
         claim = self._claim(waiting.job_id, waiting.attempt).model_copy(update={"claimed_by": ""})
-        with suppress(StoreUnavailable):
-            self._put(waiting_place(waiting.job_id, waiting.attempt), claim, waiting.etag)
+        with suppress(StoreUnavailable):  # the claim lapses anyway
+            self._put(waiting_key(waiting.job_id, waiting.attempt), claim, waiting.etag)
 
     def launched(self, job_id: str, attempt: int) -> None:
-        """The run exists: nobody has to launch it any more."""
-        self._objects.delete(MESSAGES, waiting_place(job_id, attempt))
+        """Delete the claim, since the run exists."""
+        self._objects.delete(MESSAGES, waiting_key(job_id, attempt))
 
     def is_waiting(self, job_id: str, attempt: int) -> bool:
-        """Whether somebody has still to launch it, as far as the store knows."""
-        return stat_or_none(self._objects, MESSAGES, waiting_place(job_id, attempt)) is not None
+        """Return whether the attempt has still to be launched, by any process."""
+        return stat_or_none(self._objects, MESSAGES, waiting_key(job_id, attempt)) is not None
 
     def waiting(self) -> Iterator[tuple[str, int]]:
-        """(job id, attempt) of all that have to be launched, whoever is at it."""
+        """Return (job id, attempt) of all attempts that have to be launched, by any process."""
         for stored in self._objects.list(MESSAGES, _WAITING):
             if (found := _NAME.fullmatch(stored.reference.key)) is not None:
                 yield found[1], int(found[2])
 
     def take_over(self, job_id: str, attempt: int) -> PendingLaunch | None:
-        """Claim what another process was to launch and does no more: it died, or its claim lapsed. None otherwise."""
-        place = waiting_place(job_id, attempt)
-        etag = etag_or_empty(self._objects, MESSAGES, place)
-        said = self._read(place, LaunchWaiting) if etag else None
-        if said is None or not self._is_over(said):
+        """Claim an attempt whose process died or whose claim lapsed. Return None for any other."""
+        key = waiting_key(job_id, attempt)
+        etag = etag_or_empty(self._objects, MESSAGES, key)
+        claim = self._read(key, LaunchWaiting) if etag else None
+        if claim is None or not self._has_lapsed(claim):
             return None
         return self.renew(PendingLaunch(job_id, attempt, etag))
 
     def answer(self, subject: str, key: str) -> AnswerGiven | None:
-        """What was answered under this Idempotency-Key of whoever asks."""
-        return self._read(_answer_place(subject, key), AnswerGiven)
+        """Return the response to this Idempotency-Key of a principal, or None."""
+        return self._read(_answer_key(subject, key), AnswerGiven)
 
     def put_answer(self, key: str, answer: AnswerGiven) -> AnswerGiven:
-        """Keep it; returns the answer that counts, which another request under the same key may have been faster with."""
-        if self._put(_answer_place(answer.subject, key), answer, "") is not None:
+        """Store the response, and return the stored one: a concurrent request may have been first."""
+        if self._put(_answer_key(answer.subject, key), answer, "") is not None:
             return answer
         return self.answer(answer.subject, key) or answer
 
     def request(self, request_id: str) -> DataRequested | None:
-        return self._read(_request_place(request_id), DataRequested)
+        """Return a request of the platform API, or None."""
+        return self._read(_request_key(request_id), DataRequested)
 
     def put_request(self, request: DataRequested) -> None:
-        """The same request again has the same id: the first one's record stays."""
-        self._put(_request_place(request.request_id), request, "")
+        """Store a request. The first record stays if the same request is sent again."""
+        self._put(_request_key(request.request_id), request, "")
 
     def _claim(self, job_id: str, attempt: int) -> LaunchWaiting:
         return LaunchWaiting(
             job_id=job_id, attempt=attempt, claimed_by=self._me, claimed_at_utc=datetime.now(UTC)
         )
 
-    def _is_over(self, said: LaunchWaiting) -> bool:
-        if not said.claimed_by:
+    def _has_lapsed(self, claim: LaunchWaiting) -> bool:
+        if not claim.claimed_by:
             return True
-        host, _, process = said.claimed_by.partition("/")
+        host, _, process = claim.claimed_by.partition("/")
         is_dead = host == socket.gethostname() and not is_alive(process)
-        return is_dead or datetime.now(UTC) - said.claimed_at_utc > timedelta(
+        return is_dead or datetime.now(UTC) - claim.claimed_at_utc > timedelta(
             seconds=CLAIM_LAPSES_S
         )
 
-    def _put(self, place: str, message: Message, over: str) -> str | None:
-        """The new etag; None where something else lies there."""
-        try:  # no metadata, which in a folder would be a second file to be made durable
+    def _put(self, key: str, message: Message, only_if_etag: str) -> str | None:
+        """Return the new etag, or None if the stored record has another etag than expected."""
+        try:
+            # No metadata: a folder stores it in a second file, which must be made durable too.
             return self._objects.put_bytes(
-                MESSAGES, place, dump_message(message), metadata={}, only_if_etag=over
+                MESSAGES, key, dump_message(message), metadata={}, only_if_etag=only_if_etag
             ).reference.etag
         except Conflict:
             return None
 
-    def _read(self, place: str, expected: type[M]) -> M | None:
+    def _read(self, key: str, expected: type[M]) -> M | None:
         try:
-            return load_message(self._objects.read_bytes(MESSAGES, place), expected)
+            return load_message(self._objects.read_bytes(MESSAGES, key), expected)
         except SourceNotFound:
             return None
         except ContractError as error:
-            raise MessageUnreadable(f"{MESSAGES}/{place} cannot be read: {error}") from error
+            raise MessageUnreadable(f"{MESSAGES}/{key} cannot be read: {error}") from error
 
 
-def _job_place(job_id: str) -> str:
+def _job_key(job_id: str) -> str:
     return f"submissions/{job_id}.json"
 
 
-def waiting_place(job_id: str, attempt: int) -> str:
-    """Where it lies among the messages that the attempt is to be launched, until its run exists."""
+def waiting_key(job_id: str, attempt: int) -> str:
+    """Return the key of the claim on an attempt. The object exists until the run does."""
     return f"{_WAITING}{job_id}.{attempt}.json"
 
 
-def _answer_place(subject: str, key: str) -> str:
-    """A digest, since a key may be anything."""
-    return f"submissions-answers/{hashlib.sha256(f'{len(subject)}/{subject}/{key}'.encode()).hexdigest()}.json"
+def _answer_key(subject: str, key: str) -> str:
+    # A digest, since a client's key may hold characters that no object name may.
+    digest = hashlib.sha256(f"{len(subject)}/{subject}/{key}".encode()).hexdigest()
+    return f"submissions-answers/{digest}.json"
 
 
-def _request_place(request_id: str) -> str:
+def _request_key(request_id: str) -> str:
     return f"submissions-requests/{request_id}.json"
 
 
@@ -209,29 +213,35 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=255,
         pattern=r"^[\x21-\x7e]+$",
-        description="The same key with the same body gets the same answer; with another body it is refused.",
+        description="The same key with the same body gets the same response. With another body, "
+        "it is refused with 422.",
         examples=["7f3f1b52-5f0e-4d58-9a0a-0a8f0f7d9c11"],
     ),
 ]
 
 
-def answered_once(
+def idempotent_response(
     submissions: Submissions,
     subject: str,
     key: str | None,
-    asked: tuple[str, Any],
-    answer: Callable[[], tuple[int, BaseModel]],
+    request: tuple[str, Any],
+    respond: Callable[[], tuple[int, BaseModel]],
 ) -> JSONResponse:
-    """The answer to what is asked (route, body), made now or before. Raises ParameterInvalid for a key of another request."""
+    """Return the stored response to a principal's Idempotency-Key, or else respond and store it.
+
+    `request` is its path and body. Without a key nothing is stored. Refusals are not stored either:
+    their cause may be mended outside of the request. Source of the rules: the IETF draft for the
+    header. Raises ParameterInvalid: the key belongs to another request.
+    """
     if key is None:
-        status, body = answer()
+        status, body = respond()
         return JSONResponse(body.model_dump(mode="json"), status)
     digest = hashlib.sha256(
-        json.dumps(asked, sort_keys=True, separators=(",", ":")).encode()
+        json.dumps(request, sort_keys=True, separators=(",", ":")).encode()
     ).hexdigest()
-    before = submissions.answer(subject, key)
-    if before is None:
-        status, body = answer()
+    stored = submissions.answer(subject, key)
+    if stored is None:
+        status, body = respond()
         given = AnswerGiven(
             subject=subject,
             request_sha256=digest,
@@ -239,10 +249,10 @@ def answered_once(
             body_json=json.dumps(body.model_dump(mode="json")),
             answered_at_utc=datetime.now(UTC),
         )
-        before = submissions.put_answer(key, given)
-    if before.request_sha256 != digest:
+        stored = submissions.put_answer(key, given)
+    if stored.request_sha256 != digest:
         raise ParameterInvalid(
-            "This Idempotency-Key was sent with another request before.",
+            "This Idempotency-Key was used with another request before.",
             remedy="Send a new key with a new request.",
         )
-    return JSONResponse(json.loads(before.body_json), before.status)
+    return JSONResponse(json.loads(stored.body_json), stored.status)

@@ -42,7 +42,7 @@ Faults = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
-class JobAsked:
+class JobRequest:
     """A job in the platform's own terms.
 
     `container` and `key` are empty if it has no source; `files` are the keys of several sources.
@@ -72,7 +72,7 @@ class JobAsked:
         return self.chain.partitions_name if self.chain is not None else None
 
 
-def asked_of(job_type: str, parameters: Mapping[str, Any]) -> JobAsked:
+def job_request_of(job_type: str, parameters: Mapping[str, Any]) -> JobRequest:
     """Return the job that a client asks for.
 
     Raises ParameterInvalid: the job type is unknown. Raises ParametersInvalid: parameters do not
@@ -89,7 +89,7 @@ def asked_of(job_type: str, parameters: Mapping[str, Any]) -> JobAsked:
     return _greeting(given) if job_type == HELLO else _chain_job(job_type, given)
 
 
-def job_id_of(asked: JobAsked, etag: str) -> str:
+def job_id_of(asked: JobRequest, etag: str) -> str:
     """Return the job's id: 64 hex digits over job type, source with etag, and all options.
 
     `force` is not part of it.
@@ -113,14 +113,14 @@ def etag_of(etags: Sequence[str]) -> str:
     )
 
 
-def job_of_files(container: str, asked: Mapping[str, JobAsked], *, dataset: str) -> JobAsked:
+def job_of_files(container: str, asked: Mapping[str, JobRequest], *, dataset: str) -> JobRequest:
     """Return one job over several files. `asked`: by key, each file as a job of its own.
 
     Options that differ from the defaults become the file's own parameters.
     """
     files = [{"key": key, "parameters": _changed_options(one)} for key, one in asked.items()]
     options = {STAGES[FILES][0]: {"container_name": container, "files": files}}
-    return JobAsked(
+    return JobRequest(
         FILES,
         container,
         "",
@@ -131,7 +131,7 @@ def job_of_files(container: str, asked: Mapping[str, JobAsked], *, dataset: str)
     )
 
 
-def _changed_options(asked: JobAsked) -> dict[str, Any]:
+def _changed_options(asked: JobRequest) -> dict[str, Any]:
     defaults = _chain_of(asked.job_type).fit({}).as_config()
     found = {
         name: value
@@ -161,7 +161,7 @@ def _chain_of(job_type: str) -> Chain:
     return chain
 
 
-def _greeting(given: Mapping[str, Any]) -> JobAsked:
+def _greeting(given: Mapping[str, Any]) -> JobRequest:
     faults = [
         (name, "is no parameter of hello_world")
         for name in given
@@ -175,10 +175,10 @@ def _greeting(given: Mapping[str, Any]) -> JobAsked:
         faults += [(str(each["loc"][0]), each["msg"]) for each in error.errors()]
     if faults:
         raise ParametersInvalid(faults)
-    return JobAsked(HELLO, "", "", {STAGES[HELLO][0]: options.model_dump(mode="json")}, "")
+    return JobRequest(HELLO, "", "", {STAGES[HELLO][0]: options.model_dump(mode="json")}, "")
 
 
-def _chain_job(job_type: str, given: Mapping[str, Any]) -> JobAsked:
+def _chain_job(job_type: str, given: Mapping[str, Any]) -> JobRequest:
     chain = _chain_of(job_type)
     faults: Faults = []
     rest = dict(given)
@@ -197,7 +197,7 @@ def _chain_job(job_type: str, given: Mapping[str, Any]) -> JobAsked:
     if faults:
         raise ParametersInvalid(faults)
     arrival = options.of(ArrivalOptions)
-    return JobAsked(
+    return JobRequest(
         job_type,
         arrival.container_name,
         key,

@@ -36,7 +36,7 @@ from geo_platform.storage.local.atomic import new_incoming, os_errors
 NAME_MAX_BYTES = 200
 WRITTEN_AT_ONCE = 4 * 1024**2
 _UPLOAD_ID = re.compile(r"[0-9a-f]{16}")
-# Who uploads submits it: no watch asks for it as well, with parameters of its own.
+# Caller uploads submits it: no watch asks for it as well, with parameters of its own.
 _BY_CLIENT = "client"
 
 _REMEDY = "Give the file's own name, without folders, at most 200 bytes long, and not hidden."

@@ -14,7 +14,7 @@ from geo_platform.api.app import create_app
 from geo_platform.api.auth.keys import KeyFile
 from geo_platform.api.auth.principal import Scope
 from geo_platform.api.jobs.bodies import BODIES, EXAMPLES
-from geo_platform.api.jobs.types import JOB_TYPES, asked_of
+from geo_platform.api.jobs.types import JOB_TYPES, job_request_of
 from geo_platform.api.problems import ParametersInvalid
 from geo_platform.chains.registry import CHAINS
 from geo_platform.settings import Settings
@@ -152,7 +152,7 @@ def test_bodies_of_clients_match_the_schema_and_are_accepted(
     job_type: str, body: dict[str, Any]
 ) -> None:
     assert not list(VALIDATORS[job_type].iter_errors(body))
-    assert asked_of(job_type, body).job_type == job_type
+    assert job_request_of(job_type, body).job_type == job_type
 
 
 @given(
@@ -178,7 +178,7 @@ def test_every_accepted_body_matches_the_schema(
         **parameters,
     }
     try:
-        asked_of(job_type, body)
+        job_request_of(job_type, body)
     except ParametersInvalid:
         return
     assert not list(VALIDATORS[job_type].iter_errors(body))
@@ -203,7 +203,7 @@ def test_an_option_is_refused_by_name_exactly_where_the_schema_refuses_it(
 
 def _refused(job_type: str, body: dict[str, Any]) -> set[str]:
     try:
-        asked_of(job_type, body)
+        job_request_of(job_type, body)
     except ParametersInvalid as refused:
         return {name.partition(".")[0] for name, _ in refused.faults}
     return set()

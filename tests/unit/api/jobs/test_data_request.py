@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from geo_platform.api.jobs.data_request import DataRequest, names_of, suffixes
 from geo_platform.api.jobs.dispatcher import launch_of, tags_of
-from geo_platform.api.jobs.state import JobState, standing_of
-from geo_platform.api.jobs.types import FILES, asked_of, etag_of, job_id_of, job_of_files
+from geo_platform.api.jobs.state import JobState, snapshot_of
+from geo_platform.api.jobs.types import FILES, etag_of, job_id_of, job_of_files, job_request_of
 from geo_platform.chains.vector import VECTOR
 from geo_platform.contracts.submission import JobSubmitted, WorkAsked
 from geo_platform.options import ItemOptions
@@ -45,8 +45,10 @@ def request(**rest: Any) -> DataRequest:
 def job_of(force: bool = False) -> JobSubmitted:
     given = {"container_name": "bronze", "force": force}
     each = {
-        "a.tif": asked_of("process_raster", {"blob_name": "a.tif", "jpeg_quality": 50, **given}),
-        "b.csv": asked_of(
+        "a.tif": job_request_of(
+            "process_raster", {"blob_name": "a.tif", "jpeg_quality": 50, **given}
+        ),
+        "b.csv": job_request_of(
             "ingest_vector",
             {"blob_name": "b.csv", "schema": "hydro", "load_mode": "append", **given},
         ),
@@ -95,13 +97,13 @@ def test_force_does_not_change_the_id_of_the_work() -> None:
 
 
 def test_files_have_the_state_of_their_run_until_it_ends() -> None:
-    assert [file["status"] for file in standing_of(job_of(), None).files] == ["queued", "queued"]
-    assert [file["status"] for file in standing_of(job_of(), run("STARTED")).files] == [
+    assert [file["status"] for file in snapshot_of(job_of(), None).files] == ["queued", "queued"]
+    assert [file["status"] for file in snapshot_of(job_of(), run("STARTED")).files] == [
         "processing",
         "processing",
     ]
     refused = {"key": "a.tif", "code": "CRS_MISSING", "message": "m", "remedy": "r"}
-    failed = standing_of(
+    failed = snapshot_of(
         job_of(),
         run("FAILURE"),
         {"code": "FILES_REFUSED", "message": "f", "remedy": "g"},

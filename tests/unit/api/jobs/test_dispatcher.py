@@ -101,7 +101,7 @@ def written(objects: FolderStore, name: str = "a", *, attempt: int = 1) -> str:
         asked=asked,
     )
     kept = Submissions(objects).job(job_id)
-    assert Submissions(objects).put_job(job, over=kept.etag if kept else "")
+    assert Submissions(objects).put_job(job, only_if_etag=kept.etag if kept else "")
     return job_id
 
 

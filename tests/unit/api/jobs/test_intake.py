@@ -13,10 +13,10 @@ from geo_platform.api.auth.principal import Principal, Scope
 from geo_platform.api.dagster import graphql as module
 from geo_platform.api.dagster.graphql import DagsterGraphql, DagsterUnavailable
 from geo_platform.api.jobs.dispatcher import Dispatcher
-from geo_platform.api.jobs.intake import Intake, Who
+from geo_platform.api.jobs.intake import Caller, Intake
 from geo_platform.api.jobs.state import JobState
 from geo_platform.api.jobs.submissions import Submissions
-from geo_platform.api.jobs.types import asked_of
+from geo_platform.api.jobs.types import job_request_of
 from geo_platform.errors import StoreUnavailable
 from geo_platform.storage.local.folder import FolderStore
 
@@ -42,9 +42,9 @@ def intake(objects: FolderStore, transport: httpx.MockTransport) -> tuple[Intake
 def test_a_job_of_another_process_is_queued_while_dagster_is_unavailable(tmp_path: Path) -> None:
     one, submissions = intake(FolderStore(tmp_path), httpx.MockTransport(refused))
     other, _ = intake(FolderStore(tmp_path), httpx.MockTransport(refused))
-    job = one.submit(asked_of("hello_world", {}), {}, Who(ME, "r")).job
+    job = one.submit(job_request_of("hello_world", {}), {}, Caller(ME, "r")).job
     assert other.status(job.job_id, ME).state is JobState.queued
-    again = other.submit(asked_of("hello_world", {}), {}, Who(ME, "r"))
+    again = other.submit(job_request_of("hello_world", {}), {}, Caller(ME, "r"))
     assert (again.job.job_id, again.is_new) == (job.job_id, False)
     submissions.launched(job.job_id, 1)
     with pytest.raises(StoreUnavailable):

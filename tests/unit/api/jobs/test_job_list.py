@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from geo_platform.api.auth.principal import Principal, Scope
 from geo_platform.api.dagster.graphql import RunFound
-from geo_platform.api.jobs.job_list import CURSOR, Wanted, jobs_page
-from geo_platform.api.jobs.state import JobState, standing_of
+from geo_platform.api.jobs.job_list import CURSOR, JobQuery, jobs_page
+from geo_platform.api.jobs.state import JobState, snapshot_of
 from geo_platform.contracts.submission import JobSubmitted, WorkAsked
 from geo_platform.runs import ATTEMPT_TAG, JOB_TAG
 
@@ -57,8 +57,8 @@ class Deployment:
             after = self.runs[ids.index(cursor) + 1 :] if cursor else self.runs
             return tuple([run for run in after if not statuses or run.status in statuses][:limit])
 
-        def standing(job: JobSubmitted) -> Any:
-            return standing_of(
+        def snapshot(job: JobSubmitted) -> Any:
+            return snapshot_of(
                 job, next((run for run in self.runs if run.tags[JOB_TAG] == job.job_id), None)
             )
 
@@ -67,7 +67,7 @@ class Deployment:
                 waiting=lambda: [(id_of(number), 1) for number in self.waiting]
             ),
             dagster=SimpleNamespace(runs=runs),
-            intake=SimpleNamespace(visible=lambda job_id, _: job_of(job_id), standing=standing),
+            intake=SimpleNamespace(visible=lambda job_id, _: job_of(job_id), snapshot=snapshot),
         )
 
 
@@ -88,7 +88,7 @@ def job_of(job_id: str) -> JobSubmitted:
 
 
 def pages(
-    deployment: Deployment, wanted: Wanted, launched: Sequence[Sequence[int]] = ()
+    deployment: Deployment, wanted: JobQuery, launched: Sequence[Sequence[int]] = ()
 ) -> list[str]:
     """Return the ids of all pages; before each next page, launch some jobs."""
     found: list[str] = []
@@ -119,7 +119,7 @@ def test_each_job_is_listed_once_whatever_is_launched_meanwhile(
     for number in sorted(ran):
         deployment.launch(number)
     deployment.waiting |= waiting
-    found = pages(deployment, Wanted("", None, limit), launched)
+    found = pages(deployment, JobQuery("", None, limit), launched)
     assert sorted(found) == sorted(map(id_of, waiting | ran))
 
 
@@ -127,17 +127,17 @@ def test_waiting_jobs_come_first_and_then_the_newest_run() -> None:
     deployment = Deployment(waiting={1, 2, 3})
     deployment.launch(1)
     deployment.launch(2)
-    assert pages(deployment, Wanted("", None, 10)) == [id_of(3), id_of(2), id_of(1)]
+    assert pages(deployment, JobQuery("", None, 10)) == [id_of(3), id_of(2), id_of(1)]
 
 
 def test_a_launched_job_that_still_counts_as_waiting_is_listed_once() -> None:
     deployment = Deployment(waiting={1, 2}, lags=True)
     deployment.launch(1)
-    assert pages(deployment, Wanted("", None, 1)) == [id_of(2), id_of(1)]
+    assert pages(deployment, JobQuery("", None, 1)) == [id_of(2), id_of(1)]
 
 
 def test_jobs_without_a_run_are_queued_and_have_their_type() -> None:
     deployment = Deployment(waiting={1})
-    assert pages(deployment, Wanted("hello_world", JobState.queued, 5)) == [id_of(1)]
-    assert pages(deployment, Wanted("process_raster", JobState.queued, 5)) == []
-    assert pages(deployment, Wanted("", JobState.completed, 5)) == []
+    assert pages(deployment, JobQuery("hello_world", JobState.queued, 5)) == [id_of(1)]
+    assert pages(deployment, JobQuery("process_raster", JobState.queued, 5)) == []
+    assert pages(deployment, JobQuery("", JobState.completed, 5)) == []

@@ -8,8 +8,8 @@ import pytest
 
 from geo_platform.api.dagster.graphql import Materialized, RunFound, Step
 from geo_platform.api.jobs.dispatcher import launch_of
-from geo_platform.api.jobs.state import JobState, newest_of, standing_of
-from geo_platform.api.jobs.types import STAGES, asked_of
+from geo_platform.api.jobs.state import JobState, newest_of, snapshot_of
+from geo_platform.api.jobs.types import STAGES, job_request_of
 from geo_platform.contracts.submission import JobSubmitted, WorkAsked
 from geo_platform.runs import ATTEMPT_TAG, CORRELATION_TAG, JOB_TAG, MEMORY_TAG
 
@@ -17,7 +17,7 @@ NOW = datetime(2026, 11, 24, 10, tzinfo=UTC)
 
 
 def job(job_type: str = "ingest_vector", **asked: Any) -> JobSubmitted:
-    options = asked_of(
+    options = job_request_of(
         job_type, {"blob_name": "a.csv"} if job_type != "hello_world" else {}
     ).options
     work = {"attempt": 1, "asked_at_utc": NOW, "asked_by": "me", "request_id": "r", **asked}
@@ -65,23 +65,23 @@ def run(status: str, *steps: str, made: tuple[Materialized, ...] = (), **tags: s
     ],
 )
 def test_each_status_of_dagster_is_a_state(status: str, state: str) -> None:
-    assert standing_of(job(), run(status)).state == state
+    assert snapshot_of(job(), run(status)).state == state
 
 
 def test_a_record_without_a_run_is_queued() -> None:
-    standing = standing_of(job(), None)
-    assert (standing.state, standing.stage, len(standing.stages)) == (JobState.queued, 1, 4)
+    snapshot = snapshot_of(job(), None)
+    assert (snapshot.state, snapshot.stage, len(snapshot.stages)) == (JobState.queued, 1, 4)
 
 
 def test_a_run_that_the_daemon_retries_has_not_failed_yet() -> None:
     assert (
-        standing_of(job(), run("FAILURE", **{"dagster/will_retry": "true"})).state
+        snapshot_of(job(), run("FAILURE", **{"dagster/will_retry": "true"})).state
         is JobState.queued
     )
 
 
 def test_the_stage_is_the_last_one_that_started_and_checks_do_not_count() -> None:
-    standing = standing_of(
+    snapshot = snapshot_of(
         job(),
         run(
             "STARTED",
@@ -90,8 +90,8 @@ def test_the_stage_is_the_last_one_that_started_and_checks_do_not_count() -> Non
             "vector_profile=IN_PROGRESS",
         ),
     )
-    assert standing.stage == 2
-    assert {number: result["status"] for number, result in standing.stage_results.items()} == {
+    assert snapshot.stage == 2
+    assert {number: result["status"] for number, result in snapshot.stage_results.items()} == {
         "1": "completed",
         "2": "processing",
     }
@@ -106,18 +106,18 @@ def test_rejected_rows_are_errors_of_a_completed_job() -> None:
     made = (
         Materialized("vector_features", NOW, {"rows": rows, "reject_reasons": {"no geometry": 1}}),
     )
-    standing = standing_of(job(), run("SUCCESS", made=made))
-    assert standing.state is JobState.completed_with_errors
-    assert standing.result is not None
-    assert standing.result["rows"] == {"read": 3, "inserted": 2, "rejected": 1}
-    assert standing.completed_at_utc == NOW + timedelta(seconds=3)
+    snapshot = snapshot_of(job(), run("SUCCESS", made=made))
+    assert snapshot.state is JobState.completed_with_errors
+    assert snapshot.result is not None
+    assert snapshot.result["rows"] == {"read": 3, "inserted": 2, "rejected": 1}
+    assert snapshot.completed_at_utc == NOW + timedelta(seconds=3)
 
 
 def test_a_canceled_job_and_a_failed_one_have_their_errors() -> None:
-    canceled = standing_of(job(), run("CANCELED"))
+    canceled = snapshot_of(job(), run("CANCELED"))
     assert canceled.error is not None
     assert canceled.error["code"] == "RUN_CANCELED"
-    failed = standing_of(job(), run("FAILURE"), {"code": "CRS_MISSING"})
+    failed = snapshot_of(job(), run("FAILURE"), {"code": "CRS_MISSING"})
     assert failed.error == {"code": "CRS_MISSING"}
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geo_platform.api.jobs.types import asked_of, job_id_of
+from geo_platform.api.jobs.types import job_id_of, job_request_of
 from geo_platform.api.problems import ParametersInvalid
 from geo_platform.errors import ParameterInvalid
 
@@ -41,12 +41,12 @@ NEW = {
 
 def faults_of(job_type: str, **parameters: Any) -> dict[str, str]:
     with pytest.raises(ParametersInvalid) as refused:
-        asked_of(job_type, parameters)
+        job_request_of(job_type, parameters)
     return dict(refused.value.faults)
 
 
 def test_old_and_new_names_give_the_same_work() -> None:
-    old, new = asked_of("ingest_vector", OLD), asked_of("ingest_vector", NEW)
+    old, new = job_request_of("ingest_vector", OLD), job_request_of("ingest_vector", NEW)
     assert old == new
     assert job_id_of(old, "e") == job_id_of(new, "e")
     assert (old.container, old.key, old.dataset) == ("bronze", "uploads/wells.csv", "wells")
@@ -54,7 +54,7 @@ def test_old_and_new_names_give_the_same_work() -> None:
 
 @pytest.mark.parametrize("name", ["kml_name", "shp_name"])
 def test_a_file_in_an_archive_sets_the_member(name: str) -> None:
-    asked = asked_of(
+    asked = job_request_of(
         "ingest_vector", {"blob_name": "a.zip", "converter_params": {name: "in/a.shp"}}
     )
     assert asked.archive_member == "in/a.shp"
@@ -62,8 +62,8 @@ def test_a_file_in_an_archive_sets_the_member(name: str) -> None:
 
 
 def test_explicit_defaults_give_the_same_work() -> None:
-    short = asked_of("process_raster", {"blob_name": "dem.tif"})
-    long = asked_of(
+    short = job_request_of("process_raster", {"blob_name": "dem.tif"})
+    long = job_request_of(
         "process_raster",
         {
             "blob_name": "dem.tif",
@@ -77,17 +77,20 @@ def test_explicit_defaults_give_the_same_work() -> None:
 
 
 def test_job_type_source_etag_and_parameters_change_the_work_but_force_does_not() -> None:
-    one = asked_of("process_raster", {"blob_name": "dem.tif"})
+    one = job_request_of("process_raster", {"blob_name": "dem.tif"})
     others = [
-        (asked_of("ingest_vector", {"blob_name": "dem.tif"}), "e"),
-        (asked_of("process_raster", {"blob_name": "dem2.tif"}), "e"),
-        (asked_of("process_raster", {"blob_name": "dem.tif", "container_name": "silver"}), "e"),
-        (asked_of("process_raster", {"blob_name": "dem.tif", "jpeg_quality": 86}), "e"),
+        (job_request_of("ingest_vector", {"blob_name": "dem.tif"}), "e"),
+        (job_request_of("process_raster", {"blob_name": "dem2.tif"}), "e"),
+        (
+            job_request_of("process_raster", {"blob_name": "dem.tif", "container_name": "silver"}),
+            "e",
+        ),
+        (job_request_of("process_raster", {"blob_name": "dem.tif", "jpeg_quality": 86}), "e"),
         (one, "another etag"),
     ]
     ids = {job_id_of(one, "e"), *(job_id_of(asked, etag) for asked, etag in others)}
     assert len(ids) == 6
-    forced = asked_of("process_raster", {"blob_name": "dem.tif", "force": True})
+    forced = job_request_of("process_raster", {"blob_name": "dem.tif", "force": True})
     assert forced.force
     assert job_id_of(forced, "e") == job_id_of(one, "e")
 
@@ -123,7 +126,9 @@ def test_an_unknown_parameter_is_named_with_its_group() -> None:
 
 
 def test_one_option_by_two_names_needs_equal_values() -> None:
-    assert asked_of("ingest_vector", {"blob_name": "a.csv", "schema": "geo", "schema_name": "geo"})
+    assert job_request_of(
+        "ingest_vector", {"blob_name": "a.csv", "schema": "geo", "schema_name": "geo"}
+    )
     assert faults_of(
         "ingest_vector", blob_name="a.csv", schema="geo", schema_name="other"
     ).keys() == {"schema_name"}
@@ -164,7 +169,7 @@ def test_an_invalid_table_name_is_refused_before_the_job(table: str) -> None:
 
 def test_an_unknown_job_type_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ParameterInvalid) as refused:
-        asked_of("unpublish_item", {})
+        job_request_of("unpublish_item", {})
     assert refused.value.remedy == "It is one of process_raster, ingest_vector, hello_world."
 
 
@@ -182,7 +187,7 @@ NAMES = st.sampled_from(
 
 def test_a_fault_names_the_parameter_as_the_client_does() -> None:
     with pytest.raises(ParametersInvalid) as refused:
-        asked_of(
+        job_request_of(
             "ingest_vector",
             {
                 "blob_name": "a.gpkg",
@@ -206,7 +211,7 @@ def test_any_parameters_are_accepted_or_refused_by_name(
     job_type: str, parameters: dict[str, Any]
 ) -> None:
     try:
-        found = [job_id_of(asked_of(job_type, parameters), "e")]
+        found = [job_id_of(job_request_of(job_type, parameters), "e")]
     except ParametersInvalid as refused:
         found = [wrong for _, wrong in refused.faults]
         sent = {*parameters, "blob_name"}  # the parameters sent and the required one
