@@ -253,7 +253,7 @@ def test_a_run_is_told_of_no_daemon_and_of_a_killed_code_location_and_starts_whe
         waiting = launch(own.address, "taking")
         (finding,) = _doctor_finds(home, minutes=4)
         assert re.match(
-            r"1 run is queued, the oldest since .*, and the daemon that launches them never gave a sign",
+            r"1 run is queued, the oldest since .*, and the daemon that launches them never sent a heartbeat",
             finding.says,
         )
         assert not _doctor_finds(home, minutes=0), "queued a moment ago"

@@ -308,7 +308,7 @@ def test_what_is_no_event_is_buried_with_the_reason(events: Events) -> None:
     assert not events.queue.kept
     assert [reason for _, reason in events.queue.buried] == [
         "It is neither JSON nor JSON as Base64 text.",
-        "It is of the account 'other.blob.core.windows.net', and this deployment's is 'geoaccount.blob.core.windows.net'.",
+        "It is of the account 'other.blob.core.windows.net'; this deployment uses 'geoaccount.blob.core.windows.net'.",
     ]
     assert not tick.taken.requests
 
