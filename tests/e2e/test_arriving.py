@@ -1,6 +1,7 @@
-"""Objects that land while everything goes wrong: each is published exactly once as it lies there last, or refused clearly.
+"""Objects that arrive during faults are published once in their last version, or refused.
 
-Real stores, a real daemon and code location, which are killed; messages are put into the queue as Event Grid would put them.
+The stores, the daemon and the code location are real and are killed; the tests enqueue messages as
+Event Grid would.
 """
 
 import shutil
@@ -33,7 +34,7 @@ _STATUS = dg.DagsterRunStatus
 BOTH: tuple[str, ...] = ("eventgrid", "cloudevents")
 
 
-def test_what_is_copied_into_the_inbox_is_published_once_and_found(tmp_path: Path) -> None:
+def test_files_copied_into_the_inbox_are_published_once(tmp_path: Path) -> None:
     home = tmp_path / "home"
     inbox = home / "store" / BRONZE / "in"
     inbox.mkdir(parents=True)
@@ -51,14 +52,14 @@ def test_what_is_copied_into_the_inbox_is_published_once_and_found(tmp_path: Pat
         while len(list(catalog.entries())) < 2:
             assert time.monotonic() < deadline, "waited in vain"
             time.sleep(0.2)
-        asked = _asked_for(home)
+        asked = _requested_files(home)
     (listed,) = geo_platform("list", "--json", home=home).lines
     assert {entry["source"] for entry in listed} == {"in/countries.shp", "in/sierra.tif"}  # type: ignore[index]
     assert (sorted(asked), list(catalog.versions())) == (["in/countries.shp", "in/sierra.tif"], [])
 
 
-def _asked_for(home: Path) -> list[str]:
-    """Every file of every run that a sensor asked for."""
+def _requested_files(home: Path) -> list[str]:
+    """Return every file of every run that a sensor requested."""
     with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
         return [
             key
@@ -76,7 +77,7 @@ def arriving(
 
 
 @pytest.mark.slow
-def test_the_same_file_twice_is_published_as_it_lies_there_last(
+def test_a_file_uploaded_twice_is_published_in_its_last_version(
     arriving: Arriving, faults: Faults
 ) -> None:
     faults.tried("the same file uploaded twice")
@@ -84,25 +85,25 @@ def test_the_same_file_twice_is_published_as_it_lies_there_last(
         arriving.put("twice.geojson", point("the same"), "eventgrid")
         arriving.published("twice.geojson")
     arriving.settled()
-    assert _says(arriving, "twice.geojson") == "the same"
+    assert _published_text(arriving, "twice.geojson") == "the same"
     assert len(arriving.records("twice.geojson")) == 2
     faults.survived("the same file uploaded twice")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ["QUEUED", "STARTED", "its second stage begins"])
-def test_overwritten_while_its_run_is_going_the_last_bytes_are_published(
+def test_an_object_overwritten_during_its_run_is_published_in_its_last_version(
     arriving: Arriving, faults: Faults, moment: str
 ) -> None:
-    fault = f"overwritten when its run has come to: {moment}"
+    fault = f"overwritten when its run has reached:  {moment}"
     faults.tried(fault)
     key = f"overwritten_{moment.replace(' ', '_').lower()}.geojson"
     arriving.put(key, point("the first", others=20_000), "eventgrid")
-    arriving.wait(lambda: _has_come_to(arriving, key, moment))
+    arriving.wait(lambda: _has_reached(arriving, key, moment))
     arriving.put(key, point("the last"), "cloudevents")
     arriving.published(key)
     arriving.settled()
-    assert _says(arriving, key) == "the last"
+    assert _published_text(arriving, key) == "the last"
     newest, *older = arriving.records(key)
     assert newest.dagster_run.status is _STATUS.SUCCESS
     for record in older:
@@ -111,7 +112,7 @@ def test_overwritten_while_its_run_is_going_the_last_bytes_are_published(
     faults.survived(fault)
 
 
-def _has_come_to(arriving: Arriving, key: str, moment: str) -> bool:
+def _has_reached(arriving: Arriving, key: str, moment: str) -> bool:
     records = arriving.records(key)
     if not records or moment == "QUEUED":
         return bool(records)
@@ -125,10 +126,10 @@ def _has_come_to(arriving: Arriving, key: str, moment: str) -> bool:
 
 
 @pytest.mark.slow
-def test_deleted_before_its_run_it_is_refused_or_never_asked_for(
+def test_an_object_deleted_before_its_run_is_refused_or_not_requested(
     arriving: Arriving, faults: Faults
 ) -> None:
-    faults.tried("deleted before its run was asked for")
+    faults.tried("deleted before its run was requested")
     arriving.put("gone_at_once.geojson", point("gone"), "eventgrid")
     arriving.delete("gone_at_once.geojson")
     faults.tried("deleted before its run began")
@@ -141,14 +142,12 @@ def test_deleted_before_its_run_it_is_refused_or_never_asked_for(
         for found in arriving.records(key):
             assert arriving.error_of(found.dagster_run.run_id)["code"] == "SOURCE_NOT_FOUND"
     assert arriving.instance.get_run_record_by_id(record.dagster_run.run_id) is not None
-    faults.survived("deleted before its run was asked for")
+    faults.survived("deleted before its run was requested")
     faults.survived("deleted before its run began")
 
 
 @pytest.mark.slow
-def test_fifty_files_at_the_same_instant_are_published_once_each(
-    arriving: Arriving, faults: Faults
-) -> None:
+def test_fifty_files_at_once_are_published_once_each(arriving: Arriving, faults: Faults) -> None:
     faults.tried("50 files at the same instant")
     keys = [f"at_once/file_{number:02}.geojson" for number in range(50)]
     _at_once(lambda number: arriving.put(keys[number], point(keys[number]), "eventgrid"), 50)
@@ -156,12 +155,12 @@ def test_fifty_files_at_the_same_instant_are_published_once_each(
     arriving.settled()
     results = arriving.results()
     assert {results[key] for key in keys} == {1}
-    assert [_says(arriving, key) for key in keys[::10]] == keys[::10]
+    assert [_published_text(arriving, key) for key in keys[::10]] == keys[::10]
     faults.survived("50 files at the same instant")
 
 
 @pytest.mark.slow
-def test_one_key_fifty_times_at_the_same_instant_is_published_as_it_lies_there_last(
+def test_one_key_uploaded_fifty_times_at_once_is_published_in_its_last_version(
     arriving: Arriving, faults: Faults
 ) -> None:
     faults.tried("one key 50 times at the same instant")
@@ -172,17 +171,17 @@ def test_one_key_fifty_times_at_the_same_instant_is_published_as_it_lies_there_l
     lying = (
         arriving.blobs.get_blob_client(f"{arriving.prefix}{BRONZE}", key).download_blob().readall()
     )
-    assert lying == point(_says(arriving, key))
+    assert lying == point(_published_text(arriving, key))
     assert len(arriving.items(key)) == 1
     faults.survived("one key 50 times at the same instant")
 
 
 @pytest.mark.slow
-def test_events_that_come_again_and_again_make_one_run_and_poison_goes_out_of_the_way(
+def test_repeated_events_make_one_run_and_unusable_messages_are_set_aside(
     arriving: Arriving, faults: Faults
 ) -> None:
     faults.tried("each event six times, in both shapes")
-    faults.tried("messages that nobody can use")
+    faults.tried("unusable messages")
     arriving.put("again.geojson", point("once"), *BOTH * 3)  # type: ignore[arg-type]
     foreign = Created(
         f"{arriving.prefix}{BRONZE}",
@@ -195,7 +194,7 @@ def test_events_that_come_again_and_again_make_one_run_and_poison_goes_out_of_th
     arriving.put("again.geojson", point("once more"), *BOTH)  # type: ignore[arg-type]
     arriving.published("again.geojson")
     arriving.settled()
-    assert _says(arriving, "again.geojson") == "once more"
+    assert _published_text(arriving, "again.geojson") == "once more"
     assert (len(arriving.records("again.geojson")), arriving.results()["again.geojson"]) == (2, 2)
     poison = buried(
         arriving.profile.environment["GEO_PLATFORM_BLOB_CONNECTION_STRING"],
@@ -207,11 +206,11 @@ def test_events_that_come_again_and_again_make_one_run_and_poison_goes_out_of_th
         "It is of the account",
     }
     faults.survived("each event six times, in both shapes")
-    faults.survived("messages that nobody can use")
+    faults.survived("unusable messages")
 
 
 @pytest.mark.slow
-def test_daemon_and_code_location_are_killed_while_two_thousand_files_arrive(
+def test_two_thousand_files_arrive_while_daemon_and_code_location_are_killed(
     arriving: Arriving, faults: Faults
 ) -> None:
     keys = [f"killed/file_{number:04}.geojson" for number in range(2000)]
@@ -223,13 +222,13 @@ def test_daemon_and_code_location_are_killed_while_two_thousand_files_arrive(
     uploads = threading.Thread(target=arrive)
     uploads.start()
     began = arriving.asked()
-    faults.tried("SIGKILL of the daemon while runs are asked for")
+    faults.tried("SIGKILL of the daemon while runs are requested")
     arriving.wait(lambda: arriving.asked() > began)
     _killed_and_started(arriving, DAEMON)
-    faults.tried("SIGKILL of the code location while a run is at work")
+    faults.tried("SIGKILL of the code location while a run is active")
     arriving.wait(lambda: arriving.instance.get_runs(dg.RunsFilter(statuses=[_STATUS.STARTED])))
     _killed_and_started(arriving, CODE)
-    faults.tried("SIGKILL of the daemon while a run is at work")
+    faults.tried("SIGKILL of the daemon while a run is active")
     arriving.wait(
         lambda: (
             sum(
@@ -245,17 +244,17 @@ def test_daemon_and_code_location_are_killed_while_two_thousand_files_arrive(
     arriving.settled(patience_s=1800)
     results = arriving.results()
     assert {results[key] for key in keys} == {1}, "published twice"
-    assert [_says(arriving, key) for key in keys[::400]] == keys[::400]
+    assert [_published_text(arriving, key) for key in keys[::400]] == keys[::400]
     for fault in (
-        "daemon while runs are asked for",
-        "code location while a run is at work",
-        "daemon while a run is at work",
+        "daemon while runs are requested",
+        "code location while a run is active",
+        "daemon while a run is active",
     ):
         faults.survived(f"SIGKILL of the {fault}")
 
 
 @pytest.mark.slow
-def test_what_events_never_told_of_is_found_by_listing_though_its_tick_is_killed(
+def test_listing_finds_objects_without_events_although_its_tick_is_killed(
     arriving: Arriving, faults: Faults
 ) -> None:
     faults.tried("200 events lost")
@@ -276,14 +275,17 @@ def test_what_events_never_told_of_is_found_by_listing_though_its_tick_is_killed
 
 
 @pytest.mark.slow
-def test_a_store_whose_clock_is_minutes_off_and_then_put_right_loses_nothing(
+def test_no_object_is_lost_when_the_store_clock_is_minutes_wrong(
     production: ProfileUnderTest,
     own_azurite: OwnAzurite,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     faults: Faults,
 ) -> None:
-    """Ahead by nine minutes, then behind by nine; events and the listing behind them, of one key and of others."""
+    """Set the store's clock nine minutes ahead, then nine minutes behind.
+
+    Events, and the listing that follows them, have one key in common and others of their own.
+    """
     monkeypatch.setenv("NODE_OPTIONS", f"--require={CLOCK_AHEAD}")
     _set_clock(own_azurite, monkeypatch, 540)
     blobs = Blobs(own_azurite.connection_string, "clock-")
@@ -307,7 +309,7 @@ def test_a_store_whose_clock_is_minutes_off_and_then_put_right_loses_nothing(
             arriving.put("both.geojson", point(word), "cloudevents")
             arriving.published(untold, told, "both.geojson")
             arriving.settled()
-            assert _says(arriving, "both.geojson") == word
+            assert _published_text(arriving, "both.geojson") == word
             assert [arriving.results()[key] for key in (untold, told)] == [1, 1]
             faults.survived(fault)
 
@@ -324,12 +326,12 @@ def _killed_and_started(arriving: Arriving, name: str) -> None:
     arriving.own.start(name)
 
 
-def _says(arriving: Arriving, key: str) -> str:
+def _published_text(arriving: Arriving, key: str) -> str:
     return str(arriving.rows(key).sort_values("said")["said"].iloc[-1])
 
 
 def _at_once(work, count: int) -> None:  # type: ignore[no-untyped-def]
-    """From as many threads, all let go at the same moment."""
+    """Run `work` in as many threads, all released at the same moment."""
     barrier = threading.Barrier(count)
 
     def one(number: int) -> None:

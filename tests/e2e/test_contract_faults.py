@@ -1,7 +1,7 @@
-"""Stages that do not fit each other fail where they are loaded, by the commands that people and pipelines run.
+"""Stages that do not fit each other fail when they are loaded.
 
-Each case edits a copy of the real project in one place, as a person would, and asks both `dagster definitions validate`
-and `dg check defs`: each must exit with an error and print the fault's own line.
+Each case edits a copy of the project in one place and runs `dagster definitions validate` and `dg
+check defs`. Both must exit with an error and print the fault's own line.
 """
 
 import os
@@ -33,7 +33,7 @@ PARTS = (
 
 @dataclass(frozen=True)
 class Edit:
-    """In one file, one passage for another. `into` leaves the file alone and writes the result beside it."""
+    """Replace one passage in a file. With `into`, write the result to another file."""
 
     path: str
     old: str
@@ -47,7 +47,7 @@ IMPORT = (
     "from geo_platform.contracts.raster_as_read import RasterProfiled as RasterProfiledAsRead\n"
 )
 LOADS = "    config: RasterCogConfig,\n    raster_profile: RasterProfiled,\n"
-# raster_cog reads raster_profile's message by a copy of its class, so that one side can change
+# raster_cog reads raster_profile's message with a copy of its class, so that one side can change
 # alone.
 READS_ITS_OWN = (
     Edit(CHAIN, LOADS, LOADS.replace("RasterProfiled", "RasterProfiledAsRead")),
@@ -55,37 +55,44 @@ READS_ITS_OWN = (
 )
 
 
-def reader_says(old: str, new: str) -> tuple[Edit, ...]:
+def consumer_edits(old: str, new: str) -> tuple[Edit, ...]:
     return (*READS_ITS_OWN, Edit("geo_platform/contracts/raster.py", old, new, into=READ))
 
 
 CASES = {
     "a field renamed on one side": (
-        reader_says("    driver: str\n    shape", "    driver_name: str\n    shape"),
-        "raster_profile -> raster_cog: missing field `driver_name`: producer gives nothing, consumer takes str (renamed from `driver`?)",
+        consumer_edits("    driver: str\n    shape", "    driver_name: str\n    shape"),
+        "raster_profile -> raster_cog: missing field `driver_name`: producer gives nothing, "
+        "consumer takes str (renamed from `driver`?)",
     ),
     "a field's type changed": (
-        reader_says(
+        consumer_edits(
             "    uncompressed_bytes: int\n    memory", "    uncompressed_bytes: str\n    memory"
         ),
-        "raster_profile -> raster_cog: wrong type `uncompressed_bytes`: producer gives int, consumer takes str",
+        "raster_profile -> raster_cog: wrong type `uncompressed_bytes`: producer gives int, "
+        "consumer takes str",
     ),
     "an optional fed into a required, in a nested part": (
-        reader_says("    unit: str | None\n", "    unit: str\n"),
-        "raster_profile -> raster_cog: optional fed into required `bands[].unit`: producer gives str | None, consumer takes str",
+        consumer_edits("    unit: str | None\n", "    unit: str\n"),
+        "raster_profile -> raster_cog: optional fed into required `bands[].unit`: "
+        "producer gives str | None, consumer takes str",
     ),
     "an enum narrowed": (
-        reader_says('    nir = "nir"\n', ""),
-        "raster_profile -> raster_cog: narrowed values `raster_type`: producer gives geo_platform.contracts.raster.RasterType, "
-        "consumer takes geo_platform.contracts.raster_as_read.RasterType (the consumer does not know nir)",
+        consumer_edits('    nir = "nir"\n', ""),
+        "raster_profile -> raster_cog: narrowed values `raster_type`: "
+        "producer gives geo_platform.contracts.raster.RasterType, "
+        "consumer takes geo_platform.contracts.raster_as_read.RasterType "
+        "(the consumer does not know nir)",
     ),
     "the consumer's annotation removed": (
         (Edit(CHAIN, LOADS, LOADS.replace(": RasterProfiled,", ",")),),
-        "raster_profile -> raster_cog: no annotation: producer gives RasterProfiled, consumer takes Any",
+        "raster_profile -> raster_cog: no annotation: producer gives RasterProfiled, "
+        "consumer takes Any",
     ),
     "the producer's annotation removed": (
         (Edit(CHAIN, "-> dg.MaterializeResult[RasterProfiled]:", "-> dg.MaterializeResult:"),),
-        "raster_profile -> raster_cog: no annotation: producer gives Any, consumer takes RasterProfiled",
+        "raster_profile -> raster_cog: no annotation: producer gives Any, "
+        "consumer takes RasterProfiled",
     ),
     "a deps= that names nothing": (
         (
@@ -95,27 +102,34 @@ CASES = {
                 'kinds={"python"}, deps=["prepared_greting"])\ndef spoken',
             ),
         ),
-        "prepared_greting -> spoken_greeting: undefined asset: dependency `prepared_greting` is not defined; did you mean `prepared_greeting`?",
+        "prepared_greting -> spoken_greeting: undefined asset: dependency `prepared_greting` "
+        "is not defined; did you mean `prepared_greeting`?",
     ),
     "an asset check that names nothing": (
         (
             Edit(
                 "assets/checks.py",
                 "ASSET_CHECKS = [\n",
-                '@dg.asset_check(asset="raster_itme")\ndef misplaced() -> dg.AssetCheckResult: ...\n\n\nASSET_CHECKS = [misplaced] + [\n',
+                '@dg.asset_check(asset="raster_itme")\n'
+                "def misplaced() -> dg.AssetCheckResult: ...\n\n\n"
+                "ASSET_CHECKS = [misplaced] + [\n",
             ),
         ),
-        "raster_itme -> check misplaced: undefined asset: checked asset `raster_itme` is not defined; did you mean `raster_item`?",
+        "raster_itme -> check misplaced: undefined asset: checked asset `raster_itme` "
+        "is not defined; did you mean `raster_item`?",
     ),
     "a job's run config that does not fit": (
         (
             Edit(
                 "schedules/jobs.py",
                 "    HELLO_JOB,\n    selection",
-                '    HELLO_JOB,\n    config={"ops": {"prepared_greeting": {"config": {"name": 5}}}},\n    selection',
+                "    HELLO_JOB,\n"
+                '    config={"ops": {"prepared_greeting": {"config": {"name": 5}}}},\n'
+                "    selection",
             ),
         ),
-        "its run config -> job hello_world: run config does not fit `ops.prepared_greeting.config.name`: ",
+        "its run config -> job hello_world: run config does not fit "
+        "`ops.prepared_greeting.config.name`: ",
     ),
     "a message changed without its schema_version": (
         (
@@ -125,15 +139,16 @@ CASES = {
                 '    text: str\n    language: str = "en"\n',
             ),
         ),
-        "contracts.lock.json -> GreetingSpoken: shape and schema_version disagree `language`: producer gives nothing, "
-        "consumer takes str; may be left out (shape changed, schema_version is still 1; raise it and register an upgrade)",
+        "contracts.lock.json -> GreetingSpoken: shape and schema_version disagree `language`: "
+        "producer gives nothing, consumer takes str; may be left out "
+        "(shape changed, schema_version is still 1; raise it and register an upgrade)",
     ),
 }
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a deployment has of the real project."""
+    """A copy of what a deployment has of the project."""
     copy = tmp_path_factory.mktemp("project")
     for part in PARTS:
         if (ROOT / part).is_dir():
@@ -145,7 +160,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def edited(project: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
-    """The copy with the case's edits, taken back afterwards."""
+    """The copy with the case's edits, which are undone afterwards."""
     edits: tuple[Edit, ...] = request.param
     written = {project / (edit.into or edit.path) for edit in edits}
     before = {path: path.read_text() for path in written if path.exists()}
@@ -161,7 +176,7 @@ def edited(project: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
 
 
 def _run_both(project: Path) -> dict[str, tuple[int, str]]:
-    """Both commands side by side, each with an environment of its own: exit code and everything that it printed."""
+    """Run both commands in parallel, each with its own environment; return exit code and output."""
     environment = {
         "PATH": os.defpath,
         "HOME": str(project),
@@ -183,7 +198,7 @@ def _run_both(project: Path) -> dict[str, tuple[int, str]]:
     return {name: (process.returncode, printed[name]) for name, process in running.items()}
 
 
-def test_the_project_as_it_is_passes_both_commands(project: Path) -> None:
+def test_the_unchanged_project_passes_both_commands(project: Path) -> None:
     for name, (exit_code, printed) in _run_both(project).items():
         assert exit_code == 0, f"{name}\n{printed}"
 
@@ -191,7 +206,8 @@ def test_the_project_as_it_is_passes_both_commands(project: Path) -> None:
 TIMED = """
 import sys, time
 import assets.checks, resources.io_manager, resources.stores, resources.stores, schedules.jobs
-import geo_platform.contracts.dagster_config, geo_platform.contracts.dagster_graph, geo_platform.contracts.verify as verify
+import geo_platform.contracts.dagster_config, geo_platform.contracts.dagster_graph
+import geo_platform.contracts.verify as verify
 def timed(*arguments, _faults=verify.definition_faults, **named):
     started = time.process_time()
     found = _faults(*arguments, **named)
@@ -205,7 +221,7 @@ import geo_platform.definitions
 def test_verifying_costs_milliseconds(
     project: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """Well under 0.2 s of the processor for the whole project, the first time in a fresh process, however busy the machine is."""
+    """Verification uses well under 0.2 s of CPU for the whole project, in a fresh process."""
     run = subprocess.run(
         [sys.executable, "-c", TIMED],
         cwd=project,
@@ -219,7 +235,7 @@ def test_verifying_costs_milliseconds(
     assert 0 < float(run.stdout) < 1
 
 
-# Types, names, config. The verifier's own tests know all faults; here the two commands are tried.
+# Types, names, config. The verifier's own tests cover all faults; these test the two commands.
 _OF_EACH_KIND = (
     "a field renamed on one side",
     "a deps= that names nothing",

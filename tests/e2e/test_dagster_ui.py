@@ -1,4 +1,4 @@
-"""A person names an object in the UI, fills the form, and sees a picture of the result: real webserver, daemon and browser."""
+"""Name an object in the UI, fill in the form and see the result's picture, with a real browser."""
 
 import json
 import os
@@ -68,7 +68,7 @@ def _ended(address: str, run_id: str, timeout_s: float = 120) -> str:
 
 
 def _launch_by_hand(page: Page, address: str, key: str) -> None:
-    """As a person does: the job's page, Materialize, name the object, launch."""
+    """Launch as a user does: open the job's page, Materialize, name the object, launch."""
     page.goto(f"{address}/locations/geo_platform/jobs/process_raster")
     page.get_by_text("Materialize all").first.click()
     page.get_by_text("Add a partition").first.click()
@@ -78,9 +78,7 @@ def _launch_by_hand(page: Page, address: str, key: str) -> None:
     deadline = time.monotonic() + 5
     while not launch.is_visible() and time.monotonic() < deadline:
         page.wait_for_timeout(100)
-    if (
-        not launch.is_visible()
-    ):  # where the page's list arrives late, it forgets that the new one was chosen
+    if not launch.is_visible():  # a list that arrives late resets the choice
         _choose(page, key)
     launch.click()
 
@@ -90,7 +88,7 @@ def _choose(page: Page, key: str) -> None:
     page.get_by_role("menuitem").filter(has_text=key).click()
 
 
-def _see_the_picture(page: Page, address: str, key: str) -> None:
+def _expect_picture(page: Page, address: str, key: str) -> None:
     page.goto(f"{address}/assets/raster_cog?view=partitions&partition={key.replace('/', '%2F')}")
     page.get_by_text("[Show Markdown]").first.click(timeout=60_000)
     picture = page.locator("img[src^='data:image/']").first
@@ -98,7 +96,7 @@ def _see_the_picture(page: Page, address: str, key: str) -> None:
     assert picture.evaluate("image => image.naturalWidth") > 50
 
 
-def test_launched_by_graphql_and_by_hand_a_run_shows_its_picture(
+def test_runs_launched_by_graphql_and_by_hand_show_their_picture(
     chromium: str, tmp_path: Path
 ) -> None:
     home = tmp_path / "home"
@@ -117,10 +115,10 @@ def test_launched_by_graphql_and_by_hand_a_run_shows_its_picture(
         )
         run_id = _launch(address, {"ops": {"raster_cog": {"config": {"compression": "deflate"}}}})
         assert _ended(address, run_id) == "SUCCESS"
-        assert _found_by_the_client_s_id(address) == [run_id]
+        assert _runs_with_the_clients_id(address) == [run_id]
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
         page = browser.new_page(viewport={"width": 1500, "height": 1000})
-        _see_the_picture(page, address, KEY)
+        _expect_picture(page, address, KEY)
         _launch_by_hand(page, address, BY_HAND)
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and len(_listed(home)) < 2:
@@ -132,18 +130,21 @@ def test_launched_by_graphql_and_by_hand_a_run_shows_its_picture(
         BY_HAND: "by_hand",
     }
     assert run_id in {entry["run_id"] for entry in listed}
-    _see_that_the_run_s_process_delivered_all_of_it(taken, run_id)
+    _expect_all_spans(taken, run_id)
 
 
-def _found_by_the_client_s_id(address: str) -> list[str]:
+def _runs_with_the_clients_id(address: str) -> list[str]:
     wanted = {"tags": [{"key": CORRELATION_TAG, "value": CLIENT_S[CORRELATION_TAG]}]}
     return [
         str(run["runId"]) for run in graphql(address, FIND, filter=wanted)["runsOrError"]["results"]
     ]
 
 
-def _see_that_the_run_s_process_delivered_all_of_it(taken: Collector, run_id: str) -> None:
-    """Launched by Dagster it is a process of the run's own, which ends with the run: the last stage's span is there too."""
+def _expect_all_spans(taken: Collector, run_id: str) -> None:
+    """Check that the run's process delivered all spans, the last stage's included.
+
+    Dagster starts a process for the run, which ends with it.
+    """
     spans = [span for span in taken.spans if span.trace_id.hex() == UUID(run_id).hex]
     stages = {
         span.name: span
@@ -163,7 +164,7 @@ def _listed(home: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("config", [{"nope": 1}, {"jpeg_quality": "high"}, {"output_tier": "gold"}])
-def test_a_form_that_does_not_fit_is_refused_at_launch(config: dict[str, object]) -> None:
+def test_an_invalid_form_is_refused_at_launch(config: dict[str, object]) -> None:
     import dagster as dg
 
     from geo_platform.definitions import defs
@@ -175,10 +176,10 @@ def test_a_form_that_does_not_fit_is_refused_at_launch(config: dict[str, object]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forked on Linux alone")
-def test_a_run_is_forked_off_a_process_that_is_loaded_and_the_next_one_too_when_that_was_killed(
+def test_runs_are_forked_off_a_loaded_process_also_after_it_is_killed(
     tmp_path: Path,
 ) -> None:
-    """docs/decisions/0025 rests on what Dagster's code server starts runs by: this says when that changes."""
+    """Detect a change in how Dagster's code server starts runs; see docs/decisions/0025."""
     with dagster_dev(tmp_path / "home") as address:
         first = _fork_server_after_a_run(address)
         assert _fork_server_after_a_run(address) == first
@@ -205,7 +206,7 @@ def _run_hello(address: str) -> None:
 
 
 def _fork_servers() -> list[int]:
-    """Among the processes that this test has started."""
+    """Return the fork servers among the processes that this test has started."""
     return [
         child.pid
         for child in psutil.Process().children(recursive=True)

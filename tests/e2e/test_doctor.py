@@ -1,4 +1,7 @@
-"""`geo-platform doctor` on each profile: every fault made for real, found, explained, and with --fix gone or left to a person."""
+"""Make every fault that `geo-platform doctor` knows, on each profile.
+
+Each is found, explained, and fixed or left to a person.
+"""
 
 import json
 import os
@@ -54,7 +57,7 @@ def wells(count: int) -> str:
 
 @dataclass
 class Place:
-    """A home with published items, the commands given in it, and what lies behind them."""
+    """A home with published items, and access to the stores behind them."""
 
     home: Path
     profile: ProfileUnderTest
@@ -65,12 +68,12 @@ class Place:
         return self.give("doctor", *options, exit_code=exit_code)
 
     def found(self) -> Any:
-        """The only finding."""
+        """Return the only finding."""
         (finding,) = self.doctor(exit_code=1)["findings"]
         return finding
 
     def fixed(self) -> Any:
-        """What --fix did about the only finding, nothing being left."""
+        """Return what --fix did about the only finding; nothing may be left."""
         (done,) = self.doctor("--fix")["mended"]
         assert done["done"], done
         return done
@@ -81,7 +84,7 @@ class Place:
 
     @contextmanager
     def instance(self) -> Iterator[dg.DagsterInstance]:
-        """Dagster's storage, to make faults in. No run is marked by opening it."""
+        """Open Dagster's storage to make faults in it; opening it marks no run."""
         settings = self.profile.settings(self.home)
         from geo_platform.orchestrator.instance import open_instance
 
@@ -94,7 +97,7 @@ class Place:
             instance.dispose()
 
     def examined(self, now_utc: datetime) -> Diagnosis:
-        """What the doctor says at another time."""
+        """Return the doctor's findings at another time."""
         with self.stores() as stores:
             return examine(stores, now_utc=now_utc)
 
@@ -121,7 +124,7 @@ class Place:
 def place(
     module_profile: ProfileUnderTest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Place]:
-    """A picture and wells are published, and a file was refused."""
+    """A home with a published picture, published wells and a refused file."""
     folder = tmp_path_factory.mktemp("doctor")
     picture, source, letter = (
         folder / "landsat.tif",
@@ -130,7 +133,7 @@ def place(
     )
     shutil.copyfile(SAMPLES / "san_francisco_landsat7.tif", picture)
     source.write_text(wells(3), encoding="utf-8")
-    letter.write_text("SQLite format 3\0 it says, and is not", encoding="utf-8")
+    letter.write_text("SQLite format 3\0 header of no database", encoding="utf-8")
     with commands(module_profile, folder / "home") as give:
         assert give("doctor")["findings"] == [], "nothing was ever done here"
         assert list(folder.glob("home/store")) == []
@@ -146,7 +149,7 @@ def _clean_before_and_after(place: Place) -> Iterator[None]:
     assert place.doctor()["findings"] == []
 
 
-def test_what_was_ingested_refused_replaced_brought_back_and_taken_away_fits_together(
+def test_no_findings_after_ingest_refusal_replacement_restore_and_withdrawal(
     place: Place,
 ) -> None:
     compared = place.doctor()["compared"]
@@ -161,12 +164,12 @@ def test_what_was_ingested_refused_replaced_brought_back_and_taken_away_fits_tog
     assert place.doctor()["findings"] == []
     place.give("cleanup", "--older-than-days", "0")
     assert place.doctor()["findings"] == [], (
-        "a partition whose item was withdrawn and removed has had its result"
+        "a partition whose item was withdrawn and removed had its result"
     )
     place.give("ingest", place.wells, "--force")
 
 
-def test_a_run_without_a_process_is_seen_before_it_is_marked(place: Place) -> None:
+def test_a_run_without_a_process_is_found_before_it_is_marked(place: Place) -> None:
     with place.instance() as instance:
         run = instance.create_run_for_job(
             hello_world_job(), tags=tags_of_a_dead_process(), status=dg.DagsterRunStatus.STARTED
@@ -227,7 +230,7 @@ def test_slots_of_ended_and_of_dead_runs_are_freed(place: Place) -> None:
         instance.event_log_storage.delete_concurrency_limit("coppers")
 
 
-def test_an_item_whose_object_is_gone_or_another_needs_a_person(place: Place) -> None:
+def test_an_item_whose_object_is_missing_or_changed_needs_a_person(place: Place) -> None:
     item = place.give("show", "landsat")
     keys = {name: item["assets"][name]["geo_platform:key"] for name in ("data", "thumbnail")}
     place.objects.delete(SILVER, keys["data"])
@@ -237,7 +240,7 @@ def test_an_item_whose_object_is_gone_or_another_needs_a_person(place: Place) ->
     place.objects.put_bytes(
         SILVER, keys["thumbnail"], b"the next picture", metadata={"run_id": at_work.run_id}
     )
-    assert "thumbnail" not in place.found()["says"], "a run that makes it anew is at work"
+    assert "thumbnail" not in place.found()["says"], "a run that recreates it is active"
     with place.instance() as instance:
         instance.report_run_failed(at_work)
     finding = place.found()
@@ -253,7 +256,7 @@ def test_an_item_whose_object_is_gone_or_another_needs_a_person(place: Place) ->
     place.give("ingest", place.wells.with_name("landsat.tif"), "--force")
 
 
-def test_objects_that_no_item_names_are_removed(place: Place) -> None:
+def test_unreferenced_objects_are_removed(place: Place) -> None:
     folder, stray = f"rasters/lost/{'a1' * 16}", "by_hand/notes.txt"
     with place.instance() as instance:
         ended = instance.create_run_for_job(
@@ -263,11 +266,11 @@ def test_objects_that_no_item_names_are_removed(place: Place) -> None:
     place.objects.put_bytes(
         SILVER, f"{folder}/lost.tif", b"bytes", metadata={"run_id": at_work.run_id}
     )
-    assert place.doctor()["findings"] == [], "it is in the making"
+    assert place.doctor()["findings"] == [], "a run is creating it"
     place.objects.put_bytes(SILVER, f"{folder}/lost.tif", b"bytes", metadata={"run_id": ended})
     assert place.found()["code"] == "OBJECT_WITHOUT_ITEM"
     left = place.doctor("--fix", exit_code=1)
-    assert "runs are under way" in left["mended"][0]["did"], "a run may be about to publish it"
+    assert "runs are under way" in left["mended"][0]["did"], "a run may publish it soon"
     with place.instance() as instance:
         instance.report_run_failed(at_work)
     assert place.fixed()["concerns"] == f"silver/{folder}"
@@ -294,8 +297,8 @@ def test_objects_that_no_item_names_are_removed(place: Place) -> None:
     place.objects.delete(SILVER, stray)
 
 
-def test_what_is_named_meanwhile_is_not_removed(place: Place) -> None:
-    """Found as left over, and published before it is mended."""
+def test_an_object_published_after_the_finding_is_not_removed(place: Place) -> None:
+    """Find an object as unreferenced, and publish it before it is removed."""
     item = place.give("show", "landsat")
     key = item["assets"]["data"]["geo_platform:key"]
     place.give("unpublish", "landsat")
@@ -345,7 +348,7 @@ def test_partitions_without_a_result(place: Place) -> None:
         assert not instance.has_dynamic_partition("raster_objects", "never/came.tif")
         instance.add_dynamic_partitions("raster_objects", ["waits.tif"])
     place.objects.put_bytes("bronze", "waits.tif", b"II*", metadata={})
-    assert place.doctor()["findings"] == [], "its run may be about to come"
+    assert place.doctor()["findings"] == [], "its run may start soon"
     (late,) = place.examined(datetime.now(UTC) + timedelta(hours=1)).findings
     assert late.mend is None
     assert "launch the job" in late.remedy
@@ -354,8 +357,8 @@ def test_partitions_without_a_result(place: Place) -> None:
     place.objects.delete("bronze", "waits.tif")
 
 
-def test_a_partition_whose_item_something_else_removed(place: Place) -> None:
-    with _item_removed_by_something_else(place):
+def test_a_partition_whose_item_another_program_removed(place: Place) -> None:
+    with _item_removed_by_another_program(place):
         codes = {finding["code"] for finding in place.doctor(exit_code=1)["findings"]}
         assert "PARTITION_WITHOUT_RESULT" in codes
         assert "OBJECT_WITHOUT_ITEM" in codes
@@ -390,7 +393,7 @@ def test_messages_of_another_version_or_kind_need_a_person(place: Place) -> None
         place.objects.delete("messages", f"raw_raster/{name}/run.json")
 
 
-def test_tables_that_no_item_names_and_items_without_their_table(place: Place) -> None:
+def test_unreferenced_tables_and_items_without_their_table(place: Place) -> None:
     if place.profile.logins is None:
         return
     place.sql("ALTER TABLE geo.wells RENAME TO sources")
@@ -402,7 +405,8 @@ def test_tables_that_no_item_names_and_items_without_their_table(place: Place) -
 
     version = place.give("show", "wells")["assets"]["table"]["geo_platform:table_version"]
     place.sql(
-        f"UPDATE pgstac.items SET content = replace(content::text, '{version}', 'another')::jsonb WHERE id = 'wells'"
+        f"UPDATE pgstac.items SET content = replace(content::text, '{version}', 'another')::jsonb "
+        "WHERE id = 'wells'"
     )
     findings = place.doctor(exit_code=1)["findings"]
     assert [(f["code"], f["fixable"]) for f in findings] == [
@@ -412,7 +416,8 @@ def test_tables_that_no_item_names_and_items_without_their_table(place: Place) -
     assert f"has version {version}, not another" in findings[0]["says"]
     assert place.doctor("--fix", exit_code=1)["mended"] == [], "what is published is never touched"
     place.sql(
-        f"UPDATE pgstac.items SET content = replace(content::text, 'another', '{version}')::jsonb WHERE id = 'wells'"
+        f"UPDATE pgstac.items SET content = replace(content::text, 'another', '{version}')::jsonb "
+        "WHERE id = 'wells'"
     )
 
 
@@ -446,7 +451,7 @@ def test_staged_tables_of_ended_runs_are_dropped(place: Place) -> None:
     place.sql("DROP TABLE geo_replaced.in_the_making")
 
 
-def test_an_item_that_cannot_be_read_stops_nothing_from_being_compared_but_nothing_is_taken_for_left_over(
+def test_with_an_unreadable_item_the_rest_is_compared_and_nothing_is_removed(
     place: Place,
 ) -> None:
     if place.profile.profile is not Profile.embedded:
@@ -460,7 +465,7 @@ def test_an_item_that_cannot_be_read_stops_nothing_from_being_compared_but_nothi
     path.write_bytes(whole)
 
 
-def test_a_store_that_cannot_be_reached_is_said_and_the_others_are_compared(place: Place) -> None:
+def test_an_unreachable_store_is_reported_and_the_others_are_compared(place: Place) -> None:
     key = f"rasters/lost/{'b2' * 16}/lost.tif"
     with place.instance() as instance:
         ended = instance.create_run_for_job(
@@ -479,7 +484,7 @@ def test_a_store_that_cannot_be_reached_is_said_and_the_others_are_compared(plac
     place.fixed()
 
 
-def test_people_are_told_in_sentences(place: Place) -> None:
+def test_text_output_is_in_sentences(place: Place) -> None:
     from click.testing import CliRunner
 
     from geo_platform.cli.main import main
@@ -499,7 +504,7 @@ def test_people_are_told_in_sentences(place: Place) -> None:
 
 
 class _WithoutVersions:
-    """A catalog as it was read before something was kept."""
+    """A catalog as it was read before a version was kept."""
 
     def __init__(self, catalog: Any) -> None:
         self._catalog = catalog
@@ -512,7 +517,7 @@ class _WithoutVersions:
 
 
 @contextmanager
-def _item_removed_by_something_else(place: Place) -> Iterator[None]:
+def _item_removed_by_another_program(place: Place) -> Iterator[None]:
     if place.profile.profile is Profile.embedded:
         path = place.home / "catalog" / "vectors" / "wells" / "wells.json"
         kept = path.read_bytes()
@@ -525,12 +530,14 @@ def _item_removed_by_something_else(place: Place) -> Iterator[None]:
         if aside.exists():
             aside.rename(versions)
         return
-    # pgSTAC's own functions, as any program on it may call them; the record of earlier withdrawals is put aside
+    # These are pgSTAC's own functions, which any program may call. The records of earlier
+    # withdrawals are set aside meanwhile.
     place.sql(
         "CREATE TABLE public.aside AS SELECT * FROM pgstac.items WHERE id = 'wells'",
         "CREATE TABLE public.aside_versions AS SELECT * FROM geo_platform.item_versions",
         "DELETE FROM geo_platform.item_versions",
-        "CREATE TABLE public.aside_provenance AS SELECT * FROM geo_platform.provenance WHERE action = 'unpublish'",
+        "CREATE TABLE public.aside_provenance AS SELECT * FROM geo_platform.provenance "
+        "WHERE action = 'unpublish'",
         "DELETE FROM geo_platform.provenance WHERE action = 'unpublish'",
         "DELETE FROM pgstac.items WHERE id = 'wells'",
     )
@@ -538,7 +545,8 @@ def _item_removed_by_something_else(place: Place) -> Iterator[None]:
     place.sql(
         "INSERT INTO pgstac.items SELECT * FROM public.aside",
         "INSERT INTO geo_platform.item_versions SELECT * FROM public.aside_versions",
-        "INSERT INTO geo_platform.provenance OVERRIDING SYSTEM VALUE SELECT * FROM public.aside_provenance",
+        "INSERT INTO geo_platform.provenance OVERRIDING SYSTEM VALUE "
+        "SELECT * FROM public.aside_provenance",
         "DROP TABLE public.aside, public.aside_versions, public.aside_provenance",
     )
 
@@ -552,7 +560,7 @@ def _unreachable_catalog(place: Place) -> Iterator[None]:
         return
     catalog = place.home / "catalog"
     catalog.rename(place.home / "catalog.aside")
-    catalog.symlink_to(catalog)  # a loop: what it leads to can never be read
+    catalog.symlink_to(catalog)  # a loop, which nobody can read
     yield
     catalog.unlink()
     (place.home / "catalog.aside").rename(catalog)

@@ -1,4 +1,4 @@
-"""`geo-platform doctor` after processes were killed: a command's, and the daemon with all that it had started."""
+"""`geo-platform doctor` after a command, or the daemon and its children, were killed."""
 
 import shutil
 import signal
@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.slow, *DAGSTER_S_WARNINGS]
 BIN = Path(sys.executable).parent
 
 
-def test_a_run_whose_command_was_killed_is_found_with_all_that_it_left(
+def test_a_run_whose_command_was_killed_is_found_with_its_remains(
     tmp_path: Path, profile: ProfileUnderTest
 ) -> None:
     home, source = tmp_path / "home", tmp_path / "landsat.tif"
@@ -60,12 +60,14 @@ def test_a_run_whose_command_was_killed_is_found_with_all_that_it_left(
     )
     assert again.lines[0]["outcome"] == "published"
     assert geo_platform("doctor", home=home, extra=profile.environment).exit_code == 0, (
-        "the next attempt leaves nothing to mend"
+        "the next attempt leaves nothing to fix"
     )
 
 
-def test_what_a_killed_daemon_leaves_is_found(tmp_path: Path, profile: ProfileUnderTest) -> None:
-    """A run that it launched has no process, the next run waits, and nothing looks after sensors and schedules."""
+def test_the_remains_of_a_killed_daemon_are_found(
+    tmp_path: Path, profile: ProfileUnderTest
+) -> None:
+    """Its run has no process, the next run waits, and sensors and schedules do not tick."""
     home = tmp_path / "home"
     geo_platform(
         "ingest", SAMPLES / "san_francisco_landsat7.tif", home=home, extra=profile.environment
@@ -93,7 +95,7 @@ def test_what_a_killed_daemon_leaves_is_found(tmp_path: Path, profile: ProfileUn
 
     _launch(home, profile)
     assert geo_platform("doctor", home=home, extra=profile.environment).exit_code == 0, (
-        "a moment ago is no long time"
+        "the daemon has only just stopped"
     )
     settings = profile.settings(home)
     with _state(home, profile) as state:
@@ -122,7 +124,7 @@ def _state(home: Path, profile: ProfileUnderTest) -> Iterator[DagsterState]:
 
 
 def _launch(home: Path, profile: ProfileUnderTest) -> None:
-    """Queue a run as Dagster's own command does."""
+    """Queue a run with Dagster's own command."""
     command = [str(BIN / "dagster"), "job", "launch", "-j", "hello_world", "-w", "workspace.yaml"]
     subprocess.run(
         command,
@@ -139,7 +141,7 @@ def _dagster(home: Path, profile: ProfileUnderTest) -> dict[str, str]:
 
 
 def _kill_with_children(process: subprocess.Popen[bytes]) -> None:
-    """All at once, as when a machine loses its power: nobody is left to say what became of the others."""
+    """Kill them all at once, as in a power failure: nobody is left to report the others' end."""
     family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     for member in family:
         member.suspend()

@@ -1,5 +1,8 @@
-"""Faults of the production stores, each by doing it: the right code, a retry where that helps, nothing half-published, and the next
-run completes."""
+"""Faults of the production stores, made for real.
+
+Each gives the right code, is retried where that helps, and publishes nothing partial; the next run
+completes.
+"""
 
 import json
 import subprocess
@@ -35,7 +38,7 @@ HEIGHTS = SAMPLES / "sierra_nevada_srtm.tif"
 
 @pytest.fixture(scope="module")
 def many_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Enough rows that a load can be met in the middle."""
+    """Return a file with enough rows that its load can be interrupted."""
     path = tmp_path_factory.mktemp("many") / "many.gpkg"
     lon, lat = np.random.default_rng(5).uniform([-170, -80], [170, 80], (ROWS, 2)).T
     shapes = shapely.buffer(shapely.points(lon, lat), 0.01, quad_segs=16)
@@ -45,7 +48,7 @@ def many_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def many_pixels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Noise, so that the COG is as large as the source and its upload takes several blocks."""
+    """Return a raster of noise: its COG is as large, so that the upload takes several blocks."""
     path = tmp_path_factory.mktemp("many") / "noise.tif"
     pixels = np.random.default_rng(6).integers(1, 255, (3, 2000, 2000)).astype("uint8")
     profile = {
@@ -64,7 +67,7 @@ def many_pixels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class _Command:
-    """`geo-platform ingest` under way."""
+    """A running `geo-platform ingest`."""
 
     def __init__(self, source: Path, home: Path, extra: Mapping[str, str], *options: str) -> None:
         command = [
@@ -84,13 +87,13 @@ class _Command:
         )
 
     def wait_until(self, is_so: Callable[[], bool]) -> None:
-        """Returns when it is so, which must be before the command ends."""
+        """Wait until the condition holds, which must be before the command ends."""
         deadline = time.monotonic() + 90
         while not is_so():
             assert self._process.poll() is None, (
-                f"it ended before anything could be done to it: {self._process.communicate()}"
+                f"the command ended before the fault: {self._process.communicate()}"
             )
-            assert time.monotonic() < deadline, "the moment did not come"
+            assert time.monotonic() < deadline, "the condition never held"
             time.sleep(0.01)
 
     def answer(self) -> dict[str, Any]:
@@ -102,26 +105,35 @@ class _Command:
 
 
 def _is_loading(server: OwnPostgres) -> bool:
-    """Whether a connection of a run copies rows now."""
+    """Return whether a connection of a run copies rows now."""
     with psycopg.connect(server.logins.admin.url.get_secret_value()) as connection:
-        query = "select count(*) from pg_stat_activity where application_name like 'geo_platform %' and query ilike 'copy%'"
+        query = (
+            "select count(*) from pg_stat_activity "
+            "where application_name like 'geo_platform %' and query ilike 'copy%'"
+        )
         return bool(connection.execute(query).fetchone()[0])  # type: ignore[index]
 
 
 def _cut_connections(server: OwnPostgres) -> int:
     with psycopg.connect(server.logins.admin.url.get_secret_value()) as connection:
-        query = "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name like 'geo_platform %'"
+        query = (
+            "select count(pg_terminate_backend(pid)) from pg_stat_activity "
+            "where application_name like 'geo_platform %'"
+        )
         return int(connection.execute(query).fetchone()[0])  # type: ignore[index]
 
 
 def _staged(server: OwnPostgres) -> list[str]:
     with psycopg.connect(server.logins.admin.url.get_secret_value()) as connection:
-        query = "select relname from pg_class where relnamespace = 'geo_staging'::regnamespace and relkind = 'r'"
+        query = (
+            "select relname from pg_class "
+            "where relnamespace = 'geo_staging'::regnamespace and relkind = 'r'"
+        )
         return [name for (name,) in connection.execute(query)]
 
 
 def _with_postgres(profile: ProfileUnderTest, server: OwnPostgres) -> dict[str, str]:
-    """Features and catalog on the server that is going to fail; Dagster's own storage elsewhere."""
+    """Put features and catalog on the server that will fail, and Dagster's storage elsewhere."""
     return {
         **profile.environment,
         "GEO_PLATFORM_POSTGRES_URL": server.logins.loader.url.get_secret_value(),
@@ -134,7 +146,7 @@ def _attempts(home: Path, stage: str) -> int:
 
 
 @pytest.mark.parametrize("fault", ["stopped", "crashed", "connections cut"])
-def test_a_database_that_fails_in_the_middle_of_a_load_and_comes_back(
+def test_a_database_that_fails_during_a_load_and_recovers(
     fault: str,
     many_rows: Path,
     production: ProfileUnderTest,
@@ -158,7 +170,7 @@ def test_a_database_that_fails_in_the_middle_of_a_load_and_comes_back(
     assert _staged(own_postgres) == []
 
 
-def test_a_database_that_does_not_come_back_is_said_so_and_the_next_run_completes(
+def test_a_database_that_stays_down_is_reported_and_the_next_run_completes(
     many_rows: Path, production: ProfileUnderTest, own_postgres: OwnPostgres, tmp_path: Path
 ) -> None:
     home, extra = tmp_path / "home", _with_postgres(production, own_postgres)
@@ -178,7 +190,7 @@ def test_a_database_that_does_not_come_back_is_said_so_and_the_next_run_complete
     assert len(outputs.read_table(own_postgres.logins.reader, "geo.many")) == ROWS
 
 
-def test_a_store_that_fails_in_the_middle_of_an_upload_and_comes_back(
+def test_a_store_that_fails_during_an_upload_and_recovers(
     many_pixels: Path, production: ProfileUnderTest, own_azurite: OwnAzurite, tmp_path: Path
 ) -> None:
     home = tmp_path / "home"
@@ -187,7 +199,7 @@ def test_a_store_that_fails_in_the_middle_of_an_upload_and_comes_back(
         "GEO_PLATFORM_BLOB_CONNECTION_STRING": own_azurite.connection_string,
     }
     command = _Command(many_pixels, home, extra)
-    command.wait_until(lambda: _said(home, "publishing"))
+    command.wait_until(lambda: _has_logged(home, "publishing"))
     own_azurite.stop()
     time.sleep(1)
     objects = open_objects(
@@ -211,7 +223,7 @@ def test_a_store_that_fails_in_the_middle_of_an_upload_and_comes_back(
         assert np.array_equal(written.read(), source.read())
 
 
-def _said(home: Path, progress: str) -> bool:
+def _has_logged(home: Path, progress: str) -> bool:
     log = home / "logs" / "platform.jsonl"
     return log.exists() and any(f'"{progress}"' in line for line in log.read_text().splitlines())
 
@@ -226,16 +238,14 @@ def _small_disk(folder: Path, size_mb: int) -> Iterator[Path]:
         check=False,
     )
     if done.returncode:
-        cannot_run(f"a small disk cannot be mounted here: {done.stderr.strip()}")
+        cannot_run(f"this machine cannot mount a small disk: {done.stderr.strip()}")
     try:
         yield folder
     finally:
         subprocess.run(["umount", folder], check=True)
 
 
-def test_a_scratch_disk_that_is_full(
-    many_pixels: Path, profile: ProfileUnderTest, tmp_path: Path
-) -> None:
+def test_a_full_scratch_disk(many_pixels: Path, profile: ProfileUnderTest, tmp_path: Path) -> None:
     home = tmp_path / "home"
     with _small_disk(tmp_path / "scratch", size_mb=6) as scratch:
         extra = {**profile.environment, "GEO_PLATFORM_SCRATCH": str(scratch)}
@@ -261,7 +271,7 @@ def test_a_scratch_disk_that_is_full(
     )
 
 
-def test_two_sources_that_want_one_table_at_once(
+def test_two_sources_that_load_one_table_at_once(
     production: ProfileUnderTest, tmp_path: Path
 ) -> None:
     sources = [tmp_path / "one.geojson", tmp_path / "other.geojson"]
@@ -313,7 +323,7 @@ def _wrong_key(extra: Mapping[str, str]) -> dict[str, str]:
     [(_wrong_password, "wr0ng-secret"), (_wrong_key, "d3IwbmctMHNlY3JldA==")],
     ids=["database password", "storage key"],
 )
-def test_a_wrong_secret_is_denied_and_never_told(
+def test_a_wrong_secret_is_denied_and_never_printed(
     change: Callable[[Mapping[str, str]], dict[str, str]],
     secret: str,
     production: ProfileUnderTest,
@@ -350,7 +360,7 @@ def test_a_login_that_may_only_read(production: ProfileUnderTest, tmp_path: Path
         )
         assert denied.lines[0]["error"]["remedy"]
     listed = geo_platform("list", "--json", home=home, extra=extra)
-    assert (listed.exit_code, listed.stdout.strip()) == (0, "[]"), "reading is what it may"
+    assert (listed.exit_code, listed.stdout.strip()) == (0, "[]"), "it may read"
     published = geo_platform(
         "ingest", "--json", COUNTRIES, HEIGHTS, home=home, extra=production.environment
     )

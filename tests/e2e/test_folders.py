@@ -1,4 +1,4 @@
-"""Folders as people have them: the same names in several of them, files that are none, folders to stay out of."""
+"""Ingest folders: equal names in several folders, files that are no sources, excluded folders."""
 
 import json
 from pathlib import Path
@@ -37,7 +37,7 @@ def test_two_folders_each_with_roads_are_both_published(tmp_path: Path) -> None:
     assert [line["outcome"] for line in again.lines] == ["unchanged", "unchanged"]
 
 
-def test_results_that_lie_in_the_folder_are_not_ingested(tmp_path: Path) -> None:
+def test_results_in_the_folder_are_not_ingested(tmp_path: Path) -> None:
     data = tmp_path / "data"
     _roads(data / "north", 11.0)
     for expected in ("published", "unchanged"):
@@ -47,7 +47,7 @@ def test_results_that_lie_in_the_folder_are_not_ingested(tmp_path: Path) -> None
         assert [line["outcome"] for line in ended.lines] == [expected]
 
 
-def test_a_folder_without_a_source_says_so(tmp_path: Path) -> None:
+def test_a_folder_without_a_source_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     ended = geo_platform_here(
         "ingest", "--json", tmp_path / "empty", home=tmp_path / "home", extra={}
@@ -56,7 +56,7 @@ def test_a_folder_without_a_source_says_so(tmp_path: Path) -> None:
     assert "nothing to do" in ended.stderr
 
 
-def test_a_home_that_cannot_be_used_is_a_fault_of_the_platform(tmp_path: Path) -> None:
+def test_an_unusable_home_is_a_platform_error(tmp_path: Path) -> None:
     _roads(tmp_path / "north", 11.0)
     home = tmp_path / "home"
     home.mkdir()

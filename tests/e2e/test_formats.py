@@ -1,6 +1,6 @@
-"""Every supported format through the real command, and what a person may ask of each chain, on each profile.
+"""Ingest every supported format, and use every option of each chain, on each profile.
 
-Commands are given in the test's own process, since there are so many of them: runs and stores are the real ones.
+The many commands run in the test's own process; runs and stores are real.
 """
 
 from pathlib import Path
@@ -49,7 +49,7 @@ def test_every_raster_format(tmp_path: Path, profile: ProfileUnderTest) -> None:
         assert tile.bounds.bottom == pytest.approx(47, abs=1e-3)
 
 
-def test_pictures_with_a_world_file_and_a_crs_from_the_user(
+def test_pictures_with_a_world_file_and_a_given_crs(
     tmp_path: Path, profile: ProfileUnderTest
 ) -> None:
     wanted = formats.write_pictures(tmp_path / "in")
@@ -110,7 +110,7 @@ def test_a_table_of_wkt_needs_its_column_and_crs(tmp_path: Path, profile: Profil
 
 
 @PRODUCTION_IS_SLOW
-def test_what_may_be_asked_of_a_raster(tmp_path: Path, profile: ProfileUnderTest) -> None:
+def test_raster_options(tmp_path: Path, profile: ProfileUnderTest) -> None:
     home, extra = tmp_path / "home", profile.environment
     picture, heights = SAMPLES / "san_francisco_landsat7.tif", SAMPLES / "sierra_nevada_srtm.tif"
     tiers = geo_platform_here(
@@ -138,7 +138,7 @@ def test_what_may_be_asked_of_a_raster(tmp_path: Path, profile: ProfileUnderTest
         assert cog.crs.to_epsg() == 32611
         (x,), (y,) = rasterio.warp.transform(source.crs, cog.crs, [-119.6], [37.8])
         here, there = next(cog.sample([(x, y)])), next(source.sample([(-119.6, 37.8)]))
-        assert abs(int(here[0]) - int(there[0])) < 150, "the pixels did not move with the CRS"
+        assert abs(int(here[0]) - int(there[0])) < 150, "the pixels were not reprojected"
     refused = geo_platform_here(
         "ingest", "--json", heights, "--output-tier", "visualization", home=home, extra=extra
     )
@@ -149,7 +149,7 @@ def test_what_may_be_asked_of_a_raster(tmp_path: Path, profile: ProfileUnderTest
     assert taken.lines[0]["error"]["code"] == "CONFLICT"
 
 
-def test_what_may_be_asked_of_a_vector(tmp_path: Path, profile: ProfileUnderTest) -> None:
+def test_vector_options(tmp_path: Path, profile: ProfileUnderTest) -> None:
     home, extra = tmp_path / "home", profile.environment
     layers = tmp_path / "layers.gpkg"
     formats.features().to_file(layers, layer="one")

@@ -1,7 +1,8 @@
-"""Ctrl-C or SIGTERM in the middle of a run: the command ends there and says so, the run is marked, nothing half-done is published.
-A server that is told to end has done what it was asked: it ends well, and says nothing.
+"""Ctrl-C or SIGTERM during a run ends the command with a message; the run is marked and nothing
+partial is published.
 
-The command that is interrupted is a process of its own; those that look afterwards are given in the test's.
+A server that gets the signal ends with success and without a message. Only the interrupted command
+has its own process; the commands that look afterwards run in the test's.
 """
 
 import json
@@ -24,7 +25,7 @@ pytestmark = DAGSTER_S_WARNINGS
 
 
 GEO_PLATFORM = str(Path(sys.executable).with_name("geo-platform"))
-# What a shell without job control does to what a script starts with `&`.
+# What a shell without job control does to a command that a script starts with `&`.
 IN_THE_BACKGROUND = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]
 
 
@@ -83,10 +84,10 @@ def test_the_command_ends_and_the_next_one_completes(
     assert [line["outcome"] for line in again.lines] == ["published", "published"]
 
 
-def test_in_the_background_of_a_script_ctrl_c_is_ignored_and_the_output_ends_with_the_command(
+def test_in_a_scripts_background_ctrl_c_is_ignored_and_no_child_outlives_the_command(
     tmp_path: Path,
 ) -> None:
-    """Nothing that Dagster starts beside a run outlives it, which would hold the pipe open that the script reads."""
+    """A child of Dagster that outlived the run would keep the pipe open that the script reads."""
     source, home = tmp_path / "one.tif", tmp_path / "home"
     shutil.copyfile(SAMPLES / "san_francisco_landsat7.tif", source)
     code, said = _interrupt_in(
@@ -99,7 +100,7 @@ def test_in_the_background_of_a_script_ctrl_c_is_ignored_and_the_output_ends_wit
     ("by", "started_by"),
     [(signal.SIGINT, []), (signal.SIGTERM, []), (signal.SIGTERM, IN_THE_BACKGROUND)],
 )
-def test_a_server_that_is_told_to_end_ends_well(
+def test_a_server_ends_with_success_on_a_signal(
     by: signal.Signals, started_by: list[str], tmp_path: Path
 ) -> None:
     geo_platform_here("keys", "create", "me", "--scope", "operator", home=tmp_path, extra={})

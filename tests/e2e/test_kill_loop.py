@@ -1,5 +1,7 @@
-"""SIGKILL at every checkpoint of a run, on each profile: nothing is half-published, no run stays in a false state, and the same
-command then completes with the result of a run that nothing disturbed.
+"""SIGKILL at every checkpoint of a run, on each profile.
+
+Nothing partial is published and no run keeps a wrong status. The same command then completes, with
+the result of an undisturbed run.
 """
 
 import shutil
@@ -31,13 +33,14 @@ SOURCES = {
     "raster": SAMPLES / "sierra_nevada_srtm.tif",
     "vector": SAMPLES / "natural_earth_countries.shp.zip",
 }
-# Where it matters most whether the log had it already: killed on either side of it.
+# Where it matters most whether the log already has the checkpoint: the run is killed just before
+# and just after.
 PUBLISHING = {Checkpoint.SWAP_COMMITTED, Checkpoint.ITEM_PUBLISHED}
 
 
 @dataclass(frozen=True)
 class Bench:
-    """A home on which the same source is ingested under one name after the other."""
+    """A home on which one source is ingested under several names, one by one."""
 
     kind: str
     profile: ProfileUnderTest
@@ -55,7 +58,10 @@ class Bench:
         return path
 
     def killed(self, name: str, *, number: int, when: str) -> tuple[int, list[tuple[str, str]]]:
-        """`ingest --force` in a process of its own, killed at that checkpoint: its exit code, and what it reached with its run id."""
+        """Run `ingest --force` and kill it at a checkpoint.
+
+        Returns its exit code, and each checkpoint that it reached with the run id.
+        """
         reached = self.folder / f"{name}-{when}.reached"
         reached.unlink(missing_ok=True)
         command = [sys.executable, "-m", "tests.support.killed_at", str(number), when, str(reached)]
@@ -74,7 +80,7 @@ class Bench:
         return self.profile.catalog(self.home).item(COLLECTIONS[self.kind], name)
 
     def statuses(self) -> list[str]:
-        """Every run's state, as Dagster's own table has it."""
+        """Return every run's status, as stored by Dagster."""
         query = "SELECT status FROM runs"
         if self.profile.profile is Profile.production:
             with psycopg.connect(
@@ -86,7 +92,7 @@ class Bench:
 
 
 @pytest.mark.parametrize("kind", ["raster", "vector"])
-def test_killed_at_every_checkpoint_and_then_completed(
+def test_a_run_killed_at_any_checkpoint_is_completed_by_the_next(
     kind: str, tmp_path: Path, profile: ProfileUnderTest, faults: Faults
 ) -> None:
     with commands(profile, tmp_path / "home") as give:
@@ -108,12 +114,15 @@ def test_killed_at_every_checkpoint_and_then_completed(
             if checkpoint in PUBLISHING
         ]
         for turn, (number, checkpoint, when) in enumerate(todo, 1):
-            fault = f"SIGKILL of a {kind} run on the {profile.profile} profile {when} {checkpoint} is said"
+            fault = (
+                f"SIGKILL of a {kind} run on the {profile.profile} profile "
+                f"{when} {checkpoint} is logged"
+            )
             faults.tried(fault)
             _killed_and_completed(bench, f"scene_{turn:02}", number, when, expected)
             faults.survived(fault)
         _replaced_by_a_killed_run(bench, checkpoints, expected, faults)
-        _nothing_is_left_in_a_false_state(bench)
+        _no_run_has_a_wrong_status(bench)
 
 
 def _killed_and_completed(
@@ -127,36 +136,37 @@ def _killed_and_completed(
     )
     between = bench.item(name)
     if between is not None:
-        _is_the_undisturbed_result(bench, between, expected)
+        _equals_the_undisturbed_result(bench, between, expected)
     (answer,) = _lines(bench.give("ingest", bench.source(name)))
     assert answer["outcome"] in ("published", "unchanged"), answer
-    _is_the_undisturbed_result(bench, bench.item(name), expected)
+    _equals_the_undisturbed_result(bench, bench.item(name), expected)
     assert set(bench.statuses()) <= {"SUCCESS", "FAILURE"}, "a killed run seems to go on"
-    assert bench.give("doctor")["findings"] == [], (
-        "what a killed run left is gone once the next attempt has completed"
-    )
+    assert bench.give("doctor")["findings"] == [], "the next attempt removes what a killed run left"
 
 
 def _replaced_by_a_killed_run(
     bench: Bench, checkpoints: list[tuple[str, str]], expected: tuple[Any, Any], faults: Faults
 ) -> None:
-    """What is published stays whole for readers while a run that is to replace it is killed about its publication."""
+    """Kill a run around its publication; readers still see the whole earlier version."""
     for number, (checkpoint, _) in enumerate(checkpoints, 1):
         if checkpoint not in PUBLISHING:
             continue
-        fault = f"SIGKILL of a {bench.kind} run on the {bench.profile.profile} profile that replaces, before {checkpoint} is said"
+        fault = (
+            f"SIGKILL of a {bench.kind} run on the {bench.profile.profile} profile "
+            f"that replaces, before {checkpoint} is logged"
+        )
         faults.tried(fault)
         exit_code, _ = bench.killed("scene_00", number=number, when="before")
         assert exit_code == -signal.SIGKILL
-        _is_the_undisturbed_result(bench, bench.item("scene_00"), expected)
+        _equals_the_undisturbed_result(bench, bench.item("scene_00"), expected)
         (answer,) = _lines(bench.give("ingest", bench.source("scene_00"), "--force"))
         assert answer["outcome"] == "published", answer
-        _is_the_undisturbed_result(bench, bench.item("scene_00"), expected)
+        _equals_the_undisturbed_result(bench, bench.item("scene_00"), expected)
         assert bench.give("doctor")["findings"] == []
         faults.survived(fault)
 
 
-def _is_the_undisturbed_result(
+def _equals_the_undisturbed_result(
     bench: Bench, item: dict[str, Any] | None, expected: tuple[Any, Any]
 ) -> None:
     assert item is not None, "nothing is published"
@@ -170,7 +180,7 @@ def _is_the_undisturbed_result(
         assert_geodataframe_equal(rows, expected_rows)
 
 
-def _nothing_is_left_in_a_false_state(bench: Bench) -> None:
+def _no_run_has_a_wrong_status(bench: Bench) -> None:
     assert set(bench.statuses()) == {"SUCCESS", "FAILURE"}
     assert not list((bench.home / "scratch").iterdir())
     assert bench.give("doctor")["findings"] == []

@@ -1,6 +1,7 @@
-"""SIGKILL at any point, on each profile: nothing half-written is ever listed, and the next run with the same input completes.
+"""SIGKILL at any point, on each profile: nothing partial is listed, and the next run of the same
+input completes.
 
-The commands that are killed are processes of their own; those that look afterwards and complete are given in the test's.
+The killed commands have processes of their own; the others run in the test's.
 """
 
 import json
@@ -42,7 +43,9 @@ SOURCES = {
 def _kill_after(
     source: Path, home: Path, stage: str, pause_s: float, extra: Mapping[str, str]
 ) -> int:
-    """Start the command, wait until `stage` says that it started, wait a little more, and kill. Returns the exit code."""
+    """Start the command, wait until `stage` starts, wait a little more, and kill; return the exit
+    code.
+    """
     command = [
         str(Path(sys.executable).with_name("geo-platform")),
         "ingest",
@@ -80,7 +83,7 @@ def _started(log: Path, skip_bytes: int, stage: str) -> bool:
         return any(b'"STAGE_START"' in line and f'"{stage}"'.encode() in line for line in lines)
 
 
-def _everything_listed_is_whole(home: Path, profile: ProfileUnderTest) -> None:
+def _every_listed_item_is_whole(home: Path, profile: ProfileUnderTest) -> None:
     listed = geo_platform_here("list", "--json", home=home, extra=profile.environment)
     assert listed.exit_code == 0, listed.stderr
     for entry in json.loads(listed.stdout):
@@ -109,7 +112,7 @@ def _statuses(home: Path, profile: ProfileUnderTest) -> set[str]:
 
 @PRODUCTION_IS_SLOW
 @pytest.mark.parametrize("kind", ["raster", "vector"])
-def test_killed_in_every_stage_and_then_completed(
+def test_a_run_killed_in_any_stage_is_completed_by_the_next(
     kind: str, tmp_path: Path, profile: ProfileUnderTest
 ) -> None:
     home, extra = tmp_path / "home", profile.environment
@@ -118,14 +121,14 @@ def test_killed_in_every_stage_and_then_completed(
     killed = 0
     for stage in STAGES[kind]:
         killed += _kill_after(source, home, stage, 0.06, extra) == -signal.SIGKILL
-        _everything_listed_is_whole(home, profile)
+        _every_listed_item_is_whole(home, profile)
     assert killed >= len(STAGES[kind]) - 1, "the kills came too late to test anything"
     completed = geo_platform_here("ingest", "--json", source, home=home, extra=extra)
     assert completed.exit_code == 0, completed.stderr
     assert completed.lines[0]["outcome"] in ("published", "unchanged")
-    _everything_listed_is_whole(home, profile)
+    _every_listed_item_is_whole(home, profile)
     assert len(json.loads(geo_platform_here("list", "--json", home=home, extra=extra).stdout)) == 1
-    # A fresh one, forced, sweeps what the killed ones left.
+    # A new forced run removes what the killed runs left.
     forced = geo_platform_here("ingest", "--json", source, "--force", home=home, extra=extra)
     assert forced.lines[0]["outcome"] == "published", forced.lines
     assert not list((home / "scratch").iterdir())

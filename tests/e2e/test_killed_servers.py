@@ -1,5 +1,7 @@
-"""SIGKILL of the daemon, of the webserver, of a run's worker and of PostgreSQL in the middle of a run: no run stays in a false state,
-and the next attempt, where one is needed, completes with the result of a run that nothing disturbed.
+"""SIGKILL of the daemon, the webserver, a run's worker and PostgreSQL during a run.
+
+No run keeps a wrong status. Where another attempt is needed, it completes with the result of an
+undisturbed run.
 """
 
 import shutil
@@ -48,7 +50,9 @@ def _wait_until(holds: Callable[[], bool], timeout_s: float = 120) -> None:
 
 
 class _Launched:
-    """Rasters on a deployment of the test's own: one object, launched by GraphQL under one name after the other."""
+    """Rasters on a deployment of the test's own: one object, launched by GraphQL under several
+    names.
+    """
 
     def __init__(
         self, own: OwnDagster, instance: dg.DagsterInstance, profile: ProfileUnderTest, home: Path
@@ -57,7 +61,7 @@ class _Launched:
         self.expected: dict[str, bytes] = {}
 
     def launch(self, name: str, *, wait_for: str) -> str:
-        """Its run id, once its events have a text that begins so."""
+        """Launch a run; return its id once an event's text begins with `wait_for`."""
         key = f"{name}.tif"
         self._profile.objects(self.home).put_file(BRONZE, key, RASTER, metadata={})
         assert (
@@ -98,7 +102,7 @@ class _Launched:
         return self.status(run_id)
 
     def worker_of(self, run_id: str) -> psutil.Process:
-        """The process that says that it executes the run."""
+        """Return the process that executes the run, by the run's own tag."""
         said = [
             entry.user_message
             for entry in self._instance.all_logs(run_id)
@@ -126,7 +130,8 @@ def launched(
     own_environment = {"GEO_PLATFORM_HOME": str(home), "HOME": str(home), **profile.environment}
     for name, value in {**own_environment, "DAGSTER_HOME": str(settings.dagster_home_dir)}.items():
         monkeypatch.setenv(name, value)
-    # The instance first: it makes Dagster's tables, before three processes want to.
+    # Open the instance first: it creates Dagster's tables, which three processes would otherwise do
+    # at once.
     with (
         own_dagster(settings.dagster_home_dir, configuration, own_environment) as own,
         dg.DagsterInstance.get() as instance,
@@ -138,7 +143,7 @@ def launched(
         yield own, work
 
 
-def test_the_daemon_the_webserver_and_a_worker_are_killed_under_a_run(
+def test_daemon_webserver_and_worker_are_killed_during_a_run(
     launched: tuple[OwnDagster, _Launched], profile: ProfileUnderTest, faults: Faults
 ) -> None:
     own, work = launched
@@ -149,7 +154,7 @@ def test_the_daemon_the_webserver_and_a_worker_are_killed_under_a_run(
         assert work.published("scene_01") == work.expected
         waiting = work.launch("scene_02", wait_for="")
         time.sleep(3)
-        assert work.status(waiting) == "QUEUED", "without a daemon nothing pretends to start"
+        assert work.status(waiting) == "QUEUED", "nothing starts without a daemon"
         own.start(DAEMON)
         assert work.ended(waiting) == "SUCCESS"
         assert work.published("scene_02") == work.expected
@@ -169,17 +174,19 @@ def test_the_daemon_the_webserver_and_a_worker_are_killed_under_a_run(
         assert work.published("scene_04") == work.expected
     with _fault(
         faults,
-        f"SIGKILL of a launched run's worker and of the code location that started it, {profile.profile} profile",
+        "SIGKILL of a launched run's worker and of the code location that started it, "
+        f"{profile.profile} profile",
     ):
         run_id = work.launch("scene_05", wait_for="STAGE_START raster_profile")
         worker = work.worker_of(run_id)
         worker.suspend()
         own.kill(CODE)
         worker.kill()
-        assert work.status(run_id) == "STARTED", "who would have said what became of it is gone too"
+        assert work.status(run_id) == "STARTED", "the process that would report its end is gone too"
         own.start(CODE)
         assert work.ended(run_id) == "FAILURE", (
-            "the sensor finds that its process on this host is gone, long before max_runtime_seconds"
+            "the sensor finds that its process on this host is gone, "
+            "long before max_runtime_seconds"
         )
         again = work.launch("scene_05", wait_for="")
         assert work.ended(again) == "SUCCESS"
@@ -197,7 +204,7 @@ def _fault(faults: Faults, fault: str) -> Iterator[None]:
 
 @pytest.fixture
 def on_own_postgres(own_postgres: OwnPostgres, blobs: Blobs) -> ProfileUnderTest:
-    """The production profile with both of its databases on a server that may be killed."""
+    """Put both databases of the production profile on a server that may be killed."""
     name = "dagster_own"
     admin = own_postgres.logins.admin.url.get_secret_value()
     with psycopg.connect(admin, autocommit=True) as connection:
@@ -220,7 +227,7 @@ def on_own_postgres(own_postgres: OwnPostgres, blobs: Blobs) -> ProfileUnderTest
 
 
 @pytest.mark.parametrize("checkpoint", ["STAGE_START", "FEATURES_LOADED", "SWAP_COMMITTED"])
-def test_postgresql_is_killed_under_a_run(
+def test_postgresql_is_killed_during_a_run(
     checkpoint: str,
     on_own_postgres: ProfileUnderTest,
     own_postgres: OwnPostgres,
@@ -236,7 +243,7 @@ def test_postgresql_is_killed_under_a_run(
         ended = _killed_under(
             checkpoint, tmp_path / "countries_01.shp.zip", own_postgres, profile, home
         )
-        assert ended in (0, 3), "the command ends by itself and says whose fault it is"
+        assert ended in (0, 3), "the command ends by itself and names the cause"
         own_postgres.start()
         found = _ingested(give, tmp_path, "countries_01", profile, home)
         assert found[0] == expected[0]
@@ -246,7 +253,7 @@ def test_postgresql_is_killed_under_a_run(
         ) as connection:
             give(
                 "status", found[2]
-            )  # a command that opens Dagster ends what a process left that is gone
+            )  # a command that opens Dagster marks the runs of dead processes
             assert {status for (status,) in connection.execute("SELECT status FROM runs")} <= {
                 "SUCCESS",
                 "FAILURE",
@@ -273,7 +280,7 @@ def _ingested(
 def _killed_under(
     checkpoint: str, source: Path, postgres: OwnPostgres, profile: ProfileUnderTest, home: Path
 ) -> int:
-    """The command's exit code; the server is killed with all its processes once the run has said the checkpoint."""
+    """Kill the server at a checkpoint of the run; return the command's exit code."""
     shutil.copyfile(VECTOR, source)
     reached = source.with_suffix(".reached")
     command = [

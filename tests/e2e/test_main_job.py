@@ -1,6 +1,7 @@
-"""The main job as a person runs it, on each profile: real files, the real command, real Dagster, answers read from what was published.
+"""The main job on each profile: real files, the real command, real Dagster.
 
-What both samples give is made by a process of its own and listed by another; what is asked of it further is asked in the test's own.
+Other processes make and list the results of the two samples; further commands run in the test's
+own.
 """
 
 import json
@@ -38,14 +39,14 @@ def first(home: Path, module_profile: ProfileUnderTest) -> Ended:
 
 
 class TestBothSamples:
-    def test_both_are_published_and_nothing_else_is_on_standard_output(self, first: Ended) -> None:
+    def test_both_are_published_and_standard_output_has_nothing_else(self, first: Ended) -> None:
         assert first.exit_code == 0, first.stderr
         assert [line["outcome"] for line in first.lines] == ["published", "published"]
         assert [line["kind"] for line in first.lines] == ["raster", "vector"]
         fields = ["source", "kind", "outcome", "run_id", "item", "outputs", "error", "seconds"]
         assert all(list(line) == fields and line["error"] is None for line in first.lines)
 
-    def test_the_cog_is_valid_and_holds_the_source_s_pixels(
+    def test_the_cog_is_valid_and_has_the_pixels_of_the_source(
         self, first: Ended, home: Path, module_profile: ProfileUnderTest
     ) -> None:
         with outputs.output(module_profile, home, first.lines[0], ".tif") as cog:
@@ -80,7 +81,7 @@ class TestBothSamples:
             {"id", "collection", "run_id", "source", "outputs"} <= set(entry) for entry in listed
         )
 
-    def test_the_same_again_is_unchanged_and_answers_with_the_first_run(
+    def test_a_second_ingest_is_unchanged_and_returns_the_first_run(
         self, first: Ended, home: Path, module_profile: ProfileUnderTest
     ) -> None:
         again = geo_platform_here(
@@ -93,7 +94,7 @@ class TestBothSamples:
             line["outputs"] for line in first.lines
         ]
 
-    def test_a_run_s_status_and_an_item_can_be_looked_up(
+    def test_status_of_a_run_and_an_item_are_shown(
         self, first: Ended, home: Path, module_profile: ProfileUnderTest
     ) -> None:
         raster, extra = first.lines[0], module_profile.environment
@@ -114,7 +115,7 @@ class TestBothSamples:
         assert item["type"] == "Feature"
         assert item["properties"]["geo_platform:run_id"] == raster["run_id"]
 
-    def test_every_log_line_has_the_run_and_no_scratch_is_left(
+    def test_every_log_line_has_the_run_id_and_no_scratch_is_left(
         self, first: Ended, home: Path
     ) -> None:
         lines = [
@@ -129,7 +130,7 @@ class TestBothSamples:
 
 
 @PRODUCTION_IS_SLOW
-def test_force_and_another_recipe_and_another_source_are_done_again(
+def test_force_other_options_and_another_source_run_again(
     tmp_path: Path, profile: ProfileUnderTest
 ) -> None:
     home, source, extra = tmp_path / "home", tmp_path / "hills.tif", profile.environment
@@ -160,7 +161,9 @@ def test_force_and_another_recipe_and_another_source_are_done_again(
         assert written.read(1)[:10, :10].min() == written.read(1)[:10, :10].max() == 99
 
 
-def test_a_refusal_says_why_and_stops_nobody(tmp_path: Path, profile: ProfileUnderTest) -> None:
+def test_a_refusal_has_its_reason_and_other_files_continue(
+    tmp_path: Path, profile: ProfileUnderTest
+) -> None:
     home, folder, extra = tmp_path / "home", tmp_path / "in", profile.environment
     folder.mkdir()
     (folder / "letter.tif").write_text("Dear reader, this is no raster.")
@@ -224,9 +227,7 @@ def test_a_refusal_inside_a_run_leaves_nothing_behind(
     ],
     ids=["out of range", "no such choice", "unknown", "a vector's parameter"],
 )
-def test_a_parameter_that_does_not_fit_is_a_usage_error(
-    arguments: list[str], tmp_path: Path
-) -> None:
+def test_an_invalid_parameter_is_a_usage_error(arguments: list[str], tmp_path: Path) -> None:
     ended = geo_platform_here("ingest", SRTM, *arguments, home=tmp_path / "home", extra={})
     assert ended.exit_code == 2
     assert arguments[0] in ended.stderr

@@ -1,4 +1,4 @@
-"""A run over several files by the commands, on both profiles: what status, trace, doctor and retry say of it."""
+"""A run over several files, on both profiles: the output of status, trace, doctor and retry."""
 
 import json
 import subprocess
@@ -34,7 +34,7 @@ def launched(profile: ProfileUnderTest, home: Path, keys: list[str]) -> RunRepor
         return launcher.run(RunRequest("ingest_files", None, None, files))
 
 
-def test_what_was_refused_is_told_traced_and_done_again_alone(
+def test_refused_files_are_reported_traced_and_retried_alone(
     profile: ProfileUnderTest, tmp_path: Path
 ) -> None:
     home = tmp_path / "home"
@@ -47,7 +47,7 @@ def test_what_was_refused_is_told_traced_and_done_again_alone(
         first = launched(profile, home, keys)
         assert first.error is not None
         assert (first.status, first.error["code"]) == ("failure", "FILES_REFUSED")
-        told_by_trace(give, first.run_id, keys)
+        check_trace(give, first.run_id, keys)
         assert [finding["code"] for finding in give("doctor")["findings"]] == []
 
         objects.put_bytes("bronze", keys[0], points("mended"), metadata={})
@@ -68,8 +68,8 @@ def test_what_was_refused_is_told_traced_and_done_again_alone(
         assert [finding["code"] for finding in give("doctor")["findings"]] == []
 
 
-def told_by_trace(give: Give, run_id: str, keys: list[str]) -> None:
-    """A stage for each file, each row of the log once, and the run by one of its sources."""
+def check_trace(give: Give, run_id: str, keys: list[str]) -> None:
+    """Check that each file has a stage, each log row appears once, and any source finds the run."""
     (timeline,) = give("trace", run_id)["timelines"]
     stages = {stage["stage"]: stage["status"] for stage in timeline["stages"]}
     chain = ("raw_vector", "vector_profile", "vector_features", "vector_item")
@@ -100,7 +100,7 @@ def told_by_trace(give: Give, run_id: str, keys: list[str]) -> None:
 
 
 @pytest.mark.parametrize("profile", [Profile.embedded], indirect=True)
-def test_a_run_of_one_file_is_retried_too_and_an_unknown_one_is_named(
+def test_a_run_of_one_file_is_retried_and_an_unknown_run_is_reported(
     profile: ProfileUnderTest, tmp_path: Path
 ) -> None:
     home = tmp_path / "home"
@@ -127,13 +127,15 @@ from pathlib import Path
 from geo_platform.cli.application import Application
 from geo_platform.runs import RunRequest
 from geo_platform.settings import load_settings
-with Application(load_settings().model_copy(update={"home": Path(sys.argv[1])})).launcher() as launcher:
-    launcher.run(RunRequest("ingest_files", None, None, {"files": {"files": [{"key": key} for key in sys.argv[2:]]}}))
+settings = load_settings().model_copy(update={"home": Path(sys.argv[1])})
+with Application(settings).launcher() as launcher:
+    files = [{"key": key} for key in sys.argv[2:]]
+    launcher.run(RunRequest("ingest_files", None, None, {"files": {"files": files}}))
 """
 
 
 @pytest.mark.parametrize("profile", [Profile.embedded], indirect=True)
-def test_a_run_whose_process_is_killed_amid_its_files_is_gone_on_with_by_retry(
+def test_retry_continues_a_run_whose_process_was_killed(
     profile: ProfileUnderTest, tmp_path: Path
 ) -> None:
     home, keys = tmp_path / "home", [f"p{number}.geojson" for number in range(12)]
@@ -144,7 +146,7 @@ def test_a_run_whose_process_is_killed_amid_its_files_is_gone_on_with_by_retry(
         [sys.executable, "-W", "ignore", "-c", _LAUNCH, str(home), *keys], cwd=ROOT
     )
     while len(list(catalog.entries())) < 2:
-        assert process.poll() is None, "it ended before it could be killed"
+        assert process.poll() is None, "the run ended before it could be killed"
         time.sleep(0.05)
     process.kill()
     process.wait(30)
@@ -155,7 +157,7 @@ def test_a_run_whose_process_is_killed_amid_its_files_is_gone_on_with_by_retry(
         again = give("retry", run_id)
         assert again["error"] is None
         assert len(keys) - len(before) <= len(again["files"]) <= len(keys) - len(before) + 1, (
-            "all that has no result, and the one amid"
+            "all files without a result, including the interrupted one"
         )
         after = {entry.item_id: (entry.run_id, entry.updated_at_utc) for entry in catalog.entries()}
         assert len(after) == len(keys)

@@ -1,4 +1,4 @@
-"""What was published, read by clients that are not ours: GDAL's own programs, geopandas, and searches as STAC clients send them."""
+"""Read published data with other clients: GDAL's programs, geopandas, STAC searches."""
 
 import json
 import os
@@ -32,7 +32,7 @@ TABLE = "geo.natural_earth_countries"
 
 def _gdal(program: str, *arguments: str | Path, env: Mapping[str, str] | None = None) -> str:
     if shutil.which(program) is None:
-        cannot_run(f"no {program} on this machine; on Debian: apt-get install gdal-bin")
+        cannot_run(f"no {program} is not installed; on Debian: apt-get install gdal-bin")
     done = subprocess.run(
         [program, *map(str, arguments)],
         env={**os.environ, **(env or {})},
@@ -45,10 +45,13 @@ def _gdal(program: str, *arguments: str | Path, env: Mapping[str, str] | None = 
 
 
 def _address(published: ProfileUnderTest) -> str:
-    """As OGR wants it, of a login that may only read; the password goes by the environment."""
+    """Return the address for OGR, with a read-only login; the password is in the environment."""
     assert published.logins is not None
     parts = conninfo_to_dict(published.logins.reader.url.get_secret_value())
-    return f"PG:host={parts['host']} port={parts['port']} dbname={parts['dbname']} user={parts['user']}"
+    return (
+        f"PG:host={parts['host']} port={parts['port']} dbname={parts['dbname']} "
+        f"user={parts['user']}"
+    )
 
 
 def _password(published: ProfileUnderTest) -> dict[str, str]:
@@ -177,7 +180,7 @@ class TestOtherClients:
     ) -> None:
         assert {feature["id"] for feature in _search(published, search)} == found
 
-    def test_the_item_found_names_what_can_be_read(
+    def test_a_found_item_links_to_readable_data(
         self, published: ProfileUnderTest, source: gpd.GeoDataFrame
     ) -> None:
         (item,) = _search(published, {"ids": ["natural_earth_countries"]})
@@ -189,7 +192,7 @@ class TestOtherClients:
 
 
 def _search(published: ProfileUnderTest, search: dict[str, Any]) -> list[dict[str, Any]]:
-    """As a STAC API server asks pgSTAC, as a login that may only read."""
+    """Search pgSTAC as a STAC API server does, with a read-only login."""
     assert published.logins is not None
     with psycopg.connect(published.logins.reader.url.get_secret_value()) as connection:
         connection.execute("SET search_path TO pgstac, public")

@@ -1,8 +1,8 @@
-"""The built wheel in environments of its own, outside of the checkout; the definitions from
-anywhere, with nothing set.
+"""Install the built wheel in new environments outside the checkout, and load the definitions from
+anywhere.
 
-One environment has no Dagster: every module must import there. Another has what runs jobs: the
-application in the wheel has to be enough for the demo, the UI and a submitted job.
+Without Dagster, every module must import. With the extras for jobs, the application in the wheel
+must be enough for the demo, the UI and a submitted job.
 """
 
 import os
@@ -33,7 +33,10 @@ import geo_platform
 assert importlib.util.find_spec("dagster") is None, "Dagster is here"
 assert importlib.util.find_spec("assets") is None, "application source was installed"
 names = [module.name for module in pkgutil.walk_packages(geo_platform.__path__, "geo_platform.")]
-needs_dagster = ("geo_platform.definitions", "geo_platform.code_location", "geo_platform.orchestrator", "geo_platform.dagster_")
+needs_dagster = (
+    "geo_platform.definitions", "geo_platform.code_location", "geo_platform.orchestrator",
+    "geo_platform.dagster_",
+)
 wanted = [
     name
     for name in names
@@ -65,9 +68,9 @@ def _empty_environment(home: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from the source distribution as an index would build it.
+    """The wheel, built from the source distribution, as an index would build it.
 
-    With the project's own locked setuptools, so that no build environment has to be fetched.
+    It is built with the project's locked setuptools, so that no build environment is downloaded.
     """
     folder = tmp_path_factory.mktemp("wheel")
     built = _run(BIN / "uv", "build", "--no-build-isolation", "--out-dir", folder, cwd=ROOT)
@@ -77,7 +80,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _installed(folder: Path, wheel: Path, *extras: str) -> Path:
-    """bin/ of a new environment with the wheel and the locked dependencies of its extras."""
+    """Return bin/ of a new environment with the wheel and the locked dependencies of the extras."""
     env = {**os.environ, "UV_PROJECT_ENVIRONMENT": str(folder / "env")}
     wanted = [part for extra in extras for part in ("--extra", extra)]
     seeded = _run(
@@ -110,14 +113,14 @@ def _installed(folder: Path, wheel: Path, *extras: str) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """bin/ of an environment with everything but Dagster."""
+    """bin/ of an environment with everything except Dagster."""
     folder = tmp_path_factory.mktemp("without_dagster")
     return _installed(folder, wheel, "production", "telemetry", "serve")
 
 
 @pytest.fixture(scope="module")
 def with_jobs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """bin/ of an environment with what runs jobs and serves them, on files of one machine."""
+    """bin/ of an environment that runs and serves jobs, with files on one machine."""
     return _installed(tmp_path_factory.mktemp("with_jobs"), wheel, "jobs", "serve")
 
 
@@ -129,7 +132,7 @@ class TestTheWheelWithoutDagster:
         assert int(count) > 60
         assert str(installed.parent) in location
 
-    def test_commands_that_need_no_jobs_work(self, installed: Path, tmp_path: Path) -> None:
+    def test_commands_without_jobs_work(self, installed: Path, tmp_path: Path) -> None:
         env = _empty_environment(tmp_path)
         planned = _run(
             installed / "geo-platform",
@@ -143,7 +146,7 @@ class TestTheWheelWithoutDagster:
         listed = _run(installed / "geo-platform", "list", "--json", cwd=tmp_path, env=env)
         assert (listed.returncode, listed.stdout.strip()) == (0, "[]")
 
-    def test_commands_that_run_jobs_say_what_to_install(
+    def test_commands_that_run_jobs_name_the_missing_extra(
         self, installed: Path, tmp_path: Path
     ) -> None:
         done = _run(
@@ -175,7 +178,7 @@ class TestTheWheelWithoutDagster:
 
 
 class TestTheApplicationInTheWheel:
-    def test_the_demo_runs_in_an_empty_folder_and_keeps_its_data_there(
+    def test_the_demo_runs_in_an_empty_folder_and_stores_its_data_there(
         self, with_jobs: Path, tmp_path: Path
     ) -> None:
         env = _empty_environment(tmp_path)
@@ -185,9 +188,11 @@ class TestTheApplicationInTheWheel:
         assert [path.name for path in tmp_path.iterdir()] == [".geo"]
         listed = _run(with_jobs / "geo-platform", "list", "--json", cwd=tmp_path, env=env)
         assert listed.stdout.count('"run_id"') == 2
-        assert _written_beside_the_wheel(with_jobs) == set()
+        assert _files_added_to_the_wheel(with_jobs) == set()
 
-    def test_it_has_the_contracts_of_the_checkout(self, with_jobs: Path, tmp_path: Path) -> None:
+    def test_its_contracts_equal_those_of_the_checkout(
+        self, with_jobs: Path, tmp_path: Path
+    ) -> None:
         show = ("contracts", "show")
         env = _empty_environment(tmp_path)
         ours = _run(BIN / "geo-platform", *show, cwd=ROOT, env=env)
@@ -198,14 +203,14 @@ class TestTheApplicationInTheWheel:
         locking = _run(with_jobs / "geo-platform", "contracts", "lock", cwd=tmp_path, env=env)
         assert (locking.returncode, "geo-platform init" in locking.stderr) == (2, True)
 
-    def test_the_wheel_holds_no_secret_and_no_cache(self, with_jobs: Path) -> None:
+    def test_the_wheel_contains_no_secret_and_no_cache(self, with_jobs: Path) -> None:
         application = _application(with_jobs)
         names = {path.name for path in application.rglob("*")}
         assert not {name for name in names if name.startswith(".") or name == "secrets"}
         assert {"Dockerfile", "compose.yaml", "dagster.yaml", "container-apps.json"} <= names
 
     @pytest.mark.slow
-    def test_the_ui_comes_up_and_a_submitted_job_ends_well(
+    def test_the_ui_starts_and_a_submitted_job_succeeds(
         self, with_jobs: Path, tmp_path: Path
     ) -> None:
         ui, api = free_port(), free_port()
@@ -231,7 +236,7 @@ class TestTheApplicationInTheWheel:
 
 @pytest.fixture(scope="module")
 def own(with_jobs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An application root as `geo-platform init` makes it."""
+    """An application root made by `geo-platform init`."""
     folder = tmp_path_factory.mktemp("own") / "My terrain"
     env = _empty_environment(folder.parent)
     done = _run(with_jobs / "geo-platform", "init", folder, cwd=folder.parent, env=env)
@@ -239,7 +244,7 @@ def own(with_jobs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-class TestAnApplicationRootOfOnesOwn:
+class TestACustomApplicationRoot:
     def test_a_changed_stage_runs(self, with_jobs: Path, own: Path) -> None:
         stage = own / "assets" / "raster.py"
         before = stage.read_text("utf-8")
@@ -302,10 +307,8 @@ def _application(bin_folder: Path) -> Path:
     return found
 
 
-def _written_beside_the_wheel(bin_folder: Path) -> set[str]:
-    """What the application in the wheel holds that the wheel did not bring, but for compiled
-    modules.
-    """
+def _files_added_to_the_wheel(bin_folder: Path) -> set[str]:
+    """Return what was added to the application in the wheel, except compiled modules."""
     application = _application(bin_folder)
     (record,) = application.parents[1].glob("geo_platform-*.dist-info/RECORD")
     brought = {line.split(",")[0] for line in record.read_text("utf-8").splitlines()}
@@ -321,7 +324,7 @@ def _written_beside_the_wheel(bin_folder: Path) -> set[str]:
 def _served(
     ready: str, program: Path, command: str, port: int, home: Path, env: dict[str, str]
 ) -> Iterator[None]:
-    """`geo-platform dev` or `serve` until the context ends."""
+    """Run `geo-platform dev` or `serve` until the context ends."""
     log = home / f"{command}.log"
     with log.open("wb") as output:
         started: Any = subprocess.Popen(

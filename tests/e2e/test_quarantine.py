@@ -1,4 +1,4 @@
-"""Quarantine with a real daemon: a broken file is put into a watched folder, and nobody gives a command until it is released."""
+"""Quarantine with a real daemon: a broken file in a watched folder, and its release."""
 
 import json
 import time
@@ -42,7 +42,7 @@ def _wait_for(found: Callable[[], Any], timeout_s: float = 120) -> Any:
 
 
 @pytest.mark.slow
-def test_what_a_watched_folder_gets_is_quarantined_and_runs_again_once_it_is_released(
+def test_a_broken_file_in_a_watched_folder_is_quarantined_and_runs_again_after_release(
     tmp_path: Path,
 ) -> None:
     home = tmp_path / "home"
@@ -54,7 +54,7 @@ def test_what_a_watched_folder_gets_is_quarantined_and_runs_again_once_it_is_rel
     def told(*arguments: str) -> Any:
         return json.loads(geo_platform(*arguments, "--json", home=home).stdout)
 
-    def refused_by_another_than(run_id: str) -> Any:
+    def refused_by_a_run_other_than(run_id: str) -> Any:
         return [row for row in told("quarantine", "list") if row["run_id"] != run_id]
 
     with own_dagster(
@@ -62,11 +62,11 @@ def test_what_a_watched_folder_gets_is_quarantined_and_runs_again_once_it_is_rel
     ) as own:
         own.start(CODE, DAEMON)
         store.put_bytes(BRONZE, KEY, BROKEN, metadata={})
-        (first,) = _wait_for(lambda: refused_by_another_than(""))
+        (first,) = _wait_for(lambda: refused_by_a_run_other_than(""))
         assert (first["key"], first["code"], contents(store, BRONZE)) == (KEY, "NO_FEATURES", {})
         released = geo_platform("quarantine", "release", KEY, home=home)
         assert released.stdout.startswith(f"{KEY} is back in bronze")
-        (second,) = _wait_for(lambda: refused_by_another_than(first["run_id"]))
+        (second,) = _wait_for(lambda: refused_by_a_run_other_than(first["run_id"]))
         assert (second["code"], second["etag"] != first["etag"], contents(store, BRONZE)) == (
             "NO_FEATURES",
             True,

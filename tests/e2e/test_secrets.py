@@ -1,7 +1,8 @@
-"""No credential is written down: runs that go well and runs that fail on production stores, everything said at DEBUG, then all
-that came of it is looked through for every credential in use, in whatever form.
+"""No credential is written anywhere.
 
-The credentials hold letters that URLs, JSON and forms write otherwise, so that a leak in another form than the plain one is met.
+Runs on production stores succeed and fail with everything logged at DEBUG; then all output and all
+stored data are searched for every credential in use, in every form. The credentials contain
+characters that URLs, JSON and forms encode, so that encoded leaks are found too.
 """
 
 import logging
@@ -42,8 +43,8 @@ from tests.support.spans import Collector, collector
 pytestmark = DAGSTER_S_WARNINGS
 
 RASTER, VECTOR = SAMPLES / "san_francisco_landsat7.tif", SAMPLES / "natural_earth_countries.shp.zip"
-# Kept by Dagster in its events too. SQLAlchemy, whose lines would be events that make lines, only
-# goes to the log.
+# Dagster stores these loggers' lines in its events too. SQLAlchemy only goes to the log, because
+# its lines would be events that cause further lines.
 _LOUD = [
     "geo_platform",
     "azure",
@@ -59,7 +60,7 @@ _LOUD = [
 
 @dataclass
 class Scene:
-    """What is in use, and what was said so far."""
+    """The credentials in use, and all output so far."""
 
     home: Path
     profile: ProfileUnderTest
@@ -82,12 +83,13 @@ class Scene:
         return self.profile.logins
 
     def also(self, name: str, value: str) -> str:
-        """One more credential: to be found nowhere."""
+        """Add a credential that must appear nowhere."""
         self.credentials.append(Credential(name, value))
         return value
 
     def database(self, name: str, password: str) -> str:
-        return f"postgresql://{self.login}:{quote(password, safe='')}@127.0.0.1:{self.services.postgres_port}/{name}"
+        port = self.services.postgres_port
+        return f"postgresql://{self.login}:{quote(password, safe='')}@127.0.0.1:{port}/{name}"
 
     def environment(self, **changes: str) -> dict[str, str]:
         given = {
@@ -102,7 +104,7 @@ class Scene:
         return given
 
     def give(self, *arguments: str | Path, **changes: str) -> str:
-        """A command with the traceback of what fails; what it said, on either stream."""
+        """Run a command with tracebacks; return what it wrote to either stream."""
         profile = ProfileUnderTest(self.profile.profile, self.environment(**changes))
         with commands(profile, self.home):
             ended = CliRunner().invoke(main, ["--home", str(self.home), *map(str, arguments)])
@@ -112,7 +114,7 @@ class Scene:
         return ended.output
 
     def places(self) -> dict[str, bytes]:
-        """Everything that was said and stored, by where it is."""
+        """Return all output and stored data, by place."""
         server = Path(self.services.folder)
         found = {**self.said, "Azurite's log": (server / "azurite.log").read_bytes()}
         for name in (self.logins.name, self.dagster):
@@ -138,11 +140,11 @@ def scene(
             folder / "home", module_production, services, login, _password(), dagster, tracing
         )
         scene.also("the collector's token", token)
-        yield _played(scene, folder, spans)
+        yield _run_everything(scene, folder, spans)
 
 
-def _played(scene: Scene, folder: Path, spans: Collector) -> Scene:
-    """All that is to be looked through has happened."""
+def _run_everything(scene: Scene, folder: Path, spans: Collector) -> Scene:
+    """Run everything that is to be searched."""
     scene.also("the platform's password", scene.password)
     scene.also("the servers' administrator's password", scene.services.postgres_password)
     scene.also("the account's key", scene.services.account_key)
@@ -153,7 +155,7 @@ def _played(scene: Scene, folder: Path, spans: Collector) -> Scene:
     with _everything_logged() as lines:
         _runs_that_go_well(scene)
         _runs_that_fail(scene, folder)
-        stop_tracing()  # what is on its way arrives
+        stop_tracing()  # deliver the pending spans
     scene.said["the log at DEBUG"] = "\n".join(lines).encode()
     scene.said["PostgreSQL's log"] = stored_text.since(log, written)
     scene.said["spans"] = b"\n".join(spans.bodies)
@@ -161,12 +163,15 @@ def _played(scene: Scene, folder: Path, spans: Collector) -> Scene:
 
 
 def _password() -> str:
-    """With letters that URLs, JSON, HTML and shells write otherwise; the middle is long enough to be met by itself."""
+    """Return a password with characters that URLs, JSON, HTML and shells encode.
+
+    Its middle is long enough to be found by itself.
+    """
     return f"p%41 @:/?#&=+\"'\\<é>{secrets.token_urlsafe(24)}"
 
 
 def _make_loud(home: Path) -> None:
-    """The instance's own configuration, at DEBUG, for other libraries too. Commands take what is there."""
+    """Set the instance's configuration to DEBUG, for other libraries too; commands keep it."""
     text = Template((ROOT / "deploy" / "local" / "dagster.yaml").read_text("utf-8")).substitute(
         LOG_FILE=home / "logs" / "platform.jsonl"
     )
@@ -177,7 +182,7 @@ def _make_loud(home: Path) -> None:
 
 
 def _make_login(scene: Scene) -> None:
-    """A login of this test's own, whose password is no other's. It goes with the server, its databases before it."""
+    """Create a login of this test's own with its own password; it ends with the server."""
     with psycopg.connect(scene.services.database_url("postgres"), autocommit=True) as connection:
         make_login(connection, scene.login, scene.password, LOADER_ROLE)
         connection.execute(
@@ -189,7 +194,9 @@ def _make_login(scene: Scene) -> None:
 
 @contextmanager
 def _everything_logged() -> Iterator[list[str]]:
-    """Every line of every logger, with its traceback, as the stream handlers of deployments write it."""
+    """Collect every line of every logger with its traceback, as deployments' stream handlers write
+    it.
+    """
     lines: list[str] = []
     formatter = logging.Formatter("%(name)s %(message)s")
 
@@ -200,12 +207,10 @@ def _everything_logged() -> Iterator[list[str]]:
     loggers = [
         logging.getLogger(),
         logging.getLogger("sqlalchemy.engine"),
-    ]  # SQLAlchemy is silent unless it is asked by name
+    ]  # SQLAlchemy logs only if named
     before, handler = [logger.level for logger in loggers], Kept(logging.DEBUG)
     loggers[0].setLevel(logging.DEBUG)
-    loggers[1].setLevel(
-        logging.INFO
-    )  # statements and what is bound to them; at DEBUG every row too, which the tables hold
+    loggers[1].setLevel(logging.INFO)  # statements and parameters; DEBUG would add every row
     loggers[0].addHandler(handler)
     try:
         yield lines
@@ -236,7 +241,9 @@ def _runs_that_go_well(scene: Scene) -> None:
 
 
 def _runs_that_fail(scene: Scene, folder: Path) -> None:
-    """Each is refused or fails where it is to, so that what is said of it is there to be looked through."""
+    """Make each command be refused or fail where it is meant to, so that its messages can be
+    searched.
+    """
 
     def fails(*arguments: str | Path, code: str, **changes: str) -> None:
         said = scene.give("ingest", *arguments, "--traceback", **changes)
@@ -257,7 +264,7 @@ def _runs_that_fail(scene: Scene, folder: Path) -> None:
     fails(letter, code="UNSUPPORTED_FORMAT")
     fails(nowhere, code="CRS_MISSING")
     account = scene.services.account_url
-    # Of each: the first request is refused, or in the middle of a run the first that writes.
+    # In each case the first request is refused, or the first write in the middle of a run.
     fails(
         RASTER,
         code="STORE_DENIED",
@@ -268,11 +275,9 @@ def _runs_that_fail(scene: Scene, folder: Path) -> None:
     fails("--force", RASTER, code="STORE_DENIED", BLOB_ACCOUNT_URL=account, BLOB_SAS=read_only)
     wrong_key = scene.also("a wrong key", b64encode(secrets.token_bytes(64)).decode())
     fails(RASTER, code="STORE_DENIED", BLOB_ACCOUNT_URL=account, BLOB_KEY=wrong_key)
-    no_key = scene.also("a key that is none", f"no/base64+{secrets.token_urlsafe(24)}!")
+    no_key = scene.also("an invalid key", f"no/base64+{secrets.token_urlsafe(24)}!")
     fails(RASTER, code="", BLOB_ACCOUNT_URL=account, BLOB_KEY=no_key)
-    nobody = scene.also(
-        "a key of an account that is not there", b64encode(secrets.token_bytes(64)).decode()
-    )
+    nobody = scene.also("a key of a missing account", b64encode(secrets.token_bytes(64)).decode())
     unreadable = f"AccountName={ACCOUNT};AccountKey={nobody};BlobEndpoint"
     fails(RASTER, code="STORE_DENIED", BLOB_CONNECTION_STRING=unreadable)
     wrong = scene.also("a wrong password", _password())
@@ -292,7 +297,8 @@ def _runs_that_fail(scene: Scene, folder: Path) -> None:
         DAGSTER_POSTGRES_URL=scene.database(scene.dagster, wrong),
     )
     for number, between in enumerate(("@", "/", ":", "?", "%z", "#", " ", "@/")):
-        # As a person pastes it, not percent-encoded: parts of it would be taken for the host, the port or the database.
+        # Pasted without percent-encoding: parts of it could be taken for the host, the port or the
+        # database.
         parts = [
             scene.also(f"part {part} of password {number}, not encoded", secrets.token_hex(12))
             for part in range(2)
@@ -303,11 +309,11 @@ def _runs_that_fail(scene: Scene, folder: Path) -> None:
             fails("--force", VECTOR, code="STORE_DENIED", DAGSTER_POSTGRES_URL=pasted)
             fails(
                 "--force", VECTOR, code="UNEXPECTED_FAULT", POSTGRES_URL=pasted
-            )  # the run cannot make its stores
+            )  # the run cannot open its stores
 
 
 def _sas(scene: Scene, permission: Any) -> str:
-    """A token for the whole account; its signature is the secret of it."""
+    """Return a token for the whole account; its signature is secret."""
     token: str = generate_account_sas(
         ACCOUNT,
         scene.services.account_key,
@@ -319,10 +325,10 @@ def _sas(scene: Scene, permission: Any) -> str:
     return token
 
 
-def test_no_credential_is_in_anything_that_was_said_or_stored(scene: Scene) -> None:
+def test_no_credential_is_in_any_output_or_stored_data(scene: Scene) -> None:
     places = scene.places()
     assert leaks(places, scene.credentials) == []
-    # It was looked where things are: each of these would be empty if a part were not read.
+    # Check that the search read every part: each of these would be empty otherwise.
     for name, held in (
         ("the log at DEBUG", b"azure.core.pipeline.policies"),
         ("the log at DEBUG", b"sqlalchemy.engine"),
@@ -337,14 +343,16 @@ def test_no_credential_is_in_anything_that_was_said_or_stored(scene: Scene) -> N
     assert any(place.startswith(f"metadata of {scene.blobs.prefix}messages") for place in places)
 
 
-def test_spans_are_among_what_was_looked_through(scene: Scene) -> None:
+def test_spans_are_searched(scene: Scene) -> None:
     assert b"raster_cog" in scene.said["spans"]
     assert b"STORE_DENIED" in scene.said["spans"]
 
 
 @contextmanager
 def planted(scene: Scene) -> Iterator[str]:
-    """The platform's password in each kind of place, in a form of its own; the names of the places."""
+    """Plant the platform's password in each kind of place, in a different form each; yield the
+    places.
+    """
     secret = scene.password
     with ExitStack() as stack:
         objects = scene.profile.objects(scene.home)
@@ -370,7 +378,7 @@ def planted(scene: Scene) -> Iterator[str]:
         yield secret
 
 
-def test_what_is_planted_is_found_wherever_it_lies(scene: Scene) -> None:
+def test_planted_credentials_are_found_in_every_place(scene: Scene) -> None:
     messages = f"{scene.blobs.prefix}messages/planted"
     with planted(scene):
         found = leaks(scene.places(), scene.credentials)
@@ -385,7 +393,7 @@ def test_what_is_planted_is_found_wherever_it_lies(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("form", [name for name, _ in Credential("any", "a").forms()])
-def test_every_form_of_a_credential_is_known_and_no_report_names_it(form: str) -> None:
+def test_every_form_of_a_credential_is_found_and_no_report_shows_it(form: str) -> None:
     credential = Credential("one", _password())
     written = dict(credential.forms())[form]
     found = leaks(

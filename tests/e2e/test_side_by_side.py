@@ -1,4 +1,4 @@
-"""Several commands on one home at the same time, on each profile: each ends as if it were alone, the first time too."""
+"""Several commands on one home at the same time, on each profile: each ends as if it were alone."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ pytestmark = DAGSTER_S_WARNINGS
 RASTER, VECTOR = SAMPLES / "san_francisco_landsat7.tif", SAMPLES / "natural_earth_countries.shp.zip"
 
 
-def _ingest_side_by_side(
+def _ingest_in_parallel(
     sources: list[Path], home: Path, extra: Mapping[str, str]
 ) -> list[tuple[int, dict[str, Any]]]:
     command = [str(Path(sys.executable).with_name("geo-platform")), "ingest", "--json"]
@@ -49,10 +49,8 @@ def _ingest_side_by_side(
     ],
     indirect=["profile"],
 )
-def test_several_files_on_a_home_that_nobody_has_used(
-    files: int, tmp_path: Path, profile: ProfileUnderTest
-) -> None:
-    """Dagster makes its tables in a race of as many, unless it is kept from it."""
+def test_several_files_on_a_new_home(files: int, tmp_path: Path, profile: ProfileUnderTest) -> None:
+    """Several commands would create Dagster's tables at the same time, unless that is prevented."""
     home = tmp_path / "home"
     samples = ([RASTER, VECTOR] * files)[:files]
     sources = [
@@ -60,7 +58,7 @@ def test_several_files_on_a_home_that_nobody_has_used(
     ]
     for source, sample in zip(sources, samples, strict=True):
         shutil.copyfile(sample, source)
-    answers = _ingest_side_by_side(sources, home, profile.environment)
+    answers = _ingest_in_parallel(sources, home, profile.environment)
     assert [(code, answer["outcome"], answer["error"]) for code, answer in answers] == [
         (0, "published", None)
     ] * files
@@ -84,7 +82,7 @@ def test_one_file_twice_is_published_once(
     source: Path, tmp_path: Path, profile: ProfileUnderTest
 ) -> None:
     home = tmp_path / "home"
-    answers = _ingest_side_by_side([source, source], home, profile.environment)
+    answers = _ingest_in_parallel([source, source], home, profile.environment)
     assert [(code, answer["error"]) for code, answer in answers] == [(0, None)] * 2
     assert {answer["outcome"] for _, answer in answers} <= {"published", "unchanged"}
     assert (

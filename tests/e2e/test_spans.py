@@ -1,4 +1,7 @@
-"""Spans of a real run, taken by a real collector: OTLP and Azure Monitor; and a collector that is down, or never answers."""
+"""Export the spans of a real run to a real collector, by OTLP and to Azure Monitor.
+
+Also with a collector that is down or never answers.
+"""
 
 import json
 import socket
@@ -33,7 +36,7 @@ def _log(home: Path) -> list[dict[str, Any]]:
     ]
 
 
-def test_every_stage_and_every_call_of_a_store_is_in_the_run_s_trace(
+def test_every_stage_and_store_call_is_in_the_trace_of_the_run(
     tmp_path: Path, profile: ProfileUnderTest
 ) -> None:
     with collector() as taken:
@@ -70,7 +73,7 @@ def test_every_stage_and_every_call_of_a_store_is_in_the_run_s_trace(
 
 
 def _taken(body: bytes) -> bytes:
-    """What Azure Monitor answers, as far as its exporter reads it."""
+    """Answer like Azure Monitor, as far as its exporter reads the answer."""
     envelopes = len(json.loads(body))
     return json.dumps(
         {"itemsReceived": envelopes, "itemsAccepted": envelopes, "errors": []}
@@ -83,7 +86,8 @@ def test_in_azure_monitor_the_operation_id_is_the_run_id(tmp_path: Path) -> None
         _, run_id = _ingest(
             tmp_path,
             {
-                "APPLICATIONINSIGHTS_CONNECTION_STRING": f"InstrumentationKey={key};IngestionEndpoint={address}/"
+                "APPLICATIONINSIGHTS_CONNECTION_STRING": f"InstrumentationKey={key};"
+                f"IngestionEndpoint={address}/"
             },
         )
     envelopes = [
@@ -97,7 +101,7 @@ def test_in_azure_monitor_the_operation_id_is_the_run_id(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("listens", [False, True], ids=["down", "never answers"])
-def test_a_collector_that_takes_nothing_fails_no_run_and_is_said_once(
+def test_an_unavailable_collector_fails_no_run_and_is_logged_once(
     listens: bool, tmp_path: Path
 ) -> None:
     with socket.socket() as deaf:
@@ -121,7 +125,7 @@ def test_a_collector_that_takes_nothing_fails_no_run_and_is_said_once(
         ("--traceparent", "00-1-2-3"),
     ],
 )
-def test_an_id_that_is_none_is_a_usage_error(option: str, value: str, tmp_path: Path) -> None:
+def test_an_invalid_id_is_a_usage_error(option: str, value: str, tmp_path: Path) -> None:
     ended = geo_platform("ingest", COUNTRIES, option, value, home=tmp_path)
     assert ended.exit_code == 2
     assert "PARAMETER_INVALID" in ended.stderr

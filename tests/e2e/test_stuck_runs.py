@@ -1,5 +1,7 @@
-"""Every cause of a stuck run, made for real: a queue, a daemon or none, a code location that is killed, slots that a killed run
-holds, launches that fail and launches that nothing comes of. A run that waits is told why, once, and no run that lives is touched.
+"""Make every cause of a stuck run: queues, daemons, killed code locations, held slots, failed
+launches.
+
+A waiting run gets its reason once, and no live run is touched.
 """
 
 import json
@@ -44,7 +46,7 @@ WAITING_JOBS = "tests/support/waiting_jobs.py"
 
 @contextmanager
 def _holder(instance: dg.DagsterInstance) -> Iterator[str]:
-    """A run of this process that is at work until the context ends; its id."""
+    """Yield the id of a run of this process that is active until the context ends."""
     begun, go_on = threading.Event(), threading.Event()
     run_ids = []
 
@@ -79,7 +81,7 @@ def _wait_until(holds: Callable[[], bool], timeout_s: float = 60) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_in_the_queue_is_told_what_it_waits_for(
+def test_a_queued_run_gets_the_reason_why_it_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = tmp_path / "home"
@@ -119,18 +121,16 @@ def test_a_run_in_the_queue_is_told_what_it_waits_for(
                         for text in engine_messages(instance, waiting)
                     )
                 )
-                (said,) = [
+                (reason,) = [
                     text for text in engine_messages(instance, waiting) if "NO_FREE_SLOT" in text
                 ]
-                assert said == (
+                assert reason == (
                     "RUN_STUCK NO_FREE_SLOT: The limit of 1 runs at once is held by run "
                     f"{holder} (holding); it starts when one of them ends."
                 )
                 found = instance.get_run_by_id(holder)
                 assert found is not None
-                assert found.status is dg.DagsterRunStatus.STARTED, (
-                    "who holds a slot and lives is left alone"
-                )
+                assert found.status is dg.DagsterRunStatus.STARTED, "a live run keeps its slot"
             assert ended(own.address, waiting) == "SUCCESS"
             sensors = {state.name for state in instance.all_instigator_state()}
             assert {
@@ -153,7 +153,7 @@ def test_a_run_in_the_queue_is_told_what_it_waits_for(
 
 
 def _configured(home: Path, **parts: Any) -> str:
-    """The embedded profile's dagster.yaml with other parts in place of its own; None takes one out."""
+    """Return the embedded profile's dagster.yaml with some parts replaced; None removes a part."""
     log = home / "logs" / "platform.jsonl"
     log.parent.mkdir(parents=True, exist_ok=True)
     read = yaml.safe_load(
@@ -170,7 +170,7 @@ def _configured(home: Path, **parts: Any) -> str:
 def _own(
     home: Path, monkeypatch: pytest.MonkeyPatch, **parts: Any
 ) -> Iterator[tuple[OwnDagster, dg.DagsterInstance]]:
-    """Nothing runs yet, and the sensor of the location looks at what waits for a second already."""
+    """Start nothing yet; the location's sensor checks runs that have waited for a second."""
     environment = {
         "GEO_PLATFORM_HOME": str(home),
         "GEO_PLATFORM_QUEUED_TOO_LONG_S": "1",
@@ -193,14 +193,14 @@ def _stuck(instance: dg.DagsterInstance, run_id: str) -> list[str]:
 
 
 def _looked_at(instance: dg.DagsterInstance, run_id: str, causes: int) -> bool:
-    """Look again; whether so many causes were said of the run by then."""
+    """Check again; return whether the run has so many causes by then."""
     watch(instance, queued_too_long_s=1)
     return len(_stuck(instance, run_id)) >= causes
 
 
 @contextmanager
 def _keeping() -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A process that executes a run whose step keeps a slot, and the run's id."""
+    """Yield a process that executes a run whose step keeps a slot, and the run's id."""
     command = [sys.executable, "-m", "tests.support.waiting_jobs"]
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -213,7 +213,7 @@ def _keeping() -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 
 def _doctor_finds(home: Path, *, minutes: float) -> list[DoctorFinding]:
-    """What doctor would say of the daemon after so many minutes."""
+    """Return what doctor would report about the daemon after so many minutes."""
     settings = Settings(home=home)
     with opened(settings, ROOT / INSTANCE_TEMPLATES[Profile.embedded]) as state:
         stores = DoctorStores(
@@ -234,7 +234,7 @@ def _status(instance: dg.DagsterInstance, run_id: str) -> str:
 
 
 @pytest.mark.slow
-def test_a_run_is_told_of_no_daemon_and_of_a_killed_code_location_and_starts_when_both_are_back(
+def test_a_missing_daemon_and_a_killed_code_location_are_reported_and_the_run_starts_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue = {
@@ -253,13 +253,15 @@ def test_a_run_is_told_of_no_daemon_and_of_a_killed_code_location_and_starts_whe
         waiting = launch(own.address, "taking")
         (finding,) = _doctor_finds(home, minutes=4)
         assert re.match(
-            r"1 run is queued, the oldest since .*, and the daemon that launches them never sent a heartbeat",
+            r"1 run is queued, the oldest since .*, "
+            r"and the daemon that launches them never sent a heartbeat",
             finding.says,
         )
         assert not _doctor_finds(home, minutes=0), "queued a moment ago"
         _wait_until(lambda: _looked_at(instance, waiting, 1))
         assert _stuck(instance, waiting) == [
-            "NO_QUEUE_DAEMON: The daemon that takes runs out of the queue has never reported; restart it."
+            "NO_QUEUE_DAEMON: The daemon that takes runs out of the queue has never reported; "
+            "restart it."
         ]
         own.kill(CODE)
         own.start(DAEMON)
@@ -268,17 +270,20 @@ def test_a_run_is_told_of_no_daemon_and_of_a_killed_code_location_and_starts_whe
         )
         _wait_until(lambda: _looked_at(instance, waiting, 2))
         watch(instance, queued_too_long_s=1)
-        _, said = _stuck(instance, waiting)
-        assert said.startswith(
-            "CODE_LOCATION_UNREACHABLE: The code location was unreachable or did not load, and the run was queued again"
+        _, reason = _stuck(instance, waiting)
+        assert reason.startswith(
+            "CODE_LOCATION_UNREACHABLE: The code location was unreachable or did not load, "
+            "and the run was queued again"
         )
-        assert "DagsterUserCodeUnreachableError" in said or "DagsterCodeLocationLoadError" in said
+        assert (
+            "DagsterUserCodeUnreachableError" in reason or "DagsterCodeLocationLoadError" in reason
+        )
         own.start(CODE)
         assert ended(own.address, waiting) == "SUCCESS"
 
 
 @pytest.mark.slow
-def test_a_slot_that_a_killed_run_holds_is_freed_for_the_run_that_waits(
+def test_a_slot_of_a_killed_run_is_freed_for_the_waiting_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with _own(tmp_path / "home", monkeypatch, concurrency=None) as (own, instance):
@@ -287,25 +292,25 @@ def test_a_slot_that_a_killed_run_holds_is_freed_for_the_run_that_waits(
         with _keeping() as (keeping, holder):
             waiting = launch(own.address, "taking")
             _wait_until(lambda: _looked_at(instance, waiting, 1))
-            (said,) = _stuck(instance, waiting)
-            assert (
-                said
-                == f"NO_FREE_SLOT: The pool {POOL} is held by run {holder} (keeping); it starts when one of them ends."
+            (reason,) = _stuck(instance, waiting)
+            (reason,) = _stuck(instance, waiting)
+            assert reason == (
+                f"NO_FREE_SLOT: The pool {POOL} is held by run {holder} (keeping); "
+                "it starts when one of them ends."
             )
-            assert _status(instance, holder) == "STARTED", (
-                "who holds a slot and lives is left alone"
-            )
+            assert _status(instance, holder) == "STARTED", "a live run keeps its slot"
             keeping.kill()
         _wait_until(lambda: _looked_at(instance, waiting, 2))
         assert _status(instance, holder) == "FAILURE"
         assert _stuck(instance, waiting)[1] == (
-            f"SLOT_OF_ENDED_RUN: Slots of the pool {POOL} were held by run {holder}, which has ended; they are freed."
+            f"SLOT_OF_ENDED_RUN: Slots of the pool {POOL} were held by run {holder}, "
+            "which has ended; they are freed."
         )
         assert ended(own.address, waiting) == "SUCCESS"
 
 
 class _Kubernetes(BaseHTTPRequestHandler):
-    """An API that refuses jobs, or takes them and has no room for their pods."""
+    """An API that refuses jobs, or accepts them and has no room for their pods."""
 
     takes_jobs = False
 
@@ -335,7 +340,7 @@ class _Kubernetes(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Not on standard error."""
+        """Keep the log off standard error."""
 
 
 @contextmanager
@@ -366,16 +371,20 @@ def _kubernetes(kubeconfig: Path) -> Iterator[type[_Kubernetes]]:
 
 
 @pytest.mark.slow
-def test_a_launch_that_fails_ends_the_run_and_one_that_nothing_comes_of_is_told(
+def test_a_failed_launch_ends_the_run_and_a_launch_without_a_worker_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Kubernetes' launcher: a cluster that refuses the job, then one that takes it and never starts its pod."""
+    """Use Kubernetes' launcher on a cluster that refuses the job, then on one that never starts its
+    pod.
+    """
     launcher = {
         "module": "dagster_k8s",
         "class": "K8sRunLauncher",
         "config": {
-            "service_account_name": "geo-platform", "instance_config_map": "none", "dagster_home": "/opt/geo-platform/dagster",
-            "job_image": "registry.invalid/geo-platform:1", "load_incluster_config": False, "kubeconfig_file": str(tmp_path / "kubeconfig"),
+            "service_account_name": "geo-platform", "instance_config_map": "none",
+            "dagster_home": "/opt/geo-platform/dagster",
+            "job_image": "registry.invalid/geo-platform:1", "load_incluster_config": False,
+            "kubeconfig_file": str(tmp_path / "kubeconfig"),
         },
     }  # fmt: skip
     monitoring = {"enabled": True, "poll_interval_seconds": 1, "start_timeout_seconds": 16}
@@ -401,16 +410,16 @@ def test_a_launch_that_fails_ends_the_run_and_one_that_nothing_comes_of_is_told(
         api.takes_jobs = True
         waiting = launch(own.address, "taking")
         _wait_until(lambda: _looked_at(instance, waiting, 1))
-        assert _status(instance, waiting) == "STARTING", "told before it is failed"
-        (said,) = _stuck(instance, waiting)
-        assert (
-            said
-            == "NO_WORKER: It was launched and no worker has started; run monitoring fails it 16 s after its launch."
+        assert _status(instance, waiting) == "STARTING", "reported before it is failed"
+        (reason,) = _stuck(instance, waiting)
+        assert reason == (
+            "NO_WORKER: It was launched and no worker has started; "
+            "run monitoring fails it 16 s after its launch."
         )
         assert ended(own.address, waiting) == "FAILURE"
 
 
-def test_what_never_starts_is_failed_where_no_run_monitoring_does_it(
+def test_a_run_that_never_starts_is_failed_without_run_monitoring(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = tmp_path / "home"

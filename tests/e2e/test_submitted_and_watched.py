@@ -1,4 +1,4 @@
-"""A whole deployment that watches, and clients that submit what it finds: upload, event and submission within milliseconds."""
+"""Watched objects that clients also submit: upload, event and submission within milliseconds."""
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +20,7 @@ OBJECTS = 12
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")]
 
 
-def test_an_object_that_is_submitted_and_watched_is_published_once_and_has_one_run_where_the_client_was_first(
+def test_a_watched_and_submitted_object_is_published_once_by_one_run_if_submitted_first(
     production: ProfileUnderTest, tmp_path: Path
 ) -> None:
     with arriving_on(production, tmp_path) as arriving:
@@ -51,7 +51,9 @@ def test_an_object_that_is_submitted_and_watched_is_published_once_and_has_one_r
                 assert len(stack.runs(**{JOB_TAG: job_id})) == 1
                 if receipts[key].waits_at:
                     assert receipts[key].run_key == job_id
-                    assert not arriving.records(key), "the watch asked for what the client has"
+                    assert not arriving.records(key), (
+                        "the watch requested a run that the client already has"
+                    )
                 else:
                     assert len(arriving.records(key)) == 1
             assert {key: arriving.results()[key] for key in jobs} == dict.fromkeys(keys, 1)
@@ -62,7 +64,7 @@ def test_an_object_that_is_submitted_and_watched_is_published_once_and_has_one_r
 
 
 def _submitted_at_once(arriving: Arriving, stack: ApiStack, key: str) -> tuple[str, str]:
-    """(key, job id). Its event and its submission at one instant."""
+    """Send the object's event and its submission at once; return (key, job id)."""
     start = Barrier(2)
     arriving.put(key, point(key))
 
@@ -79,14 +81,14 @@ def _submitted_at_once(arriving: Arriving, stack: ApiStack, key: str) -> tuple[s
 
 
 def _submitted_late(arriving: Arriving, stack: ApiStack, key: str) -> tuple[str, str]:
-    """(key, job id). Once the watch asked for it; its run may be going."""
+    """Submit after the watch requested a run, which may be active; return (key, job id)."""
     arriving.put(key, point(key), "eventgrid")
     arriving.wait(lambda: key in _receipts(arriving))
     return key, stack.legacy().submit("ingest_vector", blob_name=key)["job_id"]
 
 
 def _receipts(arriving: Arriving) -> dict[str, RunAsked]:
-    """By the object's key."""
+    """Return the receipts by the object's key."""
     return {
         receipt.uri.partition("bronze/")[2]: receipt for receipt in arriving.receipts().values()
     }

@@ -1,7 +1,8 @@
-"""A third chain: one core module and one assets module, registered, make it a chain everywhere.
+"""Add a third chain by one core module and one assets module, and use it everywhere a chain is
+used.
 
-The example is `tests/support/table_chain`: tables without geometry. It is added to a copy of the
-project, and used there by the commands, by watches and by the HTTP API.
+The example is `tests/support/table_chain`: tables without geometry. Commands, watches and the HTTP
+API use it in a copy of the project.
 """
 
 import json
@@ -18,7 +19,7 @@ STAGES = ["raw_table", "table_profile", "table_rows", "table_item"]
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The copy with the chain; its messages are locked by the command that does that."""
+    """The copy with the chain; its messages are locked by the command for that."""
     copy = copy_project(tmp_path_factory.mktemp("project"))
     locked = json.loads(run_in(copy, DRIVE, "lock", copy / "home"))
     assert locked["output"] == "contracts.lock.json: TableProfiled, TableStored\n"
@@ -27,7 +28,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def used(project: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the commands answered."""
+    """The commands' output."""
     answers: dict[str, Any] = json.loads(
         run_in(project, DRIVE, "commands", tmp_path_factory.mktemp("commands"))
     )
@@ -57,12 +58,12 @@ def test_ingest_and_plan_take_it_with_its_parameters(used: dict[str, Any]) -> No
     assert (again["outcome"], again["run_id"]) == ("unchanged", published["run_id"])
 
 
-def test_a_job_that_is_asked_for_by_name_comes_before_the_content(used: dict[str, Any]) -> None:
+def test_a_job_requested_by_name_takes_precedence_over_the_content(used: dict[str, Any]) -> None:
     (answer,) = used["by job"]["answers"]
     assert (answer["kind"], answer["error"]["code"]) == ("vector", "NO_GEOMETRY")
 
 
-def test_trace_tells_its_stages(used: dict[str, Any]) -> None:
+def test_trace_shows_its_stages(used: dict[str, Any]) -> None:
     ((timeline,),) = (answer["timelines"] for answer in used["trace"]["answers"])
     assert (timeline["job"], timeline["status"]) == ("ingest_table", "success")
     told = json.dumps(timeline)
@@ -70,7 +71,7 @@ def test_trace_tells_its_stages(used: dict[str, Any]) -> None:
     assert "ITEM_PUBLISHED" in told
 
 
-def test_retry_does_a_refused_table_again(used: dict[str, Any]) -> None:
+def test_retry_runs_a_refused_table_again(used: dict[str, Any]) -> None:
     (refused,) = used["retry"]["refused"]["answers"]
     assert (refused["outcome"], refused["error"]["code"]) == ("refused", "NO_FEATURES")
     (retried,) = used["retry"]["retry"]["answers"]
@@ -78,7 +79,7 @@ def test_retry_does_a_refused_table_again(used: dict[str, Any]) -> None:
     assert retried["result"]["collection"] == "tables"
 
 
-def test_a_watch_asks_for_its_runs_alone_and_shared(used: dict[str, Any]) -> None:
+def test_a_watch_requests_single_and_shared_runs(used: dict[str, Any]) -> None:
     watch = used["watch"]
     assert watch["jobs"] == ["ingest_files", "ingest_table"]
     assert watch["partitions"] == {"table_objects": ["in/large.csv"]}
@@ -98,7 +99,7 @@ def test_doctor_compares_its_partitions_and_reads_its_messages(used: dict[str, A
     assert answer["compared"]["messages"] > len(STAGES)
 
 
-def test_the_http_api_submits_it_and_tells_how_it_stands(
+def test_the_http_api_submits_it_and_returns_its_status(
     project: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     answers = json.loads(run_in(project, DRIVE, "api", tmp_path_factory.mktemp("api")))

@@ -1,4 +1,4 @@
-"""One timeline from whatever a person has, on both profiles: real runs, of which each id is picked and traced."""
+"""Trace real runs by every kind of id that a person may have, on both profiles."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -41,7 +41,7 @@ def wells(count: int) -> bytes:
 
 @dataclass
 class Client:
-    """Puts sources into the store, launches runs of them, and traces."""
+    """Puts sources into the store, runs them, and traces the runs."""
 
     home: Path
     profile: ProfileUnderTest
@@ -64,14 +64,14 @@ class Client:
         return self.give("trace", *asked, exit_code=exit_code)
 
     def timeline(self, *asked: str) -> Any:
-        """Of the only run that this leads to."""
+        """Return the timeline of the only run found."""
         (timeline,) = self.trace(*asked)["timelines"]
         return timeline
 
 
 @dataclass(frozen=True)
 class Story:
-    """What was done, in this order; `at_first` is what was told after the first run."""
+    """What was done, in this order; `at_first` is the output after the first run."""
 
     client: Client
     first: RunReport
@@ -84,7 +84,7 @@ class Story:
 
 
 def ids_of(client: Client, timeline: dict[str, Any]) -> dict[str, tuple[str, ...]]:
-    """One of each kind of id that is picked from a run."""
+    """Return one id of each kind from a run."""
     blob = next(event["details"] for event in timeline["events"] if event["kind"] == "BLOB_WRITTEN")
     message = next(
         event["details"] for event in timeline["events"] if event["kind"] == "MESSAGE_STORED"
@@ -144,7 +144,7 @@ def story(
 
 
 def fails_once(work: Callable[..., Any]) -> Callable[..., Any]:
-    """A fault that passes by itself."""
+    """Make a function fail once, as in a temporary fault."""
     left = [StoreUnavailable("The catalog did not answer.")]
 
     def work_or_fail(*arguments: Any, **options: Any) -> Any:
@@ -159,7 +159,7 @@ def kinds(timeline: dict[str, Any]) -> list[str]:
     return [event["kind"] for event in timeline["events"]]
 
 
-def test_whatever_is_picked_from_a_run_leads_to_the_same_timeline(story: Story) -> None:
+def test_every_id_of_a_run_leads_to_the_same_timeline(story: Story) -> None:
     asked = dict(story.at_first)
     by_run = asked.pop("run")
     assert [timeline["run_id"] for timeline in by_run["timelines"]] == [story.first.run_id]
@@ -169,7 +169,7 @@ def test_whatever_is_picked_from_a_run_leads_to_the_same_timeline(story: Story) 
         assert answer["unreached"] == []
 
 
-def test_the_timeline_tells_the_request_the_stages_the_objects_the_rows_and_the_publication_in_order(
+def test_the_timeline_has_request_stages_objects_rows_and_publication_in_order(
     story: Story,
 ) -> None:
     timeline = story.at_first["run"]["timelines"][0]
@@ -216,7 +216,7 @@ def test_the_timeline_tells_the_request_the_stages_the_objects_the_rows_and_the_
             assert objects.stat(container, key).reference.etag == event["details"]["etag"]
 
 
-def test_a_stage_that_was_retried_has_its_attempts_and_the_error_that_passed(story: Story) -> None:
+def test_a_retried_stage_has_its_attempts_and_the_temporary_error(story: Story) -> None:
     timeline = story.client.timeline(story.second.run_id)
     assert timeline["status"] == "success"
     assert timeline["error"] is None
@@ -227,7 +227,9 @@ def test_a_stage_that_was_retried_has_its_attempts_and_the_error_that_passed(sto
     assert kinds(timeline).index("STAGE_FAILED") < kinds(timeline).index("STAGE_RETRIED")
 
 
-def test_what_a_run_replaced_and_what_became_of_its_version_since_is_told(story: Story) -> None:
+def test_the_timeline_shows_the_replaced_version_and_the_later_fate_of_its_own(
+    story: Story,
+) -> None:
     client, first, second = story.client, story.first.run_id, story.second.run_id
     later = client.timeline(second)
     assert [replaced["run_id"] for replaced in later["replaced"]] == [first]
@@ -251,19 +253,19 @@ def test_what_a_run_replaced_and_what_became_of_its_version_since_is_told(story:
     ]
 
 
-def test_an_unpublished_item_still_leads_to_the_runs_that_made_it(story: Story) -> None:
+def test_an_unpublished_item_still_leads_to_its_runs(story: Story) -> None:
     found = [timeline["run_id"] for timeline in story.client.trace(ITEM)["timelines"]]
     assert found == [story.first.run_id, story.rollback]
 
 
-def test_several_runs_of_one_request_have_a_timeline_each_the_first_one_first(story: Story) -> None:
+def test_several_runs_of_one_request_have_a_timeline_each_in_order(story: Story) -> None:
     second, unchanged = story.client.trace("twice")["timelines"]
     assert (second["run_id"], unchanged["run_id"]) == (story.second.run_id, story.unchanged.run_id)
     assert "ITEM_UNCHANGED" in kinds(unchanged)
     assert "BLOB_REUSED" in kinds(unchanged)
 
 
-def test_a_refused_source_is_told_with_its_code_and_remedy(story: Story) -> None:
+def test_a_refused_source_is_shown_with_its_code_and_remedy(story: Story) -> None:
     timeline = story.client.timeline("bronze/letter.geojson")
     assert (timeline["run_id"], timeline["status"]) == (story.refused.run_id, "failure")
     assert timeline["error"] == story.refused.error
@@ -273,13 +275,13 @@ def test_a_refused_source_is_told_with_its_code_and_remedy(story: Story) -> None
     assert kinds(timeline).count("STAGE_FAILED") == 1
 
 
-def test_an_id_of_nothing_is_answered_with_what_was_looked_for(story: Story) -> None:
+def test_an_unknown_id_is_reported_with_what_was_searched(story: Story) -> None:
     answer = story.client.trace("no-such-thing", exit_code=1)
     assert answer["timelines"] == answer["unreached"] == []
     assert answer["looked_for"] == ["client's id no-such-thing", "item no-such-thing"]
 
 
-def test_a_run_is_told_by_the_other_stores_where_dagster_s_storage_is_away(
+def test_other_stores_show_a_run_while_dagster_storage_is_unavailable(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = story.client
@@ -314,7 +316,7 @@ def test_a_run_is_told_by_the_other_stores_where_dagster_s_storage_is_away(
     } <= set(kinds(timeline))
 
 
-def test_a_store_that_is_down_or_denies_is_named_and_the_others_are_told(
+def test_an_unavailable_store_is_named_and_the_others_are_shown(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = story.client
@@ -322,7 +324,7 @@ def test_a_store_that_is_down_or_denies_is_named_and_the_others_are_told(
         (client.home / "store" / "messages").rename(client.home / "kept")
         (client.home / "store" / "messages").symlink_to(
             "messages"
-        )  # a folder that can be read by nobody, root included
+        )  # nobody can read it, not even root
         away = {"objects": "STORE_DENIED"}
     else:
         nowhere = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=a2V5;BlobEndpoint=http://127.0.0.1:1/a;"
@@ -349,7 +351,7 @@ def test_a_store_that_is_down_or_denies_is_named_and_the_others_are_told(
     assert "MESSAGE_STORED" not in kinds(timeline)
 
 
-def test_a_page_for_a_person_shows_no_control_character_of_a_name(story: Story) -> None:
+def test_text_output_shows_no_control_characters_of_a_name(story: Story) -> None:
     ended = CliRunner().invoke(main, ["--home", str(story.client.home), "trace", FORGED])
     assert ended.exit_code == 0, ended.output
     assert "\x1b" not in ended.output

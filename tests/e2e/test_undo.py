@@ -89,7 +89,7 @@ def source(tmp_path: Path) -> Callable[[str], Path]:
     return write
 
 
-def test_what_was_published_can_be_undone_and_redone(
+def test_a_publication_can_be_undone_and_redone(
     person: Person, source: Callable[[str], Path]
 ) -> None:
     first = person("ingest", source(wells(3)))["run_id"]
