@@ -1,4 +1,4 @@
-"""The descriptions of the chains fit together, and each source has its chain."""
+"""The stages of each chain fit together, and each source has its chain."""
 
 import pytest
 
@@ -28,12 +28,12 @@ EACH = pytest.mark.parametrize("chain", CHAINS, ids=lambda chain: chain.name)
     [*(chain.stages for chain in CHAINS), HELLO_STAGES],
     ids=[*(chain.name for chain in CHAINS), "hello"],
 )
-def test_each_stage_takes_what_the_one_before_it_gives(stages: tuple[AnyStage, ...]) -> None:
+def test_each_stage_takes_the_message_of_the_one_before(stages: tuple[AnyStage, ...]) -> None:
     assert [stage.takes for stage in stages] == [None, *(stage.gives for stage in stages[:-1])]
 
 
 @EACH
-def test_a_chain_begins_with_an_arrival_and_ends_with_an_item(chain: Chain) -> None:
+def test_a_chain_starts_with_an_arrival_and_ends_with_an_item(chain: Chain) -> None:
     assert chain.first.gives is ObjectArrived
     assert issubclass(chain.first.options, ArrivalOptions)
     assert chain.last.gives is ItemPublished
@@ -52,7 +52,7 @@ def test_no_two_chains_share_a_name() -> None:
 
 
 @EACH
-def test_a_check_reads_messages_of_earlier_stages_alone(chain: Chain) -> None:
+def test_a_check_reads_only_messages_of_earlier_stages(chain: Chain) -> None:
     for number, stage in enumerate(chain.stages):
         for check in stage.checks:
             assert set(check.also_reads) <= set(chain.stages[:number])
@@ -69,11 +69,11 @@ def test_each_format_has_a_chain(source_format: SourceFormat) -> None:
     ("key", "chain"),
     [("a/b.TIF", RASTER), ("a.gpkg", VECTOR), ("a.zip", FALLBACK), ("a", FALLBACK)],
 )
-def test_a_name_has_a_chain(key: str, chain: Chain) -> None:
+def test_the_extension_of_a_name_gives_its_chain(key: str, chain: Chain) -> None:
     assert chain_by_name(key) is chain
 
 
-def test_what_is_no_chains_is_none_or_an_error() -> None:
+def test_an_unknown_name_has_no_chain_or_is_an_error() -> None:
     assert chain_of_job("remove_replaced") is None
     assert chain_of_job(RASTER.job) is RASTER
     assert chain_of_stage(VECTOR.last.name) is VECTOR
@@ -83,6 +83,6 @@ def test_what_is_no_chains_is_none_or_an_error() -> None:
         RASTER.stage(VECTOR.last.name)
 
 
-def test_a_stage_that_lacks_a_store_says_which() -> None:
+def test_a_stage_without_its_store_names_the_store() -> None:
     with pytest.raises(TypeError, match="raw_raster was called without its object store"):
         RASTER.first.run(None, ArrivalOptions(), StageStores(), key="a.tif")

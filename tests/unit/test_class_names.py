@@ -1,4 +1,4 @@
-"""Class names of the application are unique, so that a name means one thing wherever it is read."""
+"""Class names of the application are unique."""
 
 import ast
 from collections import defaultdict

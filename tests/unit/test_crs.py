@@ -30,7 +30,7 @@ def _resolved(
     return reference.authority_code, reference.came_from, [finding.code for finding in findings]
 
 
-def test_the_crs_of_the_file_is_used_and_the_users_only_if_it_has_none() -> None:
+def test_the_crs_of_the_user_is_used_only_if_the_file_has_none() -> None:
     assert _resolved(UTM) == ("EPSG:32618", FROM_FILE, [])
     assert _resolved(UTM, "EPSG:32618") == ("EPSG:32618", FROM_FILE, [])
     assert _resolved(None, "EPSG:31370") == ("EPSG:31370", FROM_USER, [])
@@ -52,12 +52,12 @@ def test_a_mismatch_is_refused_unless_overridden_with_a_warning() -> None:
     "text",
     ["EPSG:999999", "nonsense", "", "+init=epsg:4326", 'LOCAL_CS["a grid", UNIT["metre",1]]'],
 )
-def test_anything_but_a_crs_on_earth_is_an_invalid_parameter(text: str) -> None:
+def test_text_that_is_no_crs_on_earth_is_an_invalid_parameter(text: str) -> None:
     with pytest.raises(ParameterInvalid, match="target_crs"):
         parse_crs(text, "target_crs")
 
 
-def test_axis_order_and_spelling_make_no_difference_and_datums_do() -> None:
+def test_axis_order_and_spelling_do_not_matter_but_datums_do() -> None:
     esri = CRS.from_wkt(CRS.from_epsg(32618).to_wkt("WKT1_ESRI"))
     assert same_crs(esri, UTM)
     assert same_crs(CRS.from_user_input("OGC:CRS84"), CRS.from_epsg(4326))

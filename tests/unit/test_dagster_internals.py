@@ -1,4 +1,4 @@
-"""The seam to what Dagster does not document as public: nothing else uses it, and it is as the seam expects."""
+"""One module uses what Dagster does not document as public, and its assumptions still hold."""
 
 import ast
 import inspect
@@ -34,7 +34,7 @@ from geo_platform.errors import CrsMissing
 from geo_platform.telemetry.checkpoints import Checkpoint, report
 from tests.support.command import ROOT
 
-SEAM = Path(inspect.getfile(dagster_internals))
+INTERNALS = Path(inspect.getfile(dagster_internals))
 SOURCES = sorted(
     path
     for folder in ("geo_platform", "assets", "resources", "schedules")
@@ -42,7 +42,7 @@ SOURCES = sorted(
 )
 LOGGED = {"python_logs": {"managed_python_loggers": ["geo_platform"], "python_log_level": "INFO"}}
 
-# Attributes of dg.DagsterInstance that the seam uses although they are not public.
+# Attributes of dg.DagsterInstance that the module uses although they are not public.
 NOT_PUBLIC = {
     "add_run_tags",
     "all_instigator_state",
@@ -63,12 +63,12 @@ NOT_PUBLIC = {
     "run_monitoring_start_timeout_seconds",
     "run_storage",
 }
-# What changes how modules are found, and why it is needed.
+# Modules that change how modules are found, and why.
 MODULES_BY_STRING = {
-    "geo_platform/application_root.py": "commands import the application of the root they are run in",
-    "geo_platform/contracts/dagster_graph.py": "Dagster keeps a declared class as the names of module and class",
+    "geo_platform/application_root.py": "commands import the application of their root",
+    "geo_platform/contracts/dagster_graph.py": "Dagster keeps only the names of a declared class",
 }
-# What changes the environment, and why it is needed.
+# Modules that change the environment, and why.
 ENVIRONMENT = {
     "geo_platform/process_start.py": "OpenBLAS reads its number of threads when NumPy is imported",
     "geo_platform/settings.py": "resources in Dagster's processes read the home of a command",
@@ -88,7 +88,7 @@ def _is_public(name: str) -> bool:
 
 
 def _instance_attributes(path: Path) -> set[str]:
-    """Names taken of what is called an instance."""
+    """Return the attributes of DagsterInstance that are used of objects named `instance`."""
     found = set()
     for node in _nodes(path):
         if isinstance(node, ast.Attribute):
@@ -115,11 +115,11 @@ def _private_imports(path: Path) -> set[str]:
     }
 
 
-def test_only_the_seam_uses_what_is_not_public() -> None:
+def test_only_the_internals_module_uses_what_is_not_public() -> None:
     used = {
         _relative(path): private
         for path in SOURCES
-        if path != SEAM
+        if path != INTERNALS
         and (
             private := _private_imports(path)
             | {name for name in _instance_attributes(path) if not _is_public(name)}
@@ -128,9 +128,9 @@ def test_only_the_seam_uses_what_is_not_public() -> None:
     assert used == {}
 
 
-def test_the_seam_uses_what_is_listed_and_each_of_it_is_there_and_not_public() -> None:
-    used = {name for name in _instance_attributes(SEAM) if not _is_public(name)}
-    assert used == NOT_PUBLIC, "an attribute that became public is called where it is needed"
+def test_the_internals_module_uses_exactly_the_listed_attributes() -> None:
+    used = {name for name in _instance_attributes(INTERNALS) if not _is_public(name)}
+    assert used == NOT_PUBLIC, "an attribute that became public is used directly"
 
 
 def _imports_by_string(path: Path) -> bool:
@@ -158,7 +158,7 @@ def test_modules_are_imported_by_name() -> None:
     )
 
 
-def test_the_environment_is_changed_only_where_it_is_listed() -> None:
+def test_only_the_listed_modules_change_the_environment() -> None:
     assert {_relative(path) for path in SOURCES if _changes_environment(path)} == set(ENVIRONMENT)
 
 
@@ -169,28 +169,28 @@ def _run(instance: dg.DagsterInstance, asset: dg.AssetsDefinition) -> str:
     ).run_id
 
 
-def test_a_checkpoint_of_a_run_is_one_entry_with_its_fields() -> None:
+def test_a_checkpoint_in_a_run_is_one_entry_with_its_fields() -> None:
     record_checkpoints_as_events()
 
     @dg.asset
-    def working() -> None:
+    def reporting() -> None:
         report(Checkpoint.COG_VERIFIED, "in words", duration_ms=1.23, tier="analysis", pixels=3)
 
     with dg.DagsterInstance.ephemeral(settings=LOGGED) as instance:
-        entries = log_entries(instance, _run(instance, working))
+        entries = log_entries(instance, _run(instance, reporting))
     (entry,) = [entry for entry in entries if "in words" in entry.user_message]
     fields = checkpoint_of(entry)
     assert fields is not None
     assert (fields.checkpoint, fields.duration_ms) == (Checkpoint.COG_VERIFIED, 1.2)
     assert fields.details == {"tier": "analysis", "pixels": 3}
-    assert entry.step_key == "working"
+    assert entry.step_key == "reporting"
     # Storage takes the step of an event from the event.
     assert entry.dagster_event is not None
-    assert entry.dagster_event.step_key == "working"
+    assert entry.dagster_event.step_key == "reporting"
     assert entry.level == logging.INFO
 
 
-def test_outside_of_a_run_a_checkpoint_is_a_log_line_alone(
+def test_outside_of_a_run_a_checkpoint_is_only_a_log_line(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     record_checkpoints_as_events()
@@ -199,7 +199,7 @@ def test_outside_of_a_run_a_checkpoint_is_a_log_line_alone(
     assert not hasattr(caplog.records[-1], LOG_RECORD_EVENT_ATTR)
 
 
-def test_what_is_reported_on_a_run_has_its_metadata() -> None:
+def test_an_event_reported_on_a_run_has_its_metadata() -> None:
     @dg.asset
     def nothing() -> None: ...
 
@@ -214,7 +214,7 @@ def test_what_is_reported_on_a_run_has_its_metadata() -> None:
         assert list(run_ids(instance, page=1)) == [run_id]
 
 
-def test_a_failure_keeps_the_record_of_its_error() -> None:
+def test_a_failure_carries_the_record_of_its_error() -> None:
     error = CrsMissing("No CRS.")
 
     @dg.asset
@@ -230,7 +230,7 @@ def test_a_failure_keeps_the_record_of_its_error() -> None:
     assert "Failure" in (failure_text(event) or "")
 
 
-def test_an_instance_that_nothing_uses() -> None:
+def test_an_unused_instance_has_empty_records() -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         assert heartbeat_s(instance, dagster_internals.QUEUE_DAEMON) is None
         assert pools(instance) == {}
@@ -265,11 +265,13 @@ def test_an_instance_that_nothing_uses() -> None:
         (DagsterLogHandler.__init__, {"metadata", "handlers"}),
     ],
 )
-def test_what_is_called_takes_what_it_is_given(function: Any, parameters: set[str]) -> None:
+def test_private_functions_still_have_the_parameters_used(
+    function: Any, parameters: set[str]
+) -> None:
     assert parameters <= inspect.signature(function).parameters.keys()
 
 
-def test_dagster_on_postgresql_asks_has_table_for_every_event_of_an_asset() -> None:
+def test_dagster_on_postgresql_calls_has_table_for_every_event_of_an_asset() -> None:
     from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
     from dagster_postgres import PostgresEventLogStorage
 

@@ -1,6 +1,7 @@
-"""What deploy/azure says: templates name what they declare, the chart's keys are the chart's, and all agree with the code.
+"""The templates and chart values in deploy/azure are consistent with each other and with the code.
 
-No cloud and no chart are to be had in a test. The keys are those of the chart's own values.yaml and schema, version 1.13.
+No cloud and no chart is available in a test: KEYS lists the keys used of the chart's values.yaml
+and schema, version 1.13.
 """
 
 import json
@@ -33,21 +34,25 @@ CONTAINER_APPS = DEPLOY / "azure" / "container-apps.json"
 STORAGE = DEPLOY / "azure" / "storage.json"
 KEYS: Mapping[str, set[str]] = {
     "": {
-        "global", "serviceAccount", "postgresql", "generatePostgresqlPasswordSecret", "generateCeleryConfigSecret",
-        "dagsterWebserver", "dagster-user-deployments", "runLauncher", "dagsterDaemon", "concurrency", "computeLogManager",
-        "pythonLogs", "retention", "telemetry", "additionalInstanceConfig",
+        "global", "serviceAccount", "postgresql", "generatePostgresqlPasswordSecret",
+        "generateCeleryConfigSecret", "dagsterWebserver", "dagster-user-deployments", "runLauncher",
+        "dagsterDaemon", "concurrency", "computeLogManager", "pythonLogs", "retention", "telemetry",
+        "additionalInstanceConfig",
     },
     "global": {"dagsterHome", "serviceAccountName", "postgresqlSecretName"},
     "serviceAccount": {"create", "annotations"},
-    "postgresql": {"enabled", "postgresqlHost", "postgresqlUsername", "postgresqlDatabase", "postgresqlParams", "service"},
+    "postgresql": {
+        "enabled", "postgresqlHost", "postgresqlUsername", "postgresqlDatabase", "postgresqlParams",
+        "service",
+    },
     "dagsterWebserver": {
-        "image", "labels", "envConfigMaps", "podSecurityContext", "securityContext", "nameOverride", "pathPrefix", "enableReadOnly",
-        "service", "readinessProbe",
+        "image", "labels", "envConfigMaps", "podSecurityContext", "securityContext", "nameOverride",
+        "pathPrefix", "enableReadOnly", "service", "readinessProbe",
     },
     "dagster-user-deployments": {"enabled", "deployments"},
     "dagsterDaemon": {
-        "image", "labels", "envConfigMaps", "podSecurityContext", "securityContext", "runCoordinator", "sensors", "runMonitoring",
-        "runRetries",
+        "image", "labels", "envConfigMaps", "podSecurityContext", "securityContext",
+        "runCoordinator", "sensors", "runMonitoring", "runRetries",
     },
     "concurrency": {"enabled", "runs", "pools"},
     "pythonLogs": {"pythonLogLevel", "managedPythonLoggers", "dagsterHandlerConfig"},
@@ -56,12 +61,12 @@ KEYS: Mapping[str, set[str]] = {
 
 @pytest.fixture(scope="module")
 def storage() -> dict[str, Any]:
-    read: dict[str, Any] = json.loads(STORAGE.read_text("utf-8"))
-    return read
+    loaded: dict[str, Any] = json.loads(STORAGE.read_text("utf-8"))
+    return loaded
 
 
 @pytest.mark.parametrize("path", [STORAGE, CONTAINER_APPS], ids=lambda path: path.stem)
-def test_templates_name_only_what_they_declare(path: Path) -> None:
+def test_templates_use_exactly_what_they_declare(path: Path) -> None:
     text = path.read_text("utf-8")
     template = json.loads(text)
     assert {"$schema", "contentVersion", "resources"} <= set(template)
@@ -75,7 +80,7 @@ def test_templates_name_only_what_they_declare(path: Path) -> None:
         assert expression.count("(") == expression.count(")"), expression
 
 
-def test_the_account_has_the_containers_of_the_code_and_that_of_the_compute_logs(
+def test_the_account_has_the_containers_of_the_code_and_of_the_compute_logs(
     storage: dict[str, Any],
 ) -> None:
     logs = production_config()["compute_logs"]["config"]
@@ -97,16 +102,18 @@ def test_the_account_has_the_containers_of_the_code_and_that_of_the_compute_logs
     ]
 
 
-def test_the_queue_is_told_of_whole_objects_in_bronze_alone(storage: dict[str, Any]) -> None:
+def test_the_queue_receives_events_of_complete_objects_in_bronze_only(
+    storage: dict[str, Any],
+) -> None:
     (subscription,) = (
         resource
         for resource in storage["resources"]
         if resource["type"].endswith("/eventSubscriptions")
     )
-    asked = subscription["properties"]["filter"]
-    assert asked["subjectBeginsWith"] == f"/blobServices/default/containers/{BRONZE}/blobs/"
-    assert asked["includedEventTypes"] == ["Microsoft.Storage.BlobCreated"]
-    (whole,) = asked["advancedFilters"]
+    event_filter = subscription["properties"]["filter"]
+    assert event_filter["subjectBeginsWith"] == f"/blobServices/default/containers/{BRONZE}/blobs/"
+    assert event_filter["includedEventTypes"] == ["Microsoft.Storage.BlobCreated"]
+    (whole,) = event_filter["advancedFilters"]
     assert "PutBlockList" in whole["values"]
     assert "PutBlock" not in whole["values"]
     assert "SftpCommit" in whole["values"]
@@ -118,7 +125,7 @@ def test_the_queue_is_told_of_whole_objects_in_bronze_alone(storage: dict[str, A
     )
 
 
-def test_the_queue_has_the_name_of_the_setting_and_a_poison_queue_beside_it(
+def test_the_queue_has_the_name_in_the_settings_and_a_poison_queue(
     storage: dict[str, Any],
 ) -> None:
     name = storage["parameters"]["queue"]
@@ -126,7 +133,7 @@ def test_the_queue_has_the_name_of_the_setting_and_a_poison_queue_beside_it(
         Settings.model_validate({"arrivals_queue": name["defaultValue"]}).arrivals_queue
         == name["defaultValue"]
     )
-    assert name["maxLength"] + len(POISON) == 63, "what a queue's name may have"
+    assert name["maxLength"] + len(POISON) == 63, "the longest name of a queue"
     assert storage["variables"]["queues"] == [
         "[parameters('queue')]",
         f"[format('{{0}}{POISON}', parameters('queue'))]",
@@ -146,20 +153,21 @@ def test_the_queue_has_the_name_of_the_setting_and_a_poison_queue_beside_it(
     assert given == {name["defaultValue"]}
 
 
-def test_the_identity_may_do_with_queues_what_receiving_hiding_and_burying_need(
+def test_the_identity_has_the_roles_that_queues_and_blobs_need(
     storage: dict[str, Any],
 ) -> None:
-    """Storage Queue Data Message Processor may receive and delete, and neither update a message nor put one."""
+    """Storage Queue Data Message Processor is too little: it cannot update or put a message."""
     roles = {role["name"] for role in storage["variables"]["roles"]}
     assert roles == {"Storage Blob Data Contributor", "Storage Queue Data Contributor"}
 
 
-def test_the_apps_are_given_what_the_launcher_hands_on() -> None:
+def test_the_apps_have_every_variable_that_the_launcher_forwards() -> None:
     template = json.loads(CONTAINER_APPS.read_text("utf-8"))
     given = {entry["name"]: entry for entry in template["variables"]["environment"]}
     handed_on = set(production_config()["run_launcher"]["config"]["env_vars"])
     empty_in_the_image = {name for name, value in image_environment().items() if not value}
-    # The image that a run's container is made of, and the queue that sensors ask: both are read in the code location, not in runs.
+    # The image of the containers of runs, and the queue that sensors read: the code location needs
+    # both, runs need neither.
     assert set(given) == (handed_on - empty_in_the_image) | {
         "DAGSTER_CURRENT_IMAGE",
         "GEO_PLATFORM_ARRIVALS_QUEUE",
@@ -170,20 +178,25 @@ def test_the_apps_are_given_what_the_launcher_hands_on() -> None:
     assert all(template["parameters"][name]["type"] == "securestring" for name in secrets)
 
 
-def test_the_apps_are_given_where_spans_go_only_where_somebody_says_so() -> None:
-    """A secret of Container Apps may not be empty: entry and secret are there together, or neither."""
+def test_the_apps_have_a_destination_of_spans_only_where_a_parameter_is_set() -> None:
+    """Container Apps refuses an empty secret: entry and secret exist together or not at all."""
     template = json.loads(CONTAINER_APPS.read_text("utf-8"))
     (app,) = template["resources"]
     (container,) = app["properties"]["template"]["containers"]
     value = r"('[\w-]+'|parameters\('\w+'\))"
-    made = rf"if\(empty\(parameters\('(\w+)'\)\), createArray\(\), createArray\(createObject\('name', '([\w-]+)', '(\w+)', {value}\)\)\)"
+    optional_entry = (
+        r"if\(empty\(parameters\('(\w+)'\)\), createArray\(\), "
+        rf"createArray\(createObject\('name', '([\w-]+)', '(\w+)', {value}\)\)\)"
+    )
     entries = {
-        parameter: (name, kind, said)
-        for parameter, name, kind, said in re.findall(made, container["env"])
+        parameter: (name, kind, expression)
+        for parameter, name, kind, expression in re.findall(optional_entry, container["env"])
     }
     secrets = {
-        name: (kind, said)
-        for _, name, kind, said in re.findall(made, app["properties"]["configuration"]["secrets"])
+        name: (kind, expression)
+        for _, name, kind, expression in re.findall(
+            optional_entry, app["properties"]["configuration"]["secrets"]
+        )
     }
     assert container["env"].startswith(
         "[concat(variables('environment'), variables('roles')[copyIndex()].environment, if("
@@ -195,14 +208,14 @@ def test_the_apps_are_given_where_spans_go_only_where_somebody_says_so() -> None
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         "APPLICATIONINSIGHTS_CONNECTION_STRING",
     }
-    for parameter, (_, kind, said) in entries.items():
+    for parameter, (_, kind, expression) in entries.items():
         assert template["parameters"][parameter]["defaultValue"] == ""
-        end = secrets.pop(said.strip("'")) if kind == "secretRef" else (kind, said)
-        assert end == ("value", f"parameters('{parameter}')")
+        resolved = secrets.pop(expression.strip("'")) if kind == "secretRef" else (kind, expression)
+        assert resolved == ("value", f"parameters('{parameter}')")
     assert not secrets
 
 
-def test_the_apps_commands_are_there_and_find_each_other() -> None:
+def test_the_commands_of_the_apps_exist_and_their_ports_agree() -> None:
     roles = {
         role["name"]: role
         for role in json.loads(CONTAINER_APPS.read_text("utf-8"))["variables"]["roles"]
@@ -231,9 +244,7 @@ def test_the_apps_commands_are_there_and_find_each_other() -> None:
             )
 
 
-def test_the_http_face_reaches_the_webserver_under_its_prefix_and_is_probed_by_its_own_routes() -> (
-    None
-):
+def test_the_http_api_reaches_the_webserver_and_is_probed_on_open_routes() -> None:
     template = json.loads(CONTAINER_APPS.read_text("utf-8"))
     roles = {role["name"]: role for role in template["variables"]["roles"]}
     webserver, api = roles["webserver"], roles["api"]
@@ -242,7 +253,7 @@ def test_the_http_face_reaches_the_webserver_under_its_prefix_and_is_probed_by_i
     prefix = webserver["command"][webserver["command"].index("--path-prefix") + 1]
     assert prefix == PREFIX
     assert given["GEO_PLATFORM_DAGSTER_URL"]["value"] == f"http://webserver{prefix}"
-    assert webserver["ingress"]["allowInsecure"], "else http ends in a redirection"
+    assert webserver["ingress"]["allowInsecure"], "otherwise http is redirected"
     assert [probe["httpGet"]["path"] for probe in webserver["probes"]] == [f"{prefix}/server_info"]
     assert {probe["httpGet"]["path"] for probe in api["probes"]} <= OPEN_PATHS
     (secret,) = (entry["secretRef"] for entry in given.values() if "secretRef" in entry)
@@ -255,7 +266,7 @@ def test_the_http_face_reaches_the_webserver_under_its_prefix_and_is_probed_by_i
     assert not any(role["environment"] for name, role in roles.items() if name != "api")
     for name in ("oidcIssuer", "oidcAudience"):
         assert "defaultValue" not in template["parameters"][name], (
-            "without a credential nobody is served"
+            "the API needs a way to authenticate"
         )
 
 
@@ -267,7 +278,7 @@ def aks_api() -> dict[str, dict[str, Any]]:
     }
 
 
-def test_beside_the_chart_the_http_face_finds_its_webservers_and_is_probed(
+def test_the_http_api_on_aks_reaches_the_webservers_and_is_probed(
     aks_api: dict[str, dict[str, Any]], values: dict[str, Any]
 ) -> None:
     settings, webserver = aks_api["ConfigMap"]["data"], values["dagsterWebserver"]
@@ -281,9 +292,10 @@ def test_beside_the_chart_the_http_face_finds_its_webservers_and_is_probed(
         "path": f"{PREFIX}/server_info",
         "port": webserver["service"]["port"],
     }
-    released = re.search(r"helm upgrade --install (\S+) ", VALUES.read_text("utf-8"))
-    assert released is not None
-    host = f"{released[1]}-{webserver['nameOverride']}"  # as the chart's templates/helpers/_helpers.tpl makes it
+    release = re.search(r"helm upgrade --install (\S+) ", VALUES.read_text("utf-8"))
+    assert release is not None
+    # The name follows the chart's templates/helpers/_helpers.tpl.
+    host = f"{release[1]}-{webserver['nameOverride']}"
     assert settings["GEO_PLATFORM_DAGSTER_URL"] == f"http://{host}{PREFIX}"
     assert settings["GEO_PLATFORM_DAGSTER_READ_ONLY_URL"] == f"http://{host}-read-only{PREFIX}"
     pods = aks_api["Deployment"]["spec"]["template"]["spec"]
@@ -296,7 +308,7 @@ def test_beside_the_chart_the_http_face_finds_its_webservers_and_is_probed(
     assert {"requests", "limits"} <= set(container["resources"])
 
 
-def test_its_pods_are_as_the_others_and_the_webservers_answer_them_alone(
+def test_its_pods_are_like_the_others_and_only_they_reach_the_webservers(
     aks_api: dict[str, dict[str, Any]], values: dict[str, Any]
 ) -> None:
     template, service, policy = (
@@ -315,8 +327,8 @@ def test_its_pods_are_as_the_others_and_the_webservers_answer_them_alone(
     assert container["securityContext"] == webserver["securityContext"]
     assert webserver["labels"].items() <= labels.items()
     assert container["image"] == f"{webserver['image']['repository']}:{webserver['image']['tag']}"
-    read = [next(iter(source.values()))["name"] for source in container["envFrom"]]
-    assert read == [
+    loaded = [next(iter(source.values()))["name"] for source in container["envFrom"]]
+    assert loaded == [
         "geo-platform-settings",
         aks_api["ConfigMap"]["metadata"]["name"],
         "geo-platform-secrets",
@@ -324,14 +336,14 @@ def test_its_pods_are_as_the_others_and_the_webservers_answer_them_alone(
     assert service["selector"].items() <= labels.items()
     assert service["type"] == "ClusterIP"
     (rule,) = policy["ingress"]
-    (asking,) = rule["from"]
+    (allowed_client,) = rule["from"]
     assert (
-        asking["podSelector"]["matchLabels"]
+        allowed_client["podSelector"]["matchLabels"]
         == service["selector"]
         == aks_api["Deployment"]["spec"]["selector"]["matchLabels"]
     )
-    (closed,) = policy["podSelector"]["matchExpressions"]
-    assert closed == {
+    (protected,) = policy["podSelector"]["matchExpressions"]
+    assert protected == {
         "key": "component",
         "operator": "In",
         "values": ["dagster-webserver", "dagster-webserver-read-only"],
@@ -340,16 +352,16 @@ def test_its_pods_are_as_the_others_and_the_webservers_answer_them_alone(
 
 @pytest.fixture(scope="module")
 def values() -> dict[str, Any]:
-    read: dict[str, Any] = read_yaml(VALUES)
-    return read
+    loaded: dict[str, Any] = read_yaml(VALUES)
+    return loaded
 
 
-def test_only_keys_that_the_chart_has(values: dict[str, Any]) -> None:
+def test_the_values_use_only_keys_of_the_chart(values: dict[str, Any]) -> None:
     for name, keys in KEYS.items():
         assert set(values[name] if name else values) <= keys, name
 
 
-def test_the_instance_is_that_of_the_production_file(values: dict[str, Any]) -> None:
+def test_the_instance_is_the_one_of_the_production_file(values: dict[str, Any]) -> None:
     production = production_config("K8sRunLauncher")
     daemon = values["dagsterDaemon"]
     coordinator = daemon["runCoordinator"]["config"]["queuedRunCoordinator"]
@@ -406,26 +418,26 @@ def test_every_pod_has_the_workload_identity_and_the_settings(values: dict[str, 
         assert pod["envConfigMaps"] == [{"name": settings["metadata"]["name"]}]
         assert pod["podSecurityContext"]["runAsUser"] == 10001
     assert "azure.workload.identity/client-id" in values["serviceAccount"]["annotations"]
-    assert "OTEL_EXPORTER_OTLP_ENDPOINT" in settings["data"], "a run's pod has it from here"
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT" in settings["data"], "pods of runs get it from here"
     own = {name for name in settings["data"] if name.startswith("GEO_PLATFORM_")}
     assert own <= SETTINGS
-    read = environment_read_by(production_config("K8sRunLauncher")["compute_logs"])
-    assert read <= set(settings["data"])
+    loaded = environment_read_by(production_config("K8sRunLauncher")["compute_logs"])
+    assert loaded <= set(settings["data"])
 
 
-def test_the_code_location_is_there(values: dict[str, Any]) -> None:
+def test_the_code_location_is_deployed(values: dict[str, Any]) -> None:
     (code,) = values["dagster-user-deployments"]["deployments"]
     check_command(["dagster", "api", "grpc", *code["dagsterApiGrpcArgs"]])
 
 
-def test_the_chart_is_of_the_locked_dagster() -> None:
+def test_the_chart_has_the_version_of_the_locked_dagster() -> None:
     locked = version("dagster")
     for page in (VALUES, DEPLOY / "azure" / "README.md"):
         assert f"--version {locked}" in page.read_text("utf-8")
 
 
 def _snake(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The chart's names in the spelling of dagster.yaml."""
+    """Return the chart's config with names spelled as in dagster.yaml."""
     return {
         re.sub(r"(?<=[a-z])([A-Z])", lambda upper: f"_{upper[1].lower()}", name): _snake_value(
             value

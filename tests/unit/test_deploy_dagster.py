@@ -1,6 +1,6 @@
-"""Dagster's files in deploy/ agree with each other, with the code and with what is installed.
+"""The Dagster files in deploy/ agree with each other, the code and the installed packages.
 
-They are opened on a real PostgreSQL in tests/integration/test_dagster_production.py; here they are read.
+Here they are only read. tests/integration/test_dagster_production.py opens them on PostgreSQL.
 """
 
 import importlib
@@ -28,14 +28,14 @@ from tests.support.deployment import (
     read_yaml,
 )
 
-# Folders of the two files that are production's but for where runs run and where their output is
-# kept.
-WRITTEN_FOR = ["local", "docker"]
+# Folders whose dagster.yaml differs from production only in where runs execute and where their
+# output is kept.
+FOLDERS = ["local", "docker"]
 CHART_VALUES = DEPLOY / "azure" / "values-aks.yaml"
 
 
 def _classes_in(config: object) -> Iterator[tuple[str, str]]:
-    """(module, class) pairs; Dagster leads `dagster.core` to where its own classes are by itself."""
+    """Yield (module, class) pairs, except in `dagster.core`, which Dagster redirects itself."""
     if isinstance(config, Mapping):
         module, name = config.get("module"), config.get("class")
         if module and name and not module.startswith("dagster.core"):
@@ -44,14 +44,14 @@ def _classes_in(config: object) -> Iterator[tuple[str, str]]:
             yield from _classes_in(value)
 
 
-def test_the_two_launchers_differ_in_the_launcher_alone() -> None:
+def test_the_two_production_configs_differ_only_in_the_launcher() -> None:
     one, other = (production_config(launcher) for launcher in LAUNCHERS)
     assert (one.pop("run_launcher")["class"], other.pop("run_launcher")["class"]) == LAUNCHERS
     assert one == other
 
 
-@pytest.mark.parametrize("folder", WRITTEN_FOR)
-def test_the_others_are_productions_but_for_what_they_say(folder: str) -> None:
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_other_configs_differ_from_production_only_where_stated(folder: str) -> None:
     production, other = production_config(), read_yaml(DEPLOY / folder / "dagster.yaml")
     for part in ("run_launcher", "compute_logs"):
         production.pop(part)
@@ -70,7 +70,7 @@ def test_the_others_are_productions_but_for_what_they_say(folder: str) -> None:
 @pytest.mark.parametrize(
     "path", [*DEPLOY.glob("*/dagster.yaml"), CHART_VALUES], ids=lambda path: path.parent.name
 )
-def test_every_class_and_formatter_imports(path: Path) -> None:
+def test_every_class_and_formatter_can_be_imported(path: Path) -> None:
     configs = (
         [production_config(launcher) for launcher in LAUNCHERS]
         if path == PRODUCTION
@@ -84,7 +84,7 @@ def test_every_class_and_formatter_imports(path: Path) -> None:
     assert isinstance(getattr(importlib.import_module(formatter[1]), formatter[2]), type)
 
 
-def test_tags_that_limit_runs_are_tags_of_jobs() -> None:
+def test_tags_with_a_limit_are_tags_of_jobs() -> None:
     limits = production_config()["concurrency"]["runs"]["tag_concurrency_limits"]
     given = {
         (key, value)
@@ -107,7 +107,7 @@ def test_no_run_outlives_its_container() -> None:
     )
 
 
-def test_a_container_of_a_run_gets_every_variable_that_its_dagster_file_reads() -> None:
+def test_a_run_container_gets_every_variable_that_its_dagster_file_reads() -> None:
     production = production_config()
     forwarded = set(production["run_launcher"]["config"]["env_vars"])
     assert environment_read_by(production) <= forwarded
@@ -119,10 +119,13 @@ def test_a_container_of_a_run_gets_every_variable_that_its_dagster_file_reads() 
     } <= forwarded
 
 
-def test_a_container_of_a_run_is_told_where_spans_go_and_a_launch_does_not_fail_where_nobody_says(
+def test_a_run_container_gets_the_destination_of_spans_or_empty_variables(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """By the launcher's own code. A name that it hands on and that is not set fails each launch: the image has them empty."""
+    """The launcher's own code shows it.
+
+    A forwarded variable that is not set fails a launch, so the image sets these to empty.
+    """
     config = production_config()["run_launcher"]["config"]
     telemetry = {name: value for name, value in image_environment().items() if not value}
     for name in config["env_vars"]:
@@ -136,7 +139,7 @@ def test_a_container_of_a_run_is_told_where_spans_go_and_a_launch_does_not_fail_
     settings = load_settings()
     assert not Destinations(
         otlp=bool(settings.otlp_endpoint), azure_monitor=settings.azure_monitor
-    ), "empty is nowhere"
+    ), "an empty variable is no destination"
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")
     assert context.get_environment_dict()["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://collector:4318"
     assert load_settings().otlp_endpoint is not None
@@ -145,8 +148,8 @@ def test_a_container_of_a_run_is_told_where_spans_go_and_a_launch_does_not_fail_
         context.get_environment_dict()
 
 
-def test_the_stages_that_cost_most_are_in_pools() -> None:
-    """An administrator finds these names in the UI, and a limit of theirs holds back whole runs."""
+def test_the_most_expensive_stages_are_in_pools() -> None:
+    """An administrator sees these names in the UI, and a limit on one holds back whole runs."""
     pools = {
         asset.op.name: asset.op.pool
         for asset in defs.assets or ()

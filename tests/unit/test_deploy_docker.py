@@ -1,6 +1,7 @@
-"""The image and the compose file: no engine runs where tests do, so what they name is looked up, and compose's own rules are kept.
+"""The image and the compose file name files, commands and settings that exist.
 
-The services' commands are started as processes in tests/integration/test_deployed.py.
+No container engine runs in a test. tests/integration/test_deployed.py starts the commands of the
+services as processes.
 """
 
 import ast
@@ -34,7 +35,7 @@ def compose() -> dict[str, Any]:
     return read
 
 
-def test_only_parts_that_compose_knows(compose: dict[str, Any]) -> None:
+def test_the_file_uses_only_keys_of_compose(compose: dict[str, Any]) -> None:
     assert {key for key in compose if not key.startswith("x-")} == {"name", "services", "volumes"}
     known = {
         "build",
@@ -65,7 +66,7 @@ def test_only_parts_that_compose_knows(compose: dict[str, Any]) -> None:
     assert all(check["test"][0] == "CMD" for check in checks if "test" in check)
 
 
-def test_what_is_waited_for_is_there_and_can_be_waited_for(compose: dict[str, Any]) -> None:
+def test_dependencies_exist_and_have_their_condition(compose: dict[str, Any]) -> None:
     services = compose["services"]
     for service in services.values():
         for name, waited in service.get("depends_on", {}).items():
@@ -80,7 +81,7 @@ def test_what_is_waited_for_is_there_and_can_be_waited_for(compose: dict[str, An
                 assert awaited["restart"] == "no", f"{name} never completes"
 
 
-def test_volumes_and_mounted_files_are_there(compose: dict[str, Any]) -> None:
+def test_volumes_and_mounted_files_exist(compose: dict[str, Any]) -> None:
     mounts = [
         mount.split(":")
         for service in compose["services"].values()
@@ -98,7 +99,7 @@ def test_volumes_and_mounted_files_are_there(compose: dict[str, Any]) -> None:
             assert (context / service["build"]["dockerfile"]).is_file()
 
 
-def test_settings_are_settings_and_dagsters_file_finds_what_it_reads(
+def test_settings_exist_and_the_dagster_file_finds_its_variables(
     compose: dict[str, Any],
 ) -> None:
     read = environment_read_by(read_yaml(DEPLOY / "docker" / "dagster.yaml"))
@@ -110,23 +111,23 @@ def test_settings_are_settings_and_dagsters_file_finds_what_it_reads(
         assert read <= environment
 
 
-def test_only_the_one_that_prepares_may_administer(compose: dict[str, Any]) -> None:
-    told = {
+def test_only_the_preparing_service_has_the_administrator(compose: dict[str, Any]) -> None:
+    with_password = {
         name
         for name, service in compose["services"].items()
         if "POSTGRES_PASSWORD" in json.dumps(service)
     }
-    assert told == {"postgis", "prepare"}
+    assert with_password == {"postgis", "prepare"}
 
 
-def test_secrets_come_from_the_file_that_the_example_shows(compose: dict[str, Any]) -> None:
-    asked = set(re.findall(r"\$\{(\w+):\?", json.dumps(compose)))
-    shown = {
+def test_secrets_come_from_the_file_of_the_example(compose: dict[str, Any]) -> None:
+    required = set(re.findall(r"\$\{(\w+):\?", json.dumps(compose)))
+    listed = {
         line.partition("=")[0]
         for line in (COMPOSE.parent / "example.env").read_text().splitlines()
         if "=" in line and line[0] != "#"
     }
-    assert asked == shown
+    assert required == listed
     optional = set(re.findall(r"\$\{(\w+):-\}", json.dumps(compose)))
     assert optional == {name for name, value in image_environment().items() if not value}
     passed_on = {
@@ -136,12 +137,12 @@ def test_secrets_come_from_the_file_that_the_example_shows(compose: dict[str, An
         re.findall(r"^# (\w+)=", (COMPOSE.parent / "example.env").read_text(), re.MULTILINE)
     )
     assert "${" not in re.sub(r"\$\{\w+:(\?see example\.env|-)\}", "", json.dumps(compose)), (
-        "a secret without a check"
+        "every other secret is checked"
     )
     assert "deploy/docker/.env" in (ROOT / ".gitignore").read_text().splitlines()
 
 
-def test_the_http_face_alone_is_reached_from_outside_and_reaches_the_webservers_under_their_prefix(
+def test_only_the_http_api_is_published_and_it_reaches_the_webservers(
     compose: dict[str, Any],
 ) -> None:
     services = compose["services"]
@@ -149,11 +150,11 @@ def test_the_http_face_alone_is_reached_from_outside_and_reaches_the_webservers_
     api = services["api"]
     port = api["command"][api["command"].index("--port") + 1]
     assert api["ports"] == [f"127.0.0.1:{port}:{port}"]
-    asked = {
+    urls = {
         "webserver": "GEO_PLATFORM_DAGSTER_URL",
         "webserver-read-only": "GEO_PLATFORM_DAGSTER_READ_ONLY_URL",
     }
-    for name, setting in asked.items():
+    for name, setting in urls.items():
         command = services[name]["command"]
         prefix, own = command[command.index("--path-prefix") + 1], command[command.index("-p") + 1]
         assert api["environment"][setting] == f"http://{name}:{own}{prefix}"
@@ -170,17 +171,19 @@ def test_the_http_face_alone_is_reached_from_outside_and_reaches_the_webservers_
     assert path[1] in OPEN_PATHS
     text = COMPOSE.read_text("utf-8")
     assert "run --rm --no-deps api geo-platform keys create" in text, (
-        "nobody is served without a credential"
+        "the API serves no caller without a credential"
     )
-    assert set(api["volumes"]) == set(services["code"]["volumes"]), "where keys lie"
+    assert set(api["volumes"]) == set(services["code"]["volumes"]), (
+        "the keys are in a shared volume"
+    )
 
 
-def test_commands_are_there(compose: dict[str, Any]) -> None:
+def test_commands_exist(compose: dict[str, Any]) -> None:
     for name in OF_THE_PLATFORM:
         check_command(compose["services"][name]["command"])
 
 
-def test_the_workspace_names_the_service_that_serves_the_code(compose: dict[str, Any]) -> None:
+def test_the_workspace_names_the_code_server(compose: dict[str, Any]) -> None:
     (server,) = (
         entry["grpc_server"] for entry in read_yaml(COMPOSE.parent / "workspace.yaml")["load_from"]
     )
@@ -195,7 +198,7 @@ def dockerfile() -> list[tuple[str, str]]:
     return image_instructions()
 
 
-def test_only_what_the_ignore_file_lets_through_is_copied(
+def test_the_image_copies_only_what_the_ignore_file_allows(
     dockerfile: list[tuple[str, str]],
 ) -> None:
     let_through = {
@@ -213,7 +216,9 @@ def test_only_what_the_ignore_file_lets_through_is_copied(
     assert all((ROOT / source).exists() for source in copied)
 
 
-def test_it_is_built_of_what_is_locked_by_the_same_uv(dockerfile: list[tuple[str, str]]) -> None:
+def test_the_image_is_built_from_the_lock_with_the_same_uv(
+    dockerfile: list[tuple[str, str]],
+) -> None:
     syncs = [rest for instruction, rest in dockerfile if instruction == "RUN" and "uv sync" in rest]
     assert len(syncs) == 2
     assert all({"--locked", "--no-dev", "--all-extras"} <= set(sync.split()) for sync in syncs)
@@ -223,7 +228,7 @@ def test_it_is_built_of_what_is_locked_by_the_same_uv(dockerfile: list[tuple[str
     assert any(f"uv=={version[1]}" in rest for _, rest in dockerfile)
 
 
-def test_it_has_every_extra_that_a_role_needs(dockerfile: list[tuple[str, str]]) -> None:
+def test_the_image_has_every_extra_that_a_role_needs(dockerfile: list[tuple[str, str]]) -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"][
         "optional-dependencies"
     ]
@@ -243,7 +248,9 @@ def test_nothing_runs_as_root(dockerfile: list[tuple[str, str]]) -> None:
     assert last < [instruction for instruction, _ in dockerfile].index("USER")
 
 
-def test_it_has_the_production_file_where_dagster_looks(dockerfile: list[tuple[str, str]]) -> None:
+def test_the_image_has_the_production_file_where_dagster_reads_it(
+    dockerfile: list[tuple[str, str]],
+) -> None:
     (environment,) = (
         rest for instruction, rest in dockerfile if instruction == "ENV" and "DAGSTER_HOME" in rest
     )
@@ -255,7 +262,7 @@ def test_it_has_the_production_file_where_dagster_looks(dockerfile: list[tuple[s
     ]
 
 
-def test_its_command_is_that_of_the_code_location(dockerfile: list[tuple[str, str]]) -> None:
+def test_the_command_of_the_image_is_the_code_server(dockerfile: list[tuple[str, str]]) -> None:
     (command,) = (
         ast.literal_eval(rest) for instruction, rest in dockerfile if instruction == "CMD"
     )

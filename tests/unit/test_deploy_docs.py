@@ -14,7 +14,7 @@ PAGE = (ROOT / "docs" / "deployment.md").read_text("utf-8")
 ROWS = dict(re.findall(r"^\| `([A-Z_]+)` \| (.*) \|$", PAGE, flags=re.MULTILINE))
 
 
-def test_every_setting_is_there_with_its_description() -> None:
+def test_the_page_lists_every_setting_with_its_description() -> None:
     settings = {
         name: field.description
         for called, field in Settings.model_fields.items()
@@ -28,7 +28,7 @@ def test_every_setting_is_there_with_its_description() -> None:
 
 
 def _names(called: str, field: FieldInfo) -> list[str]:
-    """Two settings have names elsewhere, which stay what they are."""
+    """Return the variables of a setting: two settings have names of another vendor."""
     if field.validation_alias is None:
         return [f"GEO_PLATFORM_{called.upper()}"]
     return (
@@ -51,7 +51,7 @@ ELSEWHERE = {
 }
 
 
-def test_every_other_variable_is_one_that_a_file_of_deploy_reads_or_sets() -> None:
+def test_every_other_variable_is_read_or_set_by_a_file_in_deploy() -> None:
     launcher = production_config()["run_launcher"]["config"]["env_vars"]
     variables = json.loads((DEPLOY / "azure" / "container-apps.json").read_text())["variables"]
     apps = [

@@ -1,4 +1,4 @@
-"""Pages that repeat what the code says are held to it."""
+"""Pages of the documentation agree with the code and their links are valid."""
 
 import re
 import tomllib
@@ -23,7 +23,7 @@ def test_every_parameter_is_on_its_page_with_its_description(
     assert rows == [(name, field.description) for name, field in model.model_fields.items()]
 
 
-def test_links_between_pages_lead_somewhere() -> None:
+def test_links_between_pages_are_valid() -> None:
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
     for page in pages:
         for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text("utf-8")):
@@ -31,7 +31,7 @@ def test_links_between_pages_lead_somewhere() -> None:
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-def test_the_diagram_of_layers_is_what_lint_imports_checks() -> None:
+def test_the_diagram_of_layers_agrees_with_import_linter() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
     shown = re.search(r"^<!-- layers: .*-->\n```\n(.*?)```$", page, re.DOTALL | re.MULTILINE)
     assert shown is not None
@@ -40,7 +40,7 @@ def test_the_diagram_of_layers_is_what_lint_imports_checks() -> None:
 
 
 def _layers() -> list[str]:
-    """The layers of the library, and those of the application below the layer that they follow."""
+    """Return the layers of the library and, below the layer they follow, of the application."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"][
         "contracts"
     ]

@@ -1,4 +1,4 @@
-"""One name for the same work, another for other work."""
+"""Equal work has one fingerprint, and other work another."""
 
 import math
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from geo_platform.source.arrival import SourceFound, arrived_from
 from geo_platform.source.sniff import DetectedSource
 
 
-def test_the_order_of_options_does_not_matter_and_their_values_do() -> None:
+def test_the_values_of_options_matter_and_their_order_does_not() -> None:
     one = Recipe("raster_cog").extend("e", {"a": 1, "b": 2})
     assert one == Recipe("raster_cog").extend("e", {"b": 2, "a": 1})
     assert (
@@ -32,7 +32,7 @@ def test_the_order_of_options_does_not_matter_and_their_values_do() -> None:
 
 
 @pytest.mark.parametrize("nodata", [math.nan, math.inf, -math.inf])
-def test_a_nodata_value_need_not_be_a_finite_number(nodata: float) -> None:
+def test_a_nodata_value_can_be_infinite_or_nan(nodata: float) -> None:
     assert Recipe("raster_profile").extend("e", {"nodata": nodata}) == Recipe(
         "raster_profile"
     ).extend("e", {"nodata": nodata})
@@ -45,7 +45,7 @@ def test_every_stage_has_a_recipe() -> None:
     assert all(stage.recipe.version >= 1 for chain in CHAINS for stage in chain.stages)
 
 
-# Computed once and kept: a changed value means that everything published is done again.
+# A changed value redoes everything that is published.
 PINNED = {
     "raw_raster": "9bad0bab0d31f385cdaf19b98af82bde",
     "raster_profile": "4c1744bc05416c7849cc36d508ba557e",
@@ -59,7 +59,7 @@ PINNED = {
 
 
 @pytest.mark.parametrize(("stage", "expected"), PINNED.items())
-def test_the_fingerprint_of_each_stage_stays_as_it_was(stage: str, expected: str) -> None:
+def test_the_fingerprint_of_each_stage_is_stable(stage: str, expected: str) -> None:
     recipe = chain_of_stage(stage).stage(stage).recipe
     assert recipe.extend("e", {"a": 1, "b": None}) == expected
 
@@ -72,7 +72,7 @@ PINNED_AHEAD = {
 
 
 @pytest.mark.parametrize("chain", CHAINS, ids=lambda chain: chain.name)
-def test_the_last_fingerprint_is_known_before_anything_ran(chain: Chain) -> None:
+def test_the_last_fingerprint_is_known_before_a_run(chain: Chain) -> None:
     stored = StoredObject(
         ObjectReference(container="bronze", key="a", uri="file:///a", etag="etag-1", size_bytes=1),
         last_modified_utc=datetime(2026, 1, 1, tzinfo=UTC),

@@ -41,9 +41,7 @@ def test_an_unknown_parameter_is_refused(model: type[Options]) -> None:
         (ItemOptions, {"item_id": "../x"}),
     ],
 )
-def test_a_value_that_does_not_fit_is_refused(
-    model: type[Options], values: dict[str, object]
-) -> None:
+def test_an_invalid_value_is_refused(model: type[Options], values: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         model.model_validate(values)
 
@@ -64,6 +62,6 @@ def test_an_acquisition_time_keeps_its_zone() -> None:
         "2021-13-01T00:00:00Z",
     ],
 )
-def test_a_time_that_is_none_is_refused_with_an_example(text: str) -> None:
+def test_an_invalid_time_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValidationError, match="for example 2021-06-30T10:15:00Z"):
         ItemOptions(datetime_utc=text)

@@ -1,4 +1,4 @@
-"""Loading for good: the collector rests meanwhile and looks at none of it later; afterwards it is as it was."""
+"""Imports pause garbage collection and exempt their objects from it, and runs are forked."""
 
 import gc
 import os
@@ -11,7 +11,7 @@ import pytest
 from geo_platform.process_start import frozen_imports
 
 
-def test_the_collector_rests_meanwhile_and_goes_on_afterwards() -> None:
+def test_the_collector_is_off_during_imports_and_on_afterwards() -> None:
     before = gc.get_freeze_count()
     try:
         with frozen_imports():
@@ -23,14 +23,14 @@ def test_the_collector_rests_meanwhile_and_goes_on_afterwards() -> None:
         gc.unfreeze()
 
 
-def test_loading_that_fails_leaves_the_collector_on() -> None:
+def test_a_failed_import_leaves_the_collector_on() -> None:
     with pytest.raises(ModuleNotFoundError), frozen_imports():
         raise ModuleNotFoundError("absent")
     assert gc.isenabled()
     gc.unfreeze()
 
 
-def test_who_has_turned_it_off_keeps_it_off() -> None:
+def test_a_collector_that_was_off_stays_off() -> None:
     gc.disable()
     try:
         with frozen_imports():
@@ -41,7 +41,7 @@ def test_who_has_turned_it_off_keeps_it_off() -> None:
         gc.unfreeze()
 
 
-def test_the_definitions_are_loaded_for_good() -> None:
+def test_the_objects_of_the_definitions_are_frozen() -> None:
     program = (
         "import gc, geo_platform.code_location; assert gc.isenabled(); print(gc.get_freeze_count())"
     )
@@ -52,23 +52,22 @@ def test_the_definitions_are_loaded_for_good() -> None:
 
 
 @pytest.mark.skipif(
-    not Path("/proc/self/task").is_dir(), reason="threads are counted as Linux lists them"
+    not Path("/proc/self/task").is_dir(), reason="/proc lists threads on Linux only"
 )
-def test_no_thread_waits_for_linear_algebra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(
-        "OPENBLAS_NUM_THREADS", raising=False
-    )  # loading the definitions in this process has set it
+def test_openblas_starts_no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Loading the definitions in this process has set it.
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
     program = (
         "import os, geo_platform.code_location, numpy; print(len(os.listdir('/proc/self/task')))"
     )
 
-    def threads(said: dict[str, str]) -> int:
+    def threads(settings: dict[str, str]) -> int:
         others = {
             name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"
         }
         ended = subprocess.run(
             [sys.executable, "-c", program],
-            env={**others, **said},
+            env={**others, **settings},
             capture_output=True,
             text=True,
             check=True,
@@ -81,7 +80,7 @@ def test_no_thread_waits_for_linear_algebra(monkeypatch: pytest.MonkeyPatch) -> 
         assert threads({"OPENBLAS_NUM_THREADS": "2"}) == threads({}) + 1
 
 
-SET_ASIDE = """
+FREEZE_COUNTS = """
 import gc
 from geo_platform.process_start import frozen_imports, frozen_objects
 if {is_loaded}:
@@ -94,21 +93,21 @@ print(before, within, gc.get_freeze_count())
 """
 
 
-def test_what_is_loaded_for_good_stays_set_aside_when_a_load_has_ended() -> None:
-    """The end of the process would look through all of it, which takes longer than a small load."""
-    before, within, after = _set_aside(is_loaded=True)
+def test_frozen_imports_stay_frozen_after_a_load() -> None:
+    """Otherwise the end of the process would traverse them all, longer than a small load takes."""
+    before, within, after = freeze_counts(is_loaded=True)
     assert before >= 1000
     assert within >= before - 10
     assert after >= before - 10
 
 
-def test_a_program_that_loads_nothing_for_good_gets_back_what_was_set_aside() -> None:
-    before, within, after = _set_aside(is_loaded=False)
+def test_a_program_without_frozen_imports_has_nothing_frozen_after_a_load() -> None:
+    before, within, after = freeze_counts(is_loaded=False)
     assert within > before == after == 0
 
 
-def _set_aside(*, is_loaded: bool) -> tuple[int, int, int]:
-    program = SET_ASIDE.format(is_loaded=is_loaded)
+def freeze_counts(*, is_loaded: bool) -> tuple[int, int, int]:
+    program = FREEZE_COUNTS.format(is_loaded=is_loaded)
     ended = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
@@ -119,9 +118,12 @@ def _set_aside(*, is_loaded: bool) -> tuple[int, int, int]:
 @pytest.mark.parametrize(
     ("setting", "process"), [("true", "ForkServerProcess"), ("false", "SpawnProcess")]
 )
-@pytest.mark.skipif(sys.platform != "linux", reason="forked on Linux alone")
-def test_a_setting_leaves_spawn_alone(setting: str, process: str) -> None:
-    program = "import multiprocessing, geo_platform.code_location; print(multiprocessing.get_context('spawn').Process.__name__)"
+@pytest.mark.skipif(sys.platform != "linux", reason="runs are forked on Linux only")
+def test_a_setting_turns_forking_off(setting: str, process: str) -> None:
+    program = (
+        "import multiprocessing, geo_platform.code_location; "
+        "print(multiprocessing.get_context('spawn').Process.__name__)"
+    )
     environment = {**os.environ, "GEO_PLATFORM_FORK_RUNS": setting}
     ended = subprocess.run(
         [sys.executable, "-c", program],
@@ -139,7 +141,7 @@ import multiprocessing, os, sys, time
 sys.path.insert(0, sys.argv[1])
 from geo_platform.process_start import fork_spawned_processes
 
-def told(queue):
+def report(queue):
     import loaded_once
     queue.put((loaded_once.BY, os.getpid(), os.getppid()))
 
@@ -149,7 +151,7 @@ if __name__ == "__main__":
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     for _ in range(2):
-        process = context.Process(target=told, args=(queue,))
+        process = context.Process(target=report, args=(queue,))
         process.start()
         by, pid, parent = queue.get(timeout=60)
         process.join(60)
@@ -157,10 +159,12 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="forked on Linux alone")
+@pytest.mark.skipif(sys.platform != "linux", reason="runs are forked on Linux only")
 @pytest.mark.parametrize("how", ["fork", "spawn"])
-def test_what_is_spawned_comes_from_a_process_that_has_loaded(how: str, tmp_path: Path) -> None:
-    """Each is told by which process the module was loaded that it finds, and whose child it is."""
+def test_a_spawned_process_is_forked_from_one_with_the_modules_loaded(
+    how: str, tmp_path: Path
+) -> None:
+    """Each process reports which process had loaded the module and which is its parent."""
     (tmp_path / "loaded_once.py").write_text("import os\nBY = os.getpid()\n")
     program = tmp_path / "program.py"
     program.write_text(FORKED)

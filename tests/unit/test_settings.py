@@ -1,4 +1,4 @@
-"""Settings are read when asked for, and the application root is found from anywhere."""
+"""Settings are read when needed, and the application root is found from any folder below it."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from geo_platform.settings import load_settings
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_the_environment_is_read_when_asked_and_not_before(
+def test_the_environment_is_read_when_settings_are_loaded(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("GEO_PLATFORM_HOME", str(tmp_path / "a"))

@@ -11,7 +11,7 @@ from geo_platform.chains.registry import CHAINS, SHARED_JOB
 
 ROOT = Path(__file__).resolve().parents[2]
 APPLICATION = ("geo_platform", "assets", "resources", "schedules")
-DESCRIBED = ROOT / "geo_platform" / "chains"
+CHAINS_FOLDER = ROOT / "geo_platform" / "chains"
 NAMES = {
     *(stage.name for stage in (*HELLO_STAGES, *(stage for c in CHAINS for stage in c.stages))),
     *(chain.job for chain in CHAINS),
@@ -23,14 +23,14 @@ FILES = [
     path
     for folder in APPLICATION
     for path in sorted((ROOT / folder).rglob("*.py"))
-    if DESCRIBED not in path.parents
+    if CHAINS_FOLDER not in path.parents
 ]
 
 
 def strings_of(text: str) -> Iterator[tuple[int, str]]:
-    """(line, string) of every string of the code; docstrings are for people."""
+    """Yield (line, string) of every string in the code except docstrings."""
     tree = ast.parse(text)
-    spoken = {
+    docstrings = {
         id(statement.value)
         for node in ast.walk(tree)
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
@@ -39,34 +39,34 @@ def strings_of(text: str) -> Iterator[tuple[int, str]]:
     }
     for node in ast.walk(tree):
         is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
-        if is_text and id(node) not in spoken:
+        if is_text and id(node) not in docstrings:
             yield node.lineno, node.value
 
 
-def named_in(text: str) -> list[tuple[int, str]]:
+def names_in(text: str) -> list[tuple[int, str]]:
     return [(line, value) for line, value in strings_of(text) if value in NAMES]
 
 
-def test_such_a_string_is_found() -> None:
+def test_a_name_in_code_is_found() -> None:
     text = (
         '"""raster_cog"""\n\n\ndef raster_cog() -> str:\n'
         '    """raster_cog"""\n    return "raster_cog"\n'
     )
-    assert named_in(text) == [(6, "raster_cog")]
+    assert names_in(text) == [(6, "raster_cog")]
 
 
-def test_no_module_but_the_chains_writes_such_a_name() -> None:
+def test_only_the_chains_contain_these_names() -> None:
     found = {
         path.relative_to(ROOT).as_posix(): named
         for path in FILES
-        if (named := named_in(path.read_text("utf-8")))
+        if (named := names_in(path.read_text("utf-8")))
     }
     assert len(FILES) > 250
     assert found == {}
 
 
 @pytest.mark.parametrize("chain", CHAINS, ids=lambda chain: chain.name)
-def test_each_stage_has_the_asset_function_of_its_name(chain: object) -> None:
+def test_each_stage_has_an_asset_function_of_its_name(chain: object) -> None:
     from assets.modules import ASSET_MODULES
     from geo_platform.chains.chain import Chain
 

@@ -1,4 +1,4 @@
-"""What is read from WKB as bytes equals what GEOS reads, writes and finds."""
+"""What is read from the bytes of WKB equals what GEOS reads, writes and computes."""
 
 import struct
 
@@ -119,7 +119,7 @@ def test_types_are_read_in_any_flavour_and_byte_order() -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(ANY_SHAPE, st.booleans()), min_size=1, max_size=12), st.integers(0, 3))
-def test_positions_and_bounds_are_those_of_the_geometries(
+def test_positions_and_bounds_equal_those_of_the_geometries(
     drawn: list[tuple[shapely.Geometry, bool]], skipped: int
 ) -> None:
     shapes = [shapely.force_3d(shape, -9e99) if has_z else shape for shape, has_z in drawn]

@@ -161,7 +161,7 @@ def test_bodies_of_clients_match_the_schema_and_are_accepted(
     )
 )
 def test_the_schema_accepts_the_object_names_that_the_store_accepts(key: str) -> None:
-    # In Python alone, `$` in a pattern also matches before a final line break: no key ends with one.
+    # In Python alone, `$` in a pattern also matches before a final line break: no key ends in one.
     assert (key_fault(key) is None) is VALIDATORS["process_raster"].is_valid({"blob_name": key})
 
 
