@@ -152,9 +152,9 @@ def record_checkpoints_as_events() -> None:
 
 
 def log_handlers(instance: dg.DagsterInstance) -> list[logging.Handler]:
-    """Return new handlers as dagster.yaml configures them; Dagster attaches its own only while a
-    run executes.
+    """Return new log handlers as dagster.yaml configures them.
 
+    Dagster attaches its own only while a run executes.
     `DagsterInstance.get_yaml_python_handlers`. Replaced by: a public way to log for a run from
     outside.
     """
@@ -197,8 +197,9 @@ def run_ids(instance: dg.DagsterInstance, *, page: int) -> Iterator[str]:
 
 
 def queued_or_launched_at(instance: dg.DagsterInstance, run: dg.DagsterRun) -> float | None:
-    """Return when a queued run was queued, or when a starting run was launched; seconds since the
-    epoch.
+    """Return when a queued run was queued or a starting run was launched, or None.
+
+    In seconds since the epoch.
 
     `DagsterInstance.get_run_stats`. Replaced by: these times in dg.RunRecord.
     """
@@ -226,8 +227,9 @@ def worker_health(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
 
 
 def start_timeout_s(instance: dg.DagsterInstance) -> float | None:
-    """Return after how long run monitoring fails a run that has not started, or None if it does
-    not.
+    """Return after how many seconds run monitoring fails a run that has not started.
+
+    Return None if it is off.
 
     `run_monitoring_enabled` and `run_monitoring_start_timeout_seconds`. Replaced by: public
     settings.
@@ -319,9 +321,9 @@ def pool_connections(instance: dg.DagsterInstance, *, recycle_s: int, max_overfl
 
 
 def as_failure(error: PlatformError) -> dg.Failure:
-    """Return the error as a Dagster failure with its record as metadata, retried only if it is
-    retryable.
+    """Return the error as a Dagster failure with its record as metadata.
 
+    Dagster retries the step only if the error is retryable.
     Public API; `failure_metadata` below is its counterpart.
     """
     metadata: dict[str, Any] = {

@@ -1,8 +1,7 @@
-"""Dagster's composition root: wiring only. The only place that joins a resource key to a resource.
+"""Dagster's composition root: it joins assets, jobs, sensors and resources, and nothing else.
 
-Loading it needs no secret, network or server, and only the profile may come from the environment.
-The messages between stages are verified here: stages that do not fit together never get as far as a
-run.
+Loading it needs no secret, network or server. Only the profile may come from the environment.
+The messages between stages are verified here: if stages do not fit together, loading fails.
 """
 
 from pathlib import Path
@@ -33,6 +32,6 @@ defs = verify_definitions(
         sensors=[stuck_runs, quarantine_refused, *STATE_SENSORS, *arrival_sensors(_settings)],
         resources=resources_of(_settings.profile),
     ),
-    # In the application root, which a wheel is not: beside the assets that are loaded.
+    # The lock file is in the application root, beside the loaded assets, not in the wheel.
     lock_path=Path(modules.__file__).resolve().parent.parent / "contracts.lock.json",
 )

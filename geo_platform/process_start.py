@@ -1,7 +1,6 @@
-"""What a process does to itself before and after it imports the platform, so that it starts sooner.
+"""Make a process start faster: threads, garbage collection and forking around the imports.
 
-`code_location.py` and the command line decide which of it they want; importing this module changes
-nothing.
+`code_location.py` and the command line call what they need. Importing this module changes nothing.
 """
 
 import gc
@@ -12,17 +11,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-# Asking the collector how much is frozen takes as long as counting it.
+# A flag, because gc.get_freeze_count counts the frozen objects one by one.
 _imports_are_frozen = False
 
 
 def limit_blas_threads() -> None:
-    """Start no OpenBLAS threads with NumPy, unless the environment sets their number.
+    """Keep NumPy from starting OpenBLAS threads, unless the environment sets their number.
 
-    Call it before importing NumPy.
-
-    The platform does no linear algebra, and idle threads begin by spinning: 5 % of a small
-    command's processor time on two cores.
+    Call it before importing NumPy. The platform does no linear algebra, and idle threads spin at
+    first: 5 % of a small command's processor time on two cores.
     https://github.com/OpenMathLib/OpenBLAS#setting-the-number-of-threads-using-environment-variables
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -30,11 +27,11 @@ def limit_blas_threads() -> None:
 
 @contextmanager
 def frozen_imports() -> Iterator[None]:
-    """Pause the garbage collector while importing, then freeze what was imported
-    (docs/decisions/0018).
+    """Pause the garbage collector while importing, then freeze what was imported.
 
     A run is a process of its own and imports hundreds of thousands of objects that are never freed.
-    Collecting them again and again, and once more at exit, takes a third of the import time.
+    Examining them again and again, and once more at exit, takes a third of the import time
+    (docs/decisions/0018).
     https://docs.python.org/3/library/gc.html#gc.freeze
     """
     global _imports_are_frozen
@@ -51,9 +48,9 @@ def frozen_imports() -> Iterator[None]:
 
 @contextmanager
 def frozen_objects() -> Iterator[None]:
-    """Exclude existing objects from collection while many new ones are made.
+    """Exclude existing objects from garbage collection while many new ones are created.
 
-    Frozen imports stay frozen: they are excluded already, and `gc.unfreeze` would release them too.
+    If imports are frozen, this does nothing: `gc.unfreeze` would release them too.
     """
     if _imports_are_frozen:
         yield
@@ -66,12 +63,11 @@ def frozen_objects() -> Iterator[None]:
 
 
 def fork_spawned_processes(preload: Sequence[str]) -> None:
-    """Make multiprocessing's "spawn" fork new processes off one that has imported `preload`
-    (docs/decisions/0025).
+    """Make multiprocessing's "spawn" fork processes from one that has imported `preload`.
 
     That process is multiprocessing's own fork server, with a single Python thread. It starts with
-    the first process requested and ends with this one. Does nothing except on Linux: other systems'
-    libraries do not survive a fork.
+    the first process requested and ends with this one (docs/decisions/0025). Does nothing except
+    on Linux: the libraries of other systems do not survive a fork.
     """
     if sys.platform != "linux":
         return

@@ -1,4 +1,4 @@
-"""The IO manager: messages between stages, stored as JSON objects.
+"""The IO manager, which stores the messages between stages as JSON objects.
 
 `contracts/stored.py` has the format.
 """
@@ -18,9 +18,7 @@ from geo_platform.telemetry.checkpoints import Checkpoint, report
 
 
 class MessageIOManager(dg.IOManager):
-    """Stores each stage's message as `<stage>/<partition>/<run id>.json` in the container of
-    messages.
-    """
+    """Store messages as `<stage>/<partition>/<run id>.json` in the container of messages."""
 
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
@@ -61,7 +59,10 @@ class MessageIOManager(dg.IOManager):
             raise _failed(error) from error
 
     def _newest_key(self, own: str) -> str:
-        """Return this run's message, or, if a stage is run alone, the newest of the partition."""
+        """Return the key of this run's message, or else of the partition's newest message.
+
+        A run has no message of its own if it executes a later stage alone.
+        """
         folder = own.rpartition("/")[0] + "/"
         found = {
             stored.reference.key: stored.last_modified_utc
@@ -82,7 +83,7 @@ class MessageIOManager(dg.IOManager):
 
 
 def _failed(error: PlatformError) -> dg.Failure:
-    """Report that the step failed outside of its stage, and return the failure to raise."""
+    """Report that the step failed outside of the stage's code, and return the failure to raise."""
     report(Checkpoint.STAGE_FAILED, str(error), level=logging.WARNING, error=error.as_record())
     return as_failure(error)
 

@@ -1,7 +1,7 @@
-"""All sensors: arrivals (two on the queue of events, one per watch that lists), stuck runs,
-quarantine, state checks.
+"""All sensors: arrivals, stuck runs, quarantine and state checks.
 
-`geo_platform/orchestrator` does their work.
+Two sensors read the queue of events, and each watch has one that lists. `geo_platform/orchestrator`
+does the work of all sensors.
 """
 
 import warnings
@@ -22,27 +22,27 @@ from geo_platform.settings import Profile, Settings, load_settings
 from geo_platform.storage.stores import account_url, open_inventory, open_objects, open_queue
 from schedules.jobs import ARRIVAL_JOBS
 
-# Dagster itself sets `owners`, a beta parameter, on a sensor whose job gets resources, and warns of
-# it.
+# Dagster itself sets `owners`, a beta parameter, on a sensor whose job gets resources, and then
+# warns about it.
 warnings.filterwarnings(
     "ignore", message="Parameter `owners` of initializer `SensorDefinition", category=dg.BetaWarning
 )
 
 _LINES_PER_TICK = 20
-# Two sensors wait at the queue for different times, so that one waits while Dagster pauses the
-# other between ticks, for up to five seconds.
+# Dagster pauses a sensor between its ticks, for up to five seconds. Two sensors with ticks of
+# different lengths read the queue, so that one reads while the other pauses.
 _EVENT_TICKS_S = {"arrival_events": TICK_S, "arrival_events_meanwhile": TICK_S - 5}
 
 _FOLDER_EVERY_S, _CONTAINER_EVERY_S = 1, 10
 
 
 def arrival_sensors(settings: Settings) -> list[dg.SensorDefinition]:
-    """Return the sensors of the configured watches.
+    """Return the sensors that find arrivals of the configured watches.
 
     Raises ParameterInvalid: the file of watches is invalid.
     """
     watches = read_watches(settings.watches)
-    # A code location has few threads, and a tick that waits holds one.
+    # A tick that waits holds one of the code location's few threads.
     waits = len(watches) == 1
     listing = [_watch_sensor(watch, _every_s(settings), waits=waits) for watch in watches]
     return [*(_event_sensor(name, tick_s) for name, tick_s in _EVENT_TICKS_S.items()), *listing]
@@ -93,7 +93,8 @@ def _watch_sensor(watch: Watch, every_s: int, *, waits: bool) -> dg.SensorDefini
         jobs=ARRIVAL_JOBS,
         minimum_interval_seconds=every_s,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Lists {watch.container}/{watch.prefix} and launches a run for each new object.",
+        description=f"Lists {watch.container}/{watch.prefix} and launches a run for each new "
+        "object.",
     )
     def arrivals(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         objects = open_objects(load_settings())

@@ -37,7 +37,7 @@ class Launcher(Protocol):
         """Return the state of a run, or None if there is no such run."""
 
     def retry_of(self, run_id: str) -> RetryRequest | None:
-        """Return what a run left to do, or None if there is no such run."""
+        """Return what a run has left undone, or None if there is no such run."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Application(HomeStores):
 
     @cached_property
     def root(self) -> Path:
-        """The application root, importable from now on.
+        """Return the application root, and make it importable.
 
         Raises click.UsageError: the named folder holds no workspace.yaml.
         """
@@ -58,15 +58,16 @@ class Application(HomeStores):
         if root is None or not (root / APPLICATION_MARKER).is_file():
             named = f"{root} holds no" if root is not None else "This installation has no"
             raise click.UsageError(
-                f"{named} {APPLICATION_MARKER}: it is not an application root. Leave --application-root out to "
-                "use the installed application, or make a root of your own: geo-platform init DIR"
+                f"{named} {APPLICATION_MARKER}: it is not an application root. Leave "
+                "--application-root out to use the installed application, or make a root of your "
+                "own: geo-platform init DIR"
             )
         make_importable(root)
         return root
 
     @property
     def instance_template(self) -> Path:
-        """The file that Dagster's settings of this profile are made from. Raises as `root`."""
+        """Return the template of Dagster's settings for this profile. Raises as `root`."""
         return self.root / INSTANCE_TEMPLATES[self.settings.profile]
 
     def definitions(self) -> Any:
@@ -81,8 +82,9 @@ class Application(HomeStores):
         return defs
 
     def lazy_launcher(self, stack: ExitStack) -> Callable[[], Launcher]:
-        """Return a function that opens a launcher at its first call: what is unchanged or refused
-        starts no Dagster.
+        """Return a function that opens a launcher at its first call.
+
+        A command whose files are all unchanged or refused then starts no Dagster.
         """
         opened: list[Launcher] = []
 

@@ -1,4 +1,4 @@
-"""One run id on all that a run says: its log lines, its checkpoints, its spans.
+"""Log lines, checkpoints and spans that all carry the id of their run.
 
 Imports no store and no orchestrator.
 """

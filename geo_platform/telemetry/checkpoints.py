@@ -1,7 +1,7 @@
-"""The named moments of a run, their fields, and `report`, which logs one.
+"""Checkpoints: the named moments of a run, their fields, and `report`, which logs one.
 
 The names are stable: queries, alerts and tests rely on them (docs/checkpoints.md). Programs read
-the fields; the sentence is for people. `logs.py` has the schema of a log line.
+the fields, people read the sentence. `logs.py` has the schema of a log line.
 """
 
 import logging
@@ -19,7 +19,7 @@ Detail = str | int | float | bool | None
 
 
 class Checkpoint(StrEnum):
-    """In the order in which a run reaches them; problems come last."""
+    """The checkpoints, in the order in which a run reaches them; problems come last."""
 
     STAGE_START = "STAGE_START"
     STAGE_PROGRESS = "STAGE_PROGRESS"
@@ -45,23 +45,36 @@ MEANING = {
     Checkpoint.STAGE_DONE: "A stage succeeded; its message is stored next.",
     Checkpoint.STAGE_FAILED: "An attempt of a stage failed; error.code names the error.",
     Checkpoint.MESSAGE_CREATED: "The message of a stage is stored; the next stage can read it.",
-    Checkpoint.COG_VERIFIED: "A COG was written, reopened and compared with the source; it is not in the store yet.",
-    Checkpoint.FEATURES_LOADED: "A dataset was loaded and read back; a table is staged, not published.",
-    Checkpoint.SWAP_COMMITTED: "Item and tables were committed in one transaction; readers see the new ones.",
-    Checkpoint.ITEM_PUBLISHED: "The catalog holds the item, read back; the version that it replaced is kept.",
+    Checkpoint.COG_VERIFIED: (
+        "A COG was written, reopened and compared with the source; it is not in the store yet."
+    ),
+    Checkpoint.FEATURES_LOADED: (
+        "A dataset was loaded and read back; a table is staged, not published."
+    ),
+    Checkpoint.SWAP_COMMITTED: (
+        "Item and tables were committed in one transaction; readers see the new ones."
+    ),
+    Checkpoint.ITEM_PUBLISHED: (
+        "The catalog holds the item, read back; the version that it replaced is kept."
+    ),
     Checkpoint.ITEM_UNCHANGED: "The catalog already held this item; nothing was written.",
     Checkpoint.ITEM_UNPUBLISHED: "The item is no longer published; it is kept as a version.",
     Checkpoint.VERSIONS_REMOVED: "Versions past their retention time were deleted.",
-    Checkpoint.QUARANTINED: "An object that the run refused was moved to quarantine with the reason; a person releases it.",
+    Checkpoint.QUARANTINED: (
+        "An object that the run refused was moved to quarantine with the reason; "
+        "a person releases it."
+    ),
     Checkpoint.STATE_MISMATCH: "Two stores disagree about a run; both values are named.",
     Checkpoint.RUN_STUCK: "A run is queued or starting for too long; the cause is named.",
-    Checkpoint.TELEMETRY_LOST: "Spans cannot be delivered; logged once per process, and no run fails because of it.",
+    Checkpoint.TELEMETRY_LOST: (
+        "Spans cannot be delivered; logged once per process, and no run fails because of it."
+    ),
 }
 
 
 @dataclass(frozen=True)
 class CheckpointFields:
-    """What a checkpoint tells programs. `error` is `PlatformError.as_record()`, or part of it."""
+    """The fields of a checkpoint. `error` is `PlatformError.as_record()`, or part of it."""
 
     checkpoint: Checkpoint
     stage: str = ""
@@ -73,7 +86,7 @@ class CheckpointFields:
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self | None:
-        """Read what `as_mapping` returned, or return None if `values` are not of a checkpoint."""
+        """Parse what `as_mapping` returned. Return None if `values` are not of a checkpoint."""
         try:
             checkpoint = Checkpoint(str(values.get("checkpoint")))
         except ValueError:
@@ -103,14 +116,14 @@ class CheckpointFields:
 
     @property
     def labels(self) -> tuple[str, str]:
-        """What may precede the sentence in a log entry: with the file's name, and without."""
+        """Return the labels that may precede the sentence: with the file's name, and without."""
         return (
             f"{self.checkpoint} [{self.stage}/{self.partition}] ",
             f"{self.checkpoint} ",
         )
 
     def sentence(self, text: str) -> str:
-        """Return the text of an entry without its label, for display."""
+        """Return the text of a log entry without its label."""
         label = next((label for label in self.labels if text.startswith(label)), "")
         return text.removeprefix(label)
 
@@ -125,8 +138,7 @@ def report(
     exception: BaseException | None = None,
     **details: Detail,
 ) -> None:
-    """Log that `checkpoint` was reached, with its fields; in a run, Dagster stores both as an
-    event.
+    """Log that `checkpoint` was reached, with its fields. In a run, Dagster stores an event of it.
 
     `message` is a sentence for people, without the checkpoint's name. `error` is
     `PlatformError.as_record()`. Details are values for programs, never secrets.

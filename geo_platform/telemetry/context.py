@@ -13,9 +13,7 @@ _shares_step: ContextVar[bool] = ContextVar("geo_platform_shares_step", default=
 
 @contextmanager
 def sharing_a_step() -> Iterator[None]:
-    """Mark work on one of several files that share a step of Dagster, so that its log entries name
-    the file.
-    """
+    """Mark the work inside as on one of several files of a step, so that log entries name it."""
     token = _shares_step.set(True)
     try:
         yield
@@ -24,7 +22,7 @@ def sharing_a_step() -> Iterator[None]:
 
 
 def shares_step() -> bool:
-    """Return whether the current work shares its step with other files."""
+    """Return whether the current work shares its Dagster step with other files."""
     return _shares_step.get()
 
 
@@ -32,9 +30,7 @@ def shares_step() -> bool:
 def telemetry_context(**fields: str | int) -> Iterator[None]:
     """Add `fields` (run_id, stage, partition, attempt) to what is logged and traced inside.
 
-    Empty ones are ignored.
-
-    A thread started inside does not inherit the context: pass it with
+    Empty fields are ignored. A thread started inside does not inherit the context: pass it with
     `contextvars.copy_context().run`.
     """
     token = _context.set(
@@ -47,5 +43,5 @@ def telemetry_context(**fields: str | int) -> Iterator[None]:
 
 
 def current() -> Mapping[str, str | int]:
-    """Return the fields of the innermost context; empty outside of a run."""
+    """Return the fields of the current context; empty outside of a run."""
     return _context.get()

@@ -1,7 +1,7 @@
 """The schema of a log line: JSON with the run's id and the stage (docs/checkpoints.md).
 
-dagster.yaml and the command line decide where lines go. Dagster is not imported: its records carry
-their run in an attribute that is read as plain data.
+dagster.yaml and the command line decide where lines go. Dagster is not imported: its log records
+have the run in an attribute, `dagster_meta`, which is read as plain data.
 """
 
 import json
@@ -13,12 +13,13 @@ from geo_platform.telemetry.context import current
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object per line: timestamp, level, logger, run_id, job, stage, correlation_id,
-    partition, attempt,
+    """Format each record as one line with a JSON object.
+
+    Fields: timestamp, level, logger, run_id, job, stage, correlation_id, partition, attempt,
     checkpoint, duration_ms, message, details, error.code, error.traceback. Empty fields are left
     out.
 
-    Text from files is a JSON string, so it cannot end a line or forge another. A traceback is a
+    Text from a file is a JSON string, so it cannot end a line or forge another. A traceback is a
     field, never lines of its own.
     """
 
@@ -63,9 +64,9 @@ def _dagster_fields(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def _message(record: logging.LogRecord) -> str:
-    """Return a checkpoint's sentence without its name, a Dagster message without run and step.
+    """Return a checkpoint's sentence without its name, or a Dagster message without run and step.
 
-    These have fields of their own.
+    Name, run and step have fields of their own.
     """
     meta = getattr(record, "dagster_meta", None) or {}
     return str(getattr(record, "said", None) or meta.get("orig_message") or record.getMessage())

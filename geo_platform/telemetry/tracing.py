@@ -1,11 +1,10 @@
-"""Spans of a run: one per attempt of a stage, one per call of a store, in a trace whose id is the
-run's.
+"""Record spans: one per attempt of a stage and one per call to a store, all in the run's trace.
 
-Uses OpenTelemetry's API only: nothing is recorded until `use_tracer` gets a tracer
-(`tracing_export.py`).
+The id of the trace is the run's id. Only OpenTelemetry's API is used: nothing is recorded until
+`use_tracer` gets a tracer (`tracing_export.py`).
 
-Stages are root spans of their run's trace. No process lives as long as a run, so nobody could end a
-span above them, and a trace whose root never arrives is shown as damaged.
+Stages are root spans. A span of the whole run would need a process that lives as long as the run,
+and there is none. A trace without its root is shown as damaged.
 """
 
 import hashlib
@@ -69,10 +68,10 @@ def stage_span(name: str, *, traceparent: str = "") -> Iterator[None]:
 
 
 def call_started(name: str, run_id: str, attributes: Mapping[str, Attribute]) -> Span:
-    """Start the span `<store>.<method>` of a store's call under the current span; the caller ends it.
+    """Start the span `<store>.<method>` of a call to a store. The caller ends it.
 
-    Outside of a stage, as when Dagster stores a message, `run_id` names the run. A call for no run
-    has no span.
+    It is a child of the current span. Outside of a stage, as when Dagster stores a message,
+    `run_id` names the run. A call that belongs to no run has no span.
     """
     owner = {} if "run_id" in current() else {"run_id": run_id}
     with telemetry_context(**owner):
@@ -89,9 +88,9 @@ def call_started(name: str, run_id: str, attributes: Mapping[str, Attribute]) ->
 
 @contextmanager
 def calling(span: Span) -> Iterator[None]:
-    """Make the span current during the call, and mark it as failed by the call's error.
+    """Make the span current during the call, and mark it as failed if the call raises.
 
-    SourceNotFound is an answer, not a failure: the span has its code and has not failed.
+    SourceNotFound does not mark it as failed: the span only gets the error's code.
     """
     try:
         with _inside(span):
@@ -106,7 +105,7 @@ def calling(span: Span) -> Iterator[None]:
 
 @contextmanager
 def _inside(span: Span) -> Iterator[None]:
-    """Make the span current, if it records: without tracing, a host program's spans stay current."""
+    """Make the span current if it records. Otherwise leave a host program's own span current."""
     if not span.is_recording():
         yield
         return

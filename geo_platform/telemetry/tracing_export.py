@@ -1,6 +1,6 @@
-"""Start and stop the delivery of spans in a process, and report once that it fails.
+"""Start and stop the delivery of spans in a process, and report once if it fails.
 
-`tracing.py` makes the spans. `tracing_sdk.py` delivers them; it is imported only if a destination
+`tracing.py` records spans. `tracing_sdk.py` delivers them; it is imported only if a destination
 is set. A run never waits for delivery and never fails because of it. Only the exit of the process
 waits, for `tracing_sdk.END_WITHIN_S` at most.
 """
@@ -22,8 +22,10 @@ from geo_platform.telemetry.tracing import use_tracer
 
 @dataclass(frozen=True)
 class Destinations:
-    """Where spans go: an OTLP collector, named by OpenTelemetry's variables, and Azure Monitor, by
-    its connection string.
+    """Where spans are sent: an OTLP collector, Azure Monitor, both or neither.
+
+    OpenTelemetry's environment variables name the collector, a connection string names Azure
+    Monitor.
     """
 
     otlp: bool = False
@@ -41,11 +43,14 @@ class Delivery(Protocol):
         """Return the tracer whose spans are delivered."""
 
     def end(self) -> None:
-        """Deliver what is left, or drop it after a while."""
+        """Deliver the remaining spans, or drop them after a time limit."""
 
 
 class Losses:
-    """Lost spans: any thread notes them, and a run's thread reports them, once per process."""
+    """Record that spans were lost, from any thread, and report it once per process.
+
+    The thread of a run reports it, so that the report is logged with the run.
+    """
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -80,11 +85,10 @@ _delivery: Delivery | None = None
 
 
 def load_exporters(destinations: Destinations) -> None:
-    """Import what delivery to these destinations needs; runs forked off this process find it
-    loaded.
+    """Import what delivery to these destinations needs, once for all runs forked from this process.
 
-    The imports are most of what telemetry costs a small run. If they fail, the first spans report
-    it.
+    The imports are most of what telemetry costs a small run. If an import fails, the first spans
+    report it.
     """
     if destinations:
         with suppress(ImportError):
@@ -94,13 +98,13 @@ def load_exporters(destinations: Destinations) -> None:
 
 
 def start_tracing(destinations: Destinations) -> None:
-    """Deliver to these destinations from now on. Does nothing if this process does so already."""
+    """Start delivery to these destinations, unless this process delivers to them already."""
     global _process_id, _destinations, _delivery
     with _lock:
         if (os.getpid(), destinations) == (_process_id, _destinations):
             return
         if _process_id == 0:
-            # As atexit, and also in a process forked for a run, which exits without atexit.
+            # Unlike atexit, this also runs in a process that was forked for a run.
             Finalize(None, stop_tracing, exitpriority=0)
         _end_delivery()
         _process_id, _destinations = os.getpid(), destinations
@@ -109,9 +113,9 @@ def start_tracing(destinations: Destinations) -> None:
 
 
 def stop_tracing() -> None:
-    """Deliver what is left, within a time limit, and report losses.
+    """Deliver the remaining spans within a time limit, and report losses.
 
-    Later spans are dropped until the next start.
+    Later spans are dropped until tracing is started again.
     """
     global _destinations
     with _lock:

@@ -1,6 +1,6 @@
-"""Deliver spans with OpenTelemetry's SDK and exporters, in batches, by a thread.
+"""Deliver spans in batches from a thread, with OpenTelemetry's SDK and exporters.
 
-`tracing_export.py` decides when.
+`tracing_export.py` starts and stops delivery.
 """
 
 import logging
@@ -21,17 +21,17 @@ from geo_platform.telemetry.context import current
 from geo_platform.telemetry.tracing import trace_id_of
 from geo_platform.telemetry.tracing_export import Destinations, Losses
 
-# Time limit of an attempt to deliver, and so about what the exit of a process waits for a collector
+# Time limit of one attempt to deliver. The exit of a process waits about as long for a collector
 # that does not answer.
 END_WITHIN_S = 1.5
 
-# After a failure nothing is tried for this long; the spans of that time are lost.
+# Pause after a failed delivery. The spans of that time are lost.
 _PAUSE_S = 30.0
 
 _QUEUED_SPANS = 2048
 _EVERY_MS = 500
 
-# They log every failed attempt, with addresses; one TELEMETRY_LOST replaces all of it.
+# These loggers log every failed attempt, with addresses. One TELEMETRY_LOST replaces all of that.
 _SILENCED = (
     "opentelemetry.exporter",
     "opentelemetry.sdk",
@@ -47,7 +47,7 @@ _AZURE_USAGE_REPORTS = (
 
 
 class RunTraceIds(IdGenerator):
-    """Give a trace that starts in a run the run's id."""
+    """Generate ids; a trace that starts in a run gets the run's id."""
 
     def __init__(self) -> None:
         self._random = RandomIdGenerator()
@@ -61,8 +61,9 @@ class RunTraceIds(IdGenerator):
 
 
 class PausingExporter(SpanExporter):
-    """An exporter that the sending thread creates with the first spans, and that pauses after a
-    failure.
+    """Create the wrapped exporter with the first spans, and pause after a failure.
+
+    The exporter is created in the sending thread, so that no run waits for it.
     """
 
     def __init__(self, destination: str, make: Callable[[], SpanExporter], losses: Losses) -> None:
@@ -93,7 +94,7 @@ class PausingExporter(SpanExporter):
         )
 
     def end_within(self, seconds: float) -> None:
-        """Send nothing after this time."""
+        """Send nothing later than this many seconds from now."""
         self._ends_at_s = time.monotonic() + seconds
 
     def shutdown(self) -> None:
@@ -107,7 +108,7 @@ class PausingExporter(SpanExporter):
 
 
 class CheckpointEvents(logging.Handler):
-    """Add a checkpoint reported inside a span to it as an event."""
+    """Add each reported checkpoint to the current span as an event."""
 
     def emit(self, record: logging.LogRecord) -> None:
         checkpoint = getattr(record, "checkpoint", None)
@@ -129,8 +130,9 @@ class SdkDelivery:
         return self.provider.get_tracer("geo_platform", __version__)
 
     def end(self) -> None:
-        """Each exporter has its own thread and time limit: two that do not answer take no longer
-        than one.
+        """Deliver the remaining spans and stop.
+
+        Each exporter has its own thread and time limit: two that do not answer take as long as one.
         """
         _checkpoints().removeHandler(self.events)
         for exporter in self.exporters:
@@ -139,9 +141,9 @@ class SdkDelivery:
 
 
 def load_exporters(destinations: Destinations) -> None:
-    """Import the exporters, which the first spans would import otherwise.
+    """Import the exporters now instead of with the first spans.
 
-    Raises ImportError: not installed.
+    Raises ImportError: an exporter is not installed.
     """
     if destinations.otlp:
         import requests  # noqa: F401
@@ -152,7 +154,7 @@ def load_exporters(destinations: Destinations) -> None:
 
 
 def deliver(destinations: Destinations, losses: Losses) -> SdkDelivery:
-    """Start delivery. Raises ImportError: the exporters are not installed."""
+    """Start delivery. Raises ImportError: an exporter is not installed."""
     for name in _SILENCED:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     provider = TracerProvider(
@@ -182,8 +184,9 @@ def _checkpoints() -> logging.Logger:
 
 
 def _resource() -> Resource:
-    """Return OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES, with the platform's name if they have
-    none.
+    """Return the resource of OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES.
+
+    If they name no service, its name is geo_platform.
     """
     found = Resource.create({SERVICE_VERSION: __version__})
     is_named = not str(found.attributes.get(SERVICE_NAME, "unknown_service")).startswith(

@@ -1,9 +1,8 @@
-"""A run's Dagster log as events of a timeline: the rules that reading from storage and over GraphQL
-share. Pure.
+"""Turn the entries of a run's Dagster log into events of a timeline. Pure.
 
-`orchestrator/run_history.py` and `api/dagster/run_events.py` read the entries. Only fields are
-read, never a sentence; an entry without fields is a plain log line, also in runs recorded before
-checkpoints had fields.
+`orchestrator/run_history.py` reads the entries from storage, `api/dagster/run_events.py` over
+GraphQL. Only fields are read, never a sentence. An entry without fields is a plain log line, also
+in runs recorded before checkpoints had fields.
 """
 
 from collections import Counter
@@ -23,9 +22,7 @@ _STAGE_BOUNDS = {Checkpoint.STAGE_START, Checkpoint.STAGE_DONE, Checkpoint.STAGE
 def checkpoint_event(
     at_utc: datetime, step: str | None, text: str, fields: CheckpointFields
 ) -> Event:
-    """Return the event of a checkpoint; `stage` is `<stage>/<partition>` where files share the
-    step.
-    """
+    """Return the event of a checkpoint; in a step of several files, of `<stage>/<partition>`."""
     shares_step = step is not None and fields.partition and fields.stage not in ("", step)
     return Event(
         at_utc,
@@ -40,9 +37,7 @@ def checkpoint_event(
 
 
 def step_error_record(metadata: Mapping[str, Any], text: str | None) -> Mapping[str, Any]:
-    """Return the platform's error from a failure's metadata, else an UnexpectedFault with this
-    text.
-    """
+    """Return the platform's error in a failure's metadata, or else an UnexpectedFault of `text`."""
     if "code" in metadata:
         return {name: metadata.get(name) for name in _RECORD}
     return UnexpectedFault(
@@ -51,13 +46,14 @@ def step_error_record(metadata: Mapping[str, Any], text: str | None) -> Mapping[
 
 
 def in_attempts(entries: Iterable[tuple[str, bool, Event | None]]) -> Iterator[tuple[int, Event]]:
-    """Number the attempts of steps.
+    """Number the attempts of each step.
 
-    Entries are (step, whether it starts an attempt, event); yields (index, event).
+    Takes entries of (step, whether it starts an attempt, event) and yields (index of the entry,
+    event).
 
     A stage's checkpoint and Dagster's step event of the same attempt become one event at the index
     of the first, with the values of both. If a stage reported nothing (it was killed, or is not the
-    platform's), the step's event stands alone. A retry has the error of the attempt before it.
+    platform's), there is only the step's event. A retry has the error of the attempt before it.
     """
     attempts: Counter[str] = Counter()
     errors: dict[tuple[str, int], Mapping[str, Any]] = {}

@@ -1,10 +1,9 @@
-"""All GraphQL documents that are sent to Dagster's webserver; a test checks each against its
-schema.
+"""All GraphQL documents that are sent to Dagster's webserver.
 
-`graphql.py` sends them and reads the answers.
+`graphql.py` sends them and reads the answers. A test checks each against Dagster's schema.
 """
 
-# Without Markdown: it may contain long pictures.
+# Without Markdown, which may contain large pictures.
 _METADATA = """
   __typename
   label
@@ -39,7 +38,9 @@ mutation Launch($params: ExecutionParams!) {{
 
 ADD_PARTITION = f"""
 mutation AddPartition($name: String!, $key: String!, $repository: RepositorySelector!) {{
-  addDynamicPartition(partitionsDefName: $name, partitionKey: $key, repositorySelector: $repository) {{
+  addDynamicPartition(
+    partitionsDefName: $name, partitionKey: $key, repositorySelector: $repository
+  ) {{
     __typename
     ... on UnauthorizedError {{ message }}
     {_FAULT}
@@ -88,7 +89,9 @@ query RunsWithSteps($filter: RunsFilter, $cursor: String, $limit: Int) {{
       results {{
         {_FACTS}
         stepStats {{ stepKey status startTime endTime }}
-        assetMaterializations {{ timestamp stepKey partition assetKey {{ path }} metadataEntries {{ {_METADATA} }} }}
+        assetMaterializations {{
+          timestamp stepKey partition assetKey {{ path }} metadataEntries {{ {_METADATA} }}
+        }}
       }}
     }}
     ... on InvalidPipelineRunsFilterError {{ message }}
@@ -114,7 +117,9 @@ query Events($runId: ID!, $cursor: String, $limit: Int) {{
           failureMetadata {{ metadataEntries {{ {_METADATA} }} }}
         }}
         ... on ExecutionStepUpForRetryEvent {{ secondsToWait }}
-        ... on AssetCheckEvaluationEvent {{ evaluation {{ checkName success partition assetKey {{ path }} }} }}
+        ... on AssetCheckEvaluationEvent {{
+          evaluation {{ checkName success partition assetKey {{ path }} }}
+        }}
       }}
     }}
     ... on RunNotFoundError {{ message }}
@@ -145,7 +150,7 @@ query Health {
 }
 """
 
-# By purpose.
+# Purpose -> document, for the test against the schema.
 ALL = {
     "launch": LAUNCH,
     "add partition": ADD_PARTITION,

@@ -1,7 +1,7 @@
-"""Read a run's log from GraphQL into the events of a timeline, as `geo-platform trace` reads it
-from storage.
+"""Read a run's log over GraphQL, as events of a timeline.
 
-`graphql.py` sends the queries; `trace/run_log.py` has the rules that both ways of reading share.
+`orchestrator/run_history.py` reads the same from storage; `trace/run_log.py` has the rules that
+both share. `graphql.py` sends the queries.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +32,7 @@ _WARNINGS = {"WARNING", "ERROR", "CRITICAL"}
 
 
 def placed_events(entries: Sequence[Entry]) -> Iterator[tuple[int, Event]]:
-    """Yield each event with the index of its entry in the log, in the log's order."""
+    """Yield (index of its entry in the log, event), in the log's order."""
     checks = {
         entry["stepKey"]
         for entry in entries
@@ -57,8 +57,9 @@ def events_of(entries: Sequence[Entry]) -> tuple[Event, ...]:
 
 
 def error_of(entries: Sequence[Entry]) -> Mapping[str, Any] | None:
-    """Return why a run failed: the error of its first failed step, else its last message, or None
-    if its log has neither.
+    """Return why a run failed, or None if its log does not say so.
+
+    It is the error of its first failed step, or else the message of its last failure event.
     """
     failed = next(
         (entry for entry in entries if entry["__typename"] == "ExecutionStepFailureEvent"), None
@@ -77,7 +78,7 @@ def error_of(entries: Sequence[Entry]) -> Mapping[str, Any] | None:
 
 
 def refused_in(entries: Sequence[Entry]) -> Sequence[Mapping[str, Any]]:
-    """Return the files that a shared run did not publish: key, code, message and remedy."""
+    """Return the files that a shared run did not publish, each with key, code, message, remedy."""
     failed = next(
         (
             entry
@@ -96,9 +97,9 @@ def refused_in(entries: Sequence[Entry]) -> Sequence[Mapping[str, Any]]:
 
 
 class GraphqlHistory:
-    """Implements trace.sources.RunHistory on Dagster's GraphQL.
+    """Implement `trace.sources.RunHistory` over Dagster's GraphQL.
 
-    Shared runs are found by their own ids alone.
+    A shared run is found only by its own id, not by its files.
 
     Raises StoreUnavailable, StoreDenied.
     """
@@ -111,7 +112,7 @@ class GraphqlHistory:
         return None if found is None else facts_of(found)
 
     def beginning_with(self, prefix: str) -> tuple[str, ...]:
-        """Read every id: GraphQL has no filter for a prefix."""
+        """Read every id, because GraphQL has no filter for a prefix."""
         return tuple(
             sorted(run_id for run_id in self._dagster.run_ids() if run_id.startswith(prefix))
         )
@@ -145,7 +146,7 @@ def _event_of(entry: Entry, *, is_check: bool, started_at: datetime | None) -> E
     if kind == "LogMessageEvent":
         return _event(entry, Kind.LOGGED, text) if entry["level"] in _WARNINGS else None
     if kind in _TRANSITIONS:
-        # As the event type is named in Dagster's storage.
+        # The name of the event type in Dagster's storage.
         name = str(entry["eventType"]).replace("RUN_", "PIPELINE_", 1)
         return _event(entry, _TRANSITIONS[kind], (text or name).strip())
     if kind == "EngineEvent":
@@ -156,7 +157,7 @@ def _event_of(entry: Entry, *, is_check: bool, started_at: datetime | None) -> E
 
 
 def _engine_event(entry: Entry, text: str) -> Event | None:
-    """Return a checkpoint, or a fault of Dagster's own, such as a failed launch."""
+    """Return the event of a checkpoint or of an error of Dagster, such as a failed launch."""
     fields = CheckpointFields.parse(metadata_of(entry["metadataEntries"]))
     if fields is not None:
         return checkpoint_event(_moment(entry), entry.get("stepKey") or None, text, fields)
@@ -166,18 +167,18 @@ def _engine_event(entry: Entry, text: str) -> Event | None:
 
 
 def _check(entry: Entry, *, is_check: bool) -> Event:
-    """In a step that files share, the text names the partition."""
+    """Return the result of a check. If files share the step, the text names the partition."""
     found = entry["evaluation"]
     asset = "/".join(found["assetKey"]["path"])
     whose = "/".join(filter(None, (asset, found["partition"] if not is_check else None)))
-    said = f"{found['checkName']} of {whose} {'passed' if found['success'] else 'failed'}"
-    return _event(entry, Kind.CHECK_EVALUATED, said, details={"passed": found["success"]})
+    text = f"{found['checkName']} of {whose} {'passed' if found['success'] else 'failed'}"
+    return _event(entry, Kind.CHECK_EVALUATED, text, details={"passed": found["success"]})
 
 
 def _step_event(
     entry: Entry, kind: str, *, is_check: bool, started_at: datetime | None
 ) -> Event | None:
-    """A check's step appears as its result, or as its failure."""
+    """Return the event of a step. The step of a check has an event only if it failed."""
     step = entry.get("stepKey") or ""
     if kind == "ExecutionStepFailureEvent":
         error = _error_record(entry)
@@ -213,7 +214,7 @@ def _moment(entry: Entry) -> datetime:
 def _event(
     entry: Entry,
     kind: str,
-    said: str,
+    text: str,
     *,
     duration_ms: float | None = None,
     error: Mapping[str, Any] | None = None,
@@ -224,7 +225,7 @@ def _event(
         _moment(entry),
         Store.dagster,
         kind,
-        said,
+        text,
         step,
         duration_ms=duration_ms,
         error=error,

@@ -21,7 +21,8 @@ from geo_platform.cli.application import Application
 def dev(application: Application, port: int) -> None:
     """Start the Dagster UI and its daemon on this home's data. Ctrl-C ends both."""
     with application.launcher():
-        pass  # creates the instance's folder and settings, and ends runs of killed processes
+        # Opening creates the instance's folder and settings, and ends runs of killed processes.
+        pass
     os.chdir(application.root)
     command = [
         str(Path(sys.executable).with_name("dagster")),

@@ -13,7 +13,7 @@ from geo_platform.process_start import frozen_imports
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="Address to listen on; 0.0.0.0 is every one, behind a proxy with TLS.",
+    help="Address to listen on. Use 0.0.0.0, all addresses, only behind a proxy with TLS.",
 )
 @click.option(
     "--port",

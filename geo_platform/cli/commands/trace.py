@@ -30,7 +30,8 @@ from geo_platform.trace.question import Subject
 from geo_platform.trace.sources import Reach, RunHistory, TraceStores
 from geo_platform.trace.timeline import Event, Kind, Store
 
-_TOLD_TAGS = {
+# Shown with labels of their own, so not again among the tags.
+_LABELLED_TAGS = {
     PARTITION_TAG,
     CORRELATION_TAG,
     TRACEPARENT_TAG,
@@ -40,10 +41,10 @@ _TOLD_TAGS = {
     ASKED_BY_TAG,
     ORIGIN_TAG,
 }
-# Of a request to a store: a person waits, and learns which store does not answer.
+# Few, because a person waits, and is told which store does not answer.
 _RETRIES = 1
 
-_NOTHING_KNOWN, _NOT_ALL_REACHED = 1, 3
+_NOT_FOUND, _NOT_ALL_REACHED = 1, 3
 
 
 @click.command("trace")
@@ -52,31 +53,31 @@ _NOTHING_KNOWN, _NOT_ALL_REACHED = 1, 3
     "--as",
     "kind",
     type=click.Choice([*Subject]),
-    help="What the ID is of, where it could be several things.",
+    help="What the ID names, if it could name several things.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def trace_id(application: Application, subject: str, kind: str | None, as_json: bool) -> None:
-    """Tell everything that happened around an ID, in one timeline over all stores.
+    """Show everything that happened to what ID names, in one timeline over all stores.
 
-    ID is whatever you have. What it is of is decided by its form, and tried in this order: a run, a
-    job of the HTTP face, an address, an object, an item, a table, a client's id.
+    ID is any id that you have. By its form it is looked up, in this order, as a run, a job of the
+    HTTP API, an address, an object, an item, a table, a client's id.
 
     \b
-      geo-platform trace 2f4c9a1e                          a run: its id, the first 8 characters of it, or a trace id
-      geo-platform trace req-2026-11-24-0017               the id that a client gave to its request
-      geo-platform trace 3b1f0c9ad2f7e651…                 a job of the HTTP face, with all its attempts; or X-Request-Id
-      geo-platform trace vectors/wells                     an item, or its id alone
+      geo-platform trace 2f4c9a1e                a run: id, its first 8 characters, or trace id
+      geo-platform trace req-2026-11-24-0017     the id that a client gave to its request
+      geo-platform trace 3b1f0c9ad2f7e651…       a job of the HTTP API, or an X-Request-Id
+      geo-platform trace vectors/wells           an item, or its id alone
       geo-platform trace silver/vectors/geo/wells/…/wells.parquet
       geo-platform trace https://ACCOUNT.blob.core.windows.net/silver/…
-      geo-platform trace geo.wells                         a table; or the name of a staged or replaced version
-      geo-platform trace --as item 2f4c9a1e                an item that looks like a run
+      geo-platform trace geo.wells               a table, or a staged or replaced version of it
+      geo-platform trace --as item 2f4c9a1e      an item whose id looks like that of a run
 
-    Where several runs share an ID, each has its timeline, the first one first. A store that does
-    not answer is named with its code, and what the others know is told.
+    If several runs share an ID, each has a timeline, oldest run first. If a store does not answer,
+    its error is printed, and the timeline has what the other stores know.
 
     \b
-    Exit codes: 0 all told, 1 nothing is known under this ID, 3 some store did not answer.
+    Exit codes: 0 complete, 1 nothing was found for this ID, 3 a store did not answer.
     """
     with ExitStack() as opened:
         answer = trace(subject, _stores(application, opened), only=Subject(kind) if kind else None)
@@ -86,19 +87,20 @@ def trace_id(application: Application, subject: str, kind: str | None, as_json: 
         for line in _page(answer):
             click.echo(line)
     if not answer.timelines:
-        click.echo(printable(_nothing_known(answer)), err=True)
+        click.echo(printable(_not_found(answer)), err=True)
     for fault in answer.unreached:
         click.echo(
             printable(
-                f"Not reached: {fault['store']}. {fault['code']}: {fault['message']} {fault['remedy']}"
+                f"Not reached: {fault['store']}. "
+                f"{fault['code']}: {fault['message']} {fault['remedy']}"
             ),
             err=True,
         )
-    sys.exit(_NOT_ALL_REACHED if answer.unreached else 0 if answer.timelines else _NOTHING_KNOWN)
+    sys.exit(_NOT_ALL_REACHED if answer.unreached else 0 if answer.timelines else _NOT_FOUND)
 
 
 def _stores(application: Application, opened: ExitStack) -> TraceStores:
-    """Open each store once, when it is first used."""
+    """Return the stores, each opened once, when it is first used."""
     settings = application.settings
 
     @cache
@@ -120,19 +122,19 @@ def _stores(application: Application, opened: ExitStack) -> TraceStores:
     )
 
 
-def _nothing_known(answer: TraceResult) -> str:
+def _not_found(answer: TraceResult) -> str:
     if answer.found is not None:
-        return f"{answer.found.reading.description} is there, and no run of the platform is named by it."
-    looked_for = ", ".join(answer.looked_for) or "nothing: it cannot be the id of that"
-    known = "as far as could be looked" if answer.unreached else "in any store of this home"
-    return f"Nothing is known of {answer.question!r} {known}. Looked for: {looked_for}."
+        return f"{answer.found.reading.description} exists, but no run of the platform is known."
+    looked_for = ", ".join(answer.looked_for) or "nothing, because the ID does not have its form"
+    where = "the stores that answered" if answer.unreached else "any store of this home"
+    return f"Nothing was found for {answer.question!r} in {where}. Looked for: {looked_for}."
 
 
 def _page(answer: TraceResult) -> Iterator[str]:
     if answer.found is not None:
-        yield printable(
-            f"{answer.found.reading.description}: {len(answer.timelines)} run{'s' if len(answer.timelines) != 1 else ''}"
-        )
+        count = len(answer.timelines)
+        runs = f"{count} run" if count == 1 else f"{count} runs"
+        yield printable(f"{answer.found.reading.description}: {runs}")
     for timeline in answer.timelines:
         yield ""
         yield from map(printable, _head(timeline))
@@ -141,7 +143,8 @@ def _page(answer: TraceResult) -> Iterator[str]:
 
 def _head(timeline: Timeline) -> Iterator[str]:
     document = timeline.document()
-    yield f"run {timeline.run_id}  {document['job'] or 'of a job that Dagster does not tell'}  {document['status'] or ''}".rstrip()
+    job, status = document["job"] or "of an unknown job", document["status"] or ""
+    yield f"run {timeline.run_id}  {job}  {status}".rstrip()
     for label, name in (
         ("launched by", "launched_by"),
         ("job id", "job_id"),
@@ -153,7 +156,7 @@ def _head(timeline: Timeline) -> Iterator[str]:
         if document[name]:
             yield f"  {label:<12} {document[name]}"
     others = [
-        f"{name}={value}" for name, value in document["tags"].items() if name not in _TOLD_TAGS
+        f"{name}={value}" for name, value in document["tags"].items() if name not in _LABELLED_TAGS
     ]
     if others:
         yield f"  tags         {', '.join(others)}"
@@ -162,7 +165,8 @@ def _head(timeline: Timeline) -> Iterator[str]:
     for stage in timeline.stages:
         took = f"{stage.duration_ms / 1000:.3f} s" if stage.duration_ms is not None else "-"
         attempts = f", {stage.attempts} attempts" if stage.attempts > 1 else ""
-        yield f"  stage        {stage.stage:<20} {stage.status:<10} {took}{attempts}{f', {stage.error_code}' if stage.error_code else ''}"
+        code = f", {stage.error_code}" if stage.error_code else ""
+        yield f"  stage        {stage.stage:<20} {stage.status:<10} {took}{attempts}{code}"
     if timeline.error:
         yield from _error(timeline.error)
     for event in timeline.replaced:
@@ -178,8 +182,9 @@ def _error(error: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _body(timeline: Timeline) -> Iterator[str]:
-    """A line for each event; a date where it changes, the seconds since the run was asked for
-    beside each.
+    """Yield a line for each event, with the seconds since the run was requested.
+
+    A line with the date precedes the first event of each day.
     """
     day = None
     zero = (
