@@ -70,7 +70,7 @@ class Accepted:
 
 
 class Intake:
-    """The jobs of one deployment. Each method also raises the errors of the stores and of Dagster."""
+    """The jobs of one deployment. Methods also raise the errors of the stores and of Dagster."""
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
-"""The platform API: a client's resource, by its own ids, becomes a job; the kind of data comes from the file.
+"""The routes of the platform API: a client's resource becomes a job, found by the client's own ids.
 
-What belongs here: the two routes, and a request made into a job's parameters. What stays out: jobs (`intake.py`).
+Turning a request into a job: `data_request.py`; submitting it: `intake.py`.
 """
 
 import hashlib
@@ -27,11 +27,11 @@ from geo_platform.contracts.submission import DataRequested
 from geo_platform.errors import NotFound
 from geo_platform.trace.timeline import as_text
 
-_SENT = (404, 409, 422)
+_SUBMIT_PROBLEMS = (404, 409, 422)
 
 
 class DataAccepted(ResponseModel):
-    """What a request became. `request_id` is the same for the same version of the same bytes."""
+    """The job of a request. The same version of the same bytes has the same `request_id`."""
 
     success: Literal[True]
     request_id: str = Field(examples=["0f1e2d3c4b5a69788796a5b4c3d2e1f0"])
@@ -39,17 +39,17 @@ class DataAccepted(ResponseModel):
     job_type: str = Field(examples=[RASTER.job])
     message: str
     monitor_url: str = Field(
-        description="where to ask for its state",
+        description="Where to get the status of the request.",
         examples=["/api/platform/status/0f1e2d3c4b5a69788796a5b4c3d2e1f0"],
     )
 
 
 class DataAccess(ResponseModel):
-    """Where the result is."""
+    """Where the result of a job is."""
 
     collection: str | None = Field(None, examples=["rasters"])
     item_id: str | None = Field(None, examples=["flood-2026_elevation_v1.0"])
-    item: str | None = Field(None, description="href of the STAC item")
+    item: str | None = Field(None, description="href of the STAC item.")
     outputs: list[str]
     table: str | None = Field(None, examples=["geo.flood_2026_wells_v1"])
 
@@ -65,19 +65,21 @@ class FileError(ResponseModel):
 
 
 class DataFile(ResponseModel):
-    """What became of one of the files."""
+    """The outcome of one file."""
 
     file_name: str = Field(examples=["north.tif"])
-    data_type: Literal["raster", "vector"] | None = Field(description="once it was looked at")
+    data_type: Literal["raster", "vector"] | None = Field(
+        description="Set once the content of the file was read."
+    )
     status: State
-    data_access: DataAccess | None = Field(description="once there is a result")
-    error: FileError | None = Field(description="why there is none")
+    data_access: DataAccess | None = Field(description="Set once there is a result.")
+    error: FileError | None = Field(description="Set if the file was not published.")
 
 
 class DataStatus(ResponseModel):
-    """How a request stands."""
+    """The status of a request."""
 
-    success: bool = Field(description="false once its job failed")
+    success: bool = Field(description="False once the job failed.")
     request_id: str
     dataset_id: str
     resource_id: str
@@ -90,13 +92,14 @@ class DataStatus(ResponseModel):
     job_stage: int
     job_result: dict[str, Any] | None
     data_access: DataAccess | None = Field(
-        description="once there is a result; of several files the outputs of all"
+        description="Set once there is a result. For several files, the outputs of all of them."
     )
     files: list[DataFile] = Field(
-        description="each file's own; where some were refused, the others are published all the same"
+        description="The outcome of each file. A refused file does not keep the others from being "
+        "published."
     )
     error: dict[str, Any] | None = Field(
-        None, description="why its job failed: code, message, remedy"
+        None, description="Why the job failed: code, message, remedy."
     )
 
 
@@ -105,7 +108,10 @@ def platform_routes(services: Services) -> APIRouter:
     router = APIRouter(prefix="/api/platform", tags=["platform"])
 
     @router.post(
-        "/submit", status_code=202, response_model=DataAccepted, responses=problem_responses(*_SENT)
+        "/submit",
+        status_code=202,
+        response_model=DataAccepted,
+        responses=problem_responses(*_SUBMIT_PROBLEMS),
     )
     async def submit_data(
         body: Annotated[DataRequest, Body()],
@@ -113,26 +119,24 @@ def platform_routes(services: Services) -> APIRouter:
         principal: Submitter,
         key: IdempotencyKey = None,
     ) -> JSONResponse:
-        """Ask for a version of a resource. Raster or vector comes from the file's content."""
+        """Submit a version of a resource. The content of each file decides: raster or vector."""
 
-        def accepted() -> tuple[int, DataAccepted]:
+        def respond() -> tuple[int, DataAccepted]:
             check_container(principal, body.container_name)
             check_dataset(principal, body.dataset_id)
             plan = plan_request(services.objects, body)
-            done = services.intake.submit(
+            accepted = services.intake.submit(
                 plan.asked, plan.parameters, caller_of(principal, request)
             )
-            kept = _keep(services, body, done, plan.data_type, principal.subject)
+            record = _store(services, body, accepted, plan.data_type, principal.subject)
             services.metrics.submitted(
-                plan.asked.job_type, "created" if done.is_new else "idempotent"
+                plan.asked.job_type, "created" if accepted.is_new else "idempotent"
             )
-            return 202, _accepted(kept, done)
+            return 202, _accepted(record, accepted)
 
-        asked = (request.url.path, body.model_dump(mode="json"))
+        sent = (request.url.path, body.model_dump(mode="json"))
         return await services.submission_limiter.run(
-            lambda: idempotent_response(
-                services.submissions, principal.subject, key, asked, accepted
-            )
+            lambda: idempotent_response(services.submissions, principal.subject, key, sent, respond)
         )
 
     @router.get(
@@ -141,26 +145,26 @@ def platform_routes(services: Services) -> APIRouter:
     def get_data_status(
         request_id: Annotated[str, Path(pattern="^[0-9a-f]{32}$")], principal: Reader
     ) -> DataStatus:
-        """How a request stands, and where its result is."""
-        kept = services.submissions.request(request_id)
-        if kept is None:
+        """Return the status of a request, where its result is, and the outcome of each file."""
+        record = services.submissions.request(request_id)
+        if record is None:
             raise NotFound(
                 f"There is no request {request_id!r}.",
-                remedy="The answer to POST /api/platform/submit names it.",
+                remedy="The response to POST /api/platform/submit has the request_id.",
             )
-        return _status(kept, services.intake.status(kept.job_id, principal))
+        return _status(record, services.intake.status(record.job_id, principal))
 
     return router
 
 
-def _keep(
+def _store(
     services: Services, body: DataRequest, accepted: Accepted, data_type: str, subject: str
 ) -> DataRequested:
     job = accepted.job
     digest = hashlib.sha256(
         json.dumps([body.dataset_id, body.resource_id, body.version_id, job.job_id]).encode()
     ).hexdigest()
-    kept = DataRequested(
+    record = DataRequested(
         request_id=digest[:32],
         job_id=job.job_id,
         job_type=job.job_type,
@@ -172,40 +176,40 @@ def _keep(
         asked_at_utc=datetime.now(UTC),
         request_json=json.dumps(body.model_dump(mode="json")),
     )
-    services.submissions.put_request(kept)
-    return kept
+    services.submissions.put_request(record)
+    return record
 
 
-def _accepted(kept: DataRequested, accepted: Accepted) -> DataAccepted:
+def _accepted(record: DataRequested, accepted: Accepted) -> DataAccepted:
     snapshot = accepted.snapshot
-    said = (
+    message = (
         "The request was accepted."
         if snapshot is None
         else f"The same request was accepted before; its job is {snapshot.state}."
     )
     return DataAccepted(
         success=True,
-        request_id=kept.request_id,
-        job_id=kept.job_id,
-        job_type=kept.job_type,
-        message=said,
-        monitor_url=f"/api/platform/status/{kept.request_id}",
+        request_id=record.request_id,
+        job_id=record.job_id,
+        job_type=record.job_type,
+        message=message,
+        monitor_url=f"/api/platform/status/{record.request_id}",
     )
 
 
-def _status(kept: DataRequested, snapshot: JobSnapshot) -> DataStatus:
+def _status(record: DataRequested, snapshot: JobSnapshot) -> DataStatus:
     result = dict(snapshot.result) if snapshot.result is not None else None
-    files = [_file(each) for each in snapshot.files or [_as_file(kept, snapshot)]]
+    files = [_file(each) for each in snapshot.files or [_only_file(record, snapshot)]]
     return DataStatus(
         success=snapshot.error is None,
-        request_id=kept.request_id,
-        dataset_id=kept.dataset_id,
-        resource_id=kept.resource_id,
-        version_id=kept.version_id,
-        data_type=kept.data_type,
-        created_at=as_text(kept.asked_at_utc),
-        job_id=kept.job_id,
-        job_type=kept.job_type,
+        request_id=record.request_id,
+        dataset_id=record.dataset_id,
+        resource_id=record.resource_id,
+        version_id=record.version_id,
+        data_type=record.data_type,
+        created_at=as_text(record.asked_at_utc),
+        job_id=record.job_id,
+        job_type=record.job_type,
         job_status=snapshot.state.value,
         job_stage=snapshot.stage,
         job_result=result,
@@ -217,35 +221,35 @@ def _status(kept: DataRequested, snapshot: JobSnapshot) -> DataStatus:
     )
 
 
-def _as_file(kept: DataRequested, snapshot: JobSnapshot) -> dict[str, Any]:
-    """A job over one file, as one of several would be."""
+def _only_file(record: DataRequested, snapshot: JobSnapshot) -> dict[str, Any]:
+    """Return the outcome of the only file of a job, in the form of `files_of`."""
     found = {
         "file_name": snapshot.job.key,
-        "data_type": kept.data_type,
+        "data_type": record.data_type,
         "status": snapshot.state.value,
         "error": snapshot.error,
     }
     return {**found, **(snapshot.result or {})}
 
 
-def _file(said: Mapping[str, Any]) -> DataFile:
-    """`said` as `job_files.files_of` has it."""
-    error = said.get("error")
+def _file(outcome: Mapping[str, Any]) -> DataFile:
+    """Return the response for one of the outcomes of `files_of`."""
+    error = outcome.get("error")
     return DataFile(
-        file_name=said["file_name"],
-        data_type=said["data_type"],
-        status=said["status"],
-        data_access=_access(said) if said.get("item_id") else None,
+        file_name=outcome["file_name"],
+        data_type=outcome["data_type"],
+        status=outcome["status"],
+        data_access=_access(outcome) if outcome.get("item_id") else None,
         error=FileError(**{name: error[name] for name in FileError.model_fields})
         if error
         else None,
     )
 
 
-def _access(said: Mapping[str, Any]) -> DataAccess:
+def _access(outcome: Mapping[str, Any]) -> DataAccess:
     return DataAccess(
-        outputs=said.get("outputs") or [],
-        **{name: said.get(name) for name in ("collection", "item_id", "item", "table")},
+        outputs=outcome.get("outputs") or [],
+        **{name: outcome.get(name) for name in ("collection", "item_id", "item", "table")},
     )
 
 

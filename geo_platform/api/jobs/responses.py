@@ -1,6 +1,6 @@
-"""The shapes of answers, by the names that clients know; and a snapshot made into them.
+"""Models of the responses about jobs, by the names that clients know, and functions that fill them.
 
-What belongs here: models of the OpenAPI document. What stays out: routes, and problems (`problems.py`).
+The schemas of the OpenAPI document are made of them. Problem documents: `api/problems.py`.
 """
 
 import json
@@ -30,13 +30,16 @@ State = Literal["queued", "processing", "completed", "failed", "completed_with_e
 
 
 class ResponseModel(BaseModel):
-    """Closed: what is not described is not answered."""
+    """Base of the responses. A field that is not declared cannot be sent."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class JobCreated(ResponseModel):
-    """New work, or work that is done again: it was failed, forced, or what it had published is not published any more."""
+    """The job was created, or runs again.
+
+    It runs again if it failed, if `force` is set, or if its result is no longer published.
+    """
 
     job_id: str = Field(examples=[_JOB_ID])
     status: Literal["created"]
@@ -47,12 +50,12 @@ class JobCreated(ResponseModel):
 
 
 class JobUnderWay(ResponseModel):
-    """The same work was asked for before, and is not done yet."""
+    """The same job was submitted before and is queued or running."""
 
     job_id: str = Field(examples=[_JOB_ID])
     status: Literal["queued", "processing"]
     job_type: str = Field(examples=[RASTER.job])
-    message: str = Field(examples=["The same work was asked for before and is processing."])
+    message: str = Field(examples=["The same job was submitted before and is processing."])
     parameters: dict[str, Any] = Field(examples=[_PARAMETERS])
     idempotent: Literal[True]
     current_stage: int = Field(examples=[2])
@@ -60,12 +63,12 @@ class JobUnderWay(ResponseModel):
 
 
 class JobAlreadyDone(ResponseModel):
-    """The same work was asked for before, is done, and its result is what is published."""
+    """The same job was submitted before and is done; its result is published."""
 
     job_id: str = Field(examples=[_JOB_ID])
     status: Literal["already_completed"]
     job_type: str = Field(examples=[RASTER.job])
-    message: str = Field(examples=["The same work was done before."])
+    message: str = Field(examples=["The same job was done before."])
     parameters: dict[str, Any] = Field(examples=[_PARAMETERS])
     idempotent: Literal[True]
     result_data: dict[str, Any] = Field(examples=[_RESULT])
@@ -77,7 +80,7 @@ Submitted = Annotated[JobCreated | JobUnderWay | JobAlreadyDone, Field(discrimin
 
 
 class ErrorDetails(ResponseModel):
-    """Why it failed; docs/errors.md has the codes."""
+    """Why the job failed; docs/errors.md has the codes."""
 
     code: str = Field(examples=["CRS_MISSING"])
     message: str = Field(examples=["'dem.tif' has no coordinate reference system."])
@@ -89,12 +92,12 @@ class ErrorDetails(ResponseModel):
 
 
 class JobStatus(ResponseModel):
-    """How a job stands. `stageResults` is by the number of the stage, from 1."""
+    """The status of a job. `stageResults` is keyed by the number of the stage, from 1."""
 
-    jobId: str = Field(examples=[_JOB_ID])  # noqa: N815  # the names that clients know
+    jobId: str = Field(examples=[_JOB_ID])  # noqa: N815  # clients know these names
     jobType: str = Field(examples=[RASTER.job])  # noqa: N815
     status: State
-    stage: int = Field(description="the stage that it is at, from 1", examples=[4])
+    stage: int = Field(description="Number of the current stage, from 1.", examples=[4])
     totalStages: int = Field(examples=[4])  # noqa: N815
     parameters: dict[str, Any] = Field(examples=[_PARAMETERS])
     stageResults: dict[str, dict[str, Any]] = Field(  # noqa: N815
@@ -111,30 +114,30 @@ class JobStatus(ResponseModel):
     createdAt: str = Field(examples=["2026-11-24T10:15:00.000Z"])  # noqa: N815
     updatedAt: str = Field(examples=["2026-11-24T10:15:03.500Z"])  # noqa: N815
     resultData: dict[str, Any] | None = Field(  # noqa: N815
-        None, description="once it is completed", examples=[_RESULT]
+        None, description="Set once the job is completed.", examples=[_RESULT]
     )
-    errorDetails: ErrorDetails | None = Field(None, description="once it failed")  # noqa: N815
+    errorDetails: ErrorDetails | None = Field(None, description="Set once the job failed.")  # noqa: N815
     runId: str | None = Field(  # noqa: N815
         None,
-        description="the newest run of the job; its logs, outputs and trace go by it",
+        description="Newest run of the job; the key to its logs, outputs and trace.",
         examples=[_RUN_ID],
     )
-    attempt: int = Field(description="how often it was asked for", examples=[1])
+    attempt: int = Field(description="Number of the attempt, from 1.", examples=[1])
     correlationId: str | None = Field(  # noqa: N815
-        None, description="X-Correlation-Id of the last request for it"
+        None, description="X-Correlation-Id of the last request for the job."
     )
-    requestId: str = Field(description="X-Request-Id of the last request for it")  # noqa: N815
+    requestId: str = Field(description="X-Request-Id of the last request for the job.")  # noqa: N815
 
 
 class JobPage(ResponseModel):
-    """Jobs. `nextCursor` is null on the last page."""
+    """A page of jobs. `nextCursor` is null on the last page."""
 
     jobs: list[JobStatus]
     nextCursor: str | None  # noqa: N815
 
 
 class TraceAnswer(ResponseModel):
-    """As `geo-platform trace RUN --json`: docs/trace.md."""
+    """A trace, as `geo-platform trace RUN --json` prints it (docs/trace.md)."""
 
     question: str
     understood_as: str | None
@@ -143,8 +146,8 @@ class TraceAnswer(ResponseModel):
     unreached: list[dict[str, Any]]
 
 
-def submitted(accepted: Accepted) -> JobCreated | JobUnderWay | JobAlreadyDone:
-    """The answer to who submitted."""
+def submit_response(accepted: Accepted) -> JobCreated | JobUnderWay | JobAlreadyDone:
+    """Return the response to a submission."""
     job, snapshot = accepted.job, accepted.snapshot
     named: dict[str, Any] = {
         "job_id": job.job_id,
@@ -152,22 +155,22 @@ def submitted(accepted: Accepted) -> JobCreated | JobUnderWay | JobAlreadyDone:
         "parameters": json.loads(job.parameters_json),
     }
     if snapshot is None:
-        again = f", for the {_ordinal(job.asked.attempt)} time," if job.asked.attempt > 1 else ""
+        repeated = f", for the {_ordinal(job.asked.attempt)} time," if job.asked.attempt > 1 else ""
         return JobCreated(
             status="created",
-            message=f"The job was created{again} and is queued.",
+            message=f"The job was created{repeated} and is queued.",
             idempotent=False,
             **named,
         )
     if snapshot.state.is_active:
-        said = f"The same work was asked for before and is {snapshot.state}."
-        at = {"current_stage": snapshot.stage, "total_stages": len(snapshot.stages)}
+        message = f"The same job was submitted before and is {snapshot.state}."
+        stages = {"current_stage": snapshot.stage, "total_stages": len(snapshot.stages)}
         return JobUnderWay(
-            status=snapshot.state.value, message=said, idempotent=True, **at, **named
+            status=snapshot.state.value, message=message, idempotent=True, **stages, **named
         )
     return JobAlreadyDone(
         status="already_completed",
-        message="The same work was done before.",
+        message="The same job was done before.",
         idempotent=True,
         result_data=dict(snapshot.result or {}),
         created_at=as_text(job.asked.asked_at_utc),
@@ -177,6 +180,7 @@ def submitted(accepted: Accepted) -> JobCreated | JobUnderWay | JobAlreadyDone:
 
 
 def status_of_job(snapshot: JobSnapshot) -> JobStatus:
+    """Return the status of a job as a response."""
     job = snapshot.job
     return JobStatus(
         jobId=job.job_id,

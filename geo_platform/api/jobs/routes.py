@@ -1,6 +1,6 @@
-"""The routes of jobs: submit, ask, list, retry, cancel, follow, trace.
+"""The routes of jobs: submit, status, list, retry, cancel, follow, trace.
 
-What belongs here: HTTP in and out. What stays out: what becomes of a request (`intake.py`), how a job stands (`job_state.py`).
+What happens with a request: `intake.py`; the states of a job: `state.py`.
 """
 
 from typing import Annotated, Any
@@ -23,7 +23,7 @@ from geo_platform.api.jobs.responses import (
     Submitted,
     TraceAnswer,
     status_of_job,
-    submitted,
+    submit_response,
 )
 from geo_platform.api.jobs.state import JobState
 from geo_platform.api.jobs.submissions import IdempotencyKey, idempotent_response
@@ -37,25 +37,26 @@ JobId = Annotated[
     str,
     Path(
         pattern=r"^[0-9a-f]{64}$",
-        description="As the submission answered it.",
+        description="The job_id of the submission's response.",
         examples=["3b1f0c9ad2f7e6518a4c0d9be1f2a3c4" * 2],
     ),
 ]
-_ASKED = (404, 422)
-# What the lock answers on any route is in the document for each of them: `document.py`.
-_DONE = (404, 409, 422)
+# `document.py` adds the responses of authentication to each route.
+_READ_PROBLEMS = (404, 422)
+_WRITE_PROBLEMS = (404, 409, 422)
 
 
 def job_routes(services: Services) -> APIRouter:
     """The routes of /api/jobs."""
     router = APIRouter(prefix="/api/jobs", tags=["jobs"])
     _add_submitting(router, services)
-    _add_asking(router, services)
+    _add_reading(router, services)
     _add_following(router, services)
     return router
 
 
 def caller_of(principal: Principal, request: Request) -> Caller:
+    """Return who sends the request, with its ids."""
     return Caller(principal, request_id_of(request), client_ids_of_request(request))
 
 
@@ -66,24 +67,29 @@ def _add_submitting(router: APIRouter, services: Services) -> None:
 
     @router.post("/submit/{job_type}", include_in_schema=False)
     def submit_other(job_type: str, principal: Submitter) -> None:
-        """A job type that there is not."""
+        """Refuse an unknown job type."""
         job_request_of(job_type, {})
 
-    @router.post("/{job_id}/retry", response_model=JobCreated, responses=problem_responses(*_DONE))
+    @router.post(
+        "/{job_id}/retry", response_model=JobCreated, responses=problem_responses(*_WRITE_PROBLEMS)
+    )
     def retry_job(job_id: JobId, request: Request, principal: Submitter) -> JobCreated:
-        """Ask for a job anew that failed or was canceled, with the parameters that it had."""
-        answer = submitted(intake.retry(job_id, caller_of(principal, request)))
+        """Run a failed or cancelled job again, with the same parameters."""
+        answer = submit_response(intake.retry(job_id, caller_of(principal, request)))
         services.metrics.submitted(answer.job_type, "retried")
-        return answer  # type: ignore[return-value]  # what is accepted anew is created
+        return answer  # type: ignore[return-value]  # a retried job is always JobCreated
 
     @router.post(
         "/{job_id}/cancel",
         status_code=202,
         response_model=JobStatus,
-        responses=problem_responses(*_DONE),
+        responses=problem_responses(*_WRITE_PROBLEMS),
     )
     def cancel_job(job_id: JobId, request: Request, principal: Submitter) -> JobStatus:
-        """Ask a job's run to end. What it had published by then stays published; it fails with RUN_CANCELED."""
+        """Ask the run of a job to end. The job fails with RUN_CANCELED.
+
+        What the run has published stays published.
+        """
         return status_of_job(intake.cancel(job_id, caller_of(principal, request)))
 
 
@@ -95,7 +101,7 @@ def _add_submit(router: APIRouter, services: Services, job_type: str, body: type
         name=f"submit_{job_type}",
         summary=f"Submit {job_type}",
         response_model=Submitted,
-        responses=problem_responses(*_DONE),
+        responses=problem_responses(*_WRITE_PROBLEMS),
     )
     async def submit(
         parameters: Annotated[dict[str, Any], DescribedAs(body), Body(openapi_examples=shown)],
@@ -103,34 +109,35 @@ def _add_submit(router: APIRouter, services: Services, job_type: str, body: type
         principal: Submitter,
         key: IdempotencyKey = None,
     ) -> JSONResponse:
-        """Submit work. The same work is done once: parameters and source decide, and a source that was replaced is other work.
+        """Submit a job. The same job type, source and parameters are the same job and run once.
 
-        `force` does it again. Unknown parameters are refused, as is `true` where a number is wanted.
+        A replaced source makes another job; `force` runs the same one again. Unknown parameters are
+        refused. Types are strict: `true` is not 1.
         """
 
-        def accepted() -> tuple[int, JobCreated]:
-            answer = submitted(
+        def respond() -> tuple[int, JobCreated]:
+            answer = submit_response(
                 services.intake.submit(
                     job_request_of(job_type, parameters), parameters, caller_of(principal, request)
                 )
             )
             services.metrics.submitted(job_type, answer.status)
-            return 200, answer  # type: ignore[return-value]  # one of the three
+            return 200, answer  # type: ignore[return-value]  # one of the three models
 
-        asked = (request.url.path, parameters)
+        sent = (request.url.path, parameters)
         return await services.submission_limiter.run(
-            lambda: idempotent_response(
-                services.submissions, principal.subject, key, asked, accepted
-            )
+            lambda: idempotent_response(services.submissions, principal.subject, key, sent, respond)
         )
 
 
-def _add_asking(router: APIRouter, services: Services) -> None:
+def _add_reading(router: APIRouter, services: Services) -> None:
     intake = services.intake
 
-    @router.get("/status/{job_id}", response_model=JobStatus, responses=problem_responses(*_ASKED))
+    @router.get(
+        "/status/{job_id}", response_model=JobStatus, responses=problem_responses(*_READ_PROBLEMS)
+    )
     def get_job_status(job_id: JobId, principal: Reader) -> JobStatus:
-        """How a job stands, as Dagster has it."""
+        """Return the status of a job, as Dagster has it."""
         return status_of_job(intake.status(job_id, principal))
 
     @router.get("", response_model=JobPage, responses=problem_responses(422))
@@ -140,12 +147,14 @@ def _add_asking(router: APIRouter, services: Services) -> None:
             str | None, Query(pattern=f"^({'|'.join(STAGES)})$", description="Jobs of one type.")
         ] = None,
         state: Annotated[JobState | None, Query(description="Jobs in one state.")] = None,
-        limit: Annotated[int, Query(ge=1, le=100, description="How many at most.")] = 20,
+        limit: Annotated[
+            int, Query(ge=1, le=100, description="Number of jobs on a page, at most.")
+        ] = 20,
         cursor: Annotated[
             str | None, Query(pattern=CURSOR, description="nextCursor of the page before.")
         ] = None,
     ) -> JobPage:
-        """Jobs: first those that wait to be launched, then those that were, newest first."""
+        """List jobs: first those that wait to be launched, then the others, newest first."""
         return jobs_page(
             services, principal, JobQuery(type or "", state, limit), cursor=cursor or ""
         )
@@ -163,32 +172,42 @@ def _add_following(router: APIRouter, services: Services) -> None:
         response_class=StreamingResponse,
         responses={
             **streamed,
-            204: {"description": "It has ended, and all of it was told."},
-            **problem_responses(*_ASKED),
+            204: {"description": "The job has ended and all of its events were sent."},
+            **problem_responses(*_READ_PROBLEMS),
         },
     )
     def follow_job(
         job_id: JobId,
         principal: Reader,
         last_event_id: Annotated[
-            str | None, Header(max_length=200, description="What came after this event is told.")
+            str | None, Header(max_length=200, description="Resume after this event.")
         ] = None,
     ) -> Response:
-        """A job's checkpoints and stages as they happen: server-sent events. The last one is `end`, with the job's status."""
+        """Stream the checkpoints and stages of a job as server-sent events.
+
+        The last event is `end`, with the status of the job.
+        """
         snapshot = intake.status(job_id, principal)
         if (
             last_event_id is not None
             and last_event_id.endswith(ENDED_ID)
             and not snapshot.state.is_active
         ):
-            return Response(status_code=204)  # a browser's EventSource would ask for ever
+            return Response(
+                status_code=204
+            )  # otherwise a browser's EventSource reconnects for ever
         return StreamingResponse(
             progress(services, snapshot.job, last_event_id or ""), media_type="text/event-stream"
         )
 
-    @router.get("/{job_id}/trace", response_model=TraceAnswer, responses=problem_responses(*_ASKED))
+    @router.get(
+        "/{job_id}/trace", response_model=TraceAnswer, responses=problem_responses(*_READ_PROBLEMS)
+    )
     def trace_job(job_id: JobId, principal: Reader) -> TraceAnswer:
-        """Everything that the stores know of the job's newest run, in one timeline: as `geo-platform trace RUN --json`."""
+        """Return the newest run of a job as one timeline over all stores.
+
+        The document is that of `geo-platform trace RUN --json`.
+        """
         snapshot = intake.status(job_id, principal)
         if snapshot.run is None:
             return TraceAnswer(

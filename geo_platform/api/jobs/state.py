@@ -56,7 +56,7 @@ _STEP_STATES = {
 class JobSnapshot:
     """A job at one moment.
 
-    `stage` counts from 1. `run` is the newest run of the last attempt, or None if there is none yet.
+    `stage` counts from 1. `run` is the newest run of the last attempt, or None if it has none yet.
     """
 
     job: JobSubmitted

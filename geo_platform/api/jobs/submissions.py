@@ -141,7 +141,7 @@ class Submissions:
         return self._read(_answer_key(subject, key), AnswerGiven)
 
     def put_answer(self, key: str, answer: AnswerGiven) -> AnswerGiven:
-        """Store the response, and return the stored one: a concurrent request may have been first."""
+        """Store the response. Return the stored one: a concurrent request may have been first."""
         if self._put(_answer_key(answer.subject, key), answer, "") is not None:
             return answer
         return self.answer(answer.subject, key) or answer

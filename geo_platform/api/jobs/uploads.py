@@ -1,13 +1,12 @@
-"""Uploading: a user with a file and no account puts it where the platform takes it from.
+"""Uploads: say where to send a file, take it on the embedded profile, and say what to submit next.
 
-What belongs here: names, the two routes, and what to submit next. What stays out: the storage account's signed address
-(`storage/azure/upload_address.py`), jobs.
+    POST /api/uploads {"file_name": "dem.tif"}   the URL to PUT the file to: a signed URL of the
+                                                 storage account, or on the embedded profile
+    PUT /api/uploads/{upload_id}/{file_name}     of the platform itself
 
-    POST /api/uploads {"file_name": "dem.tif"}      says where to PUT the bytes to: a signed address of the storage account, or
-    PUT  /api/uploads/{upload_id}/{file_name}       takes them itself, in the embedded profile
-
-An upload lies in `bronze` under `uploads/<who>/<upload id>/<file name>` and is never written over. Files that belong together (a
-shapefile's parts, an image and its world file) share an upload id.
+A file is stored in `bronze` as `uploads/<principal>/<upload id>/<file name>` and never overwritten.
+Files that belong together (parts of a shapefile, an image and its world file) share an upload id.
+Signing URLs: `storage/azure/upload_address.py`.
 """
 
 import asyncio
@@ -36,66 +35,67 @@ from geo_platform.storage.local.atomic import new_incoming, os_errors
 NAME_MAX_BYTES = 200
 WRITTEN_AT_ONCE = 4 * 1024**2
 _UPLOAD_ID = re.compile(r"[0-9a-f]{16}")
-# Caller uploads submits it: no watch asks for it as well, with parameters of its own.
+# The client submits its upload. This mark keeps watches from starting a run for it.
 _BY_CLIENT = "client"
 
-_REMEDY = "Give the file's own name, without folders, at most 200 bytes long, and not hidden."
+_REMEDY = "Give a file name without folders and without a leading dot, of at most 200 bytes."
 
 
 class UploadAsked(BaseModel):
-    """A file that is to be uploaded."""
+    """A request for an upload."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     file_name: str = Field(
-        description="the file's own name, without folders", examples=["dem.tif"], max_length=255
+        description="Name of the file, without folders.", examples=["dem.tif"], max_length=255
     )
     size_bytes: int | None = Field(
         None,
         ge=1,
-        description="how long it is, so that one which is too long is refused before it is sent",
+        description="Size of the file, so that one that is too large is refused before it is sent.",
     )
     upload_id: str | None = Field(
         None,
         pattern=f"^{_UPLOAD_ID.pattern}$",
-        description="of an earlier answer, for a file that belongs with that one",
+        description="The upload_id of an earlier response, for a file that belongs to that one.",
         examples=[None],
     )
 
 
 class Submission(BaseModel):
-    """What to submit once the file is there."""
+    """What to submit once the file is uploaded."""
 
     container_name: str = Field(examples=["bronze"])
     blob_name: str = Field(examples=["uploads/field-team-1b2c3d4e/0123456789abcdef/dem.tif"])
 
 
 class UploadOffered(BaseModel):
-    """Where to send the file to, and what to do then."""
+    """Where to send a file, and what to submit then."""
 
     upload_id: str = Field(examples=["0123456789abcdef"])
     method: str = Field("PUT", examples=["PUT"])
     url: str = Field(
-        description="for this one name: nothing can be read, listed or written over with it"
+        description="URL for this one name. It does not allow reading, listing or overwriting."
     )
     headers: dict[str, str] = Field(
-        description="to be sent with it",
+        description="Headers to send with the file.",
         examples=[{"x-ms-blob-type": "BlockBlob", "x-ms-meta-origin": "client"}],
     )
     needs_credential: bool = Field(
-        description="whether the PUT carries the credential too; where it is false, it must not"
+        description="Whether the PUT needs the credential. If false, it must not carry it."
     )
     max_bytes: int = Field(examples=[5_242_880_000])
     expires_at_utc: datetime | None = Field(
-        description="when the address ends; none where it does not"
+        description="When the URL expires; null if it does not."
     )
     submit: Submission = Field(
-        description="parameters for POST /api/jobs/submit/process_raster or /api/jobs/submit/ingest_vector"
+        description="Parameters for POST /api/jobs/submit/process_raster or "
+        "/api/jobs/submit/ingest_vector."
     )
 
 
 class Uploaded(BaseModel):
-    """A file that was taken."""
+    """A stored upload."""
 
     upload_id: str
     size_bytes: int
@@ -103,7 +103,7 @@ class Uploaded(BaseModel):
 
 
 def upload_routes(settings: Settings, objects: ObjectStore) -> APIRouter:
-    """The routes; `objects` is the store of the settings' profile."""
+    """Return the routes. `objects` is the store of the settings' profile."""
     router = APIRouter(tags=["uploads"])
 
     @router.post(
@@ -113,7 +113,7 @@ def upload_routes(settings: Settings, objects: ObjectStore) -> APIRouter:
         responses=problem_responses(401, 403, 413, 422, 429, 500, 503),
     )
     async def offer(asked: UploadAsked, principal: Submitter) -> UploadOffered:
-        """Ask where to send a file to."""
+        """Return where to send a file, and what to submit then."""
         check_container(principal, BRONZE)
         most = upload_max_bytes(settings)
         if asked.size_bytes is not None and asked.size_bytes > most:
@@ -121,7 +121,7 @@ def upload_routes(settings: Settings, objects: ObjectStore) -> APIRouter:
         upload_id = asked.upload_id or token_hex(8)
         key = upload_key(principal, upload_id, asked.file_name)
         if settings.profile is Profile.production:
-            return await asyncio.to_thread(_offered_by_account, settings, upload_id, key)
+            return await asyncio.to_thread(_signed_offer, settings, upload_id, key)
         return UploadOffered(
             upload_id=upload_id,
             url=f"/api/uploads/{upload_id}/{quote(key.rpartition('/')[2])}",
@@ -154,12 +154,12 @@ def upload_routes(settings: Settings, objects: ObjectStore) -> APIRouter:
         ],
         file_name: Annotated[str, Path(max_length=255, examples=["dem.tif"])],
     ) -> Uploaded:
-        """Send a file to the platform itself: in the embedded profile alone."""
+        """Store a file, on the embedded profile only."""
         check_container(principal, BRONZE)
         if settings.profile is Profile.production:
             raise NotFound(
-                "Files go to the storage account here.",
-                remedy="POST /api/uploads, and PUT the file to the url that it answers.",
+                "This deployment takes files through its storage account.",
+                remedy="POST /api/uploads, then PUT the file to the url of its response.",
             )
         key = upload_key(principal, upload_id, file_name)
         size_bytes = await _store(request, settings, objects, key)
@@ -173,6 +173,7 @@ def upload_routes(settings: Settings, objects: ObjectStore) -> APIRouter:
 
 
 def upload_max_bytes(settings: Settings) -> int:
+    """Return the largest size of an upload."""
     if settings.profile is not Profile.production:
         return settings.api_upload_max_bytes
     from geo_platform.storage.azure.upload_address import ONE_PUT_MAX_BYTES
@@ -181,12 +182,18 @@ def upload_max_bytes(settings: Settings) -> int:
 
 
 def upload_key(principal: Principal, upload_id: str, file_name: str) -> str:
-    """Where the file of a principal lies in BRONZE. Raises ParameterInvalid for a name that is no single, visible one."""
+    """Return the key of an upload in BRONZE.
+
+    Raises ParameterInvalid: the file name is no single visible name.
+    """
     return check_new_key(f"{upload_prefix(principal)}{upload_id}/{checked_file_name(file_name)}")
 
 
 def upload_prefix(principal: Principal) -> str:
-    """No other principal has it: what is readable of a subject may be the same for two, the digest is not."""
+    """Return the folder of a principal.
+
+    The digest makes it unique, since two subjects may have the same readable part.
+    """
     readable = (
         re.sub(r"[^a-z0-9]+", "-", principal.subject.partition(":")[2].lower()).strip("-")[:40]
         or "who"
@@ -195,7 +202,10 @@ def upload_prefix(principal: Principal) -> str:
 
 
 def checked_file_name(name: str) -> str:
-    """In the form NFC, so that what looks the same is the same. Raises ParameterInvalid."""
+    """Return the name normalised to NFC, so that names that look the same are the same.
+
+    Raises ParameterInvalid: the name is no single visible name.
+    """
     try:
         normal = unicodedata.normalize("NFC", name)
         is_too_long = len(normal.encode()) > NAME_MAX_BYTES
@@ -210,11 +220,11 @@ def checked_file_name(name: str) -> str:
         or not normal.isprintable()
         or normal != normal.strip()
     ):
-        raise ParameterInvalid(f"{name!r} cannot be the name of an upload.", remedy=_REMEDY)
+        raise ParameterInvalid(f"{name!r} is not a valid file name for an upload.", remedy=_REMEDY)
     return normal
 
 
-def _offered_by_account(settings: Settings, upload_id: str, key: str) -> UploadOffered:
+def _signed_offer(settings: Settings, upload_id: str, key: str) -> UploadOffered:
     from geo_platform.storage.azure.upload_address import signed_upload
 
     ends = datetime.now(UTC).replace(microsecond=0) + timedelta(minutes=settings.api_upload_minutes)
@@ -230,7 +240,10 @@ def _offered_by_account(settings: Settings, upload_id: str, key: str) -> UploadO
 
 
 async def _store(request: Request, settings: Settings, objects: ObjectStore, key: str) -> int:
-    """To a file beside the store, then into it by a rename, if there is nothing of that name. Raises Conflict, ParameterInvalid, Store*."""
+    """Write the body to a scratch file, then move it into the store. Return its size.
+
+    Raises ParameterInvalid: the body is empty; Conflict: the key exists; the store's errors.
+    """
     with os_errors("The upload"):
         incoming = new_incoming(settings.scratch_dir)
     size_bytes = 0
@@ -245,7 +258,7 @@ async def _store(request: Request, settings: Settings, objects: ObjectStore, key
         await asyncio.to_thread(_append, incoming, bytes(buffer))
         if not size_bytes:
             raise ParameterInvalid(
-                "The upload holds no bytes.", remedy="Send the file as the body of the request."
+                "The upload is empty.", remedy="Send the file as the body of the request."
             )
         await asyncio.to_thread(_publish, objects, key, incoming)
     finally:
