@@ -1,4 +1,4 @@
-"""Several files in one run: each has its own result, events, messages and item, and one that is refused fails nobody else's."""
+"""Several files in one run: each has its own events and item, and a refusal fails only one."""
 
 import json
 from collections.abc import Iterator
@@ -36,12 +36,12 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 @pytest.fixture
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between tries."""
+    """Shorten the pauses between retries."""
     monkeypatch.setattr(files, "STORE_RETRIES", dg.RetryPolicy(max_retries=3, delay=0.001))
 
 
 def put(key: str, content: bytes) -> str:
-    """Its etag."""
+    """Store an object and return its etag."""
     return open_objects(load_settings()).put_bytes(BRONZE, key, content, metadata={}).reference.etag
 
 
@@ -87,8 +87,8 @@ def failure(done: dg.ExecuteInProcessResult) -> dict[str, Any]:
     }
 
 
-def made(instance: dg.DagsterInstance, run_id: str) -> dict[str, list[str]]:
-    """Partition -> the assets of which the run left a materialization, in order."""
+def materialized(instance: dg.DagsterInstance, run_id: str) -> dict[str, list[str]]:
+    """Return for each partition the assets that the run materialized, in order."""
     found: dict[str, list[str]] = {}
     for record in instance.get_records_for_run(
         run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION, ascending=True
@@ -99,14 +99,17 @@ def made(instance: dg.DagsterInstance, run_id: str) -> dict[str, list[str]]:
     return found
 
 
-def test_each_file_has_the_events_checks_messages_and_item_of_a_run_of_its_own(
+def test_each_file_has_the_events_messages_and_item_of_a_separate_run(
     instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
     put("a.geojson", points())
     put("in/dem.tif", elevations(tmp_path / "dem.tif"))
     done = run(instance, "a.geojson", "in/dem.tif")
     assert done.success, failure(done)
-    assert made(instance, done.run_id) == {"a.geojson": VECTOR_STAGES, "in/dem.tif": RASTER_STAGES}
+    assert materialized(instance, done.run_id) == {
+        "a.geojson": VECTOR_STAGES,
+        "in/dem.tif": RASTER_STAGES,
+    }
     assert instance.get_dynamic_partitions(VECTOR_OBJECTS.name or "") == ["a.geojson"]
     assert instance.get_dynamic_partitions(RASTER_OBJECTS.name or "") == ["in/dem.tif"]
     checks = instance.get_records_for_run(
@@ -129,8 +132,8 @@ def test_each_file_has_the_events_checks_messages_and_item_of_a_run_of_its_own(
     assert sorted(items) == [("rasters", done.run_id), ("vectors", done.run_id)]
 
 
-def test_the_events_are_those_of_a_run_of_its_own(instance: dg.DagsterInstance) -> None:
-    """The same metadata and data versions; what differs is Dagster's account of what the step read."""
+def test_the_events_equal_those_of_a_separate_run(instance: dg.DagsterInstance) -> None:
+    """Metadata and data versions are equal; only the inputs that Dagster records differ."""
     put("a.geojson", points())
     shared = run(instance, "a.geojson")
     alone = defs.resolve_job_def("ingest_vector").execute_in_process(
@@ -151,7 +154,7 @@ def test_the_events_are_those_of_a_run_of_its_own(instance: dg.DagsterInstance) 
     assert versions[shared.run_id] == versions[alone.run_id]
 
 
-def test_the_checks_that_share_a_step_are_all_of_the_checks() -> None:
+def test_the_chains_list_every_asset_check() -> None:
     specs = [spec for check in ASSET_CHECKS for spec in check.check_specs]
     shared = {
         (stage.name, check.name)
@@ -162,7 +165,7 @@ def test_the_checks_that_share_a_step_are_all_of_the_checks() -> None:
     assert {(spec.asset_key.to_user_string(), spec.name) for spec in specs} == shared
 
 
-def test_one_that_is_refused_and_one_that_is_gone_fail_nobody_else_s(
+def test_a_refused_and_a_missing_file_do_not_fail_the_others(
     instance: dg.DagsterInstance,
 ) -> None:
     for key, content in {
@@ -195,7 +198,7 @@ def test_one_that_is_refused_and_one_that_is_gone_fail_nobody_else_s(
     assert len(list(open_catalog(load_settings()).entries())) == 2
 
 
-def test_what_was_refused_is_done_again_alone(instance: dg.DagsterInstance) -> None:
+def test_a_retry_takes_only_the_refused_files(instance: dg.DagsterInstance) -> None:
     put("a.geojson", points())
     put("b.geojson", b"{")
     first = run(instance, "a.geojson", "b.geojson", parameters={"collection_id": "parcels"})
@@ -214,13 +217,13 @@ def test_what_was_refused_is_done_again_alone(instance: dg.DagsterInstance) -> N
         instance=instance,
         tags=dict(left.request.tags),
     )
-    assert made(instance, again.run_id) == {"b.geojson": VECTOR_STAGES}
+    assert materialized(instance, again.run_id) == {"b.geojson": VECTOR_STAGES}
     assert {entry.collection for entry in open_catalog(load_settings()).entries()} == {"parcels"}
     assert retry_of(instance, again.run_id) is not None
     assert retry_of(instance, again.run_id).files == ()  # type: ignore[union-attr]
 
 
-def test_bytes_that_came_after_the_run_was_asked_for_are_taken_and_said(
+def test_a_file_replaced_after_the_request_is_used_and_reported(
     instance: dg.DagsterInstance,
 ) -> None:
     asked = put("a.geojson", points())
@@ -228,11 +231,11 @@ def test_bytes_that_came_after_the_run_was_asked_for_are_taken_and_said(
     done = run(instance, "a.geojson", etag=asked)
     assert done.success
     (output,) = [event for event in done.all_events if event.is_successful_output]
-    said = {key: value.value for key, value in output.step_output_data.metadata.items()}
-    assert (said["published"], said["taken_newer_than_asked"]) == (1, ["a.geojson"])
+    metadata = {key: value.value for key, value in output.step_output_data.metadata.items()}
+    assert (metadata["published"], metadata["taken_newer_than_asked"]) == (1, ["a.geojson"])
 
 
-def test_parameters_that_do_not_fit_are_refused_before_any_file_is_opened(
+def test_invalid_parameters_are_refused_before_any_file_is_opened(
     instance: dg.DagsterInstance,
 ) -> None:
     put("a.geojson", points())
@@ -244,20 +247,20 @@ def test_parameters_that_do_not_fit_are_refused_before_any_file_is_opened(
 
 
 @pytest.mark.usefixtures("_no_pauses")
-def test_a_fault_that_passes_is_waited_for_by_its_file(
+def test_a_transient_fault_is_retried_for_its_file(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faults = {"a.geojson": 3}
 
-    def away_at_first(
+    def unavailable_at_first(
         objects: Any, container: str, key: str, *rest: Any, **named: Any
     ) -> SourceFound:
         if faults.get(key, 0) > 0:
             faults[key] -= 1
-            raise StoreUnavailable("away")
+            raise StoreUnavailable("unavailable")
         return find_source(objects, container, key, *rest, **named)
 
-    monkeypatch.setattr(files, "find_source", away_at_first)
+    monkeypatch.setattr(files, "find_source", unavailable_at_first)
     for key in ("a.geojson", "b.geojson"):
         put(key, points(key))
     done = run(instance, "a.geojson", "b.geojson")
@@ -266,21 +269,21 @@ def test_a_fault_that_passes_is_waited_for_by_its_file(
 
 
 @pytest.mark.usefixtures("_no_pauses")
-def test_a_file_that_always_meets_such_a_fault_keeps_nobody_from_being_published(
+def test_a_file_with_a_permanent_store_error_does_not_stop_the_others(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def away_for_one(
+    def unavailable_for_one(
         objects: Any, container: str, key: str, *rest: Any, **named: Any
     ) -> SourceFound:
         if key == "b.geojson":
             raise StoreUnavailable("somebody reads its table")
         return find_source(objects, container, key, *rest, **named)
 
-    monkeypatch.setattr(files, "find_source", away_for_one)
+    monkeypatch.setattr(files, "find_source", unavailable_for_one)
     keys = ["a.geojson", "b.geojson", "c.geojson"]
     for key in keys:
         put(key, points(key))
-    done = tried_twice().execute_in_process(
+    done = job_with_one_retry().execute_in_process(
         config_of(keys), instance=instance, raise_on_error=False
     )
     found = failure(done)
@@ -290,54 +293,56 @@ def test_a_file_that_always_meets_such_a_fault_keeps_nobody_from_being_published
         1,
         0,
     )
-    assert made(instance, done.run_id) == {
+    assert materialized(instance, done.run_id) == {
         "a.geojson": VECTOR_STAGES,
         "c.geojson": VECTOR_STAGES,
-    }, "each once, in two attempts"
+    }, "each is published once over two attempts"
 
 
 def config_of(keys: list[str]) -> dict[str, Any]:
     return {"ops": {"files": {"config": {"files": [{"key": key} for key in keys]}}}}
 
 
-def tried_twice() -> dg.JobDefinition:
-    """The job, its step tried once more without a pause."""
+def job_with_one_retry() -> dg.JobDefinition:
+    """Return the job with one retry of its step, without a pause."""
     op = JOB.nodes[0].definition
     assert isinstance(op, dg.OpDefinition)
     assert op.retry_policy is not None
 
     @dg.job(resource_defs=dict(JOB.resource_defs))
-    def ingest_files_twice() -> None:
+    def ingest_files_with_one_retry() -> None:
         op.with_retry_policy(dg.RetryPolicy(max_retries=1, delay=0.001)).alias("files")()
 
-    return ingest_files_twice
+    return ingest_files_with_one_retry
 
 
 @pytest.mark.usefixtures("_no_pauses")
-def test_a_store_that_stays_away_is_not_asked_for_every_file(
+def test_an_unavailable_store_is_not_called_for_every_file(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
 
-    def away(objects: Any, container: str, key: str, *_: Any, **__: Any) -> SourceFound:
+    def unavailable(objects: Any, container: str, key: str, *_: Any, **__: Any) -> SourceFound:
         asked.append(key)
-        raise StoreUnavailable("away")
+        raise StoreUnavailable("unavailable")
 
-    monkeypatch.setattr(files, "find_source", away)
+    monkeypatch.setattr(files, "find_source", unavailable)
     keys = [f"{number}.geojson" for number in range(50)]
-    done = tried_twice().execute_in_process(
+    done = job_with_one_retry().execute_in_process(
         config_of(keys), instance=instance, raise_on_error=False
     )
     assert failure(done)["not_reached"] == 47
     assert sum(event.is_step_up_for_retry for event in done.all_events) == 1
     assert set(asked) == {"0.geojson", "1.geojson", "2.geojson"}
-    assert len(asked) == 2 * 3 * 4, "two attempts of the step, three files, four tries of each"
+    assert len(asked) == 2 * 3 * 4, (
+        "two attempts of the step, each with three files, each tried four times"
+    )
 
 
-def test_a_run_that_was_killed_is_begun_again_without_writing_anything_twice(
+def test_a_killed_run_is_repeated_without_writing_anything_twice(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between an item and the run's word of it, which is where a kill leaves most behind."""
+    """The kill is between the write of an item and its event, where most is left behind."""
     for key in ("a.geojson", "b.geojson"):
         put(key, points(key))
 
@@ -347,7 +352,7 @@ def test_a_run_that_was_killed_is_begun_again_without_writing_anything_twice(
     with monkeypatch.context() as patched:
         patched.setattr("assets.batch._log_events", killed)
         killed_run = run(instance, "a.geojson", "b.geojson")
-    assert made(instance, killed_run.run_id) == {}
+    assert materialized(instance, killed_run.run_id) == {}
     before = {
         entry.item_id: (entry.run_id, entry.updated_at_utc)
         for entry in open_catalog(load_settings()).entries()
@@ -355,7 +360,10 @@ def test_a_run_that_was_killed_is_begun_again_without_writing_anything_twice(
     assert before
     again = run(instance, "a.geojson", "b.geojson")
     assert again.success
-    assert made(instance, again.run_id) == {"a.geojson": VECTOR_STAGES, "b.geojson": VECTOR_STAGES}
+    assert materialized(instance, again.run_id) == {
+        "a.geojson": VECTOR_STAGES,
+        "b.geojson": VECTOR_STAGES,
+    }
     after = {
         entry.item_id: (entry.run_id, entry.updated_at_utc)
         for entry in open_catalog(load_settings()).entries()

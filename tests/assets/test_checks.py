@@ -1,4 +1,4 @@
-"""The asset checks fail where a message does not say what was promised: real messages of real runs, then one word changed."""
+"""The asset checks fail on messages of real runs in which one field was changed."""
 
 import shutil
 from pathlib import Path
@@ -34,9 +34,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     home = tmp_path_factory.mktemp("checks")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("GEO_PLATFORM_HOME", str(home))
-        of_raster = _run(home, "process_raster", "san_francisco_landsat7.tif")
-        of_vector = _run(home, "ingest_vector", "natural_earth_countries.shp.zip")
-    return {"home": home, "raster": of_raster, "vector": of_vector}
+        raster_run = _run(home, "process_raster", "san_francisco_landsat7.tif")
+        vector_run = _run(home, "ingest_vector", "natural_earth_countries.shp.zip")
+    return {"home": home, "raster": raster_run, "vector": vector_run}
 
 
 class TestChecks:
@@ -66,7 +66,7 @@ class TestChecks:
         invalid = stored.cogs[0].verification.model_copy(update={"is_valid_cog": False})
         assert not raster.cogs_valid(_with(stored, verification=invalid)).passed
 
-    def test_a_crs_that_was_not_asked_for_fails(self, runs: dict[str, Any]) -> None:
+    def test_a_crs_that_was_not_requested_fails(self, runs: dict[str, Any]) -> None:
         stored: CogStored = runs["raster"].asset_value("raster_cog")
         profiled: RasterProfiled = runs["raster"].asset_value("raster_profile")
         assert raster.raster_crs_as_asked(stored, profiled).passed
@@ -78,13 +78,13 @@ class TestChecks:
             loaded.model_copy(update={"asked_crs": "EPSG:3857"}), source
         ).passed
 
-    def test_a_row_that_is_nowhere_fails(self, runs: dict[str, Any]) -> None:
+    def test_a_missing_row_fails(self, runs: dict[str, Any]) -> None:
         loaded: FeaturesLoaded = runs["vector"].asset_value("vector_features")
         assert not vector.rows_accounted(
             loaded.model_copy(update={"inserted": loaded.inserted - 1})
         ).passed
 
-    def test_an_item_that_is_gone_or_no_stac_fails(self, runs: dict[str, Any]) -> None:
+    def test_a_missing_item_fails(self, runs: dict[str, Any]) -> None:
         published: ItemPublished = runs["raster"].asset_value("raster_item")
         catalog = StacFiles(runs["home"])
         assert item_valid(published, catalog).passed

@@ -1,4 +1,4 @@
-"""What a client calls its request, as the run's tags say it: anybody who launches by the UI or GraphQL may write anything there."""
+"""Ids of clients in a run's tags: anyone who launches through the UI or GraphQL can write them."""
 
 import gc
 import json
@@ -54,7 +54,7 @@ NO_TRACEPARENTS = [
 
 
 @pytest.mark.parametrize("value", NO_IDS, ids=lambda value: ascii(value[:20]))
-def test_what_is_no_id_is_ignored(value: str) -> None:
+def test_an_invalid_id_is_ignored(value: str) -> None:
     found = client_ids_of({CORRELATION_TAG: value, TRACEPARENT_TAG: TRACEPARENT, "other": value})
     assert (found.correlation_id, found.traceparent, found.ignored) == (
         "",
@@ -64,7 +64,7 @@ def test_what_is_no_id_is_ignored(value: str) -> None:
 
 
 @pytest.mark.parametrize("value", NO_TRACEPARENTS, ids=lambda value: ascii(value[:60]))
-def test_what_is_no_trace_context_is_ignored(value: str) -> None:
+def test_an_invalid_trace_context_is_ignored(value: str) -> None:
     found = client_ids_of({CORRELATION_TAG: "order-4711", TRACEPARENT_TAG: value})
     assert (found.correlation_id, found.traceparent, found.ignored) == (
         "order-4711",
@@ -76,14 +76,14 @@ def test_what_is_no_trace_context_is_ignored(value: str) -> None:
 @pytest.mark.parametrize(
     "value", [TRACEPARENT, f"01-{TRACEPARENT[3:]}", f"cc-{TRACEPARENT[3:]}-what.is.added"]
 )
-def test_a_trace_context_of_any_version_can_be_linked_to(value: str) -> None:
+def test_a_trace_context_of_any_version_gives_a_link(value: str) -> None:
     assert is_client_id(TRACEPARENT_TAG, value)
     link = link_to(value)
     assert link is not None
     assert f"{link.context.trace_id:032x}" == CLIENT_TRACE
 
 
-def test_a_run_without_them_ignores_nothing() -> None:
+def test_a_run_without_client_ids_ignores_no_tag() -> None:
     assert client_ids_of({"other": "two words", CORRELATION_TAG: ""}).ignored == ()
 
 
@@ -99,8 +99,8 @@ def launcher(settings: Settings) -> Iterator[InProcessLauncher]:
     gc.collect()
 
 
-def _said(settings: Settings, run_id: str) -> tuple[str, list[dict[str, Any]]]:
-    """The log's text, and of the run's lines those that say that a tag is ignored."""
+def _ignored_tags(settings: Settings, run_id: str) -> tuple[str, list[dict[str, Any]]]:
+    """Return the text of the log, and the lines of the run that report an ignored tag."""
     text = settings.log_file.read_text("utf-8")
     lines = [json.loads(line) for line in text.splitlines()]
     return text, [
@@ -112,15 +112,15 @@ def _spans_of(spans: list[Span], run_id: str) -> list[Span]:
     return [span for span in spans if span.trace_id.hex() == UUID(run_id).hex]
 
 
-def test_a_run_with_hostile_tags_succeeds_says_so_once_and_carries_none_of_it(
+def test_a_run_with_hostile_tags_succeeds_and_reports_each_once(
     launcher: InProcessLauncher, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hostile = {
         CORRELATION_TAG: "HOSTILE\n\x1b[2J" + "x" * 100_000,
         TRACEPARENT_TAG: f"{TRACEPARENT}-HOSTILE",
     }
-    with collector() as taken:
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", taken.address)
+    with collector() as collected:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collected.address)
         ran = launcher.run(RunRequest("hello_world", None, tags=hostile))
         fine = launcher.run(
             RunRequest(
@@ -131,19 +131,19 @@ def test_a_run_with_hostile_tags_succeeds_says_so_once_and_carries_none_of_it(
         )
         stop_tracing()
     assert (ran.status, fine.status) == ("success", "success")
-    text, said = _said(settings, ran.run_id)
-    assert [(line["level"], line["message"].split()[5]) for line in said] == [
+    text, lines = _ignored_tags(settings, ran.run_id)
+    assert [(line["level"], line["message"].split()[5]) for line in lines] == [
         ("WARNING", CORRELATION_TAG),
         ("WARNING", TRACEPARENT_TAG),
     ]
     assert "HOSTILE" not in text
-    assert not _said(settings, fine.run_id)[1]
-    spans = _spans_of(taken.spans, ran.run_id)
+    assert not _ignored_tags(settings, fine.run_id)[1]
+    spans = _spans_of(collected.spans, ran.run_id)
     assert {"prepared_greeting", "spoken_greeting"} <= {span.name for span in spans}
     assert not any(span.links or "correlation_id" in attributes(span) for span in spans)
-    assert b"HOSTILE" not in b"".join(taken.bodies)
+    assert b"HOSTILE" not in b"".join(collected.bodies)
     stages = [
-        span for span in _spans_of(taken.spans, fine.run_id) if span.name.endswith("_greeting")
+        span for span in _spans_of(collected.spans, fine.run_id) if span.name.endswith("_greeting")
     ]
     assert all(
         attributes(span)["correlation_id"] == "order-4711" and len(span.links) == 1

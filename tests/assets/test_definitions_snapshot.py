@@ -1,6 +1,7 @@
-"""The graph as it stands, in a file that a review reads: a change of it shows there.
+"""The graph of assets, checks and jobs equals the snapshot, so that a review sees each change.
 
-After a change that was meant: `.venv/bin/python -m tests.assets.test_definitions_snapshot`, and commit the file with it.
+After an intended change, run `.venv/bin/python -m tests.assets.test_definitions_snapshot` and
+commit the file.
 """
 
 import json
@@ -83,11 +84,11 @@ def _text() -> str:
     return json.dumps(_described(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def test_the_graph_is_the_one_that_was_reviewed() -> None:
+def test_the_graph_equals_the_snapshot() -> None:
     assert json.loads(_text()) == json.loads(SNAPSHOT.read_text("utf-8"))
 
 
-def test_everything_in_the_ui_says_what_it_is() -> None:
+def test_every_asset_check_and_job_has_a_description() -> None:
     described = _described()
     named = [
         (name, entry["description"])
@@ -108,13 +109,13 @@ def _loaded_by(module: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_a_run_of_a_raster_waits_for_no_library_of_vectors() -> None:
-    """Every run's process loads these definitions: pandas alone is a quarter of a second of it."""
+def test_the_definitions_load_no_vector_library() -> None:
+    """Every process of a run loads the definitions; pandas alone would take 0.25 seconds."""
     assert _loaded_by("geo_platform.definitions") & {"pandas", "geopandas", "pyogrio"} == set()
 
 
-def test_the_code_server_has_what_a_raster_needs() -> None:
-    """Runs are forked off a process that loaded this module: they do not import it again."""
+def test_the_code_server_loads_the_raster_library() -> None:
+    """Runs are forked from a process with this module loaded, so they need not import it again."""
     assert _loaded_by("geo_platform.code_location") == {"rasterio"}
 
 

@@ -1,4 +1,4 @@
-"""The smoke test of a deployment, run as the launcher runs any job: real definitions, real instance, real store."""
+"""The smoke test of a deployment, run by the launcher with real definitions, instance and store."""
 
 import gc
 import json
@@ -14,7 +14,7 @@ from geo_platform.runs import RunRequest
 from geo_platform.settings import Settings, load_settings
 from geo_platform.storage.local.folder import FolderStore
 
-# Dagster leaves the handler of the log file to the garbage collector.
+# Dagster leaves closing the log file to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 
 TEMPLATE = Path(__file__).parents[2] / "deploy" / "embedded" / "dagster.yaml"
@@ -32,7 +32,7 @@ def launcher(settings: Settings) -> Iterator[InProcessLauncher]:
     gc.collect()
 
 
-def test_it_greets_whom_it_was_told_to(launcher: InProcessLauncher, settings: Settings) -> None:
+def test_it_greets_the_given_name(launcher: InProcessLauncher, settings: Settings) -> None:
     report = launcher.run(
         RunRequest(
             "hello_world", None, stage_options={"prepared_greeting": {"name": "Null Island"}}
@@ -46,9 +46,7 @@ def test_it_greets_whom_it_was_told_to(launcher: InProcessLauncher, settings: Se
     assert json.loads(stored)["content"] == {"text": "hello Null Island"}
 
 
-def test_its_lines_are_in_the_log_with_run_and_stage(
-    launcher: InProcessLauncher, settings: Settings
-) -> None:
+def test_its_log_lines_have_run_and_stage(launcher: InProcessLauncher, settings: Settings) -> None:
     report = launcher.run(RunRequest("hello_world", None))
     lines = [json.loads(line) for line in settings.log_file.read_text().splitlines()]
     done = [
@@ -57,7 +55,7 @@ def test_its_lines_are_in_the_log_with_run_and_stage(
     assert done == [(report.run_id, "prepared_greeting"), (report.run_id, "spoken_greeting")]
 
 
-def test_a_name_out_of_range_is_refused_by_code(launcher: InProcessLauncher) -> None:
+def test_an_invalid_name_is_refused_with_its_code(launcher: InProcessLauncher) -> None:
     report = launcher.run(
         RunRequest("hello_world", None, stage_options={"prepared_greeting": {"name": ""}})
     )
@@ -69,5 +67,5 @@ def test_a_name_out_of_range_is_refused_by_code(launcher: InProcessLauncher) -> 
     assert again.error == report.error
 
 
-def test_a_run_that_nobody_started_is_none(launcher: InProcessLauncher) -> None:
+def test_an_unknown_run_has_no_status(launcher: InProcessLauncher) -> None:
     assert launcher.status("00000000-0000-0000-0000-000000000000") is None

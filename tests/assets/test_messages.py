@@ -1,4 +1,4 @@
-"""Messages between stages: stored as JSON that a person can read, found again, and refused with a code when they cannot be."""
+"""Messages between stages are stored as readable JSON; unreadable ones are refused with a code."""
 
 import json
 from datetime import UTC, datetime
@@ -33,7 +33,7 @@ def _run(
     )
 
 
-def test_a_run_s_message_is_json_with_its_type_version_and_run(store: FolderStore) -> None:
+def test_a_message_is_json_with_its_type_version_and_run(store: FolderStore) -> None:
     done = _run(store)
     assert done.success
     (stored,) = store.list(MESSAGES, "prepared_greeting/")
@@ -42,10 +42,12 @@ def test_a_run_s_message_is_json_with_its_type_version_and_run(store: FolderStor
     text = store.read_bytes(MESSAGES, stored.reference.key).decode()
     envelope = json.loads(text)
     assert (envelope["message"], envelope["schema_version"]) == ("GreetingPrepared", 1)
-    assert "\n" in text.strip(), "a person has to be able to read it"
+    assert "\n" in text.strip(), "the JSON is indented for people"
 
 
-def test_a_message_that_cannot_be_stored_fails_with_the_store_s_code(store: FolderStore) -> None:
+def test_a_message_that_cannot_be_stored_fails_with_the_code_of_the_store(
+    store: FolderStore,
+) -> None:
     store.root.mkdir()
     (store.root / MESSAGES).write_text("in the way")
     done = _run(store)
@@ -55,7 +57,7 @@ def test_a_message_that_cannot_be_stored_fails_with_the_store_s_code(store: Fold
     assert failure.metadata["code"].value == "STORE_DENIED"
 
 
-def test_a_stage_run_alone_takes_the_latest_message(store: FolderStore) -> None:
+def test_a_stage_that_runs_alone_reads_the_latest_message(store: FolderStore) -> None:
     _run(store, name="first")
     _run(store, name="second")
     alone = _run(store, only="spoken_greeting")
@@ -64,7 +66,7 @@ def test_a_stage_run_alone_takes_the_latest_message(store: FolderStore) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "named"),
     [
         ({"schema_version": 7}, "7"),
         ({"message": "GreetingSpoken"}, "GreetingSpoken"),
@@ -72,8 +74,8 @@ def test_a_stage_run_alone_takes_the_latest_message(store: FolderStore) -> None:
     ],
     ids=["a newer version", "another message", "another shape"],
 )
-def test_a_message_that_cannot_be_read_fails_with_a_code_and_is_not_retried(
-    store: FolderStore, change: dict[str, object], said: str
+def test_an_unreadable_message_fails_with_a_code_and_is_not_retried(
+    store: FolderStore, change: dict[str, object], named: str
 ) -> None:
     first = _run(store)
     key = f"prepared_greeting/{first.run_id}.json"
@@ -84,10 +86,10 @@ def test_a_message_that_cannot_be_read_fails_with_a_code_and_is_not_retried(
     failure = event.step_failure_data.user_failure_data
     assert failure is not None
     assert failure.metadata["code"].value == "MESSAGE_UNREADABLE"
-    assert said in str(failure.description)
+    assert named in str(failure.description)
 
 
-def test_without_a_message_the_stage_before_is_named(store: FolderStore) -> None:
+def test_a_missing_message_names_the_stage_before(store: FolderStore) -> None:
     failed = _run(store, only="spoken_greeting")
     (event,) = [event for event in failed.all_events if event.is_step_failure]
     failure = event.step_failure_data.user_failure_data

@@ -1,4 +1,4 @@
-"""The border between the core's errors and Dagster: what is retried, what is not, and what a run says of it."""
+"""Errors of the core at the border to Dagster: which are retried, and what a run records."""
 
 from pathlib import Path
 from typing import Any
@@ -16,25 +16,25 @@ FAST_RETRIES = dg.RetryPolicy(max_retries=STORE_RETRIES.max_retries, delay=0.01)
 
 
 class CogConfig(StageConfig, RasterCogOptions):
-    """As in assets/raster.py."""
+    """Config as in assets/raster.py."""
 
 
 def _run(
     raised: list[Exception], *, config: dict[str, Any] | None = None
 ) -> tuple[dg.ExecuteInProcessResult, int]:
-    """Run one stage that raises these one after the other and then ends well; returns how often it was tried."""
+    """Run a stage that raises the errors in turn and then succeeds; count its attempts."""
     left = list(raised)
     tries = []
 
     @dg.asset(retry_policy=FAST_RETRIES)
-    def tried(context: dg.AssetExecutionContext, config: CogConfig) -> None:
+    def failing_asset(context: dg.AssetExecutionContext, config: CogConfig) -> None:
         tries.append(config)
         with stage(context):
             if left:
                 raise left.pop(0)
 
-    run_config = {"ops": {"tried": {"config": config or {}}}}
-    return dg.materialize([tried], run_config=run_config, raise_on_error=False), len(tries)
+    run_config = {"ops": {"failing_asset": {"config": config or {}}}}
+    return dg.materialize([failing_asset], run_config=run_config, raise_on_error=False), len(tries)
 
 
 def _failure(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def _failure(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
     return {key: value.value for key, value in failure.metadata.items()}
 
 
-def test_a_fault_of_a_store_is_tried_up_to_three_times_more() -> None:
+def test_a_store_error_is_retried_up_to_three_times() -> None:
     passing, tries = _run([StoreUnavailable("away")] * 3)
     assert (passing.success, tries) == (True, 4)
     failing, tries = _run([StoreUnavailable("away")] * 4)
@@ -52,13 +52,13 @@ def test_a_fault_of_a_store_is_tried_up_to_three_times_more() -> None:
     assert _failure(failing)["code"] == "STORE_UNAVAILABLE"
 
 
-def test_bad_input_is_never_tried_again() -> None:
+def test_bad_input_is_never_retried() -> None:
     result, tries = _run([CrsMissing("'a.tif' has no CRS.")] * 2)
     assert (result.success, tries) == (False, 1)
     assert _failure(result) == CrsMissing("'a.tif' has no CRS.").as_record()
 
 
-def test_what_nobody_foresaw_is_a_fault_of_the_platform_and_not_tried_again() -> None:
+def test_an_unexpected_exception_is_a_platform_fault_and_not_retried() -> None:
     result, tries = _run([KeyError("x")] * 2)
     assert (result.success, tries) == (False, 1)
     found = _failure(result)
@@ -66,7 +66,7 @@ def test_what_nobody_foresaw_is_a_fault_of_the_platform_and_not_tried_again() ->
     assert "KeyError" in found["message"]
 
 
-def test_a_parameter_out_of_range_is_refused_with_its_code_and_not_tried_again() -> None:
+def test_an_invalid_parameter_is_refused_with_its_code_and_not_retried() -> None:
     result, tries = _run([], config={"jpeg_quality": 500})
     assert (result.success, tries) == (False, 0)
     found = _failure(result)
@@ -75,15 +75,15 @@ def test_a_parameter_out_of_range_is_refused_with_its_code_and_not_tried_again()
 
 
 @pytest.mark.parametrize("leaf", error_leaves(), ids=lambda leaf: leaf.code)
-def test_only_what_can_pass_by_itself_is_retried(leaf: type[PlatformError]) -> None:
+def test_only_transient_errors_are_retried(leaf: type[PlatformError]) -> None:
     failure = border.as_failure(leaf("the object"))
     assert failure.allow_retries == leaf.retryable
     assert failure.metadata["code"].value == leaf.code
 
 
-def test_a_config_is_its_options() -> None:
+def test_a_config_has_the_fields_of_its_options() -> None:
     class ItemConfig(StageConfig, ItemOptions):
-        """As in assets/raster.py."""
+        """Config as in assets/raster.py."""
 
     config = ItemConfig(item_id="a", datetime_utc="2020-01-01T00:00:00Z")
     assert config.model_dump(mode="json") == ItemOptions(
@@ -91,7 +91,7 @@ def test_a_config_is_its_options() -> None:
     ).model_dump(mode="json")
 
 
-def test_the_folder_of_this_test_is_not_the_developer_s(tmp_path: Path) -> None:
+def test_tests_have_a_home_of_their_own(tmp_path: Path) -> None:
     from geo_platform.settings import load_settings
 
     assert load_settings().home_dir == tmp_path / "home"

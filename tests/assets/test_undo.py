@@ -1,4 +1,4 @@
-"""The jobs that undo: typed config, retries, and answers."""
+"""Jobs that undo: typed config, retries, and the metadata of their results."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -55,10 +55,10 @@ def run(job: str, op: str, **config: Any) -> tuple[dg.ExecuteInProcessResult, di
     done = defs.resolve_job_def(job).execute_in_process(
         {"ops": {op: {"config": config}}}, raise_on_error=False
     )
-    said = [
+    outputs = [
         event.step_output_data.metadata for event in done.all_events if event.is_successful_output
     ]
-    return done, {name: value.value for metadata in said for name, value in metadata.items()}
+    return done, {name: value.value for output in outputs for name, value in output.items()}
 
 
 def refusal(done: dg.ExecuteInProcessResult) -> Any:
@@ -71,16 +71,16 @@ def refusal(done: dg.ExecuteInProcessResult) -> Any:
     return failure.metadata["code"].value
 
 
-def test_an_item_is_unpublished_and_restored_by_runs_of_their_own(catalog: StacFiles) -> None:
-    done, said = run("unpublish_item", "unpublish", collection="rasters", item_id="scene")
-    assert (done.success, said["published_by_run"]) == (True, "run of v2")
+def test_an_item_is_unpublished_and_restored_by_separate_runs(catalog: StacFiles) -> None:
+    done, metadata = run("unpublish_item", "unpublish", collection="rasters", item_id="scene")
+    assert (done.success, metadata["published_by_run"]) == (True, "run of v2")
     assert list(catalog.entries()) == []
-    back, said = run(
+    back, metadata = run(
         "rollback_item", "rollback", collection="rasters", item_id="scene", to_run="run of v1"
     )
     found = catalog.item("rasters", "scene")
     assert found is not None
-    assert (said["published_by_run"], found["properties"]["geo_platform:restored_by_run"]) == (
+    assert (metadata["published_by_run"], found["properties"]["geo_platform:restored_by_run"]) == (
         "run of v1",
         back.run_id,
     )
@@ -102,34 +102,34 @@ def test_missing_items_are_refused_without_a_retry(catalog: StacFiles) -> None:
 
 
 def test_versions_kept_long_enough_are_removed(catalog: StacFiles) -> None:
-    kept, said = run("remove_replaced", "remove")
-    assert (kept.success, said["versions"]) == (True, [])
-    _, said = run("remove_replaced", "remove", older_than_days=0)
-    assert said["versions"] == ["rasters/scene of run run of v1"]
+    kept, metadata = run("remove_replaced", "remove")
+    assert (kept.success, metadata["versions"]) == (True, [])
+    _, metadata = run("remove_replaced", "remove", older_than_days=0)
+    assert metadata["versions"] == ["rasters/scene of run run of v1"]
     assert [entry.fingerprint for entry in catalog.entries()] == ["v2"]
 
 
 def test_a_transient_fault_is_retried() -> None:
-    class Away(StacFiles):
-        looks = 0
+    class UnavailableOnce(StacFiles):
+        calls = 0
 
         def item(self, collection: str, item_id: str) -> dict[str, Any] | None:
-            self.looks += 1
-            if self.looks == 1:
-                raise DatabaseUnavailable("away")
+            self.calls += 1
+            if self.calls == 1:
+                raise DatabaseUnavailable("unavailable")
             return super().item(collection, item_id)
 
-    away = Away(load_settings().catalog_dir)
-    away.publish(COLLECTION, item("v1"), replaces=None)
+    catalog = UnavailableOnce(load_settings().catalog_dir)
+    catalog.publish(COLLECTION, item("v1"), replaces=None)
 
-    @dg.job(resource_defs={"catalog": dg.ResourceDefinition.hardcoded_resource(away)})
-    def taken_away() -> None:
+    @dg.job(resource_defs={"catalog": dg.ResourceDefinition.hardcoded_resource(catalog)})
+    def unpublish_with_retry() -> None:
         undo.unpublish.with_retry_policy(dg.RetryPolicy(max_retries=1, delay=0.01))()
 
     assert undo.unpublish.retry_policy is not None
     config = {"ops": {"unpublish": {"config": {"collection": "rasters", "item_id": "scene"}}}}
-    assert taken_away.execute_in_process(config).success
-    assert list(away.entries()) == []
+    assert unpublish_with_retry.execute_in_process(config).success
+    assert list(catalog.entries()) == []
 
 
 def test_an_invalid_retention_time_is_refused_with_its_code() -> None:
@@ -137,7 +137,7 @@ def test_an_invalid_retention_time_is_refused_with_its_code() -> None:
     assert refusal(done) == "PARAMETER_INVALID"
 
 
-def test_the_schedule_runs_by_itself_and_launches_what_its_job_takes() -> None:
+def test_the_schedule_is_on_and_its_config_is_valid() -> None:
     schedule = defs.resolve_schedule_def("remove_replaced_daily")
     assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
     tick = schedule.evaluate_tick(
