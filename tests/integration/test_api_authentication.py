@@ -1,4 +1,6 @@
-"""The lock before a served application: who gets past it, what the others are told, and what the audit log has of both."""
+"""Authentication of a served application: who is let in, what others get, and what the audit log
+records.
+"""
 
 import socket
 from collections.abc import Iterator
@@ -38,7 +40,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProtectedApi]:
 
 
 @pytest.fixture
-def door(shared: ProtectedApi) -> ProtectedApi:
+def api(shared: ProtectedApi) -> ProtectedApi:
     shared.reached.clear()
     return shared
 
@@ -85,33 +87,33 @@ CLOSED = [
 
 
 @pytest.mark.parametrize(("method", "path"), CLOSED)
-def test_nothing_but_health_and_the_page_to_sign_in_answers_without_a_credential(
-    door: ProtectedApi, method: str, path: str
+def test_only_health_and_the_sign_in_page_answer_without_a_credential(
+    api: ProtectedApi, method: str, path: str
 ) -> None:
     with closing(
-        socket.create_connection(("127.0.0.1", httpx.URL(door.address).port or 0), 10)
+        socket.create_connection(("127.0.0.1", httpx.URL(api.address).port or 0), 10)
     ) as raw:
         raw.sendall(
             f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
-        )  # as it is: a client would tidy the path
+        )  # raw: a client would normalise the path
         answer = b"".join(iter(lambda: raw.recv(65536), b"")).decode()
     assert answer.startswith("HTTP/1.1 401 ")
     assert 'www-authenticate: bearer realm="geo_platform"\r\n' in answer.lower()
-    assert door.reached == []
+    assert api.reached == []
 
 
-def test_health_and_the_page_to_sign_in_answer_everybody(door: ProtectedApi) -> None:
-    assert door.ask("GET", "/livez").status_code == 200
-    assert door.ask("GET", "/login").status_code == 200
+def test_health_and_the_sign_in_page_answer_everybody(api: ProtectedApi) -> None:
+    assert api.ask("GET", "/livez").status_code == 200
+    assert api.ask("GET", "/login").status_code == 200
     assert {"/livez", "/readyz", "/login", "/logout"} == OPEN_PATHS
 
 
-def test_a_socket_is_closed_without_a_credential(door: ProtectedApi) -> None:
+def test_a_socket_is_closed_without_a_credential(api: ProtectedApi) -> None:
     for path in ("/socket", "/dagster/graphql"):
         with pytest.raises(InvalidStatus) as refused:
-            connect(f"{door.address.replace('http', 'ws')}{path}", proxy=None)
+            connect(f"{api.address.replace('http', 'ws')}{path}", proxy=None)
         assert refused.value.response.status_code == 401
-    assert door.reached == []
+    assert api.reached == []
 
 
 @pytest.mark.parametrize(
@@ -122,12 +124,12 @@ def test_a_socket_is_closed_without_a_credential(door: ProtectedApi) -> None:
         ("operator", ["/read", "/submit", "/operate"]),
     ],
 )
-def test_each_scope_opens_its_own_routes_and_those_before_them(
-    door: ProtectedApi, key: str, allowed: list[str]
+def test_each_scope_opens_its_own_routes_and_those_of_lower_scopes(
+    api: ProtectedApi, key: str, allowed: list[str]
 ) -> None:
     asked = {"/read": ("GET", None), "/submit": ("POST", {}), "/operate": ("POST", {})}
     answers = {
-        path: door.ask(method, path, key, json=body) for path, (method, body) in asked.items()
+        path: api.ask(method, path, key, json=body) for path, (method, body) in asked.items()
     }
     assert [path for path, answer in answers.items() if answer.status_code == 200] == allowed
     for answer in (one for one in answers.values() if one.status_code != 200):
@@ -135,19 +137,18 @@ def test_each_scope_opens_its_own_routes_and_those_before_them(
         assert 'error="insufficient_scope"' in answer.headers["www-authenticate"]
 
 
-def test_a_key_is_taken_as_a_header_of_its_own_or_as_a_bearer_and_never_from_the_address(
-    door: ProtectedApi,
+def test_a_key_is_accepted_in_its_header_or_as_bearer_and_never_in_the_url(
+    api: ProtectedApi,
 ) -> None:
-    key = door.keys["reader"]
+    key = api.keys["reader"]
     assert (
-        door.ask("GET", "/read", headers={"Authorization": f"Bearer {key}"}).json() == "key:reader"
+        api.ask("GET", "/read", headers={"Authorization": f"Bearer {key}"}).json() == "key:reader"
     )
-    assert door.ask("GET", "/read", headers={"Authorization": f"bearer {key}"}).status_code == 200
+    assert api.ask("GET", "/read", headers={"Authorization": f"bearer {key}"}).status_code == 200
     for query in (f"api_key={key}", f"X-Api-Key={key}", f"access_token={key}"):
-        assert door.ask("GET", f"/read?{query}").status_code == 401
+        assert api.ask("GET", f"/read?{query}").status_code == 401
     assert (
-        door.ask("GET", "/read", headers={"Cookie": f"__Host-geo_platform={key}"}).status_code
-        == 401
+        api.ask("GET", "/read", headers={"Cookie": f"__Host-geo_platform={key}"}).status_code == 401
     )
 
 
@@ -165,33 +166,33 @@ def test_a_key_is_taken_as_a_header_of_its_own_or_as_a_bearer_and_never_from_the
         [("X-Forwarded-User", "operator"), ("X-Remote-User", "operator")],
     ],
 )
-def test_two_credentials_none_and_wrong_ones_are_refused(
-    door: ProtectedApi, headers: list[tuple[str, str]]
+def test_two_missing_and_wrong_credentials_are_refused(
+    api: ProtectedApi, headers: list[tuple[str, str]]
 ) -> None:
-    sent = [(name, value.format(**door.keys)) for name, value in headers]
-    answer = door.client.get(f"{door.address}/read", headers=sent)
+    sent = [(name, value.format(**api.keys)) for name, value in headers]
+    answer = api.client.get(f"{api.address}/read", headers=sent)
     assert (answer.status_code, answer.headers["content-type"]) == (401, "application/problem+json")
     assert answer.json()["code"] == "UNAUTHENTICATED"
     assert answer.headers["x-request-id"] == answer.json()["request_id"]
 
 
-def test_a_container_or_dataset_outside_the_allow_list_is_forbidden(door: ProtectedApi) -> None:
-    assert door.ask("POST", "/submit", "limited", json={}).status_code == 200
-    assert door.ask("POST", "/submit", "limited", json={"container": "bronze"}).status_code == 403
+def test_a_container_or_dataset_outside_the_allow_list_is_forbidden(api: ProtectedApi) -> None:
+    assert api.ask("POST", "/submit", "limited", json={}).status_code == 200
+    assert api.ask("POST", "/submit", "limited", json={"container": "bronze"}).status_code == 403
     for name in ("roads", "FLOOD_1", "flood_1/../roads", "roads\nflood_1", "xflood_1"):
-        asked = door.ask("POST", "/submit", "limited", json={"dataset": name})
+        asked = api.ask("POST", "/submit", "limited", json={"dataset": name})
         assert asked.status_code == (200 if name.startswith("flood_") else 403)
 
 
-def test_each_decision_is_one_line_of_json_without_a_credential(
-    door: ProtectedApi, caplog: pytest.LogCaptureFixture
+def test_each_decision_is_logged_as_one_json_line_without_the_credential(
+    api: ProtectedApi, caplog: pytest.LogCaptureFixture
 ) -> None:
     listen(caplog)
-    door.ask("GET", "/read?secret=in-the-query", "reader")
-    door.ask("POST", "/operate", "reader")
-    door.ask("GET", "/read")
-    door.ask("GET", "/read", headers={"X-Api-Key": "gp_000000000000_" + "A" * 43})
-    door.ask("GET", "/%0a%7b%22subject%22")
+    api.ask("GET", "/read?secret=in-the-query", "reader")
+    api.ask("POST", "/operate", "reader")
+    api.ask("GET", "/read")
+    api.ask("GET", "/read", headers={"X-Api-Key": "gp_000000000000_" + "A" * 43})
+    api.ask("GET", "/%0a%7b%22subject%22")
     lines = audit_lines(caplog)
     assert [
         (line["subject"], line["route"], line["scope"], line["decision"], line["reason"])
@@ -208,24 +209,24 @@ def test_each_decision_is_one_line_of_json_without_a_credential(
     assert "in-the-query" not in caplog.text
 
 
-def test_a_fault_of_ours_is_told_without_what_it_was(door: ProtectedApi) -> None:
-    answer = door.ask("GET", "/breaks", "reader")
+def test_an_internal_error_is_returned_without_its_details(api: ProtectedApi) -> None:
+    answer = api.ask("GET", "/breaks", "reader")
     assert (answer.status_code, answer.json()["code"]) == (500, "UNEXPECTED_FAULT")
     assert "secret" not in answer.text
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-def test_every_answer_has_the_security_headers_and_no_other_site_may_read_it(
-    door: ProtectedApi,
+def test_every_response_has_the_security_headers_and_allows_no_other_site(
+    api: ProtectedApi,
 ) -> None:
     origin = {"Origin": "https://elsewhere.example", "Access-Control-Request-Method": "POST"}
     answers = [
-        door.ask("GET", "/livez", headers=origin),
-        door.ask("GET", "/read", "reader", headers=origin),
-        door.ask("GET", "/read", headers=origin),
-        door.ask("GET", "/nowhere", "reader", headers=origin),
-        door.ask("OPTIONS", "/submit", headers=origin),
-        door.ask("OPTIONS", "/submit", "operator", headers=origin),
+        api.ask("GET", "/livez", headers=origin),
+        api.ask("GET", "/read", "reader", headers=origin),
+        api.ask("GET", "/read", headers=origin),
+        api.ask("GET", "/nowhere", "reader", headers=origin),
+        api.ask("OPTIONS", "/submit", headers=origin),
+        api.ask("OPTIONS", "/submit", "operator", headers=origin),
     ]
     for answer in answers:
         assert answer.headers["x-content-type-options"] == "nosniff"
@@ -234,12 +235,12 @@ def test_every_answer_has_the_security_headers_and_no_other_site_may_read_it(
         assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
         assert not [name for name in answer.headers if name.startswith("access-control-")]
         assert "strict-transport-security" not in answer.headers
-    behind_tls = door.ask("GET", "/livez", headers={"X-Forwarded-Proto": "https"})
+    behind_tls = api.ask("GET", "/livez", headers={"X-Forwarded-Proto": "https"})
     assert behind_tls.headers["strict-transport-security"] == "max-age=31536000"
 
 
-def test_a_body_that_is_too_long_is_cut_off_whatever_its_length_says(door: ProtectedApi) -> None:
-    said = door.ask("POST", "/submit", "submitter", content=b"x" * 10_001)
+def test_a_too_long_body_is_cut_off_whatever_its_content_length(api: ProtectedApi) -> None:
+    said = api.ask("POST", "/submit", "submitter", content=b"x" * 10_001)
     assert (said.status_code, said.json()["code"]) == (413, "BODY_TOO_LARGE")
 
     sent: list[int] = []
@@ -249,7 +250,7 @@ def test_a_body_that_is_too_long_is_cut_off_whatever_its_length_says(door: Prote
             sent.append(1)
             yield b'{"a": "' + b"x" * 1000
 
-    unsaid = door.ask(
+    unsaid = api.ask(
         "POST",
         "/submit",
         "submitter",
@@ -258,58 +259,58 @@ def test_a_body_that_is_too_long_is_cut_off_whatever_its_length_says(door: Prote
     )
     assert (unsaid.status_code, unsaid.json()["code"]) == (413, "BODY_TOO_LARGE")
     assert unsaid.headers["x-content-type-options"] == "nosniff"
-    assert door.reached == []
-    assert door.ask("POST", "/submit", "submitter", json={"x": "x" * 9_000}).status_code == 200
+    assert api.reached == []
+    assert api.ask("POST", "/submit", "submitter", json={"x": "x" * 9_000}).status_code == 200
 
 
-def test_who_asks_too_often_is_told_when_to_come_again_and_others_are_not_held_up(
+def test_too_many_requests_get_a_retry_after_and_other_callers_are_not_limited(
     tmp_path: Path,
 ) -> None:
-    with protected_api(tmp_path / "home", api_requests_per_minute=5) as door:
-        answers = [door.ask("GET", "/read", "reader") for _ in range(7)]
+    with protected_api(tmp_path / "home", api_requests_per_minute=5) as api:
+        answers = [api.ask("GET", "/read", "reader") for _ in range(7)]
         assert [answer.status_code for answer in answers] == [200] * 5 + [429] * 2
         assert 1 <= int(answers[-1].headers["retry-after"]) <= 61
         assert answers[-1].json()["retryable"] is True
-        assert door.ask("GET", "/read", "submitter").status_code == 200
+        assert api.ask("GET", "/read", "submitter").status_code == 200
 
 
-def test_an_address_that_asks_too_often_gets_not_even_health(tmp_path: Path) -> None:
-    with protected_api(tmp_path / "home", api_address_requests_per_minute=3) as door:
-        assert [door.ask("GET", "/livez").status_code for _ in range(4)] == [200, 200, 200, 429]
+def test_too_many_requests_from_an_address_are_refused_even_for_health(tmp_path: Path) -> None:
+    with protected_api(tmp_path / "home", api_address_requests_per_minute=3) as api:
+        assert [api.ask("GET", "/livez").status_code for _ in range(4)] == [200, 200, 200, 429]
 
 
-def test_who_guesses_keys_is_no_longer_listened_to_even_with_a_good_one(tmp_path: Path) -> None:
-    with protected_api(tmp_path / "home") as door:
+def test_after_too_many_wrong_keys_even_a_valid_one_is_refused(tmp_path: Path) -> None:
+    with protected_api(tmp_path / "home") as api:
         wrong = [
-            door.ask("GET", "/read", headers={"X-Api-Key": f"gp_{number:012x}_{'A' * 43}"})
+            api.ask("GET", "/read", headers={"X-Api-Key": f"gp_{number:012x}_{'A' * 43}"})
             for number in range(FAILURES_PER_MINUTE + 1)
         ]
         assert [answer.status_code for answer in wrong] == [401] * FAILURES_PER_MINUTE + [429]
-        assert door.ask("GET", "/read", "reader").status_code == 429
+        assert api.ask("GET", "/read", "reader").status_code == 429
 
 
-def test_a_token_opens_beside_keys_and_an_issuer_that_is_down_closes_for_tokens_alone(
+def test_tokens_work_with_keys_and_an_unavailable_issuer_affects_only_tokens(
     tmp_path: Path,
 ) -> None:
     with (
         issuing() as issuer,
         protected_api(
             tmp_path / "home", api_oidc_issuer=issuer.address, api_oidc_audience=AUDIENCE
-        ) as door,
+        ) as api,
     ):
         issuer.is_down = True
         bearer = {"Authorization": f"Bearer {issuer.token(scp='submitter')}"}
-        down = door.ask("GET", "/read", headers=bearer)
+        down = api.ask("GET", "/read", headers=bearer)
         assert (down.status_code, down.json()["code"]) == (503, "STORE_UNAVAILABLE")
-        assert door.ask("GET", "/read", "reader").status_code == 200
+        assert api.ask("GET", "/read", "reader").status_code == 200
     with (
         issuing() as issuer,
         protected_api(
             tmp_path / "other", api_oidc_issuer=issuer.address, api_oidc_audience=AUDIENCE
-        ) as door,
+        ) as api,
     ):
         for scope, status in (("submitter", 200), ("reader", 403), (None, 403)):
-            answer = door.ask(
+            answer = api.ask(
                 "POST",
                 "/submit",
                 headers={"Authorization": f"Bearer {issuer.token(scp=scope)}"},
@@ -317,28 +318,30 @@ def test_a_token_opens_beside_keys_and_an_issuer_that_is_down_closes_for_tokens_
             )
             assert answer.status_code == status
         assert (
-            door.ask(
+            api.ask(
                 "GET", "/read", headers={"Authorization": f"Bearer {issuer.token(exp=1)}"}
             ).status_code
             == 401
         )
 
 
-def test_without_any_credential_nothing_is_served_and_it_is_said_what_to_do(tmp_path: Path) -> None:
+def test_without_configured_credentials_nothing_is_served_and_the_remedy_is_named(
+    tmp_path: Path,
+) -> None:
     settings = Settings(home=tmp_path)
     with pytest.raises(ParameterInvalid, match="never served without one") as refused:
         guard(FastAPI(), settings)
     assert "geo-platform keys create" in refused.value.remedy
 
 
-def test_a_key_that_has_ended_is_no_credential_to_serve_with(tmp_path: Path) -> None:
+def test_an_expired_key_does_not_count_as_a_configured_credential(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
     KeyFile(settings.api_keys_file).create("a", Scope.operator, expires_in=timedelta(seconds=-1))
     with pytest.raises(ParameterInvalid):
         guard(FastAPI(), settings)
 
 
-def test_a_route_behind_no_guard_answers_nobody(tmp_path: Path) -> None:
+def test_a_route_without_authentication_answers_nobody(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
     keys = make_keys(settings)
     app = protected_application(settings, [])
@@ -353,7 +356,7 @@ def test_a_route_behind_no_guard_answers_nobody(tmp_path: Path) -> None:
         )
 
 
-def test_of_the_whole_application_every_route_but_health_and_the_sign_in_is_closed(
+def test_all_routes_of_the_application_except_health_and_sign_in_need_a_credential(
     tmp_path: Path,
 ) -> None:
     settings = Settings(home=tmp_path / "home", dagster_url="http://127.0.0.1:9")

@@ -1,4 +1,4 @@
-"""A client that was generated of the served document makes real calls: what it sends is taken, what comes back is of its types."""
+"""Call the API with a client generated from the served document."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -20,16 +20,16 @@ NOBODY = "http://127.0.0.1:9"
 
 
 def on_whole_stack(test: Callable[..., None]) -> Any:
-    """Half a minute to start it."""
+    """Mark a test that starts the whole stack, which takes half a minute."""
     return pytest.mark.slow(
         pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")(test)
     )
 
 
-def test_a_generated_client_submits_and_is_told_what_is_wrong_in_its_own_types(
+def test_a_generated_client_submits_and_gets_errors_in_its_own_types(
     tmp_path: Path,
 ) -> None:
-    """Dagster is away: what is accepted waits."""
+    """Dagster is unavailable: accepted jobs wait."""
     settings = Settings(home=tmp_path / "home", dagster_url=NOBODY)
     key = KeyFile(settings.api_keys_file).create("generated", Scope.operator)
     with (
@@ -74,7 +74,7 @@ def test_a_generated_client_submits_and_is_told_what_is_wrong_in_its_own_types(
 
 @pytest.fixture(scope="module")
 def driven(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ApiStack, GeneratedClient]]:
-    """A client of the whole stack, and files."""
+    """The whole stack and a generated client, with files."""
     folder = tmp_path_factory.mktemp("driven")
     with (
         api_stack(folder) as stack,
@@ -126,7 +126,7 @@ def test_a_generated_client_drives_jobs_to_completion(
 
 
 @on_whole_stack
-def test_several_files_in_one_request_are_one_job_and_each_has_its_own_result(
+def test_several_files_in_one_request_are_one_job_with_a_result_each(
     driven: tuple[ApiStack, GeneratedClient],
 ) -> None:
     stack, client = driven
@@ -134,7 +134,7 @@ def test_several_files_in_one_request_are_one_job_and_each_has_its_own_result(
     asked = submit_files(client, keys)
     assert asked.job_type == "ingest_files"
     assert submit_files(client, keys[::-1]).request_id == asked.request_id, (
-        "the same files are the same work"
+        "the same files are the same job"
     )
     job = ended(client, asked.job_id)
     assert (job.status, job.error_details.code) == (
@@ -174,7 +174,7 @@ def test_several_files_in_one_request_are_one_job_and_each_has_its_own_result(
 
 
 @on_whole_stack
-def test_several_files_are_refused_whole_where_one_of_them_cannot_be_asked_for(
+def test_a_request_for_several_files_is_refused_if_one_of_them_is_invalid(
     driven: tuple[ApiStack, GeneratedClient],
 ) -> None:
     _, client = driven
@@ -191,10 +191,10 @@ def test_several_files_are_refused_whole_where_one_of_them_cannot_be_asked_for(
 
 
 @on_whole_stack
-def test_what_waits_to_be_launched_is_listed_as_queued_before_what_ran(
+def test_jobs_waiting_for_launch_are_listed_as_queued_before_ended_jobs(
     driven: tuple[ApiStack, GeneratedClient],
 ) -> None:
-    """Another process has the claim of it, and is slow."""
+    """Another process has claimed the job and is slow."""
     stack, client = driven
     ran = client.call(
         "jobs", "submit_hello_world", body=client.models.GreetingParameters(name="Grace")
@@ -240,7 +240,7 @@ def submit_files(client: GeneratedClient, keys: list[str], **options: object) ->
 
 
 def ended(client: GeneratedClient, job_id: str) -> Any:
-    """Its status once it has ended."""
+    """Wait for the job's end and return its status."""
     deadline = time.monotonic() + 120
     under_way = (client.models.JobStatusStatus.QUEUED, client.models.JobStatusStatus.PROCESSING)
     while (found := client.call("jobs", "get_job_status", job_id)).status in under_way:

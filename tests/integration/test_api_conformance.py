@@ -1,7 +1,8 @@
-"""The OpenAPI document is what is served: schemathesis asks every route for what the document allows and for what it does not.
+"""Test the served API against its OpenAPI document: schemathesis sends every route valid and
+invalid requests.
 
-What belongs here: that run, against the whole stack. Bytes of uploads have their own tests; a stream of events does not end by itself.
-Every check and every phase of it is on but one, which OFF names.
+It runs against the whole stack, with all checks and phases except those in OFF. Uploaded bytes have
+their own tests; a stream of events does not end by itself.
 """
 
 import subprocess
@@ -15,24 +16,24 @@ from tests.support.api_stack import api_stack
 from tests.support.command import SAMPLES
 from tests.support.own_dagster import DAEMON
 
-# A request that the document allows may still be refused: which objects there are, and which
-# parameters a source bears, no schema says.
+# A valid request may still be refused: no schema says which objects exist, and which parameters a
+# source accepts.
 OFF = "positive_data_acceptance"
 
 pytestmark = pytest.mark.slow
 
 
-def test_no_request_that_schemathesis_can_think_of_is_answered_otherwise_than_described(
+def test_every_response_conforms_to_the_openapi_document(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         limits, "FAILURES_PER_MINUTE", 1_000_000
-    )  # whether a credential is asked for is tried, too, again and again
+    )  # it also tests missing credentials, many times
     with api_stack(tmp_path) as stack:
         stack.put("dem.tif", SAMPLES / "sierra_nevada_srtm.tif")
         stack.put("wells.csv", b"lat,lon\n47,8\n")
         stack.wait(lambda: stack.ask("GET", "/readyz", "").status_code == 200)
-        stack.dagster.kill(DAEMON)  # what is submitted is queued, and none of it has to run
+        stack.dagster.kill(DAEMON)  # jobs stay queued; none has to run
         command = [
             str(Path(sys.executable).with_name("schemathesis")),
             "run",

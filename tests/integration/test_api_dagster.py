@@ -1,4 +1,4 @@
-"""Dagster's real webservers behind the proxy: pages, GraphQL and sockets, for operators and for those who may only look."""
+"""Dagster's real webservers behind the proxy: pages, GraphQL, sockets, by scope."""
 
 import json
 import os
@@ -25,23 +25,28 @@ from tests.support.ui import CHROMIUM_ARGUMENTS
 
 LOCATION = 'repositoryName: "__repository__", repositoryLocationName: "small_definitions.py"'
 ADD = (
-    'mutation Add($name: String!) { addDynamicPartition(partitionsDefName: "small_partitions", partitionKey: $name, '
+    "mutation Add($name: String!) { "
+    'addDynamicPartition(partitionsDefName: "small_partitions", partitionKey: $name, '
     f"repositorySelector: {{{LOCATION}}}) {{ __typename }} }}"
 )
-KEYS = '{ assetNodeOrError(assetKey: {path: ["small_asset"]}) { __typename ... on AssetNode { partitionKeys } } }'
+KEYS = (
+    '{ assetNodeOrError(assetKey: {path: ["small_asset"]}) '
+    "{ __typename ... on AssetNode { partitionKeys } } }"
+)
 LAUNCH = (
     f'mutation {{ launchRun(executionParams: {{selector: {{jobName: "small", {LOCATION}}}}}) '
     "{ __typename ... on LaunchRunSuccess { run { runId } } } }"
 )
 EVENTS = (
-    "subscription Events($id: ID!) { pipelineRunLogs(runId: $id) { __typename ... on PipelineRunLogsSubscriptionSuccess "
+    "subscription Events($id: ID!) { pipelineRunLogs(runId: $id) "
+    "{ __typename ... on PipelineRunLogsSubscriptionSuccess "
     "{ messages { __typename } } } }"
 )
 
 
 @contextmanager
 def webserver(home: Path, *more: str) -> Iterator[str]:
-    """As a deployment starts it, with the prefix."""
+    """Start the webserver as a deployment does, with the path prefix."""
     port = free_port()
     command = [
         str(Path(sys.executable).with_name("dagster-webserver")),
@@ -61,7 +66,7 @@ def webserver(home: Path, *more: str) -> Iterator[str]:
         wait_for(address, process)
         yield address
     finally:
-        os.killpg(process.pid, signal.SIGKILL)  # its code server, too; nothing of theirs is kept
+        os.killpg(process.pid, signal.SIGKILL)  # its code server, too; both keep nothing
         process.wait(20)
 
 
@@ -79,10 +84,12 @@ def wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ProtectedApi, ProtectedApi]]:
-    """Behind one lock the webserver alone, behind the other the read-only one for those who may only look."""
+    """One API in front of the webserver alone, and one that sends readers to the read-only
+    webserver.
+    """
     home = tmp_path_factory.mktemp("dagster")
     (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
-    # one after the other: the first makes the database
+    # One after the other: the first creates the database.
     with (
         webserver(home) as full,
         webserver(home, "--read-only") as read_only,
@@ -98,46 +105,46 @@ def alone(shared: tuple[ProtectedApi, ProtectedApi]) -> ProtectedApi:
 
 
 @pytest.fixture(params=["alone", "both"])
-def door(request: pytest.FixtureRequest, shared: tuple[ProtectedApi, ProtectedApi]) -> ProtectedApi:
+def api(request: pytest.FixtureRequest, shared: tuple[ProtectedApi, ProtectedApi]) -> ProtectedApi:
     return shared[request.param == "both"]
 
 
-def graphql(door: ProtectedApi, key: str, query: str, **variables: Any) -> httpx.Response:
-    return door.ask("POST", "/dagster/graphql", key, json={"query": query, "variables": variables})
+def graphql(api: ProtectedApi, key: str, query: str, **variables: Any) -> httpx.Response:
+    return api.ask("POST", "/dagster/graphql", key, json={"query": query, "variables": variables})
 
 
-def partitions(door: ProtectedApi) -> list[str]:
-    answer = graphql(door, "reader", KEYS)
+def partitions(api: ProtectedApi) -> list[str]:
+    answer = graphql(api, "reader", KEYS)
     assert answer.status_code == 200, answer.text
     return list(answer.json()["data"]["assetNodeOrError"]["partitionKeys"])
 
 
-def test_a_reader_sees_and_changes_nothing_and_an_operator_changes(door: ProtectedApi) -> None:
-    before = partitions(door)
+def test_a_reader_sees_and_changes_nothing_and_an_operator_changes(api: ProtectedApi) -> None:
+    before = partitions(api)
     for key in ("reader", "submitter"):
-        assert graphql(door, key, ADD, name="by-reader").status_code == 403
-        assert graphql(door, key, LAUNCH).status_code == 403
-    assert partitions(door) == before
-    added = graphql(door, "operator", ADD, name=f"made-{len(before)}")
+        assert graphql(api, key, ADD, name="by-reader").status_code == 403
+        assert graphql(api, key, LAUNCH).status_code == 403
+    assert partitions(api) == before
+    added = graphql(api, "operator", ADD, name=f"made-{len(before)}")
     assert added.json()["data"]["addDynamicPartition"]["__typename"] == "AddDynamicPartitionSuccess"
-    assert partitions(door) == [*before, f"made-{len(before)}"]
+    assert partitions(api) == [*before, f"made-{len(before)}"]
 
 
-def test_the_pages_and_what_they_load_come_whole(door: ProtectedApi) -> None:
-    page = door.ask("GET", "/dagster/", "reader")
+def test_pages_and_their_assets_are_complete(api: ProtectedApi) -> None:
+    page = api.ask("GET", "/dagster/", "reader")
     assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
     scripts = [part.partition('"')[0] for part in page.text.split('src="')[1:]]
     assert scripts
     for path in scripts:
         assert path.startswith("/dagster/")
-        assert door.ask("GET", path, "reader").status_code == 200
-        assert httpx.get(f"{door.address}{path}").status_code == 401
+        assert api.ask("GET", path, "reader").status_code == 200
+        assert httpx.get(f"{api.address}{path}").status_code == 401
 
 
 @contextmanager
-def opened(door: ProtectedApi, key: str | None, **headers: str) -> Iterator[ClientConnection]:
-    sent = {**headers, **({"X-Api-Key": door.keys[key]} if key else {})}
-    address = f"{door.address.replace('http', 'ws')}/dagster/graphql"
+def opened(api: ProtectedApi, key: str | None, **headers: str) -> Iterator[ClientConnection]:
+    sent = {**headers, **({"X-Api-Key": api.keys[key]} if key else {})}
+    address = f"{api.address.replace('http', 'ws')}/dagster/graphql"
     with connect(
         address,
         subprotocols=[Subprotocol("graphql-ws")],
@@ -160,9 +167,9 @@ def started(connection: ClientConnection, query: str, **variables: Any) -> dict[
     return answer
 
 
-def test_a_reader_follows_a_run_over_the_socket(door: ProtectedApi) -> None:
-    run_id = graphql(door, "operator", LAUNCH).json()["data"]["launchRun"]["run"]["runId"]
-    with opened(door, "reader") as connection:
+def test_a_reader_follows_a_run_over_the_socket(api: ProtectedApi) -> None:
+    run_id = graphql(api, "operator", LAUNCH).json()["data"]["launchRun"]["run"]["runId"]
+    with opened(api, "reader") as connection:
         answer = started(connection, EVENTS, id=run_id)
     assert answer["type"] == "data"
     assert answer["payload"]["data"]["pipelineRunLogs"]["messages"]
@@ -180,7 +187,7 @@ def test_a_mutation_over_the_socket_changes_nothing(alone: ProtectedApi, key: st
     assert partitions(alone) == before
 
 
-def test_a_socket_of_nobody_of_another_site_and_of_who_has_allow_lists_is_not_opened(
+def test_sockets_without_credential_from_other_sites_or_with_allow_lists_are_refused(
     alone: ProtectedApi,
 ) -> None:
     cookie = sign_in(alone, "reader")
@@ -197,14 +204,14 @@ def test_a_socket_of_nobody_of_another_site_and_of_who_has_allow_lists_is_not_op
         pass
 
 
-def sign_in(door: ProtectedApi, key: str) -> str:
-    answer = door.ask(
-        "POST", "/login", data={"credential": door.keys[key]}, headers={"Origin": door.address}
+def sign_in(api: ProtectedApi, key: str) -> str:
+    answer = api.ask(
+        "POST", "/login", data={"credential": api.keys[key]}, headers={"Origin": api.address}
     )
     return answer.headers["set-cookie"].partition(";")[0]
 
 
-def test_a_person_signs_in_with_a_browser_and_sees_the_runs_and_a_reader_cannot_launch(
+def test_a_signed_in_browser_shows_the_runs_and_a_reader_cannot_launch(
     shared: tuple[ProtectedApi, ProtectedApi], chromium: str
 ) -> None:
     both = shared[1]
@@ -227,17 +234,17 @@ def test_a_person_signs_in_with_a_browser_and_sees_the_runs_and_a_reader_cannot_
             )
             if may_launch:
                 expect(page.get_by_role("button", name="Launch Run")).to_be_enabled(timeout=30_000)
-            else:  # the read-only webserver's page shows the job's graph in the form's place
+            else:  # the read-only page shows the job's graph instead of the form
                 page.get_by_text("wait_for_nothing").first.wait_for(timeout=30_000)
                 assert page.get_by_role("button", name="Launch Run").count() == 0
             context.close()
         browser.close()
 
 
-def sign_in_by_hand(page: Page, door: ProtectedApi, key: str) -> None:
-    """A wrong key first, as it happens."""
-    page.goto(f"{door.address}/dagster/runs")
-    for typed in ("wrong", door.keys[key]):
+def sign_in_by_hand(page: Page, api: ProtectedApi, key: str) -> None:
+    """Sign in, with a wrong key first, as people do."""
+    page.goto(f"{api.address}/dagster/runs")
+    for typed in ("wrong", api.keys[key]):
         page.get_by_label("API key or access token").fill(typed)
         page.get_by_role("button", name="Sign in").click()
         if typed == "wrong":

@@ -1,4 +1,6 @@
-"""The HTTP face before a real Dagster on both profiles: work that clients of the old system submit, and what is known of it afterwards."""
+"""The HTTP API in front of a real Dagster, on both profiles, with jobs that clients of the old
+system submit.
+"""
 
 import json
 import time
@@ -31,13 +33,13 @@ DATA = {
     "access_level": "open",
 }
 
-# A whole Dagster and twenty runs, twice: over two minutes.
+# A whole Dagster and twenty runs, twice: this takes over two minutes.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")]
 
 
 @dataclass
 class Worked:
-    """`ended`: what came of each job, by its name here."""
+    """`ended` holds the result of each job, by its name in this module."""
 
     stack: ApiStack
     job_ids: dict[str, str]
@@ -49,7 +51,9 @@ class Worked:
 def worked(
     module_profile: ProfileUnderTest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Worked]:
-    """Everything is submitted at once, by a client that knows the old routes alone; the tests ask what came of it."""
+    """Submit all jobs at once with a client that knows only the old routes; the tests check the
+    results.
+    """
     with api_stack(tmp_path_factory.mktemp("api"), module_profile) as stack:
         for key, content in {
             "dem.tif": SAMPLES / "sierra_nevada_srtm.tif",
@@ -117,7 +121,7 @@ def test_a_client_of_the_old_system_drives_a_raster_job_to_completion(worked: Wo
     assert worked.stack.services.catalog.item("rasters", "dem") is not None
 
 
-def test_rows_without_a_place_are_counted_and_their_job_is_completed_with_errors(
+def test_rows_without_geometry_are_counted_and_the_job_is_completed_with_errors(
     worked: Worked,
 ) -> None:
     vector = worked.ended["vector"]
@@ -125,7 +129,7 @@ def test_rows_without_a_place_are_counted_and_their_job_is_completed_with_errors
     assert vector["resultData"]["rows"] == {"read": 3, "inserted": 2, "rejected": 1, "repaired": 0}
 
 
-def test_what_cannot_be_read_fails_with_code_and_remedy_and_not_with_a_traceback(
+def test_an_unreadable_file_fails_with_code_and_remedy_and_without_traceback(
     worked: Worked,
 ) -> None:
     garbage = worked.ended["garbage"]
@@ -136,7 +140,7 @@ def test_what_cannot_be_read_fails_with_code_and_remedy_and_not_with_a_traceback
     assert "Traceback" not in json.dumps(garbage)
 
 
-def test_a_request_of_the_platform_api_ends_with_where_its_data_is(worked: Worked) -> None:
+def test_a_platform_api_request_ends_with_the_location_of_its_data(worked: Worked) -> None:
     client = worked.stack.legacy("reader")
     status = client.data_status(worked.request_id)
     assert (status["success"], status["data_type"], status["job_type"]) == (
@@ -161,7 +165,7 @@ def test_a_request_of_the_platform_api_ends_with_where_its_data_is(worked: Worke
     assert client.follow(f"/api/platform/status/{worked.request_id}") == status
 
 
-def test_the_same_work_again_is_told_to_be_done_in_whatever_words_it_is_asked_for(
+def test_a_repeated_job_is_recognised_in_every_form_of_request(
     worked: Worked,
 ) -> None:
     again = worked.stack.legacy().submit(
@@ -179,7 +183,7 @@ def test_the_same_work_again_is_told_to_be_done_in_whatever_words_it_is_asked_fo
     assert len(worked.stack.runs(**{JOB_TAG: worked.job_ids["vector"]})) == 1
 
 
-def test_ids_of_the_client_are_on_the_run_and_echoed(worked: Worked) -> None:
+def test_client_ids_are_tags_of_the_run_and_echoed(worked: Worked) -> None:
     tags = {
         name: worked.stack.runs(**{JOB_TAG: worked.job_ids[name]})[0].tags
         for name in ("hello", "raster", "vector")
@@ -218,13 +222,13 @@ def test_a_failed_job_can_be_submitted_again_canceled_and_retried(worked: Worked
     )
 
 
-def test_what_is_done_is_neither_retried_nor_canceled(worked: Worked) -> None:
+def test_a_completed_job_is_neither_retried_nor_canceled(worked: Worked) -> None:
     for action in ("retry", "cancel"):
         answer = worked.stack.ask("POST", f"/api/jobs/{worked.job_ids['hello']}/{action}")
         assert (answer.status_code, answer.json()["code"]) == (409, "CONFLICT")
 
 
-def test_forced_work_is_done_again_under_the_same_id(worked: Worked) -> None:
+def test_a_forced_job_runs_again_under_the_same_id(worked: Worked) -> None:
     stack = worked.stack
     forced = stack.legacy().submit("process_raster", blob_name="dem.tif", force=True)
     assert (forced["status"], forced["job_id"]) == ("created", worked.job_ids["raster"])
@@ -233,7 +237,7 @@ def test_forced_work_is_done_again_under_the_same_id(worked: Worked) -> None:
     assert _canceled(stack, worked.job_ids["raster"])["attempt"] == 2
 
 
-def test_a_source_that_was_replaced_is_other_work(worked: Worked) -> None:
+def test_a_replaced_source_is_another_job(worked: Worked) -> None:
     stack = worked.stack
     stack.put("twice.csv", b"lat,lon\n47,8\n")
     first = stack.legacy().submit(
@@ -260,7 +264,7 @@ def test_a_source_that_was_replaced_is_other_work(worked: Worked) -> None:
         _canceled(stack, answer["job_id"])
 
 
-def test_every_parameter_that_does_not_fit_is_named(worked: Worked) -> None:
+def test_every_invalid_parameter_is_named(worked: Worked) -> None:
     with pytest.raises(LegacyError) as refused:
         worked.stack.legacy().submit(
             "process_raster",
@@ -314,7 +318,7 @@ def test_every_parameter_that_does_not_fit_is_named(worked: Worked) -> None:
         ("DELETE", "/api/jobs", None, 405, "PARAMETER_INVALID"),
     ],
 )
-def test_refusals_are_problems_with_the_fields_of_old(
+def test_errors_are_problem_documents_with_the_old_fields(
     worked: Worked, method: str, path: str, body: Any, status: int, code: str
 ) -> None:
     answer = worked.stack.ask(method, path, json=body)
@@ -326,7 +330,7 @@ def test_refusals_are_problems_with_the_fields_of_old(
     assert {"type", "title", "detail", "remedy", "message", "timestamp"} <= problem.keys()
 
 
-def test_a_reader_may_ask_and_not_submit(worked: Worked) -> None:
+def test_a_reader_may_read_and_not_submit(worked: Worked) -> None:
     assert (
         worked.stack.ask("GET", f"/api/jobs/status/{worked.job_ids['hello']}", "reader").status_code
         == 200
@@ -343,7 +347,7 @@ def test_a_reader_may_ask_and_not_submit(worked: Worked) -> None:
     )
 
 
-def test_an_idempotency_key_gets_the_same_answer_again_and_refuses_another_request(
+def test_an_idempotency_key_returns_the_same_response_and_refuses_another_request(
     worked: Worked,
 ) -> None:
     def ask(body: dict[str, Any], key: str = "submitter") -> httpx.Response:
@@ -362,7 +366,7 @@ def test_an_idempotency_key_gets_the_same_answer_again_and_refuses_another_reque
     assert (other.status_code, other.json()["code"]) == (422, "PARAMETER_INVALID")
     assert (
         ask({"name": "Mary"}, key="operator").json()["status"] == "created"
-    )  # a key is that of who sends it
+    )  # each sender has its own keys
     for job_id in (first.json()["job_id"],):
         assert (
             len(worked.stack.wait(lambda job_id=job_id: worked.stack.runs(**{JOB_TAG: job_id})))
@@ -370,11 +374,11 @@ def test_an_idempotency_key_gets_the_same_answer_again_and_refuses_another_reque
         )
 
 
-def test_progress_is_told_event_by_event_and_goes_on_after_the_last_one_that_was_seen(
+def test_progress_is_streamed_and_continues_after_the_last_event_id(
     worked: Worked,
 ) -> None:
     stack, path = worked.stack, f"/api/jobs/{worked.job_ids['vector']}/events"
-    told = _told(stack.ask("GET", path, "reader"))
+    told = _sse_events(stack.ask("GET", path, "reader"))
     stages = [event["data"]["stage"] for event in told if event["event"] == "STAGE_DONE"]
     assert stages == ["raw_vector", "vector_profile", "vector_features", "vector_item"]
     assert {
@@ -387,7 +391,7 @@ def test_progress_is_told_event_by_event_and_goes_on_after_the_last_one_that_was
     } <= {event["event"] for event in told}
     assert told[-1]["event"] == "end"
     assert told[-1]["data"] == worked.ended["vector"]
-    rest = _told(stack.ask("GET", path, "reader", headers={"Last-Event-ID": told[4]["id"]}))
+    rest = _sse_events(stack.ask("GET", path, "reader", headers={"Last-Event-ID": told[4]["id"]}))
     assert rest == told[5:]
     assert (
         stack.ask("GET", path, "reader", headers={"Last-Event-ID": told[-1]["id"]}).status_code
@@ -395,7 +399,7 @@ def test_progress_is_told_event_by_event_and_goes_on_after_the_last_one_that_was
     )
 
 
-def test_progress_is_told_while_it_happens(worked: Worked) -> None:
+def test_progress_is_streamed_while_the_run_is_active(worked: Worked) -> None:
     stack = worked.stack
     job_id = stack.legacy().submit("hello_world", name="Emmy")["job_id"]
     seen: list[str] = []
@@ -406,7 +410,7 @@ def test_progress_is_told_while_it_happens(worked: Worked) -> None:
     ) as stream:
         deadline = time.monotonic() + 120
         for line in stream.iter_lines():
-            assert time.monotonic() < deadline, f"it goes on without an end: {seen}"
+            assert time.monotonic() < deadline, f"the stream does not end: {seen}"
             if line == "event: RUN_QUEUED":
                 seen.append(stack.legacy().status(job_id)["status"])
             if line.startswith("event: "):
@@ -416,7 +420,7 @@ def test_progress_is_told_while_it_happens(worked: Worked) -> None:
     assert seen[-1] == "end"
 
 
-def test_the_trace_is_the_one_that_the_command_line_tells(worked: Worked) -> None:
+def test_the_trace_equals_that_of_the_command_line(worked: Worked) -> None:
     stack = worked.stack
     for name in ("vector", "hello"):
         answer = stack.ask("GET", f"/api/jobs/{worked.job_ids[name]}/trace", "reader").json()
@@ -427,14 +431,15 @@ def test_the_trace_is_the_one_that_the_command_line_tells(worked: Worked) -> Non
             home=stack.settings.home_dir,
             extra=stack.profile.environment,
         ).lines[0]
-        assert _as_graphql_can_tell_it(answer) == _as_graphql_can_tell_it(told)
+        assert _as_in_graphql(answer) == _as_in_graphql(told)
         assert answer["timelines"][0]["correlation_id"] == "req-2026-0017"
-        asked_by = f"the HTTP API for {answer['timelines'][0]['asked_by']}, request {worked.ended[name]['requestId']}"
+        caller, request_id = answer["timelines"][0]["asked_by"], worked.ended[name]["requestId"]
+        asked_by = f"the HTTP API for {caller}, request {request_id}"
         assert answer["timelines"][0]["launched_by"] == asked_by
         assert asked_by.startswith("the HTTP API for key:submitter")
 
 
-def test_a_job_s_id_and_the_request_s_lead_the_command_line_to_its_runs(worked: Worked) -> None:
+def test_the_command_line_finds_runs_by_job_id_and_request_id(worked: Worked) -> None:
     stack, ended = worked.stack, worked.ended["hello"]
     for known in (worked.job_ids["hello"], ended["requestId"]):
         told = geo_platform(
@@ -445,7 +450,7 @@ def test_a_job_s_id_and_the_request_s_lead_the_command_line_to_its_runs(worked: 
         ]
 
 
-def test_a_file_that_is_sent_to_the_address_of_an_upload_is_processed_once_it_is_submitted(
+def test_an_uploaded_file_is_processed_after_it_is_submitted(
     worked: Worked,
 ) -> None:
     stack = worked.stack
@@ -461,7 +466,7 @@ def test_a_file_that_is_sent_to_the_address_of_an_upload_is_processed_once_it_is
     ended = stack.legacy().wait(job["job_id"])
     assert (ended["status"], ended["resultData"]["item_id"]) == ("completed", "sent")
     lying = stack.services.objects.stat("bronze", offer["submit"]["blob_name"])
-    assert SUBMITTED in lying.metadata, "no watch takes it as well"
+    assert SUBMITTED in lying.metadata, "no watch requests a run for it too"
 
 
 def test_jobs_are_listed_by_type_and_state_page_by_page(worked: Worked) -> None:
@@ -498,16 +503,16 @@ def test_every_dependency_is_ready_by_name(worked: Worked) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_each_graphql_document_fits_the_webserver_s_schema(worked: Worked, name: str) -> None:
+def test_each_graphql_document_is_valid_in_the_webserver_schema(worked: Worked, name: str) -> None:
     schema = build_client_schema(graphql(worked.stack.dagster.address, get_introspection_query()))  # type: ignore[arg-type]
     assert validate(schema, parse(ALL[name])) == []
 
 
-def test_what_is_accepted_while_the_webserver_is_down_runs_once_it_is_back(worked: Worked) -> None:
+def test_jobs_accepted_while_the_webserver_is_down_run_later(worked: Worked) -> None:
     stack = worked.stack
     stack.dagster.kill(WEBSERVER)
     with http_api(stack.settings.home_dir, stack.dagster, stack.profile) as dying:
-        left = dying.legacy().submit("hello_world", name="left by a face that ended")
+        left = dying.legacy().submit("hello_world", name="left by an API process that ended")
         assert dying.legacy().status(left["job_id"])["status"] == "queued"
     accepted = stack.legacy().submit("hello_world", name="while it was down")
     assert accepted["status"] == "created"
@@ -530,14 +535,14 @@ def test_what_is_accepted_while_the_webserver_is_down_runs_once_it_is_back(worke
 
 
 def _canceled(stack: ApiStack, job_id: str) -> dict[str, Any]:
-    """Its status once it was canceled. A run that is being launched has to be there first."""
+    """Cancel the job and return its status. A run that is being launched must exist first."""
     stack.wait(
         lambda: stack.ask("POST", f"/api/jobs/{job_id}/cancel", "submitter").status_code == 202
     )
     return dict(stack.legacy().wait(job_id))
 
 
-def _told(answer: httpx.Response) -> list[dict[str, Any]]:
+def _sse_events(answer: httpx.Response) -> list[dict[str, Any]]:
     assert answer.headers["content-type"].startswith("text/event-stream")
     told = []
     for block in answer.text.split("\n\n"):
@@ -549,16 +554,15 @@ def _told(answer: httpx.Response) -> list[dict[str, Any]]:
     return told
 
 
-def _as_graphql_can_tell_it(document: Any) -> Any:
-    """It tells durations only in Dagster's own words, rounded, and no tag that begins with a dot."""
+def _as_in_graphql(document: Any) -> Any:
+    """Convert the document to what GraphQL can return.
+
+    GraphQL returns durations only in Dagster's own rounded text, and no tags that begin with a dot.
+    """
     if isinstance(document, dict):
         return {
-            key: _as_graphql_can_tell_it(value)
+            key: _as_in_graphql(value)
             for key, value in document.items()
             if key != "duration_ms" and not key.startswith(".")
         }
-    return (
-        [_as_graphql_can_tell_it(value) for value in document]
-        if isinstance(document, list)
-        else document
-    )
+    return [_as_in_graphql(value) for value in document] if isinstance(document, list) else document

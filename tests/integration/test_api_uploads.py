@@ -1,4 +1,4 @@
-"""Uploads to the storage account: an address that creates one blob, once, and does nothing else."""
+"""Uploads to the storage account: a URL that creates one blob, once, and does nothing else."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -28,7 +28,7 @@ def blobs(module_production: ProfileUnderTest) -> Blobs:
 
 
 @pytest.fixture(scope="module")
-def door(blobs: Blobs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProtectedApi]:
+def api(blobs: Blobs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProtectedApi]:
     account = {
         "blob_connection_string": blobs.connection_string,
         "blob_container_prefix": blobs.prefix,
@@ -39,21 +39,21 @@ def door(blobs: Blobs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pro
         yield one
 
 
-def offered(door: ProtectedApi, **asked: Any) -> dict[str, Any]:
-    answer = door.ask("POST", "/api/uploads", "submitter", json=asked)
+def offered(api: ProtectedApi, **asked: Any) -> dict[str, Any]:
+    answer = api.ask("POST", "/api/uploads", "submitter", json=asked)
     assert answer.status_code == 201, answer.text
     return dict(answer.json())
 
 
 def send(url: str, content: bytes, headers: dict[str, str]) -> httpx.Response:
-    """As curl would: the answer's own url and headers, nothing else."""
+    """Send the file as curl would, with the response's URL and headers only."""
     return httpx.put(url, content=content, headers=headers)
 
 
-def test_one_file_is_sent_with_the_address_once_and_lies_where_it_is_submitted_from(
-    door: ProtectedApi, blobs: Blobs
+def test_one_file_is_sent_to_the_url_once_and_can_be_submitted(
+    api: ProtectedApi, blobs: Blobs
 ) -> None:
-    offer = offered(door, file_name="höhe & more.tif")
+    offer = offered(api, file_name="höhe & more.tif")
     assert offer["needs_credential"] is False
     assert send(offer["url"], b"raster", offer["headers"]).status_code == 201
     with blob_client(blobs.connection_string) as service:
@@ -63,8 +63,8 @@ def test_one_file_is_sent_with_the_address_once_and_lies_where_it_is_submitted_f
         assert blob.download_blob().readall() == b"raster"
 
 
-def test_the_address_says_what_it_is_for_and_ends_soon(door: ProtectedApi) -> None:
-    offer = offered(door, file_name="dem.tif")
+def test_the_url_is_limited_to_its_purpose_and_expires_soon(api: ProtectedApi) -> None:
+    offer = offered(api, file_name="dem.tif")
     query = {name: values[0] for name, values in parse_qs(urlsplit(offer["url"]).query).items()}
     assert (query["sp"], query["sr"]) == ("c", "b")
     ends = datetime.fromisoformat(query["se"])
@@ -85,10 +85,10 @@ WITH_THE_ADDRESS: dict[str, Callable[[BlobClient, str], object]] = {
 
 
 @pytest.mark.parametrize("what", WITH_THE_ADDRESS)
-def test_the_address_does_nothing_else_to_its_blob(
-    door: ProtectedApi, blobs: Blobs, what: str
+def test_the_url_allows_nothing_else_on_its_blob(
+    api: ProtectedApi, blobs: Blobs, what: str
 ) -> None:
-    offer = offered(door, file_name="dem.tif")
+    offer = offered(api, file_name="dem.tif")
     assert send(offer["url"], b"raster", offer["headers"]).status_code == 201
     with (
         BlobClient.from_blob_url(offer["url"], retry_total=0) as blob,
@@ -102,9 +102,9 @@ def test_the_address_does_nothing_else_to_its_blob(
 
 
 def test_another_name_another_container_and_a_listing_are_refused(
-    door: ProtectedApi, blobs: Blobs
+    api: ProtectedApi, blobs: Blobs
 ) -> None:
-    url = httpx.URL(offered(door, file_name="dem.tif")["url"])
+    url = httpx.URL(offered(api, file_name="dem.tif")["url"])
     own = f"/{blobs.prefix}bronze/"
     for path in (
         url.path.replace("dem.tif", "other.tif"),
@@ -124,8 +124,8 @@ def test_another_name_another_container_and_a_listing_are_refused(
         assert not [name for name in names if "other" in name or "below" in name]
 
 
-def test_a_changed_right_or_end_breaks_the_signature(door: ProtectedApi) -> None:
-    url = offered(door, file_name="dem.tif")["url"]
+def test_changed_permissions_or_expiry_break_the_signature(api: ProtectedApi) -> None:
+    url = offered(api, file_name="dem.tif")["url"]
     for changed in (
         url.replace("sp=c", "sp=racwd"),
         url.replace("se=20", "se=21"),
@@ -135,7 +135,7 @@ def test_a_changed_right_or_end_breaks_the_signature(door: ProtectedApi) -> None
         assert send(changed, b"x", {"x-ms-blob-type": "BlockBlob"}).status_code == 403
 
 
-def test_an_address_that_has_ended_takes_nothing(blobs: Blobs) -> None:
+def test_an_expired_url_accepts_nothing(blobs: Blobs) -> None:
     settings = Settings(
         profile=Profile.production,
         blob_connection_string=blobs.connection_string,
@@ -150,12 +150,12 @@ def test_an_address_that_has_ended_takes_nothing(blobs: Blobs) -> None:
     assert send(url, b"x", {"x-ms-blob-type": "BlockBlob"}).status_code == 403
 
 
-def test_the_platform_takes_no_bytes_itself_where_there_is_an_account(door: ProtectedApi) -> None:
-    answer = door.ask("PUT", f"/api/uploads/{'0' * 16}/x.tif", "submitter", content=b"x")
+def test_the_platform_accepts_no_bytes_itself_if_there_is_an_account(api: ProtectedApi) -> None:
+    answer = api.ask("PUT", f"/api/uploads/{'0' * 16}/x.tif", "submitter", content=b"x")
     assert (answer.status_code, answer.json()["code"]) == (404, "NOT_FOUND")
 
 
-def test_a_sas_token_of_the_platform_s_own_cannot_sign_and_is_said_so() -> None:
+def test_a_platform_configured_with_a_sas_token_cannot_sign() -> None:
     settings = Settings(
         profile=Profile.production,
         blob_account_url="https://a.blob.core.windows.net",
@@ -165,10 +165,13 @@ def test_a_sas_token_of_the_platform_s_own_cannot_sign_and_is_said_so() -> None:
         signed_upload(settings, "bronze", "uploads/x/y.tif", ends_at_utc=datetime.now(UTC))
 
 
-def test_with_a_managed_identity_the_address_is_signed_by_a_key_that_the_service_hands_out_once(
+def test_with_a_managed_identity_a_delegation_key_signs_the_url(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What it is signed with and for. Azurite hands out the key, but knows no signature of the client's newest version made with it."""
+    """Check what signs the URL, and for how long.
+
+    Azurite issues the key, but does not know the signature of the client's newest version.
+    """
     caplog.set_level("INFO", "azure.core.pipeline.policies.http_logging_policy")
     with azure(tmp_path, certificate_for([blob_host()], tmp_path), {}) as cloud:
         for name, value in cloud.environment.items():

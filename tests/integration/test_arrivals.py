@@ -1,6 +1,8 @@
-"""From an object that lands to the run that is asked for: real ticks on a real instance of Dagster and a real store, runs executed here.
+"""From an object that lands to its run request: real ticks, a real Dagster instance and a real
+store.
 
-The daemon, which does what a tick asks for, is stood in for by `Daemon`; tests/e2e/test_arriving.py has the real one.
+`Daemon` replaces the daemon, which executes what a tick requests; tests/e2e/test_arriving.py uses
+the real one.
 """
 
 import shutil
@@ -38,7 +40,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 class Blobs(FolderStore):
-    """Objects that are whole as soon as they are seen, as those of a service are."""
+    """A store whose objects are complete as soon as they are listed, as in a service."""
 
     is_local = False
 
@@ -50,7 +52,7 @@ def blobs(tmp_path: Path) -> Blobs:
 
 @dataclass
 class Daemon:
-    """Makes the runs that ticks ask for, as far as they can be seen: records with the tags of the request."""
+    """Creates the runs that ticks request, as records with the request's tags."""
 
     instance: dg.DagsterInstance
     runs: list[dg.RunRequest] = field(default_factory=list)
@@ -83,7 +85,7 @@ class Daemon:
 
 @dataclass
 class Events:
-    """A queue, and ticks on it."""
+    """A queue, and ticks that read it."""
 
     intake: EventIntake
     queue: MemoryQueue
@@ -91,7 +93,7 @@ class Events:
     cursor: EventsCursor = field(default_factory=EventsCursor)
 
     def land(self, key: str, content: bytes | Path = SAMPLE) -> str:
-        """Put an object and tell of it."""
+        """Put an object and send its event."""
         path = content if isinstance(content, Path) else None
         objects = self.intake.objects
         if path is not None:
@@ -106,7 +108,7 @@ class Events:
         )
 
     def tick(self, *, crashes: bool = False) -> EventsTick:
-        """One, and what the daemon does after it; where it crashes, its answer is lost."""
+        """Run one tick and the daemon's work; with `crashes`, the tick's result is lost."""
         tick = self.intake.tick(self.cursor, tick_s=0.3)
         if not crashes:
             self.cursor = EventsCursor.model_validate_json(tick.cursor.model_dump_json())
@@ -126,7 +128,9 @@ def _events(instance: dg.DagsterInstance, blobs: Blobs, watches: Sequence[Watch]
     )
 
 
-def test_an_event_becomes_a_run_and_its_message_goes_once_that_run_exists(events: Events) -> None:
+def test_an_event_becomes_a_run_and_its_message_is_deleted_after_the_run_exists(
+    events: Events,
+) -> None:
     events.land("dem/sierra.tif")
     tick = events.tick()
     (request,) = tick.taken.requests
@@ -139,14 +143,14 @@ def test_an_event_becomes_a_run_and_its_message_goes_once_that_run_exists(events
     assert len(events.daemon.runs) == 1
 
 
-def test_a_tick_whose_answer_was_lost_is_made_good_by_the_message_that_comes_back(
+def test_a_lost_tick_result_is_repaired_when_the_message_reappears(
     events: Events,
 ) -> None:
     events.land("sierra.tif")
     lost = events.tick(crashes=True)
     assert len(lost.taken.requests) == 1
     events.queue.now_s += HIDDEN_S + 1
-    early = events.tick()  # the receipt is fresh: somebody may be making its run
+    early = events.tick()  # the receipt is fresh: its run may be about to start
     assert not early.taken.requests
     _make_receipts_old(events)
     events.queue.now_s += 60
@@ -185,14 +189,14 @@ def test_the_same_event_twice_and_the_same_object_by_listing_make_one_run(
 
 
 class SteadyQueue(MemoryQueue):
-    """Into which another object's message falls whenever it is asked."""
+    """Adds another object's message at every receive."""
 
     def receive(self, max_messages: int, *, hidden_s: int) -> list[QueuedMessage]:
         self.send(Created(BRONZE, f"{len(self.kept)}.tif", account_url=ACCOUNT).event("eventgrid"))
         return super().receive(max_messages, hidden_s=hidden_s)
 
 
-def test_the_first_of_a_steady_stream_do_not_wait_for_its_end(
+def test_the_first_events_of_a_steady_stream_do_not_wait_for_its_end(
     instance: dg.DagsterInstance, blobs: Blobs
 ) -> None:
     intake = EventIntake(
@@ -201,7 +205,7 @@ def test_the_first_of_a_steady_stream_do_not_wait_for_its_end(
     assert 1 < intake.tick(EventsCursor(), tick_s=15).received < 40
 
 
-def test_new_bytes_are_a_new_arrival_and_the_older_event_finds_them(events: Events) -> None:
+def test_a_new_version_is_a_new_arrival_and_is_found_by_the_older_event(events: Events) -> None:
     events.land("sierra.tif")
     events.tick()
     events.land("sierra.tif")
@@ -211,7 +215,7 @@ def test_new_bytes_are_a_new_arrival_and_the_older_event_finds_them(events: Even
     assert events.daemon.partitions == ["sierra.tif", "sierra.tif"]
 
 
-def test_an_object_that_is_gone_has_no_run_and_its_message_goes(events: Events) -> None:
+def test_a_deleted_object_has_no_run_and_its_message_is_deleted(events: Events) -> None:
     events.land("sierra.tif")
     events.intake.objects.delete(BRONZE, "sierra.tif")
     tick = events.tick()
@@ -237,7 +241,7 @@ def test_small_objects_that_land_together_share_a_run_and_large_ones_have_their_
     assert not events.queue.kept
 
 
-def test_a_queue_that_is_full_takes_no_more_and_the_oldest_go_first(
+def test_a_full_queue_gets_no_more_runs_and_the_oldest_start_first(
     instance: dg.DagsterInstance, blobs: Blobs
 ) -> None:
     events = _events(instance, blobs, [Watch(name="bronze", most_waiting_runs=2, small_bytes=0)])
@@ -255,9 +259,7 @@ def test_a_queue_that_is_full_takes_no_more_and_the_oldest_go_first(
     assert not events.queue.kept
 
 
-def test_parts_of_a_shapefile_are_held_together_until_all_are_there(
-    events: Events, tmp_path: Path
-) -> None:
+def test_a_shapefile_waits_until_all_its_parts_exist(events: Events, tmp_path: Path) -> None:
     shutil.unpack_archive(ROOT / "samples" / "natural_earth_countries.shp.zip", tmp_path / "parts")
     parts = sorted(
         path
@@ -280,7 +282,7 @@ def test_parts_of_a_shapefile_are_held_together_until_all_are_there(
     assert len(events.daemon.runs) == 1
 
 
-def test_a_sidecar_that_comes_later_makes_a_new_arrival_whatever_the_patterns_say(
+def test_a_later_sidecar_is_a_new_arrival_whatever_the_patterns(
     instance: dg.DagsterInstance, blobs: Blobs
 ) -> None:
     events = _events(instance, blobs, [Watch(name="scenes", prefix="in/", include=("*.tif",))])
@@ -296,7 +298,7 @@ def test_a_sidecar_that_comes_later_makes_a_new_arrival_whatever_the_patterns_sa
     assert not events.queue.kept
 
 
-def test_what_is_no_event_is_buried_with_the_reason(events: Events) -> None:
+def test_an_invalid_message_is_buried_with_the_reason(events: Events) -> None:
     events.queue.send("not an event")
     events.tell("a.tif", type="Microsoft.Storage.BlobDeleted")
     events.queue.send(
@@ -308,12 +310,13 @@ def test_what_is_no_event_is_buried_with_the_reason(events: Events) -> None:
     assert not events.queue.kept
     assert [reason for _, reason in events.queue.buried] == [
         "It is neither JSON nor JSON as Base64 text.",
-        "It is of the account 'other.blob.core.windows.net'; this deployment uses 'geoaccount.blob.core.windows.net'.",
+        "It is of the account 'other.blob.core.windows.net'; "
+        "this deployment uses 'geoaccount.blob.core.windows.net'.",
     ]
     assert not tick.taken.requests
 
 
-def test_what_a_person_submitted_is_not_asked_for_again(events: Events) -> None:
+def test_an_object_submitted_by_a_person_is_not_requested_again(events: Events) -> None:
     events.intake.objects.put_file(BRONZE, "mine.tif", SAMPLE, metadata={"origin": "1-2-3"})
     events.tell("mine.tif")
     tick = events.tick()
@@ -322,7 +325,7 @@ def test_what_a_person_submitted_is_not_asked_for_again(events: Events) -> None:
     assert not events.queue.kept
 
 
-def test_a_folder_is_taken_in_by_listing_once_its_files_lie_still(
+def test_listing_requests_the_files_of_a_folder_after_they_stop_changing(
     instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
     folder, watch, known, daemon = (
@@ -346,7 +349,7 @@ def test_a_folder_is_taken_in_by_listing_once_its_files_lie_still(
     assert daemon.partitions == ["in/sierra.tif", "in/sierra.tif"]
 
 
-def test_two_that_find_an_object_at_the_same_moment_ask_once(
+def test_two_sensors_that_find_an_object_at_once_request_one_run(
     instance: dg.DagsterInstance, blobs: Blobs
 ) -> None:
     from concurrent.futures import ThreadPoolExecutor
@@ -362,10 +365,12 @@ def test_two_that_find_an_object_at_the_same_moment_ask_once(
     assert sorted(asked) == sorted(arrival.key for arrival in arrivals)
 
 
-def test_many_that_have_their_runs_are_gone_through_tick_by_tick_however_slow_the_store(
+def test_many_known_objects_are_compared_over_several_ticks_with_a_slow_store(
     instance: dg.DagsterInstance, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process that knows nothing yet finds the receipts of them all, so many a tick, and asks for nothing; then for what is new."""
+    """A new process finds the receipts of all objects over several ticks and requests nothing; then
+    it requests new objects.
+    """
     watch = Watch(name="bronze", files_per_run=1000)
     arrivals = [
         arrival_of(blobs.put_bytes(BRONZE, f"old/{number:04}.tif", b"II*\0", metadata={}))

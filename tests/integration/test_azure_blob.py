@@ -1,4 +1,4 @@
-"""What is Azure's own about the store in Azure Blob Storage, on a real server: blobs, blocks, checksums, rights."""
+"""Azure's own features of the object store, on a real server: blobs, blocks, checksums, rights."""
 
 import hashlib
 import logging
@@ -52,7 +52,7 @@ def store(blobs: Blobs, tmp_path: Path) -> Iterator[AzureBlobStore]:
 
 @pytest.fixture
 def service(blobs: Blobs) -> Iterator[BlobServiceClient]:
-    """Azure's own client, as any other program has it."""
+    """Azure's own client, as other programs use it."""
     with BlobServiceClient.from_connection_string(blobs.connection_string, retry_total=0) as client:
         yield client
 
@@ -83,7 +83,7 @@ def _part(connection_string: str, name: str) -> str:
 
 
 @pytest.mark.parametrize("size", [5, IN_BLOCKS])
-def test_a_written_blob_says_to_any_program_what_it_is_and_where_it_came_from(
+def test_a_blob_has_its_media_type_and_origin_for_any_program(
     store: AzureBlobStore, service: BlobServiceClient, blobs: Blobs, tmp_path: Path, size: int
 ) -> None:
     made = file_of(tmp_path, size)
@@ -133,7 +133,7 @@ def test_a_container_that_is_missing_is_empty_and_is_made_by_the_first_put(
     assert [len(list(store.list(name))) for name in ("bronze", "silver")] == [1, 1]
 
 
-def test_what_is_staged_is_seen_by_nobody_until_it_is_committed(
+def test_staged_blocks_are_invisible_until_they_are_committed(
     store: AzureBlobStore, service: BlobServiceClient, blobs: Blobs
 ) -> None:
     client = service.get_blob_client(f"{blobs.prefix}bronze", "half.tif")
@@ -145,7 +145,7 @@ def test_what_is_staged_is_seen_by_nobody_until_it_is_committed(
     assert store.read_bytes("bronze", "half.tif") == b"half"
 
 
-def test_names_that_the_platform_would_refuse_and_folders_of_their_own_are_not_listed(
+def test_invalid_names_and_directory_blobs_are_not_listed(
     store: AzureBlobStore, service: BlobServiceClient, blobs: Blobs
 ) -> None:
     container = service.get_container_client(f"{blobs.prefix}bronze")
@@ -158,7 +158,7 @@ def test_names_that_the_platform_would_refuse_and_folders_of_their_own_are_not_l
             read("bronze", "in")
 
 
-def test_a_listing_goes_on_beyond_a_page(
+def test_a_listing_continues_after_a_page(
     store: AzureBlobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(azure_blob, "LISTED_AT_ONCE", 3)
@@ -179,10 +179,10 @@ def test_an_object_with_snapshots_is_deleted_with_them(
     assert list(store.list("bronze")) == []
 
 
-def test_a_put_whose_blocks_another_one_threw_away_is_done_again(
+def test_a_put_whose_blocks_another_put_discarded_is_repeated(
     store: AzureBlobStore, blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A commit discards every other block that is staged for its blob."""
+    """A commit discards all other blocks staged for the blob."""
     ours, others = file_of(tmp_path, IN_BLOCKS, "ours"), file_of(tmp_path, IN_BLOCKS, "others")
     commit, between = BlobClient.commit_block_list, [1]
 
@@ -204,7 +204,7 @@ def test_a_put_whose_blocks_another_one_threw_away_is_done_again(
     assert store.stat("silver", "a").metadata == {"by": "others"}
 
 
-def test_puts_of_one_key_at_the_same_time_leave_one_of_them_whole(
+def test_concurrent_puts_of_one_key_leave_one_complete_object(
     store: AzureBlobStore, tmp_path: Path
 ) -> None:
     made = [file_of(tmp_path, IN_BLOCKS, f"made{number}") for number in range(3)]
@@ -231,7 +231,7 @@ def test_puts_of_one_key_at_the_same_time_leave_one_of_them_whole(
         (IN_BLOCKS, b"comp=blocklist", 1),
     ],
 )
-def test_a_put_that_was_done_and_whose_answer_was_lost_is_recognised(
+def test_a_completed_put_is_recognised_if_its_response_was_lost(
     blobs: Blobs, proxy: FaultProxy, tmp_path: Path, size: int, request_of: bytes, retries: int
 ) -> None:
     store, made = through(proxy, blobs, retries=retries), file_of(tmp_path, size)
@@ -243,7 +243,7 @@ def test_a_put_that_was_done_and_whose_answer_was_lost_is_recognised(
         store.put_file("silver", "a.tif", made, metadata={}, only_if_etag="")
 
 
-def test_a_connection_that_is_cut_once_costs_a_retry_and_no_more(
+def test_a_connection_cut_once_costs_only_a_retry(
     blobs: Blobs, proxy: FaultProxy, tmp_path: Path
 ) -> None:
     store, made = through(proxy, blobs, retries=2), file_of(tmp_path, IN_BLOCKS)
@@ -255,7 +255,7 @@ def test_a_connection_that_is_cut_once_costs_a_retry_and_no_more(
 
 
 @pytest.mark.parametrize("request_of", [b"comp=block&", b"comp=blocklist"])
-def test_a_connection_that_is_cut_without_a_retry_leaves_nothing_visible(
+def test_a_cut_connection_without_retry_leaves_nothing_visible(
     blobs: Blobs, proxy: FaultProxy, tmp_path: Path, request_of: bytes
 ) -> None:
     store, made = through(proxy, blobs), file_of(tmp_path, IN_BLOCKS)
@@ -268,7 +268,7 @@ def test_a_connection_that_is_cut_without_a_retry_leaves_nothing_visible(
 
 
 @pytest.mark.parametrize("size", [1_000, IN_BLOCKS], ids=["small", "in blocks"])
-def test_bytes_that_are_damaged_on_the_way_are_noticed_by_the_service(
+def test_the_service_detects_bytes_damaged_on_the_way_to_it(
     blobs: Blobs, proxy: FaultProxy, tmp_path: Path, size: int
 ) -> None:
     store, made = through(proxy, blobs), tmp_path / "made.tif"
@@ -279,7 +279,7 @@ def test_bytes_that_are_damaged_on_the_way_are_noticed_by_the_service(
     assert list(store.list("silver")) == []
 
 
-def test_content_that_is_not_what_its_md5_says_is_not_believed(
+def test_content_that_differs_from_its_md5_is_refused(
     store: AzureBlobStore, service: BlobServiceClient, blobs: Blobs, tmp_path: Path
 ) -> None:
     store.put_bytes("bronze", "a", b"as it was", metadata={})
@@ -295,7 +295,7 @@ def test_content_that_is_not_what_its_md5_says_is_not_believed(
 
 
 @pytest.mark.parametrize("way", ["read_bytes", "local_path", "open"])
-def test_bytes_that_are_damaged_on_the_way_back_are_noticed(
+def test_bytes_damaged_on_the_way_back_are_detected(
     blobs: Blobs, proxy: FaultProxy, way: str
 ) -> None:
     store = through(proxy, blobs)
@@ -317,7 +317,7 @@ def test_bytes_that_are_damaged_on_the_way_back_are_noticed(
 
 
 @pytest.mark.parametrize("size", [9, IN_BLOCKS], ids=["small", "in blocks"])
-def test_a_file_that_changes_while_it_is_put_is_refused(
+def test_a_file_that_changes_during_its_put_is_refused(
     store: AzureBlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     made, sent = file_of(tmp_path, size), azure_upload._sent
@@ -334,7 +334,7 @@ def test_a_file_that_changes_while_it_is_put_is_refused(
     assert (list(store.list("bronze")), made.exists()) == ([], True)
 
 
-def test_a_reader_meets_the_replacement_of_what_it_reads(store: AzureBlobStore) -> None:
+def test_a_reader_detects_that_its_object_was_replaced(store: AzureBlobStore) -> None:
     store.put_bytes("bronze", "a", bytes(1_000_000), metadata={})
     with store.open("bronze", "a") as stream:
         assert stream.read(10) == bytes(10)
@@ -343,11 +343,11 @@ def test_a_reader_meets_the_replacement_of_what_it_reads(store: AzureBlobStore) 
             stream.read()
     with store.open("bronze", "a") as stream:
         store.delete("bronze", "a")
-        with pytest.raises((SourceNotFound, Conflict)):  # Azurite looks at the condition first
+        with pytest.raises((SourceNotFound, Conflict)):  # Azurite checks the condition first
             stream.read()
 
 
-def test_bytes_are_fetched_as_they_are_read(blobs: Blobs, proxy: FaultProxy) -> None:
+def test_bytes_are_fetched_only_as_they_are_read(blobs: Blobs, proxy: FaultProxy) -> None:
     counted: list[int] = []
     store = AzureBlobStore(
         through(proxy, blobs)._service, container_prefix=blobs.prefix, received=counted.append
@@ -367,7 +367,7 @@ def test_bytes_are_fetched_as_they_are_read(blobs: Blobs, proxy: FaultProxy) -> 
     assert (sum(counted), len(counted) < 20, max(counted)) == (30_000_000, True, 4 * 2**20)
 
 
-def test_an_object_is_fetched_once_for_all_who_ask_for_its_file(
+def test_an_object_is_fetched_once_for_all_callers(
     blobs: Blobs, store: AzureBlobStore, tmp_path: Path
 ) -> None:
     counted: list[int] = []
@@ -394,7 +394,7 @@ def _held(store: AzureBlobStore, key: str) -> Path:
         return path
 
 
-def test_a_disk_that_is_full_while_fetching_says_so_and_keeps_no_piece(
+def test_a_full_disk_during_a_download_is_reported_and_no_partial_file_stays(
     store: AzureBlobStore, tmp_path: Path
 ) -> None:
     store.put_bytes("bronze", "a", bytes(3_000_000), metadata={})
@@ -430,7 +430,7 @@ def with_settings(blobs: Blobs, **given: object) -> AzureBlobStore:
     return AzureBlobStore(blob_service(settings, retries=0), container_prefix=blobs.prefix)
 
 
-def test_a_sas_token_opens_what_it_allows(blobs: Blobs, store: AzureBlobStore) -> None:
+def test_a_sas_token_gives_its_permissions(blobs: Blobs, store: AzureBlobStore) -> None:
     writing, reading = (
         with_settings(blobs, blob_sas=f"?{sas_of(blobs, rights)}") for rights in ("rwdlc", "rl")
     )
@@ -450,7 +450,7 @@ def test_a_sas_token_opens_what_it_allows(blobs: Blobs, store: AzureBlobStore) -
             attempt()
 
 
-def test_a_container_that_may_not_be_made_is_asked_for_by_its_name(
+def test_a_container_that_cannot_be_created_is_named_in_the_error(
     blobs: Blobs, service: BlobServiceClient
 ) -> None:
     service.delete_container(f"{blobs.prefix}bronze")
@@ -491,7 +491,7 @@ def test_no_secret_is_in_any_error_or_log_line(
         for name, (store, expected) in stores.items():
             with pytest.raises(expected) as failed:
                 store.read_bytes("bronze", "a")
-            said += [name, *_all_of(failed.value)]
+            said += [name, *_chain_of(failed.value)]
     everything = "\n".join(
         [*said, caplog.text, *map(repr, (store for store, _ in stores.values()))]
     )
@@ -505,8 +505,8 @@ def test_no_secret_is_in_any_error_or_log_line(
     assert not re.search(r"sig=(?!\*\*\*|REDACTED)", everything)
 
 
-def _all_of(error: BaseException | None) -> list[str]:
-    """What a traceback shows: the error with its causes."""
+def _chain_of(error: BaseException | None) -> list[str]:
+    """Return what a traceback shows: the error with its causes."""
     texts: list[str] = []
     while error is not None:
         texts += [str(error), repr(error), repr(getattr(error, "details", ""))]
@@ -517,7 +517,9 @@ def _all_of(error: BaseException | None) -> list[str]:
 def test_a_managed_identity_opens_the_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """DefaultAzureCredential asks the token endpoint, and the service takes the token: by https, at the account's own address."""
+    """DefaultAzureCredential gets a token, and the service accepts it over HTTPS at the account's
+    own address.
+    """
     with azure(tmp_path, certificate_for([blob_host()], tmp_path), {}) as cloud:
         for name, value in cloud.environment.items():
             monkeypatch.setenv(name, value)
@@ -529,7 +531,7 @@ def test_a_managed_identity_opens_the_store(
             assert store.stat("bronze", "a b") == stored
 
 
-def test_an_identity_that_there_is_not_is_denied(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_identity_is_denied(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "EnvironmentCredential")
     settings = Settings.model_validate({"blob_account_url": "https://nobody.blob.core.windows.net"})
     with blob_service(settings, retries=0) as client, pytest.raises(StoreDenied) as denied:

@@ -1,4 +1,4 @@
-"""The store goes away in the middle, or the writer does: nothing half-written is seen, and the next put works."""
+"""Kill the store or the writer: nothing partial is visible, and the next put works."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from tests.support.objects import blob_client
 from tests.support.servers import Blobs, OwnAzurite
 
 PROJECT = Path(__file__).parents[2]
-# Five blocks: more than go up side by side.
+# Five blocks: more than are uploaded in parallel.
 IN_BLOCKS = 40_000_000
 
 
@@ -38,13 +38,13 @@ def store_behind(
         store.close()
 
 
-def test_a_server_that_is_killed_in_the_middle_of_an_upload_leaves_nothing_visible(
+def test_a_server_killed_during_an_upload_leaves_nothing_visible(
     own_azurite: OwnAzurite, made: Path, tmp_path: Path
 ) -> None:
     network = before(own_azurite.connection_string)
     with store_behind(network, own_azurite.connection_string, "", tmp_path / "scratch") as store:
         earlier = store.put_bytes("silver", "earlier", b"1", metadata={})
-        own_azurite.stop()  # Azurite itself keeps what it took in the last seconds in memory
+        own_azurite.stop()  # Azurite keeps the last seconds' data in memory only
         own_azurite.start()
         network.call_at(b"comp=block&", own_azurite.crash, nth=4)
         with pytest.raises(StoreUnavailable, match=r"silver/a\.tif") as gone:
@@ -59,7 +59,7 @@ def test_a_server_that_is_killed_in_the_middle_of_an_upload_leaves_nothing_visib
             assert path.read_bytes() == made.read_bytes()
 
 
-def test_a_server_that_is_killed_while_it_is_read_from_is_a_fault_to_try_again(
+def test_a_server_killed_during_a_read_is_a_temporary_error(
     own_azurite: OwnAzurite, made: Path, tmp_path: Path
 ) -> None:
     network = before(own_azurite.connection_string)
@@ -88,12 +88,14 @@ import sys
 from pathlib import Path
 from geo_platform.settings import load_settings
 from geo_platform.storage.stores import open_objects
-open_objects(load_settings()).put_file("silver", "a.tif", Path(sys.argv[1]), metadata={"by": "the first"})
+open_objects(load_settings()).put_file(
+    "silver", "a.tif", Path(sys.argv[1]), metadata={"by": "the first"}
+)
 """
 
 
 @pytest.mark.parametrize("moment", [b"comp=block&", b"comp=blocklist"])
-def test_a_writer_that_is_killed_in_the_middle_of_an_upload_leaves_nothing_visible(
+def test_a_writer_killed_during_an_upload_leaves_nothing_visible(
     blobs: Blobs, made: Path, tmp_path: Path, moment: bytes
 ) -> None:
     network = before(blobs.connection_string)

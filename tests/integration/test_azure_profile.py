@@ -1,4 +1,7 @@
-"""A raster of 400 MB in Azure Blob Storage is known for less than 8 MB on the wire; what needs all of it fetches it once."""
+"""Profile a 400 MB raster in Azure Blob Storage with less than 8 MB on the wire.
+
+What needs the whole file fetches it once.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,7 +43,7 @@ def store(blobs: Blobs, wire: FaultProxy, tmp_path: Path) -> Iterator[AzureBlobS
 
 
 def large_tiff(path: Path) -> Path:
-    """432 MB of noise that no compression would make smaller, in tiles of 512 pixels."""
+    """Write 432 MB of incompressible noise, in tiles of 512 pixels."""
     strip = np.random.default_rng(7).integers(1, 255, (3, 512, SIZE_PX), dtype="uint8")
     place = {"crs": "EPSG:32633", "transform": (1, 0, 500_000, 0, -1, 5_000_000)}
     layout = {"tiled": True, "blockxsize": 512, "blockysize": 512, "photometric": "RGB"}
@@ -63,23 +66,28 @@ def large_tiff(path: Path) -> Path:
     return path
 
 
-def known(store: AzureBlobStore, key: str, scratch: Path) -> tuple[ObjectArrived, RasterProfiled]:
+def profiled_object(
+    store: AzureBlobStore, key: str, scratch: Path
+) -> tuple[ObjectArrived, RasterProfiled]:
     arrived = receive(store, "bronze", key, ArrivalOptions(), recipe=ARRIVAL.recipe)
     return arrived, profile_object(
         arrived, RasterProfileOptions(), store, recipe=PROFILE.recipe, scratch=scratch
     )
 
 
-def test_a_tiff_of_400_mb_is_known_for_less_than_8_mb(
+def test_a_400_mb_tiff_is_profiled_with_less_than_8_mb(
     store: AzureBlobStore, wire: FaultProxy, tmp_path: Path
 ) -> None:
     path = large_tiff(tmp_path / "scene.tif")
     store.put_file("bronze", "in/scene.tif", path, metadata={}, move=True)
-    description = b'<PAMDataset><PAMRasterBand band="1"><Description>red light</Description></PAMRasterBand></PAMDataset>'
+    description = (
+        b'<PAMDataset><PAMRasterBand band="1"><Description>red light</Description>'
+        b"</PAMRasterBand></PAMDataset>"
+    )
     store.put_bytes("bronze", "in/scene.tif.aux.xml", description, metadata={})
     store.put_bytes("bronze", "in/scene.tfw", b"9\n0\n0\n-9\n0\n0\n", metadata={})
     before_bytes = wire.from_server
-    arrived, profiled = known(store, "in/scene.tif", tmp_path)
+    arrived, profiled = profiled_object(store, "in/scene.tif", tmp_path)
     cost = wire.from_server - before_bytes
     assert arrived.size_bytes > 400_000_000
     assert cost < COST_BYTES
@@ -96,7 +104,7 @@ def test_a_tiff_of_400_mb_is_known_for_less_than_8_mb(
 def test_the_stages_of_a_run_fetch_a_source_once(
     store: AzureBlobStore, wire: FaultProxy, tmp_path: Path
 ) -> None:
-    """A small TIFF is fetched whole by the profile; the conversion has the file already."""
+    """The profile fetches a small TIFF as a whole; the conversion uses the same file."""
     pixels = np.random.default_rng(1).integers(1, 255, (1, 1500, 1500), dtype="uint8")
     place = {"crs": "EPSG:32633", "transform": (1, 0, 500_000, 0, -1, 5_000_000)}
     with rasterio.open(
@@ -112,7 +120,7 @@ def test_the_stages_of_a_run_fetch_a_source_once(
         target.write(pixels)
     store.put_file("bronze", "a.tif", tmp_path / "a.tif", metadata={})
     before_bytes = wire.from_server
-    arrived, profiled = known(store, "a.tif", tmp_path)
+    arrived, profiled = profiled_object(store, "a.tif", tmp_path)
     with opened(store, arrived, scratch=tmp_path) as source:
         assert source.ranged == {}
     stored = make_cogs(

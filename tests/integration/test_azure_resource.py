@@ -1,4 +1,7 @@
-"""Azure Blob Storage as Dagster's resource: one store for a run, closed at its end, on dagster-azure's own account resource."""
+"""Azure Blob Storage as a Dagster resource: one store per run, closed at its end.
+
+The account is dagster-azure's own resource.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +32,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def test_the_stages_of_a_run_share_one_store_and_its_downloads_go_with_the_run(
+def test_stages_of_a_run_share_one_store_and_its_downloads_end_with_the_run(
     scratch: Path, instance: dg.DagsterInstance
 ) -> None:
     stores: list[ObjectStore] = []
@@ -57,7 +60,7 @@ def test_the_stages_of_a_run_share_one_store_and_its_downloads_go_with_the_run(
     assert list(scratch.iterdir()) == []
 
 
-def test_any_asset_may_have_the_account_by_dagster_azures_own_type(
+def test_an_asset_can_request_the_account_by_dagster_azures_type(
     scratch: Path, blobs: Blobs, instance: dg.DagsterInstance
 ) -> None:
     seen: list[str] = []
@@ -77,7 +80,7 @@ def test_any_asset_may_have_the_account_by_dagster_azures_own_type(
     assert key not in f"{account!r} {account} {account.model_dump()}"
 
 
-def test_settings_that_name_no_account_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_without_an_account_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GEO_PLATFORM_BLOB_CONNECTION_STRING", raising=False)
     with pytest.raises(StoreDenied, match="storage account"):
         BlobAccountOfSettings.read()
