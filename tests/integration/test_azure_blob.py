@@ -320,15 +320,15 @@ def test_bytes_damaged_on_the_way_back_are_detected(
 def test_a_file_that_changes_during_its_put_is_refused(
     store: AzureBlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    made, sent = file_of(tmp_path, size), azure_upload._sent
+    made, sent = file_of(tmp_path, size), azure_upload._send
 
-    def sent_while_someone_writes(*arguments: object) -> object:
+    def send_while_another_writes(*arguments: object) -> object:
         done = sent(*arguments)  # type: ignore[arg-type]
         with made.open("ab") as file:
             file.write(b", more")
         return done
 
-    monkeypatch.setattr(azure_upload, "_sent", sent_while_someone_writes)
+    monkeypatch.setattr(azure_upload, "_send", send_while_another_writes)
     with pytest.raises(Conflict, match=r"made\.tif.*changed while"):
         store.put_file("bronze", "a.tif", made, metadata={}, move=True)
     assert (list(store.list("bronze")), made.exists()) == ([], True)

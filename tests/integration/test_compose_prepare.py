@@ -1,4 +1,4 @@
-"""`python -m deploy.docker.prepare` on servers as compose.yaml has them: bare ones, on which the platform's login then works."""
+"""Run `python -m deploy.docker.prepare` on bare servers; the platform's login then works."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ from tests.support.servers import OwnAzurite, OwnPostgres
 LOGIN, PASSWORD = "geo_app", "loaders"
 
 
-def test_bare_servers_are_made_ready(
+def test_bare_servers_are_prepared(
     own_postgres: OwnPostgres, own_azurite: OwnAzurite, tmp_path: Path
 ) -> None:
     administrator = own_postgres.logins.admin.url.get_secret_value()

@@ -1,4 +1,4 @@
-"""Dagster on a real PostgreSQL: the production files open, commands share a database, and its faults are told in the platform's words."""
+"""Dagster on a real PostgreSQL: production files, a shared database, database faults."""
 
 import os
 import subprocess
@@ -44,7 +44,7 @@ AZURE = {
 
 @pytest.fixture
 def _dagster_home_of_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What opening an instance sets for the process ends with the test."""
+    """Undo at the test's end what opening an instance sets for the process."""
     monkeypatch.setenv("DAGSTER_HOME", "unset")
 
 
@@ -52,14 +52,17 @@ def _dagster_home_of_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
 def settings(
     production: ProfileUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Settings:
-    """Of a home in the production profile, for this process too: Dagster reads its database's address from the environment."""
+    """The settings of a home in the production profile.
+
+    They also apply to this process, because Dagster reads its database's URL from the environment.
+    """
     monkeypatch.setenv(URL, production.environment[URL])
     return production.settings(tmp_path / "home")
 
 
 @pytest.fixture
 def inside_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The two files and two variables by which a pod knows where its cluster is."""
+    """The files and variables by which a pod finds its cluster."""
     for constant, content in (
         ("SERVICE_TOKEN_FILENAME", "token"),
         ("SERVICE_CERT_FILENAME", "certificate"),
@@ -149,7 +152,7 @@ with open_instance(load_settings(), Path(sys.argv[2])) as instance:
 def test_processes_of_several_homes_open_a_fresh_database_at_once(
     production: ProfileUnderTest, tmp_path: Path
 ) -> None:
-    """Without the lock Dagster's tables are made in a race, in which it complains and tries again."""
+    """Without the lock, the processes would create Dagster's tables concurrently and retry."""
     at = str(time.time() + 4)
     started = [
         subprocess.Popen(
@@ -174,7 +177,7 @@ def test_processes_of_several_homes_open_a_fresh_database_at_once(
     assert "Retrying" not in "".join(stderr for *_, stderr in ended)
 
 
-def test_a_home_used_with_both_profiles_has_a_dagster_of_each(
+def test_a_home_used_with_both_profiles_has_two_dagster_instances(
     settings: Settings, tmp_path: Path
 ) -> None:
     embedded = Settings(home=settings.home)
@@ -186,7 +189,7 @@ def test_a_home_used_with_both_profiles_has_a_dagster_of_each(
         assert type(instance.run_storage).__name__ == "SqliteRunStorage"
 
 
-def test_runs_that_a_killed_process_left_are_ended(
+def test_runs_of_a_killed_process_are_marked_as_ended(
     settings: Settings, production: ProfileUnderTest
 ) -> None:
     killed = subprocess.run(
@@ -227,7 +230,9 @@ def killed(context: dg.AssetExecutionContext) -> None:
 
 standard_output = os.dup(1)  # Dagster leads the other one into the compute log
 jobs = [dg.define_asset_job("job", executor_def=dg.in_process_executor)]
-with InProcessLauncher(dg.Definitions(assets=[killed], jobs=jobs), load_settings(), Path(sys.argv[1])) as launcher:
+with InProcessLauncher(
+    dg.Definitions(assets=[killed], jobs=jobs), load_settings(), Path(sys.argv[1])
+) as launcher:
     launcher.run(RunRequest("job", None))
 """
 
@@ -241,7 +246,7 @@ with InProcessLauncher(dg.Definitions(assets=[killed], jobs=jobs), load_settings
         "postgresql://user:hunter2%@127.0.0.1/dagster",
     ],
 )
-def test_an_address_that_dagster_cannot_use_is_refused_without_telling_it(url: str) -> None:
+def test_an_unusable_url_is_refused_without_being_printed(url: str) -> None:
     with pytest.raises(StoreDenied, match=URL) as refused:
         dagster_database(Settings(dagster_postgres_url=SecretStr(url)))
     assert "hunter2" not in str(refused.value)
@@ -253,7 +258,7 @@ def _error_of(settings: Settings) -> PlatformError:
     return failed.value
 
 
-def test_no_address_a_wrong_password_and_no_server_are_told_apart(
+def test_missing_url_wrong_password_and_missing_server_have_different_errors(
     settings: Settings, own_postgres: OwnPostgres
 ) -> None:
     def at(url: str | None) -> Settings:
@@ -273,7 +278,7 @@ def test_no_address_a_wrong_password_and_no_server_are_told_apart(
     assert down.retryable
 
 
-def test_a_server_that_goes_away_under_a_run_is_told(
+def test_a_server_lost_during_a_run_is_reported(
     settings: Settings, own_postgres: OwnPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = own_postgres.logins.admin.url.get_secret_value()
@@ -282,9 +287,7 @@ def test_a_server_that_goes_away_under_a_run_is_told(
 
     @dg.asset
     def cut_off() -> None:
-        monkeypatch.setattr(
-            time, "sleep", lambda _: None
-        )  # Dagster waits 12 s in all before it believes it
+        monkeypatch.setattr(time, "sleep", lambda _: None)  # Dagster retries for 12 s
         own_postgres.stop()
 
     with InProcessLauncher(_definitions(cut_off), home, LOCAL) as launcher:
@@ -295,7 +298,7 @@ def test_a_server_that_goes_away_under_a_run_is_told(
     monkeypatch.undo()
 
 
-def test_the_command_says_so_in_a_sentence(production: ProfileUnderTest, tmp_path: Path) -> None:
+def test_the_command_reports_it_in_a_sentence(production: ProfileUnderTest, tmp_path: Path) -> None:
     source = ROOT / "samples" / "natural_earth_countries.shp.zip"
     wrong = {**production.environment, URL: production.environment[URL].replace("@", "x@", 1)}
     done = geo_platform("ingest", "--json", source, home=tmp_path / "home", extra=wrong)
@@ -304,7 +307,7 @@ def test_the_command_says_so_in_a_sentence(production: ProfileUnderTest, tmp_pat
     assert "Traceback" not in done.stderr
 
 
-def test_connections_are_kept_named_for_the_run_and_opened_anew_when_they_are_cut(
+def test_connections_are_kept_named_after_the_run_and_reopened_if_cut(
     settings: Settings, production: ProfileUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from resources.production import keep_connections
@@ -331,7 +334,7 @@ def test_connections_are_kept_named_for_the_run_and_opened_anew_when_they_are_cu
         instance.dispose()
 
 
-def test_an_event_of_an_asset_opens_no_connection_of_its_own(settings: Settings) -> None:
+def test_an_asset_event_opens_no_connection_of_its_own(settings: Settings) -> None:
     from resources.production import keep_connections
 
     opened: list[object] = []
@@ -358,9 +361,12 @@ def _materialize(instance: dg.DagsterInstance) -> None:
 
 
 def _backends(production: ProfileUnderTest) -> list[tuple[int, str]]:
-    """Those of the platform on Dagster's database, but for the one that asks."""
+    """Return the platform's connections to Dagster's database, without this one."""
     with psycopg.connect(production.environment[URL], autocommit=True) as connection:
-        query = "SELECT pid, application_name FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        query = (
+            "SELECT pid, application_name FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
         return [
             (int(pid), str(name))
             for pid, name in connection.execute(
@@ -372,5 +378,6 @@ def _backends(production: ProfileUnderTest) -> list[tuple[int, str]]:
 def _cut(production: ProfileUnderTest) -> None:
     with psycopg.connect(production.environment[URL], autocommit=True) as connection:
         connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )

@@ -1,4 +1,4 @@
-"""`geo-platform database init|check` on real databases: result, output, and who may do what."""
+"""`geo-platform database init|check` on real databases: result, output and permissions."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -89,7 +89,9 @@ def _missing(ended: Ended) -> list[str]:
 
 
 class TestAnEmptyDatabase:
-    def test_check_names_all_that_is_missing(self, empty_database: Logins, tmp_path: Path) -> None:
+    def test_check_names_everything_that_is_missing(
+        self, empty_database: Logins, tmp_path: Path
+    ) -> None:
         ended = _command(empty_database.stranger, "check", home=tmp_path)
         assert ended.exit_code == 3, ended.stderr
         assert _missing(ended) == [
@@ -98,7 +100,7 @@ class TestAnEmptyDatabase:
             "schema geo", "login",
         ]  # fmt: skip
 
-    def test_two_installations_at_once_end_well_and_nothing_is_missing_then(
+    def test_two_installations_at_once_succeed_and_nothing_is_missing(
         self, empty_database: Logins, tmp_path: Path
     ) -> None:
         with ThreadPoolExecutor(2) as both:
@@ -128,9 +130,7 @@ class TestInitAgain:
         assert "password" not in ended.stdout + ended.stderr
         assert _password(database) not in ended.stdout + ended.stderr
 
-    def test_brings_back_what_was_lost_and_check_names_it_until_then(
-        self, database: Logins
-    ) -> None:
+    def test_restores_lost_objects_that_check_names_before(self, database: Logins) -> None:
         before = _objects(database.admin)
         with database.admin.connect() as connection:
             connection.execute("REVOKE CREATE ON SCHEMA geo_staging FROM geo_loader")
@@ -151,16 +151,14 @@ class TestInitAgain:
         install(database.admin, [EXTRA_SCHEMA])
         assert _objects(database.admin) == before
 
-    def test_leaves_what_was_published(self, database: Logins) -> None:
+    def test_keeps_published_data(self, database: Logins) -> None:
         _load(database.loader, "geo_staging", "roads_1")
         _move(database.loader, ("geo_staging", "roads_1"), ("geo", "roads"))
         install(database.admin)
         with database.reader.connect() as connection:
             assert connection.execute("SELECT count(*) FROM geo.roads").fetchone() == (1,)
 
-    def test_of_an_older_installation_adds_what_is_new_and_keeps_what_was_written(
-        self, database: Logins
-    ) -> None:
+    def test_upgrades_an_older_installation_and_keeps_its_data(self, database: Logins) -> None:
         before = _objects(database.admin)
         with database.admin.connect() as connection:
             connection.execute(_PUBLISHED_ONCE)
@@ -178,9 +176,7 @@ class TestInitAgain:
                 ("r",)
             ]
 
-    def test_what_a_run_published_is_found_without_reading_the_whole_account(
-        self, database: Logins
-    ) -> None:
+    def test_publications_of_a_run_are_found_by_index(self, database: Logins) -> None:
         with database.admin.connect() as connection:
             connection.execute(_PUBLISHED_BY_MANY)
             connection.execute("ANALYZE geo_platform.provenance")
@@ -193,7 +189,7 @@ class TestInitAgain:
         assert "provenance_item" in asked
         assert "Seq Scan on provenance" not in asked, asked
 
-    def test_of_an_older_program_is_refused(self, database: Logins) -> None:
+    def test_by_an_older_program_is_refused(self, database: Logins) -> None:
         newer = len(VERSIONS) + 1
         with database.admin.connect() as connection:
             connection.execute(
@@ -207,7 +203,7 @@ class TestInitAgain:
 
 
 class TestLoader:
-    def test_whoever_loaded_a_table_another_login_swaps_it_and_readers_see_it_without_a_grant(
+    def test_any_loader_swaps_a_table_and_readers_see_it_without_a_grant(
         self, database: Logins
     ) -> None:
         _load(database.loader, "geo_staging", "roads_1")
@@ -242,7 +238,7 @@ class TestLoaderIsNoAdministrator:
     @pytest.fixture(scope="class")
     @classmethod
     def refusing(cls, services: Services) -> Iterator[Logins]:
-        """For tests that change nothing: all their writes are refused."""
+        """For tests that change nothing, because all their writes are refused."""
         with own_database(services) as database:
             _do(database.admin, _as_itself, _PUBLISHED_ONCE)
             yield database
@@ -280,7 +276,7 @@ class TestReader:
     @pytest.fixture(scope="class")
     @classmethod
     def published(cls, services: Services) -> Iterator[Logins]:
-        """For tests that change nothing: all their writes are refused."""
+        """For tests that change nothing, because all their writes are refused."""
         with own_database(services) as database:
             cls._fill(database)
             yield database
@@ -294,7 +290,7 @@ class TestReader:
         _load(database.loader, EXTRA_SCHEMA, "made_in_place")
         _publish(database.loader)
 
-    def test_reads_what_is_published_and_finds_the_item(self, published: Logins) -> None:
+    def test_reads_published_data_and_finds_the_item(self, published: Logins) -> None:
         with published.reader.connect() as connection:
             for table in (("geo", "published"), (EXTRA_SCHEMA, "made_in_place")):
                 assert connection.execute(
@@ -334,7 +330,7 @@ class TestReader:
         with pytest.raises(errors.StoreDenied):
             _do(published.reader, _as_itself, forbidden)
 
-    def test_check_says_that_it_may_not_load(self, published: Logins, tmp_path: Path) -> None:
+    def test_check_reports_that_it_may_not_load(self, published: Logins, tmp_path: Path) -> None:
         ended = _command(published.reader, "check", home=tmp_path)
         assert ended.exit_code == 3
         assert _missing(ended) == ["login"]
@@ -349,12 +345,12 @@ class TestReader:
 
 
 class TestTheCommand:
-    def test_without_a_database_says_which_setting(self, tmp_path: Path) -> None:
+    def test_without_a_database_names_the_setting(self, tmp_path: Path) -> None:
         ended = geo_platform("database", "check", home=tmp_path)
         assert ended.exit_code == 3
         assert "GEO_PLATFORM_POSTGRES_URL" in ended.stderr
 
-    def test_a_wrong_password_ends_with_a_sentence_that_does_not_hold_it(
+    def test_a_wrong_password_ends_with_a_sentence_without_the_password(
         self, database: Logins, tmp_path: Path
     ) -> None:
         wrong = Database(
@@ -367,7 +363,7 @@ class TestTheCommand:
         assert "STORE_DENIED" in ended.stderr
         assert "mistaken" not in ended.stdout + ended.stderr
 
-    def test_a_schema_of_ours_is_none_to_publish_in(self, database: Logins) -> None:
+    def test_a_platform_schema_cannot_be_published_in(self, database: Logins) -> None:
         for name in ("geo_staging", "pgstac", "pg_catalog", "Geo", "a-b", ""):
             with pytest.raises(errors.TableNameInvalid):
                 check(database.loader, [name])
@@ -421,7 +417,7 @@ def _load(database: Database, schema: str, table: str) -> None:
         connection.execute(
             sql.SQL("CREATE TABLE {} (n int, geom geometry(Point, 4326))").format(name)
         )
-    with database.connect() as connection:  # as the login itself, as a COPY beside does it
+    with database.connect() as connection:  # as the login itself, like a parallel COPY
         connection.execute(
             sql.SQL("INSERT INTO {} VALUES (1, ST_SetSRID(ST_MakePoint(4, 50), 4326))").format(name)
         )

@@ -1,7 +1,8 @@
-"""deploy/production/dagster.yaml as it is, with webserver, daemon and code location, and Azure's or Kubernetes' API on this machine.
+"""Run deploy/production/dagster.yaml on this machine, with a simulated Azure or Kubernetes API.
 
-A run goes through the queue to the launcher, the launcher asks for a container, and the container's command runs with the
-container's environment alone. What it prints lies in Blob Storage under the container's identity, and the UI shows it.
+A run passes the queue and the launcher, which requests a container. The container's command runs
+with the container's environment only. Its output is stored in Blob Storage with the container's
+identity, and the UI shows it.
 """
 
 import json
@@ -26,7 +27,7 @@ from tests.support.run_workers import ARM_HOST, Container, Containers, container
 from tests.support.spans import Collector, collector
 from tests.support.ui import CHROMIUM_ARGUMENTS, graphql
 
-# The image sets it; no launcher hands it on.
+# The image sets it; no launcher passes it on.
 HOME = "GEO_PLATFORM_HOME"
 
 IMAGE = "registry.invalid/geo-platform:1"
@@ -40,10 +41,16 @@ AZURE_IDS = {
 }
 CAPTURED = """
 query Captured($id: ID!) {
-  logsForRun(runId: $id) { ... on EventConnection { events { ... on LogsCapturedEvent { fileKey } } } }
+  logsForRun(runId: $id) {
+    ... on EventConnection { events { ... on LogsCapturedEvent { fileKey } } }
+  }
 }
 """
-RETRIES = "query Retries($filter: RunsFilter!) { runsOrError(filter: $filter) { ... on Runs { results { runId } } } }"
+RETRIES = """
+query Retries($filter: RunsFilter!) {
+  runsOrError(filter: $filter) { ... on Runs { results { runId } } }
+}
+"""
 PRINTED = "query Printed($key: [String!]!) { capturedLogs(logKey: $key) { stdout stderr } }"
 
 
@@ -52,7 +59,7 @@ pytestmark = pytest.mark.slow
 
 @dataclass(frozen=True)
 class Deployment:
-    """Where the UI is, the containers that were asked for, and the collector that their spans go to."""
+    """The UI's address, the requested containers, and the collector of their spans."""
 
     address: str
     containers: Containers
@@ -97,10 +104,10 @@ def deployed(
             )
             text = text.replace(
                 "load_incluster_config: true", "load_incluster_config: false"
-            )  # we are in no pod
+            )  # the test does not run in a pod
         text = text.replace(
             "poll_interval_seconds: 60", "poll_interval_seconds: 1"
-        )  # how soon it is seen that a worker died
+        )  # detect a dead worker sooner
         (home / "dagster.yaml").write_text(text, encoding="utf-8")
         yield Deployment(stack.enter_context(dagster(home, environment)), containers, taken)
 
@@ -165,18 +172,18 @@ def _inside(environment: Mapping[str, str]) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("deployed", ["AcaRunLauncher"], indirect=True)
-def test_a_run_gets_a_container_app_job_and_the_ui_shows_what_it_printed(
+def test_a_run_gets_a_container_app_job_and_the_ui_shows_its_output(
     deployed: Deployment, production: ProfileUnderTest, chromium: str
 ) -> None:
-    run_id = _run_in_a_container_of_its_own(deployed, production)
-    _see_what_it_printed(deployed.address, run_id, chromium)
+    run_id = _run_in_its_own_container(deployed, production)
+    _expect_output(deployed.address, run_id, chromium)
 
 
 @pytest.mark.parametrize("deployed", ["K8sRunLauncher"], indirect=True)
-def test_a_run_gets_a_kubernetes_job_and_another_one_where_it_is_killed(
+def test_a_run_gets_a_kubernetes_job_and_another_one_if_it_is_killed(
     deployed: Deployment, production: ProfileUnderTest
 ) -> None:
-    _run_in_a_container_of_its_own(deployed, production)
+    _run_in_its_own_container(deployed, production)
     (container,) = deployed.containers.started
     pod = container.manifest["spec"]["template"]
     assert pod["metadata"]["labels"]["azure.workload.identity/use"] == "true"
@@ -184,7 +191,7 @@ def test_a_run_gets_a_kubernetes_job_and_another_one_where_it_is_killed(
     with psycopg.connect(
         production.environment["GEO_PLATFORM_DAGSTER_POSTGRES_URL"], autocommit=True
     ) as database:
-        database.execute(FIRST_STEP_TAKES_LONG)
+        database.execute(SLOW_FIRST_STEP)
         killed = launch(deployed.address, "hello_world")
         _wait_until(
             lambda: (
@@ -201,10 +208,12 @@ def test_a_run_gets_a_kubernetes_job_and_another_one_where_it_is_killed(
     assert len(deployed.containers.started) == 3
 
 
-# Time enough to kill a worker while its run is under way.
-FIRST_STEP_TAKES_LONG = """
-CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(5); RETURN NEW; END';
-CREATE TRIGGER slow BEFORE INSERT ON event_logs FOR EACH ROW WHEN (NEW.dagster_event_type = 'STEP_START') EXECUTE FUNCTION wait();
+# Enough time to kill a worker during its run.
+SLOW_FIRST_STEP = """
+CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql
+AS 'BEGIN PERFORM pg_sleep(5); RETURN NEW; END';
+CREATE TRIGGER slow BEFORE INSERT ON event_logs
+FOR EACH ROW WHEN (NEW.dagster_event_type = 'STEP_START') EXECUTE FUNCTION wait();
 """
 
 
@@ -222,14 +231,14 @@ def _wait_until(holds: Callable[[], bool], timeout_s: float = 60) -> None:
         time.sleep(0.05)
 
 
-def _run_in_a_container_of_its_own(deployed: Deployment, production: ProfileUnderTest) -> str:
+def _run_in_its_own_container(deployed: Deployment, production: ProfileUnderTest) -> str:
     run_id = launch(deployed.address, "hello_world")
     status = ended(deployed.address, run_id)
     assert status == "SUCCESS", [
         container.log.read_text("utf-8") for container in deployed.containers.started
     ]
     (container,) = deployed.containers.started
-    _holds_no_secret_in_its_command(container, production)
+    _has_no_secret_in_its_command(container, production)
     assert IMAGE in json.dumps(container.manifest)
     printed = _printed(deployed.address, run_id)
     lines = [json.loads(line) for line in printed["stdout"].splitlines()]
@@ -243,15 +252,15 @@ def _run_in_a_container_of_its_own(deployed: Deployment, production: ProfileUnde
     return run_id
 
 
-def _holds_no_secret_in_its_command(container: Container, production: ProfileUnderTest) -> None:
+def _has_no_secret_in_its_command(container: Container, production: ProfileUnderTest) -> None:
     command = json.dumps(container.process.args)
     assert "execute_run" in command
     for url in _secrets(production).values():
         assert str(conninfo_to_dict(url)["password"]) not in command
 
 
-def _see_what_it_printed(address: str, run_id: str, chromium: str) -> None:
-    """As a person does: the run's page, its standard output, the process that did the steps."""
+def _expect_output(address: str, run_id: str, chromium: str) -> None:
+    """Check the run's page, its standard output, and the process that executed the steps."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
         page = browser.new_page(viewport={"width": 1500, "height": 1000})

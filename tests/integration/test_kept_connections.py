@@ -25,7 +25,7 @@ def backend(database: Database) -> int:
         return connection.info.backend_pid
 
 
-def test_a_use_that_ended_well_leaves_its_connection_to_the_next(
+def test_a_successful_use_leaves_its_connection_to_the_next(
     database: Logins, kept: KeptConnections
 ) -> None:
     own = replace(database.loader, run_id="ea2add4b", kept=kept)
@@ -44,7 +44,7 @@ def test_a_use_that_ended_well_leaves_its_connection_to_the_next(
         assert not connection.autocommit
 
 
-def test_what_was_written_is_committed_and_what_failed_is_not_and_leaves_no_connection(
+def test_writes_are_committed_and_a_failed_use_is_rolled_back_and_closed(
     database: Logins, kept: KeptConnections
 ) -> None:
     own = replace(database.admin, kept=kept)
@@ -61,7 +61,7 @@ def test_what_was_written_is_committed_and_what_failed_is_not_and_leaves_no_conn
         assert connection.execute("SELECT count(*) FROM public.kept").fetchone() == (0,)
 
 
-def test_two_at_once_have_one_each_and_no_more_than_some_are_kept(
+def test_concurrent_uses_have_a_connection_each_and_only_some_are_kept(
     database: Logins, kept: KeptConnections
 ) -> None:
     own = replace(database.loader, kept=kept)
@@ -92,7 +92,7 @@ def arrow_backend(database: Database) -> int:
         return int(row[0])
 
 
-def test_a_load_leaves_its_connection_to_the_next_as_it_was(
+def test_a_load_leaves_its_connection_unchanged_to_the_next(
     database: Logins, kept: KeptConnections
 ) -> None:
     own = replace(database.loader, run_id="ea2add4b", kept=kept)
@@ -141,7 +141,7 @@ def test_connections_of_both_kinds_end_with_the_run(database: Logins) -> None:
     raise AssertionError("a connection stayed open after the run")
 
 
-def test_one_that_died_is_replaced_and_a_server_that_is_down_is_said(
+def test_a_dead_connection_is_replaced_and_a_stopped_server_is_reported(
     own_postgres: OwnPostgres, kept: KeptConnections
 ) -> None:
     own = replace(own_postgres.logins.loader, kept=kept)
@@ -156,7 +156,7 @@ def test_one_that_died_is_replaced_and_a_server_that_is_down_is_said(
         backend(own)
 
 
-def test_what_is_used_when_the_run_ends_is_closed_with_its_use(
+def test_a_connection_in_use_at_the_end_of_the_run_is_closed_after_its_use(
     database: Logins, kept: KeptConnections
 ) -> None:
     with replace(database.loader, kept=kept).connect() as connection:

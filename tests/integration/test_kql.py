@@ -1,7 +1,8 @@
-"""The queries of deploy/queries/*.kql by Microsoft's own parser, bound to the tables of Application Insights and Log Analytics.
+"""Parse deploy/queries/*.kql with Microsoft's parser, bound to the tables of Application Insights
+and Log Analytics.
 
-No cluster is to be had in a test: that they parse, name columns that there are and compare like with like is known here, their
-answers are not. Those in SQL are run, in test_queries.py.
+No test has a cluster: the parser checks syntax, column names and types, but not the results.
+test_queries.py runs the SQL queries.
 """
 
 import pytest
@@ -13,7 +14,7 @@ QUERIES = {
     path.name: path.read_text("utf-8")
     for path in sorted((ROOT / "deploy" / "queries").glob("*.kql"))
 }
-# As the queries of container logs say that they are to be changed there.
+# The queries of container logs say that this is what to change on AKS.
 ON_AKS = {"ContainerAppConsoleLogs_CL": "ContainerLogV2", "Log_s": "LogMessage"}
 
 ANSWERS = {
@@ -21,7 +22,9 @@ ANSWERS = {
     "failures_by_code.kql": "error_code name attempts runs last_at last_run",
     "slowest_stages.kql": "name attempts median_ms p95_ms duration run_id",
     "store_calls.kql": "name calls failed total_ms p95_ms",
-    "timeline.kql": "timestamp name duration success error_code partition attempt operation_ParentId id",
+    "timeline.kql": (
+        "timestamp name duration success error_code partition attempt operation_ParentId id"
+    ),
     "trouble.kql": "at run_id checkpoint said details",
 }
 
@@ -51,12 +54,12 @@ def test_every_query_parses_and_binds(bound: dict[str, Bound]) -> None:
     assert {name: " ".join(bound[name].columns) for name in QUERIES} == ANSWERS
 
 
-def test_the_parser_would_have_said_what_is_wrong(bound: dict[str, Bound]) -> None:
+def test_the_parser_finds_errors(bound: dict[str, Bound]) -> None:
     assert all(bound[name].diagnostics for name in WRONG)
 
 
-def test_they_do_where_success_is_no_text_and_where_containers_are_those_of_aks() -> None:
-    """Application Insights says `success` as a text, a workspace's own tables as a bool."""
+def test_queries_bind_in_a_workspace_and_on_aks() -> None:
+    """`success` is a string in Application Insights and a bool in a workspace's own tables."""
     tables = {
         name: columns.replace("success: string", "success: bool")
         for name, columns in TABLES.items()

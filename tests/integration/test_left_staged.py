@@ -60,7 +60,7 @@ def _dropped(instance: dg.DagsterInstance, database: Logins) -> tuple[str, ...]:
     return dropped
 
 
-def test_of_a_run_that_is_not_over_or_not_known_nothing_is_dropped(database: Logins) -> None:
+def test_tables_of_active_or_unknown_runs_are_kept(database: Logins) -> None:
     _published(database, "roads", began=_BEGAN + timedelta(hours=1))
     with dg.DagsterInstance.ephemeral() as instance:
         _left_by(database, "a run of another Dagster")
@@ -73,7 +73,7 @@ def test_of_a_run_that_is_not_over_or_not_known_nothing_is_dropped(database: Log
 
 
 @pytest.mark.parametrize("status", [_STATUS.FAILURE, _STATUS.CANCELED])
-def test_a_load_that_was_cut_short_goes_with_its_run_and_a_whole_one_is_kept_for_the_next_attempt(
+def test_an_incomplete_table_is_dropped_and_a_complete_one_is_kept_for_the_next_attempt(
     database: Logins, status: dg.DagsterRunStatus
 ) -> None:
     _published(database, "before", began=_BEGAN - timedelta(hours=1))
@@ -92,7 +92,7 @@ def test_a_load_that_was_cut_short_goes_with_its_run_and_a_whole_one_is_kept_for
         ]
 
 
-def test_a_whole_one_goes_once_a_later_load_is_published_and_no_run_is_under_way(
+def test_a_complete_table_is_dropped_after_a_later_load_is_published(
     database: Logins,
 ) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
@@ -108,7 +108,7 @@ def test_a_whole_one_goes_once_a_later_load_is_published_and_no_run_is_under_way
         assert _dropped(instance, database) == (WHOLE,)
 
 
-def test_one_that_somebody_works_on_is_left_for_the_next_time(database: Logins) -> None:
+def test_a_table_in_use_is_left_for_the_next_time(database: Logins) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         _left_by(database, _run(instance, _STATUS.FAILURE))
         with database.loader.connect() as connection:

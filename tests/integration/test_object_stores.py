@@ -58,7 +58,7 @@ def keys(store: Store, container: str, prefix: str = "") -> list[str]:
     return [stored.reference.key for stored in store.list(container, prefix)]
 
 
-def test_what_was_put_is_described_alike_by_put_stat_and_list(store: Store, tmp_path: Path) -> None:
+def test_put_stat_and_list_describe_an_object_alike(store: Store, tmp_path: Path) -> None:
     put = store.put_file(
         "silver",
         "cogs/a.tif",
@@ -78,7 +78,7 @@ def test_what_was_put_is_described_alike_by_put_stat_and_list(store: Store, tmp_
 
 
 @pytest.mark.parametrize("size", [0, 1, 8 * 2**20, 8 * 2**20 + 1, 25_000_000])
-def test_an_object_of_any_size_comes_back_as_it_was_put(
+def test_an_object_of_any_size_is_returned_unchanged(
     store: Store, tmp_path: Path, size: int
 ) -> None:
     content = os.urandom(size)
@@ -96,7 +96,7 @@ def test_the_uri_is_percent_encoded(store: Store) -> None:
     assert (store.read_bytes("bronze", key), keys(store, "bronze")) == (b"x", [key])
 
 
-def test_a_copy_keeps_the_source_and_a_move_takes_it(store: Store, tmp_path: Path) -> None:
+def test_a_copy_keeps_the_source_and_a_move_removes_it(store: Store, tmp_path: Path) -> None:
     made = file_of(tmp_path, b"1")
     store.put_file("silver", "copied", made, metadata={})
     assert made.exists()
@@ -105,9 +105,7 @@ def test_a_copy_keeps_the_source_and_a_move_takes_it(store: Store, tmp_path: Pat
     assert store.read_bytes("silver", "copied") == store.read_bytes("silver", "moved") == b"1"
 
 
-def test_moving_a_link_takes_its_content_and_leaves_no_link_behind(
-    store: Store, tmp_path: Path
-) -> None:
+def test_moving_a_link_moves_its_content_and_removes_the_link(store: Store, tmp_path: Path) -> None:
     made = file_of(tmp_path, b"content")
     link = tmp_path / "link"
     link.symlink_to(made)
@@ -123,7 +121,7 @@ def test_every_rewrite_changes_the_etag_even_with_the_same_bytes(store: Store) -
     assert len(etags) == 20
 
 
-def test_delete_is_no_error_twice_and_leaves_no_metadata_for_a_successor(store: Store) -> None:
+def test_delete_is_idempotent_and_removes_the_metadata(store: Store) -> None:
     store.put_bytes("silver", "a", b"1", metadata={"k": "v"})
     store.delete("silver", "a")
     store.delete("silver", "a")
@@ -135,7 +133,7 @@ def test_delete_is_no_error_twice_and_leaves_no_metadata_for_a_successor(store: 
     )
 
 
-def test_what_is_not_there_is_not_found_by_any_way(store: Store) -> None:
+def test_a_missing_object_is_not_found_by_any_method(store: Store) -> None:
     def opened() -> bytes:
         with store.open("silver", "a") as stream:
             return stream.read()
@@ -169,7 +167,7 @@ def test_put_under_a_condition(store: Store, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 9_000_000], ids=["small", "in blocks"])
-def test_of_many_conditional_puts_at_once_exactly_one_wins(
+def test_exactly_one_of_many_concurrent_conditional_puts_wins(
     under_test: ObjectsUnderTest, tmp_path: Path, size: int
 ) -> None:
     barrier = threading.Barrier(4)
@@ -216,7 +214,7 @@ while done < 15:
 """
 
 
-def test_processes_that_count_together_lose_no_count(
+def test_processes_that_count_concurrently_lose_no_count(
     under_test: ObjectsUnderTest, tmp_path: Path
 ) -> None:
     under_test.store.put_bytes("silver", "counter", b"0", metadata={})
@@ -245,7 +243,7 @@ def test_a_reader_reads_anywhere_and_only_while_the_object_is_at_its_etag(store:
 
 
 @pytest.mark.parametrize("key", KEYS_THAT_COULD_MEAN_ANOTHER_PLACE)
-def test_keys_that_could_mean_another_place_are_refused(key: str, tmp_path: Path) -> None:
+def test_keys_that_could_escape_the_container_are_refused(key: str, tmp_path: Path) -> None:
     """The check comes before any request, so no server is needed."""
     made = file_of(tmp_path, b"1")
     with blob_client(
@@ -324,7 +322,7 @@ def test_pages_are_the_listing_in_parts(
     assert paged(store, prefix, most) == keys(store, "silver", prefix)
 
 
-def test_a_page_describes_its_objects_and_says_the_time_of_the_store(
+def test_a_page_describes_its_objects_and_has_the_time_of_the_store(
     under_test: ObjectsUnderTest,
 ) -> None:
     store = under_test.store
@@ -341,7 +339,7 @@ def test_a_page_describes_its_objects_and_says_the_time_of_the_store(
     assert (list(rest.objects), rest.after) == (put[2:], None)
 
 
-def test_a_listing_goes_on_behind_where_it_was_whatever_was_put_or_removed_meanwhile(
+def test_a_listing_continues_after_its_last_key_despite_puts_and_deletes(
     store: Store,
 ) -> None:
     for name in "bdf":
@@ -355,7 +353,7 @@ def test_a_listing_goes_on_behind_where_it_was_whatever_was_put_or_removed_meanw
 
 
 @pytest.mark.parametrize("size", [0, 3, 9_000_000])
-def test_a_moved_object_lies_in_the_other_container_alone_with_a_new_etag(
+def test_a_moved_object_is_only_in_the_other_container_with_a_new_etag(
     store: Store, tmp_path: Path, size: int
 ) -> None:
     content = os.urandom(size)
@@ -374,7 +372,7 @@ def test_a_moved_object_lies_in_the_other_container_alone_with_a_new_etag(
     assert back.reference.etag not in (put.reference.etag, moved.reference.etag)
 
 
-def test_a_move_takes_the_place_of_what_lies_there(store: Store) -> None:
+def test_a_move_replaces_an_existing_object(store: Store) -> None:
     store.put_bytes("quarantine", "a.tif", b"earlier", metadata={"n": "1"})
     put = store.put_bytes("bronze", "a.tif", b"later", metadata={})
     store.move("bronze", "a.tif", "quarantine", etag=put.reference.etag, metadata={"n": "2"})
@@ -384,7 +382,7 @@ def test_a_move_takes_the_place_of_what_lies_there(store: Store) -> None:
     ) == (b"later", {"n": "2"})
 
 
-def test_what_was_replaced_is_not_moved(store: Store) -> None:
+def test_a_replaced_object_is_not_moved(store: Store) -> None:
     put = store.put_bytes("bronze", "a.tif", b"1", metadata={})
     newer = store.put_bytes("bronze", "a.tif", b"2", metadata={"n": "2"})
     with pytest.raises(Conflict, match=r"bronze/a\.tif"):
@@ -397,7 +395,7 @@ def test_what_was_replaced_is_not_moved(store: Store) -> None:
     assert store.stat("bronze", "a.tif") == newer
 
 
-def test_sources_that_are_no_files(store: Store, tmp_path: Path) -> None:
+def test_sources_that_are_not_regular_files(store: Store, tmp_path: Path) -> None:
     with pytest.raises(SourceNotFound, match=r"nothing\.tif"):
         store.put_file("bronze", "a", tmp_path / "nothing.tif", metadata={})
     with pytest.raises(SourceUnreadable, match="regular file"):

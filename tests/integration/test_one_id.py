@@ -1,4 +1,7 @@
-"""One id from the request to the byte: of a real raster and a real vector run, all that they stored and asked names the run."""
+"""One id from the request to the byte: all stored data and all requests of a run have the run's id.
+
+With a real raster run and a real vector run.
+"""
 
 import json
 import uuid
@@ -43,7 +46,9 @@ SOURCES = {"raster": "san_francisco_landsat7.tif", "vector": "natural_earth_coun
 
 @dataclass(frozen=True)
 class Done:
-    """A run that published, what was asked of the blob service meanwhile, and what PostgreSQL's log gained."""
+    """A run that published, its requests to the blob service, and the new lines of PostgreSQL's
+    log.
+    """
 
     run_id: str
     answer: dict[str, Any]
@@ -53,7 +58,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Runs:
-    """Both runs of a profile, and its stores to look at."""
+    """Both runs of a profile, and its stores."""
 
     profile: ProfileUnderTest
     home: Path
@@ -102,7 +107,7 @@ def _ingested(give: Any, kind: str, network: RequestLog, services: Services) -> 
 
 
 @pytest.mark.parametrize("kind", SOURCES)
-def test_every_request_of_a_run_to_azure_carries_it(runs: Runs, kind: str) -> None:
+def test_every_request_of_a_run_to_azure_has_the_run_id(runs: Runs, kind: str) -> None:
     done = runs.by_kind[kind]
     first = next(at for at, request in enumerate(done.requests) if request.client_id == done.run_id)
     before, during = done.requests[:first], done.requests[first:]
@@ -111,13 +116,14 @@ def test_every_request_of_a_run_to_azure_carries_it(runs: Runs, kind: str) -> No
     assert {"bronze", "silver", "messages"} <= {
         request.target.split("/")[2].partition("-")[2] for request in during
     }
-    # The upload, before there is a run: each request has an id of its own, and nothing but the container of arrivals is asked.
+    # The upload, before there is a run: each request has its own id, and only the container of
+    # arrivals is used.
     assert all("-bronze" in request.target for request in before)
     assert len({request.client_id for request in before}) == len(before) > 0
 
 
 @pytest.mark.parametrize("kind", SOURCES)
-def test_every_object_that_a_run_wrote_carries_it(runs: Runs, kind: str) -> None:
+def test_every_object_written_by_a_run_has_the_run_id(runs: Runs, kind: str) -> None:
     run_id = runs.by_kind[kind].run_id
     item = runs.item(kind)
     assert item["properties"][ITEM_RUN_ID] == run_id
@@ -141,7 +147,7 @@ def test_every_object_that_a_run_wrote_carries_it(runs: Runs, kind: str) -> None
     assert all(stored.metadata["run_id"] == run_id for stored in messages)
 
 
-def test_an_object_that_arrived_is_told_by_its_key_and_etag_in_the_item(runs: Runs) -> None:
+def test_the_item_has_key_and_etag_of_its_source(runs: Runs) -> None:
     arrived = {stored.reference.key: stored for stored in runs.stored(BRONZE)}
     assert all(set(stored.metadata) == {"origin"} for stored in arrived.values())
     for kind in SOURCES:
@@ -152,7 +158,7 @@ def test_an_object_that_arrived_is_told_by_its_key_and_etag_in_the_item(runs: Ru
         )
 
 
-def test_the_cog_itself_carries_it(runs: Runs) -> None:
+def test_the_cog_itself_has_the_run_id(runs: Runs) -> None:
     done = runs.by_kind["raster"]
     with output(runs.profile, runs.home, done.answer, ".tif") as path:
         content = path.read_bytes()
@@ -161,7 +167,7 @@ def test_the_cog_itself_carries_it(runs: Runs) -> None:
     assert content.count(done.run_id.encode()) == 1
 
 
-def test_the_table_its_provenance_and_the_item_in_pgstac_carry_it(runs: Runs) -> None:
+def test_table_provenance_and_pgstac_item_have_the_run_id(runs: Runs) -> None:
     done, logins = runs.by_kind["vector"], runs.profile.logins
     assert logins is not None
     with logins.reader.connect() as connection:
@@ -184,12 +190,12 @@ def test_the_table_its_provenance_and_the_item_in_pgstac_carry_it(runs: Runs) ->
 
 
 @pytest.mark.parametrize("kind", SOURCES)
-def test_every_connection_of_a_run_to_its_database_carries_it_in_the_servers_log(
+def test_every_database_connection_of_a_run_has_the_run_id_in_the_server_log(
     runs: Runs, kind: str
 ) -> None:
     done, logins = runs.by_kind[kind], runs.profile.logins
     assert logins is not None
-    named = _names_of_connections(done.server_log, logins.name)
+    named = _application_names(done.server_log, logins.name)
     first = named.index(f"geo_platform {done.run_id}")
     assert set(named[first:]) == {f"geo_platform {done.run_id}"}
     assert set(named[:first]) <= {"geo_platform"}, (
@@ -198,19 +204,19 @@ def test_every_connection_of_a_run_to_its_database_carries_it_in_the_servers_log
 
 
 @pytest.mark.parametrize("kind", SOURCES)
-def test_dagsters_connections_carry_it_from_the_first_stage_to_the_last(
+def test_dagsters_connections_have_the_run_id_from_first_to_last_stage(
     runs: Runs, kind: str
 ) -> None:
     done = runs.by_kind[kind]
     url = runs.profile.environment["GEO_PLATFORM_DAGSTER_POSTGRES_URL"]
-    named = _names_of_connections(done.server_log, url.rpartition("/")[2].partition("?")[0])
+    named = _application_names(done.server_log, url.rpartition("/")[2].partition("?")[0])
     of_run = [at for at, name in enumerate(named) if name == f"geo_platform {done.run_id}"]
     assert of_run == list(range(of_run[0], of_run[-1] + 1))
     assert len(of_run) > len(named) / 2
 
 
-def _names_of_connections(server_log: list[str], database: str) -> list[str]:
-    """The application's name of each connection to the database, in the order in which the server let them in."""
+def _application_names(server_log: list[str], database: str) -> list[str]:
+    """Return the application name of each connection to the database, in log order."""
     granted = [
         line
         for line in server_log
@@ -221,11 +227,14 @@ def _names_of_connections(server_log: list[str], database: str) -> list[str]:
     ]
 
 
-def test_while_rows_are_loaded_every_connection_can_be_told_in_pg_stat_activity(
+def test_pg_stat_activity_shows_the_run_id_of_every_connection_during_a_load(
     database: Logins, tmp_path: Path
 ) -> None:
     run_id, seen = str(uuid.uuid4()), set[tuple[str, str]]()
-    asked = "SELECT application_name, left(query, 4) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    asked = (
+        "SELECT application_name, left(query, 4) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
 
     def batches() -> Iterator[pa.RecordBatch]:
         with database.admin.connect(autocommit=True) as connection:
@@ -236,10 +245,10 @@ def test_while_rows_are_loaded_every_connection_can_be_told_in_pg_stat_activity(
     loader = Database(database.loader.url, run_id)
     PostgisFeatures(loader, connections=2).load(target(run=run_id), batches(), scratch=tmp_path)
     assert {name for name, _ in seen} == {f"geo_platform {run_id}"}
-    assert "COPY" in {query for _, query in seen}, "not looked at while the rows were on their way"
+    assert "COPY" in {query for _, query in seen}, "the connections were not read during the load"
 
 
-def test_each_block_and_each_attempt_carries_it(blobs: Blobs, tmp_path: Path) -> None:
+def test_each_block_and_each_attempt_has_the_run_id(blobs: Blobs, tmp_path: Path) -> None:
     run_id, path = str(uuid.uuid4()), tmp_path / "large.tif"
     path.write_bytes(bytes(20 * 1024**2))
     with log_before(blobs.connection_string).running() as network:
@@ -257,13 +266,13 @@ def test_each_block_and_each_attempt_carries_it(blobs: Blobs, tmp_path: Path) ->
         asked = network.since()
     assert {request.client_id for request in asked} == {run_id}
     assert sum("comp=block&" in request.target for request in asked) == 4, (
-        "three blocks, and one of them again"
+        "three blocks, and a repeated one"
     )
     assert sum("comp=blocklist" in request.target for request in asked) == 2
     assert sum(request.method == "GET" for request in asked) == 3, "downloaded in ranges"
 
 
-def test_on_files_the_objects_the_cog_and_the_dataset_carry_it_too(tmp_path: Path) -> None:
+def test_on_files_objects_cog_and_dataset_have_the_run_id(tmp_path: Path) -> None:
     profile, home = ProfileUnderTest(Profile.embedded, {}), tmp_path / "home"
     with commands(profile, home) as give:
         runs = {kind: give("ingest", SAMPLES / name) for kind, name in SOURCES.items()}

@@ -1,4 +1,6 @@
-"""Quarantine on each profile: killed anywhere on the real stores, and from a refused run to a published item."""
+"""Quarantine on each profile: moves killed at any point, and the way from a refused run to a
+published item.
+"""
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -68,7 +70,7 @@ def refuse(store: Any, etag: str) -> QuarantineOutcome:
 
 
 def moments(calls: list[str]) -> Iterator[tuple[int, When]]:
-    """Of calls that change something; a kill at the others is tried on a store in memory."""
+    """Yield the calls that change something; unit tests cover kills at the others."""
     for number, name in enumerate(calls):
         if name in ("put_bytes", "move", "delete"):
             yield from (
@@ -76,7 +78,7 @@ def moments(calls: list[str]) -> Iterator[tuple[int, When]]:
             )
 
 
-def test_both_ways_can_be_killed_at_any_change_of_a_real_store_and_done_again(
+def test_quarantine_and_release_can_be_repeated_after_a_kill_at_any_change(
     under_test: ObjectsUnderTest,
 ) -> None:
     store = under_test.store
@@ -102,7 +104,7 @@ def test_both_ways_can_be_killed_at_any_change_of_a_real_store_and_done_again(
         assert store.stat(BRONZE, KEY).metadata == {"Owner": "Jürg", "released_of_run": "run"}
 
 
-def test_a_real_store_tells_what_came_since_from_what_was_refused(
+def test_a_new_version_is_distinguished_from_the_refused_one(
     under_test: ObjectsUnderTest,
 ) -> None:
     store = under_test.store
@@ -123,7 +125,7 @@ def test_a_real_store_tells_what_came_since_from_what_was_refused(
 
 
 class Place:
-    """A home of one profile with its Dagster, and what sensors do there."""
+    """A home of one profile with its Dagster, and the sensors' work."""
 
     def __init__(self, give: Give, profile: ProfileUnderTest, home: Path) -> None:
         self.give = give
@@ -134,7 +136,7 @@ class Place:
         self.cursor: str | None = None
 
     def run_for(self, key: str, chain: Chain) -> RunReport:
-        """As the watch's sensor has it run, with the receipt that it writes."""
+        """Run the chain as the watch's sensor requests it, with a receipt."""
         from geo_platform.definitions import defs
 
         present = present_arrival(self.objects, BRONZE, key)
@@ -158,7 +160,7 @@ class Place:
         return run(request, defs, self.instance)
 
     def run_for_several(self, keys: list[str]) -> RunReport:
-        """As the watch's sensor has small files share a run."""
+        """Run a shared run of small files as the watch's sensor requests it."""
         from geo_platform.definitions import defs
 
         present = [present_arrival(self.objects, BRONZE, key) for key in keys]
@@ -173,7 +175,7 @@ class Place:
         )
 
     def tick(self) -> str:
-        """One evaluation of the sensor, as the daemon evaluates it."""
+        """Evaluate the sensor once, as the daemon does."""
         context = dg.build_sensor_context(instance=self.instance, cursor=self.cursor)
         done = quarantine_refused(context)
         assert isinstance(done, dg.SensorResult)
@@ -215,7 +217,7 @@ def without_crs(folder: Path) -> Path:
     return path
 
 
-def test_what_a_watch_s_run_refuses_is_quarantined_mended_released_and_published(
+def test_an_object_refused_by_a_watch_run_is_quarantined_repaired_released_and_published(
     place: Place, tmp_path: Path
 ) -> None:
     place.objects.put_file(BRONZE, "dem/scene.tif", without_crs(tmp_path), metadata={})
@@ -249,7 +251,8 @@ def test_what_a_watch_s_run_refuses_is_quarantined_mended_released_and_published
             asked
         )
 
-    beside = f"<PAMDataset><SRS>{CRS.from_epsg(32632).to_wkt().replace(chr(34), '&quot;')}</SRS></PAMDataset>"
+    srs = CRS.from_epsg(32632).to_wkt().replace(chr(34), "&quot;")
+    beside = f"<PAMDataset><SRS>{srs}</SRS></PAMDataset>"
     place.objects.put_bytes(BRONZE, "dem/scene.tif.aux.xml", beside.encode(), metadata={})
     released = place.give("quarantine", "release", "dem/scene.tif")
     assert (released["outcome"], released["container"], released["parts"]) == (
@@ -265,10 +268,13 @@ def test_what_a_watch_s_run_refuses_is_quarantined_mended_released_and_published
     assert set(contents(place.objects, BRONZE)) == {"dem/scene.tif", "dem/scene.tif.aux.xml"}
 
 
-def test_of_files_that_share_a_run_each_refused_one_is_quarantined_and_the_others_are_published(
+def test_refused_files_of_a_shared_run_are_quarantined_and_the_others_published(
     place: Place,
 ) -> None:
-    point = '{"type": "Feature", "properties": {"depth_m": 12.5}, "geometry": {"type": "Point", "coordinates": [8.5, 47.4]}}'
+    point = (
+        '{"type": "Feature", "properties": {"depth_m": 12.5}, '
+        '"geometry": {"type": "Point", "coordinates": [8.5, 47.4]}}'
+    )
     for key, features in (("good.geojson", point), ("empty.geojson", ""), ("bare.geojson", "")):
         content = f'{{"type": "FeatureCollection", "features": [{features}]}}'.encode()
         place.objects.put_bytes(BRONZE, key, content, metadata={})
@@ -285,7 +291,7 @@ def test_of_files_that_share_a_run_each_refused_one_is_quarantined_and_the_other
     assert list(contents(place.objects, BRONZE)) == ["good.geojson"]
 
 
-def test_what_a_person_submits_stays_and_the_person_is_told(place: Place, tmp_path: Path) -> None:
+def test_object_submitted_by_a_person_is_not_quarantined(place: Place, tmp_path: Path) -> None:
     told = place.give("ingest", without_crs(tmp_path), exit_code=1)
     assert told["error"]["code"] == "CRS_MISSING"
     assert place.tick().startswith("0 moved to quarantine, 0 left")
@@ -293,7 +299,7 @@ def test_what_a_person_submits_stays_and_the_person_is_told(place: Place, tmp_pa
     assert place.give("quarantine", "list") == []
 
 
-def test_what_does_not_fit_together_in_quarantine_is_found(place: Place, tmp_path: Path) -> None:
+def test_inconsistent_quarantine_contents_are_found(place: Place, tmp_path: Path) -> None:
     place.objects.put_file(BRONZE, "scene.tif", without_crs(tmp_path), metadata={})
     place.run_for("scene.tif", RASTER)
     place.tick()

@@ -1,4 +1,6 @@
-"""Every query of deploy/queries/ on a database that real runs filled, and every line that they wrote held to docs/checkpoints.md."""
+"""Run every query of deploy/queries/ on a database filled by real runs, and check log lines against
+docs/checkpoints.md.
+"""
 
 import csv
 import io
@@ -36,7 +38,9 @@ RASTER_STAGES = ["raw_raster", "raster_profile", "raster_cog", "raster_item"]
 
 @dataclass(frozen=True)
 class Filled:
-    """A database after a raster, the raster again by force, a vector, a refusal, a killed run, and a run whose row was edited."""
+    """A database with a raster, its forced repetition, a vector, a refusal, a killed run and an
+    edited run.
+    """
 
     url: str
     home: Path
@@ -96,7 +100,7 @@ def filled(
 
 
 def _set_status(url: str, run_id: str, status: str) -> None:
-    """As no program does: in Dagster's own table."""
+    """Edit Dagster's own table, as no program does."""
     with psycopg.connect(url) as connection:
         connection.execute("UPDATE runs SET status = %s WHERE run_id = %s", (status, run_id))
 
@@ -117,7 +121,7 @@ def _psql(url: str, *arguments: str) -> str:
 
 
 def _asked(filled: Filled, query: str, **variables: str | int) -> list[dict[str, str]]:
-    """As its own second line says it is asked."""
+    """Run the query as its second line describes."""
     given = [
         argument for name, value in variables.items() for argument in ("-v", f"{name}={value}")
     ]
@@ -190,7 +194,7 @@ def test_failures_by_their_code(filled: Filled) -> None:
     )
 
 
-def test_stages_that_never_said_how_they_ended(filled: Filled) -> None:
+def test_stages_without_an_end(filled: Filled) -> None:
     (found,) = _asked(filled, "unfinished_stages")
     assert (found["run_id"], found["job"], found["status"], found["stage"]) == (
         filled.killed,
@@ -211,7 +215,7 @@ def test_which_runs_published_an_item(filled: Filled) -> None:
     ]
 
 
-def test_what_trouble_there_was(filled: Filled) -> None:
+def test_the_list_of_problems(filled: Filled) -> None:
     (found,) = _asked(filled, "trouble", days=7)
     assert (found["run_id"], found["job"], found["checkpoint"]) == (
         filled.vector,
@@ -220,12 +224,12 @@ def test_what_trouble_there_was(filled: Filled) -> None:
     )
 
 
-def test_every_query_of_sql_has_a_test_here() -> None:
+def test_every_sql_query_has_a_test_here() -> None:
     asked = set(re.findall(r'_asked\(filled, "(\w+)"', Path(__file__).read_text("utf-8")))
     assert asked == {path.stem for path in QUERIES.glob("*.sql")}
 
 
-def test_every_line_of_the_log_has_just_the_fields_that_the_page_lists(filled: Filled) -> None:
+def test_every_log_line_has_exactly_the_fields_of_the_docs_page(filled: Filled) -> None:
     lines = [
         json.loads(line)
         for line in (filled.home / "logs" / "platform.jsonl").read_text("utf-8").splitlines()
@@ -254,7 +258,7 @@ def test_every_line_of_the_log_has_just_the_fields_that_the_page_lists(filled: F
 
 
 def _expected_fields(line: Mapping[str, Any]) -> set[str]:
-    """Dagster's own lines are those of errors, and name no checkpoint."""
+    """Return the fields of a line; Dagster's own lines are errors without a checkpoint."""
     fields = {"timestamp", "level", "logger", "run_id", "job", "message"}
     if line["logger"] == "dagster":
         assert line["level"] == "ERROR"

@@ -80,7 +80,7 @@ def under_test(request: pytest.FixtureRequest) -> QueueUnderTest:
     return QueueUnderTest(azure, azure, client.send_message, time.sleep, found)
 
 
-def test_each_message_is_received_once_until_it_comes_back(under_test: QueueUnderTest) -> None:
+def test_each_message_is_received_once_until_it_reappears(under_test: QueueUnderTest) -> None:
     for number in range(40):
         under_test.send(f"<event {number} & more>")
     received = [
@@ -99,7 +99,7 @@ def test_each_message_is_received_once_until_it_comes_back(under_test: QueueUnde
     assert len({again.receipt, hidden.receipt, back.receipt}) == 3
 
 
-def test_a_message_that_nobody_deleted_comes_back(under_test: QueueUnderTest) -> None:
+def test_a_message_that_is_not_deleted_reappears(under_test: QueueUnderTest) -> None:
     under_test.send("a")
     (first,) = under_test.queue.receive(1, hidden_s=1)
     under_test.wait(1.2)
@@ -107,7 +107,7 @@ def test_a_message_that_nobody_deleted_comes_back(under_test: QueueUnderTest) ->
     assert (second.id, second.received_times) == (first.id, 2)
 
 
-def test_what_another_received_meanwhile_is_theirs(under_test: QueueUnderTest) -> None:
+def test_a_message_received_by_another_belongs_to_the_other(under_test: QueueUnderTest) -> None:
     under_test.send("a")
     (first,) = under_test.queue.receive(1, hidden_s=60)
     under_test.queue.hide(first, 0)
@@ -121,7 +121,7 @@ def test_what_another_received_meanwhile_is_theirs(under_test: QueueUnderTest) -
     assert (third.text, third.received_times) == ("a", 3)
 
 
-def test_a_deleted_message_is_gone_and_deleting_it_again_is_no_error(
+def test_deleting_a_message_twice_is_no_error(
     under_test: QueueUnderTest,
 ) -> None:
     under_test.send("a")
@@ -144,7 +144,7 @@ def test_a_buried_message_is_out_of_the_queue_and_kept_with_the_reason(
     assert under_test.queue.receive(32, hidden_s=60) == []
 
 
-def test_a_buried_record_says_what_when_and_how_often(
+def test_a_buried_record_has_reason_time_and_count(
     services: Services, sent_to: QueueClient, azure: AzureQueue
 ) -> None:
     sent = sent_to.send_message("kein Ereignis: 💎")
@@ -162,7 +162,7 @@ def test_a_buried_record_says_what_when_and_how_often(
 
 
 @pytest.mark.parametrize("character", ["x", '"', "<", "&"])
-def test_the_largest_message_there_can_be_is_received_whole_and_buried(
+def test_the_largest_possible_message_is_received_whole_and_buried(
     services: Services, sent_to: QueueClient, azure: AzureQueue, character: str
 ) -> None:
     """ASCII only, as Event Grid writes.
@@ -180,7 +180,7 @@ def test_the_largest_message_there_can_be_is_received_whole_and_buried(
     assert MESSAGE_MAX_BYTES - 12 < len(json.dumps(record)) <= MESSAGE_MAX_BYTES
 
 
-def test_many_that_are_buried_at_once_share_the_poison_queue_that_the_first_one_makes(
+def test_messages_buried_at_once_share_one_poison_queue(
     services: Services, sent_to: QueueClient, azure: AzureQueue
 ) -> None:
     for number in range(16):
@@ -198,7 +198,7 @@ def test_many_that_are_buried_at_once_share_the_poison_queue_that_the_first_one_
 
 @pytest.mark.parametrize("encode", [True, False])
 @pytest.mark.parametrize("shape", ["eventgrid", "cloudevents"])
-def test_an_event_leads_to_the_object_that_it_tells_of(
+def test_an_event_leads_to_its_object(
     blobs: Blobs, sent_to: QueueClient, azure: AzureQueue, shape: Shape, encode: bool
 ) -> None:
     settings = settings_of(blobs.connection_string, blob_container_prefix=blobs.prefix)
@@ -218,7 +218,7 @@ def test_an_event_leads_to_the_object_that_it_tells_of(
     assert (event.etag, event.happened_at_utc) == (found.etag.strip('"'), found.last_modified)
 
 
-def test_a_queue_that_is_missing_says_what_to_do(services: Services) -> None:
+def test_a_missing_queue_is_reported_with_a_remedy(services: Services) -> None:
     queue = open_queue(settings_of(services.connection_string, arrivals_queue="not-made"))
     assert queue is not None
     gone = QueuedMessage("e8c3f2f5-5d1f-4d6a-8f3c-1c2b3a4d5e6f", "MDIxMDE2MjM6MDA6MDAzNzRl", "a", 1)
@@ -234,9 +234,7 @@ def test_a_queue_that_is_missing_says_what_to_do(services: Services) -> None:
         queue.delete(gone)
 
 
-def test_a_wrong_key_is_denied_without_a_word_of_it(
-    services: Services, sent_to: QueueClient
-) -> None:
+def test_a_wrong_key_is_denied_and_never_printed(services: Services, sent_to: QueueClient) -> None:
     wrong = "c2VjcmV0IGtleSB0aGF0IGlzIHdyb25n"
     queue = open_queue(
         settings_of(
@@ -256,7 +254,7 @@ def test_a_wrong_key_is_denied_without_a_word_of_it(
     assert wrong not in said
 
 
-def test_a_server_that_went_away_is_a_fault_to_try_again_and_the_message_is_still_there(
+def test_a_lost_server_is_a_temporary_error_and_the_message_is_kept(
     own_azurite: OwnAzurite,
 ) -> None:
     with (

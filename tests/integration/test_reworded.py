@@ -1,8 +1,9 @@
-"""Every sentence of the platform and of Dagster is reworded before it is stored: what programs read stays the same.
+"""Reword every sentence of the platform and of Dagster: what programs read stays the same.
 
-The same story happens twice, once as it is worded and once reworded: a run that is retried for a fault that passes, a
-refusal that goes to quarantine, a shared run, a run that waits, and stores that disagree. Then `trace`, `doctor`,
-`retry`, `quarantine` and the server-sent events are compared without their sentences.
+The same story runs with the original and with reworded sentences: a run retried after a temporary
+error, a quarantined refusal, a shared run, a waiting run, and inconsistent stores. Then the output
+of `trace`, `doctor`, `retry`, `quarantine` and the server-sent events is compared without
+sentences.
 """
 
 import asyncio
@@ -73,12 +74,12 @@ WELLS = json.dumps(
 
 
 def reworded(text: str) -> str:
-    """A prefix, and the words in reverse order."""
+    """Return a prefix and the words in reverse order."""
     return " ".join(["Reworded:", *reversed(text.split())])
 
 
 def reword_everything(patched: pytest.MonkeyPatch) -> None:
-    """Reword errors where they are made, and all entries of Dagster's event log where they are stored."""
+    """Reword new errors, and the entries of Dagster's event log as they are stored."""
     make, store = PlatformError.__init__, SqliteEventLogStorage.store_event
 
     def made(self: PlatformError, message: str, *, remedy: str | None = None, **more: Any) -> None:
@@ -98,7 +99,7 @@ def reword_everything(patched: pytest.MonkeyPatch) -> None:
 
 
 def unavailable_once(patched: pytest.MonkeyPatch) -> None:
-    """The first message cannot be stored at the first attempt."""
+    """Make the first attempt to store the first message fail."""
     put, failures = FolderStore.put_bytes, iter([StoreUnavailable("The store is down.")])
 
     def put_bytes(self: FolderStore, container: str, key: str, *rest: Any, **more: Any) -> Any:
@@ -128,7 +129,7 @@ def graphql(instance: dg.DagsterInstance) -> httpx.MockTransport:
 
 
 def server_sent_events(instance: dg.DagsterInstance, run_id: str) -> list[Any]:
-    """The stream of a job whose run has ended."""
+    """Return the event stream of a job whose run has ended."""
     with closing(DagsterGraphql("http://dagster", transport=graphql(instance))) as dagster:
         snapshot = SimpleNamespace(
             run=SimpleNamespace(run_id=run_id), state=SimpleNamespace(is_active=False)
@@ -153,15 +154,15 @@ def server_sent_events(instance: dg.DagsterInstance, run_id: str) -> list[Any]:
 
 
 def set_column(home: Path, run_id: str, column: str, value: str) -> None:
-    """As no program does: in Dagster's own table."""
+    """Edit Dagster's own table, as no program does."""
     with closing(sqlite3.connect(home / "dagster" / "history" / "runs.db")) as database, database:
         database.execute(
             f"UPDATE runs SET {column} = ? WHERE run_id = ?", (value, run_id)
-        )  # a column named here
+        )  # a fixed column name
 
 
 def take_away(home: Path, collection: str, item_id: str) -> None:
-    """As no program does: an item goes, and no run of Dagster took it away."""
+    """Remove an item without a run, as no program does."""
     catalog = EMBEDDED.catalog(home)
     item = catalog.item(collection, item_id)
     assert item is not None
@@ -171,7 +172,7 @@ def take_away(home: Path, collection: str, item_id: str) -> None:
 
 
 def story(home: Path, folder: Path) -> Mapping[str, Any]:
-    """What happens, and what each program answers."""
+    """Run the story and return the output of each program."""
     settings = EMBEDDED.settings(home)
     with commands(EMBEDDED, home) as give:
         place = Place(give, EMBEDDED, home)
@@ -216,14 +217,14 @@ def empty() -> None: ...
 
 
 def comparable(answers: Any, runs: list[str], home: Path) -> Any:
-    """Without sentences, moments and figures that pass; runs and the home by a name."""
+    """Remove sentences, times and varying figures; replace run ids and the home by names."""
     names = {str(home): "HOME", **{run: f"run {number}" for number, run in enumerate(runs)}}
     names |= {run.replace("-", ""): name for run, name in names.items()}
 
     def named(text: str) -> str:
         for known, name in names.items():
             text = text.replace(known, name)
-        text = re.sub(r"\b[0-9a-f]{16,}\b", "DIGEST", text)  # of what holds the home's path
+        text = re.sub(r"\b[0-9a-f]{16,}\b", "DIGEST", text)  # hashes of texts with the home's path
         return re.sub(r"\d{4}-\d\d-\d\d[T ][\d:.]+(Z|\+00:00)?", "MOMENT", text)
 
     def plain(value: Any) -> Any:

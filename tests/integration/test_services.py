@@ -1,4 +1,4 @@
-"""`python -m deploy.local.services`: real servers in a folder of the test's own, found again, ended, and telling no secret."""
+"""Run `python -m deploy.local.services`: real servers in a test's folder."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def _installed() -> None:
 
 @pytest.fixture
 def folder(_installed: None) -> Iterator[Path]:
-    """Whatever a test leaves running there is ended."""
+    """End whatever a test leaves running in the folder."""
     with servers.own_folder() as parent:
         yield parent / "pair"
         servers.end_all_in(parent)
@@ -85,16 +85,14 @@ class TestAPair:
         }
         assert {address for address, _ in listening} == {"127.0.0.1"}
 
-    def test_is_handed_back_by_a_second_start(self, pair: Services) -> None:
+    def test_is_returned_by_a_second_start(self, pair: Services) -> None:
         assert start(Path(pair.folder)) == pair
 
-    def test_wants_the_password_also_from_this_machine(self, pair: Services) -> None:
+    def test_requires_the_password_from_this_machine_too(self, pair: Services) -> None:
         with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
             psycopg.connect(pair.database_url("postgres", password="guessed"))  # noqa: S106  # wrong on purpose
 
-    def test_lies_in_a_folder_that_is_closed_to_others_and_so_is_each_secret(
-        self, pair: Services
-    ) -> None:
+    def test_folder_and_secrets_are_closed_to_others(self, pair: Services) -> None:
         folder = Path(pair.folder)
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         holding = [
@@ -119,7 +117,7 @@ class TestAPair:
 
 @dataclass(frozen=True)
 class Started:
-    """What two starts at once in one folder came to."""
+    """The result of two starts at once in one folder."""
 
     folder: Path
     services: Services
@@ -139,9 +137,7 @@ def started(_installed: None) -> Iterator[Started]:
 
 
 class TestTheCommand:
-    def test_two_starts_at_once_are_one_pair_in_which_everything_is_made_once(
-        self, started: Started
-    ) -> None:
+    def test_two_starts_at_once_make_one_pair(self, started: Started) -> None:
         assert [ended.exit_code for ended in started.ended] == [0, 0], started.ended
         processes = _processes(started.folder)
         masters = [pid for pid in processes if psutil.Process(pid).ppid() not in processes]
@@ -156,12 +152,12 @@ class TestTheCommand:
             == 1
         )
 
-    def test_runs_a_command_as_the_login_that_loads(self, started: Started) -> None:
+    def test_runs_a_command_as_the_loader(self, started: Started) -> None:
         ended = _services(started.folder, "run", "--", GEO_PLATFORM, "database", "check")
         assert ended.exit_code == 0, ended.stderr
         assert "geo_app may load and publish" in ended.stdout
 
-    def test_makes_the_containers_and_dagster_s_database(self, started: Started) -> None:
+    def test_creates_the_containers_and_dagsters_database(self, started: Started) -> None:
         with BlobServiceClient.from_connection_string(
             started.services.connection_string
         ) as account:
@@ -176,7 +172,7 @@ class TestTheCommand:
         ) as connection:
             connection.execute("CREATE TABLE runs (n int)")
 
-    def test_tells_no_secret(self, started: Started) -> None:
+    def test_prints_no_secret(self, started: Started) -> None:
         status = _services(started.folder, "status")
         assert f"127.0.0.1:{started.services.postgres_port}" in status.stderr
         said = [ended.stdout + ended.stderr for ended in (*started.ended, status)]
@@ -184,7 +180,7 @@ class TestTheCommand:
         assert len(said) == 5
         assert not any(secret in text for text in said for secret in _secrets(started.services))
 
-    def test_ends_both_and_removes_their_data_only_where_that_is_said(self, folder: Path) -> None:
+    def test_ends_both_and_removes_their_data_only_on_request(self, folder: Path) -> None:
         start(folder, durable=False)
         assert _services(folder, "stop").stderr == "stopped\n"
         assert not _processes(folder)
@@ -193,15 +189,15 @@ class TestTheCommand:
         assert _services(folder, "stop", "--remove").stderr == "nothing was running\n"
         assert not folder.exists()
 
-    def test_says_what_cannot_be_run(self, folder: Path) -> None:
+    def test_reports_a_missing_command(self, folder: Path) -> None:
         ended = _services(folder, "run", "--", "no-such-command")
         assert ended.exit_code == 1
         assert ended.stderr == "services: run -- COMMAND: no-such-command is not on this machine\n"
         assert not folder.exists(), "and starts nothing for it"
 
 
-class TestWhatWentWrong:
-    def test_where_one_died_both_come_back_with_their_data(self, folder: Path) -> None:
+class TestFaults:
+    def test_both_restart_with_their_data_if_one_died(self, folder: Path) -> None:
         before = start(folder, durable=False)
         with psycopg.connect(before.database_url("postgres"), autocommit=True) as connection:
             connection.execute("CREATE DATABASE kept")
@@ -215,7 +211,7 @@ class TestWhatWentWrong:
         with psycopg.connect(after.database_url("kept")) as connection:
             assert connection.execute("SELECT 1").fetchone() == (1,)
 
-    def test_a_number_that_is_another_process_s_by_now_is_left_alone(self, folder: Path) -> None:
+    def test_a_pid_of_another_process_is_left_alone(self, folder: Path) -> None:
         make_folder(folder)
         with subprocess.Popen(["sleep", "60"]) as innocent:
             state = {
@@ -238,7 +234,7 @@ class TestWhatWentWrong:
             innocent.kill()
         assert still_there
 
-    def test_a_start_that_fails_half_way_leaves_nothing_running(
+    def test_a_failed_start_leaves_nothing_running(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def no_azurite(*_: object, **__: object) -> None:
@@ -250,7 +246,7 @@ class TestWhatWentWrong:
         assert not _processes(folder)
         assert find(folder) is None
 
-    def test_a_server_that_does_not_come_up_is_told_with_the_end_of_its_log(
+    def test_a_server_that_does_not_start_is_reported_with_the_end_of_its_log(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         make_folder(folder)
@@ -262,7 +258,7 @@ class TestWhatWentWrong:
 
 
 @pytest.mark.usefixtures("_installed")
-def test_what_a_killed_session_of_tests_left_is_cleared_away_by_the_next() -> None:
+def test_the_next_session_removes_what_a_killed_one_left() -> None:
     killed = f"""
 import os, signal
 from pathlib import Path
@@ -270,7 +266,8 @@ from deploy.local.servers import start_postgres
 from tests.support.servers import Session, own_folder
 session = Session()
 with own_folder() as folder:
-    process = start_postgres(folder / "postgres", port={local.free_port()}, password="x", durable=False)
+    port = {local.free_port()}
+    process = start_postgres(folder / "postgres", port=port, password="x", durable=False)
     print(session.folder, process.pid, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """

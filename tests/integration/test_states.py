@@ -1,4 +1,4 @@
-"""States that are read back after a run: real mismatches, made by hand in the stores of each profile, and what is said of them."""
+"""Detect inconsistent states after a run, made by hand in the stores of each profile."""
 
 import json
 import signal
@@ -43,7 +43,7 @@ def _instance(profile: ProfileUnderTest, home: Path) -> dg.DagsterInstance:
 
 
 def _set_status(profile: ProfileUnderTest, home: Path, run_id: str, status: str) -> None:
-    """As no program does: in Dagster's own table."""
+    """Edit Dagster's own table, as no program does."""
     if profile.profile is Profile.production:
         with psycopg.connect(
             profile.environment["GEO_PLATFORM_DAGSTER_POSTGRES_URL"]
@@ -63,7 +63,7 @@ def _lines(home: Path, checkpoint: str) -> list[dict[str, Any]]:
 
 
 def _tick(sensor: str, instance: dg.DagsterInstance, run_id: str) -> None:
-    """As the daemon has the sensor look at a run that ended."""
+    """Evaluate the sensor for an ended run, as the daemon does."""
     run = instance.get_run_by_id(run_id)
     (ended,) = instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_SUCCESS)
     context = dg.build_run_status_sensor_context(
@@ -72,7 +72,7 @@ def _tick(sensor: str, instance: dg.DagsterInstance, run_id: str) -> None:
     next(found for found in STATE_SENSORS if found.name == sensor)(context)
 
 
-def test_stores_that_disagree_are_an_event_of_their_own(
+def test_inconsistent_stores_are_an_event_of_their_own(
     give: Give, profile: ProfileUnderTest, tmp_path: Path
 ) -> None:
     home, settings = tmp_path / "home", profile.settings(tmp_path / "home")
@@ -97,16 +97,14 @@ def test_stores_that_disagree_are_an_event_of_their_own(
         _set_status(profile, home, run_id, "SUCCESS")
         again = give("ingest", SOURCE, "--force")["run_id"]
         assert check_state(instance, run_id, settings) == (), (
-            "another run replaced it, by force, before the sensor came to look"
+            "a forced run replaced it before the sensor checked"
         )
         run_id = again
         catalog = profile.catalog(home)
         item = catalog.item(*PLACE)
         assert item is not None
         catalog.unpublish(*PLACE, published=item["properties"]["geo_platform:fingerprint"])
-        assert check_state(instance, run_id, settings) == (), (
-            "what is kept as a version was published"
-        )
+        assert check_state(instance, run_id, settings) == (), "a kept version was published"
         (version,) = catalog.versions(*PLACE)
         catalog.forget(version)
         _tick("state_after_success", instance, run_id)
@@ -120,7 +118,7 @@ def test_stores_that_disagree_are_an_event_of_their_own(
         )
 
 
-def test_a_run_that_is_killed_in_its_publication_is_not_said_to_have_published_nothing(
+def test_a_run_killed_during_publication_is_checked_against_the_catalog(
     give: Give, profile: ProfileUnderTest, tmp_path: Path
 ) -> None:
     home, reached = tmp_path / "home", tmp_path / "reached"

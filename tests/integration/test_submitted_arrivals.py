@@ -1,4 +1,7 @@
-"""An object that a client submits and that lies where a watch looks too: whoever is first has it, on files and on Azurite."""
+"""An object that a client submits and a watch finds belongs to whichever is first.
+
+On files and on Azurite.
+"""
 
 import shutil
 from collections.abc import Iterator
@@ -37,13 +40,15 @@ ME = Principal("key:me", Scope.submitter)
 AT_ONCE = 24
 
 
-def _away(request: httpx.Request) -> httpx.Response:
+def _unavailable(request: httpx.Request) -> httpx.Response:
     raise httpx.ConnectError("refused", request=request)
 
 
 @dataclass
 class Both:
-    """A face whose Dagster is away, so that it launches nothing by itself, and a watch on the same objects."""
+    """An API whose Dagster is unavailable, so that it launches nothing itself, and a watch on its
+    objects.
+    """
 
     objects: ObjectStore
     instance: dg.DagsterInstance
@@ -63,7 +68,7 @@ class Both:
         return arrival_of(self.objects.put_file(BRONZE, key, SAMPLE, metadata={}))
 
     def launch(self, job: JobSubmitted) -> None:
-        """As the dispatcher does once Dagster answers."""
+        """Launch the job, as the dispatcher does when Dagster answers."""
         self.instance.add_run(
             dg.DagsterRun(
                 job_name=job.job_type, tags=tags_of(job), status=dg.DagsterRunStatus.NOT_STARTED
@@ -77,7 +82,7 @@ def both(profile: ProfileUnderTest, tmp_path: Path) -> Iterator[Both]:
     objects = profile.objects(tmp_path / "home")
     submissions, dagster = (
         Submissions(objects),
-        DagsterGraphql("http://dagster", transport=httpx.MockTransport(_away)),
+        DagsterGraphql("http://dagster", transport=httpx.MockTransport(_unavailable)),
     )
     catalog: Any = None
     intake = Intake(
@@ -88,7 +93,7 @@ def both(profile: ProfileUnderTest, tmp_path: Path) -> Iterator[Both]:
     dagster.close()
 
 
-def test_what_a_client_submitted_the_watch_leaves_alone_before_and_after_its_run_is_launched(
+def test_the_watch_ignores_a_submitted_object_before_and_after_launch(
     both: Both,
 ) -> None:
     arrival = both.land("dem.tif")
@@ -101,7 +106,7 @@ def test_what_a_client_submitted_the_watch_leaves_alone_before_and_after_its_run
     assert tags_of(job)[RUN_KEY_TAG] == job.job_id
 
 
-def test_new_bytes_are_an_arrival_of_their_own(both: Both) -> None:
+def test_a_new_version_is_a_new_arrival(both: Both) -> None:
     both.land("dem.tif")
     both.submit("dem.tif")
     both.objects.put_bytes(BRONZE, "dem.tif", b"II*\0 other", metadata={})
@@ -109,7 +114,7 @@ def test_new_bytes_are_an_arrival_of_their_own(both: Both) -> None:
     assert request.partition_key == "dem.tif"
 
 
-def test_where_the_watch_was_first_the_job_has_its_own_run_and_the_watch_no_other(
+def test_if_the_watch_is_first_the_job_has_its_own_run_too(
     both: Both,
 ) -> None:
     arrival = both.land("dem.tif")
@@ -121,7 +126,7 @@ def test_where_the_watch_was_first_the_job_has_its_own_run_and_the_watch_no_othe
     assert (asked.watch, asked.waits_at) == ("bronze", "")
 
 
-def test_a_face_that_died_before_it_could_promise_a_run_leaves_the_object_to_the_watch(
+def test_an_api_that_died_before_its_receipt_leaves_the_object_to_the_watch(
     both: Both,
 ) -> None:
     arrival = both.land("dem.tif")
@@ -139,10 +144,12 @@ def test_a_face_that_died_before_it_could_promise_a_run_leaves_the_object_to_the
     assert taken.known == {arrival_key(arrival, WATCH.parameters)}
 
 
-def test_many_that_are_submitted_and_found_at_the_same_instant_belong_to_one_of_the_two(
+def test_objects_submitted_and_found_at_once_have_one_owner_each(
     both: Both,
 ) -> None:
-    """An upload's end, its event and its submission within milliseconds, and two sensors besides: each object is one's."""
+    """Upload, event and submission happen within milliseconds, with two sensors; each object has
+    one owner.
+    """
     arrivals = [both.land(f"{number}.tif") for number in range(AT_ONCE)]
     keys = {arrival_key(arrival, WATCH.parameters): arrival.key for arrival in arrivals}
     start = Barrier(3)
@@ -172,7 +179,9 @@ def test_many_that_are_submitted_and_found_at_the_same_instant_belong_to_one_of_
 
 
 @pytest.mark.parametrize("name", ["countries.shp", "scene.tif", "wells.csv"])
-def test_the_face_and_a_watch_mean_the_same_arrival(both: Both, tmp_path: Path, name: str) -> None:
+def test_the_api_and_a_watch_identify_an_arrival_alike(
+    both: Both, tmp_path: Path, name: str
+) -> None:
     if name == "countries.shp":
         shutil.unpack_archive(
             ROOT / "samples" / "natural_earth_countries.shp.zip", tmp_path / "parts"
@@ -201,7 +210,7 @@ def test_the_face_and_a_watch_mean_the_same_arrival(both: Both, tmp_path: Path, 
     assert asked.sidecars
 
 
-def test_what_no_watch_is_about_has_no_receipt(both: Both) -> None:
+def test_an_object_outside_all_watches_has_no_receipt(both: Both) -> None:
     both.objects.put_file("silver", "dem.tif", SAMPLE, metadata={})
     parameters = {"blob_name": "dem.tif", "container_name": "silver"}
     both.intake.submit(

@@ -1,4 +1,4 @@
-"""The processes of compose.yaml by its own commands, before real stores: the HTTP face as clients meet it, killed and started again."""
+"""Run the commands of compose.yaml with real stores; kill and restart the HTTP API."""
 
 import time
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:unclosed file
 
 @dataclass
 class Deployed:
-    """`environment` is that of each process; the HTTP face is not started yet."""
+    """`environment` is that of each process; the HTTP API is not started yet."""
 
     environment: dict[str, str]
     folder: Path
@@ -33,8 +33,8 @@ class Deployed:
         return f"http://127.0.0.1:{self.port}"
 
     def serve(self, stack: ExitStack) -> LegacyClient:
-        """The service `api`, until the stack ends."""
-        here = {"0.0.0.0": "127.0.0.1", "8000": str(self.port)}  # noqa: S104  # replaced
+        """Run the service `api` until the stack ends."""
+        here = {"0.0.0.0": "127.0.0.1", "8000": str(self.port)}  # noqa: S104  # replaced by loopback
         log = stack.enter_context(
             process("api", command_of("api", here), self.environment, self.folder)
         )
@@ -78,7 +78,7 @@ def deployed(production: ProfileUnderTest, tmp_path: Path) -> Iterator[Deployed]
         )
 
 
-def test_work_is_done_whose_face_was_killed_as_soon_as_it_had_answered_and_the_pages_are_behind_the_lock(
+def test_a_job_survives_a_killed_api_and_the_pages_need_a_credential(
     deployed: Deployed,
 ) -> None:
     with ExitStack() as killed:
@@ -89,7 +89,7 @@ def test_work_is_done_whose_face_was_killed_as_soon_as_it_had_answered_and_the_p
         assert client.wait(asked["job_id"])["resultData"]["text"] == "hello Ada"
         assert client.submit("hello_world", name="Ada")["status"] == "already_completed"
         deadline = time.monotonic() + 60
-        while not _answers(f"{deployed.address}/readyz"):  # as compose's health check asks
+        while not _answers(f"{deployed.address}/readyz"):  # as compose's health check does
             assert time.monotonic() < deadline, httpx.get(
                 f"{deployed.address}/readyz", timeout=20
             ).text
@@ -98,4 +98,4 @@ def test_work_is_done_whose_face_was_killed_as_soon_as_it_had_answered_and_the_p
         assert httpx.get(f"{pages}/server_info").status_code == 401
         with httpx.Client(headers={"X-Api-Key": deployed.key}, timeout=30) as known:
             assert "dagster_version" in known.get(f"{pages}/server_info").json()
-            assert "/dagster/" in known.get(f"{pages}/runs").text, "the pages know their prefix"
+            assert "/dagster/" in known.get(f"{pages}/runs").text, "the pages use their prefix"
