@@ -1,6 +1,6 @@
-"""Open Dagster's instance of a home, and translate the faults of its storage.
+"""Open the Dagster instance of a home, and translate the errors of its storage.
 
-`dagster_database.py` has what only PostgreSQL needs; it is imported only with that profile.
+`dagster_database.py` has what only PostgreSQL needs. It is imported only in production.
 """
 
 import os
@@ -22,7 +22,7 @@ from geo_platform.settings import Profile, Settings
 from geo_platform.storage.local.atomic import os_errors, own_folder, process_lock, write_atomically
 from geo_platform.storage.local.process import is_alive
 
-# Of a run that a command executes: its process, and the host of it.
+# Tags of a run that a command executes: its process, and the host of that process.
 PROCESS_TAG = "geo_platform/process"
 HOST_TAG = "geo_platform/host"
 KILLED = "The process of this run was killed. Its checkpoints show what it had published by then."
@@ -40,14 +40,16 @@ def open_instance(
 
     One process opens it at a time: Dagster creates its tables without checking for another process.
     With `ends_killed_runs`, unfinished runs of killed processes of this host are marked as failed,
-    because nothing else would end them. Raises StoreDenied, StoreUnavailable: the home cannot be
-    used. Raises StoreDenied, DatabaseUnavailable: the database cannot.
+    because nothing else would end them.
+
+    Raises StoreDenied, StoreUnavailable: the home cannot be used.
+    Raises StoreDenied, DatabaseUnavailable: the database cannot be used.
     """
     home = own_folder(settings.dagster_home_dir)
     own_folder(settings.log_file.parent)
     os.environ["DAGSTER_HOME"] = str(home)
-    # The handler in dagster.yaml puts the run id on every line of the log file; Dagster calls it
-    # beta.
+    # dagster.yaml configures the handler that puts the run id on every line of the log file.
+    # Dagster warns that such handlers are beta.
     warnings.filterwarnings(
         "ignore", message="Handling yaml-defined logging", category=dg.BetaWarning
     )
@@ -69,9 +71,7 @@ def open_instance(
 
 
 def _opened_alone(settings: Settings) -> AbstractContextManager[None]:
-    """Lock the database: homes and machines may share it, which the lock of one home's folder does
-    not cover.
-    """
+    """Lock the database, which homes and machines may share: a home's lock does not cover them."""
     if settings.profile is not Profile.production:
         return nullcontext()
     from geo_platform.orchestrator.dagster_database import opened_alone
@@ -91,15 +91,16 @@ def _end_killed_runs(instance: dg.DagsterInstance) -> list[str]:
 
 
 def runs_in_its_tagged_process(run: dg.DagsterRun) -> bool:
-    """A run that the UI re-executes inherits the tags of the run before it; what the daemon
-    launches has a code location.
+    """Return whether the run executes in the process that its tag names.
+
+    A run that the UI re-executes inherits the tag from the run before it, but has a code location.
     """
     return PROCESS_TAG in run.tags and run.remote_job_origin is None
 
 
 @contextmanager
 def storage_errors(settings: Settings) -> Iterator[None]:
-    """Translate faults of Dagster's storage.
+    """Translate errors of Dagster's storage.
 
     Raises StoreDenied, DatabaseUnavailable (PostgreSQL), StoreUnavailable (files).
     """

@@ -1,12 +1,11 @@
-"""Read what Dagster knows of runs, pools, sensors, its daemon and partitions as plain facts, and
-act on them.
+"""Read Dagster's runs, pools, sensors, daemon and partitions as plain facts, and change them.
 
 `geo_platform/doctor` judges the facts. No definitions are loaded.
 
-Whether a run's process is alive is known of: runs that a command executed on this host (a tag names
-the process), runs whose launcher can be asked (a container each), and runs that a code location of
-this host started (its socket is here, or the run noted this host, and an event names the process).
-Run monitoring watches the others.
+Whether a run's process is alive is known for three kinds of runs: those that a command executed on
+this host (a tag names the process), those whose launcher can be asked (a container each), and those
+that a code location of this host started (its socket is here, or the run noted this host, and an
+event names the process). Run monitoring watches the others.
 """
 
 import json
@@ -73,7 +72,7 @@ def opened(settings: Settings, template: Path) -> Iterator["DagsterState"]:
 
 
 class DagsterState:
-    """Implements `doctor.facts.Orchestrator` on one Dagster instance."""
+    """Implement `doctor.facts.Orchestrator` on one Dagster instance."""
 
     def __init__(self, instance: dg.DagsterInstance, settings: Settings) -> None:
         self._instance = instance
@@ -83,13 +82,13 @@ class DagsterState:
     def unfinished_runs(self) -> Iterator[RunFact]:
         for record in self._records(dg.RunsFilter(statuses=ACTIVE)):
             run = record.dagster_run
-            place, lives = self._process_of(run)
+            place, is_running = self._process_of(run)
             since = (
                 datetime.fromtimestamp(record.start_time, UTC)
                 if record.start_time
                 else aware(record.create_timestamp)
             )
-            yield RunFact(run.run_id, run.job_name, run.status.value, place, lives, since)
+            yield RunFact(run.run_id, run.job_name, run.status.value, place, is_running, since)
 
     def ended(self, run_ids: Iterable[str]) -> Mapping[str, bool]:
         wanted = sorted(run_ids)
@@ -104,8 +103,9 @@ class DagsterState:
             return any_under_way(self._instance)
 
     def slots(self) -> Iterator[SlotFact]:
-        """Yield slots of pools that count steps; pools that count runs hold nothing after a run has
-        ended.
+        """Yield the slots of pools that count steps.
+
+        Pools that count runs hold nothing after a run has ended.
         """
         with storage_errors(self._settings):
             for pool, info in sorted(pools(self._instance).items()):
@@ -230,8 +230,9 @@ class DagsterState:
             cursor = page[-1].dagster_run.run_id
 
     def _latest_run(self, definition: str, key: str) -> dg.RunRecord | None:
-        """Return the newest run of this partition up to its item; a run of single stages has no
-        result.
+        """Return the newest run of this partition that was to publish its item, or None.
+
+        A run of single stages has no result.
         """
         chain = chains_by_partitions()[definition]
         job, item = chain.job, _item_of(chain)
@@ -248,7 +249,7 @@ class DagsterState:
         )
 
     def _newest_shared(self) -> Mapping[str, dg.RunRecord]:
-        """Read once for all partitions."""
+        """Return the newest shared run of each file, read once for all partitions."""
         if self._shared is None:
             self._shared = newest_shared(self._instance)
         return self._shared
@@ -266,10 +267,7 @@ class DagsterState:
         return None
 
     def _process_of(self, run: dg.DagsterRun) -> tuple[str, bool | None]:
-        """Return where the run executes, and whether its process is alive.
-
-        The latter is None if that cannot be known here.
-        """
+        """Return where the run executes, and whether its process is alive: None if unknown here."""
         if runs_in_its_tagged_process(run):
             process, host = run.tags[PROCESS_TAG], run.tags.get(HOST_TAG, "")
             return f"process {process.partition('.')[0]} on {host}", is_alive(
@@ -295,12 +293,12 @@ class DagsterState:
 
 
 def _item_of(chain: Chain) -> dg.AssetKey:
-    """Return the asset with which a result of the chain is published."""
+    """Return the asset of the chain's last stage, which publishes the item."""
     return dg.AssetKey(chain.last.name)
 
 
 def _is_worker_alive(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool | None:
-    """Ask the launcher. Unknown is None, never False."""
+    """Ask the launcher whether the run's worker is alive. Return None, never False, if unknown."""
     try:
         health = worker_health(instance, run)
     except Exception as error:  # noqa: BLE001  # each launcher raises the errors of its own service
@@ -314,8 +312,10 @@ def _is_worker_alive(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool |
 
 
 def _is_of_this_host(run: dg.DagsterRun) -> bool:
-    """It noted this host when its first stage began, or the socket of the code location that
-    started it is here.
+    """Return whether the run executes on this host.
+
+    Either its first stage noted this host, or the socket of the code location that started it is
+    here.
     """
     if run.tags.get(WORKER_TAG) == local_worker(run.run_id):
         return True

@@ -1,6 +1,4 @@
-"""Execute a job in this process and read a run's state: what the command line does without a
-server.
-"""
+"""Execute a job in this process and read a run's state, for commands that use no Dagster server."""
 
 import socket
 from collections.abc import Iterable, Mapping
@@ -35,7 +33,7 @@ _INTERRUPTED = "The run was interrupted. Its checkpoints show what it had publis
 
 
 class InProcessLauncher:
-    """Implements cli.application.Launcher on one Dagster instance."""
+    """Implement `cli.application.Launcher` on one Dagster instance."""
 
     def __init__(self, definitions: dg.Definitions, settings: Settings, template: Path) -> None:
         self._definitions = definitions
@@ -55,9 +53,10 @@ class InProcessLauncher:
         """Execute as `run`, in a thread of its own, so that Ctrl-C works.
 
         In the main thread Dagster handles the signal itself and mostly loses it, and GDAL does not
-        check for it. An interrupted run is marked as failed; its thread ends with the process,
-        which has to end at once. Raises StoreDenied, DatabaseUnavailable: Dagster's database failed
-        meanwhile.
+        check for it. An interrupted run is marked as failed. Its thread ends only with the process,
+        so the caller has to exit at once.
+
+        Raises StoreDenied, DatabaseUnavailable: Dagster's database failed meanwhile.
         """
         done: Future[RunReport] = Future()
 
@@ -135,7 +134,7 @@ def _report(
     error: Mapping[str, Any] | None = None
     traceback: str | None = None
     result: Mapping[str, Any] | None = None
-    output: Mapping[str, Any] | None = None  # of an op, which makes no asset
+    output: Mapping[str, Any] | None = None  # of an op, which materializes no asset
     ended = "The run ended without a result."
     for event in events:
         if event.is_step_success and event.step_key:

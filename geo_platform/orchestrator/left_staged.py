@@ -1,14 +1,13 @@
-"""Drop staged tables that ended runs left behind: a killed load cannot drop its own.
+"""Drop staged tables that ended runs left behind: a killed load cannot drop its own table.
 
-    incomplete                  dropped with the run that loaded it: no other run can use it
-    complete, not published     may still be published: a run on the same source takes it over instead
-                                of loading again, as does one re-executed from its failure. Dropped once
-                                a later load of the source is published and no run is under way that
-                                might have found it before
+    incomplete table    dropped when the run that loaded it has ended: no other run can use it
+    complete table      kept at first: a run on the same source, or one re-executed from its
+                        failure, publishes it instead of loading again. Dropped when a later load
+                        of the source is published and no run is under way that might use it
 
-A table is never dropped for its age or for being unlocked: a run holds no lock on it between
-stages. A table of a run that this Dagster does not know stays. `catalog/retention.py` removes by
-age, `geo_platform/doctor` on request.
+Age and missing locks do not count: a run holds no lock on its table between stages. A table of a
+run that this Dagster does not know is kept. `catalog/retention.py` removes tables by age,
+`geo_platform/doctor` on request.
 """
 
 from collections.abc import Iterable
@@ -25,7 +24,7 @@ from geo_platform.storage.stores import open_inventory
 
 
 def discard_left_staged(instance: dg.DagsterInstance, inventory: Inventory) -> tuple[str, ...]:
-    """Drop them, report it on the run that left each, and return their names.
+    """Drop the tables, report each on the run that left it behind, and return their names.
 
     Raises StoreDenied, DatabaseUnavailable.
     """
@@ -48,9 +47,7 @@ def discard_left_staged(instance: dg.DagsterInstance, inventory: Inventory) -> t
 
 
 def discard_after(instance: dg.DagsterInstance, run_id: str, settings: Settings) -> None:
-    """Drop as `discard_left_staged`, but log a database that does not answer: the run's result is
-    final.
-    """
+    """Drop as `discard_left_staged`, but only log an error: the run's result is final."""
     try:
         discard_left_staged(instance, open_inventory(settings, run_id=run_id))
     except PlatformError as error:
@@ -76,9 +73,7 @@ def _is_left(
 
 
 def _was_loaded_since(table: StoredTable, published: Iterable[StoredTable]) -> bool:
-    """Return whether the published table of its name is from the same source, by a load that began
-    later.
-    """
+    """Return whether the published table of its dataset is a later load of the same source."""
     began = table.began_at_utc
     return any(
         (other.dataset, other.source_uri) == (table.dataset, table.source_uri)

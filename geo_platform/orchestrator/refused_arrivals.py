@@ -1,15 +1,12 @@
-"""Move objects that runs of a watch refused to quarantine.
+"""Quarantine the objects that runs of a watch refused. The sensor `quarantine_refused` calls it.
 
-The sensor `quarantine_refused` calls it.
+Each failed run is read once. `arrivals/quarantine.py` decides which refusals count, and moves the
+objects. If a person launched the run, its objects are not moved.
 
-Reads refusals off failed runs, each run once. `arrivals/quarantine.py` decides which refusals count
-and moves. What a run refused that a person launched stays where it is.
-
-This is not one of Dagster's run status sensors: those skip a run if the function fails, so a store
-that is unavailable would lose the refusal. This one reads the same events, keeps runs whose objects
-could not be moved in its cursor, and reads the last `OVERLAP` events again, because PostgreSQL may
-show an event shortly after one with a higher number. A tick that died is repeated, which changes
-nothing done before.
+Dagster's run status sensors do not serve here: they skip a run if their function fails, so an
+unavailable store would lose the refusal. This module reads the same events. Its cursor keeps the
+runs whose objects could not be moved. It reads the last `OVERLAP` events again, because PostgreSQL
+may show an event after one with a higher number. A tick that died can safely be repeated.
 """
 
 import time
@@ -31,10 +28,10 @@ from geo_platform.ports import BRONZE, ObjectStore
 from geo_platform.runs import ARRIVAL_TAG, PARTITION_TAG, WATCH_TAG
 from geo_platform.telemetry.checkpoints import Checkpoint
 
-# Event numbers, of all types and runs.
+# In event numbers, which count the events of all types and runs.
 OVERLAP = 500
 
-# Half of the time Dagster gives a tick; the next tick does the rest.
+# Half of the time that Dagster gives a tick. The next tick does the rest.
 TICK_S = 30.0
 
 # Metadata of a shared run's failure: a table of key, code, message and remedy (`assets/report.py`).
@@ -47,7 +44,8 @@ FAULTS_LOGGED = 5
 class FailuresCursor(BaseModel):
     """How far failures were read.
 
-    `seen`: run -> event number, of the last `OVERLAP` events. `again`: runs to repeat.
+    `after` is the number of the last event. `seen` maps the runs of the last `OVERLAP` events to
+    their event numbers. `again` are the runs to process again.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -69,9 +67,10 @@ class RefusedFile:
 
 @dataclass
 class QuarantineTick:
-    """What one evaluation did: sentences on objects moved and left, and on faults.
+    """What one evaluation of the sensor did.
 
-    Ids of runs to repeat: `later`, for which there was no time, and `failed`.
+    `moved`, `left` and `faults` are sentences about objects and errors. `later` and `failed` are
+    the ids of runs to process again: those for which there was no time, and those that failed.
     """
 
     ends: float
@@ -101,9 +100,9 @@ def move_refused(
     *,
     within_s: float = TICK_S,
 ) -> tuple[FailuresCursor, QuarantineTick]:
-    """Process the runs to repeat, then those that failed since the cursor.
+    """Process the runs that the cursor keeps, then those that failed since.
 
-    A store's fault keeps its run for later.
+    If a store fails, the run is kept for a later tick.
     """
     tick = QuarantineTick(time.monotonic() + within_s)
     for run_id in cursor.again:
@@ -150,7 +149,7 @@ def _process(
 def _move_refused_of(
     instance: dg.DagsterInstance, objects: ObjectStore, run: dg.DagsterRun, tick: QuarantineTick
 ) -> None:
-    """Each file by itself; those that the run's events report as quarantined were moved before."""
+    """Move the refused files of a run, except those that its events report as quarantined."""
     for refused in refused_files(instance, objects, run):
         place = {"container": refused.container, "key": refused.key}
         if has_report(instance, run.run_id, Checkpoint.QUARANTINED, place):
@@ -190,9 +189,9 @@ def _move_refused_of(
 def refused_files(
     instance: dg.DagsterInstance, objects: ObjectStore, run: dg.DagsterRun
 ) -> Iterator[RefusedFile]:
-    """Yield the objects that the run refused for their content, at the requested etags.
+    """Yield the objects that the run refused for their content, with the requested etags.
 
-    Raises the store's faults.
+    Raises the store's errors.
     """
     for entry in log_entries(instance, run.run_id, dg.DagsterEventType.STEP_FAILURE):
         metadata = failure_metadata(entry.dagster_event) if entry.dagster_event else {}
@@ -204,7 +203,7 @@ def refused_files(
 
 
 def _of_shared_run(run: dg.DagsterRun, files: dg.MetadataValue[Any]) -> Iterator[RefusedFile]:
-    """The run's config has the requested etags."""
+    """Yield the refused files of a shared run. Its config has the requested etags."""
     etags = {
         file["key"]: file.get("etag")
         for config in _configs(run)
@@ -220,7 +219,7 @@ def _of_shared_run(run: dg.DagsterRun, files: dg.MetadataValue[Any]) -> Iterator
 def _of_single_run(
     objects: ObjectStore, run: dg.DagsterRun, record: Mapping[str, Any]
 ) -> Iterator[RefusedFile]:
-    """The receipt of the arrival has the requested etag."""
+    """Yield the refused file of a run of one file. The arrival's receipt has the requested etag."""
     arrival = run.tags.get(ARRIVAL_TAG, "")
     receipt = read_receipts(objects, [arrival]).get(arrival) if arrival else None
     if receipt is not None:
@@ -236,7 +235,7 @@ def _refusal(run: dg.DagsterRun, record: Mapping[str, Any]) -> Refusal:
 
 
 def _container(run: dg.DagsterRun) -> str:
-    """Return the container the run reads from."""
+    """Return the container that the run reads from."""
     return next(
         (config["container_name"] for config in _configs(run) if "container_name" in config), BRONZE
     )

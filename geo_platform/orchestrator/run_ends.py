@@ -1,6 +1,6 @@
-"""Decide from Dagster's storage whether runs are over: one of them, or all.
+"""Decide from Dagster's storage whether a run has ended for good, or any is under way.
 
-Apart from `instance_state.py` and `left_staged.py`, which both need it.
+A module of its own because `instance_state.py` and `left_staged.py` both need it.
 """
 
 from datetime import UTC, datetime
@@ -17,8 +17,9 @@ _PAGE = 500
 
 
 def has_ended_for_good(run: dg.DagsterRun) -> bool:
-    """Return whether it has ended and will not be retried: the daemon retries only a launched run
-    that died.
+    """Return whether the run has ended and will not be retried.
+
+    The daemon retries only a failed run that was launched from a code location.
     """
     to_retry = run.tags.get(WILL_RETRY_TAG) == "true" and RETRIED_BY_TAG not in run.tags
     return run.is_finished and not (to_retry and run.remote_job_origin is not None)
@@ -36,10 +37,10 @@ def any_under_way(instance: dg.DagsterInstance) -> bool:
 
 
 def aware(when: datetime) -> datetime:
-    """Return the time with its zone: Dagster's times are UTC, with a zone or without."""
+    """Return the time with a time zone: Dagster's times are UTC, with or without one."""
     return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
 def _is_recent(record: dg.RunRecord) -> bool:
-    """A retry that has not come within a day will not come."""
+    """Return whether a retry may still come. After a day it will not."""
     return (datetime.now(UTC) - aware(record.update_timestamp)).days < 1

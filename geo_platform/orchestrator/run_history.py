@@ -1,9 +1,7 @@
 """Read Dagster's runs and their event logs for `geo-platform trace`.
 
-Loads no definitions and changes no run.
-
-`api/dagster/run_events.py` reads the same over GraphQL; `trace/run_log.py` has the rules that both
-share.
+Loads no definitions and changes no run. `api/dagster/run_events.py` reads the same over GraphQL;
+`trace/run_log.py` has the rules that both share.
 """
 
 import logging
@@ -46,7 +44,7 @@ _TRANSITIONS = {
 
 
 class NoHistory:
-    """Implements RunHistory for a home in which no job has ever run."""
+    """Implement `RunHistory` for a home in which no job has ever run."""
 
     def run(self, run_id: str) -> RunFacts | None:
         return None
@@ -62,7 +60,7 @@ class NoHistory:
 
 
 class DagsterHistory:
-    """Implements RunHistory on one Dagster instance.
+    """Implement `RunHistory` on one Dagster instance.
 
     Raises StoreUnavailable, StoreDenied, DatabaseUnavailable.
     """
@@ -77,7 +75,7 @@ class DagsterHistory:
         return None if record is None else _facts(record)
 
     def beginning_with(self, prefix: str) -> tuple[str, ...]:
-        """Read every id: Dagster has no filter for a prefix."""
+        """Read every id, because Dagster has no filter for a prefix."""
         with storage_errors(self._settings):
             ids = run_ids(self._instance, page=_PAGE)
             return tuple(sorted(run_id for run_id in ids if run_id.startswith(prefix)))
@@ -136,7 +134,7 @@ def _moment(seconds: float | None) -> datetime | None:
 
 
 def events_of(entries: Sequence[dg.EventLogEntry]) -> tuple[Event, ...]:
-    """Return the run's events in the order of its log, without those of Dagster's own work."""
+    """Return the run's events in the order of its log, without Dagster's internal ones."""
     checks = {
         entry.step_key
         for entry in entries
@@ -160,13 +158,13 @@ def _type(entry: dg.EventLogEntry) -> dg.DagsterEventType | None:
 
 
 def _logged(entry: dg.EventLogEntry) -> Event | None:
-    """Return a warning or an error; other log lines are not part of the timeline."""
+    """Return the event of a warning or an error. Other log lines are not part of the timeline."""
     is_warning = int(entry.level) >= logging.WARNING
     return _event(entry, Kind.LOGGED, entry.user_message) if is_warning else None
 
 
 def _engine_event(entry: dg.EventLogEntry, event: dg.DagsterEvent) -> Event | None:
-    """Return a checkpoint, or a fault of Dagster's own, such as a failed launch."""
+    """Return the event of a checkpoint or of an error of Dagster, such as a failed launch."""
     fields = checkpoint_of(entry)
     if fields is not None:
         moment = datetime.fromtimestamp(entry.timestamp, UTC)
@@ -176,7 +174,7 @@ def _engine_event(entry: dg.EventLogEntry, event: dg.DagsterEvent) -> Event | No
 
 
 def _happened(entry: dg.EventLogEntry, *, is_check: bool) -> Event | None:
-    """Return Dagster's own event: the run's status, its steps, its checks."""
+    """Return the event of an entry of Dagster: a run's status, a step, a check."""
     event = entry.dagster_event
     if event is None:
         return None
@@ -197,13 +195,13 @@ def _happened(entry: dg.EventLogEntry, *, is_check: bool) -> Event | None:
                 ),
             )
         )
-        said = f"{evaluation.check_name} of {whose} {'passed' if evaluation.passed else 'failed'}"
-        return _event(entry, Kind.CHECK_EVALUATED, said, details={"passed": evaluation.passed})
+        text = f"{evaluation.check_name} of {whose} {'passed' if evaluation.passed else 'failed'}"
+        return _event(entry, Kind.CHECK_EVALUATED, text, details={"passed": evaluation.passed})
     return _step_event(entry, event, is_check=is_check)
 
 
 def _step_event(entry: dg.EventLogEntry, event: dg.DagsterEvent, *, is_check: bool) -> Event | None:
-    """A check's step appears as its result, or as its failure."""
+    """Return the event of a step. The step of a check has an event only if it failed."""
     kind, step = event.event_type, entry.step_key or ""
     if kind is dg.DagsterEventType.STEP_FAILURE:
         error = step_error(event)
@@ -229,7 +227,7 @@ def _step_event(entry: dg.EventLogEntry, event: dg.DagsterEvent, *, is_check: bo
 
 
 def _retried(entry: dg.EventLogEntry, event: dg.DagsterEvent) -> Event:
-    """`in_attempts` adds the error: Dagster's event has it only as text."""
+    # `in_attempts` adds the error: Dagster's event has it only as text.
     wait_s = event.step_retry_data.seconds_to_wait or 0.0
     return _event(
         entry,
@@ -242,7 +240,7 @@ def _retried(entry: dg.EventLogEntry, event: dg.DagsterEvent) -> Event:
 def _event(
     entry: dg.EventLogEntry,
     kind: str,
-    said: str,
+    text: str,
     *,
     duration_ms: float | None = None,
     error: Mapping[str, Any] | None = None,
@@ -253,7 +251,7 @@ def _event(
         moment,
         Store.dagster,
         kind,
-        said,
+        text,
         entry.step_key or None,
         duration_ms=duration_ms,
         error=error,

@@ -1,6 +1,4 @@
-"""Report on a run from outside its process: as an event of the run, which the UI shows, and as a
-log line.
-"""
+"""Report on a run from outside its process, in the run's event log and in the log file."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,10 +25,10 @@ def report_on_run(
     identified_by: Sequence[str],
     error: Mapping[str, Any] | None = None,
 ) -> bool:
-    """Report a checkpoint as a warning, once; return False if the run has it already.
+    """Report a checkpoint as a warning, once. Return False if the run has it already.
 
-    It is the same checkpoint if the details that `identified_by` names are equal. No step of the
-    run reports it, so the event is one of the engine; its fields are the same as a stage's.
+    Two reports are the same if the details that `identified_by` names are equal. No step of the
+    run reports it, so it is stored as an engine event, with the fields of a stage's checkpoint.
     """
     if has_report(
         instance, run.run_id, checkpoint, {name: details[name] for name in identified_by}
@@ -57,7 +55,7 @@ def has_report(
     checkpoint: Checkpoint,
     details: Mapping[str, Detail],
 ) -> bool:
-    """Return whether this was reported on the run from outside, with these details."""
+    """Return whether the run has this checkpoint with these details."""
     entries = log_entries(instance, run_id, dg.DagsterEventType.ENGINE_EVENT)
     return any(
         fields.checkpoint is checkpoint
@@ -67,14 +65,14 @@ def has_report(
 
 
 def warn_on_run(instance: dg.DagsterInstance, run_id: str, sentence: str, error_code: str) -> None:
-    """Log a warning with the run's id. It is no checkpoint and no event of the run."""
+    """Log a warning with the run's id. It is not stored as a checkpoint or an event of the run."""
     with _instance_handlers(instance), telemetry_context(run_id=run_id):
         _log.warning("%s", sentence, extra={"error_code": error_code})
 
 
 @contextmanager
 def _instance_handlers(instance: dg.DagsterInstance) -> Iterator[None]:
-    """Attach the instance's log handlers: Dagster attaches them only while it executes a run."""
+    """Attach the instance's log handlers, as Dagster does only while it executes a run."""
     logger = logging.getLogger("geo_platform")
     handlers = log_handlers(instance)
     for handler in handlers:

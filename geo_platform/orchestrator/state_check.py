@@ -1,15 +1,14 @@
-"""Compare the stores after a run has ended, and report each disagreement on the run as
-STATE_MISMATCH.
+"""Compare the stores after a run has ended, and report each disagreement as STATE_MISMATCH.
 
-Dagster's storage holds the only state of a run; the catalog holds its result. Compared are:
+Dagster's storage has the only state of a run, the catalog has its result. These must agree:
 
-    run storage's status    with the last terminal event of the run's event log
-    a run that SUCCEEDED    with the catalog: it holds the item that the run answered with, from the
-                            run that the answer names, or the item was replaced or unpublished since
-    a run that FAILED       with the catalog: the item is not this run's, unless its events say that
-                            it published
+    status in run storage   the last terminal event in the run's event log
+    a run that SUCCEEDED    the catalog has the item of the run's result, from the run that the
+                            result names, or the item was replaced or unpublished since
+    a run that FAILED       the catalog's item is not from this run, unless the run's events say
+                            that it published
 
-`geo_platform/doctor` repairs; `left_staged.py` drops what an ended run left staged.
+`geo_platform/doctor` repairs. `left_staged.py` drops the tables that an ended run left staged.
 """
 
 import json
@@ -50,10 +49,10 @@ _SETTLES_S = 1.0
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run as Dagster has it: `status` from its run storage, the rest from its event log.
+    """A run in Dagster: `status` is from its run storage, the rest from its event log.
 
-    `place` is (collection, item id) of its result, if it has one. `publisher` and `published_at`
-    are the run that the answer names and when it published. `has_published`: its events say it
+    `place` is (collection, item id) of its result, or None. `publisher` is the run that the result
+    names, `published_at` when that run published. `has_published`: the run's own events say that it
     published.
     """
 
@@ -68,8 +67,9 @@ class FinishedRun:
 
 @dataclass(frozen=True)
 class ItemFacts:
-    """The item as the catalog has it: its run, and whether it was published again or unpublished
-    since.
+    """The item in the catalog: the run that published it, and whether it has changed since.
+
+    A change is a later publication or removal.
     """
 
     publisher: str | None
@@ -78,7 +78,7 @@ class ItemFacts:
 
 @dataclass(frozen=True)
 class Mismatch:
-    """Two values that should agree, as fields and as a sentence. `compared` names the pair."""
+    """Two values that should agree, as fields and in a sentence. `compared` names the pair."""
 
     compared: str
     expected: str | None
@@ -91,7 +91,7 @@ class Mismatch:
 
 
 def mismatches(run: FinishedRun, item: ItemFacts | None) -> tuple[Mismatch, ...]:
-    """Return each pair that disagrees. `item` is None if there is nothing to compare."""
+    """Return each pair of values that disagree. `item` is None if there is none to compare."""
     found = []
     if run.status != run.last_event:
         last = (
@@ -135,7 +135,7 @@ def mismatches(run: FinishedRun, item: ItemFacts | None) -> tuple[Mismatch, ...]
 def check_state(
     instance: dg.DagsterInstance, run_id: str, settings: Settings
 ) -> tuple[Mismatch, ...]:
-    """Compare, report each mismatch on the run once, and return them.
+    """Compare the stores, report each mismatch once on the run, and return the mismatches.
 
     Raises what the catalog and the object store raise.
     """
@@ -160,7 +160,7 @@ def check_state(
 def check_ended(
     instance: dg.DagsterInstance, run_id: str, settings: Settings
 ) -> tuple[Mismatch, ...]:
-    """Compare as `check_state`, but log a store that does not answer: the run's result is final."""
+    """Compare as `check_state`, but only log an error of a store: the run's result is final."""
     try:
         return check_state(instance, run_id, settings)
     except PlatformError as error:
@@ -182,7 +182,7 @@ def _compare(instance: dg.DagsterInstance, run_id: str, settings: Settings) -> t
 
 
 def _ended_run(instance: dg.DagsterInstance, run: dg.DagsterRun, settings: Settings) -> FinishedRun:
-    """Of a run that succeeded, only two kinds of events are needed; of any other, all."""
+    """Read the run: all of its events, or if it succeeded, only the two kinds that are needed."""
     has_succeeded = run.status is _STATUS.SUCCESS
     wanted = {*TERMINAL_EVENTS, dg.DagsterEventType.ASSET_MATERIALIZATION}
     entries = log_entries(instance, run.run_id, wanted if has_succeeded else None)
@@ -214,8 +214,9 @@ def _has_published(entries: Sequence[dg.EventLogEntry]) -> bool:
 
 
 def _answered(job: str, entries: Iterable[dg.EventLogEntry]) -> Mapping[str, object] | None:
-    """Return what the last stage answered: collection, item_id, published_by_run, published_at_utc,
-    …
+    """Return the metadata of the last stage's result, or None.
+
+    It has collection, item_id, published_by_run, published_at_utc and more.
     """
     stage = _item_stage(job)
     for entry in entries:
@@ -226,7 +227,7 @@ def _answered(job: str, entries: Iterable[dg.EventLogEntry]) -> Mapping[str, obj
 
 
 def _item_stage(job: str) -> str | None:
-    """Return the stage that publishes the item, or None if the job makes none."""
+    """Return the stage that publishes the item, or None if the job publishes none."""
     chain = chain_of_job(job)
     return chain.last.name if chain is not None else None
 
@@ -240,8 +241,9 @@ def _began_to_publish(job: str, entries: Iterable[dg.EventLogEntry]) -> bool:
 
 
 def _place_meant(run: dg.DagsterRun, objects: ObjectStore) -> tuple[str, str] | None:
-    """Return where the run would have published by its own message and config, or None without such
-    a message.
+    """Return where the run would have published, by its own message and config.
+
+    Return None if the run has no message of its own.
     """
     chain = chain_of_job(run.job_name)
     if chain is None:
@@ -251,7 +253,7 @@ def _place_meant(run: dg.DagsterRun, objects: ObjectStore) -> tuple[str, str] | 
     try:
         return chain.place(_message_of(run, before.name, before.gives, objects), options)
     except (SourceNotFound, ContractError):
-        # One stage alone, on another run's message: the run does not tell whose item it is.
+        # The run executed one stage alone, on the message of another run.
         return None
 
 
@@ -269,9 +271,9 @@ def _config_of(run: dg.DagsterRun, stage: str) -> Mapping[str, Any]:
 
 
 def _item_facts(catalog: Catalog, run: FinishedRun) -> ItemFacts:
-    """Later changes are looked up only if the item is another run's.
+    """Read the item. Later changes are looked up only if another run published the item.
 
-    A forced run replaces without keeping a version.
+    A forced run replaces an item without keeping a version, so `updated` is compared too.
     """
     assert run.place is not None  # noqa: S101  # narrows the type
     item = catalog.item(*run.place)

@@ -1,22 +1,20 @@
-"""Decide why a run stays queued or starting, and what to do about it.
+"""Decide why a run stays queued or starting, and what to do about it. Pure.
 
-Pure; docs/checkpoints.md has the table.
-
-`stuck_runs.py` reads the facts and acts.
+docs/checkpoints.md has the table of causes. `stuck_runs.py` reads the facts and acts.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-# A daemon reports every half minute; silent for this long, it is down.
+# A daemon reports every half minute. If it is silent for this long, it is down.
 DAEMON_SILENT_S = 180.0
 
 HOLDERS_NAMED = 5
 
 
 class Cause(StrEnum):
-    """Why a run does not start; the detail `cause` of RUN_STUCK."""
+    """Why a run does not start. The detail `cause` of RUN_STUCK."""
 
     NO_QUEUE_DAEMON = "NO_QUEUE_DAEMON"
     NO_FREE_SLOT = "NO_FREE_SLOT"
@@ -27,7 +25,7 @@ class Cause(StrEnum):
 
 
 class Action(StrEnum):
-    """What is done besides reporting it. No run is ever killed."""
+    """What to do besides reporting the cause. SAY: nothing. No run is ever killed."""
 
     SAY = "SAY"
     FREE_SLOTS = "FREE_SLOTS"
@@ -46,11 +44,10 @@ class TagLimit:
 
 @dataclass(frozen=True)
 class Limits:
-    """What runs wait for.
+    """The limits that runs wait for.
 
-    `runs` is None if unlimited; `pools` are the limits of pools that count whole runs.
-
-    `taken`: pools that count steps and are full, with the running runs that hold their slots.
+    `runs` is None if unlimited. `pools` are the limits of pools that count whole runs. `taken` are
+    the full pools that count steps, each with the runs that hold its slots.
     """
 
     runs: int | None = None
@@ -63,7 +60,7 @@ class Limits:
 class WaitingRun:
     """A run that waits, or one that holds what others wait for.
 
-    `launches`: how often it was queued.
+    `for_s` is how long it has waited, `launches` how often it was queued.
     """
 
     run_id: str
@@ -80,10 +77,8 @@ class WaitingRun:
 class Surroundings:
     """What a waiting run depends on.
 
-    `daemon_silent_s` is None if the queue's daemon never reported.
-
-    `held_by_ended`: by pool, ended runs that still hold slots. `start_timeout_s` is None without
-    run monitoring.
+    `daemon_silent_s` is None if the queue's daemon never reported. `held_by_ended` are, by pool,
+    ended runs that still hold slots. `start_timeout_s` is None without run monitoring.
     """
 
     active: tuple[WaitingRun, ...]
@@ -95,9 +90,9 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class StuckDiagnosis:
-    """`sentence` stays true while the run waits for this cause: it names no time.
+    """A cause, a sentence about it, and the action to take.
 
-    `runs` are those it names.
+    `sentence` names no time, so it stays true while the run waits. `runs` are the runs it names.
     """
 
     cause: Cause
@@ -107,8 +102,9 @@ class StuckDiagnosis:
 
 
 def diagnose(run: WaitingRun, around: Surroundings) -> StuckDiagnosis:
-    """Return the first cause that fits a run that has waited too long: each cause hides those after
-    it.
+    """Return the first cause that applies to a run that has waited too long.
+
+    The order matters: each cause hides those after it.
     """
     return _starting(run, around) if run.status != "QUEUED" else _queued(run, around)
 
@@ -161,7 +157,7 @@ def _starting(run: WaitingRun, around: Surroundings) -> StuckDiagnosis:
 
 
 def _exhausted(run: WaitingRun, around: Surroundings) -> Iterable[tuple[str, Sequence[WaitingRun]]]:
-    """Yield each limit that leaves no slot for this run, with the runs that hold it."""
+    """Yield each limit that leaves no slot for this run, with the runs that hold the slots."""
     limits = around.limits
     if limits.runs is not None and len(around.active) >= limits.runs:
         yield f"The limit of {limits.runs} runs at once", around.active

@@ -1,5 +1,4 @@
-"""Find runs that are queued or starting for too long, report the cause once on the run, and act on
-it.
+"""Find runs that are queued or starting for too long, report each cause once, and act on it.
 
 `stuck_causes.py` has the diagnosis. Dagster's run monitoring does the rest: it fails runs that do
 not start within its timeout and started runs whose container is gone, and frees slots of ended
@@ -39,16 +38,16 @@ from geo_platform.orchestrator.stuck_causes import (
 from geo_platform.settings import load_settings
 from geo_platform.telemetry.checkpoints import Checkpoint
 
-# Per tick, the oldest queued runs only: what blocks them blocks the others too.
+# A tick examines only the oldest waiting runs: what blocks them blocks the others too.
 RUNS_PER_TICK = 100
 
 _STATUS = dg.DagsterRunStatus
 
 
 def watch(instance: dg.DagsterInstance, *, queued_too_long_s: float) -> str:
-    """End runs whose process is gone, diagnose those that wait too long, report and act.
+    """Fail runs whose process is gone, and diagnose, report and act on runs that wait too long.
 
-    Returns a summary.
+    Return a summary.
     """
     state = DagsterState(instance, load_settings())
     ended = _end_dead_runs(instance, state)
@@ -58,7 +57,7 @@ def watch(instance: dg.DagsterInstance, *, queued_too_long_s: float) -> str:
     for run in waiting if around is not None else ():
         found = instance.get_run_by_id(run.run_id)
         if around is None or found is None or found.status.value != run.status:
-            continue  # it went on meanwhile
+            continue  # it has made progress meanwhile
         reported += _act(instance, state, found, diagnose(run, around))
     return (
         f"{len(waiting)} waited too long, {reported} of them reported now; "
@@ -69,7 +68,7 @@ def watch(instance: dg.DagsterInstance, *, queued_too_long_s: float) -> str:
 def _act(
     instance: dg.DagsterInstance, state: DagsterState, run: dg.DagsterRun, diagnosis: StuckDiagnosis
 ) -> bool:
-    """Report each cause once, whoever holds the slot by now, and do what the diagnosis asks for."""
+    """Report a cause once per run, even if the holder of the slot changes, and act on it."""
     is_new = report_on_run(
         instance,
         run,
@@ -93,8 +92,9 @@ def _act(
 
 
 def _end_dead_runs(instance: dg.DagsterInstance, state: DagsterState) -> int:
-    """End runs of this host's dead processes, which run monitoring does not check: they may hold
-    slots.
+    """Fail runs whose process on this host is dead, and return how many.
+
+    They may hold slots, and run monitoring does not check such processes.
     """
     if has_worker_health(instance):
         return 0
@@ -104,8 +104,9 @@ def _end_dead_runs(instance: dg.DagsterInstance, state: DagsterState) -> int:
 
 
 def _waiting_too_long(instance: dg.DagsterInstance, queued_too_long_s: float) -> list[WaitingRun]:
-    """Return runs queued for longer than that, or starting for longer than half of the start
-    timeout.
+    """Return the runs that wait too long.
+
+    A run may be queued for `queued_too_long_s`, and starting for half of the start timeout.
     """
     starting_s = (start_timeout_s(instance) or 2 * queued_too_long_s) / 2
     found = []
@@ -186,8 +187,9 @@ def _limits(instance: dg.DagsterInstance) -> Limits:
 
 
 def _taken(instance: dg.DagsterInstance) -> dict[str, tuple[str, ...]]:
-    """Return pools that count steps and are full, with the runs that hold them: the queue keeps
-    back who needs one first.
+    """Return the full pools that count steps, each with the runs that hold its slots.
+
+    The queue does not launch a run whose first step needs such a pool.
     """
     return {
         pool: tuple(sorted({slot.run_id for slot in slots.claimed_slots}))
