@@ -28,7 +28,7 @@ RUN = "ea2add4b-aee9-45ca-b4b4-26abf84316a1"
     ("port", "traced"),
     [(ObjectStore, TracedObjects), (FeatureStore, TracedFeatures), (Catalog, TracedCatalog)],
 )
-def test_every_method_of_the_port_is_there_with_its_own_signature(port: type, traced: type) -> None:
+def test_every_method_of_the_port_exists_with_its_signature(port: type, traced: type) -> None:
     wanted = {name: member for name, member in vars(port).items() if not name.startswith("_")}
     assert wanted
     for name, member in wanted.items():
@@ -37,7 +37,7 @@ def test_every_method_of_the_port_is_there_with_its_own_signature(port: type, tr
             assert inspect.signature(own) == inspect.signature(member), name
 
 
-def test_what_is_asked_of_objects_is_answered_as_the_store_does_and_has_a_span(
+def test_calls_of_objects_return_what_the_store_returns_and_have_spans(
     tmp_path: Path, spans: InMemorySpanExporter
 ) -> None:
     objects = TracedObjects(FolderStore(tmp_path), run_id=RUN)
@@ -56,7 +56,7 @@ def test_what_is_asked_of_objects_is_answered_as_the_store_does_and_has_a_span(
     with objects.open(BRONZE, "a.txt") as file:
         assert file.read() == b"abc"
         assert "objects.open" not in {span.name for span in spans.get_finished_spans()}, (
-            "it lasts as long as the file is open"
+            "the span lasts as long as the file is open"
         )
     with objects.local_path(BRONZE, "a.txt") as path:
         assert path.read_bytes() == b"abc"
@@ -80,7 +80,7 @@ def test_what_is_asked_of_objects_is_answered_as_the_store_does_and_has_a_span(
     assert names == [f"objects.{name}" for name in wanted]
 
 
-def test_a_listing_that_is_left_early_ends_its_span(
+def test_a_listing_that_is_closed_early_ends_its_span(
     tmp_path: Path, spans: InMemorySpanExporter
 ) -> None:
     objects = TracedObjects(FolderStore(tmp_path), run_id=RUN)
@@ -102,18 +102,18 @@ class _Eager:
             yield
 
         with nothing():
-            raise _Seen(list(batches))
+            raise _Received(list(batches))
 
 
-class _Hands:
+class _Threaded:
     """A feature store that reads the batches in its own thread, as PostGIS does."""
 
     def load(self, target: Any, batches: Any, *, scratch: Path) -> Any:
         with ThreadPoolExecutor(1) as pool:
-            raise _Seen(pool.submit(list, batches).result())
+            raise _Received(pool.submit(list, batches).result())
 
 
-def test_what_is_read_while_loading_belongs_to_the_stage_and_not_to_the_load(
+def test_a_read_during_a_load_is_a_child_of_the_stage(
     tmp_path: Path, spans: InMemorySpanExporter
 ) -> None:
     objects = TracedObjects(FolderStore(tmp_path), run_id=RUN)
@@ -123,9 +123,9 @@ def test_what_is_read_while_loading_belongs_to_the_stage_and_not_to_the_load(
         objects.read_bytes(BRONZE, "a")
         yield pa.record_batch({"n": [1]})
 
-    for store in (_Eager(), _Hands()):
+    for store in (_Eager(), _Threaded()):
         spans.clear()
-        with pytest.raises(_Seen), telemetry_context(run_id=RUN), stage_span("vector_features"):
+        with pytest.raises(_Received), telemetry_context(run_id=RUN), stage_span("vector_features"):
             TracedFeatures(store, run_id=RUN).load(_TARGET, read(), scratch=tmp_path)  # type: ignore[arg-type]
         reading, loading, stage = spans.get_finished_spans()
         assert stage.context is not None
@@ -135,15 +135,15 @@ def test_what_is_read_while_loading_belongs_to_the_stage_and_not_to_the_load(
         }
 
 
-class _Seen(Exception):  # noqa: N818  # carries what was seen
+class _Received(Exception):  # noqa: N818  # carries the batches
     pass
 
 
-def test_batches_reach_the_store_whole_and_in_order(
+def test_batches_reach_the_store_complete_and_in_order(
     tmp_path: Path, spans: InMemorySpanExporter
 ) -> None:
     batches = [pa.record_batch({"n": [number]}) for number in range(3)]
-    with pytest.raises(_Seen) as seen:
+    with pytest.raises(_Received) as seen:
         TracedFeatures(_Eager(), run_id=RUN).load(_TARGET, iter(batches), scratch=tmp_path)  # type: ignore[arg-type]
     assert seen.value.args[0] == batches
     assert [span.name for span in spans.get_finished_spans()] == ["features.load"]

@@ -86,7 +86,7 @@ def test_the_settings_decide(
         {"connection_string": f"AccountKey={KEY}"},
     ],
 )
-def test_settings_that_mean_no_account_are_denied_with_what_to_set(given: dict[str, str]) -> None:
+def test_settings_without_a_usable_account_are_refused_with_a_remedy(given: dict[str, str]) -> None:
     with pytest.raises(StoreDenied) as denied:
         blob_account(settings(**given))
     assert "GEO_PLATFORM_BLOB_CONNECTION_STRING" in denied.value.remedy

@@ -62,7 +62,7 @@ def answered(status: int, code: str, message: str = "the service's words") -> Ht
     ],
     ids=str,
 )
-def test_every_answer_and_every_silence_is_one_leaf_and_names_the_object(
+def test_every_response_and_failure_is_one_error_that_names_the_object(
     error: AzureError, expected: type[PlatformError]
 ) -> None:
     translated = translate(error, "The object bronze/a")
@@ -71,7 +71,7 @@ def test_every_answer_and_every_silence_is_one_leaf_and_names_the_object(
 
 
 @given(signature=st.text(st.sampled_from("abcXYZ019%+/="), min_size=8, max_size=60))
-def test_signatures_and_keys_are_cut_out_wherever_they_stand(signature: str) -> None:
+def test_signatures_and_keys_are_removed_wherever_they_occur(signature: str) -> None:
     url = f"https://a.blob.core.windows.net/bronze/a?sv=2024&sig={signature}&sp=r"
     text = without_secrets(
         ServiceRequestError(
@@ -82,7 +82,7 @@ def test_signatures_and_keys_are_cut_out_wherever_they_stand(signature: str) -> 
     assert "/bronze/a?sv=2024&sig=***&sp=r" in text
 
 
-def test_a_traceback_shows_what_the_service_said_and_no_address_with_a_token() -> None:
+def test_a_traceback_shows_the_service_message_and_no_url_with_a_token() -> None:
     with pytest.raises(StoreUnavailable) as failed, azure_errors("The object bronze/a"):
         raise ServiceRequestError(
             "could not reach https://a.blob.core.windows.net/a?sp=r&sig=topsecret"

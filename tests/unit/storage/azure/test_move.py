@@ -80,7 +80,7 @@ def test_a_copy_that_fails_leaves_the_source_alone(end: str) -> None:
     assert (source.asked, destination.asked[1:]) == ([], ['delete at "e2"'])
 
 
-def test_what_was_replaced_while_it_was_copied_stays_and_its_copy_goes() -> None:
+def test_a_source_replaced_during_the_copy_stays_and_the_copy_is_removed() -> None:
     source, destination = Blob(delete_fault=ResourceModifiedError("412")), Blob(etag='"e2"')
     source.delete_fault.status_code = 412  # type: ignore[union-attr]
     with pytest.raises(Conflict):
@@ -89,20 +89,20 @@ def test_what_was_replaced_while_it_was_copied_stays_and_its_copy_goes() -> None
 
 
 @pytest.mark.parametrize("fault", [ResourceNotFoundError("404"), ResourceModifiedError("412")])
-def test_what_was_removed_while_it_was_copied_is_moved(fault: Exception) -> None:
+def test_a_source_removed_during_the_copy_counts_as_moved(fault: Exception) -> None:
     source, destination = Blob(delete_fault=fault, is_there=False), Blob(etag='"e2"')
     assert move(source, destination).etag == '"e2"'
     assert len(destination.asked) == 1
 
 
-def test_whoever_writes_the_destination_meanwhile_keeps_it() -> None:
+def test_a_destination_written_during_the_copy_is_kept() -> None:
     source, destination = Blob(), Blob(etag='"e2"', copy_id="theirs")
     with pytest.raises(Conflict, match="someone else"):
         move(source, destination)
     assert (source.asked, len(destination.asked)) == ([], 1)
 
 
-def test_the_address_carries_the_token_of_a_shared_access_signature_and_no_other_secret() -> None:
+def test_the_source_url_has_a_shared_access_signature_and_no_other_secret() -> None:
     def client(credential: Any) -> BlobClient:
         return BlobClient(URL, "bronze", "a b.tif", credential=credential)
 

@@ -23,12 +23,12 @@ METADATA = st.dictionaries(
 
 
 @given(metadata=METADATA)
-def test_metadata_read_back_is_what_was_given(metadata: dict[str, str]) -> None:
+def test_metadata_is_read_back_unchanged(metadata: dict[str, str]) -> None:
     assert decoded_metadata(encoded_metadata(metadata, upload_id="0")) == metadata
 
 
 @given(metadata=METADATA)
-def test_metadata_are_identifiers_and_ascii_that_no_header_changes(
+def test_metadata_is_sent_as_identifiers_and_plain_ascii(
     metadata: dict[str, str],
 ) -> None:
     encoded = encoded_metadata(metadata, upload_id="0")
@@ -38,7 +38,7 @@ def test_metadata_are_identifiers_and_ascii_that_no_header_changes(
         assert re.fullmatch(r"[!-~]+", value)
 
 
-def test_what_the_platform_writes_is_readable_as_it_lies() -> None:
+def test_metadata_of_the_platform_is_stored_readable() -> None:
     said = {
         "run_id": "3f1c-7",
         "fingerprint": "ab12",
@@ -53,7 +53,7 @@ def test_what_the_platform_writes_is_readable_as_it_lies() -> None:
     assert encoded["source_uri"] == "https://a.blob.core.windows.net/bronze/a%2520b.tif"
 
 
-def test_what_other_programs_wrote_is_shown_as_far_as_it_can_be() -> None:
+def test_metadata_of_other_programs_is_decoded_where_possible() -> None:
     assert decoded_metadata(None) == {}
     foreign = {"Owner": "GIS", "share": "100%", "bytes": "%ff", "hex_zz": "x"}
     assert decoded_metadata(foreign) == {
@@ -64,7 +64,7 @@ def test_what_other_programs_wrote_is_shown_as_far_as_it_can_be() -> None:
     }
 
 
-def test_metadata_that_no_service_would_take_are_refused() -> None:
+def test_metadata_that_the_service_would_refuse_is_refused() -> None:
     with pytest.raises(ParameterInvalid, match="8192 are allowed"):
         encoded_metadata({"k": "é" * 1500}, upload_id="0")
     with pytest.raises(ParameterInvalid, match="Unicode"):
@@ -72,7 +72,7 @@ def test_metadata_that_no_service_would_take_are_refused() -> None:
 
 
 @given(key=st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=30))
-def test_a_uri_leads_back_to_its_key(key: str) -> None:
+def test_a_uri_can_be_decoded_to_its_key(key: str) -> None:
     uri = blob_uri("https://account.blob.core.windows.net/", "test-bronze", key)
     assert uri.isascii()
     parts = urlsplit(uri)
@@ -82,7 +82,7 @@ def test_a_uri_leads_back_to_its_key(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["a.", "a./b", "a/..b/c.", "/".join("a" * 255)])
-def test_names_that_the_service_would_change_or_refuse_are_not_written(key: str) -> None:
+def test_names_that_the_service_would_change_or_refuse_are_refused(key: str) -> None:
     with pytest.raises(ParameterInvalid):
         check_new_key(key)
 

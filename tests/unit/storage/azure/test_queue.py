@@ -66,7 +66,7 @@ def settings(**given: Any) -> Settings:
         ),
     ],
 )
-def test_the_queues_are_in_the_account_of_the_objects_and_opened_the_same_way(
+def test_the_queues_are_in_the_account_of_the_objects_with_its_credential(
     given: dict[str, str], url: str, kind: CredentialKind
 ) -> None:
     account = queue_account(settings(**given))
@@ -87,7 +87,7 @@ def test_the_queues_are_in_the_account_of_the_objects_and_opened_the_same_way(
         },
     ],
 )
-def test_an_address_that_says_nothing_of_queues_is_denied_with_what_to_set(
+def test_a_url_without_a_queue_endpoint_is_refused_with_a_remedy(
     given: dict[str, str],
 ) -> None:
     with pytest.raises(StoreDenied, match="cannot be derived from") as denied:
@@ -96,7 +96,7 @@ def test_an_address_that_says_nothing_of_queues_is_denied_with_what_to_set(
     assert KEY not in f"{denied.value!r} {denied.value.remedy}"
 
 
-def test_there_is_a_queue_only_where_the_settings_name_one() -> None:
+def test_there_is_a_queue_only_if_the_settings_name_one() -> None:
     assert open_queue(settings(account_url=URL)) is None
     assert open_queue(Settings()) is None
     assert account_url(Settings()) is None
@@ -110,7 +110,7 @@ def test_there_is_a_queue_only_where_the_settings_name_one() -> None:
 
 
 @pytest.mark.parametrize("name", ["Arrivals", "a", "-a", "a--b", "arrivals/poison", "a" * 57])
-def test_a_name_that_is_none_of_a_queue_or_leaves_no_room_for_the_poison_queues_is_refused(
+def test_an_invalid_name_or_one_too_long_for_the_poison_queue_is_refused(
     name: str,
 ) -> None:
     with pytest.raises(ValidationError, match="arrivals_queue"):
@@ -123,7 +123,7 @@ def test_a_name_that_is_none_of_a_queue_or_leaves_no_room_for_the_poison_queues_
     times=st.integers(1, 300),
     reason=st.text(max_size=5000),
 )
-def test_a_buried_message_is_one_json_object_that_every_queue_takes(
+def test_a_poison_message_is_one_json_object_that_every_queue_accepts(
     text: str, times: int, reason: str
 ) -> None:
     large = text * times * 100

@@ -1,8 +1,8 @@
 """Run as a program by the tests: writers that are killed at each audited file operation in turn.
 
 Each attempt is a forked process that sends itself SIGKILL just before its n-th file operation (PEP
-578 audit events), for every n until the work completes. After each death a new process checks the
-store, and the work is done again. Prints the number of deaths.
+578 audit events), for every n until the work completes. After each kill a new process checks the
+store, and the work is repeated. Prints the number of kills.
 """
 
 import json
@@ -29,7 +29,7 @@ FILE_OPERATIONS = {
 }
 
 
-def die_at(operation: int, work: Callable[[], object]) -> bool:
+def killed_at(operation: int, work: Callable[[], object]) -> bool:
     """Do the work in a fork that kills itself before its n-th file operation; True if it did."""
     child = os.fork()
     if child == 0:
@@ -50,10 +50,10 @@ def die_at(operation: int, work: Callable[[], object]) -> bool:
     return os.WIFSIGNALED(status)
 
 
-def deaths_of_puts(root: Path, *, move: bool) -> int:
+def kills_of_put(root: Path, *, move: bool) -> int:
     old, new = b"old" * 1000, b"new" * 2000
     made = root.parent / "made"
-    deaths = 0
+    kills = 0
     while True:
         shutil.rmtree(root, ignore_errors=True)
         FolderStore(root).put_bytes("silver", "a/b.bin", old, metadata={"version": "old"})
@@ -64,25 +64,25 @@ def deaths_of_puts(root: Path, *, move: bool) -> int:
                 "silver", "a/b.bin", made, metadata={"version": "new"}, move=move
             )
 
-        if not die_at(deaths + 1, put):
-            return deaths
-        deaths += 1
+        if not killed_at(kills + 1, put):
+            return kills
+        kills += 1
         (listed,) = FolderStore(root).list("silver")
         content = FolderStore(root).read_bytes("silver", listed.reference.key)
         assert (content, dict(listed.metadata)) in [
             (old, {"version": "old"}),
             (new, {"version": "new"}),
-        ], deaths
+        ], kills
         made.write_bytes(new)
         put()
         (listed,) = FolderStore(root).list("silver")
         assert dict(listed.metadata) == {"version": "new"}
-        assert list((root / ".incoming").iterdir()) == [], "what the dead left is cleaned"
+        assert list((root / ".incoming").iterdir()) == [], "leftovers of killed writers are removed"
 
 
-def deaths_of_moves(root: Path) -> int:
+def kills_of_move(root: Path) -> int:
     """Check that the object is in one of the containers, with the metadata that it has there."""
-    deaths = 0
+    kills = 0
     while True:
         shutil.rmtree(root, ignore_errors=True)
         FolderStore(root).put_bytes(
@@ -103,9 +103,9 @@ def deaths_of_moves(root: Path) -> int:
                 for stored in list(store.list("bronze"))
             ]
 
-        if not die_at(deaths + 1, move):
-            return deaths
-        deaths += 1
+        if not killed_at(kills + 1, move):
+            return kills
+        kills += 1
         for attempt in (lambda: None, move):
             attempt()
             there = [
@@ -122,7 +122,7 @@ def deaths_of_moves(root: Path) -> int:
                 ("bronze", b"bytes", {"at": "bronze"}),
                 ("quarantine", b"earlier", {"at": "an earlier time"}),
             ]
-            assert there in (moved, unmoved), (deaths, there)
+            assert there in (moved, unmoved), (kills, there)
         assert there == moved
 
 
@@ -159,8 +159,8 @@ COLLECTION = {
 }
 
 
-def deaths_of_publishes(root: Path, *, first_version: bool) -> int:
-    deaths = 0
+def kills_of_publish(root: Path, *, first_version: bool) -> int:
+    kills = 0
     wanted = item("v2", 50.0)
     while True:
         shutil.rmtree(root, ignore_errors=True)
@@ -175,12 +175,12 @@ def deaths_of_publishes(root: Path, *, first_version: bool) -> int:
                 replaces=present["properties"]["geo_platform:fingerprint"] if present else None,
             )
 
-        if not die_at(deaths + 1, publish):
-            return deaths
-        deaths += 1
+        if not killed_at(kills + 1, publish):
+            return kills
+        kills += 1
         before = [] if first_version else ["v1"]
         listed = list(StacFiles(root).entries())
-        assert [entry.fingerprint for entry in listed] in [before, ["v2"]], deaths
+        assert [entry.fingerprint for entry in listed] in [before, ["v2"]], kills
         found = StacFiles(root).item("rasters", "scene")
         assert (found is not None) == bool(listed)
         if found is not None:
@@ -192,9 +192,9 @@ def deaths_of_publishes(root: Path, *, first_version: bool) -> int:
         check_collection(root, found)
 
 
-def deaths_of_unpublishing(root: Path) -> int:
+def kills_of_unpublish(root: Path) -> int:
     """Check that the item is published or kept, and that looking it up repaired everything."""
-    deaths = 0
+    kills = 0
     while True:
         _published_twice(root)
 
@@ -203,13 +203,13 @@ def deaths_of_unpublishing(root: Path) -> int:
                 return None
             return StacFiles(root).unpublish("rasters", "scene", published="v2")
 
-        if not die_at(deaths + 1, unpublish):
-            return deaths
-        deaths += 1
+        if not killed_at(kills + 1, unpublish):
+            return kills
+        kills += 1
         for attempt in (lambda: None, unpublish):
             attempt()
             found, versions = StacFiles(root).item("rasters", "scene"), kept(root)
-            assert versions == (["v1"] if found else ["v2", "v1"]), deaths
+            assert versions == (["v1"] if found else ["v2", "v1"]), kills
             assert [entry.fingerprint for entry in StacFiles(root).entries()] == (
                 ["v2"] if found else []
             )
@@ -217,12 +217,12 @@ def deaths_of_unpublishing(root: Path) -> int:
             assert collection["extent"]["spatial"]["bbox"] == [
                 found["bbox"] if found else [-180, -90, 180, 90]
             ]
-            no_link_leads_nowhere(root)
+            check_links(root)
         assert StacFiles(root).item("rasters", "scene") is None
 
 
-def deaths_of_bringing_back(root: Path, *, after_unpublishing: bool) -> int:
-    deaths = 0
+def kills_of_restore(root: Path, *, after_unpublishing: bool) -> int:
+    kills = 0
     while True:
         _published_twice(root)
         if after_unpublishing:
@@ -237,25 +237,25 @@ def deaths_of_bringing_back(root: Path, *, after_unpublishing: bool) -> int:
             },
         }
 
-        def bring_back(wanted: dict[str, Any] = wanted) -> object:
+        def restore(wanted: dict[str, Any] = wanted) -> object:
             present = StacFiles(root).item("rasters", "scene")
             replaces = present["properties"]["geo_platform:fingerprint"] if present else None
             return StacFiles(root).publish(COLLECTION, wanted, replaces=replaces)
 
-        if not die_at(deaths + 1, bring_back):
-            return deaths
-        deaths += 1
-        for attempt, wants in ((lambda: None, [before, "v1"]), (bring_back, ["v1"])):
+        if not killed_at(kills + 1, restore):
+            return kills
+        kills += 1
+        for attempt, wants in ((lambda: None, [before, "v1"]), (restore, ["v1"])):
             attempt()
             found = StacFiles(root).item("rasters", "scene")
             published = found["properties"]["geo_platform:fingerprint"] if found else None
-            assert published in wants, deaths
+            assert published in wants, kills
             assert set(kept(root)) == {"v1", "v2"} - {published}
-            no_link_leads_nowhere(root)
+            check_links(root)
 
 
-def deaths_of_forgetting(root: Path) -> int:
-    deaths = 0
+def kills_of_forget(root: Path) -> int:
+    kills = 0
     while True:
         _published_twice(root)
         StacFiles(root).publish(COLLECTION, item("v3", 60.0), replaces="v2")
@@ -264,14 +264,14 @@ def deaths_of_forgetting(root: Path) -> int:
         def forget(version: ItemVersion = version) -> object:
             return StacFiles(root).forget(version) if "v1" in kept(root) else None
 
-        if not die_at(deaths + 1, forget):
-            return deaths
-        deaths += 1
-        no_link_leads_nowhere(root)
+        if not killed_at(kills + 1, forget):
+            return kills
+        kills += 1
+        check_links(root)
         forget()
         assert kept(root) == ["v2"]
         assert [entry.fingerprint for entry in StacFiles(root).entries()] == ["v3"]
-        no_link_leads_nowhere(root)
+        check_links(root)
 
 
 def _published_twice(root: Path) -> None:
@@ -288,7 +288,7 @@ def kept(root: Path) -> list[str]:
     return [version.fingerprint for version in StacFiles(root).versions()]
 
 
-def no_link_leads_nowhere(root: Path) -> None:
+def check_links(root: Path) -> None:
     for path in (root / "catalog").rglob("*.json"):
         for link in json.loads(path.read_text())["links"]:
             assert (path.parent / link["href"]).is_file(), (path, link)
@@ -312,16 +312,14 @@ def check_collection(root: Path, found: dict[str, Any]) -> None:
 if __name__ == "__main__":
     place = Path(sys.argv[2]) / "root"
     modes = {
-        "put by copy": lambda: deaths_of_puts(place, move=False),
-        "put by move": lambda: deaths_of_puts(place, move=True),
-        "move to another container": lambda: deaths_of_moves(place),
-        "first publish": lambda: deaths_of_publishes(place, first_version=True),
-        "publish again": lambda: deaths_of_publishes(place, first_version=False),
-        "unpublish": lambda: deaths_of_unpublishing(place),
-        "bring back": lambda: deaths_of_bringing_back(place, after_unpublishing=False),
-        "bring back what was unpublished": lambda: deaths_of_bringing_back(
-            place, after_unpublishing=True
-        ),
-        "forget": lambda: deaths_of_forgetting(place),
+        "put by copy": lambda: kills_of_put(place, move=False),
+        "put by move": lambda: kills_of_put(place, move=True),
+        "move to another container": lambda: kills_of_move(place),
+        "first publish": lambda: kills_of_publish(place, first_version=True),
+        "publish again": lambda: kills_of_publish(place, first_version=False),
+        "unpublish": lambda: kills_of_unpublish(place),
+        "restore": lambda: kills_of_restore(place, after_unpublishing=False),
+        "restore an unpublished item": lambda: kills_of_restore(place, after_unpublishing=True),
+        "forget": lambda: kills_of_forget(place),
     }
     sys.stdout.write(str(modes[sys.argv[1]]()))

@@ -17,7 +17,7 @@ from geo_platform.storage.local.stac_files import StacFiles
 from tests.unit.storage.local.dying_writer import COLLECTION, item
 
 
-def write_without_end(root: Path, scratch: Path) -> None:
+def write_forever(root: Path, scratch: Path) -> None:
     objects, catalog = FolderStore(root), StacFiles(root)
     for number in count():
         body = os.urandom(300_000 + number % 7 * 100_000)
@@ -46,10 +46,10 @@ def publish(catalog: StacFiles, item_id: str, version: str, number: int) -> None
         "list": ["x" * 1000] * (number % 50),
     }
     replaces = present["properties"]["geo_platform:fingerprint"] if present else None
-    # a Conflict says that the other writer was faster, which is what the check is for
+    # A Conflict means that the other writer was faster: the check exists for this.
     with suppress(Conflict):
         catalog.publish(COLLECTION, document, replaces=replaces)
 
 
 if __name__ == "__main__":
-    write_without_end(Path(sys.argv[1]), Path(sys.argv[2]))
+    write_forever(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -37,13 +37,13 @@ def file_of(tmp_path: Path, content: bytes, name: str = "made.tif") -> Path:
     return path
 
 
-def test_the_uri_is_percent_encoded_and_leads_back_to_the_file(store: FolderStore) -> None:
+def test_the_uri_is_percent_encoded_and_names_the_file(store: FolderStore) -> None:
     uri = store.put_bytes("bronze", "a b/100%#ü?.tif", b"x", metadata={}).reference.uri
     assert uri.endswith("/a%20b/100%25%23%C3%BC%3F.tif")
     assert Path(unquote(urlparse(uri).path)).read_bytes() == b"x"
 
 
-def test_moving_a_link_takes_its_content_and_leaves_no_link_behind(
+def test_moving_a_link_moves_its_content_and_removes_the_link(
     store: FolderStore, tmp_path: Path
 ) -> None:
     made = file_of(tmp_path, b"content")
@@ -80,14 +80,14 @@ def test_every_rewrite_changes_the_etag_even_with_the_same_bytes(store: FolderSt
     assert store.stat("messages", "m.json").reference.etag != before
 
 
-def test_metadata_of_a_file_that_someone_else_rewrote_is_not_believed(store: FolderStore) -> None:
+def test_metadata_of_a_file_rewritten_by_another_program_is_ignored(store: FolderStore) -> None:
     store.put_bytes("bronze", "a.tif", b"one", metadata={"origin": "x"})
     with store.local_path("bronze", "a.tif") as path:
         path.write_bytes(b"two!")
     assert store.stat("bronze", "a.tif").metadata == {}
 
 
-def test_an_object_without_metadata_is_one_file_and_what_it_replaces_takes_its_own_along(
+def test_an_object_without_metadata_removes_that_of_its_predecessor(
     store: FolderStore,
 ) -> None:
     store.put_bytes("messages", "a.json", b"one", metadata={})
@@ -98,7 +98,7 @@ def test_an_object_without_metadata_is_one_file_and_what_it_replaces_takes_its_o
     assert store.stat("messages", "a.json").metadata == {}
 
 
-def test_a_damaged_sidecar_costs_the_metadata_and_not_the_object(store: FolderStore) -> None:
+def test_a_damaged_sidecar_loses_the_metadata_and_not_the_object(store: FolderStore) -> None:
     store.put_bytes("bronze", "a.tif", b"one", metadata={"origin": "x"})
     metadata_path(store.root, "bronze", "a.tif").write_bytes(b'{"metadata_by_etag": 3')
     assert store.stat("bronze", "a.tif").metadata == {}
@@ -107,7 +107,7 @@ def test_a_damaged_sidecar_costs_the_metadata_and_not_the_object(store: FolderSt
     }
 
 
-def test_delete_is_no_error_twice_and_leaves_no_metadata_for_a_successor(
+def test_delete_is_idempotent_and_removes_the_metadata(
     store: FolderStore,
 ) -> None:
     store.put_bytes("silver", "a", b"1", metadata={"k": "v"})
@@ -119,7 +119,7 @@ def test_delete_is_no_error_twice_and_leaves_no_metadata_for_a_successor(
         store.stat("silver", "a")
 
 
-def test_put_under_a_condition(store: FolderStore, tmp_path: Path) -> None:
+def test_put_with_a_condition(store: FolderStore, tmp_path: Path) -> None:
     made = file_of(tmp_path, b"1")
     first = store.put_file("silver", "a", made, metadata={}, only_if_etag="")
     with pytest.raises(Conflict, match="not at none"):
@@ -130,7 +130,7 @@ def test_put_under_a_condition(store: FolderStore, tmp_path: Path) -> None:
             "silver", "a", made, metadata={}, move=True, only_if_etag=first.reference.etag
         )
     assert store.stat("silver", "a") == second
-    assert made.exists(), "a move that did not happen gives the file back"
+    assert made.exists(), "a failed move leaves the file in place"
     assert list((store.root / ".incoming").iterdir()) == []
 
 
@@ -140,14 +140,12 @@ def test_a_file_that_changes_while_it_is_copied_is_refused(
     made = file_of(tmp_path, b"first half")
     copy = __import__("shutil").copyfile
 
-    def copy_while_someone_writes(source: Path, target: Path) -> None:
+    def copy_during_a_write(source: Path, target: Path) -> None:
         copy(source, target)
         with source.open("ab") as file:
             file.write(b", second half")
 
-    monkeypatch.setattr(
-        "geo_platform.storage.local.folder.shutil.copyfile", copy_while_someone_writes
-    )
+    monkeypatch.setattr("geo_platform.storage.local.folder.shutil.copyfile", copy_during_a_write)
     with pytest.raises(Conflict, match=r"made\.tif.*changed while"):
         store.put_file("bronze", "a.tif", made, metadata={})
     assert list(store.list("bronze")) == []
@@ -156,7 +154,7 @@ def test_a_file_that_changes_while_it_is_copied_is_refused(
 
 @ONCE_PER_EXAMPLE
 @given(key=st.text(st.sampled_from("ab./\\\0~ %é\n-"), max_size=12))
-def test_no_key_leads_out_of_its_container(key: str, tmp_path: Path) -> None:
+def test_no_key_escapes_its_container(key: str, tmp_path: Path) -> None:
     store = FolderStore(tmp_path / "root")
     try:
         path = store._path("bronze", key)
@@ -166,7 +164,7 @@ def test_no_key_leads_out_of_its_container(key: str, tmp_path: Path) -> None:
     assert path != store.root / "bronze"
 
 
-def test_links_that_lead_outside_are_not_followed_and_not_listed(
+def test_links_out_of_the_container_are_not_followed_or_listed(
     store: FolderStore, tmp_path: Path
 ) -> None:
     secret = tmp_path / "secrets"
@@ -188,7 +186,7 @@ def test_links_that_lead_outside_are_not_followed_and_not_listed(
     assert (secret / "key.pem").read_text() == "secret"
 
 
-def test_what_is_hidden_or_under_way_is_not_listed(store: FolderStore) -> None:
+def test_hidden_and_unfinished_files_are_not_listed(store: FolderStore) -> None:
     store.put_bytes("bronze", ".cache/a.tif", b"in a hidden folder, by its own key", metadata={})
     (store.root / "bronze" / ".DS_Store").write_bytes(b"hidden")
     (store.root / "bronze" / "a\nb").write_bytes(b"no key")
@@ -197,7 +195,7 @@ def test_what_is_hidden_or_under_way_is_not_listed(store: FolderStore) -> None:
     assert list(store.list("quarantine")) == []
 
 
-def test_a_key_under_an_object_or_over_a_folder_is_a_conflict(store: FolderStore) -> None:
+def test_a_key_below_an_object_or_at_a_folder_is_a_conflict(store: FolderStore) -> None:
     store.put_bytes("silver", "a", b"1", metadata={})
     store.put_bytes("silver", "b/c", b"1", metadata={})
     with pytest.raises(Conflict):
@@ -213,7 +211,7 @@ def test_a_key_under_an_object_or_over_a_folder_is_a_conflict(store: FolderStore
     assert [stored.reference.key for stored in store.list("silver")] == ["a", "b/c"]
 
 
-def test_folders_named_like_sidecars_keep_apart_from_them(store: FolderStore) -> None:
+def test_a_folder_named_like_a_sidecar_is_not_a_sidecar(store: FolderStore) -> None:
     for key in ("a", "a.json/b", "a.json@/b"):
         store.put_bytes("silver", key, b"1", metadata={"key": key})
     assert {stored.metadata["key"] for stored in store.list("silver")} == {
@@ -236,7 +234,7 @@ def test_folders_named_like_sidecars_keep_apart_from_them(store: FolderStore) ->
         (errno.ENAMETOOLONG, ParameterInvalid),
     ],
 )
-def test_every_system_error_becomes_one_of_the_tree_and_names_the_object(
+def test_every_system_error_becomes_a_platform_error_that_names_the_object(
     number: int, expected: type[PlatformError]
 ) -> None:
     with (
@@ -247,7 +245,7 @@ def test_every_system_error_becomes_one_of_the_tree_and_names_the_object(
     assert isinstance(refused.value.__cause__, OSError)
 
 
-def test_a_full_disk_says_so_and_leaves_nothing(
+def test_a_full_disk_is_reported_and_leaves_nothing(
     store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(source: Path, target: Path) -> None:
@@ -261,7 +259,7 @@ def test_a_full_disk_says_so_and_leaves_nothing(
     assert list((store.root / ".incoming").iterdir()) == []
 
 
-def test_leftovers_of_the_dead_are_cleaned_and_those_of_the_living_are_not(
+def test_leftovers_of_ended_processes_are_removed_and_of_running_ones_kept(
     store: FolderStore,
 ) -> None:
     mine = new_incoming(store.root)

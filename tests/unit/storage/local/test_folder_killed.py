@@ -27,12 +27,12 @@ WITH_PROJECT = os.environ | {"PYTHONPATH": str(PROJECT)}
         "first publish",
         "publish again",
         "unpublish",
-        "bring back",
-        "bring back what was unpublished",
+        "restore",
+        "restore an unpublished item",
         "forget",
     ],
 )
-def test_death_before_any_file_operation_leaves_the_old_or_the_new(
+def test_a_kill_before_any_file_operation_leaves_the_old_or_the_new(
     work: str, tmp_path: Path
 ) -> None:
     program = [sys.executable, str(HERE / "dying_writer.py"), work, str(tmp_path)]
@@ -43,7 +43,7 @@ def test_death_before_any_file_operation_leaves_the_old_or_the_new(
     assert int(ran.stdout) >= 15
 
 
-def test_writers_killed_at_random_moments_leave_whole_objects_and_items(tmp_path: Path) -> None:
+def test_writers_killed_at_random_moments_leave_complete_objects_and_items(tmp_path: Path) -> None:
     root, scratch = tmp_path / "root", tmp_path / "scratch"
     scratch.mkdir()
     moments = random.Random(20)  # noqa: S311 - moments, not secrets

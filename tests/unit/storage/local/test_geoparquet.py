@@ -69,7 +69,7 @@ def load(tmp_path: Path, geometries: list[shapely.Geometry]) -> tuple[FeatureDat
     ) / "roads.parquet"
 
 
-def test_others_read_what_was_written(tmp_path: Path) -> None:
+def test_other_programs_can_read_the_file(tmp_path: Path) -> None:
     shapes = scattered(500)
     dataset, path = load(tmp_path, shapes)
     frame = geopandas.read_parquet(path)
@@ -140,10 +140,10 @@ def test_neighbours_in_space_are_neighbours_in_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bucket_bytes", [2000, 20_000])
-def test_sorting_in_buckets_is_sorting(
+def test_sorting_in_buckets_equals_sorting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bucket_bytes: int
 ) -> None:
-    """Many buckets, nested buckets, an outlier that leaves the rest in one cell, and equal keys."""
+    """Many buckets, nested buckets, equal keys, and an outlier that puts the rest in one cell."""
     shapes = [shapely.box(0, 0, 1e-3, 1e-3)] * 200 + [
         shapely.transform(shape, lambda xy: xy / 1e4) for shape in scattered(1500)
     ]
@@ -155,28 +155,28 @@ def test_sorting_in_buckets_is_sorting(
     assert pq.read_table(found, columns=["n"]).equals(pq.read_table(expected, columns=["n"]))
 
 
-def test_scratch_is_left_empty_but_for_the_result(tmp_path: Path) -> None:
+def test_scratch_holds_only_the_result(tmp_path: Path) -> None:
     spool = spool_batches(batches(scattered(100)), target(), tmp_path / "unsorted.arrow")
     write_in_order(spool, target(), tmp_path / "out.parquet")
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["out.parquet"]
 
 
-def test_nothing_shows_of_what_failed(tmp_path: Path) -> None:
+def test_a_failed_load_leaves_nothing_visible(tmp_path: Path) -> None:
     store = FolderStore(tmp_path / "store")
 
-    def breaking() -> Iterator[pa.RecordBatch]:
+    def failing_batches() -> Iterator[pa.RecordBatch]:
         yield from batches(scattered(10))
         raise ValueError("the source broke")
 
     with pytest.raises(ValueError, match="broke"):
-        GeoParquetLake(store).load(target(), breaking(), scratch=tmp_path)
+        GeoParquetLake(store).load(target(), failing_batches(), scratch=tmp_path)
     with pytest.raises(NoFeatures):
         GeoParquetLake(store).load(target(), iter(()), scratch=tmp_path)
     assert list(store.list("silver")) == []
 
 
-def test_of_two_loads_at_once_the_second_takes_the_first_one_s_file(tmp_path: Path) -> None:
-    """A replaced file would contradict the first run's item: the footer names the run."""
+def test_of_two_concurrent_loads_the_second_uses_the_file_of_the_first(tmp_path: Path) -> None:
+    """A replaced file would contradict the item of the first run: the footer names the run."""
     lake = GeoParquetLake(FolderStore(tmp_path / "store"))
     mine, others = (
         replace(target(), metadata={"source_uri": "file:///a", "run_id": run})
@@ -184,13 +184,13 @@ def test_of_two_loads_at_once_the_second_takes_the_first_one_s_file(tmp_path: Pa
     )
     first: list[FeatureDataset] = []
 
-    def while_another_loads() -> Iterator[pa.RecordBatch]:
+    def batches_during_another_load() -> Iterator[pa.RecordBatch]:
         yield from batches(scattered(50))
         (tmp_path / "others").mkdir()
         first.append(lake.load(others, batches(scattered(50)), scratch=tmp_path / "others"))
 
     (tmp_path / "mine").mkdir()
-    second = lake.load(mine, while_another_loads(), scratch=tmp_path / "mine")
+    second = lake.load(mine, batches_during_another_load(), scratch=tmp_path / "mine")
     assert second == first[0]
     (stored,) = FolderStore(tmp_path / "store").list("silver")
     assert stored.metadata["run_id"] == "others"

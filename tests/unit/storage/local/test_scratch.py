@@ -11,7 +11,7 @@ from geo_platform.storage.local.process import is_alive, this_process
 from geo_platform.storage.local.scratch import ScratchRoot
 
 
-def test_a_folder_lives_as_long_as_its_stage_even_when_that_fails(tmp_path: Path) -> None:
+def test_a_folder_is_removed_when_its_stage_ends_or_fails(tmp_path: Path) -> None:
     scratch = ScratchRoot(tmp_path)
 
     def failing_stage() -> None:
@@ -24,7 +24,7 @@ def test_a_folder_lives_as_long_as_its_stage_even_when_that_fails(tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_sweep_removes_what_a_killed_process_left_and_nothing_else(tmp_path: Path) -> None:
+def test_a_sweep_removes_only_folders_of_killed_processes(tmp_path: Path) -> None:
     program = f"""
 import os, signal
 from pathlib import Path
@@ -48,7 +48,7 @@ with ScratchRoot(Path({str(tmp_path)!r})).of_run("killed") as folder:
         )
 
 
-def test_what_lies_there_of_another_machine_goes_by_its_age_alone(tmp_path: Path) -> None:
+def test_folders_of_another_machine_are_removed_by_age_only(tmp_path: Path) -> None:
     """In a shared folder a process with the same number may run in another container."""
     with ScratchRoot(tmp_path).of_run("run") as here:
         process, _, rest = here.name.partition("@")
@@ -77,11 +77,11 @@ def test_this_process_is_alive_and_one_that_ended_is_not() -> None:
     assert not is_alive(ended)
 
 
-def test_a_process_id_that_was_given_out_again_is_not_the_one_that_wrote() -> None:
+def test_a_reused_process_id_is_not_the_process_that_wrote() -> None:
     pid, _, start = this_process().partition(".")
     assert not is_alive(f"{pid}.{int(start) + 1}")
 
 
 @pytest.mark.parametrize("name", ["", "backup", "12", "12.x"])
-def test_what_is_no_identity_is_not_ours_to_judge(name: str) -> None:
+def test_a_folder_without_a_process_identity_is_not_judged(name: str) -> None:
     assert is_alive(name)

@@ -1,4 +1,4 @@
-"""Upload: the etag stays as long as the bytes stay, whatever happens to the file's own times."""
+"""Local files as sources: the etag changes only with the bytes, whatever the times of the file."""
 
 import os
 import shutil
@@ -33,9 +33,7 @@ def test_a_second_arrival_of_the_same_file_changes_nothing(
     assert upload_file(store, source, "bronze", "scene.tif") == first
 
 
-def test_the_same_bytes_in_another_file_change_nothing_either(
-    store: FolderStore, source: Path
-) -> None:
+def test_the_same_bytes_in_another_file_change_nothing(store: FolderStore, source: Path) -> None:
     first = upload_file(store, source, "bronze", "scene.tif")
     content = source.read_bytes()
     source.unlink()
@@ -50,7 +48,7 @@ def test_a_touched_file_is_compared_and_not_copied(store: FolderStore, source: P
     assert upload_file(store, source, "bronze", "scene.tif").reference == first.reference
 
 
-def test_a_byte_that_changed_under_the_old_size_and_mtime_is_seen(
+def test_a_changed_byte_with_equal_size_and_mtime_is_detected(
     store: FolderStore, source: Path
 ) -> None:
     first = upload_file(store, source, "bronze", "scene.tif")
@@ -74,59 +72,57 @@ def test_an_object_that_was_overwritten_by_hand_is_replaced(
     assert store.read_bytes("bronze", "scene.tif") == source.read_bytes()
 
 
-def test_an_object_that_is_there_by_other_ways_is_taken_as_it_is(
+def test_an_object_stored_by_another_program_is_used_unchanged(
     store: FolderStore, source: Path
 ) -> None:
     put = store.put_bytes("bronze", "scene.tif", source.read_bytes(), metadata={"by": "upload"})
     assert upload_file(store, source, "bronze", "scene.tif") == put
 
 
-class _AnotherIsFaster(FolderStore):
-    """A store to which somebody else puts `brought` right before the first put of the same key."""
+class _ConcurrentPut(FolderStore):
+    """A store where another process puts `other_file` just before the first put of a key."""
 
-    def __init__(self, root: Path, brought: Path) -> None:
+    def __init__(self, root: Path, other_file: Path) -> None:
         super().__init__(root)
-        self.brought = brought
+        self.other_file = other_file
         self.others: list[StoredObject] = []
 
     def put_file(self, container: str, key: str, path: Path, **options: Any) -> StoredObject:
         if not self.others:
             self.others.append(
-                FolderStore(self.root).put_file(container, key, self.brought, metadata={})
+                FolderStore(self.root).put_file(container, key, self.other_file, metadata={})
             )
         return super().put_file(container, key, path, **options)
 
 
-def test_of_two_who_bring_one_file_at_once_the_second_finds_the_first_one_s_object(
+def test_the_second_of_two_concurrent_puts_of_one_file_uses_the_first_object(
     tmp_path: Path, source: Path
 ) -> None:
-    """Otherwise the etag that the first run uses would be replaced, and that run refused."""
-    store = _AnotherIsFaster(tmp_path / "root", source)
+    """Replacing the etag that the first run uses would make that run fail."""
+    store = _ConcurrentPut(tmp_path / "root", source)
     assert upload_file(store, source, "bronze", "scene.tif").reference == store.others[0].reference
 
 
-def test_who_brings_other_bytes_at_once_replaces_those_of_the_first(
-    tmp_path: Path, source: Path
-) -> None:
+def test_a_concurrent_put_of_other_bytes_replaces_the_first(tmp_path: Path, source: Path) -> None:
     other = tmp_path / "other.tif"
     other.write_bytes(b"II*\0other")
-    store = _AnotherIsFaster(tmp_path / "root", other)
+    store = _ConcurrentPut(tmp_path / "root", other)
     assert upload_file(store, source, "bronze", "scene.tif").reference != store.others[0].reference
     assert store.read_bytes("bronze", "scene.tif") == source.read_bytes()
 
 
-def test_a_file_that_changes_while_it_is_copied_does_not_arrive(
+def test_a_file_that_changes_while_it_is_copied_is_refused(
     tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = FolderStore(tmp_path / "root")
     copy = shutil.copyfile
 
-    def copy_while_it_grows(path: Path, to: Path) -> None:
+    def copy_during_a_write(path: Path, to: Path) -> None:
         copy(path, to)
         with path.open("ab") as file:
             file.write(b"more")
 
-    monkeypatch.setattr(shutil, "copyfile", copy_while_it_grows)
+    monkeypatch.setattr(shutil, "copyfile", copy_during_a_write)
     with pytest.raises(Conflict, match="changed while it was copied"):
         upload_file(store, source, "bronze", "scene.tif")
 
@@ -138,7 +134,7 @@ def test_only_the_origin_is_recorded_and_nothing_of_the_path(
     assert source.name not in str(store.stat("bronze", "scene.tif").metadata)
 
 
-def test_what_is_no_file_does_not_arrive(store: FolderStore, tmp_path: Path) -> None:
+def test_a_path_that_is_no_file_is_refused(store: FolderStore, tmp_path: Path) -> None:
     with pytest.raises(SourceNotFound, match=r"absent\.tif"):
         upload_file(store, tmp_path / "absent.tif", "bronze", "a.tif")
     with pytest.raises(SourceUnreadable):

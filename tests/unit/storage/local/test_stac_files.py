@@ -101,7 +101,7 @@ def test_hrefs_are_relative_on_disk_and_absolute_for_readers(
     assert links(found, "self") == [href] == [(root / "catalog/rasters/scene/scene.json").as_uri()]
 
 
-def test_a_moved_folder_is_still_a_whole_catalog(
+def test_a_moved_folder_is_still_a_complete_catalog(
     catalog: StacFiles, root: Path, tmp_path: Path
 ) -> None:
     catalog.publish(COLLECTION, item(root), replaces=None)
@@ -226,7 +226,7 @@ def test_two_sources_cannot_hold_one_id(
     assert "item_id" in refused.value.remedy
 
 
-def test_of_many_publishes_at_once_exactly_one_wins(root: Path) -> None:
+def test_exactly_one_of_many_concurrent_publishes_wins(root: Path) -> None:
     barrier = threading.Barrier(6)
 
     def publish(number: int) -> bool:

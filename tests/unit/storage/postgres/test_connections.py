@@ -1,4 +1,4 @@
-"""Database URLs: those that are read as meant, and those that would expose the password."""
+"""Database URLs: those that are parsed as intended, and those that would expose the password."""
 
 import os
 
@@ -33,19 +33,19 @@ BAD = [
 
 
 @pytest.mark.parametrize("url", GOOD)
-def test_an_address_that_is_read_as_it_was_meant_is_taken(url: str) -> None:
+def test_a_url_that_is_parsed_as_intended_is_accepted(url: str) -> None:
     assert is_url(SecretStr(url))
 
 
 @pytest.mark.parametrize("url", BAD)
-def test_an_address_that_would_be_cut_elsewhere_is_refused_without_a_word_of_it(url: str) -> None:
+def test_an_ambiguous_url_is_refused_without_quoting_it(url: str) -> None:
     with pytest.raises(StoreDenied) as refused:
         database_of(Settings.model_validate({"postgres_url": url}))
     error = refused.value
     assert "cret" not in f"{error} {error.details} {error.__cause__} {error.__context__}"
 
 
-def test_what_others_open_is_named_for_the_run_as_long_as_it_lasts(
+def test_connections_opened_during_a_run_carry_its_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("PGAPPNAME", raising=False)

@@ -43,7 +43,7 @@ def _missing(facts: Facts, *schemas: str) -> dict[str, str]:
     return {finding.name: finding.detail for finding in found if not finding.is_met}
 
 
-def test_a_whole_installation_misses_nothing() -> None:
+def test_a_complete_installation_misses_nothing() -> None:
     assert _missing(WHOLE) == {}
     check_possible(WHOLE)
 
@@ -104,15 +104,13 @@ def test_a_whole_installation_misses_nothing() -> None:
         ),
     ],
 )
-def test_what_is_missing_is_named_with_what_would_mend_it(
-    facts: Facts, name: str, says: str
-) -> None:
+def test_a_missing_part_is_named_with_its_remedy(facts: Facts, name: str, says: str) -> None:
     missing = _missing(facts)
     assert list(missing) == [name]
     assert says in missing[name]
 
 
-def test_a_table_of_crss_that_loaders_may_not_add_to_limits_and_does_not_stop_them() -> None:
+def test_a_read_only_table_of_crss_is_a_limitation_and_no_error() -> None:
     facts = replace(WHOLE, adds_crs=False)
     (limited,) = [
         finding
@@ -123,11 +121,11 @@ def test_a_table_of_crss_that_loaders_may_not_add_to_limits_and_does_not_stop_th
     assert "GRANT INSERT ON public.spatial_ref_sys" in limited.detail
 
 
-def test_each_asked_schema_is_looked_for() -> None:
+def test_each_requested_schema_is_checked() -> None:
     assert _missing(WHOLE, "roads", "geo", "roads") == {"schema roads": "does not exist"}
 
 
-def test_a_newer_pgstac_is_left_as_it_is() -> None:
+def test_a_newer_pgstac_is_kept() -> None:
     major, minor, _ = map(int, PGSTAC_VERSION.split("."))
     assert _missing(replace(WHOLE, pgstac_version=f"{major}.{minor + 1}.0")) == {}
     assert _missing(replace(WHOLE, pgstac_version=f"{major}.{minor}.10")) == {}, (
@@ -143,9 +141,7 @@ def test_a_newer_pgstac_is_left_as_it_is() -> None:
         (replace(WHOLE, own_version=len(VERSIONS) + 1), "A newer geo-platform"),
     ],
 )
-def test_what_cannot_be_installed_is_refused_before_anything_is_changed(
-    facts: Facts, says: str
-) -> None:
+def test_an_impossible_installation_is_refused_before_any_change(facts: Facts, says: str) -> None:
     with pytest.raises(errors.StoreDenied, match=says):
         check_possible(facts)
 
@@ -166,6 +162,6 @@ def test_what_cannot_be_installed_is_refused_before_anything_is_changed(
         "a;b",
     ],
 )
-def test_tables_are_published_in_no_schema_of_ours_or_the_server_s(name: str) -> None:
+def test_tables_are_not_published_in_internal_schemas(name: str) -> None:
     with pytest.raises(errors.TableNameInvalid):
         published_schemas([name])

@@ -21,10 +21,10 @@ from geo_platform.storage.postgres.pgstac_tables import (
 )
 from tests.support.publications import item
 
-MEANT = TableVersion("geo", "roads", "v2")
+TARGET = TableVersion("geo", "roads", "v2")
 
 
-def says(version: str, **more: Any) -> dict[str, Any]:
+def comment_of(version: str, **more: Any) -> dict[str, Any]:
     return {
         "version": version,
         "source_uri": "a.gpkg",
@@ -34,36 +34,36 @@ def says(version: str, **more: Any) -> dict[str, Any]:
 
 
 def live(version: str | None = "v1", **more: Any) -> Relation:
-    return Relation("geo", "roads", None if version is None else says(version, **more))
+    return Relation("geo", "roads", None if version is None else comment_of(version, **more))
 
 
 def staged(**more: Any) -> Relation:
-    return Relation("geo_staging", "v2", says("v2", **more))
+    return Relation("geo_staging", "v2", comment_of("v2", **more))
 
 
 def replaced(**more: Any) -> Relation:
-    return Relation("geo_replaced", "v2", says("v2", **more))
+    return Relation("geo_replaced", "v2", comment_of("v2", **more))
 
 
 def plan(*found: Relation, before: tuple[TableVersion, ...] = ()) -> tuple[Move, ...]:
-    return plan_publication(places_of(MEANT, found), replaced=before, run_id="c2552afc-9bf3")
+    return plan_publication(places_of(TARGET, found), replaced=before, run_id="c2552afc-9bf3")
 
 
-COMES = Move("geo_staging", "v2", "geo", "roads")
-COMES_BACK = Move("geo_replaced", "v2", "geo", "roads")
-GOES = Move("geo", "roads", "geo_replaced", "v1")
+MOVE_IN = Move("geo_staging", "v2", "geo", "roads")
+MOVE_BACK = Move("geo_replaced", "v2", "geo", "roads")
+MOVE_OUT = Move("geo", "roads", "geo_replaced", "v1")
 V1 = TableVersion("geo", "roads", "v1")
 
 
 def test_a_first_version_moves_in_and_a_published_one_stays() -> None:
-    assert plan(staged()) == (COMES,)
+    assert plan(staged()) == (MOVE_IN,)
     assert plan(live("v2")) == ()
     assert plan(live("v2"), replaced()) == ()
 
 
 def test_the_live_table_moves_out_before_another_moves_in() -> None:
-    assert plan(live(), staged()) == (GOES, COMES)
-    assert plan(live(), replaced()) == (GOES, COMES_BACK)
+    assert plan(live(), staged()) == (MOVE_OUT, MOVE_IN)
+    assert plan(live(), replaced()) == (MOVE_OUT, MOVE_BACK)
 
 
 def test_a_missing_version_is_a_conflict() -> None:
@@ -97,23 +97,23 @@ def test_a_move_that_would_lose_rows_is_a_conflict(
 @pytest.mark.parametrize(
     ("found", "before", "moves"),
     [
-        ((live(source_uri="b.gpkg"), staged(load_mode="replace")), (), (GOES, COMES)),
+        ((live(source_uri="b.gpkg"), staged(load_mode="replace")), (), (MOVE_OUT, MOVE_IN)),
         (
             (live(source_uri="b.gpkg"), staged(load_mode="append", base_version="v1")),
             (),
-            (GOES, COMES),
+            (MOVE_OUT, MOVE_IN),
         ),
-        ((staged(load_mode="append"),), (), (COMES,)),
-        ((live(source_uri="b.gpkg"), replaced()), (V1,), (GOES, COMES_BACK)),
+        ((staged(load_mode="append"),), (), (MOVE_IN,)),
+        ((live(source_uri="b.gpkg"), replaced()), (V1,), (MOVE_OUT, MOVE_BACK)),
         (
             (live(source_uri="b.gpkg"), replaced(load_mode="append", base_version="v0")),
             (V1,),
-            (GOES, COMES_BACK),
+            (MOVE_OUT, MOVE_BACK),
         ),
         (
             (live(None), staged(load_mode="replace")),
             (),
-            (Move("geo", "roads", "geo_replaced", "roads_unmanaged_c2552afc"), COMES),
+            (Move("geo", "roads", "geo_replaced", "roads_unmanaged_c2552afc"), MOVE_IN),
         ),
     ],
 )
@@ -124,8 +124,13 @@ def test_allowed_replacements_are_planned(
 
 
 def test_only_the_version_that_the_item_names_is_withdrawn() -> None:
-    assert plan_withdrawal(places_of(V1, [live("v1")])) == (GOES,)
-    for found in ([live("v2")], [live(None)], [], [Relation("geo_replaced", "v1", says("v1"))]):
+    assert plan_withdrawal(places_of(V1, [live("v1")])) == (MOVE_OUT,)
+    for found in (
+        [live("v2")],
+        [live(None)],
+        [],
+        [Relation("geo_replaced", "v1", comment_of("v1"))],
+    ):
         assert plan_withdrawal(places_of(V1, found)) == ()
 
 
@@ -143,7 +148,7 @@ def test_no_comment_causes_a_traceback(comment: str) -> None:
 
 
 def test_the_platform_s_comment_is_parsed() -> None:
-    assert read_comment(json.dumps(says("v1"))) == says("v1")
+    assert read_comment(json.dumps(comment_of("v1"))) == comment_of("v1")
 
 
 def test_an_item_names_its_tables_in_order_and_once() -> None:
@@ -155,4 +160,4 @@ def test_an_item_names_its_tables_in_order_and_once() -> None:
         TableVersion("geo", "roads", "v1"),
     )
     assert tables_of(item()) == tables_of(None) == ()
-    assert isinstance(places_of(MEANT, []), Places)
+    assert isinstance(places_of(TARGET, []), Places)

@@ -47,7 +47,7 @@ def walk(positions: np.ndarray) -> float:
     return float(np.abs(np.diff(positions, axis=0)).sum())
 
 
-def test_a_version_has_a_name_that_leaves_room_for_those_of_indexes() -> None:
+def test_the_name_of_a_version_leaves_room_for_names_of_indexes() -> None:
     assert version_name("roads", "0123456789abcdef", "0A1B2C3D-4e5f") == "roads_01234567_0a1b2c3d"
     assert version_name("roads", "0123456789abcdef", "--") == "roads_01234567_0"
     names = [f"column_{number}" for number in range(1500)]
@@ -56,7 +56,7 @@ def test_a_version_has_a_name_that_leaves_room_for_those_of_indexes() -> None:
     assert len({index.name for index in made}) == 1502
 
 
-def test_a_column_is_indexed_once_however_often_it_was_asked_for() -> None:
+def test_a_column_is_indexed_once_however_often_it_is_requested() -> None:
     made = plan_table_indexes(plan(IndexRequest(True, ("a", "b"), ("b",)), "a", "b"), ("a",))
     assert [(index.statement, index.column) for index in made] == [
         ("postgis_index_spatial", "geometry"),
@@ -73,7 +73,7 @@ def test_statistics_are_finer_where_a_large_table_is_searched() -> None:
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1.0, 1e307])
-def test_scattered_rows_get_an_order_and_ordered_ones_keep_theirs(scale: float) -> None:
+def test_scattered_rows_are_sorted_and_ordered_ones_keep_their_order(scale: float) -> None:
     scattered = np.random.default_rng(1).uniform(-1, 1, (5000, 2)) * scale
     order = spatial_order(scattered)
     assert order is not None
@@ -82,7 +82,7 @@ def test_scattered_rows_get_an_order_and_ordered_ones_keep_theirs(scale: float) 
     assert spatial_order(scattered[order]) is None
 
 
-def test_rows_in_one_place_or_on_one_line_have_an_order_too() -> None:
+def test_rows_at_one_point_or_on_one_line_are_sorted_too() -> None:
     assert spatial_order(np.zeros((100, 2))) is None
     line = np.column_stack([np.random.default_rng(2).permutation(1000), np.zeros(1000)]).astype(
         float
@@ -92,7 +92,7 @@ def test_rows_in_one_place_or_on_one_line_have_an_order_too() -> None:
     assert walk(line[order]) < walk(line) / 20
 
 
-def test_a_second_pass_pays_where_many_runs_lie_over_each_other() -> None:
+def test_a_second_pass_is_planned_where_many_runs_overlap() -> None:
     everywhere, side_by_side = RunBoxes(), RunBoxes()
     for number in range(200):
         everywhere.add(np.array([[0.0, 0.0], [1.0, 1.0]]))
@@ -108,7 +108,7 @@ def test_no_batches_are_no_runs() -> None:
     assert runs.boxes == []
 
 
-def test_a_crs_is_described_in_words_that_every_client_reads_or_refused() -> None:
+def test_a_crs_is_described_in_a_form_that_every_client_reads_or_refused() -> None:
     own = CRS.from_proj4("+proj=laea +lat_0=1 +lon_0=2 +datum=WGS84")
     assert crs_definition(reference(own, "file")).startswith("PROJCS[")
     endless = own.to_json_dict()

@@ -14,33 +14,35 @@ def boxed(west: float, east: float) -> dict[str, Any]:
     return item_extent({"bbox": [west, -1, east, 1], "properties": {"datetime": None}})
 
 
-def holds(box: list[float], longitude: float) -> bool:
+def contains(box: list[float], longitude: float) -> bool:
     west, _, east, _ = box
     return west <= longitude <= east if west <= east else longitude >= west or longitude <= east
 
 
 @given(st.lists(st.tuples(LONGITUDES, LONGITUDES), min_size=1, max_size=6))
-def test_the_union_holds_every_box_with_its_middle(arcs: list[tuple[int, int]]) -> None:
+def test_the_union_contains_every_box_and_its_centre(arcs: list[tuple[int, int]]) -> None:
     (box,) = union(boxed(*arc) for arc in arcs)["spatial"]["bbox"]
     assert all(-180 <= side <= 180 for side in (box[0], box[2]))
     for west, east in arcs:
         middle = (west + east) / 2 if west <= east else ((west + east + 360) / 2 + 180) % 360 - 180
         for longitude in (west, middle, east):
-            assert holds(box, longitude) or (abs(longitude) == 180 and holds(box, -longitude)), (
+            assert contains(box, longitude) or (
+                abs(longitude) == 180 and contains(box, -longitude)
+            ), (
                 box,
                 arcs,
                 longitude,
             )
 
 
-def test_boxes_on_both_sides_of_the_antimeridian_are_near_each_other() -> None:
+def test_the_union_across_the_antimeridian_is_narrow() -> None:
     assert union([boxed(170, 175), boxed(178, -179), boxed(-178, -170)])["spatial"]["bbox"] == [
         [170, -1, -170, 1]
     ]
     assert union([boxed(170, 175), boxed(-10, 10)])["spatial"]["bbox"] == [[-10, -1, 175, 1]]
 
 
-def test_times_and_spans_and_none() -> None:
+def test_the_interval_covers_times_spans_and_missing_times() -> None:
     spans = [
         {"properties": {"datetime": "2020-06-01T00:00:00Z"}},
         {
@@ -61,7 +63,7 @@ def test_times_and_spans_and_none() -> None:
     }
 
 
-def test_heights_are_left_out() -> None:
+def test_heights_are_ignored() -> None:
     assert union([item_extent({"bbox": [0, 1, 100, 2, 3, 200], "properties": {}})])["spatial"][
         "bbox"
     ] == [[0, 1, 2, 3]]
