@@ -320,10 +320,10 @@ def test_bytes_damaged_on_the_way_back_are_detected(
 def test_a_file_that_changes_during_its_put_is_refused(
     store: AzureBlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    made, sent = file_of(tmp_path, size), azure_upload._send
+    made, send = file_of(tmp_path, size), azure_upload._send
 
     def send_while_another_writes(*arguments: object) -> object:
-        done = sent(*arguments)  # type: ignore[arg-type]
+        done = send(*arguments)  # type: ignore[arg-type]
         with made.open("ab") as file:
             file.write(b", more")
         return done

@@ -123,7 +123,7 @@ def test_ogr2ogr_writes_the_table_out_again(chain: Chain, database: Logins, tmp_
     assert np.allclose(frame.total_bounds, loaded.bounds.xyxy, rtol=1e-12)
 
 
-def test_a_loaded_table_is_reused_while_it_lies_there(chain: Chain, database: Logins) -> None:
+def test_a_loaded_table_is_reused_while_it_exists(chain: Chain, database: Logins) -> None:
     first = chain.load(SAMPLE)
     assert first.table is not None
     assert chain.load(SAMPLE).was_reused
@@ -134,7 +134,9 @@ def test_a_loaded_table_is_reused_while_it_lies_there(chain: Chain, database: Lo
     assert ask(database.reader, "SELECT count(*) FROM geo.natural_earth_countries") == [(177,)]
 
 
-def test_columns_say_what_they_were_called(chain: Chain, database: Logins, tmp_path: Path) -> None:
+def test_column_comments_have_the_original_names(
+    chain: Chain, database: Logins, tmp_path: Path
+) -> None:
     path = tmp_path / "names.geojson"
     properties = {"Größe": 1.5, "xmin": 1, "tags": {"a": [1]}, "fid": 7}
     feature = {

@@ -44,7 +44,7 @@ def in_future() -> datetime:
     return datetime.now(UTC) + timedelta(minutes=1)
 
 
-def test_nothing_is_left_of_batches_that_break(database: Logins, tmp_path: Path) -> None:
+def test_broken_batches_leave_nothing(database: Logins, tmp_path: Path) -> None:
     def broken() -> None:
         raise ValueError("the source broke")
 
@@ -69,7 +69,7 @@ def test_an_interruption_ends_the_copies_too(database: Logins, tmp_path: Path) -
     assert staged(database.admin) == []
 
 
-def test_killed_connections_are_a_fault_that_passes_and_the_next_load_completes(
+def test_killed_connections_are_a_temporary_error_and_the_next_load_completes(
     database: Logins, tmp_path: Path
 ) -> None:
     with pytest.raises(DatabaseUnavailable) as fault:
@@ -85,7 +85,7 @@ def test_killed_connections_are_a_fault_that_passes_and_the_next_load_completes(
     assert ask(database.admin, "SELECT count(*) FROM {}", table) == [(10,)]
 
 
-def test_a_server_that_stops_amid_a_load_is_a_fault_that_passes(
+def test_a_server_that_stops_during_a_load_is_a_temporary_error(
     own_postgres: OwnPostgres, tmp_path: Path
 ) -> None:
     logins = own_postgres.logins
@@ -107,7 +107,7 @@ def test_a_server_that_stops_amid_a_load_is_a_fault_that_passes(
 
 
 @pytest.mark.parametrize("step", ["read_back", "run_in_parallel", "finalize"])
-def test_a_connection_that_is_lost_after_the_last_row_leaves_nothing_either(
+def test_a_connection_lost_after_the_last_row_leaves_nothing(
     database: Logins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     original = getattr(postgis, step)
@@ -136,7 +136,7 @@ def test_a_login_without_the_role_is_refused_before_a_row_is_read(
                 attempt()
 
 
-def test_a_wrong_password_is_denied_and_told_to_nobody(database: Logins) -> None:
+def test_a_wrong_password_is_denied_and_never_printed(database: Logins) -> None:
     url = database.loader.url.get_secret_value()
     password = url.split(":")[2].partition("@")[0]
     for wrong in (
@@ -151,7 +151,7 @@ def test_a_wrong_password_is_denied_and_told_to_nobody(database: Logins) -> None
         assert "Wr0ng-S3cret" not in _all_texts(denied.value)
 
 
-def test_a_database_that_is_only_read_is_denied(database: Logins) -> None:
+def test_a_read_only_database_is_denied(database: Logins) -> None:
     with database.admin.connect() as connection:
         statement = "ALTER ROLE test_loader IN DATABASE {} SET default_transaction_read_only = on"
         connection.execute(sql.SQL(statement).format(sql.Identifier(database.name)))
@@ -162,7 +162,7 @@ def test_a_database_that_is_only_read_is_denied(database: Logins) -> None:
         connection.execute(sql.SQL(statement).format(sql.Identifier(database.name)))
 
 
-def test_a_database_without_the_platform_says_how_to_make_it_ready(database: Logins) -> None:
+def test_a_database_without_the_platform_is_reported_with_the_remedy(database: Logins) -> None:
     with database.admin.connect(autocommit=True) as connection:
         connection.execute("DROP SCHEMA geo_staging")
     with pytest.raises(StoreDenied) as denied:
@@ -170,7 +170,7 @@ def test_a_database_without_the_platform_says_how_to_make_it_ready(database: Log
     assert "geo-platform database init" in denied.value.remedy
 
 
-def test_a_full_disk_and_too_many_connections_pass(
+def test_a_full_disk_and_too_many_connections_are_temporary(
     database: Logins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Disk full and too many clients (SQLSTATE 53100 and 53300), raised by a trigger.
@@ -208,9 +208,7 @@ def test_a_full_disk_and_too_many_connections_pass(
         assert staged(database.admin) == []
 
 
-def test_the_sweep_takes_what_nobody_published_and_nothing_else(
-    database: Logins, tmp_path: Path
-) -> None:
+def test_the_sweep_drops_only_unpublished_tables(database: Logins, tmp_path: Path) -> None:
     store = PostgisFeatures(database.loader)
     published = load(database.loader, target(), numbered(3), tmp_path)
     publish(database.loader, published)
@@ -227,7 +225,7 @@ def test_the_sweep_takes_what_nobody_published_and_nothing_else(
     assert ask(database.reader, "SELECT count(*) FROM geo.roads") == [(3,)]
 
 
-def test_the_sweep_leaves_what_somebody_works_on(database: Logins, tmp_path: Path) -> None:
+def test_the_sweep_keeps_tables_in_use(database: Logins, tmp_path: Path) -> None:
     table = load(database.loader, target(), numbered(3), tmp_path)
     with database.other_loader.connect() as connection:
         connection.execute(
@@ -239,9 +237,7 @@ def test_the_sweep_leaves_what_somebody_works_on(database: Logins, tmp_path: Pat
     assert PostgisFeatures(database.other_loader).sweep(in_future()) == (table.version,)
 
 
-def test_two_loads_of_one_dataset_do_not_know_of_each_other(
-    database: Logins, tmp_path: Path
-) -> None:
+def test_two_loads_of_one_dataset_are_independent(database: Logins, tmp_path: Path) -> None:
     found: list[Any] = []
     runs = [
         threading.Thread(
@@ -260,7 +256,7 @@ def test_two_loads_of_one_dataset_do_not_know_of_each_other(
     ) == [5000, 5000]
 
 
-def test_one_new_crs_in_two_loads_at_once_gets_one_number(database: Logins, tmp_path: Path) -> None:
+def test_a_new_crs_in_two_concurrent_loads_gets_one_srid(database: Logins, tmp_path: Path) -> None:
     own = "+proj=aeqd +lat_0=12.25 +lon_0=33.5 +datum=WGS84"
     found: list[Any] = []
     barrier = threading.Barrier(4)

@@ -81,7 +81,7 @@ def column_types(database: Logins, version: str) -> dict[str, str]:
     return dict(ask(database.admin, query, None, f"geo_staging.{version}"))
 
 
-def test_every_type_of_value_comes_back_as_it_was(database: Logins, tmp_path: Path) -> None:
+def test_values_of_every_type_are_returned_unchanged(database: Logins, tmp_path: Path) -> None:
     schema = pa.schema([*(pa.field(name, kind) for name, (kind, _, _) in VALUES.items()), GEOMETRY])
     batch = one_batch(schema, {name: values for name, (_, _, values) in VALUES.items()}, points(3))
     table = load(database.loader, target(schema), batch, tmp_path)
@@ -149,7 +149,7 @@ SHAPE = st.one_of(
     max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.lists(SHAPE, min_size=1, max_size=20))
-def test_geometries_go_in_and_come_out_to_the_last_bit(
+def test_geometries_are_stored_to_the_last_bit(
     database: Logins, tmp_path: Path, shapes: list[shapely.Geometry]
 ) -> None:
     wanted = target(pa.schema([GEOMETRY]), geometry_type="Geometry")
@@ -203,7 +203,7 @@ def test_names_are_data(database: Logins, tmp_path: Path, names: list[str]) -> N
         "FID",
     ],
 )
-def test_hostile_and_reserved_names_are_columns_like_others(
+def test_hostile_and_reserved_names_are_ordinary_columns(
     database: Logins, tmp_path: Path, name: str
 ) -> None:
     schema = pa.schema([pa.field(name, pa.string()), GEOMETRY])
@@ -219,7 +219,7 @@ def test_hostile_and_reserved_names_are_columns_like_others(
 
 
 @pytest.mark.parametrize("names", [["ö" * 32], ["xmin"], ["a\0b"], [f"c{n}" for n in range(1599)]])
-def test_names_that_postgresql_cannot_have_are_refused_before_anything_is_made(
+def test_names_invalid_in_postgresql_are_refused_before_anything_is_created(
     database: Logins, tmp_path: Path, names: list[str]
 ) -> None:
     schema = pa.schema([*(pa.field(name, pa.int64()) for name in names), GEOMETRY])
@@ -228,7 +228,7 @@ def test_names_that_postgresql_cannot_have_are_refused_before_anything_is_made(
     assert staged(database.admin) == []
 
 
-def test_an_own_crs_gets_one_number_for_good(database: Logins, tmp_path: Path) -> None:
+def test_a_custom_crs_gets_one_permanent_srid(database: Logins, tmp_path: Path) -> None:
     own = "+proj=laea +lat_0=47.5 +lon_0=8.25 +datum=WGS84 +units=m"
     found = []
     for number in range(2):
@@ -264,7 +264,7 @@ def test_a_known_crs_keeps_its_number(
     assert ask(database.admin, "SELECT DISTINCT ST_SRID(geometry) FROM {}", table) == [(srid,)]
 
 
-def test_indexes_are_there_and_used(database: Logins, tmp_path: Path) -> None:
+def test_indexes_exist_and_are_used(database: Logins, tmp_path: Path) -> None:
     schema = pa.schema([("n", pa.int64()), ("day", pa.date32()), ("says", pa.string()), GEOMETRY])
     rows = 4000
     days = [dt.date(2000, 1, 1) + dt.timedelta(days=n) for n in range(rows)]
@@ -299,7 +299,7 @@ def test_indexes_are_there_and_used(database: Logins, tmp_path: Path) -> None:
         assert f"{table.version}{index}" in plan, plan
 
 
-def test_no_index_is_made_that_nobody_asked_for(database: Logins, tmp_path: Path) -> None:
+def test_no_unrequested_index_is_created(database: Logins, tmp_path: Path) -> None:
     table = load(
         database.loader,
         target(indexes=IndexRequest(spatial=False)),
@@ -312,7 +312,7 @@ def test_no_index_is_made_that_nobody_asked_for(database: Logins, tmp_path: Path
     ) == [(f"{table.version}_id",)]
 
 
-def test_the_table_says_what_it_is(database: Logins, tmp_path: Path) -> None:
+def test_the_table_comment_describes_the_table(database: Logins, tmp_path: Path) -> None:
     before = dt.datetime.now(dt.UTC)
     table = load(
         database.loader,
@@ -361,9 +361,7 @@ def test_the_table_says_what_it_is(database: Logins, tmp_path: Path) -> None:
     assert owner == [("geo_loader",)]
 
 
-def test_the_table_is_analysed_and_autovacuum_looks_after_it(
-    database: Logins, tmp_path: Path
-) -> None:
+def test_the_table_is_analyzed_and_has_autovacuum(database: Logins, tmp_path: Path) -> None:
     table = load(database.loader, target(), numbered(100), tmp_path)
     found = ask(
         database.admin,
@@ -374,7 +372,7 @@ def test_the_table_is_analysed_and_autovacuum_looks_after_it(
     assert found == [(100, None)]
 
 
-def test_rows_that_somebody_adds_are_numbered_on(database: Logins, tmp_path: Path) -> None:
+def test_later_rows_continue_the_numbering(database: Logins, tmp_path: Path) -> None:
     table = load(database.loader, target(), numbered(10), tmp_path)
     added = ask(
         database.loader,
@@ -397,7 +395,7 @@ def test_rows_are_numbered_in_the_order_of_the_source(
     ) == [(5000, 1, 5000, True)]
 
 
-def test_batches_without_rows_are_no_trouble_and_none_at_all_is_a_refusal(
+def test_empty_batches_are_accepted_and_no_rows_at_all_are_refused(
     database: Logins, tmp_path: Path
 ) -> None:
     empty = pa.RecordBatch.from_arrays(
@@ -428,7 +426,7 @@ def test_json_is_jsonb_where_every_value_is(database: Logins, tmp_path: Path) ->
     ]
 
 
-def test_a_value_that_postgresql_cannot_hold_is_a_refusal_that_names_it(
+def test_a_value_that_postgresql_cannot_store_is_refused_by_name(
     database: Logins, tmp_path: Path
 ) -> None:
     with pytest.raises(FieldEncoding, match="'name'"):
@@ -458,7 +456,7 @@ def test_a_value_that_postgresql_cannot_hold_is_a_refusal_that_names_it(
     assert staged(database.admin) == []
 
 
-def test_a_geometry_of_another_type_than_the_column_is_a_refusal(
+def test_a_geometry_of_another_type_than_the_column_is_refused(
     database: Logins, tmp_path: Path
 ) -> None:
     with pytest.raises(ParameterInvalid, match="Geometry type"):
@@ -471,7 +469,7 @@ def test_a_geometry_of_another_type_than_the_column_is_a_refusal(
     assert staged(database.admin) == []
 
 
-def test_what_was_not_read_back_as_it_was_sent_is_not_left_there(
+def test_a_table_that_reads_back_differently_is_removed(
     database: Logins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A trigger drops a row, or changes a coordinate, on the way into the table."""
@@ -509,7 +507,7 @@ def test_what_was_not_read_back_as_it_was_sent_is_not_left_there(
             connection.execute("DROP FUNCTION geo_staging.meddle()")
 
 
-def test_rows_in_disorder_lie_in_runs_along_a_curve(
+def test_unordered_rows_are_stored_along_a_space_filling_curve(
     database: Logins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order = np.random.default_rng(3).permutation(6000)
@@ -535,7 +533,7 @@ def test_rows_in_disorder_lie_in_runs_along_a_curve(
     assert numbers == [(number, int(n)) for number, n in enumerate(order, start=1)]
 
 
-def test_the_same_run_loads_again_over_what_it_left(database: Logins, tmp_path: Path) -> None:
+def test_a_run_loads_again_over_its_own_remains(database: Logins, tmp_path: Path) -> None:
     load(database.loader, target(), numbered(10), tmp_path)
     again = load(database.loader, target(), numbered(20), tmp_path)
     assert ask(database.admin, "SELECT count(*) FROM {}", again) == [(20,)]

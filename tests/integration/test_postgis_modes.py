@@ -49,12 +49,12 @@ def put(database: Logins, wanted: FeatureTarget, batches: Any, tmp_path: Path) -
     return table
 
 
-def test_any_mode_may_take_a_free_name(database: Logins) -> None:
+def test_any_mode_may_use_a_free_name(database: Logins) -> None:
     for mode in ("update", "create", "replace", "append"):
         check(database, target(load_mode=mode, key_columns=("n",)))
 
 
-def test_create_refuses_what_is_there_unless_it_is_the_very_same(
+def test_create_refuses_an_existing_table_unless_it_is_the_same_load(
     database: Logins, tmp_path: Path
 ) -> None:
     put(database, target(load_mode="create"), numbered(3), tmp_path)
@@ -63,7 +63,7 @@ def test_create_refuses_what_is_there_unless_it_is_the_very_same(
         check(database, target(load_mode="create", fingerprint="e" * 32))
 
 
-def test_update_takes_the_name_of_its_own_source_alone(database: Logins, tmp_path: Path) -> None:
+def test_update_only_replaces_a_table_of_its_own_source(database: Logins, tmp_path: Path) -> None:
     put(database, target(), numbered(3), tmp_path)
     check(database, target(fingerprint="e" * 32))
     with pytest.raises(
@@ -75,7 +75,7 @@ def test_update_takes_the_name_of_its_own_source_alone(database: Logins, tmp_pat
     check(database, target(metadata=OTHER, schema_name=EXTRA_SCHEMA))
 
 
-def test_a_table_of_somebody_else_is_only_replaced(database: Logins, tmp_path: Path) -> None:
+def test_a_foreign_table_can_only_be_replaced(database: Logins, tmp_path: Path) -> None:
     with database.admin.connect() as connection:
         connection.execute("CREATE TABLE geo.roads (n bigint, geometry geometry(MultiPoint, 4326))")
     for mode in ("update", "create", "append"):
@@ -94,13 +94,13 @@ def test_a_view_is_not_replaced(database: Logins) -> None:
 @pytest.mark.parametrize(
     "schema", ["nowhere", "public", "pgstac", "geo_staging", "geo_replaced", "geo_platform"]
 )
-def test_nothing_is_published_where_it_must_not_be(database: Logins, schema: str) -> None:
+def test_schemas_that_cannot_be_published_in_are_refused(database: Logins, schema: str) -> None:
     with pytest.raises(ParameterInvalid, match=schema) as refused:
         check(database, target(schema_name=schema))
     assert f"geo-platform database init --schema {schema}" in refused.value.remedy
 
 
-def test_append_to_nothing_is_a_load_like_any_other(database: Logins, tmp_path: Path) -> None:
+def test_append_to_no_table_is_an_ordinary_load(database: Logins, tmp_path: Path) -> None:
     table = load(database.loader, target(**KEYED), numbered(3), tmp_path)
     assert rows_of(database, table) == [(1, 0, "n0"), (2, 1, "n1"), (3, 2, "n2")]
 
@@ -130,7 +130,7 @@ def test_append_adds_rows_and_replaces_those_of_the_same_key(
     assert live_rows(database) == [(0, "n0"), (1, "n1"), (2, "n2")]
 
 
-def test_appending_twice_is_appending_once(database: Logins, tmp_path: Path) -> None:
+def test_appending_the_same_rows_twice_changes_nothing(database: Logins, tmp_path: Path) -> None:
     put(database, target(), numbered(3), tmp_path)
     for run in ("22222222", "33333333"):
         wanted = target(metadata={**OTHER, "run_id": run}, fingerprint="a" * 32, **KEYED)
@@ -196,7 +196,7 @@ def test_append_refuses_other_columns_before_a_row_is_read(
     assert staged(database.admin) == []
 
 
-def test_append_builds_on_what_is_live_when_its_rows_are_there(
+def test_append_builds_on_the_table_that_is_live_after_its_load(
     database: Logins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another run publishes rows during the load: they are kept, and no row id is used twice."""
@@ -232,7 +232,7 @@ def test_append_builds_on_what_is_live_when_its_rows_are_there(
     assert says["base_version"] == "roads_ffffffff_44444444"
 
 
-def test_append_keeps_json_what_it_is_in_the_live_table(database: Logins, tmp_path: Path) -> None:
+def test_append_keeps_the_json_type_of_the_live_table(database: Logins, tmp_path: Path) -> None:
     schema = pa.schema([("n", pa.int64()), ("says", pa.string()), GEOMETRY])
     wanted = target(schema, json_columns=("says",))
     put(database, wanted, one_batch(schema, {"n": [1], "says": ['{"a": 1}']}, points(1)), tmp_path)
@@ -252,7 +252,7 @@ def test_append_keeps_json_what_it_is_in_the_live_table(database: Logins, tmp_pa
         )
 
 
-def test_a_version_is_held_wherever_it_lies(database: Logins, tmp_path: Path) -> None:
+def test_a_version_is_found_in_every_schema(database: Logins, tmp_path: Path) -> None:
     store = PostgisFeatures(database.loader)
     first = load(database.loader, target(), numbered(3), tmp_path)
     assert store.holds(None, first)
@@ -266,7 +266,7 @@ def test_a_version_is_held_wherever_it_lies(database: Logins, tmp_path: Path) ->
     assert not store.holds(None, None)
 
 
-def test_an_append_that_was_replaced_since_has_to_be_done_again(
+def test_an_append_to_a_table_replaced_since_must_be_repeated(
     database: Logins, tmp_path: Path
 ) -> None:
     """Returning the old version would remove rows that were added since."""

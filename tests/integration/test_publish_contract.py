@@ -244,7 +244,7 @@ def test_an_unpublished_item_is_not_found_and_is_kept(catalog: Catalog) -> None:
     assert extent(catalog) == ([-180, -90, 180, 90], [None, None])
 
 
-def test_unpublishing_what_is_not_published_is_refused(catalog: Catalog) -> None:
+def test_unpublishing_an_unpublished_item_is_refused(catalog: Catalog) -> None:
     with pytest.raises(SourceNotFound, match="rasters/scene"):
         catalog.unpublish("rasters", "scene", published="v1")
     publish(catalog, item())
@@ -352,7 +352,7 @@ def test_listings_are_newest_first_whatever_the_items_say(
     entries.close()  # type: ignore[attr-defined]  # a generator may be left half read
 
 
-def test_of_many_publishes_at_once_exactly_one_wins(under_test: CatalogUnderTest) -> None:
+def test_exactly_one_of_many_concurrent_publishes_wins(under_test: CatalogUnderTest) -> None:
     barrier = threading.Barrier(6)
 
     def attempt(number: int) -> bool:

@@ -102,7 +102,7 @@ def test_one_statement_sees_the_old_or_the_new_and_never_half(
     assert [row for row in seen if not whole(row)] == []
 
 
-def test_a_transaction_of_several_statements_sees_one_state_where_it_locks_the_table_first(
+def test_a_transaction_that_locks_the_table_first_sees_one_state(
     catalog: PgStac, database: Logins
 ) -> None:
     def read(reader: psycopg.Connection) -> tuple[Any, ...]:

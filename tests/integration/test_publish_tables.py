@@ -353,7 +353,9 @@ def test_an_item_that_pgstac_cannot_store_is_refused_with_the_reason(catalog: Pg
     assert list(catalog.entries()) == []
 
 
-def test_a_database_without_the_platform_says_what_to_do(empty_database: Logins) -> None:
+def test_a_database_without_the_platform_is_reported_with_its_remedy(
+    empty_database: Logins,
+) -> None:
     catalog = PgStac(empty_database.loader, root_href=None)
     for attempt in (
         lambda: publish(catalog, roads("r1")),
@@ -394,7 +396,7 @@ def test_every_publication_leaves_an_entry_that_cannot_be_changed(
             connection.execute(change)  # type: ignore[call-overload]
 
 
-def test_a_long_reader_of_the_table_is_named_and_not_waited_for(
+def test_a_long_reader_of_the_table_is_named_without_waiting_for_it(
     catalog: PgStac, database: Logins
 ) -> None:
     stage_table(database.loader, "r1", 10)
