@@ -184,7 +184,7 @@ _SHOWN: Mapping[int, PlatformError] = {
     422: ParametersInvalid(
         [
             ("jpeg_quality", "Input should be less than or equal to 100"),
-            ("colour", "is no parameter of process_raster"),
+            ("colour", "is not a parameter of process_raster"),
         ]
     ),
     429: RateExceeded("Too many requests from key:dashboard.", retry_after_s=20),

@@ -23,7 +23,7 @@ from geo_platform.ports import ObjectStore
 from geo_platform.vector.field_names import MAX_NAME_LENGTH, clean_name
 from geo_platform.vector.plan import object_stem
 
-# The content of each is read before the request is answered.
+# The content of each file is read before the response is sent.
 FILES_MAX = 100
 
 _ITEM_MAX, _TITLE_MAX = 200, 200
@@ -96,9 +96,12 @@ class DataRequest(BaseModel):
 
 @dataclass(frozen=True)
 class RequestPlan:
-    """A request's job, its parameters as a client gives them, and the chain's name or `mixed`."""
+    """The job of a request, with the parameters as the client gave them.
 
-    asked: JobRequest
+    `data_type` is the name of the chain, or `mixed` for files of several chains.
+    """
+
+    job: JobRequest
     parameters: Mapping[str, Any]
     data_type: str
 
@@ -107,31 +110,29 @@ def plan_request(objects: ObjectStore, body: DataRequest) -> RequestPlan:
     """Return the job of a request. Raises ParametersInvalid, SourceNotFound, the store's errors."""
     options = body.processing_options or {}
     taken = [
-        (f"processing_options.{name}", "follows from the request itself")
+        (f"processing_options.{name}", "cannot be set here: it follows from the request itself")
         for name in options
         if name in _OURS
     ]
     if taken:
         raise ParametersInvalid(taken)
     for key in body.keys:
-        # Refuses an invalid name before the store is asked for it.
+        # Refuse an invalid name before the store is queried.
         job_request_of(CHAINS[0].job, {"blob_name": key, "container_name": body.container_name})
     chains = {
         key: chain_of_arrival(objects, source_of(objects, body.container_name, key))
         for key in body.keys
     }
     each = {key: _parameters_of(body, key, chain, chains) for key, chain in chains.items()}
-    asked = {key: job_request_of(chains[key].job, parameters) for key, parameters in each.items()}
-    if len(asked) == 1:
-        (key,) = asked
-        return RequestPlan(
-            replace(asked[key], dataset=body.dataset_id), each[key], chains[key].name
-        )
+    jobs = {key: job_request_of(chains[key].job, parameters) for key, parameters in each.items()}
+    if len(jobs) == 1:
+        (key,) = jobs
+        return RequestPlan(replace(jobs[key], dataset=body.dataset_id), each[key], chains[key].name)
     names = {chain.name for chain in chains.values()}
     data_type = "mixed" if len(names) > 1 else next(iter(names))
     shown = {"container_name": body.container_name, "file_name": list(body.keys), **options}
     return RequestPlan(
-        job_of_files(body.container_name, asked, dataset=body.dataset_id), shown, data_type
+        job_of_files(body.container_name, jobs, dataset=body.dataset_id), shown, data_type
     )
 
 

@@ -45,15 +45,15 @@ from geo_platform.runs import (
 )
 
 WORKERS = 4
-SWEPT_EVERY_S = 5.0
-# A sweep over ten thousand waiting jobs takes a second of processor time that requests need too. It
-# may take at most a twentieth of the time.
+SWEEP_EVERY_S = 5.0
+# A sweep over ten thousand waiting jobs takes a second of processor time, which requests need too.
+# Sweeps may take at most a twentieth of the time.
 _SWEEP_SHARE = 20
-_RELEASED_WITHIN_S = 5.0
+_STOP_TIMEOUT_S = 5.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 5.0
 _REFUSED_PAUSE_S = 60.0
-_GIVES_WAY_S = 1.0
-_NEVER_QUEUED_S = 20.0
+_YIELD_S = 1.0
+_UNQUEUED_LIMIT_S = 20.0
 _log = logging.getLogger("geo_platform.api")
 
 
@@ -80,7 +80,7 @@ def tags_of(job: JobSubmitted) -> dict[str, str]:
         CORRELATION_TAG: asked.correlation_id,
         TRACEPARENT_TAG: asked.traceparent,
         MEMORY_TAG: asked.memory,
-        # By this tag a watch finds that the source has its run.
+        # A watch recognises by this tag that the source has its run.
         RUN_KEY_TAG: job.job_id if job.container else "",
         PARENT_RUN_TAG: asked.retry_of_run,
         ROOT_RUN_TAG: asked.root_run,
@@ -124,10 +124,10 @@ class Dispatcher:
         self._launched = launched
         self._is_pressed = is_pressed
         self._tasks: list[_Task] = []
-        self._mine: set[tuple[str, int]] = set()
+        self._pending: set[tuple[str, int]] = set()
         self._changed = Condition()
-        self._over = Event()
-        self._resumes, self._failures = 0.0, 0
+        self._stopping = Event()
+        self._paused_until, self._failures = 0.0, 0
         self._threads: list[Thread] = []
 
     def start(self) -> None:
@@ -142,12 +142,12 @@ class Dispatcher:
 
     def stop(self) -> None:
         """Stop the threads, and release the claims of what is not launched yet."""
-        self._over.set()
+        self._stopping.set()
         with self._changed:
             self._changed.notify_all()
         for thread in self._threads:
-            thread.join(timeout=_RELEASED_WITHIN_S)
-        deadline = time.monotonic() + _RELEASED_WITHIN_S
+            thread.join(timeout=_STOP_TIMEOUT_S)
+        deadline = time.monotonic() + _STOP_TIMEOUT_S
         for task in self._tasks:
             if time.monotonic() > deadline:
                 break  # claims of an ended process lapse by themselves
@@ -157,12 +157,12 @@ class Dispatcher:
     def waiting(self) -> int:
         """The number of attempts that this process still has to launch."""
         with self._changed:
-            return len(self._mine)
+            return len(self._pending)
 
     def is_waiting(self, job_id: str, attempt: int) -> bool:
-        """Return whether this process is to launch the attempt. If so, the job is queued."""
+        """Return whether this process still has to launch the attempt. If so, the job is queued."""
         with self._changed:
-            return (job_id, attempt) in self._mine
+            return (job_id, attempt) in self._pending
 
     def hand_over(self, job_id: str, attempt: int, *, is_new: bool) -> None:
         """Record the attempt in the store, and launch it soon.
@@ -178,15 +178,15 @@ class Dispatcher:
     def _add(self, waiting: PendingLaunch, *, may_exist: bool) -> None:
         now = time.monotonic()
         with self._changed:
-            self._mine.add((waiting.job_id, waiting.attempt))
+            self._pending.add((waiting.job_id, waiting.attempt))
             heapq.heappush(self._tasks, _Task(now, waiting, now, may_exist=may_exist))
             self._changed.notify()
 
     def _next(self) -> _Task | None:
         with self._changed:
-            while not self._over.is_set():
+            while not self._stopping.is_set():
                 pause = (
-                    max(self._tasks[0].due, self._resumes) - time.monotonic()
+                    max(self._tasks[0].due, self._paused_until) - time.monotonic()
                     if self._tasks
                     else None
                 )
@@ -197,28 +197,28 @@ class Dispatcher:
 
     def _work(self) -> None:
         while (task := self._next()) is not None:
-            self._give_way()
+            self._yield_to_requests()
             try:
                 is_done = self._try(task)
             except DagsterUnavailable as error:
-                self._hold(error)
-                self._again(task, error)
+                self._pause(error)
+                self._retry(task, error)
             except PlatformError as error:
-                self._again(task, error)
+                self._retry(task, error)
             except Exception as fault:  # noqa: BLE001  # one job's fault must not end the thread that launches the others
                 _log.exception("Launching the job %s failed.", task.waiting.job_id)
-                self._again(task, fault)
+                self._retry(task, fault)
             else:
                 if is_done:
                     self._forget(task)
 
-    def _give_way(self) -> None:
+    def _yield_to_requests(self) -> None:
         """Let requests go first, for a limited time: they may never become fewer."""
-        until = time.monotonic() + _GIVES_WAY_S
+        until = time.monotonic() + _YIELD_S
         while (
             self._is_pressed()
             and time.monotonic() < until
-            and not self._over.wait(_GIVES_WAY_S / 20)
+            and not self._stopping.wait(_YIELD_S / 20)
         ):
             pass
 
@@ -233,24 +233,24 @@ class Dispatcher:
             if renewed is None:
                 return True
             task.waiting, task.claimed = renewed, time.monotonic()
-        kept = self._submissions.job(waiting.job_id)
+        stored = self._submissions.job(waiting.job_id)
         # A newer attempt has a record of its own.
-        if kept is None or kept.job.asked.attempt != waiting.attempt:
+        if stored is None or stored.job.asked.attempt != waiting.attempt:
             self._submissions.launched(waiting.job_id, waiting.attempt)
             return True
         if task.may_exist:
-            found = self._existing(kept.job)
-            if found is not None and not self._stays_unqueued(found):
+            found = self._existing(stored.job)
+            if found is not None and not self._is_unqueued(found):
                 self._submissions.launched(waiting.job_id, waiting.attempt)
                 return True
             if found is not None:
-                self._again(task, None)
+                self._retry(task, None)
                 return False
         may_exist, task.may_exist = task.may_exist, True
         try:
-            self._dagster.launch(launch_of(kept.job))
-        except DagsterUnavailable as away:
-            task.may_exist = may_exist or away.was_reached
+            self._dagster.launch(launch_of(stored.job))
+        except DagsterUnavailable as error:
+            task.may_exist = may_exist or error.was_reached
             raise
         self._failures = 0
         self._submissions.launched(waiting.job_id, waiting.attempt)
@@ -261,9 +261,9 @@ class Dispatcher:
         """Return the run of the attempt, or None. A run that was never queued is ended instead."""
         tags = {JOB_TAG: job.job_id, ATTEMPT_TAG: str(job.asked.attempt)}
         for run in self._dagster.runs(tags=tags, limit=10):
-            if not self._stays_unqueued(run):
+            if not self._is_unqueued(run):
                 return run
-            if datetime.now(UTC) - run.created_at_utc < timedelta(seconds=_NEVER_QUEUED_S):
+            if datetime.now(UTC) - run.created_at_utc < timedelta(seconds=_UNQUEUED_LIMIT_S):
                 return run
             try:
                 self._dagster.terminate(run.run_id, at_once=True)
@@ -272,21 +272,21 @@ class Dispatcher:
         return None
 
     @staticmethod
-    def _stays_unqueued(run: RunFound) -> bool:
+    def _is_unqueued(run: RunFound) -> bool:
         return run.status == "NOT_STARTED"
 
-    def _hold(self, away: DagsterUnavailable) -> None:
+    def _pause(self, error: DagsterUnavailable) -> None:
         """Pause all launches: a webserver that fails for one job fails for the next."""
         with self._changed:
             now = time.monotonic()
-            if now < self._resumes:
+            if now < self._paused_until:
                 return  # another thread has paused them already
             if self._failures == 0:
-                _log.warning("Nothing is launched at present, %d wait: %s", len(self._mine), away)
-            self._resumes = now + min(_FIRST_PAUSE_S * 2**self._failures, _LONGEST_PAUSE_S)
+                _log.warning("Launching is paused, %d jobs wait: %s", len(self._pending), error)
+            self._paused_until = now + min(_FIRST_PAUSE_S * 2**self._failures, _LONGEST_PAUSE_S)
             self._failures = min(self._failures + 1, 10)
 
-    def _again(self, task: _Task, error: Exception | None) -> None:
+    def _retry(self, task: _Task, error: Exception | None) -> None:
         pause = min(_FIRST_PAUSE_S * 2**task.tries, _LONGEST_PAUSE_S)
         if isinstance(error, LaunchRefused):
             _log.error("%s (job %s)", error, task.waiting.job_id)
@@ -301,11 +301,11 @@ class Dispatcher:
 
     def _forget(self, task: _Task) -> None:
         with self._changed:
-            self._mine.discard((task.waiting.job_id, task.waiting.attempt))
+            self._pending.discard((task.waiting.job_id, task.waiting.attempt))
 
     def _sweep(self) -> None:
         """Take over attempts that a killed process left."""
-        while not self._over.is_set():
+        while not self._stopping.is_set():
             began = time.monotonic()
             try:
                 for job_id, attempt in self._submissions.waiting():
@@ -317,7 +317,5 @@ class Dispatcher:
                     if taken is not None:
                         self._add(taken, may_exist=True)
             except PlatformError as error:
-                _log.warning(
-                    "What earlier processes left to launch could not be looked up: %s", error
-                )
-            self._over.wait(max(SWEPT_EVERY_S, _SWEEP_SHARE * (time.monotonic() - began)))
+                _log.warning("Jobs left by earlier processes could not be read: %s", error)
+            self._stopping.wait(max(SWEEP_EVERY_S, _SWEEP_SHARE * (time.monotonic() - began)))

@@ -1,4 +1,4 @@
-"""The results of stages as clients know them, and what became of each file of a job. Pure.
+"""The result of a job and the outcome of each of its files, from the results of its stages. Pure.
 
 The state of the whole job: `state.py`.
 """
@@ -19,7 +19,7 @@ _ENDED = ("SUCCESS", "FAILURE", "CANCELED")
 
 
 def result_of(made: Sequence[Materialized]) -> dict[str, Any]:
-    """Return what was published of one source, and where; of the smoke test, its text."""
+    """Return what was published from one source, and where. For the smoke test, return its text."""
     result: dict[str, Any] = {}
     for one in made:
         shown = one.metadata
@@ -60,7 +60,7 @@ def is_appended(job: JobSubmitted, made: Mapping[str, Any]) -> bool:
     """
     options = json.loads(job.options_json)
     own = next(
-        (file["parameters"] for file in _asked(job) if file["key"] == made.get("file_name")),
+        (file["parameters"] for file in _files_of_job(job) if file["key"] == made.get("file_name")),
         options.get(FEATURES.name, {}),
     )
     return bool(own.get("load_mode") == "append")
@@ -69,7 +69,8 @@ def is_appended(job: JobSubmitted, made: Mapping[str, Any]) -> bool:
 def waiting_files(job: JobSubmitted) -> tuple[Mapping[str, Any], ...]:
     """Return the files of a job without a run yet; none for a job over one source."""
     return tuple(
-        {"file_name": file["key"], "status": "queued", "data_type": None} for file in _asked(job)
+        {"file_name": file["key"], "status": "queued", "data_type": None}
+        for file in _files_of_job(job)
     )
 
 
@@ -87,7 +88,9 @@ def files_of(
         each["key"]: {name: each.get(name) for name in ("code", "message", "remedy")}
         for each in refused
     }
-    return tuple(_file(file["key"], run, reasons.get(file["key"], error)) for file in _asked(job))
+    return tuple(
+        _file(file["key"], run, reasons.get(file["key"], error)) for file in _files_of_job(job)
+    )
 
 
 def _file(key: str, run: RunFound, error: Mapping[str, Any] | None) -> Mapping[str, Any]:
@@ -107,8 +110,8 @@ def _file(key: str, run: RunFound, error: Mapping[str, Any] | None) -> Mapping[s
     return {**found, "status": "processing" if run.started_at_utc is not None else "queued"}
 
 
-def _asked(job: JobSubmitted) -> Sequence[Mapping[str, Any]]:
-    """Return the files of a job over several; none for another job."""
+def _files_of_job(job: JobSubmitted) -> Sequence[Mapping[str, Any]]:
+    """Return the files of a job over several files; none for any other job."""
     files: Sequence[Mapping[str, Any]] = (
         json.loads(job.options_json)[STAGES[FILES][0]]["files"] if job.job_type == FILES else ()
     )

@@ -126,11 +126,11 @@ def platform_routes(services: Services) -> APIRouter:
             check_dataset(principal, body.dataset_id)
             plan = plan_request(services.objects, body)
             accepted = services.intake.submit(
-                plan.asked, plan.parameters, caller_of(principal, request)
+                plan.job, plan.parameters, caller_of(principal, request)
             )
             record = _store(services, body, accepted, plan.data_type, principal.subject)
             services.metrics.submitted(
-                plan.asked.job_type, "created" if accepted.is_new else "idempotent"
+                plan.job.job_type, "created" if accepted.is_new else "idempotent"
             )
             return 202, _accepted(record, accepted)
 

@@ -1,7 +1,6 @@
-"""What each job takes from a client, made into the options of its stages; and the job's id.
+"""Check the parameters of a job, turn them into options of its stages, and compute the job's id.
 
-Values keep the type they are described with: `true` is not 1, and "1" is not 1. The etag of the
-source comes from `sources.py`.
+Types are strict: neither `true` nor "1" is 1. Looking up the source and its etag: `intake.py`.
 """
 
 import hashlib
@@ -35,7 +34,7 @@ STAGES = {
     FILES: (SHARED_OP,),
 }
 
-# Containers that a client may name: the others are the platform's own.
+# Containers that a client may use.
 _SOURCES = (BRONZE, SILVER)
 
 Faults = list[tuple[str, str]]
@@ -43,10 +42,10 @@ Faults = list[tuple[str, str]]
 
 @dataclass(frozen=True)
 class JobRequest:
-    """A job in the platform's own terms.
+    """A job that a client requests, with the options of its stages.
 
-    `container` and `key` are empty if it has no source; `files` are the keys of several sources.
-    `dataset` is the name of the result.
+    `container` and `key` are empty for a job without a source; `key` is also empty if the job has
+    several, whose keys are `files`. `dataset` is the name of the result.
     """
 
     job_type: str
@@ -63,20 +62,12 @@ class JobRequest:
         """The keys of the sources in the container."""
         return (self.key,) if self.key else self.files
 
-    @property
-    def chain(self) -> Chain | None:
-        return chain_of_job(self.job_type)
-
-    @property
-    def partitions_name(self) -> str | None:
-        return self.chain.partitions_name if self.chain is not None else None
-
 
 def job_request_of(job_type: str, parameters: Mapping[str, Any]) -> JobRequest:
-    """Return the job that a client asks for.
+    """Return the job that a client requests.
 
-    Raises ParameterInvalid: the job type is unknown. Raises ParametersInvalid: parameters do not
-    fit; it names all of them.
+    Raises ParameterInvalid: the job type is unknown; ParametersInvalid: parameters are invalid, all
+    of which it names.
     """
     if job_type not in JOB_TYPES:
         raise ParameterInvalid(
@@ -86,20 +77,20 @@ def job_request_of(job_type: str, parameters: Mapping[str, Any]) -> JobRequest:
     given = {
         name: value for name, value in parameters.items() if value is not None or name not in known
     }
-    return _greeting(given) if job_type == HELLO else _chain_job(job_type, given)
+    return _hello_request(given) if job_type == HELLO else _chain_request(job_type, given)
 
 
-def job_id_of(asked: JobRequest, etag: str) -> str:
+def job_id_of(request: JobRequest, etag: str) -> str:
     """Return the job's id: 64 hex digits over job type, source with etag, and all options.
 
     `force` is not part of it.
     """
     options = {
         stage: {name: value for name, value in config.items() if name != "force"}
-        for stage, config in asked.options.items()
+        for stage, config in request.options.items()
     }
     text = json.dumps(
-        [asked.job_type, asked.container, asked.key, options, etag],
+        [request.job_type, request.container, request.key, options, etag],
         sort_keys=True,
         separators=(",", ":"),
     )
@@ -113,12 +104,12 @@ def etag_of(etags: Sequence[str]) -> str:
     )
 
 
-def job_of_files(container: str, asked: Mapping[str, JobRequest], *, dataset: str) -> JobRequest:
-    """Return one job over several files. `asked`: by key, each file as a job of its own.
+def job_of_files(container: str, requests: Mapping[str, JobRequest], *, dataset: str) -> JobRequest:
+    """Return one job over several files. `requests` has, by key, the job of each file alone.
 
     Options that differ from the defaults become the file's own parameters.
     """
-    files = [{"key": key, "parameters": _changed_options(one)} for key, one in asked.items()]
+    files = [{"key": key, "parameters": _changed_options(one)} for key, one in requests.items()]
     options = {STAGES[FILES][0]: {"container_name": container, "files": files}}
     return JobRequest(
         FILES,
@@ -126,16 +117,16 @@ def job_of_files(container: str, asked: Mapping[str, JobRequest], *, dataset: st
         "",
         options,
         dataset,
-        force=any(one.force for one in asked.values()),
-        files=tuple(asked),
+        force=any(one.force for one in requests.values()),
+        files=tuple(requests),
     )
 
 
-def _changed_options(asked: JobRequest) -> dict[str, Any]:
-    defaults = _chain_of(asked.job_type).fit({}).as_config()
+def _changed_options(request: JobRequest) -> dict[str, Any]:
+    defaults = _chain_of(request.job_type).fit({}).as_config()
     found = {
         name: value
-        for stage, config in asked.options.items()
+        for stage, config in request.options.items()
         for name, value in config.items()
         if value != defaults[stage].get(name)
     }
@@ -143,9 +134,9 @@ def _changed_options(asked: JobRequest) -> dict[str, Any]:
 
 
 def names_of_job(job_type: str) -> set[str]:
-    """Return the names of the parameters that a client may give, older names too.
+    """Return the names of the parameters of a job, with those of the previous system.
 
-    `null` for one of these means that it is not given.
+    `null` for one of them means that it is left out.
     """
     if job_type == HELLO:
         return {*GreetingOptions.model_fields}
@@ -161,9 +152,9 @@ def _chain_of(job_type: str) -> Chain:
     return chain
 
 
-def _greeting(given: Mapping[str, Any]) -> JobRequest:
+def _hello_request(given: Mapping[str, Any]) -> JobRequest:
     faults = [
-        (name, "is no parameter of hello_world")
+        (name, "is not a parameter of hello_world")
         for name in given
         if name not in GreetingOptions.model_fields
     ]
@@ -178,22 +169,22 @@ def _greeting(given: Mapping[str, Any]) -> JobRequest:
     return JobRequest(HELLO, "", "", {STAGES[HELLO][0]: options.model_dump(mode="json")}, "")
 
 
-def _chain_job(job_type: str, given: Mapping[str, Any]) -> JobRequest:
+def _chain_request(job_type: str, given: Mapping[str, Any]) -> JobRequest:
     chain = _chain_of(job_type)
     faults: Faults = []
     rest = dict(given)
     key = _key_of(rest.pop("blob_name", None), faults)
     plain, client_names = _by_option_names(rest, faults) if chain is VECTOR else (rest, {})
-    faults += [(name, f"is no parameter of {job_type}") for name in chain.unknown(plain)]
+    faults += [(name, f"is not a parameter of {job_type}") for name in chain.unknown(plain)]
     wrong = {name for name, _ in faults}
     try:
         options = chain.fit({name: value for name, value in plain.items() if name not in wrong})
     except ParametersError as error:
-        unfit = [(client_names.get(name, name), wrong) for name, wrong in error.faults]
+        unfit = [(client_names.get(name, name), fault) for name, fault in error.faults]
         raise ParametersInvalid([*faults, *unfit]) from error
     dataset = _dataset(key, options.by_stage, faults)
     if options.of(ArrivalOptions).container_name not in _SOURCES:
-        faults.append(("container_name", f"is one of {', '.join(_SOURCES)}"))
+        faults.append(("container_name", f"must be one of {', '.join(_SOURCES)}"))
     if faults:
         raise ParametersInvalid(faults)
     arrival = options.of(ArrivalOptions)
@@ -213,7 +204,7 @@ def _key_of(value: Any, faults: Faults) -> str:
     if value is None:
         faults.append(("blob_name", "is required: the name of the object in its container"))
     elif not isinstance(value, str):
-        faults.append(("blob_name", "is the name of an object in its container, as text"))
+        faults.append(("blob_name", "must be text: the name of the object in its container"))
     elif (fault := key_fault(value)) is not None:
         faults.append(("blob_name", fault))
     else:
@@ -237,7 +228,7 @@ _GROUPS: Mapping[str, Mapping[str, str]] = {
     },
     "geometry_params": {"simplify": "simplify_tolerance", "quantize": "quantize_grid"},
 }
-# Names of the system before this one, and the options that they are.
+# Names of the previous system, and the options of the same meaning.
 _RENAMED = {"schema": "schema_name"}
 
 
@@ -246,26 +237,26 @@ def _by_option_names(
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Return a vector job's parameters by the names of the options, and the client's name of each.
 
-    A parameter that is given by both of its names is a fault.
+    An option that is given by two names with different values is a fault.
     """
     named: dict[str, Any] = {}
     known_as: dict[str, str] = {}
 
-    def put(client_names: str, name: str, value: Any) -> None:
+    def put(client_name: str, name: str, value: Any) -> None:
         if name in named and named[name] != value:
-            faults.append((client_names, f"is given twice, also as another name of {name}"))
+            faults.append((client_name, f"is another name of {name}, which has another value"))
         named[name] = value
-        known_as[name] = client_names
+        known_as[name] = client_name
 
     for name, value in given.items():
         if name not in _GROUPS:
             put(name, _RENAMED.get(name, name), value)
         elif not isinstance(value, Mapping):
-            faults.append((name, f"is an object of {', '.join(_GROUPS[name])}"))
+            faults.append((name, f"must be an object with {', '.join(_GROUPS[name])}"))
         else:
             for part, inner in value.items():
                 if part not in _GROUPS[name]:
-                    faults.append((f"{name}.{part}", f"is none of {', '.join(_GROUPS[name])}"))
+                    faults.append((f"{name}.{part}", f"must be one of {', '.join(_GROUPS[name])}"))
                 elif inner is not None:
                     put(f"{name}.{part}", _GROUPS[name][part], inner)
     return named, known_as

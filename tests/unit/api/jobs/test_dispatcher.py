@@ -62,7 +62,7 @@ class FakeDagster:
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SWEPT_EVERY_S", 0.05)
+    monkeypatch.setattr(module, "SWEEP_EVERY_S", 0.05)
     monkeypatch.setattr(module, "_FIRST_PAUSE_S", 0.01)
     monkeypatch.setattr(module, "_LONGEST_PAUSE_S", 0.05)
     monkeypatch.setattr(module, "_REFUSED_PAUSE_S", 0.05)
@@ -159,7 +159,7 @@ def test_an_unavailable_webserver_is_not_called_for_every_waiting_job(
 def test_accepted_jobs_are_launched_under_load(
     objects: FolderStore, dagster: FakeDagster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_GIVES_WAY_S", 0.02)
+    monkeypatch.setattr(module, "_YIELD_S", 0.02)
     made: Any = dagster
     under_load = Dispatcher(Submissions(objects), made, is_pressed=lambda: True)
     under_load.start()
@@ -196,7 +196,7 @@ def test_a_run_that_is_never_queued_is_ended_and_replaced(
     dispatcher: Dispatcher,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "_NEVER_QUEUED_S", 0.2)
+    monkeypatch.setattr(module, "_UNQUEUED_LIMIT_S", 0.2)
     dagster.status, dagster.after = "NOT_STARTED", [StoreUnavailable("it died in between")]
     dispatcher.hand_over(written(objects), 1, is_new=True)
     wait(lambda: dagster.runs_of)
