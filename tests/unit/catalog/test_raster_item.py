@@ -66,17 +66,17 @@ def test_run_source_and_software_are_recorded(make_cogs: MakeCogs) -> None:
 
 
 def test_the_time_and_its_source(make_cogs: MakeCogs) -> None:
-    def said(stored: CogStored, **options: Any) -> tuple[str, str]:
+    def time_of(stored: CogStored, **options: Any) -> tuple[str, str]:
         properties = built(stored, **options)["properties"]
         return properties["datetime"], properties["geo_platform:datetime_source"]
 
-    assert said(make_cogs()) == ("2026-05-04T03:02:01Z", "last_modified")
-    assert said(make_cogs("s_20200131.tif")) == ("2020-01-31T00:00:00Z", "file_name:yyyymmdd")
+    assert time_of(make_cogs()) == ("2026-05-04T03:02:01Z", "last_modified")
+    assert time_of(make_cogs("s_20200131.tif")) == ("2020-01-31T00:00:00Z", "file_name:yyyymmdd")
     tagged = make_cogs(
         "s_20200131.tif", acquired_at="2019-02-03T04:05:06Z", acquired_from="ACQUISITIONDATETIME"
     )
-    assert said(tagged) == ("2019-02-03T04:05:06Z", "tag:ACQUISITIONDATETIME")
-    assert said(tagged, datetime_utc="2018-01-01T01:00:00+02:00") == (
+    assert time_of(tagged) == ("2019-02-03T04:05:06Z", "tag:ACQUISITIONDATETIME")
+    assert time_of(tagged, datetime_utc="2018-01-01T01:00:00+02:00") == (
         "2017-12-31T23:00:00Z",
         "user",
     )

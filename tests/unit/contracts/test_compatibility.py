@@ -341,7 +341,7 @@ _TYPES = st.recursive(
 
 @settings(max_examples=400, deadline=None)
 @given(producer=_TYPES, consumer=_TYPES, data=st.data())
-def test_what_the_rules_let_pass_pydantic_reads(
+def test_pydantic_reads_everything_that_the_rules_allow(
     producer: Any, consumer: Any, data: st.DataObject
 ) -> None:
     """If there is no fault, pydantic reads the JSON of any value of the producer's type."""

@@ -124,7 +124,9 @@ def _stored(name: str, version: Any, **content: Any) -> bytes:
         ),
     ],
 )
-def test_what_cannot_be_read_is_refused_by_name_and_version(stored: bytes, line: str) -> None:
+def test_an_unreadable_message_is_refused_with_its_name_and_version(
+    stored: bytes, line: str
+) -> None:
     with pytest.raises(ContractError) as raised:
         load_message(stored, GreetingSpoken)
     assert [str(fault) for fault in raised.value.faults] == [
@@ -140,7 +142,7 @@ def test_what_cannot_be_read_is_refused_by_name_and_version(stored: bytes, line:
      b'{"message": "GreetingSpoken", "schema_version": 1, '
      b'"content": {"text": {"$float": "many"}}}'],
 )  # fmt: skip
-def test_what_is_no_stored_message_is_refused(stored: bytes) -> None:
+def test_bytes_that_are_no_message_are_refused(stored: bytes) -> None:
     with pytest.raises(
         ContractError, match=r"stored bytes -> reader of GreetingSpoken version 1: cannot be read"
     ):

@@ -85,7 +85,7 @@ def test_every_fault_is_a_line_of_the_error() -> None:
     ]
 
 
-def test_an_asset_without_a_return_annotation_feeds_nobody() -> None:
+def test_an_asset_without_a_return_annotation_has_no_reader() -> None:
     @dg.asset
     def silent():  # type: ignore[no-untyped-def]
         return 1

@@ -22,7 +22,9 @@ from geo_platform.source.arrival import opened
 from tests.unit.raster.conftest import Chain, WriteRaster, forced, smooth
 
 
-def test_what_is_published(chain: Chain, write_raster: WriteRaster) -> None:
+def test_a_conversion_stores_the_cog_and_its_pictures(
+    chain: Chain, write_raster: WriteRaster
+) -> None:
     stored = chain.cogs(
         chain.profile(write_raster("Ort & Höhe.tif", smooth(3, 90, 80), photometric="RGB"))
     )

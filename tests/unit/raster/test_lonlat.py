@@ -97,7 +97,7 @@ def test_a_full_disc_has_the_bounds_of_its_visible_part() -> None:
     assert found.south < -70
 
 
-def test_nothing_on_earth() -> None:
+def test_a_raster_beyond_the_earth_has_no_bounds() -> None:
     disc = CRS.from_proj4("+proj=ortho +lat_0=0 +lon_0=0")
     assert lonlat_bounds(north_up(9e6, 9e6, 10, 10), GridShape(rows=10, cols=10), disc) is None
 

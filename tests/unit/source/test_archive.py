@@ -117,7 +117,7 @@ def test_a_kmz_is_kml_with_pictures(samples: Path, zipped: Zipped) -> None:
     )
 
 
-def test_of_several_kml_the_root_document_is_meant(samples: Path, zipped: Zipped) -> None:
+def test_the_root_document_is_chosen_among_several_kml(samples: Path, zipped: Zipped) -> None:
     archive = zipped(
         {"doc.kml": samples / "kml.kml", "more/linked.kml": samples / "kml.kml"}, name="x.kmz"
     )

@@ -104,7 +104,7 @@ def test_a_new_sidecar_makes_a_new_source(samples: Path, store: FolderStore) -> 
 
 
 @pytest.mark.parametrize("replaced", ["a.png", "a.pgw"])
-def test_what_was_replaced_since_is_a_conflict(
+def test_an_object_replaced_meanwhile_is_a_conflict(
     samples: Path, store: FolderStore, tmp_path: Path, replaced: str
 ) -> None:
     _put(store, "a.png", samples / "png.png")
@@ -180,7 +180,7 @@ def test_force_travels_with_the_object_and_changes_no_fingerprint(
     assert forced.fingerprint == _receive(store, "a.tif").fingerprint
 
 
-def test_what_is_not_there(store: FolderStore) -> None:
+def test_a_missing_object_is_not_found(store: FolderStore) -> None:
     with pytest.raises(SourceNotFound):
         _receive(store, "a.tif")
 

@@ -177,7 +177,7 @@ def test_an_external_mask_is_kept(tmp_path: Path) -> None:
         assert dataset.read_masks(1).min() == 0
 
 
-def test_what_drivers_write_lands_in_the_scratch_folder(samples: Path, tmp_path: Path) -> None:
+def test_drivers_write_their_files_to_the_scratch_folder(samples: Path, tmp_path: Path) -> None:
     before = sorted(path.name for path in samples.iterdir())
     path = samples / "gml.gml"
     with linked_source(

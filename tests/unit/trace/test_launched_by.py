@@ -1,4 +1,4 @@
-"""Who asked for a run is read off its tags."""
+"""The launcher of a run is read from its tags."""
 
 import pytest
 
@@ -14,7 +14,7 @@ LOCATION = {".dagster/repository": "__repository__@geo_platform.definitions"}
 
 
 @pytest.mark.parametrize(
-    ("tags", "who"),
+    ("tags", "launcher"),
     [
         (CLI, "the command line on desk"),
         ({**LOCATION, "dagster/from_ui": "true"}, "the Dagster UI"),
@@ -50,5 +50,5 @@ LOCATION = {".dagster/repository": "__repository__@geo_platform.definitions"}
         ({}, "a program in its own process"),
     ],
 )
-def test_whoever_launched_it_is_named(tags: dict[str, str], who: str) -> None:
-    assert launched_by(tags) == who
+def test_the_launcher_is_named(tags: dict[str, str], launcher: str) -> None:
+    assert launched_by(tags) == launcher

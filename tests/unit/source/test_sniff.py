@@ -218,9 +218,7 @@ def test_parquet_without_geometry(samples: Path) -> None:
         (bytes(range(256)) * 4, "unknown"),
     ],
 )
-def test_what_is_not_supported_is_named(
-    tmp_path: Path, content: str | bytes, expected: str
-) -> None:
+def test_unsupported_content_is_named(tmp_path: Path, content: str | bytes, expected: str) -> None:
     path = _written(tmp_path, content)
     for name in ("image.tif", "data.geojson", "object"):
         with pytest.raises(UnsupportedFormat, match=expected):
