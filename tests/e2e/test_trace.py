@@ -134,7 +134,7 @@ def story(
             for name, asked in ids_of(client, client.timeline(first.run_id)).items()
         }
         at_first["run"] = client.trace(first.run_id)
-        with patch("assets.vector.publish_vector", fails_once(publish_vector)):
+        with patch("geo_platform.catalog.publish.publish_vector", fails_once(publish_vector)):
             second = client.launch(KEY, wells(5), client_id="twice")
         unchanged = client.launch(KEY, wells(5), client_id="twice")
         rollback = give("rollback", "wells")["run_id"]
