@@ -1,13 +1,12 @@
-"""The work of the sensor on the queue of events: it requests runs within seconds, and deletes a
-message once its run exists.
+"""Request runs for the messages on the queue of events, and delete a message once its run exists.
 
 `arrivals/events.py` parses messages; `run_requests.py` decides about arrivals.
 
-Dagster evaluates sensors every five seconds, so this one waits inside its tick: it polls the queue
-several times a second until something comes or the tick has lasted `TICK_S`, just under four of
-those rounds. A second sensor with a shorter tick covers the pause between ticks. The cursor holds
-what was requested; the next tick deletes the messages whose runs exist. A message that nobody
-deleted becomes visible again after `HIDDEN_S`.
+Dagster evaluates sensors every five seconds. To request a run sooner, the sensor waits inside its
+tick: it polls the queue several times a second until a message arrives or the tick has lasted
+`TICK_S`, just under four rounds of Dagster. A second sensor with a shorter tick covers the pause
+between ticks. The cursor holds what was requested, and the next tick deletes the messages whose
+runs exist. A message that was not deleted becomes visible again after `HIDDEN_S`.
 """
 
 import time
@@ -31,7 +30,7 @@ from geo_platform.source.sidecars import is_single_file, set_prefix
 
 TICK_S = 19.6
 HIDDEN_S = 90
-# Per tick: deciding about them fits into its minute.
+# Per tick. Deciding about so many messages fits into the minute that Dagster gives a tick.
 MAX_MESSAGES = 2000
 
 _POLL_S = 0.25
@@ -59,7 +58,8 @@ class RequestedMessage(BaseModel):
 class EventsCursor(BaseModel):
     """What one tick passes to the next.
 
-    `waiting`: by `<watch>/<key>`, parts of sources that are incomplete.
+    `asked` are the messages whose runs were requested. `waiting` are the objects of incomplete
+    sources, by `<watch>/<key>`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -70,9 +70,9 @@ class EventsCursor(BaseModel):
 
 
 def read_events_cursor(text: str | None) -> EventsCursor:
-    """Read what `model_dump_json` wrote.
+    """Parse a cursor that `model_dump_json` wrote.
 
-    A cursor of another version is dropped: its messages become visible again.
+    Return an empty cursor if it is of another version: its messages become visible again.
     """
     try:
         return EventsCursor.model_validate_json(text) if text else EventsCursor()
@@ -82,8 +82,9 @@ def read_events_cursor(text: str | None) -> EventsCursor:
 
 @dataclass
 class _MessageDecision:
-    """What to do with a message: delete it, unless a run was requested or something in it has to be
-    retried.
+    """What to do with a message.
+
+    It is deleted, unless a run was requested for it or an object in it has to be retried.
     """
 
     message: QueuedMessage
@@ -116,7 +117,7 @@ class EventIntake:
     def tick(self, cursor: EventsCursor, *, tick_s: float = TICK_S) -> EventsTick:
         """Wait up to `tick_s` for messages and decide about them.
 
-        Raises the faults of the stores.
+        Raises the errors of the stores.
         """
         until = time.monotonic() + tick_s
         self._delete_done(cursor.asked)
@@ -127,9 +128,9 @@ class EventIntake:
         return tick
 
     def _delete_done(self, asked: Sequence[RequestedMessage]) -> None:
-        """Delete messages whose runs all exist.
+        """Delete the messages whose runs all exist.
 
-        Dagster may still be making the others' runs; else they become visible again.
+        Dagster may still be creating the runs of the others. If not, they become visible again.
         """
         existing = existing_run_keys(self.instance, {key for one in asked for key in one.run_keys})
         done = [one for one in asked if existing.issuperset(one.run_keys)]
@@ -192,8 +193,10 @@ class EventIntake:
         places: Mapping[tuple[str, str], list[_MessageDecision]],
         waiting: dict[str, Waiting],
     ) -> dict[str, dict[str, tuple[Arrival, list[_MessageDecision]]]]:
-        """Return arrivals by watch and arrival key, as the objects are now: maybe newer than the
-        event, part of a set, or gone.
+        """Return the arrivals by watch and arrival key, with the decisions that depend on each.
+
+        The objects are read as they are now: one may be newer than its event, part of a set, or
+        deleted.
         """
         by_set: dict[tuple[str, str], list[str]] = {}
         for container, key in places:
@@ -220,7 +223,7 @@ class EventIntake:
         return wanted
 
     def _present(self, container: str, place: str) -> list[StoredObject]:
-        """Return the object, or the objects of the set."""
+        """Return the object, or the objects of its set; empty if there is none."""
         try:
             if is_single_file(place):
                 return [self.objects.stat(container, place)]
@@ -230,14 +233,15 @@ class EventIntake:
                 if set_prefix(stored.reference.key) == place
             ]
         except (SourceNotFound, ParameterInvalid):
-            # Gone, or of a name that no object of the platform's stores can have.
+            # It was deleted, or has a name that is invalid in the platform's stores.
             return []
 
     def _found(
         self, container: str, key: str, objects: Sequence[StoredObject], waiting: dict[str, Waiting]
     ) -> tuple[Watch, Arrival] | str | None:
-        """Return the watch and arrival that an object is part of, None if it is incomplete, or the
-        reason why there is none.
+        """Return the watch and arrival of an object.
+
+        Return None if its source is incomplete, or the reason if there is no arrival.
         """
         reason = "it was deleted before its run" if not objects else "of no watch"
         for watch in self.watches:

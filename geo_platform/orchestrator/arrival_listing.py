@@ -1,5 +1,4 @@
-"""The work of a watch's sensor: it finds arrivals by listing, in a folder, in a container without
-events, or missed by events.
+"""Find the arrivals of a watch by listing its folder or container, also those that events missed.
 
 `arrivals/listing.py` has passes and their cursor; `run_requests.py` decides about arrivals.
 
@@ -21,27 +20,27 @@ from geo_platform.orchestrator.run_requests import Taken, arrivals_with_runs, ta
 from geo_platform.ports import ObjectStore
 
 BUDGET_S = 20.0
-# Just under a round of Dagster's. Not longer, because Dagster finishes the tick when a person ends
-# `geo-platform dev`.
+# Just under the five seconds between Dagster's rounds. Not longer, because `geo-platform dev` ends
+# only when the tick has ended.
 FOLDER_TICK_S = 4.6
 
-# How long after listing the results may still be compared with receipts. The next tick finds the
-# rest again.
+# How long after the listing its results may still be compared with receipts. The next tick lists
+# the rest again.
 _OVERTIME_S = 10.0
 
 _POLL_S = 1.0
 _MAX_KNOWN = 100_000
 _MAX_ARRIVALS = 2_000
 _COMPARED_TOGETHER = 500
-# Writing this many receipts fits into what is left of Dagster's minute, also on a slow store.
+# Writing this many receipts fits into the rest of Dagster's minute, even on a slow store.
 _MAX_TAKEN = 1_000
 
 
 @dataclass
 class KnownArrivals:
-    """Arrivals that this process knows to have a run: each pass finds the latest ones again.
+    """A cache of arrivals that have a run, because each pass lists the latest ones again.
 
-    An arrival that was forgotten, or that another process knows, costs one read of its receipt.
+    An arrival that is not in the cache costs one read of its receipt.
     """
 
     _keys: OrderedDict[str, None] = field(default_factory=OrderedDict)
@@ -78,8 +77,9 @@ def listing_tick(
     *,
     tick_s: float | None = None,
 ) -> ListingTick:
-    """List until there is a run to request, the pass is complete (a folder: repeatedly) or time is
-    up. Raises the store's faults.
+    """List until there is a run to request, the pass is complete or time is up.
+
+    A folder is listed again and again until time is up. Raises the store's errors.
     """
     until = time.monotonic() + (
         tick_s if tick_s is not None else FOLDER_TICK_S if objects.is_local else BUDGET_S
@@ -116,9 +116,9 @@ def _decide(
     *,
     until: float,
 ) -> tuple[Taken, bool]:
-    """Take the arrivals that are not known, oldest first; return them and whether those are all.
+    """Take the arrivals that are not in `known`, oldest first, and add to `known`.
 
-    Adds to `known`.
+    Return what was decided, and whether that was about all arrivals.
     """
     others = known.others(arrivals, watch)
     for start in range(0, len(others), _COMPARED_TOGETHER) if len(others) > _MAX_TAKEN else ():
