@@ -1,13 +1,13 @@
-"""The op that takes several files in one run: `ingest_files`.
+"""The op `ingest_files`, which ingests several files in one run.
 
-Each file goes through its chain by itself and has its own partition, messages, events, checks and
-item. One file: `assets/files.py`. Which files share a run: `geo_platform/arrivals/plan.py`.
+Each file goes through its own chain (the stages of one job) and has its own partition, messages,
+events, checks and item. `assets/files.py` processes one file. `geo_platform/arrivals/plan.py`
+decides which files share a run.
 
-It is an op and no asset, since one step makes what several assets make, of partitions of several
-chains. It logs the events that the assets' own steps would have logged. The files are done one
-after the other in the op's own thread: Python's warning filters and GDAL's settings are global to
-the process, so two files at once could get each other's. Runs are parallel, in processes of their
-own.
+This is an op and not an asset, since its one step materializes the assets of several chains and
+partitions. The op logs the events that the steps of these assets would have logged. It processes
+the files one after another in one thread: Python's warning filters and GDAL's settings are global
+to the process, so two files at once would share them. Runs are parallel: each is a process.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -25,13 +25,13 @@ from geo_platform.dagster_internals import DATA_VERSION_TAG, USER_VERSION_TAG, r
 from geo_platform.errors import FilesFailed, FilesRefused, ParameterInvalid
 from geo_platform.ports import Catalog, FeatureStore, ObjectStore, Scratch
 
-# So many files in a row that end with a transient error, each after its retries, end the run. One
-# or two may have a reason of their own, such as a table that a reader holds locked.
-_UNAVAILABLE_AFTER = 3
+# The run ends after this number of files in a row that fail with a transient error despite retries.
+# Fewer failures may have another cause than an unavailable store, such as a locked table.
+_MAX_TRANSIENT_FAILURES = 3
 
 
-class FileAsked(dg.Config):
-    """A file to ingest, and the etag at which it was found."""
+class FileConfig(dg.Config):
+    """A file to ingest, the etag that it had when it was found, and its own parameters."""
 
     key: str = Field(min_length=1, description="Name of the object in the container.")
     etag: str = Field(
@@ -53,7 +53,7 @@ class IngestFilesConfig(StageConfig):
         default_factory=dict,
         description="Parameters of the jobs, by the names of docs/parameters.md.",
     )
-    files: list[FileAsked] = Field(min_length=1, description="Files to ingest.")
+    files: list[FileConfig] = Field(min_length=1, description="Files to ingest.")
 
 
 @dg.op(name=SHARED_OP, retry_policy=STORE_RETRIES)
@@ -65,9 +65,9 @@ def ingest_files(
     catalog: dg.ResourceParam[Catalog],
     scratch: dg.ResourceParam[Scratch],
 ) -> None:
-    """Ingest each file by itself: a refused file does not stop the others, and the run lists it."""
-    asked = {file.key: file.etag for file in config.files}
-    done = (
+    """Ingest each file by itself. A refused file does not stop the others; the run lists it."""
+    etags = {file.key: file.etag for file in config.files}
+    already_published = (
         published_partitions(context.instance, context.run.run_id)
         if context.retry_number
         else set()
@@ -76,87 +76,107 @@ def ingest_files(
     try:
         with stage(context):
             stores = StageStores(objects, scratch, features, catalog)
-            options, own = _options(config, {}), _own_options(config)
-            work = FileWork(context, objects, catalog, stores, options, own)
-            for outcome in _each(work, [key for key in asked if key not in done]):
+            options, options_by_key = _options(config, {}), _options_by_key(config)
+            work = FileWork(context, objects, catalog, stores, options, options_by_key)
+            for outcome in _process(work, [key for key in etags if key not in already_published]):
                 _log_events(context, outcome)
                 outcomes.append(outcome)
-            _check(outcomes, len(asked), context.run.run_id)
+            _raise_for_errors(outcomes, len(etags), context.run.run_id)
     except dg.Failure as failure:
-        shown = {**files_metadata(outcomes, asked, done), **failure.metadata}
+        metadata = {**files_metadata(outcomes, etags, already_published), **failure.metadata}
         raise dg.Failure(
-            failure.description, metadata=shown, allow_retries=failure.allow_retries
+            failure.description, metadata=metadata, allow_retries=failure.allow_retries
         ) from failure
-    context.add_output_metadata(files_metadata(outcomes, asked, done))
+    context.add_output_metadata(files_metadata(outcomes, etags, already_published))
 
 
 def published_partitions(instance: dg.DagsterInstance, run_id: str) -> set[str]:
-    """Return the partitions whose item the run published, or found published already."""
+    """Return the partitions whose last stage succeeded in the run.
+
+    The item of such a partition was published by this run, or was already published and unchanged.
+    """
     records = run_events(instance, run_id, dg.DagsterEventType.ASSET_MATERIALIZATION)
-    made = [record.asset_materialization for record in records]
-    published_by = last_stages()
+    events = [record.asset_materialization for record in records]
+    publishing_stages = last_stages()
     return {
-        one.partition
-        for one in made
-        if one and one.partition and one.asset_key.to_user_string() in published_by
+        event.partition
+        for event in events
+        if event and event.partition and event.asset_key.to_user_string() in publishing_stages
     }
 
 
 def files_metadata(
-    outcomes: Sequence[FileOutcome], asked: Mapping[str, str], done: Collection[str] = ()
+    outcomes: Sequence[FileOutcome],
+    etags: Mapping[str, str],
+    already_published: Collection[str] = (),
 ) -> Metadata:
-    """Return how many files ended how, and which were not published, with the reasons.
+    """Return the number of files for each kind of outcome, and the reason of each unpublished file.
 
-    `asked`: key -> etag. `done`: keys that an earlier attempt of the step published.
+    `etags` has the requested etag of every file of the run by key. `already_published` are the keys
+    that an earlier attempt of the step published.
     """
     errors = {outcome.key: outcome.error for outcome in outcomes if outcome.error is not None}
     refused = sum(error.user_fixable for error in errors.values())
     newer = [
         outcome.key
         for outcome in outcomes
-        if asked.get(outcome.key) and outcome.etag not in (None, asked[outcome.key])
+        if etags.get(outcome.key) and outcome.etag not in (None, etags[outcome.key])
     ]
     published = sum(outcome.error is None and not outcome.was_unchanged for outcome in outcomes)
-    shown = ("code", "message", "remedy")
+    fields = ("code", "message", "remedy")
     return {
-        "files": len(asked),
-        "published": published + len(done),
+        "files": len(etags),
+        "published": published + len(already_published),
         "unchanged": sum(outcome.was_unchanged for outcome in outcomes),
         "refused": refused,
         "failed": len(errors) - refused,
-        "not_reached": len(asked) - len(done) - len(outcomes),
+        "not_reached": len(etags) - len(already_published) - len(outcomes),
         "taken_newer_than_asked": newer,
         "not_published": table_of(
             [
-                {"key": key, **{name: error.as_record()[name] for name in shown}}
+                {"key": key, **{name: error.as_record()[name] for name in fields}}
                 for key, error in errors.items()
             ]
         ),
     }
 
 
-def _options(config: IngestFilesConfig, own: Mapping[str, Any]) -> OptionsOfChains:
-    """Return the options of every chain, before any file is opened. Raises ParameterInvalid."""
-    given = {**config.parameters, **own, "container_name": config.container_name}
+def _options(config: IngestFilesConfig, file_parameters: Mapping[str, Any]) -> OptionsOfChains:
+    """Return the options of every chain. The parameters of a file override those of the run.
+
+    Raises ParameterInvalid: a value does not fit.
+    """
+    parameters = {
+        **config.parameters,
+        **file_parameters,
+        "container_name": config.container_name,
+    }
     try:
-        return {chain.name: chain.fit(given) for chain in CHAINS}
+        return {chain.name: chain.fit(parameters) for chain in CHAINS}
     except ParametersError as error:
         raise ParameterInvalid(f"The parameters of the run do not fit: {error}.") from error
 
 
-def _own_options(config: IngestFilesConfig) -> Mapping[str, OptionsOfChains]:
-    """Return by key the options of those files that have parameters of their own."""
+def _options_by_key(config: IngestFilesConfig) -> Mapping[str, OptionsOfChains]:
+    """Return the options of the files that have parameters of their own, by key.
+
+    Raises ParameterInvalid: a value does not fit.
+    """
     return {file.key: _options(config, file.parameters) for file in config.files if file.parameters}
 
 
-def _each(work: FileWork, keys: Sequence[str]) -> Iterator[FileOutcome]:
-    """Process the files in order. Stop if the stores stay unavailable: every file would wait."""
-    in_a_row = 0
+def _process(work: FileWork, keys: Sequence[str]) -> Iterator[FileOutcome]:
+    """Process the files in order. Stop early if the stores remain unavailable.
+
+    Otherwise every remaining file would wait for all its retries.
+    """
+    failures_in_a_row = 0
     for key in keys:
         outcome = work_through(work, key)
         yield outcome
-        in_a_row = in_a_row + 1 if outcome.error is not None and outcome.error.retryable else 0
-        if in_a_row == _UNAVAILABLE_AFTER:
+        is_transient = outcome.error is not None and outcome.error.retryable
+        failures_in_a_row = failures_in_a_row + 1 if is_transient else 0
+        if failures_in_a_row == _MAX_TRANSIENT_FAILURES:
             return
 
 
@@ -166,42 +186,43 @@ def _log_events(context: dg.OpExecutionContext, outcome: FileOutcome) -> None:
         name = outcome.chain.partitions_name
         if not context.instance.has_dynamic_partition(name, outcome.key):
             context.instance.add_dynamic_partitions(name, [outcome.key])
-    for made in outcome.made:
+    for result in outcome.made:
         version = {
-            DATA_VERSION_TAG: made.message.fingerprint,
+            DATA_VERSION_TAG: result.message.fingerprint,
             USER_VERSION_TAG: "true",
         }
         context.log_event(
             dg.AssetMaterialization(
-                made.stage, metadata=made.metadata, partition=outcome.key, tags=version
+                result.stage, metadata=result.metadata, partition=outcome.key, tags=version
             )
         )
-        for name, found in made.checks.items():
+        for name, check in result.checks.items():
             evaluation = dg.AssetCheckEvaluation(
-                asset_key=dg.AssetKey(made.stage),
+                asset_key=dg.AssetKey(result.stage),
                 check_name=name,
-                passed=found.passed,
-                metadata=found.metadata,
-                severity=found.severity,
-                description=found.description,
+                passed=check.passed,
+                metadata=check.metadata,
+                severity=check.severity,
+                description=check.description,
                 blocking=False,
                 partition=outcome.key,
             )
             context.log_event(evaluation)  # type: ignore[arg-type]  # taken, but not in the annotation of 1.13
 
 
-def _check(outcomes: Sequence[FileOutcome], files: int, run_id: str) -> None:
-    """Raise unless every file was published.
+def _raise_for_errors(outcomes: Sequence[FileOutcome], files: int, run_id: str) -> None:
+    """Raise if any file ended with an error.
 
-    Raises a store's error: one ended a file; FilesFailed: a file failed by a fault of the platform;
-    FilesRefused: files were refused.
+    Raises the transient error of a file, such as StoreUnavailable, so that Dagster retries the
+    step. Raises FilesFailed: a file failed by a fault of the platform. Raises FilesRefused: files
+    were refused, and none failed.
     """
     errors = {outcome.key: outcome.error for outcome in outcomes if outcome.error is not None}
     if not errors:
         return
-    passing = next((error for error in errors.values() if error.retryable), None)
-    if passing is not None:
-        raise passing
+    transient = next((error for error in errors.values() if error.retryable), None)
+    if transient is not None:
+        raise transient
     failed = [key for key, error in errors.items() if not error.user_fixable]
     first = next(iter(failed or errors))
     message = (

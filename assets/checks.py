@@ -1,6 +1,6 @@
-"""Dagster's asset checks, made from the checks that the chains describe.
+"""Dagster's asset checks, made from the checks of the chains (the stages of one job each).
 
-What each check compares is in `geo_platform/chains/`.
+`geo_platform/chains/` defines what each check compares.
 """
 
 import warnings
@@ -24,23 +24,24 @@ warnings.filterwarnings(
 
 
 def _asset_check(chain: Chain, stage: AnyStage, check: Check) -> dg.AssetChecksDefinition:
-    """Make the asset check. Its function has a parameter for each message that the check reads.
+    """Make the asset check. Its function gets a parameter for each message that the check reads.
 
-    Dagster and the contract verifier read names and types of messages from the signature.
+    The signature is built here, since Dagster and the contract verifier read from it the names and
+    types of the messages.
     """
 
-    def evaluate(**given: Any) -> dg.AssetCheckResult:
-        return as_dagster(check.of_messages(stage, given, given.get("catalog")))
+    def evaluate(**inputs: Any) -> dg.AssetCheckResult:
+        return as_dagster(check.of_messages(stage, inputs, inputs.get("catalog")))
 
-    taken: dict[str, Any] = {read.name: read.gives for read in (stage, *check.also_reads)}
+    annotations: dict[str, Any] = {read.name: read.gives for read in (stage, *check.also_reads)}
     if check.reads_catalog:
-        taken["catalog"] = dg.ResourceParam[Catalog]
+        annotations["catalog"] = dg.ResourceParam[Catalog]
     parameters = [
         Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, annotation=annotation)
-        for name, annotation in taken.items()
+        for name, annotation in annotations.items()
     ]
     evaluate.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # inspect reads it
-    evaluate.__annotations__ = {**taken, "return": dg.AssetCheckResult}
+    evaluate.__annotations__ = {**annotations, "return": dg.AssetCheckResult}
     return dg.asset_check(
         asset=stage.name,
         name=check.name,
@@ -58,7 +59,11 @@ def as_dagster(result: CheckResult) -> dg.AssetCheckResult:
 def results_of(
     stage: AnyStage, messages: Mapping[str, Message], catalog: Catalog
 ) -> dict[str, dg.AssetCheckResult]:
-    """Evaluate the checks of a stage on messages by stage name. Raises the catalog's errors."""
+    """Evaluate the checks of a stage. `messages` maps the name of a stage to its message.
+
+    Raises StoreUnavailable, StoreDenied, DatabaseUnavailable, CatalogRejected: a check reads the
+    catalog, and the catalog or the item cannot be read.
+    """
     return {
         check.name: as_dagster(check.of_messages(stage, messages, catalog))
         for check in stage.checks

@@ -1,7 +1,7 @@
-"""One file through the stages of its chain, in a run that takes several files.
+"""Take one file through the stages of its chain, in a run that ingests several files.
 
-Stages, calls and checks are those of the chain (`geo_platform/chains/`), as for the assets. The op,
-its other files and Dagster's events: `assets/batch.py`.
+The stages, calls and checks are those of the chain (`geo_platform/chains/`), which the assets use
+too. `assets/batch.py` has the op, which goes through the files and logs Dagster's events.
 """
 
 import logging
@@ -26,13 +26,13 @@ from geo_platform.telemetry.context import sharing_a_step
 
 _log = logging.getLogger("geo_platform.files")
 
-# The options of each chain, by its name.
+# Name of a chain -> its options.
 OptionsOfChains = Mapping[str, ChainOptions]
 
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage made of a file: its message, the metadata to show, the results of its checks."""
+    """The result of a stage for one file: its message, its metadata, the results of its checks."""
 
     stage: str
     message: Any
@@ -42,21 +42,25 @@ class StageResult:
 
 @dataclass(frozen=True)
 class FileWork:
-    """What all files of a run share. `own`: the options of files that have their own, by key."""
+    """The input that all files of a run share.
+
+    `options` apply to every file whose key is not in `options_by_key`.
+    """
 
     context: dg.OpExecutionContext
     objects: ObjectStore
     catalog: Catalog
     stores: StageStores
     options: OptionsOfChains
-    own: Mapping[str, OptionsOfChains] = field(default_factory=dict)
+    options_by_key: Mapping[str, OptionsOfChains] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class FileOutcome:
-    """How a file ended: the results of the stages it passed, and the error that stopped it.
+    """The outcome for a file: the results of the completed stages, and the error of the next one.
 
-    `chain` is None if the file was refused before its chain was known.
+    `error` is None if all stages succeeded. `chain` is None if the file was refused before its
+    chain was known.
     """
 
     key: str
@@ -66,18 +70,21 @@ class FileOutcome:
 
     @property
     def etag(self) -> str | None:
-        """The etag of the bytes that were processed."""
+        """The etag of the processed bytes, or None if the first stage failed."""
         return self.made[0].message.etag if self.made else None
 
     @property
     def was_unchanged(self) -> bool:
-        """Whether it was published before."""
+        """Whether the same result was published before, so that nothing had to be published."""
         return self.error is None and bool(self.made[-1].message.was_unchanged)
 
 
 def work_through(work: FileWork, key: str) -> FileOutcome:
-    """Take a file through all stages. Retry a transient error as `STORE_RETRIES` says."""
-    file = _File(work, work.own.get(key, work.options), key)
+    """Take a file through all stages of its chain and return the outcome.
+
+    Transient errors are retried by the policy `STORE_RETRIES`. Errors are returned in the outcome.
+    """
+    file = _File(work, work.options_by_key.get(key, work.options), key)
     for attempt in range(1, STORE_RETRIES.max_retries + 2):
         with sharing_a_step():
             error = file.error_of(attempt)
@@ -89,7 +96,7 @@ def work_through(work: FileWork, key: str) -> FileOutcome:
 
 @dataclass
 class _File:
-    """A file in progress. A stage that failed starts again from the message of the stage before."""
+    """A file in progress. An attempt continues with the first stage that has no result yet."""
 
     work: FileWork
     options: OptionsOfChains
@@ -98,9 +105,12 @@ class _File:
     made: dict[str, StageResult] = field(default_factory=dict)
 
     def error_of(self, attempt: int) -> PlatformError | None:
-        """Continue, and return the error that stopped it. An unexpected one ends only this file."""
+        """Make one attempt and return the error that stopped it, or None.
+
+        An unexpected exception is returned as UnexpectedFault, so that it does not stop the run.
+        """
         try:
-            self.go_on(attempt=attempt)
+            self.run_remaining_stages(attempt=attempt)
         except PlatformError as error:
             return error
         except Exception as fault:  # noqa: BLE001  # between stages: storing a message, checking
@@ -111,30 +121,31 @@ class _File:
             return unexpected
         return None
 
-    def go_on(self, *, attempt: int) -> None:
-        """Run the remaining stages. Raises the platform's errors; UnexpectedFault for others."""
+    def run_remaining_stages(self, *, attempt: int) -> None:
+        """Run the remaining stages. Raises PlatformError: a stage failed."""
         chain = self.chain or self._receive(attempt)
-        before = None
+        message = None
         for stage in chain.stages:
             if stage.name not in self.made:
-                self._run(chain, stage, before, attempt)
-            before = self.made[stage.name].message
+                self._run(chain, stage, message, attempt)
+            message = self.made[stage.name].message
 
     def _receive(self, attempt: int) -> Chain:
-        """Find out the file's chain by its content, and run that chain's first stage.
+        """Find out the chain of the file by its content, and run the first stage of that chain.
 
-        Looking at the content is logged as the first stage of the chain that its name suggests.
+        The log needs a stage before the chain is known, so the detection is logged as the first
+        stage of the chain that the file name suggests.
         """
         guess = chain_by_name(self.key)
         options = self.options[guess.name].of(ArrivalOptions)
         with attempted(self.work.context, guess.first.name, partition=self.key, attempt=attempt):
-            found = find_source(
+            source = find_source(
                 self.work.objects, options.container_name, self.key, member=options.archive_member
             )
-            chain = chain_for(found.detected)
-            message = self._call(chain, chain.first, found) if chain is guess else None
+            chain = chain_for(source.detected)
+            message = self._call(chain, chain.first, source) if chain is guess else None
         if message is None:
-            self._run(chain, chain.first, found, attempt)
+            self._run(chain, chain.first, source, attempt)
         else:
             self._keep(chain.first, message)
         self.chain = chain

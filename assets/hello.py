@@ -1,4 +1,4 @@
-"""prepared_greeting -> spoken_greeting: the smoke test of a deployment."""
+"""The assets of the smoke test of a deployment: prepared_greeting -> spoken_greeting."""
 
 import dagster as dg
 

@@ -1,6 +1,6 @@
-"""The modules whose assets are loaded: one for each chain, and the smoke test's.
+"""The modules whose assets Dagster loads: one for each chain, and one for the smoke test.
 
-It stands alone because these modules import the other ones of this package.
+The list has a module of its own because the modules in it import the rest of this package.
 """
 
 from assets import hello, raster, vector

@@ -1,4 +1,7 @@
-"""The partitions of the assets: each object of a container is a partition of its chain."""
+"""The partitions of the assets: each source object is a partition of its chain's assets.
+
+A chain is the stages of one job. The key of a partition is the object's name in its container.
+"""
 
 import dagster as dg
 
@@ -13,7 +16,7 @@ _PARTITIONS = {
 
 
 def partitions_of(chain: Chain) -> dg.DynamicPartitionsDefinition:
-    """Return the partitions of a chain's assets."""
+    """Return the partitions definition of a chain's assets."""
     return _PARTITIONS[chain.name]
 
 

@@ -1,4 +1,4 @@
-"""raw_raster -> raster_profile -> raster_cog -> raster_item."""
+"""The assets of the raster chain: raw_raster -> raster_profile -> raster_cog -> raster_item."""
 
 import dagster as dg
 
@@ -14,19 +14,19 @@ from geo_platform.raster.options import RasterCogOptions, RasterProfileOptions
 
 
 class RawRasterConfig(StageConfig, ArrivalOptions):
-    """Which container the object named by the partition lies in."""
+    """The container of the object that the partition names, and how to read the object."""
 
 
 class RasterProfileConfig(StageConfig, RasterProfileOptions):
-    """What the user knows of the source that the file may not say."""
+    """Facts about the source that the file may not contain."""
 
 
 class RasterCogConfig(StageConfig, RasterCogOptions):
-    """What the COG is to be."""
+    """Options of the COGs."""
 
 
 class RasterItemConfig(StageConfig, ItemOptions):
-    """How the result is named and dated in the catalog."""
+    """The name and the date of the item in the catalog."""
 
 
 @stage_asset(ARRIVAL, kinds={"file"})

@@ -1,7 +1,7 @@
-"""What the page of a run shows of each stage's message: tables, counts, sizes, links, a picture.
+"""Dagster metadata made from the messages of the stages: tables, counts, sizes, links, a picture.
 
-Texts from files go into table cells and JSON, which Dagster's UI shows as text, never into
-Markdown, where they could be links or images.
+Text from files goes into table cells and JSON, which Dagster's UI shows as plain text. It never
+goes into Markdown, since it could be a link or an image there.
 """
 
 import base64
@@ -26,7 +26,7 @@ Metadata = Mapping[str, Any]
 
 @singledispatch
 def message_metadata(message: Any, objects: ObjectStore) -> Metadata:
-    """Return what the page of a run shows of a stage's message.
+    """Return the metadata that Dagster's UI shows for a stage's message.
 
     A chain registers a function for each of its message types: `@message_metadata.register`.
     Raises TypeError: no function is registered for this type.
@@ -174,7 +174,7 @@ def _published_metadata(published: ItemPublished, _objects: ObjectStore) -> Meta
 
 
 def item_metadata(published: ItemPublished) -> Metadata:
-    """Return what is shown of a published item."""
+    """Return the metadata of a published item."""
     return {
         "item": dg.MetadataValue.url(published.href),
         "collection": published.collection,
@@ -187,7 +187,8 @@ def item_metadata(published: ItemPublished) -> Metadata:
     }
 
 
-def report_withdrawn(withdrawn: ItemWithdrawn) -> Metadata:
+def withdrawn_metadata(withdrawn: ItemWithdrawn) -> Metadata:
+    """Return the metadata of an unpublished item."""
     return {
         "collection": withdrawn.collection,
         "item_id": withdrawn.item_id,
@@ -196,7 +197,8 @@ def report_withdrawn(withdrawn: ItemWithdrawn) -> Metadata:
     }
 
 
-def report_removed(removed: Removed) -> Metadata:
+def removed_metadata(removed: Removed) -> Metadata:
+    """Return the metadata of a cleanup: what was removed, and in `left` what was not, and why."""
     return {
         "versions": [
             f"{version.collection}/{version.item_id} of run {version.run_id}"
@@ -241,9 +243,9 @@ def _lon_lat(bounds: LonLatBounds) -> str:
 def _picture(
     objects: ObjectStore, picture: ObjectReference, media_type: str
 ) -> dg.MetadataValue[Any]:
-    """Embed the picture in the page, so that it shows wherever the UI runs.
+    """Return the picture as embedded Markdown, so that the UI needs no access to the store.
 
-    The alternative text is fixed, since names come from files.
+    The alternative text is fixed: a name from a file must not get into Markdown.
     """
     content = base64.b64encode(objects.read_bytes(picture.container or SILVER, picture.key)).decode(
         "ascii"

@@ -1,6 +1,6 @@
-"""What the assets and ops share: decorator, retries, base of the configs, logging and errors.
+"""Code that all assets and ops share: decorator, retries, base config, logging and errors.
 
-The work of each stage is described in `geo_platform/chains/`.
+`geo_platform/chains/` defines the work of each stage.
 """
 
 import logging
@@ -27,7 +27,7 @@ from geo_platform.telemetry.context import telemetry_context
 from geo_platform.telemetry.tracing import stage_span
 from geo_platform.telemetry.tracing_export import Destinations, report_losses, start_tracing
 
-# For transient errors alone: every other error is raised with `allow_retries=False`.
+# Applies to transient errors only: every other error is raised with `allow_retries=False`.
 STORE_RETRIES = dg.RetryPolicy(
     max_retries=3, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
 )
@@ -38,13 +38,16 @@ _log = logging.getLogger("geo_platform.stage")
 
 record_checkpoints_as_events()
 
-# Runs of this process that have `WORKER_TAG`. A step sees the tags that its run had at its start,
-# so the tags cannot tell.
+# Runs that this process has already tagged with `WORKER_TAG`. The run's tags do not show this: a
+# step gets the tags that its run had when the step started.
 _TAGGED_RUNS: set[str] = set()
 
 
 class StageConfig(dg.Config):
-    """Base of the stages' configs. Raises PARAMETER_INVALID as a failure: a value does not fit."""
+    """Base of the configs of stages and ops.
+
+    Raises dagster.Failure with the code PARAMETER_INVALID: a value does not fit.
+    """
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -71,12 +74,15 @@ M = TypeVar("M", bound=Fingerprinted)
 def stage_asset(
     described: AnyStage, *, kinds: set[str], pool: str | None = None
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-    """Make a function the asset of a chain's stage. The function has the stage's name."""
+    """Return a decorator that makes a function the asset of a stage.
+
+    The decorator raises TypeError: the function does not have the name of the stage.
+    """
     chain = chain_of_stage(described.name)
 
     def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
         if function.__name__ != described.name:
-            raise TypeError(f"{function.__name__} is to be the asset of {described.name}")
+            raise TypeError(f"the asset of {described.name} must not be named {function.__name__}")
         return dg.asset(
             description=described.description,
             partitions_def=partitions_of(chain),
@@ -98,7 +104,10 @@ def run_stage(
     message: TakesT,
     stores: StageStores,
 ) -> GivesT:
-    """Make the stage's core call for an asset. Raises dagster.Failure for the platform's errors."""
+    """Do the work of a stage for an asset and return its message.
+
+    Raises dagster.Failure: the stage failed; the metadata has the code, message and remedy.
+    """
     key = context.partition_key if context.has_partition_key else ""
     with stage(context) as notify:
         return described.run(
@@ -107,7 +116,7 @@ def run_stage(
 
 
 def result(message: M, objects: ObjectStore) -> dg.MaterializeResult[M]:
-    """Return the message as the stage's value, its fingerprint as the data version."""
+    """Return the asset's result: the message as value, its fingerprint as data version."""
     return dg.MaterializeResult(
         value=message,
         metadata=message_metadata(message, objects),
@@ -117,9 +126,9 @@ def result(message: M, objects: ObjectStore) -> dg.MaterializeResult[M]:
 
 @contextmanager
 def stage(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> Iterator[Notify]:
-    """Run the body of a stage, or of an op, and yield a function that logs its progress.
+    """Run the body of an asset or op, and yield a function that logs progress.
 
-    Every log line has the run id and the stage. Raises dagster.Failure for the platform's errors.
+    Every log line has the run id and the stage. Raises dagster.Failure: the body failed.
     """
     name = (
         context.asset_key.to_user_string()
@@ -144,18 +153,24 @@ def attempted(
     partition: str,
     attempt: int = 1,
 ) -> Iterator[Notify]:
-    """Run an attempt of any stage on any partition, as `stage` does for a step of its own.
+    """Run one attempt of a stage on a partition, and yield a function that logs progress.
 
-    Log its start, progress, end and error. Raises the platform's errors; UnexpectedFault: the body
-    raised any other.
+    `stage` calls this for a step with one stage; a step of several files calls it for each stage of
+    each file. Logs start, progress, end and error.
+
+    Raises the PlatformError of the body. Raises UnexpectedFault: the body raised another exception.
     """
     run = context.run
     client = client_ids_of(run.tags)
-    asked = {"run_id": run.run_id, "job": run.job_name, "correlation_id": client.correlation_id}
+    run_fields = {
+        "run_id": run.run_id,
+        "job": run.job_name,
+        "correlation_id": client.correlation_id,
+    }
     _start_tracing(run.run_id)
     _tag_worker(context.instance, run)
     with (
-        telemetry_context(**asked, stage=name, partition=partition, attempt=attempt),
+        telemetry_context(**run_fields, stage=name, partition=partition, attempt=attempt),
         _reporting_losses(),
     ):
         _warn_of_ignored_tags(run.run_id, client.ignored)
@@ -190,7 +205,7 @@ def attempted(
 
 
 def _tag_worker(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
-    """Tag a launched run with its process, so that others can tell if it lives."""
+    """Tag a launched run with its process, so that other processes can check if it is alive."""
     if run.remote_job_origin is not None and run.run_id not in _TAGGED_RUNS:
         add_tags(instance, run.run_id, {WORKER_TAG: local_worker(run.run_id)})
         _TAGGED_RUNS.add(run.run_id)
@@ -204,7 +219,7 @@ def _warn_of_ignored_tags(run_id: str, tags: tuple[str, ...]) -> None:
 
 
 def span_destinations() -> Destinations:
-    """Return where this process sends spans, by its settings."""
+    """Return where this process sends trace spans, by its settings."""
     settings = load_settings()
     return Destinations(otlp=bool(settings.otlp_endpoint), azure_monitor=settings.azure_monitor)
 

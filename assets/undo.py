@@ -1,4 +1,4 @@
-"""Ops that unpublish an item, roll it back, and remove what was replaced long ago.
+"""Ops that unpublish an item, restore an earlier version, and remove old versions and leftovers.
 
 They are ops because they make no asset. The jobs are in `schedules/jobs.py`.
 """
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import dagster as dg
 from pydantic import Field
 
-from assets.report import item_metadata, report_removed, report_withdrawn
+from assets.report import item_metadata, removed_metadata, withdrawn_metadata
 from assets.stage import STORE_RETRIES, StageConfig, stage
 from geo_platform.catalog.retention import remove_replaced
 from geo_platform.catalog.undo import rollback_item, unpublish_item
@@ -47,10 +47,13 @@ class RemoveConfig(StageConfig):
 def unpublish(
     context: dg.OpExecutionContext, config: UnpublishConfig, catalog: dg.ResourceParam[Catalog]
 ) -> None:
-    """Unpublish an item and its table. Both are kept for a while."""
+    """Unpublish an item and its table.
+
+    Both are kept for GEO_PLATFORM_KEEP_REPLACED_DAYS, so that `rollback` can restore them.
+    """
     with stage(context):
         withdrawn = unpublish_item(catalog, config.collection, config.item_id, run=config.run)
-    context.add_output_metadata(report_withdrawn(withdrawn))
+    context.add_output_metadata(withdrawn_metadata(withdrawn))
 
 
 @dg.op(retry_policy=STORE_RETRIES)
@@ -60,7 +63,7 @@ def rollback(
     catalog: dg.ResourceParam[Catalog],
     objects: dg.ResourceParam[ObjectStore],
 ) -> None:
-    """Publish again what an earlier run published: an item and its table."""
+    """Publish an earlier version of an item and its table again."""
     with stage(context):
         published = rollback_item(
             catalog,
@@ -81,7 +84,7 @@ def remove(
     objects: dg.ResourceParam[ObjectStore],
     features: dg.ResourceParam[FeatureStore],
 ) -> None:
-    """Remove what is kept no longer, and what runs left that never published."""
+    """Remove versions that are older than the retention, and leftovers of runs without a result."""
     days = (
         load_settings().keep_replaced_days
         if config.older_than_days is None
@@ -91,4 +94,4 @@ def remove(
         removed = remove_replaced(
             catalog, objects, features, older_than_days=days, now_utc=datetime.now(UTC)
         )
-    context.add_output_metadata(report_removed(removed))
+    context.add_output_metadata(removed_metadata(removed))

@@ -1,4 +1,4 @@
-"""raw_vector -> vector_profile -> vector_features -> vector_item."""
+"""The assets of the vector chain: raw_vector -> vector_profile -> vector_features -> vector_item."""
 
 import dagster as dg
 
@@ -14,19 +14,19 @@ from geo_platform.vector.options import VectorFeaturesOptions, VectorProfileOpti
 
 
 class RawVectorConfig(StageConfig, ArrivalOptions):
-    """Which container the object named by the partition lies in."""
+    """The container of the object that the partition names, and how to read the object."""
 
 
 class VectorProfileConfig(StageConfig, VectorProfileOptions):
-    """Which layer is meant, and what the file may not say."""
+    """The layer to read, and facts about the source that the file may not contain."""
 
 
 class VectorFeaturesConfig(StageConfig, VectorFeaturesOptions):
-    """What the dataset is to be."""
+    """Options of the dataset."""
 
 
 class VectorItemConfig(StageConfig, ItemOptions):
-    """How the result is named and dated in the catalog."""
+    """The name and the date of the item in the catalog."""
 
 
 @stage_asset(ARRIVAL, kinds={"file"})

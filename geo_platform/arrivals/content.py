@@ -12,7 +12,7 @@ from pathlib import Path
 
 from geo_platform.arrivals.arrival import Arrival, arrival_of
 from geo_platform.chains.chain import Chain
-from geo_platform.chains.registry import FALLBACK, chain_by_name, chain_for
+from geo_platform.chains.registry import FALLBACK_CHAIN, chain_by_name, chain_for
 from geo_platform.errors import InputRefused, LimitExceeded, SourceEmpty, UnsupportedFormat
 from geo_platform.ports import ObjectStore, StoredObject
 from geo_platform.source.content import StoredContent
@@ -35,7 +35,7 @@ def chain_of_arrival(objects: ObjectStore, arrival: Arrival, *, member: str | No
     try:
         return chain_for(_detect(objects, arrival, arrival.sidecars, member))
     except _NeedsWholeFileError:
-        return FALLBACK
+        return FALLBACK_CHAIN
     except (InputRefused, LimitExceeded):
         return chain_by_name(arrival.key)
 

@@ -1,6 +1,8 @@
 """The types that describe a chain: its stages, their calls and checks, and the options of all stages.
 
-A stage has one core call. The stage's asset and a run of many files both make it.
+A chain is the stages of one job. A stage takes the message of the stage before and returns its own
+message, by one call of the core library. The stage's asset makes this call, and so does a run of
+many files.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,7 +31,7 @@ Notify = Callable[[str], None]
 
 @dataclass(frozen=True)
 class StageStores:
-    """The stores that a stage may use. An asset passes those that its stage needs."""
+    """The stores that a stage may use. A store that the stage does not need may be None."""
 
     objects: ObjectStore | None = None
     scratch: Scratch | None = None
@@ -38,14 +40,16 @@ class StageStores:
 
 
 def _ignore(_: str) -> None:
-    """Drop a progress message: the caller has no log for it."""
+    """Drop a progress message, for a caller that does not want any."""
 
 
 @dataclass(frozen=True)
 class StageCall(Generic[TakesT, OptionsT]):
     """Everything that one call of a stage needs.
 
-    `key` is the name of the source object, which is also the partition. `notify` reports progress.
+    `message` is that of the stage before (for the first stage None, or the source if the caller has
+    looked it up already). `key` is the name of the source object, which is also the partition.
+    `notify` reports progress. The properties raise TypeError: the call has no such store.
     """
 
     message: TakesT
@@ -58,21 +62,21 @@ class StageCall(Generic[TakesT, OptionsT]):
 
     @property
     def objects(self) -> ObjectStore:
-        return self._given(self.stores.objects, "object store")
+        return self._required(self.stores.objects, "object store")
 
     @property
     def features(self) -> FeatureStore:
-        return self._given(self.stores.features, "feature store")
+        return self._required(self.stores.features, "feature store")
 
     @property
     def catalog(self) -> Catalog:
-        return self._given(self.stores.catalog, "catalog")
+        return self._required(self.stores.catalog, "catalog")
 
     def scratch_folder(self) -> AbstractContextManager[Path]:
         """Return a context with an empty folder of this run, removed at its end."""
-        return self._given(self.stores.scratch, "scratch folder").of_run(self.run_id)
+        return self._required(self.stores.scratch, "scratch folder").of_run(self.run_id)
 
-    def _given(self, port: PortT | None, name: str) -> PortT:
+    def _required(self, port: PortT | None, name: str) -> PortT:
         if port is None:
             raise TypeError(f"the stage {self.recipe.stage} was called without its {name}")
         return port
@@ -90,8 +94,9 @@ class CheckResult:
 class Check:
     """A statement that must be true of a stage's message.
 
-    `evaluate` takes the message of the stage, then those of the earlier stages in `also_reads`,
-    then the catalog if `reads_catalog`. It opens no file: the figures are in the messages.
+    `evaluate` takes the message of the stage, then the messages of the earlier stages in
+    `also_reads`, then the catalog if `reads_catalog`. It opens no file: the stages have put the
+    figures into their messages.
     """
 
     name: str
@@ -106,17 +111,23 @@ class Check:
         messages: Mapping[str, Message],
         catalog: Catalog | None,
     ) -> CheckResult:
-        """Evaluate the check on messages by stage name. Raises the catalog's errors."""
-        given = [messages[read.name] for read in (stage, *self.also_reads)]
-        return self.evaluate(*given, *([catalog] if self.reads_catalog else []))
+        """Evaluate the check. `messages` maps the name of a stage to its message.
+
+        Raises StoreUnavailable, StoreDenied, DatabaseUnavailable, CatalogRejected: the check reads
+        the catalog, and the catalog or the item cannot be read.
+        """
+        inputs = [messages[read.name] for read in (stage, *self.also_reads)]
+        return self.evaluate(*inputs, *([catalog] if self.reads_catalog else []))
 
 
 @dataclass(frozen=True)
 class Stage(Generic[TakesT, GivesT, OptionsT]):
-    """One stage. `takes` is None for the first stage, which reads the object itself.
+    """One stage: it takes a message of the type `takes` and returns one of the type `gives`.
 
-    `description` says what the result is; Dagster's UI shows it. Raise `recipe_version` when the
-    stage would make something else of the same input: results of the old version are made again.
+    `takes` is None for the first stage, which reads the source object. `description` describes the
+    result; Dagster's UI shows it. Increase `recipe_version` when a code change makes the stage
+    return a different result for the same input. The platform then processes a source again that
+    is submitted again, instead of returning the result of the old version.
     """
 
     name: str
@@ -130,6 +141,7 @@ class Stage(Generic[TakesT, GivesT, OptionsT]):
 
     @property
     def recipe(self) -> Recipe:
+        """The name and version of the stage. It is part of the fingerprint of every result."""
         return Recipe(self.name, self.recipe_version)
 
     def run(
@@ -142,7 +154,11 @@ class Stage(Generic[TakesT, GivesT, OptionsT]):
         run_id: str = "",
         notify: Notify = _ignore,
     ) -> GivesT:
-        """Do the stage's work and return its message. Raises the errors of its core call."""
+        """Do the stage's work and return its message.
+
+        Raises PlatformError: the source is refused or a store fails; which error depends on the
+        stage. Raises TypeError: `stores` lacks a store that the stage needs.
+        """
         return self.work(StageCall(message, options, stores, self.recipe, key, run_id, notify))
 
 
@@ -162,11 +178,17 @@ class ChainOptions:
     by_stage: Mapping[str, Options]
 
     def of(self, model: type[OptionsOfStage]) -> OptionsOfStage:
-        """Return the options of the stage that has this model."""
+        """Return the options of the first stage whose options have this type.
+
+        Raises StopIteration: no stage of the chain has options of this type.
+        """
         return next(options for options in self.by_stage.values() if isinstance(options, model))
 
     def as_config(self) -> dict[str, dict[str, Any]]:
-        """Return each stage's options as JSON values, without those that are None."""
+        """Return the options of each stage as JSON values, by the stage's name.
+
+        Options that are None are left out.
+        """
         return {
             stage: model.model_dump(mode="json", exclude_none=True)
             for stage, model in self.by_stage.items()
@@ -174,19 +196,19 @@ class ChainOptions:
 
 
 class ParametersError(ValueError):
-    """Parameters do not fit a chain. `faults`: (name, what is wrong with it) for each."""
+    """Parameters do not fit a chain. `faults` has (parameter name, reason) for each fault."""
 
     def __init__(self, faults: tuple[tuple[str, str], ...]) -> None:
-        super().__init__("; ".join(f"{name}: {wrong}" for name, wrong in faults))
+        super().__init__("; ".join(f"{name}: {reason}" for name, reason in faults))
         self.faults = faults
 
 
 @dataclass(frozen=True)
 class DefaultName:
-    """A parameter that names the result, and the name that a source gets if nobody gives one.
+    """A parameter that names the result, such as `item_id`, and the default for this parameter.
 
-    If the defaults of two sources of one command collide, `of_text` makes a name of the folder and
-    the file name joined.
+    `of_key` makes the default from the source's key. If two sources of one command would get the
+    same default, `of_text` makes it from the folder name and the file name joined.
     """
 
     parameter: str
@@ -198,8 +220,8 @@ class DefaultName:
 class Preview:
     """What a chain would make of a source: facts about the source, then the planned steps.
 
-    Each step has its `reasons`. `place` is where the item would be published, if that was not known
-    before the source was looked at.
+    Each step has a list `reasons`. `place` is where the item would be published; it is None if
+    `Chain.place_ahead` already returns the place.
     """
 
     found: dict[str, Any]
@@ -209,12 +231,13 @@ class Preview:
 
 @dataclass(frozen=True)
 class Chain:
-    """A chain of stages. Everything that is told of a chain anywhere else derives from this.
+    """The stages of one job, and how Dagster and the clients see them.
 
-    `name` groups its assets and tags its runs. `place` returns where the last stage publishes what
-    the stage before it made; `place_ahead` returns it before anything ran, or None if it is not
-    known then. `preview` plans without writing anything. `accepts_only` decides by the content of
-    a source which ones the chain takes; without it, it takes every source of its kind.
+    `name` is the group of the chain's assets and a tag of its runs. `place` returns where the last
+    stage publishes the message of the stage before. `place_ahead` returns the same place before any
+    stage has run, or None if a stage has to find it out. `preview` makes the plan of a source and
+    writes nothing to a store. `accepts_only` returns whether the chain takes a source with this
+    content; without it, the chain takes every source of its `kind`.
     """
 
     name: str
@@ -252,7 +275,7 @@ class Chain:
         return frozenset(name for stage in self.stages for name in stage.options.model_fields)
 
     def stage(self, name: str) -> AnyStage:
-        """Return the stage of that name. Raises KeyError."""
+        """Return the stage of that name. Raises KeyError: the chain has no such stage."""
         found = next((stage for stage in self.stages if stage.name == name), None)
         if found is None:
             raise KeyError(f"the chain {self.name} has no stage {name!r}")
@@ -265,7 +288,12 @@ class Chain:
         return detected.kind is self.kind
 
     def receive(self, objects: ObjectStore, key: str, options: ChainOptions) -> ObjectArrived:
-        """Run the first stage on an object. Raises what `source.arrival.receive` raises."""
+        """Run the first stage on the object `key` and return its message.
+
+        Raises UnsupportedFormat: the chain does not take this content. Raises SourceNotFound,
+        StoreUnavailable, StoreDenied: the object is missing or the store fails. Raises another
+        InputRefused or LimitExceeded: the content or the archive is refused.
+        """
         arrived = self.first.run(
             None, options.by_stage[self.first.name], StageStores(objects), key=key
         )
@@ -273,25 +301,29 @@ class Chain:
         return arrived
 
     def fingerprint(self, arrived: ObjectArrived, options: ChainOptions) -> str:
-        """Return the fingerprint that the last stage will have, before any stage runs."""
+        """Return the fingerprint of the published result, before any later stage has run.
+
+        A fingerprint is a hash of the source's bytes and of each stage's recipe and options.
+        """
         fingerprint = arrived.fingerprint
         for stage in self.stages[1:]:
-            chosen = options.by_stage[stage.name].model_dump(mode="json")
-            fingerprint = stage.recipe.extend(fingerprint, chosen)
+            stage_options = options.by_stage[stage.name].model_dump(mode="json")
+            fingerprint = stage.recipe.extend(fingerprint, stage_options)
         return fingerprint
 
     def fit(self, parameters: Mapping[str, Any]) -> ChainOptions:
-        """Return each stage's options, made of those parameters that the stage knows.
+        """Validate parameters and return them as the options of the stages.
 
-        Raises ParametersError: some do not fit; it names all of them.
+        Each stage gets the parameters that it has; parameters of no stage are ignored (see
+        `unknown`). Raises ParametersError: values do not fit. The error names all of them.
         """
         built: dict[str, Options] = {}
         faults: list[tuple[str, str]] = []
         for stage in self.stages:
-            known = stage.options.model_fields
-            given = {name: value for name, value in parameters.items() if name in known}
+            fields = stage.options.model_fields
+            stage_parameters = {name: value for name, value in parameters.items() if name in fields}
             try:
-                built[stage.name] = stage.options.model_validate(given)
+                built[stage.name] = stage.options.model_validate(stage_parameters)
             except ValidationError as fault:
                 faults += [
                     (str(error["loc"][0]), error["msg"].removeprefix("Value error, "))
@@ -302,5 +334,5 @@ class Chain:
         return ChainOptions(built)
 
     def unknown(self, parameters: Mapping[str, Any]) -> list[str]:
-        """Return the names of those parameters that no stage of the chain has."""
+        """Return the names of the parameters that no stage of the chain has."""
         return [name for name in parameters if name not in self.parameters]

@@ -1,6 +1,6 @@
-"""prepared_greeting -> spoken_greeting: the smoke test of a deployment. It has no source.
+"""The smoke test of a deployment: prepared_greeting -> spoken_greeting.
 
-So it is no `Chain`: no partitions, no fingerprint, no item.
+It has no source, and therefore no partitions, no fingerprint and no item. So it is not a `Chain`.
 """
 
 from datetime import UTC, datetime

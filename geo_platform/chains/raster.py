@@ -1,7 +1,7 @@
-"""raw_raster -> raster_profile -> raster_cog -> raster_item.
+"""The raster chain: raw_raster -> raster_profile -> raster_cog -> raster_item.
 
-The core modules are imported in the calls: they load GDAL, and most readers of this description
-only want to know which stages and options there are.
+The functions import the core modules when they are called, since the core modules load GDAL. Code
+that only needs the names of stages and options does not load it.
 """
 
 from pathlib import Path
@@ -83,14 +83,14 @@ def _preview(
         arrived, options.of(RasterProfileOptions), objects, recipe=PROFILE.recipe, scratch=scratch
     )
     plans = plan_cogs(profiled, options.of(RasterCogOptions))
-    shown = {"driver", "shape", "raster_type", "raster_type_reason", "bit_depth", "warnings"}
-    found = profiled.model_dump(mode="json", include=shown)
-    found["crs"] = profiled.crs.authority_code or profiled.crs.wkt
+    fields = {"driver", "shape", "raster_type", "raster_type_reason", "bit_depth", "warnings"}
+    source_facts = profiled.model_dump(mode="json", include=fields)
+    source_facts["crs"] = profiled.crs.authority_code or profiled.crs.wkt
     steps: list[dict[str, Any]] = [
         plan.model_dump(mode="json", exclude={"bands", "crs"}) for plan in plans.plans
     ]
     refused = [{"reasons": [refusal.message]} for refusal in plans.refused_tiers]
-    return Preview(found, steps + refused)
+    return Preview(source_facts, steps + refused)
 
 
 def cogs_valid(stored: CogStored) -> CheckResult:
@@ -103,23 +103,27 @@ def cogs_valid(stored: CogStored) -> CheckResult:
 
 
 def pixels_match(stored: CogStored) -> CheckResult:
-    """Pass if pixels were sampled and, where they must be equal, none differs."""
-    checked = [cog.verification for cog in stored.cogs]
+    """Pass if pixels of every COG were sampled and no pixel differs that must be equal.
+
+    Pixels must be equal in a lossless COG on the source's grid.
+    """
+    verifications = [cog.verification for cog in stored.cogs]
     return CheckResult(
         all(
-            found.sampled_pixels > 0 and (found.differing_pixels == 0 or not found.compared_exactly)
-            for found in checked
+            verification.sampled_pixels > 0
+            and (verification.differing_pixels == 0 or not verification.compared_exactly)
+            for verification in verifications
         ),
         {
-            "sampled_pixels": sum(found.sampled_pixels for found in checked),
-            "differing_pixels": sum(found.differing_pixels for found in checked),
-            "largest_difference": max(found.largest_difference for found in checked),
+            "sampled_pixels": sum(each.sampled_pixels for each in verifications),
+            "differing_pixels": sum(each.differing_pixels for each in verifications),
+            "largest_difference": max(each.largest_difference for each in verifications),
         },
     )
 
 
 def raster_crs_as_asked(stored: CogStored, profiled: RasterProfiled) -> CheckResult:
-    """Compare the CRS of the first COG with the one asked for, or with the source's own."""
+    """Pass if the first COG has the requested CRS or, without a request, the CRS of the source."""
     main = stored.cogs[0]
     return crs_as_asked(main.asked_crs, profiled.crs, main.crs)
 

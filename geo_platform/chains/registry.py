@@ -1,8 +1,8 @@
-"""The list of chains, and look-ups in it.
+"""The list of chains (a chain is the stages of one job), and look-ups in it.
 
-To add a chain, add it to CHAINS, and its assets module to `assets/modules.py`. A source goes to the
-first chain of the list that accepts its content; a job that is asked for by name takes it too, if
-its chain accepts it.
+To add a chain, add it to CHAINS, and add the module of its assets to `assets/modules.py`. The order
+matters: a source goes to the first chain that accepts its content. A client may name another job
+instead, if that job's chain accepts the content.
 """
 
 from collections.abc import Mapping
@@ -18,23 +18,28 @@ from geo_platform.source.sniff import DetectedSource
 
 CHAINS: tuple[Chain, ...] = (RASTER, VECTOR)
 
-# Takes what neither content nor name tells: its run then says why the source is refused.
-FALLBACK = VECTOR
+# The chain for a source whose content and name match no chain. Its run refuses the source and reports
+# the reason.
+FALLBACK_CHAIN = VECTOR
 
-# The job that takes several files, each through the chain of its content, and its only op.
+# The job that ingests several files in one run, and its only op. Each file goes through the chain
+# that accepts its content.
 SHARED_JOB, SHARED_OP = "ingest_files", "files"
 
 
 def chain_for(detected: DetectedSource) -> Chain:
-    """Return the first chain that accepts a source with this content."""
-    return next((chain for chain in CHAINS if chain.accepts(detected)), FALLBACK)
+    """Return the first chain that accepts a source with this content, or FALLBACK_CHAIN."""
+    return next((chain for chain in CHAINS if chain.accepts(detected)), FALLBACK_CHAIN)
 
 
 def chain_by_name(key: str) -> Chain:
-    """Return the chain for an object by its extension, where its content cannot be asked."""
+    """Return the chain for an object by its file extension, if its content cannot be read.
+
+    An unknown extension gives FALLBACK_CHAIN.
+    """
     source_format = format_by_name(key)
     if source_format is None:
-        return FALLBACK
+        return FALLBACK_CHAIN
     rule = FORMATS[source_format]
     return chain_for(DetectedSource(source_format, rule.kind, rule.media_type))
 
@@ -45,11 +50,11 @@ def chain_of_job(job: str) -> Chain | None:
 
 
 def chain_of_stage(stage: str) -> Chain:
-    """Return the chain that has a stage of this name. Raises KeyError."""
-    found = next((chain for chain in CHAINS if stage in chain.stage_names), None)
-    if found is None:
+    """Return the chain that has a stage of this name. Raises KeyError: no chain has it."""
+    chain = next((chain for chain in CHAINS if stage in chain.stage_names), None)
+    if chain is None:
         raise KeyError(f"no chain in geo_platform/chains/registry.py has a stage {stage!r}")
-    return found
+    return chain
 
 
 def chain_named(name: str) -> Chain | None:
@@ -58,15 +63,15 @@ def chain_named(name: str) -> Chain | None:
 
 
 def chains_by_partitions() -> Mapping[str, Chain]:
-    """Return the chains by the names of their partitions."""
+    """Return the chains by the names of their partitions definitions."""
     return {chain.partitions_name: chain for chain in CHAINS}
 
 
 def message_types() -> list[type[Message]]:
-    """Return every message class of the platform, also those that a chain's own module defines."""
+    """Return every message class of the platform, including those defined in a chain's module."""
     return project_messages()
 
 
 def last_stages() -> frozenset[str]:
-    """Return the names of the stages with which a result is published."""
+    """Return the names of the last stages of all chains: the stages that publish an item."""
     return frozenset(chain.last.name for chain in CHAINS)

@@ -1,7 +1,7 @@
-"""What several chains share: the first stage, and checks.
+"""The first stage and the checks that several chains (the stages of one job each) share.
 
-Checks compare a message with what was asked for. They open no file: the stages did that before they
-gave their messages, and the figures are in the messages.
+A check compares a message with the request or with the catalog. It opens no file: the stages have
+put the figures into their messages.
 """
 
 from geo_platform.chains.chain import CheckResult, StageCall
@@ -16,45 +16,53 @@ from geo_platform.source.formats import FORMATS
 
 
 def receive_source(call: StageCall[SourceFound | None, ArrivalOptions]) -> ObjectArrived:
-    """Find the object and its sidecars, detect its format by content, and describe it.
+    """Find the object and its sidecars, detect the format by content, and return the description.
 
-    A caller that has found the object already passes it as the message. Raises UnsupportedFormat:
-    the chain does not accept this content; and what `find_source` raises.
+    A caller that has already found the object passes it as the message of the call.
+
+    Raises UnsupportedFormat: the chain does not accept this content. Raises SourceNotFound,
+    StoreUnavailable, StoreDenied: the object is missing or the store fails. Raises another
+    InputRefused or LimitExceeded: the content or the archive is refused.
     """
-    from geo_platform.chains.registry import chain_for, chain_of_stage  # it lists the chains
+    # The registry imports this module.
+    from geo_platform.chains.registry import chain_for, chain_of_stage
 
     options = call.options
-    found = call.message or find_source(
+    source = call.message or find_source(
         call.objects, options.container_name, call.key, member=options.archive_member
     )
     chain = chain_of_stage(call.recipe.stage)
-    if not chain.accepts(found.detected):
-        label, kind = FORMATS[found.detected.format].label, found.detected.kind.value
+    if not chain.accepts(source.detected):
+        label, kind = FORMATS[source.detected.format].label, source.detected.kind.value
         raise UnsupportedFormat(
             f"{call.key!r} is {label} ({kind} data); {chain.job} takes {chain.name} data.",
-            remedy=f"Submit it to {chain_for(found.detected).job}.",
+            remedy=f"Submit it to {chain_for(source.detected).job}.",
         )
-    return arrived_from(found, force=options.force, recipe=call.recipe)
+    return arrived_from(source, force=options.force, recipe=call.recipe)
 
 
 def crs_as_asked(
-    asked: str | None, source: SpatialReference, published: SpatialReference
+    requested: str | None, source: SpatialReference, published: SpatialReference
 ) -> CheckResult:
-    """Compare the published CRS with the one asked for, or with the source's own."""
+    """Pass if the published CRS is the requested one or, if `requested` is None, the source's."""
     from geo_platform.crs import parse_crs, same_crs  # loads PROJ
 
-    wanted = parse_crs(asked or source.wkt, "target_crs")
+    expected = parse_crs(requested or source.wkt, "target_crs")
     return CheckResult(
-        same_crs(wanted, parse_crs(published.wkt, "the published CRS")),
+        same_crs(expected, parse_crs(published.wkt, "the published CRS")),
         {
-            "asked": asked or "the source's own",
+            "asked": requested or "the source's own",
             "published": published.authority_code or published.wkt,
         },
     )
 
 
 def item_valid(published: ItemPublished, catalog: Catalog) -> CheckResult:
-    """Validate the item as the catalog returns it. Raises the catalog's errors."""
+    """Pass if the catalog has the item and its document is valid STAC.
+
+    Raises StoreUnavailable, StoreDenied, DatabaseUnavailable: the catalog does not answer or
+    refuses access. Raises CatalogRejected: the stored document is not an item.
+    """
     from geo_platform.catalog.validate import item_faults  # loads the STAC schemas
 
     item = catalog.item(published.collection, published.item_id)

@@ -1,7 +1,7 @@
-"""raw_vector -> vector_profile -> vector_features -> vector_item.
+"""The vector chain: raw_vector -> vector_profile -> vector_features -> vector_item.
 
-The core modules are imported in the calls: pyogrio loads geopandas and pandas, a third of a second,
-and the run of a raster loads this description too.
+The functions import the core modules when they are called: pyogrio loads geopandas and pandas,
+which takes a third of a second, and the run of a raster imports this module too.
 """
 
 from pathlib import Path
@@ -75,10 +75,9 @@ def _is_appended(options: ChainOptions) -> bool:
 
 
 def _place_ahead(arrived: ObjectArrived, options: ChainOptions) -> Place | None:
-    """Return None for an append.
+    """Return where the item will be published, or None if the rows are appended to a dataset.
 
-    Its rows join those of other sources, and the item is named after the dataset, whose name the
-    run finds out.
+    The item of an append is named after the dataset, and only the run finds out the dataset's name.
     """
     return None if _is_appended(options) else item_place(arrived, options.of(ItemOptions))
 
@@ -103,9 +102,9 @@ def _preview(
         arrived, options.of(VectorProfileOptions), objects, recipe=PROFILE.recipe, scratch=scratch
     )
     plan = plan_features(profiled, options.of(VectorFeaturesOptions))
-    shown = {"driver", "layer", "geometry_types", "feature_count", "encoding", "warnings"}
-    found = profiled.model_dump(mode="json", include=shown)
-    found["crs"] = profiled.crs.authority_code or profiled.crs.wkt
+    fields = {"driver", "layer", "geometry_types", "feature_count", "encoding", "warnings"}
+    source_facts = profiled.model_dump(mode="json", include=fields)
+    source_facts["crs"] = profiled.crs.authority_code or profiled.crs.wkt
     step = {
         "dataset": plan.dataset,
         "geometry_type": plan.geometry_type,
@@ -116,9 +115,9 @@ def _preview(
         "reasons": list(plan.reasons),
     }
     if not _is_appended(options):
-        return Preview(found, [step])
+        return Preview(source_facts, [step])
     place = item_place(arrived, options.of(ItemOptions), dataset=plan.dataset)
-    return Preview(found, [step], place)
+    return Preview(source_facts, [step], place)
 
 
 def rows_accounted(loaded: FeaturesLoaded) -> CheckResult:
@@ -128,7 +127,7 @@ def rows_accounted(loaded: FeaturesLoaded) -> CheckResult:
 
 
 def vector_crs_as_asked(loaded: FeaturesLoaded, profiled: VectorProfiled) -> CheckResult:
-    """Compare the CRS of the dataset with the one asked for, or with the source's own."""
+    """Pass if the dataset has the requested CRS or, without a request, the CRS of the source."""
     return crs_as_asked(loaded.asked_crs, profiled.crs, loaded.crs)
 
 

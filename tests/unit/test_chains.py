@@ -7,7 +7,7 @@ from geo_platform.chains.hello import HELLO_STAGES
 from geo_platform.chains.raster import RASTER
 from geo_platform.chains.registry import (
     CHAINS,
-    FALLBACK,
+    FALLBACK_CHAIN,
     chain_by_name,
     chain_for,
     chain_of_job,
@@ -67,7 +67,7 @@ def test_each_format_has_a_chain(source_format: SourceFormat) -> None:
 
 @pytest.mark.parametrize(
     ("key", "chain"),
-    [("a/b.TIF", RASTER), ("a.gpkg", VECTOR), ("a.zip", FALLBACK), ("a", FALLBACK)],
+    [("a/b.TIF", RASTER), ("a.gpkg", VECTOR), ("a.zip", FALLBACK_CHAIN), ("a", FALLBACK_CHAIN)],
 )
 def test_the_extension_of_a_name_gives_its_chain(key: str, chain: Chain) -> None:
     assert chain_by_name(key) is chain
