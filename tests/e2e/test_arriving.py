@@ -168,10 +168,10 @@ def test_one_key_uploaded_fifty_times_at_once_is_published_in_its_last_version(
     _at_once(lambda number: arriving.put(key, point(f"version {number}"), "eventgrid"), 50)
     arriving.published(key)
     arriving.settled()
-    lying = (
+    current = (
         arriving.blobs.get_blob_client(f"{arriving.prefix}{BRONZE}", key).download_blob().readall()
     )
-    assert lying == point(_published_text(arriving, key))
+    assert current == point(_published_text(arriving, key))
     assert len(arriving.items(key)) == 1
     faults.survived("one key 50 times at the same instant")
 
@@ -303,14 +303,14 @@ def test_no_object_is_lost_when_the_store_clock_is_minutes_wrong(
             faults.tried(fault)
             if ahead_s < 0:
                 _set_clock(own_azurite, monkeypatch, ahead_s)
-            untold, told = f"untold_{word}.geojson", f"told_{word}.geojson"
-            arriving.put(untold, point("untold"))
-            arriving.put(told, point("told"), "eventgrid")
+            without_event, with_event = f"untold_{word}.geojson", f"told_{word}.geojson"
+            arriving.put(without_event, point("untold"))
+            arriving.put(with_event, point("told"), "eventgrid")
             arriving.put("both.geojson", point(word), "cloudevents")
-            arriving.published(untold, told, "both.geojson")
+            arriving.published(without_event, with_event, "both.geojson")
             arriving.settled()
             assert _published_text(arriving, "both.geojson") == word
-            assert [arriving.results()[key] for key in (untold, told)] == [1, 1]
+            assert [arriving.results()[key] for key in (without_event, with_event)] == [1, 1]
             faults.survived(fault)
 
 

@@ -363,13 +363,13 @@ def test_a_partition_whose_item_another_program_removed(place: Place) -> None:
         assert "PARTITION_WITHOUT_RESULT" in codes
         assert "OBJECT_WITHOUT_ITEM" in codes
         assert ("TABLE_WITHOUT_ITEM" in codes) == (place.profile.profile is Profile.production)
-        says = next(
+        text = next(
             f["says"]
             for f in place.doctor(exit_code=1)["findings"]
             if f["code"] == "PARTITION_WITHOUT_RESULT"
         )
-        assert "vectors/wells" in says
-        assert "no such item is published, kept or withdrawn" in says
+        assert "vectors/wells" in text
+        assert "no such item is published, kept or withdrawn" in text
 
 
 def test_messages_of_another_version_or_kind_need_a_person(place: Place) -> None:
@@ -491,13 +491,13 @@ def test_text_output_is_in_sentences(place: Place) -> None:
 
     with place.instance() as instance:
         instance.add_dynamic_partitions("raster_objects", ["never\x1b[2J.tif"])
-    told = CliRunner().invoke(main, ["--home", str(place.home), "doctor"])
-    assert told.exit_code == 1
-    assert told.output.startswith(
+    result = CliRunner().invoke(main, ["--home", str(place.home), "doctor"])
+    assert result.exit_code == 1
+    assert result.output.startswith(
         "PARTITION_WITHOUT_RESULT partition never\\x1b[2J.tif of raster_objects\n  The partition "
     )
-    assert "1 finding. Compared: 2 items, " in told.output
-    assert "geo-platform doctor --fix mends" in told.output
+    assert "1 finding. Compared: 2 items, " in result.output
+    assert "geo-platform doctor --fix mends" in result.output
     mended = CliRunner().invoke(main, ["--home", str(place.home), "doctor", "--fix"])
     assert mended.exit_code == 0, mended.output
     assert mended.output.startswith("mended     PARTITION_WITHOUT_RESULT")
@@ -554,8 +554,8 @@ def _item_removed_by_another_program(place: Place) -> Iterator[None]:
 @contextmanager
 def _unreachable_catalog(place: Place) -> Iterator[None]:
     if place.profile.profile is Profile.production:
-        nobody = "postgresql://nobody@127.0.0.1:1/nothing"
-        with patch.dict(os.environ, {"GEO_PLATFORM_POSTGRES_URL": nobody}):
+        unreachable = "postgresql://nobody@127.0.0.1:1/nothing"
+        with patch.dict(os.environ, {"GEO_PLATFORM_POSTGRES_URL": unreachable}):
             yield
         return
     catalog = place.home / "catalog"

@@ -68,10 +68,10 @@ def test_the_command_ends_and_the_next_one_completes(
     sources = [tmp_path / "one.tif", tmp_path / "two.tif"]
     for source in sources:
         shutil.copyfile(SAMPLES / "san_francisco_landsat7.tif", source)
-    code, said = _interrupt_in(stage, sources, home, by=by, started_by=started_by)
-    assert code == 130, said
+    code, output = _interrupt_in(stage, sources, home, by=by, started_by=started_by)
+    assert code == 130, output
     assert (
-        said.strip()
+        output.strip()
         == "Interrupted. No partial result is published; run the same command again to continue."
     )
     assert geo_platform_here("list", "--json", home=home, extra={}).stdout.strip() == "[]"
@@ -90,10 +90,10 @@ def test_in_a_scripts_background_ctrl_c_is_ignored_and_no_child_outlives_the_com
     """A child of Dagster that outlived the run would keep the pipe open that the script reads."""
     source, home = tmp_path / "one.tif", tmp_path / "home"
     shutil.copyfile(SAMPLES / "san_francisco_landsat7.tif", source)
-    code, said = _interrupt_in(
+    code, output = _interrupt_in(
         "raster_cog", [source], home, by=signal.SIGINT, started_by=IN_THE_BACKGROUND
     )
-    assert (code, json.loads(said)["outcome"]) == (0, "published")
+    assert (code, json.loads(output)["outcome"]) == (0, "published")
 
 
 @pytest.mark.parametrize(

@@ -103,12 +103,12 @@ class _Launched:
 
     def worker_of(self, run_id: str) -> psutil.Process:
         """Return the process that executes the run, by the run's own tag."""
-        said = [
+        messages = [
             entry.user_message
             for entry in self._instance.all_logs(run_id)
             if "Executing steps in process" in entry.user_message
         ]
-        return psutil.Process(int(said[0].partition("pid: ")[2].partition(")")[0]))
+        return psutil.Process(int(messages[0].partition("pid: ")[2].partition(")")[0]))
 
     def published(self, name: str) -> dict[str, bytes]:
         item = self._profile.catalog(self.home).item("rasters", name)

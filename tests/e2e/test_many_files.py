@@ -117,8 +117,8 @@ def test_a_run_of_one_file_is_retried_and_an_unknown_run_is_reported(
         assert (again["files"], again["error"]) == (["a.geojson"], None)
         (item,) = give("list")
         assert give("show", item["id"])["properties"]["title"] == "Wells"
-        said = give("retry", "0" * 8, exit_code=1)
-        assert "SOURCE_NOT_FOUND" in said
+        error = give("retry", "0" * 8, exit_code=1)
+        assert "SOURCE_NOT_FOUND" in error
 
 
 _LAUNCH = """

@@ -85,11 +85,11 @@ class TestOtherClients:
     def test_ogrinfo_agrees_on_rows_extent_and_srid(
         self, published: ProfileUnderTest, source: gpd.GeoDataFrame
     ) -> None:
-        told = _gdal("ogrinfo", "-so", _address(published), TABLE, env=_password(published))
-        assert f"Feature Count: {len(source)}\n" in told
-        assert "Geometry: Multi Polygon\n" in told
-        assert 'ID["EPSG",4326]]\n' in told
-        extent = re.search(r"^Extent: \((\S+), (\S+)\) - \((\S+), (\S+)\)$", told, re.MULTILINE)
+        info = _gdal("ogrinfo", "-so", _address(published), TABLE, env=_password(published))
+        assert f"Feature Count: {len(source)}\n" in info
+        assert "Geometry: Multi Polygon\n" in info
+        assert 'ID["EPSG",4326]]\n' in info
+        extent = re.search(r"^Extent: \((\S+), (\S+)\) - \((\S+), (\S+)\)$", info, re.MULTILINE)
         assert extent is not None
         assert [float(value) for value in extent.groups()] == pytest.approx(
             source.total_bounds.tolist()
@@ -132,12 +132,12 @@ class TestOtherClients:
             "AZURE_STORAGE_CONNECTION_STRING": published.blobs.connection_string,
             "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
         }
-        told = json.loads(_gdal("gdalinfo", "-json", "-checksum", address, env=env))
+        info = json.loads(_gdal("gdalinfo", "-json", "-checksum", address, env=env))
         with rasterio.open(HEIGHTS) as heights:
-            assert told["size"] == [heights.width, heights.height]
-            assert told["bands"][0]["checksum"] == heights.checksum(1)
-        assert 'ID["EPSG",4326]' in told["coordinateSystem"]["wkt"]
-        assert told["metadata"]["IMAGE_STRUCTURE"]["LAYOUT"] == "COG"
+            assert info["size"] == [heights.width, heights.height]
+            assert info["bands"][0]["checksum"] == heights.checksum(1)
+        assert 'ID["EPSG",4326]' in info["coordinateSystem"]["wkt"]
+        assert info["metadata"]["IMAGE_STRUCTURE"]["LAYOUT"] == "COG"
 
     @pytest.mark.parametrize(
         ("search", "found"),

@@ -51,11 +51,11 @@ def test_a_broken_file_in_a_watched_folder_is_quarantined_and_runs_again_after_r
     template = Template((ROOT / INSTANCE_TEMPLATES[Profile.embedded]).read_text("utf-8"))
     configuration = template.substitute(LOG_FILE=home / "logs" / "platform.jsonl")
 
-    def told(*arguments: str) -> Any:
+    def command_json(*arguments: str) -> Any:
         return json.loads(geo_platform(*arguments, "--json", home=home).stdout)
 
     def refused_by_a_run_other_than(run_id: str) -> Any:
-        return [row for row in told("quarantine", "list") if row["run_id"] != run_id]
+        return [row for row in command_json("quarantine", "list") if row["run_id"] != run_id]
 
     with own_dagster(
         home / "dagster", configuration, {"GEO_PLATFORM_HOME": str(home), "HOME": str(home)}
@@ -75,8 +75,8 @@ def test_a_broken_file_in_a_watched_folder_is_quarantined_and_runs_again_after_r
 
         store.put_bytes(QUARANTINE, KEY, MENDED, metadata={})
         assert geo_platform("quarantine", "release", "--all", home=home).exit_code == 0
-        (item,) = _wait_for(lambda: told("list"))
-        assert (item["source"], told("quarantine", "list"), contents(store, BRONZE)) == (
+        (item,) = _wait_for(lambda: command_json("list"))
+        assert (item["source"], command_json("quarantine", "list"), contents(store, BRONZE)) == (
             KEY,
             [],
             {KEY: MENDED},

@@ -69,7 +69,7 @@ class Scene:
     password: str
     dagster: str
     tracing: Mapping[str, str]
-    said: dict[str, bytes] = field(default_factory=dict)
+    output: dict[str, bytes] = field(default_factory=dict)
     credentials: list[Credential] = field(default_factory=list)
 
     @property
@@ -108,7 +108,7 @@ class Scene:
         profile = ProfileUnderTest(self.profile.profile, self.environment(**changes))
         with commands(profile, self.home):
             ended = CliRunner().invoke(main, ["--home", str(self.home), *map(str, arguments)])
-        self.said[f"output of command {len(self.said)}: {arguments[0]} {sorted(changes)}"] = (
+        self.output[f"output of command {len(self.output)}: {arguments[0]} {sorted(changes)}"] = (
             ended.output.encode()
         )
         return ended.output
@@ -116,7 +116,7 @@ class Scene:
     def places(self) -> dict[str, bytes]:
         """Return all output and stored data, by place."""
         server = Path(self.services.folder)
-        found = {**self.said, "Azurite's log": (server / "azurite.log").read_bytes()}
+        found = {**self.output, "Azurite's log": (server / "azurite.log").read_bytes()}
         for name in (self.logins.name, self.dagster):
             found.update(stored_text.of_database(self.services.database_url(name), name))
         found.update(stored_text.of_containers(self.blobs))
@@ -156,9 +156,9 @@ def _run_everything(scene: Scene, folder: Path, spans: Collector) -> Scene:
         _runs_that_go_well(scene)
         _runs_that_fail(scene, folder)
         stop_tracing()  # deliver the pending spans
-    scene.said["the log at DEBUG"] = "\n".join(lines).encode()
-    scene.said["PostgreSQL's log"] = stored_text.since(log, written)
-    scene.said["spans"] = b"\n".join(spans.bodies)
+    scene.output["the log at DEBUG"] = "\n".join(lines).encode()
+    scene.output["PostgreSQL's log"] = stored_text.since(log, written)
+    scene.output["spans"] = b"\n".join(spans.bodies)
     return scene
 
 
@@ -221,15 +221,15 @@ def _everything_logged() -> Iterator[list[str]]:
 
 
 def _runs_that_go_well(scene: Scene) -> None:
-    said = scene.give("ingest", RASTER, VECTOR)
-    assert said.count("published") == 2, said
+    printed = scene.give("ingest", RASTER, VECTOR)
+    assert printed.count("published") == 2, printed
     sas = _sas(
         scene,
         AccountSasPermissions(
             read=True, write=True, list=True, delete=True, add=True, create=True, tag=True
         ),
     )
-    said = scene.give(
+    printed = scene.give(
         "ingest",
         "--force",
         RASTER,
@@ -237,7 +237,7 @@ def _runs_that_go_well(scene: Scene) -> None:
         BLOB_ACCOUNT_URL=scene.services.account_url,
         BLOB_SAS=sas,
     )
-    assert "published" in said, said
+    assert "published" in printed, printed
 
 
 def _runs_that_fail(scene: Scene, folder: Path) -> None:
@@ -246,8 +246,8 @@ def _runs_that_fail(scene: Scene, folder: Path) -> None:
     """
 
     def fails(*arguments: str | Path, code: str, **changes: str) -> None:
-        said = scene.give("ingest", *arguments, "--traceback", **changes)
-        assert code in said, said
+        printed = scene.give("ingest", *arguments, "--traceback", **changes)
+        assert code in printed, printed
 
     letter, nowhere = folder / "letter.tif", folder / "nowhere.tif"
     letter.write_text("Dear reader, this is no raster.")
@@ -277,8 +277,10 @@ def _runs_that_fail(scene: Scene, folder: Path) -> None:
     fails(RASTER, code="STORE_DENIED", BLOB_ACCOUNT_URL=account, BLOB_KEY=wrong_key)
     no_key = scene.also("an invalid key", f"no/base64+{secrets.token_urlsafe(24)}!")
     fails(RASTER, code="", BLOB_ACCOUNT_URL=account, BLOB_KEY=no_key)
-    nobody = scene.also("a key of a missing account", b64encode(secrets.token_bytes(64)).decode())
-    unreadable = f"AccountName={ACCOUNT};AccountKey={nobody};BlobEndpoint"
+    unknown_key = scene.also(
+        "a key of a missing account", b64encode(secrets.token_bytes(64)).decode()
+    )
+    unreadable = f"AccountName={ACCOUNT};AccountKey={unknown_key};BlobEndpoint"
     fails(RASTER, code="STORE_DENIED", BLOB_CONNECTION_STRING=unreadable)
     wrong = scene.also("a wrong password", _password())
     fails(
@@ -344,8 +346,8 @@ def test_no_credential_is_in_any_output_or_stored_data(scene: Scene) -> None:
 
 
 def test_spans_are_searched(scene: Scene) -> None:
-    assert b"raster_cog" in scene.said["spans"]
-    assert b"STORE_DENIED" in scene.said["spans"]
+    assert b"raster_cog" in scene.output["spans"]
+    assert b"STORE_DENIED" in scene.output["spans"]
 
 
 @contextmanager

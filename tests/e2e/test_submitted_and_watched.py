@@ -68,15 +68,15 @@ def _submitted_at_once(arriving: Arriving, stack: ApiStack, key: str) -> tuple[s
     start = Barrier(2)
     arriving.put(key, point(key))
 
-    def tell() -> None:
+    def send_event() -> None:
         start.wait()
         announce(arriving.queue, arriving.blobs.get_blob_client(f"{arriving.prefix}bronze", key))
 
     with ThreadPoolExecutor(1) as other:
-        told = other.submit(tell)
+        sending = other.submit(send_event)
         start.wait()
         job_id = stack.legacy().submit("ingest_vector", blob_name=key)["job_id"]
-        told.result()
+        sending.result()
     return key, job_id
 
 

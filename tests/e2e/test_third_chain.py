@@ -21,8 +21,8 @@ STAGES = ["raw_table", "table_profile", "table_rows", "table_item"]
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The copy with the chain; its messages are locked by the command for that."""
     copy = copy_project(tmp_path_factory.mktemp("project"))
-    locked = json.loads(run_in(copy, DRIVE, "lock", copy / "home"))
-    assert locked["output"] == "contracts.lock.json: TableProfiled, TableStored\n"
+    lock_output = json.loads(run_in(copy, DRIVE, "lock", copy / "home"))
+    assert lock_output["output"] == "contracts.lock.json: TableProfiled, TableStored\n"
     return copy
 
 
@@ -66,9 +66,9 @@ def test_a_job_requested_by_name_takes_precedence_over_the_content(used: dict[st
 def test_trace_shows_its_stages(used: dict[str, Any]) -> None:
     ((timeline,),) = (answer["timelines"] for answer in used["trace"]["answers"])
     assert (timeline["job"], timeline["status"]) == ("ingest_table", "success")
-    told = json.dumps(timeline)
-    assert [stage for stage in STAGES if f'"{stage}"' in told] == STAGES
-    assert "ITEM_PUBLISHED" in told
+    text = json.dumps(timeline)
+    assert [stage for stage in STAGES if f'"{stage}"' in text] == STAGES
+    assert "ITEM_PUBLISHED" in text
 
 
 def test_retry_runs_a_refused_table_again(used: dict[str, Any]) -> None:

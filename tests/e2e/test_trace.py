@@ -237,8 +237,8 @@ def test_the_timeline_shows_the_replaced_version_and_the_later_fate_of_its_own(
         ("REPLACED", story.rollback)
     ]
     earlier = client.timeline(first)
-    told = [(since["kind"], since["by_run"]) for since in earlier["since"]]
-    assert told == [
+    later_events = [(since["kind"], since["by_run"]) for since in earlier["since"]]
+    assert later_events == [
         ("REPLACED", second),
         ("RESTORED", story.rollback),
         ("UNPUBLISHED", story.unpublish),

@@ -123,27 +123,27 @@ def test_a_publication_can_be_undone_and_redone(
     assert person("unpublish", "wells", "--run", first)["outcome"] == "unpublished"
     assert person.published() is None
     assert person("list") == []
-    anew = person("ingest", source(wells(3)))
-    assert (anew["outcome"], person.published()) == ("published", (anew["run_id"], 3))
+    republished = person("ingest", source(wells(3)))
+    assert (republished["outcome"], person.published()) == ("published", (republished["run_id"], 3))
 
     person("unpublish", "wells")
-    assert person("rollback", "wells")["published_by_run"] == anew["run_id"]
+    assert person("rollback", "wells")["published_by_run"] == republished["run_id"]
 
     gone = person.lose_a_file_of(again["run_id"])
     refused = person("rollback", "wells", "--to", again["run_id"], exit_code=1)
     assert (refused["outcome"], refused["error"]["code"]) == ("refused", "SOURCE_NOT_FOUND")
     assert gone in refused["error"]["message"]
-    assert person.published() == (anew["run_id"], 3)
+    assert person.published() == (republished["run_id"], 3)
 
-    kept = {row["run_id"] for row in person("versions", "wells")} - {anew["run_id"]}
+    kept = {row["run_id"] for row in person("versions", "wells")} - {republished["run_id"]}
     planned = person("cleanup", "--older-than-days", "0", "--dry-run")
     removed = person("cleanup", "--older-than-days", "0")
     assert {line.rsplit(" ", 1)[1] for line in removed["versions"]} == kept
     assert sorted(planned["objects"]) == sorted(removed["objects"]) != []
-    assert person.published() == (anew["run_id"], 3)
-    assert [row["run_id"] for row in person("versions", "wells")] == [anew["run_id"]]
+    assert person.published() == (republished["run_id"], 3)
+    assert [row["run_id"] for row in person("versions", "wells")] == [republished["run_id"]]
     unchanged = person("ingest", source(wells(3)))
-    assert (unchanged["outcome"], unchanged["run_id"]) == ("unchanged", anew["run_id"])
+    assert (unchanged["outcome"], unchanged["run_id"]) == ("unchanged", republished["run_id"])
 
 
 def test_missing_items_are_refused(person: Person) -> None:

@@ -35,7 +35,7 @@ from tests.support.tokens import AUDIENCE, issuing
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProtectedApi]:
-    with protected_api(tmp_path_factory.mktemp("lock") / "home", api_body_max_bytes=10_000) as one:
+    with protected_api(tmp_path_factory.mktemp("auth") / "home", api_body_max_bytes=10_000) as one:
         yield one
 
 
@@ -240,8 +240,8 @@ def test_every_response_has_the_security_headers_and_allows_no_other_site(
 
 
 def test_a_too_long_body_is_cut_off_whatever_its_content_length(api: ProtectedApi) -> None:
-    said = api.ask("POST", "/submit", "submitter", content=b"x" * 10_001)
-    assert (said.status_code, said.json()["code"]) == (413, "BODY_TOO_LARGE")
+    response = api.ask("POST", "/submit", "submitter", content=b"x" * 10_001)
+    assert (response.status_code, response.json()["code"]) == (413, "BODY_TOO_LARGE")
 
     sent: list[int] = []
 

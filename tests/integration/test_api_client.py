@@ -94,14 +94,14 @@ def test_a_generated_client_drives_jobs_to_completion(
     _, client = driven
     models = client.models
     greeting = client.call("jobs", "submit_hello_world", body=models.GreetingParameters(name="Ada"))
-    said = {
+    details = {
         "service_name": "Elevation",
         "description": "Heights in metres.",
         "tags": ["elevation"],
         "access_level": "public",
     }
     request = models.DataRequest(
-        "flood-2026", "elevation", "v1.0", operation="CREATE", file_name="dem.tif", **said
+        "flood-2026", "elevation", "v1.0", operation="CREATE", file_name="dem.tif", **details
     )
     asked = client.call("platform", "submit_data", body=request)
     assert isinstance(asked, models.DataAccepted)
@@ -119,8 +119,8 @@ def test_a_generated_client_drives_jobs_to_completion(
     ]
     item = driven[0].services.catalog.item("rasters", "flood-2026_elevation_v1.0")
     assert item is not None
-    told = [item["properties"][name] for name in ("title", "description", "keywords")]
-    assert told == ["Elevation", "Heights in metres.", ["elevation"]]
+    described = [item["properties"][name] for name in ("title", "description", "keywords")]
+    assert described == ["Elevation", "Heights in metres.", ["elevation"]]
     page = client.call("jobs", "list_jobs", state=models.JobState.COMPLETED)
     assert {greeting.job_id, asked.job_id} <= {job.job_id for job in page.jobs}
 
@@ -153,7 +153,7 @@ def test_several_files_in_one_request_are_one_job_with_a_result_each(
     }
     assert files["garbage.tif"]["error"]["code"].startswith(("SOURCE_", "UNSUPPORTED_"))
     access = {key: file["data_access"] for key, file in files.items() if file["data_access"]}
-    places = {key: (said["collection"], said["item_id"]) for key, said in access.items()}
+    places = {key: (details["collection"], details["item_id"]) for key, details in access.items()}
     assert places == {
         "north/dem.tif": ("rasters", "alps_tiles_v2_dem"),
         "south.tif": ("rasters", "alps_tiles_v2_south"),
@@ -164,7 +164,7 @@ def test_several_files_in_one_request_are_one_job_with_a_result_each(
         assert item is not None
         assert item["properties"]["keywords"] == ["alps"]
     assert sorted(found["data_access"]["outputs"]) == sorted(
-        href for said in access.values() for href in said["outputs"]
+        href for details in access.values() for href in details["outputs"]
     )
 
     good = submit_files(client, ["north/dem.tif", "south.tif"])

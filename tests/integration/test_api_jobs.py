@@ -378,8 +378,8 @@ def test_progress_is_streamed_and_continues_after_the_last_event_id(
     worked: Worked,
 ) -> None:
     stack, path = worked.stack, f"/api/jobs/{worked.job_ids['vector']}/events"
-    told = _sse_events(stack.ask("GET", path, "reader"))
-    stages = [event["data"]["stage"] for event in told if event["event"] == "STAGE_DONE"]
+    events = _sse_events(stack.ask("GET", path, "reader"))
+    stages = [event["data"]["stage"] for event in events if event["event"] == "STAGE_DONE"]
     assert stages == ["raw_vector", "vector_profile", "vector_features", "vector_item"]
     assert {
         "RUN_QUEUED",
@@ -388,13 +388,13 @@ def test_progress_is_streamed_and_continues_after_the_last_event_id(
         "FEATURES_LOADED",
         "ITEM_PUBLISHED",
         "RUN_ENDED",
-    } <= {event["event"] for event in told}
-    assert told[-1]["event"] == "end"
-    assert told[-1]["data"] == worked.ended["vector"]
-    rest = _sse_events(stack.ask("GET", path, "reader", headers={"Last-Event-ID": told[4]["id"]}))
-    assert rest == told[5:]
+    } <= {event["event"] for event in events}
+    assert events[-1]["event"] == "end"
+    assert events[-1]["data"] == worked.ended["vector"]
+    rest = _sse_events(stack.ask("GET", path, "reader", headers={"Last-Event-ID": events[4]["id"]}))
+    assert rest == events[5:]
     assert (
-        stack.ask("GET", path, "reader", headers={"Last-Event-ID": told[-1]["id"]}).status_code
+        stack.ask("GET", path, "reader", headers={"Last-Event-ID": events[-1]["id"]}).status_code
         == 204
     )
 
@@ -424,14 +424,14 @@ def test_the_trace_equals_that_of_the_command_line(worked: Worked) -> None:
     stack = worked.stack
     for name in ("vector", "hello"):
         answer = stack.ask("GET", f"/api/jobs/{worked.job_ids[name]}/trace", "reader").json()
-        told = geo_platform(
+        printed = geo_platform(
             "trace",
             worked.ended[name]["runId"],
             "--json",
             home=stack.settings.home_dir,
             extra=stack.profile.environment,
         ).lines[0]
-        assert _as_in_graphql(answer) == _as_in_graphql(told)
+        assert _as_in_graphql(answer) == _as_in_graphql(printed)
         assert answer["timelines"][0]["correlation_id"] == "req-2026-0017"
         caller, request_id = answer["timelines"][0]["asked_by"], worked.ended[name]["requestId"]
         asked_by = f"the HTTP API for {caller}, request {request_id}"
@@ -442,12 +442,12 @@ def test_the_trace_equals_that_of_the_command_line(worked: Worked) -> None:
 def test_the_command_line_finds_runs_by_job_id_and_request_id(worked: Worked) -> None:
     stack, ended = worked.stack, worked.ended["hello"]
     for known in (worked.job_ids["hello"], ended["requestId"]):
-        told = geo_platform(
+        printed = geo_platform(
             "trace", known, "--json", home=stack.settings.home_dir, extra=stack.profile.environment
         ).lines[0]
-        assert [timeline["run_id"] for timeline in told["timelines"]] == [ended["runId"]], told[
-            "looked_for"
-        ]
+        assert [timeline["run_id"] for timeline in printed["timelines"]] == [ended["runId"]], (
+            printed["looked_for"]
+        )
 
 
 def test_an_uploaded_file_is_processed_after_it_is_submitted(
@@ -465,8 +465,8 @@ def test_an_uploaded_file_is_processed_after_it_is_submitted(
     job = stack.legacy().submit("process_raster", **offer["submit"])
     ended = stack.legacy().wait(job["job_id"])
     assert (ended["status"], ended["resultData"]["item_id"]) == ("completed", "sent")
-    lying = stack.services.objects.stat("bronze", offer["submit"]["blob_name"])
-    assert SUBMITTED in lying.metadata, "no watch requests a run for it too"
+    uploaded = stack.services.objects.stat("bronze", offer["submit"]["blob_name"])
+    assert SUBMITTED in uploaded.metadata, "no watch requests a run for it too"
 
 
 def test_jobs_are_listed_by_type_and_state_page_by_page(worked: Worked) -> None:
@@ -544,14 +544,14 @@ def _canceled(stack: ApiStack, job_id: str) -> dict[str, Any]:
 
 def _sse_events(answer: httpx.Response) -> list[dict[str, Any]]:
     assert answer.headers["content-type"].startswith("text/event-stream")
-    told = []
+    events = []
     for block in answer.text.split("\n\n"):
         lines = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
         if lines:
-            told.append(
+            events.append(
                 {"id": lines["id"], "event": lines["event"], "data": json.loads(lines["data"])}
             )
-    return told
+    return events
 
 
 def _as_in_graphql(document: Any) -> Any:

@@ -87,12 +87,14 @@ def test_a_blob_has_its_media_type_and_origin_for_any_program(
     store: AzureBlobStore, service: BlobServiceClient, blobs: Blobs, tmp_path: Path, size: int
 ) -> None:
     made = file_of(tmp_path, size)
-    said = {"run_id": "r1", "fingerprint": "f" * 64, "source_etag": "0x1", "sha256": "0" * 64}
-    stored = store.put_file("silver", "cogs/f/scene.tif", made, metadata=said)
+    metadata = {"run_id": "r1", "fingerprint": "f" * 64, "source_etag": "0x1", "sha256": "0" * 64}
+    stored = store.put_file("silver", "cogs/f/scene.tif", made, metadata=metadata)
     found = service.get_blob_client(
         f"{blobs.prefix}silver", "cogs/f/scene.tif"
     ).get_blob_properties()
-    assert {name: value for name, value in found.metadata.items() if name != "upload_id"} == said
+    assert {
+        name: value for name, value in found.metadata.items() if name != "upload_id"
+    } == metadata
     assert found.content_settings.content_type == "image/tiff"
     assert (
         bytes(found.content_settings.content_md5)
@@ -486,14 +488,14 @@ def test_no_secret_is_in_any_error_or_log_line(
             StoreUnavailable,
         ),
     }
-    said: list[str] = []
+    texts: list[str] = []
     with caplog.at_level(logging.DEBUG):
         for name, (store, expected) in stores.items():
             with pytest.raises(expected) as failed:
                 store.read_bytes("bronze", "a")
-            said += [name, *_chain_of(failed.value)]
+            texts += [name, *_chain_of(failed.value)]
     everything = "\n".join(
-        [*said, caplog.text, *map(repr, (store for store, _ in stores.values()))]
+        [*texts, caplog.text, *map(repr, (store for store, _ in stores.values()))]
     )
     for secret in (
         "this is no key",

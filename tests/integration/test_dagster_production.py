@@ -171,7 +171,7 @@ def test_processes_of_several_homes_open_a_fresh_database_at_once(
         for number in range(2)
     ]
     ended = [(process, *process.communicate(timeout=120)) for process in started]
-    assert [(process.returncode, said) for process, said, _ in ended] == [(0, "0\n")] * 2, [
+    assert [(process.returncode, output) for process, output, _ in ended] == [(0, "0\n")] * 2, [
         stderr for *_, stderr in ended
     ]
     assert "Retrying" not in "".join(stderr for *_, stderr in ended)

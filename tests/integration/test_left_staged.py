@@ -34,17 +34,17 @@ def _left_by(database: Logins, run_id: str) -> None:
     stage_table(database.loader, WHOLE, 1, run_id=run_id, started_at_utc=_BEGAN.isoformat())
     stage_table(database.loader, LOADING, 1)
     with database.admin.connect() as connection:
-        says = sql.Literal(json.dumps({"loading": LOADING, "run_id": run_id}))
+        comment = sql.Literal(json.dumps({"loading": LOADING, "run_id": run_id}))
         connection.execute(
             sql.SQL("COMMENT ON TABLE {} IS {}").format(
-                sql.Identifier("geo_staging", LOADING), says
+                sql.Identifier("geo_staging", LOADING), comment
             )
         )
 
 
-def _published(database: Logins, name: str, *, began: datetime, **says: str) -> None:
-    """Publish a table of the same source and dataset, loaded then, with the changes in `says`."""
-    stage_table(database.loader, name, 1, started_at_utc=began.isoformat(), **says)
+def _published(database: Logins, name: str, *, began: datetime, **comment: str) -> None:
+    """Publish a table of the same source and dataset, with changes in its `comment`."""
+    stage_table(database.loader, name, 1, started_at_utc=began.isoformat(), **comment)
     with database.admin.connect() as connection:
         connection.execute(
             sql.SQL("ALTER TABLE {} SET SCHEMA geo").format(sql.Identifier("geo_staging", name))

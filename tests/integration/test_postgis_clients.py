@@ -95,16 +95,16 @@ def test_ogrinfo_and_geopandas_see_what_was_loaded(chain: Chain, database: Login
     ).all()
 
     url = database.reader.url.get_secret_value()
-    told = subprocess.run(
+    info = subprocess.run(
         [tool("ogrinfo"), "-so", f"PG:{url}", name], capture_output=True, text=True, check=True
     ).stdout
-    assert "Feature Count: 177" in told
-    assert "Geometry: Multi Polygon" in told
-    assert "FID Column = fid" in told
-    assert 'ID["EPSG",4326]' in told
+    assert "Feature Count: 177" in info
+    assert "Geometry: Multi Polygon" in info
+    assert "FID Column = fid" in info
+    assert 'ID["EPSG",4326]' in info
     extent = [
         float(number)
-        for number in re.findall(r"-?\d+\.\d+", told.partition("Extent:")[2].splitlines()[0])
+        for number in re.findall(r"-?\d+\.\d+", info.partition("Extent:")[2].splitlines()[0])
     ]
     assert np.allclose(extent, loaded.bounds.xyxy, atol=1e-6)
 

@@ -322,7 +322,7 @@ def test_the_table_comment_describes_the_table(database: Logins, tmp_path: Path)
     )
     assert table.version == "roads_ffffffff_0a1b2c3d"
     assert table.uri == f"postgresql://{database.loader.place}?table=geo.roads"
-    says = json.loads(
+    comment = json.loads(
         ask(
             database.admin,
             "SELECT obj_description(%s::regclass)",
@@ -332,10 +332,10 @@ def test_the_table_comment_describes_the_table(database: Logins, tmp_path: Path)
     )
     assert (
         before
-        <= dt.datetime.fromisoformat(says["started_at_utc"])
-        <= dt.datetime.fromisoformat(says["loaded_at_utc"])
+        <= dt.datetime.fromisoformat(comment["started_at_utc"])
+        <= dt.datetime.fromisoformat(comment["loaded_at_utc"])
     )
-    assert {name: says[name] for name in says if not name.endswith("_utc")} == {
+    assert {name: comment[name] for name in comment if not name.endswith("_utc")} == {
         "title": "roads",
         "description": f"MultiPoint features from {features.SOURCE}, in EPSG:4326.",
         "version": table.version,

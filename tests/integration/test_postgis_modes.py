@@ -120,13 +120,17 @@ def test_append_adds_rows_and_replaces_those_of_the_same_key(
         (6, 4, "new4"),
     ]
     assert (dataset.rows, dataset.bounds.xyxy) == (3, (2, 0, 4, 0))
-    says = ask(
+    comment = ask(
         database.admin,
         "SELECT obj_description(%s::regclass)::json",
         None,
         f"geo_staging.{dataset.table.version}",
     )[0][0]
-    assert (says["rows"], says["base_version"], says["load_mode"]) == (5, first.version, "append")
+    assert (comment["rows"], comment["base_version"], comment["load_mode"]) == (
+        5,
+        first.version,
+        "append",
+    )
     assert live_rows(database) == [(0, "n0"), (1, "n1"), (2, "n2")]
 
 
@@ -177,7 +181,7 @@ def test_append_refuses_other_columns_before_a_row_is_read(
     put(database, target(), numbered(3), tmp_path)
     other_type = pa.schema([("n", pa.int32()), ("name", pa.string()), GEOMETRY])
     fewer = pa.schema([("n", pa.int64()), GEOMETRY])
-    for schema, crs, says in (
+    for schema, crs, reason in (
         (other_type, "EPSG:4326", "n: bigint, new integer"),
         (fewer, "EPSG:4326", "name: text, new missing"),
         (
@@ -186,7 +190,7 @@ def test_append_refuses_other_columns_before_a_row_is_read(
             r"geometry: geometry\(MultiPoint,4326\), new geometry\(MultiPoint,3857\)",
         ),
     ):
-        with pytest.raises(ParameterInvalid, match=says):
+        with pytest.raises(ParameterInvalid, match=reason):
             load(
                 database.loader,
                 target(schema, crs=crs, metadata=OTHER, **KEYED),
@@ -223,13 +227,13 @@ def test_append_builds_on_the_table_that_is_live_after_its_load(
     found = rows_of(database, table)
     assert [n for _, n, _ in found] == [0, 1, 2, 10, 11, 12, 13, 14, 20, 21]
     assert [fid for fid, _, _ in found] == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
-    says = ask(
+    comment = ask(
         database.admin,
         "SELECT obj_description(%s::regclass)::json",
         None,
         f"geo_staging.{table.version}",
     )[0][0]
-    assert says["base_version"] == "roads_ffffffff_44444444"
+    assert comment["base_version"] == "roads_ffffffff_44444444"
 
 
 def test_append_keeps_the_json_type_of_the_live_table(database: Logins, tmp_path: Path) -> None:

@@ -109,13 +109,13 @@ def test_a_transaction_that_locks_the_table_first_sees_one_state(
         with reader.transaction():
             reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             reader.execute("LOCK TABLE geo.roads IN ACCESS SHARE MODE")
-            says = reader.execute(
+            comment = reader.execute(
                 "SELECT content -> 'properties' ->> 'rows',"
                 " content -> 'properties' ->> 'geo_platform:fingerprint'"
                 " FROM pgstac.items WHERE id = 'roads'"
             ).fetchone()
             found = reader.execute("SELECT count(*)::text, min(version) FROM geo.roads").fetchone()
-            return (*(says or ()), *(found or ()))
+            return (*(comment or ()), *(found or ()))
 
     seen = read_while(database.reader, lambda: swap_back_and_forth(catalog, 12), read)
     assert {row[3] for row in seen} == {"r1", "r2"}, (
@@ -257,8 +257,8 @@ def test_a_cut_connection_is_a_transient_fault(
             " WHERE application_name = 'geo_platform doomed'"
         )
         assert cut.fetchall() == [(True,)]
-    told, _ = paused.communicate("\n")
-    assert told == f"{DatabaseUnavailable.__name__}\n"
+    printed, _ = paused.communicate("\n")
+    assert printed == f"{DatabaseUnavailable.__name__}\n"
     the_old_state_is_intact(catalog, database)
     the_next_run_completes(catalog, database)
 

@@ -147,7 +147,7 @@ def test_a_missing_table_is_refused_and_nothing_is_changed(
 
 
 @pytest.mark.parametrize(
-    ("says", "allowed"),
+    ("comment", "allowed"),
     [
         ({}, True),
         ({"load_mode": "create"}, True),
@@ -160,12 +160,12 @@ def test_a_missing_table_is_refused_and_nothing_is_changed(
     ids=str,
 )
 def test_who_may_replace_a_table(
-    says: dict[str, Any], allowed: bool, catalog: PgStac, database: Logins
+    comment: dict[str, Any], allowed: bool, catalog: PgStac, database: Logins
 ) -> None:
     stage_table(database.loader, "r1", 10)
     publish(catalog, roads("r1"))
-    stage_table(database.loader, "r2", 20, **says)
-    document = roads("r2", **{ITEM_LOAD_MODE: says.get("load_mode", "update")})
+    stage_table(database.loader, "r2", 20, **comment)
+    document = roads("r2", **{ITEM_LOAD_MODE: comment.get("load_mode", "update")})
     if allowed:
         publish(catalog, document, "r1")
         assert published(database) == ("r2", 20)

@@ -242,14 +242,14 @@ def test_an_object_refused_by_a_watch_run_is_quarantined_repaired_released_and_p
     )
     assert place.found_by_doctor() == []
     for asked in (refused.run_id, "quarantine/dem/scene.tif", "bronze/dem/scene.tif"):
-        told = [
+        events = [
             event
             for event in place.give("trace", asked)["timelines"][0]["events"]
             if event["kind"] == "QUARANTINED"
         ]
-        assert ["moved to quarantine/dem/scene.tif" in event["said"] for event in told] == [True], (
-            asked
-        )
+        assert ["moved to quarantine/dem/scene.tif" in event["said"] for event in events] == [
+            True
+        ], asked
 
     srs = CRS.from_epsg(32632).to_wkt().replace(chr(34), "&quot;")
     beside = f"<PAMDataset><SRS>{srs}</SRS></PAMDataset>"
@@ -292,8 +292,8 @@ def test_refused_files_of_a_shared_run_are_quarantined_and_the_others_published(
 
 
 def test_object_submitted_by_a_person_is_not_quarantined(place: Place, tmp_path: Path) -> None:
-    told = place.give("ingest", without_crs(tmp_path), exit_code=1)
-    assert told["error"]["code"] == "CRS_MISSING"
+    output = place.give("ingest", without_crs(tmp_path), exit_code=1)
+    assert output["error"]["code"] == "CRS_MISSING"
     assert place.tick().startswith("0 moved to quarantine, 0 left")
     assert [key.rpartition("/")[2] for key in contents(place.objects, BRONZE)] == ["scene.tif"]
     assert place.give("quarantine", "list") == []
