@@ -52,7 +52,7 @@ def test_rows_are_json_newest_first(
     ]
 
 
-def test_an_unreadable_item_stands_beside_the_rows(
+def test_an_unreadable_item_is_reported_with_the_rows(
     make_cogs: Callable[..., CogStored],
     make_features: Callable[..., FeaturesLoaded],
     catalog: StacFiles,

@@ -80,7 +80,7 @@ _VERSIONS = st.lists(
 
 
 @given(_OBJECTS, _ITEMS, _VERSIONS, st.floats(0, 60))
-def test_nothing_that_is_published_or_still_kept_is_ever_removed(
+def test_published_and_kept_versions_are_never_removed(
     listed: list[StoredObject],
     published: list[dict[str, Any]],
     versions: list[ItemVersion],
@@ -222,7 +222,7 @@ def test_a_version_that_cannot_be_removed_is_named_and_keeps_its_files(
     published: dict[str, str], objects: FolderStore, tmp_path: Path
 ) -> None:
     class Held(StacFiles):
-        """Refuses to forget the version of run-1, as a database does if a view depends on it."""
+        """A catalog that cannot forget the version of run-1, as if a view used its table."""
 
         def forget(self, version: ItemVersion) -> None:
             if version.run_id == "run-1":

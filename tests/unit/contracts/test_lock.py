@@ -39,7 +39,7 @@ def _message(version: int = 1, **fields: Any) -> type[Message]:
     return message
 
 
-def test_the_committed_lock_is_that_of_the_messages() -> None:
+def test_the_committed_lock_agrees_with_the_messages() -> None:
     assert [str(fault) for fault in check_lock(ROOT / "contracts.lock.json")] == []
 
 
@@ -127,7 +127,7 @@ def test_a_version_never_goes_down(tmp_path: Path) -> None:
         write_lock(lock, [_message(1, rows=int)])
 
 
-def test_writing_names_what_it_wrote_and_twice_is_nothing(tmp_path: Path) -> None:
+def test_writing_returns_the_changes_and_none_the_second_time(tmp_path: Path) -> None:
     lock = tmp_path / "lock.json"
     assert write_lock(lock, [_message(rows=int)]) == ["Surveyed"]
     assert write_lock(lock, [_message(rows=int)]) == []
@@ -135,7 +135,7 @@ def test_writing_names_what_it_wrote_and_twice_is_nothing(tmp_path: Path) -> Non
     assert [path.name for path in tmp_path.iterdir()] == ["lock.json"]
 
 
-def test_a_message_that_is_gone_is_found_where_all_are_asked_for(tmp_path: Path) -> None:
+def test_a_removed_message_is_found_when_all_messages_are_checked(tmp_path: Path) -> None:
     lock = tmp_path / "lock.json"
     write_lock(lock, [*project_messages(), _message(rows=int)])
     assert [str(fault) for fault in check_lock(lock)] == [
@@ -145,7 +145,7 @@ def test_a_message_that_is_gone_is_found_where_all_are_asked_for(tmp_path: Path)
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"Surveyed": 1}', '{"Surveyed": {"shape": {}}}'])
-def test_a_file_that_is_no_lock_is_refused(tmp_path: Path, content: str) -> None:
+def test_an_invalid_lock_file_is_refused(tmp_path: Path, content: str) -> None:
     lock = tmp_path / "lock.json"
     lock.write_text(content)
     with pytest.raises(

@@ -54,7 +54,7 @@ def _lines(job: Any, **launchers: Any) -> list[str]:
     "config",
     [None, _config(container="a"), dg.RunConfig(ops={"uploaded": UploadConfig(container="a")})],
 )
-def test_run_config_that_fits_or_is_asked_for_later(config: Any) -> None:
+def test_run_config_that_fits_or_is_given_at_launch(config: Any) -> None:
     assert _lines(_job(config)) == []
 
 

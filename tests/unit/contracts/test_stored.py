@@ -49,7 +49,7 @@ st.register_type_strategy(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(data=st.data())
-def test_every_message_of_the_platform_comes_back_as_it_went(
+def test_every_message_of_the_platform_is_loaded_unchanged(
     message_class: type[Message], data: st.DataObject
 ) -> None:
     message = data.draw(st.from_type(message_class))
@@ -76,7 +76,7 @@ class Figures(Message):
     st.lists(st.floats(), max_size=3),
     st.dictionaries(st.text(max_size=3), st.floats(), max_size=2),
 )
-def test_numbers_that_json_does_not_have_come_back(
+def test_numbers_that_json_cannot_express_are_loaded_unchanged(
     value: float, series: list[float], by_name: dict[str, float]
 ) -> None:
     figures = Figures(value=value, series=tuple(series), by_name=by_name, text_or_number="NaN")
@@ -85,7 +85,7 @@ def test_numbers_that_json_does_not_have_come_back(
     assert repr(load_message(stored, Figures)) == repr(figures)
 
 
-def test_a_person_can_read_it() -> None:
+def test_a_stored_message_is_readable_json() -> None:
     greeting = GreetingPrepared(
         name="Zoë", prepared_at_utc=datetime(2026, 11, 23, 18, 0, tzinfo=UTC)
     )

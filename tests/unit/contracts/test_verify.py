@@ -53,7 +53,7 @@ def _lines(*assets: Any, checks: Any = (), jobs: Any = ()) -> list[str]:
     ]
 
 
-def test_definitions_that_fit_are_handed_back() -> None:
+def test_valid_definitions_are_returned() -> None:
     @dg.asset
     def counted(measured: Measured) -> dg.MaterializeResult[int]:
         return dg.MaterializeResult(value=measured.rows)
@@ -102,7 +102,7 @@ def test_an_asset_without_a_return_annotation_has_no_reader() -> None:
     assert _lines(reader) == ["value -> reader: undefined asset: dependency `value` is not defined"]
 
 
-def test_an_asset_that_hands_nothing_on_cannot_be_read() -> None:
+def test_an_asset_without_a_value_cannot_be_read() -> None:
     @dg.asset
     def loaded() -> None: ...
 
@@ -118,9 +118,7 @@ def test_an_asset_that_hands_nothing_on_cannot_be_read() -> None:
     ]
 
 
-def test_dependencies_and_checks_that_name_nothing_are_found_and_the_likely_name_is_offered() -> (
-    None
-):
+def test_unknown_names_in_dependencies_and_checks_are_found_with_a_suggestion() -> None:
     @dg.asset(deps=["mesured"])
     def after() -> None: ...
 
@@ -166,7 +164,7 @@ def test_a_check_reads_its_asset_by_the_same_rules() -> None:
     ]
 
 
-def test_an_external_asset_says_in_its_metadata_what_it_is() -> None:
+def test_an_external_asset_declares_its_type_in_its_metadata() -> None:
     @dg.asset
     def reader(upload: MeasuredSeen) -> None: ...
 
@@ -289,7 +287,7 @@ def test_op_jobs_nested_graphs_fan_in_and_dynamic_outputs() -> None:
     ]
 
 
-def test_a_dagster_type_of_ones_own_fits_itself_alone() -> None:
+def test_a_custom_dagster_type_fits_only_itself() -> None:
     even = dg.DagsterType(name="Even", type_check_fn=lambda _, value: value % 2 == 0)
 
     @dg.asset(dagster_type=even)
@@ -306,9 +304,7 @@ def test_a_dagster_type_of_ones_own_fits_itself_alone() -> None:
     assert [line.split(":")[1] for line in _lines(number, other)] == [" wrong type"]
 
 
-def test_two_messages_must_also_agree_on_name_and_version_since_they_are_stored_under_them() -> (
-    None
-):
+def test_two_messages_must_also_agree_on_name_and_version() -> None:
     @dg.asset
     def greeted() -> Greeting: ...
 
@@ -321,7 +317,7 @@ def test_two_messages_must_also_agree_on_name_and_version_since_they_are_stored_
     ]
 
 
-def test_the_messages_of_the_graph_are_held_to_the_lock(tmp_path: Path) -> None:
+def test_the_messages_of_the_graph_are_compared_with_the_lock(tmp_path: Path) -> None:
     @dg.asset
     def greeted() -> Greeting: ...
 

@@ -19,7 +19,7 @@ sys.stdout.write(" ".join(sorted(names)))
 """
 
 
-def test_everything_but_dagsters_side_imports_without_dagster() -> None:
+def test_only_the_modules_for_dagster_need_it_to_be_imported() -> None:
     run = subprocess.run(
         [sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -27,7 +27,7 @@ def test_everything_but_dagsters_side_imports_without_dagster() -> None:
     assert {"compatibility", "stored", "lock", "verify", "raster"} <= set(run.stdout.split())
 
 
-def test_only_dagsters_side_imports_dagster_and_nothing_private_of_it() -> None:
+def test_only_the_modules_for_dagster_import_it_and_nothing_private() -> None:
     for path in (ROOT / "geo_platform" / "contracts").glob("*.py"):
         source = path.read_text()
         assert "dagster._" not in source, path.name

@@ -240,13 +240,11 @@ def test_detection_reads_little_of_a_large_object(
         )
 
 
-def test_an_object_that_is_replaced_while_it_is_looked_at_is_a_conflict(
-    samples: Path, tmp_path: Path
-) -> None:
+def test_an_object_replaced_during_detection_is_a_conflict(samples: Path, tmp_path: Path) -> None:
     store = FolderStore(tmp_path / "store")
     _put(store, "a.tif", samples / "geotiff.tif")
     described = store.stat("bronze", "a.tif")
     _put(store, "a.tif", samples / "geotiff.tif")
-    store.stat = lambda container, key: described  # type: ignore[method-assign]  # as it was a moment ago
+    store.stat = lambda container, key: described  # type: ignore[method-assign]  # the earlier version
     with pytest.raises(Conflict, match=r"a\.tif"):
         _receive(store, "a.tif")

@@ -192,7 +192,7 @@ def test_text_made_to_keep_a_parser_busy(tmp_path: Path, text: str) -> None:
     assert time.perf_counter() - began < 3
 
 
-def test_a_tiff_with_the_same_metadata_very_often(tmp_path: Path) -> None:
+def test_a_tiff_with_very_many_copies_of_one_metadata_entry(tmp_path: Path) -> None:
     xml = b"<GDALMetadata>" + b"<Item name='a'>b</Item>" * 20_000 + b"</GDALMetadata>"
 
     def entry(tag: int, kind: int, count: int, value: int) -> bytes:
@@ -317,7 +317,9 @@ def test_a_virtual_mask_or_overview_beside_a_tiff_reaches_no_driver(
         "<!DOCTYPE a [<!ENTITY b 'c'>]><PAMDataset/>",
     ],
 )
-def test_auxiliary_metadata_that_leads_elsewhere_is_refused(tmp_path: Path, document: str) -> None:
+def test_auxiliary_metadata_that_names_other_files_is_refused(
+    tmp_path: Path, document: str
+) -> None:
     beside = tmp_path / "x.tif.aux.xml"
     beside.write_text(document)
     path = write_raster(tmp_path / "x.tif")
@@ -372,7 +374,7 @@ def test_a_geopackage_with_foreign_virtual_tables_is_refused(
         "CREATE VIEW evil AS SELECT \"load_extension\" ('x')",
     ],
 )
-def test_a_geopackage_that_calls_what_reaches_outside_is_refused(
+def test_a_geopackage_with_functions_that_reach_outside_is_refused(
     samples: Path, tmp_path: Path, statement: str
 ) -> None:
     with pytest.raises(UnsupportedFormat, match="evil"):
@@ -394,7 +396,7 @@ def test_a_geopackage_with_views_triggers_and_search_tables_passes(
     assert detect(path, name="x.gpkg").format is SourceFormat.geopackage
 
 
-def test_a_geopackage_whose_contents_are_a_view_without_end(tmp_path: Path) -> None:
+def test_a_geopackage_with_an_endless_view_as_contents(tmp_path: Path) -> None:
     path = tmp_path / "x.gpkg"
     database = sqlite3.connect(path)
     database.execute("CREATE TABLE gpkg_geometry_columns (a)")
@@ -410,7 +412,7 @@ def test_a_geopackage_whose_contents_are_a_view_without_end(tmp_path: Path) -> N
         detect(path, name="x.gpkg")
 
 
-def test_a_polyglot_is_what_its_first_bytes_say(tmp_path: Path, samples: Path) -> None:
+def test_a_polyglot_is_recognised_by_its_first_bytes(tmp_path: Path, samples: Path) -> None:
     path = tmp_path / "x.zip"
     path.write_bytes((samples / "png.png").read_bytes() + b"PK\x03\x04<OGRVRTDataSource/>")
     assert detect(path, name="x.zip").format is SourceFormat.png

@@ -48,7 +48,7 @@ def _undocumented_imports(path: Path) -> list[str]:
     return [name for name in names if name.startswith(("pyogrio._", "pyogrio.raw"))]
 
 
-def test_only_the_seam_imports_what_pyogrio_does_not_document() -> None:
+def test_only_the_internals_module_imports_what_pyogrio_does_not_document() -> None:
     roots = [_ROOT / name for name in ("geo_platform", "assets", "resources", "schedules")]
     modules = [path for root in roots for path in root.rglob("*.py")]
     found = {path for path in modules if _undocumented_imports(path)}

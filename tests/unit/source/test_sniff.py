@@ -80,7 +80,7 @@ def test_an_srtm_tile_needs_its_size_and_its_name(samples: Path, name: str) -> N
     assert _detect(samples / "N47E008.hgt", name) is SourceFormat.srtm_hgt
 
 
-def test_an_srtm_tile_without_its_name_is_nothing(samples: Path) -> None:
+def test_an_srtm_tile_without_its_name_is_not_recognised(samples: Path) -> None:
     with pytest.raises(UnsupportedFormat):
         _detect(samples / "N47E008.hgt", "tile.hgt")
 
@@ -153,7 +153,7 @@ def test_a_png_that_ends_before_its_last_chunk_is_truncated(
     assert _detect(_written(tmp_path, whole + b"and more")) is SourceFormat.png
 
 
-def test_a_path_that_is_no_text_is_looked_at_all_the_same(samples: Path, tmp_path: Path) -> None:
+def test_a_path_that_is_not_utf_8_is_recognised(samples: Path, tmp_path: Path) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/not\xffutf8.gpkg"))
     path.write_bytes((samples / "geopackage.gpkg").read_bytes())
     assert _detect(path) is SourceFormat.geopackage
@@ -162,7 +162,7 @@ def test_a_path_that_is_no_text_is_looked_at_all_the_same(samples: Path, tmp_pat
 @pytest.mark.parametrize(
     "page", ["<!doctype html><p>404", "<!-- x --> <HTML>", "\n<!DOCTYPE html PUBLIC 'x'><html>"]
 )
-def test_a_servers_answer_instead_of_the_file_is_named(tmp_path: Path, page: str) -> None:
+def test_an_error_page_instead_of_the_file_is_named(tmp_path: Path, page: str) -> None:
     with pytest.raises(UnsupportedFormat, match="web page"):
         _detect(_written(tmp_path, page), "data.geojson")
 
