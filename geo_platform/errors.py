@@ -3,7 +3,7 @@
     PlatformError
     ├── InputRefused               the input cannot be used: never retried, fixable by the user
     │   ├── SourceRefused          the object: missing, empty, unreadable, unsafe
-    │   ├── GeoreferenceRefused    its position on Earth
+    │   ├── GeoreferenceRefused    its CRS or coordinates
     │   ├── RasterRefused          its pixels
     │   ├── VectorRefused          its layers, geometries, fields
     │   └── RequestRefused         parameters, names, conflicts with what exists
@@ -11,14 +11,15 @@
     ├── AccessRefused              authentication, authorisation, rate and size: HTTP API only
     └── PlatformFault              stores, database, results: not fixable by the user, some retried
 
-Errors of libraries are translated where they occur. Codes are stable; docs/errors.md lists them.
+Errors of libraries are translated into these classes where they occur. Codes never change;
+docs/errors.md lists them.
 """
 
 from typing import Any, ClassVar
 
 
 class PlatformError(Exception):
-    """The root of the tree. Only leaves are raised.
+    """The root of the tree. Only leaves (classes with a `code`) are raised.
 
     `message` names the object and what was expected; `remedy` says what to do. `details` holds
     small JSON values for logs and reports, never pixels, rows or secrets.
@@ -111,7 +112,7 @@ class DecompressionBomb(SourceRefused):
 
 
 class GeoreferenceRefused(InputRefused):
-    """The position on Earth is missing or implausible."""
+    """The coordinate reference system or the coordinates are missing or implausible."""
 
 
 class CrsMissing(GeoreferenceRefused):
@@ -251,7 +252,7 @@ class RunCanceled(RequestRefused):
 
 
 class FilesRefused(RequestRefused):
-    """Some files of a run were refused; the run's metadata has the code of each."""
+    """Some files of a run were refused; the metadata of the run lists the error code of each file."""
 
     code = "FILES_REFUSED"
     default_remedy = (
@@ -275,7 +276,7 @@ class TimeExceeded(LimitExceeded):
 
 
 class AccessRefused(PlatformError):
-    """The caller may not do this, or does it too often: raised by the HTTP API only."""
+    """The caller is not allowed to do this, or sends too much. Raised by the HTTP API only."""
 
 
 class Unauthenticated(AccessRefused):
@@ -320,7 +321,7 @@ class CogInvalid(PlatformFault):
 class MessageUnreadable(PlatformFault):
     """A stored message has a version that this deployment cannot read.
 
-    It is newer, or older without a registered upgrade.
+    The version is newer than the deployment, or is older and has no registered upgrade.
     """
 
     code = "MESSAGE_UNREADABLE"
@@ -347,7 +348,10 @@ class DatabaseUnavailable(PlatformFault):
 
 
 class FilesFailed(PlatformFault):
-    """Some files of a run failed by a fault of the platform; the run's metadata has each code."""
+    """Some files of a run failed by a fault of the platform.
+
+    The metadata of the run lists the error code of each file.
+    """
 
     code = "FILES_FAILED"
     default_remedy = (

@@ -1,7 +1,8 @@
-"""The fingerprint: one short name for (source bytes, request, recipe version).
+"""The fingerprint: a hash of the source's etag, the options and the versions of the stages.
 
-It is the data version of every result. Each stage extends the fingerprint of the stage before it,
-so that the last one is known before anything runs: "already done" is a look-up.
+Every result has a fingerprint as its data version. Each stage extends the fingerprint of the stage
+before it. The last fingerprint is therefore known before the first stage runs, and one look-up in
+the catalog shows whether the result is published already.
 """
 
 import hashlib
@@ -13,20 +14,21 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a stage adds to the fingerprint beside its options.
+    """The name and version of a stage, which are part of the fingerprint.
 
-    `version` is raised by hand when the stage would make something else of the same input.
+    Raise `version` when the stage would make another result from the same input and options.
     """
 
     stage: str
     version: int = 1
 
-    def extend(self, before: str, options: Mapping[str, Any]) -> str:
-        """Return the stage's fingerprint, 32 hex digits. `before` is the previous stage's.
+    def extend(self, previous: str, options: Mapping[str, Any]) -> str:
+        """Return the fingerprint of this stage, 32 hex digits.
 
-        `options` are JSON values, also NaN and infinity; their order does not matter.
+        `previous` is the fingerprint of the stage before. `options` are JSON values, where NaN and
+        infinity are allowed; their order does not matter.
         """
         text = json.dumps(
-            [before, self.stage, self.version, options], sort_keys=True, separators=(",", ":")
+            [previous, self.stage, self.version, options], sort_keys=True, separators=(",", ":")
         )
         return hashlib.sha256(text.encode()).hexdigest()[:32]

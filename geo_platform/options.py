@@ -1,6 +1,7 @@
-"""The base of all options, and the options that both chains and the smoke test use.
+"""The base class of all options, and the options that the raster and the vector stages share.
 
-Dagster's forms, the options of the command line and the HTTP bodies derive from these models.
+A stage is one step of a job. Dagster's forms, the options of the command line and the HTTP bodies
+are derived from these models. Options of a single stage are in `raster/` and `vector/`.
 """
 
 from datetime import UTC, datetime
@@ -9,35 +10,36 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class Options(BaseModel):
-    """Options of one stage: typed, closed, each with a default and a description."""
+    """Options of one stage. Unknown names are refused; each option has a default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class ArrivalOptions(Options):
-    """Options of raw_raster and raw_vector."""
+    """Options of the stages raw_raster and raw_vector, which find and check the source."""
 
     container_name: str = Field("bronze", description="Container of the object.")
     archive_member: str | None = Field(
         None,
         max_length=1024,
-        description="Path of the dataset in an archive that holds several (also shp_name, kml_name).",
+        description="Path of the dataset to read, if the archive holds several datasets.",
     )
     force: bool = Field(
         False,
         strict=True,
-        description="Do the work again even if the same source and recipe were published before.",
+        description="Process the source again, even if the same source and parameters were "
+        "published before.",
     )
 
 
 class GreetingOptions(Options):
-    """Options of prepared_greeting."""
+    """Options of prepared_greeting, the first stage of the smoke test hello_world."""
 
     name: str = Field("world", min_length=1, max_length=100, description="The name to greet.")
 
 
 class ItemOptions(Options):
-    """Options of raster_item and vector_item."""
+    """Options of the stages raster_item and vector_item, which publish the STAC item."""
 
     collection_id: str | None = Field(
         None,
@@ -53,7 +55,8 @@ class ItemOptions(Options):
     )
     datetime_utc: str | None = Field(
         None,
-        description="Time of acquisition, RFC 3339. Default: from the tags of the file, else its name.",
+        description="Time of acquisition, RFC 3339. Default: from the tags of the file, then from "
+        "the file name.",
         json_schema_extra={"format": "date-time"},
     )
     title: str | None = Field(
@@ -77,5 +80,5 @@ class ItemOptions(Options):
 
     @property
     def acquired_at(self) -> datetime | None:
-        """Return `datetime_utc` as a time with a time zone."""
+        """Return `datetime_utc` as a time with a time zone, or None if it is not set."""
         return datetime.fromisoformat(self.datetime_utc) if self.datetime_utc else None

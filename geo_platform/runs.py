@@ -1,6 +1,6 @@
-"""Requests for runs, reports on runs, and the tags of runs, independent of the orchestrator.
+"""Requests for runs, reports on runs, and the tags of runs, without any import of Dagster.
 
-The command line and the HTTP API pass these values to `orchestrator/`, which launches the runs.
+A run is one execution of a job. `orchestrator/` launches runs from these requests.
 """
 
 import re
@@ -9,18 +9,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-# Tags of runs. The id by which the client knows its request, and its W3C trace context.
+# Tags of runs. The id that the client gave to its request, and the W3C trace context.
 CORRELATION_TAG = "geo_platform/correlation_id"
 TRACEPARENT_TAG = "geo_platform/traceparent"
 
-# Runs requested by a sensor: the watch; for one object, the key of its arrival (a digest of uri,
-# etag and recipe); for several objects, their number.
+# Runs requested by a sensor for an arrival, which is a complete source in a watched container: the
+# name of the watch; for one object, the arrival key (a digest of uri, etag and recipe); for several
+# objects, their number.
 WATCH_TAG = "geo_platform/watch"
 ARRIVAL_TAG = "geo_platform/arrival"
 ARRIVALS_TAG = "geo_platform/arrivals"
 
-# Runs requested by a sensor: small, medium or large. dagster.yaml limits how many of each run at
-# once.
+# Memory class of a run: small, medium or large. dagster.yaml limits how many runs of each class run
+# at the same time.
 MEMORY_TAG = "geo_platform/memory"
 
 # Runs requested by a client of the HTTP API: the id of the job, the number of the attempt, the id
@@ -30,7 +31,8 @@ ATTEMPT_TAG = "geo_platform/attempt"
 REQUEST_TAG = "geo_platform/request_id"
 ASKED_BY_TAG = "geo_platform/asked_by"
 
-# All runs requested by clients of the HTTP API have this tag and value, so that they can be listed.
+# Every run requested by a client of the HTTP API has this tag and value, so that these runs can be
+# listed.
 ORIGIN_TAG, HTTP_ORIGIN = "geo_platform/origin", "api"
 
 # Dagster's own tags. Runs requested by a sensor: the key that makes the request unique.
@@ -39,10 +41,10 @@ RUN_KEY_TAG = "dagster/run_key"
 # Runs for one object: the key of the object.
 PARTITION_TAG = "dagster/partition"
 
-# Retries: the run that is retried, and the first run of them all.
+# Retries: the run that is retried, and the first run of the series of retries.
 PARENT_RUN_TAG, ROOT_RUN_TAG = "dagster/parent_run_id", "dagster/root_run_id"
 
-# Ended runs: whether the daemon launches another run in place of this one.
+# Ended runs: whether the Dagster daemon launches a retry of this run.
 WILL_RETRY_TAG = "dagster/will_retry"
 
 # Launched runs: the host that executes the run, in the form of `local_worker`. The run sets it.
@@ -52,14 +54,18 @@ WORKER_TAG = "geo_platform/worker"
 def local_worker(run_id: str) -> str:
     """Return `<host>/<run id>`.
 
-    The run id is included because a run that is executed again inherits the tags of the first one.
+    A retry inherits the tags of the run that it retries. The run id shows that an inherited tag is
+    that of the earlier run.
     """
     return f"{socket.gethostname()}/{run_id}"
 
 
 @dataclass(frozen=True)
 class RunRequest:
-    """A job on one partition. `stage_options` maps the name of a stage to its JSON parameters."""
+    """A request to run a job, on one partition (the key of the source) or on none.
+
+    `stage_options` maps the name of a stage to its options as JSON values.
+    """
 
     job: str
     partition: str | None
@@ -70,10 +76,10 @@ class RunRequest:
 
 @dataclass(frozen=True)
 class RetryRequest:
-    """What remains to be done of a run.
+    """The request that repeats the part of a run that has no result.
 
-    `files` are the keys of the objects without a result; `request` is None if there are none.
-    `is_under_way` means that the run has not ended, so the rest is not known yet.
+    `files` are the keys of the objects without a result. `request` is None if there are no such
+    objects. `is_under_way` is True if the run has not ended, so that these objects are not known yet.
     """
 
     files: tuple[str, ...]
@@ -85,7 +91,8 @@ class RetryRequest:
 class RunReport:
     """The status of a run.
 
-    `error` is `PlatformError.as_record()`. `result` is the last message as JSON values.
+    `error` is `PlatformError.as_record()`. `result` is the message of the last stage, as JSON values.
+    `seconds` and `stage_seconds` (by stage name) are durations.
     """
 
     run_id: str
@@ -99,7 +106,7 @@ class RunReport:
     traceback: str | None = None
 
 
-# Such an id can be a header, a tag and a field of a log line without escaping.
+# An id of this form needs no escaping in a header, a tag or a log line.
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,128}")
 
 _TRACE_CONTEXT = re.compile(
@@ -117,7 +124,7 @@ CLIENT_ID_FORMATS = {
 
 @dataclass(frozen=True)
 class ClientIds:
-    """The ids that a client gave its request. `ignored` are the tags with invalid values."""
+    """The ids that a client gave to its request. `ignored` names the tags with invalid values."""
 
     correlation_id: str = ""
     traceparent: str = ""
@@ -125,7 +132,7 @@ class ClientIds:
 
 
 def is_client_id(tag: str, value: str) -> bool:
-    """Return whether the value has the format that CLIENT_ID_FORMATS describes."""
+    """Return whether the value has the format that CLIENT_ID_FORMATS describes for the tag."""
     if tag == CORRELATION_TAG:
         return _VISIBLE.fullmatch(value) is not None
     return _TRACE_CONTEXT.match(value) is not None and (
@@ -136,9 +143,10 @@ def is_client_id(tag: str, value: str) -> bool:
 def client_ids_of(tags: Mapping[str, str]) -> ClientIds:
     """Return the valid client ids among the tags, for log lines and spans.
 
-    Whoever launches a run can set its tags, so invalid values are ignored, as W3C requires.
+    Anyone who launches a run can set its tags. Invalid values are ignored, as W3C Trace Context
+    requires.
     """
-    given = {tag: tags[tag] for tag in CLIENT_ID_FORMATS if tags.get(tag)}
-    known = {tag: value for tag, value in given.items() if is_client_id(tag, value)}
-    ignored = tuple(tag for tag in given if tag not in known)
-    return ClientIds(known.get(CORRELATION_TAG, ""), known.get(TRACEPARENT_TAG, ""), ignored)
+    client_tags = {tag: tags[tag] for tag in CLIENT_ID_FORMATS if tags.get(tag)}
+    valid = {tag: value for tag, value in client_tags.items() if is_client_id(tag, value)}
+    ignored = tuple(tag for tag in client_tags if tag not in valid)
+    return ClientIds(valid.get(CORRELATION_TAG, ""), valid.get(TRACEPARENT_TAG, ""), ignored)

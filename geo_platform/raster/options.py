@@ -1,6 +1,7 @@
-"""Options of the raster stages. Dagster's forms, CLI options and HTTP bodies derive from them.
+"""Options of the raster stages raster_profile and raster_cog.
 
-Enum members have their values as names: Dagster's launchpad writes names, other clients values.
+The name of each enum member equals its value, because Dagster's launchpad writes the name and other
+clients write the value.
 """
 
 from enum import StrEnum
@@ -29,7 +30,7 @@ class OutputTierChoice(StrEnum):
 
 
 class Resampling(StrEnum):
-    """GDAL's names, and `auto`, which follows the raster type."""
+    """GDAL's names of resampling methods. `auto` chooses the method by raster type."""
 
     auto = "auto"
     nearest = "nearest"
@@ -47,18 +48,18 @@ class LosslessCompression(StrEnum):
 
 
 class RasterProfileOptions(Options):
-    """Options of profiling a raster."""
+    """Options of the stage raster_profile, which describes the source."""
 
     input_crs: str | None = Field(
         None,
-        description="CRS of the source if the file has none, for example EPSG:32618. "
-        "Refused if it differs from the file's.",
+        description="CRS of the source, if the file has none, for example EPSG:32618. "
+        "A value that differs from the CRS of the file is refused.",
     )
     override_crs: bool = Field(
         False, strict=True, description="Use input_crs even if the file has another CRS."
     )
     raster_type: RasterTypeChoice = Field(
-        RasterTypeChoice.auto, description="What the bands mean. auto: detect it."
+        RasterTypeChoice.auto, description="Meaning of the bands. auto: detect it from the bands."
     )
     strict_mode: bool = Field(
         False,
@@ -68,21 +69,22 @@ class RasterProfileOptions(Options):
     nodata: float | None = Field(
         None,
         strict=True,
-        description="Nodata value if the file has none. Refused if it differs from the file's.",
+        description="Nodata value, if the file has none. "
+        "A value that differs from the nodata value of the file is refused.",
     )
 
 
 class RasterCogOptions(Options):
-    """Options of converting a raster to COGs."""
+    """Options of the stage raster_cog, which converts the source to COGs."""
 
     output_tier: OutputTierChoice = Field(
         OutputTierChoice.analysis,
         description="analysis: lossless. visualization: JPEG, 8-bit RGB only. "
-        "archive: lossless at the highest level. all: every tier that is possible.",
+        "archive: lossless, compressed at the highest level. all: every tier that the bands allow.",
     )
     target_crs: str | None = Field(
         None,
-        description="CRS to reproject to, for example EPSG:3857. Default: keep the source's.",
+        description="CRS to reproject to, for example EPSG:3857. Default: keep the CRS of the source.",
     )
     compression: LosslessCompression = Field(
         LosslessCompression.zstd, description="Codec of the lossless tiers."
@@ -95,14 +97,14 @@ class RasterCogOptions(Options):
         description="JPEG quality of the visualization tier, 1 to 100.",
     )
     overview_resampling: Resampling = Field(
-        Resampling.auto, description="How to compute overviews. auto: by raster type."
+        Resampling.auto, description="Resampling of the overviews. auto: by raster type."
     )
     reproject_resampling: Resampling = Field(
-        Resampling.auto, description="How to reproject pixels. auto: by raster type."
+        Resampling.auto, description="Resampling of the reprojected pixels. auto: by raster type."
     )
     output_folder: str = Field(
         "cogs",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$",
         max_length=200,
-        description="Folder of the output container to write COGs to.",
+        description="Folder of the output container for the COGs.",
     )

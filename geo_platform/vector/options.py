@@ -1,4 +1,4 @@
-"""Options of the vector stages."""
+"""Options of the vector stages vector_profile and vector_features."""
 
 from enum import StrEnum
 
@@ -8,7 +8,7 @@ from geo_platform.options import Options
 
 
 class FileExtension(StrEnum):
-    """The format that the client expects. A file with other content is refused."""
+    """The format that the client expects, named by a file extension. Other content is refused."""
 
     auto = "auto"
     csv = "csv"
@@ -22,7 +22,7 @@ class FileExtension(StrEnum):
 
 
 class Dimension(StrEnum):
-    """Which coordinates are kept. Measures (M) are always dropped."""
+    """Which coordinates are published. Measures (M) are always dropped."""
 
     xy = "xy"
     keep = "keep"
@@ -31,7 +31,7 @@ class Dimension(StrEnum):
 class MixedGeometry(StrEnum):
     """What to do with a layer that mixes points, lines and polygons.
 
-    Single and multi parts of one of these do not count as a mix.
+    Points with multipoints, lines with multilines, or polygons with multipolygons are no mix.
     """
 
     refuse = "refuse"
@@ -39,7 +39,7 @@ class MixedGeometry(StrEnum):
 
 
 class LoadMode(StrEnum):
-    """What to do if a dataset of this name exists."""
+    """What to do if a dataset of the same name exists; `load_mode` describes the values."""
 
     update = "update"
     create = "create"
@@ -48,27 +48,29 @@ class LoadMode(StrEnum):
 
 
 class VectorProfileOptions(Options):
-    """Options of vector_profile."""
+    """Options of the stage vector_profile, which describes the source."""
 
     file_extension: FileExtension = Field(
         FileExtension.auto,
-        description="Expected format of the file. Refused if its content is of another format.",
+        description="Expected format of the file. "
+        "A file with content of another format is refused.",
     )
     layer_name: str | None = Field(
         None,
-        description="Layer to read if the file has several (also kml_name, shp_name).",
+        description="Layer to read, if the file has several layers.",
     )
     input_crs: str | None = Field(
         None,
-        description="CRS of the source if the file has none, for example EPSG:31370. "
-        "Refused if it differs from the file's.",
+        description="CRS of the source, if the file has none, for example EPSG:31370. "
+        "A value that differs from the CRS of the file is refused.",
     )
     override_crs: bool = Field(
         False, strict=True, description="Use input_crs even if the file has another CRS."
     )
     encoding: str | None = Field(
         None,
-        description="Text encoding if the file has none or a wrong one, for example CP1252.",
+        description="Text encoding of a CSV file or Shapefile, if it declares none or a wrong one, "
+        "for example CP1252.",
     )
     lon_name: str | None = Field(None, description="CSV: column of the longitude or easting.")
     lat_name: str | None = Field(None, description="CSV: column of the latitude or northing.")
@@ -76,7 +78,7 @@ class VectorProfileOptions(Options):
 
 
 class VectorFeaturesOptions(Options):
-    """Options of vector_features."""
+    """Options of the stage vector_features, which cleans and loads the rows."""
 
     table_name: str | None = Field(
         None, description="Name of the dataset. Default: derived from the name of the object."
@@ -88,43 +90,48 @@ class VectorFeaturesOptions(Options):
     )
     load_mode: LoadMode = Field(
         LoadMode.update,
-        description="If the dataset exists: update replaces it if it is from the same source, "
-        "create refuses, replace replaces it in any case, append adds the rows (database).",
+        description="If the dataset exists: update replaces a dataset from the same source and refuses "
+        "one from another source; create refuses a dataset of another version or source; "
+        "replace replaces any dataset; append adds the rows (database only).",
     )
     key_columns: list[str] = Field(
         default_factory=list,
-        description="Published columns that identify a row: append replaces rows with equal values.",
+        description="Published columns that identify a row. append replaces existing rows that have "
+        "the same values in these columns.",
     )
     overwrite: bool = Field(False, strict=True, description="Same as load_mode replace.")
     target_crs: str | None = Field(
         None,
-        description="CRS to reproject to, for example EPSG:4326. Default: keep the source's.",
+        description="CRS to reproject to, for example EPSG:4326. Default: keep the CRS of the source.",
     )
-    dimension: Dimension = Field(Dimension.xy, description="xy drops Z, keep keeps it.")
+    dimension: Dimension = Field(Dimension.xy, description="xy: drop heights (Z). keep: keep them.")
     mixed_geometry: MixedGeometry = Field(
-        MixedGeometry.refuse, description="Refuse or keep a layer with mixed geometry types."
+        MixedGeometry.refuse,
+        description="refuse: refuse a layer with mixed geometry types. keep: publish all types.",
     )
     column_mapping: dict[str, str] = Field(
         default_factory=dict,
-        description="Source column to published column; other names are cleaned by rule.",
+        description="Maps a source column to a published name. Other columns get names in lower-case "
+        "snake case (docs/vector.md).",
     )
     indexes_spatial: bool = Field(
         True,
         strict=True,
-        description="Build a spatial index (database). Files are always sorted spatially.",
+        description="Build a spatial index (database only). Files are always sorted spatially.",
     )
     indexes_attributes: list[str] = Field(
-        default_factory=list, description="Published columns to index (database)."
+        default_factory=list, description="Published columns to index (database only)."
     )
     indexes_temporal: list[str] = Field(
-        default_factory=list, description="Published time columns to index (database)."
+        default_factory=list,
+        description="Published date and time columns to index (database only).",
     )
     simplify_tolerance: float | None = Field(
         None,
         strict=True,
         gt=0,
         description="Douglas-Peucker tolerance in units of the published CRS. "
-        "Keeps the topology of each geometry.",
+        "A simplified geometry stays valid.",
     )
     quantize_grid: float | None = Field(
         None,
@@ -137,7 +144,8 @@ class VectorFeaturesOptions(Options):
         strict=True,
         ge=1,
         le=1_000_000,
-        description="Maximum rows per batch. The platform uses smaller batches to limit memory.",
+        description="Maximum rows per batch. Values above 8192 have the effect of 8192, to limit "
+        "memory.",
     )
 
     @property
