@@ -1,9 +1,9 @@
-"""Clean one batch: turn rows as read into rows as published, and reject those that cannot be.
+"""Clean one batch: convert its rows to the published schema, and reject rows that cannot be used.
 
-Reasons for rejecting a row: ROW_MALFORMED, COORDINATE_UNREADABLE, WKT_UNREADABLE (CSV),
+Codes of rejected rows: ROW_MALFORMED, COORDINATE_UNREADABLE, WKT_UNREADABLE (CSV),
 NULL_GEOMETRY, EMPTY_GEOMETRY, GEOMETRY_UNREADABLE, GEOMETRY_UNSUPPORTED, COORDINATES_NOT_FINITE,
 COORDINATES_IMPLAUSIBLE, REPROJECTION_FAILED, GEOMETRY_UNREPAIRABLE, GEOMETRY_COLLAPSED,
-VALUE_OUT_OF_RANGE. A row without geometry is rejected too: a search by place would never find it.
+VALUE_OUT_OF_RANGE. A row without geometry is rejected too, because no spatial search finds it.
 """
 
 from collections.abc import Mapping
@@ -27,8 +27,8 @@ from geo_platform.wkb import CURVE_CODES, OGC_NAMES, Mask, is_canonical, wkb_typ
 
 Geometries = npt.NDArray[np.object_]
 
-# `row_number` counts the source's rows from 0. `geometry` is the source's WKB in the source's CRS;
-# null if the row has none.
+# `row_number` counts the rows of the source from 0. `geometry` is the WKB of the source, in the CRS
+# of the source; null if the row has no readable geometry.
 REJECTED_SCHEMA = pa.schema(
     [
         pa.field("row_number", pa.int64(), nullable=False),
@@ -45,7 +45,7 @@ _COLLECTION_TYPE_ID = 7
 
 @dataclass(frozen=True)
 class CleanedBatch:
-    """The rows of one batch: `clean` in the plan's schema, `rejected` in REJECTED_SCHEMA.
+    """The rows of one batch: `clean` in the schema of the plan, `rejected` in REJECTED_SCHEMA.
 
     `repaired` counts the clean rows whose geometry was made valid.
     """
@@ -56,7 +56,7 @@ class CleanedBatch:
 
 
 class _RowChecks:
-    """Which rows of a batch are still good, and the first fault of each other row."""
+    """Which rows of a batch can still be published, and the first fault of every other row."""
 
     def __init__(self, rows: int) -> None:
         self.good: Mask = np.ones(rows, dtype=bool)
@@ -95,23 +95,23 @@ def clean_batch(batch: SourceBatch, plan: FeaturePlan) -> CleanedBatch:
 
 
 def make_valid(geometries: Geometries) -> Geometries:
-    """Return invalid geometries repaired, keeping their dimension: a polygon stays a polygon.
+    """Repair geometries and keep their dimension: a polygon stays a polygon.
 
-    A geometry is None where GEOS cannot repair it, and empty where it collapses to less than its
-    dimension. Uses GEOS' structure method:
+    The result is None for a geometry that GEOS cannot repair, and empty for a geometry that
+    collapses to a lower dimension. Uses the structure method of GEOS:
     https://libgeos.org/doxygen/classgeos_1_1geom_1_1util_1_1GeometryFixer.html
     """
     repaired = _make_valid_once(geometries)
-    # The first pass can leave two parts that share an edge, which is not a valid multipolygon. A
-    # second pass joins them.
-    again = np.flatnonzero(~shapely.is_valid(repaired) & ~shapely.is_missing(repaired))
-    if again.size:
-        repaired[again] = _make_valid_once(repaired[again])
+    # After the first pass, two parts can share an edge, which is not a valid multipolygon. A second
+    # pass joins the parts.
+    still_invalid = np.flatnonzero(~shapely.is_valid(repaired) & ~shapely.is_missing(repaired))
+    if still_invalid.size:
+        repaired[still_invalid] = _make_valid_once(repaired[still_invalid])
     return repaired
 
 
 def promote_to_multi(geometries: Geometries) -> Geometries:
-    """Return points, lines and polygons as multi geometries of one part; others unchanged."""
+    """Return points, lines and polygons as multi geometries of one part, and others unchanged."""
     types = shapely.get_type_id(geometries)
     promoted = geometries.copy()
     for single, make in (
@@ -154,7 +154,7 @@ def _parse(batch: SourceBatch, checks: _RowChecks) -> Geometries:
 def _parse_one_by_one(
     wkb: npt.NDArray[np.object_], geometries: Geometries, checks: _RowChecks
 ) -> None:
-    # GEOS stops at the first collection with a curve. Only that row has to be rejected.
+    # GEOS stops at the first collection with a curve. Parse each row, to reject only these rows.
     for row in np.flatnonzero(checks.good):
         try:
             geometries[row] = shapely.from_wkb(wkb[row], on_invalid="ignore")
@@ -209,7 +209,7 @@ def _check_coordinates(geometries: Geometries, plan: FeaturePlan, checks: _RowCh
 
 @lru_cache(maxsize=8)
 def _degrees_per_unit(wkt: str) -> float | None:
-    """Return how many degrees a unit of a geographic CRS has; None for other CRSs."""
+    """Return the size of the unit of a geographic CRS in degrees, or None for another CRS."""
     crs = CRS.from_wkt(wkt)
     return float(np.degrees(crs.axis_info[0].unit_conversion_factor)) if crs.is_geographic else None
 
@@ -266,18 +266,18 @@ def _repair(geometries: Geometries, checks: _RowChecks) -> tuple[Geometries, Mas
     invalid = ~shapely.is_valid(geometries) & checks.good
     if not invalid.any():
         return geometries, invalid
-    # Check only the repaired rows again: checking validity is the most expensive step of all.
+    # Only repaired rows are checked again, because the validity check is the most expensive step.
     rows = np.flatnonzero(invalid)
-    made = make_valid(geometries[rows])
+    valid = make_valid(geometries[rows])
     failed, collapsed = np.zeros_like(invalid), np.zeros_like(invalid)
-    failed[rows] = shapely.is_missing(made) | ~shapely.is_valid(made)
-    collapsed[rows] = shapely.is_empty(made)
+    failed[rows] = shapely.is_missing(valid) | ~shapely.is_valid(valid)
+    collapsed[rows] = shapely.is_empty(valid)
     checks.reject(failed, "GEOMETRY_UNREPAIRABLE", "the geometry is invalid and cannot be repaired")
     checks.reject(
         collapsed, "GEOMETRY_COLLAPSED", "the geometry has no length or area left after repair"
     )
     geometries = geometries.copy()
-    geometries[rows] = made
+    geometries[rows] = valid
     return geometries, invalid
 
 
@@ -286,12 +286,12 @@ def _make_valid_once(geometries: Geometries) -> Geometries:
         repaired = shapely.make_valid(geometries, method="structure", keep_collapsed=False)
     except shapely.GEOSException:
         repaired = np.array([_make_one_valid(geometry) for geometry in geometries], dtype=object)
-    wanted = shapely.get_dimensions(geometries)
+    dimensions = shapely.get_dimensions(geometries)
     is_mixed = (shapely.get_type_id(repaired) == _COLLECTION_TYPE_ID) & (
         shapely.get_type_id(geometries) != _COLLECTION_TYPE_ID
     )
     for row in np.flatnonzero(is_mixed):
-        repaired[row] = _parts_of_dimension(repaired[row], int(wanted[row]))
+        repaired[row] = _parts_of_dimension(repaired[row], int(dimensions[row]))
     return np.asarray(repaired, dtype=object)
 
 
@@ -330,9 +330,10 @@ def _convert_fields(batch: SourceBatch, plan: FeaturePlan, checks: _RowChecks) -
 def _published_wkb(
     geometries: Geometries, batch: SourceBatch, plan: FeaturePlan, good: Mask, repaired: Mask
 ) -> pa.Array:
-    """Return the good rows as multi geometries.
+    """Return the geometries of the good rows as WKB of multi geometries.
 
-    Unchanged canonical rows keep the source's bytes, at a tenth of the cost of writing them.
+    The source bytes of an unchanged geometry are reused if they are canonical WKB. This costs a
+    tenth of writing the geometry again.
     """
     changes_every_row = (
         plan.was_reprojected
@@ -341,29 +342,33 @@ def _published_wkb(
     )
     if changes_every_row:
         return _written_wkb(geometries[good], plan)
-    kept = good & ~repaired & is_canonical(batch.wkb, plan.dimension)
-    if not kept.any():
+    reusable = good & ~repaired & is_canonical(batch.wkb, plan.dimension)
+    if not reusable.any():
         return _written_wkb(geometries[good], plan)
-    own = wrap_as_multi(batch.wkb, plan.dimension)
-    if kept.all():
-        return own
-    return _merge_in_order(own, _written_wkb(geometries[good & ~kept], plan), kept, good)
+    source_wkb = wrap_as_multi(batch.wkb, plan.dimension)
+    if reusable.all():
+        return source_wkb
+    written = _written_wkb(geometries[good & ~reusable], plan)
+    return _merge_in_order(source_wkb, written, reusable, good)
 
 
-def _merge_in_order(own: pa.Array, written: pa.Array, kept: Mask, good: Mask) -> pa.Array:
-    """Return the good rows in order: kept ones from `own` (all rows), the others from `written`.
+def _merge_in_order(
+    source_wkb: pa.Array, written: pa.Array, reusable: Mask, good: Mask
+) -> pa.Array:
+    """Return the good rows in order, the reusable rows from `source_wkb`, the others from `written`.
 
-    Copies whole runs of rows, since the few written ones are far apart.
+    `source_wkb` has all rows of the batch; `written` has only the good rows that are not reusable.
+    Whole runs of rows are copied, because the few written rows are far apart.
     """
-    origin = np.where(kept, 0, np.where(good, 1, 2))
+    origin = np.where(reusable, 0, np.where(good, 1, 2))
     starts = np.flatnonzero(np.diff(origin, prepend=-1))
-    runs, taken = [], 0
+    runs, next_written = [], 0
     for start, end in zip(starts, np.append(starts[1:], len(origin)), strict=True):
-        if kept[start]:
-            runs.append(own.slice(start, end - start))
+        if reusable[start]:
+            runs.append(source_wkb.slice(start, end - start))
         elif good[start]:
-            runs.append(written.slice(taken, end - start))
-            taken += end - start
+            runs.append(written.slice(next_written, end - start))
+            next_written += end - start
     return pa.concat_arrays(runs)
 
 
@@ -380,7 +385,7 @@ def _written_wkb(geometries: Geometries, plan: FeaturePlan) -> pa.Array:
 def _rejected_rows(batch: SourceBatch, checks: _RowChecks) -> pa.RecordBatch:
     rows = sorted(checks.faults)
     wkb = batch.wkb.take(pa.array(rows, pa.int64())).cast(pa.binary()).to_pylist()
-    found = [
+    entries = [
         (
             int(batch.positions[row]),
             checks.faults[row].code,
@@ -389,9 +394,9 @@ def _rejected_rows(batch: SourceBatch, checks: _RowChecks) -> pa.RecordBatch:
         )
         for row, geometry in zip(rows, wkb, strict=True)
     ]
-    found += [(row, fault.code, fault.message, None) for row, fault in batch.unread.items()]
-    found.sort(key=lambda entry: entry[0])
-    columns = zip(*found, strict=True) if found else ((), (), (), ())
+    entries += [(row, fault.code, fault.message, None) for row, fault in batch.unread.items()]
+    entries.sort(key=lambda entry: entry[0])
+    columns = zip(*entries, strict=True) if entries else ((), (), (), ())
     return pa.RecordBatch.from_arrays(
         [
             pa.array(column, field.type)

@@ -1,6 +1,7 @@
-"""Clean a source's batches in parallel, count every row, list rejected rows, sample for the map.
+"""Clean the batches of a source in parallel, and account for every row.
 
-How one batch is cleaned is in `clean.py`.
+Rejected rows are written to a file with the reason, and geometries are sampled for the map.
+`clean.py` cleans a single batch.
 """
 
 import gc
@@ -26,17 +27,17 @@ from geo_platform.vector.sources.common import SourceBatch
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Each thread holds a batch in memory. More than four save little time.
+# Each thread holds a batch in memory. More than four threads save little time.
 _MAX_THREADS = 4
 _MAX_SAMPLED_ROWS = 24_000
 _MAX_SAMPLED_BYTES = 48 * 2**20
-# New objects after which the garbage collector runs: those of a few batches.
+# Number of new objects after which the garbage collector runs: those of a few batches.
 _GC_THRESHOLD = 100_000
 _NO_GEOMETRY = {"NULL_GEOMETRY", "EMPTY_GEOMETRY"}
 
 
 class GeometrySample:
-    """Every n-th geometry, spread over all rows. n doubles when the sample reaches its limit."""
+    """A sample: every n-th geometry of all rows. n doubles when the sample exceeds its limit."""
 
     def __init__(self) -> None:
         self._wkb: list[bytes] = []
@@ -49,7 +50,7 @@ class GeometrySample:
         return self._wkb
 
     def add(self, wkb: pa.Array) -> None:
-        """Take the sampled rows of one more batch."""
+        """Add every n-th geometry of the next batch to the sample."""
         rows = np.arange(-self._rows_seen % self._step, len(wkb), self._step)
         self._rows_seen += len(wkb)
         added = wkb.take(pa.array(rows)).to_pylist()
@@ -66,9 +67,11 @@ class GeometrySample:
 
 
 class CleanStream:
-    """Cleans batches and counts their rows: each ends in `inserted` or in one of `reasons`.
+    """Cleans batches and counts their rows.
 
-    Rejected rows are written to `rejected_path`. `notify` is called with a progress text per batch.
+    A row counts in `inserted` if it can be published, or in `reasons`, by the code of its fault.
+    Rejected rows are written to the Parquet file `rejected_path`. `notify` is called after each
+    batch with a progress text.
     """
 
     def __init__(
@@ -96,10 +99,12 @@ class CleanStream:
         return self.reasons.total()
 
     def clean(self, source: Iterable[SourceBatch]) -> Iterator[pa.RecordBatch]:
-        """Yield the rows to publish, in the plan's schema and in the source's order.
+        """Yield the rows to publish, in the schema of the plan and in the order of the source.
 
-        Raises GeometryMixed: a row has another type than the plan allows.
-        Raises NoFeatures, NoGeometry, GeometryUnrepairable: after the last batch, no row was left.
+        Raises GeometryMixed: a row belongs to another geometry family than the plan allows.
+        Raises NoFeatures, NoGeometry, GeometryUnrepairable: no row can be published. Raised after
+        the last batch.
+        Raises what iterating over `source` raises.
         """
         try:
             with _less_garbage_collection():
@@ -116,9 +121,10 @@ class CleanStream:
             self._refuse()
 
     def assert_balanced(self, published: int) -> None:
-        """Check that read = inserted + rejected, and that the store holds what was inserted.
+        """Check that read = inserted + rejected, and that `published` = inserted.
 
-        Raises AssertionError: rows were lost or doubled, which is a fault of this code.
+        `published` is the number of rows in the store.
+        Raises AssertionError: rows were lost or duplicated, which is a bug.
         """
         if self.read != self.inserted + self.rejected or self.inserted != published:
             raise AssertionError(
@@ -163,22 +169,22 @@ def map_in_order(
 ) -> Iterator[tuple[Item, Result]]:
     """Apply `work` to the items in threads. Yield each item with its result, in the items' order.
 
-    Items are taken in the caller's thread, at most `threads` ahead of the results. Pays off only if
-    `work` releases the GIL, as GEOS and Arrow do. An exception of `work` or `items` is raised after
-    the results of all items before it.
+    The caller's thread reads the items, at most `threads` items ahead of the yielded results. This
+    is faster than a loop only if `work` releases the GIL, as GEOS and Arrow do. An exception of
+    `work` or `items` is raised after the results of the items before it.
     """
-    failed: Exception | None = None
+    failure: Exception | None = None
     pending: deque[tuple[Item, Future[Result]]] = deque()
     source = iter(items)
     with ThreadPoolExecutor(threads, thread_name_prefix="in-order") as pool:
         try:
-            while failed is None:
+            while failure is None:
                 try:
                     item = next(source)
                 except StopIteration:
                     break
                 except Exception as error:  # noqa: BLE001  # raised below, after earlier results
-                    failed = error
+                    failure = error
                     break
                 pending.append((item, pool.submit(work, item)))
                 if len(pending) > threads:
@@ -188,8 +194,8 @@ def map_in_order(
         finally:
             for _, future in pending:
                 future.cancel()
-    if failed is not None:
-        raise failed
+    if failure is not None:
+        raise failure
 
 
 def _first_result(pending: deque[tuple[Item, Future[Result]]]) -> tuple[Item, Result]:
@@ -203,8 +209,8 @@ def _thread_count() -> int:
 
 @contextmanager
 def _less_garbage_collection() -> Iterator[None]:
-    # Hundreds of thousands of geometry objects would trigger the collector all the time. It runs
-    # less often, and leaves out the objects that existed before.
+    # Hundreds of thousands of geometry objects would trigger the garbage collector all the time. In
+    # this context it runs less often, and does not scan the objects that existed before.
     thresholds = gc.get_threshold()
     gc.set_threshold(_GC_THRESHOLD)
     try:

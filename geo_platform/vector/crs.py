@@ -1,6 +1,6 @@
 """The CRS of a vector source, and reprojection of geometries.
 
-The rules shared with rasters are in `geo_platform/crs.py`. A CRS is never guessed.
+A CRS is never guessed from coordinates. `geo_platform/crs.py` has the rules that rasters share.
 """
 
 from functools import lru_cache
@@ -24,22 +24,25 @@ def determine_crs(
     format_rule: str | None,
     display_name: str,
 ) -> tuple[SpatialReference, tuple[Finding, ...]]:
-    """Return the source's CRS and any warnings.
+    """Return the CRS of the source, and warnings.
 
-    `declared` is the file's own CRS. `format_rule` is the CRS that the format's specification
-    gives to every file (GeoJSON, KML, OSM: WGS 84).
-    Raises CrsMissing: neither the file nor the user gives one.
-    Raises CrsMismatch: the user's differs from the file's, and `override_crs` is not set.
-    Raises BoundsImplausible, ParameterInvalid, SourceUnreadable: a CRS is not on Earth or invalid.
+    `declared` is the CRS that the file states, or None. `format_rule` is the CRS that the
+    specification of the format gives to every file (GeoJSON, KML, OSM: WGS 84), or None.
+    Raises CrsMissing: neither the file, nor the format, nor the user gives a CRS.
+    Raises CrsMismatch: `input_crs` differs from the CRS of the file, and `override_crs` is not set.
+    Raises BoundsImplausible: the CRS of the file is of another body than the Earth.
+    Raises ParameterInvalid: `input_crs` is not a CRS.
+    Raises SourceUnreadable: the CRS of the file is invalid.
     """
-    own = _crs_of_file(declared, display_name) if declared else None
-    rule = CRS.from_user_input(format_rule) if format_rule else None
-    own = own or rule
-    came_from = (
-        FROM_FORMAT if own is not None and rule is not None and same_crs(own, rule) else FROM_FILE
+    file_crs = _crs_of_file(declared, display_name) if declared else None
+    format_crs = CRS.from_user_input(format_rule) if format_rule else None
+    source_crs = file_crs or format_crs
+    is_of_format = (
+        source_crs is not None and format_crs is not None and same_crs(source_crs, format_crs)
     )
+    came_from = FROM_FORMAT if is_of_format else FROM_FILE
     return resolve_crs(
-        own,
+        source_crs,
         own_came_from=came_from,
         input_crs=input_crs,
         override_crs=override_crs,
@@ -72,15 +75,15 @@ def reproject(
 ) -> npt.NDArray[np.object_]:
     """Return the geometries in the target CRS, in x, y order, with Z unchanged.
 
-    A coordinate without a position in the target CRS becomes infinite. Only vertices are moved:
-    long edges are not densified.
+    A coordinate that has no position in the target CRS becomes infinite. Only the vertices are
+    transformed; no vertices are added to long edges.
     """
     transformer = _transformer(source_wkt, target_wkt)
 
-    def move(xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def transform(xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         return np.column_stack(transformer.transform(xy[:, 0], xy[:, 1], errcheck=False))
 
-    moved = shapely.transform(geometries, move)
+    moved = shapely.transform(geometries, transform)
     if not shapely.has_z(geometries).any():
         return np.asarray(moved, dtype=object)
     coordinates = shapely.get_coordinates(geometries, include_z=True)
@@ -89,9 +92,10 @@ def reproject(
 
 
 def _crs_of_file(text: str, display_name: str) -> CRS | None:
-    """Return the CRS, or None for GeoPackage's undefined systems (srs_id -1 and 0) and local grids.
+    """Return the CRS that the file states.
 
-    A CRS named "unknown" counts: PROJ gives that name to a CRS made from a PROJ string.
+    Return None for the undefined systems of GeoPackage (srs_id -1 and 0) and for local grids. A CRS
+    named "unknown" is valid: PROJ gives this name to every CRS made from a PROJ string.
     """
     try:
         crs = CRS.from_user_input(text)

@@ -1,6 +1,6 @@
-"""Rules about extents: whether they are possible in their CRS, and where they are in WGS 84.
+"""Check that an extent is possible in its CRS, and transform an extent to WGS 84.
 
-Choosing the CRS is in `crs.py`.
+`crs.py` determines the CRS.
 """
 
 import math
@@ -16,16 +16,18 @@ from geo_platform.grid import Bounds, LonLatBounds
 DEGREE_TOLERANCE = 1e-6
 # Climate data often uses longitudes from 0 to 360.
 _MAX_LONGITUDE = 360.0
-# More than twice around the Earth. PROJ would silently wrap such an easting to some longitude.
+# More than twice the circumference of the Earth. PROJ would wrap such an easting to a longitude
+# without an error.
 _MAX_METRES = 1e8
 _AREA_MARGIN_DEGREES = 10.0
 _GEODETIC = "OGC:CRS84"
 
 
 def lonlat_bounds(bounds: Bounds, crs: CRS) -> LonLatBounds:
-    """Return `bounds` in WGS 84. West is greater than east where they cross the antimeridian.
+    """Return the bounds in WGS 84. West is greater than east if they cross the antimeridian.
 
-    Edges are densified by 21 points a side. Raises BoundsImplausible: PROJ cannot transform them.
+    Each edge is densified with 21 points before the transformation.
+    Raises BoundsImplausible: PROJ cannot transform the bounds.
     """
     try:
         transformer = Transformer.from_crs(crs, _GEODETIC, always_xy=True)
@@ -48,11 +50,12 @@ def lonlat_bounds(bounds: Bounds, crs: CRS) -> LonLatBounds:
 
 
 def check_plausible(bounds: Bounds, crs: CRS, display_name: str) -> tuple[Finding, ...]:
-    """Check that bounds are possible in their CRS. Return warnings about suspicious ones.
+    """Check that the bounds are possible in their CRS. Return warnings about suspicious bounds.
 
-    Degrees: latitudes within 90, longitudes within 360. Projected: within ten degrees of the CRS's
-    area of use, if that is known; within the area itself, if the numbers look like degrees.
-    Raises BoundsImplausible: the bounds break these rules.
+    In a geographic CRS, latitudes must be within 90 degrees and longitudes within 360. In a
+    projected CRS, the bounds must be within ten degrees of the area of use of the CRS, if it is
+    known. If the numbers look like degrees, the bounds must be within the area of use itself.
+    Raises BoundsImplausible: the bounds break one of these rules.
     """
     if crs.is_geographic:
         south, north, west, east = (
@@ -118,7 +121,7 @@ def _no_position(bounds: Bounds, crs: CRS) -> str:
 
 
 def _degrees_per_unit(crs: CRS) -> float:
-    """Return how many degrees a unit has: 1 for degrees, 0.9 for grads."""
+    """Return the size of the unit of the CRS in degrees: 1 for degrees, 0.9 for grads."""
     return math.degrees(crs.axis_info[0].unit_conversion_factor)
 
 

@@ -1,9 +1,9 @@
-"""Names of fields and datasets: from any source name to one valid in databases, files and URLs.
+"""Choose the published names of columns and datasets, valid in databases, files and URLs.
 
-A field's name is, in this order: the user's in `column_mapping`; otherwise ASCII in lower-case
-snake case, other characters as underscores, a letter first, at most 63 characters (PostgreSQL's
-limit), with an underscore appended to a word that PostgreSQL reserves, and a number to a name that
-is taken.
+A name in `column_mapping` is used as it is. Every other name is changed by these rules: ASCII
+letters and digits in lower-case snake case, with underscores for other characters; `f_` before a
+leading digit; at most 63 characters (the limit of PostgreSQL); an underscore after a word that
+PostgreSQL reserves; a number after a name that another column has.
 """
 
 import re
@@ -16,7 +16,7 @@ from geo_platform.errors import ParameterInvalid, TableNameInvalid
 MAX_NAME_LENGTH = 63
 GEOMETRY_COLUMN = "geometry"
 BBOX_COLUMN = "bbox"
-# The dataset's own columns.
+# Columns that the platform adds to every dataset.
 _DATASET_COLUMNS = (GEOMETRY_COLUMN, BBOX_COLUMN)
 _COLUMN_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _TABLE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
@@ -62,7 +62,7 @@ RESERVED_WORDS = frozenset(f"{_RESERVED} {_SYSTEM_COLUMNS}".split())
 
 @dataclass(frozen=True)
 class PublishedName:
-    """A source column's published name. `renamed_because` is None if the name is unchanged."""
+    """The published name of a source column. `renamed_because` is None if it is the source name."""
 
     source: str
     published: str
@@ -70,7 +70,7 @@ class PublishedName:
 
 
 def clean_name(text: str) -> str:
-    """Return the name by the rule above, or "" if no character can be kept."""
+    """Return the name by the rules of this module, or "" if no character can be kept."""
     ascii_text = (
         unicodedata.normalize("NFKD", text.translate(_TRANSLITERATIONS))
         .encode("ascii", "ignore")
@@ -85,12 +85,13 @@ def clean_name(text: str) -> str:
 
 
 def publish_names(sources: Sequence[str], mapping: Mapping[str, str]) -> tuple[PublishedName, ...]:
-    """Return one published name per source column, in order, all different.
+    """Return a published name for each source column, in the order of the columns, all different.
 
-    Raises ParameterInvalid: `mapping` names an unknown column, or maps one to an invalid name.
+    Raises ParameterInvalid: `mapping` has an unknown column, an invalid published name, or the same
+    published name twice.
     """
     _check_mapping(sources, mapping)
-    taken = {*_DATASET_COLUMNS, *mapping.values()}
+    used_names = {*_DATASET_COLUMNS, *mapping.values()}
     names = []
     for position, source in enumerate(sources, start=1):
         if source in mapping:
@@ -100,10 +101,10 @@ def publish_names(sources: Sequence[str], mapping: Mapping[str, str]) -> tuple[P
                 )
             )
             continue
-        wanted = clean_name(source) or f"column_{position}"
-        published = _free_name(wanted, taken)
-        taken.add(published)
-        names.append(PublishedName(source, published, _reason(source, wanted, published)))
+        clean = clean_name(source) or f"column_{position}"
+        published = _free_name(clean, used_names)
+        used_names.add(published)
+        names.append(PublishedName(source, published, _reason(source, clean, published)))
     return tuple(names)
 
 
@@ -135,21 +136,21 @@ def _check_mapping(sources: Sequence[str], mapping: Mapping[str, str]) -> None:
         )
 
 
-def _free_name(wanted: str, taken: set[str]) -> str:
-    number, name = 1, wanted
-    while name in taken:
+def _free_name(clean: str, used_names: set[str]) -> str:
+    number, name = 1, clean
+    while name in used_names:
         number += 1
         suffix = f"_{number}"
-        name = wanted[: MAX_NAME_LENGTH - len(suffix)] + suffix
+        name = clean[: MAX_NAME_LENGTH - len(suffix)] + suffix
     return name
 
 
-def _reason(source: str, wanted: str, published: str) -> str | None:
-    if published != wanted:
+def _reason(source: str, clean: str, published: str) -> str | None:
+    if published != clean:
         return "the name was taken"
     if published == source:
         return None
-    if wanted.endswith("_") and wanted[:-1] in RESERVED_WORDS:
+    if clean.endswith("_") and clean[:-1] in RESERVED_WORDS:
         return "reserved word"
     if not source.isascii():
         return "letters outside ASCII"
@@ -163,8 +164,8 @@ def _reason(source: str, wanted: str, published: str) -> str | None:
 def dataset_name(table_name: str | None, default: str) -> str:
     """Return the dataset's name: `table_name` in lower case, or one made from `default`.
 
-    Raises TableNameInvalid: `table_name` is not a letter followed by up to 62 letters, digits and
-    underscores, or is a reserved word. Existing clients rely on this rule.
+    Raises TableNameInvalid: `table_name` is a reserved word, or is not a letter followed by up to
+    62 letters, digits and underscores. Existing clients rely on this rule.
     """
     if table_name is None:
         name = clean_name(default) or "features"

@@ -1,4 +1,6 @@
-"""Types of fields: which type a source column is published in, and the conversion of a column.
+"""Choose the published type of a source column, and convert the column to that type.
+
+`FieldType` is the type in messages; the last column is the Arrow type of the published column.
 
 | source                                   | FieldType  | published Arrow type              |
 |------------------------------------------|------------|-----------------------------------|
@@ -49,14 +51,14 @@ def published_type(field: SourceField) -> pa.DataType:
 
 
 def describe_field(field: pa.Field, source_type: str | None = None) -> SourceField:
-    """Return a source column as the profile lists it; `source_type` is the format's type name."""
+    """Describe a source column. `source_type` is the name of its type in the source format."""
     storage = (
         field.type.storage_type if isinstance(field.type, pa.BaseExtensionType) else field.type
     )
-    found = FieldType.json if _holds_json(field) else _field_type(storage)
+    field_type = FieldType.json if _holds_json(field) else _field_type(storage)
     is_utc = pa.types.is_timestamp(storage) and storage.tz is not None
     return SourceField(
-        name=field.name, type=found, source_type=source_type or str(field.type), is_utc=is_utc
+        name=field.name, type=field_type, source_type=source_type or str(field.type), is_utc=is_utc
     )
 
 
@@ -107,10 +109,10 @@ def _integer_type(arrow: pa.DataType) -> FieldType:
 
 
 def convert_column(column: pa.Array, target: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
-    """Return the column in its published type, and a mask of the values that do not fit it.
+    """Return the column in its published type, and a mask of the values that do not fit the type.
 
-    The mask is None if all fit. Values that do not fit are null in the column; the caller must
-    reject their rows.
+    The mask is None if all values fit. A value that does not fit becomes null in the column; the
+    caller must reject its row.
     """
     if isinstance(column, pa.ExtensionArray):
         column = column.storage

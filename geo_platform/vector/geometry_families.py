@@ -1,6 +1,7 @@
-"""Geometry families (point, line, polygon), which decide whether a layer mixes geometry types.
+"""Geometry families: point, line, polygon, collection.
 
-Reading types from WKB is in `geo_platform/wkb.py`.
+A layer whose rows belong to more than one family mixes geometry types. `geo_platform/wkb.py` reads
+the types from WKB.
 """
 
 from enum import StrEnum
@@ -13,7 +14,7 @@ from geo_platform.wkb import OGC_NAMES
 
 
 class Family(StrEnum):
-    """Types that count as one: single and multi parts together, and curves with straight lines."""
+    """A group of geometry types: single and multi parts, straight and curved, are one family."""
 
     point = "point"
     line = "line"
@@ -52,7 +53,7 @@ _FAMILY_OF_TYPE_ID = np.array(
 
 
 def family_of(ogc_name: str) -> Family | None:
-    """Return the family of an OGC type name, with or without Z; None for Unknown and Geometry."""
+    """Return the family of an OGC type name, with or without Z; None for Unknown or Geometry."""
     return _FAMILY_OF_NAME.get(ogc_name.split(" ")[0])
 
 

@@ -1,8 +1,9 @@
 """The stage vector_features: load a profiled source into a dataset and account for every row.
 
-Rejected rows, the map and the dataset are written first, under the fingerprint. The record
-(`features.json`) is written last: without it nothing counts, so a run killed at any point leaves
-no dataset behind, and the next run does the work again.
+The dataset, the rejected rows and the map are written first, in a folder named by the fingerprint
+(a hash of the source's etag, the options and the versions of the stages). The record
+`features.json` is written last and holds the message FeaturesLoaded. A dataset without a record is
+ignored. If a run is killed before the record is written, the next run does the work again.
 
     silver/<key_prefix>/<fingerprint>/features.json
 """
@@ -50,7 +51,7 @@ from geo_platform.vector.thumbnail import MEDIA_TYPE, draw_map
 
 @dataclass(frozen=True)
 class _LoadedData:
-    """What the steps after the load share."""
+    """The loaded dataset and its context, for the steps after the load."""
 
     profiled: VectorProfiled
     plan: FeaturePlan
@@ -84,23 +85,27 @@ def load_features(
 ) -> FeaturesLoaded:
     """Plan, read, clean and load the source.
 
-    A complete dataset of the same fingerprint is reused, unless `force` was set for the source.
-    After an error nothing is published.
+    `notify` is called with progress texts. A complete dataset with the same fingerprint is reused,
+    unless `force` was set for the source. After an error nothing is published.
 
-    Raises what `plan_features`, `stream_features`, `clean_batch` and the stores raise.
-    Raises TableExists: the name belongs to another source.
+    Raises TableExists: `load_mode` does not allow replacing the dataset of this name, or another
+    source loaded a dataset of this name at the same time.
     Raises NoFeatures, NoGeometry, GeometryUnrepairable: no row can be published.
+    Raises Conflict: the source was replaced or deleted since it arrived.
+    Raises StoreUnavailable, StoreDenied, DatabaseUnavailable: the store or database does not answer
+    or refuses access.
+    Raises what `plan_features`, `stream_features`, `clean_batch` and `source.arrival.opened` raise.
     """
     started = time.perf_counter()
     plan = plan_features(profiled, options)
     new_fingerprint = recipe.extend(profiled.fingerprint, options.model_dump(mode="json"))
     target = _target(plan, profiled, options, fingerprint=new_fingerprint, run_id=run_id)
     features.check_free(target)
-    recorded = (
+    previous_result = (
         None if profiled.source.force else _find_record(objects, features, plan, new_fingerprint)
     )
-    if recorded is not None:
-        return recorded.model_copy(
+    if previous_result is not None:
+        return previous_result.model_copy(
             update={
                 "source": profiled.source,
                 "was_reused": True,
@@ -250,7 +255,7 @@ def _message(
 def _find_record(
     objects: ObjectStore, features: FeatureStore, plan: FeaturePlan, fingerprint: str
 ) -> FeaturesLoaded | None:
-    """Return the message recorded under this fingerprint, if everything it names is unchanged."""
+    """Return the recorded message of this fingerprint if its objects and table are unchanged."""
     try:
         document = json.loads(objects.read_bytes(SILVER, _record_key(plan, fingerprint)))
         if document.get("schema_version") != FeaturesLoaded.schema_version:
@@ -295,41 +300,46 @@ def _write_record(
         json.dumps(document, ensure_ascii=False, indent=1).encode(),
         metadata=metadata,
     )
-    # For tables, publication decides which source owns the name, inside its transaction.
+    # For a table, the transaction that publishes it decides which source owns the name.
     if loaded.table is None and loaded.load_mode != LoadMode.replace:
-        _withdraw_if_second(objects, plan, loaded)
+        _delete_record_if_second(objects, plan, loaded)
 
 
-def _withdraw_if_second(objects: ObjectStore, plan: FeaturePlan, loaded: FeaturesLoaded) -> None:
-    """Delete this run's record if another source recorded the same dataset name first.
+def _delete_record_if_second(
+    objects: ObjectStore, plan: FeaturePlan, loaded: FeaturesLoaded
+) -> None:
+    """Delete the record of this run if another source recorded the same dataset name first.
 
-    Two runs can both find the name free. If both records appeared within one tick of the clock,
-    both are withdrawn. Raises TableExists: another source was first.
+    Two runs at the same time can both find the name free. If both records appeared within one tick
+    of the clock, both runs delete their record.
+    Raises TableExists: another source recorded the name first.
     """
     records = [
         stored
         for stored in objects.list(SILVER, f"{plan.key_prefix}/")
         if stored.reference.key.endswith(f"/{FEATURES_RECORD}")
     ]
-    own_key = _record_key(plan, loaded.fingerprint)
-    own = next(stored for stored in records if stored.reference.key == own_key)
-    others = [
+    record_key = _record_key(plan, loaded.fingerprint)
+    record = next(stored for stored in records if stored.reference.key == record_key)
+    records_of_others = [
         stored
         for stored in records
         if stored.metadata.get("source_uri") not in (None, loaded.source.uri)
     ]
-    first = next((stored for stored in others if _appeared(stored) <= _appeared(own)), None)
-    if first is not None:
-        objects.delete(SILVER, own.reference.key)
+    earlier = next(
+        (stored for stored in records_of_others if _appeared(stored) <= _appeared(record)), None
+    )
+    if earlier is not None:
+        objects.delete(SILVER, record_key)
         raise TableExists(
-            f"The dataset {plan.dataset} came from {first.metadata['source_uri']}, not from "
+            f"The dataset {plan.dataset} came from {earlier.metadata['source_uri']}, not from "
             f"{loaded.source.uri}.",
             dataset=plan.dataset,
         )
 
 
 def _appeared(stored: StoredObject) -> datetime:
-    # A file's modification time can be older than its arrival in the store.
+    # The modification time of a file can be older than its appearance in the store.
     return stored.appeared_utc or stored.last_modified_utc
 
 

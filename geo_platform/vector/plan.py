@@ -1,6 +1,7 @@
-"""Decide everything about the published dataset before a row is read: names, types, geometry, CRS.
+"""Plan the published dataset before its rows are read: names, types, geometry, CRS, indexes.
 
-`plan_features` reads no file. Cleaning (`clean.py`) and loading (`load.py`) follow the plan.
+`plan_features` reads no file; it uses the profile of the source. `clean.py` and `load.py` follow
+the plan.
 """
 
 from collections.abc import Sequence
@@ -32,9 +33,10 @@ _MAX_BATCH_ROWS = 8_192
 class FeaturePlan:
     """What will be published, and why.
 
-    `schema` ends with the WKB geometry column. `family` is None where mixed types are kept.
-    `dimension` is "xy" or "xyz". `crs` is the published CRS; `simplify_tolerance` and
-    `quantize_grid` are in its units. `reasons` are sentences for people.
+    `key_prefix` is the folder of the dataset in the container silver. The last column of `schema`
+    is the WKB geometry. `family` is None if rows of any geometry type are published. `dimension` is
+    "xy" or "xyz". `crs` is the published CRS; `simplify_tolerance` and `quantize_grid` are in its
+    units. `reasons` are sentences for people.
     """
 
     dataset: str
@@ -58,8 +60,9 @@ def plan_features(profile: VectorProfiled, options: VectorFeaturesOptions) -> Fe
     """Return the plan for a profiled source.
 
     Raises GeometryMixed: the layer mixes geometry types, and `mixed_geometry` is refuse.
-    Raises NoGeometry: no geometry type was found.
-    Raises ParameterInvalid: an option names an unknown column or CRS, or append lacks key_columns.
+    Raises NoGeometry: the profile has no geometry type of a known family.
+    Raises ParameterInvalid: an option names an unknown column or CRS, or a column that does not fit
+    the option; or `load_mode` is append and `key_columns` is empty.
     Raises TableNameInvalid: `table_name` cannot be the name of a dataset.
     """
     dataset = dataset_name(options.table_name, _default_name(profile))
@@ -109,7 +112,7 @@ def plan_features(profile: VectorProfiled, options: VectorFeaturesOptions) -> Fe
 def object_stem(key: str) -> str:
     """Return the object's name without folders and extensions: `a/roads.2020.geojson` -> `roads`.
 
-    It is the default name of a dataset.
+    The stem is the default name of a dataset.
     """
     return key.rsplit("/", 1)[-1].split(".", 1)[0]
 
@@ -168,10 +171,10 @@ def _indexes(options: VectorFeaturesOptions, fields: Sequence[FieldMapping]) -> 
             f"Columns to index are not published: {_listed(unknown)}. Published columns: "
             f"{_listed(list(types)) or 'none'}."
         )
-    timeless = [name for name in options.indexes_temporal if types[name] not in _TIME_TYPES]
-    if timeless:
+    without_time = [name for name in options.indexes_temporal if types[name] not in _TIME_TYPES]
+    if without_time:
         raise ParameterInvalid(
-            f"indexes_temporal names columns that hold no times: {_listed(timeless)}."
+            f"indexes_temporal names columns that hold no times: {_listed(without_time)}."
         )
     return IndexRequest(
         options.indexes_spatial, tuple(options.indexes_attributes), tuple(options.indexes_temporal)
@@ -179,7 +182,7 @@ def _indexes(options: VectorFeaturesOptions, fields: Sequence[FieldMapping]) -> 
 
 
 def _family(profile: VectorProfiled, mixed: MixedGeometry) -> tuple[Family | None, str]:
-    """Return the one family of the dataset, or None if any is allowed; and the reason."""
+    """Return the family of the dataset, or None if any family is allowed, and the reason."""
     families = {
         family for name in profile.geometry_types if (family := family_of(name)) is not None
     }
@@ -223,10 +226,10 @@ def _published_crs(
 ) -> tuple[SpatialReference, bool, str]:
     """Return the published CRS, whether coordinates are reprojected, and the reason."""
     source = CRS.from_wkt(profile.crs.wkt)
-    own = source if dimension == "xyz" else horizontal(source)
+    kept_crs = source if dimension == "xyz" else horizontal(source)
     if options.target_crs is not None:
         target = parse_crs(options.target_crs, "target_crs")
-        if not same_crs(own, target):
+        if not same_crs(kept_crs, target):
             published = reference(target, FROM_USER)
             return (
                 published,
@@ -234,8 +237,9 @@ def _published_crs(
                 f"Coordinates are reprojected from {_label(profile.crs)} to {_label(published)}, "
                 "as requested.",
             )
-    kept = profile.crs if own is source else reference(own, profile.crs.came_from)
-    return kept, False, f"Coordinates stay in {_label(kept)} ({kept.came_from.replace('_', ' ')})."
+    published = profile.crs if kept_crs is source else reference(kept_crs, profile.crs.came_from)
+    origin = published.came_from.replace("_", " ")
+    return published, False, f"Coordinates stay in {_label(published)} ({origin})."
 
 
 def _label(crs: SpatialReference) -> str:

@@ -1,6 +1,6 @@
 """The stage vector_profile: describe a vector source, and choose one of its layers.
 
-How each format is read is in `sources/`; what is published from it is decided in `plan.py`.
+`sources/` reads each format. `plan.py` decides what is published.
 """
 
 import codecs
@@ -44,9 +44,12 @@ def profile_object(
     recipe: Recipe,
     scratch: Path,
 ) -> VectorProfiled:
-    """Open the object safely and profile it.
+    """Open the source and profile it.
 
-    Raises what `profile_vector`, `opened` and the object store raise.
+    `arrived` is the message of the stage before, which found the source and its format.
+    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
+    Raises Conflict: the object or a sidecar was replaced or deleted since it arrived.
+    Raises what `profile_vector` and `source.arrival.opened` raise.
     """
     with opened(objects, arrived, scratch=scratch) as source:
         return profile_vector(source, arrived, options, recipe=recipe)
@@ -59,51 +62,52 @@ def profile_vector(
     *,
     recipe: Recipe,
 ) -> VectorProfiled:
-    """Read the layers, the fields, the CRS and a sample of rows, or all rows of a CSV file.
+    """Describe layers, fields, CRS and geometry types from a sample of rows (CSV: all rows).
 
     Raises LayerAmbiguous, LayerNotFound, NoGeometry, NoFeatures: no layer or row to publish.
     Raises CrsMissing, CrsMismatch, BoundsImplausible: the location is unknown or impossible.
     Raises FieldEncoding, SourceUnreadable, SourceTruncated: the file cannot be read.
-    Raises UnsupportedFormat: `file_extension` or the file's encoding of geometries does not fit.
-    Raises ParameterInvalid: an option has a value that cannot be used for this file.
+    Raises UnsupportedFormat: `file_extension` names another format than the content has, or a
+    GeoParquet file does not encode its geometry as WKB.
+    Raises ParameterInvalid: `encoding`, `input_crs` or a column name in the options is invalid.
     """
     _check_file_extension(source, arrived, options.file_extension)
     _check_encoding(options.encoding)
     check_not_truncated(source)
-    described = _describe(source, options)
-    if not described.geometry_types:
+    description = _describe(source, options)
+    if not description.geometry_types:
         raise NoGeometry(
             f"No row of {source.display_name} has a readable geometry.",
             remedy="Check the export; every geometry is null or damaged.",
         )
     crs, crs_findings = determine_crs(
-        described.declared_crs,
+        description.declared_crs,
         input_crs=options.input_crs,
         override_crs=options.override_crs,
-        format_rule=described.format_crs,
+        format_rule=description.format_crs,
         display_name=source.display_name,
     )
     extent_findings = (
         ()
-        if described.extent is None
-        else check_plausible(described.extent, CRS.from_wkt(crs.wkt), source.display_name)
+        if description.extent is None
+        else check_plausible(description.extent, CRS.from_wkt(crs.wkt), source.display_name)
     )
     return VectorProfiled(
         source=arrived,
-        driver=described.driver,
-        layers=described.layers,
-        layer=described.layer,
-        geometry_types=described.geometry_types,
-        feature_count=described.feature_count,
+        driver=description.driver,
+        layers=description.layers,
+        layer=description.layer,
+        geometry_types=description.geometry_types,
+        feature_count=description.feature_count,
         crs=crs,
-        fields=described.fields,
-        geometry_column=described.geometry_column,
-        geometry_from=described.geometry_from,
-        lon_lat_columns=described.lon_lat_columns,
-        extent=described.extent,
-        encoding=described.encoding,
-        has_curves=described.has_curves,
-        warnings=(*described.warnings, *crs_findings, *extent_findings),
+        fields=description.fields,
+        geometry_column=description.geometry_column,
+        geometry_from=description.geometry_from,
+        lon_lat_columns=description.lon_lat_columns,
+        extent=description.extent,
+        encoding=description.encoding,
+        has_curves=description.has_curves,
+        warnings=(*description.warnings, *crs_findings, *extent_findings),
         fingerprint=recipe.extend(arrived.fingerprint, options.model_dump(mode="json")),
     )
 
@@ -117,7 +121,7 @@ def _describe(source: OpenableSource, options: VectorProfileOptions) -> SourceDe
 
 
 def _check_encoding(encoding: str | None) -> None:
-    # GDAL ignores an encoding that it does not know.
+    # GDAL would ignore an unknown encoding.
     try:
         codecs.lookup(encoding or "utf-8")
     except LookupError as error:
@@ -138,5 +142,5 @@ def _check_file_extension(
         raise UnsupportedFormat(
             f"file_extension is {expected.value}, but the content of {source.display_name} is "
             f"{FORMATS[source.format].label}.",
-            remedy="Leave file_extension at auto, or send the file that was meant.",
+            remedy="Leave file_extension at auto, or send the correct file.",
         )

@@ -1,7 +1,7 @@
-"""Stream the rows of a source in Arrow batches, in its order and in bounded memory.
+"""Stream the rows of a source as Arrow batches, in the order of the source, in bounded memory.
 
-Each format's reader is in `sources/`. Here: choosing the reader, linearising curves, and checking
-text and the number of rows.
+This module chooses the reader (`sources/`), replaces curves by line segments, and checks that text
+can be decoded and that no rows are missing.
 """
 
 import re
@@ -36,10 +36,12 @@ _DAMAGED_SHAPE = re.compile(r"Corrupted \.shp file : shape (\d+)")
 def stream_features(
     source: OpenableSource, profile: VectorProfiled, batch_rows: int, findings: dict[str, Finding]
 ) -> Iterator[SourceBatch]:
-    """Yield every row of the profiled layer. Add GDAL's warnings to `findings`, by their text.
+    """Yield every row of the profiled layer, in batches.
 
-    Raises SourceTruncated: fewer rows than the file declares, or the file ends early.
-    Raises FieldEncoding: a text value cannot be decoded; names field and row.
+    GDAL's warnings are added to `findings`, with their text as key. CSV batches ignore
+    `batch_rows`; they have a few megabytes.
+    Raises SourceTruncated: the file has fewer rows than it declares, or ends too early.
+    Raises FieldEncoding: a text value cannot be decoded. The message names the field.
     Raises NoFeatures, SourceUnreadable: the file has no rows, or cannot be read.
     """
     rows = 0
@@ -86,12 +88,12 @@ def _as_source_batch(
 ) -> SourceBatch:
     rows = batch.rows
     geometry_at = rows.schema.names.index(profile.geometry_column)
-    kept = [position for position in range(rows.num_columns) if position != geometry_at]
+    attributes = [position for position in range(rows.num_columns) if position != geometry_at]
     wkb, linearised = _linearise(rows.column(geometry_at), at, source, profile)
     positions = np.arange(at, at + rows.num_rows, dtype=np.int64)
     return SourceBatch(
         positions,
-        rows.select(kept),
+        rows.select(attributes),
         wkb,
         faults=_damaged_shapes(batch.errors, at, wkb),
         linearised=linearised,
@@ -99,16 +101,18 @@ def _as_source_batch(
 
 
 def _damaged_shapes(errors: Iterable[str], at: int, wkb: pa.Array) -> dict[int, RowFault]:
-    """Return the faults of damaged Shapefile records. GDAL returns a null geometry for each."""
-    named = (int(match.group(1)) - at for text in errors if (match := _DAMAGED_SHAPE.search(text)))
+    """Return the faults of damaged Shapefile records, for which GDAL returns null geometries."""
+    damaged_rows = (
+        int(match.group(1)) - at for text in errors if (match := _DAMAGED_SHAPE.search(text))
+    )
     fault = RowFault("GEOMETRY_UNREADABLE", "the record of the geometry is damaged")
-    return {row: fault for row in named if 0 <= row < len(wkb) and not wkb[row].is_valid}
+    return {row: fault for row in damaged_rows if 0 <= row < len(wkb) and not wkb[row].is_valid}
 
 
 def _linearise(
     wkb: pa.Array, at: int, source: OpenableSource, profile: VectorProfiled
 ) -> tuple[pa.Array, int]:
-    """Replace curves by line segments. Return the column and the number of curves."""
+    """Replace curves by line segments. Return the new column and the number of replaced curves."""
     is_curve = wkb_types(wkb).is_curve
     if not is_curve.any():
         return wkb, 0
@@ -120,8 +124,8 @@ def _linearise(
             rows=len(wkb),
             open_options=open_options(source),
         )
-    straight = pa.array(linearised, pa.binary())
-    return pc.if_else(pa.array(is_curve), straight, wkb.cast(pa.binary())), int(is_curve.sum())
+    segments = pa.array(linearised, pa.binary())
+    return pc.if_else(pa.array(is_curve), segments, wkb.cast(pa.binary())), int(is_curve.sum())
 
 
 def _check_text(batch: SourceBatch, profile: VectorProfiled, display_name: str) -> None:

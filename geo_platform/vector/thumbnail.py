@@ -1,6 +1,6 @@
 """Draw a small map of a dataset as PNG, from a sample of its geometries.
 
-The sample is chosen in `clean_stream.py`.
+`clean_stream.py` chooses the sample.
 """
 
 import math
@@ -37,10 +37,11 @@ Canvas = npt.NDArray[np.float32]
 
 
 def draw_map(wkb: Sequence[bytes], bounds: Bounds, crs: CRS) -> bytes:
-    """Return a PNG of at most 512 pixels a side, north up.
+    """Return a PNG of at most 512 pixels per side, north up.
 
-    Polygons are filled and outlined, lines and points are drawn over them. In a geographic CRS,
-    longitudes are scaled by the cosine of the middle latitude.
+    `bounds` are those of the whole dataset, in `crs`. Polygons are filled and outlined; lines and
+    points are drawn over the polygons. In a geographic CRS, longitudes are scaled by the cosine of
+    the middle latitude.
     """
     geometries, width, height = _to_pixels(
         shapely.from_wkb(np.array(wkb, dtype=object)), bounds, crs
@@ -71,7 +72,7 @@ def _point_radius_px(points: int) -> float:
 
 
 def _draw_dots(canvas: Canvas, boxes: npt.NDArray[np.float64]) -> None:
-    """Draw each geometry smaller than a pixel as one pixel, so that many small ones are visible."""
+    """Draw each geometry smaller than a pixel as one pixel; otherwise it would be invisible."""
     centres = ((boxes[:, :2] + boxes[:, 2:]) / 2).astype(int)
     x = np.clip(
         centres[:, 0] // _SUPERSAMPLING * _SUPERSAMPLING, 0, canvas.shape[1] - _SUPERSAMPLING
@@ -87,7 +88,7 @@ def _draw_dots(canvas: Canvas, boxes: npt.NDArray[np.float64]) -> None:
 def _to_pixels(
     geometries: npt.NDArray[np.object_], bounds: Bounds, crs: CRS
 ) -> tuple[npt.NDArray[np.object_], int, int]:
-    """Return the geometries in pixels of the supersampled canvas, and its width and height."""
+    """Return the geometries in pixels of the supersampled canvas, and the size of the canvas."""
     stretch = math.cos(math.radians((bounds.ymin + bounds.ymax) / 2)) if crs.is_geographic else 1.0
     span_x = max((bounds.xmax - bounds.xmin) * max(stretch, 0.1), 1e-12)
     span_y = max(bounds.ymax - bounds.ymin, 1e-12)
@@ -104,7 +105,7 @@ def _to_pixels(
     middle_x, middle_y = (bounds.xmin + bounds.xmax) / 2, (bounds.ymin + bounds.ymax) / 2
     wide, high = width * _SUPERSAMPLING, height * _SUPERSAMPLING
 
-    def move(xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def transform(xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         return np.column_stack(
             [
                 (xy[:, 0] - middle_x) * x_per_unit + wide / 2,
@@ -112,7 +113,7 @@ def _to_pixels(
             ]
         )
 
-    return shapely.transform(geometries, move), wide, high
+    return shapely.transform(geometries, transform), wide, high
 
 
 def _draw(
