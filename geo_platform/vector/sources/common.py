@@ -1,4 +1,4 @@
-"""What the readers of all formats share: their results, the choice of a layer, layer names."""
+"""Types that the readers of all formats return, and the choice of a layer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,10 +18,10 @@ _MAX_LISTED = 50
 
 @dataclass(frozen=True)
 class SourceDescription:
-    """Facts about the chosen layer as a reader finds them, not yet checked.
+    """Facts about the chosen layer, as read from the file and not yet checked.
 
-    `declared_crs` is the file's own CRS. `format_crs` is the CRS that the format's specification
-    gives to every file.
+    `declared_crs` is the CRS that the file states, or None. `format_crs` is the CRS that the
+    specification of the format gives to every file, or None. `extent` is in the CRS of the source.
     """
 
     driver: str
@@ -43,7 +43,7 @@ class SourceDescription:
 
 @dataclass(frozen=True)
 class RowFault:
-    """Why a row is rejected. `code` is stable, in UPPER_SNAKE; `message` is for people."""
+    """Why a row is rejected. `code` never changes, in UPPER_SNAKE; `message` is for people."""
 
     code: str
     message: str
@@ -51,11 +51,12 @@ class RowFault:
 
 @dataclass(frozen=True)
 class SourceBatch:
-    """Rows as read: the profile's fields in its order, and the geometry as WKB.
+    """Rows as read: the fields in the order of the profile, and the geometry as WKB.
 
-    `positions` are 0-based row numbers in the source. `faults` are unreadable geometries, by index
-    in this batch. `unread` are rows whose columns could not be read, by row number; they are not in
-    `fields`. `linearised` counts the curves that were replaced.
+    `positions` are the row numbers in the source, from 0. `faults` has the unreadable geometries,
+    by index in this batch. `unread` has the rows whose columns could not be read, by row number in
+    the source; these rows are not in `fields` and `wkb`. `linearised` counts the curves that were
+    replaced by line segments.
     """
 
     positions: npt.NDArray[np.int64]
@@ -67,25 +68,25 @@ class SourceBatch:
 
 
 def choose_layer(
-    layers: Sequence[VectorLayer], wanted: str | None, display_name: str
+    layers: Sequence[VectorLayer], layer_name: str | None, display_name: str
 ) -> VectorLayer:
-    """Return the layer named `wanted`, or the only layer with geometry.
+    """Return the layer named `layer_name`, or without a name the only layer with geometry.
 
-    Raises LayerNotFound: no layer has the name.
-    Raises LayerAmbiguous: several layers have geometry, and none is named.
-    Raises NoGeometry: the layer, or every layer, has no geometry.
+    Raises LayerNotFound: no layer has this name.
+    Raises LayerAmbiguous: several layers have geometry, and `layer_name` is None.
+    Raises NoGeometry: the named layer has no geometry, or no layer has.
     """
     names = _listed(layers)
-    if wanted is not None:
-        chosen = next((layer for layer in layers if layer.name == wanted), None)
+    if layer_name is not None:
+        chosen = next((layer for layer in layers if layer.name == layer_name), None)
         if chosen is None:
             raise LayerNotFound(
-                f"{display_name} has no layer {wanted!r}. Its layers: {names}.",
+                f"{display_name} has no layer {layer_name!r}. Its layers: {names}.",
                 layers=[layer.name for layer in layers[:_MAX_LISTED]],
             )
         if chosen.geometry_type is None:
             raise NoGeometry(
-                f"Layer {wanted!r} of {display_name} is a table without geometry.",
+                f"Layer {layer_name!r} of {display_name} is a table without geometry.",
                 remedy="Choose a layer with geometry.",
             )
         return chosen
@@ -104,7 +105,7 @@ def choose_layer(
 
 
 def layer_name_of(display_name: str) -> str:
-    """Return the name of the only layer of a file whose format has no layer names: its stem."""
+    """Return the stem of the file name, for a format without layer names."""
     return display_name.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0]
 
 

@@ -1,6 +1,6 @@
-"""The header of a CSV file: its delimiter, its columns, and which of them hold the geometry.
+"""Read the header of a CSV file: delimiter, columns, and the columns that hold the geometry.
 
-Rows are read in `csv_read.py`.
+`csv_read.py` reads the rows.
 """
 
 import csv
@@ -16,16 +16,16 @@ from geo_platform.vector.sources.source_file import open_bytes
 
 _HEAD_BYTES = 256 * 1024
 _DELIMITERS = (",", ";", "\t", "|")
-# Words of a column's name that mark it as longitude or latitude in degrees.
+# Words in a column name that mean longitude or latitude in degrees.
 _LONGITUDE_WORDS = {"lon", "long", "lng", "longitude"}
 _LATITUDE_WORDS = {"lat", "latitude"}
-# Names of columns that hold WKT.
+# Names of columns that hold the geometry as WKT.
 _WKT_NAMES = {"wkt", "geometry", "geom", "the_geom", "wkt_geom", "shape"}
 
 
 @dataclass(frozen=True)
 class CsvDialect:
-    """`columns` are the header's cells in order. Names may repeat: identify columns by position."""
+    """`columns` are the cells of the header. Identify columns by position: names may repeat."""
 
     delimiter: str
     columns: tuple[str, ...]
@@ -34,17 +34,19 @@ class CsvDialect:
 
 @dataclass(frozen=True)
 class CsvGeometry:
-    """Positions of the geometry columns: one of WKT, or two of coordinates (x, y)."""
+    """Positions of the geometry columns: either the WKT column, or the x and y columns."""
 
     wkt: int | None = None
     lon_lat: tuple[int, int] | None = None
 
 
 def read_dialect(source: OpenableSource, encoding: str | None) -> CsvDialect:
-    """Read the header. The delimiter is the one that splits it into the most cells.
+    """Read the header. The delimiter is the character that splits the header into the most cells.
 
-    Raises FieldEncoding: the first bytes are not text in `encoding` (None: UTF-8).
-    Raises SourceUnreadable: there is no header, or lines end with carriage returns only.
+    `encoding` None means UTF-8.
+    Raises FieldEncoding: the first bytes cannot be decoded with the encoding.
+    Raises SourceUnreadable, SourceTruncated: the file cannot be read, has no header, or its lines
+    end with carriage returns only.
     """
     with open_bytes(source) as stream:
         head = stream.read(_HEAD_BYTES)
@@ -67,10 +69,13 @@ def read_dialect(source: OpenableSource, encoding: str | None) -> CsvDialect:
 def find_geometry(
     columns: Sequence[str], options: VectorProfileOptions, display_name: str
 ) -> CsvGeometry:
-    """Return the user's columns, else the one named like WKT, else one longitude and one latitude.
+    """Return the positions of the geometry columns.
 
-    Raises NoGeometry: none of these is found, or not unambiguously.
-    Raises ParameterInvalid: the user names a column that the file does not have, or half a pair.
+    Columns that the options name come first, then the only column with a name of WKT, then the only
+    pair of columns named longitude and latitude.
+    Raises NoGeometry: no such column exists, or several columns fit.
+    Raises ParameterInvalid: an option names a column that the file does not have, or only one of
+    `lon_name` and `lat_name` is set.
     """
     if options.wkt_column is not None:
         return CsvGeometry(wkt=_position(columns, options.wkt_column, "wkt_column", display_name))
@@ -98,12 +103,12 @@ def find_geometry(
 
 
 def is_longitude_name(name: str) -> bool:
-    """Return whether a column's name marks it as longitude in degrees. x or easting do not."""
+    """Return whether the name means longitude in degrees. The names x and easting do not."""
     return bool(_words(name) & _LONGITUDE_WORDS)
 
 
 def is_latitude_name(name: str) -> bool:
-    """Return whether a column's name marks it as latitude in degrees. y or northing do not."""
+    """Return whether the name means latitude in degrees. The names y and northing do not."""
     return bool(_words(name) & _LATITUDE_WORDS)
 
 

@@ -1,7 +1,8 @@
-"""Describe a CSV file: types, extent and number of its rows.
+"""Describe a CSV file: the types of its columns, its extent and its number of rows.
 
-A CSV declares no types, so all rows are read once as text. A column has a type if every non-empty
-value fits it; codes with leading zeros stay text. Reading rows to publish is in `csv_read.py`.
+A CSV file declares no types. All rows are therefore read once as text, and a column gets a type if
+every non-empty value fits the type. Numbers with leading zeros stay text, because they are codes.
+`csv_read.py` reads the rows that are published.
 """
 
 from dataclasses import dataclass, field
@@ -43,7 +44,7 @@ _MAX_SAMPLED_WKT = 1000
 
 @dataclass(frozen=True)
 class _CsvType:
-    """A type that a column may have: each value must match `pattern` and cast to `arrow`."""
+    """A candidate type of a column. Each value must match `pattern` and cast to `arrow`."""
 
     pattern: str
     arrow: pa.DataType
@@ -62,7 +63,10 @@ _CSV_TYPES = (
 
 @dataclass
 class _Survey:
-    """What one pass over the rows has found so far. Lists are by column or by axis (x, y)."""
+    """Intermediate results of the pass over all rows.
+
+    `possible_types` and `has_values` are by column; `minimum` and `maximum` by axis (x, y).
+    """
 
     possible_types: list[list[_CsvType]]
     has_values: list[bool]
@@ -78,7 +82,8 @@ def describe_csv(source: OpenableSource, options: VectorProfileOptions) -> Sourc
     """Describe a CSV file by reading all of its rows once.
 
     Raises NoGeometry, ParameterInvalid: the geometry columns cannot be determined.
-    Raises NoFeatures, LayerNotFound: the file has no rows, or not the layer asked for.
+    Raises NoFeatures: the file has no rows.
+    Raises LayerNotFound: `layer_name` is not the stem of the file name, the only layer.
     Raises FieldEncoding, SourceUnreadable, SourceTruncated: the file cannot be read.
     """
     dialect = read_dialect(source, options.encoding)
@@ -194,9 +199,9 @@ def _field(dialect: CsvDialect, survey: _Survey, position: int) -> SourceField:
 def _crs_from_column_names(
     dialect: CsvDialect, geometry: CsvGeometry, extent: Bounds | None
 ) -> tuple[str | None, tuple[Finding, ...]]:
-    """Return WGS 84 if the columns are named longitude and latitude and all values are degrees.
+    """Return WGS 84 and a warning if the columns are named longitude and latitude and hold degrees.
 
-    Otherwise no CRS is assumed.
+    Otherwise return None: no CRS is assumed.
     """
     if geometry.lon_lat is None or extent is None:
         return None, ()

@@ -1,6 +1,7 @@
-"""Read CSV rows with their types and geometry, by pyarrow. Every line becomes a row or a fault.
+"""Read the rows of a CSV file with pyarrow, with types and geometry.
 
-The header is read in `csv_dialect.py`, types are found in `csv_profile.py`.
+Every row is yielded or reported as a fault. `csv_dialect.py` reads the header; `csv_profile.py`
+determines the types.
 """
 
 import codecs
@@ -27,15 +28,16 @@ from geo_platform.vector.sources.source_file import open_bytes
 _BLOCK_BYTES = 4 * 2**20
 _EWKT = re.compile(r"^\s*SRID=(\d{1,9});", re.IGNORECASE)
 _NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
-# Characters of a cell that a message quotes.
+# Maximum number of characters of a cell that a message quotes.
 _MAX_QUOTED = 80
 
 
 @dataclass(frozen=True)
 class CsvRows:
-    """`columns` are named by position (`c0`, `c1`, …). `positions` are row numbers of the file.
+    """Rows as read. The columns are named by position: `c0`, `c1`, …
 
-    `unread` are the rows, by number, that have more or fewer columns than the header.
+    `positions` are the row numbers in the file. `unread` has the rows, by row number, that have
+    more or fewer columns than the header.
     """
 
     positions: npt.NDArray[np.int64]
@@ -46,31 +48,36 @@ class CsvRows:
 def stream_csv_features(source: OpenableSource, profile: VectorProfiled) -> Iterator[SourceBatch]:
     """Yield all rows in batches of a few megabytes.
 
-    Geometry cells are read as text, so that a bad cell rejects only its own row.
-    Raises FieldEncoding, NoFeatures, SourceUnreadable.
+    Geometry cells are read as text, so that an invalid cell rejects only its own row.
+    Raises FieldEncoding: a cell cannot be decoded with the encoding of the profile.
+    Raises NoFeatures: the file has a header but no rows.
+    Raises SourceUnreadable, SourceTruncated: the file cannot be read.
     """
     dialect = read_dialect(source, None if profile.encoding == "UTF-8" else profile.encoding)
     geometry = _geometry_columns(dialect.columns, profile)
-    kept = [position for position in range(len(dialect.columns)) if position != geometry.wkt]
+    attributes = [position for position in range(len(dialect.columns)) if position != geometry.wkt]
     types = {
         position: published_type(field)
-        for position, field in zip(kept, profile.fields, strict=True)
+        for position, field in zip(attributes, profile.fields, strict=True)
     }
-    read_as = {
+    types_to_read = {
         position: kind
         for position, kind in types.items()
         if position not in (geometry.lon_lat or ())
     }
-    for rows in stream_csv(source, dialect, read_as):
-        yield _with_geometry(rows, kept, types, geometry)
+    for rows in stream_csv(source, dialect, types_to_read):
+        yield _with_geometry(rows, attributes, types, geometry)
 
 
 def stream_csv(
     source: OpenableSource, dialect: CsvDialect, types: Mapping[int, pa.DataType]
 ) -> Iterator[CsvRows]:
-    """Yield all rows in bounded memory. `types` are by position; a column without one is text.
+    """Yield all rows in bounded memory. An empty cell is null.
 
-    An empty cell is null. Raises FieldEncoding, NoFeatures, SourceUnreadable.
+    `types` maps the position of a column to its type. A column that is not in `types` is text.
+    Raises FieldEncoding: a cell cannot be decoded with the encoding of the dialect.
+    Raises NoFeatures: the file has a header but no rows.
+    Raises SourceUnreadable, SourceTruncated: the file cannot be read.
     """
     malformed: dict[int, RowFault] = {}
     names = [f"c{position}" for position in range(len(dialect.columns))]
@@ -109,24 +116,26 @@ def stream_csv(
         reported: set[int] = set()
         for batch in reader:
             positions, at = _positions(at, batch.num_rows, malformed)
-            new = {
+            malformed_in_batch = {
                 row: fault for row, fault in malformed.items() if row < at and row not in reported
             }
-            reported.update(new)
-            yield CsvRows(positions, batch, new)
-        rest = {row: fault for row, fault in malformed.items() if row not in reported}
-        if rest:
+            reported.update(malformed_in_batch)
+            yield CsvRows(positions, batch, malformed_in_batch)
+        rows_after_last_batch = {
+            row: fault for row, fault in malformed.items() if row not in reported
+        }
+        if rows_after_last_batch:
             yield CsvRows(
                 np.zeros(0, dtype=np.int64),
                 pa.RecordBatch.from_pylist([], schema=reader.schema),
-                rest,
+                rows_after_last_batch,
             )
 
 
 def coordinates(column: pa.Array) -> npt.NDArray[np.float64]:
-    """Return the numbers of a text column, NaN where a cell is empty or not a number.
+    """Return the numbers of a text column, and NaN for a cell that is empty or not a number.
 
-    A decimal comma is read as a decimal point.
+    A decimal comma is accepted.
     """
     text = pc.replace_substring(column, ",", ".")
     is_number = pc.match_substring_regex(text, _NUMBER)
@@ -137,12 +146,12 @@ def coordinates(column: pa.Array) -> npt.NDArray[np.float64]:
 
 
 def split_srid(cells: pa.Array) -> tuple[set[int], Sequence[str | None]]:
-    """Return the SRIDs of cells of EWKT, and the cells without their SRID."""
+    """Return the SRIDs that occur in EWKT cells (`SRID=4326;POINT …`), and the cells as plain WKT."""
     texts: list[str | None] = cells.to_pylist()
     if not pc.any(pc.match_substring(cells, "SRID=", ignore_case=True)).as_py():
         return set(), texts
-    found = {int(match.group(1)) for text in texts if text and (match := _EWKT.match(text))}
-    return found, [text and _EWKT.sub("", text) for text in texts]
+    srids = {int(match.group(1)) for text in texts if text and (match := _EWKT.match(text))}
+    return srids, [text and _EWKT.sub("", text) for text in texts]
 
 
 def _geometry_columns(columns: tuple[str, ...], profile: VectorProfiled) -> CsvGeometry:
@@ -153,7 +162,7 @@ def _geometry_columns(columns: tuple[str, ...], profile: VectorProfiled) -> CsvG
 
 
 def _with_geometry(
-    rows: CsvRows, kept: list[int], types: dict[int, pa.DataType], geometry: CsvGeometry
+    rows: CsvRows, attributes: list[int], types: dict[int, pa.DataType], geometry: CsvGeometry
 ) -> SourceBatch:
     if geometry.lon_lat is not None:
         wkb, faults = _points(
@@ -161,16 +170,17 @@ def _with_geometry(
         )
     else:
         wkb, faults = _wkb_of_wkt(rows.columns.column(geometry.wkt))
-    arrays = [rows.columns.column(position).cast(types[position]) for position in kept]
-    names = [rows.columns.schema.names[position] for position in kept]
+    arrays = [rows.columns.column(position).cast(types[position]) for position in attributes]
+    names = [rows.columns.schema.names[position] for position in attributes]
     fields = pa.RecordBatch.from_arrays(arrays, names=names) if arrays else rows.columns.select([])
     return SourceBatch(rows.positions, fields, wkb, faults=faults, unread=rows.unread)
 
 
 def _points(x_cells: pa.Array, y_cells: pa.Array) -> tuple[pa.Array, dict[int, RowFault]]:
-    """Return points as WKB. A row with a cell that is not a number is null and has a fault.
+    """Return points as WKB, and faults by row.
 
-    A row with both cells empty is null without a fault.
+    A row with a cell that is not a number is null and has a fault. A row with two empty cells is
+    null and has no fault.
     """
     x, y = coordinates(x_cells), coordinates(y_cells)
     good = np.isfinite(x) & np.isfinite(y)
@@ -189,7 +199,7 @@ def _points(x_cells: pa.Array, y_cells: pa.Array) -> tuple[pa.Array, dict[int, R
 
 
 def _wkb_of_wkt(cells: pa.Array) -> tuple[pa.Array, dict[int, RowFault]]:
-    """Return WKT as WKB. A row whose text is not WKT is null and has a fault."""
+    """Return WKT cells as WKB, and faults by row. A row with invalid WKT is null and has a fault."""
     _, texts = split_srid(cells)
     geometries = shapely.from_wkt(np.asarray(texts, dtype=object), on_invalid="ignore")
     unread = np.flatnonzero(
@@ -209,24 +219,24 @@ def _python_encoding(encoding: str) -> str:
 def _positions(
     first: int, rows: int, malformed: Mapping[int, RowFault]
 ) -> tuple[npt.NDArray[np.int64], int]:
-    """Return the numbers of the next `rows` rows, skipping malformed ones, and the number after."""
+    """Return the row numbers of the next `rows` good rows, and the number of the row after them."""
     if not malformed:
         return np.arange(first, first + rows, dtype=np.int64), first + rows
-    wide = np.arange(first, first + rows + len(malformed), dtype=np.int64)
-    positions = wide[~np.isin(wide, list(malformed))][:rows]
+    candidates = np.arange(first, first + rows + len(malformed), dtype=np.int64)
+    positions = candidates[~np.isin(candidates, list(malformed))][:rows]
     return positions, int(positions[-1]) + 1 if rows else first
 
 
 @contextmanager
 def _csv_errors(display_name: str, dialect: CsvDialect) -> Iterator[None]:
-    """Translate Arrow's errors into the platform's."""
+    """Translate errors of Arrow into FieldEncoding, NoFeatures or SourceUnreadable."""
     try:
         yield
     except UnicodeDecodeError as error:
         raise FieldEncoding(f"{display_name} cannot be decoded as {dialect.encoding}.") from error
     except pa.ArrowException as error:
         text = str(error)
-        # `source/` has checked that the header fits into a block, so no row follows it.
+        # `source/` has checked that the header fits into a block. Therefore no row follows it.
         if "Could not skip initial 1 rows" in text:
             raise NoFeatures(f"{display_name} has a header but no rows.") from error
         if "invalid UTF8" not in text:

@@ -1,6 +1,6 @@
-"""OGR calls through pyogrio: settings, open options, and translation of GDAL's errors and warnings.
+"""Call OGR through pyogrio: settings, open options, and translation of GDAL's errors and warnings.
 
-Rows are streamed in `ogr_stream.py`. Which drivers may open a file is decided in `source/`.
+`ogr_stream.py` streams the rows. `source/` decides which drivers may open a file.
 """
 
 import warnings
@@ -26,7 +26,7 @@ from geo_platform.source.formats import FORMATS
 from geo_platform.source.openable import OpenableSource
 from geo_platform.source.pyogrio_internals import captured_gdal_errors
 
-# GDAL ends an Arrow batch at this size, so that large geometries do not fill the memory.
+# GDAL ends an Arrow batch at this size. This limits memory if geometries are large.
 BATCH_BYTES = 16 * 2**20
 
 DECODED_BY_DRIVER = "as the file states (.cpg or .dbf)"
@@ -34,8 +34,8 @@ M_DROPPED = Finding(
     code="M_DROPPED", message="The geometries carry measures (M), which are dropped."
 )
 
-# OGR_FLATGEOBUF_STREAM_BASE_IMPL: FlatGeobuf's own Arrow stream ends for good at the batch limit
-# (GDAL 3.12).
+# OGR_FLATGEOBUF_STREAM_BASE_IMPL: the Arrow stream of the FlatGeobuf driver ends at the first batch
+# that reaches the limit, and loses the rows after it (GDAL 3.12).
 _SETTINGS: Mapping[str, str] = {
     "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": "{none}",
     "GML_SKIP_RESOLVE_ELEMS": "ALL",
@@ -54,7 +54,7 @@ _OPEN_OPTIONS: Mapping[SourceFormat, Mapping[str, str]] = {
 }
 
 _MAX_FINDINGS = 20
-# Drivers that may open a format besides its own.
+# Drivers that may also open a format, besides the driver of the format.
 _ALTERNATIVE_DRIVERS: Mapping[SourceFormat, tuple[str, ...]] = {SourceFormat.kml: ("KML",)}
 _OGR_ERRORS = (
     DataSourceError,
@@ -66,7 +66,7 @@ _OGR_ERRORS = (
     RuntimeError,
     OSError,
 )
-# GDAL's JSON parser reports this for strings too.
+# The JSON parser of GDAL reports this error for long strings too.
 _VALUE_TOO_LONG = "Too many characters in number"
 
 _TRUNCATION_SIGNS = (
@@ -86,19 +86,22 @@ def open_options(source: OpenableSource) -> dict[str, str]:
 
 
 def configure_gdal() -> None:
-    """Set the options of pyogrio's GDAL. rasterio has its own copy of GDAL with its own options."""
+    """Set the options of pyogrio's GDAL. They do not affect rasterio, which has another GDAL."""
     pyogrio.set_gdal_config_options(dict(_SETTINGS))
 
 
 def set_batch_bytes(limit: int) -> None:
-    """Set the batch size of streams opened later. A larger feature ends a stream with an error."""
+    """Set the batch size of streams that are opened later.
+
+    A feature that is larger than the batch size ends a stream with an error.
+    """
     pyogrio.set_gdal_config_options({"OGR_ARROW_MEM_LIMIT": str(limit)})
 
 
 def encoding_to_pass(source: OpenableSource, encoding: str) -> str | None:
-    """Return the encoding to pass to pyogrio; None leaves decoding to the driver.
+    """Return the encoding to pass to pyogrio, or None if the driver is to decode the text.
 
-    An explicit UTF-8 would override the encoding that a Shapefile declares.
+    Passing UTF-8 would override the encoding that a Shapefile declares.
     """
     is_explicit = source.format is SourceFormat.shapefile and encoding != DECODED_BY_DRIVER
     return encoding if is_explicit else None
@@ -108,9 +111,9 @@ def encoding_to_pass(source: OpenableSource, encoding: str) -> str | None:
 def ogr_errors(display_name: str) -> Iterator[None]:
     """Translate errors of GDAL and Arrow.
 
-    GDAL's text goes to the details only, since it contains local paths.
+    The text of GDAL goes only to the details of the error, because it contains local paths.
     Raises FieldEncoding: a field name cannot be decoded.
-    Raises SourceTruncated: the text points to a file that ends too early.
+    Raises SourceTruncated: the text of the error means that the file ends too early.
     Raises SourceUnreadable: any other error.
     """
     try:
@@ -140,15 +143,15 @@ def ogr_errors(display_name: str) -> Iterator[None]:
             raise SourceTruncated(
                 f"{display_name} ends too early or is damaged inside.", gdal=text
             ) from error
-        what = "vector data" if isinstance(error, DataSourceError) else "the requested layer"
-        raise SourceUnreadable(f"{display_name} cannot be read as {what}.", gdal=text) from error
+        content = "vector data" if isinstance(error, DataSourceError) else "the requested layer"
+        raise SourceUnreadable(f"{display_name} cannot be read as {content}.", gdal=text) from error
 
 
 @contextmanager
 def gdal_warnings(findings: dict[str, Finding]) -> Iterator[list[str]]:
-    """Add GDAL's messages to `findings`, one per text, instead of writing them to standard error.
+    """Add messages of GDAL to `findings`, with their text as key, instead of printing them.
 
-    Yields a list of the texts of non-fatal errors, which is filled when the block ends.
+    Yield a list that holds the texts of non-fatal errors after the block has ended.
     """
     with warnings.catch_warnings(record=True) as caught, captured_gdal_errors() as errors:
         warnings.simplefilter("always")
@@ -163,7 +166,10 @@ def gdal_warnings(findings: dict[str, Finding]) -> Iterator[list[str]]:
 def layer_list(
     source: OpenableSource, findings: dict[str, Finding]
 ) -> list[tuple[str, str | None]]:
-    """Return (name, geometry type or None) of every layer."""
+    """Return (name, geometry type or None) of every layer.
+
+    Raises SourceTruncated, SourceUnreadable: the file cannot be read.
+    """
     configure_gdal()
     with ogr_errors(source.display_name), gdal_warnings(findings):
         return [
@@ -177,7 +183,9 @@ def layer_info(
 ) -> dict[str, Any]:
     """Return pyogrio's description of a layer.
 
-    Raises SourceUnreadable: a driver opened the file that is not one of its format.
+    Raises FieldEncoding: a field name cannot be decoded.
+    Raises SourceTruncated, SourceUnreadable: the file or its CRS cannot be read, or a driver of
+    another format opened the file.
     """
     configure_gdal()
     with ogr_errors(source.display_name), gdal_warnings(findings):

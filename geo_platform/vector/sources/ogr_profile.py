@@ -1,7 +1,7 @@
-"""Describe a layer through OGR, for all formats but CSV and GeoParquet.
+"""Describe a layer through OGR, for all formats except CSV and GeoParquet.
 
-Reads the layer's header and a sample of its rows. Rules about them are in `profile.py` and
-`plan.py`.
+This module reads the header of the layer and a sample of its rows. `profile.py` and `plan.py` check
+the results.
 """
 
 import math
@@ -43,7 +43,7 @@ _FORMAT_CRS = {
 
 @dataclass(frozen=True)
 class _Sample:
-    """What the first rows show: their number, geometry types, curves and measures."""
+    """Facts about the sampled rows. `rows` is their number; `has_m` means measures (M)."""
 
     schema: pa.Schema
     geometry_column: str
@@ -98,9 +98,9 @@ def describe_ogr(source: OpenableSource, options: VectorProfileOptions) -> Sourc
 
 
 def _encoding(source: OpenableSource, options: VectorProfileOptions, declared: str) -> str:
-    """Return the encoding of text. Only a Shapefile's may be other than UTF-8.
+    """Return the encoding of text. Only a Shapefile can have another encoding than UTF-8.
 
-    GDAL decodes the text itself where the .cpg or .dbf declares an encoding, and reports UTF-8.
+    If the .cpg or .dbf file declares an encoding, GDAL decodes the text and reports UTF-8.
     """
     if source.format is not SourceFormat.shapefile:
         return "UTF-8"
@@ -112,7 +112,7 @@ def _encoding(source: OpenableSource, options: VectorProfileOptions, declared: s
 def _sample(
     source: OpenableSource, layer: str, encoding: str | None, findings: dict[str, Finding]
 ) -> _Sample:
-    """Read the first rows, and more until a row has a geometry."""
+    """Read batches until a row has a geometry."""
     rows, geometry_types, has_curves, has_m = 0, set[str](), False, False
     with LayerStream(
         source, layer, encoding=encoding, batch_rows=_SAMPLE_ROWS, findings=findings
@@ -136,9 +136,9 @@ def _sample(
 
 
 def _geometry_types(declared: str, sample: _Sample) -> tuple[str, ...]:
-    """Return the declared type, if there is one, and the sampled types.
+    """Return the declared type, if the layer declares one, and the sampled types.
 
-    A declared type does not tell whether single or multi parts occur.
+    The sampled types are needed too, because a Shapefile that declares Polygon can hold multipolygons.
     """
     if declared in ("Unknown", "Geometry", "GeometryCollection") or declared.startswith("Unknown"):
         return sample.geometry_types
@@ -149,14 +149,14 @@ def _geometry_types(declared: str, sample: _Sample) -> tuple[str, ...]:
 
 
 def _fields(sample: _Sample, info: dict[str, Any]) -> tuple[SourceField, ...]:
-    own = [field for field in sample.schema if field.name != sample.geometry_column]
+    attributes = [field for field in sample.schema if field.name != sample.geometry_column]
     types = [
         _ogr_name(kind, sub)
         for kind, sub in zip(info["ogr_types"], info["ogr_subtypes"], strict=True)
     ]
-    if len(types) != len(own):
-        return tuple(describe_field(field) for field in own)
-    return tuple(describe_field(field, kind) for field, kind in zip(own, types, strict=True))
+    if len(types) != len(attributes):
+        return tuple(describe_field(field) for field in attributes)
+    return tuple(describe_field(field, kind) for field, kind in zip(attributes, types, strict=True))
 
 
 def _ogr_name(ogr_type: str, subtype: str) -> str:

@@ -1,7 +1,7 @@
-"""Stream a layer's rows from OGR in Arrow batches, with GDAL's non-fatal errors for each batch.
+"""Stream the rows of a layer from OGR as Arrow batches, with GDAL's non-fatal errors per batch.
 
-Reopens the stream with a larger limit when a feature does not fit a batch. Settings and translation
-of errors are in `ogr.py`.
+If a feature does not fit into a batch, the stream is opened again with a larger limit. `ogr.py`
+has the settings of GDAL and the translation of its errors.
 """
 
 from collections.abc import Iterator
@@ -29,22 +29,24 @@ from geo_platform.vector.sources.ogr import (
 _MAX_FEATURE_BYTES = 1024**3
 # Part of GDAL's error for a feature larger than the batch limit.
 _TOO_LARGE = "Too large feature"
-# Rows per batch after such an error.
+# Rows per batch after this error.
 _ROWS_OF_LARGE_FEATURES = 64
 
 
 @dataclass(frozen=True)
 class StreamedBatch:
-    """Rows, and the texts of GDAL's non-fatal errors while it read them."""
+    """Rows, and the texts of the non-fatal errors that GDAL reported while it read the rows."""
 
     rows: pa.RecordBatch
     errors: tuple[str, ...]
 
 
 class LayerStream:
-    """A context manager that is iterated once. GDAL's messages are added to `findings`.
+    """A context manager that yields the batches of a layer. Iterate over it once.
 
-    Opening and iterating raise SourceTruncated, SourceUnreadable, FieldEncoding.
+    Warnings of GDAL are added to `findings`, with their text as key. Opening and iterating raise
+    FieldEncoding if a field name cannot be decoded, and SourceTruncated or SourceUnreadable if the
+    file cannot be read.
     """
 
     def __init__(
@@ -107,9 +109,9 @@ class LayerStream:
             )
 
     def _next(self, at: int) -> StreamedBatch | None:
-        """Return the next batch, or None at the end. `at` is the number of rows returned before.
+        """Return the next batch, or None at the end. `at` is the number of rows yielded before.
 
-        Messages are captured around each read only, not while the caller works.
+        Messages of GDAL are captured only during the read, not while the caller works.
         """
         while True:
             with ogr_errors(self._source.display_name), gdal_warnings(self._findings) as errors:
@@ -131,7 +133,8 @@ class LayerStream:
             self._reopen(skip=at)
 
     def _check(self, errors: list[str]) -> None:
-        # The OSM driver reports a block that it cannot read, and then ends as if the file did.
+        # If the OSM driver cannot read a block, it reports an error and then ends without an
+        # exception, as at the end of the file.
         if errors and self._source.format is SourceFormat.osm_pbf:
             raise SourceTruncated(
                 f"{self._source.display_name} ends too early or is damaged inside.",

@@ -1,7 +1,7 @@
-"""Read GeoParquet sources by pyarrow: the `geo` metadata, the fields and the rows.
+"""Read GeoParquet sources with pyarrow: the `geo` metadata, the fields and the rows.
 
-Source: GeoParquet 1.1.0. There, a missing `crs` means OGC:CRS84, and a null one that it is unknown.
-Writing GeoParquet is in `storage/local/geoparquet.py`.
+In GeoParquet 1.1.0, a missing `crs` means OGC:CRS84, and a null `crs` means an unknown CRS.
+`storage/local/geoparquet.py` writes GeoParquet.
 """
 
 import json
@@ -42,21 +42,24 @@ _TRUNCATION_SIGNS = ("footer", "end of", "truncat", "couldn't deserialize")
 
 @dataclass(frozen=True)
 class _GeoMetadata:
-    """The parts of the file's `geo` metadata that reading needs.
+    """The parts of the `geo` metadata that are needed to read the rows.
 
-    `column` is the entry of the primary geometry column. `own_bbox_column` is its covering column.
+    `primary` is the name of the primary geometry column, and `column` its entry in the metadata.
+    `bbox_column` is the column with the bounding boxes of the rows, or None.
     """
 
     primary: str
     column: dict[str, Any]
-    own_bbox_column: str | None
+    bbox_column: str | None
     other_geometries: tuple[str, ...]
 
 
 def describe_parquet(source: OpenableSource, layer_name: str | None) -> SourceDescription:
-    """Describe the file by its footer and its first rows.
+    """Describe the file from its footer and its first rows.
 
-    Raises NoGeometry, NoFeatures, LayerNotFound: no layer or row to publish.
+    Raises NoGeometry: the file has no GeoParquet metadata.
+    Raises NoFeatures: the file has no rows.
+    Raises LayerNotFound: `layer_name` is not the stem of the file name, the only layer.
     Raises SourceUnreadable, SourceTruncated: the file cannot be read.
     Raises UnsupportedFormat: the geometry is not encoded as WKB.
     """
@@ -91,14 +94,18 @@ def describe_parquet(source: OpenableSource, layer_name: str | None) -> SourceDe
 
 
 def stream_parquet(source: OpenableSource, batch_rows: int) -> Iterator[SourceBatch]:
-    """Yield all rows in batches of at most `batch_rows`. Row groups are decoded page by page."""
+    """Yield all rows in batches of at most `batch_rows` rows. Row groups are decoded page by page.
+
+    Raises NoGeometry, UnsupportedFormat: the file has no geometry column encoded as WKB.
+    Raises SourceUnreadable, SourceTruncated: the file cannot be read.
+    """
     with _opened(source) as file:
         geo = _geo_metadata(file, source.display_name)
-        kept = _attribute_positions(file, geo)
-        schema = pa.schema([file.schema_arrow.field(position) for position in kept])
+        attributes = _attribute_positions(file, geo)
+        schema = pa.schema([file.schema_arrow.field(position) for position in attributes])
         at = 0
-        own = [] if geo.own_bbox_column is None else [geo.own_bbox_column]
-        names = [name for name in file.schema_arrow.names if name not in own]
+        skipped = [] if geo.bbox_column is None else [geo.bbox_column]
+        names = [name for name in file.schema_arrow.names if name not in skipped]
         for batch in file.iter_batches(batch_size=batch_rows, columns=names, use_threads=True):
             columns = {
                 name: batch.column(position) for position, name in enumerate(batch.schema.names)
@@ -164,12 +171,12 @@ def _attribute_positions(file: pq.ParquetFile, geo: _GeoMetadata) -> list[int]:
     return [
         position
         for position, name in enumerate(file.schema_arrow.names)
-        if name not in (geo.primary, geo.own_bbox_column)
+        if name not in (geo.primary, geo.bbox_column)
     ]
 
 
 def _sampled_types(file: pq.ParquetFile, geo: _GeoMetadata) -> tuple[str, ...]:
-    """Return the types of the first batch that has a geometry."""
+    """Return the geometry types of the first batch that has a geometry."""
     for batch in file.iter_batches(
         batch_size=_SAMPLE_ROWS, columns=[geo.primary], use_threads=False
     ):
@@ -203,17 +210,17 @@ def _extent(bbox: list[float] | None) -> Bounds | None:
 
 
 def _warnings(geo: _GeoMetadata) -> tuple[Finding, ...]:
-    found = []
+    findings = []
     if geo.other_geometries:
         names = ", ".join(map(repr, geo.other_geometries))
-        found.append(
+        findings.append(
             Finding(
                 code="GEOMETRY_COLUMNS_LEFT",
                 message=f"Other geometry columns are published as plain binary: {names}.",
             )
         )
     if geo.column.get("edges") == "spherical":
-        found.append(
+        findings.append(
             Finding(
                 code="EDGES_SPHERICAL",
                 message=(
@@ -221,7 +228,7 @@ def _warnings(geo: _GeoMetadata) -> tuple[Finding, ...]:
                 ),
             )
         )
-    return tuple(found)
+    return tuple(findings)
 
 
 def _wkb(column: pa.Array) -> pa.Array:

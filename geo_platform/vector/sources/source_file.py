@@ -1,8 +1,9 @@
 """Open a source as a plain file, and check that a file is complete.
 
-For the readers that do not use GDAL (pyarrow's CSV and Parquet), and for formats that GDAL reads
-without an error when they are cut: GDAL 3.12 gives null geometries for a cut Shapefile, fewer rows
-for a cut GML or FlatGeobuf, and skips a cut last line. Archives have checksums and are not checked.
+`open_bytes` is for the readers that do not use GDAL (CSV and GeoParquet). The check is needed
+because GDAL 3.12 reads some truncated files without an error: it returns null geometries for a
+Shapefile, fewer rows for GML or FlatGeobuf, and skips a truncated last line of GeoJSON lines. Files
+in archives are not checked, because archives have checksums.
 """
 
 import json
@@ -18,7 +19,8 @@ from geo_platform.contracts.arrival import SourceFormat
 from geo_platform.errors import SourceTruncated, SourceUnreadable
 from geo_platform.source.openable import OpenableSource
 
-# Formats whose declared number of rows must be read. GeoPackage's can be outdated.
+# Formats whose declared number of rows is reliable: reading fewer rows is an error. The number that a
+# GeoPackage declares can be outdated.
 COUNT_IS_RELIABLE = (
     SourceFormat.shapefile,
     SourceFormat.flatgeobuf,
@@ -34,7 +36,7 @@ _ROOT_ELEMENT = re.compile(rb"<\s*([A-Za-z_][\w.\-]*(?::[A-Za-z_][\w.\-]*)?)[\s>
 
 @contextmanager
 def open_bytes(source: OpenableSource) -> Iterator[IO[bytes]]:
-    """Open a source's bytes, also inside a zip archive.
+    """Open the bytes of a source, also of a source in a zip archive.
 
     Raises SourceTruncated: the archive is damaged, or the bytes do not match its checksum.
     Raises SourceUnreadable: the file cannot be opened or read.
@@ -56,7 +58,7 @@ def open_bytes(source: OpenableSource) -> Iterator[IO[bytes]]:
 
 
 def check_not_truncated(source: OpenableSource) -> None:
-    """Check both ends of a file whose driver would read a cut file as a shorter one.
+    """Check that a Shapefile, GML file or GeoJSON-lines file is complete. Ignore other formats.
 
     Raises SourceTruncated: the file ends too early.
     """
