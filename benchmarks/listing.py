@@ -30,7 +30,7 @@ from deploy.local.processes import free_port
 from deploy.local.servers import ACCOUNT, start_azurite
 from geo_platform.arrivals.arrival import arrival_key, arrival_of
 from geo_platform.arrivals.listing import PAGE_OF_SERVICE, ListingCursor, look
-from geo_platform.arrivals.receipts import receipt_place, take_receipts
+from geo_platform.arrivals.receipts import receipt_place, write_receipts
 from geo_platform.arrivals.watch import Watch
 from geo_platform.orchestrator.arrival_events import EventIntake, EventsCursor
 from geo_platform.orchestrator.arrival_listing import BUDGET_S, KnownArrivals, listing_tick
@@ -284,7 +284,7 @@ def _fill(stores: _Stores) -> None:
         one, *others = [
             arrival_key(arrival, {}) for arrival in arrivals[start : start + _FILES_PER_RUN]
         ]
-        take_receipts(
+        write_receipts(
             objects,
             {one: arrivals[start]},
             {},

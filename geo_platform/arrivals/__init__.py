@@ -1,1 +1,1 @@
-"""From an object that lands to one requested run: find arrivals, group them, request runs once."""
+"""Arrivals (complete sources in watched containers): find, group into runs, quarantine."""

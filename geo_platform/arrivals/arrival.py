@@ -1,6 +1,6 @@
-"""An arrival: one source with its sidecars, at one version of its bytes, and its permanent key.
+"""An arrival: a complete source with its sidecars, at one version of its bytes, and its key.
 
-`readiness.py` decides when a source is complete, `plan.py` which run takes it.
+`readiness.py` decides when a source is complete; `plan.py` decides which run processes the arrival.
 """
 
 import hashlib
@@ -16,7 +16,11 @@ from geo_platform.source.arrival import combined_etag
 
 @dataclass(frozen=True)
 class Arrival:
-    """A complete source. `etag` covers the main object and its sidecars."""
+    """A complete source in a watched container.
+
+    `key` and `uri` name the main object. `etag` is combined from the etags of the main object and
+    its sidecars; `size_bytes` is their sum. `sidecars` are keys.
+    """
 
     container: str
     key: str
@@ -28,7 +32,10 @@ class Arrival:
 
 
 def arrival_of(main: StoredObject, sidecars: tuple[StoredObject, ...] = ()) -> Arrival:
-    """Return the arrival of an object and its sidecars: total size, latest modification time."""
+    """Return the arrival of an object and its sidecars.
+
+    The arrival has the total size and the latest modification time of all of them.
+    """
     parts = (main, *sidecars)
     return Arrival(
         container=main.reference.container,
@@ -42,9 +49,10 @@ def arrival_of(main: StoredObject, sidecars: tuple[StoredObject, ...] = ()) -> A
 
 
 def arrival_key(arrival: Arrival, parameters: Mapping[str, Any]) -> str:
-    """Return 32 hex digits over URI, etag and parameters.
+    """Return the key of an arrival: 32 hex digits of a hash over URI, etag and parameters.
 
-    The same bytes with the same parameters have the same key; new bytes have a new one.
+    An unchanged source with unchanged parameters keeps its key. If a file of the source or a
+    parameter changes, the key changes.
     """
     text = json.dumps(
         [arrival.uri, arrival.etag, parameters], sort_keys=True, separators=(",", ":")
@@ -53,5 +61,5 @@ def arrival_key(arrival: Arrival, parameters: Mapping[str, Any]) -> str:
 
 
 def group_key(keys: list[str]) -> str:
-    """Return the key of a run that takes several arrivals. The order of `keys` does not matter."""
+    """Return the key of a run over several arrivals. The order of `keys` does not matter."""
     return hashlib.sha256("".join(sorted(keys)).encode()).hexdigest()[:32]

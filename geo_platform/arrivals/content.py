@@ -1,7 +1,8 @@
-"""What an arrival is, by the first bytes of its content, without fetching the file.
+"""Detect the format of an arrival by the first bytes of its content, without fetching the file.
 
-It answers which chain takes an arrival, and whether an object with an unknown name is a source. A
-source that is refused is refused by its run, with the reason.
+An arrival is a complete source in a watched container. The format decides which chain (the stages
+of one job) processes the arrival, and whether an object whose name has no known extension is a
+source at all. Nothing is refused here: a run refuses its source, and records the reason.
 """
 
 from collections.abc import Sequence
@@ -18,19 +19,22 @@ from geo_platform.ports import ObjectStore, StoredObject
 from geo_platform.source.content import StoredContent
 from geo_platform.source.sniff import DetectedSource, detect_content
 
-NEITHER = "Neither its name nor its content is of a supported format."
-_AT_ONCE = 8
+# Why an object is skipped: shown to people.
+NO_KNOWN_FORMAT = "Neither its name nor its content is of a supported format."
+_THREADS = 8
 
 
 class _NeedsWholeFileError(Exception):
-    """Detection needs the whole file. That is so for SQLite and Parquet: both vector data."""
+    """Detection needs the whole file. Only SQLite and Parquet need it, and both are vector data."""
 
 
 def chain_of_arrival(objects: ObjectStore, arrival: Arrival, *, member: str | None = None) -> Chain:
-    """Return the chain that takes the arrival, by its content, as its run will see it.
+    """Return the chain that processes the arrival, by its content.
 
-    If the content is refused or gone, the name decides; the run then says why it is refused.
-    `member` is the dataset meant within an archive. Raises the store's errors.
+    If the content cannot be used or the object is gone, the file name decides; the run then refuses
+    the source with the reason. `member` is the path of the dataset in an archive of several.
+
+    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
     """
     try:
         return chain_for(_detect(objects, arrival, arrival.sidecars, member))
@@ -41,9 +45,12 @@ def chain_of_arrival(objects: ObjectStore, arrival: Arrival, *, member: str | No
 
 
 def arrival_by_content(objects: ObjectStore, stored: StoredObject) -> Arrival | None:
-    """Return the arrival of an object with an unknown name, or None if it is of no known format.
+    """Return the arrival of an object whose name has no known extension.
 
-    A broken file of a supported format is an arrival too. Raises the store's errors.
+    Return None if the object is empty or its content has no supported format. A broken file of a
+    supported format is an arrival: its run refuses it with the reason.
+
+    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
     """
     arrival = arrival_of(stored)
     try:
@@ -57,27 +64,31 @@ def arrival_by_content(objects: ObjectStore, stored: StoredObject) -> Arrival | 
     return arrival
 
 
-def arrivals_by_content(
-    objects: ObjectStore, unnamed: Sequence[StoredObject]
+def split_by_content(
+    objects: ObjectStore, candidates: Sequence[StoredObject]
 ) -> tuple[list[Arrival], list[tuple[str, str]]]:
-    """Return the arrivals among these objects, and (key, reason) of the others.
+    """Return the arrivals among the candidates, and (key, reason) of each skipped candidate.
 
-    Raises the store's errors.
+    `candidates` are objects whose names have no known extension.
+    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
     """
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="sniff") as pool:
-        found = list(pool.map(lambda stored: arrival_by_content(objects, stored), unnamed))
-    left = [
-        (stored.reference.key, NEITHER)
-        for stored, arrival in zip(unnamed, found, strict=True)
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="sniff") as pool:
+        results = list(pool.map(lambda stored: arrival_by_content(objects, stored), candidates))
+    skipped = [
+        (stored.reference.key, NO_KNOWN_FORMAT)
+        for stored, arrival in zip(candidates, results, strict=True)
         if arrival is None
     ]
-    return [arrival for arrival in found if arrival is not None], left
+    return [arrival for arrival in results if arrival is not None], skipped
 
 
 def _detect(
     objects: ObjectStore, arrival: Arrival, sidecars: Sequence[str], member: str | None
 ) -> DetectedSource:
-    """Detect at the current etag. An object that was replaced has an arrival of its own."""
+    """Detect the format of the current bytes, which may be newer than the arrival.
+
+    This does no harm: the newer bytes are another arrival.
+    """
     with objects.open(arrival.container, arrival.key) as stream:
         content = StoredContent(stream, stream.seek(0, SEEK_END), arrival.key, _whole_file)
         return detect_content(content, sidecars=sidecars, member=member)

@@ -1,8 +1,9 @@
 """Parse queue messages: events of the storage account, in Event Grid's schema or CloudEvents 1.0.
 
-An event is only a hint of where to look. The platform processes what its own account holds at that
-container and key, read with its own credentials. The URL in an event is parsed and never opened; an
-event of another account is refused, since this account may have an object of the same name.
+An event only tells the platform which object to look up. The platform reads the object at that
+container and key in its own account, with its own credentials. It parses the URL in an event but
+never opens it. It refuses an event of another account, since its own account may have an object of
+the same name.
 
 Pure functions; `geo_platform/orchestrator/arrival_events.py` acts on events.
 """
@@ -19,28 +20,29 @@ from urllib.parse import unquote
 from geo_platform.errors import ParameterInvalid
 
 CREATED = "Microsoft.Storage.BlobCreated"
-# These calls create an empty object; FlushWithClose and SftpCommit report when it is complete.
-_NOT_WHOLE_YET = frozenset({"CreateFile", "SftpCreate"})
+# These API calls create an empty object. A later event with the API FlushWithClose or SftpCommit
+# reports that the object is complete.
+_INCOMPLETE_APIS = frozenset({"CreateFile", "SftpCreate"})
 
 _ADDRESS = re.compile(r"https?://([^/\\?#@\s]+)(?:/(.*))?", re.IGNORECASE | re.DOTALL)
 _SUBJECT = re.compile(r"/blobServices/default/containers/[^/]+/blobs/(.+)", re.DOTALL)
 _IPV4 = re.compile(r"[\d.]+")
 _BARE_ETAG = re.compile(r"[0-9A-F]{12,}")
-_NEVER_IN_AN_ADDRESS = re.compile(r"[^!-~]|[\"#<>?\\^`{|}]")
-_SHOWN_CHARACTERS = 80
+_NEVER_IN_A_URL = re.compile(r"[^!-~]|[\"#<>?\\^`{|}]")
+_MAX_CHARACTERS = 80
 
 
 class EventUnreadable(ValueError):  # noqa: N818  # named like the codes of errors.py
-    """A message that cannot be used. Its text is the reason, for people."""
+    """A queue message that cannot be used. The text of the exception is the reason, for people."""
 
 
 @dataclass(frozen=True)
 class ObjectEvent:
     """An event about an object.
 
-    `etag` has the form of ObjectStore.stat. Size and time are as the event states them. `container`
-    has no deployment prefix; it is empty if the object is in none of the deployment's containers.
-    An event about something other than an object has neither container nor key.
+    `etag` has the form that `ObjectStore.stat` returns. Size and time are copied from the event.
+    `container` is without the deployment's prefix. It is empty if the object is not in a container
+    of this deployment. An event about something other than an object has no container and no key.
     """
 
     id: str
@@ -60,34 +62,36 @@ class ObjectEvent:
         return (
             self.type == CREATED
             and bool(self.container and self.key)
-            and self.api not in _NOT_WHOLE_YET
+            and self.api not in _INCOMPLETE_APIS
         )
 
 
 def parse_message(
     text: str, *, account_url: str | None = None, container_prefix: str = ""
 ) -> tuple[ObjectEvent, ...]:
-    """Return the events of one message: JSON, or JSON as Base64; one event or a list of them.
+    """Return the events of one message. The message is JSON or Base64 of JSON: an event or a list.
 
-    `account_url` is the URL of this deployment's account; with None, events of any account pass.
+    `account_url` is the URL of this deployment's account; with None, events of all accounts are
+    accepted.
 
-    Raises EventUnreadable: not an event, or an object created in another account. ParameterInvalid:
-    `account_url` is not a URL of a storage account.
+    Raises EventUnreadable: the message is no event, or the object was created in another account.
+    Raises ParameterInvalid: `account_url` is not a URL of a storage account.
     """
     account = account_of(account_url) if account_url is not None else None
-    found = _json_of(text)
-    events = found if isinstance(found, list) else [found]
+    document = _json_of(text)
+    events = document if isinstance(document, list) else [document]
     if not events:
         raise EventUnreadable("It is an empty list.")
     return tuple(_event(event, account, container_prefix) for event in events)
 
 
 def account_of(url: str) -> str:
-    """Return the normalised host of a URL; for an emulator, host and account. Raises
-    ParameterInvalid.
+    """Return the account of a URL: the normalised host; for an emulator, the host and the account.
+
+    Raises ParameterInvalid: it is not a plain URL of a storage account.
     """
     try:
-        return _placed(url)[0]
+        return _split_url(url)[0]
     except EventUnreadable as error:
         raise ParameterInvalid(f"The URL of the storage account cannot be used: {error}") from error
 
@@ -102,8 +106,8 @@ def _json_of(text: str) -> Any:
         raise EventUnreadable("It is neither JSON nor JSON as Base64 text.") from error
 
 
-def _event(found: Any, account: str | None, container_prefix: str) -> ObjectEvent:
-    event = found if isinstance(found, dict) else {}
+def _event(document: Any, account: str | None, container_prefix: str) -> ObjectEvent:
+    event = document if isinstance(document, dict) else {}
     is_cloud_event = "specversion" in event
     kind = _text(event, "type" if is_cloud_event else "eventType")
     if not kind:
@@ -136,26 +140,26 @@ def _event(found: Any, account: str | None, container_prefix: str) -> ObjectEven
 
 
 def _object_of(kind: str, url: str, subject: str, account: str | None) -> tuple[str, str]:
-    """Return (container with its prefix, key).
+    """Return (container with the deployment's prefix, key), or ("", "") for another kind of event.
 
-    Both must be present, and of this account, only if the event reports a created object.
+    Only an event of a created object must name both, and must be of this account.
     """
     if kind != CREATED and _ADDRESS.fullmatch(url) is None:
         return "", ""
     if not url:
         raise EventUnreadable("It is about an object and has no data.url.")
-    found, container, written = _placed(url)
-    if kind == CREATED and account is not None and found != account:
+    url_account, container, encoded_key = _split_url(url)
+    if kind == CREATED and account is not None and url_account != account:
         raise EventUnreadable(
-            f"It is of the account {_shown(found)}; this deployment uses {_shown(account)}."
+            f"It is of the account {_shown(url_account)}; this deployment uses {_shown(account)}."
         )
-    if kind == CREATED and not (container and written):
+    if kind == CREATED and not (container and encoded_key):
         raise EventUnreadable(f"Its data.url {_shown(url)} does not name an object in a container.")
-    return container, _name(written, subject)
+    return container, _key(encoded_key, subject)
 
 
-def _placed(url: str) -> tuple[str, str, str]:
-    """Return (account, container, name as written) of a URL without user, query or fragment."""
+def _split_url(url: str) -> tuple[str, str, str]:
+    """Return (account, container, key as in the URL) of a URL without user, query or fragment."""
     address = _ADDRESS.fullmatch(url)
     if address is None:
         raise EventUnreadable(f"{_shown(url)} is not a plain URL of a storage account.")
@@ -164,46 +168,47 @@ def _placed(url: str) -> tuple[str, str, str]:
     if ":" in host or "." not in host or _IPV4.fullmatch(host):
         name, _, path = path.partition("/")
         host = f"{host}/{name}"
-    container, _, written = path.partition("/")
-    return host.replace(".dfs.", ".blob.", 1), container, written
+    container, _, encoded_key = path.partition("/")
+    return host.replace(".dfs.", ".blob.", 1), container, encoded_key
 
 
-def _name(written: str, subject: str) -> str:
-    """Return the blob's name.
+def _key(encoded_key: str, subject: str) -> str:
+    """Return the key of the object.
 
-    The documentation does not say whether the URL is percent-encoded, and both forms occur. The
-    subject is never encoded, so it decides, unless it matches neither form: characters beyond the
-    Basic Multilingual Plane can be lost in it.
+    Azure's documentation does not specify whether the URL is percent-encoded, and both forms occur.
+    The event's subject is never encoded. It decides if it equals one of the two forms; it may equal
+    neither, since characters beyond the Basic Multilingual Plane can be lost in it.
     """
-    named = _SUBJECT.fullmatch(subject)
+    subject_match = _SUBJECT.fullmatch(subject)
     try:
-        decoded = unquote(written, errors="strict")
+        decoded = unquote(encoded_key, errors="strict")
     except UnicodeDecodeError:
-        return written
-    if named is not None and named[1] in (decoded, written):
-        return named[1]
-    return written if _NEVER_IN_AN_ADDRESS.search(written) else decoded
+        return encoded_key
+    if subject_match is not None and subject_match[1] in (decoded, encoded_key):
+        return subject_match[1]
+    return encoded_key if _NEVER_IN_A_URL.search(encoded_key) else decoded
 
 
-def _etag(written: str) -> str:
-    bare = written.removeprefix("W/").strip('"')
+def _etag(text: str) -> str:
+    bare = text.removeprefix("W/").strip('"')
     return f"0x{bare}" if _BARE_ETAG.fullmatch(bare) else bare
 
 
-def _time(written: str) -> datetime | None:
-    """Return a time in UTC (also without a zone), or None if it cannot be parsed: it decides
-    nothing.
+def _time(text: str) -> datetime | None:
+    """Return the time in UTC, or None if the text cannot be parsed.
+
+    A time without a zone is UTC. An unreadable time is no error, since no decision depends on it.
     """
     try:
-        time = datetime.fromisoformat(written)
+        time = datetime.fromisoformat(text)
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
 
 
-def _text(found: Mapping[str, Any], name: str) -> str:
-    """Return a field as text, empty if it is missing. Raises EventUnreadable: not valid text."""
-    value = found.get(name)
+def _text(fields: Mapping[str, Any], name: str) -> str:
+    """Return a field as text, or "" if it is missing. Raises EventUnreadable: it is not text."""
+    value = fields.get(name)
     if value is None:
         return ""
     if not isinstance(value, str) or not _is_unicode(value):
@@ -220,6 +225,6 @@ def _is_unicode(text: str) -> bool:
 
 
 def _shown(value: Any) -> str:
-    """Return the value for a message, shortened."""
-    shown = ascii(value)
-    return shown if len(shown) <= _SHOWN_CHARACTERS else f"{shown[:_SHOWN_CHARACTERS]}..."
+    """Return the value as shortened text for an error message."""
+    text = ascii(value)
+    return text if len(text) <= _MAX_CHARACTERS else f"{text[:_MAX_CHARACTERS]}..."

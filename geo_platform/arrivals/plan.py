@@ -1,8 +1,8 @@
-"""Decide which runs take which arrivals, by size and age. Pure.
+"""Decide which runs process which arrivals (complete sources), by size and age. Pure functions.
 
-A large object has a run of its own: its work outweighs the start of a run. Small objects that are
-found together share a run, oldest first, since the start of a run costs as much as the work on ten
-of them. A single small object does not wait for others.
+A large source gets a run of its own: its processing takes much longer than the start of a run.
+Small sources that are found together share a run, oldest first, since the start of a run costs as
+much as the work on ten of them. A single small source does not wait for others.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,10 @@ from geo_platform.arrivals.watch import MIB, Watch
 
 
 class MemoryClass(StrEnum):
-    """Memory of a run. dagster.yaml limits runs by it: the tag geo_platform/memory."""
+    """How much memory a run needs. The run has it as its tag geo_platform/memory.
+
+    dagster.yaml limits the number of parallel runs by this tag.
+    """
 
     small = "small"
     medium = "medium"
@@ -27,7 +30,7 @@ _LARGE_FROM_BYTES = 1024 * MIB
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run to launch: for one arrival its chain's job, for several one job over all of them."""
+    """A run to launch: the chain's own job for one arrival, the shared job for several."""
 
     run_key: str
     arrivals: tuple[Arrival, ...]
@@ -53,8 +56,8 @@ def plan_runs(
             groups.append(open_group)
         else:
             open_group.append(arrival)
-    asked, waiting = groups[:room], groups[room:]
-    return [_planned(group, watch) for group in asked], [
+    admitted, waiting = groups[:room], groups[room:]
+    return [_planned_run(group, watch) for group in admitted], [
         arrival for group in waiting for arrival in group
     ]
 
@@ -64,14 +67,17 @@ def _has_room(group: list[Arrival], arrival: Arrival, watch: Watch) -> bool:
     return len(group) < watch.files_per_run and size <= watch.bytes_per_run
 
 
-def _planned(group: list[Arrival], watch: Watch) -> PlannedRun:
+def _planned_run(group: list[Arrival], watch: Watch) -> PlannedRun:
     keys = [arrival_key(arrival, watch.parameters) for arrival in group]
     key = keys[0] if len(keys) == 1 else group_key(keys)
     return PlannedRun(key, tuple(group), memory_class(max(arrival.size_bytes for arrival in group)))
 
 
 def memory_class(size_bytes: int) -> MemoryClass:
-    """Return the class by the source's size. The profile's estimate is known only in a run."""
+    """Return the memory class for a source of this size.
+
+    The estimate of a profile would be better, but is known only after a run has started.
+    """
     if size_bytes >= _LARGE_FROM_BYTES:
         return MemoryClass.large
     return MemoryClass.medium if size_bytes >= _MEDIUM_FROM_BYTES else MemoryClass.small

@@ -1,23 +1,25 @@
-"""Move a refused arrival to quarantine, with a record of the reason, and back.
+"""Move a refused arrival to the container `quarantine`, with a record of the reason, and back.
 
-An arrival is moved if it will be refused again until a person acts. Errors of a store or of the
-platform are not the object's fault; a conflict passes, or concerns newer bytes; a missing object
-cannot be moved. FILES_REFUSED is about a whole run, in which each file has its own code.
+An arrival is a complete source: its main object and the sidecars. It is moved if its run would
+refuse it again until a person acts. It is not moved after an error of a store or of the platform,
+since another attempt may succeed; after a conflict, which passes or concerns newer bytes; or if it
+is missing. FILES_REFUSED is the error of a whole run; each file of the run has its own code.
 
-The steps, in an order that survives a kill at any point:
+The order of the steps allows the process to be killed at any point:
 
-    1  write the record: the plan, with the etag of every part and what it replaces in quarantine
-    2  move the object: what is left is no arrival, so that nothing requests a run meanwhile
-    3  move its sidecars
-    4  remove sidecars of a replaced object that no new part replaced
+    1  write the record: the reason, the etag of every part, and the record that it replaces
+    2  move the main object: sidecars alone are no arrival, so no run is requested for them
+    3  move the sidecars
+    4  remove the sidecars of an earlier quarantined object of this key, unless step 3 replaced them
 
-A second attempt finds the record of the same refused etag and continues. If the object was
-overwritten or deleted between 1 and 2, the record is removed, or restored to the earlier one.
+A second attempt finds the record of the same refused etag and continues. If the main object was
+overwritten or deleted between steps 1 and 2, the record is removed, or the earlier record restored.
 
-A released arrival gets a new etag, so that its watch requests a run for it like for any arrival.
-Sidecars are moved back first, then the object, and the record is removed last: the object is never
-seen without its sidecars, and a command that was killed can be run again. A released object is
-marked in its metadata, which tells it from one that somebody else put there meanwhile.
+A release moves the sidecars back first, then the main object, and removes the record last. So the
+main object is never visible without its sidecars, and a killed command can be run again. The main
+object gets a new etag, so that its watch requests a run as for any new arrival. The metadata of a
+released object has the run that had refused it; an object without that metadata was put there by
+somebody else.
 
 `geo_platform/orchestrator/refused_arrivals.py` finds refusals.
 """
@@ -35,7 +37,7 @@ from geo_platform.arrivals.quarantine_records import (
     in_quarantine,
     read_record,
     remove_record,
-    wanted_record,
+    required_record,
     write_record,
 )
 from geo_platform.contracts.arrival import ObjectQuarantined, QuarantinedPart
@@ -58,13 +60,13 @@ from geo_platform.ports import (
 )
 from geo_platform.source.sidecars import group_sources, seen_by_driver, set_prefix, sidecars_of
 
-_BRANCHES = (InputRefused, LimitExceeded)
-_NOT_THESE = (Conflict, SourceNotFound, FilesRefused)
+_QUARANTINE_FOR = (InputRefused, LimitExceeded)
+_EXCEPT_FOR = (Conflict, SourceNotFound, FilesRefused)
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """The reason of a refusal, with its run and watch."""
+    """Why a run refused an arrival, the run, and the name of the watch that found the arrival."""
 
     code: str
     message: str
@@ -74,7 +76,7 @@ class Refusal:
 
 
 class QuarantineOutcome(StrEnum):
-    """The outcome for a refused object."""
+    """The outcome for a refused arrival. `gone`: it was deleted; `unmovable`: by its key."""
 
     quarantined = "quarantined"
     overwritten = "overwritten"
@@ -83,8 +85,8 @@ class QuarantineOutcome(StrEnum):
 
 
 @dataclass(frozen=True)
-class Moved:
-    """An outcome, a sentence for people, and the record if the object is in quarantine."""
+class QuarantineResult:
+    """The outcome, a message for people, and the record if the arrival is in quarantine now."""
 
     outcome: QuarantineOutcome
     message: str
@@ -92,9 +94,9 @@ class Moved:
 
 
 def is_quarantined(code: str) -> bool:
-    """Return whether objects refused with this code (docs/errors.md) are moved to quarantine."""
+    """Return whether arrivals that are refused with this code (docs/errors.md) are quarantined."""
     return any(
-        leaf.code == code and issubclass(leaf, _BRANCHES) and leaf not in _NOT_THESE
+        leaf.code == code and issubclass(leaf, _QUARANTINE_FOR) and leaf not in _EXCEPT_FOR
         for leaf in error_leaves()
     )
 
@@ -107,76 +109,89 @@ def quarantine(
     refusal: Refusal,
     *,
     now_utc: datetime,
-) -> Moved:
-    """Move the arrival at `etag` (of the object and its sidecars), or return why not. Idempotent.
+) -> QuarantineResult:
+    """Move the refused arrival to quarantine, or return why it was not moved. Safe to repeat.
 
-    An overwritten object is another arrival and stays. If quarantine has an object of this key, the
-    later one replaces it. Raises the store's errors.
+    `etag` is the combined etag of the main object and its sidecars. An object that was overwritten
+    is another arrival and is not moved. A quarantined object of the same container and key is
+    replaced.
+
+    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
     """
     if key.endswith(QUARANTINE_RECORD):
-        return Moved(
+        return QuarantineResult(
             QuarantineOutcome.unmovable,
-            f"{container}/{key} stays: its name is reserved for the record of another object",
+            f"{container}/{key} was not moved: its name is reserved for the record of another "
+            "object",
         )
-    before = _record_before(objects, key)
-    if before is not None and (before.container, before.etag) == (container, etag):
-        return _carry_out(objects, before)
+    existing = _existing_record(objects, key)
+    if existing is not None and (existing.container, existing.etag) == (container, etag):
+        return _carry_out(objects, existing)
     present = present_arrival(objects, container, key)
     if present is None:
-        return Moved(
+        return QuarantineResult(
             QuarantineOutcome.gone,
             f"{container}/{key} was deleted after it was refused: there is nothing to move",
         )
     if present[0].etag != etag:
-        return Moved(
+        return QuarantineResult(
             QuarantineOutcome.overwritten,
             f"{container}/{key} was overwritten after it was refused: it is another arrival now",
         )
-    if before is not None and before.container != container:
-        return Moved(
+    if existing is not None and existing.container != container:
+        return QuarantineResult(
             QuarantineOutcome.unmovable,
-            f"{container}/{key} stays: {before.container}/{key} is in quarantine under its key",
+            f"{container}/{key} was not moved: {existing.container}/{key} is in quarantine under "
+            "its key",
         )
-    record = _planned(present, refusal, before, now_utc)
+    record = _new_record(present, refusal, existing, now_utc)
     try:
         write_record(objects, record)
     except ParameterInvalid as error:
-        return Moved(QuarantineOutcome.unmovable, f"{container}/{key} stays: {error.message}")
+        return QuarantineResult(
+            QuarantineOutcome.unmovable, f"{container}/{key} was not moved: {error.message}"
+        )
     return _carry_out(objects, record)
 
 
 def present_arrival(
     objects: ObjectStore, container: str, key: str
 ) -> tuple[Arrival, tuple[StoredObject, ...]] | None:
-    """Return the present arrival and the objects to move, the main one first; None if it is gone.
+    """Return the arrival as it is stored now, and the objects to move, the main object first.
 
-    All files that belong to the source are moved, except those that it shares with another source.
+    Return None if the main object is gone. All files of the source are moved, except those that
+    another source uses too.
+
+    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
     """
     listed = {stored.reference.key: stored for stored in objects.list(container, set_prefix(key))}
     if key not in listed:
         return None
     others = [group.main for group in group_sources(listed).sources if group.main != key]
     shared = {name for other in others for name in (other, *sidecars_of(other, listed))}
-    own = [name for name in sidecars_of(key, listed) if name not in shared]
+    unshared = [name for name in sidecars_of(key, listed) if name not in shared]
     arrival = arrival_of(listed[key], tuple(listed[name] for name in seen_by_driver(key, listed)))
-    return arrival, (listed[key], *(listed[name] for name in own))
+    return arrival, (listed[key], *(listed[name] for name in unshared))
 
 
-def _record_before(objects: ObjectStore, key: str) -> ObjectQuarantined | None:
-    """Return the existing record, or None. One that cannot be read is replaced, with its object."""
+def _existing_record(objects: ObjectStore, key: str) -> ObjectQuarantined | None:
+    """Return the existing record, or None if there is none or it cannot be read.
+
+    An unreadable record is replaced, and so is the quarantined object.
+    """
     try:
         return read_record(objects, key)
     except MessageUnreadable:
         return None
 
 
-def _planned(
+def _new_record(
     present: tuple[Arrival, tuple[StoredObject, ...]],
     refusal: Refusal,
-    before: ObjectQuarantined | None,
+    existing: ObjectQuarantined | None,
     now_utc: datetime,
 ) -> ObjectQuarantined:
-    arrival, stored = present
+    arrival, stored_objects = present
     return ObjectQuarantined(
         code=refusal.code,
         message=refusal.message,
@@ -188,8 +203,8 @@ def _planned(
         key=arrival.key,
         etag=arrival.etag,
         quarantined_at_utc=now_utc,
-        parts=tuple(_part(each) for each in stored),
-        replaced=as_earlier(before) if before is not None else None,
+        parts=tuple(_part(stored) for stored in stored_objects),
+        replaced=as_earlier(existing) if existing is not None else None,
     )
 
 
@@ -203,12 +218,12 @@ def _part(stored: StoredObject) -> QuarantinedPart:
     )
 
 
-def _carry_out(objects: ObjectStore, record: ObjectQuarantined) -> Moved:
+def _carry_out(objects: ObjectStore, record: ObjectQuarantined) -> QuarantineResult:
     main, *sidecars = record.parts
-    if not _lies_in_quarantine(objects, record, main):
+    if not _move_to_quarantine(objects, record, main):
         return _give_up(objects, record)
-    moved = (main, *(part for part in sidecars if _lies_in_quarantine(objects, record, part)))
-    # A sidecar that was overwritten meanwhile is not what was refused, and stays.
+    moved = (main, *(part for part in sidecars if _move_to_quarantine(objects, record, part)))
+    # A sidecar that was overwritten since is not the refused one, and was not moved.
     if moved != record.parts:
         record = record.model_copy(update={"parts": moved})
         write_record(objects, record)
@@ -217,26 +232,27 @@ def _carry_out(objects: ObjectStore, record: ObjectQuarantined) -> Moved:
         f"{record.container}/{record.key} was refused with {record.code} and moved to "
         f"{QUARANTINE}/{record.key}: geo-platform quarantine show {record.key}"
     )
-    return Moved(QuarantineOutcome.quarantined, message, record)
+    return QuarantineResult(QuarantineOutcome.quarantined, message, record)
 
 
-def _lies_in_quarantine(
+def _move_to_quarantine(
     objects: ObjectStore, record: ObjectQuarantined, part: QuarantinedPart
 ) -> bool:
-    """Move a part. Return whether quarantine has it: moved now or before, or put there by a person.
+    """Move a part to quarantine. Return whether it is there now.
 
-    False if it was deleted or overwritten before it was moved.
+    It may have been moved by an earlier attempt, or put there by a person. Return False if the part
+    was deleted or overwritten before it could be moved.
     """
     metadata = {REFUSED_BY: record.run_id, REFUSED_ETAG: part.etag}
     try:
         objects.move(record.container, part.key, QUARANTINE, etag=part.etag, metadata=metadata)
     except (SourceNotFound, Conflict):
-        found = in_quarantine(objects, part)
-        return found is not None and found.metadata.get(REFUSED_ETAG) in (None, part.etag)
+        stored = in_quarantine(objects, part)
+        return stored is not None and stored.metadata.get(REFUSED_ETAG) in (None, part.etag)
     return True
 
 
-def _give_up(objects: ObjectStore, record: ObjectQuarantined) -> Moved:
+def _give_up(objects: ObjectStore, record: ObjectQuarantined) -> QuarantineResult:
     """Undo the record: the object was overwritten or deleted before it could be moved."""
     if record.replaced is not None and in_quarantine(objects, record.replaced.parts[0]) is not None:
         write_record(objects, as_record(record.replaced))
@@ -244,22 +260,22 @@ def _give_up(objects: ObjectStore, record: ObjectQuarantined) -> Moved:
         remove_record(objects, record)
     name = f"{record.container}/{record.key}"
     if present_arrival(objects, record.container, record.key) is None:
-        return Moved(
+        return QuarantineResult(
             QuarantineOutcome.gone,
             f"{name} was deleted after it was refused: there is nothing to move",
         )
-    return Moved(
+    return QuarantineResult(
         QuarantineOutcome.overwritten,
         f"{name} was overwritten after it was refused: it is another arrival now",
     )
 
 
 def _remove_replaced(objects: ObjectStore, record: ObjectQuarantined) -> None:
-    """Remove the sidecars of the replaced object, unless another object took their place."""
-    taken = {part.key for part in record.parts}
+    """Remove the sidecars of the replaced object, unless another object has replaced them."""
+    new_keys = {part.key for part in record.parts}
     for part in record.replaced.parts if record.replaced is not None else ():
-        found = in_quarantine(objects, part) if part.key not in taken else None
-        if found is not None and found.metadata.get(REFUSED_ETAG) == part.etag:
+        stored = in_quarantine(objects, part) if part.key not in new_keys else None
+        if stored is not None and stored.metadata.get(REFUSED_ETAG) == part.etag:
             objects.delete(QUARANTINE, part.key)
 
 
@@ -269,9 +285,10 @@ RELEASED = "released_of_run"
 
 @dataclass(frozen=True)
 class Released:
-    """A released object and the parts that were moved.
+    """A released arrival and the keys of its moved parts.
 
-    `kept` are parts that are gone, or that another object's parts have replaced.
+    `kept` are the keys of parts that were not moved: they are gone from quarantine, or a part of
+    another object has replaced them.
     """
 
     container: str
@@ -281,20 +298,22 @@ class Released:
 
 
 def release(objects: ObjectStore, key: str, *, replace: bool = False) -> Released:
-    """Move the arrival back, with `replace` over what is there now.
+    """Move a quarantined arrival back to its container.
 
-    An object that a person put under its key in quarantine is moved back instead.
+    `replace` allows it to overwrite a newer object there. If a person has replaced the object in
+    quarantine under the same key, that person's object is moved.
 
-    Raises SourceNotFound: quarantine has no such object, or only its record. Conflict: a newer
-    object is in its place. MessageUnreadable: the record cannot be read. Raises the store's errors.
+    Raises SourceNotFound: quarantine has no such object, or only its record. Raises Conflict: a
+    newer object exists at the original key. Raises MessageUnreadable: the record cannot be read.
+    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
     """
-    record = wanted_record(objects, key)
+    record = required_record(objects, key)
     main, *sidecars = record.parts
-    lying = {part.key: _stored(objects, record, part) for part in record.parts}
-    back = {part.key for part in record.parts if _came_back(objects, record, part)}
-    if lying[main.key] is None and main.key not in back:
+    quarantined = {part.key: _stored(objects, record, part) for part in record.parts}
+    moved_before = {part.key for part in record.parts if _was_moved_back(objects, record, part)}
+    if quarantined[main.key] is None and main.key not in moved_before:
         raise SourceNotFound(
-            f"{QUARANTINE}/{key} is gone; only the record of its refusal is left.",
+            f"{QUARANTINE}/{key} is gone; only the record of its refusal exists.",
             remedy=f"Put the object there; or put it into {record.container} and remove "
             f"{QUARANTINE}/{key}{QUARANTINE_RECORD}.",
         )
@@ -305,20 +324,22 @@ def release(objects: ObjectStore, key: str, *, replace: bool = False) -> Release
             [
                 part.key
                 for part in record.parts
-                if lying[part.key] is not None and part.key not in back
+                if quarantined[part.key] is not None and part.key not in moved_before
             ],
         )
     for part in (*sidecars, main):
-        _move_back(objects, record, part, lying[part.key], is_back=part.key in back)
+        _move_back(objects, record, part, quarantined[part.key], is_back=part.key in moved_before)
     remove_record(objects, record)
-    came = tuple(
-        part.key for part in record.parts if lying[part.key] is not None or part.key in back
+    moved = tuple(
+        part.key
+        for part in record.parts
+        if quarantined[part.key] is not None or part.key in moved_before
     )
     return Released(
         record.container,
         key,
-        came,
-        tuple(part.key for part in record.parts if part.key not in came),
+        moved,
+        tuple(part.key for part in record.parts if part.key not in moved),
     )
 
 
@@ -326,15 +347,15 @@ def _stored(
     objects: ObjectStore, record: ObjectQuarantined, part: QuarantinedPart
 ) -> StoredObject | None:
     """Return the quarantined object of a part; None if another refused object replaced it."""
-    found = in_quarantine(objects, part)
-    is_its_own = found is not None and found.metadata.get(REFUSED_BY) in (None, record.run_id)
-    return found if is_its_own else None
+    stored = in_quarantine(objects, part)
+    is_of_record = stored is not None and stored.metadata.get(REFUSED_BY) in (None, record.run_id)
+    return stored if is_of_record else None
 
 
-def _came_back(objects: ObjectStore, record: ObjectQuarantined, part: QuarantinedPart) -> bool:
+def _was_moved_back(objects: ObjectStore, record: ObjectQuarantined, part: QuarantinedPart) -> bool:
     """Return whether an earlier, killed release has moved the part back."""
-    found = _at_origin(objects, record, part.key)
-    return found is not None and found.metadata.get(RELEASED) == record.run_id
+    stored = _at_origin(objects, record, part.key)
+    return stored is not None and stored.metadata.get(RELEASED) == record.run_id
 
 
 def _at_origin(objects: ObjectStore, record: ObjectQuarantined, key: str) -> StoredObject | None:
@@ -347,9 +368,9 @@ def _refuse_over_newer(objects: ObjectStore, record: ObjectQuarantined, keys: li
     ]
     if newer:
         raise Conflict(
-            f"A newer object is in its place: {', '.join(newer)}.",
-            remedy="Use --replace to overwrite it with the quarantined object, or remove one of "
-            "them.",
+            f"A newer object exists at the original key: {', '.join(newer)}.",
+            remedy="Use --replace to overwrite the newer object with the quarantined one, or "
+            "remove one of them.",
         )
 
 
@@ -357,16 +378,16 @@ def _move_back(
     objects: ObjectStore,
     record: ObjectQuarantined,
     part: QuarantinedPart,
-    lying: StoredObject | None,
+    quarantined: StoredObject | None,
     *,
     is_back: bool,
 ) -> None:
-    if lying is None:
+    if quarantined is None:
         return
     if is_back:
         objects.delete(QUARANTINE, part.key)
         return
     metadata = {**part.metadata, RELEASED: record.run_id}
     objects.move(
-        QUARANTINE, part.key, record.container, etag=lying.reference.etag, metadata=metadata
+        QUARANTINE, part.key, record.container, etag=quarantined.reference.etag, metadata=metadata
     )

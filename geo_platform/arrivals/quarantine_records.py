@@ -1,10 +1,10 @@
-"""The records of quarantined objects: why each was refused, and which of its files were moved.
+"""The records of quarantined objects: why an object was refused, and which files were moved.
 
-`quarantine.py` moves objects.
+`quarantine.py` moves the objects. The container `quarantine` has these keys:
 
-    quarantine/<key>                       the object, under the key that it had
-    quarantine/<key>.quarantine.json       its record, an `ObjectQuarantined`
-    quarantine/<key of a sidecar>          what belongs to it
+    <key>                       the main object, under its original key
+    <key>.quarantine.json       the record of the main object, an `ObjectQuarantined`
+    <key of a sidecar>          a sidecar of the main object, under its original key
 """
 
 from collections.abc import Iterator
@@ -22,18 +22,19 @@ from geo_platform.ports import (
     stat_or_none,
 )
 
-# Metadata of a quarantined object: the run that refused it. Missing if a person put it there.
+# Metadata of a quarantined object: the run that refused it. An object that a person put into
+# quarantine does not have it.
 REFUSED_BY = "run_id"
 
 # Metadata of a quarantined object: its etag before it was moved.
 REFUSED_ETAG = "refused_etag"
 
-_LIST_THEM = "geo-platform quarantine list shows all quarantined objects."
+_LIST_HINT = "geo-platform quarantine list shows all quarantined objects."
 
 
 @dataclass(frozen=True)
 class Quarantined:
-    """One quarantined object. `record` is None if it cannot be read; `fault` says why."""
+    """A quarantined object. `record` is None if it cannot be read; `fault` is then the reason."""
 
     key: str
     record: ObjectQuarantined | None
@@ -46,7 +47,10 @@ def record_key(key: str) -> str:
 
 
 def list_quarantine(objects: ObjectStore) -> Iterator[Quarantined]:
-    """Yield every record in order of key. Raises the store's errors."""
+    """Yield every record in order of key; one that cannot be read with its fault.
+
+    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
+    """
     for stored in objects.list(QUARANTINE):
         if stored.reference.key.endswith(QUARANTINE_RECORD):
             key = stored.reference.key.removesuffix(QUARANTINE_RECORD)
@@ -55,14 +59,15 @@ def list_quarantine(objects: ObjectStore) -> Iterator[Quarantined]:
             except MessageUnreadable as error:
                 yield Quarantined(key, None, error.message)
                 continue
-            if record is not None:  # else it was released since it was listed
+            if record is not None:  # None: the object was released after it was listed
                 yield Quarantined(key, record)
 
 
 def read_record(objects: ObjectStore, key: str) -> ObjectQuarantined | None:
     """Return the record, or None if there is none.
 
-    Raises MessageUnreadable: this deployment cannot read it. Raises the store's errors.
+    Raises MessageUnreadable: this deployment cannot read the record.
+    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
     """
     try:
         return load_message(objects.read_bytes(QUARANTINE, record_key(key)), ObjectQuarantined)
@@ -76,18 +81,24 @@ def read_record(objects: ObjectStore, key: str) -> ObjectQuarantined | None:
         ) from error
 
 
-def wanted_record(objects: ObjectStore, key: str) -> ObjectQuarantined:
-    """Return the record. Raises SourceNotFound: there is none. Otherwise as `read_record`."""
+def required_record(objects: ObjectStore, key: str) -> ObjectQuarantined:
+    """Return the record of a quarantined object.
+
+    Raises SourceNotFound: there is no record. Raises MessageUnreadable: this deployment cannot read
+    the record.
+    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
+    """
     record = read_record(objects, key)
     if record is None:
-        raise SourceNotFound(f"Quarantine has no object {key!r}.", remedy=_LIST_THEM)
+        raise SourceNotFound(f"Quarantine has no object {key!r}.", remedy=_LIST_HINT)
     return record
 
 
 def write_record(objects: ObjectStore, record: ObjectQuarantined) -> None:
-    """Write the record, over an existing one.
+    """Write the record; overwrite an existing record of the same key.
 
-    Raises ParameterInvalid: the key is too long for a record. Raises the store's errors.
+    Raises ParameterInvalid: the key is too long for a record.
+    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
     """
     objects.put_bytes(
         QUARANTINE,
@@ -98,20 +109,30 @@ def write_record(objects: ObjectStore, record: ObjectQuarantined) -> None:
 
 
 def remove_record(objects: ObjectStore, record: ObjectQuarantined) -> None:
-    """Remove the record, if it exists."""
+    """Remove the record, if it exists.
+
+    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
+    """
     objects.delete(QUARANTINE, record_key(record.key))
 
 
 def as_earlier(record: ObjectQuarantined) -> EarlierRefusal:
-    """Return the record as the one that replaces it stores it: without what it replaced itself."""
+    """Return the record in the form in which a newer record keeps it in `replaced`.
+
+    Its own `replaced` is dropped, so that records do not grow.
+    """
     return EarlierRefusal.model_validate(record.model_dump(exclude={"replaced"}))
 
 
 def as_record(earlier: EarlierRefusal) -> ObjectQuarantined:
-    """Return the record of an earlier refusal, without what it replaced itself."""
+    """Return an earlier refusal as a record again. Its `replaced` is None."""
     return ObjectQuarantined.model_validate({**earlier.model_dump(), "replaced": None})
 
 
 def in_quarantine(objects: ObjectStore, part: QuarantinedPart) -> StoredObject | None:
-    """Return the quarantined object under the part's key, whoever put it there, or None."""
+    """Return the object that quarantine has under the part's key, or None.
+
+    A person may have put it there.
+    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
+    """
     return stat_or_none(objects, QUARANTINE, part.key)

@@ -1,19 +1,19 @@
 """Decide which objects form complete sources, which must wait, and which are skipped, and why.
 
-Pure functions. A blob is complete as soon as it is visible. A file in a folder may still be
-written: it must be unchanged for `settle_s`, and an empty one for `complete_within_s`. A source of
-several files waits for those that are missing:
+Pure functions. A blob is complete as soon as it is visible. A file in a local folder may still be
+in the process of being written: it must be unchanged for `settle_s`, an empty file for
+`complete_within_s`. A source of several files waits for its missing files:
 
     a Shapefile                       for .shx, .dbf and .prj          complete_within_s
     a .dbf or .shx alone              for the .shp                     complete_within_s
     a GeoPackage                      for its -wal or -journal to go   complete_within_s
-    a PNG or JPEG                     for a world file or .aux.xml     a quarter of it
-    an ESRI ASCII grid                for .prj                         a quarter of it
-    anything else, a TIFF too         for nothing: a later file makes another arrival
+    a PNG or JPEG                     for a world file or .aux.xml     a quarter of that time
+    an ESRI ASCII grid                for .prj                         a quarter of that time
+    any other source, also a TIFF     for nothing: a later sidecar makes another arrival
 
-The wait starts with the last change of any of its files. After it, an incomplete source is
-processed as it is: its run reports what is missing. `source/sidecars.py` knows which names belong
-together, `content.py` what a file is by its content.
+The wait starts with the last change of any file of the source. After the wait, the source is
+processed as it is, and its run reports the missing files. `source/sidecars.py` defines which names
+belong together; `content.py` detects a format by content.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,15 +34,20 @@ from geo_platform.source.sidecars import (
     set_prefix,
 )
 
-# Largest assumed difference between a store's clocks: of an object's time and of a listing's time.
+# Largest assumed difference between the clocks of a store: the clock for the times of objects and
+# the clock for the times of listings.
 CLOCK_ERROR_S = 600.0
 
-# A picture or a grid waits for its sidecar only this fraction, since it is often complete without.
-SHORTER = 4
+# A picture or a grid waits for its sidecar only for complete_within_s divided by this, since it is
+# often complete without a sidecar.
+SHORT_WAIT_DIVISOR = 4
 
 
 class Waiting(BaseModel):
-    """An incomplete source: its etag, since when it waits (Unix time of this machine), and why."""
+    """An incomplete source: its etag, when the wait started, and what it waits for.
+
+    `since_s` is Unix time of this machine. `why` is a sentence for people.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -53,15 +58,17 @@ class Waiting(BaseModel):
 
 @dataclass(frozen=True)
 class SortedOut:
-    """Every object is in one of these; in `ready`, as the source or as a sidecar.
+    """The decisions about all objects. Every object is in exactly one of the four fields.
 
-    `left` are skipped objects with the reason. `unnamed` are objects whose name has no known
-    extension; their content may tell what they are. Both are in order of key.
+    `ready` has the complete sources with their sidecars. `waiting` has the files of incomplete
+    sources by key. `skipped` has (key, reason) of each object that is not processed. `unnamed` has
+    the keys of complete objects without a known extension, whose format only their content can
+    show. All are in order of key.
     """
 
     ready: tuple[Arrival, ...]
     waiting: dict[str, Waiting]
-    left: tuple[tuple[str, str], ...]
+    skipped: tuple[tuple[str, str], ...]
     unnamed: tuple[str, ...]
 
 
@@ -74,45 +81,46 @@ def sort_out(
     now_s: float,
     at_utc: datetime | None = None,
 ) -> SortedOut:
-    """Decide about objects of the watch's container. All files of a source must be passed together.
+    """Decide about objects of the watch's container, in any order.
 
-    `waiting` is what the previous call left waiting. `at_utc` is the store's time of the listing:
-    with it, an object that is older than the wait and any clock error does not wait. The order of
-    the objects does not matter.
+    All files of a source must be passed in one call. `waiting` is the field `waiting` of the
+    previous call's result. `now_s` is Unix time of this machine. `at_utc` is the store's time of
+    the listing, if known: an object that is older than the wait plus the clock error then does not
+    wait, although no previous call saw it.
     """
-    look = _Look(waiting, watch, is_local=is_local, now_s=now_s, at_utc=at_utc)
+    sorting = _Sorting(waiting, watch, is_local=is_local, now_s=now_s, at_utc=at_utc)
     for parts in sets_of(objects).values():
-        look.take(parts)
-    return look.found()
+        sorting.add(parts)
+    return sorting.result()
 
 
 def sets_of(objects: Iterable[StoredObject]) -> dict[str, dict[str, StoredObject]]:
-    """Group objects that may belong to one source, by common name prefix, then by key.
+    """Group the objects that may belong to one source: prefix of the names -> key -> object.
 
-    Of two versions of one object the later counts.
+    If an object is passed in two versions, the later version counts.
     """
     sets: dict[str, dict[str, StoredObject]] = {}
     for stored in sorted(
-        objects, key=lambda one: (one.reference.key, one.last_modified_utc, one.reference.etag)
+        objects, key=lambda each: (each.reference.key, each.last_modified_utc, each.reference.etag)
     ):
         sets.setdefault(set_prefix(stored.reference.key), {})[stored.reference.key] = stored
     return sets
 
 
 @dataclass
-class _Look:
-    before: Mapping[str, Waiting]
+class _Sorting:
+    previously_waiting: Mapping[str, Waiting]
     watch: Watch
     is_local: bool = field(kw_only=True)
     now_s: float = field(kw_only=True)
     at_utc: datetime | None = field(kw_only=True)
     _ready: dict[str, Arrival] = field(default_factory=dict)
-    _taken: set[str] = field(default_factory=set)
+    _ready_keys: set[str] = field(default_factory=set)
     _waiting: dict[str, Waiting] = field(default_factory=dict)
-    _left: dict[str, str] = field(default_factory=dict)
+    _skipped: dict[str, str] = field(default_factory=dict)
     _unnamed: set[str] = field(default_factory=set)
 
-    def take(self, parts: Mapping[str, StoredObject]) -> None:
+    def add(self, parts: Mapping[str, StoredObject]) -> None:
         grouping = group_sources(parts)
         for key, reason in grouping.left_out:
             if reason == UNKNOWN_EXTENSION:
@@ -122,114 +130,120 @@ class _Look:
                     lambda main, _: self._unnamed.add(main.reference.key),
                 )
             else:
-                self._left[key] = reason
+                self._skipped[key] = reason
         for group in grouping.sources:
-            self._decide(group, parts, self._is_ready)
+            self._decide(group, parts, self._add_ready)
 
-    def found(self) -> SortedOut:
-        """Return the result. A sidecar of two sources is ready if either is, else it waits."""
-        waiting = {key: entry for key, entry in self._waiting.items() if key not in self._taken}
-        left = {
+    def result(self) -> SortedOut:
+        """Return the result. A sidecar of two sources is ready if one of the sources is."""
+        waiting = {
+            key: entry for key, entry in self._waiting.items() if key not in self._ready_keys
+        }
+        skipped = {
             key: reason
-            for key, reason in self._left.items()
-            if key not in self._taken and key not in waiting
+            for key, reason in self._skipped.items()
+            if key not in self._ready_keys and key not in waiting
         }
         ready = tuple(self._ready[key] for key in sorted(self._ready))
         return SortedOut(
             ready,
             dict(sorted(waiting.items())),
-            tuple(sorted(left.items())),
+            tuple(sorted(skipped.items())),
             tuple(sorted(self._unnamed)),
         )
 
-    def _is_ready(self, main: StoredObject, sidecars: tuple[StoredObject, ...]) -> None:
+    def _add_ready(self, main: StoredObject, sidecars: tuple[StoredObject, ...]) -> None:
         arrival = arrival_of(main, sidecars)
         self._ready[arrival.key] = arrival
-        self._taken |= {arrival.key, *arrival.sidecars}
+        self._ready_keys |= {arrival.key, *arrival.sidecars}
 
     def _decide(
         self,
         group: SourceGroup,
         parts: Mapping[str, StoredObject],
-        is_whole: Callable[[StoredObject, tuple[StoredObject, ...]], object],
+        add_complete: Callable[[StoredObject, tuple[StoredObject, ...]], object],
     ) -> None:
         main = parts[group.main]
         sidecars = tuple(parts[key] for key in seen_by_driver(group.main, parts.keys()))
-        seen = (main, *sidecars)
-        self._left |= dict.fromkeys(
+        files = (main, *sidecars)
+        self._skipped |= dict.fromkeys(
             group.sidecars, f"It belongs to {group.main!r}, and no driver reads it."
         )
         arrival = arrival_of(main, sidecars)
-        since_s = self._since_s(arrival, seen)
-        lain_s = self.now_s - since_s
-        why_left = _why_left(seen, self.watch)
-        why_wait = self._why_wait(seen, parts, lain_s) if why_left is None else None
+        since_s = self._since_s(arrival, files)
+        unchanged_s = self.now_s - since_s
+        why_skip = _why_skip(files, self.watch)
+        why_wait = self._why_wait(files, parts, unchanged_s) if why_skip is None else None
         if why_wait is not None:
             entry = Waiting(etag=arrival.etag, since_s=since_s, why=why_wait)
-            self._waiting |= {part.reference.key: entry for part in seen}
+            self._waiting |= {part.reference.key: entry for part in files}
             return
-        if why_left is None and main.reference.size_bytes == 0:
-            why_left = "It is empty."
-        if why_left is None:
-            is_whole(main, sidecars)
+        if why_skip is None and main.reference.size_bytes == 0:
+            why_skip = "It is empty."
+        if why_skip is None:
+            add_complete(main, sidecars)
             return
-        of_main = {
-            part.reference.key: f"It belongs to {group.main!r}. {why_left}" for part in sidecars
+        skipped_sidecars = {
+            part.reference.key: f"It belongs to {group.main!r}. {why_skip}" for part in sidecars
         }
-        self._left |= {**of_main, group.main: why_left}
+        self._skipped |= {**skipped_sidecars, group.main: why_skip}
 
-    def _since_s(self, arrival: Arrival, seen: Sequence[StoredObject]) -> float:
-        before = self.before.get(arrival.key)
-        if before is not None and before.etag == arrival.etag:
-            return min(before.since_s, self.now_s)
+    def _since_s(self, arrival: Arrival, files: Sequence[StoredObject]) -> float:
+        """Return since when the files are unchanged, as Unix time of this machine."""
+        entry = self.previously_waiting.get(arrival.key)
+        if entry is not None and entry.etag == arrival.etag:
+            return min(entry.since_s, self.now_s)
         if self.at_utc is None:
             return self.now_s
-        appeared_utc = max(appeared(part) for part in seen)
+        appeared_utc = max(appeared(part) for part in files)
         return self.now_s - max(0.0, (self.at_utc - appeared_utc).total_seconds() - CLOCK_ERROR_S)
 
     def _why_wait(
-        self, seen: Sequence[StoredObject], parts: Mapping[str, StoredObject], lain_s: float
+        self, files: Sequence[StoredObject], parts: Mapping[str, StoredObject], unchanged_s: float
     ) -> str | None:
-        if self.is_local and lain_s < self.watch.settle_s:
+        if self.is_local and unchanged_s < self.watch.settle_s:
             return "It may still be written to."
         if (
             self.is_local
-            and lain_s < self.watch.complete_within_s
-            and any(part.reference.size_bytes == 0 for part in seen)
+            and unchanged_s < self.watch.complete_within_s
+            and any(part.reference.size_bytes == 0 for part in files)
         ):
             return "It is still empty."
-        missing, share = _missing([part.reference.key for part in seen], parts)
-        return missing if lain_s < self.watch.complete_within_s * share else None
+        missing, fraction = _missing([part.reference.key for part in files], parts)
+        return missing if unchanged_s < self.watch.complete_within_s * fraction else None
 
 
 def longest_wait_s(watch: Watch) -> float:
-    """Return the time after which no unchanged object of the watch waits."""
+    """Return the longest time for which an unchanged object of the watch may wait, in seconds."""
     return max(watch.settle_s, watch.complete_within_s)
 
 
 def appeared(stored: StoredObject) -> datetime:
-    """Return since when the object exists in this version, by the store's clock."""
+    """Return when this version of the object appeared, by the store's clock."""
     return stored.appeared_utc or stored.last_modified_utc
 
 
-def _why_left(seen: Sequence[StoredObject], watch: Watch) -> str | None:
-    main = seen[0].reference
-    if not watch.is_about(main.container, main.key):
+def _why_skip(files: Sequence[StoredObject], watch: Watch) -> str | None:
+    main = files[0].reference
+    if not watch.covers(main.container, main.key):
         return f"It does not match the watch {watch.name!r}."
-    if all(SUBMITTED in part.metadata for part in seen):
+    if all(SUBMITTED in part.metadata for part in files):
         return "A client submitted it."
     return None
 
 
 def _missing(names: Sequence[str], parts: Mapping[str, StoredObject]) -> tuple[str | None, float]:
-    """Return (what is missing, fraction of the wait). `names`: the source, then its sidecars."""
-    main, beside = names[0].casefold(), [name.casefold() for name in names[1:]]
+    """Return (what is missing, fraction of `complete_within_s` to wait for it).
+
+    `names` has the key of the main object, then the keys of its sidecars.
+    """
+    main, sidecars = names[0].casefold(), [name.casefold() for name in names[1:]]
     extension = PurePosixPath(main).suffix
     if extension == ".shp":
         missing = [
             part
             for part in (".shx", ".dbf", ".prj")
-            if not any(name.endswith(part) for name in beside)
+            if not any(name.endswith(part) for name in sidecars)
         ]
         return (f"Its {', '.join(missing)} may still arrive." if missing else None), 1
     if extension in (".dbf", ".shx"):
@@ -242,9 +256,9 @@ def _missing(names: Sequence[str], parts: Mapping[str, StoredObject]) -> tuple[s
         )
         return ("Its -wal or -journal has unwritten changes." if any(logs) else None), 1
     if extension in (".png", ".jpg", ".jpeg") and all(
-        name.endswith((".prj", ".msk")) for name in beside
+        name.endswith((".prj", ".msk")) for name in sidecars
     ):
-        return "Its world file may still arrive.", 1 / SHORTER
-    if extension in (".asc", ".grd") and not any(name.endswith(".prj") for name in beside):
-        return "Its .prj may still arrive.", 1 / SHORTER
+        return "Its world file may still arrive.", 1 / SHORT_WAIT_DIVISOR
+    if extension in (".asc", ".grd") and not any(name.endswith(".prj") for name in sidecars):
+        return "Its .prj may still arrive.", 1 / SHORT_WAIT_DIVISOR
     return None, 0

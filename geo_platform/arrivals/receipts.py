@@ -1,13 +1,13 @@
-"""Receipts: a stored note of which run was requested for an arrival, so that none is requested
-twice.
+"""Receipts: a receipt is a stored object that records which run was requested for an arrival.
 
-A receipt is written before its run is requested, with a conditional put: of two sensors that find
-an object at the same moment, only the first one succeeds. If the process dies in between, no run
-has the receipt's run key, and the receipt is void once it is older than `VOID_AFTER_S`.
+It prevents a second run for the same arrival (a complete source in a watched container). A sensor
+writes the receipt before it requests the run, with a conditional put: if two sensors find an object
+at the same moment, only one put succeeds. If the sensor's process dies before the request, no run
+has the run key of the receipt. The receipt is void once it is older than `VOID_AFTER_S`.
 
-A client's submission takes the receipt of the watch that would have found the object. Its run may
-be launched much later, when Dagster is available again; the receipt names the stored submission
-that still waits.
+A client that submits an object to the HTTP API writes the receipt of the watch that would have
+found the object. The run may be launched much later, when Dagster is available again; until then
+the receipt names the stored submission that waits to be launched.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -23,36 +23,39 @@ from geo_platform.contracts.stored import dump_message, load_message
 from geo_platform.errors import Conflict, SourceNotFound
 from geo_platform.ports import MESSAGES, ObjectStore, stat_or_none
 
-# Longer than Dagster needs from the end of a tick to its requested runs. A second run of an arrival
-# would find the work done.
+# Longer than Dagster needs from the end of a sensor tick until the requested runs exist. If Dagster
+# needs longer, an arrival may get a second run, which finds the result already published.
 VOID_AFTER_S = 45
 
-_AT_ONCE = 8
+_THREADS = 8
 _FOLDER = "arrivals"
 A = TypeVar("A")
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """A receipt and the etag of its object."""
+    """The content of a receipt, and the etag of the stored receipt."""
 
-    asked: RunAsked
+    request: RunAsked
     etag: str
 
     def is_void(self, now_utc: datetime) -> bool:
-        """Return whether the receipt no longer counts if its run does not exist."""
-        return now_utc - self.asked.asked_at_utc > timedelta(seconds=VOID_AFTER_S)
+        """Return whether the receipt is so old that it counts only if its run exists."""
+        return now_utc - self.request.asked_at_utc > timedelta(seconds=VOID_AFTER_S)
 
 
 def receipt_place(key: str) -> str:
-    """Return the key of a receipt in the container of messages."""
+    """Return the key of the receipt in the container of messages. `key` is the arrival's key."""
     return f"{_FOLDER}/{key[:2]}/{key}.json"
 
 
 def read_asked(objects: ObjectStore, arrival_keys: Iterable[str]) -> dict[str, RunAsked]:
-    """Return the content of the existing receipts by arrival key, with one request each.
+    """Return the contents of the existing receipts by arrival key.
 
-    Raises the store's errors; ContractError: a receipt cannot be read.
+    Each receipt takes one request to the store; `read_receipts` takes two.
+
+    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
+    Raises ContractError: a receipt cannot be read.
     """
 
     def read(key: str) -> RunAsked | None:
@@ -61,15 +64,17 @@ def read_asked(objects: ObjectStore, arrival_keys: Iterable[str]) -> dict[str, R
         except SourceNotFound:
             return None
 
-    return _each(read, arrival_keys)
+    return _read_parallel(read, arrival_keys)
 
 
 def read_receipts(objects: ObjectStore, arrival_keys: Iterable[str]) -> dict[str, Receipt]:
-    """Return the existing receipts with their etags by arrival key, so that they can be replaced.
+    """Return the existing receipts by arrival key, with their etags, which replacing them needs.
 
-    The etag is read before the content: replacing at that etag never overwrites newer content.
+    The etag is read before the content, so that replacing a receipt at this etag never overwrites
+    content that was not read.
 
-    Raises the store's errors; ContractError: a receipt cannot be read.
+    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
+    Raises ContractError: a receipt cannot be read.
     """
 
     def read(key: str) -> Receipt | None:
@@ -80,33 +85,35 @@ def read_receipts(objects: ObjectStore, arrival_keys: Iterable[str]) -> dict[str
         except SourceNotFound:
             return None
 
-    return _each(read, arrival_keys)
+    return _read_parallel(read, arrival_keys)
 
 
-def _each(read: Callable[[str], A | None], arrival_keys: Iterable[str]) -> dict[str, A]:
+def _read_parallel(read: Callable[[str], A | None], arrival_keys: Iterable[str]) -> dict[str, A]:
     keys = list(arrival_keys)
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="receipts") as readers:
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="receipts") as readers:
         return {
-            key: found
-            for key, found in zip(keys, readers.map(read, keys), strict=True)
-            if found is not None
+            key: value
+            for key, value in zip(keys, readers.map(read, keys), strict=True)
+            if value is not None
         }
 
 
-def still_to_be_launched(objects: ObjectStore, asked: Mapping[str, RunAsked]) -> set[str]:
-    """Return the arrival keys whose submission by a client still waits to be launched.
+def still_to_be_launched(objects: ObjectStore, requests: Mapping[str, RunAsked]) -> set[str]:
+    """Return the arrival keys whose client submission still waits to be launched.
 
-    Call this before asking Dagster for the runs: a submission that is gone here has its run there.
-    Raises the store's errors.
+    `requests` maps arrival keys to the contents of their receipts. Call this before querying
+    Dagster for the runs: if the submission is gone from the store, its run exists in Dagster.
+
+    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
     """
-    waiting = _each(
-        lambda key: stat_or_none(objects, MESSAGES, asked[key].waits_at),
-        [key for key, one in asked.items() if one.waits_at],
+    waiting = _read_parallel(
+        lambda key: stat_or_none(objects, MESSAGES, requests[key].waits_at),
+        [key for key, request in requests.items() if request.waits_at],
     )
     return set(waiting)
 
 
-def take_for_client(
+def write_receipt_for_client(
     objects: ObjectStore,
     arrival: Arrival,
     watch: Watch,
@@ -115,11 +122,13 @@ def take_for_client(
     waits_at: str,
     now_utc: datetime,
 ) -> bool:
-    """Take the receipt for a client's run, so that the watch ignores the arrival.
+    """Write the receipt for a client's run, so that the watch requests no run for the arrival.
 
-    Return False if the watch was first. Raises the store's errors.
+    `waits_at` is the key of the stored submission. Return False if there is a receipt already.
+
+    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
     """
-    asked = RunAsked(
+    request = RunAsked(
         uri=arrival.uri,
         etag=arrival.etag,
         watch=watch.name,
@@ -127,10 +136,10 @@ def take_for_client(
         asked_at_utc=now_utc,
         waits_at=waits_at,
     )
-    return _put(objects, arrival_key(arrival, watch.parameters), asked, over="")
+    return _put(objects, arrival_key(arrival, watch.parameters), request, replaced_etag="")
 
 
-def take_receipts(
+def write_receipts(
     objects: ObjectStore,
     arrivals: Mapping[str, Arrival],
     void: Mapping[str, Receipt],
@@ -139,35 +148,38 @@ def take_receipts(
     run_key: str,
     now_utc: datetime,
 ) -> set[str]:
-    """Take a receipt for each arrival, over a void one if there is one.
+    """Write a receipt for each arrival, all with the same run key.
 
-    Return the arrival keys that no other process took meanwhile. Raises the store's errors.
+    `arrivals` and `void` are by arrival key. A void receipt is replaced. Return the arrival keys
+    whose receipt was written; for the others, another process has written a receipt meanwhile.
+
+    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
     """
 
-    def take(entry: tuple[str, Arrival]) -> str | None:
+    def write(entry: tuple[str, Arrival]) -> str | None:
         key, arrival = entry
-        asked = RunAsked(
+        request = RunAsked(
             uri=arrival.uri, etag=arrival.etag, watch=watch, run_key=run_key, asked_at_utc=now_utc
         )
-        return (
-            key if _put(objects, key, asked, over=void[key].etag if key in void else "") else None
-        )
+        replaced_etag = void[key].etag if key in void else ""
+        return key if _put(objects, key, request, replaced_etag=replaced_etag) else None
 
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="receipts") as takers:
-        return {key for key in takers.map(take, arrivals.items()) if key is not None}
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="receipts") as writers:
+        return {key for key in writers.map(write, arrivals.items()) if key is not None}
 
 
-def _put(objects: ObjectStore, key: str, asked: RunAsked, *, over: str) -> bool:
-    """Write the receipt if there is none, or over the one with the etag `over`. False if another
-    did.
+def _put(objects: ObjectStore, key: str, request: RunAsked, *, replaced_etag: str) -> bool:
+    """Write the receipt, and return False if another process has written one meanwhile.
+
+    With an empty `replaced_etag` there must be no receipt; else the receipt must have that etag.
     """
     try:
         objects.put_bytes(
             MESSAGES,
             receipt_place(key),
-            dump_message(asked),
-            metadata={"run_key": asked.run_key},
-            only_if_etag=over,
+            dump_message(request),
+            metadata={"run_key": request.run_key},
+            only_if_etag=replaced_etag,
         )
     except Conflict:
         return False

@@ -1,8 +1,7 @@
-"""A watch: the objects of a container that are ingested when they arrive, and their parameters.
+"""A watch: which objects of a container are ingested when they arrive, and with which parameters.
 
-Finding arrivals and launching their runs: `geo_platform/orchestrator/`.
-
-Watches are in a TOML file that GEO_PLATFORM_WATCHES names:
+`geo_platform/orchestrator/` finds arrivals and launches their runs. Watches are defined in a TOML
+file whose path is in GEO_PLATFORM_WATCHES:
 
     [[watch]]
     name = "elevation"
@@ -11,7 +10,7 @@ Watches are in a TOML file that GEO_PLATFORM_WATCHES names:
     [watch.parameters]
     target_crs = "EPSG:3857"
 
-Without a file there is one watch of the whole container `bronze`, with default parameters.
+Without a file, there is one watch. It covers the whole container `bronze`, with default parameters.
 """
 
 import tomllib
@@ -36,17 +35,18 @@ class Watch(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(
-        pattern=r"^[a-z][a-z0-9_]{0,40}$", description="In the name of its sensor and on its runs."
+        pattern=r"^[a-z][a-z0-9_]{0,40}$",
+        description="Name of the watch. It is part of its sensor's name and a tag of its runs.",
     )
     container: str = Field(BRONZE, description="Container that is watched.")
-    prefix: str = Field("", description="What the keys begin with, as in incoming/dem/.")
+    prefix: str = Field("", description="Prefix of the keys, for example incoming/dem/.")
     include: tuple[str, ...] = Field(
         ("*",),
-        description="Patterns of the key after the prefix; one has to fit. * goes across slashes.",
+        description="Patterns for the rest of the key; one must match. * also matches slashes.",
     )
-    exclude: tuple[str, ...] = Field((), description="Patterns of which none may fit.")
+    exclude: tuple[str, ...] = Field((), description="Patterns like include; none may match.")
     existing: bool = Field(
-        True, description="Whether what lies there when the watch begins is taken in."
+        True, description="Whether objects that exist when the watch starts are ingested."
     )
     parameters: dict[str, Any] = Field(
         default_factory=dict,
@@ -56,24 +56,26 @@ class Watch(BaseModel):
         2.0,
         ge=0,
         le=600,
-        description="How long a file in a folder has to lie unchanged before it counts as whole.",
+        description="Seconds for which a file in a folder must be unchanged to count as complete.",
     )
     complete_within_s: float = Field(
         60.0,
         ge=0,
         le=86400,
-        description="How long parts of one source that are missing are waited for.",
+        description="Seconds to wait for missing files of a source.",
     )
-    small_bytes: int = Field(8 * MIB, ge=0, description="Up to this size objects may share a run.")
-    files_per_run: int = Field(200, ge=1, le=1000, description="Most objects of one run.")
+    small_bytes: int = Field(8 * MIB, ge=0, description="Sources up to this size may share a run.")
+    files_per_run: int = Field(
+        200, ge=1, le=1000, description="Maximum number of sources in a run."
+    )
     bytes_per_run: int = Field(
-        256 * MIB, ge=1, description="Most bytes of one run of several objects."
+        256 * MIB, ge=1, description="Maximum number of bytes in a run of several sources."
     )
     most_waiting_runs: int = Field(
         20,
         ge=1,
         le=10_000,
-        description="Runs of the watch that may wait; with more nothing is asked for.",
+        description="Maximum number of waiting runs. With more, no run is requested.",
     )
 
     @model_validator(mode="after")
@@ -90,16 +92,16 @@ class Watch(BaseModel):
             raise ValueError("; ".join(dict.fromkeys(faults)))
         return self
 
-    def is_about(self, container: str, key: str) -> bool:
-        """Return whether the watch covers an object of that name."""
+    def covers(self, container: str, key: str) -> bool:
+        """Return whether an object belongs to the watch, by container, prefix and patterns."""
         if container != self.container or not key.startswith(self.prefix):
             return False
         rest = key.removeprefix(self.prefix)
-        is_left_out = any(fnmatchcase(rest, pattern) for pattern in self.exclude)
-        return not is_left_out and any(fnmatchcase(rest, pattern) for pattern in self.include)
+        is_excluded = any(fnmatchcase(rest, pattern) for pattern in self.exclude)
+        return not is_excluded and any(fnmatchcase(rest, pattern) for pattern in self.include)
 
     def options_for(self, chain: Chain) -> dict[str, dict[str, Any]]:
-        """Return the config of each stage: the parameters that it knows, and the container."""
+        """Return the config of each stage: the stage's parameters and the container."""
         return chain.fit({**self.parameters, "container_name": self.container}).as_config()
 
 
@@ -107,19 +109,19 @@ DEFAULT_WATCH = Watch(name="bronze")
 
 
 def read_watches(file: Path | None) -> tuple[Watch, ...]:
-    """Return the watches of a file, or the default one without a file.
+    """Return the watches that the file defines, or the default watch if `file` is None.
 
     Raises ParameterInvalid: the file cannot be read, or a watch in it is invalid.
     """
     if file is None:
         return (DEFAULT_WATCH,)
     try:
-        written = tomllib.loads(file.read_text("utf-8"))
+        document = tomllib.loads(file.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ParameterInvalid(
             f"The file of watches {file.name!r} cannot be read: {error}.", remedy=_REMEDY
         ) from error
-    watches = _parsed(written, file.name)
+    watches = _parsed(document, file.name)
     names = [watch.name for watch in watches]
     if len(set(names)) < len(names) or not names:
         raise ParameterInvalid(
@@ -131,9 +133,9 @@ def read_watches(file: Path | None) -> tuple[Watch, ...]:
 _REMEDY = "Write it as docs/arrivals.md shows, and set GEO_PLATFORM_WATCHES to its path."
 
 
-def _parsed(written: Mapping[str, Any], name: str) -> tuple[Watch, ...]:
+def _parsed(document: Mapping[str, Any], name: str) -> tuple[Watch, ...]:
     try:
-        return tuple(Watch.model_validate(entry) for entry in written.get("watch", ()))
+        return tuple(Watch.model_validate(entry) for entry in document.get("watch", ()))
     except ValidationError as fault:
         faults = "; ".join(
             f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in fault.errors()
@@ -144,5 +146,5 @@ def _parsed(written: Mapping[str, Any], name: str) -> tuple[Watch, ...]:
 
 
 def watch_of(watches: Iterable[Watch], container: str, key: str) -> Watch | None:
-    """Return the first watch that covers the object, or None. An object belongs to one watch."""
-    return next((watch for watch in watches if watch.is_about(container, key)), None)
+    """Return the first watch that covers the object, or None. Later watches ignore the object."""
+    return next((watch for watch in watches if watch.covers(container, key)), None)

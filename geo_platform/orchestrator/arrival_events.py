@@ -19,7 +19,7 @@ import dagster as dg
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from geo_platform.arrivals.arrival import Arrival, arrival_key
-from geo_platform.arrivals.content import NEITHER, arrival_by_content
+from geo_platform.arrivals.content import NO_KNOWN_FORMAT, arrival_by_content
 from geo_platform.arrivals.events import EventUnreadable, ObjectEvent, parse_message
 from geo_platform.arrivals.readiness import Waiting, sort_out
 from geo_platform.arrivals.watch import Watch
@@ -246,7 +246,7 @@ class EventIntake:
         reason = "it was deleted before its run" if not objects else "of no watch"
         for watch in self.watches:
             # A sidecar's name need not fit the patterns of its source.
-            if not any(watch.is_about(container, stored.reference.key) for stored in objects):
+            if not any(watch.covers(container, stored.reference.key) for stored in objects):
                 continue
             place = f"{watch.name}/{key}"
             before = {
@@ -268,10 +268,10 @@ class EventIntake:
                 arrival = arrival_by_content(
                     self.objects, next(stored for stored in objects if stored.reference.key == key)
                 )
-                reason = NEITHER
+                reason = NO_KNOWN_FORMAT
             if arrival is not None:
                 return watch, arrival
-            reason = dict(sorted_out.left).get(key, reason)
+            reason = dict(sorted_out.skipped).get(key, reason)
         return reason
 
     def _take(

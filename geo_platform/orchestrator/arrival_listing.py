@@ -89,7 +89,7 @@ def listing_tick(
         budget_s = max(0.0, min(BUDGET_S, until - time.monotonic()))
         found = look(objects, watch, tick.cursor, budget_s=budget_s, most_arrivals=_MAX_ARRIVALS)
         tick.objects += found.objects
-        tick.left = found.left
+        tick.left = found.skipped
         tick.taken, is_all_decided = _decide(
             instance, objects, watch, found.arrivals, known, until=until + _OVERTIME_S
         )

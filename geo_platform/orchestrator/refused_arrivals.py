@@ -224,7 +224,7 @@ def _of_single_run(
     receipt = read_receipts(objects, [arrival]).get(arrival) if arrival else None
     if receipt is not None:
         yield RefusedFile(
-            _container(run), run.tags[PARTITION_TAG], receipt.asked.etag, _refusal(run, record)
+            _container(run), run.tags[PARTITION_TAG], receipt.request.etag, _refusal(run, record)
         )
 
 

@@ -19,7 +19,7 @@ from geo_platform.arrivals.receipts import (
     read_asked,
     read_receipts,
     still_to_be_launched,
-    take_receipts,
+    write_receipts,
 )
 from geo_platform.arrivals.watch import Watch
 from geo_platform.chains.registry import SHARED_JOB, SHARED_OP, chains_by_partitions
@@ -91,7 +91,7 @@ def take(
                 key: by_key[key]
                 for key in (arrival_key(arrival, watch.parameters) for arrival in run.arrivals)
             }
-            receipted = take_receipts(
+            receipted = write_receipts(
                 objects, of_run, without_run, watch=watch.name, run_key=run.run_key, now_utc=now
             )
             taken.unsure |= of_run.keys() - receipted

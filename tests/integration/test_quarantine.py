@@ -22,7 +22,7 @@ from geo_platform.arrivals.quarantine import (
     quarantine,
     release,
 )
-from geo_platform.arrivals.receipts import take_receipts
+from geo_platform.arrivals.receipts import write_receipts
 from geo_platform.arrivals.watch import DEFAULT_WATCH
 from geo_platform.chains.chain import Chain
 from geo_platform.chains.raster import RASTER
@@ -142,7 +142,7 @@ class Place:
         present = present_arrival(self.objects, BRONZE, key)
         assert present is not None
         arrival = arrival_key(present[0], DEFAULT_WATCH.parameters)
-        take_receipts(
+        write_receipts(
             self.objects,
             {arrival: present[0]},
             {},

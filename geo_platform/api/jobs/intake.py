@@ -28,7 +28,7 @@ from geo_platform.api.jobs.submissions import StoredJob, Submissions, waiting_ke
 from geo_platform.api.jobs.types import JobRequest, etag_of, job_id_of
 from geo_platform.arrivals.arrival import Arrival, arrival_of
 from geo_platform.arrivals.plan import memory_class
-from geo_platform.arrivals.receipts import take_for_client
+from geo_platform.arrivals.receipts import write_receipt_for_client
 from geo_platform.arrivals.watch import Watch, watch_of
 from geo_platform.contracts.submission import JobSubmitted, WorkAsked
 from geo_platform.errors import (
@@ -356,7 +356,7 @@ def take_from_watch(
     watch = watch_of(watches, source.container, source.key)
     if watch is None:
         return False
-    return take_for_client(
+    return write_receipt_for_client(
         objects,
         source,
         watch,

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from geo_platform.arrivals.quarantine import release
-from geo_platform.arrivals.quarantine_records import Quarantined, list_quarantine, wanted_record
+from geo_platform.arrivals.quarantine_records import Quarantined, list_quarantine, required_record
 from geo_platform.cli.application import Application
 from geo_platform.cli.outcome import CommandOutcome, exit_code, outcome_of, printable
 from geo_platform.contracts.arrival import ObjectQuarantined
@@ -71,7 +71,7 @@ def list_quarantined(application: Application, /, as_json: bool) -> None:
 @click.pass_obj
 def show(application: Application, /, key: str, as_json: bool) -> None:
     """Show why an object was refused, and what to do. KEY is the key that `list` shows."""
-    record = wanted_record(application.objects, key)
+    record = required_record(application.objects, key)
     if as_json:
         click.echo(
             json.dumps({"schema_version": record.schema_version, **record.model_dump(mode="json")})

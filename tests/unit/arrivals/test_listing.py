@@ -14,7 +14,7 @@ from geo_platform.arrivals.listing import (
     MOST_WAITING,
     PAGE_OF_SERVICE,
     ListingCursor,
-    Look,
+    ListingResult,
     look,
     look_at_page,
     read_cursor,
@@ -44,7 +44,7 @@ class Ticks:
         self.found: list[Arrival] = []
         self.ticks = 0
 
-    def tick(self, *, budget_s: float = 1e9, most_arrivals: int | None = None) -> Look:
+    def tick(self, *, budget_s: float = 1e9, most_arrivals: int | None = None) -> ListingResult:
         seen = look(
             self.store,
             self.watch,
@@ -353,7 +353,7 @@ def test_a_file_without_a_known_extension_is_recognised_by_content(inbox: Path) 
     watch = Watch(name="all", settle_s=0, complete_within_s=0)
     seen = look(FolderStore(inbox.parent), watch, ListingCursor(), budget_s=60)
     assert [arrival.key for arrival in seen.arrivals] == ["places"]
-    assert {key: reason.split()[0] for key, reason in seen.left} == {
+    assert {key: reason.split()[0] for key, reason in seen.skipped} == {
         "empty": "It",
         "letter.txt": "Neither",
     }

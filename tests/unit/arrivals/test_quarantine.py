@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geo_platform.arrivals.quarantine import (
-    Moved,
     QuarantineOutcome,
+    QuarantineResult,
     Refusal,
     Released,
     is_quarantined,
@@ -18,7 +18,7 @@ from geo_platform.arrivals.quarantine import (
     quarantine,
     release,
 )
-from geo_platform.arrivals.quarantine_records import list_quarantine, record_key, wanted_record
+from geo_platform.arrivals.quarantine_records import list_quarantine, record_key, required_record
 from geo_platform.arrivals.readiness import sort_out
 from geo_platform.arrivals.watch import DEFAULT_WATCH
 from geo_platform.errors import (
@@ -49,7 +49,7 @@ def etag(store: Any, key: str = KEY, container: str = BRONZE) -> str:
 
 def refuse(
     store: Any, at: str, *, run_id: str = "run", key: str = KEY, container: str = BRONZE
-) -> Moved:
+) -> QuarantineResult:
     refusal = Refusal("CRS_MISSING", "It has none.", "Give one.", run_id, "scenes")
     return quarantine(store, container, key, at, refusal, now_utc=NOW)
 
@@ -128,7 +128,7 @@ def test_an_arrival_is_moved_whole_with_a_record_of_the_reason(store: Any) -> No
     )
     assert contents(store, BRONZE) == {"in/ab.tif": b"another", "in/a.txt": b"a note"}
     assert {key: contents(store, QUARANTINE)[key] for key in SET} == SET
-    record = wanted_record(store, KEY)
+    record = required_record(store, KEY)
     assert (record.code, record.message, record.remedy, record.run_id, record.watch) == (
         "CRS_MISSING",
         "It has none.",
@@ -233,7 +233,7 @@ def test_a_later_version_of_a_key_replaces_the_earlier_and_records_it(store: Any
     put(store, {KEY: b"worse", "in/a.tfw": b"world 2"})
     at = etag(store)
     refuse(store, at, run_id="later")
-    record = wanted_record(store, KEY)
+    record = required_record(store, KEY)
     assert (record.run_id, record.etag, [part.key for part in record.parts]) == (
         "later",
         at,
@@ -378,7 +378,9 @@ def test_a_release_killed_at_any_call_and_repeated_succeeds() -> None:
 def test_a_newer_object_is_replaced_only_on_request(store: Any) -> None:
     refuse(store, etag(store))
     put(store, {KEY: b"newer"})
-    with pytest.raises(Conflict, match=r"A newer object is in its place: bronze/in/a\.tif"):
+    with pytest.raises(
+        Conflict, match=r"A newer object exists at the original key: bronze/in/a\.tif"
+    ):
         free(store)
     assert contents(store, BRONZE) == {KEY: b"newer"}
     assert len(contents(store, QUARANTINE)) == 4

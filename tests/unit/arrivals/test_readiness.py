@@ -119,22 +119,22 @@ def test_a_geopackage_that_is_open_waits() -> None:
         stored("a.gpkg"), stored("a.gpkg-wal", size_bytes=0), waiting=open_still.waiting, now_s=1001
     )
     assert ready(closed) == {"a.gpkg": ()}
-    assert dict(closed.left)["a.gpkg-wal"].startswith("It belongs to 'a.gpkg'")
+    assert dict(closed.skipped)["a.gpkg-wal"].startswith("It belongs to 'a.gpkg'")
 
 
 def test_an_empty_blob_is_left_at_once_and_an_empty_file_after_the_wait() -> None:
-    assert sort(stored("a.tif", size_bytes=0)).left == (("a.tif", "It is empty."),)
+    assert sort(stored("a.tif", size_bytes=0)).skipped == (("a.tif", "It is empty."),)
     first = sort(stored("a.tif", size_bytes=0), is_local=True)
     still = sort(stored("a.tif", size_bytes=0), waiting=first.waiting, is_local=True, now_s=1059)
     assert list(still.waiting) == ["a.tif"]
     assert sort(
         stored("a.tif", size_bytes=0), waiting=still.waiting, is_local=True, now_s=1060
-    ).left == (("a.tif", "It is empty."),)
+    ).skipped == (("a.tif", "It is empty."),)
 
 
 def test_a_submitted_object_is_left_until_a_sidecar_of_another_arrives() -> None:
     submitted = stored("a.tif", metadata={SUBMITTED: "1-2-3"})
-    assert sort(submitted).left == (("a.tif", "A client submitted it."),)
+    assert sort(submitted).skipped == (("a.tif", "A client submitted it."),)
     assert ready(sort(submitted, stored("a.tfw"))) == {"a.tif": ("a.tfw",)}
 
 
@@ -147,7 +147,7 @@ def test_every_left_object_has_a_reason() -> None:
         "a.tar.gz",
         "b.geojson",
     )
-    left = dict(sort(*map(stored, keys), watch=watch).left)
+    left = dict(sort(*map(stored, keys), watch=watch).skipped)
     assert left["in/.hidden/a.tif"] == "It is hidden."
     assert "Zip that folder" in left["base.gdb/a00000001.gdbtable"]
     assert left["lonely.tfw"] == "It is a sidecar of a file that is not here."
@@ -218,7 +218,7 @@ def test_every_object_is_in_exactly_one_group_in_any_order(
         objects, waiting, WATCH, is_local=is_local, now_s=1000 + later_s, at_utc=at_utc
     )
     in_ready = {key for arrival in found.ready for key in (arrival.key, *arrival.sidecars)}
-    places = [in_ready, set(found.waiting), {key for key, _ in found.left}, set(found.unnamed)]
+    places = [in_ready, set(found.waiting), {key for key, _ in found.skipped}, set(found.unnamed)]
     assert sorted(key for place in places for key in place) == sorted(
         stored.reference.key for stored in objects
     )

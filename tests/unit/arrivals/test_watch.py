@@ -32,7 +32,7 @@ def test_the_example_in_the_documentation_is_valid(tmp_path: Path) -> None:
 
 def test_without_a_file_the_whole_of_bronze_is_watched() -> None:
     assert read_watches(None) == (DEFAULT_WATCH,)
-    assert DEFAULT_WATCH.is_about("bronze", "any/where.gpkg")
+    assert DEFAULT_WATCH.covers("bronze", "any/where.gpkg")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from assets.batch import files_metadata
 from geo_platform.arrivals.arrival import Arrival
 from geo_platform.arrivals.quarantine import present_arrival
 from geo_platform.arrivals.quarantine_records import list_quarantine
-from geo_platform.arrivals.receipts import take_receipts
+from geo_platform.arrivals.receipts import write_receipts
 from geo_platform.dagster_internals import as_failure
 from geo_platform.errors import (
     Conflict,
@@ -98,7 +98,7 @@ def run_one(
 ) -> str:
     """Execute a run as the sensor of a watch requests it, and write its receipt first."""
     arrival = put_arrival(store, key)
-    take_receipts(
+    write_receipts(
         store, {key: arrival}, {}, watch="scenes", run_key="run key", now_utc=datetime.now(UTC)
     )
     asked = {WATCH_TAG: "scenes", ARRIVAL_TAG: key} if tags is None else dict(tags)

@@ -86,7 +86,7 @@ def test_one_refusal_does_not_stop_the_release_of_the_others(store: FolderStore)
     done = run(store, "release", "--all")
     assert done.exit_code == 1
     assert done.stderr.startswith(
-        "b.tif: CONFLICT: A newer object is in its place: bronze/b.tif. Use --replace"
+        "b.tif: CONFLICT: A newer object exists at the original key: bronze/b.tif. Use --replace"
     )
     assert done.stdout.startswith("dem/a.tif is back in bronze")
     (answer,) = json.loads(run(store, "release", "--all", "--replace", "--json").stdout)
