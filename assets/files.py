@@ -22,7 +22,7 @@ from geo_platform.messages import message_type, put_message
 from geo_platform.options import ArrivalOptions
 from geo_platform.ports import Catalog, ObjectStore
 from geo_platform.source.arrival import SourceFound, find_source
-from geo_platform.telemetry.context import sharing_a_step
+from geo_platform.telemetry.logs import sharing_a_step
 
 _log = logging.getLogger("geo_platform.files")
 

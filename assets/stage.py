@@ -23,7 +23,7 @@ from geo_platform.ports import ObjectStore
 from geo_platform.runs import CLIENT_ID_FORMATS, WORKER_TAG, client_ids_of, local_worker
 from geo_platform.settings import load_settings
 from geo_platform.telemetry.checkpoints import Checkpoint, report
-from geo_platform.telemetry.context import telemetry_context
+from geo_platform.telemetry.logs import telemetry_context
 from geo_platform.telemetry.tracing import stage_span
 from geo_platform.telemetry.tracing_export import Destinations, report_losses, start_tracing
 

@@ -19,7 +19,7 @@ from benchmarks.homes import home_of
 from benchmarks.jobs import COMMAND
 from benchmarks.measure import Measured, run, spread
 from geo_platform.settings import Profile
-from geo_platform.telemetry.context import telemetry_context
+from geo_platform.telemetry.logs import telemetry_context
 from geo_platform.telemetry.tracing import call_started, calling
 from geo_platform.telemetry.tracing_export import Destinations, start_tracing, stop_tracing
 from tests.support.spans import Collector, collector
@@ -36,7 +36,7 @@ _ONE_SPAN = """
 import os, sys, time
 sys.path.insert(0, sys.argv[1])
 import geo_platform.definitions
-from geo_platform.telemetry.context import telemetry_context
+from geo_platform.telemetry.logs import telemetry_context
 from geo_platform.telemetry.tracing import stage_span
 from geo_platform.telemetry.tracing_export import (
     Destinations, load_exporters, start_tracing, stop_tracing

@@ -7,7 +7,7 @@ from geo_platform.contracts.message import Message
 from geo_platform.contracts.stored import dump_message
 from geo_platform.ports import MESSAGES, ObjectStore, StoredObject, message_key
 from geo_platform.telemetry.checkpoints import Checkpoint, report
-from geo_platform.telemetry.context import telemetry_context
+from geo_platform.telemetry.logs import telemetry_context
 
 
 def put_message(

@@ -128,7 +128,7 @@ def _import_command(name: str) -> click.Command:
 
             return serve
         case "dev":
-            from geo_platform.cli.commands.dev import dev
+            from geo_platform.cli.commands.serve import dev
 
             return dev
     raise KeyError(name)

@@ -44,7 +44,7 @@ from geo_platform.orchestrator.instance import (
     runs_in_its_tagged_process,
     storage_errors,
 )
-from geo_platform.orchestrator.run_ends import ACTIVE, any_under_way, aware, has_ended_for_good
+from geo_platform.orchestrator.left_staged import ACTIVE, any_under_way, aware, has_ended_for_good
 from geo_platform.orchestrator.shared_runs import files_of, newest_shared, published_item
 from geo_platform.orchestrator.state_check import check_ended
 from geo_platform.runs import PARTITION_TAG, WORKER_TAG, local_worker

@@ -1,26 +1,34 @@
 """Drop staged tables that ended runs left behind: a killed load cannot drop its own table.
 
+A load writes into a staged table; publishing moves the table to its final name.
+
     incomplete table    dropped when the run that loaded it has ended: no other run can use it
     complete table      kept at first: a run on the same source, or one re-executed from its
                         failure, publishes it instead of loading again. Dropped when a later load
                         of the source is published and no run is under way that might use it
 
-Age and missing locks do not count: a run holds no lock on its table between stages. A table of a
-run that this Dagster does not know is kept. `catalog/retention.py` removes tables by age,
-`geo_platform/doctor` on request.
+The age of a table and missing locks do not count: a run holds no lock on its table between stages.
+The table of a run that this Dagster does not know is kept. `catalog/retention.py` removes tables by
+age, `geo_platform/doctor` on request. Whether a run has ended for good is decided here too.
 """
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
 import dagster as dg
 
-from geo_platform.dagster_internals import report_event
+from geo_platform.dagster_internals import RETRIED_BY_TAG, count_runs, report_event
 from geo_platform.errors import PlatformError
-from geo_platform.orchestrator.run_ends import any_under_way, has_ended_for_good
 from geo_platform.orchestrator.run_reports import warn_on_run
 from geo_platform.ports import Inventory, StoredTable, TablePlace
+from geo_platform.runs import WILL_RETRY_TAG
 from geo_platform.settings import Settings
 from geo_platform.storage.stores import open_inventory
+
+_STATUS = dg.DagsterRunStatus
+ACTIVE = [_STATUS.NOT_STARTED, _STATUS.STARTING, _STATUS.STARTED, _STATUS.CANCELING]
+_UNDER_WAY = [*ACTIVE, _STATUS.QUEUED]
+_PAGE = 500
 
 
 def discard_left_staged(instance: dg.DagsterInstance, inventory: Inventory) -> tuple[str, ...]:
@@ -82,3 +90,33 @@ def _was_loaded_since(table: StoredTable, published: Iterable[StoredTable]) -> b
         and other.began_at_utc > began
         for other in published
     )
+
+
+def has_ended_for_good(run: dg.DagsterRun) -> bool:
+    """Return whether the run has ended and will not be retried.
+
+    The daemon retries only a failed run that was launched from a code location.
+    """
+    to_retry = run.tags.get(WILL_RETRY_TAG) == "true" and RETRIED_BY_TAG not in run.tags
+    return run.is_finished and not (to_retry and run.remote_job_origin is not None)
+
+
+def any_under_way(instance: dg.DagsterInstance) -> bool:
+    """Return whether any run is queued, starting, running, or going to be retried."""
+    if count_runs(instance, dg.RunsFilter(statuses=_UNDER_WAY)):
+        return True
+    wanted = dg.RunsFilter(statuses=[_STATUS.FAILURE], tags={WILL_RETRY_TAG: "true"})
+    return any(
+        not has_ended_for_good(record.dagster_run) and _is_recent(record)
+        for record in instance.get_run_records(wanted, limit=_PAGE)
+    )
+
+
+def _is_recent(record: dg.RunRecord) -> bool:
+    """Return whether a retry may still come. After a day it will not."""
+    return (datetime.now(UTC) - aware(record.update_timestamp)).days < 1
+
+
+def aware(when: datetime) -> datetime:
+    """Return the time with a time zone: Dagster's times are UTC, with or without one."""
+    return when if when.tzinfo else when.replace(tzinfo=UTC)

@@ -10,7 +10,7 @@ import dagster as dg
 from geo_platform.dagster_internals import checkpoint_of, log_entries, log_handlers, report_event
 from geo_platform.runs import PARTITION_TAG
 from geo_platform.telemetry.checkpoints import Checkpoint, CheckpointFields, Detail, report
-from geo_platform.telemetry.context import telemetry_context
+from geo_platform.telemetry.logs import telemetry_context
 
 _log = logging.getLogger("geo_platform.state")
 

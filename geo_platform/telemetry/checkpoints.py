@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
-from geo_platform.telemetry.context import current, shares_step
+from geo_platform.telemetry.logs import current, shares_step
 
 LOGGER = "geo_platform.checkpoint"
 _log = logging.getLogger(LOGGER)

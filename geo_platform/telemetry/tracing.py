@@ -18,7 +18,7 @@ from opentelemetry.trace import Link, NoOpTracer, Span, SpanKind, Status, Status
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from geo_platform.errors import PlatformError, SourceNotFound, UnexpectedFault
-from geo_platform.telemetry.context import current, telemetry_context
+from geo_platform.telemetry.logs import current, telemetry_context
 
 Attribute = str | int | float | bool | None
 

@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
 from pydantic import SecretStr
 
 from geo_platform import __version__
-from geo_platform.telemetry.context import current
+from geo_platform.telemetry.logs import current
 from geo_platform.telemetry.tracing import trace_id_of
 from geo_platform.telemetry.tracing_export import Destinations, Losses
 

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from geo_platform.cli.main import main
-from geo_platform.telemetry.context import current
+from geo_platform.telemetry.logs import current
 
 CHECKPOINTS = "geo_platform.checkpoint"
 

@@ -22,8 +22,8 @@ from geo_platform.cli.outcome import (
     exit_code,
     printable,
     show_outcome,
+    source_progress,
 )
-from geo_platform.cli.progress import source_progress
 from geo_platform.cli.requests import Candidate, find_sources, requests_of
 from geo_platform.cli.source_ingest import ingest
 from geo_platform.contracts.stored import load_message

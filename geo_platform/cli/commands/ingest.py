@@ -12,9 +12,8 @@ import click
 from rich.console import Console
 
 from geo_platform.cli.application import Application
-from geo_platform.cli.outcome import exit_code, show_left_out, show_outcome
+from geo_platform.cli.outcome import exit_code, show_left_out, show_outcome, source_progress
 from geo_platform.cli.parameters import given, job_option, stage_options
-from geo_platform.cli.progress import source_progress
 from geo_platform.cli.requests import find_sources, requests_of
 from geo_platform.cli.source_ingest import ingest
 from geo_platform.runs import CLIENT_ID_FORMATS, CORRELATION_TAG, TRACEPARENT_TAG, is_client_id

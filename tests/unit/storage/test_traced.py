@@ -15,7 +15,7 @@ from geo_platform.errors import SourceNotFound
 from geo_platform.ports import BRONZE, QUARANTINE, Catalog, FeatureStore, ObjectStore
 from geo_platform.storage.local.folder import FolderStore
 from geo_platform.storage.traced import TracedCatalog, TracedFeatures, TracedObjects
-from geo_platform.telemetry.context import telemetry_context
+from geo_platform.telemetry.logs import telemetry_context
 from geo_platform.telemetry.tracing import stage_span
 
 _TARGET: Any = type(

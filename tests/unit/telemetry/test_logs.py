@@ -7,8 +7,7 @@ import sys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geo_platform.telemetry.context import telemetry_context
-from geo_platform.telemetry.logs import JsonLines
+from geo_platform.telemetry.logs import JsonLines, telemetry_context
 
 
 def _line(message: str, *, exc_info: bool = False, **extra: object) -> str:

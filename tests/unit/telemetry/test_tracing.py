@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from geo_platform.errors import CrsMissing, SourceNotFound
 from geo_platform.telemetry.checkpoints import Checkpoint, report
-from geo_platform.telemetry.context import telemetry_context
+from geo_platform.telemetry.logs import telemetry_context
 from geo_platform.telemetry.tracing import call_started, calling, link_to, stage_span, trace_id_of
 from geo_platform.telemetry.tracing_export import Destinations, Losses, start_tracing
 from geo_platform.telemetry.tracing_sdk import CheckpointEvents, PausingExporter
@@ -129,7 +129,7 @@ def test_without_a_destination_there_are_no_spans() -> None:
 DELIVER_ONE_SPAN = """
 import sys
 import geo_platform.code_location
-from geo_platform.telemetry.context import telemetry_context
+from geo_platform.telemetry.logs import telemetry_context
 from geo_platform.telemetry.tracing import stage_span
 from geo_platform.telemetry.tracing_export import Destinations, start_tracing, stop_tracing
 loaded = set(sys.modules)
