@@ -13,7 +13,7 @@ from azure.storage.blob import BlobClient
 
 from geo_platform.errors import StoreDenied
 from geo_platform.settings import Profile, Settings
-from geo_platform.storage.azure.upload_address import ONE_PUT_MAX_BYTES, signed_upload
+from geo_platform.storage.azure.account import ONE_PUT_MAX_BYTES, signed_upload
 from tests.support.authenticated import ProtectedApi, protected_api
 from tests.support.azure_addresses import IDENTITY, azure, blob_host, certificate_for
 from tests.support.objects import blob_client

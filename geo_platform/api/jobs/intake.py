@@ -22,8 +22,7 @@ from geo_platform.api.auth.principal import Principal
 from geo_platform.api.dagster.graphql import DagsterGraphql, RunFound
 from geo_platform.api.dagster.run_events import error_of, refused_in
 from geo_platform.api.jobs.dispatcher import Dispatcher
-from geo_platform.api.jobs.files import is_appended
-from geo_platform.api.jobs.state import JobSnapshot, JobState, newest_of, snapshot_of
+from geo_platform.api.jobs.state import JobSnapshot, JobState, is_appended, newest_of, snapshot_of
 from geo_platform.api.jobs.submissions import StoredJob, Submissions, waiting_key
 from geo_platform.api.jobs.types import JobRequest, etag_of, job_id_of
 from geo_platform.arrivals.arrival import Arrival, arrival_of
