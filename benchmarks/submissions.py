@@ -233,10 +233,10 @@ def _load(
 def _all_launched(instance: dg.DagsterInstance, answers: Sequence[Response]) -> float:
     """Wait until each accepted job has a run and no other run can follow; return when."""
     jobs = {each.job_id for each in answers if each.what == "submit" and each.status == 200}
-    asked = dg.RunsFilter(tags={ORIGIN_TAG: "api"}, statuses=[dg.DagsterRunStatus.QUEUED])
+    of_api = dg.RunsFilter(tags={ORIGIN_TAG: "api"}, statuses=[dg.DagsterRunStatus.QUEUED])
 
     def runs() -> bool:
-        count = instance.get_runs_count(asked)
+        count = instance.get_runs_count(of_api)
         _say(f"{count} of {len(jobs)} have a run")
         return count >= len(jobs)
 
@@ -250,15 +250,15 @@ def _all_launched(instance: dg.DagsterInstance, answers: Sequence[Response]) -> 
 def _some_ended(instance: dg.DagsterInstance) -> Counter[str]:
     """Wait for the first runs to end (the queue starts them in order); count their statuses."""
     ended = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
-    asked = dg.RunsFilter(tags={ORIGIN_TAG: "api"}, statuses=ended)
-    wait_until(lambda: instance.get_runs_count(asked) >= SAMPLE, "runs to end", every_s=2)
-    return Counter(run.status.value for run in instance.get_runs(asked))
+    of_api = dg.RunsFilter(tags={ORIGIN_TAG: "api"}, statuses=ended)
+    wait_until(lambda: instance.get_runs_count(of_api) >= SAMPLE, "runs to end", every_s=2)
+    return Counter(run.status.value for run in instance.get_runs(of_api))
 
 
 def _figures(loaded: Loaded) -> dict[str, tuple[str, str]]:
     """Return (measured, target) by description."""
     submitted = [each for each in loaded.answers if each.what == "submit"]
-    asked = [each for each in loaded.answers if each.what == "status"]
+    statuses = [each for each in loaded.answers if each.what == "status"]
     accepted = [each for each in submitted if each.status == 200]
     refused = [each for each in submitted if each.status in (429, 503) and each.retry_after]
     jobs = {each.job_id for each in accepted}
@@ -284,9 +284,9 @@ def _figures(loaded: Loaded) -> dict[str, tuple[str, str]]:
             str(len(submitted) - len(accepted) - len(refused)),
             "0",
         ),
-        "status: responses": (_counted(asked), ""),
+        "status: responses": (_counted(statuses), ""),
         "milliseconds to the response of a submission: p50, p99, max": (_latencies(submitted), ""),
-        "milliseconds to a status: p50, p99, max": (f"**{_latencies(asked)}**", "p99 under 250"),
+        "milliseconds to a status: p50, p99, max": (f"**{_latencies(statuses)}**", "p99 under 250"),
         "different jobs accepted": (f"{len(jobs):,}", ""),
         "jobs lost / doubled / unknown / mixed up": (
             f"**{lost} / {doubled} / {unknown} / {mixed_up}**",

@@ -88,10 +88,10 @@ class Arriving:
         return Counter([*replaced, *(entry.source for entry in catalog.entries())])
 
     def error_of(self, run_id: str) -> Mapping[str, Any]:
-        told = geo_platform_here(
+        result = geo_platform_here(
             "status", run_id, "--json", home=self.home, extra=self.profile.environment
         )
-        found: Mapping[str, Any] = json.loads(told.stdout)["error"]
+        found: Mapping[str, Any] = json.loads(result.stdout)["error"]
         return found
 
     def wait(
@@ -130,9 +130,9 @@ class Arriving:
             self.receipts(),
             [run for run in self._watched() if PARENT_RUN_TAG not in run.tags],
         )
-        asked = Counter(arrival for run in runs for arrival in _arrivals(run, receipts))
-        assert set(asked.values()) <= {1}, (
-            f"requested more than once: {[one for one, times in asked.items() if times > 1]}"
+        requested = Counter(arrival for run in runs for arrival in _arrivals(run, receipts))
+        assert set(requested.values()) <= {1}, (
+            f"requested more than once: {[one for one, times in requested.items() if times > 1]}"
         )
         run_keys = Counter(run.tags[RUN_KEY_TAG] for run in runs)
         assert set(run_keys.values()) <= {1}

@@ -35,8 +35,8 @@ def faults(record_property: Callable[[str, object], None]) -> Faults:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     tried, survived = (
-        Counter(_said(terminalreporter, _TRIED)),
-        Counter(_said(terminalreporter, _SURVIVED)),
+        Counter(_reported(terminalreporter, _TRIED)),
+        Counter(_reported(terminalreporter, _SURVIVED)),
     )
     if not tried:
         return
@@ -45,8 +45,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"  {fault}: {times} tried, {survived[fault]} survived")
 
 
-def _said(terminalreporter: pytest.TerminalReporter, name: str) -> Iterator[str]:
+def _reported(terminalreporter: pytest.TerminalReporter, name: str) -> Iterator[str]:
     for ended in ("passed", "failed"):
         for report in terminalreporter.stats.get(ended, []):
             if report.when == "call":
-                yield from (str(value) for said, value in report.user_properties if said == name)
+                yield from (str(value) for key, value in report.user_properties if key == name)

@@ -66,10 +66,12 @@ def bind(queries: Mapping[str, str], tables: Mapping[str, str] = TABLES) -> dict
     Raises ServiceError: if Node or npm is missing.
     """
     scripts = [str(path) for path in kusto_parser(lambda _: None)]
-    asked = json.dumps({"scripts": scripts, "tables": dict(tables), "queries": dict(queries)})
+    script_input = json.dumps(
+        {"scripts": scripts, "tables": dict(tables), "queries": dict(queries)}
+    )
     command = [tool("node"), str(ROOT / "deploy" / "local" / "kusto" / "bind.js")]
-    done = subprocess.run(command, input=asked, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, input=script_input, capture_output=True, text=True, check=True)
     return {
-        name: Bound(said["diagnostics"], said["columns"])
-        for name, said in json.loads(done.stdout).items()
+        name: Bound(bound["diagnostics"], bound["columns"])
+        for name, bound in json.loads(done.stdout).items()
     }

@@ -97,7 +97,7 @@ def announce(
     """Send an event on a blob as it is now, as Event Grid would."""
     found = blob.get_blob_properties()
     account_url = blob.url.partition(f"/{blob.container_name}/")[0]
-    told = Created(
+    created = Created(
         container=blob.container_name,
         key=blob.blob_name,
         account_url=account_url,
@@ -107,7 +107,7 @@ def announce(
         time=f"{found.last_modified:%Y-%m-%dT%H:%M:%S}.0000000Z",
         id=secrets.token_hex(16),
     )
-    queue.send_message(message_text(told.event(shape), encode=encode))
+    queue.send_message(message_text(created.event(shape), encode=encode))
 
 
 @contextmanager

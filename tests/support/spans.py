@@ -75,12 +75,12 @@ def receiver(
             sent = self.rfile.read(int(self.headers["Content-Length"]))
             body = gzip.decompress(sent) if self.headers.get("Content-Encoding") == "gzip" else sent
             bodies.append(body)
-            said = answer(body)
+            response = answer(body)
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(said)))
+            self.send_header("Content-Length", str(len(response)))
             self.end_headers()
-            self.wfile.write(said)
+            self.wfile.write(response)
 
         def log_message(self, format: str, *args: object) -> None:
             """Keep the log off standard error."""

@@ -111,8 +111,8 @@ def watched(folder: Path) -> Iterator[dict[str, Any]]:
     with Application(settings).launcher() as launcher:
         instance = launcher._instance  # type: ignore[attr-defined]
         taken = take(instance, objects, watch, [arrival_of(stored) for stored in put])
-        asked = {request.job_name: request for request in taken.requests}
-        config = {name: request.run_config["ops"] for name, request in asked.items()}
+        requests = {request.job_name: request for request in taken.requests}
+        config = {name: request.run_config["ops"] for name, request in requests.items()}
         shared = launcher.run(
             RunRequest(
                 "ingest_files",
@@ -131,7 +131,7 @@ def watched(folder: Path) -> Iterator[dict[str, Any]]:
         )
     items = {f"{entry.collection}/{entry.item_id}" for entry in open_catalog(settings).entries()}
     yield {
-        "jobs": sorted(asked),
+        "jobs": sorted(requests),
         "partitions": dict(taken.partitions),
         "rows config": config["ingest_table"]["table_rows"]["config"],
         "alone": [alone.status, alone.error],
