@@ -21,7 +21,7 @@ from geo_platform.errors import PlatformError, UnexpectedFault
 from geo_platform.messages import message_type, put_message
 from geo_platform.options import ArrivalOptions
 from geo_platform.ports import Catalog, ObjectStore
-from geo_platform.source.arrival import SourceFound, find_source
+from geo_platform.source.arrival import FoundSource, find_source
 from geo_platform.telemetry.logs import sharing_a_step
 
 _log = logging.getLogger("geo_platform.files")
@@ -158,7 +158,7 @@ class _File:
             made = self._call(chain, stage, message, notify=notify)
         self._keep(stage, made)
 
-    def _call(self, chain: Chain, stage: AnyStage, message: Any | SourceFound, **named: Any) -> Any:
+    def _call(self, chain: Chain, stage: AnyStage, message: Any | FoundSource, **named: Any) -> Any:
         return stage.run(
             message,
             self.options[chain.name].by_stage[stage.name],

@@ -49,7 +49,7 @@ from geo_platform.arrivals.readiness import (
 from geo_platform.arrivals.watch import Watch
 from geo_platform.errors import ParameterInvalid
 from geo_platform.ports import ObjectPage, ObjectStore
-from geo_platform.source.sidecars import set_prefix
+from geo_platform.source.sidecars import group_prefix
 
 # Waiting files that a cursor keeps. Further waiting files are found again by the next passes, until
 # they are older than the longest wait plus the clock error.
@@ -160,7 +160,7 @@ def look_at_page(
     cursor = with_pass_started(cursor, watch, page.at_utc)
     since_utc = considered_since(cursor, watch)
     new = {
-        set_prefix(stored.reference.key)
+        group_prefix(stored.reference.key)
         for stored in page.objects
         if (since_utc is None or appeared(stored) >= since_utc)
         or stored.reference.key in cursor.waiting
@@ -169,12 +169,12 @@ def look_at_page(
         return ListingResult(
             after_page(cursor, page.after, {}), page.after is None, objects=len(page.objects)
         )
-    source_files = [stored for stored in page.objects if set_prefix(stored.reference.key) in new]
+    source_files = [stored for stored in page.objects if group_prefix(stored.reference.key) in new]
     for prefix in _over_border(new, page, is_first=cursor.after is None):
         source_files += [
             stored
             for stored in objects.list(watch.container, prefix)
-            if set_prefix(stored.reference.key) == prefix
+            if group_prefix(stored.reference.key) == prefix
         ]
     sorted_out = sort_out(
         source_files,

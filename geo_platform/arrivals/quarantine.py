@@ -58,7 +58,12 @@ from geo_platform.ports import (
     StoredObject,
     stat_or_none,
 )
-from geo_platform.source.sidecars import group_sources, seen_by_driver, set_prefix, sidecars_of
+from geo_platform.source.sidecars import (
+    all_sidecars,
+    group_prefix,
+    group_sources,
+    guess_driver_sidecars,
+)
 
 _QUARANTINE_FOR = (InputRefused, LimitExceeded)
 _EXCEPT_FOR = (Conflict, SourceNotFound, FilesRefused)
@@ -164,13 +169,15 @@ def present_arrival(
 
     Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
     """
-    listed = {stored.reference.key: stored for stored in objects.list(container, set_prefix(key))}
+    listed = {stored.reference.key: stored for stored in objects.list(container, group_prefix(key))}
     if key not in listed:
         return None
     others = [group.main for group in group_sources(listed).sources if group.main != key]
-    shared = {name for other in others for name in (other, *sidecars_of(other, listed))}
-    unshared = [name for name in sidecars_of(key, listed) if name not in shared]
-    arrival = arrival_of(listed[key], tuple(listed[name] for name in seen_by_driver(key, listed)))
+    shared = {name for other in others for name in (other, *all_sidecars(other, listed))}
+    unshared = [name for name in all_sidecars(key, listed) if name not in shared]
+    arrival = arrival_of(
+        listed[key], tuple(listed[name] for name in guess_driver_sidecars(key, listed))
+    )
     return arrival, (listed[key], *(listed[name] for name in unshared))
 
 

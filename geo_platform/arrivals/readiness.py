@@ -29,9 +29,9 @@ from geo_platform.ports import SUBMITTED, StoredObject
 from geo_platform.source.sidecars import (
     UNKNOWN_EXTENSION,
     SourceGroup,
+    group_prefix,
     group_sources,
-    seen_by_driver,
-    set_prefix,
+    guess_driver_sidecars,
 )
 
 # Largest assumed difference between the clocks of a store: the clock for the times of objects and
@@ -103,7 +103,7 @@ def sets_of(objects: Iterable[StoredObject]) -> dict[str, dict[str, StoredObject
     for stored in sorted(
         objects, key=lambda each: (each.reference.key, each.last_modified_utc, each.reference.etag)
     ):
-        sets.setdefault(set_prefix(stored.reference.key), {})[stored.reference.key] = stored
+        sets.setdefault(group_prefix(stored.reference.key), {})[stored.reference.key] = stored
     return sets
 
 
@@ -164,7 +164,7 @@ class _Sorting:
         add_complete: Callable[[StoredObject, tuple[StoredObject, ...]], object],
     ) -> None:
         main = parts[group.main]
-        sidecars = tuple(parts[key] for key in seen_by_driver(group.main, parts.keys()))
+        sidecars = tuple(parts[key] for key in guess_driver_sidecars(group.main, parts.keys()))
         files = (main, *sidecars)
         self._skipped |= dict.fromkeys(
             group.sidecars, f"It belongs to {group.main!r}, and no driver reads it."

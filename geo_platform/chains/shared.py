@@ -11,11 +11,11 @@ from geo_platform.contracts.publication import ItemPublished
 from geo_platform.errors import UnsupportedFormat
 from geo_platform.options import ArrivalOptions
 from geo_platform.ports import Catalog
-from geo_platform.source.arrival import SourceFound, arrived_from, find_source
+from geo_platform.source.arrival import FoundSource, arrival_message, find_source
 from geo_platform.source.formats import FORMATS
 
 
-def receive_source(call: StageCall[SourceFound | None, ArrivalOptions]) -> ObjectArrived:
+def receive_source(call: StageCall[FoundSource | None, ArrivalOptions]) -> ObjectArrived:
     """Find the object and its sidecars, detect the format by content, and return the description.
 
     A caller that has already found the object passes it as the message of the call.
@@ -38,7 +38,7 @@ def receive_source(call: StageCall[SourceFound | None, ArrivalOptions]) -> Objec
             f"{call.key!r} is {label} ({kind} data); {chain.job} takes {chain.name} data.",
             remedy=f"Submit it to {chain_for(source.detected).job}.",
         )
-    return arrived_from(source, force=options.force, recipe=call.recipe)
+    return arrival_message(source, force=options.force, recipe=call.recipe)
 
 
 def crs_as_asked(

@@ -17,7 +17,7 @@ from geo_platform.chains.chain import Chain
 from geo_platform.chains.registry import CHAINS, chain_for, chain_of_job
 from geo_platform.cli.parameters import options_of, unknown_to
 from geo_platform.errors import SourceNotFound, SourceUnreadable, UnsupportedFormat
-from geo_platform.source.sidecars import group_sources, is_hidden, sidecars_of
+from geo_platform.source.sidecars import all_sidecars, group_sources, is_hidden
 from geo_platform.source.sniff import DetectedSource, detect
 
 
@@ -78,7 +78,7 @@ def _single(path: Path) -> Candidate:
     except OSError:  # the folder is not readable; the file itself may be
         siblings = set()
     return Candidate(
-        path, tuple(path.parent / name for name in sidecars_of(path.name, siblings)), str(path)
+        path, tuple(path.parent / name for name in all_sidecars(path.name, siblings)), str(path)
     )
 
 

@@ -26,7 +26,7 @@ from geo_platform.arrivals.watch import Watch
 from geo_platform.errors import ParameterInvalid, SourceNotFound
 from geo_platform.orchestrator.run_requests import Taken, existing_run_keys, take
 from geo_platform.ports import MessageQueue, ObjectStore, QueuedMessage, StoredObject
-from geo_platform.source.sidecars import is_single_file, set_prefix
+from geo_platform.source.sidecars import group_prefix, is_single_file
 
 TICK_S = 19.6
 HIDDEN_S = 90
@@ -201,7 +201,7 @@ class EventIntake:
         by_set: dict[tuple[str, str], list[str]] = {}
         for container, key in places:
             by_set.setdefault(
-                (container, key if is_single_file(key) else set_prefix(key)), []
+                (container, key if is_single_file(key) else group_prefix(key)), []
             ).append(key)
         wanted: dict[str, dict[str, tuple[Arrival, list[_MessageDecision]]]] = {}
         for (container, prefix), objects in zip(
@@ -230,7 +230,7 @@ class EventIntake:
             return [
                 stored
                 for stored in self.objects.list(container, place)
-                if set_prefix(stored.reference.key) == place
+                if group_prefix(stored.reference.key) == place
             ]
         except (SourceNotFound, ParameterInvalid):
             # It was deleted, or has a name that is invalid in the platform's stores.

@@ -25,7 +25,7 @@ from geo_platform.raster.picture import Picture, decimated_view, pictures
 from geo_platform.raster.plan import CogPlan, CogPlans, plan_cogs
 from geo_platform.raster.verify import verify_cog
 from geo_platform.raster.write import write_cog
-from geo_platform.source.arrival import opened
+from geo_platform.source.arrival import open_source
 from geo_platform.source.openable import OpenableSource
 from geo_platform.telemetry.checkpoints import Checkpoint, report
 
@@ -89,7 +89,7 @@ def make_cogs(
 
     A result of the same fingerprint in the store is verified and reused, unless the source was
     submitted with `force`. `notify` receives a line for each step.
-    Raises what `plan_cogs`, `write_cog`, `verify_cog`, `opened` and the store raise.
+    Raises what `plan_cogs`, `write_cog`, `verify_cog`, `open_source` and the store raise.
     """
     started = time.monotonic()
     fingerprint = recipe.extend(profiled.fingerprint, options.model_dump(mode="json"))
@@ -105,7 +105,7 @@ def make_cogs(
         },
         notify=notify or (lambda _: None),
     )
-    with opened(objects, profiled.source, scratch=scratch) as source:
+    with open_source(objects, profiled.source, scratch=scratch) as source:
         earlier = None if profiled.source.force else _reuse(conversion, source)
         stored = earlier or _convert(conversion, source, scratch)
     return stored.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
@@ -302,7 +302,7 @@ def _cog_file(
         overview_resampling=plan.overview_resampling.value,
         reproject_resampling=plan.reproject_resampling.value if plan.reproject_resampling else None,
         was_reprojected=plan.is_reprojected,
-        asked_crs=plan.asked_crs,
+        asked_crs=plan.requested_crs,
         reasons=plan.reasons,
         verification=figures,
     )

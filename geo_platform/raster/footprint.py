@@ -28,7 +28,7 @@ from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
 
 from geo_platform.grid import LonLatBounds
-from geo_platform.raster.lonlat import transformed, unwrap_longitudes
+from geo_platform.raster.lonlat import transform_points, unwrap_longitudes
 
 MAX_SIDE_PX = 256
 # Smaller groups of pixels are dropped.
@@ -126,7 +126,7 @@ def _in_degrees(outline: BaseGeometry, crs: CRS, tolerance: float) -> BaseGeomet
 
 def _ring(to_lonlat: Transformer, ring: Any) -> NDArray[np.float64] | None:
     points = np.asarray(ring.coords)
-    lon, lat = transformed(to_lonlat, points[:, 0], points[:, 1])
+    lon, lat = transform_points(to_lonlat, points[:, 0], points[:, 1])
     if not (np.isfinite(lon).all() and np.isfinite(lat).all()):
         return None
     return np.column_stack([unwrap_longitudes(lon), np.clip(lat, -90, 90)])

@@ -66,7 +66,7 @@ def needs_corrected_copy(dataset: DatasetReader, plan: CogPlan) -> bool:
     return False
 
 
-def copy_corrected(dataset: DatasetReader, plan: CogPlan, path: Path) -> None:
+def write_corrected_copy(dataset: DatasetReader, plan: CogPlan, path: Path) -> None:
     """Copy the source on its own grid, with the planned CRS, nodata, bands and mask."""
     has_mask = plan.has_internal_mask and (not plan.is_lossless or has_dataset_mask(dataset))
     crs = _gdal_crs(plan.source_crs.wkt)
@@ -86,7 +86,9 @@ def copy_corrected(dataset: DatasetReader, plan: CogPlan, path: Path) -> None:
                 target.write_mask(planned_valid(dataset, pixels, plan, window), window=window)
 
 
-def warp(dataset: DatasetReader, plan: CogPlan, path: Path, *, was_corrected: bool) -> None:
+def write_warped_copy(
+    dataset: DatasetReader, plan: CogPlan, path: Path, *, was_corrected: bool
+) -> None:
     """Warp onto the planned grid. Warp the mask too if there is neither nodata nor alpha."""
     bands = tuple(range(1, len(plan.bands) + 1)) if was_corrected else plan.source_bands
     place = {"crs": _gdal_crs(plan.crs.wkt), "transform": Affine(*plan.transform)}

@@ -31,7 +31,7 @@ def lonlat_bounds(transform: Affine, shape: GridShape, crs: CRS) -> LonLatBounds
     rotated, sheared or south-up.
     """
     to_lonlat = _transformer(crs)
-    lon, lat = transformed(to_lonlat, *outline(transform, shape))
+    lon, lat = transform_points(to_lonlat, *outline(transform, shape))
     on_earth = np.isfinite(lon) & np.isfinite(lat)
     if not on_earth.all():
         return _from_interior(transform, shape, to_lonlat)
@@ -66,8 +66,8 @@ def wrap_longitude(lon: float) -> float:
     return lon if -180.0 <= lon <= 180.0 else (lon + 180.0) % 360.0 - 180.0
 
 
-def transformed(transformer: Transformer, x: Any, y: Any) -> tuple[Points, Points]:
-    """Return the transformed arrays, infinite where a point is off the Earth."""
+def transform_points(transformer: Transformer, x: Any, y: Any) -> tuple[Points, Points]:
+    """Return the transformed coordinates, infinite where a point is off the Earth."""
     try:
         first, second = transformer.transform(x, y)
     except ProjError:
@@ -110,7 +110,7 @@ def _around_pole(transform: Affine, shape: GridShape, crs: CRS, lat: Points) -> 
     """
     from_lonlat = Transformer.from_crs(CRS.from_epsg(4326), crs, always_xy=True)
     inside = {
-        pole: _contains(transform, shape, transformed(from_lonlat, [0.0], [pole]))
+        pole: _contains(transform, shape, transform_points(from_lonlat, [0.0], [pole]))
         for pole in (-90.0, 90.0)
     }
     south, north = float(lat.min()), float(lat.max())
@@ -135,7 +135,7 @@ def _from_interior(
         np.linspace(0, shape.cols, INTERIOR_POINTS), np.linspace(0, shape.rows, INTERIOR_POINTS)
     )
     x, y = _placed(transform, cols.ravel(), rows.ravel())
-    lon, lat = transformed(to_lonlat, x, y)
+    lon, lat = transform_points(to_lonlat, x, y)
     on_earth = np.isfinite(lon) & np.isfinite(lat)
     if not on_earth.any():
         return None

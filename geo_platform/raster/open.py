@@ -99,10 +99,10 @@ def reading_errors(display_name: str) -> Iterator[None]:
     except PlatformError:
         raise
     except gdal_error_types() as error:
-        raise read_failure(display_name, error) from error
+        raise source_error(display_name, error) from error
 
 
-def read_failure(display_name: str, error: BaseException) -> SourceTruncated | SourceUnreadable:
+def source_error(display_name: str, error: BaseException) -> SourceTruncated | SourceUnreadable:
     """Return the platform error that fits GDAL's message, with that message in its details."""
     chain = [error, error.__cause__, error.__context__]
     text = " ".join(str(link) for link in chain if link is not None)
@@ -140,7 +140,7 @@ def _open(source: OpenableSource, folder: "RangedFolder | None") -> DatasetReade
             return _with_usable_bands(source, _open_with(driver, source.gdal_path, folder))
         except RasterioIOError as error:
             failure = failure or error
-    raise read_failure(source.display_name, failure or RasterioIOError("no driver")) from failure
+    raise source_error(source.display_name, failure or RasterioIOError("no driver")) from failure
 
 
 def _open_with(driver: str, gdal_path: str, folder: "RangedFolder | None") -> DatasetReader:

@@ -85,7 +85,7 @@ def decimated_view(
     )
     resampling = Resampling.nearest if raster_type is RasterType.categorical else Resampling.average
     pixels = cog.read(
-        shown_bands(cog, raster_type), out_shape=(shape.rows, shape.cols), resampling=resampling
+        display_bands(cog, raster_type), out_shape=(shape.rows, shape.cols), resampling=resampling
     )
     mask = cog.dataset_mask(out_shape=(shape.rows, shape.cols), resampling=Resampling.nearest)
     return DecimatedView(
@@ -95,7 +95,7 @@ def decimated_view(
     )
 
 
-def shown_bands(cog: DatasetReader, raster_type: RasterType) -> list[int]:
+def display_bands(cog: DatasetReader, raster_type: RasterType) -> list[int]:
     """Return the bands to show: those marked red, green, blue, else the first three or one."""
     names = {color.name: index for index, color in zip(cog.indexes, cog.colorinterp, strict=True)}
     if {"red", "green", "blue"} <= set(names):
@@ -113,7 +113,7 @@ def pictures(
     cog: DatasetReader, view: DecimatedView, raster_type: RasterType
 ) -> tuple[Picture, Picture]:
     """Return (thumbnail, preview): a PNG of at most 256 px and a WebP of at most 1,024 px."""
-    rgba = colored(cog, view, raster_type)
+    rgba = colorize(cog, view, raster_type)
     step = max(math.ceil(max(rgba.shape[1:]) / THUMBNAIL_PX), 1)
     small = _shrink(rgba, step)
     return Picture("image/png", _encode(small, "PNG")), Picture(
@@ -121,7 +121,7 @@ def pictures(
     )
 
 
-def colored(cog: DatasetReader, view: DecimatedView, raster_type: RasterType) -> Rgba:
+def colorize(cog: DatasetReader, view: DecimatedView, raster_type: RasterType) -> Rgba:
     """Return (4, rows, cols): RGB by colour table, relief, category or stretch, and alpha."""
     valid = (
         view.valid & np.isfinite(view.pixels).all(axis=0)

@@ -76,7 +76,7 @@ class CogPlan(Part):
         description="the grid is not the source's: another CRS, or placed by ground control points"
     )
     is_reprojected: bool = Field(description="the CRS is not the source's")
-    asked_crs: str | None = Field(description="target_crs of the request")
+    requested_crs: str | None = Field(description="target_crs of the request")
     reasons: tuple[str, ...]
 
     @property
@@ -205,7 +205,7 @@ def _plan(
         reproject_resampling=reproject if grid.warps else None,
         warps=grid.warps,
         is_reprojected=grid.is_reprojected,
-        asked_crs=options.target_crs,
+        requested_crs=options.target_crs,
         reasons=(
             f"raster type {profile.raster_type.value}: {profile.raster_type_reason}",
             _tier_reason(tier, compression),

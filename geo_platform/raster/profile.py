@@ -42,7 +42,7 @@ from geo_platform.raster.sample import (
     spread_windows,
     statistics,
 )
-from geo_platform.source.arrival import opened
+from geo_platform.source.arrival import open_source
 from geo_platform.source.openable import OpenableSource
 
 # Resident size of the process before it opens a file: interpreter, NumPy, GDAL, PROJ.
@@ -60,9 +60,9 @@ def profile_object(
     """Profile the object that arrived.
 
     Raises Conflict: if the object has changed since it arrived.
-    Raises what `opened` and `profile_raster` raise.
+    Raises what `open_source` and `profile_raster` raise.
     """
-    with opened(objects, arrived, scratch=scratch, by_ranges=True) as source:
+    with open_source(objects, arrived, scratch=scratch, by_ranges=True) as source:
         return profile_raster(source, arrived, options, recipe=recipe)
 
 

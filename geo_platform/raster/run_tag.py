@@ -43,7 +43,7 @@ _GAP_ALIGNMENT_BYTES = 8
 _MOVE_CHUNK_BYTES = 8 * 1024**2
 
 
-def put_run_id(path: Path, run_id: str) -> None:
+def write_run_id(path: Path, run_id: str) -> None:
     """Write the run id into the COG, replacing an earlier one; change no pixel and no other tag.
 
     Raises CogInvalid: if the file is not laid out as GDAL's COG driver does.

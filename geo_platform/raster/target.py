@@ -19,7 +19,7 @@ from geo_platform.crs import describe, parse_crs, reference, same_crs
 from geo_platform.errors import ParameterInvalid
 from geo_platform.grid import Bounds, GridShape, LonLatBounds
 from geo_platform.raster.georeference import corner_bounds
-from geo_platform.raster.lonlat import lonlat_bounds, outline, transformed, unwrap_longitudes
+from geo_platform.raster.lonlat import lonlat_bounds, outline, transform_points, unwrap_longitudes
 
 # Half the equator in EPSG:3857. Web maps end there, at 85.06 degrees; the projection does not end.
 MERCATOR_END_M = 20_037_508.342789244
@@ -139,7 +139,7 @@ def _extent(profile: RasterProfiled, own: CRS, target: CRS) -> tuple[float, floa
     ):
         return -180.0, lonlat.south, 180.0, lonlat.north
     edge = outline(Affine(*profile.georeference.transform), profile.shape)
-    x, y = transformed(Transformer.from_crs(own, target, always_xy=True), *edge)
+    x, y = transform_points(Transformer.from_crs(own, target, always_xy=True), *edge)
     is_finite = np.isfinite(x) & np.isfinite(y)
     x, y = x[is_finite], y[is_finite]
     if not x.size:

@@ -43,7 +43,7 @@ def verify_cog(
                     if run_id and written.tags().get(RUN_ID_ITEM) != run_id
                     else []
                 )
-                comparison = None if faults else compared(original, written, plan)
+                comparison = None if faults else compare_pixels(original, written, plan)
             layout_faults, warnings = _layout_faults(path, plan)
         except rasterio.errors.RasterioError as error:
             raise CogInvalid(
@@ -67,7 +67,7 @@ def verify_cog(
     )
 
 
-def compared(original: DatasetReader, written: DatasetReader, plan: CogPlan) -> Comparison:
+def compare_pixels(original: DatasetReader, written: DatasetReader, plan: CogPlan) -> Comparison:
     """Compare the pixels as the plan allows: exactly, or within what JPEG or warping change."""
     if plan.warps:
         return compare_warped(original, written, plan)

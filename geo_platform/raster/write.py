@@ -12,9 +12,13 @@ import rasterio.shutil
 from rasterio.io import DatasetReader
 
 from geo_platform.errors import PlatformError, StoreUnavailable
-from geo_platform.raster.intermediate import copy_corrected, needs_corrected_copy, warp
+from geo_platform.raster.intermediate import (
+    needs_corrected_copy,
+    write_corrected_copy,
+    write_warped_copy,
+)
 from geo_platform.raster.metadata import has_band_tags, other_domains
-from geo_platform.raster.open import open_raster, read_failure
+from geo_platform.raster.open import open_raster, source_error
 from geo_platform.raster.plan import CogPlan
 from geo_platform.raster.rasterio_internals import (
     cog_leftovers,
@@ -22,7 +26,7 @@ from geo_platform.raster.rasterio_internals import (
     gdal_error_types,
     reports_failed_write,
 )
-from geo_platform.raster.run_tag import put_run_id
+from geo_platform.raster.run_tag import write_run_id
 from geo_platform.source.openable import OpenableSource
 
 # Names that GDAL's creation options use for the values of the TIFF tag.
@@ -46,13 +50,13 @@ def write_cog(
             is_corrected = needs_corrected_copy(dataset, plan)
             if is_corrected:
                 corrected = steps.enter_context(_temporary(destination, "corrected"))
-                copy_corrected(dataset, plan, corrected)
+                write_corrected_copy(dataset, plan, corrected)
                 dataset = steps.enter_context(
                     rasterio.open(corrected, driver="GTiff", sharing=False)
                 )
             if plan.warps:
                 warped = steps.enter_context(_temporary(destination, "warped"))
-                warp(dataset, plan, warped, was_corrected=is_corrected)
+                write_warped_copy(dataset, plan, warped, was_corrected=is_corrected)
                 dataset = steps.enter_context(rasterio.open(warped, driver="GTiff", sharing=False))
             rasterio.shutil.copy(
                 dataset,
@@ -62,7 +66,7 @@ def write_cog(
                 **metadata_options(dataset),
             )
         if run_id:
-            put_run_id(destination, run_id)
+            write_run_id(destination, run_id)
     except BaseException:
         for leftover in cog_leftovers(destination):
             leftover.unlink(missing_ok=True)
@@ -121,4 +125,4 @@ def _writing_errors(display_name: str) -> Iterator[None]:
                 f"The scratch folder could not store the COG of {display_name!r}.",
                 gdal=str(error)[:500],
             ) from error
-        raise read_failure(display_name, error) from error
+        raise source_error(display_name, error) from error

@@ -1,7 +1,7 @@
 """Receive an object from the store, and open it again in later stages.
 
 `receive` is the first stage of both chains: it detects the kind and format of the object and finds
-its sidecars. `opened` gives a driver the same bytes later, or raises Conflict if they changed.
+its sidecars. `open_source` gives a driver the same bytes later, or raises Conflict if they changed.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from geo_platform.ports import ObjectStore, StoredObject
 from geo_platform.source.content import StoredContent
 from geo_platform.source.driver_files import linked_source, ranged_source
 from geo_platform.source.openable import OpenableSource, RangedFile
-from geo_platform.source.sidecars import exposed_sidecars, sidecars_of
+from geo_platform.source.sidecars import all_sidecars, driver_sidecars
 from geo_platform.source.sniff import DetectedSource, detect_content
 
 # A TIFF up to this size is downloaded once for all stages. Of a larger one, the sample reads at
@@ -30,7 +30,7 @@ MAX_DOWNLOADED_BYTES = 32 * 1024**2
 
 
 @dataclass(frozen=True)
-class SourceFound:
+class FoundSource:
     """An object in the store with the sidecars that a driver will see, and what its bytes are.
 
     `etag` is of all of them together: a new world file makes a new source.
@@ -47,7 +47,7 @@ class SourceFound:
 
 def find_source(
     objects: ObjectStore, container: str, key: str, *, member: str | None = None
-) -> SourceFound:
+) -> FoundSource:
     """Find the object with its sidecars and detect its format by content.
 
     No driver opens the object, and only the bytes that are needed are downloaded. `member` is the
@@ -64,12 +64,12 @@ def find_source(
     seen = (
         ()
         if detected.archive_member
-        else tuple(exposed_sidecars(detected.format, key, siblings).values())
+        else tuple(driver_sidecars(detected.format, key, siblings).values())
     )
-    return SourceFound(stored, tuple(siblings[name] for name in sorted(seen)), detected)
+    return FoundSource(stored, tuple(siblings[name] for name in sorted(seen)), detected)
 
 
-def arrived_from(found: SourceFound, *, force: bool, recipe: Recipe) -> ObjectArrived:
+def arrival_message(found: FoundSource, *, force: bool, recipe: Recipe) -> ObjectArrived:
     """Describe a found source as the first message of its chain."""
     reference, detected = found.stored.reference, found.detected
     return ObjectArrived(
@@ -94,11 +94,11 @@ def receive(
 ) -> ObjectArrived:
     """Find the object and describe it. Raises what `find_source` raises."""
     found = find_source(objects, container, key, member=options.archive_member)
-    return arrived_from(found, force=options.force, recipe=recipe)
+    return arrival_message(found, force=options.force, recipe=recipe)
 
 
 @contextmanager
-def opened(
+def open_source(
     objects: ObjectStore, arrived: ObjectArrived, *, scratch: Path, by_ranges: bool = False
 ) -> Iterator[OpenableSource]:
     """Open the received source for a driver, until the context ends.
@@ -204,7 +204,7 @@ def _siblings(objects: ObjectStore, container: str, key: str) -> dict[str, Objec
         stored.reference.key: stored.reference
         for stored in objects.list(container, folder + slash + stem)
     }
-    return {name: listed[name] for name in sidecars_of(key, listed.keys())}
+    return {name: listed[name] for name in all_sidecars(key, listed.keys())}
 
 
 def _refuse_unwritten_changes(key: str, siblings: dict[str, ObjectReference]) -> None:

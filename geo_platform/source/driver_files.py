@@ -17,7 +17,7 @@ from geo_platform.source.formats import FORMATS
 from geo_platform.source.openable import OpenableSource, RangedFile
 from geo_platform.source.recognise.images import HGT_TILE
 from geo_platform.source.sidecar_content import check_sidecar
-from geo_platform.source.sidecars import exposed_sidecars
+from geo_platform.source.sidecars import driver_sidecars
 from geo_platform.source.sniff import DetectedSource
 
 _STEM = "source"
@@ -65,7 +65,7 @@ def ranged_source(
     """
     base = _stem(source_format, name) + FORMATS[source_format].canonical_extension
     files = {base: main}
-    for suffix, sidecar in exposed_sidecars(source_format, name, sidecars).items():
+    for suffix, sidecar in driver_sidecars(source_format, name, sidecars).items():
         file = sidecars[sidecar]
         check_sidecar(StoredContent(file.stream, file.size_bytes, sidecar, _no_local_file))
         files[f"{_stem(source_format, name)}{suffix}"] = file
@@ -101,7 +101,7 @@ def _link_file(
     stem = _stem(source_format, name)
     main = folder / f"{stem}{FORMATS[source_format].canonical_extension}"
     main.symlink_to(path.resolve())
-    for suffix, sidecar in exposed_sidecars(source_format, name, sidecar_paths).items():
+    for suffix, sidecar in driver_sidecars(source_format, name, sidecar_paths).items():
         sidecar_path = sidecar_paths[sidecar]
         check_sidecar(FileContent(sidecar_path, sidecar))
         link = folder / (sidecar.rpartition("/")[2] if suffix == ".ige" else f"{stem}{suffix}")

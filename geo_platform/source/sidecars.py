@@ -162,7 +162,7 @@ class Grouping:
     left_out: tuple[tuple[str, str], ...]
 
 
-def sidecars_of(name: str, siblings: Collection[str]) -> tuple[str, ...]:
+def all_sidecars(name: str, siblings: Collection[str]) -> tuple[str, ...]:
     """Return the sidecars of `name` among `siblings`, sorted; letter case does not matter."""
     wanted = _sidecar_names(name.casefold())
     return tuple(
@@ -170,7 +170,7 @@ def sidecars_of(name: str, siblings: Collection[str]) -> tuple[str, ...]:
     )
 
 
-def exposed_sidecars(
+def driver_sidecars(
     source_format: SourceFormat, name: str, sidecars: Collection[str]
 ) -> dict[str, str]:
     """Return the sidecars that a driver needs, by the suffix under which it sees them.
@@ -243,7 +243,7 @@ def is_single_file(name: str) -> bool:
     return _split(folded)[1] in _EXTENSIONS and not _sidecar_names(folded)
 
 
-def set_prefix(name: str) -> str:
+def group_prefix(name: str) -> str:
     """Return the prefix shared by a source and all its sidecars: folder, stem and dot.
 
     The result is the same for every file of the set, and case-sensitive, as a listing of a store
@@ -265,7 +265,7 @@ def format_by_name(name: str) -> SourceFormat | None:
     return _FORMAT_OF_EXTENSION.get(_split(name.casefold())[1])
 
 
-def seen_by_driver(name: str, siblings: Collection[str]) -> tuple[str, ...]:
+def guess_driver_sidecars(name: str, siblings: Collection[str]) -> tuple[str, ...]:
     """Return those of `siblings` that a driver of `name` sees, judged by its extension; sorted.
 
     The stem must agree in case too, because a store lists names by prefix.
@@ -275,8 +275,8 @@ def seen_by_driver(name: str, siblings: Collection[str]) -> tuple[str, ...]:
         return ()
     folder, slash, base = name.rpartition("/")
     stem = folder + slash + (base.rpartition(".")[0] or base)
-    beside = sidecars_of(name, [sibling for sibling in siblings if sibling.startswith(stem)])
-    return tuple(sorted(exposed_sidecars(source_format, name, beside).values()))
+    beside = all_sidecars(name, [sibling for sibling in siblings if sibling.startswith(stem)])
+    return tuple(sorted(driver_sidecars(source_format, name, beside).values()))
 
 
 def is_hidden(name: str) -> bool:

@@ -37,7 +37,7 @@ from geo_platform.ports import (
     ObjectStore,
     StoredObject,
 )
-from geo_platform.source.arrival import opened
+from geo_platform.source.arrival import open_source
 from geo_platform.telemetry.checkpoints import Checkpoint, report
 from geo_platform.vector.clean_stream import CleanStream
 from geo_platform.vector.crs import srid_of
@@ -119,7 +119,7 @@ def load_features(
         rejected_path=scratch / f"rejected-{new_fingerprint}.parquet",
         notify=notify,
     )
-    with opened(objects, profiled.source, scratch=scratch) as source:
+    with open_source(objects, profiled.source, scratch=scratch) as source:
         batches = rows.clean(stream_features(source, profiled, plan.batch_rows, findings))
         dataset = features.load(target, batches, scratch=scratch)
     rows.assert_balanced(dataset.rows)

@@ -13,7 +13,7 @@ from geo_platform.contracts.vector import VectorProfiled
 from geo_platform.errors import NoGeometry, ParameterInvalid, UnsupportedFormat
 from geo_platform.fingerprint import Recipe
 from geo_platform.ports import ObjectStore
-from geo_platform.source.arrival import opened
+from geo_platform.source.arrival import open_source
 from geo_platform.source.formats import FORMATS
 from geo_platform.source.openable import OpenableSource
 from geo_platform.vector.crs import determine_crs
@@ -49,9 +49,9 @@ def profile_object(
     `arrived` is the message of the stage before, which found the source and its format.
     Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
     Raises Conflict: the object or a sidecar was replaced or deleted since it arrived.
-    Raises what `profile_vector` and `source.arrival.opened` raise.
+    Raises what `profile_vector` and `source.arrival.open_source` raise.
     """
-    with opened(objects, arrived, scratch=scratch) as source:
+    with open_source(objects, arrived, scratch=scratch) as source:
         return profile_vector(source, arrived, options, recipe=recipe)
 
 

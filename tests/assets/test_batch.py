@@ -20,7 +20,7 @@ from geo_platform.errors import StoreUnavailable
 from geo_platform.orchestrator.shared_runs import left_of, retry_of
 from geo_platform.ports import BRONZE, MESSAGES
 from geo_platform.settings import load_settings
-from geo_platform.source.arrival import SourceFound, find_source
+from geo_platform.source.arrival import FoundSource, find_source
 from geo_platform.storage.stores import open_catalog, open_objects
 
 JOB = defs.resolve_job_def("ingest_files")
@@ -254,7 +254,7 @@ def test_a_transient_fault_is_retried_for_its_file(
 
     def unavailable_at_first(
         objects: Any, container: str, key: str, *rest: Any, **named: Any
-    ) -> SourceFound:
+    ) -> FoundSource:
         if faults.get(key, 0) > 0:
             faults[key] -= 1
             raise StoreUnavailable("unavailable")
@@ -274,7 +274,7 @@ def test_a_file_with_a_permanent_store_error_does_not_stop_the_others(
 ) -> None:
     def unavailable_for_one(
         objects: Any, container: str, key: str, *rest: Any, **named: Any
-    ) -> SourceFound:
+    ) -> FoundSource:
         if key == "b.geojson":
             raise StoreUnavailable("somebody reads its table")
         return find_source(objects, container, key, *rest, **named)
@@ -322,7 +322,7 @@ def test_an_unavailable_store_is_not_called_for_every_file(
 ) -> None:
     asked: list[str] = []
 
-    def unavailable(objects: Any, container: str, key: str, *_: Any, **__: Any) -> SourceFound:
+    def unavailable(objects: Any, container: str, key: str, *_: Any, **__: Any) -> FoundSource:
         asked.append(key)
         raise StoreUnavailable("unavailable")
 

@@ -18,7 +18,7 @@ from geo_platform.options import ArrivalOptions
 from geo_platform.raster.convert import make_cogs
 from geo_platform.raster.options import RasterCogOptions, RasterProfileOptions
 from geo_platform.raster.profile import profile_object
-from geo_platform.source.arrival import opened, receive
+from geo_platform.source.arrival import open_source, receive
 from geo_platform.storage.azure.blob import AzureBlobStore
 from tests.support.fault_proxy import FaultProxy, before
 from tests.support.objects import blob_client
@@ -121,7 +121,7 @@ def test_the_stages_of_a_run_fetch_a_source_once(
     store.put_file("bronze", "a.tif", tmp_path / "a.tif", metadata={})
     before_bytes = wire.from_server
     arrived, profiled = profiled_object(store, "a.tif", tmp_path)
-    with opened(store, arrived, scratch=tmp_path) as source:
+    with open_source(store, arrived, scratch=tmp_path) as source:
         assert source.ranged == {}
     stored = make_cogs(
         profiled, RasterCogOptions(), store, recipe=COG.recipe, run_id="r1", scratch=tmp_path

@@ -11,7 +11,7 @@ from geo_platform.contracts.arrival import SourceFormat
 from geo_platform.contracts.message import ObjectReference
 from geo_platform.fingerprint import Recipe
 from geo_platform.ports import StoredObject
-from geo_platform.source.arrival import SourceFound, arrived_from
+from geo_platform.source.arrival import FoundSource, arrival_message
 from geo_platform.source.sniff import DetectedSource
 
 
@@ -79,7 +79,7 @@ def test_the_last_fingerprint_is_known_before_a_run(chain: Chain) -> None:
         metadata={},
     )
     detected = DetectedSource(SourceFormat.csv, chain.kind, "text/csv")
-    arrived = arrived_from(
-        SourceFound(stored, (), detected), force=False, recipe=chain.first.recipe
+    arrived = arrival_message(
+        FoundSource(stored, (), detected), force=False, recipe=chain.first.recipe
     )
     assert chain.fingerprint(arrived, chain.fit({})) == PINNED_AHEAD[chain.name]

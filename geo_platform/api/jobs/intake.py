@@ -39,7 +39,7 @@ from geo_platform.errors import (
 )
 from geo_platform.ports import ITEM_RUN_ID, Catalog, ObjectStore
 from geo_platform.runs import JOB_TAG, ROOT_RUN_TAG, ClientIds
-from geo_platform.source.sidecars import seen_by_driver
+from geo_platform.source.sidecars import guess_driver_sidecars
 
 # A status request is answered within a few seconds, if only with 503.
 STATUS_TIMEOUT_S = 2.0
@@ -335,7 +335,7 @@ def source_of(objects: ObjectStore, container: str, key: str) -> Arrival:
     }
     if key not in beside:
         raise SourceNotFound(f"There is no object {key!r} in the container {container!r} any more.")
-    return arrival_of(main, tuple(beside[name] for name in seen_by_driver(key, beside)))
+    return arrival_of(main, tuple(beside[name] for name in guess_driver_sidecars(key, beside)))
 
 
 def take_from_watch(

@@ -31,7 +31,7 @@ from geo_platform.contracts.publication import ItemPublished
 from geo_platform.errors import FieldEncoding, NoFeatures, SourceNotFound, SourceUnreadable
 from geo_platform.options import ArrivalOptions, ItemOptions, Options
 from geo_platform.ports import SILVER, ObjectStore, StoredObject
-from geo_platform.source.arrival import opened
+from geo_platform.source.arrival import open_source
 from geo_platform.source.sniff import DetectedSource
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _profile(call: StageCall[ObjectArrived, TableProfileOptions]) -> TableProfil
     delimiter = call.options.table_delimiter
     with (
         call.scratch_folder() as folder,
-        opened(call.objects, call.message, scratch=folder) as source,
+        open_source(call.objects, call.message, scratch=folder) as source,
         _table(source.gdal_path, source.display_name, delimiter) as rows,
     ):
         header = next(rows, [])
@@ -207,7 +207,7 @@ def _read(profiled: TableProfiled, objects: ObjectStore, folder: Path) -> Any:
 
     types = {"integer": (pa.int64(), int), "number": (pa.float64(), float)}
     with (
-        opened(objects, profiled.source, scratch=folder) as source,
+        open_source(objects, profiled.source, scratch=folder) as source,
         _table(source.gdal_path, source.display_name, profiled.delimiter) as rows,
     ):
         next(rows)

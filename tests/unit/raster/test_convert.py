@@ -18,7 +18,7 @@ from geo_platform.raster.options import RasterCogOptions
 from geo_platform.raster.plan import plan_cogs
 from geo_platform.raster.verify import verify_cog
 from geo_platform.raster.write import write_cog
-from geo_platform.source.arrival import opened
+from geo_platform.source.arrival import open_source
 from tests.unit.raster.conftest import Chain, WriteRaster, forced, smooth
 
 
@@ -143,10 +143,10 @@ def test_a_cog_of_other_pixels_is_refused(
     profiled = chain.profile(write_raster("a.tif", smooth(1, 300, 300)))
     plan = plan_cogs(profiled, RasterCogOptions()).plans[0]
     other = chain.profile(write_raster("b.tif", smooth(1, 300, 300)[:, ::-1].copy()))
-    with opened(chain.objects, other.source, scratch=chain.scratch) as source:
+    with open_source(chain.objects, other.source, scratch=chain.scratch) as source:
         write_cog(source, plan, tmp_path / "b_cog.tif")
     with (
-        opened(chain.objects, profiled.source, scratch=chain.scratch) as source,
+        open_source(chain.objects, profiled.source, scratch=chain.scratch) as source,
         pytest.raises(CogInvalid, match="pixels differ"),
     ):
         verify_cog(tmp_path / "b_cog.tif", source, plan, source_size_bytes=1)
@@ -161,10 +161,10 @@ def test_other_pixels_are_detected_despite_warping_and_jpeg(
     other = chain.profile(
         write_raster("b.tif", np.roll(smooth(3, 300, 300), 12, axis=2), photometric="RGB")
     )
-    with opened(chain.objects, other.source, scratch=chain.scratch) as source:
+    with open_source(chain.objects, other.source, scratch=chain.scratch) as source:
         write_cog(source, plan, tmp_path / "b_cog.tif")
     with (
-        opened(chain.objects, profiled.source, scratch=chain.scratch) as source,
+        open_source(chain.objects, profiled.source, scratch=chain.scratch) as source,
         pytest.raises(CogInvalid, match="sampled pixels"),
     ):
         verify_cog(tmp_path / "b_cog.tif", source, plan, source_size_bytes=1)
@@ -176,7 +176,7 @@ def test_a_reprojection_that_did_nothing_is_refused(
     profiled = chain.profile(write_raster("a.tif", smooth(1, 100, 100)))
     kept = plan_cogs(profiled, RasterCogOptions()).plans[0]
     wanted = plan_cogs(profiled, RasterCogOptions(target_crs="EPSG:3857")).plans[0]
-    with opened(chain.objects, profiled.source, scratch=chain.scratch) as source:
+    with open_source(chain.objects, profiled.source, scratch=chain.scratch) as source:
         write_cog(source, kept, tmp_path / "cog.tif")
         with pytest.raises(CogInvalid, match="CRS is WGS 84 / UTM zone 18N; geotransform"):
             verify_cog(tmp_path / "cog.tif", source, wanted, source_size_bytes=1)
@@ -191,7 +191,7 @@ def test_a_tiff_that_is_not_a_cog_is_refused(chain: Chain, write_raster: WriteRa
         plan_cogs(profiled, RasterCogOptions()).plans[0].model_copy(update={"overview_factors": ()})
     )
     with (
-        opened(chain.objects, profiled.source, scratch=chain.scratch) as source,
+        open_source(chain.objects, profiled.source, scratch=chain.scratch) as source,
         pytest.raises(CogInvalid, match="not a valid COG"),
     ):
         verify_cog(path, source, plan, source_size_bytes=1)
@@ -211,7 +211,7 @@ def test_only_the_driver_of_the_format_opens_and_nothing_remote_is_reached(
 ) -> None:
     profiled = chain.profile(write_raster("a.tif", smooth(1, 20, 20)))
     with (
-        opened(chain.objects, profiled.source, scratch=chain.scratch) as source,
+        open_source(chain.objects, profiled.source, scratch=chain.scratch) as source,
         open_raster(source) as dataset,
     ):
         assert dataset.driver == "GTiff"

@@ -30,7 +30,7 @@ from geo_platform.raster.options import RasterProfileOptions
 from geo_platform.raster.profile import profile_object
 from geo_platform.raster.sample import plan_fetched_sample, read_sample
 from geo_platform.source import arrival
-from geo_platform.source.arrival import opened, receive
+from geo_platform.source.arrival import open_source, receive
 from tests.support.far import FarFolder
 from tests.unit.raster.conftest import Chain, WriteRaster, smooth
 
@@ -239,7 +239,7 @@ def test_rows_of_a_tile_have_the_same_pixels_as_the_tile(
     arrived = far.arrive(write_raster("a.tif", noise(12, 2000, "uint16"), **layout))
     values = (nodata,) * 12
     with (
-        opened(far.objects, arrived, scratch=far.scratch, by_ranges=True) as source,
+        open_source(far.objects, arrived, scratch=far.scratch, by_ranges=True) as source,
         open_raster(source) as whole,
     ):
         plan = plan_fetched_sample(
@@ -280,7 +280,7 @@ def test_the_folder_given_to_a_driver_holds_the_source_only(
     far: Chain, write_raster: WriteRaster, tmp_path: Path, small: None
 ) -> None:
     arrived = far.arrive(write_raster("a.tif", smooth(1, 64, 64)))
-    with opened(far.objects, arrived, scratch=tmp_path, by_ranges=True) as source:
+    with open_source(far.objects, arrived, scratch=tmp_path, by_ranges=True) as source:
         folder = RangedFolder(source.ranged)
         assert (folder.ls("/x"), folder.isfile("/x/source.tif"), folder.isfile("/x/a.tif")) == (
             ["source.tif"],

@@ -11,7 +11,7 @@ import rasterio.shutil
 from rio_cogeo import cog_validate
 
 from geo_platform.errors import CogInvalid
-from geo_platform.raster.run_tag import RUN_ID_ITEM, put_run_id
+from geo_platform.raster.run_tag import RUN_ID_ITEM, write_run_id
 from tests.unit.raster.conftest import Chain, WriteRaster, smooth
 
 RUN = "0c6bd0d6-6b0b-4c0e-a08e-4f1a54a1c0de"
@@ -66,7 +66,7 @@ def test_gdal_reads_the_id_and_nothing_else_changes(
     rasterio.shutil.copy(str(source), str(cog), driver="COG", **options)
     before = as_read(cog)
     for run_id in (RUN, str(uuid.uuid4()), "a & <b>", RUN):
-        put_run_id(cog, run_id)
+        write_run_id(cog, run_id)
         with rasterio.open(cog) as written:
             assert written.tags()[RUN_ID_ITEM] == run_id
         assert as_read(cog) == before
@@ -114,4 +114,4 @@ def test_an_incomplete_tiff_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "cog.tif"
     path.write_bytes(content)
     with pytest.raises(CogInvalid, match="run id could not be written"):
-        put_run_id(path, RUN)
+        write_run_id(path, RUN)

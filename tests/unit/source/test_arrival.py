@@ -21,7 +21,7 @@ from geo_platform.errors import (
 )
 from geo_platform.fingerprint import Recipe
 from geo_platform.options import ArrivalOptions
-from geo_platform.source.arrival import opened, receive
+from geo_platform.source.arrival import open_source, receive
 from geo_platform.source.sidecars import group_sources
 from geo_platform.storage.local.folder import FolderStore
 from tests.support.far import FarFolder
@@ -68,7 +68,7 @@ def test_an_object_by_itself(samples: Path, store: FolderStore, tmp_path: Path) 
     assert arrived.fingerprint == Recipe("raw_raster", 1).extend(arrived.etag, {})
     assert ObjectArrived.model_validate_json(arrived.model_dump_json()) == arrived
     with (
-        opened(store, arrived, scratch=tmp_path / "s") as source,
+        open_source(store, arrived, scratch=tmp_path / "s") as source,
         rasterio.open(source.gdal_path, driver="GTiff") as dataset,
     ):
         assert dataset.shape == (48, 64)
@@ -87,7 +87,7 @@ def test_a_shapefile_arrives_with_its_parts(
         f"in/shapefile.{part}" for part in ("cpg", "dbf", "prj", "shx")
     ]
     assert arrived.etag != store.stat("bronze", "in/shapefile.shp").reference.etag
-    with opened(store, arrived, scratch=tmp_path / "s") as source:
+    with open_source(store, arrived, scratch=tmp_path / "s") as source:
         info = pyogrio.read_info(source.gdal_path)
         assert (info["features"], info["crs"], list(info["fields"])) == (3, "EPSG:4326", ["name"])
 
@@ -111,12 +111,12 @@ def test_an_object_replaced_meanwhile_is_a_conflict(
     _put(store, "a.pgw", b"1\n0\n0\n-1\n0\n0\n")
     arrived = _receive(store, "a.png")
     _put(store, replaced, b"something else")
-    with pytest.raises(Conflict) as refusal, opened(store, arrived, scratch=tmp_path / "s"):
+    with pytest.raises(Conflict) as refusal, open_source(store, arrived, scratch=tmp_path / "s"):
         pass
     assert not refusal.value.retryable
     assert "again" in refusal.value.remedy
     store.delete("bronze", replaced)
-    with pytest.raises(Conflict), opened(store, arrived, scratch=tmp_path / "s"):
+    with pytest.raises(Conflict), open_source(store, arrived, scratch=tmp_path / "s"):
         pass
 
 
@@ -152,7 +152,7 @@ def test_an_archive_of_several(
     assert chosen[0].etag == chosen[1].etag
     assert chosen[0].fingerprint != chosen[1].fingerprint
     with (
-        opened(store, chosen[1], scratch=tmp_path / "s") as source,
+        open_source(store, chosen[1], scratch=tmp_path / "s") as source,
         rasterio.open(source.gdal_path, driver="GTiff") as dataset,
     ):
         assert dataset.count == 1

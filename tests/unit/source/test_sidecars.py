@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from geo_platform.contracts.arrival import SourceFormat
 from geo_platform.source.sidecars import (
     SourceGroup,
-    exposed_sidecars,
+    all_sidecars,
+    driver_sidecars,
+    group_prefix,
     group_sources,
     is_single_file,
-    set_prefix,
-    sidecars_of,
 )
 
 
@@ -27,7 +27,7 @@ def test_a_shapefile_takes_its_parts_whatever_their_case() -> None:
         "other/a.dbf",
         "in/a.tif",
     ]
-    assert sidecars_of("in/a.shp", siblings) == (
+    assert all_sidecars("in/a.shp", siblings) == (
         "in/A.shx",
         "in/a.DBF",
         "in/a.cpg",
@@ -47,18 +47,18 @@ def test_a_tiff_takes_world_file_metadata_and_mask() -> None:
         "a.pgw",
         "a.tif",
     }
-    assert sidecars_of("a.tif", siblings) == (
+    assert all_sidecars("a.tif", siblings) == (
         "a.prj",
         "a.tfw",
         "a.tif.aux.xml",
         "a.tif.msk",
         "a.tif.ovr",
     )
-    assert sidecars_of("a.b.tif", siblings) == ("a.b.tfw",)
+    assert all_sidecars("a.b.tif", siblings) == ("a.b.tfw",)
 
 
 def test_the_sidecars_that_a_driver_sees() -> None:
-    shown = exposed_sidecars(
+    shown = driver_sidecars(
         SourceFormat.geotiff,
         "x/A.TIF",
         ["x/a.wld", "x/A.tfw", "x/A.TIF.aux.xml", "x/A.tif.ovr", "x/A.tif.msk"],
@@ -68,12 +68,12 @@ def test_the_sidecars_that_a_driver_sees() -> None:
         ".tif.aux.xml": "x/A.TIF.aux.xml",
         ".tif.msk": "x/A.tif.msk",
     }
-    assert exposed_sidecars(
+    assert driver_sidecars(
         SourceFormat.shapefile, "a.shp", ["a.shx", "a.dbf", "a.qix", "a.shp.xml"]
     ) == {".shx": "a.shx", ".dbf": "a.dbf"}
-    assert exposed_sidecars(SourceFormat.gml, "a.gml", ["a.xsd", "a.gfs"]) == {}
-    assert exposed_sidecars(SourceFormat.geopackage, "a.gpkg", ["a.gpkg-wal"]) == {}
-    assert exposed_sidecars(SourceFormat.jpeg, "a.jpeg", ["a.jgw"]) == {".wld": "a.jgw"}
+    assert driver_sidecars(SourceFormat.gml, "a.gml", ["a.xsd", "a.gfs"]) == {}
+    assert driver_sidecars(SourceFormat.geopackage, "a.gpkg", ["a.gpkg-wal"]) == {}
+    assert driver_sidecars(SourceFormat.jpeg, "a.jpeg", ["a.jgw"]) == {".wld": "a.jgw"}
 
 
 def test_a_folder_is_grouped() -> None:
@@ -145,7 +145,7 @@ def test_grouping_is_a_partition(names: list[str]) -> None:
 
 @given(_NAMES, st.lists(_NAMES, max_size=25))
 def test_sidecars_are_in_the_folder_of_their_file(name: str, siblings: list[str]) -> None:
-    found = sidecars_of(name, siblings)
+    found = all_sidecars(name, siblings)
     assert name not in found
     assert set(found) <= set(siblings)
     assert {sidecar.rpartition("/")[0].casefold() for sidecar in found} <= {
@@ -157,8 +157,8 @@ def test_sidecars_are_in_the_folder_of_their_file(name: str, siblings: list[str]
 def test_from_any_file_of_a_source_all_of_it_is_found_by_prefix(names: list[str]) -> None:
     for group in group_sources(names).sources:
         for part in (group.main, *group.sidecars):
-            prefix = set_prefix(part).casefold()
-            assert prefix == set_prefix(group.main).casefold()
+            prefix = group_prefix(part).casefold()
+            assert prefix == group_prefix(group.main).casefold()
             assert part.casefold().startswith(prefix)
         assert not (group.sidecars and is_single_file(group.main))
 
@@ -167,8 +167,8 @@ def test_a_geojson_is_a_single_file_and_a_tiff_is_not() -> None:
     assert is_single_file("a/b.geojson")
     assert not is_single_file("a/b.tif")
     assert not is_single_file("a/b.dbf")
-    assert set_prefix("a/b.c.tif.aux.xml") == set_prefix("a/b.c.aux.xml") == "a/b.c."
-    assert set_prefix("a/b.geojson") == "a/b.geojson"
+    assert group_prefix("a/b.c.tif.aux.xml") == group_prefix("a/b.c.aux.xml") == "a/b.c."
+    assert group_prefix("a/b.geojson") == "a/b.geojson"
 
 
 def test_an_unsupported_archive_is_left_out_with_the_reason() -> None:
