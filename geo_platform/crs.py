@@ -1,7 +1,7 @@
-"""Coordinate reference systems: parse what a user writes, compare two, choose that of a source.
+"""Parse a coordinate reference system (CRS), compare two, and choose the CRS of a source.
 
-Rasters and vectors share these rules. Each reads the CRS of its files by itself: see
-`raster/georeference.py` and `vector/crs.py`.
+Rasters and vectors share these rules. For reading the CRS of a file see `raster/georeference.py`
+and `vector/crs.py`.
 """
 
 from pyproj import CRS
@@ -13,14 +13,15 @@ from geo_platform.errors import BoundsImplausible, CrsMismatch, CrsMissing, Para
 EARTH_SEMI_MAJOR_M = 6_378_137.0
 # Values of SpatialReference.came_from.
 FROM_FILE, FROM_USER, FROM_OVERRIDE, FROM_FORMAT = "file", "user", "user_override", "format"
-# They differ in axis order only, and coordinates are always x, y here.
+# These two differ in axis order only, and coordinates are always x, y here.
 _LON_LAT = frozenset({"EPSG:4326", "OGC:CRS84"})
 
 
 def parse_crs(text: str, parameter: str) -> CRS:
     """Parse an authority's code, WKT, PROJJSON or a PROJ string that a user wrote.
 
-    Raises ParameterInvalid: if PROJ does not know it, or if it does not locate positions on Earth.
+    Raises ParameterInvalid: if PROJ does not know the CRS, if the CRS does not locate positions on
+    the Earth, or if the text uses `+init=`.
     """
     try:
         if "init=" in text.lower():
@@ -41,7 +42,7 @@ def parse_crs(text: str, parameter: str) -> CRS:
 
 
 def is_on_earth(crs: CRS) -> bool:
-    """Return whether the CRS locates positions on a globe. A local engineering CRS does not."""
+    """Return whether the CRS locates positions on a globe, unlike a local engineering CRS."""
     horizontal = crs.sub_crs_list[0] if crs.is_compound and crs.sub_crs_list else crs
     return (
         bool(horizontal.is_geographic or horizontal.is_projected or horizontal.is_derived)
@@ -50,47 +51,49 @@ def is_on_earth(crs: CRS) -> bool:
 
 
 def has_earth_size(crs: CRS) -> bool:
-    """Return whether the ellipsoid is the Earth's, within half a percent as PROJ compares them."""
+    """Return whether the ellipsoid has the Earth's size within half a percent (PROJ's rule)."""
     ellipsoid = crs.ellipsoid
     return ellipsoid is None or abs(ellipsoid.semi_major_metre / EARTH_SEMI_MAJOR_M - 1) < 0.005
 
 
 def resolve_crs(
-    own: CRS | None,
+    file_crs: CRS | None,
     *,
-    own_came_from: str,
+    file_crs_origin: str,
     input_crs: str | None,
     override_crs: bool,
     display_name: str,
 ) -> tuple[SpatialReference, tuple[Finding, ...]]:
     """Return the CRS of a source, and warnings about it.
 
-    It is the file's own CRS, unless the file has none or the user overrides it.
-    Raises CrsMissing: if neither the file nor the user gives one.
-    Raises CrsMismatch: if both do and they differ, without `override_crs`.
-    Raises BoundsImplausible: if the file's CRS is of another body than the Earth.
+    The result is the CRS of the file, unless the file has none or the user overrides it.
+    `file_crs_origin` is the `came_from` of a CRS from the file, for example FROM_FILE.
+    Raises CrsMissing: if neither the file nor the user gives a CRS.
+    Raises CrsMismatch: if the file and the user give different ones, without `override_crs`.
+    Raises BoundsImplausible: if the CRS of the file is of another body than the Earth, and the user
+    gives none.
     Raises ParameterInvalid: if `input_crs` is not a usable CRS.
     """
-    given = parse_crs(input_crs, "input_crs") if input_crs else None
-    if own is None:
-        if given is None:
+    user_crs = parse_crs(input_crs, "input_crs") if input_crs else None
+    if file_crs is None:
+        if user_crs is None:
             raise CrsMissing(f"{display_name!r} has no coordinate reference system.")
-        return reference(given, FROM_USER), ()
-    if given is None and not has_earth_size(own):
+        return reference(user_crs, FROM_USER), ()
+    if user_crs is None and not has_earth_size(file_crs):
         raise BoundsImplausible(
-            f"{display_name!r} is not on the Earth: its CRS is {describe(own)}, of a body of "
+            f"{display_name!r} is not on the Earth: its CRS is {describe(file_crs)}, for a body of "
             "another size."
         )
-    if given is None or same_crs(own, given):
-        return reference(own, own_came_from), ()
-    difference = f"{describe(own)}, but input_crs is {describe(given)}"
+    if user_crs is None or same_crs(file_crs, user_crs):
+        return reference(file_crs, file_crs_origin), ()
+    difference = f"{describe(file_crs)}, but input_crs is {describe(user_crs)}"
     if not override_crs:
         raise CrsMismatch(
             f"The CRS of {display_name!r} is {difference}.",
-            file=describe(own),
-            given=describe(given),
+            file=describe(file_crs),
+            given=describe(user_crs),
         )
-    return reference(given, FROM_OVERRIDE), (
+    return reference(user_crs, FROM_OVERRIDE), (
         Finding(
             code="CRS_OVERRIDDEN", message=f"The CRS of the file is {difference}, which is used."
         ),
@@ -98,7 +101,7 @@ def resolve_crs(
 
 
 def reference(crs: CRS, came_from: str) -> SpatialReference:
-    """Return the CRS as messages carry it."""
+    """Return the CRS as a SpatialReference, the form in stage messages."""
     return SpatialReference(
         wkt=crs.to_wkt("WKT2_2019"), authority_code=authority_code(crs), came_from=came_from
     )
@@ -109,22 +112,22 @@ def authority_code(crs: CRS) -> str | None:
     epsg = crs.to_epsg(min_confidence=70)
     if epsg is not None:
         return f"EPSG:{epsg}"
-    found = crs.to_authority(min_confidence=70)
-    return ":".join(found) if found else None
+    authority_and_code = crs.to_authority(min_confidence=70)
+    return ":".join(authority_and_code) if authority_and_code else None
 
 
 def describe(crs: CRS) -> str:
-    """Return code and name for a message."""
+    """Return the code and the name of the CRS, for texts that people read."""
     code = authority_code(crs)
     return f"{code} ({crs.name})" if code else crs.name
 
 
-def same_crs(one: CRS, other: CRS) -> bool:
-    """Return whether x, y coordinates mean the same in both.
+def same_crs(first: CRS, second: CRS) -> bool:
+    """Return whether x, y coordinates mean the same position in both CRSs.
 
     Axis order and spelling (ESRI or OGC WKT) make no difference.
     """
-    if one.equals(other, ignore_axis_order=True):
+    if first.equals(second, ignore_axis_order=True):
         return True
-    codes = authority_code(one), authority_code(other)
+    codes = authority_code(first), authority_code(second)
     return codes[0] is not None and (codes[0] == codes[1] or set(codes) <= _LON_LAT)

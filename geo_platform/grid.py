@@ -1,6 +1,6 @@
 """Value types for shapes, bounds and resolutions, so that axes cannot be swapped by accident.
 
-For transforming them see `raster/lonlat.py` and `vector/extent.py`.
+For transforming bounds see `raster/lonlat.py` and `vector/extent.py`.
 """
 
 from typing import Self
@@ -29,14 +29,14 @@ class GridShape(_Value):
 
 
 class Resolution(_Value):
-    """Size of a pixel in units of the CRS, both positive."""
+    """Size of a pixel in units of the CRS. Both values are positive."""
 
     x: float
     y: float
 
 
 class Bounds(_Value):
-    """Extent in units of the CRS that is stored beside it, x to the east and y to the north."""
+    """Extent in units of the CRS, x to the east, y to the north. Stored beside the CRS."""
 
     xmin: float
     ymin: float
@@ -58,7 +58,7 @@ class Bounds(_Value):
 class LonLatBounds(_Value):
     """Extent in degrees on WGS 84.
 
-    `west > east` means that it crosses the antimeridian (RFC 7946, section 5.2).
+    `west > east` means that the extent crosses the antimeridian (RFC 7946, section 5.2).
     """
 
     west: float

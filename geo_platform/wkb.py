@@ -43,12 +43,12 @@ OGC_NAMES = {
 CURVE_CODES = (8, 9, 10, 11, 12)
 
 _POINT, _LINE, _POLYGON, _COLLECTION = 1, 2, 3, 7
-# From the code of Point, LineString, Polygon to that of MultiPoint, MultiLineString, MultiPolygon.
+# Add this to the code of Point, LineString or Polygon to get the code of its multi type.
 _TO_MULTI = 3
 # ISO adds this to the code of a type with Z.
 _ISO_Z = 1000
 _EWKB_Z, _EWKB_M = np.uint32(0x80000000), np.uint32(0x40000000)
-_EWKB_FLAGS_OFF = np.uint32(0x0FFFFFFF)
+_EWKB_CODE_MASK = np.uint32(0x0FFFFFFF)
 
 _HEADER_BYTES = 5
 # Bytes before the first coordinate of the first part's first ring, by OGC code from 0 to 7.
@@ -56,20 +56,20 @@ _FIRST_COORDINATE = np.array([0, 5, 9, 13, 14, 18, 22, 0])
 # OGC code, and where its count of parts or rings is, in bytes from the start of the row.
 _COUNTS = ((3, 5), (4, 5), (5, 5), (6, 5), (6, 14))
 
-# xmin, ymin, xmax, ymax of no coordinates.
+# The bounds (xmin, ymin, xmax, ymax) if there are no coordinates.
 EMPTY_BOUNDS = np.array([np.inf, np.inf, -np.inf, -np.inf])
-# Coordinates that are compared side by side.
+# Number of positions that are compared side by side, see `_bounds_of_single_runs`.
 _LANES = 256
 # pc.binary_slice needs an explicit end: pyarrow 26 miscounts a slice without one.
 _NO_END = 2**31 - 1
 
-# Parts and rings of a row that `is_canonical` follows. A row with more counts as not canonical.
+# Limit on the parts and rings that `is_canonical` follows. A row with more counts as not canonical.
 _MAX_STEPS = 64
 
 
 @dataclass(frozen=True)
 class WkbTypes:
-    """Types of the rows of a WKB column. `codes` are OGC codes; 0 for a null or no WKB."""
+    """Types of the rows of a WKB column. `codes` are OGC codes, 0 for a null or invalid row."""
 
     codes: npt.NDArray[np.uint32]
     has_z: Mask
@@ -82,7 +82,7 @@ class WkbTypes:
     def names(self) -> tuple[str, ...]:
         """Return the OGC names that occur, for example `MultiPolygon Z`, in order of their codes.
 
-        M is left out, since the platform always drops measures.
+        M is omitted, because the platform always drops measures.
         """
         pairs = {
             (int(code), bool(z))
@@ -95,7 +95,7 @@ class WkbTypes:
 def wkb_types(wkb: pa.Array) -> WkbTypes:
     """Return the type of each row, of ISO WKB or EWKB in either byte order."""
     code = _headers(wkb).code
-    iso = code & _EWKB_FLAGS_OFF
+    iso = code & _EWKB_CODE_MASK
     thousands = iso // _ISO_Z
     has_z = (code & _EWKB_Z != 0) | (thousands == 1) | (thousands == 3)
     has_m = (code & _EWKB_M != 0) | (thousands == 2) | (thousands == 3)
@@ -105,8 +105,8 @@ def wkb_types(wkb: pa.Array) -> WkbTypes:
 def first_positions(wkb: pa.Array) -> Positions:
     """Return the first vertex of each row.
 
-    It is NaN where it is not at a fixed place: collections, geometries whose first part is empty,
-    and WKB that is not little-endian ISO without M.
+    The position is NaN where the first vertex is not at a fixed offset: in collections, in
+    geometries whose first part is empty, and in WKB that is not little-endian ISO without M.
     """
     headers = _headers(wkb)
     codes, _ = headers.simple_types()
@@ -121,7 +121,7 @@ def first_positions(wkb: pa.Array) -> Positions:
 def total_bounds(wkb: pa.Array) -> npt.NDArray[np.float64]:
     """Return xmin, ymin, xmax, ymax of all coordinates; EMPTY_BOUNDS if there are none.
 
-    Rows of one part and one ring are read from their bytes. Shapely parses the others.
+    Rows of one part and one ring are read from their bytes. Shapely parses the other rows.
     """
     headers = _headers(wkb)
     codes, has_z = headers.simple_types()
@@ -142,21 +142,22 @@ def total_bounds(wkb: pa.Array) -> npt.NDArray[np.float64]:
 def is_canonical(wkb: pa.Array, dimension: str) -> Mask:
     """Return per row whether writing the geometry again would give the same bytes.
 
-    Canonical is a point, line or polygon, single or multi, as little-endian ISO WKB of the
-    dimension ("xy" or "xyz") with nothing after it. The headers of parts are checked too, since
-    each has its own byte order. Only for rows that GEOS can parse: their counts are not checked.
+    A row is canonical if it is a point, line or polygon, single or multi, as little-endian ISO WKB
+    of the dimension ("xy" or "xyz"), without further bytes. The headers of parts are checked too,
+    because each part has its own byte order. Pass only rows that GEOS can parse: the counts of
+    coordinates are trusted.
     """
-    walk = _Walk(_headers(wkb), dimension)
+    parser = _CanonicalParser(_headers(wkb), dimension)
     for _ in range(_MAX_STEPS):
-        if not walk.step():
+        if not parser.step():
             break
-    return walk.is_complete()
+    return parser.is_complete()
 
 
 def wrap_as_multi(wkb: pa.Array, dimension: str) -> pa.Array:
-    """Return canonical rows as multi geometries, by putting a header before single ones.
+    """Return canonical rows as multi geometries: put a multi header before each single geometry.
 
-    Other rows are returned unchanged.
+    Rows of other types are returned unchanged.
     """
     wkb = wkb if pa.types.is_binary(wkb.type) else wkb.cast(pa.binary())
     headers = _headers(wkb)
@@ -175,7 +176,7 @@ def wrap_as_multi(wkb: pa.Array, dimension: str) -> pa.Array:
 def uint32_at(data: Bytes, at: Offsets) -> npt.NDArray[np.int64]:
     """Return the little-endian uint32 at each offset.
 
-    Raises IndexError: a number ends after the data.
+    Raises IndexError: a number would end after the last byte of the data.
     """
     return _view(data, "<u4")[at].astype(np.int64)
 
@@ -183,7 +184,7 @@ def uint32_at(data: Bytes, at: Offsets) -> npt.NDArray[np.int64]:
 def float64_at(data: Bytes, at: Offsets) -> npt.NDArray[np.float64]:
     """Return the little-endian float64 at each offset.
 
-    Raises IndexError: a number ends after the data.
+    Raises IndexError: a number would end after the last byte of the data.
     """
     values: npt.NDArray[np.float64] = _view(data, "<f8")[at]
     return values
@@ -192,8 +193,8 @@ def float64_at(data: Bytes, at: Offsets) -> npt.NDArray[np.float64]:
 def _view(data: Bytes, dtype: str) -> npt.NDArray[Any]:
     """Return a view with one number per byte of `data`: the number that begins at that byte.
 
-    WKB is not aligned. Gathering the bytes of each number first takes eight times the memory and
-    was a tenth of a load's time.
+    The view is needed because numbers in WKB are not aligned. Gathering the bytes of each number
+    instead took eight times the memory and a tenth of the time of a load.
     """
     count = max(len(data) - np.dtype(dtype).itemsize + 1, 0)
     return np.ndarray((count,), dtype, data, strides=(1,))
@@ -201,7 +202,7 @@ def _view(data: Bytes, dtype: str) -> npt.NDArray[Any]:
 
 @dataclass(frozen=True)
 class _Headers:
-    """A column's bytes, where each row begins and ends in them, and each row's header.
+    """The bytes of a column, the offsets at which rows begin and end, and the header of each row.
 
     `code` is the type code as written, ISO or EWKB; 0 for a null or a row shorter than a header.
     """
@@ -235,7 +236,7 @@ def _headers(wkb: pa.Array) -> _Headers:
 
 
 def _buffers(wkb: pa.Array) -> tuple[Bytes, Offsets, Offsets]:
-    """Return a column's bytes, and where each row begins and ends. A null ends where it begins."""
+    """Return the bytes of a column, and the start and end of each row. A null row has no bytes."""
     array = wkb if pa.types.is_binary(wkb.type) else wkb.cast(pa.binary())
     rows = len(array)
     _, offsets_buffer, data_buffer = array.buffers()
@@ -252,7 +253,7 @@ def _buffers(wkb: pa.Array) -> tuple[Bytes, Offsets, Offsets]:
 
 
 def _has_single_run(headers: _Headers, codes: Offsets) -> Mask:
-    """Return whether only coordinates follow the first one: a single part with a single ring."""
+    """Return whether the row is one run of coordinates: a single part with a single ring."""
     first = headers.starts + _FIRST_COORDINATE[codes]
     is_single = (codes != 0) & (codes != _COLLECTION) & (first < headers.ends)
     for code, count_at in _COUNTS:
@@ -276,8 +277,10 @@ def _bounds_of_single_runs(wkb: pa.Array, code: int, has_z: bool) -> npt.NDArray
     return np.concatenate([lows.min(axis=0)[:2], highs.max(axis=0)[:2]])
 
 
-def _union(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return np.concatenate([np.fmin(one[:2], other[:2]), np.fmax(one[2:], other[2:])])
+def _union(
+    first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    return np.concatenate([np.fmin(first[:2], second[:2]), np.fmax(first[2:], second[2:])])
 
 
 def _multi_header(single_code: int, dimension: str) -> bytes:
@@ -285,10 +288,11 @@ def _multi_header(single_code: int, dimension: str) -> bytes:
     return b"\x01" + code.to_bytes(4, "little") + (1).to_bytes(4, "little")
 
 
-class _Walk:
-    """Follows the bytes of all rows at once: one part's header and one run of coordinates a step.
+class _CanonicalParser:
+    """Parses all rows at once. Each step parses a part's header and one run of coordinates.
 
-    `_at` is the next byte of each row; `_parts` and `_rings` count what is left to follow.
+    `_at` is the next byte of each row; `_parts` and `_rings` count the parts and rings that are not
+    parsed yet. `_may_be_canonical` is False once a row is known not to be canonical.
     """
 
     def __init__(self, headers: _Headers, dimension: str) -> None:
@@ -301,27 +305,29 @@ class _Walk:
         self._rings = np.zeros(rows, dtype=np.int64)
         self._single_code = np.zeros(rows, dtype=np.int64)
         # The shortest canonical geometry has a header and a count.
-        self._is_good = headers.ends - headers.starts >= 9
-        self._begin(np.flatnonzero(self._is_good))
+        self._may_be_canonical = headers.ends - headers.starts >= 9
+        self._begin(np.flatnonzero(self._may_be_canonical))
 
     def step(self) -> bool:
-        """Follow one part's header where one is due, and one run of coordinates.
+        """Parse the next part's header, if a row is between parts, and one run of coordinates.
 
-        Return whether any row has more.
+        Return whether any row has bytes to parse.
         """
-        self._enter_parts(np.flatnonzero(self._is_good & (self._rings == 0) & (self._parts > 0)))
-        self._skip_coordinates(np.flatnonzero(self._is_good & (self._rings > 0)))
-        return bool((self._is_good & ((self._rings > 0) | (self._parts > 0))).any())
+        self._enter_parts(
+            np.flatnonzero(self._may_be_canonical & (self._rings == 0) & (self._parts > 0))
+        )
+        self._skip_coordinates(np.flatnonzero(self._may_be_canonical & (self._rings > 0)))
+        return bool((self._may_be_canonical & ((self._rings > 0) | (self._parts > 0))).any())
 
     def is_complete(self) -> Mask:
-        """Return whether nothing is left to follow and the row ends here."""
+        """Return per row whether all parts are parsed and the row ends after the last one."""
         has_ended = (self._rings == 0) & (self._parts == 0) & (self._at == self._ends)
-        return np.asarray(self._is_good & has_ended)
+        return np.asarray(self._may_be_canonical & has_ended)
 
     def _begin(self, rows: Offsets) -> None:
         code = self._code(rows)
         is_multi = (code > _POLYGON) & (code <= _POLYGON + _TO_MULTI)
-        self._is_good[rows[(code < _POINT) | (code > _POLYGON + _TO_MULTI)]] = False
+        self._may_be_canonical[rows[(code < _POINT) | (code > _POLYGON + _TO_MULTI)]] = False
         self._single_code[rows] = np.where(is_multi, code - _TO_MULTI, code)
         self._parts[rows] = 1
         multi = rows[is_multi]
@@ -331,7 +337,7 @@ class _Walk:
     def _enter_parts(self, rows: Offsets) -> None:
         rows = self._with_room(rows, _HEADER_BYTES + 4)
         is_other_type = self._code(rows) != self._single_code[rows]
-        self._is_good[rows[is_other_type]] = False
+        self._may_be_canonical[rows[is_other_type]] = False
         rows = rows[~is_other_type]
         self._parts[rows] -= 1
         self._rings[rows] = 1
@@ -350,10 +356,10 @@ class _Walk:
 
     def _with_room(self, rows: Offsets, size: int) -> Offsets:
         has_room = self._at[rows] + size <= self._ends[rows]
-        self._is_good[rows[~has_room]] = False
+        self._may_be_canonical[rows[~has_room]] = False
         return rows[has_room]
 
     def _code(self, rows: Offsets) -> Offsets:
-        """Return the type code without Z; 0 for another byte order or dimension."""
+        """Return the type code without Z; another byte order or dimension gives an invalid code."""
         code = uint32_at(self._data, self._at[rows] + 1) - self._z
         return np.where(self._data[self._at[rows]] == 1, code, 0)

@@ -1,6 +1,6 @@
 """Compare sampled pixels of a written COG with the source: on the same grid, as JPEG, or warped.
 
-The tolerances are in docs/raster.md, "Verification". For what a difference means see `verify.py`.
+The tolerances are in docs/raster.md, "Verification". `verify.py` refuses a COG with faults.
 """
 
 import math
@@ -23,8 +23,8 @@ from geo_platform.raster.target import x_period
 SAMPLE_BYTES = 4 * 1024**2
 JPEG_BLOCK_PX = 16
 WARP_WINDOW_PX = 16
-# The fraction of sampled pixels of a warped COG that may be outside the tolerance. At the ragged
-# edge of a mask, the warper's approximation of an eighth of a pixel decides.
+# The fraction of sampled pixels of a warped COG that may be outside the tolerance. GDAL's warper
+# approximates positions to an eighth of a pixel, so a few pixels at the edge of a mask differ.
 MAX_MISFITS = 0.005
 MAX_LOSSY_MISFITS = 0.02
 
@@ -46,7 +46,7 @@ OVERSHOOT = {Resampling.cubic: 0.3, Resampling.lanczos: 0.45}
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison counted. `faults` is empty if the COG passes."""
+    """The counts of one comparison, and its faults as phrases. A COG without faults passes."""
 
     sampled_pixels: int
     differing_pixels: int
@@ -56,20 +56,20 @@ class Comparison:
 
 
 def compare_same_grid(original: DatasetReader, written: DatasetReader, plan: CogPlan) -> Comparison:
-    """Compare every sampled pixel and its validity exactly. NaN equals NaN."""
+    """Compare the value and the validity of every sampled pixel exactly. NaN equals NaN."""
     sampled = differing = 0
     largest = 0.0
     for window in _sample_windows(original):
-        expected, found = planned_pixels(original, plan, window), written.read(window=window)
-        valid, found_valid = (
+        expected, actual = planned_pixels(original, plan, window), written.read(window=window)
+        valid, actual_valid = (
             planned_valid(original, expected, plan, window),
             written.dataset_mask(window=window) > 0,
         )
-        unequal = (expected != found) & ~(_is_nan(expected) & _is_nan(found))
+        unequal = (expected != actual) & ~(_is_nan(expected) & _is_nan(actual))
         sampled += expected.size
-        differing += int(unequal.sum()) + int((valid != found_valid).sum())
+        differing += int(unequal.sum()) + int((valid != actual_valid).sum())
         if unequal.any():
-            largest = max(largest, _largest_difference(expected[unequal], found[unequal]))
+            largest = max(largest, _largest_difference(expected[unequal], actual[unequal]))
     faults = (
         [f"{differing} of {sampled} sampled pixels differ from the source (by up to {largest:g})"]
         if differing
@@ -79,7 +79,7 @@ def compare_same_grid(original: DatasetReader, written: DatasetReader, plan: Cog
 
 
 def compare_lossy(original: DatasetReader, written: DatasetReader, plan: CogPlan) -> Comparison:
-    """Compare means of 16 x 16 pixels, and the validity of each pixel.
+    """Compare the means of blocks of 16 x 16 pixels, and the validity of each pixel.
 
     JPEG keeps these means up to the quantisation of its lowest frequency, however noisy the image.
     """
@@ -90,10 +90,10 @@ def compare_lossy(original: DatasetReader, written: DatasetReader, plan: CogPlan
         window = _whole_blocks(window)
         if window.width < JPEG_BLOCK_PX or window.height < JPEG_BLOCK_PX:
             continue
-        expected, found = planned_pixels(original, plan, window), written.read(window=window)
+        expected, actual = planned_pixels(original, plan, window), written.read(window=window)
         valid = planned_valid(original, expected, plan, window)
         wrong_mask = valid != (written.dataset_mask(window=window) > 0)
-        difference = np.abs(_block_means(expected) - _block_means(found))[:, _all_valid(valid)]
+        difference = np.abs(_block_means(expected) - _block_means(actual))[:, _all_valid(valid)]
         largest = max(largest, float(difference.max(initial=0.0)))
         sampled += expected.size
         differing += int((difference > tolerance).sum()) * JPEG_BLOCK_PX**2 + int(wrong_mask.sum())
@@ -109,9 +109,9 @@ def compare_lossy(original: DatasetReader, written: DatasetReader, plan: CogPlan
 def jpeg_tolerance(quality: int) -> float:
     """Return the largest error of a block's mean, in 8-bit levels.
 
-    It is half a step of the DC coefficient in luma and chroma, doubled, plus clipping. Source: ITU
-    T.81 annex K tables (DC 16 and 17), scaled as libjpeg's jpeg_quality_scaling does; a DC step of
-    q is q / 8 levels.
+    The error is half a step of the DC coefficient in luma and chroma, doubled, plus clipping.
+    Source: ITU T.81 annex K tables (DC 16 and 17), scaled as libjpeg's jpeg_quality_scaling does;
+    a DC step of q is q / 8 levels.
     """
     scale = 5000 / quality if quality < 50 else 200 - 2 * quality
     step = min(max(17 * scale / 100, 1), 255)
@@ -119,21 +119,23 @@ def jpeg_tolerance(quality: int) -> float:
 
 
 def compare_warped(original: DatasetReader, written: DatasetReader, plan: CogPlan) -> Comparison:
-    """Compare sampled pixels with the source's pixels around their position, found with PROJ.
+    """Compare each sampled pixel with the source's pixels around the same position.
 
-    PROJ is independent of GDAL's warper. A value must be within the range of the source's pixels
-    under the kernel. A pixel must be valid if all of these are, and invalid if none is.
+    PROJ computes the position in the source, independently of GDAL's warper. The value must be
+    within the range of the source's pixels under the resampling kernel. The pixel must be valid if
+    all source pixels under the kernel are valid, and invalid if none of them is. A small fraction
+    of misfits (MAX_MISFITS, MAX_LOSSY_MISFITS) is no fault.
     """
     sampled = outside = 0
     largest = 0.0
     for window in _small_windows(written):
         source_rows, source_cols = _source_positions(original, plan, window)
-        found, found_valid = written.read(window=window), written.dataset_mask(window=window) > 0
+        actual, actual_valid = written.read(window=window), written.dataset_mask(window=window) > 0
         reach = _kernel_reach(plan, source_rows, source_cols)
         source_window = _covering_window(original, source_rows, source_cols, reach)
         if source_window is None:
-            outside += int(found_valid.sum())
-            sampled += found_valid.size
+            outside += int(actual_valid.sum())
+            sampled += actual_valid.size
             continue
         pixels = planned_pixels(original, plan, source_window)
         valid = planned_valid(original, pixels, plan, source_window)
@@ -146,8 +148,8 @@ def compare_warped(original: DatasetReader, written: DatasetReader, plan: CogPla
             overshoot=OVERSHOOT.get(_kernel(plan), 0.0),
             tolerance=_pixel_tolerance(plan),
         )
-        wrong, excess = neighbourhood.misfits(found, found_valid)
-        sampled += found_valid.size
+        wrong, excess = neighbourhood.misfits(actual, actual_valid)
+        sampled += actual_valid.size
         outside += wrong
         largest = max(largest, excess)
     limit = int(sampled * (MAX_MISFITS if plan.is_lossless else MAX_LOSSY_MISFITS))
@@ -161,9 +163,10 @@ def compare_warped(original: DatasetReader, written: DatasetReader, plan: CogPla
 
 @dataclass(frozen=True)
 class _Neighbourhood:
-    """Source pixels around a window of the COG.
+    """Source pixels around a window of the COG, and where the window's pixels are among them.
 
-    rows, cols: the fractional position in them of each pixel centre of the window.
+    `rows`, `cols`: for each pixel of the window, its centre as fractional row and column of
+    `pixels`. `reach`: see `_kernel_reach`.
     """
 
     pixels: Values
@@ -174,22 +177,26 @@ class _Neighbourhood:
     overshoot: float
     tolerance: float
 
-    def misfits(self, found: Values, found_valid: Mask) -> tuple[int, float]:
+    def misfits(self, actual: Values, actual_valid: Mask) -> tuple[int, float]:
         """Return (how many pixels do not fit, the largest excess)."""
         wrong, excess = 0, 0.0
-        for row, col in np.ndindex(found_valid.shape):
+        for row, col in np.ndindex(actual_valid.shape):
             low_row, low_col = (
                 math.floor(self.rows[row, col]) - self.reach,
                 math.floor(self.cols[row, col]) - self.reach,
             )
             rows = slice(max(low_row, 0), max(low_row + 2 * self.reach + 1, 0))
             cols = slice(max(low_col, 0), max(low_col + 2 * self.reach + 1, 0))
-            under = self.valid[rows, cols]
-            is_whole = under.shape == (2 * self.reach + 1, 2 * self.reach + 1) and bool(under.all())
-            if not under.any() or not found_valid[row, col]:
-                wrong += int(found_valid[row, col]) if not under.any() else int(is_whole)
+            under_kernel = self.valid[rows, cols]
+            is_whole = under_kernel.shape == (2 * self.reach + 1, 2 * self.reach + 1) and bool(
+                under_kernel.all()
+            )
+            if not under_kernel.any() or not actual_valid[row, col]:
+                wrong += int(actual_valid[row, col]) if not under_kernel.any() else int(is_whole)
                 continue
-            excess_here = self._excess(self.pixels[:, rows, cols][:, under], found[:, row, col])
+            excess_here = self._excess(
+                self.pixels[:, rows, cols][:, under_kernel], actual[:, row, col]
+            )
             wrong += int(excess_here > 0)
             excess = max(excess, excess_here)
         return wrong, excess
@@ -197,23 +204,23 @@ class _Neighbourhood:
     def _excess(self, around: Values, value: Values) -> float:
         """Return how far the value is outside the range of the pixels around it, over all bands.
 
-        Bands without data there do not count. The tolerance covers rounding, and that the warper
-        changes a computed value that equals nodata.
+        Bands without finite source pixels do not count. `tolerance` covers rounding, and the small
+        change that the warper makes to a computed value that equals nodata.
         """
-        wide, found = around.astype(np.float64), value.astype(np.float64)
-        known = np.isfinite(wide)
+        source_values, actual = around.astype(np.float64), value.astype(np.float64)
+        is_finite = np.isfinite(source_values)
         low, high = (
-            np.where(known, wide, np.inf).min(axis=1),
-            np.where(known, wide, -np.inf).max(axis=1),
+            np.where(is_finite, source_values, np.inf).min(axis=1),
+            np.where(is_finite, source_values, -np.inf).max(axis=1),
         )
-        has_data = known.any(axis=1) & np.isfinite(found)
-        low, high, found = low[has_data], high[has_data], found[has_data]
+        has_data = is_finite.any(axis=1) & np.isfinite(actual)
+        low, high, actual = low[has_data], high[has_data], actual[has_data]
         slack = (
             self.overshoot * (high - low)
             + 1e-6 * np.maximum(np.abs(low), np.abs(high))
             + self.tolerance
         )
-        return float(np.maximum(low - slack - found, found - high - slack).max(initial=0.0))
+        return float(np.maximum(low - slack - actual, actual - high - slack).max(initial=0.0))
 
 
 def _source_positions(
@@ -221,7 +228,7 @@ def _source_positions(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the source's (rows, cols) of each pixel centre of the window.
 
-    They are fractional; the corner of the top left pixel is at 0, 0.
+    Rows and columns are fractional. The outer corner of the top left pixel is at 0, 0.
     """
     rows, cols = (
         np.mgrid[
@@ -230,8 +237,11 @@ def _source_positions(
         ]
         + 0.5
     )
-    place = Affine(*plan.transform)
-    x, y = place.a * cols + place.b * rows + place.c, place.d * cols + place.e * rows + place.f
+    grid_transform = Affine(*plan.transform)
+    x, y = (
+        grid_transform.a * cols + grid_transform.b * rows + grid_transform.c,
+        grid_transform.d * cols + grid_transform.e * rows + grid_transform.f,
+    )
     transformer = Transformer.from_crs(
         CRS.from_wkt(plan.crs.wkt), CRS.from_wkt(plan.source_crs.wkt), always_xy=True
     )
@@ -240,9 +250,12 @@ def _source_positions(
         with GCPTransformer(original.gcps[0]) as points:
             found_rows, found_cols = points.rowcol(x.ravel().tolist(), y.ravel().tolist(), op=float)
         return np.reshape(found_rows, x.shape), np.reshape(found_cols, x.shape)
-    back = ~original.transform
+    to_pixels = ~original.transform
     x = _in_source_period(x, original, plan)
-    return back.d * x + back.e * y + back.f, back.a * x + back.b * y + back.c
+    return (
+        to_pixels.d * x + to_pixels.e * y + to_pixels.f,
+        to_pixels.a * x + to_pixels.b * y + to_pixels.c,
+    )
 
 
 def _in_source_period(
@@ -259,7 +272,7 @@ def _in_source_period(
 def _covering_window(
     original: DatasetReader, rows: NDArray[np.float64], cols: NDArray[np.float64], reach: int
 ) -> Window | None:
-    """Return the part of the source that the kernels at all positions touch, or None."""
+    """Return the part of the source that the kernels at all positions cover, or None."""
     finite = np.isfinite(rows) & np.isfinite(cols)
     if not finite.any():
         return None
@@ -275,7 +288,8 @@ def _covering_window(
 def _pixel_tolerance(plan: CogPlan) -> float:
     """Return the allowed error of one pixel.
 
-    It is 0 for floats, one level for integers, and six times that of a block's mean for JPEG.
+    The error is 0 for floats, one level for integers, and six times the error of a block's mean
+    for JPEG.
     """
     if not plan.is_lossless:
         return 6 * jpeg_tolerance(plan.jpeg_quality or 75)
@@ -288,10 +302,10 @@ def _kernel(plan: CogPlan) -> Resampling:
 
 
 def _kernel_reach(plan: CogPlan, rows: NDArray[np.float64], cols: NDArray[np.float64]) -> int:
-    """Return how many source pixels to each side may contribute.
+    """Return how many source pixels on each side of a position may contribute to its value.
 
-    It is the kernel's radius, times the scale if the COG is coarser, plus one for the warper's
-    approximation (an eighth of a pixel) and for rounding of ties.
+    The reach is the kernel's radius, times the scale if the COG is coarser, plus one for the
+    warper's approximation (an eighth of a pixel) and for rounding of ties. It is limited to 64.
     """
     steps = [
         np.abs(np.diff(position, axis=axis))
@@ -335,7 +349,7 @@ def _small_windows(written: DatasetReader) -> tuple[Window, ...]:
 
 
 def _whole_blocks(window: Window) -> Window:
-    """Return the part of the window that holds whole JPEG blocks. They start at a tile's corner."""
+    """Return the whole JPEG blocks in the window. Blocks start at multiples of 16 pixels."""
     row, col = (
         -(-window.row_off // JPEG_BLOCK_PX) * JPEG_BLOCK_PX,
         -(-window.col_off // JPEG_BLOCK_PX) * JPEG_BLOCK_PX,
@@ -366,6 +380,6 @@ def _is_nan(pixels: Values) -> Mask:
     return np.isnan(pixels) if pixels.dtype.kind == "f" else np.zeros(pixels.shape, dtype=np.bool_)
 
 
-def _largest_difference(expected: Values, found: Values) -> float:
-    difference = np.abs(expected.astype(np.float64) - found.astype(np.float64))
+def _largest_difference(expected: Values, actual: Values) -> float:
+    difference = np.abs(expected.astype(np.float64) - actual.astype(np.float64))
     return float(np.nanmax(difference, initial=0.0))

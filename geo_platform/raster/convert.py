@@ -1,6 +1,7 @@
 """Convert a profiled raster: plan, write, verify, draw pictures and a footprint, then publish.
 
-If the store already holds the result of the same fingerprint, it is verified and reused instead.
+The fingerprint is a hash over the source, the options and the recipes (name and version of each
+stage). If the store already holds COGs under the same fingerprint, they are verified and reused.
 For the rules of each step see `plan.py`, `write.py`, `verify.py`, `picture.py` and `footprint.py`.
 """
 
@@ -34,12 +35,13 @@ MAX_SILENT_GROWTH = 1.5
 
 PICTURE_EXTENSIONS = {"thumbnail": "png", "preview": "webp"}
 
+# Receives a line of text about the progress of the conversion.
 Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class _Conversion:
-    """What all steps of one conversion share."""
+    """The values that all steps of one conversion share."""
 
     profiled: RasterProfiled
     plans: CogPlans
@@ -49,7 +51,7 @@ class _Conversion:
     notify: Notify
 
     def key(self, plan: CogPlan) -> str:
-        """Return the COG's key: a folder named by the fingerprint, a readable file name."""
+        """Return the key `<folder>/<name>.tif`, `<folder>/<name>.<tier>.tif` with several tiers."""
         stem = cog_stem(self.profiled)
         tier = (
             f".{plan.tier.value}"
@@ -85,11 +87,17 @@ def make_cogs(
     scratch: Path,
     notify: Notify | None = None,
 ) -> CogStored:
-    """Make all planned COGs and publish them, if all pass verification.
+    """Make all planned COGs, and publish them if all of them pass verification.
 
-    A result of the same fingerprint in the store is verified and reused, unless the source was
+    COGs with the same fingerprint in the store are verified and reused, unless the source was
     submitted with `force`. `notify` receives a line for each step.
-    Raises what `plan_cogs`, `write_cog`, `verify_cog`, `open_source` and the store raise.
+    Raises RasterTypeMismatch, ParameterInvalid: if the options do not suit the source.
+    Raises Conflict: if the source was replaced since it arrived, or another run has stored a COG
+    that does not pass verification.
+    Raises SourceUnreadable, SourceTruncated, UnsupportedFormat: if the source cannot be read.
+    Raises CogInvalid: if a COG differs from its plan or from the source.
+    Raises StoreUnavailable, StoreDenied: if the store or the scratch folder does not work, or the
+    store refuses access.
     """
     started = time.monotonic()
     fingerprint = recipe.extend(profiled.fingerprint, options.model_dump(mode="json"))
@@ -106,22 +114,22 @@ def make_cogs(
         notify=notify or (lambda _: None),
     )
     with open_source(objects, profiled.source, scratch=scratch) as source:
-        earlier = None if profiled.source.force else _reuse(conversion, source)
-        stored = earlier or _convert(conversion, source, scratch)
-    return stored.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
+        reused = None if profiled.source.force else _reuse(conversion, source)
+        result = reused or _convert(conversion, source, scratch)
+    return result.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
 
 
 def cog_stem(profiled: RasterProfiled) -> str:
     """Return the name of the object, or of the archive's member, without folder and extension.
 
-    Characters that a key cannot hold are replaced by `_`.
+    Characters other than letters, digits, `.`, `_` and `-` are replaced by `_`.
     """
     member = profiled.source.archive_member
     stem = PurePosixPath(member.path if member else profiled.source.key).stem
-    kept = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in stem).strip(
-        "._"
-    )
-    return kept[:120] or "raster"
+    safe_stem = "".join(
+        letter if letter.isalnum() or letter in "._-" else "_" for letter in stem
+    ).strip("._")
+    return safe_stem[:120] or "raster"
 
 
 def sha256_of(path: Path) -> str:
@@ -156,17 +164,17 @@ def _write_and_verify(
     write_cog(source, plan, path, run_id=conversion.metadata["run_id"])
     conversion.notify(f"verifying {plan.tier.value} COG")
     size_bytes, run_id = conversion.profiled.source.size_bytes, conversion.metadata["run_id"]
-    figures = verify_cog(path, source, plan, source_size_bytes=size_bytes, run_id=run_id)
+    verification = verify_cog(path, source, plan, source_size_bytes=size_bytes, run_id=run_id)
     report(
         Checkpoint.COG_VERIFIED,
-        f"{plan.tier.value}: {figures.differing_pixels} of {figures.sampled_pixels} "
+        f"{plan.tier.value}: {verification.differing_pixels} of {verification.sampled_pixels} "
         "sampled pixels differ",
         tier=plan.tier.value,
         size_bytes=path.stat().st_size,
-        sampled_pixels=figures.sampled_pixels,
-        differing_pixels=figures.differing_pixels,
+        sampled_pixels=verification.sampled_pixels,
+        differing_pixels=verification.differing_pixels,
     )
-    return plan, path, figures
+    return plan, path, verification
 
 
 def _illustrate(path: Path, plan: CogPlan) -> _Illustration:
@@ -205,11 +213,12 @@ def _publish_pictures(
 def _publish_cog(
     conversion: _Conversion, source: OpenableSource, *, only_if_etag: str, cog: _VerifiedCog
 ) -> CogFile:
-    """Store the COG, or return that of another run which has stored it since this run began.
+    """Store the COG, or return the COG that another run has stored since this run began.
 
-    The other run's item describes the COG that it stored, so this must not be replaced.
+    The other run's STAC item describes the other run's COG, so that COG must not be replaced.
+    Raises Conflict: if the other run's COG does not pass verification.
     """
-    plan, path, figures = cog
+    plan, path, verification = cog
     sha256 = sha256_of(path)
     metadata = conversion.metadata | {"sha256": sha256}
     try:
@@ -227,18 +236,18 @@ def _publish_cog(
         if stored_cog is None:
             raise conflict
         return stored_cog[0]
-    return _cog_file(plan, stored.reference, sha256, figures)
+    return _cog_file(plan, stored.reference, sha256, verification)
 
 
 def _reuse(conversion: _Conversion, source: OpenableSource) -> CogStored | None:
-    """Return the result of an earlier run of this fingerprint, if it is complete and verified."""
+    """Return the result of an earlier run with this fingerprint, if it is complete and valid."""
     try:
         thumbnail, preview = (
             conversion.objects.stat(SILVER, conversion.picture_key(kind)).reference
             for kind in ("thumbnail", "preview")
         )
-    except SourceNotFound as absent:
-        conversion.notify(f"nothing to reuse: {absent.message}")
+    except SourceNotFound as error:
+        conversion.notify(f"nothing to reuse: {error.message}")
         return None
     cogs, illustration = [], None
     for plan in conversion.plans.plans:
@@ -261,29 +270,29 @@ def _verify_stored(
     *,
     with_illustration: bool = False,
 ) -> tuple[CogFile, _Illustration | None] | None:
-    """Return the stored COG of this plan and, if asked for, its illustration.
+    """Return the stored COG of this plan and, if `with_illustration`, its illustration.
 
-    Return None if it is missing, fails verification or has another checksum.
+    Return None if the COG is missing, fails verification or does not match its stored checksum.
     """
     try:
         stored = conversion.objects.stat(SILVER, conversion.key(plan))
         with conversion.objects.local_path(SILVER, conversion.key(plan)) as path:
             conversion.notify(f"verifying the {plan.tier.value} COG of another run")
-            figures = verify_cog(
+            verification = verify_cog(
                 path, source, plan, source_size_bytes=conversion.profiled.source.size_bytes
             )
             sha256 = sha256_of(path)
             if stored.metadata.get("sha256", sha256) != sha256:
                 return None
             illustration = _illustrate(path, plan) if with_illustration else None
-            return _cog_file(plan, stored.reference, sha256, figures), illustration
-    except (SourceNotFound, CogInvalid) as absent:
-        conversion.notify(f"nothing to reuse: {absent.message}")
+            return _cog_file(plan, stored.reference, sha256, verification), illustration
+    except (SourceNotFound, CogInvalid) as error:
+        conversion.notify(f"nothing to reuse: {error.message}")
         return None
 
 
 def _cog_file(
-    plan: CogPlan, stored: ObjectReference, sha256: str, figures: CogVerification
+    plan: CogPlan, stored: ObjectReference, sha256: str, verification: CogVerification
 ) -> CogFile:
     return CogFile(
         tier=plan.tier,
@@ -304,7 +313,7 @@ def _cog_file(
         was_reprojected=plan.is_reprojected,
         asked_crs=plan.requested_crs,
         reasons=plan.reasons,
-        verification=figures,
+        verification=verification,
     )
 
 

@@ -1,6 +1,7 @@
 """Decide what the bands mean (the raster type), and find bands wider than their values need.
 
-The rules are in docs/raster.md, "Bands". Nothing is read here; see `profile.py` and `sample.py`.
+The rules are in docs/raster.md, "Bands". No file is read here; `profile.py` calls this with the
+headers, `sample.py` reads the pixels.
 """
 
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from geo_platform.raster.sample import BandSample, Values
 INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32")
 DTYPES_64_BIT = ("float64", "int64", "uint64")
 
+# Limits on the number of distinct values in the sample of a band.
 MAX_CATEGORIES = 255
 MAX_ALPHA_LEVELS = 10
 MAX_SIGNED_CATEGORIES = 32
@@ -44,22 +46,22 @@ def decide_type(
     detected = detect_type(bands)
     if choice is RasterTypeChoice.auto:
         return detected
-    asked = RasterType(choice.value)
-    reason = why_impossible(asked, bands)
+    requested_type = RasterType(choice.value)
+    reason = why_impossible(requested_type, bands)
     if reason:
         raise RasterTypeMismatch(
-            f"{display_name!r} cannot be {asked.value}: {reason}.",
+            f"{display_name!r} cannot be {requested_type.value}: {reason}.",
             detected=detected.raster_type.value,
         )
-    if strict and asked is not detected.raster_type:
+    if strict and requested_type is not detected.raster_type:
         raise RasterTypeMismatch(
-            f"{display_name!r} was submitted as {asked.value}, but it looks like "
+            f"{display_name!r} was submitted as {requested_type.value}, but it looks like "
             f"{detected.raster_type.value}: {detected.reason}.",
             remedy="Leave raster_type at auto, or submit without strict_mode.",
             detected=detected.raster_type.value,
         )
     return DetectedType(
-        asked,
+        requested_type,
         1.0,
         f"requested (detected: {detected.raster_type.value}, {detected.reason})",
     )
@@ -80,7 +82,7 @@ def detect_type(bands: tuple[RasterBand, ...]) -> DetectedType:
     return DetectedType(RasterType.multispectral, 0.5, f"{len(data)} bands without a known meaning")
 
 
-def why_impossible(asked: RasterType, bands: tuple[RasterBand, ...]) -> str | None:
+def why_impossible(requested_type: RasterType, bands: tuple[RasterBand, ...]) -> str | None:
     """Return why the bands cannot be of this type, or None if they can."""
     count = len(bands)
     data = sum(band.color_interpretation != "alpha" for band in bands)
@@ -96,10 +98,10 @@ def why_impossible(asked: RasterType, bands: tuple[RasterBand, ...]) -> str | No
         ),
         RasterType.continuous: (True, ""),
     }
-    possible, reason = needs[asked]
+    possible, reason = needs[requested_type]
     if (
         possible
-        and asked is RasterType.categorical
+        and requested_type is RasterType.categorical
         and _is_float(bands[0])
         and not _is_categorical(bands[0])
     ):
@@ -251,7 +253,7 @@ def _is_elevation(band: RasterBand) -> bool:
 
 
 def _narrowest_dtype(values: Values) -> tuple[str, str]:
-    """Return (dtype, reason)."""
+    """Return the narrowest dtype that holds the values exactly, and the reason."""
     low, high = values.min(), values.max()
     is_float = values.dtype.kind == "f"
     if not is_float or bool(np.all(values == np.trunc(values))):

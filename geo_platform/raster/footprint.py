@@ -31,11 +31,11 @@ from geo_platform.grid import LonLatBounds
 from geo_platform.raster.lonlat import transform_points, unwrap_longitudes
 
 MAX_SIDE_PX = 256
-# Smaller groups of pixels are dropped.
+# Groups of fewer valid pixels are dropped.
 MIN_GROUP_PX = 4
 MAX_COORDINATES = 400
-# Six decimals are a tenth of a metre, twelve a tenth of a micrometre. Beyond these, degrees stored
-# as doubles hold noise.
+# Decimals of a degree: six are a tenth of a metre, twelve a tenth of a micrometre. A double holds
+# only noise in further decimals.
 MIN_DECIMALS, MAX_DECIMALS = 6, 12
 
 
@@ -45,25 +45,25 @@ def footprint_geojson(
     """Return a valid Polygon or MultiPolygon in lon/lat as JSON text, of about 400 points at most.
 
     `valid` is (rows, cols) of a decimated grid with this `transform`. The result is split at the
-    antimeridian (RFC 7946, 3.1.9). It is the bounding box if the outline cannot be expressed in
-    degrees, for example with a pole inside.
+    antimeridian (RFC 7946, 3.1.9). If the outline cannot be expressed in degrees, for example
+    because a pole is inside, the result is the bounding box.
     """
     outline = _outline(valid, transform)
     decimals = _decimals(bounds)
     degrees = _in_degrees(outline, crs, 10.0 ** -(decimals + 1)) if not _is_polar(bounds) else None
     if degrees is None or degrees.is_empty:
         degrees = _bounding_box(bounds)
-    found = _rounded(mapping(_split(_polygons(degrees), 10.0**-decimals)), decimals)
-    if not (shape(found).is_valid and shape(found).area > 0):
-        found = mapping(_split(_polygons(_bounding_box(bounds)), 0.0))
-    return json.dumps(found)
+    footprint = _rounded(mapping(_split(_polygons(degrees), 10.0**-decimals)), decimals)
+    if not (shape(footprint).is_valid and shape(footprint).area > 0):
+        footprint = mapping(_split(_polygons(_bounding_box(bounds)), 0.0))
+    return json.dumps(footprint)
 
 
 def _decimals(bounds: LonLatBounds) -> int:
     """Return how many decimals divide the narrower side into a thousand steps."""
     narrower = min((bounds.east - bounds.west) % 360 or 360.0, bounds.north - bounds.south)
-    wanted = math.ceil(3 - math.log10(narrower)) if narrower > 0 else MAX_DECIMALS
-    return min(max(wanted, MIN_DECIMALS), MAX_DECIMALS)
+    decimals = math.ceil(3 - math.log10(narrower)) if narrower > 0 else MAX_DECIMALS
+    return min(max(decimals, MIN_DECIMALS), MAX_DECIMALS)
 
 
 def _outline(valid: NDArray[np.bool_], transform: Affine) -> BaseGeometry:
@@ -80,12 +80,12 @@ def _outline(valid: NDArray[np.bool_], transform: Affine) -> BaseGeometry:
         coarse = np.ones_like(coarse)
     rows, cols = coarse.shape
     grid = Affine.scale(min(step, valid.shape[1] / cols), min(step, valid.shape[0] / rows))
-    found = [
+    polygons = [
         shape(geometry)
         for geometry, value in shapes(coarse, mask=coarse > 0, transform=grid)
         if value
     ]
-    whole = unary_union(found)
+    whole = unary_union(polygons)
     tolerance = 0.75 * step
     outline = whole if whole.equals(box(*whole.bounds)) else simplify(whole, tolerance)
     while _point_count(outline) > MAX_COORDINATES / 2 and tolerance < max(valid.shape):
@@ -148,15 +148,15 @@ def _with_bounded_size(degrees: BaseGeometry) -> BaseGeometry:
 
 
 def _split(polygons: list[Polygon], precision: float) -> BaseGeometry:
-    """Cut the polygons at +-180 degrees and shift every piece into the range."""
+    """Cut the polygons at +-180 degrees and shift every piece into -180 to 180."""
     pieces = []
     for polygon in polygons:
         for turn in (-720, -360, 0, 360, 720):
             piece = translate(polygon, xoff=turn).intersection(box(-180, -90, 180, 90))
             pieces += [part for part in _polygons(piece) if part.area > 0]
     whole = make_valid(set_precision(unary_union(pieces), precision))
-    found = [part for part in _polygons(whole) if part.area > 0] or pieces or polygons
-    return found[0] if len(found) == 1 else MultiPolygon(found)
+    parts = [part for part in _polygons(whole) if part.area > 0] or pieces or polygons
+    return parts[0] if len(parts) == 1 else MultiPolygon(parts)
 
 
 def _polygons(geometry: BaseGeometry) -> list[Polygon]:

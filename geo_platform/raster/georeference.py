@@ -1,6 +1,7 @@
-"""Read where a raster lies (CRS, geotransform, extent), and refuse what cannot be right.
+"""Read the georeference of a raster (CRS, geotransform, extent), and refuse an implausible one.
 
-For rules that rasters share with vectors see `geo_platform/crs.py`; for degrees see `lonlat.py`.
+For rules that rasters share with vectors see `geo_platform/crs.py`; for extents in degrees see
+`lonlat.py`.
 """
 
 import math
@@ -18,7 +19,7 @@ from geo_platform.errors import BoundsImplausible, GeotransformMissing
 from geo_platform.grid import Bounds, GridShape, LonLatBounds, Resolution
 from geo_platform.raster.options import RasterProfileOptions
 
-# How far outside the area of use of its CRS a raster may lie. UTM is widely used beyond its zone.
+# How far a raster may be outside the area of use of its CRS. UTM is widely used beyond its zone.
 AREA_SLACK_DEG = 20.0
 
 
@@ -27,11 +28,14 @@ def source_crs(
 ) -> tuple[SpatialReference, tuple[Finding, ...]]:
     """Return the CRS of the source and warnings about it.
 
-    Raises CrsMissing, CrsMismatch, BoundsImplausible, ParameterInvalid: as `resolve_crs` does.
+    Raises CrsMissing: if neither the file nor `input_crs` gives a CRS.
+    Raises CrsMismatch: if both give one and they differ, without `override_crs`.
+    Raises BoundsImplausible: if the CRS of the file is of another body than the Earth.
+    Raises ParameterInvalid: if `input_crs` is not a usable CRS.
     """
     return resolve_crs(
         file_crs(dataset),
-        own_came_from=FROM_FILE,
+        file_crs_origin=FROM_FILE,
         input_crs=options.input_crs,
         override_crs=options.override_crs,
         display_name=display_name,
@@ -41,24 +45,25 @@ def source_crs(
 def file_crs(dataset: DatasetReader) -> CRS | None:
     """Return the CRS of the geotransform, else of the ground control points, else None.
 
-    A local CRS that is not tied to the Earth counts as none.
+    Return None too for a local CRS that is not tied to the Earth.
     """
-    found = dataset.crs or dataset.gcps[1]
-    if not found:
+    gdal_crs = dataset.crs or dataset.gcps[1]
+    if not gdal_crs:
         return None
     try:
-        crs = CRS.from_wkt(found.to_wkt(version="WKT2_2019"))
+        crs = CRS.from_wkt(gdal_crs.to_wkt(version="WKT2_2019"))
     except CRSError:
         return None
     return crs if is_on_earth(crs) else None
 
 
 def read_georeference(dataset: DatasetReader, display_name: str) -> GeoreferenceNote:
-    """Return how the pixels are placed.
+    """Return how pixel positions map to coordinates.
 
-    If only ground control points place them, an affine is fitted to the points for the extent;
-    conversion warps by the points.
-    Raises GeotransformMissing: if there is no geotransform and fewer than three points.
+    If a file has ground control points but no geotransform, an affine transform is fitted to the
+    points. It only serves to compute the extent; conversion warps by the points themselves.
+    Raises GeotransformMissing: if the geotransform is singular, or if there is no geotransform and
+    there are fewer than three points.
     """
     transform = dataset.transform
     points, _ = dataset.gcps
@@ -84,7 +89,7 @@ def read_georeference(dataset: DatasetReader, display_name: str) -> Georeference
 
 
 def corner_bounds(transform: Affine, shape: GridShape) -> Bounds:
-    """Return the extent of the four outer corners. The grid may be rotated."""
+    """Return the extent of the grid's four outer corners. The grid may be rotated."""
     corners = [
         transform @ corner
         for corner in ((0, 0), (shape.cols, 0), (0, shape.rows), (shape.cols, shape.rows))
@@ -103,7 +108,10 @@ def pixel_size(transform: Affine) -> Resolution:
 def check_plausible(
     bounds: Bounds, resolution: Resolution, crs: CRS, lonlat: LonLatBounds | None, display_name: str
 ) -> LonLatBounds:
-    """Return `lonlat`. Raises BoundsImplausible: if the coordinates make no sense in the CRS."""
+    """Return `lonlat`, the extent in degrees, if the extent is plausible in the CRS.
+
+    Raises BoundsImplausible: if it is not, or if `lonlat` is None: no part is on the Earth.
+    """
     reason = _why_implausible(bounds, resolution, crs, lonlat) or (
         "no part of it is on the Earth" if lonlat is None else None
     )
@@ -127,7 +135,7 @@ def _why_implausible(
     if crs.is_projected and _look_like_degrees(bounds, resolution):
         return "the numbers look like degrees"
     area = _area_of_use(crs)
-    if area is not None and not _near(lonlat, area):
+    if area is not None and not _is_near(lonlat, area):
         sides = ", ".join(f"{side:g}" for side in area.wsen)
         return f"it is far outside the area of use of this CRS ({sides})"
     return None
@@ -165,15 +173,18 @@ def _area_of_use(crs: CRS) -> LonLatBounds | None:
     )
 
 
-def _near(lonlat: LonLatBounds, area: LonLatBounds) -> bool:
+def _is_near(lonlat: LonLatBounds, area: LonLatBounds) -> bool:
     west, south, east, north = area.wsen
     if lonlat.north < south - AREA_SLACK_DEG or lonlat.south > north + AREA_SLACK_DEG:
         return False
-    width, own_width = (east - west) % 360 or 360.0, (lonlat.east - lonlat.west) % 360 or 360.0
+    area_width, raster_width = (
+        (east - west) % 360 or 360.0,
+        (lonlat.east - lonlat.west) % 360 or 360.0,
+    )
     if (lonlat.east - lonlat.west) == 0:
-        own_width = 0.0
+        raster_width = 0.0
     gap = (lonlat.west - (west - AREA_SLACK_DEG)) % 360
-    return gap <= width + 2 * AREA_SLACK_DEG or gap + own_width >= 360
+    return gap <= area_width + 2 * AREA_SLACK_DEG or gap + raster_width >= 360
 
 
 def _missing_text(display_name: str, points: int, *, has_rpcs: bool) -> str:

@@ -1,7 +1,7 @@
 """Write intermediate TIFFs in scratch: a copy with a corrected header, and a warped copy.
 
-Both keep everything that the COG keeps. Pixels are streamed in bounded memory. For the choices see
-`plan.py`; for the COG see `write.py`.
+Both copies keep all metadata that the COG keeps. Pixels are streamed in bounded memory. For the
+decisions see `plan.py`; for the COG see `write.py`.
 """
 
 from collections.abc import Iterator
@@ -34,8 +34,8 @@ BLOCK_PX = 512
 WINDOW_BYTES = 32 * 1024**2
 WARP_MEMORY_MB = 64
 
-# Tags about the source file itself: nodata as text, and the resampling of overviews, which are not
-# copied.
+# Tags that are not copied, because they describe the source file only: nodata as text, and the
+# resampling of its overviews.
 STALE_TAGS = ("NODATA_VALUES", "OVR_RESAMPLING_ALG")
 
 
@@ -44,13 +44,13 @@ def needs_corrected_copy(dataset: DatasetReader, plan: CogPlan) -> bool:
 
     A format other than TIFF always needs a copy, because the COG driver reads its source twice.
     """
-    own = file_crs(dataset)
+    own_crs = file_crs(dataset)
     if dataset.colorinterp[0] is ColorInterp.undefined:
         return True  # as in a MINISWHITE TIFF; the COG driver would keep it undefined
     if (
         dataset.driver != "GTiff"
-        or own is None
-        or not same_crs(own, CRS.from_wkt(plan.source_crs.wkt))
+        or own_crs is None
+        or not same_crs(own_crs, CRS.from_wkt(plan.source_crs.wkt))
     ):
         return True
     if len(set(dataset.dtypes)) > 1 or not all(
@@ -67,16 +67,16 @@ def needs_corrected_copy(dataset: DatasetReader, plan: CogPlan) -> bool:
 
 
 def write_corrected_copy(dataset: DatasetReader, plan: CogPlan, path: Path) -> None:
-    """Copy the source on its own grid, with the planned CRS, nodata, bands and mask."""
+    """Copy the source on the same grid, with the planned CRS, nodata, bands and mask."""
     has_mask = plan.has_internal_mask and (not plan.is_lossless or has_dataset_mask(dataset))
     crs = _gdal_crs(plan.source_crs.wkt)
-    place = (
+    georeference = (
         {"gcps": dataset.gcps[0], "crs": crs}
         if _placed_by_points(dataset)
         else {"transform": dataset.transform, "crs": crs}
     )
     with _create_planned_tiff(
-        plan, path, GridShape(rows=dataset.height, cols=dataset.width), place
+        plan, path, GridShape(rows=dataset.height, cols=dataset.width), georeference
     ) as target:
         copy_metadata(dataset, target, plan, plan.source_bands)
         for window in windows(target):
@@ -89,13 +89,16 @@ def write_corrected_copy(dataset: DatasetReader, plan: CogPlan, path: Path) -> N
 def write_warped_copy(
     dataset: DatasetReader, plan: CogPlan, path: Path, *, was_corrected: bool
 ) -> None:
-    """Warp onto the planned grid. Warp the mask too if there is neither nodata nor alpha."""
+    """Warp the dataset onto the planned grid, and its mask if the plan has an internal mask.
+
+    `was_corrected`: the dataset is the corrected copy, so its bands are in the plan's order.
+    """
     bands = tuple(range(1, len(plan.bands) + 1)) if was_corrected else plan.source_bands
-    place = {"crs": _gdal_crs(plan.crs.wkt), "transform": Affine(*plan.transform)}
+    georeference = {"crs": _gdal_crs(plan.crs.wkt), "transform": Affine(*plan.transform)}
     open_warped = _warped_by_points if _placed_by_points(dataset) else _warped
     with (
         open_warped(dataset, plan, path) as warped,
-        _create_planned_tiff(plan, path, plan.shape, place) as target,
+        _create_planned_tiff(plan, path, plan.shape, georeference) as target,
     ):
         copy_metadata(dataset, target, plan, bands)
         for window in windows(target):
@@ -106,20 +109,20 @@ def write_warped_copy(
 
 @contextmanager
 def _warped(dataset: DatasetReader, plan: CogPlan, _: Path) -> Iterator[DatasetReader]:
-    """Open the source as if on the planned grid; pixels are computed when read.
+    """Open the source as if it were on the planned grid; pixels are computed when they are read.
 
-    The source's header must have the right CRS.
+    The header of the source must have the planned source CRS.
     """
     shape = GridShape(rows=dataset.height, cols=dataset.width)
     centered = centered_on_middle(dataset.transform, shape, CRS.from_wkt(plan.source_crs.wkt))
-    place = (
+    georeference = (
         {}
         if centered is None
         else {"src_crs": _gdal_crs(centered[0].to_wkt()), "src_transform": centered[1]}
     )
     with WarpedVRT(
         dataset,
-        **place,
+        **georeference,
         crs=_gdal_crs(plan.crs.wkt),
         transform=Affine(*plan.transform),
         width=plan.shape.cols,
@@ -136,7 +139,7 @@ def _warped(dataset: DatasetReader, plan: CogPlan, _: Path) -> Iterator[DatasetR
 def _warped_by_points(dataset: DatasetReader, plan: CogPlan, path: Path) -> Iterator[DatasetReader]:
     """Open the source as warped by its ground control points, through a file beside `path`.
 
-    rasterio's WarpedVRT ignores ground control points when it is given a grid.
+    rasterio's WarpedVRT ignores ground control points if a target grid is passed.
     """
     alpha = next(
         (
@@ -150,7 +153,7 @@ def _warped_by_points(dataset: DatasetReader, plan: CogPlan, path: Path) -> Iter
     bands = [index for index in dataset.indexes if index != alpha]
     count = dataset.count + adds_alpha
     points_path = path.with_suffix(".points.tif")
-    place = {"crs": _gdal_crs(plan.crs.wkt), "transform": Affine(*plan.transform)}
+    georeference = {"crs": _gdal_crs(plan.crs.wkt), "transform": Affine(*plan.transform)}
     try:
         with _create_tiff(
             points_path,
@@ -158,7 +161,7 @@ def _warped_by_points(dataset: DatasetReader, plan: CogPlan, path: Path) -> Iter
             count=count,
             dtype=plan.bands[0].dtype,
             nodata=plan.nodata,
-            **place,
+            **georeference,
         ) as target:
             reproject(
                 rasterio.band(dataset, bands),
@@ -219,7 +222,7 @@ def windows(target: DatasetWriter) -> Iterator[Window]:
 
 
 def _create_planned_tiff(
-    plan: CogPlan, path: Path, shape: GridShape, place: dict[str, Any]
+    plan: CogPlan, path: Path, shape: GridShape, georeference: dict[str, Any]
 ) -> DatasetWriter:
     """Create a tiled TIFF with the planned bands."""
     colors = {"photometric": "RGB"} if plan.bands[0].color_interpretation == "red" else {}
@@ -229,7 +232,7 @@ def _create_planned_tiff(
         count=len(plan.bands),
         dtype=plan.bands[0].dtype,
         nodata=plan.nodata,
-        **place,
+        **georeference,
         **colors,
     )
 
@@ -237,7 +240,7 @@ def _create_planned_tiff(
 def _create_tiff(
     path: Path, shape: GridShape, *, count: int, dtype: str, nodata: float | None, **more: Any
 ) -> DatasetWriter:
-    # Compressed lightly, because the file is read once or twice and then removed.
+    # Use light compression, because the file is read once or twice and then removed.
     return rasterio.open(
         path,
         "w+",

@@ -14,11 +14,12 @@ from pyproj.exceptions import ProjError
 
 from geo_platform.grid import GridShape, LonLatBounds
 
-# Points per edge. A straight edge of a projected grid is a curve in degrees, and its extreme may be
-# anywhere on it.
+# Points sampled per edge. A straight edge of a projected grid is a curve in degrees, whose extreme
+# may be anywhere on the edge.
 EDGE_POINTS = 240
 
-# Points per side, used if corners are off the Earth (a full disc of a geostationary satellite).
+# Points sampled per side if a part of the outline is off the Earth, as in a full disc of a
+# geostationary satellite.
 INTERIOR_POINTS = 64
 
 Points = NDArray[np.float64]
@@ -52,7 +53,7 @@ def outline(
     one, zero = np.ones_like(t), np.zeros_like(t)
     cols = np.concatenate([t, one, 1 - t, zero, [0.0]]) * shape.cols
     rows = np.concatenate([zero, t, one, 1 - t, [0.0]]) * shape.rows
-    return _placed(transform, cols, rows)
+    return _to_crs(transform, cols, rows)
 
 
 def unwrap_longitudes(lon: Points) -> Points:
@@ -62,7 +63,7 @@ def unwrap_longitudes(lon: Points) -> Points:
 
 
 def wrap_longitude(lon: float) -> float:
-    """Return the longitude in [-180, 180]. Both ends are kept."""
+    """Return the longitude in [-180, 180]. -180 and 180 are returned unchanged."""
     return lon if -180.0 <= lon <= 180.0 else (lon + 180.0) % 360.0 - 180.0
 
 
@@ -75,7 +76,7 @@ def transform_points(transformer: Transformer, x: Any, y: Any) -> tuple[Points, 
     return np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
 
 
-def _placed(transform: Affine, cols: Points, rows: Points) -> tuple[Points, Points]:
+def _to_crs(transform: Affine, cols: Points, rows: Points) -> tuple[Points, Points]:
     """Return (x, y) in the CRS of the pixel coordinates."""
     return (
         transform.a * cols + transform.b * rows + transform.c,
@@ -106,7 +107,7 @@ def _bounds(west: float, east: float, south: float, north: float) -> LonLatBound
 def _around_pole(transform: Affine, shape: GridShape, crs: CRS, lat: Points) -> LonLatBounds:
     """Return the bounds of a grid whose outline goes around the Earth.
 
-    They span all longitudes and reach the pole inside the grid.
+    The bounds span all longitudes and reach the pole that is inside the grid.
     """
     from_lonlat = Transformer.from_crs(CRS.from_epsg(4326), crs, always_xy=True)
     inside = {
@@ -130,11 +131,14 @@ def _contains(transform: Affine, shape: GridShape, point: tuple[Points, Points])
 def _from_interior(
     transform: Affine, shape: GridShape, to_lonlat: Transformer
 ) -> LonLatBounds | None:
-    """Return the bounds of the interior points on the Earth, without their widest longitude gap."""
+    """Return the bounds of the interior points that are on the Earth.
+
+    The longitudes outside the bounds are the widest gap between two points.
+    """
     cols, rows = np.meshgrid(
         np.linspace(0, shape.cols, INTERIOR_POINTS), np.linspace(0, shape.rows, INTERIOR_POINTS)
     )
-    x, y = _placed(transform, cols.ravel(), rows.ravel())
+    x, y = _to_crs(transform, cols.ravel(), rows.ravel())
     lon, lat = transform_points(to_lonlat, x, y)
     on_earth = np.isfinite(lon) & np.isfinite(lat)
     if not on_earth.any():

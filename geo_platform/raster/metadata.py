@@ -1,7 +1,7 @@
-"""Read tags of a raster: which domains describe its content, and when it was acquired.
+"""Read tags of a raster: the domains that describe its content, and the acquisition time.
 
-For copying tags into the COG see `intermediate.py` and `write.py`. File names are read later, by
-the catalog.
+For copying tags into the COG see `intermediate.py` and `write.py`. The catalog, not this module,
+reads an acquisition time in the name of a file.
 """
 
 import re
@@ -22,7 +22,7 @@ FILE_DOMAINS = (
 
 
 def other_domains(dataset: DatasetReader) -> tuple[str, ...]:
-    """Return the domains that hold plain tags about the content, beside the default domain."""
+    """Return the domains that hold plain tags about the content, without the default domain."""
     return tuple(
         name
         for name in dataset.tag_namespaces()
@@ -38,7 +38,7 @@ def has_band_tags(dataset: DatasetReader) -> bool:
 
 
 # (domain, name), the most reliable first. TIFF's DateTime (tag 306) is the time of writing, but
-# many files have no other.
+# many files have no other time.
 _TIME_TAGS = (
     ("IMAGERY", "ACQUISITIONDATETIME"),
     (None, "ACQUISITIONDATETIME"),
@@ -53,9 +53,9 @@ _TIME_PATTERN = re.compile(r"^\s*(\d{4})[:\-/](\d{2})[:\-/](\d{2})(?:[T ](\d{2})
 
 
 def acquisition_time(dataset: DatasetReader) -> tuple[str | None, str | None]:
-    """Return (RFC 3339 time, name of the tag), or (None, None).
+    """Return (acquisition time as RFC 3339, name of the tag), or (None, None) if no tag has a time.
 
-    Tags have no time zone; UTC is assumed. A tag without a plausible time is skipped.
+    These tags have no time zone; UTC is assumed. A tag without a plausible time is skipped.
     """
     domains = set(dataset.tag_namespaces())
     for domain, name in _TIME_TAGS:

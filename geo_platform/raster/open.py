@@ -1,4 +1,4 @@
-"""Open rasters safely: one named driver, GDAL settings without network, errors in platform terms.
+"""Open rasters safely: one named driver, no network access, platform errors.
 
 A source in an object store is read by byte ranges through `RangedFolder`. For recognising a format
 see `geo_platform/source/`; for undocumented behaviour of rasterio see `rasterio_internals.py`.
@@ -38,9 +38,10 @@ _TEXT_SUFFIXES = (".wld", ".prj")
 
 
 def gdal_environment(*, partial_tiles: bool = False) -> rasterio.Env:
-    """Return the GDAL settings of one stage. `partial_tiles`: read single rows of a tile.
+    """Return the GDAL settings under which rasters are opened.
 
-    Reading single rows bypasses the block cache and works for uncompressed tiles only.
+    `partial_tiles`: read single rows of a tile instead of whole tiles. This bypasses the block
+    cache and works for uncompressed tiles only.
     """
     return rasterio.Env(
         **block_cache_setting(BLOCK_CACHE_BYTES),
@@ -67,12 +68,13 @@ def gdal_environment(*, partial_tiles: bool = False) -> rasterio.Env:
 
 @contextmanager
 def open_raster(source: OpenableSource, *, partial_tiles: bool = False) -> Iterator[DatasetReader]:
-    """Open the source read-only. Translates errors raised inside the context too.
+    """Open the source read-only. Errors of GDAL inside the context are translated too.
 
     `partial_tiles`: read only the requested rows of uncompressed tiles.
     Raises SourceUnreadable, SourceTruncated: if the file is malformed or its pixels are damaged.
     Raises UnsupportedFormat: if it is no raster or its bands hold complex numbers.
-    Raises what the store raises (Conflict, StoreUnavailable ...): if the source is read by ranges.
+    Raises Conflict, StoreUnavailable, StoreDenied: if the source is read by ranges, and the object
+    was replaced, or the store does not answer or refuses access.
     """
     folder = RangedFolder(source.ranged) if source.ranged else None
     with (
@@ -93,7 +95,7 @@ def open_cog(path: Path) -> Iterator[DatasetReader]:
 
 @contextmanager
 def reading_errors(display_name: str) -> Iterator[None]:
-    """Translate the errors of rasterio and GDAL. Raises SourceTruncated or SourceUnreadable."""
+    """Translate errors of rasterio and GDAL into SourceTruncated or SourceUnreadable."""
     try:
         yield
     except PlatformError:
@@ -103,7 +105,10 @@ def reading_errors(display_name: str) -> Iterator[None]:
 
 
 def source_error(display_name: str, error: BaseException) -> SourceTruncated | SourceUnreadable:
-    """Return the platform error that fits GDAL's message, with that message in its details."""
+    """Return SourceTruncated if GDAL reports damaged blocks, else SourceUnreadable.
+
+    The details of the error hold GDAL's message.
+    """
     chain = [error, error.__cause__, error.__context__]
     text = " ".join(str(link) for link in chain if link is not None)
     if reports_damaged_blocks(text):
@@ -173,9 +178,10 @@ def _with_usable_bands(source: OpenableSource, dataset: DatasetReader) -> Datase
 class RangedFolder(FileContainer):  # type: ignore[misc]  # rasterio has no types
     """A read-only folder that GDAL sees, holding the files of one source by base name.
 
-    GDAL calls it from C, where a Python exception cannot propagate. So the folder keeps the first
-    error of the store and GDAL sees an empty read; `open_raster` raises the kept error. Without
-    this, a network error would look like a damaged file or a missing mask.
+    GDAL calls the folder from C, where a Python exception cannot propagate. If the store fails, the
+    folder therefore keeps the error and GDAL gets an empty read; `open_raster` then raises the
+    first kept error. Without this, a network error would look like a damaged file or a missing
+    mask.
     """
 
     def __init__(self, files: Mapping[str, RangedFile]) -> None:
@@ -214,7 +220,7 @@ class RangedFolder(FileContainer):  # type: ignore[misc]  # rasterio has no type
 
 
 class _FileView(io.RawIOBase):
-    """An open file with its own position, over the stream that all open views of it share."""
+    """One opening of a file, with its own position. All openings of the file share one stream."""
 
     def __init__(self, file: RangedFile, store_errors: list[Exception]) -> None:
         super().__init__()
@@ -256,7 +262,7 @@ class _FileView(io.RawIOBase):
 
 
 class _TextFileView(_FileView):
-    """A file that GDAL reads line by line. Only its test for the end of the file reads one byte."""
+    """A file that GDAL reads line by line. GDAL reads a single byte only to test for the end."""
 
     def read(self, size: int | None = -1) -> bytes:
         if size != 1:

@@ -1,6 +1,6 @@
 """Draw the thumbnail and the web preview of a COG from its overviews: stretch, colour, encode.
 
-For the outline of its valid data see `footprint.py`.
+For the outline of the valid data see `footprint.py`.
 """
 
 import math
@@ -22,7 +22,7 @@ STRETCH_PERCENTILES = (2.0, 98.0)
 # Light of the hillshade from the north-west, as is usual in maps (Horn 1981; GDAL's defaults).
 AZIMUTH_DEG, ALTITUDE_DEG = 315.0, 45.0
 
-# (position, colour) of each stop.
+# Stops of a colour ramp: (position from 0 to 1, colour).
 ELEVATION_RAMP = (
     (0.0, (44, 105, 79)),
     (0.25, (148, 176, 112)),
@@ -65,7 +65,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class DecimatedView:
-    """A COG at preview size: pixels (bands, rows, cols), valid (rows, cols), and its transform."""
+    """A COG at preview size: pixels (bands, rows, cols), valid (rows, cols) and geotransform."""
 
     pixels: NDArray[Any]
     valid: Mask
@@ -77,7 +77,7 @@ def decimated_view(
 ) -> DecimatedView:
     """Read at most three bands with at most `longest_px` per side, from the overview that fits.
 
-    Both pictures and the footprint are made from this one view.
+    Both pictures and the footprint are made from the same view, so the COG is read once.
     """
     factor = max(max(cog.height, cog.width) / longest_px, 1.0)
     shape = GridShape(
@@ -96,7 +96,11 @@ def decimated_view(
 
 
 def display_bands(cog: DatasetReader, raster_type: RasterType) -> list[int]:
-    """Return the bands to show: those marked red, green, blue, else the first three or one."""
+    """Return the numbers of the bands to show, three or one.
+
+    These are the bands marked red, green and blue, else the first three bands of a raster type with
+    several bands, else the first band.
+    """
     names = {color.name: index for index, color in zip(cog.indexes, cog.colorinterp, strict=True)}
     if {"red", "green", "blue"} <= set(names):
         return [names["red"], names["green"], names["blue"]]
@@ -122,7 +126,11 @@ def pictures(
 
 
 def colorize(cog: DatasetReader, view: DecimatedView, raster_type: RasterType) -> Rgba:
-    """Return (4, rows, cols): RGB by colour table, relief, category or stretch, and alpha."""
+    """Return the view as RGBA of shape (4, rows, cols). Alpha is 0 where there is no data.
+
+    The colours come from the colour table, the categories, the shaded relief or the stretched
+    values, whichever fits first.
+    """
     valid = (
         view.valid & np.isfinite(view.pixels).all(axis=0)
         if view.pixels.dtype.kind == "f"
@@ -135,11 +143,11 @@ def colorize(cog: DatasetReader, view: DecimatedView, raster_type: RasterType) -
     elif raster_type is RasterType.dem:
         colors = _shaded_relief(view, valid)
     elif len(view.pixels) == 3:
-        is_picture = view.pixels.dtype == np.uint8 and raster_type in (
+        has_display_values = view.pixels.dtype == np.uint8 and raster_type in (
             RasterType.rgb,
             RasterType.rgba,
         )
-        colors = view.pixels if is_picture else _stretch(view.pixels, valid)
+        colors = view.pixels if has_display_values else _stretch(view.pixels, valid)
     else:
         colors = _apply_ramp(_stretch(view.pixels[:1], valid)[0] / 255.0, CONTINUOUS_RAMP)
     return np.concatenate(
@@ -166,7 +174,7 @@ def _stretch(pixels: NDArray[Any], valid: Mask) -> Rgba:
 
 
 def _shaded_relief(view: DecimatedView, valid: Mask) -> Rgba:
-    """Return elevation colours with a hillshade, exaggerated so that flat terrain shows too."""
+    """Return elevation colours with a hillshade, exaggerated so that flat terrain is visible."""
     heights = np.where(valid, view.pixels[0], np.nan).astype(np.float64)
     colors = _apply_ramp(_stretch(view.pixels[:1], valid)[0] / 255.0, ELEVATION_RAMP)
     if min(heights.shape) < 2 or not valid.any():

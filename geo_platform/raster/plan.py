@@ -1,6 +1,7 @@
 """Plan the COGs of a profiled source: tiers, codecs, predictor, resampling, masks, with reasons.
 
-No file is opened. For the grid see `target.py`; for writing, which decides nothing, see `write.py`.
+A tier is a purpose of a COG: analysis and archive are lossless, visualization is JPEG. No file is
+opened here. For the grid see `target.py`; for writing the COG see `write.py`.
 """
 
 from dataclasses import dataclass
@@ -22,8 +23,8 @@ from geo_platform.raster.target import TargetGrid, decide_grid
 
 COG_BLOCKSIZE_PX = 512
 
-# For analysis, GDAL's defaults. For archive, the highest that needs no more memory to read; ZSTD
-# above 19 does.
+# Compression levels. For analysis, GDAL's defaults. For archive, the highest level that does not
+# need more memory to read; ZSTD needs more above level 19.
 LEVELS = {
     (OutputTier.analysis, "ZSTD"): 9,
     (OutputTier.analysis, "DEFLATE"): 6,
@@ -31,7 +32,7 @@ LEVELS = {
     (OutputTier.archive, "DEFLATE"): 9,
 }
 
-# (overviews, reprojection) of each raster type.
+# Default resampling by raster type: (of overviews, of reprojection).
 RESAMPLING = {
     RasterType.rgb: (Resampling.cubic, Resampling.cubic),
     RasterType.rgba: (Resampling.cubic, Resampling.cubic),
@@ -44,7 +45,7 @@ RESAMPLING = {
 
 
 class CogPlan(Part):
-    """One COG as it must be written. `verify.py` compares each field with the result."""
+    """The decisions about one COG. `verify.py` compares the written COG with them."""
 
     tier: OutputTier
     raster_type: RasterType
@@ -53,10 +54,12 @@ class CogPlan(Part):
     transform: tuple[float, float, float, float, float, float]
     bounds: Bounds
     lonlat_bounds: LonLatBounds
-    bands: tuple[RasterBand, ...] = Field(description="of the COG; statistics are the source's")
+    bands: tuple[RasterBand, ...] = Field(
+        description="bands of the COG, with the statistics of the source"
+    )
     source_crs: SpatialReference
     source_nodata: float | None = Field(
-        description="of the file or the request; None if source_nodata_is_nan"
+        description="nodata of the file or the request; None if source_nodata_is_nan"
     )
     source_nodata_is_nan: bool
     source_bands: tuple[int, ...] = Field(
@@ -65,7 +68,7 @@ class CogPlan(Part):
     mask_source_band: int | None = Field(description="source band that becomes the internal mask")
     has_internal_mask: bool
     compression: str = Field(description="ZSTD | DEFLATE | JPEG")
-    level: int | None = Field(description="of the lossless codecs")
+    level: int | None = Field(description="compression level; None for JPEG")
     jpeg_quality: int | None
     predictor: int = Field(description="TIFF: 1 none, 2 horizontal, 3 floating point")
     blocksize_px: int
@@ -96,17 +99,21 @@ class CogPlan(Part):
 
 @dataclass(frozen=True)
 class CogPlans:
-    """At least one plan, the main COG of the item first. With tier `all` also the tiers refused."""
+    """The COGs to write, at least one. The first is the main COG of the STAC item.
+
+    `refused_tiers`: with output_tier `all`, the tiers that cannot be made, each with the reason.
+    """
 
     plans: tuple[CogPlan, ...]
     refused_tiers: tuple[Finding, ...]
 
 
 def plan_cogs(profile: RasterProfiled, options: RasterCogOptions) -> CogPlans:
-    """Plan the requested COGs. Options of the user take precedence over rules for the raster type.
+    """Plan the requested COGs. The user's options take precedence over the raster type's defaults.
 
-    Raises RasterTypeMismatch: if the one requested tier cannot be made.
-    Raises ParameterInvalid: if `target_crs` is not a usable CRS or does not suit the source.
+    Raises RasterTypeMismatch: if a single tier is requested and it cannot be made.
+    Raises ParameterInvalid: if `target_crs` is not a usable CRS, cannot represent the area of the
+    source, or makes the grid too large.
     """
     grid = decide_grid(profile, options.target_crs)
     if options.output_tier is not OutputTierChoice.all:
@@ -131,7 +138,7 @@ def plan_cogs(profile: RasterProfiled, options: RasterCogOptions) -> CogPlans:
 
 
 def tier_refusal(tier: OutputTier, profile: RasterProfiled) -> str | None:
-    """Return why the tier cannot be made, or None if it can. Only the JPEG tier has conditions."""
+    """Return why the tier cannot be made, or None if it can. Only visualization has conditions."""
     if tier is not OutputTier.visualization:
         return None
     if profile.raster_type not in (RasterType.rgb, RasterType.rgba):
@@ -218,7 +225,10 @@ def _plan(
 
 
 def overview_factors(shape: GridShape, blocksize_px: int) -> tuple[int, ...]:
-    """Return powers of two until one block holds the whole overview, as GDAL's COG driver does."""
+    """Return the decimation factor of each overview: powers of two, until one block is enough.
+
+    GDAL's COG driver uses the same rule.
+    """
     factors: list[int] = []
     factor = 1
     while max(shape.rows, shape.cols) // factor > blocksize_px:
@@ -228,10 +238,11 @@ def overview_factors(shape: GridShape, blocksize_px: int) -> tuple[int, ...]:
 
 
 def _cog_bands(profile: RasterProfiled, *, lossless: bool) -> tuple[RasterBand, ...]:
-    """Return the bands of the COG, in its order.
+    """Return the bands in the order of the COG.
 
-    Lossless: all bands get the widest dtype, and an undefined first band becomes gray, because a
-    TIFF cannot leave it undefined. JPEG: three colours without nodata, which becomes the mask.
+    Lossless: all bands get the widest dtype. If the first band has no colour interpretation, it
+    becomes gray, because a TIFF needs one. JPEG: three colours without a nodata value; pixels with
+    nodata are masked instead.
     """
     if lossless:
         widest = np.result_type(*(band.dtype for band in profile.bands)).name
@@ -264,7 +275,7 @@ def _cog_bands(profile: RasterProfiled, *, lossless: bool) -> tuple[RasterBand, 
 
 
 def _color_bands(bands: tuple[RasterBand, ...]) -> tuple[RasterBand, ...]:
-    """Return the bands that the file marks red, green and blue, else its first three bands."""
+    """Return the bands that the file marks red, green and blue, else the first three bands."""
     named = {band.color_interpretation: band for band in bands}
     if {"red", "green", "blue"} <= set(named):
         return named["red"], named["green"], named["blue"]
@@ -278,7 +289,7 @@ def _alpha_band(profile: RasterProfiled) -> int | None:
 
 
 def _mask_band(profile: RasterProfiled) -> int | None:
-    """Return the band that becomes the mask of a JPEG, together with nodata."""
+    """Return the band from which, with the nodata value, the mask of a JPEG is made."""
     return _alpha_band(profile) or (4 if len(profile.bands) == 4 else None)
 
 
@@ -289,19 +300,21 @@ def _has_nodata(profile: RasterProfiled) -> bool:
 def _internal_mask(
     profile: RasterProfiled, grid: TargetGrid, *, lossless: bool
 ) -> tuple[bool, str]:
-    """Return (whether the COG has an internal mask, why)."""
-    masked = any(band.mask in ("per_dataset", "per_band") for band in profile.bands)
+    """Return (whether the COG has an internal mask, the reason)."""
+    has_source_mask = any(band.mask in ("per_dataset", "per_band") for band in profile.bands)
     if not lossless:
-        wanted = masked or grid.warps or _has_nodata(profile) or _mask_band(profile) is not None
+        needs_mask = (
+            has_source_mask or grid.warps or _has_nodata(profile) or _mask_band(profile) is not None
+        )
         return (
-            wanted,
+            needs_mask,
             "internal mask: JPEG does not keep nodata values exactly"
-            if wanted
+            if needs_mask
             else "no mask: every pixel is valid",
         )
     if _alpha_band(profile) is not None:
         return False, "alpha band, as in the source"
-    if masked:
+    if has_source_mask:
         return True, "internal mask, as in the source"
     if _has_nodata(profile):
         return False, "nodata value, as in the source or the request"
@@ -336,7 +349,7 @@ def _tier_reason(tier: OutputTier, compression: str) -> str:
 def _resampling(
     choice: Resampling, default: Resampling, raster_type: RasterType
 ) -> tuple[Resampling, str]:
-    """Return (resampling, why)."""
+    """Return (resampling, the reason)."""
     if choice is Resampling.auto:
         return default, f"the default for {raster_type.value}"
     return choice, "requested"

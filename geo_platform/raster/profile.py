@@ -1,6 +1,6 @@
 """Profile a raster: describe it from its headers and a sample of its pixels.
 
-A source of 400 MB costs a few MB of reading. For what is made of the profile see `plan.py`.
+Of a source of 400 MB, only a few MB are read. For planning COGs from the profile see `plan.py`.
 """
 
 import math
@@ -45,7 +45,7 @@ from geo_platform.raster.sample import (
 from geo_platform.source.arrival import open_source
 from geo_platform.source.openable import OpenableSource
 
-# Resident size of the process before it opens a file: interpreter, NumPy, GDAL, PROJ.
+# Resident memory of the process before it opens a file: interpreter, NumPy, GDAL, PROJ.
 LIBRARIES_BYTES = 220 * 1024**2
 
 
@@ -59,8 +59,9 @@ def profile_object(
 ) -> RasterProfiled:
     """Profile the object that arrived.
 
-    Raises Conflict: if the object has changed since it arrived.
-    Raises what `open_source` and `profile_raster` raise.
+    Raises Conflict: if the object or a sidecar was replaced or deleted since it arrived.
+    Raises StoreUnavailable, StoreDenied: if the store does not answer or refuses access.
+    Raises also the errors listed in `profile_raster`.
     """
     with open_source(objects, arrived, scratch=scratch, by_ranges=True) as source:
         return profile_raster(source, arrived, options, recipe=recipe)
@@ -73,13 +74,17 @@ def profile_raster(
     *,
     recipe: Recipe,
 ) -> RasterProfiled:
-    """Read headers and a sample; refuse what cannot become a georeferenced COG.
+    """Profile an open source; refuse a raster that cannot become a georeferenced COG.
 
     Raises SourceUnreadable, SourceTruncated, UnsupportedFormat: if the file cannot be read.
-    Raises CrsMissing, CrsMismatch, GeotransformMissing, BoundsImplausible: if its place is unclear.
-    Raises NodataConflict: if its bands or the request disagree on nodata.
+    Raises CrsMissing, CrsMismatch: if no CRS is given, or the file and the request give different
+    ones without override_crs.
+    Raises GeotransformMissing: if nothing maps pixels to coordinates.
+    Raises BoundsImplausible: if the coordinates make no sense in the CRS.
+    Raises NodataConflict: if the bands, or the file and the request, have different nodata values.
     Raises RasterEmpty: if no pixel is valid.
-    Raises RasterTypeMismatch: if the bands cannot be of the raster type that was given.
+    Raises RasterTypeMismatch: if the bands cannot be of the requested raster type, or if
+    strict_mode is on and the detected type differs.
     Raises Raster64BitRejected: if strict_mode is on and a band has 64 bits.
     Raises ParameterInvalid: if input_crs is not a usable CRS.
     """
@@ -158,10 +163,10 @@ def block_shape(dataset: DatasetReader) -> GridShape:
 
 
 def memory_estimate(shape: GridShape, block: GridShape, bytes_per_pixel: int) -> int:
-    """Return the peak bytes of converting such a source: docs/raster.md, "Memory".
+    """Return the estimated peak memory of a conversion in bytes: docs/raster.md, "Memory".
 
-    The sum of the libraries, the block cache (at most the raster), four COG tiles per thread, and
-    two rows of source blocks.
+    The peak is the sum of the libraries, the block cache (at most the size of the raster), four
+    COG tiles per thread, and two rows of source blocks.
     """
     threads = os.cpu_count() or 1
     cache = min(BLOCK_CACHE_BYTES, shape.pixels * bytes_per_pixel)
@@ -175,7 +180,7 @@ def _sample_bands(
 ) -> tuple[BandSample, ...]:
     """Sample the raster; if no sampled pixel is valid, search all blocks for valid ones.
 
-    Raises RasterEmpty: if there are none.
+    Raises RasterEmpty: if no pixel of the raster is valid.
     """
     block, width = block_shape(dataset), bytes_per_pixel(dataset)
     samples = (
@@ -230,7 +235,7 @@ def _band(
 
 
 def _mask_kind(flags: list[MaskFlags], *, has_nodata: bool, is_alpha: bool) -> str:
-    """Return the kind of mask as the message RasterBand names it."""
+    """Return the kind of mask, as in the field `mask` of RasterBand."""
     if is_alpha:
         return "all_valid"
     if MaskFlags.alpha in flags:
@@ -245,7 +250,7 @@ def _mask_kind(flags: list[MaskFlags], *, has_nodata: bool, is_alpha: bool) -> s
 def profile_findings(
     dataset: DatasetReader, georeference: GeoreferenceNote, bands: tuple[RasterBand, ...]
 ) -> tuple[Finding, ...]:
-    """Return warnings that are stored with the profile and refuse nothing: docs/raster.md."""
+    """Return warnings about properties that do not prevent a conversion: docs/raster.md."""
     return tuple(
         Finding(code=code, message=message)
         for code, applies, message in (

@@ -1,7 +1,7 @@
-"""All that the raster chain uses of rasterio and GDAL without their documenting it.
+"""Undocumented behaviour of rasterio and GDAL that raster stages rely on: one function each.
 
-A function for each use; its docstring gives the reason and what would replace it. The uses are
-pinned by tests/unit/raster/test_rasterio_internals.py, and no other module imports `rasterio._*`.
+Each docstring gives the reason and what would replace the function. It is pinned by
+tests/unit/raster/test_rasterio_internals.py, and no other module imports `rasterio._*`.
 Checked with rasterio 1.4 and GDAL 3.10.
 """
 
@@ -38,7 +38,7 @@ def gdal_error_types() -> tuple[type[Exception], ...]:
 def reports_damaged_blocks(text: str) -> bool:
     """Return whether GDAL's message is about missing or damaged pixels, not a malformed header.
 
-    Why: GDAL has one error class for both, so the message alone tells them apart.
+    Why: GDAL has one error class for both, so only the message distinguishes them.
     Replace with: an error class or number of its own, if GDAL adds one.
     """
     return _DAMAGED_BLOCKS.search(text) is not None
@@ -57,7 +57,8 @@ def block_cache_setting(size_bytes: int) -> dict[str, int]:
     """Return the `rasterio.Env` option that sets the size of GDAL's block cache.
 
     Why: rasterio passes the number to GDALSetCacheMax64, which takes bytes. GDAL's own setting of
-    this name takes megabytes. A cache of 512 bytes would decode every block again and again.
+    this name takes megabytes. With megabytes here, the cache would hold 512 bytes, and every block
+    would be decoded many times.
     Replace with: a documented unit in rasterio.
     """
     return {"GDAL_CACHEMAX": size_bytes}
@@ -66,7 +67,7 @@ def block_cache_setting(size_bytes: int) -> dict[str, int]:
 def uncompressed_overviews_setting() -> dict[str, str]:
     """Return the setting that keeps the temporary overviews of the COG driver uncompressed.
 
-    Why: it saves about a sixth of the CPU time of a whole conversion. GDAL does not document it.
+    Why: the setting saves about a sixth of the CPU time of a conversion. GDAL does not document it.
     Replace with: nothing; without it, conversion is slower.
     """
     return {"COG_TMP_COMPRESSION": "NONE"}
@@ -76,7 +77,7 @@ def copy_domains_option() -> dict[str, str]:
     """Return the COG driver's creation option that copies metadata domains other than the default.
 
     Why: GDAL 3.10 drops these domains by default. With the option it drops the tags of the bands
-    instead, so it fits only a dataset whose bands have none.
+    instead, so it fits only a dataset whose bands have no tags.
     Replace with: the option for every dataset, once GDAL keeps both.
     """
     return {"COPY_SRC_MDD": "YES"}
@@ -85,19 +86,20 @@ def copy_domains_option() -> dict[str, str]:
 def cog_leftovers(destination: Path) -> tuple[Path, ...]:
     """Return every file that an interrupted COG driver may leave: the COG and its temporary files.
 
-    Why: the driver builds overviews in files beside the destination, and does not document names.
-    Replace with: an own folder for each COG, removed as a whole.
+    Why: the driver builds overviews in files beside the destination, whose names GDAL does not
+    document.
+    Replace with: a separate folder for each COG, removed as a whole.
     """
     suffixes = ("", ".ovr.tmp", ".msk.ovr.tmp", ".aux.xml")
     return tuple(Path(f"{destination}{suffix}") for suffix in suffixes)
 
 
 def end_of_file_reply(position: int, size_bytes: int) -> bytes:
-    """Return what a Python file must answer when GDAL asks for one byte to test for its end.
+    """Return what a Python file must return when GDAL reads one byte to test for the end of file.
 
-    Why: GDAL reads text files (world files, .prj) line by line and asks after each line whether
-    the file is at its end. rasterio 1.4 tests that by reading one byte and inverts the result: a
-    byte means the end. See docs/decisions/0010-rasterio-end-of-file.md.
+    Why: GDAL reads text files (world files, .prj) line by line and tests after each line whether
+    the file has ended. rasterio 1.4 does this by reading one byte and inverts the result: a byte
+    means the end. See docs/decisions/0010-rasterio-end-of-file.md.
     Replace with: an ordinary read, once rasterio no longer inverts the result.
     """
     return b"" if position < size_bytes else b"\n"

@@ -3,7 +3,7 @@
 GDAL cannot do this: its COG driver copies tags from the source only, and updating a COG moves the
 first directory to the end of the file, after which it is no longer a COG. This module instead
 inserts a gap behind the first directory (or behind its metadata text), moves everything after the
-gap by a few hundred bytes, and raises every offset by as much.
+gap by a few hundred bytes, and adjusts every offset behind the gap.
 See docs/decisions/0014-the-run-id-is-written-into-the-finished-cog.md.
 """
 
@@ -46,12 +46,12 @@ _MOVE_CHUNK_BYTES = 8 * 1024**2
 def write_run_id(path: Path, run_id: str) -> None:
     """Write the run id into the COG, replacing an earlier one; change no pixel and no other tag.
 
-    Raises CogInvalid: if the file is not laid out as GDAL's COG driver does.
+    Raises CogInvalid: if the file does not have the layout that GDAL's COG driver writes.
     Raises StoreUnavailable: if the file cannot be read or written.
     """
     try:
         with path.open("r+b") as file:
-            _put(file, run_id)
+            _write_item(file, run_id)
     except OSError as error:
         raise StoreUnavailable(
             f"The scratch folder could not store the COG {path.name!r}."
@@ -64,34 +64,34 @@ def write_run_id(path: Path, run_id: str) -> None:
 
 @dataclass(frozen=True)
 class _Gap:
-    """`size_bytes` inserted at offset `start`. The metadata text is written at `text_at`."""
+    """A gap of `size_bytes` at offset `start`. The metadata text is written at `text_offset`."""
 
     start: int
     size_bytes: int
-    text_at: int
+    text_offset: int
 
     def moved(self, offset: int) -> int:
-        """Return where the byte at `offset` is after the gap was inserted."""
+        """Return the new offset of a byte that was at `offset` before the gap was inserted."""
         return offset + self.size_bytes if offset >= self.start else offset
 
 
-def _put(file: BinaryIO, run_id: str) -> None:
+def _write_item(file: BinaryIO, run_id: str) -> None:
     layout, directories = _read_directories(file)
     first = directories[0]
-    old = next((entry for entry in first.entries if entry.tag == GDAL_METADATA_TAG), None)
-    text = _with_item(_values(file, layout, old) if old else b"", run_id)
-    gap = _plan_gap(layout, first, old, len(text))
-    new = TiffEntry(GDAL_METADATA_TAG, _ASCII, len(text), layout.offset.pack(gap.text_at))
-    others = [entry for entry in first.entries if entry.tag != GDAL_METADATA_TAG]
+    old_entry = next((entry for entry in first.entries if entry.tag == GDAL_METADATA_TAG), None)
+    text = _with_item(_read_values(file, layout, old_entry) if old_entry else b"", run_id)
+    gap = _plan_gap(layout, first, old_entry, len(text))
+    new_entry = TiffEntry(GDAL_METADATA_TAG, _ASCII, len(text), layout.offset.pack(gap.text_offset))
+    other_entries = [entry for entry in first.entries if entry.tag != GDAL_METADATA_TAG]
     _insert_gap(file, gap)
     for directory in directories:
-        kept = others if directory is first else directory.entries
+        kept = other_entries if directory is first else directory.entries
         entries = [_relocated(file, layout, gap, entry) for entry in kept]
         if directory is first:
-            entries = sorted([*entries, new], key=lambda entry: entry.tag)
+            entries = sorted([*entries, new_entry], key=lambda entry: entry.tag)
         file.seek(gap.moved(directory.offset))
         file.write(_packed_directory(layout, entries, gap.moved(directory.next_offset)))
-    file.seek(gap.text_at)
+    file.seek(gap.text_offset)
     file.write(text)
 
 
@@ -114,7 +114,7 @@ def _read_directories(file: BinaryIO) -> tuple[TiffLayout, tuple[TiffDirectory, 
 
 
 def _with_item(text: bytes, run_id: str) -> bytes:
-    """Return GDAL's metadata (XML that ends with NUL) with the item as its last."""
+    """Return GDAL's metadata (XML that ends with NUL) with the run id as its last item."""
     if _CLOSING_TAG not in text and b"<Item" in text:
         raise ValueError("its GDAL metadata has no closing tag")
     inner = _EARLIER_ITEM.sub(b"", text.rpartition(_CLOSING_TAG)[0]) or b"<GDALMetadata>"
@@ -125,14 +125,17 @@ def _with_item(text: bytes, run_id: str) -> bytes:
 
 
 def _plan_gap(
-    layout: TiffLayout, first: TiffDirectory, old: TiffEntry | None, text_bytes: int
+    layout: TiffLayout, first: TiffDirectory, old_entry: TiffEntry | None, text_bytes: int
 ) -> _Gap:
-    """Place the gap behind the old text, or behind the directory, which may get one entry more."""
-    if old is not None and not layout.is_inline(old):
-        text_at = layout.value_offset(old)
-        added = _aligned(max(text_bytes - old.size_bytes, 0))
-        return _Gap(text_at + old.size_bytes, added, text_at)
-    added = 0 if old is not None else layout.entry.size
+    """Place the gap behind the old metadata text, or behind the directory if there is no such text.
+
+    Behind the directory, the gap also holds the new directory entry if the tag is new.
+    """
+    if old_entry is not None and not layout.is_inline(old_entry):
+        text_offset = layout.value_offset(old_entry)
+        added = _aligned(max(text_bytes - old_entry.size_bytes, 0))
+        return _Gap(text_offset + old_entry.size_bytes, added, text_offset)
+    added = 0 if old_entry is not None else layout.entry.size
     directory_end = (
         first.offset
         + layout.count.size
@@ -147,7 +150,7 @@ def _aligned(size_bytes: int) -> int:
 
 
 def _insert_gap(file: BinaryIO, gap: _Gap) -> None:
-    # From the end backwards, so that no byte is overwritten before it is read.
+    # Move from the end backwards, so that no byte is overwritten before it is read.
     end = file.seek(0, 2)
     while gap.size_bytes and end > gap.start:
         start = max(end - _MOVE_CHUNK_BYTES, gap.start)
@@ -160,23 +163,25 @@ def _insert_gap(file: BinaryIO, gap: _Gap) -> None:
 
 
 def _relocated(file: BinaryIO, layout: TiffLayout, gap: _Gap, entry: TiffEntry) -> TiffEntry:
-    """Return the entry with raised offsets; raise those in its array in the (moved) file too."""
+    """Return the entry with adjusted offsets, and adjust its array of offsets in the file."""
     is_inline = layout.is_inline(entry)
-    at = 0 if is_inline else gap.moved(layout.value_offset(entry))
-    value = entry.value if is_inline else layout.offset.pack(at)
+    values_offset = 0 if is_inline else gap.moved(layout.value_offset(entry))
+    value = entry.value if is_inline else layout.offset.pack(values_offset)
     if entry.tag not in _DATA_OFFSET_TAGS:
         return replace(entry, value=value)
     dtype = np.dtype(layout.order + _DATA_OFFSET_DTYPES[entry.type])
-    stored = value[: entry.size_bytes] if is_inline else _read(file, at, entry.size_bytes)
+    stored = (
+        value[: entry.size_bytes] if is_inline else _read(file, values_offset, entry.size_bytes)
+    )
     offsets = np.frombuffer(stored, dtype).astype(np.uint64)
     offsets[offsets >= gap.start] += np.uint64(gap.size_bytes)
     if offsets.max(initial=0) > np.iinfo(dtype).max:
         raise ValueError("its last tiles would move past what its offsets can hold")
-    raised = offsets.astype(dtype).tobytes()
+    adjusted = offsets.astype(dtype).tobytes()
     if is_inline:
-        return replace(entry, value=raised.ljust(layout.offset.size, b"\0"))
-    file.seek(at)
-    file.write(raised)
+        return replace(entry, value=adjusted.ljust(layout.offset.size, b"\0"))
+    file.seek(values_offset)
+    file.write(adjusted)
     return replace(entry, value=value)
 
 
@@ -190,7 +195,7 @@ def _packed_directory(layout: TiffLayout, entries: list[TiffEntry], next_offset:
     )
 
 
-def _values(file: BinaryIO, layout: TiffLayout, entry: TiffEntry) -> bytes:
+def _read_values(file: BinaryIO, layout: TiffLayout, entry: TiffEntry) -> bytes:
     if layout.is_inline(entry):
         return entry.value[: entry.size_bytes]
     return _read(file, layout.value_offset(entry), entry.size_bytes)

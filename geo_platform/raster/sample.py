@@ -1,4 +1,4 @@
-"""Choose windows of a raster, read them, and tell which of their pixels are valid.
+"""Choose windows of a raster, read them, and determine which pixels are valid.
 
 Windows for a sample are spread over the whole extent and bounded in count and bytes. For what the
 sampled values mean see `detection.py`.
@@ -23,9 +23,10 @@ from geo_platform.grid import GridShape
 from geo_platform.raster.nodata import same_value
 from geo_platform.raster.plan import CogPlan
 
-# Decoded bytes of all bands.
+# Limit on the decoded bytes of a sample, all bands together.
 SAMPLE_BYTES = 8 * 1024**2
-# Stored bytes. With headers and directories, profiling a fetched source costs less than 8 MB.
+# Limit on the stored bytes that a sample fetches from an object store. With headers and
+# directories, profiling such a source fetches less than 8 MB.
 FETCHED_BYTES = 7 * 1024**2
 
 MINIMUM_WINDOWS = 9
@@ -39,7 +40,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class BandSample:
-    """The valid pixels of one band (1-D, of the band's dtype) among `sampled_pixels`."""
+    """The valid pixels of one band (1-D, of the band's dtype), out of `sampled_pixels` read."""
 
     values: Values
     sampled_pixels: int
@@ -53,17 +54,17 @@ def spread_windows(
     *,
     at_least: int = MINIMUM_WINDOWS,
 ) -> tuple[Window, ...]:
-    """Return whole blocks spread evenly over the grid, or the whole grid if the budget allows it.
+    """Return whole blocks spread evenly over the grid, or the whole grid if the budget allows.
 
-    There are at least `at_least` windows, or as many as there are blocks. Of a block that is larger
-    than its share of the budget, only the middle is taken.
+    There are at least `at_least` windows, or as many as there are blocks. If a block is larger than
+    its share of the budget, the window is only the middle of the block.
     """
     if shape.pixels * bytes_per_pixel <= budget_bytes:
         return (Window(0, 0, shape.cols, shape.rows),)
     block_rows, block_cols = math.ceil(shape.rows / block.rows), math.ceil(shape.cols / block.cols)
     block_bytes = min(block.rows, shape.rows) * min(block.cols, shape.cols) * bytes_per_pixel
-    wanted = min(max(budget_bytes // block_bytes, at_least), MAXIMUM_WINDOWS)
-    down, across = _factors(wanted, block_rows, block_cols)
+    count = min(max(budget_bytes // block_bytes, at_least), MAXIMUM_WINDOWS)
+    down, across = _factors(count, block_rows, block_cols)
     share_px = max(budget_bytes // (bytes_per_pixel * down * across), 1)
     return tuple(
         _block_window(row * block.rows, col * block.cols, shape, block, share_px)
@@ -74,7 +75,7 @@ def spread_windows(
 
 @dataclass(frozen=True)
 class FetchedSample:
-    """Windows of a source that is fetched while it is read.
+    """Windows to sample in a source that is fetched from an object store while it is read.
 
     `partial_tiles`: GDAL must read single rows of a tile instead of whole tiles.
     """
@@ -88,8 +89,8 @@ def plan_fetched_sample(
 ) -> FetchedSample:
     """Return windows as `spread_windows` does, but bound the stored bytes that they fetch.
 
-    A window fetches its whole blocks, however small it is. If that is too much, uncompressed tiles
-    are sampled in slices of rows; for others there are fewer windows, down to one.
+    A window fetches whole blocks, however small the window is. If that is too much, uncompressed
+    tiles are sampled in slices of rows; for other files there are fewer windows, down to one.
     """
     windows = spread_windows(shape, block, bytes_per_pixel, FETCHED_BYTES)
     if sum(stored_bytes(dataset, window, block) for window in windows) <= FETCHED_BYTES:
@@ -118,7 +119,7 @@ def stored_bytes(dataset: DatasetReader, window: Window, block: GridShape) -> in
     )
     total = 0
     for band, row, col in product(bands, rows, cols):
-        with suppress(RasterBlockError):  # a block that a sparse file leaves out
+        with suppress(RasterBlockError):  # a block that a sparse file does not store
             total += dataset.block_size(band, row, col)
     return total
 
@@ -143,16 +144,16 @@ def find_valid_windows(
     nodata: tuple[float | None, ...],
     budget_bytes: int = SAMPLE_BYTES,
 ) -> tuple[Window, ...]:
-    """Read block by block until windows with valid pixels fill the budget; return these windows."""
+    """Read the raster block by block; return windows with valid pixels, up to the budget."""
     width = sum(np.dtype(dtype).itemsize for dtype in dataset.dtypes)
-    found: list[Window] = []
+    windows: list[Window] = []
     for window in all_windows(shape, block, max(budget_bytes // width, 1)):
         for _, valid in valid_pixels(dataset, (window,), nodata):
             if valid.any():
-                found.append(window)
-        if sum(seen.width * seen.height * width for seen in found) >= budget_bytes:
+                windows.append(window)
+        if sum(other.width * other.height * width for other in windows) >= budget_bytes:
             break
-    return tuple(found)
+    return tuple(windows)
 
 
 def all_windows(shape: GridShape, block: GridShape, limit_px: int) -> Iterator[Window]:
@@ -193,7 +194,7 @@ def valid_pixels(
 
 
 def statistics(sample: BandSample) -> BandStatistics | None:
-    """Return statistics of the valid pixels, or None if there are none. Infinity is invalid."""
+    """Return statistics of the valid pixels, None if there are none. Infinity is invalid."""
     values = sample.values
     if values.dtype.kind == "f":
         values = values[np.isfinite(values)]
@@ -215,41 +216,41 @@ def statistics(sample: BandSample) -> BandStatistics | None:
 def planned_pixels(dataset: DatasetReader, plan: CogPlan, window: Window) -> Values:
     """Return the window of the source as planned: (bands, rows, cols), with the planned dtype.
 
-    Nodata values that differ from the planned one are replaced by it.
+    Nodata values of the file that differ from the planned nodata value are replaced.
     """
     pixels: Values = dataset.read(list(plan.source_bands), window=window)
     pixels = pixels.astype(plan.bands[0].dtype, copy=False)
-    planned = plan.nodata
-    if planned is None:
+    planned_nodata = plan.nodata
+    if planned_nodata is None:
         return pixels
     for band, source_band in zip(pixels, plan.source_bands, strict=True):
-        own = dataset.nodatavals[source_band - 1]
-        if own is not None and not same_value(own, planned):
-            band[_equals_value(band, own)] = planned
+        band_nodata = dataset.nodatavals[source_band - 1]
+        if band_nodata is not None and not same_value(band_nodata, planned_nodata):
+            band[_equals_value(band, band_nodata)] = planned_nodata
     return pixels
 
 
 def planned_valid(dataset: DatasetReader, pixels: Values, plan: CogPlan, window: Window) -> Mask:
     """Return (rows, cols), True where a pixel is valid in the COG.
 
-    A pixel is valid if the source's mask is not 0, any band has data (as in GDAL's dataset mask),
-    and the band that becomes the mask is not 0.
+    A pixel is valid if the source's mask is not 0, at least one band has data (as in GDAL's dataset
+    mask), and the band that becomes the mask, if any, is not 0.
     """
     valid: Mask = dataset.dataset_mask(window=window) > 0
-    missing = plan.source_nodata_value
-    if missing is not None:
-        valid &= ~_equals_value(pixels, plan.nodata if plan.nodata is not None else missing).all(
-            axis=0
-        )
+    source_nodata = plan.source_nodata_value
+    if source_nodata is not None:
+        valid &= ~_equals_value(
+            pixels, plan.nodata if plan.nodata is not None else source_nodata
+        ).all(axis=0)
     if plan.mask_source_band is not None:
         valid &= dataset.read(plan.mask_source_band, window=window) > 0
     return valid
 
 
 def has_dataset_mask(dataset: DatasetReader) -> bool:
-    """Return whether there is a mask that is neither a nodata value nor an alpha band.
+    """Return whether the dataset has a mask that is neither a nodata value nor an alpha band.
 
-    GDAL flags a PNG's transparent colour as both mask and nodata; it counts as nodata.
+    GDAL flags a PNG's transparent colour as both mask and nodata; it counts as nodata here.
     """
     other = {MaskFlags.alpha, MaskFlags.nodata}
     return any(
@@ -273,11 +274,11 @@ def _is_valid(band: Values, nodata: float | None) -> Mask:
     return valid
 
 
-def _factors(wanted: int, block_rows: int, block_cols: int) -> tuple[int, int]:
-    """Return how many blocks to take down and across: about `wanted` in all, in proportion."""
-    down = min(max(round(math.sqrt(wanted * block_rows / block_cols)), 1), block_rows)
-    across = min(max(wanted // down, 1), block_cols)
-    down = min(max(wanted // across, 1), block_rows)
+def _factors(count: int, block_rows: int, block_cols: int) -> tuple[int, int]:
+    """Return how many blocks to take down and across: about `count` in all, in proportion."""
+    down = min(max(round(math.sqrt(count * block_rows / block_cols)), 1), block_rows)
+    across = min(max(count // down, 1), block_cols)
+    down = min(max(count // across, 1), block_rows)
     return down, across
 
 

@@ -1,7 +1,7 @@
-"""Decide the grid of the COG: the source's own, or a new one in the requested CRS.
+"""Decide the grid of the COG: the grid of the source, or a new grid in the requested CRS.
 
-Also helpers for grids in degrees or web Mercator that continue past the antimeridian. No file is
-opened; for warping see `intermediate.py`.
+This module also holds helpers for grids in degrees or web Mercator that continue past the
+antimeridian. No file is opened; for warping see `intermediate.py`.
 """
 
 import math
@@ -21,7 +21,8 @@ from geo_platform.grid import Bounds, GridShape, LonLatBounds
 from geo_platform.raster.georeference import corner_bounds
 from geo_platform.raster.lonlat import lonlat_bounds, outline, transform_points, unwrap_longitudes
 
-# Half the equator in EPSG:3857. Web maps end there, at 85.06 degrees; the projection does not end.
+# Half the length of the equator in EPSG:3857. Web maps end at this distance from the origin, which
+# is 85.06 degrees north and south; the projection itself has no limit.
 MERCATOR_END_M = 20_037_508.342789244
 
 # EPSG's code of the parameter that holds a projection's meridian.
@@ -30,13 +31,16 @@ _NATURAL_ORIGIN_LONGITUDE = 8802
 # Refuse a target grid with more pixels than this multiple of the source's.
 MAX_GROWTH = 8
 
-# Two and a half times around the Earth.
+# Larger coordinates count as infinite. This is two and a half times around the Earth.
 MAX_PROJECTED_M = 1e8
 
 
 @dataclass(frozen=True)
 class TargetGrid:
-    """The grid of a COG. `warps`: it is not the source's. `is_reprojected`: its CRS differs too."""
+    """The grid of a COG.
+
+    `warps`: the grid differs from the grid of the source. `is_reprojected`: the CRS differs too.
+    """
 
     crs: SpatialReference
     shape: GridShape
@@ -49,15 +53,17 @@ class TargetGrid:
 
 
 def decide_grid(profile: RasterProfiled, target_crs: str | None) -> TargetGrid:
-    """Return the source's own grid, or a new one if `target_crs` differs or the source has none.
+    """Return the grid of the source, or a new grid in `target_crs` if the CRS differs.
 
-    A source that is placed by ground control points only has no grid of its own.
-    Raises ParameterInvalid: if `target_crs` is not a usable CRS or does not suit the source.
+    A source with ground control points instead of a geotransform has no grid, so it always gets a
+    new one.
+    Raises ParameterInvalid: if `target_crs` is not a usable CRS, cannot represent the area of the
+    source, or makes the grid more than MAX_GROWTH times as large.
     """
-    own = CRS.from_wkt(profile.crs.wkt)
-    target = parse_crs(target_crs, "target_crs") if target_crs else own
+    source_crs = CRS.from_wkt(profile.crs.wkt)
+    target = parse_crs(target_crs, "target_crs") if target_crs else source_crs
     by_points = profile.georeference.placed_by_ground_control_points
-    if same_crs(own, target) and not by_points:
+    if same_crs(source_crs, target) and not by_points:
         reason = (
             "CRS and grid of the source kept"
             if target_crs is None
@@ -73,8 +79,8 @@ def decide_grid(profile: RasterProfiled, target_crs: str | None) -> TargetGrid:
             is_reprojected=False,
             reason=reason,
         )
-    reprojects = not same_crs(own, target)
-    transform, shape = _warped_grid(profile, own, target)
+    reprojects = not same_crs(source_crs, target)
+    transform, shape = _warped_grid(profile, source_crs, target)
     lonlat = lonlat_bounds(transform, shape, target)
     if shape.pixels > MAX_GROWTH * max(profile.shape.pixels, 64) or lonlat is None:
         raise ParameterInvalid(
@@ -96,13 +102,14 @@ def decide_grid(profile: RasterProfiled, target_crs: str | None) -> TargetGrid:
     )
 
 
-def _warped_grid(profile: RasterProfiled, own: CRS, target: CRS) -> tuple[Affine, GridShape]:
-    """Return a north-up grid of square pixels, with as many along the diagonal as the source has.
+def _warped_grid(profile: RasterProfiled, source_crs: CRS, target: CRS) -> tuple[Affine, GridShape]:
+    """Return a north-up grid of square pixels, with as many pixels on the diagonal as the source.
 
-    Source: the rule of GDALSuggestedWarpOutput. That function itself is not used, because its
-    extent spans the whole Earth across the antimeridian and has no limit in web Mercator.
+    Source: the rule of GDALSuggestedWarpOutput. That function itself is not used: its extent spans
+    the whole Earth if the source crosses the antimeridian, and has no limit in web Mercator.
+    Raises ParameterInvalid: if the target CRS cannot represent the area of the source.
     """
-    xmin, ymin, xmax, ymax = _extent(profile, own, target)
+    xmin, ymin, xmax, ymax = _extent(profile, source_crs, target)
     if not (xmax > xmin and ymax > ymin) or _reaches_infinity(target, xmin, ymin, xmax, ymax):
         raise ParameterInvalid(
             f"{profile.source.key!r} cannot be reprojected to {describe(target)}: it is outside "
@@ -118,17 +125,19 @@ def _warped_grid(profile: RasterProfiled, own: CRS, target: CRS) -> tuple[Affine
 
 
 def _reaches_infinity(target: CRS, *edges: float) -> bool:
-    # A pole that the projection puts at infinity comes out as some very large number.
+    # Where a projection has a pole at infinity, PROJ returns some very large number.
     return (
         target.is_projected
         and max(map(abs, edges)) * target.axis_info[0].unit_conversion_factor > MAX_PROJECTED_M
     )
 
 
-def _extent(profile: RasterProfiled, own: CRS, target: CRS) -> tuple[float, float, float, float]:
+def _extent(
+    profile: RasterProfiled, source_crs: CRS, target: CRS
+) -> tuple[float, float, float, float]:
     """Return (xmin, ymin, xmax, ymax) of the source's densified outline in the target CRS.
 
-    All are NaN if the target can represent none of it or tears the outline apart.
+    All are NaN if the target can represent no point of the outline, or splits it in two.
     """
     lonlat = profile.lonlat_bounds
     if (
@@ -139,7 +148,7 @@ def _extent(profile: RasterProfiled, own: CRS, target: CRS) -> tuple[float, floa
     ):
         return -180.0, lonlat.south, 180.0, lonlat.north
     edge = outline(Affine(*profile.georeference.transform), profile.shape)
-    x, y = transform_points(Transformer.from_crs(own, target, always_xy=True), *edge)
+    x, y = transform_points(Transformer.from_crs(source_crs, target, always_xy=True), *edge)
     is_finite = np.isfinite(x) & np.isfinite(y)
     x, y = x[is_finite], y[is_finite]
     if not x.size:
@@ -158,7 +167,7 @@ def _extent(profile: RasterProfiled, own: CRS, target: CRS) -> tuple[float, floa
 def x_period(crs: CRS) -> float | None:
     """Return the length of a full circle along x, or None if x ends at the antimeridian.
 
-    It is 360 for degrees and the length of the equator for web Mercator.
+    The length is 360 for degrees, and that of the equator for web Mercator.
     """
     if crs.is_geographic:
         return 360.0
@@ -175,9 +184,9 @@ def is_web_mercator(crs: CRS) -> bool:
 def centered_on_middle(transform: Affine, shape: GridShape, crs: CRS) -> tuple[CRS, Affine] | None:
     """Return an equal CRS with its meridian at the grid's middle, and the transform in it.
 
-    PROJ returns longitudes between -180 and 180, so GDAL's warper finds nothing in the part of a
-    source beyond them. None if the grid has no such part, or if the CRS has no such variant
-    (rotated poles, other units than degrees).
+    PROJ returns longitudes between -180 and 180, so GDAL's warper finds no pixels in a part of the
+    source beyond these longitudes. Return None if the grid has no such part, or if the meridian of
+    the CRS cannot be moved (rotated poles, other units than degrees).
     """
     period = x_period(crs)
     bounds = corner_bounds(transform, shape)
@@ -186,12 +195,12 @@ def centered_on_middle(transform: Affine, shape: GridShape, crs: CRS) -> tuple[C
     ):
         return None
     middle = (bounds.xmin + bounds.xmax) / 2
-    moved = _with_meridian_moved(crs, middle * 360.0 / period)
-    return None if moved is None else (moved, Affine.translation(-middle, 0) @ transform)
+    centered = _with_meridian_moved(crs, middle * 360.0 / period)
+    return None if centered is None else (centered, Affine.translation(-middle, 0) @ transform)
 
 
 def _with_meridian_moved(crs: CRS, degrees: float) -> CRS | None:
-    """Return the CRS with its meridian moved east, or None if it is of an unsupported kind."""
+    """Return the CRS with the meridian moved east, or None for a CRS of an unsupported kind."""
     definition = crs.to_2d().to_json_dict()
     for name in ("id", "scope", "area", "bbox", "usages"):
         definition.pop(name, None)

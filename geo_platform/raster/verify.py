@@ -29,10 +29,11 @@ from geo_platform.source.openable import OpenableSource
 def verify_cog(
     path: Path, source: OpenableSource, plan: CogPlan, *, source_size_bytes: int, run_id: str = ""
 ) -> CogVerification:
-    """Compare the COG with the plan and the source. Unless `run_id` is empty, check it too.
+    """Compare the COG with the plan and with the pixels of the source.
 
-    Raises CogInvalid: if anything differs; the message names every fault.
-    Raises what `open_raster` raises about the source.
+    Unless `run_id` is empty, the COG must hold this run id.
+    Raises CogInvalid: if the COG cannot be read or anything differs; the message names the faults.
+    Raises SourceUnreadable, SourceTruncated, UnsupportedFormat: if the source cannot be read.
     """
     with open_raster(source) as original:
         try:
@@ -68,7 +69,7 @@ def verify_cog(
 
 
 def compare_pixels(original: DatasetReader, written: DatasetReader, plan: CogPlan) -> Comparison:
-    """Compare the pixels as the plan allows: exactly, or within what JPEG or warping change."""
+    """Compare the pixels exactly, or with a tolerance if the plan warps or uses JPEG."""
     if plan.warps:
         return compare_warped(original, written, plan)
     return (
@@ -82,10 +83,12 @@ def header_faults(written: DatasetReader, plan: CogPlan) -> list[str]:
     """Return a phrase for each property of the header that differs from the plan."""
     transform = Affine(*plan.transform)
     pixel = max(abs(transform.a), abs(transform.e), abs(transform.b), abs(transform.d))
-    placed = np.allclose(tuple(written.transform)[:6], plan.transform, rtol=1e-9, atol=1e-6 * pixel)
+    has_planned_transform = np.allclose(
+        tuple(written.transform)[:6], plan.transform, rtol=1e-9, atol=1e-6 * pixel
+    )
     crs = file_crs(written)
     colors = [color.name.lower() for color in written.colorinterp]
-    names = [text or None for text in written.descriptions]
+    descriptions = [text or None for text in written.descriptions]
     overviews = _overview_shapes(written)
     checks = (
         (
@@ -93,7 +96,7 @@ def header_faults(written: DatasetReader, plan: CogPlan) -> list[str]:
             crs is not None and same_crs(crs, CRS.from_wkt(plan.crs.wkt)),
             crs.name if crs else None,
         ),
-        ("geotransform", bool(placed), tuple(written.transform)[:6]),
+        ("geotransform", bool(has_planned_transform), tuple(written.transform)[:6]),
         (
             "shape",
             (written.height, written.width) == (plan.shape.rows, plan.shape.cols),
@@ -129,7 +132,7 @@ def header_faults(written: DatasetReader, plan: CogPlan) -> list[str]:
         ),
         (
             "descriptions",
-            names == [band.description for band in plan.bands],
+            descriptions == [band.description for band in plan.bands],
             written.descriptions,
         ),
         (
@@ -140,13 +143,13 @@ def header_faults(written: DatasetReader, plan: CogPlan) -> list[str]:
         ("mask", plan.has_internal_mask is _has_mask(written), written.mask_flag_enums[0]),
         (
             "overviews",
-            overviews == [_reduced(plan.shape, factor) for factor in plan.overview_factors],
+            overviews == [_overview_shape(plan.shape, factor) for factor in plan.overview_factors],
             overviews,
         ),
         ("compression", _compression(written) == plan.compression, _compression(written)),
         ("block size", plan.blocksize_px in written.block_shapes[0], written.block_shapes[0]),
     )
-    return [f"{name} is {found}" for name, holds, found in checks if not holds]
+    return [f"{name} is {actual}" for name, matches, actual in checks if not matches]
 
 
 def _overview_shapes(written: DatasetReader) -> list[tuple[int, int]]:
@@ -163,8 +166,8 @@ def _overview_shapes(written: DatasetReader) -> list[tuple[int, int]]:
     return shapes
 
 
-def _reduced(shape: GridShape, factor: int) -> tuple[int, int]:
-    # As GDAL's COG driver rounds: down, but not to 0.
+def _overview_shape(shape: GridShape, factor: int) -> tuple[int, int]:
+    # GDAL's COG driver rounds down, but not to 0.
     return max(shape.rows // factor, 1), max(shape.cols // factor, 1)
 
 
@@ -189,5 +192,5 @@ def _has_mask(written: DatasetReader) -> bool:
 
 
 def _compression(written: DatasetReader) -> str:
-    found = written.tags(ns="IMAGE_STRUCTURE").get("COMPRESSION", "NONE")
-    return "JPEG" if "JPEG" in found else found
+    codec = written.tags(ns="IMAGE_STRUCTURE").get("COMPRESSION", "NONE")
+    return "JPEG" if "JPEG" in codec else codec

@@ -1,6 +1,7 @@
-"""Write a COG as planned, with GDAL's COG driver. Every choice is in the plan.
+"""Write a COG as planned, with GDAL's COG driver.
 
-For the intermediate files see `intermediate.py`; for checking the result see `verify.py`.
+The plan holds every choice that depends on the source or the request. For intermediate files
+see `intermediate.py`; for checking the result see `verify.py`.
 """
 
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ from geo_platform.raster.rasterio_internals import (
 from geo_platform.raster.run_tag import write_run_id
 from geo_platform.source.openable import OpenableSource
 
-# Names that GDAL's creation options use for the values of the TIFF tag.
+# The values of TIFF's Predictor tag (317), and GDAL's names for them in creation options.
 PREDICTORS = {1: "NO", 2: "STANDARD", 3: "FLOATING_POINT"}
 
 
@@ -38,26 +39,28 @@ def write_cog(
 ) -> None:
     """Write the planned COG to `destination`, with the run id in its metadata unless it is empty.
 
-    Intermediate files are written beside it and removed. On any error `destination` is removed too.
-    Raises SourceTruncated, SourceUnreadable: if the source cannot be read.
-    Raises StoreUnavailable: if the scratch folder cannot store the COG.
+    Intermediate files are written to the same folder and removed. On any error, `destination` is
+    removed too.
+    Raises SourceTruncated, SourceUnreadable, UnsupportedFormat: if the source cannot be read.
+    Raises StoreUnavailable: if the scratch folder cannot store the COG, for example because the
+    disk is full.
     Raises CogInvalid: if the run id cannot be written into the COG.
     """
     try:
-        with ExitStack() as steps:
-            dataset = steps.enter_context(open_raster(source))
-            steps.enter_context(_writing_errors(source.display_name))
+        with ExitStack() as stack:
+            dataset = stack.enter_context(open_raster(source))
+            stack.enter_context(_writing_errors(source.display_name))
             is_corrected = needs_corrected_copy(dataset, plan)
             if is_corrected:
-                corrected = steps.enter_context(_temporary(destination, "corrected"))
+                corrected = stack.enter_context(_temporary(destination, "corrected"))
                 write_corrected_copy(dataset, plan, corrected)
-                dataset = steps.enter_context(
+                dataset = stack.enter_context(
                     rasterio.open(corrected, driver="GTiff", sharing=False)
                 )
             if plan.warps:
-                warped = steps.enter_context(_temporary(destination, "warped"))
+                warped = stack.enter_context(_temporary(destination, "warped"))
                 write_warped_copy(dataset, plan, warped, was_corrected=is_corrected)
-                dataset = steps.enter_context(rasterio.open(warped, driver="GTiff", sharing=False))
+                dataset = stack.enter_context(rasterio.open(warped, driver="GTiff", sharing=False))
             rasterio.shutil.copy(
                 dataset,
                 str(destination),
@@ -97,7 +100,10 @@ def creation_options(plan: CogPlan) -> dict[str, str | int]:
 
 
 def metadata_options(dataset: DatasetReader) -> dict[str, str]:
-    """Return the option that keeps other metadata domains, if no band has tags to lose by it."""
+    """Return the creation options that copy metadata domains other than the default.
+
+    With this option GDAL drops the tags of the bands, so it is used only if no band has tags.
+    """
     if has_band_tags(dataset) or not other_domains(dataset):
         return {}
     return copy_domains_option()

@@ -1,7 +1,7 @@
 """Check a zip archive before any member is read: names, kinds, sizes, overlaps.
 
 GDAL then reads the members in place, so no file is ever created under a name from the archive.
-Which member is the dataset is decided in `members.py`.
+`members.py` finds the dataset among the members.
 """
 
 import stat
@@ -36,7 +36,10 @@ _REGULAR_TYPES = (0, stat.S_IFREG, stat.S_IFDIR)
 
 @dataclass(frozen=True)
 class ArchiveLimits:
-    """Limits for an archive; docs/opening-files.md gives the reason for each."""
+    """Limits for an archive. docs/opening-files.md gives the reason for each limit.
+
+    `max_ratio` applies only to members that unpack to more than `ratio_from_bytes`.
+    """
 
     max_members: int = 20_000
     max_directory_bytes: int = 16 * 1024**2
@@ -64,12 +67,13 @@ class Member:
 def checked_archive(
     content: Content, limits: ArchiveLimits
 ) -> Iterator[tuple[zipfile.ZipFile, tuple[Member, ...]]]:
-    """Open an archive, check it against every rule of this module, and yield it with its files.
+    """Open an archive, check it by every rule of this module, and yield (archive, files in it).
 
     Raises ArchiveUnsafe, DecompressionBomb: the archive breaks a rule or a limit.
-    Raises SourceEmpty, SourceTruncated: it holds no files, or ends early.
+    Raises SourceEmpty, SourceTruncated: the archive holds no files, or ends early.
     Raises UnsupportedFormat: a member is compressed by a method that GDAL cannot read in place.
-    Raises SourceUnreadable: it is damaged, also if the damage is met while the context is open.
+    Raises SourceUnreadable: the archive is damaged. Damage to a member is reported when the member
+    is read inside the context.
     """
     name = content.name
     with content.open() as stream:
@@ -96,14 +100,14 @@ def _check_directory(stream: BinaryIO, size_bytes: int, name: str, limits: Archi
     tail_bytes = min(size_bytes, _END_RECORD_BYTES + 65535)
     stream.seek(size_bytes - tail_bytes)
     tail = stream.read(tail_bytes)
-    at = tail.rfind(_END_RECORD)
-    if at < 0 or len(tail) - at < _END_RECORD_BYTES:
+    record = tail.rfind(_END_RECORD)
+    if record < 0 or len(tail) - record < _END_RECORD_BYTES:
         raise SourceTruncated(f"The archive {name!r} ends before its table of contents.")
-    members, directory_bytes, offset, comment_bytes = struct.unpack_from("<HIIH", tail, at + 10)
-    end = at
+    members, directory_bytes, offset, comment_bytes = struct.unpack_from("<HIIH", tail, record + 10)
+    end = record
     if members == 0xFFFF or 0xFFFFFFFF in (directory_bytes, offset):
-        end = tail.rfind(_END_RECORD_64, 0, at)
-        if end < 0 or at - end < 56:
+        end = tail.rfind(_END_RECORD_64, 0, record)
+        if end < 0 or record - end < 56:
             raise SourceUnreadable(
                 f"The archive {name!r} refers to a zip64 table of contents but has none."
             )
@@ -116,7 +120,7 @@ def _check_directory(stream: BinaryIO, size_bytes: int, name: str, limits: Archi
         )
     if (
         offset + directory_bytes != size_bytes - tail_bytes + end
-        or at + _END_RECORD_BYTES + comment_bytes != tail_bytes
+        or record + _END_RECORD_BYTES + comment_bytes != tail_bytes
     ):
         raise ArchiveUnsafe(
             f"The table of contents of {name!r} is not at the offset that its end record gives: "
@@ -128,7 +132,11 @@ def _check_directory(stream: BinaryIO, size_bytes: int, name: str, limits: Archi
 def check_members(
     infos: list[zipfile.ZipInfo], name: str, limits: ArchiveLimits, directory_offset: int
 ) -> tuple[Member, ...]:
-    """Check the members by the table of contents alone, and return those that are files."""
+    """Check the members by the table of contents alone, and return the members that are files.
+
+    Raises ArchiveUnsafe, DecompressionBomb: a member breaks a rule or a limit.
+    Raises UnsupportedFormat: a member is compressed by a method that GDAL cannot read in place.
+    """
     if len(infos) > limits.max_members:
         raise DecompressionBomb(
             f"The archive {name!r} holds {len(infos)} members; the limit is {limits.max_members}."
@@ -150,11 +158,11 @@ def check_members(
 def gdal_member_path(info: zipfile.ZipInfo, name: str) -> str:
     """Return the name of a member as GDAL's /vsizip/ decodes it.
 
-    That is Info-ZIP's Unicode name if there is one, else the plain name as UTF-8 if its flag says
-    so, else as code page 437.
+    GDAL takes Info-ZIP's Unicode name if there is one. Otherwise it decodes the plain name: as
+    UTF-8 if the UTF-8 flag is set, else as code page 437.
 
-    Raises ArchiveUnsafe: the Unicode name does not belong to the plain name, so that two programs
-    would see two different names.
+    Raises ArchiveUnsafe: the Unicode name does not match the plain name. Two programs could then
+    read two different names.
     """
     raw = _raw_name(info)
     alternatives = _unicode_names(info.extra)
@@ -173,15 +181,15 @@ def gdal_member_path(info: zipfile.ZipInfo, name: str) -> str:
 
 def _unicode_names(extra: bytes) -> list[tuple[int, str]]:
     """Return (CRC-32 of the plain name, name) of each extra field 0x7075 (APPNOTE 4.6.9)."""
-    found: list[tuple[int, str]] = []
+    names: list[tuple[int, str]] = []
     while len(extra) >= 4:
         kind, length = struct.unpack_from("<HH", extra)
         if kind == _UNICODE_PATH_FIELD and length > 5:
-            found.append(
+            names.append(
                 (struct.unpack_from("<I", extra, 5)[0], extra[9 : 4 + length].decode("utf-8"))
             )
         extra = extra[4 + length :]
-    return found
+    return names
 
 
 def _checked_path(info: zipfile.ZipInfo, name: str) -> str:
@@ -240,7 +248,7 @@ def _check_duplicates(members: list[Member], name: str) -> None:
 
 
 def _check_overlap(members: list[Member], name: str, directory_offset: int) -> None:
-    # Members that share bytes let a small archive unpack to a huge one without a suspicious ratio.
+    # If members share bytes, a small archive unpacks to a huge size without a suspicious ratio.
     ordered = sorted(members, key=lambda member: member.info.header_offset)
     ends = [_least_end(member) for member in ordered]
     starts = [member.info.header_offset for member in ordered[1:]] + [directory_offset]
@@ -250,7 +258,7 @@ def _check_overlap(members: list[Member], name: str, directory_offset: int) -> N
 
 
 def _least_end(member: Member) -> int:
-    # The local header repeats the name. Its extra field, unknown here, can only make it longer.
+    # The local header repeats the name. An extra field, not read here, may make it longer.
     encoding = "utf-8" if member.info.flag_bits & _UTF8_FLAG else "cp437"
     name_bytes = len(_raw_name(member.info).encode(encoding, "replace"))
     return member.info.header_offset + _LOCAL_HEADER_BYTES + name_bytes + member.info.compress_size

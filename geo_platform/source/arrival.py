@@ -1,7 +1,8 @@
 """Receive an object from the store, and open it again in later stages.
 
-`receive` is the first stage of both chains: it detects the kind and format of the object and finds
-its sidecars. `open_source` gives a driver the same bytes later, or raises Conflict if they changed.
+A chain is the stages of one job. `receive` is the first stage of the raster and the vector chain:
+it detects the format of the object and finds its sidecars. `open_source` gives a driver the same
+bytes in a later stage, or raises Conflict if they have changed.
 """
 
 import hashlib
@@ -24,16 +25,16 @@ from geo_platform.source.openable import OpenableSource, RangedFile
 from geo_platform.source.sidecars import all_sidecars, driver_sidecars
 from geo_platform.source.sniff import DetectedSource, detect_content
 
-# A TIFF up to this size is downloaded once for all stages. Of a larger one, the sample reads at
-# most a quarter.
+# A TIFF up to this size is downloaded once for all stages. A larger TIFF is profiled by ranges,
+# which reads at most a quarter of it.
 MAX_DOWNLOADED_BYTES = 32 * 1024**2
 
 
 @dataclass(frozen=True)
 class FoundSource:
-    """An object in the store with the sidecars that a driver will see, and what its bytes are.
+    """An object in the store, the sidecars that a driver will read, and the detected format.
 
-    `etag` is of all of them together: a new world file makes a new source.
+    `etag` covers the object and the sidecars: a new world file makes a new source.
     """
 
     stored: StoredObject
@@ -51,26 +52,29 @@ def find_source(
     """Find the object with its sidecars and detect its format by content.
 
     No driver opens the object, and only the bytes that are needed are downloaded. `member` is the
-    dataset meant within an archive.
+    path of a dataset in an archive; an archive that holds several datasets needs it.
 
-    Raises SourceNotFound, StoreUnavailable, StoreDenied; what `sniff.detect_content` raises.
-    Raises SourceUnreadable: a GeoPackage has changes that are not written into it yet.
+    Raises SourceNotFound: there is no such object.
+    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
+    Raises SourceUnreadable: the content is damaged, or SQLite has not yet written all changes into
+    a GeoPackage.
+    Raises also the other errors listed in `sniff.detect_content`.
     """
     stored = objects.stat(container, key)
     siblings = _siblings(objects, container, key)
     _refuse_unwritten_changes(key, siblings)
     with _content(objects, stored.reference) as content:
         detected = detect_content(content, sidecars=tuple(siblings), member=member)
-    seen = (
+    sidecar_keys = (
         ()
         if detected.archive_member
         else tuple(driver_sidecars(detected.format, key, siblings).values())
     )
-    return FoundSource(stored, tuple(siblings[name] for name in sorted(seen)), detected)
+    return FoundSource(stored, tuple(siblings[name] for name in sorted(sidecar_keys)), detected)
 
 
 def arrival_message(found: FoundSource, *, force: bool, recipe: Recipe) -> ObjectArrived:
-    """Describe a found source as the first message of its chain."""
+    """Return the first message of the chain, which describes the found source."""
     reference, detected = found.stored.reference, found.detected
     return ObjectArrived(
         uri=reference.uri,
@@ -92,7 +96,7 @@ def arrival_message(found: FoundSource, *, force: bool, recipe: Recipe) -> Objec
 def receive(
     objects: ObjectStore, container: str, key: str, options: ArrivalOptions, *, recipe: Recipe
 ) -> ObjectArrived:
-    """Find the object and describe it. Raises what `find_source` raises."""
+    """Find the object and return its message. Raises the errors listed in `find_source`."""
     found = find_source(objects, container, key, member=options.archive_member)
     return arrival_message(found, force=options.force, recipe=recipe)
 
@@ -103,18 +107,20 @@ def open_source(
 ) -> Iterator[OpenableSource]:
     """Open the received source for a driver, until the context ends.
 
-    Pass `by_ranges` to read headers and a sample only: a source for which `reads_ranges` is true is
-    then read from the store by ranges, without downloading it.
+    Set `by_ranges` to read headers and a sample only. A remote source for which `reads_ranges` is
+    true is then read by ranges, without downloading it.
 
     Raises Conflict: the object or a sidecar was replaced or deleted since it arrived.
-    Raises what `driver_files.linked_source` raises.
+    Raises UnsupportedFormat, SourceUnreadable: a sidecar is not what its name indicates, or refers
+    to another file.
+    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
     """
-    main = _unchanged(objects, arrived.container, arrived.key)
+    main = _current_reference(objects, arrived.container, arrived.key)
     sidecars = tuple(
-        _unchanged(objects, sidecar.container, sidecar.key) for sidecar in arrived.sidecars
+        _current_reference(objects, sidecar.container, sidecar.key) for sidecar in arrived.sidecars
     )
     if combined_etag(main, sidecars) != arrived.etag:
-        raise _replaced(arrived.key)
+        raise _replaced_error(arrived.key)
     with ExitStack() as stack:
         if by_ranges and not objects.is_local and reads_ranges(arrived):
             files = {
@@ -137,25 +143,27 @@ def open_source(
 def check_current(objects: ObjectStore, arrived: ObjectArrived) -> None:
     """Check that the object and its sidecars were not replaced since they arrived.
 
-    A deleted object or sidecar is not an error. Raises Conflict: one of them was replaced.
+    If the object or a sidecar was deleted, nothing is checked.
+    Raises Conflict: the object or a sidecar was replaced.
+    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
     """
-    places = [
+    locations = [
         (arrived.container, arrived.key),
         *((sidecar.container, sidecar.key) for sidecar in arrived.sidecars),
     ]
     try:
-        main, *sidecars = (objects.stat(container, key).reference for container, key in places)
+        main, *sidecars = (objects.stat(container, key).reference for container, key in locations)
     except SourceNotFound:
         return
     if combined_etag(main, tuple(sidecars)) != arrived.etag:
-        raise _replaced(arrived.key)
+        raise _replaced_error(arrived.key)
 
 
 def reads_ranges(arrived: ObjectArrived) -> bool:
     """Return whether to read headers and sample by ranges: for a large TIFF outside an archive.
 
-    Drivers of other formats decode from the beginning or scan the whole file, and a small object is
-    needed whole by a later stage anyway.
+    Drivers of other formats decode from the beginning or scan the whole file. A small object is
+    downloaded, because a later stage needs the whole object anyway.
     """
     return (
         arrived.format is SourceFormat.geotiff
@@ -181,7 +189,7 @@ def _local(objects: ObjectStore, reference: ObjectReference) -> AbstractContextM
 
 
 def _hashed_options(detected: DetectedSource) -> dict[str, str]:
-    """Return what selects the bytes that are read: the dataset of an archive, named or found."""
+    """Return the options in the fingerprint: the dataset of an archive, which selects the bytes."""
     return {"archive_member": detected.archive_member.path} if detected.archive_member else {}
 
 
@@ -197,7 +205,7 @@ def combined_etag(main: ObjectReference, sidecars: tuple[ObjectReference, ...]) 
 
 
 def _siblings(objects: ObjectStore, container: str, key: str) -> dict[str, ObjectReference]:
-    """Return the sidecars of the object by key; lists only keys that begin with its stem."""
+    """Return the sidecars of the object by key; list only keys that begin with its stem."""
     folder, slash, base = key.rpartition("/")
     stem = base.rpartition(".")[0] or base
     listed = {
@@ -218,14 +226,14 @@ def _refuse_unwritten_changes(key: str, siblings: dict[str, ObjectReference]) ->
             )
 
 
-def _unchanged(objects: ObjectStore, container: str, key: str) -> ObjectReference:
+def _current_reference(objects: ObjectStore, container: str, key: str) -> ObjectReference:
     try:
         return objects.stat(container, key).reference
     except SourceNotFound as error:
-        raise _replaced(key) from error
+        raise _replaced_error(key) from error
 
 
-def _replaced(key: str) -> Conflict:
+def _replaced_error(key: str) -> Conflict:
     return Conflict(
         f"{key!r} or one of its sidecars was replaced while it was being processed.",
         remedy="Submit it again.",

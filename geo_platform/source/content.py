@@ -1,6 +1,6 @@
 """One interface to the bytes of a local file, a stored object or an archive member.
 
-What the bytes mean is decided in `recognise/`.
+The modules of `recognise/` detect the format of the bytes.
 """
 
 import tempfile
@@ -12,16 +12,16 @@ from typing import BinaryIO, Protocol, cast
 from zipfile import ZipFile, ZipInfo
 
 # Enough for the first members of a GeoJSON, the first rows of a CSV and the prolog of any XML.
-# GDAL's drivers identify a file by less.
+# GDAL's drivers need fewer bytes to identify a file.
 HEAD_BYTES = 256 * 1024
 
 _COPY_BYTES = 1024 * 1024
 
 
 class Content(Protocol):
-    """What a recogniser may read.
+    """The bytes of a file, an object or an archive member.
 
-    `name` is the original name: for messages and, with CSV and SRTM HGT, to detect the format.
+    `name` is the original name. It appears in messages, and is needed to detect CSV and SRTM HGT.
     """
 
     @property
@@ -32,13 +32,13 @@ class Content(Protocol):
 
     @property
     def is_packed(self) -> bool:
-        """Return whether seeking costs decompression."""
+        """Return whether the bytes are compressed, so that a seek must decompress them."""
 
     def open(self) -> AbstractContextManager[BinaryIO]:
         """Return a readable, seekable stream."""
 
     def as_file(self) -> AbstractContextManager[Path]:
-        """Return a local file with these bytes, until the context ends; a member is extracted."""
+        """Return a context with a local file of these bytes; an archive member is extracted."""
 
 
 def head_of(content: Content) -> bytes:
@@ -71,8 +71,8 @@ class FileContent:
 class StoredContent:
     """A stored object, read through one shared stream that downloads only what is read.
 
-    Only one reader at a time. `download` returns the object as a local file, for libraries that
-    need one.
+    Only one reader may use the content at a time. `download` returns the object as a local file,
+    for libraries that need a file.
     """
 
     stream: BinaryIO
@@ -92,7 +92,7 @@ class StoredContent:
 
 @dataclass(frozen=True)
 class MemberContent:
-    """A member of an open archive that `archive.py` has checked."""
+    """A member of an open archive. The archive has been checked by `archive.py`."""
 
     archive: ZipFile
     info: ZipInfo

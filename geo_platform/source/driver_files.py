@@ -1,6 +1,6 @@
-"""Give a driver a source under a name chosen by the platform, isolated from its neighbours.
+"""Give a driver a source under a name chosen by the platform, isolated from other files.
 
-A local source is linked into a folder of its own; a remote one is read by ranges. Neither the
+A local source is linked into a folder of its own; a remote source is read by ranges. Neither the
 user's file name nor other files beside the source influence a driver.
 """
 
@@ -39,8 +39,9 @@ def linked_source(
     `sidecar_paths` maps the original names of the sidecars to local files. No bytes are copied.
     What a driver writes beside the source (statistics, .gfs) is removed with the folder.
 
-    Raises UnsupportedFormat, SourceUnreadable: a sidecar is not what its name says, or refers to
-    another file; or the name of an SRTM file does not name its tile.
+    Raises UnsupportedFormat, SourceUnreadable: a sidecar is not what its name indicates, or refers
+    to another file.
+    Raises SourceUnreadable: the name of an SRTM file does not identify a tile.
     """
     if detected.kind is SourceKind.vector:
         _restrict_vector_drivers()
@@ -61,7 +62,9 @@ def ranged_source(
 
     `sidecars` maps the original names of the sidecars to their streams.
 
-    Raises UnsupportedFormat, SourceUnreadable: as `linked_source`.
+    Raises UnsupportedFormat, SourceUnreadable: a sidecar is not what its name indicates, or refers
+    to another file.
+    Raises SourceUnreadable: the name of an SRTM file does not identify a tile.
     """
     base = _stem(source_format, name) + FORMATS[source_format].canonical_extension
     files = {base: main}
@@ -69,7 +72,7 @@ def ranged_source(
         file = sidecars[sidecar]
         check_sidecar(StoredContent(file.stream, file.size_bytes, sidecar, _no_local_file))
         files[f"{_stem(source_format, name)}{suffix}"] = file
-    # The folder identifies the source to GDAL, so each source gets one of its own.
+    # GDAL identifies the source by the folder, so each source gets a unique folder name.
     return OpenableSource(f"/ranged-{uuid.uuid4().hex}/{base}", source_format, name, files)
 
 
@@ -78,7 +81,7 @@ def _no_local_file() -> AbstractContextManager[Path]:
 
 
 def _restrict_vector_drivers() -> None:
-    # Imported here: pyogrio loads pandas, which rasters do not need.
+    # Import late: pyogrio loads pandas, which rasters do not need.
     from geo_platform.source.vector_drivers import restrict_vector_drivers
 
     restrict_vector_drivers()
@@ -111,10 +114,11 @@ def _link_file(
 
 
 def _stem(source_format: SourceFormat, name: str) -> str:
-    """Return the file name, without extension, under which a driver sees the source.
+    """Return the file name, without extension, under which a driver gets the source.
 
-    It is "source" for a raster. An SRTM tile keeps its name, which is its georeference. A vector
-    file keeps its letters and digits, because OGR names the layer of most formats after the file.
+    The name of a raster is "source", but an SRTM tile keeps the name that is its georeference. A
+    vector file keeps letters and digits, because OGR names the layer of most formats after the
+    file.
     """
     base = name.rpartition("/")[2]
     if FORMATS[source_format].kind is SourceKind.vector:

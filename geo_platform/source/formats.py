@@ -1,7 +1,7 @@
 """The supported formats: their names, media types, extensions and drivers.
 
-Recognising a format is in `sniff.py` and `recognise/`; limiting pyogrio to the supported drivers
-is in `vector_drivers.py`.
+For detecting a format see `sniff.py` and `recognise/`; for limiting pyogrio to the supported
+drivers see `vector_drivers.py`.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ class FormatRule:
 
     @property
     def canonical_extension(self) -> str:
-        """Return the extension under which a driver sees the source."""
+        """Return the extension under which the source is given to a driver."""
         return self.extensions[0]
 
 
@@ -110,5 +110,5 @@ FORMATS: Mapping[SourceFormat, FormatRule] = MappingProxyType(
 )
 
 ZIP_MEDIA_TYPE = "application/zip"
-# The media type of an archive: format and archive member say what is read from it.
+# Media types of archives. The fields `format` and `archive_member` describe the dataset in it.
 KMZ_MEDIA_TYPE = "application/vnd.google-earth.kmz"

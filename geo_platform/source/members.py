@@ -1,6 +1,6 @@
 """Find the dataset in an archive, by the content of its members.
 
-Whether the archive is safe to read is checked in `archive.py`.
+`archive.py` checks that the archive is safe to read.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from geo_platform.source.sidecars import group_sources, is_hidden
 _HEAD_BYTES = 512
 _MAX_RECOGNISED = 500
 _MAX_INDEX_BYTES = 64 * 1024
-# Tables and pictures often accompany a dataset. They are the dataset only if there is no other.
+# Tables and pictures often accompany a dataset. They count only if there is no other dataset.
 _FALLBACK_FORMATS = (
     frozenset({SourceFormat.csv}),
     frozenset({SourceFormat.png, SourceFormat.jpeg}),
@@ -34,8 +34,8 @@ _FALLBACK_FORMATS = (
 
 
 @dataclass(frozen=True)
-class _Found:
-    """A dataset in the archive. The path of a File Geodatabase is that of its folder."""
+class _Dataset:
+    """A dataset in the archive. For a File Geodatabase, `path` is the path of its folder."""
 
     path: str
     format: SourceFormat
@@ -47,48 +47,52 @@ def dataset_in_archive(
 ) -> tuple[SourceFormat, ArchiveMember]:
     """Return the format and the path of the dataset in the archive.
 
-    Several Shapefiles in one folder are the layers of one dataset, whose path is the folder ("" for
-    the top level).
+    If all datasets are Shapefiles in the same folder, they are layers of one dataset. Its path is
+    the path of the folder, "" for the top level.
 
-    Raises LayerAmbiguous: the archive holds several datasets, and no `member` is given.
-    Raises LayerNotFound: the archive does not hold `member`.
-    Raises UnsupportedFormat: the archive holds no dataset. If it holds a single candidate, the
-    error of that candidate is raised instead.
-    Raises what `archive.checked_archive` and `sidecar_content.check_sidecar` raise.
+    Raises LayerAmbiguous: the archive holds several datasets, and `member` is None.
+    Raises LayerNotFound: the archive does not hold the dataset `member`.
+    Raises UnsupportedFormat: the archive holds no dataset. If exactly one file was refused, the
+    error about that file is raised instead.
+    Raises ArchiveUnsafe, DecompressionBomb: the archive breaks a rule or a limit, or holds another
+    archive.
+    Raises SourceEmpty, SourceTruncated, SourceUnreadable: the archive or a sidecar is empty or
+    damaged.
     """
     name = content.name
     with checked_archive(content, limits) as (archive, members):
-        for one in members:
-            _refuse_nested(archive, one, name)
-            if not is_hidden(one.path):
-                check_sidecar(MemberContent(archive, one.info, one.path))
-        found, refusals = _datasets(archive, members)
-        infos = {one.path: one.info for one in members}
+        for file in members:
+            _refuse_nested(archive, file, name)
+            if not is_hidden(file.path):
+                check_sidecar(MemberContent(archive, file.info, file.path))
+        all_datasets, refusals = _datasets(archive, members)
+        infos = {file.path: file.info for file in members}
         indexes = {
-            one.path
-            for one in found
-            if one.path in infos and _is_index_document(archive.open(infos[one.path]), one)
+            dataset.path
+            for dataset in all_datasets
+            if dataset.path in infos
+            and _is_index_document(archive.open(infos[dataset.path]), dataset)
         }
     if member is not None:
-        return _chosen(found, member, name)
-    datasets = [one for one in found if one.path not in indexes]
-    candidates = _kmz_document(_joined_shapefiles(_best(datasets or found)))
+        return _select_member(all_datasets, member, name)
+    datasets = [dataset for dataset in all_datasets if dataset.path not in indexes]
+    candidates = _kmz_document(_joined_shapefiles(_best(datasets or all_datasets)))
     if len(candidates) == 1:
         return candidates[0].format, ArchiveMember(
             path=candidates[0].path, size_bytes=candidates[0].size_bytes
         )
     if candidates:
-        names = [one.path for one in candidates]
+        names = [dataset.path for dataset in candidates]
         raise LayerAmbiguous(
-            f"The archive {name!r} holds {len(names)} datasets: {_listed(names)}.",
-            remedy="Choose one with archive_member, or submit each dataset separately.",
+            f"The archive {name!r} holds {len(names)} datasets: {_list_names(names)}.",
+            remedy="Choose a dataset with archive_member, or submit each dataset separately.",
             members=names[:100],
         )
     if len(refusals) == 1:
         raise refusals[0]
     raise UnsupportedFormat(
         f"The archive {name!r} holds no dataset of a supported format.",
-        refusals=[str(one) for one in refusals[:10]],
+        refusals=[str(refusal) for refusal in refusals[:10]],
     )
 
 
@@ -101,8 +105,8 @@ def _refuse_nested(archive: ZipFile, member: Member, name: str) -> None:
 
 def _datasets(
     archive: ZipFile, members: Sequence[Member]
-) -> tuple[list[_Found], list[PlatformError]]:
-    found = _geodatabases(members)
+) -> tuple[list[_Dataset], list[PlatformError]]:
+    all_datasets = _geodatabases(members)
     by_path = {member.path: member for member in members}
     refusals: list[PlatformError] = []
     for group in group_sources(by_path).sources[:_MAX_RECOGNISED]:
@@ -113,12 +117,12 @@ def _datasets(
             refusals.append(refusal)
         else:
             size_bytes = sum(by_path[path].size_bytes for path in (group.main, *group.sidecars))
-            found.append(_Found(group.main, source_format, size_bytes))
-    return found, refusals
+            all_datasets.append(_Dataset(group.main, source_format, size_bytes))
+    return all_datasets, refusals
 
 
-def _geodatabases(members: Sequence[Member]) -> list[_Found]:
-    """Return the folders *.gdb that hold the catalog table, which OpenFileGDB requires."""
+def _geodatabases(members: Sequence[Member]) -> list[_Dataset]:
+    """Return the *.gdb folders with a catalog table, without which OpenFileGDB opens none."""
     sizes: dict[str, int] = {}
     catalogs: set[str] = set()
     for member in members:
@@ -132,63 +136,78 @@ def _geodatabases(members: Sequence[Member]) -> list[_Found]:
             if parts[-1].lower() == "a00000001.gdbtable" and len(parts) == depth + 2:
                 catalogs.add(folder)
     return [
-        _Found(folder, SourceFormat.file_geodatabase, sizes[folder]) for folder in sorted(catalogs)
+        _Dataset(folder, SourceFormat.file_geodatabase, sizes[folder])
+        for folder in sorted(catalogs)
     ]
 
 
-def _best(found: list[_Found]) -> list[_Found]:
-    """Return the datasets proper if there are any, else the tables, else the pictures."""
+def _best(all_datasets: list[_Dataset]) -> list[_Dataset]:
+    """Return the datasets that are no table or picture, else the tables, else the pictures."""
 
-    def rank(one: _Found) -> int:
+    def rank(dataset: _Dataset) -> int:
         return next(
-            (index for index, formats in enumerate(_FALLBACK_FORMATS, 1) if one.format in formats),
+            (
+                index
+                for index, formats in enumerate(_FALLBACK_FORMATS, 1)
+                if dataset.format in formats
+            ),
             0,
         )
 
-    best = min(map(rank, found), default=0)
-    return [one for one in found if rank(one) == best]
+    best = min(map(rank, all_datasets), default=0)
+    return [dataset for dataset in all_datasets if rank(dataset) == best]
 
 
-def _joined_shapefiles(found: list[_Found]) -> list[_Found]:
-    folders = {one.path.rpartition("/")[0] for one in found}
+def _joined_shapefiles(all_datasets: list[_Dataset]) -> list[_Dataset]:
+    folders = {dataset.path.rpartition("/")[0] for dataset in all_datasets}
     if (
-        len(found) > 1
+        len(all_datasets) > 1
         and len(folders) == 1
-        and all(one.format is SourceFormat.shapefile for one in found)
+        and all(dataset.format is SourceFormat.shapefile for dataset in all_datasets)
     ):
-        return [_Found(folders.pop(), SourceFormat.shapefile, sum(one.size_bytes for one in found))]
-    return found
+        return [
+            _Dataset(
+                folders.pop(),
+                SourceFormat.shapefile,
+                sum(dataset.size_bytes for dataset in all_datasets),
+            )
+        ]
+    return all_datasets
 
 
-def _kmz_document(found: list[_Found]) -> list[_Found]:
-    # By convention, doc.kml at the top level of a KMZ is the document. Its links are not followed.
-    documents = [one for one in found if one.path.lower() == "doc.kml"]
+def _kmz_document(all_datasets: list[_Dataset]) -> list[_Dataset]:
+    # By convention, doc.kml at the top level of a KMZ is the main document. Links are not followed.
+    documents = [dataset for dataset in all_datasets if dataset.path.lower() == "doc.kml"]
     return (
-        documents if all(one.format is SourceFormat.kml for one in found) and documents else found
+        documents
+        if all(dataset.format is SourceFormat.kml for dataset in all_datasets) and documents
+        else all_datasets
     )
 
 
-def _is_index_document(content: IO[bytes], one: _Found) -> bool:
+def _is_index_document(content: IO[bytes], dataset: _Dataset) -> bool:
     # GDAL writes a doc.kml without placemarks into a KMZ, as an index of the layers' own files.
     with content:
         return (
-            one.format is SourceFormat.kml
-            and one.size_bytes <= _MAX_INDEX_BYTES
+            dataset.format is SourceFormat.kml
+            and dataset.size_bytes <= _MAX_INDEX_BYTES
             and b"Placemark" not in content.read()
         )
 
 
-def _chosen(found: list[_Found], member: str, name: str) -> tuple[SourceFormat, ArchiveMember]:
-    for one in found:
-        if one.path == member:
-            return one.format, ArchiveMember(path=one.path, size_bytes=one.size_bytes)
-    names = [one.path for one in found]
+def _select_member(
+    all_datasets: list[_Dataset], member: str, name: str
+) -> tuple[SourceFormat, ArchiveMember]:
+    for dataset in all_datasets:
+        if dataset.path == member:
+            return dataset.format, ArchiveMember(path=dataset.path, size_bytes=dataset.size_bytes)
+    names = [dataset.path for dataset in all_datasets]
     raise LayerNotFound(
-        f"The archive {name!r} holds no dataset {member!r}; it holds: {_listed(names)}.",
+        f"The archive {name!r} holds no dataset {member!r}; it holds: {_list_names(names)}.",
         members=names[:100],
     )
 
 
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:20])
-    return f"{shown} and {len(names) - 20} more" if len(names) > 20 else shown or "none"
+def _list_names(names: Sequence[str]) -> str:
+    listed = ", ".join(repr(name) for name in names[:20])
+    return f"{listed} and {len(names) - 20} more" if len(names) > 20 else listed or "none"

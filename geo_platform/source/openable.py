@@ -1,6 +1,7 @@
-"""A source that was checked and may be opened by a driver: its path or its streams.
+"""A checked source that a driver may open, as a path or as streams.
 
-A module of its own because readers of rasters and vectors need it without detection and archives.
+This is a separate module so that readers of rasters and vectors do not import detection and archive
+code.
 """
 
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from geo_platform.contracts.arrival import SourceFormat
 class RangedFile:
     """A stored file that is read by ranges: its length and a seekable stream.
 
-    All readers share the stream; they hold `lock` while they read.
+    All readers share the stream. A reader must hold `lock` while it seeks and reads.
     """
 
     size_bytes: int
@@ -29,8 +30,8 @@ class OpenableSource:
     """A checked source: the path to open, its format, and its original name for messages.
 
     `gdal_path` is composed by the platform (an absolute path, or /vsizip/{…}/member), never by a
-    user. If `ranged` holds files, `gdal_path` is not a local file: its folder consists of these
-    files by name, and a driver opens it through them (`raster/open.py`).
+    user. If `ranged` holds files, `gdal_path` is not a local file: `ranged` maps the names in the
+    folder of `gdal_path` to remote files, which `raster/open.py` passes to the driver.
     """
 
     gdal_path: str

@@ -1,6 +1,6 @@
 """Check the content of sidecars that a driver opens by itself: metadata, masks, overviews.
 
-Which files are sidecars, and which of them a driver sees, is in `sidecars.py`.
+`sidecars.py` decides which files are sidecars and which sidecars a driver may read.
 """
 
 from geo_platform.errors import PlatformError, SourceUnreadable, UnsupportedFormat
@@ -14,12 +14,13 @@ _HFA_SUFFIXES = (".aux", ".rrd")
 
 
 def check_sidecar(content: Content) -> None:
-    """Refuse a sidecar through which GDAL could open another file; accept any other name unread.
+    """Refuse a sidecar through which GDAL could open another file.
 
     GDAL opens an overview or a mask with any driver, a VRT included, so only TIFF is accepted. An
-    .aux.xml must be auxiliary metadata without references to other files.
+    .aux.xml must be auxiliary metadata without references to other files. Files with other suffixes
+    are accepted unread.
 
-    Raises UnsupportedFormat: the content is not what the name says, or refers to another file.
+    Raises UnsupportedFormat: the content is not what the name indicates, or refers to another file.
     Raises SourceUnreadable, SourceTruncated: the XML or the TIFF is damaged or too large.
     """
     name = content.name.lower()

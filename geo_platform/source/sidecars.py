@@ -1,6 +1,7 @@
 """Match sidecars to sources by name: world files, projections, the parts of a Shapefile.
 
-Pure functions on names; no file is read. Their content is checked in `sidecar_content.py`.
+A sidecar is a file that belongs to a source and has the same stem. No file is read here;
+`sidecar_content.py` checks the content of sidecars.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -10,7 +11,7 @@ from types import MappingProxyType
 from geo_platform.contracts.arrival import SourceFormat
 from geo_platform.source.formats import FORMATS
 
-# World files by the extension of the image, in GDAL's order of preference.
+# Extensions of world files by the extension of the image, in GDAL's order of preference.
 _WORLD_FILES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         ".tif": (".tfw", ".tifw", ".wld"),
@@ -43,8 +44,8 @@ _SHAPEFILE_PARTS = (
     ".ain",
     ".aih",
 )
-# Suffixes that replace the extension of the main file.
-_BESIDE: Mapping[str, tuple[str, ...]] = MappingProxyType(
+# Suffixes of sidecars that replace the extension of the main file.
+_REPLACING_SUFFIXES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         **{
             extension: (*world, ".prj", ".aux", ".rrd", ".aux.xml")
@@ -60,17 +61,17 @@ _BESIDE: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 
-# Suffixes that follow the whole name of the main file.
-_AFTER: Mapping[str, tuple[str, ...]] = MappingProxyType(
+# Suffixes of sidecars that are appended to the whole name of the main file.
+_APPENDED_SUFFIXES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {".shp": (".xml",), ".gpkg": ("-wal", "-shm", "-journal"), ".gml": (".gz",)}
 )
-_AFTER_ANY_RASTER = (".aux.xml", ".msk", ".ovr", ".xml")
+_APPENDED_TO_ANY_RASTER = (".aux.xml", ".msk", ".ovr", ".xml")
 
 _ARCHIVES = (".zip", ".kmz")
 _OTHER_ARCHIVES = (".gz", ".tgz", ".tar", ".bz2", ".xz", ".7z", ".rar", ".zst")
-# Submitted alone, these are refused with the parts that are missing.
+# A part without its .shp counts as a source, so that the refusal names the missing parts.
 _SHAPEFILE_PARTS_AS_SOURCES = (".dbf", ".shx")
-# Mostly read-me files and metadata: such an extension alone makes neither a source nor a sidecar.
+# Mostly read-me files and metadata, so the extension alone makes neither a source nor a sidecar.
 _AMBIGUOUS_EXTENSIONS = (".txt", ".xml")
 _RASTER_EXTENSIONS = frozenset(
     ext for rule in FORMATS.values() if rule.rasterio_drivers for ext in rule.extensions
@@ -78,7 +79,7 @@ _RASTER_EXTENSIONS = frozenset(
 _EXTENSIONS = frozenset(
     ext for rule in FORMATS.values() for ext in (*rule.extensions, *_ARCHIVES)
 ) - set(_AMBIGUOUS_EXTENSIONS)
-# Where two formats share an extension, neither has sidecars, so the last one is as good as any.
+# Where two formats share an extension, neither has sidecars, so it does not matter which is kept.
 _FORMAT_OF_EXTENSION = MappingProxyType(
     {
         ext: source_format
@@ -88,23 +89,25 @@ _FORMAT_OF_EXTENSION = MappingProxyType(
     }
 )
 
-# Every dot-separated part that may follow the stem of a source with sidecars, or of a sidecar:
-# tif, aux, xml, gpkg-wal.
+# Every dot-separated part that may follow the stem in the name of a source with sidecars or of a
+# sidecar: for example tif, aux, xml, gpkg-wal.
 _PARTS_OF_SUFFIXES = frozenset(
     part
     for main in _EXTENSIONS
     for suffix in (
-        *_BESIDE.get(main, ()),
-        *_AFTER.get(main, _AFTER_ANY_RASTER if main in _RASTER_EXTENSIONS else ()),
+        *_REPLACING_SUFFIXES.get(main, ()),
+        *_APPENDED_SUFFIXES.get(
+            main, _APPENDED_TO_ANY_RASTER if main in _RASTER_EXTENSIONS else ()
+        ),
     )
     for whole in (main, suffix if suffix.startswith(".") else main + suffix)
     for part in whole[1:].split(".")
     if part
 )
 
-# The sidecars that a driver sees, as listed in docs/formats.md: world files, suffixes that replace
-# the extension, suffixes that follow it. Left out on purpose: overviews, which are built anew;
-# spatial and attribute indexes; application schemas; .rrd and .aux.
+# The sidecars that a driver may read, as listed in docs/formats.md: world files, suffixes that
+# replace the extension, suffixes that are appended. Omitted on purpose: overviews, because they are
+# computed again; spatial and attribute indexes; application schemas; .rrd and .aux.
 _WITH_WORLD_FILE = frozenset(
     {
         SourceFormat.geotiff,
@@ -114,7 +117,7 @@ _WITH_WORLD_FILE = frozenset(
         SourceFormat.erdas_imagine,
     }
 )
-_EXPOSED_BESIDE: Mapping[SourceFormat, tuple[str, ...]] = MappingProxyType(
+_DRIVER_REPLACING_SUFFIXES: Mapping[SourceFormat, tuple[str, ...]] = MappingProxyType(
     {
         SourceFormat.geotiff: (".prj",),
         SourceFormat.jpeg2000: (".prj",),
@@ -126,7 +129,7 @@ _EXPOSED_BESIDE: Mapping[SourceFormat, tuple[str, ...]] = MappingProxyType(
         SourceFormat.csv: (".csvt", ".prj"),
     }
 )
-_EXPOSED_AFTER: Mapping[SourceFormat, tuple[str, ...]] = MappingProxyType(
+_DRIVER_APPENDED_SUFFIXES: Mapping[SourceFormat, tuple[str, ...]] = MappingProxyType(
     {
         SourceFormat.geotiff: (".aux.xml", ".msk"),
         SourceFormat.jpeg2000: (".aux.xml",),
@@ -139,7 +142,8 @@ _EXPOSED_AFTER: Mapping[SourceFormat, tuple[str, ...]] = MappingProxyType(
 )
 
 UNKNOWN_EXTENSION = (
-    "Its extension is not one of a supported format. Name the file itself to have its content read."
+    "Its extension is not one of a supported format. Submit the file by its own path instead "
+    "of its folder; its format is then detected by content."
 )
 
 
@@ -153,9 +157,9 @@ class SourceGroup:
 
 @dataclass(frozen=True)
 class Grouping:
-    """Names divided into sources with sidecars, and names left out, each with its reason.
+    """Names divided into sources with their sidecars, and omitted names with the reason.
 
-    Every name is in exactly one place.
+    Every name occurs exactly once.
     """
 
     sources: tuple[SourceGroup, ...]
@@ -163,19 +167,27 @@ class Grouping:
 
 
 def all_sidecars(name: str, siblings: Collection[str]) -> tuple[str, ...]:
-    """Return the sidecars of `name` among `siblings`, sorted; letter case does not matter."""
-    wanted = _sidecar_names(name.casefold())
+    """Return all sidecars of `name` among `siblings`, sorted, even those that no driver reads.
+
+    Letter case does not matter.
+    """
+    sidecar_names = _sidecar_names(name.casefold())
     return tuple(
-        sorted(sibling for sibling in siblings if sibling != name and sibling.casefold() in wanted)
+        sorted(
+            sibling
+            for sibling in siblings
+            if sibling != name and sibling.casefold() in sidecar_names
+        )
     )
 
 
 def driver_sidecars(
     source_format: SourceFormat, name: str, sidecars: Collection[str]
 ) -> dict[str, str]:
-    """Return the sidecars that a driver needs, by the suffix under which it sees them.
+    """Return the sidecars that a driver of the format may read, by suffix (docs/formats.md).
 
-    For example {".wld": "scene.tfw", ".tif.aux.xml": "scene.tif.aux.xml"}; see docs/formats.md.
+    The suffix is the one under which the sidecar is given to the driver, for example
+    {".wld": "scene.tfw", ".tif.aux.xml": "scene.tif.aux.xml"}.
     """
     by_name = {sidecar.casefold(): sidecar for sidecar in sidecars}
     canonical = FORMATS[source_format].canonical_extension
@@ -191,11 +203,12 @@ def driver_sidecars(
         )
     }
     found |= {
-        suffix: by_name.get(stem + suffix) for suffix in _EXPOSED_BESIDE.get(source_format, ())
+        suffix: by_name.get(stem + suffix)
+        for suffix in _DRIVER_REPLACING_SUFFIXES.get(source_format, ())
     }
     found |= {
         canonical + suffix: by_name.get(stem + extension + suffix)
-        for suffix in _EXPOSED_AFTER.get(source_format, ())
+        for suffix in _DRIVER_APPENDED_SUFFIXES.get(source_format, ())
     }
     if source_format not in _WITH_WORLD_FILE:
         del found[".wld"]
@@ -205,33 +218,39 @@ def driver_sidecars(
 def group_sources(names: Iterable[str]) -> Grouping:
     """Group relative names (with forward slashes) into sources and sidecars, sorted by name.
 
-    The name only decides whether a file is looked at; its content decides what it is. A lone .dbf
-    or .shx counts as a source, to be refused with the missing parts. A sidecar that two sources
-    share belongs to the first.
+    Names only decide which files are examined; the content decides the format. A .dbf or .shx
+    without a .shp counts as a source, so that the refusal names the missing parts. A sidecar that
+    two sources share belongs to the first source.
     """
     ordered = sorted(set(names))
     left_out = {
         name: reason for name in ordered if (reason := _reason_to_leave_out(name)) is not None
     }
     remaining = [name for name in ordered if name not in left_out]
-    by_folded: dict[str, list[str]] = {}
+    by_lower_name: dict[str, list[str]] = {}
     for name in remaining:
-        by_folded.setdefault(name.casefold(), []).append(name)
-    taken: dict[str, str] = {}
+        by_lower_name.setdefault(name.casefold(), []).append(name)
+    main_of_sidecar: dict[str, str] = {}
     for main in (name for name in remaining if _split(name.casefold())[1] in _EXTENSIONS):
         for sidecar in (
-            name for wanted in _sidecar_names(main.casefold()) for name in by_folded.get(wanted, ())
+            name
+            for sidecar_name in _sidecar_names(main.casefold())
+            for name in by_lower_name.get(sidecar_name, ())
         ):
             if sidecar != main:
-                taken.setdefault(sidecar, main)
-    mains = [name for name in remaining if name not in taken and _is_main(name)]
-    orphans = [name for name in remaining if name not in taken and not _is_main(name)]
+                main_of_sidecar.setdefault(sidecar, main)
+    mains = [name for name in remaining if name not in main_of_sidecar and _is_main(name)]
+    orphans = [name for name in remaining if name not in main_of_sidecar and not _is_main(name)]
     left_out |= {name: _reason_for_orphan(name) for name in orphans}
     left_out |= {
-        name: f"It belongs to {main!r}." for name, main in taken.items() if main not in mains
+        name: f"It belongs to {main!r}, which is itself a sidecar."
+        for name, main in main_of_sidecar.items()
+        if main not in mains
     }
     groups = tuple(
-        SourceGroup(main, tuple(sorted(name for name, owner in taken.items() if owner == main)))
+        SourceGroup(
+            main, tuple(sorted(name for name, owner in main_of_sidecar.items() if owner == main))
+        )
         for main in mains
     )
     return Grouping(groups, tuple(sorted(left_out.items())))
@@ -239,15 +258,15 @@ def group_sources(names: Iterable[str]) -> Grouping:
 
 def is_single_file(name: str) -> bool:
     """Return whether the name is that of a source that has no sidecars, for example a GeoJSON."""
-    folded = name.casefold()
-    return _split(folded)[1] in _EXTENSIONS and not _sidecar_names(folded)
+    lower_name = name.casefold()
+    return _split(lower_name)[1] in _EXTENSIONS and not _sidecar_names(lower_name)
 
 
 def group_prefix(name: str) -> str:
     """Return the prefix shared by a source and all its sidecars: folder, stem and dot.
 
-    The result is the same for every file of the set, and case-sensitive, as a listing of a store
-    is. For a name that belongs to no set, return the name itself.
+    The result is the same for the source and every sidecar. It keeps the letter case, because a
+    store lists names by exact prefix. For a source without sidecars, return the name itself.
     """
     folder, slash, base = name.rpartition("/")
     parts = base.split(".")
@@ -266,9 +285,10 @@ def format_by_name(name: str) -> SourceFormat | None:
 
 
 def guess_driver_sidecars(name: str, siblings: Collection[str]) -> tuple[str, ...]:
-    """Return those of `siblings` that a driver of `name` sees, judged by its extension; sorted.
+    """Return the sidecars among `siblings` that a driver may read, sorted, before content is known.
 
-    The stem must agree in case too, because a store lists names by prefix.
+    The format is guessed from the extension of `name`; `driver_sidecars` takes the detected format
+    instead. The stem must agree in letter case too, because a store lists names by exact prefix.
     """
     source_format = format_by_name(name)
     if source_format is None:
@@ -284,15 +304,17 @@ def is_hidden(name: str) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
 
 
-def _sidecar_names(folded: str) -> list[str]:
-    stem, extension = _split(folded)
-    beside = [stem + suffix for suffix in _BESIDE.get(extension, ())]
-    after = _AFTER.get(extension, _AFTER_ANY_RASTER if extension in _RASTER_EXTENSIONS else ())
-    return beside + [folded + suffix for suffix in after]
+def _sidecar_names(lower_name: str) -> list[str]:
+    stem, extension = _split(lower_name)
+    beside = [stem + suffix for suffix in _REPLACING_SUFFIXES.get(extension, ())]
+    after = _APPENDED_SUFFIXES.get(
+        extension, _APPENDED_TO_ANY_RASTER if extension in _RASTER_EXTENSIONS else ()
+    )
+    return beside + [lower_name + suffix for suffix in after]
 
 
 def _split(name: str) -> tuple[str, str]:
-    """Return (folder and stem, extension); a leading dot begins no extension, .osm.pbf is one."""
+    """Return (folder and stem, extension). A leading dot begins no extension; .osm.pbf is one."""
     folder, slash, base = name.rpartition("/")
     if base.endswith(".osm.pbf") and len(base) > len(".osm.pbf"):
         return name[: -len(".osm.pbf")], ".osm.pbf"
@@ -327,7 +349,11 @@ def _reason_for_orphan(name: str) -> str:
     if (
         any(
             extension in suffixes
-            for suffixes in (*_BESIDE.values(), *_AFTER.values(), _AFTER_ANY_RASTER)
+            for suffixes in (
+                *_REPLACING_SUFFIXES.values(),
+                *_APPENDED_SUFFIXES.values(),
+                _APPENDED_TO_ANY_RASTER,
+            )
         )
         and extension not in _AMBIGUOUS_EXTENSIONS
     ):

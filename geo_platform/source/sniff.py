@@ -19,10 +19,10 @@ _ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
 
 @dataclass(frozen=True)
 class DetectedSource:
-    """What a source is.
+    """The format and kind of a source.
 
-    `media_type` is that of the object, so for a dataset in an archive that of the archive.
-    `archive_member` is the dataset in the archive; None outside archives.
+    `media_type` is the media type of the object; for an archive it describes the archive, not the
+    dataset in it. `archive_member` is the dataset in the archive, None for other sources.
     """
 
     format: SourceFormat
@@ -52,13 +52,15 @@ def detect_content(
 ) -> DetectedSource:
     """Detect the format of a file, or of the dataset in an archive.
 
-    `sidecars` are the names of the files beside it, which a Shapefile needs. `member` selects the
-    dataset of an archive that holds several.
+    `sidecars` are the names of the sidecars of the file; a Shapefile without .shx or .dbf is
+    refused. `member` is the path of a dataset in the archive; an archive that holds several
+    datasets needs it.
 
     Raises SourceEmpty, SourceTruncated, SourceUnreadable: the content cannot be read.
     Raises UnsupportedFormat, NoGeometry: the content is not supported, or has no geometry.
     Raises ArchiveUnsafe, DecompressionBomb: the archive breaks a rule or a limit.
-    Raises LayerAmbiguous, LayerNotFound: the archive holds several datasets, or not `member`.
+    Raises LayerAmbiguous: the archive holds several datasets, and `member` is None.
+    Raises LayerNotFound: the archive does not hold the dataset `member`.
     """
     with content.open() as stream:
         is_zip = stream.read(4) in _ZIP_MAGICS

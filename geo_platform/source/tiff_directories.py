@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 GDAL_METADATA_TAG = 42112
 
-# From the field type in an entry to the bytes of one value.
+# The bytes of one value, by the field type of the entry.
 _TYPE_BYTES = {
     1: 1,
     2: 1,
@@ -30,7 +30,7 @@ _TYPE_BYTES = {
     18: 8,
 }
 
-# Return `count` bytes from `offset` on.
+# A function (offset, count) that returns `count` bytes from `offset` on.
 ReadBytes = Callable[[int, int], bytes]
 
 
@@ -43,12 +43,12 @@ class TiffLayout:
 
     @property
     def count(self) -> struct.Struct:
-        """The number of entries of a directory."""
+        """The format of the number of entries of a directory."""
         return struct.Struct(self.order + ("Q" if self.is_big else "H"))
 
     @property
     def entry(self) -> struct.Struct:
-        """The fields of a `TiffEntry`."""
+        """The format of a `TiffEntry`."""
         return struct.Struct(self.order + ("HHQ8s" if self.is_big else "HHI4s"))
 
     @property
@@ -64,17 +64,17 @@ class TiffLayout:
         return int(self.offset.unpack_from(header, self.header_bytes - self.offset.size)[0])
 
     def is_inline(self, entry: "TiffEntry") -> bool:
-        """Return whether the entry holds its values itself instead of their offset."""
+        """Return whether the entry holds the values themselves instead of their offset."""
         return entry.size_bytes <= self.offset.size
 
     def value_offset(self, entry: "TiffEntry") -> int:
-        """Return the offset of the entry's values, where the entry does not hold them itself."""
+        """Return the offset of the values of an entry that is not inline."""
         return int(self.offset.unpack(entry.value)[0])
 
 
 @dataclass(frozen=True, slots=True)
 class TiffEntry:
-    """One tag. `value` is the raw field: the values themselves if they fit, else their offset."""
+    """One tag. `value` is the raw field: the values if they are short, else their offset."""
 
     tag: int
     type: int
@@ -97,7 +97,7 @@ class TiffDirectory:
 
 
 def tiff_layout(head: bytes) -> TiffLayout | None:
-    """Return the layout that the first four bytes name, or None if they are not a TIFF's."""
+    """Return the layout of a TIFF from its first four bytes, or None if the file is not a TIFF."""
     layouts = {
         b"II*\0": TiffLayout("<", is_big=False),
         b"MM\0*": TiffLayout(">", is_big=False),
@@ -113,10 +113,11 @@ def walk_directories(
     first_offset: int,
     check_entry_count: Callable[[int], None] = lambda count: None,
 ) -> Iterator[TiffDirectory]:
-    """Yield each directory, following the links until one is 0. Does not detect circles.
+    """Yield each directory, following the links until a link is 0. Loops are not detected.
 
-    `check_entry_count` is called before the entries are read and may raise. Raises struct.error:
-    where `read` returns fewer bytes than asked for.
+    `check_entry_count` gets the number of entries before they are read, and may raise an error to
+    stop.
+    Raises struct.error: `read` returns fewer bytes than requested.
     """
     offset = first_offset
     while offset:

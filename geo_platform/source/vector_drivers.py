@@ -1,7 +1,7 @@
-"""The drivers that pyogrio may use: those of the supported vector formats, and none else.
+"""Limit pyogrio to the drivers of the supported vector formats.
 
-A module of its own because it imports pyogrio, and with it pandas, which a raster run does without.
-rasterio takes a list of drivers for each opening instead (`raster/open.py`).
+This is a separate module because pyogrio imports pandas, which raster runs do not need. rasterio
+takes the allowed drivers with each file that it opens (`raster/open.py`).
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ import pyogrio
 from geo_platform.source.formats import FORMATS
 from geo_platform.source.pyogrio_internals import register_drivers
 
-# KML replaces LIBKML in builds without it. GDAL itself writes derived layers to MEM.
+# KML replaces LIBKML in builds of GDAL without LIBKML. GDAL itself writes derived layers to MEM.
 VECTOR_DRIVERS = frozenset(rule.ogr_driver for rule in FORMATS.values() if rule.ogr_driver) | {
     "KML",
     "MEM",
@@ -36,8 +36,9 @@ OFFLINE_SETTINGS: Mapping[str, str] = MappingProxyType(
 def restrict_vector_drivers() -> None:
     """Remove every driver not in VECTOR_DRIVERS from pyogrio in this process. Idempotent and cheap.
 
-    GDAL applies the option GDAL_SKIP when it registers its drivers, so they are registered again
-    (docs/decisions/0006). Raises RuntimeError: a driver that should be gone is still registered.
+    GDAL applies the option GDAL_SKIP when it registers drivers, so the drivers are registered again
+    (docs/decisions/0006).
+    Raises RuntimeError: a driver that had to be removed is still registered.
     """
     pyogrio.set_gdal_config_options(dict(OFFLINE_SETTINGS))
     superfluous = set(pyogrio.list_drivers()) - VECTOR_DRIVERS

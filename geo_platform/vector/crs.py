@@ -43,7 +43,7 @@ def determine_crs(
     came_from = FROM_FORMAT if is_of_format else FROM_FILE
     return resolve_crs(
         source_crs,
-        own_came_from=came_from,
+        file_crs_origin=came_from,
         input_crs=input_crs,
         override_crs=override_crs,
         display_name=display_name,

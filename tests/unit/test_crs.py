@@ -22,7 +22,7 @@ def _resolved(
 ) -> tuple[str | None, str, list[str]]:
     reference, findings = resolve_crs(
         own,
-        own_came_from=FROM_FILE,
+        file_crs_origin=FROM_FILE,
         input_crs=input_crs,
         override_crs=override,
         display_name="a.tif",

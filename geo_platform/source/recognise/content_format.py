@@ -1,4 +1,4 @@
-"""Try the recognisers in order: binary formats first, then text. Refuse anything else by name."""
+"""Try the recognisers in order: binary formats first, then text. Refuse any other content."""
 
 from collections.abc import Callable, Sequence
 
@@ -32,7 +32,10 @@ def recognise(content: Content, sidecars: Sequence[str] | None) -> SourceFormat:
 
     `sidecars` are the names of its sidecars, or None if they are unknown.
 
-    Raises SourceEmpty, SourceTruncated, SourceUnreadable, NoGeometry, UnsupportedFormat.
+    Raises SourceEmpty: the content has no bytes.
+    Raises SourceTruncated, SourceUnreadable: the content is cut short or damaged.
+    Raises NoGeometry: the format is supported, but the content has no geometry.
+    Raises UnsupportedFormat: the format is not supported, or the content refers to other files.
     """
     if content.size_bytes == 0:
         raise SourceEmpty(f"{content.name!r} is empty.")
@@ -44,7 +47,7 @@ def recognise(content: Content, sidecars: Sequence[str] | None) -> SourceFormat:
 
 
 def _recognise_text(content: Content, head: bytes) -> SourceFormat:
-    decoded = text.decoded(head)
+    decoded = text.decode(head)
     found = xml_text.kml_or_gml(content, head)
     if decoded is not None:
         for rule in _TEXT:

@@ -1,8 +1,8 @@
 """Name unsupported formats for messages, and refuse text that makes GDAL pick a foreign driver.
 
-GDAL lets each driver in turn look at the first bytes. OGR's VRT driver accepts any text that
-contains its element, a CSV or a GeoJSON included, and then reads the files that it names (GDAL
-3.12). Such text is refused anywhere in the head.
+GDAL lets each driver in turn examine the first bytes of a file. OGR's VRT driver accepts any text
+that contains a VRT element, even in a CSV or a GeoJSON, and then reads the files named there (GDAL
+3.12). Such elements are therefore refused anywhere in the head.
 """
 
 import re
@@ -62,9 +62,9 @@ def archive_name(head: bytes) -> str | None:
 
 
 def refuse_foreign_markers(content: Content, head: bytes) -> None:
-    """Check that GeoJSON, CSV, KML or GML holds no text that another driver of GDAL reacts to.
+    """Check that GeoJSON, CSV, KML or GML holds no text for which GDAL picks another driver.
 
-    Raises UnsupportedFormat: it does.
+    Raises UnsupportedFormat: the head holds such text.
     """
     found = _FOREIGN_MARKER.search(head)
     if found:

@@ -32,11 +32,11 @@ def jpeg2000(content: Content, head: bytes) -> SourceFormat | None:
     if not head.startswith(_JP2_SIGNATURE):
         return None
     with content.open() as stream:
-        left_bytes = _MAX_XML_BYTES
+        xml_bytes_left = _MAX_XML_BYTES
         for kind, offset, length in _boxes(content, stream):
             if kind == b"xml ":
-                left_bytes -= length
-                _check_xml_box(content, stream, offset, length if left_bytes >= 0 else None)
+                xml_bytes_left -= length
+                _check_xml_box(content, stream, offset, length if xml_bytes_left >= 0 else None)
             if kind == b"jp2c":
                 break
         else:

@@ -1,6 +1,7 @@
-"""Recognise GeoJSON (RFC 7946) and newline-delimited GeoJSON (RFC 8142); refuse other JSON by name.
+"""Recognise GeoJSON (RFC 7946), also as lines (RFC 8142); refuse other JSON and name its kind.
 
-The head is scanned for the members of the outermost object, in any order, without parsing it all.
+The head of the file is scanned for the members of the outermost object, in any order. The tail is
+only searched for a linked CRS.
 """
 
 import json
@@ -38,9 +39,9 @@ _DECODER = json.JSONDecoder()
 
 @dataclass(frozen=True)
 class _Outline:
-    """Members of the outermost object as raw text, nested values as their opening bracket alone.
+    """Members of the outermost object as raw text; of a nested value only the opening bracket.
 
-    `end` is the offset behind the object, None if it does not end in the head.
+    `end` is the offset behind the object, None if the object does not end in the head.
     """
 
     members: dict[str, str]
@@ -136,7 +137,8 @@ def _refuse_linked_crs(content: Content, text: str) -> None:
 
 
 def _tail(content: Content) -> str:
-    # A writer may put the CRS at the end. An archive member would have to be unpacked to there.
+    # A writer may put the CRS at the end of the file. For an archive member the tail is not read,
+    # because the whole member would have to be unpacked.
     if content.is_packed or content.size_bytes <= HEAD_BYTES:
         return ""
     with content.open() as stream:

@@ -1,7 +1,8 @@
 """Refuse GDAL's XML metadata (in a TIFF tag, a JP2 box, an .aux.xml) that refers to another file.
 
-GDAL 3.10 opens the file that OVERVIEW_FILE of the domain OVERVIEWS names, and a warp opens the
-X_DATASET and Y_DATASET of the domain GEOLOCATION: with any driver, any path, also over the network.
+GDAL 3.10 opens the file named by OVERVIEW_FILE in the domain OVERVIEWS. A warp opens the files
+named by X_DATASET and Y_DATASET in the domain GEOLOCATION. GDAL allows any driver and any path
+there, also paths on the network.
 """
 
 from xml.etree.ElementTree import Element, ParseError
@@ -18,8 +19,9 @@ _REFERRING_KEYS = frozenset({"OVERVIEW_FILE", "X_DATASET", "Y_DATASET", "DEM_DAT
 def refuse_references(xml: bytes, name: str) -> Element:
     """Parse the metadata and return its root element.
 
-    Raises UnsupportedFormat: it refers to another file, or declares a document type or entities.
-    Raises SourceUnreadable: it is not well-formed XML.
+    Raises UnsupportedFormat: the metadata refers to another file, or declares a document type or
+    entities.
+    Raises SourceUnreadable: the metadata is not well-formed XML.
     """
     try:
         root: Element = fromstring(xml, forbid_dtd=True)

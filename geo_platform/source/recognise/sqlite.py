@@ -1,7 +1,7 @@
 """Recognise a GeoPackage: SQLite with a layer of features and a schema that runs no foreign code.
 
 The rules are those of OGC 12-128r19 (GeoPackage 1.4) and of the SQLite file format. SQLite itself
-reads the schema, read-only, immutable and with a limit on its steps; nothing of it is executed.
+reads the schema, read-only, immutable and with a limit on steps. Views and triggers are not run.
 """
 
 import os
@@ -22,8 +22,8 @@ _APPLICATION_IDS = (b"GPKG", b"GP10", b"GP11")
 _MAX_STEPS = 2_000_000
 _MAX_SCHEMA_ROWS = 100_000
 _MAX_SCHEMA_CHARACTERS = 32 * 1024 * 1024
-# For a GeoPackage in an archive. Its pages are read in any order, each by unpacking the member from
-# its beginning, and the member is extracted once to read the schema.
+# Limit for a GeoPackage in an archive. The member is extracted once to read the schema. Later, GDAL
+# reads pages in any order, and unpacks the member from the beginning for each of them.
 _MAX_PACKED_BYTES = 1024**3
 
 # Modules of virtual tables that keep their data in the same file. Others (VirtualOGR, VirtualShape,
@@ -47,9 +47,9 @@ def geopackage(content: Content, head: bytes) -> SourceFormat | None:
     """Recognise a GeoPackage with features.
 
     Raises SourceTruncated, SourceUnreadable: the file is cut short or damaged.
-    Raises NoGeometry: it holds attribute tables only.
-    Raises UnsupportedFormat: it is another SQLite database, holds raster tiles, is too large inside
-    an archive, or its schema accesses other files.
+    Raises NoGeometry: the GeoPackage holds attribute tables only.
+    Raises UnsupportedFormat: the file is another SQLite database, holds only raster tiles, is too
+    large inside an archive, or has a schema that is too large or accesses other files.
     """
     if not head.startswith(_MAGIC):
         return None
@@ -83,13 +83,13 @@ def _check_length(content: Content, head: bytes) -> None:
     if changes == valid_for and pages * page_bytes > content.size_bytes:
         raise SourceTruncated(
             f"The GeoPackage {content.name!r} is {content.size_bytes} bytes long; "
-            f"its header says {pages * page_bytes}."
+            f"its header gives {pages * page_bytes}."
         )
 
 
 @contextmanager
 def _opened(path: Path, name: str) -> Iterator[sqlite3.Connection]:
-    # The limit on steps stops a schema that is made to keep SQLite busy.
+    # The limit on steps stops a hostile schema that keeps SQLite busy.
     database = sqlite3.connect(
         f"file:{quote(os.fsencode(path.absolute()))}?mode=ro&immutable=1", uri=True
     )

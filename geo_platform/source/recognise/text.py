@@ -26,16 +26,16 @@ _GRID_KEYWORDS = frozenset(
 _DELIMITERS = (",", ";", "\t", "|")
 _CSV_EXTENSIONS = (".csv", ".tsv")
 _SAMPLED_ROWS = 200
-# The share of the sampled rows that must have as many columns as the first. Below 1, because real
-# tables have some ragged lines; far above 0, because prose has no columns.
-_EVEN_ROWS = 0.9
+# The fraction of the sampled rows that must have as many columns as the first row. It is below 1,
+# because real tables have some ragged lines, and near 1, because prose has no columns.
+_MIN_EVEN_FRACTION = 0.9
 
 
-def decoded(head: bytes) -> str | None:
+def decode(head: bytes) -> str | None:
     """Decode the head as UTF-8, else as Latin-1; return None if it holds control characters.
 
-    Up to three bytes at the end may be part of a character that the head cuts. RS (0x1e) counts as
-    text, for RFC 8142.
+    Up to three bytes at the end are dropped if the head ends inside a character. The record
+    separator (0x1e) counts as text, because RFC 8142 uses it.
     """
     for cut in range(4):
         try:
@@ -51,27 +51,27 @@ def decoded(head: bytes) -> str | None:
 def esri_ascii_grid(content: Content, text: str) -> SourceFormat | None:
     """Recognise the header of an ESRI ASCII grid: keyword and number per line, in any order.
 
-    It must have ncols, nrows and a cell size (cellsize, or dx and dy).
+    The header must have ncols, nrows and a cell size (cellsize, or dx and dy).
     """
-    found: set[str] = set()
+    keywords: set[str] = set()
     for line in text.lstrip().splitlines()[:12]:
         words = line.split()
         if len(words) != 2 or words[0].lower() not in _GRID_KEYWORDS:
             break
-        found.add(words[0].lower())
-    has_size = "cellsize" in found or {"dx", "dy"} <= found
-    return SourceFormat.esri_ascii_grid if {"ncols", "nrows"} <= found and has_size else None
+        keywords.add(words[0].lower())
+    has_size = "cellsize" in keywords or {"dx", "dy"} <= keywords
+    return SourceFormat.esri_ascii_grid if {"ncols", "nrows"} <= keywords and has_size else None
 
 
 def delimited(content: Content, text: str) -> SourceFormat | None:
     """Recognise CSV: named .csv or .tsv, with one of four delimiters and an even number of columns.
 
-    Raises UnsupportedFormat: it has the name of a CSV file, but its lines are not a table.
+    Raises UnsupportedFormat: the file has the name of a CSV file, but the lines are not a table.
     """
     if not content.name.lower().endswith(_CSV_EXTENSIONS):
         return None
     rows = max((_rows(text, delimiter, content) for delimiter in _DELIMITERS), key=_evenness)
-    if _evenness(rows) >= _EVEN_ROWS:
+    if _evenness(rows) >= _MIN_EVEN_FRACTION:
         return SourceFormat.csv
     raise UnsupportedFormat(
         f"{content.name!r} is text but not a table: its lines differ in the number of columns.",

@@ -1,7 +1,7 @@
 """Recognise a TIFF or BigTIFF, and check every directory and its GDAL metadata within a budget.
 
-A hostile file can make each directory expensive to read. For the structure itself see
-`source/tiff_directories.py`.
+The budget limits entries, metadata and seeks, because a hostile file can make directories
+expensive to read. For the structure of a TIFF see `source/tiff_directories.py`.
 """
 
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ from geo_platform.source.tiff_directories import (
 
 _IMAGE_WIDTH, _IMAGE_LENGTH = 256, 257
 _MAX_DIRECTORIES = 1024
-_MAX_ENTRIES_ALTOGETHER = 100_000
+_MAX_TOTAL_ENTRIES = 100_000
 # In an archive, every seek backwards unpacks the member from its beginning again.
 _MAX_SEEKS_BACK = 8
 _MAX_METADATA_BYTES = 16 * 1024 * 1024
 
 
 def tiff(content: Content, head: bytes) -> SourceFormat | None:
-    """Return the format if the content is a TIFF that is safe to open, else None.
+    """Return the format if the content is a TIFF, else None. Check that GDAL may open the TIFF.
 
     Raises SourceTruncated: a directory is past the end of the file.
     Raises SourceUnreadable: a directory is malformed or exceeds the budget.
@@ -47,12 +47,12 @@ def tiff(content: Content, head: bytes) -> SourceFormat | None:
 
 @dataclass
 class _Directories:
-    """A walk through the directories that spends a budget."""
+    """Checks the directories of a TIFF. The fields `..._left` are what is left of the budget."""
 
     content: Content
     stream: BinaryIO
     layout: TiffLayout
-    entries_left: int = _MAX_ENTRIES_ALTOGETHER
+    entries_left: int = _MAX_TOTAL_ENTRIES
     metadata_bytes_left: int = _MAX_METADATA_BYTES
     seeks_back_left: int = _MAX_SEEKS_BACK
 
@@ -110,7 +110,8 @@ class _Directories:
                 self.seeks_back_left -= 1
             if self.seeks_back_left < 0:
                 raise SourceUnreadable(
-                    f"The TIFF {self.content.name!r} is too fragmented to be read inside an archive.",
+                    f"The TIFF {self.content.name!r} is too fragmented to be "
+                    "read inside an archive.",
                     remedy="Submit it unpacked.",
                 )
             self.stream.seek(offset)

@@ -22,11 +22,12 @@ _SUBMIT_ALL_PARTS = (
 def shapefile(content: Content, head: bytes, sidecars: Sequence[str] | None) -> SourceFormat | None:
     """Recognise the main file of a Shapefile by its header (ESRI white paper, 1998).
 
-    A .shx has the same header; its first record begins with 50, the offset in words. `sidecars` are
-    the names of the other parts, which must include .shx and .dbf; None if they are unknown.
+    A .shx has the same header, but its first record begins with 50, an offset in words. `sidecars`
+    are the names of the other parts, which must include .shx and .dbf. If the names are not known,
+    pass None; the parts are then not checked.
 
     Raises SourceTruncated, SourceUnreadable: the header is damaged, or a part is missing.
-    Raises UnsupportedFormat: it is the index of a Shapefile.
+    Raises UnsupportedFormat: the file is the index (.shx) of a Shapefile.
     """
     if not head.startswith(_SHAPE_FILE_CODE):
         return None
@@ -50,7 +51,7 @@ def shapefile(content: Content, head: bytes, sidecars: Sequence[str] | None) -> 
     if words * 2 > content.size_bytes:
         raise SourceTruncated(
             f"The Shapefile {content.name!r} is {content.size_bytes} bytes long; "
-            f"its header says {words * 2}."
+            f"its header gives {words * 2}."
         )
     if sidecars is not None and not any(name.lower().endswith(".shx") for name in sidecars):
         raise SourceUnreadable(
@@ -79,11 +80,11 @@ def osm_pbf(content: Content, head: bytes) -> SourceFormat | None:
 
 
 def geoparquet(content: Content, head: bytes) -> SourceFormat | None:
-    """Recognise GeoParquet by the footer, which alone is read.
+    """Recognise GeoParquet. Only the footer is read.
 
-    Raises NoGeometry: it is Parquet without the metadata of GeoParquet.
+    Raises NoGeometry: the file is Parquet without the metadata of GeoParquet.
     Raises SourceTruncated, SourceUnreadable: the footer is missing or damaged.
-    Raises UnsupportedFormat: it is inside an archive, or its footer is too long.
+    Raises UnsupportedFormat: the file is inside an archive, or the footer is too long.
     """
     if not head.startswith(b"PAR1"):
         return None

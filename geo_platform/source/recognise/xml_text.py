@@ -1,4 +1,4 @@
-"""Recognise KML and GML by the root element; refuse other XML by name.
+"""Recognise KML and GML by the root element; refuse other XML and name its kind.
 
 The parser stops at the root element, and refuses document types and entities.
 """
