@@ -320,9 +320,11 @@ def _kernel_reach(plan: CogPlan, rows: NDArray[np.float64], cols: NDArray[np.flo
 
 def _sample_windows(original: DatasetReader) -> tuple[Window, ...]:
     rows, cols = original.block_shapes[0]
-    width = sum(np.dtype(dtype).itemsize for dtype in original.dtypes)
+    bytes_per_pixel = sum(np.dtype(dtype).itemsize for dtype in original.dtypes)
     shape = GridShape(rows=original.height, cols=original.width)
-    return spread_windows(shape, GridShape(rows=max(rows, 16), cols=cols), width, SAMPLE_BYTES)
+    return spread_windows(
+        shape, GridShape(rows=max(rows, 16), cols=cols), bytes_per_pixel, SAMPLE_BYTES
+    )
 
 
 def _small_windows(written: DatasetReader) -> tuple[Window, ...]:

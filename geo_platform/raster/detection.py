@@ -47,7 +47,7 @@ def decide_type(
     if choice is RasterTypeChoice.auto:
         return detected
     requested_type = RasterType(choice.value)
-    reason = why_impossible(requested_type, bands)
+    reason = reason_against(requested_type, bands)
     if reason:
         raise RasterTypeMismatch(
             f"{display_name!r} cannot be {requested_type.value}: {reason}.",
@@ -72,17 +72,17 @@ def detect_type(bands: tuple[RasterBand, ...]) -> DetectedType:
     colors = tuple(band.color_interpretation for band in bands)
     data = tuple(band for band in bands if band.color_interpretation != "alpha")
     if len(data) == 1:
-        return _one_band(data[0])
+        return _detect_one_band(data[0])
     if len(bands) == 3 and len(data) == 3:
-        return _three_bands(bands, colors)
+        return _detect_three_bands(bands, colors)
     if len(bands) == 4:
-        return _four_bands(bands, colors)
+        return _detect_four_bands(bands, colors)
     if len(bands) >= 5:
         return DetectedType(RasterType.multispectral, 0.9, f"{len(bands)} bands")
     return DetectedType(RasterType.multispectral, 0.5, f"{len(data)} bands without a known meaning")
 
 
-def why_impossible(requested_type: RasterType, bands: tuple[RasterBand, ...]) -> str | None:
+def reason_against(requested_type: RasterType, bands: tuple[RasterBand, ...]) -> str | None:
     """Return why the bands cannot be of this type, or None if they can."""
     count = len(bands)
     data = sum(band.color_interpretation != "alpha" for band in bands)
@@ -142,7 +142,7 @@ def refuse_64_bit(bands: tuple[RasterBand, ...], display_name: str) -> None:
         )
 
 
-def _three_bands(bands: tuple[RasterBand, ...], colors: tuple[str, ...]) -> DetectedType:
+def _detect_three_bands(bands: tuple[RasterBand, ...], colors: tuple[str, ...]) -> DetectedType:
     if colors == ("red", "green", "blue"):
         return DetectedType(RasterType.rgb, 0.98, "three bands interpreted as red, green, blue")
     if all(band.dtype in ("uint8", "uint16") for band in bands):
@@ -154,7 +154,7 @@ def _three_bands(bands: tuple[RasterBand, ...], colors: tuple[str, ...]) -> Dete
     )
 
 
-def _four_bands(bands: tuple[RasterBand, ...], colors: tuple[str, ...]) -> DetectedType:
+def _detect_four_bands(bands: tuple[RasterBand, ...], colors: tuple[str, ...]) -> DetectedType:
     last = bands[3]
     if not all(band.dtype in ("uint8", "uint16") for band in bands):
         return DetectedType(RasterType.multispectral, 0.7, f"four {last.dtype} bands")
@@ -172,11 +172,11 @@ def _four_bands(bands: tuple[RasterBand, ...], colors: tuple[str, ...]) -> Detec
     )
 
 
-def _one_band(band: RasterBand) -> DetectedType:
+def _detect_one_band(band: RasterBand) -> DetectedType:
     if band.has_color_table or band.color_interpretation == "palette":
         return DetectedType(RasterType.categorical, 0.95, "one band with a colour table")
     if _is_float(band):
-        return _one_float_band(band)
+        return _detect_one_float_band(band)
     distinct = band.statistics.distinct_values if band.statistics else None
     if band.dtype in ("int16", "int32"):
         if (
@@ -209,7 +209,7 @@ def _one_band(band: RasterBand) -> DetectedType:
     return DetectedType(RasterType.continuous, 0.6, f"one {band.dtype} band with many values")
 
 
-def _one_float_band(band: RasterBand) -> DetectedType:
+def _detect_one_float_band(band: RasterBand) -> DetectedType:
     statistics = band.statistics
     if (
         statistics

@@ -110,7 +110,8 @@ def check_plausible(
 ) -> LonLatBounds:
     """Return `lonlat`, the extent in degrees, if the extent is plausible in the CRS.
 
-    Raises BoundsImplausible: if it is not, or if `lonlat` is None: no part is on the Earth.
+    Raises BoundsImplausible: if the extent is not plausible, or if `lonlat` is None because no part
+    of the raster is on the Earth.
     """
     reason = _why_implausible(bounds, resolution, crs, lonlat) or (
         "no part of it is on the Earth" if lonlat is None else None

@@ -72,7 +72,7 @@ def open_raster(source: OpenableSource, *, partial_tiles: bool = False) -> Itera
 
     `partial_tiles`: read only the requested rows of uncompressed tiles.
     Raises SourceUnreadable, SourceTruncated: if the file is malformed or its pixels are damaged.
-    Raises UnsupportedFormat: if it is no raster or its bands hold complex numbers.
+    Raises UnsupportedFormat: if the format is no raster format, or a band holds complex numbers.
     Raises Conflict, StoreUnavailable, StoreDenied: if the source is read by ranges, and the object
     was replaced, or the store does not answer or refuses access.
     """

@@ -182,11 +182,11 @@ def _sample_bands(
 
     Raises RasterEmpty: if no pixel of the raster is valid.
     """
-    block, width = block_shape(dataset), bytes_per_pixel(dataset)
+    block, pixel_bytes = block_shape(dataset), bytes_per_pixel(dataset)
     samples = (
         _read_fetched_sample(dataset, shape, nodata, source)
         if source.ranged
-        else read_sample(dataset, spread_windows(shape, block, width), nodata.values)
+        else read_sample(dataset, spread_windows(shape, block, pixel_bytes), nodata.values)
     )
     if any(sample.values.size for sample in samples):
         return samples

@@ -1,6 +1,6 @@
 """Undocumented behaviour of rasterio and GDAL that raster stages rely on: one function each.
 
-Each docstring gives the reason and what would replace the function. It is pinned by
+Each docstring gives the reason and what would replace the function. The behaviour is pinned by
 tests/unit/raster/test_rasterio_internals.py, and no other module imports `rasterio._*`.
 Checked with rasterio 1.4 and GDAL 3.10.
 """

@@ -145,13 +145,13 @@ def find_valid_windows(
     budget_bytes: int = SAMPLE_BYTES,
 ) -> tuple[Window, ...]:
     """Read the raster block by block; return windows with valid pixels, up to the budget."""
-    width = sum(np.dtype(dtype).itemsize for dtype in dataset.dtypes)
+    bytes_per_pixel = sum(np.dtype(dtype).itemsize for dtype in dataset.dtypes)
     windows: list[Window] = []
-    for window in all_windows(shape, block, max(budget_bytes // width, 1)):
+    for window in all_windows(shape, block, max(budget_bytes // bytes_per_pixel, 1)):
         for _, valid in valid_pixels(dataset, (window,), nodata):
             if valid.any():
                 windows.append(window)
-        if sum(other.width * other.height * width for other in windows) >= budget_bytes:
+        if sum(other.width * other.height for other in windows) * bytes_per_pixel >= budget_bytes:
             break
     return tuple(windows)
 

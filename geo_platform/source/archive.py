@@ -239,12 +239,12 @@ def _check_ratio(member: Member, name: str, limits: ArchiveLimits) -> None:
 
 
 def _check_duplicates(members: list[Member], name: str) -> None:
-    seen: set[str] = set()
+    paths: set[str] = set()
     for member in members:
-        folded = member.path.rstrip("/").casefold()
-        if folded in seen:
+        lower_path = member.path.rstrip("/").casefold()
+        if lower_path in paths:
             raise ArchiveUnsafe(f"The archive {name!r} holds {member.path!r} twice.")
-        seen.add(folded)
+        paths.add(lower_path)
 
 
 def _check_overlap(members: list[Member], name: str, directory_offset: int) -> None:

@@ -124,7 +124,9 @@ def open_source(
     with ExitStack() as stack:
         if by_ranges and not objects.is_local and reads_ranges(arrived):
             files = {
-                part.key: RangedFile(part.size_bytes, stack.enter_context(_open(objects, part)))
+                part.key: RangedFile(
+                    part.size_bytes, stack.enter_context(_open_reference(objects, part))
+                )
                 for part in (main, *sidecars)
             }
             yield ranged_source(files.pop(arrived.key), arrived.format, files, name=arrived.key)
@@ -132,7 +134,9 @@ def open_source(
         detected = DetectedSource(
             arrived.format, arrived.kind, arrived.media_type, arrived.archive_member
         )
-        paths = {part.key: stack.enter_context(_local(objects, part)) for part in (main, *sidecars)}
+        paths = {
+            part.key: stack.enter_context(_local_path(objects, part)) for part in (main, *sidecars)
+        }
         yield stack.enter_context(
             linked_source(
                 paths.pop(arrived.key), detected, paths, name=arrived.key, scratch=scratch
@@ -174,17 +178,19 @@ def reads_ranges(arrived: ObjectArrived) -> bool:
 
 @contextmanager
 def _content(objects: ObjectStore, reference: ObjectReference) -> Iterator[StoredContent]:
-    with _open(objects, reference) as stream:
+    with _open_reference(objects, reference) as stream:
         yield StoredContent(
-            stream, reference.size_bytes, reference.key, lambda: _local(objects, reference)
+            stream, reference.size_bytes, reference.key, lambda: _local_path(objects, reference)
         )
 
 
-def _open(objects: ObjectStore, reference: ObjectReference) -> AbstractContextManager[BinaryIO]:
+def _open_reference(
+    objects: ObjectStore, reference: ObjectReference
+) -> AbstractContextManager[BinaryIO]:
     return objects.open(reference.container, reference.key, etag=reference.etag)
 
 
-def _local(objects: ObjectStore, reference: ObjectReference) -> AbstractContextManager[Path]:
+def _local_path(objects: ObjectStore, reference: ObjectReference) -> AbstractContextManager[Path]:
     return objects.local_path(reference.container, reference.key, etag=reference.etag)
 
 

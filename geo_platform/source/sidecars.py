@@ -192,7 +192,7 @@ def driver_sidecars(
     by_name = {sidecar.casefold(): sidecar for sidecar in sidecars}
     canonical = FORMATS[source_format].canonical_extension
     stem, extension = _split(name.casefold())
-    found = {
+    by_suffix = {
         ".wld": next(
             (
                 by_name[stem + world]
@@ -202,17 +202,17 @@ def driver_sidecars(
             None,
         )
     }
-    found |= {
+    by_suffix |= {
         suffix: by_name.get(stem + suffix)
         for suffix in _DRIVER_REPLACING_SUFFIXES.get(source_format, ())
     }
-    found |= {
+    by_suffix |= {
         canonical + suffix: by_name.get(stem + extension + suffix)
         for suffix in _DRIVER_APPENDED_SUFFIXES.get(source_format, ())
     }
     if source_format not in _WITH_WORLD_FILE:
-        del found[".wld"]
-    return {suffix: sidecar for suffix, sidecar in found.items() if sidecar is not None}
+        del by_suffix[".wld"]
+    return {suffix: sidecar for suffix, sidecar in by_suffix.items() if sidecar is not None}
 
 
 def group_sources(names: Iterable[str]) -> Grouping:
@@ -295,8 +295,8 @@ def guess_driver_sidecars(name: str, siblings: Collection[str]) -> tuple[str, ..
         return ()
     folder, slash, base = name.rpartition("/")
     stem = folder + slash + (base.rpartition(".")[0] or base)
-    beside = all_sidecars(name, [sibling for sibling in siblings if sibling.startswith(stem)])
-    return tuple(sorted(driver_sidecars(source_format, name, beside).values()))
+    sidecars = all_sidecars(name, [sibling for sibling in siblings if sibling.startswith(stem)])
+    return tuple(sorted(driver_sidecars(source_format, name, sidecars).values()))
 
 
 def is_hidden(name: str) -> bool:
@@ -306,11 +306,11 @@ def is_hidden(name: str) -> bool:
 
 def _sidecar_names(lower_name: str) -> list[str]:
     stem, extension = _split(lower_name)
-    beside = [stem + suffix for suffix in _REPLACING_SUFFIXES.get(extension, ())]
-    after = _APPENDED_SUFFIXES.get(
+    replacing = [stem + suffix for suffix in _REPLACING_SUFFIXES.get(extension, ())]
+    appended = _APPENDED_SUFFIXES.get(
         extension, _APPENDED_TO_ANY_RASTER if extension in _RASTER_EXTENSIONS else ()
     )
-    return beside + [lower_name + suffix for suffix in after]
+    return replacing + [lower_name + suffix for suffix in appended]
 
 
 def _split(name: str) -> tuple[str, str]:

@@ -39,7 +39,7 @@ def detect(
     member: str | None = None,
     limits: ArchiveLimits = DEFAULT_LIMITS,
 ) -> DetectedSource:
-    """Detect the format of a local file; `name` is its original name. See `detect_content`."""
+    """Detect the format of a local file by `detect_content`; `name` is the original name."""
     return detect_content(FileContent(path, name), sidecars=sidecars, member=member, limits=limits)
 
 

@@ -40,22 +40,22 @@ def recognise(content: Content, sidecars: Sequence[str] | None) -> SourceFormat:
     if content.size_bytes == 0:
         raise SourceEmpty(f"{content.name!r} is empty.")
     head = head_of(content)
-    found = vectors.shapefile(content, head, sidecars)
+    source_format = vectors.shapefile(content, head, sidecars)
     for rule in _BINARY:
-        found = found or rule(content, head)
-    return found or _recognise_text(content, head)
+        source_format = source_format or rule(content, head)
+    return source_format or _recognise_text(content, head)
 
 
 def _recognise_text(content: Content, head: bytes) -> SourceFormat:
     decoded = text.decode(head)
-    found = xml_text.kml_or_gml(content, head)
+    source_format = xml_text.kml_or_gml(content, head)
     if decoded is not None:
         for rule in _TEXT:
-            found = found or rule(content, decoded)
-    if found is None:
+            source_format = source_format or rule(content, decoded)
+    if source_format is None:
         raise UnsupportedFormat(
             f"{content.name!r} is {foreign_name(content, head, decoded)}.",
             size_bytes=content.size_bytes,
         )
     refuse_foreign_markers(content, head)
-    return found
+    return source_format

@@ -66,9 +66,9 @@ def refuse_foreign_markers(content: Content, head: bytes) -> None:
 
     Raises UnsupportedFormat: the head holds such text.
     """
-    found = _FOREIGN_MARKER.search(head)
-    if found:
-        text = found.group().decode("ascii", "replace")
+    marker = _FOREIGN_MARKER.search(head)
+    if marker:
+        text = marker.group().decode("ascii", "replace")
         raise UnsupportedFormat(
             f"{content.name!r} contains {text!r}, which makes GDAL open it as a "
             "virtual file and read the files that it names.",

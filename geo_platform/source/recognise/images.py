@@ -27,6 +27,12 @@ HGT_SIZES_BYTES = frozenset({1201 * 1201 * 2, 3601 * 3601 * 2, 1801 * 3601 * 2})
 
 
 def jpeg2000(content: Content, head: bytes) -> SourceFormat | None:
+    """Recognise JPEG 2000, and check its XML boxes.
+
+    Raises SourceTruncated: the file ends before the codestream.
+    Raises UnsupportedFormat: the XML is too long or refers to another file.
+    Raises SourceUnreadable: the GDAL metadata is not well-formed XML.
+    """
     if head.startswith(_J2K_SIGNATURE):
         return SourceFormat.jpeg2000
     if not head.startswith(_JP2_SIGNATURE):
@@ -48,9 +54,9 @@ def jpeg2000(content: Content, head: bytes) -> SourceFormat | None:
 
 def _boxes(content: Content, stream: BinaryIO) -> list[tuple[bytes, int, int]]:
     """Return (type, offset of payload, length) of the top boxes (ISO/IEC 15444-1, annex I)."""
-    found: list[tuple[bytes, int, int]] = []
+    boxes: list[tuple[bytes, int, int]] = []
     offset = 0
-    while offset < content.size_bytes and len(found) < _MAX_BOXES:
+    while offset < content.size_bytes and len(boxes) < _MAX_BOXES:
         stream.seek(offset)
         header = stream.read(16)
         if len(header) < 8:
@@ -63,11 +69,11 @@ def _boxes(content: Content, stream: BinaryIO) -> list[tuple[bytes, int, int]]:
             length = content.size_bytes - offset
         if length < header_bytes:
             break
-        found.append((kind, offset + header_bytes, length - header_bytes))
+        boxes.append((kind, offset + header_bytes, length - header_bytes))
         offset += length
         if kind == b"jp2c" and content.is_packed:
             break
-    return found
+    return boxes
 
 
 def _check_xml_box(content: Content, stream: BinaryIO, offset: int, length: int | None) -> None:
@@ -88,7 +94,9 @@ def erdas_imagine(content: Content, head: bytes) -> SourceFormat | None:
 def png(content: Content, head: bytes) -> SourceFormat | None:
     """Recognise a PNG whose chunks (PNG 3rd edition, 5.2) are complete.
 
-    Raises SourceTruncated: the chunks end before IEND. GDAL 3.10 reports no error.
+    GDAL 3.10 reports no error if chunks are missing.
+    Raises SourceTruncated: the chunks end before the chunk IEND.
+    Raises SourceUnreadable: the file holds too many chunks.
     """
     if not head.startswith(_PNG_SIGNATURE):
         return None
@@ -117,6 +125,10 @@ def jpeg(content: Content, head: bytes) -> SourceFormat | None:
 
 
 def srtm_hgt(content: Content, head: bytes) -> SourceFormat | None:
+    """Recognise an SRTM tile by its name and size.
+
+    Raises SourceTruncated: the name is that of a tile, but the file is too short.
+    """
     tile = HGT_TILE.fullmatch(content.name.rpartition("/")[2])
     if tile is None:
         return None

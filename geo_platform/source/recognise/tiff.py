@@ -47,7 +47,7 @@ def tiff(content: Content, head: bytes) -> SourceFormat | None:
 
 @dataclass
 class _Directories:
-    """Checks the directories of a TIFF. The fields `..._left` are what is left of the budget."""
+    """Checks the directories of a TIFF. The fields `..._left` hold the rest of the budget."""
 
     content: Content
     stream: BinaryIO
@@ -59,17 +59,17 @@ class _Directories:
     def check(self, first: int) -> None:
         if not first:
             raise SourceUnreadable(f"The TIFF {self.content.name!r} holds no image.")
-        seen: set[int] = set()
+        visited_offsets: set[int] = set()
         for directory in walk_directories(
             self._read, self.layout, first, check_entry_count=self._check_entry_count
         ):
-            self._check_one(directory, is_first=not seen)
-            seen.add(directory.offset)
-            if directory.next_offset in seen:
+            self._check_directory(directory, is_first=not visited_offsets)
+            visited_offsets.add(directory.offset)
+            if directory.next_offset in visited_offsets:
                 raise SourceUnreadable(
                     f"The directories of the TIFF {self.content.name!r} form a loop."
                 )
-            if directory.next_offset and len(seen) >= _MAX_DIRECTORIES:
+            if directory.next_offset and len(visited_offsets) >= _MAX_DIRECTORIES:
                 raise SourceUnreadable(
                     f"The TIFF {self.content.name!r} holds more than {_MAX_DIRECTORIES} images."
                 )
@@ -81,7 +81,7 @@ class _Directories:
                 f"A directory of the TIFF {self.content.name!r} claims {count} entries."
             )
 
-    def _check_one(self, directory: TiffDirectory, *, is_first: bool) -> None:
+    def _check_directory(self, directory: TiffDirectory, *, is_first: bool) -> None:
         by_tag: dict[int, TiffEntry] = {}
         for entry in directory.entries:
             by_tag.setdefault(entry.tag, entry)

@@ -67,6 +67,7 @@ def shapefile(content: Content, head: bytes, sidecars: Sequence[str] | None) -> 
 
 
 def flatgeobuf(content: Content, head: bytes) -> SourceFormat | None:
+    """Recognise FlatGeobuf. Raises SourceTruncated: the file ends inside its header."""
     if not (head.startswith(b"fgb\x03fgb") and len(head) >= 8):
         return None
     if len(head) < 12 or 12 + struct.unpack_from("<I", head, 8)[0] > content.size_bytes:

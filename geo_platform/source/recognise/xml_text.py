@@ -103,8 +103,8 @@ def _root(content: Content, head: bytes) -> _RootFound | None:
     try:
         parser.feed(head)
         parser.close()
-    except _RootFound as found:
-        return found
+    except _RootFound as root:
+        return root
     except DefusedXmlException as error:
         raise UnsupportedFormat(
             f"{content.name!r} is XML that declares a document type or entities, "
