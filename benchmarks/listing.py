@@ -141,7 +141,7 @@ def _by_events(stores: _Stores, what: str, objects: ObjectStore) -> _Event:
 
 
 def _expect_one_request(intake: EventIntake) -> None:
-    if len(intake.tick(EventsCursor(), tick_s=0).taken.requests) != 1:
+    if len(intake.tick(EventsCursor(), tick_s=0).plan.requests) != 1:
         raise RuntimeError("a new object did not get exactly one run request")
 
 
@@ -202,7 +202,7 @@ def _whole_pass(
         ticks.append(time.perf_counter() - began)
         cursor = tick.cursor
         seen += tick.objects
-        if tick.taken.requests:
+        if tick.plan.requests:
             raise RuntimeError("a run was requested for a known object")
         if cursor.pass_began_utc is None:
             return _Pass(what, ticks, seen, len(cursor.model_dump_json())), cursor

@@ -1,7 +1,7 @@
 """All sensors: arrivals, stuck runs, quarantine and state checks.
 
-Two sensors read the queue of events, and each watch has one that lists. `geo_platform/orchestrator`
-does the work of all sensors.
+Two sensors read the queue of the storage account's events, and one sensor per watch lists its
+container. The work of all sensors is in `geo_platform/orchestrator`.
 """
 
 import warnings
@@ -15,9 +15,9 @@ from geo_platform.orchestrator.arrival_events import TICK_S, EventIntake, read_e
 from geo_platform.orchestrator.arrival_listing import KnownArrivals, listing_tick
 from geo_platform.orchestrator.left_staged import discard_left_staged
 from geo_platform.orchestrator.refused_arrivals import FAULTS_LOGGED, FailuresCursor, move_refused
-from geo_platform.orchestrator.run_requests import Taken
+from geo_platform.orchestrator.run_requests import LaunchPlan
 from geo_platform.orchestrator.state_check import TERMINAL_EVENTS, check_state
-from geo_platform.orchestrator.stuck_runs import watch as watch_waiting_runs
+from geo_platform.orchestrator.stuck_runs import report_stuck_runs
 from geo_platform.settings import Profile, Settings, load_settings
 from geo_platform.storage.stores import account_url, open_inventory, open_objects, open_queue
 from schedules.jobs import ARRIVAL_JOBS
@@ -37,12 +37,12 @@ _FOLDER_EVERY_S, _CONTAINER_EVERY_S = 1, 10
 
 
 def arrival_sensors(settings: Settings) -> list[dg.SensorDefinition]:
-    """Return the sensors that find arrivals of the configured watches.
+    """Return the sensors that find arrivals, the complete sources in the containers of watches.
 
     Raises ParameterInvalid: the file of watches is invalid.
     """
     watches = read_watches(settings.watches)
-    # A tick that waits holds one of the code location's few threads.
+    # A tick that waits occupies one of the few threads of the code location.
     waits = len(watches) == 1
     listing = [_watch_sensor(watch, _every_s(settings), waits=waits) for watch in watches]
     return [*(_event_sensor(name, tick_s) for name, tick_s in _EVENT_TICKS_S.items()), *listing]
@@ -80,7 +80,7 @@ def _event_sensor(name: str, tick_s: float) -> dg.SensorDefinition:
         )
         tick = intake.tick(read_events_cursor(context.cursor), tick_s=tick_s)
         _log_lines(context, tick.log_lines)
-        return _result(tick.taken, f"{tick.received} messages", tick.cursor.model_dump_json())
+        return _result(tick.plan, f"{tick.received} messages", tick.cursor.model_dump_json())
 
     return arrivals
 
@@ -102,24 +102,20 @@ def _watch_sensor(watch: Watch, every_s: int, *, waits: bool) -> dg.SensorDefini
         tick = listing_tick(
             context.instance, objects, watch, read_cursor(context.cursor), known, tick_s=tick_s
         )
-        _log_lines(context, [f"{key}: {reason}" for key, reason in tick.left])
-        return _result(
-            tick.taken, f"{tick.objects:,} objects listed", tick.cursor.model_dump_json()
-        )
+        _log_lines(context, [f"{key}: {reason}" for key, reason in tick.skipped])
+        return _result(tick.plan, f"{tick.objects:,} objects listed", tick.cursor.model_dump_json())
 
     return arrivals
 
 
-def _result(taken: Taken, summary: str, cursor: str) -> dg.SensorResult:
+def _result(plan: LaunchPlan, summary: str, cursor: str) -> dg.SensorResult:
     waiting = (
-        f", {len(taken.without_room)} arrivals wait for room in the run queue"
-        if taken.without_room
-        else ""
+        f", {len(plan.deferred)} arrivals wait for room in the run queue" if plan.deferred else ""
     )
     return dg.SensorResult(
-        run_requests=taken.requests,
-        skip_reason=None if taken.requests else dg.SkipReason(summary + waiting),
-        dynamic_partitions_requests=taken.partition_requests(),
+        run_requests=plan.requests,
+        skip_reason=None if plan.requests else dg.SkipReason(summary + waiting),
+        dynamic_partitions_requests=plan.partition_requests(),
         cursor=cursor,
     )
 
@@ -141,7 +137,7 @@ def _log_lines(context: dg.SensorEvaluationContext, lines: Sequence[str]) -> Non
 )
 def stuck_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     return dg.SkipReason(
-        watch_waiting_runs(context.instance, queued_too_long_s=load_settings().queued_too_long_s)
+        report_stuck_runs(context.instance, queued_too_long_s=load_settings().queued_too_long_s)
     )
 
 

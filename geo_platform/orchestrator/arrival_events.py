@@ -1,12 +1,15 @@
 """Request runs for the messages on the queue of events, and delete a message once its run exists.
 
-`arrivals/events.py` parses messages; `run_requests.py` decides about arrivals.
+A message holds events of the storage account; an event names an object that was created. Complete
+sources among these objects are arrivals. `arrivals/events.py` parses messages; `run_requests.py`
+decides which runs to request for arrivals.
 
 Dagster evaluates sensors every five seconds. To request a run sooner, the sensor waits inside its
-tick: it polls the queue several times a second until a message arrives or the tick has lasted
-`TICK_S`, just under four rounds of Dagster. A second sensor with a shorter tick covers the pause
-between ticks. The cursor holds what was requested, and the next tick deletes the messages whose
-runs exist. A message that was not deleted becomes visible again after `HIDDEN_S`.
+tick (one evaluation): it polls the queue several times a second until a message arrives or the tick
+has lasted `TICK_S`, just under four evaluation rounds. A second sensor with a shorter tick covers
+the pause between ticks. The cursor holds the messages whose runs were requested; the next tick
+deletes the messages whose runs exist. A message that was not deleted becomes visible again
+`HIDDEN_S` seconds after it was received.
 """
 
 import time
@@ -24,18 +27,19 @@ from geo_platform.arrivals.events import EventUnreadable, ObjectEvent, parse_mes
 from geo_platform.arrivals.readiness import Waiting, sort_out
 from geo_platform.arrivals.watch import Watch
 from geo_platform.errors import ParameterInvalid, SourceNotFound
-from geo_platform.orchestrator.run_requests import Taken, existing_run_keys, take
+from geo_platform.orchestrator.run_requests import LaunchPlan, existing_run_keys, plan_launches
 from geo_platform.ports import MessageQueue, ObjectStore, QueuedMessage, StoredObject
 from geo_platform.source.sidecars import group_prefix, is_single_file
 
 TICK_S = 19.6
 HIDDEN_S = 90
-# Per tick. Deciding about so many messages fits into the minute that Dagster gives a tick.
+# Per tick. The decisions about 2000 messages fit into the minute that Dagster gives a tick.
 MAX_MESSAGES = 2000
 
 _POLL_S = 0.25
 _LINGER_S = 0.15
-# If messages keep coming, the first ones wait no longer than this for others to share a run with.
+# If messages keep coming, the first messages wait no longer than this for more messages, whose
+# files could share a run with theirs.
 # A full queue gives `MAX_MESSAGES` in about this time.
 _GATHER_S = 2.0
 _RECEIVED_AT_ONCE = 32
@@ -46,7 +50,7 @@ B = TypeVar("B")
 
 
 class RequestedMessage(BaseModel):
-    """A message and the runs requested because of it."""
+    """A message and the run keys of the runs that were requested for its objects."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -56,10 +60,10 @@ class RequestedMessage(BaseModel):
 
 
 class EventsCursor(BaseModel):
-    """What one tick passes to the next.
+    """What one tick passes to the next tick.
 
-    `asked` are the messages whose runs were requested. `waiting` are the objects of incomplete
-    sources, by `<watch>/<key>`.
+    `asked`: the messages whose runs were requested. `waiting`: when the objects of incomplete
+    sources were first found, by `<watch>/<key>`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -72,7 +76,8 @@ class EventsCursor(BaseModel):
 def read_events_cursor(text: str | None) -> EventsCursor:
     """Parse a cursor that `model_dump_json` wrote.
 
-    Return an empty cursor if it is of another version: its messages become visible again.
+    Return an empty cursor if the text has another format. No message is lost: those that the old
+    cursor held become visible in the queue again.
     """
     try:
         return EventsCursor.model_validate_json(text) if text else EventsCursor()
@@ -84,7 +89,8 @@ def read_events_cursor(text: str | None) -> EventsCursor:
 class _MessageDecision:
     """What to do with a message.
 
-    It is deleted, unless a run was requested for it or an object in it has to be retried.
+    The message is deleted, unless a run was requested for one of its objects, an object has to be
+    examined again later (`retry_after_s`), or the message is unreadable (`bury_reason`).
     """
 
     message: QueuedMessage
@@ -95,17 +101,17 @@ class _MessageDecision:
 
 @dataclass
 class EventsTick:
-    """What a tick found and requests."""
+    """The result of a tick: the next cursor, the runs to request, and lines to log."""
 
     cursor: EventsCursor
-    taken: Taken = field(default_factory=Taken)
+    plan: LaunchPlan = field(default_factory=LaunchPlan)
     received: int = 0
     log_lines: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class EventIntake:
-    """What a tick works on."""
+    """The stores, the queue and the watches that a tick works on."""
 
     instance: dg.DagsterInstance
     queue: MessageQueue
@@ -115,26 +121,33 @@ class EventIntake:
     container_prefix: str = ""
 
     def tick(self, cursor: EventsCursor, *, tick_s: float = TICK_S) -> EventsTick:
-        """Wait up to `tick_s` for messages and decide about them.
+        """Wait up to `tick_s` for messages, and plan the runs of the objects that they name.
 
-        Raises the errors of the stores.
+        Raises StoreUnavailable, StoreDenied: the queue or the object store does not answer or
+        refuses access.
         """
         until = time.monotonic() + tick_s
-        self._delete_done(cursor.asked)
+        self._delete_launched(cursor.asked)
         tick = EventsTick(cursor.model_copy(update={"asked": ()}))
         messages = self._wait(until)
         if messages:
             self._decide(tick, messages)
         return tick
 
-    def _delete_done(self, asked: Sequence[RequestedMessage]) -> None:
+    def _delete_launched(self, messages: Sequence[RequestedMessage]) -> None:
         """Delete the messages whose runs all exist.
 
-        Dagster may still be creating the runs of the others. If not, they become visible again.
+        For the other messages, Dagster may still be creating the runs. If it does not create them,
+        the messages become visible in the queue again.
         """
-        existing = existing_run_keys(self.instance, {key for one in asked for key in one.run_keys})
-        done = [one for one in asked if existing.issuperset(one.run_keys)]
-        _each(lambda one: self.queue.delete(QueuedMessage(one.id, one.receipt, "", 0)), done)
+        existing = existing_run_keys(
+            self.instance, {key for message in messages for key in message.run_keys}
+        )
+        launched = [message for message in messages if existing.issuperset(message.run_keys)]
+        _map_parallel(
+            lambda message: self.queue.delete(QueuedMessage(message.id, message.receipt, "", 0)),
+            launched,
+        )
 
     def _wait(self, until: float) -> list[QueuedMessage]:
         messages: list[QueuedMessage] = []
@@ -154,20 +167,20 @@ class EventIntake:
     def _decide(self, tick: EventsTick, messages: Sequence[QueuedMessage]) -> None:
         tick.received = len(messages)
         decisions = [_MessageDecision(message) for message in messages]
-        by_place: dict[tuple[str, str], list[_MessageDecision]] = {}
+        decisions_by_object: dict[tuple[str, str], list[_MessageDecision]] = {}
         for decision in decisions:
             for event in self._events_of(decision, tick):
-                by_place.setdefault((event.container, event.key), []).append(decision)
+                decisions_by_object.setdefault((event.container, event.key), []).append(decision)
         waiting = dict(tick.cursor.waiting)
-        wanted = self._wanted(tick, by_place, waiting)
+        by_watch = self._arrivals_by_watch(tick, decisions_by_object, waiting)
         for watch in self.watches:
-            self._take(tick, watch, wanted.get(watch.name, {}))
+            self._plan(tick, watch, by_watch.get(watch.name, {}))
         tick.cursor = tick.cursor.model_copy(
             update={"asked": self._settle(decisions), "waiting": waiting}
         )
 
     def _events_of(self, decision: _MessageDecision, tick: EventsTick) -> list[ObjectEvent]:
-        """Return the events of objects created in a watched container."""
+        """Return the message's events about objects created in a watched container."""
         try:
             events = parse_message(
                 decision.message.text,
@@ -187,7 +200,7 @@ class EventIntake:
         ]
         return ours
 
-    def _wanted(
+    def _arrivals_by_watch(
         self,
         tick: EventsTick,
         places: Mapping[tuple[str, str], list[_MessageDecision]],
@@ -195,35 +208,37 @@ class EventIntake:
     ) -> dict[str, dict[str, tuple[Arrival, list[_MessageDecision]]]]:
         """Return the arrivals by watch and arrival key, with the decisions that depend on each.
 
-        The objects are read as they are now: one may be newer than its event, part of a set, or
-        deleted.
+        The store is read now, because an object may have been replaced or deleted since its event.
+        It may also be one file of several that form a source.
         """
         by_set: dict[tuple[str, str], list[str]] = {}
         for container, key in places:
             by_set.setdefault(
                 (container, key if is_single_file(key) else group_prefix(key)), []
             ).append(key)
-        wanted: dict[str, dict[str, tuple[Arrival, list[_MessageDecision]]]] = {}
+        by_watch: dict[str, dict[str, tuple[Arrival, list[_MessageDecision]]]] = {}
         for (container, prefix), objects in zip(
-            by_set, _each(lambda place: self._present(*place), list(by_set)), strict=True
+            by_set,
+            _map_parallel(lambda place: self._stored_objects(*place), list(by_set)),
+            strict=True,
         ):
             for key in by_set[container, prefix]:
                 decisions = places[container, key]
-                found = self._found(container, key, objects, waiting)
+                found = self._arrival_of(container, key, objects, waiting)
                 if isinstance(found, str):
                     tick.log_lines.append(f"{container}/{key}: {found}")
                 elif found is None:
                     _retry_later(decisions, _RETRY_AFTER_S)
                 else:
                     watch, arrival = found
-                    entry = wanted.setdefault(watch.name, {}).setdefault(
+                    entry = by_watch.setdefault(watch.name, {}).setdefault(
                         arrival_key(arrival, watch.parameters), (arrival, [])
                     )
                     entry[1].extend(decisions)
-        return wanted
+        return by_watch
 
-    def _present(self, container: str, place: str) -> list[StoredObject]:
-        """Return the object, or the objects of its set; empty if there is none."""
+    def _stored_objects(self, container: str, place: str) -> list[StoredObject]:
+        """Return the object, or all objects of a source of several files; empty if none exists."""
         try:
             if is_single_file(place):
                 return [self.objects.stat(container, place)]
@@ -236,12 +251,13 @@ class EventIntake:
             # It was deleted, or has a name that is invalid in the platform's stores.
             return []
 
-    def _found(
+    def _arrival_of(
         self, container: str, key: str, objects: Sequence[StoredObject], waiting: dict[str, Waiting]
     ) -> tuple[Watch, Arrival] | str | None:
-        """Return the watch and arrival of an object.
+        """Return the watch and the arrival that the object belongs to.
 
-        Return None if its source is incomplete, or the reason if there is no arrival.
+        Return None if the source of the object is incomplete. If the object is no part of an
+        arrival, return the reason as text.
         """
         reason = "it was deleted before its run" if not objects else "of no watch"
         for watch in self.watches:
@@ -262,7 +278,7 @@ class EventIntake:
                 waiting[place] = sorted_out.waiting[key]
                 return None
             arrival = next(
-                (one for one in sorted_out.ready if key in (one.key, *one.sidecars)), None
+                (ready for ready in sorted_out.ready if key in (ready.key, *ready.sidecars)), None
             )
             if key in sorted_out.unnamed:
                 arrival = arrival_by_content(
@@ -274,30 +290,30 @@ class EventIntake:
             reason = dict(sorted_out.skipped).get(key, reason)
         return reason
 
-    def _take(
+    def _plan(
         self,
         tick: EventsTick,
         watch: Watch,
-        wanted: Mapping[str, tuple[Arrival, list[_MessageDecision]]],
+        arrivals: Mapping[str, tuple[Arrival, list[_MessageDecision]]],
     ) -> None:
-        taken = take(
-            self.instance, self.objects, watch, [arrival for arrival, _ in wanted.values()]
+        plan = plan_launches(
+            self.instance, self.objects, watch, [arrival for arrival, _ in arrivals.values()]
         )
-        later = taken.unsure | {
-            arrival_key(arrival, watch.parameters) for arrival in taken.without_room
+        later = plan.undecided | {
+            arrival_key(arrival, watch.parameters) for arrival in plan.deferred
         }
-        for key, (_, decisions) in wanted.items():
-            if key in taken.asked:
+        for key, (_, decisions) in arrivals.items():
+            if key in plan.run_keys:
                 for decision in decisions:
-                    decision.run_keys.add(taken.asked[key])
+                    decision.run_keys.add(plan.run_keys[key])
             elif key in later:
                 _retry_later(decisions, _RETRY_AFTER_S)
-        tick.taken.add(taken)
+        tick.plan.add(plan)
 
     def _settle(self, decisions: Sequence[_MessageDecision]) -> tuple[RequestedMessage, ...]:
-        """Delete, hide or bury each message; return those that wait for their runs."""
-        _each(
-            self._settle_one,
+        """Delete, hide or bury messages. Return the messages to delete once their runs exist."""
+        _map_parallel(
+            self._settle_message,
             [
                 decision
                 for decision in decisions
@@ -318,7 +334,7 @@ class EventIntake:
             for decision in waits
         )
 
-    def _settle_one(self, decision: _MessageDecision) -> None:
+    def _settle_message(self, decision: _MessageDecision) -> None:
         if decision.bury_reason is not None:
             self.queue.bury(decision.message, decision.bury_reason)
         elif decision.retry_after_s is not None:
@@ -327,8 +343,8 @@ class EventIntake:
             self.queue.delete(decision.message)
 
 
-def _each(work: Callable[[A], B], items: Iterable[A]) -> list[B]:
-    """Apply `work` to all items, some at a time; results in order."""
+def _map_parallel(work: Callable[[A], B], items: Iterable[A]) -> list[B]:
+    """Apply `work` to all items in threads, and return the results in the order of the items."""
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="arrivals") as pool:
         return list(pool.map(work, items))
 

@@ -1,9 +1,10 @@
-"""Find the arrivals of a watch by listing its folder or container, also those that events missed.
+"""Find the arrivals of a watch by listing its folder or container, also arrivals without an event.
 
-`arrivals/listing.py` has passes and their cursor; `run_requests.py` decides about arrivals.
+An arrival is a complete source in a watched container; a pass is one complete listing.
+`arrivals/listing.py` has passes and their cursor; `run_requests.py` decides which runs to request.
 
-A folder is listed every second within a tick. A container is listed once per tick, for at most
-`BUDGET_S`; the next tick continues the pass.
+A folder is listed every second within a tick (one evaluation of the sensor). A container is listed
+once per tick, for at most `BUDGET_S`; the next tick continues the pass.
 """
 
 import time
@@ -16,7 +17,7 @@ import dagster as dg
 from geo_platform.arrivals.arrival import Arrival, arrival_key
 from geo_platform.arrivals.listing import ListingCursor, look
 from geo_platform.arrivals.watch import Watch
-from geo_platform.orchestrator.run_requests import Taken, arrivals_with_runs, take
+from geo_platform.orchestrator.run_requests import LaunchPlan, arrivals_with_runs, plan_launches
 from geo_platform.ports import ObjectStore
 
 BUDGET_S = 20.0
@@ -25,7 +26,7 @@ BUDGET_S = 20.0
 FOLDER_TICK_S = 4.6
 
 # How long after the listing its results may still be compared with receipts. The next tick lists
-# the rest again.
+# again the objects that were not compared.
 _OVERTIME_S = 10.0
 
 _POLL_S = 1.0
@@ -33,19 +34,21 @@ _MAX_KNOWN = 100_000
 _MAX_ARRIVALS = 2_000
 _COMPARED_TOGETHER = 500
 # Writing this many receipts fits into the rest of Dagster's minute, even on a slow store.
-_MAX_TAKEN = 1_000
+_MAX_REQUESTED = 1_000
 
 
 @dataclass
 class KnownArrivals:
-    """A cache of arrivals that have a run, because each pass lists the latest ones again.
+    """A cache of the keys of arrivals that have a run.
 
-    An arrival that is not in the cache costs one read of its receipt.
+    Each pass lists the latest arrivals again. An arrival that is not in the cache costs one read of
+    its receipt, the record that a run was requested.
     """
 
     _keys: OrderedDict[str, None] = field(default_factory=OrderedDict)
 
-    def others(self, arrivals: Iterable[Arrival], watch: Watch) -> list[Arrival]:
+    def without_cached(self, arrivals: Iterable[Arrival], watch: Watch) -> list[Arrival]:
+        """Return the arrivals that are not in the cache."""
         return [
             arrival
             for arrival in arrivals
@@ -53,6 +56,7 @@ class KnownArrivals:
         ]
 
     def add(self, arrival_keys: Iterable[str]) -> None:
+        """Add the keys, and drop the oldest keys of a full cache."""
         self._keys.update(dict.fromkeys(arrival_keys))
         while len(self._keys) > _MAX_KNOWN:
             self._keys.popitem(last=False)
@@ -60,12 +64,15 @@ class KnownArrivals:
 
 @dataclass
 class ListingTick:
-    """What a tick found and requests, and the cursor for the next one."""
+    """The result of a tick: the runs to request, and the cursor for the next tick.
+
+    `objects` counts the listed objects. `skipped` has (key, reason) of objects not processed.
+    """
 
     cursor: ListingCursor
-    taken: Taken = field(default_factory=Taken)
+    plan: LaunchPlan = field(default_factory=LaunchPlan)
     objects: int = 0
-    left: tuple[tuple[str, str], ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
 
 
 def listing_tick(
@@ -77,9 +84,11 @@ def listing_tick(
     *,
     tick_s: float | None = None,
 ) -> ListingTick:
-    """List until there is a run to request, the pass is complete or time is up.
+    """List until there is a run to request, the pass is complete or the time is up.
 
-    A folder is listed again and again until time is up. Raises the store's errors.
+    A folder is listed repeatedly until there is a run to request or the time is up.
+
+    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
     """
     until = time.monotonic() + (
         tick_s if tick_s is not None else FOLDER_TICK_S if objects.is_local else BUDGET_S
@@ -87,23 +96,23 @@ def listing_tick(
     tick = ListingTick(cursor)
     while True:
         budget_s = max(0.0, min(BUDGET_S, until - time.monotonic()))
-        found = look(objects, watch, tick.cursor, budget_s=budget_s, most_arrivals=_MAX_ARRIVALS)
-        tick.objects += found.objects
-        tick.left = found.skipped
-        tick.taken, is_all_decided = _decide(
-            instance, objects, watch, found.arrivals, known, until=until + _OVERTIME_S
+        page = look(objects, watch, tick.cursor, budget_s=budget_s, most_arrivals=_MAX_ARRIVALS)
+        tick.objects += page.objects
+        tick.skipped = page.skipped
+        tick.plan, is_all_decided = _decide(
+            instance, objects, watch, page.arrivals, known, until=until + _OVERTIME_S
         )
         if is_all_decided:
-            tick.cursor = found.cursor
+            tick.cursor = page.cursor
         is_over = time.monotonic() + _POLL_S > until
         if (
-            tick.taken.requests
+            tick.plan.requests
             or is_over
             or not is_all_decided
-            or (found.is_whole and not objects.is_local)
+            or (page.is_whole and not objects.is_local)
         ):
             return tick
-        if found.is_whole:
+        if page.is_whole:
             time.sleep(_POLL_S)
 
 
@@ -115,24 +124,27 @@ def _decide(
     known: KnownArrivals,
     *,
     until: float,
-) -> tuple[Taken, bool]:
-    """Take the arrivals that are not in `known`, oldest first, and add to `known`.
+) -> tuple[LaunchPlan, bool]:
+    """Plan runs for the arrivals that are not in `known`, oldest first, and update `known`.
 
-    Return what was decided, and whether that was about all arrivals.
+    Return the plan, and whether it decides about all arrivals.
     """
-    others = known.others(arrivals, watch)
-    for start in range(0, len(others), _COMPARED_TOGETHER) if len(others) > _MAX_TAKEN else ():
+    uncached = known.without_cached(arrivals, watch)
+    for start in (
+        range(0, len(uncached), _COMPARED_TOGETHER) if len(uncached) > _MAX_REQUESTED else ()
+    ):
         if time.monotonic() > until:
-            return Taken(), False
-        part = others[start : start + _COMPARED_TOGETHER]
+            return LaunchPlan(), False
+        part = uncached[start : start + _COMPARED_TOGETHER]
         known.add(
             arrivals_with_runs(
                 instance, objects, [arrival_key(arrival, watch.parameters) for arrival in part]
             )
         )
-    left = sorted(
-        known.others(others, watch), key=lambda arrival: (arrival.last_modified_utc, arrival.key)
+    remaining = sorted(
+        known.without_cached(uncached, watch),
+        key=lambda arrival: (arrival.last_modified_utc, arrival.key),
     )
-    taken = take(instance, objects, watch, left[:_MAX_TAKEN])
-    known.add(taken.known)
-    return taken, len(left) <= _MAX_TAKEN and not taken.without_room and not taken.unsure
+    plan = plan_launches(instance, objects, watch, remaining[:_MAX_REQUESTED])
+    known.add(plan.with_run)
+    return plan, len(remaining) <= _MAX_REQUESTED and not plan.deferred and not plan.undecided

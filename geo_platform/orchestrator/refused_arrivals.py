@@ -1,12 +1,14 @@
-"""Quarantine the objects that runs of a watch refused. The sensor `quarantine_refused` calls it.
+"""Quarantine the objects that runs of a watch refused. The sensor `quarantine_refused` uses it.
 
-Each failed run is read once. `arrivals/quarantine.py` decides which refusals count, and moves the
-objects. If a person launched the run, its objects are not moved.
+Quarantine is a container for refused objects, each stored with the reason; a person releases them.
+A watch is a configured container whose new sources get runs. `arrivals/quarantine.py` decides which
+refusals count, and moves the objects. If a person launched the run, its objects are not moved.
 
-Dagster's run status sensors do not serve here: they skip a run if their function fails, so an
-unavailable store would lose the refusal. This module reads the same events. Its cursor keeps the
-runs whose objects could not be moved. It reads the last `OVERLAP` events again, because PostgreSQL
-may show an event after one with a higher number. A tick that died can safely be repeated.
+Dagster's run status sensors do not fit: they skip a run if their function fails, so an unavailable
+store would lose the refusal. This module reads the same events with a cursor of its own. The cursor
+keeps the runs whose objects could not be moved. Each tick reads the last `OVERLAP` events again,
+because PostgreSQL may show an event after an event with a higher number. A run is processed once.
+A tick that was killed can safely be repeated.
 """
 
 import time
@@ -31,7 +33,7 @@ from geo_platform.telemetry.checkpoints import Checkpoint
 # In event numbers, which count the events of all types and runs.
 OVERLAP = 500
 
-# Half of the time that Dagster gives a tick. The next tick does the rest.
+# Half of the time that Dagster gives a tick. The next tick continues.
 TICK_S = 30.0
 
 # Metadata of a shared run's failure: a table of key, code, message and remedy (`assets/report.py`).
@@ -42,10 +44,10 @@ FAULTS_LOGGED = 5
 
 
 class FailuresCursor(BaseModel):
-    """How far failures were read.
+    """The position up to which run failures were read.
 
-    `after` is the number of the last event. `seen` maps the runs of the last `OVERLAP` events to
-    their event numbers. `again` are the runs to process again.
+    `after` is the number of the last event that was read. `seen` maps the runs of the last
+    `OVERLAP` events to the numbers of their events. `again` are the ids of runs to process again.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -57,7 +59,7 @@ class FailuresCursor(BaseModel):
 
 @dataclass(frozen=True)
 class RefusedFile:
-    """One object of a run. `etag` is the one the run was requested for."""
+    """One object that a run refused. `etag` is the etag for which the run was requested."""
 
     container: str
     key: str
@@ -69,13 +71,14 @@ class RefusedFile:
 class QuarantineTick:
     """What one evaluation of the sensor did.
 
-    `moved`, `left` and `faults` are sentences about objects and errors. `later` and `failed` are
-    the ids of runs to process again: those for which there was no time, and those that failed.
+    `moved`, `not_moved` and `faults` are sentences about objects and errors. `later` and `failed`
+    are ids of runs to process again: the tick had no time for the runs of `later`; the runs of
+    `failed` raised an error.
     """
 
     ends: float
     moved: list[str] = field(default_factory=list)
-    left: list[str] = field(default_factory=list)
+    not_moved: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     later: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
@@ -87,7 +90,7 @@ class QuarantineTick:
     @property
     def summary(self) -> str:
         counts = (
-            f"{len(self.moved)} moved to quarantine, {len(self.left)} left, "
+            f"{len(self.moved)} moved to quarantine, {len(self.not_moved)} left, "
             f"{len(self.later) + len(self.failed)} runs to repeat"
         )
         return " ".join([f"{counts}.", *self.faults[:FAULTS_LOGGED]])
@@ -102,18 +105,19 @@ def move_refused(
 ) -> tuple[FailuresCursor, QuarantineTick]:
     """Process the runs that the cursor keeps, then those that failed since.
 
-    If a store fails, the run is kept for a later tick.
+    Return the next cursor and the result of the tick. If a store fails, the run is kept in the
+    cursor for a later tick.
     """
     tick = QuarantineTick(time.monotonic() + within_s)
     for run_id in cursor.again:
-        _process(instance, objects, run_id, tick)
+        _process_run(instance, objects, run_id, tick)
     after, seen, position = cursor.after, dict(cursor.seen), max(cursor.after - OVERLAP, -1)
     while not tick.is_over:
         records = _failures_after(instance, position)
         for record in records:
             run_id = record.event_log_entry.run_id
             if run_id not in seen:
-                _process(instance, objects, run_id, tick)
+                _process_run(instance, objects, run_id, tick)
             seen[run_id] = record.storage_id
             position = record.storage_id
             after = max(after, position)
@@ -130,7 +134,7 @@ def _failures_after(instance: dg.DagsterInstance, position: int) -> Sequence[dg.
     return instance.fetch_run_status_changes(wanted, limit=_PAGE, ascending=True).records
 
 
-def _process(
+def _process_run(
     instance: dg.DagsterInstance, objects: ObjectStore, run_id: str, tick: QuarantineTick
 ) -> None:
     run = instance.get_run_by_id(run_id)
@@ -140,16 +144,16 @@ def _process(
         tick.later.append(run_id)
         return
     try:
-        _move_refused_of(instance, objects, run, tick)
+        _move_refused_files(instance, objects, run, tick)
     except (PlatformError, ContractError) as error:
         tick.failed.append(run_id)
         tick.faults.append(f"Run {run_id}: {error}")
 
 
-def _move_refused_of(
+def _move_refused_files(
     instance: dg.DagsterInstance, objects: ObjectStore, run: dg.DagsterRun, tick: QuarantineTick
 ) -> None:
-    """Move the refused files of a run, except those that its events report as quarantined."""
+    """Move the refused files of a run, except files that its events report as quarantined."""
     for refused in refused_files(instance, objects, run):
         place = {"container": refused.container, "key": refused.key}
         if has_report(instance, run.run_id, Checkpoint.QUARANTINED, place):
@@ -183,7 +187,7 @@ def _move_refused_of(
             tick.moved.append(moved.message)
         else:
             warn_on_run(instance, run.run_id, f"{moved.message}.", refusal.code)
-            tick.left.append(moved.message)
+            tick.not_moved.append(moved.message)
 
 
 def refused_files(
@@ -191,19 +195,24 @@ def refused_files(
 ) -> Iterator[RefusedFile]:
     """Yield the objects that the run refused for their content, with the requested etags.
 
-    Raises the store's errors.
+    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
     """
     for entry in log_entries(instance, run.run_id, dg.DagsterEventType.STEP_FAILURE):
         metadata = failure_metadata(entry.dagster_event) if entry.dagster_event else {}
         record = {name: value.value for name, value in metadata.items()}
         if NOT_PUBLISHED in metadata:
-            yield from _of_shared_run(run, metadata[NOT_PUBLISHED])
+            yield from _refused_by_shared_run(run, metadata[NOT_PUBLISHED])
         elif is_quarantined(str(record.get("code"))) and PARTITION_TAG in run.tags:
-            yield from _of_single_run(objects, run, record)
+            yield from _refused_by_single_run(objects, run, record)
 
 
-def _of_shared_run(run: dg.DagsterRun, files: dg.MetadataValue[Any]) -> Iterator[RefusedFile]:
-    """Yield the refused files of a shared run. Its config has the requested etags."""
+def _refused_by_shared_run(
+    run: dg.DagsterRun, files: dg.MetadataValue[Any]
+) -> Iterator[RefusedFile]:
+    """Yield the refused files of a shared run (a run of several files).
+
+    The config of the run has the etags for which it was requested.
+    """
     etags = {
         file["key"]: file.get("etag")
         for config in _configs(run)
@@ -216,10 +225,13 @@ def _of_shared_run(run: dg.DagsterRun, files: dg.MetadataValue[Any]) -> Iterator
             yield RefusedFile(_container(run), key, etag, _refusal(run, record))
 
 
-def _of_single_run(
+def _refused_by_single_run(
     objects: ObjectStore, run: dg.DagsterRun, record: Mapping[str, Any]
 ) -> Iterator[RefusedFile]:
-    """Yield the refused file of a run of one file. The arrival's receipt has the requested etag."""
+    """Yield the refused file of a run of one file.
+
+    The receipt, the record of the request, has the etag for which the run was requested.
+    """
     arrival = run.tags.get(ARRIVAL_TAG, "")
     receipt = read_receipts(objects, [arrival]).get(arrival) if arrival else None
     if receipt is not None:

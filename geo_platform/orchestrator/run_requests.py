@@ -1,7 +1,8 @@
 """Turn arrivals into the runs that a sensor requests: each arrival once, within the queue's limit.
 
-The sensors on events and on listings both use it (`schedules/sensors.py`).
-`geo_platform/arrivals/plan.py` groups arrivals into runs.
+An arrival is a complete source (a file with its sidecars) in a watched container. A watch names the
+container, the patterns and the parameters of its runs. `geo_platform/arrivals/plan.py` groups
+arrivals into runs; `schedules/sensors.py` has the sensors.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,105 +34,122 @@ _KEYS_PER_QUERY = 200
 
 
 @dataclass
-class Taken:
-    """The decisions about arrivals. Arrivals are named by their arrival key.
+class LaunchPlan:
+    """The runs to request for arrivals, and what is known of the other arrivals.
 
-    `asked`: the run key of each arrival requested now. `known`: arrivals that have a run or will
-    have one. `unsure`: arrivals that another tick requested a moment ago. `without_room`: arrivals
-    that have to wait for the next tick. `partitions`: keys to add, by partitions name.
+    Arrivals are named by their arrival key, except in `deferred`.
+
+    `requests`: the runs to request. `partitions`: the partition keys to add, by partitions name.
+    `run_keys`: the run key of each arrival whose run is requested now. `with_run`: arrivals that
+    have a run or for which a client was promised one. `undecided`: arrivals that another tick
+    requested a moment ago; their runs may not exist yet. `deferred`: arrivals that wait for a later
+    tick, because the run queue of the watch is full.
     """
 
     requests: list[dg.RunRequest] = field(default_factory=list)
     partitions: dict[str, list[str]] = field(default_factory=dict)
-    asked: dict[str, str] = field(default_factory=dict)
-    known: set[str] = field(default_factory=set)
-    unsure: set[str] = field(default_factory=set)
-    without_room: list[Arrival] = field(default_factory=list)
+    run_keys: dict[str, str] = field(default_factory=dict)
+    with_run: set[str] = field(default_factory=set)
+    undecided: set[str] = field(default_factory=set)
+    deferred: list[Arrival] = field(default_factory=list)
 
     def partition_requests(self) -> list[dg.AddDynamicPartitionsRequest]:
+        """Return the requests to Dagster to add the partition keys."""
         chains = chains_by_partitions()
         return [
             partitions_of(chains[name]).build_add_request(keys)
             for name, keys in self.partitions.items()
         ]
 
-    def add(self, other: "Taken") -> None:
+    def add(self, other: "LaunchPlan") -> None:
+        """Add the contents of another plan to this plan."""
         self.requests += other.requests
         for name, keys in other.partitions.items():
             self.partitions.setdefault(name, []).extend(keys)
-        self.asked |= other.asked
-        self.known |= other.known
-        self.unsure |= other.unsure
-        self.without_room += other.without_room
+        self.run_keys |= other.run_keys
+        self.with_run |= other.with_run
+        self.undecided |= other.undecided
+        self.deferred += other.deferred
 
 
-def take(
+def plan_launches(
     instance: dg.DagsterInstance, objects: ObjectStore, watch: Watch, arrivals: Iterable[Arrival]
-) -> Taken:
-    """Decide about each arrival, and store receipts for the runs requested now.
+) -> LaunchPlan:
+    """Decide which runs to request for the arrivals, and store a receipt for each arrival of a run.
 
-    Raises the store's errors.
+    A receipt records that a run was requested for an arrival, so that no later tick requests it
+    again. A receipt whose run does not exist is replaced after a time.
+
+    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
     """
     now = datetime.now(UTC)
     by_key = {arrival_key(arrival, watch.parameters): arrival for arrival in arrivals}
     if not by_key:
-        return Taken()
-    asked = read_asked(objects, by_key)
-    known = _with_runs(instance, objects, asked)
-    without_run = read_receipts(objects, asked.keys() - known)
-    taken = Taken(
-        known=known, unsure={key for key, one in without_run.items() if not one.is_void(now)}
+        return LaunchPlan()
+    requests = read_asked(objects, by_key)
+    with_run = _with_runs(instance, objects, requests)
+    receipts_without_run = read_receipts(objects, requests.keys() - with_run)
+    plan = LaunchPlan(
+        with_run=with_run,
+        undecided={
+            key for key, receipt in receipts_without_run.items() if not receipt.is_void(now)
+        },
     )
-    new = [arrival for key, arrival in by_key.items() if key not in taken.known | taken.unsure]
+    new = [arrival for key, arrival in by_key.items() if key not in plan.with_run | plan.undecided]
     if new:
         room = watch.most_waiting_runs - _waiting_runs(instance, watch)
-        planned, taken.without_room = plan_runs(new, watch, room=max(room, 0))
+        planned, plan.deferred = plan_runs(new, watch, room=max(room, 0))
         for run in planned:
             of_run = {
                 key: by_key[key]
                 for key in (arrival_key(arrival, watch.parameters) for arrival in run.arrivals)
             }
             receipted = write_receipts(
-                objects, of_run, without_run, watch=watch.name, run_key=run.run_key, now_utc=now
+                objects,
+                of_run,
+                receipts_without_run,
+                watch=watch.name,
+                run_key=run.run_key,
+                now_utc=now,
             )
-            taken.unsure |= of_run.keys() - receipted
+            plan.undecided |= of_run.keys() - receipted
             if receipted:
                 _request(
-                    taken,
+                    plan,
                     replace(run, arrivals=tuple(of_run[key] for key in of_run if key in receipted)),
                     watch,
                     objects,
                 )
-    return taken
+    return plan
 
 
 def arrivals_with_runs(
     instance: dg.DagsterInstance, objects: ObjectStore, arrival_keys: Iterable[str]
 ) -> set[str]:
-    """Return the arrivals that, by their receipts, have a run or were promised one to a client.
+    """Return the keys of the arrivals that have a run, or whose run was promised to an API client.
 
-    Raises the store's errors.
+    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
     """
     return _with_runs(instance, objects, read_asked(objects, arrival_keys))
 
 
 def _with_runs(
-    instance: dg.DagsterInstance, objects: ObjectStore, asked: Mapping[str, RunAsked]
+    instance: dg.DagsterInstance, objects: ObjectStore, requests: Mapping[str, RunAsked]
 ) -> set[str]:
-    promised = still_to_be_launched(objects, asked)
-    existing = existing_run_keys(instance, {one.run_key for one in asked.values()})
-    return promised | {key for key, one in asked.items() if one.run_key in existing}
+    promised = still_to_be_launched(objects, requests)
+    existing = existing_run_keys(instance, {request.run_key for request in requests.values()})
+    return promised | {key for key, request in requests.items() if request.run_key in existing}
 
 
 def existing_run_keys(instance: dg.DagsterInstance, run_keys: Iterable[str]) -> set[str]:
     """Return the run keys for which Dagster has a run."""
-    wanted, found = sorted(set(run_keys)), set()
-    for start in range(0, len(wanted), _KEYS_PER_QUERY):
+    keys, existing = sorted(set(run_keys)), set()
+    for start in range(0, len(keys), _KEYS_PER_QUERY):
         records = instance.get_run_records(
-            dg.RunsFilter(tags={RUN_KEY_TAG: wanted[start : start + _KEYS_PER_QUERY]})
+            dg.RunsFilter(tags={RUN_KEY_TAG: keys[start : start + _KEYS_PER_QUERY]})
         )
-        found |= {record.dagster_run.tags[RUN_KEY_TAG] for record in records}
-    return found
+        existing |= {record.dagster_run.tags[RUN_KEY_TAG] for record in records}
+    return existing
 
 
 def _waiting_runs(instance: dg.DagsterInstance, watch: Watch) -> int:
@@ -143,12 +161,12 @@ def _waiting_runs(instance: dg.DagsterInstance, watch: Watch) -> int:
     )
 
 
-def _request(taken: Taken, run: PlannedRun, watch: Watch, objects: ObjectStore) -> None:
+def _request(plan: LaunchPlan, run: PlannedRun, watch: Watch, objects: ObjectStore) -> None:
     tags = {WATCH_TAG: watch.name, MEMORY_TAG: run.memory.value}
     for arrival in run.arrivals:
-        taken.asked[arrival_key(arrival, watch.parameters)] = run.run_key
+        plan.run_keys[arrival_key(arrival, watch.parameters)] = run.run_key
     if run.is_shared:
-        taken.requests.append(
+        plan.requests.append(
             dg.RunRequest(
                 run_key=run.run_key,
                 job_name=SHARED_JOB,
@@ -159,9 +177,9 @@ def _request(taken: Taken, run: PlannedRun, watch: Watch, objects: ObjectStore) 
         return
     (arrival,) = run.arrivals
     chain = chain_of_arrival(objects, arrival, member=watch.parameters.get("archive_member"))
-    taken.partitions.setdefault(chain.partitions_name, []).append(arrival.key)
+    plan.partitions.setdefault(chain.partitions_name, []).append(arrival.key)
     options = watch.options_for(chain)
-    taken.requests.append(
+    plan.requests.append(
         dg.RunRequest(
             run_key=run.run_key,
             job_name=chain.job,
@@ -173,7 +191,7 @@ def _request(taken: Taken, run: PlannedRun, watch: Watch, objects: ObjectStore) 
 
 
 def shared_config(watch: Watch, arrivals: Sequence[Arrival]) -> dict[str, Any]:
-    """Return the run config of the job for several files."""
+    """Return the run config of the job that ingests several files in one run."""
     files = [{"key": arrival.key, "etag": arrival.etag} for arrival in arrivals]
     config = {
         "container_name": watch.container,

@@ -1,8 +1,7 @@
 """Find runs that are queued or starting for too long, report each cause once, and act on it.
 
-`stuck_causes.py` has the diagnosis. Dagster's run monitoring does the rest: it fails runs that do
-not start within its timeout and started runs whose container is gone, and frees slots of ended
-runs.
+`stuck_causes.py` decides the cause. Dagster's run monitoring fails runs that do not start within
+its timeout and started runs whose container is gone, and frees slots of ended runs.
 """
 
 import time
@@ -29,8 +28,8 @@ from geo_platform.orchestrator.run_reports import report_on_run
 from geo_platform.orchestrator.stuck_causes import (
     Action,
     Limits,
+    QueueState,
     StuckDiagnosis,
-    Surroundings,
     TagLimit,
     WaitingRun,
     diagnose,
@@ -38,27 +37,27 @@ from geo_platform.orchestrator.stuck_causes import (
 from geo_platform.settings import load_settings
 from geo_platform.telemetry.checkpoints import Checkpoint
 
-# A tick examines only the oldest waiting runs: what blocks them blocks the others too.
+# A tick examines only the oldest waiting runs: the other runs wait for the same cause.
 RUNS_PER_TICK = 100
 
 _STATUS = dg.DagsterRunStatus
 
 
-def watch(instance: dg.DagsterInstance, *, queued_too_long_s: float) -> str:
-    """Fail runs whose process is gone, and diagnose, report and act on runs that wait too long.
+def report_stuck_runs(instance: dg.DagsterInstance, *, queued_too_long_s: float) -> str:
+    """Fail runs whose process is gone, then diagnose and report runs that wait too long.
 
-    Return a summary.
+    Return a summary for the sensor.
     """
     state = DagsterState(instance, load_settings())
     ended = _end_dead_runs(instance, state)
     waiting = _waiting_too_long(instance, queued_too_long_s)
-    around = _surroundings(instance, state) if waiting else None
+    queue_state = _queue_state(instance, state) if waiting else None
     reported = 0
-    for run in waiting if around is not None else ():
-        found = instance.get_run_by_id(run.run_id)
-        if around is None or found is None or found.status.value != run.status:
-            continue  # it has made progress meanwhile
-        reported += _act(instance, state, found, diagnose(run, around))
+    for run in waiting if queue_state is not None else ():
+        current = instance.get_run_by_id(run.run_id)
+        if queue_state is None or current is None or current.status.value != run.status:
+            continue  # the run has made progress meanwhile
+        reported += _act(instance, state, current, diagnose(run, queue_state))
     return (
         f"{len(waiting)} waited too long, {reported} of them reported now; "
         f"{ended} without a process ended"
@@ -68,7 +67,10 @@ def watch(instance: dg.DagsterInstance, *, queued_too_long_s: float) -> str:
 def _act(
     instance: dg.DagsterInstance, state: DagsterState, run: dg.DagsterRun, diagnosis: StuckDiagnosis
 ) -> bool:
-    """Report a cause once per run, even if the holder of the slot changes, and act on it."""
+    """Report the cause once per run, even if another run holds the slot later, and act on it.
+
+    Return whether the cause was new or an action was taken.
+    """
     is_new = report_on_run(
         instance,
         run,
@@ -94,7 +96,7 @@ def _act(
 def _end_dead_runs(instance: dg.DagsterInstance, state: DagsterState) -> int:
     """Fail runs whose process on this host is dead, and return how many.
 
-    They may hold slots, and run monitoring does not check such processes.
+    Such a run may hold slots, and run monitoring does not check processes of this host.
     """
     if has_worker_health(instance):
         return 0
@@ -106,7 +108,8 @@ def _end_dead_runs(instance: dg.DagsterInstance, state: DagsterState) -> int:
 def _waiting_too_long(instance: dg.DagsterInstance, queued_too_long_s: float) -> list[WaitingRun]:
     """Return the runs that wait too long.
 
-    A run may be queued for `queued_too_long_s`, and starting for half of the start timeout.
+    A run may be queued for `queued_too_long_s`, and starting for half of the start timeout. Without
+    a start timeout, it may be starting for `queued_too_long_s`.
     """
     starting_s = (start_timeout_s(instance) or 2 * queued_too_long_s) / 2
     found = []
@@ -121,7 +124,7 @@ def _waiting_too_long(instance: dg.DagsterInstance, queued_too_long_s: float) ->
             since = queued_or_launched_at(instance, run) or record.create_timestamp.timestamp()
             if time.time() - since >= bound_s:
                 found.append(
-                    _waiting(run, for_s=time.time() - since, events=_events(instance, run))
+                    _waiting_run(run, waiting_s=time.time() - since, events=_events(instance, run))
                 )
     return found
 
@@ -131,8 +134,8 @@ def _events(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Sequence[dg.Eve
     return log_entries(instance, run.run_id, wanted)
 
 
-def _waiting(
-    run: dg.DagsterRun, *, for_s: float = 0.0, events: Sequence[dg.EventLogEntry] = ()
+def _waiting_run(
+    run: dg.DagsterRun, *, waiting_s: float = 0.0, events: Sequence[dg.EventLogEntry] = ()
 ) -> WaitingRun:
     needs = run.run_op_concurrency
     return WaitingRun(
@@ -141,7 +144,7 @@ def _waiting(
         run.status.value,
         run.tags,
         frozenset(needs.all_pools or ()) if needs is not None else frozenset(),
-        for_s,
+        waiting_s,
         launches=sum(
             entry.dagster_event_type is dg.DagsterEventType.RUN_ENQUEUED for entry in events
         ),
@@ -155,18 +158,20 @@ def _last_error(events: Sequence[dg.EventLogEntry]) -> str | None:
     return next((error.splitlines()[0][:300] for error in errors), None)
 
 
-def _surroundings(instance: dg.DagsterInstance, state: DagsterState) -> Surroundings:
+def _queue_state(instance: dg.DagsterInstance, state: DagsterState) -> QueueState:
     active = dg.RunsFilter(statuses=[_STATUS.STARTED, _STATUS.STARTING, _STATUS.CANCELING])
     heartbeat = heartbeat_s(instance, QUEUE_DAEMON)
     held: dict[str, tuple[str, ...]] = {}
     for slot in state.slots():
         if slot.has_ended:
             held[slot.pool] = (*held.get(slot.pool, ()), slot.run_id)
-    return Surroundings(
-        active=tuple(_waiting(record.dagster_run) for record in instance.get_run_records(active)),
+    return QueueState(
+        active=tuple(
+            _waiting_run(record.dagster_run) for record in instance.get_run_records(active)
+        ),
         limits=_limits(instance),
         daemon_silent_s=time.time() - heartbeat if heartbeat is not None else None,
-        held_by_ended=held,
+        slots_of_ended_runs=held,
         start_timeout_s=start_timeout_s(instance),
     )
 
@@ -182,12 +187,12 @@ def _limits(instance: dg.DagsterInstance) -> Limits:
         runs=queue.max_concurrent_runs if queue.max_concurrent_runs >= 0 else None,
         tags=tuple(_tag_limit(limit) for limit in queue.tag_concurrency_limits),
         pools=pool_limits(instance) if counts_runs else {},
-        taken={} if counts_runs else _taken(instance),
+        full_pools={} if counts_runs else _full_pools(instance),
     )
 
 
-def _taken(instance: dg.DagsterInstance) -> dict[str, tuple[str, ...]]:
-    """Return the full pools that count steps, each with the runs that hold its slots.
+def _full_pools(instance: dg.DagsterInstance) -> dict[str, tuple[str, ...]]:
+    """Return the full pools that count steps, and the ids of the runs that hold their slots.
 
     The queue does not launch a run whose first step needs such a pool.
     """
@@ -198,12 +203,12 @@ def _taken(instance: dg.DagsterInstance) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _tag_limit(given: Mapping[str, object]) -> TagLimit:
-    value = given.get("value")
+def _tag_limit(limit: Mapping[str, object]) -> TagLimit:
+    value = limit.get("value")
     per_value = isinstance(value, Mapping) and bool(value.get("applyLimitPerUniqueValue"))
     return TagLimit(
-        str(given["key"]),
+        str(limit["key"]),
         value if isinstance(value, str) else None,
         per_value,
-        int(str(given["limit"])),
+        int(str(limit["limit"])),
     )

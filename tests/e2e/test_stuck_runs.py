@@ -28,7 +28,7 @@ from geo_platform.doctor.examine import DoctorStores, examine
 from geo_platform.doctor.findings import DoctorFinding, FindingCode
 from geo_platform.orchestrator.instance import HOST_TAG, PROCESS_TAG
 from geo_platform.orchestrator.instance_state import opened
-from geo_platform.orchestrator.stuck_runs import watch
+from geo_platform.orchestrator.stuck_runs import report_stuck_runs
 from geo_platform.settings import Profile, Settings
 from geo_platform.storage.local.process import this_process
 from geo_platform.storage.local.scratch import AbandonedFiles
@@ -102,10 +102,10 @@ def test_a_queued_run_gets_the_reason_why_it_waits(
         with dg.DagsterInstance.get() as instance:
             waiting = launch(own.address, "hello_world")
             time.sleep(1.1)
-            assert watch(instance, queued_too_long_s=1).startswith(
+            assert report_stuck_runs(instance, queued_too_long_s=1).startswith(
                 "1 waited too long, 1 of them reported now"
             )
-            assert watch(instance, queued_too_long_s=1).startswith(
+            assert report_stuck_runs(instance, queued_too_long_s=1).startswith(
                 "1 waited too long, 0 of them reported now"
             )
             assert [
@@ -194,7 +194,7 @@ def _stuck(instance: dg.DagsterInstance, run_id: str) -> list[str]:
 
 def _looked_at(instance: dg.DagsterInstance, run_id: str, causes: int) -> bool:
     """Check again; return whether the run has so many causes by then."""
-    watch(instance, queued_too_long_s=1)
+    report_stuck_runs(instance, queued_too_long_s=1)
     return len(_stuck(instance, run_id)) >= causes
 
 
@@ -269,7 +269,7 @@ def test_a_missing_daemon_and_a_killed_code_location_are_reported_and_the_run_st
             lambda: len(instance.all_logs(waiting, of_type=dg.DagsterEventType.RUN_ENQUEUED)) > 1
         )
         _wait_until(lambda: _looked_at(instance, waiting, 2))
-        watch(instance, queued_too_long_s=1)
+        report_stuck_runs(instance, queued_too_long_s=1)
         _, reason = _stuck(instance, waiting)
         assert reason.startswith(
             "CODE_LOCATION_UNREACHABLE: The code location was unreachable or did not load, "
@@ -431,7 +431,7 @@ def test_a_run_that_never_starts_is_failed_without_run_monitoring(
     monkeypatch.setenv("GEO_PLATFORM_HOME", str(home))
     with dg.DagsterInstance.get() as instance:
         starting = instance.create_run_for_job(taking, status=dg.DagsterRunStatus.STARTING)
-        assert watch(instance, queued_too_long_s=0.01).startswith(
+        assert report_stuck_runs(instance, queued_too_long_s=0.01).startswith(
             "1 waited too long, 1 of them reported now"
         )
         assert _stuck(instance, starting.run_id) == [

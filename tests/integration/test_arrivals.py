@@ -22,7 +22,7 @@ from geo_platform.contracts.arrival import RunAsked
 from geo_platform.contracts.stored import dump_message, load_message
 from geo_platform.orchestrator.arrival_events import HIDDEN_S, EventIntake, EventsCursor, EventsTick
 from geo_platform.orchestrator.arrival_listing import KnownArrivals, listing_tick
-from geo_platform.orchestrator.run_requests import Taken, take
+from geo_platform.orchestrator.run_requests import LaunchPlan, plan_launches
 from geo_platform.ports import BRONZE, QueuedMessage
 from geo_platform.runs import RUN_KEY_TAG, WATCH_TAG
 from geo_platform.storage.local.folder import FolderStore
@@ -57,7 +57,7 @@ class Daemon:
     instance: dg.DagsterInstance
     runs: list[dg.RunRequest] = field(default_factory=list)
 
-    def launch(self, taken: Taken) -> None:
+    def launch(self, taken: LaunchPlan) -> None:
         for request in taken.requests:
             tags = {
                 **request.tags,
@@ -112,7 +112,7 @@ class Events:
         tick = self.intake.tick(self.cursor, tick_s=0.3)
         if not crashes:
             self.cursor = EventsCursor.model_validate_json(tick.cursor.model_dump_json())
-            self.daemon.launch(tick.taken)
+            self.daemon.launch(tick.plan)
         return tick
 
 
@@ -133,7 +133,7 @@ def test_an_event_becomes_a_run_and_its_message_is_deleted_after_the_run_exists(
 ) -> None:
     events.land("dem/sierra.tif")
     tick = events.tick()
-    (request,) = tick.taken.requests
+    (request,) = tick.plan.requests
     assert (request.job_name, request.partition_key) == ("process_raster", "dem/sierra.tif")
     assert request.tags[WATCH_TAG] == "bronze"
     assert request.run_config["ops"]["raw_raster"]["config"]["container_name"] == BRONZE
@@ -148,15 +148,15 @@ def test_a_lost_tick_result_is_repaired_when_the_message_reappears(
 ) -> None:
     events.land("sierra.tif")
     lost = events.tick(crashes=True)
-    assert len(lost.taken.requests) == 1
+    assert len(lost.plan.requests) == 1
     events.queue.now_s += HIDDEN_S + 1
     early = events.tick()  # the receipt is fresh: its run may be about to start
-    assert not early.taken.requests
+    assert not early.plan.requests
     _make_receipts_old(events)
     events.queue.now_s += 60
     again = events.tick()
-    assert [request.run_key for request in again.taken.requests] == [
-        request.run_key for request in lost.taken.requests
+    assert [request.run_key for request in again.plan.requests] == [
+        request.run_key for request in lost.plan.requests
     ]
     events.tick()
     assert not events.queue.kept
@@ -182,8 +182,8 @@ def test_the_same_event_twice_and_the_same_object_by_listing_make_one_run(
     listed = listing_tick(
         instance, events.intake.objects, Watch(name="bronze"), ListingCursor(), KnownArrivals()
     )
-    assert not listed.taken.requests
-    assert len(listed.taken.known) == 1
+    assert not listed.plan.requests
+    assert len(listed.plan.with_run) == 1
     assert len(events.daemon.runs) == 1
     assert not events.queue.kept
 
@@ -219,7 +219,7 @@ def test_a_deleted_object_has_no_run_and_its_message_is_deleted(events: Events) 
     events.land("sierra.tif")
     events.intake.objects.delete(BRONZE, "sierra.tif")
     tick = events.tick()
-    assert not tick.taken.requests
+    assert not tick.plan.requests
     assert tick.log_lines == ["bronze/sierra.tif: it was deleted before its run"]
     assert not events.queue.kept
 
@@ -232,7 +232,7 @@ def test_small_objects_that_land_together_share_a_run_and_large_ones_have_their_
     events.land("large.tif", b"II*\0" + bytes(9 * 2**20))
     tick = events.tick()
     shared, large = sorted(
-        tick.taken.requests, key=lambda request: request.job_name != "ingest_files"
+        tick.plan.requests, key=lambda request: request.job_name != "ingest_files"
     )
     assert len(shared.run_config["ops"]["files"]["config"]["files"]) == 50
     assert shared.tags["geo_platform/arrivals"] == "50"
@@ -250,7 +250,7 @@ def test_a_full_queue_gets_no_more_runs_and_the_oldest_start_first(
     events.tick()
     assert events.daemon.partitions == ["c.tif", "a.tif"]
     events.queue.now_s += 10
-    assert not events.tick().taken.requests
+    assert not events.tick().plan.requests
     events.daemon.end()
     events.queue.now_s += 10
     events.tick()
@@ -269,11 +269,11 @@ def test_a_shapefile_waits_until_all_its_parts_exist(events: Events, tmp_path: P
     assert len(parts) == 4
     for path in parts:
         events.queue.now_s += 10
-        assert not events.tick().taken.requests
+        assert not events.tick().plan.requests
         events.land(f"world/countries{path.suffix}", path)
     events.queue.now_s += 10
     tick = events.tick()
-    (request,) = tick.taken.requests
+    (request,) = tick.plan.requests
     assert (request.job_name, request.partition_key) == ("ingest_vector", "world/countries.shp")
     events.tick()
     events.queue.now_s += HIDDEN_S + 1
@@ -293,7 +293,7 @@ def test_a_later_sidecar_is_a_new_arrival_whatever_the_patterns(
     assert events.daemon.partitions == ["in/scene.tif", "in/scene.tif"]
     events.land("in/readme.md", b"# hello")
     events.land("elsewhere/scene.tif")
-    assert not events.tick().taken.requests
+    assert not events.tick().plan.requests
     events.tick()
     assert not events.queue.kept
 
@@ -313,14 +313,14 @@ def test_an_invalid_message_is_buried_with_the_reason(events: Events) -> None:
         "It is of the account 'other.blob.core.windows.net'; "
         "this deployment uses 'geoaccount.blob.core.windows.net'.",
     ]
-    assert not tick.taken.requests
+    assert not tick.plan.requests
 
 
 def test_an_object_submitted_by_a_person_is_not_requested_again(events: Events) -> None:
     events.intake.objects.put_file(BRONZE, "mine.tif", SAMPLE, metadata={"origin": "1-2-3"})
     events.tell("mine.tif")
     tick = events.tick()
-    assert not tick.taken.requests
+    assert not tick.plan.requests
     assert "submitted" in tick.log_lines[0]
     assert not events.queue.kept
 
@@ -339,13 +339,13 @@ def test_listing_requests_the_files_of_a_folder_after_they_stop_changing(
     shutil.copyfile(SAMPLE, inbox / "sierra.tif")
     (inbox / "empty.tif").touch()
     tick = listing_tick(instance, folder, watch, ListingCursor(), known, tick_s=10)
-    daemon.launch(tick.taken)
+    daemon.launch(tick.plan)
     assert daemon.partitions == ["in/sierra.tif"]
     again = listing_tick(instance, folder, watch, tick.cursor, known, tick_s=0)
-    assert not again.taken.requests
+    assert not again.plan.requests
     shutil.copyfile(ROOT / "samples" / "san_francisco_landsat7.tif", inbox / "sierra.tif")
     later = listing_tick(instance, folder, watch, again.cursor, known, tick_s=10)
-    daemon.launch(later.taken)
+    daemon.launch(later.plan)
     assert daemon.partitions == ["in/sierra.tif", "in/sierra.tif"]
 
 
@@ -360,7 +360,7 @@ def test_two_sensors_that_find_an_object_at_once_request_one_run(
     ]
     watch = Watch(name="bronze", small_bytes=0)
     with ThreadPoolExecutor(4) as pool:
-        taken = list(pool.map(lambda _: take(instance, blobs, watch, arrivals), range(4)))
+        taken = list(pool.map(lambda _: plan_launches(instance, blobs, watch, arrivals), range(4)))
     asked = [request.partition_key for one in taken for request in one.requests]
     assert sorted(asked) == sorted(arrival.key for arrival in arrivals)
 
@@ -378,18 +378,18 @@ def test_many_known_objects_are_compared_over_several_ticks_with_a_slow_store(
     ]
     daemon = Daemon(instance)
     for part in (arrivals[:600], arrivals[600:]):
-        daemon.launch(take(instance, blobs, watch, part))
+        daemon.launch(plan_launches(instance, blobs, watch, part))
     blobs.put_bytes(BRONZE, "new.tif", b"II*\0", metadata={})
     known, cursor = KnownArrivals(), ListingCursor()
     asked: list[dg.RunRequest] = []
     monkeypatch.setattr("geo_platform.orchestrator.arrival_listing._OVERTIME_S", -1000)
     late = listing_tick(instance, blobs, watch, cursor, known)
-    assert (late.taken.requests, late.cursor.watermark_utc) == ([], None), (
+    assert (late.plan.requests, late.cursor.watermark_utc) == ([], None), (
         "time is up before anything was compared"
     )
     monkeypatch.undo()
     while cursor.watermark_utc is None:
         tick = listing_tick(instance, blobs, watch, cursor, known)
         cursor = tick.cursor
-        asked += tick.taken.requests
+        asked += tick.plan.requests
     assert [request.partition_key for request in asked] == ["new.tif"]

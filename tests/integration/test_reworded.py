@@ -30,7 +30,7 @@ from geo_platform.chains.raster import RASTER
 from geo_platform.chains.vector import VECTOR
 from geo_platform.errors import PlatformError, StoreUnavailable
 from geo_platform.orchestrator.state_check import check_state
-from geo_platform.orchestrator.stuck_runs import watch
+from geo_platform.orchestrator.stuck_runs import report_stuck_runs
 from geo_platform.ports import BRONZE, MESSAGES
 from geo_platform.settings import Profile
 from geo_platform.storage.local.folder import FolderStore
@@ -196,7 +196,10 @@ def story(home: Path, folder: Path) -> Mapping[str, Any]:
             job = dg.Definitions(jobs=[empty]).resolve_job_def("empty")
             waiting = instance.create_run_for_job(job).run_id
             set_column(home, waiting, "create_timestamp", "2026-01-01 00:00:00")
-            stuck = [re.findall(r"\d+", watch(instance, queued_too_long_s=0)) for _ in range(2)]
+            stuck = [
+                re.findall(r"\d+", report_stuck_runs(instance, queued_too_long_s=0))
+                for _ in range(2)
+            ]
             runs = [retried, refused, shared, waiting]
             answers: dict[str, Any] = {
                 "trace": [give("trace", run)["timelines"] for run in runs],

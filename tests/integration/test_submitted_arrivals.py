@@ -28,7 +28,7 @@ from geo_platform.arrivals.receipts import read_asked
 from geo_platform.arrivals.watch import Watch
 from geo_platform.contracts.submission import JobSubmitted
 from geo_platform.orchestrator.arrival_listing import arrivals_with_runs
-from geo_platform.orchestrator.run_requests import Taken, take
+from geo_platform.orchestrator.run_requests import LaunchPlan, plan_launches
 from geo_platform.ports import BRONZE, ObjectStore
 from geo_platform.runs import RUN_KEY_TAG
 from tests.support.command import ROOT
@@ -61,8 +61,8 @@ class Both:
             job_request_of("process_raster", parameters), parameters, Caller(ME, "request")
         ).job
 
-    def watch(self, *arrivals: Arrival) -> Taken:
-        return take(self.instance, self.objects, WATCH, arrivals)
+    def watch(self, *arrivals: Arrival) -> LaunchPlan:
+        return plan_launches(self.instance, self.objects, WATCH, arrivals)
 
     def land(self, key: str) -> Arrival:
         return arrival_of(self.objects.put_file(BRONZE, key, SAMPLE, metadata={}))
@@ -99,10 +99,10 @@ def test_the_watch_ignores_a_submitted_object_before_and_after_launch(
     arrival = both.land("dem.tif")
     key = arrival_key(arrival, WATCH.parameters)
     job = both.submit("dem.tif")
-    assert both.watch(arrival) == Taken(known={key}), "accepted, and not launched yet"
+    assert both.watch(arrival) == LaunchPlan(with_run={key}), "accepted, and not launched yet"
     assert arrivals_with_runs(both.instance, both.objects, [key]) == {key}
     both.launch(job)
-    assert both.watch(arrival) == Taken(known={key}), "launched"
+    assert both.watch(arrival) == LaunchPlan(with_run={key}), "launched"
     assert tags_of(job)[RUN_KEY_TAG] == job.job_id
 
 
@@ -121,7 +121,7 @@ def test_if_the_watch_is_first_the_job_has_its_own_run_too(
     assert len(both.watch(arrival).requests) == 1
     job = both.submit("dem.tif")
     assert job.asked.attempt == 1
-    assert both.watch(arrival).unsure == {arrival_key(arrival, WATCH.parameters)}
+    assert both.watch(arrival).undecided == {arrival_key(arrival, WATCH.parameters)}
     (asked,) = read_asked(both.objects, [arrival_key(arrival, WATCH.parameters)]).values()
     assert (asked.watch, asked.waits_at) == ("bronze", "")
 
@@ -141,7 +141,7 @@ def test_an_api_that_died_before_its_receipt_leaves_the_object_to_the_watch(
     )
     taken = both.watch(arrival, died)
     assert [request.partition_key for request in taken.requests] == ["died.tif"]
-    assert taken.known == {arrival_key(arrival, WATCH.parameters)}
+    assert taken.with_run == {arrival_key(arrival, WATCH.parameters)}
 
 
 def test_objects_submitted_and_found_at_once_have_one_owner_each(
@@ -175,7 +175,7 @@ def test_objects_submitted_and_found_at_once_have_one_owner_each(
     assert of_client, "nothing was raced for"
     again = both.watch(*arrivals)
     assert not again.requests
-    assert {keys[key] for key in again.known} == of_client
+    assert {keys[key] for key in again.with_run} == of_client
 
 
 @pytest.mark.parametrize("name", ["countries.shp", "scene.tif", "wells.csv"])

@@ -191,7 +191,7 @@ def test_a_newer_object_stays(instance: dg.DagsterInstance, store: Any) -> None:
         [],
         [],
     )
-    assert "overwritten after" in done.left[0]
+    assert "overwritten after" in done.not_moved[0]
 
 
 def test_each_refused_file_of_a_shared_run_is_moved_by_itself(

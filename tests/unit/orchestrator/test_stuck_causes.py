@@ -8,7 +8,7 @@ from geo_platform.orchestrator.stuck_causes import (
     Action,
     Cause,
     Limits,
-    Surroundings,
+    QueueState,
     TagLimit,
     WaitingRun,
     diagnose,
@@ -20,7 +20,7 @@ WAITING = WaitingRun(
     "QUEUED",
     {"dagster/partition": "a.tif", "kind": "raster"},
     frozenset({"cog"}),
-    for_s=600,
+    waiting_s=600,
 )
 HOLDER = WaitingRun(
     "holder",
@@ -29,16 +29,16 @@ HOLDER = WaitingRun(
     {"dagster/partition": "a.tif", "kind": "vector"},
     frozenset({"table_load"}),
 )
-HEALTHY = Surroundings(
+HEALTHY = QueueState(
     active=(HOLDER,),
     limits=Limits(runs=10, pools={"cog": 1}),
     daemon_silent_s=3,
-    held_by_ended={},
+    slots_of_ended_runs={},
     start_timeout_s=120,
 )
 
 
-def limited(**limits: object) -> Surroundings:
+def limited(**limits: object) -> QueueState:
     return replace(HEALTHY, limits=replace(HEALTHY.limits, **limits))  # type: ignore[arg-type]
 
 
@@ -59,7 +59,7 @@ def test_without_a_daemon_no_other_cause_is_named(silent_s: float | None) -> Non
         (limited(tags=(TagLimit("kind", None, False, 1),)), "the tag kind "),
     ],
 )
-def test_a_slot_of_a_living_run_is_named_and_not_freed(around: Surroundings, named: str) -> None:
+def test_a_slot_of_a_living_run_is_named_and_not_freed(around: QueueState, named: str) -> None:
     found = diagnose(WAITING, around)
     assert (found.cause, found.action, found.runs) == (Cause.NO_FREE_SLOT, Action.SAY, ("holder",))
     assert named in found.sentence
@@ -84,14 +84,15 @@ def test_a_pool_that_counts_runs_is_held_by_runs_that_need_it() -> None:
 
 def test_a_pool_that_counts_steps_is_held_by_runs_with_steps_in_it() -> None:
     taken = {"cog": ("holder",), "table_load": ("unrelated",)}
-    found = diagnose(WAITING, limited(pools={}, taken=taken))
+    found = diagnose(WAITING, limited(pools={}, full_pools=taken))
     assert (found.cause, found.action, found.runs) == (Cause.NO_FREE_SLOT, Action.SAY, ("holder",))
     assert "The pool cog is held by run holder" in found.sentence
 
 
 def test_a_slot_of_an_ended_run_is_freed() -> None:
     found = diagnose(
-        WAITING, replace(HEALTHY, held_by_ended={"cog": ("dead",), "table_load": ("unrelated",)})
+        WAITING,
+        replace(HEALTHY, slots_of_ended_runs={"cog": ("dead",), "table_load": ("unrelated",)}),
     )
     assert (found.cause, found.action, found.runs) == (
         Cause.SLOT_OF_ENDED_RUN,
