@@ -1,1 +1,1 @@
-"""STAC items and collections: build them, publish them through the Catalog port, undo that."""
+"""STAC items and collections: build, validate, publish, unpublish, roll back and remove them."""

@@ -1,7 +1,7 @@
-"""Find when the data was acquired, and record how that is known.
+"""Determine when the data was acquired, and record the source of this time.
 
-`acquisition_time` chooses among the user's option, the file's tags, the file's names and the time
-of the object in the store. Reading the tags is the raster profile's work.
+The source is the option of the user, a tag of the file, a date in a file name, or the modification
+time of the object. `raster/` reads the tags.
 """
 
 import calendar
@@ -15,9 +15,9 @@ _EARLIEST_YEAR, _LATEST_YEAR = 1900, 2100
 
 @dataclass(frozen=True)
 class AcquisitionTime:
-    """A moment, or with `end_utc` the span from `start_utc` to the end of the second `end_utc`.
+    """A point in time, or with `end_utc` a period. The second `end_utc` belongs to the period.
 
-    `source` is how the time is known: `user`, `tag:<name>`, `file_name:<pattern>`, `last_modified`.
+    `source` is `user`, `tag:<name>`, `file_name:<pattern>` or `last_modified`.
     """
 
     start_utc: datetime
@@ -25,8 +25,8 @@ class AcquisitionTime:
     source: str
 
     def properties(self) -> dict[str, str]:
-        """Return the properties of STAC's common metadata: `datetime`, and the span's two ends."""
-        # A span has its start as `datetime` too: clients that ignore spans then find the item.
+        """Return the STAC properties `datetime` and, for a period, `start_datetime`, `end_datetime`."""
+        # The start of a period is also the `datetime`, for clients that ignore periods.
         moment = {"datetime": rfc3339(self.start_utc)}
         if self.end_utc is None:
             return moment
@@ -84,10 +84,11 @@ def acquisition_time(
     *,
     last_modified_utc: datetime,
 ) -> AcquisitionTime:
-    """Return the first that is known: the user's time, the tag, a date in a name, last modified.
+    """Return the time of the user, else of the tag, else of a file name, else the modification time.
 
-    `tag` is (RFC 3339 time, name of the tag). An item must have a time, so the last resort is the
-    object's time in the store; its `source` tells readers that it is no observation.
+    `tag` is (RFC 3339 time, name of the tag); both are None if the file has no such tag. `names`
+    are file names, which are searched in order. An item must have a time. Therefore the last choice
+    is the modification time of the object, and `source` shows that it is no time of acquisition.
     """
     if user is not None:
         return AcquisitionTime(user.astimezone(UTC), None, "user")
@@ -95,29 +96,30 @@ def acquisition_time(
     if from_tag is not None:
         return AcquisitionTime(from_tag, None, f"tag:{tag[1] or 'unnamed'}")
     for name in names:
-        found = from_file_name(name)
-        if found is not None:
-            return found
+        acquired = from_file_name(name)
+        if acquired is not None:
+            return acquired
     return AcquisitionTime(last_modified_utc.astimezone(UTC), None, "last_modified")
 
 
 def from_file_name(name: str) -> AcquisitionTime | None:
-    """Return the first real date that a pattern finds in a file name, or None if there is none.
+    """Return the first valid date that a pattern finds in a file name, or None if there is none.
 
-    A date without a time of day becomes a span of that day, a month a span of that month.
+    A date without a time of day becomes the period of that day, and a month becomes the period of
+    that month.
     """
     for pattern in _PATTERNS:
         for match in pattern.expression.finditer(name):
-            found = _from_parts(match.groupdict(), f"file_name:{pattern.name}")
-            if found is not None:
-                return found
+            acquired = _from_parts(match.groupdict(), f"file_name:{pattern.name}")
+            if acquired is not None:
+                return acquired
     return None
 
 
 def rfc3339(moment: datetime) -> str:
-    """Format a time in UTC with `Z`, with microseconds only if there are any.
+    """Format a time in UTC with `Z`, with microseconds only if they are not zero.
 
-    Such texts sort by time, to the second.
+    Times in different seconds sort as text in the order of time.
     """
     text = moment.astimezone(UTC).isoformat(
         timespec="microseconds" if moment.microsecond else "seconds"

@@ -1,7 +1,7 @@
-"""Build what the STAC items of both chains share, and the collection around an item.
+"""Build the parts that raster and vector STAC items share, and the collection of an item.
 
-`raster_item.py` and `vector_item.py` add what is particular to their kind. This module imports
-pystac, which takes about 0.2 s: import it only where an item is about to be built.
+`raster_item.py` and `vector_item.py` add the parts of their kind. Importing pystac takes about
+0.2 s. Therefore import this module only in the function that builds an item.
 """
 
 import json
@@ -55,18 +55,19 @@ def new_item(
     source: ObjectArrived,
     options: ItemOptions,
     provenance: Provenance,
-    when: AcquisitionTime,
+    acquired: AcquisitionTime,
     geometry: shapely.Geometry,
     *,
     within: LonLatBounds,
     dataset: str | None = None,
     extensions: Iterable[str] = (),
 ) -> pystac.Item:
-    """Return an item with its place, time, provenance and links, without assets.
+    """Return an item with collection, id, time, provenance and links, without assets.
 
-    `within` are the bounds of the data, which say whether it crosses the antimeridian. `dataset` is
-    as in `item_place`. `extensions` are schema URIs beside those of file, processing, projection
-    and version, which every item has.
+    `within` are the bounds of the data; their west is greater than their east if the data crosses
+    the antimeridian. `dataset` is the name of the item if several sources share it (see
+    `naming.dataset_of`). `extensions` are schema URIs that are added to those of every item: file,
+    processing, projection and version.
     """
     collection, item_id = item_place(source, options, dataset=dataset)
     item = pystac.Item(
@@ -74,8 +75,8 @@ def new_item(
         collection=collection,
         geometry=json.loads(shapely.to_geojson(geometry)),
         bbox=list(bounding_box(geometry, within).wsen),
-        datetime=when.start_utc,
-        properties=when.properties(),
+        datetime=acquired.start_utc,
+        properties=acquired.properties(),
         stac_extensions=sorted(
             {
                 FileExtension.get_schema_uri(),
@@ -102,7 +103,7 @@ def new_item(
         "geo_platform:source_etag": source.etag,
         "geo_platform:source_format": source.format.value,
         "geo_platform:kind": source.kind.value,
-        "geo_platform:datetime_source": when.source,
+        "geo_platform:datetime_source": acquired.source,
     }
     item.add_links(
         [
@@ -118,7 +119,7 @@ def new_item(
 
 
 def to_document(document: pystac.Item | pystac.Collection) -> dict[str, Any]:
-    """Return the STAC JSON object that the Catalog port takes, hrefs as they are."""
+    """Return the item or collection as JSON values for `Catalog.publish`, with unchanged hrefs."""
     return document.to_dict(include_self_link=False, transform_hrefs=False)
 
 
@@ -143,21 +144,22 @@ def add_stored_asset(
     return asset
 
 
-def findings(found: Iterable[Finding]) -> list[dict[str, str]]:
-    """Return warnings as JSON values."""
-    return [{"code": finding.code, "message": finding.message} for finding in found]
+def findings(warnings: Iterable[Finding]) -> list[dict[str, str]]:
+    """Return the warnings as JSON values, for a property of an item."""
+    return [{"code": finding.code, "message": finding.message} for finding in warnings]
 
 
 def build_collection(item: pystac.Item) -> pystac.Collection:
-    """Return the collection that the item names, with the item's extent.
+    """Return the collection of the item, with the extent of this item only.
 
-    The catalog extends the extent over all items, sets the links, and keeps titles and descriptions
-    that people wrote. The license is `other`: the sources do not state one.
+    The catalog extends the extent to all items, sets the links, and keeps titles and descriptions
+    that people wrote. The license is `other`, because the sources do not state a license.
+    Raises CatalogRejected: the item has no collection.
     """
     collection_id = item.collection_id
     if collection_id is None:
         raise CatalogRejected(f"The item {item.id} has no collection.")
-    # STAC wants an extent in each collection. An item without geometry does not narrow it.
+    # STAC requires an extent in each collection. For an item without geometry it is the whole Earth.
     bbox = item.bbox or [-180.0, -90.0, 180.0, 90.0]
     title, description = _DESCRIPTIONS[SourceKind(item.properties["geo_platform:kind"])]
     common = item.common_metadata
@@ -170,21 +172,21 @@ def build_collection(item: pystac.Item) -> pystac.Collection:
             pystac.SpatialExtent([list(bbox)]), pystac.TemporalExtent([[start, end]])
         ),
         license="other",
-        # pystac leaves an empty list out; collections are published with it.
+        # pystac omits an empty list, but collections are published with the list.
         extra_fields={"stac_extensions": []},
     )
-    collection.clear_links()  # pystac adds a root link to itself
+    collection.clear_links()  # pystac adds a root link to the collection itself
     return collection
 
 
 def outline(bounds: LonLatBounds) -> shapely.Geometry:
-    """Return the box of the bounds: in two parts where it crosses the antimeridian.
+    """Return the box of the bounds, in two parts if the bounds cross the antimeridian.
 
-    Bounds without width or height give a line or a point.
+    The result is a line or a point if the bounds have no width or no height.
     """
     if not bounds.crosses_antimeridian:
         return _box(bounds.west, bounds.south, bounds.east, bounds.north)
-    # A side without width is only the meridian itself, which the other side touches.
+    # A part without width is the meridian itself, which the other part touches. Omit it.
     sides = [side for side in ((bounds.west, 180.0), (-180.0, bounds.east)) if side[0] < side[1]]
     boxes = [
         _box(west, bounds.south, east, bounds.north) for west, east in sides or [(180.0, 180.0)]
@@ -193,9 +195,10 @@ def outline(bounds: LonLatBounds) -> shapely.Geometry:
 
 
 def footprint(geojson: str) -> shapely.Geometry:
-    """Read the footprint of valid data.
+    """Parse the footprint of the valid pixels.
 
-    Raises CatalogRejected: it is not a valid, non-empty geometry in longitudes and latitudes.
+    Raises CatalogRejected: the footprint is not a valid, non-empty geometry in longitudes and
+    latitudes.
     """
     try:
         geometry = shape(json.loads(geojson))
@@ -214,16 +217,16 @@ def footprint(geojson: str) -> shapely.Geometry:
 
 
 def bounding_box(geometry: shapely.Geometry, within: LonLatBounds) -> LonLatBounds:
-    """Return the bounds of a geometry that lies within other bounds.
+    """Return the bounds of a geometry. `within` are bounds that contain the geometry.
 
-    They cross the antimeridian if those do and the geometry has parts on both sides of it
-    (RFC 7946, section 5.2).
+    The result crosses the antimeridian if `within` does and the geometry has parts on both sides of
+    the antimeridian (RFC 7946, section 5.2).
     """
     boxes = [part.bounds for part in shapely.get_parts(geometry)]
     south, north = min(box[1] for box in boxes), max(box[3] for box in boxes)
     if within.crosses_antimeridian:
-        # Bounds that cross leave a gap from their east to their west. The middle of the gap tells
-        # the parts on one side of the antimeridian from those on the other.
+        # Bounds that cross the antimeridian leave a gap from their east to their west. Parts at a
+        # longitude above the middle of the gap end at 180 at most; the others begin at -180 at least.
         middle = (within.east + within.west) / 2
         eastern = [box for box in boxes if (box[0] + box[2]) / 2 > middle]
         western = [box for box in boxes if (box[0] + box[2]) / 2 <= middle]
@@ -243,5 +246,5 @@ def _box(west: float, south: float, east: float, north: float) -> shapely.Geomet
 
 
 def _oriented(geometry: shapely.Geometry) -> shapely.Geometry:
-    """Wind exterior rings counterclockwise, as RFC 7946 wants them (section 3.1.6)."""
+    """Wind exterior rings counterclockwise, as RFC 7946 requires (section 3.1.6)."""
     return shapely.orient_polygons(geometry)

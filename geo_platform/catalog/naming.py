@@ -1,6 +1,6 @@
-"""Choose the id, collection and title of an item for which the user gave none.
+"""Choose the id, collection and title of an item if the options do not set them.
 
-Whether an id is free is the catalog's to decide, when the item is published.
+The catalog checks whether another source has the id, when the item is published.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from geo_platform.options import ItemOptions
 from geo_platform.source.formats import FORMATS
 
 ITEM_ID_MAX = 200
-# Load mode in which the rows of several sources share one table and one item.
+# In this load mode, the rows of several sources share one table and one item.
 APPEND = "append"
 
 _ARCHIVE_SUFFIXES = (".zip", ".gz", ".tar", ".tgz", ".bz2")
@@ -30,18 +30,20 @@ _COLLECTIONS = {SourceKind.raster: "rasters", SourceKind.vector: "vectors"}
 def item_place(
     source: ObjectArrived, options: ItemOptions, *, dataset: str | None = None
 ) -> tuple[str, str]:
-    """Return (collection id, item id) of the source's item.
+    """Return (collection id, item id) of the item of a source.
 
-    An id in `options` comes first, then `dataset` (see `dataset_of`), then the object's name.
+    The item id is the id in `options`, else `dataset` (see `dataset_of`), else an id made from the
+    name of the object.
     """
     collection = options.collection_id or default_collection(source.kind)
     return collection, options.item_id or dataset or default_item_id(source.key)
 
 
 def dataset_of(loaded: FeaturesLoaded) -> str | None:
-    """Return the dataset that gives the item its name, or None if the source does.
+    """Return the name of the dataset if rows were appended, else None.
 
-    Appended rows of several sources are one dataset, described by one item.
+    Appended rows of several sources are one dataset with one item, which is therefore named after
+    the dataset and not after a source.
     """
     return loaded.dataset if loaded.load_mode == APPEND else None
 
@@ -49,9 +51,9 @@ def dataset_of(loaded: FeaturesLoaded) -> str | None:
 def default_item_id(key: str) -> str:
     """Return an item id for an object: its name without folders and known extensions.
 
-    The id has only [A-Za-z0-9._-] and at most 200 characters. Accents are dropped. If other letters
-    were dropped or the name was cut, six hex digits of the name's hash follow, so that different
-    names in other scripts get different ids.
+    The id has only the characters [A-Za-z0-9._-], at most 200 of them. Accents are dropped. If
+    other letters were dropped or the name was cut, the id ends with six hex digits of the hash of
+    the name. Names in other scripts thus get different ids.
     """
     name = stem(key)
     plain = unicodedata.normalize("NFKD", name)

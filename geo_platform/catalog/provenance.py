@@ -1,6 +1,6 @@
-"""Describe how an item came about: its run, its recipe and the versions of the software.
+"""Describe the origin of an item: its run, its fingerprint and the versions of the software.
 
-Nothing here imports pystac: `publish.py` uses this module before it knows whether an item is built.
+This module does not import pystac, because `publish.py` imports it also when no item is built.
 """
 
 from collections.abc import Mapping
@@ -19,10 +19,11 @@ _RECORDED_PACKAGES = {
 
 @dataclass(frozen=True)
 class Provenance:
-    """The run that publishes an item, the item's version, and what it replaces.
+    """The run that publishes an item, the fingerprint of the item, and the item that it replaces.
 
-    `created_utc` is when the item id was first published. `software` maps package to version.
-    `before` is the published item that is replaced, as the catalog returned it, or None.
+    `created_utc` is the time at which the item id was first published. `software` maps the name of
+    a package to its version. `before` is the published item that is replaced, as `Catalog.item`
+    returned it, or None.
     """
 
     run_id: str
@@ -34,18 +35,18 @@ class Provenance:
 
 
 def software_versions(kind: SourceKind) -> dict[str, str]:
-    """Return the versions of the software that writes outputs of one kind.
+    """Return the versions of the packages that write rasters or vector datasets.
 
-    A package that is not installed is left out.
+    A package that is not installed is omitted.
     """
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     for name in _RECORDED_PACKAGES[kind]:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    found["gdal"] = _gdal_version(kind)
-    return found
+    versions["gdal"] = _gdal_version(kind)
+    return versions
 
 
 def _gdal_version(kind: SourceKind) -> str:

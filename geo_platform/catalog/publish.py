@@ -1,7 +1,8 @@
-"""Publish an item: the last stage of both chains.
+"""Publish an item: the last stage of both chains (a chain is the sequence of stages of a job).
 
-The stage builds the item, validates it and hands it to the catalog, unless this version of the item
-is published already. `raster_item.py` and `vector_item.py` decide what an item holds.
+The stage builds the item, validates it and passes it to the catalog, unless this version of the
+item is published already. A version is identified by its fingerprint: a hash of the source's etag,
+the options and the versions of the stages. `raster_item.py` and `vector_item.py` build the items.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,8 +36,8 @@ from geo_platform.telemetry.checkpoints import Checkpoint, report
 if TYPE_CHECKING:
     import pystac
 
-# The modules that import pystac are imported inside functions, where an item is built: the command
-# line imports this module, and to find that an item is published already needs no pystac.
+# Modules that import pystac are imported in the functions that build an item. The command line
+# imports this module, and does not need pystac to find that an item is published already.
 
 BuildItem = Callable[[Provenance], "pystac.Item"]
 
@@ -50,12 +51,15 @@ def publish_raster(
     recipe: Recipe,
     run_id: str,
 ) -> ItemPublished:
-    """Publish the item of a raster, unless this version of it is published and its files exist.
+    """Publish the item of a raster, unless this version of the item is published and complete.
 
-    Raises CatalogRejected: the item is not valid STAC, or reads back differently.
-    Raises Conflict: another source or run holds the item id, the source was replaced meanwhile, or
-    a file of the item is gone.
-    Raises StoreUnavailable.
+    Complete means that the files of the item exist.
+    Raises CatalogRejected: the item is not valid STAC, or the catalog returns other properties
+    after the publication.
+    Raises Conflict: the item id belongs to another source, another run published it at the same
+    time, the source was replaced since it arrived, or a file of the item was removed.
+    Raises StoreUnavailable, StoreDenied, DatabaseUnavailable: the store or database does not answer
+    or refuses access.
     """
     fingerprint = recipe.extend(stored.fingerprint, options.model_dump(mode="json"))
 
@@ -85,11 +89,13 @@ def publish_vector(
 ) -> ItemPublished:
     """Publish the item of a vector dataset, and its table if it has one.
 
-    Nothing is done if this version of both is published and its files exist.
-    Raises CatalogRejected: the item is not valid STAC, or reads back differently.
-    Raises Conflict: another source or run holds the item id or the table, the source was replaced
-    meanwhile, or a file of the item is gone.
-    Raises StoreUnavailable, DatabaseUnavailable.
+    Nothing is done if this version of the item and the table is published and the files exist.
+    Raises CatalogRejected: the item is not valid STAC, or the catalog returns other properties
+    after the publication.
+    Raises Conflict: the item id or the table belongs to another source, another run published it at
+    the same time, the source was replaced since it arrived, or a file of the item was removed.
+    Raises StoreUnavailable, StoreDenied, DatabaseUnavailable: the store or database does not answer
+    or refuses access.
     """
     fingerprint = recipe.extend(loaded.fingerprint, options.model_dump(mode="json"))
 
@@ -116,23 +122,26 @@ def find_published(
     fingerprint: str,
     objects: ObjectStore | None = None,
 ) -> ItemPublished | None:
-    """Return the answer about the item if this version of it is published, else None.
+    """Return the message about the published item if it has this fingerprint, else None.
 
-    With `objects`, return it only if the item's files exist too.
+    If `objects` is given, also return None if a file of the item is missing.
+    Raises CatalogRejected: the published item is not valid.
+    Raises StoreUnavailable, StoreDenied, DatabaseUnavailable: the store or database does not answer
+    or refuses access.
     """
     item = catalog.item(collection, item_id)
     if item is None or item["properties"].get(ITEM_FINGERPRINT) != fingerprint:
         return None
     if objects is not None and missing_objects(item, objects):
         return None
-    return answer(item, replaced=None, was_unchanged=True)
+    return published_message(item, replaced=None, was_unchanged=True)
 
 
 @dataclass(frozen=True)
 class ItemRequest:
-    """What to publish. `place` is (collection id, item id).
+    """The item to publish. `place` is (collection id, item id).
 
-    `outputs` are the SHA-256 of the data files and the versions of the tables that the item names.
+    `outputs` are the SHA-256 digests of the data files and the versions of the tables.
     """
 
     source: ObjectArrived
@@ -145,9 +154,10 @@ class ItemRequest:
 def publish_item(
     request: ItemRequest, build_item: BuildItem, catalog: Catalog, objects: ObjectStore
 ) -> ItemPublished:
-    """Build, validate and publish an item, unless this version of it is published already.
+    """Build, validate and publish an item, unless this version of the item is published already.
 
-    Raises as `publish_raster` does.
+    `build_item` is called only if the item has to be published.
+    Raises the errors of `publish_raster`, for the same reasons.
     """
     collection_id, item_id = request.place
     before = catalog.item(collection_id, item_id)
@@ -158,9 +168,9 @@ def publish_item(
     collection, item = _build(request, build_item, before)
     _check_valid(collection, item)
     _check_objects(item, objects)
-    # The source is checked after `before` was read. A run of newer bytes that published before this
-    # check makes the check fail, and one that publishes later makes `replaces` untrue. So the
-    # output of older bytes never replaces that of newer ones.
+    # The source is checked after `before` was read. If a run of a newer source published before this
+    # check, the check fails. If it publishes after the check, the published fingerprint is not
+    # `replaces` any more. Therefore the item of an older source never replaces that of a newer one.
     check_current(objects, request.source)
     replaces = None if before is None else before["properties"].get(ITEM_FINGERPRINT)
     try:
@@ -172,13 +182,13 @@ def publish_item(
             raise
         return report_published(published)
     after = read_back(catalog, item)
-    return report_published(answer(after, replaced=replaces, was_unchanged=False))
+    return report_published(published_message(after, replaced=replaces, was_unchanged=False))
 
 
 def _build(
     request: ItemRequest, build_item: BuildItem, before: dict[str, Any] | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the collection and the item as the Catalog port takes them."""
+    """Return the documents of the collection and the item, for `Catalog.publish`."""
     from geo_platform.catalog.item import build_collection, to_document
 
     now = datetime.now(UTC)
@@ -196,9 +206,10 @@ def _build(
 
 
 def read_back(catalog: Catalog, item: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the item as the catalog has it after it was published.
+    """Return the item from the catalog after it was published.
 
-    Raises CatalogRejected: its properties differ from those that were published.
+    Raises CatalogRejected: the catalog has no such item, or its properties differ from those of
+    `item`.
     """
     collection_id, item_id = str(item["collection"]), str(item["id"])
     after = catalog.item(collection_id, item_id)
@@ -210,7 +221,7 @@ def read_back(catalog: Catalog, item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def report_published(published: ItemPublished) -> ItemPublished:
-    """Report the checkpoint of a published or unchanged item, and return the answer as it is."""
+    """Log the checkpoint ITEM_PUBLISHED or ITEM_UNCHANGED, and return the message unchanged."""
     report(
         Checkpoint.ITEM_UNCHANGED if published.was_unchanged else Checkpoint.ITEM_PUBLISHED,
         f"{published.collection}/{published.item_id}",
@@ -224,20 +235,22 @@ def report_published(published: ItemPublished) -> ItemPublished:
 def _unchanged(
     request: ItemRequest, catalog: Catalog, objects: ObjectStore
 ) -> ItemPublished | None:
-    """Return the published answer if the item names the requested outputs and its files exist."""
+    """Return the message about the published item if it has the requested outputs and all files."""
     published = find_published(catalog, *request.place, request.fingerprint, objects)
     item = catalog.item(*request.place) if published else None
     if item is None:
         return None
     assets = item["assets"].values()
-    # A checksum is a multihash: two bytes of prefix before the SHA-256.
-    named = {str(asset["file:checksum"])[4:] for asset in assets if "file:checksum" in asset}
-    named |= {str(asset[ASSET_TABLE_VERSION]) for asset in assets if ASSET_TABLE_VERSION in asset}
-    return published if named == request.outputs else None
+    # A checksum is a multihash: a prefix of two bytes (four hex digits), then the SHA-256.
+    item_outputs = {str(asset["file:checksum"])[4:] for asset in assets if "file:checksum" in asset}
+    item_outputs |= {
+        str(asset[ASSET_TABLE_VERSION]) for asset in assets if ASSET_TABLE_VERSION in asset
+    }
+    return published if item_outputs == request.outputs else None
 
 
 def _check_valid(collection: dict[str, Any], item: dict[str, Any]) -> None:
-    """Raise CatalogRejected with every fault of both documents."""
+    """Raise CatalogRejected if a document is invalid, with every fault of both documents."""
     faults = [*item_faults(item), *collection_faults(collection)]
     if faults:
         raise CatalogRejected(
@@ -246,9 +259,9 @@ def _check_valid(collection: dict[str, Any], item: dict[str, Any]) -> None:
 
 
 def missing_objects(item: Mapping[str, Any], objects: ObjectStore) -> list[str]:
-    """Return container/key of each object that the item names and the store does not have.
+    """Return `container/key` of each object of the item that does not exist in the store.
 
-    An object whose size or checksum differs from the item's counts as missing.
+    An object counts as missing if its size or checksum differs from that in the item.
     """
     stored = [
         asset
@@ -281,8 +294,13 @@ def _exists(asset: Mapping[str, Any], objects: ObjectStore) -> bool:
     return stored.reference.size_bytes == asset.get("file:size") and not differs
 
 
-def answer(item: Mapping[str, Any], *, replaced: str | None, was_unchanged: bool) -> ItemPublished:
-    """Return the message about a published item, `item` being what the catalog returns."""
+def published_message(
+    item: Mapping[str, Any], *, replaced: str | None, was_unchanged: bool
+) -> ItemPublished:
+    """Return the message about a published item. `item` is the document from the catalog.
+
+    `replaced` is the fingerprint of the replaced version, or None.
+    """
     properties = item["properties"]
     return ItemPublished(
         collection=item["collection"],

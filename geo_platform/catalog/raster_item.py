@@ -1,6 +1,7 @@
 """Build the STAC item of a raster from its stored COGs.
 
-`item.py` has what rasters and vectors share. Publishing is in `publish.py`.
+A COG is a Cloud Optimized GeoTIFF. `item.py` builds the parts that rasters and vectors share;
+`publish.py` publishes the item.
 """
 
 import math
@@ -49,15 +50,15 @@ def build_raster_item(
 ) -> pystac.Item:
     """Return an item with the projection, raster, file, processing and version extensions.
 
-    The first COG is the asset `data`; further ones have the name of their tier. The geometry is the
-    footprint of valid data.
-    Raises CatalogRejected: the footprint is not a geometry in longitudes and latitudes.
+    The first COG is the asset `data`; each further COG is named after its tier (visualization,
+    analysis or archive). The geometry of the item is the footprint of the valid pixels.
+    Raises CatalogRejected: the footprint is not a valid geometry in longitudes and latitudes.
     """
     source, main = stored.source, stored.cogs[0]
     names = [source.key.rpartition("/")[2]]
     if source.archive_member:
         names.append(source.archive_member.path)
-    when = acquisition_time(
+    acquired = acquisition_time(
         options.acquired_at,
         (stored.acquired_at, stored.acquired_from),
         names,
@@ -67,7 +68,7 @@ def build_raster_item(
         source,
         options,
         provenance,
-        when,
+        acquired,
         footprint(stored.footprint_geojson),
         within=main.lonlat_bounds,
         extensions=[RASTER_EXTENSION],
@@ -131,12 +132,12 @@ def _add_cog(item: pystac.Item, name: str, cog: CogFile, roles: list[str]) -> py
 
 
 def _band(band: RasterBand, cog: CogFile) -> dict[str, Any]:
-    """Return a band of STAC 1.1 with the fields of the raster extension 2.0.0.
+    """Return a `bands` entry of STAC 1.1 with the fields of the raster extension 2.0.0.
 
-    Its statistics are of a sample over the whole extent.
+    The statistics are those of a sample over the whole extent.
     """
-    # Plain JSON: pystac's RasterExtension writes version 1.1.0, whose `raster:bands` STAC 1.1 has
-    # replaced by the common field `bands`, and pystac has no class for that.
+    # Written as plain JSON, because pystac has no class for the common field `bands` of STAC 1.1. Its
+    # RasterExtension writes version 1.1.0, whose `raster:bands` the field `bands` has replaced.
     described: dict[str, Any] = {"name": f"b{band.index}", "data_type": _data_type(band.dtype)}
     text = band.description or (
         band.color_interpretation if band.color_interpretation != "undefined" else None
@@ -184,8 +185,8 @@ def _grid_of(cog: CogFile) -> tuple[object, ...]:
 
 
 def _resolution_m(cog: CogFile) -> float | None:
-    """Return the mean side of a pixel in metres, or None if the CRS is in degrees."""
-    # In degrees the size in metres depends on the latitude.
+    """Return the mean length of a pixel side in metres, or None if the CRS is not projected."""
+    # For a CRS in degrees, the size in metres depends on the latitude.
     crs = CRS.from_user_input(cog.crs.wkt)
     if not crs.is_projected:
         return None

@@ -1,10 +1,10 @@
-"""Remove versions that were replaced or unpublished long enough ago, and files that nothing names.
+"""Remove old versions that were replaced or unpublished, and files that no item refers to.
 
-Versions are removed before their files, so a listed version always has its files. Files are removed
-as whole folders. A folder is named by the fingerprint of what wrote it, and is removed only if no
-published item and no kept version names an object in it. Files of a removal that was killed, and of
-a run that never published, are named by nothing either: the next removal finds them once they are
-old enough.
+Versions are removed before their files. Therefore a version in the catalog always has its files.
+Files are removed as whole folders. The name of a folder is the fingerprint of the stage that wrote
+it. A folder is removed only if no published item and no kept version refers to an object in it. A
+run that was killed or never published leaves such files too: they are removed when they are old
+enough.
 """
 
 import re
@@ -26,7 +26,7 @@ from geo_platform.ports import (
 )
 from geo_platform.telemetry.checkpoints import Checkpoint, report
 
-# Folders that nothing names are kept for this long at least: a run may be writing them.
+# Minimum age of the files of an unreferenced folder: a run may still be writing the folder.
 YOUNGEST_LEFTOVER = timedelta(days=1)
 
 _IN_A_FINGERPRINT_FOLDER = re.compile(r"^(?P<folder>(?:.+/)?[0-9a-f]{32})/[^/]+$")
@@ -34,7 +34,10 @@ _IN_A_FINGERPRINT_FOLDER = re.compile(r"^(?P<folder>(?:.+/)?[0-9a-f]{32})/[^/]+$
 
 @dataclass(frozen=True)
 class Removed:
-    """What was removed, or would be. `left` maps each version that could not be removed to why."""
+    """The versions, objects (keys) and tables that were removed, or would be removed.
+
+    `left` maps the name of each version that could not be removed to the reason.
+    """
 
     versions: tuple[ItemVersion, ...] = ()
     objects: tuple[str, ...] = ()
@@ -55,10 +58,12 @@ def due_objects(
     freed: AbstractSet[str],
     leftover_cutoff_utc: datetime,
 ) -> tuple[StoredObject, ...]:
-    """Return the objects of folders in which nothing is named and that may be removed now.
+    """Return the objects that may be removed now.
 
-    These are the folders that a removed version freed, and those in which every object is as old as
-    the cutoff. `named` and `freed` are folders, as `folders_of` returns them.
+    `named` are the folders that items or kept versions refer to; their objects are never returned.
+    `freed` are the folders of removed versions; all their objects are returned. The objects of
+    another folder are returned if the newest of them was modified at or before
+    `leftover_cutoff_utc`.
     """
     by_folder: dict[str, list[StoredObject]] = {}
     for stored in listed:
@@ -76,7 +81,7 @@ def due_objects(
 
 
 def folders_of(named: Iterable[tuple[str, str]]) -> set[str]:
-    """Return the folders, named by fingerprints, of these objects, each (container, key)."""
+    """Return the fingerprint folders of the objects. An object is (container, key)."""
     return {
         folder
         for container, key in named
@@ -87,19 +92,29 @@ def folders_of(named: Iterable[tuple[str, str]]) -> set[str]:
 def plan_removal(
     catalog: Catalog, objects: ObjectStore, *, older_than_days: float, now_utc: datetime
 ) -> Removed:
-    """Return what `remove_replaced` would remove now, without staged tables. Change nothing."""
+    """Return the versions and objects that `remove_replaced` would remove now. Remove nothing.
+
+    The result does not include staged tables.
+    Raises CatalogRejected: an item or a version cannot be read.
+    """
     cutoff = now_utc - timedelta(days=older_than_days)
     versions = list(catalog.versions())
-    due = due_versions(versions, cutoff)
-    kept = folders_of(_objects_of(version for version in versions if version not in due))
+    removed_versions = due_versions(versions, cutoff)
+    kept = folders_of(
+        _objects_of(version for version in versions if version not in removed_versions)
+    )
     published = folders_of(_published(catalog))
-    found = _due_now(
-        objects, named=kept | published, versions=due, cutoff_utc=cutoff, now_utc=now_utc
+    removed_objects = _due_now(
+        objects,
+        named=kept | published,
+        versions=removed_versions,
+        cutoff_utc=cutoff,
+        now_utc=now_utc,
     )
     return Removed(
-        due,
-        tuple(stored.reference.key for stored in found),
-        sum(stored.reference.size_bytes for stored in found),
+        removed_versions,
+        tuple(stored.reference.key for stored in removed_objects),
+        sum(stored.reference.size_bytes for stored in removed_objects),
     )
 
 
@@ -111,13 +126,16 @@ def remove_replaced(
     older_than_days: float,
     now_utc: datetime,
 ) -> Removed:
-    """Remove versions withdrawn that long ago, tables never published, and files nothing names.
+    """Remove old versions, tables that were never published, and files that no item refers to.
 
-    Raises CatalogRejected, before a file is removed: an item or a version cannot be read, so the
-    files that it names are not known.
+    A version is old if it was replaced or unpublished at least `older_than_days` days ago.
+    Raises CatalogRejected: an item or a version cannot be read, so its files are unknown. No file
+    has been removed then.
+    Raises StoreUnavailable, StoreDenied, DatabaseUnavailable: the store or database does not answer
+    or refuses access.
     """
     cutoff = now_utc - timedelta(days=older_than_days)
-    forgotten: list[ItemVersion] = []
+    removed_versions: list[ItemVersion] = []
     left: dict[str, str] = {}
     for version in due_versions(list(catalog.versions()), cutoff):
         try:
@@ -127,16 +145,20 @@ def remove_replaced(
         except Conflict as error:
             left[f"{version.collection}/{version.item_id} of run {version.run_id}"] = error.message
             continue
-        forgotten.append(version)
-    found = _due_now(
-        objects, named=_named(catalog), versions=forgotten, cutoff_utc=cutoff, now_utc=now_utc
+        removed_versions.append(version)
+    due = _due_now(
+        objects,
+        named=_named(catalog),
+        versions=removed_versions,
+        cutoff_utc=cutoff,
+        now_utc=now_utc,
     )
-    for stored in found:
+    for stored in due:
         objects.delete(SILVER, stored.reference.key)
     removed = Removed(
-        versions=tuple(forgotten),
-        objects=tuple(stored.reference.key for stored in found),
-        size_bytes=sum(stored.reference.size_bytes for stored in found),
+        versions=tuple(removed_versions),
+        objects=tuple(stored.reference.key for stored in due),
+        size_bytes=sum(stored.reference.size_bytes for stored in due),
         tables=features.sweep(min(cutoff, now_utc - YOUNGEST_LEFTOVER)),
         left=left,
     )
@@ -164,8 +186,9 @@ def _due_now(
 
 
 def _named(catalog: Catalog) -> set[str]:
-    """Return the folders that published items and kept versions name."""
-    # Both are read twice: an item that is restored or withdrawn meanwhile is then seen in one.
+    """Return the folders that published items and kept versions refer to."""
+    # Items and versions are read twice, because an item can become a version, or a version an item,
+    # between two reads.
     named: set[str] = set()
     for _ in range(2):
         named |= folders_of(_objects_of(catalog.versions()))
@@ -186,6 +209,6 @@ def _objects_of(versions: Iterable[ItemVersion]) -> Iterator[tuple[str, str]]:
 
 
 def folder_of(key: str) -> str | None:
-    """Return the folder of a key if it is named by a fingerprint, else None."""
+    """Return the folder of a key if the name of the folder is a fingerprint, else None."""
     match = _IN_A_FINGERPRINT_FOLDER.match(key)
     return match["folder"] if match else None

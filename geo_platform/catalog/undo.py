@@ -1,13 +1,19 @@
 """Undo a publication: unpublish an item, or publish an earlier version of it again.
 
-`versions.py` chooses the version. The catalog moves items and tables.
+The catalog keeps a version that was replaced or unpublished, with its table. `versions.py` chooses
+the version for a rollback.
 """
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from geo_platform.catalog.publish import answer, missing_objects, read_back, report_published
+from geo_platform.catalog.publish import (
+    missing_objects,
+    published_message,
+    read_back,
+    report_published,
+)
 from geo_platform.catalog.versions import is_of_run, restored_item, version_to_restore
 from geo_platform.contracts.publication import ItemPublished
 from geo_platform.errors import Conflict, SourceNotFound
@@ -17,7 +23,7 @@ from geo_platform.telemetry.checkpoints import Checkpoint, report
 
 @dataclass(frozen=True)
 class ItemWithdrawn:
-    """An item that was unpublished. `rollback_item` can publish it again while it is kept."""
+    """The item that was unpublished. `rollback_item` can publish it again while the catalog keeps it."""
 
     collection: str
     item_id: str
@@ -28,11 +34,13 @@ class ItemWithdrawn:
 def unpublish_item(
     catalog: Catalog, collection: str, item_id: str, *, run: str | None
 ) -> ItemWithdrawn:
-    """Unpublish the item. With `run`, only if that run published it.
+    """Unpublish the item. If `run` is given, only if this run published or restored the item.
 
     Raises SourceNotFound: the item is not published.
-    Raises Conflict: another run published it, or publishes at the same time.
-    Raises what the catalog raises.
+    Raises Conflict: another run published the item, or publishes it at the same time.
+    Raises CatalogRejected: the published item is not valid.
+    Raises StoreUnavailable, StoreDenied, DatabaseUnavailable: the store or database does not answer
+    or refuses access.
     """
     item = catalog.item(collection, item_id)
     if item is None:
@@ -68,18 +76,26 @@ def rollback_item(
     to_run: str | None,
     run_id: str,
 ) -> ItemPublished:
-    """Publish again what `to_run` published; without it, the version before the published one.
+    """Publish an earlier version of the item again.
 
-    `run_id` is the run that rolls back. If it has rolled back already (a retry after its answer was
-    lost), nothing is done.
-    Raises SourceNotFound: there is no such version, or a file of it is gone.
-    Raises Conflict, CatalogRejected, and what the catalog raises.
+    The version is that of the run `to_run`; if `to_run` is None, the version before the published
+    one. `run_id` is the run that does the rollback. If this run has restored the item already, for
+    example before a retry, nothing is done.
+    Raises SourceNotFound: the catalog keeps no such version, or a file of the version was removed.
+    Raises Conflict: the version is published already, or another run publishes at the same time.
+    Raises CatalogRejected: an item is not valid, or the catalog returns other properties after the
+    publication.
+    Raises StoreUnavailable, StoreDenied, DatabaseUnavailable: the store or database does not answer
+    or refuses access.
     """
-    present = catalog.item(collection, item_id)
-    if present is not None and present["properties"].get(ITEM_RESTORED_BY) == run_id:
-        return answer(present, replaced=None, was_unchanged=False)
+    published_item = catalog.item(collection, item_id)
+    if published_item is not None and published_item["properties"].get(ITEM_RESTORED_BY) == run_id:
+        return published_message(published_item, replaced=None, was_unchanged=False)
     version = version_to_restore(
-        f"{collection}/{item_id}", present, list(catalog.versions(collection, item_id)), to_run
+        f"{collection}/{item_id}",
+        published_item,
+        list(catalog.versions(collection, item_id)),
+        to_run,
     )
     missing = missing_objects(version.item, objects)
     if missing:
@@ -89,20 +105,22 @@ def rollback_item(
             remedy="Ingest the source again, or roll back to another version.",
         )
     item = restored_item(version, run_id=run_id, now_utc=datetime.now(UTC))
-    replaces = None if present is None else present["properties"].get(ITEM_FINGERPRINT)
+    replaces = (
+        None if published_item is None else published_item["properties"].get(ITEM_FINGERPRINT)
+    )
     document = catalog.collection(collection) or _collection_of(item)
     catalog.publish(document, item, replaces=replaces)
     after = read_back(catalog, item)
-    return report_published(answer(after, replaced=replaces, was_unchanged=False))
+    return report_published(published_message(after, replaced=replaces, was_unchanged=False))
 
 
 def _collection_of(item: dict[str, Any]) -> dict[str, Any]:
-    """Return a new collection for an item whose collection was removed."""
-    # Imported here: pystac takes about 0.2 s, and this is a rare case.
+    """Return the document of a new collection, for an item whose collection was removed."""
+    # Imported here, because importing pystac takes about 0.2 s and this case is rare.
     import pystac
 
     from geo_platform.catalog.item import build_collection, to_document
 
-    # Links play no part in a collection's document, and pystac would rewrite the one to itself.
+    # The collection does not need the links of the item, and pystac would rewrite its self link.
     parsed = pystac.Item.from_dict({**item, "links": []}, migrate=False)
     return to_document(build_collection(parsed))

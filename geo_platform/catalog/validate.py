@@ -1,8 +1,8 @@
 """Validate STAC documents without a network.
 
-The JSON Schemas are those of the STAC core, which pystac carries, and of the extensions
-(`schemas/`). Rules that they cannot express are checked here in code. The validator is imported
-when the first document is checked: to find an item unchanged needs none.
+pystac includes the JSON Schemas of the STAC core; `schemas/` has those of the extensions. Rules
+that the schemas cannot express are checked in code. The validator is imported when the first
+document is checked, because an item that is published already needs no check.
 """
 
 import json
@@ -26,7 +26,7 @@ _CHECKED_BY_HAND = frozenset({RASTER_EXTENSION})
 
 
 def item_faults(item: dict[str, Any]) -> tuple[str, ...]:
-    """Return the faults of an item, one sentence each. Hrefs may be relative or absolute."""
+    """Return the faults of an item as texts, empty if it is valid. Relative hrefs are valid."""
     document = json.loads(json.dumps(item))
     faults = [
         *_schema_faults(document, "item"),
@@ -37,7 +37,7 @@ def item_faults(item: dict[str, Any]) -> tuple[str, ...]:
 
 
 def collection_faults(collection: dict[str, Any]) -> tuple[str, ...]:
-    """Return the faults of a collection, one sentence each."""
+    """Return the faults of a collection as texts, empty if it is valid."""
     return tuple(_schema_faults(json.loads(json.dumps(collection)), "collection"))
 
 
@@ -56,29 +56,30 @@ def _schema_faults(document: dict[str, Any], kind: str) -> Iterator[str]:
 
 
 def _deepest(error: Any) -> Any:
-    # Of alternatives that all failed, the one that got furthest is meant: the others are about
-    # another kind of document.
+    # If all alternatives of a schema fail, report the error deepest in the document. The other
+    # alternatives are for another kind of document.
     while error.context:
         error = max(error.context, key=lambda inner: len(inner.absolute_path))
     return error
 
 
 def _raster_faults(document: dict[str, Any]) -> Iterator[str]:
-    """Check names and types of the fields of raster 2.0.0, by the extension's README and changelog.
+    """Check names and types of the fields of the raster extension 2.0.0.
 
-    At least one field is required, and `raster:bands` of version 1 is not allowed.
+    At least one field is required, and `raster:bands` of version 1 is not allowed. Source: README
+    and changelog of the extension.
     """
     if RASTER_EXTENSION not in document.get("stac_extensions", []):
         return
-    seen = 0
+    field_count = 0
     for key, asset in document.get("assets", {}).items():
         for place in [asset, *asset.get("bands", [])]:
             for name, value in place.items():
                 if name.startswith("raster:"):
-                    seen += 1
+                    field_count += 1
                     if not _raster_field_is_valid(name, value):
                         yield f"raster: assets.{key}: {name} is {value!r}"
-    if not seen:
+    if not field_count:
         yield "raster: no asset has a field of the raster extension"
 
 
@@ -100,15 +101,15 @@ def _bbox_faults(document: dict[str, Any]) -> Iterator[str]:
 
 @cache
 def _schemas() -> dict[str, dict[str, Any]]:
-    """Return the known schemas by their URI."""
+    """Return the schemas of the STAC core and the extensions, by URI."""
     from pystac.validation.local_validator import get_local_schema_cache
 
-    found = dict(get_local_schema_cache())
+    schemas = dict(get_local_schema_cache())
     for entry in files("geo_platform.catalog").joinpath("schemas").iterdir():
         if entry.name.endswith(".json"):
             schema = json.loads(entry.read_text(encoding="utf-8"))
-            found[schema["$id"].rstrip("#")] = schema
-    return found
+            schemas[schema["$id"].rstrip("#")] = schema
+    return schemas
 
 
 @cache

@@ -1,8 +1,8 @@
 """Build the STAC item of a vector dataset from its loaded features.
 
-Rows that were appended from several sources to one table are described by one item, which keeps
-the sources, bounds and links of the item published before. `item.py` has what rasters and vectors
-share; publishing is in `publish.py`.
+If rows of several sources were appended to one table, one item describes the table. The new item
+keeps the sources, bounds and links of the item that it replaces. `item.py` builds the parts that
+rasters and vectors share; `publish.py` publishes the item.
 """
 
 from typing import Any
@@ -42,13 +42,13 @@ def build_vector_item(
 ) -> pystac.Item:
     """Return an item with the table, projection, file, processing and version extensions.
 
-    The geometry is the box of the features.
+    The geometry of the item is the bounding box of the features.
     """
     source = loaded.source
     names = [source.key.rpartition("/")[2]]
     if source.archive_member:
         names.append(source.archive_member.path)
-    when = acquisition_time(
+    acquired = acquisition_time(
         options.acquired_at, (None, None), names, last_modified_utc=source.last_modified_utc
     )
     before = _appended_to(loaded, provenance)
@@ -57,7 +57,7 @@ def build_vector_item(
         source,
         options,
         provenance,
-        when,
+        acquired,
         outline(bounds),
         within=bounds,
         dataset=dataset_of(loaded),
@@ -98,7 +98,7 @@ def build_vector_item(
 
 
 def _rows_of(loaded: FeaturesLoaded) -> int:
-    """Return the rows of the whole dataset, of which an append loaded some."""
+    """Return the number of rows of the whole dataset, including rows from before an append."""
     return loaded.table.rows if loaded.table is not None else loaded.inserted
 
 
@@ -189,23 +189,23 @@ def _appended_to(loaded: FeaturesLoaded, provenance: Provenance) -> pystac.Item 
     before = provenance.before
     if before is None or loaded.table is None or loaded.load_mode != APPEND:
         return None
-    own = (loaded.table.schema_name, loaded.table.table_name)
+    new_table = (loaded.table.schema_name, loaded.table.table_name)
     tables = [
         (asset.get(ASSET_SCHEMA), asset.get(ASSET_TABLE)) for asset in before["assets"].values()
     ]
-    # Only now is it known that the platform made that item, so that pystac can parse it.
-    return pystac.Item.from_dict(dict(before), migrate=False) if own in tables else None
+    # The table shows that the platform wrote this item, which pystac can therefore parse.
+    return pystac.Item.from_dict(dict(before), migrate=False) if new_table in tables else None
 
 
 def _joined_sources(
     before: pystac.Item | None, loaded: FeaturesLoaded, provenance: Provenance
 ) -> list[dict[str, Any]]:
-    """Return the sources of the item before, then this one.
+    """Return the sources of the previous item, then the source of the loaded rows.
 
-    The same state of a source is listed once, where its rows were appended last.
+    A source with the same etag is listed once, at the position of its last append.
     """
     source = loaded.source
-    own = {
+    entry_of_source = {
         "container": source.container,
         "source": source.key,
         "etag": source.etag,
@@ -217,9 +217,9 @@ def _joined_sources(
     others = [
         entry
         for entry in _sources_of(before)
-        if any(entry.get(name) != own[name] for name in identity)
+        if any(entry.get(name) != entry_of_source[name] for name in identity)
     ]
-    return [*others, own]
+    return [*others, entry_of_source]
 
 
 def _sources_of(item: pystac.Item | None) -> list[dict[str, Any]]:
@@ -241,12 +241,12 @@ def _sources_of(item: pystac.Item | None) -> list[dict[str, Any]]:
 
 
 def _joined_bounds(before: pystac.Item | None, bounds: LonLatBounds) -> LonLatBounds:
-    """Return bounds around the item before and these bounds."""
+    """Return the bounds around the previous item and the new bounds."""
     if before is None or before.bbox is None:
         return bounds
     west, south, east, north = before.bbox
-    # If either crosses the antimeridian, nothing says on which side of it the other lies: the
-    # joined bounds have all longitudes.
+    # If one of them crosses the antimeridian, the side of the other is unknown. The joined bounds
+    # then have all longitudes.
     crosses = west > east or bounds.crosses_antimeridian
     return LonLatBounds(
         west=-180.0 if crosses else min(west, bounds.west),
@@ -257,7 +257,10 @@ def _joined_bounds(before: pystac.Item | None, bounds: LonLatBounds) -> LonLatBo
 
 
 def _joined_projected_bounds(before: pystac.Item | None, bounds: Bounds) -> list[float]:
-    """Return [xmin, ymin, xmax, ymax] around both, in the CRS that all rows of a table share."""
+    """Return [xmin, ymin, xmax, ymax] around the previous item and the new bounds.
+
+    All rows of a table have the same CRS.
+    """
     known = ProjectionExtension.ext(before).bbox if before is not None else None
     xmin, ymin, xmax, ymax = known or bounds.xyxy
     return [
@@ -269,7 +272,7 @@ def _joined_projected_bounds(before: pystac.Item | None, bounds: Bounds) -> list
 
 
 def _add_links(item: pystac.Item, before: pystac.Item | None) -> None:
-    """Link to the sources of the item before, beside the item's own."""
+    """Add the links to sources that only the previous item has."""
     known = {link.target for link in item.links}
     if before is not None:
         earlier = [link for link in before.links if link.rel == pystac.RelType.VIA]

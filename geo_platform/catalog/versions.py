@@ -1,6 +1,7 @@
-"""List the versions of an item, and choose the one to which a rollback goes.
+"""List the versions of an item, and choose the version that a rollback restores.
 
-A version that was replaced or unpublished is kept by the catalog. `undo.py` does the rollback.
+A version is one publication of an item. The catalog keeps versions that were replaced or
+unpublished ("withdrawn"). `undo.py` does the rollback.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,13 +35,13 @@ class VersionRow:
     restored_by_run: str | None
 
 
-def version_rows(present: Item | None, versions: Iterable[ItemVersion]) -> list[VersionRow]:
-    """Return the published version and the kept ones, the one published last first."""
-    found: list[tuple[Item, datetime | None]] = [
+def version_rows(published: Item | None, versions: Iterable[ItemVersion]) -> list[VersionRow]:
+    """Return the published version and the kept versions, newest publication first."""
+    rows: list[tuple[Item, datetime | None]] = [
         (version.item, version.withdrawn_at_utc) for version in versions
     ]
-    if present is not None:
-        found.append((present, None))
+    if published is not None:
+        rows.append((published, None))
     return [
         VersionRow(
             run_id=_run(item),
@@ -49,40 +50,41 @@ def version_rows(present: Item | None, versions: Iterable[ItemVersion]) -> list[
             withdrawn_at_utc=withdrawn,
             restored_by_run=item["properties"].get(ITEM_RESTORED_BY),
         )
-        for item, withdrawn in sorted(found, key=lambda row: _order(row[0]), reverse=True)
+        for item, withdrawn in sorted(rows, key=lambda row: _order(row[0]), reverse=True)
     ]
 
 
 def version_to_restore(
-    name: str, present: Item | None, versions: Sequence[ItemVersion], run: str | None
+    name: str, published: Item | None, versions: Sequence[ItemVersion], run: str | None
 ) -> ItemVersion:
-    """Return the version that `run` published; without `run`, the one before the published one.
+    """Return the version that a rollback restores.
 
-    If nothing is published, it is the version that was withdrawn last. `versions` are sorted,
-    newest withdrawn first. `name` names the item in messages.
-    Raises SourceNotFound: there is no such version.
-    Raises Conflict: it is the published version.
+    If `run` is given, it is the version that `run` published or restored. Without `run`, it is the
+    version before the published version, or the version withdrawn last if nothing is published.
+    `versions` are sorted, last withdrawn first. `name` is the name of the item in error messages.
+    Raises SourceNotFound: the catalog keeps no such version.
+    Raises Conflict: the version of `run` is published now.
     """
     if run is not None:
-        if present is not None and is_of_run(present, run):
+        if published is not None and is_of_run(published, run):
             raise Conflict(
                 f"The version of {name} that run {run} published is published now.",
                 remedy=_LIST_VERSIONS,
             )
-        wanted = [version for version in versions if is_of_run(version.item, run)]
-        if not wanted:
+        versions_of_run = [version for version in versions if is_of_run(version.item, run)]
+        if not versions_of_run:
             raise SourceNotFound(
                 f"No kept version of {name} was published by run {run}.", remedy=_LIST_VERSIONS
             )
-        return wanted[0]
-    if present is None and not versions:
+        return versions_of_run[0]
+    if published is None and not versions:
         raise SourceNotFound(
             f"No item {name} is published or kept.",
             remedy="geo-platform list shows the published items.",
         )
-    if present is None:
+    if published is None:
         return versions[0]
-    earlier = [version for version in versions if _order(version.item) < _order(present)]
+    earlier = [version for version in versions if _order(version.item) < _order(published)]
     if not earlier:
         raise SourceNotFound(
             f"No version of {name} from before the published one is kept.",
@@ -92,9 +94,9 @@ def version_to_restore(
 
 
 def restored_item(version: ItemVersion, *, run_id: str, now_utc: datetime) -> dict[str, Any]:
-    """Return the item as it was published, with the run that restores it.
+    """Return the item of the version, with the run that restores it and the time of this run.
 
-    `updated` is the present time, because harvesters go by it.
+    `updated` is `now_utc`, because harvesters use `updated` to find changed items.
     """
     properties = {
         **version.item["properties"],
@@ -106,20 +108,20 @@ def restored_item(version: ItemVersion, *, run_id: str, now_utc: datetime) -> di
 
 
 def is_of_run(item: Item, run: str) -> bool:
-    """Whether this run published or restored the item."""
+    """Return whether this run published or restored the item."""
     return run in (_run(item), item["properties"].get(ITEM_RESTORED_BY))
 
 
 def first_published(item: Item) -> str:
-    """Return when this version was first published, even if it was restored since."""
+    """Return the time at which this version was first published, before any rollback restored it."""
     properties = item["properties"]
     return str(properties.get(ITEM_FIRST_PUBLISHED) or properties.get("updated") or "")
 
 
 def split_name(name: str) -> tuple[str | None, str]:
-    """Split `collection/id` or `id` into collection, None if there is none, and id.
+    """Split `collection/id` into collection and id; for `id` alone, the collection is None.
 
-    Raises ParameterInvalid: the name is neither.
+    Raises ParameterInvalid: the name has neither form.
     """
     collection, slash, item_id = name.rpartition("/")
     if not item_id or (slash and not collection) or "/" in collection:
