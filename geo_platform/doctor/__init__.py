@@ -1,1 +1,1 @@
-"""Compare the stores with each other, report what does not fit, and mend what is safe to mend."""
+"""Compare the stores with each other, report mismatches, and mend those that are safe to mend."""

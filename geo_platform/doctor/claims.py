@@ -1,7 +1,8 @@
-"""Read what items and kept versions refer to, and find what of it is missing.
+"""Claims: the objects and tables to which items and kept versions refer. Find missing ones.
 
-`examine.py` reads the stores and confirms what is missing; `leftovers.py` uses the claims to find
-what nothing refers to.
+A kept version is a replaced or unpublished version of an item that can still be restored.
+`examine.py` reads the stores and confirms that an object or table is missing. `leftovers.py` finds
+the objects and tables that no claim names.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -32,10 +33,10 @@ Place = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class ObjectClaim:
-    """The size and SHA-256 that an item states for an object.
+    """An item refers to an object, with this size and SHA-256.
 
-    `place` is (collection, item id). `kept_of` is the run of a kept version; None for the
-    published item.
+    `place` is (collection, item id). `kept_of` is the run that published a kept version; it is None
+    for the item that is published now.
     """
 
     place: Place
@@ -46,7 +47,10 @@ class ObjectClaim:
 
 @dataclass(frozen=True, slots=True)
 class TableClaim:
-    """The version of the table `schema`.`table` that an item refers to. See `ObjectClaim`."""
+    """An item refers to this version of the table `schema`.`table`.
+
+    `place` and `kept_of` are as in `ObjectClaim`.
+    """
 
     place: Place
     schema: str
@@ -57,10 +61,12 @@ class TableClaim:
 
 @dataclass
 class Claims:
-    """Everything that items and kept versions refer to.
+    """All claims of items and kept versions.
 
-    `objects` maps keys of silver, `tables` maps table versions. `unreadable` has a message for each
-    document that could not be read.
+    `objects` has the claims by key in the container silver, `tables` by table version. `folders`
+    are the folders in silver with claimed objects, `sources` the keys of source objects, `places`
+    the (collection, item id) of all items. `unreadable` has a message for each document that could
+    not be read. `items` and `versions` count the documents.
     """
 
     objects: dict[str, list[ObjectClaim]] = field(default_factory=dict)
@@ -73,7 +79,7 @@ class Claims:
     versions: int = 0
 
     def add(self, place: Place, item: Item, *, kept_of: str | None = None) -> None:
-        """Add what one item, or one kept version of it, refers to."""
+        """Add the claims of an item, or of a kept version. `kept_of` is the version's run."""
         self.places.add(place)
         self.sources.update(sources_of(item))
         for asset in item["assets"].values():
@@ -91,9 +97,10 @@ class Claims:
 
 
 def read_claims(catalog: Catalog, *, into: Claims | None = None) -> Claims:
-    """Return the claims of all published items and kept versions, added to `into` if given.
+    """Return the claims of all published items and kept versions; add them to `into` if given.
 
-    A document that cannot be read goes to `unreadable` and is not raised.
+    A document that cannot be read is recorded in `unreadable`. Raises StoreUnavailable,
+    StoreDenied, DatabaseUnavailable: the catalog does not answer or refuses access.
     """
     claims = into if into is not None else Claims()
     try:
@@ -112,7 +119,10 @@ def read_claims(catalog: Catalog, *, into: Claims | None = None) -> Claims:
 
 
 def read_claims_twice(catalog: Catalog) -> Claims:
-    """Read the catalog twice: an item that changes during one read is in the other."""
+    """Read the claims twice and join them: an item that one read misses is in the other.
+
+    Raises as `read_claims`: the catalog does not answer or refuses access.
+    """
     return read_claims(catalog, into=read_claims(catalog))
 
 
@@ -138,14 +148,14 @@ _INGEST_AGAIN = (
 
 
 _CANNOT_RESTORE = (
-    "A person decides: this version cannot be restored. geo-platform cleanup removes it when its "
-    "retention ends."
+    "A person has to decide: this version cannot be restored. geo-platform cleanup removes it when "
+    "its retention ends."
 )
 
 
 @dataclass
 class Missing:
-    """What an item, or a kept version of it, misses: names with what is wrong."""
+    """The missing or wrong objects and tables of an item or kept version, with the reasons."""
 
     place: Place
     kept_of: str | None
@@ -154,67 +164,70 @@ class Missing:
 
 
 class ObjectCheck:
-    """Collects the objects of silver, in any order, and returns the claims that none meets."""
+    """Takes the objects of silver in any order, and yields the claims that no object fulfils."""
 
     def __init__(self, claims: Claims) -> None:
-        self._open = dict(claims.objects)
-        self._other: dict[str, list[ObjectClaim]] = {}
+        self._without_object = dict(claims.objects)
+        self._with_other_content: dict[str, list[ObjectClaim]] = {}
 
-    def see(self, stored: StoredObject, *, is_being_replaced: bool = False) -> None:
-        """Take one object. Each object is passed once."""
-        claims = self._open.pop(stored.reference.key, ())
+    def add(self, stored: StoredObject, *, is_being_replaced: bool = False) -> None:
+        """Compare an object with its claims. Pass each object once.
+
+        The content of an object that a run is replacing is not compared.
+        """
+        claims = self._without_object.pop(stored.reference.key, ())
         if is_being_replaced:
             return
         unmet = [
             claim for claim in claims if claim.kept_of is None and not is_as_claimed(stored, claim)
         ]
         if unmet:
-            self._other[stored.reference.key] = unmet
+            self._with_other_content[stored.reference.key] = unmet
 
     def missing(self) -> Iterator[Missing]:
-        """Yield what is missing, grouped by item and kept version.
+        """Yield the missing objects, grouped by item and kept version.
 
-        For kept versions only objects that are gone count: a later load of the same source may have
-        replaced their content.
+        An object with other content counts only for the published item: a later load of the same
+        source may have replaced the content of a kept version.
         """
-        found: dict[tuple[Place, str | None], Missing] = {}
-        for says, unmet in (
-            ("is gone", self._open),
-            ("differs from what the item states", self._other),
+        by_item: dict[tuple[Place, str | None], Missing] = {}
+        for reason, unmet in (
+            ("is gone", self._without_object),
+            ("differs from what the item states", self._with_other_content),
         ):
             for key, claims in unmet.items():
                 for claim in claims:
-                    missing = found.setdefault(
+                    missing = by_item.setdefault(
                         (claim.place, claim.kept_of), Missing(claim.place, claim.kept_of)
                     )
-                    missing.objects.append(f"{SILVER}/{key} {says}")
-        yield from found.values()
+                    missing.objects.append(f"{SILVER}/{key} {reason}")
+        yield from by_item.values()
 
 
 def is_as_claimed(stored: StoredObject, claim: ObjectClaim) -> bool:
-    """Compare size, and SHA-256 if both sides have one."""
-    kept = stored.metadata.get("sha256")
+    """Return whether the object has the claimed size, and the claimed SHA-256 if both have one."""
+    stored_sha256 = stored.metadata.get("sha256")
     is_same_size = claim.size_bytes is None or claim.size_bytes == stored.reference.size_bytes
-    return is_same_size and (claim.sha256 is None or kept is None or claim.sha256 == kept)
+    return is_same_size and (
+        claim.sha256 is None or stored_sha256 is None or claim.sha256 == stored_sha256
+    )
 
 
 def missing_tables(claims: Claims, tables: Iterable[StoredTable]) -> Iterator[Missing]:
-    """Yield what misses its table.
-
-    That is a published item whose table is not live at its version, or a kept version whose table
-    is gone.
+    """Yield the published items whose table is not published in the claimed version, and the kept
+    versions whose table is gone.
     """
-    live: dict[tuple[str, str], StoredTable] = {}
-    whole: set[str] = set()
+    published: dict[tuple[str, str], StoredTable] = {}
+    versions: set[str] = set()
     for table in tables:
         if table.version is not None:
-            whole.add(table.version)
+            versions.add(table.version)
         if table.place is TablePlace.published:
-            live[table.schema, table.name] = table
-    for version, claimed in claims.tables.items():
-        for claim in claimed:
-            found = live.get((claim.schema, claim.table))
-            fault = _table_fault(claim, found, is_anywhere=version in whole)
+            published[table.schema, table.name] = table
+    for version, table_claims in claims.tables.items():
+        for claim in table_claims:
+            live_table = published.get((claim.schema, claim.table))
+            fault = _table_fault(claim, live_table, is_anywhere=version in versions)
             if fault is not None:
                 yield Missing(claim.place, claim.kept_of, tables=[fault])
 
@@ -233,15 +246,15 @@ def _table_fault(claim: TableClaim, table: StoredTable | None, *, is_anywhere: b
 
 
 def finding_of(missing: Missing) -> Iterator[DoctorFinding]:
-    """Yield ITEM_WITHOUT_OBJECT and ITEM_WITHOUT_TABLE for what is missing."""
+    """Yield ITEM_WITHOUT_OBJECT for missing objects, ITEM_WITHOUT_TABLE for missing tables."""
     item = "/".join(missing.place)
-    whose = (
+    owner = (
         f"The item {item}"
         if missing.kept_of is None
         else f"The kept version of {item} by run {missing.kept_of}"
     )
     remedy = _INGEST_AGAIN if missing.kept_of is None else _CANNOT_RESTORE
-    for code, what, faults in (
+    for code, noun, faults in (
         (FindingCode.ITEM_WITHOUT_OBJECT, "objects", missing.objects),
         (FindingCode.ITEM_WITHOUT_TABLE, "a table", missing.tables),
     ):
@@ -249,11 +262,11 @@ def finding_of(missing: Missing) -> Iterator[DoctorFinding]:
             yield DoctorFinding(
                 code,
                 f"item {item}",
-                f"{whose} refers to {what} that cannot be used: {_listed(faults)}.",
+                f"{owner} refers to {noun} that cannot be used: {_listed(faults)}.",
                 remedy,
             )
 
 
 def _listed(faults: list[str]) -> str:
-    shown = "; ".join(sorted(faults)[:5])
-    return shown if len(faults) <= 5 else f"{shown}; and {len(faults) - 5} more"
+    text = "; ".join(sorted(faults)[:5])
+    return text if len(faults) <= 5 else f"{text}; and {len(faults) - 5} more"

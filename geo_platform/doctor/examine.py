@@ -1,11 +1,11 @@
-"""Compare all stores and return what does not fit together. Nothing is changed.
+"""Compare all stores and return findings: the mismatches between them. Nothing is changed.
 
-The stores are read one after the other while runs go on. To avoid false findings, the catalog is
-read before the objects, and again after them if an object seems unreferenced; an item that seems to
-miss something is read again before it is reported.
+The stores are read one after another while runs continue. To avoid false findings, the catalog is
+read before the objects. It is read again after the objects if an object seems to be unreferenced.
+An item that seems to lack an object or table is read again before it is reported.
 
-The comparisons are in `runs.py`, `claims.py`, `leftovers.py` and `records.py`;
-`mend.py` acts on findings.
+The comparisons are in `runs.py`, `claims.py`, `leftovers.py` and `records.py`; `mend.py` executes
+the actions of findings.
 """
 
 from collections import Counter
@@ -39,11 +39,11 @@ from geo_platform.doctor.runs import (
 from geo_platform.errors import CatalogRejected, ParameterInvalid, PlatformError, SourceNotFound
 from geo_platform.ports import BRONZE, SILVER, Catalog, Inventory, ObjectStore
 
-# Called with what is being read and how many were read so far.
+# Called with the kind of thing that is being read, and how many of that kind have been read.
 Notify = Callable[[str, int], None]
 
 _NOTIFY_EVERY = 200
-# An object gets a partition, and the partition a run, within this time.
+# A new object gets a partition, and the partition gets a run, within this time.
 _RUN_STARTS_WITHIN = timedelta(minutes=10)
 
 
@@ -51,8 +51,9 @@ _RUN_STARTS_WITHIN = timedelta(minutes=10)
 class DoctorStores:
     """The stores to compare.
 
-    `orchestrator` is None if this home never ran a job; runs, partitions and pools are then not
-    compared. `unreachable` has (store, reason) for each store that could not be opened.
+    `orchestrator` is None if no job was ever run in this home, or if it could not be opened; runs,
+    partitions and pools are then not compared. `unreachable` has (store, reason) for each store
+    that could not be opened.
     """
 
     catalog: Catalog
@@ -65,7 +66,11 @@ class DoctorStores:
 
 @dataclass
 class _Examination:
-    """The state of one comparison. `claims` is None until the catalog was read."""
+    """The state of one comparison.
+
+    `claims` is None if the catalog has not been read. `dead` are unfinished runs whose process is
+    gone.
+    """
 
     stores: DoctorStores
     now_utc: datetime
@@ -78,7 +83,7 @@ class _Examination:
 
     @contextmanager
     def reading(self, what: str, uncompared: str) -> Iterator[None]:
-        """Turn the failure of a store into a finding, so that the others are still compared."""
+        """Turn a PlatformError into a finding, so that the other stores are still compared."""
         self.notify(what, 0)
         try:
             yield
@@ -89,7 +94,10 @@ class _Examination:
 def examine(
     stores: DoctorStores, *, now_utc: datetime, notify: Notify = lambda what, count: None
 ) -> Diagnosis:
-    """Compare every store that can be reached."""
+    """Compare every store that can be reached, and return the findings.
+
+    A store that cannot be read becomes a finding STORE_UNREACHABLE.
+    """
     look = _Examination(stores, now_utc, notify)
     look.findings.extend(_unreachable(what, why, what, "") for what, why in stores.unreachable)
     with look.reading("runs", "Runs, pools, sensors and schedules"):
@@ -136,7 +144,7 @@ def _catalog(look: _Examination) -> None:
         DoctorFinding(
             FindingCode.ITEM_UNREADABLE,
             "the catalog",
-            f"{fault} What it refers to is unknown, so nothing is reported as left over.",
+            f"{fault} The document's objects and tables are unknown, so no leftovers are reported.",
             "Needs a person: repair the document, or remove it and ingest its source again.",
         )
         for fault in claims.unreadable
@@ -145,35 +153,37 @@ def _catalog(look: _Examination) -> None:
 
 
 def _read_again(look: _Examination) -> Claims:
-    """Return the present claims. Raises CatalogRejected: an item cannot be read any more."""
-    again = read_claims(look.stores.catalog)
-    if again.unreadable:
-        raise CatalogRejected(" ".join(again.unreadable), remedy="Run the command again.")
-    return again
+    """Return the claims as they are now. Raises CatalogRejected: an item cannot be read."""
+    claims = read_claims(look.stores.catalog)
+    if claims.unreadable:
+        raise CatalogRejected(" ".join(claims.unreadable), remedy="Run the command again.")
+    return claims
 
 
 def _objects(look: _Examination) -> None:
     claims = look.claims
     if claims is None:
         return
-    check, unnamed = ObjectCheck(claims), leftovers.UnnamedObjects(claims)
+    check, unreferenced = ObjectCheck(claims), leftovers.UnreferencedObjects(claims)
     for stored in look.stores.objects.list(SILVER):
-        check.see(stored)
-        unnamed.see(stored)
+        check.add(stored)
+        unreferenced.add(stored)
         _count(look, "objects")
     for missing in check.missing():
         look.findings.extend(_confirmed(look, missing))
-    if unnamed.folders and not claims.unreadable:
-        again = _read_again(look)
+    if unreferenced.folders and not claims.unreadable:
+        claims_now = _read_again(look)
         folders = [
-            folder for folder in unnamed.folders.values() if folder.name not in again.folders
+            folder
+            for folder in unreferenced.folders.values()
+            if folder.name not in claims_now.folders
         ]
         ended = _ended(look, {run_id for folder in folders for run_id in folder.run_ids})
         look.findings.extend(leftovers.compare_folders(folders, ended, now_utc=look.now_utc))
 
 
 def _confirmed(look: _Examination, missing: Missing) -> Iterator[DoctorFinding]:
-    """Read the item again and yield what it still misses."""
+    """Read the item again and yield a finding for what is still missing."""
     for item in _present(look, missing.place, missing.kept_of):
         claims = Claims()
         claims.add(missing.place, item, kept_of=missing.kept_of)
@@ -183,13 +193,13 @@ def _confirmed(look: _Examination, missing: Missing) -> Iterator[DoctorFinding]:
                 stored = look.stores.objects.stat(SILVER, key)
             except (SourceNotFound, ParameterInvalid):
                 continue
-            check.see(stored, is_being_replaced=_is_at_work(look, stored.metadata.get("run_id")))
+            check.add(stored, is_being_replaced=_is_running(look, stored.metadata.get("run_id")))
         for still in check.missing():
             yield from finding_of(still)
 
 
-def _is_at_work(look: _Examination, run_id: str | None) -> bool:
-    """Return whether the run that wrote the object is still running: its item is published next."""
+def _is_running(look: _Examination, run_id: str | None) -> bool:
+    """Return whether the run is known to be running. It may publish its item soon."""
     return run_id is not None and _ended(look, {run_id}).get(run_id) is False
 
 
@@ -201,14 +211,16 @@ def _tables(look: _Examination) -> None:
     look.compared["tables"] = len(tables)
     for missing in missing_tables(claims, tables):
         look.findings.extend(_confirmed_tables(look, missing))
-    unnamed = [
+    unreferenced = [
         table for table in tables if table.version is None or table.version not in claims.tables
     ]
-    if unnamed and not claims.unreadable:
-        again, there = _read_again(look), set(look.stores.inventory.tables())
-        ended = _ended(look, {table.run_id for table in unnamed if table.run_id is not None})
-        still = [table for table in unnamed if table in there]
-        look.findings.extend(leftovers.compare_tables(still, again, ended, now_utc=look.now_utc))
+    if unreferenced and not claims.unreadable:
+        claims_now, tables_now = _read_again(look), set(look.stores.inventory.tables())
+        ended = _ended(look, {table.run_id for table in unreferenced if table.run_id is not None})
+        existing = [table for table in unreferenced if table in tables_now]
+        look.findings.extend(
+            leftovers.compare_tables(existing, claims_now, ended, now_utc=look.now_utc)
+        )
 
 
 def _confirmed_tables(look: _Examination, missing: Missing) -> Iterator[DoctorFinding]:
@@ -220,7 +232,7 @@ def _confirmed_tables(look: _Examination, missing: Missing) -> Iterator[DoctorFi
 
 
 def _present(look: _Examination, place: Place, kept_of: str | None) -> Iterator[dict[str, object]]:
-    """Yield the item as published now, or with `kept_of` the versions that this run published."""
+    """Yield the published item, or with `kept_of` the kept versions that this run published."""
     if kept_of is None:
         item = look.stores.catalog.item(*place)
         if item is not None:
@@ -232,7 +244,10 @@ def _present(look: _Examination, place: Place, kept_of: str | None) -> Iterator[
 
 
 def _ended(look: _Examination, run_ids: set[str]) -> dict[str, bool]:
-    """Return whether each run has ended. A run whose process is gone has, whatever its status."""
+    """Return whether each run has ended, without runs that the orchestrator does not know.
+
+    A run whose process is gone counts as ended, whatever its status.
+    """
     orchestrator = look.stores.orchestrator
     known = dict(orchestrator.ended(run_ids)) if orchestrator is not None else {}
     return {run_id: has_ended or run_id in look.dead for run_id, has_ended in known.items()}
@@ -242,21 +257,21 @@ def _partitions(look: _Examination) -> None:
     orchestrator, claims = look.stores.orchestrator, look.claims
     if orchestrator is None or claims is None or claims.unreadable:
         return
-    unaccounted = []
+    without_item = []
     for definition, key in orchestrator.partitions():
         _count(look, "partitions")
         if key not in claims.sources:
-            unaccounted.append((definition, key))
-    facts = [orchestrator.partition(definition, key) for definition, key in unaccounted]
+            without_item.append((definition, key))
+    facts = [orchestrator.partition(definition, key) for definition, key in without_item]
     doubtful = [fact for fact in facts if fact.status is None or fact.status == "SUCCESS"]
     if not doubtful:
         return
-    again = _read_again(look)
-    doubtful = [fact for fact in doubtful if fact.key not in again.sources]
+    claims_now = _read_again(look)
+    doubtful = [fact for fact in doubtful if fact.key not in claims_now.sources]
     withdrawn = orchestrator.withdrawn_items()
-    said = [(fact.item, fact.at_utc) for fact in doubtful if fact.item is not None]
-    accounted = again.places | {
-        item for item, at_utc in said if _was_withdrawn(look, item, at_utc, withdrawn)
+    reported = [(fact.item, fact.at_utc) for fact in doubtful if fact.item is not None]
+    accounted = claims_now.places | {
+        item for item, at_utc in reported if _was_withdrawn(look, item, at_utc, withdrawn)
     }
     arrived = {
         fact.key: arrived_at_utc(look.stores.objects, fact.key)
@@ -273,7 +288,7 @@ def _partitions(look: _Examination) -> None:
 def _was_withdrawn(
     look: _Examination, item: Place, at_utc: datetime | None, withdrawn: Mapping[Place, datetime]
 ) -> bool:
-    """Return whether a run withdrew the item since, or the catalog records a withdrawal."""
+    """Return whether a run withdrew the item since `at_utc`, or the catalog records it."""
     since = withdrawn.get(item)
     return (
         since is not None and (at_utc is None or since >= at_utc)
@@ -281,7 +296,10 @@ def _was_withdrawn(
 
 
 def arrived_at_utc(objects: ObjectStore, key: str) -> datetime | None:
-    """Return when the object of a partition was written, or None if there is no such object."""
+    """Return when the object of a partition was written, or None if there is no such object.
+
+    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
+    """
     try:
         return objects.stat(BRONZE, key).last_modified_utc
     except (SourceNotFound, ParameterInvalid):  # not every partition key is a valid object name

@@ -1,4 +1,4 @@
-"""Plain facts about runs, pools, sensors, partitions and local files, and where they come from.
+"""Plain facts about runs, pools, sensors and partitions, and the protocols that read them.
 
 `geo_platform/orchestrator/instance_state.py` implements `Orchestrator` for Dagster.
 """
@@ -13,8 +13,8 @@ from typing import Protocol
 class RunFact:
     """An unfinished run.
 
-    `is_alive` is whether its process lives; None if this host cannot know. `place` describes where
-    it runs.
+    `is_alive` is whether the run's process exists, or None if this host cannot check it. `place`
+    describes where the process runs. `since_utc` is when the run got its `status`.
     """
 
     run_id: str
@@ -50,7 +50,10 @@ class TickFact:
 
 @dataclass(frozen=True)
 class QueueFact:
-    """Queued runs, and the last heartbeat of the daemon that launches them; None if it had none."""
+    """The number of queued runs, the time of the oldest, and the daemon's last heartbeat.
+
+    The daemon launches queued runs. `heartbeat_utc` is None if it never sent a heartbeat.
+    """
 
     queued: int
     oldest_utc: datetime
@@ -59,11 +62,11 @@ class QueueFact:
 
 @dataclass(frozen=True)
 class PartitionFact:
-    """A partition that no item has as its source.
+    """A partition whose object is not the source of any item.
 
-    `status` is that of its latest run up to the last stage; None if there is none. `item` is the
-    (collection, item id) that this run reported as published. `at_utc` is when the run ended, or
-    was last updated.
+    `run_id` and `status` are those of the latest run of the chain's last stage for this partition;
+    None if there is no run. `item` is the (collection, item id) that this run reported as
+    published. `at_utc` is when the run ended, or was last updated.
     """
 
     definition: str
@@ -75,16 +78,17 @@ class PartitionFact:
 
 
 class Orchestrator(Protocol):
-    """Reads and changes the orchestrator's state.
+    """Reads and changes the state of the orchestrator (Dagster).
 
-    Methods raise StoreUnavailable, DatabaseUnavailable, StoreDenied.
+    Every method may raise StoreUnavailable, DatabaseUnavailable, StoreDenied: the orchestrator's
+    storage does not answer or refuses access.
     """
 
     def unfinished_runs(self) -> Iterator[RunFact]:
         """Yield the runs that are running, starting, or not started yet."""
 
     def ended(self, run_ids: Iterable[str]) -> Mapping[str, bool]:
-        """Return whether each run has ended with no retry pending, without unknown runs."""
+        """Return for each known run whether it has ended with no retry pending."""
 
     def runs_under_way(self) -> bool:
         """Return whether any run is queued, starting or running, or will be retried."""
@@ -99,7 +103,7 @@ class Orchestrator(Protocol):
         """Return the state of the queue, or None if no run is queued."""
 
     def partitions(self) -> Iterator[tuple[str, str]]:
-        """Yield (definition, key) of every partition."""
+        """Yield (name of the partitions definition, key) of every partition."""
 
     def partition(self, definition: str, key: str) -> PartitionFact:
         """Return the facts of one partition."""
@@ -114,7 +118,7 @@ class Orchestrator(Protocol):
         """
 
     def free_slots(self, run_id: str) -> bool:
-        """Free the run's pool slots if it has ended. Return whether it has."""
+        """Free the run's pool slots if the run has ended. Return whether the run has ended."""
 
     def remove_partition(self, definition: str, key: str) -> bool:
         """Remove the partition if it still has no run. Return whether it was removed."""
@@ -123,11 +127,11 @@ class Orchestrator(Protocol):
 class LocalFiles(Protocol):
     """Files that dead processes of this machine left in the home.
 
-    Methods raise StoreUnavailable, StoreDenied.
+    Every method may raise StoreUnavailable, StoreDenied: a folder cannot be read or changed.
     """
 
     def left(self) -> Iterator[str]:
         """Yield the names of scratch folders and half-written files."""
 
     def sweep(self) -> int:
-        """Remove them. Return how many."""
+        """Remove these scratch folders and files. Return how many were removed."""

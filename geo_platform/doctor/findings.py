@@ -33,7 +33,7 @@ class FindingCode(StrEnum):
 MEANING: Mapping[FindingCode, str] = {
     FindingCode.STORE_UNREACHABLE: "A store cannot be read; its content was not compared.",
     FindingCode.ITEM_UNREADABLE: "An item or a kept version cannot be read; "
-    "what it refers to is unknown.",
+    "its objects and tables are unknown.",
     FindingCode.RUN_WITHOUT_PROCESS: "A run has not ended, but its process is gone.",
     FindingCode.ITEM_WITHOUT_OBJECT: "An item refers to an object that is missing, "
     "or differs from what the item states.",
@@ -106,15 +106,15 @@ Mend = EndRun | FreeSlots | DropStaged | RemoveFolder | SweepFiles | RemoveParti
 
 @dataclass(frozen=True)
 class DoctorFinding:
-    """One thing that does not fit together.
+    """One mismatch between stores.
 
-    `says` explains it in a sentence. `remedy` is what --fix does, or what a person has to do.
-    `mend` is the action of --fix; None if a person has to act.
+    `concerns` names the affected thing. `message` explains the mismatch. `remedy` is what --fix
+    does, or what a person has to do. `mend` is the action of --fix; None if a person has to act.
     """
 
     code: FindingCode
     concerns: str
-    says: str
+    message: str
     remedy: str
     mend: Mend | None = None
 
@@ -122,7 +122,7 @@ class DoctorFinding:
         return {
             "code": self.code.value,
             "concerns": self.concerns,
-            "says": self.says,
+            "says": self.message,
             "remedy": self.remedy,
             "fixable": self.mend is not None,
         }
@@ -132,7 +132,8 @@ class DoctorFinding:
 class Diagnosis:
     """The result of a comparison.
 
-    `compared` counts what was read, by kind. `notes` say what could not be determined.
+    `compared` has the number of compared things by kind. `notes` are sentences about runs whose
+    process could not be checked.
     """
 
     findings: tuple[DoctorFinding, ...]
@@ -141,7 +142,7 @@ class Diagnosis:
 
     @property
     def is_complete(self) -> bool:
-        """Return whether every store was reached."""
+        """Return whether every store could be read."""
         return all(finding.code is not FindingCode.STORE_UNREACHABLE for finding in self.findings)
 
 

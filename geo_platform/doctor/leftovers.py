@@ -1,8 +1,8 @@
-"""Decide which unreferenced objects, tables and scratch files are left over.
+"""Decide which unreferenced objects, tables and scratch files are leftovers.
 
-Pure functions. The rules are those of `catalog/retention.py`: the objects of a folder are judged
-together, and what is younger than a day may belong to a run in progress. Here it counts as left
-over earlier if that run has ended.
+Pure functions. The rules are those of the nightly cleanup (`catalog/retention.py`): the objects of
+a folder are judged together, and a folder or table that is younger than a day may belong to a run
+in progress. In addition, a younger one is a leftover if its runs are known to have ended.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,15 +20,16 @@ from geo_platform.doctor.findings import (
 )
 from geo_platform.ports import SILVER, StoredObject, StoredTable, TablePlace
 
-# Run id -> whether it has ended with no retry pending. Unknown runs are left out.
+# Run id -> whether the run has ended with no retry pending. Runs that the orchestrator does not
+# know are missing.
 Ended = Mapping[str, bool]
 
 
 @dataclass
 class Folder:
-    """The objects of a folder in silver in which nothing is referenced.
+    """A folder in silver to whose objects no item refers, with counts of its objects.
 
-    `is_ours`: the folder's name is a fingerprint, so that the platform wrote it.
+    `is_ours`: the name of the folder is a fingerprint, so the platform wrote the folder.
     """
 
     name: str
@@ -47,43 +48,42 @@ class Folder:
             self.run_ids.add(stored.metadata["run_id"])
 
 
-class UnnamedObjects:
-    """Collects the objects of silver and keeps the folders in which nothing is referenced."""
+class UnreferencedObjects:
+    """Takes the objects of silver and collects the folders in which no object is referenced."""
 
     def __init__(self, claims: Claims) -> None:
         self._claims = claims
         self.folders: dict[str, Folder] = {}
 
-    def see(self, stored: StoredObject) -> None:
-        """Take one object."""
+    def add(self, stored: StoredObject) -> None:
+        """Add an object to its folder, unless an item refers to the object or its folder."""
         key = stored.reference.key
-        own = folder_of(key)
-        if key in self._claims.objects or (own is not None and own in self._claims.folders):
+        our_folder = folder_of(key)
+        if key in self._claims.objects or our_folder in self._claims.folders:
             return
-        name = own if own is not None else key.rpartition("/")[0]
-        self.folders.setdefault(name, Folder(name, own is not None, stored.last_modified_utc)).add(
-            stored
-        )
+        name = our_folder if our_folder is not None else key.rpartition("/")[0]
+        folder = Folder(name, our_folder is not None, stored.last_modified_utc)
+        self.folders.setdefault(name, folder).add(stored)
 
 
-def is_left(folder: Folder, ended: Ended, *, now_utc: datetime) -> bool:
-    """Return whether the folder is left over.
+def is_leftover(folder: Folder, ended: Ended, *, now_utc: datetime) -> bool:
+    """Return whether the folder is a leftover.
 
-    It is if it is older than a day and none of its runs is known to be running, or if all its runs
-    are known to have ended.
+    A folder that is older than a day is one unless one of its runs is known to be running. A
+    younger folder is one only if the platform wrote it and all its runs are known to have ended.
     """
-    known = [ended.get(run_id) for run_id in folder.run_ids]
+    run_ended = [ended.get(run_id) for run_id in folder.run_ids]
     if now_utc - folder.newest_utc >= YOUNGEST_LEFTOVER:
-        return False not in known
-    return folder.is_ours and bool(known) and all(known)
+        return False not in run_ended
+    return folder.is_ours and bool(run_ended) and all(run_ended)
 
 
 def compare_folders(
     folders: Iterable[Folder], ended: Ended, *, now_utc: datetime
 ) -> Iterator[DoctorFinding]:
-    """Yield OBJECT_WITHOUT_ITEM for each folder that is left over."""
+    """Yield OBJECT_WITHOUT_ITEM for each folder that is a leftover."""
     for folder in folders:
-        if not is_left(folder, ended, now_utc=now_utc):
+        if not is_leftover(folder, ended, now_utc=now_utc):
             continue
         objects = "1 object" if folder.objects == 1 else f"{folder.objects} objects"
         place = f"{SILVER}/{folder.name}"
@@ -93,10 +93,10 @@ def compare_folders(
             place,
             f"No item and no kept version refers to {objects} of {folder.size_bytes:,} bytes in "
             f"{place}{runs}.",
-            "--fix removes them, as the nightly cleanup does after a day. While runs are under "
-            "way, it removes only those older than a day."
+            "--fix removes these objects, as the nightly cleanup does after a day. While runs are "
+            "under way, it removes only objects older than a day."
             if folder.is_ours
-            else "A person decides: the platform does not write there and removes nothing there.",
+            else "A person has to decide: the platform neither writes nor removes objects there.",
             RemoveFolder(folder.name) if folder.is_ours else None,
         )
 
@@ -104,25 +104,33 @@ def compare_folders(
 def compare_tables(
     tables: Iterable[StoredTable], claims: Claims, ended: Ended, *, now_utc: datetime
 ) -> Iterator[DoctorFinding]:
-    """Yield TABLE_WITHOUT_ITEM for published and replaced tables, STAGING_LEFT for staged ones."""
+    """Yield a finding for each table to which no claim refers.
+
+    TABLE_WITHOUT_ITEM for published and replaced tables; STAGING_LEFT for staged tables that are
+    leftovers.
+    """
     for table in tables:
         if table.version is not None and table.version in claims.tables:
             continue
         if table.place is TablePlace.staged:
-            if is_staging_left(table, ended, now_utc=now_utc):
-                yield _staged(table)
+            if is_staged_leftover(table, ended, now_utc=now_utc):
+                yield _staged_finding(table)
         else:
-            yield _unnamed(table)
+            yield _unreferenced_finding(table)
 
 
-def is_staging_left(table: StoredTable, ended: Ended, *, now_utc: datetime) -> bool:
-    """Return whether the table's run has ended, or is unknown and the table older than a day."""
-    known = ended.get(table.run_id) if table.run_id is not None else None
+def is_staged_leftover(table: StoredTable, ended: Ended, *, now_utc: datetime) -> bool:
+    """Return whether a staged table is a leftover.
+
+    It is one if its run has ended, if its run is unknown and the table is older than a day, or if
+    it has no run.
+    """
+    has_ended = ended.get(table.run_id) if table.run_id is not None else None
     is_old = table.began_at_utc is not None and now_utc - table.began_at_utc >= YOUNGEST_LEFTOVER
-    return known if known is not None else is_old or table.run_id is None
+    return has_ended if has_ended is not None else is_old or table.run_id is None
 
 
-def _staged(table: StoredTable) -> DoctorFinding:
+def _staged_finding(table: StoredTable) -> DoctorFinding:
     is_ours = table.run_id is not None
     state = (
         "was verified but not published" if table.version is not None else "was not loaded fully"
@@ -136,13 +144,13 @@ def _staged(table: StoredTable) -> DoctorFinding:
         "--fix drops it; the next run loads the source again. While runs are under way, it drops "
         "only tables older than a day."
         if is_ours
-        else "A person decides.",
+        else "A person has to decide.",
         DropStaged(table.name, table.run_id) if table.run_id is not None else None,
     )
 
 
-def _unnamed(table: StoredTable) -> DoctorFinding:
-    ours = (
+def _unreferenced_finding(table: StoredTable) -> DoctorFinding:
+    origin = (
         f"version {table.version}, made by run {table.run_id}"
         if table.version is not None
         else "not made by the platform"
@@ -152,8 +160,8 @@ def _unnamed(table: StoredTable) -> DoctorFinding:
         FindingCode.TABLE_WITHOUT_ITEM,
         f"table {table.schema}.{table.name}",
         f"No item and no kept version refers to the {kind} table {table.schema}.{table.name} "
-        f"({ours}).",
-        "A person decides: the platform does not remove what was published. Ingest the source "
+        f"({origin}).",
+        "A person has to decide: the platform does not remove published data. Ingest the source "
         "again to get its item, or drop the table.",
     )
 
@@ -171,9 +179,9 @@ def compare_files(names: Iterable[str]) -> Iterator[DoctorFinding]:
 
 
 def _runs(run_ids: Iterable[str]) -> str:
-    named = sorted(run_ids)
+    ids = sorted(run_ids)
     return (
-        f"run {named[0]}"
-        if len(named) == 1
-        else f"runs {', '.join(named[:3])}{', …' if len(named) > 3 else ''}"
+        f"run {ids[0]}"
+        if len(ids) == 1
+        else f"runs {', '.join(ids[:3])}{', …' if len(ids) > 3 else ''}"
     )

@@ -1,7 +1,8 @@
-"""Mend findings that are safe to mend. Each is checked again right before.
+"""Mend the findings that are safe to mend. Each finding is checked again just before.
 
-Nothing that is published or kept is ever touched. What no item refers to is removed by the rules of
-the nightly cleanup; what is younger than a day only while no run is under way that may use it.
+Published items and kept versions, with their objects and tables, are never changed. Unreferenced
+objects and staged tables are removed by the rules of the nightly cleanup. Those that are younger
+than a day are removed only while no run is under way, since a run could still use them.
 """
 
 import time
@@ -22,12 +23,12 @@ from geo_platform.doctor.findings import (
     RemovePartition,
     SweepFiles,
 )
-from geo_platform.doctor.leftovers import Folder, is_left, is_staging_left
+from geo_platform.doctor.leftovers import Folder, is_leftover, is_staged_leftover
 from geo_platform.errors import PlatformError
 from geo_platform.ports import SILVER, TablePlace
 
 _CLAIMS_VALID_S = 5
-_BUSY = "left: runs are under way; run the command again when they have ended"
+_BUSY = "runs are under way; run the command again when they have ended"
 
 
 @dataclass(frozen=True)
@@ -36,25 +37,26 @@ class Mended:
 
     finding: DoctorFinding
     is_done: bool
-    says: str
+    detail: str
 
 
 def mend(
     findings: Iterable[DoctorFinding], stores: DoctorStores, *, now_utc: datetime
 ) -> Iterator[Mended]:
-    """Mend the findings in their order, so that runs are ended before their leftovers are removed.
+    """Mend the findings that have an action, in their order, and yield the outcome of each.
 
-    Findings without an action are skipped. Yields the outcome of each of the others.
+    In the order of `FindingCode`, runs are ended before their leftovers are removed. A
+    PlatformError becomes the reason why a finding is not mended.
     """
     work = _Work(stores, now_utc)
     for finding in findings:
         if finding.mend is None:
             continue
         try:
-            is_done, says = work.do(finding)
+            is_done, detail = work.do(finding)
         except PlatformError as error:
-            is_done, says = False, f"left: {error.message}"
-        yield Mended(finding, is_done, says)
+            is_done, detail = False, error.message
+        yield Mended(finding, is_done, detail)
 
 
 @dataclass
@@ -69,13 +71,13 @@ class _Work:
                 return self._with_orchestrator(
                     lambda runs: runs.end_run(run_id),
                     "marked as failed",
-                    "left: it has ended, or its process is alive",
+                    "the run has ended, or its process is alive",
                 )
             case FreeSlots(run_id):
                 return self._with_orchestrator(
                     lambda runs: runs.free_slots(run_id),
                     "its slots are free",
-                    "left: the run is under way",
+                    "the run is under way",
                 )
             case RemovePartition(definition, key):
                 return self._remove_partition(definition, key)
@@ -90,20 +92,20 @@ class _Work:
                 return False, "left: needs a person"
 
     def _with_orchestrator(
-        self, act: Callable[[Orchestrator], bool], done: str, left: str
+        self, act: Callable[[Orchestrator], bool], done: str, reason: str
     ) -> tuple[bool, str]:
         orchestrator = self.stores.orchestrator
         if orchestrator is None:
-            return False, "left: the orchestrator cannot be reached"
-        return (True, done) if act(orchestrator) else (False, left)
+            return False, "the orchestrator cannot be reached"
+        return (True, done) if act(orchestrator) else (False, reason)
 
     def _remove_partition(self, definition: str, key: str) -> tuple[bool, str]:
         if arrived_at_utc(self.stores.objects, key) is not None:
-            return False, "left: its object exists now"
+            return False, "the object of the partition exists now"
         return self._with_orchestrator(
             lambda runs: runs.remove_partition(definition, key),
             "removed",
-            "left: it has a run now",
+            "the partition has a run now",
         )
 
     def _drop_staged(self, name: str, run_id: str) -> tuple[bool, str]:
@@ -117,9 +119,9 @@ class _Work:
         table = found[0]
         claims = self._claims()
         if claims.unreadable or (table.version is not None and table.version in claims.tables):
-            return False, "left: an item or a version refers to it"
-        if not is_staging_left(table, self._ended({run_id}), now_utc=self.now_utc):
-            return False, "left: its run has not ended"
+            return False, "an item or a kept version refers to the table"
+        if not is_staged_leftover(table, self._ended({run_id}), now_utc=self.now_utc):
+            return False, "the run of the table has not ended"
         is_old = (
             table.began_at_utc is not None
             and self.now_utc - table.began_at_utc >= YOUNGEST_LEFTOVER
@@ -127,7 +129,7 @@ class _Work:
         if not is_old and self._is_busy():
             return False, _BUSY
         dropped = self.stores.inventory.drop_staged(name, run_id)
-        return (True, "dropped") if dropped else (False, "left: it is locked")
+        return (True, "dropped") if dropped else (False, "the table is locked")
 
     def _remove_folder(self, name: str) -> tuple[bool, str]:
         objects = [
@@ -142,9 +144,9 @@ class _Work:
             folder.add(stored)
         claims = self._claims()
         if claims.unreadable or name in claims.folders:
-            return False, "left: an item or a version refers to something in it"
-        if not is_left(folder, self._ended(folder.run_ids), now_utc=self.now_utc):
-            return False, "left: one of its runs has not ended"
+            return False, "an item or a kept version refers to an object in the folder"
+        if not is_leftover(folder, self._ended(folder.run_ids), now_utc=self.now_utc):
+            return False, "a run of the folder has not ended"
         if self.now_utc - folder.newest_utc < YOUNGEST_LEFTOVER and self._is_busy():
             return False, _BUSY
         for stored in objects:
@@ -152,7 +154,7 @@ class _Work:
         return True, f"removed {folder.objects} objects of {folder.size_bytes:,} bytes"
 
     def _claims(self) -> Claims:
-        """Return the claims, read again after a few seconds: many leftovers share one read."""
+        """Return claims that are at most `_CLAIMS_VALID_S` old. Many leftovers share one read."""
         if self._read is None or time.monotonic() - self._read[0] > _CLAIMS_VALID_S:
             self._read = time.monotonic(), read_claims_twice(self.stores.catalog)
         return self._read[1]

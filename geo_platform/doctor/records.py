@@ -1,7 +1,7 @@
-"""Check stored records: messages that cannot be read, and quarantine records without an object.
+"""Check stored messages, and check quarantined objects against their records.
 
-Every message must be readable by this deployment. Every quarantined object must have a record of
-the reason, and every record its object.
+This deployment must be able to read every stored message. Every quarantined object (a refused
+source) must have a record of the reason, and every record must have its object.
 """
 
 import json
@@ -19,7 +19,7 @@ from geo_platform.doctor.findings import DoctorFinding, FindingCode
 from geo_platform.errors import ParameterInvalid, SourceNotFound
 from geo_platform.ports import MESSAGES, QUARANTINE, QUARANTINE_RECORD, ObjectStore, StoredObject
 
-_AT_ONCE = 8
+_THREADS = 8
 _BATCH = 64
 
 
@@ -48,24 +48,25 @@ def fault_of(content: bytes, known: Mapping[str, type[Message]]) -> str | None:
     return None
 
 
-def unreadable_messages(objects: ObjectStore, seen: Callable[[], None]) -> Iterator[DoctorFinding]:
-    """Read all messages and yield MESSAGE_UNREADABLE for each that cannot be read.
+def unreadable_messages(objects: ObjectStore, count: Callable[[], None]) -> Iterator[DoctorFinding]:
+    """Read all messages and yield MESSAGE_UNREADABLE for each message that cannot be read.
 
-    `seen` is called once for each message.
+    `count` is called once for each message.
+    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
     """
     known = known_messages()
 
-    def look(key: str) -> tuple[str, str | None]:
+    def read(key: str) -> tuple[str, str | None]:
         try:
             return key, fault_of(objects.read_bytes(MESSAGES, key), known)
-        except SourceNotFound:  # removed since it was listed
+        except SourceNotFound:  # the message was removed after it was listed
             return key, None
 
     keys = (stored.reference.key for stored in objects.list(MESSAGES))
-    with ThreadPoolExecutor(_AT_ONCE) as readers:
+    with ThreadPoolExecutor(_THREADS) as readers:
         while batch := list(islice(keys, _BATCH)):
-            for key, fault in readers.map(look, batch):
-                seen()
+            for key, fault in readers.map(read, batch):
+                count()
                 if fault is not None:
                     yield _finding(key, fault)
 
@@ -80,38 +81,39 @@ def _finding(key: str, fault: str) -> DoctorFinding:
     )
 
 
-# A record is written just before its object is moved.
+# A record is written just before its object is moved, so a younger record may lack its object.
 _MOVED_WITHIN = timedelta(minutes=10)
 
 
 def compare_quarantine(
-    objects: ObjectStore, seen: Callable[[], None], *, now_utc: datetime
+    objects: ObjectStore, count: Callable[[], None], *, now_utc: datetime
 ) -> Iterator[DoctorFinding]:
     """Yield QUARANTINE_INCOMPLETE for objects without a record and records without an object.
 
-    All keys are held in memory; records are read one by one. `seen` is called for each object.
+    All keys are held in memory; records are read one by one. `count` is called for each object.
+    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
     """
     stored_by_key: dict[str, StoredObject] = {}
     for stored in objects.list(QUARANTINE):
-        seen()
+        count()
         stored_by_key[stored.reference.key] = stored
-    unnamed = {key for key in stored_by_key if not key.endswith(QUARANTINE_RECORD)}
+    without_record = {key for key in stored_by_key if not key.endswith(QUARANTINE_RECORD)}
     for name in [key for key in stored_by_key if key.endswith(QUARANTINE_RECORD)]:
         key = name.removesuffix(QUARANTINE_RECORD)
         try:
             record = load_message(objects.read_bytes(QUARANTINE, name), ObjectQuarantined)
-        except SourceNotFound:  # released since it was listed, with its object
+        except SourceNotFound:  # the object was released after the record was listed
             continue
         except ContractError as error:
-            unnamed.discard(key)
+            without_record.discard(key)
             yield _unreadable(name, "; ".join(fault.note or str(fault) for fault in error.faults))
             continue
-        unnamed -= {part.key for part in record.parts}
+        without_record -= {part.key for part in record.parts}
         is_old = now_utc - stored_by_key[name].last_modified_utc >= _MOVED_WITHIN
         is_missing = key not in stored_by_key and not _exists(objects, key)
         if is_missing and is_old and _exists(objects, name):
             yield _without_object(name, record)
-    for key in sorted(unnamed):
+    for key in sorted(without_record):
         if _exists(objects, key) and not _exists(objects, key + QUARANTINE_RECORD):
             yield _without_record(key)
 
@@ -139,8 +141,8 @@ def _without_object(name: str, record: ObjectQuarantined) -> DoctorFinding:
         f"{QUARANTINE}/{name}",
         f"Run {record.run_id} refused {record.container}/{record.key} ({record.code}), and its "
         "quarantined object is gone.",
-        f"Needs a person: remove {QUARANTINE}/{name} if the object is no longer wanted, or put "
-        "the object beside it.",
+        f"Needs a person: remove {QUARANTINE}/{name} if the object is no longer needed, or put "
+        f"the object back at {QUARANTINE}/{record.key}.",
     )
 
 
@@ -149,6 +151,6 @@ def _without_record(key: str) -> DoctorFinding:
         FindingCode.QUARANTINE_INCOMPLETE,
         f"{QUARANTINE}/{key}",
         f"No record says why {QUARANTINE}/{key} is in quarantine, or where it came from.",
-        "Needs a person: only the platform writes there. Move the object to where it belongs with "
-        "the store's own tools, or remove it.",
+        "Needs a person: only the platform should write to quarantine. Move the object to its "
+        "container with the store's own tools, or remove it.",
     )

@@ -1,6 +1,6 @@
-"""Compare the orchestrator's runs, pools, sensors, daemon and partitions with what is true.
+"""Check the orchestrator's runs, pools, sensors, daemon and partitions.
 
-Pure functions: facts in, findings out. `facts.Orchestrator` reads the facts.
+Pure functions that turn facts into findings. `facts.Orchestrator` reads the facts.
 """
 
 from collections.abc import Iterable, Iterator
@@ -52,7 +52,10 @@ def notes_on_runs(runs: Iterable[RunFact]) -> Iterator[str]:
 
 
 def compare_slots(slots: Iterable[SlotFact], *, dead: AbstractSet[str]) -> Iterator[DoctorFinding]:
-    """Yield POOL_HELD_BY_DEAD_RUN. `dead` are unfinished runs whose process is gone."""
+    """Yield POOL_HELD_BY_DEAD_RUN for each slot of a run that has ended or whose process is gone.
+
+    `dead` are the unfinished runs whose process is gone.
+    """
     for slot in slots:
         if slot.has_ended or slot.run_id in dead:
             yield DoctorFinding(
@@ -72,7 +75,7 @@ def _state(slot: SlotFact, dead: AbstractSet[str]) -> str:
 
 
 def compare_ticks(ticks: Iterable[TickFact], *, now_utc: datetime) -> Iterator[DoctorFinding]:
-    """Yield SENSOR_SILENT and SCHEDULE_SILENT."""
+    """Yield SENSOR_SILENT and SCHEDULE_SILENT for those not evaluated for too long."""
     for tick in ticks:
         allowed = (
             max(SILENT_AFTER, timedelta(seconds=tick.interval_seconds * SILENT_INTERVALS))
@@ -86,17 +89,18 @@ def compare_ticks(ticks: Iterable[TickFact], *, now_utc: datetime) -> Iterator[D
                 f"{kind} {tick.name}",
                 f"The {kind} {tick.name} is switched on, and the daemon last evaluated it at "
                 f"{_at(tick.last_utc)}.",
-                f"A person decides. {_DEV}, read its log if it runs, or switch the {kind} off.",
+                f"A person has to decide. {_DEV}, read its log if it runs, or switch off the "
+                f"{kind}.",
             )
 
 
 def compare_queue(queue: QueueFact | None, *, now_utc: datetime) -> Iterator[DoctorFinding]:
-    """Yield DAEMON_SILENT if runs wait and the daemon sends no heartbeat."""
+    """Yield DAEMON_SILENT if runs are queued and the daemon sends no heartbeat."""
     if queue is None or now_utc - queue.oldest_utc <= DAEMON_SILENT_AFTER:
         return
     if queue.heartbeat_utc is not None and now_utc - queue.heartbeat_utc <= DAEMON_SILENT_AFTER:
         return
-    sign = (
+    heartbeat = (
         "never sent a heartbeat"
         if queue.heartbeat_utc is None
         else f"sent its last heartbeat at {_at(queue.heartbeat_utc)}"
@@ -106,7 +110,7 @@ def compare_queue(queue: QueueFact | None, *, now_utc: datetime) -> Iterator[Doc
         FindingCode.DAEMON_SILENT,
         "the daemon",
         f"{runs} queued, the oldest since {_at(queue.oldest_utc)}, and the daemon that launches "
-        f"them {sign}.",
+        f"them {heartbeat}.",
         f"Needs a person. {_DEV}; queued runs then start by themselves. Terminate unwanted runs in "
         "the UI.",
     )
@@ -118,10 +122,12 @@ def compare_partitions(
     accounted: AbstractSet[tuple[str, str]],
     sources: AbstractSet[str],
 ) -> Iterator[DoctorFinding]:
-    """Yield PARTITION_WITHOUT_RESULT for partitions that no item has as its source.
+    """Yield PARTITION_WITHOUT_RESULT for partitions without a run, and for partitions whose run
+    succeeded but whose item is missing.
 
-    `accounted` are the (collection, item id) that are published, kept or withdrawn. `sources` are
-    the keys whose object exists.
+    `partitions` are those whose object is not the source of any item. `accounted` are the
+    (collection, item id) of items that are published, kept or withdrawn. `sources` are the keys
+    whose object exists.
     """
     for partition in partitions:
         if partition.status is None:
@@ -131,7 +137,7 @@ def compare_partitions(
                 f"partition {partition.key} of {partition.definition}",
                 f"The partition {partition.key} has no run"
                 f"{'' if has_source else ', and bronze has no such object'}.",
-                "A person decides: launch the job on it, or delete the partition in the UI."
+                "A person has to decide: launch the job on it, or delete the partition in the UI."
                 if has_source
                 else "--fix removes the partition. It is only a name.",
                 None if has_source else RemovePartition(partition.definition, partition.key),

@@ -1,1 +1,1 @@
-"""Find what happened under any id: one timeline over all stores. Read only."""
+"""Find the runs to which an id leads, and build a timeline of each over all stores. Read only."""

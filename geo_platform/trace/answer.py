@@ -1,7 +1,8 @@
-"""Trace an id: build the timelines of its runs, and name the stores that did not answer.
+"""Trace an id: build a timeline for each of its runs, and name the stores that did not answer.
 
+A timeline has the events of one run from Dagster, the object store, the catalog and the database.
 `question.py` interprets the id and `find.py` finds its runs. `object_events.py` and
-`catalog_events.py` turn what a store holds into events.
+`catalog_events.py` turn the content of a store into events.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,9 +21,9 @@ from geo_platform.runs import (
 )
 from geo_platform.telemetry.checkpoints import Checkpoint
 from geo_platform.trace.catalog_events import catalog_events, table_events, writes_of_versions
-from geo_platform.trace.find import Found, find, items_of_run
+from geo_platform.trace.find import TracedId, find, items_of_run
 from geo_platform.trace.object_events import StoredMessage, object_events, read_messages
-from geo_platform.trace.question import Subject, launched_by, readings, shown
+from geo_platform.trace.question import Subject, launched_by, readings, without_secrets
 from geo_platform.trace.sources import CatalogWrite, RunFacts, TraceStores
 from geo_platform.trace.timeline import (
     SINCE,
@@ -47,7 +48,11 @@ _FIRST = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Timeline:
-    """One run over all stores. `facts` is None if Dagster did not answer or lacks the run."""
+    """The events of one run from all stores, in order of time.
+
+    `facts` is None if Dagster did not answer or does not have the run. `retried_by` are the ids of
+    the runs that retried this run.
+    """
 
     run_id: str
     facts: RunFacts | None
@@ -61,9 +66,10 @@ class Timeline:
 
     @property
     def error(self) -> Mapping[str, Any] | None:
-        """Return the error of the stage that failed last, if the run failed or was cancelled.
+        """The error of the stage that failed last, unless the run succeeded or is unfinished.
 
-        Errors that a later attempt overcame are only in the events.
+        If Dagster does not have the run, the last error counts. Errors before a successful retry
+        are only in the events.
         """
         failed = [
             event for event in self.events if event.kind == Checkpoint.STAGE_FAILED and event.error
@@ -73,7 +79,7 @@ class Timeline:
 
     @property
     def replaced(self) -> tuple[Event, ...]:
-        """Return this run's publications that replaced another version."""
+        """The publications of this run that replaced another version."""
         return tuple(
             event
             for event in self.events
@@ -82,11 +88,11 @@ class Timeline:
 
     @property
     def since(self) -> tuple[Event, ...]:
-        """Return what other runs did later with what this run had published."""
+        """Later events: another run replaced, restored or unpublished this run's items."""
         return tuple(event for event in self.events if event.kind in SINCE)
 
     def document(self) -> dict[str, Any]:
-        """Return JSON values. They are the same for every id that leads to this run."""
+        """Return the timeline as JSON values. They do not depend on the id that was traced."""
         facts = self.facts
         return {
             "run_id": self.run_id,
@@ -122,11 +128,16 @@ class Timeline:
 
 @dataclass(frozen=True)
 class TraceResult:
-    """The id, its interpretation, its timelines, and the stores that did not answer."""
+    """The result for an id.
+
+    `question` is the id without secrets. `looked_for` describes every interpretation of the id;
+    `found` is the interpretation that was found in a store, with its runs, or None. `unreached` has
+    each store that did not answer, with the reason.
+    """
 
     question: str
     looked_for: tuple[str, ...]
-    found: Found | None
+    found: TracedId | None
     timelines: tuple[Timeline, ...]
     unreached: tuple[Mapping[str, Any], ...]
 
@@ -141,14 +152,15 @@ class TraceResult:
 
 
 def trace(text: str, stores: TraceStores, *, only: Subject | None = None) -> TraceResult:
-    """Return everything that the stores know under this id.
+    """Return the timelines of the runs to which the id leads, oldest first.
 
-    A store that does not answer is named in `unreached` and raises nothing.
+    `only` limits the interpretations of the id to one kind. A store that does not answer is listed
+    in `unreached`; its error is not raised.
     """
     possible = readings(text, only)
     found = find(possible, stores)
     timelines = [timeline_of(run_id, stores) for run_id in (found.run_ids if found else ())]
-    by_request = sorted(
+    oldest_first = sorted(
         timelines,
         key=lambda timeline: (
             timeline.facts.requested_at_utc if timeline.facts else _FIRST,
@@ -156,18 +168,20 @@ def trace(text: str, stores: TraceStores, *, only: Subject | None = None) -> Tra
         ),
     )
     looked_for = tuple(dict.fromkeys(reading.description for reading in possible))
-    return TraceResult(shown(text), looked_for, found, tuple(by_request), stores.reach.unreached())
+    return TraceResult(
+        without_secrets(text), looked_for, found, tuple(oldest_first), stores.reach.unreached()
+    )
 
 
 def timeline_of(run_id: str, stores: TraceStores) -> Timeline:
-    """Return the events of one run from every store, in order of time."""
+    """Return the events of one run from every store that answers, in order of time."""
     ask = stores.reach.ask
     facts = ask(Store.dagster, lambda: stores.history().run(run_id), None)
-    told = ask(Store.dagster, lambda: stores.history().events(run_id), ())
+    logged = ask(Store.dagster, lambda: stores.history().events(run_id), ())
     retries = ask(Store.dagster, lambda: stores.history().tagged(PARENT_RUN_TAG, run_id), ())
     announced = {
         event.stage: event.at_utc
-        for event in told
+        for event in logged
         if event.kind == Checkpoint.MESSAGE_CREATED and event.stage
     }
     partition = facts.tags.get(PARTITION_TAG) if facts is not None else None
@@ -179,56 +193,59 @@ def timeline_of(run_id: str, stores: TraceStores) -> Timeline:
         Store.objects, lambda: object_events(stores.objects(), run_id, messages, announced), ()
     )
     items = (
-        _items(facts, told, messages)
+        _items(facts, logged, messages)
         if facts is not None or stores.provenance is not None
         else items_of_run(run_id, stores)
     )
     written = _catalog_events(run_id, items, stores)
-    events = ordered([*_request_events(facts), *told, *stored, *written])
+    events = ordered([*_request_events(facts), *logged, *stored, *written])
     return Timeline(run_id, facts, tuple(run.run_id for run in retries), stages_of(events), events)
 
 
 def _request_events(facts: RunFacts | None) -> list[Event]:
     if facts is None:
         return []
-    said = f"{facts.job} by {launched_by(facts.tags)}"
-    told = {
+    text = f"{facts.job} by {launched_by(facts.tags)}"
+    tags = {
         "partition": PARTITION_TAG,
         "correlation_id": CORRELATION_TAG,
         "job_id": JOB_TAG,
         "request_id": REQUEST_TAG,
         "asked_by": ASKED_BY_TAG,
     }
-    known = {name: facts.tags.get(tag) for name, tag in told.items()}
-    return [Event(facts.requested_at_utc, Store.dagster, Kind.RUN_REQUESTED, said, details=known)]
+    details = {name: facts.tags.get(tag) for name, tag in tags.items()}
+    return [Event(facts.requested_at_utc, Store.dagster, Kind.RUN_REQUESTED, text, details=details)]
 
 
 def _items(
-    facts: RunFacts | None, told: Sequence[Event], messages: Sequence[StoredMessage]
+    facts: RunFacts | None, logged: Sequence[Event], messages: Sequence[StoredMessage]
 ) -> list[tuple[str, str]]:
     """Return (collection, id) of the items that the run published, unpublished or found unchanged.
 
-    They come from its checkpoints, its tags and its messages.
+    The names come from the run's checkpoints, tags and messages.
     """
     reported = [
         f"{event.details.get('collection')}/{event.details.get('item_id')}"
-        for event in told
+        for event in logged
         if event.kind in _ITEM_CHECKPOINTS
     ]
-    asked = [facts.tags[_ITEM_TAG]] if facts is not None and _ITEM_TAG in facts.tags else []
+    tagged = [facts.tags[_ITEM_TAG]] if facts is not None and _ITEM_TAG in facts.tags else []
     stored = [
         f"{content['collection']}/{content['item_id']}"
         for message in messages
         if "item_id" in (content := message.content or {})
     ]
-    names = dict.fromkeys(name.partition("/")[::2] for name in (*reported, *asked, *stored))
+    names = dict.fromkeys(name.partition("/")[::2] for name in (*reported, *tagged, *stored))
     return [(collection, item_id) for collection, item_id in names if collection and item_id]
 
 
 def _catalog_events(
     run_id: str, items: Sequence[tuple[str, str]], stores: TraceStores
 ) -> list[Event]:
-    """Return events from the database's provenance if there is one, else from the items."""
+    """Return events from the database's provenance (its record of writes), or from the items.
+
+    A catalog of files has no such record; the writes are then inferred from the items.
+    """
     ask, provenance = stores.reach.ask, stores.provenance
     if provenance is None:
         return catalog_events(
@@ -257,7 +274,7 @@ def _writes_of(collection: str, item_id: str, stores: TraceStores) -> Sequence[C
 
 
 def _version(event: Event) -> dict[str, Any]:
-    named = (
+    fields = (
         "collection",
         "item_id",
         "fingerprint",
@@ -265,7 +282,7 @@ def _version(event: Event) -> dict[str, Any]:
         "replaced_fingerprint",
         "replaced_table_version",
     )
-    return {"at_utc": as_text(event.at_utc), **{name: event.details.get(name) for name in named}}
+    return {"at_utc": as_text(event.at_utc), **{name: event.details.get(name) for name in fields}}
 
 
 def _text(moment: datetime | None) -> str | None:

@@ -1,7 +1,7 @@
-"""Turn publications, withdrawals and restorations of items into events of one run.
+"""Turn the writes to items (publication, withdrawal, restoration) into events of one run.
 
-Pure functions. A catalog of STAC files keeps no record of writes; `writes_of_versions` infers them
-from the items.
+Pure functions. A catalog of STAC files keeps no record of its writes; `writes_of_versions` infers
+the writes from the published and kept versions of an item.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ from geo_platform.ports import (
     ITEM_RUN_ID,
     ItemVersion,
 )
-from geo_platform.trace.sources import CatalogWrite, RunFacts, TableFound
+from geo_platform.trace.sources import CatalogWrite, LocatedTable, RunFacts
 from geo_platform.trace.timeline import Event, Kind, Store
 
 PUBLISH, UNPUBLISH = "publish", "unpublish"
@@ -27,7 +27,7 @@ _BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 
 
 def catalog_events(run_id: str, writes: Iterable[CatalogWrite]) -> list[Event]:
-    """Return the run's own writes, and later writes of others to what it had published."""
+    """Return the writes of the run, and other runs' later writes to the items that it published."""
     by_time = sorted(writes, key=lambda write: write.at_utc)
     published: dict[tuple[str, str, str], datetime] = {}
     events = []
@@ -36,20 +36,20 @@ def catalog_events(run_id: str, writes: Iterable[CatalogWrite]) -> list[Event]:
         if write.run_id == run_id:
             if write.action == PUBLISH:
                 published.setdefault(version, write.at_utc)
-            events.append(_own(write))
+            events.append(_event_of_run(write))
         elif (kind := _since(write, version, published, run_id)) is not None:
-            events.append(_others(write, kind))
+            events.append(_event_of_other_run(write, kind))
     return events
 
 
-def table_events(tables: Iterable[TableFound]) -> list[Event]:
-    """Return for each table when it was loaded and where it is now."""
+def table_events(tables: Iterable[LocatedTable]) -> list[Event]:
+    """Return an event for each table: when it was loaded, with its present place in the details."""
     events = []
     for table in tables:
-        moment = _time(table.says.get("loaded_at_utc") or table.says.get("started_at_utc"))
-        is_whole = "loaded_at_utc" in table.says
-        rows = f"{table.says.get('rows')} rows" if is_whole else "its load did not finish"
-        named = (
+        moment = _time(table.comment.get("loaded_at_utc") or table.comment.get("started_at_utc"))
+        is_whole = "loaded_at_utc" in table.comment
+        rows = f"{table.comment.get('rows')} rows" if is_whole else "its load did not finish"
+        fields = (
             "dataset",
             "version",
             "fingerprint",
@@ -61,7 +61,7 @@ def table_events(tables: Iterable[TableFound]) -> list[Event]:
         )
         details = {
             "lies_in": f"{table.schema}.{table.name}",
-            **{name: table.says.get(name) for name in named},
+            **{name: table.comment.get(name) for name in fields},
         }
         events.append(
             Event(
@@ -82,47 +82,50 @@ def writes_of_versions(
 ) -> list[CatalogWrite]:
     """Infer the writes to an item from its published and kept versions, oldest first.
 
-    A version records its first publication, its last restoration and its last withdrawal.
-    `unpublishing` are the runs that unpublished the item; which version they withdrew follows from
-    the times. A version that was withdrawn without a successor was unpublished by an unknown run.
+    A version has the times of its first publication, its last restoration and its last withdrawal.
+    `unpublishing` are the runs that unpublished the item; the version that a run withdrew is found
+    by the times. If no known run and no later publication explains a withdrawal, an unknown run
+    unpublished the version.
     """
-    lives: list[tuple[Mapping[str, Any], datetime | None]] = [
+    withdrawal_times: list[tuple[Mapping[str, Any], datetime | None]] = [
         (version.item, version.withdrawn_at_utc) for version in versions
     ]
     if present is not None:
-        lives.append((present, None))
+        withdrawal_times.append((present, None))
     publications = sorted(
-        (write for item, _ in lives for write in _publications(item)),
+        (write for item, _ in withdrawal_times for write in _publications(item)),
         key=lambda write: write.at_utc,
     )
     withdrawals = [
-        *_withdrawn_by(unpublishing, [moment for _, moment in lives if moment is not None])
+        *_withdrawals_by(
+            unpublishing, [moment for _, moment in withdrawal_times if moment is not None]
+        )
     ]
-    known = {withdrawal.at_utc for withdrawal in withdrawals}
-    for item, moment in lives:
+    explained = {withdrawal.at_utc for withdrawal in withdrawals}
+    for item, moment in withdrawal_times:
         if (
             moment is not None
-            and moment not in known
+            and moment not in explained
             and not _is_followed(_publications(item)[-1], publications, moment)
         ):
             withdrawals.append(
                 replace(_publications(item)[-1], at_utc=moment, action=UNPUBLISH, run_id=None)
             )
-    return _in_turn([*publications, *withdrawals])
+    return _with_replaced([*publications, *withdrawals])
 
 
-def _withdrawn_by(runs: Sequence[RunFacts], moments: Sequence[datetime]) -> list[CatalogWrite]:
-    """Return an UNPUBLISH for each run.
+def _withdrawals_by(runs: Sequence[RunFacts], moments: Sequence[datetime]) -> list[CatalogWrite]:
+    """Return a withdrawal for each successful run.
 
-    Its time is that of a version's withdrawal during the run, else the end of the run.
+    Its time is the first of `moments` (times of withdrawals) during the run, or the end of the run.
     """
     writes = []
     for run in runs:
-        begun, ended = run.started_at_utc or run.requested_at_utc, run.ended_at_utc
-        if run.status == "success" and ended is not None:
-            within = [moment for moment in moments if begun <= moment <= ended]
+        start, end = run.started_at_utc or run.requested_at_utc, run.ended_at_utc
+        if run.status == "success" and end is not None:
+            within = [moment for moment in moments if start <= moment <= end]
             writes.append(
-                CatalogWrite(within[0] if within else ended, UNPUBLISH, run.run_id, "", "", "")
+                CatalogWrite(within[0] if within else end, UNPUBLISH, run.run_id, "", "", "")
             )
     return writes
 
@@ -133,23 +136,26 @@ def _is_followed(
     return any(last.at_utc < write.at_utc <= withdrawn_at_utc for write in publications)
 
 
-def _in_turn(writes: Iterable[CatalogWrite]) -> list[CatalogWrite]:
-    """Add to each write the version that was published before it: what it replaced or withdrew."""
-    told: list[CatalogWrite] = []
+def _with_replaced(writes: Iterable[CatalogWrite]) -> list[CatalogWrite]:
+    """Add to each write the version that it replaced or withdrew: the version published before.
+
+    A withdrawal while no version is published is dropped.
+    """
+    result: list[CatalogWrite] = []
     live: CatalogWrite | None = None
     for write in sorted(writes, key=lambda write: write.at_utc):
         if write.action == PUBLISH:
-            over = (
+            completed = (
                 replace(write, replaced_fingerprint=live.fingerprint, replaced_run_id=live.made_by)
                 if live is not None
                 else write
             )
-            told.append(over)
+            result.append(completed)
             live = write
         elif live is not None:
-            told.append(replace(live, run_id=write.run_id, at_utc=write.at_utc, action=UNPUBLISH))
+            result.append(replace(live, run_id=write.run_id, at_utc=write.at_utc, action=UNPUBLISH))
             live = None
-    return told
+    return result
 
 
 def _publications(item: Mapping[str, Any]) -> list[CatalogWrite]:
@@ -183,7 +189,10 @@ def _since(
     published: Mapping[tuple[str, str, str], datetime],
     run_id: str,
 ) -> Kind | None:
-    """Return what another run's write means for this run, or None if it does not concern it."""
+    """Return the kind of event that another run's write is for this run.
+
+    Return None if the write does not concern an item version of this run.
+    """
     replaced = (write.collection, write.item_id, write.replaced_fingerprint or "")
     if write.action == PUBLISH and version in published:
         return Kind.RESTORED
@@ -194,9 +203,9 @@ def _since(
     return Kind.UNPUBLISHED if write.action == UNPUBLISH and version in published else None
 
 
-def _own(write: CatalogWrite) -> Event:
+def _event_of_run(write: CatalogWrite) -> Event:
     kind = Kind.CATALOG_PUBLISHED if write.action == PUBLISH else Kind.CATALOG_UNPUBLISHED
-    over = (
+    replacing = (
         f", replacing what run {write.replaced_run_id} published"
         if write.replaced_fingerprint
         else ""
@@ -206,26 +215,26 @@ def _own(write: CatalogWrite) -> Event:
         write.at_utc,
         Store.catalog,
         kind,
-        f"{write.collection}/{write.item_id}{table}{over}",
+        f"{write.collection}/{write.item_id}{table}{replacing}",
         details=_details(write),
     )
 
 
-def _others(write: CatalogWrite, kind: Kind) -> Event:
-    done = {
+def _event_of_other_run(write: CatalogWrite, kind: Kind) -> Event:
+    verb = {
         Kind.REPLACED: "replaced",
         Kind.RESTORED: "published again",
         Kind.UNPUBLISHED: "unpublished",
     }[kind]
     by = f"by run {write.run_id}" if write.run_id else "by an unknown run"
-    said = f"{write.collection}/{write.item_id} was {done}, {by}"
+    text = f"{write.collection}/{write.item_id} was {verb}, {by}"
     return Event(
-        write.at_utc, Store.catalog, kind, said, by_run=write.run_id, details=_details(write)
+        write.at_utc, Store.catalog, kind, text, by_run=write.run_id, details=_details(write)
     )
 
 
 def _details(write: CatalogWrite) -> dict[str, Any]:
-    named = (
+    fields = (
         "collection",
         "item_id",
         "fingerprint",
@@ -236,11 +245,11 @@ def _details(write: CatalogWrite) -> dict[str, Any]:
         "replaced_table_version",
         "login",
     )
-    return {name: getattr(write, name) for name in named}
+    return {name: getattr(write, name) for name in fields}
 
 
 def _time(text: Any) -> datetime:
-    """Return the time in an item or comment; the earliest time if it has none that can be read."""
+    """Return a time from an item or a table's comment, or the earliest time if it is unreadable."""
     try:
         moment = datetime.fromisoformat(str(text))
     except ValueError:

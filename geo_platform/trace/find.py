@@ -1,7 +1,7 @@
-"""Find the runs that an id leads to: from an object, item, table, job or client id.
+"""Find the runs to which an id leads: from an object, item, table, job or client id.
 
-Each interpretation of the id (`question.py`) is tried in turn; the first one under which a store
-knows something counts.
+The interpretations of the id (`question.py`) are tried in order. The first interpretation that is
+found in a store counts.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,22 +14,25 @@ from geo_platform.ports import BRONZE, ITEM_RESTORED_BY, ITEM_RUN_ID, MESSAGES, 
 from geo_platform.runs import CORRELATION_TAG, JOB_TAG, PARTITION_TAG, REQUEST_TAG, TRACEPARENT_TAG
 from geo_platform.trace.object_events import RUN_ID, messages_of
 from geo_platform.trace.question import Reading, Subject, is_run_id
-from geo_platform.trace.sources import TableFound, TraceStores
+from geo_platform.trace.sources import LocatedTable, TraceStores
 from geo_platform.trace.timeline import Store
 
 
 @dataclass(frozen=True)
-class Found:
-    """The interpretation of an id, and its runs. No runs: the thing exists but names no run."""
+class TracedId:
+    """The interpretation of an id that was found in a store, and the ids of its runs.
+
+    `run_ids` is empty if the thing exists but names no run.
+    """
 
     reading: Reading
     run_ids: tuple[str, ...]
 
 
-def find(readings: Iterable[Reading], stores: TraceStores) -> Found | None:
-    """Return the first interpretation under which a store knows something, or None.
+def find(readings: Iterable[Reading], stores: TraceStores) -> TracedId | None:
+    """Return the first interpretation that is found in a store, with its runs, or None.
 
-    Stores that do not answer are recorded in `stores.reach`.
+    Stores that do not answer are recorded in `stores.reach`; nothing is raised for them.
     """
     finders: Mapping[Subject, Callable[[Reading, TraceStores], Sequence[str] | None]] = {
         Subject.run: _run,
@@ -42,12 +45,15 @@ def find(readings: Iterable[Reading], stores: TraceStores) -> Found | None:
     for reading in readings:
         run_ids = finders[reading.subject](reading, stores)
         if run_ids is not None:
-            return Found(reading, tuple(dict.fromkeys(run_id for run_id in run_ids if run_id)))
+            return TracedId(reading, tuple(dict.fromkeys(run_id for run_id in run_ids if run_id)))
     return None
 
 
 def _run(reading: Reading, stores: TraceStores) -> Sequence[str] | None:
-    """Ask every store: Dagster's record of the run may be deleted, or Dagster may not answer."""
+    """Return the runs whose id is, or starts with, the name; None if no store has such a run.
+
+    Every store is searched, since Dagster's record of a run may be deleted or unavailable.
+    """
     ask, name = stores.reach.ask, reading.name
     if not is_run_id(name):
         return ask(Store.dagster, lambda: stores.history().beginning_with(name), ()) or None
@@ -74,12 +80,12 @@ def items_of_run(run_id: str, stores: TraceStores) -> list[tuple[str, str]]:
     """Return (collection, id) of the items that this run published or restored. Reads all items."""
     published = stores.reach.gather(Store.catalog, lambda: stores.catalog().entries())
     kept = stores.reach.gather(Store.catalog, lambda: stores.catalog().versions())
-    found = [
+    from_published = [
         (entry.collection, entry.item_id) for entry in published if is_of_run(entry.item, run_id)
     ]
     return sorted(
         {
-            *found,
+            *from_published,
             *(
                 (version.collection, version.item_id)
                 for version in kept
@@ -109,18 +115,18 @@ def _client(reading: Reading, stores: TraceStores) -> Sequence[str] | None:
 
 
 def _blob(reading: Reading, stores: TraceStores) -> Sequence[str] | None:
-    """Find runs by the object's metadata, or by a message's name.
+    """Return the run that wrote the object, by the object's metadata or by a message's name.
 
-    A source, which no run wrote, leads to the runs that read it.
+    No run wrote a source object; it leads to the runs that read it.
     """
     stored = stores.reach.ask(Store.objects, lambda: _stat(reading, stores), None)
-    named = reading.name.rpartition("/")[2].removesuffix(".json")
+    run_id = reading.name.rpartition("/")[2].removesuffix(".json")
     if (
         reading.place == MESSAGES
-        and is_run_id(named)
+        and is_run_id(run_id)
         and (stored is not None or not reading.address)
     ):
-        return [named]
+        return [run_id]
     if stored is None:
         return _readers(reading, stores) or None
     return [stored.metadata[RUN_ID]] if stored.metadata.get(RUN_ID) else _readers(reading, stores)
@@ -136,21 +142,24 @@ def _tagged(stores: TraceStores, tag: str, value: str) -> Sequence[str]:
 
 
 def _stat(reading: Reading, stores: TraceStores) -> StoredObject | None:
-    """Return the object, or None if there is none or its URL differs (another account's object)."""
+    """Return the object, or None if it is missing or its URL differs (it is in another account)."""
     try:
         stored = stores.objects().stat(reading.place, reading.name)
     except (SourceNotFound, ParameterInvalid):
         return None
-    is_it = not reading.address or unquote(reading.address) == unquote(stored.reference.uri)
-    return stored if is_it else None
+    is_same = not reading.address or unquote(reading.address) == unquote(stored.reference.uri)
+    return stored if is_same else None
 
 
 def _item(reading: Reading, stores: TraceStores) -> Sequence[str] | None:
-    """Return the runs of the published version, or of the version that was withdrawn last."""
+    """Return the runs that published or restored the item's published version.
+
+    If no version is published, the version that was withdrawn last counts.
+    """
     places = [reading.place] if reading.place else _collections_of(reading.name, stores)
-    found = [_runs_of_item(collection, reading.name, stores) for collection in places]
-    known = [run_ids for run_ids in found if run_ids is not None]
-    return [run_id for run_ids in known for run_id in run_ids] if known else None
+    by_collection = [_runs_of_item(collection, reading.name, stores) for collection in places]
+    existing = [run_ids for run_ids in by_collection if run_ids is not None]
+    return [run_id for run_ids in existing for run_id in run_ids] if existing else None
 
 
 def _runs_of_item(collection: str, item_id: str, stores: TraceStores) -> Sequence[str] | None:
@@ -195,15 +204,18 @@ def _collections_of(item_id: str, stores: TraceStores) -> list[str]:
 
 
 def _table(reading: Reading, stores: TraceStores) -> Sequence[str] | None:
-    """Find runs by the table's comment, or, for a version without one, by who published it."""
+    """Return the runs that loaded the table, by the comments of the tables of this name.
+
+    If there is no such table now, return the runs that published a table version of this name.
+    """
     provenance = stores.provenance
     if provenance is None:
         return None
-    found: Sequence[TableFound] = stores.reach.ask(
+    tables: Sequence[LocatedTable] = stores.reach.ask(
         Store.tables, lambda: provenance().tables_named(reading.place or None, reading.name), ()
     )
-    if found:
-        return [str(table.says.get("run_id", "")) for table in found]
+    if tables:
+        return [str(table.comment.get("run_id", "")) for table in tables]
     return (
         stores.reach.ask(Store.tables, lambda: provenance().runs_of_version(reading.name), ())
         or None

@@ -1,7 +1,8 @@
-"""Turn what a run left in the object store into events: messages, blobs, and its source.
+"""Turn the objects of a run in the object store into events: messages, blobs, and the source.
 
-Messages are read as plain JSON of any version, and what they name is compared with what the store
-holds now. `contracts/stored.py` reads messages for the stages.
+Messages are read as plain JSON, so that messages of any version can be read. The objects to which
+the messages refer are compared with the objects that the store has now. `contracts/stored.py` reads
+messages for the stages.
 """
 
 import json
@@ -40,7 +41,7 @@ class StoredMessage:
 
 @dataclass(frozen=True)
 class Reference:
-    """An object that a message refers to. `role` is the path of the field that does."""
+    """An object to which a message refers. `role` is the path of the message's field with it."""
 
     role: str
     container: str
@@ -50,21 +51,25 @@ class Reference:
 
 
 def messages_of(objects: ObjectStore, run_id: str) -> list[StoredObject]:
-    """Return the stored messages of a run, oldest first. Lists the whole container."""
-    found = [
+    """Return the stored messages of a run, oldest first. Lists the whole container.
+
+    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
+    """
+    messages = [
         stored
         for stored in objects.list(MESSAGES)
         if stored.reference.key.endswith(f"/{run_id}.json")
     ]
-    return sorted(found, key=lambda stored: (stored.last_modified_utc, stored.reference.key))
+    return sorted(messages, key=lambda stored: (stored.last_modified_utc, stored.reference.key))
 
 
 def read_messages(
     objects: ObjectStore, run_id: str, stages: Sequence[str] | None, partition: str | None
 ) -> list[StoredMessage]:
-    """Return the run's messages in the order of `stages`, or without stages all of them by time.
+    """Return the run's messages in the order of `stages`; if it is None, all messages by time.
 
-    A stage without a message is left out. Raises the store's errors.
+    A stage without a message is skipped.
+    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
     """
     if stages is None:
         return [
@@ -91,14 +96,15 @@ def object_events(
     """Return the events of messages, sources, rows and blobs.
 
     `announced` maps a stage to the time at which the run's log reports its message as stored.
+    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
     """
     events: list[Event] = []
     for message in messages:
         events.append(_stored(message))
         events.extend(_content_events(objects, message))
-    found = {message.stage for message in messages}
+    stages = {message.stage for message in messages}
     for stage, moment in announced.items():
-        if stage not in found:
+        if stage not in stages:
             events.append(
                 Event(
                     moment,
@@ -110,7 +116,7 @@ def object_events(
             )
     references = _unique(reference for message in messages for reference in _references(message))
     events.extend(_blob_event(objects, run_id, reference) for reference in references)
-    events.extend(_beside(objects, run_id, references))
+    events.extend(_unreferenced_blobs(objects, run_id, references))
     return events
 
 
@@ -153,7 +159,10 @@ def _content_events(objects: ObjectStore, message: StoredMessage) -> Iterator[Ev
             str(reason.get("reason")): reason.get("rows")
             for reason in content.get("reject_reasons", ())
         }
-        said = f"{content['read']} read, {content['inserted']} inserted, {content['rejected']} rejected"
+        text = (
+            f"{content['read']} read, {content['inserted']} inserted, "
+            f"{content['rejected']} rejected"
+        )
         table = content.get("table") or {}
         details = {
             **counts,
@@ -161,7 +170,7 @@ def _content_events(objects: ObjectStore, message: StoredMessage) -> Iterator[Ev
             "dataset": content.get("dataset"),
             "table": table.get("uri"),
         }
-        yield _event(message, Kind.ROWS_COUNTED, said, details)
+        yield _event(message, Kind.ROWS_COUNTED, text, details)
 
 
 def _source_event(
@@ -183,12 +192,12 @@ def _source_event(
         name: content.get(name) for name in ("uri", "etag", "size_bytes", "format", "media_type")
     }
     details["sidecars"] = [sidecar.get("key") for sidecar in content.get("sidecars", ())] or None
-    said = f"{container}/{key}, {content.get('size_bytes')} bytes{state}"
-    return Event(arrived, Store.objects, Kind.SOURCE_ARRIVED, said, details=details)
+    text = f"{container}/{key}, {content.get('size_bytes')} bytes{state}"
+    return Event(arrived, Store.objects, Kind.SOURCE_ARRIVED, text, details=details)
 
 
 def _is_in_quarantine(objects: ObjectStore, key: str) -> bool:
-    """Return whether a run refused the object, this one or another that read it."""
+    """Return whether quarantine has a record for this key. Any run may have refused the object."""
     try:
         objects.stat(QUARANTINE, key + QUARANTINE_RECORD)
     except (
@@ -200,7 +209,7 @@ def _is_in_quarantine(objects: ObjectStore, key: str) -> bool:
 
 
 def _references(message: StoredMessage) -> Iterator[Reference]:
-    """Yield the objects that the message refers to, without those of its source message."""
+    """Yield the objects to which the message refers, without those in its field `source`."""
 
     def walk(value: Any, path: tuple[str, ...]) -> Iterator[Reference]:
         if isinstance(value, Mapping) and value.keys() == _REFERENCE:
@@ -232,7 +241,7 @@ def _unique(references: Iterator[Reference]) -> list[Reference]:
 
 def _blob_event(objects: ObjectStore, run_id: str, reference: Reference) -> Event:
     message = reference.message
-    place, named = f"{reference.container}/{reference.key}", {"role": reference.role}
+    place, role = f"{reference.container}/{reference.key}", {"role": reference.role}
     try:
         stored = objects.stat(reference.container, reference.key)
     except SourceNotFound:
@@ -240,10 +249,10 @@ def _blob_event(objects: ObjectStore, run_id: str, reference: Reference) -> Even
             message,
             Kind.BLOB_GONE,
             f"{place} is gone",
-            {**named, "etag": reference.etag},
+            {**role, "etag": reference.etag},
         )
     writer = stored.metadata.get(RUN_ID, "")
-    details = {**named, **_described(stored)}
+    details = {**role, **_described(stored)}
     if stored.reference.etag != reference.etag and writer != run_id:
         was = {**details, "etag_then": reference.etag}
         return _event(
@@ -254,8 +263,8 @@ def _blob_event(objects: ObjectStore, run_id: str, reference: Reference) -> Even
             by_run=writer or None,
         )
     if writer not in ("", run_id):
-        said = f"{place}, {stored.reference.size_bytes} bytes, written by run {writer} and reused"
-        return _blob(message.stage, stored, Kind.BLOB_REUSED, said, details, by_run=writer)
+        text = f"{place}, {stored.reference.size_bytes} bytes, written by run {writer} and reused"
+        return _blob(message.stage, stored, Kind.BLOB_REUSED, text, details, by_run=writer)
     return _blob(
         message.stage,
         stored,
@@ -265,9 +274,11 @@ def _blob_event(objects: ObjectStore, run_id: str, reference: Reference) -> Even
     )
 
 
-def _beside(objects: ObjectStore, run_id: str, references: Sequence[Reference]) -> Iterator[Event]:
-    """Yield what the run wrote into the same folders without a message that refers to it."""
-    named = {(reference.container, reference.key) for reference in references}
+def _unreferenced_blobs(
+    objects: ObjectStore, run_id: str, references: Sequence[Reference]
+) -> Iterator[Event]:
+    """Yield the blobs of the run in the same folders to which no message refers."""
+    referenced = {(reference.container, reference.key) for reference in references}
     folders = {
         (reference.container, reference.key.rpartition("/")[0]): reference.message.stage
         for reference in references
@@ -275,13 +286,13 @@ def _beside(objects: ObjectStore, run_id: str, references: Sequence[Reference]) 
     for (container, folder), stage in folders.items():
         for stored in objects.list(container, f"{folder}/"):
             key = stored.reference.key
-            if (container, key) not in named and stored.metadata.get(RUN_ID) == run_id:
-                said = f"{container}/{key}, {stored.reference.size_bytes} bytes"
+            if (container, key) not in referenced and stored.metadata.get(RUN_ID) == run_id:
+                text = f"{container}/{key}, {stored.reference.size_bytes} bytes"
                 yield _blob(
                     stage,
                     stored,
                     Kind.BLOB_WRITTEN,
-                    said,
+                    text,
                     {"role": key.rpartition("/")[2], **_described(stored)},
                 )
 
@@ -290,7 +301,7 @@ def _blob(
     stage: str,
     stored: StoredObject,
     kind: Kind,
-    said: str,
+    text: str,
     details: Mapping[str, Any],
     *,
     by_run: str | None = None,
@@ -301,7 +312,7 @@ def _blob(
         moment,
         Store.objects,
         kind,
-        said,
+        text,
         stage,
         by_run=by_run,
         details=details,
@@ -312,7 +323,7 @@ def _blob(
 def _event(
     message: StoredMessage,
     kind: Kind,
-    said: str,
+    text: str,
     details: Mapping[str, Any],
     *,
     by_run: str | None = None,
@@ -325,7 +336,7 @@ def _event(
         moment,
         Store.objects,
         kind,
-        said,
+        text,
         message.stage,
         by_run=by_run,
         error=error,

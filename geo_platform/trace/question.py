@@ -1,16 +1,17 @@
-"""Interpret an id by its form. If several kinds are possible, they are tried in this order:
+"""Interpret an id by its form. If several interpretations are possible, this is their order:
 
     run                a run's id, its 32 digits without hyphens (a trace id), or its first 8 or
                        more characters
-    address            file:, http(s):, pgstac:, postgresql: of an object, an item or a table
+    URL                file:, http(s):, pgstac:, postgresql: of an object, an item or a table
     container/key      an object
     collection/id      an item
     64 hex digits      a job of the HTTP API
-    schema.table       a table; a version's own name, as geo_staging and geo_replaced have it
-    client's id        the tag geo_platform/correlation_id, or a whole traceparent
-    item's id          alone
+    schema.table       a table, or the name of a table version, as in geo_staging and geo_replaced
+    client's id        the tag geo_platform/correlation_id, a whole traceparent, or a request id
+    item's id          an item of any collection
 
-Also says who launched a run, from its tags. Pure functions; `find.py` asks the stores.
+The module also describes who launched a run, from the run's tags. Pure functions; `find.py` reads
+the stores.
 """
 
 import re
@@ -30,7 +31,7 @@ _NAMED = {
 
 
 def launched_by(tags: Mapping[str, str]) -> str:
-    """Return for people who launched the run: a schedule, a sensor, an API client, a command ..."""
+    """Return a text for people: who launched the run (a sensor, an API client, a command ...)."""
     parent = tags.get(PARENT_RUN_TAG)
     return _launcher(tags) if parent is None else f"{_launcher(tags)}, as a retry of run {parent}"
 
@@ -65,7 +66,7 @@ _SCHEMES = {"file", "http", "https", "postgresql", "pgstac"}
 
 
 class Subject(StrEnum):
-    """Kinds of ids."""
+    """Kinds of things that an id can name."""
 
     run = "run"
     blob = "blob"
@@ -79,8 +80,8 @@ class Subject(StrEnum):
 class Reading:
     """One interpretation of an id.
 
-    `place` is a container, collection or schema; empty if the id names none. `address` is the URL
-    that was given for an object; the found object must have the same URL.
+    `place` is a container, collection or schema; it is empty if the id names none. `address` is the
+    URL if the id is the URL of an object; the stored object must have the same URL.
     """
 
     subject: Subject
@@ -90,7 +91,7 @@ class Reading:
 
     @property
     def description(self) -> str:
-        """Return for people what was searched for."""
+        """A text for people: the kind and the name of the thing."""
         separator = "." if self.subject is Subject.table else "/"
         return f"{_LABELS[self.subject]} {self.place}{separator if self.place else ''}{self.name}"
 
@@ -106,13 +107,13 @@ _LABELS = {
 
 
 def readings(text: str, only: Subject | None = None) -> tuple[Reading, ...]:
-    """Return every interpretation of `text`, in order, or only those of the kind `only`."""
-    found = dict.fromkeys(_readings(text.strip()))
-    return tuple(reading for reading in found if only in (None, reading.subject))
+    """Return the interpretations of `text` in order; with `only`, those of this kind."""
+    unique = dict.fromkeys(_readings(text.strip()))
+    return tuple(reading for reading in unique if only in (None, reading.subject))
 
 
-def shown(text: str) -> str:
-    """Return the id without secrets that a URL may carry: a password, a SAS token."""
+def without_secrets(text: str) -> str:
+    """Return the id without the secrets that a URL may contain: a password, a SAS token."""
     parts = _split(text.strip())
     if parts is None:
         return text.strip()
@@ -121,7 +122,7 @@ def shown(text: str) -> str:
 
 
 def is_run_id(text: str) -> bool:
-    """Return whether `text` is a whole run id."""
+    """Return whether `text` is a complete run id."""
     return _RUN_ID.fullmatch(text) is not None
 
 
@@ -135,7 +136,7 @@ def _readings(text: str) -> Iterator[Reading]:
     else:
         yield from _names(text)
     if text:
-        yield Reading(Subject.client, shown(text))
+        yield Reading(Subject.client, without_secrets(text))
     if _ITEM_ID.fullmatch(text):
         yield Reading(Subject.item, text)
 
@@ -168,9 +169,9 @@ def _tables(text: str) -> Iterator[Reading]:
 
 def _addresses(parts: SplitResult) -> Iterator[Reading]:
     segments = [unquote(segment) for segment in parts.path.split("/") if segment]
-    asked = _table_parameter(parts)
+    table = _table_parameter(parts)
     if parts.scheme == "postgresql":
-        yield from _tables(asked or "")
+        yield from _tables(table or "")
     elif (
         parts.scheme == "file"
         and len(segments) >= 4
@@ -185,10 +186,10 @@ def _addresses(parts: SplitResult) -> Iterator[Reading]:
 
 
 def _objects(parts: SplitResult, segments: list[str]) -> Iterator[Reading]:
-    """Yield the objects that a URL may be of.
+    """Yield the objects that the URL may name.
 
-    In Azure the container is the first segment, or the second if the account is in the path. It may
-    have a prefix.
+    In a URL of Azure, the container is the first segment, or the second if the account is in the
+    path. The container may have the deployment's prefix.
     """
     places = (
         range(len(segments) - 1) if parts.scheme == "file" else range(min(2, len(segments) - 1))

@@ -1,8 +1,8 @@
 """Turn the entries of a run's Dagster log into events of a timeline. Pure.
 
-`orchestrator/run_history.py` reads the entries from storage, `api/dagster/run_events.py` over
-GraphQL. Only fields are read, never a sentence. An entry without fields is a plain log line, also
-in runs recorded before checkpoints had fields.
+`orchestrator/run_history.py` reads the entries from Dagster's storage, `api/dagster/run_events.py`
+over GraphQL. Events are made from the fields of an entry; its sentence is never parsed. An entry
+without fields becomes a plain log line.
 """
 
 from collections import Counter
@@ -22,7 +22,10 @@ _STAGE_BOUNDS = {Checkpoint.STAGE_START, Checkpoint.STAGE_DONE, Checkpoint.STAGE
 def checkpoint_event(
     at_utc: datetime, step: str | None, text: str, fields: CheckpointFields
 ) -> Event:
-    """Return the event of a checkpoint; in a step of several files, of `<stage>/<partition>`."""
+    """Return the event of a checkpoint.
+
+    In a step that processes several files, the event's stage is `<stage>/<partition>`.
+    """
     shares_step = step is not None and fields.partition and fields.stage not in ("", step)
     return Event(
         at_utc,
@@ -37,7 +40,10 @@ def checkpoint_event(
 
 
 def step_error_record(metadata: Mapping[str, Any], text: str | None) -> Mapping[str, Any]:
-    """Return the platform's error in a failure's metadata, or else an UnexpectedFault of `text`."""
+    """Return the record of the PlatformError in a failure's metadata.
+
+    If the metadata has none, return the record of an UnexpectedFault with the message `text`.
+    """
     if "code" in metadata:
         return {name: metadata.get(name) for name in _RECORD}
     return UnexpectedFault(
@@ -46,14 +52,15 @@ def step_error_record(metadata: Mapping[str, Any], text: str | None) -> Mapping[
 
 
 def in_attempts(entries: Iterable[tuple[str, bool, Event | None]]) -> Iterator[tuple[int, Event]]:
-    """Number the attempts of each step.
+    """Number the attempts of each step, and join the two events of an attempt.
 
-    Takes entries of (step, whether it starts an attempt, event) and yields (index of the entry,
-    event).
+    Takes entries of (step, whether the entry starts an attempt, event) and yields (index of the
+    entry, event).
 
-    A stage's checkpoint and Dagster's step event of the same attempt become one event at the index
-    of the first, with the values of both. If a stage reported nothing (it was killed, or is not the
-    platform's), there is only the step's event. A retry has the error of the attempt before it.
+    A stage's checkpoint and Dagster's step event of the same attempt become one event with the
+    values of both, at the index of the first of them. If the stage reported nothing (it was killed,
+    or is not a stage of the platform), only the step event remains. A STAGE_RETRIED event gets the
+    error of the failed attempt.
     """
     attempts: Counter[str] = Counter()
     errors: dict[tuple[str, int], Mapping[str, Any]] = {}
@@ -62,7 +69,7 @@ def in_attempts(entries: Iterable[tuple[str, bool, Event | None]]) -> Iterator[t
         attempts[step] += starts_attempt
         if event is None:
             continue
-        # A checkpoint of a file that shares the step is not the step's own.
+        # A checkpoint of one file in a step of several files is not about the whole step.
         is_of_step = event.kind in _STAGE_BOUNDS and event.stage == step
         attempt = (step, attempts[step])
         if is_of_step and event.error:

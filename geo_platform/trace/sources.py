@@ -1,8 +1,8 @@
-"""Protocols for what `trace` reads beyond the ports: the history of runs, and provenance.
+"""Protocols that `trace` reads beside the ports: the history of runs, and a database's provenance.
 
-Implemented by `orchestrator/run_history.py` (Dagster's storage), `api/dagster/run_events.py`
-(GraphQL) and `storage/postgres/provenance.py` (SQL). `Reach` asks stores of which some may not
-answer.
+Provenance is the database's record of which run wrote which table and item. The protocols are
+implemented by `orchestrator/run_history.py` (Dagster's storage), `api/dagster/run_events.py`
+(GraphQL) and `storage/postgres/provenance.py` (SQL). `Reach` reads stores that may be unavailable.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,7 +35,11 @@ class RunFacts:
 
 
 class RunHistory(Protocol):
-    """Runs and their events. Methods raise StoreUnavailable, StoreDenied, DatabaseUnavailable."""
+    """Runs and their events.
+
+    Every method may raise StoreUnavailable, StoreDenied, DatabaseUnavailable: Dagster's storage or
+    server does not answer or refuses access.
+    """
 
     def run(self, run_id: str) -> RunFacts | None:
         """Return the run of this id, or None if there is none."""
@@ -54,8 +58,9 @@ class RunHistory(Protocol):
 class CatalogWrite:
     """One publication or withdrawal of an item.
 
-    `run_id` is None if the catalog does not record who did it. `made_by` is the run that made the
-    version, if known; it differs from `run_id` for a restored version.
+    `action` is "publish" or "unpublish". `run_id` is the run that wrote, or None if the catalog
+    does not record it. `made_by` is the run that made the version, if known; it differs from
+    `run_id` for a restored version.
     """
 
     at_utc: datetime
@@ -74,34 +79,45 @@ class CatalogWrite:
 
 
 @dataclass(frozen=True)
-class TableFound:
-    """A table and its present place. `says` is its comment (docs/postgis.md), if the platform's."""
+class LocatedTable:
+    """A table, where it is now, and its comment.
+
+    `comment` has the fields that the platform writes into the comment (docs/postgis.md). It is
+    empty if the platform did not write the comment.
+    """
 
     schema: str
     name: str
-    says: Mapping[str, str | int | None] = field(default_factory=dict)
+    comment: Mapping[str, str | int | None] = field(default_factory=dict)
 
 
 class ProvenanceReader(Protocol):
     """A database's record of tables and publications.
 
-    Methods raise DatabaseUnavailable, StoreDenied.
+    Every method may raise DatabaseUnavailable, StoreDenied: the database does not answer or refuses
+    access.
     """
 
     def writes_of(self, run_id: str) -> Sequence[CatalogWrite]:
-        """Return the run's writes and later writes to what it published, oldest first."""
+        """Return the run's writes and later writes to the items that it published, oldest first."""
 
-    def tables_of(self, run_id: str) -> Sequence[TableFound]:
+    def tables_of(self, run_id: str) -> Sequence[LocatedTable]:
         """Return the tables that the run loaded, wherever they are now."""
 
-    def tables_named(self, schema: str | None, name: str) -> Sequence[TableFound]:
-        """Return tables of this name; without a schema, staged and replaced versions."""
+    def tables_named(self, schema: str | None, name: str) -> Sequence[LocatedTable]:
+        """Return the tables of this name; without a schema, the staged and replaced versions."""
 
     def runs_of_version(self, version: str) -> Sequence[str]:
-        """Return the runs that published this table version, oldest first, even if it is gone."""
+        """Return the runs that published this table version, oldest first.
+
+        The table itself may have been removed.
+        """
 
     def runs_of_item(self, collection: str, item_id: str) -> Sequence[str]:
-        """Return the runs that published this item, newest first, even if no version is kept."""
+        """Return the runs that published this item, newest first.
+
+        The item and all its versions may have been removed.
+        """
 
 
 T = TypeVar("T")
@@ -110,40 +126,40 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 
-# CatalogRejected: the store answers, but with a document that cannot be used.
-_OUT_OF_REACH = (StoreUnavailable, StoreDenied, DatabaseUnavailable, CatalogRejected)
+# CatalogRejected: the store answers, but a document in it cannot be used.
+_UNREADABLE = (StoreUnavailable, StoreDenied, DatabaseUnavailable, CatalogRejected)
 
 
 @dataclass
 class Reach:
-    """Asks stores, and remembers those that did not answer.
+    """Reads stores that may be unavailable, and remembers their errors.
 
-    A store that did not answer is not asked again, since each call would wait again. One that
-    returned an unusable document is: its other documents may be sound.
+    A store that did not answer is not read again, since each attempt would wait for the timeout. A
+    store that returned an unusable document is read again, since its other documents may be valid.
     """
 
     _faults: dict[Store, PlatformError] = field(default_factory=dict)
 
-    def ask(self, store: Store, question: Callable[[], T], otherwise: U) -> T | U:
-        """Return the answer, or `otherwise` if the store does not answer now or did not before."""
+    def ask(self, store: Store, read: Callable[[], T], default: U) -> T | U:
+        """Return the result of `read`, or `default` if the store is or was unavailable."""
         if self._is_unreachable(store):
-            return otherwise
+            return default
         try:
-            return question()
-        except _OUT_OF_REACH as fault:
+            return read()
+        except _UNREADABLE as fault:
             self._faults[store] = fault
-            return otherwise
+            return default
 
-    def gather(self, store: Store, question: Callable[[], Iterable[T]]) -> list[T]:
-        """Return what the store yields, up to the first error."""
+    def gather(self, store: Store, read: Callable[[], Iterable[T]]) -> list[T]:
+        """Return the values that `read` yields, up to the first error."""
         gathered: list[T] = []
         if self._is_unreachable(store):
             return gathered
         try:
-            for part in question():
-                # Not list(): what comes before an error is kept.
+            for part in read():
+                # Not list(): it would lose the values before an error.
                 gathered.append(part)
-        except _OUT_OF_REACH as fault:
+        except _UNREADABLE as fault:
             self._faults[store] = fault
         return gathered
 
@@ -152,11 +168,11 @@ class Reach:
 
     def unreached(self) -> tuple[Mapping[str, Any], ...]:
         """Return each store that did not answer, with code, message and remedy."""
-        named = ("code", "message", "remedy")
+        fields = ("code", "message", "remedy")
         return tuple(
             {
                 "store": store.value,
-                **{name: self._faults[store].as_record()[name] for name in named},
+                **{name: self._faults[store].as_record()[name] for name in fields},
             }
             for store in Store
             if store in self._faults
@@ -165,7 +181,10 @@ class Reach:
 
 @dataclass(frozen=True)
 class TraceStores:
-    """The stores of one home, as functions: opening a store can fail, like reading it."""
+    """The stores of one home, as functions that open them, since opening a store can fail.
+
+    `provenance` is None if the deployment has no database.
+    """
 
     objects: Callable[[], ObjectStore]
     catalog: Callable[[], Catalog]

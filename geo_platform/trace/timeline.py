@@ -1,4 +1,4 @@
-"""The events of a timeline: their type, their order, their document, and summaries of stages.
+"""The events of a timeline (one run over all stores): types, order, JSON, and summaries of stages.
 
 Pure functions.
 """
@@ -24,7 +24,7 @@ class Store(StrEnum):
 
 
 class Kind(StrEnum):
-    """Kinds of events besides the checkpoints (docs/checkpoints.md)."""
+    """Kinds of events. The checkpoints of docs/checkpoints.md are further kinds."""
 
     RUN_REQUESTED = "RUN_REQUESTED"
     RUN_QUEUED = "RUN_QUEUED"
@@ -52,23 +52,23 @@ class Kind(StrEnum):
     UNPUBLISHED = "UNPUBLISHED"
 
 
-# What other runs did later with what this run had published.
+# Later events in which another run replaced, restored or unpublished this run's items.
 SINCE = frozenset({Kind.REPLACED, Kind.RESTORED, Kind.UNPUBLISHED})
 
 
 @dataclass(frozen=True)
 class Event:
-    """One event that one store knows.
+    """One event from one store.
 
-    `by_run` is the run that caused it, if not the timeline's own. `error` is
-    `PlatformError.as_record()`, or the known part of it. `is_whole_seconds`: the store gives times
-    in whole seconds.
+    `text` is a sentence for people; its JSON field is `said`. `by_run` is the run that caused the
+    event, if it is not the run of the timeline. `error` is `PlatformError.as_record()`, or the
+    known part of it. `is_whole_seconds`: `at_utc` has no fraction of a second.
     """
 
     at_utc: datetime
     store: Store
     kind: str
-    said: str
+    text: str
     stage: str | None = None
     attempt: int | None = None
     duration_ms: float | None = None
@@ -78,7 +78,7 @@ class Event:
     is_whole_seconds: bool = False
 
     def document(self) -> dict[str, Any]:
-        """Return JSON values without empty fields."""
+        """Return the event as JSON values, without fields that are None."""
         document: dict[str, Any] = {
             "at_utc": as_text(self.at_utc),
             "store": self.store.value,
@@ -86,7 +86,7 @@ class Event:
             "stage": self.stage,
             "attempt": self.attempt,
             "duration_ms": self.duration_ms,
-            "said": self.said,
+            "said": self.text,
             "by_run": self.by_run,
             "error": dict(self.error) if self.error else None,
             "details": {name: value for name, value in self.details.items() if value is not None}
@@ -97,9 +97,10 @@ class Event:
 
 @dataclass(frozen=True)
 class StageSummary:
-    """The outcome of a stage.
+    """The outcome of a stage in a run.
 
-    `status` is done, failed or unfinished; `duration_ms` is that of the last finished attempt.
+    `status` is done, failed or unfinished. `duration_ms` and `error_code` are those of the last
+    finished attempt.
     """
 
     stage: str
@@ -115,14 +116,14 @@ def as_text(moment: datetime) -> str:
 
 
 def ordered(events: Iterable[Event]) -> tuple[Event, ...]:
-    """Sort events by time; those of the same time stay in the given order.
+    """Sort events by time; events of the same time keep their order.
 
-    A store with whole seconds would place what a stage wrote before the stage's start. Such an
-    event is placed at the stage's start within that second.
+    A store that records whole seconds would place an event of a stage before the start of the
+    stage. If the stage started within that second, the event is placed at the start of the stage.
     """
-    given = list(events)
+    unordered = list(events)
     starts: dict[str | None, list[datetime]] = {}
-    for event in given:
+    for event in unordered:
         if event.kind == Checkpoint.STAGE_START:
             starts.setdefault(event.stage, []).append(event.at_utc)
 
@@ -136,11 +137,14 @@ def ordered(events: Iterable[Event]) -> tuple[Event, ...]:
         ]
         return max(within, default=event.at_utc)
 
-    return tuple(sorted(given, key=moment))
+    return tuple(sorted(unordered, key=moment))
 
 
 def stages_of(events: Sequence[Event]) -> tuple[StageSummary, ...]:
-    """Return the outcome of each stage, in the order of their starts. `events` are ordered."""
+    """Return the outcome of each stage, in the order of their first starts.
+
+    `events` must be in order of time.
+    """
     return tuple(
         _summary(stage, [event for event in events if event.stage == stage])
         for stage in _started_stages(events)

@@ -255,7 +255,7 @@ def test_a_missing_daemon_and_a_killed_code_location_are_reported_and_the_run_st
         assert re.match(
             r"1 run is queued, the oldest since .*, "
             r"and the daemon that launches them never sent a heartbeat",
-            finding.says,
+            finding.message,
         )
         assert not _doctor_finds(home, minutes=0), "queued a moment ago"
         _wait_until(lambda: _looked_at(instance, waiting, 1))

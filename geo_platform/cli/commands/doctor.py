@@ -135,7 +135,7 @@ def _document(diagnosis: Diagnosis, mended: list[Mended]) -> dict[str, Any]:
     return {
         "findings": [finding.as_json() for finding in diagnosis.findings],
         "mended": [
-            {**done.finding.as_json(), "done": done.is_done, "did": done.says} for done in mended
+            {**done.finding.as_json(), "done": done.is_done, "did": done.detail} for done in mended
         ],
         "notes": list(diagnosis.notes),
         "compared": dict(diagnosis.compared),
@@ -151,7 +151,9 @@ def _show(diagnosis: Diagnosis, mended: list[Mended], *, fix: bool) -> None:
         )
         console.print(
             state,
-            Text(f"{done.finding.code} {printable(done.finding.concerns)}: {printable(done.says)}"),
+            Text(
+                f"{done.finding.code} {printable(done.finding.concerns)}: {printable(done.detail)}"
+            ),
             soft_wrap=True,
         )
     for finding in diagnosis.findings:
@@ -160,7 +162,7 @@ def _show(diagnosis: Diagnosis, mended: list[Mended], *, fix: bool) -> None:
             Text(printable(finding.concerns), style="bold"),
             soft_wrap=True,
         )
-        console.print(Text(f"  {printable(finding.says)}"), soft_wrap=True)
+        console.print(Text(f"  {printable(finding.message)}"), soft_wrap=True)
         console.print(
             Text(f"  What to do: {printable(finding.remedy)}", style="dim"), soft_wrap=True
         )

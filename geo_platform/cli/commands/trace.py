@@ -170,9 +170,9 @@ def _head(timeline: Timeline) -> Iterator[str]:
     if timeline.error:
         yield from _error(timeline.error)
     for event in timeline.replaced:
-        yield f"  replaced     {event.said}"
+        yield f"  replaced     {event.text}"
     for event in timeline.since:
-        yield f"  since        {event.said}"
+        yield f"  since        {event.text}"
 
 
 def _error(error: Mapping[str, Any]) -> Iterator[str]:
@@ -204,9 +204,9 @@ def _body(timeline: Timeline) -> Iterator[str]:
 
 
 def _said(event: Event) -> str:
-    stage = f"{event.stage}: " if event.stage and event.stage not in event.said else ""
+    stage = f"{event.stage}: " if event.stage and event.stage not in event.text else ""
     attempt = f" (attempt {event.attempt})" if event.attempt and event.attempt > 1 else ""
     is_object = event.store is not Store.dagster and event.details.get("etag")
     etag = f", etag {event.details['etag']}" if is_object else ""
     uri = f", {event.details['uri']}" if event.kind == Kind.MESSAGE_STORED else ""
-    return f"{stage}{event.said}{etag}{uri}{attempt}"
+    return f"{stage}{event.text}{etag}{uri}{attempt}"

@@ -12,7 +12,7 @@ from geo_platform.sql import statement
 from geo_platform.storage.postgres.connections import Database
 from geo_platform.storage.postgres.names import REPLACED_SCHEMA, STAGING_SCHEMA
 from geo_platform.storage.postgres.pgstac_transaction import reading
-from geo_platform.trace.sources import CatalogWrite, TableFound
+from geo_platform.trace.sources import CatalogWrite, LocatedTable
 
 
 class PostgresProvenance:
@@ -28,11 +28,11 @@ class PostgresProvenance:
     def writes_of(self, run_id: str) -> Sequence[CatalogWrite]:
         return [_write(row) for row in self._rows("trace_writes", run_id=run_id)]
 
-    def tables_of(self, run_id: str) -> Sequence[TableFound]:
+    def tables_of(self, run_id: str) -> Sequence[LocatedTable]:
         found = _tables(self._rows("trace_tables_of_run", run_id=run_id))
-        return [table for table in found if table.says.get("run_id") == run_id]
+        return [table for table in found if table.comment.get("run_id") == run_id]
 
-    def tables_named(self, schema: str | None, name: str) -> Sequence[TableFound]:
+    def tables_named(self, schema: str | None, name: str) -> Sequence[LocatedTable]:
         places = {"staging": STAGING_SCHEMA, "replaced": REPLACED_SCHEMA}
         return _tables(self._rows("trace_tables_named", schema=schema, name=name, **places))
 
@@ -80,9 +80,9 @@ def _write(row: Sequence[Any]) -> CatalogWrite:
     )
 
 
-def _tables(rows: Iterable[Sequence[Any]]) -> list[TableFound]:
+def _tables(rows: Iterable[Sequence[Any]]) -> list[LocatedTable]:
     return [
-        TableFound(str(schema), str(name), _parse_comment(comment))
+        LocatedTable(str(schema), str(name), _parse_comment(comment))
         for schema, name, comment in rows
     ]
 

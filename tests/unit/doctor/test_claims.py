@@ -45,7 +45,7 @@ def test_exactly_the_absent_objects_of_an_item_are_missing(
         claims.add(("rasters", item_id), item(*keys))
     check = ObjectCheck(claims)
     for key in stored_keys:
-        check.see(stored(key))
+        check.add(stored(key))
     missing = {
         found.place[1]: {fault.split()[0].removeprefix("silver/") for fault in found.objects}
         for found in check.missing()
@@ -59,7 +59,7 @@ def test_a_wrong_size_is_a_fault_of_a_published_item_not_of_a_kept_one() -> None
         claims = Claims()
         claims.add(("rasters", "a"), item("x", size=2), kept_of=kept_of)
         check = ObjectCheck(claims)
-        check.see(stored("x"))
+        check.add(stored("x"))
         assert len(list(check.missing())) == expected
 
 
@@ -68,7 +68,7 @@ def test_a_long_list_of_faults_is_truncated() -> None:
     claims.add(("rasters", "a"), item(*"abcdefgh"))
     (missing,) = ObjectCheck(claims).missing()
     (finding,) = finding_of(missing)
-    assert finding.says.endswith("silver/e is gone; and 3 more.")
+    assert finding.message.endswith("silver/e is gone; and 3 more.")
 
 
 def test_tables_in_place_moved_of_another_version_or_gone() -> None:

@@ -11,10 +11,10 @@ from geo_platform.doctor.claims import Claims
 from geo_platform.doctor.findings import DropStaged, FindingCode, RemoveFolder
 from geo_platform.doctor.leftovers import (
     Folder,
-    UnnamedObjects,
+    UnreferencedObjects,
     compare_folders,
     compare_tables,
-    is_left,
+    is_leftover,
 )
 from geo_platform.ports import StoredObject, StoredTable, TablePlace
 
@@ -62,9 +62,9 @@ def claiming(*keys: str) -> Claims:
 def test_a_folder_with_a_named_object_is_never_a_finding(
     contents: list[tuple[str, float, str]], named: list[str]
 ) -> None:
-    unnamed = UnnamedObjects(claiming(*named))
+    unnamed = UnreferencedObjects(claiming(*named))
     for each in contents:
-        unnamed.see(stored(*each))
+        unnamed.add(stored(*each))
     found = list(compare_folders(unnamed.folders.values(), ENDED, now_utc=NOW))
     removed = {finding.mend.folder for finding in found if isinstance(finding.mend, RemoveFolder)}
     assert removed.isdisjoint(key.rpartition("/")[0] for key in named)
@@ -75,10 +75,10 @@ def test_a_folder_with_a_named_object_is_never_a_finding(
 def test_the_nightly_removal_also_removes_what_doctor_removes_after_a_day(
     contents: list[tuple[str, float, str]],
 ) -> None:
-    unnamed = UnnamedObjects(Claims())
+    unnamed = UnreferencedObjects(Claims())
     everything = [stored(*each) for each in contents]
     for each in everything:
-        unnamed.see(each)
+        unnamed.add(each)
     old = [folder for folder in unnamed.folders.values() if NOW - folder.newest_utc >= DAY]
     mended = {
         f.mend.folder
@@ -91,7 +91,7 @@ def test_the_nightly_removal_also_removes_what_doctor_removes_after_a_day(
 
 def test_a_folder_is_a_leftover_when_it_is_old_or_its_runs_have_ended() -> None:
     def folder(age: timedelta, *runs: str, is_ours: bool = True) -> bool:
-        return is_left(
+        return is_leftover(
             Folder("rasters/a/1", is_ours, NOW - age, run_ids=set(runs)), ENDED, now_utc=NOW
         )
 

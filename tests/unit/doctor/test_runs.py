@@ -25,7 +25,7 @@ def test_a_run_is_reported_dead_only_where_that_is_known() -> None:
         for lives in (True, False, None)
     ]
     (finding,) = compare_runs(runs)
-    assert (finding.mend, "STARTED".lower() in finding.says) == (EndRun("run-False"), True)
+    assert (finding.mend, "STARTED".lower() in finding.message) == (EndRun("run-False"), True)
     (note,) = notes_on_runs(runs)
     assert "run run-None " in note
 
@@ -43,9 +43,9 @@ def test_only_slots_of_ended_or_dead_runs_are_freed() -> None:
     found = list(compare_slots(slots, dead={"d"}))
     assert [finding.mend for finding in found] == [FreeSlots("b"), FreeSlots("c"), FreeSlots("d")]
     assert [
-        "ended (failure)" in found[0].says,
-        "not known" in found[1].says,
-        "is gone" in found[2].says,
+        "ended (failure)" in found[0].message,
+        "not known" in found[1].message,
+        "is gone" in found[2].message,
     ] == [True] * 3
 
 
@@ -81,7 +81,7 @@ def test_a_missing_daemon_is_reported_only_where_runs_wait_for_it() -> None:
     )
     for heartbeat in (None, long_ago):
         (finding,) = compare_queue(QueueFact(2, long_ago, heartbeat), now_utc=NOW)
-        assert finding.says.startswith("2 runs are queued") and finding.mend is None  # noqa: PT018
+        assert finding.message.startswith("2 runs are queued") and finding.mend is None  # noqa: PT018
 
 
 def test_a_partition_is_removed_only_without_a_run_and_a_source() -> None:

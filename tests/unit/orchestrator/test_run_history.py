@@ -98,7 +98,7 @@ def test_a_checkpoint_and_its_step_event_are_one_and_log_lines_are_omitted() -> 
             )
         events = timeline_of(instance, run_id)
     assert [
-        (event.kind, event.said)
+        (event.kind, event.text)
         for event in events
         if event.kind not in ("RUN_STARTED", "RUN_ENDED", "STAGE_DONE")
     ] == [

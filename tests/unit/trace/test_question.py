@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geo_platform.trace.question import Reading, Subject, readings, shown
+from geo_platform.trace.question import Reading, Subject, readings, without_secrets
 
 RUN = "d2e3cc46-372e-4ec4-a835-f0798fa12278"
 VERSION = "wells_45631c71_d2e3cc46"
@@ -90,9 +90,11 @@ def test_an_ambiguous_id_is_tried_as_each_kind() -> None:
 
 
 def test_secrets_in_a_url_are_not_shown() -> None:
-    assert shown(f"{ACCOUNT}/silver/x.tif?sv=2025&sig=SECRET") == f"{ACCOUNT}/silver/x.tif"
     assert (
-        shown("postgresql://me:SECRET@host/geo?table=geo.wells&password=SECRET")
+        without_secrets(f"{ACCOUNT}/silver/x.tif?sv=2025&sig=SECRET") == f"{ACCOUNT}/silver/x.tif"
+    )
+    assert (
+        without_secrets("postgresql://me:SECRET@host/geo?table=geo.wells&password=SECRET")
         == "postgresql://host/geo?table=geo.wells"
     )
     for text in (
@@ -105,4 +107,4 @@ def test_secrets_in_a_url_are_not_shown() -> None:
 @given(st.text())
 def test_any_text_can_be_read_and_shown(text: str) -> None:
     assert bool(readings(text)) is bool(text.strip())
-    assert isinstance(shown(text), str)
+    assert isinstance(without_secrets(text), str)
