@@ -1,4 +1,4 @@
-"""Store the message of a stage and report it.
+"""Store the message of a stage, which is its result as JSON, and report the checkpoint.
 
 The format is in `contracts/stored.py`; `resources/io_manager.py` loads messages.
 """
@@ -13,9 +13,10 @@ from geo_platform.telemetry.logs import telemetry_context
 def put_message(
     objects: ObjectStore, message: Message, *, stage: str, partition: str | None, run_id: str
 ) -> StoredObject:
-    """Store the message as `<stage>/<partition>/<run id>.json`, and report MESSAGE_CREATED.
+    """Store the message in the container `messages`, and report the checkpoint MESSAGE_CREATED.
 
-    Raises StoreUnavailable, StoreDenied: the store cannot be written.
+    The key is `<stage>/<partition>/<run id>.json`, without the partition if that is None.
+    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
     """
     key = message_key(stage, partition, run_id)
     stored = objects.put_bytes(
@@ -24,7 +25,7 @@ def put_message(
         dump_message(message),
         metadata={"run_id": run_id, "message": type(message).__name__},
     )
-    # The stage has ended, so its telemetry context has to be set again.
+    # The stage has ended and reset its telemetry context, which the checkpoint needs.
     with telemetry_context(run_id=run_id, stage=stage, partition=partition or ""):
         report(
             Checkpoint.MESSAGE_CREATED,
@@ -38,5 +39,5 @@ def put_message(
 
 
 def message_type(message: Message) -> str:
-    """Return name and version as text, for example "CogStored v1"."""
+    """Return the message's name and schema version as text, for example "CogStored v1"."""
     return f"{type(message).__name__} v{message.schema_version}"

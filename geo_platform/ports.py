@@ -1,7 +1,12 @@
-"""The ports: Protocols of the stores that the platform uses, and the plain values that cross them.
+"""The ports: Protocols of the stores that the platform uses, and the values they take and return.
 
-Stages see only these. The adapters are in `storage/`, and `storage/stores.py` chooses among them.
-Every adapter translates the errors of its library into those of `geo_platform/errors.py`.
+Stages use only these Protocols. A class that implements one is an adapter: the adapters are in
+`storage/`, and `storage/stores.py` chooses among them. Every adapter translates the errors of its
+library into those of `geo_platform/errors.py`.
+
+A fingerprint is the hash of everything that determines a result: the source's content, the options
+and the version of the stage. A version of an item or a table is the result of one fingerprint in
+one run.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,15 +33,16 @@ SILVER = "silver"
 QUARANTINE = "quarantine"
 MESSAGES = "messages"
 
-# Name of the record of a dataset. It is written after the dataset's objects: where it exists, the
-# dataset is complete and owns its name.
+# Name of the JSON object that records a dataset. It is written after the dataset's other objects:
+# where it exists, the dataset is complete and no other source may use its name.
 FEATURES_RECORD = "features.json"
 
-# Suffix of the record of a quarantined object, after the object's key.
+# Suffix of the JSON object that says why an object is in the container `quarantine`. Its key is the
+# key of that object and this suffix.
 QUARANTINE_RECORD = ".quarantine.json"
 
-# Metadata key that marks an object as submitted by a client: watches do not start a run for it.
-# The value identifies the file that was uploaded, see `storage/local/source_files.py`.
+# Metadata key of an object that a client uploaded and submitted itself: the watches of containers
+# start no run for it. The value identifies the uploaded file, see `storage/local/source_files.py`.
 SUBMITTED = "origin"
 
 
@@ -51,8 +57,9 @@ def message_key(stage: str, partition: str | None, run_id: str) -> str:
 class StoredObject:
     """An object as the store describes it.
 
-    `appeared_utc` is when this version of the object appeared in the store, or None if the store
-    cannot tell it from `last_modified_utc`: a file that is moved into a folder keeps its mtime.
+    `appeared_utc` is when this content appeared in the store under this key. It can be later than
+    `last_modified_utc`, since a file that is moved into a folder keeps its mtime. It is None if the
+    store does not record it.
     """
 
     reference: ObjectReference
@@ -65,8 +72,8 @@ class StoredObject:
 class ObjectPage:
     """One page of a listing, in the order of the listing.
 
-    Pass `after` to `ObjectStore.page` to get the next page; it is None on the last page. `at_utc`
-    is the time of the listing by the store's own clock.
+    Pass `after` to `ObjectStore.page` to get the next page; on the last page `after` is None.
+    `at_utc` is the time of the listing by the store's own clock.
     """
 
     objects: tuple[StoredObject, ...]
@@ -75,11 +82,12 @@ class ObjectPage:
 
 
 class ObjectStore(Protocol):
-    """Containers of named byte strings. The content of an object is fixed for an etag.
+    """Containers of objects: byte strings with a key, an etag and metadata.
 
-    Keys use forward slashes. A put is atomic: readers see the whole object or none of it.
-    Every method may raise StoreUnavailable, StoreDenied, and ParameterInvalid for a container or
-    key that is not valid.
+    Every new content of an object has a new etag. Keys use forward slashes. A put is atomic:
+    readers see the whole object or none of it.
+    Every method raises StoreUnavailable: the store does not answer. StoreDenied: the store refuses
+    access. ParameterInvalid: the container or the key is not valid.
     """
 
     @property
@@ -101,28 +109,29 @@ class ObjectStore(Protocol):
     def page(
         self, container: str, prefix: str = "", *, after: str | None = None, limit: int = 5000
     ) -> ObjectPage:
-        """Return at most `limit` objects of `list`. Another process can continue the listing.
+        """Return at most `limit` of the objects that `list` yields.
 
-        `after` is the `after` of the page before.
-        Raises ParameterInvalid: the store does not know `after`, or no longer knows it.
+        `after` is that of the previous page; another process may request the next page.
+        Raises ParameterInvalid: the store does not accept `after`, for example because it expired.
         """
 
     def local_path(
         self, container: str, key: str, *, etag: str | None = None
     ) -> AbstractContextManager[Path]:
-        """Open a context that gives a local file with the object's content. Do not write to it.
+        """Open a context that gives the path of a local file with the object's content.
 
-        Raises SourceNotFound: there is no such object. Conflict: it is not at `etag`.
+        Do not write to the file, and do not use the path after the context.
+        Raises SourceNotFound: there is no such object. Conflict: the object has another etag.
         """
 
     def open(
         self, container: str, key: str, *, etag: str | None = None
     ) -> AbstractContextManager[BinaryIO]:
-        """Open a seekable reader that fetches little more than what is read from it.
+        """Open a seekable reader that fetches little more than the bytes that are read from it.
 
-        The reader is pinned to `etag`, or to the current etag if none is given.
-        Raises SourceNotFound: there is no such object. Conflict: the object is not at that etag,
-        or was replaced while it was read.
+        The reader returns bytes of one version only: of `etag`, or of the current etag if None.
+        Raises SourceNotFound: there is no such object. Conflict: the object has another etag, or
+        was replaced while it was read.
         """
 
     def read_bytes(self, container: str, key: str) -> bytes:
@@ -143,10 +152,10 @@ class ObjectStore(Protocol):
     ) -> StoredObject:
         """Store a file under a key, atomically, and return the new object.
 
-        With `move` the store may take the file instead of copying it. With `only_if_etag` the
-        object is written only if its current etag is this one ("": only if there is no object).
-        Raises Conflict: `only_if_etag` does not hold, or the file changed while it was copied.
-        SourceNotFound, SourceUnreadable: `path` does not exist, or is not a regular file.
+        With `move` the file no longer exists afterwards. `only_if_etag` is the etag that the object
+        must have now: "" if there must be no object yet, None for any.
+        Raises Conflict: the object has another etag, or the file changed while it was copied.
+        SourceNotFound: there is no file `path`. SourceUnreadable: it is not a regular file.
         """
 
     def put_bytes(
@@ -158,30 +167,34 @@ class ObjectStore(Protocol):
         metadata: Mapping[str, str],
         only_if_etag: str | None = None,
     ) -> StoredObject:
-        """Store a small object, atomically, and return it. `only_if_etag` as in `put_file`.
+        """Store a small object, atomically, and return it.
 
-        Raises Conflict: `only_if_etag` does not hold.
+        `only_if_etag` is the etag that the object must have now: "" if there must be no object yet,
+        None for any.
+        Raises Conflict: the object has another etag.
         """
 
     def delete(self, container: str, key: str) -> None:
-        """Delete an object. Do nothing if there is none."""
+        """Delete an object. Do nothing if there is no such object."""
 
     def move(
         self, container: str, key: str, to_container: str, *, etag: str, metadata: Mapping[str, str]
     ) -> StoredObject:
-        """Move the object at `etag` to the same key of another container, and return it there.
+        """Move an object to the same key of another container, and return the moved object.
 
-        It gets a new etag and exactly this metadata. If the process is killed in between, the
-        object is in both containers.
-        Raises SourceNotFound: there is no such object. Conflict: it is not at `etag`.
+        The moved object has a new etag, and `metadata` replaces its metadata. If the process is
+        killed during the move, the object may be in both containers.
+        Raises SourceNotFound: there is no such object. Conflict: the object does not have the etag
+        `etag`. ParameterInvalid: both containers are the same.
         """
 
 
 @dataclass(frozen=True)
 class IndexRequest:
-    """The indexes that a dataset should get, by names of published columns.
+    """The indexes that a dataset should get.
 
-    A store reports as findings what it cannot build.
+    `attributes` and `temporal` are names of published columns. An index that the store cannot build
+    is reported as a finding of the load.
     """
 
     spatial: bool = True
@@ -191,10 +204,13 @@ class IndexRequest:
 
 @dataclass(frozen=True)
 class FeatureTarget:
-    """Where cleaned features go, and what is known about them before the first row is read.
+    """The dataset to write, and its properties that are known before the first row is read.
 
-    `dimension` is xy or xyz. `json_columns` are text columns that hold JSON. `column_comments`
-    holds one sentence for each published column.
+    `schema` holds the published columns. `load_mode` is update, create, replace or append
+    (`vector/options.py`). `key_columns` are the columns by which an append recognises a row that
+    exists already. `dimension` is xy or xyz. `json_columns` are text columns that hold JSON.
+    `column_comments` holds one sentence for each published column. `key_prefix` is the folder of a
+    store of files, `schema_name` the schema of a database.
     """
 
     dataset: str
@@ -216,9 +232,10 @@ class FeatureTarget:
 
 @dataclass(frozen=True)
 class FeatureDataset:
-    """A dataset as the store holds it, read back after writing.
+    """The result of a load. `stored` is its file, `table` its table; the other one is None.
 
-    `rows` and `bounds` are those of this load, also where rows were appended to a table.
+    `rows` and `bounds` are read back from the store. They describe the rows of this load only, also
+    if the load appended to a table.
     """
 
     destination: str
@@ -234,14 +251,15 @@ class FeatureDataset:
 class FeatureStore(Protocol):
     """A store of feature datasets.
 
-    Every method may raise StoreUnavailable, StoreDenied and DatabaseUnavailable.
+    Every method raises StoreUnavailable or DatabaseUnavailable: the store does not answer.
+    StoreDenied: the store refuses access.
     """
 
     def check_free(self, target: FeatureTarget) -> None:
         """Check, before any row is read, that `target.load_mode` allows writing the dataset.
 
-        Raises TableExists: the name is taken. ParameterInvalid: the store cannot do what the
-        target asks for.
+        Raises TableExists: another dataset has the name, and the mode does not replace it.
+        ParameterInvalid: the store does not support the mode, a column or the schema.
         """
 
     def load(
@@ -249,25 +267,27 @@ class FeatureStore(Protocol):
     ) -> FeatureDataset:
         """Write the batches (WKB geometry, `target.schema`) in bounded memory.
 
-        Row count and bounds are read back from what was written. Nothing becomes visible if
-        `batches` raises. A database keeps the rows in a staged table until the catalog publishes
-        the item that names it.
-        Raises what `batches` raises. NoFeatures: there are no rows. TableExists, ParameterInvalid:
-        as `check_free`, or the store cannot hold a value.
+        If `batches` raises, readers see nothing of the load. A database keeps the rows in a staged
+        table, which readers do not see, until the catalog publishes the item that names the table.
+        Raises what `batches` raises. NoFeatures: there are no rows. TableExists: another dataset
+        got the name meanwhile. ParameterInvalid, FieldEncoding: the store cannot store a value or
+        a column.
         """
 
     def holds(self, stored: ObjectReference | None, table: TableReference | None) -> bool:
-        """Return whether the result of an earlier load still exists unchanged.
+        """Return whether the result of an earlier load can still be used.
 
-        A table counts whether it is staged, published or replaced.
+        `stored` must have the same etag. `table` must exist: staged, published or replaced. A table
+        with appended rows counts only if it is published, or if it is staged and the table that it
+        is based on is still the published one.
         """
 
     def sweep(self, older_than_utc: datetime) -> tuple[str, ...]:
-        """Remove what unpublished loads left that started before this time; return the names."""
+        """Drop the tables of unpublished loads that began before this time; return their names."""
 
 
-# The order of an item's assets, and so of the outputs in an answer: data first, pictures last. Not
-# every store keeps the order of a JSON object.
+# The order of an item's assets, and so of the outputs of a job: data first, pictures last. Catalogs
+# sort by it, since not every store keeps the order of a JSON object.
 ASSET_ORDER = (
     "data",
     "table",
@@ -279,28 +299,27 @@ ASSET_ORDER = (
     "preview",
 )
 
+# Fields of an asset that is an object: its container and its key in the object store.
 ASSET_CONTAINER = "geo_platform:container"
-# Of an asset that is an object: its container and key in the object store.
 ASSET_KEY = "geo_platform:key"
 
-# Of an asset that is a table: its published schema and name, and the version that the item names.
+# Fields of an asset that is a table: its published schema and name, and the version of the table.
 ASSET_SCHEMA = "geo_platform:schema"
 ASSET_TABLE = "geo_platform:table"
 ASSET_TABLE_VERSION = "geo_platform:table_version"
 
-# Properties of an item that every Catalog reads, to make entries and to decide on conflicts.
-
+# Properties of an item. Every Catalog reads them, to make entries and to find conflicts.
 ITEM_RUN_ID = "geo_platform:run_id"
 ITEM_FINGERPRINT = "geo_platform:fingerprint"
 ITEM_SOURCE = "geo_platform:source"
 ITEM_SOURCE_CONTAINER = "geo_platform:source_container"
-# Of an appended item: every source that rows came from, in the order in which they were added.
+# Only if rows were appended: every source of rows, in the order in which the rows were added.
 ITEM_SOURCES = "geo_platform:sources"
 # An item whose load mode is `append` may replace one that was made from another source.
 ITEM_LOAD_MODE = "geo_platform:load_mode"
 
-# Of an item that was restored: the run that restored it, and when this version was first published.
-# Such an item must be among the kept versions, and may replace one made from another source.
+# Only if the item was restored: the run that restored it, and when the version was published first.
+# A restored item must be one of the kept versions. It may replace an item from another source.
 ITEM_RESTORED_BY = "geo_platform:restored_by_run"
 ITEM_FIRST_PUBLISHED = "geo_platform:first_published"
 
@@ -309,8 +328,8 @@ ITEM_FIRST_PUBLISHED = "geo_platform:first_published"
 class CatalogEntry:
     """A published item, as listings show it.
 
-    `objects` are the (container, key) pairs that the item's assets name. `item` is the item as
-    STAC JSON with absolute hrefs.
+    `outputs` are the hrefs of the item's assets, `objects` the (container, key) pairs of those that
+    are objects. `item` is the item as STAC JSON with absolute hrefs.
     """
 
     collection: str
@@ -327,9 +346,10 @@ class CatalogEntry:
 
 @dataclass(frozen=True)
 class ItemVersion:
-    """A kept version of an item: it was published, then replaced or unpublished.
+    """A kept version of an item: a version that was published, and then replaced or unpublished.
 
-    `item` is the item as STAC JSON with absolute hrefs.
+    `withdrawn_at_utc` is when it was replaced or unpublished. `item` is the item as STAC JSON with
+    absolute hrefs.
     """
 
     collection: str
@@ -346,60 +366,66 @@ class Catalog(Protocol):
     Publishing an item publishes the tables that it names: where an asset names a version of a table
     (`ASSET_TABLE_VERSION`), that version becomes the published table in the same transaction, and
     the table that it replaces is kept.
-    Every method may raise StoreUnavailable, StoreDenied and DatabaseUnavailable.
+    Every method raises StoreUnavailable or DatabaseUnavailable: the catalog does not answer.
+    StoreDenied: the catalog refuses access. ParameterInvalid: an id is not valid.
     """
 
     def item(self, collection: str, item_id: str) -> dict[str, Any] | None:
-        """Return the published item with absolute hrefs, or None if there is none.
+        """Return the published item with absolute hrefs, or None if no such item is published.
 
-        Raises CatalogRejected: what is stored is not a valid item.
+        Raises CatalogRejected: the stored document is not a STAC item.
         """
 
     def entries(self) -> Iterator[CatalogEntry]:
         """Yield every published item, newest first.
 
-        Raises CatalogRejected: some items could not be read; raised after the last one.
+        Raises CatalogRejected after the last entry: some items could not be read.
         """
 
     def publish(
         self, collection: dict[str, Any], item: dict[str, Any], *, replaces: str | None
     ) -> str:
-        """Upsert collection and item, and return the item's href. Keep what is replaced.
+        """Upsert collection and item, and return the item's href. Keep the item that is replaced.
 
-        `replaces` is the fingerprint of the item that the caller expects to replace, None for none.
-        Raises CatalogRejected: the documents are not valid. Conflict: the published fingerprint is
-        not `replaces`, another source owns the item id or the table, or the item is a restored one
-        that is no longer among the kept versions.
+        `replaces` is the fingerprint of the item that the caller expects to replace, or None if it
+        expects no item.
+        Raises CatalogRejected: the catalog cannot store a document. Conflict: the published item
+        has another fingerprint than `replaces` or another source, the table belongs to another
+        source, or the item is restored from a version that is not kept any more.
         """
 
     def collection(self, collection: str) -> dict[str, Any] | None:
-        """Return the published collection, or None if there is none."""
+        """Return the published collection, or None if there is no such collection.
+
+        Raises CatalogRejected: the stored document cannot be read.
+        """
 
     def unpublish(self, collection: str, item_id: str, *, published: str) -> None:
-        """Remove the item and its table from what readers see, and keep both as a version.
+        """Hide the item and its table from readers, and keep both as a version.
 
-        `published` is the fingerprint that the caller expects to unpublish.
-        Raises SourceNotFound: there is no such item. Conflict: its fingerprint is another one.
+        `published` is the fingerprint of the item that the caller expects to unpublish.
+        Raises SourceNotFound: no such item is published. Conflict: the published item has another
+        fingerprint.
         """
 
     def versions(
         self, collection: str | None = None, item_id: str | None = None
     ) -> Iterator[ItemVersion]:
-        """Yield the kept versions of this item, or of all items, latest withdrawn first.
+        """Yield the kept versions of an item, a collection or the whole catalog, latest first.
 
-        The published version is not among them.
+        They are sorted by `withdrawn_at_utc`. The published version is not among them.
         """
 
     def forget(self, version: ItemVersion) -> None:
-        """Delete a kept version, and its table unless another item or version names it.
+        """Delete a kept version, and its replaced table unless another kept version names it.
 
-        Raises SourceNotFound: it is no longer kept. Conflict: another database object depends on
-        its table.
+        Raises SourceNotFound: the version is not kept any more. Conflict: another database object,
+        such as a view, depends on the table.
         """
 
 
 class TablePlace(StrEnum):
-    """The state of a table, which follows from the schema that it is in."""
+    """The state of a table. The schema that holds the table determines it."""
 
     staged = "staged"
     published = "published"
@@ -410,9 +436,9 @@ class TablePlace(StrEnum):
 class StoredTable:
     """A table of the database.
 
-    `version` is None for a table that is still being loaded, and for one that the platform did not
-    make; `run_id` is None only for the latter. `dataset` is its published name, also before it is
-    published. `source_uri` is the source that it was loaded from.
+    `version` is None while the table is being loaded, and if the platform did not create the table.
+    `run_id` is None only in the second case. `dataset` is the name under which the table is or will
+    be published. `source_uri` is the source of its rows.
     """
 
     place: TablePlace
@@ -428,7 +454,8 @@ class StoredTable:
 class Inventory(Protocol):
     """The tables in the database, for `geo-platform doctor`, which compares the stores.
 
-    Every method may raise StoreDenied and DatabaseUnavailable.
+    Every method raises DatabaseUnavailable: the database does not answer. StoreDenied: the database
+    refuses access.
     """
 
     def tables(self) -> Iterator[StoredTable]:
@@ -440,7 +467,7 @@ class Inventory(Protocol):
     def drop_staged(self, name: str, run_id: str) -> bool:
         """Drop a staged table of this run, and return whether it was dropped.
 
-        Return False if there is no such table, or if it is locked by somebody else.
+        Return False if there is no such table, or if another connection has locked the table.
         """
 
     def was_withdrawn(self, collection: str, item_id: str) -> bool:
@@ -451,7 +478,8 @@ class Inventory(Protocol):
 class QueuedMessage:
     """A message that was received and not deleted yet.
 
-    `receipt` is needed to hide or delete it. It is valid until the message is received again.
+    `receipt` proves to the queue that this client received the message last. It is needed to hide
+    or delete the message, and becomes invalid when the message is hidden or received again.
     """
 
     id: str
@@ -463,34 +491,49 @@ class QueuedMessage:
 class MessageQueue(Protocol):
     """A queue that delivers a message again until it is deleted.
 
-    Every method may raise StoreUnavailable, StoreDenied, and SourceNotFound: there is no such
-    queue.
+    Every method raises StoreUnavailable: the queue does not answer. StoreDenied: the queue refuses
+    access. SourceNotFound: there is no such queue.
     """
 
     def receive(self, max_messages: int, *, hidden_s: int) -> list[QueuedMessage]:
-        """Receive the messages that are available now, and hide them from others for `hidden_s`."""
+        """Return at most `max_messages` messages, and hide them from other clients.
+
+        `hidden_s` is for how many seconds. A message that is not deleted by then is delivered
+        again.
+        """
 
     def hide(self, message: QueuedMessage, hidden_s: int) -> QueuedMessage:
-        """Hide a message for `hidden_s` from now, and return it with its new receipt."""
+        """Hide a message for `hidden_s` seconds from now, and return it with its new receipt.
+
+        Return the message unchanged if it was deleted, or if another client received it.
+        """
 
     def delete(self, message: QueuedMessage) -> None:
-        """Delete a message. Do nothing if it is gone or was received by somebody else."""
+        """Delete a message. Do nothing if it was deleted, or if another client received it."""
 
     def bury(self, message: QueuedMessage, reason: str) -> None:
-        """Move a message that cannot be used to the poison queue, with the reason."""
+        """Move a message to the poison queue, which keeps unusable messages with the reason.
+
+        Do nothing if the message was deleted, or if another client received it.
+        """
 
 
 class Scratch(Protocol):
     """Temporary folders on the file system of the store, so that publishing can be a rename."""
 
     def of_run(self, run_id: str) -> AbstractContextManager[Path]:
-        """Open a context that gives an empty folder and removes it at the end, also on errors."""
+        """Open a context that gives an empty folder and removes it at the end, also on errors.
+
+        Raises StoreUnavailable, StoreDenied: the folder cannot be created.
+        """
 
 
 def stat_or_none(objects: ObjectStore, container: str, key: str) -> StoredObject | None:
-    """Describe an object, or return None if there is none. Raises as `ObjectStore.stat`.
+    """Return the description of an object, or None if there is no such object.
 
-    The object may change afterwards: to write what depends on it, put with `only_if_etag`.
+    The object may change afterwards. To overwrite only this version, put with `only_if_etag`.
+    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
+    ParameterInvalid: the container or the key is not valid.
     """
     try:
         return objects.stat(container, key)
@@ -499,9 +542,11 @@ def stat_or_none(objects: ObjectStore, container: str, key: str) -> StoredObject
 
 
 def etag_or_empty(objects: ObjectStore, container: str, key: str) -> str:
-    """Return the current etag of an object, or "" if there is none, for a put's `only_if_etag`.
+    """Return the current etag of an object, or "" if there is no such object.
 
-    Raises as `ObjectStore.stat`.
+    The result is a valid `only_if_etag` of a put.
+    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
+    ParameterInvalid: the container or the key is not valid.
     """
     stored = stat_or_none(objects, container, key)
     return stored.reference.etag if stored else ""

@@ -1,7 +1,7 @@
 """Settings of the platform, from environment variables: locations, credentials and limits.
 
-No other module reads the environment, and this one reads it when called, not when imported. The
-parameters of a request are in `options.py`.
+The environment is read when `load_settings` is called, not when this module is imported. The
+parameters of one job are in `options.py`.
 """
 
 import os
@@ -15,17 +15,18 @@ from geo_platform.application_root import find_application_root, is_in_the_wheel
 
 
 class Profile(StrEnum):
-    """The stores: local files, or Azure Blob, PostGIS and pgSTAC."""
+    """The stores in use: local files (embedded), or Azure Blob, PostGIS and pgSTAC (production)."""
 
     embedded = "embedded"
     production = "production"
 
 
 class Settings(BaseSettings):
-    """Settings, each set by GEO_PLATFORM_<NAME>, except two that have standard names.
+    """The settings. The environment variable of a setting is GEO_PLATFORM_<NAME>.
 
-    Every setting has a default that works on one machine. Secrets are `SecretStr`, which print and
-    log as stars; only the code that opens a connection reads their value.
+    Two settings have the standard variables of OpenTelemetry and Azure instead. The defaults work
+    on one machine. Secrets are `SecretStr`, which print and log as stars; only the code that opens
+    a connection or seals a cookie reads their value.
     """
 
     model_config = SettingsConfigDict(env_prefix="GEO_PLATFORM_", extra="ignore", frozen=True)
@@ -33,7 +34,7 @@ class Settings(BaseSettings):
     home: Path | None = Field(
         None,
         description="Folder of all data. Default: .geo in the application root, or in the current "
-        "folder if the application is the installed one.",
+        "folder if the application is in an installed package.",
     )
     application_root: Path | None = Field(None, description="Folder that holds workspace.yaml.")
     scratch: Path | None = Field(
@@ -64,7 +65,7 @@ class Settings(BaseSettings):
     postgres_url: SecretStr | None = Field(
         None,
         description="postgresql://USER@HOST/DATABASE of features and catalog. "
-        "libpq's variables and files supply what it leaves out.",
+        "libpq's variables and files supply the parts that it leaves out.",
     )
     dagster_postgres_url: SecretStr | None = Field(
         None,
@@ -84,7 +85,7 @@ class Settings(BaseSettings):
     keep_replaced_days: float = Field(
         30,
         ge=0,
-        description="Days that replaced and unpublished versions are kept before they are removed.",
+        description="Days that replaced and unpublished versions are kept before removal.",
     )
     watches: Path | None = Field(
         None,
@@ -93,7 +94,7 @@ class Settings(BaseSettings):
     arrivals_queue: str | None = Field(
         None,
         pattern=r"^[a-z0-9](-?[a-z0-9])+$",
-        # 63 less the length that the name of its poison queue adds.
+        # Azure allows 63 characters, and the name of the poison queue adds "-poison".
         max_length=56,
         description="Azure Storage queue with the events of new objects. "
         "Default: find new objects by listing only.",
@@ -101,12 +102,13 @@ class Settings(BaseSettings):
     listed_every_s: int = Field(
         300,
         ge=1,
-        description="With a queue: seconds between two listings, which find what events missed.",
+        description="With a queue: seconds between two listings, which find objects "
+        "without an event.",
     )
     queued_too_long_s: float = Field(
         300,
         gt=0,
-        description="Seconds that a run may be queued before the cause is looked for (RUN_STUCK).",
+        description="Seconds that a run may be queued before its cause is examined (RUN_STUCK).",
     )
     api_oidc_issuer: str | None = Field(
         None,
@@ -180,7 +182,7 @@ class Settings(BaseSettings):
         if self.home is not None:
             return self.home.expanduser().absolute()
         root = find_application_root(self.application_root)
-        # Nothing is written into an installed wheel.
+        # An installed wheel must not change, so data is not written into its folder.
         return (Path.cwd() if root is None or is_in_the_wheel(root) else root) / ".geo"
 
     @property
@@ -198,7 +200,7 @@ class Settings(BaseSettings):
 
     @property
     def dagster_home_dir(self) -> Path:
-        # One for each profile: a home may be used with both, each with its own dagster.yaml.
+        # Each profile has its own dagster.yaml, and one home may be used with both profiles.
         return self.home_dir / (
             "dagster-production" if self.profile is Profile.production else "dagster"
         )
@@ -213,15 +215,16 @@ class Settings(BaseSettings):
 
 
 def use_home(home: Path) -> None:
-    """Make `load_settings` return this home's settings, in this process and in those it starts.
+    """Set the home for `load_settings`, in this process and in the processes that it starts.
 
-    Dagster makes the resources of a run, here or in a process of its own, and they load the settings themselves.
+    It has to be an environment variable: Dagster creates the resources of a run, in this or in
+    another process, and they load the settings themselves.
     """
     os.environ["GEO_PLATFORM_HOME"] = str(home)
 
 
 def load_settings() -> Settings:
-    """Read the environment.
+    """Return the settings of the environment.
 
     Raises pydantic.ValidationError: a value is invalid.
     """

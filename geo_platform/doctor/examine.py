@@ -119,7 +119,7 @@ def examine(
             )
         )
     with look.reading("files", "Scratch folders and half-written files"):
-        look.findings.extend(leftovers.compare_files(stores.files.left()))
+        look.findings.extend(leftovers.compare_files(stores.files.descriptions()))
     return Diagnosis(in_order(look.findings), tuple(look.notes), dict(look.compared))
 
 

@@ -19,7 +19,12 @@ from geo_platform.errors import StoreUnavailable
 from geo_platform.orchestrator.left_staged import discard_after
 from geo_platform.orchestrator.state_check import check_ended
 from geo_platform.settings import Profile, Settings
-from geo_platform.storage.local.atomic import os_errors, own_folder, process_lock, write_atomically
+from geo_platform.storage.local.atomic import (
+    ensure_folder,
+    os_errors,
+    process_lock,
+    write_atomically,
+)
 from geo_platform.storage.local.process import is_alive
 
 # Tags of a run that a command executes: its process, and the host of that process.
@@ -45,8 +50,8 @@ def open_instance(
     Raises StoreDenied, StoreUnavailable: the home cannot be used.
     Raises StoreDenied, DatabaseUnavailable: the database cannot be used.
     """
-    home = own_folder(settings.dagster_home_dir)
-    own_folder(settings.log_file.parent)
+    home = ensure_folder(settings.dagster_home_dir)
+    ensure_folder(settings.log_file.parent)
     os.environ["DAGSTER_HOME"] = str(home)
     # dagster.yaml configures the handler that puts the run id on every line of the log file.
     # Dagster warns that such handlers are beta.

@@ -1,7 +1,7 @@
 """The rules for container names and keys, and the path of a key in a local folder.
 
-Keys are untrusted data. A key that could escape its container, or that would never be listed, is
-refused before a path is built from it.
+Keys come from clients and are not trusted. `check_key` refuses a key that leads out of its
+container, or that a listing would skip, before a path is built from the key.
 """
 
 from pathlib import Path
@@ -11,15 +11,15 @@ from geo_platform.ports import BRONZE, MESSAGES, QUARANTINE, SILVER
 
 CONTAINERS = (BRONZE, SILVER, QUARANTINE, MESSAGES)
 
-# The limit of Azure Blob Storage, so that every store takes the same keys.
+# The limit of Azure Blob Storage. Local stores have it too, so that all accept the same keys.
 KEY_MAX_CHARACTERS = 1024
 
-# The limit of file systems, 255, less room for the suffix of a metadata file.
+# File systems allow 255 bytes; the rest is for the suffix of a metadata file.
 SEGMENT_MAX_BYTES = 240
 
 
 def check_container(container: str) -> str:
-    """Return the container. Raises ParameterInvalid: the platform has no such container."""
+    """Return `container` unchanged. Raises ParameterInvalid: the platform has no such container."""
     if container not in CONTAINERS:
         raise ParameterInvalid(
             f"There is no container {container!r}.",
@@ -29,7 +29,7 @@ def check_container(container: str) -> str:
 
 
 def check_move(container: str, to_container: str) -> None:
-    """Check a move. Raises ParameterInvalid: both containers are the same."""
+    """Check the containers of a move. Raises ParameterInvalid: both are the same."""
     if container == to_container:
         raise ParameterInvalid(
             f"The object is in {container!r} already.", remedy="Choose another container."
@@ -59,10 +59,11 @@ def key_fault(key: str) -> str | None:
 
 
 def check_key(key: str) -> str:
-    """Return the key.
+    """Return `key` unchanged.
 
-    Raises ParameterInvalid: it is absolute, too long, hidden, or not valid Unicode, or it contains
-    `..`, a control character or a backslash.
+    Raises ParameterInvalid: the key is empty, absolute, too long, or not valid Unicode; its name
+    begins with a dot; or it contains an empty part, the part `.` or `..`, a control character or a
+    backslash.
     """
     fault = key_fault(key)
     if fault is not None:
@@ -76,16 +77,17 @@ def check_key(key: str) -> str:
 def path_inside(base: Path, key: str) -> Path:
     """Return the path of a key in the folder `base`, which must be resolved.
 
-    Raises ParameterInvalid: the key is not valid. StoreDenied: a symbolic link leads out of `base`.
+    Raises ParameterInvalid: the key is not valid. StoreDenied: a symbolic link leads out of
+    `base`, or cannot be followed.
     """
     path = base.joinpath(*check_key(key).split("/"))
     try:
-        real = path.resolve()
+        target_path = path.resolve()
     except (OSError, RuntimeError) as error:
         raise StoreDenied(
             f"The path of the object {key!r} has symbolic links that cannot be followed."
         ) from error
-    if not real.is_relative_to(base):
+    if not target_path.is_relative_to(base):
         raise StoreDenied(
             f"The object {key!r} is a symbolic link that leads out of its container.",
             remedy="Replace the link by the file itself.",

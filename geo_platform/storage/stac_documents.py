@@ -1,4 +1,4 @@
-"""STAC documents as JSON, as both catalogs handle them: checks, encoding, merging, extents.
+"""Check, encode and merge STAC documents, and compute extents. Both catalogs use these functions.
 
 `local/stac_layout.py` reads and writes documents as files, `postgres/pgstac_documents.py` as jsonb.
 """
@@ -21,19 +21,21 @@ from geo_platform.ports import (
 
 Document = dict[str, Any]
 
-# Relations of the links that the catalog writes itself, by where its documents are.
+# Relations of structural links: the catalog writes them from the addresses of its documents.
 STRUCTURAL_RELATIONS = frozenset({"self", "root", "parent", "collection", "item", "items", "child"})
 
 _ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")
 _RESERVED_IDS = {"catalog.json", "collection.json"}
-# Fields of a collection that the catalog sets. People may edit the others, so those are kept.
+# Fields of a collection that the catalog sets. People may edit other fields, so a publication keeps
+# those.
 _CATALOG_FIELDS = frozenset({"type", "stac_version", "stac_extensions", "id", "extent", "links"})
 
 
 def check_id(name: str) -> str:
-    """Return the id of a collection or an item.
+    """Return `name`, the id of a collection or an item, unchanged.
 
-    Raises ParameterInvalid: the id could not be a folder of the catalog.
+    Raises ParameterInvalid: the id cannot be the name of a folder in a catalog of files. All
+    catalogs accept the same ids.
     """
     if not _ID.match(name) or name.lower() in _RESERVED_IDS:
         raise ParameterInvalid(
@@ -45,9 +47,9 @@ def check_id(name: str) -> str:
 
 
 def encode(document: Document, what: str) -> bytes:
-    """Return the document as indented JSON. `what` is the subject of the error message.
+    """Return the document as indented JSON in UTF-8. `what` is the subject of the error message.
 
-    Raises CatalogRejected: a value has no JSON (NaN, a time, bytes).
+    Raises CatalogRejected: JSON cannot represent a value, such as NaN, a datetime or bytes.
     """
     try:
         return json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2).encode() + b"\n"
@@ -58,7 +60,7 @@ def encode(document: Document, what: str) -> bytes:
 def document_fault(document: Any) -> str | None:
     """Return why the catalog cannot use this as a STAC document, or None if it can.
 
-    It checks the fields that the platform reads, not whether the document is valid STAC.
+    Only the fields that the platform reads are checked. The document may still be invalid STAC.
     """
     kind = document.get("type") if isinstance(document, dict) else None
     if kind not in {"Feature", "Collection", "Catalog"} or not isinstance(document.get("id"), str):
@@ -88,8 +90,8 @@ def entry_of(
 ) -> CatalogEntry:
     """Return the listing entry of an item with absolute hrefs.
 
-    `collection` and `published_at_utc` stand in if the item lacks them; another program may have
-    written it.
+    `collection` and `published_at_utc` are used if the item has no collection or time of its own,
+    as items that another program wrote may not.
     """
     properties = item["properties"]
     return CatalogEntry(
@@ -119,23 +121,24 @@ def _time_or(default: datetime, text: Any) -> datetime:
 
 
 def without_structure(document: Document) -> list[dict[str, Any]]:
-    """Return the document's links except those that the catalog writes itself."""
+    """Return the links of the document without its structural links."""
     return [link for link in document.get("links", []) if link["rel"] not in STRUCTURAL_RELATIONS]
 
 
-def merged_collection(given: Document, present: Document | None, extent: Document) -> Document:
-    """Return the given collection with this extent, and with what people wrote into the present.
+def merged_collection(new: Document, present: Document | None, extent: Document) -> Document:
+    """Return the new collection with this extent, and with the fields of the present collection.
 
-    Structural links are left out: each catalog adds its own.
+    Fields of the present collection take precedence, except those that the catalog sets: people may
+    have edited them. Structural links are left out, since each catalog adds its own.
     """
-    written = {
+    kept_fields = {
         name: value for name, value in (present or {}).items() if name not in _CATALOG_FIELDS
     }
-    extensions = {*given.get("stac_extensions", []), *(present or {}).get("stac_extensions", [])}
-    links = without_structure(present if present else given)
+    extensions = {*new.get("stac_extensions", []), *(present or {}).get("stac_extensions", [])}
+    links = without_structure(present if present else new)
     return {
-        **given,
-        **written,
+        **new,
+        **kept_fields,
         "stac_extensions": sorted(extensions),
         "extent": extent,
         "links": links,
@@ -154,7 +157,8 @@ def item_extent(item: dict[str, Any]) -> dict[str, Any]:
         and len(bbox) in {4, 6}
         and all(isinstance(side, int | float) for side in bbox)
     ):
-        bbox = None  # an item of another program: it does not widen the extent
+        # Another program may write an item without a valid box. It does not widen the extent.
+        bbox = None
     properties = item.get("properties", {})
     moment = properties.get("datetime")
     start, end = (
@@ -165,7 +169,10 @@ def item_extent(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def union(extents: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Return one extent around all: without any box the whole Earth, without any time open."""
+    """Return the smallest extent that contains all extents.
+
+    It is the whole Earth if no extent has a box. A start or an end that no extent has is None.
+    """
     boxes: list[Box] = []
     starts: list[str] = []
     ends: list[str] = []
@@ -174,13 +181,13 @@ def union(extents: Iterable[dict[str, Any]]) -> dict[str, Any]:
         for start, end in extent["temporal"]["interval"][:1]:
             starts.extend([start] if start else [])
             ends.extend([end] if end else [])
-    # Times of items are written in UTC with Z, and such texts sort by time, to the second.
+    # Items have times in UTC with Z, and the alphabetical order of such texts is the order in time.
     interval = [min(starts) if starts else None, max(ends) if ends else None]
     return {"spatial": {"bbox": [list(_around(boxes))]}, "temporal": {"interval": [interval]}}
 
 
 def _flat(box: list[float]) -> Box:
-    # A 3D box has its heights at 2 and 5.
+    # A 3D box has its heights at the indexes 2 and 5.
     return (box[0], box[1], box[3], box[4]) if len(box) == 6 else (box[0], box[1], box[2], box[3])
 
 
@@ -195,7 +202,10 @@ def _around(boxes: list[Box]) -> Box:
 
 
 def _around_the_antimeridian(arcs: list[tuple[float, float]]) -> tuple[float, float]:
-    """Return the shortest arc of longitudes around all arcs: the circle without the widest gap."""
+    """Return the shortest arc of longitudes that contains all arcs.
+
+    It is the circle without the widest gap between two arcs.
+    """
     unrolled = sorted((west, east if east >= west else east + 360.0) for west, east in arcs)
     widest, start, end = 0.0, -180.0, 180.0
     reached = max(east for _, east in unrolled) - 360.0

@@ -1,6 +1,7 @@
-"""Rules by which every catalog accepts an item: which version and source it may replace.
+"""Check whether a catalog may publish or unpublish an item: which version and source it replaces.
 
-Rules on tables are in `postgres/pgstac_tables.py`.
+The present item is the one that is published under the same id. A fingerprint identifies the
+content of an item. The checks of tables are in `postgres/pgstac_tables.py`.
 """
 
 from geo_platform.errors import CatalogRejected, Conflict, SourceNotFound
@@ -16,7 +17,10 @@ from geo_platform.storage.stac_documents import Document
 
 
 def check_belongs(collection: Document, item: Document) -> None:
-    """Raise CatalogRejected if the item names another collection."""
+    """Check that the item belongs to the collection.
+
+    Raises CatalogRejected: the item names another collection.
+    """
     if item.get("collection") != collection["id"]:
         raise CatalogRejected(
             f"The item {item['id']} names collection {item.get('collection')!r}, "
@@ -25,7 +29,13 @@ def check_belongs(collection: Document, item: Document) -> None:
 
 
 def check_replaces(present: Document | None, item: Document, replaces: str | None) -> None:
-    """Raise Conflict if another source holds the id, or the published version is not `replaces`."""
+    """Check that the item may replace the present item.
+
+    `replaces` is the fingerprint that the caller expects the present item to have, or None if the
+    caller expects no item.
+    Raises Conflict: the present item was made from another source, or has another fingerprint. An
+    appended or restored item may have another source.
+    """
     name = f"{item['collection']}/{item['id']}"
     if (
         present is not None
@@ -40,12 +50,15 @@ def check_replaces(present: Document | None, item: Document, replaces: str | Non
     if published != replaces:
         raise Conflict(
             f"The item {name} is at version {published or 'none'}, not at {replaces or 'none'}.",
-            remedy="Another run published it meanwhile. Submit it again.",
+            remedy="Another run published the item meanwhile. Submit the job again.",
         )
 
 
 def check_is_kept(item: Document, *, is_kept: bool) -> None:
-    """Raise Conflict if a restored item is no longer kept: its files may be removed too."""
+    """Check that the version of a restored item is still kept.
+
+    Raises Conflict: the item is restored and `is_kept` is False. Its files may be removed too.
+    """
     if ITEM_RESTORED_BY in item["properties"] and not is_kept:
         raise Conflict(
             f"The version of {item['collection']}/{item['id']} that run {run_of(item)} published "
@@ -57,10 +70,9 @@ def check_is_kept(item: Document, *, is_kept: bool) -> None:
 def check_published(
     present: Document | None, collection: str, item_id: str, published: str
 ) -> Document:
-    """Return the item to unpublish.
+    """Return the item to unpublish, which is `present`.
 
-    Raises SourceNotFound: it is not published.
-    Raises Conflict: its fingerprint is not `published`.
+    Raises SourceNotFound: the item is not published. Conflict: its fingerprint is not `published`.
     """
     if present is None:
         raise SourceNotFound(
@@ -71,14 +83,14 @@ def check_published(
         raise Conflict(
             f"The item {collection}/{item_id} is at version {fingerprint_of(present) or 'none'}, "
             f"not at {published}.",
-            remedy="Another run published it meanwhile. Look at it, then try again.",
+            remedy="Another run published the item meanwhile. Check it, then try again.",
         )
     return present
 
 
-def is_same_version(one: Document, other: Document) -> bool:
-    """Whether both have the same fingerprint and were published by the same run."""
-    return fingerprint_of(one) == fingerprint_of(other) and run_of(one) == run_of(other)
+def is_same_version(first: Document, second: Document) -> bool:
+    """Return whether two items have the same fingerprint and were published by the same run."""
+    return fingerprint_of(first) == fingerprint_of(second) and run_of(first) == run_of(second)
 
 
 def fingerprint_of(item: Document | None) -> str | None:
@@ -90,6 +102,7 @@ def run_of(item: Document) -> str:
 
 
 def source_of(item: Document) -> str:
+    """Return container and key of the item's source, to compare and to name it in messages."""
     properties = item["properties"]
     return f"{properties.get(ITEM_SOURCE_CONTAINER, '')}/{properties.get(ITEM_SOURCE, '')}"
 

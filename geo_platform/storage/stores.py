@@ -1,7 +1,7 @@
-"""Choose the adapters of a profile: the only module that turns settings into stores.
+"""Create the stores of the settings: the adapters of the ports that the profile selects.
 
-Nothing connects before its first use. The libraries of a profile are imported when it is chosen, so
-that the embedded profile needs neither those of Azure nor those of PostgreSQL.
+A store connects at its first use, not when it is created. The libraries of Azure and PostgreSQL are
+imported only in the production profile.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,9 +22,10 @@ from geo_platform.trace.sources import ProvenanceReader
 
 
 def open_objects(settings: Settings, *, retries: int = 3) -> ObjectStore:
-    """Return the object store. Raises StoreDenied: a setting is missing.
+    """Return the object store.
 
-    `retries` is how often a request is sent again to a storage account that does not answer.
+    `retries` is how often a request is repeated when a storage account does not answer.
+    Raises StoreDenied: a setting of the storage account is missing or malformed.
     """
     if settings.profile is Profile.production:
         from geo_platform.storage.azure.account import blob_service
@@ -38,9 +39,10 @@ def open_objects(settings: Settings, *, retries: int = 3) -> ObjectStore:
 
 
 def open_features(settings: Settings, *, run_id: str = "") -> FeatureStore:
-    """Return the feature store. Raises StoreDenied: a setting is missing.
+    """Return the feature store.
 
-    Its database connections carry `run_id`.
+    Its database connections show `run_id` in their application name.
+    Raises StoreDenied: a setting of a store is missing or malformed.
     """
     if settings.profile is Profile.production:
         from geo_platform.storage.postgres.connections import database_of
@@ -55,9 +57,10 @@ def open_features(settings: Settings, *, run_id: str = "") -> FeatureStore:
 
 
 def open_catalog(settings: Settings, *, run_id: str = "") -> Catalog:
-    """Return the catalog. Raises StoreDenied: a setting is missing.
+    """Return the catalog.
 
-    Its database connections carry `run_id`.
+    Its database connections show `run_id` in their application name.
+    Raises StoreDenied: the setting of the database is missing or malformed.
     """
     if settings.profile is Profile.production:
         from geo_platform.storage.postgres.connections import database_of
@@ -70,9 +73,9 @@ def open_catalog(settings: Settings, *, run_id: str = "") -> Catalog:
 
 
 def open_inventory(settings: Settings, *, run_id: str = "") -> Inventory:
-    """Return the inventory of the database, which is empty where datasets are files.
+    """Return the inventory of the database, which is empty in the embedded profile.
 
-    Raises StoreDenied: a setting is missing.
+    Raises StoreDenied: the setting of the database is missing or malformed.
     """
     if settings.profile is Profile.production:
         from geo_platform.storage.postgres.connections import database_of
@@ -83,10 +86,10 @@ def open_inventory(settings: Settings, *, run_id: str = "") -> Inventory:
 
 
 def open_queue(settings: Settings) -> MessageQueue | None:
-    """Return the queue of storage events, or None if the settings name none.
+    """Return the queue of storage events, or None if the settings name no queue.
 
-    Raises StoreDenied: a setting is missing. ParameterInvalid: the profile is the embedded one,
-    which has no storage account that sends events.
+    Raises StoreDenied: a setting of the storage account is missing or malformed. ParameterInvalid:
+    the profile is embedded, which has no storage account that sends events.
     """
     if settings.arrivals_queue is None:
         return None
@@ -102,9 +105,9 @@ def open_queue(settings: Settings) -> MessageQueue | None:
 
 
 def account_url(settings: Settings) -> str | None:
-    """Return the URL of the storage account, or None where objects are files.
+    """Return the URL of the storage account, or None in the embedded profile.
 
-    Raises StoreDenied: a setting is missing.
+    Raises StoreDenied: a setting of the storage account is missing or malformed.
     """
     if settings.profile is not Profile.production:
         return None
@@ -115,7 +118,7 @@ def account_url(settings: Settings) -> str | None:
 
 @dataclass(frozen=True)
 class HomeStores:
-    """The stores of one home, each opened at its first use. The command line and the HTTP API build on it."""
+    """The stores of one home, each created at its first use."""
 
     settings: Settings
 
@@ -129,21 +132,21 @@ class HomeStores:
 
     @property
     def provenance(self) -> Callable[[], ProvenanceReader] | None:
-        """What opens the database's record of publications; None where there is no database."""
+        """A function that opens the database's record of publications, or None in embedded."""
         if self.settings.profile is not Profile.production:
             return None
 
-        def opened() -> ProvenanceReader:
+        def open_provenance() -> ProvenanceReader:
             from geo_platform.storage.postgres.connections import database_of
             from geo_platform.storage.postgres.provenance import PostgresProvenance
 
             return PostgresProvenance(database_of(self.settings))
 
-        return opened
+        return open_provenance
 
 
 class EmptyInventory:
-    """Implements `ports.Inventory` where datasets are files and there is no database."""
+    """Implements `ports.Inventory` for the embedded profile, which has no database."""
 
     def tables(self) -> Iterator[StoredTable]:
         return iter(())

@@ -1,10 +1,11 @@
-"""The ports with a span around each call: store, arguments, duration and result.
+"""Wrap the stores of `ports.py` so that each call records an OpenTelemetry span.
 
-Adapters know nothing of spans. How a span is started and recorded: `telemetry/tracing.py`.
+A span holds the name of the method, its arguments, duration and result. `telemetry/tracing.py`
+starts and records spans. Every method raises what the same method of the wrapped store raises.
 
-An open file or listing has a span that lasts until it is closed. It is the current span only while
-the store works, so that spans of the caller do not become its children. The event `ready` marks the
-end of opening.
+The span of an open file or a listing lasts until the file or listing is closed. It is the current
+span only while the store works. Otherwise spans of the caller would become its children. The event
+`ready` marks the end of opening.
 """
 
 import time
@@ -37,7 +38,7 @@ Store = TypeVar("Store")
 
 
 class _Traced(Generic[Store]):
-    """An adapter, and the run that it works for, if there is one."""
+    """A wrapped store, and the id of the run that uses the store, "" outside of runs."""
 
     _port = ""
 
@@ -56,27 +57,30 @@ class _Traced(Generic[Store]):
 
     @contextmanager
     def _open_span(
-        self, method: str, opened: Callable[[], AbstractContextManager[T]], **attributes: Attribute
+        self,
+        method: str,
+        open_context: Callable[[], AbstractContextManager[T]],
+        **attributes: Attribute,
     ) -> Iterator[T]:
-        with ExitStack() as held:
+        with ExitStack() as stack:
             span = self._start_span(method, attributes)
-            held.callback(span.end)
+            stack.callback(span.end)
             with calling(span):
-                value = held.enter_context(opened())
+                value = stack.enter_context(open_context())
             span.add_event("ready")
             yield value
 
     def _iterate(
-        self, method: str, found: Callable[[], Iterator[T]], **attributes: Attribute
+        self, method: str, open_iterator: Callable[[], Iterator[T]], **attributes: Attribute
     ) -> Iterator[T]:
         """Iterate in a span that starts when the first item is requested."""
         count = 0
-        with ExitStack() as held:
+        with ExitStack() as stack:
             span = self._start_span(method, attributes)
-            held.callback(span.end)
-            held.callback(lambda: span.set_attribute("count", count))
+            stack.callback(span.end)
+            stack.callback(lambda: span.set_attribute("count", count))
             with calling(span):
-                items = held.enter_context(closing(_closable(found())))
+                items = stack.enter_context(closing(_closable(open_iterator())))
             while True:
                 with calling(span):
                     try:
@@ -91,7 +95,7 @@ class _Traced(Generic[Store]):
 
 
 class TracedObjects(_Traced[ObjectStore]):
-    """Implements `ports.ObjectStore` around another one."""
+    """Implements `ports.ObjectStore` around another object store."""
 
     _port = "objects"
 
@@ -112,9 +116,9 @@ class TracedObjects(_Traced[ObjectStore]):
         self, container: str, prefix: str = "", *, after: str | None = None, limit: int = 5000
     ) -> ObjectPage:
         with self._span("page", container=container, prefix=prefix, after=after) as span:
-            found = self._store.page(container, prefix, after=after, limit=limit)
-            span.set_attribute("count", len(found.objects))
-            return found
+            page = self._store.page(container, prefix, after=after, limit=limit)
+            span.set_attribute("count", len(page.objects))
+            return page
 
     def local_path(
         self, container: str, key: str, *, etag: str | None = None
@@ -197,7 +201,7 @@ class TracedObjects(_Traced[ObjectStore]):
 
 
 class TracedFeatures(_Traced[FeatureStore]):
-    """Implements `ports.FeatureStore` around another one."""
+    """Implements `ports.FeatureStore` around another feature store."""
 
     _port = "features"
 
@@ -208,9 +212,9 @@ class TracedFeatures(_Traced[FeatureStore]):
     def load(
         self, target: FeatureTarget, batches: Iterable[pa.RecordBatch], *, scratch: Path
     ) -> FeatureDataset:
-        """Load in a span. Its `source_ms` is how long the store waited for batches.
+        """Load in a span whose attribute `source_ms` is how long the store waited for batches.
 
-        Batches are read and cleaned when the store requests them.
+        The wait includes reading and cleaning: both happen when the store requests a batch.
         """
         source = _TimedBatches(batches, get_current())
         with self._span("load", **_target_attributes(target)) as span:
@@ -228,9 +232,9 @@ class TracedFeatures(_Traced[FeatureStore]):
         key = stored.key if stored is not None else None
         name = f"{table.schema_name}.{table.table_name}" if table is not None else None
         with self._span("holds", key=key, table=name) as span:
-            found = self._store.holds(stored, table)
-            span.set_attribute("found", found)
-            return found
+            is_held = self._store.holds(stored, table)
+            span.set_attribute("found", is_held)
+            return is_held
 
     def sweep(self, older_than_utc: datetime) -> tuple[str, ...]:
         with self._span("sweep", older_than_utc=older_than_utc.isoformat()) as span:
@@ -240,15 +244,15 @@ class TracedFeatures(_Traced[FeatureStore]):
 
 
 class TracedCatalog(_Traced[Catalog]):
-    """Implements `ports.Catalog` around another one."""
+    """Implements `ports.Catalog` around another catalog."""
 
     _port = "catalog"
 
     def item(self, collection: str, item_id: str) -> dict[str, Any] | None:
         with self._span("item", collection=collection, item_id=item_id) as span:
-            found = self._store.item(collection, item_id)
-            span.set_attribute("found", found is not None)
-            return found
+            item = self._store.item(collection, item_id)
+            span.set_attribute("found", item is not None)
+            return item
 
     def entries(self) -> Iterator[CatalogEntry]:
         return self._iterate("entries", self._store.entries)
@@ -263,9 +267,9 @@ class TracedCatalog(_Traced[Catalog]):
 
     def collection(self, collection: str) -> dict[str, Any] | None:
         with self._span("collection", collection=collection) as span:
-            found = self._store.collection(collection)
-            span.set_attribute("found", found is not None)
-            return found
+            document = self._store.collection(collection)
+            span.set_attribute("found", document is not None)
+            return document
 
     def unpublish(self, collection: str, item_id: str, *, published: str) -> None:
         with self._span("unpublish", collection=collection, item_id=item_id, published=published):
@@ -292,7 +296,7 @@ class TracedCatalog(_Traced[Catalog]):
 
 
 class _TimedBatches:
-    """Batches that are read in the caller's context, whichever thread of the store reads them."""
+    """Batches that are read in the caller's span context, in whichever thread the store reads."""
 
     def __init__(self, batches: Iterable[pa.RecordBatch], context: Context) -> None:
         self._batches = batches
@@ -302,13 +306,13 @@ class _TimedBatches:
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         with closing(_closable(self._batches)) as batches:
             while True:
-                token, asked_s = attach(self._context), time.perf_counter()
+                token, started_s = attach(self._context), time.perf_counter()
                 try:
                     batch = next(batches)
                 except StopIteration:
                     return
                 finally:
-                    self.waited_s += time.perf_counter() - asked_s
+                    self.waited_s += time.perf_counter() - started_s
                     detach(token)
                 yield batch
 

@@ -23,9 +23,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from geo_platform.api.auth.principal import Principal, Scope
 from geo_platform.errors import Conflict, ParameterInvalid, StoreDenied, Unauthenticated
 from geo_platform.storage.local.atomic import (
+    ensure_folder,
     new_incoming,
     os_errors,
-    own_folder,
     process_lock,
     publish_file,
 )
@@ -201,7 +201,7 @@ class KeyFile:
                 incoming.unlink(missing_ok=True)
 
     def _changing(self) -> AbstractContextManager[None]:
-        own_folder(self._path.parent)
+        ensure_folder(self._path.parent)
         return process_lock(self._path.parent / ".keys.lock")
 
 

@@ -35,7 +35,7 @@ from geo_platform.api.auth.limits import RateLimits
 from geo_platform.api.problems import problem_response
 from geo_platform.errors import ParameterInvalid, PlatformError, Unauthenticated
 from geo_platform.settings import Settings
-from geo_platform.storage.local.atomic import os_errors, own_folder, process_lock
+from geo_platform.storage.local.atomic import ensure_folder, os_errors, process_lock
 
 # Browsers accept a cookie with this prefix only with Secure, without Domain and for the path `/`.
 COOKIE = "__Host-geo_platform"
@@ -129,7 +129,7 @@ def _kept_secret(path: Path) -> str:
     """Return the secret in the file, made at the first call."""
     with (
         os_errors(f"The session secret {path}"),
-        process_lock(own_folder(path.parent) / ".session.lock"),
+        process_lock(ensure_folder(path.parent) / ".session.lock"),
     ):
         if not path.exists():
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -1,8 +1,8 @@
-"""Atomic writes, locks among processes, and OSError translation for stores in local folders.
+"""Write files atomically, lock among processes, and translate OSError, for stores in local folders.
 
-A file is written as `<root>/.incoming/<machine>-<process>-<random>`, on the file system of its
-destination, and then renamed. The name tells a write in progress from the leftover of a killed
-process.
+An incoming file is a file that is being written: `<root>/.incoming/<machine>-<process>-<random>`.
+It is on the file system of its destination, and complete when it is renamed to its destination. Its
+name shows which process writes it, so that files of killed processes can be removed.
 """
 
 import errno
@@ -24,22 +24,22 @@ from geo_platform.errors import (
 )
 from geo_platform.storage.local.process import is_alive, this_machine, this_process
 
-# The age at which a file counts as left over if its writer cannot be looked up: it belongs to
-# another machine, or to an earlier boot of this one.
+# The age at which a temporary file counts as abandoned if its process cannot be looked up, because
+# it ran on another machine or before this machine was booted.
 ABANDONED_AFTER_S = 24 * 3600
 
 _INCOMING_NAME = re.compile(r"^(?P<machine>[0-9a-f]{8})-(?P<process>\d+\.\d+)-[0-9a-f]{32}$")
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP}
-_IN_THE_WAY = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY}
+_NAME_TAKEN = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY}
 
 
 @contextmanager
 def os_errors(what: str, *, reading: bool = False) -> Iterator[None]:
     """Translate an OSError of the block. `what` is the subject of the message.
 
-    Raises SourceNotFound: no such file, or with `reading` a folder. StoreDenied: no permission.
-    Conflict: a file or folder is in the way. ParameterInvalid: the name is too long.
-    StoreUnavailable: anything else.
+    Raises SourceNotFound: there is no such file, or with `reading` a folder has its name.
+    StoreDenied: there is no permission. Conflict: a folder has the file's name, or a file has the
+    name of its folder. ParameterInvalid: the name is too long. StoreUnavailable: any other OSError.
     """
     try:
         yield
@@ -49,9 +49,9 @@ def os_errors(what: str, *, reading: bool = False) -> Iterator[None]:
         reason = error.strerror or type(error).__name__
         if error.errno in _DENIED:
             raise StoreDenied(f"{what} cannot be used: {reason}.") from error
-        if error.errno in _IN_THE_WAY and reading:
+        if error.errno in _NAME_TAKEN and reading:
             raise SourceNotFound(f"{what} was not found.") from error
-        if error.errno in _IN_THE_WAY:
+        if error.errno in _NAME_TAKEN:
             raise Conflict(
                 f"{what} is a folder, or a part of its path is a file.",
                 remedy="Choose another name.",
@@ -68,20 +68,21 @@ def os_errors(what: str, *, reading: bool = False) -> Iterator[None]:
         raise StoreUnavailable(f"{what} could not be read or written: {reason}.") from error
 
 
-def own_folder(path: Path) -> Path:
-    """Create a folder of the platform if it is missing, and return it.
+def ensure_folder(path: Path) -> Path:
+    """Create a folder of the platform if it is missing, and return its path.
 
-    Unlike `os_errors`, its errors do not blame the source that is being worked on.
-    Raises StoreDenied: a file has its name, or there is no permission. StoreUnavailable.
+    A separate function from `os_errors`: an error of this folder is not an error of the source.
+    Raises StoreDenied: a file has the folder's name, or there is no permission. StoreUnavailable:
+    any other OSError.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        if error.errno in _IN_THE_WAY:
+        if error.errno in _NAME_TAKEN:
             raise StoreDenied(
-                f"The folder {path} cannot be created: a file is in its place.",
-                remedy="Move that file away.",
+                f"The folder {path} cannot be created: a file has that name.",
+                remedy="Rename or remove that file.",
             ) from error
         if error.errno in _DENIED:
             raise StoreDenied(f"The folder {path} cannot be used: {reason}.") from error
@@ -90,11 +91,13 @@ def own_folder(path: Path) -> Path:
 
 
 def new_incoming(root: Path) -> Path:
-    """Return an unused path in `<root>/.incoming`, and create that folder.
+    """Return the path of a new incoming file, and create the folder `<root>/.incoming`.
 
-    Raises StoreDenied, StoreUnavailable.
+    Raises StoreDenied, StoreUnavailable: the folder cannot be created.
     """
-    return own_folder(root / ".incoming") / f"{this_machine()}-{this_process()}-{uuid.uuid4().hex}"
+    return (
+        ensure_folder(root / ".incoming") / f"{this_machine()}-{this_process()}-{uuid.uuid4().hex}"
+    )
 
 
 def make_durable(path: Path) -> None:
@@ -107,7 +110,11 @@ def make_durable(path: Path) -> None:
 
 
 def publish_file(incoming: Path, destination: Path) -> None:
-    """Rename a durable incoming file over its destination, creating folders. Raises OSError."""
+    """Rename an incoming file to its destination, and create the destination's folders.
+
+    The content must be durable already (`make_durable`). A file at the destination is replaced.
+    Raises OSError.
+    """
     destination.parent.mkdir(parents=True, exist_ok=True)
     incoming.replace(destination)
     make_durable(destination.parent)
@@ -116,17 +123,18 @@ def publish_file(incoming: Path, destination: Path) -> None:
 def write_atomically(
     root: Path, destination: Path, content: bytes, *, modified_ns: int | None = None
 ) -> None:
-    """Write a small file: a message, metadata or a catalog document.
+    """Write a small file, such as metadata or a catalog document, and replace an older one.
 
-    Its mtime is now, or `modified_ns`. Raises OSError, StoreDenied, StoreUnavailable.
+    The file's mtime is `modified_ns`, or now if None.
+    Raises OSError: the file cannot be written. StoreDenied, StoreUnavailable: the folder for
+    incoming files cannot be created.
     """
     incoming = new_incoming(root)
     try:
         with incoming.open("wb") as file:
             file.write(content)
             file.flush()
-            # Finer than the file system's clock, so that the order of writes is the order of
-            # mtimes.
+            # The file system's own clock is coarse: two writes could get the same mtime.
             written_ns = time.time_ns() if modified_ns is None else modified_ns
             os.utime(file.fileno(), ns=(written_ns, written_ns))
             os.fsync(file.fileno())
@@ -137,18 +145,20 @@ def write_atomically(
 
 @contextmanager
 def process_lock(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock among processes and threads. The system frees it if the holder dies.
+    """Hold an exclusive lock among the processes and threads of this machine.
 
-    Raises OSError, StoreDenied, StoreUnavailable.
+    Wait until the lock is free. The system releases it if the process is killed.
+    Raises OSError: the file cannot be locked. StoreDenied, StoreUnavailable: its folder cannot be
+    created.
     """
-    own_folder(path.parent)
+    ensure_folder(path.parent)
     with path.open("ab") as file:
         fcntl.flock(file.fileno(), fcntl.LOCK_EX)
         yield
 
 
 def clean_incoming(root: Path) -> int:
-    """Remove the incoming files of processes that no longer run, and return how many."""
+    """Remove the abandoned incoming files, and return how many files were removed."""
     removed = 0
     for path in abandoned_incoming(root):
         with suppress(OSError):
@@ -158,7 +168,11 @@ def clean_incoming(root: Path) -> int:
 
 
 def abandoned_incoming(root: Path) -> Iterator[Path]:
-    """Yield the incoming files of processes that no longer run."""
+    """Yield the incoming files of processes that no longer run.
+
+    Files of other machines count if they are older than a day. Raises OSError: the folder cannot be
+    read.
+    """
     with suppress(FileNotFoundError), os.scandir(root / ".incoming") as entries:
         for entry in entries:
             with suppress(OSError):
@@ -170,5 +184,5 @@ def _is_abandoned(entry: os.DirEntry[str]) -> bool:
     match = _INCOMING_NAME.match(entry.name)
     if match and match["machine"] == this_machine():
         return not is_alive(match["process"])
-    # ctime, since a file that was moved in keeps its mtime.
+    # The age is that of the ctime: a file that was moved to this folder keeps its mtime.
     return time.time() - entry.stat(follow_symlinks=False).st_ctime > ABANDONED_AFTER_S

@@ -1,15 +1,16 @@
 """The object store on a local folder: containers are folders, keys are paths, a put is one rename.
 
     <root>/bronze/…  silver/…  quarantine/…  messages/…     objects, readable by any program
-    <root>/.metadata/<container>/<key>.json                 their metadata, by etag
+    <root>/.metadata/<container>/<key>.json                 metadata of objects, by etag
     <root>/.incoming/…                                      files being written; never listed
-    <root>/.locks/…                                         256 lock files; a key hashes to one
+    <root>/.locks/…                                         256 lock files, chosen by a key's hash
 
-The etag is a hash of inode, mtime in nanoseconds and size. Any rewrite changes it; copying the
-folder to another disk changes all etags, moving it within a disk none. A put sets the mtime to the
-current time, so that two rewrites within one tick of the file system's clock differ too.
+The etag of an object is a hash of the file's inode, mtime in nanoseconds and size. So every rewrite
+changes it. Copying the store to another disk changes all etags; moving the store within a disk
+changes none. A put sets the mtime to the current time in nanoseconds: the file system's clock is
+coarser and could give two rewrites the same mtime.
 
-Listing and metadata files are in `folder_layout.py`, atomic writes in `atomic.py`.
+`folder_layout.py` has the listing and the metadata files, `atomic.py` the atomic writes.
 """
 
 import hashlib
@@ -30,10 +31,10 @@ from geo_platform.ports import ObjectPage, StoredObject
 from geo_platform.storage.keys import check_container, check_move, path_inside
 from geo_platform.storage.local.atomic import (
     clean_incoming,
+    ensure_folder,
     make_durable,
     new_incoming,
     os_errors,
-    own_folder,
     process_lock,
     publish_file,
 )
@@ -48,7 +49,10 @@ from geo_platform.storage.local.folder_layout import (
 class FolderStore:
     """Implements `ports.ObjectStore` in the folder `root`, which the first write creates.
 
-    Safe among threads and among processes of one machine.
+    Threads and processes of one machine may use it at the same time.
+    Every method raises ParameterInvalid: the container or the key is not valid. StoreDenied: there
+    is no permission, or a symbolic link leads out of the container. StoreUnavailable: any other
+    error of the file system.
     """
 
     is_local = True
@@ -58,7 +62,7 @@ class FolderStore:
         self._cleaned = False
 
     def stat(self, container: str, key: str) -> StoredObject:
-        """Describe one object. Raises as `ports.ObjectStore`; a folder is SourceNotFound."""
+        """Describe one object. Raises SourceNotFound: there is no such file, or it is a folder."""
         path = self._path(container, key)
         with os_errors(_label(container, key), reading=True):
             return self._stored_object(container, key, path, path.stat())
@@ -66,31 +70,42 @@ class FolderStore:
     def list(self, container: str, prefix: str = "") -> Iterator[StoredObject]:
         """Yield every object whose key starts with `prefix`, in order of key (by code point).
 
-        Skipped are hidden files, names that are not valid keys, links out of the container, and
-        linked folders.
+        It skips hidden files, names that are not valid keys, symbolic links out of the container,
+        and symbolic links to folders.
         """
-        for found in walk(self._base(container), prefix):
+        for file in walk(self._container_folder(container), prefix):
             yield self._stored_object(
-                container, found.key, found.path, found.status, appeared_ns=found.appeared_ns
+                container, file.key, file.path, file.status, appeared_ns=file.appeared_ns
             )
 
     def page(
         self, container: str, prefix: str = "", *, after: str | None = None, limit: int = 5000
     ) -> ObjectPage:
-        """As `list`. `after` is the last key of the page before; its object may be gone by now."""
-        at = datetime.now(UTC)  # the file system uses the same clock
-        found = list(islice(walk(self._base(container), prefix, after=after or ""), limit + 1))
+        """Return at most `limit` of the objects that `list` yields, those after the key `after`.
+
+        The object of the key `after` may have been deleted.
+        """
+        # The times of the files come from the same clock.
+        listed_at = datetime.now(UTC)
+        files = list(
+            islice(walk(self._container_folder(container), prefix, after=after or ""), limit + 1)
+        )
         objects = tuple(
             self._stored_object(
-                container, one.key, one.path, one.status, appeared_ns=one.appeared_ns
+                container, file.key, file.path, file.status, appeared_ns=file.appeared_ns
             )
-            for one in found[:limit]
+            for file in files[:limit]
         )
-        return ObjectPage(objects, objects[-1].reference.key if len(found) > limit else None, at)
+        next_after = objects[-1].reference.key if len(files) > limit else None
+        return ObjectPage(objects, next_after, listed_at)
 
     @contextmanager
     def local_path(self, container: str, key: str, *, etag: str | None = None) -> Iterator[Path]:
-        """Give the object's own file. Sidecar files are beside it, under their own names."""
+        """Open a context that gives the path of the object's file in the store. Do not write to it.
+
+        Objects of the same folder are beside it under their own names, as GDAL expects of sidecars.
+        Raises SourceNotFound: there is no such object. Conflict: the object has another etag.
+        """
         _check_etag(container, key, self.stat(container, key).reference.etag, etag)
         yield self._path(container, key)
 
@@ -98,7 +113,8 @@ class FolderStore:
     def open(self, container: str, key: str, *, etag: str | None = None) -> Iterator[BinaryIO]:
         """Open the object's file.
 
-        A put is a rename, so that an open file never changes: only opening raises Conflict.
+        Only opening can raise Conflict: a put replaces the file, and does not change the open one.
+        Raises SourceNotFound: there is no such object. Conflict: the object has another etag.
         """
         path = self._path(container, key)
         with os_errors(_label(container, key), reading=True):
@@ -108,7 +124,7 @@ class FolderStore:
             yield stream
 
     def read_bytes(self, container: str, key: str) -> bytes:
-        """Return the content of an object. Raises as `ports.ObjectStore`."""
+        """Return the content of an object. Raises SourceNotFound: there is no such object."""
         path = self._path(container, key)
         with os_errors(_label(container, key), reading=True):
             return path.read_bytes()
@@ -123,20 +139,24 @@ class FolderStore:
         move: bool = False,
         only_if_etag: str | None = None,
     ) -> StoredObject:
-        """Store the content of a file under a key, atomically. Raises as `ports.ObjectStore`.
+        """Store a file under a key, atomically.
 
-        `move` renames the file into the store if both are on one file system, else it copies the
-        file and deletes it.
+        With `move` the file is renamed into the store if both are on one file system; otherwise it
+        is copied and deleted. `only_if_etag` is the etag that the object must have now: "" if there
+        must be no object yet, None for any.
+        Raises Conflict: the object has another etag, the file changed while it was copied, or a
+        folder has the key's name. SourceNotFound: there is no file `path`. SourceUnreadable: it is
+        not a regular file.
         """
         destination = self._path(container, key)
         with self._incoming(_label(container, key)) as incoming:
             with os_errors(f"The file {path.name!r}"):
                 _check_regular(path)
-                taken = move and _take_by_rename(path, incoming)
-            if not taken:
+                was_renamed = move and _try_rename(path, incoming)
+            if not was_renamed:
                 _copy(path, incoming)
             try:
-                stored = self._publish_if(
+                stored = self._publish_if_etag(
                     container,
                     key,
                     incoming,
@@ -146,10 +166,10 @@ class FolderStore:
                 )
             except BaseException:
                 # Put the file back, so that the caller can try again.
-                if taken and incoming.exists():
+                if was_renamed and incoming.exists():
                     incoming.rename(path)
                 raise
-        if move and not taken:
+        if move and not was_renamed:
             with os_errors(f"The file {path.name!r}"):
                 path.unlink()
         return stored
@@ -163,16 +183,19 @@ class FolderStore:
         metadata: Mapping[str, str],
         only_if_etag: str | None = None,
     ) -> StoredObject:
-        """Store a small object, atomically. Raises as `ports.ObjectStore`."""
+        """Store a small object, atomically. `only_if_etag` is as in `put_file`.
+
+        Raises Conflict: the object has another etag, or a folder has the key's name.
+        """
         destination = self._path(container, key)
         with self._incoming(_label(container, key)) as incoming:
             incoming.write_bytes(content)
-            return self._publish_if(
+            return self._publish_if_etag(
                 container, key, incoming, destination, metadata=metadata, only_if_etag=only_if_etag
             )
 
     def delete(self, container: str, key: str) -> None:
-        """Delete an object and its metadata. Do nothing if there is none."""
+        """Delete an object and its metadata. Do nothing if there is no such object."""
         path = self._path(container, key)
         with os_errors(_label(container, key)), self._lock(container, key):
             if path.is_file():
@@ -182,19 +205,22 @@ class FolderStore:
     def move(
         self, container: str, key: str, to_container: str, *, etag: str, metadata: Mapping[str, str]
     ) -> StoredObject:
-        """Move an object by one rename, and set its mtime to now. Raises as `ports.ObjectStore`.
+        """Move an object to another container by one rename, and set its mtime to now.
 
-        The target of a link, and a file on another file system, are copied instead. The metadata
-        is written before the rename, for the old etag, and once more for the new one.
+        A symbolic link's target, and a file on another file system, are copied instead. A rename
+        keeps the etag, and the new mtime changes it. So the metadata is written for the old etag
+        before the rename, and for the new etag before the mtime is set.
+        Raises SourceNotFound: there is no such object. Conflict: the object does not have the etag
+        `etag`. ParameterInvalid: both containers are the same.
         """
         check_move(container, to_container)
         source, destination = self._path(container, key), self._path(to_container, key)
         with self._locks((container, key), (to_container, key)), os_errors(_label(container, key)):
             _check_etag(container, key, self.stat(container, key).reference.etag, etag)
-            own_folder(self._base(to_container))
+            ensure_folder(self._container_folder(to_container))
             if (
                 source.is_symlink()
-                or source.stat().st_dev != self._base(to_container).stat().st_dev
+                or source.stat().st_dev != self._container_folder(to_container).stat().st_dev
             ):
                 self._move_by_copy(source, destination, to_container, key, metadata)
             else:
@@ -221,7 +247,7 @@ class FolderStore:
                 container,
                 key,
                 incoming,
-                self._make_ready(container, incoming),
+                self._prepare_file(container, incoming),
                 destination,
                 metadata,
             )
@@ -237,7 +263,7 @@ class FolderStore:
         os.utime(path, ns=(now_ns, now_ns))
         make_durable(path)
 
-    def _publish_if(
+    def _publish_if_etag(
         self,
         container: str,
         key: str,
@@ -247,23 +273,23 @@ class FolderStore:
         metadata: Mapping[str, str],
         only_if_etag: str | None,
     ) -> StoredObject:
-        status = self._make_ready(container, incoming)
+        status = self._prepare_file(container, incoming)
         with self._lock(container, key):
             current = _file_etag_or_empty(destination)
             if only_if_etag is not None and current != only_if_etag:
                 raise Conflict(
                     f"{_label(container, key)} is at etag {current or 'none'}, "
                     f"not at {only_if_etag or 'none'}.",
-                    remedy="Another run wrote it in the meantime; submit again.",
+                    remedy="Another run wrote the object meanwhile. Submit the job again.",
                 )
             return self._publish(container, key, incoming, status, destination, metadata)
 
-    def _make_ready(self, container: str, incoming: Path) -> os.stat_result:
+    def _prepare_file(self, container: str, incoming: Path) -> os.stat_result:
         """Set the mtime to now, flush the file to disk, and create the container's folder."""
         now_ns = time.time_ns()
         os.utime(incoming, ns=(now_ns, now_ns))
         make_durable(incoming)
-        own_folder(self._base(container))
+        ensure_folder(self._container_folder(container))
         return incoming.stat()
 
     def _publish(
@@ -275,10 +301,10 @@ class FolderStore:
         destination: Path,
         metadata: Mapping[str, str],
     ) -> StoredObject:
-        """Publish an incoming file. The caller holds the lock of the key.
+        """Rename an incoming file to its destination. The caller holds the lock of the key.
 
-        The metadata is written first and keeps that of the current object, so that a kill leaves an
-        object with its own metadata.
+        The metadata file is written first, and keeps the current object's metadata. If the process
+        is killed before the rename, the current object still finds its metadata.
         """
         write_metadata(
             self.root,
@@ -310,20 +336,20 @@ class FolderStore:
 
     @contextmanager
     def _locks(self, *objects: tuple[str, str]) -> Iterator[None]:
-        """Hold the locks of several objects, taken in one fixed order, so that nobody deadlocks.
+        """Hold the locks of several objects. A fixed order of locking prevents deadlocks.
 
-        Objects may share a lock file, which is locked once.
+        If two objects share a lock file, it is locked once.
         """
-        with ExitStack() as held:
+        with ExitStack() as stack:
             for name in sorted({_lock_name(container, key) for container, key in objects}):
-                held.enter_context(process_lock(self.root / ".locks" / name))
+                stack.enter_context(process_lock(self.root / ".locks" / name))
             yield
 
-    def _base(self, container: str) -> Path:
+    def _container_folder(self, container: str) -> Path:
         return self.root / check_container(container)
 
     def _path(self, container: str, key: str) -> Path:
-        return path_inside(self._base(container), key)
+        return path_inside(self._container_folder(container), key)
 
     def _stored_object(
         self,
@@ -351,10 +377,10 @@ def _label(container: str, key: str) -> str:
     return f"The object {container}/{key}"
 
 
-def _check_etag(container: str, key: str, current: str, wanted: str | None) -> None:
-    if wanted not in (None, current):
+def _check_etag(container: str, key: str, current: str, expected: str | None) -> None:
+    if expected not in (None, current):
         raise Conflict(
-            f"{_label(container, key)} is at etag {current}, not at {wanted}.",
+            f"{_label(container, key)} is at etag {current}, not at {expected}.",
             remedy="Submit it again.",
         )
 
@@ -386,8 +412,11 @@ def _check_regular(path: Path) -> None:
         )
 
 
-def _take_by_rename(path: Path, incoming: Path) -> bool:
-    """Rename the file into the store. Return False for a link or another file system."""
+def _try_rename(path: Path, incoming: Path) -> bool:
+    """Rename the file to `incoming`, and return whether it was renamed.
+
+    A symbolic link, and a file on another file system, are not renamed.
+    """
     if path.is_symlink() or path.stat().st_dev != incoming.parent.stat().st_dev:
         return False
     path.rename(incoming)
@@ -402,5 +431,5 @@ def _copy(path: Path, incoming: Path) -> None:
     if _etag(before) != _etag(after) or incoming.stat().st_size != after.st_size:
         raise Conflict(
             f"The file {path.name!r} changed while it was copied.",
-            remedy="Wait until it is written completely, then submit it.",
+            remedy="Wait until the file is complete, then submit it again.",
         )

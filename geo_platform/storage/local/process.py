@@ -1,6 +1,7 @@
-"""The identity of this process and machine, and whether another process still runs.
+"""Identify this process and machine, and look up whether another process still runs.
 
-An identity holds the start time of the process, so that a reused process id is not mistaken for it.
+The identity of a process is its id and its start time: the system gives the id of an ended process
+to a new one.
 """
 
 import hashlib
@@ -11,14 +12,14 @@ from functools import cache
 from pathlib import Path
 
 _ENDED = -1
-# The time of boot is known to the second, and the clock may have been set since.
+# The time of boot has whole seconds, and the clock may have been adjusted since.
 _CLOCK_SLACK_S = 2
 
 
 def this_process() -> str:
     """Return `<pid>.<start time>` of this process.
 
-    The start time is in clock ticks since boot, and 0 where the system does not tell it.
+    The start time is in clock ticks since boot, and 0 if the system has no /proc.
     """
     return _identity(os.getpid())
 
@@ -40,7 +41,8 @@ def this_machine() -> str:
 def is_alive(identity: str) -> bool:
     """Return whether the process of this identity still runs.
 
-    Any other text counts as alive, so that nothing of somebody else's is removed.
+    `identity` is a result of `this_process` on this machine. Any other text counts as running:
+    callers remove the files of ended processes, and must not remove unknown files.
     """
     pid_text, _, start_text = identity.partition(".")
     if not (pid_text.isdigit() and start_text.isdigit()):
@@ -52,14 +54,16 @@ def is_alive(identity: str) -> bool:
         return False
     except PermissionError:
         return True
-    now = _start_ticks(pid)
-    return now is None or (now != _ENDED and (start == 0 or now == start))
+    current_start = _start_ticks(pid)
+    return current_start is None or (
+        current_start != _ENDED and (start == 0 or current_start == start)
+    )
 
 
-def is_alive_since(pid: int, seen_s: float) -> bool:
-    """Return whether the process that had this id at `seen_s` (seconds since 1970) still runs.
+def is_alive_since(pid: int, at_s: float) -> bool:
+    """Return whether the process that had the id `pid` at a time still runs.
 
-    It counts as alive where the system does not tell.
+    `at_s` is that time in seconds since 1970. Without /proc, any process with the id counts.
     """
     start = _start_ticks(pid)
     if start == _ENDED or not is_alive(f"{pid}.0"):
@@ -67,12 +71,12 @@ def is_alive_since(pid: int, seen_s: float) -> bool:
     booted_s = _boot_time_s()
     if start is None or booted_s is None:
         return True
-    return booted_s + start / os.sysconf("SC_CLK_TCK") <= seen_s + _CLOCK_SLACK_S
+    return booted_s + start / os.sysconf("SC_CLK_TCK") <= at_s + _CLOCK_SLACK_S
 
 
 @cache
 def _identity(pid: int) -> str:
-    # Cached by pid, since a forked process inherits the cache.
+    # The cache has the pid as its key, because a forked process inherits the cache.
     return f"{pid}.{_start_ticks(pid) or 0}"
 
 

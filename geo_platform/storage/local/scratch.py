@@ -1,7 +1,7 @@
-"""Scratch folders, one per stage, and what killed processes left in the folders of a home.
+"""Create scratch folders for stages, and find and remove the temporary files of killed processes.
 
-A stage removes its scratch folder at its end. The next start, and `geo-platform doctor`, remove
-those of killed processes. How to tell whose a half-written file is: `atomic.py`.
+A stage removes its scratch folder at its end. If its process is killed, a sweep removes the folder:
+at the next start, or by `geo-platform doctor`. `atomic.py` has the half-written files of stores.
 """
 
 import shutil
@@ -16,8 +16,8 @@ from geo_platform.storage.local.atomic import (
     ABANDONED_AFTER_S,
     abandoned_incoming,
     clean_incoming,
+    ensure_folder,
     os_errors,
-    own_folder,
 )
 from geo_platform.storage.local.process import is_alive, this_machine, this_process
 
@@ -29,8 +29,8 @@ _RUN_SEPARATOR = "--"
 class ScratchRoot:
     """Implements `ports.Scratch` in a folder, which several machines or containers may share.
 
-    The name of a scratch folder holds the process and the machine that made it, so that a sweep can
-    tell the leftovers of a killed process from the folder of one that is still running.
+    The name of a scratch folder holds the process and the machine that created it. So a sweep
+    removes only folders whose process no longer runs.
     """
 
     def __init__(self, root: Path) -> None:
@@ -38,22 +38,29 @@ class ScratchRoot:
 
     @contextmanager
     def of_run(self, run_id: str) -> Iterator[Path]:
-        """Open a context that gives an empty folder. Raises StoreDenied, StoreUnavailable."""
-        own_folder(self._root)
+        """Open a context that gives an empty folder and removes it at the end.
+
+        Raises StoreDenied, StoreUnavailable: the root folder cannot be created. OSError: the
+        scratch folder cannot be created.
+        """
+        ensure_folder(self._root)
         with tempfile.TemporaryDirectory(prefix=_prefix(run_id[:8]), dir=self._root) as name:
             yield Path(name)
 
     def of_process(self, name: str) -> Path:
-        """Make an empty folder that the caller removes, or a later sweep if the caller is killed.
+        """Create an empty folder, which the caller removes.
 
-        Raises StoreDenied, StoreUnavailable.
+        If the process is killed before, a later sweep removes it.
+        Raises StoreDenied, StoreUnavailable: the root folder cannot be created. OSError: the
+        scratch folder cannot be created.
         """
-        return Path(tempfile.mkdtemp(prefix=_prefix(name), dir=own_folder(self._root)))
+        return Path(tempfile.mkdtemp(prefix=_prefix(name), dir=ensure_folder(self._root)))
 
-    def left(self) -> list[Path]:
+    def abandoned(self) -> list[Path]:
         """Return the folders of processes that no longer run.
 
-        Processes of other machines cannot be checked: their folders count once they are old.
+        Processes of other machines cannot be checked: their folders count if they are older than a
+        day. Raises OSError: the root folder cannot be read.
         """
         if not self._root.is_dir():
             return []
@@ -64,15 +71,18 @@ class ScratchRoot:
         ]
 
     def sweep(self) -> tuple[str, ...]:
-        """Remove the folders of processes that no longer run, and return their names."""
-        left = self.left()
-        for folder in left:
+        """Remove the folders of processes that no longer run, and return their names.
+
+        Raises OSError: the root folder cannot be read.
+        """
+        folders = self.abandoned()
+        for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
-        return tuple(sorted(folder.name for folder in left))
+        return tuple(sorted(folder.name for folder in folders))
 
 
 class AbandonedFiles:
-    """What killed processes of this machine left in the folders of a home.
+    """The temporary files and folders that killed processes left in the folders of a home.
 
     Blocks of an unfinished upload to Azure are not included: the service drops them after a week.
     """
@@ -85,20 +95,23 @@ class AbandonedFiles:
             settings.dagster_home_dir,
         )
 
-    def left(self) -> Iterator[str]:
-        """Yield a line for each scratch folder and half-written file.
+    def descriptions(self) -> Iterator[str]:
+        """Yield a line of text for each abandoned scratch folder and half-written file.
 
-        Raises StoreDenied, StoreUnavailable.
+        Raises StoreDenied, StoreUnavailable: a folder cannot be read.
         """
         with os_errors("The folders for temporary files"):
-            for folder in self._scratch.left():
+            for folder in self._scratch.abandoned():
                 yield f"scratch folder {folder.name}"
             for root in self._roots:
                 for path in abandoned_incoming(root):
                     yield f"file {root.name}/.incoming/{path.name}"
 
     def sweep(self) -> int:
-        """Remove them and return how many there were. Raises StoreDenied, StoreUnavailable."""
+        """Remove the abandoned folders and files, and return their number.
+
+        Raises StoreDenied, StoreUnavailable: a folder cannot be read.
+        """
         with os_errors("The folders for temporary files"):
             return len(self._scratch.sweep()) + sum(clean_incoming(root) for root in self._roots)
 
@@ -109,9 +122,9 @@ def _prefix(name: str) -> str:
 
 def _is_abandoned(folder: Path) -> bool:
     process, _, machine = folder.name.split(_RUN_SEPARATOR)[0].partition(_MACHINE_SEPARATOR)
-    if machine in ("", this_machine()):  # names of earlier versions have no machine
+    if machine in ("", this_machine()):  # names of earlier releases have no machine
         return not is_alive(process)
     try:
         return time.time() - folder.stat().st_ctime > ABANDONED_AFTER_S
-    except FileNotFoundError:  # its stage ended meanwhile
+    except FileNotFoundError:  # The stage ended and removed its folder.
         return False

@@ -1,7 +1,7 @@
-"""Local files as sources: read them in place as a store (`plan`), or upload one (`ingest`).
+"""Read local files outside of any store as if they were objects, and upload a file to a store.
 
-`FolderStore` in `folder.py` is the store that keeps its objects in a folder. What kind of file it
-is, is detected in `geo_platform/source/`.
+`geo-platform plan` reads files in place, `geo-platform ingest` uploads them. The store that keeps
+its objects in a folder is `FolderStore` in `folder.py`.
 """
 
 import os
@@ -22,14 +22,17 @@ _MAX_ATTEMPTS = 5
 
 
 class SourceFiles:
-    """Implements `ports.ObjectStore` for reading; writing raises StoreDenied.
+    """Implements the reading methods of `ports.ObjectStore`. The others raise StoreDenied.
 
-    A key is an absolute path without its leading slash. The container is ignored.
+    A key is an absolute path without its leading slash. The container is ignored. A read method
+    raises SourceNotFound: there is no such file. Conflict: the file has another etag. StoreDenied:
+    there is no permission. StoreUnavailable: any other error of the file system.
     """
 
     is_local = True
 
     def stat(self, container: str, key: str) -> StoredObject:
+        """Describe a file. Raises SourceNotFound: there is no such file, or it is not regular."""
         path = Path("/", key)
         if not path.is_file():
             raise SourceNotFound(f"There is no file {path.name!r}.")
@@ -42,27 +45,30 @@ class SourceFiles:
         return StoredObject(reference, datetime.fromtimestamp(status.st_mtime, UTC))
 
     def list(self, container: str, prefix: str = "") -> Iterator[StoredObject]:
-        """Yield the files of one folder whose key starts with `prefix`, without its subfolders."""
+        """Yield the files whose key starts with `prefix`, in the folder of `prefix` only.
+
+        Files of subfolders are not listed.
+        """
         folder = Path("/", prefix).parent if not prefix.endswith("/") else Path("/", prefix)
-        names = (
+        paths = (
             sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
         )
-        keys = (path.as_posix().lstrip("/") for path in names)
+        keys = (path.as_posix().lstrip("/") for path in paths)
         return (self.stat(container, key) for key in keys if key.startswith(prefix))
 
     def page(
         self, container: str, prefix: str = "", *, after: str | None = None, limit: int = 5000
     ) -> ObjectPage:
-        at = datetime.now(UTC)
-        found = [
+        listed_at = datetime.now(UTC)
+        files = [
             stored
             for stored in self.list(container, prefix)
             if after is None or stored.reference.key > after
         ]
         return ObjectPage(
-            tuple(found[:limit]),
-            found[limit - 1].reference.key if len(found) > limit else None,
-            at,
+            tuple(files[:limit]),
+            files[limit - 1].reference.key if len(files) > limit else None,
+            listed_at,
         )
 
     @contextmanager
@@ -123,15 +129,16 @@ class SourceFiles:
 def upload_file(store: ObjectStore, path: Path, container: str, key: str) -> StoredObject:
     """Put a local file into a store, and return the object that holds its bytes.
 
-    An object that already holds the same bytes is left as it is: it keeps its etag, so that its
-    published results still count as made from this source.
+    If the object already holds the same bytes, nothing is written and the object keeps its etag. So
+    the platform recognises the results that were made from this object.
     Raises SourceNotFound: there is no such file. SourceUnreadable: it is not a regular file.
-    Conflict: it changed while it was copied, or others keep writing the object. ParameterInvalid:
-    the key is not valid. StoreDenied, StoreUnavailable.
+    Conflict: the file changed while it was copied, or other clients keep writing the object.
+    ParameterInvalid: the key is not valid. StoreDenied, StoreUnavailable: the store refuses access
+    or does not answer.
     """
     with os_errors(f"The file {path.name!r}"):
         status = path.stat()
-    # ctime cannot be set back: it shows a change even if the file got its old mtime again.
+    # The ctime cannot be set: it shows a change even if the file's mtime was set back.
     origin = "-".join(
         str(part)
         for part in (
@@ -144,41 +151,41 @@ def upload_file(store: ObjectStore, path: Path, container: str, key: str) -> Sto
     )
     current = stat_or_none(store, container, key)
     for _ in range(_MAX_ATTEMPTS):
-        seen = current.reference.etag if current else ""
+        current_etag = current.reference.etag if current else ""
         try:
             if current and (
                 current.metadata.get(SUBMITTED) == origin
                 or _holds_same_bytes(store, current, path, status)
             ):
                 return current
-            # Replace only what was compared. If two clients upload one file at the same time, the
-            # second gets a Conflict and then finds the object of the first.
+            # Replace only the object that was compared. If two clients upload the same file at the
+            # same time, the second gets a Conflict, and then returns the object of the first.
             return store.put_file(
-                container, key, path, metadata={SUBMITTED: origin}, only_if_etag=seen
+                container, key, path, metadata={SUBMITTED: origin}, only_if_etag=current_etag
             )
         except Conflict:
             current = stat_or_none(store, container, key)
-            if (current.reference.etag if current else "") == seen:
-                raise  # the object is unchanged, so it is the file that changed
+            if (current.reference.etag if current else "") == current_etag:
+                raise  # The object is unchanged, so the file changed.
     raise Conflict(
         f"Other clients keep writing {key!r}.",
-        remedy="Submit it again once they are done.",
+        remedy="Wait until they have finished, then submit the file again.",
     )
 
 
 def _holds_same_bytes(
     store: ObjectStore, stored: StoredObject, path: Path, status: os.stat_result
 ) -> bool:
-    """Compare chunk by chunk up to the first difference, so that little is downloaded."""
+    """Compare the file with the object in chunks, and stop at the first difference."""
     reference = stored.reference
     if reference.size_bytes != status.st_size:
         return False
     with (
-        store.open(reference.container, reference.key, etag=reference.etag) as other,
+        store.open(reference.container, reference.key, etag=reference.etag) as object_stream,
         os_errors(f"The file {path.name!r}"),
-        path.open("rb") as one,
+        path.open("rb") as file_stream,
     ):
-        while chunk := one.read(_CHUNK_BYTES):
-            if chunk != other.read(_CHUNK_BYTES):
+        while chunk := file_stream.read(_CHUNK_BYTES):
+            if chunk != object_stream.read(_CHUNK_BYTES):
                 return False
-        return not other.read(1)
+        return not object_stream.read(1)

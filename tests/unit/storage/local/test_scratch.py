@@ -54,9 +54,9 @@ def test_folders_of_another_machine_are_removed_by_age_only(tmp_path: Path) -> N
         process, _, rest = here.name.partition("@")
         elsewhere = tmp_path / f"0{process}@{'0' * 8}{rest[8:]}"
         elsewhere.mkdir()
-        assert ScratchRoot(tmp_path).left() == []
+        assert ScratchRoot(tmp_path).abandoned() == []
         with patch("geo_platform.storage.local.scratch.ABANDONED_AFTER_S", -1):
-            assert ScratchRoot(tmp_path).left() == [elsewhere]
+            assert ScratchRoot(tmp_path).abandoned() == [elsewhere]
         elsewhere.rename(tmp_path / "4194304.1--earlier")
         assert ScratchRoot(tmp_path).sweep() == ("4194304.1--earlier",)
 
