@@ -130,7 +130,7 @@ class LocalFiles(Protocol):
     Every method may raise StoreUnavailable, StoreDenied: a folder cannot be read or changed.
     """
 
-    def left(self) -> Iterator[str]:
+    def descriptions(self) -> Iterator[str]:
         """Yield the names of scratch folders and half-written files."""
 
     def sweep(self) -> int:

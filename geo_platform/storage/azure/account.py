@@ -36,10 +36,11 @@ from geo_platform.storage.keys import check_container
 
 CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 60
-# The service repeats this header in its response, and logs it (StorageBlobLogs, ClientRequestId).
+# The service returns this header in its response and logs it (StorageBlobLogs, ClientRequestId).
 _REQUEST_ID = "x-ms-client-request-id"
 
-# The size of one request of a download. The default is 32 MiB for the first one, then 4.
+# The size of each request of a download. Azure's default is 32 MiB for the first one and 4 MiB for
+# the others.
 _TRANSFER_BYTES = 8 * 1024**2
 
 _REMEDY = (
@@ -55,7 +56,7 @@ _QUEUE_REMEDY = (
 
 
 class CredentialKind(StrEnum):
-    """How the platform authenticates."""
+    """How the platform authenticates: by account key, SAS token, or identity (Microsoft Entra)."""
 
     key = "key"
     sas = "sas"
@@ -64,7 +65,10 @@ class CredentialKind(StrEnum):
 
 @dataclass(frozen=True)
 class BlobAccount:
-    """An account and its credential. `secret` is the key or the SAS token, None for an identity."""
+    """A storage account and its credential.
+
+    `secret` is the account key or the SAS token, or None for an identity.
+    """
 
     url: str
     name: str
@@ -73,9 +77,12 @@ class BlobAccount:
 
 
 def blob_account(settings: Settings) -> BlobAccount:
-    """Return the account of the settings: connection string before key, SAS token and identity.
+    """Return the storage account of the settings.
 
-    Raises StoreDenied: a setting is missing or malformed.
+    The credential is the first one that is set: connection string, key, SAS token. If none is set,
+    it is an identity.
+    Raises StoreDenied: the account is missing, a setting is malformed, or an identity would be used
+    over plain http.
     """
     if settings.blob_connection_string is not None:
         return _of_connection_string(settings.blob_connection_string)
@@ -97,16 +104,17 @@ def blob_account(settings: Settings) -> BlobAccount:
         return BlobAccount(url, name, CredentialKind.sas, settings.blob_sas)
     if parts.scheme != "https":
         raise StoreDenied(
-            "An identity's token is only sent over https, and the account's URL has http.",
+            "The token of an identity is only sent over https, but the account's URL has http.",
             remedy=_REMEDY,
         )
     return BlobAccount(url, name, CredentialKind.identity)
 
 
 def queue_account(settings: Settings) -> BlobAccount:
-    """Return the same account with the URL of its queues.
+    """Return the storage account of the settings, with the URL of its queues.
 
-    Raises StoreDenied: a setting is missing, or the URL of the queues cannot be derived from it.
+    Raises StoreDenied: as for `blob_account`, or the URL of the queues cannot be derived from that
+    of the blobs.
     """
     account, secret = blob_account(settings), settings.blob_connection_string
     queue_url = (
@@ -128,17 +136,21 @@ def queue_account(settings: Settings) -> BlobAccount:
 
 
 def blob_service(settings: Settings, *, run_id: str = "", retries: int = 3) -> BlobServiceClient:
-    """Return a client for the settings' account. It does not connect yet.
+    """Return a client for the storage account of the settings. The client does not connect yet.
 
-    Every request carries `run_id`, or a random id of the client if it is empty. The few quick
-    retries only cover a short network failure; the run's retry policy covers longer ones.
-    Raises StoreDenied: as `blob_account`, or the secret is malformed.
+    Every request has the header x-ms-client-request-id: `run_id`, or a random id if that is empty.
+    The few quick retries only cover short network failures; Dagster retries the run after longer
+    ones.
+    Raises StoreDenied: the account is missing, or a setting or the secret is malformed.
     """
     return client_of(blob_account(settings), run_id=run_id, retries=retries)
 
 
 def client_of(account: BlobAccount, *, run_id: str = "", retries: int = 3) -> BlobServiceClient:
-    """Return a client for an account. Raises StoreDenied: the secret is malformed."""
+    """Return a client for an account, as `blob_service` does.
+
+    Raises StoreDenied: the secret is malformed.
+    """
     try:
         return BlobServiceClient(
             account.url,
@@ -160,8 +172,8 @@ def client_of(account: BlobAccount, *, run_id: str = "", retries: int = 3) -> Bl
 
 
 def _request_id_hook(run_id: str) -> Callable[[PipelineRequest[Any]], None]:
-    # The hook is called for each request, each attempt and each block, before it is signed. The
-    # client's own option for the id only works for single calls.
+    # Azure's client calls the hook for every attempt of every request, before it signs the request.
+    # Its own option for the id would have to be passed to each call.
     def set_request_id(request: PipelineRequest[Any]) -> None:
         request.http_request.headers[_REQUEST_ID] = run_id
 
@@ -171,7 +183,7 @@ def _request_id_hook(run_id: str) -> Callable[[PipelineRequest[Any]], None]:
 def credential_of(
     account: BlobAccount,
 ) -> AzureNamedKeyCredential | AzureSasCredential | TokenCredential:
-    """Return the credential for Azure's clients."""
+    """Return the credential for Azure's clients, which contains the unwrapped secret."""
     secret = account.secret.get_secret_value() if account.secret is not None else ""
     if account.kind is CredentialKind.key:
         return AzureNamedKeyCredential(account.name, secret)
@@ -179,7 +191,7 @@ def credential_of(
         # At DEBUG urllib3 logs whole URLs, which contain the SAS token.
         logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
         return AzureSasCredential(secret.lstrip("?"))
-    # Imported here: it takes a quarter of a second, and keys and SAS tokens do not need it.
+    # Imported here: the import takes a quarter of a second, and keys and SAS tokens do not need it.
     from azure.identity import DefaultAzureCredential
 
     return DefaultAzureCredential()
@@ -212,7 +224,7 @@ def _of_connection_string(secret: SecretStr) -> BlobAccount:
 
 
 def _account_name(url: str) -> str:
-    """Return the account name: the first part of the path (an emulator), else of the host."""
+    """Return the account name: the first part of the path (emulator), or else of the host name."""
     parts = urlsplit(url)
     path = parts.path.strip("/").partition("/")[0]
     return path or (parts.hostname or "").partition(".")[0]

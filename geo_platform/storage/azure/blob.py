@@ -1,9 +1,11 @@
-"""The object store on Azure Blob Storage: a key is a blob name, a put is one commit.
+"""The object store on Azure Blob Storage: an object is a blob, and its key is the blob's name.
 
-References name the container without the deployment's prefix, and hold the blob's own etag. The
-first put creates a missing container, if the credentials allow it.
+The name of a container in the account is the prefix of the settings and the platform's name, for
+example `test-bronze`. References of objects have the name without the prefix. The etag of an object
+is the blob's etag. A put creates a missing container, if the credentials allow it.
 
-`upload.py` has uploads, `reads.py` reads by range and downloads, `move.py` moves.
+`upload.py` has uploads, `reads.py` the reader of ranges and the cache of downloads, `move.py`
+moves.
 """
 
 import hashlib
@@ -45,16 +47,20 @@ from geo_platform.storage.keys import check_container, check_key, check_move, ke
 from geo_platform.storage.local.atomic import os_errors
 
 PARALLEL_RANGES = 4
-LISTED_AT_ONCE = 5_000
-# Metadata of the empty blobs that represent folders in an account with a hierarchical namespace.
+LIST_PAGE_SIZE = 5_000
+# Metadata name of the empty blobs that stand for folders, in accounts with a hierarchical
+# namespace.
 _FOLDER_MARK = "hdi_isfolder"
 
 
 class AzureBlobStore:
     """Implements `ports.ObjectStore` in one storage account.
 
-    Safe among threads, processes and machines. `received` is called with the number of bytes of
-    every response that holds content. The caller closes `service`.
+    Threads, processes and machines may use it at the same time. `received` is called with the
+    number of bytes of every downloaded range or object. The caller closes `service`.
+    Every method raises ParameterInvalid: the container or the key is not valid. StoreDenied: the
+    credential is refused or lacks a right. StoreUnavailable: the service does not answer, is busy,
+    or a checksum is wrong. UnexpectedFault: the service refuses the request for another reason.
     """
 
     is_local = False
@@ -73,14 +79,14 @@ class AzureBlobStore:
         self._received = received
 
     def stat(self, container: str, key: str) -> StoredObject:
-        """Describe one object. Raises as `ports.ObjectStore`; a folder is SourceNotFound."""
+        """Describe one object. Raises SourceNotFound: there is no such blob, or it is a folder."""
         return self._stored_object(container, self._properties(container, key))
 
     def list(self, container: str, prefix: str = "") -> Iterator[StoredObject]:
         """Yield every object whose key starts with `prefix`, in the service's order of names.
 
-        Skipped are hidden files, names that are not valid keys, and blobs that represent folders.
-        A missing container is empty.
+        It skips hidden files, names that are not valid keys, and blobs that stand for folders. For
+        a missing container it yields nothing.
         """
         client = self._service.get_container_client(self._prefix + check_container(container))
         with azure_errors(f"The container {container}"):
@@ -88,7 +94,7 @@ class AzureBlobStore:
                 pages = client.list_blobs(
                     name_starts_with=prefix or None,
                     include=["metadata"],
-                    results_per_page=LISTED_AT_ONCE,
+                    results_per_page=LIST_PAGE_SIZE,
                 )
                 yield from self._objects(container, pages)
             except ResourceNotFoundError:
@@ -100,10 +106,12 @@ class AzureBlobStore:
         prefix: str = "",
         *,
         after: str | None = None,
-        limit: int = LISTED_AT_ONCE,
+        limit: int = LIST_PAGE_SIZE,
     ) -> ObjectPage:
-        """As `list`, in one request. `after` is the service's continuation token.
+        """Return the objects of one page of the service's listing, with one request.
 
+        `after` is the service's continuation token. The same blobs are skipped as in `list`, so
+        that a page may have fewer than `limit` objects.
         Raises ParameterInvalid: the service refuses `after`.
         """
         client = self._service.get_container_client(self._prefix + check_container(container))
@@ -135,44 +143,46 @@ class AzureBlobStore:
 
     @contextmanager
     def open(self, container: str, key: str, *, etag: str | None = None) -> Iterator[BinaryIO]:
-        """Open a reader that fetches ranges of the object at one etag, each checked by its MD5.
+        """Open a reader that fetches ranges of one version of the object, and checks their MD5.
 
-        Raises as `ports.ObjectStore`.
+        Raises SourceNotFound: there is no such object. Conflict: the object has another etag, or
+        was replaced while it was read.
         """
-        found = self._properties(container, key, etag)
-        blob, what, pinned = (
-            self._blob(container, key),
-            _label(container, key),
-            match_etag(_etag(found)),
-        )
+        properties = self._properties(container, key, etag)
+        blob, label = self._blob(container, key), _label(container, key)
+        etag_condition = match_etag(_etag(properties))
 
         def fetch(offset: int, length: int) -> bytes:
-            with azure_errors(what):
+            with azure_errors(label):
                 content: bytes = blob.download_blob(
-                    offset=offset, length=length, validate_content=True, **pinned
+                    offset=offset, length=length, validate_content=True, **etag_condition
                 ).readall()
             self._received(len(content))
             return content
 
-        with RangeReader(found.size, fetch, what) as reader:
+        with RangeReader(properties.size, fetch, label) as reader:
             yield cast(BinaryIO, reader)
 
     @contextmanager
     def local_path(self, container: str, key: str, *, etag: str | None = None) -> Iterator[Path]:
-        """Download the object to a file, once per etag and process.
+        """Open a context that gives the path of a downloaded copy. Do not write to it.
 
-        Raises as `ports.ObjectStore`.
+        This store object downloads each etag once, and may remove the copy after the context.
+        Raises SourceNotFound: there is no such object. Conflict: the object has another etag, or
+        was replaced before it was downloaded.
         """
-        at = _etag(self._properties(container, key, etag))
+        current_etag = _etag(self._properties(container, key, etag))
         with self._downloads.file(
-            (container, key, at), lambda path: self._fetch_file(container, key, at, path)
+            (container, key, current_etag),
+            lambda path: self._fetch_file(container, key, current_etag, path),
         ) as path:
             yield path
 
     def read_bytes(self, container: str, key: str) -> bytes:
-        """Return the content of an object. Raises as `ports.ObjectStore`.
+        """Return the content of an object.
 
-        Raises Conflict: the object is large, and was replaced while it was read.
+        Raises SourceNotFound: there is no such object. Conflict: the object takes several requests
+        and was replaced between them.
         """
         content = BytesIO()
         self._fetch(container, key, None, content)
@@ -188,9 +198,14 @@ class AzureBlobStore:
         move: bool = False,
         only_if_etag: str | None = None,
     ) -> StoredObject:
-        """Upload a file in parallel blocks, commit them in one request, and verify the blob.
+        """Upload a file, and verify the blob. A large file is sent in parallel blocks.
 
-        `move` deletes the file afterwards. Raises as `ports.ObjectStore`.
+        With `move` the local file is deleted afterwards. `only_if_etag` is the etag that the object
+        must have now: "" if there must be no object yet, None for any.
+        Raises Conflict: the object has another etag, other clients keep writing it, or the file
+        changed while it was read. SourceNotFound: there is no file `path`. SourceUnreadable: it is
+        not a regular file. ParameterInvalid: Azure would change the key, or the metadata is too
+        large.
         """
         stored = self._put(
             container,
@@ -211,7 +226,11 @@ class AzureBlobStore:
         metadata: Mapping[str, str],
         only_if_etag: str | None = None,
     ) -> StoredObject:
-        """Store a small object, atomically. Raises as `ports.ObjectStore`."""
+        """Store a small object, atomically. `only_if_etag` is as in `put_file`.
+
+        Raises Conflict: the object has another etag, or other clients keep writing it.
+        ParameterInvalid: Azure would change the key, or the metadata is too large.
+        """
         return self._put(
             container,
             lambda: nullcontext((BytesIO(content), len(content))),
@@ -219,7 +238,10 @@ class AzureBlobStore:
         )
 
     def delete(self, container: str, key: str) -> None:
-        """Delete an object. Do nothing if there is none."""
+        """Delete an object and its snapshots. Do nothing if there is no such object.
+
+        Raises Conflict: another client holds a lease on the blob.
+        """
         with azure_errors(_label(container, key)):
             try:
                 self._blob(container, key).delete_blob(delete_snapshots="include")
@@ -229,10 +251,13 @@ class AzureBlobStore:
     def move(
         self, container: str, key: str, to_container: str, *, etag: str, metadata: Mapping[str, str]
     ) -> StoredObject:
-        """Copy the object within the account, then delete the source.
+        """Copy the object to another container of the account, then delete the source.
 
-        The bytes do not pass through this machine. A missing container is created.
-        Raises as `ports.ObjectStore`.
+        The service copies: this machine does not download the bytes. A missing container is
+        created.
+        Raises SourceNotFound: there is no such object. Conflict: the object does not have the etag
+        `etag`, or the source or the copy was replaced during the move. ParameterInvalid: both
+        containers are the same.
         """
         check_move(container, to_container)
         what = _label(container, key)
@@ -246,7 +271,7 @@ class AzureBlobStore:
         except SourceNotFound as missing:
             if missing.details.get("azure_code") != "ContainerNotFound":
                 raise
-            self.stat(container, key)  # raises if it is the source's container that is missing
+            self.stat(container, key)  # Raises if the container of the source is the missing one.
             self._create_container(to_container)
             moved = move_blob(source, destination, etag, encoded, what)
         return self._stored_object(to_container, moved)
@@ -266,10 +291,10 @@ class AzureBlobStore:
             uploaded = upload(blob, source, options, what)
         return self._stored_blob(container, options.key, uploaded, options.metadata)
 
-    def _objects(self, container: str, found: Iterable[BlobProperties]) -> Iterator[StoredObject]:
-        for one in found:
-            if key_fault(one.name) is None and not _is_folder(one):
-                yield self._stored_object(container, one)
+    def _objects(self, container: str, blobs: Iterable[BlobProperties]) -> Iterator[StoredObject]:
+        for blob in blobs:
+            if key_fault(blob.name) is None and not _is_folder(blob):
+                yield self._stored_object(container, blob)
 
     def _create_container(self, container: str) -> None:
         name = self._prefix + container
@@ -287,24 +312,27 @@ class AzureBlobStore:
     def _fetch(
         self, container: str, key: str, etag: str | None, stream: BytesIO | BufferedRandom
     ) -> None:
-        """Fetch the object at `etag`, or the current one, in parallel ranges, and check its MD5."""
+        """Write the content to `stream`, fetched in parallel ranges, and check its MD5.
+
+        `etag` is the version of the object; None for the current version.
+        """
         what = _label(container, key)
         with azure_errors(what):
             ranges = self._blob(container, key).download_blob(
                 max_concurrency=PARALLEL_RANGES, **match_etag(etag)
             )
-            size_bytes, found = ranges.readinto(stream), ranges.properties
-        if _is_folder(found):
+            size_bytes, properties = ranges.readinto(stream), ranges.properties
+        if _is_folder(properties):
             raise SourceNotFound(f"{what} is not a file.")
         self._received(size_bytes)
         stream.seek(0)
         digest = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).digest()
-        if size_bytes != found.size or digest != bytes(
-            found.content_settings.content_md5 or digest
+        if size_bytes != properties.size or digest != bytes(
+            properties.content_settings.content_md5 or digest
         ):
             raise StoreUnavailable(
-                f"{what} was not read as it is stored: {size_bytes} of {found.size} bytes, or the "
-                "MD5 is another one."
+                f"{what} was not read as it is stored: {size_bytes} of {properties.size} bytes, or "
+                "the MD5 is another one."
             )
 
     def _fetch_file(self, container: str, key: str, etag: str, path: Path) -> None:
@@ -313,19 +341,21 @@ class AzureBlobStore:
 
     def _properties(self, container: str, key: str, etag: str | None = None) -> BlobProperties:
         with azure_errors(_label(container, key)):
-            found = self._blob(container, key).get_blob_properties(**match_etag(etag))
-        if _is_folder(found):
+            properties = self._blob(container, key).get_blob_properties(**match_etag(etag))
+        if _is_folder(properties):
             raise SourceNotFound(f"{_label(container, key)} is not a file.")
-        return found
+        return properties
 
     def _blob(self, container: str, key: str) -> BlobClient:
         return self._service.get_blob_client(
             self._prefix + check_container(container), check_key(key)
         )
 
-    def _stored_object(self, container: str, found: BlobProperties) -> StoredObject:
-        blob = UploadedBlob(_etag(found), found.last_modified, found.size)
-        return self._stored_blob(container, found.name, blob, decoded_metadata(found.metadata))
+    def _stored_object(self, container: str, properties: BlobProperties) -> StoredObject:
+        blob = UploadedBlob(_etag(properties), properties.last_modified, properties.size)
+        return self._stored_blob(
+            container, properties.name, blob, decoded_metadata(properties.metadata)
+        )
 
     def _stored_blob(
         self, container: str, key: str, blob: UploadedBlob, metadata: Mapping[str, str]
@@ -338,14 +368,14 @@ class AzureBlobStore:
         return StoredObject(reference, blob.last_modified_utc, dict(metadata))
 
 
-def _etag(found: BlobProperties) -> str:
-    return found.etag.strip('"')
+def _etag(properties: BlobProperties) -> str:
+    return properties.etag.strip('"')
 
 
-def _is_folder(found: BlobProperties) -> bool:
+def _is_folder(properties: BlobProperties) -> bool:
     return any(
         name.lower() == _FOLDER_MARK and value == "true"
-        for name, value in (found.metadata or {}).items()
+        for name, value in (properties.metadata or {}).items()
     )
 
 

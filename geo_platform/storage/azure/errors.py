@@ -1,7 +1,8 @@
 """Translate errors of Azure's client into the platform's errors, without secrets.
 
-A URL with a SAS token is a secret, and Azure's exceptions quote URLs. So they are never chained as
-they are: the cause of a translated error is their text, with signatures and keys removed.
+A URL with a SAS token is a secret, and Azure's exceptions quote URLs. So an exception of Azure is
+never chained to the platform's error. The cause of the platform's error is an `AzureErrorText`: the
+text of the exception without signatures and keys.
 """
 
 import re
@@ -20,15 +21,15 @@ from geo_platform.errors import (
     UnexpectedFault,
 )
 
-_RIGHTS = (
+_DENIED_REMEDY = (
     "Check the connection string, key or SAS token (its permissions and its expiry), or give the "
     "platform's identity the role Storage Blob Data Contributor."
 )
 _SECRET = re.compile(r"((?:sig|AccountKey|SharedAccessSignature)=)[^&;\s'\"<>]+", re.IGNORECASE)
 _DENIED_STATUS = frozenset({401, 403})
 _DENIED_CODES = frozenset({"BlobImmutableDueToPolicy", "PublicAccessNotPermitted"})
-_PASSING_STATUS = frozenset({408, 429, 500, 502, 503, 504})
-_PASSING_CODES = frozenset(
+_TRANSIENT_STATUS = frozenset({408, 429, 500, 502, 503, 504})
+_TRANSIENT_CODES = frozenset(
     {
         "ContainerBeingDeleted",
         "QueueBeingDeleted",
@@ -48,9 +49,10 @@ class AzureErrorText(Exception):  # noqa: N818  # never raised: only the cause o
 
 @contextmanager
 def azure_errors(what: str) -> Iterator[None]:
-    """Translate what Azure's client raises in the block. `what` is the subject of the message.
+    """Translate an exception of Azure's client in the block. `what` is the subject of the message.
 
-    Raises as `translate` returns.
+    Raises StoreDenied, SourceNotFound, StoreUnavailable, Conflict, ParameterInvalid,
+    UnexpectedFault: `translate` says for which response of the service.
     """
     try:
         yield
@@ -59,11 +61,12 @@ def azure_errors(what: str) -> Iterator[None]:
 
 
 def translate(error: AzureError, what: str) -> PlatformError:
-    """Return the platform's error for an error of Azure's client.
+    """Return the platform's error for an exception of Azure's client.
 
-    StoreDenied: 401, 403, or no token. SourceNotFound: 404. StoreUnavailable: no answer, 408, 429,
-    5xx, or a wrong checksum. Conflict: 409, 412. ParameterInvalid: a name or metadata that the
-    service refuses. UnexpectedFault: anything else.
+    StoreDenied: status 401 or 403, a policy denies the request, or there is no token.
+    SourceNotFound: 404. StoreUnavailable: no response, 408, 429, 5xx, or a wrong checksum.
+    Conflict: 409 or 412. ParameterInvalid: the service refuses a name or the metadata.
+    UnexpectedFault: anything else.
     """
     status, code = getattr(error, "status_code", None), error_code(error)
     reason = (
@@ -77,14 +80,16 @@ def translate(error: AzureError, what: str) -> PlatformError:
         or isinstance(error, ClientAuthenticationError)
     ):
         return StoreDenied(
-            f"{what} cannot be used with these credentials: {reason}.", remedy=_RIGHTS, **details
+            f"{what} cannot be used with these credentials: {reason}.",
+            remedy=_DENIED_REMEDY,
+            **details,
         )
     if status == 404:
         return SourceNotFound(f"{what} was not found.", **details)
     if (
         status is None
-        or status in _PASSING_STATUS
-        or code in _PASSING_CODES
+        or status in _TRANSIENT_STATUS
+        or code in _TRANSIENT_CODES
         or (status == 400 and "md5" in str(error).lower())
     ):
         return StoreUnavailable(f"{what} could not be read or written: {reason}.", **details)
@@ -99,13 +104,11 @@ def translate(error: AzureError, what: str) -> PlatformError:
             f"{what} has a name or metadata that Azure Blob Storage refuses: {reason}.",
             **details,
         )
-    return UnexpectedFault(
-        f"{what}: Azure Blob Storage did not understand the request: {reason}.", **details
-    )
+    return UnexpectedFault(f"{what}: Azure Storage refused the request: {reason}.", **details)
 
 
 def error_code(error: AzureError) -> str:
-    """Return the service's own code, such as BlobNotFound, or "" if it did not answer."""
+    """Return the service's error code, such as BlobNotFound, or "" if the response has no code."""
     code = getattr(error, "error_code", None) if isinstance(error, HttpResponseError) else None
     return str(getattr(code, "value", code) or "")
 

@@ -1,7 +1,7 @@
-"""Move a blob to another container of its account: copy it in the service, delete the source.
+"""Move a blob to another container of its account: let the service copy it, then delete the source.
 
-Both steps have the etag as their condition. The copy of a large blob continues after the request;
-nobody can overwrite the destination until the copy has ended.
+Both requests have the condition that the source still has its etag. The service copies a large blob
+after the request has returned. Until the copy has ended, nobody can overwrite the destination.
 """
 
 import time
@@ -17,7 +17,7 @@ from geo_platform.errors import Conflict, StoreUnavailable
 from geo_platform.storage.azure.errors import azure_errors
 from geo_platform.storage.azure.upload import match_etag
 
-_FIRST_LOOK_S = 0.2
+_FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
 
 
@@ -26,9 +26,12 @@ def move_blob(
 ) -> BlobProperties:
     """Move the blob at `etag`, and return its properties at the destination.
 
-    `metadata` is encoded and not empty. If the process is killed in between, both blobs exist.
-    Raises Conflict: the source is at another etag, or changed meanwhile; it stays where it is.
-    SourceNotFound: there is no source, or no container to move to. StoreUnavailable, StoreDenied.
+    `metadata` is that of the new blob, encoded and not empty: for empty metadata the service would
+    copy that of the source. If the process is killed during the move, both blobs may exist.
+    Raises Conflict: the source does not have the etag, or the source or the copy was replaced
+    during the move. SourceNotFound: there is no source, or no container to move to.
+    StoreUnavailable: the service does not answer, or could not copy. StoreDenied: the credential is
+    refused or lacks a right.
     """
     with azure_errors(what):
         _check_etag(source.get_blob_properties(), etag, what)
@@ -41,7 +44,7 @@ def move_blob(
         copied = _wait_for_copy(destination, str(answer["copy_id"]), what)
         try:
             source.delete_blob(delete_snapshots="include", **match_etag(etag))
-        except ResourceNotFoundError:  # somebody deleted it meanwhile
+        except ResourceNotFoundError:  # Another client deleted the source meanwhile.
             return copied
         except HttpResponseError:
             # The source was replaced meanwhile, or cannot be deleted: undo the copy.
@@ -53,9 +56,9 @@ def move_blob(
     return copied
 
 
-def _check_etag(found: BlobProperties, etag: str, what: str) -> None:
-    # The condition of the copy alone would not tell a wrong etag from a missing blob.
-    current = found.etag.strip('"')
+def _check_etag(properties: BlobProperties, etag: str, what: str) -> None:
+    # The request to copy fails in the same way for a wrong etag and for a missing blob.
+    current = properties.etag.strip('"')
     if current != etag:
         raise Conflict(f"{what} is at etag {current}, not at {etag}.", remedy="Submit it again.")
 
@@ -63,8 +66,9 @@ def _check_etag(found: BlobProperties, etag: str, what: str) -> None:
 def source_url(source: BlobClient) -> str:
     """Return the URL from which the service reads the source.
 
-    With a SAS token as credential the URL contains it, and is a secret. A key or an identity is
-    valid for both sides of a copy within one account.
+    If the credential is a SAS token, the URL contains the token and is a secret. The service
+    requires it there: unlike a key or an identity, a SAS token of the request does not authorize
+    reading the source.
     """
     credential: Any = source.credential
     if not isinstance(credential, AzureSasCredential):
@@ -74,24 +78,26 @@ def source_url(source: BlobClient) -> str:
 
 def _wait_for_copy(destination: BlobClient, copy_id: str, what: str) -> BlobProperties:
     """Poll with increasing pauses until the copy has ended, however long it takes."""
-    pause_s = _FIRST_LOOK_S
+    pause_s = _FIRST_PAUSE_S
     while True:
-        found = destination.get_blob_properties()
-        if found.copy.id != copy_id:
+        properties = destination.get_blob_properties()
+        if properties.copy.id != copy_id:
             raise Conflict(
                 f"{what} was replaced by someone else while it was being moved.",
                 remedy="Submit it again.",
             )
-        if found.copy.status == "success":
-            return found
-        if found.copy.status != "pending":
-            # A failed copy leaves an empty blob. Report why it failed, not that this failed too.
+        if properties.copy.status == "success":
+            return properties
+        if properties.copy.status != "pending":
+            # A failed copy leaves an empty blob. If it cannot be deleted, still report the failed
+            # copy.
             with suppress(AzureError):
                 destination.delete_blob(
-                    delete_snapshots="include", **match_etag(found.etag.strip('"'))
+                    delete_snapshots="include", **match_etag(properties.etag.strip('"'))
                 )
             raise StoreUnavailable(
-                f"{what} was not copied: {found.copy.status}, {found.copy.status_description}."
+                f"{what} was not copied: {properties.copy.status}, "
+                f"{properties.copy.status_description}."
             )
         time.sleep(pause_s)
         pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)

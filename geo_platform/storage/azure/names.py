@@ -1,8 +1,8 @@
-"""Encode keys and metadata for Azure Blob Storage, and decode them. No requests.
+"""Check keys, and encode and decode metadata, for Azure Blob Storage. Sends no requests.
 
-Metadata is sent in HTTP headers: names must be identifiers, values ASCII. Other names are encoded
-in hex, and values are percent-encoded, which leaves most as they are. Decoding gives back exactly
-what was encoded.
+The client sends metadata as HTTP headers: names must be identifiers, and values must be ASCII. A
+name that is not an identifier is encoded as hexadecimal digits. Values are percent-encoded, which
+changes few of them. Decoding returns exactly the metadata that was encoded.
 """
 
 import re
@@ -14,17 +14,17 @@ from urllib.parse import quote, unquote
 from geo_platform.errors import ParameterInvalid
 from geo_platform.storage.keys import check_key
 
-# Internal metadata: the upload that an object came from. It shows that an upload succeeded whose
-# response was lost. Callers never see it.
+# Internal metadata: a random id of the put that wrote the blob. If the response to a put is lost,
+# the id shows whether the put succeeded. Callers of the store never see it.
 UPLOAD_ID = "upload_id"
 
 MEDIA_TYPE = "media_type"
 _METADATA_MAX_BYTES = 8 * 1024
 _MAX_SEGMENTS = 254
-_PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_]*")
-_HEX_NAME = "hex_"
-_PLAIN_VALUE = string.punctuation.replace("%", "")
-_EMPTY = "%"
+_UNENCODED_NAME = re.compile(r"[a-z_][a-z0-9_]*")
+_HEX_PREFIX = "hex_"
+_UNENCODED_PUNCTUATION = string.punctuation.replace("%", "")
+_EMPTY_VALUE = "%"
 _MEDIA_TYPES = {
     ".csv": "text/csv",
     ".geojson": "application/geo+json",
@@ -42,9 +42,10 @@ _MEDIA_TYPES = {
 
 
 def check_new_key(key: str) -> str:
-    """Return a key that is about to be written.
+    """Return `key` unchanged, if a blob can be written under it.
 
-    Raises ParameterInvalid: the key is not valid (`keys.check_key`), or Azure would change it.
+    Raises ParameterInvalid: the key is not valid (`keys.check_key`), a part of it ends with a dot,
+    or it has more than 254 parts. Azure would change such a name.
     """
     segments = check_key(key).split("/")
     if len(segments) > _MAX_SEGMENTS or any(segment.endswith(".") for segment in segments):
@@ -57,12 +58,15 @@ def check_new_key(key: str) -> str:
 
 
 def blob_uri(account_url: str, container: str, key: str) -> str:
-    """Return the URL of the object, for any client that has the right to read it."""
+    """Return the URL of the object, without a credential."""
     return f"{account_url.rstrip('/')}/{container}/{quote(key, safe='/~')}"
 
 
 def content_type(key: str, metadata: Mapping[str, str]) -> str:
-    """Return the media type of the metadata, else of the extension. It is for browsers only."""
+    """Return the media type of the metadata, or else of the key's extension.
+
+    Browsers use it; the platform does not.
+    """
     return metadata.get(MEDIA_TYPE) or _MEDIA_TYPES.get(
         PurePosixPath(key).suffix.lower(), "application/octet-stream"
     )
@@ -71,11 +75,11 @@ def content_type(key: str, metadata: Mapping[str, str]) -> str:
 def encoded_metadata(metadata: Mapping[str, str], *, upload_id: str) -> dict[str, str]:
     """Encode metadata for HTTP headers, and add the upload id.
 
-    Raises ParameterInvalid: it is larger than the service accepts, or not valid Unicode.
+    Raises ParameterInvalid: the metadata is larger than 8 KiB, or is not valid Unicode.
     """
     try:
         encoded = {
-            _encoded_name(name): quote(value, safe=_PLAIN_VALUE) or _EMPTY
+            _encoded_name(name): quote(value, safe=_UNENCODED_PUNCTUATION) or _EMPTY_VALUE
             for name, value in metadata.items()
         }
     except UnicodeEncodeError as error:
@@ -96,27 +100,30 @@ def encoded_metadata(metadata: Mapping[str, str], *, upload_id: str) -> dict[str
 def decoded_metadata(headers: Mapping[str, str] | None) -> dict[str, str]:
     """Decode the result of `encoded_metadata`, without the upload id.
 
-    Metadata that other programs wrote is returned as it is, as far as possible.
+    Other programs may write metadata that is not encoded. It is returned unchanged where it cannot
+    be decoded.
     """
-    named = {
+    encoded_values = {
         _decoded_name(name): value for name, value in (headers or {}).items() if name != UPLOAD_ID
     }
     return {
-        name: "" if value == _EMPTY else unquote(value, errors="replace")
-        for name, value in named.items()
+        name: "" if value == _EMPTY_VALUE else unquote(value, errors="replace")
+        for name, value in encoded_values.items()
     }
 
 
 def _encoded_name(name: str) -> str:
-    is_plain = _PLAIN_NAME.fullmatch(name) and name != UPLOAD_ID and not name.startswith(_HEX_NAME)
-    return name if is_plain else _HEX_NAME + name.encode().hex()
+    needs_no_encoding = (
+        _UNENCODED_NAME.fullmatch(name) and name != UPLOAD_ID and not name.startswith(_HEX_PREFIX)
+    )
+    return name if needs_no_encoding else _HEX_PREFIX + name.encode().hex()
 
 
 def _decoded_name(name: str) -> str:
     try:
         return (
-            bytes.fromhex(name.removeprefix(_HEX_NAME)).decode()
-            if name.startswith(_HEX_NAME)
+            bytes.fromhex(name.removeprefix(_HEX_PREFIX)).decode()
+            if name.startswith(_HEX_PREFIX)
             else name
         )
     except ValueError:

@@ -1,7 +1,8 @@
 """The message queue on Azure Queue Storage, in the same account as the objects.
 
-A message that cannot be used is moved to the poison queue, with the reason, for a person to look
-at. The content of messages is read in `geo_platform/arrivals/events.py`.
+The poison queue is a second queue for messages that the platform cannot use: `bury` moves a message
+there with the reason, for a person to examine. `geo_platform/arrivals/events.py` reads the content
+of messages.
 """
 
 import json
@@ -28,17 +29,17 @@ from geo_platform.storage.azure.errors import azure_errors, error_code
 POISON = "-poison"
 
 MESSAGE_MAX_BYTES = 64 * 1024
-_RECEIVED_AT_ONCE = 32
-_BURIED_FOR_S = 30 * 86400
-_BURYING_S = 60
+_RECEIVE_PAGE_SIZE = 32
+_POISON_LIFETIME_S = 30 * 86400
+_BURY_TIMEOUT_S = 60
 _REASON_MAX_CHARACTERS = 1000
-_NO_LONGER_OURS = frozenset({"MessageNotFound", "PopReceiptMismatch"})
+_RECEIPT_INVALID_CODES = frozenset({"MessageNotFound", "PopReceiptMismatch"})
 
 
 def queue_service(settings: Settings, *, retries: int = 3) -> QueueServiceClient:
-    """Return a client for the account's queues. It does not connect yet.
+    """Return a client for the queues of the storage account. The client does not connect yet.
 
-    Raises StoreDenied: a setting is missing, or the secret is malformed.
+    Raises StoreDenied: a setting of the account is missing or malformed, or the secret is.
     """
     account = queue_account(settings)
     try:
@@ -54,14 +55,16 @@ def queue_service(settings: Settings, *, retries: int = 3) -> QueueServiceClient
     except ValueError as error:
         raise StoreDenied(
             f"The queues at {account.url} cannot be used with a {account.kind.value}.",
-            remedy=_RIGHTS,
+            remedy=_DENIED_REMEDY,
         ) from error
 
 
 class AzureQueue:
     """Implements `ports.MessageQueue` in one storage account.
 
-    Safe among threads, processes and machines. The caller closes `service`.
+    Threads, processes and machines may use it at the same time. The caller closes `service`.
+    Every method raises SourceNotFound: there is no queue of this name. StoreDenied: the credential
+    is refused or lacks a right. StoreUnavailable: the service does not answer or is busy.
     """
 
     def __init__(self, service: QueueServiceClient, name: str) -> None:
@@ -69,26 +72,26 @@ class AzureQueue:
         self._poison = service.get_queue_client(name + POISON)
 
     def receive(self, max_messages: int, *, hidden_s: int) -> list[QueuedMessage]:
-        """Receive at most so many available messages, with one request for each 32.
+        """Return at most `max_messages` messages, and hide them for `hidden_s` seconds.
 
-        Raises as `ports.MessageQueue`.
+        One request receives at most 32 messages.
         """
         received: list[QueuedMessage] = []
         with _queue_errors(self._queue.queue_name):
-            while (wanted := min(max_messages - len(received), _RECEIVED_AT_ONCE)) > 0:
+            while (page_size := min(max_messages - len(received), _RECEIVE_PAGE_SIZE)) > 0:
                 pages = self._queue.receive_messages(
-                    messages_per_page=wanted, visibility_timeout=hidden_s
+                    messages_per_page=page_size, visibility_timeout=hidden_s
                 ).by_page()
                 page = list(next(pages, ()))
-                received += [_queued_message(one) for one in page]
-                if len(page) < wanted:
+                received += [_queued_message(message) for message in page]
+                if len(page) < page_size:
                     break
         return received
 
     def hide(self, message: QueuedMessage, hidden_s: int) -> QueuedMessage:
-        """Hide a message for `hidden_s` from now. Raises as `ports.MessageQueue`.
+        """Hide a message for `hidden_s` seconds from now, and return it with its new receipt.
 
-        A message that is gone, or was received by somebody else, is returned as it is.
+        Return the message unchanged if it was deleted, or if another client received it.
         """
         with _queue_errors(self._queue.queue_name):
             receipt = self._extend_hiding(message, hidden_s)
@@ -99,29 +102,25 @@ class AzureQueue:
         )
 
     def delete(self, message: QueuedMessage) -> None:
-        """Delete a message. Do nothing if it is gone or was received by somebody else.
-
-        Raises as `ports.MessageQueue`.
-        """
+        """Delete a message. Do nothing if it was deleted, or if another client received it."""
         with _queue_errors(self._queue.queue_name):
             self._delete(message.id, message.receipt)
 
     def bury(self, message: QueuedMessage, reason: str) -> None:
-        """Move a message to the poison queue, which is created when it is first needed.
+        """Move a message to the poison queue, and create that queue if it is missing.
 
-        If the process is killed in between, the message is in both queues, and is delivered and
-        moved once more. Do nothing if it is gone or was received by somebody else.
-        Raises as `ports.MessageQueue`.
+        Do nothing if the message was deleted, or if another client received it. If the process is
+        killed during the move, the message may be in both queues; it is then delivered once more.
         """
         with _queue_errors(self._queue.queue_name):
-            receipt = self._extend_hiding(message, _BURYING_S)
+            receipt = self._extend_hiding(message, _BURY_TIMEOUT_S)
         if receipt is None:
             return
         text = buried_text(message, reason, datetime.now(UTC))
         try:
             self._put(text)
         except SourceNotFound:
-            # Another process may create it at the same time.
+            # Another process may create the poison queue at the same time.
             with _queue_errors(self._poison.queue_name), suppress(ResourceExistsError):
                 self._poison.create_queue()
             self._put(text)
@@ -130,16 +129,16 @@ class AzureQueue:
 
     def _put(self, text: str) -> None:
         with _queue_errors(self._poison.queue_name):
-            self._poison.send_message(text, time_to_live=_BURIED_FOR_S)
+            self._poison.send_message(text, time_to_live=_POISON_LIFETIME_S)
 
     def _extend_hiding(self, message: QueuedMessage, hidden_s: int) -> str | None:
-        """Return the new receipt, or None if the message now belongs to somebody else."""
+        """Return the new receipt, or None if the message was deleted or received again."""
         try:
             return self._queue.update_message(
                 message.id, message.receipt, visibility_timeout=hidden_s
             ).pop_receipt
         except HttpResponseError as error:
-            if error_code(error) in _NO_LONGER_OURS:
+            if error_code(error) in _RECEIPT_INVALID_CODES:
                 return None
             raise
 
@@ -147,7 +146,7 @@ class AzureQueue:
         try:
             self._queue.delete_message(message_id, receipt)
         except HttpResponseError as error:
-            if error_code(error) not in _NO_LONGER_OURS:
+            if error_code(error) not in _RECEIPT_INVALID_CODES:
                 raise
 
 
@@ -159,12 +158,13 @@ def _queued_message(message: QueueMessage) -> QueuedMessage:
 
 
 def buried_text(message: QueuedMessage, reason: str, buried_at_utc: datetime) -> str:
-    """Return the text for the poison queue: a JSON object in ASCII.
+    """Return the text for the poison queue: a JSON object in ASCII of at most 64 KiB.
 
-    A message that is too long is cut at its end; `left_out_characters` is how much is missing.
+    The text of a long message is cut at its end, and `left_out_characters` is the number of missing
+    characters.
     """
 
-    def written(characters: int) -> str:
+    def record_text(characters: int) -> str:
         record = {
             "reason": reason[:_REASON_MAX_CHARACTERS],
             "message": message.text[:characters],
@@ -175,14 +175,14 @@ def buried_text(message: QueuedMessage, reason: str, buried_at_utc: datetime) ->
         left_out = len(message.text) - characters
         return json.dumps({**record, "left_out_characters": left_out} if left_out else record)
 
-    whole = written(len(message.text))
-    if len(whole) <= MESSAGE_MAX_BYTES:
-        return whole
-    return written(
+    full_text = record_text(len(message.text))
+    if len(full_text) <= MESSAGE_MAX_BYTES:
+        return full_text
+    return record_text(
         bisect_right(
             range(len(message.text)),
             MESSAGE_MAX_BYTES,
-            key=lambda characters: len(written(characters)),
+            key=lambda characters: len(record_text(characters)),
         )
         - 1
     )
@@ -194,16 +194,18 @@ def _queue_errors(name: str) -> Iterator[None]:
         with azure_errors(f"The queue {name}"):
             yield
     except SourceNotFound as missing:
-        raise SourceNotFound(missing.message, remedy=_MISSING, **missing.details) from missing
+        raise SourceNotFound(
+            missing.message, remedy=_MISSING_REMEDY, **missing.details
+        ) from missing
     except StoreDenied as denied:
-        raise StoreDenied(denied.message, remedy=_RIGHTS, **denied.details) from denied
+        raise StoreDenied(denied.message, remedy=_DENIED_REMEDY, **denied.details) from denied
 
 
-_MISSING = (
+_MISSING_REMEDY = (
     "Create the queue and send the storage account's events to it (deploy/azure/storage.json does "
     "both), or leave GEO_PLATFORM_ARRIVALS_QUEUE unset: arrivals are then found by listing alone."
 )
-_RIGHTS = (
+_DENIED_REMEDY = (
     "Check the connection string, key or SAS token (queues, with read, add, update and process), "
     "or give the platform's identity the role Storage Queue Data Contributor."
 )

@@ -1,12 +1,12 @@
 """Read stored objects: by ranges, or as downloaded files.
 
-`RangeReader` is a file-like reader that fetches only the ranges that are read. Random reads fetch
-little more than what is requested. Sequential reads fetch twice as much each time, up to a limit,
-so that a whole object takes few requests and memory stays flat.
+`RangeReader` is a file-like reader that fetches only the ranges that its caller reads. A random
+read fetches little more than its range. Sequential reads fetch twice as much each time, up to a
+limit: so a whole object takes few requests, and memory stays bounded.
 
-`Downloads` caches downloaded objects by etag, since the stages of a run open the same source
-several times. Beyond a size limit the least recently used file is removed. The folder of a killed
-process is swept with the rest of scratch.
+`Downloads` keeps downloaded files by etag, because the stages of a run open the same source several
+times. If the files exceed a size limit, the least recently used files are removed. The files are in
+a scratch folder (`local/scratch.py`), so that a sweep removes those of a killed process.
 """
 
 import io
@@ -30,18 +30,18 @@ MIN_FETCH_BYTES = 16 * 1024
 # The largest fetch: up to this length Azure Blob Storage returns the MD5 of a range.
 MAX_FETCH_BYTES = 4 * 1024**2
 
-# The size of the cache of ranges: headers and directories, which drivers read again, and the last
-# blocks.
+# Size limit of the ranges that a reader keeps. It fits the headers and directories of a file, which
+# drivers read repeatedly, and the last blocks.
 CACHED_RANGE_BYTES = 8 * 1024**2
 
-# (offset, length) -> exactly these bytes.
+# Takes offset and length, and returns exactly `length` bytes.
 Fetch = Callable[[int, int], bytes]
 
 
 class RangeReader(io.RawIOBase):
-    """A seekable reader. `read` returns all bytes requested, or those up to the end.
+    """A seekable reader of one object. `read` returns fewer bytes than requested only at the end.
 
-    Do not share it among threads. `fetched_bytes` counts the bytes that were fetched.
+    Do not share a reader among threads. `fetched_bytes` counts the bytes that `fetch` returned.
     """
 
     def __init__(self, size_bytes: int, fetch: Fetch, name: str) -> None:
@@ -53,7 +53,7 @@ class RangeReader(io.RawIOBase):
         self._position = 0
         self._fetch_bytes = MIN_FETCH_BYTES
         self._fetched_up_to = -1
-        self._kept: OrderedDict[int, bytes] = OrderedDict()
+        self._kept_ranges: OrderedDict[int, bytes] = OrderedDict()
 
     def readable(self) -> bool:
         return True
@@ -72,17 +72,17 @@ class RangeReader(io.RawIOBase):
         return self._position
 
     def read(self, size: int | None = -1) -> bytes:
-        """Read `size` bytes, or all that are left.
+        """Read `size` bytes, or all bytes up to the end if `size` is None or negative.
 
-        Raises what the fetch raises. StoreUnavailable: it returned another number of bytes.
+        Raises what `fetch` raises. StoreUnavailable: `fetch` returned another number of bytes.
         """
-        left = max(self.size_bytes - self._position, 0)
-        wanted = left if size is None or size < 0 else min(size, left)
+        available = max(self.size_bytes - self._position, 0)
+        remaining = available if size is None or size < 0 else min(size, available)
         parts: list[bytes] = []
-        while wanted > 0:
-            part = self._read_cached(wanted) or self._fetch_range(wanted)
+        while remaining > 0:
+            part = self._read_cached(remaining) or self._fetch_range(remaining)
             parts.append(part)
-            wanted -= len(part)
+            remaining -= len(part)
             self._position += len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
@@ -91,14 +91,14 @@ class RangeReader(io.RawIOBase):
         buffer[: len(content)] = content
         return len(content)
 
-    def _read_cached(self, wanted: int) -> bytes:
-        for start, content in self._kept.items():
+    def _read_cached(self, max_bytes: int) -> bytes:
+        for start, content in self._kept_ranges.items():
             if start <= self._position < start + len(content):
-                self._kept.move_to_end(start)
-                return content[self._position - start : self._position - start + wanted]
+                self._kept_ranges.move_to_end(start)
+                return content[self._position - start : self._position - start + max_bytes]
         return b""
 
-    def _fetch_range(self, wanted: int) -> bytes:
+    def _fetch_range(self, max_bytes: int) -> bytes:
         is_sequential = (
             0 <= self._fetched_up_to <= self._position <= self._fetched_up_to + MIN_FETCH_BYTES
         )
@@ -106,7 +106,8 @@ class RangeReader(io.RawIOBase):
             min(self._fetch_bytes * 2, MAX_FETCH_BYTES) if is_sequential else MIN_FETCH_BYTES
         )
         length = min(
-            max(min(wanted, MAX_FETCH_BYTES), self._fetch_bytes), self.size_bytes - self._position
+            max(min(max_bytes, MAX_FETCH_BYTES), self._fetch_bytes),
+            self.size_bytes - self._position,
         )
         content = self._fetch(self._position, length)
         if len(content) != length:
@@ -116,15 +117,18 @@ class RangeReader(io.RawIOBase):
         self.fetched_bytes += length
         self._fetched_up_to = self._position + length
         self._keep(self._position, content)
-        return content[:wanted]
+        return content[:max_bytes]
 
     def _keep(self, start: int, content: bytes) -> None:
-        self._kept[start] = content
-        while sum(map(len, self._kept.values())) > CACHED_RANGE_BYTES and len(self._kept) > 1:
-            self._kept.popitem(last=False)
+        self._kept_ranges[start] = content
+        while (
+            sum(map(len, self._kept_ranges.values())) > CACHED_RANGE_BYTES
+            and len(self._kept_ranges) > 1
+        ):
+            self._kept_ranges.popitem(last=False)
 
 
-# The size of the cache of downloaded files.
+# Size limit of the downloaded files.
 CACHED_FILE_BYTES = 4 * 1024**3
 
 # Container, key, etag.
@@ -143,7 +147,10 @@ class _CachedFile:
 
 
 class Downloads:
-    """The cached files of one process. Safe among threads: one downloads, the others wait."""
+    """The downloaded files of a process.
+
+    Threads may share it: if several need the same object, one downloads it and the others wait.
+    """
 
     def __init__(self, scratch: Path | None = None, *, kept_bytes: int = CACHED_FILE_BYTES) -> None:
         self._scratch = scratch or Path(tempfile.gettempdir())
@@ -154,8 +161,9 @@ class Downloads:
 
     @contextmanager
     def file(self, version: ObjectVersion, fetch: Callable[[Path], None]) -> Iterator[Path]:
-        """Open a context that gives the object's file. If it is not cached, `fetch` writes it.
+        """Open a context that gives the path of the file of an object's version.
 
+        If the file does not exist yet, `fetch` is called with the path to write to.
         Raises what `fetch` raises. StoreDenied, StoreUnavailable: the disk cannot be written.
         """
         cached = self._acquire(version)
@@ -168,7 +176,7 @@ class Downloads:
             self._release(cached)
 
     def close(self) -> None:
-        """Remove every file, also those in use."""
+        """Remove every file, also the files in use."""
         with self._lock:
             self._files.clear()
             if self._folder is not None:
@@ -179,7 +187,7 @@ class Downloads:
         with self._lock:
             if version not in self._files:
                 self._files[version] = _CachedFile(
-                    self._own_folder() / f"{len(self._files)}-{os.urandom(8).hex()}"
+                    self._download_folder() / f"{len(self._files)}-{os.urandom(8).hex()}"
                 )
             cached = self._files[version]
             cached.users += 1
@@ -189,11 +197,11 @@ class Downloads:
     def _release(self, cached: _CachedFile) -> None:
         with self._lock:
             cached.users -= 1
-            excess_bytes = sum(each.size_bytes for each in self._files.values()) - self._kept_bytes
-            for version, each in list(self._files.items()):
-                if excess_bytes > 0 and not each.users:
-                    excess_bytes -= each.size_bytes
-                    each.path.unlink(missing_ok=True)
+            excess_bytes = sum(file.size_bytes for file in self._files.values()) - self._kept_bytes
+            for version, file in list(self._files.items()):
+                if excess_bytes > 0 and not file.users:
+                    excess_bytes -= file.size_bytes
+                    file.path.unlink(missing_ok=True)
                     del self._files[version]
 
     @staticmethod
@@ -207,7 +215,7 @@ class Downloads:
         finally:
             partial.unlink(missing_ok=True)
 
-    def _own_folder(self) -> Path:
+    def _download_folder(self) -> Path:
         if self._folder is None:
             self._folder = ScratchRoot(self._scratch).of_process("downloads")
             weakref.finalize(self, _remove, self._folder, os.getpid())
@@ -215,6 +223,6 @@ class Downloads:
 
 
 def _remove(folder: Path, owner: int) -> None:
-    # A forked process runs this too, but the files belong to its parent.
+    # A forked process runs this finalizer too, but the files belong to its parent.
     if os.getpid() == owner:
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,10 +1,10 @@
 """Upload a file or bytes to a blob: atomic, with checksums, and verified afterwards.
 
-A large file is uploaded in blocks, which are invisible until one request commits them. The names of
-the blocks contain the id of the upload, so that two uploads of one key never mix. The service
-checks the MD5 of each block; the MD5 of the whole file is computed in the same pass and stored with
-the blob. If the response to a commit is lost, the upload id in the blob's metadata shows that the
-commit was done.
+A large file is sent in blocks, which are invisible until one request commits them. The names of the
+blocks contain the id of the upload, so that two uploads to one key never mix their blocks. The
+service checks the MD5 of each block. The MD5 of the whole file is computed in the same pass and
+stored with the blob. If the response to the commit is lost, the upload id in the blob's metadata
+shows whether the commit succeeded.
 """
 
 import hashlib
@@ -41,12 +41,15 @@ PARALLEL_BLOCKS = 4
 _ATTEMPTS = 3
 _MEBIBYTE = 1024**2
 
-# Opens the content from its beginning, once per attempt: (stream, size in bytes).
+# Opens the content at its beginning, and gives (stream, size in bytes). Called once per attempt.
 Source = Callable[[], AbstractContextManager[tuple[BinaryIO, int]]]
 
 
 def block_bytes(size_bytes: int) -> int:
-    """Return the block size: 8 MiB, or as many whole MiB as 50,000 blocks need."""
+    """Return the block size: 8 MiB, or more if the file would need more than 50,000 blocks.
+
+    It is a whole number of MiB. 50,000 is the limit of the service.
+    """
     return max(BLOCK_BYTES, -(-size_bytes // (MAX_BLOCKS * _MEBIBYTE)) * _MEBIBYTE)
 
 
@@ -75,7 +78,10 @@ class PutOptions:
 
 
 def match_etag(etag: str | None) -> dict[str, Any]:
-    """Return the condition as arguments of Azure's client. "" is no blob, None no condition."""
+    """Return arguments for Azure's client that make a request depend on the blob's etag.
+
+    With "" there must be no blob. With None there is no condition.
+    """
     if etag is None:
         return {}
     if not etag:
@@ -94,7 +100,10 @@ class UploadedBlob:
 
 @dataclass(frozen=True)
 class _Payload:
-    """What the last request makes visible: staged blocks, or small content sent with it."""
+    """The content that the last request makes visible.
+
+    It is either in blocks that were sent before (`block_ids`), or small (`content`).
+    """
 
     size_bytes: int
     md5: bytes
@@ -103,11 +112,12 @@ class _Payload:
 
 
 def upload(blob: BlobClient, source: Source, options: PutOptions, what: str) -> UploadedBlob:
-    """Upload `source`, and verify size and MD5 of the blob. `what` names it in errors.
+    """Upload `source`, and verify size and MD5 of the blob. `what` names the blob in errors.
 
-    Raises what opening the source raises. Conflict: the condition does not hold, the source changed
-    while it was read, or others keep writing the blob. SourceNotFound: there is no such container.
-    StoreUnavailable, StoreDenied.
+    Raises what opening the source raises. Conflict: the blob does not have the etag of the options,
+    the source changed while it was read, or other clients keep writing the blob. SourceNotFound:
+    there is no such container. StoreUnavailable: the service does not response, or the blob differs
+    from the source. StoreDenied: the credential is refused or lacks a right.
     """
     for _ in range(_ATTEMPTS):
         with source() as (stream, size_bytes), azure_errors(what):
@@ -125,10 +135,11 @@ def upload(blob: BlobClient, source: Source, options: PutOptions, what: str) -> 
 
 @contextmanager
 def unchanging_file(path: Path) -> Iterator[tuple[BinaryIO, int]]:
-    """Open a file, and check at the end that it did not change. Gives (stream, size in bytes).
+    """Open a context that gives (stream, size in bytes) of a file that must not change.
 
     Raises SourceNotFound: there is no such file. SourceUnreadable: it is not a regular file.
-    Conflict: it changed. StoreDenied, StoreUnavailable.
+    Conflict: the file changed during the context. StoreDenied: there is no permission.
+    StoreUnavailable: any other error of the file system.
     """
     with os_errors(f"The file {path.name!r}"):
         before = path.stat()
@@ -151,7 +162,7 @@ def unchanging_file(path: Path) -> Iterator[tuple[BinaryIO, int]]:
 def _changed_error(what: str) -> Conflict:
     return Conflict(
         f"{what} changed while it was copied.",
-        remedy="Wait until it is written completely, then submit it.",
+        remedy="Wait until the file is complete, then submit it again.",
     )
 
 
@@ -160,24 +171,24 @@ def _send(blob: BlobClient, stream: BinaryIO, size_bytes: int, options: PutOptio
         content = stream.read(BLOCK_BYTES + 1)
         return _Payload(len(content), hashlib.md5(content, usedforsecurity=False).digest(), content)
     md5, block_ids, sent_bytes = hashlib.md5(usedforsecurity=False), list[str](), 0
-    under_way: deque[Future[Any]] = deque()
+    pending: deque[Future[Any]] = deque()
     with ThreadPoolExecutor(PARALLEL_BLOCKS, thread_name_prefix="stage-block") as pool:
         try:
             while block := stream.read(block_bytes(size_bytes)):
-                if len(under_way) == PARALLEL_BLOCKS:
-                    under_way.popleft().result()
+                if len(pending) == PARALLEL_BLOCKS:
+                    pending.popleft().result()
                 block_ids.append(
                     b64encode(f"{options.upload_id}{len(block_ids):06d}".encode()).decode()
                 )
-                under_way.append(
+                pending.append(
                     pool.submit(
                         blob.stage_block, block_ids[-1], block, len(block), validate_content=True
                     )
                 )
                 md5.update(block)
                 sent_bytes += len(block)
-            while under_way:
-                under_way.popleft().result()
+            while pending:
+                pending.popleft().result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -187,19 +198,19 @@ def _send(blob: BlobClient, stream: BinaryIO, size_bytes: int, options: PutOptio
 def _commit(
     blob: BlobClient, sent: _Payload, options: PutOptions, what: str
 ) -> UploadedBlob | None:
-    """Send the request that makes the blob visible.
+    """Send the request that makes the blob visible, and return the verified blob.
 
-    Return None if another put of the same key discarded the staged blocks.
+    Return None if a put of another client to the same key discarded the blocks.
     """
     try:
         if sent.block_ids:
-            answer = blob.commit_block_list(
+            response = blob.commit_block_list(
                 [BlobBlock(block_id) for block_id in sent.block_ids],
                 **options.request_arguments(sent.md5),
             )
         else:
             arguments = options.request_arguments(sent.md5)
-            answer = blob.upload_blob(
+            response = blob.upload_blob(
                 sent.content,
                 length=sent.size_bytes,
                 overwrite=True,
@@ -207,40 +218,43 @@ def _commit(
                 **arguments,
             )
     except AzureError as error:
-        fault, found = translate(error, what), None
-        if isinstance(fault, Conflict | StoreUnavailable):
-            with suppress(AzureError):  # report the first error, not this one
-                found = _blob_of_this_put(blob, options)
-        if found is not None:
-            return _verify(found, sent, what)
+        translated, own_blob = translate(error, what), None
+        if isinstance(translated, Conflict | StoreUnavailable):
+            # The response may have been lost. If the check fails too, report the first error.
+            with suppress(AzureError):
+                own_blob = _blob_of_this_put(blob, options)
+        if own_blob is not None:
+            return _verify(own_blob, sent, what)
         if error_code(error) == "InvalidBlockList":
             return None
-        raise fault from AzureErrorText(without_secrets(error))
+        raise translated from AzureErrorText(without_secrets(error))
     with azure_errors(what):
-        found = _blob_of_this_put(blob, options)
-    if found is None:  # replaced or deleted right after the commit, which did succeed
+        own_blob = _blob_of_this_put(blob, options)
+    if own_blob is None:  # The commit succeeded, and another client replaced or deleted the blob.
         return UploadedBlob(
-            str(answer["etag"]).strip('"'), cast(datetime, answer["last_modified"]), sent.size_bytes
+            str(response["etag"]).strip('"'),
+            cast(datetime, response["last_modified"]),
+            sent.size_bytes,
         )
-    return _verify(found, sent, what)
+    return _verify(own_blob, sent, what)
 
 
 def _blob_of_this_put(blob: BlobClient, options: PutOptions) -> BlobProperties | None:
     """Return the properties of the blob, or None if it is missing or came from another put."""
     try:
-        found = blob.get_blob_properties()
+        properties = blob.get_blob_properties()
     except ResourceNotFoundError:
         return None
-    return found if (found.metadata or {}).get(UPLOAD_ID) == options.upload_id else None
+    return properties if (properties.metadata or {}).get(UPLOAD_ID) == options.upload_id else None
 
 
-def _verify(found: BlobProperties, sent: _Payload, what: str) -> UploadedBlob:
+def _verify(properties: BlobProperties, sent: _Payload, what: str) -> UploadedBlob:
     if (
-        found.size != sent.size_bytes
-        or bytes(found.content_settings.content_md5 or b"") != sent.md5
+        properties.size != sent.size_bytes
+        or bytes(properties.content_settings.content_md5 or b"") != sent.md5
     ):
         raise StoreUnavailable(
-            f"{what} was not stored as it was sent: {found.size} of {sent.size_bytes} bytes, or "
-            "the MD5 is another one."
+            f"{what} was not stored as it was sent: {properties.size} of {sent.size_bytes} bytes, "
+            "or the MD5 is another one."
         )
-    return UploadedBlob(found.etag.strip('"'), found.last_modified, sent.size_bytes)
+    return UploadedBlob(properties.etag.strip('"'), properties.last_modified, sent.size_bytes)

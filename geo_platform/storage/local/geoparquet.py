@@ -2,9 +2,10 @@
 
     silver/<key_prefix>/<fingerprint>/<dataset>.parquet
 
-A load makes two passes, so that memory stays flat at any size: it spools the batches to a scratch
-file, then sorts them out of core along a Hilbert curve into the final file (`geoparquet_order.py`).
-The file is read back before it is put into the object store.
+A load makes two passes, so that its use of memory does not grow with the dataset. The first pass
+writes the batches to a scratch file. The second pass sorts them on disk along a Hilbert curve into
+the final file (`geoparquet_order.py`). The final file is read back and checked before it is put
+into the object store.
 """
 
 import hashlib
@@ -47,7 +48,11 @@ MEDIA_TYPE = "application/vnd.apache.parquet"
 
 
 class GeoParquetLake:
-    """Implements `ports.FeatureStore` with GeoParquet 1.1 files in the container `silver`."""
+    """Implements `ports.FeatureStore` with GeoParquet 1.1 files in the container `silver`.
+
+    Every method but `sweep` raises StoreUnavailable, StoreDenied: the object store does not answer
+    or refuses access.
+    """
 
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
@@ -55,9 +60,9 @@ class GeoParquetLake:
     def check_free(self, target: FeatureTarget) -> None:
         """Check that the load mode allows writing the dataset.
 
-        Earlier versions from the same source only matter for the mode `create`.
-        Raises TableExists: the name is taken. ParameterInvalid: the mode is `append`.
-        StoreUnavailable, StoreDenied.
+        Raises TableExists: a dataset of this name exists, and it came from another source or the
+        mode is `create`. The mode `replace` allows both; a dataset of the same fingerprint is
+        allowed in every mode. ParameterInvalid: the mode is `append`.
         """
         if target.load_mode == "append":
             raise ParameterInvalid(
@@ -70,10 +75,11 @@ class GeoParquetLake:
         for stored in self._objects.list(SILVER, f"{target.key_prefix}/"):
             if not stored.reference.key.endswith(f"/{FEATURES_RECORD}"):
                 continue
-            holder, own = stored.metadata.get("source_uri"), target.metadata["source_uri"]
-            if holder is not None and holder != own:
+            stored_source = stored.metadata.get("source_uri")
+            source = target.metadata["source_uri"]
+            if stored_source is not None and stored_source != source:
                 raise TableExists(
-                    f"The dataset {target.dataset} came from {holder}, not from {own}.",
+                    f"The dataset {target.dataset} came from {stored_source}, not from {source}.",
                     dataset=target.dataset,
                 )
             if (
@@ -85,23 +91,27 @@ class GeoParquetLake:
                 )
 
     def holds(self, stored: ObjectReference | None, table: TableReference | None) -> bool:
-        """Return whether the dataset's object still has the etag that it was put with."""
+        """Return whether the object still exists with the same etag. `table` is ignored.
+
+        Raises ParameterInvalid: the container or the key of `stored` is not valid.
+        """
         if stored is None:
             return False
         return etag_or_empty(self._objects, stored.container, stored.key) == stored.etag
 
     def sweep(self, older_than_utc: datetime) -> tuple[str, ...]:
-        """Do nothing: unfinished files are in scratch, which is swept separately."""
+        """Do nothing: unfinished files are in scratch folders, which have a sweep of their own."""
         return ()
 
     def load(
         self, target: FeatureTarget, batches: Iterable[pa.RecordBatch], *, scratch: Path
     ) -> FeatureDataset:
-        """Write, verify and publish the file.
+        """Write the file, verify it, and put it into the object store.
 
-        Raises what `batches` raises. NoFeatures: there are no rows. StoreUnavailable, StoreDenied.
+        Raises what `batches` raises. NoFeatures: there are no rows. StoreUnavailable: also if the
+        file differs from the rows when it is read back.
         """
-        seen = etag_or_empty(self._objects, SILVER, _key(target))
+        current_etag = etag_or_empty(self._objects, SILVER, _key(target))
         folder = scratch / f"geoparquet-{target.fingerprint}"
         folder.mkdir(parents=True, exist_ok=True)
         spool = spool_batches(batches, target, folder / "unsorted.arrow")
@@ -109,15 +119,16 @@ class GeoParquetLake:
             raise NoFeatures(f"No rows are left to publish in {target.dataset}.")
         path = folder / f"{target.dataset}.parquet"
         write_in_order(spool, target, path)
-        return self._publish(path, spool, target, over=seen)
+        return self._publish(path, spool, target, replaces_etag=current_etag)
 
     def _publish(
-        self, path: Path, spool: Spool, target: FeatureTarget, *, over: str
+        self, path: Path, spool: Spool, target: FeatureTarget, *, replaces_etag: str
     ) -> FeatureDataset:
-        """Put the file, if the object did not change since the load began.
+        """Put the file, if the object still has the etag `replaces_etag`.
 
-        If it did, another run of the same recipe was faster, and its file is the dataset. It must
-        not be replaced: the file's footer names its run, and so does that run's item.
+        Otherwise another run with the same fingerprint put its file meanwhile. That file is then
+        the result of this load too. It must not be replaced: the metadata in its footer names the
+        other run, and so does the item of that run.
         """
         bounds = read_back(path, spool, target)
         sha256 = _sha256(path)
@@ -130,13 +141,14 @@ class GeoParquetLake:
         key = _key(target)
         try:
             reference = self._objects.put_file(
-                SILVER, key, path, metadata=metadata, move=True, only_if_etag=over
+                SILVER, key, path, metadata=metadata, move=True, only_if_etag=replaces_etag
             ).reference
         except Conflict:
             path.unlink(missing_ok=True)
             reference = self._objects.stat(SILVER, key).reference
-            with self._objects.local_path(SILVER, key, etag=reference.etag) as other:
-                bounds, sha256 = read_back(other, spool, target), _sha256(other)
+            with self._objects.local_path(SILVER, key, etag=reference.etag) as stored_file:
+                bounds = read_back(stored_file, spool, target)
+                sha256 = _sha256(stored_file)
         findings = tuple(_index_findings(target.indexes))
         return FeatureDataset(
             DESTINATION, target.dataset, reference, sha256, spool.rows, bounds, findings
@@ -144,15 +156,15 @@ class GeoParquetLake:
 
 
 def read_back(path: Path, spool: Spool, target: FeatureTarget) -> Bounds:
-    """Check rows, columns and boxes of a file against what was spooled, and return its bounds.
+    """Compare rows, columns and boxes of a file with the spooled rows, and return its bounds.
 
-    The boxes of all rows are read, so that every row group is decompressed in part.
-    Raises StoreUnavailable, which is retried: the disk returned something else than was written.
+    The boxes of all rows are read, so that a part of every row group is decompressed.
+    Raises StoreUnavailable: the file cannot be read, or differs from the spooled rows.
     """
     try:
         with pq.ParquetFile(path) as file:
             geo = json.loads(file.schema_arrow.metadata[b"geo"])
-            rows, covered = _read_boxes(file)
+            rows, box_union = _read_boxes(file)
             columns = [name for name in file.schema_arrow.names if name != BBOX_COLUMN]
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise StoreUnavailable(
@@ -161,30 +173,32 @@ def read_back(path: Path, spool: Spool, target: FeatureTarget) -> Bounds:
     bbox = geo["columns"][target.geometry_column]["bbox"]
     half = len(bbox) // 2
     bounds = Bounds(xmin=bbox[0], ymin=bbox[1], xmax=bbox[half], ymax=bbox[half + 1])
-    stated = np.array(bounds.xyxy)
-    is_covered = bool((covered[:2] <= stated[:2]).all() and (covered[2:] >= stated[2:]).all())
-    is_close = np.allclose(covered, stated, rtol=1e-6, atol=1e-30)
+    stated_bounds = np.array(bounds.xyxy)
+    is_covered = bool(
+        (box_union[:2] <= stated_bounds[:2]).all() and (box_union[2:] >= stated_bounds[2:]).all()
+    )
+    is_close = np.allclose(box_union, stated_bounds, rtol=1e-6, atol=1e-30)
     if rows != spool.rows or columns != target.schema.names or not (is_covered and is_close):
         raise StoreUnavailable(
             f"{target.dataset} was not read back as it was written: {rows:,} rows of "
             f"{spool.rows:,}.",
-            bounds=covered.tolist(),
+            bounds=box_union.tolist(),
             columns=columns,
         )
     return bounds
 
 
 def _read_boxes(file: pq.ParquetFile) -> tuple[int, np.ndarray[tuple[int], np.dtype[np.float64]]]:
-    rows, covered = 0, np.array([np.inf, np.inf, -np.inf, -np.inf])
+    rows, box_union = 0, np.array([np.inf, np.inf, -np.inf, -np.inf])
     for batch in file.iter_batches(columns=[BBOX_COLUMN]):
         boxes = [
             child.to_numpy(zero_copy_only=False).astype(np.float64)
             for child in batch.column(0).flatten()
         ]
-        covered[:2] = np.minimum(covered[:2], [boxes[0].min(), boxes[1].min()])
-        covered[2:] = np.maximum(covered[2:], [boxes[2].max(), boxes[3].max()])
+        box_union[:2] = np.minimum(box_union[:2], [boxes[0].min(), boxes[1].min()])
+        box_union[2:] = np.maximum(box_union[2:], [boxes[2].max(), boxes[3].max()])
         rows += batch.num_rows
-    return rows, covered
+    return rows, box_union
 
 
 def _key(target: FeatureTarget) -> str:

@@ -1,7 +1,8 @@
 """Write a GeoParquet 1.1 file in spatial order, in two passes over scratch files.
 
-The first pass spools the rows in order of arrival, the second writes row groups along a Hilbert
-curve. Memory stays flat at any size. The sort is in `hilbert_sort.py`.
+The first pass writes the rows to a scratch file (the spool) in the order of the source. The second
+pass writes row groups in the order of a Hilbert curve. The use of memory does not grow with the
+dataset. The sort is in `hilbert_sort.py`.
 Source: https://geoparquet.org/releases/v1.1.0/
 """
 
@@ -42,7 +43,11 @@ BoxArray = npt.NDArray[np.float64]
 
 @dataclass
 class Spool:
-    """Rows in a scratch file, in order of arrival, and what was measured while writing them."""
+    """Rows in a scratch file, in the order of the source, and their measurements.
+
+    `size_bytes` is the sum of the row sizes, `total_bounds` are xmin, ymin, xmax, ymax, `z_range`
+    is (lowest, highest) of the finite heights, and `types` holds (shapely type id, has Z) pairs.
+    """
 
     path: Path
     rows: int = 0
@@ -55,7 +60,7 @@ class Spool:
 
 
 def spool_batches(batches: Iterable[pa.RecordBatch], target: FeatureTarget, path: Path) -> Spool:
-    """Write all batches, with their bounding boxes and row sizes, to an Arrow file (first pass).
+    """Write all batches to an Arrow file, with the bounding box and size of each row (first pass).
 
     Raises what `batches` raises.
     """
@@ -102,10 +107,10 @@ def _measure(
                 min(spool.z_range[0], float(finite.min())),
                 max(spool.z_range[1], float(finite.max())),
             ]
-    others = max(0, batch.nbytes - column.nbytes) // batch.num_rows
+    other_columns_bytes = max(0, batch.nbytes - column.nbytes) // batch.num_rows
     sizes = (
         np.fromiter(map(len, wkb), dtype=np.int64, count=len(wkb))
-        + others
+        + other_columns_bytes
         + bbox_type().num_fields * 4
     )
     spool.rows += batch.num_rows
@@ -114,7 +119,7 @@ def _measure(
 
 
 def _bbox_column(boxes: BoxArray) -> pa.Array:
-    """Return 32-bit boxes, rounded outward so that they still cover their geometry."""
+    """Return the boxes as 32-bit floats, rounded outward to cover the geometries."""
     low = boxes[:, :2].astype(np.float32)
     high = boxes[:, 2:].astype(np.float32)
     low = np.where(low > boxes[:, :2], np.nextafter(low, np.float32(-np.inf)), low)
@@ -126,7 +131,10 @@ def _bbox_column(boxes: BoxArray) -> pa.Array:
 
 
 def write_in_order(spool: Spool, target: FeatureTarget, path: Path) -> None:
-    """Write row groups of at most 65,536 rows or about 32 MB along the curve (second pass)."""
+    """Write the rows to a GeoParquet file in the order of the Hilbert curve (second pass).
+
+    A row group has at most 65,536 rows and about 32 MB. The spool file is deleted.
+    """
     schema = file_schema(target, spool.types, spool.total_bounds, spool.z_range)
     with pq.ParquetWriter(
         path,
@@ -145,12 +153,12 @@ def write_in_order(spool: Spool, target: FeatureTarget, path: Path) -> None:
 
 
 def _dictionary_columns(target: FeatureTarget) -> list[str]:
-    # Geometries and boxes rarely repeat: a dictionary would only cost time.
+    # Geometries and boxes rarely repeat: for these columns a dictionary would only cost time.
     return [column.name for column in target.schema if column.name != target.geometry_column]
 
 
 def bbox_type() -> pa.StructType:
-    """Return the type of the covering column: one 32-bit box per row."""
+    """Return the type of the column `bbox` (the covering of GeoParquet): a 32-bit box per row."""
     return pa.struct([pa.field(corner, pa.float32(), nullable=False) for corner in _CORNERS])
 
 
@@ -189,16 +197,16 @@ def file_schema(
     bounds: npt.NDArray[np.float64],
     z_range: Sequence[float],
 ) -> pa.Schema:
-    """Return the file's schema: the target's columns, then the boxes, with the metadata.
+    """Return the file's schema: the columns of the target, then the boxes, with the metadata.
 
-    Arguments as for `geo_metadata`.
+    The arguments are those of `geo_metadata`.
     """
     geo = geo_metadata(target, types, bounds, z_range)
-    own = {
+    platform_metadata = {
         f"geo_platform:{key}": value
         for key, value in {**target.metadata, "fingerprint": target.fingerprint}.items()
     }
-    metadata = {"geo": json.dumps(geo, separators=(",", ":")), **own}
+    metadata = {"geo": json.dumps(geo, separators=(",", ":")), **platform_metadata}
     return target.schema.append(pa.field(BBOX_COLUMN, bbox_type(), nullable=False)).with_metadata(
         metadata
     )

@@ -1,8 +1,11 @@
-"""Sort rows along a Hilbert curve out of core: a distribution sort that holds one bucket in memory.
+"""Sort rows along a Hilbert curve with scratch files, one bucket of rows in memory at a time.
 
-The key of a row is the centre of its bounding box on a grid of 65,536 x 65,536 cells over the
-dataset's bounds, as the distance along a Hilbert curve of level 16 (geopandas' `hilbert_distance`).
-Ties keep the order of arrival, so that the same input makes the same file.
+Each row has a key. It is the position of the centre of the row's bounding box on a Hilbert curve of
+level 16, a grid of 65,536 x 65,536 cells over the dataset's bounds (geopandas' `hilbert_distance`).
+Rows with the same key keep the order of the source: the same input makes the same file.
+
+A bucket is a scratch file of rows in a range of keys. A bucket that is too large to be sorted in
+memory is split into buckets of smaller ranges, recursively.
 
 Why not sort in a database: DuckDB 2.0 moves rows in vectors of 2,048, which is 450 MB for polygons
 of 220 KB, and fails at its memory limit. Buckets here are limited in bytes.
@@ -42,17 +45,17 @@ class _Bucket:
 def sorted_tables(
     path: Path, size_bytes: int, total_bounds: npt.NDArray[np.float64], scratch: Path
 ) -> Iterator[pa.Table]:
-    """Yield the rows of an Arrow stream file in order, as tables of about 32 MB. Delete the file.
+    """Yield the rows of an Arrow stream file in order of key, as tables of at most about 32 MB.
 
-    The file needs the columns `bbox` (struct of xmin, ymin, xmax, ymax) and `__row_bytes`.
-    `size_bytes` is the sum of the latter, `total_bounds` are xmin, ymin, xmax, ymax of all boxes.
-    `scratch` is a folder for temporary files.
+    The file needs the columns `bbox` (struct of xmin, ymin, xmax, ymax) and `__row_bytes` (size of
+    the row). `size_bytes` is the sum of `__row_bytes`, `total_bounds` are xmin, ymin, xmax, ymax of
+    all boxes. `scratch` is a folder for temporary files. The file is deleted.
     """
     scratch.mkdir(parents=True, exist_ok=True)
-    keyed = scratch / "keyed.arrow"
-    _add_keys(path, keyed, total_bounds)
-    whole = _Bucket(keyed, size_bytes, 0, 4**_LEVEL - 1)
-    for table in _sorted(whole, scratch):
+    keyed_path = scratch / "keyed.arrow"
+    _add_keys(path, keyed_path, total_bounds)
+    all_rows = _Bucket(keyed_path, size_bytes, 0, 4**_LEVEL - 1)
+    for table in _sorted(all_rows, scratch):
         yield table.drop_columns([_KEY_COLUMN])
 
 
@@ -100,7 +103,7 @@ def _read_sorted(bucket: _Bucket) -> pa.Table:
 
 
 def _read_as_is(bucket: _Bucket) -> Iterator[pa.Table]:
-    # All rows have the same key.
+    # All rows have the same key, so that there is nothing to sort.
     with pa.OSFile(str(bucket.path), "rb") as stream, pa.ipc.open_stream(stream) as reader:
         for batch in reader:
             yield pa.Table.from_batches([batch])
@@ -110,8 +113,9 @@ def _read_as_is(bucket: _Bucket) -> Iterator[pa.Table]:
 def _split(bucket: _Bucket, scratch: Path) -> list[_Bucket]:
     """Split a bucket into buckets of about equal bytes, each with a part of its range of keys.
 
-    A part begins and ends at bins that have rows. So each recursion narrows the range, until it is
-    one cell.
+    The range of keys is divided into bins of equal width, and a new bucket gets consecutive bins.
+    Its range begins and ends at bins that have rows. So every recursion has a smaller range, until
+    the range is one key.
     """
     width = -(-(bucket.last_key - bucket.first_key + 1) // _BINS)
     weights = _histogram(bucket, width)
@@ -131,14 +135,14 @@ def _split(bucket: _Bucket, scratch: Path) -> list[_Bucket]:
 
 
 def _histogram(bucket: _Bucket, width: int) -> npt.NDArray[np.float64]:
-    """Return the bytes per bin of keys. Only the two narrow columns are read."""
+    """Return the bytes of the rows in each bin. Only the columns of keys and sizes are read."""
     weights = np.zeros(_BINS)
     with pa.OSFile(str(bucket.path), "rb") as stream:
         names = pa.ipc.open_stream(stream).schema.names
         stream.seek(0)
-        wanted = [names.index(SIZE_COLUMN), names.index(_KEY_COLUMN)]
+        column_indexes = [names.index(SIZE_COLUMN), names.index(_KEY_COLUMN)]
         for batch in pa.ipc.open_stream(
-            stream, options=pa.ipc.IpcReadOptions(included_fields=wanted)
+            stream, options=pa.ipc.IpcReadOptions(included_fields=column_indexes)
         ):
             bins = (batch.column(_KEY_COLUMN).to_numpy() - bucket.first_key) // width
             weights += np.bincount(
@@ -148,18 +152,19 @@ def _histogram(bucket: _Bucket, width: int) -> npt.NDArray[np.float64]:
 
 
 def _assign_bins(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Return the part of every bin. A part is a run of bins with at most the bytes of a bucket.
+    """Return the number of the part to which each bin belongs.
 
-    It may have more, where there would be too many parts.
+    A part is a series of consecutive bins with at most 32 MB, or more if there would be more than
+    64 parts. A single bin may exceed the limit.
     """
     limit = max(_BUCKET_BYTES, weights.sum() / (_MAX_BUCKETS - 1))
     parts = np.zeros(_BINS, dtype=np.int64)
-    part, filled = 0, 0.0
+    part, part_bytes = 0, 0.0
     for position in np.flatnonzero(weights):
-        if filled and filled + weights[position] > limit:
-            part, filled = part + 1, 0.0
+        if part_bytes and part_bytes + weights[position] > limit:
+            part, part_bytes = part + 1, 0.0
             parts[position:] = part
-        filled += weights[position]
+        part_bytes += weights[position]
     return parts
 
 

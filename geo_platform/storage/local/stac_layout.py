@@ -1,7 +1,7 @@
-"""The static catalog's files: where they are, how they are read, and the links among them.
+"""Find and read the files of the static catalog, and compute the links among its documents.
 
-Hrefs are relative in the files, so that the folder can be moved, and absolute in memory.
-`stac_files.py` decides the order of writes and holds the locks.
+Hrefs are relative in the files, so that the folder of the catalog can be moved. They are absolute
+in memory. `stac_files.py` decides the order of writes and holds the locks.
 """
 
 import json
@@ -25,7 +25,11 @@ from geo_platform.storage.stac_documents import (
 
 @dataclass(frozen=True)
 class Layout:
-    """The paths of the catalog below a resolved root, and the files found there."""
+    """The paths of the catalog below `root`, which must be resolved.
+
+    Methods that list folders raise StoreDenied: a file has the name of a folder. OSError: a folder
+    cannot be read.
+    """
 
     root: Path
 
@@ -45,7 +49,7 @@ class Layout:
         ]
 
     def collection_titles(self) -> dict[str, str]:
-        """Return the title of each collection by its id; an unreadable one has its id as title."""
+        """Return the title of each collection by its id, or the id if it has no readable title."""
         titles: dict[str, str] = {}
         for name in self.collections():
             titles[name] = name
@@ -55,7 +59,7 @@ class Layout:
         return titles
 
     def item_ids(self, collection_folder: Path) -> list[str]:
-        """Return the ids of the items that have a file, sorted."""
+        """Return the ids of the published items, which are those that have a file, sorted."""
         return [
             name
             for name in _subfolders(collection_folder)
@@ -82,14 +86,17 @@ class Layout:
             return []
 
     def archived_item_paths(self, collection: str | None, item_id: str | None) -> Iterator[Path]:
-        """Yield the file of each item with archived versions; an unpublished one's is missing."""
+        """Yield the path of the file of each item that has archived versions.
+
+        The file of an unpublished item does not exist.
+        """
         for name in [collection] if collection is not None else _subfolders(self.folder):
             for folder in [item_id] if item_id is not None else _subfolders(self.folder / name):
                 if (self.folder / name / folder / "versions").is_dir():
                     yield self.item(name, folder)
 
     def item_links(self, path: Path, collection: str) -> list[dict[str, Any]]:
-        """Return the structural links of an item, hrefs absolute."""
+        """Return the links of an item to the root and to its collection, with absolute hrefs."""
         collection_uri = (path.parent.parent / "collection.json").as_uri()
         return [
             {
@@ -125,14 +132,14 @@ def _subfolders(folder: Path) -> list[str]:
     except NotADirectoryError as error:
         raise StoreDenied(
             f"The catalog's folder {folder} is a file, or a parent folder of it is one.",
-            remedy="Move that file elsewhere.",
+            remedy="Rename or remove that file.",
         ) from error
 
 
 def read_document(path: Path) -> Document | None:
-    """Return a STAC document as its file has it, or None if there is no file.
+    """Return the STAC document of a file, with relative hrefs, or None if there is no file.
 
-    Raises CatalogRejected, naming the file: it cannot be read or used.
+    Raises CatalogRejected: the file cannot be read, or is not a STAC document.
     """
     try:
         document = json.loads(path.read_bytes())
@@ -157,7 +164,7 @@ def _unreadable(path: Path, reason: str) -> CatalogRejected:
 def read_absolute(path: Path) -> Document | None:
     """Return a STAC document with absolute hrefs, or None if there is no file.
 
-    Raises CatalogRejected, naming the file: it cannot be read or used.
+    Raises CatalogRejected: the file cannot be read, or is not a STAC document.
     """
     stored = read_document(path)
     return None if stored is None else absolute(stored, path.as_uri())
@@ -174,12 +181,12 @@ def mtime_ns(path: Path) -> int:
 def absolute(document: Document, document_uri: str) -> Document:
     """Return a copy with hrefs resolved against the document's URI, and with a self link."""
     resolved = _with_hrefs(document, lambda href: urljoin(document_uri, href))
-    own = {
+    self_link = {
         "rel": "self",
         "href": document_uri,
         "type": "application/geo+json" if document.get("type") == "Feature" else "application/json",
     }
-    resolved["links"] = [link for link in resolved["links"] if link["rel"] != "self"] + [own]
+    resolved["links"] = [link for link in resolved["links"] if link["rel"] != "self"] + [self_link]
     return resolved
 
 
@@ -202,7 +209,7 @@ def _with_hrefs(document: Document, change: Callable[[str], str]) -> Document:
 
 
 def _relative_href(href: str, document_uri: str, root_uri: str) -> str:
-    # All three are percent-encoded, and so is the result.
+    # The three arguments are percent-encoded, and so is the result.
     if not href.startswith(root_uri.rstrip("/") + "/"):
         return href
     path = posixpath.relpath(href, posixpath.dirname(document_uri))
@@ -210,13 +217,16 @@ def _relative_href(href: str, document_uri: str, root_uri: str) -> str:
 
 
 def root_document(present: Document | None, titles: Mapping[str, str]) -> Document:
-    """Return catalog.json with a child link to each collection; keep what people wrote into it."""
-    written: Document = (
+    """Return catalog.json with a child link to each collection.
+
+    Its id, title and description, which people may have edited, and other links are kept.
+    """
+    kept_fields: Document = (
         {name: present[name] for name in ("id", "title", "description") if name in present}
         if present
         else {}
     )
-    own = [{"rel": "root", "href": "./catalog.json", "type": "application/json"}]
+    root_links = [{"rel": "root", "href": "./catalog.json", "type": "application/json"}]
     children = [
         {
             "rel": "child",
@@ -232,16 +242,16 @@ def root_document(present: Document | None, titles: Mapping[str, str]) -> Docume
         "id": "geo-platform",
         "title": "Geo platform",
         "description": "Rasters and vector datasets published by the geo platform.",
-        **written,
-        "links": own + children + (without_structure(present) if present else []),
+        **kept_fields,
+        "links": root_links + children + (without_structure(present) if present else []),
     }
 
 
 def collection_document(
-    given: Document, present: Document | None, item_ids: list[str], extent: Document
+    new: Document, present: Document | None, item_ids: list[str], extent: Document
 ) -> Document:
-    """Return collection.json with a link to each item; keep what people wrote into it."""
-    own = [
+    """Return collection.json with a link to each item. Keep fields that people may have edited."""
+    root_links = [
         {"rel": "root", "href": "../catalog.json", "type": "application/json"},
         {"rel": "parent", "href": "../catalog.json", "type": "application/json"},
     ]
@@ -249,5 +259,5 @@ def collection_document(
         {"rel": "item", "href": f"./{name}/{name}.json", "type": "application/geo+json"}
         for name in item_ids
     ]
-    merged = merged_collection(given, present, extent)
-    return {**merged, "links": own + items + merged["links"]}
+    merged = merged_collection(new, present, extent)
+    return {**merged, "links": root_links + items + merged["links"]}

@@ -2,8 +2,8 @@
 
     <collection>/<item>/versions/<fingerprint>.json
 
-Links always have a target: while no version is published, archived ones have no link to a latest
-one. `stac_files.py` decides when to archive.
+Every link has a target: while no version is published, archived versions have no link to the latest
+version. `stac_files.py` decides when to archive.
 """
 
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ _VERSION_RELATIONS = {"predecessor-version", *_LINKS_TO_PUBLISHED}
 
 @dataclass(frozen=True)
 class Archived:
-    """An archived version: its file, and its document with absolute hrefs."""
+    """An archived version of an item: its file, and its document with absolute hrefs."""
 
     path: Path
     document: Document
@@ -45,8 +45,8 @@ def archived_versions(
 ) -> Iterator[Archived]:
     """Yield every archived version of an item, in order of file name.
 
-    An unreadable one must not stop a publication: it is skipped, and its error is appended to
-    `unreadable` if that is given.
+    An unreadable file must not prevent a publication. So it is skipped, and its error is appended
+    to the list `unreadable`, if there is one.
     """
     for path in layout.version_paths(item_path):
         try:
@@ -60,9 +60,11 @@ def archived_versions(
 
 
 def archive(layout: Layout, path: Path, present: Document, *, is_replaced: bool) -> Path:
-    """Write the published version to the archive and return its file.
+    """Write the published version to the archive, and return the path of the archived file.
 
-    With `is_replaced` it links to its successor.
+    `path` is the item's own file, `present` the published document. With `is_replaced` the archived
+    version gets links to the version that replaces it.
+    Raises CatalogRejected: an archived file cannot be read. OSError: a file cannot be written.
     """
     archived = _free_path(path.parent / "versions", present)
     document = dict(present)
@@ -80,28 +82,31 @@ def archive(layout: Layout, path: Path, present: Document, *, is_replaced: bool)
 
 
 def with_version_links(
-    item: Document, present: Document | None, archived: Path | None, earlier: list[Archived]
+    item: Document, present: Document | None, archive_path: Path | None, archived: list[Archived]
 ) -> Document:
     """Return the item with a link to its predecessor.
 
-    The predecessor is the version that it replaces, or else the one that was withdrawn last. An
-    item that is published again or restored keeps the predecessor that it had.
+    The predecessor is the version that the item replaces (`archive_path`), or else the archived
+    version that was withdrawn last. An item that is published again or restored keeps its earlier
+    predecessor.
     """
     links = [link for link in item.get("links", []) if link["rel"] not in _VERSION_RELATIONS]
-    again = next((version for version in earlier if is_same_version(version.document, item)), None)
-    if again is not None:
-        links.extend(_predecessors(again.document))
-    elif archived is not None:
-        links.append(_link("predecessor-version", archived))
+    same_version = next(
+        (version for version in archived if is_same_version(version.document, item)), None
+    )
+    if same_version is not None:
+        links.extend(_predecessors(same_version.document))
+    elif archive_path is not None:
+        links.append(_link("predecessor-version", archive_path))
     elif present is not None:
         links.extend(_predecessors(present))
-    elif earlier:
-        links.append(_link("predecessor-version", max(earlier, key=_withdrawn_at).path))
+    elif archived:
+        links.append(_link("predecessor-version", max(archived, key=_withdrawn_at).path))
     return {**item, "links": links}
 
 
 def link_to_published(layout: Layout, path: Path, *, is_published: bool) -> None:
-    """Add or remove the links from every archived version of the item to the published one."""
+    """Add links from every archived version to the published version, or remove them."""
     for archived in list(archived_versions(layout, path)):
         kept = [
             link
@@ -112,7 +117,10 @@ def link_to_published(layout: Layout, path: Path, *, is_published: bool) -> None
 
 
 def without_links_to(layout: Layout, document: Archived, removed: Path) -> None:
-    """Remove the links to a version from a document. One without such links is not rewritten."""
+    """Remove the links to the file `removed` from a document.
+
+    A document without such links is not rewritten.
+    """
     links = [
         link
         for link in document.document["links"]
@@ -122,7 +130,7 @@ def without_links_to(layout: Layout, document: Archived, removed: Path) -> None:
 
 
 def as_version(archived: Archived, collection: str, item_id: str) -> ItemVersion:
-    """Return the version as the port has it: the item as it was published."""
+    """Return the archived version as an `ItemVersion`, with the item as it was published."""
     properties = {
         name: value
         for name, value in archived.document["properties"].items()
@@ -147,7 +155,7 @@ def _withdrawn_at(archived: Archived) -> datetime:
     text = archived.document["properties"].get(_WITHDRAWN)
     if text:
         return datetime.fromisoformat(text)
-    # Earlier releases did not record it: the file was written when the version was withdrawn.
+    # Earlier releases did not record the time. The file was written when the version was withdrawn.
     return datetime.fromtimestamp(mtime_ns(archived.path) / 1e9, UTC)
 
 
@@ -164,8 +172,8 @@ def _link(relation: str, path: Path) -> dict[str, str]:
 
 
 def _rewrite(layout: Layout, document: Archived, links: list[dict[str, object]]) -> None:
-    """Write the document with other links, if they differ; keep the time of its file."""
-    # Listings are sorted by the time of the file.
+    """Write the document with these links, if they differ from its own."""
+    # The file keeps its mtime, since `entries` lists items in the order of their mtimes.
     if links != [link for link in document.document["links"] if link["rel"] != "self"]:
         _write(
             layout,
@@ -185,10 +193,10 @@ def _write(
 
 
 def _free_path(folder: Path, present: Document) -> Path:
-    """Return `<fingerprint>.json`, or `<fingerprint>-2.json` … if another run's version has it.
+    """Return the path to archive to: `<fingerprint>.json`, `<fingerprint>-2.json` and so on.
 
-    A version of the same run is overwritten: its publish was killed after it archived, or it was
-    restored since.
+    A file of another run is not overwritten. A file of the same run is: either a publish was killed
+    after it archived this version, or the version was restored and is now archived again.
     """
     name = check_id(str(present["properties"].get(ITEM_FINGERPRINT) or "unknown"))
     count = 1

@@ -1,7 +1,8 @@
-"""PostgreSQL connections: opened with the run's name, kept open within a run, and their errors.
+"""Open PostgreSQL connections, keep them open within a run, and translate their errors.
 
-Errors of psycopg and ADBC become DatabaseUnavailable or StoreDenied. Statements are in `sql/`. The
-resources (`resources/production.py`) close the kept connections at the end of a run.
+Connections have the id of the run in their application name. There are two kinds: psycopg for
+statements, ADBC for loading Arrow data. Errors of both become DatabaseUnavailable or StoreDenied.
+The resources (`resources/production.py`) close the kept connections at the end of a run.
 """
 
 import os
@@ -26,10 +27,10 @@ if TYPE_CHECKING:
 APPLICATION = "geo_platform"
 URL_REMEDY = (
     "Write it as postgresql://USER:PASSWORD@HOST:PORT/NAME. In the password write % @ : / ? as "
-    "%25 %40 %3A %2F %3F. libpq's variables and files give what is left out."
+    "%25 %40 %3A %2F %3F. libpq's variables and files supply the parts that are left out."
 )
 _SCHEMES = ("postgresql://", "postgres://")
-_DEFAULT_NAME = "PGAPPNAME"
+_APPLICATION_NAME_VARIABLE = "PGAPPNAME"
 _CONNECT_TIMEOUT_S = 10
 _CONNECTION_ERRORS = (psycopg.OperationalError, psycopg.InterfaceError)
 # SQLSTATE prefixes of transient errors: connection, resources (disk full, too many clients),
@@ -39,11 +40,10 @@ _TRANSIENT = ("08", "53", "57P", "58", "55P03", "40", "57014")
 # SQLSTATE prefixes: authentication, no such database, no privilege, read-only.
 _DENIED = ("28", "3D", "42501", "25006")
 
-# More are used at once only while a table is loaded, and idle ones count against the server's
-# limit.
+# Only a load uses more connections at once, and idle connections count against the server's limit.
 MAX_IDLE = 2
 
-# A small table is sent over one connection; for a large one the time to open another is negligible.
+# A small table is sent over one connection. For a large table the time to open another is small.
 MAX_IDLE_ARROW = 1
 
 
@@ -55,9 +55,9 @@ C = TypeVar("C", bound=_Closable)
 
 
 class IdleConnections(Generic[C]):
-    """At most `max_idle` idle connections of one kind. Safe among threads.
+    """At most `max_idle` idle connections of one kind. Threads may share it.
 
-    `reset` gives a connection its initial settings, and returns False if it is no longer alive.
+    `reset` restores the settings of a connection, and returns False if the server has closed it.
     """
 
     def __init__(self, max_idle: int, reset: Callable[[C], bool]) -> None:
@@ -68,7 +68,7 @@ class IdleConnections(Generic[C]):
         self._is_closed = False
 
     def take(self) -> C | None:
-        """Return a connection without a transaction, reset, or None if none is alive."""
+        """Return an idle connection with restored settings, or None if there is none."""
         while True:
             with self._lock:
                 connection = self._idle.pop() if self._idle else None
@@ -77,7 +77,7 @@ class IdleConnections(Generic[C]):
             connection.close()
 
     def keep(self, connection: C) -> None:
-        """Keep a connection whose transaction has ended, or close it if there are enough."""
+        """Keep a connection whose transaction has ended, or close it if `max_idle` are kept."""
         with self._lock:
             has_room = not self._is_closed and len(self._idle) < self._max_idle
             if has_room:
@@ -86,7 +86,7 @@ class IdleConnections(Generic[C]):
             connection.close()
 
     def close(self) -> None:
-        """Close the idle connections, and from now on every one that is handed back."""
+        """Close the idle connections. Connections passed to `keep` later are closed too."""
         with self._lock:
             idle, self._idle, self._is_closed = self._idle, [], True
         for connection in idle:
@@ -96,8 +96,8 @@ class IdleConnections(Generic[C]):
 class KeptConnections:
     """The idle connections of a run: those for statements, and those for loading Arrow batches.
 
-    Opening is slow: PostgreSQL checks the password for as long as a small table takes to load, and
-    ADBC reads every type of the server.
+    They are kept because opening one is slow: the check of the password takes as long as loading a
+    small table, and ADBC reads all types of the server.
     """
 
     def __init__(self) -> None:
@@ -107,21 +107,21 @@ class KeptConnections:
         )
 
     def close(self) -> None:
-        """Close the idle connections, and from now on every one that is handed back."""
+        """Close the idle connections. Connections passed to `keep` later are closed too."""
         self.for_statements.close()
         self.for_arrow.close()
 
 
 def _reset(connection: psycopg.Connection) -> bool:
-    # One statement resets the settings and shows whether the connection is alive. Nothing else
-    # outlives a transaction here: roles, locks and limits are set per transaction, and statements
-    # are not prepared, because tables change their columns.
+    # RESET ALL resets the settings and shows whether the connection is alive. Nothing else has to
+    # be reset: roles, locks and limits end with each transaction. Statements are not prepared,
+    # since tables change their columns.
     try:
         connection.autocommit = True
         connection.isolation_level = None
         connection.execute("RESET ALL")
     except psycopg.Error:
-        return False  # the server closed it; opening another one will report what is wrong
+        return False  # The server closed it. The next attempt to open one reports the cause.
     return True
 
 
@@ -137,10 +137,10 @@ def _reset_arrow(connection: "AdbcConnection") -> bool:
 
 @dataclass(frozen=True)
 class Database:
-    """A database, and the run that uses it.
+    """The URL of a database, and the run that uses it.
 
-    The URL holds a secret; it is unwrapped only to connect. With `kept` connections are reused
-    within the run; the caller closes `kept` at its end.
+    The URL may hold a password, and is unwrapped only to connect and to read its host. If `kept` is
+    set, connections are reused; the caller closes `kept` at the end of the run.
     """
 
     url: SecretStr
@@ -163,7 +163,9 @@ class Database:
     def connect(self, *, autocommit: bool = False) -> Iterator[psycopg.Connection]:
         """Open a connection; commit at the end of the block, roll back on an error.
 
-        Raises DatabaseUnavailable, StoreDenied, also for errors of psycopg inside the block.
+        Errors of psycopg inside the block are translated too.
+        Raises DatabaseUnavailable: the database does not answer or is busy. StoreDenied: it refuses
+        access.
         """
         with (
             database_errors(self.place),
@@ -181,7 +183,7 @@ class Database:
 
     @contextmanager
     def _reuse(self, kept: KeptConnections) -> Iterator[psycopg.Connection]:
-        # A connection whose use failed is closed, since its state is unknown.
+        # After an error the state of the connection is unknown, so it is not kept.
         connection = kept.for_statements.take()
         if connection is None:
             connection = self._open()
@@ -196,9 +198,11 @@ class Database:
 
     @contextmanager
     def connect_arrow(self) -> Iterator["AdbcConnection"]:
-        """Open an ADBC connection for binary COPY. The caller commits; the rest is rolled back.
+        """Open an ADBC connection for binary COPY. Work that the caller does not commit is lost.
 
-        Raises DatabaseUnavailable, StoreDenied, also for errors of ADBC inside the block.
+        Errors of ADBC inside the block are translated too.
+        Raises DatabaseUnavailable: the database does not answer or is busy. StoreDenied: it refuses
+        access.
         """
         with (
             database_errors(self.place),
@@ -209,7 +213,7 @@ class Database:
             yield connection
 
     def _open_arrow(self) -> "AdbcConnection":
-        # Imported here: it loads pandas, which is slow, and the catalog does not need it.
+        # Imported here: the driver loads pandas, which is slow, and the catalog does not need it.
         import adbc_driver_postgresql.dbapi
 
         connection: AdbcConnection = adbc_driver_postgresql.dbapi.connect(
@@ -238,28 +242,28 @@ class Database:
 
 @contextmanager
 def default_application_name(run_id: str) -> Iterator[None]:
-    """Name connections of other libraries in this process after the run, by libpq's own default.
+    """Set libpq's default application name to that of the run, for connections of other libraries.
 
-    Dagster opens one for each use of its storage. Connections that have a name keep it. A process
-    has one run at a time.
+    Dagster opens a connection for each use of its storage, without an application name. The default
+    is a variable of the whole process, which executes one run at a time.
     """
-    before = os.environ.get(_DEFAULT_NAME)
-    os.environ[_DEFAULT_NAME] = Database(SecretStr(""), run_id).application_name
+    previous_name = os.environ.get(_APPLICATION_NAME_VARIABLE)
+    os.environ[_APPLICATION_NAME_VARIABLE] = Database(SecretStr(""), run_id).application_name
     try:
         yield
     finally:
-        if before is None:
-            os.environ.pop(_DEFAULT_NAME, None)
+        if previous_name is None:
+            os.environ.pop(_APPLICATION_NAME_VARIABLE, None)
         else:
-            os.environ[_DEFAULT_NAME] = before
+            os.environ[_APPLICATION_NAME_VARIABLE] = previous_name
 
 
 def database_of(
     settings: Settings, *, run_id: str = "", kept: KeptConnections | None = None
 ) -> Database:
-    """Return the database of features and catalog.
+    """Return the database of features and catalog that the settings name.
 
-    Raises StoreDenied: the setting is missing, or is not a URL.
+    Raises StoreDenied: the setting is missing, or is not a valid URL.
     """
     if settings.postgres_url is None:
         raise StoreDenied(
@@ -267,7 +271,7 @@ def database_of(
             remedy="Set GEO_PLATFORM_POSTGRES_URL to postgresql://USER@HOST/NAME.",
         )
     if not is_url(settings.postgres_url):
-        # Without the reason: the driver's message quotes the URL, and so the password.
+        # The driver's reason is left out: it quotes the URL, which holds the password.
         raise StoreDenied(
             "GEO_PLATFORM_POSTGRES_URL is not the URL of a database.", remedy=URL_REMEDY
         )
@@ -275,27 +279,28 @@ def database_of(
 
 
 def is_url(url: SecretStr) -> bool:
-    """Return whether libpq reads this URL as its author meant it.
+    """Return whether the URL is valid, and its password is escaped.
 
-    An unescaped @ : / ? or % in the password turns a part of it into the host or the port, which
-    errors and links in items show.
+    With an unescaped @ : / ? or % in the password, libpq would read a part of the password as host
+    or port, and errors and links would show it.
     """
     text = url.get_secret_value()
     try:
         port = conninfo_to_dict(text).get("port")
     except psycopg.ProgrammingError:
         return False
-    authority, _, rest = text.partition("://")[2].partition("/")
+    authority, _, path = text.partition("://")[2].partition("/")
     credentials = authority.rpartition("@")[0]
-    cut_well = "@" not in rest.partition("?")[0] and not set(credentials) & set("@?")
-    return text.startswith(_SCHEMES) and cut_well and str(port or 0).replace(",", "").isdigit()
+    is_escaped = "@" not in path.partition("?")[0] and not set(credentials) & set("@?")
+    return text.startswith(_SCHEMES) and is_escaped and str(port or 0).replace(",", "").isdigit()
 
 
 @contextmanager
 def database_errors(place: str) -> Iterator[None]:
-    """Translate errors of psycopg and ADBC in the block, as `translate` does.
+    """Translate errors of psycopg and ADBC in the block. `place` names the database in messages.
 
-    Other errors of theirs are raised unchanged.
+    Raises DatabaseUnavailable: the database does not answer, is busy, or has no free resources.
+    StoreDenied: it refuses access. Any other error of psycopg or ADBC is raised unchanged.
     """
     try:
         yield
@@ -309,10 +314,10 @@ def database_errors(place: str) -> Iterator[None]:
 
 
 def translate(error: psycopg.Error | adbc_driver_manager.Error, place: str) -> PlatformError | None:
-    """Return the platform's error for a database error. No message contains a secret.
+    """Return the platform's error for a database error, or None if it is neither of these:
 
-    DatabaseUnavailable: a transient error. StoreDenied: somebody has to change rights or settings.
-    None: any other error.
+    DatabaseUnavailable: a transient error, for which a retry can help. StoreDenied: the login, a
+    right or a setting has to be changed. No message contains a secret.
     """
     state = error.sqlstate or ""
     text = str(error).strip().splitlines()

@@ -1,7 +1,8 @@
 """Install the platform into a database, and check what an installation lacks.
 
-The installation can be repeated: it keeps what exists, and grants rights again. Its statements are
-in `sql/install_*.sql`; pypgstac brings pgSTAC's own schema.
+`install` can be repeated: it keeps existing tables and grants the rights again. Its statements are
+in `sql/install_*.sql`; the library pypgstac installs pgSTAC's schema. `check` and `requirements`
+report what is missing.
 """
 
 import re
@@ -26,12 +27,13 @@ from geo_platform.storage.postgres.names import (
     STAGING_SCHEMA,
 )
 
-# The extensions that pgSTAC needs. The last two are part of PostgreSQL.
+# The extensions that pgSTAC needs. PostgreSQL itself includes btree_gist and unaccent.
 EXTENSIONS = ("postgis", "btree_gist", "unaccent")
 
 PGSTAC_VERSION = pypgstac.__version__
 
-# The statements of each version of the platform's schemas, in order. Add new versions at the end.
+# The file of statements of each version of the platform's schemas, in order. Add new versions at
+# the end.
 VERSIONS = ("install_0001", "install_0002")
 
 _LOCK = "geo_platform database init"
@@ -40,11 +42,12 @@ _SCHEMA_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 @dataclass(frozen=True)
 class Facts:
-    """What the current login can see of the installation.
+    """The state of the installation, as far as the current login may read it.
 
-    A version is None if the thing is missing, or if the login has no right to read it.
-    `available` are those of `EXTENSIONS` that the server offers. `adds_crs` is whether loaders may
-    add to PostGIS' table of CRSs. `roles` and `schemas` hold those that exist, with their rights.
+    `postgis`, `pgstac_version` and `own_version` are versions: None if PostGIS, pgSTAC or the
+    platform is not installed, or if the login may not read its version. `available` are those of
+    `EXTENSIONS` that the server offers. `adds_crs` is whether loaders may add rows to PostGIS'
+    table of CRSs. `roles` and `schemas` hold the rights of each existing role and schema.
     """
 
     login: str
@@ -59,7 +62,7 @@ class Facts:
 
     @property
     def has_pgstac(self) -> bool:
-        """Return whether pgSTAC has at least this program's version: pgSTAC is only upgraded."""
+        """Return whether pgSTAC has this program's version or a newer one, which is accepted."""
         return self.pgstac_version is not None and _as_tuple(self.pgstac_version) >= _as_tuple(
             PGSTAC_VERSION
         )
@@ -69,8 +72,8 @@ class Facts:
 class Requirement:
     """One requirement of a complete installation, and whether it is met.
 
-    `detail` is for people in both cases. If it is not `is_needed`, only some sources fail without
-    it.
+    `detail` is a text for people. If `is_needed` is False, only some sources fail when the
+    requirement is not met.
     """
 
     name: str
@@ -82,14 +85,16 @@ class Requirement:
 def install(database: Database, schemas: Sequence[str] = ()) -> Facts:
     """Install extensions, pgSTAC, schemas, tables, roles and rights, and return the new facts.
 
-    The login must be allowed to create extensions and roles. `schemas` are more schemas of
-    published tables, beside the default one. pgSTAC's part is one transaction, the rest is another.
-    Raises StoreDenied: the server lacks something, or the login has no right. TableNameInvalid: a
-    schema name is not valid. DatabaseUnavailable.
+    The login must be allowed to create extensions and roles. `schemas` are additional schemas of
+    published tables, beside `geo`. pgSTAC is installed in a transaction of its own: if a later step
+    fails, pgSTAC stays installed.
+    Raises StoreDenied: the server lacks an extension, a newer platform is installed, or the login
+    has no right. TableNameInvalid: a schema name is not valid. DatabaseUnavailable: the database
+    does not answer or is busy.
     """
     published = published_schemas(schemas)
     with database.connect(autocommit=True) as connection:
-        # One installation at a time in a database. The lock ends with the connection.
+        # The lock allows one installation at a time in a database. It ends with the connection.
         connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [_LOCK])
         before = read_facts(connection, published)
         check_possible(before)
@@ -102,9 +107,10 @@ def install(database: Database, schemas: Sequence[str] = ()) -> Facts:
 
 
 def check(database: Database, schemas: Sequence[str] = ()) -> tuple[Requirement, ...]:
-    """Return the requirements for a login that loads and publishes, with those that are not met.
+    """Return all requirements for loading and publishing with this login, met or not.
 
-    Raises StoreDenied, DatabaseUnavailable. TableNameInvalid: a schema name is not valid.
+    Raises StoreDenied: the database refuses access. DatabaseUnavailable: it does not answer.
+    TableNameInvalid: a schema name is not valid.
     """
     published = published_schemas(schemas)
     with database.connect() as connection:
@@ -112,9 +118,9 @@ def check(database: Database, schemas: Sequence[str] = ()) -> tuple[Requirement,
 
 
 def published_schemas(schemas: Sequence[str]) -> tuple[str, ...]:
-    """Return the default schema and these, each once.
+    """Return the schemas of published tables: the default `geo` and `schemas`, without duplicates.
 
-    Raises TableNameInvalid: a name cannot be a schema of published tables.
+    Raises TableNameInvalid: a name is not valid, or is reserved.
     """
     for name in schemas:
         if not _SCHEMA_NAME.fullmatch(name) or name.startswith("pg_") or name in RESERVED_SCHEMAS:
@@ -194,30 +200,30 @@ def _migrate_pgstac(database: Database) -> None:
 
 
 def read_facts(connection: psycopg.Connection, published: Sequence[str]) -> Facts:
-    """Read the facts from the system catalogs. `published` are the schemas of published tables.
+    """Read the state of the installation from PostgreSQL's system catalogs.
 
-    Raises psycopg.Error.
+    `published` are the schemas of published tables. Raises psycopg.Error: a query fails.
     """
-    wanted = {
+    parameters = {
         "extensions": list(EXTENSIONS),
         "loader": LOADER_ROLE,
         "reader": READER_ROLE,
         "schemas": [STAGING_SCHEMA, REPLACED_SCHEMA, OWN_SCHEMA, PGSTAC_SCHEMA, *published],
     }
-    row = connection.execute(statement("installation_facts"), wanted).fetchone()
-    found: dict[str, Any] = row[0] if row else {}
-    readable = found.pop("readable")
+    row = connection.execute(statement("installation_facts"), parameters).fetchone()
+    values: dict[str, Any] = row[0] if row else {}
+    readable = values.pop("readable")
     pgstac = (
         _first_value(connection, "SELECT pgstac.get_version()")
         if readable.get("pgstac.migrations")
         else None
     )
-    own = (
+    own_version = (
         _first_value(connection, "SELECT max(version) FROM geo_platform.installation")
         if readable.get("geo_platform.installation")
         else None
     )
-    return Facts(**found, pgstac_version=pgstac, own_version=own)
+    return Facts(**values, pgstac_version=pgstac, own_version=own_version)
 
 
 def _first_value(connection: psycopg.Connection, query: LiteralString) -> Any:
@@ -229,12 +235,12 @@ def _first_value(connection: psycopg.Connection, query: LiteralString) -> Any:
 def requirements(
     facts: Facts, published: Sequence[str], *, own_version: int
 ) -> tuple[Requirement, ...]:
-    """Return the requirements for loading and publishing as this login, in order of repair."""
-    own = (
+    """Return the requirements for loading and publishing, in the order in which to meet them."""
+    installation_missing = (
         f"version {facts.own_version or 'none'}, or not readable for {facts.login}; this program "
         f"needs version {own_version}"
     )
-    login = (
+    login_missing = (
         f"{facts.login} may not load or publish; as an administrator, run: GRANT {LOADER_ROLE} TO "
         "the login"
     )
@@ -249,7 +255,10 @@ def requirements(
             "pgSTAC", facts.has_pgstac, f"version {facts.pgstac_version}", _pgstac_missing(facts)
         ),
         _requirement(
-            "installation", facts.own_version == own_version, f"version {facts.own_version}", own
+            "installation",
+            facts.own_version == own_version,
+            f"version {facts.own_version}",
+            installation_missing,
         ),
         *(_role_requirement(facts, role) for role in (LOADER_ROLE, READER_ROLE)),
         *(
@@ -262,7 +271,7 @@ def requirements(
             "login",
             facts.roles.get(LOADER_ROLE, {}).get("is_mine", False),
             f"{facts.login} may load and publish",
-            login,
+            login_missing,
         ),
     )
 
@@ -294,14 +303,14 @@ def _role_requirement(facts: Facts, role: str) -> Requirement:
 
 
 def _crs_requirement(facts: Facts) -> Requirement:
-    lacking = (
+    missing = (
         "a source whose CRS has no code is refused; as the owner of PostGIS, run: GRANT INSERT ON "
         f"public.spatial_ref_sys TO {LOADER_ROLE}"
     )
     return Requirement(
         "CRS table",
         facts.adds_crs,
-        f"{LOADER_ROLE} may add to it" if facts.adds_crs else lacking,
+        f"{LOADER_ROLE} may add to it" if facts.adds_crs else missing,
         is_needed=False,
     )
 
@@ -310,13 +319,13 @@ def _schema_requirement(facts: Facts, name: str, *, is_published: bool) -> Requi
     rights = facts.schemas.get(name)
     if rights is None:
         return Requirement(f"schema {name}", False, "does not exist")
-    wrong = {
+    faults = {
         f"{LOADER_ROLE} may not create in it": name != OWN_SCHEMA and not rights["loader_creates"],
         f"{READER_ROLE} may not use it": is_published and not rights["reader_uses"],
         f"{READER_ROLE} may use it": name in (STAGING_SCHEMA, REPLACED_SCHEMA)
         and rights["reader_uses"],
     }
-    detail = "; ".join(text for text, applies in wrong.items() if applies)
+    detail = "; ".join(text for text, applies in faults.items() if applies)
     return Requirement(f"schema {name}", not detail, detail or "exists and has its rights")
 
 

@@ -1,9 +1,10 @@
 """The names of the platform's schemas and roles in a database. `installation.py` creates them."""
 
-# Tables that are loaded but not published: readers do not see them.
+# Tables that are loaded but not published yet. Readers have no access to this schema.
 STAGING_SCHEMA = "geo_staging"
 
-# Tables that were published and then replaced or unpublished, and are kept for a while.
+# Tables that were published, and then replaced or unpublished. They are kept for
+# GEO_PLATFORM_KEEP_REPLACED_DAYS.
 REPLACED_SCHEMA = "geo_replaced"
 
 # Kept versions of items, provenance, and the version of the installation.
@@ -14,11 +15,11 @@ PGSTAC_SCHEMA = "pgstac"
 # The schema of published tables, unless a request names another one.
 PUBLISHED_SCHEMA = "geo"
 
-# Owns every loaded table, whichever login loaded it: a transaction that loads or publishes begins
-# with SET LOCAL ROLE.
+# The owner of every loaded table. A transaction that loads or publishes begins with SET LOCAL ROLE,
+# so that the owner does not depend on the login.
 LOADER_ROLE = "geo_loader"
 
-# Reads published tables and the catalog.
+# The role that may read published tables and the catalog.
 READER_ROLE = "geo_reader"
 
 # Schemas in which nothing may be published: those of the platform, of pgSTAC and of the server.

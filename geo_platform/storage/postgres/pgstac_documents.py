@@ -1,9 +1,9 @@
 """Convert STAC documents to pgSTAC's jsonb and back without loss.
 
-jsonb keeps numbers as decimals, so a large float would come back as an integer: it is written with
-a decimal point. It also sorts the members of objects by the length of their names, so assets are
-sorted again when they are read. pgSTAC drops members that are null, so their paths are kept beside
-the item.
+The type jsonb stores numbers as decimals, so that a large float would be read back as an integer.
+Therefore such a float is written with a decimal point. jsonb sorts the members of objects by the
+length of their names, so that assets are sorted again after reading. pgSTAC drops members that are
+null, so that the paths of these members are stored beside the item.
 """
 
 import json
@@ -27,21 +27,21 @@ _VERSION_RELATIONS = {"predecessor-version", "successor-version", "latest-versio
 def to_jsonb(document: Document, what: str) -> str:
     """Return JSON for a jsonb parameter. `what` is the subject of the error message.
 
-    Raises CatalogRejected: a value has no JSON.
+    Raises CatalogRejected: JSON cannot represent a value, such as NaN or a datetime.
     """
-    return _STRING_OR_LARGE_FLOAT.sub(_written_out, encode(document, what).decode())
+    return _STRING_OR_LARGE_FLOAT.sub(_without_exponent, encode(document, what).decode())
 
 
-def _written_out(token: re.Match[str]) -> str:
-    """Write `1e+20` as `100000000000000000000.0`, and leave strings as they are."""
+def _without_exponent(token: re.Match[str]) -> str:
+    """Return `1e+20` as `100000000000000000000.0`, and strings unchanged."""
     # Python writes a positive exponent only from 1e16 on, where a float has no fraction.
     return token[0] if token[0].startswith('"') else f"{Decimal(token[0]):f}.0"
 
 
 def null_paths(value: Any) -> list[Path]:
-    """Return the paths of the members of objects that are null, at any depth.
+    """Return the paths of all members of objects that are null, at any depth.
 
-    pgSTAC keeps nulls that are items of arrays, so those are left out.
+    Nulls that are items of arrays are left out, since pgSTAC keeps them.
     """
     return list(_null_paths(value, []))
 
@@ -56,34 +56,34 @@ def _null_paths(value: Any, path: Path) -> Iterator[Path]:
 
 
 def with_nulls(document: Document, paths: Sequence[Path]) -> Document:
-    """Put nulls back into the document, in place, and return it.
+    """Add the null members at `paths` to the document, which is changed in parent, and return it.
 
-    A member that another program has set meanwhile keeps its value.
+    A member that exists keeps its value: another program may have set it.
     """
     for *parents, name in paths:
-        place: Any = document
+        parent: Any = document
         for step in parents:
-            place = _member(place, step)
-        if isinstance(place, dict):
-            place.setdefault(name, None)
+            parent = _member(parent, step)
+        if isinstance(parent, dict):
+            parent.setdefault(name, None)
     return document
 
 
-def _member(place: Any, step: str | int) -> Any:
-    """Return a member of an object or an array, or None if there is none."""
-    if isinstance(place, dict):
-        return place.get(step)
+def _member(parent: Any, step: str | int) -> Any:
+    """Return a member of an object or an array, or None if there is no such member."""
+    if isinstance(parent, dict):
+        return parent.get(step)
     return (
-        place[step]
-        if isinstance(place, list) and isinstance(step, int) and step < len(place)
+        parent[step]
+        if isinstance(parent, list) and isinstance(step, int) and step < len(parent)
         else None
     )
 
 
 def read_item(text: str, nulls: str | None) -> Document:
-    """Return an item from its jsonb text and the JSON of its null paths.
+    """Return an item from its jsonb text and the JSON of the paths of its null members.
 
-    Raises CatalogRejected: the platform cannot use it.
+    Raises CatalogRejected: the document is not a STAC item that the platform can use.
     """
     document: Document = {
         "links": [],
@@ -99,7 +99,7 @@ def read_item(text: str, nulls: str | None) -> Document:
 
 
 def in_order(assets: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the assets in the order of `ASSET_ORDER`; others follow in their own order."""
+    """Return the assets in the order of `ASSET_ORDER`, and then any other assets."""
     known = [name for name in ASSET_ORDER if name in assets]
     return {
         name: assets[name] for name in (*known, *(name for name in assets if name not in known))
@@ -107,15 +107,15 @@ def in_order(assets: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def to_store(item: Document) -> Document:
-    """Return the item without the links that a STAC API adds itself, and without version links."""
-    # Kept versions have no address to link to.
+    """Return the item without version links, and without the links that a STAC API adds."""
+    # A kept version has no address, so that no link can lead to it.
     kept = [link for link in without_structure(item) if link["rel"] not in _VERSION_RELATIONS]
     return {**item, "links": kept}
 
 
 @dataclass(frozen=True)
 class Addresses:
-    """URLs of documents: below a STAC API, or without one with the scheme `pgstac:`."""
+    """The URLs of documents: below the URL of a STAC API, or below `pgstac://host:port/database`."""
 
     root: str
 
@@ -130,7 +130,7 @@ class Addresses:
         return f"{self.collection(collection)}/items/{quote(item_id, safe='')}"
 
     def linked_item(self, item: Document) -> Document:
-        """Return the item with absolute links to itself, its collection and the root."""
+        """Return the item with absolute links to the item, its collection and the root."""
         collection = str(item["collection"])
         return {
             **item,

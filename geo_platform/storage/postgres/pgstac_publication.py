@@ -1,7 +1,8 @@
 """Publish, unpublish and forget an item, each in one transaction.
 
-Each looks up the present state, decides, writes the documents and moves the tables last, so that
-readers of the tables wait as briefly as possible. `pgstac_transaction.py` runs these functions.
+A transaction looks up the present state (the situation), checks whether the change is allowed,
+writes the documents, and then moves the tables. The tables are moved last because readers of the
+tables wait from then on. `pgstac_transaction.py` runs these functions.
 """
 
 from dataclasses import dataclass
@@ -35,9 +36,9 @@ from geo_platform.storage.stac_rules import (
 class Situation:
     """The state of the catalog before an item is published, unpublished or forgotten.
 
-    `present` is the published item of its id. `coming` are the tables that the new item names,
-    `leaving` those that only the present one names. `holders` are other published items whose table
-    would be replaced.
+    `present` is the item that is published under the same id. `coming` are the tables that the new
+    item names, `leaving` the tables that only the present item names. `holders` are other published
+    items that name a table that would be replaced.
     """
 
     collection: str
@@ -48,8 +49,9 @@ class Situation:
 
     @property
     def locks(self) -> frozenset[str]:
-        """Names of the advisory locks to take: one per collection and table."""
-        # A collection's extent depends on all its items, so its publications are serialised.
+        """The names of the advisory locks to take: one per collection and one per table."""
+        # The extent of a collection depends on all its items, so that only one publication at a
+        # time may change it.
         collections = {self.collection, *(str(holder["collection"]) for holder in self.holders)}
         tables = {places.wanted.name for places in (*self.coming, *self.leaving)}
         return frozenset(
@@ -60,12 +62,18 @@ class Situation:
 def look_up(
     connection: psycopg.Connection, collection: str, item_id: str, item: Document | None
 ) -> Situation:
-    """Return the present state around an item id. `item` is what is to be published, or None."""
+    """Return the situation of an item id.
+
+    `item` is the item to publish or to forget, or None to unpublish the present item.
+    Raises CatalogRejected: a stored document is not a STAC item. psycopg.Error: a query fails.
+    """
     present = writes.read_stored(connection, collection, item_id)
-    named, before = tables_of(item), tables_of(present)
-    coming = tuple(find_places(connection, table) for table in named)
-    names = {table.name for table in named}
-    leaving = tuple(find_places(connection, table) for table in before if table.name not in names)
+    new_tables, present_tables = tables_of(item), tables_of(present)
+    coming = tuple(find_places(connection, table) for table in new_tables)
+    names = {table.name for table in new_tables}
+    leaving = tuple(
+        find_places(connection, table) for table in present_tables if table.name not in names
+    )
     holders = tuple(
         holder for places in coming if (holder := _holder(connection, places, present)) is not None
     )
@@ -74,52 +82,62 @@ def look_up(
 
 def publish(
     connection: psycopg.Connection,
-    found: Situation,
+    situation: Situation,
     collection: Document,
     item: Document,
     *,
     replaces: str | None,
     run_id: str,
 ) -> None:
-    """Publish an item and its tables, and keep what they replace.
+    """Publish an item and its tables, and keep the item and the tables that they replace.
 
-    Raises Conflict, CatalogRejected, and what psycopg raises.
+    Raises Conflict: the item may not replace the present item, or a table may not be replaced.
+    CatalogRejected: a document or a table is not as expected after writing. DatabaseUnavailable:
+    readers hold a table. psycopg.Error: a statement fails.
     """
-    check_replaces(found.present, item, replaces)
+    check_replaces(situation.present, item, replaces)
     check_is_kept(item, is_kept=writes.remove_version(connection, item))
-    moves = _moves(found, run_id)
-    writes.write_item(connection, collection, item, found.present)
-    if found.present is not None and _is_another(found.present, item):
-        writes.keep_version(connection, found.present, by_run=run_id)
-    for holder in found.holders:
+    moves = _moves(situation, run_id)
+    writes.write_item(connection, collection, item, situation.present)
+    if situation.present is not None and _is_other_version(situation.present, item):
+        writes.keep_version(connection, situation.present, by_run=run_id)
+    for holder in situation.holders:
         _withdraw(connection, holder, run_id)
-    writes.write_provenance(connection, "publish", item, run_id=run_id, replaced=found.present)
+    writes.write_provenance(connection, "publish", item, run_id=run_id, replaced=situation.present)
     move_tables(connection, moves, published=tables_of(item))
 
 
 def unpublish(
-    connection: psycopg.Connection, found: Situation, item_id: str, *, published: str, run_id: str
+    connection: psycopg.Connection,
+    situation: Situation,
+    item_id: str,
+    *,
+    published: str,
+    run_id: str,
 ) -> None:
-    """Unpublish an item and its tables, and keep them.
+    """Unpublish an item and its tables, and keep them as a version.
 
-    Raises SourceNotFound, Conflict, CatalogRejected, and what psycopg raises.
+    Raises SourceNotFound: the item is not published. Conflict: its fingerprint is not `published`.
+    CatalogRejected: the item is still published afterwards. DatabaseUnavailable: readers hold a
+    table. psycopg.Error: a statement fails.
     """
-    present = check_published(found.present, found.collection, item_id, published)
+    present = check_published(situation.present, situation.collection, item_id, published)
     _withdraw(connection, present, run_id)
-    move_tables(connection, _moves(found, run_id), published=())
+    move_tables(connection, _moves(situation, run_id), published=())
 
 
-def forget(connection: psycopg.Connection, found: Situation, version: ItemVersion) -> None:
-    """Remove a kept version, and its tables unless another version names them.
+def forget(connection: psycopg.Connection, situation: Situation, version: ItemVersion) -> None:
+    """Remove a kept version, and its replaced tables unless another kept version names them.
 
-    Raises SourceNotFound, Conflict, and what psycopg raises.
+    Raises SourceNotFound: the version is not kept. Conflict: a view or a foreign key depends on a
+    table. psycopg.Error: a statement fails.
     """
     if not writes.remove_version(connection, dict(version.item)):
         raise SourceNotFound(
             f"Version {version.fingerprint} of {version.collection}/{version.item_id} "
             "is not kept any more."
         )
-    for places in found.coming:
+    for places in situation.coming:
         if places.replaced is not None and not writes.is_kept_table(connection, places.wanted):
             drop_replaced(connection, places.wanted)
 
@@ -127,33 +145,39 @@ def forget(connection: psycopg.Connection, found: Situation, version: ItemVersio
 def _holder(
     connection: psycopg.Connection, places: Places, present: Document | None
 ) -> Document | None:
-    """Return the other published item that names the live table, if that is to be replaced."""
-    # Left published, that item would describe a table that is gone.
+    """Return the other published item that names the table to be replaced, or None.
+
+    That item must be unpublished too: its table is not published any more.
+    """
     live_version = None if places.live is None or places.is_live else places.live.version
     if live_version is None:
         return None
-    asked = {"schema": places.wanted.schema, "table": places.wanted.table, "version": live_version}
-    row = connection.execute(statement("table_holder"), asked).fetchone()
+    parameters = {
+        "schema": places.wanted.schema,
+        "table": places.wanted.table,
+        "version": live_version,
+    }
+    row = connection.execute(statement("table_holder"), parameters).fetchone()
     holder = writes.read_stored(connection, row[0], row[1]) if row is not None else None
     is_other = holder is not None and (
         present is None
         or (holder["collection"], holder["id"]) != (present["collection"], present["id"])
     )
-    names_it = any(
+    names_live_table = any(
         (table.name, table.version) == (places.wanted.name, live_version)
         for table in tables_of(holder)
     )
-    return holder if is_other and names_it else None
+    return holder if is_other and names_live_table else None
 
 
-def _moves(found: Situation, run_id: str) -> list[Move]:
-    replaced = tables_of(found.present)
+def _moves(situation: Situation, run_id: str) -> list[Move]:
+    replaced = tables_of(situation.present)
     coming = [
         move
-        for places in found.coming
+        for places in situation.coming
         for move in plan_publication(places, replaced=replaced, run_id=run_id)
     ]
-    return [*(move for places in found.leaving for move in plan_withdrawal(places)), *coming]
+    return [*(move for places in situation.leaving for move in plan_withdrawal(places)), *coming]
 
 
 def _withdraw(connection: psycopg.Connection, item: Document, run_id: str) -> None:
@@ -162,8 +186,8 @@ def _withdraw(connection: psycopg.Connection, item: Document, run_id: str) -> No
     writes.write_provenance(connection, "unpublish", item, run_id=run_id)
 
 
-def _is_another(present: Document, item: Document) -> bool:
-    """Whether the item is another version than the present one, and so replaces it."""
-    # The fingerprint may be the same in another table. Objects of one fingerprint, however, are
-    # overwritten, so there is no earlier version of them to keep.
+def _is_other_version(present: Document, item: Document) -> bool:
+    """Return whether the item has another fingerprint or other tables than the present item."""
+    # Two loads of one fingerprint make two tables, and the earlier table is kept. Objects of one
+    # fingerprint have the same key, so that no earlier object is left to keep.
     return fingerprint_of(present) != fingerprint_of(item) or tables_of(present) != tables_of(item)

@@ -1,10 +1,11 @@
-"""Tables of published items: which of them move when an item is published, and moving them.
+"""Plan and do the moves of tables between schemas when an item is published or unpublished.
 
     geo_staging."<version>"  --publish-->             <schema>.<table>
     <schema>.<table>         --replace, unpublish-->  geo_replaced."<version>"
 
-Moves are planned without a database, then done in the transaction that publishes the item
-(`pgstac_publication.py`).
+A move is a rename of the table, which copies no rows. Moves are planned without a database, and
+done in the transaction that publishes the item (`pgstac_publication.py`). The live table is the
+table that has the published name now.
 """
 
 import json
@@ -62,10 +63,11 @@ class Relation:
 
 @dataclass(frozen=True)
 class Places:
-    """Where a table version is, and what has its published name.
+    """The table version `wanted`, the tables that hold it, and the live table.
 
-    `live` is the table with the published name, of any version. `staged` and `replaced` are the
-    version itself, in the schemas of those names.
+    `live` is the table that has the published name; it may be another version, or a table that the
+    platform did not make. `staged` and `replaced` are the table of the wanted version, if it is in
+    the schema of staged or replaced tables.
     """
 
     wanted: TableVersion
@@ -75,7 +77,7 @@ class Places:
 
     @property
     def is_live(self) -> bool:
-        """Whether this version is the published one."""
+        """Return whether the wanted version is the live table."""
         return self.live is not None and self.live.version == self.wanted.version
 
 
@@ -90,7 +92,7 @@ class Move:
 
 
 def tables_of(item: Document | None) -> tuple[TableVersion, ...]:
-    """Return the tables that the item's assets name, sorted."""
+    """Return the tables that the item's assets name, sorted, without duplicates."""
     assets = item["assets"].values() if item is not None else ()
     named = {
         TableVersion(
@@ -112,12 +114,12 @@ def read_comment(comment: str | None) -> dict[str, Any] | None:
     return parsed if is_own else None
 
 
-def places_of(wanted: TableVersion, found: Sequence[Relation]) -> Places:
-    """Sort the tables that were found by their place."""
+def places_of(wanted: TableVersion, relations: Sequence[Relation]) -> Places:
+    """Assign tables of the database to the places of a table version."""
     live = next(
         (
             relation
-            for relation in found
+            for relation in relations
             if (relation.schema, relation.name) == (wanted.schema, wanted.table)
         ),
         None,
@@ -126,7 +128,7 @@ def places_of(wanted: TableVersion, found: Sequence[Relation]) -> Places:
         next(
             (
                 relation
-                for relation in found
+                for relation in relations
                 if (relation.schema, relation.name) == (schema, wanted.version)
             ),
             None,
@@ -139,9 +141,10 @@ def places_of(wanted: TableVersion, found: Sequence[Relation]) -> Places:
 def plan_publication(
     places: Places, *, replaced: Sequence[TableVersion], run_id: str
 ) -> tuple[Move, ...]:
-    """Return the moves that publish the version, none if it is published already.
+    """Return the moves that publish the wanted version, or no move if it is the live table.
 
-    `replaced` are the tables of the item that is replaced; a restored version may take their names.
+    `replaced` are the tables of the item that is replaced: a restored version may replace these
+    even if they came from another source.
     Raises Conflict: the version is not in the database, or may not replace the live table.
     """
     if places.is_live:
@@ -159,7 +162,7 @@ def plan_publication(
 
 
 def plan_withdrawal(places: Places) -> tuple[Move, ...]:
-    """Return the move that unpublishes the version, none if it is not the published one."""
+    """Return the move that unpublishes the wanted version, or none if it is not the live table."""
     if places.live is None or not places.is_live:
         return ()
     return (Move(places.live.schema, places.live.name, REPLACED_SCHEMA, places.wanted.version),)
@@ -169,15 +172,15 @@ def _check_may_replace(places: Places, coming: Relation, replaced: Sequence[Tabl
     live, comment = places.live, coming.comment or {}
     is_staged = coming.schema == STAGING_SCHEMA
     if is_staged and comment.get("load_mode") == APPEND:
-        # The staged table has the rows of its base version. Rows that were published or unpublished
-        # since are not accounted for, whatever source they came from.
+        # The staged table contains the rows of the version that was live when they were copied. If
+        # another version is live now, its changes would be lost.
         _check_base(places, comment.get("base_version"))
     elif live is None or (is_staged and comment.get("load_mode") == REPLACE):
         return
     elif not is_staged and any(
         (table.name, table.version) == (places.wanted.name, live.version) for table in replaced
     ):
-        return  # a rollback: the item is replaced together with its table
+        return  # A rollback replaces the item together with its table.
     elif live.comment is None:
         raise Conflict(
             f"The table {places.wanted.name} exists and was not made by the platform.",
@@ -197,13 +200,14 @@ def _check_base(places: Places, base_version: str | None) -> None:
         raise Conflict(
             f"The rows were appended to {base_version or 'no version'} of the table "
             f"{places.wanted.name}, but another version is published now.",
-            remedy="Another run published or unpublished it meanwhile. Submit it again.",
+            remedy="Another run published or unpublished the table meanwhile. "
+            "Submit the job again.",
         )
 
 
 def _move_out(live: Relation, run_id: str) -> Move:
-    """Return the move of a live table to the replaced ones."""
-    # A table that the platform did not make has no version: its name gets the run's id.
+    """Return the move of a live table to the schema of replaced tables."""
+    # A table that the platform did not make has no version, and gets a name with the run's id.
     return Move(
         live.schema,
         live.name,
@@ -213,10 +217,11 @@ def _move_out(live: Relation, run_id: str) -> Move:
 
 
 def find_places(connection: psycopg.Connection, wanted: TableVersion) -> Places:
-    """Find the version, and the published table of its name, in the database."""
-    asked = {"schema": wanted.schema, "table": wanted.table, "version": wanted.version}
+    """Look up the tables of a version, and the live table of its name. Raises psycopg.Error."""
+    parameters = {"schema": wanted.schema, "table": wanted.table, "version": wanted.version}
     rows = connection.execute(
-        statement("table_places"), {**asked, "staging": STAGING_SCHEMA, "replaced": REPLACED_SCHEMA}
+        statement("table_places"),
+        {**parameters, "staging": STAGING_SCHEMA, "replaced": REPLACED_SCHEMA},
     )
     return places_of(
         wanted, [Relation(schema, name, read_comment(comment)) for schema, name, comment in rows]
@@ -226,12 +231,12 @@ def find_places(connection: psycopg.Connection, wanted: TableVersion) -> Places:
 def move_tables(
     connection: psycopg.Connection, moves: Sequence[Move], *, published: Iterable[TableVersion]
 ) -> None:
-    """Do the moves, outgoing ones first, and check that the published tables are as planned.
+    """Do the moves, and check that the versions `published` are live afterwards.
 
-    Roles that had rights on a table get the same rights on its successor. Waits for readers of the
-    tables for the transaction's lock_timeout.
-    Raises CatalogRejected: a published table is not at its version afterwards.
-    Raises DatabaseUnavailable: readers hold a table.
+    Tables leave the published schemas before others enter them. A role that had rights on a
+    replaced table gets the same rights on the new table.
+    Raises CatalogRejected: a version is not live afterwards. DatabaseUnavailable: readers hold a
+    table for longer than the transaction's lock_timeout.
     """
     grants = {
         (move.schema, move.name): _grants(connection, move)
@@ -259,7 +264,8 @@ def move_tables(
 def drop_replaced(connection: psycopg.Connection, table: TableVersion) -> None:
     """Drop the table of a replaced version.
 
-    Raises Conflict: a view or a foreign key depends on it.
+    Raises Conflict: a view or a foreign key depends on the table. psycopg.Error: the table does not
+    exist, or is locked.
     """
     try:
         connection.execute(
@@ -269,13 +275,13 @@ def drop_replaced(connection: psycopg.Connection, table: TableVersion) -> None:
         reason = error.diag.message_detail or "another object depends on it"
         raise Conflict(
             f"Version {table.version} of the table {table.name} cannot be removed: {reason}.",
-            remedy="Create that view again on the published table, then try again.",
+            remedy="Create the view again on the published table, then try again.",
         ) from error
 
 
 def _move(connection: psycopg.Connection, move: Move) -> None:
-    # The lock that renaming takes is held until the transaction ends, so that readers see the move
-    # when it commits.
+    # Renaming locks the table until the transaction ends. Readers wait for the commit, and then see
+    # the new table.
     place = sql.Identifier(move.schema, move.name)
     renamed = sql.Identifier(move.schema, move.to_name)
     try:
@@ -289,7 +295,7 @@ def _move(connection: psycopg.Connection, move: Move) -> None:
     except psycopg.errors.LockNotAvailable as error:
         raise DatabaseUnavailable(
             f"The table {move.schema}.{move.name} is being read, and could not be replaced.",
-            remedy="The platform retries. End the queries that read it for that long.",
+            remedy="The platform retries. End the long queries that read the table.",
             sqlstate=error.sqlstate,
             schema=move.schema,
             table=move.name,

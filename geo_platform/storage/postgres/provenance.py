@@ -1,6 +1,7 @@
-"""Read for `geo-platform trace` what was published, and which tables the runs loaded.
+"""Read for `geo-platform trace` what a run published, and which tables it loaded.
 
-`pgstac_writes.py` writes the table `provenance`, `postgis_live.py` the comments of tables.
+The source of items is the table `provenance` (`pgstac_writes.py`), that of tables their comments
+(`postgis_live.py`).
 """
 
 import json
@@ -18,8 +19,8 @@ from geo_platform.trace.sources import CatalogWrite, LocatedTable
 class PostgresProvenance:
     """Implements `trace.sources.ProvenanceReader`.
 
-    Every method may raise DatabaseUnavailable, and StoreDenied: readers of published data have no
-    right to these tables.
+    Every method raises DatabaseUnavailable: the database does not answer or is busy. StoreDenied:
+    the login has no right to these tables, as logins of readers have not.
     """
 
     def __init__(self, database: Database) -> None:
@@ -88,7 +89,7 @@ def _tables(rows: Iterable[Sequence[Any]]) -> list[LocatedTable]:
 
 
 def _parse_comment(comment: str | None) -> dict[str, Any]:
-    """Return the comment of a table of the platform, complete or not, else {}."""
+    """Return the fields of a comment that the platform wrote, or {} for any other comment."""
     try:
         fields = json.loads(comment or "")
     except ValueError:

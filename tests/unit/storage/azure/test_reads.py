@@ -87,7 +87,7 @@ def test_sequential_reads_double_the_fetch_up_to_a_limit() -> None:
     read = 0
     while piece := reader.read(10_000):
         read += len(piece)
-        assert sum(map(len, reader._kept.values())) <= CACHED_RANGE_BYTES
+        assert sum(map(len, reader._kept_ranges.values())) <= CACHED_RANGE_BYTES
     lengths = [length for _, length in fetches]
     assert (read, sum(lengths)) == (len(content), len(content))
     assert lengths[:4] == [
