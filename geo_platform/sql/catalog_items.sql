@@ -1,4 +1,5 @@
--- These items, as `catalog_item` reads one, in the given order. Missing items are left out.
+-- Several items with the columns of `catalog_item`, and their position in the list of ids. Missing
+-- items are left out.
 SELECT wanted.place, content_hydrate(i)::text, (i.private -> 'geo_platform:nulls')::text
 FROM unnest(%(collections)s::text[], %(item_ids)s::text[]) WITH ORDINALITY
     AS wanted (collection, id, place)

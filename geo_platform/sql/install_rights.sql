@@ -1,4 +1,4 @@
--- The rights of the roles. Each installation grants them again, so that lost rights come back.
+-- The rights of the roles. Each installation grants them again, which restores lost rights.
 -- geo_loader owns the loaded tables. geo_reader reads published tables. It also has SELECT on
 -- staged and replaced tables, so that moving a table publishes it, but no USAGE on their schemas.
 GRANT pgstac_ingest TO geo_loader;

@@ -1,4 +1,4 @@
--- Whether the last write to an item unpublished it, whoever did it.
+-- Whether the last recorded write to an item unpublished the item.
 SELECT action = 'unpublish'
 FROM geo_platform.provenance
 WHERE collection = %(collection)s AND item_id = %(item_id)s

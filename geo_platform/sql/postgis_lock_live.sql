@@ -1,3 +1,3 @@
--- Prevent that another version replaces the table before this transaction ends. Readers and writers
--- of rows are not blocked.
+-- Lock the table so that no other version replaces it before this transaction ends. Statements that
+-- read or write rows are not blocked.
 LOCK TABLE {live} IN ACCESS SHARE MODE

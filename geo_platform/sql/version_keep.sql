@@ -1,5 +1,5 @@
--- Keep an item that is replaced or unpublished. A restored item that is withdrawn again is kept
--- anew.
+-- Keep an item that is replaced or unpublished. If this version is kept already, because it
+-- was restored and is now withdrawn again, its row is updated.
 INSERT INTO geo_platform.item_versions (collection, item_id, fingerprint, run_id, item,
     withdrawn_by_run)
 VALUES (%(collection)s, %(item_id)s, %(fingerprint)s, %(run_id)s, %(item)s::jsonb, %(by_run)s)

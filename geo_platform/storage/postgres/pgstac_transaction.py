@@ -1,9 +1,12 @@
-"""Run the transactions that publish: with the loader's rights, locks and retries.
+"""Run a transaction that publishes: with the rights of the role geo_loader, with locks and retries.
 
-Publications of one collection, or of one table, are serialised by advisory locks, which are taken
-all at once and in one order. Readers take none. A published table is locked against readers only
-while it is renamed. A statement that waits for such a lock makes all later readers wait too, so the
-wait is short; the transaction then pauses and begins again, until the caller's patience ends.
+Advisory locks allow only one publication at a time per collection and per table. A transaction
+takes all its advisory locks at once, in a fixed order. Readers take no advisory locks.
+
+A published table is locked against readers only while it is renamed. While a statement waits for
+that lock, all later readers wait too. Therefore it waits only 0.3 seconds. If it does not get the
+lock, the transaction is rolled back, and begins again after a pause, until the time limit of the
+caller (`patience_s`) has passed.
 """
 
 import time
@@ -23,7 +26,7 @@ T = TypeVar("T")
 
 
 class Lockable(Protocol):
-    """A state of the database, with the names of the advisory locks that protect it."""
+    """A state that was read from the database, and the names of its advisory locks."""
 
     @property
     def locks(self) -> frozenset[str]: ...
@@ -32,7 +35,7 @@ class Lockable(Protocol):
 L = TypeVar("L", bound=Lockable)
 
 # How long readers may have to wait. It is below the server's deadlock_timeout of 1 s: if a
-# publication and a reader wait for each other, the publication gives way.
+# publication and a reader wait for each other, the publication ends first, and the reader goes on.
 _READER_WAITS_MS = 300
 
 _PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
@@ -51,31 +54,32 @@ def publishing(
     *,
     patience_s: float,
 ) -> T:
-    """Look up the state, take its locks, look it up again, and return what `work` does with it.
+    """Call `work` with the state that `look_up` returns, in one transaction; return its result.
 
-    It all begins again if a lock is not available, or if the second look-up needs other locks.
-    Raises what `work` raises.
-    Raises DatabaseUnavailable: the locks were not available within `patience_s`.
-    Raises StoreDenied: the database is not installed, or the login lacks rights.
-    Raises CatalogRejected: the database refused the document.
+    `look_up` is called twice: before the locks are taken, to learn their names, and afterwards. The
+    transaction begins again if a lock is not available, or if the second state needs other locks.
+    Raises what `look_up` and `work` raise. DatabaseUnavailable: the database does not answer, or
+    the locks were not available within `patience_s` seconds. StoreDenied: the platform is not
+    installed in the database, or the login lacks a right. CatalogRejected: the database refused a
+    statement for another reason.
     """
     deadline = time.monotonic() + patience_s
-    tries = 0
+    attempt = 0
     while True:
         try:
             with catalog_errors(database), database.connect() as connection:
                 # Each statement sees what was committed before it.
                 connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
-                # The first look-up has its own transaction: the rows and tables that it read would
-                # else stay locked during the wait.
+                # The first look-up has a transaction of its own. Otherwise the tables that it read
+                # would be locked while this process waits for the advisory locks.
                 with _transaction(connection, wait_ms=_READER_WAITS_MS):
-                    names = look_up(connection).locks
+                    lock_names = look_up(connection).locks
                 with _transaction(connection, wait_ms=int(patience_s * 1000) + 1):
-                    connection.execute(statement("publish_locks"), {"names": sorted(names)})
-                    found = look_up(connection)
-                    if found.locks <= names:
+                    connection.execute(statement("publish_locks"), {"names": sorted(lock_names)})
+                    state = look_up(connection)
+                    if state.locks <= lock_names:
                         _wait_at_most(connection, _READER_WAITS_MS)
-                        return work(connection, found)
+                        return work(connection, state)
             error = DatabaseUnavailable(
                 f"Other runs keep publishing in the catalog of {database.place}.",
                 sqlstate=_LOCK_NOT_AVAILABLE,
@@ -86,14 +90,19 @@ def publishing(
             raise error
         if time.monotonic() > deadline:
             raise _with_readers(database, error) from error
-        time.sleep(_PAUSES_S[min(tries, len(_PAUSES_S) - 1)])
-        tries += 1
+        time.sleep(_PAUSES_S[min(attempt, len(_PAUSES_S) - 1)])
+        attempt += 1
 
 
 @contextmanager
 def reading(database: Database) -> Iterator[psycopg.Connection]:
-    """Open a connection to read the catalog, each statement in its own transaction."""
-    # pgSTAC finds its functions by the search path.
+    """Open a connection to read the catalog, each statement in its own transaction.
+
+    Raises DatabaseUnavailable: the database does not answer or is busy. StoreDenied: the platform
+    is not installed in the database, or the login lacks a right. CatalogRejected: the database
+    refused a statement for another reason.
+    """
+    # The functions of pgSTAC call each other without naming their schema.
     with catalog_errors(database), database.connect(autocommit=True) as connection:
         connection.execute(sql.SQL("SET search_path TO pgstac, public"))
         yield connection
@@ -101,11 +110,10 @@ def reading(database: Database) -> Iterator[psycopg.Connection]:
 
 @contextmanager
 def catalog_errors(database: Database) -> Iterator[None]:
-    """Translate database errors that are not about connections or rights.
+    """Translate the database errors of the block that `Database.connect` does not translate.
 
-    Raises StoreDenied: the platform is not installed in the database.
-    Raises DatabaseUnavailable: pgSTAC was busy.
-    Raises CatalogRejected: the database refused the document.
+    Raises StoreDenied: the platform is not installed in the database. DatabaseUnavailable: pgSTAC
+    did not get a lock. CatalogRejected: any other error of psycopg.
     """
     try:
         yield
@@ -117,7 +125,7 @@ def catalog_errors(database: Database) -> Iterator[None]:
             isinstance(error, psycopg.errors.CheckViolation)
             and "no partition of relation" in message
         ):
-            # pgSTAC's statement that creates a partition ignores a lock that it did not get.
+            # pgSTAC ignores it when it does not get the lock to create a partition.
             raise DatabaseUnavailable(
                 f"The catalog in {database.place} is busy: {message}", sqlstate=_LOCK_NOT_AVAILABLE
             ) from error
@@ -133,14 +141,14 @@ def catalog_errors(database: Database) -> Iterator[None]:
 
 
 def _with_readers(database: Database, error: DatabaseUnavailable) -> DatabaseUnavailable:
-    """Return the error with the readers of the table that it names."""
+    """Return the error with the current readers of the locked table, if the error names a table."""
     table = {name: error.details.get(name) for name in ("schema", "table")}
     if table["table"] is None:
         return error
     with reading(database) as connection:
-        found = connection.execute(statement("table_readers"), table).fetchall()
+        rows = connection.execute(statement("table_readers"), table).fetchall()
     readers = ", ".join(
-        f"{login} ({application or 'no name'}, pid {pid})" for pid, login, application in found
+        f"{login} ({application or 'no name'}, pid {pid})" for pid, login, application in rows
     )
     return DatabaseUnavailable(
         f"{error.message} Its readers now: {readers or 'none'}.",

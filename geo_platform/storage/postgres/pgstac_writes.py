@@ -1,6 +1,7 @@
 """Write items, collections, kept versions and provenance, in the transaction that publishes.
 
-What is written is read back and compared. `stac_rules.py` decides whether it may be written.
+Items and collections are read back after writing, and compared. The functions do not check whether
+the change is allowed (`stac_rules.py`). Every function raises psycopg.Error: a statement fails.
 """
 
 import json
@@ -21,7 +22,7 @@ from geo_platform.storage.stac_rules import fingerprint_of, run_of
 
 @dataclass(frozen=True)
 class PresentCollection:
-    """A stored collection, and whether pgSTAC has items and a partition of it."""
+    """A stored collection, and whether pgSTAC has items and a partition (a table) for it."""
 
     document: Document
     has_items: bool
@@ -29,7 +30,10 @@ class PresentCollection:
 
 
 def read_stored(connection: psycopg.Connection, collection: str, item_id: str) -> Document | None:
-    """Return the published item without structural links, or None if there is none."""
+    """Return the published item without structural links, or None if no such item is published.
+
+    Raises CatalogRejected: the stored document is not a STAC item.
+    """
     row = connection.execute(
         statement("catalog_item"), {"collection": collection, "item_id": item_id}
     ).fetchone()
@@ -37,6 +41,7 @@ def read_stored(connection: psycopg.Connection, collection: str, item_id: str) -
 
 
 def read_collection(connection: psycopg.Connection, collection: str) -> PresentCollection | None:
+    """Return the stored collection without structural links, or None if there is none."""
     row = connection.execute(statement("catalog_collection"), {"collection": collection}).fetchone()
     return (
         None
@@ -46,44 +51,52 @@ def read_collection(connection: psycopg.Connection, collection: str) -> PresentC
 
 
 def write_item(
-    connection: psycopg.Connection, given: Document, item: Document, present: Document | None
+    connection: psycopg.Connection,
+    new_collection: Document,
+    item: Document,
+    present: Document | None,
 ) -> None:
-    """Upsert the collection and the item, and read both back.
+    """Upsert the collection and the item, and read both back. `present` is the item to replace.
 
-    Raises CatalogRejected: they read back differently.
+    Raises CatalogRejected: a document reads back differently, or JSON cannot represent a value.
     """
-    before = read_collection(connection, given["id"])
+    before = read_collection(connection, new_collection["id"])
     if before is None or not before.has_partition:
         connection.execute(statement("catalog_first_partition"))
     if before is None:  # pgSTAC requires the collection before the item
-        write_collection(connection, given, None, stac_extent.item_extent(item))
+        write_collection(connection, new_collection, None, stac_extent.item_extent(item))
     stored = to_store(item)
     _upsert_item(connection, stored)
     extent = _grown_extent(connection, before, stored, present)
-    write_collection(connection, given, before.document if before is not None else None, extent)
+    write_collection(
+        connection, new_collection, before.document if before is not None else None, extent
+    )
 
 
 def write_collection(
-    connection: psycopg.Connection, given: Document, present: Document | None, extent: Document
+    connection: psycopg.Connection,
+    new_collection: Document,
+    present: Document | None,
+    extent: Document,
 ) -> None:
-    """Upsert the collection, keep what people wrote into it, and read it back.
+    """Upsert the collection and read it back. Keep fields of `present` that people may have edited.
 
-    Raises CatalogRejected: it reads back differently.
+    Raises CatalogRejected: the collection reads back differently, or JSON cannot represent a value.
     """
-    document = merged_collection(given, present, stac_extent.union([extent]))
-    text = to_jsonb(document, f"The collection {given['id']}")
+    document = merged_collection(new_collection, present, stac_extent.union([extent]))
+    text = to_jsonb(document, f"The collection {new_collection['id']}")
     connection.execute(sql.SQL("SELECT upsert_collection(%s::jsonb)"), [text])
-    after = read_collection(connection, given["id"])
+    after = read_collection(connection, new_collection["id"])
     if after is None or after.document != document:
         raise CatalogRejected(
-            f"The collection {given['id']} reads back differently from what was written."
+            f"The collection {new_collection['id']} reads back differently from what was written."
         )
 
 
 def remove_item(connection: psycopg.Connection, item: Document) -> None:
-    """Remove the item from pgSTAC, and set its collection's extent to that of the others.
+    """Remove the item from pgSTAC, and set its collection's extent to that of the other items.
 
-    Raises CatalogRejected: the item is still stored afterwards.
+    Raises CatalogRejected: the item is still stored afterwards, or its collection is missing.
     """
     collection = str(item["collection"])
     connection.execute(sql.SQL("SELECT delete_item(%s, %s)"), [item["id"], collection])
@@ -101,18 +114,20 @@ def remove_item(connection: psycopg.Connection, item: Document) -> None:
 
 
 def keep_version(connection: psycopg.Connection, item: Document, *, by_run: str) -> None:
-    """Add a replaced or unpublished item to the kept versions."""
+    """Add a replaced or unpublished item to the kept versions. `by_run` is the run that does it."""
     text = to_jsonb(item, f"The replaced version of {item['id']}")
-    connection.execute(statement("version_keep"), {**_named(item), "item": text, "by_run": by_run})
+    connection.execute(
+        statement("version_keep"), {**_identifiers(item), "item": text, "by_run": by_run}
+    )
 
 
 def remove_version(connection: psycopg.Connection, item: Document) -> bool:
-    """Remove this version from the kept ones; return whether it was one of them."""
-    return connection.execute(statement("version_remove"), _named(item)).rowcount == 1
+    """Remove the version of this item from the kept versions; return whether it was kept."""
+    return connection.execute(statement("version_remove"), _identifiers(item)).rowcount == 1
 
 
 def is_kept_table(connection: psycopg.Connection, table: TableVersion) -> bool:
-    """Whether any kept version names this version of a table."""
+    """Return whether any kept version of an item names this version of a table."""
     row = connection.execute(statement("version_of_table"), {"version": table.version}).fetchone()
     return bool(row and row[0])
 
@@ -125,15 +140,18 @@ def write_provenance(
     run_id: str,
     replaced: Document | None = None,
 ) -> None:
-    """Add an entry for each table that the item names, or one entry if it names none."""
-    own: Sequence[TableVersion | None] = tables_of(item) or (None,)
-    earlier = {table.name: table.version for table in tables_of(replaced)}
+    """Add a row of provenance for each table that the item names, or one row if it names no table.
+
+    `action` is publish or unpublish, `replaced` the item that was replaced.
+    """
+    tables: Sequence[TableVersion | None] = tables_of(item) or (None,)
+    replaced_versions = {table.name: table.version for table in tables_of(replaced)}
     properties = item["properties"]
-    for table in own:
+    for table in tables:
         connection.execute(
             statement("provenance_add"),
             {
-                **_named(item),
+                **_identifiers(item),
                 "action": action,
                 "run_id": run_id,
                 "source_uri": next(
@@ -145,7 +163,7 @@ def write_provenance(
                 "table_version": table.version if table else None,
                 "replaced_fingerprint": fingerprint_of(replaced),
                 "replaced_run_id": run_of(replaced) if replaced is not None else None,
-                "replaced_table_version": earlier.get(table.name) if table else None,
+                "replaced_table_version": replaced_versions.get(table.name) if table else None,
             },
         )
 
@@ -171,16 +189,16 @@ def _grown_extent(
     item: Document,
     replaced: Document | None,
 ) -> Document:
-    """Return the extent around all items of the collection."""
-    # The others need not be read if the item is new, or replaces one of the same extent.
-    own = stac_extent.item_extent(item)
+    """Return the extent around all items of the collection, after `item` was written."""
+    # The other items are not read if the item is new, or replaces an item of the same extent.
+    item_extent = stac_extent.item_extent(item)
     if before is None or not before.has_items:
-        return own
+        return item_extent
     if replaced is None and "extent" in before.document:
-        return stac_extent.union([before.document["extent"], own])
+        return stac_extent.union([before.document["extent"], item_extent])
     if (
         replaced is not None
-        and stac_extent.item_extent(replaced) == own
+        and stac_extent.item_extent(replaced) == item_extent
         and "extent" in before.document
     ):
         return dict(before.document["extent"])
@@ -197,7 +215,7 @@ def _extents(connection: psycopg.Connection, collection: str) -> Iterator[Docume
         )
 
 
-def _named(item: Document) -> dict[str, str]:
+def _identifiers(item: Document) -> dict[str, str]:
     return {
         "collection": str(item["collection"]),
         "item_id": item["id"],

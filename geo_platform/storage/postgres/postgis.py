@@ -1,11 +1,11 @@
-"""The feature store on PostGIS. Each load makes a new table, invisible until it is published.
+"""The feature store on PostGIS. Each load creates a new table, which readers do not see yet:
 
     geo_staging."<dataset>_<fingerprint>_<run>"
 
-The catalog publishes the table together with its item (`pgstac_publication.py`). A killed load
-leaves a staged table whose comment says that it is still loading. It is dropped by the next attempt
-of the same run, after the end of the run (`geo_platform/orchestrator/left_staged.py`), or by the
-sweep.
+This is the staged table. The catalog publishes it together with its item (`pgstac_publication.py`).
+If a load is killed, its staged table remains, with a comment that it is being loaded. One of these
+drops the table: the next attempt of the same run, the end of the run
+(`geo_platform/orchestrator/left_staged.py`), or the sweep.
 """
 
 import logging
@@ -74,7 +74,8 @@ _LOG = logging.getLogger(__name__)
 class _Load:
     """A load in progress.
 
-    `base` is the live table that an append is based on, None for other modes or if nothing is live.
+    `base` is the live table to which the mode append adds rows. It is None for other modes, and if
+    no table is live under this name.
     """
 
     target: FeatureTarget
@@ -88,7 +89,7 @@ class _Load:
         return 1 if self.base is None else self.base.last_id + 1
 
     def create(self, connection: psycopg.Connection, table: tuple[str, str]) -> None:
-        """Create the empty table, with the comment that it is being loaded."""
+        """Create the empty table, with a comment that it is being loaded."""
         create_table(connection, self.plan, table, srid=self.srid)
         comment = comment_while_loading(self.target, self.plan.version, self.started_at_utc)
         connection.execute(
@@ -97,16 +98,22 @@ class _Load:
 
 
 class PostgisFeatures:
-    """Implements `ports.FeatureStore` with tables of PostGIS."""
+    """Implements `ports.FeatureStore` with tables of PostGIS.
+
+    `connections` is the number of parallel connections of a load.
+    Every method raises DatabaseUnavailable: the database does not answer or is busy. StoreDenied:
+    the database refuses access, or the platform is not installed in it.
+    """
 
     def __init__(self, database: Database, *, connections: int = 2) -> None:
         self._database = database
         self._connections = connections
 
     def check_free(self, target: FeatureTarget) -> None:
-        """Check that the load mode allows replacing what is live, and that the login may load.
+        """Check that the load mode allows replacing the live table, and that the login may load.
 
-        Raises TableExists, ParameterInvalid, StoreDenied, DatabaseUnavailable.
+        Raises TableExists: the live table may not be replaced. ParameterInvalid: PostgreSQL cannot
+        have these columns, or nothing can be published in the schema.
         """
         plan_table(target)
         with loading(self._database) as connection:
@@ -118,7 +125,10 @@ class PostgisFeatures:
     ) -> FeatureDataset:
         """Load the batches into a new staged table: create, send, verify, index, comment.
 
-        Raises what `batches` raises, NoFeatures, and as `ports.FeatureStore`.
+        If it raises, the table is dropped.
+        Raises what `batches` raises. NoFeatures: there are no rows. FieldEncoding: a text contains
+        the character NUL. TableExists: rows cannot be appended to the live table. ParameterInvalid:
+        PostgreSQL cannot store a column, a value or the CRS, or the rows do not fit the live table.
         """
         plan = plan_table(target)
         load = self._begin(target, plan)
@@ -134,53 +144,61 @@ class PostgisFeatures:
         )
 
     def holds(self, stored: ObjectReference | None, table: TableReference | None) -> bool:
-        """Return whether this version of the table exists.
+        """Return whether this version of the table is staged, live or replaced.
 
-        An append only counts if it is live, or can still replace what is live. Raises as
-        `ports.FeatureStore`.
+        A table of the mode append counts only if it is live, or if it is staged and the table that
+        it is based on is still live. `stored` is ignored.
         """
         if table is None:
             return False
         live_place = (table.schema_name, table.table_name)
         staged_place = (STAGING_SCHEMA, table.version)
         with loading(self._database) as connection:
-            found = {
+            relations = {
                 relation.place: relation
                 for relation in find_relations(
                     connection, [live_place, staged_place, (REPLACED_SCHEMA, table.version)]
                 )
             }
-        live = found.pop(live_place, None)
-        kept = next((each for each in found.values() if each.version == table.version), None)
+        live = relations.pop(live_place, None)
+        stored_table = next(
+            (relation for relation in relations.values() if relation.version == table.version), None
+        )
         if live is not None and live.version == table.version:
             return True
-        if kept is None or kept.comment is None or kept.comment.get("load_mode") != APPEND:
-            return kept is not None
-        # If another version is live now, the append must be done again, based on that one.
-        return kept.place == staged_place and kept.comment.get("base_version") == (
+        if (
+            stored_table is None
+            or stored_table.comment is None
+            or stored_table.comment.get("load_mode") != APPEND
+        ):
+            return stored_table is not None
+        # If another version is live now, its rows are missing here: the append must be repeated.
+        return stored_table.place == staged_place and stored_table.comment.get("base_version") == (
             live.version if live is not None else None
         )
 
     def sweep(self, older_than_utc: datetime) -> tuple[str, ...]:
-        """Drop the platform's staged tables that began before this time.
+        """Drop the staged tables whose load began before this time, and return their names.
 
-        A table that is locked is left to the next sweep. Raises as `ports.FeatureStore`.
+        A table that another connection has locked is not dropped.
         """
         with loading(self._database) as connection:
-            staged = connection.execute(
+            rows = connection.execute(
                 statement("postgis_staged"), {"staging": STAGING_SCHEMA}
             ).fetchall()
-        old = [
+        old_names = [
             str(name)
-            for name, comment in staged
-            if (began := load_start_utc(comment)) is not None and began < older_than_utc
+            for name, comment in rows
+            if (started_at := load_start_utc(comment)) is not None and started_at < older_than_utc
         ]
         return tuple(
-            name for name in old if drop_staged(self._database, name, lock_wait_s=_SWEEP_WAITS_S)
+            name
+            for name in old_names
+            if drop_staged(self._database, name, lock_wait_s=_SWEEP_WAITS_S)
         )
 
     def _begin(self, target: FeatureTarget, plan: TablePlan) -> _Load:
-        """Create the empty table, in place of what an earlier attempt of the same run left."""
+        """Create the empty table. Drop the table of an earlier attempt of the same run."""
         load = _Load(target, plan, datetime.now(UTC))
         with loading(self._database) as connection:
             srid = srid_of(connection, target.crs)
@@ -205,7 +223,7 @@ class PostgisFeatures:
     def _finish(
         self, load: _Load, sent: Sent, runs: RunBoxes
     ) -> tuple[int, Bounds, tuple[Finding, ...]]:
-        """Finish the table. Return its number of rows, and bounds and findings of this load."""
+        """Complete the table. Return the table's rows, and the bounds and findings of this load."""
         database, plan = self._database, load.plan
         jsonb_columns, findings = convert_to_jsonb(
             database, plan, plan.json_columns if load.base is None else load.base.jsonb_columns
@@ -237,7 +255,7 @@ class PostgisFeatures:
         finalize(self._database, load.plan, rows=rows, next_id=copied.last_id + 1, comment=comment)
 
     def _discard(self, plan: TablePlan) -> None:
-        # If the database is what failed, the next attempt or the sweep drops the table.
+        # If the database does not answer, the next attempt or the sweep drops the table.
         try:
             with loading(self._database) as connection:
                 connection.execute(statement("postgis_drop", table=plan.table))

@@ -1,8 +1,11 @@
-"""Append: the staged table gets the new rows, and the live rows whose key is not among them.
+"""The load mode append: add rows to a published table, and replace rows that have the same key.
 
-The live table is not changed. The publication replaces it by the new one, as after any load, if it
-is still the version that the append was based on. Live rows keep their ids, new rows get higher
-ones. In a key NULL equals NULL. The rules of load modes are in `postgis_live.py`.
+The live table is the published table of the dataset. It is not changed. The staged table gets the
+new rows, and a copy of the live rows whose key no new row has. The publication then replaces the
+live table by the staged one, if the live table is still the version from which rows were copied.
+
+Live rows keep their ids; new rows get higher ids. Two keys are equal also if both have NULL in the
+same column. `postgis_live.py` has the rules of load modes.
 """
 
 from dataclasses import dataclass
@@ -26,10 +29,7 @@ from geo_platform.storage.postgres.postgis_session import loading
 
 @dataclass(frozen=True)
 class AppendBase:
-    """The live table that an append is based on.
-
-    `last_id` is its highest row id. `jsonb_columns` are its columns of type jsonb.
-    """
+    """The live table to which rows are appended, its highest row id, and its jsonb columns."""
 
     live: LiveTable
     last_id: int
@@ -38,7 +38,7 @@ class AppendBase:
 
 @dataclass(frozen=True)
 class NewRows:
-    """The new rows in the staged table: SRID, jsonb columns, first and last row id."""
+    """The new rows in the staged table: SRID, columns of type jsonb, first and last row id."""
 
     srid: int
     jsonb_columns: tuple[str, ...]
@@ -48,7 +48,11 @@ class NewRows:
 
 @dataclass(frozen=True)
 class CopiedRows:
-    """What was copied: the live version, its rows, and the highest id in the new table."""
+    """The result of copying the live rows.
+
+    `version` is that of the live table, or None if there is no live table. `rows` is the number of
+    copied rows, `last_id` the highest row id in the staged table.
+    """
 
     version: str | None
     rows: int
@@ -58,9 +62,10 @@ class CopiedRows:
 def find_base(
     connection: psycopg.Connection, target: FeatureTarget, plan: TablePlan, srid: int
 ) -> AppendBase | None:
-    """Return the live table to append to, or None if there is none.
+    """Return the live table to append to, or None if there is no such table.
 
-    Raises TableExists: the platform did not make the table. ParameterInvalid: its columns differ.
+    Raises TableExists: the live table is not a table of the platform. ParameterInvalid: its columns
+    differ from those of the plan.
     """
     live = find_live(connection, target)
     check_mode(target, live)
@@ -74,7 +79,7 @@ def find_base(
 
 
 def check_keys(database: Database, plan: TablePlan) -> None:
-    """Check that the new rows have different keys. Raises ParameterInvalid: some share a key."""
+    """Check that the keys of the new rows are unique. Raises ParameterInvalid: they are not."""
     with loading(database) as connection:
         row = connection.execute(
             statement("postgis_duplicate_keys", table=plan.table, keys=_columns(plan.key_columns))
@@ -92,10 +97,12 @@ def check_keys(database: Database, plan: TablePlan) -> None:
 def copy_live_rows(
     database: Database, target: FeatureTarget, plan: TablePlan, new: NewRows
 ) -> CopiedRows:
-    """Copy the live rows whose key is not among the new ones into the staged table.
+    """Copy the live rows whose key no new row has into the staged table.
 
-    The live table is looked up again, and locked against being replaced.
-    Raises TableExists, ParameterInvalid: as `find_base`.
+    The live table is looked up again, since it may have been replaced meanwhile. It is locked, so
+    that it is not replaced while rows are copied.
+    Raises TableExists: the live table is not a table of the platform. ParameterInvalid: its columns
+    differ from those of the new rows.
     """
     with loading(database, waits_for_disk=False) as connection:
         base = _lock_base(connection, target, plan, new.srid)
@@ -133,7 +140,7 @@ def _check_jsonb_columns(base: AppendBase, jsonb_columns: tuple[str, ...]) -> No
 def _lock_base(
     connection: psycopg.Connection, target: FeatureTarget, plan: TablePlan, srid: int
 ) -> AppendBase | None:
-    """Look up the live table, and lock it against being replaced until the transaction ends."""
+    """Look up the live table, and lock it against replacement until the transaction ends."""
     live = find_live(connection, target)
     if live is not None:
         connection.execute(statement("postgis_lock_live", live=live.place))

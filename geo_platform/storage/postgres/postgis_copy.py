@@ -1,8 +1,8 @@
 """Send Arrow batches to a table by binary COPY, over several connections in parallel.
 
-Memory is bounded. Each connection is a transaction of its own, whose commit does not wait for the
-disk; the last transaction of the load does (`postgis_finish.py`). If one stream fails, the others
-are aborted.
+At most a few batches are in memory. Each connection has a transaction of its own, whose commit does
+not wait for the disk. The last transaction of the load waits for the disk, and makes all of them
+durable (`postgis_finish.py`). If one stream fails, the others are aborted.
 """
 
 import queue
@@ -36,9 +36,9 @@ _WAIT_S = 0.1
 def create_table(
     connection: psycopg.Connection, plan: TablePlan, table: tuple[str, str], *, srid: int
 ) -> None:
-    """Create the empty table of a plan under the name `table`, which may differ from the plan's.
+    """Create the empty table of a plan under the name `table`, which may be another name.
 
-    The SQL types come from the plan's own list and are not user data.
+    The statement contains SQL types unquoted. They come from a fixed list in `postgis_plan.py`.
     """
     columns = [
         statement("postgis_column_id", column=plan.id_column),
@@ -65,7 +65,7 @@ class _Aborted(Exception):  # noqa: N818  # internal: ends the other streams whe
 def with_row_ids(
     batches: Iterable[pa.RecordBatch], plan: TablePlan, first_id: int
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the batches with row ids in the order of the source. Drop empty batches."""
+    """Yield the batches with a column of row ids that count from `first_id`. Drop empty batches."""
     number = first_id
     for batch in batches:
         ids = pa.array(np.arange(number, number + batch.num_rows))
@@ -79,11 +79,9 @@ def with_row_ids(
 class CopyStreams:
     """Parallel COPY streams into one table, as a context manager: call `send_all` in the block.
 
-    The first connection is opened at once, and one more with each chunk: a small table needs only
-    one. An error in the block aborts all streams. `rows` and `bounds` are the totals of what was
-    sent.
-    Raises DatabaseUnavailable, StoreDenied. FieldEncoding, ParameterInvalid: a value that
-    PostgreSQL cannot store.
+    The first connection is opened when the block begins, and another one with each further chunk: a
+    small table needs only one. An error in the block aborts all streams. `rows` and `bounds` are
+    the number of sent rows, and xmin, ymin, xmax, ymax of their coordinates.
     """
 
     def __init__(self, database: Database, plan: TablePlan, connections: int) -> None:
@@ -117,7 +115,9 @@ class CopyStreams:
     def send_all(self, chunks: Iterable[pa.RecordBatch]) -> None:
         """Send chunks of the plan's schema, and return when all streams have committed.
 
-        Raises what `chunks` raises, and the first error of a stream.
+        Raises what `chunks` raises. FieldEncoding: a text contains the character NUL.
+        ParameterInvalid: PostgreSQL cannot store a value. DatabaseUnavailable: the database does
+        not answer or is busy. StoreDenied: it refuses access.
         """
         for number, chunk in enumerate(chunks):
             _check_text(chunk)
@@ -202,11 +202,11 @@ def _check_text(chunk: pa.RecordBatch) -> None:
 
 
 def _as_platform_error(error: Exception, database: Database) -> Exception:
-    """Return a refusal of the data as the platform's error, any other error unchanged."""
+    """Translate an error that is caused by the data; return any other error unchanged."""
     if isinstance(error, PlatformError) or not isinstance(error, adbc_driver_manager.Error):
         return error
-    refused = data_error(error, database)
-    if refused is None:
+    translated = data_error(error, database)
+    if translated is None:
         return error
-    refused.__cause__ = error
-    return refused
+    translated.__cause__ = error
+    return translated

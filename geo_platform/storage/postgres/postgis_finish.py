@@ -1,7 +1,8 @@
 """The steps of a load after the last row was sent: verify, sort, index, analyze, comment.
 
 Each step is a transaction. Independent steps run in parallel: an index is built on one connection
-while the rows are read back on another. Only the last transaction waits for the disk.
+while the rows are read back on another. Only the last transaction waits for the disk. Every step
+raises DatabaseUnavailable: the database does not answer or is busy. StoreDenied: it refuses access.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +31,7 @@ _STATISTICS_TARGET = 500
 
 @dataclass(frozen=True)
 class Index:
-    """An index to build. `statement` is the name of a file in `sql/`, `name` that of the index."""
+    """An index to build. `statement` is the name of its file in `sql/`."""
 
     statement: str
     name: str
@@ -39,19 +40,19 @@ class Index:
 
 @dataclass(frozen=True)
 class Sent:
-    """What was sent to the database: the rows, and xmin, ymin, xmax, ymax of their coordinates."""
+    """The number of rows that were sent, and xmin, ymin, xmax, ymax of their coordinates."""
 
     rows: int
     bounds: npt.NDArray[np.float64]
 
 
 def read_back(database: Database, plan: TablePlan, sent: Sent) -> Bounds:
-    """Check rows and bounds of the table against what was sent, and return the bounds.
+    """Compare rows and bounds of the table with the rows that were sent, and return the bounds.
 
-    Raises DatabaseUnavailable, which is retried: they differ.
+    Raises DatabaseUnavailable: they differ. Dagster then retries the step.
     """
     with loading(database) as connection:
-        # One process, since more would slow down the index that is built at the same time.
+        # More processes would slow down the index that is built at the same time.
         connection.execute("SET LOCAL max_parallel_workers_per_gather = 0")
         row = connection.execute(
             statement("postgis_read_back", geometry=plan.geometry_column, table=plan.table)
@@ -69,7 +70,7 @@ def read_back(database: Database, plan: TablePlan, sent: Sent) -> Bounds:
 
 
 def check_rows(database: Database, plan: TablePlan, rows: int) -> None:
-    """Check the number of rows of the table. Raises DatabaseUnavailable: it is another one."""
+    """Check the number of rows of the table. Raises DatabaseUnavailable: it is not `rows`."""
     with loading(database) as connection:
         row = connection.execute(statement("postgis_rows", table=plan.table)).fetchone()
     if row is None or row[0] != rows:
@@ -82,26 +83,26 @@ def check_rows(database: Database, plan: TablePlan, rows: int) -> None:
 def convert_to_jsonb(
     database: Database, plan: TablePlan, columns: Sequence[str]
 ) -> tuple[tuple[str, ...], tuple[Finding, ...]]:
-    """Convert to jsonb each of these text columns in which every value is JSON.
+    """Convert text columns to the type jsonb, if every value of the column is JSON.
 
-    Return the converted columns, and a finding for each of the others.
+    Return the converted columns, and a finding for each column that stays text.
     """
-    found = {column: _why_not_jsonb(database, plan, column) for column in columns}
-    good = tuple(column for column, why in found.items() if why is None)
-    if good:
+    faults = {column: _jsonb_fault(database, plan, column) for column in columns}
+    convertible = tuple(column for column, fault in faults.items() if fault is None)
+    if convertible:
         changes = sql.SQL(", ").join(
-            statement("postgis_to_jsonb", column=column) for column in good
+            statement("postgis_to_jsonb", column=column) for column in convertible
         )
         with loading(database, waits_for_disk=False) as connection:
             connection.execute(statement("postgis_alter", table=plan.table, changes=changes))
-    others = [(column, why) for column, why in found.items() if why is not None]
-    return good, tuple(
-        Finding(code="JSON_KEPT_AS_TEXT", message=f"{column} is kept as text: {why}")
-        for column, why in others
+    remaining = [(column, fault) for column, fault in faults.items() if fault is not None]
+    return convertible, tuple(
+        Finding(code="JSON_KEPT_AS_TEXT", message=f"{column} is kept as text: {fault}")
+        for column, fault in remaining
     )
 
 
-def _why_not_jsonb(database: Database, plan: TablePlan, column: str) -> str | None:
+def _jsonb_fault(database: Database, plan: TablePlan, column: str) -> str | None:
     try:
         with loading(database) as connection:
             connection.execute(statement("postgis_check_json", column=column, table=plan.table))
@@ -115,7 +116,7 @@ def rewrite_in_order(
     plan: TablePlan,
     create: Callable[[psycopg.Connection, tuple[str, str]], None],
 ) -> None:
-    """Replace the table by a copy in one spatial order. `create` makes the empty copy."""
+    """Replace the table by a copy that is sorted in space. `create` creates the empty copy."""
     schema, name = plan.table
     sorted_table = (schema, f"{name}_laid")
     columns = sql.SQL(", ").join(map(sql.Identifier, plan.column_names))
@@ -138,7 +139,7 @@ def rewrite_in_order(
 def run_in_parallel(tasks: Sequence[Callable[[], Any]], connections: int) -> list[Any]:
     """Run the tasks in parallel and return their results.
 
-    If some fail, raises the error of the first of them in order, once all have ended.
+    Raises the error of the first task in `tasks` that failed, after all tasks have ended.
     """
     with ThreadPoolExecutor(connections, thread_name_prefix="finish") as pool:
         futures = [pool.submit(task) for task in tasks]
@@ -166,7 +167,8 @@ def _build_index(database: Database, plan: TablePlan, index: Index) -> None:
 def finalize(database: Database, plan: TablePlan, *, rows: int, next_id: int, comment: str) -> None:
     """Add the primary key, statistics and comments: the last transaction of a load.
 
-    It waits for the disk, and so makes everything before it durable.
+    `next_id` is the id of the next row that somebody adds. The commit waits for the disk, which
+    makes the earlier transactions of the load durable too.
     """
     with loading(database) as connection:
         connection.execute(statement("postgis_durable"))
@@ -228,5 +230,5 @@ def statistics_targets(plan: TablePlan, rows: int) -> dict[str, int]:
 
 
 def _searched_columns(plan: TablePlan) -> tuple[str, ...]:
-    # Each once, also if it is asked for twice.
+    # A column may be in both lists. It gets one index.
     return tuple(dict.fromkeys((*plan.indexes.attributes, *plan.indexes.temporal)))

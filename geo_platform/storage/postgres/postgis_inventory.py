@@ -1,6 +1,6 @@
-"""List the tables of the database, and drop staged tables that nobody will publish.
+"""List the tables of the database, and drop staged tables of runs that ended without publishing.
 
-For `geo-platform doctor`, the sweep and the end of failed runs.
+A staged table is loaded but not published. Readers do not see it.
 """
 
 import json
@@ -22,12 +22,17 @@ _PLACES = {STAGING_SCHEMA: TablePlace.staged, REPLACED_SCHEMA: TablePlace.replac
 
 
 class PostgisInventory:
-    """Implements `ports.Inventory`."""
+    """Implements `ports.Inventory` with PostGIS.
+
+    Every method raises DatabaseUnavailable: the database does not answer or is busy. StoreDenied:
+    the database refuses access, or the platform is not installed in it.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def tables(self) -> Iterator[StoredTable]:
+        """Yield every staged and replaced table, and the published tables of the platform."""
         # One statement, so that a table that is published meanwhile is listed once.
         with loading(self._database) as connection:
             rows = connection.execute(
@@ -40,18 +45,22 @@ class PostgisInventory:
                 yield table
 
     def drop_staged(self, name: str, run_id: str) -> bool:
-        # The owner is looked up in the transaction that drops the table.
+        """Drop a staged table of this run, and return whether it was dropped.
+
+        Return False if there is no such table, if another run made the table, or if another
+        connection has locked it for longer than a second.
+        """
+        # The run is looked up in the transaction that drops the table.
         places = {"schemas": [STAGING_SCHEMA], "names": [name]}
 
         def is_of_run(connection: psycopg.Connection) -> bool:
-            found = connection.execute(statement("postgis_relations"), places).fetchone()
-            return (
-                found is not None and _stored_table(STAGING_SCHEMA, name, found[3]).run_id == run_id
-            )
+            row = connection.execute(statement("postgis_relations"), places).fetchone()
+            return row is not None and _stored_table(STAGING_SCHEMA, name, row[3]).run_id == run_id
 
-        return drop_staged(self._database, name, lock_wait_s=_LOCK_WAIT_S, may_go=is_of_run)
+        return drop_staged(self._database, name, lock_wait_s=_LOCK_WAIT_S, may_drop=is_of_run)
 
     def was_withdrawn(self, collection: str, item_id: str) -> bool:
+        """Return whether the last recorded write to the item unpublished it."""
         with loading(self._database) as connection:
             row = connection.execute(
                 statement("inventory_withdrawn"), {"collection": collection, "item_id": item_id}
@@ -64,17 +73,18 @@ def drop_staged(
     name: str,
     *,
     lock_wait_s: float,
-    may_go: Callable[[psycopg.Connection], bool] = lambda _: True,
+    may_drop: Callable[[psycopg.Connection], bool] = lambda _: True,
 ) -> bool:
     """Drop a staged table, and return whether it was dropped.
 
-    It is left alone if `may_go`, called in the same transaction, returns False, or if somebody else
-    has locked it for longer than `lock_wait_s`.
-    Raises DatabaseUnavailable, StoreDenied.
+    The table is not dropped if `may_drop`, called in the same transaction, returns False, or if
+    another connection has locked the table for longer than `lock_wait_s` seconds.
+    Raises DatabaseUnavailable: the database does not answer or is busy. StoreDenied: it refuses
+    access.
     """
     try:
         with loading(database, lock_wait_s=lock_wait_s) as connection:
-            if not may_go(connection):
+            if not may_drop(connection):
                 return False
             connection.execute(statement("postgis_drop", table=(STAGING_SCHEMA, name)))
     except DatabaseUnavailable as error:

@@ -1,7 +1,8 @@
-"""The live table of a dataset, its comment, and the rules of each load mode.
+"""Look up the live table of a dataset, check the rules of each load mode, and write table comments.
 
-The comment of a table is a JSON object that says what the table is. The publication checks the
-rules again under its lock (`pgstac_tables.py`); here a load that would be refused fails early.
+The live table is the relation that is published under the name of the dataset. The comment of a
+table is a JSON object with its version, run and source. The checks here let a load fail early. The
+publication checks the same rules again while it holds its lock (`pgstac_tables.py`).
 """
 
 import json
@@ -44,6 +45,7 @@ class LiveTable:
 
 
 def find_live(connection: psycopg.Connection, target: FeatureTarget) -> LiveTable | None:
+    """Return the live table of the target's dataset, or None if there is none."""
     rows = find_relations(connection, [(target.schema_name, target.dataset)])
     return rows[0] if rows else None
 
@@ -51,20 +53,23 @@ def find_live(connection: psycopg.Connection, target: FeatureTarget) -> LiveTabl
 def find_relations(
     connection: psycopg.Connection, places: list[tuple[str, str]]
 ) -> list[LiveTable]:
-    """Return the tables, views and foreign tables of these (schema, name) pairs."""
+    """Return the existing tables, views and foreign tables among these (schema, name) pairs."""
     parameters = {
         "schemas": [schema for schema, _ in places],
         "names": [name for _, name in places],
     }
-    found = connection.execute(statement("postgis_relations"), parameters).fetchall()
+    rows = connection.execute(statement("postgis_relations"), parameters).fetchall()
     return [
         LiveTable(schema, name, bool(is_table), read_comment(comment))
-        for schema, name, is_table, comment in found
+        for schema, name, is_table, comment in rows
     ]
 
 
 def check_schema(connection: psycopg.Connection, target: FeatureTarget) -> None:
-    """Check that the loader may publish in the schema. Raises ParameterInvalid: it may not."""
+    """Check that the target's schema exists, and that the role geo_loader may create tables in it.
+
+    Raises ParameterInvalid: it may not, or the schema is reserved.
+    """
     parameters = {"role": LOADER_ROLE, "schema": target.schema_name}
     row = (
         None
@@ -81,7 +86,12 @@ def check_schema(connection: psycopg.Connection, target: FeatureTarget) -> None:
 
 
 def check_mode(target: FeatureTarget, live: LiveTable | None) -> None:
-    """Check that the load mode allows replacing the live table. Raises TableExists."""
+    """Check that the load mode allows replacing the live table.
+
+    Raises TableExists: the live relation is not an ordinary table; the platform did not make it;
+    the mode is create and the table has another fingerprint; or the mode is update and the table
+    came from another source. The mode replace allows every ordinary table.
+    """
     if live is None:
         return
     name = f"{live.schema}.{live.name}"
@@ -101,10 +111,10 @@ def check_mode(target: FeatureTarget, live: LiveTable | None) -> None:
         )
     if target.load_mode == CREATE and live.comment.get("fingerprint") != target.fingerprint:
         raise TableExists(f"The table {name} exists already.", dataset=target.dataset)
-    own = target.metadata["source_uri"]
-    if target.load_mode not in (CREATE, APPEND) and live.comment.get("source_uri") != own:
+    source_uri = target.metadata["source_uri"]
+    if target.load_mode not in (CREATE, APPEND) and live.comment.get("source_uri") != source_uri:
         raise TableExists(
-            f"The table {name} came from {live.comment.get('source_uri')}, not from {own}.",
+            f"The table {name} came from {live.comment.get('source_uri')}, not from {source_uri}.",
             dataset=target.dataset,
         )
 
@@ -119,17 +129,22 @@ def check_columns(
     rows = connection.execute(
         statement("postgis_columns"), {"schema": live.schema, "table": live.name}
     ).fetchall()
-    found = {str(name): str(sql_type) for name, sql_type, _ in rows}
-    wanted = {plan.id_column: "bigint", **{field.name: field.sql_type for field in plan.fields}}
-    wanted[plan.geometry_column] = f"geometry({plan.geometry_type},{srid})"
-    jsonb_columns = tuple(name for name in plan.json_columns if found.get(name) == "jsonb")
-    wanted |= dict.fromkeys(jsonb_columns, "jsonb")
-    if found != wanted:
+    live_types = {str(name): str(sql_type) for name, sql_type, _ in rows}
+    planned_types = {
+        plan.id_column: "bigint",
+        **{field.name: field.sql_type for field in plan.fields},
+    }
+    planned_types[plan.geometry_column] = f"geometry({plan.geometry_type},{srid})"
+    jsonb_columns = tuple(name for name in plan.json_columns if live_types.get(name) == "jsonb")
+    planned_types |= dict.fromkeys(jsonb_columns, "jsonb")
+    if live_types != planned_types:
         differing = sorted(
-            name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name)
+            name
+            for name in live_types.keys() | planned_types.keys()
+            if live_types.get(name) != planned_types.get(name)
         )
         differences = "; ".join(
-            f"{name}: {found.get(name, 'missing')}, new {wanted.get(name, 'missing')}"
+            f"{name}: {live_types.get(name, 'missing')}, new {planned_types.get(name, 'missing')}"
             for name in differing
         )
         raise ParameterInvalid(
@@ -145,8 +160,7 @@ def check_columns(
 def comment_while_loading(target: FeatureTarget, version: str, started_at_utc: datetime) -> str:
     """Return the comment of a table that is being loaded.
 
-    It has no `version`, so that the table does not count as complete. The start time is for the
-    sweep.
+    It has no field `version`: only complete tables have one. The sweep reads the start time.
     """
     return _to_json(
         {"loading": version, **_origin(target), "started_at_utc": started_at_utc.isoformat()}
@@ -164,8 +178,8 @@ def comment_when_complete(
 ) -> str:
     """Return the comment of a complete table.
 
-    `rows` counts all rows of the table, also those that an append copied. `base_version` is the
-    live version that an append was based on.
+    `rows` is the number of all rows of the table, also of those that an append copied.
+    `base_version` is the version of the live table from which an append copied rows.
     """
     return _to_json(
         {
@@ -184,7 +198,7 @@ def comment_when_complete(
 
 
 def load_start_utc(comment: str | None) -> datetime | None:
-    """Return when the load of a table began, or None if the comment is not the platform's."""
+    """Return when the load of a table began, or None if its comment does not tell."""
     try:
         return datetime.fromisoformat(json.loads(comment or "")["started_at_utc"])
     except (ValueError, TypeError, KeyError):

@@ -1,12 +1,12 @@
-"""The order in which rows are sent to a table: rows that are close in space share pages.
+"""Sort the rows of a load so that rows that are close in space are on the same pages of the table.
 
-Rows are gathered to runs of 8 MB, and each run is sorted along a Hilbert curve before it is sent.
-So no second pass is needed, and the rows of a map window are on few pages of each run. Measured on
-500,000 polygons in random order (342 MB) with a window of 1,000 rows: 988 pages in the order of
-arrival, 262 in runs, 114 fully sorted; 0.96, 0.41 and 0.36 ms from memory. Runs of 24 MB need fewer
-pages, but no longer fit into the processor's cache.
+Rows are collected in groups of 8 MB (here called runs), and each run is sorted along a Hilbert
+curve before it is sent. So most tables need no second pass, and the rows of a map window are on few
+pages of each run. Measured on 500,000 polygons in random order (342 MB) with a window of 1,000
+rows: 988 pages in the order of arrival, 262 in runs, 114 fully sorted; 0.96, 0.41 and 0.36 ms from
+memory. Runs of 24 MB need fewer pages, but no longer fit into the processor's cache.
 
-`postgis_finish.py` sorts the whole table, where `should_rewrite_in_order` says so.
+If `should_rewrite_in_order` returns True, `postgis_finish.py` sorts the whole table.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,21 +20,21 @@ from geo_platform.wkb import Positions, first_positions
 
 RUN_BYTES = 8 * 2**20
 _CHUNK_BYTES = 4 * 2**20
-# A table of a thousand pages stays in memory, in whatever order its rows are.
+# A table of a thousand pages fits into memory, so that the order of its rows does not matter.
 _SMALL_BYTES = 8 * 2**20
 
-# Rows are sorted if the path from row to row is so many times longer in the order of arrival. A
-# file that is in a spatial order keeps it.
+# Rows are sorted if the path from each row to the next is this many times longer in the order of
+# the source than in the sorted order. So a source that has a spatial order keeps that order.
 _MIN_GAIN = 2.0
 
-# If so many runs cover a place, a window reads at least as many pages, and a second pass is worth
-# it. About 1 GB of rows in disorder gets there.
+# If more runs than this cover a place on average, a map window reads at least as many pages, and a
+# second pass is worth its time. About 1 GB of rows in random order reaches this limit.
 _MAX_MEAN_OVERLAP = 128
 
 # Coordinates are scaled before they are subtracted, since they may be as large as a float can be.
 _NO_OVERFLOW = 0.25
 
-# Four million cells, for some ten thousand rows of a run.
+# The level of the curve gives four million cells; a run has some ten thousand rows.
 _LEVEL = 11
 
 _CELLS = 2**_LEVEL - 1
@@ -52,7 +52,7 @@ class RunBoxes:
 
     @property
     def mean_overlap(self) -> float:
-        """How many runs cover a place on average: the sum of their areas over the total area."""
+        """How many runs cover a place on average: the sum of their areas / the total area."""
         if not self.boxes:
             return 0.0
         boxes = np.array(self.boxes) * _NO_OVERFLOW
@@ -62,35 +62,40 @@ class RunBoxes:
 
 
 def should_rewrite_in_order(runs: RunBoxes) -> bool:
-    """Return whether the rows came in such disorder that sorting the whole table is worth it."""
+    """Return whether so many runs overlap that sorting the whole table is worth its time."""
     return runs.mean_overlap > _MAX_MEAN_OVERLAP
 
 
 def sort_in_runs(
     batches: Iterable[pa.RecordBatch], geometry_column: str, runs: RunBoxes
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the rows in chunks of about 4 MB, sorted run by run where that pays. Fill `runs`."""
-    held: list[pa.RecordBatch] = []
-    held_bytes = 0
+    """Yield the rows in chunks of about 4 MB. Sort each run, unless it has a spatial order already.
+
+    The box of each run is added to `runs`.
+    """
+    run_batches: list[pa.RecordBatch] = []
+    run_bytes = 0
     for batch in batches:
-        held.append(batch)
-        held_bytes += batch.nbytes
-        if held_bytes >= RUN_BYTES:
-            yield from _sort_run(held, held_bytes, geometry_column, runs)
-            held, held_bytes = [], 0
-    if held:
-        yield from _sort_run(held, held_bytes, geometry_column, runs)
+        run_batches.append(batch)
+        run_bytes += batch.nbytes
+        if run_bytes >= RUN_BYTES:
+            yield from _sort_run(run_batches, run_bytes, geometry_column, runs)
+            run_batches, run_bytes = [], 0
+    if run_batches:
+        yield from _sort_run(run_batches, run_bytes, geometry_column, runs)
 
 
 def _sort_run(
-    held: list[pa.RecordBatch], size_bytes: int, geometry_column: str, runs: RunBoxes
+    run_batches: list[pa.RecordBatch], size_bytes: int, geometry_column: str, runs: RunBoxes
 ) -> Iterator[pa.RecordBatch]:
-    places = np.concatenate([first_positions(batch.column(geometry_column)) for batch in held])
+    places = np.concatenate(
+        [first_positions(batch.column(geometry_column)) for batch in run_batches]
+    )
     positions = np.where(np.isfinite(places), places, 0)
     is_small = not runs.boxes and size_bytes < _SMALL_BYTES
     order = None if is_small else spatial_order(positions)
     runs.add(positions)
-    table = pa.Table.from_batches(held)
+    table = pa.Table.from_batches(run_batches)
     if order is not None:
         table = table.combine_chunks().take(pa.array(order))
     yield from table.to_batches(
@@ -101,7 +106,7 @@ def _sort_run(
 def spatial_order(positions: Positions) -> npt.NDArray[np.int64] | None:
     """Return the order of rows along a Hilbert curve over their extent.
 
-    Return None where the rows are in a spatial order already.
+    Return None if the rows are in a spatial order already.
     """
     points = _in_unit_square(positions)
     order = np.argsort(_hilbert_keys(points), kind="stable")

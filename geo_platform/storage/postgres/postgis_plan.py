@@ -1,4 +1,6 @@
-"""Plan the table of a load before any row is sent: name, columns, indexes and comments. Pure.
+"""Plan the table of a load before any row is sent: name, columns, indexes and comments.
+
+No function connects to a database.
 
 | published Arrow type                        | column                                          |
 |---------------------------------------------|-------------------------------------------------|
@@ -25,8 +27,8 @@ _MAX_COLUMNS = 1600
 _ID_COLUMN = "fid"
 _ID_COMMENT = "Row of this table, in the order of the source"
 _SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
-# Spelled as by PostgreSQL's `format_type`, so that the columns of a table can be compared with
-# these.
+# The names are those of PostgreSQL's `format_type`, since they are compared with the types of an
+# existing table.
 _SQL_TYPES: Mapping[pa.DataType, str] = {
     pa.bool_(): "boolean",
     pa.int16(): "smallint",
@@ -68,8 +70,8 @@ class Column:
 class TablePlan:
     """The table of a load.
 
-    `version` is its name while it is staged. `schema` is the Arrow schema of what is sent: id,
-    fields, geometry.
+    `version` is the name of the table while it is staged. `schema` is the Arrow schema of the rows
+    that are sent: id, fields, geometry.
     """
 
     version: str
@@ -96,7 +98,8 @@ class TablePlan:
 def plan_table(target: FeatureTarget) -> TablePlan:
     """Plan the table for a target.
 
-    Raises ParameterInvalid: there are too many columns, or PostgreSQL cannot have a column name.
+    Raises ParameterInvalid: there are too many columns, or PostgreSQL cannot have a column of this
+    name. ValueError: the target has an unknown geometry type.
     """
     fields = [field for field in target.schema if field.name != target.geometry_column]
     _check_names(target.schema.names)
@@ -128,7 +131,7 @@ def plan_table(target: FeatureTarget) -> TablePlan:
 def version_name(dataset: str, fingerprint: str, run_id: str) -> str:
     """Return the name of the staged table: at most 58 bytes, so that index names fit into 63.
 
-    It is unique for a run and a fingerprint.
+    It holds the first 8 characters of the fingerprint and of the run id.
     """
     run = re.sub("[^0-9a-z]", "", run_id.lower())[:8]
     return f"{dataset[:40]}_{fingerprint[:8]}_{run or '0'}"
@@ -173,9 +176,9 @@ def _check_names(names: Sequence[str]) -> None:
         )
 
 
-def _free_name(wanted: str, taken: Sequence[str]) -> str:
-    number, name = 1, wanted
-    while name in taken:
-        number += 1
-        name = f"{wanted}_{number}"
+def _free_name(preferred_name: str, used_names: Sequence[str]) -> str:
+    suffix, name = 1, preferred_name
+    while name in used_names:
+        suffix += 1
+        name = f"{preferred_name}_{suffix}"
     return name

@@ -1,6 +1,6 @@
-"""Transactions of a load: role, lock timeout, and errors that are caused by the data.
+"""Open transactions of a load: set role and time limits, and translate errors of the data.
 
-Errors of connections are translated in `connections.py`.
+`connections.py` translates errors of connections.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ _NOT_INSTALLED = ("42P01", "3F000", "42883", "42704")
 _NO_ROLE = f'role "{LOADER_ROLE}" does not exist'
 
 # SQLSTATE classes: a value that does not fit its type, a constraint, a limit of PostgreSQL.
-_DATA = ("22", "23", "54")
+_DATA_STATES = ("22", "23", "54")
 
 
 @contextmanager
@@ -36,9 +36,12 @@ def loading(
 ) -> Iterator[psycopg.Connection]:
     """Open a transaction with the rights of the role geo_loader, which owns all tables.
 
-    It commits at the end of the block. With `waits_for_disk` False it is durable once a later
-    commit waits for the disk.
-    Raises DatabaseUnavailable, StoreDenied. ParameterInvalid: PostgreSQL cannot store the data.
+    It commits at the end of the block. `lock_wait_s` is how long a statement waits for a lock. With
+    `waits_for_disk` False the commit does not wait for the disk: the transaction is durable only
+    after a later commit that waits.
+    Raises DatabaseUnavailable: the database does not answer, is busy, or a lock is not available.
+    StoreDenied: the database refuses access, or the platform is not installed in it.
+    ParameterInvalid: PostgreSQL cannot store the data.
     """
     with database.connect() as connection:
         try:
@@ -48,7 +51,7 @@ def loading(
                 "SELECT set_config('lock_timeout', %s, true)", [f"{int(lock_wait_s * 1000)}ms"]
             )
             connection.execute(NO_TIME_LIMIT)
-            # Compiling takes longer than the few large queries gain by it.
+            # Compiling the queries would take longer than the time that it saves.
             connection.execute("SET LOCAL jit = off")
             if not waits_for_disk:
                 connection.execute(ASYNC_COMMIT)
@@ -63,9 +66,9 @@ def loading(
 def data_error(
     error: psycopg.Error | adbc_driver_manager.Error, database: Database
 ) -> PlatformError | None:
-    """Return the error for faulty data or a missing installation, None for any other error.
+    """Return the platform's error for faulty data or a missing installation, or None.
 
-    Other errors of the database are translated by `connections.translate`.
+    `connections.translate` translates other errors of the database.
     """
     state = error.sqlstate or ""
     reason = (str(error).partition("ERROR:")[2] or str(error)).strip().splitlines()[0][:300]
@@ -75,7 +78,7 @@ def data_error(
             remedy="As an administrator, run: geo-platform database init, with --schema for more "
             "schemas.",
         )
-    if state.startswith(_DATA):
+    if state.startswith(_DATA_STATES):
         return ParameterInvalid(
             f"PostgreSQL cannot store the data as it is: {reason}{_column_of(error)}.",
             remedy="Correct the value in the source, or leave the column out.",
@@ -85,7 +88,7 @@ def data_error(
 
 
 def _column_of(error: psycopg.Error | adbc_driver_manager.Error) -> str:
-    # The server names it as: CONTEXT: COPY t, line 1, column v.
+    # The server names the column in a line such as: CONTEXT: COPY t, line 1, column v.
     context = next((line for line in str(error).splitlines() if line.startswith("CONTEXT:")), "")
     column = context.rpartition(", column ")[2].split(":")[0] if ", column " in context else ""
     return f" (column {column})" if column else ""

@@ -1,7 +1,8 @@
-"""The SRID of a CRS in PostGIS. A CRS that PostGIS does not know is added to `spatial_ref_sys`.
+"""Look up the SRID of a CRS in PostGIS, or add the CRS to PostGIS' table `spatial_ref_sys`.
 
-The code of an authority that PostGIS knows has an SRID there. Any other CRS gets a custom number
-that is derived from its WKT. So it has the same number in every database, unless that is taken.
+PostGIS has an SRID for the codes of authorities, such as EPSG:4326. For any other CRS the platform
+adds a custom SRID that is computed from the CRS's WKT. So the CRS has the same SRID in every
+database, unless another CRS uses the number already.
 """
 
 import hashlib
@@ -14,8 +15,8 @@ from geo_platform.contracts.message import SpatialReference
 from geo_platform.errors import ParameterInvalid
 from geo_platform.sql import statement
 
-# Above the numbers that GDAL and QGIS assign, and below those that PostGIS reserves, which begin at
-# 999,000.
+# Custom SRIDs are above the numbers that GDAL and QGIS assign. They are below 999,000, where the
+# numbers that PostGIS reserves begin.
 FIRST_CUSTOM_SRID = 910_000
 
 CUSTOM_SRIDS = 88_000
@@ -25,22 +26,24 @@ _LON_LAT = "OGC:CRS84"
 
 
 def srid_of(connection: psycopg.Connection, crs: SpatialReference) -> int:
-    """Return the SRID, and add the CRS to `spatial_ref_sys` if PostGIS does not know it.
+    """Return the SRID of a CRS. Add the CRS to `spatial_ref_sys` if PostGIS has no SRID for it.
 
-    It runs in the caller's transaction, which must be allowed to write.
-    Raises ParameterInvalid: the WKT is too long, or there is no free number.
+    The caller's transaction must be allowed to write to `spatial_ref_sys`.
+    Raises ParameterInvalid: the WKT is too long, or there is no free number. psycopg.Error: a
+    statement fails.
     """
     authority, _, code = (
         "EPSG:4326" if crs.authority_code == _LON_LAT else crs.authority_code or ""
     ).partition(":")
-    known = _find_known(connection, authority, code)
-    return known if known is not None else _custom_srid(connection, crs_definition(crs))
+    existing = _find_known(connection, authority, code)
+    return existing if existing is not None else _custom_srid(connection, crs_definition(crs))
 
 
 def crs_definition(crs: SpatialReference) -> str:
-    """Return the WKT for `spatial_ref_sys`: WKT 1, which every client reads, if it is complete.
+    """Return the WKT for `spatial_ref_sys`.
 
-    Otherwise WKT 2. Raises ParameterInvalid: the WKT is too long.
+    It is WKT 1, which every client reads, if that describes the CRS completely; otherwise WKT 2.
+    Raises ParameterInvalid: the WKT has more than 2,048 characters.
     """
     pyproj_crs = CRS.from_wkt(crs.wkt)
     for version in ("WKT1_GDAL", "WKT2_2019_SIMPLIFIED", "WKT2_2019"):
@@ -73,17 +76,17 @@ def _custom_srid(connection: psycopg.Connection, text: str) -> int:
     existing = _find_custom(connection, text)
     if existing is not None:
         return existing
-    # Other loads that need a number wait here, and then find this one.
+    # Other loads that add a CRS wait here. They then find the CRS that this load added.
     connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [_LOCK])
     existing = _find_custom(connection, text)
     if existing is not None:
         return existing
-    wanted = (
+    preferred_srid = (
         FIRST_CUSTOM_SRID
         + int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % CUSTOM_SRIDS
     )
     parameters = {
-        "wanted": wanted,
+        "wanted": preferred_srid,
         "first": FIRST_CUSTOM_SRID,
         "numbers": CUSTOM_SRIDS,
         "text": text,
