@@ -252,7 +252,7 @@ class RunCanceled(RequestRefused):
 
 
 class FilesRefused(RequestRefused):
-    """Some files of a run were refused; the metadata of the run lists the error code of each file."""
+    """Some files of a run were refused; the metadata of the run lists their error codes."""
 
     code = "FILES_REFUSED"
     default_remedy = (

@@ -79,7 +79,8 @@ class RetryRequest:
     """The request that repeats the part of a run that has no result.
 
     `files` are the keys of the objects without a result. `request` is None if there are no such
-    objects. `is_under_way` is True if the run has not ended, so that these objects are not known yet.
+    objects. `is_under_way` is True if the run has not ended, so that these objects are not known
+    yet.
     """
 
     files: tuple[str, ...]
@@ -91,8 +92,8 @@ class RetryRequest:
 class RunReport:
     """The status of a run.
 
-    `error` is `PlatformError.as_record()`. `result` is the message of the last stage, as JSON values.
-    `seconds` and `stage_seconds` (by stage name) are durations.
+    `error` is `PlatformError.as_record()`. `result` is the message of the last stage, as JSON
+    values. `seconds` and `stage_seconds` (by stage name) are durations.
     """
 
     run_id: str

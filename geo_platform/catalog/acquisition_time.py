@@ -25,7 +25,7 @@ class AcquisitionTime:
     source: str
 
     def properties(self) -> dict[str, str]:
-        """Return the STAC properties `datetime` and, for a period, `start_datetime`, `end_datetime`."""
+        """Return the STAC property `datetime`; for a period also its start and end."""
         # The start of a period is also the `datetime`, for clients that ignore periods.
         moment = {"datetime": rfc3339(self.start_utc)}
         if self.end_utc is None:
@@ -84,7 +84,7 @@ def acquisition_time(
     *,
     last_modified_utc: datetime,
 ) -> AcquisitionTime:
-    """Return the time of the user, else of the tag, else of a file name, else the modification time.
+    """Return the time of the user, else the tag, else a file name, else the modification time.
 
     `tag` is (RFC 3339 time, name of the tag); both are None if the file has no such tag. `names`
     are file names, which are searched in order. An item must have a time. Therefore the last choice

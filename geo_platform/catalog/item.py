@@ -159,7 +159,8 @@ def build_collection(item: pystac.Item) -> pystac.Collection:
     collection_id = item.collection_id
     if collection_id is None:
         raise CatalogRejected(f"The item {item.id} has no collection.")
-    # STAC requires an extent in each collection. For an item without geometry it is the whole Earth.
+    # STAC requires an extent in each collection. For an item without geometry it is the whole
+    # Earth.
     bbox = item.bbox or [-180.0, -90.0, 180.0, 90.0]
     title, description = _DESCRIPTIONS[SourceKind(item.properties["geo_platform:kind"])]
     common = item.common_metadata
@@ -226,7 +227,8 @@ def bounding_box(geometry: shapely.Geometry, within: LonLatBounds) -> LonLatBoun
     south, north = min(box[1] for box in boxes), max(box[3] for box in boxes)
     if within.crosses_antimeridian:
         # Bounds that cross the antimeridian leave a gap from their east to their west. Parts at a
-        # longitude above the middle of the gap end at 180 at most; the others begin at -180 at least.
+        # longitude above the middle of the gap end at 180 at most; the others begin at -180 at
+        # least.
         middle = (within.east + within.west) / 2
         eastern = [box for box in boxes if (box[0] + box[2]) / 2 > middle]
         western = [box for box in boxes if (box[0] + box[2]) / 2 <= middle]

@@ -168,8 +168,8 @@ def publish_item(
     collection, item = _build(request, build_item, before)
     _check_valid(collection, item)
     _check_objects(item, objects)
-    # The source is checked after `before` was read. If a run of a newer source published before this
-    # check, the check fails. If it publishes after the check, the published fingerprint is not
+    # The source is checked after `before` was read. If a run of a newer source published before
+    # this check, the check fails. If it publishes after the check, the published fingerprint is not
     # `replaces` any more. Therefore the item of an older source never replaces that of a newer one.
     check_current(objects, request.source)
     replaces = None if before is None else before["properties"].get(ITEM_FINGERPRINT)

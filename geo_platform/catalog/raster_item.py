@@ -136,8 +136,8 @@ def _band(band: RasterBand, cog: CogFile) -> dict[str, Any]:
 
     The statistics are those of a sample over the whole extent.
     """
-    # Written as plain JSON, because pystac has no class for the common field `bands` of STAC 1.1. Its
-    # RasterExtension writes version 1.1.0, whose `raster:bands` the field `bands` has replaced.
+    # Written as plain JSON, because pystac has no class for the common field `bands` of STAC 1.1.
+    # Its RasterExtension writes version 1.1.0, whose `raster:bands` the field `bands` has replaced.
     described: dict[str, Any] = {"name": f"b{band.index}", "data_type": _data_type(band.dtype)}
     text = band.description or (
         band.color_interpretation if band.color_interpretation != "undefined" else None

@@ -23,7 +23,10 @@ from geo_platform.telemetry.checkpoints import Checkpoint, report
 
 @dataclass(frozen=True)
 class ItemWithdrawn:
-    """The item that was unpublished. `rollback_item` can publish it again while the catalog keeps it."""
+    """The item that was unpublished.
+
+    `rollback_item` can publish it again while the catalog keeps it.
+    """
 
     collection: str
     item_id: str

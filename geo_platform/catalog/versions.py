@@ -113,7 +113,7 @@ def is_of_run(item: Item, run: str) -> bool:
 
 
 def first_published(item: Item) -> str:
-    """Return the time at which this version was first published, before any rollback restored it."""
+    """Return the time of the first publication, which a later rollback does not change."""
     properties = item["properties"]
     return str(properties.get(ITEM_FIRST_PUBLISHED) or properties.get("updated") or "")
 

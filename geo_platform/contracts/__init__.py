@@ -1,6 +1,7 @@
-"""Stage messages (frozen, closed, versioned) and the verifier that runs while definitions load.
+"""The messages that stages pass to each other, and the verifier that checks that stages fit.
 
-See docs/contracts.md. Importing this package does not import Dagster.
+A stage is a Dagster asset. The verifier runs while the Dagster definitions load; docs/contracts.md
+has its rules. Importing this package does not import Dagster.
 """
 
 from geo_platform.contracts.fault import ContractError, Fault

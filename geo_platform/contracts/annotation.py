@@ -1,6 +1,6 @@
-"""Read one type annotation: unwrap it, list its alternatives, values or fields, print it.
+"""Read a type annotation: unwrap it, list its alternatives, values or fields, return it as text.
 
-`compatibility.py` compares two annotations; `lock.py` writes the shape of a message.
+`compatibility.py` compares two annotations; `lock.py` describes the shape of a message.
 """
 
 import dataclasses
@@ -26,7 +26,8 @@ _WRAPPERS = (
 class RecordField:
     """One field of a record.
 
-    `required`: a consumer needs it. `always_present`: a producer always gives it.
+    `required`: a consumer needs a value for the field. `always_present`: a producer always gives a
+    value for the field.
     """
 
     annotation: Any
@@ -36,14 +37,20 @@ class RecordField:
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """A type with named fields, of any library. A `closed` one refuses unknown fields."""
+    """A type with named fields: a model, dataclass, TypedDict or NamedTuple.
+
+    A `closed` record refuses unknown fields.
+    """
 
     fields: Mapping[str, RecordField]
     closed: bool
 
 
 def unwrapped(annotation: Any) -> Any:
-    """Remove `Annotated`, `Required`, `NewType` and type aliases; `None` becomes its type."""
+    """Return the annotation without `Annotated`, `Required`, `NewType` and type aliases.
+
+    `None` becomes `type(None)`.
+    """
     while True:
         if annotation is None:
             return type(None)
@@ -52,21 +59,22 @@ def unwrapped(annotation: Any) -> Any:
         elif hasattr(annotation, "__supertype__"):
             annotation = annotation.__supertype__
         elif type(annotation).__name__ == "TypeAliasType":
-            # By name, since typing and typing_extensions each have a class of this name.
+            # Compared by name, because typing and typing_extensions have different classes of this
+            # name.
             annotation = annotation.__value__
         else:
             return annotation
 
 
 def accepts_anything(annotation: Any) -> bool:
-    """Return whether the annotation lets any value pass: `Any` (or none), or a type variable."""
+    """Return whether the annotation accepts any value: `Any` or a type variable."""
     return annotation is Any or isinstance(annotation, typing.TypeVar)
 
 
 def alternatives(annotation: Any) -> tuple[Any, ...]:
-    """Return the members of a union, flattened; the annotation itself for anything else.
+    """Return the members of a union, flattened. For another type, return only the annotation.
 
-    `None` in a literal counts as a member of its own.
+    `None` in a literal is a separate member.
     """
     annotation = unwrapped(annotation)
     if get_origin(annotation) is Literal and None in get_args(annotation):
@@ -80,7 +88,7 @@ def alternatives(annotation: Any) -> tuple[Any, ...]:
 
 
 def allowed_values(annotation: Any) -> tuple[Any, ...] | None:
-    """Return the values of an enum (as stored) or a literal, or None for any other type."""
+    """Return the values of an enum or a literal, as they are stored; None for any other type."""
     if get_origin(annotation) is Literal:
         return tuple(
             value.value if isinstance(value, Enum) else value for value in get_args(annotation)
@@ -151,7 +159,8 @@ def _named_tuple(cls: Any) -> Record:
 def _hints(cls: type) -> dict[str, Any]:
     """Return the resolved type hints.
 
-    If a name in them cannot be resolved, return them as written; they then compare by spelling.
+    If a name in the hints cannot be resolved, return all hints as written. Hints that are text are
+    equal if their text is equal.
     """
     try:
         return typing_extensions.get_type_hints(cls, include_extras=True)

@@ -1,4 +1,8 @@
-"""Messages about arrivals: the first of both chains, receipts of requested runs, quarantine."""
+"""Messages about arrivals: the first message of both chains, receipts, and quarantine.
+
+An arrival is a complete source (a file with its sidecars) in a watched container. A receipt records
+that a run was requested for an arrival. Quarantine is the container of refused arrivals.
+"""
 
 from enum import StrEnum
 from typing import ClassVar
@@ -15,7 +19,7 @@ class SourceKind(StrEnum):
 
 
 class SourceFormat(StrEnum):
-    """The supported formats, detected by content; `source/formats.py` has the details."""
+    """The supported formats, which are detected by content; `source/formats.py` has the details."""
 
     geotiff = "geotiff"
     jpeg2000 = "jpeg2000"
@@ -38,22 +42,24 @@ class SourceFormat(StrEnum):
 
 
 class ArchiveMember(Part):
-    """A member of an archive that is read in place."""
+    """A dataset in an archive, which is read without unpacking the archive."""
 
-    path: str = Field(description="inside the archive, with forward slashes; data, never a command")
+    path: str = Field(
+        description="path inside the archive, with forward slashes; never used as part of a command"
+    )
     size_bytes: int
 
 
 class ObjectArrived(Message):
-    """An object is in the store, and its kind and format were detected from its bytes."""
+    """A source is in the store, and its kind and format were detected from its bytes."""
 
     uri: str
     container: str
     key: str
-    etag: str = Field(description="over the object and its sidecars")
+    etag: str = Field(description="combined from the etags of the object and its sidecars")
     size_bytes: int
     last_modified_utc: UtcTime
-    media_type: str = Field(description="by content")
+    media_type: str = Field(description="detected from the content")
     kind: SourceKind
     format: SourceFormat
     archive_member: ArchiveMember | None = Field(
@@ -62,25 +68,28 @@ class ObjectArrived(Message):
     sidecars: tuple[ObjectReference, ...] = Field(
         description="world file, .aux.xml, the parts of a Shapefile"
     )
-    force: bool = Field(default=False, description="do the work again, even if nothing changed")
+    force: bool = Field(
+        default=False, description="process the source again, even if a result exists already"
+    )
     fingerprint: str = Field(
-        description="hash of the etag and the options so far; each stage extends it"
+        description="hash of the etag, the options and the stage version; each stage extends it"
     )
 
 
 class RunAsked(Message):
-    """A receipt: a run was requested for an arrival. Only Dagster knows whether and how it runs."""
+    """A receipt: a run was requested for an arrival. Only Dagster knows the status of the run."""
 
     schema_version: ClassVar[int] = 2
 
     uri: str
-    etag: str = Field(description="over the object and its sidecars")
+    etag: str = Field(description="combined from the etags of the object and its sidecars")
     watch: str
     run_key: str = Field(description="the tag dagster/run_key of the run")
     asked_at_utc: UtcTime = Field(description="by the clock of the requester")
     waits_at: str = Field(
         default="",
-        description="key of a message that exists until the client's run does; empty for a watch",
+        description="key of the message LaunchWaiting, kept until the client's run exists; "
+        "empty for a run that a watch requested",
     )
 
 
@@ -91,27 +100,35 @@ def _asked_by_a_watch(content: Content) -> Content:
 
 
 class QuarantinedPart(Part):
-    """One object of a refused arrival, as it was when it was refused."""
+    """One object of a refused arrival, before the move to quarantine."""
 
     key: str
-    etag: str = Field(description="before it was moved, which gave it another one")
+    etag: str = Field(description="etag before the move; the moved object has another etag")
     size_bytes: int
-    metadata: dict[str, str] = Field(description="restored when it is released")
+    metadata: dict[str, str] = Field(
+        description="metadata, which is restored when the object is released"
+    )
 
 
 class EarlierRefusal(Part):
-    """Why an arrival was refused, and which objects were moved."""
+    """The reason why an arrival was refused, and the objects that were moved to quarantine."""
 
     code: str = Field(description="error code, see docs/errors.md")
     message: str
     remedy: str
-    run_id: str = Field(description="of the run that refused it")
+    run_id: str = Field(description="id of the run that refused the arrival")
     watch: str
-    uri: str = Field(description="of the object before it was moved")
-    container: str = Field(description="where it came from and is released to")
+    uri: str = Field(description="URI of the object before the move")
+    container: str = Field(
+        description="container before the move; a release moves the objects back to it"
+    )
     key: str
-    etag: str = Field(description="over the object and its sidecars, when they were refused")
-    quarantined_at_utc: UtcTime = Field(description="by the clock of the process that moved it")
+    etag: str = Field(
+        description="combined from the etags of the object and its sidecars before the move"
+    )
+    quarantined_at_utc: UtcTime = Field(
+        description="by the clock of the process that moved the objects"
+    )
     parts: tuple[QuarantinedPart, ...] = Field(description="the object, then its sidecars")
 
 

@@ -1,8 +1,9 @@
-"""Check that run config fits its job: of jobs, of schedules, and of sensors that declare it.
+"""Check that the run config of jobs, schedules and sensors fits the job.
 
-Dagster checks the config of a schedule or sensor when it launches a run. This module asks the same
-question (`dagster.validate_run_config`) while definitions load. No user code runs: a sensor or a
-decorated schedule declares its models instead (`dagster_metadata.config_metadata`).
+Dagster checks the config of a schedule or sensor only when it launches a run. This module does the
+same check (`dagster.validate_run_config`) while the definitions load. It runs no user code.
+Therefore a sensor or a decorated schedule declares its config models as metadata
+(`dagster_graph.config_metadata`); without this declaration its config is not checked.
 """
 
 import re
@@ -29,21 +30,25 @@ from geo_platform.contracts.compatibility import faults
 from geo_platform.contracts.dagster_graph import declared_config
 from geo_platform.contracts.fault import NOTHING, Fault, FaultKind
 
-_OWN = "its run config"
+_JOB_ORIGIN = "its run config"
 _ANY_TICK = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def config_faults(definitions: Definitions) -> list[Fault]:
-    """Return the faults of run config, and the jobs that Dagster cannot resolve."""
+    """Return a fault for each run config that does not fit and each job that cannot be resolved."""
     jobs: dict[str, JobDefinition] = {}
     launchers = [*(definitions.schedules or ()), *(definitions.sensors or ())]
     broken = _broken_jobs(definitions)
-    found = [fault for name, error in broken.items() for fault in _config_faults(_OWN, name, error)]
+    found_faults = [
+        fault
+        for name, error in broken.items()
+        for fault in _config_faults(_JOB_ORIGIN, name, error)
+    ]
     if broken:
-        # Dagster resolves no job at all while one of them is among the definitions.
-        sound = [job for job in definitions.jobs or () if job.name not in broken]
+        # Dagster resolves no job at all if one job of the definitions is broken.
+        valid_jobs = [job for job in definitions.jobs or () if job.name not in broken]
         definitions = Definitions(
-            assets=definitions.assets, resources=definitions.resources, jobs=sound
+            assets=definitions.assets, resources=definitions.resources, jobs=valid_jobs
         )
     names = [job.name for job in definitions.jobs or ()] + [
         name for launcher in launchers for name in _targets(launcher)
@@ -51,26 +56,28 @@ def config_faults(definitions: Definitions) -> list[Fault]:
     for name in dict.fromkeys(name for name in names if name not in broken):
         try:
             job = definitions.resolve_job_def(name)
-            found.extend(run_config_faults(job, job.run_config, _OWN))
+            found_faults.extend(run_config_faults(job, job.run_config, _JOB_ORIGIN))
             jobs[name] = job
         except DagsterInvalidConfigError as error:
-            found.extend(_asset_job_faults(definitions, name) or _config_faults(_OWN, name, error))
+            found_faults.extend(
+                _asset_job_faults(definitions, name) or _config_faults(_JOB_ORIGIN, name, error)
+            )
         except DagsterError as error:
-            found.append(
+            found_faults.append(
                 Fault(
                     FaultKind.unresolved, "", "", "definitions", f"job {name}", note=_reason(error)
                 )
             )
     for launcher in launchers:
         for target in (jobs[name] for name in _targets(launcher) if name in jobs):
-            found.extend(_launch_faults(launcher, target))
-    return found
+            found_faults.extend(_launch_faults(launcher, target))
+    return found_faults
 
 
 def run_config_faults(
     job: JobDefinition, run_config: RunConfig | Mapping[str, Any] | None, origin: str
 ) -> list[Fault]:
-    """Return what Dagster refuses in this run config; nothing if there is no run config."""
+    """Return a fault for each part of the run config that Dagster refuses. `None` has no faults."""
     if run_config is None:
         return []
     try:
@@ -83,7 +90,7 @@ def run_config_faults(
 
 
 def _broken_jobs(definitions: Definitions) -> dict[str, DagsterInvalidConfigError]:
-    """Return the op jobs whose own config does not fit; reading `run_config` of these raises."""
+    """Return the jobs of ops whose config does not fit. Reading their `run_config` raises."""
     broken: dict[str, DagsterInvalidConfigError] = {}
     for job in definitions.jobs or ():
         try:
@@ -94,15 +101,15 @@ def _broken_jobs(definitions: Definitions) -> dict[str, DagsterInvalidConfigErro
 
 
 def _asset_job_faults(definitions: Definitions, name: str) -> list[Fault]:
-    """Return why the config of an asset job does not fit, with full paths.
+    """Return the faults of the config of an asset job, with full paths.
 
-    Dagster's own error does not name the op. So the job is resolved without its config, and the
-    config is validated against that.
+    The error that Dagster raises does not name the op. Therefore the job is resolved without its
+    config, and the config is then validated against this job.
     """
     job: Any = next(job for job in definitions.jobs or () if job.name == name)
     bare_job = define_asset_job(name, selection=job.selection, executor_def=job.executor_def)
     bare = Definitions(assets=definitions.assets, resources=definitions.resources, jobs=[bare_job])
-    return run_config_faults(bare.resolve_job_def(name), job.config, _OWN)
+    return run_config_faults(bare.resolve_job_def(name), job.config, _JOB_ORIGIN)
 
 
 def _launch_faults(launcher: object, job: JobDefinition) -> Iterator[Fault]:
@@ -119,7 +126,7 @@ def _launch_faults(launcher: object, job: JobDefinition) -> Iterator[Fault]:
 
 
 def _tick_faults(schedule: ScheduleDefinition, job: JobDefinition, origin: str) -> Iterator[Fault]:
-    """Check the run config of a schedule by evaluating a tick, which runs no user function."""
+    """Check the run config of a schedule that has no user function, by evaluating a tick."""
     tick = schedule.evaluate_tick(build_schedule_context(scheduled_execution_time=_ANY_TICK))
     for request in tick.run_requests or ():
         yield from run_config_faults(job, request.run_config, origin)
@@ -138,7 +145,7 @@ def _model_faults(declared: Mapping[str, Any], job: JobDefinition, origin: str) 
                 consumer,
                 note=f"the job has no op `{name}`",
             )
-        elif (wanted := _config_model(ops[name])) is None:
+        elif (op_model := _config_model(ops[name])) is None:
             yield Fault(
                 FaultKind.config_model,
                 model.__name__,
@@ -149,7 +156,8 @@ def _model_faults(declared: Mapping[str, Any], job: JobDefinition, origin: str) 
             )
         else:
             yield from (
-                fault.between(producer=origin, consumer=consumer) for fault in faults(model, wanted)
+                fault.between(producer=origin, consumer=consumer)
+                for fault in faults(model, op_model)
             )
     for name, definition in ops.items():
         if (
@@ -157,8 +165,8 @@ def _model_faults(declared: Mapping[str, Any], job: JobDefinition, origin: str) 
             and isinstance(definition, OpDefinition)
             and _needs_config(definition)
         ):
-            wanted = _config_model(definition)
-            needs = wanted.__name__ if wanted else "config"
+            op_model = _config_model(definition)
+            needs = op_model.__name__ if op_model else "config"
             yield Fault(
                 FaultKind.config_model,
                 NOTHING,

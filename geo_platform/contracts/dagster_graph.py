@@ -1,13 +1,14 @@
 """Read Dagster definitions as a graph of stages: assets, asset checks and their dependencies.
 
-It also reads the edges inside op graphs. `verify.py` checks the edges. Only public API of Dagster
-is used. Dagster resolves annotations itself (`-> Output[A]`, `-> MaterializeResult[A]`, `In(A)` all
-give `A`), so no signature is parsed here.
+An edge is a value that one stage passes to another; edges inside op graphs are included.
+`verify.py` checks the edges. This module uses only the public API of Dagster. It parses no
+signatures, because Dagster resolves annotations: `-> Output[A]`, `-> MaterializeResult[A]` and
+`In(A)` all give `A`.
 
-Where a definition has no annotation, metadata declares the type:
+If a definition has no annotation, metadata declares the type:
 
-- `message_metadata(RasterProfiled)` declares the value of an `AssetSpec`, or what the reader of an
-  `AssetDep` expects.
+- `message_metadata(RasterProfiled)` declares the type of the value of an `AssetSpec`, or the type
+  that the reader of an `AssetDep` expects.
 - `config_metadata(raw_raster=RawRasterConfig)` declares the config models with which a sensor or
   schedule launches its job.
 
@@ -74,7 +75,8 @@ def _resolve(value: Any) -> Any:
         return value
     if not isinstance(value, PythonArtifactMetadataValue):
         return None
-    # By string, since Dagster keeps the class in metadata as the names of its module and itself.
+    # Imported by name, because Dagster keeps only the names of the module and the class in
+    # metadata.
     return getattr(import_module(value.module), value.name)
 
 
@@ -89,7 +91,7 @@ def annotation_of(dagster_type: DagsterType) -> Any:
 
 
 def output_annotation(node: object, output: str) -> Any:
-    """Return the type of an output, read from its op; `type(None)` if it carries no value."""
+    """Return the type of an output of an op or graph, or `type(None)` if it has no value."""
     node = _op_or_graph(node)
     if isinstance(node, GraphDefinition):
         mapping = node.get_output_mapping(output)
@@ -100,7 +102,7 @@ def output_annotation(node: object, output: str) -> Any:
 
 
 def input_annotations(node: object, name: str) -> list[Any]:
-    """Return the types of an input, one for each op that reads it; empty if it takes no value."""
+    """Return the types of an input, one type per op that reads it; empty if it has no value."""
     node = _op_or_graph(node)
     if not isinstance(node, GraphDefinition):
         dagster_type = node.input_dict[name].dagster_type
@@ -116,9 +118,9 @@ def input_annotations(node: object, name: str) -> list[Any]:
 
 
 def graph_edges(graph: GraphDefinition, path: str) -> Iterator[Edge]:
-    """Yield every edge of the graph and of the graphs in it.
+    """Yield every edge of the graph and of the graphs inside it.
 
-    Fan-in and collected outputs arrive as a list.
+    The consumer of several outputs (fan-in, or dynamic outputs that are collected) gets a list.
     """
     structure = graph.dependency_structure
     for node in graph.nodes:
@@ -129,13 +131,15 @@ def graph_edges(graph: GraphDefinition, path: str) -> Iterator[Edge]:
             ) or structure.has_dynamic_fan_in_dep(node_input)
             consumer = f"{path}.{node.name}({node_input.input_name})"
             for output in outputs:
-                given = output_annotation(_child(graph, output.node_name), output.output_name)
-                for taken in input_annotations(definition, node_input.input_name):
+                producer_type = output_annotation(
+                    _child(graph, output.node_name), output.output_name
+                )
+                for consumer_type in input_annotations(definition, node_input.input_name):
                     yield Edge(
                         f"{path}.{output.node_name}",
                         consumer,
-                        _list_of(given) if is_collected else given,
-                        taken,
+                        _list_of(producer_type) if is_collected else producer_type,
+                        consumer_type,
                     )
         if isinstance(definition, GraphDefinition):
             yield from graph_edges(definition, f"{path}.{node.name}")
@@ -166,13 +170,13 @@ def _item_of(annotation: Any) -> Any:
 
 
 def read_graph(definitions: Definitions) -> StageGraph:
-    """Return stages, edges, and faults for dependencies and checks on undefined assets."""
+    """Return the stages, the edges, and a fault for each reference to an undefined asset."""
     assets = [*(definitions.assets or ()), *(definitions.asset_checks or ())]
     computed = [asset for asset in assets if isinstance(asset, AssetsDefinition)]
-    makes: dict[AssetKey, Any] = {
-        key: made for asset in assets for key, made in _produced_by(asset)
+    value_types: dict[AssetKey, Any] = {
+        key: value_type for asset in assets for key, value_type in _produced_by(asset)
     }
-    edges = [edge for asset in computed for edge in _edges_into(asset, makes)]
+    edges = [edge for asset in computed for edge in _edges_into(asset, value_types)]
     edges.extend(
         edge for asset in computed if asset.is_executable for edge in _declaration_edges(asset)
     )
@@ -182,15 +186,16 @@ def read_graph(definitions: Definitions) -> StageGraph:
         if isinstance(job, JobDefinition) and not job.is_asset_job
         for edge in job_edges(job)
     )
-    stages = tuple(GraphNode(_name(key), made) for key, made in makes.items())
-    faults = dict.fromkeys(fault for asset in assets for fault in _dangling(asset, makes))
+    stages = tuple(GraphNode(_name(key), value_type) for key, value_type in value_types.items())
+    faults = dict.fromkeys(fault for asset in assets for fault in _dangling(asset, value_types))
     return StageGraph(stages, tuple(edges), tuple(faults))
 
 
 def _produced_by(asset: object) -> Iterator[tuple[AssetKey, Any]]:
-    """Yield each asset with the type of its value.
+    """Yield each asset key with the type of the value of the asset.
 
-    The annotation gives the type, or the metadata if the asset returns nothing or is external.
+    The type is the annotation. If the asset returns nothing or is external, it is the type in the
+    metadata.
     """
     if isinstance(asset, AssetSpec | SourceAsset):
         yield asset.key, declared_message(asset.metadata) or Any
@@ -201,35 +206,45 @@ def _produced_by(asset: object) -> Iterator[tuple[AssetKey, Any]]:
             else {}
         )
         for spec in asset.specs:
-            made = (
+            value_type = (
                 output_annotation(asset.node_def, outputs[spec.key]) if spec.key in outputs else Any
             )
             yield (
                 spec.key,
-                (declared_message(spec.metadata) or made) if made in (Any, NoValue) else made,
+                (declared_message(spec.metadata) or value_type)
+                if value_type in (Any, NoValue)
+                else value_type,
             )
 
 
-def _edges_into(asset: AssetsDefinition, makes: Mapping[AssetKey, Any]) -> Iterator[Edge]:
+def _edges_into(asset: AssetsDefinition, value_types: Mapping[AssetKey, Any]) -> Iterator[Edge]:
     if not asset.is_executable:
         return
     reader = _consumer_name(asset)
-    # Sorted, because the order in Dagster varies.
+    # Sorted, because Dagster returns the inputs in a varying order.
     for name, key in sorted(asset.keys_by_input_name.items()):
-        if key in makes:
+        if key in value_types:
             consumer = reader if name == key.path[-1] else f"{reader}({name})"
-            for taken in input_annotations(asset.node_def, name):
-                yield Edge(_name(key), consumer, makes[key], taken)
+            for consumer_type in input_annotations(asset.node_def, name):
+                yield Edge(_name(key), consumer, value_types[key], consumer_type)
     for spec in asset.specs:
         for dep in spec.deps:
-            if dep.asset_key in makes and (expected := declared_message(dep.metadata)) is not None:
-                yield Edge(_name(dep.asset_key), _name(spec.key), makes[dep.asset_key], expected)
+            if (
+                dep.asset_key in value_types
+                and (expected := declared_message(dep.metadata)) is not None
+            ):
+                yield Edge(
+                    _name(dep.asset_key), _name(spec.key), value_types[dep.asset_key], expected
+                )
     if isinstance(asset.node_def, GraphDefinition):
         yield from graph_edges(asset.node_def, reader)
 
 
 def _declaration_edges(asset: AssetsDefinition) -> Iterator[Edge]:
-    """Yield an edge from the returned to the declared type, so that a difference is a fault."""
+    """Yield an edge from the returned type to the declared type, if an asset has both.
+
+    If the two types differ, the edge has a fault.
+    """
     outputs = {key: name for name, key in asset.keys_by_output_name.items()}
     for spec in asset.specs:
         declared = declared_message(spec.metadata)
@@ -238,44 +253,46 @@ def _declaration_edges(asset: AssetsDefinition) -> Iterator[Edge]:
             yield Edge(_name(spec.key), f"{_name(spec.key)}(metadata)", returned, declared)
 
 
-def _dangling(asset: object, makes: Mapping[AssetKey, Any]) -> Iterator[Fault]:
-    """Yield faults for dependencies on, and checks of, assets that the definitions do not have."""
+def _dangling(asset: object, value_types: Mapping[AssetKey, Any]) -> Iterator[Fault]:
+    """Yield a fault for each dependency on, and each check of, an undefined asset."""
     if not isinstance(asset, AssetsDefinition | AssetSpec):
         return
     specs = [asset] if isinstance(asset, AssetSpec) else list(asset.specs)
-    wanted = [(dep.asset_key, _name(spec.key), "dependency") for spec in specs for dep in spec.deps]
+    references = [
+        (dep.asset_key, _name(spec.key), "dependency") for spec in specs for dep in spec.deps
+    ]
     if isinstance(asset, AssetsDefinition):
         for check in asset.check_specs:
-            wanted.append((check.asset_key, f"check {check.name}", "checked asset"))
-            wanted.extend(
+            references.append((check.asset_key, f"check {check.name}", "checked asset"))
+            references.extend(
                 (dep.asset_key, f"check {check.name}", "dependency")
                 for dep in check.additional_deps
             )
-        named = {key for key, _, _ in wanted}
+        named = {key for key, _, _ in references}
         inputs = asset.keys_by_input_name.values() if asset.is_executable else ()
-        wanted.extend(
+        references.extend(
             (key, _consumer_name(asset), "dependency") for key in inputs if key not in named
         )
-    for key, consumer, role in wanted:
-        if key not in makes:
+    for key, consumer, role in references:
+        if key not in value_types:
             yield Fault(
                 FaultKind.undefined_asset,
                 "",
                 "",
                 _name(key),
                 consumer,
-                note=_undefined_note(key, role, makes),
+                note=_undefined_note(key, role, value_types),
             )
 
 
-def _undefined_note(key: AssetKey, role: str, makes: Iterable[AssetKey]) -> str:
-    close = get_close_matches(_name(key), [_name(other) for other in makes], n=1)
+def _undefined_note(key: AssetKey, role: str, value_types: Iterable[AssetKey]) -> str:
+    close = get_close_matches(_name(key), [_name(other) for other in value_types], n=1)
     hint = f"; did you mean `{close[0]}`?" if close else ""
     return f"{role} `{_name(key)}` is not defined{hint}"
 
 
 def _consumer_name(asset: AssetsDefinition) -> str:
-    """Return the name of the asset, or of the function if it is a check or has several assets."""
+    """Return the name of the asset or check, or of the function if it has several assets."""
     keys = list(asset.keys)
     checks = list(asset.check_specs)
     if len(keys) == 1:

@@ -1,6 +1,6 @@
-"""The graph of stages that the verifier checks, and its faults, as plain values.
+"""The graph of stages that the verifier checks, and the faults that it finds.
 
-Nothing here imports Dagster; `dagster_graph.py` reads the graph from its definitions.
+This module does not import Dagster; `dagster_graph.py` reads the graph from Dagster definitions.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ NOTHING = "nothing"
 
 
 class FaultKind(StrEnum):
-    """The kinds of faults, as they are printed; docs/contracts.md has the rules."""
+    """The kinds of faults. The values are printed; docs/contracts.md has the rules."""
 
     missing_field = "missing field"
     extra_field = "extra field"
@@ -31,10 +31,11 @@ class FaultKind(StrEnum):
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault.
+    """One reason why a consumer does not accept the value of a producer.
 
-    `field` is a dotted path (`bands[].nodata`), empty for the value as a whole. The types are empty
-    if the note says it all, for example for run config that Dagster refused.
+    `producer` and `consumer` are names of stages. `field` is a dotted path (`bands[].nodata`),
+    empty if the fault is in the whole value. The types are empty if `note` describes the fault
+    alone, for example for run config that Dagster refused.
     """
 
     kind: FaultKind
@@ -46,11 +47,11 @@ class Fault:
     note: str = ""
 
     def between(self, *, producer: str, consumer: str) -> Self:
-        """Return the same fault, located between two stages."""
+        """Return the same fault, with the names of its two stages."""
         return replace(self, producer=producer, consumer=consumer)
 
     def inside(self, prefix: str) -> Self:
-        """Return the same fault, located in a field of the record, list or mapping `prefix`."""
+        """Return the same fault, with `prefix` before its field."""
         return replace(self, field=_join(prefix, self.field))
 
     def __str__(self) -> str:
@@ -70,7 +71,10 @@ def _join(prefix: str, path: str) -> str:
 
 
 class ContractError(Exception):
-    """Stages do not fit together. `faults` holds every fault; the message has a line for each."""
+    """Stages do not fit together, or a stored message or lock does not fit the code.
+
+    `faults` has every fault; the text of the exception has one line per fault.
+    """
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(faults)
@@ -85,20 +89,23 @@ class ContractError(Exception):
 
 @dataclass(frozen=True)
 class GraphNode:
-    """An asset and the type of its value; `type(None)` if it returns none."""
+    """An asset and the type of its value; `type(None)` if it returns no value."""
 
     name: str
-    makes: Any
+    value_type: Any
 
 
 @dataclass(frozen=True)
 class Edge:
-    """A value passed between two stages, with the annotations of both; `Any` if there is none."""
+    """A value that a producer stage passes to a consumer stage, with the annotations of both.
+
+    The type is `Any` if there is no annotation.
+    """
 
     producer: str
     consumer: str
-    given: Any
-    taken: Any
+    producer_type: Any
+    consumer_type: Any
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """`contracts.lock.json`: the shape of every message, as released under its `schema_version`.
 
-A shape that changes without its version makes stored messages unreadable, so it is a fault. A shape
-is flat, sorted text, path -> type, that reads well in a review. It covers names, types, constraints
-and whether a field may be left out; not descriptions and order. `stored.py` reads old messages.
+The shape of a message maps the path of each field to its type, as sorted text. It contains names,
+types, constraints, and whether a field may be left out, but not descriptions and the order. If the
+shape changes and `schema_version` does not, stored messages become unreadable. Therefore this is a
+fault. `stored.py` reads messages of older versions.
 """
 
 import json
@@ -32,7 +33,7 @@ _MESSAGE_MODULES = (arrival, publication, raster, submission, vector)
 
 @dataclass(frozen=True)
 class LockedShape:
-    """One entry of the lock."""
+    """One entry of the lock: the version and the shape of one message."""
 
     schema_version: int
     shape: Mapping[str, str]
@@ -49,12 +50,14 @@ def project_messages() -> list[type[Message]]:
             yield child
             yield from walk(child)
 
-    own = {message for message in walk(Message) if message.__module__.startswith("geo_platform.")}
-    return sorted(own, key=lambda message: message.__name__)
+    messages = {
+        message for message in walk(Message) if message.__module__.startswith("geo_platform.")
+    }
+    return sorted(messages, key=lambda message: message.__name__)
 
 
 def compute_lock(messages: Iterable[type[Message]] | None = None) -> dict[str, LockedShape]:
-    """Return the lock for these messages, or for all of the platform if none are given."""
+    """Return the lock for these messages. `messages` None means all messages of the platform."""
     classes = project_messages() if messages is None else list(messages)
     return {
         message.__name__: LockedShape(message.schema_version, shape_of(message))
@@ -63,9 +66,9 @@ def compute_lock(messages: Iterable[type[Message]] | None = None) -> dict[str, L
 
 
 def read_lock(path: Path) -> dict[str, LockedShape]:
-    """Return the committed lock, empty if the file does not exist.
+    """Return the content of the lock file, empty if the file does not exist.
 
-    Raises ContractError: the file is not a lock.
+    Raises ContractError: the file is not a valid lock.
     """
     if not path.exists():
         return {}
@@ -83,15 +86,20 @@ def read_lock(path: Path) -> dict[str, LockedShape]:
 
 
 def check_lock(path: Path, messages: Iterable[type[Message]] | None = None) -> list[Fault]:
-    """Compare the messages with the committed lock; return a fault for each field that changed."""
+    """Return a fault for each difference between the messages and the lock file.
+
+    `messages` None means all messages of the platform; only then is a message that is missing in
+    the code a fault.
+    Raises ContractError: the file is not a valid lock.
+    """
     return _changes(read_lock(path), compute_lock(messages), path.name, complete=messages is None)
 
 
 def write_lock(path: Path, messages: Iterable[type[Message]] | None = None) -> list[str]:
     """Write the lock, and return the names of the messages that are new, changed or removed.
 
-    Raises ContractError: a shape changed without its version, or a version decreased. Then nothing
-    is written.
+    Raises ContractError: a shape changed and its version did not, a version decreased, or the file
+    is not a valid lock. Nothing is written then.
     """
     locked, current = read_lock(path), compute_lock(messages)
     refused = [
@@ -117,20 +125,21 @@ def write_lock(path: Path, messages: Iterable[type[Message]] | None = None) -> l
 
 def _changes(locked: Lock, current: Lock, lock_name: str, *, complete: bool) -> list[Fault]:
     found: list[Fault] = []
-    for name, now in current.items():
-        before = locked.get(name)
-        if before is None:
+    for name, current_shape in current.items():
+        locked_shape = locked.get(name)
+        if locked_shape is None:
             found.append(_stale(name, lock_name, "is not in the lock"))
-        elif now.schema_version > before.schema_version:
+        elif current_shape.schema_version > locked_shape.schema_version:
             found.append(
                 _stale(
                     name,
                     lock_name,
-                    f"is version {now.schema_version}, the lock holds {before.schema_version}",
+                    f"is version {current_shape.schema_version}, the lock holds "
+                    f"{locked_shape.schema_version}",
                 )
             )
         else:
-            found.extend(_refusals(name, before, now, lock_name))
+            found.extend(_refusals(name, locked_shape, current_shape, lock_name))
     gone = locked.keys() - current.keys() if complete else ()
     return found + [
         _stale(name, lock_name, "is in the lock but is not a message any more")
@@ -138,31 +147,44 @@ def _changes(locked: Lock, current: Lock, lock_name: str, *, complete: bool) -> 
     ]
 
 
-def _stale(name: str, lock_name: str, what: str) -> Fault:
+def _stale(name: str, lock_name: str, problem: str) -> Fault:
     return Fault(
         FaultKind.lock,
         "",
         "",
         lock_name,
         name,
-        note=f"{name} {what}; run `geo-platform contracts lock`",
+        note=f"{name} {problem}; run `geo-platform contracts lock`",
     )
 
 
-def _refusals(name: str, before: LockedShape, now: LockedShape, lock_name: str) -> list[Fault]:
-    if now.schema_version > before.schema_version:
+def _refusals(
+    name: str, locked_shape: LockedShape, current_shape: LockedShape, lock_name: str
+) -> list[Fault]:
+    if current_shape.schema_version > locked_shape.schema_version:
         return []
-    if now.schema_version < before.schema_version:
-        note = f"schema_version decreased from {before.schema_version} to {now.schema_version}"
+    if current_shape.schema_version < locked_shape.schema_version:
+        note = (
+            f"schema_version decreased from {locked_shape.schema_version} "
+            f"to {current_shape.schema_version}"
+        )
         return [Fault(FaultKind.lock, "", "", lock_name, name, note=note)]
     note = (
-        f"shape changed, schema_version is still {now.schema_version}; "
+        f"shape changed, schema_version is still {current_shape.schema_version}; "
         "raise it and register an upgrade"
     )
     return [
-        Fault(FaultKind.lock, _type(before, path), _type(now, path), lock_name, name, path, note)
-        for path in sorted(before.shape.keys() | now.shape.keys())
-        if before.shape.get(path) != now.shape.get(path)
+        Fault(
+            FaultKind.lock,
+            _type(locked_shape, path),
+            _type(current_shape, path),
+            lock_name,
+            name,
+            path,
+            note,
+        )
+        for path in sorted(locked_shape.shape.keys() | current_shape.shape.keys())
+        if locked_shape.shape.get(path) != current_shape.shape.get(path)
     ]
 
 
@@ -173,12 +195,13 @@ def _type(entry: LockedShape, path: str) -> Any:
 def shape_of(message: type[BaseModel]) -> dict[str, str]:
     """Return the shape of a message, for example `{"bands[].nodata": "float | None"}`.
 
-    Records inside it are written out in place, because a change of theirs changes what is stored.
+    The fields of a record inside the message are part of the shape, because a change of the record
+    changes the stored message.
     """
     return dict(sorted(_fields(message, "", ())))
 
 
-def _fields(record: Any, prefix: str, above: tuple[Any, ...]) -> Iterator[tuple[str, str]]:
+def _fields(record: Any, prefix: str, ancestors: tuple[Any, ...]) -> Iterator[tuple[str, str]]:
     fields = record_of(record)
     details: Mapping[str, FieldInfo] = record.model_fields if issubclass(record, BaseModel) else {}
     for name, field in fields.fields.items() if fields else ():
@@ -188,18 +211,18 @@ def _fields(record: Any, prefix: str, above: tuple[Any, ...]) -> Iterator[tuple[
         ]
         path = f"{prefix}{name}"
         yield path, "; ".join([type_name(field.annotation), *remarks])
-        yield from _parts(field.annotation, path, (*above, record))
+        yield from _parts(field.annotation, path, (*ancestors, record))
 
 
-def _parts(annotation: Any, path: str, above: tuple[Any, ...]) -> Iterator[tuple[str, str]]:
+def _parts(annotation: Any, path: str, ancestors: tuple[Any, ...]) -> Iterator[tuple[str, str]]:
     """Yield the values of an enum, the fields of a record, or the items of a container."""
     for member in alternatives(annotation):
         if isinstance(member, type) and (values := allowed_values(member)) is not None:
             yield f"{path} <{member.__name__}>", " | ".join(sorted(map(str, values)))
         elif record_of(member) is not None:
-            # A record that contains itself is written out once.
-            if member not in above:
-                yield from _fields(member, f"{path}.", above)
+            # The fields of a record that contains itself are included once.
+            if member not in ancestors:
+                yield from _fields(member, f"{path}.", ancestors)
         elif get_origin(member) is not None:
             items = [
                 argument
@@ -207,7 +230,7 @@ def _parts(annotation: Any, path: str, above: tuple[Any, ...]) -> Iterator[tuple
                 if argument is not ... and _is_compound(argument)
             ]
             for item in dict.fromkeys(items):
-                yield from _parts(item, f"{path}[]", above)
+                yield from _parts(item, f"{path}[]", ancestors)
 
 
 def _is_compound(annotation: Any) -> bool:

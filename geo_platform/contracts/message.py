@@ -1,6 +1,7 @@
-"""`Message`, the base of what stages pass to each other, and the parts that messages share.
+"""`Message`, the base class of the values that stages pass to each other, and shared parts.
 
-`stored.py` stores and loads messages; `lock.py` holds their shapes.
+`stored.py` converts messages to JSON and back; `lock.py` checks that their fields do not change
+unnoticed.
 """
 
 from datetime import datetime
@@ -19,32 +20,32 @@ UtcTime = Annotated[datetime, AfterValidator(_aware)]
 
 
 class Part(BaseModel):
-    """A part of a message: frozen, closed, strict.
+    """A part of a message: immutable, without unknown fields, without type conversion.
 
-    Messages are small. They hold references, figures and decisions, never pixels or rows.
+    Messages are small. They hold references, numbers and decisions, never pixels or rows.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class Message(Part):
-    """The result of a stage. The name of the class states what is now true.
+    """The result of a stage, or another stored record. The class is named after the event.
 
-    Raise `schema_version` with every change of the fields; `contracts.lock.json` enforces it.
+    Increase `schema_version` with every change of the fields; `contracts.lock.json` enforces this.
     """
 
     schema_version: ClassVar[int] = 1
 
 
 class Finding(Part):
-    """A warning: something to know that does not stop the work."""
+    """A warning that does not stop the run."""
 
-    code: str = Field(description="stable, UPPER_SNAKE")
+    code: str = Field(description="never changes; UPPER_SNAKE")
     message: str
 
 
 class ObjectReference(Part):
-    """An object of the store, at one etag."""
+    """An object of the store, in the state that has this etag."""
 
     container: str
     key: str
@@ -54,10 +55,10 @@ class ObjectReference(Part):
 
 
 class TableReference(Part):
-    """One version of a table of features: staged, published or replaced.
+    """One version of a table of features: staged (not yet published), published or replaced.
 
-    `version` is its name in the database while it is staged or replaced. When published, it is
-    `schema_name`.`table_name`.
+    `version` is the name of the table in the database while it is staged or replaced. A published
+    table is named `schema_name`.`table_name`.
     """
 
     uri: str = Field(
@@ -66,11 +67,11 @@ class TableReference(Part):
     schema_name: str
     table_name: str
     version: str
-    rows: int = Field(description="in the whole version, including those from before an append")
+    rows: int = Field(description="rows of the whole table, including rows from before an append")
 
 
 class SpatialReference(Part):
-    """A coordinate reference system and its origin."""
+    """A coordinate reference system, and where it was read from."""
 
     wkt: str = Field(description="WKT2, normative")
     authority_code: str | None = Field(

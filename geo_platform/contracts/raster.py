@@ -1,4 +1,4 @@
-"""Messages of the raster chain: RasterProfiled, CogStored."""
+"""Messages of the raster chain: RasterProfiled, then CogStored (Cloud Optimized GeoTIFFs)."""
 
 from enum import StrEnum
 
@@ -10,7 +10,7 @@ from geo_platform.grid import Bounds, GridShape, LonLatBounds, Resolution
 
 
 class RasterType(StrEnum):
-    """What the bands mean. Clients send these names."""
+    """The meaning of the bands. Clients send these names as `raster_type`."""
 
     rgb = "rgb"
     rgba = "rgba"
@@ -65,7 +65,7 @@ class BitDepthFinding(Part):
 
 
 class GeoreferenceNote(Part):
-    """How pixels are georeferenced."""
+    """How the pixels of the source are georeferenced."""
 
     transform: tuple[float, float, float, float, float, float] = Field(
         description="affine a, b, c, d, e, f: pixel to CRS"
@@ -76,12 +76,14 @@ class GeoreferenceNote(Part):
     has_rpcs: bool
     pixel_is_point: bool
     placed_by_ground_control_points: bool = Field(
-        False, description="no geotransform: `transform` is fitted to the points; conversion warps"
+        False,
+        description="the source has no geotransform; `transform` is fitted to the ground control "
+        "points, and the conversion warps the pixels",
     )
 
 
 class RasterProfiled(Message):
-    """The source was described from its headers and a sample."""
+    """The source was described from its headers and a sample of its pixels."""
 
     source: ObjectArrived
     driver: str
@@ -107,18 +109,22 @@ class RasterProfiled(Message):
     acquired_at: str | None = Field(
         description="RFC 3339, from the tags of the file; None if they have no time"
     )
-    acquired_from: str | None = Field(description="the tag or file name pattern it came from")
+    acquired_from: str | None = Field(
+        description="the tag or file name pattern that gave this time"
+    )
     warnings: tuple[Finding, ...]
     fingerprint: str
 
 
 class CogVerification(Part):
-    """The result of opening the written file again."""
+    """The result of opening the written COG again and comparing it with the source."""
 
     is_valid_cog: bool
     warnings: tuple[str, ...]
     sampled_pixels: int
-    differing_pixels: int = Field(description="0 if lossless and on the grid of the source")
+    differing_pixels: int = Field(
+        description="0 if the COG is lossless and on the grid of the source"
+    )
     largest_difference: float
     compared_exactly: bool
     size_ratio: float = Field(description="bytes of the COG / bytes of the source")
@@ -152,7 +158,7 @@ class CogFile(Part):
 
 
 class CogStored(Message):
-    """The COGs are verified and stored under their fingerprint, but not published yet."""
+    """The COGs are verified and stored, but not published yet."""
 
     source: ObjectArrived
     raster_type: RasterType
@@ -160,14 +166,14 @@ class CogStored(Message):
         description="at least one; the first is the main asset of the item"
     )
     refused_tiers: tuple[Finding, ...] = Field(
-        description="with tier all only: the tiers that were not possible, and why"
+        description="only if output_tier is all: the tiers that the bands do not allow, and why"
     )
     thumbnail: ObjectReference
     preview: ObjectReference = Field(description="web preview, larger than the thumbnail")
     preview_media_type: str
     thumbnail_media_type: str
     footprint_geojson: str = Field(
-        description="geometry of the valid data on WGS 84, lon/lat, as JSON text"
+        description="outline of the valid pixels in WGS 84, lon/lat, as GeoJSON text"
     )
     acquired_at: str | None
     acquired_from: str | None

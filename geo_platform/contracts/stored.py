@@ -1,9 +1,9 @@
-"""Dump messages to JSON and load them, also those that an older deployment has stored.
+"""Convert messages to JSON and load them, also messages that an older deployment stored.
 
     {"message": "GreetingSpoken", "schema_version": 1, "content": {"text": "hello"}}
 
-A message of an older version goes through its registered upgrades, one version at a time. One that
-cannot be upgraded is refused with both versions named.
+A message of an older version is upgraded by its registered functions, one version at a time. A
+message that cannot be upgraded is refused; the error names both versions.
 """
 
 import json
@@ -20,8 +20,8 @@ M = TypeVar("M", bound=Message)
 Content = dict[str, Any]
 Upgrade = Callable[[Content], Content]
 
-# JSON has no NaN and no infinity. They are written as {"$float": "NaN"}, which no message contains
-# otherwise.
+# JSON has no NaN and no infinity. They are written as {"$float": "NaN"}, a form that no message
+# uses for other values.
 _NON_FINITE = "$float"
 
 
@@ -32,7 +32,7 @@ class _Envelope(Part):
 
 
 class UpgradeRegistry:
-    """The upgrade steps of each message, from one version to the next."""
+    """The upgrade functions of each message, from one version to the next."""
 
     def __init__(self) -> None:
         self._steps: dict[tuple[str, int], Upgrade] = {}
@@ -42,7 +42,7 @@ class UpgradeRegistry:
     ) -> Callable[[Upgrade], Upgrade]:
         """Register a function that upgrades the content from `from_version` to the next version.
 
-        Raises ValueError: the version is not an older one, or already has an upgrade.
+        Raises ValueError: `from_version` is not an older version, or already has an upgrade.
         """
         key = (message.__name__, from_version)
         if not 1 <= from_version < message.schema_version:
@@ -96,8 +96,8 @@ def dump_message(message: Message) -> bytes:
 def load_message(content: bytes, expected: type[M], *, registry: UpgradeRegistry = REGISTRY) -> M:
     """Load a message, upgraded to the version of `expected`.
 
-    Raises ContractError: it is another message, a newer version, an older version without an
-    upgrade, or its content does not fit.
+    Raises ContractError: the content is not a stored message, is another message, a newer version,
+    or an older version without an upgrade; or its fields do not fit.
     """
     envelope = _open(content, expected)
     version, stored = (

@@ -1,6 +1,8 @@
-"""Records of what clients of the HTTP API requested, stored before the request is accepted.
+"""Records of the requests of HTTP API clients, which are stored before a request is accepted.
 
-No record holds a status: only Dagster knows it. `api/jobs/submissions.py` stores the records.
+A job is the work for one source with its parameters; each request for the same job is an attempt.
+The records do not hold the status of a run, which only Dagster knows. `api/jobs/submissions.py`
+stores the records.
 """
 
 from pydantic import Field
@@ -9,10 +11,10 @@ from geo_platform.contracts.message import Message, Part, UtcTime
 
 
 class WorkAsked(Part):
-    """One request for a job: who, when, and the ids of the client."""
+    """One attempt: who requested the job, when, and with which ids."""
 
     attempt: int = Field(
-        ge=1, description="counts from 1, one more for each request for the same work"
+        ge=1, description="number of the attempt, from 1; each request for the same job adds 1"
     )
     asked_at_utc: UtcTime
     asked_by: str = Field(description="subject of the credential")
@@ -20,23 +22,29 @@ class WorkAsked(Part):
     correlation_id: str = Field(default="", description="the id given by the client")
     traceparent: str = ""
     retry_of_run: str = Field(
-        default="", description="the run of the previous attempt, for a retry"
+        default="", description="for a retry: the run of the previous attempt"
     )
-    root_run: str = Field(default="", description="the run of the first attempt, for a retry")
+    root_run: str = Field(default="", description="for a retry: the run of the first attempt")
     memory: str = Field(default="", description="small, medium or large, by the size of the source")
     force: bool = False
 
 
 class JobSubmitted(Message):
-    """A job and the last request for it, which is the one that counts."""
+    """A job and its last attempt. Earlier attempts are not kept here."""
 
     job_id: str = Field(
         description="SHA-256 of job type, normalised parameters and etag of the source"
     )
     job_type: str
-    container: str = Field(default="", description="of the source; empty if there is none")
-    key: str = Field(default="", description="of the source; the partition of the run")
-    etag: str = Field(default="", description="over the source and its sidecars")
+    container: str = Field(
+        default="", description="container of the source; empty if the job has no source"
+    )
+    key: str = Field(
+        default="", description="key of the source, which is also the partition of the run"
+    )
+    etag: str = Field(
+        default="", description="combined from the etags of the source and its sidecars"
+    )
     dataset: str = Field(
         default="", description="the name of the dataset or item that the job writes"
     )
@@ -47,22 +55,22 @@ class JobSubmitted(Message):
 
 
 class LaunchWaiting(Message):
-    """An attempt has to be launched, and a process has claimed that; its run may not exist yet."""
+    """A process has claimed the launch of an attempt. The run may not exist yet."""
 
     job_id: str
     attempt: int
-    claimed_by: str = Field(description="the process that launches it")
+    claimed_by: str = Field(description="the process that launches the run")
     claimed_at_utc: UtcTime = Field(
-        description="by the clock of that process; a claim expires unless renewed"
+        description="by the clock of that process; a claim expires if it is not renewed"
     )
 
 
 class AnswerGiven(Message):
-    """The response to a request with an Idempotency-Key."""
+    """The HTTP response to a request with an Idempotency-Key. A repeated request gets it again."""
 
     subject: str
-    request_sha256: str = Field(description="over method, path and body")
-    status: int
+    request_sha256: str = Field(description="SHA-256 of method, path and body")
+    status: int = Field(description="HTTP status of the response")
     body_json: str
     answered_at_utc: UtcTime
 
@@ -74,7 +82,7 @@ class DataRequested(Message):
     job_id: str
     job_type: str
     data_type: str = Field(
-        description="raster or vector, by content; mixed if it has files of both"
+        description="raster or vector, by content; mixed if the request has files of both kinds"
     )
     dataset_id: str
     resource_id: str

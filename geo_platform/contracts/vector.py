@@ -1,4 +1,4 @@
-"""Messages of the vector chain: VectorProfiled, FeaturesLoaded."""
+"""Messages of the vector chain: VectorProfiled, then FeaturesLoaded."""
 
 from enum import StrEnum
 from typing import ClassVar
@@ -34,12 +34,12 @@ class FieldType(StrEnum):
 
 
 class SourceField(Part):
-    name: str = Field(description="as in the file; data, never a command")
+    name: str = Field(description="name as in the file; never used as part of a command")
     type: FieldType
     source_type: str = Field(description="name of the type in the source format")
     is_utc: bool = Field(
         default=False,
-        description="for timestamps: True if in UTC, False if a local time of unknown zone",
+        description="for timestamps: True for UTC, False for a local time of an unknown zone",
     )
 
 
@@ -58,17 +58,17 @@ class VectorProfiled(Message):
     geometry_types: tuple[str, ...] = Field(
         description="OGC names as declared or sampled, for example MultiPolygon Z"
     )
-    feature_count: int | None = Field(description="None if the format needs a full read to know")
+    feature_count: int | None = Field(description="None if only a full read gives the number")
     crs: SpatialReference
     fields: tuple[SourceField, ...]
     geometry_column: str | None
     geometry_from: str = Field(description="geometry | wkt_column | lon_lat_columns")
     lon_lat_columns: tuple[str, str] | None
     extent: Bounds | None = Field(
-        description="in the CRS of the source; None if only a full read gives it"
+        description="in the CRS of the source; None if only a full read gives the extent"
     )
     encoding: str
-    has_curves: bool = Field(description="curves are linearised while reading")
+    has_curves: bool = Field(description="curves are replaced by line segments while reading")
     warnings: tuple[Finding, ...]
     fingerprint: str
 
@@ -88,7 +88,7 @@ class RejectReason(Part):
 
 
 class FeaturesLoaded(Message):
-    """The dataset is loaded: each row is in it or in the table of rejected rows.
+    """The dataset is loaded. Each row of the source is in the dataset or in the rejected rows.
 
     read = inserted + rejected.
     """
@@ -99,11 +99,11 @@ class FeaturesLoaded(Message):
     destination: str = Field(description="geoparquet | postgis")
     dataset: str = Field(description="name of the table or dataset")
     dataset_object: ObjectReference | None = Field(
-        description="the GeoParquet file; None if the dataset is a table only"
+        description="the GeoParquet file; None for a table"
     )
     sha256: str | None
     table: TableReference | None = Field(
-        description="the table, published together with the item; None if there is a file only"
+        description="the table, which is published together with the item; None for a file"
     )
     load_mode: str = Field(description="update | create | replace | append")
     rejected_object: ObjectReference | None = Field(

@@ -1,7 +1,7 @@
 """Verify, while definitions load, that every stage accepts what the stages before it produce.
 
-The rules are in `compatibility.py` and `lock.py`. Dagster is read by `dagster_graph.py` and
-`dagster_config.py`, which are imported only when the verifier runs.
+`compatibility.py` and `lock.py` have the rules. `dagster_graph.py` and `dagster_config.py` read the
+Dagster definitions; they are imported only when the verifier runs, because they import Dagster.
 """
 
 from dataclasses import dataclass
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 def verify_definitions(
     definitions: "Definitions", *, lock_path: Path | None = None
 ) -> "Definitions":
-    """Return the definitions if every stage fits the next.
+    """Return the definitions if every stage accepts the values of the stages before it.
 
-    `lock_path` is the path of `contracts.lock.json`. Without it, message shapes are not checked.
+    `lock_path` is the path of `contracts.lock.json`. If it is None, the fields of messages are not
+    compared with the lock.
 
-    Raises ContractError: with every fault, one line each.
+    Raises ContractError: there are faults. The exception lists all of them.
     """
     found = definition_faults(definitions, lock_path=lock_path)
     if found:
@@ -34,7 +35,10 @@ def verify_definitions(
 
 
 def definition_faults(definitions: "Definitions", *, lock_path: Path | None = None) -> list[Fault]:
-    """Return every fault of the definitions: edges, undefined assets, run config and lock."""
+    """Return every fault of the definitions: edges, undefined assets, run config and lock.
+
+    Raises ContractError: `lock_path` is not a valid lock.
+    """
     from geo_platform.contracts.dagster_config import config_faults
     from geo_platform.contracts.dagster_graph import read_graph
 
@@ -48,23 +52,30 @@ def definition_faults(definitions: "Definitions", *, lock_path: Path | None = No
 
 
 def edge_faults(edge: Edge) -> list[Fault]:
-    """Return the faults of one edge, located between its stages."""
-    found = faults(edge.given, edge.taken)
-    if _is_message(edge.given) and _is_message(edge.taken):
-        found = [*_identity_faults(edge.given, edge.taken), *found]
+    """Return the faults of one edge, with the names of its stages."""
+    found = faults(edge.producer_type, edge.consumer_type)
+    if _is_message(edge.producer_type) and _is_message(edge.consumer_type):
+        found = [*_identity_faults(edge.producer_type, edge.consumer_type), *found]
     return [fault.between(producer=edge.producer, consumer=edge.consumer) for fault in found]
 
 
-def _identity_faults(given: type[Message], taken: type[Message]) -> list[Fault]:
-    # A message is stored under its name and version, and loaded only under these (`stored.py`).
-    gives, takes = (f"{side.__name__} version {side.schema_version}" for side in (given, taken))
-    return [] if gives == takes else [Fault(FaultKind.message_identity, gives, takes)]
+def _identity_faults(producer_type: type[Message], consumer_type: type[Message]) -> list[Fault]:
+    # A message is stored with its name and version, and loads only as the same (`stored.py`).
+    produced, expected = (
+        f"{message.__name__} version {message.schema_version}"
+        for message in (producer_type, consumer_type)
+    )
+    if produced == expected:
+        return []
+    return [Fault(FaultKind.message_identity, produced, expected)]
 
 
 def messages_of(graph: StageGraph) -> list[type[Message]]:
-    """Return the message classes that the stages produce or read, each once."""
-    annotations = [stage.makes for stage in graph.stages] + [
-        side for edge in graph.edges for side in (edge.given, edge.taken)
+    """Return the message classes that the stages produce or read, without duplicates."""
+    annotations = [stage.value_type for stage in graph.stages] + [
+        annotation
+        for edge in graph.edges
+        for annotation in (edge.producer_type, edge.consumer_type)
     ]
     return [annotation for annotation in dict.fromkeys(annotations) if _is_message(annotation)]
 
@@ -97,8 +108,8 @@ def contract_rows(definitions: "Definitions") -> list[ContractRow]:
     return [
         ContractRow(
             stage.name,
-            type_name(stage.makes),
-            stage.makes.schema_version if _is_message(stage.makes) else None,
+            type_name(stage.value_type),
+            stage.value_type.schema_version if _is_message(stage.value_type) else None,
             tuple(dict.fromkeys(readers.get(stage.name, ()))),
         )
         for stage in graph.stages

@@ -84,7 +84,8 @@ class RasterCogOptions(Options):
     )
     target_crs: str | None = Field(
         None,
-        description="CRS to reproject to, for example EPSG:3857. Default: keep the CRS of the source.",
+        description="CRS to reproject to, for example EPSG:3857. "
+        "Default: keep the CRS of the source.",
     )
     compression: LosslessCompression = Field(
         LosslessCompression.zstd, description="Codec of the lossless tiers."

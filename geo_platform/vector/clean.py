@@ -355,7 +355,7 @@ def _published_wkb(
 def _merge_in_order(
     source_wkb: pa.Array, written: pa.Array, reusable: Mask, good: Mask
 ) -> pa.Array:
-    """Return the good rows in order, the reusable rows from `source_wkb`, the others from `written`.
+    """Return the good rows in order: reusable rows from `source_wkb`, others from `written`.
 
     `source_wkb` has all rows of the batch; `written` has only the good rows that are not reusable.
     Whole runs of rows are copied, because the few written rows are far apart.

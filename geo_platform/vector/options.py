@@ -90,19 +90,20 @@ class VectorFeaturesOptions(Options):
     )
     load_mode: LoadMode = Field(
         LoadMode.update,
-        description="If the dataset exists: update replaces a dataset from the same source and refuses "
-        "one from another source; create refuses a dataset of another version or source; "
+        description="If the dataset exists: update replaces a dataset from the same source and "
+        "refuses one from another source; create refuses a dataset of another version or source; "
         "replace replaces any dataset; append adds the rows (database only).",
     )
     key_columns: list[str] = Field(
         default_factory=list,
-        description="Published columns that identify a row. append replaces existing rows that have "
-        "the same values in these columns.",
+        description="Published columns that identify a row. append replaces existing rows that "
+        "have the same values in these columns.",
     )
     overwrite: bool = Field(False, strict=True, description="Same as load_mode replace.")
     target_crs: str | None = Field(
         None,
-        description="CRS to reproject to, for example EPSG:4326. Default: keep the CRS of the source.",
+        description="CRS to reproject to, for example EPSG:4326. "
+        "Default: keep the CRS of the source.",
     )
     dimension: Dimension = Field(Dimension.xy, description="xy: drop heights (Z). keep: keep them.")
     mixed_geometry: MixedGeometry = Field(
@@ -111,8 +112,8 @@ class VectorFeaturesOptions(Options):
     )
     column_mapping: dict[str, str] = Field(
         default_factory=dict,
-        description="Maps a source column to a published name. Other columns get names in lower-case "
-        "snake case (docs/vector.md).",
+        description="Maps a source column to a published name. Other columns get names in "
+        "lower-case snake case (docs/vector.md).",
     )
     indexes_spatial: bool = Field(
         True,

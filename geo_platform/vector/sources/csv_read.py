@@ -146,7 +146,7 @@ def coordinates(column: pa.Array) -> npt.NDArray[np.float64]:
 
 
 def split_srid(cells: pa.Array) -> tuple[set[int], Sequence[str | None]]:
-    """Return the SRIDs that occur in EWKT cells (`SRID=4326;POINT …`), and the cells as plain WKT."""
+    """Return the SRIDs in EWKT cells (`SRID=4326;POINT …`), and the cells as plain WKT."""
     texts: list[str | None] = cells.to_pylist()
     if not pc.any(pc.match_substring(cells, "SRID=", ignore_case=True)).as_py():
         return set(), texts
@@ -199,7 +199,10 @@ def _points(x_cells: pa.Array, y_cells: pa.Array) -> tuple[pa.Array, dict[int, R
 
 
 def _wkb_of_wkt(cells: pa.Array) -> tuple[pa.Array, dict[int, RowFault]]:
-    """Return WKT cells as WKB, and faults by row. A row with invalid WKT is null and has a fault."""
+    """Return WKT cells as WKB, and faults by row.
+
+    A row with invalid WKT is null and has a fault.
+    """
     _, texts = split_srid(cells)
     geometries = shapely.from_wkt(np.asarray(texts, dtype=object), on_invalid="ignore")
     unread = np.flatnonzero(

@@ -138,7 +138,8 @@ def _sample(
 def _geometry_types(declared: str, sample: _Sample) -> tuple[str, ...]:
     """Return the declared type, if the layer declares one, and the sampled types.
 
-    The sampled types are needed too, because a Shapefile that declares Polygon can hold multipolygons.
+    The sampled types are needed too, because a Shapefile that declares Polygon can hold
+    multipolygons.
     """
     if declared in ("Unknown", "Geometry", "GeometryCollection") or declared.startswith("Unknown"):
         return sample.geometry_types

@@ -19,8 +19,8 @@ from geo_platform.contracts.arrival import SourceFormat
 from geo_platform.errors import SourceTruncated, SourceUnreadable
 from geo_platform.source.openable import OpenableSource
 
-# Formats whose declared number of rows is reliable: reading fewer rows is an error. The number that a
-# GeoPackage declares can be outdated.
+# Formats whose declared number of rows is reliable: reading fewer rows is an error. The number that
+# a GeoPackage declares can be outdated.
 COUNT_IS_RELIABLE = (
     SourceFormat.shapefile,
     SourceFormat.flatgeobuf,
