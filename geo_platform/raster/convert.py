@@ -95,7 +95,7 @@ def make_cogs(
     Raises Conflict: if the source was replaced since it arrived, or another run has stored a COG
     that does not pass verification.
     Raises SourceUnreadable, SourceTruncated, UnsupportedFormat: if the source cannot be read.
-    Raises CogInvalid: if a COG differs from its plan or from the source.
+    Raises CogInvalid: if a new COG differs from its plan or from the source.
     Raises StoreUnavailable, StoreDenied: if the store or the scratch folder does not work, or the
     store refuses access.
     """

@@ -60,7 +60,7 @@ def footprint_geojson(
 
 
 def _decimals(bounds: LonLatBounds) -> int:
-    """Return how many decimals divide the narrower side into a thousand steps."""
+    """Return how many decimals of a degree divide the narrower side into a thousand steps."""
     narrower = min((bounds.east - bounds.west) % 360 or 360.0, bounds.north - bounds.south)
     decimals = math.ceil(3 - math.log10(narrower)) if narrower > 0 else MAX_DECIMALS
     return min(max(decimals, MIN_DECIMALS), MAX_DECIMALS)

@@ -77,8 +77,8 @@ def profile_raster(
     """Profile an open source; refuse a raster that cannot become a georeferenced COG.
 
     Raises SourceUnreadable, SourceTruncated, UnsupportedFormat: if the file cannot be read.
-    Raises CrsMissing, CrsMismatch: if no CRS is given, or the file and the request give different
-    ones without override_crs.
+    Raises CrsMissing: if neither the file nor the request gives a CRS.
+    Raises CrsMismatch: if the file and the request give different ones, without override_crs.
     Raises GeotransformMissing: if nothing maps pixels to coordinates.
     Raises BoundsImplausible: if the coordinates make no sense in the CRS.
     Raises NodataConflict: if the bands, or the file and the request, have different nodata values.

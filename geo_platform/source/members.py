@@ -122,7 +122,7 @@ def _datasets(
 
 
 def _geodatabases(members: Sequence[Member]) -> list[_Dataset]:
-    """Return the *.gdb folders with a catalog table, without which OpenFileGDB opens none."""
+    """Return the *.gdb folders with the catalog table that OpenFileGDB requires."""
     sizes: dict[str, int] = {}
     catalogs: set[str] = set()
     for member in members:

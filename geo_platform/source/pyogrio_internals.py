@@ -1,8 +1,8 @@
 """Calls into pyogrio that its API reference does not list: one function each.
 
-Each function says why it is needed and what would replace it. No other module imports
+Each docstring gives the reason for the call and what would replace it. No other module imports
 `pyogrio._*` or `pyogrio.raw`; tests/unit/source/test_pyogrio_internals.py checks that and pins
-the behaviour of each call. Public pyogrio functions are called where they are needed.
+the behaviour of each call. Other modules call the public functions of pyogrio directly.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,8 @@ from pyogrio import _err, _ogr, raw
 def register_drivers() -> None:
     """Register GDAL's drivers again, so that pyogrio's GDAL applies a changed `GDAL_SKIP`.
 
-    Needed because pyogrio cannot limit the drivers of a single call (docs/decisions/0006).
+    The call is needed because pyogrio cannot limit the drivers of a single call
+    (docs/decisions/0006).
     Replaced by: a parameter of `read_info` and `open_arrow` that lists the allowed drivers.
     """
     _ogr._register_drivers()
