@@ -43,7 +43,7 @@ QUARANTINE_RECORD = ".quarantine.json"
 
 # Metadata key of an object that a client uploaded and submitted itself: the watches of containers
 # start no run for it. The value identifies the uploaded file, see `storage/local/source_files.py`.
-SUBMITTED = "origin"
+UPLOAD_ORIGIN = "origin"
 
 
 def message_key(stage: str, partition: str | None, run_id: str) -> str:

@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict
 
 from geo_platform.arrivals.arrival import Arrival, arrival_of
 from geo_platform.arrivals.watch import Watch
-from geo_platform.ports import SUBMITTED, StoredObject
+from geo_platform.ports import UPLOAD_ORIGIN, StoredObject
 from geo_platform.source.sidecars import (
     UNKNOWN_EXTENSION,
     SourceGroup,
@@ -227,7 +227,7 @@ def _why_skip(files: Sequence[StoredObject], watch: Watch) -> str | None:
     main = files[0].reference
     if not watch.covers(main.container, main.key):
         return f"It does not match the watch {watch.name!r}."
-    if all(SUBMITTED in part.metadata for part in files):
+    if all(UPLOAD_ORIGIN in part.metadata for part in files):
         return "A client submitted it."
     return None
 

@@ -13,7 +13,7 @@ import pytest
 from graphql import build_client_schema, get_introspection_query, parse, validate
 
 from geo_platform.api.dagster.documents import ALL
-from geo_platform.ports import SUBMITTED
+from geo_platform.ports import UPLOAD_ORIGIN
 from geo_platform.runs import ATTEMPT_TAG, CORRELATION_TAG, JOB_TAG, REQUEST_TAG, TRACEPARENT_TAG
 from tests.support.api_stack import ApiStack, api_stack, http_api
 from tests.support.command import SAMPLES, geo_platform
@@ -466,7 +466,7 @@ def test_an_uploaded_file_is_processed_after_it_is_submitted(
     ended = stack.legacy().wait(job["job_id"])
     assert (ended["status"], ended["resultData"]["item_id"]) == ("completed", "sent")
     uploaded = stack.services.objects.stat("bronze", offer["submit"]["blob_name"])
-    assert SUBMITTED in uploaded.metadata, "no watch requests a run for it too"
+    assert UPLOAD_ORIGIN in uploaded.metadata, "no watch requests a run for it too"
 
 
 def test_jobs_are_listed_by_type_and_state_page_by_page(worked: Worked) -> None:

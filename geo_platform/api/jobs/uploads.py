@@ -27,7 +27,7 @@ from geo_platform.api.auth.limits import too_large
 from geo_platform.api.auth.principal import Principal
 from geo_platform.api.problems import problem_responses
 from geo_platform.errors import NotFound, ParameterInvalid
-from geo_platform.ports import BRONZE, SUBMITTED, ObjectStore
+from geo_platform.ports import BRONZE, UPLOAD_ORIGIN, ObjectStore
 from geo_platform.settings import Profile, Settings
 from geo_platform.storage.azure.names import check_new_key
 from geo_platform.storage.local.atomic import new_incoming, os_errors
@@ -231,7 +231,7 @@ def _signed_offer(settings: Settings, upload_id: str, key: str) -> UploadOffered
     return UploadOffered(
         upload_id=upload_id,
         url=signed_upload(settings, BRONZE, key, ends_at_utc=ends),
-        headers={"x-ms-blob-type": "BlockBlob", f"x-ms-meta-{SUBMITTED}": _BY_CLIENT},
+        headers={"x-ms-blob-type": "BlockBlob", f"x-ms-meta-{UPLOAD_ORIGIN}": _BY_CLIENT},
         needs_credential=False,
         max_bytes=upload_max_bytes(settings),
         expires_at_utc=ends,
@@ -273,5 +273,5 @@ def _append(path: FilePath, content: bytes) -> None:
 
 def _publish(objects: ObjectStore, key: str, path: FilePath) -> None:
     objects.put_file(
-        BRONZE, key, path, metadata={SUBMITTED: _BY_CLIENT}, move=True, only_if_etag=""
+        BRONZE, key, path, metadata={UPLOAD_ORIGIN: _BY_CLIENT}, move=True, only_if_etag=""
     )

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from geo_platform.contracts.message import ObjectReference
 from geo_platform.errors import Conflict, SourceNotFound, StoreDenied
-from geo_platform.ports import SUBMITTED, ObjectPage, ObjectStore, StoredObject, stat_or_none
+from geo_platform.ports import UPLOAD_ORIGIN, ObjectPage, ObjectStore, StoredObject, stat_or_none
 from geo_platform.storage.local.atomic import os_errors
 
 _CHUNK_BYTES = 4 * 2**20
@@ -154,14 +154,14 @@ def upload_file(store: ObjectStore, path: Path, container: str, key: str) -> Sto
         current_etag = current.reference.etag if current else ""
         try:
             if current and (
-                current.metadata.get(SUBMITTED) == origin
+                current.metadata.get(UPLOAD_ORIGIN) == origin
                 or _holds_same_bytes(store, current, path, status)
             ):
                 return current
             # Replace only the object that was compared. If two clients upload the same file at the
             # same time, the second gets a Conflict, and then returns the object of the first.
             return store.put_file(
-                container, key, path, metadata={SUBMITTED: origin}, only_if_etag=current_etag
+                container, key, path, metadata={UPLOAD_ORIGIN: origin}, only_if_etag=current_etag
             )
         except Conflict:
             current = stat_or_none(store, container, key)

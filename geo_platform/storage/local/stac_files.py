@@ -24,7 +24,6 @@ from typing import Any
 
 from geo_platform.errors import CatalogRejected, SourceNotFound, StoreDenied
 from geo_platform.ports import CatalogEntry, ItemVersion
-from geo_platform.storage import stac_documents as stac_extent
 from geo_platform.storage.local import stac_versions
 from geo_platform.storage.local.atomic import (
     clean_incoming,
@@ -49,6 +48,8 @@ from geo_platform.storage.stac_documents import (
     check_id,
     encode,
     entry_of,
+    item_extent,
+    union,
     without_structure,
 )
 from geo_platform.storage.stac_rules import (
@@ -284,13 +285,11 @@ class StacFiles:
         extents: Iterator[dict[str, Any]]
         if present is not None and added is not None and len(linked) == len(item_ids) - 1:
             extents = iter(
-                [present["extent"], stac_extent.item_extent(added)]
-                if linked
-                else [stac_extent.item_extent(added)]
+                [present["extent"], item_extent(added)] if linked else [item_extent(added)]
             )
         else:
-            extents = (stac_extent.item_extent(item) for item in self._readable_items(folder))
-        document = collection_document(collection, present, item_ids, stac_extent.union(extents))
+            extents = (item_extent(item) for item in self._readable_items(folder))
+        document = collection_document(collection, present, item_ids, union(extents))
         content = encode(document, f"The collection {collection['id']}")
         write_atomically(self._layout.root, path, content)
 

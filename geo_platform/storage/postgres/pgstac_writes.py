@@ -13,10 +13,14 @@ from psycopg import sql
 
 from geo_platform.errors import CatalogRejected
 from geo_platform.sql import statement
-from geo_platform.storage import stac_documents as stac_extent
 from geo_platform.storage.postgres.pgstac_documents import null_paths, read_item, to_jsonb, to_store
 from geo_platform.storage.postgres.pgstac_tables import TableVersion, tables_of
-from geo_platform.storage.stac_documents import Document, merged_collection
+from geo_platform.storage.stac_documents import (
+    Document,
+    item_extent,
+    merged_collection,
+    union,
+)
 from geo_platform.storage.stac_rules import fingerprint_of, run_of
 
 
@@ -64,7 +68,7 @@ def write_item(
     if before is None or not before.has_partition:
         connection.execute(statement("catalog_first_partition"))
     if before is None:  # pgSTAC requires the collection before the item
-        write_collection(connection, new_collection, None, stac_extent.item_extent(item))
+        write_collection(connection, new_collection, None, item_extent(item))
     stored = to_store(item)
     _upsert_item(connection, stored)
     extent = _grown_extent(connection, before, stored, present)
@@ -83,7 +87,7 @@ def write_collection(
 
     Raises CatalogRejected: the collection reads back differently, or JSON cannot represent a value.
     """
-    document = merged_collection(new_collection, present, stac_extent.union([extent]))
+    document = merged_collection(new_collection, present, union([extent]))
     text = to_jsonb(document, f"The collection {new_collection['id']}")
     connection.execute(sql.SQL("SELECT upsert_collection(%s::jsonb)"), [text])
     after = read_collection(connection, new_collection["id"])
@@ -109,7 +113,7 @@ def remove_item(connection: psycopg.Connection, item: Document) -> None:
         connection,
         before.document,
         before.document,
-        stac_extent.union(_extents(connection, collection)),
+        union(_extents(connection, collection)),
     )
 
 
@@ -191,18 +195,14 @@ def _grown_extent(
 ) -> Document:
     """Return the extent around all items of the collection, after `item` was written."""
     # The other items are not read if the item is new, or replaces an item of the same extent.
-    item_extent = stac_extent.item_extent(item)
+    new_extent = item_extent(item)
     if before is None or not before.has_items:
-        return item_extent
+        return new_extent
     if replaced is None and "extent" in before.document:
-        return stac_extent.union([before.document["extent"], item_extent])
-    if (
-        replaced is not None
-        and stac_extent.item_extent(replaced) == item_extent
-        and "extent" in before.document
-    ):
+        return union([before.document["extent"], new_extent])
+    if replaced is not None and item_extent(replaced) == new_extent and "extent" in before.document:
         return dict(before.document["extent"])
-    return stac_extent.union(_extents(connection, item["collection"]))
+    return union(_extents(connection, item["collection"]))
 
 
 def _extents(connection: psycopg.Connection, collection: str) -> Iterator[Document]:
@@ -210,9 +210,7 @@ def _extents(connection: psycopg.Connection, collection: str) -> Iterator[Docume
         statement("catalog_extents"), {"collection": collection}
     ):
         properties = {"datetime": moment, "start_datetime": start, "end_datetime": end}
-        yield stac_extent.item_extent(
-            {"bbox": json.loads(bbox) if bbox else None, "properties": properties}
-        )
+        yield item_extent({"bbox": json.loads(bbox) if bbox else None, "properties": properties})
 
 
 def _identifiers(item: Document) -> dict[str, str]:

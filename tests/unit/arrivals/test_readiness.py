@@ -13,7 +13,7 @@ from geo_platform.arrivals.watch import Watch
 from geo_platform.chains.raster import RASTER
 from geo_platform.contracts.message import ObjectReference
 from geo_platform.options import ArrivalOptions
-from geo_platform.ports import SUBMITTED, StoredObject
+from geo_platform.ports import UPLOAD_ORIGIN, StoredObject
 from geo_platform.source.arrival import receive
 from geo_platform.storage.local.folder import FolderStore
 from tests.support.formats import (
@@ -133,7 +133,7 @@ def test_an_empty_blob_is_left_at_once_and_an_empty_file_after_the_wait() -> Non
 
 
 def test_a_submitted_object_is_left_until_a_sidecar_of_another_arrives() -> None:
-    submitted = stored("a.tif", metadata={SUBMITTED: "1-2-3"})
+    submitted = stored("a.tif", metadata={UPLOAD_ORIGIN: "1-2-3"})
     assert sort(submitted).skipped == (("a.tif", "A client submitted it."),)
     assert ready(sort(submitted, stored("a.tfw"))) == {"a.tif": ("a.tfw",)}
 
@@ -189,7 +189,7 @@ OBJECTS = st.lists(
         st.builds(lambda stem, suffix: stem + suffix, STEMS, SUFFIXES),
         etag=st.sampled_from("12"),
         size_bytes=st.sampled_from([0, 5]),
-        metadata=st.sampled_from([{}, {SUBMITTED: "1"}]),
+        metadata=st.sampled_from([{}, {UPLOAD_ORIGIN: "1"}]),
         at_s=st.sampled_from([-10_000.0, 0.0]),
     ),
     max_size=12,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from geo_platform.errors import Conflict, SourceNotFound, SourceUnreadable
-from geo_platform.ports import SUBMITTED, StoredObject
+from geo_platform.ports import UPLOAD_ORIGIN, StoredObject
 from geo_platform.storage.local.folder import FolderStore
 from geo_platform.storage.local.source_files import upload_file
 
@@ -130,7 +130,7 @@ def test_a_file_that_changes_while_it_is_copied_is_refused(
 def test_only_the_origin_is_recorded_and_nothing_of_the_path(
     store: FolderStore, source: Path
 ) -> None:
-    assert set(upload_file(store, source, "bronze", "scene.tif").metadata) == {SUBMITTED}
+    assert set(upload_file(store, source, "bronze", "scene.tif").metadata) == {UPLOAD_ORIGIN}
     assert source.name not in str(store.stat("bronze", "scene.tif").metadata)
 
 
