@@ -226,9 +226,9 @@ def bounding_box(geometry: shapely.Geometry, within: LonLatBounds) -> LonLatBoun
     boxes = [part.bounds for part in shapely.get_parts(geometry)]
     south, north = min(box[1] for box in boxes), max(box[3] for box in boxes)
     if within.crosses_antimeridian:
-        # Bounds that cross the antimeridian leave a gap from their east to their west. Parts at a
-        # longitude above the middle of the gap end at 180 at most; the others begin at -180 at
-        # least.
+        # Bounds that cross the antimeridian leave a gap from their east to their west. Parts at
+        # longitudes above the middle of the gap are west of the antimeridian (up to 180), the other
+        # parts are east of it (from -180).
         middle = (within.east + within.west) / 2
         eastern = [box for box in boxes if (box[0] + box[2]) / 2 > middle]
         western = [box for box in boxes if (box[0] + box[2]) / 2 <= middle]

@@ -51,8 +51,8 @@ def build_vector_item(
     acquired = acquisition_time(
         options.acquired_at, (None, None), names, last_modified_utc=source.last_modified_utc
     )
-    before = _appended_to(loaded, provenance)
-    bounds = _joined_bounds(before, loaded.lonlat_bounds)
+    previous_item = _appended_to(loaded, provenance)
+    bounds = _joined_bounds(previous_item, loaded.lonlat_bounds)
     item = new_item(
         source,
         options,
@@ -63,12 +63,12 @@ def build_vector_item(
         dataset=dataset_of(loaded),
         extensions=[TableExtension.get_schema_uri()],
     )
-    _add_links(item, before)
+    _add_links(item, previous_item)
     code = loaded.crs.authority_code
     ProjectionExtension.ext(item).apply(
         code=code,
         wkt2=None if code else loaded.crs.wkt,
-        bbox=_joined_projected_bounds(before, loaded.bounds),
+        bbox=_joined_projected_bounds(previous_item, loaded.bounds),
     )
     table = TableExtension.ext(item)
     table.columns = [*map(_column, loaded.fields), _geometry_column(loaded)]
@@ -92,7 +92,7 @@ def build_vector_item(
         "geo_platform:warnings": findings(loaded.warnings),
     }
     if loaded.load_mode == APPEND:
-        item.properties[ITEM_SOURCES] = _joined_sources(before, loaded, provenance)
+        item.properties[ITEM_SOURCES] = _joined_sources(previous_item, loaded, provenance)
     _add_assets(item, loaded)
     return item
 
@@ -186,19 +186,22 @@ def _lineage(loaded: FeaturesLoaded) -> str:
 
 def _appended_to(loaded: FeaturesLoaded, provenance: Provenance) -> pystac.Item | None:
     """Return the published item whose table the rows were appended to, or None if there is none."""
-    before = provenance.before
-    if before is None or loaded.table is None or loaded.load_mode != APPEND:
+    previous_item = provenance.before
+    if previous_item is None or loaded.table is None or loaded.load_mode != APPEND:
         return None
     new_table = (loaded.table.schema_name, loaded.table.table_name)
     tables = [
-        (asset.get(ASSET_SCHEMA), asset.get(ASSET_TABLE)) for asset in before["assets"].values()
+        (asset.get(ASSET_SCHEMA), asset.get(ASSET_TABLE))
+        for asset in previous_item["assets"].values()
     ]
     # The table shows that the platform wrote this item, which pystac can therefore parse.
-    return pystac.Item.from_dict(dict(before), migrate=False) if new_table in tables else None
+    return (
+        pystac.Item.from_dict(dict(previous_item), migrate=False) if new_table in tables else None
+    )
 
 
 def _joined_sources(
-    before: pystac.Item | None, loaded: FeaturesLoaded, provenance: Provenance
+    previous_item: pystac.Item | None, loaded: FeaturesLoaded, provenance: Provenance
 ) -> list[dict[str, Any]]:
     """Return the sources of the previous item, then the source of the loaded rows.
 
@@ -216,7 +219,7 @@ def _joined_sources(
     identity = ("container", "source", "etag")
     others = [
         entry
-        for entry in _sources_of(before)
+        for entry in _sources_of(previous_item)
         if any(entry.get(name) != entry_of_source[name] for name in identity)
     ]
     return [*others, entry_of_source]
@@ -240,11 +243,11 @@ def _sources_of(item: pystac.Item | None) -> list[dict[str, Any]]:
     ]
 
 
-def _joined_bounds(before: pystac.Item | None, bounds: LonLatBounds) -> LonLatBounds:
+def _joined_bounds(previous_item: pystac.Item | None, bounds: LonLatBounds) -> LonLatBounds:
     """Return the bounds around the previous item and the new bounds."""
-    if before is None or before.bbox is None:
+    if previous_item is None or previous_item.bbox is None:
         return bounds
-    west, south, east, north = before.bbox
+    west, south, east, north = previous_item.bbox
     # If one of them crosses the antimeridian, the side of the other is unknown. The joined bounds
     # then have all longitudes.
     crosses = west > east or bounds.crosses_antimeridian
@@ -256,12 +259,12 @@ def _joined_bounds(before: pystac.Item | None, bounds: LonLatBounds) -> LonLatBo
     )
 
 
-def _joined_projected_bounds(before: pystac.Item | None, bounds: Bounds) -> list[float]:
+def _joined_projected_bounds(previous_item: pystac.Item | None, bounds: Bounds) -> list[float]:
     """Return [xmin, ymin, xmax, ymax] around the previous item and the new bounds.
 
     All rows of a table have the same CRS.
     """
-    known = ProjectionExtension.ext(before).bbox if before is not None else None
+    known = ProjectionExtension.ext(previous_item).bbox if previous_item is not None else None
     xmin, ymin, xmax, ymax = known or bounds.xyxy
     return [
         min(xmin, bounds.xmin),
@@ -271,9 +274,9 @@ def _joined_projected_bounds(before: pystac.Item | None, bounds: Bounds) -> list
     ]
 
 
-def _add_links(item: pystac.Item, before: pystac.Item | None) -> None:
+def _add_links(item: pystac.Item, previous_item: pystac.Item | None) -> None:
     """Add the links to sources that only the previous item has."""
     known = {link.target for link in item.links}
-    if before is not None:
-        earlier = [link for link in before.links if link.rel == pystac.RelType.VIA]
+    if previous_item is not None:
+        earlier = [link for link in previous_item.links if link.rel == pystac.RelType.VIA]
         item.add_links([link for link in earlier if link.target not in known])
