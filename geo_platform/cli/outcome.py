@@ -22,6 +22,8 @@ from geo_platform.telemetry.logs import current
 
 
 class CommandOutcome(StrEnum):
+    """How a command ended for one source. `refused`: the user can correct the error."""
+
     published = "published"
     unchanged = "unchanged"
     refused = "refused"
@@ -30,7 +32,7 @@ class CommandOutcome(StrEnum):
 
 @dataclass(frozen=True)
 class SourceOutcome:
-    """The answer for one source. `ingest --json` prints the fields in this order."""
+    """The outcome for one source. `ingest --json` prints the fields in this order."""
 
     source: str
     kind: str | None
@@ -52,9 +54,9 @@ class SourceOutcome:
 
 
 def outcome_of(record: Mapping[str, Any]) -> CommandOutcome:
-    """Return refused if the user can correct the error, else failed.
+    """Return `refused` if the user can correct the error, else `failed`.
 
-    `record` is `PlatformError.as_record()`.
+    `record` is `PlatformError.as_record()` of the error.
     """
     return CommandOutcome.refused if record["user_fixable"] else CommandOutcome.failed
 
@@ -69,7 +71,7 @@ def as_platform_error(error: Exception) -> PlatformError:
 
 
 def exit_code(outcomes: Iterable[CommandOutcome]) -> int:
-    """Return 0 if all are done, 1 if some were refused, 3 after a platform fault."""
+    """Return 3 if an outcome is `failed`, else 1 if one is `refused`, else 0."""
     kinds = set(outcomes)
     return 3 if CommandOutcome.failed in kinds else 1 if CommandOutcome.refused in kinds else 0
 
@@ -83,9 +85,10 @@ _STYLES = {
 
 
 def show_outcome(console: Console, outcome: SourceOutcome, *, with_traceback: bool = False) -> None:
-    """Print a few lines for a person.
+    """Print the outcome in a few lines for people.
 
-    Names are data: they are printed as text, never as markup, with control characters escaped.
+    Names come from files: they are printed as plain text, never as markup, and control characters
+    are escaped.
     """
     head = Text(f"{outcome.outcome.value:<10}", style=_STYLES[outcome.outcome])
     console.print(
@@ -111,10 +114,10 @@ def show_outcome(console: Console, outcome: SourceOutcome, *, with_traceback: bo
 
 
 def show_left_out(
-    console: Console, candidates: Sequence[Candidate], left: Sequence[LeftOut]
+    console: Console, candidates: Sequence[Candidate], left_out: Sequence[LeftOut]
 ) -> None:
-    """Print the files that a walk left out and why, and a message if no source is left."""
-    for entry in left:
+    """Print the files left out, with the reasons, and a message if there is no source."""
+    for entry in left_out:
         console.print(
             Text(
                 f"left out   {printable(str(entry.path))}: {printable(entry.reason)}", style="dim"
@@ -126,7 +129,10 @@ def show_left_out(
 
 
 def printable(text: str) -> str:
-    """Escape control characters: a file name must not move the cursor or forge a line."""
+    """Return the text with control characters escaped.
+
+    Otherwise a file name could move the cursor or fake a line of output.
+    """
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
         for char in text
@@ -137,16 +143,19 @@ STAGES_PER_SOURCE = 4
 
 
 class SourceProgress:
-    """One bar over all sources. It names the current source and stage."""
+    """One progress bar over all sources. It shows the current source and stage."""
 
     def __init__(self, bar: Progress | None, task: TaskID | None) -> None:
         self._bar = bar
         self._task = task
 
-    def source(self, shown: str, done: int) -> None:
-        self._update(completed=done * STAGES_PER_SOURCE, source=printable(shown)[-60:], stage="")
+    def start_source(self, name: str, finished_sources: int) -> None:
+        """Show the name of the source that starts now."""
+        completed = finished_sources * STAGES_PER_SOURCE
+        self._update(completed=completed, source=printable(name)[-60:], stage="")
 
-    def stage(self, checkpoint: str, stage: str, message: str) -> None:
+    def report_stage(self, checkpoint: str, stage: str, message: str) -> None:
+        """Show a checkpoint of a stage."""
         if checkpoint == Checkpoint.STAGE_DONE:
             self._update(advance=1)
         else:
@@ -163,7 +172,7 @@ class SourceProgress:
             self._bar.update(self._task, advance=advance, completed=completed, **fields)
 
 
-class _StageLines(logging.Handler):
+class _CheckpointHandler(logging.Handler):
     def __init__(self, progress: SourceProgress) -> None:
         super().__init__(logging.INFO)
         self._progress = progress
@@ -171,12 +180,14 @@ class _StageLines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         checkpoint, stage = getattr(record, "checkpoint", None), current().get("stage")
         if checkpoint and stage:
-            self._progress.stage(str(checkpoint), str(stage), str(getattr(record, "said", "")))
+            self._progress.report_stage(
+                str(checkpoint), str(stage), str(getattr(record, "said", ""))
+            )
 
 
 @contextmanager
 def source_progress(console: Console, sources: int) -> Iterator[SourceProgress]:
-    """Show a bar while the context lasts if `console` is a terminal, else nothing."""
+    """Show a progress bar until the context ends. Show nothing if `console` is no terminal."""
     if not console.is_terminal:
         yield SourceProgress(None, None)
         return
@@ -191,7 +202,7 @@ def source_progress(console: Console, sources: int) -> Iterator[SourceProgress]:
         progress = SourceProgress(
             bar, bar.add_task("", total=sources * STAGES_PER_SOURCE, source="", stage="")
         )
-        handler = _StageLines(progress)
+        handler = _CheckpointHandler(progress)
         logger = logging.getLogger("geo_platform.checkpoint")
         logger.addHandler(handler)
         try:

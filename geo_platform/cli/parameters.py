@@ -1,6 +1,7 @@
-"""The command line's options for the parameters of the stages, made from the stages' option models.
+"""Command-line options for the parameters of the stages, made from the stages' option models.
 
-So each parameter is described once. Values from the command line become parameters again here.
+So each parameter is described only once, in its model. This module also turns the values from the
+command line back into parameters.
 """
 
 import typing
@@ -22,7 +23,7 @@ _NOT_ON_THE_COMMAND_LINE = {"container_name"}
 
 
 def stage_options(command: F) -> F:
-    """Add an option for each parameter of any stage. One that is not given is None."""
+    """Add an option for each parameter of any stage. An unused option is None or ()."""
     for name, (field, chains) in sorted(_fields().items(), reverse=True):
         command = _option(name, field, chains)(command)
     return command
@@ -33,39 +34,45 @@ def job_option(command: F) -> F:
     return click.option(
         "--job",
         type=click.Choice([chain.job for chain in CHAINS]),
-        help="Job for all of the sources; left out, the content of each decides.",
+        help="Job for all sources. Default: the content of each source decides.",
     )(command)
 
 
-def given(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters that were given, as the models take them."""
-    kept = {name: values[name] for name in _fields() if values.get(name) not in (None, (), [])}
-    return {name: _from_text(name, value) for name, value in kept.items()}
+def parameters_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters that the user has set, in the form that the option models take.
+
+    Raises click.UsageError: a value is not of the form NAME=NAME that the parameter needs.
+    """
+    used = {name: values[name] for name in _fields() if values.get(name) not in (None, (), [])}
+    return {name: _from_text(name, value) for name, value in used.items()}
 
 
 def options_of(chain: Chain, parameters: Mapping[str, Any]) -> ChainOptions:
-    """Return each stage's options. Raises click.UsageError: it names all that do not fit."""
+    """Return the options of the chain's stages, made from the parameters.
+
+    Raises click.UsageError: values do not fit. The message names all of them.
+    """
     try:
         return chain.fit(parameters)
-    except ParametersError as unfit:
-        faults = [f"{_flag(name)}: {wrong}" for name, wrong in unfit.faults]
-        raise click.UsageError("PARAMETER_INVALID: " + "; ".join(faults)) from unfit
+    except ParametersError as error:
+        faults = [f"{_flag(name)}: {reason}" for name, reason in error.faults]
+        raise click.UsageError("PARAMETER_INVALID: " + "; ".join(faults)) from error
 
 
 def unknown_to(chain: Chain, parameters: Mapping[str, Any]) -> list[str]:
-    """Return those parameters that no stage of the chain has, as flags."""
+    """Return the flags of the parameters that no stage of the chain has."""
     return [_flag(name) for name in chain.unknown(parameters)]
 
 
 def _fields() -> dict[str, tuple[FieldInfo, list[str]]]:
-    """Return each parameter with the names of the chains that have it."""
-    found: dict[str, tuple[FieldInfo, list[str]]] = {}
+    """Return each parameter's field with the names of the chains that have the parameter."""
+    fields: dict[str, tuple[FieldInfo, list[str]]] = {}
     for chain in CHAINS:
         for stage in chain.stages:
             for name, field in stage.options.model_fields.items():
                 if name not in _NOT_ON_THE_COMMAND_LINE:
-                    found.setdefault(name, (field, []))[1].append(chain.name)
-    return found
+                    fields.setdefault(name, (field, []))[1].append(chain.name)
+    return fields
 
 
 def _option(name: str, field: FieldInfo, chains: list[str]) -> Callable[[F], F]:
@@ -84,9 +91,9 @@ def _option(name: str, field: FieldInfo, chains: list[str]) -> Callable[[F], F]:
             help=f"{help_text} {_default(field)}",
         )
     if typing.get_origin(kind) in (list, dict):
-        what = "NAME=NAME" if typing.get_origin(kind) is dict else "NAME"
+        metavar = "NAME=NAME" if typing.get_origin(kind) is dict else "NAME"
         return click.option(
-            _flag(name), name, multiple=True, metavar=what, help=f"{help_text} May be repeated."
+            _flag(name), name, multiple=True, metavar=metavar, help=f"{help_text} May be repeated."
         )
     return click.option(_flag(name), name, type=kind, help=f"{help_text} {_default(field)}".strip())
 
@@ -114,7 +121,9 @@ def _from_text(name: str, value: Any) -> Any:
     if origin is dict:
         pairs = [entry.partition("=") for entry in value]
         if not all(separator for _, separator, _ in pairs):
-            raise click.UsageError(f"PARAMETER_INVALID: {_flag(name)} wants SOURCE=PUBLISHED")
+            raise click.UsageError(
+                f"PARAMETER_INVALID: {_flag(name)} must have the form SOURCE=PUBLISHED"
+            )
         return {key: published for key, _, published in pairs}
     return value
 

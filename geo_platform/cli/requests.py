@@ -1,7 +1,8 @@
-"""Find the sources that the arguments of `ingest` and `plan` name, and what to do with each.
+"""Find the sources that the arguments of `ingest` and `plan` name, and make a request for each.
 
-Folders are walked. Each source gets its sidecars, its key in the store, its chain by content, and
-the parameters for that chain. Both commands decide this alike, before anything is done.
+Folders are searched recursively. A request has the source's sidecars, its key in the store, its
+chain (the stages of one job; the content decides) and its parameters. All requests are made before
+the first source is processed.
 """
 
 import os
@@ -23,7 +24,10 @@ from geo_platform.source.sniff import DetectedSource, detect
 
 @dataclass(frozen=True)
 class Candidate:
-    """A file that was named, or that a named folder holds. `shown` is the name to print."""
+    """A source file that an argument names, or that is in a named folder.
+
+    `shown` is the name to print.
+    """
 
     path: Path
     sidecars: tuple[Path, ...]
@@ -31,31 +35,33 @@ class Candidate:
 
     @property
     def key(self) -> str:
-        """The name in the store: the absolute path, so that equal names stay separate objects."""
+        """The key in the store: the absolute path, so that equal file names do not collide."""
         return key_of(self.path)
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A file or folder inside a walked folder that is not a source, and why."""
+    """A file or folder in a named folder that is not ingested, and the reason."""
 
     path: Path
     reason: str
 
 
 def key_of(path: Path) -> str:
+    """Return the key in the store for a local file: its absolute path without the first slash."""
     return path.absolute().as_posix().lstrip("/")
 
 
 def find_sources(arguments: Sequence[str], *, home: Path) -> tuple[list[Candidate], list[LeftOut]]:
-    """Return every source in the order of the arguments, and what was left out.
+    """Return the sources in the order of the arguments, and the files and folders left out.
 
-    Folders are walked in order of name, except `home`, which holds results. A name without a file
-    is a candidate too: its ingest is refused with SOURCE_NOT_FOUND. Raises click.UsageError: an
-    argument is empty.
+    The folder `home` is not searched, since it has the platform's results. A name without a file is
+    a candidate too; its ingest is refused with SOURCE_NOT_FOUND.
+
+    Raises click.UsageError: an argument is empty.
     """
-    found: dict[Path, Candidate] = {}
-    left: list[LeftOut] = []
+    by_path: dict[Path, Candidate] = {}
+    left_out: list[LeftOut] = []
     for argument in arguments:
         if not argument:
             raise click.UsageError(
@@ -63,19 +69,19 @@ def find_sources(arguments: Sequence[str], *, home: Path) -> tuple[list[Candidat
             )
         path = Path(argument)
         if _is(path, Path.is_dir) and path.suffix.casefold() != ".gdb":
-            inside, without = _walk(path, home)
-            left += without
+            candidates, left_out_here = _walk(path, home)
+            left_out += left_out_here
         else:
-            inside = [_single(path)]
-        for candidate in inside:
-            found.setdefault(candidate.path.absolute(), candidate)
-    return list(found.values()), left
+            candidates = [_single(path)]
+        for candidate in candidates:
+            by_path.setdefault(candidate.path.absolute(), candidate)
+    return list(by_path.values()), left_out
 
 
 def _single(path: Path) -> Candidate:
     try:
         siblings = {entry.name for entry in path.parent.iterdir() if entry.is_file()} - {path.name}
-    except OSError:  # the folder is not readable; the file itself may be
+    except OSError:  # the folder may be unreadable although the file is readable
         siblings = set()
     return Candidate(
         path, tuple(path.parent / name for name in all_sidecars(path.name, siblings)), str(path)
@@ -83,26 +89,26 @@ def _single(path: Path) -> Candidate:
 
 
 def _walk(folder: Path, home: Path) -> tuple[list[Candidate], list[LeftOut]]:
-    left: list[LeftOut] = []
+    left_out: list[LeftOut] = []
     names: list[str] = []
 
-    def cannot_be_read(error: OSError) -> None:
-        left.append(LeftOut(Path(error.filename), f"It cannot be read: {error.strerror}."))
+    def on_error(error: OSError) -> None:
+        left_out.append(LeftOut(Path(error.filename), f"It cannot be read: {error.strerror}."))
 
-    for inside, folders, files in os.walk(folder, onerror=cannot_be_read):
+    for inside, folders, files in os.walk(folder, onerror=on_error):
         reasons = {
             name: reason
             for name in folders
             if (reason := _reason_not_to_enter(Path(inside, name), home)) is not None
         }
-        left += [LeftOut(Path(inside, name), reason) for name, reason in reasons.items()]
+        left_out += [LeftOut(Path(inside, name), reason) for name, reason in reasons.items()]
         folders[:] = [name for name in folders if name not in reasons]
-        real = [name for name in files if _is(Path(inside, name), Path.is_file, unknown=True)]
-        names += [Path(inside, name).relative_to(folder).as_posix() for name in real]
-        left += [
+        regular = [name for name in files if _is(Path(inside, name), Path.is_file, on_error=True)]
+        names += [Path(inside, name).relative_to(folder).as_posix() for name in regular]
+        left_out += [
             LeftOut(Path(inside, name), "It is not a regular file, or it is a broken link.")
             for name in files
-            if name not in real
+            if name not in regular
         ]
     grouping = group_sources(names)
     candidates = [
@@ -113,32 +119,32 @@ def _walk(folder: Path, home: Path) -> tuple[list[Candidate], list[LeftOut]]:
         )
         for group in grouping.sources
     ]
-    left += [LeftOut(folder / name, reason) for name, reason in grouping.left_out]
-    return candidates, sorted(left, key=lambda entry: entry.path)
+    left_out += [LeftOut(folder / name, reason) for name, reason in grouping.left_out]
+    return candidates, sorted(left_out, key=lambda entry: entry.path)
 
 
 def _reason_not_to_enter(folder: Path, home: Path) -> str | None:
     if is_hidden(folder.name):
         return "It is hidden."
     if folder.is_symlink():
-        return "It is a link to a folder. Name it as a SOURCE to walk it."
-    return "It holds results." if folder.absolute() == home else None
+        return "It is a link to a folder. Name the link as a SOURCE to search the folder."
+    return "It contains the results of the platform." if folder.absolute() == home else None
 
 
-def _is(path: Path, question: Callable[[Path], bool], *, unknown: bool = False) -> bool:
-    """Return the answer, or `unknown` if the parent folder may not be searched."""
+def _is(path: Path, test: Callable[[Path], bool], *, on_error: bool = False) -> bool:
+    """Return the result of the test, or `on_error` if the path cannot be accessed."""
     try:
-        return question(path)
+        return test(path)
     except OSError:
-        return unknown
+        return on_error
 
 
 @dataclass(frozen=True)
 class SourceRequest:
     """One source, its chain and its parameters.
 
-    `chain` is the error if the chain could not be found out. Whoever processes the source raises
-    it, so that each source has its outcome in its turn.
+    `chain` is the exception if the chain could not be detected. `known_chain` raises it when the
+    source is processed, so that the error becomes the outcome of this source only.
     """
 
     candidate: Candidate
@@ -146,7 +152,7 @@ class SourceRequest:
     parameters: Mapping[str, Any]
 
     def known_chain(self) -> Chain:
-        """Return the chain. Raises the error that occurred when it was looked for."""
+        """Return the chain. Raises the exception that occurred when the chain was detected."""
         if isinstance(self.chain, Exception):
             raise self.chain
         return self.chain
@@ -155,37 +161,40 @@ class SourceRequest:
 def requests_of(
     candidates: Sequence[Candidate], parameters: Mapping[str, Any], *, job: str | None = None
 ) -> list[SourceRequest]:
-    """Return a request for each candidate, in order. `job` is the job for all of them.
+    """Return a request for each candidate, in order.
 
-    Without `job` the content of each decides. Raises click.UsageError: a parameter is out of range,
-    or fits no source of this command (one that fits some of them is meant for those).
+    `job` is the job for all sources; without it, the content of each source decides. A parameter
+    applies to the sources whose chain has it.
+
+    Raises click.UsageError: a value does not fit, or no chain of these sources has the parameter.
     """
     for chain in CHAINS:
         options_of(chain, parameters)
     chains = {candidate.key: _chain_or_error(candidate, job) for candidate in candidates}
-    known = [chain for chain in chains.values() if isinstance(chain, Chain)]
-    used = [chain for chain in CHAINS if chain in known]
-    _refuse_unused_parameters(parameters, used)
-    own = {
+    used_chains = [chain for chain in CHAINS if chain in chains.values()]
+    _refuse_unused_parameters(parameters, used_chains)
+    distinct_names = {
         key: names
-        for chain in used
-        for key, names in own_names(
-            [key for key, found in chains.items() if found is chain], chain
+        for chain in used_chains
+        for key, names in names_for_collisions(
+            [key for key, chain_of_key in chains.items() if chain_of_key is chain], chain
         ).items()
     }
     return [
         SourceRequest(
-            candidate, chains[candidate.key], {**own.get(candidate.key, {}), **parameters}
+            candidate,
+            chains[candidate.key],
+            {**distinct_names.get(candidate.key, {}), **parameters},
         )
         for candidate in candidates
     ]
 
 
-def own_names(keys: Iterable[str], chain: Chain) -> dict[str, dict[str, str]]:
-    """Return names for those objects of one command whose default names would collide.
+def names_for_collisions(keys: Iterable[str], chain: Chain) -> dict[str, dict[str, str]]:
+    """Return name parameters, by key, for the sources whose default names would collide.
 
-    Such a name has the folder before the file's name. Names that still collide are refused later,
-    with CONFLICT or TABLE_EXISTS.
+    Such a name consists of the folder's and the file's name. If names still collide, the later
+    source is refused in its run with CONFLICT or TABLE_EXISTS.
     """
     keys = list(keys)
     names: dict[str, dict[str, str]] = {}
@@ -196,15 +205,17 @@ def own_names(keys: Iterable[str], chain: Chain) -> dict[str, dict[str, str]]:
 
 
 def detected_of(candidate: Candidate) -> DetectedSource:
-    """Detect what a file is, by content.
+    """Detect the format of a file by its content.
 
-    Raises SourceNotFound, SourceUnreadable, UnsupportedFormat and what `sniff.detect` raises.
+    Raises SourceNotFound, SourceUnreadable: there is no such file, or it cannot be opened. Raises
+    UnsupportedFormat: the content is not supported. Raises another InputRefused or LimitExceeded:
+    the content or the archive is refused.
     """
     try:
         if candidate.path.is_dir():
             raise UnsupportedFormat(
-                f"{candidate.shown!r} is a File Geodatabase's folder.",
-                remedy="Zip that folder and submit the zip.",
+                f"{candidate.shown!r} is the folder of a File Geodatabase.",
+                remedy="Zip this folder and submit the zip.",
             )
         if not candidate.path.is_file():
             raise SourceNotFound(f"There is no file {candidate.shown!r}.")
@@ -213,7 +224,7 @@ def detected_of(candidate: Candidate) -> DetectedSource:
         reason = error.strerror or type(error).__name__
         raise SourceUnreadable(
             f"{candidate.shown!r} cannot be opened: {reason}.",
-            remedy="Make it readable for yourself.",
+            remedy="Make the file readable for the current user.",
         ) from error
     sidecar_names = [sidecar.name for sidecar in candidate.sidecars]
     return detect(candidate.path, name=candidate.path.name, sidecars=sidecar_names)
@@ -222,10 +233,10 @@ def detected_of(candidate: Candidate) -> DetectedSource:
 def _chain_or_error(candidate: Candidate, job: str | None) -> Chain | Exception:
     try:
         detected = detected_of(candidate)
-    except Exception as error:  # noqa: BLE001  # nothing is lost: it is raised when its source's turn comes
+    except Exception as error:  # noqa: BLE001  # `known_chain` raises it later
         return error
-    asked = chain_of_job(job) if job is not None else None
-    return asked or chain_for(detected)
+    requested = chain_of_job(job) if job is not None else None
+    return requested or chain_for(detected)
 
 
 def _refuse_unused_parameters(parameters: Mapping[str, Any], chains: Sequence[Chain]) -> None:
@@ -233,9 +244,9 @@ def _refuse_unused_parameters(parameters: Mapping[str, Any], chains: Sequence[Ch
         return
     unused = set.intersection(*(set(unknown_to(chain, parameters)) for chain in chains))
     if unused:
-        named = " and ".join(sorted(chain.name for chain in chains))
+        kinds = " and ".join(sorted(chain.name for chain in chains))
         raise click.UsageError(
-            f"PARAMETER_INVALID: {', '.join(sorted(unused))} is no parameter of a {named} source"
+            f"PARAMETER_INVALID: {', '.join(sorted(unused))} is no parameter of a {kinds} source"
         )
 
 

@@ -1,7 +1,7 @@
-"""Ingest one local file: put it into the store, run its job, return the outcome.
+"""Ingest one local file: put it into the store, run its job, and return the outcome.
 
-An error of one source becomes its outcome and never stops the others. Finding the sources:
-`sources.py`; printing outcomes: `outcome.py`.
+An error of a source becomes the outcome of this source and does not stop the other sources.
+`requests.py` finds the sources; `outcome.py` prints the outcomes.
 """
 
 import time
@@ -31,24 +31,29 @@ def ingest(
     launch: Callable[[], Launcher],
     tags: Mapping[str, str] = _NO_TAGS,
 ) -> SourceOutcome:
-    """Run the job of one source, or return what the same source and recipe published before.
+    """Run the job of one source and return the outcome.
 
-    `tags` are put on the run, beside its source. Raises click.ClickException: no jobs can be run
-    here at all. Any other error becomes the outcome of this source.
+    If the same source with the same options was published before, no run is started, unless the
+    request has `force`. `tags` become tags of the run.
+
+    Raises click.ClickException, ModuleNotFoundError: no job can be run in this installation. Any
+    other exception becomes the outcome of this source.
     """
     started = time.perf_counter()
     candidate = request.candidate
     try:
         chain = request.known_chain()
         options = options_of(chain, request.parameters)
-        arrived = _arrive(candidate, chain, options, application)
-        before = None if arrived.force else _published_before(arrived, chain, options, application)
-        if before is not None:
-            return _unchanged(candidate, chain, before, time.perf_counter() - started)
+        arrived = _upload(candidate, chain, options, application)
+        published = (
+            None if arrived.force else _published_before(arrived, chain, options, application)
+        )
+        if published is not None:
+            return _unchanged(candidate, chain, published, time.perf_counter() - started)
         report = launch().run(_run_request(candidate, chain, options, tags))
     except (click.ClickException, ModuleNotFoundError):
-        raise  # a missing extra concerns every source
-    except Exception as error:  # noqa: BLE001  # one source's fault must not stop the others; it is reported as that source's answer
+        raise  # without Dagster or a missing extra, every source would fail
+    except Exception as error:  # noqa: BLE001  # becomes the outcome of this source; it must not stop the others
         return _without_run(request, error, time.perf_counter() - started)
     return _from_report(candidate, chain, report, time.perf_counter() - started)
 
@@ -68,9 +73,10 @@ def _without_run(request: SourceRequest, error: Exception, seconds: float) -> So
     )
 
 
-def _arrive(
+def _upload(
     candidate: Candidate, chain: Chain, options: ChainOptions, application: Application
 ) -> ObjectArrived:
+    """Put the file and its sidecars into the store, and run the first stage of the chain."""
     for sidecar in candidate.sidecars:
         upload_file(
             application.objects,
@@ -85,7 +91,10 @@ def _arrive(
 def _published_before(
     arrived: ObjectArrived, chain: Chain, options: ChainOptions, application: Application
 ) -> ItemPublished | None:
-    """Return what the same source and recipe published, or None if none is known without a run."""
+    """Return the published item of the same source and options.
+
+    Return None if there is none, or if only a run can find out where the item would be published.
+    """
     place = chain.place_ahead(arrived, options)
     if place is None:
         return None
@@ -106,15 +115,15 @@ def _run_request(
 
 
 def _unchanged(
-    candidate: Candidate, chain: Chain, before: ItemPublished, seconds: float
+    candidate: Candidate, chain: Chain, published: ItemPublished, seconds: float
 ) -> SourceOutcome:
     return SourceOutcome(
         source=candidate.shown,
         kind=chain.name,
         outcome=CommandOutcome.unchanged,
-        run_id=before.run_id,
-        item=before.item_id,
-        outputs=before.outputs,
+        run_id=published.run_id,
+        item=published.item_id,
+        outputs=published.outputs,
         seconds=round(seconds, 3),
     )
 
@@ -123,14 +132,14 @@ def _from_report(
     candidate: Candidate, chain: Chain, report: RunReport, seconds: float
 ) -> SourceOutcome:
     published = report.result or {}
-    ended_well = (
+    success = (
         CommandOutcome.unchanged if published.get("was_unchanged") else CommandOutcome.published
     )
     run_id = published["published_by_run"] if published.get("was_unchanged") else report.run_id
     return SourceOutcome(
         source=candidate.shown,
         kind=chain.name,
-        outcome=outcome_of(report.error) if report.error else ended_well,
+        outcome=outcome_of(report.error) if report.error else success,
         run_id=run_id,
         item=published.get("item_id"),
         outputs=tuple(published.get("outputs", ())),

@@ -89,7 +89,7 @@ class _Work:
                 self.stores.files.sweep()
                 return True, "removed"
             case _:
-                return False, "left: needs a person"
+                return False, "a person has to act"
 
     def _with_orchestrator(
         self, act: Callable[[Orchestrator], bool], done: str, reason: str

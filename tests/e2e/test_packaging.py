@@ -184,7 +184,7 @@ class TestTheApplicationInTheWheel:
         env = _empty_environment(tmp_path)
         done = _run(with_jobs / "geo-platform", "demo", cwd=tmp_path, env=env)
         assert done.returncode == 0, done.stderr
-        assert "Open the UI on it: geo-platform dev" in done.stdout
+        assert "Open the UI to see the results: geo-platform dev" in done.stdout
         assert [path.name for path in tmp_path.iterdir()] == [".geo"]
         listed = _run(with_jobs / "geo-platform", "list", "--json", cwd=tmp_path, env=env)
         assert listed.stdout.count('"run_id"') == 2

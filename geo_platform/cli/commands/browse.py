@@ -1,4 +1,4 @@
-"""`geo-platform list`, `show ITEM` and `status RUN`: read published items and runs."""
+"""The commands `geo-platform list`, `show ITEM` and `status RUN`: show published items and runs."""
 
 import json
 import sys
@@ -19,7 +19,7 @@ from geo_platform.ports import Catalog
 
 @dataclass(frozen=True)
 class Listing:
-    """The readable items as rows; `fault` names the items that could not be read."""
+    """The rows of all readable items, and the error that names the unreadable ones, or None."""
 
     rows: tuple[dict[str, Any], ...]
     fault: CatalogRejected | None
@@ -28,8 +28,11 @@ class Listing:
 def listing_rows(catalog: Catalog) -> Iterator[dict[str, Any]]:
     """Yield one row of JSON values per item, newest first.
 
-    Keys: `id`, `collection`, `run_id`, `source`, `outputs`, `updated`, `href`. Raises
-    CatalogRejected after the last row if some items could not be read.
+    Keys: `id`, `collection`, `run_id`, `source`, `outputs`, `updated`, `href`.
+
+    Raises CatalogRejected, after the last row: some items could not be read. Raises
+    StoreUnavailable, StoreDenied, DatabaseUnavailable: the catalog does not answer or refuses
+    access.
     """
     for entry in catalog.entries():
         yield {
@@ -44,7 +47,11 @@ def listing_rows(catalog: Catalog) -> Iterator[dict[str, Any]]:
 
 
 def read_listing(catalog: Catalog) -> Listing:
-    """Return all readable rows together with the fault, if any."""
+    """Return the rows of all readable items, and the error of unreadable items if there are any.
+
+    Raises StoreUnavailable, StoreDenied, DatabaseUnavailable: the catalog does not answer or
+    refuses access.
+    """
     rows: list[dict[str, Any]] = []
     try:
         for row in listing_rows(catalog):
@@ -55,7 +62,7 @@ def read_listing(catalog: Catalog) -> Listing:
 
 
 # Table width in columns if the output is not a terminal: wide enough that no cell is wrapped.
-_NEVER_FOLDED = 10_000
+_UNWRAPPED_WIDTH = 10_000
 
 
 @click.command("list")
@@ -63,7 +70,7 @@ _NEVER_FOLDED = 10_000
     "--json",
     "as_json",
     is_flag=True,
-    help="Print a JSON list, newest first: id, collection, run_id, source, outputs.",
+    help="Print a JSON list, newest first: id, collection, run_id, source, outputs, updated, href.",
 )
 @click.pass_obj
 def list_items(application: Application, as_json: bool) -> None:
@@ -94,7 +101,7 @@ def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
                 for column in ("id", "collection", "run_id", "source")
             )
         )
-    Console(width=None if sys.stdout.isatty() else _NEVER_FOLDED).print(table)
+    Console(width=None if sys.stdout.isatty() else _UNWRAPPED_WIDTH).print(table)
 
 
 @click.command("show")
@@ -107,20 +114,20 @@ def show_item(application: Application, item: str, as_json: bool) -> None:
     ITEM is its id, or collection/id if several collections have that id.
     """
     collection, _, item_id = item.rpartition("/")
-    found = [
+    entries = [
         entry
         for entry in application.catalog.entries()
         if entry.item_id == item_id and collection in ("", entry.collection)
     ]
-    if not found:
+    if not entries:
         raise click.ClickException(
             f"No item {printable(item)!r} is published. `geo-platform list` shows the published "
             "items."
         )
-    if len(found) > 1:
-        names = ", ".join(f"{entry.collection}/{entry.item_id}" for entry in found)
+    if len(entries) > 1:
+        names = ", ".join(f"{entry.collection}/{entry.item_id}" for entry in entries)
         raise click.UsageError(f"{item_id} is in several collections. Name one of: {names}")
-    document = application.catalog.item(found[0].collection, found[0].item_id)
+    document = application.catalog.item(entries[0].collection, entries[0].item_id)
     if document is None:
         raise click.ClickException(
             f"{printable(item)!r} was removed during the lookup. Run the command again."
@@ -129,7 +136,7 @@ def show_item(application: Application, item: str, as_json: bool) -> None:
         click.echo(json.dumps(document, indent=2))
         return
     console = Console(highlight=False)
-    console.print(Text(f"{found[0].collection}/{found[0].item_id}", style="bold"))
+    console.print(Text(f"{entries[0].collection}/{entries[0].item_id}", style="bold"))
     for name, value in sorted(document["properties"].items()):
         if not isinstance(value, dict | list):
             console.print(Text(f"  {name}: {printable(str(value))}"), soft_wrap=True)
@@ -146,7 +153,7 @@ def show_status(application: Application, run: str, as_json: bool) -> None:
     with application.launcher() as launcher:
         report = launcher.status(run)
     if report is None:
-        raise click.ClickException(f"This home has no run {printable(run)!r}.")
+        raise click.ClickException(f"There is no run {printable(run)!r} in this home.")
     if as_json:
         fields = (
             "run_id",

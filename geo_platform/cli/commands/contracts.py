@@ -1,4 +1,8 @@
-"""`geo-platform contracts check|show|lock`: the messages between stages."""
+"""The commands `geo-platform contracts check|show|lock`: the messages between stages.
+
+contracts.lock.json records the shape of every message, so that no shape changes without a new
+version.
+"""
 
 import sys
 from pathlib import Path
@@ -18,15 +22,16 @@ LOCK_NAME = "contracts.lock.json"
 
 @click.group("contracts")
 def contracts() -> None:
-    """Check, show and lock the messages between stages."""
+    """Check and show the messages between stages, and record their shapes in a file."""
 
 
 @contracts.command("check")
 @click.pass_obj
 def check(application: Application, /) -> None:
-    """Verify that each stage fits the next, and that no message changed without a new version.
+    """Check that each stage can read the messages it takes, and that no message changed without a
+    new version.
 
-    Exit 1 and name every fault.
+    Exit 0 if there are no faults, else 1. Every fault is printed.
     """
     definitions = _definitions(application)
     faults = [*definition_faults(definitions), *check_lock(_lock(application))]
@@ -39,7 +44,7 @@ def check(application: Application, /) -> None:
 @contracts.command("show")
 @click.pass_obj
 def show(application: Application, /) -> None:
-    """Show which stage makes which message, its version, and the stages that read it."""
+    """Show for each message its stage, its version, and the stages that read it."""
     click.echo(render_contracts(_definitions(application)))
 
 
@@ -48,7 +53,7 @@ def show(application: Application, /) -> None:
 def lock(application: Application, /) -> None:
     """Write the shapes of all messages to contracts.lock.json.
 
-    Refuse a shape that changed without a new version.
+    A shape that changed without a new version is refused, with exit code 1.
     """
     if is_in_the_wheel(application.root):
         raise click.UsageError(

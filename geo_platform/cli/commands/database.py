@@ -1,4 +1,4 @@
-"""`geo-platform database init|check`: the PostgreSQL database of features and catalog."""
+"""The commands `geo-platform database init|check`, for the database of features and catalog."""
 
 import sys
 
@@ -17,9 +17,10 @@ _SCHEMA = click.option(
 
 @click.group("database")
 def database() -> None:
-    """Install the platform in the database of features and catalog, or check it.
+    """Install the platform in its PostgreSQL database, or check the installation.
 
-    GEO_PLATFORM_POSTGRES_URL names the database.
+    The database has the features and the catalog. GEO_PLATFORM_POSTGRES_URL is its URL, with the
+    login that the command uses.
     """
 
 
@@ -27,9 +28,10 @@ def database() -> None:
 @_SCHEMA
 @click.pass_obj
 def init(application: Application, /, schemas: tuple[str, ...]) -> None:
-    """Install PostGIS, pgSTAC, schemas and roles, as an administrator.
+    """Install PostGIS, pgSTAC, schemas and roles.
 
-    Safe to repeat; run it after every upgrade.
+    The login in GEO_PLATFORM_POSTGRES_URL must be an administrator of the database. The command is
+    safe to repeat; run it after every upgrade.
     """
     from geo_platform.storage.postgres.connections import database_of
     from geo_platform.storage.postgres.installation import install, published_schemas
@@ -52,9 +54,9 @@ def init(application: Application, /, schemas: tuple[str, ...]) -> None:
 @_SCHEMA
 @click.pass_obj
 def check(application: Application, /, schemas: tuple[str, ...]) -> None:
-    """Check what the current login needs to load and publish.
+    """Check whether the login in GEO_PLATFORM_POSTGRES_URL can load and publish.
 
-    Exit 0 if nothing is missing, else 3.
+    Exit 0 if nothing required is missing, else 3.
     """
     from geo_platform.storage.postgres.connections import database_of
     from geo_platform.storage.postgres.installation import check as check_installation
@@ -63,5 +65,7 @@ def check(application: Application, /, schemas: tuple[str, ...]) -> None:
     for requirement in requirements:
         state = "ok" if requirement.is_met else "MISSING" if requirement.is_needed else "LIMITED"
         click.echo(f"{state:<8} {requirement.name}: {requirement.detail}")
-    is_complete = all(each.is_met or not each.is_needed for each in requirements)
+    is_complete = all(
+        requirement.is_met or not requirement.is_needed for requirement in requirements
+    )
     sys.exit(0 if is_complete else 3)

@@ -1,6 +1,6 @@
-"""`geo-platform demo`: run the bundled samples through the real jobs and show the results.
+"""The command `geo-platform demo`: run the real jobs on the bundled samples and show results.
 
-The facts come from the stored messages of the run.
+The printed facts come from the stored messages of the runs.
 """
 
 import sys
@@ -34,7 +34,7 @@ SAMPLES = ("sierra_nevada_srtm.tif", "natural_earth_countries.shp.zip")
 Lines = Iterator[tuple[str, str]]
 
 
-def story_lines(outcome: SourceOutcome, candidate: Candidate, application: Application) -> Lines:
+def result_lines(outcome: SourceOutcome, candidate: Candidate, application: Application) -> Lines:
     """Yield (label, text) pairs: input, findings, outputs, item, run id, seconds per stage."""
     if outcome.kind == raster.RASTER.name:
         yield from _raster_lines(outcome, candidate, application)
@@ -69,14 +69,15 @@ def _raster_lines(outcome: SourceOutcome, candidate: Candidate, application: App
         f"{profiled.raster_type.value}: {size}, {crs} (from the {profiled.crs.came_from})",
     )
     for cog in stored.cogs:
-        checked = (
+        comparison = (
             f"{cog.verification.sampled_pixels:,} pixels compared with the source, "
             f"{cog.verification.differing_pixels} differ"
         )
         yield "wrote", f"{cog.stored.uri}"
         yield (
             "",
-            f"COG {cog.tier.value}, {cog.compression}, {cog.stored.size_bytes:,} bytes; {checked}",
+            f"COG {cog.tier.value}, {cog.compression}, {cog.stored.size_bytes:,} bytes; "
+            f"{comparison}",
         )
     yield "wrote", stored.preview.uri
 
@@ -133,12 +134,14 @@ def demo(application: Application) -> None:
     outcomes = []
     with ExitStack() as stack, source_progress(console, len(candidates)) as progress:
         launch = application.lazy_launcher(stack)
-        for done, request in enumerate(requests_of(candidates, {})):
-            progress.source(request.candidate.path.name, done)
+        for finished, request in enumerate(requests_of(candidates, {})):
+            progress.start_source(request.candidate.path.name, finished)
             outcome = ingest(request, application, launch)
             outcomes.append(outcome.outcome)
             _show(console, request.candidate, outcome, application)
-    console.print(Text("\nOpen the UI on it:", style="bold"), *_ways_to_open(application))
+    console.print(
+        Text("\nOpen the UI to see the results:", style="bold"), *_ways_to_open(application)
+    )
     sys.exit(exit_code(outcomes))
 
 
@@ -166,5 +169,5 @@ def _show(
                 style="cyan",
             )
         )
-    for label, text in story_lines(outcome, candidate, application):
+    for label, text in result_lines(outcome, candidate, application):
         console.print(Text(f"  {label:<10}", style="dim"), Text(printable(text)), soft_wrap=True)

@@ -1,7 +1,6 @@
-"""`geo-platform doctor`: report what does not fit together between the stores, and repair what is
-safe.
+"""The command `geo-platform doctor`: report mismatches between the stores, and mend safe ones.
 
-`geo_platform/doctor` finds and repairs.
+`geo_platform/doctor` compares the stores and mends.
 """
 
 import json
@@ -27,41 +26,48 @@ from geo_platform.settings import Profile, use_home
 from geo_platform.storage.local.scratch import AbandonedFiles
 from geo_platform.storage.stores import open_inventory
 
-_FOUND, _UNREACHED = 1, 3
+_EXIT_FINDINGS, _EXIT_UNREACHED = 1, 3
 
 
 @click.command("doctor")
-@click.option("--fix", is_flag=True, help="Mend what is safe to mend, and report it.")
+@click.option(
+    "--fix",
+    is_flag=True,
+    help="Mend the findings that are safe to mend, and report the outcome of each.",
+)
 @click.option(
     "--json",
     "as_json",
     is_flag=True,
-    help="One JSON document on standard output: findings, mended, notes, compared.",
+    help="Print one JSON document: findings, mended, notes, compared.",
 )
 @click.pass_obj
 def doctor(application: Application, fix: bool, as_json: bool) -> None:
-    """Compare all stores and report what does not fit together.
+    """Compare all stores and report mismatches.
 
-    It compares runs with processes, items with objects and tables and the other way round,
-    partitions with results, messages with what can be read, pools with runs, and sensors and the
-    daemon with the clock. Each finding has a stable code, a sentence, and what --fix does or why a
-    person has to act. docs/doctor.md explains them all.
+    The command checks whether each unfinished run has a process, each item its objects and tables,
+    each object and table an item, and each partition a result; whether all messages can be read;
+    whether slots of pools belong to living runs; and whether sensors, schedules and the daemon are
+    active. Each finding has a stable code, an explanation, and what --fix does or what a person has
+    to do. docs/doctor.md explains all codes.
 
     \b
-    Without --fix nothing is changed. With it
+    Without --fix nothing is changed. With --fix
       dead runs are marked as failed and their pool slots are freed;
       staged tables, scratch folders and files of ended runs are removed;
-      objects that no item refers to are removed, as `geo-platform cleanup` does.
-    What is published or kept is never touched, and each thing is checked again right before.
+      objects that no item refers to are removed, as `geo-platform cleanup` does;
+      partitions without a run and without an object are removed.
+    Published items and kept versions are never changed. Each finding is checked again just before
+    it is mended.
 
     \b
     Try it:
-      geo-platform doctor            report what is wrong
-      geo-platform doctor --fix      mend what is safe
-      geo-platform doctor --json     for a program or an alert
+      geo-platform doctor            report the findings
+      geo-platform doctor --fix      mend the findings that are safe to mend
+      geo-platform doctor --json     report the findings to a program or an alert
 
     \b
-    Exit codes: 0 nothing found, 1 findings are left, 3 a store could not be reached.
+    Exit codes: 0 no findings, 1 findings remain, 3 a store could not be read.
     """
     console = Console(stderr=True, highlight=False)
     with ExitStack() as stack:
@@ -76,13 +82,20 @@ def doctor(application: Application, fix: bool, as_json: bool) -> None:
         click.echo(json.dumps(_document(diagnosis, mended)))
     else:
         _show(diagnosis, mended, fix=fix)
-    sys.exit(_UNREACHED if not diagnosis.is_complete else _FOUND if diagnosis.findings else 0)
+    sys.exit(
+        _EXIT_UNREACHED
+        if not diagnosis.is_complete
+        else _EXIT_FINDINGS
+        if diagnosis.findings
+        else 0
+    )
 
 
 def _open(application: Application, stack: ExitStack) -> DoctorStores:
     """Open the stores. Raises StoreDenied: a setting is missing.
 
-    A store that does not answer is reported later, when it is read.
+    If the orchestrator cannot be opened, it is recorded as unreachable. Another store that does not
+    answer is reported when it is read.
     """
     settings = application.settings
     unreachable: list[tuple[str, str]] = []
@@ -105,7 +118,7 @@ def _open(application: Application, stack: ExitStack) -> DoctorStores:
 
 
 def _orchestrator(application: Application, stack: ExitStack) -> Orchestrator | None:
-    """Open this home's Dagster without definitions, or return None if it was never used."""
+    """Open the Dagster instance of this home, or return None if no job was ever run in it."""
     settings = application.settings
     if (
         settings.profile is Profile.embedded
@@ -121,7 +134,7 @@ def _orchestrator(application: Application, stack: ExitStack) -> Orchestrator | 
 
 @contextmanager
 def _progress(console: Console) -> Iterator[Notify]:
-    """Show on a terminal what is being compared."""
+    """Show on a terminal which store is being compared, else nothing."""
     if not console.is_terminal:
         yield lambda what, count: None
         return
@@ -135,7 +148,8 @@ def _document(diagnosis: Diagnosis, mended: list[Mended]) -> dict[str, Any]:
     return {
         "findings": [finding.as_json() for finding in diagnosis.findings],
         "mended": [
-            {**done.finding.as_json(), "done": done.is_done, "did": done.detail} for done in mended
+            {**outcome.finding.as_json(), "done": outcome.is_done, "did": outcome.detail}
+            for outcome in mended
         ],
         "notes": list(diagnosis.notes),
         "compared": dict(diagnosis.compared),
@@ -144,15 +158,16 @@ def _document(diagnosis: Diagnosis, mended: list[Mended]) -> dict[str, Any]:
 
 def _show(diagnosis: Diagnosis, mended: list[Mended], *, fix: bool) -> None:
     console = Console(highlight=False)
-    for done in mended:
+    for outcome in mended:
         state = Text(
-            "mended    " if done.is_done else "not mended",
-            style="green" if done.is_done else "yellow",
+            "mended    " if outcome.is_done else "not mended",
+            style="green" if outcome.is_done else "yellow",
         )
         console.print(
             state,
             Text(
-                f"{done.finding.code} {printable(done.finding.concerns)}: {printable(done.detail)}"
+                f"{outcome.finding.code} {printable(outcome.finding.concerns)}: "
+                f"{printable(outcome.detail)}"
             ),
             soft_wrap=True,
         )
@@ -170,7 +185,10 @@ def _show(diagnosis: Diagnosis, mended: list[Mended], *, fix: bool) -> None:
         console.print(Text(f"note: {printable(note)}", style="dim"), soft_wrap=True)
     counts = ", ".join(f"{count:,} {what}" for what, count in diagnosis.compared.items() if count)
     number = len(diagnosis.findings)
-    found = "Nothing found" if not number else f"{number} finding{'' if number == 1 else 's'}"
-    console.print(Text(f"{found}. Compared: {counts or 'nothing is here yet'}."), soft_wrap=True)
+    summary = "Nothing found" if not number else f"{number} finding{'' if number == 1 else 's'}"
+    console.print(Text(f"{summary}. Compared: {counts or 'nothing is here yet'}."), soft_wrap=True)
     if not fix and any(finding.mend is not None for finding in diagnosis.findings):
-        console.print(Text("geo-platform doctor --fix mends what is safe to mend."), soft_wrap=True)
+        console.print(
+            Text("geo-platform doctor --fix mends the findings that are safe to mend."),
+            soft_wrap=True,
+        )

@@ -1,4 +1,7 @@
-"""`geo-platform init DIR`: lay out an application root that can be changed and deployed."""
+"""The command `geo-platform init DIR`: make an application root that can be changed and deployed.
+
+An application root is the folder with assets, resources, schedules and workspace.yaml.
+"""
 
 import re
 import shutil
@@ -12,8 +15,8 @@ from geo_platform.application_root import shipped_application
 from geo_platform.cli.outcome import printable
 
 _COPIED = ("assets", "resources", "schedules", "samples", "deploy", "contracts.lock.json")
-# What a checkout may hold that is not part of the application: caches and secrets.
-_LEFT_OUT = shutil.ignore_patterns(
+# Files that a checkout may have and that are not part of the application: caches and secrets.
+_IGNORED = shutil.ignore_patterns(
     "__pycache__", "*.pyc", ".*", "secrets", "node_modules", "application"
 )
 
@@ -28,7 +31,8 @@ _TEMPLATES = {
     "Dockerfile": "deploy/docker/Dockerfile",
 }
 
-# A repository's deployment loads its own definitions, a new root's the file beside its assets.
+# The deployment files of the repository load the first path. Those of a new root must load the
+# second path: the file beside the root's assets.
 _DEFINITIONS = ("geo_platform/code_location.py", "definitions.py")
 _NAMING_DEFINITIONS = (
     "deploy/docker/compose.yaml",
@@ -42,14 +46,16 @@ _NAMING_DEFINITIONS = (
 def init(folder: Path) -> None:
     """Make an application root in DIR that you can change and deploy.
 
-    It gets assets, resources, schedules, samples and deployment files.
+    The root gets assets, resources, schedules, samples and deployment files.
 
-    DIR must be empty or not exist yet. The library stays in the installed package. Commands that
-    are run in DIR use its assets and keep their data in DIR/.geo.
+    DIR must be empty or not exist yet. The library is not copied: the root uses the installed
+    package. Commands that are run in DIR use the assets in DIR and store their data in DIR/.geo.
     """
     shipped = shipped_application()
     if shipped is None:
-        raise click.ClickException("This installation carries no application. Install it again.")
+        raise click.ClickException(
+            "This installation does not contain the application files. Install geo-platform again."
+        )
     if folder.exists() and any(folder.iterdir()):
         raise click.UsageError(
             f"{printable(str(folder))} is not empty. Name a new or an empty folder."
@@ -59,8 +65,8 @@ def init(folder: Path) -> None:
     for name in _NAMING_DEFINITIONS:
         path = folder / name
         path.write_text(path.read_text("utf-8").replace(*_DEFINITIONS), encoding="utf-8")
-    shown = printable(str(folder))
-    click.echo(f"Made an application root in {shown}. Next:\n  cd {shown}\n  geo-platform demo")
+    name = printable(str(folder))
+    click.echo(f"Made an application root in {name}. Next:\n  cd {name}\n  geo-platform demo")
 
 
 def _copy(shipped: Path, folder: Path) -> None:
@@ -68,15 +74,15 @@ def _copy(shipped: Path, folder: Path) -> None:
     for name in _COPIED:
         source = shipped / name
         if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=_LEFT_OUT)
+            shutil.copytree(source, folder / name, ignore=_IGNORED)
         else:
             shutil.copyfile(source, folder / name)
 
 
 def _fill_in(templates: Path, folder: Path) -> None:
-    """Write each template to its place.
+    """Fill in each template and write it to its path in the new root.
 
-    Only ${NAME} and ${VERSION} are filled in: a Dockerfile has its own names.
+    Only ${NAME} and ${VERSION} are replaced: a Dockerfile has other variables of this form.
     """
     values = {"NAME": _package_name(folder), "VERSION": __version__}
     for name, place in _TEMPLATES.items():
@@ -85,7 +91,7 @@ def _fill_in(templates: Path, folder: Path) -> None:
 
 
 def _package_name(folder: Path) -> str:
-    """A name that Python packaging and Docker accept, from the folder's.
+    """Return a name that Python packaging and Docker accept, made from the folder's name.
 
     https://packaging.python.org/en/latest/specifications/name-normalization/
     """

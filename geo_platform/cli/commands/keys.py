@@ -1,4 +1,4 @@
-"""`geo-platform keys create|list|revoke`: API keys of the HTTP API.
+"""The commands `geo-platform keys create|list|revoke`: API keys of the HTTP API.
 
 `api/auth/keys.py` defines a key and how it is stored.
 """
@@ -16,7 +16,8 @@ from geo_platform.cli.application import Application
 def keys() -> None:
     """Create, list and revoke API keys of the HTTP API.
 
-    Only their hashes are stored, in api/keys.json in the home.
+    A client authenticates with a key. Only the hashes of keys are stored, in api/keys.json in the
+    home.
     """
 
 
@@ -26,21 +27,21 @@ def keys() -> None:
     "--scope",
     required=True,
     type=click.Choice([scope.value for scope in Scope]),
-    help="What the key may do; each scope includes those before it.",
+    help="What the key may do. Each scope includes the scopes before it.",
 )
 @click.option(
     "--container",
     "containers",
     multiple=True,
     metavar="PATTERN",
-    help="Containers that the key may use. [default: all]",
+    help="Container that the key may use, as a pattern. May be repeated. [default: all]",
 )
 @click.option(
     "--dataset",
     "datasets",
     multiple=True,
     metavar="PATTERN",
-    help="Datasets that the key may write. [default: all]",
+    help="Dataset that the key may write, as a pattern. May be repeated. [default: all]",
 )
 @click.option(
     "--expires-days",
@@ -56,7 +57,7 @@ def create(
     datasets: tuple[str, ...],
     expires_days: float | None,
 ) -> None:
-    """Create a key and print it. It is printed only this once."""
+    """Create a key and print it. The key cannot be shown again."""
     expires_in = timedelta(days=expires_days) if expires_days is not None else None
     file = KeyFile(application.settings.api_keys_file)
     key = file.create(
@@ -80,8 +81,8 @@ def show(application: Application) -> None:
             f"{key.expires_at_utc:%Y-%m-%d %H:%M} UTC"
         )
         limits = [
-            *(f"container {each}" for each in key.containers),
-            *(f"dataset {each}" for each in key.datasets),
+            *(f"container {pattern}" for pattern in key.containers),
+            *(f"dataset {pattern}" for pattern in key.datasets),
         ]
         click.echo(
             f"{key.name}  {key.scope}  created {key.created_at_utc:%Y-%m-%d}  "

@@ -1,4 +1,4 @@
-"""`geo-platform plan SOURCE...`: show what would be done and why. Writes nothing."""
+"""The command `geo-platform plan SOURCE...`: show what `ingest` would do, and why."""
 
 import json
 import sys
@@ -19,7 +19,7 @@ from geo_platform.cli.outcome import (
     printable,
     show_left_out,
 )
-from geo_platform.cli.parameters import given, job_option, options_of, stage_options
+from geo_platform.cli.parameters import job_option, options_of, parameters_of, stage_options
 from geo_platform.cli.requests import SourceRequest, find_sources, requests_of
 from geo_platform.storage.local.source_files import SourceFiles
 
@@ -32,7 +32,7 @@ Plan = dict[str, Any]
     "--json",
     "as_json",
     is_flag=True,
-    help="Print one JSON document for each source, on a line each.",
+    help="Print one JSON document for each source, each on one line.",
 )
 @job_option
 @stage_options
@@ -45,20 +45,20 @@ def plan_sources(
     job: str | None,
     **values: Any,
 ) -> None:
-    """Show what would be done with files, and why. Nothing is written.
+    """Show what `ingest` would do with files, and why. Nothing is stored.
 
-    The parameters are those of `ingest`, so that you can see their effect first.
+    The parameters are the same as for `ingest`, so you can see their effect before you ingest.
     """
-    candidates, left = find_sources(sources, home=application.settings.home_dir)
-    show_left_out(Console(stderr=True, highlight=False), candidates, left)
+    candidates, left_out = find_sources(sources, home=application.settings.home_dir)
+    show_left_out(Console(stderr=True, highlight=False), candidates, left_out)
     console = Console(highlight=False)
     faults = []
-    for request in requests_of(candidates, given(values), job=job):
+    for request in requests_of(candidates, parameters_of(values), job=job):
         try:
             plan = _plan(request)
         except click.ClickException:
             raise
-        except Exception as error:  # noqa: BLE001  # one source's fault must not stop the others; it is that source's answer
+        except Exception as error:  # noqa: BLE001  # becomes the result of this source; it must not stop the others
             record = as_platform_error(error).as_record()
             faults.append(outcome_of(record))
             plan = {

@@ -1,6 +1,6 @@
-"""`geo-platform quarantine list|show|release`: arrived files that were refused.
+"""The commands `geo-platform quarantine list|show|release`: refused files of watched containers.
 
-`arrivals/quarantine.py` moves them back.
+`arrivals/quarantine.py` moves files to quarantine and back.
 """
 
 import json
@@ -22,7 +22,7 @@ from geo_platform.contracts.arrival import ObjectQuarantined
 from geo_platform.errors import PlatformError
 
 # Table width in columns if the output is not a terminal: wide enough that no cell is wrapped.
-_NEVER_FOLDED = 10_000
+_UNWRAPPED_WIDTH = 10_000
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
@@ -36,9 +36,11 @@ def quarantine() -> None:
       geo-platform quarantine show dem/a.tif     why it was refused, and what to do
       geo-platform quarantine release dem/a.tif  move it back; its watch requests a new run
 
-    The usual causes: the file is wrong (put a corrected one at its original place; it counts as a
-    new arrival), a sidecar is missing (put it there, then release), or the watch's parameters are
-    wrong (change them, then release).
+    \b
+    The usual causes
+      The file is wrong: put a corrected file at the original place. It counts as a new file.
+      A sidecar is missing: put the sidecar at the original place, then release the file.
+      The watch has wrong parameters: change them, then release the file.
     """
 
 
@@ -61,8 +63,8 @@ def list_quarantined(application: Application, /, as_json: bool) -> None:
         )  # a run id is copied, so it stays on one line
     for entry in entries:
         table.add_row(*(Text(printable(text)) for text in _cells(entry)))
-    Console(width=None if sys.stdout.isatty() else _NEVER_FOLDED).print(table)
-    click.echo("See why and what to do: geo-platform quarantine show KEY")
+    Console(width=None if sys.stdout.isatty() else _UNWRAPPED_WIDTH).print(table)
+    click.echo("Show the reason and the remedy of a file: geo-platform quarantine show KEY")
 
 
 @quarantine.command("show")
@@ -86,7 +88,7 @@ def show(application: Application, /, key: str, as_json: bool) -> None:
         f"  original place {record.uri}, etag {record.etag}",
         f"  moved {record.quarantined_at_utc:%Y-%m-%d %H:%M:%SZ}: "
         f"{', '.join(part.key for part in record.parts)}",
-        *_replaced(record),
+        *_replaced_line(record),
         f"  Then: geo-platform quarantine release {record.key}",
     ]
     click.echo("\n".join(map(printable, lines)))
@@ -103,32 +105,36 @@ def release_command(
 ) -> None:
     """Move an object with its sidecars back to its original place.
 
-    The sensor of its watch requests a new run.
-    KEY is the key that `list` shows. If you replaced the object in quarantine under that key, your
-    object is moved.
+    The sensor of its watch then requests a new run.
+
+    KEY is the key that `list` shows. If you have replaced the object under that key in quarantine,
+    your object is moved.
     """
     if everything is (key is not None):
         raise click.UsageError("Name one KEY, or use --all.")
     keys = (
         [key] if key is not None else [entry.key for entry in list_quarantine(application.objects)]
     )
-    answers = [_released(application, each, replace=replace) for each in keys]
+    results = [_released(application, entry_key, replace=replace) for entry_key in keys]
     if as_json:
-        click.echo(json.dumps(answers[0] if key is not None else answers))
+        click.echo(json.dumps(results[0] if key is not None else results))
     else:
-        _print(answers)
+        _print(results)
     sys.exit(
         exit_code(
-            outcome_of(answer["error"]) if answer["error"] else CommandOutcome.published
-            for answer in answers
+            outcome_of(result["error"]) if result["error"] else CommandOutcome.published
+            for result in results
         )
     )
 
 
 def _released(application: Application, key: str, *, replace: bool) -> dict[str, Any]:
-    """Release one object; return a refusal as an answer, so that it does not stop the others."""
+    """Release one object and return the result as JSON values.
+
+    A PlatformError becomes the result of this object, so that it does not stop the others.
+    """
     try:
-        done = release(application.objects, key, replace=replace)
+        released = release(application.objects, key, replace=replace)
     except PlatformError as error:
         record = error.as_record()
         return {
@@ -139,31 +145,31 @@ def _released(application: Application, key: str, *, replace: bool) -> dict[str,
             "kept": [],
             "error": record,
         }
-    return {"outcome": "released", **asdict(done), "error": None}
+    return {"outcome": "released", **asdict(released), "error": None}
 
 
-def _print(answers: Iterable[Mapping[str, Any]]) -> None:
+def _print(results: Iterable[Mapping[str, Any]]) -> None:
     count = 0
-    for answer in answers:
+    for result in results:
         count += 1
-        if answer["error"]:
-            error = answer["error"]
+        if result["error"]:
+            error = result["error"]
             click.echo(
                 printable(
-                    f"{answer['key']}: {error['code']}: {error['message']} {error['remedy']}"
+                    f"{result['key']}: {error['code']}: {error['message']} {error['remedy']}"
                 ),
                 err=True,
             )
             continue
-        others = len(answer["parts"]) - 1
+        others = len(result["parts"]) - 1
         sidecars = f" with {others} sidecar{'' if others == 1 else 's'}" if others else ""
         click.echo(
             printable(
-                f"{answer['key']} is back in {answer['container']}{sidecars}. The sensor of its "
+                f"{result['key']} is back in {result['container']}{sidecars}. The sensor of its "
                 "watch requests a run."
             )
         )
-        for part in answer["kept"]:
+        for part in result["kept"]:
             click.echo(
                 printable(
                     f"  {part} was not moved: it no longer exists, or it belongs to another object "
@@ -192,7 +198,7 @@ def _cells(entry: Quarantined) -> tuple[str, str, str, str]:
     return record.key, record.code, record.run_id, f"{record.quarantined_at_utc:%Y-%m-%d %H:%M:%SZ}"
 
 
-def _replaced(record: ObjectQuarantined) -> list[str]:
+def _replaced_line(record: ObjectQuarantined) -> list[str]:
     before = record.replaced
     return (
         [f"  It replaced the object that run {before.run_id} had refused: {before.code}."]

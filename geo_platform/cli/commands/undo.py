@@ -1,7 +1,8 @@
-"""`geo-platform unpublish`, `rollback`, `versions` and `cleanup`: undo, and remove old versions.
+"""The commands `geo-platform unpublish`, `rollback`, `versions` and `cleanup`.
 
-Jobs do the work, each in a run of its own; this module finds the item and prints the answer.
-`catalog/retention.py` decides which versions have expired.
+They withdraw an item, restore an earlier version, list the versions, and remove expired versions.
+Dagster jobs do the work, each in a run of its own; this module finds the item and prints the
+result. `catalog/retention.py` decides which versions have expired.
 """
 
 import json
@@ -24,7 +25,7 @@ from geo_platform.errors import SourceNotFound
 from geo_platform.runs import RunReport, RunRequest
 
 # Table width in columns if the output is not a terminal: wide enough that no cell is wrapped.
-_NEVER_FOLDED = 10_000
+_UNWRAPPED_WIDTH = 10_000
 
 _LIST = "`geo-platform list` shows the published items."
 
@@ -39,11 +40,11 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON 
 @_as_json
 @click.pass_obj
 def unpublish(application: Application, item: str, run: str | None, as_json: bool) -> None:
-    """Withdraw an item and the table that it names.
+    """Withdraw an item and its table.
 
-    Both are kept for a set time, and `rollback` restores them.
+    Both are kept for GEO_PLATFORM_KEEP_REPLACED_DAYS; until then, `rollback` restores them.
 
-    ITEM is its id, or collection/id if several collections have that id.
+    ITEM is the id of the item, or collection/id if several collections have that id.
     """
     collection, item_id = _find(application, item, also_kept=False)
     report = _run(
@@ -52,13 +53,13 @@ def unpublish(application: Application, item: str, run: str | None, as_json: boo
         "unpublish",
         {"collection": collection, "item_id": item_id, "run": run},
     )
-    done = report.result or {}
-    _answer(
+    result = report.result or {}
+    _print_result_and_exit(
         report,
         {
             "outcome": "unpublished",
             "item": f"{collection}/{item_id}",
-            "published_by_run": done.get("published_by_run"),
+            "published_by_run": result.get("published_by_run"),
         },
         f"{collection}/{item_id} is withdrawn. Restore it: geo-platform rollback "
         f"{collection}/{item_id}",
@@ -77,11 +78,12 @@ def unpublish(application: Application, item: str, run: str | None, as_json: boo
 @_as_json
 @click.pass_obj
 def rollback(application: Application, item: str, to_run: str | None, as_json: bool) -> None:
-    """Publish an earlier version of an item again, with the table that it names.
+    """Publish an earlier version of an item again, with its table.
 
-    `versions` lists the versions.
+    `geo-platform versions ITEM` lists the versions.
 
-    A withdrawn item is restored in its last version. The version that is published now is kept.
+    A withdrawn item is restored to its last version. The version that is replaced is kept and can
+    be restored in turn.
     """
     collection, item_id = _find(application, item, also_kept=True)
     report = _run(
@@ -90,16 +92,17 @@ def rollback(application: Application, item: str, to_run: str | None, as_json: b
         "rollback",
         {"collection": collection, "item_id": item_id, "to_run": to_run},
     )
-    done = report.result or {}
-    _answer(
+    result = report.result or {}
+    _print_result_and_exit(
         report,
         {
             "outcome": "restored",
             "item": f"{collection}/{item_id}",
-            "published_by_run": done.get("published_by_run"),
-            "outputs": done.get("outputs", []),
+            "published_by_run": result.get("published_by_run"),
+            "outputs": result.get("outputs", []),
         },
-        f"{collection}/{item_id} is restored to the version of run {done.get('published_by_run')}.",
+        f"{collection}/{item_id} is restored to the version of run "
+        f"{result.get('published_by_run')}.",
         as_json=as_json,
     )
 
@@ -135,30 +138,30 @@ def versions(application: Application, item: str, as_json: bool) -> None:
         table.add_row(
             *(Text(printable(text)) for text in (row.run_id, row.first_published, withdrawn))
         )
-    Console(width=None if sys.stdout.isatty() else _NEVER_FOLDED).print(table)
+    Console(width=None if sys.stdout.isatty() else _UNWRAPPED_WIDTH).print(table)
 
 
 def _find(application: Application, name: str, *, also_kept: bool) -> tuple[str, str]:
-    """Return collection and id.
+    """Return (collection, item id) of the item that `name` names. `also_kept`: also withdrawn ones.
 
     Raises SourceNotFound: no collection has the id; click.UsageError: several collections have it.
     """
     collection, item_id = split_name(name)
     if collection is not None:
         return collection, item_id
-    found = sorted(
+    matches = sorted(
         {place for place in _places(application, also_kept=also_kept) if place[1] == item_id}
     )
-    if not found:
+    if not matches:
         raise SourceNotFound(
             f"No item {item_id} is published{' or kept' if also_kept else ''}.", remedy=_LIST
         )
-    if len(found) > 1:
+    if len(matches) > 1:
         raise click.UsageError(
             f"{item_id} is in several collections. Name one of: "
-            f"{', '.join('/'.join(place) for place in found)}"
+            f"{', '.join('/'.join(place) for place in matches)}"
         )
-    return found[0]
+    return matches[0]
 
 
 def _places(application: Application, *, also_kept: bool) -> Iterator[tuple[str, str]]:
@@ -170,20 +173,22 @@ def _places(application: Application, *, also_kept: bool) -> Iterator[tuple[str,
 
 
 def _run(application: Application, job: str, op: str, options: Mapping[str, Any]) -> RunReport:
-    given = {name: value for name, value in options.items() if value is not None}
+    op_options = {name: value for name, value in options.items() if value is not None}
     tags = {"geo_platform/item": f"{options['collection']}/{options['item_id']}"}
     with application.launcher() as launcher:
         return launcher.run(
-            RunRequest(job=job, partition=None, stage_options={op: given}, tags=tags)
+            RunRequest(job=job, partition=None, stage_options={op: op_options}, tags=tags)
         )
 
 
-def _answer(report: RunReport, document: Mapping[str, Any], message: str, *, as_json: bool) -> None:
-    """Print what was done or why not, and exit with the matching code."""
+def _print_result_and_exit(
+    report: RunReport, document: Mapping[str, Any], message: str, *, as_json: bool
+) -> None:
+    """Print the message, or the error of the run, and exit with the matching code."""
     outcome = outcome_of(report.error) if report.error else CommandOutcome.published
     if as_json:
-        shown = {**document, "outcome": outcome.value} if report.error else document
-        click.echo(json.dumps({**shown, "run_id": report.run_id, "error": report.error}))
+        result = {**document, "outcome": outcome.value} if report.error else document
+        click.echo(json.dumps({**result, "run_id": report.run_id, "error": report.error}))
     elif report.error:
         click.echo(
             printable(
@@ -201,17 +206,19 @@ def _answer(report: RunReport, document: Mapping[str, Any], message: str, *, as_
 @click.option(
     "--older-than-days",
     type=click.FloatRange(min=0),
-    help="Remove what was withdrawn longer ago than this. [default: "
+    help="Remove versions that were withdrawn longer ago than this. [default: "
     "GEO_PLATFORM_KEEP_REPLACED_DAYS]",
 )
-@click.option("--dry-run", is_flag=True, help="Show what would be removed; remove nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def cleanup(
     application: Application, older_than_days: float | None, dry_run: bool, as_json: bool
 ) -> None:
-    """Remove replaced and unpublished versions with their files and tables, and leftovers of runs
-    that never published.
+    """Remove expired versions of items with their files and tables, and leftovers of runs.
+
+    Versions that were replaced or unpublished expire after a number of days. Leftovers are files
+    and staged tables of runs that never published a result.
     """
     days = application.settings.keep_replaced_days if older_than_days is None else older_than_days
     if dry_run:
@@ -273,8 +280,8 @@ def _show(document: Mapping[str, Any], *, as_json: bool) -> None:
         click.echo(json.dumps(document))
         return
     verb = "Would remove" if document["outcome"] == "planned" else "Removed"
-    named = {"versions": "version", "objects": "file", "tables": "staged table"}
-    counts = [_counted(len(document[part]), noun) for part, noun in named.items()]
+    nouns = {"versions": "version", "objects": "file", "tables": "staged table"}
+    counts = [_counted(len(document[part]), noun) for part, noun in nouns.items()]
     click.echo(f"{verb} {', '.join(counts)}; files of {document['size_bytes']:,} bytes.")
     for version in document["versions"]:
         click.echo(printable(f"  {version}"))

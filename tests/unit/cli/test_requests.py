@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from geo_platform.chains.raster import RASTER
 from geo_platform.chains.vector import VECTOR
-from geo_platform.cli.requests import SourceRequest, find_sources, own_names, requests_of
+from geo_platform.cli.requests import SourceRequest, find_sources, names_for_collisions, requests_of
 from geo_platform.errors import SourceNotFound, SourceUnreadable, UnsupportedFormat
 from geo_platform.vector.field_names import dataset_name
 
@@ -59,11 +59,11 @@ def test_datasets_can_collide_where_items_do_not() -> None:
     """`roads.2020` and `roads.2021` are two items, but a table's name is the part before the first
     dot.
     """
-    assert own_names(["in/roads.2020.geojson", "in/roads.2021.geojson"], VECTOR) == {
+    assert names_for_collisions(["in/roads.2020.geojson", "in/roads.2021.geojson"], VECTOR) == {
         "in/roads.2020.geojson": {"table_name": "in_roads_2020"},
         "in/roads.2021.geojson": {"table_name": "in_roads_2021"},
     }
-    assert own_names(["in/roads.2020.tif", "in/roads.2021.tif"], RASTER) == {}
+    assert names_for_collisions(["in/roads.2020.tif", "in/roads.2021.tif"], RASTER) == {}
 
 
 @given(
@@ -75,7 +75,7 @@ def test_datasets_can_collide_where_items_do_not() -> None:
     )
 )
 def test_every_table_name_is_valid(keys: list[str]) -> None:
-    for names in own_names(keys, VECTOR).values():
+    for names in names_for_collisions(keys, VECTOR).values():
         assert dataset_name(names["table_name"], "") == names["table_name"]
 
 

@@ -36,7 +36,7 @@ def test_hidden_folders_and_the_home_folder_are_not_walked(tmp_path: Path) -> No
     _make(tmp_path, "a.tif", ".git/objects/b.tif", "results/store/silver/c.tif")
     names, left = _found(tmp_path, home=tmp_path / "results")
     assert names == ["a.tif"]
-    assert left == {".git": "It is hidden.", "results": "It holds results."}
+    assert left == {".git": "It is hidden.", "results": "It contains the results of the platform."}
 
 
 def test_links_that_are_not_followed_are_named(tmp_path: Path) -> None:

@@ -49,7 +49,9 @@ def test_a_list_for_people_and_for_programs(store: FolderStore) -> None:
         ["b.tif", "CRS_MISSING", "run", "2", "2026-06-01", "12:00:00Z"],
         ["dem/a.tif", "CRS_MISSING", "run", "1", "2026-06-01", "12:00:00Z"],
     ]
-    assert lines[-1] == "See why and what to do: geo-platform quarantine show KEY"
+    assert lines[-1] == (
+        "Show the reason and the remedy of a file: geo-platform quarantine show KEY"
+    )
     rows = json.loads(run(store, "list", "--json").stdout)
     assert [(row["key"], row["remedy"], row["parts"], row["replaced_run_id"]) for row in rows] == [
         ("b.tif", "Give one with input_crs.", ["b.tif"], None),
