@@ -70,7 +70,7 @@ class StacFiles:
     """Implements `ports.Catalog` with files below `<root>/catalog`.
 
     Threads and processes of one machine may use it at the same time.
-    Every method raises ParameterInvalid: an id is not valid. StoreDenied: there is no permission.
+    Methods raise ParameterInvalid: an id is not valid. StoreDenied: there is no permission.
     StoreUnavailable: any other error of the file system.
     """
 

@@ -87,7 +87,7 @@ def install(database: Database, schemas: Sequence[str] = ()) -> Facts:
 
     The login must be allowed to create extensions and roles. `schemas` are additional schemas of
     published tables, beside `geo`. pgSTAC is installed in a transaction of its own: if a later step
-    fails, pgSTAC stays installed.
+    fails, pgSTAC remains installed.
     Raises StoreDenied: the server lacks an extension, a newer platform is installed, or the login
     has no right. TableNameInvalid: a schema name is not valid. DatabaseUnavailable: the database
     does not answer or is busy.

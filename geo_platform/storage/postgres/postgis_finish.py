@@ -85,7 +85,7 @@ def convert_to_jsonb(
 ) -> tuple[tuple[str, ...], tuple[Finding, ...]]:
     """Convert text columns to the type jsonb, if every value of the column is JSON.
 
-    Return the converted columns, and a finding for each column that stays text.
+    Return the converted columns, and a finding for each column that remains text.
     """
     faults = {column: _jsonb_fault(database, plan, column) for column in columns}
     convertible = tuple(column for column, fault in faults.items() if fault is None)
@@ -167,7 +167,7 @@ def _build_index(database: Database, plan: TablePlan, index: Index) -> None:
 def finalize(database: Database, plan: TablePlan, *, rows: int, next_id: int, comment: str) -> None:
     """Add the primary key, statistics and comments: the last transaction of a load.
 
-    `next_id` is the id of the next row that somebody adds. The commit waits for the disk, which
+    `next_id` is the id of the next row. The commit waits for the disk, which
     makes the earlier transactions of the load durable too.
     """
     with loading(database) as connection:
