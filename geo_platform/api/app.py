@@ -28,7 +28,8 @@ from geo_platform.settings import Settings
 def create_app(settings: Settings) -> FastAPI:
     """Return the application.
 
-    Raises ParameterInvalid: no credential is configured. StoreDenied: a store's setting is missing.
+    Raises ParameterInvalid: no credential is configured. StoreDenied: a setting of a store is
+    missing.
     """
     services, dagster = Services(settings), DagsterProxy(settings)
 

@@ -1,9 +1,8 @@
-"""Complete the OpenAPI document with what holds for every route.
+"""Complete the OpenAPI document: operation names, tags, and errors and headers of every route.
 
     describe(app)
 
-That is: operation names, tags, and the refusals and headers that any route may return. What one
-route takes and returns is described beside the route.
+Parameters and responses of a single route are described at the route.
 """
 
 from typing import Any
@@ -24,7 +23,7 @@ _TAGS = {
     "uploads": "Upload files for jobs.",
     "health": "Health and metrics.",
 }
-_OF_EVERY_ROUTE, _OF_SECURED, _OF_BODIES = (429, 500), (401, 403, 503), (400, 413)
+_EVERY_ROUTE_STATUSES, _SECURED_STATUSES, _BODY_STATUSES = (429, 500), (401, 403, 503), (400, 413)
 _RESPONSE_HEADERS = {
     "X-Request-Id": {
         "description": "The platform's id of this request.",
@@ -87,9 +86,9 @@ def _document(app: FastAPI) -> dict[str, Any]:
 def _complete(method: str, operation: dict[str, Any]) -> None:
     """Add the responses and headers that the guard gives for any route."""
     statuses = (
-        *_OF_EVERY_ROUTE,
-        *(_OF_SECURED if "security" in operation else ()),
-        *(_OF_BODIES if "requestBody" in operation else ()),
+        *_EVERY_ROUTE_STATUSES,
+        *(_SECURED_STATUSES if "security" in operation else ()),
+        *(_BODY_STATUSES if "requestBody" in operation else ()),
     )
     for status, response in problem_responses(*statuses).items():
         operation["responses"].setdefault(str(status), response)

@@ -1,7 +1,7 @@
 """Health routes: `/livez`, `/readyz` and `/metrics`.
 
-The first two answer without a credential, so they name a dependency and its code, never the cause.
-The log and `geo-platform doctor` give the cause.
+`/livez` and `/readyz` need no credential. They therefore return only the name and the error code of
+a dependency, never the cause. The log and `geo-platform doctor` show the cause.
 """
 
 import logging
@@ -25,7 +25,7 @@ from geo_platform.ports import MESSAGES
 TIMEOUT_S = 10.0
 _DAEMONS = ("QUEUED_RUN_COORDINATOR",)
 _log = logging.getLogger("geo_platform.api")
-Named = Literal["webserver", "daemon", "code_location", "object_store", "catalog"]
+DependencyName = Literal["webserver", "daemon", "code_location", "object_store", "catalog"]
 
 
 class Alive(ResponseModel):
@@ -37,7 +37,7 @@ class Alive(ResponseModel):
 class Dependency(ResponseModel):
     """A service that jobs need."""
 
-    name: Named
+    name: DependencyName
     is_ready: bool
     code: str | None = Field(
         None, description="docs/errors.md; null if it is ready", examples=["STORE_UNAVAILABLE"]
@@ -71,8 +71,10 @@ def health_routes(services: Services) -> APIRouter:
     )
     def readyz() -> JSONResponse:
         """Return whether each dependency is ready, by name."""
-        found = readiness(services, pool)
-        return JSONResponse(found.model_dump(mode="json"), 200 if found.status == "ready" else 503)
+        result = readiness(services, pool)
+        return JSONResponse(
+            result.model_dump(mode="json"), 200 if result.status == "ready" else 503
+        )
 
     text = {"text/plain": {"schema": {"type": "string"}}}
     metrics_response: dict[int | str, dict[str, Any]] = {
@@ -92,23 +94,23 @@ def health_routes(services: Services) -> APIRouter:
 
 
 def readiness(services: Services, pool: ThreadPoolExecutor) -> Readiness:
-    """Check all dependencies at once. One that does not respond within TIMEOUT_S is not ready."""
+    """Check all dependencies in parallel. After TIMEOUT_S a dependency counts as not ready."""
     dagster = pool.submit(_check_dagster, services)
-    others = [(name, pool.submit(_check, name, probe)) for name, probe in _probes(services)]
+    checks = [(name, pool.submit(_check, name, probe)) for name, probe in _probes(services)]
     try:
-        found = dagster.result(TIMEOUT_S)
+        dependencies = dagster.result(TIMEOUT_S)
     except FutureTimeout:
-        found = [
+        dependencies = [
             Dependency(name=name, is_ready=False, code="TIME_EXCEEDED")
             for name in ("webserver", "daemon", "code_location")
         ]
-    for name, checked in others:
+    for name, check in checks:
         try:
-            found.append(checked.result(TIMEOUT_S))
+            dependencies.append(check.result(TIMEOUT_S))
         except FutureTimeout:
-            found.append(Dependency(name=name, is_ready=False, code="TIME_EXCEEDED"))
-    is_ready = all(each.is_ready for each in found)
-    return Readiness(status="ready" if is_ready else "not_ready", dependencies=found)
+            dependencies.append(Dependency(name=name, is_ready=False, code="TIME_EXCEEDED"))
+    is_ready = all(each.is_ready for each in dependencies)
+    return Readiness(status="ready" if is_ready else "not_ready", dependencies=dependencies)
 
 
 def _check_dagster(services: Services) -> list[Dependency]:
@@ -122,7 +124,7 @@ def _check_dagster(services: Services) -> list[Dependency]:
             for name in ("webserver", "daemon", "code_location")
         ]
     daemons_are_healthy = all(health.daemons.get(name, False) for name in _DAEMONS)
-    states: list[tuple[Named, bool]] = [
+    states: list[tuple[DependencyName, bool]] = [
         ("webserver", True),
         ("daemon", daemons_are_healthy),
         ("code_location", health.location_is_loaded),
@@ -133,7 +135,7 @@ def _check_dagster(services: Services) -> list[Dependency]:
     ]
 
 
-def _probes(services: Services) -> list[tuple[Named, Callable[[], object]]]:
+def _probes(services: Services) -> list[tuple[DependencyName, Callable[[], object]]]:
     return [
         ("object_store", lambda: _stat_missing_object(services)),
         ("catalog", lambda: services.catalog.collection("rasters")),
@@ -147,7 +149,7 @@ def _stat_missing_object(services: Services) -> None:
         return
 
 
-def _check(name: Named, probe: Callable[[], object]) -> Dependency:
+def _check(name: DependencyName, probe: Callable[[], object]) -> Dependency:
     try:
         probe()
     except PlatformError as error:

@@ -17,23 +17,30 @@ class Metrics:
     """The metrics of one application, in its own registry."""
 
     def __init__(self) -> None:
-        self._registry = own = CollectorRegistry()
-        took = "From the request to the start of its response."
-        by = ("job_type", "outcome")
+        self._registry = registry = CollectorRegistry()
+        duration_help = "From the request to the start of its response."
+        labels = ("job_type", "outcome")
         self._requests = Counter(
-            "geo_platform_http_requests", "Requests.", ("method", "route", "status"), registry=own
+            "geo_platform_http_requests",
+            "Requests.",
+            ("method", "route", "status"),
+            registry=registry,
         )
         self._seconds = Histogram(
-            "geo_platform_http_request_seconds", took, ("route",), registry=own, buckets=_SECONDS
+            "geo_platform_http_request_seconds",
+            duration_help,
+            ("route",),
+            registry=registry,
+            buckets=_SECONDS,
         )
         self._submitted = Counter(
-            "geo_platform_submissions", "Submissions by outcome.", by, registry=own
+            "geo_platform_submissions", "Submissions by outcome.", labels, registry=registry
         )
-        self._launched = Counter("geo_platform_runs_launched", "Launched runs.", registry=own)
+        self._launched = Counter("geo_platform_runs_launched", "Launched runs.", registry=registry)
         self._waiting = Gauge(
             "geo_platform_submissions_waiting",
             "Submissions that this process accepted and has not launched yet.",
-            registry=own,
+            registry=registry,
         )
 
     def submitted(self, job_type: str, outcome: str) -> None:
@@ -59,7 +66,10 @@ class Metrics:
 
 
 class CountRequests:
-    """ASGI middleware that counts each request by its route; `none` when no route matched."""
+    """ASGI middleware that counts each request by its route.
+
+    The route is `none` if no route matched.
+    """
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
         self._app = app
@@ -83,5 +93,5 @@ class CountRequests:
 
 
 def _method(scope: Scope) -> str:
-    known = ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH")
-    return str(scope["method"]) if scope["method"] in known else "other"
+    methods = ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH")
+    return str(scope["method"]) if scope["method"] in methods else "other"

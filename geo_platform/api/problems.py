@@ -44,7 +44,7 @@ RETRY_AFTER_S = 5
 _REPORT_IT = "This is a fault of the platform; report it with the request_id."
 _log = logging.getLogger("geo_platform.api")
 
-# The nearest class of the error's MRO counts. Any other error is a fault of the platform: 500.
+# An error has the status of its nearest base class in this map. Without one, it is a fault: 500.
 _STATUS: Mapping[type[PlatformError], HTTPStatus] = {
     Unauthenticated: HTTPStatus.UNAUTHORIZED,
     Forbidden: HTTPStatus.FORBIDDEN,
@@ -118,12 +118,12 @@ def problem(
     error: PlatformError, *, instance: str, request_id: str, status: HTTPStatus | None = None
 ) -> Problem:
     """Return the problem document of an error."""
-    known = status or status_of(error)
+    http_status = status or status_of(error)
     faults = error.faults if isinstance(error, ParametersInvalid) else ()
     return Problem(
         type=f"urn:geo-platform:error:{error.code}",
-        title=known.phrase,
-        status=known.value,
+        title=http_status.phrase,
+        status=http_status.value,
         detail=error.message,
         instance=instance,
         code=error.code,
@@ -144,7 +144,7 @@ def problem_response(
     headers: Mapping[str, str] | None = None,
     status: HTTPStatus | None = None,
 ) -> JSONResponse:
-    """Return the response to a request that met this error."""
+    """Return the response to a request that raised this error."""
     document = problem(
         error, instance=connection.url.path, request_id=request_id_of(connection), status=status
     )
@@ -170,11 +170,11 @@ def _headers_of(error: PlatformError) -> dict[str, str]:
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Describe these statuses, each with a problem document, for a route in OpenAPI."""
-    return {status: _described(HTTPStatus(status)) for status in statuses}
+    return {status: _openapi_response(HTTPStatus(status)) for status in statuses}
 
 
 # An example for each status.
-_SHOWN: Mapping[int, PlatformError] = {
+_EXAMPLES: Mapping[int, PlatformError] = {
     400: ParameterInvalid("There was an error parsing the body"),
     401: Unauthenticated("The request carries no credential.", is_missing=True),
     403: Forbidden("This needs the scope submitter; key:dashboard has reader."),
@@ -204,16 +204,16 @@ _HEADERS: Mapping[str, Any] = {
 }
 
 
-def _described(status: HTTPStatus) -> dict[str, Any]:
-    shown = problem(
-        _SHOWN[status],
+def _openapi_response(status: HTTPStatus) -> dict[str, Any]:
+    document = problem(
+        _EXAMPLES[status],
         instance="/api/jobs",
         request_id="0f1e2d3c4b5a69788796a5b4c3d2e1f0",
         status=status,
     )
-    example = {**shown.model_dump(), "timestamp": "2026-11-24T10:15:00.000Z"}
+    example = {**document.model_dump(), "timestamp": "2026-11-24T10:15:00.000Z"}
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}}
-    headers = {name: _HEADERS[name] for name in _headers_of(_SHOWN[status])}
+    headers = {name: _HEADERS[name] for name in _headers_of(_EXAMPLES[status])}
     return {
         "description": status.phrase,
         "content": content,
@@ -225,23 +225,23 @@ def answer_with_problems(app: FastAPI) -> None:
     """Make the application return every error of a route as a problem document."""
 
     async def platform_error(request: Request, error: Exception) -> JSONResponse:
-        known = error if isinstance(error, PlatformError) else _unexpected(request, error)
-        if not known.user_fixable:
+        platform = error if isinstance(error, PlatformError) else _unexpected(request, error)
+        if not platform.user_fixable:
             _log.error(
                 "%s %s: %s",
                 request.method,
                 request.url.path,
-                known,
-                exc_info=None if known.retryable else error,
+                platform,
+                exc_info=None if platform.retryable else error,
             )
-        return problem_response(known, request)
+        return problem_response(platform, request)
 
-    async def unfit(request: Request, error: Exception) -> JSONResponse:
+    async def invalid_parameters(request: Request, error: Exception) -> JSONResponse:
         return problem_response(
             ParametersInvalid(_faults_of(error) or [("body", "is not valid")]), request
         )
 
-    async def http(request: Request, error: Exception) -> JSONResponse:
+    async def http_error(request: Request, error: Exception) -> JSONResponse:
         return (
             _http_problem(error, request)
             if isinstance(error, HTTPException)
@@ -249,8 +249,8 @@ def answer_with_problems(app: FastAPI) -> None:
         )
 
     app.add_exception_handler(PlatformError, platform_error)
-    app.add_exception_handler(RequestValidationError, unfit)
-    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(RequestValidationError, invalid_parameters)
+    app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(Exception, platform_error)
 
 
@@ -263,12 +263,15 @@ def _unexpected(request: Request, error: Exception) -> PlatformError:
 
 
 def _faults_of(error: Exception) -> list[tuple[str, str]]:
-    found = error.errors() if isinstance(error, RequestValidationError) else []
-    return [(_place(each["loc"]), str(each["msg"]).removeprefix("Value error, ")) for each in found]
+    errors = error.errors() if isinstance(error, RequestValidationError) else []
+    return [
+        (_parameter_name(each["loc"]), str(each["msg"]).removeprefix("Value error, "))
+        for each in errors
+    ]
 
 
-def _place(location: Sequence[Any]) -> str:
-    """Return ("body", "jpeg_quality") as `jpeg_quality`; a header keeps its prefix."""
+def _parameter_name(location: Sequence[Any]) -> str:
+    """Return `jpeg_quality` for ("body", "jpeg_quality"). The name of a header keeps its prefix."""
     first, *rest = map(str, location)
     return (
         ".".join(rest) if first in ("body", "query", "path") and rest else ".".join([first, *rest])
@@ -279,16 +282,16 @@ def _http_problem(error: HTTPException, request: Request) -> JSONResponse:
     """Translate the framework's refusals: unknown route, wrong method, body that is not JSON."""
     status = HTTPStatus(error.status_code)
     if status is HTTPStatus.NOT_FOUND:
-        found: PlatformError = NotFound(
+        translated: PlatformError = NotFound(
             f"There is no route {request.url.path}.", remedy="GET /openapi.json lists the routes."
         )
     elif status is HTTPStatus.METHOD_NOT_ALLOWED:
-        found = ParameterInvalid(
+        translated = ParameterInvalid(
             f"{request.url.path} does not accept {request.method}.",
             remedy="The header Allow lists the accepted methods.",
         )
     elif status < HTTPStatus.INTERNAL_SERVER_ERROR:
-        found = ParameterInvalid(str(error.detail))
+        translated = ParameterInvalid(str(error.detail))
     else:
-        found = UnexpectedFault(str(error.detail))
-    return problem_response(found, request, headers=error.headers, status=status)
+        translated = UnexpectedFault(str(error.detail))
+    return problem_response(translated, request, headers=error.headers, status=status)

@@ -1,7 +1,7 @@
 """Give each request an id, read the client's own ids, and echo them in the response.
 
-This middleware is outermost, so that a refused request has an id too. `runs.py` defines what a
-client's id may look like.
+This middleware runs first, so that a refused request has an id too. `runs.py` defines which ids of
+a client are valid.
 """
 
 from collections.abc import Mapping
@@ -62,5 +62,5 @@ def request_id_of(connection: HTTPConnection) -> str:
 
 def client_ids_of_request(connection: HTTPConnection) -> ClientIds:
     """Return the client's ids that this middleware stored; empty ones if it did not run."""
-    found = connection.scope.get("state", {}).get(CLIENT_IDS)
-    return found if isinstance(found, ClientIds) else ClientIds()
+    client_ids = connection.scope.get("state", {}).get(CLIENT_IDS)
+    return client_ids if isinstance(client_ids, ClientIds) else ClientIds()

@@ -1,7 +1,7 @@
 """Compose the services that the routes use, and start and stop them.
 
-Also limits how many submissions are written at once: each is stored before it is answered, and
-status requests must not wait behind them.
+`SubmissionLimiter` limits how many submissions are stored at once. A submission is stored before
+the response is sent, and requests for a status must not wait until many submissions are stored.
 """
 
 from collections.abc import Callable
@@ -49,7 +49,7 @@ class SubmissionLimiter:
     async def run(self, work: Callable[[], T]) -> T:
         """Run `work` in a thread as soon as fewer than `concurrency` others run.
 
-        Raises StoreUnavailable when `max_pending` are pending; `work` is then not run.
+        Raises StoreUnavailable: `max_pending` submissions are pending. `work` is not run then.
         """
         if self._pending >= self._max_pending:
             raise StoreUnavailable(
@@ -110,7 +110,7 @@ class Services(HomeStores):
         )
 
     def trace_stores(self) -> TraceStores:
-        """Return the stores that one `trace` request reads. It remembers which did not respond."""
+        """Return the stores for one `trace` request. They record which of them did not respond."""
         return TraceStores(
             lambda: self.objects,
             lambda: self.catalog,

@@ -1,4 +1,4 @@
-"""Write one audit line for each access decision: who asked for what, and the outcome.
+"""Write one audit line for each access decision: subject, route and outcome.
 
 The functions take a subject and a reason, never a header or a body, so that no credential can
 reach the log. Decisions are made in `authentication.py` and `guard.py`.
@@ -14,7 +14,7 @@ LOGGER = logging.getLogger("geo_platform.audit")
 
 @dataclass(frozen=True)
 class RequestInfo:
-    """What the audit line says of a request.
+    """The fields of a request that the audit line has.
 
     `route` is method and path without the query, which may hold secrets.
     """
@@ -30,14 +30,14 @@ REQUEST_INFO: ContextVar[RequestInfo] = ContextVar("geo_platform_asked", default
 
 def audit(subject: str, *, allowed: bool, reason: str, scope: str = "") -> None:
     """Log the decision as one JSON object, so that no path or subject can start a new line."""
-    asked = REQUEST_INFO.get()
+    request = REQUEST_INFO.get()
     line = {
         "subject": subject,
-        "route": asked.route,
+        "route": request.route,
         "scope": scope,
         "decision": "allowed" if allowed else "refused",
         "reason": reason,
-        "address": asked.address,
-        "request_id": asked.request_id,
+        "address": request.address,
+        "request_id": request.request_id,
     }
     LOGGER.log(logging.INFO if allowed else logging.WARNING, json.dumps(line))

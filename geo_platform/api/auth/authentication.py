@@ -42,12 +42,19 @@ class Authenticator:
     async def principal_of(self, headers: Headers) -> Principal:
         """Return the principal whose credential the headers carry.
 
-        Raises Unauthenticated; StoreUnavailable when the token issuer cannot be reached.
+        Raises Unauthenticated: the headers do not carry exactly one valid credential. Forbidden:
+        the token has no scope of this platform. StoreUnavailable: the token issuer does not answer.
+        StoreDenied: the file of keys cannot be used.
         """
         return await self.principal_with(credential_in(headers))
 
     async def principal_with(self, credential: str) -> Principal:
-        """Return the principal of `credential`. Raises as `principal_of`."""
+        """Return the principal of an API key or a token.
+
+        Raises Unauthenticated: the credential is not valid. Forbidden: the token has no scope of
+        this platform. StoreUnavailable: the token issuer does not answer. StoreDenied: the file of
+        keys cannot be used.
+        """
         if credential.startswith(KEY_PREFIX):
             return self._keys.principal_of(credential)
         if self._verifier is None:
@@ -79,9 +86,10 @@ def open_authenticator(settings: Settings) -> Authenticator:
 
 
 def credential_in(headers: Headers) -> str:
-    """Return the one credential of the request.
+    """Return the credential of the request: an API key or a token.
 
-    Raises Unauthenticated when there is none, or more than one: choosing one would be a guess.
+    Raises Unauthenticated: the request has no credential, or several. With several, choosing one of
+    them would be a guess.
     """
     found = [value.strip() for value in headers.getlist(KEY_HEADER)]
     for value in headers.getlist("authorization"):
@@ -103,16 +111,19 @@ def credential_in(headers: Headers) -> str:
 
 
 def require(scope: Scope) -> Callable[..., Awaitable[Principal]]:
-    """Return a FastAPI dependency that gives the principal. It raises Forbidden below `scope`."""
+    """Return a FastAPI dependency that returns the principal of the request.
+
+    The dependency raises Forbidden: the principal does not have `scope`.
+    """
 
     async def principal(
         request: Request,
         _bearer: Annotated[object, Security(_BEARER)] = None,
         _key: Annotated[object, Security(_KEY)] = None,
     ) -> Principal:
-        known = authenticated_principal(request.scope)
-        check_scope(known, scope)
-        return known
+        caller = authenticated_principal(request.scope)
+        check_scope(caller, scope)
+        return caller
 
     return principal
 
@@ -122,30 +133,33 @@ def authenticated_principal(scope: Mapping[str, Any]) -> Principal:
 
     Raises Unauthenticated when the application runs without the guard.
     """
-    known = scope.get("state", {}).get(PRINCIPAL)
-    if not isinstance(known, Principal):
+    principal = scope.get("state", {}).get(PRINCIPAL)
+    if not isinstance(principal, Principal):
         audit("", allowed=False, reason="the application runs without its guard")
         raise Unauthenticated("The request was not authenticated.", reason="no guard")
-    return known
+    return principal
 
 
 def check_scope(principal: Principal, scope: Scope) -> None:
-    """Check that the principal holds `scope` and write the audit line. Raises Forbidden."""
-    if not principal.holds(scope):
+    """Check the principal's scope and write the audit line.
+
+    Raises Forbidden: the principal does not have `scope`.
+    """
+    if not principal.has_scope(scope):
         audit(principal.subject, allowed=False, scope=scope, reason=f"has scope {principal.scope}")
         raise Forbidden(f"This needs the scope {scope}; {principal.subject} has {principal.scope}.")
     audit(principal.subject, allowed=True, scope=scope, reason=f"has scope {principal.scope}")
 
 
 def check_container(principal: Principal, container: str) -> None:
-    """Check the container against the principal's allow-list. Raises Forbidden."""
+    """Raise Forbidden if the principal's allow-list does not name the container."""
     if not principal.may_read_container(container):
         audit(principal.subject, allowed=False, reason=f"container {container!r} is not allowed")
         raise Forbidden(f"{principal.subject} may not use the container {container!r}.")
 
 
 def check_dataset(principal: Principal, dataset: str) -> None:
-    """Check the dataset against the principal's allow-list. Raises Forbidden."""
+    """Raise Forbidden if the principal's allow-list does not name the dataset."""
     if not principal.may_write_dataset(dataset):
         audit(principal.subject, allowed=False, reason=f"dataset {dataset!r} is not allowed")
         raise Forbidden(f"{principal.subject} may not write the dataset {dataset!r}.")

@@ -50,7 +50,8 @@ def guard(app: FastAPI, settings: Settings) -> None:
 
     Middleware that must run before the guard (request ids) is added after this call.
 
-    Raises ParameterInvalid when no credential is configured.
+    Raises ParameterInvalid: no credential is configured. StoreDenied, StoreUnavailable: the secret
+    of the sessions cannot be read or written.
     """
     app.state.authenticator = open_authenticator(settings)
     app.state.sessions = open_sessions(settings)
@@ -65,7 +66,7 @@ def guard(app: FastAPI, settings: Settings) -> None:
 
 
 class Guard:
-    """Runs the cheap checks first: address, credential, principal; then the body as it is read."""
+    """Checks address, credential and rate before the application runs, the body as it is read."""
 
     def __init__(
         self,
@@ -100,7 +101,7 @@ class Guard:
         except Exception as error:
             if response.has_started:
                 raise
-            # With a body that is too long, this is only how the application met its early end.
+            # If the body is too long, the error is only a consequence: the body was cut off.
             if body.exceeded is None:
                 _log.exception("%s", request.route)
                 refused = UnexpectedFault(
@@ -155,14 +156,17 @@ class Guard:
 
 
 def _check_length(headers: Headers, max_bytes: int) -> None:
-    """Check the declared Content-Length before any of the body is read. Raises BodyTooLarge."""
+    """Raise BodyTooLarge if the declared Content-Length is too long. Nothing is read yet."""
     declared = headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and int(declared) > max_bytes:
         raise too_large(max_bytes)
 
 
 class _GuardedResponse:
-    """Adds the security headers. Drops a response that starts after the body was cut off."""
+    """Adds the security headers. Drops a response that starts after the body was cut off.
+
+    The guard then sends BodyTooLarge instead of that response.
+    """
 
     def __init__(self, send: Send, body: BodyLimit, *, is_secure: bool) -> None:
         self._send = send
@@ -191,7 +195,7 @@ class _GuardedResponse:
 
 
 def request_info(scope: Scope) -> RequestInfo:
-    """Return what the audit line says of this request."""
+    """Return the fields of this request for the audit line."""
     client: Any = scope.get("client")
     method = scope.get("method", "WEBSOCKET")
     state = scope.get("state", {})

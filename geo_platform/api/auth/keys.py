@@ -31,13 +31,14 @@ from geo_platform.storage.local.atomic import (
 )
 
 KEY_PREFIX = "gp_"
-_FORM = re.compile(r"gp_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
+_KEY_PATTERN = re.compile(r"gp_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_NOBODY = hashlib.sha256(b"nobody").hexdigest()
+# Compared with the secret of an unknown key id.
+_DUMMY_DIGEST = hashlib.sha256(b"nobody").hexdigest()
 
 
 class StoredKey(BaseModel):
-    """One entry of the file."""
+    """The entry of a key in the file: everything but the secret, of which it has a hash."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -67,8 +68,8 @@ class KeyFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._seen: tuple[int, int, int] | None = None
-        self._known: dict[str, StoredKey] = {}
+        self._file_version: tuple[int, int, int] | None = None
+        self._keys_by_id: dict[str, StoredKey] = {}
 
     def create(
         self,
@@ -111,7 +112,10 @@ class KeyFile:
         return f"{KEY_PREFIX}{identifier}_{secret}"
 
     def revoke(self, name: str) -> None:
-        """Remove the key. Raises ParameterInvalid when no key has this name."""
+        """Remove a key. It stops working at once.
+
+        Raises ParameterInvalid: no key has this name. StoreDenied: the file cannot be used.
+        """
         with self._changing():
             present = self._read().keys
             kept = tuple(key for key in present if key.name != name)
@@ -122,25 +126,31 @@ class KeyFile:
             self._write(_KeyDocument(keys=kept))
 
     def listed(self) -> tuple[StoredKey, ...]:
-        """Return all keys, expired ones too."""
+        """Return all keys, expired ones too. Raises StoreDenied: the file cannot be used."""
         return self._read().keys
 
     def names(self) -> tuple[str, ...]:
-        """Return the names of the keys that have not expired."""
+        """Return the names of the keys that have not expired.
+
+        Raises StoreDenied: the file cannot be used.
+        """
         return tuple(key.name for key in self.listed() if not key.is_expired)
 
     def principal_of(self, credential: str) -> Principal:
         """Return the principal of a key.
 
-        Raises Unauthenticated; StoreDenied when the file cannot be used: then nobody is let in.
+        Raises Unauthenticated: the key is unknown or has expired. StoreDenied: the file is damaged,
+        cannot be read, or other users may write it; then every key is refused.
         """
-        form = _FORM.fullmatch(credential)
-        if form is None:
+        match = _KEY_PATTERN.fullmatch(credential)
+        if match is None:
             raise Unauthenticated("There is no such API key.", reason="key: malformed")
-        identifier, secret = form.groups()
+        identifier, secret = match.groups()
         key = self._current().get(identifier)
-        # Compare even without an entry, so that the response time does not tell ids apart.
-        matches = hmac.compare_digest(_digest(secret), key.sha256 if key is not None else _NOBODY)
+        # Compare a digest for an unknown id too: the response time must not show which ids exist.
+        matches = hmac.compare_digest(
+            _digest(secret), key.sha256 if key is not None else _DUMMY_DIGEST
+        )
         if key is None or not matches:
             raise Unauthenticated(
                 "There is no such API key.",
@@ -155,27 +165,27 @@ class KeyFile:
 
         A write replaces the file by renaming, so that inode, size and time identify a version.
         """
-        seen = self._state()
-        if seen != self._seen:
-            self._known = {key.id: key for key in self._read().keys}
-            self._seen = seen
-        return self._known
+        version = self._version()
+        if version != self._file_version:
+            self._keys_by_id = {key.id: key for key in self._read().keys}
+            self._file_version = version
+        return self._keys_by_id
 
-    def _state(self) -> tuple[int, int, int] | None:
+    def _version(self) -> tuple[int, int, int] | None:
         with os_errors(f"The file of API keys {self._path}"):
             try:
-                found = self._path.stat()
+                status = self._path.stat()
             except FileNotFoundError:
                 return None
-        if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise StoreDenied(
                 f"Other users may write the file of API keys {self._path}.",
                 remedy=f"chmod 600 {self._path}, then check geo-platform keys list.",
             )
-        return found.st_ino, found.st_size, found.st_mtime_ns
+        return status.st_ino, status.st_size, status.st_mtime_ns
 
     def _read(self) -> _KeyDocument:
-        if self._state() is None:
+        if self._version() is None:
             return _KeyDocument()
         with os_errors(f"The file of API keys {self._path}"):
             content = self._path.read_bytes()

@@ -1,6 +1,6 @@
 """Limit requests per minute and the size of request bodies.
 
-Each process counts for itself. An IPv6 /64 network counts as one address.
+Each process has its own counts. An IPv6 /64 network counts as one address.
 """
 
 from ipaddress import IPv6Address, ip_address
@@ -32,13 +32,13 @@ class RateLimits:
         self._of_failures = RateLimitItemPerMinute(FAILURES_PER_MINUTE, namespace="failure")
 
     async def count_address(self, address: str) -> None:
-        """Count a request of this address. Raises RateExceeded."""
+        """Count a request of this address. Raises RateExceeded: the address has sent too many."""
         await self._count(
             self._of_address, network_of(address), "Too many requests from this address."
         )
 
     async def count_principal(self, subject: str) -> None:
-        """Count a request of this principal. Raises RateExceeded."""
+        """Count a request of this principal. Raises RateExceeded: it has sent too many."""
         await self._count(self._of_principal, subject, f"Too many requests from {subject}.")
 
     async def count_failure(self, address: str) -> None:
@@ -54,12 +54,12 @@ class RateLimits:
                 "Too many failed credentials from this address.",
             )
 
-    async def _count(self, limit: RateLimitItem, who: str, message: str) -> None:
-        if not await self._counts.hit(limit, who):
-            raise await self._exceeded(limit, who, message)
+    async def _count(self, limit: RateLimitItem, counted: str, message: str) -> None:
+        if not await self._counts.hit(limit, counted):
+            raise await self._exceeded(limit, counted, message)
 
-    async def _exceeded(self, limit: RateLimitItem, who: str, message: str) -> RateExceeded:
-        window = await self._counts.get_window_stats(limit, who)
+    async def _exceeded(self, limit: RateLimitItem, counted: str, message: str) -> RateExceeded:
+        window = await self._counts.get_window_stats(limit, counted)
         return RateExceeded(message, retry_after_s=max(1, round(window.reset_time - time() + 0.5)))
 
 
@@ -86,7 +86,10 @@ class BodyLimit:
         self.exceeded: BodyTooLarge | None = None
 
     async def receive(self) -> Message:
-        """Return the next message. Raises BodyTooLarge, then and at every later call."""
+        """Return the next message of the request.
+
+        Raises BodyTooLarge: the body is over `max_bytes`. Every later call raises it too.
+        """
         if self.exceeded is not None:
             raise self.exceeded
         message = await self._receive()

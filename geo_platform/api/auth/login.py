@@ -44,7 +44,7 @@ COOKIE = "__Host-geo_platform"
 COOKIE_MAX_CHARACTERS = 4000
 
 BROWSER_PATHS = ("/dagster",)
-_SAFE = frozenset({"GET", "HEAD"})
+_READING_METHODS = frozenset({"GET", "HEAD"})
 
 
 class Sessions:
@@ -54,8 +54,11 @@ class Sessions:
         self._fernet = Fernet(base64.urlsafe_b64encode(hashlib.sha256(secret.encode()).digest()))
         self._seconds = int(hours * 3600)
 
-    def sealed(self, credential: str) -> str:
-        """Return the cookie's value. Raises ParameterInvalid when it is too long for a browser."""
+    def encrypted(self, credential: str) -> str:
+        """Return the value of the cookie that holds this credential, encrypted.
+
+        Raises ParameterInvalid: the value is too long for a browser.
+        """
         value = self._fernet.encrypt(credential.encode()).decode()
         if len(value) > COOKIE_MAX_CHARACTERS:
             raise ParameterInvalid(
@@ -92,12 +95,16 @@ class Sessions:
 
 
 def open_sessions(settings: Settings) -> Sessions:
-    """Return the sessions of this home. Raises StoreDenied, StoreUnavailable."""
-    given = settings.api_session_secret
+    """Return the sessions of this home.
+
+    Raises StoreDenied, StoreUnavailable: the file of the secret cannot be read or written.
+    ParameterInvalid: the file holds no secret.
+    """
+    configured = settings.api_session_secret
     secret = (
-        given.get_secret_value()
-        if given is not None
-        else _kept_secret(settings.api_keys_file.with_name("session.secret"))
+        configured.get_secret_value()
+        if configured is not None
+        else _stored_secret(settings.api_keys_file.with_name("session.secret"))
     )
     return Sessions(secret, settings.api_session_hours)
 
@@ -112,7 +119,7 @@ def can_change(scope: Scope) -> bool:
 
     A WebSocket can: mutations go through it, and browsers let any site open one.
     """
-    return scope["type"] == "websocket" or scope["method"] not in _SAFE
+    return scope["type"] == "websocket" or scope["method"] not in _READING_METHODS
 
 
 def is_same_origin(headers: Headers) -> bool:
@@ -125,8 +132,8 @@ def _cookies(headers: Headers) -> dict[str, str]:
     return cookie_parser(headers.get("cookie", ""))
 
 
-def _kept_secret(path: Path) -> str:
-    """Return the secret in the file, made at the first call."""
+def _stored_secret(path: Path) -> str:
+    """Return the secret in the file. The first call creates the file."""
     with (
         os_errors(f"The session secret {path}"),
         process_lock(ensure_folder(path.parent) / ".session.lock"),
@@ -144,7 +151,7 @@ def _kept_secret(path: Path) -> str:
 
 
 FORM_MAX_BYTES = 64 * 1024
-_START = "/dagster/"
+_START_PAGE = "/dagster/"
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:26rem;margin:12vh auto;padding:0 1rem;"
     "color:#1c2530;background:#fff}"
@@ -170,14 +177,17 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/login")
 async def show(request: Request) -> Response:
-    return login_page(request.query_params.get("next", _START))
+    return login_page(request.query_params.get("next", _START_PAGE))
 
 
 @router.post("/login")
 async def sign_in(request: Request) -> Response:
     """Set the cookie and redirect, or show the page again with the error."""
     form = parse_qs((await _body(request)).decode("utf-8", "replace"), keep_blank_values=True)
-    next_url, credential = form.get("next", [_START])[0], form.get("credential", [""])[0].strip()
+    next_url, credential = (
+        form.get("next", [_START_PAGE])[0],
+        form.get("credential", [""])[0].strip(),
+    )
     state, address = request.app.state, request.client.host if request.client else ""
     limits: RateLimits = state.limits
     sessions: Sessions = state.sessions
@@ -186,7 +196,7 @@ async def sign_in(request: Request) -> Response:
         await limits.check_failures(address)
         _check_origin(request)
         principal = await authenticator.principal_with(credential)
-        cookie = sessions.set_cookie(sessions.sealed(credential))
+        cookie = sessions.set_cookie(sessions.encrypted(credential))
     except PlatformError as error:
         if isinstance(error, Unauthenticated):
             await limits.count_failure(address)
@@ -229,7 +239,10 @@ def refusal_response(error: PlatformError, connection: HTTPConnection) -> Respon
 def login_page(
     next_url: str, *, fault: str = "", status: int = 200, headers: dict[str, str] | None = None
 ) -> HTMLResponse:
-    """Return the page. Its policy lets it load nothing and send its form only to this host."""
+    """Return the sign-in page.
+
+    The page's Content-Security-Policy forbids it to load anything or to send its form elsewhere.
+    """
     nonce = token_urlsafe(16)
     policy = (
         f"default-src 'none'; style-src 'nonce-{nonce}'; form-action 'self'; base-uri 'none'; "
@@ -249,7 +262,7 @@ def _local_url(url: str) -> str:
     """
     path = url.partition("?")[0].partition("#")[0]
     is_local = is_browser_path(path) and url.isprintable() and url.isascii() and "\\" not in url
-    return quote(url, safe="/?&=:@!$'()*+,;~%#-._") if is_local else _START
+    return quote(url, safe="/?&=:@!$'()*+,;~%#-._") if is_local else _START_PAGE
 
 
 def _check_origin(request: Request) -> None:

@@ -28,9 +28,9 @@ from geo_platform.api.auth.principal import Principal, Scope
 from geo_platform.errors import Forbidden, ParameterInvalid, StoreUnavailable, Unauthenticated
 from geo_platform.settings import Settings
 
-KEPT_S = 3600
-# While the issuer does not answer.
-KEPT_WITHOUT_ANSWER_S = 24 * 3600
+KEYS_VALID_S = 3600
+# The same while the issuer does not answer.
+KEYS_VALID_OFFLINE_S = 24 * 3600
 REFETCH_AFTER_S = 30
 # After a fetch that failed.
 RETRY_AFTER_S = 5
@@ -46,14 +46,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PublicKey:
-    """A signature key. `algorithms` are those that it may be used with."""
+    """A signature key, and the `algorithms` that may be used with this key."""
 
     key: RSAPublicKey | EllipticCurvePublicKey
     algorithms: tuple[str, ...]
 
 
 class Jwks:
-    """The keys of one issuer, at `url` or at the address in its discovery document.
+    """The keys of one issuer, fetched from `url`, or from the URL in its discovery document.
 
     `now_s` is a monotonic clock, in seconds.
     """
@@ -65,7 +65,7 @@ class Jwks:
         self._url = url
         self._now_s = now_s
         self._client = httpx.AsyncClient(timeout=_TIMEOUT_S, follow_redirects=False, trust_env=True)
-        self._one_at_a_time = asyncio.Lock()
+        self._fetch_lock = asyncio.Lock()
         self._keys: dict[str, PublicKey] = {}
         self._fetched_s = float("-inf")
         self._not_before_s = float("-inf")
@@ -76,13 +76,13 @@ class Jwks:
         Raises StoreUnavailable when the issuer does not answer and no cached key is valid.
         """
         known = self._keys.get(key_id)
-        if known is not None and self._now_s() - self._fetched_s < KEPT_S:
+        if known is not None and self._now_s() - self._fetched_s < KEYS_VALID_S:
             return known
-        async with self._one_at_a_time:
+        async with self._fetch_lock:
             # Another task may have fetched while this one waited.
             if self._now_s() >= self._not_before_s:
                 await self._fetch()
-        if self._now_s() - self._fetched_s > KEPT_WITHOUT_ANSWER_S:
+        if self._now_s() - self._fetched_s > KEYS_VALID_OFFLINE_S:
             raise StoreUnavailable("The token issuer does not return its keys.", remedy=_REMEDY)
         return self._keys.get(key_id)
 
@@ -141,15 +141,15 @@ def usable_keys(document: dict[str, Any]) -> dict[str, PublicKey]:
 
     Raises ValueError: the document has no list of keys.
     """
-    listed = document.get("keys")
-    if not isinstance(listed, list):
+    entries = document.get("keys")
+    if not isinstance(entries, list):
         raise ValueError("the response has no list of keys")
-    found = (
+    keys = (
         (entry.get("kid"), _usable(entry))
-        for entry in listed
+        for entry in entries
         if isinstance(entry, dict) and entry.get("use", "sig") == "sig"
     )
-    return {kid: key for kid, key in found if isinstance(kid, str) and key is not None}
+    return {kid: key for kid, key in keys if isinstance(kid, str) and key is not None}
 
 
 def _usable(entry: dict[str, Any]) -> PublicKey | None:
@@ -162,13 +162,13 @@ def _usable(entry: dict[str, Any]) -> PublicKey | None:
     except jwt.PyJWTError:
         return None  # a kind of key that this version of PyJWT does not know
     if isinstance(key, RSAPublicKey):
-        fitting: tuple[str, ...] = _RSA if key.key_size >= RSA_MIN_BITS else ()
+        key_algorithms: tuple[str, ...] = _RSA if key.key_size >= RSA_MIN_BITS else ()
     elif isinstance(key, EllipticCurvePublicKey):
-        fitting = _CURVES.get(key.curve.name, ())
+        key_algorithms = _CURVES.get(key.curve.name, ())
     else:
         return None
-    named = entry.get("alg")
-    return PublicKey(key, tuple(name for name in fitting if named in (None, name)))
+    declared = entry.get("alg")
+    return PublicKey(key, tuple(name for name in key_algorithms if declared in (None, name)))
 
 
 # Asymmetric signatures only. With HS*, the issuer's public key would be the shared secret.
@@ -278,7 +278,7 @@ _NO_SCOPE = "Request a token with one of these scopes, or have one of these role
 
 
 def _names(claim: object) -> tuple[str, ...]:
-    """Entra ID writes `scp` as one string and `roles` as a list."""
+    """Return the names in a claim. Entra ID writes `scp` as one string and `roles` as a list."""
     if isinstance(claim, str):
         return tuple(claim.split())
     return tuple(name for name in claim if isinstance(name, str)) if isinstance(claim, list) else ()

@@ -1,6 +1,6 @@
 """The authenticated caller: subject, scope and allow-lists.
 
-Every route gets one. It is made from a token (`oidc.py`) or an API key (`keys.py`).
+The guard makes the principal of a request from a token (`oidc.py`) or an API key (`keys.py`).
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 
 
 class Scope(StrEnum):
-    """Access levels, lowest first. Each includes those before it."""
+    """Access levels, lowest first. A scope includes all scopes before it."""
 
     reader = "reader"
     submitter = "submitter"
@@ -20,7 +20,9 @@ class Scope(StrEnum):
 class Principal:
     """An authenticated caller.
 
-    `containers` and `datasets` are shell-style name patterns. An empty tuple allows every name.
+    `containers` are the containers that the caller may read from and upload to, `datasets` the
+    datasets that the caller may write. Both are shell-style name patterns; an empty tuple allows
+    every name.
     """
 
     subject: str
@@ -29,11 +31,14 @@ class Principal:
     datasets: tuple[str, ...] = ()
 
     @property
-    def is_limited(self) -> bool:
-        """Return whether an allow-list applies: pages that show all data are then closed."""
+    def has_allow_list(self) -> bool:
+        """Return whether the caller may use only some containers or datasets.
+
+        Dagster's pages show all data. They are therefore refused to such a caller.
+        """
         return bool(self.containers or self.datasets)
 
-    def holds(self, scope: Scope) -> bool:
+    def has_scope(self, scope: Scope) -> bool:
         """Return whether the caller's scope includes `scope`."""
         order = list(Scope)
         return order.index(self.scope) >= order.index(scope)

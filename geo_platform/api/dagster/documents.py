@@ -1,6 +1,7 @@
 """All GraphQL documents that are sent to Dagster's webserver.
 
-`graphql.py` sends them and reads the answers. A test checks each against Dagster's schema.
+`graphql.py` sends the documents and reads the responses. A test checks every document against
+Dagster's schema.
 """
 
 # Without Markdown, which may contain large pictures.

@@ -1,7 +1,7 @@
 """A typed client of the Dagster webserver's GraphQL API.
 
-It sends the documents of `documents.py` and translates responses and failures. `run_events.py`
-reads a run's events.
+The client sends the documents of `documents.py` and translates responses and failures.
+`run_events.py` turns the entries of a run's log into events.
 """
 
 import json
@@ -29,12 +29,12 @@ TIMEOUT_S = 20.0
 LAUNCH_TIMEOUT_S = 60.0
 
 _EVENTS_PER_PAGE = 1000
-# Fewer than the threads that serve requests, so that some stay free for requests without Dagster.
+# Fewer than the threads that serve requests: some must remain for requests without Dagster.
 _MAX_CONCURRENT_REQUESTS, _WAIT_FOR_SLOT_S = 24, 0.2
 
 # After a read timeout, requests fail at once for this long.
 _BACK_OFF_S = 2.0
-_RETRIED = "The platform retries it."
+_PLATFORM_RETRIES = "The platform retries it."
 _RETRY_SOON = "Send the request again in a moment."
 _START_DAGSTER = (
     "Start the webserver with `geo-platform dev`, or as deploy/ describes. "
@@ -49,7 +49,7 @@ class LaunchRefused(UnexpectedFault):
 class DagsterUnavailable(StoreUnavailable):
     """The webserver did not respond.
 
-    `was_reached`: the request was sent, so that its effect may have happened.
+    `was_reached`: the request was sent, so Dagster may have executed it.
     """
 
     def __init__(self, message: str, *, remedy: str, was_reached: bool) -> None:
@@ -85,7 +85,7 @@ class Materialized:
 
 @dataclass(frozen=True)
 class RunFound:
-    """A run in Dagster.
+    """A run in Dagster, as the client found it.
 
     `status` is Dagster's own, in upper case. `steps`, `made` (materializations) and `config` are
     filled only by the methods that request them.
@@ -125,8 +125,9 @@ class DagsterHealth:
 class DagsterGraphql:
     """A client of one webserver. Safe among threads.
 
-    Every method raises DagsterUnavailable: no response. StoreUnavailable: a part of Dagster is
-    unavailable. StoreDenied: the webserver is read-only. UnexpectedFault: any other error.
+    Every method raises DagsterUnavailable: the webserver does not respond. StoreUnavailable: the
+    code location or Dagster's storage is unavailable. StoreDenied: the webserver is read-only.
+    UnexpectedFault: any other error.
     """
 
     def __init__(self, url: str, *, transport: httpx.BaseTransport | None = None) -> None:
@@ -142,18 +143,18 @@ class DagsterGraphql:
         """Close the connections."""
         self._client.close()
 
-    def launch(self, asked: RunRequest) -> str:
-        """Launch the run and return its id. Raises LaunchRefused."""
-        if asked.partition is not None and asked.partitions_name is not None:
-            self._add_partition(asked.partitions_name, asked.partition)
+    def launch(self, request: RunRequest) -> str:
+        """Launch the run and return its id. Raises LaunchRefused: a retry would be refused too."""
+        if request.partition is not None and request.partitions_name is not None:
+            self._add_partition(request.partitions_name, request.partition)
         tags = {
-            **asked.tags,
-            **({PARTITION_TAG: asked.partition} if asked.partition is not None else {}),
+            **request.tags,
+            **({PARTITION_TAG: request.partition} if request.partition is not None else {}),
         }
         metadata = {"tags": [{"key": key, "value": value} for key, value in tags.items()]}
         params = {
             "selector": {
-                "jobName": asked.job,
+                "jobName": request.job,
                 "repositoryName": REPOSITORY,
                 "repositoryLocationName": LOCATION,
             },
@@ -161,7 +162,7 @@ class DagsterGraphql:
                 {
                     "ops": {
                         stage: {"config": dict(config)}
-                        for stage, config in asked.stage_options.items()
+                        for stage, config in request.stage_options.items()
                     }
                 }
             ),
@@ -188,23 +189,23 @@ class DagsterGraphql:
 
         With `steps`, each run has its steps and materializations.
         """
-        wanted: dict[str, Any] = {
+        run_filter: dict[str, Any] = {
             "tags": [{"key": key, "value": value} for key, value in tags.items()]
         }
         if statuses:
-            wanted["statuses"] = list(statuses)
+            run_filter["statuses"] = list(statuses)
         if job:
-            wanted["pipelineName"] = job
-        return self._runs(wanted, cursor=cursor, limit=limit, steps=steps, timeout_s=timeout_s)
+            run_filter["pipelineName"] = job
+        return self._runs(run_filter, cursor=cursor, limit=limit, steps=steps, timeout_s=timeout_s)
 
     def run(self, run_id: str, *, timeout_s: float = TIMEOUT_S) -> RunFound | None:
-        """Return the run with its steps, or None if there is none."""
+        """Return the run with its steps and materializations, or None if it does not exist."""
         return next(
             iter(self._runs({"runIds": [run_id]}, limit=1, steps=True, timeout_s=timeout_s)), None
         )
 
     def run_with_config(self, run_id: str) -> RunFound | None:
-        """Return the run with the config that it was launched with, or None if there is none."""
+        """Return the run with its config, or None if there is no such run."""
         answer = self._ask(documents.RUN_CONFIG, "runOrError", runId=run_id)
         return _run(answer) if answer["__typename"] == "Run" else None
 
@@ -249,7 +250,8 @@ class DagsterGraphql:
 
         With `at_once`, mark it as cancelled: for a run that no process executes.
 
-        Raises NotFound: no such run. Conflict: it has ended.
+        Raises NotFound: there is no such run. Conflict: the run cannot be ended, for example
+        because it has ended already.
         """
         policy = "MARK_AS_CANCELED_IMMEDIATELY" if at_once else "SAFE_TERMINATE"
         answer = self._ask(documents.TERMINATE, "terminateRun", runId=run_id, policy=policy)
@@ -263,8 +265,8 @@ class DagsterGraphql:
 
     def health(self) -> DagsterHealth:
         """Return the state of the daemons and the code location."""
-        found = self._send(documents.HEALTH, {})
-        entries = found["workspaceOrError"].get("locationEntries", [])
+        response = self._send(documents.HEALTH, {})
+        entries = response["workspaceOrError"].get("locationEntries", [])
         loaded = [
             each for each in entries if each["name"] == LOCATION and each["loadStatus"] == "LOADED"
         ]
@@ -272,11 +274,11 @@ class DagsterGraphql:
             (each["locationOrLoadError"] or {}).get("__typename") == "RepositoryLocation"
             for each in loaded
         )
-        statuses = found["instance"]["daemonHealth"]["allDaemonStatuses"]
+        statuses = response["instance"]["daemonHealth"]["allDaemonStatuses"]
         daemons = {
             each["daemonType"]: bool(each["healthy"]) for each in statuses if each["required"]
         }
-        return DagsterHealth(str(found["version"]), is_loaded, daemons)
+        return DagsterHealth(str(response["version"]), is_loaded, daemons)
 
     @contextmanager
     def _slot(self, document: str) -> Iterator[None]:
@@ -301,7 +303,7 @@ class DagsterGraphql:
             self._slots.release()
 
     def _add_partition(self, name: str, key: str) -> None:
-        """Add the partition. An existing one stays as it is."""
+        """Add the partition. An existing partition is not changed."""
         repository = {"repositoryName": REPOSITORY, "repositoryLocationName": LOCATION}
         self._ask(
             documents.ADD_PARTITION,
@@ -314,7 +316,7 @@ class DagsterGraphql:
 
     def _runs(
         self,
-        wanted: Mapping[str, Any],
+        run_filter: Mapping[str, Any],
         *,
         cursor: str = "",
         limit: int,
@@ -326,7 +328,7 @@ class DagsterGraphql:
             document,
             "runsOrError",
             timeout_s=timeout_s,
-            filter=wanted,
+            filter=run_filter,
             cursor=cursor or None,
             limit=limit,
         )
@@ -335,7 +337,10 @@ class DagsterGraphql:
     def _ask(
         self, document: str, answer_name: str, /, *, timeout_s: float = TIMEOUT_S, **variables: Any
     ) -> Mapping[str, Any]:
-        """Send a document and return the response of its one field, errors translated."""
+        """Send a document and return the value of its field `answer_name`.
+
+        Raises StoreDenied, StoreUnavailable, UnexpectedFault: the value is an error of Dagster.
+        """
         answer: Mapping[str, Any] = self._send(document, variables, timeout_s=timeout_s)[
             answer_name
         ]
@@ -391,7 +396,9 @@ def _python_fault(answer: Mapping[str, Any]) -> StoreUnavailable | UnexpectedFau
     cause = f"{answer.get('className') or 'Error'}: {_first_line(answer)}"
     if any(name in cause for name in _TRANSIENT_ERRORS):
         return StoreUnavailable(
-            "Dagster's code location or storage is unavailable.", remedy=_RETRIED, cause=cause
+            "Dagster's code location or storage is unavailable.",
+            remedy=_PLATFORM_RETRIES,
+            cause=cause,
         )
     return UnexpectedFault(f"Dagster failed: {cause}")
 
@@ -403,7 +410,7 @@ def _launch_fault(answer: Mapping[str, Any]) -> StoreUnavailable | LaunchRefused
     """
     if answer["__typename"] == "PipelineNotFoundError":
         return StoreUnavailable(
-            "Dagster's code location does not serve this job now.", remedy=_RETRIED
+            "Dagster's code location does not serve this job now.", remedy=_PLATFORM_RETRIES
         )
     faults = "; ".join(
         str(each.get("message", "")).strip() for each in answer.get("errors", ())

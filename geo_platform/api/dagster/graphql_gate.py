@@ -1,7 +1,7 @@
 """Parse GraphQL requests and decide from the document whether they change anything.
 
-`proxy.py` and `proxy_socket.py` send Dagster a request serialised anew from the parsed one, so that
-the gate and Dagster cannot interpret the same bytes differently.
+`proxy.py` and `proxy_socket.py` never forward the client's bytes. They serialise the parsed request
+again, so that this check and Dagster cannot interpret the same bytes differently.
 """
 
 import json
@@ -27,34 +27,40 @@ _REMEDY = 'Send {"query": ..., "variables": ..., "operationName": ...} as applic
 
 
 def read_request(content: bytes) -> Mapping[str, Any]:
-    """Return query, variables and operation name of a request body. Raises ParameterInvalid."""
+    """Return query, variables and operation name of a request body.
+
+    Raises ParameterInvalid: the body is not JSON or not a GraphQL request.
+    """
     try:
-        given = json.loads(content, parse_constant=_no_number)
+        request = json.loads(content, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         raise ParameterInvalid("The GraphQL request is not JSON.", remedy=_REMEDY) from None
-    return checked_request(given)
+    return checked_request(request)
 
 
-def checked_request(given: object) -> Mapping[str, Any]:
-    """Return query, variables and operation name of a decoded request. Raises ParameterInvalid."""
-    if not isinstance(given, dict) or not isinstance(given.get("query"), str):
+def checked_request(request: object) -> Mapping[str, Any]:
+    """Return query, variables and operation name of a decoded request.
+
+    Raises ParameterInvalid: the value is not a GraphQL request.
+    """
+    if not isinstance(request, dict) or not isinstance(request.get("query"), str):
         raise ParameterInvalid("The GraphQL request has no query.", remedy=_REMEDY)
     variables, name = (
-        given.get("variables"),
-        given.get("operationName", given.get("operation_name")),
+        request.get("variables"),
+        request.get("operationName", request.get("operation_name")),
     )
     if not isinstance(variables, dict | None) or not isinstance(name, str | None):
         raise ParameterInvalid(
             "The GraphQL request has variables or an operation name of a wrong type.",
             remedy=_REMEDY,
         )
-    return {"query": given["query"], "variables": variables, "operationName": name}
+    return {"query": request["query"], "variables": variables, "operationName": name}
 
 
 def check_read_only(request: Mapping[str, Any], subject: str) -> None:
     """Refuse a document in which any operation is a mutation, whichever is executed.
 
-    Raises Forbidden; ParameterInvalid: the document cannot be parsed.
+    Raises Forbidden: the document has a mutation. ParameterInvalid: the document cannot be parsed.
     """
     document = _document(request["query"])
     for definition in document.definitions:
@@ -86,5 +92,5 @@ def _document(query: str) -> DocumentNode:
         ) from None
 
 
-def _no_number(name: str) -> None:
+def _refuse_constant(name: str) -> None:
     raise ValueError(name)

@@ -24,7 +24,7 @@ from geo_platform.api.auth.audit import audit
 from geo_platform.api.auth.authentication import authenticated_principal, check_scope
 from geo_platform.api.auth.login import refusal_response
 from geo_platform.api.auth.principal import Principal
-from geo_platform.api.auth.principal import Scope as Allowed
+from geo_platform.api.auth.principal import Scope as AccessScope
 from geo_platform.api.dagster.graphql_gate import check_read_only, read_request
 from geo_platform.api.dagster.proxy_socket import relay
 from geo_platform.errors import (
@@ -71,7 +71,8 @@ _TIMEOUT = httpx.Timeout(120, connect=5)
 class DagsterProxy:
     """ASGI application that forwards to the webserver and, for readers, to the read-only one.
 
-    Each origin is None if that webserver is not started with PREFIX.
+    `_upstream` and `_read_only` are the origins of the two webservers, or None if the URL of that
+    webserver does not end with PREFIX.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -90,7 +91,7 @@ class DagsterProxy:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             principal = authenticated_principal(scope)
-            check_unlimited(principal)
+            check_no_allow_list(principal)
             path = checked_path(scope)
             if scope["type"] == "websocket":
                 await relay(
@@ -102,19 +103,19 @@ class DagsterProxy:
                     path=path,
                 )
                 return
-            answer = await self._answer(Request(scope, receive), principal, path)
+            response = await self._respond(Request(scope, receive), principal, path)
         except PlatformError as error:
-            answer = refusal_response(error, HTTPConnection(scope))
-        await answer(scope, receive, send)
+            response = refusal_response(error, HTTPConnection(scope))
+        await response(scope, receive, send)
 
-    async def _answer(self, request: Request, principal: Principal, path: str) -> Response:
+    async def _respond(self, request: Request, principal: Principal, path: str) -> Response:
         if path == PREFIX:
             return RedirectResponse(f"{PREFIX}/", status_code=308)
         check_scope(
             principal,
-            Allowed.reader
+            AccessScope.reader
             if request.method in ("GET", "HEAD") or path == GRAPHQL
-            else Allowed.operator,
+            else AccessScope.operator,
         )
         headers = {
             name: request.headers[name]
@@ -122,13 +123,13 @@ class DagsterProxy:
             if name in request.headers
         }
         if path != GRAPHQL:
-            return await self._passed(request, principal, headers, await request.body())
+            return await self._forward_page(request, principal, headers, await request.body())
         if request.method != "POST":
             return await self._graphiql(request, principal, headers)
-        asked = read_request(await request.body())
+        query = read_request(await request.body())
         if not may_change(principal):
-            check_read_only(asked, principal.subject)
-        return await self._sent(principal, "POST", GRAPHQL, headers=headers, json=asked)
+            check_read_only(query, principal.subject)
+        return await self._send(principal, "POST", GRAPHQL, headers=headers, json=query)
 
     async def _graphiql(
         self, request: Request, principal: Principal, headers: dict[str, str]
@@ -138,11 +139,11 @@ class DagsterProxy:
             raise ParameterInvalid(
                 "GraphQL accepts only POST.", remedy="Send the query as a JSON body."
             )
-        return await self._sent(
+        return await self._send(
             principal, "GET", GRAPHQL, headers={**headers, "accept": "text/html"}
         )
 
-    async def _passed(
+    async def _forward_page(
         self, request: Request, principal: Principal, headers: dict[str, str], body: bytes
     ) -> Response:
         if request.method not in ("GET", "HEAD", "POST"):
@@ -152,9 +153,9 @@ class DagsterProxy:
         query = request.scope.get("query_string", b"").decode("ascii", "replace")
         raw = request.scope.get("raw_path") or request.scope["path"].encode()
         target = raw.partition(b"?")[0].decode("ascii", "replace") + (f"?{query}" if query else "")
-        return await self._sent(principal, request.method, target, headers=headers, content=body)
+        return await self._send(principal, request.method, target, headers=headers, content=body)
 
-    async def _sent(
+    async def _send(
         self,
         principal: Principal,
         method: str,
@@ -163,7 +164,11 @@ class DagsterProxy:
         headers: dict[str, str],
         **body: Any,
     ) -> Response:
-        """Send the request to the webserver and stream its response. Raises StoreUnavailable."""
+        """Send the request to the webserver and stream the response.
+
+        Raises StoreUnavailable: the webserver does not answer. NotFound: it is not started with
+        PREFIX.
+        """
         upstream_request = self._client.build_request(
             method,
             self._origin(principal).copy_with(raw_path=target.encode()),
@@ -205,12 +210,12 @@ class DagsterProxy:
 
 def may_change(principal: Principal) -> bool:
     """Return whether the principal may change something in Dagster."""
-    return principal.holds(Allowed.operator)
+    return principal.has_scope(AccessScope.operator)
 
 
-def check_unlimited(principal: Principal) -> None:
-    """Refuse a principal with allow-lists, which Dagster's pages cannot apply. Raises Forbidden."""
-    if principal.is_limited:
+def check_no_allow_list(principal: Principal) -> None:
+    """Raise Forbidden if the principal has allow-lists: Dagster's pages cannot apply them."""
+    if principal.has_allow_list:
         audit(principal.subject, allowed=False, reason="has allow-lists")
         raise Forbidden(
             f"{principal.subject} may use only some containers or datasets; Dagster's pages show "
@@ -220,9 +225,10 @@ def check_unlimited(principal: Principal) -> None:
 
 
 def checked_path(scope: Scope) -> str:
-    """Return the path, which the webserver will interpret in the same way.
+    """Return the path, if the webserver is sure to interpret it in the same way.
 
-    Raises ParameterInvalid: it could leave PREFIX or is ambiguous. NotFound: it reads files.
+    Raises ParameterInvalid: the path could leave PREFIX, or its raw and decoded forms differ.
+    NotFound: the webserver's route at this path returns files of its machine.
     """
     path = str(scope["path"])
     raw = scope.get("raw_path")
@@ -251,7 +257,7 @@ def checked_path(scope: Scope) -> str:
 def origin_of(url: str) -> httpx.URL | None:
     """Return the origin of a webserver's URL, or None if the URL does not end with PREFIX.
 
-    Raises ParameterInvalid: not an http or https URL, or one with a query or a user.
+    Raises ParameterInvalid: the URL is not http or https, or it has a query or a user.
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:

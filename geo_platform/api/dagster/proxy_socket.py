@@ -1,8 +1,8 @@
 """Relay the WebSocket of Dagster's pages (subprotocol graphql-ws), message by message.
 
-A WebSocket outlives the request that opened it, and so the check of the credential. It is therefore
-closed after OPEN_MAX_S; Dagster's pages open a new one, which is checked again. `proxy.py` handles
-HTTP.
+The credential is checked only when the WebSocket is opened. A WebSocket is therefore closed after
+OPEN_MAX_S. Dagster's pages then open a new WebSocket, and its credential is checked. `proxy.py`
+handles HTTP.
 """
 
 import asyncio
@@ -19,18 +19,19 @@ from websockets.typing import Subprotocol
 
 from geo_platform.api.auth.authentication import check_scope
 from geo_platform.api.auth.principal import Principal
-from geo_platform.api.auth.principal import Scope as Allowed
+from geo_platform.api.auth.principal import Scope as AccessScope
 from geo_platform.api.dagster.graphql_gate import check_read_only, checked_request
 from geo_platform.errors import NotFound, ParameterInvalid, PlatformError, StoreUnavailable
 
 PATH = "/dagster/graphql"
 PROTOCOL = Subprotocol("graphql-ws")
 OPEN_MAX_S = 15 * 60
+# From a client.
 MESSAGE_MAX_BYTES = 1024**2
-# A run's first events come in one message.
-ANSWER_MAX_BYTES = 64 * 1024**2
+# From Dagster. The first message about a run has all of its events so far.
+SERVER_MESSAGE_MAX_BYTES = 64 * 1024**2
 
-_PLAIN = ("connection_init", "connection_terminate")
+_CONNECTION_MESSAGES = ("connection_init", "connection_terminate")
 
 
 async def relay(
@@ -42,29 +43,32 @@ async def relay(
     upstream: httpx.URL,
     path: str,
 ) -> None:
-    """Relay messages until one side closes the socket.
+    """Relay messages until one side closes the WebSocket, at most for OPEN_MAX_S.
 
-    Before the socket is accepted, raises NotFound, Forbidden, ParameterInvalid, StoreUnavailable.
+    Before the WebSocket is accepted, raises NotFound: another path. ParameterInvalid: the client
+    does not offer PROTOCOL. Forbidden: the principal may not read. StoreUnavailable: Dagster's
+    webserver does not open a WebSocket.
     """
     if path != PATH:
         raise NotFound(f"There is no WebSocket at {path}.")
     if PROTOCOL not in scope.get("subprotocols", []):
         raise ParameterInvalid(
-            "The WebSocket requests another subprotocol.", remedy=f"Request {PROTOCOL}."
+            f"The WebSocket does not offer the subprotocol {PROTOCOL}.",
+            remedy=f"Request {PROTOCOL}.",
         )
-    check_scope(principal, Allowed.reader)
+    check_scope(principal, AccessScope.reader)
     address = upstream.copy_with(
         scheme="wss" if upstream.scheme == "https" else "ws", raw_path=PATH.encode()
     )
-    opening = connect(
+    connection = connect(
         str(address),
         subprotocols=[PROTOCOL],
-        max_size=ANSWER_MAX_BYTES,
+        max_size=SERVER_MESSAGE_MAX_BYTES,
         open_timeout=10,
         proxy=None,
     )
     try:
-        server = await opening
+        server = await connection
     except (OSError, WebSocketException, TimeoutError) as error:
         raise StoreUnavailable(
             f"Dagster's webserver does not open a WebSocket: {type(error).__name__}."
@@ -94,8 +98,8 @@ async def _relay_until_closed(
     finally:
         for task in tasks:
             task.cancel()
-        ended = await asyncio.gather(*tasks, return_exceptions=True)
-    for outcome in ended:
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    for outcome in outcomes:
         if isinstance(outcome, Exception):
             raise outcome
 
@@ -121,31 +125,32 @@ async def _relay_to_client(server: ClientConnection, client: WebSocket) -> None:
 
 
 def forwarded_message(text: str, principal: Principal) -> dict[str, Any]:
-    """Return the message for Dagster, built anew from the parsed one.
+    """Return the client's message for Dagster, rebuilt from the parsed message.
 
-    Raises ParameterInvalid: not a message of the protocol. Forbidden: a mutation below operator.
+    Raises ParameterInvalid: the text is not a message of the protocol. Forbidden: the message has a
+    mutation, and the principal does not have the scope operator.
     """
     if len(text) > MESSAGE_MAX_BYTES:
         raise ParameterInvalid("The message is too long.")
     try:
-        given = json.loads(text)
+        message = json.loads(text)
     except (ValueError, RecursionError):
         raise ParameterInvalid("The message is not JSON.") from None
-    kind = given.get("type") if isinstance(given, dict) else None
-    if kind in _PLAIN:
+    kind = message.get("type") if isinstance(message, dict) else None
+    if kind in _CONNECTION_MESSAGES:
         return {"type": kind, "payload": {}}
-    if kind not in ("start", "stop") or not isinstance(given.get("id"), str | int):
+    if kind not in ("start", "stop") or not isinstance(message.get("id"), str | int):
         raise ParameterInvalid("The message has a type that the protocol does not define.")
     if kind == "stop":
-        return {"type": kind, "id": given["id"]}
-    asked = checked_request(given.get("payload"))
-    if not principal.holds(Allowed.operator):
-        check_read_only(asked, principal.subject)
-    # The webserver reads `operation_name`; the protocol says `operationName`.
+        return {"type": kind, "id": message["id"]}
+    request = checked_request(message.get("payload"))
+    if not principal.has_scope(AccessScope.operator):
+        check_read_only(request, principal.subject)
+    # The webserver reads `operation_name`, although the protocol has `operationName`.
     return {
         "type": kind,
-        "id": given["id"],
-        "payload": {**asked, "operation_name": asked["operationName"]},
+        "id": message["id"],
+        "payload": {**request, "operation_name": request["operationName"]},
     }
 
 

@@ -1,7 +1,7 @@
 """Read a run's log over GraphQL, as events of a timeline.
 
-`orchestrator/run_history.py` reads the same from storage; `trace/run_log.py` has the rules that
-both share. `graphql.py` sends the queries.
+`orchestrator/run_history.py` reads the same log from Dagster's storage; `trace/run_log.py` has the
+rules of both. `graphql.py` sends the queries.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -57,9 +57,10 @@ def events_of(entries: Sequence[Entry]) -> tuple[Event, ...]:
 
 
 def error_of(entries: Sequence[Entry]) -> Mapping[str, Any] | None:
-    """Return why a run failed, or None if its log does not say so.
+    """Return the error of a failed run, or None if its log has no failure.
 
-    It is the error of its first failed step, or else the message of its last failure event.
+    The error is that of the first failed step. If no step failed, the error has the message of the
+    run's last failure event.
     """
     failed = next(
         (entry for entry in entries if entry["__typename"] == "ExecutionStepFailureEvent"), None
@@ -78,7 +79,10 @@ def error_of(entries: Sequence[Entry]) -> Mapping[str, Any] | None:
 
 
 def refused_in(entries: Sequence[Entry]) -> Sequence[Mapping[str, Any]]:
-    """Return the files that a shared run did not publish, each with key, code, message, remedy."""
+    """Return key, code, message and remedy of each file that a shared run did not publish.
+
+    A shared run processes several files. For any other run, return nothing.
+    """
     failed = next(
         (
             entry
@@ -92,8 +96,8 @@ def refused_in(entries: Sequence[Entry]) -> Sequence[Mapping[str, Any]]:
         if failed is not None
         else {}
     )
-    found = metadata.get("not_published")
-    return found if isinstance(found, list) else ()
+    files = metadata.get("not_published")
+    return files if isinstance(files, list) else ()
 
 
 class GraphqlHistory:
@@ -101,15 +105,16 @@ class GraphqlHistory:
 
     A shared run is found only by its own id, not by its files.
 
-    Raises StoreUnavailable, StoreDenied.
+    Methods raise StoreUnavailable: Dagster does not respond. StoreDenied: its webserver is
+    read-only.
     """
 
     def __init__(self, dagster: DagsterGraphql) -> None:
         self._dagster = dagster
 
     def run(self, run_id: str) -> RunFacts | None:
-        found = self._dagster.run(run_id)
-        return None if found is None else facts_of(found)
+        run = self._dagster.run(run_id)
+        return None if run is None else facts_of(run)
 
     def beginning_with(self, prefix: str) -> tuple[str, ...]:
         """Read every id, because GraphQL has no filter for a prefix."""
@@ -118,12 +123,12 @@ class GraphqlHistory:
         )
 
     def tagged(self, name: str, value: str) -> tuple[RunFacts, ...]:
-        found: list[RunFacts] = []
+        runs: list[RunFacts] = []
         cursor = ""
         while page := self._dagster.runs(tags={name: value}, cursor=cursor, limit=200):
-            found += map(facts_of, page)
+            runs += map(facts_of, page)
             cursor = page[-1].run_id
-        return tuple(sorted(found, key=lambda run: (run.requested_at_utc, run.run_id)))
+        return tuple(sorted(runs, key=lambda run: (run.requested_at_utc, run.run_id)))
 
     def events(self, run_id: str) -> tuple[Event, ...]:
         return events_of(self._dagster.all_events(run_id))
@@ -168,11 +173,13 @@ def _engine_event(entry: Entry, text: str) -> Event | None:
 
 def _check(entry: Entry, *, is_check: bool) -> Event:
     """Return the result of a check. If files share the step, the text names the partition."""
-    found = entry["evaluation"]
-    asset = "/".join(found["assetKey"]["path"])
-    whose = "/".join(filter(None, (asset, found["partition"] if not is_check else None)))
-    text = f"{found['checkName']} of {whose} {'passed' if found['success'] else 'failed'}"
-    return _event(entry, Kind.CHECK_EVALUATED, text, details={"passed": found["success"]})
+    evaluation = entry["evaluation"]
+    asset = "/".join(evaluation["assetKey"]["path"])
+    subject = "/".join(filter(None, (asset, evaluation["partition"] if not is_check else None)))
+    text = (
+        f"{evaluation['checkName']} of {subject} {'passed' if evaluation['success'] else 'failed'}"
+    )
+    return _event(entry, Kind.CHECK_EVALUATED, text, details={"passed": evaluation["success"]})
 
 
 def _step_event(

@@ -1,7 +1,8 @@
 """The body of each job's submission in the OpenAPI document: the options of its stages, flat.
 
-Types, defaults and limits come from the options. `types.py` checks a body by itself, since it names
-each fault by the client's own name; a test compares the two.
+Types, defaults and limits come from the options of the stages. These models only document a body.
+`types.py` checks it, because its errors use the parameter names that the client sent. A test
+compares the models with `types.py`.
 """
 
 from collections.abc import Mapping
@@ -28,7 +29,7 @@ _ANNOTATIONS = ("title", "description", "default", "examples", "deprecated")
 
 
 def _allow_null(schema: dict[str, Any]) -> None:
-    """Allow null for each parameter that may be left out: it means the same."""
+    """Allow null for each optional parameter: null means that the parameter is left out."""
     for name, described in schema["properties"].items():
         shape = {key: value for key, value in described.items() if key not in _ANNOTATIONS}
         if name not in schema.get("required", ()) and {"type": "null"} not in shape.get(
@@ -95,7 +96,7 @@ class GeometryParameters(Body):
 class VectorParameters(ItemOptions, VectorFeaturesOptions, VectorProfileOptions, _SourceParameters):
     """What to make of a vector file. All parameters but blob_name are optional.
 
-    A parameter is given by one of its names, not by two.
+    Some parameters have two names. Use only one of the two.
     """
 
     table_name: str | None = Field(
@@ -137,13 +138,13 @@ def _body_of(chain: Chain) -> type[Body]:
 # Bodies with more than the options of the stages, by job type.
 _OWN_BODIES: Mapping[str, type[Body]] = {VECTOR.job: VectorParameters}
 
-# By job type.
+# Job type -> body.
 BODIES: Mapping[str, type[Body]] = {
     **{chain.job: _OWN_BODIES.get(chain.job) or _body_of(chain) for chain in CHAINS},
     HELLO: GreetingParameters,
 }
 
-# By job type, by their titles.
+# Job type -> title of the example -> body.
 EXAMPLES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     **{chain.job: {"shortest": {"blob_name": "a/b.csv"}} for chain in CHAINS},
     RASTER.job: {
@@ -176,7 +177,7 @@ EXAMPLES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 
 
 class DescribedAs:
-    """Annotation: document the body as this model, and pass what is sent on unchanged."""
+    """Annotation: document the body as this model, but pass the body to the route unchecked."""
 
     def __init__(self, model: type[Body]) -> None:
         self._model = model

@@ -1,11 +1,12 @@
-"""Launch accepted jobs: at once if Dagster answers, else retry until the run exists.
+"""Launch accepted jobs: at once if Dagster responds, else retry until the run exists.
 
-No job is lost and none runs twice. An attempt is launched by the process that holds its claim. From
-its second try on, and for a claim that was taken over, the dispatcher first looks for the run by
-the tags that name job and attempt. A webserver that dies in between may leave a run that was
-created but never queued; such a run is ended and another one launched.
+No job is lost and no job runs twice. An attempt is one execution of a job; the process that holds
+the claim on an attempt launches it. On a second try, and after taking over the claim of another
+process, the dispatcher first looks for the run, by the tags that name job and attempt. If the
+webserver died while it launched a run, the run may exist without being queued. Such a run is ended
+and another run is launched.
 
-Accepting jobs: `intake.py`; where claims are stored: `submissions.py`.
+`intake.py` accepts jobs; `submissions.py` stores the claims.
 """
 
 import heapq
@@ -47,7 +48,7 @@ from geo_platform.runs import (
 WORKERS = 4
 SWEEP_EVERY_S = 5.0
 # A sweep over ten thousand waiting jobs takes a second of processor time, which requests need too.
-# Sweeps may take at most a twentieth of the time.
+# The pause after a sweep is this many times its duration, so sweeps take a twentieth of the time.
 _SWEEP_SHARE = 20
 _STOP_TIMEOUT_S = 5.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 5.0
@@ -70,26 +71,26 @@ class _Task:
 
 def tags_of(job: JobSubmitted) -> dict[str, str]:
     """Return the tags of the run of a job's last attempt."""
-    asked = job.asked
+    attempt = job.asked
     tags = {
         ORIGIN_TAG: HTTP_ORIGIN,
-        ASKED_BY_TAG: asked.asked_by,
+        ASKED_BY_TAG: attempt.asked_by,
         JOB_TAG: job.job_id,
-        ATTEMPT_TAG: str(asked.attempt),
-        REQUEST_TAG: asked.request_id,
-        CORRELATION_TAG: asked.correlation_id,
-        TRACEPARENT_TAG: asked.traceparent,
-        MEMORY_TAG: asked.memory,
-        # A watch recognises by this tag that the source has its run.
+        ATTEMPT_TAG: str(attempt.attempt),
+        REQUEST_TAG: attempt.request_id,
+        CORRELATION_TAG: attempt.correlation_id,
+        TRACEPARENT_TAG: attempt.traceparent,
+        MEMORY_TAG: attempt.memory,
+        # By this tag a watch finds out that the source has a run.
         RUN_KEY_TAG: job.job_id if job.container else "",
-        PARENT_RUN_TAG: asked.retry_of_run,
-        ROOT_RUN_TAG: asked.root_run,
+        PARENT_RUN_TAG: attempt.retry_of_run,
+        ROOT_RUN_TAG: attempt.root_run,
     }
     return {name: value for name, value in tags.items() if value}
 
 
 def launch_of(job: JobSubmitted) -> RunRequest:
-    """Return the launch of a job's last attempt."""
+    """Return the request to Dagster that launches a job's last attempt."""
     chain = chain_of_job(job.job_type)
     options = json.loads(job.options_json)
     if chain is not None:
@@ -131,7 +132,7 @@ class Dispatcher:
         self._threads: list[Thread] = []
 
     def start(self) -> None:
-        """Start the threads. They first take over what an earlier process left."""
+        """Start the threads. They take over attempts that an ended process has not launched."""
         self._threads = [
             Thread(target=self._work, name=f"launch-{number}", daemon=True)
             for number in range(WORKERS)
@@ -141,7 +142,7 @@ class Dispatcher:
             thread.start()
 
     def stop(self) -> None:
-        """Stop the threads, and release the claims of what is not launched yet."""
+        """Stop the threads, and release the claims on attempts that are not launched yet."""
         self._stopping.set()
         with self._changed:
             self._changed.notify_all()
@@ -160,14 +161,16 @@ class Dispatcher:
             return len(self._pending)
 
     def is_waiting(self, job_id: str, attempt: int) -> bool:
-        """Return whether this process still has to launch the attempt. If so, the job is queued."""
+        """Return whether this process still has to launch the attempt."""
         with self._changed:
             return (job_id, attempt) in self._pending
 
     def hand_over(self, job_id: str, attempt: int, *, is_new: bool) -> None:
-        """Record the attempt in the store, and launch it soon.
+        """Claim the attempt and launch it soon, unless a process has claimed it already.
 
-        `is_new`: it was accepted just now, so no run of it can exist.
+        `is_new`: the attempt was accepted just now, so it cannot have a run yet.
+
+        Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
         """
         if self.is_waiting(job_id, attempt):
             return
@@ -213,7 +216,7 @@ class Dispatcher:
                     self._forget(task)
 
     def _yield_to_requests(self) -> None:
-        """Let requests go first, for a limited time: they may never become fewer."""
+        """Wait while the process is busy with requests, but at most _YIELD_S."""
         until = time.monotonic() + _YIELD_S
         while (
             self._is_pressed()
@@ -223,9 +226,9 @@ class Dispatcher:
             pass
 
     def _try(self, task: _Task) -> bool:
-        """Launch the attempt, unless its run exists or another process has its claim.
+        """Launch the attempt, unless its run exists or another process has claimed the attempt.
 
-        Return True if nothing is left to do here.
+        Return False if the attempt has to be tried again.
         """
         waiting = task.waiting
         if time.monotonic() - task.claimed > CLAIM_LAPSES_S / 3:
@@ -239,11 +242,11 @@ class Dispatcher:
             self._submissions.launched(waiting.job_id, waiting.attempt)
             return True
         if task.may_exist:
-            found = self._existing(stored.job)
-            if found is not None and not self._is_unqueued(found):
+            run = self._existing_run(stored.job)
+            if run is not None and not self._is_unqueued(run):
                 self._submissions.launched(waiting.job_id, waiting.attempt)
                 return True
-            if found is not None:
+            if run is not None:
                 self._retry(task, None)
                 return False
         may_exist, task.may_exist = task.may_exist, True
@@ -257,8 +260,11 @@ class Dispatcher:
         self._launched()
         return True
 
-    def _existing(self, job: JobSubmitted) -> RunFound | None:
-        """Return the run of the attempt, or None. A run that was never queued is ended instead."""
+    def _existing_run(self, job: JobSubmitted) -> RunFound | None:
+        """Return the run of the attempt, or None.
+
+        End a run that should have been queued long ago, and do not return it.
+        """
         tags = {JOB_TAG: job.job_id, ATTEMPT_TAG: str(job.asked.attempt)}
         for run in self._dagster.runs(tags=tags, limit=10):
             if not self._is_unqueued(run):
@@ -276,7 +282,7 @@ class Dispatcher:
         return run.status == "NOT_STARTED"
 
     def _pause(self, error: DagsterUnavailable) -> None:
-        """Pause all launches: a webserver that fails for one job fails for the next."""
+        """Pause all launches: if the webserver fails for one job, it fails for the next too."""
         with self._changed:
             now = time.monotonic()
             if now < self._paused_until:
@@ -304,18 +310,18 @@ class Dispatcher:
             self._pending.discard((task.waiting.job_id, task.waiting.attempt))
 
     def _sweep(self) -> None:
-        """Take over attempts that a killed process left."""
+        """Take over, at intervals, attempts of processes that have ended."""
         while not self._stopping.is_set():
             began = time.monotonic()
             try:
                 for job_id, attempt in self._submissions.waiting():
-                    taken = (
+                    claimed = (
                         None
                         if self.is_waiting(job_id, attempt)
                         else self._submissions.take_over(job_id, attempt)
                     )
-                    if taken is not None:
-                        self._add(taken, may_exist=True)
+                    if claimed is not None:
+                        self._add(claimed, may_exist=True)
             except PlatformError as error:
                 _log.warning("Jobs left by earlier processes could not be read: %s", error)
             self._stopping.wait(max(SWEEP_EVERY_S, _SWEEP_SHARE * (time.monotonic() - began)))

@@ -2,13 +2,13 @@
 
     new                                         stored, queued
     queued or running                           its state, with or without `force`
-    done, and its result is published           its state, with the result
+    done, and its result is still published     its state, with the result
     done, and `force` is set                    a new attempt
     done, and replaced or unpublished since     a new attempt
     failed or cancelled                         a new attempt
 
-The source is looked up before a job is accepted: its etag is part of the job's id. Routes:
-`routes.py`, `platform.py`; states: `state.py`; launching: `dispatcher.py`.
+An attempt is one execution of a job. The source is looked up before a job is accepted, because the
+source's etag is part of the job's id. `state.py` derives states; `dispatcher.py` launches attempts.
 """
 
 import json
@@ -41,10 +41,10 @@ from geo_platform.ports import ITEM_RUN_ID, Catalog, ObjectStore
 from geo_platform.runs import JOB_TAG, ROOT_RUN_TAG, ClientIds
 from geo_platform.source.sidecars import guess_driver_sidecars
 
-# A status request is answered within a few seconds, if only with 503.
+# A status request gets a response within a few seconds, 503 if Dagster is too slow.
 STATUS_TIMEOUT_S = 2.0
-_RUNS_LOOKED_AT = 5
-_TRIES = 5
+_MAX_RUNS_READ = 5
+_MAX_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,11 @@ class Accepted:
 
 
 class Intake:
-    """The jobs of one deployment. Methods also raise the errors of the stores and of Dagster."""
+    """The jobs of one deployment.
+
+    All methods also raise StoreUnavailable, StoreDenied: the store, the catalog or Dagster does not
+    answer or refuses access. MessageUnreadable: a job's record is damaged.
+    """
 
     def __init__(
         self,
@@ -91,14 +95,14 @@ class Intake:
     def submit(
         self, request: JobRequest, parameters: Mapping[str, Any], caller: Caller
     ) -> Accepted:
-        """Start the job, or return its state if the same work is active or done.
+        """Start the job, or return the state of the same job if it is active or done.
 
-        Raises SourceNotFound and Forbidden; Conflict: concurrent requests submit the same job.
-        Raises StoreUnavailable: the state of an existing job cannot be read.
+        Raises SourceNotFound: a source does not exist. Forbidden: the caller may not use the
+        container or the dataset. Conflict: other requests submit the same job at the same time.
         """
         sources = self._sources(request, caller)
         new = self._new_job(request, parameters, caller, sources)
-        for _ in range(_TRIES):
+        for _ in range(_MAX_TRIES):
             stored = self._submissions.job(new.job_id)
             if stored is None:
                 if self._submissions.put_job(new, only_if_etag=""):
@@ -125,9 +129,10 @@ class Intake:
     def retry(self, job_id: str, caller: Caller) -> Accepted:
         """Run a failed or cancelled job again, with the same parameters.
 
-        Raises NotFound, Forbidden; Conflict: the job has not failed.
+        Raises NotFound: there is no such job, or the caller may not see it. Forbidden: the caller
+        may not write its dataset. Conflict: the job has not failed.
         """
-        stored = self._known(job_id, caller.principal)
+        stored = self._visible_or_raise(job_id, caller.principal)
         check_dataset_of(stored.job, caller.principal)
         snapshot = self.snapshot(stored.job)
         if snapshot.state is not JobState.failed:
@@ -146,9 +151,10 @@ class Intake:
     def cancel(self, job_id: str, caller: Caller) -> JobSnapshot:
         """Ask Dagster to end the run of a job.
 
-        Raises NotFound, Forbidden; Conflict: the job has no run that could be ended.
+        Raises NotFound: there is no such job, or the caller may not see it. Forbidden: the caller
+        may not write its dataset. Conflict: the job has no run that could be ended.
         """
-        stored = self._known(job_id, caller.principal)
+        stored = self._visible_or_raise(job_id, caller.principal)
         check_dataset_of(stored.job, caller.principal)
         snapshot = self.snapshot(stored.job)
         if not snapshot.state.is_active:
@@ -169,12 +175,13 @@ class Intake:
 
         Raises NotFound, also for a job of a container that the principal may not read.
         """
-        return self.snapshot(self._known(job_id, principal).job)
+        return self.snapshot(self._visible_or_raise(job_id, principal).job)
 
     def snapshot(self, job: JobSubmitted) -> JobSnapshot:
-        """Return the state of a job from Dagster. Raises StoreUnavailable.
+        """Return the state of a job, read from Dagster.
 
-        A job that waits to be launched is queued; Dagster is not needed to know that.
+        A job that waits to be launched is queued. For such a job Dagster need not be available.
+        A job that no process launches is handed to the dispatcher.
         """
         attempt = job.asked.attempt
         if self._dispatcher.is_waiting(job.job_id, attempt):
@@ -182,12 +189,13 @@ class Intake:
         try:
             run = self._run_of(job)
         except StoreUnavailable:
-            # Another process may have to launch it.
+            # Another process may still have to launch the attempt.
             if self._submissions.is_waiting(job.job_id, attempt):
                 return snapshot_of(job, None)
             raise
         if run is None:
-            # Its process ended between storing and launching it, or another process launches it.
+            # The process that stored the attempt ended before launching it, or another process
+            # launches it now. The dispatcher finds out which.
             self._dispatcher.hand_over(job.job_id, attempt, is_new=False)
             return snapshot_of(job, None)
         log = (
@@ -199,7 +207,7 @@ class Intake:
 
     def _run_of(self, job: JobSubmitted) -> RunFound | None:
         runs = self._dagster.runs(
-            tags={JOB_TAG: job.job_id}, limit=_RUNS_LOOKED_AT, timeout_s=STATUS_TIMEOUT_S
+            tags={JOB_TAG: job.job_id}, limit=_MAX_RUNS_READ, timeout_s=STATUS_TIMEOUT_S
         )
         run = newest_of(job, runs)
         # Only a started run has steps, and a query for them costs the webserver several times more.
@@ -220,7 +228,7 @@ class Intake:
             return None
         return stored
 
-    def _known(self, job_id: str, principal: Principal) -> StoredJob:
+    def _visible_or_raise(self, job_id: str, principal: Principal) -> StoredJob:
         stored = self._visible(job_id, principal)
         if stored is None:
             raise NotFound(f"There is no job {job_id!r}.")
@@ -241,7 +249,7 @@ class Intake:
         sources: Sequence[Arrival],
     ) -> JobSubmitted:
         etag, memory = etag_of([source.etag for source in sources]), ""
-        if sources:  # processed one after the other: the largest one decides
+        if sources:  # The run processes one source at a time, so the largest source decides.
             memory = memory_class(max(source.size_bytes for source in sources)).value
         now = datetime.now(UTC)
         work = WorkAsked(
@@ -290,17 +298,19 @@ class Intake:
         if not snapshot.state.has_result:
             return False
         result = snapshot.result or {}
-        return all(self._is_published(snapshot.job, made) for made in result.get("files", [result]))
+        return all(
+            self._is_published(snapshot.job, outcome) for outcome in result.get("files", [result])
+        )
 
-    def _is_published(self, job: JobSubmitted, made: Mapping[str, Any]) -> bool:
-        if not made.get("item_id"):
+    def _is_published(self, job: JobSubmitted, outcome: Mapping[str, Any]) -> bool:
+        if not outcome.get("item_id"):
             return not job.container
-        item = self._catalog.item(made["collection"], made["item_id"])
+        item = self._catalog.item(outcome["collection"], outcome["item_id"])
         if item is None:
             return False
         return bool(
-            is_appended(job, made)
-            or item["properties"].get(ITEM_RUN_ID) == made.get("published_by_run")
+            is_appended(job, outcome)
+            or item["properties"].get(ITEM_RUN_ID) == outcome.get("published_by_run")
         )
 
 
@@ -321,7 +331,11 @@ def _request_fields(caller: Caller, now: datetime | None = None) -> dict[str, An
 
 
 def source_of(objects: ObjectStore, container: str, key: str) -> Arrival:
-    """Return the object with its sidecars. Raises SourceNotFound and the store's errors."""
+    """Return the object with its sidecars: the files beside it that its driver reads too.
+
+    Raises SourceNotFound: there is no such object. ParameterInvalid: no object can have this name.
+    StoreUnavailable, StoreDenied: the store does not answer or refuses access.
+    """
     try:
         main = objects.stat(container, key)
     except ParameterInvalid as error:
@@ -330,12 +344,14 @@ def source_of(objects: ObjectStore, container: str, key: str) -> Arrival:
         ) from error
     folder, slash, base = key.rpartition("/")
     stem = base.rpartition(".")[0] or base
-    beside = {
+    neighbours = {
         stored.reference.key: stored for stored in objects.list(container, folder + slash + stem)
     }
-    if key not in beside:
+    if key not in neighbours:
         raise SourceNotFound(f"There is no object {key!r} in the container {container!r} any more.")
-    return arrival_of(main, tuple(beside[name] for name in guess_driver_sidecars(key, beside)))
+    return arrival_of(
+        main, tuple(neighbours[name] for name in guess_driver_sidecars(key, neighbours))
+    )
 
 
 def take_from_watch(
@@ -346,11 +362,13 @@ def take_from_watch(
     *,
     waits_at: str,
 ) -> bool:
-    """Record the job's run as the run of this source, so that no watch launches another one.
+    """Record the job's run as the run of this source, so that no watch launches another run.
 
-    `waits_at` is the key of a message that exists until that run does. Return False if no watch
-    covers the source, or if the watch was first; the job's run then follows the watch's. Raises
-    the store's errors.
+    A watch launches a run for each new source in a container. `waits_at` is the key of a message
+    that exists until the job's run exists. Return False if no watch covers the source, or if the
+    watch has launched its run already; the job's run then executes after the run of the watch.
+
+    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
     """
     watch = watch_of(watches, source.container, source.key)
     if watch is None:

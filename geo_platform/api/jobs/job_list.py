@@ -1,13 +1,14 @@
-"""List jobs page by page: first those without a run, by id, then those with one, newest run first.
+"""List jobs page by page: first the jobs without a run, by id, then the others, newest run first.
 
-No job is missed or repeated, whatever is launched between two pages. A job is listed once, by its
-last attempt. A cursor is one of two:
+A job is listed once, with its last attempt. No job is missed or listed twice, even if jobs are
+launched between two pages. A cursor has one of two forms:
 
     <job id>.<run id>     the last job of the page, and the newest run when the first page was read
     <run id>              the last run of the page
 
-Jobs of runs newer than that of the first page had no run then, and stay among those without one.
-The runs are listed from that run on. The state of a job: `state.py`.
+The first form is for the jobs without a run. A job that was launched after the first page was read
+is still listed with the jobs without a run. The second form is for the others: their list starts at
+the run that was the newest one then. `state.py` derives the state of a job.
 """
 
 from dataclasses import dataclass
@@ -22,8 +23,8 @@ from geo_platform.runs import ATTEMPT_TAG, HTTP_ORIGIN, JOB_TAG, ORIGIN_TAG
 
 CURSOR = r"^([0-9a-f]{64}\.)?([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})?$"
 
-# For a page, at most this many times its limit are read. A page may therefore be short; the last
-# page is the one without a cursor.
+# To fill a page of `limit` jobs, at most _PAGES * limit jobs are read. A page may therefore have
+# fewer jobs than its limit. Only the last page has no cursor.
 _PAGES = 10
 
 _CLIENT_TAGS = {ORIGIN_TAG: HTTP_ORIGIN}
@@ -41,7 +42,10 @@ class JobQuery:
 
 
 def jobs_page(services: Services, principal: Principal, query: JobQuery, *, cursor: str) -> JobPage:
-    """Return the page after `cursor`, which is empty for the first. Raises StoreUnavailable."""
+    """Return the page after `cursor`; an empty cursor means the first page.
+
+    Raises StoreUnavailable, StoreDenied: Dagster or the store does not answer or refuses access.
+    """
     reader = _PageReader(services, principal, query)
     job_id, separator, newest = cursor.rpartition(".")
     if (cursor and not separator) or query.state not in (None, JobState.queued):
@@ -66,43 +70,43 @@ class _PageReader:
         self._query = query
 
     def newer_than(self, newest: str) -> tuple[set[Attempt], str]:
-        """Return the attempts of all runs newer than this run, and the id of the oldest of them."""
-        found: set[Attempt] = set()
+        """Return the attempts of all runs newer than `newest`, and the id of the oldest one."""
+        attempts: set[Attempt] = set()
         cursor = ""
         while runs := self._services.dagster.runs(
             tags=_CLIENT_TAGS, cursor=cursor, limit=_RUNS_PER_QUERY
         ):
             for run in runs:
                 if run.run_id == newest:
-                    return found, cursor
-                found.add(_attempt_of(run))
+                    return attempts, cursor
+                attempts.add(_attempt_of(run))
                 cursor = run.run_id
-        return found, cursor
+        return attempts, cursor
 
     def without_run(
         self, attempts: set[Attempt], *, after: str, newest: str, before: str
     ) -> JobPage:
         """Return the jobs of `attempts` with an id after `after`.
 
-        If there are none left, return those with a run, after the run `before`.
+        If no such job is left, return the jobs whose runs are older than the run `before`.
         """
-        found: list[JobStatus] = []
+        jobs: list[JobStatus] = []
         max_read = self._query.limit * _PAGES
         for read, job_id in enumerate(sorted({job_id for job_id, _ in attempts if job_id > after})):
-            if len(found) == self._query.limit or read == max_read:
-                return JobPage(jobs=found, nextCursor=f"{after}.{newest}")
+            if len(jobs) == self._query.limit or read == max_read:
+                return JobPage(jobs=jobs, nextCursor=f"{after}.{newest}")
             after = job_id
             job = self._services.intake.visible(job_id, self._principal)
             if job is not None and self._query.job_type in ("", job.job_type):
                 status = status_of_job(self._services.intake.snapshot(job))
-                found += [status] if self._fits(status) else []
-        if not found:
+                jobs += [status] if self._has_wanted_state(status) else []
+        if not jobs:
             return self.with_run(before) if newest else JobPage(jobs=[], nextCursor=None)
-        return JobPage(jobs=found, nextCursor=f"{after}.{newest}" if newest else None)
+        return JobPage(jobs=jobs, nextCursor=f"{after}.{newest}" if newest else None)
 
     def with_run(self, cursor: str) -> JobPage:
-        """Return the jobs whose runs are after the run `cursor`."""
-        found: list[JobStatus] = []
+        """Return jobs whose runs are older than the run `cursor`; an empty cursor means all."""
+        jobs: list[JobStatus] = []
         query = self._query
         statuses = STATUSES[query.state] if query.state is not None else ()
         for _ in range(_PAGES):
@@ -117,20 +121,21 @@ class _PageReader:
             for run in runs:
                 cursor = run.run_id
                 status = self._status(run)
-                found += [status] if status is not None and self._fits(status) else []
-                if len(found) == query.limit:
-                    return JobPage(jobs=found, nextCursor=cursor)
+                jobs += [status] if status is not None and self._has_wanted_state(status) else []
+                if len(jobs) == query.limit:
+                    return JobPage(jobs=jobs, nextCursor=cursor)
             if len(runs) < query.limit:
-                return JobPage(jobs=found, nextCursor=None)
-        return JobPage(jobs=found, nextCursor=cursor)
+                return JobPage(jobs=jobs, nextCursor=None)
+        return JobPage(jobs=jobs, nextCursor=cursor)
 
-    def _fits(self, status: JobStatus) -> bool:
+    def _has_wanted_state(self, status: JobStatus) -> bool:
         return self._query.state in (None, status.status)
 
     def _status(self, run: RunFound) -> JobStatus | None:
         """Return the status of the job of a run.
 
-        None for an earlier attempt, a run that was retried, and a job that is not visible.
+        Return None if the run is of an earlier attempt or was retried, or if the principal may not
+        see the job.
         """
         job = self._services.intake.visible(run.tags.get(JOB_TAG, ""), self._principal)
         if (

@@ -1,6 +1,6 @@
-"""The routes of the platform API: a client's resource becomes a job, found by the client's own ids.
+"""The routes of the platform API: a client submits a version of a resource by the client's ids.
 
-Turning a request into a job: `data_request.py`; submitting it: `intake.py`.
+`data_request.py` turns such a request into a job; `intake.py` submits the job.
 """
 
 import hashlib
@@ -104,7 +104,7 @@ class DataStatus(ResponseModel):
 
 
 def platform_routes(services: Services) -> APIRouter:
-    """The routes of /api/platform."""
+    """Return the routes of /api/platform."""
     router = APIRouter(prefix="/api/platform", tags=["platform"])
 
     @router.post(
@@ -134,9 +134,11 @@ def platform_routes(services: Services) -> APIRouter:
             )
             return 202, _accepted(record, accepted)
 
-        sent = (request.url.path, body.model_dump(mode="json"))
+        idempotent_request = (request.url.path, body.model_dump(mode="json"))
         return await services.submission_limiter.run(
-            lambda: idempotent_response(services.submissions, principal.subject, key, sent, respond)
+            lambda: idempotent_response(
+                services.submissions, principal.subject, key, idempotent_request, respond
+            )
         )
 
     @router.get(
@@ -223,17 +225,17 @@ def _status(record: DataRequested, snapshot: JobSnapshot) -> DataStatus:
 
 def _only_file(record: DataRequested, snapshot: JobSnapshot) -> dict[str, Any]:
     """Return the outcome of the only file of a job, in the form of `files_of`."""
-    found = {
+    outcome = {
         "file_name": snapshot.job.key,
         "data_type": record.data_type,
         "status": snapshot.state.value,
         "error": snapshot.error,
     }
-    return {**found, **(snapshot.result or {})}
+    return {**outcome, **(snapshot.result or {})}
 
 
 def _file(outcome: Mapping[str, Any]) -> DataFile:
-    """Return the response for one of the outcomes of `files_of`."""
+    """Return the response for the outcome of one file, in the form of `files_of`."""
     error = outcome.get("error")
     return DataFile(
         file_name=outcome["file_name"],
@@ -253,11 +255,11 @@ def _access(outcome: Mapping[str, Any]) -> DataAccess:
     )
 
 
-def _access_of_all(each: Sequence[DataAccess]) -> DataAccess | None:
-    if len(each) < 2:
-        return each[0] if each else None
+def _access_of_all(accesses: Sequence[DataAccess]) -> DataAccess | None:
+    if len(accesses) < 2:
+        return accesses[0] if accesses else None
     return DataAccess(
-        outputs=[href for one in each for href in one.outputs],
+        outputs=[href for access in accesses for href in access.outputs],
         collection=None,
         item_id=None,
         item=None,

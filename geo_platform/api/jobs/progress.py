@@ -1,11 +1,11 @@
 """Stream the progress of a job as server-sent events: the events of its run in order, then `end`.
 
-    id: <run id>/<position in the log>   Last-Event-ID resumes after it, in any process
+    id: <run id>/<position in the log>   Last-Event-ID resumes after this event
     event: STAGE_START                   a checkpoint (docs/checkpoints.md), RUN_QUEUED, ...
     data: {"at_utc": ..., "stage": ..., "said": ..., "run_id": ...}
 
-The events of a new attempt start from its beginning. The data of `end` is the job's status. How log
-entries become events: `api/dagster/run_events.py`.
+When a new attempt of the job starts, its events are sent from the first one. The data of `end` is
+the job's status. `api/dagster/run_events.py` makes events from log entries.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ _KEEPALIVE_S = 15.0
 
 
 async def progress(services: Services, job: JobSubmitted, last_event_id: str) -> AsyncIterator[str]:
-    """Yield the events of a job after `last_event_id`, until it has ended.
+    """Yield the events of a job after the event `last_event_id`, until the job has ended.
 
     While Dagster is unavailable, only comments are sent; no event is lost.
     """
@@ -72,20 +72,20 @@ async def progress(services: Services, job: JobSubmitted, last_event_id: str) ->
 def _new_entries(
     services: Services, snapshot: JobSnapshot, run_id: str, cursor: str
 ) -> tuple[list[Mapping[str, Any]], str]:
-    """Return the log entries after the cursor, and the next cursor.
+    """Return the log entries of the job's newest run after the cursor, and the next cursor.
 
-    `run_id` is the run of the cursor. A newer run is read from its beginning.
+    `run_id` is the run of the cursor. If the job has a newer run, read its log from the beginning.
     """
     if snapshot.run is None:
         return [], ""
-    found: list[Mapping[str, Any]] = []
+    entries: list[Mapping[str, Any]] = []
     after = cursor if snapshot.run.run_id == run_id else ""
     while (page := services.dagster.events(snapshot.run.run_id, after)) is not None:
-        found += page.entries
+        entries += page.entries
         after = page.cursor
         if not page.has_more:
             break
-    return found, after
+    return entries, after
 
 
 def _event(event_id: str, name: str, data: Mapping[str, Any]) -> str:

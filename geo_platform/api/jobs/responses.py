@@ -1,6 +1,7 @@
-"""Models of the responses about jobs, by the names that clients know, and functions that fill them.
+"""Models of the responses about jobs, and functions that fill the models.
 
-The schemas of the OpenAPI document are made of them. Problem documents: `api/problems.py`.
+The field names are those of the previous system, which clients know. FastAPI makes the schemas of
+the OpenAPI document from the models. `api/problems.py` has the responses to errors.
 """
 
 import json
@@ -30,7 +31,7 @@ State = Literal["queued", "processing", "completed", "failed", "completed_with_e
 
 
 class ResponseModel(BaseModel):
-    """Base of the responses. A field that is not declared cannot be sent."""
+    """Base of the responses. An undeclared field is an error."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -149,24 +150,24 @@ class TraceAnswer(ResponseModel):
 def submit_response(accepted: Accepted) -> JobCreated | JobUnderWay | JobAlreadyDone:
     """Return the response to a submission."""
     job, snapshot = accepted.job, accepted.snapshot
-    named: dict[str, Any] = {
+    common: dict[str, Any] = {
         "job_id": job.job_id,
         "job_type": job.job_type,
         "parameters": json.loads(job.parameters_json),
     }
     if snapshot is None:
-        repeated = f", for the {_ordinal(job.asked.attempt)} time," if job.asked.attempt > 1 else ""
+        attempt = f", for the {_ordinal(job.asked.attempt)} time," if job.asked.attempt > 1 else ""
         return JobCreated(
             status="created",
-            message=f"The job was created{repeated} and is queued.",
+            message=f"The job was created{attempt} and is queued.",
             idempotent=False,
-            **named,
+            **common,
         )
     if snapshot.state.is_active:
         message = f"The same job was submitted before and is {snapshot.state}."
         stages = {"current_stage": snapshot.stage, "total_stages": len(snapshot.stages)}
         return JobUnderWay(
-            status=snapshot.state.value, message=message, idempotent=True, **stages, **named
+            status=snapshot.state.value, message=message, idempotent=True, **stages, **common
         )
     return JobAlreadyDone(
         status="already_completed",
@@ -175,7 +176,7 @@ def submit_response(accepted: Accepted) -> JobCreated | JobUnderWay | JobAlready
         result_data=dict(snapshot.result or {}),
         created_at=as_text(job.asked.asked_at_utc),
         completed_at=as_text(snapshot.completed_at_utc) if snapshot.completed_at_utc else None,
-        **named,
+        **common,
     )
 
 

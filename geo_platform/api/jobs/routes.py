@@ -1,6 +1,6 @@
 """The routes of jobs: submit, status, list, retry, cancel, follow, trace.
 
-What happens with a request: `intake.py`; the states of a job: `state.py`.
+`intake.py` decides what happens with a request; `state.py` derives the state of a job.
 """
 
 from typing import Annotated, Any
@@ -47,7 +47,7 @@ _WRITE_PROBLEMS = (404, 409, 422)
 
 
 def job_routes(services: Services) -> APIRouter:
-    """The routes of /api/jobs."""
+    """Return the routes of /api/jobs."""
     router = APIRouter(prefix="/api/jobs", tags=["jobs"])
     _add_submitting(router, services)
     _add_reading(router, services)
@@ -56,7 +56,7 @@ def job_routes(services: Services) -> APIRouter:
 
 
 def caller_of(principal: Principal, request: Request) -> Caller:
-    """Return who sends the request, with its ids."""
+    """Return the principal of the request, with the ids of the request."""
     return Caller(principal, request_id_of(request), client_ids_of_request(request))
 
 
@@ -94,7 +94,7 @@ def _add_submitting(router: APIRouter, services: Services) -> None:
 
 
 def _add_submit(router: APIRouter, services: Services, job_type: str, body: type[JobBody]) -> None:
-    shown = {name: Example(value=dict(value)) for name, value in EXAMPLES[job_type].items()}
+    examples = {name: Example(value=dict(value)) for name, value in EXAMPLES[job_type].items()}
 
     @router.post(
         f"/submit/{job_type}",
@@ -104,15 +104,15 @@ def _add_submit(router: APIRouter, services: Services, job_type: str, body: type
         responses=problem_responses(*_WRITE_PROBLEMS),
     )
     async def submit(
-        parameters: Annotated[dict[str, Any], DescribedAs(body), Body(openapi_examples=shown)],
+        parameters: Annotated[dict[str, Any], DescribedAs(body), Body(openapi_examples=examples)],
         request: Request,
         principal: Submitter,
         key: IdempotencyKey = None,
     ) -> JSONResponse:
-        """Submit a job. The same job type, source and parameters are the same job and run once.
+        """Submit a job. The same job type, source and parameters are the same job, which runs once.
 
-        A replaced source makes another job; `force` runs the same one again. Unknown parameters are
-        refused. Types are strict: `true` is not 1.
+        If the source is replaced, it is another job. `force` runs the same job again. Unknown
+        parameters are refused. Types are strict: `true` is not 1.
         """
 
         def respond() -> tuple[int, JobCreated]:
@@ -124,9 +124,11 @@ def _add_submit(router: APIRouter, services: Services, job_type: str, body: type
             services.metrics.submitted(job_type, answer.status)
             return 200, answer  # type: ignore[return-value]  # one of the three models
 
-        sent = (request.url.path, parameters)
+        idempotent_request = (request.url.path, parameters)
         return await services.submission_limiter.run(
-            lambda: idempotent_response(services.submissions, principal.subject, key, sent, respond)
+            lambda: idempotent_response(
+                services.submissions, principal.subject, key, idempotent_request, respond
+            )
         )
 
 
@@ -137,7 +139,7 @@ def _add_reading(router: APIRouter, services: Services) -> None:
         "/status/{job_id}", response_model=JobStatus, responses=problem_responses(*_READ_PROBLEMS)
     )
     def get_job_status(job_id: JobId, principal: Reader) -> JobStatus:
-        """Return the status of a job, as Dagster has it."""
+        """Return the status of a job. It is read from Dagster."""
         return status_of_job(intake.status(job_id, principal))
 
     @router.get("", response_model=JobPage, responses=problem_responses(422))
@@ -154,7 +156,7 @@ def _add_reading(router: APIRouter, services: Services) -> None:
             str | None, Query(pattern=CURSOR, description="nextCursor of the page before.")
         ] = None,
     ) -> JobPage:
-        """List jobs: first those that wait to be launched, then the others, newest first."""
+        """List jobs: first the jobs that wait to be launched, then all others, newest first."""
         return jobs_page(
             services, principal, JobQuery(type or "", state, limit), cursor=cursor or ""
         )
@@ -162,16 +164,16 @@ def _add_reading(router: APIRouter, services: Services) -> None:
 
 def _add_following(router: APIRouter, services: Services) -> None:
     intake = services.intake
-    lines = {"text/event-stream": {"schema": {"type": "string"}}}
-    streamed: dict[int | str, dict[str, Any]] = {
-        200: {"description": "Server-sent events until the job ends.", "content": lines}
+    event_stream = {"text/event-stream": {"schema": {"type": "string"}}}
+    stream_response: dict[int | str, dict[str, Any]] = {
+        200: {"description": "Server-sent events until the job ends.", "content": event_stream}
     }
 
     @router.get(
         "/{job_id}/events",
         response_class=StreamingResponse,
         responses={
-            **streamed,
+            **stream_response,
             204: {"description": "The job has ended and all of its events were sent."},
             **problem_responses(*_READ_PROBLEMS),
         },
@@ -193,9 +195,8 @@ def _add_following(router: APIRouter, services: Services) -> None:
             and last_event_id.endswith(ENDED_ID)
             and not snapshot.state.is_active
         ):
-            return Response(
-                status_code=204
-            )  # otherwise a browser's EventSource reconnects for ever
+            # Otherwise a browser's EventSource would reconnect for ever.
+            return Response(status_code=204)
         return StreamingResponse(
             progress(services, snapshot.job, last_event_id or ""), media_type="text/event-stream"
         )
@@ -206,7 +207,7 @@ def _add_following(router: APIRouter, services: Services) -> None:
     def trace_job(job_id: JobId, principal: Reader) -> TraceAnswer:
         """Return the newest run of a job as one timeline over all stores.
 
-        The document is that of `geo-platform trace RUN --json`.
+        The document is the same as that of `geo-platform trace RUN --json`.
         """
         snapshot = intake.status(job_id, principal)
         if snapshot.run is None:

@@ -1,14 +1,16 @@
 """Store accepted submissions, claim their launches, and repeat responses by Idempotency-Key.
 
-A submission is stored before it is answered, so that it survives a restart; every process reads the
-records. A record is replaced only if its etag is the expected one.
+A submission is stored before the response is sent, so that a restart does not lose the submission.
+All processes share the records. A record is replaced only if its etag is still the one that was
+read.
 
     messages/submissions/<job id>.json                     a job with its last attempt
     messages/submissions-waiting/<job id>.<attempt>.json   the claim on an attempt without a run
     messages/submissions-answers/<digest>.json             the response to an Idempotency-Key
     messages/submissions-requests/<request id>.json        a request of the platform API
 
-Deciding about a request: `intake.py`; launching: `dispatcher.py`.
+A claim names the process that has to launch an attempt of a job. `intake.py` decides about a
+request; `dispatcher.py` launches attempts.
 """
 
 import hashlib
@@ -48,13 +50,13 @@ from geo_platform.storage.local.process import is_alive, this_process
 CLAIM_LAPSES_S = 180
 
 _WAITING = "submissions-waiting/"
-_NAME = re.compile(rf"{_WAITING}([0-9a-f]{{64}})\.(\d+)\.json")
+_CLAIM_KEY = re.compile(rf"{_WAITING}([0-9a-f]{{64}})\.(\d+)\.json")
 M = TypeVar("M", bound=Message)
 
 
 @dataclass(frozen=True)
 class StoredJob:
-    """A job's record, and the etag of that record."""
+    """A job's record, and the etag of the record."""
 
     job: JobSubmitted
     etag: str
@@ -62,7 +64,7 @@ class StoredJob:
 
 @dataclass(frozen=True)
 class PendingLaunch:
-    """An attempt that this process has to launch. `etag` is that of its claim."""
+    """An attempt that this process has to launch. `etag` is the etag of the claim."""
 
     job_id: str
     attempt: int
@@ -77,19 +79,20 @@ class Submissions:
 
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
-        self._me = f"{socket.gethostname()}/{this_process()}"
+        self._process_name = f"{socket.gethostname()}/{this_process()}"
 
     def job(self, job_id: str) -> StoredJob | None:
         """Return the record of a job, or None if there is none."""
         key = _job_key(job_id)
         etag = etag_or_empty(self._objects, MESSAGES, key)
-        found = self._read(key, JobSubmitted) if etag else None
-        return None if found is None else StoredJob(found, etag)
+        job = self._read(key, JobSubmitted) if etag else None
+        return None if job is None else StoredJob(job, etag)
 
     def put_job(self, job: JobSubmitted, *, only_if_etag: str) -> bool:
-        """Write the record if the stored one has this etag; empty means that there is none.
+        """Write the record if the stored record has this etag. Return whether it was written.
 
-        Return False if it has another etag: another process was first.
+        An empty etag means that no record must exist yet. If the etag differs, another process has
+        written the record.
         """
         return self._put(_job_key(job.job_id), job, only_if_etag) is not None
 
@@ -99,7 +102,7 @@ class Submissions:
         return None if etag is None else PendingLaunch(job_id, attempt, etag)
 
     def renew(self, waiting: PendingLaunch) -> PendingLaunch | None:
-        """Renew the claim. Return None if another process took it over, or the run exists."""
+        """Renew the claim. Return None if another process has taken it over or deleted it."""
         etag = self._put(
             waiting_key(waiting.job_id, waiting.attempt),
             self._claim(waiting.job_id, waiting.attempt),
@@ -124,11 +127,14 @@ class Submissions:
     def waiting(self) -> Iterator[tuple[str, int]]:
         """Return (job id, attempt) of all attempts that have to be launched, by any process."""
         for stored in self._objects.list(MESSAGES, _WAITING):
-            if (found := _NAME.fullmatch(stored.reference.key)) is not None:
-                yield found[1], int(found[2])
+            if (match := _CLAIM_KEY.fullmatch(stored.reference.key)) is not None:
+                yield match[1], int(match[2])
 
     def take_over(self, job_id: str, attempt: int) -> PendingLaunch | None:
-        """Claim an attempt whose process died or whose claim lapsed. Return None for any other."""
+        """Claim an attempt if its claim has lapsed or the claiming process has died.
+
+        Return None if the claim is still valid, or if there is none.
+        """
         key = waiting_key(job_id, attempt)
         etag = etag_or_empty(self._objects, MESSAGES, key)
         claim = self._read(key, LaunchWaiting) if etag else None
@@ -141,7 +147,7 @@ class Submissions:
         return self._read(_answer_key(subject, key), AnswerGiven)
 
     def put_answer(self, key: str, answer: AnswerGiven) -> AnswerGiven:
-        """Store the response. Return the stored one: a concurrent request may have been first."""
+        """Store the response, unless a concurrent request was first. Return the stored response."""
         if self._put(_answer_key(answer.subject, key), answer, "") is not None:
             return answer
         return self.answer(answer.subject, key) or answer
@@ -151,12 +157,15 @@ class Submissions:
         return self._read(_request_key(request_id), DataRequested)
 
     def put_request(self, request: DataRequested) -> None:
-        """Store a request. The first record stays if the same request is sent again."""
+        """Store a request. If it is stored already, the stored record is kept."""
         self._put(_request_key(request.request_id), request, "")
 
     def _claim(self, job_id: str, attempt: int) -> LaunchWaiting:
         return LaunchWaiting(
-            job_id=job_id, attempt=attempt, claimed_by=self._me, claimed_at_utc=datetime.now(UTC)
+            job_id=job_id,
+            attempt=attempt,
+            claimed_by=self._process_name,
+            claimed_at_utc=datetime.now(UTC),
         )
 
     def _has_lapsed(self, claim: LaunchWaiting) -> bool:
@@ -192,12 +201,12 @@ def _job_key(job_id: str) -> str:
 
 
 def waiting_key(job_id: str, attempt: int) -> str:
-    """Return the key of the claim on an attempt. The object exists until the run does."""
+    """Return the key of the claim on an attempt. The claim is deleted when the run exists."""
     return f"{_WAITING}{job_id}.{attempt}.json"
 
 
 def _answer_key(subject: str, key: str) -> str:
-    # A digest, since a client's key may hold characters that no object name may.
+    # A digest, because a client's key may have characters that an object's name may not.
     digest = hashlib.sha256(f"{len(subject)}/{subject}/{key}".encode()).hexdigest()
     return f"submissions-answers/{digest}.json"
 
@@ -227,11 +236,13 @@ def idempotent_response(
     request: tuple[str, Any],
     respond: Callable[[], tuple[int, BaseModel]],
 ) -> JSONResponse:
-    """Return the stored response to a principal's Idempotency-Key, or else respond and store it.
+    """Return the stored response to a principal's Idempotency-Key, or call `respond` and store it.
 
-    `request` is its path and body. Without a key nothing is stored. Refusals are not stored either:
-    their cause may be mended outside of the request. Source of the rules: the IETF draft for the
-    header. Raises ParameterInvalid: the key belongs to another request.
+    `request` is path and body of the request. Without a key nothing is stored. An error is not
+    stored either: the same request may succeed once its cause is mended. Source of the rules: the
+    IETF draft for the header Idempotency-Key.
+
+    Raises ParameterInvalid: the principal used the key with another request before.
     """
     if key is None:
         status, body = respond()
@@ -242,14 +253,14 @@ def idempotent_response(
     stored = submissions.answer(subject, key)
     if stored is None:
         status, body = respond()
-        given = AnswerGiven(
+        response = AnswerGiven(
             subject=subject,
             request_sha256=digest,
             status=status,
             body_json=json.dumps(body.model_dump(mode="json")),
             answered_at_utc=datetime.now(UTC),
         )
-        stored = submissions.put_answer(key, given)
+        stored = submissions.put_answer(key, response)
     if stored.request_sha256 != digest:
         raise ParameterInvalid(
             "This Idempotency-Key was used with another request before.",

@@ -1,6 +1,7 @@
 """Check the parameters of a job, turn them into options of its stages, and compute the job's id.
 
-Types are strict: neither `true` nor "1" is 1. Looking up the source and its etag: `intake.py`.
+A job is the work that one client requests; a stage is one step of the job. Types are strict:
+neither `true` nor "1" is 1. `intake.py` looks up the source and its etag.
 """
 
 import hashlib
@@ -44,8 +45,8 @@ Faults = list[tuple[str, str]]
 class JobRequest:
     """A job that a client requests, with the options of its stages.
 
-    `container` and `key` are empty for a job without a source; `key` is also empty if the job has
-    several, whose keys are `files`. `dataset` is the name of the result.
+    `container` and `key` are empty for a job without a source. For a job over several sources `key`
+    is empty and `files` has the keys of the sources. `dataset` is the name of the result.
     """
 
     job_type: str
@@ -66,24 +67,24 @@ class JobRequest:
 def job_request_of(job_type: str, parameters: Mapping[str, Any]) -> JobRequest:
     """Return the job that a client requests.
 
-    Raises ParameterInvalid: the job type is unknown; ParametersInvalid: parameters are invalid, all
-    of which it names.
+    Raises ParameterInvalid: the job type is unknown. ParametersInvalid: parameters are invalid; the
+    error names all of them.
     """
     if job_type not in JOB_TYPES:
         raise ParameterInvalid(
             f"There is no job type {job_type!r}.", remedy=f"It is one of {', '.join(JOB_TYPES)}."
         )
-    known = names_of_job(job_type)
+    names = parameter_names(job_type)
     given = {
-        name: value for name, value in parameters.items() if value is not None or name not in known
+        name: value for name, value in parameters.items() if value is not None or name not in names
     }
     return _hello_request(given) if job_type == HELLO else _chain_request(job_type, given)
 
 
 def job_id_of(request: JobRequest, etag: str) -> str:
-    """Return the job's id: 64 hex digits over job type, source with etag, and all options.
+    """Return the job's id: 64 hex digits over job type, source, etag of the source, and options.
 
-    `force` is not part of it.
+    `force` does not change the id: a forced job is the same work once more.
     """
     options = {
         stage: {name: value for name, value in config.items() if name != "force"}
@@ -98,18 +99,24 @@ def job_id_of(request: JobRequest, etag: str) -> str:
 
 
 def etag_of(etags: Sequence[str]) -> str:
-    """Return one etag for all sources: that of a single one, a digest of several, or nothing."""
+    """Return one etag for all sources of a job.
+
+    It is the source's own etag for one source, a digest for several, empty for none.
+    """
     return (
         "".join(etags) if len(etags) < 2 else hashlib.sha256(json.dumps(etags).encode()).hexdigest()
     )
 
 
 def job_of_files(container: str, requests: Mapping[str, JobRequest], *, dataset: str) -> JobRequest:
-    """Return one job over several files. `requests` has, by key, the job of each file alone.
+    """Return one job over several files.
 
-    Options that differ from the defaults become the file's own parameters.
+    `requests` maps the key of each file to the job that the file alone would have. The parameters
+    of a file in the new job are the options of that job that differ from the defaults.
     """
-    files = [{"key": key, "parameters": _changed_options(one)} for key, one in requests.items()]
+    files = [
+        {"key": key, "parameters": _changed_options(request)} for key, request in requests.items()
+    ]
     options = {STAGES[FILES][0]: {"container_name": container, "files": files}}
     return JobRequest(
         FILES,
@@ -117,7 +124,7 @@ def job_of_files(container: str, requests: Mapping[str, JobRequest], *, dataset:
         "",
         options,
         dataset,
-        force=any(one.force for one in requests.values()),
+        force=any(request.force for request in requests.values()),
         files=tuple(requests),
     )
 
@@ -133,7 +140,7 @@ def _changed_options(request: JobRequest) -> dict[str, Any]:
     return {name: value for name, value in found.items() if name not in ("container_name", "force")}
 
 
-def names_of_job(job_type: str) -> set[str]:
+def parameter_names(job_type: str) -> set[str]:
     """Return the names of the parameters of a job, with those of the previous system.
 
     `null` for one of them means that it is left out.
@@ -141,7 +148,7 @@ def names_of_job(job_type: str) -> set[str]:
     if job_type == HELLO:
         return {*GreetingOptions.model_fields}
     chain = _chain_of(job_type)
-    older = (*_GROUPS, *_RENAMED) if chain is VECTOR else ()
+    older = (*_GROUPS, *_OPTION_NAMES) if chain is VECTOR else ()
     return {"blob_name", *older, *chain.parameters}
 
 
@@ -200,7 +207,7 @@ def _chain_request(job_type: str, given: Mapping[str, Any]) -> JobRequest:
 
 
 def _key_of(value: Any, faults: Faults) -> str:
-    """Return the name of the blob, or an empty text and a fault if no object can have the name."""
+    """Return the key of the source. If it is not valid, return "" and append to `faults`."""
     if value is None:
         faults.append(("blob_name", "is required: the name of the object in its container"))
     elif not isinstance(value, str):
@@ -212,6 +219,7 @@ def _key_of(value: Any, faults: Faults) -> str:
     return ""
 
 
+# Grouped parameters of the previous system: group -> name in the group -> name of the option.
 _GROUPS: Mapping[str, Mapping[str, str]] = {
     "converter_params": {
         "lat_name": "lat_name",
@@ -228,29 +236,29 @@ _GROUPS: Mapping[str, Mapping[str, str]] = {
     },
     "geometry_params": {"simplify": "simplify_tolerance", "quantize": "quantize_grid"},
 }
-# Names of the previous system, and the options of the same meaning.
-_RENAMED = {"schema": "schema_name"}
+# Parameter name of the previous system -> name of the option with the same meaning.
+_OPTION_NAMES = {"schema": "schema_name"}
 
 
 def _by_option_names(
     given: Mapping[str, Any], faults: Faults
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return a vector job's parameters by the names of the options, and the client's name of each.
+    """Return a vector job's parameters by option name, and the client's names by option name.
 
-    An option that is given by two names with different values is a fault.
+    If two names set the same option to different values, append to `faults`.
     """
     named: dict[str, Any] = {}
-    known_as: dict[str, str] = {}
+    client_names: dict[str, str] = {}
 
     def put(client_name: str, name: str, value: Any) -> None:
         if name in named and named[name] != value:
             faults.append((client_name, f"is another name of {name}, which has another value"))
         named[name] = value
-        known_as[name] = client_name
+        client_names[name] = client_name
 
     for name, value in given.items():
         if name not in _GROUPS:
-            put(name, _RENAMED.get(name, name), value)
+            put(name, _OPTION_NAMES.get(name, name), value)
         elif not isinstance(value, Mapping):
             faults.append((name, f"must be an object with {', '.join(_GROUPS[name])}"))
         else:
@@ -259,15 +267,15 @@ def _by_option_names(
                     faults.append((f"{name}.{part}", f"must be one of {', '.join(_GROUPS[name])}"))
                 elif inner is not None:
                     put(f"{name}.{part}", _GROUPS[name][part], inner)
-    return named, known_as
+    return named, client_names
 
 
 def _dataset(key: str, options: Mapping[str, Options], faults: Faults) -> str:
     """Return the name of the result: the dataset of a vector, the item of any other source."""
     features = next(
-        (each for each in options.values() if isinstance(each, VectorFeaturesOptions)), None
+        (stage for stage in options.values() if isinstance(stage, VectorFeaturesOptions)), None
     )
-    item = next(each for each in options.values() if isinstance(each, ItemOptions))
+    item = next(stage for stage in options.values() if isinstance(stage, ItemOptions))
     if features is None or not key:
         return item.item_id or (default_item_id(key) if key else "")
     try:

@@ -1,4 +1,4 @@
-"""Uploads: say where to send a file, take it on the embedded profile, and say what to submit next.
+"""Upload routes: return where to send a file, and on the embedded profile store it.
 
     POST /api/uploads {"file_name": "dem.tif"}   the URL to PUT the file to: a signed URL of the
                                                  storage account, or on the embedded profile
@@ -33,10 +33,10 @@ from geo_platform.storage.azure.names import check_new_key
 from geo_platform.storage.local.atomic import new_incoming, os_errors
 
 NAME_MAX_BYTES = 200
-WRITTEN_AT_ONCE = 4 * 1024**2
+WRITE_CHUNK_BYTES = 4 * 1024**2
 _UPLOAD_ID = re.compile(r"[0-9a-f]{16}")
-# The client submits its upload. This mark keeps watches from starting a run for it.
-_BY_CLIENT = "client"
+# Metadata of an upload. The client submits the upload, so no watch may start a run for it.
+_CLIENT_ORIGIN = "client"
 
 _REMEDY = "Give a file name without folders and without a leading dot, of at most 200 bytes."
 
@@ -103,7 +103,7 @@ class Uploaded(BaseModel):
 
 
 def upload_routes(settings: Settings, objects: ObjectStore) -> APIRouter:
-    """Return the routes. `objects` is the store of the settings' profile."""
+    """Return the upload routes. `objects` is the object store of the settings' profile."""
     router = APIRouter(tags=["uploads"])
 
     @router.post(
@@ -112,14 +112,14 @@ def upload_routes(settings: Settings, objects: ObjectStore) -> APIRouter:
         status_code=201,
         responses=problem_responses(401, 403, 413, 422, 429, 500, 503),
     )
-    async def offer(asked: UploadAsked, principal: Submitter) -> UploadOffered:
+    async def offer(upload: UploadAsked, principal: Submitter) -> UploadOffered:
         """Return where to send a file, and what to submit then."""
         check_container(principal, BRONZE)
-        most = upload_max_bytes(settings)
-        if asked.size_bytes is not None and asked.size_bytes > most:
-            raise too_large(most)
-        upload_id = asked.upload_id or token_hex(8)
-        key = upload_key(principal, upload_id, asked.file_name)
+        max_bytes = upload_max_bytes(settings)
+        if upload.size_bytes is not None and upload.size_bytes > max_bytes:
+            raise too_large(max_bytes)
+        upload_id = upload.upload_id or token_hex(8)
+        key = upload_key(principal, upload_id, upload.file_name)
         if settings.profile is Profile.production:
             return await asyncio.to_thread(_signed_offer, settings, upload_id, key)
         return UploadOffered(
@@ -127,7 +127,7 @@ def upload_routes(settings: Settings, objects: ObjectStore) -> APIRouter:
             url=f"/api/uploads/{upload_id}/{quote(key.rpartition('/')[2])}",
             headers={},
             needs_credential=True,
-            max_bytes=most,
+            max_bytes=max_bytes,
             expires_at_utc=None,
             submit=Submission(container_name=BRONZE, blob_name=key),
         )
@@ -146,7 +146,7 @@ def upload_routes(settings: Settings, objects: ObjectStore) -> APIRouter:
             }
         },
     )
-    async def take(
+    async def store_upload(
         request: Request,
         principal: Submitter,
         upload_id: Annotated[
@@ -184,7 +184,8 @@ def upload_max_bytes(settings: Settings) -> int:
 def upload_key(principal: Principal, upload_id: str, file_name: str) -> str:
     """Return the key of an upload in BRONZE.
 
-    Raises ParameterInvalid: the file name is no single visible name.
+    Raises ParameterInvalid: the file name has a folder, a leading dot or an unprintable character,
+    or is too long.
     """
     return check_new_key(f"{upload_prefix(principal)}{upload_id}/{checked_file_name(file_name)}")
 
@@ -204,7 +205,8 @@ def upload_prefix(principal: Principal) -> str:
 def checked_file_name(name: str) -> str:
     """Return the name normalised to NFC, so that names that look the same are the same.
 
-    Raises ParameterInvalid: the name is no single visible name.
+    Raises ParameterInvalid: the name has a folder, a leading dot or an unprintable character, or is
+    too long.
     """
     try:
         normal = unicodedata.normalize("NFC", name)
@@ -231,7 +233,7 @@ def _signed_offer(settings: Settings, upload_id: str, key: str) -> UploadOffered
     return UploadOffered(
         upload_id=upload_id,
         url=signed_upload(settings, BRONZE, key, ends_at_utc=ends),
-        headers={"x-ms-blob-type": "BlockBlob", f"x-ms-meta-{UPLOAD_ORIGIN}": _BY_CLIENT},
+        headers={"x-ms-blob-type": "BlockBlob", f"x-ms-meta-{UPLOAD_ORIGIN}": _CLIENT_ORIGIN},
         needs_credential=False,
         max_bytes=upload_max_bytes(settings),
         expires_at_utc=ends,
@@ -240,9 +242,10 @@ def _signed_offer(settings: Settings, upload_id: str, key: str) -> UploadOffered
 
 
 async def _store(request: Request, settings: Settings, objects: ObjectStore, key: str) -> int:
-    """Write the body to a scratch file, then move it into the store. Return its size.
+    """Write the body to a scratch file, move the file into the store, and return its size.
 
-    Raises ParameterInvalid: the body is empty; Conflict: the key exists; the store's errors.
+    Raises ParameterInvalid: the body is empty. Conflict: the key exists. StoreUnavailable,
+    StoreDenied: the disk is full, or the store refuses access.
     """
     with os_errors("The upload"):
         incoming = new_incoming(settings.scratch_dir)
@@ -252,7 +255,7 @@ async def _store(request: Request, settings: Settings, objects: ObjectStore, key
         async for part in request.stream():
             size_bytes += len(part)
             buffer += part
-            if len(buffer) >= WRITTEN_AT_ONCE:
+            if len(buffer) >= WRITE_CHUNK_BYTES:
                 await asyncio.to_thread(_append, incoming, bytes(buffer))
                 buffer.clear()
         await asyncio.to_thread(_append, incoming, bytes(buffer))
@@ -273,5 +276,5 @@ def _append(path: FilePath, content: bytes) -> None:
 
 def _publish(objects: ObjectStore, key: str, path: FilePath) -> None:
     objects.put_file(
-        BRONZE, key, path, metadata={UPLOAD_ORIGIN: _BY_CLIENT}, move=True, only_if_etag=""
+        BRONZE, key, path, metadata={UPLOAD_ORIGIN: _CLIENT_ORIGIN}, move=True, only_if_etag=""
     )

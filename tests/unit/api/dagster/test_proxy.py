@@ -389,7 +389,7 @@ def test_the_cookie_is_ignored_in_a_cross_site_request(
 def test_an_invalid_or_foreign_cookie_is_refused(
     api: ProtectedApi,
 ) -> None:
-    of_another_secret = Sessions("another secret of thirty-two characters", 8).sealed(
+    of_another_secret = Sessions("another secret of thirty-two characters", 8).encrypted(
         api.keys["operator"]
     )
     for value in (of_another_secret, "", "x", api.keys["operator"]):
