@@ -49,7 +49,7 @@ def receipt_place(key: str) -> str:
     return f"{_FOLDER}/{key[:2]}/{key}.json"
 
 
-def read_asked(objects: ObjectStore, arrival_keys: Iterable[str]) -> dict[str, RunAsked]:
+def read_receipt_contents(objects: ObjectStore, arrival_keys: Iterable[str]) -> dict[str, RunAsked]:
     """Return the contents of the existing receipts by arrival key.
 
     Each receipt takes one request to the store; `read_receipts` takes two.

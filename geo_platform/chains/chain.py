@@ -1,4 +1,4 @@
-"""The types that describe a chain: its stages, their calls and checks, and the options of all stages.
+"""The types that describe a chain: its stages, their calls and checks, and the stages' options.
 
 A chain is the stages of one job. A stage takes the message of the stage before and returns its own
 message, by one call of the core library. The stage's asset makes this call, and so does a run of
@@ -218,13 +218,13 @@ class DefaultName:
 
 @dataclass(frozen=True)
 class Preview:
-    """What a chain would make of a source: facts about the source, then the planned steps.
+    """The plan of a chain for a source: facts about the source, then the planned steps.
 
     Each step has a list `reasons`. `place` is where the item would be published; it is None if
     `Chain.place_ahead` already returns the place.
     """
 
-    found: dict[str, Any]
+    source_facts: dict[str, Any]
     steps: list[dict[str, Any]]
     place: Place | None = None
 
@@ -276,10 +276,10 @@ class Chain:
 
     def stage(self, name: str) -> AnyStage:
         """Return the stage of that name. Raises KeyError: the chain has no such stage."""
-        found = next((stage for stage in self.stages if stage.name == name), None)
-        if found is None:
+        match = next((stage for stage in self.stages if stage.name == name), None)
+        if match is None:
             raise KeyError(f"the chain {self.name} has no stage {name!r}")
-        return found
+        return match
 
     def accepts(self, detected: DetectedSource) -> bool:
         """Return whether the chain can process a source with this content."""

@@ -135,8 +135,8 @@ ARRIVAL = Stage(
     ArrivalOptions,
     1,
     receive_source,
-    description="The raster object as it arrived, its format known from its bytes. The partition "
-    "is the object's name in the container.",
+    description="The raster object as it arrived, with the format detected from its bytes. The "
+    "partition is the object's name in the container.",
 )
 
 PROFILE = Stage(
@@ -146,7 +146,7 @@ PROFILE = Stage(
     RasterProfileOptions,
     1,
     _profile,
-    description="What the raster is: bands, CRS, bounds, type, bit depth; from headers and a "
+    description="Facts about the raster: bands, CRS, bounds, type, bit depth; from headers and a "
     "sample over the whole extent.",
 )
 
@@ -158,7 +158,7 @@ COG = Stage(
     1,
     _make_cogs,
     description="Cloud Optimized GeoTIFFs, opened again and compared with the source before "
-    "anyone is told of them.",
+    "the stage succeeds.",
     checks=(
         Check(
             "cog_valid", "Every COG passed strict validation when it was opened again.", cogs_valid
@@ -170,7 +170,7 @@ COG = Stage(
         ),
         Check(
             "raster_crs_as_asked",
-            "The COG is in the CRS that was asked for, or in the source's own.",
+            "The COG is in the requested CRS or, without a request, in the CRS of the source.",
             raster_crs_as_asked,
             also_reads=(PROFILE,),
         ),
@@ -184,11 +184,12 @@ ITEM = Stage(
     ItemOptions,
     1,
     _publish,
-    description="The STAC item, by which the result is found. Processing again replaces it.",
+    description="The STAC item, by which clients find the result. Processing the source again "
+    "replaces the item.",
     checks=(
         Check(
             "raster_item_valid",
-            "The item as the catalog hands it out is valid STAC and says what was published.",
+            "The catalog has the published item, and the item is valid STAC.",
             item_valid,
             reads_catalog=True,
         ),

@@ -18,8 +18,8 @@ from geo_platform.source.sniff import DetectedSource
 
 CHAINS: tuple[Chain, ...] = (RASTER, VECTOR)
 
-# The chain for a source whose content and name match no chain. Its run refuses the source and reports
-# the reason.
+# The chain for a source whose content and name match no chain. Its run refuses the source and
+# reports the reason.
 FALLBACK_CHAIN = VECTOR
 
 # The job that ingests several files in one run, and its only op. Each file goes through the chain

@@ -138,8 +138,8 @@ ARRIVAL = Stage(
     ArrivalOptions,
     1,
     receive_source,
-    description="The vector object as it arrived, its format known from its bytes. The partition "
-    "is the object's name in the container.",
+    description="The vector object as it arrived, with the format detected from its bytes. The "
+    "partition is the object's name in the container.",
 )
 
 PROFILE = Stage(
@@ -149,8 +149,7 @@ PROFILE = Stage(
     VectorProfileOptions,
     1,
     _profile,
-    description="What the file holds and which of its layers is meant: geometry types, fields, "
-    "CRS, encoding.",
+    description="The layer to load and facts about it: geometry types, fields, CRS, encoding.",
 )
 
 FEATURES = Stage(
@@ -166,7 +165,7 @@ FEATURES = Stage(
         Check("rows_accounted", "Rows read = rows inserted + rows rejected.", rows_accounted),
         Check(
             "vector_crs_as_asked",
-            "The dataset is in the CRS that was asked for, or in the source's own.",
+            "The dataset is in the requested CRS or, without a request, in the CRS of the source.",
             vector_crs_as_asked,
             also_reads=(PROFILE,),
         ),
@@ -180,11 +179,12 @@ ITEM = Stage(
     ItemOptions,
     1,
     _publish,
-    description="The STAC item, by which the result is found. Processing again replaces it.",
+    description="The STAC item, by which clients find the result. Processing the source again "
+    "replaces the item.",
     checks=(
         Check(
             "vector_item_valid",
-            "The item as the catalog hands it out is valid STAC and says what was published.",
+            "The catalog has the published item, and the item is valid STAC.",
             item_valid,
             reads_catalog=True,
         ),

@@ -17,7 +17,7 @@ from geo_platform.arrivals.arrival import Arrival, arrival_key
 from geo_platform.arrivals.content import chain_of_arrival
 from geo_platform.arrivals.plan import PlannedRun, plan_runs
 from geo_platform.arrivals.receipts import (
-    read_asked,
+    read_receipt_contents,
     read_receipts,
     still_to_be_launched,
     write_receipts,
@@ -86,7 +86,7 @@ def plan_launches(
     by_key = {arrival_key(arrival, watch.parameters): arrival for arrival in arrivals}
     if not by_key:
         return LaunchPlan()
-    requests = read_asked(objects, by_key)
+    requests = read_receipt_contents(objects, by_key)
     with_run = _with_runs(instance, objects, requests)
     receipts_without_run = read_receipts(objects, requests.keys() - with_run)
     plan = LaunchPlan(
@@ -130,7 +130,7 @@ def arrivals_with_runs(
 
     Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
     """
-    return _with_runs(instance, objects, read_asked(objects, arrival_keys))
+    return _with_runs(instance, objects, read_receipt_contents(objects, arrival_keys))
 
 
 def _with_runs(

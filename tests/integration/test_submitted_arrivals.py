@@ -24,7 +24,7 @@ from geo_platform.api.jobs.submissions import Submissions, waiting_key
 from geo_platform.api.jobs.types import job_request_of
 from geo_platform.arrivals.arrival import Arrival, arrival_key, arrival_of
 from geo_platform.arrivals.readiness import sort_out
-from geo_platform.arrivals.receipts import read_asked
+from geo_platform.arrivals.receipts import read_receipt_contents
 from geo_platform.arrivals.watch import Watch
 from geo_platform.contracts.submission import JobSubmitted
 from geo_platform.orchestrator.arrival_listing import arrivals_with_runs
@@ -122,7 +122,9 @@ def test_if_the_watch_is_first_the_job_has_its_own_run_too(
     job = both.submit("dem.tif")
     assert job.asked.attempt == 1
     assert both.watch(arrival).undecided == {arrival_key(arrival, WATCH.parameters)}
-    (asked,) = read_asked(both.objects, [arrival_key(arrival, WATCH.parameters)]).values()
+    (asked,) = read_receipt_contents(
+        both.objects, [arrival_key(arrival, WATCH.parameters)]
+    ).values()
     assert (asked.watch, asked.waits_at) == ("bronze", "")
 
 
@@ -167,7 +169,7 @@ def test_objects_submitted_and_found_at_once_have_one_owner_each(
         jobs, *sensors = [pool.submit(submitted), pool.submit(watched), pool.submit(watched)]
         jobs_of = {job.key: job for job in jobs.result()}
         of_watch = [key for sensor in sensors for key in sensor.result()]
-    asked = {keys[key]: one for key, one in read_asked(both.objects, keys).items()}
+    asked = {keys[key]: one for key, one in read_receipt_contents(both.objects, keys).items()}
     of_client = {key for key, one in asked.items() if one.run_key == jobs_of[key].job_id}
     assert len(of_watch) == len(set(of_watch)), "asked for twice"
     assert set(of_watch) | of_client == set(keys.values())

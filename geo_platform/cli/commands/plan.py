@@ -88,7 +88,7 @@ def _plan(request: SourceRequest) -> Plan:
         "source": request.candidate.shown,
         "kind": chain.name,
         "format": arrived.format.value,
-        "found": {**preview.found, **item},
+        "found": {**preview.source_facts, **item},
         "plan": preview.steps,
     }
 
