@@ -10,8 +10,8 @@ from pathlib import Path
 
 APPLICATION_MARKER = "workspace.yaml"
 
-# The wheel's copy of the application, laid there by setup.py. A checkout does not have it.
-_IN_THE_WHEEL = Path(__file__).resolve().parent / "application"
+# The wheel's copy of the application, which setup.py adds. A checkout does not have it.
+_WHEEL_COPY = Path(__file__).resolve().parent / "application"
 
 
 def find_application_root(
@@ -19,8 +19,8 @@ def find_application_root(
 ) -> Path | None:
     """Return the folder that holds workspace.yaml, or None if there is none.
 
-    The explicit folder comes first and is not checked; then the current folder and its parents;
-    then the shipped application.
+    An explicit folder is returned unchecked. Otherwise the search order is: `start` (by default the
+    current folder), its parents, then the application of this installation.
     """
     if explicit is not None:
         return explicit.expanduser().absolute()
@@ -32,24 +32,25 @@ def find_application_root(
 
 
 def shipped_application() -> Path | None:
-    """Return the application of this installation: the checkout beside the package, or the wheel's
-    copy.
+    """Return the application of this installation, or None.
+
+    It is the checkout that contains the package, or the copy in the wheel.
     """
     beside_package = Path(__file__).resolve().parent.parent
-    candidates = (beside_package, _IN_THE_WHEEL)
+    candidates = (beside_package, _WHEEL_COPY)
     return next((folder for folder in candidates if (folder / APPLICATION_MARKER).is_file()), None)
 
 
 def is_in_the_wheel(root: Path) -> bool:
     """Return whether the root is the wheel's copy, where nothing may be written."""
-    return root.resolve() == _IN_THE_WHEEL
+    return root.resolve() == _WHEEL_COPY
 
 
 def make_importable(root: Path) -> None:
-    """Put the root first on the import path, so that assets, resources and schedules are its own.
+    """Put the root first on the import path, so that its assets, resources and schedules are used.
 
-    The only place that changes the import path. Code locations do not need it: Dagster takes the
-    working directory of workspace.yaml.
+    Nothing else changes the import path. Code locations do not need this function: Dagster puts the
+    working directory that workspace.yaml names on the path.
     """
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))

@@ -12,9 +12,10 @@ with frozen_imports():
     from assets.stage import span_destinations
     from geo_platform.definitions import defs
 
-    # A chain imports its core when a stage is called. Runs are forked from a process that has
-    # loaded this module, so the raster core is imported here, once for all runs. The vector core
-    # is not: where runs are not forked, each would pay a quarter of a second for pandas alone.
+    # A chain (the stages of one job) imports its core when a stage is called. Runs are forked from
+    # a process that has loaded this module, so the raster core is imported here, once for all runs.
+    # The vector core is not imported here: where runs are not forked, pandas alone would cost each
+    # run a quarter of a second.
     from geo_platform.raster import convert, profile  # noqa: F401  # imported for forked runs
     from geo_platform.settings import load_settings
     from geo_platform.telemetry.tracing_export import load_exporters

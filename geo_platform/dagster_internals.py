@@ -1,7 +1,8 @@
-"""Every use of Dagster that Dagster does not document as public. Nothing else may use such API.
+"""Every use of Dagster that Dagster does not document as public. No other module may use such API.
 
-Each function says why it is needed and what would replace it. tests/unit/test_dagster_internals.py
-pins each against the installed Dagster and fails for any other use in the application.
+The docstring of a function names the API that is not public, and the missing public API or what
+would replace it. tests/unit/test_dagster_internals.py checks each use against the installed Dagster
+and fails for any other use in the application.
 """
 
 import logging
@@ -22,11 +23,12 @@ from geo_platform.telemetry.checkpoints import LOGGER, CheckpointFields, fields_
 DATA_VERSION_TAG = "dagster/data_version"
 USER_VERSION_TAG = "dagster/data_version_is_user_provided"
 
-# Address of the code location that launched a run. Replaced by: run worker health of the default
-# launcher.
+# Tag with the address of the code location that launched a run. Replaced by: run worker health of
+# the default launcher.
 CODE_SERVER_TAG = ".dagster/grpc_info"
 
-# Id of the run by which the daemon retried a run. Replaced by: a field of dg.DagsterRun.
+# Tag with the id of the run by which the daemon retried a run. Replaced by: a field of
+# dg.DagsterRun.
 RETRIED_BY_TAG = "dagster/auto_retry_run_id"
 
 QUEUE_DAEMON = "QUEUED_RUN_COORDINATOR"
@@ -41,8 +43,8 @@ def log_entries(
 ) -> Sequence[dg.EventLogEntry]:
     """Return all entries of a run's event log, oldest first.
 
-    `DagsterInstance.all_logs`: the public `fetch_*` methods return events of some types, and no log
-    lines.
+    `DagsterInstance.all_logs`: the public `fetch_*` methods return only some types of events,
+    and no log lines.
     """
     return instance.all_logs(run_id, of_type=of_type)
 
@@ -52,7 +54,7 @@ def run_events(
 ) -> Iterator[dg.EventLogRecord]:
     """Yield a run's events of one type, oldest first, reading `page` at a time.
 
-    `DagsterInstance.get_records_for_run`: as for `log_entries`.
+    `DagsterInstance.get_records_for_run`: needed for the same reason as in `log_entries`.
     """
     cursor: str | None = None
     while True:
@@ -68,8 +70,8 @@ def report_event(
 ) -> None:
     """Add an engine event to a run from outside its process.
 
-    `DagsterInstance.report_engine_event`: the public `report_runless_asset_event` knows assets, not
-    runs.
+    `DagsterInstance.report_engine_event`: the public `report_runless_asset_event` adds events to
+    assets, not to runs.
     """
     instance.report_engine_event(text, run, EngineEventData(metadata))
 
@@ -77,7 +79,7 @@ def report_event(
 def checkpoint_of(entry: dg.EventLogEntry) -> CheckpointFields | None:
     """Return the fields of a checkpoint's entry, or None for any other entry.
 
-    `EngineEventData`: no public event type carries metadata of one's own without being of an asset.
+    `EngineEventData`: the public event types that carry custom metadata all belong to an asset.
     """
     event = entry.dagster_event
     if event is None or not event.is_engine_event:
@@ -87,7 +89,7 @@ def checkpoint_of(entry: dg.EventLogEntry) -> CheckpointFields | None:
 
 
 def engine_error(entry: dg.EventLogEntry) -> str | None:
-    """Return the message of the error that an engine event carries, or None."""
+    """Return the message of an engine event's error, or None if the entry has no such error."""
     event = entry.dagster_event
     if event is None or not event.is_engine_event or event.engine_event_data.error is None:
         return None
@@ -95,7 +97,7 @@ def engine_error(entry: dg.EventLogEntry) -> str | None:
 
 
 def engine_value(entry: dg.EventLogEntry, name: str) -> str | None:
-    """Return a metadata value of an engine event as text, or None."""
+    """Return the metadata value `name` of an engine event as text, or None if there is none."""
     event = entry.dagster_event
     if event is None or not event.is_engine_event:
         return None
@@ -144,9 +146,9 @@ _FILTER = _CheckpointsAsEvents()
 
 
 def record_checkpoints_as_events() -> None:
-    """From now on Dagster stores checkpoints of this process with their fields.
+    """Make Dagster store the checkpoints of this process with their fields from now on.
 
-    Does nothing when called again.
+    A repeated call has no effect.
     """
     logging.getLogger(LOGGER).addFilter(_FILTER)
 
@@ -154,7 +156,7 @@ def record_checkpoints_as_events() -> None:
 def log_handlers(instance: dg.DagsterInstance) -> list[logging.Handler]:
     """Return new log handlers as dagster.yaml configures them.
 
-    Dagster attaches its own only while a run executes.
+    Dagster attaches its handlers only while a run executes.
     `DagsterInstance.get_yaml_python_handlers`. Replaced by: a public way to log for a run from
     outside.
     """
@@ -165,7 +167,7 @@ def log_handlers(instance: dg.DagsterInstance) -> list[logging.Handler]:
 
 
 def fail_run(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str) -> None:
-    """Mark a run as failed whose process is gone.
+    """Mark a run whose process is gone as failed.
 
     `DagsterInstance.report_run_failed`: nothing public ends a run that no process executes.
     """
@@ -178,9 +180,9 @@ def add_tags(instance: dg.DagsterInstance, run_id: str, tags: Mapping[str, str])
 
 
 def count_runs(instance: dg.DagsterInstance, wanted: dg.RunsFilter) -> int:
-    """Return how many runs match.
+    """Return how many runs match the filter.
 
-    `DagsterInstance.get_runs_count`: publicly, runs are read to be counted.
+    `DagsterInstance.get_runs_count`: with public API, all matching runs have to be read.
     """
     return instance.get_runs_count(wanted)
 
@@ -188,7 +190,7 @@ def count_runs(instance: dg.DagsterInstance, wanted: dg.RunsFilter) -> int:
 def run_ids(instance: dg.DagsterInstance, *, page: int) -> Iterator[str]:
     """Yield the ids of all runs, newest first.
 
-    `DagsterInstance.get_run_ids`: publicly, whole records are read, with their configuration.
+    `DagsterInstance.get_run_ids`: with public API, whole records with their configuration are read.
     """
     cursor: str | None = None
     while found := instance.get_run_ids(cursor=cursor, limit=page):
@@ -197,9 +199,9 @@ def run_ids(instance: dg.DagsterInstance, *, page: int) -> Iterator[str]:
 
 
 def queued_or_launched_at(instance: dg.DagsterInstance, run: dg.DagsterRun) -> float | None:
-    """Return when a queued run was queued or a starting run was launched, or None.
+    """Return when a starting run was launched, or when any other run was queued.
 
-    In seconds since the epoch.
+    The time is in seconds since the epoch, or None if Dagster has not recorded it.
 
     `DagsterInstance.get_run_stats`. Replaced by: these times in dg.RunRecord.
     """
@@ -211,7 +213,7 @@ def queued_or_launched_at(instance: dg.DagsterInstance, run: dg.DagsterRun) -> f
 
 
 def has_worker_health(instance: dg.DagsterInstance) -> bool:
-    """Return whether the launcher can be asked about a run's worker, as those of containers can.
+    """Return whether the launcher can report on a run's worker. Launchers of containers can.
 
     `DagsterInstance.run_launcher`. Replaced by: a public health of a run's worker.
     """
@@ -219,9 +221,10 @@ def has_worker_health(instance: dg.DagsterInstance) -> bool:
 
 
 def worker_health(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
-    """Return what the launcher answers: RUNNING, SUCCESS, NOT_FOUND, FAILED or UNKNOWN.
+    """Return the state of a run's worker: RUNNING, SUCCESS, NOT_FOUND, FAILED or UNKNOWN.
 
-    Raises what the launcher raises.
+    `DagsterInstance.run_launcher`, as for `has_worker_health`. An exception of the launcher passes
+    unchanged; its class depends on the launcher.
     """
     return str(instance.run_launcher.check_run_worker_health(run).status.value)
 
@@ -229,7 +232,7 @@ def worker_health(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
 def start_timeout_s(instance: dg.DagsterInstance) -> float | None:
     """Return after how many seconds run monitoring fails a run that has not started.
 
-    Return None if it is off.
+    Return None if run monitoring or its start timeout is off.
 
     `run_monitoring_enabled` and `run_monitoring_start_timeout_seconds`. Replaced by: public
     settings.
@@ -267,9 +270,9 @@ def concurrency_config(instance: dg.DagsterInstance) -> Any:
 
 
 def pools(instance: dg.DagsterInstance) -> Mapping[str, Any]:
-    """Return for each pool that has slots: who holds them and who waits.
+    """Return, for each pool, Dagster's record of the steps that hold its slots or wait for a slot.
 
-    Empty where storage has no pools.
+    Return an empty dict if the storage has no pools.
 
     `DagsterInstance.event_log_storage`: publicly, only the webserver's GraphQL has them.
     """
@@ -298,7 +301,7 @@ def free_pool_slots(instance: dg.DagsterInstance, run_id: str) -> None:
 def is_on_postgres(instance: dg.DagsterInstance) -> bool:
     """Return whether runs are stored in PostgreSQL.
 
-    `DagsterInstance.run_storage`: no public name of it.
+    `DagsterInstance.run_storage`: no public API names the kind of storage.
     """
     return type(instance.run_storage).__module__.startswith("dagster_postgres")
 
@@ -307,7 +310,7 @@ def pool_connections(instance: dg.DagsterInstance, *, recycle_s: int, max_overfl
     """Keep the instance's connections to PostgreSQL open (docs/decisions/0015).
 
     `DagsterInstance.optimize_for_webserver`, and `has_table` of the event log, which opens a second
-    connection for every event of an asset: its answer is cached.
+    connection for every event of an asset; so the result of `has_table` is cached.
     Replaced by: connection pool settings in dagster.yaml.
     """
     instance.optimize_for_webserver(
@@ -347,7 +350,10 @@ def failure_metadata(event: DagsterEvent) -> Mapping[str, dg.MetadataValue[Any]]
 
 
 def failure_text(event: DagsterEvent, *, with_stack: bool = False) -> str | None:
-    """Return the message of the exception that ended a step, or None; with its stack on request."""
+    """Return the message of the exception that ended a step, or None if there is none.
+
+    With `with_stack` the text includes the stack.
+    """
     error = event.step_failure_data.error
     if error is None:
         return None

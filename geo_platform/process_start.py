@@ -1,6 +1,6 @@
 """Make a process start faster: threads, garbage collection and forking around the imports.
 
-`code_location.py` and the command line call what they need. Importing this module changes nothing.
+Importing this module changes nothing; the functions do.
 """
 
 import gc
@@ -30,7 +30,7 @@ def frozen_imports() -> Iterator[None]:
     """Pause the garbage collector while importing, then freeze what was imported.
 
     A run is a process of its own and imports hundreds of thousands of objects that are never freed.
-    Examining them again and again, and once more at exit, takes a third of the import time
+    To examine them repeatedly, and once more at exit, takes a third of the import time
     (docs/decisions/0018).
     https://docs.python.org/3/library/gc.html#gc.freeze
     """
@@ -65,9 +65,9 @@ def frozen_objects() -> Iterator[None]:
 def fork_spawned_processes(preload: Sequence[str]) -> None:
     """Make multiprocessing's "spawn" fork processes from one that has imported `preload`.
 
-    That process is multiprocessing's own fork server, with a single Python thread. It starts with
-    the first process requested and ends with this one (docs/decisions/0025). Does nothing except
-    on Linux: the libraries of other systems do not survive a fork.
+    That process is multiprocessing's fork server, which has a single Python thread. It starts when
+    the first process is requested and ends with the calling process (docs/decisions/0025). On
+    systems other than Linux this function does nothing: their libraries do not survive a fork.
     """
     if sys.platform != "linux":
         return

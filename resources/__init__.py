@@ -1,1 +1,1 @@
-"""ConfigurableResources whose create_resource hands back a storage adapter."""
+"""Dagster resources that create the storage adapters, and the IO manager of messages."""

@@ -25,6 +25,10 @@ class MessageIOManager(dg.IOManager):
         record_checkpoints_as_events()
 
     def handle_output(self, context: dg.OutputContext, obj: Message) -> None:
+        """Store the message of a stage, and add its address to the output's metadata.
+
+        Raises dagster.Failure: the store does not answer or refuses access.
+        """
         try:
             stored = put_message(
                 self._objects,
@@ -34,7 +38,7 @@ class MessageIOManager(dg.IOManager):
                 run_id=context.run_id,
             )
         except PlatformError as error:
-            raise _failed(error) from error
+            raise _reported_failure(error) from error
         context.add_output_metadata(
             {
                 "message": dg.MetadataValue.url(stored.reference.uri),
@@ -43,47 +47,59 @@ class MessageIOManager(dg.IOManager):
         )
 
     def load_input(self, context: dg.InputContext) -> Message:
+        """Return the message of the previous stage, checked against the type of the input.
+
+        Raises dagster.Failure: there is no message, it is unreadable, or the store does not answer
+        or refuses access.
+        """
         expected: type[Message] = context.dagster_type.typing_type
         upstream = context.upstream_output
         if upstream is None:
             raise dg.DagsterInvariantViolationError(f"input {context.name} has no upstream stage")
-        own = message_key(_stage(context), _partition(context), upstream.run_id)
+        expected_key = message_key(_stage(context), _partition(context), upstream.run_id)
         try:
-            return load_message(self._objects.read_bytes(MESSAGES, self._newest_key(own)), expected)
+            return load_message(
+                self._objects.read_bytes(MESSAGES, self._newest_key(expected_key)), expected
+            )
         except ContractError as fault:
             unreadable = MessageUnreadable(
                 f"The message of {_stage(context)} cannot be read: {fault}"
             )
-            raise _failed(unreadable) from fault
+            raise _reported_failure(unreadable) from fault
         except PlatformError as error:
-            raise _failed(error) from error
+            raise _reported_failure(error) from error
 
-    def _newest_key(self, own: str) -> str:
-        """Return the key of this run's message, or else of the partition's newest message.
+    def _newest_key(self, expected_key: str) -> str:
+        """Return `expected_key`, the key of this run's message, if that message is stored.
 
-        A run has no message of its own if it executes a later stage alone.
+        Otherwise return the key of the partition's newest message: a run that executes a later
+        stage alone reads the message of an earlier run.
+
+        Raises SourceNotFound: the partition has no message.
         """
-        folder = own.rpartition("/")[0] + "/"
-        found = {
+        folder = expected_key.rpartition("/")[0] + "/"
+        written_by_key = {
             stored.reference.key: stored.last_modified_utc
             for stored in self._objects.list(MESSAGES, folder)
         }
-        if own in found:
-            return own
+        if expected_key in written_by_key:
+            return expected_key
         # Partitions may contain slashes: `a` must not get the messages of `a/b`.
-        direct = {
-            key: written for key, written in found.items() if "/" not in key.removeprefix(folder)
+        partition_messages = {
+            key: written
+            for key, written in written_by_key.items()
+            if "/" not in key.removeprefix(folder)
         }
-        if not direct:
+        if not partition_messages:
             raise SourceNotFound(
                 f"No message is stored in {folder!r}.",
                 remedy="Materialize the stage before this one first.",
             )
-        return max(direct, key=lambda key: direct[key])
+        return max(partition_messages, key=lambda key: partition_messages[key])
 
 
-def _failed(error: PlatformError) -> dg.Failure:
-    """Report that the step failed outside of the stage's code, and return the failure to raise."""
+def _reported_failure(error: PlatformError) -> dg.Failure:
+    """Report STAGE_FAILED for an error outside of the stage's code, and return it as a failure."""
     report(Checkpoint.STAGE_FAILED, str(error), level=logging.WARNING, error=error.as_record())
     return as_failure(error)
 
@@ -97,7 +113,7 @@ def _partition(context: dg.OutputContext | dg.InputContext) -> str | None:
 
 
 class Messages(dg.ConfigurableIOManagerFactory[MessageIOManager]):
-    """The IO manager of every stage."""
+    """Creates the IO manager of every stage for one run."""
 
     objects: dg.ResourceDependency[ObjectStore]
 

@@ -43,22 +43,22 @@ from resources.stores import run_id_of
 # a password each time: half of a small run. So they are pooled, as Dagster's webserver does.
 _RECYCLE_S = 3600
 _MAX_OVERFLOW = 10
-_NAME = "SELECT set_config('application_name', %s, false)"
-_kept: WeakSet[dg.DagsterInstance] = WeakSet()
+_SET_NAME = "SELECT set_config('application_name', %s, false)"
+_pooled_instances: WeakSet[dg.DagsterInstance] = WeakSet()
 
 
 def keep_connections(instance: dg.DagsterInstance) -> None:
     """Pool the instance's connections in this process, once, if its storage is PostgreSQL."""
-    if instance in _kept or not is_on_postgres(instance):
+    if instance in _pooled_instances or not is_on_postgres(instance):
         return
-    if not _kept:
+    if not _pooled_instances:
         sqlalchemy.event.listen(sqlalchemy.pool.Pool, "checkout", _check_and_name)
-    _kept.add(instance)
+    _pooled_instances.add(instance)
     pool_connections(instance, recycle_s=_RECYCLE_S, max_overflow=_MAX_OVERFLOW)
 
 
 def _check_and_name(connection: Any, *_: object) -> None:
-    """Name the connection after the run that takes it. If it is dead, the pool opens another.
+    """Name the connection after the run that uses it. If it is dead, the pool opens another one.
 
     The pool itself does not check whether a connection is alive; setting the name does, in one
     round trip (SQLAlchemy, Dealing with Disconnects, pessimistic).
@@ -67,7 +67,7 @@ def _check_and_name(connection: Any, *_: object) -> None:
         return
     try:
         with connection.cursor() as cursor:
-            cursor.execute(_NAME, [os.environ.get("PGAPPNAME", "")])
+            cursor.execute(_SET_NAME, [os.environ.get("PGAPPNAME", "")])
     except (connection.OperationalError, connection.InterfaceError) as error:
         raise sqlalchemy.exc.DisconnectionError from error
 
@@ -82,9 +82,9 @@ _CREDENTIALS = {
 class BlobAccountOfSettings(AzureBlobStorageResource):
     """dagster-azure's resource for the configured storage account.
 
-    It shows the account and the kind of credential, and holds no secret. `storage/azure/account.py`
-    makes the client, with the secret and with retries that dagster-azure has no field for. In a
-    run, every request carries the run's id.
+    The fields are the account and the kind of credential, never a secret. The client comes from
+    `storage/azure/account.py`, with the secret and with the retries for which dagster-azure has no
+    field. In a run, every request carries the run's id.
     """
 
     _run: str = PrivateAttr("")
@@ -105,7 +105,10 @@ class BlobAccountOfSettings(AzureBlobStorageResource):
 
 
 class BlobObjects(dg.ConfigurableResource[ObjectStore]):
-    """Objects in Azure Blob Storage. A run has one client and one folder of downloads."""
+    """Objects in Azure Blob Storage. Each run has one client and one folder of downloads.
+
+    Raises StoreDenied when a run starts: no storage account is set.
+    """
 
     def create_resource(self, context: dg.InitResourceContext) -> ObjectStore:
         raise NotImplementedError(

@@ -19,7 +19,7 @@ from resources.io_manager import Messages
 
 
 class ScratchFolder(dg.ConfigurableResource[Scratch]):
-    """Scratch folders of stages below one root. What killed processes left is removed first."""
+    """Scratch folders of stages below one root. Folders of killed processes are removed first."""
 
     root: str | None = None
 

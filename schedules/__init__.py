@@ -1,1 +1,1 @@
-"""Jobs, sensors, schedules."""
+"""Dagster jobs, sensors and schedules."""

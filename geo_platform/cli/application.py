@@ -28,7 +28,11 @@ INSTANCE_TEMPLATES = {
 
 
 class Launcher(Protocol):
-    """Executes jobs in this process."""
+    """Execute jobs in this process, and read the state of runs.
+
+    Every method raises StoreDenied, StoreUnavailable, DatabaseUnavailable: Dagster's storage cannot
+    be used.
+    """
 
     def run(self, request: RunRequest) -> RunReport:
         """Execute a job to its end."""
@@ -37,7 +41,7 @@ class Launcher(Protocol):
         """Return the state of a run, or None if there is no such run."""
 
     def retry_of(self, run_id: str) -> RetryRequest | None:
-        """Return what a run has left undone, or None if there is no such run."""
+        """Return the request to retry a run, or None if there is no such run."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class Application(HomeStores):
     def root(self) -> Path:
         """Return the application root, and make it importable.
 
-        Raises click.UsageError: the named folder holds no workspace.yaml.
+        Raises click.UsageError: the folder holds no workspace.yaml, or no root was found.
         """
         root = find_application_root(self.settings.application_root)
         if root is None or not (root / APPLICATION_MARKER).is_file():
@@ -67,11 +71,18 @@ class Application(HomeStores):
 
     @property
     def instance_template(self) -> Path:
-        """Return the template of Dagster's settings for this profile. Raises as `root`."""
+        """Return the template of Dagster's settings for this profile.
+
+        Raises click.UsageError: there is no application root.
+        """
         return self.root / INSTANCE_TEMPLATES[self.settings.profile]
 
     def definitions(self) -> Any:
-        """Import the Dagster definitions. Raises ContractError: the stages do not fit together."""
+        """Import the Dagster definitions.
+
+        Raises ContractError: the stages do not fit together. Raises click.UsageError: there is no
+        application root.
+        """
         _ = self.root  # makes the assets importable
         with frozen_imports():
             from assets.stage import span_destinations
@@ -84,7 +95,7 @@ class Application(HomeStores):
     def lazy_launcher(self, stack: ExitStack) -> Callable[[], Launcher]:
         """Return a function that opens a launcher at its first call.
 
-        A command whose files are all unchanged or refused then starts no Dagster.
+        So a command whose files are all unchanged or refused does not start Dagster.
         """
         opened: list[Launcher] = []
 
@@ -97,7 +108,11 @@ class Application(HomeStores):
 
     @contextmanager
     def launcher(self) -> Iterator[Launcher]:
-        """Open a launcher on this home's Dagster instance. Imports Dagster."""
+        """Open a launcher on this home's Dagster instance. Imports Dagster.
+
+        Raises ContractError, click.UsageError: see `definitions`. Raises StoreDenied,
+        StoreUnavailable, DatabaseUnavailable: the home or Dagster's storage cannot be used.
+        """
         use_home(self.settings.home_dir)
         self.scratch.sweep()
         definitions = self.definitions()

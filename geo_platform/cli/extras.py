@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-# Module, or a parent package of it -> the extra of pyproject.toml that installs it.
+# Module or package -> the extra of pyproject.toml that installs it. A package covers its modules.
 EXTRA_OF_MODULE = {
     "adbc_driver_manager": "production",
     "adbc_driver_postgresql": "production",
@@ -36,7 +36,7 @@ EXTRA_OF_MODULE = {
 def missing_extra(error: BaseException) -> str | None:
     """Return a sentence with the missing module and the command that installs it.
 
-    Return None if no error in the chain of causes is a missing module of an extra.
+    Return None if neither the error nor any of its causes is a missing module of an extra.
     """
     for module in _missing_modules(error):
         names = module.split(".")

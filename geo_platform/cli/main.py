@@ -20,7 +20,7 @@ from geo_platform.process_start import frozen_imports, limit_blas_threads
 
 # 128 + SIGINT, the shells' convention.
 INTERRUPTED = 130
-# Click's own exit code for a command that cannot be run as given.
+# Click's exit code for wrong arguments.
 USAGE = 2
 
 # Name -> summary, in the order of `--help`.
@@ -49,7 +49,7 @@ COMMANDS = {
 
 
 def _import_command(name: str) -> click.Command:
-    """Import one command. Each is imported on demand: geodata libraries load slowly."""
+    """Import a command. Commands are imported on demand: geodata libraries load slowly."""
     match name:
         case "ingest":
             from geo_platform.cli.commands.ingest import ingest_sources
@@ -143,11 +143,10 @@ def _on_signal(number: int, _: object) -> None:
 def _ended_by_sigterm() -> Iterator[None]:
     """Let SIGTERM interrupt a command as Ctrl-C does.
 
-    An ignored Ctrl-C stays ignored, as in a script's background.
-
-    Dagster gives SIGTERM the disposition of SIGINT, and child processes inherit SIG_IGN: the `tail`
-    that Dagster starts for a run's output could then not be ended, and kept the command's output
-    open for ever. Handlers are not inherited.
+    If Ctrl-C is ignored, as for a background command of a script, it is still ignored inside, but
+    by a handler instead of SIG_IGN. Dagster gives SIGTERM the disposition of SIGINT, and child
+    processes inherit SIG_IGN, not handlers. With SIG_IGN, the `tail` that Dagster starts for the
+    output of a run could not be ended, and would keep the command's output open for ever.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -165,9 +164,9 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 
 class _Commands(click.Group):
-    """Commands in the order of first use.
+    """The group of commands, listed in the order of COMMANDS.
 
-    Each ends with a message and an exit code; tracebacks only on request.
+    A command that raises ends with a message and an exit code. `--traceback` adds the traceback.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -255,8 +254,8 @@ def main(context: click.Context, home: Path | None, application_root: Path | Non
     from geo_platform.cli.application import Application
     from geo_platform.settings import load_settings
 
-    given = {"home": home, "application_root": application_root}
+    overrides = {"home": home, "application_root": application_root}
     settings = load_settings().model_copy(
-        update={name: value for name, value in given.items() if value is not None}
+        update={name: value for name, value in overrides.items() if value is not None}
     )
     context.obj = Application(settings)

@@ -18,7 +18,7 @@ from rich.text import Text
 from geo_platform.cli.requests import Candidate, LeftOut
 from geo_platform.errors import PlatformError, UnexpectedFault
 from geo_platform.telemetry.checkpoints import Checkpoint
-from geo_platform.telemetry.logs import current
+from geo_platform.telemetry.logs import current_context
 
 
 class CommandOutcome(StrEnum):
@@ -178,7 +178,7 @@ class _CheckpointHandler(logging.Handler):
         self._progress = progress
 
     def emit(self, record: logging.LogRecord) -> None:
-        checkpoint, stage = getattr(record, "checkpoint", None), current().get("stage")
+        checkpoint, stage = getattr(record, "checkpoint", None), current_context().get("stage")
         if checkpoint and stage:
             self._progress.report_stage(
                 str(checkpoint), str(stage), str(getattr(record, "said", ""))

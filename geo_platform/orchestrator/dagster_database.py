@@ -1,7 +1,7 @@
-"""Dagster's own database in PostgreSQL: check it before it is opened, and translate its faults.
+"""Dagster's database in PostgreSQL: validate its address, lock its creation, translate its errors.
 
-Its tables are Dagster's. Dagster reads the address from the environment itself
-(`deploy/*/dagster.yaml`), so it has to be a URL.
+Dagster creates the tables. Dagster reads the address from the environment itself
+(`deploy/*/dagster.yaml`), so the address has to be a URL.
 """
 
 from collections.abc import Iterator
@@ -25,27 +25,28 @@ from geo_platform.storage.postgres.connections import Database, is_url, translat
 VARIABLE = "GEO_PLATFORM_DAGSTER_POSTGRES_URL"
 _SCHEME = "postgresql://"
 # Key of the advisory lock: "geo_dags" in ASCII.
-_FIRST_OPENING = 0x67656F5F64616773
+_OPENING_LOCK = 0x67656F5F64616773
 
 
 @contextmanager
-def opened_alone(settings: Settings) -> Iterator[None]:
+def opening_lock(settings: Settings) -> Iterator[None]:
     """Hold a lock so that one process at a time, on any machine, opens Dagster's database.
 
-    Dagster creates its tables without checking for another process. Connecting first also fails at
-    once for a wrong password, which Dagster would retry for long. Raises StoreDenied,
-    DatabaseUnavailable.
+    Dagster creates its tables without checking for another process. The connection for the lock
+    also fails at once for a wrong password, which Dagster would retry for a long time.
+
+    Raises StoreDenied, DatabaseUnavailable: the database refuses access or does not answer.
     """
     database = dagster_database(settings)
     with database_errors(database), database.connect(autocommit=True) as connection:
-        connection.execute("SELECT pg_advisory_lock(%s)", (_FIRST_OPENING,))
+        connection.execute("SELECT pg_advisory_lock(%s)", (_OPENING_LOCK,))
         yield
 
 
 def dagster_database(settings: Settings) -> Database:
     """Return the database of Dagster's runs, events and schedules.
 
-    Raises StoreDenied: none is set, or not as a URL.
+    Raises StoreDenied: no address is set, or the address is not a URL.
     """
     url = settings.dagster_postgres_url
     if url is None:
@@ -68,13 +69,17 @@ def dagster_database(settings: Settings) -> Database:
 
 @contextmanager
 def database_errors(database: Database) -> Iterator[None]:
-    """Translate connection errors of SQLAlchemy and of Dagster's storage; others pass unchanged."""
+    """Translate connection errors of SQLAlchemy and of Dagster's storage.
+
+    Raises StoreDenied, DatabaseUnavailable: the database refuses access or does not answer. Any
+    other error passes unchanged.
+    """
     try:
         yield
     except PlatformError:
         raise
     except Exception as error:
-        fault = _found(error)
+        fault = _sqlalchemy_error(error)
         translated = translate(_as_psycopg(fault), database.place) if fault is not None else None
         if translated is None:
             raise
@@ -82,26 +87,26 @@ def database_errors(database: Database) -> Iterator[None]:
 
 
 def _is_url(url: SecretStr) -> bool:
-    """Return whether both readers accept it: libpq here, SQLAlchemy in Dagster."""
-    given = url.get_secret_value()
+    """Return whether both libpq, used here, and SQLAlchemy, used by Dagster, accept the URL."""
+    text = url.get_secret_value()
     try:
-        make_url(given)
+        make_url(text)
     except (SQLAlchemyError, ValueError):
         return False
-    return given.startswith(_SCHEME) and is_url(url)
+    return text.startswith(_SCHEME) and is_url(url)
 
 
-def _found(error: BaseException | None) -> SQLAlchemyError | None:
-    """Return the driver's error from a chain of causes: after some attempts Dagster wraps it."""
+def _sqlalchemy_error(error: BaseException | None) -> SQLAlchemyError | None:
+    """Return SQLAlchemy's error from a chain of causes: after some attempts Dagster wraps it."""
     while error is not None and not isinstance(error, SQLAlchemyError):
         error = error.__cause__ or error.__context__
     return error
 
 
 def _as_psycopg(fault: SQLAlchemyError) -> psycopg.Error:
-    """Return the error as one of psycopg's.
+    """Return the error as an error of psycopg 3.
 
-    SQLAlchemy uses psycopg 2, whose classes differ but whose codes are the same.
+    SQLAlchemy uses psycopg 2, which has other classes but the same error codes.
     """
     original = fault.orig if isinstance(fault, DBAPIError) else fault
     try:

@@ -1,6 +1,7 @@
 """Open the Dagster instance of a home, and translate the errors of its storage.
 
-`dagster_database.py` has what only PostgreSQL needs. It is imported only in production.
+A home is the folder of all data of one installation. `dagster_database.py` has what only PostgreSQL
+needs; it is imported only in the production profile.
 """
 
 import os
@@ -31,7 +32,7 @@ from geo_platform.storage.local.process import is_alive
 PROCESS_TAG = "geo_platform/process"
 HOST_TAG = "geo_platform/host"
 KILLED = "The process of this run was killed. Its checkpoints show what it had published by then."
-UNFINISHED = [
+UNFINISHED_STATUSES = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -41,14 +42,15 @@ UNFINISHED = [
 def open_instance(
     settings: Settings, template: Path, *, ends_killed_runs: bool = True
 ) -> dg.DagsterInstance:
-    """Open the Dagster instance of this home; the first time, create it from the template.
+    """Open the Dagster instance of this home. The first time, create its dagster.yaml.
 
-    One process opens it at a time: Dagster creates its tables without checking for another process.
-    With `ends_killed_runs`, unfinished runs of killed processes of this host are marked as failed,
+    `template` is the text of dagster.yaml with a placeholder for the log file. One process opens
+    the instance at a time: Dagster creates its tables without checking for another process. With
+    `ends_killed_runs`, unfinished runs whose process on this host was killed are marked as failed,
     because nothing else would end them.
 
-    Raises StoreDenied, StoreUnavailable: the home cannot be used.
-    Raises StoreDenied, DatabaseUnavailable: the database cannot be used.
+    Raises StoreDenied, StoreUnavailable: the folder of the home cannot be used.
+    Raises StoreDenied, DatabaseUnavailable: PostgreSQL refuses access or does not answer.
     """
     home = ensure_folder(settings.dagster_home_dir)
     ensure_folder(settings.log_file.parent)
@@ -61,12 +63,14 @@ def open_instance(
     with (
         os_errors(f"Dagster's folder {home}"),
         process_lock(home / ".opening"),
-        _opened_alone(settings),
+        _opening_lock(settings),
     ):
         configuration = home / "dagster.yaml"
         if not configuration.exists():
-            filled_in = Template(template.read_text("utf-8")).substitute(LOG_FILE=settings.log_file)
-            write_atomically(home, configuration, filled_in.encode())
+            configuration_text = Template(template.read_text("utf-8")).substitute(
+                LOG_FILE=settings.log_file
+            )
+            write_atomically(home, configuration, configuration_text.encode())
         instance = dg.DagsterInstance.get()
         ended = _end_killed_runs(instance) if ends_killed_runs else []
     for run_id in ended:
@@ -75,19 +79,23 @@ def open_instance(
     return instance
 
 
-def _opened_alone(settings: Settings) -> AbstractContextManager[None]:
-    """Lock the database, which homes and machines may share: a home's lock does not cover them."""
+def _opening_lock(settings: Settings) -> AbstractContextManager[None]:
+    """Lock Dagster's database, which several homes and machines may share.
+
+    The lock in the folder of one home does not cover the others.
+    """
     if settings.profile is not Profile.production:
         return nullcontext()
-    from geo_platform.orchestrator.dagster_database import opened_alone
+    from geo_platform.orchestrator.dagster_database import opening_lock
 
-    return opened_alone(settings)
+    return opening_lock(settings)
 
 
 def _end_killed_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Mark runs whose process was killed as failed, and return their ids."""
     ended = []
-    wanted = dg.RunsFilter(statuses=UNFINISHED, tags={HOST_TAG: socket.gethostname()})
-    for record in instance.get_run_records(wanted):
+    own_host = dg.RunsFilter(statuses=UNFINISHED_STATUSES, tags={HOST_TAG: socket.gethostname()})
+    for record in instance.get_run_records(own_host):
         run = record.dagster_run
         if runs_in_its_tagged_process(run) and not is_alive(run.tags[PROCESS_TAG]):
             fail_run(instance, run, KILLED)
@@ -98,7 +106,8 @@ def _end_killed_runs(instance: dg.DagsterInstance) -> list[str]:
 def runs_in_its_tagged_process(run: dg.DagsterRun) -> bool:
     """Return whether the run executes in the process that its tag names.
 
-    A run that the UI re-executes inherits the tag from the run before it, but has a code location.
+    A run that the UI re-executes inherits the tag from the original run, but a code location
+    executes it.
     """
     return PROCESS_TAG in run.tags and run.remote_job_origin is None
 
@@ -107,7 +116,8 @@ def runs_in_its_tagged_process(run: dg.DagsterRun) -> bool:
 def storage_errors(settings: Settings) -> Iterator[None]:
     """Translate errors of Dagster's storage.
 
-    Raises StoreDenied, DatabaseUnavailable (PostgreSQL), StoreUnavailable (files).
+    Raises StoreDenied, DatabaseUnavailable: PostgreSQL refuses access or does not answer.
+    Raises StoreUnavailable: the SQLite files cannot be used.
     """
     try:
         with _database_errors(settings):

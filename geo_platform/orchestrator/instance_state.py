@@ -2,10 +2,14 @@
 
 `geo_platform/doctor` judges the facts. No definitions are loaded.
 
-Whether a run's process is alive is known for three kinds of runs: those that a command executed on
-this host (a tag names the process), those whose launcher can be asked (a container each), and those
-that a code location of this host started (its socket is here, or the run noted this host, and an
-event names the process). Run monitoring watches the others.
+Whether a run's process is alive is known for three kinds of runs:
+
+- A command executed the run on this host: a tag of the run names the process.
+- The launcher can report on the run's worker: each run has its own container.
+- A code location of this host started the run: its socket exists here, or a tag of the run names
+  this host, and an event of the run names the process.
+
+Dagster's run monitoring watches the other runs.
 """
 
 import json
@@ -44,8 +48,12 @@ from geo_platform.orchestrator.instance import (
     runs_in_its_tagged_process,
     storage_errors,
 )
-from geo_platform.orchestrator.left_staged import ACTIVE, any_under_way, aware, has_ended_for_good
-from geo_platform.orchestrator.shared_runs import files_of, newest_shared, published_item
+from geo_platform.orchestrator.left_staged import ACTIVE, any_under_way, as_utc, has_ended_for_good
+from geo_platform.orchestrator.shared_runs import (
+    newest_shared_runs,
+    published_item,
+    requested_files,
+)
 from geo_platform.orchestrator.state_check import check_ended
 from geo_platform.runs import PARTITION_TAG, WORKER_TAG, local_worker
 from geo_platform.settings import Settings
@@ -63,7 +71,7 @@ _UNPUBLISH = ("unpublish_item", "unpublish")
 def opened(settings: Settings, template: Path) -> Iterator["DagsterState"]:
     """Open this home's Dagster without changing any run.
 
-    Raises StoreDenied, StoreUnavailable, DatabaseUnavailable.
+    Raises StoreDenied, StoreUnavailable, DatabaseUnavailable: Dagster's storage cannot be used.
     """
     with storage_errors(settings):
         instance = open_instance(settings, template, ends_killed_runs=False)
@@ -72,7 +80,11 @@ def opened(settings: Settings, template: Path) -> Iterator["DagsterState"]:
 
 
 class DagsterState:
-    """Implement `doctor.facts.Orchestrator` on one Dagster instance."""
+    """Implement `doctor.facts.Orchestrator` on one Dagster instance.
+
+    Every method raises StoreDenied, StoreUnavailable, DatabaseUnavailable: Dagster's storage cannot
+    be used.
+    """
 
     def __init__(self, instance: dg.DagsterInstance, settings: Settings) -> None:
         self._instance = instance
@@ -86,7 +98,7 @@ class DagsterState:
             since = (
                 datetime.fromtimestamp(record.start_time, UTC)
                 if record.start_time
-                else aware(record.create_timestamp)
+                else as_utc(record.create_timestamp)
             )
             yield RunFact(run.run_id, run.job_name, run.status.value, place, is_running, since)
 
@@ -131,12 +143,12 @@ class DagsterState:
             if not state.is_running or data is None:
                 continue
             is_sensor = state.instigator_type.value == "SENSOR"
-            marks = (
+            sensor_times = (
                 "last_tick_timestamp",
                 "last_tick_start_timestamp",
                 "last_sensor_start_timestamp",
             )
-            names = marks if is_sensor else ("last_iteration_timestamp", "start_timestamp")
+            names = sensor_times if is_sensor else ("last_iteration_timestamp", "start_timestamp")
             last = max((float(getattr(data, name) or 0) for name in names), default=0.0)
             if last:
                 interval = float(getattr(data, "min_interval", None) or 30)
@@ -151,7 +163,7 @@ class DagsterState:
             seen_s = heartbeat_s(self._instance, QUEUE_DAEMON)
             seen = datetime.fromtimestamp(seen_s, UTC) if seen_s is not None else None
             waiting = count_runs(self._instance, queued)
-            return QueueFact(waiting, aware(oldest[0].create_timestamp), seen)
+            return QueueFact(waiting, as_utc(oldest[0].create_timestamp), seen)
 
     def partitions(self) -> Iterator[tuple[str, str]]:
         for definition in chains_by_partitions():
@@ -165,7 +177,7 @@ class DagsterState:
         if record is None:
             return PartitionFact(definition, key, None, None, None)
         run = record.dagster_run
-        if files_of(run):  # a shared run that failed may have published this file
+        if requested_files(run):  # a shared run that failed may have published this file
             with storage_errors(self._settings):
                 published = published_item(self._instance, run.run_id, key)
             status = _STATUS.SUCCESS if published else run.status
@@ -186,9 +198,10 @@ class DagsterState:
         found: dict[tuple[str, str], datetime] = {}
         for record in self._records(dg.RunsFilter(job_name=job, statuses=[_STATUS.SUCCESS])):
             config: Mapping[str, Any] = record.dagster_run.run_config
-            given = config.get("ops", {}).get(op, {}).get("config", {})
+            config_values = config.get("ops", {}).get(op, {}).get("config", {})
             found.setdefault(
-                (str(given.get("collection")), str(given.get("item_id"))), _ended_at(record)
+                (str(config_values.get("collection")), str(config_values.get("item_id"))),
+                _ended_at(record),
             )
         return found
 
@@ -218,21 +231,21 @@ class DagsterState:
             self._instance.delete_dynamic_partition(definition, key)
             return not self._instance.has_dynamic_partition(definition, key)
 
-    def _records(self, wanted: dg.RunsFilter) -> Iterator[dg.RunRecord]:
+    def _records(self, records_filter: dg.RunsFilter) -> Iterator[dg.RunRecord]:
         """Yield runs, newest first, reading a page at a time."""
         cursor: str | None = None
         while True:
             with storage_errors(self._settings):
-                page = self._instance.get_run_records(wanted, limit=_PAGE, cursor=cursor)
+                page = self._instance.get_run_records(records_filter, limit=_PAGE, cursor=cursor)
             yield from page
             if len(page) < _PAGE:
                 return
             cursor = page[-1].dagster_run.run_id
 
     def _latest_run(self, definition: str, key: str) -> dg.RunRecord | None:
-        """Return the newest run of this partition that was to publish its item, or None.
+        """Return the newest run that was launched to publish this partition's item, or None.
 
-        A run of single stages has no result.
+        A run of earlier stages alone does not count, because it publishes nothing.
         """
         chain = chains_by_partitions()[definition]
         job, item = chain.job, _item_of(chain)
@@ -241,17 +254,19 @@ class DagsterState:
                 dg.RunsFilter(tags={PARTITION_TAG: key}), limit=_RUNS_OF_A_PARTITION
             )
             shared = self._newest_shared().get(key)
-        alone = next((record for record in records if _makes(record.dagster_run, job, item)), None)
+        single = next(
+            (record for record in records if _publishes(record.dagster_run, job, item)), None
+        )
         return max(
-            filter(None, (alone, shared)),
-            key=lambda record: aware(record.create_timestamp),
+            filter(None, (single, shared)),
+            key=lambda record: as_utc(record.create_timestamp),
             default=None,
         )
 
     def _newest_shared(self) -> Mapping[str, dg.RunRecord]:
         """Return the newest shared run of each file, read once for all partitions."""
         if self._shared is None:
-            self._shared = newest_shared(self._instance)
+            self._shared = newest_shared_runs(self._instance)
         return self._shared
 
     def _published_by(self, run: dg.DagsterRun, item: dg.AssetKey) -> tuple[str, str] | None:
@@ -267,7 +282,7 @@ class DagsterState:
         return None
 
     def _process_of(self, run: dg.DagsterRun) -> tuple[str, bool | None]:
-        """Return where the run executes, and whether its process is alive: None if unknown here."""
+        """Return where the run executes, and whether its process is alive (None if unknown)."""
         if runs_in_its_tagged_process(run):
             process, host = run.tags[PROCESS_TAG], run.tags.get(HOST_TAG, "")
             return f"process {process.partition('.')[0]} on {host}", is_alive(
@@ -298,7 +313,7 @@ def _item_of(chain: Chain) -> dg.AssetKey:
 
 
 def _is_worker_alive(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool | None:
-    """Ask the launcher whether the run's worker is alive. Return None, never False, if unknown."""
+    """Return whether the run's worker is alive, by its launcher. Return None if that is unknown."""
     try:
         health = worker_health(instance, run)
     except Exception as error:  # noqa: BLE001  # each launcher raises the errors of its own service
@@ -314,8 +329,8 @@ def _is_worker_alive(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool |
 def _is_of_this_host(run: dg.DagsterRun) -> bool:
     """Return whether the run executes on this host.
 
-    Either its first stage noted this host, or the socket of the code location that started it is
-    here.
+    It does if its first stage tagged it with this host, or if the socket of the code location that
+    started it exists here.
     """
     if run.tags.get(WORKER_TAG) == local_worker(run.run_id):
         return True
@@ -328,10 +343,10 @@ def _ended_at(record: dg.RunRecord) -> datetime:
     return (
         datetime.fromtimestamp(record.end_time, UTC)
         if record.end_time
-        else aware(record.update_timestamp)
+        else as_utc(record.update_timestamp)
     )
 
 
-def _makes(run: dg.DagsterRun, job: str, item: dg.AssetKey) -> bool:
+def _publishes(run: dg.DagsterRun, job: str, item: dg.AssetKey) -> bool:
     selection = run.asset_selection
     return item in selection if selection else run.job_name == job

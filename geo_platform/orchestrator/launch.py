@@ -16,13 +16,13 @@ from geo_platform.errors import UnexpectedFault
 from geo_platform.orchestrator.instance import (
     HOST_TAG,
     PROCESS_TAG,
-    UNFINISHED,
+    UNFINISHED_STATUSES,
     open_instance,
     storage_errors,
 )
 from geo_platform.orchestrator.left_staged import discard_after
 from geo_platform.orchestrator.run_history import step_error
-from geo_platform.orchestrator.shared_runs import retry_of
+from geo_platform.orchestrator.shared_runs import retry_request
 from geo_platform.orchestrator.state_check import check_ended
 from geo_platform.runs import PARTITION_TAG, RetryRequest, RunReport, RunRequest
 from geo_platform.settings import Settings
@@ -41,22 +41,23 @@ class InProcessLauncher:
         self._template = template
 
     def __enter__(self) -> Self:
-        self._opened = ExitStack()
+        self._exit_stack = ExitStack()
         instance = open_instance(self._settings, self._template)
-        self._instance = self._opened.enter_context(instance)
+        self._instance = self._exit_stack.enter_context(instance)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._opened.close()
+        self._exit_stack.close()
 
     def run(self, request: RunRequest) -> RunReport:
-        """Execute as `run`, in a thread of its own, so that Ctrl-C works.
+        """Execute the job as the function `run` does, in a separate thread, so that Ctrl-C works.
 
         In the main thread Dagster handles the signal itself and mostly loses it, and GDAL does not
         check for it. An interrupted run is marked as failed. Its thread ends only with the process,
         so the caller has to exit at once.
 
-        Raises StoreDenied, DatabaseUnavailable: Dagster's database failed meanwhile.
+        Raises StoreDenied, DatabaseUnavailable, StoreUnavailable: Dagster's storage failed
+        meanwhile. Raises dagster.DagsterInvalidConfigError: the options do not fit the job.
         """
         done: Future[RunReport] = Future()
 
@@ -74,24 +75,34 @@ class InProcessLauncher:
             with storage_errors(self._settings):
                 return done.result()
         except KeyboardInterrupt:
-            wanted = dg.RunsFilter(statuses=UNFINISHED, tags={PROCESS_TAG: this_process()})
-            for record in self._instance.get_run_records(wanted):
+            of_this_process = dg.RunsFilter(
+                statuses=UNFINISHED_STATUSES, tags={PROCESS_TAG: this_process()}
+            )
+            for record in self._instance.get_run_records(of_this_process):
                 fail_run(self._instance, record.dagster_run, _INTERRUPTED)
             raise
 
     def status(self, run_id: str) -> RunReport | None:
+        """Return the state of a run, or None if there is no such run.
+
+        Raises StoreDenied, DatabaseUnavailable, StoreUnavailable: Dagster's storage cannot be used.
+        """
         with storage_errors(self._settings):
             return status(run_id, self._instance)
 
     def retry_of(self, run_id: str) -> RetryRequest | None:
+        """Return the request that processes again what a run did not publish, or None.
+
+        Raises StoreDenied, DatabaseUnavailable, StoreUnavailable: Dagster's storage cannot be used.
+        """
         with storage_errors(self._settings):
-            return retry_of(self._instance, run_id)
+            return retry_request(self._instance, run_id)
 
 
 def run(
     request: RunRequest, definitions: dg.Definitions, instance: dg.DagsterInstance
 ) -> RunReport:
-    """Execute the job in this process.
+    """Execute the job in this process, and return its report. A failed run is reported, not raised.
 
     Raises dagster.DagsterInvalidConfigError: the options do not fit the job.
     """
@@ -134,8 +145,8 @@ def _report(
     error: Mapping[str, Any] | None = None
     traceback: str | None = None
     result: Mapping[str, Any] | None = None
-    output: Mapping[str, Any] | None = None  # of an op, which materializes no asset
-    ended = "The run ended without a result."
+    output: Mapping[str, Any] | None = None  # the result of an op, which materializes no asset
+    failure_message = "The run ended without a result."
     for event in events:
         if event.is_step_success and event.step_key:
             seconds[event.step_key] = event.step_success_data.duration_ms / 1000
@@ -149,13 +160,13 @@ def _report(
         elif event.is_successful_output and event.step_output_data.metadata:
             output = {key: entry.value for key, entry in event.step_output_data.metadata.items()}
         elif event.is_job_failure and event.message:
-            ended = event.message
+            failure_message = event.message
     dagster_run = record.dagster_run
-    # A shared run's materializations are of single files.
+    # A materialization of a shared run describes a single file, so its output is the result.
     result = output if dagster_run.job_name == SHARED_JOB else result or output
     if error is None and dagster_run.status == dg.DagsterRunStatus.FAILURE:
         error = UnexpectedFault(
-            ended, remedy="Launch it again; if that fails too, report it with the run id."
+            failure_message, remedy="Launch it again; if that fails too, report it with the run id."
         ).as_record()
     return RunReport(
         run_id=run_id,

@@ -32,9 +32,11 @@ _PAGE = 500
 
 
 def discard_left_staged(instance: dg.DagsterInstance, inventory: Inventory) -> tuple[str, ...]:
-    """Drop the tables, report each on the run that left it behind, and return their names.
+    """Drop staged tables as the header describes, and return their names.
 
-    Raises StoreDenied, DatabaseUnavailable.
+    Each drop is reported in the event log of the run that had loaded the table.
+
+    Raises StoreDenied, DatabaseUnavailable: the database refuses access or does not answer.
     """
     tables = list(inventory.tables())
     published = [table for table in tables if table.place is TablePlace.published]
@@ -45,7 +47,7 @@ def discard_left_staged(instance: dg.DagsterInstance, inventory: Inventory) -> t
         run = instance.get_run_by_id(table.run_id or "")
         if (
             run is not None
-            and _is_left(instance, run, table, published)
+            and _is_droppable(instance, run, table, published)
             and inventory.drop_staged(table.name, run.run_id)
         ):
             text = f"The staged table {table.name}, which this run left behind, was dropped."
@@ -55,7 +57,10 @@ def discard_left_staged(instance: dg.DagsterInstance, inventory: Inventory) -> t
 
 
 def discard_after(instance: dg.DagsterInstance, run_id: str, settings: Settings) -> None:
-    """Drop as `discard_left_staged`, but only log an error: the run's result is final."""
+    """Drop as `discard_left_staged`, but log an error of the database instead of raising it.
+
+    The run has ended, so an error cannot change its result.
+    """
     try:
         discard_left_staged(instance, open_inventory(settings, run_id=run_id))
     except PlatformError as error:
@@ -67,7 +72,7 @@ def discard_after(instance: dg.DagsterInstance, run_id: str, settings: Settings)
         )
 
 
-def _is_left(
+def _is_droppable(
     instance: dg.DagsterInstance,
     run: dg.DagsterRun,
     table: StoredTable,
@@ -82,12 +87,12 @@ def _is_left(
 
 def _was_loaded_since(table: StoredTable, published: Iterable[StoredTable]) -> bool:
     """Return whether the published table of its dataset is a later load of the same source."""
-    began = table.began_at_utc
+    started = table.began_at_utc
     return any(
         (other.dataset, other.source_uri) == (table.dataset, table.source_uri)
-        and began is not None
+        and started is not None
         and other.began_at_utc is not None
-        and other.began_at_utc > began
+        and other.began_at_utc > started
         for other in published
     )
 
@@ -97,26 +102,26 @@ def has_ended_for_good(run: dg.DagsterRun) -> bool:
 
     The daemon retries only a failed run that was launched from a code location.
     """
-    to_retry = run.tags.get(WILL_RETRY_TAG) == "true" and RETRIED_BY_TAG not in run.tags
-    return run.is_finished and not (to_retry and run.remote_job_origin is not None)
+    is_to_be_retried = run.tags.get(WILL_RETRY_TAG) == "true" and RETRIED_BY_TAG not in run.tags
+    return run.is_finished and not (is_to_be_retried and run.remote_job_origin is not None)
 
 
 def any_under_way(instance: dg.DagsterInstance) -> bool:
     """Return whether any run is queued, starting, running, or going to be retried."""
     if count_runs(instance, dg.RunsFilter(statuses=_UNDER_WAY)):
         return True
-    wanted = dg.RunsFilter(statuses=[_STATUS.FAILURE], tags={WILL_RETRY_TAG: "true"})
+    to_retry = dg.RunsFilter(statuses=[_STATUS.FAILURE], tags={WILL_RETRY_TAG: "true"})
     return any(
         not has_ended_for_good(record.dagster_run) and _is_recent(record)
-        for record in instance.get_run_records(wanted, limit=_PAGE)
+        for record in instance.get_run_records(to_retry, limit=_PAGE)
     )
 
 
 def _is_recent(record: dg.RunRecord) -> bool:
-    """Return whether a retry may still come. After a day it will not."""
-    return (datetime.now(UTC) - aware(record.update_timestamp)).days < 1
+    """Return whether the run may still be retried. After a day it will not be."""
+    return (datetime.now(UTC) - as_utc(record.update_timestamp)).days < 1
 
 
-def aware(when: datetime) -> datetime:
+def as_utc(when: datetime) -> datetime:
     """Return the time with a time zone: Dagster's times are UTC, with or without one."""
     return when if when.tzinfo else when.replace(tzinfo=UTC)

@@ -62,7 +62,8 @@ class NoHistory:
 class DagsterHistory:
     """Implement `RunHistory` on one Dagster instance.
 
-    Raises StoreUnavailable, StoreDenied, DatabaseUnavailable.
+    Every method raises StoreUnavailable, StoreDenied, DatabaseUnavailable: Dagster's storage cannot
+    be used.
     """
 
     def __init__(self, instance: dg.DagsterInstance, settings: Settings) -> None:
@@ -75,7 +76,7 @@ class DagsterHistory:
         return None if record is None else _facts(record)
 
     def beginning_with(self, prefix: str) -> tuple[str, ...]:
-        """Read every id, because Dagster has no filter for a prefix."""
+        """Return the ids with this prefix. All ids are read: Dagster cannot filter by prefix."""
         with storage_errors(self._settings):
             ids = run_ids(self._instance, page=_PAGE)
             return tuple(sorted(run_id for run_id in ids if run_id.startswith(prefix)))
@@ -99,7 +100,10 @@ class DagsterHistory:
 
 @contextmanager
 def opened(settings: Settings, template: Path) -> Iterator[NoHistory | DagsterHistory]:
-    """Open the history of this home. Raises StoreUnavailable, StoreDenied, DatabaseUnavailable."""
+    """Open the history of this home without changing any run.
+
+    Raises StoreUnavailable, StoreDenied, DatabaseUnavailable: Dagster's storage cannot be used.
+    """
     if (
         settings.profile is Profile.embedded
         and not (settings.dagster_home_dir / "dagster.yaml").exists()
@@ -119,22 +123,22 @@ def _facts(record: dg.RunRecord) -> RunFacts:
         job=run.job_name,
         status=run.status.value.lower(),
         tags=dict(run.tags),
-        requested_at_utc=_aware(record.create_timestamp),
-        started_at_utc=_moment(record.start_time),
-        ended_at_utc=_moment(record.end_time),
+        requested_at_utc=_as_utc(record.create_timestamp),
+        started_at_utc=_time_of(record.start_time),
+        ended_at_utc=_time_of(record.end_time),
     )
 
 
-def _aware(moment: datetime) -> datetime:
+def _as_utc(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-def _moment(seconds: float | None) -> datetime | None:
+def _time_of(seconds: float | None) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
 def events_of(entries: Sequence[dg.EventLogEntry]) -> tuple[Event, ...]:
-    """Return the run's events in the order of its log, without Dagster's internal ones."""
+    """Return the run's events in the order of its log, without Dagster's internal events."""
     checks = {
         entry.step_key
         for entry in entries
@@ -147,7 +151,9 @@ def events_of(entries: Sequence[dg.EventLogEntry]) -> tuple[Event, ...]:
             yield (
                 step,
                 kind in _STARTS,
-                _logged(entry) if kind is None else _happened(entry, is_check=step in checks),
+                _log_event(entry)
+                if kind is None
+                else _dagster_event(entry, is_check=step in checks),
             )
 
     return tuple(event for _, event in in_attempts(entry_events()))
@@ -157,7 +163,7 @@ def _type(entry: dg.EventLogEntry) -> dg.DagsterEventType | None:
     return entry.dagster_event.event_type if entry.dagster_event is not None else None
 
 
-def _logged(entry: dg.EventLogEntry) -> Event | None:
+def _log_event(entry: dg.EventLogEntry) -> Event | None:
     """Return the event of a warning or an error. Other log lines are not part of the timeline."""
     is_warning = int(entry.level) >= logging.WARNING
     return _event(entry, Kind.LOGGED, entry.user_message) if is_warning else None
@@ -173,8 +179,8 @@ def _engine_event(entry: dg.EventLogEntry, event: dg.DagsterEvent) -> Event | No
     return None if error is None else _event(entry, Kind.LOGGED, f"{event.message}: {error}")
 
 
-def _happened(entry: dg.EventLogEntry, *, is_check: bool) -> Event | None:
-    """Return the event of an entry of Dagster: a run's status, a step, a check."""
+def _dagster_event(entry: dg.EventLogEntry, *, is_check: bool) -> Event | None:
+    """Return the timeline event of a Dagster event (run status, step or check), or None."""
     event = entry.dagster_event
     if event is None:
         return None
@@ -186,7 +192,7 @@ def _happened(entry: dg.EventLogEntry, *, is_check: bool) -> Event | None:
         return _engine_event(entry, event)
     if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
         evaluation = event.asset_check_evaluation_data
-        whose = "/".join(
+        checked_asset = "/".join(
             filter(
                 None,
                 (
@@ -195,7 +201,8 @@ def _happened(entry: dg.EventLogEntry, *, is_check: bool) -> Event | None:
                 ),
             )
         )
-        text = f"{evaluation.check_name} of {whose} {'passed' if evaluation.passed else 'failed'}"
+        outcome = "passed" if evaluation.passed else "failed"
+        text = f"{evaluation.check_name} of {checked_asset} {outcome}"
         return _event(entry, Kind.CHECK_EVALUATED, text, details={"passed": evaluation.passed})
     return _step_event(entry, event, is_check=is_check)
 
@@ -212,7 +219,7 @@ def _step_event(entry: dg.EventLogEntry, event: dg.DagsterEvent, *, is_check: bo
             error=error,
         )
     if kind is dg.DagsterEventType.STEP_UP_FOR_RETRY:
-        return _retried(entry, event)
+        return _retry_event(entry, event)
     if kind in _STARTS and not is_check:
         return _event(entry, Checkpoint.STAGE_START, f"{step} starts")
     if kind is dg.DagsterEventType.STEP_SUCCESS and not is_check:
@@ -226,7 +233,7 @@ def _step_event(entry: dg.EventLogEntry, event: dg.DagsterEvent, *, is_check: bo
     return None
 
 
-def _retried(entry: dg.EventLogEntry, event: dg.DagsterEvent) -> Event:
+def _retry_event(entry: dg.EventLogEntry, event: dg.DagsterEvent) -> Event:
     # `in_attempts` adds the error: Dagster's event has it only as text.
     wait_s = event.step_retry_data.seconds_to_wait or 0.0
     return _event(

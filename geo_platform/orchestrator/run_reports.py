@@ -25,10 +25,11 @@ def report_on_run(
     identified_by: Sequence[str],
     error: Mapping[str, Any] | None = None,
 ) -> bool:
-    """Report a checkpoint as a warning, once. Return False if the run has it already.
+    """Report a checkpoint as a warning, unless the run already has the same report.
 
-    Two reports are the same if the details that `identified_by` names are equal. No step of the
-    run reports it, so it is stored as an engine event, with the fields of a stage's checkpoint.
+    Return whether it was reported now. Two reports are the same if they have the same checkpoint
+    and equal values of the details that `identified_by` names. No step of the run reports this
+    checkpoint, so it is stored as an engine event, with the fields of a stage's checkpoint.
     """
     if has_report(
         instance, run.run_id, checkpoint, {name: details[name] for name in identified_by}
@@ -55,7 +56,7 @@ def has_report(
     checkpoint: Checkpoint,
     details: Mapping[str, Detail],
 ) -> bool:
-    """Return whether the run has this checkpoint with these details."""
+    """Return whether the run's event log has this checkpoint with these details."""
     entries = log_entries(instance, run_id, dg.DagsterEventType.ENGINE_EVENT)
     return any(
         fields.checkpoint is checkpoint

@@ -1,6 +1,6 @@
-"""Read shared runs, which take several files, from Dagster's storage, and build a run's retry.
+"""Read shared runs from Dagster's storage, and build the request that retries a run of any job.
 
-`assets/batch.py` executes shared runs.
+A shared run ingests several files, each separately; `assets/batch.py` executes it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,13 +26,16 @@ from geo_platform.runs import (
     RunRequest,
 )
 
-# Materializations read per stage.
+# Limit of materializations read per stage.
 _MAX_MATERIALIZATIONS = 50
 _PAGE = 500
 
 
-def files_of(run: dg.DagsterRun) -> dict[str, str]:
-    """Return key -> etag of the files that the run was launched for; empty for any other job."""
+def requested_files(run: dg.DagsterRun) -> dict[str, str]:
+    """Return key -> etag of the files that the run was launched for.
+
+    Return an empty dict for a run that is not shared.
+    """
     return (
         {str(file["key"]): str(file.get("etag", "")) for file in _config_of(run).get("files", ())}
         if run.job_name == SHARED_JOB
@@ -40,14 +43,18 @@ def files_of(run: dg.DagsterRun) -> dict[str, str]:
     )
 
 
-def left_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
+def unpublished_files(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
     """Return the keys of the files that the run did not publish."""
     done = published_partitions(instance, run.run_id)
-    return [key for key in files_of(run) if key not in done]
+    return [key for key in requested_files(run) if key not in done]
 
 
-def retry_of(instance: dg.DagsterInstance, run_id: str) -> RetryRequest | None:
-    """Return what a run of any job has left undone, or None if Dagster has no such run."""
+def retry_request(instance: dg.DagsterInstance, run_id: str) -> RetryRequest | None:
+    """Return the request that processes again what a run did not publish.
+
+    Return None if Dagster has no such run. A run of any job can be retried. While the run has not
+    ended, the result has no request and is marked as under way.
+    """
     run = instance.get_run_by_id(run_id)
     if run is None:
         return None
@@ -56,10 +63,10 @@ def retry_of(instance: dg.DagsterInstance, run_id: str) -> RetryRequest | None:
     if not run.is_finished:
         return RetryRequest((), None, is_under_way=True)
     if run.job_name == SHARED_JOB:
-        files = tuple(left_of(instance, run))
-        left = [file for file in _config_of(run)["files"] if file["key"] in set(files)]
+        files = tuple(unpublished_files(instance, run))
+        configs = [file for file in _config_of(run)["files"] if file["key"] in set(files)]
         request = RunRequest(
-            SHARED_JOB, None, None, {SHARED_OP: {**_config_of(run), "files": left}}, tags
+            SHARED_JOB, None, None, {SHARED_OP: {**_config_of(run), "files": configs}}, tags
         )
         return RetryRequest(files, request if files else None)
     if run.status is dg.DagsterRunStatus.SUCCESS:
@@ -76,16 +83,17 @@ def retry_of(instance: dg.DagsterInstance, run_id: str) -> RetryRequest | None:
 def shared_runs_of(instance: dg.DagsterInstance, partition: str) -> list[dg.RunRecord]:
     """Return the records of the shared runs that processed this file, newest first.
 
-    A run that refused the file before its first stage is missing: it stored no event for the file.
+    The result has no run that refused the file before its first stage: such a run stored no event
+    for the file.
     """
     run_ids: dict[str, None] = {}
     for chain in CHAINS:
         first = dg.AssetKey(chain.first.name)
-        wanted = dg.AssetRecordsFilter(asset_key=first, asset_partitions=[partition])
+        records_filter = dg.AssetRecordsFilter(asset_key=first, asset_partitions=[partition])
         run_ids |= dict.fromkeys(
-            found.run_id
-            for found in instance.fetch_materializations(
-                wanted, limit=_MAX_MATERIALIZATIONS
+            materialization.run_id
+            for materialization in instance.fetch_materializations(
+                records_filter, limit=_MAX_MATERIALIZATIONS
             ).records
         )
     return (
@@ -95,29 +103,34 @@ def shared_runs_of(instance: dg.DagsterInstance, partition: str) -> list[dg.RunR
     )
 
 
-def newest_shared(instance: dg.DagsterInstance) -> Mapping[str, dg.RunRecord]:
+def newest_shared_runs(instance: dg.DagsterInstance) -> Mapping[str, dg.RunRecord]:
     """Return key -> the newest shared run that was launched for this file."""
-    found: dict[str, dg.RunRecord] = {}
-    for record in _records(instance):
-        for key in files_of(record.dagster_run):
-            found.setdefault(key, record)
-    return found
+    newest: dict[str, dg.RunRecord] = {}
+    for record in _shared_run_records(instance):
+        for key in requested_files(record.dagster_run):
+            newest.setdefault(key, record)
+    return newest
 
 
 def published_item(
     instance: dg.DagsterInstance, run_id: str, partition: str
 ) -> tuple[str, str] | None:
-    """Return (collection, item id) of what the run published from this file, or None."""
+    """Return (collection, item id) of the item that the run published from this file, or None."""
     for stage in last_stages():
-        wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(stage), asset_partitions=[partition])
-        for record in instance.fetch_materializations(wanted, limit=_MAX_MATERIALIZATIONS).records:
-            made = record.asset_materialization
-            if record.run_id == run_id and made is not None:
-                return str(made.metadata["collection"].value), str(made.metadata["item_id"].value)
+        records_filter = dg.AssetRecordsFilter(
+            asset_key=dg.AssetKey(stage), asset_partitions=[partition]
+        )
+        for record in instance.fetch_materializations(
+            records_filter, limit=_MAX_MATERIALIZATIONS
+        ).records:
+            materialization = record.asset_materialization
+            if record.run_id == run_id and materialization is not None:
+                metadata = materialization.metadata
+                return str(metadata["collection"].value), str(metadata["item_id"].value)
     return None
 
 
-def _records(instance: dg.DagsterInstance) -> Iterator[dg.RunRecord]:
+def _shared_run_records(instance: dg.DagsterInstance) -> Iterator[dg.RunRecord]:
     cursor: str | None = None
     while page := instance.get_run_records(
         dg.RunsFilter(job_name=SHARED_JOB), limit=_PAGE, cursor=cursor
@@ -128,7 +141,7 @@ def _records(instance: dg.DagsterInstance) -> Iterator[dg.RunRecord]:
 
 def _options_of(run: dg.DagsterRun) -> dict[str, Mapping[str, Any]]:
     run_config: Mapping[str, Any] = run.run_config
-    return {stage: given.get("config", {}) for stage, given in run_config.get("ops", {}).items()}
+    return {stage: op.get("config", {}) for stage, op in run_config.get("ops", {}).items()}
 
 
 def _config_of(run: dg.DagsterRun) -> Mapping[str, Any]:

@@ -1,14 +1,14 @@
 """Compare the stores after a run has ended, and report each disagreement as STATE_MISMATCH.
 
-Dagster's storage has the only state of a run, the catalog has its result. These must agree:
+Only Dagster's storage has the state of a run; the catalog has its result. The two must agree:
 
-    status in run storage   the last terminal event in the run's event log
-    a run that SUCCEEDED    the catalog has the item of the run's result, from the run that the
-                            result names, or the item was replaced or unpublished since
-    a run that FAILED       the catalog's item is not from this run, unless the run's events say
-                            that it published
+    status in run storage   equals the last terminal event in the run's event log
+    a run that SUCCEEDED    the catalog has the item of the run's result, published by the run that
+                            the result names, unless the item was replaced or unpublished since
+    a run that FAILED       the catalog's item was not published by this run, unless the run's
+                            events report that it published the item
 
-`geo_platform/doctor` repairs. `left_staged.py` drops the tables that an ended run left staged.
+`geo_platform/doctor` repairs a mismatch. `left_staged.py` drops staged tables of ended runs.
 """
 
 import json
@@ -43,17 +43,19 @@ TERMINAL_EVENTS = {
     dg.DagsterEventType.RUN_CANCELED: _STATUS.CANCELED,
 }
 _PUBLISHED = (Checkpoint.SWAP_COMMITTED, Checkpoint.ITEM_PUBLISHED)
-# Dagster stores an event a moment before the run's status, so a mismatch is checked once more.
-_SETTLES_S = 1.0
+# Dagster stores an event a moment before the run's status, so a mismatch is checked again after
+# this time.
+_RECHECK_AFTER_S = 1.0
 
 
 @dataclass(frozen=True)
 class FinishedRun:
     """A run in Dagster: `status` is from its run storage, the rest from its event log.
 
-    `place` is (collection, item id) of its result, or None. `publisher` is the run that the result
-    names, `published_at` when that run published. `has_published`: the run's own events say that it
-    published.
+    `last_event` is the status of the last terminal event. `place` is (collection, item id) of the
+    run's result, or None. `publisher` is the run that the result names as the publisher of the item
+    (an earlier run if nothing changed), `published_at` the time of that publication.
+    `has_published`: the run's events report that it published the item.
     """
 
     run_id: str
@@ -67,9 +69,10 @@ class FinishedRun:
 
 @dataclass(frozen=True)
 class ItemFacts:
-    """The item in the catalog: the run that published it, and whether it has changed since.
+    """The item in the catalog.
 
-    A change is a later publication or removal.
+    `publisher` is the run that published it, None if there is no item. `changed_since`: the item
+    was replaced or unpublished after the run that is checked had published it.
     """
 
     publisher: str | None
@@ -78,7 +81,10 @@ class ItemFacts:
 
 @dataclass(frozen=True)
 class Mismatch:
-    """Two values that should agree, as fields and in a sentence. `compared` names the pair."""
+    """Two values that should agree, as fields and in a sentence.
+
+    `compared` names the pair: `status` or `item`.
+    """
 
     compared: str
     expected: str | None
@@ -91,7 +97,7 @@ class Mismatch:
 
 
 def mismatches(run: FinishedRun, item: ItemFacts | None) -> tuple[Mismatch, ...]:
-    """Return each pair of values that disagree. `item` is None if there is none to compare."""
+    """Return the pairs of values that disagree. `item` is None if the run has none to compare."""
     found = []
     if run.status != run.last_event:
         last = (
@@ -137,11 +143,12 @@ def check_state(
 ) -> tuple[Mismatch, ...]:
     """Compare the stores, report each mismatch once on the run, and return the mismatches.
 
-    Raises what the catalog and the object store raise.
+    Raises StoreUnavailable, StoreDenied, DatabaseUnavailable: the catalog or the object store
+    does not answer or refuses access.
     """
     found = _compare(instance, run_id, settings)
     if found:
-        time.sleep(_SETTLES_S)
+        time.sleep(_RECHECK_AFTER_S)
         found = _compare(instance, run_id, settings)
     run = instance.get_run_by_id(run_id)
     if run is not None:
@@ -160,7 +167,10 @@ def check_state(
 def check_ended(
     instance: dg.DagsterInstance, run_id: str, settings: Settings
 ) -> tuple[Mismatch, ...]:
-    """Compare as `check_state`, but only log an error of a store: the run's result is final."""
+    """Compare as `check_state`, but log an error of a store instead of raising it.
+
+    The run has ended, so an error cannot change its result.
+    """
     try:
         return check_state(instance, run_id, settings)
     except PlatformError as error:
@@ -182,7 +192,7 @@ def _compare(instance: dg.DagsterInstance, run_id: str, settings: Settings) -> t
 
 
 def _ended_run(instance: dg.DagsterInstance, run: dg.DagsterRun, settings: Settings) -> FinishedRun:
-    """Read the run: all of its events, or if it succeeded, only the two kinds that are needed."""
+    """Read the run with all of its events, or with the needed types only if it succeeded."""
     has_succeeded = run.status is _STATUS.SUCCESS
     wanted = {*TERMINAL_EVENTS, dg.DagsterEventType.ASSET_MATERIALIZATION}
     entries = log_entries(instance, run.run_id, wanted if has_succeeded else None)
@@ -191,19 +201,17 @@ def _ended_run(instance: dg.DagsterInstance, run: dg.DagsterRun, settings: Setti
         for entry in entries
         if entry.dagster_event_type in TERMINAL_EVENTS
     ]
-    answered = _answered(run.job_name, entries)
-    place = (str(answered["collection"]), str(answered["item_id"])) if answered else None
-    if answered is None and not has_succeeded and _began_to_publish(run.job_name, entries):
-        place = _place_meant(run, open_objects(settings))
+    result = _result_metadata(run.job_name, entries)
+    place = (str(result["collection"]), str(result["item_id"])) if result else None
+    if result is None and not has_succeeded and _began_to_publish(run.job_name, entries):
+        place = _intended_place(run, open_objects(settings))
     return FinishedRun(
         run.run_id,
         run.status,
         terminal[-1] if terminal else None,
         place,
-        publisher=str(answered["published_by_run"]) if answered else None,
-        published_at=datetime.fromisoformat(str(answered["published_at_utc"]))
-        if answered
-        else None,
+        publisher=str(result["published_by_run"]) if result else None,
+        published_at=datetime.fromisoformat(str(result["published_at_utc"])) if result else None,
         has_published=_has_published(entries),
     )
 
@@ -213,16 +221,16 @@ def _has_published(entries: Sequence[dg.EventLogEntry]) -> bool:
     return any(fields.checkpoint in _PUBLISHED for fields in checkpoints)
 
 
-def _answered(job: str, entries: Iterable[dg.EventLogEntry]) -> Mapping[str, object] | None:
+def _result_metadata(job: str, entries: Iterable[dg.EventLogEntry]) -> Mapping[str, object] | None:
     """Return the metadata of the last stage's result, or None.
 
     It has collection, item_id, published_by_run, published_at_utc and more.
     """
     stage = _item_stage(job)
     for entry in entries:
-        made = entry.asset_materialization
-        if made is not None and made.asset_key.to_user_string() == stage:
-            return {name: value.value for name, value in made.metadata.items()}
+        materialization = entry.asset_materialization
+        if materialization is not None and materialization.asset_key.to_user_string() == stage:
+            return {name: value.value for name, value in materialization.metadata.items()}
     return None
 
 
@@ -240,10 +248,10 @@ def _began_to_publish(job: str, entries: Iterable[dg.EventLogEntry]) -> bool:
     )
 
 
-def _place_meant(run: dg.DagsterRun, objects: ObjectStore) -> tuple[str, str] | None:
-    """Return where the run would have published, by its own message and config.
+def _intended_place(run: dg.DagsterRun, objects: ObjectStore) -> tuple[str, str] | None:
+    """Return the (collection, item id) that the run would have published, or None if unknown.
 
-    Return None if the run has no message of its own.
+    It is computed from the run's last message between stages and from its config.
     """
     chain = chain_of_job(run.job_name)
     if chain is None:
@@ -271,9 +279,10 @@ def _config_of(run: dg.DagsterRun, stage: str) -> Mapping[str, Any]:
 
 
 def _item_facts(catalog: Catalog, run: FinishedRun) -> ItemFacts:
-    """Read the item. Later changes are looked up only if another run published the item.
+    """Read the run's item, and whether it changed after the run's publication.
 
-    A forced run replaces an item without keeping a version, so `updated` is compared too.
+    The change is looked up only if another run published the item. A forced run replaces an item
+    without keeping a version, so the property `updated` of the item is compared too.
     """
     assert run.place is not None  # noqa: S101  # narrows the type
     item = catalog.item(*run.place)

@@ -199,7 +199,7 @@ def _exhausted(
 
 
 def _run_list(names: Sequence[str]) -> str:
-    shown, more = ", ".join(names[:HOLDERS_NAMED]), len(names) - HOLDERS_NAMED
-    return f"{'run' if len(names) == 1 else 'runs'} {shown}" + (
+    listed, more = ", ".join(names[:HOLDERS_NAMED]), len(names) - HOLDERS_NAMED
+    return f"{'run' if len(names) == 1 else 'runs'} {listed}" + (
         f" and {more} more" if more > 0 else ""
     )

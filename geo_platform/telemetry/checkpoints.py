@@ -1,4 +1,4 @@
-"""Checkpoints: the named moments of a run, their fields, and `report`, which logs one.
+"""Checkpoints: the named moments of a run, their fields, and `report`, which logs a checkpoint.
 
 The names are stable: queries, alerts and tests rely on them (docs/checkpoints.md). Programs read
 the fields, people read the sentence. `logs.py` has the schema of a log line.
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
-from geo_platform.telemetry.logs import current, shares_step
+from geo_platform.telemetry.logs import current_context, shares_step
 
 LOGGER = "geo_platform.checkpoint"
 _log = logging.getLogger(LOGGER)
@@ -74,7 +74,7 @@ MEANING = {
 
 @dataclass(frozen=True)
 class CheckpointFields:
-    """The fields of a checkpoint. `error` is `PlatformError.as_record()`, or part of it."""
+    """The fields of a checkpoint. `error` is all or part of `PlatformError.as_record()`."""
 
     checkpoint: Checkpoint
     stage: str = ""
@@ -116,14 +116,14 @@ class CheckpointFields:
 
     @property
     def labels(self) -> tuple[str, str]:
-        """Return the labels that may precede the sentence: with the file's name, and without."""
+        """Return the labels that may precede the sentence: one with stage and file, one without."""
         return (
             f"{self.checkpoint} [{self.stage}/{self.partition}] ",
             f"{self.checkpoint} ",
         )
 
     def sentence(self, text: str) -> str:
-        """Return the text of a log entry without its label."""
+        """Return the sentence of a log entry: its text without the label."""
         label = next((label for label in self.labels if text.startswith(label)), "")
         return text.removeprefix(label)
 
@@ -138,23 +138,25 @@ def report(
     exception: BaseException | None = None,
     **details: Detail,
 ) -> None:
-    """Log that `checkpoint` was reached, with its fields. In a run, Dagster stores an event of it.
+    """Log that `checkpoint` was reached, with its fields.
+
+    During a run, Dagster also stores the checkpoint in the event log of the run.
 
     `message` is a sentence for people, without the checkpoint's name. `error` is
     `PlatformError.as_record()`. Details are values for programs, never secrets.
     """
-    context = current()
+    context = current_context()
     fields = CheckpointFields(
         checkpoint,
         stage=str(context.get("stage", "")),
         partition=str(context.get("partition", "")),
-        attempt=_whole(context.get("attempt")),
+        attempt=_as_int(context.get("attempt")),
         duration_ms=None if duration_ms is None else round(duration_ms, 1),
         error=error,
         details={name: value for name, value in details.items() if value is not None},
     )
-    with_file, alone = fields.labels
-    label = with_file if shares_step() and fields.partition else alone
+    file_label, checkpoint_label = fields.labels
+    label = file_label if shares_step() and fields.partition else checkpoint_label
     extra: dict[str, Any] = {
         "checkpoint": str(checkpoint),
         "said": message,
@@ -174,5 +176,5 @@ def fields_of(record: logging.LogRecord) -> CheckpointFields | None:
     return found if isinstance(found, CheckpointFields) else None
 
 
-def _whole(value: str | int | None) -> int | None:
+def _as_int(value: str | int | None) -> int | None:
     return None if value is None else int(value)

@@ -22,7 +22,7 @@ _shares_step: ContextVar[bool] = ContextVar("geo_platform_shares_step", default=
 
 @contextmanager
 def sharing_a_step() -> Iterator[None]:
-    """Mark the work inside as on one of several files of a step, so that log entries name it."""
+    """Mark the work inside as that of one of several files of a step: log entries name the file."""
     token = _shares_step.set(True)
     try:
         yield
@@ -37,9 +37,9 @@ def shares_step() -> bool:
 
 @contextmanager
 def telemetry_context(**fields: str | int) -> Iterator[None]:
-    """Add `fields` (run_id, stage, partition, attempt) to what is logged and traced inside.
+    """Add `fields` (run_id, stage, partition, attempt) to each log line and span inside.
 
-    Empty fields are ignored. A thread started inside does not inherit the context: pass it with
+    Empty strings are ignored. A thread started inside does not inherit the context: pass it with
     `contextvars.copy_context().run`.
     """
     token = _context.set(
@@ -51,7 +51,7 @@ def telemetry_context(**fields: str | int) -> Iterator[None]:
         _context.reset(token)
 
 
-def current() -> Mapping[str, str | int]:
+def current_context() -> Mapping[str, str | int]:
     """Return the fields of the current context; empty outside of a run."""
     return _context.get()
 
@@ -75,7 +75,7 @@ class JsonLines(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             **_dagster_fields(record),
-            **current(),
+            **current_context(),
             "checkpoint": getattr(record, "checkpoint", None),
             "duration_ms": getattr(record, "duration_ms", None),
             "message": _message(record),

@@ -3,8 +3,8 @@
 The id of the trace is the run's id. Only OpenTelemetry's API is used: nothing is recorded until
 `use_tracer` gets a tracer (`tracing_export.py`).
 
-Stages are root spans. A span of the whole run would need a process that lives as long as the run,
-and there is none. A trace without its root is shown as damaged.
+Stages are root spans. A span of the whole run would need a process that lives as long as the run;
+there is no such process. Viewers show a trace without its root span as damaged.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from opentelemetry.trace import Link, NoOpTracer, Span, SpanKind, Status, Status
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from geo_platform.errors import PlatformError, SourceNotFound, UnexpectedFault
-from geo_platform.telemetry.logs import current, telemetry_context
+from geo_platform.telemetry.logs import current_context, telemetry_context
 
 Attribute = str | int | float | bool | None
 
@@ -42,20 +42,20 @@ def trace_id_of(run_id: str) -> int:
 def link_to(traceparent: str) -> Link | None:
     """Return a link to the client's span, or None if `traceparent` is no W3C trace context."""
     extracted = TraceContextTextMapPropagator().extract({"traceparent": traceparent}, Context())
-    found = trace.get_current_span(extracted).get_span_context()
-    return Link(found) if found.is_valid else None
+    span_context = trace.get_current_span(extracted).get_span_context()
+    return Link(span_context) if span_context.is_valid else None
 
 
 @contextmanager
 def stage_span(name: str, *, traceparent: str = "") -> Iterator[None]:
     """Record an attempt of a stage with the telemetry context, linked to the client's span.
 
-    Its kind is CONSUMER, which Azure Monitor shows as a request with its success: a stage takes a
-    message and answers with one.
+    The kind of the span is CONSUMER, because a stage consumes a message. Azure Monitor shows such a
+    span as a request that succeeded or failed.
     """
     link = link_to(traceparent) if traceparent else None
     span = _tracer.start_span(
-        name, Context(), SpanKind.CONSUMER, dict(current()), [link] if link else []
+        name, Context(), SpanKind.CONSUMER, dict(current_context()), [link] if link else []
     )
     try:
         with _inside(span):
@@ -70,19 +70,20 @@ def stage_span(name: str, *, traceparent: str = "") -> Iterator[None]:
 def call_started(name: str, run_id: str, attributes: Mapping[str, Attribute]) -> Span:
     """Start the span `<store>.<method>` of a call to a store. The caller ends it.
 
-    It is a child of the current span. Outside of a stage, as when Dagster stores a message,
-    `run_id` names the run. A call that belongs to no run has no span.
+    The span is a child of the current span. Outside of a stage, for example when Dagster stores a
+    message, `run_id` names the run. A call outside of any run gets an invalid span, which records
+    nothing.
     """
-    owner = {} if "run_id" in current() else {"run_id": run_id}
+    owner = {} if "run_id" in current_context() else {"run_id": run_id}
     with telemetry_context(**owner):
-        fields = current()
+        fields = current_context()
         if "run_id" not in fields:
             return trace.INVALID_SPAN
-        given = {key: value for key, value in attributes.items() if value is not None}
+        present = {key: value for key, value in attributes.items() if value is not None}
         return _tracer.start_span(
             name,
             kind=SpanKind.CLIENT,
-            attributes={**fields, "peer.service": name.partition(".")[0], **given},
+            attributes={**fields, "peer.service": name.partition(".")[0], **present},
         )
 
 
@@ -105,7 +106,7 @@ def calling(span: Span) -> Iterator[None]:
 
 @contextmanager
 def _inside(span: Span) -> Iterator[None]:
-    """Make the span current if it records. Otherwise leave a host program's own span current."""
+    """Make the span current if it records. Otherwise the current span of the caller remains."""
     if not span.is_recording():
         yield
         return
@@ -114,7 +115,11 @@ def _inside(span: Span) -> Iterator[None]:
 
 
 def _mark_failed(span: Span, error: BaseException) -> None:
-    """Record a foreign exception by its type only: its text might hold a secret."""
+    """Mark the span as failed, with the code of the error.
+
+    An exception that is no PlatformError is recorded by its type only: its text might hold a
+    secret.
+    """
     code, text = (
         (error.code, error.message)
         if isinstance(error, PlatformError)

@@ -36,7 +36,7 @@ class Destinations:
 
 
 class Delivery(Protocol):
-    """A running delivery."""
+    """A running delivery of spans."""
 
     @property
     def tracer(self) -> Tracer:
@@ -47,9 +47,9 @@ class Delivery(Protocol):
 
 
 class Losses:
-    """Record that spans were lost, from any thread, and report it once per process.
+    """The loss of spans: noted from any thread, reported once per process.
 
-    The thread of a run reports it, so that the report is logged with the run.
+    The thread of a run calls `report`, so that the report is logged with the run.
     """
 
     def __init__(self) -> None:
@@ -57,20 +57,22 @@ class Losses:
         self._unreported: tuple[str, str] | None = None
         self._was_reported = False
 
-    def note(self, destination: str, why: str) -> None:
+    def note(self, destination: str, reason: str) -> None:
+        """Note a loss. Only the first loss of the process is kept."""
         with self._lock:
             if not self._was_reported and self._unreported is None:
-                self._unreported = destination, why
+                self._unreported = destination, reason
 
     def report(self) -> None:
+        """Log TELEMETRY_LOST if a loss was noted and not reported."""
         with self._lock:
             unreported, self._unreported = self._unreported, None
             self._was_reported = self._was_reported or unreported is not None
         if unreported is not None:
-            destination, why = unreported
+            destination, reason = unreported
             sentence = (
-                f"Spans cannot be delivered to {destination}: {why}. Runs continue without them; "
-                "this process reports it only once"
+                f"Spans cannot be delivered to {destination}: {reason}. Runs continue without "
+                "them; this process reports it only once"
             )
             report(
                 Checkpoint.TELEMETRY_LOST, sentence, level=logging.WARNING, destination=destination
@@ -85,10 +87,10 @@ _delivery: Delivery | None = None
 
 
 def load_exporters(destinations: Destinations) -> None:
-    """Import what delivery to these destinations needs, once for all runs forked from this process.
+    """Import the exporters of these destinations, once for all runs forked from this process.
 
-    The imports are most of what telemetry costs a small run. If an import fails, the first spans
-    report it.
+    The imports are the largest cost of telemetry in a small run. A failed import is ignored here;
+    it is reported when the first spans are delivered.
     """
     if destinations:
         with suppress(ImportError):
@@ -106,9 +108,9 @@ def start_tracing(destinations: Destinations) -> None:
         if _process_id == 0:
             # Unlike atexit, this also runs in a process that was forked for a run.
             Finalize(None, stop_tracing, exitpriority=0)
-        _end_delivery()
+        _stop_delivery()
         _process_id, _destinations = os.getpid(), destinations
-        _delivery = _deliver(destinations) if destinations else None
+        _delivery = _start_delivery(destinations) if destinations else None
         use_tracer(_delivery.tracer if _delivery else None)
 
 
@@ -119,7 +121,7 @@ def stop_tracing() -> None:
     """
     global _destinations
     with _lock:
-        _end_delivery()
+        _stop_delivery()
         _destinations = Destinations()
     report_losses()
 
@@ -129,15 +131,15 @@ def report_losses() -> None:
     _losses.report()
 
 
-def _end_delivery() -> None:
+def _stop_delivery() -> None:
     global _delivery
     use_tracer(None)
-    ending, _delivery = _delivery, None
-    if ending is not None and _process_id == os.getpid():
-        ending.end()
+    stopped, _delivery = _delivery, None
+    if stopped is not None and _process_id == os.getpid():
+        stopped.end()
 
 
-def _deliver(destinations: Destinations) -> Delivery | None:
+def _start_delivery(destinations: Destinations) -> Delivery | None:
     try:
         from geo_platform.telemetry import tracing_sdk
     except ImportError:

@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
 from pydantic import SecretStr
 
 from geo_platform import __version__
-from geo_platform.telemetry.logs import current
+from geo_platform.telemetry.logs import current_context
 from geo_platform.telemetry.tracing import trace_id_of
 from geo_platform.telemetry.tracing_export import Destinations, Losses
 
@@ -29,7 +29,7 @@ END_WITHIN_S = 1.5
 _PAUSE_S = 30.0
 
 _QUEUED_SPANS = 2048
-_EVERY_MS = 500
+_SEND_EVERY_MS = 500
 
 # These loggers log every failed attempt, with addresses. One TELEMETRY_LOST replaces all of that.
 _SILENCED = (
@@ -47,7 +47,7 @@ _AZURE_USAGE_REPORTS = (
 
 
 class RunTraceIds(IdGenerator):
-    """Generate ids; a trace that starts in a run gets the run's id."""
+    """Generate ids of spans and traces. A trace that starts in a run gets the run's id."""
 
     def __init__(self) -> None:
         self._random = RandomIdGenerator()
@@ -56,7 +56,7 @@ class RunTraceIds(IdGenerator):
         return self._random.generate_span_id()
 
     def generate_trace_id(self) -> int:
-        run_id = current().get("run_id")
+        run_id = current_context().get("run_id")
         return trace_id_of(str(run_id)) if run_id else self._random.generate_trace_id()
 
 
@@ -70,7 +70,7 @@ class PausingExporter(SpanExporter):
         self._destination = destination
         self._make = make
         self._losses = losses
-        self._made: SpanExporter | None = None
+        self._exporter: SpanExporter | None = None
         self._paused_until_s = 0.0
         self._ends_at_s = float("inf")
 
@@ -81,28 +81,28 @@ class PausingExporter(SpanExporter):
         if now_s > self._ends_at_s:
             return self._lost("the process ended before all were sent")
         try:
-            self._made = self._made or self._make()
-            done = self._made.export(spans)
+            self._exporter = self._exporter or self._make()
+            result = self._exporter.export(spans)
         except ImportError:
             return self._lost("the extra `telemetry` of geo-platform is not installed")
         except Exception as fault:  # noqa: BLE001  # whatever an exporter raises, the run continues
             return self._lost(f"its exporter raised {type(fault).__name__}")
         return (
-            done
-            if done is SpanExportResult.SUCCESS
+            result
+            if result is SpanExportResult.SUCCESS
             else self._lost(f"it did not take them within {END_WITHIN_S} s")
         )
 
     def end_within(self, seconds: float) -> None:
-        """Send nothing later than this many seconds from now."""
+        """Stop sending `seconds` from now."""
         self._ends_at_s = time.monotonic() + seconds
 
     def shutdown(self) -> None:
-        if self._made is not None:
-            self._made.shutdown()
+        if self._exporter is not None:
+            self._exporter.shutdown()
 
-    def _lost(self, why: str) -> SpanExportResult:
-        self._losses.note(self._destination, why)
+    def _lost(self, reason: str) -> SpanExportResult:
+        self._losses.note(self._destination, reason)
         self._paused_until_s = time.monotonic() + _PAUSE_S
         return SpanExportResult.FAILURE
 
@@ -171,7 +171,7 @@ def deliver(destinations: Destinations, losses: Losses) -> SdkDelivery:
     for exporter in exporters:
         provider.add_span_processor(
             BatchSpanProcessor(
-                exporter, max_queue_size=_QUEUED_SPANS, schedule_delay_millis=_EVERY_MS
+                exporter, max_queue_size=_QUEUED_SPANS, schedule_delay_millis=_SEND_EVERY_MS
             )
         )
     events = CheckpointEvents()
@@ -188,11 +188,11 @@ def _resource() -> Resource:
 
     If they name no service, its name is geo_platform.
     """
-    found = Resource.create({SERVICE_VERSION: __version__})
-    is_named = not str(found.attributes.get(SERVICE_NAME, "unknown_service")).startswith(
+    resource = Resource.create({SERVICE_VERSION: __version__})
+    is_named = not str(resource.attributes.get(SERVICE_NAME, "unknown_service")).startswith(
         "unknown_service"
     )
-    return found if is_named else found.merge(Resource({SERVICE_NAME: "geo_platform"}))
+    return resource if is_named else resource.merge(Resource({SERVICE_NAME: "geo_platform"}))
 
 
 def _otlp() -> SpanExporter:

@@ -17,7 +17,7 @@ from assets.partitions import RASTER_OBJECTS, VECTOR_OBJECTS
 from geo_platform.chains.registry import CHAINS
 from geo_platform.definitions import defs
 from geo_platform.errors import StoreUnavailable
-from geo_platform.orchestrator.shared_runs import left_of, retry_of
+from geo_platform.orchestrator.shared_runs import retry_request, unpublished_files
 from geo_platform.ports import BRONZE, MESSAGES
 from geo_platform.settings import load_settings
 from geo_platform.source.arrival import FoundSource, find_source
@@ -194,7 +194,7 @@ def test_a_refused_and_a_missing_file_do_not_fail_the_others(
     assert published_partitions(instance, done.run_id) == {"a.geojson", "b.geojson"}
     dagster_run = instance.get_run_by_id(done.run_id)
     assert dagster_run is not None
-    assert left_of(instance, dagster_run) == ["letter.tif", "gone.geojson"]
+    assert unpublished_files(instance, dagster_run) == ["letter.tif", "gone.geojson"]
     assert len(list(open_catalog(load_settings()).entries())) == 2
 
 
@@ -203,7 +203,7 @@ def test_a_retry_takes_only_the_refused_files(instance: dg.DagsterInstance) -> N
     put("b.geojson", b"{")
     first = run(instance, "a.geojson", "b.geojson", parameters={"collection_id": "parcels"})
     put("b.geojson", points("b"))
-    left = retry_of(instance, first.run_id)
+    left = retry_request(instance, first.run_id)
     assert left is not None
     assert left.files == ("b.geojson",)
     assert left.request is not None
@@ -219,8 +219,8 @@ def test_a_retry_takes_only_the_refused_files(instance: dg.DagsterInstance) -> N
     )
     assert materialized(instance, again.run_id) == {"b.geojson": VECTOR_STAGES}
     assert {entry.collection for entry in open_catalog(load_settings()).entries()} == {"parcels"}
-    assert retry_of(instance, again.run_id) is not None
-    assert retry_of(instance, again.run_id).files == ()  # type: ignore[union-attr]
+    assert retry_request(instance, again.run_id) is not None
+    assert retry_request(instance, again.run_id).files == ()  # type: ignore[union-attr]
 
 
 def test_a_file_replaced_after_the_request_is_used_and_reported(

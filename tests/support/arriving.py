@@ -22,7 +22,7 @@ from azure.storage.queue import QueueClient
 from geo_platform.cli.application import INSTANCE_TEMPLATES
 from geo_platform.contracts.arrival import RunAsked
 from geo_platform.contracts.stored import load_message
-from geo_platform.orchestrator.shared_runs import files_of
+from geo_platform.orchestrator.shared_runs import requested_files
 from geo_platform.ports import BRONZE, ITEM_SOURCE, MESSAGES
 from geo_platform.runs import ARRIVAL_TAG, PARENT_RUN_TAG, RUN_KEY_TAG, WATCH_TAG
 from geo_platform.settings import Profile
@@ -185,13 +185,15 @@ def _arrivals(run: dg.DagsterRun, receipts: Mapping[str, RunAsked]) -> list[tupl
     """Return the (key, etag) of each object that the run was requested for."""
     if ARRIVAL_TAG in run.tags:
         return [(run.tags["dagster/partition"], receipts[run.tags[ARRIVAL_TAG]].etag)]
-    return list(files_of(run).items())
+    return list(requested_files(run).items())
 
 
 def keys_of(run: dg.DagsterRun) -> list[str]:
     """Return the keys of the objects that the run was requested for."""
     return (
-        [run.tags["dagster/partition"]] if "dagster/partition" in run.tags else list(files_of(run))
+        [run.tags["dagster/partition"]]
+        if "dagster/partition" in run.tags
+        else list(requested_files(run))
     )
 
 

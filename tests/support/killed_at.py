@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from geo_platform.cli.main import main
-from geo_platform.telemetry.logs import current
+from geo_platform.telemetry.logs import current_context
 
 CHECKPOINTS = "geo_platform.checkpoint"
 
@@ -31,7 +31,7 @@ class _Killer(logging.Handler):
         if record.name != CHECKPOINTS:
             return
         self._met += 1
-        self._run_id = str(current().get("run_id", self._run_id))
+        self._run_id = str(current_context().get("run_id", self._run_id))
         with self._reached.open("a", encoding="utf-8") as file:
             file.write(f"{record.__dict__['checkpoint']} {self._run_id}\n")
         if self._which in (str(self._met), record.__dict__["checkpoint"]):

@@ -1,6 +1,6 @@
-"""`geo-platform retry RUN`: run again what a run left without a result.
+"""`geo-platform retry RUN`: process again the files of a run that have no result.
 
-`geo_platform/orchestrator/shared_runs.py` decides what that is.
+`geo_platform/orchestrator/shared_runs.py` decides which files these are.
 """
 
 import json
@@ -24,9 +24,9 @@ from geo_platform.runs import RetryRequest, RunReport
 def retry(application: Application, run: str, dry_run: bool, as_json: bool) -> None:
     """Process again what RUN refused, failed at or did not reach, with the same parameters.
 
-    What RUN published is left alone. RUN is the id of a run, of one object or of several, that has
-    ended. Mend or upload the files first: the retry takes their present content. It is a run of its
-    own, executed here, and can be retried in turn.
+    What RUN published is not changed. RUN is the id of a run of one or several objects that has
+    ended. Repair or upload the files first: the retry reads their present content. The retry is a
+    new run, executed in this process, and can itself be retried.
 
     \b
     geo-platform retry ea2add4b-aee9-45ca-b4b4-26abf84316a1 --dry-run    list the files
@@ -37,37 +37,39 @@ def retry(application: Application, run: str, dry_run: bool, as_json: bool) -> N
     the platform.
     """
     with application.launcher() as launcher:
-        left = launcher.retry_of(run)
-        if left is None:
+        to_retry = launcher.retry_of(run)
+        if to_retry is None:
             raise SourceNotFound(
                 f"This home has no run {run!r}.",
                 remedy="The whole id is needed; geo-platform trace finds runs by other ids.",
             )
-        if left.is_under_way:
+        if to_retry.is_under_way:
             raise click.UsageError(
                 f"The run {run} has not ended. See its state with: geo-platform status {run}"
             )
-        report = None if dry_run or left.request is None else launcher.run(left.request)
-    _answer(run, left, report, as_json=as_json)
+        report = None if dry_run or to_retry.request is None else launcher.run(to_retry.request)
+    _print_result(run, to_retry, report, as_json=as_json)
 
 
-def _answer(run: str, left: RetryRequest, report: RunReport | None, *, as_json: bool) -> None:
+def _print_result(
+    run: str, to_retry: RetryRequest, report: RunReport | None, *, as_json: bool
+) -> None:
     error = report.error if report is not None else None
     if as_json:
-        answered = (
+        result = (
             {"run_id": report.run_id, "result": report.result, "error": error}
             if report is not None
             else {"run_id": None}
         )
         click.echo(
-            json.dumps({"retry_of": run, "files": list(left.files), **answered}, default=str)
+            json.dumps({"retry_of": run, "files": list(to_retry.files), **result}, default=str)
         )
-    elif left.request is None:
+    elif to_retry.request is None:
         click.echo(f"Nothing to do: everything that the run {run} was asked for has a result.")
     else:
-        click.echo("\n".join(f"  {printable(key)}" for key in left.files))
+        click.echo("\n".join(f"  {printable(key)}" for key in to_retry.files))
         click.echo(
-            f"{len(left.files)} files without a result."
+            f"{len(to_retry.files)} files without a result."
             if report is None
             else f"  run {report.run_id}"
         )

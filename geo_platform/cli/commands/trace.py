@@ -30,7 +30,7 @@ from geo_platform.trace.question import Subject
 from geo_platform.trace.sources import Reach, RunHistory, TraceStores
 from geo_platform.trace.timeline import Event, Kind, Store
 
-# Shown with labels of their own, so not again among the tags.
+# Tags that the header shows under a label. They are not repeated among the other tags.
 _LABELLED_TAGS = {
     PARTITION_TAG,
     CORRELATION_TAG,
@@ -41,7 +41,7 @@ _LABELLED_TAGS = {
     ASKED_BY_TAG,
     ORIGIN_TAG,
 }
-# Few, because a person waits, and is told which store does not answer.
+# Few, because a person waits, and the output names the store that does not answer.
 _RETRIES = 1
 
 _NOT_FOUND, _NOT_ALL_REACHED = 1, 3
@@ -79,12 +79,14 @@ def trace_id(application: Application, subject: str, kind: str | None, as_json: 
     \b
     Exit codes: 0 complete, 1 nothing was found for this ID, 3 a store did not answer.
     """
-    with ExitStack() as opened:
-        answer = trace(subject, _stores(application, opened), only=Subject(kind) if kind else None)
+    with ExitStack() as exit_stack:
+        answer = trace(
+            subject, _stores(application, exit_stack), only=Subject(kind) if kind else None
+        )
     if as_json:
         click.echo(json.dumps(answer.document()))
     else:
-        for line in _page(answer):
+        for line in _lines(answer):
             click.echo(line)
     if not answer.timelines:
         click.echo(printable(_not_found(answer)), err=True)
@@ -99,8 +101,8 @@ def trace_id(application: Application, subject: str, kind: str | None, as_json: 
     sys.exit(_NOT_ALL_REACHED if answer.unreached else 0 if answer.timelines else _NOT_FOUND)
 
 
-def _stores(application: Application, opened: ExitStack) -> TraceStores:
-    """Return the stores, each opened once, when it is first used."""
+def _stores(application: Application, exit_stack: ExitStack) -> TraceStores:
+    """Return the stores. Each store is opened once, at its first use."""
     settings = application.settings
 
     @cache
@@ -109,7 +111,7 @@ def _stores(application: Application, opened: ExitStack) -> TraceStores:
         with frozen_imports():
             from geo_platform.orchestrator.run_history import opened as open_history
         use_home(settings.home_dir)
-        return opened.enter_context(open_history(settings, template))
+        return exit_stack.enter_context(open_history(settings, template))
 
     provenance = application.provenance
     objects = cache(lambda: open_objects(settings, retries=_RETRIES))
@@ -130,18 +132,18 @@ def _not_found(answer: TraceResult) -> str:
     return f"Nothing was found for {answer.question!r} in {where}. Looked for: {looked_for}."
 
 
-def _page(answer: TraceResult) -> Iterator[str]:
+def _lines(answer: TraceResult) -> Iterator[str]:
     if answer.found is not None:
         count = len(answer.timelines)
         runs = f"{count} run" if count == 1 else f"{count} runs"
         yield printable(f"{answer.found.reading.description}: {runs}")
     for timeline in answer.timelines:
         yield ""
-        yield from map(printable, _head(timeline))
-        yield from map(printable, _body(timeline))
+        yield from map(printable, _header_lines(timeline))
+        yield from map(printable, _event_lines(timeline))
 
 
-def _head(timeline: Timeline) -> Iterator[str]:
+def _header_lines(timeline: Timeline) -> Iterator[str]:
     document = timeline.document()
     job, status = document["job"] or "of an unknown job", document["status"] or ""
     yield f"run {timeline.run_id}  {job}  {status}".rstrip()
@@ -168,20 +170,20 @@ def _head(timeline: Timeline) -> Iterator[str]:
         code = f", {stage.error_code}" if stage.error_code else ""
         yield f"  stage        {stage.stage:<20} {stage.status:<10} {took}{attempts}{code}"
     if timeline.error:
-        yield from _error(timeline.error)
+        yield from _error_lines(timeline.error)
     for event in timeline.replaced:
         yield f"  replaced     {event.text}"
     for event in timeline.since:
         yield f"  since        {event.text}"
 
 
-def _error(error: Mapping[str, Any]) -> Iterator[str]:
+def _error_lines(error: Mapping[str, Any]) -> Iterator[str]:
     yield f"  {error.get('code')}: {error.get('message')}"
     if error.get("remedy"):
         yield f"  What to do: {error['remedy']}"
 
 
-def _body(timeline: Timeline) -> Iterator[str]:
+def _event_lines(timeline: Timeline) -> Iterator[str]:
     """Yield a line for each event, with the seconds since the run was requested.
 
     A line with the date precedes the first event of each day.
@@ -200,10 +202,10 @@ def _body(timeline: Timeline) -> Iterator[str]:
             yield f"  {day.isoformat()} UTC"
         after_s = (event.at_utc - zero) / timedelta(seconds=1) if zero is not None else 0.0
         clock = event.at_utc.strftime("%H:%M:%S.%f")[:-3]
-        yield f"  {clock} {after_s:+10.3f}  {event.store:<8} {event.kind:<19} {_said(event)}"
+        yield f"  {clock} {after_s:+10.3f}  {event.store:<8} {event.kind:<19} {_event_text(event)}"
 
 
-def _said(event: Event) -> str:
+def _event_text(event: Event) -> str:
     stage = f"{event.stage}: " if event.stage and event.stage not in event.text else ""
     attempt = f" (attempt {event.attempt})" if event.attempt and event.attempt > 1 else ""
     is_object = event.store is not Store.dagster and event.details.get("etag")

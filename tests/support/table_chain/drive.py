@@ -90,7 +90,7 @@ def watched(folder: Path) -> Iterator[dict[str, Any]]:
     from geo_platform.arrivals.arrival import arrival_of
     from geo_platform.arrivals.watch import Watch
     from geo_platform.cli.application import Application
-    from geo_platform.orchestrator.run_requests import take
+    from geo_platform.orchestrator.run_requests import plan_launches
     from geo_platform.ports import BRONZE
     from geo_platform.runs import RunRequest
     from geo_platform.settings import Settings
@@ -110,8 +110,8 @@ def watched(folder: Path) -> Iterator[dict[str, Any]]:
     put = [objects.put_bytes(BRONZE, key, text, metadata={}) for key, text in content.items()]
     with Application(settings).launcher() as launcher:
         instance = launcher._instance  # type: ignore[attr-defined]
-        taken = take(instance, objects, watch, [arrival_of(stored) for stored in put])
-        requests = {request.job_name: request for request in taken.requests}
+        plan = plan_launches(instance, objects, watch, [arrival_of(stored) for stored in put])
+        requests = {request.job_name: request for request in plan.requests}
         config = {name: request.run_config["ops"] for name, request in requests.items()}
         shared = launcher.run(
             RunRequest(
@@ -132,7 +132,7 @@ def watched(folder: Path) -> Iterator[dict[str, Any]]:
     items = {f"{entry.collection}/{entry.item_id}" for entry in open_catalog(settings).entries()}
     yield {
         "jobs": sorted(requests),
-        "partitions": dict(taken.partitions),
+        "partitions": dict(plan.partitions),
         "rows config": config["ingest_table"]["table_rows"]["config"],
         "alone": [alone.status, alone.error],
         "shared": [shared.status, shared.error and shared.error["message"]],
