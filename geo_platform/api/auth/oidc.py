@@ -5,8 +5,8 @@ that fits the key, and if issuer, audience, expiry and not-before are right. Key
 token itself names (`jku`, `x5u`, `jwk`) are never read.
 
 The issuer's keys (JWKS) are cached for an hour. An unknown key id triggers another fetch, since the
-issuer may have rotated its keys; but at most one per REFETCH_AFTER_S, so that invented ids cannot
-flood it. While the issuer does not answer, cached keys stay valid for a day.
+issuer may have rotated its keys. There is at most one fetch per REFETCH_AFTER_S, so that invented
+ids cannot flood the issuer. While the issuer does not answer, cached keys stay valid for a day.
 """
 
 import asyncio
@@ -75,11 +75,11 @@ class Jwks:
 
         Raises StoreUnavailable when the issuer does not answer and no cached key is valid.
         """
-        known = self._keys.get(key_id)
-        if known is not None and self._now_s() - self._fetched_s < KEYS_VALID_S:
-            return known
+        cached_key = self._keys.get(key_id)
+        if cached_key is not None and self._now_s() - self._fetched_s < KEYS_VALID_S:
+            return cached_key
         async with self._fetch_lock:
-            # Another task may have fetched while this one waited.
+            # Another task may have fetched the keys while this task waited.
             if self._now_s() >= self._not_before_s:
                 await self._fetch()
         if self._now_s() - self._fetched_s > KEYS_VALID_OFFLINE_S:
@@ -91,7 +91,7 @@ class Jwks:
         await self._client.aclose()
 
     async def _fetch(self) -> None:
-        """Replace the cached keys. Keep them when the issuer does not answer."""
+        """Replace the cached keys. If the issuer does not answer, keep them."""
         try:
             url = self._url or await self._discovered()
             self._keys = usable_keys(await self._document(url))
@@ -225,7 +225,7 @@ class TokenVerifier:
 def open_verifier(settings: Settings) -> TokenVerifier | None:
     """Return the verifier of the configured issuer, or None if none is configured.
 
-    Raises ParameterInvalid: an issuer without an audience, or an address that is not https.
+    Raises ParameterInvalid: only one of issuer and audience is set, or an address is not https.
     """
     issuer, audience, jwks_url = (
         settings.api_oidc_issuer,

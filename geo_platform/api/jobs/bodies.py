@@ -64,10 +64,10 @@ class _SourceParameters(Body, ArrivalOptions):
 class ConverterParameters(Body):
     """Older names of the parameters for reading a file."""
 
-    lat_name: str | None = Field(None, description="The same as lat_name beside it.")
-    lon_name: str | None = Field(None, description="The same as lon_name beside it.")
-    wkt_column: str | None = Field(None, description="The same as wkt_column beside it.")
-    layer_name: str | None = Field(None, description="The same as layer_name beside it.")
+    lat_name: str | None = Field(None, description="The same as the parameter lat_name.")
+    lon_name: str | None = Field(None, description="The same as the parameter lon_name.")
+    wkt_column: str | None = Field(None, description="The same as the parameter wkt_column.")
+    layer_name: str | None = Field(None, description="The same as the parameter layer_name.")
     kml_name: str | None = Field(None, max_length=1024, description="The same as archive_member.")
     shp_name: str | None = Field(None, max_length=1024, description="The same as archive_member.")
 

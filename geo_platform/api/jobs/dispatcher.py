@@ -151,7 +151,7 @@ class Dispatcher:
         deadline = time.monotonic() + _STOP_TIMEOUT_S
         for task in self._tasks:
             if time.monotonic() > deadline:
-                break  # claims of an ended process lapse by themselves
+                break  # The other claims lapse when this process has ended.
             self._submissions.release(task.waiting)
 
     @property
@@ -237,7 +237,7 @@ class Dispatcher:
                 return True
             task.waiting, task.claimed = renewed, time.monotonic()
         stored = self._submissions.job(waiting.job_id)
-        # A newer attempt has a record of its own.
+        # The job has a newer attempt, which has its own claim.
         if stored is None or stored.job.asked.attempt != waiting.attempt:
             self._submissions.launched(waiting.job_id, waiting.attempt)
             return True
@@ -286,7 +286,7 @@ class Dispatcher:
         with self._changed:
             now = time.monotonic()
             if now < self._paused_until:
-                return  # another thread has paused them already
+                return  # Another thread has paused the launches already.
             if self._failures == 0:
                 _log.warning("Launching is paused, %d jobs wait: %s", len(self._pending), error)
             self._paused_until = now + min(_FIRST_PAUSE_S * 2**self._failures, _LONGEST_PAUSE_S)

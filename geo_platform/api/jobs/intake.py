@@ -58,9 +58,9 @@ class Caller:
 
 @dataclass(frozen=True)
 class Accepted:
-    """The job of a request. `is_new`: a new attempt was started.
+    """The job of a request.
 
-    Otherwise `snapshot` has the state of the attempt that exists.
+    If `is_new`, a new attempt was started. Otherwise `snapshot` is the state of the present attempt.
     """
 
     job: JobSubmitted
