@@ -20,12 +20,13 @@ from geo_platform.source.pyogrio_internals import read_linearised_wkb
 from geo_platform.vector.sources.common import RowFault, SourceBatch
 from geo_platform.vector.sources.csv_read import stream_csv_features
 from geo_platform.vector.sources.ogr import (
+    LayerStream,
+    StreamedBatch,
     encoding_to_pass,
     gdal_warnings,
     ogr_errors,
     open_options,
 )
-from geo_platform.vector.sources.ogr_stream import LayerStream, StreamedBatch
 from geo_platform.vector.sources.parquet import stream_parquet
 from geo_platform.vector.sources.source_file import COUNT_IS_RELIABLE
 from geo_platform.wkb import wkb_types

@@ -24,11 +24,11 @@ from geo_platform.vector.sources.common import SourceDescription, choose_layer
 from geo_platform.vector.sources.ogr import (
     DECODED_BY_DRIVER,
     M_DROPPED,
+    LayerStream,
     encoding_to_pass,
     layer_info,
     layer_list,
 )
-from geo_platform.vector.sources.ogr_stream import LayerStream
 from geo_platform.wkb import wkb_types
 
 _SAMPLE_ROWS = 2000
