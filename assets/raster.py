@@ -1,4 +1,4 @@
-"""The assets of the raster chain: raw_raster -> raster_profile -> raster_cog -> raster_item."""
+"""The raster assets: raw_raster -> raster_profile -> raster_cog -> raster_item."""
 
 import dagster as dg
 

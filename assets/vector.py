@@ -1,4 +1,4 @@
-"""The assets of the vector chain: raw_vector -> vector_profile -> vector_features -> vector_item."""
+"""The vector assets: raw_vector -> vector_profile -> vector_features -> vector_item."""
 
 import dagster as dg
 

@@ -1,4 +1,4 @@
-"""Each object belongs to a whole source, waits, or is left with a reason: exactly one of them."""
+"""Each object is ready with its source, waits, or is skipped with a reason: exactly one of them."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
