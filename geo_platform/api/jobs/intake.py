@@ -60,7 +60,7 @@ class Caller:
 class Accepted:
     """The job of a request.
 
-    If `is_new`, a new attempt was started. Otherwise `snapshot` is the state of the present attempt.
+    If `is_new`, a new attempt was started. Otherwise `snapshot` is the state of the last attempt.
     """
 
     job: JobSubmitted
