@@ -103,10 +103,10 @@ class DagsterState:
             yield RunFact(run.run_id, run.job_name, run.status.value, place, is_running, since)
 
     def ended(self, run_ids: Iterable[str]) -> Mapping[str, bool]:
-        wanted = sorted(run_ids)
+        ids = sorted(run_ids)
         found: dict[str, bool] = {}
-        for start in range(0, len(wanted), _PAGE):
-            for record in self._records(dg.RunsFilter(run_ids=wanted[start : start + _PAGE])):
+        for start in range(0, len(ids), _PAGE):
+            for record in self._records(dg.RunsFilter(run_ids=ids[start : start + _PAGE])):
                 found[record.dagster_run.run_id] = has_ended_for_good(record.dagster_run)
         return found
 
@@ -160,8 +160,8 @@ class DagsterState:
             oldest = self._instance.get_run_records(queued, limit=1, ascending=True)
             if not oldest:
                 return None
-            seen_s = heartbeat_s(self._instance, QUEUE_DAEMON)
-            seen = datetime.fromtimestamp(seen_s, UTC) if seen_s is not None else None
+            reported_s = heartbeat_s(self._instance, QUEUE_DAEMON)
+            seen = datetime.fromtimestamp(reported_s, UTC) if reported_s is not None else None
             waiting = count_runs(self._instance, queued)
             return QueueFact(waiting, as_utc(oldest[0].create_timestamp), seen)
 
@@ -293,8 +293,8 @@ class DagsterState:
         started = self._started_process(run)
         if started is None:
             return "an unknown process", None
-        pid, seen_s = started
-        return f"process {pid}", is_alive_since(pid, seen_s) if _is_of_this_host(run) else None
+        pid, reported_s = started
+        return f"process {pid}", is_alive_since(pid, reported_s) if _is_of_this_host(run) else None
 
     def _started_process(self, run: dg.DagsterRun) -> tuple[int, float] | None:
         """Return the process id that the code location reported for the run, and when."""

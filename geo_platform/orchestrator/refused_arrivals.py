@@ -128,10 +128,10 @@ def move_refused(
 
 
 def _failures_after(instance: dg.DagsterInstance, position: int) -> Sequence[dg.EventLogRecord]:
-    wanted = dg.RunStatusChangeRecordsFilter(
+    failures = dg.RunStatusChangeRecordsFilter(
         event_type=dg.DagsterEventType.RUN_FAILURE, after_storage_id=position
     )
-    return instance.fetch_run_status_changes(wanted, limit=_PAGE, ascending=True).records
+    return instance.fetch_run_status_changes(failures, limit=_PAGE, ascending=True).records
 
 
 def _process_run(

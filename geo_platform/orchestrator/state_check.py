@@ -194,8 +194,8 @@ def _compare(instance: dg.DagsterInstance, run_id: str, settings: Settings) -> t
 def _ended_run(instance: dg.DagsterInstance, run: dg.DagsterRun, settings: Settings) -> FinishedRun:
     """Read the run with all of its events, or with the needed types only if it succeeded."""
     has_succeeded = run.status is _STATUS.SUCCESS
-    wanted = {*TERMINAL_EVENTS, dg.DagsterEventType.ASSET_MATERIALIZATION}
-    entries = log_entries(instance, run.run_id, wanted if has_succeeded else None)
+    types = {*TERMINAL_EVENTS, dg.DagsterEventType.ASSET_MATERIALIZATION}
+    entries = log_entries(instance, run.run_id, types if has_succeeded else None)
     terminal = [
         TERMINAL_EVENTS[entry.dagster_event_type]
         for entry in entries

@@ -118,8 +118,8 @@ def _waiting_too_long(instance: dg.DagsterInstance, queued_too_long_s: float) ->
         ([_STATUS.STARTING, _STATUS.NOT_STARTED], starting_s),
     ):
         before = datetime.now(UTC) - timedelta(seconds=bound_s)
-        wanted = dg.RunsFilter(statuses=statuses, created_before=before)
-        for record in instance.get_run_records(wanted, limit=RUNS_PER_TICK, ascending=True):
+        waiting = dg.RunsFilter(statuses=statuses, created_before=before)
+        for record in instance.get_run_records(waiting, limit=RUNS_PER_TICK, ascending=True):
             run = record.dagster_run
             since = queued_or_launched_at(instance, run) or record.create_timestamp.timestamp()
             if time.time() - since >= bound_s:
@@ -130,8 +130,8 @@ def _waiting_too_long(instance: dg.DagsterInstance, queued_too_long_s: float) ->
 
 
 def _events(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Sequence[dg.EventLogEntry]:
-    wanted = {dg.DagsterEventType.RUN_ENQUEUED, dg.DagsterEventType.ENGINE_EVENT}
-    return log_entries(instance, run.run_id, wanted)
+    types = {dg.DagsterEventType.RUN_ENQUEUED, dg.DagsterEventType.ENGINE_EVENT}
+    return log_entries(instance, run.run_id, types)
 
 
 def _waiting_run(

@@ -33,7 +33,7 @@ def retry(application: Application, run: str, dry_run: bool, as_json: bool) -> N
     geo-platform retry ea2add4b-aee9-45ca-b4b4-26abf84316a1              process them
     geo-platform trace ea2add4b-aee9-45ca-b4b4-26abf84316a1              see why they failed
 
-    Exit codes: 0 all done or nothing left, 1 some refused again, 2 RUN has not ended, 3 a fault of
+    Exit codes: 0 all done or nothing to do, 1 some refused again, 2 RUN has not ended, 3 a fault of
     the platform.
     """
     with application.launcher() as launcher:

@@ -29,8 +29,8 @@ from geo_platform.process_start import frozen_imports
 def serve(application: Application, host: str, port: int) -> None:
     """Serve the HTTP API: jobs, uploads and Dagster's pages, with one login.
 
-    Dagster launches the runs and has to run beside it: `geo-platform dev` on this machine, or what
-    deploy/ starts. What is submitted while Dagster is unavailable is kept and launched later.
+    Dagster launches the runs, so start it too: `geo-platform dev` on this machine, or
+    the files in deploy/. A job that is submitted while Dagster is unavailable is launched later.
 
     \b
     On one machine:
