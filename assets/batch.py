@@ -8,6 +8,8 @@ This is an op and not an asset, since its one step materializes the assets of se
 partitions. The op logs the events that the steps of these assets would have logged. It processes
 the files one after another in one thread: Python's warning filters and GDAL's settings are global
 to the process, so two files at once would share them. Runs are parallel: each is a process.
+
+Called by `orchestrator/shared_runs.py` and `schedules/jobs.py`.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence

@@ -1,6 +1,8 @@
 """Dagster's asset checks, made from the checks of the chains (the stages of one job each).
 
 `geo_platform/chains/` defines what each check compares.
+
+Called by `definitions.py` and `files.py`.
 """
 
 import warnings

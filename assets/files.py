@@ -2,6 +2,8 @@
 
 The stages, calls and checks are those of the chain (`geo_platform/chains/`), which the assets use
 too. `assets/batch.py` has the op, which goes through the files and logs Dagster's events.
+
+Called by `batch.py`.
 """
 
 import logging

@@ -1,4 +1,9 @@
-"""The assets of the smoke test of a deployment: prepared_greeting -> spoken_greeting."""
+"""The assets of the smoke test of a deployment: prepared_greeting -> spoken_greeting.
+
+A module of its own, as each chain has one for its assets.
+
+Called by `modules.py`.
+"""
 
 import dagster as dg
 

@@ -1,6 +1,8 @@
 """The partitions of the assets: each source object is a partition of its chain's assets.
 
 A chain is the stages of one job. The key of a partition is the object's name in its container.
+
+Called by `checks.py`, `orchestrator/run_requests.py` and `stage.py`.
 """
 
 import dagster as dg

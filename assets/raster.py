@@ -1,4 +1,7 @@
-"""The raster assets: raw_raster -> raster_profile -> raster_cog -> raster_item."""
+"""The raster assets: raw_raster -> raster_profile -> raster_cog -> raster_item.
+
+Called by `modules.py`.
+"""
 
 import dagster as dg
 

@@ -2,6 +2,8 @@
 
 Text from files goes into table cells and JSON, which Dagster's UI shows as plain text. It never
 goes into Markdown, since it could be a link or an image there.
+
+Used by `assets`.
 """
 
 import base64

@@ -1,6 +1,8 @@
 """Code that all assets and ops share: decorator, retries, base config, logging and errors.
 
 `geo_platform/chains/` defines the work of each stage.
+
+Used by `assets`, `cli` and `geo_platform`.
 """
 
 import logging

@@ -1,6 +1,8 @@
 """Ops that unpublish an item, restore an earlier version, and remove old versions and leftovers.
 
 They are ops because they make no asset. The jobs are in `schedules/jobs.py`.
+
+Called by `schedules/jobs.py`.
 """
 
 from datetime import UTC, datetime

@@ -1,4 +1,7 @@
-"""The vector assets: raw_vector -> vector_profile -> vector_features -> vector_item."""
+"""The vector assets: raw_vector -> vector_profile -> vector_features -> vector_item.
+
+Called by `modules.py`.
+"""
 
 import dagster as dg
 

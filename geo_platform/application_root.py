@@ -3,6 +3,8 @@
 The root is the folder that holds workspace.yaml beside assets/, resources/ and schedules/: a
 checkout, a folder made by `geo-platform init`, or the copy that the wheel carries.
 `docs/decisions/0028` has the reasons.
+
+Used by `cli/commands`, `cli` and `geo_platform`.
 """
 
 import sys

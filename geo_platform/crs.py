@@ -2,6 +2,8 @@
 
 Rasters and vectors share these rules. For reading the CRS of a file see `raster/georeference.py`
 and `vector/crs.py`.
+
+Used by `chains`, `raster` and `vector`.
 """
 
 from pyproj import CRS

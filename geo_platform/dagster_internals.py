@@ -3,6 +3,8 @@
 The docstring of a function names the API that is not public, and the missing public API or what
 would replace it. tests/unit/test_dagster_internals.py checks each use against the installed Dagster
 and fails for any other use in the application.
+
+Used by `assets`, `orchestrator` and `resources`.
 """
 
 import logging

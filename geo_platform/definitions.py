@@ -2,6 +2,8 @@
 
 Loading it needs no secret, network or server. Only the profile may come from the environment.
 The messages between stages are verified here: if stages do not fit together, loading fails.
+
+Called by `cli/application.py` and `code_location.py`.
 """
 
 from pathlib import Path

@@ -13,6 +13,8 @@
 
 Errors of libraries are translated into these classes where they occur. Codes never change;
 docs/errors.md lists them.
+
+Used throughout the application.
 """
 
 from typing import Any, ClassVar

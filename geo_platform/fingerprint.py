@@ -3,6 +3,8 @@
 Every result has a fingerprint as its data version. Each stage extends the fingerprint of the stage
 before it. The last fingerprint is therefore known before the first stage runs, and one look-up in
 the catalog shows whether the result is published already.
+
+Used throughout the application.
 """
 
 import hashlib

@@ -1,6 +1,8 @@
 """Value types for shapes, bounds and resolutions, so that axes cannot be swapped by accident.
 
 For transforming bounds see `raster/lonlat.py` and `vector/extent.py`.
+
+Used throughout the application.
 """
 
 from typing import Self

@@ -1,6 +1,8 @@
 """Store the message of a stage, which is its result as JSON, and report the checkpoint.
 
 The format is in `contracts/stored.py`; `resources/io_manager.py` loads messages.
+
+Called by `assets/files.py` and `resources/io_manager.py`.
 """
 
 from geo_platform.contracts.message import Message

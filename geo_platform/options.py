@@ -2,6 +2,8 @@
 
 A stage is one step of a job. Dagster's forms, the options of the command line and the HTTP bodies
 are derived from these models. Options of a single stage are in `raster/` and `vector/`.
+
+Used throughout the application.
 """
 
 from datetime import UTC, datetime

@@ -7,6 +7,8 @@ library into those of `geo_platform/errors.py`.
 A fingerprint is the hash of everything that determines a result: the source's content, the options
 and the version of the stage. A version of an item or a table is the result of one fingerprint in
 one run.
+
+Used throughout the application.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

@@ -1,6 +1,8 @@
 """Make a process start faster: threads, garbage collection and forking around the imports.
 
 Importing this module changes nothing; the functions do.
+
+Used by `cli/commands`, `cli`, `geo_platform` and `vector`.
 """
 
 import gc

@@ -1,6 +1,8 @@
 """Requests for runs, reports on runs, and the tags of runs, without any import of Dagster.
 
 A run is one execution of a job. `orchestrator/` launches runs from these requests.
+
+Used throughout the application.
 """
 
 import re

@@ -2,6 +2,8 @@
 
 The environment is read when `load_settings` is called, not when this module is imported. The
 parameters of one job are in `options.py`.
+
+Used throughout the application.
 """
 
 import os

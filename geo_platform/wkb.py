@@ -3,6 +3,8 @@
 All functions work on a binary Arrow column at once, without creating geometry objects.
 Source: OGC 06-103r4 (Simple Features) 8.2.8 and table 4: one byte for the byte order, four for the
 type code, then counts and coordinates. Curves: ISO/IEC 13249-3. EWKB flags: as PostGIS writes them.
+
+Used by `storage/postgres`, `vector/sources` and `vector`.
 """
 
 from dataclasses import dataclass

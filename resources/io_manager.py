@@ -1,6 +1,8 @@
 """The IO manager, which stores the messages between stages as JSON objects.
 
 `contracts/stored.py` has the format.
+
+Called by `stores.py`.
 """
 
 import logging

@@ -3,6 +3,8 @@
 Addresses and secrets are read from the settings when a run starts, so that loading the definitions
 needs none of them. A run's process also pools Dagster's own connections to PostgreSQL, and names
 each after the run: docs/decisions/0015-dagsters-connections-are-kept-open.md.
+
+Called by `stores.py`.
 """
 
 import os

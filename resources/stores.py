@@ -1,6 +1,8 @@
 """The resources of a profile by key, and the embedded stores: objects, GeoParquet, STAC files.
 
 `production.py` has the stores of the production profile; `geo_platform/storage` has the adapters.
+
+Called by `definitions.py` and `production.py`.
 """
 
 from pathlib import Path

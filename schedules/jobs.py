@@ -1,6 +1,8 @@
 """All jobs, and the schedule that removes old versions.
 
 A run executes its stages one after the other in one process. Runs execute in parallel.
+
+Called by `definitions.py` and `sensors.py`.
 """
 
 from typing import Any

@@ -2,6 +2,8 @@
 
 Two sensors read the queue of the storage account's events, and one sensor per watch lists its
 container. The work of all sensors is in `geo_platform/orchestrator`.
+
+Called by `definitions.py`.
 """
 
 import warnings

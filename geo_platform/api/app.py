@@ -1,6 +1,8 @@
 """Compose the HTTP API: routes, middleware and their order.
 
 create_app(settings) -> FastAPI
+
+Called by `cli/commands/serve.py`.
 """
 
 from collections.abc import AsyncIterator

@@ -3,6 +3,8 @@
     describe(app)
 
 Parameters and responses of a single route are described at the route.
+
+Called by `app.py`.
 """
 
 from typing import Any

@@ -2,6 +2,8 @@
 
 `/livez` and `/readyz` need no credential. They therefore return only the name and the error code of
 a dependency, never the cause. The log and `geo-platform doctor` show the cause.
+
+Called by `app.py`.
 """
 
 import logging

@@ -1,6 +1,8 @@
 """Prometheus metrics: requests, submissions, launches, waiting submissions.
 
 `health.py` serves them.
+
+Called by `app.py` and `services.py`.
 """
 
 import time

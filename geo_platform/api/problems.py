@@ -2,6 +2,8 @@
 
 The document also has the fields that clients of the previous system read. The errors themselves
 are in `geo_platform/errors.py`.
+
+Used by `api/auth`, `api/jobs` and `api`.
 """
 
 import logging

@@ -2,6 +2,8 @@
 
 This middleware runs first, so that a refused request has an id too. `runs.py` defines which ids of
 a client are valid.
+
+Called by `api/jobs/routes.py`, `app.py` and `problems.py`.
 """
 
 from collections.abc import Mapping

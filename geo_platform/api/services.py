@@ -2,6 +2,8 @@
 
 `SubmissionLimiter` limits how many submissions are stored at once. A submission is stored before
 the response is sent, and requests for a status must not wait until many submissions are stored.
+
+Used by `api/jobs` and `api`.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,8 @@
 """An arrival: a complete source with its sidecars, at one version of its bytes, and its key.
 
 `readiness.py` decides when a source is complete; `plan.py` decides which run processes the arrival.
+
+Used by `api/jobs`, `arrivals` and `orchestrator`.
 """
 
 import hashlib

@@ -3,6 +3,8 @@
 An arrival is a complete source in a watched container. The format decides which chain (the stages
 of one job) processes the arrival, and whether an object whose name has no known extension is a
 source at all. Nothing is refused here: a run refuses its source, and records the reason.
+
+Used by `api/jobs`, `arrivals` and `orchestrator`.
 """
 
 from collections.abc import Sequence

@@ -6,6 +6,8 @@ never opens it. It refuses an event of another account, since its own account ma
 the same name.
 
 Pure functions; `geo_platform/orchestrator/arrival_events.py` acts on events.
+
+Called by `orchestrator/arrival_events.py`.
 """
 
 import json

@@ -25,6 +25,8 @@ most `MOST_WAITING` files of incomplete sources. The files of a source may be on
 source is listed once more by its own prefix.
 
 `readiness.py` decides when a source is complete.
+
+Called by `orchestrator/arrival_listing.py` and `schedules/sensors.py`.
 """
 
 import hashlib

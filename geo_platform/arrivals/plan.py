@@ -3,6 +3,8 @@
 A large source gets a run of its own: its processing takes much longer than the start of a run.
 Small sources that are found together share a run, oldest first, since the start of a run costs as
 much as the work on ten of them. A single small source does not wait for others.
+
+Called by `api/jobs/intake.py` and `orchestrator/run_requests.py`.
 """
 
 from collections.abc import Sequence

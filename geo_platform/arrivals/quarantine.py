@@ -22,6 +22,8 @@ released object has the run that had refused it; an object without that metadata
 somebody else.
 
 `geo_platform/orchestrator/refused_arrivals.py` finds refusals.
+
+Called by `cli/commands/quarantine.py` and `orchestrator/refused_arrivals.py`.
 """
 
 from dataclasses import dataclass

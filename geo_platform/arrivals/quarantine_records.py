@@ -5,6 +5,8 @@
     <key>                       the main object, under its original key
     <key>.quarantine.json       the record of the main object, an `ObjectQuarantined`
     <key of a sidecar>          a sidecar of the main object, under its original key
+
+Called by `cli/commands/quarantine.py` and `quarantine.py`.
 """
 
 from collections.abc import Iterator

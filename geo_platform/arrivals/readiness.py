@@ -14,6 +14,8 @@ in the process of being written: it must be unchanged for `settle_s`, an empty f
 The wait starts with the last change of any file of the source. After the wait, the source is
 processed as it is, and its run reports the missing files. `source/sidecars.py` defines which names
 belong together; `content.py` detects a format by content.
+
+Called by `listing.py` and `orchestrator/arrival_events.py`.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -8,6 +8,9 @@ has the run key of the receipt. The receipt is void once it is older than `VOID_
 A client that submits an object to the HTTP API writes the receipt of the watch that would have
 found the object. The run may be launched much later, when Dagster is available again; until then
 the receipt names the stored submission that waits to be launched.
+
+Called by `api/jobs/intake.py`, `orchestrator/refused_arrivals.py` and
+`orchestrator/run_requests.py`.
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -11,6 +11,8 @@ file whose path is in GEO_PLATFORM_WATCHES:
     target_crs = "EPSG:3857"
 
 Without a file, there is one watch. It covers the whole container `bronze`, with default parameters.
+
+Used throughout the application.
 """
 
 import tomllib

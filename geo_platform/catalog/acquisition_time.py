@@ -2,6 +2,8 @@
 
 The source is the option of the user, a tag of the file, a date in a file name, or the modification
 time of the object. `raster/` reads the tags.
+
+Used by `catalog`.
 """
 
 import calendar

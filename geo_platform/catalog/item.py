@@ -2,6 +2,8 @@
 
 `raster_item.py` and `vector_item.py` add the parts of their kind. Importing pystac takes about
 0.2 s. Therefore import this module only in the function that builds an item.
+
+Used by `catalog`.
 """
 
 import json

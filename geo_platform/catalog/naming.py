@@ -1,6 +1,8 @@
 """Choose the id, collection and title of an item if the options do not set them.
 
 The catalog checks whether another source has the id, when the item is published.
+
+Used by `api/jobs`, `catalog` and `chains`.
 """
 
 import hashlib

@@ -1,6 +1,8 @@
 """Describe the origin of an item: its run, its fingerprint and the versions of the software.
 
 This module does not import pystac, because `publish.py` imports it also when no item is built.
+
+Used by `catalog`.
 """
 
 from collections.abc import Mapping

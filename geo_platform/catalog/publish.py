@@ -3,6 +3,8 @@
 The stage builds the item, validates it and passes it to the catalog, unless this version of the
 item is published already. A version is identified by its fingerprint: a hash of the source's etag,
 the options and the versions of the stages. `raster_item.py` and `vector_item.py` build the items.
+
+Used by `catalog`, `chains` and `cli`.
 """
 
 from collections.abc import Callable, Mapping

@@ -2,6 +2,8 @@
 
 A COG is a Cloud Optimized GeoTIFF. `item.py` builds the parts that rasters and vectors share;
 `publish.py` publishes the item.
+
+Called by `publish.py`.
 """
 
 import math

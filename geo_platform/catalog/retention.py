@@ -5,6 +5,8 @@ Files are removed as whole folders. The name of a folder is the fingerprint of t
 it. A folder is removed only if no published item and no kept version refers to an object in it. A
 run that was killed or never published leaves such files too: they are removed when they are old
 enough.
+
+Used by `assets`, `cli/commands` and `doctor`.
 """
 
 import re

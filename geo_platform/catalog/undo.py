@@ -2,6 +2,8 @@
 
 The catalog keeps a version that was replaced or unpublished, with its table. `versions.py` chooses
 the version for a rollback.
+
+Called by `assets/report.py` and `assets/undo.py`.
 """
 
 from dataclasses import dataclass

@@ -3,6 +3,8 @@
 pystac includes the JSON Schemas of the STAC core; `schemas/` has those of the extensions. Rules
 that the schemas cannot express are checked in code. The validator is imported when the first
 document is checked, because an item that is published already needs no check.
+
+Called by `chains/shared.py`, `publish.py` and `raster_item.py`.
 """
 
 import json

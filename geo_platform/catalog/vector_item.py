@@ -3,6 +3,8 @@
 If rows of several sources were appended to one table, one item describes the table. The new item
 keeps the sources, bounds and links of the item that it replaces. `item.py` builds the parts that
 rasters and vectors share; `publish.py` publishes the item.
+
+Called by `publish.py`.
 """
 
 from typing import Any

@@ -2,6 +2,8 @@
 
 A version is one publication of an item. The catalog keeps versions that were replaced or
 unpublished ("withdrawn"). `undo.py` does the rollback.
+
+Called by `cli/commands/undo.py` and `undo.py`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -3,6 +3,8 @@
 A chain is the stages of one job. A stage takes the message of the stage before and returns its own
 message, by one call of the core library. The stage's asset makes this call, and so does a run of
 many files.
+
+Used throughout the application.
 """
 
 from collections.abc import Callable, Mapping

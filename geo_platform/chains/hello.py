@@ -1,6 +1,8 @@
 """The smoke test of a deployment: prepared_greeting -> spoken_greeting.
 
 It has no source, and therefore no partitions, no fingerprint and no item. So it is not a `Chain`.
+
+Used by `api/jobs`, `assets` and `schedules`.
 """
 
 from datetime import UTC, datetime

@@ -2,6 +2,8 @@
 
 The functions import the core modules when they are called, since the core modules load GDAL. Code
 that only needs the names of stages and options does not load it.
+
+Used by `api/jobs`, `assets`, `chains` and `cli/commands`.
 """
 
 from pathlib import Path

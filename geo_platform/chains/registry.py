@@ -3,6 +3,8 @@
 To add a chain, add it to CHAINS, and add the module of its assets to `assets/modules.py`. The order
 matters: a source goes to the first chain that accepts its content. A client may name another job
 instead, if that job's chain accepts the content.
+
+Used throughout the application.
 """
 
 from collections.abc import Mapping

@@ -2,6 +2,8 @@
 
 A check compares a message with the request or with the catalog. It opens no file: the stages have
 put the figures into their messages.
+
+Called by `raster.py` and `vector.py`.
 """
 
 from geo_platform.chains.chain import CheckResult, StageCall

@@ -1,4 +1,7 @@
-"""What a command works with: settings, stores, the application root, and the way to run jobs."""
+"""What a command works with: settings, stores, the application root, and the way to run jobs.
+
+Used by `cli/commands` and `cli`.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager

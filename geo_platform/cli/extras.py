@@ -1,4 +1,7 @@
-"""Name the extra of the package to install when a module is missing."""
+"""Name the extra of the package to install when a module is missing.
+
+Called by `main.py`.
+"""
 
 from collections.abc import Iterator
 

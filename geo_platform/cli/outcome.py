@@ -1,6 +1,8 @@
 """The outcome of one source, how it is printed, the exit code, and the progress bar of a command.
 
 Results go to standard output. The caller chooses the console of the progress bar.
+
+Used by `cli/commands` and `cli`.
 """
 
 import json

@@ -2,6 +2,8 @@
 
 So each parameter is described only once, in its model. This module also turns the values from the
 command line back into parameters.
+
+Used by `cli/commands` and `cli`.
 """
 
 import typing

@@ -3,6 +3,8 @@
 Folders are searched recursively. A request has the source's sidecars, its key in the store, its
 chain (the stages of one job; the content decides) and its parameters. All requests are made before
 the first source is processed.
+
+Used by `cli/commands` and `cli`.
 """
 
 import os

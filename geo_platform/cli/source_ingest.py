@@ -2,6 +2,8 @@
 
 An error of a source becomes the outcome of this source and does not stop the other sources.
 `requests.py` finds the sources; `outcome.py` prints the outcomes.
+
+Called by `cli/commands/demo.py` and `cli/commands/ingest.py`.
 """
 
 import time

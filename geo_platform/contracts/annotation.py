@@ -1,6 +1,8 @@
 """Read a type annotation: unwrap it, list its alternatives, values or fields, return it as text.
 
 `compatibility.py` compares two annotations; `lock.py` describes the shape of a message.
+
+Called by `compatibility.py`, `lock.py` and `verify.py`.
 """
 
 import dataclasses

@@ -2,6 +2,8 @@
 
 An arrival is a complete source (a file with its sidecars) in a watched container. A receipt records
 that a run was requested for an arrival. Quarantine is the container of refused arrivals.
+
+Used throughout the application.
 """
 
 from enum import StrEnum

@@ -3,6 +3,8 @@
 Types are compared by structure, not by name. Two records fit if the producer gives every field that
 the consumer needs, and the types of these fields fit. docs/contracts.md has the rules and their
 reasons; `annotation.py` reads a single annotation.
+
+Called by `dagster_config.py` and `verify.py`.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence

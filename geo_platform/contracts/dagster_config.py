@@ -4,6 +4,8 @@ Dagster checks the config of a schedule or sensor only when it launches a run. T
 same check (`dagster.validate_run_config`) while the definitions load. It runs no user code.
 Therefore a sensor or a decorated schedule declares its config models as metadata
 (`dagster_graph.config_metadata`); without this declaration its config is not checked.
+
+Called by `verify.py`.
 """
 
 import re

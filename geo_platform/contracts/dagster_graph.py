@@ -13,6 +13,8 @@ If a definition has no annotation, metadata declares the type:
   schedule launches its job.
 
 Both are ordinary Dagster metadata, which the UI shows.
+
+Called by `dagster_config.py` and `verify.py`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

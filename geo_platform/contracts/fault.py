@@ -1,6 +1,8 @@
 """The graph of stages that the verifier checks, and the faults that it finds.
 
 This module does not import Dagster; `dagster_graph.py` reads the graph from Dagster definitions.
+
+Used throughout the application.
 """
 
 from collections.abc import Iterable

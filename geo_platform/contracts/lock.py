@@ -4,6 +4,8 @@ The shape of a message maps the path of each field to its type, as sorted text. 
 types, constraints, and whether a field may be left out, but not descriptions and the order. If the
 shape changes and `schema_version` does not, stored messages become unreadable. Therefore this is a
 fault. `stored.py` reads messages of older versions.
+
+Called by `chains/registry.py`, `cli/commands/contracts.py` and `verify.py`.
 """
 
 import json

@@ -2,6 +2,8 @@
 
 `stored.py` converts messages to JSON and back; `lock.py` checks that their fields do not change
 unnoticed.
+
+Used throughout the application.
 """
 
 from datetime import datetime

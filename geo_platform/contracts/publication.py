@@ -1,4 +1,7 @@
-"""The last message of both chains (raster and vector), and the messages of the job hello_world."""
+"""The last message of both chains (raster and vector), and the messages of the job hello_world.
+
+Used throughout the application.
+"""
 
 from pydantic import Field
 

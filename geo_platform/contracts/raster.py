@@ -1,4 +1,7 @@
-"""Messages of the raster chain: RasterProfiled, then CogStored (Cloud Optimized GeoTIFFs)."""
+"""Messages of the raster chain: RasterProfiled, then CogStored (Cloud Optimized GeoTIFFs).
+
+Used throughout the application.
+"""
 
 from enum import StrEnum
 

@@ -4,6 +4,8 @@
 
 A message of an older version is upgraded by its registered functions, one version at a time. A
 message that cannot be upgraded is refused; the error names both versions.
+
+Used throughout the application.
 """
 
 import json

@@ -3,6 +3,8 @@
 A job is the work for one source with its parameters; each request for the same job is an attempt.
 The records do not hold the status of a run, which only Dagster knows. `api/jobs/submissions.py`
 stores the records.
+
+Used by `api/jobs` and `contracts`.
 """
 
 from pydantic import Field

@@ -1,4 +1,7 @@
-"""Messages of the vector chain: VectorProfiled, then FeaturesLoaded."""
+"""Messages of the vector chain: VectorProfiled, then FeaturesLoaded.
+
+Used throughout the application.
+"""
 
 from enum import StrEnum
 from typing import ClassVar

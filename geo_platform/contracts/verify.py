@@ -2,6 +2,8 @@
 
 `compatibility.py` and `lock.py` have the rules. `dagster_graph.py` and `dagster_config.py` read the
 Dagster definitions; they are imported only when the verifier runs, because they import Dagster.
+
+Called by `__init__.py`, `cli/commands/contracts.py` and `definitions.py`.
 """
 
 from dataclasses import dataclass

@@ -3,6 +3,8 @@
 A kept version is a replaced or unpublished version of an item that can still be restored.
 `examine.py` reads the stores and confirms that an object or table is missing. `leftovers.py` finds
 the objects and tables that no claim names.
+
+Called by `examine.py`, `leftovers.py` and `mend.py`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

@@ -6,6 +6,8 @@ An item that seems to lack an object or table is read again before it is reporte
 
 The comparisons are in `runs.py`, `claims.py`, `leftovers.py` and `records.py`; `mend.py` executes
 the actions of findings.
+
+Called by `cli/commands/doctor.py` and `mend.py`.
 """
 
 from collections import Counter

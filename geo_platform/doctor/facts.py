@@ -1,6 +1,8 @@
 """Plain facts about runs, pools, sensors and partitions, and the protocols that read them.
 
 `geo_platform/orchestrator/instance_state.py` implements `Orchestrator` for Dagster.
+
+Used by `cli/commands`, `doctor` and `orchestrator`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

@@ -2,6 +2,8 @@
 
 Comparisons make findings (`runs.py`, `leftovers.py`, `claims.py`, `records.py`);
 `mend.py` executes the actions.
+
+Used by `cli/commands` and `doctor`.
 """
 
 from collections.abc import Mapping

@@ -3,6 +3,8 @@
 Pure functions. The rules are those of the nightly cleanup (`catalog/retention.py`): the objects of
 a folder are judged together, and a folder or table that is younger than a day may belong to a run
 in progress. In addition, a younger one is a leftover if its runs are known to have ended.
+
+Called by `examine.py` and `mend.py`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

@@ -3,6 +3,8 @@
 Published items and kept versions, with their objects and tables, are never changed. Unreferenced
 objects and staged tables are removed by the rules of the nightly cleanup. Those that are younger
 than a day are removed only while no run is under way, since a run could still use them.
+
+Called by `cli/commands/doctor.py`.
 """
 
 import time

@@ -2,6 +2,8 @@
 
 This deployment must be able to read every stored message. Every quarantined object (a refused
 source) must have a record of the reason, and every record must have its object.
+
+Called by `examine.py`.
 """
 
 import json

@@ -1,6 +1,8 @@
 """Check the orchestrator's runs, pools, sensors, daemon and partitions.
 
 Pure functions that turn facts into findings. `facts.Orchestrator` reads the facts.
+
+Called by `examine.py`.
 """
 
 from collections.abc import Iterable, Iterator

@@ -10,6 +10,8 @@ has lasted `TICK_S`, just under four evaluation rounds. A second sensor with a s
 the pause between ticks. The cursor holds the messages whose runs were requested; the next tick
 deletes the messages whose runs exist. A message that was not deleted becomes visible again
 `HIDDEN_S` seconds after it was received.
+
+Called by `schedules/sensors.py`.
 """
 
 import time

@@ -5,6 +5,8 @@ An arrival is a complete source in a watched container; a pass is one complete l
 
 A folder is listed every second within a tick (one evaluation of the sensor). A container is listed
 once per tick, for at most `BUDGET_S`; the next tick continues the pass.
+
+Called by `schedules/sensors.py`.
 """
 
 import time

@@ -2,6 +2,8 @@
 
 Dagster creates the tables. Dagster reads the address from the environment itself
 (`deploy/*/dagster.yaml`), so the address has to be a URL.
+
+Called by `instance.py`.
 """
 
 from collections.abc import Iterator

@@ -2,6 +2,8 @@
 
 A home is the folder of all data of one installation. `dagster_database.py` has what only PostgreSQL
 needs; it is imported only in the production profile.
+
+Called by `instance_state.py`, `launch.py` and `run_history.py`.
 """
 
 import os

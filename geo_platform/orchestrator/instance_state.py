@@ -10,6 +10,8 @@ Whether a run's process is alive is known for three kinds of runs:
   this host, and an event of the run names the process.
 
 Dagster's run monitoring watches the other runs.
+
+Called by `cli/commands/doctor.py` and `stuck_runs.py`.
 """
 
 import json

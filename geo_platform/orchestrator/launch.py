@@ -1,4 +1,7 @@
-"""Execute a job in this process and read a run's state, for commands that use no Dagster server."""
+"""Execute a job in this process and read a run's state, for commands that use no Dagster server.
+
+Called by `cli/application.py`.
+"""
 
 import socket
 from collections.abc import Iterable, Mapping

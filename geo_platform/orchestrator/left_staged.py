@@ -10,6 +10,8 @@ A load writes into a staged table; publishing moves the table to its final name.
 The age of a table and missing locks do not count: a run holds no lock on its table between stages.
 The table of a run that this Dagster does not know is kept. `catalog/retention.py` removes tables by
 age, `geo_platform/doctor` on request. Whether a run has ended for good is decided here too.
+
+Used by `orchestrator` and `schedules`.
 """
 
 from collections.abc import Iterable

@@ -9,6 +9,8 @@ store would lose the refusal. This module reads the same events with a cursor of
 keeps the runs whose objects could not be moved. Each tick reads the last `OVERLAP` events again,
 because PostgreSQL may show an event after an event with a higher number. A run is processed once.
 A tick that was killed can safely be repeated.
+
+Called by `schedules/sensors.py`.
 """
 
 import time

@@ -2,6 +2,8 @@
 
 Loads no definitions and changes no run. `api/dagster/run_events.py` reads the same over GraphQL;
 `trace/run_log.py` has the rules that both share.
+
+Called by `cli/commands/trace.py` and `launch.py`.
 """
 
 import logging

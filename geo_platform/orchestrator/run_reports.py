@@ -1,4 +1,7 @@
-"""Report on a run from outside its process, in the run's event log and in the log file."""
+"""Report on a run from outside its process, in the run's event log and in the log file.
+
+Used by `orchestrator`.
+"""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence

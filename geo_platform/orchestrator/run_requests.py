@@ -3,6 +3,8 @@
 An arrival is a complete source (a file with its sidecars) in a watched container. A watch names the
 container, the patterns and the parameters of its runs. `geo_platform/arrivals/plan.py` groups
 arrivals into runs; `schedules/sensors.py` has the sensors.
+
+Called by `arrival_events.py`, `arrival_listing.py` and `schedules/sensors.py`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

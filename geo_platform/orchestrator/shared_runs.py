@@ -1,6 +1,8 @@
 """Read shared runs from Dagster's storage, and build the request that retries a run of any job.
 
 A shared run ingests several files, each separately; `assets/batch.py` executes it.
+
+Called by `instance_state.py`, `launch.py` and `run_history.py`.
 """
 
 from collections.abc import Iterator, Mapping

@@ -9,6 +9,8 @@ Only Dagster's storage has the state of a run; the catalog has its result. The t
                             events report that it published the item
 
 `geo_platform/doctor` repairs a mismatch. `left_staged.py` drops staged tables of ended runs.
+
+Used by `orchestrator` and `schedules`.
 """
 
 import json

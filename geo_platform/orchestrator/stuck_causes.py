@@ -1,6 +1,8 @@
 """Decide why a run stays queued or starting, and what to do about it. Pure.
 
 docs/checkpoints.md has the table of causes. `stuck_runs.py` reads the state of the queue and acts.
+
+Called by `stuck_runs.py`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -2,6 +2,8 @@
 
 `stuck_causes.py` decides the cause. Dagster's run monitoring fails runs that do not start within
 its timeout and started runs whose container is gone, and frees slots of ended runs.
+
+Called by `schedules/sensors.py`.
 """
 
 import time

@@ -1,6 +1,8 @@
 """Compare sampled pixels of a written COG with the source: on the same grid, as JPEG, or warped.
 
 The tolerances are in docs/raster.md, "Verification". `verify.py` refuses a COG with faults.
+
+Called by `verify.py`.
 """
 
 import math

@@ -3,6 +3,8 @@
 The fingerprint is a hash over the source, the options and the recipes (name and version of each
 stage). If the store already holds COGs under the same fingerprint, they are verified and reused.
 For the rules of each step see `plan.py`, `write.py`, `verify.py`, `picture.py` and `footprint.py`.
+
+Called by `chains/raster.py` and `code_location.py`.
 """
 
 import hashlib

@@ -2,6 +2,8 @@
 
 The rules are in docs/raster.md, "Bands". No file is read here; `profile.py` calls this with the
 headers, `sample.py` reads the pixels.
+
+Called by `profile.py`.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,8 @@
 """Compute the footprint: the outline of the valid data on WGS 84, as GeoJSON.
 
 For bounding boxes see `lonlat.py`.
+
+Called by `convert.py`.
 """
 
 import json

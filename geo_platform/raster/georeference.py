@@ -2,6 +2,8 @@
 
 For rules that rasters share with vectors see `geo_platform/crs.py`; for extents in degrees see
 `lonlat.py`.
+
+Used by `raster`.
 """
 
 import math

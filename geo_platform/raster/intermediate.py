@@ -2,6 +2,8 @@
 
 Both copies keep all metadata that the COG keeps. Pixels are streamed in bounded memory. For the
 decisions see `plan.py`; for the COG see `write.py`.
+
+Called by `write.py`.
 """
 
 from collections.abc import Iterator

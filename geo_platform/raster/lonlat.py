@@ -1,6 +1,8 @@
 """Compute the extent of a grid in degrees on WGS 84, across the antimeridian and around the poles.
 
 For the outline of valid data see `footprint.py`.
+
+Called by `footprint.py`, `profile.py` and `target.py`.
 """
 
 import math

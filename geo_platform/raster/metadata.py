@@ -2,6 +2,8 @@
 
 For copying tags into the COG see `intermediate.py` and `write.py`. The catalog, not this module,
 reads an acquisition time in the name of a file.
+
+Called by `intermediate.py`, `profile.py` and `write.py`.
 """
 
 import re

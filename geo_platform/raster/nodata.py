@@ -1,6 +1,8 @@
 """Decide which value marks a missing pixel, and whether the bands can hold it.
 
 The rules are in docs/raster.md, "Bands". No pixel is read here.
+
+Used by `raster`.
 """
 
 import math

@@ -2,6 +2,8 @@
 
 A source in an object store is read by byte ranges through `RangedFolder`. For recognising a format
 see `geo_platform/source/`; for undocumented behaviour of rasterio see `rasterio_internals.py`.
+
+Used by `raster`.
 """
 
 import io

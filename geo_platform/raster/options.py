@@ -2,6 +2,8 @@
 
 The name of each enum member equals its value, because Dagster's launchpad writes the name and other
 clients write the value.
+
+Used by `assets`, `chains` and `raster`.
 """
 
 from enum import StrEnum

@@ -1,6 +1,8 @@
 """Draw the thumbnail and the web preview of a COG from its overviews: stretch, colour, encode.
 
 For the outline of the valid data see `footprint.py`.
+
+Called by `convert.py`.
 """
 
 import math

@@ -2,6 +2,8 @@
 
 A tier is a purpose of a COG: analysis and archive are lossless, visualization is JPEG. No file is
 opened here. For the grid see `target.py`; for writing the COG see `write.py`.
+
+Used by `chains` and `raster`.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,8 @@
 """Profile a raster: describe it from its headers and a sample of its pixels.
 
 Of a source of 400 MB, only a few MB are read. For planning COGs from the profile see `plan.py`.
+
+Called by `chains/raster.py` and `code_location.py`.
 """
 
 import math

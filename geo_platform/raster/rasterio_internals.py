@@ -3,6 +3,8 @@
 Each docstring gives the reason and what would replace the function. The behaviour is pinned by
 tests/unit/raster/test_rasterio_internals.py, and no other module imports `rasterio._*`.
 Checked with rasterio 1.4 and GDAL 3.10.
+
+Called by `open.py` and `write.py`.
 """
 
 import re

@@ -5,6 +5,8 @@ first directory to the end of the file, after which it is no longer a COG. This 
 inserts a gap behind the first directory (or behind its metadata text), moves everything after the
 gap by a few hundred bytes, and adjusts every offset behind the gap.
 See docs/decisions/0014-the-run-id-is-written-into-the-finished-cog.md.
+
+Called by `verify.py` and `write.py`.
 """
 
 import html

@@ -2,6 +2,8 @@
 
 Windows for a sample are spread over the whole extent and bounded in count and bytes. For what the
 sampled values mean see `detection.py`.
+
+Used by `raster`.
 """
 
 import math

@@ -2,6 +2,8 @@
 
 This module also holds helpers for grids in degrees or web Mercator that continue past the
 antimeridian. No file is opened; for warping see `intermediate.py`.
+
+Called by `compare.py`, `intermediate.py` and `plan.py`.
 """
 
 import math

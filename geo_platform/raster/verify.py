@@ -1,6 +1,8 @@
 """Verify a written COG before it is published: its layout, its header and its pixels.
 
 The checks are listed in docs/raster.md, "Verification". For comparing pixels see `compare.py`.
+
+Called by `convert.py`.
 """
 
 from pathlib import Path

@@ -2,6 +2,8 @@
 
 The plan holds every choice that depends on the source or the request. For intermediate files
 see `intermediate.py`; for checking the result see `verify.py`.
+
+Called by `convert.py`.
 """
 
 from collections.abc import Iterator

@@ -3,6 +3,8 @@
 A chain is the stages of one job. `receive` is the first stage of the raster and the vector chain:
 it detects the format of the object and finds its sidecars. `open_source` gives a driver the same
 bytes in a later stage, or raises Conflict if they have changed.
+
+Used throughout the application.
 """
 
 import hashlib

@@ -1,6 +1,8 @@
 """One interface to the bytes of a local file, a stored object or an archive member.
 
 The modules of `recognise/` detect the format of the bytes.
+
+Used by `arrivals`, `source/recognise` and `source`.
 """
 
 import tempfile

@@ -2,6 +2,8 @@
 
 A local source is linked into a folder of its own; a remote source is read by ranges. Neither the
 user's file name nor other files beside the source influence a driver.
+
+Called by `arrival.py`.
 """
 
 import tempfile

@@ -2,6 +2,8 @@
 
 For detecting a format see `sniff.py` and `recognise/`; for limiting pyogrio to the supported
 drivers see `vector_drivers.py`.
+
+Used throughout the application.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,8 @@
 """Find the dataset in an archive, by the content of its members.
 
 `archive.py` checks that the archive is safe to read.
+
+Called by `sniff.py`.
 """
 
 from collections.abc import Sequence

@@ -2,6 +2,8 @@
 
 This is a separate module so that readers of rasters and vectors do not import detection and archive
 code.
+
+Used by `raster`, `source`, `vector/sources` and `vector`.
 """
 
 from collections.abc import Mapping

@@ -3,6 +3,8 @@
 Each docstring gives the reason for the call and what would replace it. No other module imports
 `pyogrio._*` or `pyogrio.raw`; tests/unit/source/test_pyogrio_internals.py checks that and pins
 the behaviour of each call. Other modules call the public functions of pyogrio directly.
+
+Called by `vector/read.py`, `vector/sources/ogr.py` and `vector_drivers.py`.
 """
 
 from collections.abc import Iterator, Mapping

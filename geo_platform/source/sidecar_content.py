@@ -1,6 +1,8 @@
 """Check the content of sidecars that a driver opens by itself: metadata, masks, overviews.
 
 `sidecars.py` decides which files are sidecars and which sidecars a driver may read.
+
+Called by `driver_files.py` and `members.py`.
 """
 
 from geo_platform.errors import PlatformError, SourceUnreadable, UnsupportedFormat

@@ -2,6 +2,8 @@
 
 A sidecar is a file that belongs to a source and has the same stem. No file is read here;
 `sidecar_content.py` checks the content of sidecars.
+
+Used throughout the application.
 """
 
 from collections.abc import Collection, Iterable, Mapping

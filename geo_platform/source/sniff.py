@@ -1,6 +1,8 @@
 """Detect the format of a source by its content. Content that no rule recognises is refused.
 
 The rules for files are in `recognise/`, for archives in `archive.py` and `members.py`.
+
+Used by `arrivals`, `chains`, `cli` and `source`.
 """
 
 from collections.abc import Sequence

@@ -2,6 +2,8 @@
 
 Source: TIFF 6.0, section 2, and the BigTIFF design. For checks against hostile files see
 `recognise/tiff.py`; for writing entries see `raster/run_tag.py`.
+
+Called by `raster/run_tag.py` and `source/recognise/tiff.py`.
 """
 
 import struct

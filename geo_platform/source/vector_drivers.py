@@ -1,7 +1,9 @@
 """Limit pyogrio to the drivers of the supported vector formats.
 
-This is a separate module because pyogrio imports pandas, which raster runs do not need. rasterio
+A module of its own, since pyogrio imports pandas, which raster runs do not need. rasterio
 takes the allowed drivers with each file that it opens (`raster/open.py`).
+
+Called by `driver_files.py`.
 """
 
 from collections.abc import Mapping

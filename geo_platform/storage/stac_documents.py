@@ -1,6 +1,8 @@
 """Check, encode and merge STAC documents, and compute extents. Both catalogs use these functions.
 
 `local/stac_layout.py` reads and writes documents as files, `postgres/pgstac_documents.py` as jsonb.
+
+Used by `storage/local`, `storage/postgres` and `storage`.
 """
 
 import json

@@ -2,6 +2,8 @@
 
 The present item is the one that is published under the same id. A fingerprint identifies the
 content of an item. The checks of tables are in `postgres/pgstac_tables.py`.
+
+Used by `storage/local` and `storage/postgres`.
 """
 
 from geo_platform.errors import CatalogRejected, Conflict, SourceNotFound

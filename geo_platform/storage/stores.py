@@ -2,6 +2,8 @@
 
 A store connects at its first use, not when it is created. The libraries of Azure and PostgreSQL are
 imported only in the production profile.
+
+Used throughout the application.
 """
 
 from collections.abc import Callable, Iterator

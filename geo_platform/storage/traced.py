@@ -6,6 +6,8 @@ starts and records spans. Every method raises what the same method of the wrappe
 The span of an open file or a listing lasts until the file or listing is closed. It is the current
 span only while the store works. Otherwise spans of the caller would become its children. The event
 `ready` marks the end of opening.
+
+Called by `resources/production.py` and `resources/stores.py`.
 """
 
 import time

@@ -2,6 +2,8 @@
 
 The names are stable: queries, alerts and tests rely on them (docs/checkpoints.md). Programs read
 the fields, people read the sentence. `logs.py` has the schema of a log line.
+
+Used throughout the application.
 """
 
 import logging

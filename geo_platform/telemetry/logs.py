@@ -3,6 +3,8 @@
 A log line is a JSON object with the run's id and the stage (docs/checkpoints.md). Checkpoints and
 spans carry the same context. dagster.yaml and the command line decide where lines go. Dagster is
 not imported: its log records have the run in the attribute `dagster_meta`, which is plain data.
+
+Used throughout the application.
 """
 
 import json

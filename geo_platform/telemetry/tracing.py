@@ -5,6 +5,8 @@ The id of the trace is the run's id. Only OpenTelemetry's API is used: nothing i
 
 Stages are root spans. A span of the whole run would need a process that lives as long as the run;
 there is no such process. Viewers show a trace without its root span as damaged.
+
+Used by `assets`, `storage` and `telemetry`.
 """
 
 import hashlib

@@ -3,6 +3,8 @@
 `tracing.py` records spans. `tracing_sdk.py` delivers them; it is imported only if a destination
 is set. A run never waits for delivery and never fails because of it. Only the exit of the process
 waits, for `tracing_sdk.END_WITHIN_S` at most.
+
+Used by `assets`, `cli`, `geo_platform` and `telemetry`.
 """
 
 import logging

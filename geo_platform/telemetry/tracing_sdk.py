@@ -1,6 +1,8 @@
 """Deliver spans in batches from a thread, with OpenTelemetry's SDK and exporters.
 
 `tracing_export.py` starts and stops delivery.
+
+Called by `tracing_export.py`.
 """
 
 import logging

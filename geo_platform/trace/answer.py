@@ -3,6 +3,8 @@
 A timeline has the events of one run from Dagster, the object store, the catalog and the database.
 `question.py` interprets the id and `find.py` finds its runs. `object_events.py` and
 `catalog_events.py` turn the content of a store into events.
+
+Called by `api/jobs/routes.py` and `cli/commands/trace.py`.
 """
 
 from collections.abc import Mapping, Sequence

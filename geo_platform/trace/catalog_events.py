@@ -2,6 +2,8 @@
 
 Pure functions. A catalog of STAC files keeps no record of its writes; `writes_of_versions` infers
 the writes from the published and kept versions of an item.
+
+Called by `answer.py`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -2,6 +2,8 @@
 
 The interpretations of the id (`question.py`) are tried in order. The first interpretation that is
 found in a store counts.
+
+Called by `answer.py`.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

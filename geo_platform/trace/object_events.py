@@ -3,6 +3,8 @@
 Messages are read as plain JSON, so that messages of any version can be read. The objects to which
 the messages refer are compared with the objects that the store has now. `contracts/stored.py` reads
 messages for the stages.
+
+Called by `answer.py` and `find.py`.
 """
 
 import json

@@ -12,6 +12,8 @@
 
 The module also describes who launched a run, from the run's tags. Pure functions; `find.py` reads
 the stores.
+
+Called by `answer.py`, `cli/commands/trace.py` and `find.py`.
 """
 
 import re

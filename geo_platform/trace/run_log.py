@@ -3,6 +3,8 @@
 `orchestrator/run_history.py` reads the entries from Dagster's storage, `api/dagster/run_events.py`
 over GraphQL. Events are made from the fields of an entry; its sentence is never parsed. An entry
 without fields becomes a plain log line.
+
+Called by `api/dagster/run_events.py` and `orchestrator/run_history.py`.
 """
 
 from collections import Counter

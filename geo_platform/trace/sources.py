@@ -3,6 +3,8 @@
 Provenance is the database's record of which run wrote which table and item. The protocols are
 implemented by `orchestrator/run_history.py` (Dagster's storage), `api/dagster/run_events.py`
 (GraphQL) and `storage/postgres/provenance.py` (SQL). `Reach` reads stores that may be unavailable.
+
+Used throughout the application.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

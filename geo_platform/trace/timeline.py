@@ -1,6 +1,8 @@
 """The events of a timeline (one run over all stores): types, order, JSON, and summaries of stages.
 
 Pure functions.
+
+Used throughout the application.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

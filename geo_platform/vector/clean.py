@@ -4,6 +4,8 @@ Codes of rejected rows: ROW_MALFORMED, COORDINATE_UNREADABLE, WKT_UNREADABLE (CS
 NULL_GEOMETRY, EMPTY_GEOMETRY, GEOMETRY_UNREADABLE, GEOMETRY_UNSUPPORTED, COORDINATES_NOT_FINITE,
 COORDINATES_IMPLAUSIBLE, REPROJECTION_FAILED, GEOMETRY_UNREPAIRABLE, GEOMETRY_COLLAPSED,
 VALUE_OUT_OF_RANGE. A row without geometry is rejected too, because no spatial search finds it.
+
+Called by `clean_stream.py`.
 """
 
 from collections.abc import Mapping

@@ -2,6 +2,8 @@
 
 Rejected rows are written to a file with the reason, and geometries are sampled for the map.
 `clean.py` cleans a single batch.
+
+Called by `load.py`.
 """
 
 import gc

@@ -1,6 +1,8 @@
 """The CRS of a vector source, and reprojection of geometries.
 
 A CRS is never guessed from coordinates. `geo_platform/crs.py` has the rules that rasters share.
+
+Used by `vector`.
 """
 
 from functools import lru_cache

@@ -1,6 +1,8 @@
 """Check that an extent is possible in its CRS, and transform an extent to WGS 84.
 
 `crs.py` determines the CRS.
+
+Called by `clean.py`, `load.py` and `profile.py`.
 """
 
 import math

@@ -4,6 +4,8 @@ A name in `column_mapping` is used as it is. Every other name is changed by thes
 letters and digits in lower-case snake case, with underscores for other characters; `f_` before a
 leading digit; at most 63 characters (the limit of PostgreSQL); an underscore after a word that
 PostgreSQL reserves; a number after a name that another column has.
+
+Used by `api/jobs`, `chains` and `vector`.
 """
 
 import re

@@ -14,6 +14,8 @@
 | date, time, timestamp                    | the same   | date32, time64[us], timestamp[us] |
 | binary                                   | binary     | binary                            |
 | JSON, lists, structs, maps               | json       | string holding JSON               |
+
+Used by `vector/sources` and `vector`.
 """
 
 import json

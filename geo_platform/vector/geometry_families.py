@@ -2,6 +2,8 @@
 
 A layer whose rows belong to more than one family mixes geometry types. `geo_platform/wkb.py` reads
 the types from WKB.
+
+Called by `clean.py`, `plan.py` and `vector/sources/ogr_profile.py`.
 """
 
 from enum import StrEnum

@@ -6,6 +6,8 @@ The dataset, the rejected rows and the map are written first, in a folder named 
 ignored. If a run is killed before the record is written, the next run does the work again.
 
     silver/<key_prefix>/<fingerprint>/features.json
+
+Called by `chains/vector.py`.
 """
 
 import json

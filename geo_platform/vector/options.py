@@ -1,4 +1,7 @@
-"""Options of the vector stages vector_profile and vector_features."""
+"""Options of the vector stages vector_profile and vector_features.
+
+Used throughout the application.
+"""
 
 from enum import StrEnum
 

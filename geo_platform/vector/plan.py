@@ -2,6 +2,8 @@
 
 `plan_features` reads no file; it uses the profile of the source. `clean.py` and `load.py` follow
 the plan.
+
+Used by `api/jobs`, `chains` and `vector`.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,8 @@
 """The stage vector_profile: describe a vector source, and choose one of its layers.
 
 `sources/` reads each format. `plan.py` decides what is published.
+
+Called by `chains/vector.py`.
 """
 
 import codecs

@@ -2,6 +2,8 @@
 
 This module chooses the reader (`sources/`), replaces curves by line segments, and checks that text
 can be decoded and that no rows are missing.
+
+Called by `load.py`.
 """
 
 import re

@@ -1,6 +1,8 @@
 """Draw a small map of a dataset as PNG, from a sample of its geometries.
 
 `clean_stream.py` chooses the sample.
+
+Called by `load.py`.
 """
 
 import math

@@ -2,6 +2,8 @@
 
 The functions take a subject and a reason, never a header or a body, so that no credential can
 reach the log. Decisions are made in `authentication.py` and `guard.py`.
+
+Used by `api/auth` and `api/dagster`.
 """
 
 import json

@@ -5,6 +5,8 @@
 
 Each decision writes an audit line. `guard.py` authenticates before every route, so that a route
 without `require` still refuses unknown callers. `oidc.py` verifies tokens, `keys.py` API keys.
+
+Used by `api/auth`, `api/dagster`, `api/jobs` and `api`.
 """
 
 from collections.abc import Awaitable, Callable, Mapping

@@ -6,6 +6,8 @@ It is a middleware and not a dependency, so that it also protects a route, a pag
 that declares no scope. Only the paths of OPEN_PATHS answer without a credential. The checks
 themselves are in `authentication.py` and `limits.py`; a route's scope is checked by
 `authentication.require`.
+
+Called by `api/app.py`.
 """
 
 import logging

@@ -5,6 +5,8 @@ SHA-256 of the secret. The secret has 256 random bits, so that it cannot be gues
 and a slow hash would only add load.
 
     <home>/api/keys.json    mode 0600; read again when it changes: revoking works at once
+
+Called by `authentication.py` and `cli/commands/keys.py`.
 """
 
 import hashlib

@@ -1,6 +1,8 @@
 """Limit requests per minute and the size of request bodies.
 
 Each process has its own counts. An IPv6 /64 network counts as one address.
+
+Called by `api/jobs/uploads.py`, `guard.py` and `login.py`.
 """
 
 from ipaddress import IPv6Address, ip_address

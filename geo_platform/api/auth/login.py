@@ -11,6 +11,8 @@ request that can change something must also name this host as its origin.
 `authentication.py` checks the credential, `problems.py` makes problem documents.
 
     <home>/api/session.secret    mode 0600, if GEO_PLATFORM_API_SESSION_SECRET is not set
+
+Called by `api/app.py`, `api/dagster/proxy.py` and `guard.py`.
 """
 
 import base64

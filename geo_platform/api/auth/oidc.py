@@ -7,6 +7,8 @@ token itself names (`jku`, `x5u`, `jwk`) are never read.
 The issuer's keys (JWKS) are cached for an hour. An unknown key id triggers another fetch, since the
 issuer may have rotated its keys. There is at most one fetch per REFETCH_AFTER_S, so that invented
 ids cannot flood the issuer. While the issuer does not answer, cached keys stay valid for a day.
+
+Called by `authentication.py`.
 """
 
 import asyncio

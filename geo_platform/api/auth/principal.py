@@ -1,6 +1,8 @@
 """The authenticated caller: subject, scope and allow-lists.
 
 The guard makes the principal of a request from a token (`oidc.py`) or an API key (`keys.py`).
+
+Used by `api/auth`, `api/dagster`, `api/jobs` and `cli/commands`.
 """
 
 from dataclasses import dataclass

@@ -2,6 +2,8 @@
 
 `graphql.py` sends the documents and reads the responses. A test checks every document against
 Dagster's schema.
+
+Called by `graphql.py`.
 """
 
 # Without Markdown, which may contain large pictures.

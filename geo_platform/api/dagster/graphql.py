@@ -2,6 +2,8 @@
 
 The client sends the documents of `documents.py` and translates responses and failures.
 `run_events.py` turns the entries of a run's log into events.
+
+Used by `api/dagster`, `api/jobs` and `api`.
 """
 
 import json

@@ -2,6 +2,8 @@
 
 `proxy.py` and `proxy_socket.py` never forward the client's bytes. They serialise the parsed request
 again, so that this check and Dagster cannot interpret the same bytes differently.
+
+Called by `proxy.py` and `proxy_socket.py`.
 """
 
 import json

@@ -7,6 +7,8 @@ principal with allow-lists gets no page, since the pages show all data.
 Only headers that are listed here pass, in both directions; credentials, cookies, hop-by-hop and
 Forwarded headers do not. The upstream address is always the configured one. `proxy_socket.py`
 relays WebSockets.
+
+Called by `api/app.py`.
 """
 
 from collections.abc import AsyncIterator

@@ -3,6 +3,8 @@
 The credential is checked only when the WebSocket is opened. A WebSocket is therefore closed after
 OPEN_MAX_S. Dagster's pages then open a new WebSocket, and its credential is checked. `proxy.py`
 handles HTTP.
+
+Called by `proxy.py`.
 """
 
 import asyncio

@@ -2,6 +2,8 @@
 
 `orchestrator/run_history.py` reads the same log from Dagster's storage; `trace/run_log.py` has the
 rules of both. `graphql.py` sends the queries.
+
+Used by `api/jobs` and `api`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

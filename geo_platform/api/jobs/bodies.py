@@ -3,6 +3,8 @@
 Types, defaults and limits come from the options of the stages. These models only document a body.
 `types.py` checks it, because its errors use the parameter names that the client sent. A test
 compares the models with `types.py`.
+
+Called by `routes.py`.
 """
 
 from collections.abc import Mapping

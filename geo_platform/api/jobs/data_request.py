@@ -3,6 +3,8 @@
 A chain is "the stages of one job": raster or vector. The content of a file decides its chain. One
 file becomes the job of its chain; several files become one job over all of them. `platform.py` has
 the routes and the responses; `intake.py` submits the job.
+
+Called by `platform.py`.
 """
 
 import hashlib

@@ -7,6 +7,8 @@ webserver died while it launched a run, the run may exist without being queued. 
 and another run is launched.
 
 `intake.py` accepts jobs; `submissions.py` stores the claims.
+
+Called by `api/services.py` and `intake.py`.
 """
 
 import heapq

@@ -9,6 +9,8 @@
 
 An attempt is one execution of a job. The source is looked up before a job is accepted, because the
 source's etag is part of the job's id. `state.py` derives states; `dispatcher.py` launches attempts.
+
+Used by `api/jobs` and `api`.
 """
 
 import json

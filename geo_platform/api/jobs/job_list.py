@@ -9,6 +9,8 @@ launched between two pages. A cursor has one of two forms:
 The first form is for the jobs without a run. A job that was launched after the first page was read
 is still listed with the jobs without a run. The second form is for the others: their list starts at
 the run that was the newest one then. `state.py` derives the state of a job.
+
+Called by `routes.py`.
 """
 
 from dataclasses import dataclass

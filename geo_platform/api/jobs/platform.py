@@ -1,6 +1,8 @@
 """The routes of the platform API: a client submits a version of a resource by the client's ids.
 
 `data_request.py` turns such a request into a job; `intake.py` submits the job.
+
+Called by `api/app.py`.
 """
 
 import hashlib

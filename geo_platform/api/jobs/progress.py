@@ -6,6 +6,8 @@
 
 When a new attempt of the job starts, its events are sent from the first one. The data of `end` is
 the job's status. `api/dagster/run_events.py` makes events from log entries.
+
+Called by `routes.py`.
 """
 
 import asyncio

@@ -2,6 +2,8 @@
 
 The field names are those of the previous system, which clients know. FastAPI makes the schemas of
 the OpenAPI document from the models. `api/problems.py` has the responses to errors.
+
+Used by `api/jobs` and `api`.
 """
 
 import json

@@ -1,6 +1,8 @@
 """The routes of jobs: submit, status, list, retry, cancel, follow, trace.
 
 `intake.py` decides what happens with a request; `state.py` derives the state of a job.
+
+Called by `api/app.py` and `platform.py`.
 """
 
 from typing import Annotated, Any

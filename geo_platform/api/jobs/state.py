@@ -2,6 +2,8 @@
 
 A chain is "the stages of one job": raster or vector. A job over several files runs the chain of
 each file in one run. `intake.py` queries Dagster; `responses.py` has the models of the responses.
+
+Used by `api/jobs`.
 """
 
 import json

@@ -11,6 +11,8 @@ read.
 
 A claim names the process that has to launch an attempt of a job. `intake.py` decides about a
 request; `dispatcher.py` launches attempts.
+
+Used by `api/jobs` and `api`.
 """
 
 import hashlib

@@ -2,6 +2,8 @@
 
 A job is the work that one client requests; a stage is one step of the job. Types are strict:
 neither `true` nor "1" is 1. `intake.py` looks up the source and its etag.
+
+Used by `api/jobs`.
 """
 
 import hashlib

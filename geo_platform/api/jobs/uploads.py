@@ -7,6 +7,8 @@
 A file is stored in `bronze` as `uploads/<principal>/<upload id>/<file name>` and never overwritten.
 Files that belong together (parts of a shapefile, an image and its world file) share an upload id.
 Signing URLs: `storage/azure/account.py`.
+
+Called by `api/app.py`.
 """
 
 import asyncio

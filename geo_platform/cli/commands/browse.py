@@ -1,4 +1,7 @@
-"""The commands `geo-platform list`, `show ITEM` and `status RUN`: show published items and runs."""
+"""The commands `geo-platform list`, `show ITEM` and `status RUN`: show published items and runs.
+
+Called by `cli/main.py`.
+"""
 
 import json
 import sys

@@ -2,6 +2,8 @@
 
 contracts.lock.json records the shape of every message, so that no shape changes without a new
 version.
+
+Called by `cli/main.py`.
 """
 
 import sys

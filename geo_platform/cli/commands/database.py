@@ -1,4 +1,7 @@
-"""The commands `geo-platform database init|check`, for the database of features and catalog."""
+"""The commands `geo-platform database init|check`, for the database of features and catalog.
+
+Called by `cli/main.py`.
+"""
 
 import sys
 

@@ -1,6 +1,8 @@
 """The command `geo-platform demo`: run the real jobs on the bundled samples and show results.
 
 The printed facts come from the stored messages of the runs.
+
+Called by `cli/main.py`.
 """
 
 import sys

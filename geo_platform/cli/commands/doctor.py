@@ -1,6 +1,8 @@
 """The command `geo-platform doctor`: report mismatches between the stores, and mend safe ones.
 
 `geo_platform/doctor` compares the stores and mends.
+
+Called by `cli/main.py`.
 """
 
 import json

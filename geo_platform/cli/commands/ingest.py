@@ -2,6 +2,8 @@
 
 The values of `--correlation-id` and `--traceparent` become tags of the run. `runs.py` defines their
 formats.
+
+Called by `cli/main.py`.
 """
 
 import sys

@@ -1,6 +1,8 @@
 """The command `geo-platform init DIR`: make an application root that can be changed and deployed.
 
 An application root is the folder with assets, resources, schedules and workspace.yaml.
+
+Called by `cli/main.py`.
 """
 
 import re

@@ -1,6 +1,8 @@
 """The commands `geo-platform keys create|list|revoke`: API keys of the HTTP API.
 
 `api/auth/keys.py` defines a key and how it is stored.
+
+Called by `cli/main.py`.
 """
 
 from datetime import timedelta

@@ -1,4 +1,7 @@
-"""The command `geo-platform plan SOURCE...`: show what `ingest` would do, and why."""
+"""The command `geo-platform plan SOURCE...`: show what `ingest` would do, and why.
+
+Called by `cli/main.py`.
+"""
 
 import json
 import sys

@@ -1,6 +1,8 @@
 """The commands `geo-platform quarantine list|show|release`: refused files of watched containers.
 
 `arrivals/quarantine.py` moves files to quarantine and back.
+
+Called by `cli/main.py`.
 """
 
 import json

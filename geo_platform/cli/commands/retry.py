@@ -1,6 +1,8 @@
 """`geo-platform retry RUN`: process again the files of a run that have no result.
 
 `geo_platform/orchestrator/shared_runs.py` decides which files these are.
+
+Called by `cli/main.py`.
 """
 
 import json

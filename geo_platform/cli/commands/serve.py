@@ -1,4 +1,7 @@
-"""`geo-platform serve` starts the HTTP API; `geo-platform dev` starts the Dagster UI and daemon."""
+"""`geo-platform serve` starts the HTTP API; `geo-platform dev` starts the Dagster UI and daemon.
+
+Called by `cli/main.py`.
+"""
 
 import logging
 import os

@@ -1,4 +1,7 @@
-"""`geo-platform trace ID`: show one timeline over all stores. `geo_platform/trace` builds it."""
+"""`geo-platform trace ID`: show one timeline over all stores. `geo_platform/trace` builds it.
+
+Called by `cli/main.py`.
+"""
 
 import json
 import sys

@@ -3,6 +3,8 @@
 They withdraw an item, restore an earlier version, list the versions, and remove expired versions.
 Dagster jobs do the work, each in a run of its own; this module finds the item and prints the
 result. `catalog/retention.py` decides which versions have expired.
+
+Called by `cli/main.py`.
 """
 
 import json

@@ -1,4 +1,7 @@
-"""Try the recognisers in order: binary formats first, then text. Refuse any other content."""
+"""Try the recognisers in order: binary formats first, then text. Refuse any other content.
+
+Called by `source/members.py` and `source/sniff.py`.
+"""
 
 from collections.abc import Callable, Sequence
 

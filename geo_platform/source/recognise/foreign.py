@@ -3,6 +3,8 @@
 GDAL lets each driver in turn examine the first bytes of a file. OGR's VRT driver accepts any text
 that contains a VRT element, even in a CSV or a GeoJSON, and then reads the files named there (GDAL
 3.12). Such elements are therefore refused anywhere in the head.
+
+Called by `content_format.py` and `source/members.py`.
 """
 
 import re

@@ -1,4 +1,7 @@
-"""Recognise JPEG 2000, Erdas Imagine, PNG and JPEG by magic number, SRTM HGT by size and name."""
+"""Recognise JPEG 2000, Erdas Imagine, PNG and JPEG by magic number, SRTM HGT by size and name.
+
+Called by `content_format.py` and `source/driver_files.py`.
+"""
 
 import re
 import struct

@@ -2,6 +2,8 @@
 
 The head of the file is scanned for the members of the outermost object, in any order. The tail is
 only searched for a linked CRS.
+
+Called by `content_format.py`.
 """
 
 import json

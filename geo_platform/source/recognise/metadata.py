@@ -3,6 +3,8 @@
 GDAL 3.10 opens the file named by OVERVIEW_FILE in the domain OVERVIEWS. A warp opens the files
 named by X_DATASET and Y_DATASET in the domain GEOLOCATION. GDAL allows any driver and any path
 there, also paths on the network.
+
+Called by `images.py`, `source/sidecar_content.py` and `tiff.py`.
 """
 
 from xml.etree.ElementTree import Element, ParseError

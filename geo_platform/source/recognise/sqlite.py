@@ -2,6 +2,8 @@
 
 The rules are those of OGC 12-128r19 (GeoPackage 1.4) and of the SQLite file format. SQLite itself
 reads the schema, read-only, immutable and with a limit on steps. Views and triggers are not run.
+
+Called by `content_format.py`.
 """
 
 import os

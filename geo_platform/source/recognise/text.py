@@ -1,4 +1,7 @@
-"""Decode text, and recognise the ESRI ASCII grid and CSV by their lines."""
+"""Decode text, and recognise the ESRI ASCII grid and CSV by their lines.
+
+Called by `content_format.py`.
+"""
 
 import csv
 import io

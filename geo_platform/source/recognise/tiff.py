@@ -2,6 +2,8 @@
 
 The budget limits entries, metadata and seeks, because a hostile file can make directories
 expensive to read. For the structure of a TIFF see `source/tiff_directories.py`.
+
+Called by `content_format.py` and `source/sidecar_content.py`.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,7 @@
-"""Recognise vector formats by magic number: Shapefile, FlatGeobuf, OSM PBF, GeoParquet."""
+"""Recognise vector formats by magic number: Shapefile, FlatGeobuf, OSM PBF, GeoParquet.
+
+Called by `content_format.py`.
+"""
 
 import struct
 from collections.abc import Sequence

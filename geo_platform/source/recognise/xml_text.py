@@ -1,6 +1,8 @@
 """Recognise KML and GML by the root element; refuse other XML and name its kind.
 
 The parser stops at the root element, and refuses document types and entities.
+
+Called by `content_format.py`.
 """
 
 import re

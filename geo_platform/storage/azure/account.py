@@ -5,6 +5,8 @@ storage account are unwrapped in this module only, for Azure's library, and neve
 
 A signed URL lets a client without a credential create one new blob. It expires. `blob.py` reads and
 writes blobs; `api/jobs/uploads.py` decides who gets a signed URL.
+
+Used by `api/jobs`, `resources`, `storage/azure` and `storage`.
 """
 
 import logging

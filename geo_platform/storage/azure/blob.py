@@ -6,6 +6,8 @@ is the blob's etag. A put creates a missing container, if the credentials allow 
 
 `upload.py` has uploads, `reads.py` the reader of ranges and the cache of downloads, `move.py`
 moves.
+
+Called by `resources/production.py` and `storage/stores.py`.
 """
 
 import hashlib

@@ -3,6 +3,8 @@
 A URL with a SAS token is a secret, and Azure's exceptions quote URLs. So an exception of Azure is
 never chained to the platform's error. The cause of the platform's error is an `AzureErrorText`: the
 text of the exception without signatures and keys.
+
+Used by `storage/azure`.
 """
 
 import re

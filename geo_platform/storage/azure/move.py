@@ -2,6 +2,8 @@
 
 Both requests have the condition that the source still has its etag. The service copies a large blob
 after the request has returned. Until the copy has ended, nobody can overwrite the destination.
+
+Called by `blob.py`.
 """
 
 import time

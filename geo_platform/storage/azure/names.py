@@ -3,6 +3,8 @@
 The client sends metadata as HTTP headers: names must be identifiers, and values must be ASCII. A
 name that is not an identifier is encoded as hexadecimal digits. Values are percent-encoded, which
 changes few of them. Decoding returns exactly the metadata that was encoded.
+
+Used by `api/jobs` and `storage/azure`.
 """
 
 import re

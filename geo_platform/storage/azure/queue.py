@@ -3,6 +3,8 @@
 The poison queue is a second queue for messages that the platform cannot use: `bury` moves a message
 there with the reason, for a person to examine. `geo_platform/arrivals/events.py` reads the content
 of messages.
+
+Called by `storage/stores.py`.
 """
 
 import json

@@ -7,6 +7,8 @@ limit: so a whole object takes few requests, and memory stays bounded.
 `Downloads` keeps downloaded files by etag, because the stages of a run open the same source several
 times. If the files exceed a size limit, the least recently used files are removed. The files are in
 a scratch folder (`local/scratch.py`), so that a sweep removes those of a killed process.
+
+Called by `blob.py`.
 """
 
 import io

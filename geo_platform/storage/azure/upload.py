@@ -5,6 +5,8 @@ blocks contain the id of the upload, so that two uploads to one key never mix th
 service checks the MD5 of each block. The MD5 of the whole file is computed in the same pass and
 stored with the blob. If the response to the commit is lost, the upload id in the blob's metadata
 shows whether the commit succeeded.
+
+Called by `blob.py` and `move.py`.
 """
 
 import hashlib

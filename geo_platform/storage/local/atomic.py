@@ -3,6 +3,8 @@
 An incoming file is a file that is being written: `<root>/.incoming/<machine>-<process>-<random>`.
 It is on the file system of its destination, and complete when it is renamed to its destination. Its
 name shows which process writes it, so that files of killed processes can be removed.
+
+Used throughout the application.
 """
 
 import errno

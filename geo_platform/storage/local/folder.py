@@ -11,6 +11,8 @@ changes none. A put sets the mtime to the current time in nanoseconds: the file 
 coarser and could give two rewrites the same mtime.
 
 `folder_layout.py` has the listing and the metadata files, `atomic.py` the atomic writes.
+
+Called by `resources/stores.py` and `storage/stores.py`.
 """
 
 import hashlib

@@ -7,6 +7,8 @@ An object and its metadata are two files, and a process may be killed between th
 metadata file is written first, and holds the metadata of two etags: that of the current object and
 that of the object that is about to replace it. A reader uses the entry of the object's etag and
 ignores the other one. The next write drops the ignored entry.
+
+Called by `folder.py`.
 """
 
 import json

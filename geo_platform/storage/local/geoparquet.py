@@ -6,6 +6,8 @@ A load makes two passes, so that its use of memory does not grow with the datase
 writes the batches to a scratch file. The second pass sorts them on disk along a Hilbert curve into
 the final file (`geoparquet_order.py`). The final file is read back and checked before it is put
 into the object store.
+
+Called by `resources/stores.py` and `storage/stores.py`.
 """
 
 import hashlib

@@ -4,6 +4,8 @@ The first pass writes the rows to a scratch file (the spool) in the order of the
 pass writes row groups in the order of a Hilbert curve. The use of memory does not grow with the
 dataset. The sort is in `hilbert_sort.py`.
 Source: https://geoparquet.org/releases/v1.1.0/
+
+Called by `geoparquet.py`.
 """
 
 import json

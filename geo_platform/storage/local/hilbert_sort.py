@@ -9,6 +9,8 @@ memory is split into buckets of smaller ranges, recursively.
 
 Why not sort in a database: DuckDB 2.0 moves rows in vectors of 2,048, which is 450 MB for polygons
 of 220 KB, and fails at its memory limit. Buckets here are limited in bytes.
+
+Called by `geoparquet_order.py`.
 """
 
 from collections.abc import Iterator

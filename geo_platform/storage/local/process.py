@@ -2,6 +2,8 @@
 
 The identity of a process is its id and its start time: the system gives the id of an ended process
 to a new one.
+
+Used by `api/jobs`, `orchestrator` and `storage/local`.
 """
 
 import hashlib

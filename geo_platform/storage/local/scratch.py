@@ -2,6 +2,8 @@
 
 A stage removes its scratch folder at its end. If its process is killed, a sweep removes the folder:
 at the next start, or by `geo-platform doctor`. `atomic.py` has the half-written files of stores.
+
+Used by `cli/commands`, `cli`, `resources` and `storage/azure`.
 """
 
 import shutil

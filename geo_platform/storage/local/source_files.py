@@ -2,6 +2,8 @@
 
 `geo-platform plan` reads files in place, `geo-platform ingest` uploads them. The store that keeps
 its objects in a folder is `FolderStore` in `folder.py`.
+
+Called by `cli/commands/plan.py` and `cli/source_ingest.py`.
 """
 
 import os

@@ -14,6 +14,8 @@ collection, and removes it at the end. If the process is killed, the marker is l
 of the collection or of one of its items, or the next publish, derives links and extents again.
 
 `stac_layout.py` has the paths and the documents, `stac_versions.py` the archived versions.
+
+Called by `resources/stores.py` and `storage/stores.py`.
 """
 
 from collections.abc import Iterator

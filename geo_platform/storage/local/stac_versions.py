@@ -4,6 +4,8 @@
 
 Every link has a target: while no version is published, archived versions have no link to the latest
 version. `stac_files.py` decides when to archive.
+
+Called by `stac_files.py`.
 """
 
 from collections.abc import Iterator

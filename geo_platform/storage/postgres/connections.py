@@ -3,6 +3,8 @@
 Connections have the id of the run in their application name. There are two kinds: psycopg for
 statements, ADBC for loading Arrow data. Errors of both become DatabaseUnavailable or StoreDenied.
 The resources (`resources/production.py`) close the kept connections at the end of a run.
+
+Used throughout the application.
 """
 
 import os

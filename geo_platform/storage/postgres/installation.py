@@ -3,6 +3,8 @@
 `install` can be repeated: it keeps existing tables and grants the rights again. Its statements are
 in `sql/install_*.sql`; the library pypgstac installs pgSTAC's schema. `check` and `requirements`
 report what is missing.
+
+Called by `cli/commands/database.py`.
 """
 
 import re

@@ -1,4 +1,7 @@
-"""The names of the platform's schemas and roles in a database. `installation.py` creates them."""
+"""The names of the platform's schemas and roles in a database. `installation.py` creates them.
+
+Used by `cli/commands` and `storage/postgres`.
+"""
 
 # Tables that are loaded but not published yet. Readers have no access to this schema.
 STAGING_SCHEMA = "geo_staging"

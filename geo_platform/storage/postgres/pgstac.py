@@ -6,6 +6,8 @@
 
 An item and the table that it names are published in one transaction: `pgstac_publication.py` has
 the steps of the transaction, `pgstac_transaction.py` its rights, locks and retries.
+
+Called by `resources/production.py` and `storage/stores.py`.
 """
 
 import json

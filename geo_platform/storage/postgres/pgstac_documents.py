@@ -4,6 +4,8 @@ The type jsonb stores numbers as decimals, so that a large float would be read b
 Therefore such a float is written with a decimal point. jsonb sorts the members of objects by the
 length of their names, so that assets are sorted again after reading. pgSTAC drops members that are
 null, so that the paths of these members are stored beside the item.
+
+Called by `pgstac.py` and `pgstac_writes.py`.
 """
 
 import json

@@ -3,6 +3,8 @@
 A transaction looks up the present state (the situation), checks whether the change is allowed,
 writes the documents, and then moves the tables. The tables are moved last because readers of the
 tables wait from then on. `pgstac_transaction.py` runs these functions.
+
+Called by `pgstac.py`.
 """
 
 from dataclasses import dataclass

@@ -6,6 +6,8 @@
 A move is a rename of the table, which copies no rows. Moves are planned without a database, and
 done in the transaction that publishes the item (`pgstac_publication.py`). The live table is the
 table that has the published name now.
+
+Called by `pgstac_publication.py`, `pgstac_writes.py` and `postgis_live.py`.
 """
 
 import json

@@ -7,6 +7,8 @@ A published table is locked against readers only while it is renamed. While a st
 that lock, all later readers wait too. Therefore it waits only 0.3 seconds. If it does not get the
 lock, the transaction is rolled back, and begins again after a pause, until the time limit of the
 caller (`patience_s`) has passed.
+
+Called by `pgstac.py` and `provenance.py`.
 """
 
 import time

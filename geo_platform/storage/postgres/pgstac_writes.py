@@ -2,6 +2,8 @@
 
 Items and collections are read back after writing, and compared. The functions do not check whether
 the change is allowed (`stac_rules.py`). Every function raises psycopg.Error: a statement fails.
+
+Called by `pgstac.py` and `pgstac_publication.py`.
 """
 
 import json

@@ -6,6 +6,8 @@ This is the staged table. The catalog publishes it together with its item (`pgst
 If a load is killed, its staged table remains, with a comment that it is being loaded. One of these
 drops the table: the next attempt of the same run, the end of the run
 (`geo_platform/orchestrator/left_staged.py`), or the sweep.
+
+Called by `resources/production.py` and `storage/stores.py`.
 """
 
 import logging

@@ -6,6 +6,8 @@ live table by the staged one, if the live table is still the version from which 
 
 Live rows keep their ids; new rows get higher ids. Two keys are equal also if both have NULL in the
 same column. `postgis_live.py` has the rules of load modes.
+
+Called by `postgis.py`.
 """
 
 from dataclasses import dataclass

@@ -3,6 +3,8 @@
 At most a few batches are in memory. Each connection has a transaction of its own, whose commit does
 not wait for the disk. The last transaction of the load waits for the disk, and makes all of them
 durable (`postgis_finish.py`). If one stream fails, the others are aborted.
+
+Called by `postgis.py`.
 """
 
 import queue

@@ -3,6 +3,8 @@
 Each step is a transaction. Independent steps run in parallel: an index is built on one connection
 while the rows are read back on another. Only the last transaction waits for the disk. Every step
 raises DatabaseUnavailable: the database does not answer or is busy. StoreDenied: it refuses access.
+
+Called by `postgis.py`.
 """
 
 from collections.abc import Callable, Iterator, Sequence

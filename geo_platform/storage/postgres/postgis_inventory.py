@@ -1,6 +1,8 @@
 """List the tables of the database, and drop staged tables of runs that ended without publishing.
 
 A staged table is loaded but not published. Readers do not see it.
+
+Called by `postgis.py` and `storage/stores.py`.
 """
 
 import json

@@ -3,6 +3,8 @@
 The live table is the relation that is published under the name of the dataset. The comment of a
 table is a JSON object with its version, run and source. The checks here let a load fail early. The
 publication checks the same rules again while it holds its lock (`pgstac_tables.py`).
+
+Called by `postgis.py`, `postgis_append.py` and `postgis_inventory.py`.
 """
 
 import json

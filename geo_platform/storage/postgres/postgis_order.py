@@ -7,6 +7,8 @@ rows: 988 pages in the order of arrival, 262 in runs, 114 fully sorted; 0.96, 0.
 memory. Runs of 24 MB need fewer pages, but no longer fit into the processor's cache.
 
 If `should_rewrite_in_order` returns True, `postgis_finish.py` sorts the whole table.
+
+Called by `postgis.py`.
 """
 
 from collections.abc import Iterable, Iterator

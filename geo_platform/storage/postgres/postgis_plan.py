@@ -10,6 +10,8 @@ No function connects to a database.
 | date32, time64, timestamp, timestamp in UTC | date, time, timestamp, timestamptz              |
 | binary                                      | bytea                                           |
 | WKB                                         | geometry(Type or TypeZ, SRID)                   |
+
+Used by `storage/postgres`.
 """
 
 import re

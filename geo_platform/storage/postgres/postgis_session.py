@@ -1,6 +1,8 @@
 """Open transactions of a load: set role and time limits, and translate errors of the data.
 
 `connections.py` translates errors of connections.
+
+Used by `storage/postgres`.
 """
 
 from collections.abc import Iterator

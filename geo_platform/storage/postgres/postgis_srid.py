@@ -3,6 +3,8 @@
 PostGIS has an SRID for the codes of authorities, such as EPSG:4326. For any other CRS the platform
 adds a custom SRID that is computed from the CRS's WKT. So the CRS has the same SRID in every
 database, unless another CRS uses the number already.
+
+Called by `postgis.py`.
 """
 
 import hashlib

@@ -2,6 +2,8 @@
 
 The source of items is the table `provenance` (`pgstac_writes.py`), that of tables their comments
 (`postgis_live.py`).
+
+Called by `storage/stores.py`.
 """
 
 import json

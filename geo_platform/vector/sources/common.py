@@ -1,4 +1,7 @@
-"""Types that the readers of all formats return, and the choice of a layer."""
+"""Types that the readers of all formats return, and the choice of a layer.
+
+Used by `vector/sources` and `vector`.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

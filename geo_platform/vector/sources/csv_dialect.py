@@ -1,6 +1,8 @@
 """Read the header of a CSV file: delimiter, columns, and the columns that hold the geometry.
 
 `csv_read.py` reads the rows.
+
+Called by `csv_profile.py` and `csv_read.py`.
 """
 
 import csv

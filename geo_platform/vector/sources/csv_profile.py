@@ -3,6 +3,8 @@
 A CSV file declares no types. All rows are therefore read once as text, and a column gets a type if
 every non-empty value fits the type. Numbers with leading zeros stay text, because they are codes.
 `csv_read.py` reads the rows that are published.
+
+Called by `vector/profile.py`.
 """
 
 from dataclasses import dataclass, field

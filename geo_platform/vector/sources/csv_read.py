@@ -2,6 +2,8 @@
 
 Every row is yielded or reported as a fault. `csv_dialect.py` reads the header; `csv_profile.py`
 determines the types.
+
+Called by `csv_profile.py` and `vector/read.py`.
 """
 
 import codecs

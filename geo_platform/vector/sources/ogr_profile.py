@@ -2,6 +2,8 @@
 
 This module reads the header of the layer and a sample of its rows. `profile.py` and `plan.py` check
 the results.
+
+Called by `vector/profile.py`.
 """
 
 import math

@@ -2,6 +2,8 @@
 
 In GeoParquet 1.1.0, a missing `crs` means OGC:CRS84, and a null `crs` means an unknown CRS.
 `storage/local/geoparquet.py` writes GeoParquet.
+
+Called by `vector/profile.py` and `vector/read.py`.
 """
 
 import json

@@ -4,6 +4,8 @@
 because GDAL 3.12 reads some truncated files without an error: it returns null geometries for a
 Shapefile, fewer rows for GML or FlatGeobuf, and skips a truncated last line of GeoJSON lines. Files
 in archives are not checked, because archives have checksums.
+
+Used by `vector/sources` and `vector`.
 """
 
 import json
