@@ -3,7 +3,8 @@
 It prevents a second run for the same arrival (a complete source in a watched container). A sensor
 writes the receipt before it requests the run, with a conditional put: if two sensors find an object
 at the same moment, only one put succeeds. If the sensor's process dies before the request, no run
-has the run key of the receipt. The receipt is void once it is older than `VOID_AFTER_S`.
+has the run key of the receipt. So a receipt older than `VOID_AFTER_S` is void unless Dagster has a
+run with its run key, and another sensor may replace it.
 
 A client that submits an object to the HTTP API writes the receipt of the watch that would have
 found the object. The run may be launched much later, when Dagster is available again; until then
@@ -26,8 +27,8 @@ from geo_platform.contracts.stored import dump_message, load_message
 from geo_platform.errors import Conflict, SourceNotFound
 from geo_platform.ports import MESSAGES, ObjectStore, stat_or_none
 
-# Longer than Dagster needs from the end of a sensor tick until the requested runs exist. If Dagster
-# needs longer, an arrival may get a second run, which finds the result already published.
+# Longer than it takes from writing a receipt in a sensor's tick until Dagster has created the run.
+# If Dagster needs longer, an arrival may get a second run, which finds the result published.
 VOID_AFTER_S = 45
 
 _THREADS = 8
@@ -43,7 +44,7 @@ class Receipt:
     etag: str
 
     def is_void(self, now_utc: datetime) -> bool:
-        """Return whether the receipt is so old that it counts only if its run exists."""
+        """Return whether the receipt is void if Dagster has no run with its run key."""
         return now_utc - self.request.asked_at_utc > timedelta(seconds=VOID_AFTER_S)
 
 

@@ -27,15 +27,16 @@ BUDGET_S = 20.0
 # only when the tick has ended.
 FOLDER_TICK_S = 4.6
 
-# How long after the listing its results may still be compared with receipts. The next tick lists
-# again the objects that were not compared.
+# How long after the end of the listing time its results may still be compared with receipts. The
+# next tick lists again the objects that were not compared.
 _OVERTIME_S = 10.0
 
 _POLL_S = 1.0
 _MAX_KNOWN = 100_000
 _MAX_ARRIVALS = 2_000
 _COMPARED_TOGETHER = 500
-# Writing this many receipts fits into the rest of Dagster's minute, even on a slow store.
+# Dagster ends a tick after a minute. Writing this many receipts fits into the rest of that minute,
+# even on a slow store.
 _MAX_REQUESTED = 1_000
 
 
@@ -68,7 +69,8 @@ class KnownArrivals:
 class ListingTick:
     """The result of a tick: the runs to request, and the cursor for the next tick.
 
-    `objects` counts the listed objects. `skipped` has (key, reason) of objects not processed.
+    `objects` counts the listed objects; a folder that is listed twice counts twice. `skipped` has
+    (key, reason) of the objects that the last listing found and that get no run.
     """
 
     cursor: ListingCursor
@@ -86,11 +88,14 @@ def listing_tick(
     *,
     tick_s: float | None = None,
 ) -> ListingTick:
-    """List until there is a run to request, the pass is complete or the time is up.
+    """List the watch's objects and plan the runs of new arrivals.
 
-    A folder is listed repeatedly until there is a run to request or the time is up.
+    A container is listed until there is a run to request, the pass is complete or the time is up. A
+    folder is listed repeatedly until there is a run to request or the time is up. Both stop if some
+    arrivals could not be decided; the returned cursor then lists them again.
 
-    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
+    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access. Raises
+    ContractError: a receipt cannot be read.
     """
     until = time.monotonic() + (
         tick_s if tick_s is not None else FOLDER_TICK_S if objects.is_local else BUDGET_S

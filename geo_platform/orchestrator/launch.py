@@ -55,12 +55,14 @@ class InProcessLauncher:
     def run(self, request: RunRequest) -> RunReport:
         """Execute the job as the function `run` does, in a separate thread, so that Ctrl-C works.
 
-        In the main thread Dagster handles the signal itself and mostly loses it, and GDAL does not
-        check for it. An interrupted run is marked as failed. Its thread ends only with the process,
-        so the caller has to exit at once.
+        In the main thread Dagster handles the signal itself and mostly loses the signal, and GDAL
+        does not check for it.
 
-        Raises StoreDenied, DatabaseUnavailable, StoreUnavailable: Dagster's storage failed
-        meanwhile. Raises dagster.DagsterInvalidConfigError: the options do not fit the job.
+        Raises KeyboardInterrupt: Ctrl-C. The run is then marked as failed, but its thread ends only
+        with the process, so the caller has to exit at once. Raises StoreDenied,
+        DatabaseUnavailable, StoreUnavailable: Dagster's storage failed meanwhile. Raises
+        dagster.DagsterInvalidConfigError: the options do not fit the job. Raises UnexpectedFault:
+        the executed run is not in Dagster's storage.
         """
         done: Future[RunReport] = Future()
 
@@ -94,7 +96,9 @@ class InProcessLauncher:
             return status(run_id, self._instance)
 
     def retry_of(self, run_id: str) -> RetryRequest | None:
-        """Return the request that processes again what a run did not publish, or None.
+        """Return what a run did not publish and the request that processes it again.
+
+        Return None if there is no such run.
 
         Raises StoreDenied, DatabaseUnavailable, StoreUnavailable: Dagster's storage cannot be used.
         """
@@ -107,7 +111,8 @@ def run(
 ) -> RunReport:
     """Execute the job in this process, and return its report. A failed run is reported, not raised.
 
-    Raises dagster.DagsterInvalidConfigError: the options do not fit the job.
+    Raises dagster.DagsterInvalidConfigError: the options do not fit the job. Raises
+    UnexpectedFault: the executed run is not in Dagster's storage.
     """
     if request.partition is not None and request.partitions_name is not None:
         instance.add_dynamic_partitions(request.partitions_name, [request.partition])
@@ -127,7 +132,10 @@ def run(
 
 
 def status(run_id: str, instance: dg.DagsterInstance) -> RunReport | None:
-    """Return the state of a run, or None if there is no such run."""
+    """Return the state of a run, or None if there is no such run.
+
+    Raises UnexpectedFault: the run was deleted while its events were read.
+    """
     if not instance.get_run_by_id(run_id):
         return None
     entries = log_entries(instance, run_id)
@@ -141,9 +149,7 @@ def _report(
 ) -> RunReport:
     record = instance.get_run_record_by_id(run_id)
     if record is None:
-        raise UnexpectedFault(
-            f"Dagster's storage does not have the run {run_id} that was just executed."
-        )
+        raise UnexpectedFault(f"Dagster's storage no longer has the run {run_id}.")
     seconds: dict[str, float] = {}
     error: Mapping[str, Any] | None = None
     traceback: str | None = None
@@ -165,7 +171,8 @@ def _report(
         elif event.is_job_failure and event.message:
             failure_message = event.message
     dagster_run = record.dagster_run
-    # A materialization of a shared run describes a single file, so its output is the result.
+    # A shared run takes several files. Each of its materializations describes one file; the output
+    # of its op describes all of them.
     result = output if dagster_run.job_name == SHARED_JOB else result or output
     if error is None and dagster_run.status == dg.DagsterRunStatus.FAILURE:
         error = UnexpectedFault(

@@ -82,7 +82,8 @@ def plan_launches(
     A receipt records that a run was requested for an arrival, so that no later tick requests it
     again. A receipt whose run does not exist is replaced after a time.
 
-    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
+    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access. Raises
+    ContractError: a receipt cannot be read.
     """
     now = datetime.now(UTC)
     by_key = {arrival_key(arrival, watch.parameters): arrival for arrival in arrivals}
@@ -130,7 +131,8 @@ def arrivals_with_runs(
 ) -> set[str]:
     """Return the keys of the arrivals that have a run, or whose run was promised to an API client.
 
-    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access.
+    Raises StoreUnavailable, StoreDenied: the store does not answer or refuses access. Raises
+    ContractError: a receipt cannot be read.
     """
     return _with_runs(instance, objects, read_receipt_contents(objects, arrival_keys))
 

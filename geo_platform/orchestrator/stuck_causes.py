@@ -27,9 +27,10 @@ class Cause(StrEnum):
 
 
 class Action(StrEnum):
-    """What to do besides reporting the cause. No run is ever killed.
+    """What to do about a stuck run. The cause is always reported, and no run is ever killed.
 
-    SAY: nothing. FREE_SLOTS: free the pool slots of ended runs. FAIL: mark the run as failed.
+    SAY: only report the cause. FREE_SLOTS: also free the pool slots of ended runs. FAIL: also mark
+    the run as failed.
     """
 
     SAY = "SAY"
@@ -71,7 +72,8 @@ class WaitingRun:
     """A run that waits to start, or an active run that holds what other runs wait for.
 
     `waiting_s` is how long the run has waited, `launches` how often it was queued, `last_error` the
-    last error that Dagster recorded for the run. All three are defaults for an active run.
+    last error that Dagster recorded for the run. An active run keeps the default values of these
+    three fields, which then have no meaning.
     """
 
     run_id: str
@@ -104,8 +106,8 @@ class QueueState:
 class StuckDiagnosis:
     """A cause, a sentence about it, and the action to take.
 
-    `sentence` names no time, so it remains true while the run waits. `runs` are the ids of the runs
-    that hold what this run waits for.
+    `sentence` does not say how long the run has waited, so it remains true while the run waits.
+    `runs` are the ids of the runs that hold what this run waits for.
     """
 
     cause: Cause

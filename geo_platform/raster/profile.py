@@ -1,6 +1,7 @@
 """Profile a raster: describe it from its headers and a sample of its pixels.
 
-Of a source of 400 MB, only a few MB are read. For planning COGs from the profile see `plan.py`.
+Usually only a few MB of a source of 400 MB are read. If no sampled pixel is valid, all blocks are
+read until a valid pixel is found. `plan.py` plans COGs from the profile.
 
 Called by `chains/raster.py` and `code_location.py`.
 """

@@ -1,4 +1,4 @@
-"""Create the stores of the settings: the adapters of the ports that the profile selects.
+"""Create the stores that the settings select: Azure and PostgreSQL in production, else local files.
 
 A store connects at its first use, not when it is created. The libraries of Azure and PostgreSQL are
 imported only in the production profile.

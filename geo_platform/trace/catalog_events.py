@@ -82,12 +82,12 @@ def writes_of_versions(
     versions: Iterable[ItemVersion],
     unpublishing: Sequence[RunFacts] = (),
 ) -> list[CatalogWrite]:
-    """Infer the writes to an item from its published and kept versions, oldest first.
+    """Infer the writes to an item from its published and kept versions.
 
-    A version has the times of its first publication, its last restoration and its last withdrawal.
-    `unpublishing` are the runs that unpublished the item; the version that a run withdrew is found
-    by the times. If no known run and no later publication explains a withdrawal, an unknown run
-    unpublished the version.
+    Return the writes, oldest first. A version has the times of its first publication, its last
+    restoration and its last withdrawal. `unpublishing` are the runs that unpublished the item; the
+    version that a run withdrew is found by the times. If no known run and no later publication
+    explains a withdrawal, an unknown run unpublished the version.
     """
     withdrawal_times: list[tuple[Mapping[str, Any], datetime | None]] = [
         (version.item, version.withdrawn_at_utc) for version in versions

@@ -1,7 +1,8 @@
 """Derive the state of a job and the outcome of each of its files from Dagster's runs. Pure.
 
-A chain is "the stages of one job": raster or vector. A job over several files runs the chain of
-each file in one run. `intake.py` queries Dagster; `responses.py` has the models of the responses.
+A chain is the sequence of stages that one file goes through: raster or vector. A job over several
+files sends each file through its chain, all in one run. `intake.py` queries Dagster; `responses.py`
+has the models of the responses.
 
 Used by `api/jobs`.
 """
@@ -45,8 +46,9 @@ class JobState(StrEnum):
         return self in (JobState.completed, JobState.completed_with_errors)
 
 
-# For each state, the statuses of Dagster's runs that a job in that state can have. SUCCESS means
-# one of two states: rejected rows decide which.
+# For each state, the run statuses to search for jobs in that state. `state_of` decides the state of
+# a single run: rejected rows distinguish the two states of SUCCESS, and a FAILURE that the daemon
+# will retry counts as queued.
 STATUSES: Mapping[JobState, tuple[str, ...]] = {
     JobState.queued: ("QUEUED", "NOT_STARTED", "MANAGED"),
     JobState.processing: ("STARTING", "STARTED", "CANCELING"),
