@@ -202,7 +202,7 @@ def test_repeated_events_make_one_run_and_unusable_messages_are_set_aside(
     )
     assert {one["reason"][:20] for one in poison} == {
         "It is neither JSON n",
-        "It is an empty list ",
+        "It is an empty list.",
         "It is of the account",
     }
     faults.survived("each event six times, in both shapes")

@@ -48,6 +48,7 @@ def test_a_run_whose_command_was_killed_is_found_with_its_remains(
             for line in log.read_text().splitlines()[seen:]
         )
     )
+    _wait_for(lambda: any((home / "scratch").iterdir()))
     process.send_signal(signal.SIGKILL)
     process.wait()
     found = geo_platform("doctor", "--json", home=home, extra=profile.environment)
