@@ -163,7 +163,7 @@ def test_invalid_names_and_directory_blobs_are_not_listed(
 def test_a_listing_continues_after_a_page(
     store: AzureBlobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(azure_blob, "LISTED_AT_ONCE", 3)
+    monkeypatch.setattr(azure_blob, "LIST_PAGE_SIZE", 3)
     names = [f"k{number}" for number in range(8)]
     for name in names:
         store.put_bytes("bronze", name, b"", metadata={"name": name})
