@@ -9,6 +9,7 @@ from geo_platform.catalog.publish import publish_vector
 from geo_platform.catalog.validate import item_faults
 from geo_platform.chains.vector import VECTOR
 from geo_platform.contracts.message import TableReference
+from geo_platform.contracts.publication import ItemPublished
 from geo_platform.contracts.vector import FeaturesLoaded
 from geo_platform.grid import Bounds, LonLatBounds
 from geo_platform.options import ItemOptions
@@ -16,6 +17,7 @@ from geo_platform.storage.local.folder import FolderStore
 from geo_platform.storage.local.stac_files import StacFiles
 
 MakeFeatures = Callable[..., FeaturesLoaded]
+Publish = Callable[..., ItemPublished]
 
 
 def table(version: str, rows: int, name: str = "parcels") -> TableReference:
@@ -42,6 +44,25 @@ def load(make_features: MakeFeatures) -> Callable[..., FeaturesLoaded]:
     return make
 
 
+@pytest.fixture
+def publish(catalog: StacFiles, objects: FolderStore) -> Publish:
+    """Return `publish_vector` with the stores of this test."""
+
+    def publish_load(
+        loaded: FeaturesLoaded, *, run_id: str, options: ItemOptions | None = None
+    ) -> ItemPublished:
+        return publish_vector(
+            loaded,
+            options or ItemOptions(),
+            catalog,
+            objects,
+            recipe=VECTOR.last.recipe,
+            run_id=run_id,
+        )
+
+    return publish_load
+
+
 def published(catalog: StacFiles) -> dict[str, Any]:
     (entry,) = catalog.entries()
     item = catalog.item(entry.collection, entry.item_id)
@@ -51,16 +72,9 @@ def published(catalog: StacFiles) -> dict[str, Any]:
 
 
 def test_rows_of_two_files_are_described_by_the_item_of_the_dataset(
-    load: MakeFeatures, catalog: StacFiles, objects: FolderStore
+    load: MakeFeatures, publish: Publish, catalog: StacFiles
 ) -> None:
-    publish_vector(
-        load("2019.gpkg", "v1", 10),
-        ItemOptions(),
-        catalog,
-        objects,
-        recipe=VECTOR.last.recipe,
-        run_id="run-1",
-    )
+    publish(load("2019.gpkg", "v1", 10), run_id="run-1")
     second = load(
         "2020.gpkg",
         "v2",
@@ -68,9 +82,7 @@ def test_rows_of_two_files_are_described_by_the_item_of_the_dataset(
         bounds=Bounds(xmin=7.0, ymin=40.0, xmax=8.0, ymax=41.0),
         lonlat_bounds=LonLatBounds(west=7.0, south=40.0, east=8.0, north=41.0),
     )
-    answer = publish_vector(
-        second, ItemOptions(), catalog, objects, recipe=VECTOR.last.recipe, run_id="run-2"
-    )
+    answer = publish(second, run_id="run-2")
     item = published(catalog)
     assert (answer.item_id, item["properties"]["title"]) == ("parcels", "parcels")
     assert [
@@ -94,21 +106,12 @@ def test_rows_of_two_files_are_described_by_the_item_of_the_dataset(
 
 
 def test_an_append_to_a_table_of_one_source_lists_that_source_too(
-    load: MakeFeatures, catalog: StacFiles, objects: FolderStore
+    load: MakeFeatures, publish: Publish, catalog: StacFiles
 ) -> None:
     first = load("parcels.gpkg", "v1", 10, load_mode="update")
-    publish_vector(
-        first, ItemOptions(), catalog, objects, recipe=VECTOR.last.recipe, run_id="run-1"
-    )
+    publish(first, run_id="run-1")
     assert "geo_platform:sources" not in published(catalog)["properties"]
-    publish_vector(
-        load("2020.gpkg", "v2", 20),
-        ItemOptions(),
-        catalog,
-        objects,
-        recipe=VECTOR.last.recipe,
-        run_id="run-2",
-    )
+    publish(load("2020.gpkg", "v2", 20), run_id="run-2")
     sources = published(catalog)["properties"]["geo_platform:sources"]
     assert [(entry["source"], entry["etag"], entry["rows"]) for entry in sources] == [
         ("parcels.gpkg", first.source.etag, 10),
@@ -117,32 +120,14 @@ def test_an_append_to_a_table_of_one_source_lists_that_source_too(
 
 
 def test_a_file_appended_again_is_listed_once_and_a_changed_one_twice(
-    load: MakeFeatures, catalog: StacFiles, objects: FolderStore
+    load: MakeFeatures, publish: Publish, catalog: StacFiles
 ) -> None:
     first = load("a.gpkg", "v1", 10)
-    publish_vector(
-        first, ItemOptions(), catalog, objects, recipe=VECTOR.last.recipe, run_id="run-1"
-    )
-    publish_vector(
-        load("b.gpkg", "v2", 20),
-        ItemOptions(),
-        catalog,
-        objects,
-        recipe=VECTOR.last.recipe,
-        run_id="run-2",
-    )
+    publish(first, run_id="run-1")
+    publish(load("b.gpkg", "v2", 20), run_id="run-2")
     again = load("a.gpkg", "v3", 20, source=first.source)
-    publish_vector(
-        again, ItemOptions(), catalog, objects, recipe=VECTOR.last.recipe, run_id="run-3"
-    )
-    publish_vector(
-        load("a.gpkg", "v4", 25),
-        ItemOptions(),
-        catalog,
-        objects,
-        recipe=VECTOR.last.recipe,
-        run_id="run-4",
-    )
+    publish(again, run_id="run-3")
+    publish(load("a.gpkg", "v4", 25), run_id="run-4")
     sources = published(catalog)["properties"]["geo_platform:sources"]
     assert [(entry["source"], entry["run_id"]) for entry in sources] == [
         ("b.gpkg", "run-2"),
@@ -152,94 +137,46 @@ def test_a_file_appended_again_is_listed_once_and_a_changed_one_twice(
 
 
 def test_the_id_and_title_of_the_options_come_first(
-    load: MakeFeatures, catalog: StacFiles, objects: FolderStore
+    load: MakeFeatures, publish: Publish, catalog: StacFiles
 ) -> None:
-    publish_vector(
-        load("a.gpkg", "v1", 10),
-        ItemOptions(item_id="land", title="Land"),
-        catalog,
-        objects,
-        recipe=VECTOR.last.recipe,
-        run_id="run-1",
+    publish(
+        load("a.gpkg", "v1", 10), run_id="run-1", options=ItemOptions(item_id="land", title="Land")
     )
     item = published(catalog)
     assert (item["id"], item["properties"]["title"]) == ("land", "Land")
 
 
 def test_sources_of_another_table_are_not_listed(
-    load: MakeFeatures, catalog: StacFiles, objects: FolderStore
+    load: MakeFeatures, publish: Publish, catalog: StacFiles
 ) -> None:
-    publish_vector(
-        load("a.gpkg", "v1", 10, table=table("o1", 10, "other")),
-        ItemOptions(),
-        catalog,
-        objects,
-        recipe=VECTOR.last.recipe,
-        run_id="run-1",
-    )
-    publish_vector(
-        load("b.gpkg", "v2", 10),
-        ItemOptions(),
-        catalog,
-        objects,
-        recipe=VECTOR.last.recipe,
-        run_id="run-2",
-    )
+    publish(load("a.gpkg", "v1", 10, table=table("o1", 10, "other")), run_id="run-1")
+    publish(load("b.gpkg", "v2", 10), run_id="run-2")
     assert [
         entry["source"] for entry in published(catalog)["properties"]["geo_platform:sources"]
     ] == ["b.gpkg"]
 
 
 def test_joined_bounds_across_the_antimeridian_have_all_longitudes(
-    load: MakeFeatures, catalog: StacFiles, objects: FolderStore
+    load: MakeFeatures, publish: Publish, catalog: StacFiles
 ) -> None:
-    publish_vector(
-        load("a.gpkg", "v1", 10),
-        ItemOptions(),
-        catalog,
-        objects,
-        recipe=VECTOR.last.recipe,
-        run_id="run-1",
-    )
+    publish(load("a.gpkg", "v1", 10), run_id="run-1")
     crossing = load(
         "b.gpkg",
         "v2",
         20,
         lonlat_bounds=LonLatBounds(west=170.0, south=-10.0, east=-170.0, north=10.0),
     )
-    publish_vector(
-        crossing, ItemOptions(), catalog, objects, recipe=VECTOR.last.recipe, run_id="run-2"
-    )
+    publish(crossing, run_id="run-2")
     assert published(catalog)["bbox"] == [-180.0, -10.0, 180.0, 51.0]
 
 
 def test_the_same_append_is_unchanged_only_while_its_table_is_the_published_one(
-    load: MakeFeatures, catalog: StacFiles, objects: FolderStore
+    load: MakeFeatures, publish: Publish, catalog: StacFiles
 ) -> None:
     first = load("a.gpkg", "v1", 10)
-    publish_vector(
-        first, ItemOptions(), catalog, objects, recipe=VECTOR.last.recipe, run_id="run-1"
-    )
-    assert publish_vector(
-        first, ItemOptions(), catalog, objects, recipe=VECTOR.last.recipe, run_id="run-2"
-    ).was_unchanged
+    publish(first, run_id="run-1")
+    assert publish(first, run_id="run-2").was_unchanged
     anew = first.model_copy(update={"table": table("v1 again", 10)})
-    assert not publish_vector(
-        anew, ItemOptions(), catalog, objects, recipe=VECTOR.last.recipe, run_id="run-3"
-    ).was_unchanged
-    publish_vector(
-        load("b.gpkg", "v2", 20),
-        ItemOptions(),
-        catalog,
-        objects,
-        recipe=VECTOR.last.recipe,
-        run_id="run-4",
-    )
-    assert not publish_vector(
-        load("a.gpkg", "v3", 20),
-        ItemOptions(),
-        catalog,
-        objects,
-        recipe=VECTOR.last.recipe,
-        run_id="run-5",
-    ).was_unchanged
+    assert not publish(anew, run_id="run-3").was_unchanged
+    publish(load("b.gpkg", "v2", 20), run_id="run-4")
+    assert not publish(load("a.gpkg", "v3", 20), run_id="run-5").was_unchanged
