@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,16 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     for name in (*_SPANS_GO_TO, "APPLICATIONINSIGHTS_CONNECTION_STRING"):
         monkeypatch.delenv(name, raising=False)
+
+
+def pytest_configure() -> None:
+    """Stop ignoring SIGINT, as a script's background command does.
+
+    Dagster ends the processes that copy a step's output by SIGINT. Processes inherit that it is
+    ignored, so each step would wait until a limit of time has passed.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
