@@ -160,14 +160,32 @@ def _features_metadata(loaded: FeaturesLoaded, objects: ObjectStore) -> Metadata
 
 
 def _destination(loaded: FeaturesLoaded) -> Metadata:
-    if loaded.dataset_object is not None:
-        return {"dataset": dg.MetadataValue.url(loaded.dataset_object.uri)}
-    if loaded.table is not None:
-        return {
-            "dataset": loaded.table.uri,
-            "dagster/table_name": f"{loaded.table.schema_name}.{loaded.table.table_name}",
-        }
-    return {"dataset": loaded.dataset}
+    """Return the addresses of the datasets, separated by commas, and a table of several."""
+    addresses = [
+        written.uri if (written := dataset.dataset_object or dataset.table) else dataset.dataset
+        for dataset in loaded.datasets
+    ]
+    tables = [dataset.table for dataset in loaded.datasets if dataset.table is not None]
+    metadata: dict[str, Any] = {
+        "dataset": dg.MetadataValue.url(addresses[0])
+        if len(addresses) == 1 and not tables
+        else ", ".join(addresses)
+    }
+    if tables:
+        names = [f"{table.schema_name}.{table.table_name}" for table in tables]
+        metadata["dagster/table_name"] = ", ".join(names)
+    if len(loaded.datasets) > 1:
+        metadata["datasets"] = table_of(
+            [
+                {
+                    "dataset": dataset.dataset,
+                    "geometry_type": dataset.geometry_type,
+                    "rows": dataset.rows,
+                }
+                for dataset in loaded.datasets
+            ]
+        )
+    return metadata
 
 
 @message_metadata.register

@@ -194,7 +194,10 @@ class NoGeometry(VectorRefused):
 
 class GeometryMixed(VectorRefused):
     code = "GEOMETRY_MIXED"
-    default_remedy = "Split the layer by geometry type, or set mixed_geometry to keep."
+    default_remedy = (
+        "Set mixed_geometry to split, for one dataset of each geometry type, or to keep, for one "
+        "dataset of all."
+    )
 
 
 class GeometryUnrepairable(VectorRefused):

@@ -292,7 +292,15 @@ class FeatureStore(Protocol):
 # sort by it, since not every store keeps the order of a JSON object.
 ASSET_ORDER = (
     "data",
+    "data_points",
+    "data_lines",
+    "data_polygons",
+    "data_collections",
     "table",
+    "table_points",
+    "table_lines",
+    "table_polygons",
+    "table_collections",
     "visualization",
     "analysis",
     "archive",

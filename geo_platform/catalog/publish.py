@@ -89,12 +89,12 @@ def publish_vector(
     recipe: Recipe,
     run_id: str,
 ) -> ItemPublished:
-    """Publish the item of a vector dataset, and its table if it has one.
+    """Publish the item of a vector source with all its datasets, and their tables if it has any.
 
-    Nothing is done if this version of the item and the table is published and the files exist.
+    Nothing is done if this version of the item and the tables is published and the files exist.
     Raises CatalogRejected: the item is not valid STAC, or the catalog returns other properties
     after the publication.
-    Raises Conflict: the item id or the table belongs to another source, another run published it at
+    Raises Conflict: the item id or a table belongs to another source, another run published it at
     the same time, the source was replaced since it arrived, or a file of the item was removed.
     Raises StoreUnavailable, StoreDenied, DatabaseUnavailable: the store or database does not answer
     or refuses access.
@@ -106,13 +106,17 @@ def publish_vector(
 
         return build_vector_item(loaded, options, provenance)
 
-    table_version = loaded.table.version if loaded.table is not None else None
     request = ItemRequest(
         source=loaded.source,
         place=item_place(loaded.source, options, dataset=dataset_of(loaded)),
         fingerprint=fingerprint,
         run_id=run_id,
-        outputs={output for output in (loaded.sha256, table_version) if output},
+        outputs={
+            output
+            for dataset in loaded.datasets
+            for output in (dataset.sha256, dataset.table.version if dataset.table else None)
+            if output
+        },
     )
     return publish_item(request, build, catalog, objects)
 

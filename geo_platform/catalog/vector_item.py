@@ -1,4 +1,6 @@
-"""Build the STAC item of a vector dataset from its loaded features.
+"""Build the STAC item of a vector source from its loaded features.
+
+A source that was split by geometry has an asset for each dataset: `data_points`, `data_lines`.
 
 If rows of several sources were appended to one table, one item describes the table. The new item
 keeps the sources, bounds and links of the item that it replaces. `item.py` builds the parts that
@@ -18,7 +20,7 @@ from geo_platform.catalog.item import add_stored_asset, findings, new_item, outl
 from geo_platform.catalog.naming import APPEND, dataset_of
 from geo_platform.catalog.provenance import Provenance
 from geo_platform.contracts.message import TableReference
-from geo_platform.contracts.vector import FeaturesLoaded, FieldMapping
+from geo_platform.contracts.vector import FeaturesLoaded, FieldMapping, LoadedDataset
 from geo_platform.grid import Bounds, LonLatBounds
 from geo_platform.options import ItemOptions
 from geo_platform.ports import (
@@ -100,23 +102,28 @@ def build_vector_item(
 
 
 def _rows_of(loaded: FeaturesLoaded) -> int:
-    """Return the number of rows of the whole dataset, including rows from before an append."""
-    return loaded.table.rows if loaded.table is not None else loaded.inserted
+    """Return the number of rows of all datasets, including rows from before an append."""
+    return sum(
+        dataset.table.rows if dataset.table is not None else dataset.rows
+        for dataset in loaded.datasets
+    )
 
 
 def _add_assets(item: pystac.Item, loaded: FeaturesLoaded) -> None:
-    if loaded.dataset_object is not None:
-        add_stored_asset(
-            item,
-            "data",
-            loaded.dataset_object,
-            PARQUET_MEDIA_TYPE,
-            ["data"],
-            title="GeoParquet, sorted along a Hilbert curve",
-            sha256=loaded.sha256,
-        )
-    if loaded.table is not None:
-        _add_table(item, loaded.table)
+    for dataset in loaded.datasets:
+        if dataset.dataset_object is not None:
+            add_stored_asset(
+                item,
+                _asset_key("data", dataset),
+                dataset.dataset_object,
+                PARQUET_MEDIA_TYPE,
+                ["data"],
+                title=f"GeoParquet{_of_family(dataset)}, sorted along a Hilbert curve",
+                sha256=dataset.sha256,
+            )
+            _describe(item.assets[_asset_key("data", dataset)], dataset)
+        if dataset.table is not None:
+            _add_table(item, dataset, dataset.table)
     if loaded.rejected_object is not None:
         add_stored_asset(
             item,
@@ -136,11 +143,31 @@ def _add_assets(item: pystac.Item, loaded: FeaturesLoaded) -> None:
     )
 
 
-def _add_table(item: pystac.Item, table: TableReference) -> None:
+def _asset_key(name: str, dataset: LoadedDataset) -> str:
+    return name if dataset.family is None else f"{name}_{dataset.family}"
+
+
+def _of_family(dataset: LoadedDataset) -> str:
+    return "" if dataset.family is None else f" of the {dataset.family}"
+
+
+def _describe(asset: pystac.Asset, dataset: LoadedDataset) -> None:
+    """Add what only the asset can say if the item has several datasets."""
+    if dataset.family is None:
+        return
+    asset.extra_fields |= {
+        "geo_platform:dataset": dataset.dataset,
+        "geo_platform:geometry_type": dataset.geometry_type,
+    }
+    TableExtension.ext(asset).row_count = dataset.rows
+    ProjectionExtension.ext(asset).bbox = list(dataset.bounds.xyxy)
+
+
+def _add_table(item: pystac.Item, dataset: LoadedDataset, table: TableReference) -> None:
     # Publishing the item makes this version of the table the published one.
     asset = pystac.Asset(
         table.uri,
-        title=f"PostGIS table {table.schema_name}.{table.table_name}",
+        title=f"PostGIS table {table.schema_name}.{table.table_name}{_of_family(dataset)}",
         media_type=TABLE_MEDIA_TYPE,
         roles=["data"],
         extra_fields={
@@ -149,7 +176,8 @@ def _add_table(item: pystac.Item, table: TableReference) -> None:
             ASSET_TABLE_VERSION: table.version,
         },
     )
-    item.add_asset("table", asset)
+    item.add_asset(_asset_key("table", dataset), asset)
+    _describe(asset, dataset)
     TableExtension.ext(asset).row_count = table.rows
 
 
@@ -189,9 +217,10 @@ def _lineage(loaded: FeaturesLoaded) -> str:
 def _appended_to(loaded: FeaturesLoaded, provenance: Provenance) -> pystac.Item | None:
     """Return the published item whose table the rows were appended to, or None if there is none."""
     previous_item = provenance.before
-    if previous_item is None or loaded.table is None or loaded.load_mode != APPEND:
+    table = loaded.datasets[0].table  # rows are appended to one table only
+    if previous_item is None or table is None or loaded.load_mode != APPEND:
         return None
-    new_table = (loaded.table.schema_name, loaded.table.table_name)
+    new_table = (table.schema_name, table.table_name)
     tables = [
         (asset.get(ASSET_SCHEMA), asset.get(ASSET_TABLE))
         for asset in previous_item["assets"].values()

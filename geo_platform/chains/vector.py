@@ -97,6 +97,7 @@ def _dataset_of_text(text: str) -> str:
 def _preview(
     arrived: ObjectArrived, options: ChainOptions, objects: ObjectStore, scratch: Path
 ) -> Preview:
+    from geo_platform.vector.family_datasets import planned_datasets
     from geo_platform.vector.plan import plan_features
     from geo_platform.vector.profile import profile_object
 
@@ -107,19 +108,22 @@ def _preview(
     fields = {"driver", "layer", "geometry_types", "feature_count", "encoding", "warnings"}
     source_facts = profiled.model_dump(mode="json", include=fields)
     source_facts["crs"] = profiled.crs.authority_code or profiled.crs.wkt
-    step = {
-        "dataset": plan.dataset,
-        "geometry_type": plan.geometry_type,
-        "dimension": plan.dimension,
-        "crs": plan.crs.authority_code or plan.crs.wkt,
-        "was_reprojected": plan.was_reprojected,
-        "fields": [field.model_dump(mode="json") for field in plan.fields],
-        "reasons": list(plan.reasons),
-    }
+    steps = [
+        {
+            "dataset": dataset,
+            "geometry_type": geometry_type,
+            "dimension": plan.dimension,
+            "crs": plan.crs.authority_code or plan.crs.wkt,
+            "was_reprojected": plan.was_reprojected,
+            "fields": [field.model_dump(mode="json") for field in plan.fields],
+            "reasons": list(plan.reasons),
+        }
+        for dataset, geometry_type in planned_datasets(plan)
+    ]
     if not _is_appended(options):
-        return Preview(source_facts, [step])
+        return Preview(source_facts, steps)
     place = item_place(arrived, options.of(ItemOptions), dataset=plan.dataset)
-    return Preview(source_facts, [step], place)
+    return Preview(source_facts, steps, place)
 
 
 def rows_accounted(loaded: FeaturesLoaded) -> CheckResult:
@@ -159,9 +163,10 @@ FEATURES = Stage(
     VectorProfiled,
     FeaturesLoaded,
     VectorFeaturesOptions,
-    1,
+    2,
     _load,
-    description="The features, repaired and sorted in space; every row of the source is inserted "
+    description="The features, repaired and sorted in space, in one dataset or in one for each "
+    "geometry family; every row of the source is inserted "
     "or listed as rejected.",
     checks=(
         Check("rows_accounted", "Rows read = rows inserted + rows rejected.", rows_accounted),

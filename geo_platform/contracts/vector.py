@@ -90,17 +90,17 @@ class RejectReason(Part):
     rows: int
 
 
-class FeaturesLoaded(Message):
-    """The dataset is loaded. Each row of the source is in the dataset or in the rejected rows.
+class LoadedDataset(Part):
+    """One dataset of a source: all its rows, or those of one geometry family."""
 
-    read = inserted + rejected.
-    """
-
-    schema_version: ClassVar[int] = 2
-
-    source: ObjectArrived
-    destination: str = Field(description="geoparquet | postgis")
     dataset: str = Field(description="name of the table or dataset")
+    family: str | None = Field(
+        description="points | lines | polygons | collections, if the source was split by geometry; "
+        "else None"
+    )
+    geometry_type: str
+    rows: int = Field(description="rows inserted by this load")
+    bounds: Bounds = Field(description="in the published CRS")
     dataset_object: ObjectReference | None = Field(
         description="the GeoParquet file; None for a table"
     )
@@ -108,6 +108,23 @@ class FeaturesLoaded(Message):
     table: TableReference | None = Field(
         description="the table, which is published together with the item; None for a file"
     )
+
+
+class FeaturesLoaded(Message):
+    """The datasets are loaded. Each row of the source is in one of them or in the rejected rows.
+
+    read = inserted + rejected, over all datasets. A source has one dataset, or one for each
+    geometry family if it was split.
+    """
+
+    schema_version: ClassVar[int] = 3
+
+    source: ObjectArrived
+    destination: str = Field(description="geoparquet | postgis")
+    dataset: str = Field(
+        description="name of the dataset; if the source was split, the start of all names"
+    )
+    datasets: tuple[LoadedDataset, ...] = Field(min_length=1)
     load_mode: str = Field(description="update | create | replace | append")
     rejected_object: ObjectReference | None = Field(
         description="the table of rejected rows; None if no row was rejected"
@@ -118,9 +135,9 @@ class FeaturesLoaded(Message):
     reject_reasons: tuple[RejectReason, ...]
     repaired: int = Field(description="rows whose geometry was made valid")
     linearised: bool
-    bounds: Bounds = Field(description="in the published CRS")
+    bounds: Bounds = Field(description="in the published CRS, around all datasets")
     lonlat_bounds: LonLatBounds
-    geometry_type: str
+    geometry_type: str = Field(description="Geometry if there are datasets of several types")
     dimension: str = Field(description="xy | xyz")
     crs: SpatialReference
     srid: int | None = Field(description="EPSG code; None if no authority defines the CRS")
@@ -142,3 +159,16 @@ class FeaturesLoaded(Message):
 def _without_tables(content: Content) -> Content:
     # Version 1 supported files only.
     return {**content, "table": None, "load_mode": "update"}
+
+
+@upgrades(FeaturesLoaded, from_version=2)
+def _with_one_dataset(content: Content) -> Content:
+    # Version 2 knew one dataset for each source. Appended rows are only a part of the table.
+    moved = ("dataset_object", "sha256", "table")
+    dataset = {
+        **{name: content[name] for name in (*moved, "dataset", "geometry_type", "bounds")},
+        "family": None,
+        "rows": content["inserted"],
+    }
+    kept = {name: value for name, value in content.items() if name not in moved}
+    return {**kept, "datasets": [dataset]}

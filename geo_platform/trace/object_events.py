@@ -165,12 +165,14 @@ def _content_events(objects: ObjectStore, message: StoredMessage) -> Iterator[Ev
             f"{content['read']} read, {content['inserted']} inserted, "
             f"{content['rejected']} rejected"
         )
-        table = content.get("table") or {}
+        # Messages of older versions have one dataset, whose table is a field of the message.
+        datasets = content.get("datasets") or [content]
+        tables = [dataset["table"]["uri"] for dataset in datasets if dataset.get("table")]
         details = {
             **counts,
             "reject_reasons": reasons or None,
             "dataset": content.get("dataset"),
-            "table": table.get("uri"),
+            "table": ", ".join(tables) or None,
         }
         yield _event(message, Kind.ROWS_COUNTED, text, details)
 

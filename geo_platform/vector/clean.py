@@ -22,7 +22,7 @@ from geo_platform.errors import GeometryMixed
 from geo_platform.vector.crs import reproject
 from geo_platform.vector.extent import DEGREE_TOLERANCE
 from geo_platform.vector.field_types import convert_column
-from geo_platform.vector.geometry_families import families_of
+from geo_platform.vector.geometry_families import Family, families_of
 from geo_platform.vector.plan import FeaturePlan
 from geo_platform.vector.sources.common import RowFault, SourceBatch
 from geo_platform.wkb import CURVE_CODES, OGC_NAMES, Mask, is_canonical, wkb_types, wrap_as_multi
@@ -375,13 +375,27 @@ def _merge_in_order(
 
 
 def _written_wkb(geometries: Geometries, plan: FeaturePlan) -> pa.Array:
+    promoted = promote_to_multi(geometries)
     wkb = shapely.to_wkb(
-        promote_to_multi(geometries),
+        _as_collections(promoted) if plan.family is Family.collection else promoted,
         output_dimension=3 if plan.dimension == "xyz" else 2,
         byte_order=1,
         flavor="iso",
     )
     return pa.array(wkb, pa.binary())
+
+
+def _as_collections(geometries: Geometries) -> Geometries:
+    # A collection of which only one type is left after repair can come back as that type.
+    return np.array(
+        [
+            geometry
+            if geometry.geom_type == "GeometryCollection"
+            else shapely.GeometryCollection([geometry])
+            for geometry in geometries
+        ],
+        dtype=object,
+    )
 
 
 def _rejected_rows(batch: SourceBatch, checks: _RowChecks) -> pa.RecordBatch:

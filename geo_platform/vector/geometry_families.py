@@ -24,10 +24,12 @@ class Family(StrEnum):
     collection = "collection"
 
 
-MULTI_OF: dict[Family, str] = {
+# The geometry type of a dataset that has one family.
+TYPE_OF: dict[Family, str] = {
     Family.point: "MultiPoint",
     Family.line: "MultiLineString",
     Family.polygon: "MultiPolygon",
+    Family.collection: "GeometryCollection",
 }
 
 _CODES_OF_FAMILY = {
@@ -62,6 +64,14 @@ def family_of(ogc_name: str) -> Family | None:
 def families_of(geometries: npt.NDArray[np.object_]) -> npt.NDArray[np.str_]:
     """Return the family of each geometry. None of them may be missing."""
     families: npt.NDArray[np.str_] = _FAMILY_OF_TYPE_ID[shapely.get_type_id(geometries)]
+    return families
+
+
+def families_of_codes(codes: npt.NDArray[np.uint32]) -> npt.NDArray[np.str_]:
+    """Return the family of each geometry type code of `wkb_types`; "" for an unknown code."""
+    families = np.zeros(len(codes), dtype=_FAMILY_OF_TYPE_ID.dtype)
+    for family, codes_of_family in _CODES_OF_FAMILY.items():
+        families[np.isin(codes, codes_of_family)] = family
     return families
 
 

@@ -1,23 +1,20 @@
-"""The stage vector_features: load a profiled source into a dataset and account for every row.
+"""The stage vector_features: load a profiled source and account for every row.
 
-The dataset, the rejected rows and the map are written first, in a folder named by the fingerprint
-(a hash of the source's etag, the options and the versions of the stages). The record
-`features.json` is written last and holds the message FeaturesLoaded. A dataset without a record is
-ignored. If a run is killed before the record is written, the next run does the work again.
-
-    silver/<key_prefix>/<fingerprint>/features.json
+The source becomes one dataset, or one for each geometry family if it is split
+(`family_datasets.py`). The datasets, the rejected rows and the map are written first, in a folder
+named by the fingerprint (a hash of the source's etag, the options and the versions of the stages).
+The record is written last (`feature_record.py`). Datasets without a record are ignored. If a run is
+killed before the record is written, the next run does the work again.
 
 Called by `chains/vector.py`.
 """
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from functools import partial
 from pathlib import Path
 
-from pydantic import ValidationError
 from pyproj import CRS
 
 from geo_platform.contracts.message import Finding, ObjectReference
@@ -25,45 +22,63 @@ from geo_platform.contracts.vector import (
     FeaturesLoaded,
     FieldMapping,
     FieldType,
+    LoadedDataset,
     RejectReason,
     VectorProfiled,
 )
-from geo_platform.errors import SourceNotFound, TableExists
+from geo_platform.errors import GeometryMixed
 from geo_platform.fingerprint import Recipe
+from geo_platform.grid import Bounds
 from geo_platform.ports import (
-    FEATURES_RECORD,
     SILVER,
     FeatureDataset,
     FeatureStore,
     FeatureTarget,
     ObjectStore,
-    StoredObject,
 )
 from geo_platform.source.arrival import open_source
 from geo_platform.telemetry.checkpoints import Checkpoint, report
 from geo_platform.vector.clean_stream import CleanStream
 from geo_platform.vector.crs import srid_of
 from geo_platform.vector.extent import lonlat_bounds
+from geo_platform.vector.family_datasets import SUFFIX_OF, load_families, name_of_family
+from geo_platform.vector.feature_record import find_record, write_record
 from geo_platform.vector.field_names import GEOMETRY_COLUMN
-from geo_platform.vector.options import LoadMode, VectorFeaturesOptions
-from geo_platform.vector.plan import FeaturePlan, plan_features
+from geo_platform.vector.geometry_families import TYPE_OF, Family
+from geo_platform.vector.options import MixedGeometry, VectorFeaturesOptions
+from geo_platform.vector.plan import ANY_GEOMETRY, FeaturePlan, plan_features
 from geo_platform.vector.read import stream_features
 from geo_platform.vector.thumbnail import MEDIA_TYPE, draw_map
 
 
 @dataclass(frozen=True)
 class _LoadedData:
-    """The loaded dataset and its context, for the steps after the load."""
+    """The loaded datasets and their context, for the steps after the load."""
 
     profiled: VectorProfiled
     plan: FeaturePlan
     rows: CleanStream
-    dataset: FeatureDataset
+    loaded: tuple[tuple[Family | None, FeatureDataset], ...]
     fingerprint: str
     run_id: str
 
     def key(self, name: str) -> str:
         return f"{self.plan.key_prefix}/{self.fingerprint}/{name}"
+
+    @property
+    def datasets(self) -> tuple[FeatureDataset, ...]:
+        return tuple(dataset for _, dataset in self.loaded)
+
+    @property
+    def bounds(self) -> Bounds:
+        """The bounds around all datasets."""
+        every = [dataset.bounds for dataset in self.datasets]
+        return Bounds(
+            xmin=min(bounds.xmin for bounds in every),
+            ymin=min(bounds.ymin for bounds in every),
+            xmax=max(bounds.xmax for bounds in every),
+            ymax=max(bounds.ymax for bounds in every),
+        )
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -87,9 +102,10 @@ def load_features(
 ) -> FeaturesLoaded:
     """Plan, read, clean and load the source.
 
-    `notify` is called with progress texts. A complete dataset with the same fingerprint is reused,
+    `notify` is called with progress texts. Complete datasets with the same fingerprint are reused,
     unless `force` was set for the source. After an error nothing is published.
 
+    Raises GeometryMixed: a row belongs to another geometry family, and `mixed_geometry` is refuse.
     Raises TableExists: `load_mode` does not allow replacing the dataset of this name, or another
     source loaded a dataset of this name at the same time.
     Raises NoFeatures, NoGeometry, GeometryUnrepairable: no row can be published.
@@ -98,13 +114,49 @@ def load_features(
     or refuses access.
     Raises what `plan_features`, `stream_features`, `clean_batch` and `source.arrival.opened` raise.
     """
-    started = time.perf_counter()
+    load = partial(
+        _load_planned,
+        profiled,
+        options,
+        objects,
+        features,
+        recipe=recipe,
+        run_id=run_id,
+        scratch=scratch,
+        notify=notify,
+    )
     plan = plan_features(profiled, options)
+    try:
+        return load(plan)
+    except GeometryMixed:
+        if plan.mixed_geometry is not MixedGeometry.split:
+            raise
+        # The sampled rows have one geometry family, but a later row has another. The names of the
+        # datasets are different now, so the source is read again.
+        return load(plan_features(profiled, options, is_mixed=True))
+
+
+def _load_planned(
+    profiled: VectorProfiled,
+    options: VectorFeaturesOptions,
+    objects: ObjectStore,
+    features: FeatureStore,
+    plan: FeaturePlan,
+    *,
+    recipe: Recipe,
+    run_id: str,
+    scratch: Path,
+    notify: Callable[[str], None] | None,
+) -> FeaturesLoaded:
+    started = time.perf_counter()
     new_fingerprint = recipe.extend(profiled.fingerprint, options.model_dump(mode="json"))
-    target = _target(plan, profiled, options, fingerprint=new_fingerprint, run_id=run_id)
-    features.check_free(target)
+    target_of = partial(
+        _target, plan, profiled, options, fingerprint=new_fingerprint, run_id=run_id
+    )
+    for family in plan.families if plan.is_split else (None,):
+        features.check_free(target_of(family))
     previous_result = (
-        None if profiled.source.force else _find_record(objects, features, plan, new_fingerprint)
+        None if profiled.source.force else find_record(objects, features, plan, new_fingerprint)
     )
     if previous_result is not None:
         return previous_result.model_copy(
@@ -123,20 +175,27 @@ def load_features(
     )
     with open_source(objects, profiled.source, scratch=scratch) as source:
         batches = rows.clean(stream_features(source, profiled, plan.batch_rows, findings))
-        dataset = features.load(target, batches, scratch=scratch)
-    rows.assert_balanced(dataset.rows)
-    _report_loaded(rows, dataset)
-    data = _LoadedData(profiled, plan, rows, dataset, new_fingerprint, run_id)
+        loaded_datasets: list[tuple[Family | None, FeatureDataset]] = (
+            [*load_families(batches, plan.schema, target_of, features, scratch=scratch)]
+            if plan.is_split
+            else [(None, features.load(target_of(None), batches, scratch=scratch))]
+        )
+    data = _LoadedData(profiled, plan, rows, tuple(loaded_datasets), new_fingerprint, run_id)
+    rows.assert_balanced(sum(dataset.rows for dataset in data.datasets))
+    _report_loaded(data)
     rejected, thumbnail = _put_rejected_rows(objects, data), _put_map(objects, data)
     loaded = _message(
         data,
         options,
         rejected=rejected,
         thumbnail=thumbnail,
-        warnings=(*findings.values(), *dataset.findings),
+        warnings=(
+            *findings.values(),
+            *dict.fromkeys(found for dataset in data.datasets for found in dataset.findings),
+        ),
         seconds=time.perf_counter() - started,
     )
-    _write_record(objects, plan, loaded, run_id)
+    write_record(objects, plan, loaded, run_id)
     return loaded
 
 
@@ -144,16 +203,17 @@ def _target(
     plan: FeaturePlan,
     profiled: VectorProfiled,
     options: VectorFeaturesOptions,
+    family: Family | None,
     *,
     fingerprint: str,
     run_id: str,
 ) -> FeatureTarget:
     return FeatureTarget(
-        dataset=plan.dataset,
+        dataset=plan.dataset if family is None else name_of_family(plan.dataset, family),
         schema=plan.schema,
         geometry_column=GEOMETRY_COLUMN,
         crs=plan.crs,
-        geometry_type=plan.geometry_type,
+        geometry_type=_geometry_type(plan, family),
         fingerprint=fingerprint,
         key_prefix=plan.key_prefix,
         metadata={
@@ -178,16 +238,18 @@ def _column_comment(field: FieldMapping) -> str:
     return f"{field.source} in the source{why}"
 
 
-def _report_loaded(rows: CleanStream, dataset: FeatureDataset) -> None:
+def _report_loaded(data: _LoadedData) -> None:
+    rows = data.rows
+    names = ", ".join(dataset.dataset for dataset in data.datasets)
+    versions = [dataset.table.version for dataset in data.datasets if dataset.table]
     report(
         Checkpoint.FEATURES_LOADED,
-        f"{dataset.dataset}: {rows.read} rows read, "
-        f"{rows.inserted} inserted, {rows.rejected} rejected",
-        dataset=dataset.dataset,
+        f"{names}: {rows.read} rows read, {rows.inserted} inserted, {rows.rejected} rejected",
+        dataset=names,
         read=rows.read,
         inserted=rows.inserted,
         rejected=rows.rejected,
-        table_version=dataset.table.version if dataset.table else None,
+        table_version=", ".join(versions) or None,
     )
 
 
@@ -201,7 +263,7 @@ def _put_rejected_rows(objects: ObjectStore, data: _LoadedData) -> ObjectReferen
 
 
 def _put_map(objects: ObjectStore, data: _LoadedData) -> ObjectReference:
-    png = draw_map(data.rows.sample.wkb, data.dataset.bounds, CRS.from_wkt(data.plan.crs.wkt))
+    png = draw_map(data.rows.sample.wkb, data.bounds, CRS.from_wkt(data.plan.crs.wkt))
     return objects.put_bytes(
         SILVER, data.key("thumbnail.png"), png, metadata=data.metadata
     ).reference
@@ -216,15 +278,14 @@ def _message(
     warnings: tuple[Finding, ...],
     seconds: float,
 ) -> FeaturesLoaded:
-    plan, rows, dataset = data.plan, data.rows, data.dataset
+    plan, rows, bounds = data.plan, data.rows, data.bounds
+    types = {_geometry_type(plan, family) for family, _ in data.loaded}
     crs = CRS.from_wkt(plan.crs.wkt)
     return FeaturesLoaded(
         source=data.profiled.source,
-        destination=dataset.destination,
-        dataset=dataset.dataset,
-        dataset_object=dataset.stored,
-        sha256=dataset.sha256,
-        table=dataset.table,
+        destination=data.datasets[0].destination,
+        dataset=plan.dataset,
+        datasets=tuple(_dataset(plan, *each) for each in data.loaded),
         load_mode=options.mode.value,
         rejected_object=rejected,
         read=rows.read,
@@ -236,9 +297,9 @@ def _message(
         ),
         repaired=rows.repaired,
         linearised=rows.linearised > 0,
-        bounds=dataset.bounds,
-        lonlat_bounds=lonlat_bounds(dataset.bounds, crs),
-        geometry_type=plan.geometry_type,
+        bounds=bounds,
+        lonlat_bounds=lonlat_bounds(bounds, crs),
+        geometry_type=types.pop() if len(types) == 1 else ANY_GEOMETRY,
         dimension=plan.dimension,
         crs=plan.crs,
         srid=srid_of(crs),
@@ -254,96 +315,18 @@ def _message(
     )
 
 
-def _find_record(
-    objects: ObjectStore, features: FeatureStore, plan: FeaturePlan, fingerprint: str
-) -> FeaturesLoaded | None:
-    """Return the recorded message of this fingerprint if its objects and table are unchanged."""
-    try:
-        document = json.loads(objects.read_bytes(SILVER, _record_key(plan, fingerprint)))
-        if document.get("schema_version") != FeaturesLoaded.schema_version:
-            return None
-        loaded = FeaturesLoaded.model_validate_json(json.dumps(document["message"]))
-    except (SourceNotFound, ValidationError, ValueError, KeyError, AttributeError):
-        return None
-    side_objects = [
-        reference
-        for reference in (loaded.rejected_object, loaded.thumbnail)
-        if reference is not None
-    ]
-    is_complete = all(
-        _is_unchanged(objects, reference) for reference in side_objects
-    ) and features.holds(loaded.dataset_object, loaded.table)
-    return loaded if is_complete else None
-
-
-def _is_unchanged(objects: ObjectStore, reference: ObjectReference) -> bool:
-    try:
-        return objects.stat(reference.container, reference.key).reference.etag == reference.etag
-    except SourceNotFound:
-        return False
-
-
-def _write_record(
-    objects: ObjectStore, plan: FeaturePlan, loaded: FeaturesLoaded, run_id: str
-) -> None:
-    document = {
-        "type": "FeaturesLoaded",
-        "schema_version": FeaturesLoaded.schema_version,
-        "message": loaded.model_dump(mode="json"),
-    }
-    metadata = {
-        "source_uri": loaded.source.uri,
-        "run_id": run_id,
-        "fingerprint": loaded.fingerprint,
-    }
-    objects.put_bytes(
-        SILVER,
-        _record_key(plan, loaded.fingerprint),
-        json.dumps(document, ensure_ascii=False, indent=1).encode(),
-        metadata=metadata,
+def _dataset(plan: FeaturePlan, family: Family | None, dataset: FeatureDataset) -> LoadedDataset:
+    return LoadedDataset(
+        dataset=dataset.dataset,
+        family=None if family is None else SUFFIX_OF[family],
+        geometry_type=_geometry_type(plan, family),
+        rows=dataset.rows,
+        bounds=dataset.bounds,
+        dataset_object=dataset.stored,
+        sha256=dataset.sha256,
+        table=dataset.table,
     )
-    # For a table, the transaction that publishes it decides which source owns the name.
-    if loaded.table is None and loaded.load_mode != LoadMode.replace:
-        _delete_record_if_second(objects, plan, loaded)
 
 
-def _delete_record_if_second(
-    objects: ObjectStore, plan: FeaturePlan, loaded: FeaturesLoaded
-) -> None:
-    """Delete the record of this run if another source recorded the same dataset name first.
-
-    Two runs at the same time can both find the name free. If both records appeared within one tick
-    of the clock, both runs delete their record.
-    Raises TableExists: another source recorded the name first.
-    """
-    records = [
-        stored
-        for stored in objects.list(SILVER, f"{plan.key_prefix}/")
-        if stored.reference.key.endswith(f"/{FEATURES_RECORD}")
-    ]
-    record_key = _record_key(plan, loaded.fingerprint)
-    record = next(stored for stored in records if stored.reference.key == record_key)
-    records_of_others = [
-        stored
-        for stored in records
-        if stored.metadata.get("source_uri") not in (None, loaded.source.uri)
-    ]
-    earlier = next(
-        (stored for stored in records_of_others if _appeared(stored) <= _appeared(record)), None
-    )
-    if earlier is not None:
-        objects.delete(SILVER, record_key)
-        raise TableExists(
-            f"The dataset {plan.dataset} came from {earlier.metadata['source_uri']}, not from "
-            f"{loaded.source.uri}.",
-            dataset=plan.dataset,
-        )
-
-
-def _appeared(stored: StoredObject) -> datetime:
-    # The modification time of a file can be older than its appearance in the store.
-    return stored.appeared_utc or stored.last_modified_utc
-
-
-def _record_key(plan: FeaturePlan, fingerprint: str) -> str:
-    return f"{plan.key_prefix}/{fingerprint}/{FEATURES_RECORD}"
+def _geometry_type(plan: FeaturePlan, family: Family | None) -> str:
+    return plan.geometry_type if family is None else TYPE_OF[family]

@@ -35,10 +35,13 @@ class MixedGeometry(StrEnum):
     """What to do with a layer that mixes points, lines and polygons.
 
     Points with multipoints, lines with multilines, or polygons with multipolygons are no mix.
+    `plan.py` decides what `auto` means for a source.
     """
 
-    refuse = "refuse"
+    auto = "auto"
+    split = "split"  # type: ignore[assignment]  # hides str.split, which is never called on an option
     keep = "keep"
+    refuse = "refuse"
 
 
 class LoadMode(StrEnum):
@@ -110,8 +113,10 @@ class VectorFeaturesOptions(Options):
     )
     dimension: Dimension = Field(Dimension.xy, description="xy: drop heights (Z). keep: keep them.")
     mixed_geometry: MixedGeometry = Field(
-        MixedGeometry.refuse,
-        description="refuse: refuse a layer with mixed geometry types. keep: publish all types.",
+        MixedGeometry.auto,
+        description="A layer that mixes points, lines and polygons. split: one dataset for each, "
+        "in one item. keep: one dataset of all. refuse: refuse the layer. auto: split for GeoJSON, "
+        "KML and FlatGeobuf, refuse for other formats and for load_mode append.",
     )
     column_mapping: dict[str, str] = Field(
         default_factory=dict,

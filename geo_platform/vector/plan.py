@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 from pyproj import CRS
 
+from geo_platform.contracts.arrival import SourceFormat
 from geo_platform.contracts.message import SpatialReference
 from geo_platform.contracts.vector import FieldMapping, FieldType, VectorProfiled
 from geo_platform.crs import FROM_USER, parse_crs, reference, same_crs
@@ -20,10 +21,20 @@ from geo_platform.ports import IndexRequest
 from geo_platform.vector.crs import horizontal
 from geo_platform.vector.field_names import GEOMETRY_COLUMN, dataset_name, publish_names
 from geo_platform.vector.field_types import published_type
-from geo_platform.vector.geometry_families import MULTI_OF, Family, family_of, has_z
+from geo_platform.vector.geometry_families import TYPE_OF, Family, family_of, has_z
 from geo_platform.vector.options import Dimension, LoadMode, MixedGeometry, VectorFeaturesOptions
 
 ANY_GEOMETRY = "Geometry"
+
+# Formats in which a layer often mixes geometry types, because nothing in the format separates them.
+_SPLIT_BY_DEFAULT = frozenset(
+    {
+        SourceFormat.geojson,
+        SourceFormat.geojson_lines,
+        SourceFormat.kml,
+        SourceFormat.flatgeobuf,
+    }
+)
 
 _TIME_TYPES = frozenset({FieldType.date, FieldType.time, FieldType.timestamp})
 # A parsed geometry takes about 1 KB a row. Larger batches are no faster (measured on 500,000
@@ -36,9 +47,11 @@ class FeaturePlan:
     """What will be published, and why.
 
     `key_prefix` is the folder of the dataset in the container silver. The last column of `schema`
-    is the WKB geometry. `family` is None if rows of any geometry type are published. `dimension` is
-    "xy" or "xyz". `crs` is the published CRS; `simplify_tolerance` and `quantize_grid` are in its
-    units. `reasons` are sentences for people.
+    is the WKB geometry. `family` is None if rows of any geometry type are published. If `is_split`,
+    the rows of each family become a dataset of their own (`family_datasets.py`), and `families` are
+    those that the profile found. `mixed_geometry` is what happens to a row of another family; it is
+    never `auto`. `dimension` is "xy" or "xyz". `crs` is the published CRS; `simplify_tolerance` and
+    `quantize_grid` are in its units. `reasons` are sentences for people.
     """
 
     dataset: str
@@ -56,28 +69,46 @@ class FeaturePlan:
     batch_rows: int
     indexes: IndexRequest
     reasons: tuple[str, ...]
+    families: tuple[Family, ...] = ()
+    is_split: bool = False
+    mixed_geometry: MixedGeometry = MixedGeometry.refuse
 
 
-def plan_features(profile: VectorProfiled, options: VectorFeaturesOptions) -> FeaturePlan:
+@dataclass(frozen=True)
+class _Geometry:
+    """The geometry part of a plan, and the reason for it."""
+
+    family: Family | None
+    families: tuple[Family, ...]
+    is_split: bool
+    mixed: MixedGeometry
+    reason: str
+
+
+def plan_features(
+    profile: VectorProfiled, options: VectorFeaturesOptions, *, is_mixed: bool = False
+) -> FeaturePlan:
     """Return the plan for a profiled source.
+
+    `is_mixed` says that the layer mixes geometry types, even if the sampled rows do not.
 
     Raises GeometryMixed: the layer mixes geometry types, and `mixed_geometry` is refuse.
     Raises NoGeometry: the profile has no geometry type of a known family.
     Raises ParameterInvalid: an option names an unknown column or CRS, or a column that does not fit
-    the option; or `load_mode` is append and `key_columns` is empty.
+    the option; or `load_mode` is append, and `key_columns` is empty or the layer would be split.
     Raises TableNameInvalid: `table_name` cannot be the name of a dataset.
     """
     dataset = dataset_name(options.table_name, _default_name(profile))
     fields, schema = _fields(profile, options)
     _check_keys(options, fields)
-    family, geometry_reason = _family(profile, options.mixed_geometry)
+    geometry = _geometry(profile, options, is_mixed=is_mixed)
     source_has_z = any(has_z(name) for name in profile.geometry_types)
     dimension = "xyz" if source_has_z and options.dimension is Dimension.keep else "xy"
     crs, was_reprojected, crs_reason = _published_crs(profile, options, dimension)
     reasons = [
         f"The dataset is named {dataset}, "
         f"{'as requested' if options.table_name else 'after the object'}.",
-        geometry_reason,
+        geometry.reason,
         _dimension_reason(source_has_z, dimension),
         crs_reason,
         _names_reason(fields),
@@ -97,8 +128,8 @@ def plan_features(profile: VectorProfiled, options: VectorFeaturesOptions) -> Fe
         key_prefix=f"vectors/{options.schema_name}/{dataset}",
         fields=fields,
         schema=schema,
-        geometry_type=MULTI_OF[family] if family is not None else ANY_GEOMETRY,
-        family=family,
+        geometry_type=ANY_GEOMETRY if geometry.family is None else TYPE_OF[geometry.family],
+        family=geometry.family,
         dimension=dimension,
         source_crs=profile.crs,
         crs=crs,
@@ -108,6 +139,9 @@ def plan_features(profile: VectorProfiled, options: VectorFeaturesOptions) -> Fe
         batch_rows=min(options.chunk_size, _MAX_BATCH_ROWS),
         indexes=_indexes(options, fields),
         reasons=tuple(reasons),
+        families=geometry.families,
+        is_split=geometry.is_split,
+        mixed_geometry=geometry.mixed,
     )
 
 
@@ -183,36 +217,70 @@ def _indexes(options: VectorFeaturesOptions, fields: Sequence[FieldMapping]) -> 
     )
 
 
-def _family(profile: VectorProfiled, mixed: MixedGeometry) -> tuple[Family | None, str]:
-    """Return the family of the dataset, or None if any family is allowed, and the reason."""
-    families = {
-        family for name in profile.geometry_types if (family := family_of(name)) is not None
-    }
+def _geometry(
+    profile: VectorProfiled, options: VectorFeaturesOptions, *, is_mixed: bool
+) -> _Geometry:
+    families = tuple(
+        family
+        for family in Family
+        if any(family_of(name) is family for name in profile.geometry_types)
+    )
     if not families:
         raise NoGeometry(
             f"No row of {profile.source.key} has a readable geometry.",
             remedy="Check the export; every geometry is null or damaged.",
         )
-    types = _listed(profile.geometry_types)
-    is_mix = len(families) > 1 or Family.collection in families
+    mixed, types = _mixed_geometry(profile, options), _listed(profile.geometry_types)
+    if mixed is MixedGeometry.split:
+        return _split(families, types, options, is_mixed=is_mixed or len(families) > 1)
+    # A collection can hold several families in one row.
+    is_mix = is_mixed or len(families) > 1 or Family.collection in families
     if is_mix and mixed is MixedGeometry.refuse:
         raise GeometryMixed(f"Layer {profile.layer!r} of {profile.source.key} mixes {types}.")
     if is_mix:
-        return None, f"The layer mixes {types}. All are kept as requested, single parts as multi."
+        reason = f"The layer mixes {types}. All are kept as requested, single parts as multi."
+        return _Geometry(None, families, is_split=False, mixed=mixed, reason=reason)
     declared = next(
         (layer.geometry_type for layer in profile.layers if layer.name == profile.layer), None
     )
     if mixed is MixedGeometry.keep and family_of(declared or "Unknown") is None:
-        return (
-            None,
+        reason = (
             f"Only {types} was sampled, but the layer may hold any type. All are kept as "
-            "requested, single parts as multi.",
+            "requested, single parts as multi."
         )
-    family = next(iter(families))
-    return (
-        family,
-        f"{types} becomes {MULTI_OF[family]}, so that single and multi parts share a column.",
+        return _Geometry(None, families, is_split=False, mixed=mixed, reason=reason)
+    return _of_one_family(families, types, mixed)
+
+
+def _mixed_geometry(profile: VectorProfiled, options: VectorFeaturesOptions) -> MixedGeometry:
+    if options.mixed_geometry is not MixedGeometry.auto:
+        return options.mixed_geometry
+    is_split = profile.source.format in _SPLIT_BY_DEFAULT and options.mode is not LoadMode.append
+    return MixedGeometry.split if is_split else MixedGeometry.refuse
+
+
+def _split(
+    families: tuple[Family, ...], types: str, options: VectorFeaturesOptions, *, is_mixed: bool
+) -> _Geometry:
+    if not is_mixed:
+        return _of_one_family(families, types, MixedGeometry.split)
+    if options.mode is LoadMode.append:
+        raise ParameterInvalid(
+            f"The layer mixes {types}, and load_mode append adds rows to one dataset only.",
+            remedy="Set mixed_geometry to keep, or load the layer without append.",
+            parameter="mixed_geometry",
+        )
+    reason = (
+        f"The layer mixes {types}. The rows of each geometry family become a dataset, single parts "
+        "as multi."
     )
+    return _Geometry(None, families, is_split=True, mixed=MixedGeometry.split, reason=reason)
+
+
+def _of_one_family(families: tuple[Family, ...], types: str, mixed: MixedGeometry) -> _Geometry:
+    family = families[0]
+    reason = f"{types} becomes {TYPE_OF[family]}, so that single and multi parts share a column."
+    return _Geometry(family, families, is_split=False, mixed=mixed, reason=reason)
 
 
 def _dimension_reason(source_has_z: bool, dimension: str) -> str:

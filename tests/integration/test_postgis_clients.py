@@ -14,6 +14,7 @@ import pytest
 import shapely
 
 from geo_platform.chains.vector import ARRIVAL, FEATURES, PROFILE
+from geo_platform.contracts.message import TableReference
 from geo_platform.contracts.vector import FeaturesLoaded
 from geo_platform.options import ArrivalOptions
 from geo_platform.source.arrival import receive
@@ -58,15 +59,20 @@ class Chain:
             run_id="0a1b2c3d",
             scratch=scratch,
         )
-        assert loaded.table is not None
         if not loaded.was_reused:
-            publish(self.database.loader, loaded.table)
+            publish(self.database.loader, table_of(loaded))
         return loaded
 
 
 @pytest.fixture
 def chain(database: Logins, tmp_path: Path) -> Chain:
     return Chain(database, tmp_path)
+
+
+def table_of(loaded: FeaturesLoaded) -> TableReference:
+    (dataset,) = loaded.datasets
+    assert dataset.table is not None
+    return dataset.table
 
 
 def tool(name: str) -> str:
@@ -78,8 +84,8 @@ def tool(name: str) -> str:
 
 def test_ogrinfo_and_geopandas_see_what_was_loaded(chain: Chain, database: Logins) -> None:
     loaded = chain.load(SAMPLE)
-    assert loaded.table is not None
-    name = f"{loaded.table.schema_name}.{loaded.table.table_name}"
+    table = table_of(loaded)
+    name = f"{table.schema_name}.{table.table_name}"
     expected = pyogrio.read_dataframe(f"/vsizip/{SAMPLE}")
     assert loaded.inserted == len(expected) == 177
 

@@ -98,14 +98,9 @@ def _vector_lines(outcome: SourceOutcome, candidate: Candidate, application: App
         f"{len(profiled.fields)} fields"
     )
     yield "found", f"{layer}, {crs} (from the {profiled.crs.came_from}), text {profiled.encoding}"
-    yield (
-        "wrote",
-        loaded.dataset_object.uri
-        if loaded.dataset_object
-        else loaded.table.uri
-        if loaded.table
-        else loaded.dataset,
-    )
+    for dataset in loaded.datasets:
+        written = dataset.dataset_object or dataset.table
+        yield "wrote", written.uri if written else dataset.dataset
     rows = (
         f"{loaded.read:,} rows read = {loaded.inserted:,} inserted + {loaded.rejected:,} "
         f"rejected; {loaded.repaired:,} repaired"

@@ -14,6 +14,7 @@ No function connects to a database.
 Used by `storage/postgres`.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from geo_platform.storage.postgres.names import STAGING_SCHEMA
 
 NAME_MAX_BYTES = 63
 _MAX_COLUMNS = 1600
+_MAX_NAME_IN_VERSION = 40
 _ID_COLUMN = "fid"
 _ID_COMMENT = "Row of this table, in the order of the source"
 _SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
@@ -133,10 +135,14 @@ def plan_table(target: FeatureTarget) -> TablePlan:
 def version_name(dataset: str, fingerprint: str, run_id: str) -> str:
     """Return the name of the staged table: at most 58 bytes, so that index names fit into 63.
 
-    It holds the first 8 characters of the fingerprint and of the run id.
+    It holds the first 8 characters of the fingerprint and of the run id. A long name is cut, and a
+    hash keeps it apart from other names that begin alike, such as those of one run.
     """
+    if len(dataset) > _MAX_NAME_IN_VERSION:
+        digest = hashlib.sha256(dataset.encode()).hexdigest()[:6]
+        dataset = f"{dataset[: _MAX_NAME_IN_VERSION - 7]}_{digest}"
     run = re.sub("[^0-9a-z]", "", run_id.lower())[:8]
-    return f"{dataset[:40]}_{fingerprint[:8]}_{run or '0'}"
+    return f"{dataset}_{fingerprint[:8]}_{run or '0'}"
 
 
 def index_name(plan: TablePlan, which: str) -> str:

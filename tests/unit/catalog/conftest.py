@@ -20,7 +20,13 @@ from geo_platform.contracts.raster import (
     RasterBand,
     RasterType,
 )
-from geo_platform.contracts.vector import FeaturesLoaded, FieldMapping, FieldType, RejectReason
+from geo_platform.contracts.vector import (
+    FeaturesLoaded,
+    FieldMapping,
+    FieldType,
+    LoadedDataset,
+    RejectReason,
+)
 from geo_platform.grid import Bounds, GridShape, LonLatBounds
 from geo_platform.storage.local.folder import FolderStore
 from geo_platform.storage.local.stac_files import StacFiles
@@ -213,6 +219,10 @@ def make_features(objects: FolderStore) -> Callable[..., FeaturesLoaded]:
             "seconds": 0.5,
             "fingerprint": "b" * 32,
         }
-        return FeaturesLoaded(**(facts | changes))
+        facts |= changes
+        of_dataset = {name: facts.pop(name) for name in ("dataset_object", "sha256", "table")}
+        shared = {name: facts[name] for name in ("dataset", "geometry_type", "bounds")}
+        dataset = LoadedDataset(**of_dataset, **shared, family=None, rows=facts["inserted"])
+        return FeaturesLoaded(**({"datasets": (dataset,)} | facts))
 
     return make

@@ -18,6 +18,7 @@ from geo_platform.catalog.raster_item import build_raster_item
 from geo_platform.catalog.validate import collection_faults, item_faults
 from geo_platform.catalog.vector_item import build_vector_item
 from geo_platform.contracts.raster import CogStored
+from geo_platform.contracts.stored import load_message
 from geo_platform.contracts.vector import FeaturesLoaded
 from geo_platform.options import ItemOptions
 
@@ -35,11 +36,12 @@ def documents(case: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         software={"gdal": "3.12.1", "geo-platform": "0.1.0"},
         before=case["before"],
     )
-    content = json.dumps(case["message"]["content"])
+    # Messages of older versions are upgraded, as those in a store are.
+    content = json.dumps(case["message"]).encode()
     if case["message"]["message"] == "CogStored":
-        item = build_raster_item(CogStored.model_validate_json(content), options, provenance)
+        item = build_raster_item(load_message(content, CogStored), options, provenance)
     else:
-        item = build_vector_item(FeaturesLoaded.model_validate_json(content), options, provenance)
+        item = build_vector_item(load_message(content, FeaturesLoaded), options, provenance)
     return to_document(item), to_document(build_collection(item))
 
 

@@ -176,7 +176,9 @@ def test_the_same_append_is_unchanged_only_while_its_table_is_the_published_one(
     first = load("a.gpkg", "v1", 10)
     publish(first, run_id="run-1")
     assert publish(first, run_id="run-2").was_unchanged
-    anew = first.model_copy(update={"table": table("v1 again", 10)})
+    (dataset,) = first.datasets
+    loaded_again = dataset.model_copy(update={"table": table("v1 again", 10)})
+    anew = first.model_copy(update={"datasets": (loaded_again,)})
     assert not publish(anew, run_id="run-3").was_unchanged
     publish(load("b.gpkg", "v2", 20), run_id="run-4")
     assert not publish(load("a.gpkg", "v3", 20), run_id="run-5").was_unchanged

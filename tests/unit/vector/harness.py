@@ -70,14 +70,12 @@ class Platform:
         )
 
     def table(self, loaded: FeaturesLoaded) -> pa.Table:
-        assert loaded.dataset_object is not None
-        with self.objects.local_path("silver", loaded.dataset_object.key) as path:
+        with self.objects.local_path("silver", dataset_key(loaded)) as path:
             return pq.read_table(path)
 
-    def frame(self, loaded: FeaturesLoaded) -> geopandas.GeoDataFrame:
-        """Read the dataset with geopandas, an independent reader."""
-        assert loaded.dataset_object is not None
-        with self.objects.local_path("silver", loaded.dataset_object.key) as path:
+    def frame(self, loaded: FeaturesLoaded, dataset: int = 0) -> geopandas.GeoDataFrame:
+        """Read a dataset with geopandas, an independent reader."""
+        with self.objects.local_path("silver", dataset_key(loaded, dataset)) as path:
             return geopandas.read_parquet(path)
 
     def rejected(self, loaded: FeaturesLoaded) -> list[dict[str, Any]]:
@@ -88,3 +86,10 @@ class Platform:
 
     def silver(self) -> list[str]:
         return [stored.reference.key for stored in self.objects.list("silver")]
+
+
+def dataset_key(loaded: FeaturesLoaded, dataset: int = 0) -> str:
+    """Return the key of a dataset's file."""
+    stored = loaded.datasets[dataset].dataset_object
+    assert stored is not None
+    return stored.key

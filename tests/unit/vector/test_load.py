@@ -20,7 +20,7 @@ from geo_platform.ports import FeatureDataset, FeatureTarget
 from geo_platform.storage.local.geoparquet import GeoParquetLake
 from geo_platform.vector.load import load_features
 from geo_platform.vector.options import VectorFeaturesOptions
-from tests.unit.vector.harness import Platform, Write
+from tests.unit.vector.harness import Platform, Write, dataset_key
 
 BOWTIE = shapely.from_wkt("POLYGON ((0 0, 1 1, 1 0, 0 1, 0 0))")
 SLIVER = shapely.from_wkt("POLYGON ((0 0, 1 1, 2 2, 0 0))")
@@ -346,10 +346,9 @@ def test_progress_is_reported(platform: Platform, mess: Path) -> None:
         notify=texts.append,
     )
     assert texts == ["6 rows read, 3 rejected"]
-    assert loaded.dataset_object is not None
-    stored = platform.objects.stat("silver", loaded.dataset_object.key)
+    stored = platform.objects.stat("silver", dataset_key(loaded))
     assert stored.metadata["run_id"] == "r"
-    with platform.objects.local_path("silver", loaded.dataset_object.key) as path:
+    with platform.objects.local_path("silver", dataset_key(loaded)) as path:
         assert (
             pq.read_schema(path).metadata[b"geo_platform:source_uri"].decode() == loaded.source.uri
         )

@@ -1,0 +1,218 @@
+"""Layers of mixed geometry: one dataset for each geometry family, in one item."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import psycopg
+import pyarrow.parquet as pq
+import pyogrio
+import pytest
+import shapely
+
+from geo_platform.storage.postgres.connections import Database
+from tests.support import outputs
+from tests.support.cases import ingest
+from tests.support.in_process import DAGSTER_S_WARNINGS, geo_platform_here
+from tests.support.production import PRODUCTION_IS_SLOW, ProfileUnderTest
+
+pytestmark = DAGSTER_S_WARNINGS
+
+Answer = Mapping[str, Any]
+
+PARK, PATH_, BENCH = (
+    shapely.Polygon([(4, 50), (4.1, 50), (4.1, 50.1), (4, 50)]),
+    shapely.LineString([(4, 50), (4.2, 50.2)]),
+    shapely.Point(4.05, 50.05),
+)
+
+
+def geojson(path: Path, *shapes: shapely.Geometry | None) -> Path:
+    features = [
+        {
+            "type": "Feature",
+            "properties": {"n": number},
+            "geometry": None if shape is None else json.loads(shapely.to_geojson(shape)),
+        }
+        for number, shape in enumerate(shapes)
+    ]
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    return path
+
+
+def datasets(
+    profile: ProfileUnderTest, home: Path, answer: Answer
+) -> dict[str, tuple[list[str], list[tuple[Any, ...]]]]:
+    """Return (geometry types, rows of n) of each dataset by name, read by pyarrow or by SQL."""
+    if profile.logins is not None:
+        tables = [
+            parse_qs(urlsplit(href).query)["table"][0]
+            for href in answer["outputs"]
+            if href.startswith("postgresql://")
+        ]
+        return {table: _of_table(profile.logins.reader, table) for table in tables}
+    found = {}
+    for href in answer["outputs"]:
+        if href.endswith(".parquet") and "_rejected" not in href:
+            with outputs.published(profile, home, href) as path:
+                file = pq.ParquetFile(path)
+                geo = json.loads(file.metadata.metadata[b"geo"])
+                numbers = sorted((n,) for n in file.read(["n"]).column("n").to_pylist())
+            types = geo["columns"]["geometry"]["geometry_types"]
+            found[f"geo.{Path(href).stem}"] = (types, numbers)
+    return found
+
+
+def _of_table(reader: Database, table: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    with psycopg.connect(reader.url.get_secret_value()) as connection:
+        types = connection.execute(
+            "SELECT type FROM geometry_columns WHERE f_table_schema || '.' || f_table_name = %s",
+            [table],
+        ).fetchall()
+        schema, _, name = table.partition(".")
+        rows = connection.execute(f'SELECT n FROM "{schema}"."{name}" ORDER BY n').fetchall()  # type: ignore[arg-type]  # the name is ours
+    names = {"MULTIPOINT": "MultiPoint", "MULTILINESTRING": "MultiLineString"} | {
+        "MULTIPOLYGON": "MultiPolygon",
+        "GEOMETRYCOLLECTION": "GeometryCollection",
+    }
+    return [names[kind] for (kind,) in types], rows
+
+
+def command(profile: ProfileUnderTest, home: Path, *arguments: str) -> Any:
+    return geo_platform_here(*arguments, home=home, extra=profile.environment)
+
+
+@PRODUCTION_IS_SLOW
+def test_a_mixed_layer_is_split_replaced_as_a_whole_and_restored(
+    tmp_path: Path, profile: ProfileUnderTest
+) -> None:
+    home = tmp_path / "home"
+    source = geojson(
+        tmp_path / "drawn.geojson",
+        PARK,
+        BENCH,
+        PATH_,
+        None,
+        shapely.MultiPoint([(4, 50), (4.1, 50)]),
+        shapely.GeometryCollection([BENCH, PATH_]),
+    )
+    first = ingest(profile, home, source)
+    assert (first["outcome"], first["error"]) == ("published", None)
+    split = {
+        "geo.drawn_points": (["MultiPoint"], [(1,), (4,)]),
+        "geo.drawn_lines": (["MultiLineString"], [(2,)]),
+        "geo.drawn_polygons": (["MultiPolygon"], [(0,)]),
+        "geo.drawn_collections": (["GeometryCollection"], [(5,)]),
+    }
+    assert datasets(profile, home, first) == split
+    item = profile.catalog(home).item("vectors", "drawn")
+    assert item is not None
+    properties = item["properties"]
+    counts = [properties[f"geo_platform:rows_{name}"] for name in ("read", "inserted", "rejected")]
+    assert (counts, properties["table:row_count"]) == ([6, 5, 1], 5)
+    assert item["bbox"] == [4, 50, 4.2, 50.2]
+    kind = "table" if profile.logins is not None else "data"
+    data = {key: asset for key, asset in item["assets"].items() if "data" in asset["roles"]}
+    assert {key: asset["table:row_count"] for key, asset in data.items()} == {
+        f"{kind}_points": 2,
+        f"{kind}_lines": 1,
+        f"{kind}_polygons": 1,
+        f"{kind}_collections": 1,
+    }
+    assert ingest(profile, home, source)["outcome"] == "unchanged"
+
+    # The lines and the collection vanish, then everything but the points.
+    second = ingest(profile, home, geojson(source, PARK, BENCH))
+    assert datasets(profile, home, second) == {
+        "geo.drawn_points": (["MultiPoint"], [(1,)]),
+        "geo.drawn_polygons": (["MultiPolygon"], [(0,)]),
+    }
+    third = ingest(profile, home, geojson(source, BENCH))
+    assert datasets(profile, home, third) == {"geo.drawn": (["MultiPoint"], [(0,)])}
+    if profile.logins is not None:
+        assert published_tables(profile.logins.reader) == ["drawn"]
+
+    run = first["run_id"]
+    assert command(profile, home, "rollback", "vectors/drawn", "--to-run", run).exit_code == 0
+    restored = profile.catalog(home).item("vectors", "drawn")
+    assert restored is not None
+    answer = {"outputs": [asset["href"] for asset in restored["assets"].values()]}
+    assert datasets(profile, home, answer) == split
+    examined = command(profile, home, "doctor", "--json")
+    assert (examined.exit_code, examined.stdout.count("ITEM_WITHOUT")) == (0, 0), examined.stdout
+    traced = command(profile, home, "trace", run, "--json").stdout
+    assert "drawn_points" in traced
+    assert command(profile, home, "unpublish", "vectors/drawn").exit_code == 0
+    if profile.logins is not None:
+        assert published_tables(profile.logins.reader) == []
+
+
+def published_tables(reader: Database) -> list[str]:
+    with psycopg.connect(reader.url.get_secret_value()) as connection:
+        rows = connection.execute(
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'geo' ORDER BY 1"
+        ).fetchall()
+    return [name for (name,) in rows]
+
+
+KML = """<?xml version="1.0" encoding="UTF-8"?>
+<kml xmlns="http://www.opengis.net/kml/2.2"><Document><name>trip</name>
+<Placemark><name>stop</name><Point><coordinates>4,50</coordinates></Point></Placemark>
+<Placemark><name>way</name><LineString><coordinates>4,50 5,51</coordinates></LineString></Placemark>
+</Document></kml>"""
+
+
+@PRODUCTION_IS_SLOW
+def test_formats_that_mix_are_split_and_others_by_the_remedy(
+    tmp_path: Path, profile: ProfileUnderTest
+) -> None:
+    home = tmp_path / "home"
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "trip.kml").write_text(KML)
+    mixed = pyogrio.read_dataframe(geojson(tmp_path / "mixed.geojson", PARK, BENCH))
+    for name in ("mix.fgb", "overlay.gpkg"):
+        pyogrio.write_dataframe(mixed, folder / name, geometry_type="Unknown")
+    lines = [
+        json.dumps(feature)
+        for feature in json.loads((tmp_path / "mixed.geojson").read_text())["features"]
+    ]
+    (folder / "log.geojsonl").write_text("\n".join(lines))
+    ended = command(profile, home, "ingest", "--json", str(folder))
+    answers = {Path(line["source"]).name: line for line in ended.lines}
+    names = {
+        name: [
+            asset
+            for asset in answer["outputs"]
+            if "data" in asset or asset.endswith(("points", "lines", "polygons"))
+        ]
+        for name, answer in answers.items()
+    }
+    assert {name: line["outcome"] for name, line in answers.items()} == {
+        "trip.kml": "published",
+        "mix.fgb": "published",
+        "log.geojsonl": "published",
+        "overlay.gpkg": "refused",
+    }, names
+    refused = answers["overlay.gpkg"]["error"]
+    assert refused["code"] == "GEOMETRY_MIXED"
+    assert "mixed_geometry" in refused["remedy"]
+    assert "split" in refused["remedy"]
+    split = ingest(profile, home, folder / "overlay.gpkg", "--mixed-geometry", "split")
+    assert datasets(profile, home, split) == {
+        "geo.overlay_points": (["MultiPoint"], [(1,)]),
+        "geo.overlay_polygons": (["MultiPolygon"], [(0,)]),
+    }
+
+
+@pytest.mark.parametrize(("option", "outcome"), [("keep", "published"), ("refuse", "refused")])
+def test_keep_and_refuse_stay(tmp_path: Path, option: str, outcome: str) -> None:
+    source = geojson(tmp_path / "drawn.geojson", PARK, BENCH)
+    ended = geo_platform_here(
+        "ingest", "--json", source, "--mixed-geometry", option, home=tmp_path / "home"
+    )
+    (line,) = ended.lines
+    assert line["outcome"] == outcome
+    assert sum(href.endswith("drawn.parquet") for href in line["outputs"]) == (option == "keep")
