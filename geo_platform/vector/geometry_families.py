@@ -3,7 +3,7 @@
 A layer whose rows belong to more than one family mixes geometry types. `geo_platform/wkb.py` reads
 the types from WKB.
 
-Called by `clean.py`, `plan.py` and `vector/sources/ogr_profile.py`.
+Used by `vector/sources` and `vector`.
 """
 
 from enum import StrEnum
