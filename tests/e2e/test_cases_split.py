@@ -135,7 +135,7 @@ def test_a_mixed_layer_is_split_replaced_as_a_whole_and_restored(
         assert published_tables(profile.logins.reader) == ["drawn"]
 
     run = first["run_id"]
-    assert command(profile, home, "rollback", "vectors/drawn", "--to-run", run).exit_code == 0
+    assert command(profile, home, "rollback", "vectors/drawn", "--to", run).exit_code == 0
     restored = profile.catalog(home).item("vectors", "drawn")
     assert restored is not None
     answer = {"outputs": [asset["href"] for asset in restored["assets"].values()]}
@@ -211,7 +211,7 @@ def test_formats_that_mix_are_split_and_others_by_the_remedy(
 def test_keep_and_refuse_stay(tmp_path: Path, option: str, outcome: str) -> None:
     source = geojson(tmp_path / "drawn.geojson", PARK, BENCH)
     ended = geo_platform_here(
-        "ingest", "--json", source, "--mixed-geometry", option, home=tmp_path / "home"
+        "ingest", "--json", source, "--mixed-geometry", option, home=tmp_path / "home", extra={}
     )
     (line,) = ended.lines
     assert line["outcome"] == outcome
