@@ -7,11 +7,16 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.support.skipping import SKIP_NOTHING, cannot_run
 
 pytest_plugins = ["tests.support.production", "tests.support.faults", "tests.support.spans"]
 
+
+# A busy machine may pause a test for longer than the default deadline of an example, 0.2 s.
+settings.register_profile("busy_machine", deadline=None)
+settings.load_profile("busy_machine")
 
 _SPANS_GO_TO = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
