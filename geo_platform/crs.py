@@ -3,8 +3,10 @@
 Rasters and vectors share these rules. For reading the CRS of a file see `raster/georeference.py`
 and `vector/crs.py`.
 
-Used by `chains`, `raster` and `vector`.
+Used by `chains`, `raster`, `vector/sources` and `vector`.
 """
+
+import re
 
 from pyproj import CRS
 from pyproj.exceptions import CRSError
@@ -18,16 +20,31 @@ FROM_FILE, FROM_USER, FROM_OVERRIDE, FROM_FORMAT = "file", "user", "user_overrid
 # These two differ in axis order only, and coordinates are always x, y here.
 _LON_LAT = frozenset({"EPSG:4326", "OGC:CRS84"})
 
+# Parameters of PROJ strings, also inside WKT, whose value is the name of a file. "@null" is no
+# file: web Mercator has "+nadgrids=@null".
+_FILE_PARAMETER = re.compile(
+    r"\binit\s*=|(?:grids?|catalog|\bfile)\s*=(?!\s*@null(?:[\s\"'+,]|$))|\bPARAMETERFILE\b",
+    re.IGNORECASE,
+)
+
+
+def names_file(text: str) -> bool:
+    """Return whether PROJ may open a file that the text of a CRS names.
+
+    Such a text must not reach PROJ or GDAL: the file can be any file of the machine, or a device.
+    """
+    return _FILE_PARAMETER.search(text) is not None
+
 
 def parse_crs(text: str, parameter: str) -> CRS:
     """Parse an authority's code, WKT, PROJJSON or a PROJ string that a user wrote.
 
     Raises ParameterInvalid: if PROJ does not know the CRS, if the CRS does not locate positions on
-    the Earth, or if the text uses `+init=`.
+    the Earth, or if the text names a file (`+init=`, `+nadgrids=`).
     """
     try:
-        if "init=" in text.lower():
-            raise CRSError("+init= reads files; use the authority's code")
+        if names_file(text):
+            raise CRSError("the text names a file; use the authority's code")
         crs = CRS.from_user_input(text.strip())
     except CRSError as error:
         raise ParameterInvalid(

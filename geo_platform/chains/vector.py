@@ -153,7 +153,7 @@ PROFILE = Stage(
     ObjectArrived,
     VectorProfiled,
     VectorProfileOptions,
-    1,
+    2,
     _profile,
     description="The layer to load and facts about it: geometry types, fields, CRS, encoding.",
 )

@@ -54,6 +54,8 @@ class VectorLayer(Part):
 class VectorProfiled(Message):
     """The source and the selected layer were described."""
 
+    schema_version: ClassVar[int] = 2
+
     source: ObjectArrived
     driver: str
     layers: tuple[VectorLayer, ...]
@@ -72,8 +74,17 @@ class VectorProfiled(Message):
     )
     encoding: str
     has_curves: bool = Field(description="curves are replaced by line segments while reading")
+    keeps_foreign_members: bool = Field(
+        default=False, description="GeoJSON: foreign members of features are read as fields"
+    )
     warnings: tuple[Finding, ...]
     fingerprint: str
+
+
+@upgrades(VectorProfiled, from_version=1)
+def _without_foreign_members(content: Content) -> Content:
+    # Version 1 did not read foreign members.
+    return {**content, "keeps_foreign_members": False}
 
 
 class FieldMapping(Part):

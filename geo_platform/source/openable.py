@@ -32,11 +32,13 @@ class OpenableSource:
     """A checked source: the path to open, its format, and its original name for messages.
 
     `gdal_path` is composed by the platform (an absolute path, or /vsizip/{…}/member), never by a
-    user. If `ranged` holds files, `gdal_path` is not a local file: `ranged` maps the names in the
-    folder of `gdal_path` to remote files, which `raster/open.py` passes to the driver.
+    user. `driver_options` are options of the driver for this source. If `ranged` holds files,
+    `gdal_path` is not a local file: `ranged` maps the names in the folder of `gdal_path` to remote
+    files, which `raster/open.py` passes to the driver.
     """
 
     gdal_path: str
     format: SourceFormat
     display_name: str
     ranged: Mapping[str, RangedFile] = field(default_factory=dict)
+    driver_options: Mapping[str, str] = field(default_factory=dict)

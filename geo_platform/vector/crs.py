@@ -5,6 +5,7 @@ A CRS is never guessed from coordinates. `geo_platform/crs.py` has the rules tha
 Used by `vector`.
 """
 
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -14,13 +15,28 @@ from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError
 
 from geo_platform.contracts.message import Finding, SpatialReference
-from geo_platform.crs import FROM_FILE, FROM_FORMAT, resolve_crs, same_crs
-from geo_platform.errors import SourceUnreadable
+from geo_platform.crs import (
+    FROM_FILE,
+    FROM_FORMAT,
+    FROM_OVERRIDE,
+    FROM_USER,
+    describe,
+    names_file,
+    parse_crs,
+    reference,
+    resolve_crs,
+    same_crs,
+)
+from geo_platform.errors import CrsMismatch, CrsMissing
+
+# Maximum number of CRSs listed in a message.
+_MAX_NAMED = 10
 
 
 def determine_crs(
     declared: str | None,
     *,
+    stated: Sequence[str] = (),
     input_crs: str | None,
     override_crs: bool,
     format_rule: str | None,
@@ -28,17 +44,24 @@ def determine_crs(
 ) -> tuple[SpatialReference, tuple[Finding, ...]]:
     """Return the CRS of the source, and warnings.
 
-    `declared` is the CRS that the file states, or None. `format_rule` is the CRS that the
-    specification of the format gives to every file (GeoJSON, KML, OSM: WGS 84), or None.
-    Raises CrsMissing: neither the file, nor the format, nor the user gives a CRS.
-    Raises CrsMismatch: `input_crs` differs from the CRS of the file, and `override_crs` is not set.
+    `declared` is the CRS that the file states, or None. `stated` has every CRS that rows state, if
+    the reader of the format knows them; it takes the place of `declared`. `format_rule` is the CRS
+    that the specification of the format gives to every file (GeoJSON, KML, OSM: WGS 84), or None.
+    Raises CrsMissing: neither the file, nor the format, nor the user gives a CRS; or PROJ does not
+    know the CRS that the file states, and the user gives none.
+    Raises CrsMismatch: rows state different CRSs, or `input_crs` differs from the CRS of the file,
+    and `override_crs` is not set.
     Raises BoundsImplausible: the CRS of the file is of another body than the Earth.
     Raises ParameterInvalid: `input_crs` is not a CRS.
-    Raises SourceUnreadable: the CRS of the file is invalid.
     """
-    file_crs = _crs_of_file(declared, display_name) if declared else None
+    texts = distinct_crs(stated or ([declared] if declared else []))
+    if len(texts) > 1:
+        return _overridden(texts, input_crs if override_crs else None, display_name)
+    if texts and _parsed(texts[0]) is None:
+        return _replaced(texts[0], input_crs, display_name)
+    file_crs = _crs_of_file(texts[0]) if texts else None
     format_crs = CRS.from_user_input(format_rule) if format_rule else None
-    source_crs = file_crs or format_crs
+    source_crs = file_crs if texts else format_crs
     is_of_format = (
         source_crs is not None and format_crs is not None and same_crs(source_crs, format_crs)
     )
@@ -50,6 +73,16 @@ def determine_crs(
         override_crs=override_crs,
         display_name=display_name,
     )
+
+
+def distinct_crs(texts: Iterable[str]) -> list[str]:
+    """Return one text for each different CRS, in the order of the texts."""
+    distinct: dict[str, CRS | None] = {}
+    for text in dict.fromkeys(texts):
+        crs = _parsed(text)
+        if crs is None or not any(other and same_crs(crs, other) for other in distinct.values()):
+            distinct[text] = crs
+    return list(distinct)
 
 
 def horizontal(crs: CRS) -> CRS:
@@ -93,19 +126,60 @@ def reproject(
     return np.asarray(shapely.set_coordinates(geometries.copy(), coordinates), dtype=object)
 
 
-def _crs_of_file(text: str, display_name: str) -> CRS | None:
+def _overridden(
+    texts: Sequence[str], user_crs: str | None, display_name: str
+) -> tuple[SpatialReference, tuple[Finding, ...]]:
+    names = ", ".join(map(_label, texts[:_MAX_NAMED]))
+    names += f" and {len(texts) - _MAX_NAMED} more" if len(texts) > _MAX_NAMED else ""
+    if user_crs is None:
+        raise CrsMismatch(
+            f"The rows of {display_name!r} are in {len(texts)} coordinate reference systems: "
+            f"{names}.",
+            remedy="Transform all rows to one of them, or send a file for each. If all "
+            "coordinates are in one system, give it with input_crs and set override_crs.",
+            stated=list(texts[:_MAX_NAMED]),
+        )
+    crs = parse_crs(user_crs, "input_crs")
+    message = f"The rows state {names}, but input_crs is {describe(crs)}, which is used."
+    return reference(crs, FROM_OVERRIDE), (Finding(code="CRS_OVERRIDDEN", message=message),)
+
+
+def _replaced(
+    text: str, user_crs: str | None, display_name: str
+) -> tuple[SpatialReference, tuple[Finding, ...]]:
+    if user_crs is None:
+        raise CrsMissing(
+            f"{display_name!r} states the coordinate reference system {text[:200]!r}, which "
+            f"{'names a file' if names_file(text) else 'PROJ does not know'}.",
+            crs=text[:500],
+        )
+    crs = parse_crs(user_crs, "input_crs")
+    message = f"The file states the CRS {text[:200]!r}, which is unknown; input_crs is used."
+    return reference(crs, FROM_USER), (Finding(code="CRS_UNKNOWN", message=message),)
+
+
+def _label(text: str) -> str:
+    crs = _parsed(text)
+    return repr(text[:100]) if crs is None else describe(crs)
+
+
+def _parsed(text: str) -> CRS | None:
+    """Return the CRS, or None if PROJ does not know it or if the text names a file."""
+    if names_file(text):
+        return None
+    try:
+        return CRS.from_user_input(text)
+    except CRSError:
+        return None
+
+
+def _crs_of_file(text: str) -> CRS | None:
     """Return the CRS that the file states.
 
     Return None for the undefined systems of GeoPackage (srs_id -1 and 0) and for local grids. A CRS
     named "unknown" is valid: PROJ gives this name to every CRS made from a PROJ string.
     """
-    try:
-        crs = CRS.from_user_input(text)
-    except CRSError as error:
-        raise SourceUnreadable(
-            f"The coordinate reference system of {display_name} is invalid.",
-            crs=text[:500],
-        ) from error
+    crs = CRS.from_user_input(text)
     is_undefined = crs.type_name.startswith("Engineering") or crs.name.lower().startswith(
         "undefined"
     )

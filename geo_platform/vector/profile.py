@@ -84,6 +84,7 @@ def profile_vector(
         )
     crs, crs_findings = determine_crs(
         description.declared_crs,
+        stated=description.stated_crs,
         input_crs=options.input_crs,
         override_crs=options.override_crs,
         format_rule=description.format_crs,
@@ -109,6 +110,7 @@ def profile_vector(
         extent=description.extent,
         encoding=description.encoding,
         has_curves=description.has_curves,
+        keeps_foreign_members=description.keeps_foreign_members,
         warnings=(*description.warnings, *crs_findings, *extent_findings),
         fingerprint=recipe.extend(arrived.fingerprint, options.model_dump(mode="json")),
     )

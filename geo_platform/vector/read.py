@@ -21,11 +21,13 @@ from geo_platform.source.openable import OpenableSource
 from geo_platform.source.pyogrio_internals import read_linearised_wkb
 from geo_platform.vector.sources.common import RowFault, SourceBatch
 from geo_platform.vector.sources.csv_read import stream_csv_features
+from geo_platform.vector.sources.geojson_text import with_foreign_members
 from geo_platform.vector.sources.ogr import (
     LayerStream,
     StreamedBatch,
     encoding_to_pass,
     gdal_warnings,
+    geometry_position,
     ogr_errors,
     open_options,
 )
@@ -77,6 +79,8 @@ def _stream_ogr(
     source: OpenableSource, profile: VectorProfiled, batch_rows: int, findings: dict[str, Finding]
 ) -> Iterator[SourceBatch]:
     encoding = encoding_to_pass(source, profile.encoding)
+    if profile.keeps_foreign_members:
+        source = with_foreign_members(source)
     at = 0
     with LayerStream(
         source, profile.layer, encoding=encoding, batch_rows=batch_rows, findings=findings
@@ -90,7 +94,7 @@ def _as_source_batch(
     batch: StreamedBatch, at: int, source: OpenableSource, profile: VectorProfiled
 ) -> SourceBatch:
     rows = batch.rows
-    geometry_at = rows.schema.names.index(profile.geometry_column)
+    geometry_at = geometry_position(rows.schema)
     attributes = [position for position in range(rows.num_columns) if position != geometry_at]
     wkb, linearised = _linearise(rows.column(geometry_at), at, source, profile)
     positions = np.arange(at, at + rows.num_rows, dtype=np.int64)

@@ -33,7 +33,8 @@ _RECORD_SEPARATOR = "\x1e"
 _SPACE = " \t\r\n"
 _LEXEME = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|[{}\[\]:,]|[^\s{}\[\]:,"]+', re.DOTALL)
 _FEATURE_TYPE = re.compile(r'"type"\s*:\s*"Feature"')
-_CRS_MEMBER = re.compile(r'"crs"\s*:\s*(?=\{)')
+# A letter may be written as an escape.
+_CRS_MEMBER = re.compile(r'"(?:c|\\u0063)(?:r|\\u0072)(?:s|\\u0073)"\s*:\s*(?=\{)')
 _MAX_CRS_MEMBERS = 100
 _TAIL_BYTES = 64 * 1024
 _DECODER = json.JSONDecoder()

@@ -23,8 +23,10 @@ _MAX_LISTED = 50
 class SourceDescription:
     """Facts about the chosen layer, as read from the file and not yet checked.
 
-    `declared_crs` is the CRS that the file states, or None. `format_crs` is the CRS that the
-    specification of the format gives to every file, or None. `extent` is in the CRS of the source.
+    `declared_crs` is the CRS that the file states, or None. `stated_crs` has every CRS that rows
+    state, if the reader knows them; it takes the place of `declared_crs`. `format_crs` is the CRS
+    that the specification of the format gives to every file, or None. `extent` is in the CRS of the
+    source. `keeps_foreign_members` means that foreign members of GeoJSON features are fields.
     """
 
     driver: str
@@ -41,6 +43,8 @@ class SourceDescription:
     geometry_from: str = "geometry"
     lon_lat_columns: tuple[str, str] | None = None
     has_curves: bool = False
+    stated_crs: tuple[str, ...] = ()
+    keeps_foreign_members: bool = False
     warnings: tuple[Finding, ...] = field(default=())
 
 

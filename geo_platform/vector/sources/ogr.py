@@ -59,6 +59,8 @@ _OPEN_OPTIONS: Mapping[SourceFormat, Mapping[str, str]] = {
 }
 
 _MAX_FINDINGS = 20
+# How GDAL marks the geometry column of an Arrow stream.
+_GEOMETRY_EXTENSIONS = (b"geoarrow.wkb", b"ogc.wkb")
 # Drivers that may also open a format, besides the driver of the format.
 _ALTERNATIVE_DRIVERS: Mapping[SourceFormat, tuple[str, ...]] = {SourceFormat.kml: ("KML",)}
 _OGR_ERRORS = (
@@ -87,7 +89,7 @@ _TRUNCATION_SIGNS = (
 
 
 def open_options(source: OpenableSource) -> dict[str, str]:
-    return dict(_OPEN_OPTIONS.get(source.format, {}))
+    return {**_OPEN_OPTIONS.get(source.format, {}), **source.driver_options}
 
 
 def configure_gdal() -> None:
@@ -110,6 +112,16 @@ def encoding_to_pass(source: OpenableSource, encoding: str) -> str | None:
     """
     is_explicit = source.format is SourceFormat.shapefile and encoding != DECODED_BY_DRIVER
     return encoding if is_explicit else None
+
+
+def geometry_position(schema: pa.Schema) -> int:
+    """Return the position of the geometry in an Arrow stream. A field may have the same name."""
+    marked = [
+        position
+        for position, field in enumerate(schema)
+        if (field.metadata or {}).get(b"ARROW:extension:name") in _GEOMETRY_EXTENSIONS
+    ]
+    return marked[0] if marked else len(schema) - 1
 
 
 @contextmanager
@@ -266,7 +278,7 @@ class LayerStream:
 
     @property
     def geometry_column(self) -> str:
-        return str(self._meta["geometry_name"] or "wkb_geometry")
+        return str(self.schema.field(geometry_position(self.schema)).name)
 
     def __iter__(self) -> Iterator[StreamedBatch]:
         at = 0

@@ -23,11 +23,13 @@ from geo_platform.vector.field_types import describe_field
 from geo_platform.vector.geometry_families import has_z
 from geo_platform.vector.options import VectorProfileOptions
 from geo_platform.vector.sources.common import SourceDescription, choose_layer
+from geo_platform.vector.sources.geojson_text import scan_geojson, with_foreign_members
 from geo_platform.vector.sources.ogr import (
     DECODED_BY_DRIVER,
     M_DROPPED,
     LayerStream,
     encoding_to_pass,
+    geometry_position,
     layer_info,
     layer_list,
 )
@@ -41,6 +43,7 @@ _FORMAT_CRS = {
     SourceFormat.kml: "EPSG:4326",
     SourceFormat.osm_pbf: "EPSG:4326",
 }
+_GEOJSON = (SourceFormat.geojson, SourceFormat.geojson_lines)
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,10 @@ def describe_ogr(source: OpenableSource, options: VectorProfileOptions) -> Sourc
 
     Raises LayerNotFound, LayerAmbiguous, NoGeometry, NoFeatures: no layer or row to publish.
     Raises FieldEncoding, SourceUnreadable, SourceTruncated: the file cannot be read.
+    Raises UnsupportedFormat: a CRS in the file is a link or names a file.
     """
     findings: dict[str, Finding] = {}
+    text = scan_geojson(source) if source.format in _GEOJSON else None
     layers = tuple(
         VectorLayer(name=name, geometry_type=kind) for name, kind in layer_list(source, findings)
     )
@@ -72,6 +77,15 @@ def describe_ogr(source: OpenableSource, options: VectorProfileOptions) -> Sourc
         options.encoding if source.format is SourceFormat.shapefile else None,
         findings,
     )
+    keeps_foreign = (
+        text is not None
+        and source.format is SourceFormat.geojson
+        and bool(text.foreign)
+        and not text.collides(info["fields"])
+    )
+    if keeps_foreign:
+        source = with_foreign_members(source)
+        info = layer_info(source, chosen.name, None, findings)
     encoding = _encoding(source, options, str(info["encoding"] or "UTF-8"))
     sample = _sample(source, chosen.name, encoding_to_pass(source, encoding), findings)
     if info["features"] > 0 and sample.rows == 0:
@@ -95,7 +109,13 @@ def describe_ogr(source: OpenableSource, options: VectorProfileOptions) -> Sourc
         extent=_extent(info["total_bounds"]),
         encoding=encoding,
         has_curves=sample.has_curves,
-        warnings=(*findings.values(), *_encoding_findings(source, options, info)),
+        stated_crs=() if text is None else text.stated_crs(),
+        keeps_foreign_members=keeps_foreign,
+        warnings=(
+            *findings.values(),
+            *_encoding_findings(source, options, info),
+            *(() if text is None else text.findings(are_kept=keeps_foreign)),
+        ),
     )
 
 
@@ -121,7 +141,7 @@ def _sample(
     ) as stream:
         for batch in stream:
             rows += batch.rows.num_rows
-            types = wkb_types(batch.rows.column(stream.geometry_column))
+            types = wkb_types(batch.rows.column(geometry_position(batch.rows.schema)))
             geometry_types |= set(types.names())
             has_curves = has_curves or bool(types.is_curve.any())
             has_m = has_m or bool(types.has_m.any())
@@ -152,7 +172,8 @@ def _geometry_types(declared: str, sample: _Sample) -> tuple[str, ...]:
 
 
 def _fields(sample: _Sample, info: dict[str, Any]) -> tuple[SourceField, ...]:
-    attributes = [field for field in sample.schema if field.name != sample.geometry_column]
+    geometry_at = geometry_position(sample.schema)
+    attributes = [field for at, field in enumerate(sample.schema) if at != geometry_at]
     types = [
         _ogr_name(kind, sub)
         for kind, sub in zip(info["ogr_types"], info["ogr_subtypes"], strict=True)
