@@ -275,8 +275,9 @@ def _inspect(value: dict[str, Any], facts: GeoJsonFacts) -> None:
         return
     if value.get("type") != "Feature" and ("coordinates" in value or "geometries" in value):
         value = {"type": "Feature", "geometry": value, "properties": {}}
-    stated = {text for text in (_crs_text(value), *_geometry_crs(value, facts)) if text}
-    facts.crs.update(stated or {None})
+    texts = [_crs_text(value), *_geometry_crs(value, facts)]
+    stated = {text for text in texts if text is not None}
+    facts.crs.update(stated or [None])
     if "properties" not in value:
         # GDAL then reads the members of the feature as its properties.
         return
