@@ -45,7 +45,8 @@ def determine_crs(
     """Return the CRS of the source, and warnings.
 
     `declared` is the CRS that the file states, or None. `stated` has every CRS that rows state, if
-    the reader of the format knows them; it takes the place of `declared`. `format_rule` is the CRS
+    the reader of the format knows them, and "" if some rows state none; it takes the place of
+    `declared`. `format_rule` is the CRS
     that the specification of the format gives to every file (GeoJSON, KML, OSM: WGS 84), or None.
     Raises CrsMissing: neither the file, nor the format, nor the user gives a CRS; or PROJ does not
     know the CRS that the file states, and the user gives none.
@@ -55,6 +56,9 @@ def determine_crs(
     Raises ParameterInvalid: `input_crs` is not a CRS.
     """
     texts = distinct_crs(stated or ([declared] if declared else []))
+    if "" in texts and input_crs and len(texts) == 2:
+        # Some rows state no CRS: the user's counts for them.
+        texts.remove("")
     if len(texts) > 1:
         return _overridden(texts, input_crs if override_crs else None, display_name)
     if texts and _parsed(texts[0]) is None:
@@ -160,6 +164,8 @@ def _replaced(
 
 def _label(text: str) -> str:
     crs = _parsed(text)
+    if not text:
+        return "none stated"
     return repr(text[:100]) if crs is None else describe(crs)
 
 

@@ -22,6 +22,7 @@ from geo_platform.source.pyogrio_internals import read_linearised_wkb
 from geo_platform.vector.sources.common import RowFault, SourceBatch
 from geo_platform.vector.sources.csv_read import stream_csv_features
 from geo_platform.vector.sources.geojson_text import with_foreign_members
+from geo_platform.vector.sources.gml_text import with_links_resolved
 from geo_platform.vector.sources.ogr import (
     LayerStream,
     StreamedBatch,
@@ -81,6 +82,7 @@ def _stream_ogr(
     encoding = encoding_to_pass(source, profile.encoding)
     if profile.keeps_foreign_members:
         source = with_foreign_members(source)
+    source, _ = with_links_resolved(source)
     at = 0
     with LayerStream(
         source, profile.layer, encoding=encoding, batch_rows=batch_rows, findings=findings

@@ -24,6 +24,7 @@ from geo_platform.vector.geometry_families import has_z
 from geo_platform.vector.options import VectorProfileOptions
 from geo_platform.vector.sources.common import SourceDescription, choose_layer
 from geo_platform.vector.sources.geojson_text import scan_geojson, with_foreign_members
+from geo_platform.vector.sources.gml_text import crs_of_layer, scan_crs
 from geo_platform.vector.sources.ogr import (
     DECODED_BY_DRIVER,
     M_DROPPED,
@@ -67,6 +68,7 @@ def describe_ogr(source: OpenableSource, options: VectorProfileOptions) -> Sourc
     """
     findings: dict[str, Finding] = {}
     text = scan_geojson(source) if source.format in _GEOJSON else None
+    gml_crs = scan_crs(source) if source.format is SourceFormat.gml else {}
     layers = tuple(
         VectorLayer(name=name, geometry_type=kind) for name, kind in layer_list(source, findings)
     )
@@ -109,7 +111,7 @@ def describe_ogr(source: OpenableSource, options: VectorProfileOptions) -> Sourc
         extent=_extent(info["total_bounds"]),
         encoding=encoding,
         has_curves=sample.has_curves,
-        stated_crs=() if text is None else text.stated_crs(),
+        stated_crs=crs_of_layer(gml_crs, chosen.name) if text is None else text.stated_crs(),
         keeps_foreign_members=keeps_foreign,
         warnings=(
             *findings.values(),

@@ -59,6 +59,17 @@ def open_bytes(source: OpenableSource) -> Iterator[IO[bytes]]:
         raise SourceUnreadable(f"{source.display_name} cannot be read.") from error
 
 
+def copy_beside(source: OpenableSource, *, suffix: str = "") -> Path:
+    """Return the path for a copy of the source, in the private folder of the source.
+
+    The copy has the name of the source, which can be the name of its layer.
+    """
+    place = source.gdal_path.removeprefix(_IN_ZIP).partition("}/")[0]
+    folder = Path(place).parent / f"copy{suffix}"
+    folder.mkdir(exist_ok=True)
+    return folder / source.gdal_path.rsplit("/", 1)[-1]
+
+
 def check_not_truncated(source: OpenableSource) -> None:
     """Check that a Shapefile, GML file or GeoJSON-lines file is complete. Ignore other formats.
 
