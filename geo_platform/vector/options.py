@@ -80,7 +80,9 @@ class VectorProfileOptions(Options):
     )
     lon_name: str | None = Field(None, description="CSV: column of the longitude or easting.")
     lat_name: str | None = Field(None, description="CSV: column of the latitude or northing.")
-    wkt_column: str | None = Field(None, description="CSV: column of the geometry as WKT.")
+    wkt_column: str | None = Field(
+        None, description="CSV: column of the geometry as WKT, EWKT or hexadecimal WKB."
+    )
 
 
 class VectorFeaturesOptions(Options):

@@ -15,6 +15,9 @@ from geo_platform.contracts.vector import SourceField, VectorLayer
 from geo_platform.errors import LayerAmbiguous, LayerNotFound, NoGeometry
 from geo_platform.grid import Bounds
 
+M_DROPPED = Finding(
+    code="M_DROPPED", message="The geometries carry measures (M), which are dropped."
+)
 # Maximum number of layers listed in a message.
 _MAX_LISTED = 50
 

@@ -21,17 +21,32 @@ _DELIMITERS = (",", ";", "\t", "|")
 # Words in a column name that mean longitude or latitude in degrees.
 _LONGITUDE_WORDS = {"lon", "long", "lng", "longitude"}
 _LATITUDE_WORDS = {"lat", "latitude"}
-# Names of columns that hold the geometry as WKT.
-_WKT_NAMES = {"wkt", "geometry", "geom", "the_geom", "wkt_geom", "shape"}
+# Names of columns that hold the geometry as WKT or as hexadecimal WKB.
+_WKT_NAMES = {
+    "wkt",
+    "ewkt",
+    "wkb",
+    "ewkb",
+    "geometry",
+    "geom",
+    "the_geom",
+    "wkt_geom",
+    "wkb_geometry",
+    "shape",
+}
 
 
 @dataclass(frozen=True)
 class CsvDialect:
-    """`columns` are the cells of the header. Identify columns by position: names may repeat."""
+    """`columns` are the cells of the header. Identify columns by position: names may repeat.
+
+    `header_lines` is the number of lines of the header: a quoted name can contain line ends.
+    """
 
     delimiter: str
     columns: tuple[str, ...]
     encoding: str
+    header_lines: int
 
 
 @dataclass(frozen=True)
@@ -61,10 +76,11 @@ def read_dialect(source: OpenableSource, encoding: str | None) -> CsvDialect:
             f"The lines of {source.display_name} end with carriage returns only.",
             remedy="Save it with line feeds (LF or CRLF).",
         )
-    cells = {delimiter: _first_record(text, delimiter) for delimiter in _DELIMITERS}
-    delimiter = max(_DELIMITERS, key=lambda candidate: len(cells[candidate]))
+    headers = {delimiter: _header(text, delimiter) for delimiter in _DELIMITERS}
+    delimiter = max(_DELIMITERS, key=lambda candidate: len(headers[candidate][0]))
+    cells, lines_of_header = headers[delimiter]
     return CsvDialect(
-        delimiter, tuple(cell.strip() for cell in cells[delimiter]), encoding or "UTF-8"
+        delimiter, tuple(cell.strip() for cell in cells), encoding or "UTF-8", lines_of_header
     )
 
 
@@ -73,8 +89,8 @@ def find_geometry(
 ) -> CsvGeometry:
     """Return the positions of the geometry columns.
 
-    Columns that the options name come first, then the only column with a name of WKT, then the only
-    pair of columns named longitude and latitude.
+    Columns that the options name come first, then the only column with a name of WKT or WKB, then
+    the only pair of columns named longitude and latitude.
     Raises NoGeometry: no such column exists, or several columns fit.
     Raises ParameterInvalid: an option names a column that the file does not have, or only one of
     `lon_name` and `lat_name` is set.
@@ -126,11 +142,13 @@ def _decoded(head: bytes, encoding: str | None, display_name: str) -> str:
         ) from error
 
 
-def _first_record(text: str, delimiter: str) -> list[str]:
+def _header(text: str, delimiter: str) -> tuple[list[str], int]:
+    """Return the cells of the first record, and the number of lines that it takes."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
-        return next(csv.reader(io.StringIO(text), delimiter=delimiter), [])
+        return next(reader, []), reader.line_num
     except csv.Error:
-        return []
+        return [], 1
 
 
 def _position(columns: Sequence[str], name: str, parameter: str, display_name: str) -> int:

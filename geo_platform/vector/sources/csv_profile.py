@@ -1,7 +1,6 @@
 """Describe a CSV file: the types of its columns, its extent and its number of rows.
 
-A CSV file declares no types. All rows are therefore read once as text, and a column gets a type if
-every non-empty value fits the type. Numbers with leading zeros stay text, because they are codes.
+A CSV file declares nothing, so all rows are read once, as text. `csv_types.py` finds the types;
 `csv_read.py` reads the rows that are published.
 
 Called by `vector/profile.py`.
@@ -12,13 +11,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import shapely
 
 from geo_platform.contracts.message import Finding
-from geo_platform.contracts.vector import FieldType, SourceField, VectorLayer
-from geo_platform.errors import NoFeatures
+from geo_platform.contracts.vector import VectorLayer
+from geo_platform.errors import BoundsImplausible, CrsMismatch, NoFeatures, NoGeometry
 from geo_platform.grid import Bounds
 from geo_platform.source.openable import OpenableSource
+from geo_platform.vector.curves import CURVE_IN_WKT
 from geo_platform.vector.options import VectorProfileOptions
 from geo_platform.vector.sources.common import (
     SourceDescription,
@@ -33,51 +32,32 @@ from geo_platform.vector.sources.csv_dialect import (
     is_longitude_name,
     read_dialect,
 )
-from geo_platform.vector.sources.csv_read import coordinates, split_srid, stream_csv
+from geo_platform.vector.sources.csv_geometry import coordinates, geometries, quoted, srids_of
+from geo_platform.vector.sources.csv_read import stream_csv
+from geo_platform.vector.sources.csv_types import ColumnTypes, number_findings
 from geo_platform.wkb import wkb_types
 
-_INTEGER = r"^[-+]?(0|[1-9]\d{0,17})$"
-_NUMBER = r"^[-+]?(0|[1-9]\d*)?(\.\d*)?([eE][-+]?\d+)?$"
-_DATE = r"^\d{4}-\d{2}-\d{2}$"
-_TIMESTAMP = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?$"
-_INSTANT = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[-+]\d{2}:?\d{2})$"
 _MAX_SAMPLED_WKT = 1000
-
-
-@dataclass(frozen=True)
-class _CsvType:
-    """A candidate type of a column. Each value must match `pattern` and cast to `arrow`."""
-
-    pattern: str
-    arrow: pa.DataType
-    field_type: FieldType
-    is_utc: bool = False
-
-
-_CSV_TYPES = (
-    _CsvType(_INTEGER, pa.int64(), FieldType.int64),
-    _CsvType(_NUMBER, pa.float64(), FieldType.float64),
-    _CsvType(_DATE, pa.date32(), FieldType.date),
-    _CsvType(_TIMESTAMP, pa.timestamp("us"), FieldType.timestamp),
-    _CsvType(_INSTANT, pa.timestamp("us", tz="UTC"), FieldType.timestamp, is_utc=True),
-)
 
 
 @dataclass
 class _Survey:
     """Intermediate results of the pass over all rows.
 
-    `possible_types` and `has_values` are by column; `minimum` and `maximum` by axis (x, y).
+    `types` are by column; `minimum` and `maximum` by axis (x, y). `srids` holds None if a geometry
+    states none. `first_cells` are the first cells with geometry that are not empty.
     """
 
-    possible_types: list[list[_CsvType]]
-    has_values: list[bool]
+    types: list[ColumnTypes]
     rows: int = 0
     minimum: list[float] = field(default_factory=lambda: [np.inf, np.inf])
     maximum: list[float] = field(default_factory=lambda: [-np.inf, -np.inf])
     geometry_types: set[str] = field(default_factory=set)
-    srids: set[int] = field(default_factory=set)
+    srids: set[int | None] = field(default_factory=set)
     wkt_sampled: int = 0
+    has_curves: bool = False
+    degree_cells: int = 0
+    first_cells: tuple[str, ...] | None = None
 
 
 def describe_csv(source: OpenableSource, options: VectorProfileOptions) -> SourceDescription:
@@ -85,6 +65,9 @@ def describe_csv(source: OpenableSource, options: VectorProfileOptions) -> Sourc
 
     Raises NoGeometry, ParameterInvalid: the geometry columns cannot be determined.
     Raises NoFeatures: the file has no rows.
+    Raises NoGeometry: no cell of the geometry columns can be read.
+    Raises CrsMismatch: the geometries state several SRIDs.
+    Raises BoundsImplausible: the columns of latitude and longitude seem to be swapped.
     Raises LayerNotFound: `layer_name` is not the stem of the file name, the only layer.
     Raises FieldEncoding, SourceUnreadable, SourceTruncated: the file cannot be read.
     """
@@ -98,30 +81,22 @@ def describe_csv(source: OpenableSource, options: VectorProfileOptions) -> Sourc
         geometry_type="Point" if geometry.lon_lat else "Unknown",
     )
     choose_layer([layer], options.layer_name, source.display_name)
-    extent = None
-    if (
-        geometry.lon_lat
-        and survey.minimum[0] <= survey.maximum[0]
-        and survey.minimum[1] <= survey.maximum[1]
-    ):
-        extent = Bounds(
-            xmin=survey.minimum[0],
-            ymin=survey.minimum[1],
-            xmax=survey.maximum[0],
-            ymax=survey.maximum[1],
-        )
-    format_crs, warnings = _crs_from_column_names(dialect, geometry, extent)
+    _check_readable(dialect, geometry, survey, source.display_name)
+    extent = _extent(survey)
+    _check_not_swapped(dialect, geometry, extent, source.display_name)
+    declared, srid_findings = _declared_crs(survey, options, source.display_name)
+    format_crs, crs_findings = _crs_from_column_names(dialect, geometry, extent)
     return SourceDescription(
         driver="CSV",
         layers=(layer,),
         layer=layer.name,
         geometry_types=("Point",) if geometry.lon_lat else tuple(sorted(survey.geometry_types)),
         feature_count=survey.rows,
-        declared_crs=f"EPSG:{next(iter(survey.srids))}" if len(survey.srids) == 1 else None,
+        declared_crs=declared,
         format_crs=format_crs,
         fields=tuple(
-            _field(dialect, survey, position)
-            for position in range(len(dialect.columns))
+            types.described(dialect.columns[position])
+            for position, types in enumerate(survey.types)
             if position != geometry.wkt
         ),
         geometry_column=dialect.columns[geometry.wkt] if geometry.wkt is not None else None,
@@ -131,71 +106,135 @@ def describe_csv(source: OpenableSource, options: VectorProfileOptions) -> Sourc
         lon_lat_columns=None
         if geometry.lon_lat is None
         else (dialect.columns[geometry.lon_lat[0]], dialect.columns[geometry.lon_lat[1]]),
-        warnings=warnings,
+        has_curves=survey.has_curves,
+        warnings=(
+            *srid_findings,
+            *crs_findings,
+            *_degree_findings(dialect, geometry, survey),
+            *number_findings(dialect.columns, survey.types),
+        ),
     )
 
 
 def _survey(source: OpenableSource, dialect: CsvDialect, geometry: CsvGeometry) -> _Survey:
-    width = len(dialect.columns)
-    survey = _Survey([list(_CSV_TYPES) for _ in range(width)], [False] * width)
+    survey = _Survey([ColumnTypes() for _ in dialect.columns])
     for rows in stream_csv(source, dialect, {}):
         survey.rows += rows.columns.num_rows + len(rows.unread)
-        for position in range(width):
-            _narrow_types(survey, position, rows.columns.column(position))
+        for position, types in enumerate(survey.types):
+            if position != geometry.wkt:
+                types.add(rows.columns.column(position))
         if geometry.lon_lat is not None:
-            for axis, position in enumerate(geometry.lon_lat):
-                values = coordinates(rows.columns.column(position))
-                finite = values[np.isfinite(values)]
-                if finite.size:
-                    survey.minimum[axis] = min(survey.minimum[axis], float(finite.min()))
-                    survey.maximum[axis] = max(survey.maximum[axis], float(finite.max()))
-        elif geometry.wkt is not None and survey.wkt_sampled < _MAX_SAMPLED_WKT:
-            _sample_wkt(survey, rows.columns.column(geometry.wkt))
+            _survey_coordinates(survey, rows.columns, geometry.lon_lat)
+        elif geometry.wkt is not None:
+            _survey_geometry(survey, rows.columns.column(geometry.wkt))
     return survey
 
 
-def _narrow_types(survey: _Survey, position: int, column: pa.Array) -> None:
-    values = column.drop_null()
-    if len(values) == 0:
+def _survey_coordinates(survey: _Survey, columns: pa.RecordBatch, lon_lat: tuple[int, int]) -> None:
+    for axis, position in enumerate(lon_lat):
+        values, degree_cells = coordinates(columns.column(position), axis)
+        survey.degree_cells += degree_cells
+        finite = values[np.isfinite(values)]
+        if finite.size:
+            survey.minimum[axis] = min(survey.minimum[axis], float(finite.min()))
+            survey.maximum[axis] = max(survey.maximum[axis], float(finite.max()))
+    if survey.first_cells is None:
+        cells = [columns.column(position).drop_null() for position in lon_lat]
+        if all(len(column) for column in cells):
+            survey.first_cells = tuple(column[0].as_py() for column in cells)
+
+
+def _survey_geometry(survey: _Survey, column: pa.Array) -> None:
+    cells = column.drop_null()
+    survey.srids |= srids_of(cells)
+    survey.has_curves = survey.has_curves or bool(
+        pc.any(pc.match_substring_regex(cells, CURVE_IN_WKT)).as_py()
+    )
+    if survey.first_cells is None and len(cells):
+        survey.first_cells = (cells[0].as_py(),)
+    if survey.wkt_sampled < _MAX_SAMPLED_WKT:
+        sample = geometries(cells.slice(0, _MAX_SAMPLED_WKT))
+        survey.geometry_types |= set(wkb_types(sample.wkb).names())
+        survey.has_curves = survey.has_curves or sample.linearised > 0
+        survey.wkt_sampled += len(sample.wkb) - sample.wkb.null_count
+
+
+def _extent(survey: _Survey) -> Bounds | None:
+    (xmin, ymin), (xmax, ymax) = survey.minimum, survey.maximum
+    return (
+        Bounds(xmin=xmin, ymin=ymin, xmax=xmax, ymax=ymax)
+        if xmin <= xmax and ymin <= ymax
+        else None
+    )
+
+
+def _check_readable(
+    dialect: CsvDialect, geometry: CsvGeometry, survey: _Survey, display_name: str
+) -> None:
+    """Raise NoGeometry: cells of the geometry columns are filled, but none can be read."""
+    if survey.first_cells is None:
         return
-    survey.has_values[position] = True
-    survey.possible_types[position] = [
-        csv_type for csv_type in survey.possible_types[position] if _all_fit(values, csv_type)
-    ]
-
-
-def _all_fit(values: pa.Array, csv_type: _CsvType) -> bool:
-    if not pc.all(pc.match_substring_regex(values, csv_type.pattern)).as_py():
-        return False
-    try:
-        values.cast(csv_type.arrow)
-    except pa.ArrowInvalid:
-        return False
-    return True
-
-
-def _sample_wkt(survey: _Survey, column: pa.Array) -> None:
-    srids, texts = split_srid(column.drop_null().slice(0, _MAX_SAMPLED_WKT))
-    survey.srids |= srids
-    geometries = shapely.from_wkt(np.asarray(texts, dtype=object), on_invalid="ignore")
-    survey.geometry_types |= set(
-        wkb_types(pa.array(shapely.to_wkb(geometries), pa.binary())).names()
-    )
-    survey.wkt_sampled += int(np.count_nonzero(~shapely.is_missing(geometries)))
-
-
-def _field(dialect: CsvDialect, survey: _Survey, position: int) -> SourceField:
-    fitting = survey.possible_types[position] if survey.has_values[position] else []
-    if not fitting:
-        return SourceField(
-            name=dialect.columns[position], type=FieldType.string, source_type="text"
+    shown = ", ".join(map(quoted, survey.first_cells))
+    if geometry.lon_lat is not None and _extent(survey) is None:
+        x, y = (dialect.columns[position] for position in geometry.lon_lat)
+        raise NoGeometry(
+            f"Columns {x!r} and {y!r} of {display_name} hold no coordinates that can be read. "
+            f"Their first values: {shown}.",
+            remedy="Write them as numbers, for example 50.505, or as degrees, minutes and seconds "
+            "with a letter N, S, E or W, for example 50°30'18\"N.",
         )
-    return SourceField(
-        name=dialect.columns[position],
-        type=fitting[0].field_type,
-        source_type="text",
-        is_utc=fitting[0].is_utc,
+    if geometry.wkt is not None and not survey.geometry_types:
+        raise NoGeometry(
+            f"Column {dialect.columns[geometry.wkt]!r} of {display_name} holds no geometry that "
+            f"can be read. Its first value: {shown}.",
+            remedy="Write the geometries as WKT, EWKT, or hexadecimal WKB or EWKB.",
+        )
+
+
+def _check_not_swapped(
+    dialect: CsvDialect, geometry: CsvGeometry, extent: Bounds | None, display_name: str
+) -> None:
+    """Raise BoundsImplausible: only swapped, the columns hold latitudes and longitudes."""
+    if geometry.lon_lat is None or extent is None:
+        return
+    x, y = (dialect.columns[position] for position in geometry.lon_lat)
+    fits_only_swapped = (
+        max(abs(extent.ymin), abs(extent.ymax)) > 90
+        and max(abs(extent.ymin), abs(extent.ymax)) <= 180
+        and max(abs(extent.xmin), abs(extent.xmax)) <= 90
     )
+    if fits_only_swapped and is_longitude_name(x) and is_latitude_name(y):
+        raise BoundsImplausible(
+            f"The columns of {display_name} seem to be swapped: {y!r} holds values from "
+            f"{extent.ymin:g} to {extent.ymax:g}, which are no latitudes, and {x!r} values from "
+            f"{extent.xmin:g} to {extent.xmax:g}.",
+            remedy=f"If they are, set lon_name to {y}, lat_name to {x} and input_crs to EPSG:4326.",
+        )
+
+
+def _declared_crs(
+    survey: _Survey, options: VectorProfileOptions, display_name: str
+) -> tuple[str | None, tuple[Finding, ...]]:
+    """Return the CRS that the geometries state, and a warning if some rows state none.
+
+    Raises CrsMismatch: the geometries state several SRIDs, and no CRS overrides them.
+    """
+    srids = sorted(srid for srid in survey.srids if srid is not None)
+    if not srids or (options.override_crs and options.input_crs is not None):
+        return (f"EPSG:{srids[0]}" if srids else None), ()
+    if len(srids) > 1:
+        listed = ", ".join(map(str, srids[:20])) + (" and more" if len(srids) > 20 else "")
+        raise CrsMismatch(
+            f"The geometries of {display_name} are in {len(srids)} coordinate reference systems: "
+            f"SRID {listed}.",
+            remedy="Send the rows of each SRID as a file of their own. If all rows are in one "
+            "system, set input_crs to it, and override_crs.",
+            srids=srids[:100],
+        )
+    if None not in survey.srids:
+        return f"EPSG:{srids[0]}", ()
+    message = f"Some geometries state no SRID; like the others they are taken to be in {srids[0]}."
+    return f"EPSG:{srids[0]}", (Finding(code="SRID_ASSUMED", message=message),)
 
 
 def _crs_from_column_names(
@@ -218,3 +257,16 @@ def _crs_from_column_names(
         "is taken to be WGS 84."
     )
     return "EPSG:4326", (Finding(code="CRS_FROM_COLUMN_NAMES", message=message),)
+
+
+def _degree_findings(
+    dialect: CsvDialect, geometry: CsvGeometry, survey: _Survey
+) -> tuple[Finding, ...]:
+    if geometry.lon_lat is None or not survey.degree_cells:
+        return ()
+    x, y = (dialect.columns[position] for position in geometry.lon_lat)
+    message = (
+        f"{survey.degree_cells:,} cells of {x!r} and {y!r} hold degrees, minutes and seconds; "
+        "the points have decimal degrees."
+    )
+    return (Finding(code="COORDINATES_IN_DEGREES", message=message),)

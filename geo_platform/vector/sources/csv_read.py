@@ -1,37 +1,34 @@
 """Read the rows of a CSV file with pyarrow, with types and geometry.
 
 Every row is yielded or reported as a fault. `csv_dialect.py` reads the header; `csv_profile.py`
-determines the types.
+determines the types; `csv_geometry.py` reads the cells with geometry.
 
 Called by `csv_profile.py` and `vector/read.py`.
 """
 
 import codecs
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pcsv
-import shapely
 
+from geo_platform.contracts.message import Finding
 from geo_platform.contracts.vector import VectorProfiled
 from geo_platform.errors import FieldEncoding, NoFeatures, SourceUnreadable
 from geo_platform.source.openable import OpenableSource
 from geo_platform.vector.field_types import published_type
-from geo_platform.vector.sources.common import RowFault, SourceBatch
+from geo_platform.vector.sources.common import M_DROPPED, RowFault, SourceBatch
 from geo_platform.vector.sources.csv_dialect import CsvDialect, CsvGeometry, read_dialect
+from geo_platform.vector.sources.csv_geometry import geometries, points
 from geo_platform.vector.sources.source_file import open_bytes
+from geo_platform.wkb import wkb_types
 
 _BLOCK_BYTES = 4 * 2**20
-_EWKT = re.compile(r"^\s*SRID=(\d{1,9});", re.IGNORECASE)
-_NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
-# Maximum number of characters of a cell that a message quotes.
-_MAX_QUOTED = 80
 
 
 @dataclass(frozen=True)
@@ -47,9 +44,12 @@ class CsvRows:
     unread: Mapping[int, RowFault]
 
 
-def stream_csv_features(source: OpenableSource, profile: VectorProfiled) -> Iterator[SourceBatch]:
+def stream_csv_features(
+    source: OpenableSource, profile: VectorProfiled, findings: dict[str, Finding]
+) -> Iterator[SourceBatch]:
     """Yield all rows in batches of a few megabytes.
 
+    Measures that are dropped are added to `findings`, with the text as key.
     Geometry cells are read as text, so that an invalid cell rejects only its own row.
     Raises FieldEncoding: a cell cannot be decoded with the encoding of the profile.
     Raises NoFeatures: the file has a header but no rows.
@@ -68,7 +68,10 @@ def stream_csv_features(source: OpenableSource, profile: VectorProfiled) -> Iter
         if position not in (geometry.lon_lat or ())
     }
     for rows in stream_csv(source, dialect, types_to_read):
-        yield _with_geometry(rows, attributes, types, geometry)
+        batch = _with_geometry(rows, attributes, types, geometry)
+        if geometry.wkt is not None and wkb_types(batch.wkb).has_m.any():
+            findings.setdefault(M_DROPPED.message, M_DROPPED)
+        yield batch
 
 
 def stream_csv(
@@ -86,8 +89,8 @@ def stream_csv(
 
     def record_malformed(row: pcsv.InvalidRow) -> str:
         message = f"{row.actual_columns} columns, but the header has {row.expected_columns}"
-        # pyarrow counts lines from 1, and the header is line 1.
-        malformed[row.number - 2] = RowFault("ROW_MALFORMED", message)
+        # pyarrow counts rows from 1, after the skipped lines.
+        malformed[row.number - 1 - dialect.header_lines] = RowFault("ROW_MALFORMED", message)
         return "skip"
 
     with open_bytes(source) as stream, _csv_errors(source.display_name, dialect):
@@ -97,7 +100,7 @@ def stream_csv(
                 use_threads=False,
                 block_size=_BLOCK_BYTES,
                 column_names=names,
-                skip_rows=1,
+                skip_rows=dialect.header_lines,
                 encoding=_python_encoding(dialect.encoding),
             ),
             parse_options=pcsv.ParseOptions(
@@ -134,28 +137,6 @@ def stream_csv(
             )
 
 
-def coordinates(column: pa.Array) -> npt.NDArray[np.float64]:
-    """Return the numbers of a text column, and NaN for a cell that is empty or not a number.
-
-    A decimal comma is accepted.
-    """
-    text = pc.replace_substring(column, ",", ".")
-    is_number = pc.match_substring_regex(text, _NUMBER)
-    numbers = pc.cast(pc.utf8_trim_whitespace(pc.if_else(is_number, text, None)), pa.float64())
-    return np.asarray(
-        pc.fill_null(numbers, float("nan")).to_numpy(zero_copy_only=False), dtype=np.float64
-    )
-
-
-def split_srid(cells: pa.Array) -> tuple[set[int], Sequence[str | None]]:
-    """Return the SRIDs in EWKT cells (`SRID=4326;POINT …`), and the cells as plain WKT."""
-    texts: list[str | None] = cells.to_pylist()
-    if not pc.any(pc.match_substring(cells, "SRID=", ignore_case=True)).as_py():
-        return set(), texts
-    srids = {int(match.group(1)) for text in texts if text and (match := _EWKT.match(text))}
-    return srids, [text and _EWKT.sub("", text) for text in texts]
-
-
 def _geometry_columns(columns: tuple[str, ...], profile: VectorProfiled) -> CsvGeometry:
     if profile.lon_lat_columns is not None:
         x, y = profile.lon_lat_columns
@@ -167,54 +148,21 @@ def _with_geometry(
     rows: CsvRows, attributes: list[int], types: dict[int, pa.DataType], geometry: CsvGeometry
 ) -> SourceBatch:
     if geometry.lon_lat is not None:
-        wkb, faults = _points(
-            rows.columns.column(geometry.lon_lat[0]), rows.columns.column(geometry.lon_lat[1])
-        )
+        x, y = (rows.columns.column(position) for position in geometry.lon_lat)
+        read = points(x, y)
     else:
-        wkb, faults = _wkb_of_wkt(rows.columns.column(geometry.wkt))
+        read = geometries(rows.columns.column(geometry.wkt))
     arrays = [rows.columns.column(position).cast(types[position]) for position in attributes]
     names = [rows.columns.schema.names[position] for position in attributes]
     fields = pa.RecordBatch.from_arrays(arrays, names=names) if arrays else rows.columns.select([])
-    return SourceBatch(rows.positions, fields, wkb, faults=faults, unread=rows.unread)
-
-
-def _points(x_cells: pa.Array, y_cells: pa.Array) -> tuple[pa.Array, dict[int, RowFault]]:
-    """Return points as WKB, and faults by row.
-
-    A row with a cell that is not a number is null and has a fault. A row with two empty cells is
-    null and has no fault.
-    """
-    x, y = coordinates(x_cells), coordinates(y_cells)
-    good = np.isfinite(x) & np.isfinite(y)
-    geometries = np.full(len(x), None, dtype=object)
-    geometries[good] = shapely.points(x[good], y[good])
-    faults = {}
-    for row in np.flatnonzero(~good).tolist():
-        cells = x_cells[row].as_py(), y_cells[row].as_py()
-        if cells != (None, None):
-            faults[row] = RowFault(
-                "COORDINATE_UNREADABLE",
-                f"{str(cells[0])[:_MAX_QUOTED]!r}, {str(cells[1])[:_MAX_QUOTED]!r} are not two "
-                "numbers",
-            )
-    return pa.array(shapely.to_wkb(geometries), pa.binary()), faults
-
-
-def _wkb_of_wkt(cells: pa.Array) -> tuple[pa.Array, dict[int, RowFault]]:
-    """Return WKT cells as WKB, and faults by row.
-
-    A row with invalid WKT is null and has a fault.
-    """
-    _, texts = split_srid(cells)
-    geometries = shapely.from_wkt(np.asarray(texts, dtype=object), on_invalid="ignore")
-    unread = np.flatnonzero(
-        shapely.is_missing(geometries) & cells.is_valid().to_numpy(zero_copy_only=False)
+    return SourceBatch(
+        rows.positions,
+        fields,
+        read.wkb,
+        faults=read.faults,
+        unread=rows.unread,
+        linearised=read.linearised,
     )
-    faults = {
-        row: RowFault("WKT_UNREADABLE", f"{str(texts[row])[:_MAX_QUOTED]!r} is not WKT")
-        for row in unread.tolist()
-    }
-    return pa.array(shapely.to_wkb(geometries), pa.binary()), faults
 
 
 def _python_encoding(encoding: str) -> str:
@@ -242,7 +190,7 @@ def _csv_errors(display_name: str, dialect: CsvDialect) -> Iterator[None]:
     except pa.ArrowException as error:
         text = str(error)
         # `source/` has checked that the header fits into a block. Therefore no row follows it.
-        if "Could not skip initial 1 rows" in text:
+        if "Could not skip initial" in text:
             raise NoFeatures(f"{display_name} has a header but no rows.") from error
         if "invalid UTF8" not in text:
             raise SourceUnreadable(

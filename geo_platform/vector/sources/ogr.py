@@ -30,14 +30,12 @@ from geo_platform.errors import FieldEncoding, SourceTruncated, SourceUnreadable
 from geo_platform.source.formats import FORMATS
 from geo_platform.source.openable import OpenableSource
 from geo_platform.source.pyogrio_internals import captured_gdal_errors
+from geo_platform.vector.sources.common import M_DROPPED
 
 # GDAL ends an Arrow batch at this size. This limits memory if geometries are large.
 BATCH_BYTES = 16 * 2**20
 
 DECODED_BY_DRIVER = "as the file states (.cpg or .dbf)"
-M_DROPPED = Finding(
-    code="M_DROPPED", message="The geometries carry measures (M), which are dropped."
-)
 
 # OGR_FLATGEOBUF_STREAM_BASE_IMPL: the Arrow stream of the FlatGeobuf driver ends at the first batch
 # that reaches the limit, and loses the rows after it (GDAL 3.12).

@@ -1,0 +1,137 @@
+"""Find the type of each column of a CSV file, so that no digit of a value is lost.
+
+A CSV file declares no types. A column gets a type if every non-empty value fits it; any other
+column is text. A number is one only if its digits say nothing more than its value: codes such as
+007, +49 or 1E5 are text, and so are integers that no type holds.
+
+Called by `csv_profile.py`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from geo_platform.contracts.message import Finding
+from geo_platform.contracts.vector import FieldType, SourceField
+
+_INTEGER = r"^(0|-?[1-9]\d{0,18})$"
+# Programs write an exponent with a decimal point or a sign (1.0E5, 1e+05, 1e-05); 1E5 is a code.
+# 15 digits before the point are exact in a double.
+_NUMBER = r"^([-+]?(0|[1-9]\d{0,14})?\.\d*([eE][-+]?\d+)?|-?(0|[1-9]\d{0,14})([eE][-+]\d+)?)$"
+_DATE = r"^\d{4}-\d{2}-\d{2}$"
+_TIMESTAMP = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?$"
+_INSTANT = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[-+]\d{2}:?\d{2})$"
+# Values of a text column in which a person sees numbers.
+_LOOKS_LIKE_NUMBER = r"^\s*[-+]?(0|[1-9]\d*)([.,]\d+)?([eE][-+]?\d+)?\s*$"
+# 17 digits identify every double. The digits after them are lost.
+_BEYOND_DOUBLE = r"^[-+]?[0.]*[1-9](\.?\d){17}"
+_MAX_EXACT_CHARACTERS = 18
+
+
+@dataclass(frozen=True)
+class _CsvType:
+    """A candidate type of a column. Each value must match `pattern` and cast to `arrow`."""
+
+    pattern: str
+    arrow: pa.DataType
+    field_type: FieldType
+    is_utc: bool = False
+
+    def fits(self, values: pa.Array) -> bool:
+        if not _all_match(values, self.pattern):
+            return False
+        try:
+            cast = values.cast(self.arrow)
+        except pa.ArrowInvalid:
+            return False
+        # A number beyond the range of a double becomes infinite.
+        is_float = self.field_type is FieldType.float64
+        return not is_float or bool(pc.all(pc.is_finite(cast)).as_py())
+
+
+_CSV_TYPES = (
+    _CsvType(_INTEGER, pa.int64(), FieldType.int64),
+    _CsvType(_NUMBER, pa.float64(), FieldType.float64),
+    _CsvType(_DATE, pa.date32(), FieldType.date),
+    _CsvType(_TIMESTAMP, pa.timestamp("us"), FieldType.timestamp),
+    _CsvType(_INSTANT, pa.timestamp("us", tz="UTC"), FieldType.timestamp, is_utc=True),
+)
+_NUMBERS = {FieldType.int64, FieldType.float64}
+
+
+@dataclass
+class ColumnTypes:
+    """The types that all values of a column fit, and how its numbers are written.
+
+    `looks_like_numbers` is only of interest if the column is text, the other two if it is float64.
+    """
+
+    possible: list[_CsvType] = field(default_factory=lambda: list(_CSV_TYPES))
+    has_values: bool = False
+    looks_like_numbers: bool = True
+    has_exponents: bool = False
+    loses_digits: bool = False
+
+    @property
+    def is_text(self) -> bool:
+        return not self.has_values or not self.possible
+
+    @property
+    def is_float(self) -> bool:
+        return not self.is_text and self.possible[0].field_type is FieldType.float64
+
+    def add(self, column: pa.Array) -> None:
+        """Take the next values of the column, as text, into account."""
+        values = column.drop_null()
+        if len(values) == 0:
+            return
+        self.has_values = True
+        self.possible = [csv_type for csv_type in self.possible if csv_type.fits(values)]
+        if not any(csv_type.field_type in _NUMBERS for csv_type in self.possible):
+            self.looks_like_numbers &= _all_match(values, _LOOKS_LIKE_NUMBER)
+        elif self.is_float:
+            self.has_exponents = self.has_exponents or _any_match(values, "[eE]")
+            if pc.max(pc.binary_length(values)).as_py() > _MAX_EXACT_CHARACTERS:
+                self.loses_digits = self.loses_digits or _any_match(values, _BEYOND_DOUBLE)
+
+    def described(self, name: str) -> SourceField:
+        """Return the field of the profile."""
+        if self.is_text:
+            return SourceField(name=name, type=FieldType.string, source_type="text")
+        chosen = self.possible[0]
+        return SourceField(
+            name=name, type=chosen.field_type, source_type="text", is_utc=chosen.is_utc
+        )
+
+
+def number_findings(names: Sequence[str], columns: Sequence[ColumnTypes]) -> tuple[Finding, ...]:
+    """Say which columns look like numbers but stay text, and which numbers are written anew."""
+    as_text = [column.is_text and column.looks_like_numbers for column in columns]
+    with_exponents = [column.is_float and column.has_exponents for column in columns]
+    rounded = [column.is_float and column.loses_digits for column in columns]
+    findings = (
+        ("NUMBERS_AS_TEXT", "Published as text, because a number would lose digits", as_text),
+        ("EXPONENTS_AS_NUMBERS", "Published as numbers: values with exponents", with_exponents),
+        ("DIGITS_ROUNDED", "Rounded to about 16 digits, as float64 holds them", rounded),
+    )
+    return tuple(
+        Finding(code=code, message=f"{message}: {listed}.")
+        for code, message, flags in findings
+        if (
+            listed := ", ".join(
+                repr(name)
+                for name, column, flag in zip(names, columns, flags, strict=True)
+                if flag and column.has_values
+            )
+        )
+    )
+
+
+def _all_match(values: pa.Array, pattern: str) -> bool:
+    return bool(pc.all(pc.match_substring_regex(values, pattern)).as_py())
+
+
+def _any_match(values: pa.Array, pattern: str) -> bool:
+    return bool(pc.any(pc.match_substring_regex(values, pattern)).as_py())
