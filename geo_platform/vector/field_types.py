@@ -7,10 +7,12 @@
 | bool                                     | boolean    | bool                              |
 | int8, uint8, int16                       | int16      | int16                             |
 | uint16, int32                            | int32      | int32                             |
-| uint32, int64, uint64                    | int64      | int64                             |
+| uint32, int64                            | int64      | int64                             |
 | float16, float32                         | float32    | float                             |
-| float64, decimal                         | float64    | double                            |
+| float64                                  | float64    | double                            |
+| uint64, decimal                          | int64, float64 or string: what keeps all digits |
 | text, dictionaries of text, null         | string     | string                            |
+| duration                                 | string     | string, an ISO 8601 duration      |
 | date, time, timestamp                    | the same   | date32, time64[us], timestamp[us] |
 | binary                                   | binary     | binary                            |
 | JSON, lists, structs, maps               | json       | string holding JSON               |
@@ -124,7 +126,11 @@ def convert_column(column: pa.Array, target: pa.DataType) -> tuple[pa.Array, pa.
         return pa.array([_as_json(value) for value in column.to_pylist()], pa.string()), None
     if column.type == target:
         return column, None
-    if pa.types.is_uint64(column.type):
+    if pa.types.is_string(target) and pa.types.is_duration(column.type):
+        return _as_durations(column), None
+    if pa.types.is_string(target) and pa.types.is_decimal(column.type):
+        return _as_plain_decimals(column), None
+    if pa.types.is_uint64(column.type) and pa.types.is_integer(target):
         too_large = pc.fill_null(pc.greater(column, pa.scalar(2**63 - 1, pa.uint64())), False)
         fitting = pc.if_else(too_large, pa.scalar(None, pa.uint64()), column)
         return fitting.cast(target), too_large if pc.any(too_large).as_py() else None
@@ -133,12 +139,50 @@ def convert_column(column: pa.Array, target: pa.DataType) -> tuple[pa.Array, pa.
     return column.cast(target), None
 
 
+def _as_durations(column: pa.Array) -> pa.Array:
+    """Return durations as ISO 8601 writes them: P1DT2H3M4.5S, -PT0.000005S."""
+    digits = {"s": 0, "ms": 3, "us": 6, "ns": 9}[column.type.unit]
+    return pa.array(
+        [
+            None if value is None else _as_duration(value, digits)
+            for value in column.cast(pa.int64()).to_pylist()
+        ],
+        pa.string(),
+    )
+
+
+def _as_duration(value: int, digits: int) -> str:
+    seconds, fraction = divmod(abs(value), 10**digits)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    decimals = f".{fraction:0{digits}}".rstrip("0") if fraction else ""
+    time = "".join(f"{number}{unit}" for number, unit in ((hours, "H"), (minutes, "M")) if number)
+    if seconds or fraction or not (days or time):
+        time += f"{seconds}{decimals}S"
+    return f"{'-' if value < 0 else ''}P{f'{days}D' if days else ''}{f'T{time}' if time else ''}"
+
+
+def _as_plain_decimals(column: pa.Array) -> pa.Array:
+    """Return decimals as text without an exponent."""
+    text = column.cast(pa.string())
+    if not pc.any(pc.match_substring(text, "E")).as_py():
+        return text
+    return pa.array(
+        [None if value is None else f"{value:f}" for value in column.to_pylist()], pa.string()
+    )
+
+
 def _as_json(value: Any) -> str | None:
     return (
         None
         if value is None
-        else json.dumps(_json_value(value), ensure_ascii=False, default=str, allow_nan=False)
+        else json.dumps(_json_value(value), ensure_ascii=False, default=_plain, allow_nan=False)
     )
+
+
+def _plain(value: Any) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 def _json_value(value: Any) -> Any:
