@@ -23,6 +23,7 @@ from geo_platform.vector.extent import check_plausible
 from geo_platform.vector.options import FileExtension, VectorProfileOptions
 from geo_platform.vector.sources.common import SourceDescription
 from geo_platform.vector.sources.csv_profile import describe_csv
+from geo_platform.vector.sources.dbf import described_exactly
 from geo_platform.vector.sources.gml_text import with_links_resolved
 from geo_platform.vector.sources.ogr_profile import describe_ogr
 from geo_platform.vector.sources.parquet import describe_parquet
@@ -123,7 +124,10 @@ def _describe(source: OpenableSource, options: VectorProfileOptions) -> SourceDe
         return describe_csv(source, options)
     if source.format is SourceFormat.geoparquet:
         return describe_parquet(source, options.layer_name)
-    return describe_ogr(source, options)
+    description = describe_ogr(source, options)
+    if source.format is SourceFormat.shapefile:
+        return described_exactly(source, description)
+    return description
 
 
 def _check_encoding(encoding: str | None) -> None:

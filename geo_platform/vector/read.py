@@ -21,6 +21,7 @@ from geo_platform.source.openable import OpenableSource
 from geo_platform.source.pyogrio_internals import read_linearised_wkb
 from geo_platform.vector.sources.common import RowFault, SourceBatch
 from geo_platform.vector.sources.csv_read import stream_csv_features
+from geo_platform.vector.sources.dbf import exact_batches
 from geo_platform.vector.sources.geojson_text import with_foreign_members
 from geo_platform.vector.sources.gml_text import with_links_resolved
 from geo_platform.vector.sources.ogr import (
@@ -36,6 +37,7 @@ from geo_platform.vector.sources.parquet import stream_parquet
 from geo_platform.vector.sources.source_file import COUNT_IS_RELIABLE
 from geo_platform.wkb import wkb_types
 
+_READ_IN_PART = "parsed incompletely"
 _DAMAGED_SHAPE = re.compile(r"Corrupted \.shp file : shape (\d+)")
 
 
@@ -44,8 +46,8 @@ def stream_features(
 ) -> Iterator[SourceBatch]:
     """Yield every row of the profiled layer, in batches.
 
-    GDAL's warnings are added to `findings`, with their text as key. CSV batches ignore
-    `batch_rows`; they have a few megabytes.
+    GDAL's warnings and what is dropped are added to `findings`, with their text as key. CSV
+    batches ignore `batch_rows`; they have a few megabytes.
     Raises SourceTruncated: the file has fewer rows than it declares, or ends too early.
     Raises FieldEncoding: a text value cannot be decoded. The message names the field.
     Raises NoFeatures, SourceUnreadable: the file has no rows, or cannot be read.
@@ -70,10 +72,24 @@ def _read(
     source: OpenableSource, profile: VectorProfiled, batch_rows: int, findings: dict[str, Finding]
 ) -> Iterator[SourceBatch]:
     if source.format is SourceFormat.csv:
-        return stream_csv_features(source, profile)
+        return stream_csv_features(source, profile, findings)
     if source.format is SourceFormat.geoparquet:
-        return stream_parquet(source, batch_rows)
+        return stream_parquet(source, batch_rows, findings)
+    if source.format is SourceFormat.shapefile:
+        return _stream_shapefile(source, profile, batch_rows, findings)
     return _stream_ogr(source, profile, batch_rows, findings)
+
+
+def _stream_shapefile(
+    source: OpenableSource, profile: VectorProfiled, batch_rows: int, findings: dict[str, Finding]
+) -> Iterator[SourceBatch]:
+    batches = _stream_ogr(source, profile, batch_rows, findings)
+    with exact_batches(source, profile.layer, profile.fields, batches) as exact:
+        yield from exact
+    if exact is not batches:
+        # GDAL warns of numbers that it read in part; they were read from the table instead.
+        for text in [text for text in findings if _READ_IN_PART in text]:
+            del findings[text]
 
 
 def _stream_ogr(

@@ -22,12 +22,12 @@ from geo_platform.source.openable import OpenableSource
 from geo_platform.vector.field_types import describe_field
 from geo_platform.vector.geometry_families import has_z
 from geo_platform.vector.options import VectorProfileOptions
-from geo_platform.vector.sources.common import SourceDescription, choose_layer
+from geo_platform.vector.sources.common import M_DROPPED, SourceDescription, choose_layer
+from geo_platform.vector.sources.dbf import are_all_deleted, cpg_encoding
 from geo_platform.vector.sources.geojson_text import scan_geojson, with_foreign_members
 from geo_platform.vector.sources.gml_text import crs_of_layer, scan_crs
 from geo_platform.vector.sources.ogr import (
     DECODED_BY_DRIVER,
-    M_DROPPED,
     LayerStream,
     encoding_to_pass,
     geometry_position,
@@ -88,9 +88,9 @@ def describe_ogr(source: OpenableSource, options: VectorProfileOptions) -> Sourc
     if keeps_foreign:
         source = with_foreign_members(source)
         info = layer_info(source, chosen.name, None, findings)
-    encoding = _encoding(source, options, str(info["encoding"] or "UTF-8"))
+    encoding = _encoding(source, chosen.name, options, str(info["encoding"] or "UTF-8"))
     sample = _sample(source, chosen.name, encoding_to_pass(source, encoding), findings)
-    if info["features"] > 0 and sample.rows == 0:
+    if info["features"] > 0 and sample.rows == 0 and not _is_deleted(source, chosen.name):
         raise SourceTruncated(
             f"{source.display_name} declares {info['features']:,} rows, but none could be read."
         )
@@ -115,13 +115,20 @@ def describe_ogr(source: OpenableSource, options: VectorProfileOptions) -> Sourc
         keeps_foreign_members=keeps_foreign,
         warnings=(
             *findings.values(),
-            *_encoding_findings(source, options, info),
+            *_encoding_findings(source, options, encoding),
             *(() if text is None else text.findings(are_kept=keeps_foreign)),
         ),
     )
 
 
-def _encoding(source: OpenableSource, options: VectorProfileOptions, declared: str) -> str:
+def _is_deleted(source: OpenableSource, layer: str) -> bool:
+    """Return whether every record of a Shapefile is marked as deleted."""
+    return source.format is SourceFormat.shapefile and are_all_deleted(source, layer)
+
+
+def _encoding(
+    source: OpenableSource, layer: str, options: VectorProfileOptions, declared: str
+) -> str:
     """Return the encoding of text. Only a Shapefile can have another encoding than UTF-8.
 
     If the .cpg or .dbf file declares an encoding, GDAL decodes the text and reports UTF-8.
@@ -130,7 +137,9 @@ def _encoding(source: OpenableSource, options: VectorProfileOptions, declared: s
         return "UTF-8"
     if options.encoding is not None:
         return options.encoding
-    return DECODED_BY_DRIVER if declared == "UTF-8" else declared
+    if declared == "UTF-8":
+        return DECODED_BY_DRIVER
+    return cpg_encoding(source, layer) or declared
 
 
 def _sample(
@@ -202,7 +211,7 @@ def _extent(bounds: Any) -> Bounds | None:
 
 
 def _encoding_findings(
-    source: OpenableSource, options: VectorProfileOptions, info: dict[str, Any]
+    source: OpenableSource, options: VectorProfileOptions, encoding: str
 ) -> tuple[Finding, ...]:
     if options.encoding is not None and source.format is not SourceFormat.shapefile:
         return (
@@ -214,7 +223,7 @@ def _encoding_findings(
     if (
         source.format is SourceFormat.shapefile
         and options.encoding is None
-        and info["encoding"] == "ISO-8859-1"
+        and encoding == "ISO-8859-1"
     ):
         message = (
             "The Shapefile declares ISO-8859-1 or no encoding; if letters look wrong, set encoding."

@@ -1,0 +1,408 @@
+"""Read the attribute table (.dbf) of a Shapefile where GDAL loses digits, and its encoding (.cpg).
+
+GDAL reads a number of 19 digits or more as a double, and a decimal comma as the end of a number.
+Such columns are read from the table itself. The table also says which records are deleted.
+dBASE file format: https://www.dbase.com/Knowledgebase/INT/db7_file_fmt.htm, without memo fields.
+
+Called by `ogr_profile.py`, `vector/profile.py` and `vector/read.py`.
+"""
+
+import codecs
+import re
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from geo_platform.contracts.message import Finding
+from geo_platform.contracts.vector import FieldType, SourceField
+from geo_platform.errors import SourceTruncated, SourceUnreadable
+from geo_platform.source.openable import OpenableSource
+from geo_platform.vector.field_types import published_type
+from geo_platform.vector.sources.common import SourceBatch, SourceDescription
+
+Records = npt.NDArray[np.uint8]
+
+_IN_ZIP = "/vsizip/{"
+_HEADER_BYTES = 32
+_CHUNK_BYTES = 4 * 2**20
+_DELETED = ord("*")
+_END_OF_HEADER = 0x0D
+# GDAL reads an N or F field without decimals and of fewer digits as an integer.
+_MIN_WIDTH_OF_DOUBLE = 19
+# A double keeps 15 digits.
+_MAX_EXACT_DIGITS = 15
+# Fields whose source type is written like this are read from the table itself.
+_EXACT = re.compile(r"[NF]\(\d+,\d+\)")
+_BLANKS = " \0"
+_INTEGER = r"^[-+]?\d+$"
+_NUMBER = r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$"
+_LONG = r"^[-+]?0*[1-9]\d{15}"
+# Names in .cpg files that GDAL does not know: Windows code pages that are not called cp<number>.
+_CODE_PAGES = {20866: "KOI8-R", 21866: "KOI8-U", 54936: "GB18030", 65001: "UTF-8"}
+_FIRST_ISO_PAGE, _LAST_ISO_PAGE = 28591, 28605
+
+
+@dataclass(frozen=True)
+class _Field:
+    """A field of the table. `start` is its first byte in a record."""
+
+    name: str
+    kind: str
+    start: int
+    width: int
+    decimals: int
+
+    @property
+    def source_type(self) -> str:
+        return f"{self.kind}({self.width},{self.decimals})"
+
+    def bytes_of(self, records: Records) -> Records:
+        return records[:, self.start : self.start + self.width]
+
+    def allowed(self) -> npt.NDArray[np.bool_]:
+        """Return, per byte, whether GDAL reads numbers made of it as they are."""
+        characters = b"0123456789+- *\0" + (b".eE" if self.decimals else b"")
+        table = np.zeros(256, dtype=bool)
+        table[list(characters)] = True
+        return table
+
+    def may_lose_digits(self) -> bool:
+        """Return whether a double cannot hold every number of this width."""
+        if self.decimals == 0:
+            return self.width >= _MIN_WIDTH_OF_DOUBLE
+        return self.width - self.decimals - 1 > _MAX_EXACT_DIGITS
+
+    def texts(self, records: Records) -> pa.Array:
+        """Return the values as text; null for blanks, and for the asterisks of an overflow."""
+        cells = np.ascontiguousarray(self.bytes_of(records)).view(f"S{self.width}").ravel().tolist()
+        try:
+            column = pa.array(cells, pa.binary()).cast(pa.string())
+        except pa.ArrowInvalid:
+            column = pa.array([cell.decode("latin-1") for cell in cells], pa.string())
+        texts = pc.utf8_trim(column, _BLANKS)
+        is_null = pc.match_substring_regex(texts, r"^\**$")
+        return pc.if_else(is_null, pa.scalar(None, pa.string()), texts)
+
+
+@dataclass
+class _Exact:
+    """What all values of a field that GDAL may read wrongly have in common."""
+
+    field: _Field
+    is_suspect: bool
+    are_integers: bool = True
+    are_numbers: bool = True
+    has_long: bool = False
+
+    def add(self, records: Records) -> None:
+        texts = self.field.texts(records).drop_null()
+        plain = pc.replace_substring(texts, ",", ".")
+        self.are_numbers = self.are_numbers and _all_match(plain, _NUMBER)
+        self.has_long = self.has_long or bool(
+            pc.any(pc.match_substring_regex(plain, _LONG)).as_py()
+        )
+        if self.are_integers:
+            self.are_integers = _all_match(texts, _INTEGER) and _fit_int64(texts)
+
+    def field_type(self) -> FieldType | None:
+        """Return the type that keeps all digits, or None if GDAL's is right."""
+        if not self.are_numbers or (self.has_long and not self.are_integers):
+            return FieldType.string
+        if not self.is_suspect and not self.field.may_lose_digits():
+            return None
+        if self.are_integers and self.field.decimals == 0:
+            return FieldType.int64
+        return FieldType.float64
+
+
+@dataclass(frozen=True)
+class _Table:
+    stream: IO[bytes]
+    records: int
+    record_bytes: int
+    fields: tuple[_Field, ...]
+
+    def chunks(self) -> Iterator[Records]:
+        """Yield all complete records, some megabytes at a time."""
+        left = self.records
+        size = max(1, _CHUNK_BYTES // self.record_bytes)
+        while left:
+            data = self.stream.read(min(size, left) * self.record_bytes)
+            count = len(data) // self.record_bytes
+            if count == 0:
+                return
+            left -= count
+            data = data[: count * self.record_bytes]
+            yield np.frombuffer(data, dtype=np.uint8).reshape(count, self.record_bytes)
+
+
+def described_exactly(source: OpenableSource, description: SourceDescription) -> SourceDescription:
+    """Return the description of a Shapefile with exact types, and without deleted records.
+
+    The whole table is read once.
+    Raises SourceTruncated: the table ends before its last record.
+    """
+    with _opened(source, description.layer) as table:
+        if table is None:
+            return description
+        exact = {
+            index: _Exact(field, is_suspect=False)
+            for index, field in _matched(table, description.fields).items()
+        }
+        allowed = {index: column.field.allowed() for index, column in exact.items()}
+        read, deleted = 0, 0
+        for records in table.chunks():
+            read += len(records)
+            is_deleted = records[:, 0] == _DELETED
+            if is_deleted.any():
+                deleted += int(is_deleted.sum())
+                records = records[~is_deleted]
+            for index, column in exact.items():
+                looks_odd = not allowed[index][column.field.bytes_of(records)].all()
+                column.is_suspect = column.is_suspect or looks_odd
+                if looks_odd or column.field.may_lose_digits():
+                    column.add(records)
+        if read < table.records:
+            raise SourceTruncated(
+                f"The attribute table (.dbf) of {source.display_name} declares {table.records:,} "
+                f"records, but has {read:,}."
+            )
+    types = {
+        index: kind for index, column in exact.items() if (kind := column.field_type()) is not None
+    }
+    fields = [
+        field.model_copy(update={"type": types[i], "source_type": exact[i].field.source_type})
+        if i in types
+        else field
+        for i, field in enumerate(description.fields)
+    ]
+    count = description.feature_count
+    return replace(
+        description,
+        fields=tuple(fields),
+        feature_count=None if count is None else count - deleted,
+        warnings=(
+            *(
+                warning
+                for warning in description.warnings
+                if not (types and "parsed incompletely" in warning.message)
+            ),
+            *_findings(fields, types, exact, deleted),
+        ),
+    )
+
+
+@contextmanager
+def exact_batches(
+    source: OpenableSource,
+    layer: str,
+    fields: Sequence[SourceField],
+    batches: Iterator[SourceBatch],
+) -> Iterator[Iterator[SourceBatch]]:
+    """Give the batches with the columns that `described_exactly` marked read from the table."""
+    marked = [i for i, field in enumerate(fields) if _EXACT.fullmatch(field.source_type)]
+    if not marked:
+        yield batches
+        return
+    with _opened(source, layer) as table:
+        if table is None:
+            raise SourceUnreadable(f"The attribute table of {source.display_name} is missing.")
+        yield _replaced(batches, table, fields, marked)
+
+
+def are_all_deleted(source: OpenableSource, layer: str) -> bool:
+    """Return whether the table has records and every one is marked as deleted."""
+    with _opened(source, layer) as table:
+        return (
+            table is not None
+            and table.records > 0
+            and all((records[:, 0] == _DELETED).all() for records in table.chunks())
+        )
+
+
+def cpg_encoding(source: OpenableSource, layer: str) -> str | None:
+    """Return the encoding that the .cpg file names in a way that GDAL does not know, or None."""
+    with _part(source, layer, ".cpg") as stream:
+        text = (
+            "" if stream is None else stream.read(64).decode("ascii", "replace").strip(" \t\r\n\0")
+        )
+    numbers = re.findall(r"\d+", text)
+    page = int(numbers[-1]) if numbers and len(numbers[-1]) <= 5 else 0
+    candidates = [text]
+    if page in _CODE_PAGES:
+        candidates = [_CODE_PAGES[page]]
+    elif _FIRST_ISO_PAGE <= page <= _LAST_ISO_PAGE:
+        candidates = [f"ISO-8859-{page - _FIRST_ISO_PAGE + 1}"]
+    elif len(numbers) == 1:
+        candidates += [f"CP{page}"]
+    for candidate in candidates:
+        try:
+            name = codecs.lookup(candidate).name
+        except (LookupError, ValueError):
+            continue
+        return name.upper().replace("ISO8859", "ISO-8859")
+    return None
+
+
+def _replaced(
+    batches: Iterator[SourceBatch],
+    table: _Table,
+    fields: Sequence[SourceField],
+    marked: Sequence[int],
+) -> Iterator[SourceBatch]:
+    columns = {i: field for i, field in _matched(table, fields).items() if i in marked}
+    live = _LiveRecords(table)
+    for batch in batches:
+        records = live.take(batch.fields.num_rows)
+        arrays = list(batch.fields.columns)
+        for i, column in columns.items():
+            texts = column.texts(records)
+            missing = batch.fields.num_rows - len(texts)
+            if missing:
+                texts = pa.concat_arrays([texts, pa.nulls(missing, pa.string())])
+            arrays[i] = _typed(texts, fields[i])
+        names = batch.fields.schema.names
+        yield replace(batch, fields=pa.RecordBatch.from_arrays(arrays, names=names))
+
+
+class _LiveRecords:
+    """The records that are not deleted, in the order in which GDAL returns their rows."""
+
+    def __init__(self, table: _Table) -> None:
+        self._chunks = table.chunks()
+        self._rest = np.zeros((0, table.record_bytes), dtype=np.uint8)
+
+    def take(self, count: int) -> Records:
+        parts, missing = [self._rest[:count]], count - len(self._rest)
+        self._rest = self._rest[count:]
+        while missing > 0 and (records := next(self._chunks, None)) is not None:
+            records = records[records[:, 0] != _DELETED]
+            parts.append(records[:missing])
+            self._rest = records[missing:]
+            missing -= len(parts[-1])
+        return np.concatenate(parts)
+
+
+def _typed(texts: pa.Array, field: SourceField) -> pa.Array:
+    if field.type is FieldType.string:
+        return texts
+    plain = pc.replace_substring_regex(pc.replace_substring(texts, ",", "."), r"^\+", "")
+    return plain.cast(published_type(field))
+
+
+def _matched(table: _Table, fields: Sequence[SourceField]) -> dict[int, _Field]:
+    """Return the numeric fields of the table, by the index of the field of the same name."""
+    names = [field.name for field in fields]
+    names_in_table = [field.name for field in table.fields]
+    return {
+        names.index(field.name): field
+        for field in table.fields
+        if field.kind in "NF"
+        and names.count(field.name) == 1
+        and names_in_table.count(field.name) == 1
+    }
+
+
+def _findings(
+    fields: Sequence[SourceField],
+    types: dict[int, FieldType],
+    exact: dict[int, _Exact],
+    deleted: int,
+) -> Iterator[Finding]:
+    if deleted:
+        message = f"{deleted:,} records are marked as deleted in the .dbf; they are left out."
+        yield Finding(code="RECORDS_DELETED", message=message)
+    as_text = [fields[i].name for i, kind in types.items() if kind is FieldType.string]
+    if as_text:
+        message = "Published as text, because a number would lose digits"
+        names = ", ".join(map(repr, as_text))
+        yield Finding(code="NUMBERS_AS_TEXT", message=f"{message}: {names}.")
+    respelled = [
+        fields[i].name
+        for i, kind in types.items()
+        if kind is not FieldType.string and exact[i].is_suspect
+    ]
+    if respelled:
+        message = "Numbers are not written as the .dbf declares them, for example with a decimal"
+        names = ", ".join(map(repr, respelled))
+        yield Finding(code="NUMBERS_RESPELLED", message=f"{message} comma: {names}.")
+
+
+@contextmanager
+def _opened(source: OpenableSource, layer: str) -> Iterator[_Table | None]:
+    """Open the attribute table, or give None if there is none or it is no dBASE table."""
+    with _part(source, layer, ".dbf") as stream:
+        yield None if stream is None else _table(stream)
+
+
+def _table(stream: IO[bytes]) -> _Table | None:
+    header = stream.read(_HEADER_BYTES)
+    if len(header) < _HEADER_BYTES:
+        return None
+    records = int.from_bytes(header[4:8], "little")
+    header_bytes = int.from_bytes(header[8:10], "little")
+    record_bytes = int.from_bytes(header[10:12], "little")
+    descriptors = stream.read(max(header_bytes - _HEADER_BYTES, 0))
+    if record_bytes == 0 or len(descriptors) < header_bytes - _HEADER_BYTES:
+        return None
+    fields, start = [], 1
+    for at in range(0, len(descriptors) - 31, 32):
+        entry = descriptors[at : at + 32]
+        if entry[0] == _END_OF_HEADER:
+            break
+        # The length of a text field can take two bytes.
+        kind = chr(entry[11])
+        width = entry[16] + (256 * entry[17] if kind == "C" else 0)
+        name = entry[:11].partition(b"\0")[0].decode("latin-1").strip()
+        if start + width > record_bytes:
+            return None
+        fields.append(_Field(name, kind, start, width, entry[17]))
+        start += width
+    return _Table(stream, records, record_bytes, tuple(field for field in fields if field.width))
+
+
+@contextmanager
+def _part(source: OpenableSource, layer: str, suffix: str) -> Iterator[IO[bytes] | None]:
+    """Open a part of a Shapefile, beside it or in its archive; give None if there is none."""
+    if not source.gdal_path.startswith(_IN_ZIP):
+        path = Path(source.gdal_path)
+        path = path / f"{layer}{suffix}" if path.is_dir() else path.with_suffix(suffix)
+        if not path.is_file():
+            yield None
+            return
+        with path.open("rb") as stream:
+            yield stream
+        return
+    archive, _, member = source.gdal_path.removeprefix(_IN_ZIP).partition("}")
+    member = member.lstrip("/")
+    stem = member[:-4] if member.lower().endswith(".shp") else f"{member}/{layer}".lstrip("/")
+    with zipfile.ZipFile(archive) as opened:
+        name = next(
+            (name for name in opened.namelist() if name.casefold() == (stem + suffix).casefold()),
+            None,
+        )
+        if name is None:
+            yield None
+            return
+        with opened.open(name) as stream:
+            yield stream
+
+
+def _all_match(texts: pa.Array, pattern: str) -> bool:
+    return bool(pc.all(pc.match_substring_regex(texts, pattern)).as_py())
+
+
+def _fit_int64(texts: pa.Array) -> bool:
+    try:
+        pc.replace_substring_regex(texts, r"^\+", "").cast(pa.int64())
+    except pa.ArrowInvalid:
+        return False
+    return True
