@@ -3,7 +3,7 @@
 GDAL then reads the members in place, so no file is ever created under a name from the archive.
 `members.py` finds the dataset among the members.
 
-Called by `members.py` and `sniff.py`.
+Called by `driver_files.py`, `members.py` and `sniff.py`.
 """
 
 import stat

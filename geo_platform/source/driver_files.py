@@ -1,28 +1,34 @@
 """Give a driver a source under a name chosen by the platform, isolated from other files.
 
 A local source is linked into a folder of its own; a remote source is read by ranges. Neither the
-user's file name nor other files beside the source influence a driver.
+user's file name nor other files beside the source influence a driver. Members of an archive are
+read in place, except those of a Shapefile that GDAL would not find by their letter case.
 
 Called by `arrival.py`.
 """
 
+import shutil
 import tempfile
 import uuid
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from geo_platform.contracts.arrival import SourceFormat, SourceKind
-from geo_platform.errors import SourceUnreadable
+from geo_platform.errors import SourceTruncated, SourceUnreadable
+from geo_platform.source.archive import gdal_member_path
 from geo_platform.source.content import FileContent, StoredContent
 from geo_platform.source.formats import FORMATS
 from geo_platform.source.openable import OpenableSource, RangedFile
 from geo_platform.source.recognise.images import HGT_TILE
 from geo_platform.source.sidecar_content import check_sidecar
-from geo_platform.source.sidecars import driver_sidecars
+from geo_platform.source.sidecars import all_sidecars, driver_sidecars, is_hidden
 from geo_platform.source.sniff import DetectedSource
 
 _STEM = "source"
+_COPY_BYTES = 1024 * 1024
 # A file name holds at most 255 bytes, and a character takes up to four.
 _MAX_STEM_CHARACTERS = 60
 
@@ -51,7 +57,7 @@ def linked_source(
     with tempfile.TemporaryDirectory(prefix="source-", dir=scratch) as folder_name:
         folder = Path(folder_name).resolve()
         if detected.archive_member is not None:
-            gdal_path = _link_archive(folder, path, detected.archive_member.path)
+            gdal_path = _link_archive(folder, path, detected, name)
         else:
             gdal_path = _link_file(folder, path, detected.format, sidecar_paths, name)
         yield OpenableSource(gdal_path=gdal_path, format=detected.format, display_name=name)
@@ -89,11 +95,68 @@ def _restrict_vector_drivers() -> None:
     restrict_vector_drivers()
 
 
-def _link_archive(folder: Path, path: Path, member: str) -> str:
+def _link_archive(folder: Path, path: Path, detected: DetectedSource, name: str) -> str:
+    member = detected.archive_member.path if detected.archive_member else ""
+    if detected.format is SourceFormat.shapefile:
+        unpacked = _unpacked_shapefiles(folder, path, member, name)
+        if unpacked is not None:
+            return str(unpacked)
     # The braces tell GDAL where the path of the archive ends and that of the member begins.
     link = folder / f"{_STEM}.zip"
     link.symlink_to(path.resolve())
     return f"/vsizip/{{{link}}}/{member}" if member else f"/vsizip/{{{link}}}"
+
+
+def _unpacked_shapefiles(folder: Path, path: Path, member: str, name: str) -> Path | None:
+    """Unpack the Shapefiles of an archive in which the letter case of the parts differs.
+
+    GDAL finds a part in an archive only under the exact name of the .shp file. Return None if it
+    finds all parts. `member` is a .shp file, or the folder of several.
+
+    Raises SourceTruncated: a part does not match its checksum.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            infos = {
+                gdal_member_path(info, name): info
+                for info in archive.infolist()
+                if not info.is_dir()
+            }
+            mains = (
+                [member]
+                if member in infos
+                else [
+                    inside
+                    for inside in infos
+                    if inside.rpartition("/")[0] == member
+                    and inside.lower().endswith(".shp")
+                    and not is_hidden(inside)
+                ]
+            )
+            parts = {
+                main: driver_sidecars(SourceFormat.shapefile, main, all_sidecars(main, infos))
+                for main in mains
+            }
+            if all(_found_by_gdal(main, parts[main]) for main in mains):
+                return None
+            unpacked = folder / "unpacked"
+            unpacked.mkdir()
+            for main in mains:
+                stem = _stem(SourceFormat.shapefile, main)
+                for suffix, part in {".shp": main, **parts[main]}.items():
+                    target = unpacked / f"{stem}{suffix}"
+                    with archive.open(infos[part]) as packed, target.open("xb") as file:
+                        shutil.copyfileobj(packed, file, _COPY_BYTES)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise SourceTruncated(f"The archive {name!r} is damaged.") from error
+    return (
+        unpacked / f"{_stem(SourceFormat.shapefile, member)}.shp" if mains == [member] else unpacked
+    )
+
+
+def _found_by_gdal(main: str, parts: Mapping[str, str]) -> bool:
+    stem = main.rpartition(".")[0]
+    return all(part in (stem + suffix, stem + suffix.upper()) for suffix, part in parts.items())
 
 
 def _link_file(

@@ -191,7 +191,12 @@ def driver_sidecars(
     The suffix is the one under which the sidecar is given to the driver, for example
     {".wld": "scene.tfw", ".tif.aux.xml": "scene.tif.aux.xml"}.
     """
-    by_name = {sidecar.casefold(): sidecar for sidecar in sidecars}
+    # Of two names that differ in letter case, the one with the stem of the source counts.
+    exact_stem = _split(name)[0]
+    by_name = {
+        sidecar.casefold(): sidecar
+        for sidecar in sorted(sidecars, key=lambda each: (each.startswith(exact_stem), each))
+    }
     canonical = FORMATS[source_format].canonical_extension
     stem, extension = _split(name.casefold())
     by_suffix = {
@@ -262,6 +267,31 @@ def is_single_file(name: str) -> bool:
     """Return whether the name is that of a source that has no sidecars, for example a GeoJSON."""
     lower_name = name.casefold()
     return _split(lower_name)[1] in _EXTENSIONS and not _sidecar_names(lower_name)
+
+
+def lacks_parts(name: str, sidecars: Collection[str]) -> bool:
+    """Return whether a Shapefile lacks a .shx, .dbf or .prj among its sidecars."""
+    if _split(name.casefold())[1] != ".shp":
+        return False
+    found = {_split(sidecar.casefold())[1] for sidecar in sidecars}
+    return not found.issuperset((".shx", ".dbf", ".prj"))
+
+
+def stem_spellings(name: str) -> tuple[str, ...]:
+    """Return the prefixes under which a store may hold the source and its sidecars.
+
+    The first one is that of the name itself. A store lists names by exact prefix, so sidecars whose
+    stem is in other letters are looked for in lower case, in upper case and capitalised. A source
+    without sidecars has one spelling.
+    """
+    folder, slash, base = name.rpartition("/")
+    stem, dot, _ = base.rpartition(".")
+    if not stem:
+        return (name,)
+    spellings = [stem]
+    if not is_single_file(name):
+        spellings += [stem.lower(), stem.upper(), stem.capitalize()]
+    return tuple(dict.fromkeys(f"{folder}{slash}{spelling}{dot}" for spelling in spellings))
 
 
 def group_prefix(name: str) -> str:
