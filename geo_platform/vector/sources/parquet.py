@@ -37,8 +37,11 @@ from geo_platform.vector.sources.common import (
     choose_layer,
     layer_name_of,
 )
-from geo_platform.vector.sources.native_geometry import NATIVE_ENCODINGS, wkb_of_native
-from geo_platform.vector.sources.parquet_fields import describe_attributes
+from geo_platform.vector.sources.parquet_columns import (
+    NATIVE_ENCODINGS,
+    describe_attributes,
+    wkb_of_native,
+)
 from geo_platform.vector.sources.source_file import open_bytes
 from geo_platform.wkb import wkb_types
 

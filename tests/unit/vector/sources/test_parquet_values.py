@@ -13,7 +13,7 @@ import pytest
 import shapely
 
 from geo_platform import errors
-from geo_platform.vector.sources.native_geometry import wkb_of_native
+from geo_platform.vector.sources.parquet_columns import wkb_of_native
 from tests.unit.vector.harness import Platform
 
 _NATIVE = {
