@@ -83,7 +83,8 @@ def test_what_cannot_be_placed_is_named_and_its_remedy_works(
     assert errors["swapped.csv"]["code"] == "BOUNDS_IMPLAUSIBLE"
     assert "seem to be swapped" in errors["swapped.csv"]["message"]
     assert errors["ewkt_zones.csv"]["code"] == "CRS_MISMATCH"
-    assert "SRID 25832, 25833" in errors["ewkt_zones.csv"]["message"]
+    assert "EPSG:25832" in errors["ewkt_zones.csv"]["message"]
+    assert "EPSG:25833" in errors["ewkt_zones.csv"]["message"]
     assert errors["arcs.csv"]["code"] == "CRS_MISSING"
 
     swapped = ["--lon-name", "lat", "--lat-name", "lon", "--input-crs", "EPSG:4326"]

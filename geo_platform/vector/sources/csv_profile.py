@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from geo_platform.contracts.message import Finding
 from geo_platform.contracts.vector import VectorLayer
-from geo_platform.errors import BoundsImplausible, CrsMismatch, NoFeatures, NoGeometry
+from geo_platform.errors import BoundsImplausible, NoFeatures, NoGeometry
 from geo_platform.grid import Bounds
 from geo_platform.source.openable import OpenableSource
 from geo_platform.vector.curves import CURVE_IN_WKT
@@ -66,7 +66,6 @@ def describe_csv(source: OpenableSource, options: VectorProfileOptions) -> Sourc
     Raises NoGeometry, ParameterInvalid: the geometry columns cannot be determined.
     Raises NoFeatures: the file has no rows.
     Raises NoGeometry: no cell of the geometry columns can be read.
-    Raises CrsMismatch: the geometries state several SRIDs.
     Raises BoundsImplausible: the columns of latitude and longitude seem to be swapped.
     Raises LayerNotFound: `layer_name` is not the stem of the file name, the only layer.
     Raises FieldEncoding, SourceUnreadable, SourceTruncated: the file cannot be read.
@@ -84,7 +83,7 @@ def describe_csv(source: OpenableSource, options: VectorProfileOptions) -> Sourc
     _check_readable(dialect, geometry, survey, source.display_name)
     extent = _extent(survey)
     _check_not_swapped(dialect, geometry, extent, source.display_name)
-    declared, srid_findings = _declared_crs(survey, options, source.display_name)
+    stated, srid_findings = _stated_crs(survey)
     format_crs, crs_findings = _crs_from_column_names(dialect, geometry, extent)
     return SourceDescription(
         driver="CSV",
@@ -92,7 +91,8 @@ def describe_csv(source: OpenableSource, options: VectorProfileOptions) -> Sourc
         layer=layer.name,
         geometry_types=("Point",) if geometry.lon_lat else tuple(sorted(survey.geometry_types)),
         feature_count=survey.rows,
-        declared_crs=declared,
+        declared_crs=None,
+        stated_crs=stated,
         format_crs=format_crs,
         fields=tuple(
             types.described(dialect.columns[position])
@@ -212,29 +212,14 @@ def _check_not_swapped(
         )
 
 
-def _declared_crs(
-    survey: _Survey, options: VectorProfileOptions, display_name: str
-) -> tuple[str | None, tuple[Finding, ...]]:
-    """Return the CRS that the geometries state, and a warning if some rows state none.
-
-    Raises CrsMismatch: the geometries state several SRIDs, and no CRS overrides them.
-    """
+def _stated_crs(survey: _Survey) -> tuple[tuple[str, ...], tuple[Finding, ...]]:
+    """Return the CRSs that the geometries state, and a warning if only some state one."""
     srids = sorted(srid for srid in survey.srids if srid is not None)
-    if not srids or (options.override_crs and options.input_crs is not None):
-        return (f"EPSG:{srids[0]}" if srids else None), ()
-    if len(srids) > 1:
-        listed = ", ".join(map(str, srids[:20])) + (" and more" if len(srids) > 20 else "")
-        raise CrsMismatch(
-            f"The geometries of {display_name} are in {len(srids)} coordinate reference systems: "
-            f"SRID {listed}.",
-            remedy="Send the rows of each SRID as a file of their own. If all rows are in one "
-            "system, set input_crs to it, and override_crs.",
-            srids=srids[:100],
-        )
-    if None not in survey.srids:
-        return f"EPSG:{srids[0]}", ()
-    message = f"Some geometries state no SRID; like the others they are taken to be in {srids[0]}."
-    return f"EPSG:{srids[0]}", (Finding(code="SRID_ASSUMED", message=message),)
+    stated = tuple(f"EPSG:{srid}" for srid in srids)
+    if len(srids) != 1 or None not in survey.srids:
+        return stated, ()
+    message = f"Some geometries state no SRID; they are taken to be in EPSG:{srids[0]} too."
+    return stated, (Finding(code="SRID_ASSUMED", message=message),)
 
 
 def _crs_from_column_names(
