@@ -89,6 +89,14 @@ class Settings(BaseSettings):
         ge=0,
         description="Days that replaced and unpublished versions are kept before removal.",
     )
+    download_max_bytes: int = Field(
+        5_000 * 1024**2,
+        ge=1,
+        description="Maximum size of a file that `ingest` or `plan` downloads from a URL.",
+    )
+    download_minutes: float = Field(
+        30, gt=0, description="Minutes that such a download may take, connection included."
+    )
     watches: Path | None = Field(
         None,
         description="TOML file of the watches. Default: watch the whole container bronze.",

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from geo_platform.cli.requests import Candidate, LeftOut
+from geo_platform.cli.sources import Candidate, LeftOut
 from geo_platform.errors import PlatformError, UnexpectedFault
 from geo_platform.telemetry.checkpoints import Checkpoint
 from geo_platform.telemetry.logs import current_context

@@ -1,7 +1,7 @@
-"""Ingest one local file: put it into the store, run its job, and return the outcome.
+"""Ingest one source: put it into the store, run its job, and return the outcome.
 
 An error of a source becomes the outcome of this source and does not stop the other sources.
-`requests.py` finds the sources; `outcome.py` prints the outcomes.
+`sources.py` finds the sources; `outcome.py` prints the outcomes.
 
 Called by `cli/commands/demo.py` and `cli/commands/ingest.py`.
 """
@@ -9,6 +9,8 @@ Called by `cli/commands/demo.py` and `cli/commands/ingest.py`.
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 
 import click
 
@@ -17,12 +19,13 @@ from geo_platform.chains.chain import Chain, ChainOptions
 from geo_platform.cli.application import Application, Launcher
 from geo_platform.cli.outcome import CommandOutcome, SourceOutcome, as_platform_error, outcome_of
 from geo_platform.cli.parameters import options_of
-from geo_platform.cli.requests import Candidate, SourceRequest
+from geo_platform.cli.requests import SourceRequest
+from geo_platform.cli.sources import Candidate
 from geo_platform.contracts.arrival import ObjectArrived
 from geo_platform.contracts.publication import ItemPublished
-from geo_platform.ports import BRONZE
+from geo_platform.ports import BRONZE, stat_or_none
 from geo_platform.runs import RunReport, RunRequest
-from geo_platform.storage.local.source_files import upload_file
+from geo_platform.storage.local.source_files import key_of_sidecar, upload_file
 
 _NO_TAGS: Mapping[str, str] = {}
 
@@ -46,6 +49,7 @@ def ingest(
     try:
         chain = request.known_chain()
         options = options_of(chain, request.parameters)
+        candidate = with_known_key(candidate, application)
         arrived = _upload(candidate, chain, options, application)
         published = (
             None if arrived.force else _published_before(arrived, chain, options, application)
@@ -75,18 +79,32 @@ def _without_run(request: SourceRequest, error: Exception, seconds: float) -> So
     )
 
 
+def with_known_key(candidate: Candidate, application: Application) -> Candidate:
+    """Return the candidate with the key that the file has in the store already.
+
+    Older versions made keys from absolute paths. Such an object keeps its key, so that its item
+    still belongs to it.
+    """
+    key, objects = candidate.earlier_key, application.objects
+    if (
+        key is None
+        or candidate.path is None
+        or stat_or_none(objects, BRONZE, candidate.key) is not None
+        or stat_or_none(objects, BRONZE, key) is None
+    ):
+        return candidate
+    sidecars = {
+        key_of_sidecar(Path(key), key, sidecar): sidecar for sidecar in candidate.sidecars.values()
+    }
+    return replace(candidate, key=key, sidecars=sidecars)
+
+
 def _upload(
     candidate: Candidate, chain: Chain, options: ChainOptions, application: Application
 ) -> ObjectArrived:
     """Put the file and its sidecars into the store, and run the first stage of the chain."""
-    for sidecar in candidate.sidecars:
-        upload_file(
-            application.objects,
-            sidecar,
-            BRONZE,
-            f"{candidate.key.rpartition('/')[0]}/{sidecar.name}".lstrip("/"),
-        )
-    upload_file(application.objects, candidate.path, BRONZE, candidate.key)
+    for key, path in reversed(candidate.files.items()):  # the sidecars first
+        upload_file(application.objects, path, BRONZE, key)
     return chain.receive(application.objects, candidate.key, options)
 
 

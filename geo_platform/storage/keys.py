@@ -3,7 +3,7 @@
 Keys come from clients and are not trusted. `check_key` refuses a key that leads out of its
 container, or that a listing would skip, before a path is built from the key.
 
-Used by `api/jobs`, `storage/azure` and `storage/local`.
+Used by `api/jobs`, `cli`, `storage/azure` and `storage/local`.
 """
 
 from pathlib import Path

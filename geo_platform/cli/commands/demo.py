@@ -26,8 +26,9 @@ from geo_platform.cli.outcome import (
     show_outcome,
     source_progress,
 )
-from geo_platform.cli.requests import Candidate, find_sources, requests_of
-from geo_platform.cli.source_ingest import ingest
+from geo_platform.cli.requests import requests_of
+from geo_platform.cli.source_ingest import ingest, with_known_key
+from geo_platform.cli.sources import Candidate, find_local
 from geo_platform.contracts.stored import load_message
 from geo_platform.ports import MESSAGES, message_key
 from geo_platform.settings import Profile
@@ -123,16 +124,18 @@ def _message(
 @click.pass_obj
 def demo(application: Application) -> None:
     """Ingest a bundled raster and a bundled vector file, and show what was found and written."""
-    candidates, _ = find_sources(
-        [str(application.root / "samples" / name) for name in SAMPLES],
-        home=application.settings.home_dir,
-    )
+    candidates = [
+        with_known_key(find_local(application.root / "samples" / name, application), application)
+        for name in SAMPLES
+    ]
     console = Console(highlight=False)
     outcomes = []
     with ExitStack() as stack, source_progress(console, len(candidates)) as progress:
         launch = application.lazy_launcher(stack)
-        for finished, request in enumerate(requests_of(candidates, {})):
-            progress.start_source(request.candidate.path.name, finished)
+        for finished, request in enumerate(
+            requests_of(candidates, {}, lambda: application.objects)
+        ):
+            progress.start_source(request.candidate.name, finished)
             outcome = ingest(request, application, launch)
             outcomes.append(outcome.outcome)
             _show(console, request.candidate, outcome, application)
@@ -156,9 +159,7 @@ def _show(
     if outcome.outcome in (CommandOutcome.refused, CommandOutcome.failed):
         show_outcome(console, outcome)
         return
-    console.print(
-        Text(f"\n{printable(candidate.path.name)}", style="bold"), Text(f"({outcome.kind})")
-    )
+    console.print(Text(f"\n{printable(candidate.name)}", style="bold"), Text(f"({outcome.kind})"))
     if outcome.outcome is CommandOutcome.unchanged:
         console.print(
             Text(

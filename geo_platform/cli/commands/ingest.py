@@ -15,10 +15,12 @@ import click
 from rich.console import Console
 
 from geo_platform.cli.application import Application
+from geo_platform.cli.downloads import downloads
 from geo_platform.cli.outcome import exit_code, show_left_out, show_outcome, source_progress
 from geo_platform.cli.parameters import job_option, parameters_of, stage_options
-from geo_platform.cli.requests import find_sources, requests_of
+from geo_platform.cli.requests import requests_of
 from geo_platform.cli.source_ingest import ingest
+from geo_platform.cli.sources import find_sources
 from geo_platform.runs import CLIENT_ID_FORMATS, CORRELATION_TAG, TRACEPARENT_TAG, is_client_id
 
 
@@ -86,28 +88,33 @@ def ingest_sources(
     traceparent: str | None,
     **values: Any,
 ) -> None:
-    """Ingest files and folders.
+    """Ingest files, folders, objects of the store, and https addresses.
 
     Rasters become verified COGs, vectors GeoParquet, both described in STAC.
 
-    Folders are searched for sources. The content of a file decides its job; --job sets the job for
-    all files. A file that was published before with the same parameters is not processed again,
-    except with --force. A refused file is reported with its reason and remedy, and does not stop
-    the other files.
+    Folders are searched for sources. An object of the store is named bronze/KEY. An https address
+    is downloaded first. The content of a file decides its job; --job sets the job for all files. A
+    file that was published before with the same parameters is not processed again, except with
+    --force. A refused file is reported with its reason and remedy, and does not stop the other
+    files.
     """
-    candidates, left_out = find_sources(sources, home=application.settings.home_dir)
-    requests, tags = (
-        requests_of(candidates, parameters_of(values), job=job),
-        client_tags(correlation_id, traceparent),
-    )
     output = Console(soft_wrap=False, highlight=False)
     error_output = Console(stderr=True, highlight=False)
-    show_left_out(error_output, candidates, left_out)
-    outcomes = []
     # If outcomes are printed to a terminal, the bar must use the same console, since it would
     # overwrite the outcomes otherwise.
     bar_console = output if output.is_terminal and not as_json else error_output
-    with ExitStack() as stack, source_progress(bar_console, len(candidates)) as progress:
+    tags = client_tags(correlation_id, traceparent)
+    outcomes = []
+    with ExitStack() as stack:
+        fetch = stack.enter_context(
+            downloads(application.settings, application.settings.scratch_dir, bar_console)
+        )
+        candidates, left_out = find_sources(sources, application, fetch)
+        requests = requests_of(
+            candidates, parameters_of(values), lambda: application.objects, job=job
+        )
+        show_left_out(error_output, candidates, left_out)
+        progress = stack.enter_context(source_progress(bar_console, len(candidates)))
         launch = application.lazy_launcher(stack)
         for finished, request in enumerate(requests):
             progress.start_source(request.candidate.shown, finished)

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from geo_platform.chains.chain import Preview
 from geo_platform.cli.application import Application
+from geo_platform.cli.downloads import downloads
 from geo_platform.cli.outcome import (
     as_platform_error,
     exit_code,
@@ -23,7 +24,9 @@ from geo_platform.cli.outcome import (
     show_left_out,
 )
 from geo_platform.cli.parameters import job_option, options_of, parameters_of, stage_options
-from geo_platform.cli.requests import SourceRequest, find_sources, requests_of
+from geo_platform.cli.requests import SourceRequest, requests_of
+from geo_platform.cli.sources import find_sources
+from geo_platform.ports import ObjectStore
 from geo_platform.storage.local.source_files import SourceFiles
 
 Plan = dict[str, Any]
@@ -52,35 +55,41 @@ def plan_sources(
 
     The parameters are the same as for `ingest`, so you can see their effect before you ingest.
     """
-    candidates, left_out = find_sources(sources, home=application.settings.home_dir)
-    show_left_out(Console(stderr=True, highlight=False), candidates, left_out)
-    console = Console(highlight=False)
+    console, error_console = Console(highlight=False), Console(stderr=True, highlight=False)
     faults = []
-    for request in requests_of(candidates, parameters_of(values), job=job):
-        try:
-            plan = _plan(request)
-        except click.ClickException:
-            raise
-        except Exception as error:  # noqa: BLE001  # becomes the result of this source; it must not stop the others
-            record = as_platform_error(error).as_record()
-            faults.append(outcome_of(record))
-            plan = {
-                "source": request.candidate.shown,
-                "outcome": outcome_of(record).value,
-                "error": record,
-            }
-        if as_json:
-            click.echo(json.dumps(plan, default=str))
-        else:
-            _show(console, plan)
+    with downloads(application.settings, None, error_console) as fetch:
+        candidates, left_out = find_sources(sources, application, fetch)
+        show_left_out(error_console, candidates, left_out)
+        for request in requests_of(
+            candidates, parameters_of(values), lambda: application.objects, job=job
+        ):
+            try:
+                plan = _plan(request, application)
+            except click.ClickException:
+                raise
+            except Exception as error:  # noqa: BLE001  # becomes the result of this source; it must not stop the others
+                record = as_platform_error(error).as_record()
+                faults.append(outcome_of(record))
+                plan = {
+                    "source": request.candidate.shown,
+                    "outcome": outcome_of(record).value,
+                    "error": record,
+                }
+            if as_json:
+                click.echo(json.dumps(plan, default=str))
+            else:
+                _show(console, plan)
     sys.exit(exit_code(faults))
 
 
-def _plan(request: SourceRequest) -> Plan:
+def _plan(request: SourceRequest, application: Application) -> Plan:
     chain = request.known_chain()
     options = options_of(chain, request.parameters)
-    view = SourceFiles()
-    arrived = chain.receive(view, request.candidate.key, options)
+    candidate = request.candidate
+    view: ObjectStore = (
+        SourceFiles(candidate.files) if candidate.path is not None else application.objects
+    )
+    arrived = chain.receive(view, candidate.key, options)
     preview = Preview({}, [])
     if chain.preview is not None:
         with tempfile.TemporaryDirectory(prefix="geo-platform-plan-") as scratch:

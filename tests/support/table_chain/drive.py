@@ -69,16 +69,16 @@ def use_commands(folder: Path) -> dict[str, Any]:
 
 def retried(give: Commands, folder: Path) -> dict[str, Any]:
     """Retry the run of a refused table (no rows) after the table is repaired."""
-    from geo_platform.cli.requests import key_of
     from geo_platform.ports import BRONZE
     from geo_platform.settings import Settings
+    from geo_platform.storage.local.source_files import local_key, resolved_path
     from geo_platform.storage.stores import open_objects
 
     empty = folder / "empty.csv"
     empty.write_text(NO_ROWS, "utf-8")
     refused = give("ingest", empty)
     objects = open_objects(Settings(home=folder / "home"))
-    objects.put_bytes(BRONZE, key_of(empty), ROWS.encode(), metadata={})
+    objects.put_bytes(BRONZE, local_key(resolved_path(empty)), ROWS.encode(), metadata={})
     return {"refused": refused, "retry": give("retry", refused["answers"][0]["run_id"])}
 
 

@@ -13,16 +13,20 @@ from hypothesis import strategies as st
 
 from geo_platform.chains.raster import RASTER
 from geo_platform.chains.vector import VECTOR
-from geo_platform.cli.requests import SourceRequest, find_sources, names_for_collisions, requests_of
+from geo_platform.cli.application import Application
+from geo_platform.cli.requests import SourceRequest, names_for_collisions, requests_of
+from geo_platform.cli.sources import find_local
 from geo_platform.errors import SourceNotFound, SourceUnreadable, UnsupportedFormat
+from geo_platform.settings import Settings
 from geo_platform.vector.field_names import dataset_name
 
 POINT = {"type": "Feature", "properties": {}, "geometry": {"type": "Point", "coordinates": [1, 2]}}
 
 
 def _requests(*paths: Path, **parameters: Any) -> list[SourceRequest]:
-    candidates, _ = find_sources(list(map(str, paths)), home=Path("/nowhere"))
-    return requests_of(candidates, parameters)
+    application = Application(Settings(home=Path("/nowhere")))
+    candidates = [find_local(path, application) for path in paths]
+    return requests_of(candidates, parameters, lambda: application.objects)
 
 
 def _vector(path: Path) -> Path:
@@ -92,7 +96,7 @@ def test_an_unusable_source_raises_in_its_turn_and_is_named(tmp_path: Path) -> N
     ):
         with pytest.raises(expected) as raised:
             request.known_chain()
-        assert request.candidate.path.name in str(raised.value)
+        assert request.candidate.name in str(raised.value)
     assert requests[-1].known_chain() is VECTOR
 
 
