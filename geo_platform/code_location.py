@@ -4,9 +4,15 @@ workspace.yaml and deploy/ name this file. `process_start.py` prepares the proce
 `definitions.py` has the definitions alone.
 """
 
-from geo_platform.process_start import fork_spawned_processes, frozen_imports, limit_blas_threads
+from geo_platform.process_start import (
+    fork_spawned_processes,
+    frozen_imports,
+    limit_blas_threads,
+    quiet_libraries,
+)
 
 limit_blas_threads()
+quiet_libraries()
 
 with frozen_imports():
     from assets.stage import span_destinations

@@ -14,6 +14,10 @@
 Errors of libraries are translated into these classes where they occur. Codes never change;
 docs/errors.md lists them.
 
+A message or remedy names a parameter as it is: `input_crs`, with a value `input_crs=EPSG:4326`, and
+in backquotes if the name is also an English word. The command line shows the option instead
+(`cli/parameters.py`).
+
 Used throughout the application.
 """
 
@@ -119,13 +123,13 @@ class GeoreferenceRefused(InputRefused):
 
 class CrsMissing(GeoreferenceRefused):
     code = "CRS_MISSING"
-    default_remedy = "Give the coordinate reference system with input_crs, for example EPSG:4326."
+    default_remedy = "Give the coordinate reference system, for example input_crs=EPSG:4326."
 
 
 class CrsMismatch(GeoreferenceRefused):
     code = "CRS_MISMATCH"
     default_remedy = (
-        "Omit input_crs to use the CRS of the file, or set override_crs if the file is wrong."
+        "Omit input_crs to use the CRS of the file, or set override_crs=true if the file is wrong."
     )
 
 
@@ -133,7 +137,7 @@ class BoundsImplausible(GeoreferenceRefused):
     code = "BOUNDS_IMPLAUSIBLE"
     default_remedy = (
         "The coordinates do not fit the coordinate reference system. Give the correct one "
-        "with input_crs and override_crs."
+        "with input_crs and override_crs=true."
     )
 
 
@@ -163,7 +167,7 @@ class RasterTypeMismatch(RasterRefused):
 
 class NodataConflict(RasterRefused):
     code = "NODATA_CONFLICT"
-    default_remedy = "Give one nodata value that every band can hold."
+    default_remedy = "Give one value that every band can hold with `nodata`."
 
 
 class VectorRefused(InputRefused):
@@ -195,8 +199,8 @@ class NoGeometry(VectorRefused):
 class GeometryMixed(VectorRefused):
     code = "GEOMETRY_MIXED"
     default_remedy = (
-        "Set mixed_geometry to split, for one dataset of each geometry type, or to keep, for one "
-        "dataset of all."
+        "Set mixed_geometry=split, for one dataset of each geometry type, or mixed_geometry=keep, "
+        "for one dataset of all."
     )
 
 
@@ -210,7 +214,7 @@ class GeometryUnrepairable(VectorRefused):
 
 class FieldEncoding(VectorRefused):
     code = "FIELD_ENCODING"
-    default_remedy = "Give the text encoding with encoding, for example CP1252."
+    default_remedy = "Give the text encoding, for example encoding=CP1252."
 
 
 class RequestRefused(InputRefused):
@@ -227,7 +231,7 @@ class TableNameInvalid(RequestRefused):
 
 class TableExists(RequestRefused):
     code = "TABLE_EXISTS"
-    default_remedy = "Choose another table_name, or set overwrite."
+    default_remedy = "Choose another table_name, or set overwrite=true."
 
 
 class ParameterInvalid(RequestRefused):

@@ -1,4 +1,4 @@
-"""Make a process start faster: threads, garbage collection and forking around the imports.
+"""Prepare a process: threads, garbage collection and forking around the imports, libraries' output.
 
 Importing this module changes nothing; the functions do.
 
@@ -6,15 +6,36 @@ Used by `cli/commands`, `cli`, `geo_platform` and `vector`.
 """
 
 import gc
+import logging
 import multiprocessing
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 # A flag, because gc.get_freeze_count counts the frozen objects one by one.
 _imports_are_frozen = False
+
+
+_OWN_RECORDS = logging.Filter("geo_platform")
+
+
+def quiet_libraries() -> None:
+    """Keep warnings and log records of libraries off standard error.
+
+    What a user has to know about a file is a finding of its item. A warning of a library has a path
+    and a line of source code instead, and no remedy. It is logged at the level DEBUG. Records of
+    the platform's own loggers are printed as before if no handler takes them.
+    """
+    warnings.showwarning = _log_warning
+    if logging.lastResort is not None:
+        logging.lastResort.addFilter(_OWN_RECORDS)
+
+
+def _log_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
+    logging.getLogger("geo_platform.libraries").debug("%s: %s", category.__name__, message)
 
 
 def limit_blas_threads() -> None:

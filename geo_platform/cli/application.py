@@ -5,7 +5,7 @@ Used by `cli/commands` and `cli`.
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -45,6 +45,31 @@ class Launcher(Protocol):
 
     def retry_of(self, run_id: str) -> RetryRequest | None:
         """Return the request to retry a run, or None if there is no such run."""
+
+
+@dataclass(frozen=True)
+class _NamingOptions:
+    """A launcher whose reports name options where the errors of runs name parameters."""
+
+    launcher: Launcher
+
+    def run(self, request: RunRequest) -> RunReport:
+        return self._typed(self.launcher.run(request))
+
+    def status(self, run_id: str) -> RunReport | None:
+        report = self.launcher.status(run_id)
+        return self._typed(report) if report is not None else None
+
+    def retry_of(self, run_id: str) -> RetryRequest | None:
+        return self.launcher.retry_of(run_id)
+
+    @staticmethod
+    def _typed(report: RunReport) -> RunReport:
+        if report.error is None:
+            return report
+        from geo_platform.cli.parameters import record_as_typed
+
+        return replace(report, error=record_as_typed(report.error))
 
 
 @dataclass(frozen=True)
@@ -122,4 +147,4 @@ class Application(HomeStores):
         with frozen_imports():
             from geo_platform.orchestrator.launch import InProcessLauncher
         with InProcessLauncher(definitions, self.settings, self.instance_template) as launcher:
-            yield launcher
+            yield _NamingOptions(launcher)

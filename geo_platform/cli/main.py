@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from geo_platform import __version__
-from geo_platform.process_start import frozen_imports, limit_blas_threads
+from geo_platform.process_start import frozen_imports, limit_blas_threads, quiet_libraries
 
 # 128 + SIGINT, the shells' convention.
 INTERRUPTED = 130
@@ -176,6 +176,7 @@ class _Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         limit_blas_threads()
+        quiet_libraries()
         with frozen_imports():
             return _import_command(cmd_name)
 
@@ -205,16 +206,18 @@ class _Commands(click.Group):
 def _end(cause: Exception) -> NoReturn:
     from geo_platform.cli.extras import missing_extra
     from geo_platform.cli.outcome import as_platform_error, exit_code, outcome_of, printable
+    from geo_platform.cli.parameters import as_typed
 
     install = missing_extra(cause)
     if install is not None:
         click.echo(install, err=True)
         raise SystemExit(USAGE) from cause
     error = as_platform_error(cause)
+    shown = f"{error.code}: {as_typed(error.message)} {as_typed(error.remedy)}"
     if "--traceback" in sys.argv:
         traceback.print_exception(cause)
     click.echo(
-        "\n".join(map(printable, str(error).splitlines())), err=True
+        "\n".join(map(printable, shown.splitlines())), err=True
     )  # a contract error has one line per fault
     raise SystemExit(exit_code([outcome_of(error.as_record())])) from cause
 

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from geo_platform.cli.parameters import record_as_typed
 from geo_platform.cli.sources import Candidate, LeftOut
 from geo_platform.errors import PlatformError, UnexpectedFault
 from geo_platform.telemetry.checkpoints import Checkpoint
@@ -70,6 +71,11 @@ def as_platform_error(error: Exception) -> PlatformError:
         if isinstance(error, PlatformError)
         else UnexpectedFault(f"{type(error).__name__}: {error}")
     )
+
+
+def error_record(error: Exception) -> dict[str, Any]:
+    """Return the record of an error, with parameters named as options."""
+    return record_as_typed(as_platform_error(error).as_record())
 
 
 def exit_code(outcomes: Iterable[CommandOutcome]) -> int:

@@ -1,14 +1,16 @@
 """Command-line options for the parameters of the stages, made from the stages' option models.
 
 So each parameter is described only once, in its model. This module also turns the values from the
-command line back into parameters.
+command line back into parameters, and the parameters that an error names into options.
 
 Used by `cli/commands` and `cli`.
 """
 
+import re
 import typing
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from functools import cache
 from types import NoneType
 from typing import Any, TypeVar
 
@@ -59,6 +61,45 @@ def options_of(chain: Chain, parameters: Mapping[str, Any]) -> ChainOptions:
     except ParametersError as error:
         faults = [f"{_flag(name)}: {reason}" for name, reason in error.faults]
         raise click.UsageError("PARAMETER_INVALID: " + "; ".join(faults)) from error
+
+
+def as_typed(text: str) -> str:
+    """Return a message or remedy with options in place of the parameters that it names.
+
+    `input_crs` becomes `--input-crs`, `mixed_geometry=keep` becomes `--mixed-geometry keep`, and
+    `force=true` becomes `--force`. A name that is also an English word counts only with a value or
+    in backquotes. Names in quotation marks are those of columns and files, and stay.
+    """
+    return _named_parameters().sub(_option_as_typed, text)
+
+
+def record_as_typed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the record of an error (`PlatformError.as_record`) with its texts as typed."""
+    return {
+        **record,
+        "message": as_typed(str(record["message"])),
+        "remedy": as_typed(str(record["remedy"])),
+    }
+
+
+@cache
+def _named_parameters() -> re.Pattern[str]:
+    names = sorted(_fields(), key=len, reverse=True)
+    any_name, compound = "|".join(names), "|".join(name for name in names if "_" in name)
+    before, after = r"""(?<![\w'"`./=-])""", r"""(?![\w'"`=/]|\.\w|-\w)"""
+    value = r"""(?P<value>[^\s,;'"`]*[^\s,;.:)'"`])"""
+    return re.compile(
+        rf"`(?P<quoted>{any_name})`|{before}(?P<set>{any_name})={value}"
+        rf"|{before}(?P<bare>{compound}){after}"
+    )
+
+
+def _option_as_typed(found: re.Match[str]) -> str:
+    name = found["quoted"] or found["set"] or found["bare"]
+    value = found["value"]
+    if value is None or _plain_type(_fields()[name][0]) is bool:
+        return f"--no-{_flag(name)[2:]}" if value == "false" else _flag(name)
+    return f"{_flag(name)} {value}"
 
 
 def unknown_to(chain: Chain, parameters: Mapping[str, Any]) -> list[str]:

@@ -17,7 +17,7 @@ import click
 from geo_platform.catalog.publish import find_published
 from geo_platform.chains.chain import Chain, ChainOptions
 from geo_platform.cli.application import Application, Launcher
-from geo_platform.cli.outcome import CommandOutcome, SourceOutcome, as_platform_error, outcome_of
+from geo_platform.cli.outcome import CommandOutcome, SourceOutcome, error_record, outcome_of
 from geo_platform.cli.parameters import options_of
 from geo_platform.cli.requests import SourceRequest
 from geo_platform.cli.sources import Candidate
@@ -66,7 +66,7 @@ def ingest(
 
 def _without_run(request: SourceRequest, error: Exception, seconds: float) -> SourceOutcome:
     """Return the outcome of a source that had no run."""
-    record = as_platform_error(error).as_record()
+    record = error_record(error)
     return SourceOutcome(
         source=request.candidate.shown,
         kind=request.chain.name if isinstance(request.chain, Chain) else None,

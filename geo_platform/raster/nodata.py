@@ -58,7 +58,7 @@ def decide_nodata(
         raise NodataConflict(
             f"The bands of {display_name!r} have different nodata values: "
             f"{', '.join(f'{value:g}' for value in distinct)}.",
-            remedy="Set nodata to one value that every band can hold; bands are rewritten to it.",
+            remedy="Set `nodata` to one value that every band can hold; bands are rewritten to it.",
         )
     return _extend_to_all_bands(band_values, distinct, dtypes, warnings, display_name)
 
@@ -111,7 +111,7 @@ def _check_requested(
         raise NodataConflict(
             f"{display_name!r} has the nodata value {distinct[0]:g}, but the request gives "
             f"{requested:g}.",
-            remedy="Omit nodata to use the value of the file.",
+            remedy="Omit `nodata` to use the value of the file.",
         )
 
 

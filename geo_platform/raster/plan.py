@@ -124,7 +124,7 @@ def plan_cogs(profile: RasterProfiled, options: RasterCogOptions) -> CogPlans:
         if reason:
             raise RasterTypeMismatch(
                 f"{profile.source.key!r} cannot be converted to the {tier.value} tier: {reason}.",
-                remedy="Set output_tier to analysis or all.",
+                remedy="Set output_tier=analysis or output_tier=all.",
             )
         return CogPlans((_plan(profile, options, grid, tier),), ())
     tiers = (OutputTier.analysis, OutputTier.visualization, OutputTier.archive)

@@ -193,7 +193,7 @@ def _check_keys(options: VectorFeaturesOptions, fields: Sequence[FieldMapping]) 
             "load_mode append needs key_columns: without them, loading the same rows again would "
             "duplicate them.",
             remedy=(
-                "Name the published columns that identify a row, for example key_columns parcel_id."
+                "Name the published columns that identify a row, for example key_columns=parcel_id."
             ),
         )
 

@@ -79,10 +79,11 @@ def test_every_path_of_a_file_is_one_object(
         assert set(_told(ingest(typed))) == {("unchanged", None)}, typed
     assert _told(ingest(f"az://bronze/{key}", "bronze/")) == [("unchanged", None)]
     assert _keys(profile, home) == [key]
-    planned = geo_platform_here(
-        "plan", "--json", "~/data", f"az://bronze/{key}", home=home, extra=profile.environment
-    )
-    assert [line["found"]["item"] for line in planned.lines] == ["vectors/points"] * 2
+    for typed in ("~/data", f"az://bronze/{key}"):
+        planned = geo_platform_here(
+            "plan", "--json", typed, home=home, extra=profile.environment
+        )
+        assert [line["found"]["item"] for line in planned.lines] == ["vectors/points"]
 
 
 def test_files_of_one_name_are_two_objects_and_the_second_is_no_silent_replacement(

@@ -140,7 +140,7 @@ class Intake:
         if snapshot.state is not JobState.failed:
             raise Conflict(
                 f"The job {job_id} is {snapshot.state}. Only a failed job can be retried.",
-                remedy="To run it again, submit it with force.",
+                remedy="To run it again, submit it with force=true.",
             )
         work = stored.job.asked.model_copy(update={**_request_fields(caller), "force": False})
         accepted = self._next_attempt(stored, snapshot, work)

@@ -17,7 +17,7 @@ from geo_platform.chains.chain import Preview
 from geo_platform.cli.application import Application
 from geo_platform.cli.downloads import downloads
 from geo_platform.cli.outcome import (
-    as_platform_error,
+    error_record,
     exit_code,
     outcome_of,
     printable,
@@ -68,7 +68,7 @@ def plan_sources(
             except click.ClickException:
                 raise
             except Exception as error:  # noqa: BLE001  # becomes the result of this source; it must not stop the others
-                record = as_platform_error(error).as_record()
+                record = error_record(error)
                 faults.append(outcome_of(record))
                 plan = {
                     "source": request.candidate.shown,

@@ -156,7 +156,7 @@ def plan_publication(
         raise Conflict(
             f"Version {places.wanted.version} of the table {places.wanted.name} is not in the "
             "database any more.",
-            remedy="Ingest the source again, with force.",
+            remedy="Ingest the source again, with force=true.",
         )
     _check_may_replace(places, coming, replaced)
     leaving = () if places.live is None else (_move_out(places.live, run_id),)
@@ -186,7 +186,7 @@ def _check_may_replace(places: Places, coming: Relation, replaced: Sequence[Tabl
     elif live.comment is None:
         raise Conflict(
             f"The table {places.wanted.name} exists and was not made by the platform.",
-            remedy="Choose another table_name, or set load_mode replace.",
+            remedy="Choose another table_name, or set load_mode=replace.",
         )
     elif live.comment.get("source_uri") != comment.get("source_uri"):
         raise Conflict(

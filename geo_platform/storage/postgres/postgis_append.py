@@ -135,7 +135,7 @@ def _check_jsonb_columns(base: AppendBase, jsonb_columns: tuple[str, ...]) -> No
         raise ParameterInvalid(
             f"Rows cannot be appended to {name}: {', '.join(differing)} is JSON on one side and "
             "text on the other.",
-            remedy="Correct the values that are not JSON in the source, or set load_mode replace.",
+            remedy="Correct the values that are not JSON in the source, or set load_mode=replace.",
         )
 
 

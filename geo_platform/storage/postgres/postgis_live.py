@@ -105,7 +105,7 @@ def check_mode(target: FeatureTarget, live: LiveTable | None) -> None:
     if target.load_mode == REPLACE:
         return
     if live.comment is None:
-        remedy = "Choose another table_name, or set load_mode replace."
+        remedy = "Choose another table_name, or set load_mode=replace."
         raise TableExists(
             f"The table {name} exists and was not made by the platform.",
             remedy=remedy,
@@ -153,7 +153,7 @@ def check_columns(
             f"Rows cannot be appended to {live.schema}.{live.name}: its columns differ: "
             f"{differences}.",
             remedy="Give the columns the same names and types with column_mapping and target_crs, "
-            "or set load_mode replace.",
+            "or set load_mode=replace.",
             parameter="load_mode",
         )
     return jsonb_columns
