@@ -101,7 +101,9 @@ def resolve_crs(
     if user_crs is None and not has_earth_size(file_crs):
         raise BoundsImplausible(
             f"{display_name!r} is not on the Earth: its CRS is {describe(file_crs)}, for a body of "
-            "another size."
+            "another size.",
+            remedy="Only data of the Earth can be published. If it is of the Earth, give its CRS "
+            "with input_crs and override_crs=true.",
         )
     if user_crs is None or same_crs(file_crs, user_crs):
         return reference(file_crs, file_crs_origin), ()

@@ -181,7 +181,7 @@ class LayerAmbiguous(VectorRefused):
 
 class LayerNotFound(VectorRefused):
     code = "LAYER_NOT_FOUND"
-    default_remedy = "Choose one of the layers that the file has."
+    default_remedy = "Choose one of the layers that the file has with layer_name."
 
 
 class NoFeatures(VectorRefused):

@@ -206,6 +206,7 @@ def _select_member(
     names = [dataset.path for dataset in all_datasets]
     raise LayerNotFound(
         f"The archive {name!r} holds no dataset {member!r}; it holds: {_list_names(names)}.",
+        remedy="Choose one of these datasets with archive_member.",
         members=names[:100],
     )
 

@@ -80,9 +80,7 @@ def test_every_path_of_a_file_is_one_object(
     assert _told(ingest(f"az://bronze/{key}", "bronze/")) == [("unchanged", None)]
     assert _keys(profile, home) == [key]
     for typed in ("~/data", f"az://bronze/{key}"):
-        planned = geo_platform_here(
-            "plan", "--json", typed, home=home, extra=profile.environment
-        )
+        planned = geo_platform_here("plan", "--json", typed, home=home, extra=profile.environment)
         assert [line["found"]["item"] for line in planned.lines] == ["vectors/points"]
 
 

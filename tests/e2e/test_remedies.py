@@ -1,0 +1,419 @@
+"""Each remedy of docs/errors.md that a file or an option needs, followed on a real file to its end.
+
+A case makes an input that is refused with a code, follows the remedy, and ingests again. The codes
+of faults, of the HTTP API and of runs over many files have tests of their own, see `ELSEWHERE`.
+"""
+
+import json
+import re
+import struct
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+from rasterio.transform import from_origin
+from shapely import LineString, Point, Polygon
+
+from geo_platform.cli.commands.ingest import ingest_sources
+from geo_platform.errors import error_leaves
+from tests.support.in_process import DAGSTER_S_WARNINGS, geo_platform_here
+
+pytestmark = DAGSTER_S_WARNINGS
+
+Options = Sequence[str]
+# Follow a remedy: change the file or return another one, and the options to give.
+Followed = tuple[Path, Options]
+Error = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """How to be refused with `code`, a part of the remedy, and how to follow it."""
+
+    code: str
+    refused: Callable[[Path], Followed]
+    remedy: str
+    follow: Callable[[Path, Error], Followed]
+    before: Callable[[Path], Followed] | None = None
+
+
+def _raster(
+    path: Path,
+    dtype: str = "int16",
+    *,
+    crs: str | None = "EPSG:32632",
+    bands: int = 1,
+    nodata: float | None = None,
+    fill: float | None = None,
+) -> Path:
+    rows, columns = np.mgrid[0:64, 0:64]
+    pixels = (rows * 3 + columns + 1).astype(dtype) if fill is None else np.full((64, 64), fill)
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        width=64,
+        height=64,
+        count=bands,
+        dtype=dtype,
+        crs=crs,
+        transform=from_origin(600_000, 5_200_000, 10, 10),
+        nodata=nodata,
+    ) as dataset:
+        for band in range(1, bands + 1):
+            dataset.write(pixels.astype(dtype), band)
+    return path
+
+
+def _points(path: Path, *, crs: str | None = "EPSG:4326", lon: float = 11.0, **kept: Any) -> Path:
+    frame = gpd.GeoDataFrame({"name": ["a", "b"]}, geometry=[Point(lon, 47), Point(lon + 1, 48)])
+    frame = frame.set_crs(crs) if crs else frame
+    frame.to_file(path, **kept)
+    return path
+
+
+def _zip(path: Path, *members: tuple[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+    return path
+
+
+def _text(path: Path, text: str, encoding: str = "utf-8") -> Path:
+    path.write_text(text, encoding)
+    return path
+
+
+def _geojson(*geometries: dict[str, Any]) -> str:
+    features = [
+        {"type": "Feature", "properties": {"name": "a"}, "geometry": geometry}
+        for geometry in geometries
+    ]
+    return json.dumps({"type": "FeatureCollection", "features": features})
+
+
+_POINT = {"type": "Point", "coordinates": [11.0, 47.0]}
+
+
+def _layers(path: Path) -> Path:
+    for layer in ("roads", "rivers"):
+        gpd.GeoDataFrame(
+            {"name": [layer]}, geometry=[LineString([(11, 47), (12, 48)])], crs="EPSG:4326"
+        ).to_file(path, layer=layer, driver="GPKG")
+    return path
+
+
+def _mixed(path: Path) -> Path:
+    gpd.GeoDataFrame(
+        {"name": ["a", "b"]},
+        geometry=[Point(11, 47), Polygon([(11, 47), (12, 47), (12, 48)])],
+        crs="EPSG:4326",
+    ).to_file(path, driver="GPKG", geometry_type="Unknown")
+    return path
+
+
+def _cut(path: Path) -> Path:
+    path.write_bytes(path.read_bytes()[:-3000])
+    return path
+
+
+def _not_a_database(path: Path) -> Path:
+    """Damage a page in the middle of a GeoPackage."""
+    content = bytearray(_points(path, driver="GPKG").read_bytes())
+    content[100:4096] = struct.pack("B", 255) * 3996
+    path.write_bytes(content)
+    return path
+
+
+def _picture(path: Path) -> Path:
+    with rasterio.open(path, "w", driver="PNG", width=64, height=64, count=3, dtype="uint8") as png:
+        png.write(np.arange(3 * 64 * 64, dtype="uint8").reshape(3, 64, 64))
+    return path
+
+
+def _with_world_file(path: Path) -> Path:
+    path.with_suffix(".pgw").write_text("10\n0\n0\n-10\n600005\n5199995\n")
+    return path
+
+
+CASES = [
+    Case(
+        "ARCHIVE_UNSAFE",
+        lambda at: (_zip(at / "a.zip", ("../points.geojson", _geojson(_POINT).encode())), ()),
+        "Zip only the data files",
+        lambda at, _: (_zip(at / "b.zip", ("points.geojson", _geojson(_POINT).encode())), ()),
+    ),
+    Case(
+        "BOUNDS_IMPLAUSIBLE",
+        lambda at: (_points(at / "metres.gpkg", lon=500_000.0), ()),
+        "--input-crs and --override-crs",
+        lambda at, _: (at / "metres.gpkg", ("--input-crs", "EPSG:3857", "--override-crs")),
+    ),
+    Case(
+        "CONFLICT",
+        lambda at: (_raster(at / "south" / "scene.tif"), ()),
+        "Choose another --item-id",
+        lambda at, _: (at / "south" / "scene.tif", ("--item-id", "south-scene")),
+        before=lambda at: (_raster(at / "north" / "scene.tif"), ()),
+    ),
+    Case(
+        "CRS_MISMATCH",
+        lambda at: (_raster(at / "a.tif"), ("--input-crs", "EPSG:32633")),
+        "Omit --input-crs to use the CRS of the file, or set --override-crs",
+        lambda at, _: (at / "a.tif", ()),
+    ),
+    Case(
+        "CRS_MISMATCH",
+        lambda at: (_points(at / "a.gpkg"), ("--input-crs", "EPSG:4258")),
+        "or set --override-crs if the file is wrong",
+        lambda at, _: (at / "a.gpkg", ("--input-crs", "EPSG:4258", "--override-crs")),
+    ),
+    Case(
+        "CRS_MISSING",
+        lambda at: (_raster(at / "a.tif", crs=None), ()),
+        "for example --input-crs EPSG:4326",
+        lambda at, _: (at / "a.tif", ("--input-crs", "EPSG:32632")),
+    ),
+    Case(
+        "CRS_MISSING",
+        lambda at: (_points(at / "a.shp", crs=None), ()),
+        "for example --input-crs EPSG:4326",
+        lambda at, _: (at / "a.shp", ("--input-crs", "EPSG:4326")),
+    ),
+    Case(
+        "DECOMPRESSION_BOMB",
+        lambda at: (
+            _zip(at / "a.zip", ("a.geojson", _geojson(_POINT).encode() + b" " * 200_000_000)),
+            (),
+        ),
+        "Submit it unpacked",
+        lambda at, _: (_text(at / "a.geojson", _geojson(_POINT) + " " * 200_000), ()),
+    ),
+    Case(
+        "FIELD_ENCODING",
+        lambda at: (_text(at / "a.csv", "name;lon;lat\nMünchen;11.5;48.1\n", "cp1252"), ()),
+        "for example --encoding CP1252",
+        lambda at, _: (at / "a.csv", ("--encoding", "CP1252")),
+    ),
+    Case(
+        "GEOMETRY_MIXED",
+        lambda at: (_mixed(at / "a.gpkg"), ("--mixed-geometry", "refuse")),
+        "set --mixed-geometry keep",
+        lambda at, _: (at / "a.gpkg", ("--mixed-geometry", "keep")),
+    ),
+    Case(
+        "GEOMETRY_UNREPAIRABLE",
+        lambda at: (
+            _text(at / "a.csv", 'name,wkt\na,"POLYGON ((11 47, 11 47, 11 47, 11 47))"\n'),
+            ("--input-crs", "EPSG:4326"),
+        ),
+        "Repair the geometries",
+        lambda at, _: (
+            _text(at / "a.csv", 'name,wkt\na,"POLYGON ((11 47, 12 47, 12 48, 11 47))"\n'),
+            ("--input-crs", "EPSG:4326"),
+        ),
+    ),
+    Case(
+        "GEOTRANSFORM_MISSING",
+        lambda at: (_picture(at / "a.png"), ("--input-crs", "EPSG:32632")),
+        "Add a world file beside the image",
+        lambda at, _: (_with_world_file(at / "a.png"), ("--input-crs", "EPSG:32632")),
+    ),
+    Case(
+        "LAYER_AMBIGUOUS",
+        lambda at: (_layers(at / "a.gpkg"), ()),
+        "--layer-name",
+        lambda at, error: (at / "a.gpkg", ("--layer-name", _named_in(error, "rivers"))),
+    ),
+    Case(
+        "LAYER_NOT_FOUND",
+        lambda at: (_layers(at / "a.gpkg"), ("--layer-name", "lakes")),
+        "--layer-name",
+        lambda at, error: (at / "a.gpkg", ("--layer-name", _named_in(error, "roads"))),
+    ),
+    Case(
+        "LAYER_NOT_FOUND",
+        lambda at: (
+            _zip(at / "a.zip", ("a.geojson", _geojson(_POINT).encode())),
+            ("--archive-member", "b.geojson"),
+        ),
+        "with --archive-member",
+        lambda at, error: (at / "a.zip", ("--archive-member", _named_in(error, "a.geojson"))),
+    ),
+    Case(
+        "NODATA_CONFLICT",
+        lambda at: (_raster(at / "a.tif", nodata=-1), ("--nodata", "-9999")),
+        "Omit --nodata",
+        lambda at, _: (at / "a.tif", ()),
+    ),
+    Case(
+        "NODATA_CONFLICT",
+        lambda at: (_raster(at / "a.tif", "uint8"), ("--nodata", "-9999")),
+        "with --nodata",
+        lambda at, _: (at / "a.tif", ("--nodata", "0")),
+    ),
+    Case(
+        "NO_FEATURES",
+        lambda at: (_text(at / "a.csv", "name,lon,lat\n"), ()),
+        "Check the export",
+        lambda at, _: (_text(at / "a.csv", "name,lon,lat\na,11,47\n"), ()),
+    ),
+    Case(
+        "NO_GEOMETRY",
+        lambda at: (_text(at / "a.csv", "name,across,up\na,11,47\n"), ()),
+        "--lat-name and --lon-name, or --wkt-column",
+        lambda at, _: (at / "a.csv", ("--lat-name", "up", "--lon-name", "across")),
+    ),
+    Case(
+        "NO_GEOMETRY",
+        lambda at: (_text(at / "a.csv", "name,shape\na,POINT (11 47)\n"), ()),
+        "or --wkt-column",
+        lambda at, _: (at / "a.csv", ("--wkt-column", "shape", "--input-crs", "EPSG:4326")),
+    ),
+    Case(
+        "PARAMETER_INVALID",
+        lambda at: (_raster(at / "a.tif"), ("--target-crs", "EPSG:999999")),
+        "",
+        lambda at, _: (at / "a.tif", ("--target-crs", "EPSG:3857")),
+    ),
+    Case(
+        "RASTER_64BIT_REJECTED",
+        lambda at: (_raster(at / "a.tif", "float64"), ("--strict-mode",)),
+        "submit it without --strict-mode",
+        lambda at, _: (at / "a.tif", ()),
+    ),
+    Case(
+        "RASTER_EMPTY",
+        lambda at: (_raster(at / "a.tif", nodata=-1, fill=-1), ()),
+        "Check the export, or the nodata value",
+        lambda at, _: (_raster(at / "a.tif", nodata=-2, fill=-1), ()),
+    ),
+    Case(
+        "RASTER_TYPE_MISMATCH",
+        lambda at: (_raster(at / "a.tif"), ("--raster-type", "rgb")),
+        "Leave --raster-type at auto",
+        lambda at, _: (at / "a.tif", ("--raster-type", "auto")),
+    ),
+    Case(
+        "RASTER_TYPE_MISMATCH",
+        lambda at: (_raster(at / "a.tif"), ("--output-tier", "visualization")),
+        "--output-tier analysis",
+        lambda at, _: (at / "a.tif", ("--output-tier", "analysis")),
+    ),
+    Case(
+        "SOURCE_EMPTY",
+        lambda at: (_text(at / "a.tif", ""), ()),
+        "Upload it again",
+        lambda at, _: (_raster(at / "a.tif"), ()),
+    ),
+    Case(
+        "SOURCE_NOT_FOUND",
+        lambda at: (at / "A.tif", ()),
+        "Check the path",
+        lambda at, _: (_raster(at / "a.tif"), ()),
+    ),
+    Case(
+        "SOURCE_TRUNCATED",
+        lambda at: (_cut(_raster(at / "a.tif")), ()),
+        "Copy or upload it again",
+        lambda at, _: (_raster(at / "a.tif"), ()),
+    ),
+    Case(
+        "SOURCE_UNREADABLE",
+        lambda at: (_not_a_database(at / "a.gpkg"), ()),
+        "export it again",
+        lambda at, _: (_points(_without(at / "a.gpkg"), driver="GPKG"), ()),
+    ),
+    Case(
+        "TABLE_EXISTS",
+        lambda at: (
+            _points(at / "b.gpkg", driver="GPKG"),
+            ("--table-name", "mine", "--item-id", "b", "--load-mode", "create"),
+        ),
+        "Choose another --table-name",
+        lambda at, _: (
+            at / "b.gpkg",
+            ("--table-name", "other", "--item-id", "b", "--load-mode", "create"),
+        ),
+        before=lambda at: (_points(at / "a.gpkg", driver="GPKG"), ("--table-name", "mine")),
+    ),
+    Case(
+        "TABLE_NAME_INVALID",
+        lambda at: (_points(at / "a.gpkg", driver="GPKG"), ("--table-name", "2nd table")),
+        "Begin with a letter",
+        lambda at, _: (at / "a.gpkg", ("--table-name", "second_table")),
+    ),
+    Case(
+        "UNSUPPORTED_FORMAT",
+        lambda at: (_text(at / "a.dxf", "0\nSECTION\n2\nENTITIES\n0\nENDSEC\n0\nEOF\n"), ()),
+        "docs/formats.md",
+        lambda at, _: (_text(at / "a.geojson", _geojson(_POINT)), ()),
+    ),
+]
+
+# Codes whose remedies other tests follow, or that nobody who ingests a file can cause.
+ELSEWHERE = {
+    # Of the HTTP API: tests/integration/test_api_*.py.
+    *("BODY_TOO_LARGE", "FORBIDDEN", "NOT_FOUND", "RATE_EXCEEDED", "RUN_CANCELED"),
+    "UNAUTHENTICATED",
+    # Runs over many files and their retry: tests/e2e/test_many_files.py.
+    *("FILES_FAILED", "FILES_REFUSED"),
+    # Limits: tests/e2e/test_what_people_type.py, tests of memory.
+    *("MEMORY_EXCEEDED", "TIME_EXCEEDED"),
+    # Faults of the platform or its stores: tests/e2e/test_faults.py, tests/integration.
+    *("CATALOG_REJECTED", "COG_INVALID", "DATABASE_UNAVAILABLE", "MESSAGE_UNREADABLE"),
+    *("STORE_DENIED", "STORE_UNAVAILABLE", "UNEXPECTED_FAULT"),
+}
+
+
+def _named_in(error: Error, name: str) -> str:
+    """Return a name that the message tells the user."""
+    assert name in error["message"]
+    return name
+
+
+def _without(path: Path) -> Path:
+    path.unlink()
+    return path
+
+
+def test_each_code_has_its_case() -> None:
+    codes = {case.code for case in CASES}
+    assert codes | ELSEWHERE == {leaf.code for leaf in error_leaves()}
+    assert not codes & ELSEWHERE
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.code}-{case.remedy[:20]}")
+def test_a_remedy_works_when_it_is_followed(tmp_path: Path, case: Case) -> None:
+    folder = tmp_path / "data"
+    for name in ("north", "south"):
+        (folder / name).mkdir(parents=True)
+
+    def ingest(source: Path, options: Options) -> dict[str, Any]:
+        ended = geo_platform_here(
+            "ingest", "--json", source, *options, home=tmp_path / "home", extra={}
+        )
+        assert ended.stdout, ended.stderr
+        return dict(ended.lines[0])
+
+    if case.before is not None:
+        assert ingest(*case.before(folder))["outcome"] == "published"
+    refused = ingest(*case.refused(folder))
+    assert (refused["outcome"], (refused["error"] or {}).get("code")) == ("refused", case.code)
+    error = refused["error"]
+    assert case.remedy in error["remedy"]
+    assert set(re.findall(r"--[a-z][a-z-]+", error["remedy"])) <= _known_options()
+    followed = ingest(*case.follow(folder, error))
+    assert (followed["outcome"], followed["error"]) == ("published", None)
+
+
+def _known_options() -> set[str]:
+    context = click.Context(ingest_sources)
+    return {name for parameter in ingest_sources.get_params(context) for name in parameter.opts}
