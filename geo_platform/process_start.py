@@ -34,7 +34,14 @@ def quiet_libraries() -> None:
         logging.lastResort.addFilter(_OWN_RECORDS)
 
 
-def _log_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
+def _log_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: Any = None,
+    line: str | None = None,
+) -> None:
     logging.getLogger("geo_platform.libraries").debug("%s: %s", category.__name__, message)
 
 

@@ -4,7 +4,7 @@ Whatever the shell can open is a path. An argument that is none of the three is 
 remedy says what to type instead. No file is read and no address is contacted here; `sources.py`
 turns the results into sources.
 
-Called by `downloads.py` and `sources.py`.
+Called by `cli/commands/trace.py`, `downloads.py` and `sources.py`.
 """
 
 import os
@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from geo_platform.errors import ParameterInvalid
-from geo_platform.ports import BRONZE, SILVER
+from geo_platform.ports import BRONZE, QUARANTINE, SILVER
 from geo_platform.settings import Profile, Settings
 
 # The containers whose objects may be sources.
@@ -83,9 +83,11 @@ def address_of(argument: str, settings: Settings) -> Path | StoreAddress | WebAd
     with_scheme = _WITH_SCHEME.match(argument)
     if with_scheme is not None:
         return _with_scheme(argument, with_scheme[1].lower(), settings)
-    if argument.partition("/")[0] in SOURCE_CONTAINERS and "/" in argument:
-        container, _, key = argument.partition("/")
+    container, slash, key = argument.partition("/")
+    if slash and container in SOURCE_CONTAINERS:
         return StoreAddress(container, key)
+    if slash and container == QUARANTINE:
+        raise _quarantine_refused(argument, key)
     dataset = _DATASET_NAME.fullmatch(argument)
     if dataset is not None:
         raise _dataset_name_refused(argument, dataset[1])
@@ -147,12 +149,22 @@ def _split(address: str) -> SplitResult:
 def _in_store(address: str, settings: Settings) -> StoreAddress:
     container, _, key = address.partition("/")
     known = container.removeprefix(settings.blob_container_prefix)
+    if known == QUARANTINE:
+        raise _quarantine_refused(f"az://{address}", key)
     if known not in SOURCE_CONTAINERS:
         raise ParameterInvalid(
             f"{container!r} is not a container that holds sources.",
             remedy=f"Type {' or '.join(f'az://{name}/KEY' for name in SOURCE_CONTAINERS)}.",
         )
     return StoreAddress(known, key)
+
+
+def _quarantine_refused(argument: str, key: str) -> ParameterInvalid:
+    return ParameterInvalid(
+        f"{argument!r} is in quarantine, whose objects are not ingested from there.",
+        remedy=f"Type geo-platform quarantine show {key} to see why, and geo-platform quarantine "
+        f"release {key} to move it back to its original place.",
+    )
 
 
 def _in_account(parts: SplitResult, settings: Settings) -> StoreAddress | None:

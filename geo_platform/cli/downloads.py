@@ -65,13 +65,13 @@ Notify = Callable[[int, int | None], None]
 def downloads(
     settings: Settings, folder: Path | None, console: Console
 ) -> Iterator[Callable[[WebAddress], Path]]:
-    """Open a context that gives the function `Downloads.fetch`, and removes the files at its end.
+    """Open a context that gives `UrlDownloads.fetch`, and removes the files at its end.
 
     `folder` is for the files; without it, they go to the system's folder for temporary files. It
     is created at the first download. `console` shows the progress if it is a terminal.
     """
     with ExitStack() as stack:
-        opened: list[Downloads] = []
+        opened: list[UrlDownloads] = []
 
         def fetch(address: WebAddress) -> Path:
             if not opened:
@@ -81,7 +81,7 @@ def downloads(
                     else Path(stack.enter_context(TemporaryDirectory(prefix="geo-platform-")))
                 )
                 opened.append(
-                    Downloads(
+                    UrlDownloads(
                         name,
                         settings.download_max_bytes,
                         settings.download_minutes * 60.0,
@@ -94,7 +94,7 @@ def downloads(
 
 
 @dataclass(frozen=True)
-class Downloads:
+class UrlDownloads:
     """Download URLs into `folder`, each into a folder of its own. The caller removes `folder`."""
 
     folder: Path
@@ -179,13 +179,13 @@ def _deadline(seconds: float) -> Iterator[_Deadline]:
 class _Download:
     """One download."""
 
-    bounds: Downloads
+    bounds: UrlDownloads
     address: WebAddress
     deadline: _Deadline
     notify: Notify
 
     def save(self, path: Path) -> str:
-        """Write the file to `path` and return its name. Raises the errors of `Downloads.fetch`."""
+        """Write the file to `path` and return its name. Raises what `UrlDownloads.fetch` raises."""
         try:
             return self._follow(path)
         except PlatformError:

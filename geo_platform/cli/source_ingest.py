@@ -9,8 +9,6 @@ Called by `cli/commands/demo.py` and `cli/commands/ingest.py`.
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from pathlib import Path
 
 import click
 
@@ -20,12 +18,12 @@ from geo_platform.cli.application import Application, Launcher
 from geo_platform.cli.outcome import CommandOutcome, SourceOutcome, error_record, outcome_of
 from geo_platform.cli.parameters import options_of
 from geo_platform.cli.requests import SourceRequest
-from geo_platform.cli.sources import Candidate
+from geo_platform.cli.sources import Candidate, with_known_key
 from geo_platform.contracts.arrival import ObjectArrived
 from geo_platform.contracts.publication import ItemPublished
-from geo_platform.ports import BRONZE, stat_or_none
+from geo_platform.ports import BRONZE
 from geo_platform.runs import RunReport, RunRequest
-from geo_platform.storage.local.source_files import key_of_sidecar, upload_file
+from geo_platform.storage.local.source_files import upload_file
 
 _NO_TAGS: Mapping[str, str] = {}
 
@@ -49,7 +47,7 @@ def ingest(
     try:
         chain = request.known_chain()
         options = options_of(chain, request.parameters)
-        candidate = with_known_key(candidate, application)
+        candidate = with_known_key(candidate, application.objects)
         arrived = _upload(candidate, chain, options, application)
         published = (
             None if arrived.force else _published_before(arrived, chain, options, application)
@@ -77,26 +75,6 @@ def _without_run(request: SourceRequest, error: Exception, seconds: float) -> So
         seconds=round(seconds, 3),
         traceback="".join(traceback.format_exception(error)),
     )
-
-
-def with_known_key(candidate: Candidate, application: Application) -> Candidate:
-    """Return the candidate with the key that the file has in the store already.
-
-    Older versions made keys from absolute paths. Such an object keeps its key, so that its item
-    still belongs to it.
-    """
-    key, objects = candidate.earlier_key, application.objects
-    if (
-        key is None
-        or candidate.path is None
-        or stat_or_none(objects, BRONZE, candidate.key) is not None
-        or stat_or_none(objects, BRONZE, key) is None
-    ):
-        return candidate
-    sidecars = {
-        key_of_sidecar(Path(key), key, sidecar): sidecar for sidecar in candidate.sidecars.values()
-    }
-    return replace(candidate, key=key, sidecars=sidecars)
 
 
 def _upload(

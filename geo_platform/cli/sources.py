@@ -9,7 +9,7 @@ Used by `cli/commands` and `cli`.
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -23,7 +23,7 @@ from geo_platform.errors import (
     SourceUnreadable,
     UnsupportedFormat,
 )
-from geo_platform.ports import BRONZE, ObjectStore
+from geo_platform.ports import BRONZE, ObjectStore, stat_or_none
 from geo_platform.settings import Profile
 from geo_platform.source.arrival import find_source
 from geo_platform.source.sidecars import all_sidecars, group_sources, is_hidden
@@ -177,6 +177,26 @@ def _local(path: Path, sidecars: Iterable[Path], shown: str, bronze: Path | None
     )
 
 
+def with_known_key(candidate: Candidate, objects: ObjectStore) -> Candidate:
+    """Return the candidate with the key that the file has in the store already.
+
+    Older versions made keys from absolute paths. Such an object keeps its key, so that its item
+    still belongs to it.
+    """
+    key = candidate.earlier_key
+    if (
+        key is None
+        or candidate.path is None
+        or stat_or_none(objects, BRONZE, candidate.key) is not None
+        or stat_or_none(objects, BRONZE, key) is None
+    ):
+        return candidate
+    sidecars = {
+        key_of_sidecar(Path(key), key, sidecar): sidecar for sidecar in candidate.sidecars.values()
+    }
+    return replace(candidate, key=key, sidecars=sidecars)
+
+
 def _downloaded(address: WebAddress, path: Path) -> Candidate:
     key = keyed("web", _place_of(address.url), key_name(path.name))
     return Candidate(address.shown, key, path)
@@ -328,7 +348,7 @@ def _remedy_for_missing(shown: str) -> str:
         return f"Type {str(Path(shown).parent / other)!r}: letter case matters."
     return (
         "Check the path; it starts at the current folder unless it begins with a slash. An object "
-        "of the store is typed as bronze/KEY."
+        "of the store is typed as bronze/KEY, an address of the web begins with https://."
     )
 
 

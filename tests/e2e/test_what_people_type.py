@@ -106,7 +106,6 @@ def test_files_of_one_name_are_two_objects_and_the_second_is_no_silent_replaceme
 NAMES = (
     "ein punkt (1) #2 %20 ?.geojson",
     "back\\slash.geojson",
-    "back_slash.geojson",
     "line\nbreak.geojson",
     ".hidden.geojson",
     "地図.geojson",
@@ -217,6 +216,8 @@ def test_a_file_in_the_folder_of_the_store_is_the_object_itself(
         ("absent.tif", "SOURCE_NOT_FOUND", "Check the path"),
         ("SCENE.tif", "SOURCE_NOT_FOUND", "'scene.TIF'"),
         ("dangling.tif", "SOURCE_NOT_FOUND", "Restore the file"),
+        ("quarantine/a.tif", "PARAMETER_INVALID", "geo-platform quarantine release a.tif"),
+        ("az://quarantine/a.tif", "PARAMETER_INVALID", "quarantine release a.tif"),
         ("bronze/absent.tif", "SOURCE_NOT_FOUND", "bronze"),
         ("az://bronze/none/", "SOURCE_NOT_FOUND", "CONTAINER/KEY"),
         ("/dev/null", "SOURCE_UNREADABLE", "Save its content to a file"),
@@ -432,6 +433,8 @@ def test_the_readme_s_commands_from_another_folder(
     assert _told(folder) == [("published", None)]
     assert run("list").exit_code == 0
     assert run("show", "scene", "--json").exit_code == 0
+    traced = run("trace", "../data/folder/points.geojson", "--json")
     run_id = folder.lines[0]["run_id"]
+    assert [line["run_id"] for line in json.loads(traced.stdout)["timelines"]] == [run_id]
     assert run("status", run_id).exit_code == 0
     assert run("trace", run_id).exit_code == 0

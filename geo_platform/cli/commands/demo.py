@@ -27,8 +27,8 @@ from geo_platform.cli.outcome import (
     source_progress,
 )
 from geo_platform.cli.requests import requests_of
-from geo_platform.cli.source_ingest import ingest, with_known_key
-from geo_platform.cli.sources import Candidate, find_local
+from geo_platform.cli.source_ingest import ingest
+from geo_platform.cli.sources import Candidate, find_local, with_known_key
 from geo_platform.contracts.stored import load_message
 from geo_platform.ports import MESSAGES, message_key
 from geo_platform.settings import Profile
@@ -125,7 +125,9 @@ def _message(
 def demo(application: Application) -> None:
     """Ingest a bundled raster and a bundled vector file, and show what was found and written."""
     candidates = [
-        with_known_key(find_local(application.root / "samples" / name, application), application)
+        with_known_key(
+            find_local(application.root / "samples" / name, application), application.objects
+        )
         for name in SAMPLES
     ]
     console = Console(highlight=False)

@@ -13,8 +13,11 @@ from typing import Any
 
 import click
 
+from geo_platform.cli.addresses import StoreAddress, WebAddress, address_of
 from geo_platform.cli.application import Application
 from geo_platform.cli.outcome import printable
+from geo_platform.cli.sources import find_local, with_known_key
+from geo_platform.errors import PlatformError
 from geo_platform.process_start import frozen_imports
 from geo_platform.runs import (
     ASKED_BY_TAG,
@@ -72,6 +75,7 @@ def trace_id(application: Application, subject: str, kind: str | None, as_json: 
       geo-platform trace 3b1f0c9ad2f7e651…       a job of the HTTP API, or an X-Request-Id
       geo-platform trace vectors/wells           an item, or its id alone
       geo-platform trace silver/vectors/geo/wells/…/wells.parquet
+      geo-platform trace ../scene.tif            the object of a local file
       geo-platform trace https://ACCOUNT.blob.core.windows.net/silver/…
       geo-platform trace geo.wells               a table, or a staged or replaced version of it
       geo-platform trace --as item 2f4c9a1e      an item whose id looks like that of a run
@@ -83,9 +87,11 @@ def trace_id(application: Application, subject: str, kind: str | None, as_json: 
     Exit codes: 0 complete, 1 nothing was found for this ID, 3 a store did not answer.
     """
     with ExitStack() as exit_stack:
-        answer = trace(
-            subject, _stores(application, exit_stack), only=Subject(kind) if kind else None
-        )
+        stores, only = _stores(application, exit_stack), Subject(kind) if kind else None
+        answer = trace(subject, stores, only=only)
+        address = _object_address(subject, application)
+        if not answer.timelines and address is not None:
+            answer = trace(address, stores, only=only)
     if as_json:
         click.echo(json.dumps(answer.document()))
     else:
@@ -102,6 +108,20 @@ def trace_id(application: Application, subject: str, kind: str | None, as_json: 
             err=True,
         )
     sys.exit(_NOT_ALL_REACHED if answer.unreached else 0 if answer.timelines else _NOT_FOUND)
+
+
+def _object_address(subject: str, application: Application) -> str | None:
+    """Return the address of the object that a local file or an az:// address names, or None."""
+    try:
+        named = address_of(subject, application.settings)
+    except PlatformError:
+        return None
+    if isinstance(named, StoreAddress):
+        return f"{named.container}/{named.key}"
+    if isinstance(named, WebAddress) or not named.is_file():
+        return None
+    candidate = with_known_key(find_local(named, application), application.objects)
+    return f"{candidate.container}/{candidate.key}"
 
 
 def _stores(application: Application, exit_stack: ExitStack) -> TraceStores:
