@@ -231,7 +231,7 @@ class TableNameInvalid(RequestRefused):
 
 class TableExists(RequestRefused):
     code = "TABLE_EXISTS"
-    default_remedy = "Choose another table_name, or set overwrite=true."
+    default_remedy = "Choose another table_name and another item_id."
 
 
 class ParameterInvalid(RequestRefused):

@@ -73,9 +73,14 @@ def as_platform_error(error: Exception) -> PlatformError:
     )
 
 
-def error_record(error: Exception) -> dict[str, Any]:
-    """Return the record of an error, with parameters named as options."""
-    return record_as_typed(as_platform_error(error).as_record())
+def error_record(error: Exception, candidate: Candidate) -> dict[str, Any]:
+    """Return the record of an error, with the names of options and of the source as typed."""
+    return named_as_typed(record_as_typed(as_platform_error(error).as_record()), candidate)
+
+
+def named_as_typed(record: Mapping[str, Any], candidate: Candidate) -> dict[str, Any]:
+    """Return the record of an error with the name of the source as typed."""
+    return {**record, "message": candidate.as_typed(str(record["message"]))}
 
 
 def exit_code(outcomes: Iterable[CommandOutcome]) -> int:

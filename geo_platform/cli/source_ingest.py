@@ -15,7 +15,13 @@ import click
 from geo_platform.catalog.publish import find_published
 from geo_platform.chains.chain import Chain, ChainOptions
 from geo_platform.cli.application import Application, Launcher
-from geo_platform.cli.outcome import CommandOutcome, SourceOutcome, error_record, outcome_of
+from geo_platform.cli.outcome import (
+    CommandOutcome,
+    SourceOutcome,
+    error_record,
+    named_as_typed,
+    outcome_of,
+)
 from geo_platform.cli.parameters import options_of
 from geo_platform.cli.requests import SourceRequest
 from geo_platform.cli.sources import Candidate, with_known_key
@@ -64,7 +70,7 @@ def ingest(
 
 def _without_run(request: SourceRequest, error: Exception, seconds: float) -> SourceOutcome:
     """Return the outcome of a source that had no run."""
-    record = error_record(error)
+    record = error_record(error, request.candidate)
     return SourceOutcome(
         source=request.candidate.shown,
         kind=request.chain.name if isinstance(request.chain, Chain) else None,
@@ -141,7 +147,7 @@ def _from_report(
         run_id=run_id,
         item=published.get("item_id"),
         outputs=tuple(published.get("outputs", ())),
-        error=report.error,
+        error=named_as_typed(report.error, candidate) if report.error else None,
         seconds=round(seconds, 3),
         stage_seconds=report.stage_seconds,
         traceback=report.traceback,

@@ -74,10 +74,25 @@ class Candidate:
         """The name of the file or object without folders."""
         return self.named_as.rpartition("/")[2]
 
+    def as_typed(self, message: str) -> str:
+        """Return a message with the name that the user typed in place of the key."""
+        if self.path is None:
+            return message
+        folder, shown_folder = (
+            text.rpartition("/")[0] + "/" if "/" in text else "" for text in (self.key, self.shown)
+        )
+        named = _whole(self.key).sub(lambda _: self.shown, message)
+        return _whole(folder).sub(lambda _: shown_folder, named) if folder else named
+
     @property
     def files(self) -> dict[str, Path]:
         """The local files by key: the source and its sidecars."""
         return {self.key: self.path, **self.sidecars} if self.path is not None else {}
+
+
+def _whole(key: str) -> re.Pattern[str]:
+    """Return a pattern that finds the key, but not as the end of an address or path."""
+    return re.compile(rf"(?<![\w/.]){re.escape(key)}")
 
 
 @dataclass(frozen=True)

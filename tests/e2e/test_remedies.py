@@ -333,16 +333,24 @@ CASES = [
     ),
     Case(
         "TABLE_EXISTS",
-        lambda at: (
-            _points(at / "b.gpkg", driver="GPKG"),
-            ("--table-name", "mine", "--item-id", "b", "--load-mode", "create"),
-        ),
-        "Choose another --table-name",
+        lambda at: (_points(at / "south" / "roads.gpkg"), ()),
+        "Choose another --table-name and another --item-id",
         lambda at, _: (
-            at / "b.gpkg",
-            ("--table-name", "other", "--item-id", "b", "--load-mode", "create"),
+            at / "south" / "roads.gpkg",
+            ("--table-name", "south_roads", "--item-id", "south-roads"),
         ),
-        before=lambda at: (_points(at / "a.gpkg", driver="GPKG"), ("--table-name", "mine")),
+        before=lambda at: (_points(at / "north" / "roads.gpkg"), ()),
+    ),
+    Case(
+        "TABLE_EXISTS",
+        lambda at: (_points(at / "a.gpkg"), ("--load-mode", "create", "--target-crs", "EPSG:3857")),
+        "Choose another --table-name and another --item-id",
+        lambda at, _: (
+            at / "a.gpkg",
+            ("--load-mode", "create", "--target-crs", "EPSG:3857")
+            + ("--table-name", "b", "--item-id", "b"),
+        ),
+        before=lambda at: (_points(at / "a.gpkg"), ("--load-mode", "create")),
     ),
     Case(
         "TABLE_NAME_INVALID",

@@ -95,9 +95,9 @@ def test_files_of_one_name_are_two_objects_and_the_second_is_no_silent_replaceme
     ingest = partial(geo_platform_here, "ingest", "--json", home=home, extra=embedded.environment)
     assert _told(ingest(north)) == [("published", None)]
     refused = ingest(south)
-    assert _told(refused) == [("refused", "CONFLICT")]
+    assert _told(refused) == [("refused", "TABLE_EXISTS")]
     assert len(_keys(embedded, home)) == 2
-    assert "--item-id" in refused.lines[0]["error"]["remedy"]
+    assert "--table-name and another --item-id" in refused.lines[0]["error"]["remedy"]
     named = ingest(south, "--item-id", "south-roads", "--table-name", "south_roads")
     assert _told(named) == [("published", None)]
     assert outputs.frame(embedded, home, named.lines[0]).geometry.x.tolist() == [12.0]
@@ -353,7 +353,7 @@ def test_an_address_is_downloaded_and_found_again(
     again = ingest(f"{server}/files/points.geojson?token=1")
     assert _told(again) == [("unchanged", None)]
     other = ingest(f"{server}/files/points.geojson?token=2")
-    assert _told(other) == [("refused", "CONFLICT")], "another address is another source"
+    assert _told(other) == [("refused", "TABLE_EXISTS")], "another address is another source"
     planned = geo_platform_here(
         "plan", "--json", f"{server}/moved/also.geojson", home=home, extra=profile.environment
     )

@@ -68,7 +68,7 @@ def plan_sources(
             except click.ClickException:
                 raise
             except Exception as error:  # noqa: BLE001  # becomes the result of this source; it must not stop the others
-                record = error_record(error)
+                record = error_record(error, request.candidate)
                 faults.append(outcome_of(record))
                 plan = {
                     "source": request.candidate.shown,

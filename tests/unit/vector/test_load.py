@@ -123,7 +123,7 @@ def test_a_name_that_two_sources_share_belongs_to_the_first_and_the_error_names_
         match=r"came from .*/untold_540\.gpkg, not from .*/untold_(-|%2D)540\.gpkg",
     ) as refused:
         platform.load(other)
-    assert refused.value.remedy == "Choose another table_name, or set overwrite=true."
+    assert refused.value.remedy == "Choose another table_name and another item_id."
     assert platform.load(other, table_name="untold_minus_540").dataset == "untold_minus_540"
 
 
