@@ -18,11 +18,13 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
+from rasterio.crs import CRS
 from rasterio.transform import from_origin
 from shapely import LineString, Point, Polygon
 
 from geo_platform.cli.commands.ingest import ingest_sources
 from geo_platform.errors import error_leaves
+from tests.support.command import geo_platform
 from tests.support.in_process import DAGSTER_S_WARNINGS, geo_platform_here
 
 pytestmark = DAGSTER_S_WARNINGS
@@ -347,8 +349,10 @@ CASES = [
         "Choose another --table-name and another --item-id",
         lambda at, _: (
             at / "a.gpkg",
-            ("--load-mode", "create", "--target-crs", "EPSG:3857")
-            + ("--table-name", "b", "--item-id", "b"),
+            (
+                *("--load-mode", "create", "--target-crs", "EPSG:3857"),
+                *("--table-name", "b", "--item-id", "b"),
+            ),
         ),
         before=lambda at: (_points(at / "a.gpkg"), ("--load-mode", "create")),
     ),
@@ -420,6 +424,32 @@ def test_a_remedy_works_when_it_is_followed(tmp_path: Path, case: Case) -> None:
     assert set(re.findall(r"--[a-z][a-z-]+", error["remedy"])) <= _known_options()
     followed = ingest(*case.follow(folder, error))
     assert (followed["outcome"], followed["error"]) == ("published", None)
+
+
+def test_warnings_of_libraries_do_not_reach_the_screen(tmp_path: Path) -> None:
+    """Shapely warns of an overflow, rasterio of a nodata value beside an alpha band."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    _text(folder / "a.csv", "name,wkt\na,POINT (11 47)\nb,POINT (1e400 47)\n")
+    _text(folder / "a.prj", CRS.from_epsg(4326).to_wkt())
+    with rasterio.open(
+        folder / "b.tif",
+        "w",
+        driver="GTiff",
+        width=64,
+        height=64,
+        count=4,
+        dtype="uint8",
+        nodata=0,
+        crs="EPSG:32632",
+        transform=from_origin(600_000, 5_200_000, 10, 10),
+        photometric="RGB",
+        alpha="YES",
+    ) as dataset:
+        dataset.write(np.full((4, 64, 64), 200, "uint8"))
+    ended = geo_platform("ingest", "--json", folder, home=tmp_path)
+    assert {line["source"].rpartition("/")[2] for line in ended.lines} == {"a.csv", "b.tif"}
+    assert ended.stderr == ""
 
 
 def _known_options() -> set[str]:
