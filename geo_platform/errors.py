@@ -192,7 +192,8 @@ class NoFeatures(VectorRefused):
 class NoGeometry(VectorRefused):
     code = "NO_GEOMETRY"
     default_remedy = (
-        "Name the columns that hold the geometry: lat_name and lon_name, or wkt_column."
+        "Name the columns that hold the geometry: lat_name and lon_name, or wkt_column. Give "
+        "their CRS with input_crs."
     )
 
 

@@ -7,6 +7,7 @@ of faults, of the HTTP API and of runs over many files have tests of their own, 
 import json
 import re
 import struct
+import warnings
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 from rasterio.crs import CRS
-from rasterio.transform import from_origin
 from shapely import LineString, Point, Polygon
 
 from geo_platform.cli.commands.ingest import ingest_sources
@@ -66,7 +67,7 @@ def _raster(
         count=bands,
         dtype=dtype,
         crs=crs,
-        transform=from_origin(600_000, 5_200_000, 10, 10),
+        transform=Affine(10, 0, 600_000, 0, -10, 5_200_000),
         nodata=nodata,
     ) as dataset:
         for band in range(1, bands + 1):
@@ -76,8 +77,9 @@ def _raster(
 
 def _points(path: Path, *, crs: str | None = "EPSG:4326", lon: float = 11.0, **kept: Any) -> Path:
     frame = gpd.GeoDataFrame({"name": ["a", "b"]}, geometry=[Point(lon, 47), Point(lon + 1, 48)])
-    frame = frame.set_crs(crs) if crs else frame
-    frame.to_file(path, **kept)
+    frame.set_crs(crs or "EPSG:4326").to_file(path, **kept)
+    if crs is None:
+        path.with_suffix(".prj").unlink()
     return path
 
 
@@ -135,7 +137,11 @@ def _not_a_database(path: Path) -> Path:
 
 
 def _picture(path: Path) -> Path:
-    with rasterio.open(path, "w", driver="PNG", width=64, height=64, count=3, dtype="uint8") as png:
+    # rasterio warns that the picture has no transform, which is what the case needs.
+    with (
+        warnings.catch_warnings(action="ignore"),
+        rasterio.open(path, "w", driver="PNG", width=64, height=64, count=3, dtype="uint8") as png,
+    ):
         png.write(np.arange(3 * 64 * 64, dtype="uint8").reshape(3, 64, 64))
     return path
 
@@ -270,14 +276,17 @@ CASES = [
     Case(
         "NO_GEOMETRY",
         lambda at: (_text(at / "a.csv", "name,across,up\na,11,47\n"), ()),
-        "--lat-name and --lon-name, or --wkt-column",
-        lambda at, _: (at / "a.csv", ("--lat-name", "up", "--lon-name", "across")),
+        "--lat-name and --lon-name, or --wkt-column. Give their CRS with --input-crs",
+        lambda at, _: (
+            at / "a.csv",
+            ("--lat-name", "up", "--lon-name", "across", "--input-crs", "EPSG:4326"),
+        ),
     ),
     Case(
         "NO_GEOMETRY",
-        lambda at: (_text(at / "a.csv", "name,shape\na,POINT (11 47)\n"), ()),
+        lambda at: (_text(at / "a.csv", "name,outline\na,POINT (11 47)\n"), ()),
         "or --wkt-column",
-        lambda at, _: (at / "a.csv", ("--wkt-column", "shape", "--input-crs", "EPSG:4326")),
+        lambda at, _: (at / "a.csv", ("--wkt-column", "outline", "--input-crs", "EPSG:4326")),
     ),
     Case(
         "PARAMETER_INVALID",
@@ -442,7 +451,7 @@ def test_warnings_of_libraries_do_not_reach_the_screen(tmp_path: Path) -> None:
         dtype="uint8",
         nodata=0,
         crs="EPSG:32632",
-        transform=from_origin(600_000, 5_200_000, 10, 10),
+        transform=Affine(10, 0, 600_000, 0, -10, 5_200_000),
         photometric="RGB",
         alpha="YES",
     ) as dataset:
