@@ -109,12 +109,14 @@ def _published_before(
 def _run_request(
     candidate: Candidate, chain: Chain, options: ChainOptions, tags: Mapping[str, str]
 ) -> RunRequest:
+    # A file name need not be text in UTF-8, but a tag is.
+    shown = candidate.shown.encode(errors="backslashreplace").decode()
     return RunRequest(
         job=chain.job,
         partition=candidate.key,
         partitions_name=chain.partitions_name,
         stage_options=options.as_config(),
-        tags={**tags, "geo_platform/source": candidate.shown[:1000]},
+        tags={**tags, "geo_platform/source": shown[:1000]},
     )
 
 
