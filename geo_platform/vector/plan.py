@@ -267,7 +267,7 @@ def _split(
     if options.mode is LoadMode.append:
         raise ParameterInvalid(
             f"The layer mixes {types}, and load_mode append adds rows to one dataset only.",
-            remedy="Set mixed_geometry to keep, or load the layer without append.",
+            remedy="Set mixed_geometry=keep, or load the layer without append.",
             parameter="mixed_geometry",
         )
     reason = (

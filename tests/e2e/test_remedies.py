@@ -213,7 +213,7 @@ CASES = [
     Case(
         "GEOMETRY_MIXED",
         lambda at: (_mixed(at / "a.gpkg"), ("--mixed-geometry", "refuse")),
-        "set --mixed-geometry keep",
+        "or --mixed-geometry keep",
         lambda at, _: (at / "a.gpkg", ("--mixed-geometry", "keep")),
     ),
     Case(

@@ -122,7 +122,7 @@ def test_other_formats_are_refused_and_the_remedy_splits_them(
     profiled = platform.profile(write(frame, "overlay.gpkg", geometry_type="Unknown"))
     with pytest.raises(errors.GeometryMixed) as refused:
         platform.load(profiled, **options)
-    assert "mixed_geometry to split" in refused.value.remedy
+    assert "mixed_geometry=split" in refused.value.remedy
     assert platform.silver() == []
     loaded = platform.load(profiled, mixed_geometry="split")
     assert [each.dataset for each in loaded.datasets] == ["overlay_points", "overlay_polygons"]
