@@ -78,7 +78,7 @@ class FileOutcome:
     @property
     def was_unchanged(self) -> bool:
         """Whether the same result was published before, so that nothing had to be published."""
-        return self.error is None and bool(self.made[-1].message.was_unchanged)
+        return self.error is None and bool(self.made[-1].message.are_all_unchanged)
 
 
 def work_through(work: FileWork, key: str) -> FileOutcome:

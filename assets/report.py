@@ -7,6 +7,7 @@ Used by `assets`.
 """
 
 import base64
+from collections import Counter
 from collections.abc import Mapping
 from functools import singledispatch
 from typing import Any
@@ -107,7 +108,9 @@ def _cogs_metadata(stored: CogStored, objects: ObjectStore) -> Metadata:
 @message_metadata.register
 def _vector_profile_metadata(profiled: VectorProfiled, _objects: ObjectStore) -> Metadata:
     return {
-        "layer": dg.MetadataValue.text(profiled.layer),
+        "layer": dg.MetadataValue.text(
+            ", ".join(layer.layer for layer in (profiled, *profiled.other_layers))
+        ),
         "layers": table_of(
             [
                 {"layer": layer.name, "geometry_type": layer.geometry_type or "none"}
@@ -133,18 +136,19 @@ def _vector_profile_metadata(profiled: VectorProfiled, _objects: ObjectStore) ->
 
 @message_metadata.register
 def _features_metadata(loaded: FeaturesLoaded, objects: ObjectStore) -> Metadata:
+    layers = (loaded, *loaded.other_layers)
+    totals = {
+        name: sum(getattr(layer, name) for layer in layers)
+        for name in ("read", "inserted", "rejected", "repaired")
+    }
+    reasons = Counter[str]()
+    for layer in layers:
+        reasons.update({found.reason: found.rows for found in layer.reject_reasons})
     return {
         "map": _picture(objects, loaded.thumbnail, loaded.thumbnail_media_type),
-        "dagster/row_count": loaded.inserted,
-        "rows": table_of(
-            [
-                {"rows": "read", "count": loaded.read},
-                {"rows": "inserted", "count": loaded.inserted},
-                {"rows": "rejected", "count": loaded.rejected},
-                {"rows": "repaired", "count": loaded.repaired},
-            ]
-        ),
-        "reject_reasons": {rejected.reason: rejected.rows for rejected in loaded.reject_reasons},
+        "dagster/row_count": totals["inserted"],
+        "rows": table_of([{"rows": name, "count": count} for name, count in totals.items()]),
+        "reject_reasons": dict(reasons),
         "columns": table_of(
             [
                 {"source": field.source, "published": field.published, "type": field.type.value}
@@ -161,11 +165,12 @@ def _features_metadata(loaded: FeaturesLoaded, objects: ObjectStore) -> Metadata
 
 def _destination(loaded: FeaturesLoaded) -> Metadata:
     """Return the addresses of the datasets, separated by commas, and a table of several."""
+    datasets = [dataset for layer in (loaded, *loaded.other_layers) for dataset in layer.datasets]
     addresses = [
         written.uri if (written := dataset.dataset_object or dataset.table) else dataset.dataset
-        for dataset in loaded.datasets
+        for dataset in datasets
     ]
-    tables = [dataset.table for dataset in loaded.datasets if dataset.table is not None]
+    tables = [dataset.table for dataset in datasets if dataset.table is not None]
     metadata: dict[str, Any] = {
         "dataset": dg.MetadataValue.url(addresses[0])
         if len(addresses) == 1 and not tables
@@ -174,7 +179,7 @@ def _destination(loaded: FeaturesLoaded) -> Metadata:
     if tables:
         names = [f"{table.schema_name}.{table.table_name}" for table in tables]
         metadata["dagster/table_name"] = ", ".join(names)
-    if len(loaded.datasets) > 1:
+    if len(datasets) > 1:
         metadata["datasets"] = table_of(
             [
                 {
@@ -182,7 +187,7 @@ def _destination(loaded: FeaturesLoaded) -> Metadata:
                     "geometry_type": dataset.geometry_type,
                     "rows": dataset.rows,
                 }
-                for dataset in loaded.datasets
+                for dataset in datasets
             ]
         )
     return metadata
@@ -194,7 +199,19 @@ def _published_metadata(published: ItemPublished, _objects: ObjectStore) -> Meta
 
 
 def item_metadata(published: ItemPublished) -> Metadata:
-    """Return the metadata of a published item."""
+    """Return the metadata of a published item; of the first, and a list `items`, if of several."""
+    published_items = (published, *published.other_items)
+    items = [
+        {
+            "collection": each.collection,
+            "item_id": each.item_id,
+            "item": each.href,
+            "published_by_run": each.run_id,
+            "was_unchanged": each.was_unchanged,
+            "outputs": list(each.outputs),
+        }
+        for each in published_items
+    ]
     return {
         "item": dg.MetadataValue.url(published.href),
         "collection": published.collection,
@@ -202,8 +219,9 @@ def item_metadata(published: ItemPublished) -> Metadata:
         "published_at_utc": published.published_at_utc.isoformat(),
         "published_by_run": dg.MetadataValue.dagster_run(published.run_id),
         "replaced_version": published.replaced_version or "none",
-        "was_unchanged": published.was_unchanged,
-        "outputs": list(published.outputs),
+        "was_unchanged": published.are_all_unchanged,
+        "outputs": [output for each in published_items for output in each.outputs],
+        **({"items": items} if published.other_items else {}),
     }
 
 

@@ -176,7 +176,7 @@ class VectorRefused(InputRefused):
 
 class LayerAmbiguous(VectorRefused):
     code = "LAYER_AMBIGUOUS"
-    default_remedy = "Choose one of the layers with layer_name."
+    default_remedy = "Choose one of the layers with layer_name, or all of them with layer_name '*'."
 
 
 class LayerNotFound(VectorRefused):

@@ -61,17 +61,20 @@ def new_item(
     geometry: shapely.Geometry,
     *,
     within: LonLatBounds,
+    place: tuple[str, str] | None = None,
     dataset: str | None = None,
+    layer: str | None = None,
     extensions: Iterable[str] = (),
 ) -> pystac.Item:
     """Return an item with collection, id, time, provenance and links, without assets.
 
     `within` are the bounds of the data; their west is greater than their east if the data crosses
-    the antimeridian. `dataset` is the name of the item if several sources share it (see
-    `naming.dataset_of`). `extensions` are schema URIs that are added to those of every item: file,
-    processing, projection and version.
+    the antimeridian. `place` is the (collection id, item id) if the source has several items.
+    `dataset` is the title of the item if several sources share it (see `naming.dataset_of`);
+    `layer` is added to the title. `extensions` are schema URIs that are added to those of every
+    item: file, processing, projection and version.
     """
-    collection, item_id = item_place(source, options, dataset=dataset)
+    collection, item_id = place or item_place(source, options)
     item = pystac.Item(
         id=item_id,
         collection=collection,
@@ -90,7 +93,8 @@ def new_item(
         ),
     )
     common = item.common_metadata
-    common.title = options.title or dataset or default_title(source.key)
+    title = options.title or dataset or default_title(source.key)
+    common.title = title if layer is None else f"{title}, {layer}"
     common.description = options.description or None
     common.keywords = options.keywords or None
     common.created = provenance.created_utc

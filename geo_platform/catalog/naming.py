@@ -30,15 +30,29 @@ _COLLECTIONS = {SourceKind.raster: "rasters", SourceKind.vector: "vectors"}
 
 
 def item_place(
-    source: ObjectArrived, options: ItemOptions, *, dataset: str | None = None
+    source: ObjectArrived,
+    options: ItemOptions,
+    *,
+    dataset: str | None = None,
+    layer_suffix: str | None = None,
 ) -> tuple[str, str]:
     """Return (collection id, item id) of the item of a source.
 
     The item id is the id in `options`, else `dataset` (see `dataset_of`), else an id made from the
-    name of the object.
+    name of the object. If all layers of the source are taken, it ends with `layer_suffix`.
     """
     collection = options.collection_id or default_collection(source.kind)
-    return collection, options.item_id or dataset or default_item_id(source.key)
+    item_id = options.item_id or dataset or default_item_id(source.key)
+    if layer_suffix is not None and item_id != dataset:
+        item_id = f"{item_id[: ITEM_ID_MAX - len(layer_suffix) - 1]}-{layer_suffix}"
+    return collection, item_id
+
+
+def place_of_load(loaded: FeaturesLoaded, options: ItemOptions) -> tuple[str, str]:
+    """Return (collection id, item id) of the item of a vector layer."""
+    return item_place(
+        loaded.source, options, dataset=dataset_of(loaded), layer_suffix=loaded.layer_suffix
+    )
 
 
 def dataset_of(loaded: FeaturesLoaded) -> str | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from geo_platform.catalog.naming import dataset_of, item_place
+from geo_platform.catalog.naming import item_place, place_of_load
 from geo_platform.catalog.provenance import Provenance, software_versions
 from geo_platform.catalog.validate import collection_faults, item_faults
 from geo_platform.contracts.arrival import ObjectArrived
@@ -108,7 +108,7 @@ def publish_vector(
 
     request = ItemRequest(
         source=loaded.source,
-        place=item_place(loaded.source, options, dataset=dataset_of(loaded)),
+        place=place_of_load(loaded, options),
         fingerprint=fingerprint,
         run_id=run_id,
         outputs={

@@ -17,7 +17,7 @@ from pystac.extensions.table import Column, TableExtension
 
 from geo_platform.catalog.acquisition_time import acquisition_time
 from geo_platform.catalog.item import add_stored_asset, findings, new_item, outline
-from geo_platform.catalog.naming import APPEND, dataset_of
+from geo_platform.catalog.naming import APPEND, dataset_of, place_of_load
 from geo_platform.catalog.provenance import Provenance
 from geo_platform.contracts.message import TableReference
 from geo_platform.contracts.vector import FeaturesLoaded, FieldMapping, LoadedDataset
@@ -64,7 +64,9 @@ def build_vector_item(
         acquired,
         outline(bounds),
         within=bounds,
+        place=place_of_load(loaded, options),
         dataset=dataset_of(loaded),
+        layer=loaded.layer if loaded.layer_suffix is not None else None,
         extensions=[TableExtension.get_schema_uri()],
     )
     _add_links(item, previous_item)
@@ -95,6 +97,8 @@ def build_vector_item(
         ],
         "geo_platform:warnings": findings(loaded.warnings),
     }
+    if loaded.layer_suffix is not None:
+        item.properties["geo_platform:layer"] = loaded.layer
     if loaded.load_mode == APPEND:
         item.properties[ITEM_SOURCES] = _joined_sources(previous_item, loaded, provenance)
     _add_assets(item, loaded)

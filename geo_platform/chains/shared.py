@@ -60,13 +60,18 @@ def crs_as_asked(
 
 
 def item_valid(published: ItemPublished, catalog: Catalog) -> CheckResult:
-    """Pass if the catalog has the item and its document is valid STAC.
+    """Pass if the catalog has the item, or all items of the source, as valid STAC.
 
     Raises StoreUnavailable, StoreDenied, DatabaseUnavailable: the catalog does not answer or
     refuses access. Raises CatalogRejected: the stored document is not an item.
     """
     from geo_platform.catalog.validate import item_faults  # loads the STAC schemas
 
-    item = catalog.item(published.collection, published.item_id)
-    faults = ["the catalog does not have it"] if item is None else list(item_faults(item))
+    faults: list[str] = []
+    for each in (published, *published.other_items):
+        item = catalog.item(each.collection, each.item_id)
+        found = ["the catalog does not have it"] if item is None else list(item_faults(item))
+        faults += (
+            [f"{each.item_id}: {fault}" for fault in found] if each is not published else found
+        )
     return CheckResult(not faults, {"item": published.href, "faults": faults})

@@ -8,7 +8,7 @@ Used by `api/jobs`, `assets`, `chains` and `cli/commands`.
 
 from pathlib import Path
 
-from geo_platform.catalog.naming import dataset_of, default_item_id, item_place
+from geo_platform.catalog.naming import default_item_id, item_place, place_of_load
 from geo_platform.chains.chain import (
     Chain,
     ChainOptions,
@@ -27,23 +27,28 @@ from geo_platform.contracts.vector import FeaturesLoaded, VectorProfiled
 from geo_platform.options import ArrivalOptions, ItemOptions
 from geo_platform.ports import ObjectStore
 from geo_platform.vector.field_names import dataset_name
-from geo_platform.vector.options import LoadMode, VectorFeaturesOptions, VectorProfileOptions
+from geo_platform.vector.options import (
+    ALL_LAYERS,
+    LoadMode,
+    VectorFeaturesOptions,
+    VectorProfileOptions,
+)
 
 
 def _profile(call: StageCall[ObjectArrived, VectorProfileOptions]) -> VectorProfiled:
-    from geo_platform.vector.profile import profile_object
+    from geo_platform.vector.layers import profile_layers
 
     with call.scratch_folder() as folder:
-        return profile_object(
+        return profile_layers(
             call.message, call.options, call.objects, recipe=call.recipe, scratch=folder
         )
 
 
 def _load(call: StageCall[VectorProfiled, VectorFeaturesOptions]) -> FeaturesLoaded:
-    from geo_platform.vector.load import load_features
+    from geo_platform.vector.layers import load_layers
 
     with call.scratch_folder() as folder:
-        return load_features(
+        return load_layers(
             call.message,
             call.options,
             call.objects,
@@ -58,18 +63,22 @@ def _load(call: StageCall[VectorProfiled, VectorFeaturesOptions]) -> FeaturesLoa
 def _publish(call: StageCall[FeaturesLoaded, ItemOptions]) -> ItemPublished:
     from geo_platform.catalog.publish import publish_vector
 
-    return publish_vector(
-        call.message,
-        call.options,
-        call.catalog,
-        call.objects,
-        recipe=call.recipe,
-        run_id=call.run_id,
+    first, *others = (
+        publish_vector(
+            loaded,
+            call.options,
+            call.catalog,
+            call.objects,
+            recipe=call.recipe,
+            run_id=call.run_id,
+        )
+        for loaded in (call.message, *call.message.other_layers)
     )
+    return first.model_copy(update={"other_items": tuple(others)})
 
 
 def _place(loaded: FeaturesLoaded, options: ItemOptions) -> Place:
-    return item_place(loaded.source, options, dataset=dataset_of(loaded))
+    return place_of_load(loaded, options)
 
 
 def _is_appended(options: ChainOptions) -> bool:
@@ -77,11 +86,14 @@ def _is_appended(options: ChainOptions) -> bool:
 
 
 def _place_ahead(arrived: ObjectArrived, options: ChainOptions) -> Place | None:
-    """Return where the item will be published, or None if the rows are appended to a dataset.
+    """Return where the item will be published, or None if only the run finds that out.
 
-    The item of an append is named after the dataset, and only the run finds out the dataset's name.
+    The item of an append is named after the dataset. A request for all layers has an item for each.
     """
-    return None if _is_appended(options) else item_place(arrived, options.of(ItemOptions))
+    takes_all = options.of(VectorProfileOptions).layer_name == ALL_LAYERS
+    if _is_appended(options) or takes_all:
+        return None
+    return item_place(arrived, options.of(ItemOptions))
 
 
 def _default_dataset(key: str) -> str:
@@ -98,13 +110,15 @@ def _preview(
     arrived: ObjectArrived, options: ChainOptions, objects: ObjectStore, scratch: Path
 ) -> Preview:
     from geo_platform.vector.family_datasets import planned_datasets
+    from geo_platform.vector.layers import every_profile, profile_layers
     from geo_platform.vector.plan import plan_features
-    from geo_platform.vector.profile import profile_object
 
-    profiled = profile_object(
+    profiled = profile_layers(
         arrived, options.of(VectorProfileOptions), objects, recipe=PROFILE.recipe, scratch=scratch
     )
-    plan = plan_features(profiled, options.of(VectorFeaturesOptions))
+    plans = [
+        plan_features(layer, options.of(VectorFeaturesOptions)) for layer in every_profile(profiled)
+    ]
     fields = {"driver", "layer", "geometry_types", "feature_count", "encoding", "warnings"}
     source_facts = profiled.model_dump(mode="json", include=fields)
     source_facts["crs"] = profiled.crs.authority_code or profiled.crs.wkt
@@ -118,23 +132,36 @@ def _preview(
             "fields": [field.model_dump(mode="json") for field in plan.fields],
             "reasons": list(plan.reasons),
         }
+        for plan in plans
         for dataset, geometry_type in planned_datasets(plan)
     ]
     if not _is_appended(options):
         return Preview(source_facts, steps)
-    place = item_place(arrived, options.of(ItemOptions), dataset=plan.dataset)
+    place = item_place(arrived, options.of(ItemOptions), dataset=plans[0].dataset)
     return Preview(source_facts, steps, place)
 
 
 def rows_accounted(loaded: FeaturesLoaded) -> CheckResult:
-    """Pass if every row that was read was inserted or rejected."""
-    counts = {"read": loaded.read, "inserted": loaded.inserted, "rejected": loaded.rejected}
-    return CheckResult(loaded.read == loaded.inserted + loaded.rejected, counts)
+    """Pass if every row that was read was inserted or rejected, in each layer."""
+    layers = (loaded, *loaded.other_layers)
+    counts = {
+        "read": sum(layer.read for layer in layers),
+        "inserted": sum(layer.inserted for layer in layers),
+        "rejected": sum(layer.rejected for layer in layers),
+    }
+    balanced = all(layer.read == layer.inserted + layer.rejected for layer in layers)
+    return CheckResult(balanced, counts)
 
 
 def vector_crs_as_asked(loaded: FeaturesLoaded, profiled: VectorProfiled) -> CheckResult:
     """Pass if the dataset has the requested CRS or, without a request, the CRS of the source."""
-    return crs_as_asked(loaded.asked_crs, profiled.crs, loaded.crs)
+    results = [
+        crs_as_asked(load.asked_crs, profile.crs, load.crs)
+        for load, profile in zip(
+            (loaded, *loaded.other_layers), (profiled, *profiled.other_layers), strict=True
+        )
+    ]
+    return next((result for result in results if not result.passed), results[0])
 
 
 ARRIVAL = Stage(

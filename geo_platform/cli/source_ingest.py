@@ -9,6 +9,7 @@ Called by `cli/commands/demo.py` and `cli/commands/ingest.py`.
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import click
 
@@ -39,8 +40,8 @@ def ingest(
     application: Application,
     launch: Callable[[], Launcher],
     tags: Mapping[str, str] = _NO_TAGS,
-) -> SourceOutcome:
-    """Run the job of one source and return the outcome.
+) -> tuple[SourceOutcome, ...]:
+    """Run the job of one source and return the outcome, or one outcome for each of its items.
 
     If the same source with the same options was published before, no run is started, unless the
     request has `force`. `tags` become tags of the run.
@@ -59,12 +60,12 @@ def ingest(
             None if arrived.force else _published_before(arrived, chain, options, application)
         )
         if published is not None:
-            return _unchanged(candidate, chain, published, time.perf_counter() - started)
+            return (_unchanged(candidate, chain, published, time.perf_counter() - started),)
         report = launch().run(_run_request(candidate, chain, options, tags))
     except (click.ClickException, ModuleNotFoundError):
         raise  # without Dagster or a missing extra, every source would fail
     except Exception as error:  # noqa: BLE001  # becomes the outcome of this source; it must not stop the others
-        return _without_run(request, error, time.perf_counter() - started)
+        return (_without_run(request, error, time.perf_counter() - started),)
     return _from_report(candidate, chain, report, time.perf_counter() - started)
 
 
@@ -136,8 +137,21 @@ def _unchanged(
 
 def _from_report(
     candidate: Candidate, chain: Chain, report: RunReport, seconds: float
+) -> tuple[SourceOutcome, ...]:
+    result = report.result or {}
+    return tuple(
+        _of_item(candidate, chain, report, published, seconds)
+        for published in result.get("items", [result])
+    )
+
+
+def _of_item(
+    candidate: Candidate,
+    chain: Chain,
+    report: RunReport,
+    published: Mapping[str, Any],
+    seconds: float,
 ) -> SourceOutcome:
-    published = report.result or {}
     success = (
         CommandOutcome.unchanged if published.get("was_unchanged") else CommandOutcome.published
     )

@@ -3,13 +3,18 @@
 Used throughout the application.
 """
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from geo_platform.contracts.message import Message, UtcTime
+from geo_platform.contracts.stored import Content, upgrades
 
 
 class ItemPublished(Message):
-    """The item is published in the catalog."""
+    """The item is published in the catalog, or the items if the source has several."""
+
+    schema_version: ClassVar[int] = 2
 
     collection: str
     item_id: str
@@ -24,6 +29,20 @@ class ItemPublished(Message):
         description="the same source and options were published before; nothing was done"
     )
     fingerprint: str
+    other_items: tuple["ItemPublished", ...] = Field(
+        default=(), description="the items of the further layers, if all layers are taken"
+    )
+
+    @property
+    def are_all_unchanged(self) -> bool:
+        """Whether nothing was done for any item."""
+        return self.was_unchanged and all(item.was_unchanged for item in self.other_items)
+
+
+@upgrades(ItemPublished, from_version=1)
+def _with_one_item(content: Content) -> Content:
+    # Version 1 knew one item for each request.
+    return content
 
 
 class GreetingPrepared(Message):

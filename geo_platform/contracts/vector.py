@@ -52,7 +52,9 @@ class VectorLayer(Part):
 
 
 class VectorProfiled(Message):
-    """The source and the selected layer were described."""
+    """The source and the selected layer were described, or all its layers if all are taken."""
+
+    schema_version: ClassVar[int] = 2
 
     schema_version: ClassVar[int] = 2
 
@@ -79,6 +81,20 @@ class VectorProfiled(Message):
     )
     warnings: tuple[Finding, ...]
     fingerprint: str
+    layer_suffix: str | None = Field(
+        default=None,
+        description="how the names of the layer's results end, if all layers of a file with "
+        "several are taken; else None",
+    )
+    other_layers: tuple["VectorProfiled", ...] = Field(
+        default=(), description="the further layers, if all layers are taken"
+    )
+
+
+@upgrades(VectorProfiled, from_version=1)
+def _with_one_layer(content: Content) -> Content:
+    # Version 1 knew one layer for each request.
+    return content
 
 
 @upgrades(VectorProfiled, from_version=1)
@@ -164,6 +180,17 @@ class FeaturesLoaded(Message):
     was_reused: bool
     seconds: float
     fingerprint: str
+    layer: str | None = Field(
+        default=None, description="the layer of the source; None in messages before version 3"
+    )
+    layer_suffix: str | None = Field(
+        default=None,
+        description="how the names of the layer's results end, if all layers of a file with "
+        "several are taken; else None",
+    )
+    other_layers: tuple["FeaturesLoaded", ...] = Field(
+        default=(), description="the further layers, if all layers are taken"
+    )
 
 
 @upgrades(FeaturesLoaded, from_version=1)

@@ -6,7 +6,7 @@ named by the fingerprint (a hash of the source's etag, the options and the versi
 The record is written last (`feature_record.py`). Datasets without a record are ignored. If a run is
 killed before the record is written, the next run does the work again.
 
-Called by `chains/vector.py`.
+Called by `layers.py`.
 """
 
 import time
@@ -162,6 +162,8 @@ def _load_planned(
         return previous_result.model_copy(
             update={
                 "source": profiled.source,
+                "layer": profiled.layer,
+                "layer_suffix": profiled.layer_suffix,
                 "was_reused": True,
                 "seconds": time.perf_counter() - started,
             }
@@ -312,6 +314,8 @@ def _message(
         was_reused=False,
         seconds=seconds,
         fingerprint=data.fingerprint,
+        layer=data.profiled.layer,
+        layer_suffix=data.profiled.layer_suffix,
     )
 
 

@@ -9,6 +9,9 @@ from pydantic import Field
 
 from geo_platform.options import Options
 
+# The value of `layer_name` for all layers.
+ALL_LAYERS = "*"
+
 
 class FileExtension(StrEnum):
     """The format that the client expects, named by a file extension. Other content is refused."""
@@ -63,7 +66,8 @@ class VectorProfileOptions(Options):
     )
     layer_name: str | None = Field(
         None,
-        description="Layer to read, if the file has several layers.",
+        description="Layer to read, if the file has several layers. *: every layer with geometry, "
+        "an item for each.",
     )
     input_crs: str | None = Field(
         None,

@@ -6,6 +6,7 @@ the plan.
 Used by `api/jobs`, `chains` and `vector`.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,7 +20,12 @@ from geo_platform.crs import FROM_USER, parse_crs, reference, same_crs
 from geo_platform.errors import GeometryMixed, NoGeometry, ParameterInvalid
 from geo_platform.ports import IndexRequest
 from geo_platform.vector.crs import horizontal
-from geo_platform.vector.field_names import GEOMETRY_COLUMN, dataset_name, publish_names
+from geo_platform.vector.field_names import (
+    GEOMETRY_COLUMN,
+    MAX_NAME_LENGTH,
+    dataset_name,
+    publish_names,
+)
 from geo_platform.vector.field_types import published_type
 from geo_platform.vector.geometry_families import TYPE_OF, Family, family_of, has_z
 from geo_platform.vector.options import Dimension, LoadMode, MixedGeometry, VectorFeaturesOptions
@@ -98,7 +104,7 @@ def plan_features(
     the option; or `load_mode` is append, and `key_columns` is empty or the layer would be split.
     Raises TableNameInvalid: `table_name` cannot be the name of a dataset.
     """
-    dataset = dataset_name(options.table_name, _default_name(profile))
+    dataset = _dataset(profile, options)
     fields, schema = _fields(profile, options)
     _check_keys(options, fields)
     geometry = _geometry(profile, options, is_mixed=is_mixed)
@@ -151,6 +157,18 @@ def object_stem(key: str) -> str:
     The stem is the default name of a dataset.
     """
     return key.rsplit("/", 1)[-1].split(".", 1)[0]
+
+
+def _dataset(profile: VectorProfiled, options: VectorFeaturesOptions) -> str:
+    suffix = profile.layer_suffix
+    if suffix is None:
+        return dataset_name(options.table_name, _default_name(profile))
+    base = dataset_name(options.table_name, object_stem(profile.source.key)).rstrip("_")
+    name = f"{base}_{suffix}"
+    if len(name) <= MAX_NAME_LENGTH:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:6]
+    return f"{name[: MAX_NAME_LENGTH - 7]}_{digest}"
 
 
 def _default_name(profile: VectorProfiled) -> str:

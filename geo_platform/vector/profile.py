@@ -2,7 +2,7 @@
 
 `sources/` reads each format. `plan.py` decides what is published.
 
-Called by `chains/vector.py`.
+Called by `layers.py`.
 """
 
 import codecs

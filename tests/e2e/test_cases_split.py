@@ -1,4 +1,4 @@
-"""Layers of mixed geometry: one dataset for each geometry family, in one item."""
+"""Layers of mixed geometry (a dataset for each family, in one item), and all layers of a file."""
 
 import json
 from collections.abc import Mapping
@@ -216,3 +216,106 @@ def test_keep_and_refuse_stay(tmp_path: Path, option: str, outcome: str) -> None
     (line,) = ended.lines
     assert line["outcome"] == outcome
     assert sum(href.endswith("drawn.parquet") for href in line["outputs"]) == (option == "keep")
+
+
+def layered(path: Path) -> Path:
+    """Write a GeoPackage of three layers with rows, one without, and a table without geometry."""
+    rows = pyogrio.read_dataframe(geojson(path.with_suffix(".geojson"), PARK, PARK))
+    lines = rows.set_geometry([PATH_, PATH_]).to_crs(3857)
+    for number, (layer, frame, geometry_type) in enumerate(
+        (
+            ("Roads", lines, "LineString"),
+            ("roads", rows, "Polygon"),
+            ("Grün-Flächen", rows.iloc[:1], "Polygon"),
+            ("empty", rows.iloc[:0], "Polygon"),
+        )
+    ):
+        options: dict[str, Any] = {"append": bool(number), "geometry_type": geometry_type}
+        pyogrio.write_dataframe(frame, path, layer=layer, **options)
+    pyogrio.write_dataframe(rows.drop(columns="geometry"), path, layer="styles", append=True)
+    path.with_suffix(".geojson").unlink()
+    return path
+
+
+@PRODUCTION_IS_SLOW
+def test_all_layers_are_taken_in_one_request(tmp_path: Path, profile: ProfileUnderTest) -> None:
+    home = tmp_path / "home"
+    source = layered(tmp_path / "plan.gpkg")
+    ended = command(
+        profile, home, "ingest", "--json", str(source), "--layer-name", "*", "--correlation-id", "q"
+    )
+    assert ended.exit_code == 0, ended.stdout
+    assert {(line["item"], line["outcome"]) for line in ended.lines} == {
+        ("plan-roads", "published"),
+        ("plan-roads_2", "published"),
+        ("plan-grun_flachen", "published"),
+    }
+    assert len({line["run_id"] for line in ended.lines}) == 1
+    found = {
+        name: found for line in ended.lines for name, found in datasets(profile, home, line).items()
+    }
+    assert found == {
+        "geo.plan_roads": (["MultiLineString"], [(0,), (1,)]),
+        "geo.plan_roads_2": (["MultiPolygon"], [(0,), (1,)]),
+        "geo.plan_grun_flachen": (["MultiPolygon"], [(0,)]),
+    }
+    catalog = profile.catalog(home)
+    for item_id, layer, code in (
+        ("plan-roads", "Roads", "EPSG:3857"),
+        ("plan-roads_2", "roads", "EPSG:4326"),
+    ):
+        item = catalog.item("vectors", item_id)
+        assert item is not None
+        properties = item["properties"]
+        assert (properties["geo_platform:layer"], properties["proj:code"]) == (layer, code)
+        assert properties["title"] == f"plan, {layer}"
+        warnings = {
+            found["code"]: found["message"] for found in properties["geo_platform:warnings"]
+        }
+        assert "'styles'" in warnings["LAYERS_LEFT_OUT"]
+        assert "'empty'" in warnings["LAYERS_LEFT_OUT"]
+    again = command(profile, home, "ingest", "--json", str(source), "--layer-name", "*")
+    assert {line["outcome"] for line in again.lines} == {"unchanged"}
+    examined = command(profile, home, "doctor", "--json")
+    assert (examined.exit_code, examined.stdout.count("ITEM_WITHOUT")) == (0, 0), examined.stdout
+    assert command(profile, home, "unpublish", "vectors/plan-roads").exit_code == 0
+    assert catalog.item("vectors", "plan-roads_2") is not None
+
+
+def test_a_refused_layer_refuses_the_request_by_name(tmp_path: Path) -> None:
+    source = layered(tmp_path / "plan.gpkg")
+    mixed = pyogrio.read_dataframe(geojson(tmp_path / "m.geojson", PARK, BENCH))
+    pyogrio.write_dataframe(mixed, source, layer="drawn", append=True, geometry_type="Unknown")
+    home = tmp_path / "home"
+    ended = geo_platform_here("ingest", "--json", source, "--layer-name", "*", home=home, extra={})
+    (line,) = ended.lines
+    assert (line["outcome"], line["error"]["code"]) == ("refused", "GEOMETRY_MIXED")
+    assert "'drawn'" in line["error"]["message"]
+    assert geo_platform_here("list", "--json", home=home, extra={}).stdout.strip() in ("", "[]")
+    split = geo_platform_here(
+        "ingest",
+        "--json",
+        source,
+        "--layer-name",
+        "*",
+        "--mixed-geometry",
+        "split",
+        home=home,
+        extra={},
+    )
+    assert {line["item"] for line in split.lines} == {
+        "plan-roads",
+        "plan-roads_2",
+        "plan-grun_flachen",
+        "plan-drawn",
+    }
+
+
+def test_all_layers_of_a_file_of_one_keep_the_plain_name(tmp_path: Path) -> None:
+    source = geojson(tmp_path / "park.geojson", PARK)
+    ended = geo_platform_here(
+        "ingest", "--json", source, "--layer-name", "*", home=tmp_path / "home", extra={}
+    )
+    (line,) = ended.lines
+    assert (line["outcome"], line["item"]) == ("published", "park")
+    assert any(href.endswith("/park.parquet") for href in line["outputs"])

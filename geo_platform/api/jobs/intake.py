@@ -305,6 +305,8 @@ class Intake:
         )
 
     def _is_published(self, job: JobSubmitted, outcome: Mapping[str, Any]) -> bool:
+        if outcome.get("items"):
+            return all(self._is_published(job, item) for item in outcome["items"])
         if not outcome.get("item_id"):
             return not job.container
         item = self._catalog.item(outcome["collection"], outcome["item_id"])

@@ -251,6 +251,14 @@ def _file(outcome: Mapping[str, Any]) -> DataFile:
 
 
 def _access(outcome: Mapping[str, Any]) -> DataAccess:
+    if outcome.get("items"):
+        return DataAccess(
+            outputs=outcome.get("outputs") or [],
+            collection=outcome.get("collection"),
+            item_id=None,
+            item=None,
+            table=outcome.get("table"),
+        )
     return DataAccess(
         outputs=outcome.get("outputs") or [],
         **{name: outcome.get(name) for name in ("collection", "item_id", "item", "table")},

@@ -203,6 +203,8 @@ def result_of(materializations: Sequence[Materialized]) -> dict[str, Any]:
                 "item": metadata.get("item"),
                 "outputs": metadata.get("outputs", []),
                 **{name: metadata.get(name) for name in names},
+                # Only if all layers of a source were taken: one entry for each item.
+                **{name: metadata[name] for name in ("items",) if name in metadata},
             }
         elif materialization.stage == FEATURES.name:
             result |= {

@@ -138,7 +138,7 @@ def demo(application: Application) -> None:
             requests_of(candidates, {}, lambda: application.objects)
         ):
             progress.start_source(request.candidate.name, finished)
-            outcome = ingest(request, application, launch)
+            (outcome,) = ingest(request, application, launch)
             outcomes.append(outcome.outcome)
             _show(console, request.candidate, outcome, application)
     console.print(

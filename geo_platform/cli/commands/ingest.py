@@ -68,7 +68,8 @@ _OPTIONS = (
     "--json",
     "as_json",
     is_flag=True,
-    help="Print one JSON document for each source, each on one line of standard output.",
+    help="Print one JSON document for each source, or for each of its items, each on one line of "
+    "standard output.",
 )
 @click.option(
     "--traceback", "with_traceback", is_flag=True, help="Show the traceback of a failure."
@@ -118,10 +119,10 @@ def ingest_sources(
         launch = application.lazy_launcher(stack)
         for finished, request in enumerate(requests):
             progress.start_source(request.candidate.shown, finished)
-            outcome = ingest(request, application, launch, tags)
-            outcomes.append(outcome.outcome)
-            if as_json:
-                click.echo(outcome.as_json())
-            else:
-                show_outcome(output, outcome, with_traceback=with_traceback)
+            for outcome in ingest(request, application, launch, tags):
+                outcomes.append(outcome.outcome)
+                if as_json:
+                    click.echo(outcome.as_json())
+                else:
+                    show_outcome(output, outcome, with_traceback=with_traceback)
     sys.exit(exit_code(outcomes))

@@ -4,7 +4,7 @@ The rows come as Arrow batches, each with GDAL's non-fatal errors. If a feature 
 batch, the stream is opened again with a larger limit. `source/` decides which drivers may open a
 file.
 
-Called by `ogr_profile.py` and `vector/read.py`.
+Called by `ogr_profile.py`, `vector/layers.py` and `vector/read.py`.
 """
 
 import warnings
