@@ -225,7 +225,7 @@ def layered(path: Path) -> Path:
     for number, (layer, frame, geometry_type) in enumerate(
         (
             ("Roads", lines, "LineString"),
-            ("roads", rows, "Polygon"),
+            ("Roads.", rows, "Polygon"),
             ("Grün-Flächen", rows.iloc[:1], "Polygon"),
             ("empty", rows.iloc[:0], "Polygon"),
         )
@@ -262,7 +262,7 @@ def test_all_layers_are_taken_in_one_request(tmp_path: Path, profile: ProfileUnd
     catalog = profile.catalog(home)
     for item_id, layer, code in (
         ("plan-roads", "Roads", "EPSG:3857"),
-        ("plan-roads_2", "roads", "EPSG:4326"),
+        ("plan-roads_2", "Roads.", "EPSG:4326"),
     ):
         item = catalog.item("vectors", item_id)
         assert item is not None
