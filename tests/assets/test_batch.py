@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import geopandas
 import numpy as np
+import pyogrio
 import pytest
 import rasterio
+import shapely
 
 from assets import files
 from assets.batch import published_partitions
@@ -130,6 +133,29 @@ def test_each_file_has_the_events_messages_and_item_of_a_separate_run(
     assert sorted(stored) == sorted(f"{stage}/{key}/{done.run_id}.json" for stage, key in wanted)
     items = [(entry.collection, entry.run_id) for entry in open_catalog(load_settings()).entries()]
     assert sorted(items) == [("rasters", done.run_id), ("vectors", done.run_id)]
+
+
+def test_all_layers_and_mixed_layers_are_taken_as_in_a_separate_run(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    frame = geopandas.GeoDataFrame({"n": [1]}, geometry=[shapely.Point(4, 50)], crs=4326)
+    for number, layer in enumerate(("trees", "signs")):
+        pyogrio.write_dataframe(frame, tmp_path / "town.gpkg", layer=layer, append=bool(number))
+    put("town.gpkg", (tmp_path / "town.gpkg").read_bytes())
+    mixed = json.loads(points())
+    line = {"type": "LineString", "coordinates": [[1, 2], [3, 4]]}
+    mixed["features"].append({**mixed["features"][0], "geometry": line})
+    put("drawn.geojson", json.dumps(mixed).encode())
+    done = run(instance, "town.gpkg", "drawn.geojson", parameters={"layer_name": "*"})
+    assert done.success, failure(done)
+    items = {entry.item_id: entry.item for entry in open_catalog(load_settings()).entries()}
+    assert set(items) == {"town-trees", "town-signs", "drawn"}
+    assert {"data_points", "data_lines"} <= set(items["drawn"]["assets"])
+    again = run(instance, "town.gpkg", "drawn.geojson", parameters={"layer_name": "*"})
+    (counts,) = [
+        event.step_output_data.metadata for event in again.all_events if event.is_successful_output
+    ]
+    assert (counts["published"].value, counts["unchanged"].value) == (0, 2)
 
 
 def test_the_events_equal_those_of_a_separate_run(instance: dg.DagsterInstance) -> None:

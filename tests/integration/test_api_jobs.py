@@ -6,10 +6,14 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import geopandas
 import httpx
+import pyogrio
 import pytest
+import shapely
 from graphql import build_client_schema, get_introspection_query, parse, validate
 
 from geo_platform.api.dagster.documents import ALL
@@ -37,6 +41,31 @@ DATA = {
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")]
 
 
+DRAWN = json.dumps(
+    {
+        "type": "FeatureCollection",
+        "features": [
+            {
+                "type": "Feature",
+                "properties": {"n": number},
+                "geometry": {"type": kind, "coordinates": coordinates},
+            }
+            for number, (kind, coordinates) in enumerate(
+                {"Point": [4, 50], "LineString": [[4, 50], [5, 51]]}.items()
+            )
+        ],
+    }
+)
+
+
+def _town(path: Path) -> Path:
+    trees = geopandas.GeoDataFrame({"n": [1, 2]}, geometry=[shapely.Point(4, 50)] * 2, crs=4326)
+    parks = geopandas.GeoDataFrame({"n": [3]}, geometry=[shapely.box(4, 50, 5, 51)], crs=4326)
+    pyogrio.write_dataframe(trees, path, layer="trees")
+    pyogrio.write_dataframe(parks, path, layer="Parks", append=True)
+    return path
+
+
 @dataclass
 class Worked:
     """`ended` holds the result of each job, by its name in this module."""
@@ -59,6 +88,8 @@ def worked(
             "dem.tif": SAMPLES / "sierra_nevada_srtm.tif",
             "wells.csv": WELLS.encode(),
             "garbage.tif": b"II*\0 none",
+            "town.gpkg": _town(tmp_path_factory.mktemp("town") / "town.gpkg"),
+            "drawn.geojson": DRAWN.encode(),
         }.items():
             stack.put(key, content)
         client = stack.legacy()
@@ -86,6 +117,8 @@ def worked(
                 overwrite=False,
             ),
             "garbage": client.submit("process_raster", blob_name="garbage.tif"),
+            "layers": client.submit("ingest_vector", blob_name="town.gpkg", layer_name="*"),
+            "drawn": client.submit("ingest_vector", blob_name="drawn.geojson"),
         }
         options = {"lat_name": "lat", "lon_name": "lon"}
         asked = client.submit_data(
@@ -127,6 +160,27 @@ def test_rows_without_geometry_are_counted_and_the_job_is_completed_with_errors(
     vector = worked.ended["vector"]
     assert vector["status"] == "completed_with_errors"
     assert vector["resultData"]["rows"] == {"read": 3, "inserted": 2, "rejected": 1, "repaired": 0}
+
+
+def test_all_layers_are_one_job_with_an_item_each(worked: Worked) -> None:
+    layers = worked.ended["layers"]
+    assert layers["status"] == "completed", layers
+    result = layers["resultData"]
+    assert [item["item_id"] for item in result["items"]] == ["town-trees", "town-parks"]
+    assert result["rows"] == {"read": 3, "inserted": 3, "rejected": 0, "repaired": 0}
+    catalog = worked.stack.services.catalog
+    for item in result["items"]:
+        assert set(item["outputs"]) < set(result["outputs"])
+        assert catalog.item("vectors", item["item_id"]) is not None
+
+
+def test_a_mixed_layer_is_one_job_with_a_dataset_for_each_family(worked: Worked) -> None:
+    drawn = worked.ended["drawn"]
+    assert drawn["status"] == "completed", drawn
+    item = worked.stack.services.catalog.item("vectors", "drawn")
+    assert item is not None
+    assert {name.partition("_")[2] for name in item["assets"]} >= {"points", "lines"}
+    assert drawn["resultData"]["rows"]["inserted"] == 2
 
 
 def test_an_unreadable_file_fails_with_code_and_remedy_and_without_traceback(

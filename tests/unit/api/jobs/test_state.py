@@ -113,6 +113,22 @@ def test_rejected_rows_are_errors_of_a_completed_job() -> None:
     assert snapshot.completed_at_utc == NOW + timedelta(seconds=3)
 
 
+def test_the_result_of_all_layers_lists_each_item() -> None:
+    items = [
+        {"collection": "vectors", "item_id": f"town-{layer}", "published_by_run": "run"}
+        for layer in ("trees", "parks")
+    ]
+    metadata = {**items[0], "outputs": ["a", "b"], "was_unchanged": False}
+    several = Materialized("vector_item", NOW, {**metadata, "items": items})
+    snapshot = snapshot_of(job(), run("SUCCESS", made=(several,)))
+    assert snapshot.result is not None
+    assert snapshot.result["items"] == items
+    assert snapshot.result["outputs"] == ["a", "b"]
+    one = snapshot_of(job(), run("SUCCESS", made=(Materialized("vector_item", NOW, metadata),)))
+    assert one.result is not None
+    assert "items" not in one.result
+
+
 def test_a_canceled_job_and_a_failed_one_have_their_errors() -> None:
     canceled = snapshot_of(job(), run("CANCELED"))
     assert canceled.error is not None
