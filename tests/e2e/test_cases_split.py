@@ -149,6 +149,25 @@ def test_a_mixed_layer_is_split_replaced_as_a_whole_and_restored(
         assert published_tables(profile.logins.reader) == []
 
 
+@pytest.mark.slow
+def test_a_source_that_replaces_a_table_unpublishes_the_other_item_with_all_its_tables(
+    tmp_path: Path, production: ProfileUnderTest
+) -> None:
+    home = tmp_path / "home"
+    assert production.logins is not None
+    first = geojson(tmp_path / "first.geojson", PARK, BENCH, PATH_)
+    ingest(production, home, first, "--table-name", "town")
+    second = geojson(tmp_path / "second.geojson", PARK, BENCH)
+    refused = ingest(production, home, second, "--table-name", "town")
+    assert refused["error"]["code"] == "TABLE_EXISTS"
+    replaced = ingest(production, home, second, "--table-name", "town", "--load-mode", "replace")
+    assert replaced["outcome"] == "published"
+    assert published_tables(production.logins.reader) == ["town_points", "town_polygons"]
+    catalog = production.catalog(home)
+    assert catalog.item("vectors", "first") is None
+    assert [entry.item_id for entry in catalog.entries()] == ["second"]
+
+
 def published_tables(reader: Database) -> list[str]:
     with psycopg.connect(reader.url.get_secret_value()) as connection:
         rows = connection.execute(

@@ -39,8 +39,8 @@ class Situation:
     """The state of the catalog before an item is published, unpublished or forgotten.
 
     `present` is the item that is published under the same id. `coming` are the tables that the new
-    item names, `leaving` the tables that only the present item names. `holders` are other published
-    items that name a table that would be replaced.
+    item names. `holders` are other published items that name a table that would be replaced: they
+    are unpublished. `leaving` are the other tables of the present item and of the holders.
     """
 
     collection: str
@@ -72,14 +72,20 @@ def look_up(
     present = writes.read_stored(connection, collection, item_id)
     new_tables, present_tables = tables_of(item), tables_of(present)
     coming = tuple(find_places(connection, table) for table in new_tables)
+    # An item can hold several of the tables.
+    holders = {
+        (str(holder["collection"]), str(holder["id"])): holder
+        for places in coming
+        if (holder := _holder(connection, places, present)) is not None
+    }
+    held_tables = [table for holder in holders.values() for table in tables_of(holder)]
     names = {table.name for table in new_tables}
     leaving = tuple(
-        find_places(connection, table) for table in present_tables if table.name not in names
+        find_places(connection, table)
+        for table in dict.fromkeys((*present_tables, *held_tables))
+        if table.name not in names
     )
-    holders = tuple(
-        holder for places in coming if (holder := _holder(connection, places, present)) is not None
-    )
-    return Situation(collection, present, coming, leaving, holders)
+    return Situation(collection, present, coming, leaving, tuple(holders.values()))
 
 
 def publish(
