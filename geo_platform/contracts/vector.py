@@ -56,8 +56,6 @@ class VectorProfiled(Message):
 
     schema_version: ClassVar[int] = 2
 
-    schema_version: ClassVar[int] = 2
-
     source: ObjectArrived
     driver: str
     layers: tuple[VectorLayer, ...]
@@ -92,14 +90,8 @@ class VectorProfiled(Message):
 
 
 @upgrades(VectorProfiled, from_version=1)
-def _with_one_layer(content: Content) -> Content:
-    # Version 1 knew one layer for each request.
-    return content
-
-
-@upgrades(VectorProfiled, from_version=1)
 def _without_foreign_members(content: Content) -> Content:
-    # Version 1 did not read foreign members.
+    # Version 1 did not read foreign members, and knew one layer for each request.
     return {**content, "keeps_foreign_members": False}
 
 
