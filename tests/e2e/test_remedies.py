@@ -217,6 +217,12 @@ CASES = [
         lambda at, _: (at / "a.gpkg", ("--mixed-geometry", "keep")),
     ),
     Case(
+        "GEOMETRY_MIXED",
+        lambda at: (_mixed(at / "a.gpkg"), ()),
+        "--mixed-geometry split",
+        lambda at, _: (at / "a.gpkg", ("--mixed-geometry", "split")),
+    ),
+    Case(
         "GEOMETRY_UNREPAIRABLE",
         lambda at: (
             _text(at / "a.csv", 'name,wkt\na,"POLYGON ((11 47, 11 47, 11 47, 11 47))"\n'),
@@ -239,6 +245,12 @@ CASES = [
         lambda at: (_layers(at / "a.gpkg"), ()),
         "--layer-name",
         lambda at, error: (at / "a.gpkg", ("--layer-name", _named_in(error, "rivers"))),
+    ),
+    Case(
+        "LAYER_AMBIGUOUS",
+        lambda at: (_layers(at / "a.gpkg"), ()),
+        "all of them with --layer-name '*'",
+        lambda at, _: (at / "a.gpkg", ("--layer-name", "*")),
     ),
     Case(
         "LAYER_NOT_FOUND",
