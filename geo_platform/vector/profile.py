@@ -25,6 +25,7 @@ from geo_platform.vector.sources.common import SourceDescription
 from geo_platform.vector.sources.csv_profile import describe_csv
 from geo_platform.vector.sources.dbf import described_exactly
 from geo_platform.vector.sources.gml_text import with_links_resolved
+from geo_platform.vector.sources.kml_text import with_all_data
 from geo_platform.vector.sources.ogr_profile import describe_ogr
 from geo_platform.vector.sources.parquet import describe_parquet
 from geo_platform.vector.sources.source_file import check_not_truncated
@@ -79,6 +80,7 @@ def profile_vector(
     _check_encoding(options.encoding)
     check_not_truncated(source)
     source, link_findings = with_links_resolved(source)
+    source, data_findings = with_all_data(source)
     description = _describe(source, options)
     if not description.geometry_types:
         raise NoGeometry(
@@ -114,7 +116,13 @@ def profile_vector(
         encoding=description.encoding,
         has_curves=description.has_curves,
         keeps_foreign_members=description.keeps_foreign_members,
-        warnings=(*link_findings, *description.warnings, *crs_findings, *extent_findings),
+        warnings=(
+            *link_findings,
+            *data_findings,
+            *description.warnings,
+            *crs_findings,
+            *extent_findings,
+        ),
         fingerprint=recipe.extend(arrived.fingerprint, options.model_dump(mode="json")),
     )
 

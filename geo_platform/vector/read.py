@@ -24,6 +24,7 @@ from geo_platform.vector.sources.csv_read import stream_csv_features
 from geo_platform.vector.sources.dbf import exact_batches
 from geo_platform.vector.sources.geojson_text import with_foreign_members
 from geo_platform.vector.sources.gml_text import with_links_resolved
+from geo_platform.vector.sources.kml_text import with_all_data
 from geo_platform.vector.sources.ogr import (
     LayerStream,
     StreamedBatch,
@@ -99,6 +100,7 @@ def _stream_ogr(
     if profile.keeps_foreign_members:
         source = with_foreign_members(source)
     source, _ = with_links_resolved(source)
+    source, _ = with_all_data(source)
     at = 0
     with LayerStream(
         source, profile.layer, encoding=encoding, batch_rows=batch_rows, findings=findings

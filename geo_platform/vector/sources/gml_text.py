@@ -7,18 +7,11 @@ geometries, and leaves out parts of geometries that are given by a link (`xlink:
 Called by `ogr_profile.py`, `vector/profile.py` and `vector/read.py`.
 """
 
-import mmap
 import re
 from bisect import bisect_left
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import IO, Any
-from xml.etree.ElementTree import ParseError
-
-from defusedxml.common import DefusedXmlException
-from defusedxml.ElementTree import DefusedXMLParser
 
 from geo_platform.contracts.arrival import SourceFormat
 from geo_platform.contracts.message import Finding
@@ -26,12 +19,18 @@ from geo_platform.crs import names_file
 from geo_platform.errors import UnsupportedFormat
 from geo_platform.source.openable import OpenableSource
 from geo_platform.vector.sources.source_file import copy_beside, open_bytes
+from geo_platform.vector.sources.xml_splice import (
+    CHUNK_BYTES,
+    TAG,
+    Mapped,
+    closing_end,
+    mapped_source,
+    parse,
+)
 
-_CHUNK_BYTES = 2**20
 _SRS_NAME = re.compile(rb"""\bsrsName\s*=\s*(?:"([^"]*)"|'([^']*)')""")
 _HREF = re.compile(rb"""\bhref\s*=\s*["'](#?)""")
 _LOCAL_NAME = re.compile(rb"<(?:[\w.\-]+:)?([\w.\-]+)")
-_TAG = re.compile(rb"""<(?:[^<>"']|"[^"]*"|'[^']*')*>""")
 _HREF_OR_ID = re.compile(rb"""\s[\w.\-]+:(?:href|id)\s*=\s*(?:"[^"]*"|'[^']*')""")
 _XLINK_HREF = "{http://www.w3.org/1999/xlink}href"
 _GML = re.compile(r"\{https?://www\.opengis\.net/gml(?:/3\.\d)?/?\}(\w+)")
@@ -135,7 +134,7 @@ def scan_crs(source: OpenableSource) -> dict[str, GmlCrs]:
     if len(names) > 1 or not has_single_bytes:
         target = _CrsTarget()
         with open_bytes(source) as stream:
-            _parse(stream, target)
+            parse(stream, target)
         layers = target.layers
     found = [name.decode("utf-8", "replace") for name in names]
     if any(
@@ -164,10 +163,7 @@ def with_links_resolved(source: OpenableSource) -> tuple[OpenableSource, tuple[F
     """
     if source.format is not SourceFormat.gml or not _has_links(source):
         return source, ()
-    with (
-        _local_file(source) as original,
-        mmap.mmap(original.fileno(), 0, access=mmap.ACCESS_READ) as text,
-    ):
+    with mapped_source(source) as text:
         links = _links(text)
         if not links.of_parts:
             return source, ()
@@ -188,7 +184,7 @@ def with_links_resolved(source: OpenableSource) -> tuple[OpenableSource, tuple[F
 def _chunks(stream: IO[bytes]) -> Iterator[bytes]:
     """Yield the text in pieces that end behind a tag."""
     rest = b""
-    while chunk := stream.read(_CHUNK_BYTES):
+    while chunk := stream.read(CHUNK_BYTES):
         text = rest + chunk
         end = text.rfind(b">") + 1
         yield text[:end]
@@ -208,33 +204,6 @@ def _is_link(text: bytes, href: re.Match[bytes]) -> bool:
     return bool(href.group(1)) or (
         name is not None and name.group(1).decode("ascii", "replace") in _PARTS
     )
-
-
-@contextmanager
-def _local_file(source: OpenableSource) -> Iterator[IO[bytes]]:
-    """Open the source as a file with a file number: in an archive, unpack it first."""
-    path = Path(source.gdal_path)
-    if source.gdal_path.startswith("/vsi"):
-        path = copy_beside(source, suffix=".unpacked")
-        with open_bytes(source) as stream, path.open("wb") as target:
-            while chunk := stream.read(_CHUNK_BYTES):
-                target.write(chunk)
-    with path.open("rb") as opened:
-        yield opened
-
-
-def _parse(stream: Any, target: Any) -> None:
-    """Send the elements to `target`, with the parser as `target.parser`. Stop at an error.
-
-    GDAL reports the error when it reads the file.
-    """
-    parser = DefusedXMLParser(target=target, forbid_dtd=True)
-    target.parser = parser.parser
-    try:
-        while chunk := stream.read(_CHUNK_BYTES):
-            parser.feed(chunk)
-    except (ParseError, DefusedXmlException, ValueError, LookupError):
-        return
 
 
 class _CrsTarget:
@@ -310,9 +279,10 @@ class _Links:
     spans: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
-def _links(text: mmap.mmap) -> _Links:
+def _links(text: Mapped) -> _Links:
     target = _LinkTarget(text)
-    _parse(text, target)
+    if not parse(text, target):
+        return _Links()
     wanted = {name for _, name in target.parts} | {name for _, name in target.others}
     links = _Links(spans={name: span for name, span in target.spans.items() if name in wanted})
     # A property of a feature links to a geometry or to another feature. Only the first is resolved.
@@ -324,7 +294,7 @@ def _links(text: mmap.mmap) -> _Links:
 class _LinkTarget:
     """Collects the links of elements, and where the geometries with an id stand."""
 
-    def __init__(self, text: mmap.mmap) -> None:
+    def __init__(self, text: Mapped) -> None:
         self.parser: Any = None
         self.parts: list[tuple[int, str]] = []
         self.others: list[tuple[int, str]] = []
@@ -351,15 +321,13 @@ class _LinkTarget:
     def end(self, tag: str) -> None:
         name, at = self._open.pop()
         if name is not None and name not in self.spans:
-            closing = _TAG.match(self._text, self.parser.CurrentByteIndex)
-            if closing is not None:
-                self.spans[name] = (at, closing.end())
+            self.spans[name] = (at, closing_end(self._text, self.parser.CurrentByteIndex))
 
     def close(self) -> None:
         return None
 
 
-def _write_resolved(text: mmap.mmap, links: _Links, target: IO[bytes], limit: int) -> int:
+def _write_resolved(text: Mapped, links: _Links, target: IO[bytes], limit: int) -> int:
     """Write the text with the linked elements in place. Return the number of links left."""
     offsets = [at for at, _ in links.of_parts]
     left = 0
@@ -370,7 +338,7 @@ def _write_resolved(text: mmap.mmap, links: _Links, target: IO[bytes], limit: in
         at = first
         for index in range(bisect_left(offsets, first), bisect_left(offsets, last)):
             offset, name = links.of_parts[index]
-            tag = _TAG.match(text, offset)
+            tag = TAG.match(text, offset)
             span = links.spans.get(name)
             if tag is None or span is None or name in within or len(within) >= _MAX_DEPTH:
                 left += 1

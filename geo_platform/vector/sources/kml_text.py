@@ -1,0 +1,337 @@
+"""Put all data of KML placemarks where GDAL reads it.
+
+GDAL's LIBKML driver reads `Data` only if no placemark of the layer has `SchemaData`. `Data` named
+as one of the driver's own fields, such as name, replaces that field; of two `Data` of one name the
+last counts. Addresses, phone numbers, elements of other namespaces, and `SchemaData` without a
+`Schema` are omitted (OGC KML 2.3, section 9.2). Such a file is copied, with this data as text
+fields of a `Schema` of its own.
+
+Called by `vector/profile.py` and `vector/read.py`.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+from xml.sax.saxutils import escape, quoteattr
+
+from geo_platform.contracts.arrival import SourceFormat
+from geo_platform.contracts.message import Finding
+from geo_platform.source.openable import OpenableSource
+from geo_platform.vector.sources.source_file import copy_beside
+from geo_platform.vector.sources.xml_splice import (
+    Edit,
+    Mapped,
+    closing_end,
+    mapped_source,
+    parse,
+    prefix_of,
+    write_spliced,
+)
+
+# Fields that LIBKML makes of elements of KML.
+_OWN_FIELDS = frozenset(
+    {"id", "name", "description", "timestamp", "begin", "end", "altitudemode", "tessellate"}
+    | {"extrude", "visibility", "draworder", "icon", "snippet", "heading", "tilt", "roll"}
+    | {"model", "scale_x", "scale_y", "scale_z", "networklink"}
+)
+_CONTACT = frozenset({"address", "phoneNumber"})
+_CONTAINERS = frozenset({"kml", "Document", "Folder"})
+_ROWS = frozenset({"Placemark", "GroundOverlay"})
+_STRING_TYPES = frozenset({"", "string", "xsd:string"})
+
+_PREFIX = rb"(?:[\w.\-]+:)?"
+_BLOCK = re.compile(rb"<%bExtendedData\b.*?</%bExtendedData\s*>" % (_PREFIX, _PREFIX), re.DOTALL)
+_DATA = re.compile(rb"""<%bData\s[^<>]*?\bname\s*=\s*["']([^"']*)""" % _PREFIX)
+_SCHEMA_DATA = re.compile(rb"<%bSchemaData\b" % _PREFIX)
+_SCHEMA = re.compile(rb"<%bSchema\b" % _PREFIX)
+_OTHER_DATA = re.compile(rb"<%b(?:address|phoneNumber)\b" % _PREFIX)
+_FOREIGN = re.compile(
+    rb"(?:<%bExtendedData\b[^<>]*>|</%bData\s*>|</%bSchemaData\s*>)\s*"
+    rb"<(?!/|!|%b(?:Data|SchemaData)\b)" % (_PREFIX, _PREFIX, _PREFIX, _PREFIX)
+)
+_LEFT = re.compile(rb"<%b(NetworkLink|ScreenOverlay|PhotoOverlay)\b" % _PREFIX)
+
+
+def with_all_data(source: OpenableSource) -> tuple[OpenableSource, tuple[Finding, ...]]:
+    """Return a source of which GDAL reads all data of placemarks, and warnings.
+
+    The source itself is returned if it is not KML or GDAL reads all its data. The copy is written
+    into the private folder of the source.
+    Raises SourceTruncated, SourceUnreadable: the file cannot be read.
+    """
+    if source.format is not SourceFormat.kml:
+        return source, ()
+    with mapped_source(source) as text:
+        findings = _findings(text)
+        if not _loses_data(text):
+            return source, findings
+        target = _DataTarget(text)
+        edits = target.edits() if parse(text, target) else []
+        if not edits:
+            return source, findings
+        copy = copy_beside(source)
+        write_spliced(text, edits, copy)
+    return replace(source, gdal_path=str(copy)), findings
+
+
+def _findings(text: Mapped) -> tuple[Finding, ...]:
+    counts = Counter(name.decode() for name in _LEFT.findall(text))
+    if not counts:
+        return ()
+    listed = ", ".join(f"{count:,} {name}" for name, count in counts.most_common())
+    message = f"These elements are no features and are not published: {listed}."
+    return (Finding(code="KML_ELEMENTS_LEFT", message=message),)
+
+
+def _loses_data(text: Mapped) -> bool:
+    """Return whether GDAL may lose data, by a quick look at the text."""
+    if _OTHER_DATA.search(text) or _FOREIGN.search(text):
+        return True
+    has_schema_data = _SCHEMA_DATA.search(text) is not None
+    if has_schema_data and not _SCHEMA.search(text):
+        return True
+    names: set[bytes] = set()
+    for block in _BLOCK.finditer(text):
+        found = _DATA.findall(block.group())
+        names.update(found)
+        if len(set(found)) != len(found) or (found and has_schema_data):
+            return True
+    lowered = {name.decode("utf-8", "replace").lower() for name in names}
+    return len(lowered) != len(names) or bool(lowered & _OWN_FIELDS)
+
+
+@dataclass
+class _Row:
+    """A placemark: its container, and what is moved into a schema of the platform.
+
+    `values` has (name, text). `schema_names` are the names of the data that stays where it is.
+    """
+
+    container: int
+    prefix: bytes
+    values: list[tuple[str, str]] = field(default_factory=list)
+    schema_names: set[str] = field(default_factory=set)
+    insert_at: int = 0
+    has_extended_data: bool = False
+
+
+@dataclass
+class _SchemaData:
+    row: _Row
+    url: str
+    span: Edit
+    values: list[tuple[str, str]]
+
+
+class _DataTarget:
+    """Collects the data of all placemarks, and makes the edits that move it."""
+
+    def __init__(self, text: Mapped) -> None:
+        self.parser: Any = None
+        self._text = text
+        self._path: list[str] = []
+        self._starts: list[int] = []
+        self._captured: list[str] | None = None
+        self._capture_depth = 0
+        self._name = ""
+        self._rows: list[_Row] = []
+        self._row: _Row | None = None
+        self._row_depth = 0
+        self._containers: list[int] = []
+        self._container_count = 0
+        self._schemas: set[str] = set()
+        self._schema_fields: dict[str, tuple[str, str]] = {}
+        self._schema_data: list[_SchemaData] = []
+        self._removed: list[Edit] = []
+        self._root: tuple[int, int] = (0, 0)
+        self._document = 0
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        local = tag.rpartition("}")[2]
+        at = self.parser.CurrentByteIndex
+        self._path.append(local)
+        self._starts.append(at)
+        depth = len(self._path)
+        if self._row is not None:
+            self._start_in_row(self._row, local, attributes)
+        elif local in _CONTAINERS:
+            self._containers.append(self._container_count)
+            self._container_count += 1
+            if local == "Document" and not self._document:
+                self._document = closing_end(self._text, at)
+            if depth == 1:
+                self._root = (closing_end(self._text, at), 0)
+        elif local in _ROWS:
+            container = self._containers[-1] if self._containers else 0
+            self._row = _Row(container, prefix_of(self._text, at))
+            self._row_depth = depth
+            self._rows.append(self._row)
+        elif local == "Schema":
+            self._schemas |= {attributes.get("id", ""), attributes.get("name", "")}
+        elif local in ("SimpleField", "SimpleArrayField"):
+            name = attributes.get("name", "")
+            self._schema_fields.setdefault(name.lower(), (name, attributes.get("type", "")))
+
+    def _start_in_row(self, row: _Row, local: str, attributes: dict[str, str]) -> None:
+        depth = len(self._path) - self._row_depth
+        is_extended = self._path[self._row_depth : self._row_depth + 1] == ["ExtendedData"]
+        if depth == 1 and local in _CONTACT:
+            self._capture(local)
+        elif not is_extended:
+            return
+        elif depth == 2 and local == "Data":
+            self._name = attributes.get("name", "")
+        elif depth == 2 and local == "SchemaData":
+            url = attributes.get("schemaUrl", "")
+            span = Edit(self._starts[-1], self._starts[-1], b"")
+            self._schema_data.append(_SchemaData(row, url.rpartition("#")[2], span, []))
+        elif depth == 3 and local in ("value", "SimpleData"):
+            self._capture(attributes.get("name", self._name))
+        elif depth == 2:
+            self._capture(local)
+
+    def _capture(self, name: str) -> None:
+        if self._captured is None:
+            self._captured, self._name, self._capture_depth = [], name, len(self._path)
+
+    def data(self, text: str) -> None:
+        if self._captured is not None:
+            self._captured.append(text)
+
+    def end(self, tag: str) -> None:
+        depth, at = len(self._path), self.parser.CurrentByteIndex
+        local, start = self._path.pop(), self._starts.pop()
+        if self._row is not None:
+            self._end_in_row(self._row, local, start, at)
+        elif local in _CONTAINERS:
+            self._containers.pop()
+            if depth == 1:
+                self._root = (self._root[0], at)
+
+    def _end_in_row(self, row: _Row, local: str, start: int, at: int) -> None:
+        depth = len(self._path) + 1
+        within = depth - self._row_depth
+        if self._captured is not None and depth == self._capture_depth:
+            value = (self._name, "".join(self._captured).strip())
+            self._captured = None
+            in_schema = local == "SimpleData"
+            (self._schema_data[-1].values if in_schema else row.values).append(value)
+        if within == 2 and self._path[-1] == "ExtendedData":
+            span = Edit(start, closing_end(self._text, at), b"")
+            if local == "SchemaData":
+                self._schema_data[-1].span = span
+            else:
+                self._removed.append(span)
+        if within == 1 and local == "ExtendedData" and at > start:
+            row.insert_at, row.has_extended_data = at, True
+        if within == 0:
+            row.insert_at = row.insert_at or at
+            self._row = None
+
+    def close(self) -> None:
+        return None
+
+    def edits(self) -> list[Edit]:
+        """Return the edits of the text, in order."""
+        edits = [*self._removed]
+        for data in self._schema_data:
+            if data.url in self._schemas:
+                data.row.schema_names |= {name.lower() for name, _ in data.values}
+            else:
+                data.row.values += data.values
+                edits.append(data.span)
+        names = _FieldNames(self._schema_fields, self._rows)
+        fields: dict[int, dict[str, None]] = {}
+        for row in self._rows:
+            moved = [(names.of(name, n), text) for name, n, text in _numbered(row.values)]
+            fields.setdefault(row.container, {}).update(dict.fromkeys(name for name, _ in moved))
+            if moved:
+                edits.append(Edit(row.insert_at, row.insert_at, self._schema_data_of(row, moved)))
+        return sorted(
+            [*edits, *self._schema_edits(fields)], key=lambda edit: (edit.start, edit.end)
+        )
+
+    def _schema_data_of(self, row: _Row, moved: list[tuple[str, str]]) -> bytes:
+        p = row.prefix.decode("ascii", "replace")
+        values = "".join(
+            f"<{p}SimpleData name={quoteattr(name)}>{escape(text)}</{p}SimpleData>"
+            for name, text in moved
+        )
+        url = f"#{self._schema_id(row.container)}"
+        data = f"<{p}SchemaData schemaUrl={quoteattr(url)}>{values}</{p}SchemaData>"
+        if not row.has_extended_data:
+            data = f"<{p}ExtendedData>{data}</{p}ExtendedData>"
+        return _encoded(data)
+
+    def _schema_edits(self, fields: dict[int, dict[str, None]]) -> list[Edit]:
+        p = self._rows[0].prefix.decode("ascii", "replace") if self._rows else ""
+        schemas = ""
+        for container, names in fields.items():
+            name = quoteattr(self._schema_id(container))
+            each = "".join(
+                f'<{p}SimpleField type="string" name={quoteattr(field_name)}/>'
+                for field_name in names
+            )
+            schemas += f"<{p}Schema id={name} name={name}>{each}</{p}Schema>" if names else ""
+        if self._document or not schemas:
+            return [Edit(self._document, self._document, _encoded(schemas))] if schemas else []
+        first, last = self._root
+        return [
+            Edit(first, first, _encoded(f"<{p}Document>{schemas}")),
+            Edit(last, last, _encoded(f"</{p}Document>")),
+        ]
+
+    def _schema_id(self, container: int) -> str:
+        name = f"data_{container}"
+        while name in self._schemas:
+            name += "_"
+        return name
+
+
+class _FieldNames:
+    """Names of fields for moved data: one for each name and each time that it repeats in a row.
+
+    Data joins a text field of a schema of the same name, unless a row has both.
+    """
+
+    def __init__(self, schema_fields: dict[str, tuple[str, str]], rows: list[_Row]) -> None:
+        self._schema_fields = schema_fields
+        self._names: dict[tuple[str, int], str] = {}
+        self._used = set(schema_fields)
+        self._separate = {
+            name.lower()
+            for row in rows
+            for name, _ in row.values
+            if name.lower() in row.schema_names
+        }
+
+    def of(self, name: str, repeated: int) -> str:
+        key = (name, repeated)
+        if key not in self._names:
+            self._names[key] = self._new(name if repeated == 0 else f"{name}_{repeated + 1}")
+        return self._names[key]
+
+    def _new(self, name: str) -> str:
+        lowered = name.lower()
+        declared, kind = self._schema_fields.get(lowered, ("", "other"))
+        if kind.lower() in _STRING_TYPES and lowered not in self._separate:
+            return declared
+        unique, number = name, 2
+        while unique.lower() in self._used:
+            unique, number = f"{name}_{number}", number + 1
+        self._used.add(unique.lower())
+        return unique
+
+
+def _numbered(values: list[tuple[str, str]]) -> Iterator[tuple[str, int, str]]:
+    seen: Counter[str] = Counter()
+    for name, text in values:
+        yield name, seen[name], text
+        seen[name] += 1
+
+
+def _encoded(text: str) -> bytes:
+    # The file may have any encoding that contains ASCII.
+    return text.encode("ascii", "xmlcharrefreplace")

@@ -1,0 +1,119 @@
+"""KML: all data of placemarks becomes fields, whichever way the file states it."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.vector.harness import Platform
+
+_KML = '<?xml version="1.0" encoding="{}"?><kml xmlns="http://www.opengis.net/kml/2.2">{}</kml>'
+POINT = "<Point><coordinates>7,50</coordinates></Point>"
+DOCUMENT = "<Document>{}</Document>"
+
+
+def data(name: str, value: str) -> str:
+    return f'<Data name="{name}"><value>{value}</value></Data>'
+
+
+def schema_data(url: str, **values: str) -> str:
+    simple = "".join(f'<SimpleData name="{k}">{v}</SimpleData>' for k, v in values.items())
+    return f'<SchemaData schemaUrl="#{url}">{simple}</SchemaData>'
+
+
+def schema(name: str, **fields: str) -> str:
+    simple = "".join(f'<SimpleField type="{v}" name="{k}"/>' for k, v in fields.items())
+    return f'<Schema id="{name}" name="{name}">{simple}</Schema>'
+
+
+def placemark(name: str, extended: str, more: str = "") -> str:
+    extended = f"<ExtendedData>{extended}</ExtendedData>" if extended else ""
+    return f"<Placemark><name>{name}</name>{more}{extended}{POINT}</Placemark>"
+
+
+def rows_of(
+    platform: Platform, folder: Path, *elements: str, root: str = DOCUMENT, encoding: str = "UTF-8"
+) -> dict[str, dict[str, Any]]:
+    path = folder / "a.kml"
+    path.write_text(_KML.format(encoding, root.format("".join(elements))), encoding)
+    profiled = platform.profile(path)
+    assert profiled.warnings == ()
+    table = platform.table(platform.load(profiled)).drop_columns(["geometry", "bbox"])
+    return {
+        row["name"]: {key: value for key, value in row.items() if value not in (None, -1, 0)}
+        for row in table.to_pylist()
+    }
+
+
+@pytest.mark.parametrize("root", [DOCUMENT, "{}", "<Folder>{}</Folder>"])
+def test_data_beside_schema_data(platform: Platform, tmp_path: Path, root: str) -> None:
+    rows = rows_of(
+        platform,
+        tmp_path,
+        schema("A", fa="int", fb="string") if root == DOCUMENT else "",
+        placemark("a", data("free", "0042") + schema_data("A", fa="7", fb="x")),
+        placemark("b", data("free", "17") + data("fb", "joined") + data("other", "é &amp; &lt;")),
+        placemark("c", ""),
+        root=root,
+    )
+    number = 7 if root == DOCUMENT else "7"
+    assert rows["a"] == {"name": "a", "fa": number, "fb": "x", "free": "0042"}
+    assert rows["b"] == {"name": "b", "free": "17", "fb": "joined", "other": "é & <"}
+    assert rows["c"] == {"name": "c"}
+
+
+def test_data_never_replaces_an_element_or_other_data(platform: Platform, tmp_path: Path) -> None:
+    rows = rows_of(
+        platform,
+        tmp_path,
+        placemark("a", data("name", "Other") + data("description", "D") + data("x", "1")),
+        placemark("b", data("X", "2") + data("x", "3") + data("x", "4"), "<address>Road</address>"),
+        placemark("c", "", "<phoneNumber>5</phoneNumber><description>own</description>"),
+        placemark("d", '<c:k xmlns:c="urn:c">6</c:k>'),
+    )
+    assert sorted(rows["a"].values()) == ["1", "D", "Other", "a"]
+    assert sorted(rows["b"].values()) == ["2", "3", "4", "Road", "b"]
+    assert rows["b"]["address"] == "Road"
+    assert sorted(rows["c"].values()) == ["5", "c", "own"]
+    assert rows["d"] == {"name": "d", "k": "6"}
+
+
+def test_schema_data_keeps_its_types(platform: Platform, tmp_path: Path) -> None:
+    rows = rows_of(
+        platform,
+        tmp_path,
+        placemark("a", schema_data("A", n="1", twice="s") + data("n", "007") + data("twice", "d")),
+        schema("A", n="int", twice="string"),
+    )
+    assert rows["a"] == {"name": "a", "n": 1, "n_2": "007", "twice": "s", "twice_2": "d"}
+
+
+def test_layers_get_their_own_fields_and_texts_any_encoding(
+    platform: Platform, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.kml"
+    folders = "".join(
+        f"<Folder><name>{name}</name>{placemark('p', data(name, 'ü') + data('name', '1'))}</Folder>"
+        for name in ("F", "G")
+    )
+    path.write_text(_KML.format("ISO-8859-1", DOCUMENT.format(folders)), "latin-1")
+    archive = tmp_path / "b.kmz"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as opened:
+        opened.write(path, "doc.kml")
+    for source in (path, archive):
+        profiled = platform.profile(source, layer_name="G")
+        names = [field.name for field in profiled.fields]
+        assert "G" in names
+        assert "F" not in names
+        (row,) = platform.table(platform.load(profiled)).to_pylist()
+        assert (row["g"], row["name"]) == ("ü", "p")
+
+
+def test_what_is_no_feature_is_named(platform: Platform, tmp_path: Path) -> None:
+    path = tmp_path / "a.kml"
+    link = "<NetworkLink><Link><href>b.kml</href></Link></NetworkLink>"
+    path.write_text(_KML.format("UTF-8", DOCUMENT.format(placemark("a", "") + link + link)))
+    (warning,) = platform.profile(path).warnings
+    assert warning.code == "KML_ELEMENTS_LEFT"
+    assert "2 NetworkLink" in warning.message
