@@ -212,7 +212,8 @@ class FeatureTarget:
     (`vector/options.py`). `key_columns` are the columns by which an append recognises a row that
     exists already. `dimension` is xy or xyz. `json_columns` are text columns that hold JSON.
     `column_comments` holds one sentence for each published column. `key_prefix` is the folder of a
-    store of files, `schema_name` the schema of a database.
+    store of files, `schema_name` the schema of a database. `is_forced`: replace also a sound file
+    of the same fingerprint.
     """
 
     dataset: str
@@ -230,6 +231,7 @@ class FeatureTarget:
     dimension: str = "xy"
     json_columns: tuple[str, ...] = ()
     column_comments: Mapping[str, str] = field(default_factory=dict)
+    is_forced: bool = False
 
 
 @dataclass(frozen=True)

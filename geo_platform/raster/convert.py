@@ -215,12 +215,18 @@ def _publish_pictures(
 def _publish_cog(
     conversion: _Conversion, source: OpenableSource, *, only_if_etag: str, cog: _VerifiedCog
 ) -> CogFile:
-    """Store the COG, or return the COG that another run has stored since this run began.
+    """Store the COG, or return the sound COG that another run has stored.
 
-    The other run's STAC item describes the other run's COG, so that COG must not be replaced.
+    The other run's STAC item describes the other run's COG, so that COG must not be replaced. The
+    other run may have stored it before or after this run began. A source that was submitted with
+    `force` replaces a COG that was stored before.
     Raises Conflict: if the other run's COG does not pass verification.
     """
     plan, path, verification = cog
+    if only_if_etag and not conversion.profiled.source.force:
+        kept = _verify_stored(conversion, source, plan)
+        if kept is not None:
+            return kept[0]
     sha256 = sha256_of(path)
     metadata = conversion.metadata | {"sha256": sha256}
     try:

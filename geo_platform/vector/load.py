@@ -232,6 +232,7 @@ def _target(
             field.published for field in plan.fields if field.type is FieldType.json
         ),
         column_comments={field.published: _column_comment(field) for field in plan.fields},
+        is_forced=profiled.source.force,
     )
 
 

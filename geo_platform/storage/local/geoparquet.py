@@ -25,6 +25,7 @@ from geo_platform.errors import (
     Conflict,
     NoFeatures,
     ParameterInvalid,
+    SourceNotFound,
     StoreUnavailable,
     TableExists,
 )
@@ -119,6 +120,9 @@ class GeoParquetLake:
         spool = spool_batches(batches, target, folder / "unsorted.arrow")
         if spool.rows == 0:
             raise NoFeatures(f"No rows are left to publish in {target.dataset}.")
+        kept = None if target.is_forced else self._sound_file(spool, target)
+        if kept is not None:
+            return kept
         path = folder / f"{target.dataset}.parquet"
         write_in_order(spool, target, path)
         return self._publish(path, spool, target, replaces_etag=current_etag)
@@ -128,9 +132,8 @@ class GeoParquetLake:
     ) -> FeatureDataset:
         """Put the file, if the object still has the etag `replaces_etag`.
 
-        Otherwise another run with the same fingerprint put its file meanwhile. That file is then
-        the result of this load too. It must not be replaced: the metadata in its footer names the
-        other run, and so does the item of that run.
+        Otherwise another run with the same fingerprint put its file meanwhile, and that file is the
+        result of this load too.
         """
         bounds = read_back(path, spool, target)
         sha256 = _sha256(path)
@@ -140,21 +143,42 @@ class GeoParquetLake:
             "sha256": sha256,
             "media_type": MEDIA_TYPE,
         }
-        key = _key(target)
         try:
             reference = self._objects.put_file(
-                SILVER, key, path, metadata=metadata, move=True, only_if_etag=replaces_etag
+                SILVER, _key(target), path, metadata=metadata, move=True, only_if_etag=replaces_etag
             ).reference
         except Conflict:
             path.unlink(missing_ok=True)
-            reference = self._objects.stat(SILVER, key).reference
-            with self._objects.local_path(SILVER, key, etag=reference.etag) as stored_file:
-                bounds = read_back(stored_file, spool, target)
-                sha256 = _sha256(stored_file)
-        findings = tuple(_index_findings(target.indexes))
-        return FeatureDataset(
-            DESTINATION, target.dataset, reference, sha256, spool.rows, bounds, findings
-        )
+            kept = self._sound_file(spool, target)
+            if kept is None:
+                raise
+            return kept
+        return _dataset(target, reference, sha256, spool.rows, bounds)
+
+    def _sound_file(self, spool: Spool, target: FeatureTarget) -> FeatureDataset | None:
+        """Return the stored dataset if its file is undamaged and holds the spooled rows.
+
+        Another run with the same fingerprint put it, and may publish an item that names it. The
+        file must not be replaced: the metadata in its footer names the other run, and so does the
+        item of that run.
+        """
+        try:
+            stored = self._objects.stat(SILVER, _key(target))
+            with self._objects.local_path(SILVER, _key(target), etag=stored.reference.etag) as path:
+                sha256 = _sha256(path)
+                if stored.metadata.get("sha256") != sha256:
+                    return None
+                bounds = read_back(path, spool, target)
+        except (SourceNotFound, Conflict):
+            return None
+        return _dataset(target, stored.reference, sha256, spool.rows, bounds)
+
+
+def _dataset(
+    target: FeatureTarget, reference: ObjectReference, sha256: str, rows: int, bounds: Bounds
+) -> FeatureDataset:
+    findings = tuple(_index_findings(target.indexes))
+    return FeatureDataset(DESTINATION, target.dataset, reference, sha256, rows, bounds, findings)
 
 
 def read_back(path: Path, spool: Spool, target: FeatureTarget) -> Bounds:

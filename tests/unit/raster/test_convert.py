@@ -73,6 +73,18 @@ def test_a_damaged_or_missing_earlier_result_is_converted_again(
 
 
 @pytest.mark.parametrize("force", [False, True])
+def test_a_sound_cog_of_a_run_that_has_not_stored_all_tiers_yet_is_kept(
+    chain: Chain, write_raster: WriteRaster, *, force: bool
+) -> None:
+    profiled = chain.profile(write_raster("rgb.tif", smooth(3, 90, 80), photometric="RGB"))
+    first = chain.cogs(profiled, run_id="run-1", output_tier="all")
+    chain.objects.delete(SILVER, first.cogs[2].stored.key)
+    second = chain.cogs(profiled, run_id="run-2", output_tier="all", force=force)
+    kept = [old.stored == new.stored for old, new in zip(first.cogs, second.cogs, strict=True)]
+    assert kept == ([False] * 3 if force else [True, True, False])
+
+
+@pytest.mark.parametrize("force", [False, True])
 @pytest.mark.parametrize("earlier", [False, True])
 def test_of_two_concurrent_runs_the_second_returns_the_cog_of_the_first(
     chain: Chain, write_raster: WriteRaster, *, force: bool, earlier: bool

@@ -52,7 +52,12 @@ class Platform:
         )
 
     def load(
-        self, profiled: VectorProfiled, *, force: bool = False, **options: Any
+        self,
+        profiled: VectorProfiled,
+        *,
+        force: bool = False,
+        run_id: str = "run-1",
+        **options: Any,
     ) -> FeaturesLoaded:
         lake = GeoParquetLake(self.objects)
         chosen = VectorFeaturesOptions(**options)
@@ -65,7 +70,7 @@ class Platform:
             self.objects,
             lake,
             recipe=vector.FEATURES.recipe,
-            run_id="run-1",
+            run_id=run_id,
             scratch=self.scratch,
         )
 

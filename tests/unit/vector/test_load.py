@@ -92,6 +92,35 @@ def test_a_changed_or_missing_object_is_made_again(platform: Platform, mess: Pat
     assert json.loads(platform.objects.read_bytes("silver", record))["message"]["inserted"] == 3
 
 
+def test_a_sound_file_of_a_run_that_has_not_recorded_it_yet_is_kept(
+    platform: Platform, mess: Path
+) -> None:
+    """The other run publishes an item that names its file, so the file must not be replaced."""
+    profiled = platform.profile(mess)
+    (first,) = platform.load(profiled, run_id="first").datasets
+    _delete_record(platform)
+    (second,) = platform.load(profiled, run_id="second").datasets
+    assert second == first
+    (forced,) = platform.load(profiled, run_id="third", force=True).datasets
+    assert forced.sha256 != first.sha256
+
+
+def test_a_damaged_file_without_a_record_is_replaced(platform: Platform, mess: Path) -> None:
+    profiled = platform.profile(mess)
+    (first,) = platform.load(profiled, run_id="first").datasets
+    assert first.dataset_object is not None
+    _delete_record(platform)
+    key = first.dataset_object.key
+    metadata = platform.objects.stat("silver", key).metadata
+    platform.objects.put_bytes("silver", key, b"PAR1", metadata=metadata)
+    assert len(platform.frame(platform.load(profiled, run_id="second"))) == 3
+
+
+def _delete_record(platform: Platform) -> None:
+    record = next(key for key in platform.silver() if key.endswith("features.json"))
+    platform.objects.delete("silver", record)
+
+
 def test_a_name_belongs_to_one_source(
     platform: Platform, parcels: geopandas.GeoDataFrame, write: Write
 ) -> None:
